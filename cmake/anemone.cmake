@@ -1,0 +1,52 @@
+# The few words the project's CMake files are written in.
+
+# Warnings and sanitizers: PRIVATE to our own targets, never exported to a consumer.
+add_library(anemone_options INTERFACE)
+target_compile_features(anemone_options INTERFACE cxx_std_20)
+if(ANEMONE_DEVELOPER_MODE)
+  target_compile_options(anemone_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+                                                   -Wnon-virtual-dtor -Woverloaded-virtual $<$<BOOL:${ANEMONE_WERROR}>:-Werror>)
+endif()
+if(ANEMONE_SANITIZE)
+  target_compile_options(anemone_options INTERFACE -fsanitize=${ANEMONE_SANITIZE} -fno-sanitize-recover=all
+                                                   -fno-omit-frame-pointer)
+  target_link_options(anemone_options INTERFACE -fsanitize=${ANEMONE_SANITIZE})
+endif()
+
+# One folder of src/: an object library whose objects become part of `anemone`. DEPENDS names the folders it may include
+# (tests/layering checks the includes); LINK its outside libraries.
+function(anemone_folder name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(anemone_${name} OBJECT ${ARG_SOURCES})
+  set_target_properties(anemone_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
+  target_include_directories(anemone_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src
+                                                    ${PROJECT_BINARY_DIR}/generated)
+  target_link_libraries(anemone_${name} PRIVATE $<BUILD_INTERFACE:anemone_options> ${ARG_LINK})
+  set_property(GLOBAL APPEND PROPERTY ANEMONE_FOLDERS anemone_${name})
+  set_property(GLOBAL APPEND PROPERTY ANEMONE_LINK ${ARG_LINK})
+endfunction()
+
+# One test program of GoogleTest cases, linked to the whole library. Working directory: the source tree's root.
+function(anemone_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LABELS;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE anemone_options anemone_testing ${ARG_LINK})
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" FIXTURES_REQUIRED golden TIMEOUT 600)
+endfunction()
+
+# One fuzz target, fuzz/NAME_fuzz.cc. Ordinarily it is linked with a main that replays fuzz/corpus/NAME; with
+# ANEMONE_FUZZ_ENGINE, with libFuzzer.
+function(anemone_fuzz name)
+  add_executable(${name}_fuzz ${name}_fuzz.cc)
+  target_link_libraries(${name}_fuzz PRIVATE anemone_options anemone)
+  target_include_directories(${name}_fuzz PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  if(ANEMONE_FUZZ_ENGINE)
+    target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name}_fuzz PRIVATE replay_main.cc)
+    add_test(NAME ${name}_fuzz COMMAND ${name}_fuzz ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+    set_tests_properties(${name}_fuzz PROPERTIES LABELS fuzz TIMEOUT 300)
+  endif()
+endfunction()

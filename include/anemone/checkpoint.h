@@ -1,0 +1,101 @@
+// Checkpoint: what every format holds, tied to none: config, named tensors, artifacts, training state, layout.
+//
+// A checkpoint split over tensor and pipeline ranks is one Checkpoint with several Shards, each as its rank stored it;
+// src/parallel merges and splits them. Most checkpoints have one shard.
+//
+// Ownership:  value types. Tensors and artifacts share the files they lie in and keep them open.
+// Threads:    const access from any thread.
+#ifndef ANEMONE_CHECKPOINT_H_
+#define ANEMONE_CHECKPOINT_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/config.h"
+#include "anemone/status.h"
+#include "anemone/tensor.h"
+#include "anemone/value.h"
+
+namespace anemone {
+
+// How many pieces, along which dimension of the cluster. `vp` is the number of virtual chunks per pipeline stage.
+struct Layout {
+  int tp = 1;
+  int pp = 1;
+  int vp = 1;
+  bool operator==(const Layout&) const = default;
+};
+
+// Something a state dict holds that is no tensor: Transformer Engine's `_extra_state`.
+struct Opaque {
+  enum class Form : uint8_t { kNone, kBytesIO, kUint8, kOther };
+  Form form = Form::kNone;
+  Value value;             // as the file holds it; null node for kNone
+  bool holds_data = false; // not one of the known empty forms: FP8 scaling state
+};
+
+using Entry = std::variant<Tensor, Opaque>;
+
+// Names to entries in stored order. Names are unique.
+class StateDict {
+ public:
+  struct Item {
+    std::string name;
+    Entry entry;
+    const Tensor* tensor() const { return std::get_if<Tensor>(&entry); }
+    const Opaque* opaque() const { return std::get_if<Opaque>(&entry); }
+  };
+  // Errors: Corrupt when the name is already there.
+  Status Add(std::string name, Entry entry);
+  const Item* Find(std::string_view name) const;
+  const std::vector<Item>& items() const { return items_; }
+  size_t size() const { return items_.size(); }
+  bool empty() const { return items_.empty(); }
+
+ private:
+  std::vector<Item> items_;
+  std::unordered_map<std::string, size_t> index_;
+};
+
+// A file that travels with the model: tokenizer files, preprocessor settings. Paths are relative, '/'-separated, safe.
+struct Artifact {
+  std::string name;
+  ByteRange content;
+};
+
+// What one rank stored.
+struct Shard {
+  int tp_rank = 0;
+  int pp_rank = 0;
+  StateDict weights;                  // empty when the rank has virtual chunks
+  std::vector<StateDict> chunks;      // `model0`, `model1` … of an interleaved pipeline, names flattened with '.'
+  std::optional<Value> training;      // the whole dictionary of a training checkpoint (Lightning's), tensors as leaves
+};
+
+struct Checkpoint {
+  std::string flavour;                // the format's name: "nemo", "lightning", "huggingface", "safetensors" …
+  std::string path;                   // as the user gave it
+  std::optional<Config> config;       // model_config.yaml, config.json, hparams.yaml
+  std::string config_name;            // the file it came from, for messages
+  Layout layout;
+  std::vector<Shard> shards;          // pp-major, tp-minor; size layout.tp * layout.pp (1 for an unsharded one)
+  std::vector<Artifact> artifacts;
+  std::map<std::string, std::string> metadata;  // safetensors' __metadata__, torch_dist's versions …
+  std::vector<std::string> notes;     // what the reader had to decide; shown with -v
+
+  // The weights of an unsharded checkpoint. REQUIRES: shards.size() == 1.
+  const StateDict& weights() const { return shards.front().weights; }
+  StateDict& weights() { return shards.front().weights; }
+  const Artifact* FindArtifact(std::string_view name) const;
+};
+
+}  // namespace anemone
+
+#endif  // ANEMONE_CHECKPOINT_H_

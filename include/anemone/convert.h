@@ -1,0 +1,62 @@
+// Convert: any checkpoint to any other, planned before a byte is written.
+//
+//   ANEMONE_ASSIGN(auto conversion, PlanConversion("clip-hf/", "clip.nemo", {}));
+//   ANEMONE_TRY(RunConversion(conversion, {.force = true}));
+#ifndef ANEMONE_CONVERT_H_
+#define ANEMONE_CONVERT_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "anemone/checkpoint.h"
+#include "anemone/progress.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+struct Plan;
+
+enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
+
+struct ConvertOptions {
+  std::string to;                      // a format's name; empty: by DST's name
+  std::string hparams;                 // YAML file; empty: derived from the source
+  std::string dialect;                 // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
+  std::optional<int> tp, pp, vp;       // empty: as the source (1 for foreign sources)
+  std::optional<DType> dtype;          // empty: keep
+  std::vector<std::pair<std::string, std::string>> set;       // config path → value text
+  std::vector<std::string> unset;
+  std::vector<std::pair<std::string, std::string>> artifacts; // config path → file
+  ExtraState extra_state = ExtraState::kKeep;
+  bool only_weights = false;           // drop training state
+  bool use_ema = false;                // weights from the EMA copy a .ckpt carries
+  bool strict = true;                  // missing and unexpected names are errors
+  uint64_t max_shard_bytes = 0;
+};
+
+// A conversion ready to run: what was read, what it became, and the plan.
+struct Conversion {
+  Checkpoint source;
+  Checkpoint result;
+  std::shared_ptr<const Plan> plan;
+  std::string destination;
+  std::string format;
+  std::vector<std::string> notes;      // decisions worth a line to the user
+};
+
+Result<Conversion> PlanConversion(const std::string& source, const std::string& destination, const ConvertOptions& options);
+
+struct RunOptions {
+  unsigned threads = 0;
+  bool force = false;
+  ProgressFn progress;
+};
+Status RunConversion(const Conversion& conversion, const RunOptions& options);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_CONVERT_H_

@@ -1,0 +1,120 @@
+// Status, Result<T>: how every anemone call says what went wrong.
+//
+// Contents:  ErrorKind, Error, Status, Result<T>, ANEMONE_TRY, ANEMONE_ASSIGN.
+// Use when:  a call can fail on what a file or a user says. Nothing here throws; the library never prints, exits or
+//            aborts on input (running out of memory aside).
+// Differs from std::expected (C++23): a strict subset of it, with coordinates that each layer may add once.
+#ifndef ANEMONE_STATUS_H_
+#define ANEMONE_STATUS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace anemone {
+
+enum class ErrorKind : uint8_t {
+  kNotFound,         // the path, tensor or config key named does not exist
+  kAlreadyExists,    // the output is there and may not be replaced
+  kCannotCreate,     // the output's folder is missing or not writable
+  kInvalidArgument,  // the caller asked for something that has no meaning
+  kCorrupt,          // the input breaks a rule of its format
+  kUnsupported,      // valid input that this build does not carry
+  kLimitExceeded,    // valid perhaps, but beyond a stated limit
+  kIo,               // reading or writing failed: disk full, device error
+  kUnavailable,      // a remote service did not serve
+  kInterrupted,      // the caller cancelled
+  kInternal,         // a bug in anemone
+};
+
+// One failure. Coordinates run from the outside in: file, member, record, tensor or byte.
+struct Error {
+  ErrorKind kind = ErrorKind::kInternal;
+  std::vector<std::string> where;
+  std::string what;  // "expected …, found …"; one line, no full stop
+  std::string hint;  // what to do; may be empty
+};
+
+// Success, or one Error. Copying is cheap (shared, immutable). Thread-safe to read.
+class [[nodiscard]] Status {
+ public:
+  Status() = default;  // success
+  Status(ErrorKind kind, std::string what, std::string hint = {});
+
+  bool ok() const { return error_ == nullptr; }
+  explicit operator bool() const { return ok(); }
+  const Error& error() const { return *error_; }  // REQUIRES: !ok()
+  ErrorKind kind() const { return error_->kind; }  // REQUIRES: !ok()
+
+  // The same failure with one more outer coordinate. Success stays success.
+  Status In(std::string_view coordinate) const;
+  // The same failure with this hint, unless it already carries one.
+  Status Hint(std::string_view hint) const;
+  // "where: where: what", without the hint. "ok" for success.
+  std::string message() const;
+
+ private:
+  std::shared_ptr<const Error> error_;
+};
+
+inline Status Corrupt(std::string what, std::string hint = {}) {
+  return {ErrorKind::kCorrupt, std::move(what), std::move(hint)};
+}
+inline Status Unsupported(std::string what, std::string hint = {}) {
+  return {ErrorKind::kUnsupported, std::move(what), std::move(hint)};
+}
+inline Status InvalidArgument(std::string what, std::string hint = {}) {
+  return {ErrorKind::kInvalidArgument, std::move(what), std::move(hint)};
+}
+inline Status LimitExceeded(std::string what, std::string hint = {}) {
+  return {ErrorKind::kLimitExceeded, std::move(what), std::move(hint)};
+}
+inline Status NotFound(std::string what, std::string hint = {}) {
+  return {ErrorKind::kNotFound, std::move(what), std::move(hint)};
+}
+inline Status Internal(std::string what) { return {ErrorKind::kInternal, std::move(what)}; }
+// An I/O failure described by errno: ENOENT becomes kNotFound, ENOSPC and the rest kIo.
+Status ErrnoStatus(int error_number, std::string_view action);
+
+// A T, or the Status that says why there is none.
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : value_(std::move(value)) {}            // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {}    // NOLINT(google-explicit-constructor) REQUIRES: !status.ok()
+  bool ok() const { return value_.has_value(); }
+  const Status& status() const { return status_; }
+  T& operator*() & { return *value_; }
+  const T& operator*() const& { return *value_; }
+  T&& operator*() && { return *std::move(value_); }
+  T* operator->() { return &*value_; }
+  const T* operator->() const { return &*value_; }
+
+ private:
+  std::optional<T> value_;
+  Status status_;
+};
+
+#define ANEMONE_CONCAT_INNER(a, b) a##b
+#define ANEMONE_CONCAT(a, b) ANEMONE_CONCAT_INNER(a, b)
+
+// Returns from the enclosing function when `expr` (a Status) failed.
+#define ANEMONE_TRY(expr)                                              \
+  do {                                                                 \
+    if (::anemone::Status anemone_status_ = (expr); !anemone_status_.ok()) return anemone_status_; \
+  } while (false)
+
+// ANEMONE_ASSIGN(auto x, F()): declares or assigns from a Result, or returns its Status.
+#define ANEMONE_ASSIGN(lhs, expr) ANEMONE_ASSIGN_INNER(ANEMONE_CONCAT(anemone_result_, __LINE__), lhs, expr)
+#define ANEMONE_ASSIGN_INNER(tmp, lhs, expr) \
+  auto tmp = (expr);                         \
+  if (!tmp.ok()) return tmp.status();        \
+  lhs = *std::move(tmp)
+
+}  // namespace anemone
+
+#endif  // ANEMONE_STATUS_H_

@@ -1,0 +1,62 @@
+// Zip: the box of a torch file. Reads stored and deflated members, zip64, data descriptors; writes stored members with real
+// CRCs and sizes in the local headers. Knows nothing of torch. Rules and ids (ZIP-n): docs/formats/zip.md.
+#ifndef ANEMONE_CONTAINER_ZIP_H_
+#define ANEMONE_CONTAINER_ZIP_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/status.h"
+#include "engine/plan.h"
+
+namespace anemone {
+
+struct ZipMember {
+  std::string name;
+  uint32_t crc32 = 0;
+  bool deflated = false;
+  uint64_t size = 0;       // uncompressed
+  ByteRange content;       // uncompressed bytes: a range of the file itself when stored, an inflating source otherwise
+};
+
+class ZipArchive {
+ public:
+  // Reads the central directory and every local header. Errors: Corrupt (no end record: truncated; local header and
+  // directory disagree; overlapping members; duplicate or unsafe names), Unsupported (encryption, other methods).
+  static Result<ZipArchive> Open(const ByteRange& archive);
+  const std::vector<ZipMember>& members() const { return members_; }
+  const ZipMember* Find(std::string_view name) const;
+
+ private:
+  std::vector<ZipMember> members_;  // directory order
+};
+
+// Writes one zip at the current end of `file`, which may already hold other bytes (a tar header): offsets inside the zip are
+// relative to that point. Payloads of at least `alignment` bytes start at a multiple of it counted from the zip's start
+// [pytorch caffe2/serialize/inline_container.cc: 64, by an extra field "FB"].
+class ZipLayout {
+ public:
+  explicit ZipLayout(PlanFile& file, uint64_t alignment = 64);
+  Status Add(std::string name, std::string literal);
+  Status Add(std::string name, const Tensor& tensor);
+  Status Add(std::string name, ByteRange content);
+  // Appends the central directory, zip64 records where needed, and the end record.
+  Status Finish();
+
+ private:
+  struct Member;
+  PlanFile& file_;
+  uint64_t start_;
+  uint64_t alignment_;
+  std::vector<Member> members_;
+};
+
+// The size the zip will have can be read off PlanFile::size before and after: a tar header that precedes it is patched by
+// laying the zip into a scratch PlanFile first and appending it (see AppendFile in engine/plan.h).
+
+}  // namespace anemone
+
+#endif  // ANEMONE_CONTAINER_ZIP_H_
