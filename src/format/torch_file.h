@@ -1,0 +1,46 @@
+// A torch file (torch.save): pickle + storages, in the zip or the legacy layout. Reading yields plain values with tensors
+// as leaves; writing lays out the zip form that torch 1.13 … 2.15 load with weights_only=True.
+#ifndef ANEMONE_FORMAT_TORCH_FILE_H_
+#define ANEMONE_FORMAT_TORCH_FILE_H_
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
+#include "anemone/value.h"
+#include "engine/plan.h"
+
+namespace anemone {
+
+// True for the first bytes of a zip or legacy torch file (a TorchScript archive included).
+bool LooksLikeTorchFile(std::string_view head);
+
+struct TorchFile {
+  Value root;              // rebuilt tensors and parameters are kTensor nodes; everything else is as pickled
+  bool legacy = false;     // the pre-1.6 layout
+  bool torchscript = false;  // an archive with code: its tensors are read, its code is not
+};
+
+// Reads the pickle and rebuilds every tensor lazily. `range` may be a slice of a larger file (a .nemo, a .distcp).
+// Errors: Corrupt (truncated, storage out of range, lying sizes …), Unsupported (quantised, sparse … by name).
+Result<TorchFile> ReadTorchFile(const ByteRange& range);
+
+// A dict-like value whose keys are strings as a StateDict: tensors stay, `_extra_state` forms become Opaque. Nested dicts are
+// flattened with '.'. Errors: Corrupt (non-string keys, duplicates), Unsupported (a value that is neither), naming the key.
+Result<StateDict> ToStateDict(const Value& value);
+// The reverse: an OrderedDict of the items in order (Opaque without data as None).
+Value FromStateDict(const StateDict& state);
+
+// Lays `value` out as a torch zip at the end of `file`, archive root `root` ("model_weights", "archive").
+Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file);
+
+// Converts an OmegaConf DictConfig / plain dict value (Lightning's hyper_parameters) to a config tree, interpolations as text.
+Result<ConfigNode> ToConfigNode(const Value& value);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FORMAT_TORCH_FILE_H_
