@@ -30,10 +30,10 @@ struct ValueNode {
     kBigInt,      // text: decimal digits
     kFloat,       // real
     kString,      // text: UTF-8 (lone surrogates as WTF-8)
-    kBytes,       // text (also bytearray)
+    kBytes,       // text; integer is 1 for a bytearray
     kList,        // items
     kTuple,       // items
-    kSet,         // items (also frozenset)
+    kSet,         // items; integer is 1 for a frozenset
     kDict,        // items: key, value, key, value … in first-insertion order
     kGlobal,      // text: "module name", e.g. "collections OrderedDict"; Python 2 module names already translated
     kObject,      // callable(*items), then state (BUILD), appended (APPENDS) and entries (SETITEMS)
@@ -62,6 +62,9 @@ class ValueGraph {
   }
   ValueRef root = nullptr;
   size_t size() const { return nodes_.size(); }
+  // Every node made, also those no longer reachable from the root.
+  std::deque<ValueNode>& nodes() { return nodes_; }
+  const std::deque<ValueNode>& nodes() const { return nodes_; }
 
  private:
   std::deque<ValueNode> nodes_;

@@ -1,6 +1,6 @@
-// Pickle: a data-only reader and writer. The reader builds a ValueGraph and calls nothing: every GLOBAL is a name, every
-// REDUCE, NEWOBJ and BUILD a node. Protocols 0 to 5 as far as torch, Lightning, NeMo and OmegaConf write them; the opcodes
-// that are refused and why: docs/formats/pickle.md (rules PKL-n).
+// Pickle: a data-only reader and writer. The reader builds a ValueGraph and calls nothing: every GLOBAL is a name,
+// every REDUCE, NEWOBJ and BUILD a node. Protocols 0 to 5 as far as torch, Lightning, NeMo and OmegaConf write them;
+// the opcodes that are refused and why: docs/formats/pickle.md (rules PKL-n).
 #ifndef ANEMONE_CONTAINER_PICKLE_H_
 #define ANEMONE_CONTAINER_PICKLE_H_
 
@@ -8,37 +8,62 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "anemone/bytes.h"
 #include "anemone/status.h"
 #include "anemone/value.h"
 
 namespace anemone {
 
 struct PickleLimits {
-  uint64_t max_bytes = uint64_t{1} << 30;   // of the pickle itself
+  uint64_t max_bytes = uint64_t{1} << 30;  // of the pickle itself
   uint64_t max_nodes = 64'000'000;
-  uint32_t max_depth = 10'000;              // of nested marks
+  uint32_t max_depth = 10'000;  // of nested marks
 };
 
-// Reads one pickle from the start of `bytes`; `consumed`, if given, receives its length (several may follow one another).
+// Reads one pickle from the start of `bytes`; `consumed`, if given, receives its length (several may follow one
+// another).
+//
+// What a node is:  Python 2 strings are kString where they are UTF-8, else kBytes (`text` holds the same bytes either
+// way).
+//   The protocol 2 spellings of bytes, bytearray, set and frozenset (a call of `_codecs encode`, `builtins set` …)
+//   become kBytes and kSet like the opcodes of later protocols; such a node keeps the callee in `callable`. `integer`
+//   is 1 for a bytearray and for a frozenset. None, booleans, integers, the empty tuple and globals of one name are
+//   shared nodes: do not change them in place. Nesting is as deep as the input pleases: recurse over the result only
+//   with a limit.
 // Errors: Corrupt with the byte offset and opcode (stack underflow, memo miss, counts beyond the input …), Unsupported
-// (EXT, INST, out-of-band buffers), LimitExceeded. Cost: linear in the input; memory bounded by limits and by the input.
+//   (EXT, INST, out-of-band buffers), LimitExceeded; each with its rule's id.
+// Cost: linear in the input; memory bounded by limits and by the input.
 Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits = {}, uint64_t* consumed = nullptr);
 
-// Writes protocol 2, using only opcodes that torch.load(weights_only=True) of 1.13 … 2.15 accepts where the values allow.
-// A kTensor node is handed to `tensor`, which answers the node to write in its place (an object holding a persistent id).
-// Shared nodes are written once and memoised; cycles through lists, dicts and objects' state are kept.
-// Errors: Unsupported (a cycle through a tuple's or call's arguments).
+// Writes protocol 2, using only opcodes that torch.load(weights_only=True) of 1.13 … 2.15 accepts where the values
+// allow. A kTensor node is handed to `tensor`, which answers the node to write in its place (an object holding a
+// persistent id), made in the graph it is given; without an encoder a tensor is InvalidArgument. Shared nodes are
+// written once and memoised; cycles through lists, dicts and objects' state are kept. Deterministic. Errors:
+// Unsupported (a cycle through a tuple's or call's arguments; text beyond 4 GiB), the encoder's own.
 using TensorEncoder = std::function<Result<ValueRef>(const Tensor&, ValueGraph&)>;
-Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor);
+Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor = {});
 
-// Every global a pickle names, with how it is used: what `scan` lists. `nested` says it was found in a pickle inside bytes.
+// Every global a pickle names, with how it is used. Also those whose object the pickle throws away again.
 struct PickleGlobal {
   std::string name;     // "module name"
-  bool called = false;  // by REDUCE, NEWOBJ or BUILD
+  bool called = false;  // by REDUCE, NEWOBJ or INST
+  bool nested = false;  // found in a pickle inside bytes or a string
 };
-std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph);
+std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph);  // sorted by name
+
+// What `scan` looks at: all pickles that follow one another in `bytes`, and pickles nested in their bytes and strings.
+// The globals met before a failure are listed too: a damaged tail does not hide what Python would already have called.
+struct PickleScan {
+  std::vector<PickleGlobal> globals;  // sorted by name
+  uint64_t pickles = 0;               // read whole, nested ones not counted
+  uint64_t consumed = 0;              // bytes they take
+  Status status;                      // of the first pickle that failed; bytes that begin no pickle just end the stream
+};
+PickleScan ScanPickles(std::string_view bytes, const PickleLimits& limits = {});
+
+// True when `bytes` begin like a pickle of protocol 2 or later.
+bool LooksLikePickle(std::string_view bytes);
 
 }  // namespace anemone
 

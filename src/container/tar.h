@@ -1,5 +1,5 @@
-// Tar: the outer box of a .nemo. Reads ustar, PAX and GNU; writes ustar with a PAX size record where a member needs one.
-// Knows nothing of models. Rules and ids (TAR-n): docs/formats/tar.md.
+// Tar: the outer box of a .nemo. Reads ustar, PAX and GNU; writes ustar with a PAX size record where a member needs
+// one. Knows nothing of models. Rules and ids (TAR-n): docs/formats/tar.md.
 #ifndef ANEMONE_CONTAINER_TAR_H_
 #define ANEMONE_CONTAINER_TAR_H_
 
@@ -15,17 +15,17 @@
 namespace anemone {
 
 struct TarMember {
-  std::string name;       // without leading "./", no trailing '/'; "" is the root directory
+  std::string name;  // without leading "./", no trailing '/'; "" is the root directory
   bool is_directory = false;
   uint32_t mode = 0644;
-  ByteRange content;      // empty for directories
+  ByteRange content;  // empty for directories
 };
 
 // True when the first 512 bytes look like a tar header (magic or a right checksum).
 bool LooksLikeTar(std::string_view head);
 
-// Indexes the archive without extracting. Errors: Corrupt (truncated: says bytes present and expected; checksum; unsafe or
-// duplicate names; links and devices), LimitExceeded. Every error names the member and the byte offset.
+// Indexes the archive without extracting. Errors: Corrupt (truncated: says bytes present and expected; checksum; unsafe
+// or duplicate names; links and devices), LimitExceeded. Every error names the member and the byte offset.
 Result<std::vector<TarMember>> ReadTar(const ByteRange& archive);
 
 // Writing: headers go into `file` as literals; the caller appends the `size` bytes of content right after, then calls

@@ -1,5 +1,5 @@
-// Zip: the box of a torch file. Reads stored and deflated members, zip64, data descriptors; writes stored members with real
-// CRCs and sizes in the local headers. Knows nothing of torch. Rules and ids (ZIP-n): docs/formats/zip.md.
+// Zip: the box of a torch file. Reads stored and deflated members, zip64, data descriptors; writes stored members with
+// real CRCs and sizes in the local headers. Knows nothing of torch. Rules and ids (ZIP-n): docs/formats/zip.md.
 #ifndef ANEMONE_CONTAINER_ZIP_H_
 #define ANEMONE_CONTAINER_ZIP_H_
 
@@ -18,8 +18,8 @@ struct ZipMember {
   std::string name;
   uint32_t crc32 = 0;
   bool deflated = false;
-  uint64_t size = 0;       // uncompressed
-  ByteRange content;       // uncompressed bytes: a range of the file itself when stored, an inflating source otherwise
+  uint64_t size = 0;  // uncompressed
+  ByteRange content;  // uncompressed bytes: a range of the file itself when stored, an inflating source otherwise
 };
 
 class ZipArchive {
@@ -34,9 +34,9 @@ class ZipArchive {
   std::vector<ZipMember> members_;  // directory order
 };
 
-// Writes one zip at the current end of `file`, which may already hold other bytes (a tar header): offsets inside the zip are
-// relative to that point. Payloads of at least `alignment` bytes start at a multiple of it counted from the zip's start
-// [pytorch caffe2/serialize/inline_container.cc: 64, by an extra field "FB"].
+// Writes one zip at the current end of `file`, which may already hold other bytes (a tar header): offsets inside the
+// zip are relative to that point. Payloads of at least `alignment` bytes start at a multiple of it counted from the
+// zip's start [pytorch caffe2/serialize/inline_container.cc: 64, by an extra field "FB"].
 class ZipLayout {
  public:
   explicit ZipLayout(PlanFile& file, uint64_t alignment = 64);
@@ -54,8 +54,8 @@ class ZipLayout {
   std::vector<Member> members_;
 };
 
-// The size the zip will have can be read off PlanFile::size before and after: a tar header that precedes it is patched by
-// laying the zip into a scratch PlanFile first and appending it (see AppendFile in engine/plan.h).
+// The size the zip will have can be read off PlanFile::size before and after: a tar header that precedes it is patched
+// by laying the zip into a scratch PlanFile first and appending it (see AppendFile in engine/plan.h).
 
 }  // namespace anemone
 

@@ -1,0 +1,944 @@
+// The pickle machine without its hands: it builds nodes where Python would call. docs/formats/pickle.md has the rules.
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "container/pickle.h"
+#include "container/pickle_names.h"
+#include "container/text.h"
+
+namespace anemone {
+namespace {
+
+using internal::Quoted;
+using Kind = ValueNode::Kind;
+namespace op = internal::op;
+
+constexpr size_t kMaxIntBytes = 255;    // the longest LONG1; an int in a checkpoint has 8
+constexpr size_t kMaxIntDigits = 613;   // every number of so many digits fits kMaxIntBytes
+constexpr size_t kMaxNameBytes = 4096;  // of a global's module or name
+
+std::string_view KindName(Kind kind) {
+  constexpr std::string_view kNames[] = {"None",     "a bool",   "an int",    "an int",          "a float",
+                                         "a string", "bytes",    "a list",    "a tuple",         "a set",
+                                         "a dict",   "a global", "an object", "a persistent id", "a tensor"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+// The decimal digits of a little-endian two's complement number.
+std::string Decimal(std::string_view bytes) {
+  std::vector<uint8_t> magnitude(bytes.begin(), bytes.end());
+  const bool negative = (magnitude.back() & 0x80) != 0;
+  if (negative) {
+    unsigned carry = 1;
+    for (uint8_t& byte : magnitude) {
+      carry += static_cast<uint8_t>(~byte);
+      byte = static_cast<uint8_t>(carry);
+      carry >>= 8;
+    }
+  }
+  std::string digits;
+  while (!magnitude.empty()) {
+    unsigned remainder = 0;
+    for (size_t i = magnitude.size(); i-- > 0;) {
+      remainder = remainder << 8 | magnitude[i];
+      magnitude[i] = static_cast<uint8_t>(remainder / 10);
+      remainder %= 10;
+    }
+    digits += static_cast<char>('0' + remainder);
+    while (!magnitude.empty() && magnitude.back() == 0) magnitude.pop_back();
+  }
+  if (negative) digits += '-';
+  return {digits.rbegin(), digits.rend()};
+}
+
+// Latin-1 of UTF-8 text, or nothing when a letter lies beyond U+00FF.
+std::optional<std::string> ToLatin1(std::string_view text) {
+  std::string bytes;
+  bytes.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto lead = static_cast<uint8_t>(text[i]);
+    if (lead < 0x80) {
+      bytes += text[i];
+    } else if ((lead == 0xc2 || lead == 0xc3) && i + 1 < text.size()) {
+      bytes += static_cast<char>(lead << 6 | (static_cast<uint8_t>(text[++i]) & 0x3f));
+    } else {
+      return std::nullopt;
+    }
+  }
+  return bytes;
+}
+
+// A dict key as Python compares it: atoms by value (True == 1 == 1.0), everything else by identity.
+struct Key {
+  char type;
+  uint64_t number;
+  std::string_view text;
+  bool operator==(const Key&) const = default;
+};
+struct KeyHash {
+  size_t operator()(const Key& key) const {
+    return std::hash<std::string_view>()(key.text) ^ (key.number * 0x9e3779b97f4a7c15u) ^ static_cast<size_t>(key.type);
+  }
+};
+Key KeyOf(const ValueNode& node) {
+  switch (node.kind) {
+    case Kind::kBool:
+    case Kind::kInt:
+      return {'i', static_cast<uint64_t>(node.integer), {}};
+    case Kind::kFloat:
+      if (std::abs(node.real) < 0x1p62 && node.real == std::floor(node.real)) {
+        return {'i', static_cast<uint64_t>(static_cast<int64_t>(node.real)), {}};
+      }
+      if (std::isnan(node.real)) break;
+      return {'f', std::bit_cast<uint64_t>(node.real), {}};
+    case Kind::kBigInt:
+      return {'I', 0, node.text};
+    case Kind::kString:
+      return {'s', 0, node.text};
+    case Kind::kBytes:
+      return {'b', 0, node.text};
+    default:
+      break;
+  }
+  return {'p', std::bit_cast<uintptr_t>(&node), {}};
+}
+
+// Keeps of every key its first place and its last value, as Python's dicts do.
+void DropDuplicateKeys(std::vector<ValueRef>& pairs) {
+  std::unordered_map<Key, size_t, KeyHash> places;
+  const bool many = pairs.size() > 16;
+  if (many) places.reserve(pairs.size() / 2);
+  size_t kept = 0;
+  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+    const Key key = KeyOf(*pairs[i]);
+    size_t place = kept;
+    if (many) {
+      place = places.emplace(key, kept).first->second;
+    } else {
+      for (size_t j = 0; j < kept && place == kept; j += 2) {
+        if (KeyOf(*pairs[j]) == key) place = j;
+      }
+    }
+    if (place == kept) {
+      pairs[kept] = pairs[i];
+      kept += 2;
+    }
+    pairs[place + 1] = pairs[i + 1];
+  }
+  pairs.resize(kept);
+}
+
+class Reader {
+ public:
+  Reader(std::string_view bytes, const PickleLimits& limits, ValueGraph& graph)
+      : bytes_(bytes), limits_(limits), graph_(graph) {}
+
+  // Runs until STOP. The graph holds what was built, also on failure.
+  Status Run() {
+    if (bytes_.size() > limits_.max_bytes) bytes_ = bytes_.substr(0, limits_.max_bytes), cut_ = true;
+    while (!stopped_) {
+      start_ = at_;
+      if (at_ == bytes_.size()) return Where(Truncated("STOP", 1));
+      const auto opcode = static_cast<uint8_t>(bytes_[at_++]);
+      if (Status status = Step(opcode); !status.ok()) return Where(std::move(status));
+      if (graph_.size() > limits_.max_nodes) {
+        return Where(
+            LimitExceeded("expected at most " + std::to_string(limits_.max_nodes) + " objects, found more [PKL-14]"));
+      }
+    }
+    for (ValueNode& node : graph_.nodes()) {
+      if (node.kind == Kind::kDict && node.items.size() > 2) DropDuplicateKeys(node.items);
+      if (node.kind == Kind::kObject && node.entries.size() > 2) DropDuplicateKeys(node.entries);
+    }
+    return {};
+  }
+  uint64_t consumed() const { return at_; }
+
+ private:
+  struct MemoSlot {
+    ValueRef node = nullptr;
+    bool is_args = false;  // the argument tuple that became this object
+  };
+
+  // --- errors
+  Status Where(Status status) const {
+    const std::string name =
+        start_ < bytes_.size() ? internal::OpcodeName(static_cast<uint8_t>(bytes_[start_])) : "end";
+    return status.In("byte " + std::to_string(start_) + " (" + name + ")");
+  }
+  Status Truncated(std::string_view what, uint64_t count) const {
+    if (cut_) {
+      return LimitExceeded("expected a pickle of at most " + std::to_string(limits_.max_bytes) +
+                           " bytes, found more [PKL-14]");
+    }
+    return Corrupt("expected " + std::string(what) + " of " + std::to_string(count) + " bytes, found " +
+                   std::to_string(bytes_.size() - at_) + " bytes left: truncated or lying [PKL-2]");
+  }
+  static Status Wrong(std::string_view expected, const ValueNode& found, std::string_view rule) {
+    return Corrupt("expected " + std::string(expected) + ", found " + std::string(KindName(found.kind)) + " [" +
+                   std::string(rule) + "]");
+  }
+
+  // --- arguments in the stream
+  Result<std::string_view> Take(std::string_view what, uint64_t count) {
+    if (count > bytes_.size() - at_) return Truncated(what, count);
+    const std::string_view taken = bytes_.substr(at_, count);
+    at_ += count;
+    return taken;
+  }
+  // A little-endian number of `width` bytes.
+  Result<uint64_t> Number(int width) {
+    ANEMONE_ASSIGN(const std::string_view raw, Take("an argument", static_cast<uint64_t>(width)));
+    uint64_t value = 0;
+    for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
+    return value;
+  }
+  // Bytes behind their count.
+  Result<std::string_view> Counted(int width) {
+    ANEMONE_ASSIGN(const uint64_t count, Number(width));
+    return Take("data", count);
+  }
+  Result<std::string_view> Line() {
+    const size_t end = bytes_.find('\n', at_);
+    if (end == std::string_view::npos) return Truncated("a line", bytes_.size() - at_ + 1);
+    const std::string_view line = bytes_.substr(at_, end - at_);
+    at_ = end + 1;
+    return line;
+  }
+  Result<uint64_t> MemoLine() {
+    ANEMONE_ASSIGN(const std::string_view line, Line());
+    uint64_t index = 0;
+    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), index);
+    if (error != std::errc() || end != line.data() + line.size()) {
+      return Corrupt("expected a memo index, found " + Quoted(line) + " [PKL-7]");
+    }
+    return index;
+  }
+
+  // --- the stack
+  size_t Floor() const { return marks_.empty() ? 0 : marks_.back(); }
+  Status Need(size_t count) const {
+    if (stack_.size() - Floor() >= count) return {};
+    return Corrupt("expected " + std::to_string(count) + " values on the stack, found " +
+                   std::to_string(stack_.size() - Floor()) + " [PKL-4]");
+  }
+  void Push(ValueRef node) { stack_.push_back(node); }
+  ValueRef Pop() {
+    const ValueRef node = stack_.back();
+    stack_.pop_back();
+    return node;
+  }
+  ValueRef PushNew(Kind kind) {
+    const ValueRef node = graph_.New(kind);
+    Push(node);
+    return node;
+  }
+  // Everything above the topmost mark.
+  Status PopMark(std::vector<ValueRef>& items) {
+    if (marks_.empty()) return Corrupt("expected a mark on the stack, found none [PKL-4]");
+    items.insert(items.end(), stack_.begin() + static_cast<ptrdiff_t>(marks_.back()), stack_.end());
+    stack_.resize(marks_.back());
+    marks_.pop_back();
+    return {};
+  }
+  // Refuses work that a few bytes of input could repeat without end: copies out of shared tuples, lists and strings.
+  Status Copying(uint64_t count) {
+    copied_ += count;
+    if (copied_ <= at_ + 65536) return {};
+    return LimitExceeded(
+        "expected arguments made for one call each, found the same ones copied again and again [PKL-14]");
+  }
+
+  // --- atoms
+  void PushAtom(ValueRef& shared, Kind kind, int64_t integer = 0) {
+    if (shared == nullptr) {
+      shared = graph_.New(kind);
+      shared->integer = integer;
+    }
+    Push(shared);
+  }
+  void PushInt(int64_t value) {
+    ValueRef& slot = ints_[(static_cast<uint64_t>(value) * 0x9e3779b97f4a7c15u) >> 54];
+    if (slot == nullptr || slot->integer != value) {
+      slot = graph_.New(Kind::kInt);
+      slot->integer = value;
+    }
+    Push(slot);
+  }
+  Status PushLong(std::string_view raw) {
+    if (raw.size() > kMaxIntBytes) {
+      return LimitExceeded("expected an int of at most 255 bytes, found " + std::to_string(raw.size()) + " [PKL-7]");
+    }
+    const auto fill = [](char top) { return (top & 0x80) != 0 ? '\xff' : '\0'; };
+    while (raw.size() > 1 && raw.back() == fill(raw.back()) && raw.back() == fill(raw[raw.size() - 2]))
+      raw.remove_suffix(1);
+    if (raw.empty()) {
+      PushInt(0);
+    } else if (raw.size() <= 8) {
+      uint64_t value = (raw.back() & 0x80) != 0 ? ~uint64_t{0} : 0;
+      for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
+      PushInt(static_cast<int64_t>(value));
+    } else {
+      PushNew(Kind::kBigInt)->text = Decimal(raw);
+    }
+    return {};
+  }
+  Status PushDecimal(std::string_view line) {
+    const std::string_view whole = line;
+    const bool negative = line.starts_with('-');
+    if (negative || line.starts_with('+')) line.remove_prefix(1);
+    const bool digits = !line.empty() && line.find_first_not_of("0123456789") == std::string_view::npos;
+    if (!digits) return Corrupt("expected a decimal number, found " + Quoted(whole) + " [PKL-7]");
+    while (line.size() > 1 && line[0] == '0') line.remove_prefix(1);
+    if (line.size() > kMaxIntDigits) {
+      return LimitExceeded("expected an int of at most 613 digits, found " + std::to_string(line.size()) + " [PKL-7]");
+    }
+    const std::string text = (negative && line != "0" ? "-" : "") + std::string(line);
+    int64_t value = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc()) {
+      PushInt(value);
+    } else {
+      PushNew(Kind::kBigInt)->text = text;
+    }
+    return {};
+  }
+  Status PushText(std::string_view text) {
+    if (!internal::IsUtf8(text, /*surrogates=*/true))
+      return Corrupt("expected UTF-8, found " + Quoted(text) + " [PKL-6]");
+    PushNew(Kind::kString)->text = text;
+    return {};
+  }
+  void PushPython2String(std::string text) {
+    const bool utf8 = internal::IsUtf8(text, /*surrogates=*/false);
+    PushNew(utf8 ? Kind::kString : Kind::kBytes)->text = std::move(text);
+  }
+  void PushBytes(std::string_view bytes, bool bytearray) {
+    const ValueRef node = PushNew(Kind::kBytes);
+    node->text = bytes;
+    node->integer = bytearray;
+  }
+  Status PushFloatLine(std::string_view line) {
+    const std::string_view whole = line;
+    if (line.starts_with('+')) line.remove_prefix(1);
+    double value = 0;
+    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), value);
+    if (error != std::errc() || end != line.data() + line.size()) {
+      return Corrupt("expected a decimal number, found " + Quoted(whole) + " [PKL-7]");
+    }
+    PushNew(Kind::kFloat)->real = value;
+    return {};
+  }
+  // repr() of a Python 2 string: 'a\x00b'.
+  Status PushQuotedLine(std::string_view line) {
+    const auto bad = [&] { return Corrupt("expected a quoted string, found " + Quoted(line) + " [PKL-7]"); };
+    if (line.size() < 2 || (line[0] != '\'' && line[0] != '"') || line.back() != line[0]) return bad();
+    const std::string_view body = line.substr(1, line.size() - 2);
+    std::string text;
+    for (size_t i = 0; i < body.size(); ++i) {
+      if (body[i] != '\\') {
+        text += body[i];
+        continue;
+      }
+      if (++i == body.size()) return bad();
+      constexpr std::string_view kEscapes = "\\'\"abfnrtv", kMeanings = "\\'\"\a\b\f\n\r\t\v";
+      unsigned code = 0;
+      if (const size_t simple = kEscapes.find(body[i]); simple != std::string_view::npos) {
+        text += kMeanings[simple];
+      } else if (body[i] == 'x') {
+        const char* from = body.data() + i + 1;
+        if (body.size() - i < 3 || std::from_chars(from, from + 2, code, 16).ptr != from + 2) return bad();
+        text += static_cast<char>(code);
+        i += 2;
+      } else if (body[i] >= '0' && body[i] <= '7') {
+        const char* from = body.data() + i;
+        const char* end = std::from_chars(from, from + std::min<size_t>(3, body.size() - i), code, 8).ptr;
+        text += static_cast<char>(code);
+        i += static_cast<size_t>(end - from) - 1;
+      } else {
+        text += '\\';  // Python keeps an escape that it does not know
+        text += body[i];
+      }
+    }
+    PushPython2String(std::move(text));
+    return {};
+  }
+  // Python's raw-unicode-escape: Latin-1 with \uXXXX and \UXXXXXXXX.
+  Status PushUnicodeLine(std::string_view line) {
+    std::string text;
+    for (size_t i = 0; i < line.size(); ++i) {
+      uint32_t code = static_cast<uint8_t>(line[i]);
+      const size_t digits = line[i] != '\\' || i + 1 == line.size() ? 0
+                            : line[i + 1] == 'u'                    ? 4
+                            : line[i + 1] == 'U'                    ? 8
+                                                                    : 0;
+      if (digits != 0) {
+        const char* from = line.data() + i + 2;
+        if (line.size() - i - 2 < digits || std::from_chars(from, from + digits, code, 16).ptr != from + digits ||
+            code > 0x10ffff) {
+          return Corrupt("expected \\uXXXX, found " + Quoted(line.substr(i)) + " [PKL-6]");
+        }
+        i += 1 + digits;
+      }
+      internal::AppendUtf8(code, text);
+    }
+    // Two escapes that make one letter in UTF-16 stay two surrogates here, as in Python.
+    PushNew(Kind::kString)->text = std::move(text);
+    return {};
+  }
+
+  // --- memo
+  Status Put(uint64_t index) {
+    ANEMONE_TRY(Need(1));
+    if (index > at_ + 65536) {  // writers count up from 0, one entry an opcode
+      return Corrupt("expected a memo index near " + std::to_string(memo_.size()) + ", found " + std::to_string(index) +
+                     " [PKL-5]");
+    }
+    if (index >= memo_.size()) memo_.resize(index + 1);
+    memo_[index] = {stack_.back()};
+    if (fresh_ != nullptr && fresh_memo_ == kNoMemo) {
+      fresh_memo_ = index;
+    } else {
+      fresh_ = nullptr;
+    }
+    return {};
+  }
+  Status Get(uint64_t index) {
+    if (index >= memo_.size() || memo_[index].node == nullptr) {
+      return Corrupt("expected a memo entry " + std::to_string(index) + ", found none [PKL-5]");
+    }
+    MemoSlot& slot = memo_[index];
+    if (slot.is_args) {
+      ANEMONE_TRY(Copying(slot.node->items.size()));
+      const ValueRef tuple = graph_.New(Kind::kTuple);
+      tuple->items = slot.node->items;
+      slot = {tuple};
+    }
+    Push(slot.node);
+    return {};
+  }
+
+  // --- containers
+  Status PushTuple(size_t count) {
+    ANEMONE_TRY(Need(count));
+    const ValueRef node = graph_.New(Kind::kTuple);
+    node->items.assign(stack_.end() - static_cast<ptrdiff_t>(count), stack_.end());
+    stack_.resize(stack_.size() - count);
+    Push(node);
+    fresh_ = node;
+    fresh_memo_ = kNoMemo;
+    return {};
+  }
+  Status PushMarked(Kind kind) {
+    std::vector<ValueRef> items;
+    ANEMONE_TRY(PopMark(items));
+    if (kind == Kind::kTuple && items.empty()) {
+      PushAtom(empty_tuple_, Kind::kTuple);
+      return {};
+    }
+    const ValueRef node = PushNew(kind);
+    if (kind == Kind::kDict) return AddEntries(*node, items);
+    if (kind == Kind::kTuple) fresh_ = node, fresh_memo_ = kNoMemo;
+    if (kind == Kind::kSet) {
+      node->integer = 1;
+      ANEMONE_TRY(CheckHashable(items, 1));
+    }
+    node->items = std::move(items);
+    return {};
+  }
+  static Status CheckHashable(const std::vector<ValueRef>& items, size_t step) {
+    for (size_t i = 0; i < items.size(); i += step) {
+      const ValueNode& key = *items[i];
+      const bool unhashable = key.kind == Kind::kList || key.kind == Kind::kDict ||
+                              (key.kind == Kind::kSet && key.integer == 0) ||
+                              (key.kind == Kind::kBytes && key.integer == 1);
+      if (unhashable) return Wrong("a key", key, "PKL-12");
+    }
+    return {};
+  }
+  static Status AddEntries(ValueNode& target, const std::vector<ValueRef>& pairs) {
+    if (target.kind != Kind::kDict && target.kind != Kind::kObject) return Wrong("a dict", target, "PKL-11");
+    if (pairs.size() % 2 != 0) return Corrupt("expected keys and values, found a key alone [PKL-11]");
+    ANEMONE_TRY(CheckHashable(pairs, 2));
+    std::vector<ValueRef>& entries = target.kind == Kind::kDict ? target.items : target.entries;
+    entries.insert(entries.end(), pairs.begin(), pairs.end());
+    return {};
+  }
+  static Status AddItems(ValueNode& target, const std::vector<ValueRef>& items) {
+    if (target.kind != Kind::kList && target.kind != Kind::kObject) return Wrong("a list", target, "PKL-11");
+    std::vector<ValueRef>& all = target.kind == Kind::kList ? target.items : target.appended;
+    all.insert(all.end(), items.begin(), items.end());
+    return {};
+  }
+  static Status AddMembers(ValueNode& target, const std::vector<ValueRef>& items) {
+    if (target.kind != Kind::kSet || target.integer == 1) return Wrong("a set", target, "PKL-11");
+    ANEMONE_TRY(CheckHashable(items, 1));
+    target.items.insert(target.items.end(), items.begin(), items.end());
+    return {};
+  }
+
+  // --- names and calls
+  Result<ValueRef> Global(std::string_view module, std::string_view name) {
+    for (const std::string_view part : {module, name}) {
+      bool bad = part.empty() || part.size() > kMaxNameBytes || !internal::IsUtf8(part, false);
+      for (const char c : part) bad = bad || static_cast<uint8_t>(c) <= ' ' || c == 0x7f;
+      if (bad) return Corrupt("expected the name of a global, found " + Quoted(part) + " [PKL-8]");
+    }
+    ValueRef& node = globals_[internal::ModernGlobal(module, name)];
+    if (node == nullptr) {
+      node = graph_.New(Kind::kGlobal);
+      node->text = internal::ModernGlobal(module, name);
+    }
+    return node;
+  }
+  static Status CheckCallable(const ValueNode& callable) {
+    if (callable.kind == Kind::kGlobal || callable.kind == Kind::kObject || callable.kind == Kind::kPersistent)
+      return {};
+    return Wrong("a callable", callable, "PKL-9");
+  }
+  // callable, args → object. The argument tuple made just before becomes the object itself: most objects need no other.
+  Status Call(bool is_new) {
+    ANEMONE_TRY(Need(2));
+    const ValueRef args = Pop(), callable = Pop();
+    ANEMONE_TRY(CheckCallable(*callable));
+    if (args->kind != Kind::kTuple) return Wrong("a tuple of arguments", *args, "PKL-9");
+    ValueRef node = args;
+    if (args != fresh_) {
+      ANEMONE_TRY(Copying(args->items.size()));
+      node = graph_.New(Kind::kObject);
+      node->items = args->items;
+    } else if (fresh_memo_ != kNoMemo) {
+      memo_[fresh_memo_].is_args = true;
+    }
+    node->kind = Kind::kObject;
+    node->callable = callable;
+    node->is_new = is_new;
+    Push(node);
+    // A memoised tuple must stay what it is; see Get.
+    if (!is_new) ANEMONE_TRY(Simplify(*node));
+    return {};
+  }
+  // The calls that stand for plain data in protocol 2 [CPython Lib/pickle.py save_bytes, save_bytearray,
+  // set.__reduce__].
+  Status Simplify(ValueNode& node) {
+    if (node.callable->kind != Kind::kGlobal) return {};
+    const std::string& name = node.callable->text;
+    const std::vector<ValueRef>& args = node.items;
+    const bool is_bytearray = name == "builtins bytearray";
+    if (name == "_codecs encode" || is_bytearray || name == "builtins bytes") {
+      std::optional<std::string> text;
+      if (args.empty() && name != "_codecs encode") {
+        text.emplace();
+      } else if (args.size() == 2 && args[0]->kind == Kind::kString && args[1]->kind == Kind::kString &&
+                 name != "builtins bytes" && (args[1]->text == "latin1" || args[1]->text == "latin-1")) {
+        ANEMONE_TRY(Copying(args[0]->text.size()));
+        text = ToLatin1(args[0]->text);
+      } else if (args.size() == 1 && args[0]->kind == Kind::kBytes && is_bytearray) {
+        ANEMONE_TRY(Copying(args[0]->text.size()));
+        text = args[0]->text;
+      }
+      if (text) Become(node, Kind::kBytes, is_bytearray).text = *std::move(text);
+    } else if ((name == "builtins set" || name == "builtins frozenset") && args.size() <= 1 &&
+               (args.empty() || args[0]->kind == Kind::kList || args[0]->kind == Kind::kTuple)) {
+      std::vector<ValueRef> items;
+      if (!args.empty()) {
+        ANEMONE_TRY(Copying(args[0]->items.size()));
+        items = args[0]->items;
+      }
+      ANEMONE_TRY(CheckHashable(items, 1));
+      Become(node, Kind::kSet, name == "builtins frozenset").items = std::move(items);
+    }
+    return {};
+  }
+  ValueNode& Become(ValueNode& node, Kind kind, bool flag) {
+    // The arguments may still be asked for by their memo index: let that slot have a tuple of its own.
+    if (&node == fresh_ && fresh_memo_ != kNoMemo) {
+      const ValueRef tuple = graph_.New(Kind::kTuple);
+      tuple->items = node.items;
+      memo_[fresh_memo_] = {tuple};
+    }
+    node.kind = kind;
+    node.integer = flag;
+    node.items.clear();
+    return node;
+  }
+  Status CallWithKeywords() {
+    ANEMONE_TRY(Need(3));
+    const ValueRef keywords = Pop(), args = Pop(), callable = Pop();
+    ANEMONE_TRY(CheckCallable(*callable));
+    if (args->kind != Kind::kTuple) return Wrong("a tuple of arguments", *args, "PKL-9");
+    if (keywords->kind != Kind::kDict) return Wrong("a dict of keyword arguments", *keywords, "PKL-9");
+    // What earlier protocols write for the same [PEP 3154, copyreg.__newobj_ex__].
+    ANEMONE_ASSIGN(const ValueRef helper, Global("copyreg", "__newobj_ex__"));
+    const ValueRef node = PushNew(Kind::kObject);
+    node->callable = helper;
+    node->items = {callable, args, keywords};
+    return {};
+  }
+  Status Build() {
+    ANEMONE_TRY(Need(2));
+    const ValueRef state = Pop();
+    ValueNode& target = *stack_.back();
+    if (target.kind != Kind::kObject) return Wrong("an object to give a state", target, "PKL-10");
+    if (target.state != nullptr) return Corrupt("expected one state for an object, found a second [PKL-10]");
+    target.state = state;
+    return {};
+  }
+  // INST and OBJ are Python 2's class instances. The name is kept for `scan`, then they are refused.
+  Status RefuseInstance(uint8_t opcode) {
+    ValueRef callable = nullptr;
+    if (opcode == op::kInst) {
+      ANEMONE_ASSIGN(const std::string_view module, Line());
+      ANEMONE_ASSIGN(const std::string_view name, Line());
+      ANEMONE_ASSIGN(callable, Global(module, name));
+    } else if (!marks_.empty() && marks_.back() < stack_.size() && stack_[marks_.back()]->kind == Kind::kGlobal) {
+      callable = stack_[marks_.back()];
+    }
+    if (callable == nullptr) return Refuse(opcode, "a class instance as protocol 0 wrote it");
+    graph_.New(Kind::kObject)->callable = callable;
+    return Refuse(opcode, "an instance of " + callable->text + " as protocol 0 wrote it");
+  }
+  static Status Refuse(uint8_t opcode, const std::string& what) {
+    return Unsupported("expected plain data, found " + what + " (" + internal::OpcodeName(opcode) + ") [PKL-13]");
+  }
+
+  Status Step(uint8_t opcode);
+
+  static constexpr uint64_t kNoMemo = ~uint64_t{0};
+  std::string_view bytes_;
+  const PickleLimits& limits_;
+  ValueGraph& graph_;
+  uint64_t at_ = 0;
+  uint64_t start_ = 0;  // of the opcode being read
+  uint64_t copied_ = 0;
+  bool cut_ = false;  // bytes_ was shortened to the limit
+  bool stopped_ = false;
+  std::vector<ValueRef> stack_;
+  std::vector<size_t> marks_;
+  std::vector<MemoSlot> memo_;
+  std::unordered_map<std::string, ValueRef> globals_;
+  std::array<ValueRef, 1024> ints_ = {};
+  ValueRef none_ = nullptr, true_ = nullptr, false_ = nullptr, empty_tuple_ = nullptr;
+  // The tuple on top of the stack if nothing but at most one memo slot refers to it.
+  ValueRef fresh_ = nullptr;
+  uint64_t fresh_memo_ = kNoMemo;
+};
+
+Status Reader::Step(uint8_t opcode) {
+  switch (opcode) {  // opcodes that leave fresh_ alone come first
+    case op::kPut: {
+      ANEMONE_ASSIGN(const uint64_t index, MemoLine());
+      return Put(index);
+    }
+    case op::kBinPut:
+    case op::kLongBinPut: {
+      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinPut ? 1 : 4));
+      return Put(index);
+    }
+    case op::kMemoize:
+      return Put(memo_.size());
+    case op::kTuple1:
+      return PushTuple(1);
+    case op::kTuple2:
+      return PushTuple(2);
+    case op::kTuple3:
+      return PushTuple(3);
+    case op::kReduce: {
+      Status status = Call(/*is_new=*/false);
+      fresh_ = nullptr;
+      return status;
+    }
+    case op::kNewObj: {
+      Status status = Call(/*is_new=*/true);
+      fresh_ = nullptr;
+      return status;
+    }
+    default:
+      fresh_ = nullptr;
+      break;
+  }
+  std::vector<ValueRef> items;
+  switch (opcode) {
+    case op::kProto: {
+      ANEMONE_ASSIGN(const uint64_t protocol, Number(1));
+      if (protocol > 5) return Unsupported("expected protocol 0 to 5, found " + std::to_string(protocol) + " [PKL-1]");
+      return {};
+    }
+    case op::kFrame: {
+      ANEMONE_ASSIGN(const uint64_t size, Number(8));
+      if (size > bytes_.size() - at_) return Truncated("a frame", size);
+      return {};
+    }
+    case op::kStop:
+      ANEMONE_TRY(Need(1));
+      graph_.root = stack_.back();
+      stopped_ = true;
+      return {};
+    case op::kMark:
+      if (marks_.size() >= limits_.max_depth) {
+        return LimitExceeded("expected at most " + std::to_string(limits_.max_depth) +
+                             " nested marks, found more [PKL-14]");
+      }
+      marks_.push_back(stack_.size());
+      return {};
+    case op::kPop:
+      if (stack_.size() == Floor() && !marks_.empty()) {
+        marks_.pop_back();
+        return {};
+      }
+      ANEMONE_TRY(Need(1));
+      Pop();
+      return {};
+    case op::kPopMark:
+      return PopMark(items);
+    case op::kDup:
+      ANEMONE_TRY(Need(1));
+      Push(stack_.back());
+      return {};
+
+    case op::kNone:
+      return PushAtom(none_, Kind::kNone), Status();
+    case op::kNewTrue:
+      return PushAtom(true_, Kind::kBool, 1), Status();
+    case op::kNewFalse:
+      return PushAtom(false_, Kind::kBool, 0), Status();
+    case op::kBinInt1:
+    case op::kBinInt2:
+    case op::kBinInt: {
+      ANEMONE_ASSIGN(const uint64_t value, Number(opcode == op::kBinInt1 ? 1 : opcode == op::kBinInt2 ? 2 : 4));
+      PushInt(opcode == op::kBinInt ? static_cast<int32_t>(value) : static_cast<int64_t>(value));
+      return {};
+    }
+    case op::kLong1:
+    case op::kLong4: {
+      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode == op::kLong1 ? 1 : 4));
+      return PushLong(raw);
+    }
+    case op::kInt: {
+      ANEMONE_ASSIGN(const std::string_view line, Line());
+      if (line == "01") return PushAtom(true_, Kind::kBool, 1), Status();
+      if (line == "00") return PushAtom(false_, Kind::kBool, 0), Status();
+      return PushDecimal(line);
+    }
+    case op::kLong: {
+      ANEMONE_ASSIGN(std::string_view line, Line());
+      if (line.ends_with('L')) line.remove_suffix(1);
+      return PushDecimal(line);
+    }
+    case op::kFloat: {
+      ANEMONE_ASSIGN(const std::string_view line, Line());
+      return PushFloatLine(line);
+    }
+    case op::kBinFloat: {
+      ANEMONE_ASSIGN(const uint64_t little, Number(8));
+      PushNew(Kind::kFloat)->real = std::bit_cast<double>(__builtin_bswap64(little));
+      return {};
+    }
+    case op::kShortBinUnicode:
+    case op::kBinUnicode:
+    case op::kBinUnicode8: {
+      ANEMONE_ASSIGN(const std::string_view text, Counted(opcode == op::kShortBinUnicode ? 1
+                                                          : opcode == op::kBinUnicode    ? 4
+                                                                                         : 8));
+      return PushText(text);
+    }
+    case op::kUnicode: {
+      ANEMONE_ASSIGN(const std::string_view line, Line());
+      return PushUnicodeLine(line);
+    }
+    case op::kShortBinString:
+    case op::kBinString: {
+      ANEMONE_ASSIGN(const std::string_view text, Counted(opcode == op::kShortBinString ? 1 : 4));
+      return PushPython2String(std::string(text)), Status();
+    }
+    case op::kString: {
+      ANEMONE_ASSIGN(const std::string_view line, Line());
+      return PushQuotedLine(line);
+    }
+    case op::kShortBinBytes:
+    case op::kBinBytes:
+    case op::kBinBytes8: {
+      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode == op::kShortBinBytes ? 1
+                                                         : opcode == op::kBinBytes    ? 4
+                                                                                      : 8));
+      return PushBytes(raw, /*bytearray=*/false), Status();
+    }
+    case op::kByteArray8: {
+      ANEMONE_ASSIGN(const std::string_view raw, Counted(8));
+      return PushBytes(raw, /*bytearray=*/true), Status();
+    }
+
+    case op::kEmptyTuple:
+      return PushAtom(empty_tuple_, Kind::kTuple), Status();
+    case op::kTuple:
+      return PushMarked(Kind::kTuple);
+    case op::kEmptyList:
+      return PushNew(Kind::kList), Status();
+    case op::kList:
+      return PushMarked(Kind::kList);
+    case op::kEmptyDict:
+      return PushNew(Kind::kDict), Status();
+    case op::kDict:
+      return PushMarked(Kind::kDict);
+    case op::kEmptySet:
+      return PushNew(Kind::kSet), Status();
+    case op::kFrozenSet:
+      return PushMarked(Kind::kSet);
+    case op::kAppend:
+      ANEMONE_TRY(Need(2));
+      items = {Pop()};
+      return AddItems(*stack_.back(), items);
+    case op::kSetItem: {
+      ANEMONE_TRY(Need(3));
+      const ValueRef value = Pop(), key = Pop();
+      items = {key, value};
+      return AddEntries(*stack_.back(), items);
+    }
+    case op::kAppends:
+    case op::kSetItems:
+    case op::kAddItems: {
+      ANEMONE_TRY(PopMark(items));
+      ANEMONE_TRY(Need(1));
+      ValueNode& target = *stack_.back();
+      return opcode == op::kAppends    ? AddItems(target, items)
+             : opcode == op::kSetItems ? AddEntries(target, items)
+                                       : AddMembers(target, items);
+    }
+
+    case op::kGet: {
+      ANEMONE_ASSIGN(const uint64_t index, MemoLine());
+      return Get(index);
+    }
+    case op::kBinGet:
+    case op::kLongBinGet: {
+      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinGet ? 1 : 4));
+      return Get(index);
+    }
+
+    case op::kGlobal: {
+      ANEMONE_ASSIGN(const std::string_view module, Line());
+      ANEMONE_ASSIGN(const std::string_view name, Line());
+      ANEMONE_ASSIGN(const ValueRef node, Global(module, name));
+      return Push(node), Status();
+    }
+    case op::kStackGlobal: {
+      ANEMONE_TRY(Need(2));
+      const ValueRef name = Pop(), module = Pop();
+      for (const ValueNode* part : {module, name}) {
+        if (part->kind != Kind::kString) return Wrong("a string naming a global", *part, "PKL-8");
+      }
+      ANEMONE_ASSIGN(const ValueRef node, Global(module->text, name->text));
+      return Push(node), Status();
+    }
+    case op::kNewObjEx:
+      return CallWithKeywords();
+    case op::kBuild:
+      return Build();
+    case op::kBinPersId: {
+      ANEMONE_TRY(Need(1));
+      const ValueRef id = Pop();
+      PushNew(Kind::kPersistent)->items = {id};
+      return {};
+    }
+
+    case op::kInst:
+    case op::kObj:
+      return RefuseInstance(opcode);
+    case op::kPersId:
+      return Refuse(opcode, "a persistent id in text");
+    case op::kExt1:
+    case op::kExt2:
+    case op::kExt4:
+      return Refuse(opcode, "a name hidden in a registry outside the file");
+    case op::kNextBuffer:
+    case op::kReadOnlyBuffer:
+      return Refuse(opcode, "a buffer outside the file");
+    default:
+      return Corrupt("expected an opcode, found " + internal::OpcodeName(opcode) + " [PKL-3]");
+  }
+}
+
+using GlobalUses = std::map<std::pair<std::string, bool>, bool>;  // (name, nested) → called
+
+void Collect(const ValueGraph& graph, bool nested, GlobalUses& uses) {
+  for (const ValueNode& node : graph.nodes()) {
+    if (node.kind == Kind::kGlobal) uses.try_emplace({node.text, nested}, false);
+    if (node.callable != nullptr && node.callable->kind == Kind::kGlobal) uses[{node.callable->text, nested}] = true;
+  }
+}
+
+std::vector<PickleGlobal> Listed(const GlobalUses& uses) {
+  std::vector<PickleGlobal> globals;
+  for (const auto& [key, called] : uses) globals.push_back({key.first, called, key.second});
+  return globals;
+}
+
+constexpr int kMaxNesting = 4;  // pickles inside bytes inside pickles …
+
+void ScanNested(const ValueGraph& graph, const PickleLimits& limits, int depth, GlobalUses& uses) {
+  if (depth == kMaxNesting) return;
+  for (const ValueNode& node : graph.nodes()) {
+    if (node.kind != Kind::kBytes && node.kind != Kind::kString) continue;
+    std::string latin1;
+    std::string_view text = node.text;
+    if (text.starts_with("\xc2\x80")) {  // \x80 as text: bytes that someone decoded as Latin-1
+      latin1 = ToLatin1(text).value_or("");
+      text = latin1;
+    }
+    // Without a header a pickle must be whole and name something; with one, whatever was built counts.
+    const bool headed = LooksLikePickle(text);
+    if (!headed && (text.size() < 4 || (text.find('\n') == text.npos && text.find('\x93') == text.npos))) continue;
+    ValueGraph inner;
+    Reader reader(text, limits, inner);
+    if (!reader.Run().ok() && !headed) continue;
+    Collect(inner, /*nested=*/true, uses);
+    ScanNested(inner, limits, depth + 1, uses);
+  }
+}
+
+}  // namespace
+
+bool LooksLikePickle(std::string_view bytes) {
+  return bytes.size() >= 2 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
+}
+
+Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits, uint64_t* consumed) {
+  auto graph = std::make_shared<ValueGraph>();
+  Reader reader(bytes, limits, *graph);
+  ANEMONE_TRY(reader.Run());
+  if (consumed != nullptr) *consumed = reader.consumed();
+  const ValueRef root = graph->root;
+  return Value{std::move(graph), root};
+}
+
+std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph) {
+  GlobalUses uses;
+  Collect(graph, /*nested=*/false, uses);
+  return Listed(uses);
+}
+
+PickleScan ScanPickles(std::string_view bytes, const PickleLimits& limits) {
+  PickleScan scan;
+  GlobalUses uses;
+  do {
+    ValueGraph graph;
+    Reader reader(bytes.substr(scan.consumed), limits, graph);
+    scan.status = reader.Run();
+    Collect(graph, /*nested=*/false, uses);
+    ScanNested(graph, limits, 0, uses);
+    if (!scan.status.ok()) {
+      if (scan.pickles > 0) scan.status = scan.status.In("pickle " + std::to_string(scan.pickles));
+      break;
+    }
+    scan.consumed += reader.consumed();
+    ++scan.pickles;
+  } while (LooksLikePickle(bytes.substr(scan.consumed)));
+  scan.globals = Listed(uses);
+  return scan;
+}
+
+}  // namespace anemone

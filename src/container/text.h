@@ -1,0 +1,26 @@
+// Small words the containers share: hexadecimal, quoting of hostile names in messages, UTF-8.
+#ifndef ANEMONE_CONTAINER_TEXT_H_
+#define ANEMONE_CONTAINER_TEXT_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace anemone::internal {
+
+// `text` between quotes, shortened to about 80 bytes, anything but printable ASCII and whole UTF-8 letters as \xNN:
+// what a file says must not drive a terminal.
+std::string Quoted(std::string_view text);
+// True for well-formed UTF-8; with `surrogates`, lone surrogates (ED A0 80 … ED BF BF) are let through as Python's
+// surrogatepass does.
+bool IsUtf8(std::string_view text, bool surrogates);
+// Appends the UTF-8 of a code point below 0x110000 (surrogates included).
+void AppendUtf8(uint32_t code, std::string& out);
+
+// Why a member name may not be unpacked or chosen, or "" when it is safe: empty, absolute, "..", NUL, drive or
+// backslash forms, control characters, over-long. `name` is as TarMember has it (no leading "./", no trailing '/').
+std::string_view UnsafeName(std::string_view name);
+
+}  // namespace anemone::internal
+
+#endif  // ANEMONE_CONTAINER_TEXT_H_
