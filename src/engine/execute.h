@@ -12,15 +12,16 @@
 namespace anemone {
 
 struct ExecuteOptions {
-  unsigned threads = 0;               // 0: as many as the machine has cores
-  uint64_t window_bytes = 1 << 20;    // what a thread fills at once; peak memory is about threads × a few windows
-  bool replace = false;               // --force: an existing destination is replaced, and kept until the new one is whole
+  unsigned threads = 0;             // 0: as many as the machine has cores
+  uint64_t window_bytes = 1 << 20;  // what a thread fills at once; peak memory is about threads × a few windows
+  bool replace = false;             // --force: an existing destination is replaced, and kept until the new one is whole
   ProgressFn progress;
 };
 
-// Writes the plan's files at `destination`. The output appears whole or not at all: a temporary sibling is filled, synced
-// and renamed, and its folder synced. On any error, and when cancelled, the sibling is removed and what was there stays.
-// Errors: AlreadyExists (destination exists and !replace), CannotCreate (its folder), Io (disk full, read error), Corrupt
+// Writes the plan's files at `destination`. The output appears whole or not at all: a temporary sibling is filled,
+// synced and renamed, and its folder synced. On any error, and when cancelled, the sibling is removed and what was
+// there stays. Errors: AlreadyExists (destination exists and !replace), CannotCreate (its folder), Io (disk full, read
+// error), Corrupt
 //         (a source is shorter than it said), Interrupted.
 // Memory: independent of the plan's bytes.
 Status Execute(const Plan& plan, const std::string& destination, const ExecuteOptions& options);

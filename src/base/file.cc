@@ -1,0 +1,114 @@
+// Files and memory as ByteSources, and the ranges of them.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "anemone/bytes.h"
+#include "base/checked.h"
+#include "base/sys.h"
+
+namespace anemone {
+namespace {
+
+Status Truncated(uint64_t expected, uint64_t actual, const std::string& name) {
+  return Corrupt("truncated: expected " + std::to_string(expected) + " bytes, file has " + std::to_string(actual))
+      .In(name);
+}
+
+class FileSource final : public ByteSource {
+ public:
+  FileSource(int fd, uint64_t size, std::string name) : fd_(fd), size_(size), name_(std::move(name)) {}
+  ~FileSource() override { sys.close(fd_); }
+  FileSource(const FileSource&) = delete;
+  FileSource& operator=(const FileSource&) = delete;
+
+  uint64_t size_bytes() const override { return size_; }
+  const std::string& name() const override { return name_; }
+  int fd() const override { return fd_; }
+
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    const std::optional<uint64_t> end = CheckedAdd(offset, out.size());
+    if (!end || *end > size_) return Truncated(end.value_or(UINT64_MAX), size_, name_);
+    while (!out.empty()) {
+      const ssize_t got = sys.pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return ErrnoStatus(errno, "cannot read").In(name_);
+      if (got == 0) return Truncated(*end, offset, name_);  // it shrank since it was opened
+      out = out.subspan(static_cast<size_t>(got));
+      offset += static_cast<uint64_t>(got);
+    }
+    return {};
+  }
+
+ private:
+  const int fd_;
+  const uint64_t size_;
+  const std::string name_;
+};
+
+class StringSource final : public ByteSource {
+ public:
+  StringSource(std::string bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {}
+  uint64_t size_bytes() const override { return bytes_.size(); }
+  const std::string& name() const override { return name_; }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    if (!Within(offset, out.size(), bytes_.size()))
+      return Truncated(CheckedAdd(offset, out.size()).value_or(UINT64_MAX), bytes_.size(), name_);
+    if (!out.empty()) std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    return {};
+  }
+
+ private:
+  const std::string bytes_;
+  const std::string name_;
+};
+
+}  // namespace
+
+Result<ByteSourcePtr> OpenFile(const std::string& path) {
+  // O_NONBLOCK: opening a pipe must fail below rather than wait here.
+  const int fd = sys.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+  if (fd < 0) return ErrnoStatus(errno, "cannot open").In(path);
+  struct stat info;
+  Status status;
+  if (sys.fstat(fd, &info) != 0) {
+    status = ErrnoStatus(errno, "cannot stat");
+  } else if (S_ISDIR(info.st_mode)) {
+    status = InvalidArgument("expected a file, found a directory");
+  } else if (!S_ISREG(info.st_mode)) {
+    status = InvalidArgument("expected a regular file, found a device, pipe or socket");
+  }
+  if (!status.ok()) {
+    sys.close(fd);
+    return status.In(path);
+  }
+  return ByteSourcePtr(std::make_shared<FileSource>(fd, static_cast<uint64_t>(info.st_size), path));
+}
+
+ByteSourcePtr MemorySource(std::string bytes, std::string name) {
+  return std::make_shared<StringSource>(std::move(bytes), std::move(name));
+}
+
+Result<std::string> ByteRange::ReadAll(uint64_t limit_bytes) const {
+  if (size > limit_bytes) {
+    return LimitExceeded("expected at most " + std::to_string(limit_bytes) + " bytes, found " + std::to_string(size))
+        .In(source->name());
+  }
+  if (!Within(offset, size, source->size_bytes()))
+    return Truncated(CheckedAdd(offset, size).value_or(UINT64_MAX), source->size_bytes(), source->name());
+  std::string bytes(size, '\0');
+  ANEMONE_TRY(source->ReadAt(offset, std::as_writable_bytes(std::span(bytes))));
+  return bytes;
+}
+
+Result<ByteRange> ByteRange::Sub(uint64_t from, uint64_t count) const {
+  if (!Within(from, count, size)) {
+    return Corrupt("truncated: expected " + std::to_string(count) + " bytes at byte " + std::to_string(from) +
+                   ", found " + std::to_string(from <= size ? size - from : 0))
+        .In(source->name());
+  }
+  return ByteRange{source, offset + from, count};
+}
+
+}  // namespace anemone

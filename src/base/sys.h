@@ -1,0 +1,43 @@
+// Every call that touches a file system, in one table. Tests replace members to make the Nth call fail, run short or
+// find the disk full; nothing else does.
+#ifndef ANEMONE_BASE_SYS_H_
+#define ANEMONE_BASE_SYS_H_
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <cstdio>
+
+namespace anemone {
+
+struct Sys {
+  // As the system calls of the same name: -1 and errno on failure.
+  int (*open)(const char* path, int flags, mode_t mode);
+  int (*close)(int fd);
+  int (*fstat)(int fd, struct stat* out);
+  int (*lstat)(const char* path, struct stat* out);
+  ssize_t (*pread)(int fd, void* out, size_t size, off_t offset);
+  ssize_t (*pwrite)(int fd, const void* bytes, size_t size, off_t offset);
+  int (*ftruncate)(int fd, off_t size);
+  int (*fsync)(int fd);
+  int (*mkdir)(const char* path, mode_t mode);
+  int (*rename)(const char* from, const char* to, unsigned flags);  // renameat2's flags
+  int (*unlink)(const char* path);
+  int (*rmdir)(const char* path);
+  // Free bytes an ordinary user may still write where `path` lies.
+  int (*free_bytes)(const char* path, uint64_t* out);
+  // Moves bytes between files inside the kernel; as copy_file_range(2).
+  ssize_t (*copy_range)(int from, off_t from_offset, int to, off_t to_offset, size_t size);
+  // Shares blocks between files; as ioctl FICLONERANGE.
+  int (*clone_range)(int from, off_t from_offset, int to, off_t to_offset, uint64_t size);
+  // Starts writing a range to the device without waiting. Advice: its failure is nobody's error.
+  int (*start_writeback)(int fd, off_t offset, off_t size);
+};
+
+// The real calls, unless a test has put others there before any thread started.
+extern Sys sys;
+
+}  // namespace anemone
+
+#endif  // ANEMONE_BASE_SYS_H_

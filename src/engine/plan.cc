@@ -1,0 +1,180 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+#include <string_view>
+#include <unordered_set>
+#include <utility>
+
+#include "base/checked.h"
+#include "tensor/lower.h"
+
+namespace anemone {
+
+void PlanFile::Append(std::string literal) {
+  if (literal.empty()) return;
+  const uint64_t count = literal.size();
+  std::string* last = segments.empty() ? nullptr : std::get_if<std::string>(&segments.back().content);
+  if (last != nullptr && segments.back().offset + segments.back().size == size) {
+    *last += literal;
+    segments.back().size += count;
+  } else {
+    segments.push_back({size, count, std::move(literal)});
+  }
+  size += count;
+}
+
+void PlanFile::Append(const Tensor& tensor) {
+  if (tensor.num_elements() == 0) return;
+  segments.push_back({size, tensor.size_bytes(), tensor});
+  size += tensor.size_bytes();
+}
+
+void PlanFile::Append(ByteRange range) {
+  if (range.size == 0) return;
+  const uint64_t count = range.size;
+  segments.push_back({size, count, std::move(range)});
+  size += count;
+}
+
+void AppendFile(PlanFile& to, PlanFile&& part) {
+  to.segments.reserve(to.segments.size() + part.segments.size());
+  for (Segment& segment : part.segments) {
+    segment.offset += to.size;
+    to.segments.push_back(std::move(segment));
+  }
+  for (Crc32Slot& slot : part.crcs) {
+    slot.offset += to.size;
+    for (uint64_t& store : slot.stores) store += to.size;
+    to.crcs.push_back(std::move(slot));
+  }
+  to.size += part.size;
+  part = {};
+}
+
+uint64_t Plan::bytes_written() const {
+  uint64_t sum = 0;
+  for (const PlanFile& file : files) sum += file.size;
+  return sum;
+}
+
+uint64_t Plan::bytes_read() const {
+  uint64_t sum = 0;
+  for (const PlanFile& file : files) {
+    for (const Segment& segment : file.segments) {
+      if (const Tensor* tensor = std::get_if<Tensor>(&segment.content)) sum += SourceBytes(*tensor);
+      if (std::holds_alternative<ByteRange>(segment.content)) sum += segment.size;
+    }
+  }
+  return sum;
+}
+
+namespace {
+
+uint64_t ContentSize(const Segment& segment) {
+  if (const auto* literal = std::get_if<std::string>(&segment.content)) return literal->size();
+  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return tensor->size_bytes();
+  return std::get<ByteRange>(segment.content).size;
+}
+
+bool IsSafePath(std::string_view path) {
+  while (true) {
+    const size_t slash = path.find('/');
+    const std::string_view part = path.substr(0, slash);
+    if (part.empty() || part == "." || part == ".." || part.find('\0') != part.npos) return false;
+    if (slash == path.npos) return true;
+    path.remove_prefix(slash + 1);
+  }
+}
+
+std::string At(uint64_t byte) { return "byte " + std::to_string(byte); }
+
+Status CheckSegments(const PlanFile& file) {
+  uint64_t end = 0;
+  for (const Segment& segment : file.segments) {
+    if (segment.offset < end) return Internal("segment overlaps the one before").In(At(segment.offset));
+    if (!Within(segment.offset, segment.size, file.size))
+      return Internal("segment of " + std::to_string(segment.size) + " bytes ends beyond the file's " +
+                      std::to_string(file.size))
+          .In(At(segment.offset));
+    if (ContentSize(segment) != segment.size)
+      return Internal("segment of " + std::to_string(segment.size) + " bytes holds " +
+                      std::to_string(ContentSize(segment)))
+          .In(At(segment.offset));
+    if (const auto* range = std::get_if<ByteRange>(&segment.content)) {
+      if (range->source == nullptr || !Within(range->offset, range->size, range->source->size_bytes()))
+        return Internal("segment's source range does not lie in its source").In(At(segment.offset));
+    }
+    end = segment.offset + segment.size;
+  }
+  return {};
+}
+
+Status CheckCrcs(const PlanFile& file) {
+  // The first segment that ends beyond a byte.
+  const auto segment_at = [&](uint64_t byte) {
+    return std::ranges::partition_point(file.segments, [&](const Segment& s) { return s.offset + s.size <= byte; });
+  };
+  uint64_t end = 0;
+  for (const Crc32Slot& slot : file.crcs) {
+    if (slot.offset < end) return Internal("CRC range overlaps the one before").In(At(slot.offset));
+    if (!Within(slot.offset, slot.size, file.size))
+      return Internal("CRC range ends beyond the file").In(At(slot.offset));
+    end = slot.offset + slot.size;
+    uint64_t covered = slot.offset;
+    for (auto segment = segment_at(covered); covered < end; ++segment) {
+      if (segment == file.segments.end() || segment->offset > covered)
+        return Internal("CRC range is not covered by segments").In(At(covered));
+      covered = segment->offset + segment->size;
+    }
+  }
+  for (const Crc32Slot& slot : file.crcs) {
+    for (const uint64_t store : slot.stores) {
+      const auto segment = segment_at(store);
+      const std::string* literal =
+          segment == file.segments.end() ? nullptr : std::get_if<std::string>(&segment->content);
+      if (literal == nullptr || store < segment->offset || !Within(store - segment->offset, 4, segment->size))
+        return Internal("CRC is stored outside literal bytes").In(At(store));
+      if (std::string_view(*literal).substr(store - segment->offset, 4) != std::string_view("\0\0\0\0", 4))
+        return Internal("CRC is stored over bytes other than zeros").In(At(store));
+      const auto covering = std::ranges::partition_point(
+          file.crcs, [&](const Crc32Slot& other) { return other.offset + other.size <= store; });
+      if (covering != file.crcs.end() && covering->offset < store + 4)
+        return Internal("CRC is stored inside a CRC range").In(At(store));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status Check(const Plan& plan) {
+  if (!plan.is_directory) {
+    if (plan.files.size() != 1 || !plan.files.front().path.empty() || !plan.empty_directories.empty())
+      return Internal("a plan of one file has one file, without a path");
+  }
+  std::unordered_set<std::string_view> paths;      // of files and of empty directories
+  std::unordered_set<std::string_view> ancestors;  // of them all: directories that will hold something
+  const auto add = [&](std::string_view path) -> Status {
+    if (!IsSafePath(path)) return Internal("expected a relative path without '..'").In(path);
+    if (!paths.insert(path).second) return Internal("expected distinct paths").In(path);
+    for (size_t slash = path.rfind('/'); slash != path.npos; slash = path.rfind('/', slash - 1)) {
+      ancestors.insert(path.substr(0, slash));
+    }
+    return {};
+  };
+  if (plan.is_directory) {
+    for (const PlanFile& file : plan.files) ANEMONE_TRY(add(file.path));
+    for (const std::string& path : plan.empty_directories) ANEMONE_TRY(add(path));
+    for (const std::string_view path : paths) {
+      if (ancestors.contains(path)) return Internal("path is both a file or empty and a directory").In(path);
+    }
+  }
+  for (const PlanFile& file : plan.files) {
+    Status status = CheckSegments(file);
+    if (status.ok()) status = CheckCrcs(file);
+    if (!status.ok()) return file.path.empty() ? status : status.In(file.path);
+  }
+  return {};
+}
+
+}  // namespace anemone

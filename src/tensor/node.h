@@ -1,0 +1,67 @@
+// TensorNode: one node of a tensor's expression. Immutable once a Tensor holds it; only tensor.cc makes them.
+#ifndef ANEMONE_TENSOR_NODE_H_
+#define ANEMONE_TENSOR_NODE_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/dtype.h"
+#include "anemone/tensor.h"
+
+namespace anemone::internal {
+
+using NodePtr = std::shared_ptr<const TensorNode>;
+
+// An axis-aligned part of a shape.
+struct Box {
+  std::vector<uint64_t> start;
+  std::vector<uint64_t> length;
+};
+
+// Axes [in_begin, in_end) of a reshape's child hold the same elements, in the same order, as axes [out_begin, out_end)
+// of the result.
+struct AxisGroup {
+  size_t in_begin, in_end, out_begin, out_end;
+};
+
+struct TensorNode {
+  enum class Kind : uint8_t {
+    kStrided,  // source, offset_bytes, strides
+    kFill,     // element
+    kNarrow,   // children[0], starts
+    kTiles,    // children at `starts` (rank numbers each), sorted along `tile_axis`
+    kPermute,  // children[0], order
+    kReshape,  // children[0], groups
+    kCast,     // children[0]
+    kAverage,  // children
+  };
+  Kind kind = Kind::kStrided;
+  DType dtype = DType::kU8;
+  Shape shape;
+  uint64_t num_elements = 0;
+
+  ByteSourcePtr source;
+  uint64_t offset_bytes = 0;
+  std::vector<uint64_t> strides;           // in elements
+  std::array<std::byte, 16> element = {};  // little-endian, SizeBytes(dtype) of them
+  std::vector<NodePtr> children;
+  std::vector<uint64_t> starts;
+  std::vector<size_t> order;
+  std::vector<AxisGroup> groups;
+  size_t tile_axis = 0;
+  std::vector<uint64_t> tile_ends;  // per tile: the furthest end along tile_axis of it and those before it
+
+  uint64_t item_bytes() const { return SizeBytes(dtype); }
+
+  static Tensor Wrap(NodePtr node) { return Tensor(std::move(node)); }
+  static const NodePtr& Of(const Tensor& tensor) { return tensor.node_; }
+};
+
+}  // namespace anemone::internal
+
+#endif  // ANEMONE_TENSOR_NODE_H_
