@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Writes the small Hugging Face CLIPs of tests/golden/torch.tar.xz with what transformers computes from them.
 
-  venv/bin/python tools/make_clip_golden.py DIR/clip_hf --vocabulary DIR/clip/hf
+  venv/bin/python tools/make_clip_golden.py DIR/clip_hf --vocabulary DIR/clip/hf [--sized ViT-B-32 …]
 
 Each folder is a model of its own awkward shape; expected.safetensors in it holds, for `image.png` and `texts.json` beside the
 folders: pixel_values, input_ids (padded), image_embeds and text_embeds (normalised), logits_per_image, probabilities, all from
 fp32 arithmetic on the stored weights; pixels by the Pillow image processor (transformers 5's torchvision one differs by 1 of 255
-in half a percent of them). The tokenizer's files are links to DIR/clip/hf, as a hub cache has them.
+in half a percent of them). The tokenizer's files are links to DIR/clip/hf, as a hub cache has them. For a model too large to pack, which
+tools/make_checkpoint makes anywhere, only that file is kept, as clip_hf/MODEL.safetensors, without pixel_values.
 """
 
 import argparse
@@ -127,23 +128,31 @@ def make(out, name, vocabulary, image, seed):
             os.remove(link)
         os.symlink(os.path.join("..", "..", "clip", "hf", file), link)
 
+    measure(model, processor, vocabulary, length, image, os.path.join(folder, "expected.safetensors"))
+
+
+def measure(model, processor, vocabulary, length, image, out):
     tokenizer = CLIPTokenizer(os.path.join(vocabulary, "vocab.json"), os.path.join(vocabulary, "merges.txt"))
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
     tokens = tokenizer(TEXTS, padding=True, truncation=True, max_length=length, return_tensors="pt")
-    model = model.float()
+    model = model.float().eval()
     with torch.no_grad():
         images = torch.nn.functional.normalize(features(model.get_image_features(pixel_values=pixels)), dim=-1)
         texts = torch.nn.functional.normalize(features(model.get_text_features(**tokens)), dim=-1)
         logits = model(pixel_values=pixels, **tokens).logits_per_image
-    save_file({"pixel_values": pixels, "input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "image_embeds": images,
-               "text_embeds": texts, "logits_per_image": logits, "probabilities": logits.softmax(-1)}, os.path.join(folder, "expected.safetensors"))
-    print(name, [round(p, 4) for p in logits.softmax(-1)[0].tolist()])
+    expected = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "image_embeds": images, "text_embeds": texts,
+                "logits_per_image": logits, "probabilities": logits.softmax(-1)}
+    if pixels.numel() < 10000:  # 224 x 224 would not pack
+        expected["pixel_values"] = pixels
+    save_file(expected, out)
+    print(os.path.join(*out.split(os.sep)[-2:]), [round(p, 4) for p in logits.softmax(-1)[0].tolist()])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("--vocabulary", required=True)
+    parser.add_argument("--sized", nargs="*", default=[], help="folders of tools/make_checkpoint, named after their model")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
     image = picture()
@@ -152,6 +161,10 @@ def main():
         json.dump(TEXTS, file, ensure_ascii=False, indent=1)
     for seed, name in enumerate(MODELS):
         make(args.out, name, args.vocabulary, image, seed)
+    for folder in args.sized:
+        processor = CLIPImageProcessorPil.from_pretrained(folder)
+        measure(CLIPModel.from_pretrained(folder), processor, args.vocabulary, 77, image,
+                os.path.join(args.out, os.path.basename(os.path.normpath(folder)) + ".safetensors"))
 
 
 if __name__ == "__main__":
