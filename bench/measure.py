@@ -1,0 +1,80 @@
+"""What the benchmarks share: one timed process, medians, a table. Standard library only: a child's peak memory starts at its
+parent's, so this process stays small."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+
+def run(argv, environment=None, stdout=subprocess.DEVNULL):
+    """Runs a program; returns (seconds, peak resident KiB). Stops the benchmark when it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(argv, stdout=stdout, env={**os.environ, **(environment or {})})
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(argv)}: exit {process.returncode}")
+    return seconds, usage.ru_maxrss
+
+
+def fsync(path):
+    """As durable as what it is compared with."""
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def warm(path):
+    """Brings a file into the page cache."""
+    with open(path, "rb", buffering=0) as file:
+        window = bytearray(1 << 20)
+        while file.readinto(window):
+            pass
+
+
+def settle():
+    """Lets earlier writes reach the disk, so that no one pays for another's."""
+    os.sync()
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def spread(values):
+    return f"{min(values):.3g} … {max(values):.3g}"
+
+
+def machine():
+    model, flags = "", ""
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name") and not model:
+                model = line.split(":", 1)[1].strip()
+            if line.startswith("flags") and not flags:
+                flags = "AVX-512" if " avx512f" in line else "AVX2" if " avx2" in line else "no AVX2"
+    with open("/proc/meminfo") as file:
+        memory = int(file.readline().split()[1]) / 2 ** 20
+    return f"{os.cpu_count()} cores ({model}, {flags}), {memory:.0f} GiB memory, Linux {os.uname().release}"
+
+
+def table(rows):
+    """[(what, figure, bound or '', verdict or '')] as Markdown."""
+    print("| what | measured | bound | |\n|---|---|---|---|")
+    for what, figure, bound, verdict in rows:
+        print(f"| {what} | {figure} | {bound} | {verdict} |")
+
+
+def within(value, bound):
+    return "yes" if value <= bound else "**no**"
+
+
+def write_json(path, value):
+    if path:
+        with open(path, "w") as file:
+            json.dump(value, file, indent=2)
+            file.write("\n")
