@@ -1,10 +1,11 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
 
 namespace anemone {
 namespace {
@@ -12,17 +13,15 @@ namespace {
 int FreeBytes(const char* path, uint64_t* out) {
   struct statvfs info;
   if (statvfs(path, &info) != 0) return -1;
-  *out = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+  *out = info.f_blocks == 0 ? UINT64_MAX : static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
   return 0;
 }
 
-int CloneRange(int from, off_t from_offset, int to, off_t to_offset, uint64_t size) {
-  struct file_clone_range range = {};
-  range.src_fd = from;
-  range.src_offset = static_cast<uint64_t>(from_offset);
-  range.src_length = size;
-  range.dest_offset = static_cast<uint64_t>(to_offset);
-  return ioctl(to, FICLONERANGE, &range);
+int RemoveAll(const char* path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  errno = error.value();
+  return error ? -1 : 0;
 }
 
 }  // namespace
@@ -39,12 +38,10 @@ Sys sys = {
     .mkdir = ::mkdir,
     .rename = [](const char* from, const char* to,
                  unsigned flags) { return ::renameat2(AT_FDCWD, from, AT_FDCWD, to, flags); },
-    .unlink = ::unlink,
-    .rmdir = ::rmdir,
+    .remove_all = RemoveAll,
     .free_bytes = FreeBytes,
     .copy_range = [](int from, off_t from_offset, int to, off_t to_offset,
                      size_t size) { return ::copy_file_range(from, &from_offset, to, &to_offset, size, 0); },
-    .clone_range = CloneRange,
     .start_writeback = [](int fd, off_t offset,
                           off_t size) { return ::sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE); },
 };

@@ -23,14 +23,12 @@ struct Sys {
   int (*fsync)(int fd);
   int (*mkdir)(const char* path, mode_t mode);
   int (*rename)(const char* from, const char* to, unsigned flags);  // renameat2's flags
-  int (*unlink)(const char* path);
-  int (*rmdir)(const char* path);
-  // Free bytes an ordinary user may still write where `path` lies.
+  // Removes a file, or a directory with all it holds.
+  int (*remove_all)(const char* path);
+  // Free bytes an ordinary user may still write where `path` lies; UINT64_MAX where the file system does not say.
   int (*free_bytes)(const char* path, uint64_t* out);
-  // Moves bytes between files inside the kernel; as copy_file_range(2).
+  // Moves bytes between files inside the kernel, as copy_file_range(2); file systems that share blocks share them here.
   ssize_t (*copy_range)(int from, off_t from_offset, int to, off_t to_offset, size_t size);
-  // Shares blocks between files; as ioctl FICLONERANGE.
-  int (*clone_range)(int from, off_t from_offset, int to, off_t to_offset, uint64_t size);
   // Starts writing a range to the device without waiting. Advice: its failure is nobody's error.
   int (*start_writeback)(int fd, off_t offset, off_t size);
 };

@@ -1,21 +1,40 @@
 #include "engine/execute.h"
 
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
 
 #include "base/crc32.h"
 #include "base/sys.h"
+#include "engine/commit.h"
+#include "engine/windows.h"
 #include "tensor/lower.h"
 
 namespace anemone {
 namespace {
 
-Status ReadSegment(const Segment& segment, uint64_t from, std::span<std::byte> out) {
+constexpr uint64_t kBytesPerThread = 4 << 20;  // less work than this is not worth a thread
+
+uint64_t SegmentBytes(const PlanFile& file) {
+  uint64_t sum = 0;
+  for (const Segment& segment : file.segments) sum += segment.size;
+  return sum;
+}
+
+unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
+  const unsigned wanted = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<unsigned>(std::clamp<uint64_t>(plan.bytes_written() / kBytesPerThread, 1, wanted));
+}
+
+uint64_t WindowBytes(const ExecuteOptions& options) { return std::max<uint64_t>(options.window_bytes, 4096); }
+
+Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> out) {
   if (const auto* literal = std::get_if<std::string>(&segment.content)) {
     std::memcpy(out.data(), literal->data() + from, out.size());
     return {};
@@ -25,78 +44,247 @@ Status ReadSegment(const Segment& segment, uint64_t from, std::span<std::byte> o
   return range.source->ReadAt(range.offset + from, out);
 }
 
-Status WriteAll(int fd, uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = sys.pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return ErrnoStatus(errno, "cannot write");
-    bytes = bytes.subspan(static_cast<size_t>(put));
-    offset += static_cast<uint64_t>(put);
+// Fills `out` with bytes [begin, …) of a file; answers how many of them came from segments.
+Result<uint64_t> ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::span<std::byte> out) {
+  const uint64_t end = begin + out.size();
+  uint64_t at = begin, from_segments = 0;
+  for (; at < end && segment < file.segments.size() && file.segments[segment].offset < end; ++segment) {
+    const Segment& next = file.segments[segment];
+    const uint64_t from = std::max(at, next.offset);
+    const uint64_t to = std::min(end, next.offset + next.size);
+    std::memset(out.data() + (at - begin), 0, from - at);
+    ANEMONE_TRY(ReadContent(next, from - next.offset, out.subspan(from - begin, to - from)));
+    from_segments += to - from;
+    at = to;
   }
-  return {};
+  std::memset(out.data() + (at - begin), 0, end - at);
+  return from_segments;
 }
 
-// fd -1 reads only.
-Status FillFile(const PlanFile& file, int fd, const ExecuteOptions& options) {
-  std::vector<std::byte> buffer;
-  std::vector<uint32_t> crcs(file.crcs.size(), 0);
-  for (const Segment& segment : file.segments) {
-    for (uint64_t from = 0; from < segment.size; from += options.window_bytes) {
-      buffer.resize(std::min(options.window_bytes, segment.size - from));
-      ANEMONE_TRY(ReadSegment(segment, from, buffer));
-      const uint64_t at = segment.offset + from;
-      for (size_t i = 0; i < file.crcs.size(); ++i) {
-        const Crc32Slot& slot = file.crcs[i];
-        const uint64_t begin = std::max(at, slot.offset);
-        const uint64_t end = std::min(at + buffer.size(), slot.offset + slot.size);
-        if (begin >= end) continue;
-        const uint32_t crc = Crc32(0, std::span(buffer).subspan(begin - at, end - begin));
-        crcs[i] ^= Crc32Shift(crc, slot.offset + slot.size - end);
+// One pass over a plan's windows by several threads: into `staging`, or nowhere.
+class Run {
+ public:
+  Run(const Plan& plan, Staging* staging, const ExecuteOptions& options)
+      : plan_(plan), staging_(staging), options_(options), cursor_(plan, WindowBytes(options), staging != nullptr) {}
+
+  Status Do() {
+    for (const PlanFile& file : plan_.files) total_ += SegmentBytes(file);
+    Report(/*always=*/true);
+    if (staging_ != nullptr) {
+      for (size_t i = 0; i < plan_.files.size() && Going(); ++i) {
+        if (plan_.files[i].segments.empty()) Fail(WriteEmpty(plan_.files[i]));  // no window will come by
       }
-      if (fd >= 0) ANEMONE_TRY(WriteAll(fd, at, buffer));
+    }
+    std::vector<std::thread> threads;
+    for (unsigned i = 1; i < Threads(plan_, options_); ++i) {
+      try {
+        threads.emplace_back([this] { Work(); });
+      } catch (const std::system_error&) {
+        break;  // fewer will do
+      }
+    }
+    Work();
+    for (std::thread& thread : threads) thread.join();
+    if (Going()) Report(/*always=*/true);
+    return status_;
+  }
+
+ private:
+  // A file being written: open from its first window until its last.
+  struct Output {
+    const PlanFile& plan;
+    int fd;
+    std::atomic<uint64_t> left;               // segment bytes not yet written
+    std::vector<std::atomic<uint32_t>> crcs;  // one per slot: the XOR of what the windows contribute
+
+    Output(const PlanFile& file, int descriptor)
+        : plan(file), fd(descriptor), left(SegmentBytes(file)), crcs(file.crcs.size()) {}
+    ~Output() {
+      if (fd >= 0) sys.close(fd);
+    }
+    Output(const Output&) = delete;
+    Output& operator=(const Output&) = delete;
+  };
+
+  bool Going() const { return !stop_.load(std::memory_order_relaxed); }
+
+  // The first failure is the run's; the others stop soon after it.
+  void Fail(Status status) {
+    if (status.ok()) return;
+    const std::lock_guard lock(status_mutex_);
+    if (status_.ok()) status_ = std::move(status);
+    stop_ = true;
+  }
+
+  void Report(bool always) {
+    if (!options_.progress) return;
+    const auto now = std::chrono::steady_clock::now();
+    std::unique_lock lock(progress_mutex_, std::defer_lock);
+    if (always) {
+      lock.lock();
+    } else if (!lock.try_lock() || now < next_report_) {
+      return;
+    }
+    next_report_ = now + std::chrono::milliseconds(50);
+    if (!options_.progress(staging_ != nullptr ? "writing" : "reading", done_, total_))
+      Fail(Status(ErrorKind::kInterrupted, "interrupted"));
+  }
+
+  // The next window, and its file opened if this is the first of it.
+  Result<std::optional<Window>> Take(std::shared_ptr<Output>& output) {
+    const std::lock_guard lock(cursor_mutex_);
+    const std::optional<Window> window = cursor_.Next();
+    if (window && window->file != output_file_) {
+      output_file_ = window->file;
+      const PlanFile& file = plan_.files[window->file];
+      int fd = -1;
+      if (staging_ != nullptr) {
+        ANEMONE_ASSIGN(fd, staging_->CreateFile(file.path, file.size));
+      }
+      output_ = std::make_shared<Output>(file, fd);
+    }
+    output = output_;
+    if (!window) output_.reset();
+    return window;
+  }
+
+  void Work() {
+    std::vector<std::byte> buffer;
+    while (Going()) {
+      std::shared_ptr<Output> output;
+      Result<std::optional<Window>> window = Take(output);
+      if (!window.ok()) return Fail(window.status());
+      if (!window->has_value()) return;
+      Fail(Handle(**window, *output, buffer));
+      Report(/*always=*/false);
     }
   }
-  for (size_t i = 0; fd >= 0 && i < file.crcs.size(); ++i) {
-    for (const uint64_t store : file.crcs[i].stores)
-      ANEMONE_TRY(WriteAll(fd, store, std::as_bytes(std::span(&crcs[i], 1))));
-  }
-  return {};
-}
 
-Status WriteFile(const PlanFile& file, const std::string& path, const ExecuteOptions& options) {
-  for (size_t slash = path.find('/', 1); slash != path.npos; slash = path.find('/', slash + 1)) {
-    sys.mkdir(path.substr(0, slash).c_str(), 0777);
+  Status Handle(const Window& window, Output& output, std::vector<std::byte>& buffer) {
+    uint64_t begin = window.begin, done = 0;
+    if (window.range) {
+      begin += MoveInKernel(window, output.fd);
+      done = begin - window.begin;
+    }
+    while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
+      const uint64_t count = window.range ? std::min(window.end - begin, WindowBytes(options_)) : window.end - begin;
+      buffer.resize(count);
+      ANEMONE_ASSIGN(const uint64_t from_segments, ReadWindow(output.plan, window.segment, begin, buffer));
+      if (staging_ != nullptr) {
+        AddCrcs(output, begin, buffer);
+        ANEMONE_TRY(Write(output, begin, buffer));
+      }
+      begin += count;
+      done += from_segments;
+    }
+    if (staging_ != nullptr)
+      sys.start_writeback(output.fd, static_cast<off_t>(window.begin), static_cast<off_t>(begin - window.begin));
+    done_ += done;
+    const bool is_last = output.left.fetch_sub(done) == done;
+    return is_last && staging_ != nullptr && Going() ? Finish(output) : Status();
   }
-  const int fd = sys.open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd < 0) return ErrnoStatus(errno, "cannot create").In(path);
-  Status status;
-  if (sys.ftruncate(fd, static_cast<off_t>(file.size)) != 0) status = ErrnoStatus(errno, "cannot write");
-  if (status.ok()) status = FillFile(file, fd, options);
-  if (sys.fsync(fd) != 0 && status.ok()) status = ErrnoStatus(errno, "cannot write");
-  sys.close(fd);
-  return status.In(path);
+
+  // Bytes of the window that the kernel copied. What it refuses is left to be read and written.
+  uint64_t MoveInKernel(const Window& window, int fd) {
+    uint64_t moved = 0;
+    const ByteRange& range = *window.range;
+    while (moved < range.size && !kernel_refuses_.load(std::memory_order_relaxed)) {
+      const ssize_t count = sys.copy_range(range.source->fd(), static_cast<off_t>(range.offset + moved), fd,
+                                           static_cast<off_t>(window.begin + moved), range.size - moved);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) kernel_refuses_ = true;  // across file systems, or one that has no such call
+      if (count <= 0) break;
+      moved += static_cast<uint64_t>(count);
+    }
+    return moved;
+  }
+
+  static void AddCrcs(Output& output, uint64_t begin, std::span<const std::byte> bytes) {
+    const uint64_t end = begin + bytes.size();
+    const std::vector<Crc32Slot>& slots = output.plan.crcs;
+    const auto first =
+        std::ranges::partition_point(slots, [&](const Crc32Slot& slot) { return slot.offset + slot.size <= begin; });
+    for (size_t i = static_cast<size_t>(first - slots.begin()); i < slots.size() && slots[i].offset < end; ++i) {
+      const uint64_t from = std::max(begin, slots[i].offset);
+      const uint64_t slot_end = slots[i].offset + slots[i].size;
+      const uint64_t to = std::min(end, slot_end);
+      output.crcs[i] ^= Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to);
+    }
+  }
+
+  Status Write(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t put = sys.pwrite(output.fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) return staging_->WriteError(errno, output.plan.path);
+      bytes = bytes.subspan(static_cast<size_t>(put));
+      offset += static_cast<uint64_t>(put);
+    }
+    return {};
+  }
+
+  Status Finish(Output& output) {
+    for (size_t i = 0; i < output.crcs.size(); ++i) {
+      const uint32_t crc = output.crcs[i];
+      std::byte bytes[4];
+      for (int k = 0; k < 4; ++k) bytes[k] = static_cast<std::byte>(crc >> (8 * k));
+      for (const uint64_t store : output.plan.crcs[i].stores) ANEMONE_TRY(Write(output, store, bytes));
+    }
+    if (sys.fsync(output.fd) != 0) return staging_->WriteError(errno, output.plan.path);
+    const int closed = sys.close(output.fd);
+    output.fd = -1;
+    return closed == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
+  }
+
+  Status WriteEmpty(const PlanFile& file) {
+    ANEMONE_ASSIGN(const int fd, staging_->CreateFile(file.path, file.size));
+    Output output(file, fd);
+    return Finish(output);
+  }
+
+  const Plan& plan_;
+  Staging* const staging_;
+  const ExecuteOptions& options_;
+
+  std::mutex cursor_mutex_;
+  WindowCursor cursor_;
+  size_t output_file_ = SIZE_MAX;
+  std::shared_ptr<Output> output_;  // of output_file_
+
+  std::mutex status_mutex_;
+  Status status_;
+  std::atomic<bool> stop_ = false;
+  std::atomic<bool> kernel_refuses_ = false;
+
+  std::mutex progress_mutex_;
+  std::chrono::steady_clock::time_point next_report_;
+  std::atomic<uint64_t> done_ = 0;
+  uint64_t total_ = 0;
+};
+
+// What must be free: a range the kernel moves may come to share its blocks, so it is not asked for.
+uint64_t NeededBytes(const Plan& plan) {
+  uint64_t sum = 0;
+  WindowCursor cursor(plan, uint64_t{1} << 40, true);
+  while (const std::optional<Window> window = cursor.Next()) {
+    if (!window->range) sum += window->end - window->begin;
+  }
+  return sum;
 }
 
 }  // namespace
 
 Status Execute(const Plan& plan, const std::string& destination, const ExecuteOptions& options) {
   ANEMONE_TRY(Check(plan));
-  const std::string temporary = destination + ".anemone-" + std::to_string(::getpid()) + ".tmp";
-  for (const PlanFile& file : plan.files) {
-    ANEMONE_TRY(WriteFile(file, plan.is_directory ? temporary + "/" + file.path : temporary, options));
-  }
-  for (const std::string& path : plan.empty_directories) sys.mkdir((temporary + "/" + path).c_str(), 0777);
-  if (sys.rename(temporary.c_str(), destination.c_str(), options.replace ? 0 : RENAME_NOREPLACE) != 0) {
-    if (errno == EEXIST) return Status(ErrorKind::kAlreadyExists, "already exists").In(destination);
-    return ErrnoStatus(errno, "cannot rename").In(destination);
-  }
-  return {};
+  ANEMONE_ASSIGN(const std::unique_ptr<Staging> staging,
+                 Staging::Create(plan, destination, options.replace, NeededBytes(plan)));
+  ANEMONE_TRY(Run(plan, staging.get(), options).Do());
+  return staging->Commit();
 }
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {
   ANEMONE_TRY(Check(plan));
-  for (const PlanFile& file : plan.files) ANEMONE_TRY(FillFile(file, -1, options));
-  return {};
+  return Run(plan, nullptr, options).Do();
 }
 
 uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
@@ -107,7 +295,7 @@ uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
         scratch = std::max(scratch, FillScratchBytes(*tensor));
     }
   }
-  return options.window_bytes + scratch;
+  return Threads(plan, options) * (WindowBytes(options) + scratch);
 }
 
 }  // namespace anemone

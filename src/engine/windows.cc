@@ -1,0 +1,96 @@
+#include "engine/windows.h"
+
+#include <algorithm>
+#include <variant>
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kBlockBytes = 4096;        // what file systems share and pages hold
+constexpr uint64_t kMoveBytes = 16 << 20;     // moved at once: progress and cancelling stay lively
+constexpr uint64_t kMinMoveBytes = 64 << 10;  // less is cheaper to read and write with its neighbours
+
+uint64_t AlignDown(uint64_t value, uint64_t unit) { return value / unit * unit; }
+uint64_t AlignUp(uint64_t value, uint64_t unit) { return AlignDown(value + unit - 1, unit); }
+
+uint64_t ItemBytes(const Segment& segment) {
+  const Tensor* tensor = std::get_if<Tensor>(&segment.content);
+  return tensor == nullptr ? 1 : SizeBytes(tensor->dtype());
+}
+
+bool UnderCrc(const PlanFile& file, uint64_t begin, uint64_t end) {
+  const auto slot =
+      std::ranges::partition_point(file.crcs, [&](const Crc32Slot& s) { return s.offset + s.size <= begin; });
+  return slot != file.crcs.end() && slot->offset < end;
+}
+
+}  // namespace
+
+const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, size_t index) {
+  if (movable_file_ == file_ && movable_segment_ == index) return movable_;
+  movable_file_ = file_;
+  movable_segment_ = index;
+  movable_ = {};
+  const Segment& segment = file.segments[index];
+  const uint64_t end = segment.offset + segment.size;
+  if (!find_ranges_ || segment.size < kMinMoveBytes || UnderCrc(file, segment.offset, end)) return movable_;
+  std::optional<ByteRange> range;
+  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) range = tensor->AsByteRange();
+  if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) range = *bytes;
+  if (!range || range->source->fd() < 0) return movable_;
+  // At equal places in their blocks, whole blocks can be shared instead of copied; the edges go with the neighbours.
+  uint64_t from = segment.offset, to = end;
+  if (range->offset % kBlockBytes == segment.offset % kBlockBytes) {
+    from = AlignUp(from, kBlockBytes);
+    to = AlignDown(to, kBlockBytes);
+  }
+  movable_ = {from, to, {range->source, range->offset + (from - segment.offset), to - from}};
+  return movable_;
+}
+
+std::optional<Window> WindowCursor::Next() {
+  while (file_ < plan_.files.size() && segment_ == plan_.files[file_].segments.size()) {
+    ++file_;
+    segment_ = 0;
+    at_ = 0;
+  }
+  if (file_ == plan_.files.size()) return std::nullopt;
+  const PlanFile& file = plan_.files[file_];
+  at_ = std::max(at_, file.segments[segment_].offset);
+  Window window{file_, segment_, at_, at_, std::nullopt};
+  const auto advance_to = [&](size_t segment, uint64_t end) {
+    segment_ = segment;
+    at_ = window.end = end;
+    if (segment < file.segments.size() && end == file.segments[segment].offset + file.segments[segment].size)
+      ++segment_;
+    return window;
+  };
+
+  const Movable& movable = FindMovable(file, segment_);
+  if (movable.begin <= at_ && at_ < movable.end) {
+    const uint64_t count = std::min(kMoveBytes, movable.end - at_);
+    window.range = ByteRange{movable.range.source, movable.range.offset + (at_ - movable.begin), count};
+    return advance_to(segment_, at_ + count);
+  }
+
+  uint64_t limit = AlignDown(at_, window_bytes_) + window_bytes_;
+  uint64_t end = at_;
+  for (size_t s = segment_; s < file.segments.size(); ++s) {
+    const Segment& segment = file.segments[s];
+    if (segment.offset >= limit || segment.offset > end + kBlockBytes) return advance_to(s, end);
+    const uint64_t segment_end = segment.offset + segment.size;
+    // Up to where the kernel takes over, or to the whole elements that fit.
+    const Movable& next = FindMovable(file, s);
+    uint64_t stop = next.begin < next.end && next.end > at_ && next.begin >= at_ ? next.begin : segment_end;
+    if (stop > limit) stop = segment.offset + AlignDown(limit - segment.offset, ItemBytes(segment));
+    if (stop <= at_ && stop < segment_end) {  // not one element before the limit
+      limit += window_bytes_;
+      stop = std::min(segment_end, segment.offset + AlignDown(limit - segment.offset, ItemBytes(segment)));
+    }
+    if (stop < segment_end) return advance_to(s, std::max(end, stop));
+    end = segment_end;
+  }
+  return advance_to(file.segments.size(), end);
+}
+
+}  // namespace anemone

@@ -1,0 +1,57 @@
+// Windows: how a plan's bytes are divided into pieces of work. The division follows from the plan and the window size
+// alone, so threads and ranks that see the same plan agree on it: rank r takes the windows whose number is r modulo the
+// ranks.
+#ifndef ANEMONE_ENGINE_WINDOWS_H_
+#define ANEMONE_ENGINE_WINDOWS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "anemone/bytes.h"
+#include "engine/plan.h"
+
+namespace anemone {
+
+// Bytes [begin, end) of one file. Gaps between its segments are zeros.
+struct Window {
+  size_t file = 0;
+  size_t segment = 0;  // the first segment with bytes in it
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  // Where all of it lies already, when the kernel may copy it there: a file's bytes, under no CRC.
+  std::optional<ByteRange> range;
+};
+
+// Gives out windows in order: a plan of any size is divided as one goes, in constant memory. Segments that follow each
+// other closely share windows; wide gaps belong to none.
+class WindowCursor {
+ public:
+  // `plan` must outlive this. `find_ranges`: look for what the kernel can copy.
+  WindowCursor(const Plan& plan, uint64_t window_bytes, bool find_ranges)
+      : plan_(plan), window_bytes_(window_bytes), find_ranges_(find_ranges) {}
+  std::optional<Window> Next();
+
+ private:
+  // The part of a segment that the kernel can copy, in bytes of the file; empty when none is worth it.
+  struct Movable {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+    ByteRange range;
+  };
+  const Movable& FindMovable(const PlanFile& file, size_t segment);
+
+  const Plan& plan_;
+  const uint64_t window_bytes_;
+  const bool find_ranges_;
+  size_t file_ = 0;
+  size_t segment_ = 0;
+  uint64_t at_ = 0;
+  Movable movable_;  // of movable_file_, movable_segment_: the last one asked for
+  size_t movable_file_ = SIZE_MAX;
+  size_t movable_segment_ = SIZE_MAX;
+};
+
+}  // namespace anemone
+
+#endif  // ANEMONE_ENGINE_WINDOWS_H_

@@ -1,0 +1,253 @@
+#include "engine/execute.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <random>
+
+#include "base/crc32.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+
+namespace anemone {
+namespace {
+
+using ::anemone::testing::IsOk;
+using ::anemone::testing::ReadFile;
+using ::anemone::testing::StatusIs;
+using ::anemone::testing::TempDir;
+using ::anemone::testing::Tree;
+using ::anemone::testing::WriteFile;
+
+std::string Noise(size_t size, unsigned seed = 1) {
+  std::mt19937 random(seed);
+  std::string bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  return bytes;
+}
+
+Plan OneFile(PlanFile file) {
+  Plan plan;
+  plan.files.push_back(std::move(file));
+  return plan;
+}
+
+PlanFile Named(std::string path, std::string content) {
+  PlanFile file;
+  file.path = std::move(path);
+  file.Append(std::move(content));
+  return file;
+}
+
+std::string LittleEndian(uint32_t value) {
+  std::string bytes(4, '\0');
+  for (int i = 0; i < 4; ++i) bytes[i] = static_cast<char>(value >> (8 * i));
+  return bytes;
+}
+
+// A file of many kinds of segments, and the bytes it should have.
+struct Sample {
+  PlanFile file;
+  std::string bytes;
+};
+
+Sample Mixed(const ByteSourcePtr& source, const std::string& content) {
+  Sample sample;
+  const auto literal = [&](const std::string& text) {
+    sample.file.Append(text);
+    sample.bytes += text;
+  };
+  const auto zeros = [&](size_t count) {
+    sample.file.AppendZeros(count);
+    sample.bytes += std::string(count, '\0');
+  };
+  literal("header");
+  const size_t crc_at = sample.bytes.size();
+  literal(std::string(4, '\0'));
+  zeros(57);
+  const size_t begin = sample.bytes.size();
+  sample.file.Append(*Tensor::FromFile(DType::kF32, {1000, 777}, source, 12));
+  sample.bytes += content.substr(12, 4 * 777000);
+  literal("between");
+  sample.file.Append(ByteRange{source, 100, 300001});
+  sample.bytes += content.substr(100, 300001);
+  const size_t end = sample.bytes.size();
+  zeros(100000);
+  sample.file.Append(ByteRange{source, 5000, 2500000});  // outside the CRC: the kernel's
+  sample.bytes += content.substr(5000, 2500000);
+  literal("end");
+  zeros(9);
+  sample.file.crcs.push_back({begin, end - begin, {crc_at}});
+  const uint32_t crc = Crc32(0, std::as_bytes(std::span(sample.bytes).subspan(begin, end - begin)));
+  sample.bytes.replace(crc_at, 4, LittleEndian(crc));
+  return sample;
+}
+
+TEST(Execute, WritesEveryKindOfSegmentWithAnyWindowAndThreads) {
+  const TempDir dir;
+  const std::string content = Noise(4000000);
+  WriteFile(dir / "source", content);
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+  const Sample sample = Mixed(source, content);
+  for (const unsigned threads : {1u, 3u}) {
+    for (const uint64_t window : {4096u, 10007u, 1u << 20, 64u << 20}) {
+      ExecuteOptions options;
+      options.threads = threads;
+      options.window_bytes = window;
+      options.replace = true;
+      ASSERT_THAT(Execute(OneFile(sample.file), dir / "out", options), IsOk());
+      ASSERT_TRUE(ReadFile(dir / "out") == sample.bytes) << threads << " threads, windows of " << window;
+    }
+  }
+  EXPECT_EQ(Tree(dir.path()).size(), 2u);
+}
+
+TEST(Execute, WritesADirectory) {
+  const TempDir dir;
+  Plan plan;
+  plan.is_directory = true;
+  plan.files = {Named("a/b/weights", "w"), Named("config.json", "{}"), Named("a/empty", "")};
+  plan.empty_directories = {"a/nothing"};
+  ASSERT_THAT(Execute(plan, dir / "out/", {}), IsOk());
+  const std::map<std::string, std::string> expected = {{"a/", ""},      {"a/b/", ""},       {"a/b/weights", "w"},
+                                                       {"a/empty", ""}, {"a/nothing/", ""}, {"config.json", "{}"}};
+  EXPECT_EQ(Tree(dir / "out"), expected);
+
+  EXPECT_THAT(Execute(plan, dir / "out", {}), StatusIs(ErrorKind::kAlreadyExists, "--force"));
+  Plan other;
+  other.is_directory = true;
+  other.files = {Named("new", "n")};
+  ExecuteOptions replace;
+  replace.replace = true;
+  ASSERT_THAT(Execute(other, dir / "out", replace), IsOk());
+  EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"out/", ""}, {"out/new", "n"}}));
+}
+
+TEST(Execute, RefusesAPlaceItCannotWriteTo) {
+  const TempDir dir;
+  const Plan plan = OneFile(Named("", "x"));
+  EXPECT_THAT(Execute(plan, dir / "missing/out", {}), StatusIs(ErrorKind::kCannotCreate, "missing/out"));
+  WriteFile(dir / "file", "f");
+  EXPECT_THAT(Execute(plan, dir / "file/out", {}), StatusIs(ErrorKind::kCannotCreate, "file/out"));
+  EXPECT_THAT(Execute(plan, dir / "file", {}), StatusIs(ErrorKind::kAlreadyExists, "file"));
+  ExecuteOptions replace;
+  replace.replace = true;
+  EXPECT_THAT(Execute(plan, dir.path(), replace), StatusIs(ErrorKind::kAlreadyExists, "expected a file"));
+  EXPECT_THAT(Execute(plan, "/dev/null", replace), StatusIs(ErrorKind::kAlreadyExists, "expected a file"));
+  EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"file", "f"}}));
+}
+
+TEST(Execute, ReplacesWhatALinkPointsAt) {
+  const TempDir dir;
+  WriteFile(dir / "real", "old");
+  std::filesystem::create_symlink("real", dir / "link");
+  ExecuteOptions replace;
+  replace.replace = true;
+  ASSERT_THAT(Execute(OneFile(Named("", "new")), dir / "link", replace), IsOk());
+  EXPECT_EQ(ReadFile(dir / "real"), "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
+}
+
+TEST(Execute, CreatesWithTheModeTheUserWants) {
+  const TempDir dir;
+  const mode_t old = umask(027);
+  const Status status = Execute(OneFile(Named("", "x")), dir / "out", {});
+  umask(old);
+  ASSERT_THAT(status, IsOk());
+  struct stat info;
+  ASSERT_EQ(stat((dir / "out").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0640u);
+}
+
+TEST(Execute, CancellingLeavesNothing) {
+  const TempDir dir;
+  for (int stop_at = 1; stop_at <= 2; ++stop_at) {
+    int calls = 0;
+    ExecuteOptions options;
+    options.progress = [&](std::string_view stage, uint64_t done, uint64_t total) {
+      EXPECT_EQ(stage, "writing");
+      EXPECT_LE(done, total);
+      return ++calls < stop_at;
+    };
+    EXPECT_THAT(Execute(OneFile(Named("", Noise(10000))), dir / "out", options),
+                StatusIs(ErrorKind::kInterrupted, "interrupted"));
+    EXPECT_TRUE(Tree(dir.path()).empty());
+  }
+}
+
+TEST(Execute, SaysWhichSourceIsTruncated) {
+  const TempDir dir;
+  WriteFile(dir / "source", Noise(100000));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+  PlanFile file;
+  file.Append(*Tensor::FromFile(DType::kF32, {25000}, source, 0)->Cast(DType::kF16));
+  std::filesystem::resize_file(dir / "source", 70000);
+  const Status status = Execute(OneFile(file), dir / "out", {});
+  EXPECT_THAT(status, StatusIs(ErrorKind::kCorrupt, "source: truncated: expected 100000 bytes, file has 70000"));
+  EXPECT_EQ(Tree(dir.path()).size(), 1u);
+}
+
+TEST(Execute, RefusesWhatTheDiskCannotHold) {
+  const TempDir dir;
+  PlanFile file;
+  file.Append(*Tensor::Fill(DType::kF64, {uint64_t{1} << 50}, 1));
+  EXPECT_THAT(Execute(OneFile(file), dir / "out", {}), StatusIs(ErrorKind::kIo, "needs 9007199254740992 bytes"));
+  EXPECT_TRUE(Tree(dir.path()).empty());
+}
+
+TEST(Execute, ReadThroughFindsATruncatedSource) {
+  const TempDir dir;
+  WriteFile(dir / "source", Noise(100000));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+  PlanFile file;
+  file.Append(Whole(source));
+  EXPECT_THAT(ReadThrough(OneFile(file), {}), IsOk());
+  std::filesystem::resize_file(dir / "source", 99999);
+  EXPECT_THAT(ReadThrough(OneFile(file), {}), StatusIs(ErrorKind::kCorrupt, "file has 99999"));
+}
+
+// kill -9 at moments spread over a run: the destination is absent, or the old one, or complete.
+TEST(Execute, KilledAtAnyMomentLeavesNothingThatLooksFinished) {
+  const std::string old = "old";
+  int complete = 0, untouched = 0;
+  for (int i = 0; i < 24; ++i) {
+    const TempDir dir;
+    const bool replace = i % 2 == 1;
+    if (replace) WriteFile(dir / "out", old);
+    PlanFile file;
+    file.Append(std::string(4, '\0'));
+    file.Append(*Tensor::Fill(DType::kF32, {2000, 2000}, 1)->Pad(0, 1, 1)->Cast(DType::kF16));
+    file.crcs.push_back({4, file.size - 4, {0}});
+    const pid_t child = fork();
+    if (child == 0) {
+      ExecuteOptions options;
+      options.replace = replace;
+      options.threads = 2;
+      _exit(Execute(OneFile(file), dir / "out", options).ok() ? 0 : 1);
+    }
+    usleep(static_cast<useconds_t>(i) * 1500);
+    kill(child, SIGKILL);
+    int ignored;
+    waitpid(child, &ignored, 0);
+    if (!std::filesystem::exists(dir / "out")) {
+      EXPECT_FALSE(replace);
+      ++untouched;
+      continue;
+    }
+    const std::string bytes = ReadFile(dir / "out");
+    if (replace && bytes == old) {
+      ++untouched;
+      continue;
+    }
+    ++complete;
+    ASSERT_EQ(bytes.size(), file.size);
+    EXPECT_EQ(bytes.substr(0, 4), LittleEndian(Crc32(0, std::as_bytes(std::span(bytes).subspan(4)))));
+  }
+  RecordProperty("complete", complete);
+  EXPECT_GT(untouched, 0);
+}
+
+}  // namespace
+}  // namespace anemone
