@@ -148,10 +148,29 @@ def measure(model, processor, vocabulary, length, image, out):
     print(os.path.join(*out.split(os.sep)[-2:]), [round(p, 4) for p in logits.softmax(-1)[0].tolist()])
 
 
+def measure_demo(folder, out):
+    """Every picture in images/, by name, against every line of labels.txt."""
+    names = sorted(os.listdir(os.path.join(folder, "images")))
+    with open(os.path.join(folder, "labels.txt"), encoding="utf8") as file:
+        labels = file.read().splitlines()
+    images = [Image.open(os.path.join(folder, "images", n)).convert("RGB") for n in names]
+    pixels = CLIPImageProcessorPil.from_pretrained(folder)(images=images, return_tensors="pt")["pixel_values"]
+    tokens = CLIPTokenizer.from_pretrained(folder)(labels, padding=True, return_tensors="pt")
+    model = CLIPModel.from_pretrained(folder).float().eval()
+    with torch.no_grad():
+        image_embeds = torch.nn.functional.normalize(features(model.get_image_features(pixel_values=pixels)), dim=-1)
+        text_embeds = torch.nn.functional.normalize(features(model.get_text_features(**tokens)), dim=-1)
+        logits = model(pixel_values=pixels, **tokens).logits_per_image
+    save_file({"pixel_values": pixels, "input_ids": tokens["input_ids"], "image_embeds": image_embeds, "text_embeds": text_embeds,
+               "logits_per_image": logits, "probabilities": logits.softmax(-1)}, out, metadata={"images": " ".join(names)})
+    print("demo-clip", [round(p, 3) for p in logits.softmax(-1).max(-1).values.tolist()])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out")
     parser.add_argument("--vocabulary", required=True)
+    parser.add_argument("--demo", help="models/demo-clip")
     parser.add_argument("--sized", nargs="*", default=[], help="folders of tools/make_checkpoint, named after their model")
     args = parser.parse_args()
     os.makedirs(args.out, exist_ok=True)
@@ -161,6 +180,8 @@ def main():
         json.dump(TEXTS, file, ensure_ascii=False, indent=1)
     for seed, name in enumerate(MODELS):
         make(args.out, name, args.vocabulary, image, seed)
+    if args.demo:
+        measure_demo(args.demo, os.path.join(args.out, "demo-clip.safetensors"))
     for folder in args.sized:
         processor = CLIPImageProcessorPil.from_pretrained(folder)
         measure(CLIPModel.from_pretrained(folder), processor, args.vocabulary, 77, image,
