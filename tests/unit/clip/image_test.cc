@@ -1,0 +1,165 @@
+#include "clip/image.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "testing/matchers.h"
+
+namespace anemone {
+namespace {
+
+using testing::Golden;
+using testing::IsOk;
+using testing::StatusIs;
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  EXPECT_TRUE(in.good()) << path;
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::string Picture(const std::string& name) { return ReadAll(Golden("infer/image/" + name)); }
+
+uint32_t Crc32(const std::vector<uint8_t>& bytes) {
+  uint32_t crc = ~0U;
+  for (const uint8_t byte : bytes) {
+    crc ^= byte;
+    for (int i = 0; i < 8; ++i) crc = (crc >> 1) ^ (0xedb88320U & (0U - (crc & 1)));
+  }
+  return ~crc;
+}
+
+AlphaRule ToAlpha(const std::string& word) { return word == "white" ? AlphaRule::kOverWhite : AlphaRule::kDrop; }
+
+// Calls `check` with the rest of each line of cases.txt that begins with `kind`.
+void ForEachCase(const std::string& kind, int at_least, const std::function<void(std::istringstream&)>& check) {
+  std::ifstream cases(Golden("infer/image/cases.txt"));
+  std::string line;
+  int count = 0;
+  while (std::getline(cases, line)) {
+    std::istringstream fields(line);
+    std::string word;
+    fields >> word;
+    if (word != kind) continue;
+    SCOPED_TRACE(line);
+    check(fields);
+    ++count;
+  }
+  EXPECT_GE(count, at_least);
+}
+
+TEST(Image, DecodesEveryGoldenPictureAsPillow) {
+  ForEachCase("decode", 80, [](std::istringstream& fields) {
+    std::string file;
+    std::string alpha;
+    uint32_t width = 0;
+    uint32_t height = 0;
+    uint32_t crc = 0;
+    fields >> file >> alpha >> width >> height >> crc;
+    ANEMONE_ASSERT_ASSIGN(const Image image, DecodeImage(Picture(file), ToAlpha(alpha)));
+    EXPECT_EQ(image.width, width);
+    EXPECT_EQ(image.height, height);
+    EXPECT_EQ(Crc32(image.rgb), crc);
+  });
+}
+
+TEST(Image, ResizesAndCropsAsTransformersAndTorchvision) {
+  ForEachCase("process", 50, [](std::istringstream& fields) {
+    std::string file;
+    std::string alpha;
+    int resample = 0;
+    std::string rule;
+    uint32_t width = 0;
+    uint32_t height = 0;
+    std::string expected_file;
+    ClipPreprocess settings;
+    fields >> file >> alpha >> settings.shortest_edge >> settings.resize_height >> settings.resize_width >> resample >>
+        settings.crop_height >> settings.crop_width >> rule >> width >> height >> expected_file;
+    settings.resample = static_cast<Resample>(resample);
+    settings.crop_rule = rule == "even" ? CropRule::kRoundHalfEven : CropRule::kFloor;
+    ANEMONE_ASSERT_ASSIGN(const Image source, DecodeImage(Picture(file), ToAlpha(alpha)));
+    ANEMONE_ASSERT_ASSIGN(const Image image, ResizeAndCrop(source, settings));
+    EXPECT_EQ(image.width, width);
+    EXPECT_EQ(image.height, height);
+    const std::string expected = Picture(expected_file);
+    ASSERT_EQ(image.rgb.size(), expected.size());
+    int worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      worst = std::max(worst, std::abs(image.rgb[i] - static_cast<uint8_t>(expected[i])));
+    }
+    EXPECT_EQ(worst, 0);
+  });
+}
+
+TEST(Image, NormalizesToTheLastBit) {
+  ForEachCase("normalize", 2, [](std::istringstream& fields) {
+    std::string file;
+    std::string expected_file;
+    ClipPreprocess settings;
+    fields >> file >> settings.shortest_edge >> settings.crop_height >> expected_file;
+    settings.crop_width = settings.crop_height;
+    settings.rescale_factor = 1.0 / 255;
+    ANEMONE_ASSERT_ASSIGN(const Image source, DecodeImage(Picture(file)));
+    ANEMONE_ASSERT_ASSIGN(const Image image, ResizeAndCrop(source, settings));
+    std::vector<float> values(image.rgb.size());
+    Normalize(image, settings, values);
+    const std::string expected = Picture(expected_file);
+    ASSERT_EQ(values.size() * sizeof(float), expected.size());
+    EXPECT_EQ(std::memcmp(values.data(), expected.data(), expected.size()), 0);
+  });
+}
+
+TEST(Image, EveryTruncationIsCorrupt) {
+  for (const char* name : {"jpeg_s2.jpg", "jpeg_progressive.jpg", "jpeg_cmyk.jpg", "png_rgb.png", "png_p16.png",
+                           "png_adam7.png", "webp_lossy.webp", "webp_lossless_alpha.webp"}) {
+    const std::string whole = Picture(name);
+    const size_t step = std::max<size_t>(whole.size() / 97, 1);
+    for (size_t length = 12; length < whole.size() - 1; length += step) {
+      const auto image = DecodeImage(std::string_view(whole).substr(0, length));
+      ASSERT_FALSE(image.ok()) << name << " cut to " << length << " of " << whole.size();
+      EXPECT_EQ(image.status().kind(), ErrorKind::kCorrupt)
+          << name << " cut to " << length << ": " << image.status().message();
+    }
+  }
+}
+
+TEST(Image, RefusesWhatItDoesNotKnow) {
+  EXPECT_THAT(DecodeImage(""), StatusIs(ErrorKind::kUnsupported, "empty"));
+  EXPECT_THAT(DecodeImage("GIF89a"), StatusIs(ErrorKind::kUnsupported, "47 49 46 38"));
+  EXPECT_THAT(DecodeImage("\xff\xd8\xff"), StatusIs(ErrorKind::kCorrupt, "JPEG"));
+}
+
+TEST(Image, ChecksTheSizeBeforeAllocating) {
+  ImageLimits limits;
+  limits.max_pixels = 1000;
+  for (const char* name : {"jpeg_s0.jpg", "png_rgb.png", "webp_lossy.webp"}) {
+    EXPECT_THAT(DecodeImage(Picture(name), AlphaRule::kDrop, limits), StatusIs(ErrorKind::kLimitExceeded, "97x61"));
+  }
+  limits.max_bytes = 10;
+  EXPECT_THAT(DecodeImage(Picture("png_rgb.png"), AlphaRule::kDrop, limits),
+              StatusIs(ErrorKind::kLimitExceeded, "bytes"));
+  std::string huge = Picture("png_rgb.png");  // the header says 4 billion columns; its checksum is corrected by nobody
+  huge[16] = '\x7f';
+  EXPECT_FALSE(DecodeImage(huge).ok());
+}
+
+TEST(Image, RefusesSettingsWithoutMeaning) {
+  const Image dot{1, 1, {1, 2, 3}};
+  ClipPreprocess settings;
+  settings.crop_height = 0;
+  EXPECT_THAT(ResizeAndCrop(dot, settings), StatusIs(ErrorKind::kInvalidArgument, "height and width"));
+  EXPECT_THAT(ResizeAndCrop({}, ClipPreprocess{}), StatusIs(ErrorKind::kInvalidArgument, "empty"));
+  settings = {};
+  settings.crop_height = settings.crop_width = UINT32_MAX;
+  EXPECT_THAT(ResizeAndCrop(dot, settings), StatusIs(ErrorKind::kLimitExceeded, "2^28"));
+}
+
+}  // namespace
+}  // namespace anemone
