@@ -162,7 +162,7 @@ def measure_demo(folder, out):
         text_embeds = torch.nn.functional.normalize(features(model.get_text_features(**tokens)), dim=-1)
         logits = model(pixel_values=pixels, **tokens).logits_per_image
     save_file({"pixel_values": pixels, "input_ids": tokens["input_ids"], "image_embeds": image_embeds, "text_embeds": text_embeds,
-               "logits_per_image": logits, "probabilities": logits.softmax(-1)}, out, metadata={"images": " ".join(names)})
+               "logits_per_image": logits.contiguous(), "probabilities": logits.softmax(-1).contiguous()}, out, metadata={"images": " ".join(names)})
     print("demo-clip", [round(p, 3) for p in logits.softmax(-1).max(-1).values.tolist()])
 
 
