@@ -3,6 +3,12 @@
 //
 // Facts: OmegaConf reads PyYAML's YAML 1.1 with its own float rule (`1e-5` is a float) and timestamps kept as strings
 // [omegaconf/_yaml.py]; it writes block style, keys in insertion order, list items at the parent's indent.
+//
+// A config keeps its text, comments aside: numbers and booleans are written as they were read (`1e-5`, `yes`, `010`)
+// unless their value changed; everything else (layout, quotes, folding, `null`) is OmegaConf.save's. So a file that
+// OmegaConf wrote is reproduced byte for byte. docs/formats/config.md has the rules.
+//
+// Threads: const methods may run concurrently. Nothing here touches files, the environment or the network.
 #ifndef ANEMONE_CONFIG_H_
 #define ANEMONE_CONFIG_H_
 
@@ -24,8 +30,11 @@ struct ConfigNode {
   bool boolean = false;
   int64_t integer = 0;
   double real = 0;
-  // kString: the string. Other scalars: the text as it was written, or empty when made here.
+  // kString: the string. Other scalars: the text as it was written, or empty when made here. An integer beyond 64 bits
+  // is a kFloat that keeps its text.
   std::string text;
+  // What the key this node hangs on was in YAML: `0: a` has an integer key. Only the writer looks at it.
+  Kind key_kind = Kind::kString;
   std::vector<ConfigNode> list;
   std::vector<std::pair<std::string, ConfigNode>> map;  // insertion order; keys unique
 
@@ -65,20 +74,26 @@ class Config {
   explicit Config(ConfigNode root) : root_(std::move(root)) {}
 
   // `name` appears in errors with line and column. Errors: Corrupt (syntax, duplicate keys, unknown tag), LimitExceeded
-  // (over 16 MiB, over 200 levels, aliases that expand beyond 1,000,000 nodes).
+  // (over 16 MiB of YAML or 64 MiB of JSON, over 200 levels, beyond 1,000,000 nodes or 64 MiB of text once aliases are
+  // expanded). An empty YAML file is an empty map; a root that is a scalar is Corrupt.
   static Result<Config> ParseYaml(std::string_view text, std::string_view name);
+  // Any root. NaN, Infinity and -Infinity are read as Python's json writes them.
   static Result<Config> ParseJson(std::string_view text, std::string_view name);
-  // As OmegaConf.save writes it; scalars keep the text they were read with where OmegaConf would read it back the same.
+  // As OmegaConf.save writes it, numbers and booleans in the spelling they were read with (see above).
   std::string ToYaml() const;
+  // As Python's json.dumps(indent=…, ensure_ascii=False); indent < 0: one line with ", " and ": ".
   std::string ToJson(int indent = 2) const;
 
   const ConfigNode& root() const { return root_; }
   ConfigNode& root() { return root_; }
 
-  // The node at a dotted path ("model.tokenizer.type", "data.paths[0]", "betas.0"), as stored; nullptr when absent.
+  // The node at a dotted path ("model.tokenizer.type", "data.paths[0]", "betas.0"), as stored; nullptr when absent. The
+  // empty path is the root; `\.` `\[` `\]` `\=` are those characters inside a key.
   const ConfigNode* Find(std::string_view path) const;
-  // The same, with interpolations resolved (whole subtree). Errors: NotFound (path, interpolation key), Unsupported
-  // (a resolver that would run something or that is not known), Corrupt (cycles, grammar).
+  // The same, with interpolations resolved (whole subtree). `???` stays as it is, but an interpolation to it fails.
+  // Known resolvers: oc.select, oc.decode, oc.create, oc.deprecated, oc.dict.keys, oc.dict.values, multiply, sum (the
+  // last two as NeMo registers them). Errors: NotFound (path, interpolation key, missing value), Unsupported (a
+  // resolver that would read the machine or that is not known), Corrupt (cycles, grammar), LimitExceeded.
   Result<ConfigNode> Resolve(std::string_view path) const;
   // Sets a value, creating maps on the way. Errors: InvalidArgument (path through a scalar, list index out of range).
   Status Set(std::string_view path, ConfigNode value);
@@ -89,6 +104,7 @@ class Config {
 };
 
 // Parses one value as `--set key=value` and Hydra do: 1e-5 → float, null, [a, b], {k: v}, 'quoted', bare words.
+// Interpolations stay text. Errors: InvalidArgument (grammar), Unsupported (sweeps `1,2` and functions `range(…)`).
 Result<ConfigNode> ParseOverrideValue(std::string_view text);
 
 // Every dotted path whose key is `_target_` or `target`, and every interpolation with a resolver: what `scan` lists.

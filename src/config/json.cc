@@ -1,0 +1,332 @@
+// JSON in and out, as Python's json module reads and writes it. Written by hand because a config needs what fast
+// parsers drop: the spelling of numbers, integers beyond 64 bits (`model_max_length`), NaN and Infinity, and duplicate
+// keys.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <unordered_set>
+
+#include "anemone/config.h"
+#include "config/scalar.h"
+
+namespace anemone {
+namespace {
+
+using Kind = ConfigNode::Kind;
+
+constexpr uint64_t kMaxJsonBytes = uint64_t{64} << 20;
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+class Reader {
+ public:
+  explicit Reader(std::string_view text) : text_(text) {}
+
+  Result<ConfigNode> Document() {
+    if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;
+    ANEMONE_ASSIGN(ConfigNode root, Value(0));
+    SkipSpace();
+    if (at_ != text_.size()) return Expected("the end of the file");
+    return root;
+  }
+
+ private:
+  std::string_view text_;
+  size_t at_ = 0;
+
+  void SkipSpace() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
+  }
+  bool Take(std::string_view word) {
+    if (!text_.substr(at_).starts_with(word)) return false;
+    at_ += word.size();
+    return true;
+  }
+  Status Here(const Status& status) const {
+    const std::string_view before = text_.substr(0, at_);
+    const size_t line = static_cast<size_t>(std::count(before.begin(), before.end(), '\n')) + 1;
+    const size_t start = before.rfind('\n');
+    const size_t column = at_ - (start == std::string_view::npos ? 0 : start + 1) + 1;
+    return status.In("line " + std::to_string(line) + ", column " + std::to_string(column));
+  }
+  Status Expected(const std::string& what) const {
+    std::string found = "the end";
+    if (at_ < text_.size()) {
+      const char c = text_[at_];
+      found =
+          c >= 0x20 && c < 0x7F ? std::string("'") + c + "'" : "byte " + std::to_string(static_cast<unsigned char>(c));
+    }
+    return Here(Corrupt("expected " + what + ", found " + found));
+  }
+
+  Result<ConfigNode> Value(int depth) {
+    if (depth > internal::kMaxDepth) return Here(LimitExceeded("expected at most 200 levels, found more"));
+    SkipSpace();
+    if (at_ == text_.size()) return Expected("a value");
+    switch (text_[at_]) {
+      case '{':
+        return Map(depth);
+      case '[':
+        return List(depth);
+      case '"': {
+        ANEMONE_ASSIGN(std::string value, String());
+        return ConfigNode::String(std::move(value));
+      }
+      default:
+        break;
+    }
+    const size_t start = at_;
+    const auto spelled = [&](ConfigNode node) {
+      node.text = text_.substr(start, at_ - start);
+      return node;
+    };
+    if (Take("null")) return ConfigNode::Null();
+    if (Take("true")) return spelled(ConfigNode::Bool(true));
+    if (Take("false")) return spelled(ConfigNode::Bool(false));
+    if (Take("NaN")) return spelled(ConfigNode::Float(std::numeric_limits<double>::quiet_NaN()));
+    if (Take("Infinity")) return spelled(ConfigNode::Float(std::numeric_limits<double>::infinity()));
+    if (Take("-Infinity")) return spelled(ConfigNode::Float(-std::numeric_limits<double>::infinity()));
+    return Number();
+  }
+
+  Result<ConfigNode> Number() {
+    const size_t start = at_;
+    const auto digits = [&] {
+      const size_t first = at_;
+      while (at_ < text_.size() && IsDigit(text_[at_])) ++at_;
+      return at_ > first;
+    };
+    Take("-");
+    if (!Take("0") && !digits()) return Expected("a value");
+    bool real = false;
+    if (Take(".")) {
+      real = true;
+      if (!digits()) return Expected("a digit");
+    }
+    if (at_ < text_.size() && (text_[at_] == 'e' || text_[at_] == 'E')) {
+      real = true;
+      ++at_;
+      if (at_ < text_.size() && (text_[at_] == '+' || text_[at_] == '-')) ++at_;
+      if (!digits()) return Expected("a digit");
+    }
+    const std::string_view word = text_.substr(start, at_ - start);
+    if (!real) return internal::MakeInteger(word, word);
+    ConfigNode node = ConfigNode::Float(internal::ParseDecimal(word));
+    node.text = word;
+    return node;
+  }
+
+  Result<uint32_t> Hex4() {
+    uint32_t value = 0;
+    for (int i = 0; i < 4; ++i, ++at_) {
+      const char c = at_ < text_.size() ? text_[at_] : '\0';
+      const bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'f';
+      if (!IsDigit(c) && !letter) return Expected("a hexadecimal digit");
+      value = value << 4 | static_cast<uint32_t>(letter ? (c | 0x20) - 'a' + 10 : c - '0');
+    }
+    return value;
+  }
+
+  Result<std::string> String() {
+    ++at_;
+    std::string out;
+    while (true) {
+      const size_t stop = text_.find_first_of("\"\\", at_);
+      if (stop == std::string_view::npos) {
+        at_ = text_.size();
+        return Expected("'\"'");
+      }
+      for (size_t i = at_; i < stop; ++i) {
+        if (static_cast<unsigned char>(text_[i]) < 0x20) {
+          at_ = i;
+          return Expected("an escaped control character");
+        }
+      }
+      out += text_.substr(at_, stop - at_);
+      at_ = stop + 1;
+      if (text_[stop] == '"') return out;
+      const char c = at_ < text_.size() ? text_[at_] : '\0';
+      static constexpr std::string_view kLetters = "\"\\/bfnrt";
+      static constexpr std::string_view kValues = "\"\\/\b\f\n\r\t";
+      if (const size_t k = kLetters.find(c); k != std::string_view::npos && c != '\0') {
+        out += kValues[k];
+        ++at_;
+      } else if (c == 'u') {
+        ++at_;
+        ANEMONE_ASSIGN(uint32_t code_point, Hex4());
+        if (code_point >= 0xD800 && code_point < 0xE000) {
+          if (code_point >= 0xDC00 || !Take("\\u")) return Expected("both halves of a surrogate pair");
+          ANEMONE_ASSIGN(const uint32_t low, Hex4());
+          if (low < 0xDC00 || low >= 0xE000) return Expected("both halves of a surrogate pair");
+          code_point = 0x10000 + ((code_point - 0xD800) << 10) + (low - 0xDC00);
+        }
+        internal::AppendUtf8(out, code_point);
+      } else {
+        return Expected("an escape");
+      }
+    }
+  }
+
+  Result<ConfigNode> List(int depth) {
+    ++at_;
+    std::vector<ConfigNode> list;
+    SkipSpace();
+    if (Take("]")) return ConfigNode::List();
+    while (true) {
+      ANEMONE_ASSIGN(ConfigNode value, Value(depth + 1));
+      list.push_back(std::move(value));
+      SkipSpace();
+      if (Take("]")) return ConfigNode::List(std::move(list));
+      if (!Take(",")) return Expected("',' or ']'");
+    }
+  }
+
+  Result<ConfigNode> Map(int depth) {
+    ++at_;
+    ConfigNode map = ConfigNode::Map();
+    std::unordered_set<std::string> seen;
+    SkipSpace();
+    if (Take("}")) return map;
+    while (true) {
+      SkipSpace();
+      if (at_ == text_.size() || text_[at_] != '"') return Expected("a key");
+      ANEMONE_ASSIGN(std::string key, String());
+      if (!seen.insert(key).second) return Here(Corrupt("expected each key once, found '" + key + "' again"));
+      SkipSpace();
+      if (!Take(":")) return Expected("':'");
+      ANEMONE_ASSIGN(ConfigNode value, Value(depth + 1));
+      map.map.emplace_back(std::move(key), std::move(value));
+      SkipSpace();
+      if (Take("}")) return map;
+      if (!Take(",")) return Expected("',' or '}'");
+    }
+  }
+};
+
+class Writer {
+ public:
+  explicit Writer(int indent) : indent_(indent) {}
+  std::string out;
+
+  void Value(const ConfigNode& node, int depth) {
+    switch (node.kind) {
+      case Kind::kNull:
+        out += "null";
+        break;
+      case Kind::kBool:
+        out += node.boolean ? "true" : "false";
+        break;
+      case Kind::kInt:
+        out += std::to_string(node.integer);
+        break;
+      case Kind::kFloat:
+        out += Float(node);
+        break;
+      case Kind::kString:
+        String(node.text);
+        break;
+      case Kind::kList:
+        Sequence('[', ']', node.list, depth, [&](const ConfigNode& value) { Value(value, depth + 1); });
+        break;
+      case Kind::kMap:
+        Sequence('{', '}', node.map, depth, [&](const auto& item) {
+          String(item.first);
+          out += ": ";
+          Value(item.second, depth + 1);
+        });
+        break;
+    }
+  }
+
+ private:
+  int indent_;
+
+  template <typename Items, typename WriteItem>
+  void Sequence(char open, char close, const Items& items, int depth, const WriteItem& write) {
+    out += open;
+    bool first = true;
+    for (const auto& item : items) {
+      if (!first) out += indent_ < 0 ? ", " : ",";
+      first = false;
+      Line(depth + 1);
+      write(item);
+    }
+    if (!first) Line(depth);
+    out += close;
+  }
+  void Line(int depth) {
+    if (indent_ < 0) return;
+    out += '\n';
+    out.append(static_cast<size_t>(indent_) * static_cast<size_t>(depth), ' ');
+  }
+
+  // Its own spelling where that is JSON of the same value, else Python's.
+  static std::string Float(const ConfigNode& node) {
+    if (std::isnan(node.real)) return "NaN";
+    if (!node.text.empty()) {
+      Result<ConfigNode> again = Reader(node.text).Document();
+      if (again.ok() && again->kind == Kind::kFloat && again->real == node.real) return node.text;
+    }
+    if (std::isinf(node.real)) return node.real < 0 ? "-Infinity" : "Infinity";
+    return internal::PythonFloat(node.real);
+  }
+
+  void String(std::string_view text) {
+    out += '"';
+    for (const char c : text) {
+      switch (c) {
+        case '"':
+          out += "\\\"";
+          break;
+        case '\\':
+          out += "\\\\";
+          break;
+        case '\n':
+          out += "\\n";
+          break;
+        case '\r':
+          out += "\\r";
+          break;
+        case '\t':
+          out += "\\t";
+          break;
+        case '\b':
+          out += "\\b";
+          break;
+        case '\f':
+          out += "\\f";
+          break;
+        default:
+          if (static_cast<unsigned char>(c) < 0x20) {
+            out += "\\u00";
+            out += "0123456789abcdef"[c >> 4];
+            out += "0123456789abcdef"[c & 0xF];
+          } else {
+            out += c;
+          }
+      }
+    }
+    out += '"';
+  }
+};
+
+}  // namespace
+
+Result<Config> Config::ParseJson(std::string_view text, std::string_view name) {
+  if (text.size() > kMaxJsonBytes) {
+    return LimitExceeded("expected at most 64 MiB of JSON, found " + std::to_string(text.size()) + " bytes").In(name);
+  }
+  if (!internal::ValidUtf8(text)) return Corrupt("expected UTF-8, found other bytes").In(name);
+  Result<ConfigNode> root = Reader(text).Document();
+  if (!root.ok()) return root.status().In(name);
+  return Config(*std::move(root));
+}
+
+std::string Config::ToJson(int indent) const {
+  Writer writer(indent);
+  writer.Value(root_, 0);
+  return std::move(writer.out);
+}
+
+}  // namespace anemone
