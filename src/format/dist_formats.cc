@@ -1,0 +1,88 @@
+// torch_dist and zarr folders as formats of their own: what Megatron-core, Lightning with NeMo, and torch itself save.
+#include "anemone/config.h"
+#include "format/dist.h"
+#include "format/format.h"
+
+namespace anemone {
+namespace {
+
+// Lightning keeps the model's config beside its checkpoints under this name.
+constexpr std::string_view kHparams = "hparams.yaml";
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+
+bool IsTorchDist(const Probe& probe) {
+  if (!probe.is_directory || probe.HasEntry("model_config.yaml")) return false;
+  if (probe.HasEntry(".metadata")) return true;
+  // Shards without an index: a save that did not finish; opening says so.
+  for (const std::string& entry : probe.entries) {
+    if (entry.ends_with(".distcp")) return true;
+  }
+  return false;
+}
+
+bool IsZarr(const Probe& probe) {
+  return probe.is_directory && !IsTorchDist(probe) && !probe.HasEntry("model_config.yaml") &&
+         probe.HasEntry("metadata.json") && probe.HasEntry("common.pt");
+}
+
+Result<Checkpoint> Open(const Probe& probe) {
+  ANEMONE_ASSIGN(const std::vector<Artifact> members, ListFiles(probe.path));
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenDistributed(members, probe.path));
+  for (size_t i = 0; i < checkpoint.artifacts.size(); ++i) {
+    if (checkpoint.artifacts[i].name != kHparams) continue;
+    auto text = checkpoint.artifacts[i].content.ReadAll(kMaxConfigBytes);
+    if (!text.ok()) return text.status().In(probe.path);
+    auto config = Config::ParseYaml(*text, kHparams);
+    if (!config.ok()) return config.status().In(probe.path);
+    const ConfigNode* cfg = config->root().Get("cfg");
+    checkpoint.config = cfg != nullptr && cfg->is_map() ? Config(*cfg) : *std::move(config);
+    checkpoint.config_name = kHparams;
+    checkpoint.artifacts.erase(checkpoint.artifacts.begin() + static_cast<ptrdiff_t>(i));
+    break;
+  }
+  return checkpoint;
+}
+
+Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
+  Plan plan;
+  TorchDistOptions dist;
+  dist.drop_extra_state = options.extra_state == LayOutOptions::ExtraState::kDrop;
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    PlanFile& file = plan.files.emplace_back();
+    file.path = artifact.name;
+    file.Append(artifact.content);
+  }
+  if (checkpoint.config) {
+    PlanFile& file = plan.files.emplace_back();
+    file.path = kHparams;
+    file.Append(checkpoint.config->ToYaml());
+  }
+  ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
+  return plan;
+}
+
+}  // namespace
+
+extern const Format kTorchDist;
+const Format kTorchDist = {
+    .name = "torch_dist",
+    .title = "distributed checkpoint (torch_dist folder)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsTorchDist,
+    .open = Open,
+    .lay_out = LayOut,
+};
+
+extern const Format kZarr;
+const Format kZarr = {
+    .name = "zarr",
+    .title = "distributed checkpoint (zarr folder)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsZarr,
+    .open = Open,
+    .lay_out = nullptr,
+};
+
+}  // namespace anemone

@@ -1,0 +1,109 @@
+#include "format/dist_values.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+// Element 0 of a list, or of what Megatron makes of a list it took things out of: a dict with integer keys.
+ValueRef FirstOf(ValueRef node) {
+  if (node == nullptr) return nullptr;
+  if (node->kind == Kind::kList || node->kind == Kind::kTuple) return node->items.empty() ? nullptr : node->items[0];
+  if (const auto* pairs = Pairs(node)) {
+    for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
+      if ((*pairs)[i]->kind == Kind::kInt && (*pairs)[i]->integer == 0) return (*pairs)[i + 1];
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+ValueRef NewString(ValueGraph& graph, std::string_view text) {
+  const ValueRef node = graph.New(Kind::kString);
+  node->text = text;
+  return node;
+}
+
+ValueRef NewInt(ValueGraph& graph, int64_t number) {
+  const ValueRef node = graph.New(Kind::kInt);
+  node->integer = number;
+  return node;
+}
+
+std::vector<ValueRef>* Pairs(ValueRef node) {
+  if (node == nullptr) return nullptr;
+  if (node->kind == Kind::kDict) return &node->items;
+  return DictEntries(*node) != nullptr ? &node->entries : nullptr;
+}
+
+void SetKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value) {
+  std::vector<ValueRef>* pairs = Pairs(dict);
+  pairs->push_back(NewString(graph, key));
+  pairs->push_back(value);
+}
+
+ValueRef Child(ValueGraph& graph, ValueRef dict, std::string_view key) {
+  if (const ValueRef found = Lookup(*dict, key); Pairs(found) != nullptr) return found;
+  const ValueRef made = graph.New(Kind::kDict);
+  SetKey(graph, dict, key, made);
+  return made;
+}
+
+ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::vector<ValueRef>& without) {
+  std::unordered_map<ValueRef, ValueRef> copies;
+  std::vector<ValueRef> todo;
+  const auto copy = [&](ValueRef node) -> ValueRef {
+    if (node == nullptr) return nullptr;
+    const auto [it, added] = copies.emplace(node, nullptr);
+    if (added) {
+      it->second = graph.New(node->kind);
+      todo.push_back(node);
+    }
+    return it->second;
+  };
+  const ValueRef root = copy(from);
+  while (!todo.empty()) {
+    const ValueNode& node = *todo.back();
+    const ValueRef into = copies[todo.back()];
+    todo.pop_back();
+    into->is_new = node.is_new;
+    into->integer = node.integer;
+    into->real = node.real;
+    into->text = node.text;
+    into->tensor = node.tensor;
+    into->callable = copy(node.callable);
+    into->state = copy(node.state);
+    for (const ValueRef item : node.appended) into->appended.push_back(copy(item));
+    const bool dict = node.kind == Kind::kDict;
+    if (!dict) {
+      for (const ValueRef item : node.items) into->items.push_back(copy(item));
+    }
+    const std::vector<ValueRef>& pairs = dict ? node.items : node.entries;
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      if (std::ranges::find(without, pairs[i + 1]) != without.end()) continue;
+      for (const ValueRef part : {pairs[i], pairs[i + 1]}) (dict ? into->items : into->entries).push_back(copy(part));
+    }
+  }
+  return root;
+}
+
+ValueRef FindOptimizer(ValueRef root) {
+  for (const std::string_view key : {"optimizer_states", "optimizer"}) {
+    const ValueRef list = Lookup(*root, key);
+    for (const ValueRef candidate : {FirstOf(list), list}) {
+      if (Pairs(candidate) == nullptr) continue;
+      const ValueRef inner = Lookup(*candidate, "optimizer");
+      for (const ValueRef dict : {inner, candidate}) {
+        if (Pairs(dict) == nullptr) continue;
+        if (Lookup(*dict, "param_groups") != nullptr || Lookup(*dict, "state") != nullptr) return dict;
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace anemone

@@ -1,0 +1,446 @@
+// Writing torch_dist folders: one `.distcp` with an item for each tensor or layer, `.metadata` in the words of
+// torch 2.3. [pytorch v2.15 distributed/checkpoint/metadata.py accepts the five-part TensorProperties and absent
+// attributes]
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "container/pickle.h"
+#include "format/dist.h"
+#include "format/dist_entries.h"
+#include "format/dist_values.h"
+#include "format/torch_file.h"
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+// What becomes one key: a tensor, a stack of them, or an object.
+struct Output {
+  std::string key;
+  std::vector<Tensor> layers;  // one for each layer when stacked, else one
+  bool stacked = false;
+  bool flattened = false;  // laid out as Megatron's distributed optimizer does
+  Value object;            // when `layers` is empty
+};
+
+std::vector<std::string_view> SplitCommas(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    words.push_back(text.substr(0, comma));
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return words;
+}
+
+// Prefixes ("model.decoder.layers") whose layers Megatron stacks: those that were, and those with its attention's
+// names.
+std::unordered_set<std::string> FindStacks(const Checkpoint& checkpoint) {
+  std::unordered_set<std::string> stacks;
+  if (const auto it = checkpoint.metadata.find("layer_stacks"); it != checkpoint.metadata.end()) {
+    for (const std::string_view prefix : SplitCommas(it->second)) stacks.emplace(prefix);
+    return stacks;
+  }
+  // A distributed checkpoint that stacked nothing keeps its per-layer keys.
+  if (checkpoint.metadata.contains("sharded_backend")) return stacks;
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    const auto name = SplitLayerName(item.name);
+    if (name && (name->suffix.starts_with("self_attention.linear_") || name->suffix.starts_with("mlp.linear_"))) {
+      stacks.emplace(name->prefix);
+    }
+  }
+  return stacks;
+}
+
+// Gathers named tensors and objects into keys, stacking layers where every layer has the same.
+class Gatherer {
+ public:
+  Gatherer(std::unordered_set<std::string> stacks, const TorchDistOptions& options)
+      : stacks_(std::move(stacks)), options_(options) {}
+
+  void Add(std::string_view prefix, const std::string& name, const Tensor& tensor, bool flattened = false) {
+    Named& named = Place(prefix, name);
+    named.parts.push_back({LayerOf(name), name, tensor, {}});
+    named.flattened = flattened;
+  }
+  void Add(const std::string& name, Value object) {
+    Place("", name).parts.push_back({LayerOf(name), name, {}, std::move(object)});
+  }
+  void AddVerbatim(std::string key, Value object) {
+    outputs_.push_back({std::move(key), {}, false, false, std::move(object)});
+  }
+
+  std::vector<Output> Take() {
+    for (Named& named : named_) Emit(named);
+    return std::move(outputs_);
+  }
+
+ private:
+  struct Part {
+    uint64_t layer;
+    std::string name;
+    std::optional<Tensor> tensor;
+    Value object;
+  };
+  struct Named {
+    std::string prefix;  // "optimizer.state.exp_avg." or nothing
+    std::string key;     // without the layer's index when stacked
+    bool stacked = false, flattened = false;
+    std::vector<Part> parts;
+  };
+
+  std::optional<LayerName> Stacked(std::string_view name) const {
+    const auto split = SplitLayerName(name);
+    if (!split || !stacks_.contains(std::string(split->prefix))) return std::nullopt;
+    return split;
+  }
+  uint64_t LayerOf(std::string_view name) const {
+    const auto split = Stacked(name);
+    return split ? split->layer : 0;
+  }
+
+  Named& Place(std::string_view prefix, const std::string& name) {
+    const auto split = Stacked(name);
+    const std::string key = split ? fmt::format("{}.{}", split->prefix, split->suffix) : name;
+    if (split) {
+      uint64_t& count = layer_counts_[std::string(split->prefix)];
+      count = std::max(count, split->layer + 1);
+    }
+    const auto [it, added] = index_.emplace(fmt::format("{}{}", prefix, key), named_.size());
+    if (added) named_.push_back({std::string(prefix), key, split.has_value(), false, {}});
+    return named_[it->second];
+  }
+
+  std::string Renamed(std::string_view key) const {
+    if (!options_.key_from.empty() && key.starts_with(options_.key_from)) {
+      return options_.key_to + std::string(key.substr(options_.key_from.size()));
+    }
+    return std::string(key);
+  }
+
+  void Emit(Named& named) {
+    const uint64_t count = named.stacked ? layer_counts_[std::string(SplitStackedKey(named.key).prefix)] : 1;
+    std::ranges::stable_sort(named.parts, {}, &Part::layer);
+    const auto uniform = [&] {
+      if (named.parts.size() != count) return false;
+      for (uint64_t i = 0; i < count; ++i) {
+        const Part& part = named.parts[i];
+        const Part& first = named.parts[0];
+        if (part.layer != i || part.tensor.has_value() != first.tensor.has_value()) return false;
+        if (part.tensor &&
+            (part.tensor->dtype() != first.tensor->dtype() || part.tensor->shape() != first.tensor->shape())) {
+          return false;
+        }
+      }
+      return true;
+    };
+    const bool stack = named.stacked && uniform();
+    if (stack && named.parts[0].tensor) {
+      Output& output = outputs_.emplace_back(Output{named.prefix + Renamed(named.key), {}, true, named.flattened, {}});
+      for (Part& part : named.parts) output.layers.push_back(std::move(*part.tensor));
+      return;
+    }
+    for (Part& part : named.parts) {
+      const std::string key = named.prefix + Renamed(stack ? named.key : part.name);
+      if (part.tensor) {
+        outputs_.push_back({key, {std::move(*part.tensor)}, false, named.flattened, {}});
+      } else {
+        outputs_.push_back(
+            {ObjectKey(key, stack ? part.layer : 0, stack ? count : 1), {}, false, false, std::move(part.object)});
+      }
+    }
+  }
+
+  // `key/shard_3_24`; a name that ends in a shard of its own (an expert's) has that as its second axis.
+  static std::string ObjectKey(const std::string& name, uint64_t index, uint64_t count) {
+    const auto own = SplitObjectKey(name);
+    if (!own) return fmt::format("{}/shard_{}_{}", name, index, count);
+    if (count == 1 || own->shape.empty()) return name;
+    return fmt::format("{}/shard_{}.{}_{}.{}", own->key, index, own->offsets[0], count, own->shape[0]);
+  }
+
+  std::unordered_set<std::string> stacks_;
+  const TorchDistOptions& options_;
+  std::vector<Named> named_;
+  std::unordered_map<std::string, size_t> index_;
+  std::map<std::string, uint64_t> layer_counts_;
+  std::vector<Output> outputs_;
+};
+
+// The nodes of `.metadata`; what repeats is shared, as pickling shared Python objects would.
+class MetadataWriter {
+ public:
+  MetadataWriter() : value_{std::make_shared<ValueGraph>(), nullptr} {
+    state_dict_ = graph().New(Kind::kDict);
+    planner_ = graph().New(Kind::kDict);
+    storage_ = graph().New(Kind::kDict);
+    mcore_ = graph().New(Kind::kDict);
+  }
+
+  void AddObject(const std::string& key, uint64_t offset, uint64_t length) {
+    const ValueRef name = AddKey(key, Object("torch.distributed.checkpoint.metadata BytesStorageMetadata", nullptr));
+    AddPlace(name, nullptr, nullptr, offset, length);
+  }
+
+  // Chunks follow by AddChunk.
+  void BeginTensor(const std::string& key, DType dtype, const Shape& size, const Shape* original) {
+    const ValueRef state = graph().New(Kind::kDict);
+    chunks_ = graph().New(Kind::kList);
+    SetAttribute(state, "properties", Properties(dtype));
+    SetAttribute(state, "size", Size(size));
+    SetAttribute(state, "chunks", chunks_);
+    tensor_ = AddKey(key, Object("torch.distributed.checkpoint.metadata TensorStorageMetadata", state));
+    sizes_ = {};
+    const ValueRef extra = graph().New(Kind::kDict);
+    if (original != nullptr) SetAttribute(extra, "nd_reformulated_orig_global_shape", Tuple(*original));
+    mcore_->items.push_back(tensor_);
+    mcore_->items.push_back(extra);
+  }
+
+  void AddChunk(const Shape& offsets, const Shape& sizes, uint64_t offset, uint64_t length) {
+    if (sizes_ == nullptr) sizes_ = Size(sizes);  // all chunks of a tensor written here have one size
+    const ValueRef at = Size(offsets);
+    const ValueRef state = graph().New(Kind::kDict);
+    SetAttribute(state, "offsets", at);
+    SetAttribute(state, "sizes", sizes_);
+    const ValueRef index = NewInt(graph(), static_cast<int64_t>(chunks_->items.size()));
+    chunks_->items.push_back(Object("torch.distributed.checkpoint.metadata ChunkStorageMetadata", state));
+    AddPlace(tensor_, at, index, offset, length);
+  }
+
+  Result<std::string> Finish() {
+    const ValueRef state = graph().New(Kind::kDict);
+    SetAttribute(state, "state_dict_metadata", state_dict_);
+    SetAttribute(state, "planner_data", planner_);
+    SetAttribute(state, "storage_data", storage_);
+    SetAttribute(state, "mcore_data", mcore_);
+    value_.node = Object("torch.distributed.checkpoint.metadata Metadata", state);
+    return WritePickle(value_, {});
+  }
+
+ private:
+  ValueGraph& graph() { return *value_.graph; }
+
+  ValueRef Word(std::string_view text) {
+    ValueRef& node = words_[std::string(text)];
+    if (node == nullptr) node = NewString(graph(), text);
+    return node;
+  }
+  ValueRef Global(std::string_view name) {
+    ValueRef& node = globals_[std::string(name)];
+    if (node == nullptr) {
+      node = graph().New(Kind::kGlobal);
+      node->text = name;
+    }
+    return node;
+  }
+  void SetAttribute(ValueRef state, std::string_view name, ValueRef value) {
+    state->items.push_back(Word(name));
+    state->items.push_back(value);
+  }
+  // cls.__new__(cls), then its state.
+  ValueRef Object(std::string_view cls, ValueRef state) {
+    const ValueRef node = graph().New(Kind::kObject);
+    node->is_new = true;
+    node->callable = Global(cls);
+    node->state = state;
+    return node;
+  }
+  ValueRef Call(std::string_view function, ValueRef argument) {
+    const ValueRef node = graph().New(Kind::kObject);
+    node->callable = Global(function);
+    node->items.push_back(argument);
+    return node;
+  }
+  ValueRef Tuple(const Shape& numbers) {
+    const ValueRef tuple = graph().New(Kind::kTuple);
+    for (const uint64_t number : numbers) tuple->items.push_back(NewInt(graph(), static_cast<int64_t>(number)));
+    return tuple;
+  }
+  ValueRef Size(const Shape& sizes) { return Call("torch Size", Tuple(sizes)); }
+  ValueRef Bool(bool value) {
+    const ValueRef node = graph().New(Kind::kBool);
+    node->integer = value ? 1 : 0;
+    return node;
+  }
+  ValueRef Properties(DType dtype) {
+    ValueRef& node = properties_[dtype];
+    if (node != nullptr) return node;
+    const ValueRef state = graph().New(Kind::kTuple);
+    state->items = {Global(fmt::format("torch {}", Info(dtype).torch)),
+                    Call("torch.serialization _get_layout", Word("torch.strided")), Bool(false),
+                    Call("torch.distributed.checkpoint.metadata _MEM_FORMAT_ENCODING", NewInt(graph(), 0)),
+                    Bool(false)};
+    node = Object("torch.distributed.checkpoint.metadata TensorProperties", state);
+    return node;
+  }
+
+  ValueRef AddKey(const std::string& key, ValueRef metadata) {
+    const ValueRef name = NewString(graph(), key);
+    state_dict_->items.insert(state_dict_->items.end(), {name, metadata});
+    const ValueRef path = graph().New(Kind::kTuple);
+    path->items.push_back(name);
+    planner_->items.insert(planner_->items.end(), {name, path});
+    return name;
+  }
+  void AddPlace(ValueRef key, ValueRef offsets, ValueRef index, uint64_t offset, uint64_t length) {
+    const ValueRef where = graph().New(Kind::kDict);
+    SetAttribute(where, "fqn", key);
+    SetAttribute(where, "index", index != nullptr ? index : graph().New(Kind::kNone));
+    if (offsets != nullptr) SetAttribute(where, "offset", offsets);
+    const ValueRef info = graph().New(Kind::kDict);
+    SetAttribute(info, "relative_path", Word("__0_0.distcp"));
+    SetAttribute(info, "offset", NewInt(graph(), static_cast<int64_t>(offset)));
+    SetAttribute(info, "length", NewInt(graph(), static_cast<int64_t>(length)));
+    storage_->items.push_back(Object("torch.distributed.checkpoint.metadata MetadataIndex", where));
+    storage_->items.push_back(Object("torch.distributed.checkpoint.filesystem _StorageInfo", info));
+  }
+
+  Value value_;
+  ValueRef state_dict_, planner_, storage_, mcore_;
+  ValueRef tensor_ = nullptr, chunks_ = nullptr, sizes_ = nullptr;
+  std::unordered_map<std::string, ValueRef> words_, globals_;
+  std::map<DType, ValueRef> properties_;
+};
+
+Shape Prepended(uint64_t first, const Shape& rest) {
+  Shape shape = {first};
+  shape.insert(shape.end(), rest.begin(), rest.end());
+  return shape;
+}
+
+// [a, b] → [1, 1, a·b]; one axis stays as it is, as Megatron leaves it when unstacked.
+Shape Flat(const Shape& shape, bool stacked) {
+  if (shape.empty() || (shape.size() == 1 && !stacked)) return shape;
+  Shape flat(shape.size(), 1);
+  flat.push_back(*NumElements(shape));
+  return flat;
+}
+
+Status AppendTensor(Tensor tensor, PlanFile& file) {
+  Value value{std::make_shared<ValueGraph>(), nullptr};
+  value.node = value.graph->New(Kind::kTensor);
+  value.node->tensor = std::move(tensor);
+  return LayOutTorchFile(value, "archive", file);
+}
+
+Status Append(const Output& output, PlanFile& file, MetadataWriter& metadata) {
+  if (output.layers.empty()) {
+    const uint64_t start = file.size;
+    ANEMONE_TRY(LayOutTorchFile(output.object, "archive", file));
+    metadata.AddObject(output.key, start, file.size - start);
+    return {};
+  }
+  const Tensor& first = output.layers.front();
+  const uint64_t layers = output.layers.size();
+  const Shape part = output.flattened ? Flat(first.shape(), output.stacked) : first.shape();
+  const bool reformed = part != first.shape();
+  const Shape original = output.stacked ? Prepended(layers, first.shape()) : first.shape();
+  metadata.BeginTensor(output.key, first.dtype(), output.stacked ? Prepended(layers, part) : part,
+                       reformed ? &original : nullptr);
+  const Shape sizes = output.stacked ? Prepended(1, part) : part;
+  for (uint64_t layer = 0; layer < layers; ++layer) {
+    ANEMONE_ASSIGN(Tensor chunk, output.layers[layer].Reshape(sizes));
+    const uint64_t start = file.size;
+    ANEMONE_TRY(AppendTensor(std::move(chunk), file));
+    Shape offsets(sizes.size(), 0);
+    if (output.stacked) offsets[0] = layer;
+    metadata.AddChunk(offsets, sizes, start, file.size - start);
+  }
+  return {};
+}
+
+// A value in a list of one, as Megatron saves objects.
+Value Listed(const Value& value) {
+  Value listed{std::make_shared<ValueGraph>(), nullptr};
+  listed.node = listed.graph->New(Kind::kList);
+  listed.node->items.push_back(value.node != nullptr ? CopyValue(value.node, *listed.graph)
+                                                     : listed.graph->New(Kind::kNone));
+  return listed;
+}
+
+bool IsFlattened(const Checkpoint& checkpoint) { return checkpoint.metadata.contains("optimizer_flattened"); }
+
+// The training dictionary without what is written as keys of its own.
+Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
+  Value common{std::make_shared<ValueGraph>(), nullptr};
+  const auto& training = checkpoint.shards.front().training;
+  if (!training || Pairs(training->node) == nullptr) {
+    common.node = common.graph->New(Kind::kDict);
+    return common;
+  }
+  std::vector<ValueRef> own;
+  const ValueRef optimizer = FindOptimizer(training->node);
+  const ValueRef state = optimizer == nullptr ? nullptr : Lookup(*optimizer, "state");
+  bool by_name = Pairs(state) != nullptr && !Pairs(state)->empty();
+  for (size_t i = 0; by_name && i + 1 < Pairs(state)->size(); i += 2)
+    by_name = (*Pairs(state))[i]->kind == Kind::kString;
+  if (by_name) {
+    own.push_back(state);
+    for (size_t i = 0; i + 1 < Pairs(state)->size(); i += 2) {
+      const std::string& parameter = (*Pairs(state))[i]->text;
+      const auto* kinds = Pairs((*Pairs(state))[i + 1]);
+      if (kinds == nullptr) return Unsupported("expected a dict of an optimizer's tensors").In(parameter);
+      for (size_t j = 0; j + 1 < kinds->size(); j += 2) {
+        const ValueNode& leaf = *(*kinds)[j + 1];
+        if (leaf.kind != Kind::kTensor)
+          return Unsupported("expected an optimizer's tensors, found another value").In(parameter);
+        const bool verbatim = (*kinds)[j]->text == "tensor" && parameter.starts_with("optimizer.");
+        const std::string prefix = verbatim ? "" : fmt::format("optimizer.state.{}.", (*kinds)[j]->text);
+        gatherer.Add(prefix, parameter, *leaf.tensor, IsFlattened(checkpoint) && !verbatim);
+      }
+    }
+  }
+  if (const ValueRef objects = Lookup(*training->node, "sharded_objects"); Pairs(objects) != nullptr) {
+    own.push_back(objects);
+    for (size_t i = 0; i + 1 < Pairs(objects)->size(); i += 2) {
+      gatherer.AddVerbatim((*Pairs(objects))[i]->text, Listed({training->graph, (*Pairs(objects))[i + 1]}));
+    }
+  }
+  common.node = CopyValue(training->node, *common.graph, own);
+  return common;
+}
+
+}  // namespace
+
+Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& options, Plan& plan) {
+  if (checkpoint.shards.size() != 1) {
+    return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
+                           "a distributed checkpoint is stored whole: merge with --tp 1 --pp 1");
+  }
+  Gatherer gatherer(FindStacks(checkpoint), options);
+  ANEMONE_ASSIGN(const Value common, GatherTraining(checkpoint, gatherer));
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (item.tensor() != nullptr) {
+      gatherer.Add("", item.name, *item.tensor());
+    } else if (!options.drop_extra_state) {
+      gatherer.Add(item.name, Listed(item.opaque()->value));
+    }
+  }
+  std::vector<Output> outputs = gatherer.Take();
+  // Objects first, as torch does.
+  std::ranges::stable_partition(outputs, [](const Output& output) { return output.layers.empty(); });
+
+  PlanFile items, index, rest, marker;
+  items.path = options.folder + "__0_0.distcp";
+  index.path = options.folder + ".metadata";
+  rest.path = options.folder + "common.pt";
+  marker.path = options.folder + "metadata.json";
+  MetadataWriter metadata;
+  for (const Output& output : outputs) ANEMONE_TRY(Append(output, items, metadata).In(output.key));
+  ANEMONE_ASSIGN(std::string pickle, metadata.Finish());
+  index.Append(std::move(pickle));
+  ANEMONE_TRY(LayOutTorchFile(common, "common", rest));
+  marker.Append(
+      R"({"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch", "common_backend_version": 1})");
+  for (PlanFile* file : {&items, &index, &rest, &marker}) plan.files.push_back(std::move(*file));
+  plan.is_directory = true;
+  return {};
+}
+
+}  // namespace anemone
