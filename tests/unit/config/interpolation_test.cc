@@ -31,5 +31,51 @@ TEST(Interpolation, ResolvesWhatOmegaConfResolves) {
   }
 }
 
+TEST(Interpolation, NeverReadsTheMachine) {
+  const Config config = Yaml("a: ${oc.env:HOME}\nb: ${oc.env:HOME,/x}\nc: {d: '${.e}', e: '${divide:1,2}'}\n");
+  EXPECT_THAT(config.Resolve("a"),
+              StatusIs(ErrorKind::kUnsupported,
+                       "a: expected a config that does not depend on the machine, found '${oc.env:HOME}'"));
+  EXPECT_THAT(config.Resolve("b"), StatusIs(ErrorKind::kUnsupported, "oc.env:HOME"));
+  EXPECT_THAT(config.Resolve("c"), StatusIs(ErrorKind::kUnsupported, "found 'divide'"));
+}
+
+TEST(Interpolation, SaysWhatIsWrong) {
+  const Config config = Yaml(
+      "cycle: {a: '${cycle.b}', b: '${cycle.a}'}\nself: {x: '${self}'}\nm: ???\nto_m: ${m}\nno: ${nope.x}\nup: "
+      "${...x}\n"
+      "open: '${a'\nempty: ${}\nsplice: x${cycle2}\ncycle2: [1]\ntext: ${multiply:a,2}\nbig: "
+      "${multiply:9223372036854775807,2}\nargs: ${sum:1}\n");
+  EXPECT_THAT(config.Resolve("cycle.a"), StatusIs(ErrorKind::kCorrupt, "without a cycle"));
+  EXPECT_THAT(config.Resolve("self"), StatusIs(ErrorKind::kCorrupt, "without a cycle, found one through 'self'"));
+  EXPECT_THAT(config.Resolve("to_m"), StatusIs(ErrorKind::kNotFound, "expected a value for 'm', found ??? (missing)"));
+  EXPECT_THAT(config.Resolve("no"),
+              StatusIs(ErrorKind::kNotFound, "no: expected the key 'nope.x' of an interpolation, found none"));
+  EXPECT_THAT(config.Resolve("up"), StatusIs(ErrorKind::kNotFound, "above its root"));
+  EXPECT_THAT(config.Resolve("absent"), StatusIs(ErrorKind::kNotFound, "expected the key 'absent'"));
+  EXPECT_THAT(config.Resolve("open"), StatusIs(ErrorKind::kCorrupt, "open: expected '}' to close the interpolation"));
+  EXPECT_THAT(config.Resolve("empty"), StatusIs(ErrorKind::kCorrupt, "found '${}'"));
+  EXPECT_THAT(config.Resolve("splice"), StatusIs(ErrorKind::kCorrupt, "expected a scalar inside text"));
+  EXPECT_THAT(config.Resolve("text"), StatusIs(ErrorKind::kCorrupt, "expected two numbers"));
+  EXPECT_THAT(config.Resolve("big"), StatusIs(ErrorKind::kLimitExceeded, "64-bit"));
+  EXPECT_THAT(config.Resolve("args"), StatusIs(ErrorKind::kCorrupt, "expected 2 arguments of sum, found 1"));
+  EXPECT_EQ(config.Find("to_m")->text, "${m}");  // loading and writing never resolve
+}
+
+TEST(Interpolation, BoundsWhatItCanCost) {
+  std::string doubling = "k0: xxxxxxxxxxxxxxxx\n";
+  for (int i = 1; i < 40; ++i) {
+    const std::string below = "${k" + std::to_string(i - 1) + "}";
+    doubling += "k" + std::to_string(i) + ": " + below + below + "\n";
+  }
+  EXPECT_THAT(Yaml(doubling).Resolve("k39"), StatusIs(ErrorKind::kLimitExceeded, "expand to at most"));
+  std::string chain = "k0: 1\n";
+  for (int i = 1; i < 1000; ++i) chain += "k" + std::to_string(i) + ": ${k" + std::to_string(i - 1) + "}\n";
+  EXPECT_THAT(Yaml(chain).Resolve("k999"), StatusIs(ErrorKind::kLimitExceeded, "200 deep"));
+  std::string nested;
+  for (int i = 0; i < 5000; ++i) nested += "${";
+  EXPECT_THAT(Yaml("a: '" + nested + "'\n").Resolve("a"), StatusIs(ErrorKind::kLimitExceeded, "200 levels"));
+}
+
 }  // namespace
 }  // namespace anemone

@@ -1,5 +1,3 @@
-#include <filesystem>
-
 #include "golden.h"
 
 namespace anemone {
@@ -61,6 +59,64 @@ TEST(Yaml, ReproducesEveryFileThatNeMoWrote) {
     ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseYaml(text, file));
     EXPECT_EQ(config.ToYaml(), text) << file;
   }
+}
+
+TEST(Yaml, KeepsTheTextOfNumbersAndBooleans) {
+  const std::string text = "a: 1e-5\nb: yes\nc: 010\nd: 0x1F\ne: 1_000\nf: .5\ng: 'yes'\n0: x\ntrue: q\n'1': z\n";
+  ANEMONE_ASSERT_ASSIGN(Config config, Config::ParseYaml(text, "a.yaml"));
+  EXPECT_EQ(config.ToYaml(), text);
+  EXPECT_EQ(config.Find("c")->AsInt(), 8);
+  config.root()["c"].integer = 9;  // a changed value drops the old text
+  EXPECT_THAT(config.ToYaml(), ::testing::HasSubstr("c: 9\n"));
+}
+
+TEST(Yaml, SaysWhereAndWhat) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"a: 1\nb: 2\na: 3\n", "x.yaml: line 3, column 1: expected each key once, found 'a' again (first in line 1)"},
+      {"a: !!python/object/apply:os.system ['echo']\n",
+       "expected plain data, found the tag 'tag:yaml.org,2002:python/object/apply:os.system'"},
+      {"a: 1\n---\nb: 2\n", "expected one document, found two"},
+      {"a: \"x\n", "line 1, column 4: expected a closing quote, found the end of the file"},
+      {"a: *x\n", "expected YAML, found"},
+      {"a: &x [*x]\n", "found one inside its own value"},
+      {"a: 0x_\n", "expected the digits of an integer, found '0x_'"},
+      {"a: !!int x\n", "expected a value of the type !!int, found 'x'"},
+      {"a: {<<: 1}\n", "expected a map or a list of maps to merge"},
+      {"? [a]\n: b\n", "expected a scalar as key"},
+      {"~: b\n", "expected a key, found null"},
+      {std::string("a: 1\nb: \0\n", 10), "line 2: expected text, found a control character of value 0"},
+      {"a: \xff\n", "expected UTF-8, found other bytes"},
+      {"a: \xed\xa0\x80\n", "expected UTF-8, found other bytes"},
+      {"text\n", "expected a map or a list, found a scalar"},
+  };
+  for (const auto& [text, message] : cases) {
+    EXPECT_THAT(Config::ParseYaml(text, "x.yaml"), StatusIs(ErrorKind::kCorrupt, message)) << text;
+  }
+}
+
+TEST(Yaml, BoundsWhatAFileCanCost) {
+  std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
+  for (int i = 1; i < 12; ++i) {
+    const std::string below = "*a" + std::to_string(i - 1);
+    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + below;
+    for (int k = 0; k < 9; ++k) bomb += ", " + below;
+    bomb += "]\n";
+  }
+  EXPECT_THAT(Config::ParseYaml(bomb, "bomb"), StatusIs(ErrorKind::kLimitExceeded, "1000000 values"));
+  std::string text_bomb = "a: &a " + std::string(1 << 20, 'x') + "\nb: [*a";
+  for (int k = 0; k < 100; ++k) text_bomb += ", *a";
+  EXPECT_THAT(Config::ParseYaml(text_bomb + "]\n", "bomb"), StatusIs(ErrorKind::kLimitExceeded, "64 MiB"));
+  EXPECT_THAT(Config::ParseYaml(std::string(100000, '['), "deep"), StatusIs(ErrorKind::kLimitExceeded, "200 levels"));
+  std::string deep;
+  for (int i = 0; i < 1000; ++i) deep += std::string(static_cast<size_t>(i), ' ') + "a:\n";
+  EXPECT_THAT(Config::ParseYaml(deep, "deep"), StatusIs(ErrorKind::kLimitExceeded, "200 levels"));
+  // Each level is shallow, but aliases stack them.
+  std::string stacked = "a0: &a0 1\n";
+  for (int i = 1; i < 300; ++i)
+    stacked += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) + "]\n";
+  EXPECT_THAT(Config::ParseYaml(stacked, "stacked"), StatusIs(ErrorKind::kLimitExceeded, "200 levels"));
+  EXPECT_THAT(Config::ParseYaml(std::string((16 << 20) + 1, ' '), "big"),
+              StatusIs(ErrorKind::kLimitExceeded, "16 MiB"));
 }
 
 }  // namespace
