@@ -1,0 +1,157 @@
+// Every file-system call of a run fails in turn, in every way. Whatever happens: the destination is absent, or the old
+// one, or complete; no temporary name is left; no descriptor leaks; an error names a path.
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "engine/execute.h"
+#include "testing/faulty_sys.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+
+namespace anemone {
+namespace {
+
+using ::anemone::testing::Fault;
+using ::anemone::testing::FaultySys;
+using ::anemone::testing::IsOk;
+using ::anemone::testing::ReadFile;
+using ::anemone::testing::StatusIs;
+using ::anemone::testing::TempDir;
+using ::anemone::testing::Tree;
+using ::anemone::testing::WriteFile;
+using Files = std::map<std::string, std::string>;
+
+size_t OpenDescriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+// A literal, a cast, a transpose, a CRC and a range for the kernel.
+PlanFile SomeFile(const std::string& path, const ByteSourcePtr& source) {
+  PlanFile file;
+  file.path = path;
+  file.Append(std::string("head\0\0\0\0", 8));
+  file.Append(*Tensor::FromFile(DType::kF32, {50, 40}, source, 4)->Permute({1, 0})->Cast(DType::kF16));
+  file.crcs.push_back({8, file.size - 8, {4}});
+  file.Append(ByteRange{source, 100, 80000});
+  file.AppendZeros(5);
+  return file;
+}
+
+Plan SomePlan(bool is_directory, const ByteSourcePtr& source) {
+  Plan plan;
+  plan.is_directory = is_directory;
+  if (!is_directory) {
+    plan.files = {SomeFile("", source)};
+    return plan;
+  }
+  plan.files = {SomeFile("weights/model", source), SomeFile("other", source)};
+  plan.files.push_back({"empty", 0, {}, {}});
+  plan.empty_directories = {"nothing"};
+  return plan;
+}
+
+// Is a directory; replaces an old one; renames take flags.
+class ExecuteSweep : public ::testing::TestWithParam<std::tuple<bool, bool, bool>> {};
+
+TEST_P(ExecuteSweep, LeavesTheDestinationAbsentOldOrComplete) {
+  const auto [is_directory, replace, renames_take_flags] = GetParam();
+  const TempDir dir;
+  std::string content(90000, '\0');
+  for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7 + i / 251);
+  WriteFile(dir / "source", content);
+  std::filesystem::create_directory(dir / "place");
+  const std::string destination = dir / "place/out";
+
+  ExecuteOptions options;
+  options.threads = 1;
+  options.window_bytes = 16384;
+  Files absent, old, complete;
+  const auto prepare = [&] {
+    std::filesystem::remove_all(destination);
+    if (!replace) return;
+    if (is_directory) std::filesystem::create_directory(destination);
+    WriteFile(is_directory ? destination + "/old" : destination, "old");
+  };
+  {
+    ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+    ASSERT_THAT(Execute(SomePlan(is_directory, source), destination, options), IsOk());
+    complete = Tree(dir / "place");
+    prepare();
+    (replace ? old : absent) = Tree(dir / "place");
+  }
+  options.replace = replace;
+
+  for (const Fault fault : {Fault::kIoError, Fault::kDiskFull, Fault::kShort, Fault::kEndOfFile, Fault::kInterrupt}) {
+    int failures = 0;
+    for (int n = 0;; ++n) {
+      ASSERT_LT(n, 1000);
+      prepare();
+      const size_t descriptors = OpenDescriptors();
+      Status status;
+      bool reached;
+      std::string call;
+      {
+        const FaultySys faulty(fault, n, renames_take_flags);
+        const Result<ByteSourcePtr> source = OpenFile(dir / "source");
+        status = source.ok() ? Execute(SomePlan(is_directory, *source), destination, options) : source.status();
+        reached = faulty.reached();
+        call = faulty.call();
+      }
+      const std::string moment = "fault " + std::to_string(static_cast<int>(fault)) + " in call " + std::to_string(n) +
+                                 " (" + call + "): " + status.message();
+      const Files now = Tree(dir / "place");
+      if (status.ok()) {
+        ASSERT_TRUE(now == complete) << moment;
+      } else {
+        ++failures;
+        ASSERT_TRUE(now == (replace ? old : absent) || now == complete) << moment;
+        ASSERT_TRUE(status.message().find(dir.path()) != std::string::npos) << moment;
+        if (fault == Fault::kDiskFull) {
+          ASSERT_EQ(status.kind(), ErrorKind::kIo) << moment;
+        }
+      }
+      ASSERT_EQ(OpenDescriptors(), descriptors) << moment;
+      if (!reached) {
+        ASSERT_THAT(status, IsOk());
+        break;
+      }
+    }
+    // The sweep must have met what it is for.
+    if (fault == Fault::kIoError || fault == Fault::kDiskFull) {
+      EXPECT_GT(failures, 5);
+    }
+    if (fault == Fault::kShort || fault == Fault::kInterrupt) {
+      EXPECT_EQ(failures, 0);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExecuteSweep,
+                         ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Bool()));
+
+// The real thing, where we may mount: a file system of 1 MiB.
+TEST(ExecuteFault, FullDiskLeavesTheOldFile) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "small");
+  if (mount("tmpfs", (dir / "small").c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "cannot mount here";
+  WriteFile(dir / "small/out", "old");
+  WriteFile(dir / "source", std::string(3 << 20, 'x'));
+  Plan plan;
+  plan.files.resize(1);
+  {
+    ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+    plan.files[0].Append(Whole(source));  // not asked for beforehand: the kernel might share it
+    ExecuteOptions options;
+    options.replace = true;
+    EXPECT_THAT(Execute(plan, dir / "small/out", options), StatusIs(ErrorKind::kIo, "needs "));
+    plan.files[0] = {};
+    plan.files[0].Append(*Tensor::Fill(DType::kU8, {3 << 20}, 1));
+    EXPECT_THAT(Execute(plan, dir / "small/out", options), StatusIs(ErrorKind::kIo, "needs 3145728 bytes"));
+  }
+  EXPECT_EQ(Tree(dir / "small"), (Files{{"out", "old"}}));
+  umount((dir / "small").c_str());
+}
+
+}  // namespace
+}  // namespace anemone
