@@ -24,12 +24,15 @@ struct TarMember {
 // True when the first 512 bytes look like a tar header (magic or a right checksum).
 bool LooksLikeTar(std::string_view head);
 
-// Indexes the archive without extracting. Errors: Corrupt (truncated: says bytes present and expected; checksum; unsafe
-// or duplicate names; links and devices), LimitExceeded. Every error names the member and the byte offset.
+// Indexes the archive without extracting: only headers are read. Directories named twice are listed once. Errors:
+// Corrupt (truncated: says bytes present and expected; checksum; unsafe or duplicate names; links and devices),
+// LimitExceeded. Every error names the member and the byte offset.
 Result<std::vector<TarMember>> ReadTar(const ByteRange& archive);
 
-// Writing: headers go into `file` as literals; the caller appends the `size` bytes of content right after, then calls
-// PadTarMember. EndTar appends the end marker and pads to 10240.
+// Writing: `file` holds nothing but the tar. Headers go into it as literals; the caller appends the `size` bytes of
+// content right after, then calls PadTarMember. EndTar appends the end marker and pads to 10240. Names are as in
+// TarMember and are stored with a leading "./", as NeMo does. Deterministic: no times, no users. Errors:
+// InvalidArgument (an unsafe name).
 Status AppendTarDirectory(PlanFile& file, std::string_view name);
 Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size);
 void PadTarMember(PlanFile& file);

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "anemone/bytes.h"
@@ -24,14 +26,18 @@ struct ZipMember {
 
 class ZipArchive {
  public:
-  // Reads the central directory and every local header. Errors: Corrupt (no end record: truncated; local header and
-  // directory disagree; overlapping members; duplicate or unsafe names), Unsupported (encryption, other methods).
+  // Reads the central directory and every local header; `archive` may be a slice, offsets count from its start.
+  // Directory entries are left out. CRCs are not checked (that reads everything), except a deflated member's when it is
+  // read whole. Errors: Corrupt (no end record: truncated; local header and directory disagree; overlapping members;
+  // duplicate or unsafe names), Unsupported (encryption, other methods, several disks), LimitExceeded (a directory
+  // beyond 1 GiB).
   static Result<ZipArchive> Open(const ByteRange& archive);
   const std::vector<ZipMember>& members() const { return members_; }
   const ZipMember* Find(std::string_view name) const;
 
  private:
   std::vector<ZipMember> members_;  // directory order
+  std::unordered_map<std::string, size_t> index_;
 };
 
 // Writes one zip at the current end of `file`, which may already hold other bytes (a tar header): offsets inside the
@@ -47,11 +53,20 @@ class ZipLayout {
   Status Finish();
 
  private:
-  struct Member;
+  struct Member {
+    std::string name;
+    uint64_t offset;  // of the local header, from the zip's start
+    uint64_t size;
+    uint32_t crc32;  // 0 while a CRC slot will tell
+    size_t slot;     // in file_.crcs, or npos
+  };
+  Status Begin(std::string name, uint64_t size, uint32_t crc32, bool has_slot);
+
   PlanFile& file_;
   uint64_t start_;
   uint64_t alignment_;
   std::vector<Member> members_;
+  std::unordered_set<std::string> names_;
 };
 
 // The size the zip will have can be read off PlanFile::size before and after: a tar header that precedes it is patched

@@ -1,0 +1,367 @@
+// Protocol 2, in the few opcodes every weights_only unpickler of torch knows (docs/formats/pickle.md, rules PKL-15 to
+// 17).
+#include <algorithm>
+#include <bit>
+#include <string>
+#include <unordered_map>
+
+#include "container/pickle.h"
+#include "container/pickle_names.h"
+#include "container/text.h"
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+namespace op = internal::op;
+
+constexpr size_t kBatch = 1000;  // of APPENDS and SETITEMS [CPython Lib/pickle.py _BATCHSIZE]
+
+// Written out again each time rather than fetched from the memo.
+bool IsAtom(const ValueNode& node) {
+  switch (node.kind) {
+    case Kind::kNone:
+    case Kind::kBool:
+    case Kind::kInt:
+    case Kind::kBigInt:
+    case Kind::kFloat:
+      return true;
+    case Kind::kTuple:
+      return node.items.empty();
+    default:
+      return false;
+  }
+}
+
+// Two's complement of a decimal number, shortest form.
+std::string TwosComplement(std::string_view digits) {
+  const bool negative = digits.starts_with('-');
+  if (negative) digits.remove_prefix(1);
+  std::string bytes;  // little-endian magnitude
+  for (const char digit : digits) {
+    unsigned carry = static_cast<unsigned>(digit - '0');
+    for (char& byte : bytes) {
+      carry += static_cast<uint8_t>(byte) * 10u;
+      byte = static_cast<char>(carry & 0xff);
+      carry >>= 8;
+    }
+    if (carry != 0) bytes += static_cast<char>(carry);
+  }
+  bytes += '\0';
+  if (negative) {
+    unsigned carry = 1;
+    for (char& byte : bytes) {
+      carry += static_cast<uint8_t>(~byte);
+      byte = static_cast<char>(carry & 0xff);
+      carry >>= 8;
+    }
+  }
+  const char fill = negative ? '\xff' : '\0';
+  while (bytes.size() > 1 && bytes.back() == fill && ((bytes[bytes.size() - 2] ^ fill) & 0x80) == 0) bytes.pop_back();
+  return bytes;
+}
+
+class Writer {
+ public:
+  explicit Writer(const TensorEncoder& tensor) : tensor_(tensor) {}
+
+  Result<std::string> Run(ValueRef root) {
+    ANEMONE_TRY(CountReferences(root));
+    out_ = "\x80\x02";
+    Schedule(root);
+    while (!steps_.empty()) {
+      const Step step = steps_.back();
+      steps_.pop_back();
+      ANEMONE_TRY(Do(step));
+    }
+    out_ += static_cast<char>(op::kStop);
+    return std::move(out_);
+  }
+
+ private:
+  struct Use {
+    bool shared = false;  // referred to more than once
+    bool open = false;    // its parts are being written
+    int64_t memo = -1;
+    ValueRef stand_in = nullptr;  // what is written for a tensor
+  };
+  // What to do next. Steps form a stack, so that depth is bounded by memory alone.
+  struct Step {
+    enum class What : uint8_t { kSave, kEmit, kClose, kMemoize, kAppend, kSetItems } what;
+    uint8_t opcode = 0;                            // kEmit
+    ValueRef node = nullptr;                       // kSave, kClose, kMemoize
+    const std::vector<ValueRef>* items = nullptr;  // kAppend, kSetItems: what of it is left,
+    size_t from = 0;                               // from here on
+  };
+  using What = Step::What;
+
+  // --- first pass
+  ValueRef Canonical(ValueRef node) {
+    if (node->kind == Kind::kGlobal) return globals_.emplace(node->text, node).first->second;
+    if (node->kind == Kind::kTensor) return uses_[node].stand_in;
+    return node;
+  }
+
+  Status CountReferences(ValueRef root) {
+    std::vector<ValueRef> todo = {root};
+    while (!todo.empty()) {
+      ValueRef node = todo.back();
+      todo.pop_back();
+      if (node == nullptr) return InvalidArgument("expected a whole value, found a part missing");
+      if (IsAtom(*node)) continue;
+      if (node->kind == Kind::kTensor) {
+        Use& use = uses_[node];
+        if (use.stand_in == nullptr) {
+          if (!tensor_ || !node->tensor) return InvalidArgument("expected plain values, found a tensor");
+          ANEMONE_ASSIGN(use.stand_in, tensor_(*node->tensor, scratch_));
+          if (use.stand_in == nullptr || use.stand_in->kind == Kind::kTensor)
+            return Internal("a tensor's encoder answered no plain node");
+        }
+        todo.push_back(use.stand_in);
+        continue;
+      }
+      node = Canonical(node);
+      const auto [use, first] = uses_.try_emplace(node);
+      use->second.shared = !first;
+      if (!first) continue;
+      if (node->kind == Kind::kBytes || node->kind == Kind::kSet) todo.push_back(Callee(*node));  // written as calls
+      if (node->kind == Kind::kObject) {
+        todo.push_back(node->callable);
+        if (node->state != nullptr) todo.push_back(node->state);
+      }
+      todo.insert(todo.end(), node->items.begin(), node->items.end());
+      todo.insert(todo.end(), node->appended.begin(), node->appended.end());
+      todo.insert(todo.end(), node->entries.begin(), node->entries.end());
+    }
+    return {};
+  }
+  ValueRef Callee(const ValueNode& node) {
+    const bool flag = node.integer != 0;
+    const std::string_view name = node.kind == Kind::kBytes ? (flag                ? "builtins bytearray"
+                                                               : node.text.empty() ? "builtins bytes"
+                                                                                   : "_codecs encode")
+                                                            : (flag ? "builtins frozenset" : "builtins set");
+    ValueRef& callee = globals_[std::string(name)];
+    if (callee == nullptr) {
+      callee = scratch_.New(Kind::kGlobal);
+      callee->text = name;
+    }
+    return callee;
+  }
+
+  // --- second pass
+  void Emit(uint8_t opcode) { out_ += static_cast<char>(opcode); }
+  void Number(uint64_t value, int width) {
+    for (int i = 0; i < width; ++i) out_ += static_cast<char>(value >> (8 * i));
+  }
+  void Schedule(ValueRef node) { steps_.push_back({What::kSave, 0, node}); }
+  void ScheduleAll(const std::vector<ValueRef>& items) {
+    for (size_t i = items.size(); i-- > 0;) Schedule(items[i]);
+  }
+  void ScheduleEmit(uint8_t opcode) { steps_.push_back({What::kEmit, opcode}); }
+  void ScheduleTuple(const std::vector<ValueRef>& items) {
+    constexpr uint8_t kSmall[] = {op::kEmptyTuple, op::kTuple1, op::kTuple2, op::kTuple3};
+    ScheduleEmit(items.size() < 4 ? kSmall[items.size()] : static_cast<uint8_t>(op::kTuple));
+    ScheduleAll(items);
+    if (items.size() >= 4) ScheduleEmit(op::kMark);
+  }
+  void Memoize(ValueRef node) {
+    Use& use = uses_[node];
+    if (!use.shared) return;
+    use.memo = next_memo_++;
+    Emit(use.memo < 256 ? op::kBinPut : op::kLongBinPut);
+    Number(static_cast<uint64_t>(use.memo), use.memo < 256 ? 1 : 4);
+  }
+  Status Text(std::string_view text) {
+    if (text.size() > 0xffffffff)
+      return Unsupported("expected text below 4 GiB, found " + std::to_string(text.size()) + " bytes [PKL-15]");
+    Emit(op::kBinUnicode);
+    Number(text.size(), 4);
+    out_ += text;
+    return {};
+  }
+  void Int(int64_t value) {
+    if (value >= 0 && value < 256) {
+      Emit(op::kBinInt1);
+      Number(static_cast<uint64_t>(value), 1);
+    } else if (value >= 0 && value < 65536) {
+      Emit(op::kBinInt2);
+      Number(static_cast<uint64_t>(value), 2);
+    } else if (value == static_cast<int32_t>(value)) {
+      Emit(op::kBinInt);
+      Number(static_cast<uint64_t>(value), 4);
+    } else {
+      int width = 8;  // the fewest bytes that keep the sign
+      while (width > 1 && value >> (8 * width - 9) == value >> 63) --width;
+      Emit(op::kLong1);
+      Number(static_cast<uint64_t>(width), 1);
+      Number(static_cast<uint64_t>(value), width);
+    }
+  }
+
+  Status Do(const Step& step) {
+    switch (step.what) {
+      case What::kSave:
+        return Save(step.node);
+      case What::kEmit:
+        return Emit(step.opcode), Status();
+      case What::kMemoize:
+        return Memoize(step.node), Status();
+      case What::kClose:
+        return uses_[step.node].open = false, Status();
+      case What::kAppend:
+        return Items(step, 1, op::kAppend, op::kAppends), Status();
+      case What::kSetItems:
+        return Items(step, 2, op::kSetItem, op::kSetItems), Status();
+    }
+    return {};
+  }
+  // One batch of a container's items, then the rest.
+  void Items(const Step& step, size_t width, uint8_t single, uint8_t several) {
+    const std::vector<ValueRef>& items = *step.items;
+    if (step.from >= items.size()) return;
+    const size_t end = std::min(items.size(), step.from + kBatch * width);
+    steps_.push_back({step.what, 0, nullptr, &items, end});
+    const bool alone = end - step.from == width;
+    ScheduleEmit(alone ? single : several);
+    for (size_t i = end; i-- > step.from;) Schedule(items[i]);
+    if (!alone) ScheduleEmit(op::kMark);
+  }
+
+  Status Save(ValueRef node) {
+    node = IsAtom(*node) ? node : Canonical(node);
+    switch (node->kind) {
+      case Kind::kNone:
+        return Emit(op::kNone), Status();
+      case Kind::kBool:
+        return Emit(node->integer != 0 ? op::kNewTrue : op::kNewFalse), Status();
+      case Kind::kInt:
+        return Int(node->integer), Status();
+      case Kind::kBigInt: {
+        const std::string bytes = TwosComplement(node->text);
+        if (bytes.size() > 255)
+          return Unsupported("expected an int of at most 255 bytes, found " + std::to_string(bytes.size()) +
+                             " [PKL-15]");
+        Emit(op::kLong1);
+        Number(bytes.size(), 1);
+        out_ += bytes;
+        return {};
+      }
+      case Kind::kFloat:
+        Emit(op::kBinFloat);
+        Number(__builtin_bswap64(std::bit_cast<uint64_t>(node->real)), 8);
+        return {};
+      case Kind::kTuple:
+        if (node->items.empty()) return Emit(op::kEmptyTuple), Status();
+        break;
+      default:
+        break;
+    }
+
+    Use& use = uses_[node];
+    if (use.memo >= 0) {
+      Emit(use.memo < 256 ? op::kBinGet : op::kLongBinGet);
+      Number(static_cast<uint64_t>(use.memo), use.memo < 256 ? 1 : 4);
+      return {};
+    }
+    if (use.open)
+      return Unsupported(
+          "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
+
+    switch (node->kind) {
+      case Kind::kString:
+        ANEMONE_TRY(Text(node->text));
+        Memoize(node);
+        return {};
+      case Kind::kGlobal: {
+        if (node->text.find(' ') == std::string::npos || node->text.find('\n') != std::string::npos) {
+          return InvalidArgument("expected a global \"module name\", found " + internal::Quoted(node->text) +
+                                 " [PKL-8]");
+        }
+        const internal::ModuleAndName written = internal::Protocol2Global(node->text);
+        Emit(op::kGlobal);
+        out_.append(written.module).append("\n").append(written.name).append("\n");
+        Memoize(node);
+        return {};
+      }
+      case Kind::kBytes: {
+        ANEMONE_TRY(Save(Callee(*node)));
+        if (node->text.empty()) {
+          Emit(op::kEmptyTuple);
+        } else {
+          std::string text;
+          text.reserve(node->text.size() + node->text.size() / 2);
+          for (const char c : node->text) internal::AppendUtf8(static_cast<uint8_t>(c), text);
+          ANEMONE_TRY(Text(text));
+          ANEMONE_TRY(Text("latin1"));
+          Emit(op::kTuple2);
+        }
+        Emit(op::kReduce);
+        Memoize(node);
+        return {};
+      }
+      case Kind::kSet:
+        Open(node);
+        ScheduleEmit(op::kReduce);
+        ScheduleEmit(op::kTuple1);
+        steps_.push_back({What::kAppend, 0, nullptr, &node->items, 0});
+        ScheduleEmit(op::kEmptyList);
+        Schedule(Callee(*node));
+        return {};
+      case Kind::kList:
+      case Kind::kDict:
+        Emit(node->kind == Kind::kList ? op::kEmptyList : op::kEmptyDict);
+        Memoize(node);
+        steps_.push_back({node->kind == Kind::kList ? What::kAppend : What::kSetItems, 0, nullptr, &node->items, 0});
+        return {};
+      case Kind::kTuple:
+        Open(node);
+        ScheduleTuple(node->items);
+        return {};
+      case Kind::kPersistent:
+        if (node->items.size() != 1)
+          return InvalidArgument("expected one persistent id, found " + std::to_string(node->items.size()));
+        Open(node);
+        ScheduleEmit(op::kBinPersId);
+        Schedule(node->items[0]);
+        return {};
+      case Kind::kObject:
+        if (node->state != nullptr) {
+          ScheduleEmit(op::kBuild);
+          Schedule(node->state);
+        }
+        steps_.push_back({What::kSetItems, 0, nullptr, &node->entries, 0});
+        steps_.push_back({What::kAppend, 0, nullptr, &node->appended, 0});
+        Open(node);
+        ScheduleEmit(node->is_new ? op::kNewObj : op::kReduce);
+        ScheduleTuple(node->items);
+        Schedule(node->callable);
+        return {};
+      default:
+        return Internal("a value of no known kind");
+    }
+  }
+  // What is scheduled after this comes first and is the node's inside; then the node can be named.
+  void Open(ValueRef node) {
+    uses_[node].open = true;
+    steps_.push_back({What::kMemoize, 0, node});
+    steps_.push_back({What::kClose, 0, node});
+  }
+
+  const TensorEncoder& tensor_;
+  ValueGraph scratch_;  // nodes that stand for tensors, and callees
+  std::unordered_map<const ValueNode*, Use> uses_;
+  std::unordered_map<std::string, ValueRef> globals_;
+  std::vector<Step> steps_;
+  int64_t next_memo_ = 0;
+  std::string out_;
+};
+
+}  // namespace
+
+Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor) {
+  if (value.node == nullptr) return InvalidArgument("expected a value to pickle, found none");
+  return Writer(tensor).Run(value.node);
+}
+
+}  // namespace anemone

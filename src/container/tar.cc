@@ -1,0 +1,387 @@
+// Tar [POSIX.1-2008 pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar Format"].
+#include "container/tar.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <unordered_map>
+
+#include "container/text.h"
+
+namespace anemone {
+namespace {
+
+using internal::Quoted;
+
+constexpr uint64_t kBlock = 512;
+constexpr uint64_t kRecord = 20 * kBlock;         // what tar pads archives to
+constexpr uint64_t kMaxOctalSize = 077777777777;  // 8 GiB - 1: eleven octal digits
+constexpr uint64_t kMaxExtension = 1 << 20;       // of one PAX or GNU long-name block
+constexpr uint64_t kMaxMembers = 4'000'000;
+
+// Fields of a header block: offset and width in bytes.
+struct Field {
+  size_t offset, width;
+};
+constexpr Field kName{0, 100}, kMode{100, 8}, kUid{108, 8}, kGid{116, 8}, kSize{124, 12}, kMtime{136, 12},
+    kChecksum{148, 8}, kType{156, 1}, kMagic{257, 8}, kDevMajor{329, 8}, kDevMinor{337, 8}, kPrefix{345, 155};
+constexpr std::string_view kUstar("ustar\00000", 8);
+
+std::string_view Get(std::string_view block, Field field) { return block.substr(field.offset, field.width); }
+std::string_view GetText(std::string_view block, Field field) {
+  const std::string_view text = Get(block, field);
+  return text.substr(0, text.find('\0'));
+}
+
+// Octal digits between blanks, or big-endian binary when the first bit is set (GNU); a blank field is 0.
+std::optional<uint64_t> GetNumber(std::string_view field) {
+  if ((field[0] & 0x80) != 0) {
+    if (static_cast<uint8_t>(field[0]) != 0x80) return std::nullopt;  // negative, or beyond any size
+    uint64_t value = 0;
+    for (const char c : field.substr(1)) {
+      if (value >> 56 != 0) return std::nullopt;
+      value = value << 8 | static_cast<uint8_t>(c);
+    }
+    return value;
+  }
+  const size_t start = std::min(field.find_first_not_of(' '), field.size());
+  field = field.substr(start, std::min(field.find_first_of(std::string_view(" \0", 2), start), field.size()) - start);
+  uint64_t value = 0;
+  for (const char c : field) {
+    if (c < '0' || c > '7') return std::nullopt;
+    value = value << 3 | static_cast<uint64_t>(c - '0');  // at most 12 digits
+  }
+  return value;
+}
+
+// The sum of the block's bytes with blanks for the checksum field; some old writers summed signed bytes.
+bool ChecksumIsRight(std::string_view block) {
+  const std::optional<uint64_t> stored = GetNumber(Get(block, kChecksum));
+  uint64_t sum = 0;
+  int64_t signed_sum = 0;
+  for (size_t i = 0; i < kBlock; ++i) {
+    const char c = i - kChecksum.offset < kChecksum.width ? ' ' : block[i];
+    sum += static_cast<uint8_t>(c);
+    signed_sum += static_cast<signed char>(c);
+  }
+  return stored && (*stored == sum || static_cast<int64_t>(*stored) == signed_sum);
+}
+
+bool IsZero(std::string_view block) { return block.find_first_not_of('\0') == std::string_view::npos; }
+uint64_t Padding(uint64_t size, uint64_t to) { return (to - size % to) % to; }
+
+// "./a//b/./" → "a/b". Leading slashes and ".." stay, to be refused.
+std::string Normalised(std::string_view name) {
+  std::string out;
+  if (name.starts_with('/')) return std::string(name);
+  while (!name.empty()) {
+    const size_t slash = std::min(name.find('/'), name.size());
+    const std::string_view part = name.substr(0, slash);
+    if (!part.empty() && part != ".") out.append(out.empty() ? "" : "/").append(part);
+    name.remove_prefix(std::min(slash + 1, name.size()));
+  }
+  return out;
+}
+
+// What extension blocks say of the member that follows them.
+struct Extension {
+  std::optional<std::string> path;
+  std::optional<uint64_t> size;
+};
+
+// "<length> <key>=<value>\n" records. A global block may hold anything but what changes where members lie.
+Status ParsePax(std::string_view text, bool global, Extension& extension) {
+  while (!text.empty()) {
+    uint64_t length = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
+    const size_t digits = static_cast<size_t>(end - text.data());
+    const bool whole = error == std::errc() && digits > 0 && length <= text.size() && length > digits + 2 &&
+                       text[digits] == ' ' && text[length - 1] == '\n';
+    const std::string_view record = whole ? text.substr(digits + 1, length - digits - 2) : std::string_view();
+    const size_t equals = record.find('=');
+    if (!whole || equals == std::string_view::npos || equals == 0) {
+      return Corrupt("expected a PAX record \"<length> key=value\\n\", found " + Quoted(text.substr(0, 40)) +
+                     " [TAR-8]");
+    }
+    const std::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
+    if (key.starts_with("GNU.sparse.")) return Unsupported("expected whole files, found a sparse one [TAR-5]");
+    if (global && (key == "path" || key == "size")) {
+      return Corrupt("expected names and sizes beside their members, found a global " + std::string(key) + " [TAR-8]");
+    }
+    if (key == "path") extension.path = value;
+    if (key == "size") {
+      uint64_t size = 0;
+      const auto parsed = std::from_chars(value.data(), value.data() + value.size(), size);
+      if (parsed.ec != std::errc() || parsed.ptr != value.data() + value.size()) {
+        return Corrupt("expected a decimal size, found " + Quoted(value) + " [TAR-8]");
+      }
+      extension.size = size;
+    }
+    text.remove_prefix(length);
+  }
+  return {};
+}
+
+std::string_view TypeName(char type) {
+  switch (type) {
+    case '1':
+      return "a hard link";
+    case '2':
+      return "a symbolic link";
+    case '3':
+      return "a character device";
+    case '4':
+      return "a block device";
+    case '6':
+      return "a fifo";
+    case 'S':
+      return "a sparse file";
+    case 'M':
+      return "a part of a multi-volume file";
+    default:
+      return "an entry of a type anemone does not know";
+  }
+}
+
+class Reader {
+ public:
+  explicit Reader(const ByteRange& archive) : archive_(archive) {}
+
+  Result<std::vector<TarMember>> Run() {
+    while (at_ < archive_.size) {
+      ANEMONE_ASSIGN(const bool more, Next());
+      if (!more) break;
+    }
+    if (extended_) {
+      return At(Corrupt("expected a member after its PAX or long-name header, found the end of the archive [TAR-3]"));
+    }
+    if (at_ == 0) return Corrupt("expected a tar archive, found nothing [TAR-1]");
+    // A name below a file could be unpacked in no way.
+    for (const TarMember& member : members_) {
+      for (size_t slash = member.name.find('/'); slash != std::string::npos; slash = member.name.find('/', slash + 1)) {
+        const auto parent = index_.find(member.name.substr(0, slash));
+        if (parent != index_.end() && !members_[parent->second].is_directory) {
+          return Corrupt("expected a directory above " + Quoted(member.name) + ", found a file " +
+                         Quoted(parent->first) + " [TAR-7]");
+        }
+      }
+    }
+    return std::move(members_);
+  }
+
+ private:
+  Status At(const Status& status) const { return status.In("byte " + std::to_string(at_)); }
+
+  Status Truncated(std::string_view what, uint64_t end) const {
+    return Corrupt("expected at least " + std::to_string(end) + " bytes for " + std::string(what) + ", found " +
+                       std::to_string(archive_.size) + ": truncated [TAR-3]",
+                   "the archive was not copied whole");
+  }
+
+  // Reads the header at at_ and moves behind its content. False at the end marker.
+  Result<bool> Next() {
+    if (archive_.size - at_ < kBlock) return At(Truncated("a header", at_ + kBlock));
+    std::string block(kBlock, '\0');
+    ANEMONE_TRY(archive_.source->ReadAt(archive_.offset + at_, std::as_writable_bytes(std::span(block))));
+    if (IsZero(block)) return false;
+    if (!ChecksumIsRight(block)) {
+      return At(Corrupt(at_ == 0 ? "expected a tar header, found other bytes [TAR-1]"
+                                 : "expected a tar header, found a wrong checksum: damaged [TAR-1]"));
+    }
+    const char type = block[kType.offset];
+    const std::optional<uint64_t> header_size = GetNumber(Get(block, kSize));
+    if (!header_size)
+      return At(Corrupt("expected a size in octal or base 256, found " + Quoted(Get(block, kSize)) + " [TAR-2]"));
+
+    if (type == 'x' || type == 'X' || type == 'g' || type == 'L' || type == 'K') {
+      ANEMONE_TRY(ReadExtension(type, *header_size));
+      return true;
+    }
+    Status status = ReadMember(block, type, extension_.size.value_or(*header_size));
+    if (!status.ok()) return status;
+    extension_ = {};
+    extended_ = false;
+    return true;
+  }
+
+  Status ReadExtension(char type, uint64_t size) {
+    if (size > kMaxExtension) {
+      return At(
+          LimitExceeded("expected at most 1 MiB of extended header, found " + std::to_string(size) + " bytes [TAR-8]"));
+    }
+    ANEMONE_TRY(Advance("an extended header", size));
+    const uint64_t start = at_ - size - Padding(size, kBlock);
+    ANEMONE_ASSIGN(const ByteRange range, archive_.Sub(start, size));
+    ANEMONE_ASSIGN(const std::string text, range.ReadAll(kMaxExtension));
+    if (type == 'L') extension_.path = text.substr(0, text.find('\0'));
+    if (type == 'x' || type == 'X' || type == 'g') ANEMONE_TRY(At(ParsePax(text, type == 'g', extension_)));
+    extended_ = extended_ || type != 'g';
+    return {};
+  }
+
+  Status ReadMember(std::string_view block, char type, uint64_t size) {
+    std::string raw(GetText(block, kName));
+    // GNU's own header keeps times where ustar keeps the prefix.
+    const bool ustar = Get(block, kMagic).starts_with(std::string_view("ustar\0", 6));
+    if (const std::string_view prefix = GetText(block, kPrefix); ustar && !prefix.empty())
+      raw = std::string(prefix) + "/" + raw;
+    if (extension_.path) raw = *extension_.path;
+
+    TarMember member;
+    member.name = Normalised(raw);
+    const uint64_t header = at_;
+    const auto at = [&](const Status& status) {
+      return status.In("byte " + std::to_string(header)).In("member " + Quoted(raw));
+    };
+    const bool is_file = type == '0' || type == '\0' || type == '7';
+    member.is_directory = type == '5' || (is_file && raw.ends_with('/'));
+    if (!is_file && type != '5') {
+      return at(Unsupported("expected files and directories, found " + std::string(TypeName(type)) + " [TAR-5]"));
+    }
+    if (raw.empty()) return at(Corrupt("expected a name, found none [TAR-6]"));
+    if (raw.find('\0') != std::string::npos)
+      return at(Corrupt("expected a safe name, found one that holds a NUL [TAR-6]"));
+    if (!member.name.empty() || !member.is_directory) {
+      if (const std::string_view why = internal::UnsafeName(member.name); !why.empty()) {
+        return at(Corrupt("expected a safe name, found one that " + std::string(why) + " [TAR-6]"));
+      }
+    }
+    if (member.is_directory && size != 0) {
+      return at(Corrupt("expected a directory without content, found " + std::to_string(size) + " bytes [TAR-10]"));
+    }
+    member.mode =
+        static_cast<uint32_t>(GetNumber(Get(block, kMode)).value_or(member.is_directory ? 0755 : 0644) & 07777);
+    if (Status status = Advance("the content", size); !status.ok()) return at(status);
+    member.content = {archive_.source, archive_.offset + header + kBlock, size};
+    if (member.is_directory) member.content = {};
+
+    const auto [place, added] = index_.emplace(member.name, members_.size());
+    if (!added) {
+      if (member.is_directory && members_[place->second].is_directory) return {};
+      return at(Corrupt("expected every name once, found " + Quoted(member.name) + " again [TAR-7]"));
+    }
+    if (members_.size() == kMaxMembers)
+      return at(LimitExceeded("expected at most 4000000 members, found more [TAR-11]"));
+    members_.push_back(std::move(member));
+    return {};
+  }
+
+  // Moves behind a header, `size` bytes of content and their padding.
+  Status Advance(std::string_view what, uint64_t size) {
+    const uint64_t left = archive_.size - at_ - kBlock;
+    if (size > left || Padding(size, kBlock) > left - size) {
+      if (size > ~uint64_t{0} / 2)
+        return Corrupt("expected a size within the archive, found " + std::to_string(size) + " [TAR-3]");
+      return Truncated(what, at_ + kBlock + size + Padding(size, kBlock));
+    }
+    at_ += kBlock + size + Padding(size, kBlock);
+    return {};
+  }
+
+  const ByteRange& archive_;
+  uint64_t at_ = 0;
+  Extension extension_;
+  bool extended_ = false;  // an extension waits for its member
+  std::vector<TarMember> members_;
+  std::unordered_map<std::string, size_t> index_;
+};
+
+// ------------------------------------------------------------------------------------------------- writing
+
+void Set(std::string& block, Field field, std::string_view text) {
+  text.copy(block.data() + field.offset, field.width);
+}
+void SetOctal(std::string& block, Field field, uint64_t value) {
+  for (size_t i = field.width - 1; i-- > 0; value >>= 3) block[field.offset + i] = static_cast<char>('0' + (value & 7));
+}
+
+std::string Header(std::string_view name, std::string_view prefix, char type, uint32_t mode, uint64_t size) {
+  std::string block(kBlock, '\0');
+  Set(block, kName, name);
+  Set(block, kPrefix, prefix);
+  SetOctal(block, kMode, mode);
+  SetOctal(block, kSize, size);
+  for (const Field field : {kUid, kGid, kMtime, kDevMajor, kDevMinor}) SetOctal(block, field, 0);
+  block[kType.offset] = type;
+  Set(block, kMagic, kUstar);
+  Set(block, kChecksum, "        ");
+  uint64_t sum = 0;
+  for (const char c : block) sum += static_cast<uint8_t>(c);
+  SetOctal(block, {kChecksum.offset, 7}, sum);
+  block[kChecksum.offset + 6] = '\0';
+  return block;
+}
+
+std::string PaxRecord(std::string_view key, std::string_view value) {
+  const std::string rest = " " + std::string(key) + "=" + std::string(value) + "\n";
+  uint64_t length = rest.size();
+  while (rest.size() + std::to_string(length).size() != length) length = rest.size() + std::to_string(length).size();
+  return std::to_string(length) + rest;
+}
+
+Status AppendHeader(PlanFile& file, const std::string& raw, char type, uint32_t mode, uint64_t size) {
+  if (file.size % kBlock != 0)
+    return Internal("a tar header at byte " + std::to_string(file.size) + ", not on a block");
+  std::string pax;
+  std::string_view name = raw, prefix;
+  if (name.size() > kName.width) {
+    // ustar may cut a path at a slash: up to 155 bytes before, 100 after.
+    const size_t slash = name.find('/', name.size() - kName.width - 1);
+    if (slash != std::string_view::npos && slash <= kPrefix.width && slash + 1 < name.size()) {
+      prefix = name.substr(0, slash);
+      name = name.substr(slash + 1);
+    } else {
+      pax += PaxRecord("path", raw);
+      name = name.substr(0, kName.width);
+    }
+  }
+  if (size > kMaxOctalSize) pax += PaxRecord("size", std::to_string(size));
+  if (!pax.empty()) {
+    std::string extension = Header("././@PaxHeader", "", 'x', 0644, pax.size()) + pax;
+    extension.append(Padding(extension.size(), kBlock), '\0');
+    file.Append(std::move(extension));
+  }
+  file.Append(Header(name, prefix, type, mode, size > kMaxOctalSize ? 0 : size));
+  return {};
+}
+
+Status CheckName(std::string_view name) {
+  const std::string_view why = internal::UnsafeName(name);
+  if (!why.empty())
+    return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
+                           " [TAR-6]");
+  if (Normalised(name) != name)
+    return InvalidArgument("expected a plain member name, found " + Quoted(name) + " [TAR-6]");
+  return {};
+}
+
+}  // namespace
+
+bool LooksLikeTar(std::string_view head) {
+  if (head.size() < kBlock) return false;
+  head = head.substr(0, kBlock);
+  return Get(head, kMagic).starts_with("ustar") || (!IsZero(head) && ChecksumIsRight(head));
+}
+
+Result<std::vector<TarMember>> ReadTar(const ByteRange& archive) { return Reader(archive).Run(); }
+
+Status AppendTarDirectory(PlanFile& file, std::string_view name) {
+  if (name.empty()) return AppendHeader(file, "./", '5', 0755, 0);
+  ANEMONE_TRY(CheckName(name));
+  return AppendHeader(file, "./" + std::string(name) + "/", '5', 0755, 0);
+}
+
+Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size) {
+  ANEMONE_TRY(CheckName(name));
+  return AppendHeader(file, "./" + std::string(name), '0', 0644, size);
+}
+
+void PadTarMember(PlanFile& file) { file.AppendZeros(Padding(file.size, kBlock)); }
+
+void EndTar(PlanFile& file) {
+  file.AppendZeros(2 * kBlock);
+  file.AppendZeros(Padding(file.size, kRecord));
+}
+
+}  // namespace anemone

@@ -1,0 +1,496 @@
+// Zip [PKWARE APPNOTE.TXT 6.3.10]. Numbers in comments are its paragraphs; everything is little-endian.
+//
+//   local header | payload | data descriptor?     4.3.7, 4.3.8, 4.3.9   one for each member
+//   directory header …                            4.3.12                one for each member
+//   zip64 end record | zip64 locator              4.3.14, 4.3.15        where 32 bits do not do
+//   end record | comment                          4.3.16
+#include "container/zip.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "base/checked.h"
+#include "base/crc32.h"
+#include "container/inflate.h"
+#include "container/text.h"
+
+namespace anemone {
+namespace {
+
+using internal::Quoted;
+
+constexpr uint64_t kLocalBytes = 30, kCentralBytes = 46, kEndBytes = 22, kLocatorBytes = 20, kEnd64Bytes = 56;
+constexpr uint32_t kLocalMagic = 0x04034b50, kCentralMagic = 0x02014b50, kEndMagic = 0x06054b50,
+                   kLocatorMagic = 0x07064b50, kEnd64Magic = 0x06064b50, kDescriptorMagic = 0x08074b50;
+constexpr uint16_t kEncrypted = 1 << 0 | 1 << 6 | 1 << 13, kHasDescriptor = 1 << 3, kPatch = 1 << 5, kUtf8 = 1 << 11;
+constexpr uint16_t kStored = 0, kDeflated = 8;
+constexpr uint16_t kZip64Id = 0x0001, kPaddingId = 0x4246;  // "FB", torch's own
+constexpr uint16_t kFull16 = 0xffff;
+constexpr uint32_t kFull32 = 0xffffffff;
+constexpr uint64_t kMaxDirectory = uint64_t{1} << 30;
+constexpr uint64_t kMaxDeflateRatio = 1032;  // no deflate stream does better [zlib technical details]
+
+uint64_t Load(std::string_view bytes, size_t at, int width) {
+  uint64_t value = 0;
+  for (int i = width; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[at + static_cast<size_t>(i)]);
+  return value;
+}
+uint16_t Load16(std::string_view bytes, size_t at) { return static_cast<uint16_t>(Load(bytes, at, 2)); }
+uint32_t Load32(std::string_view bytes, size_t at) { return static_cast<uint32_t>(Load(bytes, at, 4)); }
+uint64_t Load64(std::string_view bytes, size_t at) { return Load(bytes, at, 8); }
+
+std::string At(uint64_t byte) { return "byte " + std::to_string(byte); }
+std::string FoundFor(std::string_view expected, uint64_t want, uint64_t found, std::string_view rule) {
+  return "expected " + std::string(expected) + " " + std::to_string(want) + ", found " + std::to_string(found) + " [" +
+         std::string(rule) + "]";
+}
+
+Result<std::string> ReadBytes(const ByteRange& archive, uint64_t offset, uint64_t count) {
+  ANEMONE_ASSIGN(const ByteRange part, archive.Sub(offset, count));
+  return part.ReadAll(count);
+}
+
+struct Directory {
+  uint64_t count = 0, offset = 0, size = 0;
+};
+
+// The zip64 record that a locator before the end record names; it must say what the end record says where that is not
+// full.
+Status ReadEnd64(const ByteRange& archive, uint64_t end_at, std::string_view locator, Directory& directory,
+                 uint64_t& directory_end) {
+  const uint64_t at = Load64(locator, 8), locator_at = end_at - kLocatorBytes;
+  if (Load32(locator, 4) != 0 || Load32(locator, 16) > 1)
+    return Unsupported("expected one disk, found several [ZIP-9]");
+  if (!Within(at, kEnd64Bytes, locator_at)) {
+    return Corrupt("expected a zip64 end record before byte " + std::to_string(locator_at) +
+                   ", found it said to be at " + std::to_string(at) + " [ZIP-3]");
+  }
+  ANEMONE_ASSIGN(const std::string record, ReadBytes(archive, at, kEnd64Bytes));
+  if (Load32(record, 0) != kEnd64Magic)
+    return Corrupt("expected a zip64 end record, found other bytes [ZIP-3]").In(At(at));
+  if (Load64(record, 4) != locator_at - at - 12) {
+    return Corrupt("expected the zip64 end record to reach its locator, found a length of " +
+                   std::to_string(Load64(record, 4)) + " [ZIP-3]")
+        .In(At(at));
+  }
+  if (Load32(record, 16) != 0 || Load32(record, 20) != 0)
+    return Unsupported("expected one disk, found several [ZIP-9]");
+  const Directory wide{Load64(record, 32), Load64(record, 48), Load64(record, 40)};
+  const auto differs = [](uint64_t narrow, uint64_t full, uint64_t value) { return narrow != full && narrow != value; };
+  if (Load64(record, 24) != wide.count || differs(directory.count, kFull16, wide.count) ||
+      differs(directory.size, kFull32, wide.size) || differs(directory.offset, kFull32, wide.offset)) {
+    return Corrupt("expected both end records to agree, found different directories [ZIP-3]").In(At(end_at));
+  }
+  directory = wide;
+  directory_end = at;
+  return {};
+}
+
+// Finds the end record, behind which only its comment may lie, and the directory that ends right before it.
+Result<Directory> FindDirectory(const ByteRange& archive) {
+  const auto none = [&](std::string_view found) {
+    return Corrupt("expected a zip end record in the last bytes of " + std::to_string(archive.size) + ", found " +
+                       std::string(found) + " [ZIP-1]",
+                   "the archive was cut short or is not a zip");
+  };
+  if (archive.size < kEndBytes) return none("too few bytes");
+  const uint64_t tail_size = std::min<uint64_t>(archive.size, kEndBytes + kFull16 + kLocatorBytes);
+  const uint64_t tail_at = archive.size - tail_size;
+  ANEMONE_ASSIGN(const std::string tail, ReadBytes(archive, tail_at, tail_size));
+  std::optional<uint64_t> found;
+  bool seen = false;
+  for (size_t at = tail_size - kEndBytes + 1; at-- > 0;) {
+    if (tail[at] != 'P' || Load32(tail, at) != kEndMagic) continue;
+    seen = true;
+    if (Load16(tail, at + 20) != tail_size - at - kEndBytes) continue;
+    if (found)
+      return Corrupt("expected one end record, found a second inside the comment [ZIP-2]").In(At(tail_at + at));
+    found = at;
+  }
+  if (!found) return none(seen ? "one that other bytes follow" : "none");
+
+  const std::string_view end = std::string_view(tail).substr(*found, kEndBytes);
+  const uint64_t end_at = tail_at + *found;
+  Directory directory{Load16(end, 10), Load32(end, 16), Load32(end, 12)};
+  if (Load16(end, 4) != 0 || Load16(end, 6) != 0 || Load16(end, 8) != directory.count) {
+    return Unsupported("expected one disk, found several [ZIP-9]").In(At(end_at));
+  }
+  uint64_t directory_end = end_at;
+  const bool has_locator = *found >= kLocatorBytes && Load32(tail, *found - kLocatorBytes) == kLocatorMagic;
+  if (has_locator) {
+    const std::string_view locator = std::string_view(tail).substr(*found - kLocatorBytes, kLocatorBytes);
+    ANEMONE_TRY(ReadEnd64(archive, end_at, locator, directory, directory_end));
+  } else if (directory.size == kFull32 || directory.offset == kFull32) {
+    return Corrupt("expected a zip64 end record, found none [ZIP-3]").In(At(end_at));
+  }
+  if (!Within(directory.offset, directory.size, directory_end) || directory.offset + directory.size != directory_end) {
+    return Corrupt("expected the directory to end at byte " + std::to_string(directory_end) + ", found " +
+                       std::to_string(directory.size) + " bytes from " + std::to_string(directory.offset) + " [ZIP-3]",
+                   "bytes were put before or into the archive, or are missing");
+  }
+  if (directory.count > directory.size / kCentralBytes) {
+    return Corrupt(FoundFor("at most as many members as fit the directory,", directory.size / kCentralBytes,
+                            directory.count, "ZIP-3"));
+  }
+  if (directory.size > kMaxDirectory) {
+    return LimitExceeded("expected a directory of at most 1 GiB, found " + std::to_string(directory.size) +
+                         " bytes [ZIP-3]");
+  }
+  return directory;
+}
+
+// What one header, local or central, says.
+struct Entry {
+  std::string name;
+  uint16_t flags = 0, method = 0;
+  uint32_t crc32 = 0;
+  uint64_t size = 0, stored_size = 0;  // uncompressed, compressed
+  uint64_t local_at = 0;               // central only
+  uint64_t payload_at = 0, end = 0;    // filled from the local header
+};
+
+// The zip64 extra field (4.5.3) holds, in this order, those of size, compressed size, offset that are full.
+Status ApplyZip64(std::string_view extra, Entry& entry, bool central) {
+  const bool wanted = entry.size == kFull32 || entry.stored_size == kFull32 || (central && entry.local_at == kFull32);
+  bool seen = false;
+  while (extra.size() >= 4) {
+    const uint16_t id = Load16(extra, 0);
+    const size_t length = Load16(extra, 2);
+    if (length > extra.size() - 4)
+      return Corrupt("expected extra fields within their header, found a longer one [ZIP-4]");
+    std::string_view field = extra.substr(4, length);
+    extra.remove_prefix(4 + length);
+    if (id != kZip64Id || !wanted) continue;
+    if (seen) return Corrupt("expected one zip64 extra field, found two [ZIP-4]");
+    seen = true;
+    for (uint64_t* value : {&entry.size, &entry.stored_size, &entry.local_at}) {
+      if (*value != kFull32 || (value == &entry.local_at && !central)) continue;
+      if (field.size() < 8)
+        return Corrupt("expected eight bytes for each full size, found fewer in the zip64 field [ZIP-4]");
+      *value = Load64(field, 0);
+      field.remove_prefix(8);
+    }
+  }
+  if (wanted && !seen) return Corrupt("expected a zip64 extra field, found none [ZIP-4]");
+  return {};
+}
+
+Result<Entry> ParseCentral(std::string_view directory, uint64_t& at) {
+  const std::string_view rest = directory.substr(at);
+  if (rest.size() < kCentralBytes || Load32(rest, 0) != kCentralMagic) {
+    return Corrupt("expected a directory header, found other bytes [ZIP-3]");
+  }
+  Entry entry;
+  entry.flags = Load16(rest, 8);
+  entry.method = Load16(rest, 10);
+  entry.crc32 = Load32(rest, 16);
+  entry.stored_size = Load32(rest, 20);
+  entry.size = Load32(rest, 24);
+  entry.local_at = Load32(rest, 42);
+  const size_t name = Load16(rest, 28), extra = Load16(rest, 30), comment = Load16(rest, 32);
+  if (rest.size() - kCentralBytes < name + extra + comment) {
+    return Corrupt("expected a directory header within the directory, found a longer one [ZIP-3]");
+  }
+  entry.name = rest.substr(kCentralBytes, name);
+  at += kCentralBytes + name + extra + comment;
+  const auto in = [&](const Status& status) { return status.In("member " + Quoted(entry.name)); };
+  if (Load16(rest, 34) != 0) return in(Unsupported("expected one disk, found several [ZIP-9]"));
+  if (Status status = ApplyZip64(rest.substr(kCentralBytes + name, extra), entry, true); !status.ok())
+    return in(status);
+  if ((entry.flags & kEncrypted) != 0) return in(Unsupported("expected plain content, found it encrypted [ZIP-9]"));
+  if ((entry.flags & kPatch) != 0 || (entry.method != kStored && entry.method != kDeflated)) {
+    return in(
+        Unsupported("expected content stored or deflated, found method " + std::to_string(entry.method) + " [ZIP-9]"));
+  }
+  if (entry.method == kStored && entry.size != entry.stored_size) {
+    return in(Corrupt(FoundFor("a stored member of", entry.size, entry.stored_size, "ZIP-4")));
+  }
+  if (entry.method == kDeflated && entry.size / kMaxDeflateRatio > entry.stored_size) {
+    return in(Corrupt("expected a size that deflate can reach, found " + std::to_string(entry.size) + " bytes from " +
+                      std::to_string(entry.stored_size) + " [ZIP-8]"));
+  }
+  return entry;
+}
+
+// The local header must say what the directory says; with a data descriptor, zeros (or full fields) may stand for what
+// was not known yet (4.4.4). Fills payload_at and end.
+Status CheckLocal(const ByteRange& archive, uint64_t directory_at, Entry& entry) {
+  const auto past = [&] {
+    return Corrupt("expected the member before the directory at " + std::to_string(directory_at) + ", found it at " +
+                   std::to_string(entry.local_at) + " with " + std::to_string(entry.stored_size) + " bytes [ZIP-5]");
+  };
+  if (!Within(entry.local_at, kLocalBytes, directory_at)) return past();
+  const uint64_t before = directory_at - entry.local_at;
+  const uint64_t guess = std::min<uint64_t>(before, kLocalBytes + entry.name.size() + 128);
+  ANEMONE_ASSIGN(std::string header, ReadBytes(archive, entry.local_at, guess));
+  if (Load32(header, 0) != kLocalMagic) return Corrupt("expected a local header, found other bytes [ZIP-5]");
+  const size_t name = Load16(header, 26), extra = Load16(header, 28);
+  const uint64_t header_size = kLocalBytes + name + extra;
+  if (header_size > before) return past();
+  if (header_size > header.size()) {
+    ANEMONE_ASSIGN(header, ReadBytes(archive, entry.local_at, header_size));
+  }
+  Entry local;
+  local.flags = Load16(header, 6);
+  local.method = Load16(header, 8);
+  local.crc32 = Load32(header, 14);
+  local.stored_size = Load32(header, 18);
+  local.size = Load32(header, 22);
+  const std::string_view local_name = std::string_view(header).substr(kLocalBytes, name);
+  if (local_name != entry.name) {
+    return Corrupt("expected the directory's name in the local header, found " + Quoted(local_name) + " [ZIP-5]");
+  }
+  const bool late = (local.flags & kHasDescriptor) != 0;
+  ANEMONE_TRY(ApplyZip64(std::string_view(header).substr(kLocalBytes + name, extra), local, false));
+  if (((local.flags ^ entry.flags) & (kEncrypted | kPatch | kHasDescriptor)) != 0 || local.method != entry.method) {
+    return Corrupt("expected the directory's flags and method in the local header, found others [ZIP-5]");
+  }
+  const auto agrees = [&](uint64_t here, uint64_t there) { return here == there || (late && here == 0); };
+  if (!agrees(local.size, entry.size) || !agrees(local.stored_size, entry.stored_size)) {
+    return Corrupt(FoundFor("the directory's size in the local header,", entry.size, local.size, "ZIP-5"));
+  }
+  if (!agrees(local.crc32, entry.crc32))
+    return Corrupt("expected the directory's CRC in the local header, found another [ZIP-5]");
+
+  entry.payload_at = entry.local_at + header_size;
+  if (entry.stored_size > directory_at - entry.payload_at) return past();
+  entry.end = entry.payload_at + entry.stored_size;
+  if (!late || directory_at - entry.end < 16) return {};
+  ANEMONE_ASSIGN(const std::string descriptor,
+                 ReadBytes(archive, entry.end, std::min<uint64_t>(24, directory_at - entry.end)));
+  if (Load32(descriptor, 0) != kDescriptorMagic)
+    return {};  // the signature is optional, and without one nothing is certain
+  const bool narrow = Load32(descriptor, 8) == static_cast<uint32_t>(entry.stored_size) &&
+                      Load32(descriptor, 12) == static_cast<uint32_t>(entry.size);
+  const bool wide =
+      descriptor.size() == 24 && Load64(descriptor, 8) == entry.stored_size && Load64(descriptor, 16) == entry.size;
+  if (Load32(descriptor, 4) != entry.crc32 || (!narrow && !wide)) {
+    return Corrupt("expected the directory's CRC and sizes in the data descriptor, found others [ZIP-5]");
+  }
+  entry.end += wide ? 24 : 16;
+  return {};
+}
+
+std::string Lower(std::string name) {
+  for (char& c : name) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+  }
+  return name;
+}
+
+}  // namespace
+
+Result<ZipArchive> ZipArchive::Open(const ByteRange& archive) {
+  ANEMONE_ASSIGN(const Directory where, FindDirectory(archive));
+  ANEMONE_ASSIGN(const std::string directory, ReadBytes(archive, where.offset, where.size));
+  std::vector<Entry> entries;
+  entries.reserve(where.count);
+  uint64_t at = 0;
+  for (uint64_t i = 0; i < where.count; ++i) {
+    const uint64_t start = at;
+    Result<Entry> entry = ParseCentral(directory, at);
+    if (!entry.ok()) return entry.status().In(At(where.offset + start));
+    entries.push_back(*std::move(entry));
+  }
+  if (at != directory.size()) {
+    return Corrupt(FoundFor("a directory of", directory.size(), at, "ZIP-3")).In(At(where.offset));
+  }
+
+  ZipArchive zip;
+  std::unordered_set<std::string> lower_names;
+  for (Entry& entry : entries) {
+    const auto in = [&](const Status& status) {
+      return status.In(At(entry.local_at)).In("member " + Quoted(entry.name));
+    };
+    if (Status status = CheckLocal(archive, where.offset, entry); !status.ok()) return in(status);
+    std::string_view name = entry.name;
+    const bool is_directory = name.ends_with('/');
+    if (is_directory) name.remove_suffix(1);
+    if (const std::string_view why = internal::UnsafeName(name); !why.empty()) {
+      return in(Corrupt("expected a safe name, found one that " + std::string(why) + " [ZIP-7]"));
+    }
+    // torch looks names up without regard to case [miniz mz_zip_reader_locate_file]: two such would be one.
+    if (!lower_names.insert(Lower(std::string(name))).second) {
+      return in(Corrupt("expected every name once, found it again [ZIP-7]"));
+    }
+    if (is_directory) {
+      if (entry.size != 0) return in(Corrupt("expected a directory without content, found some [ZIP-7]"));
+      continue;
+    }
+    const ByteRange payload{archive.source, archive.offset + entry.payload_at, entry.stored_size};
+    const bool deflated = entry.method == kDeflated;
+    zip.index_.emplace(entry.name, zip.members_.size());
+    zip.members_.push_back({entry.name, entry.crc32, deflated, entry.size,
+                            deflated ? Whole(internal::InflateMember(payload, entry.size, entry.crc32)) : payload});
+  }
+
+  std::ranges::sort(entries, {}, &Entry::local_at);
+  for (size_t i = 1; i < entries.size(); ++i) {
+    if (entries[i].local_at >= entries[i - 1].end) continue;
+    return Corrupt("expected members side by side, found it inside " + Quoted(entries[i - 1].name) + " [ZIP-6]")
+        .In(At(entries[i].local_at))
+        .In("member " + Quoted(entries[i].name));
+  }
+  return zip;
+}
+
+const ZipMember* ZipArchive::Find(std::string_view name) const {
+  const auto found = index_.find(std::string(name));
+  return found == index_.end() ? nullptr : &members_[found->second];
+}
+
+// ------------------------------------------------------------------------------------------------- writing
+
+namespace {
+
+constexpr size_t kNoSlot = ~size_t{0};
+constexpr uint16_t kDosDate = 1 << 5 | 1;  // 1 January 1980, the first day zip knows
+constexpr size_t kLocalCrcAt = 14, kCentralCrcAt = 16;
+
+void Store(std::string& out, uint64_t value, int width) {
+  for (int i = 0; i < width; ++i, value >>= 8) out += static_cast<char>(value & 0xff);
+}
+uint64_t Narrow(uint64_t value) { return std::min<uint64_t>(value, kFull32); }
+
+// From "version needed" to the uncompressed size: what local and directory headers share (4.4).
+void StoreCommon(std::string& out, bool wide, uint32_t crc32, uint64_t size) {
+  Store(out, wide ? 45 : 20, 2);
+  Store(out, kUtf8, 2);
+  Store(out, kStored, 2);
+  Store(out, 0, 2);
+  Store(out, kDosDate, 2);
+  Store(out, crc32, 4);
+  Store(out, Narrow(size), 4);
+  Store(out, Narrow(size), 4);
+}
+
+}  // namespace
+
+ZipLayout::ZipLayout(PlanFile& file, uint64_t alignment) : file_(file), start_(file.size), alignment_(alignment) {}
+
+Status ZipLayout::Begin(std::string name, uint64_t size, uint32_t crc32, bool has_slot) {
+  if (const std::string_view why = internal::UnsafeName(name); !why.empty()) {
+    return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
+                           " [ZIP-7]");
+  }
+  if (name.ends_with('/') || !internal::IsUtf8(name, false)) {
+    return InvalidArgument("expected a file name in UTF-8, found " + Quoted(name) + " [ZIP-7]");
+  }
+  if (!names_.insert(Lower(name)).second)
+    return InvalidArgument("expected every name once, found " + Quoted(name) + " again [ZIP-7]");
+  if (alignment_ == 0 || alignment_ > 32768 || (alignment_ & (alignment_ - 1)) != 0) {
+    return Internal("zip alignment of " + std::to_string(alignment_));
+  }
+  const bool wide = size >= kFull32;
+  std::string extra;
+  if (wide) {
+    Store(extra, kZip64Id, 2);
+    Store(extra, 16, 2);
+    Store(extra, size, 8);
+    Store(extra, size, 8);
+  }
+  const uint64_t offset = file_.size - start_;
+  const uint64_t bare = offset + kLocalBytes + name.size() + extra.size() + 4;
+  const uint64_t padding = (alignment_ - bare % alignment_) % alignment_;
+  Store(extra, kPaddingId, 2);
+  Store(extra, padding, 2);
+  extra.append(padding, 'Z');
+
+  std::string header;
+  Store(header, kLocalMagic, 4);
+  StoreCommon(header, wide, crc32, size);
+  Store(header, name.size(), 2);
+  Store(header, extra.size(), 2);
+  header += name;
+  header += extra;
+  file_.Append(std::move(header));
+
+  size_t slot = kNoSlot;
+  if (has_slot && size > 0) {
+    slot = file_.crcs.size();
+    file_.crcs.push_back({file_.size, size, {start_ + offset + kLocalCrcAt}});
+  }
+  members_.push_back({std::move(name), offset, size, crc32, slot});
+  return {};
+}
+
+Status ZipLayout::Add(std::string name, std::string literal) {
+  ANEMONE_TRY(Begin(std::move(name), literal.size(), Crc32(0, std::as_bytes(std::span(literal))), false));
+  file_.Append(std::move(literal));
+  return {};
+}
+
+Status ZipLayout::Add(std::string name, const Tensor& tensor) {
+  ANEMONE_TRY(Begin(std::move(name), tensor.size_bytes(), 0, true));
+  file_.Append(tensor);
+  return {};
+}
+
+Status ZipLayout::Add(std::string name, ByteRange content) {
+  ANEMONE_TRY(Begin(std::move(name), content.size, 0, true));
+  file_.Append(std::move(content));
+  return {};
+}
+
+Status ZipLayout::Finish() {
+  const uint64_t directory_at = file_.size - start_;
+  std::string directory;
+  for (const Member& member : members_) {
+    std::string extra;
+    if (member.size >= kFull32) {
+      Store(extra, member.size, 8);
+      Store(extra, member.size, 8);
+    }
+    if (member.offset >= kFull32) Store(extra, member.offset, 8);
+    if (!extra.empty()) {
+      std::string head;
+      Store(head, kZip64Id, 2);
+      Store(head, extra.size(), 2);
+      extra.insert(0, head);
+    }
+    if (member.slot != kNoSlot)
+      file_.crcs[member.slot].stores.push_back(start_ + directory_at + directory.size() + kCentralCrcAt);
+    Store(directory, kCentralMagic, 4);
+    Store(directory, 45, 2);  // made by
+    StoreCommon(directory, !extra.empty(), member.crc32, member.size);
+    Store(directory, member.name.size(), 2);
+    Store(directory, extra.size(), 2);
+    Store(directory, 0, 2);  // comment
+    Store(directory, 0, 2);  // disk
+    Store(directory, 0, 2);  // internal attributes
+    Store(directory, 0, 4);  // external attributes
+    Store(directory, Narrow(member.offset), 4);
+    directory += member.name;
+    directory += extra;
+  }
+  const uint64_t size = directory.size(), count = members_.size();
+  if (size >= kFull32 || directory_at >= kFull32 || count >= kFull16) {
+    const uint64_t end64_at = directory_at + size;
+    Store(directory, kEnd64Magic, 4);
+    Store(directory, kEnd64Bytes - 12, 8);
+    Store(directory, 45, 2);
+    Store(directory, 45, 2);
+    Store(directory, 0, 8);  // disks
+    Store(directory, count, 8);
+    Store(directory, count, 8);
+    Store(directory, size, 8);
+    Store(directory, directory_at, 8);
+    Store(directory, kLocatorMagic, 4);
+    Store(directory, 0, 4);
+    Store(directory, end64_at, 8);
+    Store(directory, 1, 4);
+  }
+  Store(directory, kEndMagic, 4);
+  Store(directory, 0, 4);  // disks
+  Store(directory, std::min<uint64_t>(count, kFull16), 2);
+  Store(directory, std::min<uint64_t>(count, kFull16), 2);
+  Store(directory, Narrow(size), 4);
+  Store(directory, Narrow(directory_at), 4);
+  Store(directory, 0, 2);  // comment
+  file_.Append(std::move(directory));
+  return {};
+}
+
+}  // namespace anemone
