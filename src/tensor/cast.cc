@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tensor/cast_simd.h"
+
 namespace anemone::internal {
 namespace {
 
@@ -78,7 +80,7 @@ constexpr uint64_t kQuiet = uint64_t{1} << 51;
 
 bool IsNan(uint64_t bits) { return (bits & ~kSign) > kInfinity; }
 
-// The double equal to a number of `format`; a NaN's payload moves to the top.
+// The double equal to a number of `format`; a NaN's payload moves to the top and is quiet.
 uint64_t Widen(const FloatFormat& format, uint64_t bits) {
   const int m = format.mantissa_bits;
   const uint64_t magnitude_mask = (uint64_t{1} << (format.exponent_bits + m)) - 1;
@@ -87,7 +89,8 @@ uint64_t Widen(const FloatFormat& format, uint64_t bits) {
   const uint64_t top = magnitude_mask >> m;
   const uint64_t exponent = magnitude >> m;
   const uint64_t mantissa = magnitude & ((uint64_t{1} << m) - 1);
-  if (format.ending == Ending::kIeee && exponent == top) return sign | kInfinity | (mantissa << (52 - m));
+  if (format.ending == Ending::kIeee && exponent == top)
+    return sign | kInfinity | (mantissa << (52 - m)) | (mantissa != 0 ? kQuiet : 0);
   if (format.ending == Ending::kFinite && magnitude == magnitude_mask) return sign | kInfinity | kQuiet;
   if (format.ending == Ending::kUnsigned0 && sign != 0 && magnitude == 0) return kInfinity | kQuiet;
   const double scaled = exponent == 0 ? std::ldexp(static_cast<double>(mantissa), 1 - format.bias - m)
@@ -96,8 +99,8 @@ uint64_t Widen(const FloatFormat& format, uint64_t bits) {
   return sign | std::bit_cast<uint64_t>(scaled);
 }
 
-// The number of `format` nearest to a double, ties to even. `quiet`: a NaN comes from a longer mantissa.
-uint64_t Narrow(const FloatFormat& format, uint64_t bits, bool quiet) {
+// The number of `format` nearest to a double, ties to even.
+uint64_t Narrow(const FloatFormat& format, uint64_t bits) {
   const int m = format.mantissa_bits;
   const uint64_t magnitude_mask = (uint64_t{1} << (format.exponent_bits + m)) - 1;
   const uint64_t sign_bit = uint64_t{1} << (format.exponent_bits + m);
@@ -106,9 +109,8 @@ uint64_t Narrow(const FloatFormat& format, uint64_t bits, bool quiet) {
   if (format.ending == Ending::kUnsigned0 && (IsNan(bits) || (bits & ~kSign) == kInfinity)) return sign_bit;
   if (format.ending == Ending::kFinite && (bits & ~kSign) >= kInfinity) return sign | magnitude_mask;
   if (IsNan(bits)) {
-    uint64_t payload = (bits & kMantissa) >> (52 - m);
-    if (quiet || payload == 0) payload |= uint64_t{1} << (m - 1);
-    return sign | infinity | payload;
+    const uint64_t payload = (bits & kMantissa) >> (52 - m);
+    return sign | infinity | payload | (uint64_t{1} << (m - 1));
   }
   const int exponent = static_cast<int>((bits & ~kSign) >> 52) - 1023;
   uint64_t mantissa = bits & kMantissa;
@@ -188,7 +190,7 @@ double RoundToOdd(Number number) {
   return negative ? -value : value;
 }
 
-uint64_t StoreFloat(DType to, Number number, bool quiet) {
+uint64_t StoreFloat(DType to, Number number) {
   uint64_t bits = number.bits;
   if (number.family != Family::kFloat) {
     if (to == DType::kF64) {
@@ -197,7 +199,7 @@ uint64_t StoreFloat(DType to, Number number, bool quiet) {
     }
     bits = std::bit_cast<uint64_t>(RoundToOdd(number));
   }
-  return to == DType::kF64 ? bits : Narrow(FormatOf(to), bits, quiet);
+  return to == DType::kF64 ? bits : Narrow(FormatOf(to), bits);
 }
 
 uint64_t StoreSigned(size_t size, Number number) {
@@ -244,13 +246,12 @@ void CastElementsScalar(DType from_dtype, const std::byte* from, DType to_dtype,
     return;
   }
   const Family from_family = FamilyOf(from_dtype), to_family = FamilyOf(to_dtype);
-  const bool quiet = FormatOf(from_dtype).mantissa_bits > FormatOf(to_dtype).mantissa_bits;
   for (size_t i = 0; i < count; ++i) {
     const Number number = Load(from_dtype, from_family, from + i * from_size, from_size);
     uint64_t bits = 0;
     switch (to_family) {
       case Family::kFloat:
-        bits = StoreFloat(to_dtype, number, quiet);
+        bits = StoreFloat(to_dtype, number);
         break;
       case Family::kSigned:
         bits = StoreSigned(to_size, number);
@@ -269,7 +270,18 @@ void CastElementsScalar(DType from_dtype, const std::byte* from, DType to_dtype,
 }
 
 void CastElements(DType from_dtype, const std::byte* from, DType to_dtype, std::byte* to, size_t count) {
-  CastElementsScalar(from_dtype, from, to_dtype, to, count);
+  if (const CastFunction direct = FindVectorCast(from_dtype, to_dtype)) return direct(from, to, count);
+  // A 16-bit float is a float32 exactly, so it may go that way.
+  const CastFunction widen = FindVectorCast(from_dtype, DType::kF32);
+  if (widen == nullptr || SizeBytes(from_dtype) != 2 || from_dtype == to_dtype)
+    return CastElementsScalar(from_dtype, from, to_dtype, to, count);
+  constexpr size_t kBlock = 1024;
+  alignas(64) std::byte floats[kBlock * sizeof(float)];
+  for (size_t i = 0; i < count; i += kBlock) {
+    const size_t n = std::min(kBlock, count - i);
+    widen(from + i * 2, floats, n);
+    CastElements(DType::kF32, floats, to_dtype, to + i * SizeBytes(to_dtype), n);
+  }
 }
 
 }  // namespace anemone::internal
