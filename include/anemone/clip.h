@@ -86,6 +86,72 @@ struct ClipSpec {
   ClipPreprocess preprocess;
 };
 
+// Answers a canonical name (docs/inference.md lists them) with its tensor: any floating dtype, shape as the spec says.
+using ClipWeights = std::function<Result<Tensor>(const std::string& name)>;
+
+// Called with hidden states as they come, for comparing two models: "vision.embeddings", "vision.layers.0", …,
+// "vision.features", the same for text. `values` holds `rows` of `width`, valid during the call. A batch comes in
+// parts, in order.
+using ClipTrace =
+    std::function<void(std::string_view name, std::span<const float> values, uint64_t rows, uint64_t width)>;
+
+struct ClipOptions {
+  int threads = 0;            // 0: as many as this process may use
+  bool keep_weights = false;  // false: each call reads a layer at a time into the same memory, and forgets it; true:
+                              // the first call of each tower reads all of it, later ones nothing
+  ClipTrace trace;  // when set, every token of the last layer is computed, too
+};
+
+// Rows of fp32.
+struct ClipFeatures {
+  uint64_t count = 0;
+  uint64_t width = 0;
+  std::vector<float> values;
+
+  // Every row divided by its Euclidean norm.
+  void Normalize();
+};
+
+// The two towers.
+//
+// Ownership:  keeps `weights` (and by it the files). OpenBLAS is told to use one thread a call, process-wide: the
+// threads
+//             are this class's.
+// Threads:    one call at a time.
+// Errors:     those of `weights`; Corrupt (a shape that the spec does not give); InvalidArgument (below).
+class ClipModel {
+ public:
+  // Checks the spec (sizes positive, heads dividing widths, image a multiple of the patch). Reads nothing yet.
+  static Result<ClipModel> Create(const ClipSpec& spec, ClipWeights weights, ClipOptions options = {});
+  ~ClipModel();
+  ClipModel(ClipModel&&) noexcept;
+  ClipModel& operator=(ClipModel&&) noexcept;
+
+  const ClipSpec& spec() const;
+
+  // `pixels`: n pictures of 3 × image_size × image_size, preprocessed. Features are as the projection gives them, not
+  // normalised. Errors: InvalidArgument (not a multiple of a picture).
+  Result<ClipFeatures> EncodeImages(std::span<const float> pixels);
+  // Ids of each text, start and end included, at most spec().context of them. For CLIP tokens after the pooled one are
+  // ignored, so padding may be there or not; for SigLIP shorter texts are padded with `eos_id` to the context.
+  // Errors: InvalidArgument (empty, too long, an id outside the vocabulary).
+  Result<ClipFeatures> EncodeTexts(std::span<const std::vector<int32_t>> texts);
+
+  // The stored logit scale, exp(logit_scale), and SigLIP's logit_bias (0 for CLIP).
+  Result<double> LogitScale() const;
+  Result<double> LogitBias() const;
+
+ private:
+  struct Impl;
+  explicit ClipModel(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// For each image, the probability of each text: softmax over the texts of scale · cos, or for SigLIP sigmoid(scale ·
+// cos + bias) for each text alone. Features are normalised here. Result: images.count · texts.count numbers.
+Result<std::vector<float>> ClipProbabilities(const ClipFeatures& images, const ClipFeatures& texts, double scale,
+                                             bool siglip = false, double bias = 0);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_CLIP_H_

@@ -1,0 +1,705 @@
+// The towers. A batch goes through a layer at a time, so that a layer's weights need be in memory only while it is at
+// work; inside a layer, a chunk of sequences at a time, so that activations stay small however large the batch is.
+#include <cblas.h>
+#include <fmt/format.h>
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "anemone/clip.h"
+#include "clip/kernels.h"
+#include "tensor/lower.h"
+
+namespace anemone {
+namespace {
+
+constexpr size_t kChunkRows = 1100;     // tokens at work at once: four ViT-L/14 pictures
+constexpr size_t kSkinnyRows = 24;      // up to here a weight is read once, unpacked; above, sgemm
+constexpr size_t kQueryBlock = 96;      // queries whose scores are at work at once
+constexpr uint64_t kMaxSize = 1 << 20;  // of any dimension; products of three fit 64 bits
+
+// Memory that is reused and never shrinks; not initialised, 64-byte aligned.
+class Buffer {
+ public:
+  float* Get(size_t count) {
+    if (count > capacity_) {
+      data_.reset(static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{64})));
+      capacity_ = count;
+    }
+    return data_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<float[], Free> data_;
+  size_t capacity_ = 0;
+};
+
+struct Linear {
+  const float* weight = nullptr;  // [out, in]
+  const float* bias = nullptr;    // [out], may be null
+  size_t in = 0;
+  size_t out = 0;
+
+  // Output features [begin, end) alone.
+  Linear Rows(size_t begin, size_t end) const {
+    return {weight + begin * in, bias == nullptr ? nullptr : bias + begin, in, end - begin};
+  }
+};
+
+struct Norm {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+};
+
+struct LayerWeights {
+  Norm norm1, norm2;
+  Linear qkv, out, up, down;
+};
+
+enum class Then : uint8_t {
+  kBias,
+  kActivate,
+  kAddTo
+};  // what becomes of a product: stored, activated, added to what is there
+
+struct Sequence {
+  size_t begin;  // first row of the chunk
+  size_t length;
+  size_t pooled;  // the row (from begin) that stands for it
+};
+
+}  // namespace
+
+struct ClipModel::Impl {
+  ClipSpec spec;
+  ClipWeights weights;
+  ClipOptions options;
+  tbb::task_arena arena;
+
+  // Weights: named blocks kept for good (everything, with keep_weights; small tensors never need to be), and one block
+  // that each layer reuses.
+  std::map<std::string, std::unique_ptr<Buffer>> kept;
+  Buffer layer_block;
+  Buffer hidden, normal, qkv, attended, wide;
+
+  explicit Impl(int threads) : arena(threads) {}
+
+  template <typename F>
+  void Parallel(size_t count, const F& f) {
+    arena.execute([&] {
+      tbb::parallel_for(
+          tbb::blocked_range<size_t>(0, count, 1),
+          [&](const tbb::blocked_range<size_t>& range) {
+            for (size_t i = range.begin(); i < range.end(); ++i) f(i);
+          },
+          tbb::simple_partitioner());
+    });
+  }
+  size_t threads() const { return static_cast<size_t>(arena.max_concurrency()); }
+
+  // ---- weights ----
+
+  struct Want {
+    std::string name;
+    Shape shape;
+    const float** to;
+  };
+
+  // Reads tensors side by side into `block`, in fp32, with all threads.
+  Status Read(const std::vector<Want>& wants, Buffer* block) {
+    struct Piece {
+      const Tensor* tensor;
+      uint64_t offset;
+      uint64_t size;
+      float* to;
+      const std::string* name;
+    };
+    std::vector<Tensor> tensors;
+    tensors.reserve(wants.size());
+    size_t total = 0;
+    for (const Want& want : wants) {
+      ANEMONE_ASSIGN(Tensor tensor, weights(want.name));
+      if (tensor.shape() != want.shape) {
+        return Corrupt(
+            fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
+      }
+      Result<Tensor> cast = tensor.Cast(DType::kF32);
+      if (!cast.ok()) return cast.status().In(want.name);
+      total += (tensor.num_elements() + 15) / 16 * 16;
+      tensors.push_back(*std::move(cast));
+    }
+    float* to = block->Get(total);
+    std::vector<Piece> pieces;
+    constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+    for (size_t i = 0; i < wants.size(); ++i) {
+      *wants[i].to = to;
+      const uint64_t size = tensors[i].size_bytes();
+      for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
+        pieces.push_back({&tensors[i], offset, std::min(kPieceBytes, size - offset), to, &wants[i].name});
+      }
+      to += (tensors[i].num_elements() + 15) / 16 * 16;
+    }
+    std::mutex mutex;
+    Status failure;
+    Parallel(pieces.size(), [&](size_t i) {
+      const Piece& piece = pieces[i];
+      std::byte* out = reinterpret_cast<std::byte*>(piece.to) + piece.offset;
+      const Status status = Fill(*piece.tensor, piece.offset, {out, piece.size});
+      if (!status.ok()) {
+        const std::lock_guard lock(mutex);
+        if (failure.ok()) failure = status.In(*piece.name);
+      }
+    });
+    return failure;
+  }
+
+  // One tensor, in a block of its own.
+  Result<const float*> ReadOne(const std::string& name, const Shape& shape) {
+    const float* data = nullptr;
+    auto& block = kept[name];
+    if (block == nullptr) {
+      block = std::make_unique<Buffer>();
+      if (Status status = Read({{name, shape, &data}}, block.get()); !status.ok()) {
+        kept.erase(name);
+        return status;
+      }
+    }
+    return block->Get(0);
+  }
+
+  Status ReadNorm(const std::string& name, uint64_t width, Norm* norm) {
+    ANEMONE_ASSIGN(norm->weight, ReadOne(name + ".weight", {width}));
+    ANEMONE_ASSIGN(norm->bias, ReadOne(name + ".bias", {width}));
+    return {};
+  }
+
+  Status ReadLinear(const std::string& name, uint64_t out, uint64_t in, bool bias, Linear* linear) {
+    linear->in = in;
+    linear->out = out;
+    ANEMONE_ASSIGN(linear->weight, ReadOne(name + ".weight", {out, in}));
+    if (bias) {
+      ANEMONE_ASSIGN(linear->bias, ReadOne(name + ".bias", {out}));
+    }
+    return {};
+  }
+
+  // A layer, or SigLIP's pooling head, whose one norm comes before the MLP.
+  Status ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, LayerWeights* layer) {
+    const uint64_t h = tower.width;
+    const uint64_t f = tower.ffn;
+    layer->qkv.in = layer->out.in = layer->out.out = layer->up.in = layer->down.out = h;
+    layer->qkv.out = 3 * h;
+    layer->up.out = layer->down.in = f;
+    const std::string norm2 = is_head ? ".norm" : ".norm2";
+    std::vector<Want> wants = {
+        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight},
+        {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
+        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight},
+        {prefix + ".attn.out.bias", {h}, &layer->out.bias},
+        {prefix + norm2 + ".weight", {h}, &layer->norm2.weight},
+        {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
+        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight},
+        {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
+        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight},
+        {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
+    };
+    if (!is_head) {
+      wants.push_back({prefix + ".norm1.weight", {h}, &layer->norm1.weight});
+      wants.push_back({prefix + ".norm1.bias", {h}, &layer->norm1.bias});
+    }
+    if (!options.keep_weights) return Read(wants, &layer_block);
+    for (const Want& want : wants) {
+      ANEMONE_ASSIGN(*want.to, ReadOne(want.name, want.shape));
+    }
+    return {};
+  }
+
+  // What was read apart from layers is forgotten after a call, unless it is to be kept.
+  void Forget() {
+    if (!options.keep_weights) kept.clear();
+  }
+
+  // ---- arithmetic ----
+
+  // out = then(a · weightᵀ + bias): the weight's rows are divided among the threads.
+  void Apply(const float* a, size_t a_stride, size_t rows, const Linear& linear, Then then, Activation activation,
+             float* out, size_t out_stride) {
+    const bool skinny = rows <= kSkinnyRows;
+    const size_t parts = threads() * 2;
+    const size_t block = std::max<size_t>((linear.out / parts + 15) / 16 * 16, skinny ? 48 : 128);
+    Parallel((linear.out + block - 1) / block, [&](size_t part) {
+      const size_t begin = part * block;
+      const size_t count = std::min(block, linear.out - begin);
+      const float* weight = linear.weight + begin * linear.in;
+      float* to = out + begin;
+      if (skinny) {
+        internal::SkinnyGemm(a, a_stride, rows, weight, count, linear.in, then == Then::kAddTo, to, out_stride);
+      } else {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(count),
+                    static_cast<blasint>(linear.in), 1.0F, a, static_cast<blasint>(a_stride), weight,
+                    static_cast<blasint>(linear.in), then == Then::kAddTo ? 1.0F : 0.0F, to,
+                    static_cast<blasint>(out_stride));
+      }
+      const float* bias = linear.bias == nullptr ? nullptr : linear.bias + begin;
+      if (then == Then::kActivate) {
+        internal::AddBiasActivate(to, out_stride, rows, count, bias, activation);
+      } else if (bias != nullptr) {
+        internal::AddBias(to, out_stride, rows, count, bias);
+      }
+    });
+  }
+
+  void ApplyNorm(const float* in, size_t in_stride, size_t rows, size_t width, const Norm& norm, double epsilon,
+                 float* out, size_t out_stride) {
+    constexpr size_t kRows = 32;
+    Parallel((rows + kRows - 1) / kRows, [&](size_t part) {
+      const size_t begin = part * kRows;
+      internal::LayerNorm(in + begin * in_stride, in_stride, std::min(kRows, rows - begin), width, norm.weight,
+                          norm.bias, static_cast<float>(epsilon), out + begin * out_stride, out_stride);
+    });
+  }
+
+  // One head of one sequence: out = softmax(q · kᵀ / √d) · v for queries [0, queries), query i seeing keys up to
+  // `first_query + i` where `causal`.
+  static void Attend(const float* q, size_t q_stride, size_t queries, size_t first_query, const float* k,
+                     const float* v, size_t kv_stride, size_t keys, size_t d, bool causal, float* out,
+                     size_t out_stride) {
+    thread_local Buffer scratch;
+    const float scale = 1.0F / std::sqrt(static_cast<float>(d));
+    for (size_t begin = 0; begin < queries; begin += kQueryBlock) {
+      const size_t count = std::min(kQueryBlock, queries - begin);
+      const size_t seen = causal ? std::min(keys, first_query + begin + count) : keys;
+      float* scores = scratch.Get(kQueryBlock * keys);
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(count), static_cast<blasint>(seen),
+                  static_cast<blasint>(d), scale, q + begin * q_stride, static_cast<blasint>(q_stride), k,
+                  static_cast<blasint>(kv_stride), 0.0F, scores, static_cast<blasint>(seen));
+      for (size_t i = 0; i < count; ++i) {
+        internal::Softmax(scores + i * seen, causal ? std::min(seen, first_query + begin + i + 1) : seen, seen);
+      }
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(count), static_cast<blasint>(d),
+                  static_cast<blasint>(seen), 1.0F, scores, static_cast<blasint>(seen), v,
+                  static_cast<blasint>(kv_stride), 0.0F, out + begin * out_stride, static_cast<blasint>(out_stride));
+    }
+  }
+
+  // x[rows] += MLP(norm2(x)), rows of the given stride.
+  void Mlp(float* x, size_t stride, size_t rows, const ClipTower& tower, const LayerWeights& layer) {
+    float* y = normal.Get(rows * tower.width);
+    float* z = wide.Get(rows * tower.ffn);
+    ApplyNorm(x, stride, rows, tower.width, layer.norm2, tower.norm_epsilon, y, tower.width);
+    Apply(y, tower.width, rows, layer.up, Then::kActivate, tower.activation, z, tower.ffn);
+    Apply(z, tower.ffn, rows, layer.down, Then::kAddTo, tower.activation, x, stride);
+  }
+
+  // All tokens of one chunk through one layer.
+  void FullLayer(float* x, const std::vector<Sequence>& sequences, const ClipTower& tower, const LayerWeights& layer,
+                 bool causal) {
+    const size_t h = tower.width;
+    const size_t d = h / tower.heads;
+    const size_t rows = sequences.back().begin + sequences.back().length;
+    float* y = normal.Get(rows * h);
+    ApplyNorm(x, h, rows, h, layer.norm1, tower.norm_epsilon, y, h);
+    float* all = qkv.Get(rows * 3 * h);
+    Apply(y, h, rows, layer.qkv, Then::kBias, tower.activation, all, 3 * h);
+    float* heads = attended.Get(rows * h);
+    Parallel(sequences.size() * tower.heads, [&](size_t i) {
+      const Sequence& s = sequences[i / tower.heads];
+      const float* q = all + s.begin * 3 * h + i % tower.heads * d;
+      Attend(q, 3 * h, s.length, 0, q + h, q + 2 * h, 3 * h, s.length, d, causal,
+             heads + s.begin * h + i % tower.heads * d, h);
+    });
+    Apply(heads, h, rows, layer.out, Then::kAddTo, tower.activation, x, h);
+    Mlp(x, h, rows, tower, layer);
+  }
+
+  // The last layer: keys and values of every token, everything else for the pooled ones alone, which end up in
+  // `pooled`.
+  void LastLayer(const float* x, const std::vector<Sequence>& sequences, const ClipTower& tower,
+                 const LayerWeights& layer, bool causal, float* pooled) {
+    const size_t h = tower.width;
+    const size_t d = h / tower.heads;
+    const size_t n = sequences.size();
+    const size_t rows = sequences.back().begin + sequences.back().length;
+    float* y = normal.Get(rows * h);
+    ApplyNorm(x, h, rows, h, layer.norm1, tower.norm_epsilon, y, h);
+    float* kv = qkv.Get(rows * 2 * h + 2 * n * h);
+    float* queries = kv + rows * 2 * h;
+    float* read = queries + n * h;
+    Apply(y, h, rows, layer.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
+    for (size_t i = 0; i < n; ++i) {
+      const size_t row = sequences[i].begin + sequences[i].pooled;
+      std::copy_n(y + row * h, h, read + i * h);
+      std::copy_n(x + row * h, h, pooled + i * h);
+    }
+    Apply(read, h, n, layer.qkv.Rows(0, h), Then::kBias, tower.activation, queries, h);
+    float* heads = attended.Get(n * h);
+    Parallel(n * tower.heads, [&](size_t i) {
+      const Sequence& s = sequences[i / tower.heads];
+      const size_t column = i % tower.heads * d;
+      const float* k = kv + s.begin * 2 * h + column;
+      Attend(queries + i / tower.heads * h + column, h, 1, s.pooled, k, k + h, 2 * h, s.length, d, causal,
+             heads + i / tower.heads * h + column, h);
+    });
+    Apply(heads, h, n, layer.out, Then::kAddTo, tower.activation, pooled, h);
+    Mlp(pooled, h, n, tower, layer);
+  }
+
+  // Every layer over every chunk. Pooled rows end up in `pooled` unless all_rows, where the last layer is as the
+  // others.
+  Status RunTower(const std::string& name, const ClipTower& tower, bool causal, float* x,
+                  const std::vector<std::vector<Sequence>>& chunks, bool all_rows, float* pooled) {
+    for (uint64_t i = 0; i < tower.layers; ++i) {
+      LayerWeights layer;
+      const std::string prefix = fmt::format("{}.layers.{}", name, i);
+      ANEMONE_TRY(ReadLayer(prefix, tower, false, &layer));
+      float* chunk_x = x;
+      float* chunk_pooled = pooled;
+      for (const std::vector<Sequence>& chunk : chunks) {
+        const size_t rows = chunk.back().begin + chunk.back().length;
+        if (i + 1 < tower.layers || all_rows) {
+          FullLayer(chunk_x, chunk, tower, layer, causal);
+          if (options.trace) options.trace(prefix, {chunk_x, rows * tower.width}, rows, tower.width);
+        } else {
+          LastLayer(chunk_x, chunk, tower, layer, causal, chunk_pooled);
+        }
+        chunk_x += rows * tower.width;
+        chunk_pooled += chunk.size() * tower.width;
+      }
+    }
+    return {};
+  }
+
+  static void Gather(const float* x, size_t width, const std::vector<std::vector<Sequence>>& chunks, float* pooled) {
+    for (const std::vector<Sequence>& chunk : chunks) {
+      for (const Sequence& s : chunk) {
+        std::copy_n(x + (s.begin + s.pooled) * width, width, pooled);
+        pooled += width;
+      }
+      x += (chunk.back().begin + chunk.back().length) * width;
+    }
+  }
+
+  // Sequences laid side by side in chunks of about kChunkRows rows.
+  static std::vector<std::vector<Sequence>> Chunks(const std::vector<Sequence>& sequences) {
+    std::vector<std::vector<Sequence>> chunks;
+    size_t rows = 0;
+    for (Sequence s : sequences) {
+      if (chunks.empty() || rows + s.length > kChunkRows) {
+        chunks.emplace_back();
+        rows = 0;
+      }
+      s.begin = rows;
+      rows += s.length;
+      chunks.back().push_back(s);
+    }
+    return chunks;
+  }
+
+  Result<ClipFeatures> Images(std::span<const float> pixels);
+  Result<ClipFeatures> Texts(std::span<const std::vector<int32_t>> texts);
+  Status PoolByAttention(const float* x, size_t n, size_t length, float* pooled);
+  Result<double> Scalar(const std::string& name);
+};
+
+Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
+  const size_t side = spec.image_size;
+  const size_t p = spec.patch_size;
+  const size_t grid = side / p;
+  const size_t h = spec.vision.width;
+  const size_t first = spec.siglip ? 0 : 1;  // rows before the patches: the class token
+  const size_t length = grid * grid + first;
+  const size_t n = pixels.size() / (3 * side * side);
+
+  Linear patch;
+  patch.in = 3 * p * p;
+  patch.out = h;
+  ANEMONE_ASSIGN(patch.weight, ReadOne("vision.patch_embedding.weight", {h, 3, p, p}));
+  if (spec.siglip) {
+    ANEMONE_ASSIGN(patch.bias, ReadOne("vision.patch_embedding.bias", {h}));
+  }
+  ANEMONE_ASSIGN(const float* positions, ReadOne("vision.position_embedding.weight", {length, h}));
+  float* x = hidden.Get(n * length * h);
+  {  // Patches as rows (channel, row, column), through the convolution's weight, on top of the positions.
+    std::vector<float> rows(grid * grid * patch.in);
+    for (size_t image = 0; image < n; ++image) {
+      const float* from = pixels.data() + image * 3 * side * side;
+      float* to = x + image * length * h;
+      Parallel(grid, [&](size_t gy) {
+        for (size_t gx = 0; gx < grid; ++gx) {
+          float* row = rows.data() + (gy * grid + gx) * patch.in;
+          for (size_t c = 0; c < 3; ++c) {
+            for (size_t y = 0; y < p; ++y) {
+              row = std::copy_n(from + (c * side + gy * p + y) * side + gx * p, p, row);
+            }
+          }
+        }
+      });
+      std::copy_n(positions, length * h, to);
+      Apply(rows.data(), patch.in, grid * grid, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
+    }
+  }
+  if (!spec.siglip) {
+    ANEMONE_ASSIGN(const float* token, ReadOne("vision.class_embedding", {h}));
+    for (size_t image = 0; image < n; ++image) internal::AddBias(x + image * length * h, h, 1, h, token);
+    Norm norm;
+    ANEMONE_TRY(ReadNorm("vision.pre_norm", h, &norm));
+    ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
+  }
+  if (options.trace) options.trace("vision.embeddings", {x, n * length * h}, n * length, h);
+
+  const std::vector<std::vector<Sequence>> chunks = Chunks(std::vector<Sequence>(n, Sequence{0, length, 0}));
+  const bool all_rows = spec.siglip || options.trace != nullptr;
+  std::vector<float> pooled(n * h);
+  ANEMONE_TRY(RunTower("vision", spec.vision, false, x, chunks, all_rows, pooled.data()));
+
+  Norm norm;
+  ANEMONE_TRY(ReadNorm("vision.post_norm", h, &norm));
+  ClipFeatures features;
+  features.count = n;
+  if (spec.siglip) {
+    ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
+    ANEMONE_TRY(PoolByAttention(x, n, length, pooled.data()));
+    features.width = h;
+    features.values = std::move(pooled);
+  } else {
+    if (all_rows) Gather(x, h, chunks, pooled.data());
+    ApplyNorm(pooled.data(), h, n, h, norm, spec.vision.norm_epsilon, pooled.data(), h);
+    Linear projection;
+    ANEMONE_TRY(ReadLinear("vision.projection", spec.projection, h, false, &projection));
+    features.width = spec.projection;
+    features.values.resize(n * spec.projection);
+    Apply(pooled.data(), h, n, projection, Then::kBias, spec.vision.activation, features.values.data(),
+          spec.projection);
+  }
+  if (options.trace) options.trace("vision.features", features.values, n, features.width);
+  return features;
+}
+
+// SigLIP: a learned query attends to every token; then an MLP with a residual [transformers modeling_siglip.py,
+// SiglipMultiheadAttentionPoolingHead].
+Status ClipModel::Impl::PoolByAttention(const float* x, size_t n, size_t length, float* pooled) {
+  const ClipTower& tower = spec.vision;
+  const size_t h = tower.width;
+  const size_t d = h / tower.heads;
+  ANEMONE_ASSIGN(const float* probe, ReadOne("vision.head.probe", {1, 1, h}));
+  LayerWeights head;
+  ANEMONE_TRY(ReadLayer("vision.head", tower, true, &head));
+  std::vector<float> query(h);
+  Apply(probe, h, 1, head.qkv.Rows(0, h), Then::kBias, tower.activation, query.data(), h);
+  float* kv = qkv.Get(length * 2 * h);
+  float* heads = attended.Get(n * h);
+  for (size_t image = 0; image < n; ++image) {
+    Apply(x + image * length * h, h, length, head.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
+    Parallel(tower.heads, [&](size_t i) {
+      Attend(query.data() + i * d, h, 1, 0, kv + i * d, kv + h + i * d, 2 * h, length, d, false,
+             heads + image * h + i * d, h);
+    });
+  }
+  Apply(heads, h, n, head.out, Then::kBias, tower.activation, pooled, h);
+  Mlp(pooled, h, n, tower, head);
+  return {};
+}
+
+Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>> texts) {
+  const size_t h = spec.text.width;
+  std::vector<std::vector<int32_t>> ids(texts.begin(), texts.end());
+  std::vector<Sequence> sequences;
+  size_t rows = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    std::vector<int32_t>& text = ids[i];
+    if (text.empty() || text.size() > spec.context) {
+      return InvalidArgument(fmt::format("text {}: expected 1 to {} tokens, found {}", i, spec.context, text.size()));
+    }
+    for (const int32_t id : text) {
+      if (id < 0 || static_cast<uint64_t>(id) >= spec.vocab) {
+        return InvalidArgument(fmt::format("text {}: token {} is outside the vocabulary of {}", i, id, spec.vocab));
+      }
+    }
+    size_t pooled = 0;
+    switch (spec.pooling) {
+      case TextPooling::kArgmax:
+        pooled = static_cast<size_t>(std::max_element(text.begin(), text.end()) - text.begin());
+        break;
+      case TextPooling::kFirstEos: {
+        const auto at = std::find(text.begin(), text.end(), spec.eos_id);
+        pooled = at == text.end() ? 0 : static_cast<size_t>(at - text.begin());
+        break;
+      }
+      case TextPooling::kLast:
+        text.resize(spec.context, spec.eos_id);
+        pooled = text.size() - 1;
+        break;
+    }
+    if (!spec.siglip) text.resize(pooled + 1);  // a causal mask: nothing after the pooled token is seen by it
+    sequences.push_back({0, text.size(), pooled});
+    rows += text.size();
+  }
+
+  // Embeddings: the rows that are used, not the table.
+  ANEMONE_ASSIGN(const Tensor table, weights("text.token_embedding.weight"));
+  if (table.shape() != Shape{spec.vocab, h}) {
+    return Corrupt(fmt::format("text.token_embedding.weight: expected shape {}, found {}", ToString({spec.vocab, h}),
+                               ToString(table.shape())));
+  }
+  ANEMONE_ASSIGN(const Tensor cast, table.Cast(DType::kF32));
+  ANEMONE_ASSIGN(const float* positions, ReadOne("text.position_embedding.weight", {spec.context, h}));
+  float* x = hidden.Get(rows * h);
+  std::map<int32_t, const float*> seen;
+  float* row = x;
+  for (const std::vector<int32_t>& text : ids) {
+    for (size_t i = 0; i < text.size(); ++i, row += h) {
+      const auto [it, is_new] = seen.try_emplace(text[i], nullptr);
+      if (is_new) {
+        float* copy =
+            kept.try_emplace(fmt::format("token {}", text[i]), std::make_unique<Buffer>()).first->second->Get(h);
+        const Status status = Fill(cast, static_cast<uint64_t>(text[i]) * h * sizeof(float),
+                                   {reinterpret_cast<std::byte*>(copy), h * sizeof(float)});
+        if (!status.ok()) return status.In("text.token_embedding.weight");
+        it->second = copy;
+      }
+      std::copy_n(it->second, h, row);
+      internal::AddBias(row, h, 1, h, positions + i * h);
+    }
+  }
+  if (options.trace) options.trace("text.embeddings", {x, rows * h}, rows, h);
+
+  const std::vector<std::vector<Sequence>> chunks = Chunks(sequences);
+  const bool all_rows = options.trace != nullptr;
+  std::vector<float> pooled(ids.size() * h);
+  ANEMONE_TRY(RunTower("text", spec.text, !spec.siglip, x, chunks, all_rows, pooled.data()));
+  if (all_rows) Gather(x, h, chunks, pooled.data());
+  Norm norm;
+  ANEMONE_TRY(ReadNorm("text.final_norm", h, &norm));
+  ApplyNorm(pooled.data(), h, ids.size(), h, norm, spec.text.norm_epsilon, pooled.data(), h);
+  Linear projection;
+  ANEMONE_TRY(ReadLinear("text.projection", spec.projection, h, spec.siglip, &projection));
+  ClipFeatures features;
+  features.count = ids.size();
+  features.width = spec.projection;
+  features.values.resize(ids.size() * spec.projection);
+  Apply(pooled.data(), h, ids.size(), projection, Then::kBias, spec.text.activation, features.values.data(),
+        spec.projection);
+  if (options.trace) options.trace("text.features", features.values, features.count, features.width);
+  return features;
+}
+
+Result<double> ClipModel::Impl::Scalar(const std::string& name) {
+  ANEMONE_ASSIGN(const Tensor tensor, weights(name));
+  if (tensor.num_elements() != 1) {
+    return Corrupt(fmt::format("{}: expected one number, found shape {}", name, ToString(tensor.shape())));
+  }
+  Result<Tensor> cast = tensor.Cast(DType::kF32);
+  if (!cast.ok()) return cast.status().In(name);
+  float value = 0;
+  ANEMONE_TRY(Fill(*cast, 0, {reinterpret_cast<std::byte*>(&value), sizeof(value)}).In(name));
+  return static_cast<double>(value);
+}
+
+ClipModel::ClipModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ClipModel::~ClipModel() = default;
+ClipModel::ClipModel(ClipModel&&) noexcept = default;
+ClipModel& ClipModel::operator=(ClipModel&&) noexcept = default;
+
+const ClipSpec& ClipModel::spec() const { return impl_->spec; }
+
+Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, ClipOptions options) {
+  for (const auto& [name, tower] : {std::pair("vision", &spec.vision), std::pair("text", &spec.text)}) {
+    const uint64_t least = std::min({tower->layers, tower->width, tower->ffn, tower->heads});
+    const uint64_t most = std::max({tower->layers, tower->width, tower->ffn, tower->heads});
+    if (least == 0 || most > kMaxSize) {
+      return InvalidArgument(fmt::format("{}: expected layers, width, ffn and heads from 1 to {}, found {}, {}, {}, {}",
+                                         name, kMaxSize, tower->layers, tower->width, tower->ffn, tower->heads));
+    }
+    if (tower->width % tower->heads != 0) {
+      return InvalidArgument(
+          fmt::format("{}: expected a width that {} heads divide, found {}", name, tower->heads, tower->width));
+    }
+  }
+  constexpr uint64_t kMaxImage = 1 << 14;
+  if (spec.patch_size == 0 || spec.image_size == 0 || spec.image_size > kMaxImage ||
+      spec.image_size % spec.patch_size != 0) {
+    return InvalidArgument(fmt::format("expected an image size that is a multiple of the patch size, found {} and {}",
+                                       spec.image_size, spec.patch_size));
+  }
+  if (spec.projection == 0 || spec.projection > kMaxSize || spec.context == 0 || spec.context > kMaxSize ||
+      spec.vocab == 0 || spec.vocab > INT32_MAX) {
+    return InvalidArgument(
+        fmt::format("expected projection, context and vocabulary of sensible sizes, found {}, {}, {}", spec.projection,
+                    spec.context, spec.vocab));
+  }
+  if (options.threads < 0)
+    return InvalidArgument(fmt::format("expected a number of threads, found {}", options.threads));
+  openblas_set_num_threads(1);
+  const int threads = options.threads == 0 ? int{tbb::task_arena::automatic} : options.threads;
+  auto impl = std::make_unique<Impl>(threads);
+  impl->spec = spec;
+  impl->weights = std::move(weights);
+  impl->options = std::move(options);
+  return ClipModel(std::move(impl));
+}
+
+Result<ClipFeatures> ClipModel::EncodeImages(std::span<const float> pixels) {
+  const uint64_t one = 3 * impl_->spec.image_size * impl_->spec.image_size;
+  if (pixels.empty() || pixels.size() % one != 0) {
+    return InvalidArgument(fmt::format("expected pictures of {} values, found {} values", one, pixels.size()));
+  }
+  Result<ClipFeatures> features = impl_->Images(pixels);
+  impl_->Forget();
+  return features;
+}
+
+Result<ClipFeatures> ClipModel::EncodeTexts(std::span<const std::vector<int32_t>> texts) {
+  if (texts.empty()) return InvalidArgument("expected at least one text, found none");
+  Result<ClipFeatures> features = impl_->Texts(texts);
+  impl_->Forget();
+  return features;
+}
+
+Result<double> ClipModel::LogitScale() const {
+  ANEMONE_ASSIGN(const double log_scale, impl_->Scalar("logit_scale"));
+  return std::exp(log_scale);
+}
+
+Result<double> ClipModel::LogitBias() const {
+  if (!impl_->spec.siglip) return 0.0;
+  return impl_->Scalar("logit_bias");
+}
+
+void ClipFeatures::Normalize() { internal::NormalizeRows(values.data(), count, width); }
+
+Result<std::vector<float>> ClipProbabilities(const ClipFeatures& images, const ClipFeatures& texts, double scale,
+                                             bool siglip, double bias) {
+  if (images.width != texts.width || texts.count == 0) {
+    return InvalidArgument(fmt::format("expected features of one width, found {} and {}", images.width, texts.width));
+  }
+  ClipFeatures a = images;
+  ClipFeatures b = texts;
+  a.Normalize();
+  b.Normalize();
+  std::vector<float> result(a.count * b.count);
+  for (uint64_t i = 0; i < a.count; ++i) {
+    float* row = result.data() + i * b.count;
+    for (uint64_t j = 0; j < b.count; ++j) {
+      double dot = 0;
+      for (uint64_t k = 0; k < a.width; ++k) dot += double{a.values[i * a.width + k]} * b.values[j * a.width + k];
+      const double logit = dot * scale + bias;
+      row[j] = static_cast<float>(siglip ? 1 / (1 + std::exp(-logit)) : logit);
+    }
+    if (!siglip) internal::Softmax(row, b.count, b.count);
+  }
+  return result;
+}
+
+}  // namespace anemone
