@@ -1,0 +1,836 @@
+// CLIP and SigLIP: two towers of pre-norm transformer blocks with a projection each.
+//
+// Read the tables top to bottom as the model: canonical names and shapes first, then each dialect in the order its own
+// writer stores the tensors. docs/families/clip.md says the same in prose.
+// Facts: NeMo v2.0.0 convert_clip_hf_to_nemo.py, convert_external_clip_to_nemo.py, convert_siglip_hf_to_nemo.py; names
+// and order as in files that NeMo wrote (tests/golden).
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "family/clip_config.h"
+#include "family/families.h"
+
+namespace anemone {
+namespace {
+
+using C = CanonicalRow;
+using R = StoredRow;
+
+// ---- canonical ----
+
+std::vector<C> CanonicalLayer(std::string_view tower) {
+  return ForTower(tower, {
+                             {"{T}.layers.{i}.norm1.weight", "{T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.norm1.bias", "{T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.attn.qkv.weight", "3*{T}.width, {T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.attn.qkv.bias", "3*{T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.attn.out.weight", "{T}.width, {T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.attn.out.bias", "{T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.norm2.weight", "{T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.norm2.bias", "{T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.mlp.up.weight", "{T}.ffn, {T}.width", "{T}", ""},
+                             {"{T}.layers.{i}.mlp.up.bias", "{T}.ffn", "{T}", ""},
+                             {"{T}.layers.{i}.mlp.down.weight", "{T}.width, {T}.ffn", "{T}", ""},
+                             {"{T}.layers.{i}.mlp.down.bias", "{T}.width", "{T}", ""},
+                         });
+}
+
+std::vector<C> ClipCanonical() {
+  return Join<C>({
+      {{"logit_scale", "", "both", ""}},
+      ForTower("vision",
+               {
+                   {"vision.class_embedding", "vision.width", "vision", ""},
+                   {"vision.patch_embedding.weight", "vision.width, channels, patch, patch", "vision", ""},
+                   {"vision.position_embedding.weight", "vision.positions, vision.width", "vision", ""},
+                   {"vision.pre_norm.weight", "vision.width", "vision", ""},
+                   {"vision.pre_norm.bias", "vision.width", "vision", ""},
+               }),
+      CanonicalLayer("vision"),
+      ForTower("vision",
+               {
+                   {"vision.post_norm.weight", "vision.width", "vision", ""},
+                   {"vision.post_norm.bias", "vision.width", "vision", ""},
+                   {"vision.projection.weight", "projection, vision.width", "vision", ""},
+               }),
+      ForTower("text",
+               {
+                   {"text.token_embedding.weight", "text.vocab, text.width", "text", ""},
+                   {"text.position_embedding.weight", "text.positions, text.width", "text", ""},
+               }),
+      CanonicalLayer("text"),
+      ForTower("text",
+               {
+                   {"text.final_norm.weight", "text.width", "text", ""},
+                   {"text.final_norm.bias", "text.width", "text", ""},
+                   {"text.projection.weight", "projection, text.width", "text", ""},
+               }),
+  });
+}
+
+std::vector<C> SiglipCanonical() {
+  return Join<C>({
+      {{"logit_scale", "", "both", ""}, {"logit_bias", "", "both", ""}},
+      ForTower("vision",
+               {
+                   {"vision.patch_embedding.weight", "vision.width, channels, patch, patch", "vision", ""},
+                   {"vision.patch_embedding.bias", "vision.width", "vision", ""},
+                   {"vision.position_embedding.weight", "vision.positions, vision.width", "vision", ""},
+               }),
+      CanonicalLayer("vision"),
+      ForTower("vision",
+               {
+                   {"vision.post_norm.weight", "vision.width", "vision", ""},
+                   {"vision.post_norm.bias", "vision.width", "vision", ""},
+                   {"vision.head.probe", "1, 1, vision.width", "vision", ""},
+                   {"vision.head.attn.qkv.weight", "3*vision.width, vision.width", "vision", ""},
+                   {"vision.head.attn.qkv.bias", "3*vision.width", "vision", ""},
+                   {"vision.head.attn.out.weight", "vision.width, vision.width", "vision", ""},
+                   {"vision.head.attn.out.bias", "vision.width", "vision", ""},
+                   {"vision.head.norm.weight", "vision.width", "vision", ""},
+                   {"vision.head.norm.bias", "vision.width", "vision", ""},
+                   {"vision.head.mlp.up.weight", "vision.ffn, vision.width", "vision", ""},
+                   {"vision.head.mlp.up.bias", "vision.ffn", "vision", ""},
+                   {"vision.head.mlp.down.weight", "vision.width, vision.ffn", "vision", ""},
+                   {"vision.head.mlp.down.bias", "vision.width", "vision", ""},
+               }),
+      ForTower("text",
+               {
+                   {"text.token_embedding.weight", "text.vocab, text.width", "text", ""},
+                   {"text.position_embedding.weight", "text.positions, text.width", "text", ""},
+               }),
+      CanonicalLayer("text"),
+      ForTower("text",
+               {
+                   {"text.final_norm.weight", "text.width", "text", ""},
+                   {"text.final_norm.bias", "text.width", "text", ""},
+                   {"text.projection.weight", "projection, text.width", "text", ""},
+                   {"text.projection.bias", "projection", "text", ""},
+               }),
+  });
+}
+
+// ---- Hugging Face ----
+
+std::vector<R> HfLayer(std::string_view tower) {
+  return ForTower(
+      tower,
+      {
+          {.name = "{P}.self_attn.{q,k,v}_proj.weight", .canonical = "{C}.attn.qkv.weight", .op = Op::kStack},
+          {.name = "{P}.self_attn.{q,k,v}_proj.bias", .canonical = "{C}.attn.qkv.bias", .op = Op::kStack},
+          {.name = "{P}.self_attn.out_proj.weight", .canonical = "{C}.attn.out.weight"},
+          {.name = "{P}.self_attn.out_proj.bias", .canonical = "{C}.attn.out.bias"},
+          {.name = "{P}.layer_norm1.weight", .canonical = "{C}.norm1.weight"},
+          {.name = "{P}.layer_norm1.bias", .canonical = "{C}.norm1.bias"},
+          {.name = "{P}.mlp.fc1.weight", .canonical = "{C}.mlp.up.weight"},
+          {.name = "{P}.mlp.fc1.bias", .canonical = "{C}.mlp.up.bias"},
+          {.name = "{P}.mlp.fc2.weight", .canonical = "{C}.mlp.down.weight"},
+          {.name = "{P}.mlp.fc2.bias", .canonical = "{C}.mlp.down.bias"},
+          {.name = "{P}.layer_norm2.weight", .canonical = "{C}.norm2.weight"},
+          {.name = "{P}.layer_norm2.bias", .canonical = "{C}.norm2.bias"},
+      },
+      {{"{P}", "{T}_model.encoder.layers.{i}"}, {"{C}", "{T}.layers.{i}"}});
+}
+
+R HfPositionIds(std::string_view tower) {
+  return {.name = fmt::format("{}_model.embeddings.position_ids", tower),
+          .op = Op::kDrop,
+          .why = "position_ids only count up; nobody reads them",
+          .tower = std::string(tower)};
+}
+
+std::vector<R> HfText() {
+  return Join<R>({
+      {HfPositionIds("text")},
+      ForTower("text",
+               {
+                   {.name = "text_model.embeddings.token_embedding.weight", .canonical = "text.token_embedding.weight"},
+                   {.name = "text_model.embeddings.position_embedding.weight",
+                    .canonical = "text.position_embedding.weight"},
+               }),
+      HfLayer("text"),
+      ForTower("text",
+               {
+                   {.name = "text_model.final_layer_norm.weight", .canonical = "text.final_norm.weight"},
+                   {.name = "text_model.final_layer_norm.bias", .canonical = "text.final_norm.bias"},
+               }),
+  });
+}
+
+Dialect ClipHf() {
+  return {"hf",
+          "Hugging Face CLIP",
+          {"", "module."},
+          Join<R>({
+              {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+              HfText(),
+              {HfPositionIds("vision")},
+              ForTower("vision",
+                       {
+                           {.name = "vision_model.embeddings.class_embedding", .canonical = "vision.class_embedding"},
+                           {.name = "vision_model.embeddings.patch_embedding.weight",
+                            .canonical = "vision.patch_embedding.weight"},
+                           {.name = "vision_model.embeddings.position_embedding.weight",
+                            .canonical = "vision.position_embedding.weight"},
+                           {.name = "vision_model.pre_layrnorm.weight", .canonical = "vision.pre_norm.weight"},
+                           {.name = "vision_model.pre_layrnorm.bias", .canonical = "vision.pre_norm.bias"},
+                       }),
+              HfLayer("vision"),
+              ForTower("vision",
+                       {
+                           {.name = "vision_model.post_layernorm.weight", .canonical = "vision.post_norm.weight"},
+                           {.name = "vision_model.post_layernorm.bias", .canonical = "vision.post_norm.bias"},
+                           {.name = "visual_projection.weight", .canonical = "vision.projection.weight"},
+                       }),
+              ForTower("text",
+                       {
+                           {.name = "text_projection.weight", .canonical = "text.projection.weight"},
+                       }),
+          }),
+          false};
+}
+
+Dialect SiglipHf() {
+  return {
+      "hf",
+      "Hugging Face SigLIP",
+      {"", "module."},
+      Join<R>({
+          {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape, .shape = "1"},
+           {.name = "logit_bias", .canonical = "logit_bias", .op = Op::kReshape, .shape = "1"}},
+          HfText(),
+          ForTower("text",
+                   {
+                       {.name = "text_model.head.weight", .canonical = "text.projection.weight"},
+                       {.name = "text_model.head.bias", .canonical = "text.projection.bias"},
+                   }),
+          {HfPositionIds("vision")},
+          ForTower(
+              "vision",
+              {
+                  {.name = "vision_model.embeddings.patch_embedding.weight",
+                   .canonical = "vision.patch_embedding.weight"},
+                  {.name = "vision_model.embeddings.patch_embedding.bias", .canonical = "vision.patch_embedding.bias"},
+                  {.name = "vision_model.embeddings.position_embedding.weight",
+                   .canonical = "vision.position_embedding.weight"},
+              }),
+          HfLayer("vision"),
+          ForTower(
+              "vision",
+              {
+                  {.name = "vision_model.post_layernorm.weight", .canonical = "vision.post_norm.weight"},
+                  {.name = "vision_model.post_layernorm.bias", .canonical = "vision.post_norm.bias"},
+                  {.name = "vision_model.head.probe", .canonical = "vision.head.probe"},
+                  {.name = "vision_model.head.attention.in_proj_weight", .canonical = "vision.head.attn.qkv.weight"},
+                  {.name = "vision_model.head.attention.in_proj_bias", .canonical = "vision.head.attn.qkv.bias"},
+                  {.name = "vision_model.head.attention.out_proj.weight", .canonical = "vision.head.attn.out.weight"},
+                  {.name = "vision_model.head.attention.out_proj.bias", .canonical = "vision.head.attn.out.bias"},
+                  {.name = "vision_model.head.layernorm.weight", .canonical = "vision.head.norm.weight"},
+                  {.name = "vision_model.head.layernorm.bias", .canonical = "vision.head.norm.bias"},
+                  {.name = "vision_model.head.mlp.fc1.weight", .canonical = "vision.head.mlp.up.weight"},
+                  {.name = "vision_model.head.mlp.fc1.bias", .canonical = "vision.head.mlp.up.bias"},
+                  {.name = "vision_model.head.mlp.fc2.weight", .canonical = "vision.head.mlp.down.weight"},
+                  {.name = "vision_model.head.mlp.fc2.bias", .canonical = "vision.head.mlp.down.bias"},
+              }),
+      }),
+      false};
+}
+
+// ---- OpenCLIP, and OpenAI's own files ----
+
+std::vector<R> OpenClipLayer(std::string_view tower, std::string_view prefix) {
+  return ForTower(tower,
+                  {
+                      {.name = "{P}.ln_1.weight", .canonical = "{C}.norm1.weight"},
+                      {.name = "{P}.ln_1.bias", .canonical = "{C}.norm1.bias"},
+                      {.name = "{P}.attn.in_proj_weight", .canonical = "{C}.attn.qkv.weight"},
+                      {.name = "{P}.attn.in_proj_bias", .canonical = "{C}.attn.qkv.bias"},
+                      {.name = "{P}.attn.out_proj.weight", .canonical = "{C}.attn.out.weight"},
+                      {.name = "{P}.attn.out_proj.bias", .canonical = "{C}.attn.out.bias"},
+                      {.name = "{P}.ln_2.weight", .canonical = "{C}.norm2.weight"},
+                      {.name = "{P}.ln_2.bias", .canonical = "{C}.norm2.bias"},
+                      {.name = "{P}.mlp.c_fc.weight", .canonical = "{C}.mlp.up.weight"},
+                      {.name = "{P}.mlp.c_fc.bias", .canonical = "{C}.mlp.up.bias"},
+                      {.name = "{P}.mlp.c_proj.weight", .canonical = "{C}.mlp.down.weight"},
+                      {.name = "{P}.mlp.c_proj.bias", .canonical = "{C}.mlp.down.bias"},
+                  },
+                  {{"{P}", std::string(prefix) + "transformer.resblocks.{i}"}, {"{C}", "{T}.layers.{i}"}});
+}
+
+R Derived(std::string_view name) {
+  return {.name = std::string(name), .op = Op::kDrop, .why = "sizes and masks that the config says as well"};
+}
+
+Dialect ClipOpenClip() {
+  return {"openclip",
+          "OpenCLIP",
+          {"", "module."},
+          Join<R>({
+              ForTower("text",
+                       {
+                           {.name = "positional_embedding", .canonical = "text.position_embedding.weight"},
+                           {.name = "text_projection", .canonical = "text.projection.weight", .op = Op::kTranspose},
+                       }),
+              {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+              {Derived("attn_mask"), Derived("input_resolution"), Derived("context_length"), Derived("vocab_size")},
+              ForTower("vision",
+                       {
+                           {.name = "visual.class_embedding", .canonical = "vision.class_embedding"},
+                           {.name = "visual.positional_embedding", .canonical = "vision.position_embedding.weight"},
+                           {.name = "visual.proj", .canonical = "vision.projection.weight", .op = Op::kTranspose},
+                           {.name = "visual.conv1.weight", .canonical = "vision.patch_embedding.weight"},
+                           {.name = "visual.ln_pre.weight", .canonical = "vision.pre_norm.weight"},
+                           {.name = "visual.ln_pre.bias", .canonical = "vision.pre_norm.bias"},
+                       }),
+              OpenClipLayer("vision", "visual."),
+              ForTower("vision",
+                       {
+                           {.name = "visual.ln_post.weight", .canonical = "vision.post_norm.weight"},
+                           {.name = "visual.ln_post.bias", .canonical = "vision.post_norm.bias"},
+                       }),
+              OpenClipLayer("text", ""),
+              ForTower("text",
+                       {
+                           {.name = "token_embedding.weight", .canonical = "text.token_embedding.weight"},
+                           {.name = "ln_final.weight", .canonical = "text.final_norm.weight"},
+                           {.name = "ln_final.bias", .canonical = "text.final_norm.bias"},
+                       }),
+          }),
+          false};
+}
+
+// ---- NeMo ----
+
+// Keys start with `model.`, also under megatron_amp_O2; `model.module.` and bare names occur in foreign files.
+std::vector<std::string> NemoPrefixes() { return {"model.", "model.module.", "module.", ""}; }
+
+// NeMo restores strictly, so the four linear layers' `_extra_state` must be there; the others come and go with the
+// version of Transformer Engine and are only read (spec: nemo-archive, 7).
+R ExtraState(std::string name, std::string_view when = "") {
+  return {.name = std::move(name), .op = Op::kExtraState, .stage = Stage::kLayer, .when = std::string(when)};
+}
+
+std::vector<R> McoreLayer(std::string_view tower) {
+  constexpr Stage L = Stage::kLayer;
+  return ForTower(
+      tower,
+      {
+          ExtraState("{P}.self_attention.core_attention._extra_state", kReadOnly),
+          ExtraState("{P}.self_attention.core_attention.fused_attention._extra_state", kReadOnly),
+          {.name = "{P}.self_attention.linear_proj.weight",
+           .canonical = "{C}.attn.out.weight",
+           .split = Split::kRows,
+           .stage = L},
+          {.name = "{P}.self_attention.linear_proj.bias", .canonical = "{C}.attn.out.bias", .stage = L},
+          ExtraState("{P}.self_attention.linear_proj._extra_state"),
+          {.name = "{P}.self_attention.linear_qkv.layer_norm_weight", .canonical = "{C}.norm1.weight", .stage = L},
+          {.name = "{P}.self_attention.linear_qkv.layer_norm_bias", .canonical = "{C}.norm1.bias", .stage = L},
+          {.name = "{P}.self_attention.linear_qkv.weight",
+           .canonical = "{C}.attn.qkv.weight",
+           .op = Op::kInterleave,
+           .split = Split::kColumns,
+           .stage = L},
+          {.name = "{P}.self_attention.linear_qkv.bias",
+           .canonical = "{C}.attn.qkv.bias",
+           .op = Op::kInterleave,
+           .split = Split::kColumns,
+           .stage = L},
+          ExtraState("{P}.self_attention.linear_qkv._extra_state"),
+          {.name = "{P}.mlp.linear_fc1.layer_norm_weight", .canonical = "{C}.norm2.weight", .stage = L},
+          {.name = "{P}.mlp.linear_fc1.layer_norm_bias", .canonical = "{C}.norm2.bias", .stage = L},
+          {.name = "{P}.mlp.linear_fc1.weight", .canonical = "{C}.mlp.up.weight", .split = Split::kColumns, .stage = L},
+          {.name = "{P}.mlp.linear_fc1.bias", .canonical = "{C}.mlp.up.bias", .split = Split::kColumns, .stage = L},
+          ExtraState("{P}.mlp.linear_fc1._extra_state"),
+          {.name = "{P}.mlp.linear_fc2.weight", .canonical = "{C}.mlp.down.weight", .split = Split::kRows, .stage = L},
+          {.name = "{P}.mlp.linear_fc2.bias", .canonical = "{C}.mlp.down.bias", .stage = L},
+          ExtraState("{P}.mlp.linear_fc2._extra_state"),
+          // Megatron-core without Transformer Engine (the "local" layer spec) keeps the norms apart.
+          {.name = "{P}.input_layernorm.weight",
+           .canonical = "{C}.norm1.weight",
+           .stage = L,
+           .when = std::string(kReadOnly)},
+          {.name = "{P}.input_layernorm.bias",
+           .canonical = "{C}.norm1.bias",
+           .stage = L,
+           .when = std::string(kReadOnly)},
+          {.name = "{P}.pre_mlp_layernorm.weight",
+           .canonical = "{C}.norm2.weight",
+           .stage = L,
+           .when = std::string(kReadOnly)},
+          {.name = "{P}.pre_mlp_layernorm.bias",
+           .canonical = "{C}.norm2.bias",
+           .stage = L,
+           .when = std::string(kReadOnly)},
+      },
+      {{"{P}", "{T}_encoder.decoder.layers.{i}"}, {"{C}", "{T}.layers.{i}"}});
+}
+
+std::vector<R> McoreText() {
+  return Join<R>({
+      ForTower("text",
+               {
+                   {.name = "text_encoder.embedding.word_embeddings.weight",
+                    .canonical = "text.token_embedding.weight",
+                    .op = Op::kPadVocab,
+                    .split = Split::kVocab,
+                    .stage = Stage::kFirst},
+                   {.name = "text_encoder.embedding.position_embeddings.weight",
+                    .canonical = "text.position_embedding.weight",
+                    .stage = Stage::kFirst},
+               }),
+      McoreLayer("text"),
+      ForTower("text",
+               {
+                   {.name = "text_encoder.final_layernorm.weight", .canonical = "text.final_norm.weight"},
+                   {.name = "text_encoder.final_layernorm.bias", .canonical = "text.final_norm.bias"},
+                   ExtraState("text_encoder.final_layernorm._extra_state", kReadOnly),
+                   {.name = "text_encoder.head.weight", .canonical = "text.projection.weight"},
+               }),
+  });
+}
+
+Dialect ClipMcore() {
+  return {"mcore", "NeMo CLIP, Megatron-core", NemoPrefixes(),
+          Join<R>({
+              {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+              ForTower("vision",
+                       {
+                           {.name = "vision_encoder.class_token",
+                            .canonical = "vision.class_embedding",
+                            .op = Op::kReshape,
+                            .shape = "1, 1, vision.width"},
+                           {.name = "vision_encoder.conv1.weight", .canonical = "vision.patch_embedding.weight"},
+                           {.name = "vision_encoder.position_embeddings.weight",
+                            .canonical = "vision.position_embedding.weight"},
+                           {.name = "vision_encoder.ln_pre.weight", .canonical = "vision.pre_norm.weight"},
+                           {.name = "vision_encoder.ln_pre.bias", .canonical = "vision.pre_norm.bias"},
+                           ExtraState("vision_encoder.ln_pre._extra_state", kReadOnly),
+                       }),
+              McoreLayer("vision"),
+              ForTower("vision",
+                       {
+                           {.name = "vision_encoder.final_layernorm.weight", .canonical = "vision.post_norm.weight"},
+                           {.name = "vision_encoder.final_layernorm.bias", .canonical = "vision.post_norm.bias"},
+                           ExtraState("vision_encoder.final_layernorm._extra_state", kReadOnly),
+                           {.name = "vision_encoder.head.weight", .canonical = "vision.projection.weight"},
+                       }),
+              McoreText(),
+          }),
+          true};
+}
+
+Dialect SiglipMcore() {
+  return {
+      "mcore", "NeMo SigLIP, Megatron-core", NemoPrefixes(),
+      Join<R>({
+          {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape},
+           {.name = "logit_bias", .canonical = "logit_bias", .op = Op::kReshape}},
+          ForTower("vision",
+                   {
+                       {.name = "vision_encoder.conv1.weight", .canonical = "vision.patch_embedding.weight"},
+                       {.name = "vision_encoder.conv1.bias", .canonical = "vision.patch_embedding.bias"},
+                       {.name = "vision_encoder.position_embeddings.weight",
+                        .canonical = "vision.position_embedding.weight"},
+                   }),
+          McoreLayer("vision"),
+          ForTower(
+              "vision",
+              {
+                  {.name = "vision_encoder.final_layernorm.weight", .canonical = "vision.post_norm.weight"},
+                  {.name = "vision_encoder.final_layernorm.bias", .canonical = "vision.post_norm.bias"},
+                  ExtraState("vision_encoder.final_layernorm._extra_state", kReadOnly),
+                  {.name = "{P}.probe", .canonical = "vision.head.probe"},
+                  ExtraState("{P}.cross_attention.core_attention._extra_state", kReadOnly),
+                  ExtraState("{P}.cross_attention.core_attention.fused_attention._extra_state", kReadOnly),
+                  {.name = "{P}.cross_attention.linear_proj.weight",
+                   .canonical = "vision.head.attn.out.weight",
+                   .split = Split::kRows},
+                  {.name = "{P}.cross_attention.linear_proj.bias", .canonical = "vision.head.attn.out.bias"},
+                  ExtraState("{P}.cross_attention.linear_proj._extra_state"),
+                  {.name = "{P}.cross_attention.linear_{q,kv}.weight",
+                   .canonical = "vision.head.attn.qkv.weight",
+                   .op = Op::kQueryKeyValue,
+                   .split = Split::kColumns},
+                  {.name = "{P}.cross_attention.linear_{q,kv}.bias",
+                   .canonical = "vision.head.attn.qkv.bias",
+                   .op = Op::kQueryKeyValue,
+                   .split = Split::kColumns},
+                  ExtraState("{P}.cross_attention.linear_q._extra_state"),
+                  ExtraState("{P}.cross_attention.linear_kv._extra_state"),
+                  {.name = "{P}.mlp.linear_fc1.layer_norm_weight", .canonical = "vision.head.norm.weight"},
+                  {.name = "{P}.mlp.linear_fc1.layer_norm_bias", .canonical = "vision.head.norm.bias"},
+                  {.name = "{P}.mlp.linear_fc1.weight",
+                   .canonical = "vision.head.mlp.up.weight",
+                   .split = Split::kColumns},
+                  {.name = "{P}.mlp.linear_fc1.bias", .canonical = "vision.head.mlp.up.bias", .split = Split::kColumns},
+                  ExtraState("{P}.mlp.linear_fc1._extra_state"),
+                  {.name = "{P}.mlp.linear_fc2.weight",
+                   .canonical = "vision.head.mlp.down.weight",
+                   .split = Split::kRows},
+                  {.name = "{P}.mlp.linear_fc2.bias", .canonical = "vision.head.mlp.down.bias"},
+                  ExtraState("{P}.mlp.linear_fc2._extra_state"),
+              },
+              {{"{P}", "vision_encoder.head"}}),
+          McoreText(),
+          ForTower("text",
+                   {
+                       {.name = "text_encoder.head.bias", .canonical = "text.projection.bias"},
+                   }),
+      }),
+      true};
+}
+
+std::vector<R> LegacyLayer(std::string_view tower, std::string_view prefix) {
+  constexpr Stage L = Stage::kLayer;
+  return ForTower(
+      tower,
+      {
+          {.name = "{P}.input_layernorm.weight", .canonical = "{C}.norm1.weight", .stage = L},
+          {.name = "{P}.input_layernorm.bias", .canonical = "{C}.norm1.bias", .stage = L},
+          {.name = "{P}.self_attention.query_key_value.weight",
+           .canonical = "{C}.attn.qkv.weight",
+           .op = Op::kMegatronQkv,
+           .split = Split::kQkv,
+           .stage = L},
+          {.name = "{P}.self_attention.query_key_value.bias",
+           .canonical = "{C}.attn.qkv.bias",
+           .op = Op::kMegatronQkv,
+           .split = Split::kQkv,
+           .stage = L},
+          ExtraState("{P}.self_attention.query_key_value._extra_state"),
+          {.name = "{P}.self_attention.dense.weight",
+           .canonical = "{C}.attn.out.weight",
+           .split = Split::kRows,
+           .stage = L},
+          {.name = "{P}.self_attention.dense.bias", .canonical = "{C}.attn.out.bias", .stage = L},
+          ExtraState("{P}.self_attention.dense._extra_state"),
+          {.name = "{P}.post_attention_layernorm.weight", .canonical = "{C}.norm2.weight", .stage = L},
+          {.name = "{P}.post_attention_layernorm.bias", .canonical = "{C}.norm2.bias", .stage = L},
+          {.name = "{P}.mlp.dense_h_to_4h.weight",
+           .canonical = "{C}.mlp.up.weight",
+           .split = Split::kColumns,
+           .stage = L},
+          {.name = "{P}.mlp.dense_h_to_4h.bias", .canonical = "{C}.mlp.up.bias", .split = Split::kColumns, .stage = L},
+          ExtraState("{P}.mlp.dense_h_to_4h._extra_state"),
+          {.name = "{P}.mlp.dense_4h_to_h.weight",
+           .canonical = "{C}.mlp.down.weight",
+           .split = Split::kRows,
+           .stage = L},
+          {.name = "{P}.mlp.dense_4h_to_h.bias", .canonical = "{C}.mlp.down.bias", .stage = L},
+          ExtraState("{P}.mlp.dense_4h_to_h._extra_state"),
+      },
+      {{"{P}", std::string(prefix) + ".layers.{i}"}, {"{C}", "{T}.layers.{i}"}});
+}
+
+Dialect ClipLegacy() {
+  return {
+      "legacy", "NeMo CLIP, legacy Megatron", NemoPrefixes(),
+      Join<R>({
+          {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+          ForTower(
+              "vision",
+              {
+                  {.name = "{P}.cls_token",
+                   .canonical = "vision.class_embedding",
+                   .op = Op::kReshape,
+                   .stage = Stage::kFirst,
+                   .shape = "1, 1, vision.width"},
+                  {.name = "{P}.position_embeddings",
+                   .canonical = "vision.position_embedding.weight",
+                   .stage = Stage::kFirst,
+                   .when = "vision.learned_parameters"},
+                  {.name = "{P}.conv1.weight", .canonical = "vision.patch_embedding.weight", .stage = Stage::kFirst},
+                  // NeMo 1.23 projected patches with a linear layer.
+                  {.name = "{P}.linear_encoder.weight",
+                   .canonical = "vision.patch_embedding.weight",
+                   .op = Op::kPatchLinear,
+                   .stage = Stage::kFirst,
+                   .when = std::string(kReadOnly)},
+                  {.name = "{P}.linear_encoder.bias",
+                   .op = Op::kDropZeros,
+                   .stage = Stage::kFirst,
+                   .why = "a trained bias of NeMo 1.23's patch projection has no place in later models"},
+                  {.name = "{P}.position_embeddings.weight",
+                   .canonical = "vision.position_embedding.weight",
+                   .stage = Stage::kFirst,
+                   .when = "!vision.learned_parameters"},
+                  {.name = "{P}.preprocess_layernorm.weight",
+                   .canonical = "vision.pre_norm.weight",
+                   .stage = Stage::kFirst},
+                  {.name = "{P}.preprocess_layernorm.bias",
+                   .canonical = "vision.pre_norm.bias",
+                   .stage = Stage::kFirst},
+              },
+              {{"{P}", "vision_encoder.backbone"}}),
+          LegacyLayer("vision", "vision_encoder.backbone.transformer"),
+          ForTower("vision",
+                   {
+                       {.name = "vision_encoder.backbone.transformer.final_layernorm.weight",
+                        .canonical = "vision.post_norm.weight",
+                        .stage = Stage::kLast},
+                       {.name = "vision_encoder.backbone.transformer.final_layernorm.bias",
+                        .canonical = "vision.post_norm.bias",
+                        .stage = Stage::kLast},
+                       {.name = "vision_encoder.head.weight",
+                        .canonical = "vision.projection.weight",
+                        .stage = Stage::kLast},
+                   }),
+          ForTower("text",
+                   {
+                       {.name = "{P}.embedding.position_embeddings",
+                        .canonical = "text.position_embedding.weight",
+                        .stage = Stage::kFirst,
+                        .when = "text.learned_parameters"},
+                       {.name = "{P}.embedding.word_embeddings.weight",
+                        .canonical = "text.token_embedding.weight",
+                        .op = Op::kPadVocab,
+                        .split = Split::kVocab,
+                        .stage = Stage::kFirst},
+                       {.name = "{P}.embedding.position_embeddings.weight",
+                        .canonical = "text.position_embedding.weight",
+                        .stage = Stage::kFirst,
+                        .when = "!text.learned_parameters"},
+                   },
+                   {{"{P}", "text_encoder.language_model"}}),
+          LegacyLayer("text", "text_encoder.language_model.encoder"),
+          ForTower(
+              "text",
+              {
+                  {.name = "text_encoder.language_model.encoder.final_layernorm.weight",
+                   .canonical = "text.final_norm.weight",
+                   .stage = Stage::kLast},
+                  {.name = "text_encoder.language_model.encoder.final_layernorm.bias",
+                   .canonical = "text.final_norm.bias",
+                   .stage = Stage::kLast},
+                  {.name = "text_encoder.word_embeddings.weight",
+                   .canonical = "text.token_embedding.weight",
+                   .op = Op::kPadVocab,
+                   .split = Split::kVocab,
+                   .stage = Stage::kTiedCopy},
+                  {.name = "text_encoder.head.weight", .canonical = "text.projection.weight", .stage = Stage::kLast},
+              }),
+      }),
+      true};
+}
+
+// ---- sizes ----
+
+constexpr uint64_t kClipVocab = 49408;
+
+Result<ClipSpec> SourceSpec(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
+  if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
+    *name = checkpoint.config_name;
+    auto spec = ReadClipSpec(*checkpoint.config);
+    if (!spec.ok()) return spec.status().In(*name);
+    return spec;
+  }
+  if (!options.preset.empty()) {
+    *name = options.preset;
+    if (auto spec = ClipPreset(options.preset)) return *std::move(spec);
+    return InvalidArgument(
+        fmt::format("expected a size by name ({}), found '{}'", fmt::join(ClipPresetNames(), ", "), options.preset));
+  }
+  if (options.hparams) {
+    *name = options.hparams_name;
+    auto spec = ReadClipSpec(*options.hparams);
+    if (!spec.ok()) return spec.status().In(*name);
+    return spec;
+  }
+  return NotFound("expected a config beside the weights, found none",
+                  "name the model's size (ViT-L-14, …) or pass NeMo's YAML with --hparams");
+}
+
+const Tensor* FindTensor(const Checkpoint& checkpoint, const Naming& naming, std::string_view canonical) {
+  for (const Shard& shard : checkpoint.shards) {
+    const std::string prefix = naming.BestPrefix(shard.weights).prefix;
+    for (size_t r = 0; r < naming.dialect().rows.size(); ++r) {
+      if (naming.row(r).canonical != canonical) continue;
+      const StateDict::Item* item = shard.weights.Find(prefix + naming.pattern(r).Fill(0, 0));
+      if (item != nullptr && item->tensor() != nullptr) return item->tensor();
+    }
+  }
+  return nullptr;
+}
+
+// Flags that only NeMo's configs have.
+Status SetNemoFlags(const Config& config, Dims* dims) {
+  ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
+  for (const std::string_view tower : {"vision", "text"}) {
+    const ConfigNode* node = model.Get(tower);
+    if (node == nullptr) continue;
+    const ConfigNode* legacy = node->Get("megatron_legacy");
+    dims->Set(fmt::format("{}.qkv_stacked", tower), legacy != nullptr && legacy->AsBool().value_or(false) ? 1 : 0);
+    const ConfigNode* type = node->Get("position_embedding_type");
+    dims->Set(fmt::format("{}.learned_parameters", tower),
+              type != nullptr && type->AsString() == "learned_parameters" ? 1 : 0);
+  }
+  return {};
+}
+
+uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
+  uint64_t divisor = 128;
+  if (const ConfigNode* node = model.Get("make_vocab_size_divisible_by");
+      node != nullptr && node->AsInt().value_or(0) > 0) {
+    divisor = static_cast<uint64_t>(*node->AsInt());
+  }
+  return (vocab + divisor - 1) / divisor * divisor;
+}
+
+Dims DimsOf(const ClipSpec& spec) {
+  Dims dims;
+  dims.Set("vision", spec.has_vision);
+  dims.Set("text", spec.has_text);
+  dims.Set("both", spec.has_vision && spec.has_text);
+  for (const auto& [name, tower] :
+       {std::pair{std::string("vision"), &spec.vision}, {std::string("text"), &spec.text}}) {
+    dims.Set(name + ".layers", tower->layers);
+    dims.Set(name + ".width", tower->width);
+    dims.Set(name + ".heads", tower->heads);
+    dims.Set(name + ".ffn", tower->ffn);
+  }
+  dims.Set("vision.positions", spec.has_vision ? spec.positions() : 0);
+  dims.Set("text.positions", spec.context);
+  dims.Set("patch", spec.patch);
+  dims.Set("channels", spec.channels);
+  dims.Set("projection", spec.projection);
+  return dims;
+}
+
+// The vocabulary of a NeMo checkpoint: its table may have padding rows. Its config says how many are real where anemone
+// wrote it; CLIP's own tokenizer is known; otherwise all rows are real.
+uint64_t NemoVocab(const ClipSpec& spec, uint64_t rows, const ConfigNode& model) {
+  if (spec.vocab && *spec.vocab <= rows) return *spec.vocab;
+  const ConfigNode* tokenizer = model.Get("tokenizer");
+  const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
+  const std::string word = type == nullptr ? "" : type->AsString().value_or("");
+  if (rows > kClipVocab && rows < kClipVocab + 128 * 64 &&
+      (word.starts_with("openai/clip-") || word.starts_with("laion/CLIP-")))
+    return kClipVocab;
+  return rows;
+}
+
+Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
+  std::string name;
+  ANEMONE_ASSIGN(const ClipSpec spec, SourceSpec(checkpoint, options, &name));
+  Dims dims = DimsOf(spec);
+  const Tensor* table = FindTensor(checkpoint, Naming(dialect), "text.token_embedding.weight");
+  uint64_t rows = table != nullptr && !table->shape().empty() ? table->shape()[0] : spec.vocab.value_or(kClipVocab);
+  if (!dialect.is_megatron) {
+    dims.Set("text.vocab", spec.vocab.value_or(rows));
+    dims.Set("text.padded_vocab", dims.Find("text.vocab").value_or(0));
+    return dims;
+  }
+  const Config& config = checkpoint.config ? *checkpoint.config : *options.hparams;
+  ANEMONE_TRY(SetNemoFlags(config, &dims).In(name));
+  ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
+  rows *= static_cast<uint64_t>(checkpoint.layout.tp);
+  dims.Set("text.vocab", NemoVocab(spec, rows, model));
+  dims.Set("text.padded_vocab", rows);
+  return dims;
+}
+
+DType DTypeOf(const Checkpoint& checkpoint) {
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
+  }
+  return DType::kF32;
+}
+
+Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                          const TranslateOptions& options) {
+  std::string name;
+  ANEMONE_ASSIGN(ClipSpec spec, SourceSpec(source, options, &name));
+  ANEMONE_ASSIGN(const Dims dims, ClipDims(source, from, options));
+  const uint64_t vocab = dims.Find("text.vocab").value_or(kClipVocab);
+  spec.vocab = vocab;
+  Target target{DimsOf(spec), std::nullopt, {}};
+  target.dims.Set("text.vocab", vocab);
+  target.dims.Set("text.padded_vocab", vocab);
+  if (!to.is_megatron) {
+    if (&from == &to) return Target{dims, source.config, source.config_name};
+    const bool hugging_face = to.name == "hf";
+    // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
+    spec.eos_token = vocab == kClipVocab ? 49407 : 2;
+    if (hugging_face) {
+      ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
+    } else {
+      ANEMONE_ASSIGN(target.config, OpenClipConfig(spec));
+    }
+    target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
+    return target;
+  }
+  if (!spec.has_vision || !spec.has_text) {
+    return Unsupported(fmt::format("expected both towers for {}, found the {} tower alone", to.title,
+                                   spec.has_vision ? "image" : "text"));
+  }
+  const NemoClipKind kind = to.name == "mcore" ? NemoClipKind::kMcore : NemoClipKind::kLegacy;
+  target.config_name = "model_config.yaml";
+  if (options.hparams) {
+    ANEMONE_ASSIGN(target.config,
+                   NemoConfigFromHparams(*options.hparams, options.hparams_name, spec, name, kind, nullptr));
+  } else if (&from == &to) {
+    return Target{dims, source.config, source.config_name};
+  } else if (from.is_megatron) {
+    ANEMONE_ASSIGN(target.config, NemoConfigFromHparams(*source.config, source.config_name, spec, name, kind, nullptr));
+    // Megatron-core knows one kind of position table, NeMo's published legacy YAMLs the other.
+    if (kind == NemoClipKind::kLegacy) {
+      for (const std::string_view tower : {"text", "vision"}) {
+        target.config->root()[tower]["position_embedding_type"] = ConfigNode::String("learned_parameters");
+      }
+    }
+  } else {
+    target.config = NemoConfigFromSpec(spec, kind);
+  }
+  ANEMONE_TRY(SetNemoFlags(*target.config, &target.dims));
+  ConfigNode& root = target.config->root();
+  const uint64_t padded = Padded(vocab, root);
+  target.dims.Set("text.padded_vocab", padded);
+  // Without it nobody could tell padding from tokens later; NeMo does not read the key.
+  if (padded != vocab) root["text"]["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(vocab));
+  return target;
+}
+
+const std::vector<Refusal>& ClipRefusals() {
+  static const std::vector<Refusal> refusals = {
+      {"visual.trunk.", "a timm image tower"},
+      {"visual.layer1.", "a ResNet CLIP"},
+      {"visual.attnpool.", "a ResNet CLIP"},
+      {"text_decoder.", "a CoCa"},
+      {"visual.attn_pool", "a CoCa (attentional pooling)"},
+      {"text.transformer.encoder.", "a custom text model"},
+      {"text.transformer.embeddings.", "a custom text model"},
+      {"text.transformer.resblocks.", "OpenCLIP's CustomTextCLIP"},
+      {".ls_1.gamma", "a ViT with layer scale"},
+      {".attn.ln_", "attention with norms inside"},
+      {".ln_attn.", "attention with norms inside"},
+      {"qformer.", "a BLIP-2"},
+  };
+  return refusals;
+}
+
+}  // namespace
+
+const Family& ClipFamily() {
+  static const Family family = {.name = "clip",
+                                .title = "CLIP",
+                                .canonical = ClipCanonical(),
+                                .dialects = {ClipHf(), ClipOpenClip(), ClipMcore(), ClipLegacy()},
+                                .refusals = ClipRefusals(),
+                                .dims = ClipDims,
+                                .target = ClipTarget};
+  return family;
+}
+
+const Family& SiglipFamily() {
+  static const Family family = {.name = "siglip",
+                                .title = "SigLIP",
+                                .canonical = SiglipCanonical(),
+                                .dialects = {SiglipHf(), SiglipMcore()},
+                                .refusals = {},
+                                .dims = ClipDims,
+                                .target = ClipTarget};
+  return family;
+}
+
+}  // namespace anemone

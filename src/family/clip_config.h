@@ -1,0 +1,73 @@
+// What a CLIP's config says, whoever wrote it: Hugging Face's config.json, OpenCLIP's open_clip_config.json, NeMo's
+// model_config.yaml; and each of them written from it.
+//
+// Facts: field defaults [transformers models/clip/configuration_clip.py, models/siglip/configuration_siglip.py];
+// [open_clip src/open_clip/model.py, CLIPVisionCfg, CLIPTextCfg]; NeMo v2.0.0 [megatron_clip_models.py,
+// scripts/checkpoint_converters/convert_clip_hf_to_nemo.py]. docs/families/clip.md has the table.
+#ifndef ANEMONE_FAMILY_CLIP_CONFIG_H_
+#define ANEMONE_FAMILY_CLIP_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/config.h"
+#include "anemone/dtype.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+struct ClipTower {
+  uint64_t layers = 12, width = 768, heads = 12, ffn = 3072;
+  std::string activation = "quick_gelu";  // "quick_gelu" (x·sigmoid(1.702x)), "gelu" (erf), "gelu_tanh"
+  double epsilon = 1e-5;
+};
+
+struct ClipSpec {
+  bool siglip = false;
+  bool has_vision = true, has_text = true;  // a CLIPVisionModelWithProjection has one tower only
+  ClipTower vision, text;
+  uint64_t image_height = 224, image_width = 224, patch = 32, channels = 3, class_tokens = 1;
+  uint64_t context = 77;
+  uint64_t projection = 512;
+  std::optional<uint64_t> vocab;  // NeMo's config does not always say it
+  int64_t eos_token = 2;          // Hugging Face's pooling rule: 2 means the largest id, else the first that equals it
+
+  uint64_t positions() const { return (image_height / patch) * (image_width / patch) + class_tokens; }
+};
+
+enum class ClipConfigKind : uint8_t { kNone, kHuggingFace, kOpenClip, kNemo };
+// By content, wherever the model lies in it (NeMo: at the root, under `model:` or `cfg:`).
+ClipConfigKind KindOfClipConfig(const Config& config);
+
+// Errors: Corrupt (a field is missing or has no meaning), Unsupported (a ResNet, timm, CoCa or custom text model, by
+// name).
+Result<ClipSpec> ReadClipSpec(const Config& config);
+
+// Sizes by name, as OpenCLIP and OpenAI call them: "ViT-B-32", "ViT-B/32-quickgelu", "ViT-L-14-336", "ViT-H-14" …
+std::optional<ClipSpec> ClipPreset(std::string_view name);
+std::vector<std::string_view> ClipPresetNames();
+
+enum class NemoClipKind : uint8_t { kMcore, kLegacy };
+
+// The config NeMo's converters write into a .nemo, given the YAML a user passes: its model part resolved, the keys the
+// converter sets, then `target` and `nemo_version`. `spec` is what the weights' own config says.
+// Errors: Corrupt naming every field in which the two disagree, both values and what to set. Fields that NeMo never
+// reads (vision.encoder_seq_length, image_mean …) may say anything.
+Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name, const ClipSpec& spec,
+                                     const std::string& spec_name, NemoClipKind kind, std::vector<std::string>* notes);
+// A complete one, with every key of NeMo's published YAML, for a model of this spec.
+Config NemoConfigFromSpec(const ClipSpec& spec, NemoClipKind kind);
+// What transformers' CLIPModel / SiglipModel .from_pretrained wants. Errors: Unsupported (an image that is not square).
+Result<Config> HuggingFaceConfig(const ClipSpec& spec, DType dtype);
+// open_clip_config.json. Errors: Unsupported where OpenCLIP has no word for it (tanh GELU, SigLIP).
+Result<Config> OpenClipConfig(const ClipSpec& spec);
+
+// The model's node of a NeMo config with interpolations resolved.
+Result<ConfigNode> NemoModelNode(const Config& config);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_CLIP_CONFIG_H_

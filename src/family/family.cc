@@ -1,0 +1,221 @@
+#include "family/family.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "family/families.h"
+
+namespace anemone {
+namespace {
+
+// One line a family; tried in this order.
+const std::vector<const Family*>& List() {
+  static const std::vector<const Family*> list = {
+      &ClipFamily(),
+      &SiglipFamily(),
+  };
+  return list;
+}
+
+// All names of a checkpoint, every shard's and chunk's.
+template <typename Fn>
+void ForEachDict(const Checkpoint& checkpoint, Fn fn) {
+  for (const Shard& shard : checkpoint.shards) {
+    fn(shard.weights);
+    for (const StateDict& chunk : shard.chunks) fn(chunk);
+  }
+}
+
+size_t CountNames(const Checkpoint& checkpoint) {
+  size_t count = 0;
+  ForEachDict(checkpoint, [&](const StateDict& dict) { count += dict.size(); });
+  return count;
+}
+
+size_t CountMatches(const Checkpoint& checkpoint, const Dialect& dialect) {
+  const Naming naming(dialect);
+  size_t count = 0;
+  ForEachDict(checkpoint, [&](const StateDict& dict) { count += naming.BestPrefix(dict).matched; });
+  return count;
+}
+
+const Refusal* FindRefusal(const Checkpoint& checkpoint, const Family& family, std::string* name) {
+  const Refusal* found = nullptr;
+  ForEachDict(checkpoint, [&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      for (const Refusal& refusal : family.refusals) {
+        if (found == nullptr && item.name.find(refusal.contains) != std::string::npos) {
+          found = &refusal;
+          *name = item.name;
+        }
+      }
+    }
+  });
+  return found;
+}
+
+std::string DialectNames(const Family& family) {
+  std::string names;
+  for (const Dialect& dialect : family.dialects) names += (names.empty() ? "" : ", ") + dialect.name;
+  return names;
+}
+
+Status RequireOneShard(const Checkpoint& checkpoint) {
+  if (checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty()) return {};
+  return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
+                         "merge the shards first");
+}
+
+// A tokenizer's files lie at the top of a Hugging Face directory and in `tokenizer/` of a .nemo, where NeMo, which
+// reads only members that its config names, does not see them.
+constexpr std::string_view kTokenizerFiles[] = {
+    "vocab.json",   "merges.txt",       "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "spiece.model", "added_tokens.json"};
+constexpr std::string_view kTokenizerFolder = "tokenizer/";
+
+void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
+  for (Artifact& artifact : checkpoint->artifacts) {
+    for (const std::string_view file : kTokenizerFiles) {
+      if (to_megatron && artifact.name == file) {
+        artifact.name = std::string(kTokenizerFolder) + std::string(file);
+        break;
+      }
+      if (!to_megatron && artifact.name.starts_with(kTokenizerFolder) &&
+          std::string_view(artifact.name).substr(kTokenizerFolder.size()) == file) {
+        artifact.name = std::string(file);
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const Dialect* Family::FindDialect(std::string_view dialect) const {
+  const auto it = std::find_if(dialects.begin(), dialects.end(), [&](const Dialect& d) { return d.name == dialect; });
+  return it == dialects.end() ? nullptr : &*it;
+}
+
+std::span<const Family* const> Families() { return List(); }
+
+const Family* FindFamily(std::string_view name) {
+  for (const Family* family : Families()) {
+    if (family->name == name) return family;
+  }
+  return nullptr;
+}
+
+const Family* DetectFamily(const Checkpoint& checkpoint) {
+  const Family* best = nullptr;
+  size_t best_matched = 0;
+  std::string name;
+  for (const Family* family : Families()) {
+    size_t matched = 0;
+    for (const Dialect& dialect : family->dialects) matched = std::max(matched, CountMatches(checkpoint, dialect));
+    if (matched > best_matched) {
+      best = family;
+      best_matched = matched;
+    }
+  }
+  if (best == nullptr) return nullptr;
+  // A relative that the family refuses by name is still the family's to speak about.
+  if (2 * best_matched < CountNames(checkpoint) && FindRefusal(checkpoint, *best, &name) == nullptr) return nullptr;
+  return best;
+}
+
+Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family& family) {
+  std::string name;
+  if (const Refusal* refusal = FindRefusal(checkpoint, family, &name)) {
+    return Unsupported(fmt::format("expected a {} model, found {} ({})", family.title, refusal->what, name));
+  }
+  const Dialect* best = nullptr;
+  size_t best_matched = 0;
+  for (const Dialect& dialect : family.dialects) {
+    const size_t matched = CountMatches(checkpoint, dialect);
+    if (matched > best_matched) {
+      best = &dialect;
+      best_matched = matched;
+    }
+  }
+  if (best == nullptr)
+    return Unsupported(
+        fmt::format("expected names of a {} model ({}), found none", family.title, DialectNames(family)));
+  return best;
+}
+
+Result<Spelling> DetectSpelling(const Checkpoint& checkpoint) {
+  if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
+  const Family* family = DetectFamily(checkpoint);
+  if (family == nullptr) {
+    std::string known;
+    for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
+    std::string first;
+    ForEachDict(checkpoint, [&](const StateDict& dict) {
+      if (first.empty() && !dict.empty()) first = dict.items().front().name;
+    });
+    return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first));
+  }
+  ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, *family));
+  return Spelling{family, dialect};
+}
+
+Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  ANEMONE_TRY(RequireOneShard(checkpoint));
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  ANEMONE_ASSIGN(const Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
+  Checkpoint result = checkpoint;
+  ANEMONE_ASSIGN(result.weights(), Canonicalize(checkpoint.weights(), *spelling.dialect, spelling.family->canonical,
+                                                dims, options.strict, &result.notes));
+  return result;
+}
+
+Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options) {
+  ANEMONE_TRY(RequireOneShard(checkpoint));
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  const Family& family = *spelling.family;
+  const Dialect* to = family.FindDialect(dialect);
+  if (to == nullptr) {
+    return InvalidArgument(
+        fmt::format("expected a dialect of {} ({}), found '{}'", family.title, DialectNames(family), dialect));
+  }
+  ANEMONE_ASSIGN(const Dims dims, family.dims(checkpoint, *spelling.dialect, options));
+  Checkpoint result = checkpoint;
+  ANEMONE_ASSIGN(const StateDict canonical, Canonicalize(checkpoint.weights(), *spelling.dialect, family.canonical,
+                                                         dims, options.strict, &result.notes));
+  Target target{dims, checkpoint.config, checkpoint.config_name};
+  if (family.target != nullptr) {
+    ANEMONE_ASSIGN(target, family.target(checkpoint, *spelling.dialect, *to, options));
+  }
+  target.dims.Set("extra_state", options.extra_state ? 1 : 0);
+  result.config = std::move(target.config);
+  result.config_name = std::move(target.config_name);
+  ANEMONE_ASSIGN(StateDict spelled,
+                 Spell(canonical, *to, family.canonical, target.dims, options.strict, &result.notes));
+  if (to != spelling.dialect) {
+    RenameArtifacts(to->is_megatron, &result);
+    result.weights() = std::move(spelled);
+    result.shards.front().training.reset();
+    return result;
+  }
+  // Its own dialect, nothing asked of it: what was stored stays as it was (extra states, order, padding rows), unless a
+  // row spells it in a way that is no longer written.
+  const Naming naming(*to);
+  const std::string prefix = naming.BestPrefix(checkpoint.weights()).prefix;
+  StateDict same;
+  bool unchanged = !options.hparams.has_value();
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (!unchanged) break;
+    const std::string name = item.name.starts_with(prefix) ? item.name.substr(prefix.size()) : item.name;
+    const auto hit = naming.Match(name);
+    const bool old_spelling =
+        hit && naming.row(hit->row).when == kReadOnly && naming.row(hit->row).op != Op::kExtraState;
+    const bool drop = hit && (naming.row(hit->row).op == Op::kDrop || naming.row(hit->row).op == Op::kDropZeros);
+    unchanged = !old_spelling && !drop;
+    ANEMONE_TRY(same.Add(hit ? to->prefixes.front() + name : item.name, item.entry));
+  }
+  result.weights() = unchanged ? std::move(same) : std::move(spelled);
+  return result;
+}
+
+}  // namespace anemone

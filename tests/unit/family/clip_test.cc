@@ -1,0 +1,234 @@
+// CLIP and SigLIP between all their dialects, on small synthetic models.
+#include <fmt/format.h>
+
+#include "family/clip_config.h"
+#include "family/families.h"
+#include "synthetic.h"
+
+namespace anemone {
+namespace {
+
+using ::testing::Contains;
+using testing::ExpectSameTensors;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::Names;
+using ::testing::Not;
+using testing::StatusIs;
+using testing::WithWeights;
+
+constexpr std::string_view kHfConfig = R"({
+  "model_type": "clip", "projection_dim": 6,
+  "text_config": {"hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 3,
+                  "max_position_embeddings": 7, "vocab_size": 200},
+  "vision_config": {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+                    "image_size": 6, "patch_size": 3}})";
+
+constexpr std::string_view kSiglipConfig = R"({
+  "model_type": "siglip",
+  "text_config": {"hidden_size": 8, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+                  "max_position_embeddings": 7, "vocab_size": 128},
+  "vision_config": {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4,
+                    "image_size": 7, "patch_size": 3}})";
+
+Checkpoint HfModel(const Family& family, std::string_view config_text) {
+  Config config = *Config::ParseJson(config_text, "config.json");
+  const Dialect& hf = *family.FindDialect("hf");
+  Dims dims = *family.dims(WithWeights({}, config, "config.json"), hf, {});
+  StateDict weights = *Spell(testing::SyntheticCanonical(family, dims), hf, family.canonical, dims, true, nullptr);
+  return WithWeights(std::move(weights), std::move(config), "config.json");
+}
+
+Checkpoint HfClip() { return HfModel(ClipFamily(), kHfConfig); }
+
+struct Pair {
+  const char* family;
+  const char* dialect;
+};
+
+class RoundTripTest : public ::testing::TestWithParam<Pair> {};
+
+TEST_P(RoundTripTest, ComesBackBitForBit) {
+  const bool siglip = std::string_view(GetParam().family) == "siglip";
+  const Checkpoint hf = siglip ? HfModel(SiglipFamily(), kSiglipConfig) : HfClip();
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint there, Translate(hf, GetParam().dialect));
+  ANEMONE_ASSERT_ASSIGN(const Spelling spelling, DetectSpelling(there));
+  EXPECT_EQ(spelling.family->name, GetParam().family);
+  EXPECT_EQ(spelling.dialect->name, GetParam().dialect);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(there, "hf"));
+  ExpectSameTensors(back.weights(), hf.weights());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint canonical, ToCanonical(there));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint expected, ToCanonical(hf));
+  ExpectSameTensors(canonical.weights(), expected.weights());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RoundTripTest,
+                         ::testing::Values(Pair{"clip", "hf"}, Pair{"clip", "openclip"}, Pair{"clip", "mcore"},
+                                           Pair{"clip", "legacy"}, Pair{"siglip", "hf"}, Pair{"siglip", "mcore"}),
+                         [](const auto& test) { return fmt::format("{}_{}", test.param.family, test.param.dialect); });
+
+TEST(ClipTest, EveryPairOfDialectsRoundTrips) {
+  const Checkpoint hf = HfClip();
+  for (const char* a : {"hf", "openclip", "mcore", "legacy"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint first, Translate(hf, a));
+    for (const char* b : {"hf", "openclip", "mcore", "legacy"}) {
+      ANEMONE_ASSERT_ASSIGN(const Checkpoint second, Translate(first, b));
+      ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(second, a));
+      SCOPED_TRACE(fmt::format("{} → {} → {}", a, b, a));
+      ExpectSameTensors(back.weights(), first.weights());
+    }
+  }
+}
+
+TEST(ClipTest, CountsTensorsAsTheFormulaSays) {
+  // HF 16·L + 14, NeMo 12·L + 14, of L layers in both towers; weight and bias counted apart.
+  const Checkpoint hf = HfClip();
+  EXPECT_EQ(hf.weights().size(), 16u * 5 + 14);
+  for (const char* dialect : {"mcore", "legacy"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(hf, dialect, {.extra_state = false}));
+    EXPECT_EQ(nemo.weights().size(), 12u * 5 + 14);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint with_states, Translate(hf, dialect));
+    EXPECT_EQ(with_states.weights().size(), 16u * 5 + 14);
+  }
+}
+
+TEST(ClipTest, PadsTheVocabularyAndUndoesIt) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(HfClip(), "mcore"));
+  const auto* table = nemo.weights().Find("model.text_encoder.embedding.word_embeddings.weight");
+  ASSERT_NE(table, nullptr);
+  EXPECT_EQ(table->tensor()->shape(), (Shape{256, 12}));
+  EXPECT_EQ(nemo.config->Find("text.vocab_size")->AsInt(), 200);
+}
+
+TEST(ClipTest, MegatronLegacyChoosesTheOrderOfQkv) {
+  const Checkpoint hf = HfClip();
+  ANEMONE_ASSERT_ASSIGN(Checkpoint stacked, Translate(hf, "legacy"));
+  Config config = *stacked.config;
+  for (const char* tower : {"vision", "text"})
+    ASSERT_THAT(config.Set(fmt::format("{}.megatron_legacy", tower), ConfigNode::Bool(false)), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint interleaved,
+                        Translate(hf, "legacy", {.hparams = config, .hparams_name = "h.yaml"}));
+  const std::string name = "model.vision_encoder.backbone.transformer.layers.0.self_attention.query_key_value.weight";
+  EXPECT_NE(*stacked.weights().Find(name)->tensor()->Read(), *interleaved.weights().Find(name)->tensor()->Read());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(interleaved, "hf"));
+  ExpectSameTensors(back.weights(), hf.weights());
+}
+
+TEST(ClipTest, PositionTablesFollowTheConfig) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint legacy, Translate(HfClip(), "legacy"));
+  EXPECT_THAT(Names(legacy.weights()), Contains("model.text_encoder.language_model.embedding.position_embeddings"));
+  Config config = *legacy.config;
+  for (const char* tower : {"vision", "text"}) {
+    ASSERT_THAT(config.Set(fmt::format("{}.position_embedding_type", tower), ConfigNode::String("learned_absolute")),
+                IsOk());
+  }
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint absolute,
+                        Translate(HfClip(), "legacy", {.hparams = config, .hparams_name = "h.yaml"}));
+  EXPECT_THAT(Names(absolute.weights()),
+              Contains("model.text_encoder.language_model.embedding.position_embeddings.weight"));
+  EXPECT_THAT(Names(absolute.weights()),
+              Not(Contains("model.text_encoder.language_model.embedding.position_embeddings")));
+}
+
+TEST(ClipTest, ReadsNemo123PatchProjection) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint legacy, Translate(HfClip(), "legacy"));
+  const std::string conv = "model.vision_encoder.backbone.conv1.weight";
+  const auto rewrite = [&](float bias) {
+    Checkpoint old = legacy;
+    StateDict weights;
+    for (const auto& item : legacy.weights().items()) {
+      if (item.name != conv) {
+        EXPECT_THAT(weights.Add(item.name, item.entry), IsOk());
+        continue;
+      }
+      // (row, column, channel), as NeMo 1.23's converter wrote it.
+      const Tensor linear = *item.tensor()->Permute({0, 2, 3, 1})->Reshape({8, 27});
+      EXPECT_THAT(weights.Add("model.vision_encoder.backbone.linear_encoder.weight", linear), IsOk());
+      EXPECT_THAT(
+          weights.Add("model.vision_encoder.backbone.linear_encoder.bias", *Tensor::Fill(DType::kF32, {8}, bias)),
+          IsOk());
+    }
+    old.weights() = std::move(weights);
+    return old;
+  };
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(rewrite(0), "hf"));
+  ExpectSameTensors(hf.weights(), HfClip().weights());
+  EXPECT_THAT(Translate(rewrite(0.5), "hf"), StatusIs(ErrorKind::kUnsupported, "linear_encoder.bias"));
+}
+
+TEST(ClipTest, AcceptsForeignPrefixesAndLeftovers) {
+  Checkpoint openclip = *Translate(HfClip(), "openclip");
+  StateDict weights;
+  float next = 0;
+  for (const auto& item : openclip.weights().items())
+    ASSERT_THAT(weights.Add("module." + item.name, item.entry), IsOk());
+  ASSERT_THAT(weights.Add("module.attn_mask", testing::Counting({7, 7}, &next)), IsOk());
+  openclip.weights() = std::move(weights);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(openclip, "hf"));
+  ExpectSameTensors(hf.weights(), HfClip().weights());
+  EXPECT_THAT(hf.notes, Contains(HasSubstr("left out 1 tensor")));
+}
+
+TEST(ClipTest, OneTowerAlone) {
+  for (const char* tower : {"vision", "text"}) {
+    Checkpoint alone = HfClip();
+    ConfigNode node = *alone.config->Find(fmt::format("{}_config", tower));
+    node["model_type"] = ConfigNode::String(fmt::format("clip_{}_model", tower));
+    node["projection_dim"] = ConfigNode::Int(6);
+    alone.config = Config(node);
+    StateDict weights;
+    const Checkpoint both = HfClip();
+    for (const auto& item : both.weights().items()) {
+      const bool vision = item.name.starts_with("vis");
+      if (item.name == "logit_scale" || vision != (std::string_view(tower) == "vision")) continue;
+      ASSERT_THAT(weights.Add(item.name, item.entry), IsOk());
+    }
+    alone.weights() = weights;
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint same, Translate(alone, "hf"));
+    ExpectSameTensors(same.weights(), weights);
+    EXPECT_THAT(Translate(alone, "mcore"), StatusIs(ErrorKind::kUnsupported, "alone"));
+  }
+}
+
+TEST(ClipTest, RefusesRelativesByName) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"visual.trunk.blocks.0.norm1.weight", "timm"},
+      {"visual.layer1.0.conv1.weight", "ResNet"},
+      {"text_decoder.ln_final.weight", "CoCa"},
+      {"text.transformer.resblocks.0.ln_1.weight", "CustomTextCLIP"},
+  };
+  for (const auto& [name, what] : cases) {
+    Checkpoint openclip = *Translate(HfClip(), "openclip");
+    float next = 0;
+    ASSERT_THAT(openclip.weights().Add(name, testing::Counting({2}, &next)), IsOk());
+    EXPECT_THAT(Translate(openclip, "mcore"), StatusIs(ErrorKind::kUnsupported, what));
+  }
+}
+
+TEST(ClipTest, ALayerTooManyIsUnexpected) {
+  Checkpoint hf = HfClip();
+  ASSERT_THAT(hf.config->Set("vision_config.num_hidden_layers", ConfigNode::Int(2)), IsOk());
+  EXPECT_THAT(Translate(hf, "mcore"),
+              StatusIs(ErrorKind::kCorrupt, "16 unexpected tensors: vision_model.encoder.layers.2."));
+}
+
+TEST(ClipTest, UnknownNamesAreNoFamily) {
+  StateDict weights;
+  float next = 0;
+  ASSERT_THAT(weights.Add("fc.weight", testing::Counting({2}, &next)), IsOk());
+  EXPECT_THAT(Translate(WithWeights(weights, std::nullopt, ""), "hf"), StatusIs(ErrorKind::kUnsupported, "fc.weight"));
+}
+
+TEST(ClipTest, TokenizerFilesTravelInsideANemo) {
+  Checkpoint hf = HfClip();
+  for (const char* name : {"vocab.json", "merges.txt", "preprocessor_config.json"})
+    hf.artifacts.push_back({name, Whole(MemorySource("x", name))});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(hf, "mcore"));
+  EXPECT_EQ(nemo.artifacts[0].name, "tokenizer/vocab.json");
+  EXPECT_EQ(nemo.artifacts[2].name, "preprocessor_config.json");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(nemo, "hf"));
+  EXPECT_EQ(back.artifacts[1].name, "merges.txt");
+}
+
+}  // namespace
+}  // namespace anemone
