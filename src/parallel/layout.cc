@@ -1,0 +1,117 @@
+#include "parallel/layout.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace anemone {
+namespace {
+
+uint64_t SizeIn(const ConfigNode* node, std::string_view key) {
+  const ConfigNode* child = node == nullptr ? nullptr : node->Get(key);
+  return child == nullptr ? 0 : static_cast<uint64_t>(std::max<int64_t>(0, child->AsInt().value_or(0)));
+}
+
+std::string Divisors(uint64_t n) {
+  std::string text;
+  for (uint64_t d = 1; d <= n && d <= 64; ++d) {
+    if (n % d == 0) text += fmt::format("{}{}", text.empty() ? "" : ", ", d);
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layout, const ConfigNode* tower_config,
+                                             const std::string& tower) {
+  const std::string name = tower.empty() ? "the model" : fmt::format("the {} tower", tower);
+  const uint64_t pieces = static_cast<uint64_t>(layout.pp) * static_cast<uint64_t>(layout.vp);
+  std::vector<uint64_t> counts(pieces, 0);
+  const uint64_t first = SizeIn(tower_config, "first_pipeline_num_layers");
+  const uint64_t last = SizeIn(tower_config, "last_pipeline_num_layers");
+  if (pieces > 1 && layout.vp == 1 && (first > 0 || last > 0)) {
+    const uint64_t fixed = first + last, others = pieces - (first > 0 ? 1 : 0) - (last > 0 ? 1 : 0);
+    const bool fits = fixed <= layers && (others == 0 ? fixed == layers : (layers - fixed) % others == 0);
+    if (!fits) {
+      return InvalidArgument(
+          fmt::format("expected {} layers of {} to divide over {} stages with {} on the first and {} on the last",
+                      layers, name, pieces, first, last));
+    }
+    for (uint64_t& count : counts) count = others == 0 ? 0 : (layers - fixed) / others;
+    if (first > 0) counts.front() = first;
+    if (last > 0) counts.back() = last;
+  } else {
+    if (layers % pieces != 0) {
+      return InvalidArgument(
+          fmt::format("expected a pipeline that divides the {} layers of {}, found {} stages", layers, name, pieces),
+          fmt::format("{} would do", Divisors(layers)));
+    }
+    for (uint64_t& count : counts) count = layers / pieces;
+  }
+  std::vector<LayerRange> ranges;
+  uint64_t begin = 0;
+  for (const uint64_t count : counts) {
+    ranges.push_back({begin, begin + count});
+    begin += count;
+  }
+  return ranges;
+}
+
+std::vector<std::string> TowersOf(const Dialect& dialect) {
+  std::vector<std::string> towers;
+  for (const StoredRow& row : dialect.rows) {
+    if (row.name.find("{i}") != std::string::npos &&
+        std::find(towers.begin(), towers.end(), row.tower) == towers.end()) {
+      towers.push_back(row.tower);
+    }
+  }
+  return towers;
+}
+
+size_t Sections(const StoredRow& row, const Dims& dims) {
+  const auto flag = [&](std::string_view key) {
+    const auto value = dims.Of(row.tower, key);
+    return value.ok() && *value != 0;
+  };
+  switch (row.split) {
+    case Split::kReplicated:
+      return 0;
+    case Split::kColumns:
+    case Split::kRows:
+    case Split::kVocab:
+      return 1;
+    case Split::kQkv:
+      return flag("qkv_stacked") ? 3 : 1;
+    case Split::kKeyValue:
+      return flag("qkv_stacked") ? 2 : 1;
+    case Split::kGlu:
+      return flag("glu") ? 2 : 1;
+  }
+  return 0;
+}
+
+Status SetLayout(const Layout& layout, Config* config) {
+  ConfigNode& root = config->root();
+  root["tensor_model_parallel_size"] = ConfigNode::Int(layout.tp);
+  root["pipeline_model_parallel_size"] = ConfigNode::Int(layout.pp);
+  if (layout.vp > 1) {
+    root["virtual_pipeline_model_parallel_size"] = ConfigNode::Int(layout.vp);
+  } else if (ConfigNode* node = root.Get("virtual_pipeline_model_parallel_size")) {
+    *node = ConfigNode::Null();
+  }
+  std::vector<ConfigNode*> places = {&root};
+  for (const std::string_view tower : {"vision", "text"}) {
+    if (ConfigNode* node = root.Get(tower); node != nullptr && node->is_map()) places.push_back(node);
+  }
+  for (ConfigNode* place : places) {
+    if (ConfigNode* sequence = place->Get("sequence_parallel"); sequence != nullptr && layout.tp == 1)
+      *sequence = ConfigNode::Bool(false);
+    if (layout.pp == 1) {
+      place->Erase("first_pipeline_num_layers");
+      place->Erase("last_pipeline_num_layers");
+    }
+  }
+  return {};
+}
+
+}  // namespace anemone

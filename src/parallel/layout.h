@@ -1,0 +1,51 @@
+// Which layers lie on which pipeline stage, and whether a model can be divided at all.
+#ifndef ANEMONE_PARALLEL_LAYOUT_H_
+#define ANEMONE_PARALLEL_LAYOUT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
+#include "family/family.h"
+
+namespace anemone {
+
+// Layers [begin, end) of a tower.
+struct LayerRange {
+  uint64_t begin = 0, end = 0;
+  uint64_t size() const { return end - begin; }
+};
+
+// One entry per piece of the pipeline in the order data flows: chunk-major, stage-minor (pp * vp entries). Megatron
+// divides evenly, but for `first_pipeline_num_layers` and `last_pipeline_num_layers` of a Megatron-core tower's config,
+// where the stages between share the rest [megatron/core/transformer/transformer_block.py]. Errors: InvalidArgument
+// naming the tower, the counts and the sizes that would do.
+Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layout, const ConfigNode* tower_config,
+                                             const std::string& tower);
+
+// The place of pipeline piece `index` in that order.
+struct PipelinePlace {
+  int stage = 0, chunk = 0;
+};
+inline PipelinePlace PlaceOf(size_t index, const Layout& layout) {
+  return {static_cast<int>(index % static_cast<size_t>(layout.pp)),
+          static_cast<int>(index / static_cast<size_t>(layout.pp))};
+}
+
+// The towers a dialect's rows name ("vision", "text"; "" for a family without).
+std::vector<std::string> TowersOf(const Dialect& dialect);
+
+// How many pieces along the split axis move on their own: 3 for stacked q, k, v and 2 for stacked k, v or gate and up;
+// otherwise 1. 0 for replicated tensors.
+size_t Sections(const StoredRow& row, const Dims& dims);
+// The axis a split cuts: 1 for rows, else 0.
+inline size_t AxisOf(Split split) { return split == Split::kRows ? 1 : 0; }
+
+// Writes the layout into a NeMo config as NeMo's own tool does.
+Status SetLayout(const Layout& layout, Config* config);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_PARALLEL_LAYOUT_H_

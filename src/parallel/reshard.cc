@@ -1,0 +1,508 @@
+#include "parallel/reshard.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+
+#include <fmt/format.h>
+
+#include "parallel/layout.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kCompareWindowElements = uint64_t{1} << 18;
+
+const ConfigNode* TowerConfig(const Checkpoint& checkpoint, const std::string& tower) {
+  if (!checkpoint.config) return nullptr;
+  return tower.empty() ? &checkpoint.config->root() : checkpoint.config->root().Get(tower);
+}
+
+uint64_t VocabDivisor(const Checkpoint& checkpoint) {
+  const ConfigNode* node = checkpoint.config ? checkpoint.config->root().Get("make_vocab_size_divisible_by") : nullptr;
+  const int64_t value = node == nullptr ? 128 : node->AsInt().value_or(128);
+  return value > 0 ? static_cast<uint64_t>(value) : 128;
+}
+
+bool SamePlace(const Tensor& a, const Tensor& b) {
+  const auto x = a.AsByteRange(), y = b.AsByteRange();
+  return x && y && x->source == y->source && x->offset == y->offset && x->size == y->size;
+}
+
+// Equal in dtype, shape and every byte.
+Result<bool> SameBytes(const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  if (SamePlace(a, b)) return true;
+  const uint64_t total = a.num_elements();
+  ANEMONE_ASSIGN(const Tensor x, a.Reshape({total}));
+  ANEMONE_ASSIGN(const Tensor y, b.Reshape({total}));
+  for (uint64_t at = 0; at < total; at += kCompareWindowElements) {
+    const uint64_t count = std::min(kCompareWindowElements, total - at);
+    ANEMONE_ASSIGN(const Tensor xs, x.Narrow(0, at, count));
+    ANEMONE_ASSIGN(const Tensor ys, y.Narrow(0, at, count));
+    ANEMONE_ASSIGN(const std::string left, xs.Read());
+    ANEMONE_ASSIGN(const std::string right, ys.Read());
+    if (left != right) return false;
+  }
+  return true;
+}
+
+Result<bool> IsZero(const Tensor& tensor) {
+  ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(tensor.dtype(), tensor.shape(), 0));
+  return SameBytes(tensor, zeros);
+}
+
+// ---- one tensor ----
+
+// Rank tensors → the whole. `sections` pieces of each move on their own.
+Result<Tensor> Glue(const std::vector<Tensor>& ranks, size_t axis, size_t sections) {
+  if (ranks.size() == 1) return ranks.front();
+  if (sections == 1) return Tensor::Concat(ranks, axis);
+  std::vector<Tensor> parts;
+  for (size_t section = 0; section < sections; ++section) {
+    for (const Tensor& rank : ranks) {
+      const uint64_t size = rank.shape()[axis] / sections;
+      ANEMONE_ASSIGN(Tensor part, rank.Narrow(axis, section * size, size));
+      parts.push_back(std::move(part));
+    }
+  }
+  return Tensor::Concat(std::move(parts), axis);
+}
+
+// The whole → rank `rank` of `tp`.
+Result<Tensor> Cut(const Tensor& whole, size_t axis, size_t sections, int tp, int rank) {
+  if (tp == 1) return whole;
+  const uint64_t pieces = sections * static_cast<uint64_t>(tp);
+  if (whole.shape().size() <= axis || whole.shape()[axis] % pieces != 0) {
+    return InvalidArgument(fmt::format("expected axis {} to divide into {} pieces, found shape {}", axis, pieces,
+                                       ToString(whole.shape())));
+  }
+  const uint64_t size = whole.shape()[axis] / pieces;
+  std::vector<Tensor> parts;
+  for (size_t section = 0; section < sections; ++section) {
+    const uint64_t start = (section * static_cast<uint64_t>(tp) + static_cast<uint64_t>(rank)) * size;
+    ANEMONE_ASSIGN(Tensor part, whole.Narrow(axis, start, size));
+    parts.push_back(std::move(part));
+  }
+  return parts.size() == 1 ? Result<Tensor>(parts.front()) : Tensor::Concat(std::move(parts), axis);
+}
+
+Result<Tensor> WithVocabRows(const Tensor& table, uint64_t rows) {
+  if (table.shape().empty() || table.shape()[0] == rows) return table;
+  if (table.shape()[0] > rows) return table.Narrow(0, 0, rows);
+  return table.Pad(0, 0, rows - table.shape()[0]);
+}
+
+// An extra state survives as it is unless it holds data of one rank (FP8 scaling), which means nothing in another
+// layout.
+Opaque ForNewLayout(const Opaque& opaque, uint64_t* dropped) {
+  if (!opaque.holds_data) return opaque;
+  ++*dropped;
+  return {};
+}
+
+void NoteDroppedStates(uint64_t dropped, std::vector<std::string>* notes) {
+  if (dropped > 0)
+    notes->push_back(
+        fmt::format("left out the FP8 scaling state of {} modules: it belongs to the old layout", dropped));
+}
+
+Status CheckDivides(const Dialect& dialect, const Dims& dims, int tp) {
+  for (const std::string& tower : TowersOf(dialect)) {
+    for (const std::string_view key : {"heads", "groups", "ffn"}) {
+      const auto size = dims.Of(tower, key);
+      if (!size.ok() || *size % static_cast<uint64_t>(tp) == 0) continue;
+      const std::string_view what = key == "ffn"     ? "feed-forward size"
+                                    : key == "heads" ? "number of heads"
+                                                     : "number of query groups";
+      return InvalidArgument(fmt::format("expected a {} that tensor parallel {} divides{}, found {}", what, tp,
+                                         tower.empty() ? "" : fmt::format(" in the {} tower", tower), *size));
+    }
+  }
+  return {};
+}
+
+// ---- merging ----
+
+class Merger {
+ public:
+  Merger(const Checkpoint& source, const Spelling& spelling, const Dims& dims)
+      : source_(source), naming_(*spelling.dialect), dims_(dims), layout_(source.layout) {
+    for (const CanonicalRow& row : spelling.family->canonical) canonical_.emplace(row.name, &row);
+  }
+
+  Result<StateDict> Run(std::vector<std::string>* notes) {
+    ANEMONE_TRY(CheckRanks());
+    const size_t pieces = static_cast<size_t>(layout_.pp) * static_cast<size_t>(layout_.vp);
+    for (size_t piece = 0; piece < pieces; ++piece) ANEMONE_TRY(TakePiece(piece));
+    ANEMONE_TRY(CheckTiedCopies());
+    NoteDroppedStates(dropped_states_, notes);
+    return InOrder();
+  }
+
+  // Layers of a tower, counted.
+  uint64_t layers(const std::string& tower) const {
+    const auto it = layers_.find(tower);
+    return it == layers_.end() ? 0 : it->second;
+  }
+
+ private:
+  using Key = std::pair<size_t, std::pair<uint64_t, size_t>>;  // row, global layer, part
+
+  const Shard& ShardAt(int stage, int tp_rank) const {
+    return source_.shards[static_cast<size_t>(stage * layout_.tp + tp_rank)];
+  }
+  const StateDict& DictAt(PipelinePlace place, int tp_rank) const {
+    const Shard& shard = ShardAt(place.stage, tp_rank);
+    return shard.chunks.empty() ? shard.weights : shard.chunks[static_cast<size_t>(place.chunk)];
+  }
+  std::string RankName(PipelinePlace place, int tp_rank) const {
+    std::string name = fmt::format("tensor rank {}", tp_rank);
+    if (layout_.pp > 1) name += fmt::format(", stage {}", place.stage);
+    if (layout_.vp > 1) name += fmt::format(", chunk {}", place.chunk);
+    return name;
+  }
+
+  Status CheckRanks() const {
+    const size_t expected = static_cast<size_t>(layout_.tp) * static_cast<size_t>(layout_.pp);
+    if (source_.shards.size() != expected) {
+      return Corrupt(fmt::format("expected {} shards for tensor parallel {} and {} stages, found {}", expected,
+                                 layout_.tp, layout_.pp, source_.shards.size()));
+    }
+    for (const Shard& shard : source_.shards) {
+      if (layout_.vp > 1 && shard.chunks.size() != static_cast<size_t>(layout_.vp)) {
+        return Corrupt(fmt::format("expected {} chunks on every rank, found {}", layout_.vp, shard.chunks.size()));
+      }
+    }
+    return {};
+  }
+
+  // All tensor ranks of one pipeline piece.
+  Status TakePiece(size_t piece) {
+    const PipelinePlace place = PlaceOf(piece, layout_);
+    const StateDict& first = DictAt(place, 0);
+    const std::string prefix = naming_.BestPrefix(first).prefix;
+    for (int rank = 1; rank < layout_.tp; ++rank) {
+      const StateDict& other = DictAt(place, rank);
+      std::vector<std::string> missing, unexpected;
+      for (const auto& item : first.items()) {
+        if (other.Find(item.name) == nullptr) missing.push_back(item.name);
+      }
+      for (const auto& item : other.items()) {
+        if (first.Find(item.name) == nullptr) unexpected.push_back(item.name);
+      }
+      if (const std::string what = DescribeNames(std::move(missing), std::move(unexpected)); !what.empty()) {
+        return Corrupt(fmt::format("{}: expected the names of tensor rank 0, found {}", RankName(place, rank), what));
+      }
+    }
+    std::unordered_map<std::string, uint64_t> counted;
+    std::vector<std::string> unknown;
+    for (const auto& item : first.items()) {
+      const std::string_view name = item.name;
+      const auto hit = name.starts_with(prefix) ? naming_.Match(name.substr(prefix.size())) : std::nullopt;
+      if (!hit) {
+        unknown.push_back(item.name);
+        continue;
+      }
+      const StoredRow& row = naming_.row(hit->row);
+      uint64_t layer = 0;
+      if (hit->captures.layer) {
+        uint64_t& count = counted[row.tower];
+        count = std::max(count, *hit->captures.layer + 1);
+        layer = layers(row.tower) + *hit->captures.layer;
+      }
+      const Status status = TakeItem(place, item, hit->row, {hit->row, {layer, hit->captures.part}});
+      if (!status.ok()) return status.In(item.name);
+    }
+    if (const std::string what = DescribeNames({}, std::move(unknown)); !what.empty()) {
+      return Corrupt(fmt::format("{}: {}: {}", RankName(place, 0), naming_.dialect().title, what));
+    }
+    for (const auto& [tower, count] : counted) layers_[tower] += count;
+    return {};
+  }
+
+  Status TakeItem(PipelinePlace place, const StateDict::Item& item, size_t row_index, const Key& key) {
+    const StoredRow& row = naming_.row(row_index);
+    if (const Opaque* opaque = item.opaque()) {
+      merged_.try_emplace(key, ForNewLayout(*opaque, &dropped_states_));
+      return {};
+    }
+    std::vector<Tensor> ranks;
+    for (int rank = 0; rank < layout_.tp; ++rank) {
+      const StateDict::Item* there = DictAt(place, rank).Find(item.name);
+      if (there == nullptr || there->tensor() == nullptr)
+        return Corrupt(fmt::format("{}: expected a tensor, found none", RankName(place, rank)));
+      ranks.push_back(*there->tensor());
+    }
+    ANEMONE_ASSIGN(Tensor whole, JoinRanks(place, row, key, ranks));
+    const auto [it, is_new] = merged_.try_emplace(key, whole);
+    if (is_new) return {};
+    ANEMONE_ASSIGN(const bool same, SameBytes(std::get<Tensor>(it->second), whole));
+    if (!same)
+      return Corrupt(
+          fmt::format("expected stage {} to hold the same copy as the stages before, found other values", place.stage));
+    return {};
+  }
+
+  Result<Tensor> JoinRanks(PipelinePlace place, const StoredRow& row, const Key& key,
+                           const std::vector<Tensor>& ranks) {
+    const size_t sections = Sections(row, dims_);
+    ANEMONE_TRY(CheckShapes(place, row, key.second.second, ranks, sections));
+    if (sections > 0) return Glue(ranks, AxisOf(row.split), sections);
+    for (size_t rank = 1; rank < ranks.size(); ++rank) {
+      ANEMONE_ASSIGN(const bool same, SameBytes(ranks[0], ranks[rank]));
+      if (!same) {
+        return Corrupt(fmt::format("expected the same copy on every rank, found {} and {} to differ",
+                                   RankName(place, 0), RankName(place, static_cast<int>(rank))));
+      }
+    }
+    return ranks.front();
+  }
+
+  // Every rank must hold its slice of the shape that the config gives.
+  Status CheckShapes(PipelinePlace place, const StoredRow& row, size_t part, const std::vector<Tensor>& ranks,
+                     size_t sections) const {
+    const auto owner = canonical_.find(row.canonical);
+    if (owner == canonical_.end()) return {};
+    ANEMONE_ASSIGN(const std::vector<Shape> shapes, StoredShapes(row, *owner->second, dims_));
+    const Shape& whole = shapes[part];
+    Shape slice = whole;
+    const size_t axis = AxisOf(row.split);
+    if (sections > 0) slice[axis] /= static_cast<uint64_t>(layout_.tp);
+    for (size_t rank = 0; rank < ranks.size(); ++rank) {
+      const Shape& shape = ranks[rank].shape();
+      if (shape == slice) continue;
+      if (shape == whole && sections > 0 && layout_.tp > 1) {
+        return Corrupt(fmt::format("expected {} on each of {} tensor ranks, found the whole {} on {}", ToString(slice),
+                                   layout_.tp, ToString(whole), RankName(place, static_cast<int>(rank))),
+                       "the file was left unsplit, as megatron_change_num_partitions.py leaves Megatron-core CLIP "
+                       "models; no NeMo loads it: "
+                       "split the original again");
+      }
+      return Corrupt(fmt::format("{}: expected {} by the config, found {}", RankName(place, static_cast<int>(rank)),
+                                 ToString(slice), ToString(shape)));
+    }
+    return {};
+  }
+
+  // The last stage's copy of the embedding says the same as the embedding, or nothing: NeMo's CLIP leaves zeros there.
+  Status CheckTiedCopies() {
+    for (auto it = merged_.begin(); it != merged_.end();) {
+      const StoredRow& row = naming_.row(it->first.first);
+      if (row.stage != Stage::kTiedCopy) {
+        ++it;
+        continue;
+      }
+      const Tensor& copy = std::get<Tensor>(it->second);
+      const Tensor* original = nullptr;
+      for (const auto& [key, entry] : merged_) {
+        const StoredRow& other = naming_.row(key.first);
+        if (other.canonical == row.canonical && other.stage != Stage::kTiedCopy) original = std::get_if<Tensor>(&entry);
+      }
+      if (original != nullptr) {
+        ANEMONE_ASSIGN(const bool same, SameBytes(*original, copy));
+        ANEMONE_ASSIGN(const bool nothing, same ? Result<bool>(false) : IsZero(copy));
+        if (!same && !nothing)
+          return Corrupt(fmt::format("{}: expected a copy of the embedding, found other values", row.name));
+      }
+      it = merged_.erase(it);
+    }
+    return {};
+  }
+
+  Result<StateDict> InOrder() {
+    const std::string& prefix = naming_.dialect().prefixes.front();
+    StateDict result;
+    const auto layers_of = [this](const std::string& tower) { return layers(tower); };
+    const Status walked = ForEachStored(naming_.dialect(), layers_of, [&](size_t row, uint64_t layer) -> Status {
+      for (size_t part = 0; part < naming_.pattern(row).num_parts(); ++part) {
+        const auto it = merged_.find({row, {layer, part}});
+        if (it != merged_.end()) ANEMONE_TRY(result.Add(prefix + naming_.pattern(row).Fill(layer, part), it->second));
+      }
+      return {};
+    });
+    ANEMONE_TRY(walked);
+    return result;
+  }
+
+  const Checkpoint& source_;
+  const Naming naming_;
+  const Dims& dims_;
+  const Layout layout_;
+  std::unordered_map<std::string_view, const CanonicalRow*> canonical_;
+  std::unordered_map<std::string, uint64_t> layers_;
+  std::map<Key, Entry> merged_;
+  uint64_t dropped_states_ = 0;
+};
+
+// Vocabulary tables padded for `tp` ranks. Where a reader could not tell padding from tokens, the config remembers.
+Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, Checkpoint* checkpoint) {
+  const Naming naming(*spelling.dialect);
+  const std::string prefix = naming.BestPrefix(checkpoint->weights()).prefix;
+  StateDict padded;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    const std::string_view name = item.name;
+    const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+    if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab) {
+      ANEMONE_TRY(padded.Add(item.name, item.entry));
+      continue;
+    }
+    const StoredRow& row = naming.row(hit->row);
+    ANEMONE_ASSIGN(const uint64_t vocab, dims->Of(row.tower, "vocab"));
+    const uint64_t rows = PaddedVocab(vocab, VocabDivisor(*checkpoint), tp);
+    const uint64_t before = item.tensor()->shape()[0];
+    ANEMONE_ASSIGN(Tensor table, WithVocabRows(*item.tensor(), rows));
+    ANEMONE_TRY(padded.Add(item.name, std::move(table)));
+    dims->Set(row.tower.empty() ? "padded_vocab" : row.tower + ".padded_vocab", rows);
+    if (rows == before) continue;
+    checkpoint->notes.push_back(
+        fmt::format("{}: {} rows of padding became {} ({} tokens)", item.name, before - vocab, rows - vocab, vocab));
+    if (checkpoint->config && rows > vocab) {
+      ConfigNode& root = checkpoint->config->root();
+      ConfigNode* place = row.tower.empty() ? &root : root.Get(row.tower);
+      if (place != nullptr && place->is_map()) (*place)["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(vocab));
+    }
+  }
+  checkpoint->weights() = std::move(padded);
+  return {};
+}
+
+}  // namespace
+
+uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
+  const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
+  return (vocab + multiple - 1) / multiple * multiple;
+}
+
+Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
+    return checkpoint;
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  if (!spelling.dialect->is_megatron) {
+    return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",
+                                   checkpoint.shards.size(), spelling.dialect->title));
+  }
+  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
+  Merger merger(checkpoint, spelling, dims);
+  Checkpoint result = checkpoint;
+  result.layout = {};
+  ANEMONE_ASSIGN(StateDict weights, merger.Run(&result.notes));
+  for (const std::string& tower : TowersOf(*spelling.dialect)) {
+    const auto layers = dims.Of(tower, "layers");
+    if (layers.ok() && *layers != merger.layers(tower)) {
+      return Corrupt(fmt::format("expected {} layers{} by the config, found {} on all stages together", *layers,
+                                 tower.empty() ? "" : fmt::format(" in the {} tower", tower), merger.layers(tower)));
+    }
+  }
+  result.shards.assign(1, Shard{});
+  result.weights() = std::move(weights);
+  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, &result));
+  if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
+  return result;
+}
+
+Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
+  if (checkpoint.shards.size() != 1 || !checkpoint.shards.front().chunks.empty()) {
+    return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
+                           "merge the shards first");
+  }
+  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1 || layout.tp > 4096 || layout.pp > 4096 || layout.vp > 4096) {
+    return InvalidArgument(fmt::format("expected tensor, pipeline and virtual sizes of 1 to 4096, found {}, {}, {}",
+                                       layout.tp, layout.pp, layout.vp));
+  }
+  Checkpoint result = checkpoint;
+  if (layout == Layout{}) return result;
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  const Dialect& dialect = *spelling.dialect;
+  if (!dialect.is_megatron) {
+    return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", dialect.title),
+                           "convert to a NeMo dialect first");
+  }
+  if (layout.vp > 1 && !spelling.family->has_virtual_stages) {
+    return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",
+                                       spelling.family->title, layout.vp));
+  }
+  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
+  ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
+  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, &result));
+
+  std::map<std::string, std::vector<LayerRange>> ranges;
+  for (const std::string& tower : TowersOf(dialect)) {
+    ANEMONE_ASSIGN(const uint64_t layers, dims.Of(tower, "layers"));
+    ANEMONE_ASSIGN(ranges[tower], DivideLayers(layers, layout, TowerConfig(checkpoint, tower), tower));
+  }
+
+  const Naming naming(dialect);
+  const StateDict whole = std::move(result.weights());
+  const std::string stored_prefix = naming.BestPrefix(whole).prefix;
+  const std::string& prefix = layout.vp > 1 ? std::string() : dialect.prefixes.front();
+  const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
+  std::vector<Shard> shards;
+  for (int stage = 0; stage < layout.pp; ++stage) {
+    for (int rank = 0; rank < layout.tp; ++rank) {
+      Shard& shard = shards.emplace_back();
+      shard.tp_rank = rank;
+      shard.pp_rank = stage;
+      if (layout.vp > 1) shard.chunks.resize(static_cast<size_t>(layout.vp));
+    }
+  }
+  uint64_t dropped_states = 0;
+  std::unordered_map<std::string_view, bool> used;
+  for (size_t piece = 0; piece < pieces; ++piece) {
+    const PipelinePlace place = PlaceOf(piece, layout);
+    const auto layers_of = [&](const std::string& tower) { return ranges[tower][piece].size(); };
+    const Status walked = ForEachStored(dialect, layers_of, [&](size_t r, uint64_t layer) -> Status {
+      const StoredRow& row = dialect.rows[r];
+      const Pattern& pattern = naming.pattern(r);
+      const bool on_this_stage = pattern.has_layer() || row.stage == Stage::kEvery || row.stage == Stage::kLayer ||
+                                 (row.stage == Stage::kFirst && piece == 0) ||
+                                 ((row.stage == Stage::kLast || row.stage == Stage::kTiedCopy) && piece + 1 == pieces);
+      if (!on_this_stage) return {};
+      if (row.stage == Stage::kTiedCopy && (pieces == 1 || !dims.Holds(row.when))) return {};
+      const uint64_t global = pattern.has_layer() ? ranges[row.tower][piece].begin + layer : 0;
+      for (size_t part = 0; part < pattern.num_parts(); ++part) {
+        const StateDict::Item* item = whole.Find(stored_prefix + pattern.Fill(global, part));
+        if (row.stage == Stage::kTiedCopy) {
+          // Its original's bytes under its own name.
+          for (size_t other = 0; other < dialect.rows.size() && item == nullptr; ++other) {
+            if (dialect.rows[other].canonical == row.canonical && dialect.rows[other].stage != Stage::kTiedCopy) {
+              item = whole.Find(stored_prefix + naming.pattern(other).Fill(0, part));
+            }
+          }
+        }
+        if (item == nullptr) continue;
+        used[item->name] = true;
+        const std::string name = prefix + pattern.Fill(layer, part);
+        for (int rank = 0; rank < layout.tp; ++rank) {
+          Shard& shard = shards[static_cast<size_t>(place.stage * layout.tp + rank)];
+          StateDict& dict = layout.vp > 1 ? shard.chunks[static_cast<size_t>(place.chunk)] : shard.weights;
+          if (const Opaque* opaque = item->opaque()) {
+            ANEMONE_TRY(dict.Add(name, ForNewLayout(*opaque, &dropped_states)));
+            continue;
+          }
+          const size_t sections = Sections(row, dims);
+          auto slice = sections == 0 ? Result<Tensor>(*item->tensor())
+                                     : Cut(*item->tensor(), AxisOf(row.split), sections, layout.tp, rank);
+          if (!slice.ok()) return slice.status().In(item->name);
+          ANEMONE_TRY(dict.Add(name, *std::move(slice)));
+        }
+      }
+      return {};
+    });
+    ANEMONE_TRY(walked);
+  }
+  std::vector<std::string> left;
+  for (const StateDict::Item& item : whole.items()) {
+    if (!used.contains(item.name)) left.push_back(item.name);
+  }
+  if (const std::string what = DescribeNames({}, std::move(left)); !what.empty()) {
+    return Corrupt(fmt::format("{}: {}", dialect.title, what));
+  }
+  NoteDroppedStates(dropped_states, &result.notes);
+  result.shards = std::move(shards);
+  result.layout = layout;
+  if (result.config) ANEMONE_TRY(SetLayout(layout, &*result.config));
+  return result;
+}
+
+}  // namespace anemone

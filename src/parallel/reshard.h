@@ -1,0 +1,33 @@
+// MergeShards, SplitShards: the same checkpoint for another tensor and pipeline layout.
+//
+// A rank's file is a slice of a dialect's tensors: the rows of src/family say along which axis each is cut and which
+// stage stores it; layers count from 0 on every stage. Merging is exact, and splitting what was merged gives the same
+// ranks back.
+#ifndef ANEMONE_PARALLEL_RESHARD_H_
+#define ANEMONE_PARALLEL_RESHARD_H_
+
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
+#include "family/family.h"
+
+namespace anemone {
+
+// All ranks' shards → one, in the same dialect, config included. One shard stays as it is.
+// Copies of a tensor that several ranks hold are compared, bytes against bytes, unless they lie in the same place; this
+// reads them (a few small tensors).
+// Errors: Corrupt naming tensor and ranks: shards that are missing or hold other names, shapes that are not a slice by
+// the config, copies that differ; as DetectSpelling.
+Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options = {});
+
+// One shard → `layout.tp * layout.pp` shards. Vocabulary rows are padded as Megatron pads them for `layout.tp`, with
+// zeros. Errors: InvalidArgument (sizes that the layout does not divide; a dialect without splits, such as Hugging
+// Face's).
+Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout,
+                               const TranslateOptions& options = {});
+
+// The padded vocabulary for `tp` ranks: the next multiple of divisor * tp.
+uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_PARALLEL_RESHARD_H_

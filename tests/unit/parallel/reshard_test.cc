@@ -1,0 +1,193 @@
+#include "parallel/reshard.h"
+
+#include <fmt/format.h>
+
+#include "family/clip_config.h"
+#include "family/families.h"
+#include "synthetic.h"
+
+namespace anemone {
+namespace {
+
+using ::testing::Contains;
+using testing::ExpectSameTensors;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::Names;
+using ::testing::Not;
+using testing::StatusIs;
+
+// Four layers in each tower, eight and four heads, 200 tokens padded to 256.
+Checkpoint Clip(std::string_view dialect, bool siglip = false, bool stacked = true) {
+  const std::string text = siglip ? R"({"model_type": "siglip",
+      "text_config": {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 4,
+                      "max_position_embeddings": 7, "vocab_size": 128},
+      "vision_config": {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 8,
+                        "image_size": 6, "patch_size": 3}})"
+                                  : R"({"model_type": "clip", "projection_dim": 6,
+      "text_config": {"hidden_size": 12, "intermediate_size": 24, "num_hidden_layers": 4, "num_attention_heads": 4,
+                      "max_position_embeddings": 7, "vocab_size": 200},
+      "vision_config": {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 4, "num_attention_heads": 8,
+                        "image_size": 6, "patch_size": 3}})";
+  const Family& family = siglip ? SiglipFamily() : ClipFamily();
+  Config config = *Config::ParseJson(text, "config.json");
+  const Dialect& hf = *family.FindDialect("hf");
+  Dims dims = *family.dims(testing::WithWeights({}, config, "config.json"), hf, {});
+  StateDict weights = *Spell(testing::SyntheticCanonical(family, dims), hf, family.canonical, dims, true, nullptr);
+  Checkpoint checkpoint = testing::WithWeights(std::move(weights), config, "config.json");
+  TranslateOptions options;
+  if (!stacked) {
+    Config hparams = NemoConfigFromSpec(*ReadClipSpec(config), NemoClipKind::kLegacy);
+    for (const char* tower : {"vision", "text"})
+      EXPECT_THAT(hparams.Set(fmt::format("{}.megatron_legacy", tower), ConfigNode::Bool(false)), IsOk());
+    options.hparams = hparams;
+    options.hparams_name = "hparams.yaml";
+  }
+  auto result = Translate(checkpoint, dialect, options);
+  EXPECT_THAT(result, IsOk());
+  return *std::move(result);
+}
+
+struct Model {
+  const char* name;
+  const char* dialect;
+  bool siglip, stacked;
+};
+
+class GridTest : public ::testing::TestWithParam<std::tuple<Model, int, int>> {};
+
+// split ∘ merge = identity over the grid, and so is split for one layout, merge, split for another.
+TEST_P(GridTest, MergingUndoesSplitting) {
+  const auto& [model, tp, pp] = GetParam();
+  const Checkpoint whole = Clip(model.dialect, model.siglip, model.stacked);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(whole, {.tp = tp, .pp = pp}));
+  ASSERT_EQ(ranks.shards.size(), static_cast<size_t>(tp * pp));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks));
+  ExpectSameTensors(merged.weights(), whole.weights());
+  EXPECT_EQ(Names(merged.weights()), Names(whole.weights()));
+  if (tp * pp > 1) {
+    EXPECT_EQ(ranks.config->Find("tensor_model_parallel_size")->AsInt(), tp);
+    EXPECT_EQ(ranks.config->Find("pipeline_model_parallel_size")->AsInt(), pp);
+  }
+  EXPECT_EQ(merged.config->Find("tensor_model_parallel_size")->AsInt(), 1);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(merged, "hf"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(whole, "hf"));
+  ExpectSameTensors(back.weights(), hf.weights());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GridTest,
+                         ::testing::Combine(::testing::Values(Model{"mcore", "mcore", false, true},
+                                                              Model{"legacy", "legacy", false, true},
+                                                              Model{"legacy_interleaved", "legacy", false, false},
+                                                              Model{"siglip", "mcore", true, true}),
+                                            ::testing::Values(1, 2, 4), ::testing::Values(1, 2, 4)),
+                         [](const auto& test) {
+                           return fmt::format("{}_tp{}_pp{}", std::get<0>(test.param).name, std::get<1>(test.param),
+                                              std::get<2>(test.param));
+                         });
+
+TEST(SplitTest, OwnershipOfStages) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint legacy, SplitShards(Clip("legacy"), {.pp = 2}));
+  const auto first = Names(legacy.shards[0].weights), last = Names(legacy.shards[1].weights);
+  EXPECT_THAT(first, Contains("model.vision_encoder.backbone.cls_token"));
+  EXPECT_THAT(last, Not(Contains("model.vision_encoder.backbone.cls_token")));
+  EXPECT_THAT(first, Not(Contains("model.text_encoder.word_embeddings.weight")));
+  EXPECT_THAT(last, Contains("model.text_encoder.word_embeddings.weight"));
+  EXPECT_THAT(last, Contains("model.text_encoder.head.weight"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint mcore, SplitShards(Clip("mcore"), {.pp = 2}));
+  for (const Shard& shard : mcore.shards) {
+    EXPECT_THAT(Names(shard.weights), Contains("model.vision_encoder.conv1.weight"));
+    EXPECT_THAT(Names(shard.weights), Contains("model.text_encoder.head.weight"));
+  }
+  EXPECT_THAT(Names(mcore.shards[1].weights), Not(Contains("model.text_encoder.embedding.word_embeddings.weight")));
+}
+
+TEST(SplitTest, RefusesWhatDoesNotDivide) {
+  EXPECT_THAT(SplitShards(Clip("mcore"), {.tp = 8}), StatusIs(ErrorKind::kInvalidArgument, "text tower, found 4"));
+  EXPECT_THAT(SplitShards(Clip("mcore"), {.pp = 3}), StatusIs(ErrorKind::kInvalidArgument, "4 layers"));
+  EXPECT_THAT(SplitShards(Clip("mcore"), {.pp = 2, .vp = 2}), StatusIs(ErrorKind::kInvalidArgument, "virtual"));
+  EXPECT_THAT(SplitShards(*Translate(Clip("mcore"), "hf"), {.tp = 2}),
+              StatusIs(ErrorKind::kInvalidArgument, "Hugging Face"));
+}
+
+// Replaces one tensor of one shard.
+void Replace(Checkpoint* checkpoint, size_t shard, const std::string& name, Tensor tensor) {
+  StateDict changed;
+  for (const auto& item : checkpoint->shards[shard].weights.items()) {
+    EXPECT_THAT(changed.Add(item.name, item.name == name ? Entry(tensor) : item.entry), IsOk());
+  }
+  checkpoint->shards[shard].weights = std::move(changed);
+}
+
+TEST(MergeTest, CopiesThatDifferAreNamed) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ranks, SplitShards(Clip("mcore"), {.tp = 2}));
+  const std::string name = "model.vision_encoder.ln_pre.bias";
+  Replace(&ranks, 1, name, *Tensor::Fill(DType::kF32, {8}, 7));
+  EXPECT_THAT(MergeShards(ranks),
+              StatusIs(ErrorKind::kCorrupt,
+                       name + ": expected the same copy on every rank, found tensor rank 0 and tensor rank 1"));
+}
+
+TEST(MergeTest, StagesThatDifferAreNamed) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ranks, SplitShards(Clip("mcore"), {.pp = 2}));
+  const std::string name = "model.vision_encoder.head.weight";
+  Replace(&ranks, 1, name, *Tensor::Fill(DType::kF32, {6, 8}, 7));
+  EXPECT_THAT(MergeShards(ranks), StatusIs(ErrorKind::kCorrupt, name + ": expected stage 1 to hold the same copy"));
+}
+
+TEST(MergeTest, AcceptsZerosForTheTiedCopyAndNothingElse) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ranks, SplitShards(Clip("legacy"), {.pp = 2}));
+  const std::string name = "model.text_encoder.word_embeddings.weight";
+  Replace(&ranks, 1, name, *Tensor::Fill(DType::kF32, {256, 12}, 0));
+  EXPECT_THAT(MergeShards(ranks), IsOk());
+  Replace(&ranks, 1, name, *Tensor::Fill(DType::kF32, {256, 12}, 1));
+  EXPECT_THAT(MergeShards(ranks), StatusIs(ErrorKind::kCorrupt, "copy of the embedding"));
+}
+
+TEST(MergeTest, AFileLeftUnsplitIsNamedForWhatItIs) {
+  const Checkpoint whole = Clip("mcore");
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ranks, SplitShards(whole, {.tp = 2}));
+  const std::string name = "model.vision_encoder.decoder.layers.0.mlp.linear_fc1.weight";
+  for (const size_t rank : {0, 1}) Replace(&ranks, rank, name, *whole.weights().Find(name)->tensor());
+  EXPECT_THAT(MergeShards(ranks), StatusIs(ErrorKind::kCorrupt, "left unsplit"));
+  EXPECT_THAT(MergeShards(ranks), StatusIs(ErrorKind::kCorrupt, name));
+}
+
+TEST(MergeTest, ARankThatLacksATensorIsNamed) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ranks, SplitShards(Clip("mcore"), {.tp = 2}));
+  StateDict fewer;
+  for (const auto& item : ranks.shards[1].weights.items()) {
+    if (item.name == "model.logit_scale") continue;
+    ASSERT_THAT(fewer.Add(item.name, item.entry), IsOk());
+  }
+  ranks.shards[1].weights = fewer;
+  EXPECT_THAT(
+      MergeShards(ranks),
+      StatusIs(ErrorKind::kCorrupt,
+               "tensor rank 1: expected the names of tensor rank 0, found 1 missing tensor: model.logit_scale"));
+  ranks.shards.pop_back();
+  EXPECT_THAT(MergeShards(ranks), StatusIs(ErrorKind::kCorrupt, "expected 2 shards"));
+}
+
+TEST(MergeTest, StackedQkvIsSplitPartByPart) {
+  // Rank 0 of two must hold the first halves of q, of k and of v.
+  const Checkpoint whole = Clip("legacy");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(whole, {.tp = 2}));
+  const std::string name = "model.vision_encoder.backbone.transformer.layers.0.self_attention.query_key_value.bias";
+  const Tensor& all = *whole.weights().Find(name)->tensor();
+  std::string expected;
+  for (const uint64_t start : {0, 8, 16}) expected += *all.Narrow(0, start, 4)->Read();
+  EXPECT_EQ(*ranks.shards[0].weights.Find(name)->tensor()->Read(), expected);
+}
+
+TEST(PaddedVocabTest, AsMegatronPads) {
+  EXPECT_EQ(PaddedVocab(49408, 128, 1), 49408u);
+  EXPECT_EQ(PaddedVocab(49408, 128, 2), 49408u);
+  EXPECT_EQ(PaddedVocab(49408, 128, 4), 49664u);
+  EXPECT_EQ(PaddedVocab(49408, 128, 8), 50176u);
+  EXPECT_EQ(PaddedVocab(49408, 128, 16), 51200u);
+  EXPECT_EQ(PaddedVocab(1001, 10, 2), 1020u);
+}
+
+}  // namespace
+}  // namespace anemone
