@@ -326,18 +326,21 @@ Result<std::string> ReadBackend(const std::vector<Artifact>& members) {
   return *backend->AsString();
 }
 
-// Lightning's hyper_parameters, which NeMo pickles as {"cfg": DictConfig}.
-Status ReadHyperParameters(Checkpoint& checkpoint) {
+// Lightning's hyper_parameters: NeMo's DictConfig, by itself or under `cfg`.
+void ReadHyperParameters(Checkpoint& checkpoint) {
   const auto& training = checkpoint.shards.front().training;
-  if (!training) return {};
+  if (!training) return;
   const ValueRef parameters = Lookup(*training->node, "hyper_parameters");
-  if (Pairs(parameters) == nullptr) return {};
-  const ValueRef cfg = Lookup(*parameters, "cfg");
-  ANEMONE_ASSIGN(ConfigNode node, ToConfigNode(Value{training->graph, cfg != nullptr ? cfg : parameters}));
-  if (!node.is_map()) return {};
-  checkpoint.config = Config(std::move(node));
+  if (parameters == nullptr) return;
+  auto node = ToConfigNode(Value{training->graph, parameters});
+  if (!node.ok()) {
+    checkpoint.notes.push_back("hyper_parameters left unread: " + node.status().message());
+    return;
+  }
+  if (const ConfigNode* cfg = node->Get("cfg"); cfg != nullptr && cfg->is_map()) node = ConfigNode(*cfg);
+  if (!node->is_map()) return;
+  checkpoint.config = Config(*std::move(node));
   checkpoint.config_name = "common.pt › hyper_parameters";
-  return {};
 }
 
 }  // namespace
@@ -424,7 +427,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   Presenter presenter(megatron, *backend == "torch_dist", std::move(common));
   ANEMONE_TRY(in(presenter.Present(*std::move(entries))));
   presenter.Finish(shard, checkpoint.metadata);
-  ANEMONE_TRY(in(ReadHyperParameters(checkpoint).In("common.pt")));
+  ReadHyperParameters(checkpoint);
 
   std::ranges::sort(used);
   for (Artifact& member : members) {

@@ -15,43 +15,53 @@ namespace {
 
 constexpr uint64_t kMaxMetadataBytes = uint64_t{1} << 30;
 
-// A file read item after item. A zip's directory lies at its end and the next zip begins right there: one window read
-// across each seam serves both, so an item costs about one read however many its parser makes. Drop() ends that and
-// frees the window; the tensors that refer to this source then read the file as it is.
-class SeamReader final : public ByteSource {
+// A file while its items are opened, one after another. A parser reads a zip's end, then headers here and there: two
+// windows, one for an item's end and one for its beginning, make that two reads an item. Drop() frees them; the tensors
+// that refer to this source then read the file as it is.
+class ItemReader final : public ByteSource {
  public:
-  explicit SeamReader(ByteRange file) : file_(std::move(file)) {}
+  explicit ItemReader(ByteRange file) : file_(std::move(file)) {}
   uint64_t size_bytes() const override { return file_.source->size_bytes(); }
   const std::string& name() const override { return file_.source->name(); }
   int fd() const override { return file_.source->fd(); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
-    if (!reading_ahead_ || out.size() > kWindow / 2) return file_.source->ReadAt(offset, out);
-    if (offset < start_ || offset + out.size() > start_ + window_.size()) {
-      const uint64_t end = file_.offset + file_.size;
-      if (offset < file_.offset || offset > end || out.size() > end - offset) return file_.source->ReadAt(offset, out);
-      // Centred on the end of what is wanted: the tail of one item, the head of the next.
-      const uint64_t middle = offset + out.size();
-      start_ = middle - std::min<uint64_t>(middle - file_.offset, kWindow / 2);
-      window_.resize(std::min<uint64_t>(end - start_, kWindow));
-      if (Status status = file_.source->ReadAt(start_, window_); !status.ok()) {
-        window_.clear();
-        return status;
-      }
+    const uint64_t end = file_.offset + file_.size;
+    if (!opening_ || out.size() > kLargest || offset > end || out.size() > end - offset) {
+      return file_.source->ReadAt(offset, out);
     }
-    std::memcpy(out.data(), window_.data() + (offset - start_), out.size());
+    for (Window& window : windows_) {
+      if (offset < window.start || offset + out.size() > window.start + window.bytes.size()) continue;
+      std::memcpy(out.data(), window.bytes.data() + (offset - window.start), out.size());
+      recent_ = &window;
+      return {};
+    }
+    Window& window = recent_ == &windows_[0] ? windows_[1] : windows_[0];
+    recent_ = &window;
+    window.start = offset;
+    window.bytes.resize(std::min<uint64_t>(end - offset, std::max<uint64_t>(out.size(), kAhead)));
+    if (Status status = file_.source->ReadAt(offset, window.bytes); !status.ok()) {
+      window.bytes.clear();
+      return status;
+    }
+    std::memcpy(out.data(), window.bytes.data(), out.size());
     return {};
   }
   void Drop() {
-    reading_ahead_ = false;
-    window_ = {};
+    opening_ = false;
+    for (Window& window : windows_) window.bytes = {};
   }
 
  private:
-  static constexpr uint64_t kWindow = 4096;
+  // A zip's end record is searched for in the last 64 KiB and a bit.
+  static constexpr uint64_t kLargest = 128 << 10, kAhead = 1024;
+  struct Window {
+    uint64_t start = 0;
+    std::vector<std::byte> bytes;
+  };
   ByteRange file_;
-  bool reading_ahead_ = true;  // while one thread opens the folder
-  mutable uint64_t start_ = 0;
-  mutable std::vector<std::byte> window_;
+  bool opening_ = true;  // by one thread
+  mutable Window windows_[2];
+  mutable Window* recent_ = &windows_[0];
 };
 
 struct Item {
@@ -81,7 +91,7 @@ Status ReadItem(const ByteRange& range, const DistItem& declared, const Item& it
 // The items of one file, in the order they lie in it.
 Status ReadItems(const Artifact& member, const std::vector<DistItem>& declared, const std::vector<Item>& items,
                  std::vector<DistEntry>& entries) {
-  const auto source = std::make_shared<SeamReader>(member.content);
+  const auto source = std::make_shared<ItemReader>(member.content);
   for (const Item& item : items) {
     const DistItem& of = declared[item.entry];
     const uint64_t size = member.content.size;
