@@ -11,9 +11,10 @@
 
 namespace anemone {
 
-struct GzipLimits {
+struct GzipOptions {
   uint64_t max_ratio = 500;                       // of output to input …
   uint64_t ratio_free_bytes = uint64_t{1} << 28;  // … once the output is larger than this
+  uint64_t restart_bytes = uint64_t{1} << 20;  // of output between restart points, doubled when there are more than 512
 };
 
 // True for the first bytes of a gzip stream.
@@ -27,7 +28,7 @@ inline bool LooksLikeGzip(std::string_view head) { return head.starts_with("\x1f
 // Ownership: shares `compressed`.   Threads: const methods may run concurrently, each inflating for itself.
 // Errors:    Corrupt (truncated, damaged, trailing bytes), LimitExceeded (a bomb), Io; each with its rule's id.
 // Cost:      one pass over the input; about 100 KiB for each thread that reads, and the index.
-Result<ByteSourcePtr> OpenGzip(ByteSourcePtr compressed, const GzipLimits& limits = {});
+Result<ByteSourcePtr> OpenGzip(ByteSourcePtr compressed, const GzipOptions& options = {});
 
 }  // namespace anemone
 

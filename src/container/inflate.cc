@@ -18,9 +18,8 @@ namespace {
 
 constexpr size_t kInputBytes = 1 << 16;
 constexpr size_t kSkipBytes = 1 << 16;
-constexpr size_t kMaxPoints = 512;                     // of 32 KiB each
-constexpr uint64_t kFirstSpacing = uint64_t{1} << 20;  // doubled whenever there are more than kMaxPoints
-constexpr size_t kMaxIdle = 16;                        // streams kept for the next read
+constexpr size_t kMaxPoints = 512;  // of 32 KiB each
+constexpr size_t kMaxIdle = 16;     // streams kept for the next read
 
 enum class Framing : uint8_t { kRaw, kGzip };
 
@@ -64,7 +63,8 @@ class InflatingSource final : public ByteSource {
   }
 
   // Gzip: runs through everything once.
-  Status Measure(const GzipLimits& limits) {
+  Status Measure(const GzipOptions& options) {
+    spacing_ = std::max<uint64_t>(options.restart_bytes, 1);
     std::unique_ptr<Stream> stream = Borrow(0);
     if (stream == nullptr) return Internal("zlib could not start");
     std::vector<std::byte> skipped(kSkipBytes);
@@ -72,8 +72,8 @@ class InflatingSource final : public ByteSource {
       ANEMONE_ASSIGN(const size_t count, Produce(*stream, skipped));
       if (count == 0) break;
       const uint64_t used = std::max<uint64_t>(stream->used(), 1);
-      if (stream->out > limits.ratio_free_bytes && stream->out / used >= limits.max_ratio) {
-        return LimitExceeded("expected at most " + std::to_string(limits.max_ratio) +
+      if (stream->out > options.ratio_free_bytes && stream->out / used >= options.max_ratio) {
+        return LimitExceeded("expected at most " + std::to_string(options.max_ratio) +
                              " times the bytes of the gzip stream, found " + std::to_string(stream->out) + " in " +
                              std::to_string(used) + " [GZ-6]");
       }
@@ -303,15 +303,15 @@ class InflatingSource final : public ByteSource {
   const uint32_t crc32_;
   mutable std::mutex mutex_;
   mutable std::vector<Point> points_;  // ascending; the first is the start
-  mutable uint64_t spacing_ = kFirstSpacing;
+  mutable uint64_t spacing_ = GzipOptions().restart_bytes;
   mutable std::vector<std::unique_ptr<Stream>> idle_;
 };
 
 }  // namespace
 
-Result<ByteSourcePtr> OpenGzip(ByteSourcePtr compressed, const GzipLimits& limits) {
+Result<ByteSourcePtr> OpenGzip(ByteSourcePtr compressed, const GzipOptions& options) {
   auto source = std::make_shared<InflatingSource>(Whole(std::move(compressed)), Framing::kGzip, 0, 0);
-  ANEMONE_TRY(source->Measure(limits));
+  ANEMONE_TRY(source->Measure(options));
   return ByteSourcePtr(std::move(source));
 }
 

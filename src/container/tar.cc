@@ -18,7 +18,6 @@ constexpr uint64_t kBlock = 512;
 constexpr uint64_t kRecord = 20 * kBlock;         // what tar pads archives to
 constexpr uint64_t kMaxOctalSize = 077777777777;  // 8 GiB - 1: eleven octal digits
 constexpr uint64_t kMaxExtension = 1 << 20;       // of one PAX or GNU long-name block
-constexpr uint64_t kMaxMembers = 4'000'000;
 
 // Fields of a header block: offset and width in bytes.
 struct Field {
@@ -146,7 +145,7 @@ std::string_view TypeName(char type) {
 
 class Reader {
  public:
-  explicit Reader(const ByteRange& archive) : archive_(archive) {}
+  Reader(const ByteRange& archive, uint64_t max_members) : archive_(archive), max_members_(max_members) {}
 
   Result<std::vector<TarMember>> Run() {
     while (at_ < archive_.size) {
@@ -261,8 +260,8 @@ class Reader {
       if (member.is_directory && members_[place->second].is_directory) return {};
       return at(Corrupt("expected every name once, found " + Quoted(member.name) + " again [TAR-7]"));
     }
-    if (members_.size() == kMaxMembers)
-      return at(LimitExceeded("expected at most 4000000 members, found more [TAR-11]"));
+    if (members_.size() >= max_members_)
+      return at(LimitExceeded("expected at most " + std::to_string(max_members_) + " members, found more [TAR-11]"));
     members_.push_back(std::move(member));
     return {};
   }
@@ -280,6 +279,7 @@ class Reader {
   }
 
   const ByteRange& archive_;
+  const uint64_t max_members_;
   uint64_t at_ = 0;
   Extension extension_;
   bool extended_ = false;  // an extension waits for its member
@@ -364,7 +364,9 @@ bool LooksLikeTar(std::string_view head) {
   return Get(head, kMagic).starts_with("ustar") || (!IsZero(head) && ChecksumIsRight(head));
 }
 
-Result<std::vector<TarMember>> ReadTar(const ByteRange& archive) { return Reader(archive).Run(); }
+Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_members) {
+  return Reader(archive, max_members).Run();
+}
 
 Status AppendTarDirectory(PlanFile& file, std::string_view name) {
   if (name.empty()) return AppendHeader(file, "./", '5', 0755, 0);

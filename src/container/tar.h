@@ -27,7 +27,7 @@ bool LooksLikeTar(std::string_view head);
 // Indexes the archive without extracting: only headers are read. Directories named twice are listed once. Errors:
 // Corrupt (truncated: says bytes present and expected; checksum; unsafe or duplicate names; links and devices),
 // LimitExceeded. Every error names the member and the byte offset.
-Result<std::vector<TarMember>> ReadTar(const ByteRange& archive);
+Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_members = 4'000'000);
 
 // Writing: `file` holds nothing but the tar. Headers go into it as literals; the caller appends the `size` bytes of
 // content right after, then calls PadTarMember. EndTar appends the end marker and pads to 10240. Names are as in

@@ -147,6 +147,12 @@ TEST(Tar, RefusesEachBrokenRule) {
   for (const Case& c : cases) EXPECT_THAT(ReadTar(Memory(c.archive)), StatusIs(c.kind, c.words));
 }
 
+TEST(Tar, HoldsItsLimit) {
+  const std::string two = TarBlock({.name = "a"}, '0') + TarBlock({.name = "b"}, '0');
+  EXPECT_THAT(ReadTar(Memory(two), 2), IsOk());
+  EXPECT_THAT(ReadTar(Memory(two), 1), StatusIs(ErrorKind::kLimitExceeded, "at most 1 members, found more [TAR-11]"));
+}
+
 TEST(Tar, KnowsATarByItsFirstBlock) {
   EXPECT_TRUE(LooksLikeTar(TarBlock({.name = "a"}, '0')));
   EXPECT_TRUE(LooksLikeTar(TarBlock({.name = "a", .magic = ""}, '0')));

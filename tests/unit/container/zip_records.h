@@ -14,9 +14,9 @@
 
 namespace anemone::testing {
 
-inline std::string Deflated(const std::string& text, int window_bits = -15) {
+inline std::string Deflated(const std::string& text, int window_bits = -15, int mem_level = 8) {
   z_stream z = {};
-  deflateInit2(&z, 6, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY);
+  deflateInit2(&z, 6, Z_DEFLATED, window_bits, mem_level, Z_DEFAULT_STRATEGY);
   std::string out(deflateBound(&z, text.size()) + 64, '\0');
   z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
   z.avail_in = static_cast<uInt>(text.size());
