@@ -1,0 +1,396 @@
+// Lightning checkpoints: one .ckpt, or a folder of rank folders that hold one each. Rules (PTL-n):
+// docs/formats/lightning.md.
+#include "format/lightning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "format/format.h"
+#include "format/rank_file.h"
+#include "format/ranks.h"
+#include "format/recognise.h"
+#include "format/torch_file.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+using Kind = ValueNode::Kind;
+
+constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
+constexpr std::string_view kExtension = ".ckpt";
+
+bool EndsWith(std::string_view text, std::string_view suffix) {
+  return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
+}
+
+bool IsFile(const fs::path& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+
+// Names in a folder, sorted; none when it cannot be read.
+std::vector<std::string> Entries(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// hparams.yaml in `folder`, or in its newest version_N.
+std::optional<fs::path> HparamsIn(const fs::path& folder) {
+  if (IsFile(folder / "hparams.yaml")) return folder / "hparams.yaml";
+  long newest = -1;
+  for (const std::string& name : Entries(folder)) {
+    if (name.rfind("version_", 0) != 0 || name.size() > 16 || name.size() == 8) continue;
+    if (!std::all_of(name.begin() + 8, name.end(), [](char c) { return c >= '0' && c <= '9'; })) continue;
+    const long version = std::stol(name.substr(8));
+    if (IsFile(folder / name / "hparams.yaml")) newest = std::max(newest, version);
+  }
+  if (newest < 0) return std::nullopt;
+  return folder / fmt::format("version_{}", newest) / "hparams.yaml";
+}
+
+// Lightning writes <run>/checkpoints/x.ckpt and <run>/[version_N/]hparams.yaml; NeMo puts rank folders between.
+std::optional<fs::path> FindHparams(fs::path folder) {
+  std::error_code error;
+  folder = fs::absolute(folder, error).lexically_normal();
+  if (ParseRankFolder(folder.filename().string())) folder = folder.parent_path();
+  if (auto found = HparamsIn(folder)) return found;
+  return folder.filename() == "checkpoints" ? HparamsIn(folder.parent_path()) : std::nullopt;
+}
+
+// hparams.yaml beside the checkpoint, else what the checkpoint itself carries [PTL-5].
+void SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
+  if (const auto path = FindHparams(folder)) {
+    const auto parse = [&]() -> Result<Config> {
+      ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path->string()));
+      ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxYamlBytes));
+      return Config::ParseYaml(text, path->string());
+    };
+    auto config = parse();
+    if (config.ok()) {
+      const ConfigNode* cfg = config->root().Get("cfg");
+      checkpoint.config = cfg != nullptr && cfg->is_map() ? Config(*cfg) : *std::move(config);
+      checkpoint.config_name = path->filename().string();
+      checkpoint.notes.push_back("config from " + path->string());
+      return;
+    }
+    checkpoint.notes.push_back("not used: " + config.status().message());
+  }
+  if (!carried) return;
+  checkpoint.config = Config(*std::move(carried));
+  checkpoint.config_name = "hyper_parameters";
+}
+
+Result<RankFile> ReadRank(const std::string& path) {
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
+  if (!LooksLikeTorchFile(probe.head)) return internal::NotACheckpoint(probe).In(path);
+  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+  auto file = ReadRankFile(Whole(std::move(source)));
+  if (!file.ok()) return file.status().In(path);
+  return file;
+}
+
+// NeMo marks a save in progress beside its target: NAME-unfinished, without the extension, above the rank folders.
+Status CheckFinished(const fs::path& folder, const std::string& name) {
+  const std::string stem = EndsWith(name, kExtension) ? name.substr(0, name.size() - kExtension.size()) : name;
+  for (const std::string& marker : {stem + "-unfinished", name + "-unfinished"}) {
+    std::error_code error;
+    if (fs::exists(folder / marker, error)) {
+      return Corrupt(fmt::format("[PTL-4] {} says this save never finished", marker),
+                     "take an earlier checkpoint; delete the marker if you know that the files are whole")
+          .In((folder / name).string());
+    }
+  }
+  return {};
+}
+
+std::string Joined(const std::set<std::string>& names) {
+  std::string text;
+  size_t shown = 0;
+  for (const std::string& name : names) {
+    if (shown == 8) return text + fmt::format(" and {} more", names.size() - shown);
+    text += (shown++ == 0 ? "" : ", ") + name;
+  }
+  return text;
+}
+
+std::vector<std::string> CheckpointsIn(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const std::string& name : Entries(folder)) {
+    if (EndsWith(name, kExtension) && IsFile(folder / name)) names.push_back(name);
+  }
+  return names;
+}
+
+Result<Checkpoint> OpenLightningProbe(const Probe& probe) { return OpenLightningFolder(probe.path, ""); }
+
+Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options);
+
+}  // namespace
+
+Result<Checkpoint> OpenTorchCheckpoint(const std::string& path) {
+  const fs::path folder = fs::path(path).parent_path();
+  const std::string name = fs::path(path).filename().string();
+  const bool in_rank = ParseRankFolder(folder.filename().string()).has_value();
+  ANEMONE_TRY(CheckFinished(in_rank ? folder.parent_path() : folder, name));
+  ANEMONE_ASSIGN(RankFile file, ReadRank(path));
+  Checkpoint checkpoint;
+  checkpoint.flavour = file.lightning ? "lightning" : file.torchscript ? "torchscript" : "pytorch";
+  checkpoint.path = path;
+  checkpoint.notes = std::move(file.notes);
+  checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
+  checkpoint.shards.push_back(std::move(file.shard));
+  if (file.lightning) SetConfig(folder, std::move(file.hparams), checkpoint);
+  if (in_rank) checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
+  return checkpoint;
+}
+
+bool HasRankFolders(const Probe& probe) {
+  return std::any_of(probe.entries.begin(), probe.entries.end(),
+                     [](const auto& name) { return ParseRankFolder(name).has_value(); });
+}
+
+Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name) {
+  const fs::path folder(path);
+  std::vector<std::string> ranks;
+  for (const std::string& entry : Entries(folder)) {
+    if (ParseRankFolder(entry)) ranks.push_back(entry);
+  }
+  std::set<std::string> choices;
+  if (ranks.empty()) {
+    for (std::string& file : CheckpointsIn(folder)) choices.insert(std::move(file));
+  } else {
+    for (const std::string& rank : ranks) {
+      for (std::string& file : CheckpointsIn(folder / rank)) choices.insert(std::move(file));
+    }
+  }
+  std::string chosen = name;
+  if (chosen.empty()) {
+    if (choices.empty()) return NotFound("[PTL-2] no .ckpt in it").In(path);
+    if (choices.size() > 1) {
+      return InvalidArgument(fmt::format("[PTL-2] {} checkpoints: {}", choices.size(), Joined(choices)),
+                             fmt::format("choose one: {}", (folder / *choices.begin()).string()))
+          .In(path);
+    }
+    chosen = *choices.begin();
+  } else if (choices.count(chosen) == 0) {
+    return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", chosen, Joined(choices))).In(path);
+  }
+  if (ranks.empty()) return OpenTorchCheckpoint((folder / chosen).string());
+
+  ANEMONE_TRY(CheckFinished(folder, chosen));
+  std::vector<std::string> holding;
+  for (const std::string& rank : ranks) {
+    if (IsFile(folder / rank / chosen)) holding.push_back(rank);
+  }
+  auto set = ArrangeRanks(holding);
+  if (!set.ok()) return set.status().In((folder / chosen).string());
+  if (holding.size() != ranks.size()) {
+    return Corrupt(fmt::format("[PTL-1] {} of {} rank folders hold {}", holding.size(), ranks.size(), chosen)).In(path);
+  }
+  Checkpoint checkpoint;
+  checkpoint.flavour = "lightning";
+  checkpoint.path = path;
+  checkpoint.layout = set->layout;
+  std::optional<ConfigNode> hparams;
+  for (size_t i = 0; i < set->folders.size(); ++i) {
+    const std::string file_path = (folder / set->folders[i] / chosen).string();
+    ANEMONE_ASSIGN(RankFile file, ReadRank(file_path));
+    file.shard.pp_rank = static_cast<int>(i) / set->layout.tp;
+    file.shard.tp_rank = static_cast<int>(i) % set->layout.tp;
+    const int chunks = static_cast<int>(file.shard.chunks.size());
+    if (i == 0) {
+      checkpoint.layout.vp = std::max(1, chunks);
+      hparams = std::move(file.hparams);
+    } else if (std::max(1, chunks) != checkpoint.layout.vp) {
+      return Corrupt(fmt::format("[PTL-6] expected {} virtual chunks as the first rank has, found {}",
+                                 checkpoint.layout.vp, chunks))
+          .In(file_path);
+    }
+    if (i == 0) checkpoint.notes = std::move(file.notes);
+    checkpoint.shards.push_back(std::move(file.shard));
+  }
+  SetConfig(folder, std::move(hparams), checkpoint);
+  CompareLayout(checkpoint);
+  return checkpoint;
+}
+
+namespace {
+
+// --- Writing ---
+
+struct Builder {
+  ValueGraph& graph;
+  ValueRef Text(std::string_view text) {
+    ValueRef node = graph.New(Kind::kString);
+    node->text = text;
+    return node;
+  }
+  ValueRef Int(int64_t value) {
+    ValueRef node = graph.New(Kind::kInt);
+    node->integer = value;
+    return node;
+  }
+  ValueRef Config(const ConfigNode& config) {  // Config limits its own depth
+    ValueRef node = nullptr;
+    switch (config.kind) {
+      case ConfigNode::Kind::kNull:
+        return graph.New(Kind::kNone);
+      case ConfigNode::Kind::kBool:
+        node = graph.New(Kind::kBool);
+        node->integer = config.boolean ? 1 : 0;
+        return node;
+      case ConfigNode::Kind::kInt:
+        return Int(config.integer);
+      case ConfigNode::Kind::kFloat:
+        node = graph.New(Kind::kFloat);
+        node->real = config.real;
+        return node;
+      case ConfigNode::Kind::kString:
+        return Text(config.text);
+      case ConfigNode::Kind::kList:
+        node = graph.New(Kind::kList);
+        for (const ConfigNode& item : config.list) node->items.push_back(Config(item));
+        return node;
+      case ConfigNode::Kind::kMap:
+        node = graph.New(Kind::kDict);
+        for (const auto& [key, value] : config.map) {
+          node->items.push_back(Text(key));
+          node->items.push_back(Config(value));
+        }
+        return node;
+    }
+    return graph.New(Kind::kNone);
+  }
+};
+
+// The carried hyper_parameters if they still say what the config says.
+ValueRef SameHparams(const Value& training, const ConfigNode& config) {
+  const auto carried = ReadHparams(training);
+  const bool same = carried.ok() && *carried && SameConfig(**carried, config);
+  return same ? Lookup(*training.node, "hyper_parameters") : nullptr;
+}
+
+StateDict Kept(const StateDict& state, const LayOutOptions& options) {
+  if (options.extra_state != LayOutOptions::ExtraState::kDrop) return state;
+  StateDict kept;
+  for (const StateDict::Item& item : state.items()) {
+    if (item.tensor() != nullptr) (void)kept.Add(item.name, item.entry);  // names are unique already
+  }
+  return kept;
+}
+
+// The dictionary Lightning loads: the training dictionary the shard came with, its weights and config replaced; or the
+// least that `Trainer.fit(ckpt_path=…)` accepts as a starting point [lightning checkpoint_connector.py].
+Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOutOptions& options, PlanFile& file) {
+  Value value{std::make_shared<ValueGraph>(), nullptr};
+  Builder build{*value.graph};
+  const StateDict kept = Kept(shard.weights, options);
+  const Value weights = FromStateDict(kept);
+  std::vector<Value> chunks;
+  for (const StateDict& chunk : shard.chunks) chunks.push_back(FromStateDict(chunk));
+
+  ValueRef hparams = nullptr;
+  if (checkpoint.config) {
+    if (shard.training) hparams = SameHparams(*shard.training, checkpoint.config->root());
+    if (hparams == nullptr) {
+      hparams = value.graph->New(Kind::kDict);
+      hparams->items = {build.Text("cfg"), build.Config(checkpoint.config->root())};
+    }
+  }
+  ValueRef root = value.node = value.graph->root = value.graph->New(Kind::kDict);
+  const auto put = [&](std::string_view key, ValueRef node) {
+    root->items.push_back(build.Text(key));
+    root->items.push_back(node);
+  };
+  bool has_weights = false, has_hparams = false;
+  if (shard.training && Lookup(*shard.training->node, "pytorch-lightning_version") != nullptr) {
+    const auto& entries = *DictEntries(*shard.training->node);
+    for (size_t i = 0; i + 1 < entries.size(); i += 2) {
+      const std::string& key = entries[i]->text;
+      ValueRef node = entries[i + 1];
+      if (key == "state_dict") {
+        node = weights.node;
+        has_weights = true;
+      } else if (key == "hyper_parameters" && hparams != nullptr) {
+        node = hparams;
+        has_hparams = true;
+      } else {
+        const size_t chunk =
+            key.rfind("model", 0) == 0 && key.size() == 6 ? static_cast<size_t>(key[5] - '0') : chunks.size();
+        if (chunk < chunks.size()) node = chunks[chunk].node;
+      }
+      root->items.push_back(entries[i]);
+      root->items.push_back(node);
+    }
+  } else {
+    put("epoch", build.Int(0));
+    put("global_step", build.Int(0));
+    put("pytorch-lightning_version", build.Text("2.4.0"));
+    put("state_dict", weights.node);
+    has_weights = true;
+    put("callbacks", value.graph->New(Kind::kDict));
+    put("optimizer_states", value.graph->New(Kind::kList));
+    put("lr_schedulers", value.graph->New(Kind::kList));
+    for (size_t i = 0; i < chunks.size(); ++i) put(fmt::format("model{}", i), chunks[i].node);
+  }
+  if (!has_weights) put("state_dict", weights.node);
+  if (hparams != nullptr && !has_hparams) {
+    put("hparams_name", build.Text("kwargs"));
+    put("hyper_parameters", hparams);
+  }
+  return LayOutTorchFile(value, "archive", file);
+}
+
+Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options) {
+  Plan plan;
+  plan.is_directory = checkpoint.shards.size() > 1;
+  for (const Shard& shard : checkpoint.shards) {
+    PlanFile& file = plan.files.emplace_back();
+    if (plan.is_directory) {
+      file.path = RankFolderName(checkpoint.layout, shard.tp_rank, shard.pp_rank) + "/model.ckpt";
+    }
+    ANEMONE_TRY(LayOutRank(checkpoint, shard, options, file));
+  }
+  if (plan.is_directory && checkpoint.config) {
+    ConfigNode root = ConfigNode::Map();
+    root["cfg"] = checkpoint.config->root();
+    PlanFile& file = plan.files.emplace_back();
+    file.path = "hparams.yaml";
+    file.Append(Config(std::move(root)).ToYaml());
+  }
+  return plan;
+}
+
+bool IsLightningFolder(const Probe& probe) {
+  if (!probe.is_directory || probe.HasEntry("model_config.yaml") || probe.HasEntry("metadata.json") ||
+      probe.HasEntry(".metadata")) {
+    return false;
+  }
+  if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json")) return false;
+  return HasRankFolders(probe) || std::any_of(probe.entries.begin(), probe.entries.end(),
+                                              [](const auto& name) { return EndsWith(name, kExtension); });
+}
+
+}  // namespace
+
+extern const Format kLightning;
+const Format kLightning = {
+    .name = "ckpt",
+    .title = "Lightning checkpoint (.ckpt, or a folder of ranks)",
+    .extension = ".ckpt",
+    .matches = IsLightningFolder,  // a single .ckpt is a torch file: format "pytorch" opens it and sees what it holds
+    .open = OpenLightningProbe,
+    .lay_out = LayOutLightning,
+};
+
+}  // namespace anemone

@@ -1,0 +1,26 @@
+// Lightning checkpoints and other torch files that hold a training dictionary.
+#ifndef ANEMONE_FORMAT_LIGHTNING_H_
+#define ANEMONE_FORMAT_LIGHTNING_H_
+
+#include <string>
+
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
+#include "format/format.h"
+
+namespace anemone {
+
+// Opens one torch file; flavour "lightning", "torchscript" or "pytorch", by what it holds.
+Result<Checkpoint> OpenTorchCheckpoint(const std::string& path);
+
+// Opens the checkpoint `name` ("x.ckpt"; "" when there is only one) of a folder, or of the rank folders in it.
+// Errors: NotFound, InvalidArgument (several to choose from: they are listed), Corrupt (ranks missing, a save that
+// never finished), as ReadRankFile.
+Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name);
+
+// True for a folder with mp_rank_* or tp_rank_*_pp_rank_* in it.
+bool HasRankFolders(const Probe& probe);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FORMAT_LIGHTNING_H_

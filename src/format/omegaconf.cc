@@ -1,0 +1,127 @@
+// Pickled OmegaConf nodes, and plain Python data, as a config tree [omegaconf/base.py Node.__getstate__,
+// omegaconf/basecontainer.py; the shapes: docs/formats/pytorch.md].
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "format/torch_file.h"
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+constexpr int kMaxDepth = 200;
+constexpr size_t kMaxNodes = 1'000'000;  // what sharing may expand to
+
+struct Converter {
+  size_t nodes = 0;
+
+  Result<ConfigNode> Convert(const ValueNode* node, int depth) {
+    if (depth > kMaxDepth)
+      return LimitExceeded(fmt::format("a config nested more than {} deep (or in itself)", kMaxDepth));
+    if (++nodes > kMaxNodes) return LimitExceeded(fmt::format("a config of more than {} values", kMaxNodes));
+    if (node == nullptr) return ConfigNode::Null();
+    switch (node->kind) {
+      case Kind::kNone:
+        return ConfigNode::Null();
+      case Kind::kBool:
+        return ConfigNode::Bool(node->integer != 0);
+      case Kind::kInt:
+        return ConfigNode::Int(node->integer);
+      case Kind::kFloat:
+        return ConfigNode::Float(node->real);
+      case Kind::kBigInt:
+      case Kind::kString:
+      case Kind::kBytes:
+        return ConfigNode::String(node->text);
+      case Kind::kList:
+      case Kind::kTuple:
+      case Kind::kSet:
+        return List(node->items, depth);
+      case Kind::kDict:
+        return Map(node->items, depth);
+      case Kind::kGlobal:
+        return Global(*node);
+      case Kind::kObject:
+        return Object(*node, depth);
+      case Kind::kPersistent:
+        return Unsupported("a storage in a config");
+      case Kind::kTensor:
+        return Unsupported("a tensor in a config");
+    }
+    return Internal("unknown kind of value");
+  }
+
+  // `torch.bfloat16` and other names stay names.
+  Result<ConfigNode> Global(const ValueNode& node) {
+    std::string name = node.text;
+    if (const size_t space = name.find(' '); space != std::string::npos) name[space] = '.';
+    return ConfigNode::String(std::move(name));
+  }
+
+  Result<ConfigNode> List(const std::vector<ValueRef>& items, int depth) {
+    ConfigNode list = ConfigNode::List();
+    for (size_t i = 0; i < items.size(); ++i) {
+      auto item = Convert(items[i], depth + 1);
+      if (!item.ok()) return item.status().In(std::to_string(i));
+      list.list.push_back(*std::move(item));
+    }
+    return list;
+  }
+
+  Result<ConfigNode> Map(const std::vector<ValueRef>& entries, int depth) {
+    ConfigNode map = ConfigNode::Map();
+    for (size_t i = 0; i + 1 < entries.size(); i += 2) {
+      ANEMONE_ASSIGN(const ConfigNode key, Convert(entries[i], depth + 1));
+      if (!key.is_scalar()) return Corrupt("expected a string as config key");
+      const std::string name = key.kind == ConfigNode::Kind::kString ? key.text : key.ScalarText();
+      auto value = Convert(entries[i + 1], depth + 1);
+      if (!value.ok()) return value.status().In(name);
+      map[name] = *std::move(value);
+    }
+    return map;
+  }
+
+  Result<ConfigNode> Object(const ValueNode& node, int depth) {
+    const std::string name = node.callable != nullptr ? node.callable->text : std::string();
+    if (name.rfind("omegaconf.", 0) == 0) {
+      if (node.state == nullptr || DictEntries(*node.state) == nullptr)
+        return Corrupt(fmt::format("{} without its state", name));
+      // A container's _content is a dict or list of nodes, or the text of an interpolation, or None; a leaf has _val.
+      const ValueNode* content = Lookup(*node.state, "_content");
+      if (content == nullptr) content = Lookup(*node.state, "_val");
+      return Convert(content, depth + 1);
+    }
+    if (const auto* entries = DictEntries(node)) return Map(*entries, depth);
+    if (name == "torch Size" || name == "builtins set" || name == "builtins frozenset" || name == "builtins list" ||
+        name == "builtins tuple") {
+      return node.items.size() == 1 ? Convert(node.items[0], depth + 1) : Result<ConfigNode>(ConfigNode::List());
+    }
+    if (name == "torch device" && !node.items.empty()) {
+      std::string device = node.items[0]->text;
+      if (node.items.size() > 1) device += fmt::format(":{}", node.items[1]->integer);
+      return ConfigNode::String(std::move(device));
+    }
+    if (name.rfind("pathlib", 0) == 0) {
+      std::string path;
+      for (const ValueNode* part : node.items) {
+        if (!path.empty() && path.back() != '/') path += '/';
+        path += part->text;
+      }
+      return ConfigNode::String(path.empty() ? "." : std::move(path));
+    }
+    if (name == "argparse Namespace" && node.state != nullptr) return Convert(node.state, depth + 1);
+    if (!node.is_new && node.state == nullptr && node.items.size() == 1 && node.items[0]->kind != Kind::kObject &&
+        node.entries.empty() && node.appended.empty()) {
+      return Convert(node.items[0], depth + 1);  // an enum's member: its value
+    }
+    return Unsupported(fmt::format("an object of {} in a config", name.empty() ? "unknown class" : name));
+  }
+};
+
+}  // namespace
+
+Result<ConfigNode> ToConfigNode(const Value& value) { return Converter().Convert(value.node, 0); }
+
+}  // namespace anemone

@@ -1,0 +1,41 @@
+// What one torch file of a checkpoint holds: a bare state dict, Lightning's training dictionary, or another trainer's.
+// Rules (PTL-n, TZ-n): docs/formats/lightning.md, pytorch.md.
+#ifndef ANEMONE_FORMAT_RANK_FILE_H_
+#define ANEMONE_FORMAT_RANK_FILE_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/checkpoint.h"
+#include "anemone/config.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+struct RankFile {
+  Shard shard;                        // ranks are left 0
+  std::optional<ConfigNode> hparams;  // of ReadHparams
+  bool lightning = false;
+  bool torchscript = false;
+  std::vector<std::string> notes;
+};
+
+// Reads headers only. Errors: as ReadTorchFile and ToStateDict; Corrupt when there is no tensor to be found.
+Result<RankFile> ReadRankFile(const ByteRange& range);
+
+// The config in a training dictionary's hyper_parameters, from under `cfg` where it has that; nullopt without one.
+// Errors: as ToConfigNode.
+Result<std::optional<ConfigNode>> ReadHparams(const Value& training);
+
+// Strips `from` where every name has it, replacing it by `to`; says so. Used for `module.` (DistributedDataParallel)
+// and `model.module.` (NeMo's Float16Module).
+Status RenamePrefix(StateDict& state, std::string_view from, std::string_view to, std::vector<std::string>& notes);
+
+// True when a state dict has at least one tensor.
+bool HasTensor(const StateDict& state);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FORMAT_RANK_FILE_H_

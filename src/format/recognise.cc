@@ -1,0 +1,101 @@
+#include "format/recognise.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace anemone::internal {
+namespace {
+
+constexpr std::string_view kAccepted =
+    "accepted are .nemo (tar or folder), .ckpt, .pt, .bin, .safetensors, and folders in Hugging Face, OpenCLIP, "
+    "Lightning or "
+    "distributed layout";
+
+struct Signature {
+  size_t offset;
+  std::string_view bytes;
+  ErrorKind kind;
+  std::string_view what;
+  std::string_view hint;
+};
+
+constexpr std::string_view kDownloadAgain = "the download fetched something else: download the file itself";
+constexpr Signature kSignatures[] = {
+    {0, "version https://git-lfs", ErrorKind::kCorrupt, "a git-lfs pointer, not the file it stands for",
+     "run `git lfs pull`"},
+    {0, "GGUF", ErrorKind::kUnsupported, "a GGUF file (llama.cpp)", kAccepted},
+    {0, "\x89HDF\r\n\x1a\n", ErrorKind::kUnsupported, "an HDF5 file (Keras, TensorFlow)", kAccepted},
+    {0, "\x93NUMPY", ErrorKind::kUnsupported, "a numpy array", kAccepted},
+    {0, "7z\xbc\xaf\x27\x1c", ErrorKind::kUnsupported, "a 7-Zip archive", "unpack it first"},
+    {0, "\x28\xb5\x2f\xfd", ErrorKind::kUnsupported, "a zstd stream", "unpack it first"},
+    {0,
+     "\xfd"
+     "7zXZ",
+     ErrorKind::kUnsupported, "an xz stream", "unpack it first"},
+    {0, "BZh", ErrorKind::kUnsupported, "a bzip2 stream", "unpack it first"},
+    {0, "PYTORCH1", ErrorKind::kUnsupported, "a torch file of the short-lived preview format",
+     "save it again with a newer torch"},
+    {0, "\x89PNG", ErrorKind::kUnsupported, "a PNG picture", kAccepted},
+    {0, "\xff\xd8\xff", ErrorKind::kUnsupported, "a JPEG picture", kAccepted},
+};
+
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return lower;
+}
+
+bool Has(std::string_view text, std::string_view word) { return text.find(word) != std::string_view::npos; }
+
+Status NotADirectoryCheckpoint(const Probe& probe) {
+  if (probe.entries.empty()) return Corrupt("an empty folder", std::string(kAccepted));
+  std::string listing;
+  const size_t shown = std::min<size_t>(probe.entries.size(), 6);
+  for (size_t i = 0; i < shown; ++i) listing += (i == 0 ? "" : ", ") + probe.entries[i];
+  if (shown < probe.entries.size()) listing += fmt::format(" and {} more", probe.entries.size() - shown);
+  if (probe.HasEntry("config.json")) {
+    return Corrupt(fmt::format("a folder with config.json but no weights: {}", listing),
+                   "expected model.safetensors, pytorch_model.bin or an index of them");
+  }
+  return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
+}
+
+}  // namespace
+
+Status NotACheckpoint(const Probe& probe) {
+  if (probe.is_directory) return NotADirectoryCheckpoint(probe);
+  if (probe.size_bytes == 0) return Corrupt("an empty file", "the download or the save did not finish");
+  const std::string_view head = probe.head;
+  for (const Signature& signature : kSignatures) {
+    if (head.substr(std::min(signature.offset, head.size()), signature.bytes.size()) == signature.bytes) {
+      return {signature.kind, std::string(signature.what), std::string(signature.hint)};
+    }
+  }
+  const std::string text = Lower(head.substr(0, 512));
+  const size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
+  if (first != std::string::npos && text[first] == '<') {
+    return Corrupt(Has(text, "html") ? "an HTML page" : "an XML document", std::string(kDownloadAgain));
+  }
+  // ONNX is protobuf: field 1 (ir_version, a small varint), then field 2 (producer_name, a string) or another of
+  // ModelProto.
+  if (head.size() > 4 && head[0] == 0x08 && head[1] > 0 && head[1] < 32 &&
+      (head[2] == 0x12 || head[2] == 0x3a || head[2] == 0x42)) {
+    return Unsupported("an ONNX model", std::string(kAccepted));
+  }
+  if (first != std::string::npos && (text[first] == '{' || text[first] == '[')) {
+    return Corrupt("a JSON text, not a checkpoint", "give the folder it lies in");
+  }
+  if (std::all_of(head.begin(), head.end(), [](char c) { return c == 0; })) {
+    return Corrupt(fmt::format("a file of {} bytes that begins with zeros", probe.size_bytes),
+                   "the copy or download did not finish");
+  }
+  if (head.size() > 2 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5) {
+    return Unsupported("a bare pickle, not a torch file", std::string(kAccepted));
+  }
+  return Unsupported("a file of no known format", std::string(kAccepted));
+}
+
+}  // namespace anemone::internal

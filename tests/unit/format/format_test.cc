@@ -1,0 +1,103 @@
+#include "format/format.h"
+
+#include <filesystem>
+#include <set>
+
+#include "support.h"
+
+namespace anemone {
+namespace {
+
+using testing::Golden;
+using testing::StatusIs;
+using testing::TempDir;
+using testing::WriteFile;
+
+TEST(Format, NamesAreDistinctAndFound) {
+  std::set<std::string_view> names;
+  for (const Format* format : Formats()) {
+    EXPECT_TRUE(names.insert(format->name).second) << format->name;
+    EXPECT_EQ(FindFormat(format->name), format);
+    EXPECT_NE(format->matches, nullptr);
+    EXPECT_NE(format->open, nullptr);
+  }
+  for (const char* word :
+       {"nemo", "nemo-dir", "ckpt", "lightning", "pytorch", "safetensors", "hf", "huggingface", "openclip"}) {
+    EXPECT_NE(FindFormat(word), nullptr) << word;
+  }
+  EXPECT_EQ(FindFormat("parquet"), nullptr);
+}
+
+// What people pass by mistake is called by its name.
+TEST(Format, NamesWhatIsNoCheckpoint) {
+  struct Case {
+    const char* what;
+    std::string bytes;
+    ErrorKind kind;
+    const char* words;
+  };
+  const Case cases[] = {
+      {"empty", "", ErrorKind::kCorrupt, "an empty file"},
+      {"html", "<!DOCTYPE html>\n<html><body>401</body></html>", ErrorKind::kCorrupt, "an HTML page"},
+      {"xml", "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", ErrorKind::kCorrupt,
+       "an XML document"},
+      {"lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", ErrorKind::kCorrupt,
+       "git lfs pull"},
+      {"gguf", std::string("GGUF\3\0\0\0", 8), ErrorKind::kUnsupported, "GGUF"},
+      {"onnx", std::string("\x08\x07\x12\x07pytorch", 11), ErrorKind::kUnsupported, "ONNX"},
+      {"hdf5", "\x89HDF\r\n\x1a\n....", ErrorKind::kUnsupported, "HDF5"},
+      {"npy", "\x93NUMPY\1", ErrorKind::kUnsupported, "numpy"},
+      {"json", "{\"a\": 1}", ErrorKind::kCorrupt, "JSON"},
+      {"pickle", "\x80\x04K\x01.", ErrorKind::kUnsupported, "bare pickle"},
+      {"zeros", std::string(5000, '\0'), ErrorKind::kCorrupt, "zeros"},
+      {"text", "hello world", ErrorKind::kUnsupported, "no known format"},
+      {"preview torch", "PYTORCH1....", ErrorKind::kUnsupported, "preview"},
+  };
+  TempDir dir;
+  for (const Case& c : cases) {
+    WriteFile(dir / "x.nemo", c.bytes);
+    EXPECT_THAT(OpenCheckpoint(dir / "x.nemo"), StatusIs(c.kind, c.words)) << c.what;
+  }
+  EXPECT_THAT(OpenCheckpoint(dir / "absent.nemo"), StatusIs(ErrorKind::kNotFound, "absent.nemo"));
+  std::filesystem::create_directory(dir / "empty");
+  EXPECT_THAT(OpenCheckpoint(dir / "empty"), StatusIs(ErrorKind::kCorrupt, "an empty folder"));
+  std::filesystem::create_directory(dir / "other");
+  WriteFile(dir / "other/readme.md", "x");
+  EXPECT_THAT(OpenCheckpoint(dir / "other"), StatusIs(ErrorKind::kUnsupported, "readme.md"));
+  WriteFile(dir / "other/config.json", "{}");
+  EXPECT_THAT(OpenCheckpoint(dir / "other"), StatusIs(ErrorKind::kCorrupt, "no weights"));
+  WriteFile(dir / "other/model.safetensors", "version https://git-lfs.github.com/spec/v1\n");
+  EXPECT_THAT(OpenCheckpoint(dir / "other"), StatusIs(ErrorKind::kCorrupt, "git-lfs"));
+}
+
+// Content decides, never the name.
+TEST(Format, NamesDoNotMatter) {
+  TempDir dir;
+  std::filesystem::copy_file(Golden("clip/mcore.nemo"), dir / "x.safetensors");
+  EXPECT_EQ(OpenCheckpoint(dir / "x.safetensors")->flavour, "nemo");
+  std::filesystem::copy_file(Golden("clip/hf/model.safetensors"), dir / "x.ckpt");
+  EXPECT_EQ(OpenCheckpoint(dir / "x.ckpt")->flavour, "safetensors");
+  std::filesystem::copy_file(Golden("clip/hf_with_position_ids.bin"), dir / "x.nemo");
+  EXPECT_EQ(OpenCheckpoint(dir / "x.nemo")->flavour, "pytorch");
+}
+
+TEST(Format, AtMostOneFormatMatchesEachGoldenPath) {
+  size_t matched = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(Golden(""))) {
+    if (!entry.is_directory() && !entry.is_regular_file()) continue;
+    ANEMONE_ASSERT_ASSIGN(const Probe probe, ProbePath(entry.path().string()));
+    std::string names;
+    size_t count = 0;
+    for (const Format* format : Formats()) {
+      if (!format->matches(probe)) continue;
+      ++count;
+      names += std::string(format->name) + " ";
+    }
+    EXPECT_LE(count, 1u) << entry.path() << ": " << names;
+    matched += count;
+  }
+  EXPECT_GT(matched, 100u);
+}
+
+}  // namespace
+}  // namespace anemone
