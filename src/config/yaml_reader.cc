@@ -134,7 +134,8 @@ class Collector : public YAML::EventHandler {
   // and
   // `\N` and `\_` give one byte each instead of UTF-8.
   void Repair(Written& node, const YAML::Mark& mark) {
-    const size_t at = static_cast<size_t>(mark.pos);
+    size_t at = static_cast<size_t>(mark.pos);
+    if (at < text_.size() && text_[at] == '&') at = text_.find_first_not_of(" \t\r\n", text_.find_first_of(" \t\r\n", at));
     if (at < text_.size() && (text_[at] == '"' || text_[at] == '\'')) {
       const std::optional<std::string_view> inside = BetweenQuotes(text_, at);
       if (!inside) Fail(Corrupt("expected a closing quote, found the end of the file"), mark);
@@ -348,6 +349,10 @@ Status CheckCharacters(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
     if (c == '\n') ++line;
+    if (c == '\r' && !text.substr(i + 1).starts_with('\n')) {
+      // A line break in YAML 1.1, text for yaml-cpp: nobody means it.
+      return Corrupt("expected lines that end in LF or CR LF, found a lone CR").In("line " + std::to_string(line));
+    }
     if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) {
       return Corrupt("expected text, found a control character of value " + std::to_string(c))
           .In("line " + std::to_string(line));

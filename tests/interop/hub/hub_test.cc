@@ -6,12 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
+#include "base/sys.h"
 #include "container/http.h"
 #include "format/hub_cache.h"
 #include "testing/matchers.h"
@@ -277,6 +279,28 @@ TEST_F(Hub, TakesABranchThatMovedOn) {
   EXPECT_NE(first, second);
   EXPECT_EQ(Requests("GET cdn "), weights);  // same content: the blobs serve both snapshots
   EXPECT_EQ(ReadText(Repo("moving") / "refs/main"), std::string(40, 'f'));
+}
+
+// The disk fills up, at first foreseeably, then in the middle: what is there stays, and serves the next run.
+TEST_F(Hub, SaysThatTheDiskIsFull) {
+  const Sys real = sys;
+  sys.free_bytes = [](const char*, uint64_t* out) {
+    *out = 1000;
+    return 0;
+  };
+  EXPECT_THAT(FetchModel("org/plain", "main", options_),
+              StatusIs(ErrorKind::kIo, "disk full: expected room for 10000"));
+  sys.free_bytes = real.free_bytes;
+  sys.pwrite = [](int fd, const void* bytes, size_t size, off_t offset) -> ssize_t {
+    if (offset < 100000) return pwrite(fd, bytes, size, offset);
+    errno = ENOSPC;
+    return -1;
+  };
+  EXPECT_THAT(FetchModel("org/plain", "main", options_), StatusIs(ErrorKind::kIo, "cannot write"));
+  EXPECT_FALSE(fs::exists(Repo("plain") / "refs/main"));
+  sys = real;
+  EXPECT_THAT(FetchModel("org/plain", "main", options_), IsOk());
+  EXPECT_GE(Requests("GET cdn", "bytes="), 1U);
 }
 
 TEST_F(Hub, HttpClientFollowsItsRules) {

@@ -77,6 +77,8 @@ TEST(Yaml, SaysWhereAndWhat) {
        "expected plain data, found the tag 'tag:yaml.org,2002:python/object/apply:os.system'"},
       {"a: 1\n---\nb: 2\n", "expected one document, found two"},
       {"a: \"x\n", "line 1, column 4: expected a closing quote, found the end of the file"},
+      {"a: &x 'x\n", "expected a closing quote, found the end of the file"},
+      {"a: 1\rb: 2\n", "line 1: expected lines that end in LF or CR LF, found a lone CR"},
       {"a: *x\n", "expected YAML, found"},
       {"a: &x [*x]\n", "found one inside its own value"},
       {"a: 0x_\n", "expected the digits of an integer, found '0x_'"},
