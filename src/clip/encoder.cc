@@ -2,6 +2,7 @@
 // work; inside a layer, a chunk of sequences at a time, so that activations stay small however large the batch is.
 #include <cblas.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <tbb/blocked_range.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
@@ -27,22 +28,28 @@ constexpr size_t kSkinnyRows = 24;      // up to here a weight is read once, unp
 constexpr size_t kQueryBlock = 96;      // queries whose scores are at work at once
 constexpr uint64_t kMaxSize = 1 << 20;  // of any dimension; products of three fit 64 bits
 
-// Memory that is reused and never shrinks; not initialised, 64-byte aligned.
+// Memory that is reused and never shrinks; not initialised. Large blocks ask for huge pages: a weight is read once from
+// end to end, where small pages would cost a fault each to fill and a table walk each to read.
 class Buffer {
  public:
   float* Get(size_t count) {
     if (count > capacity_) {
-      data_.reset(static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{64})));
+      const bool large = count * sizeof(float) >= 2 * kHugePage;
+      const size_t align = large ? kHugePage : 64;
+      data_ = {static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{align})), Free{align}};
+      if (large) madvise(data_.get(), count * sizeof(float), MADV_HUGEPAGE);  // a hint: failing is no failure
       capacity_ = count;
     }
     return data_.get();
   }
 
  private:
+  static constexpr size_t kHugePage = size_t{2} << 20;
   struct Free {
-    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
+    size_t align;
+    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{align}); }
   };
-  std::unique_ptr<float[], Free> data_;
+  std::unique_ptr<float[], Free> data_{nullptr, Free{64}};
   size_t capacity_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 // clang-format off
 #include <hwy/highway.h>
+#include <hwy/cache_control.h>
 #include <hwy/contrib/math/math-inl.h>
 // clang-format on
 
@@ -176,10 +177,11 @@ void SoftmaxImpl(float* x, size_t count, size_t padded) {
   std::fill(x + count, x + padded, 0.0F);
 }
 
-// R rows of `a` against C rows of `w`: R · C dot products whose operands stay in registers.
+// R rows of `a` against C rows of `w`: R · C dot products whose operands stay in registers. Fetches the next C rows
+// ahead where `ahead`: hardware stops at the end of each page.
 template <size_t R, size_t C>
 HWY_INLINE void DotTile(const float* a, size_t a_stride, const float* w, size_t depth, bool accumulate, float* out,
-                        size_t out_stride) {
+                        size_t out_stride, bool ahead) {
   const D d;
   const size_t lanes = hn::Lanes(d);
   V sums[R][C];
@@ -189,7 +191,10 @@ HWY_INLINE void DotTile(const float* a, size_t a_stride, const float* w, size_t 
   size_t k = 0;
   for (; k + lanes <= depth; k += lanes) {
     V right[C];
-    for (size_t c = 0; c < C; ++c) right[c] = hn::LoadU(d, w + c * depth + k);
+    for (size_t c = 0; c < C; ++c) {
+      right[c] = hn::LoadU(d, w + c * depth + k);
+      if (ahead) hwy::Prefetch(w + (C + c) * depth + k);
+    }
     for (size_t r = 0; r < R; ++r) {
       const V left = hn::LoadU(d, a + r * a_stride + k);
       for (size_t c = 0; c < C; ++c) sums[r][c] = hn::MulAdd(left, right[c], sums[r][c]);
@@ -210,11 +215,11 @@ void DotColumns(const float* a, size_t a_stride, size_t rows, const float* w, si
                 size_t out_stride) {
   size_t r = 0;
   for (; r + 4 <= rows; r += 4)
-    DotTile<4, C>(a + r * a_stride, a_stride, w, depth, accumulate, out + r * out_stride, out_stride);
+    DotTile<4, C>(a + r * a_stride, a_stride, w, depth, accumulate, out + r * out_stride, out_stride, r == 0);
   for (; r + 2 <= rows; r += 2)
-    DotTile<2, C>(a + r * a_stride, a_stride, w, depth, accumulate, out + r * out_stride, out_stride);
+    DotTile<2, C>(a + r * a_stride, a_stride, w, depth, accumulate, out + r * out_stride, out_stride, r == 0);
   for (; r < rows; ++r)
-    DotTile<1, C>(a + r * a_stride, a_stride, w, depth, accumulate, out + r * out_stride, out_stride);
+    DotTile<1, C>(a + r * a_stride, a_stride, w, depth, accumulate, out + r * out_stride, out_stride, r == 0);
 }
 
 void SkinnyGemmImpl(const float* a, size_t a_stride, size_t rows, const float* w, size_t columns, size_t depth,

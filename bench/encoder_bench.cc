@@ -1,0 +1,59 @@
+// The encoders on ViT-L/14 with random weights. bench/encoder.py runs this beside ONNX Runtime and gives the ratios.
+// ANEMONE_BENCH_THREADS: threads (2).
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "../tests/unit/clip/random_weights.h"
+#include "anemone/clip.h"
+
+namespace anemone {
+namespace {
+
+ClipSpec VitL14() {
+  ClipSpec spec;
+  spec.vision = {.layers = 24, .width = 1024, .ffn = 4096, .heads = 16};
+  spec.text = {.layers = 12, .width = 768, .ffn = 3072, .heads = 12};
+  spec.projection = 768;
+  spec.vocab = 49408;
+  spec.patch_size = 14;
+  return spec;
+}
+
+ClipModel& Model() {
+  static ClipModel model = [] {
+    const char* threads = std::getenv("ANEMONE_BENCH_THREADS");
+    ClipOptions options;
+    options.threads = threads == nullptr ? 2 : std::atoi(threads);
+    options.keep_weights = true;
+    // The token table is asked for at each call, for the rows used: it is made once.
+    const ClipWeights make = testing::RandomWeights(VitL14());
+    const Tensor tokens = *make("text.token_embedding.weight");
+    const auto weights = [=](const std::string& name) -> Result<Tensor> {
+      if (name == "text.token_embedding.weight") return tokens;
+      return make(name);
+    };
+    return *ClipModel::Create(VitL14(), weights, options);
+  }();
+  return model;
+}
+
+void Image(benchmark::State& state) {
+  const auto count = static_cast<uint64_t>(state.range(0));
+  const std::vector<float> pixels = testing::RandomValues("vision.head.probe", {count, 3, 224, 224});
+  if (!Model().EncodeImages(pixels).ok()) state.SkipWithError("failed");  // reads the weights
+  for (auto _ : state) benchmark::DoNotOptimize(Model().EncodeImages(pixels));
+}
+BENCHMARK(Image)->Arg(1)->Arg(4)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(3);
+
+void ThreeShortTexts(benchmark::State& state) {
+  const std::vector<std::vector<int32_t>> texts = {
+      {49406, 320, 1929, 49407}, {49406, 320, 1876, 49407}, {49406, 320, 1611, 49407}};
+  if (!Model().EncodeTexts(texts).ok()) state.SkipWithError("failed");
+  for (auto _ : state) benchmark::DoNotOptimize(Model().EncodeTexts(texts));
+}
+BENCHMARK(ThreeShortTexts)->Unit(benchmark::kMillisecond)->UseRealTime()->MinTime(2);
+
+}  // namespace
+}  // namespace anemone
