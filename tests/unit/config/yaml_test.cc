@@ -1,3 +1,7 @@
+#include <filesystem>
+
+#include "anemone/bytes.h"
+#include "container/tar.h"
 #include "golden.h"
 
 namespace anemone {
@@ -59,6 +63,23 @@ TEST(Yaml, ReproducesEveryFileThatNeMoWrote) {
     ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseYaml(text, file));
     EXPECT_EQ(config.ToYaml(), text) << file;
   }
+}
+
+TEST(Yaml, ReproducesTheConfigOfEveryArchiveThatNeMoWrote) {
+  size_t archives = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(Golden(""))) {
+    if (entry.path().extension() != ".nemo") continue;
+    ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file, OpenFile(entry.path().string()));
+    ANEMONE_ASSERT_ASSIGN(const std::vector<TarMember> members, ReadTar({file, 0, file->size_bytes()}));
+    for (const TarMember& member : members) {
+      if (member.name != "model_config.yaml") continue;
+      ANEMONE_ASSERT_ASSIGN(const std::string text, member.content.ReadAll(1 << 20));
+      ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseYaml(text, entry.path().string()));
+      EXPECT_EQ(config.ToYaml(), text) << entry.path();
+      ++archives;
+    }
+  }
+  EXPECT_GE(archives, 20U);
 }
 
 TEST(Yaml, KeepsTheTextOfNumbersAndBooleans) {
