@@ -150,6 +150,9 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path) {
   checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
   checkpoint.shards.push_back(std::move(file.shard));
   if (file.lightning) SetConfig(folder, std::move(file.hparams), checkpoint);
+  if (EndsWith(path, ".nemo")) {
+    checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
+  }
   if (in_rank) checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
   return checkpoint;
 }
@@ -347,6 +350,10 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
   if (hparams != nullptr && !has_hparams) {
     put("hparams_name", build.Text("kwargs"));
     put("hyper_parameters", hparams);
+    // Lightning builds this class from the plain dict; NeMo's models take no other.
+    ValueRef type = value.graph->New(Kind::kGlobal);
+    type->text = "omegaconf.dictconfig DictConfig";
+    put("hparams_type", type);
   }
   return LayOutTorchFile(value, "archive", file);
 }

@@ -78,7 +78,9 @@ TEST(Format, NamesDoNotMatter) {
   std::filesystem::copy_file(Golden("clip/hf/model.safetensors"), dir / "x.ckpt");
   EXPECT_EQ(OpenCheckpoint(dir / "x.ckpt")->flavour, "safetensors");
   std::filesystem::copy_file(Golden("clip/hf_with_position_ids.bin"), dir / "x.nemo");
-  EXPECT_EQ(OpenCheckpoint(dir / "x.nemo")->flavour, "pytorch");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint bare, OpenCheckpoint(dir / "x.nemo"));
+  EXPECT_EQ(bare.flavour, "pytorch");
+  EXPECT_THAT(bare.notes, ::testing::Contains(::testing::HasSubstr("bare torch file")));
 }
 
 TEST(Format, AtMostOneFormatMatchesEachGoldenPath) {
