@@ -130,6 +130,21 @@ def write_corpus(folder):
     write("bad_system_extra", {"w": tensor((4, 3), halves)}, two, storage_meta=[Shell()])
     with open(os.path.join(folder, "bad_system_root"), "wb") as file:
         pickle.dump(Shell(), file)
+    # Class names of other versions: torch 2.2 kept the properties elsewhere, Megatron 0.15 had a Metadata of its own.
+    def renamed(name, *names):
+        with open(os.path.join(folder, "good_protocol2"), "rb") as file:
+            data = file.read()
+        for old, new in names:
+            assert old in data
+            data = data.replace(old, new)
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+
+    here, there = b"ctorch.distributed.checkpoint.metadata\n", b"ctorch.distributed._shard.sharded_tensor.metadata\n"
+    renamed("good_torch22", (here + b"TensorProperties\n", there + b"TensorProperties\n"),
+            (here + b"_MEM_FORMAT_ENCODING\n", there + b"MEM_FORMAT_ENCODING\n"))
+    renamed("good_mcore15", (here + b"Metadata\n", b"cmegatron.core.dist_checkpointing.strategies.torch\nMCoreMetadata\n"))
+    renamed("bad_class", (here + b"BytesStorageMetadata\n", b"cbuiltins\neval\n"))
     # One list of chunks shared by many keys, one list doubled forty times.
     shared = tensor((200, 1), [((i, 0), (1, 1)) for i in range(200)])
     write("bad_shared_chunks", {f"k{i}": shared for i in range(300)}, place("k0", (0, 0), 0))

@@ -47,6 +47,9 @@ struct TorchDistOptions {
   std::string folder;            // put before every file's path: "weights/"
   std::string key_from, key_to;  // a key prefix written in place of another: "model." → "module."
   bool drop_extra_state = false;
+  // The shard grid: parameters are cut as this many tensor ranks would divide them, each rank's pieces in a file of its
+  // own. Those that do not divide evenly stay whole. Readers merge and cut as they like.
+  size_t ranks = 1;
 };
 
 // Appends the files of a torch_dist folder to `plan`, metadata.json last. Readable by torch 2.3 … 2.15 and

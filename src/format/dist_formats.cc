@@ -47,6 +47,7 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
   Plan plan;
   TorchDistOptions dist;
   dist.drop_extra_state = options.extra_state == LayOutOptions::ExtraState::kDrop;
+  dist.ranks = options.shard_grid;
   for (const Artifact& artifact : checkpoint.artifacts) {
     PlanFile& file = plan.files.emplace_back();
     file.path = artifact.name;

@@ -29,6 +29,7 @@ struct LayOutOptions {
   enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
   ExtraState extra_state = ExtraState::kKeep;
   uint64_t max_shard_bytes = 0;       // huggingface, safetensors: split into model-0000i-of-0000n; 0: one file
+  uint32_t shard_grid = 1;            // torch_dist, nemo2: cut as for this many tensor ranks, a file each
 };
 
 struct Format {

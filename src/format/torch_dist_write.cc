@@ -19,6 +19,8 @@ namespace {
 
 using Kind = ValueNode::Kind;
 
+constexpr size_t kMaxRanks = 4096;
+
 // What becomes one key: a tensor, a stack of them, or an object.
 struct Output {
   std::string key;
@@ -172,6 +174,8 @@ class Gatherer {
   std::vector<Output> outputs_;
 };
 
+std::string FileOfRank(size_t rank) { return fmt::format("__{}_0.distcp", rank); }
+
 // The nodes of `.metadata`; what repeats is shared, as pickling shared Python objects would.
 class MetadataWriter {
  public:
@@ -184,7 +188,7 @@ class MetadataWriter {
 
   void AddObject(const std::string& key, uint64_t offset, uint64_t length) {
     const ValueRef name = AddKey(key, Object("torch.distributed.checkpoint.metadata BytesStorageMetadata", nullptr));
-    AddPlace(name, nullptr, nullptr, offset, length);
+    AddPlace(name, nullptr, nullptr, 0, offset, length);
   }
 
   // Chunks follow by AddChunk.
@@ -202,7 +206,7 @@ class MetadataWriter {
     mcore_->items.push_back(extra);
   }
 
-  void AddChunk(const Shape& offsets, const Shape& sizes, uint64_t offset, uint64_t length) {
+  void AddChunk(const Shape& offsets, const Shape& sizes, size_t rank, uint64_t offset, uint64_t length) {
     if (sizes_ == nullptr) sizes_ = Size(sizes);  // all chunks of a tensor written here have one size
     const ValueRef at = Size(offsets);
     const ValueRef state = graph().New(Kind::kDict);
@@ -210,7 +214,7 @@ class MetadataWriter {
     SetAttribute(state, "sizes", sizes_);
     const ValueRef index = NewInt(graph(), static_cast<int64_t>(chunks_->items.size()));
     chunks_->items.push_back(Object("torch.distributed.checkpoint.metadata ChunkStorageMetadata", state));
-    AddPlace(tensor_, at, index, offset, length);
+    AddPlace(tensor_, at, index, rank, offset, length);
   }
 
   Result<std::string> Finish() {
@@ -288,13 +292,13 @@ class MetadataWriter {
     planner_->items.insert(planner_->items.end(), {name, path});
     return name;
   }
-  void AddPlace(ValueRef key, ValueRef offsets, ValueRef index, uint64_t offset, uint64_t length) {
+  void AddPlace(ValueRef key, ValueRef offsets, ValueRef index, size_t rank, uint64_t offset, uint64_t length) {
     const ValueRef where = graph().New(Kind::kDict);
     SetAttribute(where, "fqn", key);
     SetAttribute(where, "index", index != nullptr ? index : graph().New(Kind::kNone));
     if (offsets != nullptr) SetAttribute(where, "offset", offsets);
     const ValueRef info = graph().New(Kind::kDict);
-    SetAttribute(info, "relative_path", Word("__0_0.distcp"));
+    SetAttribute(info, "relative_path", Word(FileOfRank(rank)));
     SetAttribute(info, "offset", NewInt(graph(), static_cast<int64_t>(offset)));
     SetAttribute(info, "length", NewInt(graph(), static_cast<int64_t>(length)));
     storage_->items.push_back(Object("torch.distributed.checkpoint.metadata MetadataIndex", where));
@@ -329,8 +333,24 @@ Status AppendTensor(Tensor tensor, PlanFile& file) {
   return LayOutTorchFile(value, "archive", file);
 }
 
-Status Append(const Output& output, PlanFile& file, MetadataWriter& metadata) {
+// The axis along which Megatron's tensor ranks divide a parameter; any grid of chunks is legal, this one lets each rank
+// read one file. nullopt: kept whole.
+std::optional<size_t> SplitAxis(std::string_view key) {
+  constexpr std::string_view rows[] = {"linear_qkv.weight",   "linear_qkv.bias",  "linear_fc1.weight",
+                                       "linear_fc1.bias",     "linear_q.weight",  "linear_q.bias",
+                                       "linear_kv.weight",    "linear_kv.bias",   "word_embeddings.weight",
+                                       "output_layer.weight", "output_layer.bias"};
+  constexpr std::string_view columns[] = {"linear_proj.weight", "linear_fc2.weight"};
+  const auto ends = [&](std::string_view name) { return key.ends_with(name); };
+  if (std::ranges::any_of(rows, ends)) return 0;
+  if (std::ranges::any_of(columns, ends)) return 1;
+  return std::nullopt;
+}
+
+// `files` are those of the ranks.
+Status Append(const Output& output, std::vector<PlanFile>& files, MetadataWriter& metadata) {
   if (output.layers.empty()) {
+    PlanFile& file = files.front();
     const uint64_t start = file.size;
     ANEMONE_TRY(LayOutTorchFile(output.object, "archive", file));
     metadata.AddObject(output.key, start, file.size - start);
@@ -343,14 +363,28 @@ Status Append(const Output& output, PlanFile& file, MetadataWriter& metadata) {
   const Shape original = output.stacked ? Prepended(layers, first.shape()) : first.shape();
   metadata.BeginTensor(output.key, first.dtype(), output.stacked ? Prepended(layers, part) : part,
                        reformed ? &original : nullptr);
-  const Shape sizes = output.stacked ? Prepended(1, part) : part;
+  const auto axis = reformed ? std::nullopt : SplitAxis(output.key);
+  const bool split = axis && *axis < part.size() && part[*axis] % files.size() == 0;
+  const size_t ranks = split ? files.size() : 1;
   for (uint64_t layer = 0; layer < layers; ++layer) {
-    ANEMONE_ASSIGN(Tensor chunk, output.layers[layer].Reshape(sizes));
-    const uint64_t start = file.size;
-    ANEMONE_TRY(AppendTensor(std::move(chunk), file));
-    Shape offsets(sizes.size(), 0);
-    if (output.stacked) offsets[0] = layer;
-    metadata.AddChunk(offsets, sizes, start, file.size - start);
+    for (size_t rank = 0; rank < ranks; ++rank) {
+      Tensor piece = output.layers[layer];
+      Shape sizes = part, offsets(part.size(), 0);
+      if (split) {
+        sizes[*axis] /= ranks;
+        offsets[*axis] = rank * sizes[*axis];
+        ANEMONE_ASSIGN(piece, piece.Narrow(*axis, offsets[*axis], sizes[*axis]));
+      }
+      if (output.stacked) {
+        sizes.insert(sizes.begin(), 1);
+        offsets.insert(offsets.begin(), layer);
+      }
+      ANEMONE_ASSIGN(Tensor chunk, piece.Reshape(sizes));
+      PlanFile& file = files[rank];
+      const uint64_t start = file.size;
+      ANEMONE_TRY(AppendTensor(std::move(chunk), file));
+      metadata.AddChunk(offsets, sizes, rank, start, file.size - start);
+    }
   }
   return {};
 }
@@ -413,6 +447,9 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
     return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
                            "a distributed checkpoint is stored whole: merge with --tp 1 --pp 1");
   }
+  if (options.ranks < 1 || options.ranks > kMaxRanks) {
+    return InvalidArgument(fmt::format("expected a shard grid of 1 to {} ranks, found {}", kMaxRanks, options.ranks));
+  }
   Gatherer gatherer(FindStacks(checkpoint), options);
   ANEMONE_ASSIGN(const Value common, GatherTraining(checkpoint, gatherer));
   for (const StateDict::Item& item : checkpoint.weights().items()) {
@@ -426,8 +463,9 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   // Objects first, as torch does.
   std::ranges::stable_partition(outputs, [](const Output& output) { return output.layers.empty(); });
 
-  PlanFile items, index, rest, marker;
-  items.path = options.folder + "__0_0.distcp";
+  std::vector<PlanFile> items(options.ranks);
+  for (size_t rank = 0; rank < items.size(); ++rank) items[rank].path = options.folder + FileOfRank(rank);
+  PlanFile index, rest, marker;
   index.path = options.folder + ".metadata";
   rest.path = options.folder + "common.pt";
   marker.path = options.folder + "metadata.json";
@@ -438,7 +476,11 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   ANEMONE_TRY(LayOutTorchFile(common, "common", rest));
   marker.Append(
       R"({"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch", "common_backend_version": 1})");
-  for (PlanFile* file : {&items, &index, &rest, &marker}) plan.files.push_back(std::move(*file));
+  // A rank that has nothing to store has no file.
+  for (PlanFile& file : items) {
+    if (file.size != 0 || &file == &items.front()) plan.files.push_back(std::move(file));
+  }
+  for (PlanFile* file : {&index, &rest, &marker}) plan.files.push_back(std::move(*file));
   plan.is_directory = true;
   return {};
 }

@@ -68,8 +68,8 @@ TEST(DistMetadata, ReadsTheNewestTorch) {
   EXPECT_EQ(std::get<DistTensor>(item->content).chunks.size(), 2u);
 }
 
-TEST(DistMetadata, EveryProtocolSaysTheSame) {
-  for (const char* name : {"good_protocol2", "good_protocol4", "good_protocol5"}) {
+TEST(DistMetadata, EveryProtocolAndVersionSaysTheSame) {
+  for (const char* name : {"good_protocol2", "good_protocol4", "good_protocol5", "good_torch22", "good_mcore15"}) {
     ANEMONE_ASSERT_ASSIGN(const DistMetadata metadata, ParseCorpus(name));
     EXPECT_EQ(metadata.items.size(), 2u);
     EXPECT_EQ(std::get<DistTensor>(metadata.items[0].content).chunks[1].location.offset, 512u);
@@ -96,6 +96,8 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"bad_system_root", ErrorKind::kCorrupt,
                "[TD-2] expected only the classes of torch.distributed.checkpoint"},
         Broken{"bad_system_planner", ErrorKind::kCorrupt, "[TD-2]"},
+        Broken{"bad_class", ErrorKind::kCorrupt,
+               "[TD-2] expected only the classes of torch.distributed.checkpoint, found"},
         Broken{"bad_system_extra", ErrorKind::kCorrupt, "[TD-2]"},
         Broken{"bad_overlap", ErrorKind::kCorrupt,
                "[TD-4] expected chunks that cover 12 elements once, found more than 12"},
