@@ -19,14 +19,14 @@ extern const Format kLightning;
 extern const Format kPytorch;
 extern const Format kSafetensors;
 extern const Format kHuggingFace, kOpenClip;
-extern const Format kTorchDist, kZarr;
+extern const Format kTorchDist, kZarr, kNemo2;
 
 namespace {
 
 constexpr size_t kHeadBytes = 1024;
 
-constexpr std::array<const Format*, 9> kFormats = {
-    &kNemo, &kNemoDir, &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip, &kTorchDist, &kZarr,
+constexpr std::array<const Format*, 10> kFormats = {
+    &kNemo, &kNemoDir, &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip, &kTorchDist, &kZarr, &kNemo2,
 };
 
 // Other words for a format: flavours of what was read, and what people type.

@@ -1,0 +1,448 @@
+// Distributed checkpoints by NeMo 2.0.0, Megatron-core 0.9 and torch 2.15, read
+// bit for bit.
+#include <fstream>
+
+#include "container/tar.h"
+#include "format/dist_entries.h"
+#include "unit/format_dist/support.h"
+
+namespace anemone {
+namespace {
+
+using namespace testing; // NOLINT: the helpers of this folder
+
+StateDict Plain(const std::string &golden) {
+  auto checkpoint = OpenCheckpoint(Golden(golden));
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  return checkpoint.ok() ? checkpoint->weights() : StateDict();
+}
+
+// Every tensor of `expected`, by the name `prefix` + name, and no other.
+void ExpectTensors(const StateDict &found, const StateDict &expected,
+                   const std::string &prefix = "") {
+  ASSERT_GT(CountTensors(expected), 0u);
+  EXPECT_EQ(CountTensors(found), CountTensors(expected));
+  for (const auto &item : expected.items()) {
+    const Tensor *tensor = TensorAt(found, prefix + item.name);
+    ASSERT_NE(tensor, nullptr) << item.name;
+    ExpectSame(*tensor, *item.tensor(), item.name);
+  }
+}
+
+TEST(TorchDist, IsReadLayerByLayer) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden(kTorchDist)));
+  EXPECT_EQ(checkpoint.flavour, "torch_dist");
+  EXPECT_EQ(checkpoint.metadata.at("layer_stacks"), "model.decoder.layers");
+  ExpectTensors(checkpoint.weights(),
+                Plain("dist/torch_dist_small/plain.safetensors"));
+  EXPECT_FALSE(checkpoint.shards[0].training);
+  EXPECT_TRUE(checkpoint.artifacts.empty());
+  const auto *item = checkpoint.weights().Find(
+      "model.decoder.layers.1.mlp.linear_fc1._extra_state");
+  ASSERT_NE(item, nullptr);
+  ASSERT_NE(item->opaque(), nullptr);
+  EXPECT_EQ(item->opaque()->form, Opaque::Form::kBytesIO);
+  EXPECT_FALSE(item->opaque()->holds_data);
+}
+
+TEST(TorchDist, KeepsTheOrderOfModules) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden(kTorchDist)));
+  const auto &items = checkpoint.weights().items();
+  ASSERT_EQ(items.size(), 23u); // 15 tensors, 8 extra states
+  EXPECT_EQ(items[0].name, "model.embedding.word_embeddings.weight");
+  EXPECT_EQ(items[1].name,
+            "model.decoder.layers.0.self_attention.linear_proj.weight");
+  EXPECT_EQ(items[2].name,
+            "model.decoder.layers.0.self_attention.linear_proj._extra_state");
+  EXPECT_EQ(items[11].name,
+            "model.decoder.layers.1.self_attention.linear_proj.weight");
+  EXPECT_EQ(items[22].name, "model.output_layer.weight");
+}
+
+TEST(TorchDist, ATensorIsARangeOfItsFile) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden(kTorchDist)));
+  const Tensor *whole = TensorAt(
+      checkpoint.weights(), "model.decoder.layers.1.mlp.linear_fc2.weight");
+  ASSERT_NE(whole, nullptr);
+  const auto range = whole->AsByteRange();
+  ASSERT_TRUE(range);
+  EXPECT_EQ(range->size, whole->size_bytes());
+  EXPECT_GE(range->source->fd(), 0);
+}
+
+TEST(TorchDist, ReadsEveryDtype) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden("dist/mcore_direct_torch_dist")));
+  ExpectTensors(checkpoint.weights(),
+                Plain("dist/mcore_direct_plain.safetensors"), "model.");
+}
+
+TEST(Zarr, IsReadLayerByLayer) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kZarr)));
+  EXPECT_EQ(checkpoint.flavour, "zarr");
+  ExpectTensors(checkpoint.weights(),
+                Plain("dist/zarr_small/plain.safetensors"));
+  EXPECT_NE(checkpoint.weights().Find(
+                "model.decoder.layers.0.mlp.linear_fc1._extra_state"),
+            nullptr);
+  EXPECT_TRUE(checkpoint.artifacts.empty());
+}
+
+TEST(Zarr, ReadsEveryDtype) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden("dist/mcore_direct_zarr")));
+  ExpectTensors(checkpoint.weights(),
+                Plain("dist/mcore_direct_plain.safetensors"), "model.");
+}
+
+TEST(TorchDist, ReadsTwoProcessesOfTheNewestTorch) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden("dist_torch_2.15/plain_dcp")));
+  EXPECT_EQ(checkpoint.metadata.at("sharded_backend"), "torch");
+  const StateDict plain = Plain("dist_torch_2.15/plain.safetensors");
+  ASSERT_TRUE(checkpoint.shards[0].training);
+  const Value &training = *checkpoint.shards[0].training;
+  EXPECT_EQ(CountTensors(checkpoint.weights()) + 1, CountTensors(plain));
+  for (const auto &item : plain.items()) {
+    const Tensor *found = TensorAt(checkpoint.weights(), item.name);
+    if (item.name == "optim.state.embed.exp_avg") {
+      const ValueRef node =
+          At(training, {"optim", "state", "embed", "exp_avg"});
+      ASSERT_NE(node, nullptr);
+      found = &*node->tensor;
+    }
+    ASSERT_NE(found, nullptr) << item.name;
+    ExpectSame(*found, *item.tensor(), item.name);
+  }
+  const ValueRef step = At(training, {"step"});
+  ASSERT_NE(step, nullptr);
+  EXPECT_EQ(step->integer, 12);
+  EXPECT_EQ(At(training, {"note"})->text, "trained");
+  EXPECT_NE(At(training, {"optim", "param_groups"}), nullptr);
+}
+
+Value TorchValue(const std::string &golden) {
+  auto source = OpenFile(Golden(golden));
+  EXPECT_TRUE(source.ok()) << source.status().message();
+  auto file = ReadTorchFile(Whole(*source));
+  EXPECT_TRUE(file.ok()) << file.status().message();
+  return file->root;
+}
+
+TEST(Lightning, FusedAdamStandsBesideItsGroups) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden(kFusedAdam)));
+  const Value plain = TorchValue("gpt_fused_adam_dist/opt1.plain.rank0.pt");
+  ASSERT_TRUE(checkpoint.shards[0].training);
+  const Value &training = *checkpoint.shards[0].training;
+  EXPECT_EQ(At(training, {"global_step"})->integer, 2);
+  const ValueRef optimizer = At(training, {"optimizer_states", "0"});
+  ASSERT_NE(optimizer, nullptr);
+  EXPECT_NE(Lookup(*optimizer, "param_groups"), nullptr);
+  const ValueRef state = Lookup(*optimizer, "state");
+  ASSERT_NE(state, nullptr);
+  const auto &parameters = *DictEntries(*At(plain, {"params"}));
+  ASSERT_EQ(parameters.size(), 30u);
+  EXPECT_EQ(CountTensors(checkpoint.weights()), 15u);
+  for (size_t i = 0; i < parameters.size(); i += 2) {
+    const std::string name = "model." + parameters[i]->text;
+    const Tensor *weight = TensorAt(checkpoint.weights(), name);
+    ASSERT_NE(weight, nullptr) << name;
+    ExpectSame(*weight, *parameters[i + 1]->tensor, name);
+    const ValueRef moments = Lookup(*state, name);
+    ASSERT_NE(moments, nullptr) << name;
+    for (const char *kind : {"exp_avg", "exp_avg_sq"}) {
+      ExpectSame(*Lookup(*moments, kind)->tensor,
+                 *At(plain, {"state", parameters[i]->text, kind})->tensor,
+                 name + kind);
+    }
+  }
+  ASSERT_TRUE(checkpoint.config);
+  EXPECT_EQ(checkpoint.config->Find("hidden_size")->AsInt(), 24);
+}
+
+TEST(Lightning, FlattenedStateIsPutTogether) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenFolder(Golden(kDistOptim)));
+  const ValueRef state = At(*checkpoint.shards[0].training,
+                            {"optimizer_states", "0", "optimizer", "state"});
+  ASSERT_NE(state, nullptr);
+  size_t slices = 0;
+  for (const char *rank : {"0", "1"}) {
+    const Value plain = TorchValue(
+        std::string("gpt_mcore_dist_optim/opt3.plain.rank") + rank + ".pt");
+    const auto &parameters = *DictEntries(*At(plain, {"params"}));
+    for (size_t i = 0; i < parameters.size(); i += 2) {
+      const std::string name =
+          "model." + parameters[i]->text.substr(std::string("module.").size());
+      const Tensor *weight = TensorAt(checkpoint.weights(), name);
+      ASSERT_NE(weight, nullptr) << name;
+      ExpectSame(*weight, *parameters[i + 1]->tensor, name);
+    }
+    const auto &flat = *DictEntries(*At(plain, {"flat"}));
+    for (size_t i = 0; i < flat.size(); i += 2) {
+      const std::string name =
+          "model." + flat[i]->text.substr(std::string("module.").size());
+      const ValueRef moments = Lookup(*state, name);
+      ASSERT_NE(moments, nullptr) << name;
+      const auto start =
+          static_cast<size_t>(Lookup(*flat[i + 1], "start")->integer);
+      for (const char *kind : {"fp32_param", "exp_avg", "exp_avg_sq"}) {
+        const Tensor &whole = *Lookup(*moments, kind)->tensor;
+        EXPECT_EQ(whole.shape(), TensorAt(checkpoint.weights(), name)->shape())
+            << name;
+        const std::string expected = Bytes(*Lookup(*flat[i + 1], kind)->tensor);
+        EXPECT_TRUE(Bytes(whole).substr(start * 4, expected.size()) == expected)
+            << name << " " << kind;
+        ++slices;
+      }
+    }
+  }
+  EXPECT_GT(slices, 45u);
+}
+
+// Two tensor ranks with gated linear units: what each rank held is a block, or
+// two, of the whole.
+TEST(TorchDist, ReadsWhatTwoTensorRanksWrote) {
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file,
+                        OpenFile(Golden("gpt_gqa_tp2/gqa_tp2.nemo")));
+  ANEMONE_ASSERT_ASSIGN(const std::vector<TarMember> tar, ReadTar(Whole(file)));
+  std::vector<Artifact> members;
+  for (const TarMember &member : tar) {
+    if (!member.is_directory)
+      members.push_back({member.name, member.content});
+  }
+  EXPECT_FALSE(LooksDistributed(members));
+  members = MembersBelow(members, "model_weights");
+  EXPECT_TRUE(LooksDistributed(members));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenDistributed(members, "model_weights"));
+  EXPECT_EQ(CountTensors(checkpoint.weights()), 21u);
+  for (const uint64_t rank : {0u, 1u}) {
+    const Value plain = TorchValue("gpt_gqa_tp2/gqa_tp2.nemo.params.rank" +
+                                   std::to_string(rank) + ".pt");
+    const auto &parameters = *DictEntries(*plain.node);
+    for (size_t i = 0; i < parameters.size(); i += 2) {
+      const std::string &name = parameters[i]->text;
+      const Tensor &part = *parameters[i + 1]->tensor;
+      const Tensor *whole = TensorAt(checkpoint.weights(), name);
+      ASSERT_NE(whole, nullptr) << name;
+      if (name.ends_with("linear_fc1.weight")) {
+        const uint64_t half = part.shape()[0] / 2;
+        ANEMONE_ASSERT_ASSIGN(const Tensor gate,
+                              whole->Narrow(0, rank * half, half));
+        ANEMONE_ASSERT_ASSIGN(const Tensor up,
+                              whole->Narrow(0, (2 + rank) * half, half));
+        ANEMONE_ASSERT_ASSIGN(const Tensor block,
+                              Tensor::Concat({gate, up}, 0));
+        ExpectSame(block, part, name);
+        continue;
+      }
+      const size_t axis = name.ends_with("linear_proj.weight") ||
+                                  name.ends_with("linear_fc2.weight")
+                              ? 1
+                              : 0;
+      const uint64_t start =
+          whole->shape() == part.shape() ? 0 : rank * part.shape()[axis];
+      ANEMONE_ASSERT_ASSIGN(const Tensor block,
+                            whole->Narrow(axis, start, part.shape()[axis]));
+      ExpectSame(block, part, name);
+    }
+  }
+}
+
+TEST(Nemo2, IsReadUnderNemoOnesNames) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
+                        OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
+  EXPECT_EQ(checkpoint.flavour, "nemo2");
+  ASSERT_TRUE(checkpoint.config);
+  EXPECT_EQ(checkpoint.config->Find("config.ffn_hidden_size")->AsInt(), 80);
+  EXPECT_NE(checkpoint.FindArtifact("context/nemo_tokenizer/tokenizer.model"),
+            nullptr);
+  EXPECT_NE(checkpoint.FindArtifact("context/io.json"), nullptr);
+  size_t compared = 0;
+  const StateDict stacked =
+      Plain("dist/nemo2_llama/plain_from_dcp.safetensors");
+  for (const auto &item : stacked.items()) {
+    const std::string name =
+        "model." + item.name.substr(std::string("module.").size());
+    const LayerKey key = SplitStackedKey(name);
+    if (key.prefix.empty()) {
+      ASSERT_NE(TensorAt(checkpoint.weights(), name), nullptr) << name;
+      ExpectSame(*TensorAt(checkpoint.weights(), name), *item.tensor(), name);
+      ++compared;
+      continue;
+    }
+    for (uint64_t layer = 0; layer < 2; ++layer) {
+      const std::string of = std::string(key.prefix) + "." +
+                             std::to_string(layer) + "." +
+                             std::string(key.suffix);
+      ANEMONE_ASSERT_ASSIGN(const Tensor thick,
+                            item.tensor()->Narrow(0, layer, 1));
+      ANEMONE_ASSERT_ASSIGN(
+          const Tensor thin,
+          thick.Reshape({thick.shape().begin() + 1, thick.shape().end()}));
+      ASSERT_NE(TensorAt(checkpoint.weights(), of), nullptr) << of;
+      ExpectSame(*TensorAt(checkpoint.weights(), of), thin, of);
+      ++compared;
+    }
+  }
+  EXPECT_EQ(compared, CountTensors(checkpoint.weights()));
+}
+
+// ---- damaged folders
+
+TEST(TorchDist, AMissingIndexSaysTheSaveDidNotFinish) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist);
+  std::filesystem::remove(folder + "/.metadata");
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kNotFound, "the save did not finish"));
+  EXPECT_THAT(OpenCheckpoint(folder), StatusIs(ErrorKind::kNotFound, "[TD-1]"));
+}
+
+TEST(TorchDist, AMissingShardIsNamed) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist);
+  std::filesystem::remove(folder + "/__0_1.distcp");
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kNotFound, "__0_1.distcp"));
+}
+
+TEST(TorchDist, ATruncatedShardIsNamed) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist);
+  std::filesystem::resize_file(folder + "/__0_0.distcp", 200'000);
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kCorrupt, "[TD-5] truncated"));
+}
+
+TEST(TorchDist, AnItemOfAnotherShapeIsRefused) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist);
+  std::fstream index(folder + "/.metadata",
+                     std::ios::in | std::ios::out | std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(index)), {});
+  // The offset of the first item, 7296 of the embedding, becomes that of
+  // linear_fc1: BININT2 0x1c80.
+  const size_t at = bytes.find(std::string("M\x80\x1c", 3));
+  ASSERT_NE(at, std::string::npos);
+  index.clear();
+  index.seekp(static_cast<std::streamoff>(at + 1));
+  index.write("\x00\x00", 2);
+  index.close();
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kCorrupt, "__0_0.distcp at 0"));
+}
+
+TEST(Zarr, AMissingChunkIsNamed) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kZarr);
+  std::filesystem::remove(folder +
+                          "/model.decoder.layers.mlp.linear_fc1.weight/1.1.0");
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected the chunk 1.1.0"));
+}
+
+TEST(Zarr, ChunksHaveTheirSize) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kZarr);
+  std::filesystem::resize_file(
+      folder + "/model.decoder.final_layernorm.weight/0", 100);
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected 160 bytes"));
+}
+
+Status WriteHeader(const std::string &folder, const std::string &json) {
+  std::ofstream(folder + "/model.decoder.final_layernorm.weight/.zarray")
+      << json;
+  return OpenFolder(folder).status();
+}
+
+TEST(Zarr, HeadersAreChecked) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kZarr);
+  const std::string good =
+      R"("zarr_format": 2, "shape": [40], "chunks": [40], "dtype": "<f4")";
+  EXPECT_THAT(WriteHeader(folder, "{" + good + "}"), IsOk());
+  EXPECT_THAT(
+      WriteHeader(folder, "{" + good + R"(, "compressor": {"id": "blosc"}})"),
+      StatusIs(ErrorKind::kUnsupported,
+               "[ZA-2] expected raw chunks, found compressor \"blosc\""));
+  EXPECT_THAT(
+      WriteHeader(
+          folder,
+          R"({"zarr_format": 3, "shape": [40], "chunks": [40], "dtype": "<f4"})"),
+      StatusIs(ErrorKind::kUnsupported, "[ZA-1]"));
+  EXPECT_THAT(
+      WriteHeader(
+          folder,
+          R"({"zarr_format": 2, "shape": [40], "chunks": [40, 1], "dtype": "<f4"})"),
+      StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
+  EXPECT_THAT(
+      WriteHeader(
+          folder,
+          R"({"zarr_format": 2, "shape": [40], "chunks": [0], "dtype": "<f4"})"),
+      StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
+  EXPECT_THAT(
+      WriteHeader(
+          folder,
+          R"({"zarr_format": 2, "shape": [40], "chunks": [40], "dtype": ">f4"})"),
+      StatusIs(ErrorKind::kUnsupported, "[ZA-3]"));
+}
+
+// ZA-5: [5] in chunks of [2] has three files of two elements each.
+TEST(Zarr, PaddingAtTheEdgeIsCut) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kZarr);
+  const std::string array = folder + "/model.decoder.final_layernorm.weight";
+  std::filesystem::remove(array + "/0");
+  for (const char *name : {"0", "1", "2"})
+    std::ofstream(array + "/" + name) << std::string(2, name[0]);
+  ASSERT_THAT(
+      WriteHeader(
+          folder,
+          R"({"zarr_format": 2, "shape": [5], "chunks": [2], "dtype": "|u1"})"),
+      IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(folder));
+  EXPECT_EQ(Bytes(*TensorAt(checkpoint.weights(),
+                            "model.decoder.final_layernorm.weight")),
+            "00112");
+}
+
+TEST(Dist, OtherBackendsAreRefusedByName) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist);
+  std::ofstream(folder + "/metadata.json")
+      << R"({"sharded_backend": "fsdp_dtensor"})";
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kUnsupported, "\"fsdp_dtensor\""));
+}
+
+TEST(Dist, KeysAreSplit) {
+  EXPECT_EQ(
+      SplitStackedKey("model.decoder.layers.mlp.linear_fc1.weight").prefix,
+      "model.decoder.layers");
+  EXPECT_EQ(
+      SplitStackedKey("model.decoder.layers.mlp.linear_fc1.weight").suffix,
+      "mlp.linear_fc1.weight");
+  EXPECT_EQ(SplitStackedKey("model.decoder.layers.7.mlp.weight").prefix, "");
+  EXPECT_EQ(SplitStackedKey("model.players.weight").prefix, "");
+  EXPECT_EQ(SplitStackedKey("model.layers").prefix, "");
+  ASSERT_TRUE(SplitLayerName("model.decoder.layers.12.mlp.weight"));
+  EXPECT_EQ(SplitLayerName("model.decoder.layers.12.mlp.weight")->layer, 12u);
+  EXPECT_FALSE(SplitLayerName("model.decoder.layers.12"));
+  ASSERT_TRUE(SplitObjectKey("a._extra_state/shard_0.3_24.8"));
+  EXPECT_EQ(SplitObjectKey("a._extra_state/shard_0.3_24.8")->offsets,
+            (Shape{0, 3}));
+  EXPECT_EQ(SplitObjectKey("a._extra_state/shard_0.3_24")->shape,
+            (Shape{24})); // an old writer
+  EXPECT_FALSE(SplitObjectKey("a._extra_state/shard_x_1"));
+  EXPECT_FALSE(SplitObjectKey("a._extra_state"));
+}
+
+} // namespace
+} // namespace anemone
