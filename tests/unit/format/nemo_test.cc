@@ -274,6 +274,22 @@ TEST(Nemo, TruncationIsNeverReadAsLess) {
   }
 }
 
+// Python's tarfile in its dialects, and gzip as NeMo up to 1.6 wrote it: tools/make_format_corpus.py.
+TEST(Nemo, ReadsEveryDialectOfTar) {
+  const std::string corpus = std::string(ANEMONE_SOURCE_DIR) + "/fuzz/corpus/nemo/";
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint pax, OpenCheckpoint(corpus + "single"));
+  ASSERT_NE(pax.FindArtifact("abc_spm.model"), nullptr);
+  for (const char* name : {"gnu", "prefix", "gzip"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint other, OpenCheckpoint(corpus + name));
+    EXPECT_EQ(other.flavour, "nemo");
+    EXPECT_TRUE(SameConfig(other.config->root(), pax.config->root())) << name;
+    ExpectSameTensors(other.weights(), pax.weights());
+    EXPECT_NE(other.FindArtifact("abc_spm.model"), nullptr) << name;
+  }
+  EXPECT_THAT(OpenCheckpoint(corpus + "gzip_of_text"), StatusIs(ErrorKind::kUnsupported, "[NEMO-1]"));
+  EXPECT_THAT(OpenCheckpoint(corpus + "rank_missing"), StatusIs(ErrorKind::kCorrupt, "[NEMO-8]"));
+}
+
 TEST(Nemo, NeedsAConfigToBeWritten) {
   Checkpoint checkpoint;
   checkpoint.shards.resize(1);
