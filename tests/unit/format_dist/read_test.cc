@@ -9,37 +9,33 @@
 namespace anemone {
 namespace {
 
-using namespace testing; // NOLINT: the helpers of this folder
+using namespace testing;  // NOLINT: the helpers of this folder
 
-StateDict Plain(const std::string &golden) {
+StateDict Plain(const std::string& golden) {
   auto checkpoint = OpenCheckpoint(Golden(golden));
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   return checkpoint.ok() ? checkpoint->weights() : StateDict();
 }
 
 // Every tensor of `expected`, by the name `prefix` + name, and no other.
-void ExpectTensors(const StateDict &found, const StateDict &expected,
-                   const std::string &prefix = "") {
+void ExpectTensors(const StateDict& found, const StateDict& expected, const std::string& prefix = "") {
   ASSERT_GT(CountTensors(expected), 0u);
   EXPECT_EQ(CountTensors(found), CountTensors(expected));
-  for (const auto &item : expected.items()) {
-    const Tensor *tensor = TensorAt(found, prefix + item.name);
+  for (const auto& item : expected.items()) {
+    const Tensor* tensor = TensorAt(found, prefix + item.name);
     ASSERT_NE(tensor, nullptr) << item.name;
     ExpectSame(*tensor, *item.tensor(), item.name);
   }
 }
 
 TEST(TorchDist, IsReadLayerByLayer) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden(kTorchDist)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kTorchDist)));
   EXPECT_EQ(checkpoint.flavour, "torch_dist");
   EXPECT_EQ(checkpoint.metadata.at("layer_stacks"), "model.decoder.layers");
-  ExpectTensors(checkpoint.weights(),
-                Plain("dist/torch_dist_small/plain.safetensors"));
+  ExpectTensors(checkpoint.weights(), Plain("dist/torch_dist_small/plain.safetensors"));
   EXPECT_FALSE(checkpoint.shards[0].training);
   EXPECT_TRUE(checkpoint.artifacts.empty());
-  const auto *item = checkpoint.weights().Find(
-      "model.decoder.layers.1.mlp.linear_fc1._extra_state");
+  const auto* item = checkpoint.weights().Find("model.decoder.layers.1.mlp.linear_fc1._extra_state");
   ASSERT_NE(item, nullptr);
   ASSERT_NE(item->opaque(), nullptr);
   EXPECT_EQ(item->opaque()->form, Opaque::Form::kBytesIO);
@@ -47,25 +43,19 @@ TEST(TorchDist, IsReadLayerByLayer) {
 }
 
 TEST(TorchDist, KeepsTheOrderOfModules) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden(kTorchDist)));
-  const auto &items = checkpoint.weights().items();
-  ASSERT_EQ(items.size(), 23u); // 15 tensors, 8 extra states
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kTorchDist)));
+  const auto& items = checkpoint.weights().items();
+  ASSERT_EQ(items.size(), 23u);  // 15 tensors, 8 extra states
   EXPECT_EQ(items[0].name, "model.embedding.word_embeddings.weight");
-  EXPECT_EQ(items[1].name,
-            "model.decoder.layers.0.self_attention.linear_proj.weight");
-  EXPECT_EQ(items[2].name,
-            "model.decoder.layers.0.self_attention.linear_proj._extra_state");
-  EXPECT_EQ(items[11].name,
-            "model.decoder.layers.1.self_attention.linear_proj.weight");
+  EXPECT_EQ(items[1].name, "model.decoder.layers.0.self_attention.linear_proj.weight");
+  EXPECT_EQ(items[2].name, "model.decoder.layers.0.self_attention.linear_proj._extra_state");
+  EXPECT_EQ(items[11].name, "model.decoder.layers.1.self_attention.linear_proj.weight");
   EXPECT_EQ(items[22].name, "model.output_layer.weight");
 }
 
 TEST(TorchDist, ATensorIsARangeOfItsFile) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden(kTorchDist)));
-  const Tensor *whole = TensorAt(
-      checkpoint.weights(), "model.decoder.layers.1.mlp.linear_fc2.weight");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kTorchDist)));
+  const Tensor* whole = TensorAt(checkpoint.weights(), "model.decoder.layers.1.mlp.linear_fc2.weight");
   ASSERT_NE(whole, nullptr);
   const auto range = whole->AsByteRange();
   ASSERT_TRUE(range);
@@ -74,43 +64,34 @@ TEST(TorchDist, ATensorIsARangeOfItsFile) {
 }
 
 TEST(TorchDist, ReadsEveryDtype) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden("dist/mcore_direct_torch_dist")));
-  ExpectTensors(checkpoint.weights(),
-                Plain("dist/mcore_direct_plain.safetensors"), "model.");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden("dist/mcore_direct_torch_dist")));
+  ExpectTensors(checkpoint.weights(), Plain("dist/mcore_direct_plain.safetensors"), "model.");
 }
 
 TEST(Zarr, IsReadLayerByLayer) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kZarr)));
   EXPECT_EQ(checkpoint.flavour, "zarr");
-  ExpectTensors(checkpoint.weights(),
-                Plain("dist/zarr_small/plain.safetensors"));
-  EXPECT_NE(checkpoint.weights().Find(
-                "model.decoder.layers.0.mlp.linear_fc1._extra_state"),
-            nullptr);
+  ExpectTensors(checkpoint.weights(), Plain("dist/zarr_small/plain.safetensors"));
+  EXPECT_NE(checkpoint.weights().Find("model.decoder.layers.0.mlp.linear_fc1._extra_state"), nullptr);
   EXPECT_TRUE(checkpoint.artifacts.empty());
 }
 
 TEST(Zarr, ReadsEveryDtype) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden("dist/mcore_direct_zarr")));
-  ExpectTensors(checkpoint.weights(),
-                Plain("dist/mcore_direct_plain.safetensors"), "model.");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden("dist/mcore_direct_zarr")));
+  ExpectTensors(checkpoint.weights(), Plain("dist/mcore_direct_plain.safetensors"), "model.");
 }
 
 TEST(TorchDist, ReadsTwoProcessesOfTheNewestTorch) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden("dist_torch_2.15/plain_dcp")));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden("dist_torch_2.15/plain_dcp")));
   EXPECT_EQ(checkpoint.metadata.at("sharded_backend"), "torch");
   const StateDict plain = Plain("dist_torch_2.15/plain.safetensors");
   ASSERT_TRUE(checkpoint.shards[0].training);
-  const Value &training = *checkpoint.shards[0].training;
+  const Value& training = *checkpoint.shards[0].training;
   EXPECT_EQ(CountTensors(checkpoint.weights()) + 1, CountTensors(plain));
-  for (const auto &item : plain.items()) {
-    const Tensor *found = TensorAt(checkpoint.weights(), item.name);
+  for (const auto& item : plain.items()) {
+    const Tensor* found = TensorAt(checkpoint.weights(), item.name);
     if (item.name == "optim.state.embed.exp_avg") {
-      const ValueRef node =
-          At(training, {"optim", "state", "embed", "exp_avg"});
+      const ValueRef node = At(training, {"optim", "state", "embed", "exp_avg"});
       ASSERT_NE(node, nullptr);
       found = &*node->tensor;
     }
@@ -124,7 +105,7 @@ TEST(TorchDist, ReadsTwoProcessesOfTheNewestTorch) {
   EXPECT_NE(At(training, {"optim", "param_groups"}), nullptr);
 }
 
-Value TorchValue(const std::string &golden) {
+Value TorchValue(const std::string& golden) {
   auto source = OpenFile(Golden(golden));
   EXPECT_TRUE(source.ok()) << source.status().message();
   auto file = ReadTorchFile(Whole(*source));
@@ -133,30 +114,28 @@ Value TorchValue(const std::string &golden) {
 }
 
 TEST(Lightning, FusedAdamStandsBesideItsGroups) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden(kFusedAdam)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kFusedAdam)));
   const Value plain = TorchValue("gpt_fused_adam_dist/opt1.plain.rank0.pt");
   ASSERT_TRUE(checkpoint.shards[0].training);
-  const Value &training = *checkpoint.shards[0].training;
+  const Value& training = *checkpoint.shards[0].training;
   EXPECT_EQ(At(training, {"global_step"})->integer, 2);
   const ValueRef optimizer = At(training, {"optimizer_states", "0"});
   ASSERT_NE(optimizer, nullptr);
   EXPECT_NE(Lookup(*optimizer, "param_groups"), nullptr);
   const ValueRef state = Lookup(*optimizer, "state");
   ASSERT_NE(state, nullptr);
-  const auto &parameters = *DictEntries(*At(plain, {"params"}));
+  const auto& parameters = *DictEntries(*At(plain, {"params"}));
   ASSERT_EQ(parameters.size(), 30u);
   EXPECT_EQ(CountTensors(checkpoint.weights()), 15u);
   for (size_t i = 0; i < parameters.size(); i += 2) {
     const std::string name = "model." + parameters[i]->text;
-    const Tensor *weight = TensorAt(checkpoint.weights(), name);
+    const Tensor* weight = TensorAt(checkpoint.weights(), name);
     ASSERT_NE(weight, nullptr) << name;
     ExpectSame(*weight, *parameters[i + 1]->tensor, name);
     const ValueRef moments = Lookup(*state, name);
     ASSERT_NE(moments, nullptr) << name;
-    for (const char *kind : {"exp_avg", "exp_avg_sq"}) {
-      ExpectSame(*Lookup(*moments, kind)->tensor,
-                 *At(plain, {"state", parameters[i]->text, kind})->tensor,
+    for (const char* kind : {"exp_avg", "exp_avg_sq"}) {
+      ExpectSame(*Lookup(*moments, kind)->tensor, *At(plain, {"state", parameters[i]->text, kind})->tensor,
                  name + kind);
     }
   }
@@ -165,38 +144,30 @@ TEST(Lightning, FusedAdamStandsBesideItsGroups) {
 }
 
 TEST(Lightning, FlattenedStateIsPutTogether) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenFolder(Golden(kDistOptim)));
-  const ValueRef state = At(*checkpoint.shards[0].training,
-                            {"optimizer_states", "0", "optimizer", "state"});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kDistOptim)));
+  const ValueRef state = At(*checkpoint.shards[0].training, {"optimizer_states", "0", "optimizer", "state"});
   ASSERT_NE(state, nullptr);
   size_t slices = 0;
-  for (const char *rank : {"0", "1"}) {
-    const Value plain = TorchValue(
-        std::string("gpt_mcore_dist_optim/opt3.plain.rank") + rank + ".pt");
-    const auto &parameters = *DictEntries(*At(plain, {"params"}));
+  for (const char* rank : {"0", "1"}) {
+    const Value plain = TorchValue(std::string("gpt_mcore_dist_optim/opt3.plain.rank") + rank + ".pt");
+    const auto& parameters = *DictEntries(*At(plain, {"params"}));
     for (size_t i = 0; i < parameters.size(); i += 2) {
-      const std::string name =
-          "model." + parameters[i]->text.substr(std::string("module.").size());
-      const Tensor *weight = TensorAt(checkpoint.weights(), name);
+      const std::string name = "model." + parameters[i]->text.substr(std::string("module.").size());
+      const Tensor* weight = TensorAt(checkpoint.weights(), name);
       ASSERT_NE(weight, nullptr) << name;
       ExpectSame(*weight, *parameters[i + 1]->tensor, name);
     }
-    const auto &flat = *DictEntries(*At(plain, {"flat"}));
+    const auto& flat = *DictEntries(*At(plain, {"flat"}));
     for (size_t i = 0; i < flat.size(); i += 2) {
-      const std::string name =
-          "model." + flat[i]->text.substr(std::string("module.").size());
+      const std::string name = "model." + flat[i]->text.substr(std::string("module.").size());
       const ValueRef moments = Lookup(*state, name);
       ASSERT_NE(moments, nullptr) << name;
-      const auto start =
-          static_cast<size_t>(Lookup(*flat[i + 1], "start")->integer);
-      for (const char *kind : {"fp32_param", "exp_avg", "exp_avg_sq"}) {
-        const Tensor &whole = *Lookup(*moments, kind)->tensor;
-        EXPECT_EQ(whole.shape(), TensorAt(checkpoint.weights(), name)->shape())
-            << name;
+      const auto start = static_cast<size_t>(Lookup(*flat[i + 1], "start")->integer);
+      for (const char* kind : {"fp32_param", "exp_avg", "exp_avg_sq"}) {
+        const Tensor& whole = *Lookup(*moments, kind)->tensor;
+        EXPECT_EQ(whole.shape(), TensorAt(checkpoint.weights(), name)->shape()) << name;
         const std::string expected = Bytes(*Lookup(*flat[i + 1], kind)->tensor);
-        EXPECT_TRUE(Bytes(whole).substr(start * 4, expected.size()) == expected)
-            << name << " " << kind;
+        EXPECT_TRUE(Bytes(whole).substr(start * 4, expected.size()) == expected) << name << " " << kind;
         ++slices;
       }
     }
@@ -207,68 +178,67 @@ TEST(Lightning, FlattenedStateIsPutTogether) {
 // Two tensor ranks with gated linear units: what each rank held is a block, or
 // two, of the whole.
 TEST(TorchDist, ReadsWhatTwoTensorRanksWrote) {
-  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file,
-                        OpenFile(Golden("gpt_gqa_tp2/gqa_tp2.nemo")));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file, OpenFile(Golden("gpt_gqa_tp2/gqa_tp2.nemo")));
   ANEMONE_ASSERT_ASSIGN(const std::vector<TarMember> tar, ReadTar(Whole(file)));
   std::vector<Artifact> members;
-  for (const TarMember &member : tar) {
-    if (!member.is_directory)
-      members.push_back({member.name, member.content});
+  for (const TarMember& member : tar) {
+    if (!member.is_directory) members.push_back({member.name, member.content});
   }
   EXPECT_FALSE(LooksDistributed(members));
   members = MembersBelow(members, "model_weights");
   EXPECT_TRUE(LooksDistributed(members));
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenDistributed(members, "model_weights"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenDistributed(members, "model_weights"));
   EXPECT_EQ(CountTensors(checkpoint.weights()), 21u);
   for (const uint64_t rank : {0u, 1u}) {
-    const Value plain = TorchValue("gpt_gqa_tp2/gqa_tp2.nemo.params.rank" +
-                                   std::to_string(rank) + ".pt");
-    const auto &parameters = *DictEntries(*plain.node);
+    const Value plain = TorchValue("gpt_gqa_tp2/gqa_tp2.nemo.params.rank" + std::to_string(rank) + ".pt");
+    const auto& parameters = *DictEntries(*plain.node);
     for (size_t i = 0; i < parameters.size(); i += 2) {
-      const std::string &name = parameters[i]->text;
-      const Tensor &part = *parameters[i + 1]->tensor;
-      const Tensor *whole = TensorAt(checkpoint.weights(), name);
+      const std::string& name = parameters[i]->text;
+      const Tensor& part = *parameters[i + 1]->tensor;
+      const Tensor* whole = TensorAt(checkpoint.weights(), name);
       ASSERT_NE(whole, nullptr) << name;
       if (name.ends_with("linear_fc1.weight")) {
         const uint64_t half = part.shape()[0] / 2;
-        ANEMONE_ASSERT_ASSIGN(const Tensor gate,
-                              whole->Narrow(0, rank * half, half));
-        ANEMONE_ASSERT_ASSIGN(const Tensor up,
-                              whole->Narrow(0, (2 + rank) * half, half));
-        ANEMONE_ASSERT_ASSIGN(const Tensor block,
-                              Tensor::Concat({gate, up}, 0));
+        ANEMONE_ASSERT_ASSIGN(const Tensor gate, whole->Narrow(0, rank * half, half));
+        ANEMONE_ASSERT_ASSIGN(const Tensor up, whole->Narrow(0, (2 + rank) * half, half));
+        ANEMONE_ASSERT_ASSIGN(const Tensor block, Tensor::Concat({gate, up}, 0));
         ExpectSame(block, part, name);
         continue;
       }
-      const size_t axis = name.ends_with("linear_proj.weight") ||
-                                  name.ends_with("linear_fc2.weight")
-                              ? 1
-                              : 0;
-      const uint64_t start =
-          whole->shape() == part.shape() ? 0 : rank * part.shape()[axis];
-      ANEMONE_ASSERT_ASSIGN(const Tensor block,
-                            whole->Narrow(axis, start, part.shape()[axis]));
+      const size_t axis = name.ends_with("linear_proj.weight") || name.ends_with("linear_fc2.weight") ? 1 : 0;
+      const uint64_t start = whole->shape() == part.shape() ? 0 : rank * part.shape()[axis];
+      ANEMONE_ASSERT_ASSIGN(const Tensor block, whole->Narrow(axis, start, part.shape()[axis]));
       ExpectSame(block, part, name);
     }
   }
 }
 
+TEST(Nemo, HoldsEitherBackend) {
+  for (const char* name : {"gpt/C.nemo", "gpt/Z.nemo"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(Golden(name)));
+    EXPECT_EQ(checkpoint.flavour, "nemo");
+    const Value plain = TorchValue(std::string(name) + ".params.pt");
+    const auto& parameters = *DictEntries(*plain.node);
+    EXPECT_EQ(CountTensors(checkpoint.weights()) * 2, parameters.size());
+    for (size_t i = 0; i < parameters.size(); i += 2) {
+      const Tensor* found = TensorAt(checkpoint.weights(), parameters[i]->text);
+      ASSERT_NE(found, nullptr) << parameters[i]->text;
+      ExpectSame(*found, *parameters[i + 1]->tensor, parameters[i]->text);
+    }
+  }
+}
+
 TEST(Nemo2, IsReadUnderNemoOnesNames) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint,
-                        OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
   EXPECT_EQ(checkpoint.flavour, "nemo2");
   ASSERT_TRUE(checkpoint.config);
   EXPECT_EQ(checkpoint.config->Find("config.ffn_hidden_size")->AsInt(), 80);
-  EXPECT_NE(checkpoint.FindArtifact("context/nemo_tokenizer/tokenizer.model"),
-            nullptr);
+  EXPECT_NE(checkpoint.FindArtifact("context/nemo_tokenizer/tokenizer.model"), nullptr);
   EXPECT_NE(checkpoint.FindArtifact("context/io.json"), nullptr);
   size_t compared = 0;
-  const StateDict stacked =
-      Plain("dist/nemo2_llama/plain_from_dcp.safetensors");
-  for (const auto &item : stacked.items()) {
-    const std::string name =
-        "model." + item.name.substr(std::string("module.").size());
+  const StateDict stacked = Plain("dist/nemo2_llama/plain_from_dcp.safetensors");
+  for (const auto& item : stacked.items()) {
+    const std::string name = "model." + item.name.substr(std::string("module.").size());
     const LayerKey key = SplitStackedKey(name);
     if (key.prefix.empty()) {
       ASSERT_NE(TensorAt(checkpoint.weights(), name), nullptr) << name;
@@ -277,14 +247,9 @@ TEST(Nemo2, IsReadUnderNemoOnesNames) {
       continue;
     }
     for (uint64_t layer = 0; layer < 2; ++layer) {
-      const std::string of = std::string(key.prefix) + "." +
-                             std::to_string(layer) + "." +
-                             std::string(key.suffix);
-      ANEMONE_ASSERT_ASSIGN(const Tensor thick,
-                            item.tensor()->Narrow(0, layer, 1));
-      ANEMONE_ASSERT_ASSIGN(
-          const Tensor thin,
-          thick.Reshape({thick.shape().begin() + 1, thick.shape().end()}));
+      const std::string of = std::string(key.prefix) + "." + std::to_string(layer) + "." + std::string(key.suffix);
+      ANEMONE_ASSERT_ASSIGN(const Tensor thick, item.tensor()->Narrow(0, layer, 1));
+      ANEMONE_ASSERT_ASSIGN(const Tensor thin, thick.Reshape({thick.shape().begin() + 1, thick.shape().end()}));
       ASSERT_NE(TensorAt(checkpoint.weights(), of), nullptr) << of;
       ExpectSame(*TensorAt(checkpoint.weights(), of), thin, of);
       ++compared;
@@ -299,8 +264,7 @@ TEST(TorchDist, AMissingIndexSaysTheSaveDidNotFinish) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kTorchDist);
   std::filesystem::remove(folder + "/.metadata");
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kNotFound, "the save did not finish"));
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kNotFound, "the save did not finish"));
   EXPECT_THAT(OpenCheckpoint(folder), StatusIs(ErrorKind::kNotFound, "[TD-1]"));
 }
 
@@ -308,23 +272,20 @@ TEST(TorchDist, AMissingShardIsNamed) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kTorchDist);
   std::filesystem::remove(folder + "/__0_1.distcp");
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kNotFound, "__0_1.distcp"));
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kNotFound, "__0_1.distcp"));
 }
 
 TEST(TorchDist, ATruncatedShardIsNamed) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kTorchDist);
   std::filesystem::resize_file(folder + "/__0_0.distcp", 200'000);
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kCorrupt, "[TD-5] truncated"));
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "[TD-5] truncated"));
 }
 
 TEST(TorchDist, AnItemOfAnotherShapeIsRefused) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kTorchDist);
-  std::fstream index(folder + "/.metadata",
-                     std::ios::in | std::ios::out | std::ios::binary);
+  std::fstream index(folder + "/.metadata", std::ios::in | std::ios::out | std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(index)), {});
   // The offset of the first item, 7296 of the embedding, becomes that of
   // linear_fc1: BININT2 0x1c80.
@@ -334,64 +295,71 @@ TEST(TorchDist, AnItemOfAnotherShapeIsRefused) {
   index.seekp(static_cast<std::streamoff>(at + 1));
   index.write("\x00\x00", 2);
   index.close();
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kCorrupt, "__0_0.distcp at 0"));
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "__0_0.distcp at 0"));
+}
+
+// Volumes add up, yet rows 1 … 2 are there twice and row 3 never.
+TEST(TorchDist, ChunksThatOverlapAreRefused) {
+  ANEMONE_ASSERT_ASSIGN(const Tensor half, Tensor::FromBytes(DType::kU8, {2, 3}, "abcdef"));
+  ChunkedTensor tensor{DType::kU8, {4, 3}, {{{0, 0}, half}, {{1, 0}, half}}, {}};
+  EXPECT_THAT(AssembleWhole(tensor), StatusIs(ErrorKind::kCorrupt, "[TD-4]"));
+  tensor.chunks[1].offsets = {2, 0};
+  ANEMONE_ASSERT_ASSIGN(const Tensor whole, AssembleWhole(tensor));
+  EXPECT_EQ(Bytes(whole), "abcdefabcdef");
+}
+
+// [4, 6] as 2 × 1 fragments of [2, 6], the second in two slices.
+TEST(TorchDist, FlatSlicesFallIntoPlace) {
+  std::string bytes;
+  for (char c = 'a'; c < 'a' + 24; ++c) bytes += c;
+  const auto flat = [&](size_t from, size_t count) {
+    return *Tensor::FromBytes(DType::kU8, {1, 1, count}, bytes.substr(from, count));
+  };
+  ChunkedTensor tensor{DType::kU8,
+                       {2, 1, 12},
+                       {{{1, 0, 5}, flat(17, 7)}, {{0, 0, 0}, flat(0, 12)}, {{1, 0, 0}, flat(12, 5)}},
+                       Shape{4, 6}};
+  ANEMONE_ASSERT_ASSIGN(const Tensor whole, AssembleWhole(tensor));
+  EXPECT_EQ(whole.shape(), (Shape{4, 6}));
+  EXPECT_EQ(Bytes(whole), bytes);
+  tensor.chunks.pop_back();
+  EXPECT_THAT(AssembleWhole(tensor), StatusIs(ErrorKind::kCorrupt, "[TD-4]"));
 }
 
 TEST(Zarr, AMissingChunkIsNamed) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kZarr);
-  std::filesystem::remove(folder +
-                          "/model.decoder.layers.mlp.linear_fc1.weight/1.1.0");
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected the chunk 1.1.0"));
+  std::filesystem::remove(folder + "/model.decoder.layers.mlp.linear_fc1.weight/1.1.0");
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected the chunk 1.1.0"));
 }
 
 TEST(Zarr, ChunksHaveTheirSize) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kZarr);
-  std::filesystem::resize_file(
-      folder + "/model.decoder.final_layernorm.weight/0", 100);
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected 160 bytes"));
+  std::filesystem::resize_file(folder + "/model.decoder.final_layernorm.weight/0", 100);
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected 160 bytes"));
 }
 
-Status WriteHeader(const std::string &folder, const std::string &json) {
-  std::ofstream(folder + "/model.decoder.final_layernorm.weight/.zarray")
-      << json;
+Status WriteHeader(const std::string& folder, const std::string& json) {
+  std::ofstream(folder + "/model.decoder.final_layernorm.weight/.zarray") << json;
   return OpenFolder(folder).status();
 }
 
 TEST(Zarr, HeadersAreChecked) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kZarr);
-  const std::string good =
-      R"("zarr_format": 2, "shape": [40], "chunks": [40], "dtype": "<f4")";
+  const std::string good = R"("zarr_format": 2, "shape": [40], "chunks": [40], "dtype": "<f4")";
   EXPECT_THAT(WriteHeader(folder, "{" + good + "}"), IsOk());
-  EXPECT_THAT(
-      WriteHeader(folder, "{" + good + R"(, "compressor": {"id": "blosc"}})"),
-      StatusIs(ErrorKind::kUnsupported,
-               "[ZA-2] expected raw chunks, found compressor \"blosc\""));
-  EXPECT_THAT(
-      WriteHeader(
-          folder,
-          R"({"zarr_format": 3, "shape": [40], "chunks": [40], "dtype": "<f4"})"),
-      StatusIs(ErrorKind::kUnsupported, "[ZA-1]"));
-  EXPECT_THAT(
-      WriteHeader(
-          folder,
-          R"({"zarr_format": 2, "shape": [40], "chunks": [40, 1], "dtype": "<f4"})"),
-      StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
-  EXPECT_THAT(
-      WriteHeader(
-          folder,
-          R"({"zarr_format": 2, "shape": [40], "chunks": [0], "dtype": "<f4"})"),
-      StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
-  EXPECT_THAT(
-      WriteHeader(
-          folder,
-          R"({"zarr_format": 2, "shape": [40], "chunks": [40], "dtype": ">f4"})"),
-      StatusIs(ErrorKind::kUnsupported, "[ZA-3]"));
+  EXPECT_THAT(WriteHeader(folder, "{" + good + R"(, "compressor": {"id": "blosc"}})"),
+              StatusIs(ErrorKind::kUnsupported, "[ZA-2] expected raw chunks, found compressor \"blosc\""));
+  EXPECT_THAT(WriteHeader(folder, R"({"zarr_format": 3, "shape": [40], "chunks": [40], "dtype": "<f4"})"),
+              StatusIs(ErrorKind::kUnsupported, "[ZA-1]"));
+  EXPECT_THAT(WriteHeader(folder, R"({"zarr_format": 2, "shape": [40], "chunks": [40, 1], "dtype": "<f4"})"),
+              StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
+  EXPECT_THAT(WriteHeader(folder, R"({"zarr_format": 2, "shape": [40], "chunks": [0], "dtype": "<f4"})"),
+              StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
+  EXPECT_THAT(WriteHeader(folder, R"({"zarr_format": 2, "shape": [40], "chunks": [40], "dtype": ">f4"})"),
+              StatusIs(ErrorKind::kUnsupported, "[ZA-3]"));
 }
 
 // ZA-5: [5] in chunks of [2] has three files of two elements each.
@@ -400,35 +368,22 @@ TEST(Zarr, PaddingAtTheEdgeIsCut) {
   const std::string folder = temp.CopyOf(kZarr);
   const std::string array = folder + "/model.decoder.final_layernorm.weight";
   std::filesystem::remove(array + "/0");
-  for (const char *name : {"0", "1", "2"})
-    std::ofstream(array + "/" + name) << std::string(2, name[0]);
-  ASSERT_THAT(
-      WriteHeader(
-          folder,
-          R"({"zarr_format": 2, "shape": [5], "chunks": [2], "dtype": "|u1"})"),
-      IsOk());
+  for (const char* name : {"0", "1", "2"}) std::ofstream(array + "/" + name) << std::string(2, name[0]);
+  ASSERT_THAT(WriteHeader(folder, R"({"zarr_format": 2, "shape": [5], "chunks": [2], "dtype": "|u1"})"), IsOk());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(folder));
-  EXPECT_EQ(Bytes(*TensorAt(checkpoint.weights(),
-                            "model.decoder.final_layernorm.weight")),
-            "00112");
+  EXPECT_EQ(Bytes(*TensorAt(checkpoint.weights(), "model.decoder.final_layernorm.weight")), "00112");
 }
 
 TEST(Dist, OtherBackendsAreRefusedByName) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kTorchDist);
-  std::ofstream(folder + "/metadata.json")
-      << R"({"sharded_backend": "fsdp_dtensor"})";
-  EXPECT_THAT(OpenFolder(folder),
-              StatusIs(ErrorKind::kUnsupported, "\"fsdp_dtensor\""));
+  std::ofstream(folder + "/metadata.json") << R"({"sharded_backend": "fsdp_dtensor"})";
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kUnsupported, "\"fsdp_dtensor\""));
 }
 
 TEST(Dist, KeysAreSplit) {
-  EXPECT_EQ(
-      SplitStackedKey("model.decoder.layers.mlp.linear_fc1.weight").prefix,
-      "model.decoder.layers");
-  EXPECT_EQ(
-      SplitStackedKey("model.decoder.layers.mlp.linear_fc1.weight").suffix,
-      "mlp.linear_fc1.weight");
+  EXPECT_EQ(SplitStackedKey("model.decoder.layers.mlp.linear_fc1.weight").prefix, "model.decoder.layers");
+  EXPECT_EQ(SplitStackedKey("model.decoder.layers.mlp.linear_fc1.weight").suffix, "mlp.linear_fc1.weight");
   EXPECT_EQ(SplitStackedKey("model.decoder.layers.7.mlp.weight").prefix, "");
   EXPECT_EQ(SplitStackedKey("model.players.weight").prefix, "");
   EXPECT_EQ(SplitStackedKey("model.layers").prefix, "");
@@ -436,13 +391,11 @@ TEST(Dist, KeysAreSplit) {
   EXPECT_EQ(SplitLayerName("model.decoder.layers.12.mlp.weight")->layer, 12u);
   EXPECT_FALSE(SplitLayerName("model.decoder.layers.12"));
   ASSERT_TRUE(SplitObjectKey("a._extra_state/shard_0.3_24.8"));
-  EXPECT_EQ(SplitObjectKey("a._extra_state/shard_0.3_24.8")->offsets,
-            (Shape{0, 3}));
-  EXPECT_EQ(SplitObjectKey("a._extra_state/shard_0.3_24")->shape,
-            (Shape{24})); // an old writer
+  EXPECT_EQ(SplitObjectKey("a._extra_state/shard_0.3_24.8")->offsets, (Shape{0, 3}));
+  EXPECT_EQ(SplitObjectKey("a._extra_state/shard_0.3_24")->shape, (Shape{24}));  // an old writer
   EXPECT_FALSE(SplitObjectKey("a._extra_state/shard_x_1"));
   EXPECT_FALSE(SplitObjectKey("a._extra_state"));
 }
 
-} // namespace
-} // namespace anemone
+}  // namespace
+}  // namespace anemone
