@@ -298,6 +298,30 @@ TEST(TorchDist, AnItemOfAnotherShapeIsRefused) {
   EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "__0_0.distcp at 0"));
 }
 
+// A folder whose index says `to` wherever it said `from`.
+std::string Rewritten(const TempFolder& temp, const std::string& from, const std::string& to) {
+  std::string folder = temp.CopyOf(kTorchDist);
+  std::ifstream in(folder + "/.metadata", std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), {});
+  EXPECT_EQ(from.size(), to.size());
+  EXPECT_NE(bytes.find(from), std::string::npos);
+  for (size_t at = 0; (at = bytes.find(from, at)) != std::string::npos;) bytes.replace(at, from.size(), to);
+  std::ofstream(folder + "/.metadata", std::ios::binary) << bytes;
+  return folder;
+}
+
+TEST(TorchDist, ItemsHaveTheDeclaredDtype) {
+  const TempFolder temp;
+  EXPECT_THAT(OpenFolder(Rewritten(temp, "float32", "float16")),
+              StatusIs(ErrorKind::kCorrupt, "[TD-10] expected fp16 [1010, 40], found fp32 [1010, 40]"));
+}
+
+TEST(TorchDist, ObjectsBelongToALayer) {
+  const TempFolder temp;
+  EXPECT_THAT(OpenFolder(Rewritten(temp, "shard_0_2", "shard_5_2")),
+              StatusIs(ErrorKind::kCorrupt, "[TD-11] expected a layer below 2, found 5"));
+}
+
 // Volumes add up, yet rows 1 … 2 are there twice and row 3 never.
 TEST(TorchDist, ChunksThatOverlapAreRefused) {
   ANEMONE_ASSERT_ASSIGN(const Tensor half, Tensor::FromBytes(DType::kU8, {2, 3}, "abcdef"));
