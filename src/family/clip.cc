@@ -641,18 +641,6 @@ Result<ClipSpec> SourceSpec(const Checkpoint& checkpoint, const TranslateOptions
                   "name the model's size (ViT-L-14, …) or pass NeMo's YAML with --hparams");
 }
 
-const Tensor* FindTensor(const Checkpoint& checkpoint, const Naming& naming, std::string_view canonical) {
-  for (const Shard& shard : checkpoint.shards) {
-    const std::string prefix = naming.BestPrefix(shard.weights).prefix;
-    for (size_t r = 0; r < naming.dialect().rows.size(); ++r) {
-      if (naming.row(r).canonical != canonical) continue;
-      const StateDict::Item* item = shard.weights.Find(prefix + naming.pattern(r).Fill(0, 0));
-      if (item != nullptr && item->tensor() != nullptr) return item->tensor();
-    }
-  }
-  return nullptr;
-}
-
 // Flags that only NeMo's configs have.
 Status SetNemoFlags(const Config& config, Dims* dims) {
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
@@ -714,8 +702,8 @@ Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, cons
   std::string name;
   ANEMONE_ASSIGN(const ClipSpec spec, SourceSpec(checkpoint, options, &name));
   Dims dims = DimsOf(spec);
-  const Tensor* table = FindTensor(checkpoint, Naming(dialect), "text.token_embedding.weight");
-  uint64_t rows = table != nullptr && !table->shape().empty() ? table->shape()[0] : spec.vocab.value_or(kClipVocab);
+  uint64_t rows = StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight");
+  if (rows == 0) rows = spec.vocab.value_or(kClipVocab);
   if (!dialect.is_megatron) {
     dims.Set("text.vocab", spec.vocab.value_or(rows));
     dims.Set("text.padded_vocab", dims.Find("text.vocab").value_or(0));
@@ -724,8 +712,9 @@ Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, cons
   const Config& config = checkpoint.config ? *checkpoint.config : *options.hparams;
   ANEMONE_TRY(SetNemoFlags(config, &dims).In(name));
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
-  rows *= static_cast<uint64_t>(checkpoint.layout.tp);
-  dims.Set("text.vocab", NemoVocab(spec, rows, model));
+  const uint64_t vocab = NemoVocab(spec, rows, model);
+  dims.Set("text.vocab", vocab);
+  dims.Set("text.vocab_is_known", vocab != rows || spec.vocab.has_value() || rows == kClipVocab);
   dims.Set("text.padded_vocab", rows);
   return dims;
 }

@@ -357,6 +357,15 @@ void SetConverterKeys(ConfigNode& model, NemoClipKind kind) {
   if (model.Get("nemo_version") == nullptr) model["nemo_version"] = Str(kNemoVersion);
 }
 
+// Numbers and booleans lose the spelling a person gave them, as in a file that OmegaConf wrote anew.
+void ForgetSpelling(ConfigNode& node) {
+  const bool big_integer =
+      node.kind == ConfigNode::Kind::kFloat && node.text.find_first_of(".eEn") == std::string::npos;
+  if (node.kind != ConfigNode::Kind::kString && !big_integer) node.text.clear();
+  for (ConfigNode& child : node.list) ForgetSpelling(child);
+  for (auto& [key, child] : node.map) ForgetSpelling(child);
+}
+
 std::string Number(double value) { return fmt::format("{}", value); }
 
 }  // namespace
@@ -537,8 +546,10 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
   }
   if (ConfigNode* precision = model.Get("precision"); precision == nullptr || precision->is_null())
     model["precision"] = Int(32);
-  if (const ConfigNode* optim = model.Get("optim"); optim == nullptr || optim->is_null())
+  if (const ConfigNode* optim = model.Get("optim"); optim == nullptr || optim->is_null()) {
     model["optim"] = ConfigNode::Map();
+  }
+  ForgetSpelling(model);
   return Config(std::move(model));
 }
 

@@ -8,6 +8,11 @@ namespace anemone {
 
 const Family& ClipFamily();    // clip.cc
 const Family& SiglipFamily();  // clip.cc
+const Family& GptFamily();     // gpt.cc
+const Family& T5Family();      // t5.cc
+
+// Rows of the stored vocabulary table over all tensor ranks; 0 when it is not there. For the families' `dims`.
+uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical);
 
 }  // namespace anemone
 

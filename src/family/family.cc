@@ -14,6 +14,8 @@ const std::vector<const Family*>& List() {
   static const std::vector<const Family*> list = {
       &ClipFamily(),
       &SiglipFamily(),
+      &GptFamily(),
+      &T5Family(),
   };
   return list;
 }
@@ -91,6 +93,22 @@ void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
 }
 
 }  // namespace
+
+uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
+  const Naming naming(dialect);
+  uint64_t rows = 0;
+  ForEachDict(checkpoint, [&](const StateDict& dict) {
+    if (rows > 0) return;
+    const std::string prefix = naming.BestPrefix(dict).prefix;
+    for (size_t r = 0; r < dialect.rows.size(); ++r) {
+      if (dialect.rows[r].canonical != canonical) continue;
+      const StateDict::Item* item = dict.Find(prefix + naming.pattern(r).Fill(0, 0));
+      if (item != nullptr && item->tensor() != nullptr && !item->tensor()->shape().empty())
+        rows = item->tensor()->shape()[0];
+    }
+  });
+  return rows * static_cast<uint64_t>(checkpoint.layout.tp);
+}
 
 const Dialect* Family::FindDialect(std::string_view dialect) const {
   const auto it = std::find_if(dialects.begin(), dialects.end(), [&](const Dialect& d) { return d.name == dialect; });

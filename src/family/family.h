@@ -44,6 +44,9 @@ struct Family {
   std::vector<CanonicalRow> canonical;
   std::vector<Dialect> dialects;
   std::vector<Refusal> refusals;
+  // Towers that follow each other along the pipeline (an encoder, then a decoder); others lie side by side on every
+  // stage.
+  std::vector<std::string> tower_order = {};
   bool has_virtual_stages = false;  // NeMo can build it with an interleaved pipeline
   // Sizes and flags of a checkpoint stored in `dialect`. Errors: NotFound without a config; Corrupt, Unsupported for
   // one that makes no sense or is not carried.

@@ -348,6 +348,12 @@ std::unordered_map<std::string_view, const CanonicalRow*> ByName(const std::vect
   return result;
 }
 
+// "x" and "!x".
+bool Opposite(std::string_view a, std::string_view b) {
+  if (a.size() > b.size()) std::swap(a, b);
+  return !a.empty() && b.size() == a.size() + 1 && b.front() == '!' && b.substr(1) == a;
+}
+
 // How many layers a row repeats over; 1 for rows without {i}.
 Result<uint64_t> Repeats(const Pattern& pattern, std::string_view tower, const Dims& dims) {
   if (!pattern.has_layer()) return uint64_t{1};
@@ -491,13 +497,17 @@ std::vector<StoredRow> ForTower(std::string_view tower, std::vector<StoredRow> r
   return rows;
 }
 
-Naming::Naming(const Dialect& dialect) : dialect_(&dialect) {
+Naming::Naming(const Dialect& dialect, const Dims* dims) : dialect_(&dialect) {
   patterns_.reserve(dialect.rows.size());
-  for (const StoredRow& row : dialect.rows) patterns_.emplace_back(row.name);
+  for (const StoredRow& row : dialect.rows) {
+    patterns_.emplace_back(row.name);
+    active_.push_back(dims == nullptr || dims->Holds(row.only));
+  }
 }
 
 std::optional<Naming::Hit> Naming::Match(std::string_view name) const {
   for (size_t i = 0; i < patterns_.size(); ++i) {
+    if (!active_[i]) continue;
     if (const auto captures = patterns_[i].Match(name)) return Hit{i, *captures};
   }
   return std::nullopt;
@@ -528,7 +538,7 @@ std::string DescribeNames(std::vector<std::string> missing, std::vector<std::str
 Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
                                const std::vector<CanonicalRow>& canonical, const Dims& dims, bool strict,
                                std::vector<std::string>* notes) {
-  const Naming naming(dialect);
+  const Naming naming(dialect, &dims);
   const std::string prefix = naming.BestPrefix(stored).prefix;
   const auto by_name = ByName(canonical);
 
@@ -576,7 +586,7 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
     std::optional<size_t> any;
     for (size_t i = 0; i < dialect.rows.size(); ++i) {
       const StoredRow& stored_row = dialect.rows[i];
-      if (stored_row.canonical != row.name || stored_row.stage == Stage::kTiedCopy) continue;
+      if (stored_row.canonical != row.name || stored_row.stage == Stage::kTiedCopy || !naming.is_active(i)) continue;
       if (dims.Holds(stored_row.when)) return i;
       if (!any) any = i;
     }
@@ -659,7 +669,7 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
   StateDict result;
   std::vector<std::string> missing;
   std::unordered_set<std::string> written;
-  const Naming naming(dialect);
+  const Naming naming(dialect, &dims);
   const auto layers_of = [&](const std::string& tower) {
     const auto layers = dims.Of(tower, "layers");
     return layers.ok() ? *layers : 0;
@@ -667,7 +677,8 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
   const Status walked = ForEachStored(dialect, layers_of, [&](size_t r, uint64_t layer) -> Status {
     const StoredRow& row = dialect.rows[r];
     const Pattern& pattern = naming.pattern(r);
-    if (!dims.Holds(row.when) || row.stage == Stage::kTiedCopy || row.op == Op::kDrop || row.op == Op::kDropZeros)
+    if (!naming.is_active(r) || !dims.Holds(row.when) || row.stage == Stage::kTiedCopy || row.op == Op::kDrop ||
+        row.op == Op::kDropZeros)
       return {};
     if (row.op == Op::kExtraState) {
       return dims.Holds("extra_state") ? result.Add(prefix + pattern.Fill(layer, 0), Opaque{}) : Status();
@@ -760,6 +771,7 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
       for (const uint64_t layer : {uint64_t{0}, uint64_t{17}}) {
         const std::string sample = pattern.Fill(layer, part);
         for (size_t other = 0; other < dialect.rows.size(); ++other) {
+          if (Opposite(row.only, dialect.rows[other].only)) continue;
           const auto hit = naming.pattern(other).Match(sample);
           if ((other == r) != hit.has_value())
             return wrong(fmt::format("expected {} to match it alone, found {}", sample, dialect.rows[other].name));

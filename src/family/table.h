@@ -95,11 +95,11 @@ enum class Split : uint8_t {
 
 // Which pipeline stage stores it.
 enum class Stage : uint8_t {
-  kLayer,  // the stage of its layer
-  kFirst,
-  kLast,
+  kLayer,     // the stage of its layer
+  kFirst,     // the first stage of its tower
+  kLast,      // the last stage of its tower
   kEvery,     // every stage has a copy
-  kTiedCopy,  // the last stage has a copy of the canonical tensor; not stored at all at one stage
+  kTiedCopy,  // the tower's last stage has a copy of what its first stage holds; not stored where they are the same
 };
 
 struct CanonicalRow {
@@ -119,6 +119,9 @@ struct StoredRow {
   std::string why = {};
   std::string shape = {};  // kReshape: as it is stored
   std::string tower = {};
+  // The condition under which the row exists at all: the same name may mean one thing in models where it holds and
+  // another where it does not (a row with the opposite condition).
+  std::string only = {};
 };
 inline constexpr std::string_view kReadOnly = "(read only)";
 
@@ -152,10 +155,12 @@ class Naming {
     size_t row = 0;
     Pattern::Captures captures;
   };
-  explicit Naming(const Dialect& dialect);
+  // With `dims`, rows whose `only` does not hold are left out.
+  explicit Naming(const Dialect& dialect, const Dims* dims = nullptr);
   const Dialect& dialect() const { return *dialect_; }
   const StoredRow& row(size_t index) const { return dialect_->rows[index]; }
   const Pattern& pattern(size_t index) const { return patterns_[index]; }
+  bool is_active(size_t index) const { return active_[index]; }
   // The row a name (without prefix) belongs to. nullopt when none does.
   std::optional<Hit> Match(std::string_view name) const;
   // The accepted prefix under which most of `names` match, and how many do.
@@ -168,6 +173,7 @@ class Naming {
  private:
   const Dialect* dialect_;
   std::vector<Pattern> patterns_;
+  std::vector<bool> active_;
 };
 
 // The shapes of a row's stored parts in a model of these sizes, unsplit. Errors: Corrupt when the sizes do not fit.

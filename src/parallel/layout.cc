@@ -57,6 +57,41 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
   return ranges;
 }
 
+Result<PipelineRanges> DividePipeline(const Spelling& spelling, const Dims& dims, const Layout& layout,
+                                      const Config* config) {
+  PipelineRanges ranges;
+  const auto& order = spelling.family->tower_order;
+  const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
+  for (const std::string& tower : TowersOf(*spelling.dialect)) {
+    ANEMONE_ASSIGN(const uint64_t layers, dims.Of(tower, "layers"));
+    const ConfigNode* node = config == nullptr ? nullptr : tower.empty() ? &config->root() : config->root().Get(tower);
+    const auto place = std::find(order.begin(), order.end(), tower);
+    if (place == order.end() || layout.pp == 1) {
+      ANEMONE_ASSIGN(ranges[tower], DivideLayers(layers, layout, node, tower));
+      continue;
+    }
+    const auto split_rank =
+        static_cast<int>(SizeIn(config == nullptr ? nullptr : &config->root(), "pipeline_model_parallel_split_rank"));
+    const int split = split_rank > 0 && split_rank < layout.pp ? split_rank : layout.pp / 2;
+    const bool is_first = place == order.begin();
+    ANEMONE_ASSIGN(const std::vector<LayerRange> own,
+                   DivideLayers(layers, {.pp = is_first ? split : layout.pp - split}, node, tower));
+    std::vector<LayerRange> all(pieces);
+    std::copy(own.begin(), own.end(), all.begin() + (is_first ? 0 : split));
+    ranges[tower] = std::move(all);
+  }
+  return ranges;
+}
+
+Span SpanOf(const PipelineRanges& ranges, const std::string& tower, size_t pieces) {
+  Span span{0, pieces - 1};
+  const auto it = ranges.find(tower);
+  if (it == ranges.end()) return span;
+  while (span.first < span.last && it->second[span.first].size() == 0) ++span.first;
+  while (span.last > span.first && it->second[span.last].size() == 0) --span.last;
+  return span;
+}
+
 std::vector<std::string> TowersOf(const Dialect& dialect) {
   std::vector<std::string> towers;
   for (const StoredRow& row : dialect.rows) {

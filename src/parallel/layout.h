@@ -3,6 +3,7 @@
 #define ANEMONE_PARALLEL_LAYOUT_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,18 @@ struct LayerRange {
 // naming the tower, the counts and the sizes that would do.
 Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layout, const ConfigNode* tower_config,
                                              const std::string& tower);
+
+// Every tower's layers on every piece. Towers that follow each other share the stages out as
+// `pipeline_model_parallel_split_rank` says (without it, half and half as NeMo does); the others lie on all. Errors: as
+// DivideLayers.
+using PipelineRanges = std::map<std::string, std::vector<LayerRange>>;
+Result<PipelineRanges> DividePipeline(const Spelling& spelling, const Dims& dims, const Layout& layout,
+                                      const Config* config);
+// The pieces that a tower's layers begin and end on.
+struct Span {
+  size_t first = 0, last = 0;
+};
+Span SpanOf(const PipelineRanges& ranges, const std::string& tower, size_t pieces);
 
 // The place of pipeline piece `index` in that order.
 struct PipelinePlace {

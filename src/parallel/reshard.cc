@@ -13,11 +13,6 @@ namespace {
 
 constexpr uint64_t kCompareWindowElements = uint64_t{1} << 18;
 
-const ConfigNode* TowerConfig(const Checkpoint& checkpoint, const std::string& tower) {
-  if (!checkpoint.config) return nullptr;
-  return tower.empty() ? &checkpoint.config->root() : checkpoint.config->root().Get(tower);
-}
-
 uint64_t VocabDivisor(const Checkpoint& checkpoint) {
   const ConfigNode* node = checkpoint.config ? checkpoint.config->root().Get("make_vocab_size_divisible_by") : nullptr;
   const int64_t value = node == nullptr ? 128 : node->AsInt().value_or(128);
@@ -127,7 +122,7 @@ Status CheckDivides(const Dialect& dialect, const Dims& dims, int tp) {
 class Merger {
  public:
   Merger(const Checkpoint& source, const Spelling& spelling, const Dims& dims)
-      : source_(source), naming_(*spelling.dialect), dims_(dims), layout_(source.layout) {
+      : source_(source), naming_(*spelling.dialect, &dims), dims_(dims), layout_(source.layout) {
     for (const CanonicalRow& row : spelling.family->canonical) canonical_.emplace(row.name, &row);
   }
 
@@ -335,10 +330,36 @@ class Merger {
   uint64_t dropped_states_ = 0;
 };
 
-// Vocabulary tables padded for `tp` ranks. Where a reader could not tell padding from tokens, the config remembers.
-Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, Checkpoint* checkpoint) {
-  const Naming naming(*spelling.dialect);
+// Nothing in many configs says how many rows of a table are tokens. Megatron pads with zero rows at the end, so the
+// last row that is not all zeros is a token; a table that was padded for more ranks then gets its old size back.
+Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDict& weights, Dims* dims) {
+  std::map<std::string, uint64_t> tokens;
+  for (const StateDict::Item& item : weights.items()) {
+    const std::string_view name = item.name;
+    const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+    if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab ||
+        item.tensor()->shape().size() != 2)
+      continue;
+    const std::string& tower = naming.row(hit->row).tower;
+    const auto known = dims->Of(tower, "vocab_is_known");
+    if (known.ok() && *known != 0) continue;
+    uint64_t rows = item.tensor()->shape()[0];
+    for (; rows > 1; --rows) {
+      ANEMONE_ASSIGN(const Tensor row, item.tensor()->Narrow(0, rows - 1, 1));
+      ANEMONE_ASSIGN(const bool zero, IsZero(row));
+      if (!zero) break;
+    }
+    tokens[tower] = std::max(tokens[tower], rows);
+  }
+  for (const auto& [tower, rows] : tokens) dims->Set(tower.empty() ? "vocab" : tower + ".vocab", rows);
+  return {};
+}
+
+// Vocabulary tables padded for `tp` ranks.
+Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, bool was_split, Checkpoint* checkpoint) {
+  const Naming naming(*spelling.dialect, dims);
   const std::string prefix = naming.BestPrefix(checkpoint->weights()).prefix;
+  if (was_split) ANEMONE_TRY(GuessVocab(naming, prefix, checkpoint->weights(), dims));
   StateDict padded;
   for (const StateDict::Item& item : checkpoint->weights().items()) {
     const std::string_view name = item.name;
@@ -357,11 +378,6 @@ Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, Checkpoint* che
     if (rows == before) continue;
     checkpoint->notes.push_back(
         fmt::format("{}: {} rows of padding became {} ({} tokens)", item.name, before - vocab, rows - vocab, vocab));
-    if (checkpoint->config && rows > vocab) {
-      ConfigNode& root = checkpoint->config->root();
-      ConfigNode* place = row.tower.empty() ? &root : root.Get(row.tower);
-      if (place != nullptr && place->is_map()) (*place)["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(vocab));
-    }
   }
   checkpoint->weights() = std::move(padded);
   return {};
@@ -383,6 +399,7 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
                                    checkpoint.shards.size(), spelling.dialect->title));
   }
   ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
+  dims.Set("virtual", checkpoint.layout.vp > 1);
   Merger merger(checkpoint, spelling, dims);
   Checkpoint result = checkpoint;
   result.layout = {};
@@ -396,7 +413,7 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
   }
   result.shards.assign(1, Shard{});
   result.weights() = std::move(weights);
-  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, &result));
+  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, true, &result));
   if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
   return result;
 }
@@ -423,16 +440,14 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
                                        spelling.family->title, layout.vp));
   }
   ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
+  dims.Set("virtual", layout.vp > 1);
   ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
-  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, &result));
+  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, false, &result));
 
-  std::map<std::string, std::vector<LayerRange>> ranges;
-  for (const std::string& tower : TowersOf(dialect)) {
-    ANEMONE_ASSIGN(const uint64_t layers, dims.Of(tower, "layers"));
-    ANEMONE_ASSIGN(ranges[tower], DivideLayers(layers, layout, TowerConfig(checkpoint, tower), tower));
-  }
+  ANEMONE_ASSIGN(PipelineRanges ranges,
+                 DividePipeline(spelling, dims, layout, checkpoint.config ? &*checkpoint.config : nullptr));
 
-  const Naming naming(dialect);
+  const Naming naming(dialect, &dims);
   const StateDict whole = std::move(result.weights());
   const std::string stored_prefix = naming.BestPrefix(whole).prefix;
   const std::string& prefix = layout.vp > 1 ? std::string() : dialect.prefixes.front();
@@ -454,18 +469,22 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
     const Status walked = ForEachStored(dialect, layers_of, [&](size_t r, uint64_t layer) -> Status {
       const StoredRow& row = dialect.rows[r];
       const Pattern& pattern = naming.pattern(r);
-      const bool on_this_stage = pattern.has_layer() || row.stage == Stage::kEvery || row.stage == Stage::kLayer ||
-                                 (row.stage == Stage::kFirst && piece == 0) ||
-                                 ((row.stage == Stage::kLast || row.stage == Stage::kTiedCopy) && piece + 1 == pieces);
-      if (!on_this_stage) return {};
-      if (row.stage == Stage::kTiedCopy && (pieces == 1 || !dims.Holds(row.when))) return {};
+      if (!naming.is_active(r)) return {};
+      const Span span = SpanOf(ranges, row.tower, pieces);
+      const bool everywhere = row.stage == Stage::kEvery || row.stage == Stage::kLayer;
+      const bool copied = row.stage == Stage::kTiedCopy && span.first != span.last && dims.Holds(row.when);
+      if (!pattern.has_layer() && !everywhere && !(row.stage == Stage::kFirst && piece == span.first) &&
+          !((row.stage == Stage::kLast || copied) && piece == span.last)) {
+        return {};
+      }
       const uint64_t global = pattern.has_layer() ? ranges[row.tower][piece].begin + layer : 0;
       for (size_t part = 0; part < pattern.num_parts(); ++part) {
         const StateDict::Item* item = whole.Find(stored_prefix + pattern.Fill(global, part));
         if (row.stage == Stage::kTiedCopy) {
           // Its original's bytes under its own name.
           for (size_t other = 0; other < dialect.rows.size() && item == nullptr; ++other) {
-            if (dialect.rows[other].canonical == row.canonical && dialect.rows[other].stage != Stage::kTiedCopy) {
+            if (naming.is_active(other) && dialect.rows[other].canonical == row.canonical &&
+                dialect.rows[other].stage != Stage::kTiedCopy) {
               item = whole.Find(stored_prefix + naming.pattern(other).Fill(0, part));
             }
           }

@@ -64,7 +64,8 @@ TEST(FamiliesTest, AreExactlyThese) {
   for (const Family* family : Families()) {
     for (const Dialect& dialect : family->dialects) names.push_back(family->name + "/" + dialect.name);
   }
-  EXPECT_THAT(names, ElementsAre("clip/hf", "clip/openclip", "clip/mcore", "clip/legacy", "siglip/hf", "siglip/mcore"));
+  EXPECT_THAT(names, ElementsAre("clip/hf", "clip/openclip", "clip/mcore", "clip/legacy", "siglip/hf", "siglip/mcore",
+                                 "gpt/mcore", "gpt/legacy", "t5/legacy"));
 }
 
 TEST(FamiliesTest, TablesObeyTheRules) {

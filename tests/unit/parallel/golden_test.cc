@@ -1,0 +1,161 @@
+// What NeMo itself wrote, translated, merged and split: bit for bit, in both directions.
+#include <fmt/format.h>
+
+#include "family/family.h"
+#include "format/format.h"
+#include "parallel/reshard.h"
+#include "synthetic.h"
+
+namespace anemone {
+namespace {
+
+using testing::ExpectSameTensors;
+using testing::Golden;
+using testing::IsOk;
+using testing::Names;
+using testing::StatusIs;
+
+Checkpoint Open(const std::string& name) {
+  auto checkpoint = OpenCheckpoint(Golden(name));
+  EXPECT_THAT(checkpoint, IsOk()) << name;
+  return checkpoint.ok() ? *std::move(checkpoint) : Checkpoint();
+}
+
+// Tensors only: extra states come from whatever Transformer Engine wrote them.
+StateDict TensorsOf(const StateDict& weights) {
+  StateDict tensors;
+  for (const auto& item : weights.items()) {
+    if (item.tensor() == nullptr) continue;
+    EXPECT_THAT(tensors.Add(item.name, item.entry), IsOk());
+  }
+  return tensors;
+}
+
+void ExpectSameWeights(const StateDict& actual, const StateDict& expected) {
+  const StateDict a = TensorsOf(actual), b = TensorsOf(expected);
+  EXPECT_EQ(Names(a), Names(b));
+  ExpectSameTensors(a, b);
+}
+
+TranslateOptions Hparams(const std::string& name) {
+  auto source = OpenFile(Golden(name));
+  EXPECT_THAT(source, IsOk());
+  auto config = Config::ParseYaml(*Whole(*source).ReadAll(1 << 20), name);
+  EXPECT_THAT(config, IsOk());
+  return {.hparams = *config, .hparams_name = name};
+}
+
+class ConvertTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(ConvertTest, HuggingFaceBecomesWhatNemosConverterWrote) {
+  const std::string dialect = GetParam();
+  const Checkpoint nemo = Open(fmt::format("clip/{}.nemo", dialect));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ours, Translate(Open("clip/hf"), dialect, Hparams("clip/hparams.yaml")));
+  ExpectSameWeights(ours.weights(), nemo.weights());
+  ASSERT_TRUE(ours.config && nemo.config);
+  EXPECT_TRUE(SameConfig(ours.config->root(), nemo.config->root())) << ours.config->ToYaml();
+  EXPECT_EQ(ours.config->ToYaml(), nemo.config->ToYaml());
+}
+
+TEST_P(ConvertTest, AndBack) {
+  const Checkpoint hf = Open("clip/hf");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(Open(fmt::format("clip/{}.nemo", GetParam())), "hf"));
+  ExpectSameTensors(back.weights(), hf.weights());
+}
+
+INSTANTIATE_TEST_SUITE_P(Clip, ConvertTest, ::testing::Values("mcore", "legacy"),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST(ConvertTest, OldFilesWithPositionIds) {
+  Checkpoint old = Open("clip/hf_with_position_ids.bin");
+  const Checkpoint hf = Open("clip/hf");
+  old.config = hf.config;
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint same, Translate(old, "hf"));
+  ExpectSameTensors(same.weights(), hf.weights());
+}
+
+TEST(ConvertTest, Siglip) {
+  const Checkpoint nemo = Open("siglip/siglip_32.nemo"), hf = Open("siglip/hf_siglip");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ours, Translate(hf, "mcore", Hparams("siglip/megatron_siglip.yaml")));
+  ExpectSameTensors(TensorsOf(ours.weights()), TensorsOf(nemo.weights()));
+  EXPECT_TRUE(SameConfig(ours.config->root(), nemo.config->root())) << ours.config->ToYaml();
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(nemo, "hf"));
+  ExpectSameTensors(back.weights(), hf.weights());
+}
+
+struct Ranks {
+  const char* ranks;
+  const char* whole;
+  Layout layout;
+  const char* extra = "";  // a config key that NeMo's run had besides the layout
+  ConfigNode value = {};
+};
+
+class NemoRanksTest : public ::testing::TestWithParam<Ranks> {};
+
+Checkpoint WithExtra(const Ranks& test, Checkpoint checkpoint) {
+  if (*test.extra == '\0') return checkpoint;
+  EXPECT_THAT(checkpoint.config->Set(test.extra, test.value), IsOk());
+  return checkpoint;
+}
+
+TEST_P(NemoRanksTest, MergeToTheWhole) {
+  const Ranks& test = GetParam();
+  const Checkpoint whole = Open(std::string(test.whole) + ".nemo");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(WithExtra(test, Open(std::string(test.ranks) + ".nemo"))));
+  ExpectSameWeights(merged.weights(), whole.weights());
+}
+
+TEST_P(NemoRanksTest, AreWhatTheWholeSplitsInto) {
+  const Ranks& test = GetParam();
+  const Checkpoint ranks = Open(std::string(test.ranks) + ".nemo");
+  EXPECT_EQ(ranks.layout, test.layout);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ours,
+                        SplitShards(WithExtra(test, Open(std::string(test.whole) + ".nemo")), test.layout));
+  ASSERT_EQ(ours.shards.size(), ranks.shards.size());
+  for (size_t i = 0; i < ours.shards.size(); ++i) {
+    SCOPED_TRACE(fmt::format("shard {}", i));
+    EXPECT_EQ(ours.shards[i].tp_rank, ranks.shards[i].tp_rank);
+    EXPECT_EQ(ours.shards[i].pp_rank, ranks.shards[i].pp_rank);
+    ExpectSameWeights(ours.shards[i].weights, ranks.shards[i].weights);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, NemoRanksTest,
+    ::testing::Values(Ranks{"clip/mcore_tp2", "clip/mcore", {.tp = 2}},
+                      Ranks{"clip/legacy_tp2", "clip/legacy", {.tp = 2}},
+                      Ranks{"clip_pp/mcore_pp2", "clip_pp/mcore", {.pp = 2}},
+                      Ranks{"clip_pp/legacy_pp2", "clip_pp/legacy", {.pp = 2}},
+                      Ranks{"clip_pp/mcore_tp2pp2", "clip_pp/mcore", {.tp = 2, .pp = 2}},
+                      Ranks{"clip_pp/legacy_tp2pp2", "clip_pp/legacy", {.tp = 2, .pp = 2}},
+                      Ranks{"clip_pp/uneven_mcore_pp2_first2",
+                            "clip/mcore",
+                            {.pp = 2},
+                            "vision.first_pipeline_num_layers",
+                            ConfigNode::Int(2)},
+                      Ranks{"gpt/A_tp2", "gpt/A", {.tp = 2}}, Ranks{"gpt/A_tp2pp2", "gpt/A", {.tp = 2, .pp = 2}},
+                      Ranks{"gpt/AL_tp2", "gpt/A", {.tp = 2}, "megatron_legacy", ConfigNode::Bool(true)},
+                      Ranks{"t5/t5_tp2", "t5/t5", {.tp = 2}}, Ranks{"t5/t5_tp2_only", "t5/t5", {.tp = 2}},
+                      Ranks{"t5/t5_tp2pp2", "t5/t5", {.tp = 2, .pp = 2}}),
+    [](const auto& test) {
+      std::string name = test.param.ranks;
+      for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
+
+TEST(NemoRanksTest, ConfigSaysTheLayoutAsNemoWritesIt) {
+  const Checkpoint ranks = Open("clip_pp/mcore_tp2pp2.nemo");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ours, SplitShards(Open("clip_pp/mcore.nemo"), {.tp = 2, .pp = 2}));
+  EXPECT_TRUE(SameConfig(ours.config->root(), ranks.config->root()));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks));
+  EXPECT_TRUE(SameConfig(merged.config->root(), Open("clip_pp/mcore.nemo").config->root()));
+}
+
+TEST(NemoRanksTest, AFileThatNemosToolLeftUnsplitIsNamed) {
+  EXPECT_THAT(MergeShards(Open("clip/broken_mcore_tp2_left_unsplit.nemo")),
+              StatusIs(ErrorKind::kCorrupt, "left unsplit"));
+}
+
+}  // namespace
+}  // namespace anemone
