@@ -23,19 +23,22 @@ struct Plan;
 enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
 struct ConvertOptions {
-  std::string to;                      // a format's name; empty: by DST's name
-  std::string hparams;                 // YAML file; empty: derived from the source
-  std::string dialect;                 // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
-  std::optional<int> tp, pp, vp;       // empty: as the source (1 for foreign sources)
-  std::optional<DType> dtype;          // empty: keep
-  std::vector<std::pair<std::string, std::string>> set;       // config path → value text
+  std::string to;       // a format's name; empty: by DST's name
+  std::string hparams;  // YAML file; empty: derived from the source
+  std::string
+      dialect;  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
+  std::string preset;             // a CLIP's size by name ("ViT-L-14"), for sources without a config
+  std::optional<int> tp, pp, vp;  // empty: as the source (1 for foreign sources)
+  std::optional<DType> dtype;     // empty: keep
+  std::vector<std::pair<std::string, std::string>> set;  // config path → value text
   std::vector<std::string> unset;
-  std::vector<std::pair<std::string, std::string>> artifacts; // config path → file
+  std::vector<std::pair<std::string, std::string>> artifacts;  // config path → file
   ExtraState extra_state = ExtraState::kKeep;
-  bool only_weights = false;           // drop training state
-  bool use_ema = false;                // weights from the EMA copy a .ckpt carries
-  bool strict = true;                  // missing and unexpected names are errors
+  bool only_weights = false;  // drop training state
+  bool use_ema = false;       // weights from the EMA copy a .ckpt carries
+  bool strict = true;         // missing and unexpected names are errors
   uint64_t max_shard_bytes = 0;
+  ProgressFn progress = {};  // of fetching a source from the hub
 };
 
 // A conversion ready to run: what was read, what it became, and the plan.
@@ -45,15 +48,16 @@ struct Conversion {
   std::shared_ptr<const Plan> plan;
   std::string destination;
   std::string format;
-  std::vector<std::string> notes;      // decisions worth a line to the user
+  std::vector<std::string> notes;  // decisions worth a line to the user
 };
 
-Result<Conversion> PlanConversion(const std::string& source, const std::string& destination, const ConvertOptions& options);
+Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
+                                  const ConvertOptions& options);
 
 struct RunOptions {
   unsigned threads = 0;
   bool force = false;
-  ProgressFn progress;
+  ProgressFn progress = {};
 };
 Status RunConversion(const Conversion& conversion, const RunOptions& options);
 

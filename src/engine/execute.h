@@ -15,7 +15,7 @@ struct ExecuteOptions {
   unsigned threads = 0;             // 0: as many as the machine has cores
   uint64_t window_bytes = 1 << 20;  // what a thread fills at once; peak memory is about threads × a few windows
   bool replace = false;             // --force: an existing destination is replaced, and kept until the new one is whole
-  ProgressFn progress;
+  ProgressFn progress = {};
 };
 
 // Writes the plan's files at `destination`. The output appears whole or not at all: a temporary sibling is filled,

@@ -618,10 +618,10 @@ Dialect ClipLegacy() {
 
 constexpr uint64_t kClipVocab = 49408;
 
-Result<ClipSpec> SourceSpec(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
+Result<ClipArchitecture> SourceSpec(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
   if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
     *name = checkpoint.config_name;
-    auto spec = ReadClipSpec(*checkpoint.config);
+    auto spec = ReadClipArchitecture(*checkpoint.config);
     if (!spec.ok()) return spec.status().In(*name);
     return spec;
   }
@@ -633,7 +633,7 @@ Result<ClipSpec> SourceSpec(const Checkpoint& checkpoint, const TranslateOptions
   }
   if (options.hparams) {
     *name = options.hparams_name;
-    auto spec = ReadClipSpec(*options.hparams);
+    auto spec = ReadClipArchitecture(*options.hparams);
     if (!spec.ok()) return spec.status().In(*name);
     return spec;
   }
@@ -665,7 +665,7 @@ uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
   return (vocab + divisor - 1) / divisor * divisor;
 }
 
-Dims DimsOf(const ClipSpec& spec) {
+Dims DimsOf(const ClipArchitecture& spec) {
   Dims dims;
   dims.Set("vision", spec.has_vision);
   dims.Set("text", spec.has_text);
@@ -687,7 +687,7 @@ Dims DimsOf(const ClipSpec& spec) {
 
 // The vocabulary of a NeMo checkpoint: its table may have padding rows. Its config says how many are real where anemone
 // wrote it; CLIP's own tokenizer is known; otherwise all rows are real.
-uint64_t NemoVocab(const ClipSpec& spec, uint64_t rows, const ConfigNode& model) {
+uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode& model) {
   if (spec.vocab && *spec.vocab <= rows) return *spec.vocab;
   const ConfigNode* tokenizer = model.Get("tokenizer");
   const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
@@ -700,7 +700,7 @@ uint64_t NemoVocab(const ClipSpec& spec, uint64_t rows, const ConfigNode& model)
 
 Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
   std::string name;
-  ANEMONE_ASSIGN(const ClipSpec spec, SourceSpec(checkpoint, options, &name));
+  ANEMONE_ASSIGN(const ClipArchitecture spec, SourceSpec(checkpoint, options, &name));
   Dims dims = DimsOf(spec);
   uint64_t rows = StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight");
   if (rows == 0) rows = spec.vocab.value_or(kClipVocab);
@@ -729,7 +729,7 @@ DType DTypeOf(const Checkpoint& checkpoint) {
 Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options) {
   std::string name;
-  ANEMONE_ASSIGN(ClipSpec spec, SourceSpec(source, options, &name));
+  ANEMONE_ASSIGN(ClipArchitecture spec, SourceSpec(source, options, &name));
   ANEMONE_ASSIGN(const Dims dims, ClipDims(source, from, options));
   const uint64_t vocab = dims.Find("text.vocab").value_or(kClipVocab);
   spec.vocab = vocab;
@@ -769,7 +769,7 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
       }
     }
   } else {
-    target.config = NemoConfigFromSpec(spec, kind);
+    target.config = NemoConfigFromArchitecture(spec, kind);
   }
   ANEMONE_TRY(SetNemoFlags(*target.config, &target.dims));
   ConfigNode& root = target.config->root();

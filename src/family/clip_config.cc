@@ -74,7 +74,7 @@ class Fields {
   Status status_;
 };
 
-Status CheckTower(const ClipTower& tower, std::string_view name) {
+Status CheckTower(const TowerArchitecture& tower, std::string_view name) {
   if (tower.layers == 0 || tower.width == 0 || tower.heads == 0 || tower.ffn == 0) {
     return Corrupt(fmt::format("{}: expected layers, width, heads and feed-forward size above 0, found {}, {}, {}, {}",
                                name, tower.layers, tower.width, tower.heads, tower.ffn));
@@ -85,7 +85,7 @@ Status CheckTower(const ClipTower& tower, std::string_view name) {
   return {};
 }
 
-Result<ClipSpec> Checked(ClipSpec spec) {
+Result<ClipArchitecture> Checked(ClipArchitecture spec) {
   if (spec.has_vision) {
     ANEMONE_TRY(CheckTower(spec.vision, "vision"));
     if (spec.patch == 0 || spec.image_height < spec.patch || spec.image_width < spec.patch ||
@@ -124,8 +124,8 @@ struct TowerDefaults {
   double epsilon;
 };
 
-ClipTower ReadHfTower(Fields& fields, const TowerDefaults& defaults) {
-  ClipTower tower;
+TowerArchitecture ReadHfTower(Fields& fields, const TowerDefaults& defaults) {
+  TowerArchitecture tower;
   tower.width = fields.Size("hidden_size", defaults.width);
   tower.ffn = fields.Size("intermediate_size", defaults.ffn);
   tower.layers = fields.Size("num_hidden_layers", defaults.layers);
@@ -135,10 +135,10 @@ ClipTower ReadHfTower(Fields& fields, const TowerDefaults& defaults) {
   return tower;
 }
 
-Result<ClipSpec> ReadHuggingFace(const ConfigNode& root) {
+Result<ClipArchitecture> ReadHuggingFace(const ConfigNode& root) {
   Fields top(&root, "");
   const std::string type = top.Text("model_type", "clip");
-  ClipSpec spec;
+  ClipArchitecture spec;
   spec.siglip = type.starts_with("siglip");
   if (type != "clip" && type != "clip_vision_model" && type != "clip_text_model" && type != "siglip" &&
       type != "siglip_vision_model" && type != "siglip_text_model") {
@@ -185,7 +185,7 @@ Result<ClipSpec> ReadHuggingFace(const ConfigNode& root) {
 
 // ---- OpenCLIP ----
 
-Result<ClipSpec> ReadOpenClip(const ConfigNode& root) {
+Result<ClipArchitecture> ReadOpenClip(const ConfigNode& root) {
   const ConfigNode* model = root.Get("model_cfg");
   const ConfigNode* vision_node = model->Get("vision_cfg");
   const ConfigNode* text_node = model->Get("text_cfg");
@@ -213,7 +213,7 @@ Result<ClipSpec> ReadOpenClip(const ConfigNode& root) {
     if (node == nullptr || (node->AsBool() && !*node->AsBool())) continue;
     return Unsupported(fmt::format("model_cfg.vision_cfg.{}: expected it unset, found {}", key, node->ScalarText()));
   }
-  ClipSpec spec;
+  ClipArchitecture spec;
   const std::string activation = top.Bool("quick_gelu", false) ? "quick_gelu" : "gelu";
   spec.vision.layers = vision.Size("layers", 12);
   spec.vision.width = vision.Size("width", 768);
@@ -253,8 +253,8 @@ std::string ReadNemoActivation(Fields& fields) {
   return {};
 }
 
-ClipTower ReadNemoTower(Fields& fields) {
-  ClipTower tower;
+TowerArchitecture ReadNemoTower(Fields& fields) {
+  TowerArchitecture tower;
   tower.layers = fields.Size("num_layers");
   tower.width = fields.Size("hidden_size");
   tower.heads = fields.Size("num_attention_heads");
@@ -273,9 +273,9 @@ ClipTower ReadNemoTower(Fields& fields) {
   return tower;
 }
 
-Result<ClipSpec> ReadNemo(const ConfigNode& model) {
+Result<ClipArchitecture> ReadNemo(const ConfigNode& model) {
   Fields top(&model, ""), vision(model.Get("vision"), "vision."), text(model.Get("text"), "text.");
-  ClipSpec spec;
+  ClipArchitecture spec;
   spec.siglip = top.Bool("use_siglip", false);
   spec.vision = ReadNemoTower(vision);
   spec.text = ReadNemoTower(text);
@@ -333,7 +333,7 @@ void SetNemoActivation(ConfigNode& tower, std::string_view activation) {
   tower["bias_activation_fusion"] = ConfigNode::Bool(false);
 }
 
-void SetNemoTower(ConfigNode& node, const ClipTower& tower, uint64_t projection) {
+void SetNemoTower(ConfigNode& node, const TowerArchitecture& tower, uint64_t projection) {
   node["output_dim"] = Int(projection);
   node["num_layers"] = Int(tower.layers);
   node["hidden_size"] = Int(tower.width);
@@ -410,7 +410,7 @@ ClipConfigKind KindOfClipConfig(const Config& config) {
   return ClipConfigKind::kNone;
 }
 
-Result<ClipSpec> ReadClipSpec(const Config& config) {
+Result<ClipArchitecture> ReadClipArchitecture(const Config& config) {
   switch (KindOfClipConfig(config)) {
     case ClipConfigKind::kHuggingFace:
       return ReadHuggingFace(config.root());
@@ -433,14 +433,14 @@ std::vector<std::string_view> ClipPresetNames() {
   return names;
 }
 
-std::optional<ClipSpec> ClipPreset(std::string_view name) {
+std::optional<ClipArchitecture> ClipPreset(std::string_view name) {
   std::string wanted = NormalPresetName(name);
   constexpr std::string_view kQuick = "-quickgelu";
   const bool quick = wanted.ends_with(kQuick);
   if (quick) wanted.resize(wanted.size() - kQuick.size());
   for (const Preset& p : kPresets) {
     if (NormalPresetName(p.name) != wanted) continue;
-    ClipSpec spec;
+    ClipArchitecture spec;
     spec.projection = p.projection;
     spec.image_height = spec.image_width = p.image;
     spec.patch = p.patch;
@@ -453,12 +453,13 @@ std::optional<ClipSpec> ClipPreset(std::string_view name) {
   return std::nullopt;
 }
 
-Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name, const ClipSpec& spec,
-                                     const std::string& spec_name, NemoClipKind kind, std::vector<std::string>* notes) {
+Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name,
+                                     const ClipArchitecture& spec, const std::string& spec_name, NemoClipKind kind,
+                                     std::vector<std::string>* notes) {
   ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
   auto read = ReadNemo(model);
   if (!read.ok()) return read.status().In(hparams_name);
-  const ClipSpec& yaml = *read;
+  const ClipArchitecture& yaml = *read;
 
   // One line per field: what the weights' config says, what the YAML says.
   std::vector<std::string> differences, fixes;
@@ -470,7 +471,7 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
   const auto size = [&](std::string_view field, uint64_t expected, uint64_t found) {
     compare(field, std::to_string(expected), std::to_string(found));
   };
-  const auto tower = [&](std::string_view name, const ClipTower& from, const ClipTower& to) {
+  const auto tower = [&](std::string_view name, const TowerArchitecture& from, const TowerArchitecture& to) {
     size(fmt::format("{}.num_layers", name), from.layers, to.layers);
     size(fmt::format("{}.hidden_size", name), from.width, to.width);
     size(fmt::format("{}.ffn_hidden_size", name), from.ffn, to.ffn);
@@ -553,7 +554,7 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
   return Config(std::move(model));
 }
 
-Config NemoConfigFromSpec(const ClipSpec& spec, NemoClipKind kind) {
+Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kind) {
   ConfigNode model = NemoClipTemplate();
   model["output_dim"] = Int(spec.projection);
   ConfigNode& vision = model["vision"];
@@ -577,13 +578,13 @@ Config NemoConfigFromSpec(const ClipSpec& spec, NemoClipKind kind) {
   return Config(std::move(model));
 }
 
-Result<Config> HuggingFaceConfig(const ClipSpec& spec, DType dtype) {
+Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype) {
   if (spec.image_height != spec.image_width) {
     return Unsupported(
         fmt::format("expected a square image for Hugging Face, found {}×{}", spec.image_height, spec.image_width));
   }
   const bool s = spec.siglip;
-  const auto tower = [&](const ClipTower& t) {
+  const auto tower = [&](const TowerArchitecture& t) {
     ConfigNode node = ConfigNode::Map();
     node["attention_dropout"] = ConfigNode::Float(0.0);
     if (!s) node["dropout"] = ConfigNode::Float(0.0);
@@ -639,20 +640,20 @@ Result<Config> HuggingFaceConfig(const ClipSpec& spec, DType dtype) {
   return Config(std::move(root));
 }
 
-Result<Config> OpenClipConfig(const ClipSpec& spec) {
+Result<Config> OpenClipConfig(const ClipArchitecture& spec) {
   if (spec.siglip) return Unsupported("expected a CLIP for OpenCLIP, found a SigLIP");
   if (spec.vision.activation != spec.text.activation || spec.vision.activation == "gelu_tanh") {
     return Unsupported(fmt::format("expected gelu or quick_gelu in both towers for OpenCLIP, found {} and {}",
                                    spec.vision.activation, spec.text.activation));
   }
-  for (const ClipTower* tower : {&spec.vision, &spec.text}) {
+  for (const TowerArchitecture* tower : {&spec.vision, &spec.text}) {
     if (std::abs(tower->epsilon - 1e-5) > 1e-8) {
       return Unsupported(
           fmt::format("expected a layer-norm epsilon of 1e-05 for OpenCLIP, found {}", Number(tower->epsilon)));
     }
   }
   // OpenCLIP stores the ratio and truncates the product.
-  const auto ratio = [](const ClipTower& tower) {
+  const auto ratio = [](const TowerArchitecture& tower) {
     const double value = static_cast<double>(tower.ffn) / static_cast<double>(tower.width);
     return static_cast<uint64_t>(static_cast<double>(tower.width) * value) == tower.ffn ? value : value + 1e-9;
   };

@@ -19,16 +19,16 @@
 
 namespace anemone {
 
-struct ClipTower {
+struct TowerArchitecture {
   uint64_t layers = 12, width = 768, heads = 12, ffn = 3072;
   std::string activation = "quick_gelu";  // "quick_gelu" (x·sigmoid(1.702x)), "gelu" (erf), "gelu_tanh"
   double epsilon = 1e-5;
 };
 
-struct ClipSpec {
+struct ClipArchitecture {
   bool siglip = false;
   bool has_vision = true, has_text = true;  // a CLIPVisionModelWithProjection has one tower only
-  ClipTower vision, text;
+  TowerArchitecture vision, text;
   uint64_t image_height = 224, image_width = 224, patch = 32, channels = 3, class_tokens = 1;
   uint64_t context = 77;
   uint64_t projection = 512;
@@ -44,10 +44,10 @@ ClipConfigKind KindOfClipConfig(const Config& config);
 
 // Errors: Corrupt (a field is missing or has no meaning), Unsupported (a ResNet, timm, CoCa or custom text model, by
 // name).
-Result<ClipSpec> ReadClipSpec(const Config& config);
+Result<ClipArchitecture> ReadClipArchitecture(const Config& config);
 
 // Sizes by name, as OpenCLIP and OpenAI call them: "ViT-B-32", "ViT-B/32-quickgelu", "ViT-L-14-336", "ViT-H-14" …
-std::optional<ClipSpec> ClipPreset(std::string_view name);
+std::optional<ClipArchitecture> ClipPreset(std::string_view name);
 std::vector<std::string_view> ClipPresetNames();
 
 enum class NemoClipKind : uint8_t { kMcore, kLegacy };
@@ -56,14 +56,15 @@ enum class NemoClipKind : uint8_t { kMcore, kLegacy };
 // converter sets, then `target` and `nemo_version`. `spec` is what the weights' own config says.
 // Errors: Corrupt naming every field in which the two disagree, both values and what to set. Fields that NeMo never
 // reads (vision.encoder_seq_length, image_mean …) may say anything.
-Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name, const ClipSpec& spec,
-                                     const std::string& spec_name, NemoClipKind kind, std::vector<std::string>* notes);
+Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name,
+                                     const ClipArchitecture& spec, const std::string& spec_name, NemoClipKind kind,
+                                     std::vector<std::string>* notes);
 // A complete one, with every key of NeMo's published YAML, for a model of this spec.
-Config NemoConfigFromSpec(const ClipSpec& spec, NemoClipKind kind);
+Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kind);
 // What transformers' CLIPModel / SiglipModel .from_pretrained wants. Errors: Unsupported (an image that is not square).
-Result<Config> HuggingFaceConfig(const ClipSpec& spec, DType dtype);
+Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype);
 // open_clip_config.json. Errors: Unsupported where OpenCLIP has no word for it (tanh GELU, SigLIP).
-Result<Config> OpenClipConfig(const ClipSpec& spec);
+Result<Config> OpenClipConfig(const ClipArchitecture& spec);
 
 // The model's node of a NeMo config with interpolations resolved.
 Result<ConfigNode> NemoModelNode(const Config& config);

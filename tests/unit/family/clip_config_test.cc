@@ -21,7 +21,7 @@ Config Yaml(const std::string& name) {
   return config.ok() ? *std::move(config) : Config();
 }
 
-ClipSpec Openai(std::string_view preset) { return *ClipPreset(preset); }
+ClipArchitecture Openai(std::string_view preset) { return *ClipPreset(preset); }
 
 TEST(ClipPresetTest, KnowsTheSizesByEverySpelling) {
   for (const char* name : {"ViT-L-14", "vit-l/14", "ViT-L-14-quickgelu"}) {
@@ -37,7 +37,7 @@ TEST(ClipPresetTest, KnowsTheSizesByEverySpelling) {
 TEST(ReadClipSpecTest, FillsHuggingFaceDefaults) {
   ANEMONE_ASSERT_ASSIGN(const Config config,
                         Config::ParseJson(R"({"model_type": "clip", "text_config": {}, "vision_config": {}})", "c"));
-  ANEMONE_ASSERT_ASSIGN(const ClipSpec spec, ReadClipSpec(config));
+  ANEMONE_ASSERT_ASSIGN(const ClipArchitecture spec, ReadClipArchitecture(config));
   EXPECT_EQ(spec.text.width, 512u);
   EXPECT_EQ(spec.text.heads, 8u);
   EXPECT_EQ(spec.vision.ffn, 3072u);
@@ -51,7 +51,7 @@ TEST(ReadClipSpecTest, ConfigDictWins) {
       Config::ParseJson(
           R"({"text_config": {"hidden_size": 64}, "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12}, "vision_config": {}})",
           "c"));
-  ANEMONE_ASSERT_ASSIGN(const ClipSpec spec, ReadClipSpec(config));
+  ANEMONE_ASSERT_ASSIGN(const ClipArchitecture spec, ReadClipArchitecture(config));
   EXPECT_EQ(spec.text.width, 768u);
   EXPECT_EQ(spec.text.heads, 12u);
 }
@@ -61,7 +61,7 @@ TEST(ReadClipSpecTest, OpenClipRatiosAndHeadWidth) {
       "vision_cfg": {"image_size": 224, "layers": 48, "width": 1664, "head_width": 104, "mlp_ratio": 4.9231, "patch_size": 14},
       "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1280, "heads": 20, "layers": 32}}})",
                                                                "c"));
-  ANEMONE_ASSERT_ASSIGN(const ClipSpec spec, ReadClipSpec(config));
+  ANEMONE_ASSERT_ASSIGN(const ClipArchitecture spec, ReadClipArchitecture(config));
   EXPECT_EQ(spec.vision.heads, 16u);
   EXPECT_EQ(spec.vision.ffn, 8192u);
   EXPECT_EQ(spec.vision.activation, "gelu");
@@ -77,16 +77,16 @@ TEST(ReadClipSpecTest, RefusesRelativesByName) {
   };
   for (const auto& [text, word] : cases) {
     ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseJson(text, "c"));
-    EXPECT_THAT(ReadClipSpec(config), StatusIs(ErrorKind::kUnsupported, word));
+    EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kUnsupported, word));
   }
 }
 
 TEST(ReadClipSpecTest, NamesTheFieldThatIsWrong) {
   ANEMONE_ASSERT_ASSIGN(Config config, Config::ParseJson(R"({"vision_config": {"hidden_size": "wide"}})", "c"));
-  EXPECT_THAT(ReadClipSpec(config),
+  EXPECT_THAT(ReadClipArchitecture(config),
               StatusIs(ErrorKind::kCorrupt, "vision_config.hidden_size: expected a size, found wide"));
   ANEMONE_ASSERT_ASSIGN(config, Config::ParseJson(R"({"vision_config": {"num_attention_heads": 7}})", "c"));
-  EXPECT_THAT(ReadClipSpec(config), StatusIs(ErrorKind::kCorrupt, "7 heads"));
+  EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kCorrupt, "7 heads"));
 }
 
 TEST(NemoConfigTest, PublishedYamlsPassForTheirModels) {
@@ -170,8 +170,8 @@ TEST(NemoConfigTest, DerivedOnesReadBackAsTheSpecAndHaveEveryKey) {
   ASSERT_GT(full.map.size(), 25u);
   for (const std::string_view name : ClipPresetNames()) {
     for (const NemoClipKind kind : {NemoClipKind::kMcore, NemoClipKind::kLegacy}) {
-      const ClipSpec spec = *ClipPreset(name);
-      const Config config = NemoConfigFromSpec(spec, kind);
+      const ClipArchitecture spec = *ClipPreset(name);
+      const Config config = NemoConfigFromArchitecture(spec, kind);
       EXPECT_THAT(NemoConfigFromHparams(config, "own", spec, "spec", kind, nullptr), IsOk()) << name;
       for (const auto& [key, value] : full.map) EXPECT_NE(config.Find(key), nullptr) << key;
     }
@@ -180,14 +180,14 @@ TEST(NemoConfigTest, DerivedOnesReadBackAsTheSpecAndHaveEveryKey) {
 
 TEST(HuggingFaceConfigTest, ReadsBackAsTheSpec) {
   for (const std::string_view name : ClipPresetNames()) {
-    const ClipSpec spec = *ClipPreset(name);
+    const ClipArchitecture spec = *ClipPreset(name);
     ANEMONE_ASSERT_ASSIGN(const Config hf, HuggingFaceConfig(spec, DType::kF32));
-    ANEMONE_ASSERT_ASSIGN(const ClipSpec back, ReadClipSpec(hf));
-    EXPECT_THAT(NemoConfigFromHparams(NemoConfigFromSpec(spec, NemoClipKind::kMcore), "yaml", back, "hf",
+    ANEMONE_ASSERT_ASSIGN(const ClipArchitecture back, ReadClipArchitecture(hf));
+    EXPECT_THAT(NemoConfigFromHparams(NemoConfigFromArchitecture(spec, NemoClipKind::kMcore), "yaml", back, "hf",
                                       NemoClipKind::kMcore, nullptr),
                 IsOk());
     ANEMONE_ASSERT_ASSIGN(const Config open, OpenClipConfig(spec));
-    ANEMONE_ASSERT_ASSIGN(const ClipSpec again, ReadClipSpec(open));
+    ANEMONE_ASSERT_ASSIGN(const ClipArchitecture again, ReadClipArchitecture(open));
     EXPECT_EQ(again.vision.ffn, spec.vision.ffn) << name;
     EXPECT_EQ(again.vision.heads, spec.vision.heads) << name;
   }

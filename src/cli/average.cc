@@ -1,0 +1,49 @@
+// average A B … DST: weights averaged over checkpoints.
+#include "ops/average.h"
+
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/commands.h"
+#include "cli/plan_flags.h"
+#include "ops/destination.h"
+#include "ops/source.h"
+
+namespace anemone::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> paths;  // sources, then the destination
+  std::string to;
+  PlanFlags plan;
+};
+
+Result<Plan> PlanAverage(const std::vector<std::string>& sources, const std::string& destination,
+                         const std::string& to) {
+  const ProgressFn progress = MakeProgress();
+  std::vector<Checkpoint> checkpoints;
+  for (const std::string& source : sources) {
+    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenSource(source, progress));
+    checkpoints.push_back(std::move(checkpoint));
+  }
+  ANEMONE_ASSIGN(const Checkpoint mean, AverageCheckpoints(checkpoints));
+  ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, to, checkpoints.front()));
+  return format->lay_out(mean, {});
+}
+
+}  // namespace
+
+std::function<int()> DeclareAverage(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("PATHS", options->paths, "Two checkpoints or more, then DST")->required()->expected(3, 10000);
+  options->plan.DeclareShared(app);
+  app.add_option("--to", options->to, "The destination's format (default: by its name)")->type_name("FORMAT");
+  return [options] {
+    options->plan.destination = options->paths.back();
+    const std::vector<std::string> sources(options->paths.begin(), options->paths.end() - 1);
+    return options->plan.Run(PlanAverage(sources, options->plan.destination, options->to));
+  };
+}
+
+}  // namespace anemone::cli

@@ -1,0 +1,65 @@
+// A command of the program: its words, its options, and what it does. One file each, listed in commands.cc.
+//
+// A command parses, calls one library function, prints, and answers an exit status. Nothing else prints or exits.
+#ifndef ANEMONE_CLI_COMMAND_H_
+#define ANEMONE_CLI_COMMAND_H_
+
+#include <CLI/App.hpp>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "anemone/progress.h"
+#include "anemone/status.h"
+
+namespace anemone::cli {
+
+// Exit statuses beyond 0 [sysexits.h]; kNo is an answer, not a failure.
+enum Exit : int {
+  kDone = 0,
+  kNo = 1,
+  kUsage = 64,
+  kDataError = 65,
+  kNoInput = 66,
+  kUnavailable = 69,
+  kSoftware = 70,
+  kCannotCreate = 73,
+  kIoError = 74,
+  kInterrupted = 130,
+};
+int ExitStatus(ErrorKind kind);
+
+// Prints "anemone: where: what" and at most one "hint:" line to stderr; answers the exit status.
+int Report(const Status& status);
+
+// What every command can be told.
+struct Globals {
+  int verbosity = 0;  // -v adds, -q subtracts
+  std::string progress = "auto";
+  unsigned threads = 0;
+};
+Globals& globals();
+
+// A progress bar (bytes, rate, time left) where one is wanted, cancelled by Ctrl-C; otherwise only the cancelling.
+ProgressFn MakeProgress();
+
+// A note for the user on stderr; shown unless -q. Notes at `level` 1 need -v.
+void Note(std::string_view text, int level = 0);
+
+// Writes to stdout; a closed pipe ends the program quietly.
+void Print(std::string_view text);
+
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  std::string_view examples;  // two, one a line
+  // Declares options on `app` and answers what runs once they are parsed.
+  std::function<int()> (*declare)(CLI::App& app);
+};
+
+std::span<const Command> Commands();
+
+}  // namespace anemone::cli
+
+#endif  // ANEMONE_CLI_COMMAND_H_

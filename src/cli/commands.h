@@ -1,0 +1,28 @@
+// Every command's declaration; the list itself is in commands.cc.
+#ifndef ANEMONE_CLI_COMMANDS_H_
+#define ANEMONE_CLI_COMMANDS_H_
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace anemone::cli {
+
+std::function<int()> DeclareAverage(CLI::App& app);
+std::function<int()> DeclareConvert(CLI::App& app);
+std::function<int()> DeclareDiff(CLI::App& app);
+std::function<int()> DeclareEdit(CLI::App& app);
+std::function<int()> DeclareExtract(CLI::App& app);
+std::function<int()> DeclareInfer(CLI::App& app);
+std::function<int()> DeclareInspect(CLI::App& app);
+std::function<int()> DeclareNemo(CLI::App& app);
+std::function<int()> DeclarePack(CLI::App& app);
+std::function<int()> DeclareReshard(CLI::App& app);
+std::function<int()> DeclareScan(CLI::App& app);
+std::function<int()> DeclareVerify(CLI::App& app);
+
+}  // namespace anemone::cli
+
+#endif  // ANEMONE_CLI_COMMANDS_H_

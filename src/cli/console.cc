@@ -1,0 +1,114 @@
+// What the program says to people: errors, notes, the progress bar.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/text.h"
+
+namespace anemone::cli {
+namespace {
+
+std::atomic<bool> cancelled = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void OnInterrupt(int /*signal*/) { cancelled = true; }
+
+class ProgressBar {
+ public:
+  explicit ProgressBar(bool visible) : visible_(visible) {}
+  ~ProgressBar() {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+  }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void Update(std::string_view stage, uint64_t done, uint64_t total) {
+    if (!visible_ || total == 0) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (seconds < 0.3) return;  // what is over at once needs no bar
+    const double rate = static_cast<double>(done) / seconds;
+    const double left = rate > 0 ? static_cast<double>(total - done) / rate : 0;
+    const auto filled = static_cast<size_t>(24 * done / total);
+    std::fputs(fmt::format("\r{} [{:=<{}}{:{}}] {:3}%  {} of {}  {}/s  {:.0f} s left\033[K", stage, "", filled, "",
+                           24 - filled, 100 * done / total, HumanBytes(done), HumanBytes(total),
+                           HumanBytes(static_cast<uint64_t>(rate)), left)
+                   .c_str(),
+               stderr);
+    drawn_ = true;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool visible_;
+  bool drawn_ = false;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace
+
+int ExitStatus(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kNotFound:
+      return kNoInput;
+    case ErrorKind::kAlreadyExists:
+    case ErrorKind::kCannotCreate:
+      return kCannotCreate;
+    case ErrorKind::kInvalidArgument:
+      return kUsage;
+    case ErrorKind::kCorrupt:
+    case ErrorKind::kUnsupported:
+    case ErrorKind::kLimitExceeded:
+      return kDataError;
+    case ErrorKind::kIo:
+      return kIoError;
+    case ErrorKind::kUnavailable:
+      return kUnavailable;
+    case ErrorKind::kInterrupted:
+      return kInterrupted;
+    case ErrorKind::kInternal:
+      return kSoftware;
+  }
+  return kSoftware;
+}
+
+int Report(const Status& status) {
+  std::fputs(fmt::format("anemone: {}\n", OneLine(status.message())).c_str(), stderr);
+  const std::string& hint = status.error().hint;
+  if (!hint.empty()) std::fputs(fmt::format("hint: {}\n", OneLine(hint)).c_str(), stderr);
+  return ExitStatus(status.kind());
+}
+
+Globals& globals() {
+  static Globals instance;
+  return instance;
+}
+
+ProgressFn MakeProgress() {
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
+  const Globals& g = globals();
+  const bool visible =
+      g.progress == "always" || (g.progress == "auto" && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1);
+  auto bar = std::make_shared<ProgressBar>(visible);
+  return [bar](std::string_view stage, uint64_t done, uint64_t total) {
+    bar->Update(stage, done, total);
+    return !cancelled.load();
+  };
+}
+
+void Note(std::string_view text, int level) {
+  if (globals().verbosity >= level) std::fputs(fmt::format("anemone: note: {}\n", OneLine(text)).c_str(), stderr);
+}
+
+void Print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) std::_Exit(kIoError);
+}
+
+}  // namespace anemone::cli

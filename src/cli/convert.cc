@@ -1,0 +1,119 @@
+// convert SRC DST and reshard SRC DST: any checkpoint to any other.
+#include "anemone/convert.h"
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
+#include <map>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/commands.h"
+#include "cli/plan_flags.h"
+
+namespace anemone::cli {
+namespace {
+
+const std::map<std::string, ExtraState> kExtraStates = {
+    {"keep", ExtraState::kKeep}, {"drop", ExtraState::kDrop}, {"require", ExtraState::kRequire}};
+
+struct Options {
+  std::string source;
+  PlanFlags plan;
+  ConvertOptions convert;
+  std::string dtype = "keep";
+  std::string extra_state = "keep";
+  std::string only = "all";
+  std::vector<std::string> set;
+  std::vector<std::string> artifacts;
+};
+
+// Decisions that can be false for the data at hand are the library's; this only turns words into options.
+Status Parse(Options& options) {
+  ConvertOptions& convert = options.convert;
+  if (options.dtype != "keep") {
+    convert.dtype = FindDType(&DTypeInfo::name, options.dtype);
+    if (!convert.dtype)
+      return InvalidArgument(fmt::format("--dtype {}: expected keep, fp32, bf16 or fp16", options.dtype));
+  }
+  convert.extra_state = kExtraStates.at(options.extra_state);
+  convert.only_weights = options.only == "weights";
+  ANEMONE_TRY(SplitPairs(options.set, convert.set));
+  return SplitPairs(options.artifacts, convert.artifacts);
+}
+
+int Run(Options& options) {
+  if (const Status status = Parse(options); !status.ok()) return Report(status);
+  options.convert.progress = MakeProgress();
+  const Result<Conversion> conversion = PlanConversion(options.source, options.plan.destination, options.convert);
+  if (!conversion.ok()) return Report(conversion.status());
+  for (const std::string& note : conversion->notes) Note(note);
+  return options.plan.Run(*conversion->plan);
+}
+
+void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
+  app.add_option("--tp", convert.tp, "Tensor-parallel size")->type_name("N");
+  app.add_option("--pp", convert.pp, "Pipeline-parallel size")->type_name("N");
+  app.add_option("--vp", convert.vp, "Virtual chunks per pipeline stage")->type_name("N");
+}
+
+void DeclareConversion(CLI::App& app, Options& options) {
+  ConvertOptions& convert = options.convert;
+  app.add_option("SRC", options.source, "A checkpoint: file, directory or hub id")->required();
+  options.plan.Declare(app, "DST", "What to write; its name says the format, or --to does");
+  DeclareLayout(app, convert);
+  app.add_option("--to", convert.to, "The format to write: nemo, nemo-dir, ckpt, hf, openclip, safetensors …")
+      ->type_name("FORMAT");
+  app.add_option("--dtype", options.dtype, "Convert floating tensors (default: keep)")
+      ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16"}))
+      ->type_name("keep|fp32|bf16|fp16");
+  app.add_option("--set", options.set, "Set a value of the written config; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--unset", convert.unset, "Remove a key of the written config")
+      ->type_name("KEY")
+      ->allow_extra_args(false);
+  app.add_option("--artifact", options.artifacts, "Store FILE and let the config's KEY refer to it")
+      ->type_name("KEY=FILE")
+      ->allow_extra_args(false);
+  app.add_option("--extra-state", options.extra_state, "Transformer Engine's _extra_state entries")
+      ->check(CLI::IsMember({"keep", "drop", "require"}))
+      ->type_name("keep|drop|require");
+  app.add_option("--only", options.only, "Leave training state behind, or not")
+      ->check(CLI::IsMember({"weights", "all"}))
+      ->type_name("weights|all");
+  app.add_flag("--strict,!--no-strict", convert.strict, "Missing and unexpected names are errors (default)");
+}
+
+}  // namespace
+
+std::function<int()> DeclareConvert(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  DeclareConversion(app, *options);
+  app.add_option("--hparams", options->convert.hparams, "NeMo's YAML for the result (default: derived from the source)")
+      ->type_name("FILE");
+  app.add_option("--preset", options->convert.preset, "The size by name (ViT-L-14 …), for a CLIP without a config")
+      ->type_name("NAME");
+  app.add_option("--dialect", options->convert.dialect, "The names to write: mcore, legacy, hf, openclip")
+      ->type_name("DIALECT");
+  app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights a .ckpt carries");
+  app.add_option("--max-shard-size", options->convert.max_shard_bytes,
+                 "Split hf and safetensors outputs into shards of this size")
+      ->transform(CLI::AsSizeValue(true))
+      ->type_name("SIZE");
+  return [options] { return Run(*options); };
+}
+
+std::function<int()> DeclareReshard(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  DeclareConversion(app, *options);
+  return [options] {
+    if (!options->convert.tp && !options->convert.pp && !options->convert.vp) {
+      return Report(InvalidArgument("expected --tp, --pp or --vp", "see: anemone reshard --help"));
+    }
+    return Run(*options);
+  };
+}
+
+}  // namespace anemone::cli

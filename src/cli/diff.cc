@@ -1,0 +1,133 @@
+// diff A B: names, shapes, dtypes, values, config, artifacts; exit 1 when they differ.
+#include "ops/diff.h"
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/commands.h"
+#include "cli/text.h"
+#include "ops/canonical.h"
+#include "ops/source.h"
+
+namespace anemone::cli {
+namespace {
+
+struct Options {
+  std::string first;
+  std::string second;
+  bool canonical = false;
+  bool json = false;
+  bool only_weights = false;
+};
+
+std::string_view Word(TensorDifference::Kind kind) {
+  switch (kind) {
+    case TensorDifference::Kind::kOnlyInFirst:
+      return "only in first";
+    case TensorDifference::Kind::kOnlyInSecond:
+      return "only in second";
+    case TensorDifference::Kind::kShape:
+      return "shape";
+    case TensorDifference::Kind::kDType:
+      return "dtype";
+    case TensorDifference::Kind::kValues:
+      return "values";
+  }
+  return "";
+}
+
+std::string Text(const Difference& difference) {
+  std::vector<std::vector<std::string>> rows;
+  for (const TensorDifference& d : difference.tensors) {
+    std::string detail;
+    if (!d.first.empty()) detail = fmt::format("{} → {}", d.first, d.second);
+    const bool values = d.kind == TensorDifference::Kind::kValues || d.kind == TensorDifference::Kind::kDType;
+    if (values)
+      detail += fmt::format("{}{} elements, max |a-b| {:.6g}", detail.empty() ? "" : "; ", d.elements, d.max_abs);
+    rows.push_back({"tensor", std::string(Word(d.kind)), OneLine(d.name), detail});
+  }
+  const auto add_texts = [&rows](const char* what, const std::vector<TextDifference>& differences) {
+    for (const TextDifference& d : differences) {
+      const auto shown = [](const std::string& s) {
+        return s.empty() ? std::string("(absent)") : OneLine(s).substr(0, 80);
+      };
+      rows.push_back({what, "", OneLine(d.path), fmt::format("{} → {}", shown(d.first), shown(d.second))});
+    }
+  };
+  add_texts("config", difference.config);
+  add_texts("artifact", difference.artifacts);
+  return Columns(rows);
+}
+
+ConfigNode Json(const Difference& difference) {
+  ConfigNode node = ConfigNode::Map();
+  node["equal"] = ConfigNode::Bool(difference.empty());
+  node["tensors_compared"] = ConfigNode::Int(static_cast<int64_t>(difference.tensors_compared));
+  ConfigNode& tensors = node["tensors"] = ConfigNode::List();
+  for (const TensorDifference& d : difference.tensors) {
+    ConfigNode entry = ConfigNode::Map();
+    entry["name"] = ConfigNode::String(d.name);
+    entry["kind"] = ConfigNode::String(std::string(Word(d.kind)));
+    entry["first"] = ConfigNode::String(d.first);
+    entry["second"] = ConfigNode::String(d.second);
+    entry["elements"] = ConfigNode::Int(static_cast<int64_t>(d.elements));
+    entry["max_abs"] = ConfigNode::Float(d.max_abs);
+    tensors.list.push_back(std::move(entry));
+  }
+  const auto add_texts = [&node](const char* what, const std::vector<TextDifference>& differences) {
+    ConfigNode& list = node[what] = ConfigNode::List();
+    for (const TextDifference& d : differences) {
+      ConfigNode entry = ConfigNode::Map();
+      entry["path"] = ConfigNode::String(d.path);
+      entry["first"] = ConfigNode::String(d.first);
+      entry["second"] = ConfigNode::String(d.second);
+      list.list.push_back(std::move(entry));
+    }
+  };
+  add_texts("config", difference.config);
+  add_texts("artifacts", difference.artifacts);
+  return node;
+}
+
+int Run(const Options& options) {
+  const ProgressFn progress = MakeProgress();
+  Result<Checkpoint> first = OpenSource(options.first, progress);
+  if (!first.ok()) return Report(first.status());
+  Result<Checkpoint> second = OpenSource(options.second, progress);
+  if (!second.ok()) return Report(second.status());
+  if (options.canonical) {
+    first = Canonical(*first);
+    if (!first.ok()) return Report(first.status().In(options.first));
+    second = Canonical(*second);
+    if (!second.ok()) return Report(second.status().In(options.second));
+  }
+  // Across dialects the configs are spelled differently and the artifacts are each dialect's own.
+  const Result<Difference> difference =
+      Diff(*first, *second, {.only_weights = options.only_weights || options.canonical, .progress = progress});
+  if (!difference.ok()) return Report(difference.status());
+  if (options.json) {
+    Print(Config(Json(*difference)).ToJson() + "\n");
+  } else {
+    Print(Text(*difference));
+    if (difference->empty()) Print(fmt::format("equal: {} tensors\n", difference->tensors_compared));
+  }
+  return difference->empty() ? kDone : kNo;
+}
+
+}  // namespace
+
+std::function<int()> DeclareDiff(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("A", options->first, "A checkpoint")->required();
+  app.add_option("B", options->second, "Another")->required();
+  app.add_flag("--canonical", options->canonical,
+               "Compare across dialects and layouts: the model's tensors under one naming");
+  app.add_flag("--weights", options->only_weights, "Leave config and artifacts aside");
+  app.add_flag("--json", options->json, "One JSON object");
+  return [options] { return Run(*options); };
+}
+
+}  // namespace anemone::cli

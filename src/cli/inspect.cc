@@ -1,0 +1,204 @@
+// inspect PATH: says what a path is.
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "anemone/checkpoint.h"
+#include "cli/command.h"
+#include "cli/commands.h"
+#include "cli/text.h"
+#include "format/format.h"
+#include "ops/source.h"
+#include "ops/summary.h"
+
+namespace anemone::cli {
+namespace {
+
+struct Options {
+  std::string path;
+  bool tensors = false;
+  bool artifacts = false;
+  bool json = false;
+  std::string config;  // a key, "" for the whole
+  CLI::Option* config_option = nullptr;
+};
+
+// Calls `visit` with every state dict of the checkpoint and the rank that stores it ("" when there is one).
+template <typename Visit>
+void ForEachStateDict(const Checkpoint& checkpoint, Visit visit) {
+  for (const Shard& shard : checkpoint.shards) {
+    std::string rank;
+    if (checkpoint.shards.size() > 1) rank = fmt::format("tp{} pp{}", shard.tp_rank, shard.pp_rank);
+    visit(shard.weights, rank);
+    for (size_t i = 0; i < shard.chunks.size(); ++i) visit(shard.chunks[i], fmt::format("{} model{}", rank, i));
+  }
+}
+
+ConfigNode ShapeNode(const Shape& shape) {
+  ConfigNode list = ConfigNode::List();
+  for (const uint64_t size : shape) list.list.push_back(ConfigNode::Int(static_cast<int64_t>(size)));
+  return list;
+}
+
+ConfigNode Number(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
+
+ConfigNode TensorsNode(const Checkpoint& checkpoint) {
+  ConfigNode list = ConfigNode::List();
+  ForEachStateDict(checkpoint, [&](const StateDict& state, const std::string& rank) {
+    for (const StateDict::Item& item : state.items()) {
+      ConfigNode node = ConfigNode::Map();
+      node["name"] = ConfigNode::String(item.name);
+      if (const Tensor* tensor = item.tensor()) {
+        node["dtype"] = ConfigNode::String(std::string(Name(tensor->dtype())));
+        node["shape"] = ShapeNode(tensor->shape());
+        const std::optional<ByteRange> range = tensor->AsByteRange();
+        node["file"] = range ? ConfigNode::String(range->source->name()) : ConfigNode::Null();
+        node["offset"] = range ? Number(range->offset) : ConfigNode::Null();
+        node["bytes"] = Number(tensor->size_bytes());
+      } else {
+        node["dtype"] = ConfigNode::String("opaque");
+        node["shape"] = ConfigNode::Null();
+        node["file"] = ConfigNode::Null();
+        node["offset"] = ConfigNode::Null();
+        node["bytes"] = Number(0);
+      }
+      if (!rank.empty()) node["rank"] = ConfigNode::String(rank);
+      list.list.push_back(std::move(node));
+    }
+  });
+  return list;
+}
+
+ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
+  ConfigNode node = ConfigNode::Map();
+  const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
+  node["path"] = ConfigNode::String(checkpoint.path);
+  node["flavour"] = ConfigNode::String(checkpoint.flavour);
+  node["family"] = text(summary.family);
+  node["dialect"] = text(summary.dialect);
+  ConfigNode& layout = node["layout"] = ConfigNode::Map();
+  layout["tp"] = ConfigNode::Int(checkpoint.layout.tp);
+  layout["pp"] = ConfigNode::Int(checkpoint.layout.pp);
+  layout["vp"] = ConfigNode::Int(checkpoint.layout.vp);
+  node["parameters"] = Number(summary.weights.elements);
+  node["bytes"] = Number(summary.weights.bytes);
+  ConfigNode& dtypes = node["dtypes"] = ConfigNode::Map();
+  for (const auto& [dtype, amount] : summary.by_dtype) {
+    ConfigNode& entry = dtypes[Name(dtype)] = ConfigNode::Map();
+    entry["tensors"] = Number(amount.tensors);
+    entry["parameters"] = Number(amount.elements);
+    entry["bytes"] = Number(amount.bytes);
+  }
+  node["training_state"] = ConfigNode::Bool(summary.has_training_state);
+  node["config"] = checkpoint.config ? checkpoint.config->root() : ConfigNode::Null();
+  ConfigNode& artifacts = node["artifacts"] = ConfigNode::List();
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    ConfigNode entry = ConfigNode::Map();
+    entry["name"] = ConfigNode::String(artifact.name);
+    entry["bytes"] = Number(artifact.content.size);
+    artifacts.list.push_back(std::move(entry));
+  }
+  if (with_tensors) node["tensors"] = TensorsNode(checkpoint);
+  return node;
+}
+
+std::string TensorTable(const Checkpoint& checkpoint) {
+  std::vector<std::vector<std::string>> rows;
+  ForEachStateDict(checkpoint, [&](const StateDict& state, const std::string& rank) {
+    for (const StateDict::Item& item : state.items()) {
+      std::vector<std::string> row;
+      if (!rank.empty()) row.push_back(rank);
+      const Tensor* tensor = item.tensor();
+      row.push_back(tensor != nullptr ? std::string(Name(tensor->dtype())) : "opaque");
+      row.push_back(tensor != nullptr ? ToString(tensor->shape()) : "");
+      row.push_back(OneLine(item.name));
+      rows.push_back(std::move(row));
+    }
+  });
+  return Columns(rows);
+}
+
+std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
+  std::vector<std::vector<std::string>> rows;
+  const Format* format = FindFormat(checkpoint.flavour);
+  rows.push_back({"path", OneLine(checkpoint.path)});
+  rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
+  rows.push_back({"family", summary.family.empty() ? "unknown: carried name by name"
+                                                   : fmt::format("{}, dialect {}", summary.family, summary.dialect)});
+  const Layout& layout = checkpoint.layout;
+  if (checkpoint.shards.size() > 1 || layout.vp > 1) {
+    rows.push_back({"layout", fmt::format("TP {} × PP {}{}", layout.tp, layout.pp,
+                                          layout.vp > 1 ? fmt::format(" × VP {}", layout.vp) : "")});
+  }
+  for (const auto& [dtype, amount] : summary.by_dtype) {
+    rows.push_back({rows.back()[0] == "weights" || &amount != &summary.by_dtype.begin()->second ? "" : "weights",
+                    fmt::format("{} parameters in {} {} tensors, {}", HumanCount(amount.elements), amount.tensors,
+                                Name(dtype), HumanBytes(amount.bytes))});
+  }
+  if (summary.opaque > 0) rows.push_back({"extra state", fmt::format("{} entries", summary.opaque)});
+  if (summary.has_training_state)
+    rows.push_back({"training", "optimizer and loop state present (--only weights drops it)"});
+  if (checkpoint.config) {
+    const ConfigNode* target = checkpoint.config->Find("target");
+    rows.push_back({"config", checkpoint.config_name +
+                                  (target != nullptr ? ", target " + OneLine(target->ScalarText()) : std::string())});
+  }
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
+                    fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
+  }
+  return Columns(rows);
+}
+
+int Run(const Options& options) {
+  const Result<Checkpoint> checkpoint = OpenSource(options.path, MakeProgress());
+  if (!checkpoint.ok()) return Report(checkpoint.status());
+  for (const std::string& note : checkpoint->notes) Note(note, 1);
+
+  if (options.config_option->count() > 0) {
+    if (!checkpoint->config) return Report(NotFound("it holds no config").In(options.path));
+    if (options.config.empty()) {
+      Print(options.json ? checkpoint->config->ToJson() + "\n" : checkpoint->config->ToYaml());
+      return kDone;
+    }
+    const Result<ConfigNode> node = checkpoint->config->Resolve(options.config);
+    if (!node.ok()) return Report(node.status().In(checkpoint->config_name).In(options.path));
+    if (options.json) {
+      Print(Config(*node).ToJson() + "\n");
+    } else {
+      Print(node->is_scalar() ? node->ScalarText() + "\n" : Config(*node).ToYaml());
+    }
+    return kDone;
+  }
+
+  const Summary summary = Summarize(*checkpoint);
+  if (options.json) {
+    Print(Config(ToJsonNode(*checkpoint, summary, options.tensors)).ToJson() + "\n");
+  } else if (options.tensors) {
+    Print(TensorTable(*checkpoint));
+  } else if (options.artifacts) {
+    for (const Artifact& artifact : checkpoint->artifacts) {
+      Print(fmt::format("{:>12}  {}\n", artifact.content.size, OneLine(artifact.name)));
+    }
+  } else {
+    Print(Overview(*checkpoint, summary));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+std::function<int()> DeclareInspect(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("PATH", options->path, "A checkpoint: file, directory or hub id")->required();
+  app.add_flag("--tensors", options->tensors, "List every tensor");
+  options->config_option = app.add_option("--config", options->config, "Print the stored config, or one resolved value")
+                               ->expected(0, 1)
+                               ->type_name("[KEY]");
+  app.add_flag("--artifacts", options->artifacts, "List the files that travel with the model");
+  app.add_flag("--json", options->json, "One JSON object");
+  return [options] { return Run(*options); };
+}
+
+}  // namespace anemone::cli

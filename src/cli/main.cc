@@ -1,0 +1,102 @@
+// anemone: the program. Parses, hands over to one command, and turns its answer into an exit status.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/version.h"
+#include "cli/command.h"
+#include "cli/manual.h"
+
+namespace anemone::cli {
+namespace {
+
+int WriteManual(const CLI::App& app, const std::string& kind, const std::string& directory) {
+  const std::vector<ManualFile> files = MakeManual(app, kind);
+  if (files.empty()) return Report(InvalidArgument("--manual: expected man, markdown, bash, zsh or fish"));
+  for (const ManualFile& file : files) {
+    std::ofstream out(directory + "/" + file.name);
+    out << file.content;
+    if (!out.flush()) return Report(ErrnoStatus(errno, "cannot write").In(directory + "/" + file.name));
+  }
+  return kDone;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Reads, writes, converts, reshards and verifies NeMo multimodal checkpoints.", "anemone");
+  app.set_version_flag("--version", fmt::format("anemone {}", kVersion));
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.option_defaults()->always_capture_default(false);
+
+  Globals& g = globals();
+  app.add_option("--progress", g.progress, "When to draw a progress bar")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->type_name("auto|always|never")
+      ->group("Everywhere");
+  app.add_option("--threads", g.threads, "Worker threads (default: one per core)")->type_name("N")->group("Everywhere");
+  app.add_flag(
+         "-v,--verbose", [&g](int64_t count) { g.verbosity += static_cast<int>(count); }, "Say more")
+      ->group("Everywhere");
+  app.add_flag(
+         "-q,--quiet", [&g](int64_t count) { g.verbosity -= static_cast<int>(count); }, "Only errors")
+      ->group("Everywhere");
+
+  std::function<int()> run;
+  for (const Command& command : Commands()) {
+    CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
+    sub->footer(fmt::format("Examples:\n{}", command.examples));
+    std::function<int()> action = command.declare(*sub);
+    sub->final_callback([&run, action = std::move(action)] { run = action; });
+  }
+
+  // What packaging and the documentation are made from: anemone --manual KIND DIR.
+  std::vector<std::string> manual;
+  app.add_option("--manual", manual)->expected(2)->group("")->each([&app](const std::string&) {
+    app.require_subcommand(0);
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    const auto used = app.get_subcommands();
+    return Report(InvalidArgument(
+        error.what(), fmt::format("see: anemone {}--help", used.empty() ? "" : used.front()->get_name() + " ")));
+  }
+  if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
+  const int status = run ? run() : kUsage;
+  if (std::fflush(stdout) != 0) return kIoError;
+  return status;
+}
+
+}  // namespace
+}  // namespace anemone::cli
+
+// Under torchrun the process of rank 0 does all the work; the launcher waits for the others, which have nothing to do.
+static bool IsIdleTorchrunRank() {
+  const char* rank = std::getenv("RANK");
+  return rank != nullptr && std::getenv("LOCAL_WORLD_SIZE") != nullptr && std::getenv("GROUP_RANK") != nullptr &&
+         std::string_view(rank) != "0";
+}
+
+int main(int argc, char** argv) {
+  if (IsIdleTorchrunRank()) return 0;
+  try {
+    return anemone::cli::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("anemone: out of memory\n", stderr);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "anemone: internal error: %s\nhint: this is a bug in anemone; please report it\n",
+                 error.what());
+  }
+  return anemone::cli::kSoftware;
+}

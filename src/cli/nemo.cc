@@ -1,0 +1,267 @@
+// nemo SCRIPT …: NeMo v2.0.0's own commands with NeMo's own flags [NVIDIA/NeMo v2.0.0: scripts/checkpoint_converters,
+// examples/multimodal, examples/nlp/language_modeling/megatron_change_num_partitions.py].
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <system_error>
+
+#include "anemone/convert.h"
+#include "cli/command.h"
+#include "cli/commands.h"
+#include "cli/infer.h"
+#include "cli/plan_flags.h"
+#include "config/hydra.h"
+
+namespace anemone::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Script {
+  std::string source;
+  ConvertOptions convert;
+  PlanFlags plan;
+};
+
+int Run(const std::string& source, const ConvertOptions& convert, const PlanFlags& plan) {
+  ConvertOptions options = convert;
+  options.progress = MakeProgress();
+  const Result<Conversion> conversion = PlanConversion(source, plan.destination, options);
+  if (!conversion.ok()) return Report(conversion.status());
+  for (const std::string& note : conversion->notes) Note(note);
+  return plan.Run(*conversion->plan);
+}
+
+// Flags of NeMo's scripts that say how many processes run them. One process does all ranks' work here.
+void DeclareLauncherFlags(CLI::App& app) {
+  for (const char* name :
+       {"--gpus_per_node", "--num_gpu_per_node", "--local_rank,--local-rank", "--pipeline_model_parallel_split_rank"}) {
+    app.add_option_function<std::string>(
+        name, [](const std::string&) {}, "Taken and not needed: one process does all ranks' work");
+  }
+  app.add_flag_function(
+      "--bcp", [](int64_t) {}, "Taken and not needed");
+}
+
+void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
+  app.add_option("--tensor_model_parallel_size", convert.tp, "Tensor-parallel size of the result");
+  app.add_option("--pipeline_model_parallel_size", convert.pp, "Pipeline-parallel size of the result");
+}
+
+void DeclareWriting(CLI::App& app, PlanFlags& plan, const std::string& name, bool required = true) {
+  app.add_option(name, plan.destination, "The .nemo to write")->required(required);
+  plan.DeclareShared(app);
+}
+
+std::optional<DType> PrecisionDType(const std::string& precision) {
+  static const std::map<std::string, DType> kPrecisions = {
+      {"32", DType::kF32},          {"fp32", DType::kF32},      {"32-true", DType::kF32}, {"16", DType::kF16},
+      {"fp16", DType::kF16},        {"16-mixed", DType::kF16},  {"16-true", DType::kF16}, {"bf16", DType::kBF16},
+      {"bf16-mixed", DType::kBF16}, {"bf16-true", DType::kBF16}};
+  const auto found = kPrecisions.find(precision);
+  return found == kPrecisions.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::function<int()> DeclareClipHf(CLI::App& app) {
+  auto script = std::make_shared<Script>();
+  script->source = "openai/clip-vit-base-patch32";
+  script->convert.to = "nemo";
+  script->convert.dialect = "mcore";
+  app.add_option("--input_name_or_path", script->source, "A Hugging Face CLIP: directory or hub id");
+  app.add_option("--hparams_file", script->convert.hparams, "NeMo's YAML (default here: derived from config.json)");
+  DeclareWriting(app, script->plan, "--output_path");
+  DeclareLayout(app, script->convert);
+  DeclareLauncherFlags(app);
+  return [script] { return Run(script->source, script->convert, script->plan); };
+}
+
+std::function<int()> DeclareExternalClip(CLI::App& app) {
+  struct External : Script {
+    std::string version = "huggingface";
+  };
+  auto script = std::make_shared<External>();
+  script->source = "openai/clip-vit-base-patch32";
+  script->convert.to = "nemo";
+  script->convert.dialect = "legacy";
+  app.add_option("--arch", script->source,
+                 "With --version=huggingface a directory or hub id, else an OpenCLIP architecture");
+  app.add_option("--version", script->version, "huggingface, or the path of an OpenCLIP checkpoint");
+  app.add_option("--hparams_file", script->convert.hparams, "NeMo's YAML (default here: derived from the source)");
+  DeclareWriting(app, script->plan, "--nemo_file_path");
+  DeclareLayout(app, script->convert);
+  DeclareLauncherFlags(app);
+  return [script] {
+    std::string source = script->source;
+    if (script->version != "huggingface") {
+      std::error_code error;
+      if (!fs::exists(script->version, error)) {
+        return Report(Unsupported(
+            fmt::format("--version {}: expected huggingface or the path of an OpenCLIP checkpoint", script->version),
+            "an OpenCLIP model of the hub: anemone convert laion/CLIP-ViT-… out.nemo --dialect legacy"));
+      }
+      source = script->version;
+      script->convert.preset = script->source;
+    }
+    return Run(source, script->convert, script->plan);
+  };
+}
+
+std::function<int()> DeclareSiglipHf(CLI::App& app) {
+  struct Siglip : Script {
+    std::string precision = "bf16";
+    std::string tokenizer;
+  };
+  auto script = std::make_shared<Siglip>();
+  script->convert.to = "nemo";
+  script->convert.dialect = "mcore";
+  app.add_option("--input_name_or_path", script->source, "A Hugging Face SigLIP: directory or hub id")->required();
+  app.add_option("--tokenizer_path", script->tokenizer, "A SentencePiece model to store as tokenizer.model");
+  app.add_option("--hparams_file", script->convert.hparams, "NeMo's YAML (default here: derived from config.json)");
+  app.add_option("--precision", script->precision, "bf16 (NeMo's default) or 32")->check(CLI::IsMember({"bf16", "32"}));
+  DeclareWriting(app, script->plan, "--output_path");
+  DeclareLauncherFlags(app);
+  return [script] {
+    script->convert.dtype = PrecisionDType(script->precision);
+    if (!script->tokenizer.empty()) script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
+    return Run(script->source, script->convert, script->plan);
+  };
+}
+
+std::function<int()> DeclareCkpt(CLI::App& app) {
+  struct Ckpt : Script {
+    std::string folder;
+    std::string name;
+    std::string model_type = "megatron_clip";
+  };
+  auto script = std::make_shared<Ckpt>();
+  script->convert.to = "nemo";
+  app.add_option("--checkpoint_folder", script->folder, "Where the training saved its checkpoints")->required();
+  app.add_option("--checkpoint_name", script->name, "Which of them; ranks' folders are found by themselves")
+      ->required();
+  app.add_option("--hparams_file", script->convert.hparams, "hparams.yaml (default here: the checkpoint's own)");
+  app.add_option("--model_type", script->model_type, "Taken and not needed: the model is known by its content");
+  DeclareWriting(app, script->plan, "--nemo_file_path");
+  DeclareLayout(app, script->convert);
+  DeclareLauncherFlags(app);
+  return [script] { return Run((fs::path(script->folder) / script->name).string(), script->convert, script->plan); };
+}
+
+std::function<int()> DeclarePartitions(CLI::App& app) {
+  struct Partitions : Script {
+    std::string extracted;
+    std::string checkpoint;
+    std::string precision;
+    std::string tokenizer;
+    std::string unused;
+    bool flag = false;
+  };
+  auto script = std::make_shared<Partitions>();
+  script->convert.to = "nemo";
+  app.add_option("--model_file", script->source, "The source .nemo");
+  app.add_option("--model_extracted_dir", script->extracted, "The source, already unpacked");
+  app.add_option("--ckpt_name", script->checkpoint,
+                 "A training checkpoint in --model_extracted_dir, for virtual pipelines");
+  app.add_option("--hparams_file", script->convert.hparams, "hparams.yaml of the training");
+  app.add_option("--target_tensor_model_parallel_size", script->convert.tp, "Tensor-parallel size of the result")
+      ->required();
+  app.add_option("--target_pipeline_model_parallel_size", script->convert.pp, "Pipeline-parallel size of the result")
+      ->required();
+  app.add_option("--virtual_pipeline_model_parallel_size", script->unused, "Taken and not needed: the source says it");
+  app.add_option("--tensor_model_parallel_size", script->unused, "Taken and not needed: the source says it");
+  app.add_option("--pipeline_model_parallel_size", script->unused, "Taken and not needed: the source says it");
+  app.add_option("--target_pipeline_model_parallel_split_rank", script->unused, "Taken and not needed");
+  app.add_option("--model_class", script->unused, "Taken and not needed: the model is known by its content");
+  app.add_option("--precision", script->precision,
+                 "Convert to this precision (NeMo's default is 16; here the file's own is kept)");
+  app.add_option("--tokenizer_model_path", script->tokenizer, "Store this file as tokenizer.model");
+  app.add_option("--tokenizer_vocab_file", script->unused, "Taken and not needed: artifacts travel with the model");
+  app.add_flag("--megatron_legacy,--tp_conversion_only", script->flag,
+               "Taken and not needed: the model's table says it");
+  DeclareWriting(app, script->plan, "--target_file");
+  DeclareLauncherFlags(app);
+  return [script] {
+    std::string source = script->extracted.empty() ? script->source : script->extracted;
+    if (source.empty()) return Report(InvalidArgument("expected --model_file or --model_extracted_dir"));
+    if (!script->checkpoint.empty()) source = (fs::path(source) / script->checkpoint).string();
+    if (!script->precision.empty()) {
+      script->convert.dtype = PrecisionDType(script->precision);
+      if (!script->convert.dtype)
+        return Report(InvalidArgument(fmt::format("--precision {}: expected 32, 16 or bf16", script->precision)));
+    } else {
+      Note("dtypes are kept; NeMo's script would convert to fp16 (--precision 16 asks for that)");
+    }
+    if (!script->tokenizer.empty()) script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
+    return Run(source, script->convert, script->plan);
+  };
+}
+
+// The YAML that NeMo's megatron_clip_infer.py is configured by, as far as it says anything here.
+constexpr std::string_view kInferConfig =
+    "image_path: ???\ntexts: ???\ntrainer: {devices: 1, num_nodes: 1, accelerator: gpu, logger: false, precision: 32}\n"
+    "model: {restore_from_path: null, precision: '${trainer.precision}'}\n";
+
+Status InferFromOverrides(const std::vector<std::string>& words) {
+  ANEMONE_ASSIGN(Config config, Config::ParseYaml(kInferConfig, "megatron_clip_infer.yaml"));
+  for (const std::string& word : words) {
+    const Result<Override> parsed = ParseOverride(word);
+    if (!parsed.ok()) return parsed.status().In(word);
+    ANEMONE_TRY(ApplyOverride(*parsed, &config).In(word));
+  }
+  const auto text = [&config](std::string_view path) -> Result<std::string> {
+    ANEMONE_ASSIGN(const ConfigNode node, config.Resolve(path));
+    if (!node.is_scalar() || node.is_null() || node.ScalarText() == "???") {
+      return InvalidArgument(fmt::format("expected {}=…", path));
+    }
+    return node.ScalarText();
+  };
+  InferOptions options;
+  ANEMONE_ASSIGN(options.model, text("model.restore_from_path"));
+  ANEMONE_ASSIGN(const std::string image, text("image_path"));
+  options.images = {image};
+  ANEMONE_ASSIGN(const ConfigNode texts, config.Resolve("texts"));
+  if (!texts.is_list()) return InvalidArgument("expected texts='[\"a dog\", …]'");
+  for (const ConfigNode& item : texts.list) options.texts.push_back(item.ScalarText());
+  options.logit_scale = 100.0;  // NeMo's script does not read the checkpoint's own [megatron_clip_infer.py:70]
+  return Infer(options);
+}
+
+std::function<int()> DeclareClipInfer(CLI::App& app) {
+  app.allow_extras();
+  app.prefix_command();
+  return [&app] {
+    const Status status = InferFromOverrides(app.remaining());
+    return status.ok() ? static_cast<int>(kDone) : Report(status);
+  };
+}
+
+struct NemoScript {
+  const char* name;
+  const char* summary;
+  std::function<int()> (*declare)(CLI::App& app);
+};
+constexpr NemoScript kScripts[] = {
+    {"convert_clip_hf_to_nemo", "Hugging Face CLIP → .nemo (Megatron-core)", DeclareClipHf},
+    {"convert_external_clip_to_nemo", "Hugging Face or OpenCLIP → .nemo (legacy)", DeclareExternalClip},
+    {"convert_siglip_hf_to_nemo", "Hugging Face SigLIP → .nemo", DeclareSiglipHf},
+    {"convert_ckpt_to_nemo", "A training's .ckpt → .nemo", DeclareCkpt},
+    {"megatron_change_num_partitions", "Another tensor and pipeline layout", DeclarePartitions},
+    {"megatron_clip_infer", "CLIP inference, with Hydra's overrides", DeclareClipInfer},
+};
+
+}  // namespace
+
+std::function<int()> DeclareNemo(CLI::App& app) {
+  auto chosen = std::make_shared<std::function<int()>>();
+  app.require_subcommand(1);
+  for (const NemoScript& script : kScripts) {
+    CLI::App* sub = app.add_subcommand(script.name, script.summary);
+    std::function<int()> run = script.declare(*sub);
+    sub->final_callback([chosen, run = std::move(run)] { *chosen = run; });
+  }
+  return [chosen] { return *chosen ? (*chosen)() : static_cast<int>(kUsage); };
+}
+
+}  // namespace anemone::cli

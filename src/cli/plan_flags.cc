@@ -1,0 +1,108 @@
+#include "cli/plan_flags.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "anemone/config.h"
+#include "cli/command.h"
+#include "cli/text.h"
+#include "engine/execute.h"
+
+namespace anemone::cli {
+namespace {
+
+ConfigNode Number(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
+
+uint64_t CountTensors(const Plan& plan) {
+  uint64_t count = 0;
+  for (const PlanFile& file : plan.files) {
+    for (const Segment& segment : file.segments) count += std::holds_alternative<Tensor>(segment.content) ? 1 : 0;
+  }
+  return count;
+}
+
+std::string Json(const Plan& plan, const std::string& destination, uint64_t peak) {
+  ConfigNode node = ConfigNode::Map();
+  node["destination"] = ConfigNode::String(destination);
+  node["bytes_read"] = Number(plan.bytes_read());
+  node["bytes_written"] = Number(plan.bytes_written());
+  node["peak_memory_bytes"] = Number(peak);
+  node["tensors"] = Number(CountTensors(plan));
+  ConfigNode& files = node["files"] = ConfigNode::List();
+  for (const PlanFile& file : plan.files) {
+    ConfigNode entry = ConfigNode::Map();
+    entry["path"] = ConfigNode::String(file.path.empty() ? destination : destination + "/" + file.path);
+    entry["bytes"] = Number(file.size);
+    files.list.push_back(std::move(entry));
+  }
+  return Config(node).ToJson() + "\n";
+}
+
+std::string Table(const Plan& plan, const std::string& destination, uint64_t peak) {
+  std::vector<std::vector<std::string>> rows = {{"reads", HumanBytes(plan.bytes_read())},
+                                                {"writes", HumanBytes(plan.bytes_written())},
+                                                {"tensors", fmt::format("{}", CountTensors(plan))},
+                                                {"peak memory", HumanBytes(peak)}};
+  for (const PlanFile& file : plan.files) {
+    rows.push_back({&file == plan.files.data() ? "files" : "",
+                    fmt::format("{} ({})", OneLine(file.path.empty() ? destination : destination + "/" + file.path),
+                                HumanBytes(file.size))});
+  }
+  return Columns(rows);
+}
+
+}  // namespace
+
+void PlanFlags::DeclareShared(CLI::App& app) {
+  app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
+  app.add_flag("--force", force, "Replace an existing destination");
+  app.add_flag("--json", json, "With --plan: one JSON object");
+}
+
+void PlanFlags::Declare(CLI::App& app, const std::string& name, const std::string& help) {
+  app.add_option(name, destination, help)->required();
+  DeclareShared(app);
+}
+
+void PlanFlags::DeclareOutput(CLI::App& app, const std::string& help) {
+  app.add_option("-o,--output", destination, help)->type_name("PATH");
+  DeclareShared(app);
+}
+
+int PlanFlags::Run(const Result<Plan>& plan) const {
+  if (!plan.ok()) return Report(plan.status());
+  ExecuteOptions options;
+  options.threads = globals().threads;
+  options.replace = force;
+  if (plan_only) {
+    if (const Status status = Check(*plan); !status.ok()) return Report(status.In(destination));
+    const uint64_t peak = PeakMemoryBytes(*plan, options);
+    Print(json ? Json(*plan, destination, peak) : Table(*plan, destination, peak));
+    return kDone;
+  }
+  options.progress = MakeProgress();
+  const auto start = std::chrono::steady_clock::now();
+  if (const Status status = Execute(*plan, destination, options); !status.ok()) {
+    return Report(status.kind() == ErrorKind::kAlreadyExists ? status.Hint("--force replaces it") : status);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (globals().verbosity >= 0) {
+    Print(fmt::format("wrote {} ({} in {:.1f} s)\n", OneLine(destination), HumanBytes(plan->bytes_written()), seconds));
+  }
+  return kDone;
+}
+
+Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs) {
+  pairs.clear();
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return InvalidArgument(fmt::format("expected KEY=VALUE, found '{}'", word));
+    }
+    pairs.emplace_back(word.substr(0, equals), word.substr(equals + 1));
+  }
+  return {};
+}
+
+}  // namespace anemone::cli

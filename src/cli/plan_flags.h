@@ -1,0 +1,34 @@
+// What every command that writes something shares: the destination, --plan, --force, --json, and carrying the plan out.
+#ifndef ANEMONE_CLI_PLAN_FLAGS_H_
+#define ANEMONE_CLI_PLAN_FLAGS_H_
+
+#include <CLI/App.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "anemone/status.h"
+#include "engine/plan.h"
+
+namespace anemone::cli {
+
+struct PlanFlags {
+  std::string destination;
+  bool plan_only = false;
+  bool force = false;
+  bool json = false;
+
+  void Declare(CLI::App& app, const std::string& name, const std::string& help);  // destination as a positional
+  void DeclareOutput(CLI::App& app, const std::string& help);                     // destination as -o
+  // Prints the plan (--plan) or executes it at `destination`; answers the exit status.
+  int Run(const Result<Plan>& plan) const;
+  void DeclareShared(CLI::App& app);  // without a destination
+};
+
+// "key=value" words as pairs. Errors: InvalidArgument for a word without '='.
+Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs);
+
+}  // namespace anemone::cli
+
+#endif  // ANEMONE_CLI_PLAN_FLAGS_H_

@@ -1,0 +1,57 @@
+#include "cli/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace anemone::cli {
+namespace {
+
+std::string Scaled(uint64_t value, std::string_view unit, const std::array<std::string_view, 6>& prefixes) {
+  if (value < 1000) return fmt::format("{}{}{}", value, unit.empty() ? "" : " ", unit);
+  auto scaled = static_cast<double>(value);
+  size_t prefix = 0;
+  while (scaled >= 999.5 && prefix + 1 < prefixes.size()) {
+    scaled /= 1000;
+    ++prefix;
+  }
+  return fmt::format("{:.{}f} {}{}", scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0, prefixes[prefix], unit);
+}
+
+}  // namespace
+
+std::string HumanBytes(uint64_t bytes) { return Scaled(bytes, "B", {"", "k", "M", "G", "T", "P"}); }
+std::string HumanCount(uint64_t count) { return Scaled(count, "", {"", "k", "M", "G", "T", "P"}); }
+
+std::string OneLine(std::string_view text) {
+  std::string line;
+  line.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      line += c == '\n' ? " " : fmt::format("\\x{:02x}", byte);
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
+std::string Columns(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      text += i + 1 < row.size() ? fmt::format("{:<{}}", row[i], widths[i] + 2) : row[i];
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace anemone::cli

@@ -1,0 +1,21 @@
+// Text for people: sizes, counts, columns, one-line messages.
+#ifndef ANEMONE_CLI_TEXT_H_
+#define ANEMONE_CLI_TEXT_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace anemone::cli {
+
+std::string HumanBytes(uint64_t bytes);  // "1.7 GB": powers of 1000, as disks are sold
+std::string HumanCount(uint64_t count);  // "428 M"
+// Control characters escaped, so that a hostile file name or tensor name cannot write to the terminal.
+std::string OneLine(std::string_view text);
+// Left-aligned columns two spaces apart; the last is not padded.
+std::string Columns(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace anemone::cli
+
+#endif  // ANEMONE_CLI_TEXT_H_

@@ -1,0 +1,48 @@
+// verify PATH: reads everything and checks it.
+#include "ops/verify.h"
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <memory>
+
+#include "anemone/config.h"
+#include "cli/command.h"
+#include "cli/commands.h"
+#include "cli/text.h"
+
+namespace anemone::cli {
+namespace {
+
+int Run(const std::string& path, bool json) {
+  const Result<Verification> result = Verify(path, MakeProgress());
+  if (!result.ok()) return Report(result.status());
+  if (json) {
+    ConfigNode node = ConfigNode::Map();
+    node["path"] = ConfigNode::String(path);
+    node["ok"] = ConfigNode::Bool(result->problems.empty());
+    node["tensors"] = ConfigNode::Int(static_cast<int64_t>(result->tensors));
+    node["bytes_read"] = ConfigNode::Int(static_cast<int64_t>(result->bytes_read));
+    ConfigNode& problems = node["problems"] = ConfigNode::List();
+    for (const std::string& problem : result->problems) problems.list.push_back(ConfigNode::String(problem));
+    Print(Config(node).ToJson() + "\n");
+  } else {
+    for (const std::string& problem : result->problems) Print(OneLine(problem) + "\n");
+    Print(result->problems.empty()
+              ? fmt::format("ok: {} tensors, {} read\n", result->tensors, HumanBytes(result->bytes_read))
+              : fmt::format("{} problem{}\n", result->problems.size(), result->problems.size() == 1 ? "" : "s"));
+  }
+  return result->problems.empty() ? kDone : kNo;
+}
+
+}  // namespace
+
+std::function<int()> DeclareVerify(CLI::App& app) {
+  auto path = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
+  app.add_option("PATH", *path, "A checkpoint")->required();
+  app.add_flag("--json", *json, "One JSON object");
+  return [path, json] { return Run(*path, *json); };
+}
+
+}  // namespace anemone::cli

@@ -1,0 +1,185 @@
+#include "ops/archive.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "anemone/config.h"
+#include "container/gzip.h"
+#include "container/tar.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kConfigName = "model_config.yaml";
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+
+// What an archive or a folder holds, under one roof.
+struct Member {
+  std::string name;
+  bool is_directory = false;
+  ByteRange content;
+};
+
+Result<std::vector<Member>> ReadArchive(const std::string& path) {
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const ByteRange start, Whole(file).Sub(0, std::min<uint64_t>(file->size_bytes(), 512)));
+  ANEMONE_ASSIGN(const std::string head, start.ReadAll(512));
+  if (head.starts_with("\x1f\x8b")) {
+    ANEMONE_ASSIGN(file, OpenGzip(file));
+  } else if (!LooksLikeTar(head)) {
+    return Corrupt("expected a .nemo archive (tar), found something else", fmt::format("see: anemone inspect {}", path))
+        .In(path);
+  }
+  const Result<std::vector<TarMember>> tar = ReadTar(Whole(std::move(file)));
+  if (!tar.ok()) return tar.status().In(path);
+  std::vector<Member> members;
+  for (const TarMember& member : *tar) members.push_back({member.name, member.is_directory, member.content});
+  return members;
+}
+
+// Depth first, names sorted, a folder before its content: as Python's tarfile.add(folder).
+Status ReadFolder(const fs::path& folder, const std::string& prefix, std::vector<Member>& members) {
+  std::error_code error;
+  std::vector<fs::directory_entry> entries;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) entries.push_back(*it);
+  if (error) return ErrnoStatus(error.value(), "cannot list").In(folder.string());
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.path() < b.path(); });
+  for (const fs::directory_entry& entry : entries) {
+    const std::string name = prefix + entry.path().filename().string();
+    if (entry.is_symlink(error) || !(entry.is_directory(error) || entry.is_regular_file(error))) {
+      return Unsupported("expected files and folders, found a link or a device", "replace it by the file it points to")
+          .In(entry.path().string());
+    }
+    if (entry.is_directory(error)) {
+      members.push_back({name, true, {}});
+      ANEMONE_TRY(ReadFolder(entry.path(), name + "/", members));
+    } else {
+      ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(entry.path().string()));
+      members.push_back({name, false, Whole(std::move(file))});
+    }
+  }
+  return {};
+}
+
+Result<Plan> LayOutTar(const std::vector<Member>& members) {
+  PlanFile tar;
+  if (members.empty() || !members.front().name.empty()) ANEMONE_TRY(AppendTarDirectory(tar, ""));
+  for (const Member& member : members) {
+    if (member.is_directory) {
+      ANEMONE_TRY(AppendTarDirectory(tar, member.name));
+      continue;
+    }
+    ANEMONE_TRY(AppendTarHeader(tar, member.name, member.content.size));
+    tar.Append(member.content);
+    PadTarMember(tar);
+  }
+  EndTar(tar);
+  Plan plan;
+  plan.files.push_back(std::move(tar));
+  return plan;
+}
+
+bool IsUnder(const std::string& name, const std::string& wanted) {
+  return name == wanted || name.starts_with(wanted + "/");
+}
+
+// Applies the edit to the members: the config's text and the artifacts beside it.
+Status EditMembers(std::vector<Member>& members, const ConfigEdit& edit) {
+  const auto is_config = [](const Member& m) {
+    return m.name == kConfigName || m.name.ends_with("/" + std::string(kConfigName));
+  };
+  const auto found = std::find_if(members.begin(), members.end(), is_config);
+  if (found == members.end()) return Corrupt(fmt::format("expected a member {}, found none", kConfigName));
+  const std::string folder = found->name.substr(0, found->name.size() - kConfigName.size());
+  ANEMONE_ASSIGN(const std::string text, found->content.ReadAll(kMaxConfigBytes));
+  ANEMONE_ASSIGN(Config config, Config::ParseYaml(text, found->name));
+
+  std::vector<Artifact> artifacts;  // every other file of the folder may be one
+  for (const Member& member : members) {
+    if (!member.is_directory && member.name.starts_with(folder))
+      artifacts.push_back({member.name.substr(folder.size()), member.content});
+  }
+  ANEMONE_TRY(ApplyEdit(edit, config, artifacts));
+  found->content = Whole(MemorySource(config.ToYaml(), std::string(kConfigName)));
+
+  const auto gone = [&](const Member& member) {
+    return !member.is_directory && member.name.starts_with(folder) &&
+           std::none_of(artifacts.begin(), artifacts.end(),
+                        [&](const Artifact& a) { return folder + a.name == member.name; });
+  };
+  std::erase_if(members, gone);
+  for (const Artifact& artifact : artifacts) {
+    const bool is_new =
+        std::none_of(members.begin(), members.end(), [&](const Member& m) { return m.name == folder + artifact.name; });
+    if (is_new) members.push_back({folder + artifact.name, false, artifact.content});
+  }
+  return {};
+}
+
+// Members as the files of a directory.
+Plan LayOutFolder(const std::vector<Member>& members) {
+  Plan plan;
+  plan.is_directory = true;
+  for (const Member& member : members) {
+    if (member.is_directory) {
+      if (!member.name.empty()) plan.empty_directories.push_back(member.name);
+      continue;
+    }
+    PlanFile& file = plan.files.emplace_back();
+    file.path = member.name;
+    file.Append(member.content);
+  }
+  return plan;
+}
+
+}  // namespace
+
+Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::string>& wanted) {
+  ANEMONE_ASSIGN(std::vector<Member> members, ReadArchive(archive));
+  if (wanted.empty()) return LayOutFolder(members);
+  for (const std::string& name : wanted) {
+    if (std::none_of(members.begin(), members.end(), [&](const Member& m) { return IsUnder(m.name, name); })) {
+      return NotFound(fmt::format("it has no member '{}'", name), "anemone inspect lists what it holds").In(archive);
+    }
+  }
+  std::erase_if(members, [&](const Member& member) {
+    return std::none_of(wanted.begin(), wanted.end(), [&](const auto& name) { return IsUnder(member.name, name); });
+  });
+  return LayOutFolder(members);
+}
+
+Result<Plan> PlanPack(const std::string& directory) {
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) {
+    return fs::exists(directory, error) ? InvalidArgument("expected a directory, found a file").In(directory)
+                                        : NotFound("no such directory").In(directory);
+  }
+  std::vector<Member> members;
+  ANEMONE_TRY(ReadFolder(directory, "", members));
+  if (std::none_of(members.begin(), members.end(), [](const Member& m) { return m.name == kConfigName; })) {
+    return InvalidArgument(fmt::format("expected {} in it, found none", kConfigName), "pack takes an unpacked .nemo")
+        .In(directory);
+  }
+  return LayOutTar(members);
+}
+
+Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit) {
+  std::error_code error;
+  const bool is_folder = fs::is_directory(archive, error);
+  std::vector<Member> members;
+  if (is_folder) {
+    ANEMONE_TRY(ReadFolder(archive, "", members));
+  } else {
+    ANEMONE_ASSIGN(members, ReadArchive(archive));
+  }
+  ANEMONE_TRY(EditMembers(members, edit).In(archive));
+  if (is_folder) return LayOutFolder(members);
+  return LayOutTar(members);
+}
+
+}  // namespace anemone

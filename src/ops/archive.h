@@ -1,0 +1,28 @@
+// Unpacking, packing and editing .nemo archives: members move as they are, weights by the kernel.
+#ifndef ANEMONE_OPS_ARCHIVE_H_
+#define ANEMONE_OPS_ARCHIVE_H_
+
+#include <string>
+#include <vector>
+
+#include "anemone/status.h"
+#include "engine/plan.h"
+#include "ops/artifact.h"
+
+namespace anemone {
+
+// The members of `archive` (a tar, gzipped or not) as files of a directory; only those in `members` if any are named,
+// each a file or a directory's whole content. Errors: NotFound naming a member that is not there; as ReadTar.
+Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::string>& members);
+
+// Everything under `directory` as a tar, in the order Python's tarfile adds a folder (names sorted, depth first).
+// Errors: InvalidArgument when it holds no model_config.yaml; Unsupported for links and devices.
+Result<Plan> PlanPack(const std::string& directory);
+
+// `archive` (a .nemo, packed or not) with its config and artifacts changed; all other members, the weights among them,
+// are moved untouched.
+Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_ARCHIVE_H_

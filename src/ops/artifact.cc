@@ -1,0 +1,70 @@
+#include "ops/artifact.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+namespace anemone {
+namespace {
+
+constexpr std::string_view kReference = "nemo:";
+
+// NeMo draws a random uuid4; ours comes from the content, so that the same edit gives the same file.
+Result<std::string> HexPrefix(const ByteRange& content) {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
+    return Internal("SHA-256 is not available");
+  std::array<std::byte, 65536> buffer{};
+  for (uint64_t at = 0; at < content.size;) {
+    const auto count = static_cast<size_t>(std::min<uint64_t>(buffer.size(), content.size - at));
+    ANEMONE_TRY(content.source->ReadAt(content.offset + at, std::span(buffer).first(count)));
+    EVP_DigestUpdate(context.get(), buffer.data(), count);
+    at += count;
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  EVP_DigestFinal_ex(context.get(), digest.data(), nullptr);
+  std::string prefix;
+  for (size_t i = 0; i < 16; ++i) prefix += fmt::format("{:02x}", digest[i]);
+  return prefix;
+}
+
+}  // namespace
+
+const Artifact* FollowReference(const ConfigNode* value, const std::vector<Artifact>& artifacts) {
+  const std::optional<std::string> text = value != nullptr ? value->AsString() : std::nullopt;
+  if (!text || !text->starts_with(kReference)) return nullptr;
+  const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const Artifact& artifact) {
+    return artifact.name == text->substr(kReference.size());
+  });
+  return found == artifacts.end() ? nullptr : &*found;
+}
+
+Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& artifacts) {
+  for (const auto& [path, value] : edit.set) {
+    Result<ConfigNode> node = ParseOverrideValue(value);
+    if (!node.ok()) return node.status().In(path);
+    ANEMONE_TRY(config.Set(path, *std::move(node)).In(path));
+  }
+  for (const std::string& path : edit.unset) ANEMONE_TRY(config.Unset(path).In(path));
+  for (const auto& [path, file] : edit.artifacts) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file));
+    const ByteRange content = Whole(std::move(source));
+    Result<std::string> prefix = HexPrefix(content);
+    if (!prefix.ok()) return prefix.status().In(file);
+    const std::string name = *prefix + "_" + std::filesystem::path(file).filename().string();
+    if (const Artifact* old = FollowReference(config.Find(path), artifacts)) {
+      artifacts.erase(artifacts.begin() + (old - artifacts.data()));
+    }
+    std::erase_if(artifacts, [&](const Artifact& artifact) { return artifact.name == name; });
+    artifacts.push_back({name, content});
+    ANEMONE_TRY(config.Set(path, ConfigNode::String(std::string(kReference) + name)).In(path));
+  }
+  return {};
+}
+
+}  // namespace anemone

@@ -1,0 +1,19 @@
+// Average: one checkpoint whose weights are the mean of several's.
+#ifndef ANEMONE_OPS_AVERAGE_H_
+#define ANEMONE_OPS_AVERAGE_H_
+
+#include <vector>
+
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// All must have the same names, shapes, dtypes and layout. Floating tensors are averaged in double and rounded once;
+// others must be equal and are taken from the first, as are config and artifacts. Training state is left behind.
+// Errors: InvalidArgument naming the tensor and the checkpoints that disagree.
+Result<Checkpoint> AverageCheckpoints(const std::vector<Checkpoint>& checkpoints);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_AVERAGE_H_

@@ -1,0 +1,199 @@
+#include "anemone/convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "engine/execute.h"
+#include "engine/plan.h"
+#include "family/clip_config.h"
+#include "family/family.h"
+#include "format/format.h"
+#include "ops/artifact.h"
+#include "ops/destination.h"
+#include "ops/source.h"
+#include "parallel/reshard.h"
+
+namespace anemone {
+namespace {
+
+// What a format expects of a checkpoint that comes to live in it.
+struct Home {
+  std::string_view format;
+  std::string_view dialect;  // that its readers understand; "": whatever the source speaks
+  bool megatron = false;     // any of NeMo's dialects; `dialect` is for sources that speak none
+  bool holds_ranks = false;  // one file a rank
+};
+constexpr Home kHomes[] = {
+    {"nemo", "mcore", true, true},      {"nemo-dir", "mcore", true, true},      {"ckpt", "mcore", true, true},
+    {"lightning", "mcore", true, true}, {"torch_dist", "mcore", true, false},   {"nemo2", "mcore", true, false},
+    {"hf", "hf", false, false},         {"openclip", "openclip", false, false},
+};
+
+const Home& HomeOf(std::string_view format) {
+  static constexpr Home kAny = {};
+  const auto* found =
+      std::find_if(std::begin(kHomes), std::end(kHomes), [&](const Home& h) { return h.format == format; });
+  return found == std::end(kHomes) ? kAny : *found;
+}
+
+Result<Config> ReadYaml(const std::string& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string text, Whole(std::move(file)).ReadAll(kMaxBytes));
+  return Config::ParseYaml(text, path);
+}
+
+bool IsFloating(DType dtype) {
+  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+Result<StateDict> Rewrite(const StateDict& state, const ConvertOptions& options) {
+  StateDict result;
+  for (const StateDict::Item& item : state.items()) {
+    const Tensor* tensor = item.tensor();
+    if (tensor == nullptr) {
+      if (options.extra_state != ExtraState::kDrop) ANEMONE_TRY(result.Add(item.name, item.entry));
+    } else if (options.dtype && IsFloating(tensor->dtype())) {
+      ANEMONE_ASSIGN(Tensor cast, tensor->Cast(*options.dtype));
+      ANEMONE_TRY(result.Add(item.name, std::move(cast)));
+    } else {
+      ANEMONE_TRY(result.Add(item.name, *tensor));
+    }
+  }
+  return result;
+}
+
+class Converter {
+ public:
+  Converter(const ConvertOptions& options, Conversion& conversion) : options_(options), conversion_(conversion) {}
+
+  Status Run(const Format& format) {
+    conversion_.result = conversion_.source;
+    const Home& home = HomeOf(format.name);
+    ANEMONE_TRY(Translated(home));
+    ANEMONE_TRY(LaidOutOverRanks(home));
+    for (Shard& shard : conversion_.result.shards) {
+      if (options_.dtype || options_.extra_state == ExtraState::kDrop) {
+        ANEMONE_ASSIGN(shard.weights, Rewrite(shard.weights, options_));
+        for (StateDict& chunk : shard.chunks) {
+          ANEMONE_ASSIGN(chunk, Rewrite(chunk, options_));
+        }
+      }
+      if (options_.only_weights) shard.training.reset();
+    }
+    const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
+    if (!edit.empty()) {
+      Checkpoint& result = conversion_.result;
+      if (!result.config) result.config.emplace();
+      ANEMONE_TRY(ApplyEdit(edit, *result.config, result.artifacts));
+    }
+    return {};
+  }
+
+ private:
+  Status Translated(const Home& home) {
+    Checkpoint& result = conversion_.result;
+    const Result<Spelling> spelling = DetectSpelling(result);
+    if (!spelling.ok()) {
+      // A family that no table knows is carried name by name, as long as nobody asks for other names.
+      if (!options_.dialect.empty() || (!home.dialect.empty() && !home.megatron)) return spelling.status();
+      if (spelling.status().kind() != ErrorKind::kNotFound && spelling.status().kind() != ErrorKind::kUnsupported) {
+        return spelling.status();
+      }
+      if (!options_.hparams.empty()) {
+        ANEMONE_ASSIGN(const Config hparams, ReadYaml(options_.hparams));
+        ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
+        result.config = Config(std::move(model));
+        result.config_name = options_.hparams;
+      }
+      conversion_.notes.push_back("its model family is not known: tensors are carried name by name");
+      return {};
+    }
+    std::string dialect = options_.dialect;
+    if (dialect.empty()) {
+      const bool keeps = home.dialect.empty() || (home.megatron && spelling->dialect->is_megatron);
+      dialect = keeps ? spelling->dialect->name : std::string(home.dialect);
+    }
+    if (dialect == spelling->dialect->name && options_.hparams.empty()) return {};
+    ANEMONE_TRY(Merged());
+    TranslateOptions translate;
+    translate.preset = options_.preset;
+    translate.strict = options_.strict;
+    translate.extra_state = options_.extra_state != ExtraState::kDrop;
+    if (!options_.hparams.empty()) {
+      ANEMONE_ASSIGN(translate.hparams, ReadYaml(options_.hparams));
+      translate.hparams_name = options_.hparams;
+    }
+    ANEMONE_ASSIGN(result, Translate(result, dialect, translate));
+    return {};
+  }
+
+  Status LaidOutOverRanks(const Home& home) {
+    Checkpoint& result = conversion_.result;
+    Layout layout = home.holds_ranks ? result.layout : Layout{};
+    layout.tp = options_.tp.value_or(layout.tp);
+    layout.pp = options_.pp.value_or(layout.pp);
+    layout.vp = options_.vp.value_or(layout.vp);
+    if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
+      return InvalidArgument("expected --tp, --pp and --vp of at least 1");
+    if (!home.holds_ranks && layout != Layout{}) {
+      return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
+                             "write a .nemo or a .ckpt");
+    }
+    if (layout == result.layout) return {};
+    ANEMONE_TRY(Merged());
+    if (layout == Layout{}) return {};
+    ANEMONE_ASSIGN(result, SplitShards(result, layout));
+    return {};
+  }
+
+  Status Merged() {
+    Checkpoint& result = conversion_.result;
+    if (result.shards.size() == 1 && result.shards.front().chunks.empty()) return {};
+    ANEMONE_ASSIGN(result, MergeShards(result));
+    return {};
+  }
+
+  const ConvertOptions& options_;
+  Conversion& conversion_;
+};
+
+}  // namespace
+
+Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
+                                  const ConvertOptions& options) {
+  Conversion conversion;
+  conversion.destination = destination;
+  ANEMONE_ASSIGN(conversion.source, OpenSource(source, options.progress));
+  ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, options.to, conversion.source));
+  conversion.format = format->name;
+  ANEMONE_TRY(Converter(options, conversion).Run(*format).In(source));
+
+  LayOutOptions lay_out;
+  lay_out.extra_state = static_cast<LayOutOptions::ExtraState>(options.extra_state);
+  lay_out.max_shard_bytes = options.max_shard_bytes;
+  Result<Plan> plan = format->lay_out(conversion.result, lay_out);
+  if (!plan.ok()) return plan.status().In(destination);
+  ANEMONE_TRY(Check(*plan).In(destination));
+  for (const Checkpoint* checkpoint : {&conversion.source, &conversion.result}) {
+    for (const std::string& note : checkpoint->notes) {
+      if (std::find(conversion.notes.begin(), conversion.notes.end(), note) == conversion.notes.end()) {
+        conversion.notes.push_back(note);
+      }
+    }
+  }
+  conversion.plan = std::make_shared<const Plan>(*std::move(plan));
+  return conversion;
+}
+
+Status RunConversion(const Conversion& conversion, const RunOptions& options) {
+  ExecuteOptions execute;
+  execute.threads = options.threads;
+  execute.replace = options.force;
+  execute.progress = options.progress;
+  return Execute(*conversion.plan, conversion.destination, execute);
+}
+
+}  // namespace anemone

@@ -1,0 +1,193 @@
+#include "ops/diff.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kWindowElements = uint64_t{1} << 18;
+
+// Elements [start, start + count) of a tensor in C order.
+Result<Tensor> FlatRange(const Tensor& tensor, uint64_t start, uint64_t count) {
+  ANEMONE_ASSIGN(const Tensor flat, tensor.Reshape({tensor.num_elements()}));
+  return flat.Narrow(0, start, count);
+}
+
+void CompareDoubles(const std::string& a, const std::string& b, TensorDifference& difference) {
+  for (size_t at = 0; at + sizeof(double) <= a.size(); at += sizeof(double)) {
+    double x;
+    double y;
+    std::memcpy(&x, a.data() + at, sizeof x);
+    std::memcpy(&y, b.data() + at, sizeof y);
+    if (x == y || (std::isnan(x) && std::isnan(y))) continue;
+    ++difference.elements;
+    const double distance = std::abs(x - y);
+    if (std::isnan(distance) || distance > difference.max_abs) difference.max_abs = distance;
+  }
+}
+
+class Comparer {
+ public:
+  Comparer(const DiffOptions& options, uint64_t total_bytes) : options_(options), total_bytes_(total_bytes) {}
+
+  Status CompareStates(const std::string& prefix, const StateDict& first, const StateDict& second, Difference& out) {
+    using Kind = TensorDifference::Kind;
+    for (const StateDict::Item& item : first.items()) {
+      const StateDict::Item* other = second.Find(item.name);
+      const Tensor* a = item.tensor();
+      const Tensor* b = other != nullptr ? other->tensor() : nullptr;
+      if (other == nullptr || (a == nullptr) != (b == nullptr)) {
+        if (other == nullptr && a == nullptr) continue;  // opaque extra state, derived at run time
+        out.tensors.push_back({Kind::kOnlyInFirst, prefix + item.name, "", "", 0, 0});
+        continue;
+      }
+      if (a == nullptr) continue;
+      ++out.tensors_compared;
+      if (a->shape() != b->shape()) {
+        out.tensors.push_back({Kind::kShape, prefix + item.name, ToString(a->shape()), ToString(b->shape()), 0, 0});
+        continue;
+      }
+      ANEMONE_TRY(CompareValues(prefix + item.name, *a, *b, out).In(item.name));
+    }
+    for (const StateDict::Item& item : second.items()) {
+      if (item.tensor() != nullptr && first.Find(item.name) == nullptr) {
+        out.tensors.push_back({Kind::kOnlyInSecond, prefix + item.name, "", "", 0, 0});
+      }
+    }
+    return {};
+  }
+
+ private:
+  Status CompareValues(const std::string& name, const Tensor& a, const Tensor& b, Difference& out) {
+    TensorDifference difference{TensorDifference::Kind::kValues, name, "", "", 0, 0};
+    const bool same_dtype = a.dtype() == b.dtype();
+    if (!same_dtype) {
+      difference.kind = TensorDifference::Kind::kDType;
+      difference.first = Name(a.dtype());
+      difference.second = Name(b.dtype());
+    }
+    for (uint64_t at = 0; at < a.num_elements(); at += kWindowElements) {
+      const uint64_t count = std::min(kWindowElements, a.num_elements() - at);
+      ANEMONE_ASSIGN(const Tensor part_a, FlatRange(a, at, count));
+      ANEMONE_ASSIGN(const Tensor part_b, FlatRange(b, at, count));
+      bool differs = !same_dtype;
+      if (same_dtype) {
+        ANEMONE_ASSIGN(const std::string bytes_a, part_a.Read());
+        ANEMONE_ASSIGN(const std::string bytes_b, part_b.Read());
+        differs = bytes_a != bytes_b;
+      }
+      if (differs) {
+        ANEMONE_ASSIGN(const Tensor double_a, part_a.Cast(DType::kF64));
+        ANEMONE_ASSIGN(const Tensor double_b, part_b.Cast(DType::kF64));
+        ANEMONE_ASSIGN(const std::string values_a, double_a.Read());
+        ANEMONE_ASSIGN(const std::string values_b, double_b.Read());
+        CompareDoubles(values_a, values_b, difference);
+        bits_differ_ = true;
+      }
+      done_bytes_ += count * (SizeBytes(a.dtype()) + SizeBytes(b.dtype()));
+      if (options_.progress && !options_.progress("comparing", done_bytes_, total_bytes_)) {
+        return {ErrorKind::kInterrupted, "interrupted"};
+      }
+    }
+    if (!same_dtype || difference.elements > 0 || bits_differ_) out.tensors.push_back(std::move(difference));
+    bits_differ_ = false;
+    return {};
+  }
+
+  const DiffOptions& options_;
+  uint64_t total_bytes_;
+  uint64_t done_bytes_ = 0;
+  bool bits_differ_ = false;  // bits differ though values may not: -0, NaN payloads
+};
+
+uint64_t WeightBytes(const Checkpoint& checkpoint) {
+  uint64_t bytes = 0;
+  for (const Shard& shard : checkpoint.shards) {
+    for (const StateDict::Item& item : shard.weights.items()) bytes += item.tensor() ? item.tensor()->size_bytes() : 0;
+    for (const StateDict& chunk : shard.chunks) {
+      for (const StateDict::Item& item : chunk.items()) bytes += item.tensor() ? item.tensor()->size_bytes() : 0;
+    }
+  }
+  return bytes;
+}
+
+void CompareConfig(const std::string& path, const ConfigNode* a, const ConfigNode* b,
+                   std::vector<TextDifference>& out) {
+  const auto text = [](const ConfigNode* node) -> std::string {
+    if (node == nullptr) return "";
+    return node->is_scalar() ? node->ScalarText() : Config(*node).ToJson(-1);
+  };
+  if (a != nullptr && b != nullptr && a->is_map() && b->is_map()) {
+    const std::string prefix = path.empty() ? "" : path + ".";
+    for (const auto& [key, child] : a->map) CompareConfig(prefix + key, &child, b->Get(key), out);
+    for (const auto& [key, child] : b->map) {
+      if (a->Get(key) == nullptr) CompareConfig(prefix + key, nullptr, &child, out);
+    }
+  } else if (a == nullptr || b == nullptr || !SameConfig(*a, *b)) {
+    out.push_back({path, text(a), text(b)});
+  }
+}
+
+Status CompareArtifacts(const Checkpoint& first, const Checkpoint& second, std::vector<TextDifference>& out) {
+  constexpr uint64_t kChunk = uint64_t{1} << 20;
+  for (const Artifact& a : first.artifacts) {
+    const Artifact* b = second.FindArtifact(a.name);
+    const auto size = [](const Artifact& artifact) { return fmt::format("{} bytes", artifact.content.size); };
+    if (b == nullptr || a.content.size != b->content.size) {
+      out.push_back({a.name, size(a), b == nullptr ? "" : size(*b)});
+      continue;
+    }
+    for (uint64_t at = 0; at < a.content.size; at += kChunk) {
+      const uint64_t count = std::min(kChunk, a.content.size - at);
+      ANEMONE_ASSIGN(const ByteRange part_a, a.content.Sub(at, count));
+      ANEMONE_ASSIGN(const ByteRange part_b, b->content.Sub(at, count));
+      ANEMONE_ASSIGN(const std::string bytes_a, part_a.ReadAll(kChunk));
+      ANEMONE_ASSIGN(const std::string bytes_b, part_b.ReadAll(kChunk));
+      if (bytes_a == bytes_b) continue;
+      out.push_back({a.name, size(a), "other bytes"});
+      break;
+    }
+  }
+  for (const Artifact& b : second.artifacts) {
+    if (first.FindArtifact(b.name) == nullptr) out.push_back({b.name, "", fmt::format("{} bytes", b.content.size)});
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const DiffOptions& options) {
+  if (first.shards.size() != second.shards.size()) {
+    return InvalidArgument(fmt::format("expected checkpoints of one layout, found TP {} × PP {} and TP {} × PP {}",
+                                       first.layout.tp, first.layout.pp, second.layout.tp, second.layout.pp),
+                           "use --canonical to compare across layouts");
+  }
+  Difference difference;
+  Comparer comparer(options, WeightBytes(first) + WeightBytes(second));
+  for (size_t i = 0; i < first.shards.size(); ++i) {
+    const Shard& a = first.shards[i];
+    const Shard& b = second.shards[i];
+    const std::string prefix = first.shards.size() > 1 ? fmt::format("tp{} pp{} ", a.tp_rank, a.pp_rank) : "";
+    ANEMONE_TRY(comparer.CompareStates(prefix, a.weights, b.weights, difference));
+    if (a.chunks.size() != b.chunks.size()) {
+      return InvalidArgument(
+          fmt::format("expected as many pipeline chunks, found {} and {}", a.chunks.size(), b.chunks.size()));
+    }
+    for (size_t c = 0; c < a.chunks.size(); ++c) {
+      ANEMONE_TRY(comparer.CompareStates(fmt::format("{}model{} ", prefix, c), a.chunks[c], b.chunks[c], difference));
+    }
+  }
+  if (!options.only_weights) {
+    CompareConfig("", first.config ? &first.config->root() : nullptr, second.config ? &second.config->root() : nullptr,
+                  difference.config);
+    ANEMONE_TRY(CompareArtifacts(first, second, difference.artifacts));
+  }
+  return difference;
+}
+
+}  // namespace anemone

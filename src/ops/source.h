@@ -1,0 +1,19 @@
+// OpenSource: what every command does with the path (or hub id) it was given.
+#ifndef ANEMONE_OPS_SOURCE_H_
+#define ANEMONE_OPS_SOURCE_H_
+
+#include <string>
+
+#include "anemone/checkpoint.h"
+#include "anemone/progress.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// Opens a path; if there is none and `source` reads like a hub id ("org/name", "org/name@revision"), finds the model in
+// the local Hugging Face cache or downloads what conversion needs. Errors carry `source` as their outermost coordinate.
+Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progress);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_SOURCE_H_

@@ -1,0 +1,31 @@
+// Summary: what a checkpoint is, in the words `inspect` prints.
+#ifndef ANEMONE_OPS_SUMMARY_H_
+#define ANEMONE_OPS_SUMMARY_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "anemone/checkpoint.h"
+
+namespace anemone {
+
+struct Summary {
+  struct Amount {
+    uint64_t tensors = 0;
+    uint64_t elements = 0;
+    uint64_t bytes = 0;
+  };
+  std::string family;   // "clip"; empty when no table knows it
+  std::string dialect;  // "mcore"; empty likewise
+  Amount weights;       // over all shards, replicated tensors counted once per rank that stores them
+  std::map<DType, Amount> by_dtype;
+  uint64_t opaque = 0;  // entries that are no tensors: `_extra_state`
+  bool has_training_state = false;
+};
+
+Summary Summarize(const Checkpoint& checkpoint);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_SUMMARY_H_

@@ -1,0 +1,29 @@
+// Walk: every box inside a file or directory, by content. What `verify` checks and `scan` reads lies in boxes inside
+// boxes (a pickle in a zip in a tar); this is the one place that opens them all.
+#ifndef ANEMONE_OPS_WALK_H_
+#define ANEMONE_OPS_WALK_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "anemone/bytes.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// A file, or a member of a box: its path from the outside in ("x.nemo/model_weights.ckpt/model_weights/data.pkl").
+struct Leaf {
+  std::string path;
+  ByteRange content;
+  std::optional<uint32_t> crc32;  // what its box says its bytes sum to
+};
+
+// Calls `visit` for everything that is not itself a box (tar, gzip, zip), depth first, in stored order. Errors: what
+// the boxes' readers find wrong, or the first error of `visit`.
+using LeafVisitor = std::function<Status(const Leaf& leaf)>;
+Status Walk(const std::string& path, const LeafVisitor& visit);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_WALK_H_

@@ -1,0 +1,13 @@
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE result)
+  if(result)
+    message(FATAL_ERROR "failed: ${ARGV}")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE ${WORK}/prefix ${WORK}/foreign)
+run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
+run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/foreign -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_CXX_COMPILER=${CXX})
+run(${CMAKE_COMMAND} --build ${WORK}/foreign)
+run(${WORK}/foreign/foreign ${SAMPLE} ${WORK}/foreign/copy.nemo)
+run(${WORK}/prefix/bin/anemone verify ${WORK}/foreign/copy.nemo)
