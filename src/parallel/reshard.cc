@@ -385,6 +385,18 @@ Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, bool was_split,
 
 }  // namespace
 
+namespace {
+
+void NoteTrainingState(const Checkpoint& checkpoint, std::vector<std::string>* notes) {
+  for (const Shard& shard : checkpoint.shards) {
+    if (!shard.training) continue;
+    notes->push_back("left out the training state (optimizer, schedulers, loops): it belongs to the old layout");
+    return;
+  }
+}
+
+}  // namespace
+
 uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
   const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
   return (vocab + multiple - 1) / multiple * multiple;
@@ -411,6 +423,7 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
                                  tower.empty() ? "" : fmt::format(" in the {} tower", tower), merger.layers(tower)));
     }
   }
+  NoteTrainingState(checkpoint, &result.notes);
   result.shards.assign(1, Shard{});
   result.weights() = std::move(weights);
   ANEMONE_TRY(PadForRanks(spelling, &dims, 1, true, &result));
@@ -518,6 +531,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
     return Corrupt(fmt::format("{}: {}", dialect.title, what));
   }
   NoteDroppedStates(dropped_states, &result.notes);
+  NoteTrainingState(checkpoint, &result.notes);
   result.shards = std::move(shards);
   result.layout = layout;
   if (result.config) ANEMONE_TRY(SetLayout(layout, &*result.config));

@@ -83,6 +83,54 @@ TEST(ConvertTest, Siglip) {
   ExpectSameTensors(back.weights(), hf.weights());
 }
 
+TEST(ConvertTest, WhatTrainersAndOldConvertersLeftIsReadToo) {
+  // bf16 stays bf16; a trainer's .ckpt holds what its .nemo holds.
+  for (const char* name :
+       {"clip/mcore_bf16_O2.nemo", "siglip/siglip_bf16.nemo", "siglip/siglip_smallprobe_bf16.nemo"}) {
+    const Checkpoint nemo = Open(name);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(nemo, "hf"));
+    EXPECT_EQ(hf.weights().items().back().tensor()->dtype(), DType::kBF16) << name;
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(hf, "mcore"));
+    ExpectSameTensors(TensorsOf(back.weights()), TensorsOf(nemo.weights()));
+  }
+  const std::string run = "megatron_clip--val_loss=5.95-step=3-consumed_samples=12.0.ckpt";
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(Open("clip/ckpt_mcore/" + run), "hf"));
+  ExpectSameTensors(hf.weights(), Open("clip/hf").weights());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(Open("clip/ckpt_mcore_tp2")));
+  ExpectSameTensors(TensorsOf(merged.weights()), TensorsOf(Open("clip/mcore.nemo").weights()));
+}
+
+TEST(VirtualStagesTest, ATrainersChunksMergeAndSplitAgain) {
+  const Checkpoint ranks = Open("gpt_vp");
+  EXPECT_EQ(ranks.layout, (Layout{.pp = 2, .vp = 2}));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint again, SplitShards(merged, ranks.layout));
+  for (size_t i = 0; i < ranks.shards.size(); ++i) {
+    ASSERT_EQ(again.shards[i].chunks.size(), ranks.shards[i].chunks.size());
+    for (size_t c = 0; c < ranks.shards[i].chunks.size(); ++c) {
+      SCOPED_TRACE(fmt::format("shard {}, chunk {}", i, c));
+      ExpectSameTensors(TensorsOf(again.shards[i].chunks[c]), TensorsOf(ranks.shards[i].chunks[c]));
+    }
+  }
+}
+
+TEST(QueryGroupsTest, RanksHoldWhatTheDistributedCheckpointSplitsInto) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ours, SplitShards(Open("gpt_gqa_tp2/gqa_tp2.nemo"), {.tp = 2}));
+  for (size_t rank = 0; rank < 2; ++rank) {
+    const Checkpoint plain = Open(fmt::format("gpt_gqa_tp2/gqa_tp2.nemo.params.rank{}.pt", rank));
+    size_t compared = 0;
+    for (const auto& item : plain.weights().items()) {
+      const auto* found =
+          ours.shards[rank].weights.Find(item.name.starts_with("model.") ? item.name : "model." + item.name);
+      ASSERT_NE(found, nullptr) << item.name;
+      EXPECT_EQ(found->tensor()->shape(), item.tensor()->shape()) << item.name;
+      EXPECT_TRUE(*found->tensor()->Read() == *item.tensor()->Read()) << item.name;
+      ++compared;
+    }
+    EXPECT_GT(compared, 10u);
+  }
+}
+
 struct Ranks {
   const char* ranks;
   const char* whole;
