@@ -1,4 +1,4 @@
-"""What the benchmarks share: one timed process, medians, a table. Standard library only: a child's peak memory starts at its
+"""What the benchmarks share: one timed process, medians, a table. Standard library only; a child's peak memory starts at its
 parent's, so this process stays small."""
 
 import json
