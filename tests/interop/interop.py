@@ -102,7 +102,10 @@ class Interop(unittest.TestCase):
         state = load(ours["model_weights.ckpt"], weights_only=True)
         expected = load(theirs["model_weights.ckpt"])
         self.assertSameTensors(tensors_of(state), tensors_of(expected))
-        self.assertEqual(set(state), set(expected))  # _extra_state too: NeMo loads strictly
+        # _extra_state too, NeMo loads strictly; but Transformer Engine forgives that its attention's is missing.
+        needed = {name for name in expected if not name.endswith("core_attention.fused_attention._extra_state")}
+        self.assertLessEqual(needed, set(state))
+        self.assertLessEqual(set(state), set(expected))
 
     def test_legacy_nemo_equals_what_nemo_wrote(self):
         run("convert", golden("clip/hf"), self.path("x.nemo"), "--hparams", golden("clip/hparams.yaml"), "--dialect", "legacy")
