@@ -37,7 +37,7 @@ Checkpoint Clip(std::string_view dialect, bool siglip = false, bool stacked = tr
   Checkpoint checkpoint = testing::WithWeights(std::move(weights), config, "config.json");
   TranslateOptions options;
   if (!stacked) {
-    Config hparams = NemoConfigFromSpec(*ReadClipSpec(config), NemoClipKind::kLegacy);
+    Config hparams = NemoConfigFromArchitecture(*ReadClipArchitecture(config), NemoClipKind::kLegacy);
     for (const char* tower : {"vision", "text"})
       EXPECT_THAT(hparams.Set(fmt::format("{}.megatron_legacy", tower), ConfigNode::Bool(false)), IsOk());
     options.hparams = hparams;
