@@ -127,7 +127,9 @@ Plan LayOutFolder(const std::vector<Member>& members) {
   plan.is_directory = true;
   for (const Member& member : members) {
     if (member.is_directory) {
-      if (!member.name.empty()) plan.empty_directories.push_back(member.name);
+      const bool is_empty = std::none_of(members.begin(), members.end(),
+                                         [&](const Member& m) { return m.name.starts_with(member.name + "/"); });
+      if (!member.name.empty() && is_empty) plan.empty_directories.push_back(member.name);
       continue;
     }
     PlanFile& file = plan.files.emplace_back();

@@ -187,6 +187,7 @@ TEST(Zip, ReadsEveryTorchFileOfTheGoldenSet) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(testing::Golden(""))) {
     const auto extension = entry.path().extension();
     if (!entry.is_regular_file() || (extension != ".pt" && extension != ".bin" && extension != ".ckpt")) continue;
+    if (entry.path().stem() == "truncated") continue;  // broken on purpose
     ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file, OpenFile(entry.path()));
     if (file->size_bytes() < 4 || Contents(*Whole(file).Sub(0, 4)) != "PK\3\4") continue;
     ANEMONE_ASSERT_ASSIGN(const ZipArchive zip, ZipArchive::Open(Whole(file)));
