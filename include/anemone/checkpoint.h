@@ -37,8 +37,8 @@ struct Layout {
 struct Opaque {
   enum class Form : uint8_t { kNone, kBytesIO, kUint8, kOther };
   Form form = Form::kNone;
-  Value value;             // as the file holds it; null node for kNone
-  bool holds_data = false; // not one of the known empty forms: FP8 scaling state
+  Value value;              // as the file holds it; null node for kNone
+  bool holds_data = false;  // not one of the known empty forms: FP8 scaling state
 };
 
 using Entry = std::variant<Tensor, Opaque>;
@@ -74,21 +74,21 @@ struct Artifact {
 struct Shard {
   int tp_rank = 0;
   int pp_rank = 0;
-  StateDict weights;                  // empty when the rank has virtual chunks
-  std::vector<StateDict> chunks;      // `model0`, `model1` … of an interleaved pipeline, names flattened with '.'
-  std::optional<Value> training;      // the whole dictionary of a training checkpoint (Lightning's), tensors as leaves
+  StateDict weights;              // empty when the rank has virtual chunks
+  std::vector<StateDict> chunks;  // `model0`, `model1` … of an interleaved pipeline, names flattened with '.'
+  std::optional<Value> training;  // the whole dictionary of a training checkpoint (Lightning's), tensors as leaves
 };
 
 struct Checkpoint {
-  std::string flavour;                // the format's name: "nemo", "lightning", "huggingface", "safetensors" …
-  std::string path;                   // as the user gave it
-  std::optional<Config> config;       // model_config.yaml, config.json, hparams.yaml
-  std::string config_name;            // the file it came from, for messages
+  std::string flavour;           // the format's name: "nemo", "lightning", "huggingface", "safetensors" …
+  std::string path;              // as the user gave it
+  std::optional<Config> config;  // model_config.yaml, config.json, hparams.yaml
+  std::string config_name;       // the file it came from, for messages
   Layout layout;
-  std::vector<Shard> shards;          // pp-major, tp-minor; size layout.tp * layout.pp (1 for an unsharded one)
+  std::vector<Shard> shards;  // pp-major, tp-minor; size layout.tp * layout.pp (1 for an unsharded one)
   std::vector<Artifact> artifacts;
   std::map<std::string, std::string> metadata;  // safetensors' __metadata__, torch_dist's versions …
-  std::vector<std::string> notes;     // what the reader had to decide; shown with -v
+  std::vector<std::string> notes;               // what the reader had to decide; shown with -v
 
   // The weights of an unsharded checkpoint. REQUIRES: shards.size() == 1.
   const StateDict& weights() const { return shards.front().weights; }

@@ -99,7 +99,7 @@ struct ClipOptions {
   int threads = 0;            // 0: as many as this process may use
   bool keep_weights = false;  // false: each call reads a layer at a time into the same memory, and forgets it; true:
                               // the first call of each tower reads all of it, later ones nothing
-  ClipTrace trace;  // when set, every token of the last layer is computed, too
+  ClipTrace trace;            // when set, every token of the last layer is computed, too
 };
 
 // Rows of fp32.

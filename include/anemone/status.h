@@ -47,7 +47,7 @@ class [[nodiscard]] Status {
 
   bool ok() const { return error_ == nullptr; }
   explicit operator bool() const { return ok(); }
-  const Error& error() const { return *error_; }  // REQUIRES: !ok()
+  const Error& error() const { return *error_; }   // REQUIRES: !ok()
   ErrorKind kind() const { return error_->kind; }  // REQUIRES: !ok()
 
   // The same failure with one more outer coordinate. Success stays success.
@@ -84,8 +84,8 @@ Status ErrnoStatus(int error_number, std::string_view action);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}            // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {}    // NOLINT(google-explicit-constructor) REQUIRES: !status.ok()
+  Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor) REQUIRES: !status.ok()
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
   T& operator*() & { return *value_; }
@@ -103,8 +103,8 @@ class [[nodiscard]] Result {
 #define ANEMONE_CONCAT(a, b) ANEMONE_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expr` (a Status) failed.
-#define ANEMONE_TRY(expr)                                              \
-  do {                                                                 \
+#define ANEMONE_TRY(expr)                                                                          \
+  do {                                                                                             \
     if (::anemone::Status anemone_status_ = (expr); !anemone_status_.ok()) return anemone_status_; \
   } while (false)
 

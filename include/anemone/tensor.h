@@ -1,7 +1,8 @@
 // Tensor: an immutable, lazy value. A dtype, a shape, and an expression over byte ranges of files.
 //
-// Composing never touches data and never reads. Copying is cheap (one shared node). Every operation checks its arguments
-// and answers InvalidArgument when shapes do not fit. Elements are little-endian and C-ordered wherever bytes are seen.
+// Composing never touches data and never reads. Copying is cheap (one shared node). Every operation checks its
+// arguments and answers InvalidArgument when shapes do not fit. Elements are little-endian and C-ordered wherever bytes
+// are seen.
 //
 // Threads:  immutable; everything const may run concurrently.
 // Cost:     an operation allocates one node. Reading goes through Read (small tensors, tests) or through the engine,
@@ -35,9 +36,9 @@ struct TensorNode;
 
 class Tensor {
  public:
-  // A tensor that lies in `source` from `offset_bytes`: element (i0, i1, …) at offset + Σ i·stride elements. Strides are in
-  // elements and may be 0 (broadcast) or out of order (transposed); empty `strides` means contiguous.
-  // Errors: Corrupt when an element would lie outside the source; InvalidArgument when ranks differ or sizes overflow.
+  // A tensor that lies in `source` from `offset_bytes`: element (i0, i1, …) at offset + Σ i·stride elements. Strides
+  // are in elements and may be 0 (broadcast) or out of order (transposed); empty `strides` means contiguous. Errors:
+  // Corrupt when an element would lie outside the source; InvalidArgument when ranks differ or sizes overflow.
   static Result<Tensor> FromFile(DType dtype, Shape shape, ByteSourcePtr source, uint64_t offset_bytes,
                                  std::vector<uint64_t> strides = {});
   // `bytes` holds the elements, little-endian, C order.
@@ -49,8 +50,8 @@ class Tensor {
   Result<Tensor> Narrow(size_t axis, uint64_t start, uint64_t length) const;
   // Parts side by side along `axis`. All share dtype and every other size. REQUIRES at least one part.
   static Result<Tensor> Concat(std::vector<Tensor> parts, size_t axis);
-  // A tensor of `shape` tiled by `parts`, each at `offsets` (one per axis). Errors: InvalidArgument unless every element is
-  // covered exactly once.
+  // A tensor of `shape` tiled by `parts`, each at `offsets` (one per axis). Errors: InvalidArgument unless every
+  // element is covered exactly once.
   struct Tile;
   static Result<Tensor> Assemble(Shape shape, std::vector<Tile> tiles);
   // Axis i of the result is axis order[i] of this.
@@ -70,8 +71,8 @@ class Tensor {
   uint64_t num_elements() const;
   uint64_t size_bytes() const;
 
-  // If the bytes of this tensor, in order, are one untouched range of one source: that range. Then it can be moved by the
-  // kernel or viewed without a copy.
+  // If the bytes of this tensor, in order, are one untouched range of one source: that range. Then it can be moved by
+  // the kernel or viewed without a copy.
   std::optional<ByteRange> AsByteRange() const;
 
   // Reads everything into memory. Errors: LimitExceeded above `limit_bytes`; Io, Corrupt from the sources.

@@ -1,7 +1,8 @@
-// Value: plain Python data as a pickle describes it, never executed. The pickle reader makes it, formats interpret it, and
-// the pickle writer can write it back. Calls stay what they are in the file: a callable's name, arguments, state.
+// Value: plain Python data as a pickle describes it, never executed. The pickle reader makes it, formats interpret it,
+// and the pickle writer can write it back. Calls stay what they are in the file: a callable's name, arguments, state.
 //
-// Ownership:  a ValueGraph owns its nodes; ValueRef points into it and lives as long as the graph. Nodes have identity and
+// Ownership:  a ValueGraph owns its nodes; ValueRef points into it and lives as long as the graph. Nodes have identity
+// and
 //             may form cycles (OmegaConf's parents), so walk with care: nothing here recurses for you.
 // Threads:    build in one thread, then read from any.
 #ifndef ANEMONE_VALUE_H_
@@ -46,10 +47,10 @@ struct ValueNode {
   double real = 0;
   std::string text;
   std::vector<ValueRef> items;
-  ValueRef callable = nullptr;      // kObject: normally a kGlobal
-  ValueRef state = nullptr;         // kObject: the BUILD argument, or null
-  std::vector<ValueRef> appended;   // kObject: items appended to it (a list subclass)
-  std::vector<ValueRef> entries;    // kObject: key, value … set on it (a dict subclass: OrderedDict, defaultdict)
+  ValueRef callable = nullptr;     // kObject: normally a kGlobal
+  ValueRef state = nullptr;        // kObject: the BUILD argument, or null
+  std::vector<ValueRef> appended;  // kObject: items appended to it (a list subclass)
+  std::vector<ValueRef> entries;   // kObject: key, value … set on it (a dict subclass: OrderedDict, defaultdict)
   std::optional<Tensor> tensor;
 };
 
@@ -79,7 +80,8 @@ struct Value {
 // True for kObject/kGlobal with this "module name".
 bool IsGlobal(const ValueNode& node, std::string_view module_and_name);
 bool IsCall(const ValueNode& node, std::string_view module_and_name);
-// Key/value pairs of a dict or of an object that behaves as one (OrderedDict, defaultdict, AttributeDict). Null if neither.
+// Key/value pairs of a dict or of an object that behaves as one (OrderedDict, defaultdict, AttributeDict). Null if
+// neither.
 const std::vector<ValueRef>* DictEntries(const ValueNode& node);
 // The value under a string key of a dict-like node; null when absent.
 ValueRef Lookup(const ValueNode& node, std::string_view key);

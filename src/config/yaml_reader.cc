@@ -135,7 +135,8 @@ class Collector : public YAML::EventHandler {
   // `\N` and `\_` give one byte each instead of UTF-8.
   void Repair(Written& node, const YAML::Mark& mark) {
     size_t at = static_cast<size_t>(mark.pos);
-    if (at < text_.size() && text_[at] == '&') at = text_.find_first_not_of(" \t\r\n", text_.find_first_of(" \t\r\n", at));
+    if (at < text_.size() && text_[at] == '&')
+      at = text_.find_first_not_of(" \t\r\n", text_.find_first_of(" \t\r\n", at));
     if (at < text_.size() && (text_[at] == '"' || text_[at] == '\'')) {
       const std::optional<std::string_view> inside = BetweenQuotes(text_, at);
       if (!inside) Fail(Corrupt("expected a closing quote, found the end of the file"), mark);

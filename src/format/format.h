@@ -18,8 +18,8 @@ struct Probe {
   std::string path;
   bool is_directory = false;
   uint64_t size_bytes = 0;
-  std::string head;                   // the first 1024 bytes of a file
-  std::vector<std::string> entries;   // names in a directory, sorted
+  std::string head;                  // the first 1024 bytes of a file
+  std::vector<std::string> entries;  // names in a directory, sorted
   bool HasEntry(std::string_view name) const;
 };
 Result<Probe> ProbePath(const std::string& path);
@@ -28,29 +28,29 @@ Result<Probe> ProbePath(const std::string& path);
 struct LayOutOptions {
   enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
   ExtraState extra_state = ExtraState::kKeep;
-  uint64_t max_shard_bytes = 0;       // huggingface, safetensors: split into model-0000i-of-0000n; 0: one file
-  uint32_t shard_grid = 1;            // torch_dist, nemo2: cut as for this many tensor ranks, a file each
+  uint64_t max_shard_bytes = 0;  // huggingface, safetensors: split into model-0000i-of-0000n; 0: one file
+  uint32_t shard_grid = 1;       // torch_dist, nemo2: cut as for this many tensor ranks, a file each
 };
 
 struct Format {
-  std::string_view name;         // "nemo"; also what --to takes
-  std::string_view title;        // "NeMo archive (.nemo, tar)"
-  std::string_view extension;    // ".nemo", or "" for directories
-  bool is_directory = false;     // writes one
+  std::string_view name;       // "nemo"; also what --to takes
+  std::string_view title;      // "NeMo archive (.nemo, tar)"
+  std::string_view extension;  // ".nemo", or "" for directories
+  bool is_directory = false;   // writes one
   // Looks at the probe only. Content decides, never the name; at most one format may match a path.
   bool (*matches)(const Probe& probe);
   // Reads headers only. The result's tensors are checked to lie inside their files.
   Result<Checkpoint> (*open)(const Probe& probe);
-  // Lays the checkpoint out as this format; nullptr when it is only read. The checkpoint is already in a dialect and layout
-  // that the format can hold.
+  // Lays the checkpoint out as this format; nullptr when it is only read. The checkpoint is already in a dialect and
+  // layout that the format can hold.
   Result<Plan> (*lay_out)(const Checkpoint& checkpoint, const LayOutOptions& options);
 };
 
 std::span<const Format* const> Formats();
 const Format* FindFormat(std::string_view name);
 
-// Finds the one format that matches and opens the path with it. Errors: NotFound; Corrupt or Unsupported naming what was
-// found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted.
+// Finds the one format that matches and opens the path with it. Errors: NotFound; Corrupt or Unsupported naming what
+// was found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted.
 Result<Checkpoint> OpenCheckpoint(const std::string& path);
 
 }  // namespace anemone

@@ -1,5 +1,5 @@
-// A torch file (torch.save): pickle + storages, in the zip or the legacy layout. Reading yields plain values with tensors
-// as leaves; writing lays out the zip form that torch 1.13 … 2.15 load with weights_only=True.
+// A torch file (torch.save): pickle + storages, in the zip or the legacy layout. Reading yields plain values with
+// tensors as leaves; writing lays out the zip form that torch 1.13 … 2.15 load with weights_only=True.
 #ifndef ANEMONE_FORMAT_TORCH_FILE_H_
 #define ANEMONE_FORMAT_TORCH_FILE_H_
 
@@ -20,8 +20,8 @@ namespace anemone {
 bool LooksLikeTorchFile(std::string_view head);
 
 struct TorchFile {
-  Value root;              // rebuilt tensors and parameters are kTensor nodes; everything else is as pickled
-  bool legacy = false;     // the pre-1.6 layout
+  Value root;                // rebuilt tensors and parameters are kTensor nodes; everything else is as pickled
+  bool legacy = false;       // the pre-1.6 layout
   bool torchscript = false;  // an archive with code: its tensors are read, its code is not
 };
 
@@ -29,8 +29,9 @@ struct TorchFile {
 // Errors: Corrupt (truncated, storage out of range, lying sizes …), Unsupported (quantised, sparse … by name).
 Result<TorchFile> ReadTorchFile(const ByteRange& range);
 
-// A dict-like value whose keys are strings as a StateDict: tensors stay, `_extra_state` forms become Opaque. Nested dicts are
-// flattened with '.'. Errors: Corrupt (non-string keys, duplicates), Unsupported (a value that is neither), naming the key.
+// A dict-like value whose keys are strings as a StateDict: tensors stay, `_extra_state` forms become Opaque. Nested
+// dicts are flattened with '.'. Errors: Corrupt (non-string keys, duplicates), Unsupported (a value that is neither),
+// naming the key.
 Result<StateDict> ToStateDict(const Value& value);
 // The reverse: an OrderedDict of the items in order (Opaque without data as None).
 Value FromStateDict(const StateDict& state);
@@ -38,7 +39,8 @@ Value FromStateDict(const StateDict& state);
 // Lays `value` out as a torch zip at the end of `file`, archive root `root` ("model_weights", "archive").
 Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file);
 
-// Converts an OmegaConf DictConfig / plain dict value (Lightning's hyper_parameters) to a config tree, interpolations as text.
+// Converts an OmegaConf DictConfig / plain dict value (Lightning's hyper_parameters) to a config tree, interpolations
+// as text.
 Result<ConfigNode> ToConfigNode(const Value& value);
 
 }  // namespace anemone

@@ -1,5 +1,5 @@
-// Matchers for Status and Result: IsOk(), StatusIs(kind, substring). There is no "not ok" matcher on purpose: a test says
-// which failure it expects.
+// Matchers for Status and Result: IsOk(), StatusIs(kind, substring). There is no "not ok" matcher on purpose: a test
+// says which failure it expects.
 #ifndef ANEMONE_TESTS_TESTING_MATCHERS_H_
 #define ANEMONE_TESTS_TESTING_MATCHERS_H_
 
@@ -30,15 +30,17 @@ MATCHER_P2(StatusIs, kind, substring, "fails with the given kind and words") {
     *result_listener << "ok";
     return false;
   }
-  *result_listener << "kind " << static_cast<int>(status.kind()) << ": " << status.message() << " | " << status.error().hint;
+  *result_listener << "kind " << static_cast<int>(status.kind()) << ": " << status.message() << " | "
+                   << status.error().hint;
   return status.kind() == kind && (status.message() + "\n" + status.error().hint).find(substring) != std::string::npos;
 }
 
 // Declares `lhs` from a Result, or fails the test with its message.
-#define ANEMONE_ASSERT_ASSIGN(lhs, expr) ANEMONE_ASSERT_ASSIGN_INNER(ANEMONE_CONCAT(anemone_result_, __LINE__), lhs, expr)
-#define ANEMONE_ASSERT_ASSIGN_INNER(tmp, lhs, expr)       \
-  auto tmp = (expr);                                      \
-  ASSERT_TRUE(tmp.ok()) << tmp.status().message();        \
+#define ANEMONE_ASSERT_ASSIGN(lhs, expr) \
+  ANEMONE_ASSERT_ASSIGN_INNER(ANEMONE_CONCAT(anemone_result_, __LINE__), lhs, expr)
+#define ANEMONE_ASSERT_ASSIGN_INNER(tmp, lhs, expr) \
+  auto tmp = (expr);                                \
+  ASSERT_TRUE(tmp.ok()) << tmp.status().message();  \
   lhs = *std::move(tmp)
 
 inline std::string Golden(const std::string& relative) { return std::string(ANEMONE_GOLDEN_DIR) + "/" + relative; }

@@ -10,37 +10,31 @@
 namespace anemone {
 namespace {
 
-using namespace testing; // NOLINT: the helpers of this folder
+using namespace testing;  // NOLINT: the helpers of this folder
 
-Status Write(const Checkpoint &checkpoint, const std::string &format,
-             const std::string &destination) {
+Status Write(const Checkpoint& checkpoint, const std::string& format, const std::string& destination) {
   ANEMONE_ASSIGN(const Plan plan, FindFormat(format)->lay_out(checkpoint, {}));
   ANEMONE_TRY(Check(plan));
   return Execute(plan, destination, {});
 }
 
-Result<DistMetadata> ReadIndex(const std::string &path) {
+Result<DistMetadata> ReadIndex(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  return ParseDistMetadata(
-      std::string((std::istreambuf_iterator<char>(in)), {}));
+  return ParseDistMetadata(std::string((std::istreambuf_iterator<char>(in)), {}));
 }
 
-void ExpectSameWeights(const StateDict &found, const StateDict &expected) {
+void ExpectSameWeights(const StateDict& found, const StateDict& expected) {
   EXPECT_EQ(found.size(), expected.size());
-  for (const auto &item : expected.items()) {
-    const auto *other = found.Find(item.name);
+  for (const auto& item : expected.items()) {
+    const auto* other = found.Find(item.name);
     ASSERT_NE(other, nullptr) << item.name;
-    ASSERT_EQ(other->tensor() == nullptr, item.tensor() == nullptr)
-        << item.name;
+    ASSERT_EQ(other->tensor() == nullptr, item.tensor() == nullptr) << item.name;
     if (item.tensor() != nullptr) {
       ExpectSame(*other->tensor(), *item.tensor(), item.name);
     } else {
       EXPECT_EQ(other->opaque()->form, item.opaque()->form) << item.name;
-      if (item.opaque()->value.node != nullptr &&
-          !item.opaque()->value.node->items.empty()) {
-        EXPECT_EQ(other->opaque()->value.node->items[0]->text,
-                  item.opaque()->value.node->items[0]->text)
-            << item.name;
+      if (item.opaque()->value.node != nullptr && !item.opaque()->value.node->items.empty()) {
+        EXPECT_EQ(other->opaque()->value.node->items[0]->text, item.opaque()->value.node->items[0]->text) << item.name;
       }
     }
   }
@@ -48,21 +42,17 @@ void ExpectSameWeights(const StateDict &found, const StateDict &expected) {
 
 TEST(WriteTorchDist, LayersAreStackedAgain) {
   const TempFolder temp;
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint before,
-                        OpenFolder(Golden(kTorchDist)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(kTorchDist)));
   ASSERT_THAT(Write(before, "torch_dist", temp / "out"), IsOk());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(temp / "out"));
   ExpectSameWeights(after.weights(), before.weights());
-  ANEMONE_ASSERT_ASSIGN(const DistMetadata ours,
-                        ReadIndex(temp / "out/.metadata"));
-  ANEMONE_ASSERT_ASSIGN(const DistMetadata theirs,
-                        ReadIndex(Golden(kTorchDist) + "/.metadata"));
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata ours, ReadIndex(temp / "out/.metadata"));
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata theirs, ReadIndex(Golden(kTorchDist) + "/.metadata"));
   std::map<std::string, Shape> shapes, expected;
-  for (const auto *metadata : {&ours, &theirs}) {
-    for (const DistItem &item : metadata->items) {
-      const auto *tensor = std::get_if<DistTensor>(&item.content);
-      (metadata == &ours ? shapes : expected)[item.key] =
-          tensor != nullptr ? tensor->shape : Shape{};
+  for (const auto* metadata : {&ours, &theirs}) {
+    for (const DistItem& item : metadata->items) {
+      const auto* tensor = std::get_if<DistTensor>(&item.content);
+      (metadata == &ours ? shapes : expected)[item.key] = tensor != nullptr ? tensor->shape : Shape{};
     }
   }
   EXPECT_EQ(shapes, expected);
@@ -78,47 +68,42 @@ TEST(WriteTorchDist, ZarrBecomesTorchDist) {
 }
 
 TEST(WriteTorchDist, TrainingStateComesBack) {
-  for (const char *golden : {kFusedAdam, kDistOptim}) {
+  for (const char* golden : {kFusedAdam, kDistOptim}) {
     const TempFolder temp;
     ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(golden)));
     ASSERT_THAT(Write(before, "torch_dist", temp / "out"), IsOk());
     ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out"));
     ExpectSameWeights(after.weights(), before.weights());
     std::map<std::string, Shape> shapes, expected;
-    for (const std::string &path :
-         {temp / "out/.metadata", Golden(golden) + "/.metadata"}) {
+    for (const std::string& path : {temp / "out/.metadata", Golden(golden) + "/.metadata"}) {
       ANEMONE_ASSERT_ASSIGN(const DistMetadata metadata, ReadIndex(path));
-      for (const DistItem &item : metadata.items) {
-        const auto *tensor = std::get_if<DistTensor>(&item.content);
-        auto &into = path.starts_with(Golden("")) ? expected : shapes;
+      for (const DistItem& item : metadata.items) {
+        const auto* tensor = std::get_if<DistTensor>(&item.content);
+        auto& into = path.starts_with(Golden("")) ? expected : shapes;
         into[item.key] = tensor != nullptr ? tensor->shape : Shape{};
-        if (tensor != nullptr && tensor->original_shape)
-          into[item.key + " before"] = *tensor->original_shape;
+        if (tensor != nullptr && tensor->original_shape) into[item.key + " before"] = *tensor->original_shape;
       }
     }
-    for (const auto &[key, shape] : expected) {
+    for (const auto& [key, shape] : expected) {
       ASSERT_TRUE(shapes.contains(key)) << key;
       // The number of fragments is the writer's choice.
       if (!expected.contains(key + " before")) {
         EXPECT_EQ(shapes[key], shape) << key;
       }
     }
-    const auto moments = [](const Checkpoint &checkpoint) {
-      const Value &training = *checkpoint.shards[0].training;
+    const auto moments = [](const Checkpoint& checkpoint) {
+      const Value& training = *checkpoint.shards[0].training;
       const ValueRef plain = At(training, {"optimizer_states", "0", "state"});
-      return plain != nullptr ? plain
-                              : At(training, {"optimizer_states", "0",
-                                              "optimizer", "state"});
+      return plain != nullptr ? plain : At(training, {"optimizer_states", "0", "optimizer", "state"});
     };
-    const auto &parameters = *DictEntries(*moments(before));
+    const auto& parameters = *DictEntries(*moments(before));
     ASSERT_GE(parameters.size(), 30u);
     for (size_t i = 0; i < parameters.size(); i += 2) {
-      const auto &kinds = *DictEntries(*parameters[i + 1]);
+      const auto& kinds = *DictEntries(*parameters[i + 1]);
       const ValueRef found = Lookup(*moments(after), parameters[i]->text);
       ASSERT_NE(found, nullptr) << parameters[i]->text;
       for (size_t j = 0; j < kinds.size(); j += 2) {
-        ExpectSame(*Lookup(*found, kinds[j]->text)->tensor,
-                   *kinds[j + 1]->tensor, parameters[i]->text);
+        ExpectSame(*Lookup(*found, kinds[j]->text)->tensor, *kinds[j + 1]->tensor, parameters[i]->text);
       }
     }
     EXPECT_EQ(At(*after.shards[0].training, {"global_step"})->integer, 2);
@@ -126,8 +111,7 @@ TEST(WriteTorchDist, TrainingStateComesBack) {
 }
 
 TEST(WriteTorchDist, TheMarkerIsLast) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint before,
-                        OpenFolder(Golden(kTorchDist)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(kTorchDist)));
   Plan plan;
   ASSERT_THAT(LayOutTorchDist(before, {}, plan), IsOk());
   EXPECT_EQ(plan.files.back().path, "metadata.json");
@@ -137,19 +121,16 @@ TEST(WriteTorchDist, RanksAreMergedFirst) {
   ANEMONE_ASSERT_ASSIGN(Checkpoint checkpoint, OpenFolder(Golden(kTorchDist)));
   checkpoint.shards.resize(2);
   Plan plan;
-  EXPECT_THAT(
-      LayOutTorchDist(checkpoint, {}, plan),
-      StatusIs(ErrorKind::kInvalidArgument, "expected one shard, found 2"));
+  EXPECT_THAT(LayOutTorchDist(checkpoint, {}, plan),
+              StatusIs(ErrorKind::kInvalidArgument, "expected one shard, found 2"));
 }
 
 TEST(WriteTorchDist, ExtraStateIsDroppedOnRequest) {
   const TempFolder temp;
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint before,
-                        OpenFolder(Golden(kTorchDist)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(kTorchDist)));
   LayOutOptions options;
   options.extra_state = LayOutOptions::ExtraState::kDrop;
-  ANEMONE_ASSERT_ASSIGN(const Plan plan,
-                        FindFormat("torch_dist")->lay_out(before, options));
+  ANEMONE_ASSERT_ASSIGN(const Plan plan, FindFormat("torch_dist")->lay_out(before, options));
   ASSERT_THAT(Execute(plan, temp / "out", {}), IsOk());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(temp / "out"));
   EXPECT_EQ(after.weights().size(), 15u);
@@ -157,54 +138,43 @@ TEST(WriteTorchDist, ExtraStateIsDroppedOnRequest) {
 
 TEST(WriteTorchDist, AGridGivesEachRankItsFile) {
   const TempFolder temp;
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint before,
-                        OpenFolder(Golden(kTorchDist)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(kTorchDist)));
   LayOutOptions options;
   options.shard_grid = 4;
-  ANEMONE_ASSERT_ASSIGN(const Plan plan,
-                        FindFormat("torch_dist")->lay_out(before, options));
+  ANEMONE_ASSERT_ASSIGN(const Plan plan, FindFormat("torch_dist")->lay_out(before, options));
   ASSERT_THAT(Execute(plan, temp / "out", {}), IsOk());
   EXPECT_TRUE(std::filesystem::exists(temp / "out/__3_0.distcp"));
-  ANEMONE_ASSERT_ASSIGN(const DistMetadata index,
-                        ReadIndex(temp / "out/.metadata"));
-  for (const DistItem &item : index.items) {
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata index, ReadIndex(temp / "out/.metadata"));
+  for (const DistItem& item : index.items) {
     if (item.key == "model.decoder.layers.mlp.linear_fc2.weight") {
-      EXPECT_EQ(std::get<DistTensor>(item.content).chunks[1].offsets,
-                (Shape{0, 0, 24}));
+      EXPECT_EQ(std::get<DistTensor>(item.content).chunks[1].offsets, (Shape{0, 0, 24}));
     }
-    if (item.key == "model.output_layer.weight") { // 1010 rows: not by four
+    if (item.key == "model.output_layer.weight") {  // 1010 rows: not by four
       EXPECT_EQ(std::get<DistTensor>(item.content).chunks.size(), 1u);
     }
   }
   ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(temp / "out"));
   ExpectSameWeights(after.weights(), before.weights());
   options.shard_grid = 0;
-  EXPECT_THAT(FindFormat("torch_dist")->lay_out(before, options),
-              StatusIs(ErrorKind::kInvalidArgument, "shard grid"));
+  EXPECT_THAT(FindFormat("torch_dist")->lay_out(before, options), StatusIs(ErrorKind::kInvalidArgument, "shard grid"));
 }
 
 TEST(WriteNemo2, ComesBackWhole) {
   const TempFolder temp;
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint before,
-                        OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
   ASSERT_THAT(Write(before, "nemo2", temp / "out"), IsOk());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out"));
   EXPECT_EQ(after.flavour, "nemo2");
   ExpectSameWeights(after.weights(), before.weights());
   EXPECT_TRUE(SameConfig(after.config->root(), before.config->root()));
   EXPECT_EQ(after.artifacts.size(), before.artifacts.size());
-  ANEMONE_ASSERT_ASSIGN(const DistMetadata index,
-                        ReadIndex(temp / "out/weights/.metadata"));
-  ANEMONE_ASSERT_ASSIGN(
-      const DistMetadata theirs,
-      ReadIndex(Golden("dist/nemo2_llama/nemo/weights/.metadata")));
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata index, ReadIndex(temp / "out/weights/.metadata"));
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata theirs, ReadIndex(Golden("dist/nemo2_llama/nemo/weights/.metadata")));
   std::set<std::string> keys, expected;
-  for (const DistItem &item : index.items)
-    keys.insert(item.key);
-  for (const DistItem &item : theirs.items)
-    expected.insert(item.key);
+  for (const DistItem& item : index.items) keys.insert(item.key);
+  for (const DistItem& item : theirs.items) expected.insert(item.key);
   EXPECT_EQ(keys, expected);
 }
 
-} // namespace
-} // namespace anemone
+}  // namespace
+}  // namespace anemone
