@@ -54,8 +54,11 @@ Taps MakeTaps(int64_t size_in, int64_t size_out, int64_t first, int64_t count, R
   std::vector<double> weights(taps.stride);
   for (int64_t i = 0; i < count; ++i) {
     const double center = (static_cast<double>(first + i) + 0.5) * scale;
+    // Pillow's own rounding, kept [Pillow src/libImaging/Resample.c, precompute_coeffs].
+    // NOLINTBEGIN(bugprone-incorrect-roundings)
     const int64_t begin = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0);
     const int64_t end = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), size_in);
+    // NOLINTEND(bugprone-incorrect-roundings)
     double sum = 0;
     for (int64_t x = begin; x < end; ++x) {
       const double weight = filter((static_cast<double>(x) - center + 0.5) * inverse_scale);

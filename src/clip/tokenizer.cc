@@ -147,7 +147,7 @@ Result<Tokenizer> Tokenizer::FromVocabAndMerges(std::string_view vocab_json, std
     }
   }
   Tokenizer tokenizer;
-  ANEMONE_TRY(tokenizer.Load(std::move(vocab), merges, std::move(specials)));
+  ANEMONE_TRY(tokenizer.Load(vocab, merges, std::move(specials)));
   return tokenizer;
 }
 
@@ -195,11 +195,11 @@ Result<Tokenizer> Tokenizer::FromTokenizerJson(std::string_view tokenizer_json) 
     }
   }
   Tokenizer tokenizer;
-  ANEMONE_TRY(tokenizer.Load(std::move(vocab), merges, std::move(specials)));
+  ANEMONE_TRY(tokenizer.Load(vocab, merges, std::move(specials)));
   return tokenizer;
 }
 
-Status Tokenizer::Load(Vocab vocab, const Merges& merges, std::vector<Special> specials) {
+Status Tokenizer::Load(const Vocab& vocab, const Merges& merges, std::vector<Special> specials) {
   std::unordered_map<std::string_view, int32_t> ids;
   ids.reserve(vocab.size());
   for (const auto& [token, id] : vocab) {

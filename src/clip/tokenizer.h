@@ -52,7 +52,7 @@ class Tokenizer {
     int32_t id;
   };
 
-  Status Load(std::vector<std::pair<std::string, int64_t>> vocab,
+  Status Load(const std::vector<std::pair<std::string, int64_t>>& vocab,
               const std::vector<std::pair<std::string, std::string>>& merges, std::vector<Special> specials);
   void TokenizePiece(std::string_view piece, std::vector<int32_t>* ids) const;
   void TokenizeNormalized(const std::vector<uint32_t>& text, std::vector<int32_t>* ids) const;

@@ -166,7 +166,7 @@ class Reader {
   };
 
   // --- errors
-  Status Where(Status status) const {
+  Status Where(const Status& status) const {
     const std::string name =
         start_ < bytes_.size() ? internal::OpcodeName(static_cast<uint8_t>(bytes_[start_])) : "end";
     return status.In("byte " + std::to_string(start_) + " (" + name + ")");

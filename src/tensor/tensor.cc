@@ -13,7 +13,6 @@
 
 namespace anemone {
 
-using internal::Box;
 using internal::DenseStrides;
 using internal::NodePtr;
 using internal::TensorNode;
