@@ -88,13 +88,27 @@ bool IsUnder(const std::string& name, const std::string& wanted) {
   return name == wanted || name.starts_with(wanted + "/");
 }
 
+Result<std::vector<Member>> ReadMembers(const std::string& archive) {
+  std::error_code error;
+  if (!fs::is_directory(archive, error)) return ReadArchive(archive);
+  std::vector<Member> members;
+  ANEMONE_TRY(ReadFolder(archive, "", members));
+  return members;
+}
+
+// The config at the top, or in the folder the archive was packed with.
+Result<Member*> FindConfig(std::vector<Member>& members) {
+  const auto is_top = [](const Member& m) { return m.name == kConfigName; };
+  const auto is_below = [](const Member& m) { return m.name.ends_with("/" + std::string(kConfigName)); };
+  auto found = std::find_if(members.begin(), members.end(), is_top);
+  if (found == members.end()) found = std::find_if(members.begin(), members.end(), is_below);
+  if (found == members.end()) return Corrupt(fmt::format("expected a member {}, found none", kConfigName));
+  return &*found;
+}
+
 // Applies the edit to the members: the config's text and the artifacts beside it.
 Status EditMembers(std::vector<Member>& members, const ConfigEdit& edit) {
-  const auto is_config = [](const Member& m) {
-    return m.name == kConfigName || m.name.ends_with("/" + std::string(kConfigName));
-  };
-  const auto found = std::find_if(members.begin(), members.end(), is_config);
-  if (found == members.end()) return Corrupt(fmt::format("expected a member {}, found none", kConfigName));
+  ANEMONE_ASSIGN(Member* const found, FindConfig(members));
   const std::string folder = found->name.substr(0, found->name.size() - kConfigName.size());
   ANEMONE_ASSIGN(const std::string text, found->content.ReadAll(kMaxConfigBytes));
   ANEMONE_ASSIGN(Config config, Config::ParseYaml(text, found->name));
@@ -171,17 +185,33 @@ Result<Plan> PlanPack(const std::string& directory) {
 }
 
 Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit) {
-  std::error_code error;
-  const bool is_folder = fs::is_directory(archive, error);
-  std::vector<Member> members;
-  if (is_folder) {
-    ANEMONE_TRY(ReadFolder(archive, "", members));
-  } else {
-    ANEMONE_ASSIGN(members, ReadArchive(archive));
-  }
+  ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   ANEMONE_TRY(EditMembers(members, edit).In(archive));
-  if (is_folder) return LayOutFolder(members);
+  std::error_code error;
+  if (fs::is_directory(archive, error)) return LayOutFolder(members);
   return LayOutTar(members);
+}
+
+Result<Plan> PlanCopy(const std::string& archive, const Config* config, bool as_folder) {
+  ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
+  if (config != nullptr) {
+    const Result<Member*> found = FindConfig(members);
+    if (!found.ok()) return found.status().In(archive);
+    (*found)->content = Whole(MemorySource(config->ToYaml(), std::string(kConfigName)));
+  }
+  if (as_folder) return LayOutFolder(members);
+  return LayOutTar(members);
+}
+
+Result<Config> ReadStoredConfig(const std::string& archive) {
+  ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
+  const auto read = [&]() -> Result<Config> {
+    ANEMONE_ASSIGN(const Member* const found, FindConfig(members));
+    ANEMONE_ASSIGN(const std::string text, found->content.ReadAll(kMaxConfigBytes));
+    return Config::ParseYaml(text, found->name);
+  };
+  Result<Config> config = read();
+  return config.ok() ? config : config.status().In(archive);
 }
 
 }  // namespace anemone

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "anemone/config.h"
 #include "anemone/status.h"
 #include "engine/plan.h"
 #include "ops/artifact.h"
@@ -22,6 +23,12 @@ Result<Plan> PlanPack(const std::string& directory);
 // `archive` (a .nemo, packed or not) with its config and artifacts changed; all other members, the weights among them,
 // are moved untouched.
 Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit);
+
+// `archive` member for member, packed or as a folder; its config replaced by `config` unless that is null.
+Result<Plan> PlanCopy(const std::string& archive, const Config* config, bool as_folder);
+
+// The config of a .nemo, packed or not, weights unread. Errors: Corrupt without one; as ReadTar.
+Result<Config> ReadStoredConfig(const std::string& archive);
 
 }  // namespace anemone
 

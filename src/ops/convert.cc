@@ -12,6 +12,7 @@
 #include "format/format.h"
 #include "ops/artifact.h"
 #include "ops/destination.h"
+#include "ops/model_class.h"
 #include "ops/source.h"
 #include "parallel/reshard.h"
 
@@ -83,6 +84,7 @@ class Converter {
       }
       if (options_.only_weights) shard.training.reset();
     }
+    if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") NameModel();
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
     if (!edit.empty()) {
       Checkpoint& result = conversion_.result;
@@ -93,6 +95,22 @@ class Converter {
   }
 
  private:
+  // What NeMo's models append to a config that lacks it [NeMo nemo/core/classes/modelPT.py].
+  void NameModel() {
+    Checkpoint& result = conversion_.result;
+    if (!result.config) return;
+    const ModelClass* model = ModelClassOf(result);
+    ConfigNode& root = result.config->root();
+    if (root.Get("target") == nullptr) {
+      if (model == nullptr) {
+        conversion_.notes.push_back("the model's class is not known: --set target=… names it");
+      } else {
+        root["target"] = ConfigNode::String(std::string(model->target));
+      }
+    }
+    if (root.Get("nemo_version") == nullptr) root["nemo_version"] = ConfigNode::String("2.0.0");
+  }
+
   Status Translated(const Home& home) {
     Checkpoint& result = conversion_.result;
     const Result<Spelling> spelling = DetectSpelling(result);
@@ -160,13 +178,40 @@ class Converter {
   Conversion& conversion_;
 };
 
+// NeMo saves the averaged weights as a whole checkpoint of their own, NAME-EMA.ckpt beside NAME.ckpt
+// [NeMo nemo/utils/callbacks/nemo_model_checkpoint.py, _ema_format_filepath]. Without NeMo's own checkpoint callback
+// they are a nameless list in the optimizer's state [nemo/collections/common/callbacks/ema.py, EMAOptimizer].
+Result<Checkpoint> OpenEma(const std::string& source, const ProgressFn& progress) {
+  constexpr std::string_view kExtension = ".ckpt";
+  std::string stem = source;
+  if (stem.ends_with(kExtension)) stem.resize(stem.size() - kExtension.size());
+  if (stem.ends_with("-EMA")) return OpenSource(source, progress);
+  const std::string path = stem + "-EMA" + std::string(kExtension);
+  if (source.ends_with(kExtension)) {
+    Result<Checkpoint> averaged = OpenSource(path, progress);
+    if (averaged.ok()) averaged->notes.push_back("EMA weights from " + path);
+    if (averaged.ok() || averaged.status().kind() != ErrorKind::kNotFound) return averaged;
+  }
+  ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(source, progress));
+  const std::optional<Value>& training = checkpoint.shards.front().training;
+  const ValueNode* states = training ? Lookup(*training->node, "optimizer_states") : nullptr;
+  const bool has_list = states != nullptr && !states->items.empty() && Lookup(*states->items.front(), "ema") != nullptr;
+  if (has_list) {
+    return Unsupported("its EMA weights are a list without names in optimizer_states",
+                       "NeMo's checkpoint callback saves them with names, as NAME-EMA.ckpt")
+        .In(source);
+  }
+  return NotFound("it holds no EMA weights", "expected them in " + path).In(source);
+}
+
 }  // namespace
 
 Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
                                   const ConvertOptions& options) {
   Conversion conversion;
   conversion.destination = destination;
-  ANEMONE_ASSIGN(conversion.source, OpenSource(source, options.progress));
+  ANEMONE_ASSIGN(conversion.source,
+                 options.use_ema ? OpenEma(source, options.progress) : OpenSource(source, options.progress));
   ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, options.to, conversion.source));
   conversion.format = format->name;
   ANEMONE_TRY(Converter(options, conversion).Run(*format).In(source));

@@ -1,0 +1,110 @@
+#include "anemone/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/execute.h"
+#include "family/family.h"
+#include "format/format.h"
+#include "format/nemo.h"
+#include "ops/archive.h"
+#include "ops/canonical.h"
+#include "ops/model_class.h"
+#include "ops/source.h"
+
+namespace anemone {
+namespace {
+
+// NeMo takes the `model` node of an override that is a whole training config [NeMo save_restore_connector.py].
+ConfigNode ModelNode(const Config& config) {
+  const ConfigNode* model = config.root().Get("model");
+  return model != nullptr && model->is_map() ? *model : config.root();
+}
+
+// Missing, unexpected and misshapen names, where the class's names are known.
+Status CheckNames(const Checkpoint& checkpoint, const ModelClass* model_class) {
+  const Family* family = DetectFamily(checkpoint);
+  if (model_class == nullptr || family == nullptr) return {};
+  if (std::find(model_class->families.begin(), model_class->families.end(), family->name) ==
+      model_class->families.end()) {
+    return {};
+  }
+  return Canonical(checkpoint).status();
+}
+
+}  // namespace
+
+const ModelClass* ModelClassOf(const Checkpoint& checkpoint) {
+  const ConfigNode* target = checkpoint.config ? checkpoint.config->root().Get("target") : nullptr;
+  if (target != nullptr && !target->is_null()) return FindModelClass(target->AsString().value_or(""));
+  const Family* family = DetectFamily(checkpoint);
+  if (family == nullptr) return nullptr;
+  const auto has_family = [&](const ModelClass& c) {
+    return std::find(c.families.begin(), c.families.end(), family->name) != c.families.end();
+  };
+  const auto classes = ModelClasses();
+  const auto found = std::find_if(classes.begin(), classes.end(), has_family);
+  return found == classes.end() ? nullptr : &*found;
+}
+
+Result<Model> Model::RestoreFrom(const RestoreOptions& options) {
+  Model model;
+  Checkpoint& checkpoint = model.checkpoint_;
+  if (options.return_config) {
+    checkpoint.path = options.restore_path;
+    if (!options.override_config) {
+      ANEMONE_ASSIGN(checkpoint.config, ReadStoredConfig(options.restore_path));
+    }
+  } else {
+    ANEMONE_ASSIGN(checkpoint, OpenSource(options.restore_path, {}));
+    if (!checkpoint.config && !options.override_config) {
+      return InvalidArgument("it has no config", "give one as override_config").In(options.restore_path);
+    }
+  }
+  if (checkpoint.config) model.stored_config_ = checkpoint.config->root();
+  if (options.override_config) {
+    checkpoint.config = Config(ModelNode(*options.override_config));
+    checkpoint.config_name = "override_config";
+  }
+  model.class_ = ModelClassOf(checkpoint);
+  if (options.strict && !options.return_config) {
+    ANEMONE_TRY(CheckNames(checkpoint, model.class_).In(options.restore_path));
+  }
+  return model;
+}
+
+Result<Model> Model::RestoreFromAs(std::string_view class_name, const RestoreOptions& options) {
+  ANEMONE_ASSIGN(Model model, RestoreFrom(options));
+  const ModelClass* called = FindModelClassByName(class_name);
+  if (model.class_ != nullptr && model.class_ != called) {
+    return InvalidArgument(fmt::format("expected a {}, found a {}", class_name, model.class_->name),
+                           "Model::RestoreFrom takes every class")
+        .In(options.restore_path);
+  }
+  model.class_ = called;
+  return model;
+}
+
+Status Model::SaveTo(const std::string& save_path, const RunOptions& options) const {
+  if (checkpoint_.shards.empty()) return InvalidArgument("only the config was restored").In(checkpoint_.path);
+  const Format* format = FindFormat(save_path.ends_with(".nemo") ? "nemo" : "nemo-dir");
+  const auto plan = [&]() -> Result<Plan> {
+    ANEMONE_TRY(CheckArtifactReferences(checkpoint_));
+    if (!is_untouched_ || !checkpoint_.flavour.starts_with("nemo") || checkpoint_.flavour == "nemo2") {
+      return format->lay_out(checkpoint_, {});
+    }
+    const bool same_config = checkpoint_.config->ToYaml() == Config(stored_config_).ToYaml();
+    return PlanCopy(checkpoint_.path, same_config ? nullptr : &*checkpoint_.config, format->is_directory);
+  };
+  const Result<Plan> laid_out = plan();
+  if (!laid_out.ok()) return laid_out.status().In(save_path);
+  ANEMONE_TRY(Check(*laid_out).In(save_path));
+  ExecuteOptions execute;
+  execute.threads = options.threads;
+  execute.replace = options.force;
+  execute.progress = options.progress;
+  return Execute(*laid_out, save_path, execute);
+}
+
+}  // namespace anemone

@@ -1,0 +1,15 @@
+// Which of NeMo's model classes a checkpoint is.
+#ifndef ANEMONE_OPS_MODEL_CLASS_H_
+#define ANEMONE_OPS_MODEL_CLASS_H_
+
+#include "anemone/checkpoint.h"
+#include "anemone/model.h"
+
+namespace anemone {
+
+// By its config's `target`; without one, by its weights' family. Nullptr when neither is known.
+const ModelClass* ModelClassOf(const Checkpoint& checkpoint);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_MODEL_CLASS_H_
