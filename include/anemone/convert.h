@@ -27,9 +27,11 @@ struct ConvertOptions {
   std::string hparams;  // YAML file; empty: derived from the source
   std::string
       dialect;  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
-  std::string preset;             // a CLIP's size by name ("ViT-L-14"), for sources without a config
-  std::optional<int> tp, pp, vp;  // empty: as the source (1 for foreign sources)
-  std::optional<DType> dtype;     // empty: keep
+  std::string preset;  // a CLIP's size by name ("ViT-L-14"), for sources without a config
+  // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` only says
+  // into how many chunks each is cut.
+  std::optional<int> tp, pp, vp;
+  std::optional<DType> dtype;                            // empty: keep
   std::vector<std::pair<std::string, std::string>> set;  // config path → value text
   std::vector<std::string> unset;
   std::vector<std::pair<std::string, std::string>> artifacts;  // config path → file

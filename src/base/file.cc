@@ -69,7 +69,12 @@ class StringSource final : public ByteSource {
 Result<ByteSourcePtr> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a pipe must fail below rather than wait here.
   const int fd = sys.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-  if (fd < 0) return ErrnoStatus(errno, "cannot open").In(path);
+  if (fd < 0) {
+    const int error = errno;
+    const Status status = ErrnoStatus(error, "cannot open");
+    // What may not be read is as good as absent [sysexits.h, EX_NOINPUT].
+    return (error == EACCES ? Status(ErrorKind::kNotFound, status.error().what) : status).In(path);
+  }
   struct stat info;
   Status status;
   if (sys.fstat(fd, &info) != 0) {

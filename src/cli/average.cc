@@ -1,6 +1,8 @@
 // average A B … DST: weights averaged over checkpoints.
 #include "ops/average.h"
 
+#include <fmt/format.h>
+
 #include <CLI/App.hpp>
 #include <memory>
 
@@ -36,10 +38,15 @@ Result<Plan> PlanAverage(const std::vector<std::string>& sources, const std::str
 
 std::function<int()> DeclareAverage(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("PATHS", options->paths, "Two checkpoints or more, then DST")->required()->expected(3, 10000);
+  app.add_option("PATHS", options->paths, "Two checkpoints or more, then DST")->required()->expected(1, 10000);
   options->plan.DeclareShared(app);
   app.add_option("--to", options->to, "The destination's format (default: by its name)")->type_name("FORMAT");
   return [options] {
+    if (options->paths.size() < 3) {
+      return Report(InvalidArgument(fmt::format("expected two checkpoints or more and a destination, found {} path{}",
+                                                options->paths.size(), options->paths.size() == 1 ? "" : "s"),
+                                    "see: anemone average --help"));
+    }
     options->plan.destination = options->paths.back();
     const std::vector<std::string> sources(options->paths.begin(), options->paths.end() - 1);
     return options->plan.Run(PlanAverage(sources, options->plan.destination, options->to));

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -108,7 +109,8 @@ void Note(std::string_view text, int level) {
 }
 
 void Print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) std::_Exit(kIoError);
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return;
+  std::_Exit(Report(ErrnoStatus(errno, "cannot write to standard output")));
 }
 
 }  // namespace anemone::cli

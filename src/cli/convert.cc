@@ -66,7 +66,7 @@ void DeclareConversion(CLI::App& app, Options& options) {
   app.add_option("--to", convert.to, "The format to write: nemo, nemo-dir, ckpt, hf, openclip, safetensors …")
       ->type_name("FORMAT");
   app.add_option("--dtype", options.dtype, "Convert floating tensors (default: keep)")
-      ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16"}))
+      ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16"}).description(""))
       ->type_name("keep|fp32|bf16|fp16");
   app.add_option("--set", options.set, "Set a value of the written config; may be repeated")
       ->type_name("KEY=VALUE")
@@ -78,10 +78,10 @@ void DeclareConversion(CLI::App& app, Options& options) {
       ->type_name("KEY=FILE")
       ->allow_extra_args(false);
   app.add_option("--extra-state", options.extra_state, "Transformer Engine's _extra_state entries")
-      ->check(CLI::IsMember({"keep", "drop", "require"}))
+      ->check(CLI::IsMember({"keep", "drop", "require"}).description(""))
       ->type_name("keep|drop|require");
   app.add_option("--only", options.only, "Leave training state behind, or not")
-      ->check(CLI::IsMember({"weights", "all"}))
+      ->check(CLI::IsMember({"weights", "all"}).description(""))
       ->type_name("weights|all");
   app.add_flag("--strict,!--no-strict", convert.strict, "Missing and unexpected names are errors (default)");
 }
@@ -100,7 +100,7 @@ std::function<int()> DeclareConvert(CLI::App& app) {
   app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights a .ckpt carries");
   app.add_option("--max-shard-size", options->convert.max_shard_bytes,
                  "Split hf and safetensors outputs into shards of this size")
-      ->transform(CLI::AsSizeValue(true))
+      ->transform(CLI::AsSizeValue(true).description(""))
       ->type_name("SIZE");
   return [options] { return Run(*options); };
 }

@@ -45,8 +45,11 @@ std::string Text(const Difference& difference) {
     std::string detail;
     if (!d.first.empty()) detail = fmt::format("{} → {}", d.first, d.second);
     const bool values = d.kind == TensorDifference::Kind::kValues || d.kind == TensorDifference::Kind::kDType;
-    if (values)
+    if (d.kind == TensorDifference::Kind::kValues && d.elements == 0) {
+      detail = "equal as numbers, but not bit for bit (signs of zero, or NaN)";
+    } else if (values) {
       detail += fmt::format("{}{} elements, max |a-b| {:.6g}", detail.empty() ? "" : "; ", d.elements, d.max_abs);
+    }
     rows.push_back({"tensor", std::string(Word(d.kind)), OneLine(d.name), detail});
   }
   const auto add_texts = [&rows](const char* what, const std::vector<TextDifference>& differences) {

@@ -5,6 +5,7 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -82,6 +83,10 @@ std::string JsonLine(const std::string& image, const std::vector<std::string>& t
 Status Infer(InferOptions options) {
   if (!options.labels.empty()) ANEMONE_TRY(ReadLabels(options.labels, &options.texts));
   ANEMONE_TRY(ExpandImages(&options.images));
+  if (options.logit_scale && !std::isfinite(*options.logit_scale)) {
+    return InvalidArgument(fmt::format("--logit-scale: expected a finite number, found {}", *options.logit_scale));
+  }
+  if (!options.embeddings.empty()) ANEMONE_TRY(CheckEmbeddingsPath(options.embeddings, options.force));
   if (options.images.empty() && options.embeddings.empty())
     return InvalidArgument("expected --image", "see: anemone infer --help");
   if (options.texts.empty() && options.embeddings.empty()) {
@@ -142,7 +147,7 @@ Status Infer(InferOptions options) {
     if (progress && !progress("images", at + count, options.images.size()))
       return {ErrorKind::kInterrupted, "interrupted"};
   }
-  if (!options.embeddings.empty()) return WriteEmbeddings(options.embeddings, all_images, texts);
+  if (!options.embeddings.empty()) return WriteEmbeddings(options.embeddings, all_images, texts, options.force);
   return {};
 }
 
@@ -158,8 +163,9 @@ std::function<int()> DeclareInfer(CLI::App& app) {
       ->type_name("X");
   app.add_option("--embeddings", options->embeddings, "Write the normalised features, tensors `image` and `text`")
       ->type_name("FILE.safetensors");
+  app.add_flag("--force", options->force, "Replace an existing --embeddings file");
   app.add_option("--batch", options->batch, "Images encoded at once (default 16)")
-      ->check(CLI::Range(1, 4096))
+      ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
   app.add_flag("--json", options->json, "One object a line");
   return [options] {

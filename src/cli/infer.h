@@ -19,6 +19,7 @@ struct InferOptions {
   std::string embeddings;             // where to write features; empty: nowhere
   std::optional<double> logit_scale;  // empty: the checkpoint's own
   uint64_t batch = 16;
+  bool force = false;  // replace an existing `embeddings`
   bool json = false;
 };
 

@@ -8,6 +8,7 @@
 #include <exception>
 #include <fstream>
 #include <functional>
+#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,34 @@ int WriteManual(const CLI::App& app, const std::string& kind, const std::string&
   return kDone;
 }
 
+// The parser's complaint in this program's words: what was expected, what was found, in the order it was typed.
+Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
+  const auto used = app.get_subcommands();
+  std::string command;
+  for (const CLI::App* sub = used.empty() ? nullptr : used.front(); sub != nullptr;) {
+    command += sub->get_name() + " ";
+    const auto deeper = sub->get_subcommands();
+    sub = deeper.empty() ? nullptr : deeper.front();
+  }
+  const std::string hint = fmt::format("see: anemone {}--help", command);
+  std::vector<std::string> words = app.remaining(true);
+  if (command.empty() && !words.empty()) {
+    return InvalidArgument(fmt::format("expected a command, found '{}'", words.front()), hint);
+  }
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !words.empty()) {
+    return InvalidArgument(fmt::format("{}: unknown argument{} {}", command.substr(0, command.size() - 1),
+                                       words.size() == 1 ? "" : "s", fmt::join(words, " ")),
+                           hint);
+  }
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && error.get_name() == "RequiredError" &&
+      std::string_view(error.what()).find("subcommand") != std::string_view::npos) {
+    return InvalidArgument(command.empty() ? "expected a command, found nothing"
+                                           : fmt::format("{}expected one of its commands, found nothing", command),
+                           hint);
+  }
+  return InvalidArgument(error.what(), hint);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Reads, writes, converts, reshards and verifies NeMo multimodal checkpoints.", "anemone");
   app.set_version_flag("--version", fmt::format("anemone {}", kVersion));
@@ -39,7 +68,7 @@ int Main(int argc, char** argv) {
 
   Globals& g = globals();
   app.add_option("--progress", g.progress, "When to draw a progress bar")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
       ->type_name("auto|always|never")
       ->group("Everywhere");
   app.add_option("--threads", g.threads, "Worker threads (default: one per core)")->type_name("N")->group("Everywhere");
@@ -68,13 +97,11 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    const auto used = app.get_subcommands();
-    return Report(InvalidArgument(
-        error.what(), fmt::format("see: anemone {}--help", used.empty() ? "" : used.front()->get_name() + " ")));
+    return Report(ExplainParseError(error, app));
   }
   if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
   const int status = run ? run() : kUsage;
-  if (std::fflush(stdout) != 0) return kIoError;
+  if (std::fflush(stdout) != 0) return Report(ErrnoStatus(errno, "cannot write to standard output"));
   return status;
 }
 

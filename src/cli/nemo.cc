@@ -120,7 +120,8 @@ std::function<int()> DeclareSiglipHf(CLI::App& app) {
   app.add_option("--input_name_or_path", script->source, "A Hugging Face SigLIP: directory or hub id")->required();
   app.add_option("--tokenizer_path", script->tokenizer, "A SentencePiece model to store as tokenizer.model");
   app.add_option("--hparams_file", script->convert.hparams, "NeMo's YAML (default here: derived from config.json)");
-  app.add_option("--precision", script->precision, "bf16 (NeMo's default) or 32")->check(CLI::IsMember({"bf16", "32"}));
+  app.add_option("--precision", script->precision, "bf16 (NeMo's default) or 32")
+      ->check(CLI::IsMember({"bf16", "32"}).description(""));
   DeclareWriting(app, script->plan, "--output_path");
   DeclareLauncherFlags(app);
   return [script] {
@@ -229,11 +230,16 @@ Status InferFromOverrides(const std::vector<std::string>& words) {
 }
 
 std::function<int()> DeclareClipInfer(CLI::App& app) {
-  app.allow_extras();
-  app.prefix_command();
-  return [&app] {
-    const Status status = InferFromOverrides(app.remaining());
-    return status.ok() ? static_cast<int>(kDone) : Report(status);
+  auto words = std::make_shared<std::vector<std::string>>();
+  app.add_option("OVERRIDES", *words, "Hydra's: model.restore_from_path=x.nemo image_path=a.jpg texts='[\"a dog\", …]'")
+      ->type_name("");
+  for (const char* name : {"--config-path,-p", "--config-name,-n", "--config-dir,-d"}) {
+    app.add_option_function<std::string>(
+        name, [](const std::string&) {}, "Taken and not needed: everything it says can be an override");
+  }
+  return [words] {
+    const Status status = InferFromOverrides(*words);
+    return status.ok() ? static_cast<int>(kDone) : Report(status.Hint("see: anemone nemo megatron_clip_infer --help"));
   };
 }
 

@@ -343,6 +343,15 @@ void SetNemoTower(ConfigNode& node, const TowerArchitecture& tower, uint64_t pro
   SetNemoActivation(node, tower.activation);
 }
 
+}  // namespace
+
+void CompleteNemoConfig(ConfigNode& model) {
+  if (model.Get("target") == nullptr) model["target"] = Str(kTarget);
+  if (model.Get("nemo_version") == nullptr) model["nemo_version"] = Str(kNemoVersion);
+}
+
+namespace {
+
 // What the converters set before they build the model, and what the model appends when it is saved.
 void SetConverterKeys(ConfigNode& model, NemoClipKind kind) {
   if (kind == NemoClipKind::kMcore) {
@@ -350,11 +359,14 @@ void SetConverterKeys(ConfigNode& model, NemoClipKind kind) {
     model["transformer_engine"] = ConfigNode::Bool(true);
     for (const std::string_view tower : {"text", "vision"})
       model[tower]["position_embedding_type"] = Str("learned_absolute");
-  } else if (const ConfigNode* mcore = model.Get("mcore_gpt"); mcore != nullptr && mcore->AsBool().value_or(false)) {
-    model["mcore_gpt"] = ConfigNode::Bool(false);
+  } else {
+    // With either of them NeMo builds layers of other names.
+    for (const std::string_view key : {"mcore_gpt", "transformer_engine"}) {
+      const ConfigNode* flag = model.Get(key);
+      if (flag != nullptr && flag->AsBool().value_or(false)) model[key] = ConfigNode::Bool(false);
+    }
   }
-  if (model.Get("target") == nullptr) model["target"] = Str(kTarget);
-  if (model.Get("nemo_version") == nullptr) model["nemo_version"] = Str(kNemoVersion);
+  CompleteNemoConfig(model);
 }
 
 // Numbers and booleans lose the spelling a person gave them, as in a file that OmegaConf wrote anew.
@@ -456,7 +468,12 @@ std::optional<ClipArchitecture> ClipPreset(std::string_view name) {
 Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name,
                                      const ClipArchitecture& spec, const std::string& spec_name, NemoClipKind kind,
                                      std::vector<std::string>* notes) {
-  ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
+  auto node = NemoModelNode(hparams);
+  // A key that an interpolation misses is the YAML's fault, no missing input.
+  if (!node.ok() && node.status().kind() == ErrorKind::kNotFound)
+    node = Corrupt(node.status().message(), node.status().error().hint);
+  if (!node.ok()) return node.status().In(hparams_name);
+  ConfigNode model = *std::move(node);
   auto read = ReadNemo(model);
   if (!read.ok()) return read.status().In(hparams_name);
   const ClipArchitecture& yaml = *read;

@@ -59,6 +59,8 @@ enum class NemoClipKind : uint8_t { kMcore, kLegacy };
 Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name,
                                      const ClipArchitecture& spec, const std::string& spec_name, NemoClipKind kind,
                                      std::vector<std::string>* notes);
+// Appends what a CLIP model appends when NeMo saves it, where absent: `target` and `nemo_version`.
+void CompleteNemoConfig(ConfigNode& model);
 // A complete one, with every key of NeMo's published YAML, for a model of this spec.
 Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kind);
 // What transformers' CLIPModel / SiglipModel .from_pretrained wants. Errors: Unsupported (an image that is not square).

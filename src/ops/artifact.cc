@@ -50,7 +50,7 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
     if (!node.ok()) return node.status().In(path);
     ANEMONE_TRY(config.Set(path, *std::move(node)).In(path));
   }
-  for (const std::string& path : edit.unset) ANEMONE_TRY(config.Unset(path).In(path));
+  for (const std::string& path : edit.unset) ANEMONE_TRY(config.Unset(path));
   for (const auto& [path, file] : edit.artifacts) {
     ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file));
     const ByteRange content = Whole(std::move(source));

@@ -25,11 +25,17 @@ struct Home {
   std::string_view dialect;  // that its readers understand; "": whatever the source speaks
   bool megatron = false;     // any of NeMo's dialects; `dialect` is for sources that speak none
   bool holds_ranks = false;  // one file a rank
+  bool is_grid = false;      // tensors whole, cut into chunks as for so many tensor ranks
 };
 constexpr Home kHomes[] = {
-    {"nemo", "mcore", true, true},      {"nemo-dir", "mcore", true, true},      {"ckpt", "mcore", true, true},
-    {"lightning", "mcore", true, true}, {"torch_dist", "mcore", true, false},   {"nemo2", "mcore", true, false},
-    {"hf", "hf", false, false},         {"openclip", "openclip", false, false},
+    {"nemo", "mcore", true, true},
+    {"nemo-dir", "mcore", true, true},
+    {"ckpt", "mcore", true, true},
+    {"lightning", "mcore", true, true},
+    {"torch_dist", "mcore", true, false, true},
+    {"nemo2", "mcore", true, false, true},
+    {"hf", "hf", false, false},
+    {"openclip", "openclip", false, false},
 };
 
 const Home& HomeOf(std::string_view format) {
@@ -73,6 +79,10 @@ class Converter {
   Status Run(const Format& format) {
     conversion_.result = conversion_.source;
     const Home& home = HomeOf(format.name);
+    if (!options_.preset.empty() && !ClipPreset(options_.preset)) {
+      return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", options_.preset),
+                             fmt::format("known are {}", fmt::join(ClipPresetNames(), ", ")));
+    }
     ANEMONE_TRY(Translated(home));
     ANEMONE_TRY(LaidOutOverRanks(home));
     for (Shard& shard : conversion_.result.shards) {
@@ -86,13 +96,16 @@ class Converter {
     }
     if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") NameModel();
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
+    Checkpoint& result = conversion_.result;
+    if (options_.extra_state == ExtraState::kRequire) ANEMONE_TRY(ExtraStatesAreThere(format));
     if (!edit.empty()) {
-      Checkpoint& result = conversion_.result;
       if (!result.config) result.config.emplace();
       ANEMONE_TRY(ApplyEdit(edit, *result.config, result.artifacts));
     }
     return {};
   }
+
+  uint32_t shard_grid() const { return shard_grid_; }
 
  private:
   // What NeMo's models append to a config that lacks it [NeMo nemo/core/classes/modelPT.py].
@@ -109,6 +122,22 @@ class Converter {
       }
     }
     if (root.Get("nemo_version") == nullptr) root["nemo_version"] = ConfigNode::String("2.0.0");
+  }
+
+  // Transformer Engine's strict loading wants them on every rank.
+  Status ExtraStatesAreThere(const Format& format) const {
+    constexpr std::string_view kSuffix = "_extra_state";
+    const auto has_some = [&](const StateDict& state) {
+      return std::any_of(state.items().begin(), state.items().end(),
+                         [&](const StateDict::Item& item) { return item.name.ends_with(kSuffix); });
+    };
+    bool holds = format.name != "hf" && format.name != "openclip" && format.name != "safetensors";
+    for (const Shard& shard : conversion_.result.shards) {
+      holds = holds && (has_some(shard.weights) || std::any_of(shard.chunks.begin(), shard.chunks.end(), has_some));
+    }
+    if (holds) return {};
+    return Unsupported("--extra-state require: expected _extra_state entries in the result, found none",
+                       "only Megatron's names in a torch file have them (a .nemo in the dialect mcore)");
   }
 
   Status Translated(const Home& home) {
@@ -150,12 +179,18 @@ class Converter {
 
   Status LaidOutOverRanks(const Home& home) {
     Checkpoint& result = conversion_.result;
-    Layout layout = home.holds_ranks ? result.layout : Layout{};
+    Layout layout = home.holds_ranks ? conversion_.source.layout : Layout{};
     layout.tp = options_.tp.value_or(layout.tp);
     layout.pp = options_.pp.value_or(layout.pp);
     layout.vp = options_.vp.value_or(layout.vp);
     if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
       return InvalidArgument("expected --tp, --pp and --vp of at least 1");
+    if (home.is_grid) {
+      constexpr int kMaxGrid = 4096;
+      if (layout.tp > kMaxGrid) return InvalidArgument(fmt::format("--tp: expected at most {}", kMaxGrid));
+      shard_grid_ = static_cast<uint32_t>(layout.tp);
+      layout.tp = 1;
+    }
     if (!home.holds_ranks && layout != Layout{}) {
       return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
                              "write a .nemo or a .ckpt");
@@ -176,6 +211,7 @@ class Converter {
 
   const ConvertOptions& options_;
   Conversion& conversion_;
+  uint32_t shard_grid_ = 1;
 };
 
 // NeMo saves the averaged weights as a whole checkpoint of their own, NAME-EMA.ckpt beside NAME.ckpt
@@ -214,11 +250,13 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
                  options.use_ema ? OpenEma(source, options.progress) : OpenSource(source, options.progress));
   ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, options.to, conversion.source));
   conversion.format = format->name;
-  ANEMONE_TRY(Converter(options, conversion).Run(*format).In(source));
+  Converter converter(options, conversion);
+  ANEMONE_TRY(converter.Run(*format).In(source));
 
   LayOutOptions lay_out;
   lay_out.extra_state = static_cast<LayOutOptions::ExtraState>(options.extra_state);
   lay_out.max_shard_bytes = options.max_shard_bytes;
+  lay_out.shard_grid = converter.shard_grid();
   Result<Plan> plan = format->lay_out(conversion.result, lay_out);
   if (!plan.ok()) return plan.status().In(destination);
   ANEMONE_TRY(Check(*plan).In(destination));

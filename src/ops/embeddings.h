@@ -9,9 +9,13 @@
 
 namespace anemone {
 
-// A safetensors file with fp32 tensors `image` [images, d] and `text` [texts, d]; empty ones are left out. An existing
-// file is replaced. Errors: InvalidArgument (another extension), as Execute.
-Status WriteEmbeddings(const std::string& path, const ClipFeatures& images, const ClipFeatures& texts);
+// Whether `path` can become such a file, to be asked before the work is done. Errors: InvalidArgument (another
+// extension); AlreadyExists, unless `replace`.
+Status CheckEmbeddingsPath(const std::string& path, bool replace);
+
+// A safetensors file with fp32 tensors `image` [images, d] and `text` [texts, d]; empty ones are left out. Errors: as
+// CheckEmbeddingsPath, as Execute.
+Status WriteEmbeddings(const std::string& path, const ClipFeatures& images, const ClipFeatures& texts, bool replace);
 
 }  // namespace anemone
 

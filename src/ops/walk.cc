@@ -1,7 +1,11 @@
 #include "ops/walk.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -14,6 +18,47 @@ namespace {
 
 constexpr int kMaxDepth = 8;  // boxes inside boxes; a checkpoint has three
 
+Status WalkRange(const Leaf& leaf, int depth, const LeafVisitor& visit);
+
+// The first complete zip at the start of `range`, which may be followed by others. Its end record says where it ends,
+// and bytes that look like one inside a tensor do not open. Errors: as ZipArchive::Open, as reading.
+Result<ByteRange> FirstZip(const ByteRange& range) {
+  constexpr uint64_t kWindow = uint64_t{4} << 20;
+  constexpr uint64_t kEndRecord = 22;
+  constexpr std::string_view kEndSignature = "PK\x05\x06";
+  for (uint64_t at = 0; at < range.size; at += kWindow) {
+    ANEMONE_ASSIGN(const ByteRange part, range.Sub(at, std::min(kWindow + kEndRecord, range.size - at)));
+    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow + kEndRecord));
+    for (size_t found = bytes.find(kEndSignature); found != std::string::npos && found < kWindow;
+         found = bytes.find(kEndSignature, found + 1)) {
+      if (at + found + kEndRecord > range.size) break;
+      ANEMONE_ASSIGN(const ByteRange candidate, range.Sub(0, at + found + kEndRecord));
+      if (ZipArchive::Open(candidate).ok()) return candidate;
+    }
+  }
+  const Result<ZipArchive> whole = ZipArchive::Open(range);
+  return whole.ok() ? Result<ByteRange>(range) : whole.status();
+}
+
+// A `.distcp` is zips one after another [torch distributed/checkpoint/filesystem.py].
+Status WalkStreams(const Leaf& leaf, int depth, const LeafVisitor& visit) {
+  size_t index = 0;
+  for (uint64_t at = 0; at < leaf.content.size; ++index) {
+    ANEMONE_ASSIGN(ByteRange item, leaf.content.Sub(at, leaf.content.size - at));
+    ANEMONE_ASSIGN(const ByteRange start, item.Sub(0, std::min<uint64_t>(item.size, 4)));
+    ANEMONE_ASSIGN(const std::string head, start.ReadAll(4));
+    const std::string path = fmt::format("{}/{}", leaf.path, index);
+    if (head == "PK\x03\x04") {
+      Result<ByteRange> zip = FirstZip(item);
+      if (!zip.ok()) return zip.status().In(path);
+      item = *zip;
+    }
+    at += item.size;
+    ANEMONE_TRY(WalkRange({path, item, std::nullopt}, depth + 1, visit));
+  }
+  return {};
+}
+
 Status WalkRange(const Leaf& leaf, int depth, const LeafVisitor& visit) {
   if (depth > kMaxDepth) return LimitExceeded("boxes are nested more than 8 deep").In(leaf.path);
   ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min<uint64_t>(leaf.content.size, 1024)));
@@ -23,6 +68,7 @@ Status WalkRange(const Leaf& leaf, int depth, const LeafVisitor& visit) {
     ANEMONE_ASSIGN(ByteSourcePtr unpacked, OpenGzip(leaf.content.source));
     return WalkRange({leaf.path, Whole(std::move(unpacked)), std::nullopt}, depth + 1, visit);
   }
+  if (head.starts_with("PK\x03\x04") && leaf.path.ends_with(".distcp")) return WalkStreams(leaf, depth, visit);
   if (head.starts_with("PK\x03\x04")) {
     const Result<ZipArchive> zip = ZipArchive::Open(leaf.content);
     if (!zip.ok()) return zip.status().In(leaf.path);

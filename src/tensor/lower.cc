@@ -424,7 +424,7 @@ class FillSink final : public Sink {
       ANEMONE_TRY(Lower(*node.children[0], box, place, sink));
       CastElements(from, part.data(), node.dtype, destination, volume);
     } else {
-      std::vector<double> sum(volume, 0.0), values(volume);
+      std::vector<double> sum(volume, -0.0), values(volume);  // -0 + x is x, whatever its sign
       for (const NodePtr& child : node.children) {
         ANEMONE_TRY(Lower(*child, box, place, sink));
         CastElements(from, part.data(), DType::kF64, reinterpret_cast<std::byte*>(values.data()), volume);

@@ -1,0 +1,254 @@
+"""The command line as people use it: exit statuses, one-line errors, nothing left behind. Standard library only.
+
+usage: cli.py PROGRAM GOLDEN SOURCE
+"""
+
+import gzip
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+
+PROGRAM, GOLDEN, SOURCE = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
+CLIP = GOLDEN / "clip"
+DEMO = SOURCE / "models" / "demo-clip"
+CKPT = "megatron_clip--val_loss=5.95-step=3-consumed_samples=12.0.ckpt"
+
+
+class CommandLine(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+
+    def run_program(self, *words, env=None):
+        # No hub, whatever the machine has.
+        environment = dict(os.environ, HF_HUB_OFFLINE="1", HF_HOME=str(self.dir / ".hf"), **(env or {}))
+        return subprocess.run(
+            [PROGRAM, *map(str, words)], cwd=self.dir, env=environment, capture_output=True, text=True, timeout=120)
+
+    def ok(self, *words, **more):
+        done = self.run_program(*words, **more)
+        self.assertEqual(done.returncode, 0, f"{words}: {done.stderr}")
+        return done.stdout
+
+    def fails(self, status, message, *words, **more):
+        """The status, a message that has `message` (a regular expression), one line and at most one hint."""
+        before = sorted(self.dir.rglob("*"))
+        done = self.run_program(*words, **more)
+        lines = done.stderr.splitlines()
+        self.assertEqual(done.returncode, status, f"{words}: {done.stdout}{done.stderr}")
+        self.assertRegex(done.stderr, message)
+        self.assertLessEqual(len(lines), 2, done.stderr)
+        self.assertTrue(lines[0].startswith("anemone: "), lines[0])
+        for line in lines[1:]:
+            self.assertTrue(line.startswith("hint: "), line)
+        self.assertNotRegex(done.stderr, r"std::|what\(\)|terminate called|Exception|CLI::")
+        self.assertEqual(before, sorted(self.dir.rglob("*")), "something was left behind")
+        return done.stderr
+
+    # ---- usage ----
+
+    def test_help_has_two_examples(self):
+        commands = re.findall(r"^  (\w+)  ", self.ok("--help").split("Subcommands:")[1], re.M)
+        self.assertIn("convert", commands)
+        for command in commands:
+            self.assertEqual(len(re.findall(r"^  anemone ", self.ok(command, "--help"), re.M)), 2, command)
+
+    def test_usage_errors(self):
+        self.fails(64, "expected a command, found nothing")
+        self.fails(64, "expected a command, found 'frobnicate'", "frobnicate")
+        self.fails(64, "unknown arguments --too 3", "convert", "a", "b", "--too", "3")
+        self.fails(64, "SRC is required", "convert")
+        self.fails(64, "expected two checkpoints or more and a destination, found 2", "average", "a.nemo", "b.nemo")
+        self.fails(64, "cannot tell the format", "convert", CLIP / "hf", "x.foo")
+        self.fails(64, "expected one of nemo", "convert", CLIP / "hf", "x", "--to", "foo")
+        self.fails(64, "--preset: expected the name of a size, found 'huge'", "convert", CLIP / "hf", "x.nemo",
+                   "--preset", "huge")
+        self.fails(64, "expected KEY=VALUE", "convert", CLIP / "hf", "x.nemo", "--set", "a")
+        self.fails(64, "expected --tp, --pp or --vp", "reshard", CLIP / "mcore.nemo", "x.nemo")
+        self.fails(64, "tensor parallel 3", "convert", CLIP / "hf", "x.nemo", "--tp", "3")
+        self.fails(64, "finite", "infer", DEMO, "--image", "a.jpg", "--text", "a", "--logit-scale", "nan")
+
+    def test_commands_pages_are_current(self):
+        self.ok("--manual", "markdown", self.dir)
+        written = {p.name: p.read_text() for p in self.dir.glob("*.md")}
+        shipped = {p.name: p.read_text() for p in (SOURCE / "docs" / "commands").glob("*.md")}
+        self.assertEqual(written, shipped, "run: anemone --manual markdown docs/commands")
+
+    # ---- inputs ----
+
+    def test_missing_inputs(self):
+        self.fails(66, "no such file", "convert", "nope.nemo", "x.nemo")
+        self.fails(66, "no such file", "inspect", "./nope/nope")
+        self.fails(66, "openai/clip-vit-large-patch14: .*offline", "convert", "openai/clip-vit-large-patch14", "x.nemo")
+        self.fails(66, "nope.yaml", "convert", CLIP / "hf", "x.nemo", "--hparams", "nope.yaml")
+
+    def test_truncated_inputs(self):
+        for name in ("mcore.nemo", "hf/model.safetensors", "hf_with_position_ids.bin", f"ckpt_mcore/{CKPT}"):
+            data = (CLIP / name).read_bytes()
+            short = self.dir / pathlib.Path(name).name
+            for size in (0, 100, 700, 20000, len(data) // 2):
+                short.write_bytes(data[:size])
+                self.fails(65, re.escape(short.name), "convert", short.name, "x.safetensors")
+
+    def test_what_is_no_checkpoint_is_named(self):
+        (self.dir / "page.nemo").write_text("<!DOCTYPE html><html><body>404</body></html>")
+        self.fails(65, "an HTML page", "inspect", "page.nemo")
+        (self.dir / "lfs.safetensors").write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\nsize 12345\n")
+        self.fails(65, "git-lfs pointer", "convert", "lfs.safetensors", "x.nemo")
+        (self.dir / "empty").mkdir()
+        self.fails(65, "empty folder", "convert", "empty", "x.nemo")
+
+    def test_every_way_of_packing(self):
+        self.ok("extract", CLIP / "mcore.nemo", "folder")
+        with tarfile.open(self.dir / "star.nemo", "w:gz") as tar:  # tar -czf star.nemo *
+            for path in sorted((self.dir / "folder").iterdir()):
+                tar.add(path, path.name)
+        (self.dir / "gz.nemo").write_bytes(gzip.compress((CLIP / "mcore.nemo").read_bytes(), 1))
+        self.ok("pack", "folder", "packed.nemo")
+        for name in ("star.nemo", "gz.nemo", "packed.nemo", "folder"):
+            self.assertIn("equal: 74 tensors", self.ok("diff", name, CLIP / "mcore.nemo"))
+
+    def test_hparams_that_disagree(self):
+        text = (CLIP / "hparams.yaml").read_text()
+        cases = [
+            ("num_layers: 3", "num_layers: 4", "vision.num_layers: expected 3, found 4"),
+            ("num_attention_heads: 4", "num_attention_heads: 8", "num_attention_heads: expected 4, found 8"),
+            ("patch_dim: 8", "patch_dim: 16", "vision.patch_dim: expected 8, found 16"),
+            ("layernorm_epsilon: 1e-5", "layernorm_epsilon: 1e-6", "layernorm_epsilon: expected 1e-05, found 1e-06"),
+            ("activation: approx-gelu", "activation: gelu", "activation: expected approx-gelu"),
+            ("${model.output_dim}", "${model.nope}", "bad.yaml: .*model.nope"),
+        ]
+        for old, new, message in cases:
+            self.assertIn(old, text)
+            (self.dir / "bad.yaml").write_text(text.replace(old, new))
+            self.fails(65, message, "convert", CLIP / "hf", "x.nemo", "--hparams", "bad.yaml")
+        # Fields that NeMo never reads may say anything.
+        (self.dir / "odd.yaml").write_text(text.replace("encoder_seq_length: 16", "encoder_seq_length: 999"))
+        self.ok("convert", CLIP / "hf", "x.nemo", "--hparams", "odd.yaml")
+
+    # ---- outputs ----
+
+    def test_existing_and_impossible_outputs(self):
+        (self.dir / "x.nemo").write_text("old")
+        self.fails(73, "already exists", "convert", CLIP / "mcore.nemo", "x.nemo")
+        self.assertEqual((self.dir / "x.nemo").read_text(), "old")
+        self.ok("convert", CLIP / "mcore.nemo", "x.nemo", "--force")
+        self.fails(73, "/nope/x.nemo", "convert", CLIP / "mcore.nemo", "/nope/x.nemo")
+        (self.dir / "e.safetensors").write_text("old")
+        self.fails(73, "already exists", "infer", DEMO, "--text", "a", "--embeddings", "e.safetensors")
+        self.ok("infer", DEMO, "--text", "a", "--embeddings", "e.safetensors", "--force")
+
+    def test_a_full_standard_output_is_told(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([PROGRAM, "inspect", CLIP / "mcore.nemo", "--tensors"], stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(done.returncode, 74)
+        self.assertIn("No space left", done.stderr)
+
+    def test_plan_writes_nothing(self):
+        plan = json.loads(self.ok("convert", CLIP / "hf", "x.nemo", "--plan", "--json"))
+        self.assertFalse((self.dir / "x.nemo").exists())
+        self.ok("convert", CLIP / "hf", "x.nemo")
+        self.assertEqual(plan["files"], [{"path": "x.nemo", "bytes": (self.dir / "x.nemo").stat().st_size}])
+        self.assertEqual(plan["tensors"], 74)
+
+    # ---- conversions ----
+
+    def test_there_and_back(self):
+        source = CLIP / "hf"
+        self.ok("convert", source, "a.nemo", "--hparams", CLIP / "hparams.yaml")
+        self.ok("convert", "a.nemo", "legacy.nemo", "--dialect", "legacy")
+        self.ok("convert", "legacy.nemo", "openclip", "--to", "openclip")
+        self.ok("convert", "openclip", "tp2.nemo", "--tp", 2)
+        self.ok("convert", "tp2.nemo", "hf", "--to", "hf")
+        self.assertIn("equal: 94 tensors", self.ok("diff", "hf", source, "--weights"))
+        for other in ("a.nemo", "legacy.nemo", "openclip", "tp2.nemo", CLIP / "mcore_tp2.nemo", CLIP / "legacy.nemo"):
+            self.assertIn("equal: 74 tensors", self.ok("diff", other, source, "--canonical"))
+        # Config and weights as NeMo wrote them: only the tokenizer's files are ours.
+        for mine, golden in (("a.nemo", "mcore.nemo"), ("legacy.nemo", "legacy.nemo")):
+            done = self.run_program("diff", mine, CLIP / golden, "--json")
+            answer = json.loads(done.stdout)
+            self.assertEqual((answer["tensors"], answer["config"]), ([], []), mine)
+        self.assertEqual(self.ok("inspect", "tp2.nemo", "--config", "tensor_model_parallel_size"), "2\n")
+
+    def test_training_checkpoints(self):
+        flags = ["--tensor_model_parallel_size", 2, "--pipeline_model_parallel_size", 1, "--gpus_per_node=2"]
+        self.ok("nemo", "convert_ckpt_to_nemo", "--checkpoint_folder", CLIP / "ckpt_mcore_tp2", "--checkpoint_name", CKPT,
+                "--hparams_file", CLIP / "ckpt_mcore_tp2" / "hparams.yaml", "--nemo_file_path", "tp2.nemo", *flags)
+        self.assertIn("equal", self.ok("diff", "tp2.nemo", CLIP / "mcore_tp2.nemo", "--weights"))
+        # The source's layout stays unless another is asked for, with hparams and without.
+        self.ok("convert", CLIP / "ckpt_mcore_tp2", "kept.nemo", "--hparams", CLIP / "ckpt_mcore_tp2" / "hparams.yaml")
+        self.assertEqual(json.loads(self.ok("inspect", "kept.nemo", "--json"))["layout"]["tp"], 2)
+        self.ok("convert", CLIP / "ckpt_mcore", "own.nemo")
+        self.assertIn("MegatronCLIPModel", self.ok("inspect", "own.nemo", "--config", "target"))
+        self.ok("convert", "own.nemo", "again.ckpt")
+        self.ok("convert", "again.ckpt", "again.nemo")
+        self.assertIn("equal: 74 tensors", self.ok("diff", "own.nemo", "again.nemo"))
+
+    def test_distributed_checkpoints(self):
+        self.ok("convert", CLIP / "mcore_tp2.nemo", "dist", "--to", "torch_dist", "--tp", 2)
+        self.assertEqual(len(list((self.dir / "dist").glob("*.distcp"))), 2)
+        self.assertIn("equal: 74 tensors", self.ok("diff", "dist", CLIP / "mcore.nemo", "--weights"))
+        self.assertIn("ok: ", self.ok("verify", "dist"))
+        self.assertIn("inert: ", self.ok("scan", "dist"))
+        self.fails(64, "without ranks", "convert", CLIP / "mcore.nemo", "x", "--to", "torch_dist", "--pp", 2)
+
+    def test_extra_state(self):
+        self.ok("convert", CLIP / "hf", "x.nemo", "--extra-state", "require")
+        for words in (["hf", "--to", "hf"], ["x.safetensors"], ["y.nemo", "--dialect", "mcore"]):
+            source = CLIP / "mcore.nemo"
+            if words[0] == "y.nemo":
+                self.ok("convert", source, "bare.nemo", "--extra-state", "drop")
+                source = "bare.nemo"
+            self.fails(65, "--extra-state require", "convert", source, *words, "--extra-state", "require")
+
+    def test_average_of_one_model_is_that_model(self):
+        self.ok("average", CLIP / "mcore.nemo", CLIP / "mcore.nemo", "mean.nemo")
+        self.assertIn("equal: 74 tensors", self.ok("diff", "mean.nemo", CLIP / "mcore.nemo"))
+
+    def test_edit(self):
+        shutil.copy(CLIP / "mcore.nemo", self.dir / "x.nemo")
+        self.ok("edit", "x.nemo", "--set", "optim.lr=1e-4", "--artifact", f"tokenizer.model={DEMO / 'labels.txt'}")
+        self.assertRegex(self.ok("inspect", "x.nemo", "--config", "tokenizer.model"), r"nemo:[0-9a-f]{32}_labels.txt")
+        self.assertIn("equal", self.ok("diff", "x.nemo", CLIP / "mcore.nemo", "--weights"))
+        self.fails(64, "nothing to change", "edit", "x.nemo")
+        self.fails(66, "nope.nope: expected a value", "edit", "x.nemo", "--unset", "nope.nope")
+
+    # ---- answers ----
+
+    def test_infer_as_nemo_does(self):
+        words = ["--text", "a dog", "--text", "a photo of a bag"]
+        line = self.ok("infer", DEMO, "--image", DEMO / "images" / "bag.jpg", *words)
+        self.assertTrue(line.startswith("Given image's CLIP text probability:  [('a dog', "), line)
+        hydra = self.ok("nemo", "megatron_clip_infer", f"model.restore_from_path={DEMO}",
+                        f"image_path={DEMO / 'images' / 'bag.jpg'}", 'texts=["a dog", "a photo of a bag"]',
+                        "trainer.precision=16", "++foo=3")
+        self.assertTrue(hydra.startswith("Given image's CLIP text probability:  [('a dog', "), hydra)
+        self.fails(64, "texts", "nemo", "megatron_clip_infer", f"model.restore_from_path={DEMO}", "image_path=a.jpg")
+
+    def test_questions_answered_no(self):
+        broken = CLIP / "broken_mcore_tp2_left_unsplit.nemo"
+        done = self.run_program("verify", broken)
+        self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (1, "1 problem"))
+        self.assertIn("linear_proj.weight: expected [64, 32]", done.stdout)
+        self.assertEqual(self.run_program("diff", CLIP / "mcore.nemo", CLIP / "legacy.nemo").returncode, 1)
+        (self.dir / "evil.pkl").write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+        done = self.run_program("scan", "evil.pkl")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("posix system", done.stdout)
+
+    def test_idle_torchrun_ranks_say_nothing(self):
+        done = self.run_program("convert", env={"RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"})
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
+
+unittest.main(argv=sys.argv[:1])
