@@ -64,7 +64,7 @@ std::string Joined(const OptionInfo& option) {
   return text;
 }
 
-std::string Roff(std::string text) {
+std::string Roff(std::string_view text) {
   std::string escaped;
   for (const char c : text) {
     if (c == '\\') {
@@ -132,7 +132,7 @@ std::string Bash(const std::vector<CommandInfo>& commands, const std::vector<Opt
       fmt::join(names, " "), cases, Words(shared));
 }
 
-std::string Quoted(std::string text, std::string_view escape_too) {
+std::string Quoted(std::string_view text, std::string_view escape_too) {
   std::string quoted;
   for (const char c : text) {
     if (c == '\'') {

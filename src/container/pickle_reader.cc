@@ -145,7 +145,7 @@ class Reader {
       start_ = at_;
       if (at_ == bytes_.size()) return Where(Truncated("STOP", 1));
       const auto opcode = static_cast<uint8_t>(bytes_[at_++]);
-      if (Status status = Step(opcode); !status.ok()) return Where(std::move(status));
+      if (Status status = Step(opcode); !status.ok()) return Where(status);
       if (graph_.size() > limits_.max_nodes) {
         return Where(
             LimitExceeded("expected at most " + std::to_string(limits_.max_nodes) + " objects, found more [PKL-14]"));
