@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "anemone/config.h"
+#include "config/json_string.h"
 #include "config/scalar.h"
 
 namespace anemone {
@@ -272,43 +273,7 @@ class Writer {
     return internal::PythonFloat(node.real);
   }
 
-  void String(std::string_view text) {
-    out += '"';
-    for (const char c : text) {
-      switch (c) {
-        case '"':
-          out += "\\\"";
-          break;
-        case '\\':
-          out += "\\\\";
-          break;
-        case '\n':
-          out += "\\n";
-          break;
-        case '\r':
-          out += "\\r";
-          break;
-        case '\t':
-          out += "\\t";
-          break;
-        case '\b':
-          out += "\\b";
-          break;
-        case '\f':
-          out += "\\f";
-          break;
-        default:
-          if (static_cast<unsigned char>(c) < 0x20) {
-            out += "\\u00";
-            out += "0123456789abcdef"[c >> 4];
-            out += "0123456789abcdef"[c & 0xF];
-          } else {
-            out += c;
-          }
-      }
-    }
-    out += '"';
-  }
+  void String(std::string_view text) { out += internal::JsonString(text); }
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <array>
 #include <unordered_set>
 
-#include "format/json.h"
+#include "config/json_string.h"
 #include "format/shards.h"
 
 namespace anemone {

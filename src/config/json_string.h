@@ -1,13 +1,14 @@
-// The little JSON the formats need beyond Config: strings escaped for writing.
-#ifndef ANEMONE_FORMAT_JSON_H_
-#define ANEMONE_FORMAT_JSON_H_
+// JSON strings, escaped for writing: Config's own, and those of headers that a format writes by itself.
+#ifndef ANEMONE_CONFIG_JSON_STRING_H_
+#define ANEMONE_CONFIG_JSON_STRING_H_
 
 #include <string>
 #include <string_view>
 
 namespace anemone::internal {
 
-// `text` (UTF-8) as a JSON string, quotes included; only what JSON demands is escaped, as serde_json does.
+// `text` (UTF-8) as a JSON string, quotes included; only what JSON demands is escaped, as serde_json and Python's json
+// do.
 inline std::string JsonString(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -49,4 +50,4 @@ inline std::string JsonString(std::string_view text) {
 
 }  // namespace anemone::internal
 
-#endif  // ANEMONE_FORMAT_JSON_H_
+#endif  // ANEMONE_CONFIG_JSON_STRING_H_
