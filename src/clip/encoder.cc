@@ -1,6 +1,5 @@
 // The towers. A batch goes through a layer at a time, so that a layer's weights need be in memory only while it is at
 // work; inside a layer, a chunk of sequences at a time, so that activations stay small however large the batch is.
-#include <cblas.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <tbb/blocked_range.h>
@@ -17,6 +16,7 @@
 #include <utility>
 
 #include "anemone/clip.h"
+#include "clip/blas.h"
 #include "clip/kernels.h"
 #include "tensor/lower.h"
 
@@ -93,6 +93,7 @@ struct ClipModel::Impl {
   ClipSpec spec;
   ClipWeights weights;
   ClipOptions options;
+  const internal::Blas* blas;
   tbb::task_arena arena;
 
   // Weights: named blocks kept for good (everything, with keep_weights; small tensors never need to be), and one block
@@ -101,7 +102,7 @@ struct ClipModel::Impl {
   Buffer layer_block;
   Buffer hidden, normal, qkv, attended, wide;
 
-  explicit Impl(int threads) : arena(threads) {}
+  Impl(const internal::Blas* loaded, int threads) : blas(loaded), arena(threads) {}
 
   template <typename F>
   void Parallel(size_t count, const F& f) {
@@ -254,7 +255,7 @@ struct ClipModel::Impl {
       if (skinny) {
         internal::SkinnyGemm(a, a_stride, rows, weight, count, linear.in, then == Then::kAddTo, to, out_stride);
       } else {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(count),
+        blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(count),
                     static_cast<blasint>(linear.in), 1.0F, a, static_cast<blasint>(a_stride), weight,
                     static_cast<blasint>(linear.in), then == Then::kAddTo ? 1.0F : 0.0F, to,
                     static_cast<blasint>(out_stride));
@@ -280,22 +281,21 @@ struct ClipModel::Impl {
 
   // One head of one sequence: out = softmax(q · kᵀ / √d) · v for queries [0, queries), query i seeing keys up to
   // `first_query + i` where `causal`.
-  static void Attend(const float* q, size_t q_stride, size_t queries, size_t first_query, const float* k,
-                     const float* v, size_t kv_stride, size_t keys, size_t d, bool causal, float* out,
-                     size_t out_stride) {
+  void Attend(const float* q, size_t q_stride, size_t queries, size_t first_query, const float* k, const float* v,
+              size_t kv_stride, size_t keys, size_t d, bool causal, float* out, size_t out_stride) const {
     thread_local Buffer scratch;
     const float scale = 1.0F / std::sqrt(static_cast<float>(d));
     for (size_t begin = 0; begin < queries; begin += kQueryBlock) {
       const size_t count = std::min(kQueryBlock, queries - begin);
       const size_t seen = causal ? std::min(keys, first_query + begin + count) : keys;
       float* scores = scratch.Get(kQueryBlock * keys);
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(count), static_cast<blasint>(seen),
+      blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(count), static_cast<blasint>(seen),
                   static_cast<blasint>(d), scale, q + begin * q_stride, static_cast<blasint>(q_stride), k,
                   static_cast<blasint>(kv_stride), 0.0F, scores, static_cast<blasint>(seen));
       for (size_t i = 0; i < count; ++i) {
         internal::Softmax(scores + i * seen, causal ? std::min(seen, first_query + begin + i + 1) : seen, seen);
       }
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(count), static_cast<blasint>(d),
+      blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(count), static_cast<blasint>(d),
                   static_cast<blasint>(seen), 1.0F, scores, static_cast<blasint>(seen), v,
                   static_cast<blasint>(kv_stride), 0.0F, out + begin * out_stride, static_cast<blasint>(out_stride));
     }
@@ -648,9 +648,9 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   }
   if (options.threads < 0)
     return InvalidArgument(fmt::format("expected a number of threads, found {}", options.threads));
-  openblas_set_num_threads(1);
+  ANEMONE_ASSIGN(const internal::Blas* const blas, internal::LoadBlas());
   const int threads = options.threads == 0 ? int{tbb::task_arena::automatic} : options.threads;
-  auto impl = std::make_unique<Impl>(threads);
+  auto impl = std::make_unique<Impl>(blas, threads);
   impl->spec = spec;
   impl->weights = std::move(weights);
   impl->options = std::move(options);

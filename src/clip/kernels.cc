@@ -1,5 +1,6 @@
-// Vectors are kept in arrays here, which vectors without a fixed size do not allow.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+// Vectors are kept in arrays here, which vectors without a fixed size do not allow; SSSE3 and AVX3_DL would gain
+// nothing.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "clip/kernels.cc"
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
@@ -244,31 +245,26 @@ void NormalizeRowsImpl(float* x, size_t rows, size_t width) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace anemone::internal {
+#include "tensor/simd.h"
 
-HWY_EXPORT(LayerNormImpl);
-HWY_EXPORT(AddBiasImpl);
-HWY_EXPORT(AddBiasActivateImpl);
-HWY_EXPORT(SoftmaxImpl);
-HWY_EXPORT(SkinnyGemmImpl);
-HWY_EXPORT(NormalizeRowsImpl);
+namespace anemone::internal {
 
 void LayerNorm(const float* in, size_t in_stride, size_t rows, size_t width, const float* weight, const float* bias,
                float epsilon, float* out, size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(LayerNormImpl)(in, in_stride, rows, width, weight, bias, epsilon, out, out_stride);
+  ANEMONE_BEST(LayerNormImpl)(in, in_stride, rows, width, weight, bias, epsilon, out, out_stride);
 }
 void AddBias(float* x, size_t stride, size_t rows, size_t columns, const float* bias) {
-  HWY_DYNAMIC_DISPATCH(AddBiasImpl)(x, stride, rows, columns, bias);
+  ANEMONE_BEST(AddBiasImpl)(x, stride, rows, columns, bias);
 }
 void AddBiasActivate(float* x, size_t stride, size_t rows, size_t columns, const float* bias, Activation activation) {
-  HWY_DYNAMIC_DISPATCH(AddBiasActivateImpl)(x, stride, rows, columns, bias, activation);
+  ANEMONE_BEST(AddBiasActivateImpl)(x, stride, rows, columns, bias, activation);
 }
-void Softmax(float* x, size_t count, size_t padded) { HWY_DYNAMIC_DISPATCH(SoftmaxImpl)(x, count, padded); }
+void Softmax(float* x, size_t count, size_t padded) { ANEMONE_BEST(SoftmaxImpl)(x, count, padded); }
 void SkinnyGemm(const float* a, size_t a_stride, size_t rows, const float* w, size_t columns, size_t depth,
                 bool accumulate, float* out, size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(SkinnyGemmImpl)(a, a_stride, rows, w, columns, depth, accumulate, out, out_stride);
+  ANEMONE_BEST(SkinnyGemmImpl)(a, a_stride, rows, w, columns, depth, accumulate, out, out_stride);
 }
-void NormalizeRows(float* x, size_t rows, size_t width) { HWY_DYNAMIC_DISPATCH(NormalizeRowsImpl)(x, rows, width); }
+void NormalizeRows(float* x, size_t rows, size_t width) { ANEMONE_BEST(NormalizeRowsImpl)(x, rows, width); }
 
 }  // namespace anemone::internal
 #endif  // HWY_ONCE

@@ -1,12 +1,11 @@
 #include "container/http.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <mutex>
 #include <thread>
+
+#include "container/curl.h"
 
 namespace anemone {
 namespace {
@@ -94,7 +93,7 @@ struct HttpClient::Transfer {
     const std::string_view bytes(data, size);
     if (response.status == 0) {
       long code = 0;
-      curl_easy_getinfo(transfer.client->curl_, CURLINFO_RESPONSE_CODE, &code);
+      transfer.client->curl_->easy_getinfo(transfer.client->handle_, CURLINFO_RESPONSE_CODE, &code);
       response.status = static_cast<int>(code);
     }
     const bool good = response.status >= 200 && response.status < 300;
@@ -124,21 +123,23 @@ struct HttpClient::Transfer {
   }
 };
 
-HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  curl_ = curl_easy_init();
-}
+HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
 
-HttpClient::~HttpClient() { curl_easy_cleanup(curl_); }
+HttpClient::~HttpClient() {
+  if (handle_ != nullptr) curl_->easy_cleanup(handle_);
+}
 
 Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpRequest& request, bool send_token,
                                          const HttpSink* sink, bool* body_begun) {
-  if (curl_ == nullptr) return Internal("libcurl gave no handle");
+  if (handle_ == nullptr) {
+    ANEMONE_ASSIGN(curl_, internal::LoadCurl());
+    handle_ = curl_->easy_init();
+    if (handle_ == nullptr) return Internal("libcurl gave no handle");
+  }
   Transfer transfer{.client = this, .sink = sink, .response = {}, .body_begun = body_begun, .status = {}};
   transfer.response.url = url;
-  curl_easy_reset(curl_);  // keeps connections
-  const auto set = [this](CURLoption option, auto value) { curl_easy_setopt(curl_, option, value); };
+  curl_->easy_reset(handle_);  // keeps connections
+  const auto set = [this](CURLoption option, auto value) { curl_->easy_setopt(handle_, option, value); };
   set(CURLOPT_URL, url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
@@ -162,15 +163,15 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
 
   const std::string range = std::to_string(request.range_start) + "-";
   if (request.range_start > 0) set(CURLOPT_RANGE, range.c_str());
-  curl_slist* list = curl_slist_append(nullptr, "Accept-Encoding: identity");
+  curl_slist* list = curl_->slist_append(nullptr, "Accept-Encoding: identity");
   if (send_token && !request.bearer_token.empty())
-    list = curl_slist_append(list, ("Authorization: Bearer " + request.bearer_token).c_str());
+    list = curl_->slist_append(list, ("Authorization: Bearer " + request.bearer_token).c_str());
   set(CURLOPT_HTTPHEADER, list);
-  const CURLcode code = curl_easy_perform(curl_);
+  const CURLcode code = curl_->easy_perform(handle_);
   long status = 0;
-  curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &status);
-  curl_slist_free_all(list);
-  curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, nullptr);
+  curl_->easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
+  curl_->slist_free_all(list);
+  curl_->easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
   transfer.response.status = static_cast<int>(status);
 
   if (!transfer.status.ok()) return transfer.status;
@@ -178,7 +179,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
     return InvalidArgument("expected an http or https URL, found '" + url + "'");
   if (code != CURLE_OK)
-    return Unavailable(std::string(words[0] != 0 ? words : curl_easy_strerror(code))).In(Origin(url));
+    return Unavailable(std::string(words[0] != 0 ? words : curl_->easy_strerror(code))).In(Origin(url));
   // An empty body never called OnBody.
   if (sink != nullptr && status >= 200 && status < 300 && !*body_begun && request.method == HttpRequest::Method::kGet) {
     *body_begun = true;
@@ -244,7 +245,9 @@ std::optional<double> RetryAfter(const HttpResponse& response) {
   }
   double seconds = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), seconds).ec == std::errc()) return seconds;
-  const time_t when = curl_getdate(std::string(text).c_str(), nullptr);  // the other form: a date
+  const Result<const internal::Curl*> curl = internal::LoadCurl();
+  if (!curl.ok()) return std::nullopt;
+  const time_t when = (*curl)->getdate(std::string(text).c_str(), nullptr);  // the other form: a date
   if (when < 0) return std::nullopt;
   return std::max(0.0, std::difftime(when, time(nullptr)));
 }

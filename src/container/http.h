@@ -18,6 +18,10 @@
 
 namespace anemone {
 
+namespace internal {
+struct Curl;
+}  // namespace internal
+
 struct HttpRequest {
   enum class Method : uint8_t { kGet, kHead };
   // kRelative follows only redirects that stay on the host by naming no host; an answer with another Location is
@@ -80,7 +84,8 @@ class HttpClient {
                                const HttpSink* sink, bool* body_begun);
 
   HttpOptions options_;
-  void* curl_;  // CURL*: connections are kept between requests
+  const internal::Curl* curl_ = nullptr;  // loaded by the first request
+  void* handle_ = nullptr;                // CURL*: connections are kept between requests
 };
 
 // How long a 429 or 503 asks to wait, in seconds: Retry-After, or `t=` of the `ratelimit` header.

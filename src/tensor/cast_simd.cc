@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tensor/cast_simd.cc"
 #include <hwy/foreach_target.h>
@@ -140,11 +141,17 @@ CastFunction Find(DType from, DType to) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "tensor/simd.h"
+
 namespace anemone::internal {
 
-HWY_EXPORT(Find);
+CastFunction FindVectorCast(DType from, DType to) { return ANEMONE_BEST(Find)(from, to); }
 
-CastFunction FindVectorCast(DType from, DType to) { return HWY_DYNAMIC_DISPATCH(Find)(from, to); }
+std::vector<VectorCast> VectorCasts(DType from, DType to) {
+  std::vector<VectorCast> out;
+  for (const auto& [target, find] : ANEMONE_RUNNABLE(Find)) out.push_back({target, find(from, to)});
+  return out;
+}
 
 }  // namespace anemone::internal
 #endif

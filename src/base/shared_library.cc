@@ -1,0 +1,21 @@
+#include "base/shared_library.h"
+
+#include <dlfcn.h>
+
+namespace anemone {
+
+Result<SharedLibrary> SharedLibrary::Open(std::initializer_list<const char*> names) {
+  std::string why;
+  for (const char* name : names) {
+    if (void* handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL); handle != nullptr) return SharedLibrary(handle, name);
+    if (const char* error = dlerror(); error != nullptr && why.empty()) why = error;
+  }
+  return Status(ErrorKind::kUnavailable, why, std::string("install the package that holds ") + *names.begin());
+}
+
+Result<void*> SharedLibrary::Address(const char* name) const {
+  if (void* address = dlsym(handle_, name); address != nullptr) return address;
+  return Status(ErrorKind::kUnavailable, std::string(name_) + ": expected the function " + name + ", found none");
+}
+
+}  // namespace anemone
