@@ -10,6 +10,7 @@
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/forward.h"
 #include "cli/plan_flags.h"
 
 namespace anemone::cli {
@@ -27,6 +28,7 @@ struct Options {
   std::string only = "all";
   std::vector<std::string> set;
   std::vector<std::string> artifacts;
+  bool check = false;
 };
 
 // Decisions that can be false for the data at hand are the library's; this only turns words into options.
@@ -49,7 +51,15 @@ int Run(Options& options) {
   const Result<Conversion> conversion = PlanConversion(options.source, options.plan.destination, options.convert);
   if (!conversion.ok()) return Report(conversion.status());
   for (const std::string& note : conversion->notes) Note(note);
-  return options.plan.Run(*conversion->plan);
+  if (options.check) {
+    if (const Status status = CanCheck(*conversion, options.convert); !status.ok()) return Report(status.In("--check"));
+  }
+  const int exit = options.plan.Run(*conversion->plan);
+  if (!options.check || options.plan.plan_only || exit != kDone) return exit;
+  ForwardOptions forward;
+  forward.threads = static_cast<int>(globals().threads);
+  forward.progress = options.convert.progress;
+  return PrintCheck(CheckConversion(*conversion, options.convert, forward));
 }
 
 void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
@@ -97,6 +107,8 @@ std::function<int()> DeclareConvert(CLI::App& app) {
       ->type_name("NAME");
   app.add_option("--dialect", options->convert.dialect, "The names to write: mcore, legacy, hf, openclip")
       ->type_name("DIALECT");
+  app.add_flag("--check", options->check,
+               "Run source and result, both CLIPs, on the same picture and texts; exit 1 where they diverge");
   app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights a .ckpt carries");
   app.add_option("--max-shard-size", options->convert.max_shard_bytes,
                  "Split hf and safetensors outputs into shards of this size")

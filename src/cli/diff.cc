@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/forward.h"
 #include "cli/text.h"
 #include "ops/canonical.h"
 #include "ops/source.h"
@@ -21,6 +22,8 @@ struct Options {
   bool canonical = false;
   bool json = false;
   bool only_weights = false;
+  bool forward = false;
+  ForwardOptions forward_options;
 };
 
 std::string_view Word(TensorDifference::Kind kind) {
@@ -101,6 +104,12 @@ int Run(const Options& options) {
   if (!first.ok()) return Report(first.status());
   Result<Checkpoint> second = OpenSource(options.second, progress);
   if (!second.ok()) return Report(second.status());
+  if (options.forward) {
+    ForwardOptions forward = options.forward_options;
+    forward.threads = static_cast<int>(globals().threads);
+    forward.progress = progress;
+    return PrintForward(DiffForward(*first, *second, forward), options.json);
+  }
   if (options.canonical) {
     first = Canonical(*first);
     if (!first.ok()) return Report(first.status().In(options.first));
@@ -129,6 +138,18 @@ std::function<int()> DeclareDiff(CLI::App& app) {
   app.add_flag("--canonical", options->canonical,
                "Compare across dialects and layouts: the model's tensors under one naming");
   app.add_flag("--weights", options->only_weights, "Leave config and artifacts aside");
+  app.add_flag("--forward", options->forward,
+               "Run both CLIPs on the same image and texts; report each layer's largest difference");
+  app.add_option("--image", options->forward_options.images, "With --forward: a picture (default: built-in noise)")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  app.add_option("--text", options->forward_options.texts, "With --forward: a text (default: built-in token ids)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  app.add_option("--tolerance", options->forward_options.tolerance,
+                 "With --forward: the largest difference relative to a layer's largest value (default: by dtypes)")
+      ->check(CLI::NonNegativeNumber.description(""))
+      ->type_name("X");
   app.add_flag("--json", options->json, "One JSON object");
   return [options] { return Run(*options); };
 }

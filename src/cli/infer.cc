@@ -97,18 +97,20 @@ Status Infer(InferOptions options) {
   ClipOptions clip_options;
   clip_options.threads = static_cast<int>(globals().threads);
   clip_options.keep_weights = options.images.size() > options.batch;
-  Result<ClipSource> loaded = LoadClip(checkpoint, clip_options);
+  Result<ClipModel> loaded = LoadClip(checkpoint, clip_options);
   if (!loaded.ok()) return loaded.status().In(options.model);
-  ClipModel& model = loaded->model;
+  ClipModel& model = *loaded;
 
-  std::vector<std::vector<int32_t>> ids;
-  for (const std::string& text : options.texts) {
-    Result<std::vector<int32_t>> encoded = loaded->tokenizer.Encode(text, model.spec().context);
-    if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", text));
-    ids.push_back(*std::move(encoded));
-  }
   ClipFeatures texts;
-  if (!ids.empty()) {
+  if (!options.texts.empty()) {
+    const Result<Tokenizer> tokenizer = LoadTokenizer(checkpoint, model.spec());
+    if (!tokenizer.ok()) return tokenizer.status().In(options.model);
+    std::vector<std::vector<int32_t>> ids;
+    for (const std::string& text : options.texts) {
+      Result<std::vector<int32_t>> encoded = tokenizer->Encode(text, model.spec().context);
+      if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", text));
+      ids.push_back(*std::move(encoded));
+    }
     ANEMONE_ASSIGN(texts, model.EncodeTexts(ids));
     texts.Normalize();
   }

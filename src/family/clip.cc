@@ -618,29 +618,6 @@ Dialect ClipLegacy() {
 
 constexpr uint64_t kClipVocab = 49408;
 
-Result<ClipArchitecture> SourceSpec(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
-  if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
-    *name = checkpoint.config_name;
-    auto spec = ReadClipArchitecture(*checkpoint.config);
-    if (!spec.ok()) return spec.status().In(*name);
-    return spec;
-  }
-  if (!options.preset.empty()) {
-    *name = options.preset;
-    if (auto spec = ClipPreset(options.preset)) return *std::move(spec);
-    return InvalidArgument(
-        fmt::format("expected a size by name ({}), found '{}'", fmt::join(ClipPresetNames(), ", "), options.preset));
-  }
-  if (options.hparams) {
-    *name = options.hparams_name;
-    auto spec = ReadClipArchitecture(*options.hparams);
-    if (!spec.ok()) return spec.status().In(*name);
-    return spec;
-  }
-  return NotFound("expected a config beside the weights, found none",
-                  "name the model's size (ViT-L-14, …) or pass NeMo's YAML with --hparams");
-}
-
 // Flags that only NeMo's configs have.
 Status SetNemoFlags(const Config& config, Dims* dims) {
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
@@ -700,7 +677,7 @@ uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode
 
 Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
   std::string name;
-  ANEMONE_ASSIGN(const ClipArchitecture spec, SourceSpec(checkpoint, options, &name));
+  ANEMONE_ASSIGN(const ClipArchitecture spec, ClipArchitectureOf(checkpoint, options, &name));
   Dims dims = DimsOf(spec);
   uint64_t rows = StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight");
   if (rows == 0) rows = spec.vocab.value_or(kClipVocab);
@@ -729,7 +706,7 @@ DType DTypeOf(const Checkpoint& checkpoint) {
 Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options) {
   std::string name;
-  ANEMONE_ASSIGN(ClipArchitecture spec, SourceSpec(source, options, &name));
+  ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name));
   ANEMONE_ASSIGN(const Dims dims, ClipDims(source, from, options));
   const uint64_t vocab = dims.Find("text.vocab").value_or(kClipVocab);
   spec.vocab = vocab;
@@ -799,6 +776,30 @@ const std::vector<Refusal>& ClipRefusals() {
 }
 
 }  // namespace
+
+Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
+                                            std::string* name) {
+  if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
+    *name = checkpoint.config_name;
+    auto spec = ReadClipArchitecture(*checkpoint.config);
+    if (!spec.ok()) return spec.status().In(*name);
+    return spec;
+  }
+  if (!options.preset.empty()) {
+    *name = options.preset;
+    if (auto spec = ClipPreset(options.preset)) return *std::move(spec);
+    return InvalidArgument(
+        fmt::format("expected a size by name ({}), found '{}'", fmt::join(ClipPresetNames(), ", "), options.preset));
+  }
+  if (options.hparams) {
+    *name = options.hparams_name;
+    auto spec = ReadClipArchitecture(*options.hparams);
+    if (!spec.ok()) return spec.status().In(*name);
+    return spec;
+  }
+  return NotFound("expected a config beside the weights, found none",
+                  "name the model's size (ViT-L-14, …) or pass NeMo's YAML with --hparams");
+}
 
 const Family& ClipFamily() {
   static const Family family = {.name = "clip",

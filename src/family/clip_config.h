@@ -16,6 +16,7 @@
 #include "anemone/config.h"
 #include "anemone/dtype.h"
 #include "anemone/status.h"
+#include "family/family.h"
 
 namespace anemone {
 
@@ -45,6 +46,11 @@ ClipConfigKind KindOfClipConfig(const Config& config);
 // Errors: Corrupt (a field is missing or has no meaning), Unsupported (a ResNet, timm, CoCa or custom text model, by
 // name).
 Result<ClipArchitecture> ReadClipArchitecture(const Config& config);
+
+// The same of a checkpoint: its own config, else `options.preset`, else `options.hparams`. `name` becomes what it was
+// read from, for messages. Errors: NotFound when there is none of them; InvalidArgument (no such preset).
+Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
+                                            std::string* name);
 
 // Sizes by name, as OpenCLIP and OpenAI call them: "ViT-B-32", "ViT-B/32-quickgelu", "ViT-L-14-336", "ViT-H-14" …
 std::optional<ClipArchitecture> ClipPreset(std::string_view name);

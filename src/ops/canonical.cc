@@ -1,13 +1,12 @@
 #include "ops/canonical.h"
 
-#include "family/family.h"
 #include "parallel/reshard.h"
 
 namespace anemone {
 
-Result<Checkpoint> Canonical(const Checkpoint& checkpoint) {
+Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
   ANEMONE_ASSIGN(const Checkpoint whole, MergeShards(checkpoint));
-  return ToCanonical(whole);
+  return ToCanonical(whole, options);
 }
 
 }  // namespace anemone

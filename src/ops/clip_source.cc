@@ -52,7 +52,7 @@ Result<std::optional<std::string>> ReadArtifact(const Checkpoint& checkpoint, st
   return std::optional<std::string>();
 }
 
-Result<Tokenizer> TokenizerOf(const Checkpoint& checkpoint) {
+Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint) {
   ANEMONE_ASSIGN(const auto vocab, ReadArtifact(checkpoint, "vocab.json", kMaxTokenizerBytes));
   ANEMONE_ASSIGN(const auto merges, ReadArtifact(checkpoint, "merges.txt", kMaxTokenizerBytes));
   ANEMONE_ASSIGN(const auto config, ReadArtifact(checkpoint, "tokenizer_config.json", kMaxTokenizerBytes));
@@ -131,24 +131,25 @@ Status ReadPreprocess(const Checkpoint& checkpoint, std::string_view dialect, Cl
     ANEMONE_ASSIGN(const auto text, ReadArtifact(checkpoint, "preprocessor_config.json", kMaxConfigBytes));
     if (text) ANEMONE_TRY(ReadPreprocessor(*text, &out).In("preprocessor_config.json"));
   }
+  const auto find = [&checkpoint](std::string_view path) {
+    return checkpoint.config ? checkpoint.config->Find(path) : nullptr;
+  };
   if (is_nemo && !spec->siglip) {
     out.crop_rule = CropRule::kRoundHalfEven;
-    ReadTriple(checkpoint.config->Find("vision.img_mean"), &out.mean);
-    ReadTriple(checkpoint.config->Find("vision.img_std"), &out.std);
+    ReadTriple(find("vision.img_mean"), &out.mean);
+    ReadTriple(find("vision.img_std"), &out.std);
   } else if (dialect == "openclip") {
     out.crop_rule = CropRule::kRoundHalfEven;
-    ReadTriple(checkpoint.config->Find("preprocess_cfg.mean"), &out.mean);
-    ReadTriple(checkpoint.config->Find("preprocess_cfg.std"), &out.std);
+    ReadTriple(find("preprocess_cfg.mean"), &out.mean);
+    ReadTriple(find("preprocess_cfg.std"), &out.std);
   }
   return {};
 }
 
-Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonical, std::string_view dialect) {
-  if (!checkpoint.config) {
-    return Corrupt("expected a config beside the weights, found none",
-                   "convert it with --hparams, or put config.json beside it");
-  }
-  ANEMONE_ASSIGN(const ClipArchitecture architecture, ReadClipArchitecture(*checkpoint.config));
+Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonical, std::string_view dialect,
+                        const TranslateOptions& options) {
+  std::string name;
+  ANEMONE_ASSIGN(const ClipArchitecture architecture, ClipArchitectureOf(checkpoint, options, &name));
   if (!architecture.has_text || !architecture.has_vision)
     return Unsupported("expected a text and a vision tower, found one tower");
   ClipSpec spec;
@@ -165,6 +166,7 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
   spec.vocab = table->tensor()->shape().front();
   if (spec.siglip) {
     spec.pooling = TextPooling::kLast;
+    spec.eos_id = 1;  // </s>, which also pads [transformers models/siglip/tokenization_siglip.py; NeMo the same]
   } else if (architecture.eos_token != 2 && dialect == "hf") {
     spec.pooling = TextPooling::kFirstEos;
     spec.eos_id = static_cast<int32_t>(architecture.eos_token);
@@ -175,27 +177,34 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
 
 }  // namespace
 
-Result<ClipSource> LoadClip(const Checkpoint& checkpoint, const ClipOptions& options) {
+Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& options, const ClipLoad& load) {
   ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
   if (spelling.family->name != "clip" && spelling.family->name != "siglip") {
     return Unsupported(fmt::format("expected a CLIP, found {}", spelling.family->title));
   }
-  ANEMONE_ASSIGN(Checkpoint canonical, Canonical(checkpoint));
-  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, spelling.dialect->name));
-  ANEMONE_ASSIGN(Tokenizer tokenizer, TokenizerOf(checkpoint));
-  if (tokenizer.vocab_size() > spec.vocab) {
-    return Corrupt(fmt::format("expected a tokenizer of at most {} ids, as the embedding has rows, found {}",
-                               spec.vocab, tokenizer.vocab_size()),
-                   "store the model's own vocab.json and merges.txt with it");
-  }
+  TranslateOptions translate;
+  translate.preset = load.preset;
+  translate.hparams = load.hparams;
+  translate.hparams_name = load.hparams_name;
+  ANEMONE_ASSIGN(Checkpoint canonical, Canonical(checkpoint, translate));
+  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, spelling.dialect->name, translate));
   auto weights = std::make_shared<const StateDict>(std::move(canonical.weights()));
   ClipWeights find = [weights](const std::string& name) -> Result<Tensor> {
     const StateDict::Item* item = weights->Find(name);
     if (item == nullptr || item->tensor() == nullptr) return NotFound("the checkpoint has no " + name);
     return *item->tensor();
   };
-  ANEMONE_ASSIGN(ClipModel model, ClipModel::Create(spec, std::move(find), options));
-  return ClipSource{std::move(model), std::move(tokenizer)};
+  return ClipModel::Create(spec, std::move(find), options);
+}
+
+Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec) {
+  ANEMONE_ASSIGN(Tokenizer tokenizer, ReadTokenizer(checkpoint));
+  if (tokenizer.vocab_size() > spec.vocab) {
+    return Corrupt(fmt::format("expected a tokenizer of at most {} ids, as the embedding has rows, found {}",
+                               spec.vocab, tokenizer.vocab_size()),
+                   "store the model's own vocab.json and merges.txt with it");
+  }
+  return tokenizer;
 }
 
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec) {

@@ -235,6 +235,40 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(hydra.startswith("Given image's CLIP text probability:  [('a dog', "), hydra)
         self.fails(64, "texts", "nemo", "megatron_clip_infer", f"model.restore_from_path={DEMO}", "image_path=a.jpg")
 
+    def swap_heads(self, source, destination, name, heads):
+        """A copy of a Hugging Face folder in which the first two heads of one matrix are exchanged."""
+        shutil.copytree(source, destination)
+        path = destination / "model.safetensors"
+        data = bytearray(path.read_bytes())
+        base = 8 + int.from_bytes(data[:8], "little")
+        start, end = json.loads(data[8:base])[name]["data_offsets"]
+        size = (end - start) // heads
+        a, b = base + start, base + start + size
+        data[a:a + size], data[b:b + size] = data[b:b + size], data[a:a + size]
+        path.write_bytes(data)
+
+    def test_forward_differences(self):
+        hf = CLIP / "hf"
+        self.assertRegex(self.ok("diff", "--forward", hf, CLIP / "legacy_tp2.nemo"), r"same: 11 steps within 1e-05\n$")
+        self.swap_heads(hf, self.dir / "swapped", "vision_model.encoder.layers.2.self_attn.v_proj.weight", 4)
+        done = self.run_program("diff", "--forward", hf, "swapped")
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+        self.assertRegex(done.stdout, r"first divergence: vision\.layers\.2 \(relative 0\.\d+, tolerance 1e-05\)\n$")
+        done = self.run_program("diff", "--forward", hf, "swapped", "--json", "--image", CLIP / "test.jpg", "--text", "a")
+        answer = json.loads(done.stdout)
+        self.assertEqual((done.returncode, answer["equal"], answer["first_divergence"]), (1, False, "vision.layers.2"))
+        self.assertEqual(answer["layers"][0], {"name": "vision.pixels", "max_abs": 0, "relative": 0, "detail": ""})
+        self.ok("diff", "--forward", hf, "swapped", "--tolerance", 10)
+
+    def test_convert_checks_what_it_wrote(self):
+        self.assertRegex(self.ok("convert", CLIP / "hf", "a.nemo", "--check"), r"\ncheck: same: 11 steps within 1e-05\n$")
+        self.ok("convert", "a.nemo", "b", "--to", "openclip", "--dtype", "bf16", "--check")
+        self.ok("convert", "a.nemo", "c.safetensors", "--dialect", "legacy", "--check")
+        done = self.run_program("convert", CLIP / "hf", "d.nemo", "--check", "--set", "text.activation=gelu")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("first divergence: text.layers.0", done.stdout)
+        self.fails(65, "--check: .*expected a CLIP", "convert", GOLDEN / "gpt" / "A.nemo", "e.nemo", "--check")
+
     def test_questions_answered_no(self):
         broken = CLIP / "broken_mcore_tp2_left_unsplit.nemo"
         done = self.run_program("verify", broken)
