@@ -162,9 +162,9 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
   return best;
 }
 
-Result<Spelling> DetectSpelling(const Checkpoint& checkpoint) {
+Result<Spelling> DetectSpelling(const Checkpoint& checkpoint, const Family* family) {
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
-  const Family* family = DetectFamily(checkpoint);
+  if (family == nullptr) family = DetectFamily(checkpoint);
   if (family == nullptr) {
     std::string known;
     for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
@@ -180,7 +180,7 @@ Result<Spelling> DetectSpelling(const Checkpoint& checkpoint) {
 
 Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
   ANEMONE_TRY(RequireOneShard(checkpoint));
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
   ANEMONE_ASSIGN(const Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
   Checkpoint result = checkpoint;
   ANEMONE_ASSIGN(result.weights(), Canonicalize(checkpoint.weights(), *spelling.dialect, spelling.family->canonical,
@@ -190,7 +190,7 @@ Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOpti
 
 Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options) {
   ANEMONE_TRY(RequireOneShard(checkpoint));
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
   const Family& family = *spelling.family;
   const Dialect* to = family.FindDialect(dialect);
   if (to == nullptr) {

@@ -17,10 +17,13 @@
 
 namespace anemone {
 
+struct Family;
+
 struct TranslateOptions {
   std::optional<Config> hparams = {};  // NeMo's YAML for the result; empty: derived from the source
   std::string hparams_name = {};       // for messages
   std::string preset = {};             // a size by name ("ViT-L-14"), for sources without a config
+  const Family* family = nullptr;      // this one instead of the one that the names tell (a table of the user\'s)
   bool strict = true;                  // missing and unexpected names are errors
   bool extra_state = true;             // write `_extra_state` where the dialect has it
 };
@@ -73,7 +76,7 @@ struct Spelling {
   const Family* family = nullptr;
   const Dialect* dialect = nullptr;
 };
-Result<Spelling> DetectSpelling(const Checkpoint& checkpoint);
+Result<Spelling> DetectSpelling(const Checkpoint& checkpoint, const Family* family = nullptr);
 
 // The checkpoint with the family's canonical names and shapes, config untouched. REQUIRES one shard (else
 // InvalidArgument). Errors: as Canonicalize.

@@ -405,7 +405,7 @@ uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
   if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
     return checkpoint;
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
   if (!spelling.dialect->is_megatron) {
     return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",
                                    checkpoint.shards.size(), spelling.dialect->title));
@@ -442,7 +442,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   }
   Checkpoint result = checkpoint;
   if (layout == Layout{}) return result;
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
   const Dialect& dialect = *spelling.dialect;
   if (!dialect.is_megatron) {
     return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", dialect.title),

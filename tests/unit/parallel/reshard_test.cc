@@ -4,6 +4,7 @@
 
 #include "family/clip_config.h"
 #include "family/families.h"
+#include "family/user_table.h"
 #include "synthetic.h"
 
 namespace anemone {
@@ -178,6 +179,54 @@ TEST(MergeTest, StackedQkvIsSplitPartByPart) {
   std::string expected;
   for (const uint64_t start : {0, 8, 16}) expected += *all.Narrow(0, start, 4)->Read();
   EXPECT_EQ(*ranks.shards[0].weights.Find(name)->tensor()->Read(), expected);
+}
+
+TEST(UserTableTest, MergesAndSplitsAModelNobodyKnows) {
+  ANEMONE_ASSERT_ASSIGN(const Config table, Config::ParseYaml(R"(
+prefixes: ["model."]
+rows:
+- {name: emb.weight, split: vocabulary, stage: first}
+- {name: "block.{i}.up.weight", split: gate and up}
+- {name: "block.{i}.down.weight", split: rows}
+- {name: "block.{i}.down.bias"}
+- {name: norm.weight, stage: last}
+)",
+                                                              "table.yaml"));
+  ANEMONE_ASSERT_ASSIGN(const auto family, ParseUserTable(table));
+  const TranslateOptions options{.family = family.get()};
+  StateDict weights;
+  float next = 1;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    ASSERT_THAT(weights.Add("model." + name, testing::Counting(shape, &next)), IsOk());
+  };
+  add("emb.weight", {256, 4});
+  for (const char* layer : {"0", "1"}) {
+    add(fmt::format("block.{}.up.weight", layer), {8, 4});
+    add(fmt::format("block.{}.down.weight", layer), {4, 4});
+    add(fmt::format("block.{}.down.bias", layer), {4});
+  }
+  add("norm.weight", {4});
+  const Checkpoint whole = testing::WithWeights(weights, std::nullopt, "");
+  EXPECT_THAT(SplitShards(whole, {.tp = 2}), StatusIs(ErrorKind::kUnsupported, "model.emb.weight"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(whole, {.tp = 2, .pp = 2}, options));
+  const Tensor& up = *weights.Find("model.block.1.up.weight")->tensor();
+  EXPECT_EQ(*ranks.shards[2].weights.Find("model.block.0.up.weight")->tensor()->Read(),
+            *up.Narrow(0, 0, 2)->Read() + *up.Narrow(0, 4, 2)->Read());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks, options));
+  ExpectSameTensors(merged.weights(), weights);
+}
+
+TEST(UserTableTest, NamesTheRowThatIsWrong) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"rows: []", "rows: expected a list"},
+      {"rows: [{split: rows}]", "rows[0]: name"},
+      {"rows: [{name: a, split: diagonal}]", "rows[0]: split: expected"},
+      {"rows: [{name: a}, {name: a}]", "rows[1]: expected a name of its own"},
+      {"rows: [{name: a, shape: b}]", "found 'shape'"}};
+  for (const auto& [text, words] : cases) {
+    ANEMONE_ASSERT_ASSIGN(const Config table, Config::ParseYaml(text, "table.yaml"));
+    EXPECT_THAT(ParseUserTable(table), StatusIs(ErrorKind::kCorrupt, words));
+  }
 }
 
 TEST(PaddedVocabTest, AsMegatronPads) {
