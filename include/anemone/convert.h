@@ -27,6 +27,7 @@ struct ConvertOptions {
   std::string hparams;  // YAML file; empty: derived from the source
   std::string
       dialect;  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
+  std::string table;  // YAML file: names → split and stage, for a Megatron model no family knows (docs/resharding.md)
   std::string preset;  // a CLIP's size by name ("ViT-L-14"), for sources without a config
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` only says
   // into how many chunks each is cut.

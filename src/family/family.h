@@ -23,7 +23,7 @@ struct TranslateOptions {
   std::optional<Config> hparams = {};  // NeMo's YAML for the result; empty: derived from the source
   std::string hparams_name = {};       // for messages
   std::string preset = {};             // a size by name ("ViT-L-14"), for sources without a config
-  const Family* family = nullptr;      // this one instead of the one that the names tell (a table of the user\'s)
+  const Family* family = nullptr;      // this one instead of the one that the names tell (a table of the user's)
   bool strict = true;                  // missing and unexpected names are errors
   bool extra_state = true;             // write `_extra_state` where the dialect has it
 };

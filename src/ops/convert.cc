@@ -9,6 +9,7 @@
 #include "engine/plan.h"
 #include "family/clip_config.h"
 #include "family/family.h"
+#include "family/user_table.h"
 #include "format/format.h"
 #include "ops/artifact.h"
 #include "ops/destination.h"
@@ -78,6 +79,12 @@ class Converter {
 
   Status Run(const Format& format) {
     conversion_.result = conversion_.source;
+    if (!options_.table.empty()) {
+      ANEMONE_ASSIGN(const Config table, ReadYaml(options_.table));
+      auto family = ParseUserTable(table);
+      if (!family.ok()) return family.status().In(options_.table);
+      table_ = *std::move(family);
+    }
     const Home& home = HomeOf(format.name);
     if (!options_.preset.empty() && !ClipPreset(options_.preset)) {
       return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", options_.preset),
@@ -142,8 +149,9 @@ class Converter {
 
   Status Translated(const Home& home) {
     Checkpoint& result = conversion_.result;
-    const Result<Spelling> spelling = DetectSpelling(result);
+    const Result<Spelling> spelling = DetectSpelling(result, table_.get());
     if (!spelling.ok()) {
+      if (table_ != nullptr) return spelling.status();
       // A family that no table knows is carried name by name, as long as nobody asks for other names.
       if (!options_.dialect.empty() || (!home.dialect.empty() && !home.megatron)) return spelling.status();
       if (spelling.status().kind() != ErrorKind::kNotFound && spelling.status().kind() != ErrorKind::kUnsupported) {
@@ -166,6 +174,7 @@ class Converter {
     if (dialect == spelling->dialect->name && options_.hparams.empty()) return {};
     ANEMONE_TRY(Merged());
     TranslateOptions translate;
+    translate.family = table_.get();
     translate.preset = options_.preset;
     translate.strict = options_.strict;
     translate.extra_state = options_.extra_state != ExtraState::kDrop;
@@ -198,20 +207,21 @@ class Converter {
     if (layout == result.layout) return {};
     ANEMONE_TRY(Merged());
     if (layout == Layout{}) return {};
-    ANEMONE_ASSIGN(result, SplitShards(result, layout));
+    ANEMONE_ASSIGN(result, SplitShards(result, layout, {.family = table_.get()}));
     return {};
   }
 
   Status Merged() {
     Checkpoint& result = conversion_.result;
     if (result.shards.size() == 1 && result.shards.front().chunks.empty()) return {};
-    ANEMONE_ASSIGN(result, MergeShards(result));
+    ANEMONE_ASSIGN(result, MergeShards(result, {.family = table_.get()}));
     return {};
   }
 
   const ConvertOptions& options_;
   Conversion& conversion_;
   uint32_t shard_grid_ = 1;
+  std::shared_ptr<const Family> table_;  // the user's; null: what the names tell
 };
 
 // NeMo saves the averaged weights as a whole checkpoint of their own, NAME-EMA.ckpt beside NAME.ckpt
