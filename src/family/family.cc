@@ -172,7 +172,8 @@ Result<Spelling> DetectSpelling(const Checkpoint& checkpoint, const Family* fami
     ForEachDict(checkpoint, [&](const StateDict& dict) {
       if (first.empty() && !dict.empty()) first = dict.items().front().name;
     });
-    return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first));
+    return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first),
+                       "a Megatron model of another is resharded with a table: --table, see docs/resharding.md");
   }
   ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, *family));
   return Spelling{family, dialect};

@@ -147,22 +147,36 @@ class Converter {
                        "only Megatron's names in a torch file have them (a .nemo in the dialect mcore)");
   }
 
+  // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
+  // user's word.
+  Status CarriedByName() {
+    if (options_.hparams.empty()) return {};
+    ANEMONE_ASSIGN(const Config hparams, ReadYaml(options_.hparams));
+    ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
+    conversion_.result.config = Config(std::move(model));
+    conversion_.result.config_name = options_.hparams;
+    return {};
+  }
+
   Status Translated(const Home& home) {
     Checkpoint& result = conversion_.result;
     const Result<Spelling> spelling = DetectSpelling(result, table_.get());
+    if (table_ != nullptr) {
+      if (!spelling.ok()) return spelling.status();
+      if (!options_.dialect.empty()) {
+        return InvalidArgument(fmt::format("--dialect {}: expected none beside --table", options_.dialect),
+                               "a table has one spelling");
+      }
+      return CarriedByName();
+    }
     if (!spelling.ok()) {
-      if (table_ != nullptr) return spelling.status();
-      // A family that no table knows is carried name by name, as long as nobody asks for other names.
-      if (!options_.dialect.empty() || (!home.dialect.empty() && !home.megatron)) return spelling.status();
-      if (spelling.status().kind() != ErrorKind::kNotFound && spelling.status().kind() != ErrorKind::kUnsupported) {
+      const bool is_unknown =
+          spelling.status().kind() == ErrorKind::kNotFound || spelling.status().kind() == ErrorKind::kUnsupported;
+      // As long as nobody asks for other names.
+      if (!is_unknown || !options_.dialect.empty() || (!home.dialect.empty() && !home.megatron)) {
         return spelling.status();
       }
-      if (!options_.hparams.empty()) {
-        ANEMONE_ASSIGN(const Config hparams, ReadYaml(options_.hparams));
-        ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
-        result.config = Config(std::move(model));
-        result.config_name = options_.hparams;
-      }
+      ANEMONE_TRY(CarriedByName());
       conversion_.notes.push_back("its model family is not known: tensors are carried name by name");
       return {};
     }
@@ -174,7 +188,6 @@ class Converter {
     if (dialect == spelling->dialect->name && options_.hparams.empty()) return {};
     ANEMONE_TRY(Merged());
     TranslateOptions translate;
-    translate.family = table_.get();
     translate.preset = options_.preset;
     translate.strict = options_.strict;
     translate.extra_state = options_.extra_state != ExtraState::kDrop;

@@ -122,6 +122,7 @@ void CompareConfig(const std::string& path, const ConfigNode* a, const ConfigNod
     if (node == nullptr) return "";
     return node->is_scalar() ? node->ScalarText() : Config(*node).ToJson(-1);
   };
+  if (a == nullptr && b == nullptr) return;
   if (a != nullptr && b != nullptr && a->is_map() && b->is_map()) {
     const std::string prefix = path.empty() ? "" : path + ".";
     for (const auto& [key, child] : a->map) CompareConfig(prefix + key, &child, b->Get(key), out);

@@ -9,10 +9,12 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
+import textwrap
 import unittest
 
 PROGRAM, GOLDEN, SOURCE = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
@@ -179,6 +181,46 @@ class CommandLine(unittest.TestCase):
             answer = json.loads(done.stdout)
             self.assertEqual((answer["tensors"], answer["config"]), ([], []), mine)
         self.assertEqual(self.ok("inspect", "tp2.nemo", "--config", "tensor_model_parallel_size"), "2\n")
+
+    def test_a_table_of_ones_own(self):
+        """A model of no known family: safetensors, .nemo and rank folders, split and merged by a table."""
+        shapes = {"model.emb.weight": [256, 4], "model.norm.weight": [4]}
+        for i in range(2):
+            shapes |= {f"model.block.{i}.up.weight": [8, 4], f"model.block.{i}.down.bias": [4]}
+        header, data = {}, bytearray()
+        for name, shape in shapes.items():
+            size = 4
+            for n in shape:
+                size *= n
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + size]}
+            data += bytes((len(data) + i) % 251 if i % 4 < 3 else 63 for i in range(size))
+        text = json.dumps(header).encode()
+        (self.dir / "m.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+        (self.dir / "h.yaml").write_text("hidden_size: 4\nmake_vocab_size_divisible_by: 64\n")
+        table = """
+            prefixes: ["model."]
+            rows:
+            - {name: emb.weight, split: vocabulary, stage: first}
+            - {name: "block.{i}.up.weight", split: gate and up}
+            - {name: "block.{i}.down.bias"}
+            - {name: norm.weight, stage: last}
+            """
+        (self.dir / "t.yaml").write_text(textwrap.dedent(table))
+        use = ("--table", "t.yaml")
+        self.fails(65, "a known family .*\n.*--table", "reshard", "m.safetensors", "x.ckpt", "--tp", "2")
+        self.ok("reshard", "m.safetensors", "ranks", "--to", "ckpt", "--tp", "2", "--pp", "2", *use)
+        listed = self.ok("inspect", "ranks", "--tensors")
+        self.assertRegex(listed, r"tp1 pp1 +fp32 +\[4, 4\] +model\.block\.0\.up\.weight")
+        self.ok("reshard", "ranks", "back.safetensors", "--tp", "1", "--pp", "1", *use)
+        self.ok("diff", "m.safetensors", "back.safetensors")
+        self.ok("convert", "m.safetensors", "m.nemo", "--hparams", "h.yaml", *use)
+        self.ok("reshard", "m.nemo", "m4.nemo", "--tp", "4", *use)
+        self.ok("reshard", "m4.nemo", "m1.safetensors", "--tp", "1", *use)
+        self.assertIn("equal: 6 tensors", self.ok("diff", "m.safetensors", "m1.safetensors"))
+        self.fails(64, "--dialect legacy: expected none beside --table", "convert", "m.nemo", "x.nemo", "--dialect",
+                   "legacy", *use)
+        (self.dir / "t.yaml").write_text(textwrap.dedent(table).replace("norm.weight", "nor.weight"))
+        self.fails(65, "model.norm.weight", "reshard", "m.nemo", "x.nemo", "--tp", "2", *use)
 
     def test_training_checkpoints(self):
         flags = ["--tensor_model_parallel_size", 2, "--pipeline_model_parallel_size", 1, "--gpus_per_node=2"]
