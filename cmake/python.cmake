@@ -1,0 +1,18 @@
+# Adds python/ where Python and pybind11 can be built against; insists on them only when asked by ANEMONE_BUILD_PYTHON.
+set(needed QUIET)
+if(ANEMONE_BUILD_PYTHON)
+  set(needed REQUIRED)
+endif()
+set(PYBIND11_FINDPYTHON ON)
+# The system's Python, which the tests run under, unless scikit-build-core or the user names another.
+set(ANEMONE_PYTHON /usr/bin/python3 CACHE FILEPATH "A Python with torch and numpy")
+if(NOT Python_EXECUTABLE AND NOT SKBUILD AND EXISTS ${ANEMONE_PYTHON})
+  set(Python_EXECUTABLE ${ANEMONE_PYTHON})
+endif()
+find_package(Python 3.8 ${needed} COMPONENTS Interpreter Development.Module)
+if(Python_FOUND)
+  find_package(pybind11 2.10 ${needed} CONFIG)
+endif()
+if(Python_FOUND AND pybind11_FOUND AND NOT ANEMONE_SANITIZE)
+  add_subdirectory(python)
+endif()

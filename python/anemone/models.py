@@ -1,0 +1,126 @@
+"""Models under NeMo's names, on the CPU: load, save, encode, classify."""
+
+import os
+
+from . import _anemone
+from ._errors import UnsupportedError
+from ._ops import convert
+from ._ops import open as open_checkpoint
+
+_BATCH = 16
+
+
+def _is_picture_data(image):
+    return hasattr(image, "convert") or getattr(image, "ndim", None) == 3
+
+
+class MegatronCLIPModel:
+    """A CLIP or SigLIP from any checkpoint that anemone reads: a .nemo, a training's .ckpt, a Hugging Face or OpenCLIP folder.
+
+        model = MegatronCLIPModel.restore_from(restore_path="openai_clip.nemo")
+        model.classify("girl.jpg", ["a dog", "a boy", "a girl"])
+    """
+
+    def __init__(self, checkpoint, threads=0, keep_weights=True):
+        self._checkpoint = checkpoint
+        self._threads = threads
+        self._keep_weights = keep_weights
+        self._loaded = None
+
+    @classmethod
+    def restore_from(cls, restore_path, override_config_path=None, map_location=None, strict=True, return_config=False,
+                     save_restore_connector=None, trainer=None, *, threads=0, keep_weights=True):
+        """As NeMo's. `trainer`, `strict` and `map_location` are taken and not needed: the model is read strictly, for the CPU.
+        `keep_weights=False` reads a layer at a time at every call and keeps none of it."""
+        for name, value in (("override_config_path", override_config_path), ("save_restore_connector", save_restore_connector)):
+            if value is not None:
+                raise UnsupportedError(f"restore_from: {name} is not carried", "anemone.convert(src, dst, set={…}) changes a config")
+        if map_location is not None and "cpu" not in str(map_location):
+            raise UnsupportedError(f"restore_from: map_location {map_location}: expected cpu", "inference runs on the CPU here")
+        model = cls(open_checkpoint(restore_path), threads, keep_weights)
+        return model.cfg if return_config else model
+
+    @property
+    def cfg(self):
+        """The model's config, a dict."""
+        return self._checkpoint.config
+
+    @property
+    def checkpoint(self):
+        """The anemone.Checkpoint it was restored from."""
+        return self._checkpoint
+
+    def state_dict(self):
+        """Names to torch tensors, each read when it is asked for."""
+        return self._checkpoint.state_dict()
+
+    def save_to(self, save_path, **options):
+        """Writes the model; a path that ends in .nemo becomes a .nemo. An existing file is replaced, as NeMo does. Options as
+        for anemone.convert."""
+        options.setdefault("force", True)
+        return convert(self._checkpoint.path, save_path, **options)
+
+    @property
+    def _clip(self):
+        if self._loaded is None:
+            self._loaded = _anemone.load_clip(self._checkpoint._stored, self._threads, self._keep_weights)
+        return self._loaded
+
+    @property
+    def logit_scale(self):
+        """exp(logit_scale), the number similarities are multiplied by."""
+        return self._clip.logit_scale
+
+    def preprocess(self, images):
+        """Pictures → float32 [n, 3, size, size]. A picture is a path, a PIL image or uint8 [height, width, 3]; one or a list."""
+        import numpy
+        if isinstance(images, (str, os.PathLike)) or _is_picture_data(images):
+            images = [images]
+        size = self._clip.image_size
+        pixels = numpy.empty((len(images), 3, size, size), numpy.float32)
+        for row, image in zip(pixels, images):
+            if isinstance(image, (str, os.PathLike)):
+                data = self._clip.pixels_of_file(os.fspath(image))
+            else:
+                rgb = numpy.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
+                if rgb.dtype != numpy.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+                    raise TypeError(f"expected uint8 [height, width, 3], found {rgb.dtype} {list(rgb.shape)}")
+                data = self._clip.pixels_of_rgb(rgb.shape[1], rgb.shape[0], rgb.tobytes())
+            row[...] = numpy.frombuffer(data, numpy.float32).reshape(row.shape)
+        return pixels
+
+    def encode_image(self, images, normalize=False):
+        """Features of pictures (as for preprocess, or its result), float32 [n, width]."""
+        import numpy
+        if getattr(images, "ndim", None) != 4:
+            single = isinstance(images, (str, os.PathLike)) or _is_picture_data(images)
+            images = [images] if single else list(images)
+        parts = []
+        for at in range(0, len(images), _BATCH):
+            part = images[at:at + _BATCH]
+            pixels = numpy.ascontiguousarray(part, numpy.float32) if getattr(part, "ndim", None) == 4 else self.preprocess(part)
+            parts.append(_rows(self._clip.encode_images(pixels)))
+        return _unit(numpy.concatenate(parts), normalize)
+
+    def encode_text(self, texts, normalize=False):
+        """Features of texts (one or a list of str), float32 [n, width]."""
+        return _unit(_rows(self._clip.encode_texts([texts] if isinstance(texts, str) else list(texts))), normalize)
+
+    def classify(self, images, texts, logit_scale=None):
+        """Probabilities of each text for each picture, float32 [images, texts]. `logit_scale`: instead of the checkpoint's own
+        (NeMo's script uses 100)."""
+        import numpy
+        image, text = self.encode_image(images), self.encode_text(texts)
+        data = self._clip.probabilities(image, text, logit_scale)
+        return numpy.frombuffer(data, numpy.float32).reshape(len(image), len(text))
+
+
+def _rows(answer):
+    import numpy
+    count, width, data = answer
+    return numpy.frombuffer(data, numpy.float32).reshape(count, width)
+
+
+def _unit(features, normalize):
+    import numpy
+    return features / numpy.linalg.norm(features, axis=1, keepdims=True) if normalize else features

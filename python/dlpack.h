@@ -1,0 +1,118 @@
+// DLPack: tensors handed from one library to another in memory, by its C ABI [dmlc/dlpack, include/dlpack/dlpack.h, the
+// unversioned DLManagedTensor, which every consumer takes].
+#ifndef ANEMONE_PYTHON_DLPACK_H_
+#define ANEMONE_PYTHON_DLPACK_H_
+
+#include <pybind11/pybind11.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "anemone/dtype.h"
+#include "anemone/tensor.h"
+
+namespace anemone::python {
+
+struct DLTensor {
+  void* data;
+  struct {
+    int32_t type = 1;  // kDLCPU
+    int32_t id = 0;
+  } device;
+  int32_t ndim;
+  struct {
+    uint8_t code;
+    uint8_t bits;
+    uint16_t lanes = 1;
+  } dtype;
+  int64_t* shape;
+  int64_t* strides;  // null: C order
+  uint64_t byte_offset;
+};
+
+struct DLManagedTensor {
+  DLTensor dl_tensor;
+  void* manager_ctx;
+  void (*deleter)(DLManagedTensor* self);
+};
+
+struct DlpackDeleter {
+  void operator()(DLManagedTensor* managed) const { managed->deleter(managed); }
+};
+using DlpackPtr = std::unique_ptr<DLManagedTensor, DlpackDeleter>;
+
+// DLDataTypeCode; -1 where DLPack, or most of its consumers, has no word.
+inline int DlpackCode(DType dtype) {
+  switch (dtype) {
+    case DType::kI64:
+    case DType::kI32:
+    case DType::kI16:
+    case DType::kI8:
+      return 0;
+    case DType::kU64:
+    case DType::kU32:
+    case DType::kU16:
+    case DType::kU8:
+      return 1;
+    case DType::kF64:
+    case DType::kF32:
+    case DType::kF16:
+      return 2;
+    case DType::kBF16:
+      return 4;
+    case DType::kC64:
+    case DType::kC128:
+      return 5;
+    case DType::kBool:
+      return 6;
+    default:
+      return -1;
+  }
+}
+
+// Memory for a tensor, aligned to 64 bytes, not filled; null when DLPack has no word for its dtype.
+inline DlpackPtr MakeDlpack(DType dtype, const Shape& shape) {
+  struct Owner {
+    DLManagedTensor managed;
+    std::vector<int64_t> shape;
+    std::byte* data;
+  };
+  const int code = DlpackCode(dtype);
+  if (code < 0) return nullptr;
+  constexpr std::align_val_t kAlignment{64};
+  auto owner = std::make_unique<Owner>();
+  owner->shape.assign(shape.begin(), shape.end());
+  owner->data = static_cast<std::byte*>(::operator new(NumElements(shape).value_or(0) * SizeBytes(dtype), kAlignment));
+  DLTensor& tensor = owner->managed.dl_tensor;
+  tensor = {};
+  tensor.data = owner->data;
+  tensor.ndim = static_cast<int32_t>(shape.size());
+  tensor.dtype = {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * SizeBytes(dtype))};
+  tensor.shape = owner->shape.data();
+  owner->managed.manager_ctx = owner.get();
+  owner->managed.deleter = [](DLManagedTensor* self) {
+    auto* dying = static_cast<Owner*>(self->manager_ctx);
+    ::operator delete(dying->data, kAlignment);
+    delete dying;
+  };
+  return DlpackPtr(&owner.release()->managed);
+}
+
+// The capsule a consumer takes: it renames it and calls the deleter when done.
+inline pybind11::capsule DlpackCapsule(DlpackPtr managed) {
+  PyObject* capsule = PyCapsule_New(managed.get(), "dltensor", [](PyObject* self) {
+    if (PyCapsule_IsValid(self, "dltensor") == 0) return;  // consumed
+    auto* unused = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(self, "dltensor"));
+    unused->deleter(unused);
+  });
+  if (capsule == nullptr) throw pybind11::error_already_set();
+  managed.release();
+  return pybind11::reinterpret_steal<pybind11::capsule>(capsule);
+}
+
+}  // namespace anemone::python
+
+#endif  // ANEMONE_PYTHON_DLPACK_H_

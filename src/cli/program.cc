@@ -1,0 +1,133 @@
+// The program: parses, hands over to one command, and turns its answer into an exit status.
+#include "cli/program.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <new>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/version.h"
+#include "cli/command.h"
+#include "cli/manual.h"
+
+namespace anemone::cli {
+namespace {
+
+int WriteManual(const CLI::App& app, const std::string& kind, const std::string& directory) {
+  const std::vector<ManualFile> files = MakeManual(app, kind);
+  if (files.empty()) return Report(InvalidArgument("--manual: expected man, markdown, bash, zsh or fish"));
+  for (const ManualFile& file : files) {
+    std::ofstream out(directory + "/" + file.name);
+    out << file.content;
+    if (!out.flush()) return Report(ErrnoStatus(errno, "cannot write").In(directory + "/" + file.name));
+  }
+  return kDone;
+}
+
+// The parser's complaint in this program's words: what was expected, what was found, in the order it was typed.
+Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
+  const auto used = app.get_subcommands();
+  std::string command;
+  for (const CLI::App* sub = used.empty() ? nullptr : used.front(); sub != nullptr;) {
+    command += sub->get_name() + " ";
+    const auto deeper = sub->get_subcommands();
+    sub = deeper.empty() ? nullptr : deeper.front();
+  }
+  const std::string hint = fmt::format("see: anemone {}--help", command);
+  std::vector<std::string> words = app.remaining(true);
+  if (command.empty() && !words.empty()) {
+    return InvalidArgument(fmt::format("expected a command, found '{}'", words.front()), hint);
+  }
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !words.empty()) {
+    return InvalidArgument(fmt::format("{}: unknown argument{} {}", command.substr(0, command.size() - 1),
+                                       words.size() == 1 ? "" : "s", fmt::join(words, " ")),
+                           hint);
+  }
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && error.get_name() == "RequiredError" &&
+      std::string_view(error.what()).find("subcommand") != std::string_view::npos) {
+    return InvalidArgument(command.empty() ? "expected a command, found nothing"
+                                           : fmt::format("{}expected one of its commands, found nothing", command),
+                           hint);
+  }
+  return InvalidArgument(error.what(), hint);
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Reads, writes, converts, reshards and verifies NeMo multimodal checkpoints.", "anemone");
+  app.set_version_flag("--version", fmt::format("anemone {}", kVersion));
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.option_defaults()->always_capture_default(false);
+
+  Globals& g = globals();
+  g = {};
+  app.add_option("--progress", g.progress, "When to draw a progress bar")
+      ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
+      ->type_name("auto|always|never")
+      ->group("Everywhere");
+  app.add_option("--threads", g.threads, "Worker threads (default: one per core)")->type_name("N")->group("Everywhere");
+  app.add_flag(
+         "-v,--verbose", [&g](int64_t count) { g.verbosity += static_cast<int>(count); }, "Say more")
+      ->group("Everywhere");
+  app.add_flag(
+         "-q,--quiet", [&g](int64_t count) { g.verbosity -= static_cast<int>(count); }, "Only errors")
+      ->group("Everywhere");
+
+  std::function<int()> run;
+  for (const Command& command : Commands()) {
+    CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
+    sub->footer(fmt::format("Examples:\n{}", command.examples));
+    std::function<int()> action = command.declare(*sub);
+    sub->final_callback([&run, action = std::move(action)] { run = action; });
+  }
+
+  // What packaging and the documentation are made from: anemone --manual KIND DIR.
+  std::vector<std::string> manual;
+  app.add_option("--manual", manual)->expected(2)->group("")->each([&app](const std::string&) {
+    app.require_subcommand(0);
+  });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return Report(ExplainParseError(error, app));
+  }
+  if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
+  const int status = run ? run() : kUsage;
+  if (std::fflush(stdout) != 0) return Report(ErrnoStatus(errno, "cannot write to standard output"));
+  return status;
+}
+
+// Under torchrun the process of rank 0 does all the work; the launcher waits for the others, which have nothing to do.
+bool IsIdleTorchrunRank() {
+  const char* rank = std::getenv("RANK");
+  return rank != nullptr && std::getenv("LOCAL_WORLD_SIZE") != nullptr && std::getenv("GROUP_RANK") != nullptr &&
+         std::string_view(rank) != "0";
+}
+
+}  // namespace
+
+int RunProgram(int argc, char** argv) {
+  if (IsIdleTorchrunRank()) return kDone;
+  try {
+    return Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs("anemone: out of memory\n", stderr);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "anemone: internal error: %s\nhint: this is a bug in anemone; please report it\n",
+                 error.what());
+  }
+  return kSoftware;
+}
+
+}  // namespace anemone::cli

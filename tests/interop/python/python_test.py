@@ -1,0 +1,259 @@
+"""The Python package against torch and numpy, and NeMo's script names under torchrun.
+
+usage: python_test.py GOLDEN_DIR DEMO_CLIP_DIR PYTHON_MD [unittest's arguments]
+Needs python3-torch and python3-numpy (scripts/deps test), and PYTHONPATH naming the package.
+"""
+
+import ast
+import glob
+import io
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import unittest
+
+import numpy as np
+import torch
+
+import anemone
+from anemone.nemo import SCRIPTS
+
+GOLDEN, DEMO, MANUAL = (os.path.abspath(path) for path in sys.argv[1:4])
+
+
+def golden(path):
+    return os.path.join(GOLDEN, path)
+
+
+def nemo_weights(path):
+    with tarfile.open(path) as tar:
+        member = next(m for m in tar if m.name.endswith("model_weights.ckpt"))
+        return torch.load(io.BytesIO(tar.extractfile(member).read()), map_location="cpu")
+
+
+def tensors_of(state):
+    return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def python(self, *words, code=0, **options):
+        result = subprocess.run([sys.executable, "-W", "ignore", *words], capture_output=True, text=True, timeout=300, **options)
+        self.assertEqual(result.returncode, code, f"{words}\n{result.stdout}{result.stderr}")
+        return result
+
+
+class Open(Case):
+    def test_every_tensor_is_what_torch_reads(self):
+        for name in ("mcore.nemo", "mcore_bf16_O2.nemo", "legacy.nemo"):
+            expected = tensors_of(nemo_weights(golden("clip/" + name)))
+            checkpoint = anemone.open(golden("clip/" + name))
+            self.assertEqual(sorted(checkpoint), sorted(expected))
+            for key, value in expected.items():
+                tensor = checkpoint[key]
+                self.assertEqual((tensor.shape, "torch." + tensor.dtype), (tuple(value.shape), str(value.dtype)), key)
+                self.assertTrue(torch.equal(tensor.torch(), value), key)
+                self.assertTrue(torch.equal(torch.from_dlpack(tensor), value), key)
+                bits = value.contiguous().view(torch.int16).numpy().view(np.uint16) if value.dtype == torch.bfloat16 else value.numpy()
+                np.testing.assert_array_equal(tensor.numpy(raw=True), bits, key)
+
+    def test_what_a_checkpoint_says_of_itself(self):
+        checkpoint = anemone.open(golden("clip/mcore_tp2.nemo"))
+        self.assertEqual((checkpoint.family, checkpoint.dialect, checkpoint.layout), ("clip", "mcore", (2, 1, 1)))
+        self.assertEqual(checkpoint.config["tensor_model_parallel_size"], 2)
+        self.assertEqual([(s.tp_rank, s.pp_rank) for s in checkpoint.shards], [(0, 0), (1, 0)])
+        self.assertIn("mcore_tp2.nemo", repr(checkpoint))
+
+    def test_ranks_are_merged(self):
+        whole, ranks = anemone.open(golden("clip/mcore.nemo")), anemone.open(golden("clip/mcore_tp2.nemo"))
+        self.assertEqual(set(whole), set(ranks))
+        for name in whole:
+            self.assertEqual(whole[name].shape, ranks[name].shape, name)
+
+    def test_artifacts(self):
+        with tarfile.open(golden("clip/mcore.nemo")) as tar:
+            files = {os.path.normpath(m.name): tar.extractfile(m).read() for m in tar if m.isfile()}
+        for name, content in anemone.open(golden("clip/mcore.nemo")).artifacts.items():
+            self.assertEqual(content, files[name])
+
+    def test_speaks_safe_open(self):
+        with anemone.open(os.path.join(DEMO, "model.safetensors"), framework="pt") as file:
+            name = max(file.keys(), key=lambda key: file[key].size)
+            whole = file.get_tensor(name)
+            self.assertIsInstance(whole, torch.Tensor)
+            part = file.get_slice(name)[3:7]
+            np.testing.assert_array_equal(np.asarray(part), whole[3:7].numpy())
+            np.testing.assert_array_equal(file[name][-1], whole[-1].numpy())
+
+    def test_feeds_load_state_dict_in_another_dialect(self):
+        expected = torch.load(golden("clip/hf/pytorch_model.bin"), map_location="cpu") if os.path.exists(
+            golden("clip/hf/pytorch_model.bin")) else anemone.open(golden("clip/hf")).state_dict()
+
+        class Tower(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                for name, tensor in tensors_of(dict(expected)).items():
+                    path, module = name.split("."), self
+                    for part in path[:-1]:
+                        if not hasattr(module, part):
+                            module.add_module(part, torch.nn.Module())
+                        module = getattr(module, part)
+                    module.register_buffer(path[-1], torch.zeros_like(tensor))
+
+        converted = golden("clip/mcore.nemo")
+        tower = Tower()
+        names = tower.load_state_dict(anemone.open(converted, dialect="hf").state_dict(), strict=False)
+        self.assertEqual(names.unexpected_keys, [])
+        back = self.path("hf")
+        anemone.convert(converted, back, to="hf")
+        state = tower.state_dict()
+        for name, tensor in anemone.open(back).items():
+            self.assertTrue(torch.equal(tensor.torch(), state[name]), name)
+
+    def test_import_is_quick_and_brings_no_numpy(self):
+        self.python("-c", "import sys, anemone; assert not {'numpy', 'torch', 'tqdm'} & set(sys.modules)")
+
+
+class Errors(Case):
+    def test_kinds_are_pythons_own_too(self):
+        with self.assertRaises(FileNotFoundError) as caught:
+            anemone.open(self.path("absent.nemo"))
+        self.assertIsInstance(caught.exception, anemone.Error)
+        self.assertIn(self.path("absent.nemo"), str(caught.exception))
+        self.assertNotIn("\n", str(caught.exception))
+        again = pickle.loads(pickle.dumps(caught.exception))
+        self.assertEqual((type(again), str(again), again.hint), (type(caught.exception), str(caught.exception), caught.exception.hint))
+
+    def test_corrupt_is_a_value_error(self):
+        with open(self.path("x.nemo"), "wb") as file:
+            file.write(open(golden("clip/mcore.nemo"), "rb").read()[:70000])
+        with self.assertRaises(ValueError):
+            anemone.open(self.path("x.nemo"))
+
+    def test_an_output_is_kept(self):
+        with open(self.path("x.nemo"), "w") as file:
+            file.write("mine")
+        with self.assertRaises(FileExistsError) as caught:
+            anemone.convert(golden("clip/hf"), self.path("x.nemo"))
+        self.assertIn("force=True", caught.exception.hint)
+        self.assertRaises(KeyError, lambda: anemone.open(golden("clip/mcore.nemo"))["no such tensor"])
+        self.assertRaises(anemone.InvalidArgumentError, anemone.convert, golden("clip/hf"), self.path("y.nemo"), dtype="fp3")
+
+
+class Ops(Case):
+    def test_convert_reshard_diff_verify_scan(self):
+        calls = []
+        result = anemone.convert(golden("clip/hf"), self.path("x.nemo"), set={"optim.lr": 1e-4}, tqdm=False,
+                                 progress=lambda stage, done, total: calls.append((threading.get_ident(), done, total)))
+        self.assertEqual(result["format"], "nemo")
+        self.assertEqual(anemone.open(self.path("x.nemo")).config["optim"]["lr"], 1e-4)
+        self.assertTrue(all(ident == threading.get_ident() for ident, _, _ in calls))
+        anemone.reshard(self.path("x.nemo"), self.path("x2.nemo"), tp=2)
+        self.assertEqual(anemone.open(self.path("x2.nemo")).layout, (2, 1, 1))
+        self.assertTrue(anemone.diff(golden("clip/hf"), self.path("x2.nemo"), canonical=True)["equal"])
+        self.assertTrue(anemone.verify(self.path("x2.nemo"))["ok"])
+        self.assertFalse([f for f in anemone.scan(self.path("x2.nemo")) if f["danger"] == "calls"])
+
+    def test_a_callback_stops_the_work(self):
+        with self.assertRaises(anemone.InterruptedError):
+            anemone.verify(self.large(), progress=lambda *_: False)
+        with self.assertRaises(ZeroDivisionError):
+            anemone.verify(self.large(), progress=lambda *_: 1 / 0)
+
+    def test_ctrl_c_leaves_no_output(self):
+        source, target = self.large(), self.path("copy.safetensors")
+        threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with self.assertRaises(KeyboardInterrupt):
+            while True:
+                anemone.convert(source, target, dtype="fp16", force=True)
+                os.remove(target)
+        self.assertEqual(sorted(os.listdir(self.dir)), ["large.safetensors"])
+
+    def large(self):
+        """A sparse safetensors file that takes a while to read."""
+        path, size = self.path("large.safetensors"), 600 << 20
+        header = b'{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (size // 4, size)
+        header += b" " * (-len(header) % 8)
+        with open(path, "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + size)
+        return path
+
+
+class Clip(Case):
+    def test_save_and_classify(self):
+        model = anemone.models.MegatronCLIPModel.restore_from(restore_path=DEMO)
+        images, texts = sorted(glob.glob(os.path.join(DEMO, "images", "*"))), ["a bag", "an ankle boot", "a dress"]
+        answer = model.classify(images, texts)
+        self.assertEqual((answer.shape, answer.dtype), ((len(images), 3), np.float32))
+        np.testing.assert_allclose(answer.sum(1), 1, rtol=1e-5)
+        model.save_to(self.path("y.nemo"))
+        again = anemone.models.MegatronCLIPModel.restore_from(self.path("y.nemo"))
+        np.testing.assert_array_equal(again.encode_image(images[:2]), model.encode_image(model.preprocess(images[:2])))
+        np.testing.assert_array_equal(again.encode_text(texts), model.encode_text(texts))
+        lines = self.python("-m", "anemone", "infer", DEMO, "--image", images[0], *sum((["--text", t] for t in texts), [])).stdout
+        said = ast.literal_eval(lines.split(":", 1)[1].strip())
+        np.testing.assert_allclose([p for _, p in said], answer[0], rtol=1e-5, atol=1e-9)
+
+    def test_the_golden_features(self):
+        features = np.load(golden("clip/hf_features.npz"))
+        model = anemone.models.MegatronCLIPModel.restore_from(golden("clip/mcore.nemo"), trainer=object())
+        if "pixel_values" in features:
+            own = model.encode_image(features["pixel_values"])
+            self.assertEqual(len(own), len(features["pixel_values"]))
+        self.assertRaises(anemone.UnsupportedError, anemone.models.MegatronCLIPModel.restore_from, DEMO, map_location="cuda:0")
+
+
+class Scripts(Case):
+    def torchrun(self, script, *words, processes=1):
+        path = self.python("-m", "anemone.nemo", script).stdout.strip()
+        # torch 1.13 loses its defaults of --redirects and --tee under Python 3.11; a rank that is not there restores them.
+        return self.python("-m", "torch.distributed.run", "--redirects=9:1", "--tee=9:1", "--standalone",
+                           f"--nproc_per_node={processes}", path, *words)
+
+    def test_list(self):
+        said = self.python("-m", "anemone.nemo").stdout.splitlines()
+        self.assertEqual([os.path.basename(line.split()[0])[:-3] for line in said], list(SCRIPTS))
+        for line in said:
+            self.assertIn("--", self.python(line.split()[0], "--help").stdout)
+
+    def test_the_documentations_commands_under_torchrun(self):
+        for processes in (1, 2):
+            out = self.path(f"clip{processes}.nemo")
+            self.torchrun("convert_clip_hf_to_nemo", f"--input_name_or_path={golden('clip/hf')}", f"--output_path={out}",
+                          f"--hparams_file={golden('clip/hparams.yaml')}", processes=processes)
+            self.assertTrue(anemone.diff(out, golden("clip/mcore.nemo"), only_weights=True)["equal"])
+            said = self.torchrun("megatron_clip_infer", f"model.restore_from_path={out}", f"image_path={golden('clip/test.jpg')}",
+                                 'texts=["a dog", "a boy", "a girl"]', processes=processes).stdout
+            self.assertEqual(said.count("Given image's CLIP text probability:  [('a dog', "), 1, said)
+
+    def test_an_error_is_torchruns_error(self):
+        result = self.python(self.python("-m", "anemone.nemo", "convert_clip_hf_to_nemo").stdout.strip(), "--input_name_or_path=" +
+                             self.path("absent"), "--output_path=" + self.path("x.nemo"), code=66)
+        self.assertTrue(result.stderr.startswith("anemone: "), result.stderr)
+
+
+class Manual(Case):
+    def test_its_snippets_run(self):
+        with open(MANUAL, encoding="utf-8") as file:
+            snippets = re.findall(r"^```python\n(.*?)^```", file.read(), re.S | re.M)
+        self.assertTrue(snippets)
+        os.symlink(DEMO, self.path("demo-clip"))
+        self.python("-c", "\n".join(snippets), cwd=self.dir)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
