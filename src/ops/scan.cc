@@ -6,6 +6,7 @@
 
 #include "anemone/config.h"
 #include "container/pickle.h"
+#include "container/tar.h"
 #include "ops/walk.h"
 
 namespace anemone {
@@ -160,6 +161,13 @@ bool InModule(std::string_view module, const Rule& rule) {
          module[rule.module.size()] == '.';
 }
 
+constexpr std::string_view kPickleNames[] = {".pkl", ".pickle", ".metadata", ".ckpt", ".pt", ".pth", ".bin"};
+
+// What a byte string in a pickle may be besides a pickle: a torch file, as Transformer Engine's extra states are.
+bool LooksLikeBox(std::string_view bytes) {
+  return bytes.starts_with("PK\x03\x04") || (bytes.size() >= 512 && LooksLikeTar(bytes.substr(0, 512)));
+}
+
 class Scanner {
  public:
   std::vector<ScanFinding> findings;
@@ -168,7 +176,10 @@ class Scanner {
     const std::string_view path = leaf.path;
     ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min<uint64_t>(leaf.content.size, 16)));
     ANEMONE_ASSIGN(const std::string head, start.ReadAll(16));
-    if (path.ends_with(".pkl") || path.ends_with(".metadata") || LooksLikePickle(head)) return VisitPickles(leaf);
+    // Protocols 0 and 1 have no magic: there the name says that something will unpickle it.
+    const bool is_named = std::any_of(std::begin(kPickleNames), std::end(kPickleNames),
+                                      [&](std::string_view suffix) { return path.ends_with(suffix); });
+    if (is_named || LooksLikePickle(head)) return VisitPickles(leaf);
     if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitConfig(leaf);
     return {};
   }
@@ -188,7 +199,31 @@ class Scanner {
            JudgeGlobal(global.name)});
     }
     if (!scan.status.ok()) Add({leaf.path, "unreadable pickle", scan.status.message(), "", Danger::kUnknown});
+    VisitBoxesIn(leaf, bytes);
     return {};
+  }
+
+  // Boxes in the byte strings of the pickles that follow one another in `bytes`.
+  void VisitBoxesIn(const Leaf& leaf, std::string_view bytes) {
+    for (uint64_t consumed = 0; !bytes.empty(); bytes.remove_prefix(consumed)) {
+      const Result<Value> value = ReadPickle(bytes, {}, &consumed);
+      if (!value.ok() || consumed == 0) return;
+      for (const ValueNode& node : value->graph->nodes()) {
+        if (node.kind != ValueNode::Kind::kBytes && node.kind != ValueNode::Kind::kString) continue;
+        if (LooksLikeBox(node.text)) VisitBox({leaf.path + "/bytes", Whole(MemorySource(node.text, "bytes")), {}});
+      }
+    }
+  }
+
+  void VisitBox(const Leaf& box) {
+    constexpr int kMaxDepth = 8;
+    Status status = LimitExceeded("files inside byte strings are nested more than 8 deep");
+    if (depth_ < kMaxDepth) {
+      ++depth_;
+      status = WalkLeaf(box, [this](const Leaf& leaf) { return Visit(leaf); });
+      --depth_;
+    }
+    if (!status.ok()) Add({box.path, "unsafe or broken box", status.message(), "", Danger::kUnknown});
   }
 
   Status VisitConfig(const Leaf& leaf) {
@@ -213,6 +248,7 @@ class Scanner {
     return {};
   }
 
+  int depth_ = 0;  // of boxes inside byte strings
   std::set<std::tuple<std::string, std::string, std::string>> seen_;
 };
 

@@ -91,6 +91,8 @@ Status WalkRange(const Leaf& leaf, int depth, const LeafVisitor& visit) {
 
 }  // namespace
 
+Status WalkLeaf(const Leaf& leaf, const LeafVisitor& visit) { return WalkRange(leaf, 0, visit); }
+
 Status Walk(const std::string& path, const LeafVisitor& visit) {
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) {

@@ -23,6 +23,8 @@ struct Leaf {
 // the boxes' readers find wrong, or the first error of `visit`.
 using LeafVisitor = std::function<Status(const Leaf& leaf)>;
 Status Walk(const std::string& path, const LeafVisitor& visit);
+// Likewise everything inside `leaf`, which may lie in memory; `leaf` itself when it is no box.
+Status WalkLeaf(const Leaf& leaf, const LeafVisitor& visit);
 
 }  // namespace anemone
 
