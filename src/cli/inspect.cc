@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/text.h"
 #include "format/format.h"
+#include "ops/model_class.h"
 #include "ops/source.h"
 #include "ops/summary.h"
 
@@ -70,11 +71,18 @@ ConfigNode TensorsNode(const Checkpoint& checkpoint) {
   return list;
 }
 
+// Only what NeMo wrote is one of its classes.
+bool IsNemo(const Checkpoint& checkpoint) {
+  return checkpoint.flavour == "nemo" || checkpoint.flavour == "nemo-dir" || checkpoint.flavour == "lightning";
+}
+
 ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
   ConfigNode node = ConfigNode::Map();
   const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
   node["path"] = ConfigNode::String(checkpoint.path);
   node["flavour"] = ConfigNode::String(checkpoint.flavour);
+  const ModelClass* model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
+  node["model"] = text(model != nullptr ? std::string(model->name) : "");
   node["family"] = text(summary.family);
   node["dialect"] = text(summary.dialect);
   ConfigNode& layout = node["layout"] = ConfigNode::Map();
@@ -126,6 +134,9 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
   rows.push_back({"family", summary.family.empty() ? "unknown: carried name by name"
                                                    : fmt::format("{}, dialect {}", summary.family, summary.dialect)});
+  if (const ModelClass* model = ModelClassOf(checkpoint); model != nullptr && IsNemo(checkpoint)) {
+    rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
+  }
   const Layout& layout = checkpoint.layout;
   if (checkpoint.shards.size() > 1 || layout.vp > 1) {
     rows.push_back({"layout", fmt::format("TP {} × PP {}{}", layout.tp, layout.pp,

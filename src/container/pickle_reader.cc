@@ -879,6 +879,39 @@ std::vector<PickleGlobal> Listed(const GlobalUses& uses) {
 
 constexpr int kMaxNesting = 4;  // pickles inside bytes inside pickles …
 
+void ScanNested(const ValueGraph& graph, const PickleLimits& limits, int depth, GlobalUses& uses);
+
+// torch's legacy format: loading it reads five pickles, the first a number [torch serialization.py _legacy_load].
+bool IsLegacyTorch(std::string_view bytes) { return bytes.starts_with("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"); }
+
+// The pickles that follow one another in `bytes`. The first counts however it ends; so does one that has a header or
+// that torch would read. Others must be whole and name something.
+PickleScan ScanStream(std::string_view bytes, const PickleLimits& limits, int depth, GlobalUses& uses) {
+  constexpr uint64_t kLegacyPickles = 5;
+  PickleScan scan;
+  const bool is_nested = depth > 0;
+  const uint64_t expected = IsLegacyTorch(bytes) ? kLegacyPickles : 1;
+  while (scan.consumed < bytes.size() || scan.pickles == 0) {
+    const std::string_view rest = bytes.substr(scan.consumed);
+    const bool counts = scan.pickles < expected || LooksLikePickle(rest);
+    ValueGraph graph;
+    Reader reader(rest, limits, graph);
+    Status status = reader.Run();
+    GlobalUses found;
+    if (status.ok() || counts) Collect(graph, is_nested, found);
+    if (!counts && found.empty()) break;
+    uses.merge(found);
+    ScanNested(graph, limits, depth, uses);
+    if (!status.ok()) {
+      scan.status = scan.pickles > 0 ? status.In("pickle " + std::to_string(scan.pickles)) : std::move(status);
+      break;
+    }
+    scan.consumed += reader.consumed();
+    ++scan.pickles;
+  }
+  return scan;
+}
+
 void ScanNested(const ValueGraph& graph, const PickleLimits& limits, int depth, GlobalUses& uses) {
   if (depth == kMaxNesting) return;
   for (const ValueNode& node : graph.nodes()) {
@@ -889,14 +922,13 @@ void ScanNested(const ValueGraph& graph, const PickleLimits& limits, int depth, 
       latin1 = ToLatin1(text).value_or("");
       text = latin1;
     }
-    // Without a header a pickle must be whole and name something; with one, whatever was built counts.
-    const bool headed = LooksLikePickle(text);
-    if (!headed && (text.size() < 4 || (text.find('\n') == text.npos && text.find('\x93') == text.npos))) continue;
-    ValueGraph inner;
-    Reader reader(text, limits, inner);
-    if (!reader.Run().ok() && !headed) continue;
-    Collect(inner, /*nested=*/true, uses);
-    ScanNested(inner, limits, depth + 1, uses);
+    // Without a header a pickle must be whole; with one, whatever was built counts.
+    if (!LooksLikePickle(text)) {
+      if (text.size() < 4 || (text.find('\n') == text.npos && text.find('\x93') == text.npos)) continue;
+      ValueGraph inner;
+      if (!Reader(text, limits, inner).Run().ok()) continue;
+    }
+    ScanStream(text, limits, depth + 1, uses);
   }
 }
 
@@ -922,21 +954,8 @@ std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph) {
 }
 
 PickleScan ScanPickles(std::string_view bytes, const PickleLimits& limits) {
-  PickleScan scan;
   GlobalUses uses;
-  do {
-    ValueGraph graph;
-    Reader reader(bytes.substr(scan.consumed), limits, graph);
-    scan.status = reader.Run();
-    Collect(graph, /*nested=*/false, uses);
-    ScanNested(graph, limits, 0, uses);
-    if (!scan.status.ok()) {
-      if (scan.pickles > 0) scan.status = scan.status.In("pickle " + std::to_string(scan.pickles));
-      break;
-    }
-    scan.consumed += reader.consumed();
-    ++scan.pickles;
-  } while (LooksLikePickle(bytes.substr(scan.consumed)));
+  PickleScan scan = ScanStream(bytes, limits, 0, uses);
   scan.globals = Listed(uses);
   return scan;
 }

@@ -14,11 +14,12 @@ namespace {
 
 constexpr uint64_t kMaxPickleBytes = uint64_t{1} << 30;
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+constexpr uint64_t kMaxHead = uint64_t{64} << 10;  // looked at where no name says that there is a pickle
 
 // One judgement: a module (exactly, or with everything below it) and optionally one name in it.
 struct Rule {
   std::string_view module;
-  std::string_view name;  // "*": any
+  std::string_view name;  // with a `*` at either end: any beginning or any end
   bool submodules = false;
   Danger danger;
 };
@@ -97,12 +98,63 @@ constexpr Rule kRules[] = {
     {"_io", "FileIO", false, Danger::kCalls},
     {"codecs", "open", false, Danger::kCalls},
     {"logging.config", "*", false, Danger::kCalls},
+    {"_posixsubprocess", "*", false, Danger::kCalls},
+    {"_osx_support", "*", false, Danger::kCalls},
+    {"_aix_support", "*", false, Danger::kCalls},
+    {"_pyrepl", "*", true, Danger::kCalls},
+    {"ast", "*", false, Danger::kCalls},
+    {"atexit", "*", false, Danger::kCalls},
+    {"concurrent", "*", true, Danger::kCalls},
+    {"distutils", "*", true, Danger::kCalls},
+    {"setuptools", "*", true, Danger::kCalls},
+    {"ftplib", "*", false, Danger::kCalls},
+    {"imaplib", "*", false, Danger::kCalls},
+    {"nntplib", "*", false, Danger::kCalls},
+    {"poplib", "*", false, Danger::kCalls},
+    {"smtplib", "*", false, Danger::kCalls},
+    {"telnetlib", "*", false, Danger::kCalls},
+    {"xmlrpc", "*", true, Danger::kCalls},
+    {"ssl", "*", false, Danger::kCalls},
+    {"linecache", "*", false, Danger::kCalls},
+    {"fileinput", "*", false, Danger::kCalls},
+    {"mailcap", "*", false, Danger::kCalls},
+    {"pkgutil", "*", false, Danger::kCalls},
+    {"pydoc", "*", false, Danger::kCalls},
+    {"shelve", "*", false, Danger::kCalls},
+    {"site", "*", false, Danger::kCalls},
+    {"sqlite3", "*", true, Danger::kCalls},
+    {"test", "*", true, Danger::kCalls},
+    {"uuid", "*", false, Danger::kCalls},
+    {"venv", "*", true, Danger::kCalls},
+    {"zipimport", "*", false, Danger::kCalls},
+    {"zipapp", "*", false, Danger::kCalls},
+    {"gc", "*", false, Danger::kCalls},
+    {"inspect", "*", false, Danger::kCalls},
+    {"typing", "get_type_hints", false, Danger::kCalls},
+    {"typing", "_eval_type", false, Danger::kCalls},
+    {"typing", "ForwardRef", false, Danger::kCalls},
+    {"collections", "namedtuple", false, Danger::kCalls},
+    {"omegaconf._utils", "*", false, Danger::kCalls},
+    {"hydra", "*", true, Danger::kCalls},
+    {"pandas", "*", true, Danger::kCalls},
+    {"tensorflow", "*", true, Danger::kCalls},
+    {"tensorboard", "*", true, Danger::kCalls},
+    {"nltk", "*", true, Danger::kCalls},
+    {"jsonpickle", "*", true, Danger::kCalls},
     {"numpy.testing", "*", true, Danger::kCalls},
     {"numpy.f2py", "*", true, Danger::kCalls},
     {"numpy", "load", false, Danger::kCalls},
     {"numpy", "fromfile", false, Danger::kCalls},
     {"numpy.distutils", "*", true, Danger::kCalls},
     {"torch", "load", false, Danger::kCalls},
+    {"torch", "save", false, Danger::kCalls},
+    {"torch", "from_file", false, Danger::kCalls},
+    {"torch", "compile", false, Danger::kCalls},
+    {"torch._jit_internal", "*", false, Danger::kCalls},
+    {"torch.ao", "*", true, Danger::kCalls},
+    {"torch.onnx", "*", true, Danger::kCalls},
+    {"torch.testing", "*", true, Danger::kCalls},
+    {"torch.multiprocessing", "*", true, Danger::kCalls},
     {"torch.serialization", "load", false, Danger::kCalls},
     {"torch.hub", "*", false, Danger::kCalls},
     {"torch.jit", "*", true, Danger::kCalls},
@@ -124,13 +176,33 @@ constexpr Rule kRules[] = {
     {"torch._tensor", "_rebuild_from_type_v2", false, Danger::kInert},
     {"torch.nn.parameter", "Parameter", false, Danger::kInert},
     {"torch.serialization", "_get_layout", false, Danger::kInert},
-    {"torch.storage", "*", false, Danger::kInert},
+    {"torch.storage", "*Storage", false, Danger::kInert},
     {"torch.distributed.checkpoint.metadata", "*", false, Danger::kInert},
     {"torch.distributed.checkpoint.filesystem", "_StorageInfo", false, Danger::kInert},
     {"torch.distributed.checkpoint.filesystem", "_StoragePrefix", false, Danger::kInert},
     {"torch.distributed._shard.sharded_tensor.metadata", "*", false, Danger::kInert},
-    {"torch", "*", false, Danger::kInert},  // dtypes, storages, Size, device
-    {"torch.cuda", "*", false, Danger::kInert},
+    {"torch", "*Storage", false, Danger::kInert},
+    {"torch", "*Tensor", false, Danger::kInert},
+    {"torch", "Size", false, Danger::kInert},
+    {"torch", "device", false, Danger::kInert},
+    {"torch", "strided", false, Danger::kInert},
+    {"torch", "*_format", false, Danger::kInert},
+    {"torch", "bool", false, Danger::kInert},
+    {"torch", "double", false, Danger::kInert},
+    {"torch", "half", false, Danger::kInert},
+    {"torch", "long", false, Danger::kInert},
+    {"torch", "float*", false, Danger::kInert},
+    {"torch", "bfloat16", false, Danger::kInert},
+    {"torch", "int*", false, Danger::kInert},
+    {"torch", "uint*", false, Danger::kInert},
+    {"torch", "complex*", false, Danger::kInert},
+    {"torch", "quint*", false, Danger::kInert},
+    {"torch", "qint*", false, Danger::kInert},
+    {"torch", "bits*", false, Danger::kInert},
+    {"torch.cuda", "*Storage", false, Danger::kInert},
+    {"torch.cuda", "*Tensor", false, Danger::kInert},
+    {"torch.nn.functional", "*", false, Danger::kInert},  // activations that NeMo 2's configs name
+    {"torch.nn.init", "*", false, Danger::kInert},
     {"collections", "*", false, Danger::kInert},
     {"omegaconf", "*", true, Danger::kInert},
     {"typing", "*", false, Danger::kInert},
@@ -147,13 +219,59 @@ constexpr Rule kRules[] = {
     {"numpy._core.multiarray", "scalar", false, Danger::kInert},
     {"numpy._core.multiarray", "_reconstruct", false, Danger::kInert},
     {"copyreg", "_reconstructor", false, Danger::kInert},
-    {"builtins", "*", false, Danger::kInert},  // types: dict, set, bytearray …
+    // What a plain value is, or the type of one.
+    {"builtins", "dict", false, Danger::kInert},
+    {"builtins", "list", false, Danger::kInert},
+    {"builtins", "tuple", false, Danger::kInert},
+    {"builtins", "set", false, Danger::kInert},
+    {"builtins", "frozenset", false, Danger::kInert},
+    {"builtins", "int", false, Danger::kInert},
+    {"builtins", "float", false, Danger::kInert},
+    {"builtins", "complex", false, Danger::kInert},
+    {"builtins", "bool", false, Danger::kInert},
+    {"builtins", "str", false, Danger::kInert},
+    {"builtins", "bytes", false, Danger::kInert},
+    {"builtins", "bytearray", false, Danger::kInert},
+    {"builtins", "slice", false, Danger::kInert},
+    {"builtins", "range", false, Danger::kInert},
+    {"builtins", "object", false, Danger::kInert},
+    {"builtins", "type", false, Danger::kInert},
+    {"builtins", "NoneType", false, Danger::kInert},
+    {"builtins", "Ellipsis", false, Danger::kInert},
+    // Functions that NeMo 2's configs name: they step, specify layers and activate.
+    {"nemo.collections.llm.gpt.model", "*", true, Danger::kInert},
+    {"nemo.collections.llm.fn", "*", true, Danger::kInert},
+    {"nemo.collections.vlm.llava_next.model", "*", true, Danger::kInert},
+    {"nemo.collections.vlm.neva.model", "*", true, Danger::kInert},
+    {"nemo.collections.vlm.clip.model", "*", true, Danger::kInert},
+    {"nemo.collections.vlm.mllama.model", "*", true, Danger::kInert},
+    {"megatron.core.models", "*", true, Danger::kInert},
+    {"megatron.core.transformer", "*", true, Danger::kInert},
+    {"megatron.core.fusions", "*", true, Danger::kInert},
 };
 
-// Classes of the frameworks that wrote the checkpoint: loading imports them, and their constructors only hold state.
-constexpr std::string_view kFrameworks[] = {
-    "nemo.",       "megatron.", "apex.", "lightning.", "lightning_fabric.", "pytorch_lightning.", "transformer_engine.",
-    "torch.optim."};
+// Frameworks that wrote the checkpoint: loading imports their classes, whose constructors only hold state. Not so their
+// functions, which read files and import by name.
+constexpr std::string_view kFrameworks[] = {"nemo.",
+                                            "megatron.",
+                                            "apex.",
+                                            "lightning.",
+                                            "lightning_fabric.",
+                                            "pytorch_lightning.",
+                                            "transformer_engine.",
+                                            "torch.optim.",
+                                            "fiddle."};
+
+bool IsClassName(std::string_view name) {
+  while (name.starts_with('_')) name.remove_prefix(1);
+  return !name.empty() && name[0] >= 'A' && name[0] <= 'Z';
+}
+
+bool Named(std::string_view pattern, std::string_view name) {
+  if (pattern.starts_with('*')) return name.ends_with(pattern.substr(1));
+  if (pattern.ends_with('*')) return name.starts_with(pattern.substr(0, pattern.size() - 1));
+  return name == pattern;
+}
 
 bool InModule(std::string_view module, const Rule& rule) {
   if (module == rule.module) return true;
@@ -173,20 +291,50 @@ class Scanner {
   std::vector<ScanFinding> findings;
 
   Status Visit(const Leaf& leaf) {
-    const std::string_view path = leaf.path;
-    ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min<uint64_t>(leaf.content.size, 16)));
-    ANEMONE_ASSIGN(const std::string head, start.ReadAll(16));
-    // Protocols 0 and 1 have no magic: there the name says that something will unpickle it.
-    const bool is_named = std::any_of(std::begin(kPickleNames), std::end(kPickleNames),
-                                      [&](std::string_view suffix) { return path.ends_with(suffix); });
-    if (is_named || LooksLikePickle(head)) return VisitPickles(leaf);
-    if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitConfig(leaf);
+    const Status status = VisitContent(leaf);
+    // A damaged member hides nothing that lies behind it.
+    return status.ok() || status.kind() == ErrorKind::kIo ? status : Broken(status);
+  }
+
+  Status Broken(const Status& problem) {
+    if (problem.kind() == ErrorKind::kIo) return problem;
+    Add({"", "unsafe or broken box", problem.message(), "", Danger::kUnknown});
     return {};
   }
 
  private:
   void Add(ScanFinding finding) {
     if (seen_.emplace(finding.file, finding.where, finding.name).second) findings.push_back(std::move(finding));
+  }
+
+  Status VisitContent(const Leaf& leaf) {
+    const std::string_view path = leaf.path;
+    ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min<uint64_t>(leaf.content.size, kMaxHead)));
+    ANEMONE_ASSIGN(const std::string head, start.ReadAll(kMaxHead));
+    // Protocols 0 and 1 have no magic: there the name says that something will unpickle it.
+    const bool is_named = std::any_of(std::begin(kPickleNames), std::end(kPickleNames),
+                                      [&](std::string_view suffix) { return path.ends_with(suffix); });
+    if (is_named || LooksLikePickle(head)) return VisitPickles(leaf);
+    if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitYaml(leaf);
+    if (path.ends_with("/io.json") || path.ends_with("/config.json")) return VisitJson(leaf);
+    if (head.starts_with("\x93NUMPY")) return VisitNumpy(leaf, head);
+    return VisitUnnamed(leaf, head);
+  }
+
+  // A pickle without a header under a name that says nothing: what begins like one is rarely text.
+  Status VisitUnnamed(const Leaf& leaf, std::string_view head) {
+    const PickleScan scan = ScanPickles(head);
+    const bool calls = std::any_of(scan.globals.begin(), scan.globals.end(),
+                                   [](const PickleGlobal& g) { return JudgeGlobal(g.name) == Danger::kCalls; });
+    return calls || (scan.status.ok() && !scan.globals.empty()) ? VisitPickles(leaf) : Status();
+  }
+
+  // An array of objects is a pickle behind a header [numpy/lib/format.py].
+  Status VisitNumpy(const Leaf& leaf, std::string_view head) {
+    const size_t end = head.find('\n');
+    if (end == std::string_view::npos || head.substr(0, end).find("'descr': '|O'") == std::string_view::npos) return {};
+    ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(end + 1, leaf.content.size - end - 1));
+    return VisitPickles({leaf.path, objects, std::nullopt});
   }
 
   Status VisitPickles(const Leaf& leaf) {
@@ -203,40 +351,64 @@ class Scanner {
     return {};
   }
 
-  // Boxes in the byte strings of the pickles that follow one another in `bytes`.
+  // Boxes and targets in the strings of the pickles that follow one another in `bytes`.
   void VisitBoxesIn(const Leaf& leaf, std::string_view bytes) {
     for (uint64_t consumed = 0; !bytes.empty(); bytes.remove_prefix(consumed)) {
       const Result<Value> value = ReadPickle(bytes, {}, &consumed);
       if (!value.ok() || consumed == 0) return;
       for (const ValueNode& node : value->graph->nodes()) {
+        if (const std::vector<ValueRef>* entries = DictEntries(node)) VisitEntries(leaf, *entries);
         if (node.kind != ValueNode::Kind::kBytes && node.kind != ValueNode::Kind::kString) continue;
-        if (LooksLikeBox(node.text)) VisitBox({leaf.path + "/bytes", Whole(MemorySource(node.text, "bytes")), {}});
+        if (node.text.find("${oc.env:") != std::string::npos)
+          Add({leaf.path, "config resolver", node.text, "", Danger::kUnknown});
+        if (!LooksLikeBox(node.text)) continue;
+        // Protocol 2 spells bytes as text to be encoded: such text is no box itself, the bytes it stands for are.
+        VisitBox({leaf.path + "/bytes", Whole(MemorySource(node.text, "bytes")), {}},
+                 node.kind == ValueNode::Kind::kBytes);
       }
     }
   }
 
-  void VisitBox(const Leaf& box) {
-    constexpr int kMaxDepth = 8;
-    Status status = LimitExceeded("files inside byte strings are nested more than 8 deep");
-    if (depth_ < kMaxDepth) {
-      ++depth_;
-      status = WalkLeaf(box, [this](const Leaf& leaf) { return Visit(leaf); });
-      --depth_;
+  // A pickled config names classes as one in YAML does; OmegaConf wraps its values.
+  void VisitEntries(const Leaf& leaf, const std::vector<ValueRef>& entries) {
+    for (size_t i = 0; i + 1 < entries.size(); i += 2) {
+      if (entries[i]->kind != ValueNode::Kind::kString) continue;
+      if (entries[i]->text != "_target_" && entries[i]->text != "target") continue;
+      const ValueNode* value = entries[i + 1];
+      if (value->kind == ValueNode::Kind::kObject && value->state != nullptr) {
+        const ValueNode* wrapped = Lookup(*value->state, "_val");
+        if (wrapped != nullptr) value = wrapped;
+      }
+      if (value->kind != ValueNode::Kind::kString || value->text.find('.') == std::string::npos) continue;
+      Add({leaf.path, "config target", value->text, "", JudgeTarget(value->text)});
     }
-    if (!status.ok()) Add({box.path, "unsafe or broken box", status.message(), "", Danger::kUnknown});
   }
 
-  Status VisitConfig(const Leaf& leaf) {
-    if (leaf.content.size > kMaxConfigBytes) {
-      Add({leaf.path, "unreadable config", "over 16 MiB", "", Danger::kUnknown});
-      return {};
+  void VisitBox(const Leaf& box, bool is_bytes) {
+    constexpr int kMaxDepth = 8;
+    const auto on_broken = [&](const Status& problem) { return is_bytes ? Broken(problem) : Status(); };
+    Status status = LimitExceeded("files inside byte strings are nested more than 8 deep").In(box.path);
+    if (depth_ < kMaxDepth) {
+      ++depth_;
+      status = WalkLeaf(
+          box, [this](const Leaf& leaf) { return Visit(leaf); }, on_broken);
+      --depth_;
     }
-    ANEMONE_ASSIGN(const std::string text, leaf.content.ReadAll(kMaxConfigBytes));
-    const Result<Config> config = Config::ParseYaml(text, leaf.path);
-    if (!config.ok()) {
-      Add({leaf.path, "unreadable config", config.status().message(), "", Danger::kUnknown});
-      return {};
-    }
+    if (!status.ok()) (void)Broken(status);
+  }
+
+  Result<std::string> ConfigText(const Leaf& leaf) {
+    if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("over 16 MiB");
+    return leaf.content.ReadAll(kMaxConfigBytes);
+  }
+
+  Status VisitYaml(const Leaf& leaf) {
+    const auto parse = [&]() -> Result<Config> {
+      ANEMONE_ASSIGN(const std::string text, ConfigText(leaf));
+      return Config::ParseYaml(text, leaf.path);
+    };
+    const Result<Config> config = parse();
+    if (!config.ok()) return Unreadable(leaf, config.status());
     for (const ConfigFinding& target : FindTargets(config->root())) {
       Add({leaf.path, "config target", target.text, target.path, JudgeTarget(target.text)});
     }
@@ -246,6 +418,41 @@ class Scanner {
            reads_environment ? Danger::kUnknown : Danger::kInert});
     }
     return {};
+  }
+
+  Status Unreadable(const Leaf& leaf, const Status& status) {
+    if (status.kind() == ErrorKind::kIo) return status;
+    Add({leaf.path, "unreadable config", status.message(), "", Danger::kUnknown});
+    return {};
+  }
+
+  // NeMo 2's io.json and what transformers is told to import.
+  Status VisitJson(const Leaf& leaf) {
+    const auto parse = [&]() -> Result<Config> {
+      ANEMONE_ASSIGN(const std::string text, ConfigText(leaf));
+      return Config::ParseJson(text, leaf.path);
+    };
+    const Result<Config> config = parse();
+    if (!config.ok()) return Unreadable(leaf, config.status());
+    if (const ConfigNode* map = config->root().Get("auto_map"); map != nullptr) {
+      for (const auto& [name, code] : map->map) {
+        Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map." + name, Danger::kUnknown});
+      }
+    }
+    VisitReferences(leaf, config->root());
+    return {};
+  }
+
+  // {"type": "pyref", "module": …, "name": …} [fiddle/_src/experimental/serialization.py].
+  void VisitReferences(const Leaf& leaf, const ConfigNode& node) {
+    const ConfigNode* type = node.Get("type");
+    const ConfigNode *module = node.Get("module"), *name = node.Get("name");
+    if (type != nullptr && type->AsString() == "pyref" && module != nullptr && name != nullptr) {
+      const std::string global = module->ScalarText() + " " + name->ScalarText();
+      Add({leaf.path, "config target", module->ScalarText() + "." + name->ScalarText(), "", JudgeGlobal(global)});
+    }
+    for (const auto& [key, child] : node.map) VisitReferences(leaf, child);
+    for (const ConfigNode& child : node.list) VisitReferences(leaf, child);
   }
 
   int depth_ = 0;  // of boxes inside byte strings
@@ -261,10 +468,12 @@ Danger JudgeGlobal(std::string_view module_and_name) {
   // `builtins` names with dots reach attributes of attributes (protocol 4): never plain types.
   if (name.find('.') != std::string_view::npos) return Danger::kCalls;
   for (const Rule& rule : kRules) {
-    if (InModule(module, rule) && (rule.name == "*" || rule.name == name)) return rule.danger;
+    if (InModule(module, rule) && Named(rule.name, name)) return rule.danger;
   }
   for (const std::string_view framework : kFrameworks) {
-    if (module.starts_with(framework) || module == framework.substr(0, framework.size() - 1)) return Danger::kInert;
+    if ((module.starts_with(framework) || module == framework.substr(0, framework.size() - 1)) && IsClassName(name)) {
+      return Danger::kInert;
+    }
   }
   return Danger::kUnknown;
 }
@@ -277,12 +486,10 @@ Danger JudgeTarget(std::string_view dotted_name) {
 
 Result<std::vector<ScanFinding>> Scan(const std::string& path) {
   Scanner scanner;
-  const Status status = Walk(path, [&scanner](const Leaf& leaf) { return scanner.Visit(leaf); });
-  if (!status.ok()) {
-    if (status.kind() == ErrorKind::kNotFound || status.kind() == ErrorKind::kIo) return status;
-    // A box that does not open is itself a finding: members outside, links, disagreeing headers.
-    scanner.findings.push_back({path, "unsafe or broken box", status.message(), "", Danger::kUnknown});
-  }
+  // A box that does not open is itself a finding: members outside, links, disagreeing headers.
+  ANEMONE_TRY(Walk(
+      path, [&scanner](const Leaf& leaf) { return scanner.Visit(leaf); },
+      [&scanner](const Status& problem) { return scanner.Broken(problem); }));
   return std::move(scanner.findings);
 }
 

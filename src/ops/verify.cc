@@ -92,17 +92,19 @@ void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const
 Result<Verification> Verify(const std::string& path, const ProgressFn& progress) {
   Verification result;
   Reader reader(result, progress, BytesUnder(path));
-  const Status walked = Walk(path, [&reader](const Leaf& leaf) { return reader.Visit(leaf); });
-  if (!walked.ok()) {
-    if (!IsAnswer(walked)) return walked;
-    result.problems.push_back(walked.message());
-  }
+  const auto on_broken = [&result](const Status& problem) -> Status {
+    if (!IsAnswer(problem)) return problem;
+    result.problems.push_back(problem.message());
+    return {};
+  };
+  ANEMONE_TRY(Walk(
+      path, [&reader](const Leaf& leaf) { return reader.Visit(leaf); }, on_broken));
 
   const Result<Checkpoint> checkpoint = OpenCheckpoint(path);
   if (!checkpoint.ok()) {
     if (!IsAnswer(checkpoint.status())) return checkpoint.status();
     // A broken box was already named by the walk.
-    if (walked.ok()) result.problems.push_back(checkpoint.status().message());
+    if (result.problems.empty()) result.problems.push_back(checkpoint.status().message());
     return result;
   }
   for (const Shard& shard : checkpoint->shards) {

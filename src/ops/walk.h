@@ -19,12 +19,14 @@ struct Leaf {
   std::optional<uint32_t> crc32;  // what its box says its bytes sum to
 };
 
-// Calls `visit` for everything that is not itself a box (tar, gzip, zip), depth first, in stored order. Errors: what
-// the boxes' readers find wrong, or the first error of `visit`.
+// Calls `visit` for everything that is not itself a box (tar, gzip, zip), depth first, in stored order. What a box's
+// reader finds wrong goes to `on_broken`, and the walk goes on behind that box. Errors: the first one of a visitor;
+// NotFound, Io.
 using LeafVisitor = std::function<Status(const Leaf& leaf)>;
-Status Walk(const std::string& path, const LeafVisitor& visit);
+using BrokenVisitor = std::function<Status(const Status& problem)>;
+Status Walk(const std::string& path, const LeafVisitor& visit, const BrokenVisitor& on_broken);
 // Likewise everything inside `leaf`, which may lie in memory; `leaf` itself when it is no box.
-Status WalkLeaf(const Leaf& leaf, const LeafVisitor& visit);
+Status WalkLeaf(const Leaf& leaf, const LeafVisitor& visit, const BrokenVisitor& on_broken);
 
 }  // namespace anemone
 

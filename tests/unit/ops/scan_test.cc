@@ -42,6 +42,105 @@ TEST(ScanTest, JudgesGlobals) {
   EXPECT_EQ(JudgeGlobal("somebody.package Class"), Danger::kUnknown);
 }
 
+// The functions that the advisories on picklescan and fickling name, each once found to pass as harmless
+// [GitHub advisories GHSA of picklescan 0.0.21 … 1.0.4, fickling 0.1.4 … 0.1.7].
+TEST(ScanTest, KnownGadgetsAreDangerous) {
+  for (const char* global : {"pip main",
+                             "pip._internal.cli.main main",
+                             "builtins __import__",
+                             "builtins getattr",
+                             "asyncio.unix_events _UnixSubprocessTransport._start",
+                             "bdb Bdb.run",
+                             "bdb Bdb",
+                             "cProfile run",
+                             "cProfile runctx",
+                             "profile run",
+                             "trace Trace.runctx",
+                             "timeit timeit",
+                             "doctest debug_script",
+                             "code InteractiveInterpreter.runcode",
+                             "ensurepip _run_pip",
+                             "idlelib.autocomplete AutoComplete.get_entity",
+                             "idlelib.pyshell ModifiedInterpreter.runcode",
+                             "idlelib.run Executive.runcode",
+                             "idlelib.debugobj ObjectTreeItem.SetText",
+                             "lib2to3.pgen2.grammar Grammar.loads",
+                             "lib2to3.pgen2.pgen ParserGenerator.make_label",
+                             "logging.config listen",
+                             "_operator attrgetter",
+                             "operator methodcaller",
+                             "operator itemgetter",
+                             "functools partial",
+                             "functools reduce",
+                             "types FunctionType",
+                             "types CodeType",
+                             "marshal loads",
+                             "pty spawn",
+                             "runpy _run_code",
+                             "ctypes CDLL",
+                             "multiprocessing.util spawnv_passfds",
+                             "webbrowser open",
+                             "distutils.file_util write_file",
+                             "shutil rmtree",
+                             "io FileIO",
+                             "_io FileIO",
+                             "linecache getlines",
+                             "urllib.request urlopen",
+                             "http.client HTTPSConnection",
+                             "ssl get_server_certificate",
+                             "socket create_connection",
+                             "smtplib SMTP",
+                             "imaplib IMAP4_stream",
+                             "ftplib FTP",
+                             "telnetlib Telnet",
+                             "pydoc pipepager",
+                             "pydoc locate",
+                             "pkgutil resolve_name",
+                             "uuid _get_command_stdout",
+                             "_osx_support _read_output",
+                             "_aix_support _read_cmd_output",
+                             "_pyrepl.pager pipe_pager",
+                             "_posixsubprocess fork_exec",
+                             "test.support.script_helper assert_python_ok",
+                             "venv create",
+                             "sqlite3 connect",
+                             "pandas eval",
+                             "numpy.f2py.crackfortran getlincoef",
+                             "numpy.f2py.crackfortran _eval_length",
+                             "numpy.f2py.crackfortran param_eval",
+                             "numpy.f2py.crackfortran myeval",
+                             "numpy.f2py.diagnose run_command",
+                             "numpy.testing._private.utils runstring",
+                             "numpy load",
+                             "torch load",
+                             "torch.storage _load_from_bytes",
+                             "torch._dynamo.guards GuardBuilder.get",
+                             "torch._inductor.codecache compile_file",
+                             "torch.fx.experimental.symbolic_shapes ShapeEnv.evaluate_guards_expression",
+                             "torch.jit.unsupported_tensor_ops execWrapper",
+                             "torch.utils._config_module load_config",
+                             "torch.utils.bottleneck.__main__ run_cprofile",
+                             "torch.utils.bottleneck.__main__ run_autograd_prof",
+                             "torch.utils.collect_env run",
+                             "torch.utils.data.datapipes.utils.decoder basichandlers",
+                             "torch.hub load",
+                             "dill loads",
+                             "joblib load",
+                             "pickle loads",
+                             "shelve open",
+                             "hydra.utils instantiate",
+                             "hydra._internal.utils _locate",
+                             "omegaconf._utils _get_class"}) {
+    EXPECT_EQ(JudgeGlobal(global), Danger::kCalls) << global;
+  }
+  // Not on any list, and so not inert either.
+  for (const char* global :
+       {"logging FileHandler", "builtins vars", "builtins memoryview", "nemo.utils.model_utils import_class_by_path",
+        "lightning_fabric.utilities.cloud_io _load", "torch set_default_dtype", "copyreg add_extension"}) {
+    EXPECT_EQ(JudgeGlobal(global), Danger::kUnknown) << global;
+  }
+}
+
 TEST(ScanTest, NamesADangerousPickle) {
   const std::string path = WriteFile("evil.pkl", std::string("\x80\x02"
                                                              "cos\nsystem\nX\x02\x00\x00\x00id\x85R.",
@@ -105,6 +204,13 @@ std::vector<Attack> Attacks() {
            "c_io\nBytesIO\n" +
            PickledBytes(inner) + "\x85R.";
   };
+  const auto pickled = [](const std::string& dict) { return B("\x80\x03}") + dict + "s."; };
+  const auto unicode = [](const std::string& word) {
+    std::string length;
+    for (int i = 0; i < 4; ++i) length += static_cast<char>(word.size() >> (8 * i));
+    return "X" + length + word;
+  };
+  const std::string legacy = B("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
   const std::string zip = testing::ZipFile({{.name = "archive/data.pkl", .content = call}}, {});
   const auto tar = [](const std::string& name, const std::string& content, char type, const std::string& link) {
     return testing::TarFile({testing::TarBlock({.name = name, .content = content, .link = link}, type)});
@@ -120,7 +226,115 @@ std::vector<Attack> Attacks() {
       {"GLOBAL", "x.pkl", call, kCalls, "os system"},
       {"protocol 0 text", "x.pkl", text, kCalls, "os system"},
       {"protocol 0 text as weights", "model_weights.ckpt", text, kCalls, "os system"},
-      {"INST", "x.pkl", "(S'id'\nios\nsystem\n.", kUnknown, ""},
+      {"INST", "x.pkl", "(S'id'\nios\nsystem\n.", kCalls, "os system"},
+      {"INST without arguments", "x.pkl", "(ipty\nspawn\n.", kCalls, "pty spawn"},
+      {"OBJ with an unlisted class", "x.pkl", "(cpty\nspawn\nS'id'\no.", kCalls, "pty spawn"},
+      {"NEWOBJ", "x.pkl",
+       B("\x80\x02"
+         "cbdb\nBdb\n)\x81."),
+       kCalls, "bdb Bdb"},
+      {"NEWOBJ_EX", "x.pkl",
+       B("\x80\x04\x8c\x03"
+         "bdb\x8c\x03"
+         "Bdb\x93)}\x92."),
+       kCalls, "bdb Bdb"},
+      {"a call hidden by BUILD", "x.pkl",
+       B("\x80\x02"
+         "cos\nsystem\n(S'id'\ntR}b."),
+       kCalls, "os system"},
+      {"a call popped to a mark", "x.pkl", B("\x80\x02(cos\nsystem\n(S'id'\ntR1N."), kCalls, "os system"},
+      {"a memo written twice", "x.pkl",
+       B("\x80\x02"
+         "ccollections\nOrderedDict\nq\x00"
+         "0cos\nsystem\nq\x00"
+         "0h\x00(S'id'\ntR."),
+       kCalls, "os system"},
+      {"a memo index beyond all", "x.pkl",
+       B("\x80\x02Nr\xff\xff\xff\xff"
+         "cos\nsystem\n(S'id'\ntR."),
+       kUnknown, "PKL-5"},
+      {"the name of Python 2", "x.pkl",
+       B("\x80\x02"
+         "c__builtin__\neval\n(S'1'\ntR."),
+       kCalls, "builtins eval"},
+      {"the module of Python 2", "x.pkl", "ccommands\ngetoutput\n(S'id'\ntR.", kCalls, "subprocess getoutput"},
+      {"STACK_GLOBAL of SHORT_BINSTRING", "x.pkl", B("\x80\x04U\x02osU\x06system\x93."), kCalls, "os system"},
+      {"STACK_GLOBAL of UNICODE", "x.pkl", B("\x80\x04Vos\nVsystem\n\x93."), kCalls, "os system"},
+      {"STACK_GLOBAL of BINUNICODE8", "x.pkl", B("\x80\x04\x8d\x02\0\0\0\0\0\0\0os\x8d\x06\0\0\0\0\0\0\0system\x93."),
+       kCalls, "os system"},
+      {"STACK_GLOBAL by DUP", "x.pkl",
+       B("\x80\x04\x8c\x03"
+         "pty2\x93."),
+       kCalls, "pty pty"},
+      {"STACK_GLOBAL of what is no string", "x.pkl", B("\x80\x04K\x01K\x02\x93."), kUnknown, ""},
+      {"opcodes that scanners lack", "x.pkl", "}F1.0\ncos\nsystem\n(S'id'\ntR.", kCalls, "os system"},
+      {"a frame that lies", "x.pkl", B("\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f\x8c\x02os\x8c\x06system\x93."),
+       kUnknown, ""},
+      {"an unknown opcode first", "x.pkl", B("\x80\x02\xfe") + text, kUnknown, ""},
+      {"a protocol of the future", "x.pkl", B("\x80\x09") + text, kUnknown, ""},
+      {"marks without end", "x.pkl", "\x80\x02" + std::string(100000, '('), kUnknown, ""},
+      {"tuples without end", "x.pkl", "\x80\x02)" + std::string(100000, '\x85') + "cos\nsystem\n\x86.", kCalls,
+       "os system"},
+      {"a list that holds itself", "x.pkl",
+       B("\x80\x02]q\0h\0a"
+         "cos\nsystem\n\x86."),
+       kCalls, "os system"},
+      {"bytes of a huge count", "x.pkl",
+       B("\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f"
+         "A."),
+       kUnknown, ""},
+      {"LONG4 of a huge count", "x.pkl",
+       B("\x80\x02\x8b\xff\xff\xff\x7f"
+         "A."),
+       kUnknown, ""},
+      {"7z instead of zip", "x.pt", B("7z\xbc\xaf\x27\x1c"), kUnknown, ""},
+      {"a pickle without a telling name", "model/weights.config", text, kCalls, "os system"},
+      {"a headed pickle without a telling name", "model/vocab.txt", call, kCalls, "os system"},
+      {"a second pickle of protocol 0", "x.pkl", B("\x80\x02N.") + text, kCalls, "os system"},
+      {"legacy torch file, protocol 0 inside", "x.pt", legacy + text, kCalls, "os system"},
+      {"legacy torch file in bytes", "x.pkl", nested(legacy + text), kCalls, "os system"},
+      {"an array of objects", "x.npy",
+       B("\x93NUMPY\x01\0\x46\0{'descr': '|O', 'fortran_order': False, 'shape': (1,), }         \n") + call, kCalls,
+       "os system"},
+      {"_target_ in a pickled config", "x.ckpt", pickled(unicode("_target_") + unicode("os.system")), kCalls,
+       "os.system"},
+      {"_target_ wrapped by OmegaConf", "x.ckpt",
+       pickled(unicode("_target_") + "comegaconf.nodes\nAnyNode\n)\x81}" + unicode("_val") + unicode("os.system") +
+               "sb"),
+       kCalls, "os.system"},
+      {"environment in a pickled config", "x.ckpt", pickled(unicode("a") + unicode("${oc.env:SECRET}")), kUnknown,
+       "oc.env"},
+      {"zip: a wrong CRC", "x.pt",
+       testing::ZipFile({{.name = "archive/data.pkl", .content = call, .crc_of = "other"}}, {}), kCalls, "os system"},
+      {"zip: marked as encrypted", "x.pt",
+       testing::ZipFile({{.name = "archive/data.pkl", .content = call, .flags = 0x0801}}, {}), kUnknown, "encrypted"},
+      {"zip: two sizes", "x.pt", testing::ZipFile({{.name = "archive/data.pkl", .content = call, .local_size = 3}}, {}),
+       kUnknown, "data.pkl"},
+      {"zip: two methods", "x.pt",
+       testing::ZipFile({{.name = "archive/data.pkl", .content = call, .local_method = 8}}, {}), kUnknown, "data.pkl"},
+      {"zip: one name twice", "x.pt",
+       testing::ZipFile({{.name = "archive/data.pkl", .content = "N."}, {.name = "archive/data.pkl", .content = call}},
+                        {}),
+       kUnknown, "data.pkl"},
+      {"zip: a pickle under another extension", "x.pt",
+       testing::ZipFile(
+           {{.name = "archive/data.pkl", .content = "N."}, {.name = "archive/extra.config", .content = text}}, {}),
+       kCalls, "os system"},
+      {"zip behind a pickle", "x.pkl", B("\x80\x02N.") + zip, kUnknown, "zip behind"},
+      {"tar that is a zip too", "x.nemo",
+       testing::TarFile({testing::TarBlock({.name = B("PK\x03\x04") + "x", .content = "x"}, '0')}), kUnknown, "zip"},
+      {"tar: one name twice", "x.nemo",
+       testing::TarFile({testing::TarBlock({.name = "a.yaml", .content = "a: 1\n"}, '0'),
+                         testing::TarBlock({.name = "./a.yaml", .content = "_target_: os.system\n"}, '0')}),
+       kUnknown, "a.yaml"},
+      {"tar: an absolute name", "x.nemo", tar("/etc/cron.d/x", "x", '0', ""), kUnknown, "etc"},
+      {"tar: a device", "x.nemo", tar("dev", "", '3', ""), kUnknown, "dev"},
+      {"tar: a pipe", "x.nemo", tar("pipe", "", '6', ""), kUnknown, "pipe"},
+      {"NeMo 2: a class to build", "context/io.json",
+       "{\"objects\": {\"a\": {\"type\": {\"type\": \"pyref\", \"module\": \"os\", \"name\": \"system\"}}}}", kCalls,
+       "os.system"},
+      {"transformers: code beside the model", "hf/config.json", "{\"auto_map\": {\"AutoModel\": \"modeling_x.Evil\"}}",
+       kUnknown, "modeling_x.Evil"},
       {"OBJ", "x.pkl", "(cos\nsystem\nS'id'\no.", kCalls, "os system"},
       {"STACK_GLOBAL", "x.pkl", B("\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R."), kCalls, "os system"},
       {"STACK_GLOBAL by memo", "x.pkl",
@@ -129,7 +343,8 @@ std::vector<Attack> Attacks() {
          "0h\x00h\x01\x93\x8c\x02id\x85R."),
        kCalls, "os system"},
       {"STACK_GLOBAL dotted", "x.pkl",
-       B("\x80\x04\x8c\x08builtins\x8c\x0d"
+       B("\x80\x04\x8c\x08"
+         "builtins\x8c\x0d"
          "dict.__init__\x93."),
        kCalls, "dict.__init__"},
       {"a second PROTO", "x.pkl", B("\x80\x02\x80\x04") + text, kCalls, "os system"},
@@ -180,8 +395,10 @@ TEST(ScanTest, EveryAttackIsReported) {
   for (const Attack& attack : Attacks()) {
     SCOPED_TRACE(attack.technique);
     const testing::TempDir dir;
-    testing::WriteFile(dir / attack.file, attack.bytes);
-    auto findings = Scan(dir / attack.file);
+    const std::filesystem::path path(dir / attack.file);
+    std::filesystem::create_directories(path.parent_path());
+    testing::WriteFile(path.string(), attack.bytes);
+    auto findings = Scan(path.string());
     ASSERT_THAT(findings, IsOk());
     std::string seen;
     for (const ScanFinding& f : *findings) seen += f.what + ": " + f.name + " (" + f.file + ")\n";
@@ -189,6 +406,31 @@ TEST(ScanTest, EveryAttackIsReported) {
       return f.danger >= attack.danger && f.name.find(attack.name) != std::string::npos;
     })) << seen;
   }
+}
+
+// One broken file hides no other.
+TEST(ScanTest, GoesOnBehindABrokenBox) {
+  const testing::TempDir dir;
+  testing::WriteFile(dir / "a.pt", testing::ZipFile({{.name = "../evil.pkl", .content = "N."}}, {}));
+  testing::WriteFile(dir / "b.pkl", "cos\nsystem\n(S'id'\ntR.");
+  ANEMONE_ASSERT_ASSIGN(const auto findings, Scan(dir.path()));
+  EXPECT_EQ(Worst(findings), Danger::kCalls);
+  EXPECT_EQ(findings.size(), 2u);
+}
+
+// Text that happens to begin with opcodes is not a pickle.
+TEST(ScanTest, TextIsNoPickle) {
+  const testing::TempDir dir;
+  testing::WriteFile(dir / "merges.txt", "#version: 0.2\ni n\nt h\n");
+  testing::WriteFile(dir / "words", "cat\ndog\n(a tree).\n");
+  testing::WriteFile(dir / "vocab.json", "{\"a\": 1}");
+  ANEMONE_ASSERT_ASSIGN(const auto findings, Scan(dir.path()));
+  EXPECT_TRUE(findings.empty()) << findings.front().name;
+}
+
+TEST(ScanTest, NeMo2FoldersAreInert) {
+  ANEMONE_ASSERT_ASSIGN(const auto findings, Scan(testing::Golden("dist/nemo2_llama/nemo")));
+  for (const ScanFinding& f : findings) EXPECT_EQ(f.danger, Danger::kInert) << f.file << ": " << f.name;
 }
 
 TEST(ScanTest, MissingFileIsAnError) { EXPECT_THAT(Scan("/nowhere"), StatusIs(ErrorKind::kNotFound, "/nowhere")); }
