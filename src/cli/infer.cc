@@ -7,38 +7,24 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
+#include <iterator>
 #include <memory>
 #include <system_error>
 
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "clip/imagenet.h"
 #include "clip/python_repr.h"
 #include "ops/clip_source.h"
 #include "ops/embeddings.h"
 #include "ops/source.h"
+#include "ops/zero_shot.h"
 
 namespace anemone::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Each line as it stands; an empty line is the empty text.
-Status ReadLabels(const std::string& path, std::vector<std::string>* texts) {
-  constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
-  ANEMONE_ASSIGN(const std::string all, Whole(std::move(file)).ReadAll(kMaxBytes));
-  std::string_view rest = all;
-  while (!rest.empty()) {
-    const size_t end = rest.find('\n');
-    std::string_view line = rest.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    texts->emplace_back(line);
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-  }
-  return {};
-}
 
 // A directory stands for the pictures in it, sorted by name.
 Status ExpandImages(std::vector<std::string>* images) {
@@ -49,17 +35,7 @@ Status ExpandImages(std::vector<std::string>* images) {
       expanded.push_back(image);
       continue;
     }
-    std::vector<std::string> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(image, error)) {
-      std::string extension = entry.path().extension().string();
-      std::transform(extension.begin(), extension.end(), extension.begin(),
-                     [](unsigned char c) { return std::tolower(c); });
-      if (extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp") {
-        found.push_back(entry.path().string());
-      }
-    }
-    if (found.empty()) return NotFound("it holds no .jpg, .png or .webp").In(image);
-    std::sort(found.begin(), found.end());
+    ANEMONE_ASSIGN(const std::vector<std::string> found, FindImages(image));
     expanded.insert(expanded.end(), found.begin(), found.end());
   }
   *images = std::move(expanded);
@@ -78,41 +54,125 @@ std::string JsonLine(const std::string& image, const std::vector<std::string>& t
   return Config(node).ToJson(-1) + "\n";
 }
 
-}  // namespace
+std::string AccuracyJson(const ImageFolder& folder, const std::vector<std::string>& labels, const Accuracy& accuracy) {
+  const auto counts = [](ConfigNode node, const Accuracy::Class& c) {
+    const auto images = static_cast<double>(c.images);
+    node["images"] = ConfigNode::Int(static_cast<int64_t>(c.images));
+    node["top1"] = ConfigNode::Float(static_cast<double>(c.top1) / images);
+    node["top5"] = ConfigNode::Float(static_cast<double>(c.top5) / images);
+    return node;
+  };
+  ConfigNode node = counts(ConfigNode::Map(), accuracy.total);
+  ConfigNode& classes = node["classes"] = ConfigNode::List();
+  for (size_t i = 0; i < folder.classes.size(); ++i) {
+    ConfigNode entry = ConfigNode::Map();
+    entry["folder"] = ConfigNode::String(folder.classes[i]);
+    entry["label"] = ConfigNode::String(labels[i]);
+    classes.list.push_back(counts(std::move(entry), accuracy.classes[i]));
+  }
+  return Config(node).ToJson() + "\n";
+}
 
-Status Infer(InferOptions options) {
-  if (!options.labels.empty()) ANEMONE_TRY(ReadLabels(options.labels, &options.texts));
-  ANEMONE_TRY(ExpandImages(&options.images));
+// A folder's name, as a person writes it: "ankle_boot" is an ankle boot.
+std::string LabelOfFolder(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+Status CheckOptions(const InferOptions& options) {
   if (options.logit_scale && !std::isfinite(*options.logit_scale)) {
     return InvalidArgument(fmt::format("--logit-scale: expected a finite number, found {}", *options.logit_scale));
   }
   if (!options.embeddings.empty()) ANEMONE_TRY(CheckEmbeddingsPath(options.embeddings, options.force));
+  if (!options.dataset.empty()) {
+    if (options.images.empty() && options.texts.empty() && options.embeddings.empty()) return {};
+    return InvalidArgument("expected --dataset or --image, --text and --embeddings, found both",
+                           "a data set's labels are its folders' names, or --labels FILE");
+  }
   if (options.images.empty() && options.embeddings.empty())
     return InvalidArgument("expected --image", "see: anemone infer --help");
   if (options.texts.empty() && options.embeddings.empty()) {
     return InvalidArgument("expected --text or --labels", "see: anemone infer --help");
   }
+  return {};
+}
+
+// NeMo's line [megatron_clip_imagenet_zeroshot.py], or JSON.
+Status RunDataset(ClipModel& model, const Tokenizer& tokenizer, const InferOptions& options, const ImageFolder& folder,
+                  const std::vector<std::string>& labels, const std::vector<std::string>& templates,
+                  const ProgressFn& progress) {
+  ANEMONE_ASSIGN(const ClipFeatures classifier, EncodeLabels(model, tokenizer, labels, templates, progress));
+  ANEMONE_ASSIGN(const Accuracy accuracy, ZeroShotAccuracy(model, folder, classifier, options.batch, progress));
+  if (options.json) {
+    Print(AccuracyJson(folder, labels, accuracy));
+    return {};
+  }
+  const auto images = static_cast<double>(accuracy.total.images);
+  Print(fmt::format("Zero-shot CLIP accuracy Top-1: {:.4f}; Top-5: {:.4f}\n",
+                    static_cast<double>(accuracy.total.top1) / images,
+                    static_cast<double>(accuracy.total.top5) / images));
+  return {};
+}
+
+}  // namespace
+
+Status Infer(InferOptions options) {
+  if (!options.labels.empty()) {
+    ANEMONE_ASSIGN(const std::vector<std::string> labels, ReadLines(options.labels));
+    if (options.dataset.empty()) options.texts.insert(options.texts.end(), labels.begin(), labels.end());
+  }
+  if (!options.image_list.empty()) {
+    ANEMONE_ASSIGN(const std::vector<std::string> listed, ReadLines(options.image_list));
+    std::copy_if(listed.begin(), listed.end(), std::back_inserter(options.images),
+                 [](const std::string& line) { return !line.empty(); });
+  }
+  ANEMONE_TRY(ExpandImages(&options.images));
+  ANEMONE_TRY(CheckOptions(options));
+  std::vector<std::string> templates;
+  if (!options.templates.empty()) {
+    ANEMONE_ASSIGN(templates, ReadLines(options.templates));
+    if (templates.empty()) return InvalidArgument("expected a template a line, found none").In(options.templates);
+    for (const std::string& line : templates) ANEMONE_TRY(FillTemplate(line, "").status().In(options.templates));
+  } else if (options.imagenet) {
+    templates = Lines(ImagenetTemplates());
+  }
+  ImageFolder folder;
+  std::vector<std::string> labels = options.texts;
+  if (!options.dataset.empty()) {
+    ANEMONE_ASSIGN(folder, OpenImageFolder(options.dataset));
+    if (!options.labels.empty()) {
+      ANEMONE_ASSIGN(labels, ReadLines(options.labels));
+    } else if (options.imagenet) {
+      labels = Lines(ImagenetClassNames());
+    } else {
+      std::transform(folder.classes.begin(), folder.classes.end(), std::back_inserter(labels), LabelOfFolder);
+    }
+    if (labels.size() != folder.classes.size()) {
+      return InvalidArgument(fmt::format("{}: expected {} folders, one a label, found {}", options.dataset,
+                                         labels.size(), folder.classes.size()),
+                             options.labels.empty()
+                                 ? "--labels FILE names the classes, one a line, in the order of the folders' names"
+                                 : "");
+    }
+  }
+
   const ProgressFn progress = MakeProgress();
   ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
   ClipOptions clip_options;
   clip_options.threads = static_cast<int>(globals().threads);
-  clip_options.keep_weights = options.images.size() > options.batch;
-  Result<ClipModel> loaded = LoadClip(checkpoint, clip_options);
+  clip_options.keep_weights = std::max(options.images.size(), folder.items.size()) > options.batch;
+  ClipLoad load;
+  load.preset = options.preset;
+  Result<ClipModel> loaded = LoadClip(checkpoint, clip_options, load);
   if (!loaded.ok()) return loaded.status().In(options.model);
   ClipModel& model = *loaded;
 
   ClipFeatures texts;
-  if (!options.texts.empty()) {
+  if (!labels.empty()) {
     const Result<Tokenizer> tokenizer = LoadTokenizer(checkpoint, model.spec());
     if (!tokenizer.ok()) return tokenizer.status().In(options.model);
-    std::vector<std::vector<int32_t>> ids;
-    for (const std::string& text : options.texts) {
-      Result<std::vector<int32_t>> encoded = tokenizer->Encode(text, model.spec().context);
-      if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", text));
-      ids.push_back(*std::move(encoded));
-    }
-    ANEMONE_ASSIGN(texts, model.EncodeTexts(ids));
-    texts.Normalize();
+    if (!options.dataset.empty()) return RunDataset(model, *tokenizer, options, folder, labels, templates, progress);
+    ANEMONE_ASSIGN(texts, EncodeLabels(model, *tokenizer, labels, templates, progress));
   }
   ANEMONE_ASSIGN(const double own_scale, model.LogitScale());
   const double scale = options.logit_scale.value_or(own_scale);
@@ -121,11 +181,9 @@ Status Infer(InferOptions options) {
   ClipFeatures all_images;
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
-    std::vector<float> pixels;
-    for (size_t i = at; i < at + count; ++i) {
-      ANEMONE_ASSIGN(const std::vector<float> picture, LoadPixels(options.images[i], model.spec()));
-      pixels.insert(pixels.end(), picture.begin(), picture.end());
-    }
+    const auto first = options.images.begin() + static_cast<ptrdiff_t>(at);
+    ANEMONE_ASSIGN(const std::vector<float> pixels,
+                   LoadPixels(std::vector<std::string>(first, first + static_cast<ptrdiff_t>(count)), model.spec()));
     ANEMONE_ASSIGN(ClipFeatures features, model.EncodeImages(pixels));
     features.Normalize();
     if (texts.count > 0) {
@@ -135,9 +193,9 @@ Status Infer(InferOptions options) {
         const std::span<const float> row(probabilities.data() + i * texts.count, texts.count);
         const std::string& image = options.images[at + i];
         if (options.json) {
-          Print(JsonLine(image, options.texts, row, scale));
+          Print(JsonLine(image, labels, row, scale));
         } else {
-          Print((options.images.size() > 1 ? image + ": " : "") + ProbabilityLine(options.texts, row) + "\n");
+          Print((options.images.size() > 1 ? image + ": " : "") + ProbabilityLine(labels, row) + "\n");
         }
       }
     }
@@ -159,12 +217,23 @@ std::function<int()> DeclareInfer(CLI::App& app) {
   app.add_option("--image", options->images, "A JPEG, PNG or WebP file, or a directory of them; may be repeated")
       ->type_name("FILE")
       ->allow_extra_args(false);
+  app.add_option("--image-list", options->image_list, "Pictures' paths, one a line")->type_name("FILE");
   app.add_option("--text", options->texts, "A label; may be repeated")->type_name("TEXT")->allow_extra_args(false);
   app.add_option("--labels", options->labels, "Labels, one a line")->type_name("FILE");
+  app.add_option("--templates", options->templates,
+                 "Prompts, one a line, {} being the label: a label's features are the mean over them")
+      ->type_name("FILE");
+  app.add_option("--dataset", options->dataset,
+                 "A folder a class: print the zero-shot accuracy (labels: the folders' names, or --labels)")
+      ->type_name("DIR");
+  app.add_flag("--imagenet", options->imagenet, "With --dataset: ImageNet's 1,000 names and 80 templates, as OpenAI's");
+  app.add_option("--preset", options->preset, "The size by name (ViT-L-14 …), for a CLIP without a config")
+      ->type_name("NAME");
   app.add_option("--logit-scale", options->logit_scale, "Instead of the checkpoint's own (NeMo's script uses 100)")
       ->type_name("X");
-  app.add_option("--embeddings", options->embeddings, "Write the normalised features, tensors `image` and `text`")
-      ->type_name("FILE.safetensors");
+  app.add_option("--embeddings", options->embeddings,
+                 "Write the normalised features: .safetensors with `image` and `text`, or .npy")
+      ->type_name("FILE");
   app.add_flag("--force", options->force, "Replace an existing --embeddings file");
   app.add_option("--batch", options->batch, "Images encoded at once (default 16)")
       ->check(CLI::Range(1, 4096).description(""))

@@ -14,16 +14,21 @@ namespace anemone::cli {
 struct InferOptions {
   std::string model;
   std::vector<std::string> images;  // files, or directories of pictures
+  std::string image_list;           // a file of paths, one a line
   std::vector<std::string> texts;
   std::string labels;                 // a file of texts, one a line
+  std::string templates;              // a file of prompts, one a line, {} being the label
+  std::string dataset;                // a folder a class: accuracy instead of a line an image
+  bool imagenet = false;              // ImageNet's names and templates where none are given
   std::string embeddings;             // where to write features; empty: nowhere
   std::optional<double> logit_scale;  // empty: the checkpoint's own
+  std::string preset;                 // a size by name, for a CLIP without a config
   uint64_t batch = 16;
   bool force = false;  // replace an existing `embeddings`
   bool json = false;
 };
 
-// Prints one line an image. Errors name the model, the picture or the text.
+// Prints one line an image, or the accuracy on a data set. Errors name the model, the picture or the text.
 Status Infer(InferOptions options);
 
 }  // namespace anemone::cli

@@ -204,23 +204,29 @@ constexpr std::string_view kInferConfig =
     "image_path: ???\ntexts: ???\ntrainer: {devices: 1, num_nodes: 1, accelerator: gpu, logger: false, precision: 32}\n"
     "model: {restore_from_path: null, precision: '${trainer.precision}'}\n";
 
-Status InferFromOverrides(const std::vector<std::string>& words) {
-  ANEMONE_ASSIGN(Config config, Config::ParseYaml(kInferConfig, "megatron_clip_infer.yaml"));
+Result<Config> Overridden(std::string_view yaml, const std::string& name, const std::vector<std::string>& words) {
+  ANEMONE_ASSIGN(Config config, Config::ParseYaml(yaml, name));
   for (const std::string& word : words) {
     const Result<Override> parsed = ParseOverride(word);
     if (!parsed.ok()) return parsed.status().In(word);
     ANEMONE_TRY(ApplyOverride(*parsed, &config).In(word));
   }
-  const auto text = [&config](std::string_view path) -> Result<std::string> {
-    ANEMONE_ASSIGN(const ConfigNode node, config.Resolve(path));
-    if (!node.is_scalar() || node.is_null() || node.ScalarText() == "???") {
-      return InvalidArgument(fmt::format("expected {}=…", path));
-    }
-    return node.ScalarText();
-  };
+  return config;
+}
+
+Result<std::string> RequiredText(const Config& config, std::string_view path) {
+  ANEMONE_ASSIGN(const ConfigNode node, config.Resolve(path));
+  if (!node.is_scalar() || node.is_null() || node.ScalarText() == "???") {
+    return InvalidArgument(fmt::format("expected {}=…", path));
+  }
+  return node.ScalarText();
+}
+
+Status InferFromOverrides(const std::vector<std::string>& words) {
+  ANEMONE_ASSIGN(const Config config, Overridden(kInferConfig, "megatron_clip_infer.yaml", words));
   InferOptions options;
-  ANEMONE_ASSIGN(options.model, text("model.restore_from_path"));
-  ANEMONE_ASSIGN(const std::string image, text("image_path"));
+  ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
+  ANEMONE_ASSIGN(const std::string image, RequiredText(config, "image_path"));
   options.images = {image};
   ANEMONE_ASSIGN(const ConfigNode texts, config.Resolve("texts"));
   if (!texts.is_list()) return InvalidArgument("expected texts='[\"a dog\", …]'");
@@ -229,18 +235,52 @@ Status InferFromOverrides(const std::vector<std::string>& words) {
   return Infer(options);
 }
 
-std::function<int()> DeclareClipInfer(CLI::App& app) {
-  auto words = std::make_shared<std::vector<std::string>>();
-  app.add_option("OVERRIDES", *words, "Hydra's: model.restore_from_path=x.nemo image_path=a.jpg texts='[\"a dog\", …]'")
-      ->type_name("");
-  for (const char* name : {"--config-path,-p", "--config-name,-n", "--config-dir,-d"}) {
-    app.add_option_function<std::string>(
-        name, [](const std::string&) {}, "Taken and not needed: everything it says can be an override");
+// NeMo's megatron_clip_imagenet_zeroshot.yaml, as far as it says anything here. `labels` and `templates` are additions.
+constexpr std::string_view kZeroShotConfig =
+    "trainer: {devices: 8, num_nodes: 1, accelerator: gpu, logger: false, precision: bf16}\n"
+    "model:\n  restore_from_path: null\n  precision: ${trainer.precision}\n  micro_batch_size: 1000\n"
+    "  global_batch_size: 8000\n  data:\n    num_workers: 2\n    imagenet_val: ???\n    labels: null\n"
+    "    templates: null\n";
+
+Status ZeroShotFromOverrides(const std::vector<std::string>& words) {
+  ANEMONE_ASSIGN(const Config config, Overridden(kZeroShotConfig, "megatron_clip_imagenet_zeroshot.yaml", words));
+  InferOptions options;
+  ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
+  ANEMONE_ASSIGN(options.dataset, RequiredText(config, "model.data.imagenet_val"));
+  for (const auto& [path, to] :
+       {std::pair{"model.data.labels", &options.labels}, std::pair{"model.data.templates", &options.templates}}) {
+    ANEMONE_ASSIGN(const ConfigNode node, config.Resolve(path));
+    if (!node.is_null()) *to = node.ScalarText();
   }
-  return [words] {
-    const Status status = InferFromOverrides(*words);
-    return status.ok() ? static_cast<int>(kDone) : Report(status.Hint("see: anemone nemo megatron_clip_infer --help"));
+  options.imagenet = true;
+  return Infer(options);
+}
+
+// A script that Hydra configures: nothing but overrides on the command line.
+std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::string_view name,
+                                  Status (*run)(const std::vector<std::string>& words)) {
+  auto words = std::make_shared<std::vector<std::string>>();
+  app.add_option("OVERRIDES", *words, help)->type_name("");
+  for (const char* flag : {"--config-path,-p", "--config-name,-n", "--config-dir,-d"}) {
+    app.add_option_function<std::string>(
+        flag, [](const std::string&) {}, "Taken and not needed: everything it says can be an override");
+  }
+  return [words, run, hint = fmt::format("see: anemone nemo {} --help", name)] {
+    const Status status = run(*words);
+    return status.ok() ? static_cast<int>(kDone) : Report(status.Hint(hint));
   };
+}
+
+std::function<int()> DeclareClipInfer(CLI::App& app) {
+  return DeclareHydra(app, "Hydra's: model.restore_from_path=x.nemo image_path=a.jpg texts='[\"a dog\", …]'",
+                      "megatron_clip_infer", InferFromOverrides);
+}
+
+std::function<int()> DeclareZeroShot(CLI::App& app) {
+  return DeclareHydra(app,
+                      "Hydra's: model.restore_from_path=x.nemo model.data.imagenet_val=DIR; for another data set also "
+                      "model.data.labels=FILE model.data.templates=FILE",
+                      "megatron_clip_imagenet_zeroshot", ZeroShotFromOverrides);
 }
 
 struct NemoScript {
@@ -255,6 +295,7 @@ constexpr NemoScript kScripts[] = {
     {"convert_ckpt_to_nemo", "A training's .ckpt → .nemo", DeclareCkpt},
     {"megatron_change_num_partitions", "Another tensor and pipeline layout", DeclarePartitions},
     {"megatron_clip_infer", "CLIP inference, with Hydra's overrides", DeclareClipInfer},
+    {"megatron_clip_imagenet_zeroshot", "Zero-shot accuracy on ImageNet's validation folder", DeclareZeroShot},
 };
 
 }  // namespace

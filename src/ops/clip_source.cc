@@ -1,7 +1,9 @@
 #include "ops/clip_source.h"
 
 #include <fmt/format.h>
+#include <tbb/parallel_for.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -218,6 +220,26 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
     return out;
   }();
   if (!pixels.ok()) return pixels.status().In(path);
+  return pixels;
+}
+
+Result<std::vector<float>> LoadPixels(const std::vector<std::string>& paths, const ClipSpec& spec) {
+  const size_t one = size_t{3} * spec.image_size * spec.image_size;
+  std::vector<float> pixels(paths.size() * one);
+  std::vector<Status> statuses(paths.size());
+  tbb::parallel_for(size_t{0}, paths.size(), [&](size_t i) {
+    const Result<std::vector<float>> picture = LoadPixels(paths[i], spec);
+    if (!picture.ok()) {
+      statuses[i] = picture.status();
+    } else if (picture->size() != one) {
+      statuses[i] = Corrupt(fmt::format("expected {} values after preprocessing, found {}", one, picture->size()),
+                            "the preprocessing's crop is not the model's image size")
+                        .In(paths[i]);
+    } else {
+      std::copy(picture->begin(), picture->end(), pixels.begin() + static_cast<ptrdiff_t>(i * one));
+    }
+  });
+  for (Status& status : statuses) ANEMONE_TRY(std::move(status));
   return pixels;
 }
 

@@ -33,6 +33,8 @@ Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& sp
 
 // One picture file → fp32 pixels [3, image_size, image_size]. Errors carry the path.
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec);
+// Several, side by side, decoded by all threads. Errors: the first picture's that has one.
+Result<std::vector<float>> LoadPixels(const std::vector<std::string>& paths, const ClipSpec& spec);
 
 }  // namespace anemone
 

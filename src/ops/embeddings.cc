@@ -1,5 +1,7 @@
 #include "ops/embeddings.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <string_view>
 #include <system_error>
@@ -10,7 +12,9 @@
 namespace anemone {
 
 Status CheckEmbeddingsPath(const std::string& path, bool replace) {
-  if (!path.ends_with(".safetensors")) return InvalidArgument("expected a name ending in .safetensors").In(path);
+  if (!path.ends_with(".safetensors") && !path.ends_with(".npy")) {
+    return InvalidArgument("expected a name ending in .safetensors or .npy").In(path);
+  }
   std::error_code error;
   if (!replace && std::filesystem::exists(path, error)) {
     return Status(ErrorKind::kAlreadyExists, "already exists", "--force replaces it").In(path);
@@ -18,15 +22,43 @@ Status CheckEmbeddingsPath(const std::string& path, bool replace) {
   return {};
 }
 
+namespace {
+
+std::string BytesOf(const ClipFeatures& features) {
+  return {reinterpret_cast<const char*>(features.values.data()), features.values.size() * sizeof(float)};
+}
+
+// [numpy lib/format.py: magic, version 1.0, header length, a Python dict padded so that the data is aligned to 64]
+Plan LayOutNpy(const ClipFeatures& features) {
+  constexpr size_t kAlign = 64;
+  constexpr size_t kPrefix = 10;
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", features.count, features.width);
+  header.append((kAlign - (kPrefix + header.size() + 1) % kAlign) % kAlign, ' ');
+  header += '\n';
+  std::string prefix("\x93NUMPY\x01\x00", 8);
+  prefix += static_cast<char>(header.size() & 0xFF);
+  prefix += static_cast<char>(header.size() >> 8);
+  Plan plan;
+  PlanFile& file = plan.files.emplace_back();
+  file.Append(prefix + header);
+  file.Append(BytesOf(features));
+  return plan;
+}
+
+}  // namespace
+
 Status WriteEmbeddings(const std::string& path, const ClipFeatures& images, const ClipFeatures& texts, bool replace) {
   ANEMONE_TRY(CheckEmbeddingsPath(path, replace));
+  if (path.ends_with(".npy")) {
+    return Execute(LayOutNpy(images.count > 0 ? images : texts), path, {.replace = replace});
+  }
   Checkpoint checkpoint;
   checkpoint.shards.emplace_back();
   for (const auto& [name, features] : {std::pair{"image", &images}, std::pair{"text", &texts}}) {
     if (features->count == 0) continue;
-    const std::string bytes(reinterpret_cast<const char*>(features->values.data()),
-                            features->values.size() * sizeof(float));
-    ANEMONE_ASSIGN(Tensor tensor, Tensor::FromBytes(DType::kF32, {features->count, features->width}, bytes));
+    ANEMONE_ASSIGN(Tensor tensor,
+                   Tensor::FromBytes(DType::kF32, {features->count, features->width}, BytesOf(*features)));
     ANEMONE_TRY(checkpoint.weights().Add(name, std::move(tensor)));
   }
   ANEMONE_ASSIGN(const Plan plan, FindFormat("safetensors")->lay_out(checkpoint, {}));

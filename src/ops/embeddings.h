@@ -13,8 +13,9 @@ namespace anemone {
 // extension); AlreadyExists, unless `replace`.
 Status CheckEmbeddingsPath(const std::string& path, bool replace);
 
-// A safetensors file with fp32 tensors `image` [images, d] and `text` [texts, d]; empty ones are left out. Errors: as
-// CheckEmbeddingsPath, as Execute.
+// NAME.safetensors: fp32 tensors `image` [images, d] and `text` [texts, d]; empty ones are left out. NAME.npy: NumPy's
+// format 1.0 with one of them, the images' where there are any, else the texts'. Errors: as CheckEmbeddingsPath, as
+// Execute.
 Status WriteEmbeddings(const std::string& path, const ClipFeatures& images, const ClipFeatures& texts, bool replace);
 
 }  // namespace anemone

@@ -277,6 +277,73 @@ class CommandLine(unittest.TestCase):
         self.assertTrue(hydra.startswith("Given image's CLIP text probability:  [('a dog', "), hydra)
         self.fails(64, "texts", "nemo", "megatron_clip_infer", f"model.restore_from_path={DEMO}", "image_path=a.jpg")
 
+    def test_zero_shot_as_transformers(self):
+        golden = json.loads((SOURCE / "tests/interop/cli/zero_shot.json").read_text())
+        for name, images in golden["classes"].items():
+            (self.dir / "set" / name).mkdir(parents=True)
+            for image in images:
+                shutil.copy(DEMO / "images" / image, self.dir / "set" / name)
+        (self.dir / "set" / "README").write_text("no class")
+        (self.dir / "templates.txt").write_text("\n".join(golden["templates"]))
+        names = [name.replace("_", " ") for name in sorted(golden["classes"])]
+        (self.dir / "names.txt").write_text("\n".join(names) + "\n")
+        images, top1, top5 = golden["total"]
+        line = f"Zero-shot CLIP accuracy Top-1: {top1 / images:.4f}; Top-5: {top5 / images:.4f}\n"
+        self.assertEqual(self.ok("infer", DEMO, "--dataset", "set", "--templates", "templates.txt", "--batch", 5), line)
+        self.ok("convert", DEMO, "demo.nemo")
+        self.assertEqual(self.ok("nemo", "megatron_clip_imagenet_zeroshot", "model.restore_from_path=demo.nemo",
+                                 "trainer.precision=32", "model.data.imagenet_val=set", "model.data.labels=names.txt",
+                                 "model.data.templates=templates.txt"), line)
+        answer = json.loads(self.ok("infer", DEMO, "--dataset", "set", "--templates", "templates.txt", "--json"))
+        self.assertEqual([[c["images"], round(c["top1"] * c["images"]), round(c["top5"] * c["images"])]
+                          for c in answer["classes"]], golden["per_class"])
+        # The same classifier on the pictures one by one.
+        paths = [f"set/{name}/{image}" for name in sorted(golden["classes"]) for image in sorted(golden["classes"][name])]
+        (self.dir / "list.txt").write_text("\n".join(paths) + "\n\n")
+        lines = self.ok("infer", DEMO, "--image-list", "list.txt", "--labels", "names.txt", "--templates", "templates.txt",
+                        "--json").splitlines()
+        self.assertEqual([json.loads(line)["image"] for line in lines], paths)
+        for line, row in zip(lines, golden["probabilities"], strict=True):
+            for mine, theirs in zip(json.loads(line)["probabilities"], row, strict=True):
+                self.assertAlmostEqual(mine, theirs, delta=1e-5)
+        self.assertEqual(self.ok("infer", DEMO, "--image", "set", "--text", "x", "--json").count("\n"), len(paths))
+
+    def test_zero_shot_errors(self):
+        (self.dir / "set" / "bag").mkdir(parents=True)
+        self.fails(66, "set/bag: it holds no", "infer", DEMO, "--dataset", "set")
+        shutil.copy(DEMO / "images" / "bag.jpg", self.dir / "set" / "bag")
+        self.fails(64, "set: expected 1000 folders, one a label, found 1", "nemo", "megatron_clip_imagenet_zeroshot",
+                   f"model.restore_from_path={DEMO}", "model.data.imagenet_val=set")
+        self.fails(64, "model.data.imagenet_val", "nemo", "megatron_clip_imagenet_zeroshot",
+                   f"model.restore_from_path={DEMO}")
+        (self.dir / "templates.txt").write_text("a photo\n")
+        self.fails(64, r"templates.txt: expected a template with \{\} in it, found 'a photo'", "infer", DEMO, "--dataset",
+                   "set", "--templates", "templates.txt")
+        self.fails(64, "found both", "infer", DEMO, "--dataset", "set", "--text", "a")
+        self.fails(66, "nope: no such folder", "infer", DEMO, "--dataset", "nope")
+        (self.dir / "set" / "bag" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+        self.fails(65, "set/bag/z.png", "infer", DEMO, "--dataset", "set")
+
+    def test_embeddings_as_numpy(self):
+        self.ok("infer", DEMO, "--image", DEMO / "images", "--text", "a", "--embeddings", "both.safetensors")
+        self.ok("infer", DEMO, "--image", DEMO / "images", "--embeddings", "image.npy", "--batch", 5)
+        self.ok("infer", DEMO, "--text", "a", "--embeddings", "text.npy")
+        both = (self.dir / "both.safetensors").read_bytes()
+        base = 8 + int.from_bytes(both[:8], "little")
+        header = json.loads(both[8:base])
+        for name in ("image", "text"):
+            npy = (self.dir / f"{name}.npy").read_bytes()
+            start = 10 + int.from_bytes(npy[8:10], "little")
+            shape = header[name]["shape"]
+            self.assertEqual((npy[:8], start % 64, npy[start - 1:start]), (b"\x93NUMPY\x01\0", 0, b"\n"))
+            self.assertEqual(eval(npy[10:start]),
+                             {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)})
+            mine = struct.unpack(f"<{shape[0] * shape[1]}f", npy[start:])
+            begin, end = (base + x for x in header[name]["data_offsets"])
+            theirs = struct.unpack(f"<{shape[0] * shape[1]}f", both[begin:end])
+            self.assertLess(max(abs(a - b) for a, b in zip(mine, theirs, strict=True)), 1e-6)
+        self.fails(64, ".safetensors or .npy", "infer", DEMO, "--text", "a", "--embeddings", "x.csv")
+
     def swap_heads(self, source, destination, name, heads):
         """A copy of a Hugging Face folder in which the first two heads of one matrix are exchanged."""
         shutil.copytree(source, destination)

@@ -1,0 +1,187 @@
+#include "ops/zero_shot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "ops/clip_source.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kTextsAtOnce = 256;
+
+Status Interrupted(const ProgressFn& progress, const char* stage, uint64_t done, uint64_t total) {
+  if (!progress || progress(stage, done, total)) return {};
+  return {ErrorKind::kInterrupted, "interrupted"};
+}
+
+bool IsPicture(const fs::path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  constexpr std::array<std::string_view, 4> kExtensions = {".jpg", ".jpeg", ".png", ".webp"};
+  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+}
+
+Result<ClipFeatures> EncodeTexts(ClipModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& texts,
+                                 const ProgressFn& progress) {
+  ClipFeatures all;
+  for (size_t at = 0; at < texts.size(); at += kTextsAtOnce) {
+    std::vector<std::vector<int32_t>> ids;
+    for (size_t i = at; i < std::min(texts.size(), at + kTextsAtOnce); ++i) {
+      Result<std::vector<int32_t>> encoded = tokenizer.Encode(texts[i], model.spec().context);
+      if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", texts[i]));
+      ids.push_back(*std::move(encoded));
+    }
+    ANEMONE_ASSIGN(const ClipFeatures features, model.EncodeTexts(ids));
+    all.width = features.width;
+    all.count += features.count;
+    all.values.insert(all.values.end(), features.values.begin(), features.values.end());
+    ANEMONE_TRY(Interrupted(progress, "texts", at + ids.size(), texts.size()));
+  }
+  all.Normalize();
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> Lines(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    lines.emplace_back(line);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return lines;
+}
+
+Result<std::vector<std::string>> ReadLines(const std::string& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string all, Whole(std::move(file)).ReadAll(kMaxBytes));
+  return Lines(all);
+}
+
+Result<std::string> FillTemplate(std::string_view prompt, std::string_view label) {
+  std::string text;
+  bool filled = false;
+  for (size_t at = 0; at < prompt.size();) {
+    const size_t slot = prompt.find("{}", at);
+    text += prompt.substr(at, slot - at);
+    if (slot == std::string_view::npos) break;
+    text += label;
+    filled = true;
+    at = slot + 2;
+  }
+  if (!filled) return InvalidArgument(fmt::format("expected a template with {{}} in it, found '{}'", prompt));
+  return text;
+}
+
+Result<ClipFeatures> EncodeLabels(ClipModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& labels,
+                                  const std::vector<std::string>& templates, const ProgressFn& progress) {
+  if (templates.empty()) return EncodeTexts(model, tokenizer, labels, progress);
+  std::vector<std::string> texts;
+  texts.reserve(labels.size() * templates.size());
+  for (const std::string& label : labels) {
+    for (const std::string& prompt : templates) {
+      ANEMONE_ASSIGN(std::string text, FillTemplate(prompt, label));
+      texts.push_back(std::move(text));
+    }
+  }
+  ANEMONE_ASSIGN(const ClipFeatures features, EncodeTexts(model, tokenizer, texts, progress));
+  ClipFeatures means;
+  means.count = labels.size();
+  means.width = features.width;
+  means.values.resize(means.count * means.width);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    for (size_t k = 0; k < means.width; ++k) {
+      double sum = 0;
+      for (size_t t = 0; t < templates.size(); ++t)
+        sum += features.values[(i * templates.size() + t) * means.width + k];
+      means.values[i * means.width + k] = static_cast<float>(sum / static_cast<double>(templates.size()));
+    }
+  }
+  means.Normalize();
+  return means;
+}
+
+Result<std::vector<std::string>> FindImages(const std::string& folder) {
+  std::vector<std::string> found;
+  std::error_code error;
+  const auto options = fs::directory_options::follow_directory_symlink;
+  for (fs::recursive_directory_iterator it(folder, options, error), end; !error && it != end; it.increment(error)) {
+    if (IsPicture(it->path()) && !it->is_directory(error)) found.push_back(it->path().string());
+  }
+  if (error) return Status(ErrorKind::kIo, error.message()).In(folder);
+  if (found.empty()) return NotFound("it holds no .jpg, .png or .webp").In(folder);
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+Result<ImageFolder> OpenImageFolder(const std::string& path) {
+  ImageFolder folder;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return NotFound("no such folder").In(path);
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    if (it->is_directory(error)) folder.classes.push_back(it->path().filename().string());
+  }
+  if (error) return Status(ErrorKind::kIo, error.message()).In(path);
+  if (folder.classes.empty()) return NotFound("expected a folder a class, found none").In(path);
+  std::sort(folder.classes.begin(), folder.classes.end());
+  for (size_t i = 0; i < folder.classes.size(); ++i) {
+    ANEMONE_ASSIGN(const std::vector<std::string> images, FindImages((fs::path(path) / folder.classes[i]).string()));
+    for (const std::string& image : images) folder.items.push_back({image, i});
+  }
+  return folder;
+}
+
+Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, const ClipFeatures& classifier,
+                                  size_t batch, const ProgressFn& progress) {
+  if (classifier.count != folder.classes.size()) {
+    return InvalidArgument(
+        fmt::format("expected {} labels, one a folder, found {}", folder.classes.size(), classifier.count));
+  }
+  Accuracy accuracy;
+  accuracy.classes.resize(folder.classes.size());
+  std::vector<double> cosines(classifier.count);
+  for (size_t at = 0; at < folder.items.size(); at += batch) {
+    const size_t count = std::min(batch, folder.items.size() - at);
+    std::vector<std::string> paths;
+    for (size_t i = at; i < at + count; ++i) paths.push_back(folder.items[i].path);
+    ANEMONE_ASSIGN(const std::vector<float> pixels, LoadPixels(paths, model.spec()));
+    ANEMONE_ASSIGN(ClipFeatures features, model.EncodeImages(pixels));
+    for (size_t i = 0; i < count; ++i) {
+      const float* image = features.values.data() + i * features.width;
+      for (size_t c = 0; c < classifier.count; ++c) {
+        const float* row = classifier.values.data() + c * classifier.width;
+        double dot = 0;
+        for (size_t k = 0; k < features.width; ++k) dot += double{image[k]} * row[k];
+        cosines[c] = dot;
+      }
+      const size_t target = folder.items[at + i].target;
+      size_t likelier = 0;
+      for (size_t c = 0; c < cosines.size(); ++c) {
+        if (cosines[c] > cosines[target] || (cosines[c] == cosines[target] && c < target)) ++likelier;
+      }
+      for (Accuracy::Class* to : {&accuracy.classes[target], &accuracy.total}) {
+        ++to->images;
+        if (likelier < 1) ++to->top1;
+        if (likelier < 5) ++to->top5;
+      }
+    }
+    ANEMONE_TRY(Interrupted(progress, "images", at + count, folder.items.size()));
+  }
+  return accuracy;
+}
+
+}  // namespace anemone

@@ -1,0 +1,62 @@
+// Zero-shot classification: texts as a classifier, and its accuracy on a folder of pictures per class
+// [NeMo v2.0.0 examples/multimodal/vision_language_foundation/clip/megatron_clip_imagenet_zeroshot.py].
+#ifndef ANEMONE_OPS_ZERO_SHOT_H_
+#define ANEMONE_OPS_ZERO_SHOT_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/clip.h"
+#include "anemone/progress.h"
+#include "anemone/status.h"
+#include "clip/tokenizer.h"
+
+namespace anemone {
+
+// Each line as it stands, without its end; an empty line is the empty text.
+std::vector<std::string> Lines(std::string_view text);
+Result<std::vector<std::string>> ReadLines(const std::string& path);
+
+// `label` in the place of {}. Errors: InvalidArgument (no {} in it).
+Result<std::string> FillTemplate(std::string_view prompt, std::string_view label);
+
+// A normalised row a label. With templates: the features of each filled template, normalised, averaged, normalised
+// again; without: the label is the text. Errors name the text.
+Result<ClipFeatures> EncodeLabels(ClipModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& labels,
+                                  const std::vector<std::string>& templates, const ProgressFn& progress = {});
+
+// The pictures (.jpg .jpeg .png .webp) under a folder, at any depth, sorted. Errors: NotFound.
+Result<std::vector<std::string>> FindImages(const std::string& folder);
+
+// One subfolder a class, sorted by name, as torchvision's ImageFolder numbers them.
+struct ImageFolder {
+  std::vector<std::string> classes;  // the subfolders' names
+  struct Item {
+    std::string path;
+    size_t target;  // index of its class
+  };
+  std::vector<Item> items;  // by class, then by path
+};
+// Errors: NotFound (no folder, no subfolders, a class without a picture, which is named).
+Result<ImageFolder> OpenImageFolder(const std::string& path);
+
+struct Accuracy {
+  struct Class {
+    uint64_t images = 0;
+    uint64_t top1 = 0;  // pictures whose own class is the likeliest
+    uint64_t top5 = 0;  // … is among the five likeliest
+  };
+  std::vector<Class> classes;
+  Class total;
+};
+
+// The accuracy of `classifier` (a normalised row a class) on the folder's pictures. Ties go to the lower class. Errors:
+// InvalidArgument (as many rows as classes are needed); as LoadPixels.
+Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, const ClipFeatures& classifier,
+                                  size_t batch, const ProgressFn& progress = {});
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_ZERO_SHOT_H_
