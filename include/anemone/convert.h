@@ -23,19 +23,20 @@ struct Plan;
 enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
 struct ConvertOptions {
-  std::string to;       // a format's name; empty: by DST's name
-  std::string hparams;  // YAML file; empty: derived from the source
-  std::string
-      dialect;  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
-  std::string table;  // YAML file: names → split and stage, for a Megatron model no family knows (docs/resharding.md)
-  std::string preset;  // a CLIP's size by name ("ViT-L-14"), for sources without a config
+  std::string to = {};       // a format's name; empty: by DST's name
+  std::string hparams = {};  // YAML file; empty: derived from the source
+  std::string dialect =
+      {};  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
+  std::string table =
+      {};  // YAML file: names → split and stage, for a Megatron model no family knows (docs/resharding.md)
+  std::string preset = {};  // a CLIP's size by name ("ViT-L-14"), for sources without a config
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` only says
   // into how many chunks each is cut.
-  std::optional<int> tp, pp, vp;
-  std::optional<DType> dtype;                            // empty: keep
-  std::vector<std::pair<std::string, std::string>> set;  // config path → value text
-  std::vector<std::string> unset;
-  std::vector<std::pair<std::string, std::string>> artifacts;  // config path → file
+  std::optional<int> tp = {}, pp = {}, vp = {};
+  std::optional<DType> dtype = {};                            // empty: keep
+  std::vector<std::pair<std::string, std::string>> set = {};  // config path → value text
+  std::vector<std::string> unset = {};
+  std::vector<std::pair<std::string, std::string>> artifacts = {};  // config path → file
   ExtraState extra_state = ExtraState::kKeep;
   bool only_weights = false;  // drop training state
   bool use_ema = false;       // weights from the EMA copy a .ckpt carries

@@ -292,6 +292,39 @@ StateDict Kept(const StateDict& state, const LayOutOptions& options) {
   return kept;
 }
 
+// Megatron's modules from before Megatron-core save and load dicts in dicts, down to the encoder's own flat state dict
+// [nemo language_model.py, state_dict_for_save_checkpoint].
+bool IsLegacy(const StateDict& chunk) {
+  return std::any_of(chunk.items().begin(), chunk.items().end(),
+                     [](const StateDict::Item& item) { return item.name.starts_with("language_model."); });
+}
+
+Value Nested(const StateDict& chunk) {
+  Value flat = FromStateDict(chunk);
+  ValueGraph& graph = *flat.graph;
+  Builder build{graph};
+  const ValueRef root = graph.New(Kind::kDict);
+  const std::vector<ValueRef>& pairs = *DictEntries(*flat.node);
+  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+    std::string_view rest = pairs[i]->text;
+    ValueRef dict = root;
+    for (size_t dot = rest.find('.'); dot != std::string_view::npos; dot = rest.find('.')) {
+      const std::string_view module = rest.substr(0, dot);
+      ValueRef child = Lookup(*dict, module);
+      if (child == nullptr) {
+        child = graph.New(Kind::kDict);
+        dict->items.insert(dict->items.end(), {build.Text(module), child});
+      }
+      dict = child;
+      rest.remove_prefix(dot + 1);
+      if (module == "encoder") break;
+    }
+    dict->items.insert(dict->items.end(), {build.Text(rest), pairs[i + 1]});
+  }
+  flat.node = graph.root = root;
+  return flat;
+}
+
 // The dictionary Lightning loads: the training dictionary the shard came with, its weights and config replaced; or the
 // least that `Trainer.fit(ckpt_path=…)` accepts as a starting point [lightning checkpoint_connector.py].
 Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOutOptions& options, PlanFile& file) {
@@ -300,7 +333,9 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
   const StateDict kept = Kept(shard.weights, options);
   const Value weights = FromStateDict(kept);
   std::vector<Value> chunks;
-  for (const StateDict& chunk : shard.chunks) chunks.push_back(FromStateDict(chunk));
+  for (const StateDict& chunk : shard.chunks) {
+    chunks.push_back(IsLegacy(chunk) ? Nested(Kept(chunk, options)) : FromStateDict(Kept(chunk, options)));
+  }
 
   ValueRef hparams = nullptr;
   if (checkpoint.config) {
@@ -328,9 +363,9 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
         node = hparams;
         has_hparams = true;
       } else {
-        const size_t chunk =
-            key.rfind("model", 0) == 0 && key.size() == 6 ? static_cast<size_t>(key[5] - '0') : chunks.size();
-        if (chunk < chunks.size()) node = chunks[chunk].node;
+        for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
+          if (key == fmt::format("model{}", chunk)) node = chunks[chunk].node;
+        }
       }
       root->items.push_back(entries[i]);
       root->items.push_back(node);

@@ -5,7 +5,9 @@
 namespace anemone {
 
 Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
-  ANEMONE_ASSIGN(const Checkpoint whole, MergeShards(checkpoint));
+  Checkpoint weights = checkpoint;
+  for (Shard& shard : weights.shards) shard.training.reset();
+  ANEMONE_ASSIGN(const Checkpoint whole, MergeShards(weights));
   return ToCanonical(whole, options);
 }
 

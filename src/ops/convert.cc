@@ -15,6 +15,7 @@
 #include "ops/destination.h"
 #include "ops/model_class.h"
 #include "ops/source.h"
+#include "parallel/optimizer.h"
 #include "parallel/reshard.h"
 
 namespace anemone {
@@ -27,14 +28,16 @@ struct Home {
   bool megatron = false;     // any of NeMo's dialects; `dialect` is for sources that speak none
   bool holds_ranks = false;  // one file a rank
   bool is_grid = false;      // tensors whole, cut into chunks as for so many tensor ranks
+  // How the optimizer's state tells parameters apart; empty: no training state lives there.
+  std::optional<ParameterKeys> training = {};
 };
 constexpr Home kHomes[] = {
     {"nemo", "mcore", true, true},
     {"nemo-dir", "mcore", true, true},
-    {"ckpt", "mcore", true, true},
-    {"lightning", "mcore", true, true},
-    {"torch_dist", "mcore", true, false, true},
-    {"nemo2", "mcore", true, false, true},
+    {"ckpt", "mcore", true, true, false, ParameterKeys::kNumbers},
+    {"lightning", "mcore", true, true, false, ParameterKeys::kNumbers},
+    {"torch_dist", "mcore", true, false, true, ParameterKeys::kNames},
+    {"nemo2", "mcore", true, false, true, ParameterKeys::kNames},
     {"hf", "hf", false, false},
     {"openclip", "openclip", false, false},
 };
@@ -90,8 +93,15 @@ class Converter {
       return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", options_.preset),
                              fmt::format("known are {}", fmt::join(ClipPresetNames(), ", ")));
     }
+    if (options_.only_weights) LeaveTraining("");
+    if (!home.training) LeaveTraining(fmt::format("a {} holds none", format.name));
+    if (options_.dtype) LeaveTraining("it belongs to the dtypes the weights had");
+    if ((format.name == "nemo2") != (conversion_.source.flavour == "nemo2"))
+      LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
     ANEMONE_TRY(Translated(home));
+    if (home.training == ParameterKeys::kNumbers) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNumbers));
     ANEMONE_TRY(LaidOutOverRanks(home));
+    if (home.training == ParameterKeys::kNames) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNames));
     for (Shard& shard : conversion_.result.shards) {
       if (options_.dtype || options_.extra_state == ExtraState::kDrop) {
         ANEMONE_ASSIGN(shard.weights, Rewrite(shard.weights, options_));
@@ -99,7 +109,6 @@ class Converter {
           ANEMONE_ASSIGN(chunk, Rewrite(chunk, options_));
         }
       }
-      if (options_.only_weights) shard.training.reset();
     }
     if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") NameModel();
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
@@ -147,6 +156,44 @@ class Converter {
                        "only Megatron's names in a torch file have them (a .nemo in the dialect mcore)");
   }
 
+  // Notes why, unless it was asked for.
+  void LeaveTraining(std::string_view why) {
+    bool had_any = false;
+    for (Shard& shard : conversion_.result.shards) {
+      had_any |= shard.training.has_value();
+      shard.training.reset();
+    }
+    if (had_any && !why.empty()) {
+      conversion_.notes.push_back(fmt::format("left out the training state (optimizer, schedulers, loops): {}", why));
+    }
+  }
+
+  // In the form that the format to come has. Ranks number their parameters, so numbers come before a split and names
+  // last.
+  Status KeyTrainingBy(ParameterKeys keys) {
+    Checkpoint& result = conversion_.result;
+    Shard& shard = result.shards.front();
+    if (result.shards.size() != 1 || !shard.training) return {};
+    const bool is_distributed = result.metadata.contains("sharded_backend");
+    if (Lookup(*shard.training->node, "pytorch-lightning_version") == nullptr) {
+      if (keys == ParameterKeys::kNumbers || !is_distributed) LeaveTraining("it is not Lightning's");
+      return {};
+    }
+    const std::optional<ParameterKeys> stored = KeysOf(*shard.training);
+    if (!stored && keys == ParameterKeys::kNames) {
+      // The dictionary without the weights that lie in it.
+      ANEMONE_ASSIGN(shard.training, WithOptimizer(*shard.training, shard, nullptr, {}));
+    }
+    if (!stored || *stored == keys) return {};
+    const Result<Spelling> spelling = DetectSpelling(result, table_.get());
+    if (!spelling.ok()) {
+      LeaveTraining("only the table of a family tells whose parameters its states are");
+      return {};
+    }
+    if (keys == ParameterKeys::kNumbers) ANEMONE_TRY(PutInOrder(&result, {.family = table_.get()}));
+    return KeyParametersBy(keys, spelling->dialect->name == "mcore", &shard, &conversion_.notes);
+  }
+
   // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
   // user's word.
   Status CarriedByName() {
@@ -186,6 +233,7 @@ class Converter {
       dialect = keeps ? spelling->dialect->name : std::string(home.dialect);
     }
     if (dialect == spelling->dialect->name && options_.hparams.empty()) return {};
+    if (dialect != spelling->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
     ANEMONE_TRY(Merged());
     TranslateOptions translate;
     translate.preset = options_.preset;

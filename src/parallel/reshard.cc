@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "parallel/layout.h"
+#include "parallel/optimizer.h"
 
 namespace anemone {
 namespace {
@@ -121,8 +122,10 @@ Status CheckDivides(const Dialect& dialect, const Dims& dims, int tp) {
 
 class Merger {
  public:
-  Merger(const Checkpoint& source, const Spelling& spelling, const Dims& dims)
-      : source_(source), naming_(*spelling.dialect, &dims), dims_(dims), layout_(source.layout) {
+  // Copies that differ are errors, or the first is taken.
+  enum class Copies : uint8_t { kCompare, kTakeFirst };
+  Merger(const Checkpoint& source, const Spelling& spelling, const Dims& dims, Copies copies)
+      : source_(source), naming_(*spelling.dialect, &dims), dims_(dims), layout_(source.layout), copies_(copies) {
     for (const CanonicalRow& row : spelling.family->canonical) canonical_.emplace(row.name, &row);
   }
 
@@ -219,7 +222,7 @@ class Merger {
   Status TakeItem(PipelinePlace place, const StateDict::Item& item, size_t row_index, const Key& key) {
     const StoredRow& row = naming_.row(row_index);
     if (const Opaque* opaque = item.opaque()) {
-      merged_.try_emplace(key, ForNewLayout(*opaque, &dropped_states_));
+      merged_.try_emplace(key, layout_ == Layout{} ? *opaque : ForNewLayout(*opaque, &dropped_states_));
       return {};
     }
     std::vector<Tensor> ranks;
@@ -231,7 +234,7 @@ class Merger {
     }
     ANEMONE_ASSIGN(Tensor whole, JoinRanks(place, row, key, ranks));
     const auto [it, is_new] = merged_.try_emplace(key, whole);
-    if (is_new) return {};
+    if (is_new || copies_ == Copies::kTakeFirst) return {};
     ANEMONE_ASSIGN(const bool same, SameBytes(std::get<Tensor>(it->second), whole));
     if (!same)
       return Corrupt(
@@ -244,7 +247,7 @@ class Merger {
     const size_t sections = Sections(row, dims_);
     ANEMONE_TRY(CheckShapes(place, row, key.second.second, ranks, sections));
     if (sections > 0) return Glue(ranks, AxisOf(row.split), sections);
-    for (size_t rank = 1; rank < ranks.size(); ++rank) {
+    for (size_t rank = 1; rank < ranks.size() && copies_ == Copies::kCompare; ++rank) {
       ANEMONE_ASSIGN(const bool same, SameBytes(ranks[0], ranks[rank]));
       if (!same) {
         return Corrupt(fmt::format("expected the same copy on every rank, found {} and {} to differ",
@@ -294,7 +297,7 @@ class Merger {
         const StoredRow& other = naming_.row(key.first);
         if (other.canonical == row.canonical && other.stage != Stage::kTiedCopy) original = std::get_if<Tensor>(&entry);
       }
-      if (original != nullptr) {
+      if (original != nullptr && copies_ == Copies::kCompare) {
         ANEMONE_ASSIGN(const bool same, SameBytes(*original, copy));
         ANEMONE_ASSIGN(const bool nothing, same ? Result<bool>(false) : IsZero(copy));
         if (!same && !nothing)
@@ -324,6 +327,7 @@ class Merger {
   const Naming naming_;
   const Dims& dims_;
   const Layout layout_;
+  const Copies copies_;
   std::unordered_map<std::string_view, const CanonicalRow*> canonical_;
   std::unordered_map<std::string, uint64_t> layers_;
   std::map<Key, Entry> merged_;
@@ -387,83 +391,107 @@ Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, bool was_split,
 
 namespace {
 
-void NoteTrainingState(const Checkpoint& checkpoint, std::vector<std::string>* notes) {
-  for (const Shard& shard : checkpoint.shards) {
-    if (!shard.training) continue;
-    notes->push_back("left out the training state (optimizer, schedulers, loops): it belongs to the old layout");
-    return;
-  }
-}
-
-}  // namespace
-
-uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
-  const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
-  return (vocab + multiple - 1) / multiple * multiple;
-}
-
-Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
-  if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
-    return checkpoint;
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
-  if (!spelling.dialect->is_megatron) {
-    return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",
-                                   checkpoint.shards.size(), spelling.dialect->title));
-  }
-  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
-  dims.Set("virtual", checkpoint.layout.vp > 1);
-  Merger merger(checkpoint, spelling, dims);
-  Checkpoint result = checkpoint;
-  result.layout = {};
-  ANEMONE_ASSIGN(StateDict weights, merger.Run(&result.notes));
-  for (const std::string& tower : TowersOf(*spelling.dialect)) {
-    const auto layers = dims.Of(tower, "layers");
-    if (layers.ok() && *layers != merger.layers(tower)) {
-      return Corrupt(fmt::format("expected {} layers{} by the config, found {} on all stages together", *layers,
-                                 tower.empty() ? "" : fmt::format(" in the {} tower", tower), merger.layers(tower)));
+// A checkpoint whose weights are one kind of moments: these are merged and split as their parameters are, by the same
+// code.
+Checkpoint Twin(const Checkpoint& checkpoint, const std::vector<const MomentTensors*>& moments) {
+  Checkpoint twin;
+  twin.config = checkpoint.config;
+  twin.layout = checkpoint.layout;
+  for (size_t i = 0; i < checkpoint.shards.size(); ++i) {
+    const Shard& shard = checkpoint.shards[i];
+    Shard& copy = twin.shards.emplace_back();
+    copy.tp_rank = shard.tp_rank;
+    copy.pp_rank = shard.pp_rank;
+    if (moments[i] == nullptr) continue;
+    if (shard.chunks.empty()) {
+      copy.weights = moments[i]->dicts.front();
+    } else {
+      copy.chunks = moments[i]->dicts;
     }
   }
-  NoteTrainingState(checkpoint, &result.notes);
-  result.shards.assign(1, Shard{});
-  result.weights() = std::move(weights);
-  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, true, &result));
-  if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
-  return result;
+  return twin;
 }
 
-Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
-  if (checkpoint.shards.size() != 1 || !checkpoint.shards.front().chunks.empty()) {
-    return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
-                           "merge the shards first");
+MomentTensors OfShard(Shard shard) {
+  MomentTensors moments;
+  moments.dicts = std::move(shard.chunks);
+  if (moments.dicts.empty()) moments.dicts.push_back(std::move(shard.weights));
+  return moments;
+}
+
+bool IsMcore(const Spelling& spelling) { return spelling.dialect->name == "mcore"; }
+
+// Lightning's dictionaries are carried; what other trainers keep beside the weights is not.
+bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* notes) {
+  size_t trained = 0, carried = 0;
+  for (const Shard& shard : checkpoint.shards) {
+    if (!shard.training) continue;
+    ++trained;
+    if (Lookup(*shard.training->node, "pytorch-lightning_version") != nullptr) ++carried;
   }
-  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1 || layout.tp > 4096 || layout.pp > 4096 || layout.vp > 4096) {
-    return InvalidArgument(fmt::format("expected tensor, pipeline and virtual sizes of 1 to 4096, found {}, {}, {}",
-                                       layout.tp, layout.pp, layout.vp));
+  if (trained == 0) return false;
+  if (carried == checkpoint.shards.size()) return true;
+  notes->push_back("left out the training state (optimizer, schedulers, loops): it belongs to the old layout");
+  return false;
+}
+
+// The optimizers of all ranks, which agree.
+Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint, const Spelling& spelling) {
+  std::vector<OptimizerState> states;
+  for (const Shard& shard : checkpoint.shards) {
+    const std::string where = fmt::format("tensor rank {}, stage {}", shard.tp_rank, shard.pp_rank);
+    if (!HasOptimizer(*shard.training)) {
+      if (states.empty()) continue;
+      return Corrupt(fmt::format("{}: expected an optimizer as on the ranks before, found none", where));
+    }
+    auto state = ReadOptimizer(shard, IsMcore(spelling));
+    if (!state.ok()) return state.status().In(where);
+    if (!states.empty()) ANEMONE_TRY(CheckAgree(states.front(), *state).In(where));
+    states.push_back(*std::move(state));
   }
-  Checkpoint result = checkpoint;
-  if (layout == Layout{}) return result;
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
+  if (!states.empty() && states.size() != checkpoint.shards.size())
+    return Corrupt("expected an optimizer on every rank, found none on the first");
+  return states;
+}
+
+Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, const Dims& stored, const Dims& whole,
+                     Checkpoint* result) {
+  const Value& training = *checkpoint.shards.front().training;
+  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, spelling));
+  std::map<std::string, MomentTensors> merged;
+  if (!states.empty()) {
+    OptimizerState& first = states.front();
+    for (const OptimizerState& state : states) {
+      for (size_t g = 0; g < state.groups.size(); ++g) {
+        if (first.groups[g] == nullptr) first.groups[g] = state.groups[g];
+      }
+    }
+    for (const auto& [kind, moments] : first.moments) {
+      std::vector<const MomentTensors*> ranks;
+      for (OptimizerState& state : states) ranks.push_back(&state.moments[kind]);
+      Checkpoint twin = Twin(checkpoint, ranks);
+      Merger merger(twin, spelling, stored, Merger::Copies::kTakeFirst);
+      auto tensors = merger.Run(&twin.notes);
+      if (!tensors.ok()) return tensors.status().In(kind.empty() ? "fp32 masters" : kind);
+      twin.shards.assign(1, Shard{});
+      twin.weights() = *std::move(tensors);
+      Dims dims = whole;
+      ANEMONE_TRY(PadForRanks(spelling, &dims, 1, false, &twin));
+      merged[kind] = OfShard(std::move(twin.shards.front()));
+    }
+  }
+  ANEMONE_ASSIGN(result->shards.front().training,
+                 WithOptimizer(training, result->shards.front(), states.empty() ? nullptr : states.data(), merged));
+  return {};
+}
+
+// One state dict → the shards of a layout, weights only.
+Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spelling, const Dims& dims,
+                                   PipelineRanges& ranges, const Layout& layout, std::vector<std::string>* notes) {
   const Dialect& dialect = *spelling.dialect;
-  if (!dialect.is_megatron) {
-    return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", dialect.title),
-                           "convert to a NeMo dialect first");
-  }
-  if (layout.vp > 1 && !spelling.family->has_virtual_stages) {
-    return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",
-                                       spelling.family->title, layout.vp));
-  }
-  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
-  dims.Set("virtual", layout.vp > 1);
-  ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
-  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, false, &result));
-
-  ANEMONE_ASSIGN(PipelineRanges ranges,
-                 DividePipeline(spelling, dims, layout, checkpoint.config ? &*checkpoint.config : nullptr));
-
   const Naming naming(dialect, &dims);
-  const StateDict whole = std::move(result.weights());
   const std::string stored_prefix = naming.BestPrefix(whole).prefix;
-  const std::string& prefix = layout.vp > 1 ? std::string() : dialect.prefixes.front();
+  const std::string prefix = layout.vp > 1 ? std::string() : dialect.prefixes.front();
   const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
   std::vector<Shard> shards;
   for (int stage = 0; stage < layout.pp; ++stage) {
@@ -530,8 +558,113 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   if (const std::string what = DescribeNames({}, std::move(left)); !what.empty()) {
     return Corrupt(fmt::format("{}: {}", dialect.title, what));
   }
-  NoteDroppedStates(dropped_states, &result.notes);
-  NoteTrainingState(checkpoint, &result.notes);
+  NoteDroppedStates(dropped_states, notes);
+  return shards;
+}
+
+Status SplitTraining(const Checkpoint& checkpoint, const Spelling& spelling, const Dims& dims, PipelineRanges& ranges,
+                     const Layout& layout, std::vector<Shard>* shards) {
+  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, spelling));
+  std::vector<std::map<std::string, MomentTensors>> split(shards->size());
+  const OptimizerState* optimizer = states.empty() ? nullptr : states.data();
+  if (optimizer != nullptr) {
+    for (const auto& [kind, moments] : optimizer->moments) {
+      Checkpoint twin = Twin(checkpoint, {&moments});
+      Dims padded = dims;
+      ANEMONE_TRY(PadForRanks(spelling, &padded, layout.tp, false, &twin));
+      auto ranks = CutInto(twin.weights(), spelling, padded, ranges, layout, &twin.notes);
+      if (!ranks.ok()) return ranks.status().In(kind.empty() ? "fp32 masters" : kind);
+      for (size_t i = 0; i < ranks->size(); ++i) split[i][kind] = OfShard(std::move((*ranks)[i]));
+    }
+  }
+  for (size_t i = 0; i < shards->size(); ++i) {
+    Shard& shard = (*shards)[i];
+    ANEMONE_ASSIGN(shard.training, WithOptimizer(*checkpoint.shards.front().training, shard, optimizer, split[i]));
+  }
+  return {};
+}
+
+}  // namespace
+
+uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
+  const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
+  return (vocab + multiple - 1) / multiple * multiple;
+}
+
+Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
+    return checkpoint;
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
+  if (!spelling.dialect->is_megatron) {
+    return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",
+                                   checkpoint.shards.size(), spelling.dialect->title));
+  }
+  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
+  dims.Set("virtual", checkpoint.layout.vp > 1);
+  Merger merger(checkpoint, spelling, dims, Merger::Copies::kCompare);
+  Checkpoint result = checkpoint;
+  result.layout = {};
+  ANEMONE_ASSIGN(StateDict weights, merger.Run(&result.notes));
+  for (const std::string& tower : TowersOf(*spelling.dialect)) {
+    const auto layers = dims.Of(tower, "layers");
+    if (layers.ok() && *layers != merger.layers(tower)) {
+      return Corrupt(fmt::format("expected {} layers{} by the config, found {} on all stages together", *layers,
+                                 tower.empty() ? "" : fmt::format(" in the {} tower", tower), merger.layers(tower)));
+    }
+  }
+  result.shards.assign(1, Shard{});
+  result.weights() = std::move(weights);
+  Dims stored = dims;
+  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, true, &result));
+  if (CarriesTraining(checkpoint, &result.notes)) {
+    ANEMONE_TRY(MergeTraining(checkpoint, spelling, stored, dims, &result));
+  }
+  if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
+  return result;
+}
+
+Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options) {
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(*checkpoint, options.family));
+  ANEMONE_ASSIGN(const Dims dims, spelling.family->dims(*checkpoint, *spelling.dialect, options));
+  Merger merger(*checkpoint, spelling, dims, Merger::Copies::kTakeFirst);
+  ANEMONE_ASSIGN(StateDict weights, merger.Run(&checkpoint->notes));
+  checkpoint->weights() = std::move(weights);
+  return {};
+}
+
+Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
+  if (checkpoint.shards.size() != 1 || !checkpoint.shards.front().chunks.empty()) {
+    return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
+                           "merge the shards first");
+  }
+  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1 || layout.tp > 4096 || layout.pp > 4096 || layout.vp > 4096) {
+    return InvalidArgument(fmt::format("expected tensor, pipeline and virtual sizes of 1 to 4096, found {}, {}, {}",
+                                       layout.tp, layout.pp, layout.vp));
+  }
+  Checkpoint result = checkpoint;
+  if (layout == Layout{}) return result;
+  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
+  const Dialect& dialect = *spelling.dialect;
+  if (!dialect.is_megatron) {
+    return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", dialect.title),
+                           "convert to a NeMo dialect first");
+  }
+  if (layout.vp > 1 && !spelling.family->has_virtual_stages) {
+    return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",
+                                       spelling.family->title, layout.vp));
+  }
+  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
+  dims.Set("virtual", layout.vp > 1);
+  ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
+  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, false, &result));
+
+  ANEMONE_ASSIGN(PipelineRanges ranges,
+                 DividePipeline(spelling, dims, layout, checkpoint.config ? &*checkpoint.config : nullptr));
+
+  ANEMONE_ASSIGN(std::vector<Shard> shards, CutInto(result.weights(), spelling, dims, ranges, layout, &result.notes));
+  if (CarriesTraining(checkpoint, &result.notes)) {
+    ANEMONE_TRY(SplitTraining(checkpoint, spelling, dims, ranges, layout, &shards));
+  }
   result.shards = std::move(shards);
   result.layout = layout;
   if (result.config) ANEMONE_TRY(SetLayout(layout, &*result.config));

@@ -25,6 +25,10 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
 Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout,
                                const TranslateOptions& options = {});
 
+// The weights of one shard in the order in which the dialect's own writer stores them, which is that of the model's
+// parameters; a distributed checkpoint may hold them in another. Errors: as MergeShards.
+Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options = {});
+
 // The padded vocabulary for `tp` ranks: the next multiple of divisor * tp.
 uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp);
 

@@ -1,0 +1,192 @@
+// Whole conversions, written and opened again: what NeMo's trainer wrote comes back, its optimizer included.
+#include "anemone/convert.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "format/format.h"
+#include "format/torch_file.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+
+namespace anemone {
+namespace {
+
+using testing::Golden;
+using testing::IsOk;
+using testing::StatusIs;
+using testing::TempDir;
+using Kind = ValueNode::Kind;
+
+constexpr const char* kClip = "/megatron_clip--val_loss=5.95-step=3-consumed_samples=12.0.ckpt";
+constexpr const char* kFusedAdam = "gpt_fused_adam_dist/megatron_gpt--val_loss=5.10-step=2-consumed_samples=8.0-last";
+constexpr const char* kDistributedAdam =
+    "gpt_mcore_dist_optim/megatron_gpt--val_loss=5.35-step=2-consumed_samples=8.0-last";
+
+Conversion Convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
+  auto conversion = PlanConversion(source, destination, options);
+  EXPECT_THAT(conversion, IsOk());
+  if (!conversion.ok()) return {};
+  EXPECT_THAT(RunConversion(*conversion, {}), IsOk());
+  return *std::move(conversion);
+}
+
+Checkpoint Open(const std::string& path) {
+  auto checkpoint = OpenCheckpoint(path);
+  EXPECT_THAT(checkpoint, IsOk()) << path;
+  return checkpoint.ok() ? *std::move(checkpoint) : Checkpoint();
+}
+
+bool HasNote(const Conversion& conversion, std::string_view words) {
+  return std::ranges::any_of(conversion.notes,
+                             [&](const std::string& n) { return n.find(words) != std::string::npos; });
+}
+
+// Bit for bit: keys in order, plain values, tensors. `compared` counts the tensors.
+void ExpectSame(const ValueNode& actual, const ValueNode& expected, const std::string& where, size_t* compared) {
+  const auto *a = DictEntries(actual), *e = DictEntries(expected);
+  if (expected.kind == Kind::kObject && e == nullptr) return;  // configs, extra states: compared elsewhere
+  ASSERT_EQ(a != nullptr, e != nullptr) << where;
+  if (e == nullptr) {
+    ASSERT_EQ(actual.kind, expected.kind) << where;
+    if (expected.kind == Kind::kTensor) {
+      ++*compared;
+      EXPECT_EQ(actual.tensor->dtype(), expected.tensor->dtype()) << where;
+      EXPECT_EQ(actual.tensor->shape(), expected.tensor->shape()) << where;
+      EXPECT_TRUE(*actual.tensor->Read() == *expected.tensor->Read()) << where;
+      return;
+    }
+    EXPECT_EQ(actual.integer, expected.integer) << where;
+    EXPECT_EQ(actual.real, expected.real) << where;
+    EXPECT_EQ(actual.text, expected.text) << where;
+    a = &actual.items;
+    e = &expected.items;
+  }
+  ASSERT_EQ(a->size(), e->size()) << where;
+  const bool is_dict = DictEntries(expected) != nullptr;
+  for (size_t i = 0; i < e->size(); ++i) {
+    std::string inner = where + fmt::format("/{}", i);
+    if (is_dict && i % 2 == 1) inner = where + "/" + (*e)[i - 1]->text;
+    ExpectSame(*(*a)[i], *(*e)[i], inner, compared);
+  }
+}
+
+void ExpectSameTraining(const Checkpoint& actual, const Checkpoint& expected) {
+  EXPECT_EQ(actual.layout, expected.layout);
+  ASSERT_EQ(actual.shards.size(), expected.shards.size());
+  for (size_t i = 0; i < expected.shards.size(); ++i) {
+    size_t compared = 0;
+    ASSERT_TRUE(actual.shards[i].training && expected.shards[i].training);
+    ExpectSame(*actual.shards[i].training->node, *expected.shards[i].training->node, fmt::format("rank {}", i),
+               &compared);
+    EXPECT_GT(compared, 50u);
+  }
+}
+
+// The whole dictionaries of all ranks, as the trainer wrote them: split, merged, split again.
+TEST(ConvertTest, RanksOfATrainingComeBackAsTheTrainerWroteThem) {
+  const struct {
+    const char* source;
+    Layout layout;
+  } cases[] = {{"clip/ckpt_mcore_tp2", {.tp = 2}}, {"gpt_vp", {.pp = 2, .vp = 2}}};
+  for (const auto& [source, layout] : cases) {
+    SCOPED_TRACE(source);
+    const TempDir dir;
+    const Conversion merged = Convert(Golden(source), dir / "one.ckpt", {.tp = 1, .pp = 1, .vp = 1});
+    EXPECT_FALSE(HasNote(merged, "training state"));
+    Convert(dir / "one.ckpt", dir / "ranks", {.to = "ckpt", .tp = layout.tp, .pp = layout.pp, .vp = layout.vp});
+    ExpectSameTraining(Open(dir / "ranks"), Open(Golden(source)));
+  }
+}
+
+// Numbers → names → numbers.
+TEST(ConvertTest, ADistributedCheckpointHoldsTheOptimizerByName) {
+  for (const std::string& source :
+       {std::string("clip/ckpt_mcore") + kClip, std::string("clip/ckpt_mcore_bf16_O2") + kClip}) {
+    SCOPED_TRACE(source);
+    const TempDir dir;
+    Convert(Golden(source), dir / "dist", {.to = "torch_dist"});
+    Convert(dir / "dist", dir / "back.ckpt", {});
+    ExpectSameTraining(Open(dir / "back.ckpt"), Open(Golden(source)));
+  }
+}
+
+// What NeMo's trainer saved distributed, as the .ckpt that it would have saved otherwise.
+TEST(ConvertTest, NamedStatesAreNumberedAsTheModelCounts) {
+  const TempDir dir;
+  Convert(Golden(kFusedAdam), dir / "adam.ckpt", {});
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file, OpenFile(Golden("gpt_fused_adam_dist/opt1.plain.rank0.pt")));
+  ANEMONE_ASSERT_ASSIGN(const TorchFile plain, ReadTorchFile(Whole(file)));
+  const Checkpoint numbered = Open(dir / "adam.ckpt");
+  const ValueRef inner = Lookup(*numbered.shards.front().training->node, "optimizer_states")->items[0];
+  const ValueRef names = Lookup(*Lookup(*plain.root.node, "groups")->items[0], "names");
+  const auto& states = *DictEntries(*Lookup(*inner, "state"));
+  ASSERT_EQ(states.size(), 2 * names->items.size());
+  for (size_t i = 0; i < names->items.size(); ++i) {
+    const std::string& name = names->items[i]->text;
+    EXPECT_EQ(states[2 * i]->integer, static_cast<int64_t>(i));
+    size_t compared = 0;
+    ExpectSame(*states[2 * i + 1], *Lookup(*Lookup(*plain.root.node, "state"), name), name, &compared);
+    EXPECT_EQ(compared, 2u);
+  }
+}
+
+TEST(ConvertTest, TheDistributedOptimizerBecomesAdamWithMasters) {
+  const TempDir dir;
+  const Conversion conversion = Convert(Golden(kDistributedAdam), dir / "ranks", {.to = "ckpt", .tp = 2, .pp = 2});
+  EXPECT_TRUE(HasNote(conversion, "optim.name=fused_adam"));
+  for (const Shard& shard : Open(dir / "ranks").shards) {
+    const ValueRef outer = Lookup(*shard.training->node, "optimizer_states")->items[0];
+    const ValueRef masters = Lookup(*outer, "fp32_from_fp16_params")->items[0];
+    size_t next = 0;
+    for (const StateDict::Item& item : shard.weights.items()) {
+      if (item.tensor() == nullptr) continue;
+      EXPECT_TRUE(*masters->items[next]->tensor->Cast(DType::kBF16)->Read() == *item.tensor()->Read()) << item.name;
+      ++next;
+    }
+    EXPECT_EQ(next, masters->items.size());
+  }
+  Convert(dir / "ranks", dir / "dist", {.to = "torch_dist", .tp = 1, .pp = 1});
+  const auto named = [](const Checkpoint& c) {
+    return *Lookup(*Lookup(*Lookup(*c.shards.front().training->node, "optimizer_states")->items[0], "optimizer"),
+                   "state");
+  };
+  const Checkpoint back = Open(dir / "dist"), golden = Open(Golden(kDistributedAdam));
+  const ValueNode states = named(golden), actual = named(back);
+  size_t compared = 0;
+  for (size_t i = 0; i + 1 < states.items.size(); i += 2) {
+    const ValueRef own = Lookup(actual, states.items[i]->text);
+    ASSERT_NE(own, nullptr) << states.items[i]->text;
+    for (const char* key : {"exp_avg", "exp_avg_sq", "fp32_param"}) {
+      ExpectSame(*Lookup(*own, key), *Lookup(*states.items[i + 1], key), states.items[i]->text, &compared);
+    }
+  }
+  EXPECT_EQ(compared, 45u);
+}
+
+TEST(ConvertTest, SaysWhatTrainingStateItLeavesOut) {
+  const std::string ranks = Golden("clip/ckpt_mcore_tp2");
+  const struct {
+    std::string destination;
+    ConvertOptions options;
+    const char* note;
+  } cases[] = {{"x.nemo", {}, "a nemo holds none"},
+               {"x.safetensors", {}, "a safetensors holds none"},
+               {"x.ckpt", {.dialect = "legacy"}, "the old dialect"},
+               {"x.ckpt", {.dtype = DType::kBF16}, "the dtypes"},
+               {"x", {.to = "nemo2"}, "NeMo 1 and NeMo 2"}};
+  for (const auto& [destination, options, note] : cases) {
+    SCOPED_TRACE(note);
+    const TempDir dir;
+    ANEMONE_ASSERT_ASSIGN(const Conversion conversion, PlanConversion(ranks, dir / destination, options));
+    EXPECT_TRUE(HasNote(conversion, note)) << fmt::format("{}", fmt::join(conversion.notes, "; "));
+    for (const Shard& shard : conversion.result.shards) EXPECT_FALSE(shard.training);
+  }
+  const TempDir dir;
+  ANEMONE_ASSERT_ASSIGN(const Conversion asked, PlanConversion(ranks, dir / "x.ckpt", {.tp = 4, .only_weights = true}));
+  EXPECT_FALSE(HasNote(asked, "training state"));
+}
+
+}  // namespace
+}  // namespace anemone
