@@ -30,6 +30,9 @@ struct ConvertOptions {
   std::string table =
       {};  // YAML file: names → split and stage, for a Megatron model no family knows (docs/resharding.md)
   std::string preset = {};  // a CLIP's size by name ("ViT-L-14"), for sources without a config
+  // NeMo's model class or type ("MegatronCLIPModel", "megatron_clip") that a training's config without `target`
+  // becomes; one that says another is an error.
+  std::string model_class = {};
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` only says
   // into how many chunks each is cut.
   std::optional<int> tp = {}, pp = {}, vp = {};
@@ -39,7 +42,7 @@ struct ConvertOptions {
   std::vector<std::pair<std::string, std::string>> artifacts = {};  // config path → file
   ExtraState extra_state = ExtraState::kKeep;
   bool only_weights = false;  // drop training state
-  bool use_ema = false;       // weights from the EMA copy a .ckpt carries
+  bool use_ema = false;       // weights from the EMA copy a .ckpt carries, or has beside it
   bool strict = true;         // missing and unexpected names are errors
   uint64_t max_shard_bytes = 0;
   ProgressFn progress = {};  // of fetching a source from the hub

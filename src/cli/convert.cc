@@ -111,7 +111,7 @@ std::function<int()> DeclareConvert(CLI::App& app) {
       ->type_name("DIALECT");
   app.add_flag("--check", options->check,
                "Run source and result, both CLIPs, on the same picture and texts; exit 1 where they diverge");
-  app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights a .ckpt carries");
+  app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights that a .ckpt carries or has beside it");
   app.add_option("--max-shard-size", options->convert.max_shard_bytes,
                  "Split hf and safetensors outputs into shards of this size")
       ->transform(CLI::AsSizeValue(true).description(""))

@@ -135,7 +135,6 @@ std::function<int()> DeclareCkpt(CLI::App& app) {
   struct Ckpt : Script {
     std::string folder;
     std::string name;
-    std::string model_type = "megatron_clip";
   };
   auto script = std::make_shared<Ckpt>();
   script->convert.to = "nemo";
@@ -143,7 +142,8 @@ std::function<int()> DeclareCkpt(CLI::App& app) {
   app.add_option("--checkpoint_name", script->name, "Which of them; ranks' folders are found by themselves")
       ->required();
   app.add_option("--hparams_file", script->convert.hparams, "hparams.yaml (default here: the checkpoint's own)");
-  app.add_option("--model_type", script->model_type, "Taken and not needed: the model is known by its content");
+  app.add_option("--model_type", script->convert.model_class,
+                 "megatron_clip, stable_diffusion, controlnet …, for a config that names no target");
   DeclareWriting(app, script->plan, "--nemo_file_path");
   DeclareLayout(app, script->convert);
   DeclareLauncherFlags(app);

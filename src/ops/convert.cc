@@ -13,6 +13,7 @@
 #include "format/format.h"
 #include "ops/artifact.h"
 #include "ops/destination.h"
+#include "ops/ema.h"
 #include "ops/model_class.h"
 #include "ops/source.h"
 #include "parallel/optimizer.h"
@@ -110,7 +111,7 @@ class Converter {
         }
       }
     }
-    if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") NameModel();
+    if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") ANEMONE_TRY(NameModel());
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
     Checkpoint& result = conversion_.result;
     if (options_.extra_state == ExtraState::kRequire) ANEMONE_TRY(ExtraStatesAreThere(format));
@@ -125,11 +126,20 @@ class Converter {
 
  private:
   // What NeMo's models append to a config that lacks it [NeMo nemo/core/classes/modelPT.py].
-  void NameModel() {
+  Status NameModel() {
     Checkpoint& result = conversion_.result;
-    if (!result.config) return;
+    if (!result.config) return {};
     const ModelClass* model = ModelClassOf(result);
     ConfigNode& root = result.config->root();
+    if (!options_.model_class.empty()) {
+      const ModelClass* asked = FindModelClassByName(options_.model_class);
+      if (asked == nullptr) return UnknownModelClass(options_.model_class);
+      if (model != nullptr && model != asked) {
+        return InvalidArgument(fmt::format("expected a {} as asked, found a {}", asked->name, model->name),
+                               fmt::format("its target is {}", model->target));
+      }
+      model = asked;
+    }
     if (root.Get("target") == nullptr) {
       if (model == nullptr) {
         conversion_.notes.push_back("the model's class is not known: --set target=… names it");
@@ -138,6 +148,18 @@ class Converter {
       }
     }
     if (root.Get("nemo_version") == nullptr) root["nemo_version"] = ConfigNode::String("2.0.0");
+    return {};
+  }
+
+  static Status UnknownModelClass(const std::string& name) {
+    std::vector<std::string_view> known;
+    for (const ModelClass& model : ModelClasses()) {
+      for (const std::string_view type : model.model_types) {
+        if (!type.empty()) known.push_back(type);
+      }
+    }
+    return InvalidArgument(fmt::format("expected a model type, found '{}'", name),
+                           fmt::format("known are {}, and the classes' own names", fmt::join(known, ", ")));
   }
 
   // Transformer Engine's strict loading wants them on every rank.
@@ -284,32 +306,6 @@ class Converter {
   uint32_t shard_grid_ = 1;
   std::shared_ptr<const Family> table_;  // the user's; null: what the names tell
 };
-
-// NeMo saves the averaged weights as a whole checkpoint of their own, NAME-EMA.ckpt beside NAME.ckpt
-// [NeMo nemo/utils/callbacks/nemo_model_checkpoint.py, _ema_format_filepath]. Without NeMo's own checkpoint callback
-// they are a nameless list in the optimizer's state [nemo/collections/common/callbacks/ema.py, EMAOptimizer].
-Result<Checkpoint> OpenEma(const std::string& source, const ProgressFn& progress) {
-  constexpr std::string_view kExtension = ".ckpt";
-  std::string stem = source;
-  if (stem.ends_with(kExtension)) stem.resize(stem.size() - kExtension.size());
-  if (stem.ends_with("-EMA")) return OpenSource(source, progress);
-  const std::string path = stem + "-EMA" + std::string(kExtension);
-  if (source.ends_with(kExtension)) {
-    Result<Checkpoint> averaged = OpenSource(path, progress);
-    if (averaged.ok()) averaged->notes.push_back("EMA weights from " + path);
-    if (averaged.ok() || averaged.status().kind() != ErrorKind::kNotFound) return averaged;
-  }
-  ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(source, progress));
-  const std::optional<Value>& training = checkpoint.shards.front().training;
-  const ValueNode* states = training ? Lookup(*training->node, "optimizer_states") : nullptr;
-  const bool has_list = states != nullptr && !states->items.empty() && Lookup(*states->items.front(), "ema") != nullptr;
-  if (has_list) {
-    return Unsupported("its EMA weights are a list without names in optimizer_states",
-                       "NeMo's checkpoint callback saves them with names, as NAME-EMA.ckpt")
-        .In(source);
-  }
-  return NotFound("it holds no EMA weights", "expected them in " + path).In(source);
-}
 
 }  // namespace
 

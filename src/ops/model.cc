@@ -22,15 +22,8 @@ ConfigNode ModelNode(const Config& config) {
   return model != nullptr && model->is_map() ? *model : config.root();
 }
 
-// Missing, unexpected and misshapen names, where the class's names are known.
-Status CheckNames(const Checkpoint& checkpoint, const ModelClass* model_class) {
-  const Family* family = DetectFamily(checkpoint);
-  if (model_class == nullptr || family == nullptr) return {};
-  if (std::find(model_class->families.begin(), model_class->families.end(), family->name) ==
-      model_class->families.end()) {
-    return {};
-  }
-  return Canonical(checkpoint).status();
+bool Has(const ModelClass& model_class, const Family& family) {
+  return std::find(model_class.families.begin(), model_class.families.end(), family.name) != model_class.families.end();
 }
 
 }  // namespace
@@ -40,12 +33,15 @@ const ModelClass* ModelClassOf(const Checkpoint& checkpoint) {
   if (target != nullptr && !target->is_null()) return FindModelClass(target->AsString().value_or(""));
   const Family* family = DetectFamily(checkpoint);
   if (family == nullptr) return nullptr;
-  const auto has_family = [&](const ModelClass& c) {
-    return std::find(c.families.begin(), c.families.end(), family->name) != c.families.end();
-  };
   const auto classes = ModelClasses();
-  const auto found = std::find_if(classes.begin(), classes.end(), has_family);
+  const auto found = std::find_if(classes.begin(), classes.end(), [&](const ModelClass& c) { return Has(c, *family); });
   return found == classes.end() ? nullptr : &*found;
+}
+
+const Family* FamilyOf(const Checkpoint& checkpoint) {
+  const Family* family = DetectFamily(checkpoint);
+  const ModelClass* model_class = family == nullptr ? nullptr : ModelClassOf(checkpoint);
+  return model_class == nullptr || Has(*model_class, *family) ? family : nullptr;
 }
 
 Result<Model> Model::RestoreFrom(const RestoreOptions& options) {
@@ -68,8 +64,9 @@ Result<Model> Model::RestoreFrom(const RestoreOptions& options) {
     checkpoint.config_name = "override_config";
   }
   model.class_ = ModelClassOf(checkpoint);
-  if (options.strict && !options.return_config) {
-    ANEMONE_TRY(CheckNames(checkpoint, model.class_).In(options.restore_path));
+  // Missing, unexpected and misshapen names, where the class's names are known.
+  if (options.strict && !options.return_config && model.class_ != nullptr && FamilyOf(checkpoint) != nullptr) {
+    ANEMONE_TRY(Canonical(checkpoint).status().In(options.restore_path));
   }
   return model;
 }

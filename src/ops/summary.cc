@@ -1,6 +1,10 @@
 #include "ops/summary.h"
 
+#include <string_view>
+
+#include "anemone/value.h"
 #include "family/family.h"
+#include "ops/model_class.h"
 
 namespace anemone {
 namespace {
@@ -20,6 +24,19 @@ void Count(const StateDict& state, Summary& summary) {
   }
 }
 
+// A starting point for trainers has the keys of a training and nothing under them.
+bool HoldsTrainingState(const Value& training) {
+  constexpr std::string_view kKeys[] = {"optimizer_states", "optimizer", "optimizer_state_dict",
+                                        "lr_schedulers",    "loops",     "callbacks",
+                                        "sharded_objects"};
+  for (const std::string_view key : kKeys) {
+    const ValueNode* node = Lookup(*training.node, key);
+    if (node != nullptr && (!node->items.empty() || !node->entries.empty() || !node->appended.empty())) return true;
+  }
+  const ValueNode* step = Lookup(*training.node, "global_step");
+  return step != nullptr && step->kind == ValueNode::Kind::kInt && step->integer > 0;
+}
+
 }  // namespace
 
 Summary Summarize(const Checkpoint& checkpoint) {
@@ -27,9 +44,9 @@ Summary Summarize(const Checkpoint& checkpoint) {
   for (const Shard& shard : checkpoint.shards) {
     Count(shard.weights, summary);
     for (const StateDict& chunk : shard.chunks) Count(chunk, summary);
-    summary.has_training_state |= shard.training.has_value();
+    summary.has_training_state |= shard.training && HoldsTrainingState(*shard.training);
   }
-  if (const Family* family = DetectFamily(checkpoint)) {
+  if (const Family* family = FamilyOf(checkpoint)) {
     summary.family = family->name;
     if (const Result<const Dialect*> dialect = DetectDialect(checkpoint, *family); dialect.ok()) {
       summary.dialect = (*dialect)->name;

@@ -10,6 +10,7 @@
 #include "anemone/checkpoint.h"
 #include "format/format.h"
 #include "ops/canonical.h"
+#include "ops/model_class.h"
 #include "ops/walk.h"
 
 namespace anemone {
@@ -112,11 +113,10 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
     for (const StateDict& chunk : shard.chunks) result.tensors += chunk.size();
   }
   if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
-  if (const Result<Checkpoint> canonical = Canonical(*checkpoint); !canonical.ok()) {
-    // What no family knows is checked as far as its containers go.
-    if (canonical.status().kind() != ErrorKind::kNotFound) {
-      result.problems.push_back(canonical.status().In(path).message());
-    }
+  // What no family knows is checked as far as its containers go.
+  if (FamilyOf(*checkpoint) != nullptr) {
+    const Result<Checkpoint> canonical = Canonical(*checkpoint);
+    if (!canonical.ok()) result.problems.push_back(canonical.status().In(path).message());
   }
   return result;
 }
