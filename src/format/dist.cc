@@ -1,9 +1,7 @@
 #include "format/dist.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -35,22 +33,8 @@ class ClosedFile final : public ByteSource {
   uint64_t size_bytes() const override { return size_; }
   const std::string& name() const override { return path_; }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
-    const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return ErrnoStatus(errno, "open").In(path_);
-    Status status;
-    while (!out.empty()) {
-      const ssize_t count = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) {
-        status = count < 0 ? ErrnoStatus(errno, "read").In(path_)
-                           : Corrupt("truncated: the file is shorter than it was").In(path_);
-        break;
-      }
-      offset += static_cast<uint64_t>(count);
-      out = out.subspan(static_cast<size_t>(count));
-    }
-    ::close(fd);
-    return status;
+    ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path_));
+    return file->ReadAt(offset, out);
   }
 
  private:

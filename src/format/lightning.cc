@@ -68,26 +68,24 @@ std::optional<fs::path> FindHparams(fs::path folder) {
 }
 
 // hparams.yaml beside the checkpoint, else what the checkpoint itself carries [PTL-5].
-void SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
+Status SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
   if (const auto path = FindHparams(folder)) {
-    const auto parse = [&]() -> Result<Config> {
-      ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path->string()));
-      ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxYamlBytes));
-      return Config::ParseYaml(text, path->string());
-    };
-    auto config = parse();
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path->string()));
+    ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxYamlBytes));
+    Result<Config> config = Config::ParseYaml(text, path->string());
     if (config.ok()) {
       const ConfigNode* cfg = config->root().Get("cfg");
       checkpoint.config = cfg != nullptr && cfg->is_map() ? Config(*cfg) : *std::move(config);
       checkpoint.config_name = path->filename().string();
       checkpoint.notes.push_back("config from " + path->string());
-      return;
+      return {};
     }
     checkpoint.notes.push_back("not used: " + config.status().message());
   }
-  if (!carried) return;
+  if (!carried) return {};
   checkpoint.config = Config(*std::move(carried));
   checkpoint.config_name = "hyper_parameters";
+  return {};
 }
 
 Result<RankFile> ReadRank(const std::string& path) {
@@ -149,7 +147,7 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path) {
   checkpoint.notes = std::move(file.notes);
   checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
   checkpoint.shards.push_back(std::move(file.shard));
-  if (file.lightning) SetConfig(folder, std::move(file.hparams), checkpoint);
+  if (file.lightning) ANEMONE_TRY(SetConfig(folder, std::move(file.hparams), checkpoint));
   if (EndsWith(path, ".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
@@ -222,7 +220,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
     if (i == 0) checkpoint.notes = std::move(file.notes);
     checkpoint.shards.push_back(std::move(file.shard));
   }
-  SetConfig(folder, std::move(hparams), checkpoint);
+  ANEMONE_TRY(SetConfig(folder, std::move(hparams), checkpoint));
   CompareLayout(checkpoint);
   return checkpoint;
 }
