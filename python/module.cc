@@ -374,7 +374,7 @@ std::span<const float> Floats(const py::buffer_info& info) {
 // A CLIP and its words.
 struct Clip {
   ClipModel model;
-  Tokenizer tokenizer;
+  TextEncoder encode;
 };
 
 py::tuple EncodeImages(Clip& clip, const py::buffer& pixels) {
@@ -386,7 +386,7 @@ py::tuple EncodeTexts(Clip& clip, const std::vector<std::string>& texts) {
   return Rows(Take(Await(py::none(), [&](const ProgressFn&) -> Result<ClipFeatures> {
     std::vector<std::vector<int32_t>> ids;
     for (const std::string& text : texts) {
-      Result<std::vector<int32_t>> encoded = clip.tokenizer.Encode(text, clip.model.spec().context);
+      Result<std::vector<int32_t>> encoded = clip.encode(text);
       if (!encoded.ok()) return encoded.status().In("text '" + text + "'");
       ids.push_back(*std::move(encoded));
     }
@@ -503,8 +503,8 @@ PYBIND11_MODULE(_anemone, m) {
     options.keep_weights = keep_weights;
     return Take(Await(py::none(), [&](const ProgressFn&) -> Result<Clip> {
       ANEMONE_ASSIGN(ClipModel model, LoadClip(checkpoint, options));
-      ANEMONE_ASSIGN(Tokenizer tokenizer, LoadTokenizer(checkpoint, model.spec()));
-      return Clip{std::move(model), std::move(tokenizer)};
+      ANEMONE_ASSIGN(TextEncoder encode, LoadTokenizer(checkpoint, model.spec()));
+      return Clip{std::move(model), std::move(encode)};
     }));
   });
   m.def("convert", &Convert);

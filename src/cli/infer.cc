@@ -98,10 +98,10 @@ Status CheckOptions(const InferOptions& options) {
 }
 
 // NeMo's line [megatron_clip_imagenet_zeroshot.py], or JSON.
-Status RunDataset(ClipModel& model, const Tokenizer& tokenizer, const InferOptions& options, const ImageFolder& folder,
+Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOptions& options, const ImageFolder& folder,
                   const std::vector<std::string>& labels, const std::vector<std::string>& templates,
                   const ProgressFn& progress) {
-  ANEMONE_ASSIGN(const ClipFeatures classifier, EncodeLabels(model, tokenizer, labels, templates, progress));
+  ANEMONE_ASSIGN(const ClipFeatures classifier, EncodeLabels(model, encode, labels, templates, progress));
   ANEMONE_ASSIGN(const Accuracy accuracy, ZeroShotAccuracy(model, folder, classifier, options.batch, progress));
   if (options.json) {
     Print(AccuracyJson(folder, labels, accuracy));
@@ -160,6 +160,10 @@ Status Infer(InferOptions options) {
   ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
   ClipOptions clip_options;
   clip_options.threads = static_cast<int>(globals().threads);
+  if (options.compute == "bf16") {
+    clip_options.compute = ClipCompute::kBf16;
+    if (!ClipHasBf16()) Note("this processor multiplies no bf16: rounded values are multiplied in fp32, no faster");
+  }
   clip_options.keep_weights = std::max(options.images.size(), folder.items.size()) > options.batch;
   ClipLoad load;
   load.preset = options.preset;
@@ -169,7 +173,7 @@ Status Infer(InferOptions options) {
 
   ClipFeatures texts;
   if (!labels.empty()) {
-    const Result<Tokenizer> tokenizer = LoadTokenizer(checkpoint, model.spec());
+    const Result<TextEncoder> tokenizer = LoadTokenizer(checkpoint, model.spec());
     if (!tokenizer.ok()) return tokenizer.status().In(options.model);
     if (!options.dataset.empty()) return RunDataset(model, *tokenizer, options, folder, labels, templates, progress);
     ANEMONE_ASSIGN(texts, EncodeLabels(model, *tokenizer, labels, templates, progress));
@@ -234,6 +238,9 @@ std::function<int()> DeclareInfer(CLI::App& app) {
   app.add_option("--embeddings", options->embeddings,
                  "Write the normalised features: .safetensors with `image` and `text`, or .npy")
       ->type_name("FILE");
+  app.add_option("--compute", options->compute, "Products in fp32 (default) or of bf16 factors")
+      ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
+      ->type_name("fp32|bf16");
   app.add_flag("--force", options->force, "Replace an existing --embeddings file");
   app.add_option("--batch", options->batch, "Images encoded at once (default 16)")
       ->check(CLI::Range(1, 4096).description(""))

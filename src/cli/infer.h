@@ -23,6 +23,7 @@ struct InferOptions {
   std::string embeddings;             // where to write features; empty: nowhere
   std::optional<double> logit_scale;  // empty: the checkpoint's own
   std::string preset;                 // a size by name, for a CLIP without a config
+  std::string compute = "fp32";       // or "bf16"
   uint64_t batch = 16;
   bool force = false;  // replace an existing `embeddings`
   bool json = false;

@@ -18,6 +18,7 @@
 #include "anemone/clip.h"
 #include "clip/blas.h"
 #include "clip/kernels.h"
+#include "clip/matmul.h"
 #include "tensor/lower.h"
 
 namespace anemone {
@@ -54,14 +55,17 @@ class Buffer {
 };
 
 struct Linear {
-  const float* weight = nullptr;  // [out, in]
+  const float* weight = nullptr;  // [out, in]; where is_bf16, bf16 bits lie there instead
   const float* bias = nullptr;    // [out], may be null
   size_t in = 0;
   size_t out = 0;
+  bool is_bf16 = false;
 
+  const uint16_t* bf16() const { return reinterpret_cast<const uint16_t*>(weight); }
   // Output features [begin, end) alone.
   Linear Rows(size_t begin, size_t end) const {
-    return {weight + begin * in, bias == nullptr ? nullptr : bias + begin, in, end - begin};
+    const float* from = is_bf16 ? reinterpret_cast<const float*>(bf16() + begin * in) : weight + begin * in;
+    return {from, bias == nullptr ? nullptr : bias + begin, in, end - begin, is_bf16};
   }
 };
 
@@ -100,7 +104,9 @@ struct ClipModel::Impl {
   // that each layer reuses.
   std::map<std::string, std::unique_ptr<Buffer>> kept;
   Buffer layer_block;
-  Buffer hidden, normal, qkv, attended, wide;
+  Buffer hidden, normal, qkv, attended, wide, rounded;
+  Status product_failure;      // of oneDNN, which a probe said would not fail
+  bool bf16_products = false;  // by instructions; else bf16 factors are fp32 values
 
   Impl(const internal::Blas* loaded, int threads) : blas(loaded), arena(threads) {}
 
@@ -123,7 +129,15 @@ struct ClipModel::Impl {
     std::string name;
     Shape shape;
     const float** to;
+    bool is_factor = false;  // of a linear layer's product
   };
+
+  // What a linear layer's weight is in memory.
+  Result<Tensor> AsFactor(const Tensor& weight) const {
+    if (options.compute == ClipCompute::kFp32) return weight.Cast(DType::kF32);
+    ANEMONE_ASSIGN(Tensor bf16, weight.Cast(DType::kBF16));
+    return bf16_products ? bf16 : bf16.Cast(DType::kF32);
+  }
 
   // Reads tensors side by side into `block`, in fp32, with all threads.
   Status Read(const std::vector<Want>& wants, Buffer* block) {
@@ -143,7 +157,7 @@ struct ClipModel::Impl {
         return Corrupt(
             fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
       }
-      Result<Tensor> cast = tensor.Cast(DType::kF32);
+      Result<Tensor> cast = want.is_factor ? AsFactor(tensor) : tensor.Cast(DType::kF32);
       if (!cast.ok()) return cast.status().In(want.name);
       total += (tensor.num_elements() + 15) / 16 * 16;
       tensors.push_back(*std::move(cast));
@@ -174,12 +188,12 @@ struct ClipModel::Impl {
   }
 
   // One tensor, in a block of its own.
-  Result<const float*> ReadOne(const std::string& name, const Shape& shape) {
+  Result<const float*> ReadOne(const std::string& name, const Shape& shape, bool is_factor = false) {
     const float* data = nullptr;
     auto& block = kept[name];
     if (block == nullptr) {
       block = std::make_unique<Buffer>();
-      if (Status status = Read({{name, shape, &data}}, block.get()); !status.ok()) {
+      if (Status status = Read({{name, shape, &data, is_factor}}, block.get()); !status.ok()) {
         kept.erase(name);
         return status;
       }
@@ -196,7 +210,8 @@ struct ClipModel::Impl {
   Status ReadLinear(const std::string& name, uint64_t out, uint64_t in, bool bias, Linear* linear) {
     linear->in = in;
     linear->out = out;
-    ANEMONE_ASSIGN(linear->weight, ReadOne(name + ".weight", {out, in}));
+    linear->is_bf16 = bf16_products;
+    ANEMONE_ASSIGN(linear->weight, ReadOne(name + ".weight", {out, in}, true));
     if (bias) {
       ANEMONE_ASSIGN(linear->bias, ReadOne(name + ".bias", {out}));
     }
@@ -210,17 +225,18 @@ struct ClipModel::Impl {
     layer->qkv.in = layer->out.in = layer->out.out = layer->up.in = layer->down.out = h;
     layer->qkv.out = 3 * h;
     layer->up.out = layer->down.in = f;
+    layer->qkv.is_bf16 = layer->out.is_bf16 = layer->up.is_bf16 = layer->down.is_bf16 = bf16_products;
     const std::string norm2 = is_head ? ".norm" : ".norm2";
     std::vector<Want> wants = {
-        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight},
+        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight, true},
         {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
-        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight},
+        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight, true},
         {prefix + ".attn.out.bias", {h}, &layer->out.bias},
         {prefix + norm2 + ".weight", {h}, &layer->norm2.weight},
         {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
-        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight},
+        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight, true},
         {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
-        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight},
+        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight, true},
         {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
     };
     if (!is_head) {
@@ -229,7 +245,7 @@ struct ClipModel::Impl {
     }
     if (!options.keep_weights) return Read(wants, &layer_block);
     for (const Want& want : wants) {
-      ANEMONE_ASSIGN(*want.to, ReadOne(want.name, want.shape));
+      ANEMONE_ASSIGN(*want.to, ReadOne(want.name, want.shape, want.is_factor));
     }
     return {};
   }
@@ -244,15 +260,34 @@ struct ClipModel::Impl {
   // out = then(a · weightᵀ + bias): the weight's rows are divided among the threads.
   void Apply(const float* a, size_t a_stride, size_t rows, const Linear& linear, Then then, Activation activation,
              float* out, size_t out_stride) {
+    if (options.compute == ClipCompute::kBf16) {
+      float* to = rounded.Get(rows * linear.in);
+      auto* bits = reinterpret_cast<uint16_t*>(to);
+      Parallel(rows, [&](size_t r) {
+        if (linear.is_bf16) {
+          internal::RoundToBf16(a + r * a_stride, linear.in, bits + r * linear.in);
+        } else {
+          internal::RoundToBf16(a + r * a_stride, linear.in, to + r * linear.in);
+        }
+      });
+      a = to;
+      a_stride = linear.in;
+    }
     const bool skinny = rows <= kSkinnyRows;
     const size_t parts = threads() * 2;
+    if (linear.is_bf16) {
+      const Status status = internal::Matmul(internal::MatmulType::kBf16, a, linear.in, rows, linear.bf16(), linear.out,
+                                             linear.in, then == Then::kAddTo, out, out_stride, arena.max_concurrency());
+      if (product_failure.ok()) product_failure = status;
+    }
     const size_t block = std::max<size_t>((linear.out / parts + 15) / 16 * 16, skinny ? 48 : 128);
     Parallel((linear.out + block - 1) / block, [&](size_t part) {
       const size_t begin = part * block;
       const size_t count = std::min(block, linear.out - begin);
       const float* weight = linear.weight + begin * linear.in;
       float* to = out + begin;
-      if (skinny) {
+      if (linear.is_bf16) {  // multiplied above
+      } else if (skinny) {
         internal::SkinnyGemm(a, a_stride, rows, weight, count, linear.in, then == Then::kAddTo, to, out_stride);
       } else {
         blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(count),
@@ -432,7 +467,8 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   Linear patch;
   patch.in = 3 * p * p;
   patch.out = h;
-  ANEMONE_ASSIGN(patch.weight, ReadOne("vision.patch_embedding.weight", {h, 3, p, p}));
+  patch.is_bf16 = bf16_products;
+  ANEMONE_ASSIGN(patch.weight, ReadOne("vision.patch_embedding.weight", {h, 3, p, p}, true));
   if (spec.siglip) {
     ANEMONE_ASSIGN(patch.bias, ReadOne("vision.patch_embedding.bias", {h}));
   }
@@ -621,6 +657,14 @@ ClipModel& ClipModel::operator=(ClipModel&&) noexcept = default;
 
 const ClipSpec& ClipModel::spec() const { return impl_->spec; }
 
+bool ClipHasBf16() {
+  if (!internal::HasBf16Products()) return false;
+  const uint16_t one = 0x3F80;
+  float product = 0;
+  return internal::Matmul(internal::MatmulType::kBf16, &one, 1, 1, &one, 1, 1, false, &product, 1, 1).ok() &&
+         product == 1.0F;
+}
+
 Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, ClipOptions options) {
   for (const auto& [name, tower] : {std::pair("vision", &spec.vision), std::pair("text", &spec.text)}) {
     const uint64_t least = std::min({tower->layers, tower->width, tower->ffn, tower->heads});
@@ -654,6 +698,7 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   impl->spec = spec;
   impl->weights = std::move(weights);
   impl->options = std::move(options);
+  impl->bf16_products = impl->options.compute == ClipCompute::kBf16 && ClipHasBf16();
   return ClipModel(std::move(impl));
 }
 
@@ -664,6 +709,7 @@ Result<ClipFeatures> ClipModel::EncodeImages(std::span<const float> pixels) {
   }
   Result<ClipFeatures> features = impl_->Images(pixels);
   impl_->Forget();
+  ANEMONE_TRY(std::exchange(impl_->product_failure, {}));
   return features;
 }
 
@@ -671,6 +717,7 @@ Result<ClipFeatures> ClipModel::EncodeTexts(std::span<const std::vector<int32_t>
   if (texts.empty()) return InvalidArgument("expected at least one text, found none");
   Result<ClipFeatures> features = impl_->Texts(texts);
   impl_->Forget();
+  ANEMONE_TRY(std::exchange(impl_->product_failure, {}));
   return features;
 }
 

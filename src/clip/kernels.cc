@@ -11,6 +11,7 @@
 // clang-format on
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "clip/kernels.h"
@@ -248,6 +249,17 @@ HWY_AFTER_NAMESPACE();
 #include "tensor/simd.h"
 
 namespace anemone::internal {
+namespace {
+
+// Branch-free, so that compilers vectorise the loops around it.
+inline uint32_t Bf16Bits(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = bits + 0x7FFF + ((bits >> 16) & 1);
+  const bool is_nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+  return (is_nan ? bits | 0x400000 : rounded) & 0xFFFF0000;
+}
+
+}  // namespace
 
 void LayerNorm(const float* in, size_t in_stride, size_t rows, size_t width, const float* weight, const float* bias,
                float epsilon, float* out, size_t out_stride) {
@@ -263,6 +275,13 @@ void Softmax(float* x, size_t count, size_t padded) { ANEMONE_BEST(SoftmaxImpl)(
 void SkinnyGemm(const float* a, size_t a_stride, size_t rows, const float* w, size_t columns, size_t depth,
                 bool accumulate, float* out, size_t out_stride) {
   ANEMONE_BEST(SkinnyGemmImpl)(a, a_stride, rows, w, columns, depth, accumulate, out, out_stride);
+}
+
+void RoundToBf16(const float* in, size_t count, uint16_t* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = static_cast<uint16_t>(Bf16Bits(in[i]) >> 16);
+}
+void RoundToBf16(const float* in, size_t count, float* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(Bf16Bits(in[i]));
 }
 void NormalizeRows(float* x, size_t rows, size_t width) { ANEMONE_BEST(NormalizeRowsImpl)(x, rows, width); }
 

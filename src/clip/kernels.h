@@ -5,6 +5,7 @@
 #define ANEMONE_CLIP_KERNELS_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "anemone/clip.h"
 
@@ -25,6 +26,10 @@ void Softmax(float* x, size_t count, size_t padded);
 // the weight would cost more than the arithmetic. Adds to `out` where `accumulate`.
 void SkinnyGemm(const float* a, size_t a_stride, size_t rows, const float* w, size_t columns, size_t depth,
                 bool accumulate, float* out, size_t out_stride);
+
+// Rounded to bf16, ties to even: as bf16 bits, or as the floats they stand for. A NaN stays one.
+void RoundToBf16(const float* in, size_t count, uint16_t* out);
+void RoundToBf16(const float* in, size_t count, float* out);
 
 // Divides each row by its Euclidean norm, in place.
 void NormalizeRows(float* x, size_t rows, size_t width);

@@ -11,6 +11,8 @@
 
 #include "clip/clip_vocabulary.h"
 #include "clip/image.h"
+#include "clip/sentencepiece.h"
+#include "clip/tokenizer.h"
 #include "family/clip_config.h"
 #include "family/family.h"
 #include "ops/canonical.h"
@@ -62,6 +64,19 @@ Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint) {
   ANEMONE_ASSIGN(const auto whole, ReadArtifact(checkpoint, "tokenizer.json", kMaxTokenizerBytes));
   if (whole) return Tokenizer::FromTokenizerJson(*whole);
   return Tokenizer::FromVocabAndMerges(ClipVocabJson(), ClipMerges());
+}
+
+Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
+  for (const std::string_view name : {"spiece.model", "tokenizer.model"}) {
+    ANEMONE_ASSIGN(const auto model, ReadArtifact(checkpoint, name, kMaxTokenizerBytes));
+    if (!model) continue;
+    auto pieces = SentencePiece::FromModel(*model);
+    return pieces.ok() ? std::move(pieces) : Result<SentencePiece>(pieces.status().In(name));
+  }
+  ANEMONE_ASSIGN(const auto json, ReadArtifact(checkpoint, "tokenizer.json", kMaxTokenizerBytes));
+  if (json) return SentencePiece::FromTokenizerJson(*json);
+  return NotFound("expected spiece.model beside the weights, found none",
+                  "store it with the model: --artifact tokenizer.model=spiece.model");
 }
 
 // A number or a list of three, as NeMo's img_mean and OpenCLIP's mean are written.
@@ -199,14 +214,23 @@ Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& opti
   return ClipModel::Create(spec, std::move(find), options);
 }
 
-Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec) {
-  ANEMONE_ASSIGN(Tokenizer tokenizer, ReadTokenizer(checkpoint));
-  if (tokenizer.vocab_size() > spec.vocab) {
-    return Corrupt(fmt::format("expected a tokenizer of at most {} ids, as the embedding has rows, found {}",
-                               spec.vocab, tokenizer.vocab_size()),
-                   "store the model's own vocab.json and merges.txt with it");
+Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec) {
+  const auto encoder = [&spec](auto tokenizer, std::string_view files) -> Result<TextEncoder> {
+    if (tokenizer.vocab_size() > spec.vocab) {
+      return Corrupt(fmt::format("expected a tokenizer of at most {} ids, as the embedding has rows, found {}",
+                                 spec.vocab, tokenizer.vocab_size()),
+                     fmt::format("store the model's own {} with it", files));
+    }
+    auto shared = std::make_shared<const decltype(tokenizer)>(std::move(tokenizer));
+    return TextEncoder(
+        [shared, context = spec.context](std::string_view text) { return shared->Encode(text, context); });
+  };
+  if (spec.siglip) {
+    ANEMONE_ASSIGN(SentencePiece pieces, ReadSentencePiece(checkpoint));
+    return encoder(std::move(pieces), "spiece.model");
   }
-  return tokenizer;
+  ANEMONE_ASSIGN(Tokenizer tokenizer, ReadTokenizer(checkpoint));
+  return encoder(std::move(tokenizer), "vocab.json and merges.txt");
 }
 
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec) {

@@ -3,15 +3,16 @@
 #define ANEMONE_OPS_CLIP_SOURCE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/checkpoint.h"
 #include "anemone/clip.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
-#include "clip/tokenizer.h"
 
 namespace anemone {
 
@@ -27,9 +28,14 @@ struct ClipLoad {
 // NotFound (no config and no preset), Corrupt (sizes that disagree), as Canonical.
 Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& options = {}, const ClipLoad& load = {});
 
-// The tokenizer, from the files that travel with the model; a .nemo without them, as NeMo writes it, gets CLIP's public
-// vocabulary. Errors: Corrupt (damaged files, more tokens than the embedding has rows), Unsupported.
-Result<Tokenizer> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec);
+// A text's ids, start and end included, cut to the model's context. Errors: as Tokenizer, as SentencePiece.
+using TextEncoder = std::function<Result<std::vector<int32_t>>(std::string_view text)>;
+
+// The tokenizer, from the files that travel with the model: vocab.json and merges.txt, or tokenizer.json; for SigLIP
+// spiece.model, tokenizer.model or tokenizer.json. A CLIP's .nemo without them, as NeMo writes it, gets CLIP's public
+// vocabulary. Errors: NotFound (a SigLIP without), Corrupt (damaged files, more tokens than the embedding has rows),
+// Unsupported.
+Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec);
 
 // One picture file → fp32 pixels [3, image_size, image_size]. Errors carry the path.
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec);

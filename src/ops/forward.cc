@@ -156,10 +156,10 @@ Result<Checkpoint> Rounded(Checkpoint checkpoint, DType dtype) {
 // Every token's id of every text, by one checkpoint's own tokenizer.
 Result<std::vector<std::vector<int32_t>>> Ids(const Checkpoint& checkpoint, const ClipSpec& spec,
                                               const std::vector<std::string>& texts) {
-  ANEMONE_ASSIGN(const Tokenizer tokenizer, LoadTokenizer(checkpoint, spec));
+  ANEMONE_ASSIGN(const TextEncoder encode, LoadTokenizer(checkpoint, spec));
   std::vector<std::vector<int32_t>> ids;
   for (const std::string& text : texts) {
-    ANEMONE_ASSIGN(std::vector<int32_t> one, tokenizer.Encode(text, spec.context));
+    ANEMONE_ASSIGN(std::vector<int32_t> one, encode(text));
     ids.push_back(std::move(one));
   }
   return ids;

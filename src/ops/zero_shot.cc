@@ -31,13 +31,13 @@ bool IsPicture(const fs::path& path) {
   return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
 }
 
-Result<ClipFeatures> EncodeTexts(ClipModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& texts,
+Result<ClipFeatures> EncodeTexts(ClipModel& model, const TextEncoder& encode, const std::vector<std::string>& texts,
                                  const ProgressFn& progress) {
   ClipFeatures all;
   for (size_t at = 0; at < texts.size(); at += kTextsAtOnce) {
     std::vector<std::vector<int32_t>> ids;
     for (size_t i = at; i < std::min(texts.size(), at + kTextsAtOnce); ++i) {
-      Result<std::vector<int32_t>> encoded = tokenizer.Encode(texts[i], model.spec().context);
+      Result<std::vector<int32_t>> encoded = encode(texts[i]);
       if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", texts[i]));
       ids.push_back(*std::move(encoded));
     }
@@ -87,9 +87,9 @@ Result<std::string> FillTemplate(std::string_view prompt, std::string_view label
   return text;
 }
 
-Result<ClipFeatures> EncodeLabels(ClipModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& labels,
+Result<ClipFeatures> EncodeLabels(ClipModel& model, const TextEncoder& encode, const std::vector<std::string>& labels,
                                   const std::vector<std::string>& templates, const ProgressFn& progress) {
-  if (templates.empty()) return EncodeTexts(model, tokenizer, labels, progress);
+  if (templates.empty()) return EncodeTexts(model, encode, labels, progress);
   std::vector<std::string> texts;
   texts.reserve(labels.size() * templates.size());
   for (const std::string& label : labels) {
@@ -98,7 +98,7 @@ Result<ClipFeatures> EncodeLabels(ClipModel& model, const Tokenizer& tokenizer, 
       texts.push_back(std::move(text));
     }
   }
-  ANEMONE_ASSIGN(const ClipFeatures features, EncodeTexts(model, tokenizer, texts, progress));
+  ANEMONE_ASSIGN(const ClipFeatures features, EncodeTexts(model, encode, texts, progress));
   ClipFeatures means;
   means.count = labels.size();
   means.width = features.width;

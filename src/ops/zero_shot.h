@@ -11,7 +11,7 @@
 #include "anemone/clip.h"
 #include "anemone/progress.h"
 #include "anemone/status.h"
-#include "clip/tokenizer.h"
+#include "ops/clip_source.h"
 
 namespace anemone {
 
@@ -24,7 +24,7 @@ Result<std::string> FillTemplate(std::string_view prompt, std::string_view label
 
 // A normalised row a label. With templates: the features of each filled template, normalised, averaged, normalised
 // again; without: the label is the text. Errors name the text.
-Result<ClipFeatures> EncodeLabels(ClipModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& labels,
+Result<ClipFeatures> EncodeLabels(ClipModel& model, const TextEncoder& encode, const std::vector<std::string>& labels,
                                   const std::vector<std::string>& templates, const ProgressFn& progress = {});
 
 // The pictures (.jpg .jpeg .png .webp) under a folder, at any depth, sorted. Errors: NotFound.

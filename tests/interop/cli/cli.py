@@ -324,6 +324,35 @@ class CommandLine(unittest.TestCase):
         (self.dir / "set" / "bag" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
         self.fails(65, "set/bag/z.png", "infer", DEMO, "--dataset", "set")
 
+    def test_siglip_as_transformers(self):
+        siglip = GOLDEN / "siglip"
+        # SiglipModel of transformers 5.23 on hf_features.npz's input_ids and pixel_values, no mask: SigLIP was trained so.
+        golden = {"a photo of 2 cats": 0.00192519, "a photo of 2 dogs": 0.00143413, "the license file": 0.00238073, "": 0.01493165}
+        words = ["--image", siglip / "test.png", "--json", *(w for text in golden for w in ("--text", text))]
+        self.ok("convert", siglip / "hf_siglip", "x.nemo", "--check")
+        self.ok("convert", "x.nemo", "back", "--to", "hf")
+        for model in (siglip / "hf_siglip", "x.nemo", "back"):
+            answer = json.loads(self.ok("infer", model, *words))
+            for mine, theirs in zip(answer["probabilities"], golden.values(), strict=True):
+                self.assertAlmostEqual(mine, theirs, delta=1e-7)
+        nemo = siglip / "siglip_32.nemo"  # as NeMo wrote it: no tokenizer
+        self.fails(66, "expected spiece.model beside the weights", "infer", nemo, *words)
+        shutil.copy(nemo, self.dir / "y.nemo")
+        self.ok("edit", "y.nemo", "--artifact", f"tokenizer.model={siglip / 'hf_siglip' / 'spiece.model'}")
+        answer = json.loads(self.ok("infer", "y.nemo", *words))
+        for mine, theirs in zip(answer["probabilities"], golden.values(), strict=True):
+            self.assertAlmostEqual(mine, theirs, delta=1e-4)  # its YAML's epsilon is another
+
+    def test_bf16_products(self):
+        words = ["infer", DEMO, "--image", DEMO / "images", "--labels", DEMO / "labels.txt", "--json"]
+        exact = [json.loads(line)["probabilities"] for line in self.ok(*words).splitlines()]
+        rounded = [json.loads(line)["probabilities"] for line in self.ok(*words, "--compute", "bf16").splitlines()]
+        self.assertNotEqual(exact, rounded)
+        for a, b in zip(exact, rounded, strict=True):
+            self.assertEqual(a.index(max(a)), b.index(max(b)))
+            self.assertLess(max(abs(x - y) for x, y in zip(a, b, strict=True)), 0.05)
+        self.fails(64, "--compute", *words, "--compute", "fp8")
+
     def test_embeddings_as_numpy(self):
         self.ok("infer", DEMO, "--image", DEMO / "images", "--text", "a", "--embeddings", "both.safetensors")
         self.ok("infer", DEMO, "--image", DEMO / "images", "--embeddings", "image.npy", "--batch", 5)

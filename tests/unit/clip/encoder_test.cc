@@ -378,5 +378,26 @@ TEST(Encoder, RefusesSpecsTextsAndWeightsThatDoNotFit) {
               StatusIs(ErrorKind::kNotFound, "vision.layers.1.mlp.up.bias"));
 }
 
+// Beside fp32: near, and not the same numbers.
+TEST(Encoder, Bf16Products) {
+  for (const bool keep : {false, true}) {
+    const ClipSpec spec = Small();
+    const std::vector<float> pixels = RandomPixels(spec, 30);
+    ClipOptions options;
+    options.compute = ClipCompute::kBf16;
+    options.keep_weights = keep;
+    ANEMONE_ASSERT_ASSIGN(ClipModel bf16, RandomModel(spec, options));
+    ANEMONE_ASSERT_ASSIGN(ClipModel fp32, RandomModel(spec));
+    ANEMONE_ASSERT_ASSIGN(ClipFeatures found, bf16.EncodeImages(pixels));
+    ANEMONE_ASSERT_ASSIGN(ClipFeatures expected, fp32.EncodeImages(pixels));
+    EXPECT_NE(found.values, expected.values);
+    ExpectNear(found.values, expected.values, 3e-2F);
+    ANEMONE_ASSERT_ASSIGN(found, bf16.EncodeTexts(ShortTexts()));
+    ANEMONE_ASSERT_ASSIGN(expected, fp32.EncodeTexts(ShortTexts()));
+    EXPECT_NE(found.values, expected.values);
+    ExpectNear(found.values, expected.values, 3e-2F);
+  }
+}
+
 }  // namespace
 }  // namespace anemone

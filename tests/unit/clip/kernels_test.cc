@@ -1,8 +1,11 @@
 #include "clip/kernels.h"
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
+#include "clip/matmul.h"
 #include "random_weights.h"
 #include "testing/matchers.h"
 
@@ -95,6 +98,68 @@ TEST(Kernels, LayerNormOfAnyWidth) {
       for (size_t i = 0; i < width; ++i) {
         const double expected = (x[r * width + i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i];
         EXPECT_NEAR(y[r * width + i], expected, 1e-5);
+      }
+    }
+  }
+}
+
+TEST(Kernels, RoundingToBf16IsTheTensorsOwn) {
+  std::vector<float> x;
+  for (uint32_t bits = 0; bits < 0xFFF00000; bits += 0x8123)
+    x.push_back(std::bit_cast<float>(bits));  // NaNs, infinities
+  for (uint32_t bits = 0x3F800000; bits < 0x3F840000; bits += 0x1000) x.push_back(std::bit_cast<float>(bits));  // ties
+  const std::string bytes(reinterpret_cast<const char*>(x.data()), x.size() * sizeof(float));
+  const std::string expected = *Tensor::FromBytes(DType::kF32, {x.size()}, bytes)->Cast(DType::kBF16)->Read();
+  std::vector<uint16_t> bits(x.size());
+  std::vector<float> values(x.size());
+  internal::RoundToBf16(x.data(), x.size(), bits.data());
+  internal::RoundToBf16(x.data(), x.size(), values.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    uint16_t want = 0;
+    std::memcpy(&want, expected.data() + 2 * i, 2);
+    if (std::isnan(x[i])) {
+      EXPECT_TRUE(std::isnan(values[i]));
+      continue;
+    }
+    ASSERT_EQ(bits[i], want) << x[i];
+    ASSERT_EQ(std::bit_cast<uint32_t>(values[i]), uint32_t{want} << 16) << x[i];
+  }
+}
+
+// What runs where bf16 products are instructions; strides, transposition and sums are the same for fp32, which oneDNN
+// multiplies everywhere.
+TEST(Kernels, MatmulOfOneDnn) {
+  for (const internal::MatmulType type : {internal::MatmulType::kF32, internal::MatmulType::kBf16}) {
+    constexpr size_t kRows = 5;
+    constexpr size_t kColumns = 7;
+    constexpr size_t kDepth = 33;
+    std::vector<float> a = RandomValues("vision.head.probe", {kRows, kDepth + 2});
+    std::vector<float> w = RandomValues("vision.class_embedding", {kColumns, kDepth});
+    internal::RoundToBf16(a.data(), a.size(), a.data());
+    internal::RoundToBf16(w.data(), w.size(), w.data());
+    std::vector<uint16_t> half_a(a.size());
+    std::vector<uint16_t> half_w(w.size());
+    internal::RoundToBf16(a.data(), a.size(), half_a.data());
+    internal::RoundToBf16(w.data(), w.size(), half_w.data());
+    const bool f32 = type == internal::MatmulType::kF32;
+    std::vector<float> out(kRows * (kColumns + 1), 1);
+    for (const bool accumulate : {false, true}) {
+      const Status status = internal::Matmul(type, f32 ? static_cast<const void*>(a.data()) : half_a.data(), kDepth + 2,
+                                             kRows, f32 ? static_cast<const void*>(w.data()) : half_w.data(), kColumns,
+                                             kDepth, accumulate, out.data(), kColumns + 1, 2);
+      if (!f32 && !internal::HasBf16Products()) {
+        EXPECT_THAT(status, testing::StatusIs(ErrorKind::kUnsupported, "oneDNN"));
+        return;
+      }
+      if (!status.ok() && f32) GTEST_SKIP() << status.message();
+      ASSERT_THAT(status, testing::IsOk());
+      for (size_t r = 0; r < kRows; ++r) {
+        for (size_t c = 0; c < kColumns; ++c) {
+          double sum = 0;
+          for (size_t k = 0; k < kDepth; ++k) sum += double{a[r * (kDepth + 2) + k]} * w[c * kDepth + k];
+          ASSERT_NEAR(out[r * (kColumns + 1) + c], accumulate ? 2 * sum : sum, 1e-4);
+        }
+        ASSERT_EQ(out[r * (kColumns + 1) + kColumns], 1);
       }
     }
   }

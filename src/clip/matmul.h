@@ -1,0 +1,24 @@
+// Products of bf16 matrices, where this machine has instructions for them.
+#ifndef ANEMONE_CLIP_MATMUL_H_
+#define ANEMONE_CLIP_MATMUL_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "anemone/status.h"
+
+namespace anemone::internal {
+
+// Whether bf16 products are instructions here (AVX-512 BF16 or AMX) and this build has oneDNN, which knows them.
+bool HasBf16Products();
+
+enum class MatmulType : uint8_t { kF32, kBf16 };
+
+// out[r][c] (+)= Σ_k a[r][k] · w[c][k], summed in fp32; `a` and `w` hold `type`, rows of w being `depth` long. Adds to
+// `out` where `accumulate`. Strides in elements. Errors: Unsupported (no oneDNN, or it has no code for `type` here).
+Status Matmul(MatmulType type, const void* a, size_t a_stride, size_t rows, const void* w, size_t columns, size_t depth,
+              bool accumulate, float* out, size_t out_stride, int threads);
+
+}  // namespace anemone::internal
+
+#endif  // ANEMONE_CLIP_MATMUL_H_

@@ -1,0 +1,531 @@
+#include "clip/sentencepiece.h"
+
+#include <fmt/format.h>
+#include <simdjson.h>
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "clip/unicode.h"
+
+namespace anemone {
+namespace {
+
+constexpr size_t kMaxModelBytes = size_t{64} << 20;
+constexpr size_t kMaxTextBytes = size_t{64} << 10;
+constexpr size_t kMaxPieceBytes = 512;               // matching looks at every prefix up to the longest piece
+constexpr std::string_view kSpace = "\xE2\x96\x81";  // ▁ stands for a space inside pieces
+constexpr std::string_view kUnknown = "<unk>";
+constexpr std::string_view kEnd = "</s>";
+constexpr float kUnknownPenalty = 10;
+
+// ---- protocol buffers, as far as this file needs them ----
+
+class Proto {
+ public:
+  explicit Proto(std::string_view bytes) : bytes_(bytes) {}
+
+  struct Field {
+    uint32_t number = 0;
+    uint64_t value = 0;      // of a varint or fixed field
+    std::string_view bytes;  // of a length-delimited one
+  };
+  bool done() const { return at_ >= bytes_.size(); }
+  Result<Field> Next() {
+    ANEMONE_ASSIGN(const uint64_t key, Varint());
+    Field field;
+    field.number = static_cast<uint32_t>(key >> 3);
+    switch (key & 7) {
+      case 0: {
+        ANEMONE_ASSIGN(field.value, Varint());
+        return field;
+      }
+      case 1:
+        return Fixed(8, field);
+      case 2: {
+        ANEMONE_ASSIGN(const uint64_t size, Varint());
+        if (size > bytes_.size() - at_) return Broken();
+        field.bytes = bytes_.substr(at_, size);
+        at_ += size;
+        return field;
+      }
+      case 5:
+        return Fixed(4, field);
+      default:
+        return Broken();
+    }
+  }
+
+ private:
+  Status Broken() const { return Corrupt(fmt::format("byte {}: expected a protocol buffer's field", at_)); }
+  Result<uint64_t> Varint() {
+    uint64_t value = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+      if (done()) return Broken();
+      const auto byte = static_cast<unsigned char>(bytes_[at_++]);
+      value |= uint64_t{byte & 0x7FU} << shift;
+      if (byte < 0x80) return value;
+    }
+    return Broken();
+  }
+  Result<Field> Fixed(size_t size, Field field) {
+    if (size > bytes_.size() - at_) return Broken();
+    std::memcpy(&field.value, bytes_.data() + at_, size);
+    at_ += size;
+    return field;
+  }
+
+  std::string_view bytes_;
+  size_t at_ = 0;
+};
+
+float AsFloat(uint64_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
+
+// ---- Python's text ----
+
+bool IsPythonSpace(uint32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+bool IsAsciiPunctuation(uint32_t c) {
+  return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+}
+
+bool IsCased(uint32_t c) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
+}
+
+bool IsCaseIgnorable(uint32_t c) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_SK:
+      return true;
+    default:
+      return c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x2019;
+  }
+}
+
+// Whether the Σ at `at` ends a word and becomes ς, as in Python's str.lower [cpython unicodeobject.c].
+bool IsFinalSigma(const std::vector<uint32_t>& text, size_t at) {
+  size_t before = at;
+  while (before > 0 && IsCaseIgnorable(text[before - 1])) --before;
+  if (before == 0 || !IsCased(text[before - 1])) return false;
+  size_t after = at + 1;
+  while (after < text.size() && IsCaseIgnorable(text[after])) ++after;
+  return after == text.size() || !IsCased(text[after]);
+}
+
+// Lower case, no ASCII punctuation, one space for each run of white space, none at the ends.
+std::string Canonicalize(const std::vector<uint32_t>& text) {
+  std::vector<uint32_t> lower;
+  lower.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == 0x3A3) {
+      lower.push_back(IsFinalSigma(text, i) ? 0x3C2 : 0x3C3);
+    } else {
+      internal::AppendLower(text[i], &lower);
+    }
+  }
+  std::string result;
+  bool space = false;
+  for (const uint32_t c : lower) {
+    if (IsAsciiPunctuation(c)) continue;
+    if (IsPythonSpace(c)) {
+      space = !result.empty();
+      continue;
+    }
+    if (space) result += ' ';
+    space = false;
+    internal::AppendUtf8(c, &result);
+  }
+  return result;
+}
+
+size_t CharacterLength(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text.front());
+  const size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+  return std::min(length, text.size());
+}
+
+std::string_view Trim(std::string_view text, bool begin, bool end) {
+  const auto decoded = internal::DecodeUtf8(text);
+  if (!decoded.ok()) return text;
+  size_t first = 0;
+  size_t last = decoded->size();
+  while (begin && first < last && IsPythonSpace((*decoded)[first])) ++first;
+  while (end && last > first && IsPythonSpace((*decoded)[last - 1])) --last;
+  std::string before;
+  std::string inside;
+  for (size_t i = 0; i < last; ++i) internal::AppendUtf8((*decoded)[i], i < first ? &before : &inside);
+  return text.substr(before.size(), inside.size());
+}
+
+Result<std::string> DecodeBase64(std::string_view text) {
+  std::string out;
+  uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    int value = -1;
+    if (c >= 'A' && c <= 'Z') value = c - 'A';
+    if (c >= 'a' && c <= 'z') value = c - 'a' + 26;
+    if (c >= '0' && c <= '9') value = c - '0' + 52;
+    if (c == '+') value = 62;
+    if (c == '/') value = 63;
+    if (c == '=') break;
+    if (value < 0) return Corrupt("precompiled_charsmap: expected base64");
+    bits = bits << 6 | static_cast<uint32_t>(value);
+    if (++count == 4) {
+      out += {static_cast<char>(bits >> 16), static_cast<char>(bits >> 8), static_cast<char>(bits)};
+      bits = 0;
+      count = 0;
+    }
+  }
+  if (count >= 2) out += static_cast<char>(bits >> (count == 2 ? 4 : 10));
+  if (count == 3) out += static_cast<char>(bits >> 2);
+  return out;
+}
+
+}  // namespace
+
+Result<SentencePiece> SentencePiece::FromModel(std::string_view model_proto) {
+  if (model_proto.size() > kMaxModelBytes) return LimitExceeded("spiece.model is over 64 MiB");
+  SentencePiece tokenizer;
+  std::vector<Piece> pieces;
+  std::string_view charsmap;
+  for (Proto model(model_proto); !model.done();) {
+    ANEMONE_ASSIGN(const Proto::Field field, model.Next());
+    if (field.number == 1) {
+      Piece& piece = pieces.emplace_back();
+      for (Proto part(field.bytes); !part.done();) {
+        ANEMONE_ASSIGN(const Proto::Field value, part.Next());
+        if (value.number == 1) piece.text = value.bytes;
+        if (value.number == 2) piece.score = AsFloat(value.value);
+        if (value.number == 3) {
+          if (value.value < 1 || value.value > 6) return Corrupt(fmt::format("piece {}: no such type", piece.text));
+          piece.kind = static_cast<Kind>(value.value);
+        }
+      }
+    } else if (field.number == 2) {
+      for (Proto trainer(field.bytes); !trainer.done();) {
+        ANEMONE_ASSIGN(const Proto::Field value, trainer.Next());
+        if (value.number == 3 && value.value != 1) {
+          return Unsupported(fmt::format("expected a unigram model, found type {}", value.value));
+        }
+        if (value.number == 35) tokenizer.byte_fallback_ = value.value != 0;
+        if (value.number == 24 && value.value != 0) return Unsupported("treat_whitespace_as_suffix is set");
+      }
+    } else if (field.number == 3) {
+      for (Proto normalizer(field.bytes); !normalizer.done();) {
+        ANEMONE_ASSIGN(const Proto::Field value, normalizer.Next());
+        if (value.number == 2) charsmap = value.bytes;
+        if (value.number == 4) tokenizer.remove_extra_spaces_ = value.value != 0;
+        if (value.number == 5) tokenizer.escape_spaces_ = value.value != 0;
+      }
+    }
+  }
+  ANEMONE_TRY(tokenizer.Load(std::move(pieces), charsmap));
+  return tokenizer;
+}
+
+Result<SentencePiece> SentencePiece::FromTokenizerJson(std::string_view tokenizer_json) {
+  if (tokenizer_json.size() > kMaxModelBytes) return LimitExceeded("tokenizer.json is over 64 MiB");
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  if (const auto error = parser.parse(tokenizer_json.data(), tokenizer_json.size()).get(root)) {
+    return Corrupt(fmt::format("tokenizer.json: {}", simdjson::error_message(error)));
+  }
+  std::string_view type;
+  if (root["model"]["type"].get(type) || type != "Unigram") {
+    return Unsupported("tokenizer.json: expected a Unigram model");
+  }
+  SentencePiece tokenizer;
+  bool byte_fallback = false;
+  if (!root["model"]["byte_fallback"].get(byte_fallback)) tokenizer.byte_fallback_ = byte_fallback;
+  uint64_t unknown = 0;
+  if (root["model"]["unk_id"].get(unknown)) return Corrupt("tokenizer.json: model.unk_id: expected a number");
+  simdjson::dom::array vocab;
+  if (root["model"]["vocab"].get(vocab)) return Corrupt("tokenizer.json: model.vocab: expected a list");
+  std::vector<Piece> pieces;
+  for (const simdjson::dom::element entry : vocab) {
+    std::string_view text;
+    double score = 0;
+    if (entry.at(0).get(text) || entry.at(1).get(score)) {
+      return Corrupt(fmt::format("tokenizer.json: model.vocab: entry {}: expected [piece, score]", pieces.size()));
+    }
+    pieces.push_back({std::string(text), static_cast<float>(score), Kind::kNormal});
+  }
+  if (unknown >= pieces.size()) return Corrupt("tokenizer.json: model.unk_id is outside the vocabulary");
+  simdjson::dom::array added;
+  if (!root["added_tokens"].get(added)) {
+    for (const simdjson::dom::element token : added) {
+      uint64_t id = 0;
+      if (!token["id"].get(id) && id < pieces.size()) pieces[id].kind = Kind::kControl;
+    }
+  }
+  pieces[unknown].kind = Kind::kUnknown;
+  if (tokenizer.byte_fallback_) {
+    for (Piece& piece : pieces) {
+      if (piece.text.size() == 6 && piece.text.starts_with("<0x") && piece.text.back() == '>') piece.kind = Kind::kByte;
+    }
+  }
+  // The table lies in a Precompiled normalizer, alone or in a sequence.
+  std::string_view table;
+  if (root["normalizer"]["precompiled_charsmap"].get(table)) {
+    simdjson::dom::array steps;
+    if (!root["normalizer"]["normalizers"].get(steps)) {
+      for (const simdjson::dom::element step : steps) {
+        std::string_view found;
+        if (!step["precompiled_charsmap"].get(found)) table = found;
+      }
+    }
+  }
+  ANEMONE_ASSIGN(const std::string charsmap, DecodeBase64(table));
+  ANEMONE_TRY(tokenizer.Load(std::move(pieces), charsmap));
+  return tokenizer;
+}
+
+Status SentencePiece::Load(std::vector<Piece> pieces, std::string_view charsmap) {
+  pieces_ = std::move(pieces);
+  if (pieces_.size() > INT32_MAX) return LimitExceeded("the vocabulary has over 2^31 pieces");
+  min_score_ = std::numeric_limits<float>::max();
+  max_score_ = std::numeric_limits<float>::lowest();
+  byte_ids_.fill(-1);
+  for (size_t i = 0; i < pieces_.size(); ++i) {
+    const Piece& piece = pieces_[i];
+    const auto id = static_cast<int32_t>(i);
+    if (piece.text.empty()) return Corrupt(fmt::format("piece {}: expected a text, found nothing", i));
+    if (piece.text.size() > kMaxPieceBytes) return Unsupported(fmt::format("piece {} is over 512 bytes", i));
+    if (!ids_.emplace(piece.text, id).second) return Corrupt(fmt::format("piece {} is there twice", piece.text));
+    switch (piece.kind) {
+      case Kind::kUnknown:
+        if (unknown_id_ >= 0) return Corrupt("expected one unknown piece, found two");
+        unknown_id_ = id;
+        break;
+      case Kind::kNormal:
+        min_score_ = std::min(min_score_, piece.score);
+        max_score_ = std::max(max_score_, piece.score);
+        [[fallthrough]];
+      case Kind::kUserDefined:
+      case Kind::kUnused:
+        longest_piece_ = std::max(longest_piece_, piece.text.size());
+        has_user_defined_ = has_user_defined_ || piece.kind == Kind::kUserDefined;
+        break;
+      case Kind::kByte: {
+        unsigned byte = 0;
+        for (const char c : piece.text.substr(std::min<size_t>(3, piece.text.size()), 2)) {
+          byte = byte * 16 + static_cast<unsigned>(c <= '9' ? c - '0' : c - 'A' + 10);
+        }
+        byte_ids_[byte & 0xFF] = id;
+        break;
+      }
+      case Kind::kControl:
+        break;
+    }
+  }
+  if (unknown_id_ < 0) return Corrupt("expected an unknown piece, found none");
+  if (byte_fallback_ && std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) {
+    return Corrupt("expected 256 byte pieces, found fewer");
+  }
+  const auto end = ids_.find(std::string(kEnd));
+  if (end == ids_.end()) return Corrupt("expected the piece </s>, found none");
+  end_id_ = end->second;
+  return LoadCharsmap(charsmap);
+}
+
+// A 32-bit size, that many bytes of a darts-clone trie, and the strings its values point into [normalizer.cc,
+// DecodePrecompiledCharsMap].
+Status SentencePiece::LoadCharsmap(std::string_view charsmap) {
+  if (charsmap.empty()) return {};
+  uint32_t size = 0;
+  if (charsmap.size() < sizeof size) return Corrupt("precompiled_charsmap: expected a size, found its end");
+  std::memcpy(&size, charsmap.data(), sizeof size);
+  charsmap.remove_prefix(sizeof size);
+  if (size == 0 || size > charsmap.size() || size % sizeof(uint32_t) != 0) {
+    return Corrupt(
+        fmt::format("precompiled_charsmap: expected a trie of {} bytes, found {} left", size, charsmap.size()));
+  }
+  trie_.resize(size / sizeof(uint32_t));
+  std::memcpy(trie_.data(), charsmap.data(), size);
+  normalized_ = charsmap.substr(size);
+  if (normalized_.empty() || normalized_.back() != '\0') return Corrupt("precompiled_charsmap: expected a final NUL");
+  return {};
+}
+
+std::pair<std::string_view, size_t> SentencePiece::NormalizePrefix(std::string_view text) const {
+  if (has_user_defined_) {
+    for (size_t length = std::min(longest_piece_, text.size()); length > 0; --length) {
+      const auto it = ids_.find(std::string(text.substr(0, length)));
+      if (it != ids_.end() && pieces_[static_cast<size_t>(it->second)].kind == Kind::kUserDefined) {
+        return {text.substr(0, length), length};
+      }
+    }
+  }
+  // [darts-clone darts.h, DoubleArrayUnit and commonPrefixSearch]
+  size_t longest = 0;
+  uint32_t value = 0;
+  if (!trie_.empty()) {
+    const auto offset = [](uint32_t unit) { return (unit >> 10) << ((unit & (1U << 9)) >> 6); };
+    uint32_t at = offset(trie_[0]);
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto c = static_cast<unsigned char>(text[i]);
+      at ^= c;
+      if (at >= trie_.size() || (trie_[at] & ((1U << 31) | 0xFF)) != c) break;
+      const uint32_t unit = trie_[at];
+      at ^= offset(unit);
+      if ((unit >> 8 & 1) == 0) continue;
+      if (at >= trie_.size()) break;
+      const uint32_t leaf = trie_[at] & 0x7FFFFFFF;
+      if (leaf >= normalized_.size()) break;
+      longest = i + 1;
+      value = leaf;
+    }
+  }
+  if (longest > 0) return {std::string_view(normalized_.data() + value), longest};
+  const size_t length = CharacterLength(text);
+  return {text.substr(0, length), length};
+}
+
+std::string SentencePiece::Normalize(std::string_view text) const {
+  const std::string_view space = escape_spaces_ ? kSpace : std::string_view(" ");
+  while (remove_extra_spaces_ && !text.empty()) {
+    const auto [what, length] = NormalizePrefix(text);
+    if (what != " ") break;
+    text.remove_prefix(length);
+  }
+  std::string result;
+  bool after_space = remove_extra_spaces_;
+  while (!text.empty()) {
+    auto [what, length] = NormalizePrefix(text);
+    text.remove_prefix(length);
+    while (after_space && what.starts_with(' ')) what.remove_prefix(1);
+    if (!what.empty()) {
+      for (const char c : what) c == ' ' ? result += space : result += c;
+      after_space = what.ends_with(' ');
+    }
+    if (!remove_extra_spaces_) after_space = false;
+  }
+  while (remove_extra_spaces_ && result.ends_with(space)) result.resize(result.size() - space.size());
+  return result;
+}
+
+// The best path through the text [unigram_model.cc, Model::EncodeOptimized], then what the processor does with unknown
+// pieces: neighbours are one, or bytes.
+std::vector<int32_t> SentencePiece::EncodeRaw(std::string_view text) const {
+  const std::string normal = Normalize(text);
+  struct Node {
+    int32_t id = -1;
+    float score = 0;
+    size_t begin = SIZE_MAX;
+  };
+  std::vector<Node> best(normal.size() + 1);
+  best[0].begin = 0;
+  const float unknown_score = min_score_ - kUnknownPenalty;
+  std::string piece;
+  for (size_t at = 0; at < normal.size();) {
+    const size_t character = CharacterLength(std::string_view(normal).substr(at));
+    const float so_far = best[at].score;
+    bool has_single = false;
+    for (size_t length = 1; length <= std::min(longest_piece_, normal.size() - at); ++length) {
+      piece.assign(normal, at, length);
+      const auto it = ids_.find(piece);
+      if (it == ids_.end()) continue;
+      const Piece& found = pieces_[static_cast<size_t>(it->second)];
+      if (found.kind != Kind::kNormal && found.kind != Kind::kUserDefined) continue;
+      const double score = found.kind == Kind::kUserDefined ? static_cast<float>(length) * max_score_ - 0.1
+                                                            : static_cast<double>(found.score);
+      const double candidate = score + so_far;
+      Node& to = best[at + length];
+      if (to.begin == SIZE_MAX || candidate > to.score) to = {it->second, static_cast<float>(candidate), at};
+      has_single = has_single || length == character;
+    }
+    if (!has_single) {
+      Node& to = best[at + character];
+      const float candidate = unknown_score + so_far;
+      if (to.begin == SIZE_MAX || candidate > to.score) to = {unknown_id_, candidate, at};
+    }
+    at += character;
+  }
+  std::vector<std::pair<int32_t, std::string_view>> path;
+  for (size_t at = normal.size(); at > 0; at = best[at].begin) {
+    path.emplace_back(best[at].id, std::string_view(normal).substr(best[at].begin, at - best[at].begin));
+  }
+  std::vector<int32_t> ids;
+  bool after_unknown = false;
+  for (auto it = path.rbegin(); it != path.rend(); ++it) {
+    const bool unknown = it->first == unknown_id_;
+    if (unknown && byte_fallback_) {
+      for (const char c : it->second) ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
+    } else if (!unknown || !after_unknown) {
+      ids.push_back(it->first);
+    }
+    after_unknown = unknown;
+  }
+  return ids;
+}
+
+// transformers encodes behind "<unk>", so that a first ▁ survives, and cuts off what "<unk>" alone gives.
+void SentencePiece::TokenizePart(std::string_view text, std::vector<int32_t>* ids) const {
+  const auto decoded = internal::DecodeUtf8(text);
+  if (!decoded.ok() || decoded->empty()) return;
+  const std::vector<int32_t> all = EncodeRaw(std::string(kUnknown) + Canonicalize(*decoded));
+  const size_t skip = EncodeRaw(kUnknown).size();
+  ids->insert(ids->end(), all.begin() + static_cast<ptrdiff_t>(all.size() >= skip ? skip : 0), all.end());
+}
+
+Result<std::vector<int32_t>> SentencePiece::Tokenize(std::string_view text) const {
+  if (text.size() > kMaxTextBytes) return LimitExceeded("the text is over 64 KiB");
+  ANEMONE_TRY(internal::DecodeUtf8(text).status());
+  std::string marked(kSpace);
+  for (size_t at = 0; at < text.size();) {
+    const bool mark = text.substr(at).starts_with(kSpace);
+    if (mark) {
+      marked += ' ';
+      at += kSpace.size();
+    } else {
+      marked += text[at++];
+    }
+  }
+  // Special tokens written in the text are their ids, and take the white space around them along.
+  std::vector<int32_t> ids;
+  std::string_view rest = marked;
+  bool after_special = false;
+  for (;;) {
+    size_t at = std::string_view::npos;
+    std::string_view special;
+    for (const std::string_view candidate : {kEnd, kUnknown}) {
+      const size_t found = rest.find(candidate);
+      if (found < at) {
+        at = found;
+        special = candidate;
+      }
+    }
+    const bool last = at == std::string_view::npos;
+    TokenizePart(Trim(rest.substr(0, at), after_special, !last), &ids);
+    if (last) break;
+    if (ids.size() == 1 && pieces_[static_cast<size_t>(ids[0])].text == kSpace) ids.clear();
+    ids.push_back(special == kEnd ? end_id_ : unknown_id_);
+    rest.remove_prefix(at + special.size());
+    after_special = true;
+  }
+  return ids;
+}
+
+Result<std::vector<int32_t>> SentencePiece::Encode(std::string_view text, size_t context) const {
+  if (context < 1) return InvalidArgument("expected a context of at least 1 token, found 0");
+  ANEMONE_ASSIGN(std::vector<int32_t> ids, Tokenize(text));
+  if (!ids.empty() && ids.back() == end_id_ && ids.size() <= context) return ids;
+  ids.resize(std::min(ids.size(), context - 1));
+  ids.push_back(end_id_);
+  return ids;
+}
+
+}  // namespace anemone
