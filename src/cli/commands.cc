@@ -15,6 +15,10 @@ std::span<const Command> Commands() {
       {"reshard", "The same checkpoint for another tensor and pipeline layout",
        "  anemone reshard clip.nemo clip_tp4.nemo --tp 4\n  anemone reshard clip_tp4.nemo clip.nemo --tp 1 --pp 1",
        DeclareReshard},
+      {"plan", "What a model of a config would weigh in a layout: files, bytes per rank, balance",
+       "  anemone plan --family gpt --config model_config.yaml --tp 8 --pp 16 --optimizer --dtype bf16\n"
+       "  anemone plan --family clip --preset ViT-H-14 --tp 4 --json",
+       DeclarePlan},
       {"infer", "Classify images with a CLIP, on the CPU",
        "  anemone infer openai_clip.nemo --image girl.jpg --text \"a dog\" --text \"a boy\" --text \"a girl\"\n"
        "  anemone infer clip-hf --image pictures --labels labels.txt --json",

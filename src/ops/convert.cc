@@ -16,6 +16,7 @@
 #include "ops/ema.h"
 #include "ops/model_class.h"
 #include "ops/source.h"
+#include "ops/yaml.h"
 #include "parallel/optimizer.h"
 #include "parallel/reshard.h"
 
@@ -48,13 +49,6 @@ const Home& HomeOf(std::string_view format) {
   const auto* found =
       std::find_if(std::begin(kHomes), std::end(kHomes), [&](const Home& h) { return h.format == format; });
   return found == std::end(kHomes) ? kAny : *found;
-}
-
-Result<Config> ReadYaml(const std::string& path) {
-  constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
-  ANEMONE_ASSIGN(const std::string text, Whole(std::move(file)).ReadAll(kMaxBytes));
-  return Config::ParseYaml(text, path);
 }
 
 bool IsFloating(DType dtype) {

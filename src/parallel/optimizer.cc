@@ -483,4 +483,38 @@ Status KeyParametersBy(ParameterKeys keys, bool is_mcore, Shard* shard, std::vec
   return {};
 }
 
+Result<Value> NewAdam(const Shard& shard, bool is_mcore) {
+  Value dictionary{std::make_shared<ValueGraph>(), nullptr};
+  ValueGraph& graph = *dictionary.graph;
+  dictionary.node = graph.root = graph.New(Kind::kDict);
+  SetKey(graph, dictionary.node, "epoch", NewInt(graph, 0));
+  SetKey(graph, dictionary.node, "global_step", NewInt(graph, 0));
+  SetKey(graph, dictionary.node, "pytorch-lightning_version", NewString(graph, "2.4.0"));
+  SetKey(graph, dictionary.node, "state_dict", graph.New(Kind::kDict));
+  SetKey(graph, dictionary.node, "optimizer_states", graph.New(Kind::kList));
+
+  OptimizerState optimizer;
+  optimizer.rule = is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm;
+  optimizer.keys = {"exp_avg", "exp_avg_sq"};
+  const std::vector<Parameter> parameters = ParametersOf(shard);
+  for (const Parameter& parameter : parameters) {
+    ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF32, parameter.item->tensor()->shape(), 0));
+    for (const std::string& kind : {std::string(), optimizer.keys[0], optimizer.keys[1]}) {
+      if (kind.empty() && !parameter.is_16_bit()) continue;
+      MomentTensors& moments = optimizer.moments[kind];
+      moments.dicts.resize(std::max(moments.dicts.size(), parameter.dict + 1));
+      ANEMONE_TRY(moments.dicts[parameter.dict].Add(parameter.item->name, zeros));
+    }
+  }
+  if (optimizer.moments.contains("")) {
+    optimizer.inner_key = "optimizer";
+    optimizer.masters_key = "fp32_from_fp16_params";
+  }
+  for (ValueRef& group : optimizer.groups) {
+    group = graph.New(Kind::kDict);
+    SetKey(graph, group, "step", NewInt(graph, 0));
+  }
+  return WithOptimizer(dictionary, shard, &optimizer, optimizer.moments);
+}
+
 }  // namespace anemone

@@ -69,6 +69,10 @@ std::optional<ParameterKeys> KeysOf(const Value& training);
 // WithOptimizer.
 Status KeyParametersBy(ParameterKeys keys, bool is_mcore, Shard* shard, std::vector<std::string>* notes);
 
+// A training dictionary with Adam's state for these weights, all zeros that lie nowhere: fp32 moments, and fp32 masters
+// of 16-bit weights. For plans of models that do not exist yet.
+Result<Value> NewAdam(const Shard& shard, bool is_mcore);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_PARALLEL_OPTIMIZER_H_

@@ -335,8 +335,10 @@ class Merger {
 };
 
 // Nothing in many configs says how many rows of a table are tokens. Megatron pads with zero rows at the end, so the
-// last row that is not all zeros is a token; a table that was padded for more ranks then gets its old size back.
-Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDict& weights, Dims* dims) {
+// last row that is not all zeros is a token; a table that was padded for more ranks then gets its old size back. A
+// table that ends with more zeros than padding for its ranks makes was not padded by Megatron and stays.
+Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDict& weights, uint64_t multiple,
+                  Dims* dims) {
   std::map<std::string, uint64_t> tokens;
   for (const StateDict::Item& item : weights.items()) {
     const std::string_view name = item.name;
@@ -347,11 +349,16 @@ Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDi
     const std::string& tower = naming.row(hit->row).tower;
     const auto known = dims->Of(tower, "vocab_is_known");
     if (known.ok() && *known != 0) continue;
-    uint64_t rows = item.tensor()->shape()[0];
-    for (; rows > 1; --rows) {
+    const uint64_t stored = item.tensor()->shape()[0];
+    uint64_t rows = stored;
+    for (bool zero = true; zero && rows > 1;) {
       ANEMONE_ASSIGN(const Tensor row, item.tensor()->Narrow(0, rows - 1, 1));
-      ANEMONE_ASSIGN(const bool zero, IsZero(row));
-      if (!zero) break;
+      ANEMONE_ASSIGN(zero, IsZero(row));
+      if (zero) --rows;
+      if (stored - rows >= multiple) {
+        rows = stored;
+        break;
+      }
     }
     tokens[tower] = std::max(tokens[tower], rows);
   }
@@ -359,11 +366,14 @@ Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDi
   return {};
 }
 
-// Vocabulary tables padded for `tp` ranks.
-Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, bool was_split, Checkpoint* checkpoint) {
+// Vocabulary tables padded for `tp` ranks. `was_tp` is how many they were padded for; 0 where `dims` tell the tokens.
+Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, int was_tp, Checkpoint* checkpoint) {
   const Naming naming(*spelling.dialect, dims);
   const std::string prefix = naming.BestPrefix(checkpoint->weights()).prefix;
-  if (was_split) ANEMONE_TRY(GuessVocab(naming, prefix, checkpoint->weights(), dims));
+  if (was_tp > 0) {
+    const uint64_t multiple = VocabDivisor(*checkpoint) * static_cast<uint64_t>(was_tp);
+    ANEMONE_TRY(GuessVocab(naming, prefix, checkpoint->weights(), multiple, dims));
+  }
   StateDict padded;
   for (const StateDict::Item& item : checkpoint->weights().items()) {
     const std::string_view name = item.name;
@@ -476,7 +486,7 @@ Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, con
       twin.shards.assign(1, Shard{});
       twin.weights() = *std::move(tensors);
       Dims dims = whole;
-      ANEMONE_TRY(PadForRanks(spelling, &dims, 1, false, &twin));
+      ANEMONE_TRY(PadForRanks(spelling, &dims, 1, 0, &twin));
       merged[kind] = OfShard(std::move(twin.shards.front()));
     }
   }
@@ -571,7 +581,7 @@ Status SplitTraining(const Checkpoint& checkpoint, const Spelling& spelling, con
     for (const auto& [kind, moments] : optimizer->moments) {
       Checkpoint twin = Twin(checkpoint, {&moments});
       Dims padded = dims;
-      ANEMONE_TRY(PadForRanks(spelling, &padded, layout.tp, false, &twin));
+      ANEMONE_TRY(PadForRanks(spelling, &padded, layout.tp, 0, &twin));
       auto ranks = CutInto(twin.weights(), spelling, padded, ranges, layout, &twin.notes);
       if (!ranks.ok()) return ranks.status().In(kind.empty() ? "fp32 masters" : kind);
       for (size_t i = 0; i < ranks->size(); ++i) split[i][kind] = OfShard(std::move((*ranks)[i]));
@@ -615,7 +625,7 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
   result.shards.assign(1, Shard{});
   result.weights() = std::move(weights);
   Dims stored = dims;
-  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, true, &result));
+  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(MergeTraining(checkpoint, spelling, stored, dims, &result));
   }
@@ -656,7 +666,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
   dims.Set("virtual", layout.vp > 1);
   ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
-  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, false, &result));
+  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, 0, &result));
 
   ANEMONE_ASSIGN(PipelineRanges ranges,
                  DividePipeline(spelling, dims, layout, checkpoint.config ? &*checkpoint.config : nullptr));

@@ -222,6 +222,29 @@ class CommandLine(unittest.TestCase):
         (self.dir / "t.yaml").write_text(textwrap.dedent(table).replace("norm.weight", "nor.weight"))
         self.fails(65, "model.norm.weight", "reshard", "m.nemo", "x.nemo", "--tp", "2", *use)
 
+    def test_plan_of_a_config_weighs_what_nemo_wrote(self):
+        for name, layout in (("clip/mcore.nemo", (1, 1)), ("clip/mcore_tp2.nemo", (2, 1)), ("clip/legacy_tp2.nemo", (2, 1)),
+                             ("clip_pp/mcore_tp2pp2.nemo", (2, 2)), ("clip_pp/legacy_tp2pp2.nemo", (2, 2)),
+                             ("siglip/siglip_32.nemo", (1, 1)), ("gpt/A_tp2pp2.nemo", (2, 2))):
+            found = json.loads(self.ok("inspect", GOLDEN / name, "--tensors", "--json"))
+            (self.dir / "c.yaml").write_text(self.ok("inspect", GOLDEN / name, "--config"))
+            weights = {}
+            for tensor in found["tensors"]:
+                rank = tensor.get("rank", {"tp": 0, "pp": 0})
+                rank = (rank["tp"], rank["pp"]) if isinstance(rank, dict) else rank
+                weights[str(rank)] = weights.get(str(rank), 0) + tensor["bytes"]
+            table = [t["shape"][0] for t in found["tensors"] if "word_embeddings" in t["name"]][0]
+            vocab = () if name.startswith("clip") else ("--vocab", 1010 if name.startswith("gpt") else table)
+            plan = json.loads(self.ok("plan", "--family", name.split("/")[0].split("_")[0], "--config", "c.yaml", "--tp", layout[0],
+                                      "--pp", layout[1], "--dialect", found["dialect"], "--json", *vocab))
+            self.assertEqual([r["weight_bytes"] for r in plan["ranks"]], list(weights.values()), name)
+        small = self.ok("plan", "--family", "clip", "--preset", "ViT-B-32", "--tp", "2", "--optimizer")
+        self.assertRegex(small, r"model +151 M parameters")
+        self.assertRegex(small, r"stage 0: 2 × .* of weights, .* of optimizer")
+        self.fails(64, "--vocab N", "plan", "--family", "gpt", "--config", GOLDEN / "gpt_vp" / "hparams.yaml")
+        self.fails(64, "tensor parallel 3", "plan", "--family", "clip", "--preset", "ViT-B-32", "--tp", "3")
+        self.fails(64, "expected one of clip", "plan", "--family", "bert", "--preset", "ViT-B-32")
+
     def test_training_checkpoints(self):
         flags = ["--tensor_model_parallel_size", 2, "--pipeline_model_parallel_size", 1, "--gpus_per_node=2"]
         self.ok("nemo", "convert_ckpt_to_nemo", "--checkpoint_folder", CLIP / "ckpt_mcore_tp2", "--checkpoint_name", CKPT,
