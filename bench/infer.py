@@ -47,7 +47,6 @@ def measured(args, work):
                    "transformers": [args.transformers, "-W", "ignore", os.path.join(HERE, "transformers_infer.py"), source, args.image, *TEXTS]}
     measure.warm(os.path.join(source, "model.safetensors"))
     measure.warm(nemo)
-    measure.settle()
 
     seconds, peaks, answers = {n: [] for n in contestants}, {n: [] for n in contestants}, {}
     quiet = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
