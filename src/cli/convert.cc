@@ -103,7 +103,8 @@ void DeclareConversion(CLI::App& app, Options& options) {
 std::function<int()> DeclareConvert(CLI::App& app) {
   auto options = std::make_shared<Options>();
   DeclareConversion(app, *options);
-  app.add_option("--hparams", options->convert.hparams, "NeMo's YAML for the result (default: derived from the source)")
+  app.add_option("--hparams", options->convert.hparams,
+                 "NeMo's YAML for the result (default: derived), or the config of weights without one")
       ->type_name("FILE");
   app.add_option("--preset", options->convert.preset, "The size by name (ViT-L-14 …), for a CLIP without a config")
       ->type_name("NAME");

@@ -732,7 +732,10 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
   }
   const NemoClipKind kind = to.name == "mcore" ? NemoClipKind::kMcore : NemoClipKind::kLegacy;
   target.config_name = "model_config.yaml";
-  if (options.hparams) {
+  // A YAML is the result's; the config of OpenCLIP or Hugging Face only says what weights without one are.
+  const bool describes_source =
+      options.hparams && !source.config && KindOfClipConfig(*options.hparams) != ClipConfigKind::kNemo;
+  if (options.hparams && !describes_source) {
     ANEMONE_ASSIGN(target.config,
                    NemoConfigFromHparams(*options.hparams, options.hparams_name, spec, name, kind, nullptr));
   } else if (&from == &to) {
@@ -777,6 +780,70 @@ const std::vector<Refusal>& ClipRefusals() {
 
 }  // namespace
 
+namespace {
+
+// OpenAI's own files carry no config: its code reads the sizes off the shapes, and knows that heads are 64 wide, that
+// an MLP is four times as wide, and that the activation is quick GELU [openai/CLIP clip/model.py, build_model].
+std::optional<ClipArchitecture> OpenAiArchitecture(const Checkpoint& checkpoint) {
+  if (checkpoint.shards.size() != 1) return std::nullopt;
+  const StateDict& weights = checkpoint.weights();
+  if (checkpoint.flavour != "torchscript" && weights.Find("input_resolution") == nullptr) return std::nullopt;
+  const auto shape = [&weights](std::string_view name, size_t rank) {
+    const StateDict::Item* item = weights.Find(name);
+    const bool fits = item != nullptr && item->tensor() != nullptr && item->tensor()->shape().size() == rank;
+    return fits ? item->tensor()->shape() : Shape();
+  };
+  const Shape patch = shape("visual.conv1.weight", 4);
+  const Shape positions = shape("visual.positional_embedding", 2);
+  const Shape tokens = shape("token_embedding.weight", 2);
+  const Shape context = shape("positional_embedding", 2);
+  const Shape projection = shape("text_projection", 2);
+  if (patch.empty() || positions.empty() || tokens.empty() || context.empty() || projection.empty())
+    return std::nullopt;
+  const auto tower = [&weights](std::string_view prefix, uint64_t width) {
+    TowerArchitecture result;
+    result.width = width;
+    result.heads = width / 64;
+    result.ffn = 4 * width;
+    result.activation = "quick_gelu";
+    result.layers = 0;
+    while (weights.Find(fmt::format("{}transformer.resblocks.{}.ln_1.weight", prefix, result.layers)) != nullptr) {
+      ++result.layers;
+    }
+    return result;
+  };
+  ClipArchitecture spec;
+  spec.vision = tower("visual.", patch[0]);
+  spec.text = tower("", tokens[1]);
+  spec.patch = patch[3];
+  uint64_t grid = 0;
+  while ((grid + 1) * (grid + 1) < positions[0]) ++grid;
+  spec.image_height = spec.image_width = grid * spec.patch;
+  spec.channels = patch[1];
+  spec.context = context[0];
+  spec.vocab = tokens[0];
+  spec.projection = projection[1];
+  const bool makes_sense = spec.vision.heads > 0 && spec.text.heads > 0 && spec.vision.layers > 0 &&
+                           spec.text.layers > 0 && grid > 0 && spec.vision.width % 64 == 0 && spec.text.width % 64 == 0;
+  return makes_sense ? std::optional(spec) : std::nullopt;
+}
+
+// A preset says the sizes of what is not OpenAI's as well; here it may only agree. Under the plain name it leaves the
+// activation open.
+Status CheckPreset(const ClipArchitecture& spec, const std::string& preset) {
+  const std::optional<ClipArchitecture> named = ClipPreset(preset);
+  if (!named) return {};
+  const auto sizes = [](const ClipArchitecture& a) {
+    return fmt::format("{} layers of {} for {}-pixel images in patches of {}, {} layers of {} for texts",
+                       a.vision.layers, a.vision.width, a.image_height, a.patch, a.text.layers, a.text.width);
+  };
+  if (sizes(*named) == sizes(spec)) return {};
+  return Corrupt(fmt::format("--preset {}: expected {}, found {}", preset, sizes(*named), sizes(spec)),
+                 "leave the preset out: the archive's own sizes are known");
+}
+
+}  // namespace
+
 Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
                                             std::string* name) {
   if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
@@ -784,6 +851,11 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
     auto spec = ReadClipArchitecture(*checkpoint.config);
     if (!spec.ok()) return spec.status().In(*name);
     return spec;
+  }
+  if (const auto spec = OpenAiArchitecture(checkpoint)) {
+    *name = "OpenAI's archive";
+    ANEMONE_TRY(CheckPreset(*spec, options.preset));
+    return *spec;
   }
   if (!options.preset.empty()) {
     *name = options.preset;

@@ -347,6 +347,26 @@ class CommandLine(unittest.TestCase):
         (self.dir / "set" / "bag" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
         self.fails(65, "set/bag/z.png", "infer", DEMO, "--dataset", "set")
 
+    def test_openai_and_openclip_training_files(self):
+        openclip = GOLDEN / "openclip"
+        self.ok("convert", openclip / "openai.pt", "a.nemo", "--check")
+        self.ok("convert", "a.nemo", "b", "--to", "hf", "--check")
+        self.ok("convert", "b", "c.nemo", "--dialect", "legacy")
+        self.ok("convert", "c.nemo", "d", "--to", "openclip")
+        self.assertIn("equal: 50 tensors", self.ok("diff", "d", openclip / "openai.pt", "--canonical"))
+        self.assertIn("torchscript", self.ok("inspect", openclip / "openai.pt"))
+        shutil.copy(openclip / "openai.pt", self.dir / "model.bin")  # known by content
+        self.ok("convert", "model.bin", "e.nemo")
+        self.assertIn("equal", self.ok("diff", "e.nemo", "a.nemo"))
+        self.fails(66, "expected a config beside the weights", "convert", openclip / "epoch_3.pt", "x.nemo")
+        self.fails(65, "ViT-B-32|shape", "convert", openclip / "epoch_3.pt", "x.nemo", "--preset", "ViT-B-32")
+        self.ok("convert", openclip / "epoch_3.pt", "f.nemo", "--hparams", openclip / "epoch_3.json", "--check")
+        self.ok("convert", "f.nemo", "g", "--to", "openclip", "--check")
+        answer = json.loads((self.dir / "g" / "open_clip_config.json").read_text())["model_cfg"]
+        config = json.loads((openclip / "epoch_3.json").read_text())["model_cfg"]
+        self.assertEqual(answer["text_cfg"], config["text_cfg"])
+        self.assertEqual(answer["vision_cfg"], config["vision_cfg"])
+
     def test_siglip_as_transformers(self):
         siglip = GOLDEN / "siglip"
         # SiglipModel of transformers 5.23 on hf_features.npz's input_ids and pixel_values, no mask: SigLIP was trained so.

@@ -230,5 +230,50 @@ TEST(ClipTest, TokenizerFilesTravelInsideANemo) {
   EXPECT_EQ(back.artifacts[1].name, "merges.txt");
 }
 
+// Every published size, shapes only: zeros that lie nowhere.
+TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
+  for (const std::string_view name : ClipPresetNames()) {
+    SCOPED_TRACE(name);
+    const ClipArchitecture spec = *ClipPreset(name);
+    ANEMONE_ASSERT_ASSIGN(const Config config, HuggingFaceConfig(spec, DType::kF16));
+    const Family& family = ClipFamily();
+    const Dialect& hf = *family.FindDialect("hf");
+    const Dims dims = *family.dims(WithWeights({}, config, "config.json"), hf, {});
+    StateDict canonical;
+    for (const CanonicalRow& row : family.canonical) {
+      const Pattern pattern(row.name);
+      for (uint64_t layer = 0; layer < (pattern.has_layer() ? *dims.Of(row.tower, "layers") : 1); ++layer) {
+        ASSERT_THAT(canonical.Add(pattern.Fill(layer, 0), *Tensor::Fill(DType::kF16, *dims.Evaluate(row.shape), 0)),
+                    IsOk());
+      }
+    }
+    ANEMONE_ASSERT_ASSIGN(StateDict spelled, Spell(canonical, hf, family.canonical, dims, true, nullptr));
+    EXPECT_EQ(spelled.size(), 16 * (spec.vision.layers + spec.text.layers) + 14);
+    const Checkpoint source = WithWeights(std::move(spelled), config, "config.json");
+    for (const char* dialect : {"openclip", "mcore", "legacy"}) {
+      ANEMONE_ASSERT_ASSIGN(const Checkpoint there, Translate(source, dialect));
+      ANEMONE_ASSERT_ASSIGN(const ClipArchitecture read, ReadClipArchitecture(*there.config));
+      EXPECT_EQ(read.vision.ffn, spec.vision.ffn);
+      EXPECT_EQ(read.vision.heads, spec.vision.heads);
+      EXPECT_EQ(read.text.heads, spec.text.heads);
+      ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(there, "hf"));
+      ASSERT_EQ(Names(back.weights()), Names(source.weights()));
+      for (const StateDict::Item& item : source.weights().items()) {
+        const Tensor& same = *back.weights().Find(item.name)->tensor();
+        ASSERT_EQ(same.shape(), item.tensor()->shape()) << item.name;
+        ASSERT_EQ(same.dtype(), DType::kF16) << item.name;
+      }
+      // A checkpoint without a config, its size named.
+      Checkpoint bare = there;
+      if (std::string_view(dialect) == "openclip") {
+        bare.config.reset();
+        TranslateOptions options;
+        options.preset = std::string(name);
+        EXPECT_THAT(Translate(bare, "mcore", options), IsOk());
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace anemone
