@@ -38,6 +38,11 @@ std::span<const Command> Commands() {
        DeclareEdit},
       {"scan", "List what a file would import, call or write when others load it; exit 1 if anything is not inert",
        "  anemone scan downloaded.nemo\n  anemone scan pytorch_model.bin --json", DeclareScan},
+      {"report",
+       "One self-contained page to look at: config, parameters, statistics, layout, or two checkpoints' differences",
+       "  anemone report openai_clip.nemo -o clip.html --statistics\n  anemone report before.nemo after.nemo -o "
+       "changes.html",
+       DeclareReport},
       {"average", "Average the weights of several checkpoints",
        "  anemone average step1.nemo step2.nemo step3.nemo mean.nemo\n  anemone average a.ckpt b.ckpt mean.ckpt",
        DeclareAverage},

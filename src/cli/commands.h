@@ -20,6 +20,7 @@ std::function<int()> DeclareInspect(CLI::App& app);
 std::function<int()> DeclareNemo(CLI::App& app);
 std::function<int()> DeclarePack(CLI::App& app);
 std::function<int()> DeclarePlan(CLI::App& app);
+std::function<int()> DeclareReport(CLI::App& app);
 std::function<int()> DeclareReshard(CLI::App& app);
 std::function<int()> DeclareScan(CLI::App& app);
 std::function<int()> DeclareVerify(CLI::App& app);

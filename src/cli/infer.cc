@@ -14,6 +14,7 @@
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/page.h"
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
 #include "ops/clip_source.h"
@@ -79,11 +80,39 @@ std::string LabelOfFolder(std::string name) {
   return name;
 }
 
+// A picture and its probabilities, for the page.
+Result<ConfigNode> PictureNode(const std::string& image, std::span<const float> probabilities) {
+  ConfigNode node = ConfigNode::Map();
+  node["path"] = ConfigNode::String(image);
+  ANEMONE_ASSIGN(std::string uri, PictureUri(image));
+  node["uri"] = ConfigNode::String(std::move(uri));
+  ConfigNode& list = node["probabilities"] = ConfigNode::List();
+  for (const float p : probabilities) list.list.push_back(ConfigNode::Float(p));
+  return node;
+}
+
+Status WriteInferPage(const InferOptions& options, const std::vector<std::string>& labels, double scale,
+                      ConfigNode pictures) {
+  ConfigNode data = ConfigNode::Map();
+  data["model"] = ConfigNode::String(options.model);
+  data["logit_scale"] = ConfigNode::Float(scale);
+  ConfigNode& texts = data["texts"] = ConfigNode::List();
+  for (const std::string& label : labels) texts.list.push_back(ConfigNode::String(label));
+  data["images"] = std::move(pictures);
+  return WritePage(kInferPage, std::move(data), options.html, options.force);
+}
+
 Status CheckOptions(const InferOptions& options) {
   if (options.logit_scale && !std::isfinite(*options.logit_scale)) {
     return InvalidArgument(fmt::format("--logit-scale: expected a finite number, found {}", *options.logit_scale));
   }
   if (!options.embeddings.empty()) ANEMONE_TRY(CheckEmbeddingsPath(options.embeddings, options.force));
+  if (!options.html.empty()) {
+    ANEMONE_TRY(CheckPagePath(options.html, options.force));
+    if (options.images.empty() || options.texts.empty()) {
+      return InvalidArgument("--html: expected --image and --text, which the page shows", "see: anemone infer --help");
+    }
+  }
   if (!options.dataset.empty()) {
     if (options.images.empty() && options.texts.empty() && options.embeddings.empty()) return {};
     return InvalidArgument("expected --dataset or --image, --text and --embeddings, found both",
@@ -183,6 +212,7 @@ Status Infer(InferOptions options) {
   ANEMONE_ASSIGN(const double bias, model.LogitBias());
 
   ClipFeatures all_images;
+  ConfigNode pictures = ConfigNode::List();
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
     const auto first = options.images.begin() + static_cast<ptrdiff_t>(at);
@@ -201,6 +231,10 @@ Status Infer(InferOptions options) {
         } else {
           Print((options.images.size() > 1 ? image + ": " : "") + ProbabilityLine(labels, row) + "\n");
         }
+        if (!options.html.empty()) {
+          ANEMONE_ASSIGN(ConfigNode picture, PictureNode(image, row));
+          pictures.list.push_back(std::move(picture));
+        }
       }
     }
     if (!options.embeddings.empty()) {
@@ -211,6 +245,7 @@ Status Infer(InferOptions options) {
     if (progress && !progress("images", at + count, options.images.size()))
       return {ErrorKind::kInterrupted, "interrupted"};
   }
+  if (!options.html.empty()) ANEMONE_TRY(WriteInferPage(options, labels, scale, std::move(pictures)));
   if (!options.embeddings.empty()) return WriteEmbeddings(options.embeddings, all_images, texts, options.force);
   return {};
 }
@@ -241,7 +276,9 @@ std::function<int()> DeclareInfer(CLI::App& app) {
   app.add_option("--compute", options->compute, "Products in fp32 (default) or of bf16 factors")
       ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
       ->type_name("fp32|bf16");
-  app.add_flag("--force", options->force, "Replace an existing --embeddings file");
+  app.add_option("--html", options->html, "Write a page that shows each picture, its labels and their bars")
+      ->type_name("FILE.html");
+  app.add_flag("--force", options->force, "Replace an existing --embeddings or --html file");
   app.add_option("--batch", options->batch, "Images encoded at once (default 16)")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");

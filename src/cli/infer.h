@@ -22,10 +22,11 @@ struct InferOptions {
   bool imagenet = false;              // ImageNet's names and templates where none are given
   std::string embeddings;             // where to write features; empty: nowhere
   std::optional<double> logit_scale;  // empty: the checkpoint's own
+  std::string html;                   // where to write a page; empty: nowhere
   std::string preset;                 // a size by name, for a CLIP without a config
   std::string compute = "fp32";       // or "bf16"
   uint64_t batch = 16;
-  bool force = false;  // replace an existing `embeddings`
+  bool force = false;  // replace existing `embeddings` and `html`
   bool json = false;
 };
 

@@ -1,0 +1,65 @@
+#include "cli/page.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "anemone/bytes.h"
+#include "anemone/version.h"
+#include "engine/execute.h"
+
+namespace anemone::cli {
+namespace {
+
+std::string Base64(std::string_view bytes) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    uint32_t group = 0;
+    for (size_t i = 0; i < 3; ++i) {
+      group = group << 8 | (at + i < bytes.size() ? static_cast<unsigned char>(bytes[at + i]) : 0U);
+    }
+    for (size_t i = 0; i < 4; ++i) out += at + i <= bytes.size() ? kDigits[group >> (18 - 6 * i) & 63] : '=';
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string RenderPage(std::string_view page, ConfigNode data) {
+  data["made_by"] = ConfigNode::String("anemone " + std::string(kVersion));
+  std::string json;
+  // In JSON '<' stands in strings only; escaped, none of them is an end tag.
+  for (const char c : Config(std::move(data)).ToJson(-1)) {
+    if (c == '<') {
+      json += "\\u003c";
+    } else {
+      json += c;
+    }
+  }
+  constexpr std::string_view kPlace = "{{data}}";
+  std::string out(page);
+  return out.replace(out.find(kPlace), kPlace.size(), json);
+}
+
+Status CheckPagePath(const std::string& path, bool replace) {
+  std::error_code error;
+  if (replace || !std::filesystem::exists(path, error)) return {};
+  return Status(ErrorKind::kAlreadyExists, "already exists", "--force replaces it").In(path);
+}
+
+Status WritePage(std::string_view page, ConfigNode data, const std::string& path, bool replace) {
+  Plan plan;
+  plan.files.emplace_back().Append(RenderPage(page, std::move(data)));
+  return Execute(plan, path, {.replace = replace});
+}
+
+Result<std::string> PictureUri(const std::string& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string bytes, Whole(std::move(file)).ReadAll(kMaxBytes));
+  const char* type = bytes.starts_with("\x89PNG") ? "png" : bytes.starts_with("RIFF") ? "webp" : "jpeg";
+  return std::string("data:image/") + type + ";base64," + Base64(bytes);
+}
+
+}  // namespace anemone::cli
