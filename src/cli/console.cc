@@ -1,7 +1,9 @@
 // What the program says to people: errors, notes, the progress bar.
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -9,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 
 #include "cli/command.h"
 #include "cli/text.h"
@@ -20,6 +23,12 @@ std::atomic<bool> cancelled = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void OnInterrupt(int /*signal*/) { cancelled = true; }
+
+// The terminal's width.
+size_t Columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
 
 class ProgressBar {
  public:
@@ -36,12 +45,22 @@ class ProgressBar {
     if (seconds < 0.3) return;  // what is over at once needs no bar
     const double rate = static_cast<double>(done) / seconds;
     const double left = rate > 0 ? static_cast<double>(total - done) / rate : 0;
-    const auto filled = static_cast<size_t>(24 * done / total);
-    std::fputs(fmt::format("\r{} [{:=<{}}{:{}}] {:3}%  {} of {}  {}/s  {:.0f} s left\033[K", stage, "", filled, "",
-                           24 - filled, 100 * done / total, HumanBytes(done), HumanBytes(total),
-                           HumanBytes(static_cast<uint64_t>(rate)), left)
-                   .c_str(),
-               stderr);
+    const std::string before = fmt::format("{} ", stage);
+    const std::string after = fmt::format(" {:3}%  {} of {}  {}/s  {:.0f} s left", 100 * done / total, HumanBytes(done),
+                                          HumanBytes(total), HumanBytes(static_cast<uint64_t>(rate)), left);
+    // The bar takes what room there is; a line that wrapped could not be drawn over.
+    const size_t columns = Columns(), words = before.size() + after.size();
+    std::string line = before;
+    if (words + 8 < columns) {
+      const size_t width = std::min<size_t>(columns - words - 3, 24);
+      const size_t filled =
+          static_cast<size_t>(static_cast<double>(width) * static_cast<double>(done) / static_cast<double>(total));
+      line += '[' + std::string(filled, '=') + std::string(width - filled, ' ') + ']' + after;
+    } else {
+      line += after.substr(1);
+    }
+    if (line.size() >= columns) line.resize(columns - 1);
+    std::fputs(("\r" + line + "\033[K").c_str(), stderr);
     drawn_ = true;
   }
 
