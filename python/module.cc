@@ -216,56 +216,73 @@ Result<Checkpoint> InDialect(const Checkpoint& checkpoint, const std::string& di
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
+// An option's value; TypeError in Python's words where it is of another type.
+template <typename T>
+T As(const std::string& name, const py::handle& value, const char* expected) {
+  try {
+    return py::cast<T>(value);
+  } catch (const py::cast_error&) {
+    throw py::type_error(name + ": expected " + expected + ", found " +
+                         py::cast<std::string>(py::type::of(value).attr("__name__")));
+  }
+}
+
+Result<ExtraState> ExtraStateOf(const std::string& word) {
+  if (word == "keep") return ExtraState::kKeep;
+  if (word == "drop") return ExtraState::kDrop;
+  if (word == "require") return ExtraState::kRequire;
+  return InvalidArgument("extra_state: expected keep, drop or require, found '" + word + "'");
+}
+
+Result<DType> DTypeOf(const std::string& word) {
+  for (const auto field : {&DTypeInfo::name, &DTypeInfo::torch}) {
+    if (const std::optional<DType> dtype = FindDType(field, word)) return *dtype;
+  }
+  return InvalidArgument("dtype: expected fp32, bf16 or fp16, found '" + word + "'");
+}
+
 Result<ConvertOptions> OptionsOf(const py::dict& words) {
   ConvertOptions options;
   for (const auto& [key, value] : words) {
     const auto name = py::cast<std::string>(key);
     if (value.is_none()) continue;
-    if (name == "to")
-      options.to = py::cast<std::string>(value);
-    else if (name == "hparams")
-      options.hparams = py::cast<std::string>(value);
-    else if (name == "dialect")
-      options.dialect = py::cast<std::string>(value);
-    else if (name == "preset")
-      options.preset = py::cast<std::string>(value);
-    else if (name == "tp")
-      options.tp = py::cast<int>(value);
-    else if (name == "pp")
-      options.pp = py::cast<int>(value);
-    else if (name == "vp")
-      options.vp = py::cast<int>(value);
-    else if (name == "set")
-      options.set = py::cast<Pairs>(value);
-    else if (name == "unset")
-      options.unset = py::cast<std::vector<std::string>>(value);
-    else if (name == "artifacts")
-      options.artifacts = py::cast<Pairs>(value);
-    else if (name == "only_weights")
-      options.only_weights = py::cast<bool>(value);
-    else if (name == "use_ema")
-      options.use_ema = py::cast<bool>(value);
-    else if (name == "strict")
-      options.strict = py::cast<bool>(value);
-    else if (name == "max_shard_bytes")
-      options.max_shard_bytes = py::cast<uint64_t>(value);
-    else if (name == "extra_state") {
-      const auto word = py::cast<std::string>(value);
-      if (word == "keep")
-        options.extra_state = ExtraState::kKeep;
-      else if (word == "drop")
-        options.extra_state = ExtraState::kDrop;
-      else if (word == "require")
-        options.extra_state = ExtraState::kRequire;
-      else
-        return InvalidArgument("extra_state: expected keep, drop or require, found '" + word + "'");
+    const auto text = [&name, v = value] { return As<std::string>(name, v, "a str"); };
+    const auto number = [&name, v = value] { return As<int>(name, v, "an int"); };
+    const auto flag = [&name, v = value] { return As<bool>(name, v, "a bool"); };
+    if (name == "to") {
+      options.to = text();
+    } else if (name == "hparams") {
+      options.hparams = text();
+    } else if (name == "dialect") {
+      options.dialect = text();
+    } else if (name == "preset") {
+      options.preset = text();
+    } else if (name == "tp") {
+      options.tp = number();
+    } else if (name == "pp") {
+      options.pp = number();
+    } else if (name == "vp") {
+      options.vp = number();
+    } else if (name == "set") {
+      options.set = As<Pairs>(name, value, "a dict of config paths");
+    } else if (name == "unset") {
+      options.unset = As<std::vector<std::string>>(name, value, "a list of config paths");
+    } else if (name == "artifacts") {
+      options.artifacts = As<Pairs>(name, value, "a dict of config paths to files");
+    } else if (name == "only_weights") {
+      options.only_weights = flag();
+    } else if (name == "use_ema") {
+      options.use_ema = flag();
+    } else if (name == "strict") {
+      options.strict = flag();
+    } else if (name == "max_shard_bytes") {
+      options.max_shard_bytes = As<uint64_t>(name, value, "a non-negative int");
+    } else if (name == "extra_state") {
+      ANEMONE_ASSIGN(options.extra_state, ExtraStateOf(text()));
     } else if (name == "dtype") {
-      const auto word = py::cast<std::string>(value);
-      options.dtype = FindDType(&DTypeInfo::name, word);
-      if (!options.dtype) options.dtype = FindDType(&DTypeInfo::torch, word);
-      if (!options.dtype) return InvalidArgument("dtype: expected fp32, bf16 or fp16, found '" + word + "'");
+      ANEMONE_ASSIGN(options.dtype, DTypeOf(text()));
     } else {
-      return InvalidArgument("no such option: '" + name + "'");
+      throw py::type_error("no such option: '" + name + "'");
     }
   }
   return options;

@@ -35,6 +35,8 @@ class _Progress:
     """The callback that `progress` or `tqdm` asks for, closed afterwards."""
 
     def __init__(self, progress, tqdm):
+        if progress is not None and not callable(progress):
+            raise TypeError(f"progress: expected a callable, found {type(progress).__name__}")
         self._progress = _Tqdm() if tqdm and progress is None else progress
 
     def __enter__(self):
@@ -69,6 +71,9 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, preset=None, tp=No
     called in this thread now and then; answering False stops, and so does Ctrl-C: no output is left. Answers a dict with
     destination, format, bytes_written and notes.
     """
+    for name, value in (("set", set), ("artifacts", artifacts)):
+        if value is not None and not hasattr(value, "items"):
+            raise TypeError(f"{name}: expected a dict, found {type(value).__name__}")
     options = {
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect, "preset": preset, "tp": tp, "pp": pp, "vp": vp,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),

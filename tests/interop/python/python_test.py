@@ -16,7 +16,10 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
+import types
 import unittest
+import unittest.mock
 
 import numpy as np
 import torch
@@ -153,6 +156,18 @@ class Errors(Case):
         self.assertRaises(anemone.InvalidArgumentError, anemone.convert, golden("clip/hf"), self.path("y.nemo"), dtype="fp3")
 
 
+    def test_a_wrong_type_is_a_type_error_that_names_the_option(self):
+        for option, value in (("tp", "2"), ("tp", 2.5), ("to", 3), ("set", "a=b"), ("unset", 1), ("strict", "yes"),
+                              ("max_shard_bytes", -1), ("artifacts", [1])):
+            with self.assertRaises(TypeError, msg=option) as caught:
+                anemone.convert(golden("clip/hf"), self.path("y.nemo"), **{option: value})
+            self.assertIn(f"{option}: expected", str(caught.exception))
+        self.assertRaises(TypeError, anemone.open, 3)
+        self.assertRaises(TypeError, anemone.convert, golden("clip/hf"), self.path("y.nemo"), tpp=2)
+        self.assertRaises(TypeError, anemone.convert, golden("clip/hf"), self.path("y.nemo"), progress=3)
+        self.assertEqual(os.listdir(self.dir), [])
+
+
 class Ops(Case):
     def test_convert_reshard_diff_verify_scan(self):
         calls = []
@@ -172,6 +187,37 @@ class Ops(Case):
             anemone.verify(self.large(), progress=lambda *_: False)
         with self.assertRaises(ZeroDivisionError):
             anemone.verify(self.large(), progress=lambda *_: 1 / 0)
+
+    def test_tqdm(self):
+        lines = []
+
+        class Bar:
+            def __init__(self, desc, total, **_):
+                self.n, self.total = 0, total
+                lines.append(desc)
+
+            def update(self, n):
+                self.n += n
+
+            def close(self):
+                lines.append(self.n <= self.total)
+
+        modules = {"tqdm": types.ModuleType("tqdm"), "tqdm.auto": types.ModuleType("tqdm.auto")}
+        modules["tqdm.auto"].tqdm = Bar
+        with unittest.mock.patch.dict(sys.modules, modules):
+            anemone.verify(self.large(), tqdm=True)
+        self.assertEqual(lines, ["verifying", True])
+
+    def test_other_threads_run_meanwhile(self):
+        ticks, over = [], threading.Event()
+        thread = threading.Thread(target=lambda: [ticks.append(time.monotonic()) for _ in iter(lambda: over.wait(0.01), True)])
+        thread.start()
+        begin = time.monotonic()
+        anemone.verify(self.large())
+        end = time.monotonic()
+        over.set()
+        thread.join()
+        self.assertGreater(len([t for t in ticks if begin < t < end]), min(3, (end - begin) / 0.05))
 
     def test_ctrl_c_leaves_no_output(self):
         source, target = self.large(), self.path("copy.safetensors")
