@@ -33,6 +33,7 @@ struct ConvertOptions {
   // NeMo's model class or type ("MegatronCLIPModel", "megatron_clip") that a training's config without `target`
   // becomes; one that says another is an error.
   std::string model_class = {};
+  std::string nemo2_model = {};  // to nemo2: the model's id in NeMo's converter ("meta-llama/Llama-2-7b-hf")
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` only says
   // into how many chunks each is cut.
   std::optional<int> tp = {}, pp = {}, vp = {};

@@ -127,6 +127,26 @@ std::string TensorTable(const Checkpoint& checkpoint) {
   return Columns(rows);
 }
 
+// What people who hold such a thing most often want next.
+std::string NextStep(const Checkpoint& checkpoint, const Summary& summary) {
+  const std::string& flavour = checkpoint.flavour;
+  const std::string path = OneLine(checkpoint.path);
+  const bool is_clip = summary.family == "clip" || summary.family == "siglip";
+  if (flavour == "zarr")
+    return fmt::format("anemone convert {} OUT --to torch_dist: what NeMo 2.0 and later load", path);
+  if ((flavour == "torch_dist" || flavour == "lightning") && !checkpoint.config)
+    return fmt::format("anemone convert {} out.nemo --hparams hparams.yaml: a model NeMo restores", path);
+  if (flavour == "torch_dist" || flavour == "lightning" || flavour == "nemo2")
+    return fmt::format("anemone convert {} out.nemo: a model NeMo restores", path);
+  if (flavour.starts_with("nemo") && is_clip)
+    return fmt::format("anemone convert {} OUT --to hf: for transformers; anemone infer {} classifies pictures", path,
+                       path);
+  if (flavour.starts_with("nemo"))
+    return fmt::format("anemone convert {} out.safetensors; anemone reshard changes TP and PP", path);
+  if (is_clip) return fmt::format("anemone convert {} out.nemo: for NeMo", path);
+  return "";
+}
+
 std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   std::vector<std::vector<std::string>> rows;
   const Format* format = FindFormat(checkpoint.flavour);
@@ -159,6 +179,7 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
     rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
                     fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
   }
+  if (const std::string next = NextStep(checkpoint, summary); !next.empty()) rows.push_back({"next", next});
   return Columns(rows);
 }
 

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "anemone/convert.h"
+#include "anemone/model.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/infer.h"
@@ -148,6 +149,91 @@ std::function<int()> DeclareCkpt(CLI::App& app) {
   DeclareLayout(app, script->convert);
   DeclareLauncherFlags(app);
   return [script] { return Run((fs::path(script->folder) / script->name).string(), script->convert, script->plan); };
+}
+
+// What NeMo's scripts for language models share: where the training's checkpoint lies and how it was laid out.
+struct Megatron : Script {
+  std::string folder, name, model_type, unused;
+  bool flag = false;
+};
+
+void DeclareMegatron(CLI::App& app, Megatron& script, const std::string& destination) {
+  app.add_option("--checkpoint_folder", script.folder, "Where the training saved its checkpoints")->required();
+  app.add_option("--checkpoint_name", script.name, "Which of them: a .ckpt, ranks' folders or a distributed checkpoint")
+      ->required();
+  app.add_option("--hparams_file", script.convert.hparams, "hparams.yaml (default here: the checkpoint's own)");
+  app.add_option("--model_type", script.model_type, "gpt, sft, t5 …, for a config that names no target");
+  app.add_option("--precision", script.unused, "Taken and not needed: dtypes are kept");
+  app.add_option("--cluster_type", script.unused, "Taken and not needed");
+  DeclareWriting(app, script.plan, destination);
+  DeclareLayout(app, script.convert);
+  DeclareLauncherFlags(app);
+}
+
+int RunMegatron(Megatron& script) {
+  const std::string source = (fs::path(script.folder) / script.name).string();
+  std::error_code error;
+  if (fs::exists(fs::path(source) / "metadata.json", error)) {
+    // A distributed checkpoint stays one inside the .nemo: its layout is only what the config says.
+    for (auto& [size, key] : {std::pair{&script.convert.tp, "tensor_model_parallel_size"},
+                              std::pair{&script.convert.pp, "pipeline_model_parallel_size"}}) {
+      if (*size) script.convert.set.emplace_back(key, std::to_string(**size));
+      size->reset();
+    }
+  }
+  // NeMo's script forces this one, because trainings often say MegatronGPTModel.
+  if (script.model_type == "sft") {
+    script.convert.set.emplace_back("target", std::string(FindModelClassByName("sft")->target));
+  } else {
+    script.convert.model_class = script.model_type;
+  }
+  return Run(source, script.convert, script.plan);
+}
+
+std::function<int()> DeclareMegatronCkpt(CLI::App& app) {
+  auto script = std::make_shared<Megatron>();
+  DeclareMegatron(app, *script, "--nemo_file_path");
+  app.add_flag("--no_pack_nemo_file", script->flag, "Write a folder instead of an archive");
+  return [script] {
+    script->convert.to = script->flag ? "nemo-dir" : "nemo";
+    return RunMegatron(*script);
+  };
+}
+
+std::function<int()> DeclareZarrToTorchDist(CLI::App& app) {
+  auto script = std::make_shared<Megatron>();
+  DeclareMegatron(app, *script, "--path_to_save");
+  app.add_flag("--save_to_nemo", script->flag, "Write an archive instead of a folder");
+  return [script] {
+    script->convert.to = script->flag ? "nemo" : "nemo-dir";
+    script->convert.set.emplace_back("torch_distributed_checkpoint", "true");  // as NeMo's script does
+    return RunMegatron(*script);
+  };
+}
+
+std::function<int()> DeclareNemo1ToNemo2(CLI::App& app) {
+  struct Nemo2 : Script {
+    std::string tokenizer, library = "sentencepiece";
+  };
+  auto script = std::make_shared<Nemo2>();
+  script->convert.to = "nemo2";
+  app.add_option("--input_path", script->source, "A .nemo, or model_weights/ of an unpacked one")->required();
+  app.add_option("--model_id", script->convert.nemo2_model, "meta-llama/Llama-2-7b-hf, nemotron4-15b …")->required();
+  app.add_option("--tokenizer_path", script->tokenizer, "A tokenizer's file to store with the model");
+  app.add_option("--tokenizer_library", script->library, "sentencepiece (default) or huggingface");
+  DeclareWriting(app, script->plan, "--output_path");
+  return [script] {
+    std::error_code error;
+    fs::path source = fs::path(script->source).lexically_normal();
+    if (!source.has_filename()) source = source.parent_path();
+    if (source.filename() == "model_weights" && fs::exists(source.parent_path() / "model_config.yaml", error))
+      source = source.parent_path().empty() ? fs::path(".") : source.parent_path();
+    if (!script->tokenizer.empty()) {
+      script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
+      script->convert.set.emplace_back("tokenizer.library", script->library);
+    }
+    return Run(source.string(), script->convert, script->plan);
+  };
 }
 
 std::function<int()> DeclarePartitions(CLI::App& app) {
@@ -293,6 +379,9 @@ constexpr NemoScript kScripts[] = {
     {"convert_external_clip_to_nemo", "Hugging Face or OpenCLIP → .nemo (legacy)", DeclareExternalClip},
     {"convert_siglip_hf_to_nemo", "Hugging Face SigLIP → .nemo", DeclareSiglipHf},
     {"convert_ckpt_to_nemo", "A training's .ckpt → .nemo", DeclareCkpt},
+    {"megatron_ckpt_to_nemo", "A language model's training checkpoint → .nemo", DeclareMegatronCkpt},
+    {"convert_zarr_to_torch_dist", "A zarr checkpoint → .nemo with torch_dist inside", DeclareZarrToTorchDist},
+    {"convert_nemo1_to_nemo2", "A GPT's .nemo → a NeMo 2 folder", DeclareNemo1ToNemo2},
     {"megatron_change_num_partitions", "Another tensor and pipeline layout", DeclarePartitions},
     {"megatron_clip_infer", "CLIP inference, with Hydra's overrides", DeclareClipInfer},
     {"megatron_clip_imagenet_zeroshot", "Zero-shot accuracy on ImageNet's validation folder", DeclareZeroShot},

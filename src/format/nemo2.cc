@@ -2,10 +2,12 @@
 // is built), `weights/` is a distributed checkpoint whose keys begin with
 // `module.` where NeMo 1 says `model.`. Rules N2-n: docs/formats/nemo2.md.
 #include <algorithm>
+#include <utility>
 
 #include "anemone/config.h"
 #include "format/dist.h"
 #include "format/format.h"
+#include "format/nemo2_io.h"
 #include "format/rank_file.h"
 
 namespace anemone {
@@ -13,6 +15,10 @@ namespace {
 
 constexpr std::string_view kTheirs = "module.", kOurs = "model.";
 constexpr std::string_view kModelYaml = "context/model.yaml";
+constexpr std::string_view kIoJson = "context/io.json";
+// CLIP's towers [NeMo v2.4.0 nemo/collections/vlm/clip/model/base.py MCoreClipModel]; what lies below is named alike.
+constexpr std::pair<std::string_view, std::string_view> kClipTowers[] = {
+    {"model.vision_model.", "model.vision_encoder."}, {"model.text_model.", "model.text_encoder."}};
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
 bool Matches(const Probe& probe) {
@@ -20,23 +26,57 @@ bool Matches(const Probe& probe) {
          (probe.HasEntry("context") || probe.entries.size() == 1);
 }
 
+// A name, or a stack of names, in the other generation's words where it is one of CLIP's.
+std::string TowerRenamed(std::string_view name, bool to_nemo2) {
+  for (const auto& [theirs, ours] : kClipTowers) {
+    const std::string_view from = to_nemo2 ? ours : theirs, to = to_nemo2 ? theirs : ours;
+    if (name.starts_with(from)) return std::string(to) + std::string(name.substr(from.size()));
+  }
+  return std::string(name);
+}
+
+// LLaVA too has a vision_model, but no text_model.
+bool IsClip(const StateDict& state, bool to_nemo2) {
+  const std::string_view text = to_nemo2 ? kClipTowers[1].second : kClipTowers[1].first;
+  return std::any_of(state.items().begin(), state.items().end(),
+                     [&](const StateDict::Item& item) { return item.name.starts_with(text); });
+}
+
+Status RenameTowers(Checkpoint& checkpoint, bool to_nemo2) {
+  if (!IsClip(checkpoint.weights(), to_nemo2)) return {};
+  StateDict renamed;
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    ANEMONE_TRY(renamed.Add(TowerRenamed(item.name, to_nemo2), item.entry));
+  }
+  checkpoint.weights() = std::move(renamed);
+  return {};
+}
+
+// The comma-separated list of prefixes whose layers are stacked, each renamed.
+template <typename Rename>
+void RenameStacks(Checkpoint& checkpoint, Rename rename) {
+  const auto stacks = checkpoint.metadata.find("layer_stacks");
+  if (stacks == checkpoint.metadata.end()) return;
+  std::string renamed;
+  for (std::string_view rest = stacks->second; !rest.empty();) {
+    const std::string_view prefix = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(prefix.size() + 1, rest.size()));
+    if (!renamed.empty()) renamed += ',';
+    renamed += rename(prefix);
+  }
+  stacks->second = std::move(renamed);
+}
+
 // N2-3.
 Status Rename(Checkpoint& checkpoint) {
   ANEMONE_TRY(RenamePrefix(checkpoint.weights(), kTheirs, kOurs, checkpoint.notes));
-  const auto stacks = checkpoint.metadata.find("layer_stacks");
-  if (stacks == checkpoint.metadata.end()) return {};
-  std::string renamed;
-  for (std::string_view rest = stacks->second; !rest.empty();) {
-    std::string_view prefix = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(prefix.size() + 1, rest.size()));
-    if (!renamed.empty()) renamed += ',';
-    if (prefix.starts_with(kTheirs)) {
-      renamed += kOurs;
-      prefix.remove_prefix(kTheirs.size());
-    }
-    renamed += prefix;
-  }
-  stacks->second = std::move(renamed);
+  const bool is_clip = IsClip(checkpoint.weights(), /*to_nemo2=*/false);
+  ANEMONE_TRY(RenameTowers(checkpoint, /*to_nemo2=*/false));
+  RenameStacks(checkpoint, [&](std::string_view prefix) {
+    std::string name(prefix);
+    if (prefix.starts_with(kTheirs)) name = std::string(kOurs) + name.substr(kTheirs.size());
+    return is_clip ? TowerRenamed(name, /*to_nemo2=*/false) : name;
+  });
   return {};
 }
 
@@ -65,7 +105,12 @@ Result<Checkpoint> Open(const Probe& probe) {
   return checkpoint;
 }
 
-Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
+Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
+  Checkpoint checkpoint = named;
+  if (checkpoint.shards.size() == 1 && IsClip(checkpoint.weights(), /*to_nemo2=*/true)) {
+    ANEMONE_TRY(RenameTowers(checkpoint, /*to_nemo2=*/true));
+    RenameStacks(checkpoint, [](std::string_view prefix) { return TowerRenamed(prefix, /*to_nemo2=*/true); });
+  }
   Plan plan;
   for (const Artifact& artifact : checkpoint.artifacts) {
     const bool placed = artifact.name.starts_with("context/") || artifact.name.starts_with("weights/");
@@ -80,6 +125,11 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
     PlanFile& file = plan.files.emplace_back();
     file.path = own ? kModelYaml : "context/model_config.yaml";
     file.Append(checkpoint.config->ToYaml());
+    if (own && checkpoint.FindArtifact(kIoJson) == nullptr) {
+      PlanFile& io = plan.files.emplace_back();
+      io.path = kIoJson;
+      io.Append(MakeIoJson(checkpoint.config->root()));
+    }
   }
   TorchDistOptions dist;
   dist.folder = "weights/";

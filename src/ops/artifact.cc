@@ -44,6 +44,11 @@ const Artifact* FollowReference(const ConfigNode* value, const std::vector<Artif
   return found == artifacts.end() ? nullptr : &*found;
 }
 
+Result<std::string> MemberName(const ByteRange& content, const std::string& name) {
+  ANEMONE_ASSIGN(std::string prefix, HexPrefix(content));
+  return prefix + "_" + std::filesystem::path(name).filename().string();
+}
+
 Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& artifacts) {
   for (const auto& [path, value] : edit.set) {
     Result<ConfigNode> node = ParseOverrideValue(value);
@@ -54,9 +59,9 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
   for (const auto& [path, file] : edit.artifacts) {
     ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file));
     const ByteRange content = Whole(std::move(source));
-    Result<std::string> prefix = HexPrefix(content);
-    if (!prefix.ok()) return prefix.status().In(file);
-    const std::string name = *prefix + "_" + std::filesystem::path(file).filename().string();
+    const Result<std::string> named = MemberName(content, file);
+    if (!named.ok()) return named.status().In(file);
+    const std::string& name = *named;
     if (const Artifact* old = FollowReference(config.Find(path), artifacts)) {
       artifacts.erase(artifacts.begin() + (old - artifacts.data()));
     }

@@ -29,6 +29,9 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
 // The artifact a config value refers to; nullptr when the value is none or the artifact is missing.
 const Artifact* FollowReference(const ConfigNode* value, const std::vector<Artifact>& artifacts);
 
+// The name NeMo gives such a member: 32 hex digits, here of its content, before its own name. Errors: as reading.
+Result<std::string> MemberName(const ByteRange& content, const std::string& name);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_OPS_ARTIFACT_H_

@@ -9,6 +9,7 @@
 #include "engine/plan.h"
 #include "family/clip_config.h"
 #include "family/family.h"
+#include "family/nemo2_config.h"
 #include "family/user_table.h"
 #include "format/format.h"
 #include "ops/artifact.h"
@@ -93,6 +94,7 @@ class Converter {
     if (options_.dtype) LeaveTraining("it belongs to the dtypes the weights had");
     if ((format.name == "nemo2") != (conversion_.source.flavour == "nemo2"))
       LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
+    ANEMONE_TRY(ConfigOfNemo1(home));
     ANEMONE_TRY(Translated(home));
     if (home.training == ParameterKeys::kNumbers) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNumbers));
     ANEMONE_TRY(LaidOutOverRanks(home));
@@ -113,12 +115,64 @@ class Converter {
       if (!result.config) result.config.emplace();
       ANEMONE_TRY(ApplyEdit(edit, *result.config, result.artifacts));
     }
-    return {};
+    return format.name == "nemo2" ? ConfigOfNemo2() : Status();
   }
 
   uint32_t shard_grid() const { return shard_grid_; }
 
  private:
+  // NeMo 2's config in the words of NeMo 1, which all tables and all other formats speak.
+  Status ConfigOfNemo1(const Home& home) {
+    Checkpoint& result = conversion_.result;
+    if (home.format == "nemo2" || !result.config || !IsNemo2Config(result.config->root())) return {};
+    Result<ConfigNode> config = ToNemo1Config(result.config->root());
+    if (!config.ok()) return home.format.starts_with("nemo") ? config.status().In(result.config_name) : Status();
+    // A SentencePiece model is all that NeMo 1 needs of a tokenizer [NeMo scripts/checkpoint_converters/
+    // convert_llama_hf_to_nemo.py].
+    ConfigNode& tokenizer = (*config)["tokenizer"];
+    for (const char* key : {"model", "type"}) {
+      const std::string name = tokenizer[key].AsString().value_or("");
+      if (name.empty()) continue;
+      const Artifact* file = result.FindArtifact("context/" + name + (key[0] == 't' ? "/tokenizer.model" : ""));
+      if (file == nullptr) continue;
+      const ByteRange content = file->content;
+      ANEMONE_ASSIGN(const std::string member, MemberName(content, file->name));
+      if (result.FindArtifact(member) == nullptr) result.artifacts.push_back({member, content});
+      tokenizer["library"] = ConfigNode::String("sentencepiece");
+      tokenizer["type"] = ConfigNode::Null();
+      tokenizer["model"] = ConfigNode::String("nemo:" + member);
+      break;
+    }
+    // It describes the objects that the old config built.
+    std::erase_if(result.artifacts, [](const Artifact& artifact) { return artifact.name == "context/io.json"; });
+    result.config = Config(*std::move(config));
+    result.config_name = "model_config.yaml";
+    return {};
+  }
+
+  // And back. A model that NeMo 2 does not have keeps its config under its own name, for people to read.
+  Status ConfigOfNemo2() {
+    Checkpoint& result = conversion_.result;
+    if (!result.config || IsNemo2Config(result.config->root())) return {};
+    const ConfigNode* tokenizer = result.config->root().Get("tokenizer");
+    std::string file;
+    if (const Artifact* model =
+            tokenizer == nullptr ? nullptr : FollowReference(tokenizer->Get("model"), result.artifacts)) {
+      file = model->name;
+    } else if (const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type")) {
+      file = type->AsString().value_or("");
+    }
+    Result<ConfigNode> config = ToNemo2Config(result.config->root(), options_.nemo2_model, file);
+    if (!config.ok()) {
+      if (!options_.nemo2_model.empty() || config.status().kind() != ErrorKind::kUnsupported) return config.status();
+      conversion_.notes.push_back("NeMo 2 has no such model, its config stays NeMo 1's: " + config.status().message());
+      return {};
+    }
+    result.config = Config(*std::move(config));
+    result.config_name = "context/model.yaml";
+    return {};
+  }
+
   // What NeMo's models append to a config that lacks it [NeMo nemo/core/classes/modelPT.py].
   Status NameModel() {
     Checkpoint& result = conversion_.result;

@@ -24,10 +24,9 @@ void Count(const StateDict& state, Summary& summary) {
   }
 }
 
-// A starting point for trainers has the keys of a training and nothing under them.
+// A starting point for trainers has the keys of a training and nothing under them, or counters at zero.
 bool HoldsTrainingState(const Value& training) {
-  constexpr std::string_view kKeys[] = {"optimizer_states", "optimizer", "optimizer_state_dict",
-                                        "lr_schedulers",    "loops",     "callbacks",
+  constexpr std::string_view kKeys[] = {"optimizer_states", "optimizer", "optimizer_state_dict", "lr_schedulers",
                                         "sharded_objects"};
   for (const std::string_view key : kKeys) {
     const ValueNode* node = Lookup(*training.node, key);

@@ -21,7 +21,7 @@ struct Summary {
   Amount weights;       // over all shards, replicated tensors counted once per rank that stores them
   std::map<DType, Amount> by_dtype;
   uint64_t opaque = 0;              // entries that are no tensors: `_extra_state`
-  bool has_training_state = false;  // an optimizer, schedulers, loops or callbacks
+  bool has_training_state = false;  // an optimizer, schedulers, steps already taken
 };
 
 Summary Summarize(const Checkpoint& checkpoint);

@@ -349,6 +349,57 @@ TEST(ConvertTrainingTest, TheModelTypeNamesAModelThatNamesItselfNot) {
               StatusIs(ErrorKind::kInvalidArgument, "expected a MegatronImagen as asked, found a MegatronCLIPModel"));
 }
 
+// NeMo 2's folders become NeMo 1's archives and go back: weights, config, tokenizer.
+TEST(ConvertNemo2Test, LlamaThereAndBack) {
+  const TempDir dir;
+  const std::string source = Golden("dist/nemo2_llama/nemo");
+  const auto convert = [](const std::string& from, const std::string& to, const std::string& format) {
+    ConvertOptions options;
+    options.to = format;
+    ANEMONE_ASSERT_ASSIGN(const Conversion conversion, PlanConversion(from, to, options));
+    ASSERT_THAT(RunConversion(conversion, {}), IsOk());
+  };
+  convert(source, dir / "x.nemo", "");
+  ANEMONE_ASSERT_ASSIGN(const Model model, Model::RestoreFrom({.restore_path = dir / "x.nemo"}));
+  EXPECT_EQ(model.class_name(), "MegatronGPTModel");
+  EXPECT_EQ(model.cfg().Find("activation")->AsString(), "fast-swiglu");
+  EXPECT_EQ(model.cfg().Find("tokenizer.library")->AsString(), "sentencepiece");
+  convert(dir / "x.nemo", dir / "back", "nemo2");
+  for (const std::string& path : {source, dir / "x.nemo", dir / "back"}) {
+    ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(path, {}));
+    EXPECT_THAT(verified.problems, ::testing::IsEmpty()) << path;
+  }
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint first, OpenSource(source, {}));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, OpenSource(dir / "back", {}));
+  EXPECT_EQ(back.config->Find("_target_")->AsString(), first.config->Find("_target_")->AsString());
+  for (const auto& [key, value] : back.config->root().Get("config")->map) {
+    const ConfigNode* theirs = first.config->root().Get("config")->Get(key);
+    ASSERT_NE(theirs, nullptr) << key;
+    EXPECT_TRUE(SameConfig(*theirs, value)) << key;
+  }
+  ASSERT_EQ(first.weights().size(), back.weights().size());
+}
+
+// CLIP's towers have other names there, and nothing else.
+TEST(ConvertNemo2Test, ClipThereAndBack) {
+  const TempDir dir;
+  ConvertOptions options;
+  options.to = "nemo2";
+  ANEMONE_ASSERT_ASSIGN(const Conversion there, PlanConversion(Golden("clip/mcore.nemo"), dir / "folder", options));
+  ASSERT_THAT(RunConversion(there, {}), IsOk());
+  const std::string keys = testing::ReadFile(dir / "folder/weights/.metadata");
+  EXPECT_NE(keys.find("module.vision_model.decoder.layers.self_attention.linear_qkv.weight"), std::string::npos);
+  EXPECT_NE(keys.find("module.text_model.head.weight"), std::string::npos);
+  EXPECT_EQ(keys.find("vision_encoder"), std::string::npos);
+  ANEMONE_ASSERT_ASSIGN(const Conversion back, PlanConversion(dir / "folder", dir / "x.nemo", {}));
+  ASSERT_THAT(RunConversion(back, {}), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint first, OpenSource(Golden("clip/mcore.nemo"), {}));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint second, OpenSource(dir / "x.nemo", {}));
+  ANEMONE_ASSERT_ASSIGN(const Difference difference, Diff(first, second, {.only_weights = true}));
+  EXPECT_TRUE(difference.tensors.empty());
+  EXPECT_EQ(difference.tensors_compared, 74u);
+}
+
 // A .ckpt to start from has the keys of a training and nothing of one.
 TEST(ConvertTrainingTest, AStartingPointHoldsNoTrainingState) {
   const TempDir dir;

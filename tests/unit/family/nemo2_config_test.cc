@@ -1,0 +1,89 @@
+#include "family/nemo2_config.h"
+
+#include "testing/matchers.h"
+
+namespace anemone {
+namespace {
+
+using testing::IsOk;
+using testing::StatusIs;
+
+Config Yaml(std::string_view text) { return *Config::ParseYaml(text, "test"); }
+
+constexpr std::string_view kLlama =
+    "precision: bf16\nmcore_gpt: true\nnum_layers: 2\nhidden_size: 48\nffn_hidden_size: 80\nnum_attention_heads: 4\n"
+    "num_query_groups: 2\nencoder_seq_length: 64\nmax_position_embeddings: 64\nnormalization: rmsnorm\nbias: false\n"
+    "activation: fast-swiglu\nposition_embedding_type: rope\nrotary_percentage: 0.5\nlayernorm_epsilon: 1e-6\n"
+    "share_embeddings_and_output_weights: false\ntensor_model_parallel_size: 2\n"
+    "tokenizer: {library: sentencepiece, model: 'nemo:0123_spm.model'}\noptim: {name: fused_adam}\n";
+
+TEST(Nemo2Config, ALlamaThereAndBack) {
+  const Config nemo1 = Yaml(kLlama);
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", "0123_spm.model"));
+  EXPECT_TRUE(IsNemo2Config(nemo2));
+  EXPECT_FALSE(IsNemo2Config(nemo1.root()));
+  const Config read(nemo2);
+  EXPECT_EQ(read.Find("_target_")->AsString(), "nemo.collections.llm.gpt.model.llama.LlamaModel");
+  EXPECT_EQ(read.Find("config.activation_func._target_")->AsString(), "torch.nn.functional.silu");
+  EXPECT_EQ(read.Find("config.gated_linear_unit")->AsBool(), true);
+  EXPECT_EQ(read.Find("config.normalization")->AsString(), "RMSNorm");
+  EXPECT_EQ(read.Find("config.add_bias_linear")->AsBool(), false);
+  EXPECT_EQ(read.Find("config.seq_length")->AsInt(), 64);
+  EXPECT_EQ(read.Find("config.bf16")->AsBool(), true);
+  EXPECT_EQ(read.Find("tokenizer.model_path")->AsString(), "0123_spm.model");
+
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
+  for (const auto& [key, value] : nemo1.root().map) {
+    if (key == "tokenizer" || key == "optim") continue;
+    ASSERT_NE(back.Get(key), nullptr) << key;
+    EXPECT_TRUE(SameConfig(*back.Get(key), value)) << key;
+  }
+  EXPECT_TRUE(back.Get("optim")->is_map());
+}
+
+TEST(Nemo2Config, EveryActivationAndNormSurvives) {
+  for (const char* activation : {"gelu", "fast-swiglu", "fast-geglu", "fast-reglu", "squared-relu", "approx-gelu"}) {
+    for (const char* norm : {"layernorm", "layernorm1p", "rmsnorm"}) {
+      Config nemo1 = Yaml("num_layers: 1\nhidden_size: 8\nnum_attention_heads: 2\n");
+      ASSERT_THAT(nemo1.Set("activation", ConfigNode::String(activation)), IsOk());
+      ASSERT_THAT(nemo1.Set("normalization", ConfigNode::String(norm)), IsOk());
+      ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", ""));
+      ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
+      EXPECT_EQ(back.Get("activation")->AsString(), activation);
+      EXPECT_EQ(back.Get("normalization")->AsString(), norm);
+    }
+  }
+}
+
+TEST(Nemo2Config, ClipsTowers) {
+  const Config nemo1 = Yaml(
+      "precision: 32\nmcore_gpt: true\noutput_dim: 32\nvision: {patch_dim: 8, img_h: 32, img_w: 32, output_dim: 32, "
+      "class_token_length: 1, num_layers: 3, hidden_size: 64, num_attention_heads: 4, activation: approx-gelu}\n"
+      "text: {output_dim: 32, max_position_embeddings: 77, encoder_seq_length: 77, num_layers: 2, hidden_size: 48, "
+      "num_attention_heads: 4, activation: approx-gelu}\n");
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", ""));
+  EXPECT_EQ(Config(nemo2).Find("config.text_transformer_config.max_seq_length")->AsInt(), 77);
+  EXPECT_EQ(Config(nemo2).Find("config.vision_transformer_config.class_token_len")->AsInt(), 1);
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
+  for (const char* tower : {"vision", "text"}) {
+    for (const auto& [key, value] : nemo1.root().Get(tower)->map) {
+      ASSERT_NE(back.Get(tower)->Get(key), nullptr) << tower << "." << key;
+      EXPECT_TRUE(SameConfig(*back.Get(tower)->Get(key), value)) << tower << "." << key;
+    }
+  }
+}
+
+TEST(Nemo2Config, WhatIsNotThereIsNamed) {
+  EXPECT_THAT(ToNemo2Config(Yaml(kLlama).root(), "gpt-17", ""),
+              StatusIs(ErrorKind::kInvalidArgument, "known are meta-llama/Llama-2-7b-hf"));
+  EXPECT_THAT(ToNemo2Config(Yaml("unet: 1").root(), "", ""), StatusIs(ErrorKind::kUnsupported, "neither's sizes"));
+  EXPECT_THAT(ToNemo1Config(Yaml("_target_: x.LlavaModel\nconfig: {language_transformer_config: {}}").root()),
+              StatusIs(ErrorKind::kUnsupported, "x.LlavaModel"));
+  EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {num_moe_experts: 8}").root()),
+              StatusIs(ErrorKind::kUnsupported, "num_moe_experts"));
+  EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {activation_func: {_target_: my.act}}").root()),
+              StatusIs(ErrorKind::kUnsupported, "my.act"));
+}
+
+}  // namespace
+}  // namespace anemone
