@@ -46,6 +46,9 @@ std::span<const Command> Commands() {
       {"average", "Average the weights of several checkpoints",
        "  anemone average step1.nemo step2.nemo step3.nemo mean.nemo\n  anemone average a.ckpt b.ckpt mean.ckpt",
        DeclareAverage},
+      {"fetch", "Download what a conversion needs into the Hugging Face cache, and print where it lies",
+       "  anemone fetch openai/clip-vit-large-patch14\n  anemone fetch laion/CLIP-ViT-B-32-laion2B-s34B-b79K@main",
+       DeclareFetch},
       {"nemo", "NeMo's own commands with NeMo's own flags",
        "  anemone nemo convert_clip_hf_to_nemo --input_name_or_path=clip-hf --output_path=x.nemo "
        "--hparams_file=VIT-L-14.yaml\n"

@@ -15,6 +15,7 @@ std::function<int()> DeclareConvert(CLI::App& app);
 std::function<int()> DeclareDiff(CLI::App& app);
 std::function<int()> DeclareEdit(CLI::App& app);
 std::function<int()> DeclareExtract(CLI::App& app);
+std::function<int()> DeclareFetch(CLI::App& app);
 std::function<int()> DeclareInfer(CLI::App& app);
 std::function<int()> DeclareInspect(CLI::App& app);
 std::function<int()> DeclareNemo(CLI::App& app);

@@ -114,8 +114,10 @@ ProgressFn MakeProgress() {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
   const Globals& g = globals();
+  const char* disabled = std::getenv("HF_HUB_DISABLE_PROGRESS_BARS");
+  const bool wanted = disabled == nullptr || *disabled == '\0' || std::string_view(disabled) == "0";
   const bool visible =
-      g.progress == "always" || (g.progress == "auto" && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1);
+      g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1);
   auto bar = std::make_shared<ProgressBar>(visible);
   return [bar](std::string_view stage, uint64_t done, uint64_t total) {
     bar->Update(stage, done, total);

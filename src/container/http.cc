@@ -14,6 +14,7 @@ constexpr size_t kMaxBody = size_t{16} << 20;
 constexpr size_t kMaxErrorBody = size_t{64} << 10;
 constexpr size_t kMaxHeaders = size_t{256} << 10;
 constexpr int kMaxRedirects = 10;
+constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the certificate authorities to trust";
 
 Status Unavailable(std::string what, std::string hint = {}) {
   return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
@@ -178,6 +179,10 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "cancelled");
   if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
     return InvalidArgument("expected an http or https URL, found '" + url + "'");
+  if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
+    return Unavailable(words[0] != 0 ? words : curl_->easy_strerror(code), std::string(kCertificateHint))
+        .In(Origin(url));
+  }
   if (code != CURLE_OK)
     return Unavailable(std::string(words[0] != 0 ? words : curl_->easy_strerror(code))).In(Origin(url));
   // An empty body never called OnBody.
@@ -226,7 +231,8 @@ Result<HttpResponse> HttpClient::Send(const HttpRequest& request, const HttpSink
     if (response.ok()) {
       if (response->status != 429 && response->status < 500) return response;
       if (const std::optional<double> asked = RetryAfter(*response)) pause = std::max(*asked, 0.0);
-    } else if (body_begun || response.status().kind() != ErrorKind::kUnavailable) {
+    } else if (body_begun || response.status().kind() != ErrorKind::kUnavailable ||
+               response.status().error().hint == kCertificateHint) {
       return response;
     }
     if (attempt >= options_.attempts || pause > options_.longest_wait_s) return response;

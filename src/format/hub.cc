@@ -419,8 +419,9 @@ HubOptions HubOptions::FromEnvironment() {
   options.symlinks = !IsTrue(Env("HF_HUB_DISABLE_SYMLINKS"));
   options.timeout_s = Number(Env("HF_HUB_ETAG_TIMEOUT"), options.timeout_s);
   options.stall_timeout_s = std::max(Number(Env("HF_HUB_DOWNLOAD_TIMEOUT"), 0), options.stall_timeout_s);
-  options.ca_file = Env("REQUESTS_CA_BUNDLE");
-  if (options.ca_file.empty()) options.ca_file = Env("SSL_CERT_FILE");
+  for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
+    if (options.ca_file.empty()) options.ca_file = Env(name);
+  }
   options.user_agent = "anemone";
   if (const std::string origin = Env("HF_HUB_USER_AGENT_ORIGIN"); !origin.empty())
     options.user_agent += "; origin/" + origin;

@@ -30,7 +30,7 @@ struct HubOptions {
   double timeout_s = 10;        // HF_HUB_ETAG_TIMEOUT: to connect and for the first byte
   double stall_timeout_s = 30;  // HF_HUB_DOWNLOAD_TIMEOUT where it is longer
   double first_wait_s = 1;      // before the first repetition of a failed request
-  std::string ca_file;          // REQUESTS_CA_BUNDLE, SSL_CERT_FILE
+  std::string ca_file;          // REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE
   std::string user_agent;       // "anemone; …" with HF_HUB_USER_AGENT_ORIGIN
 
   static HubOptions FromEnvironment();

@@ -92,6 +92,31 @@ class CommandLine(unittest.TestCase):
         self.fails(66, "openai/clip-vit-large-patch14: .*offline", "convert", "openai/clip-vit-large-patch14", "x.nemo")
         self.fails(66, "nope.yaml", "convert", CLIP / "hf", "x.nemo", "--hparams", "nope.yaml")
 
+    def test_hub_ids(self):
+        self.fails(64, "expected a hub id", "fetch", "nope")
+        self.fails(66, "org/name@v1: .*offline", "fetch", "org/name@v1")
+        # A cache as huggingface_hub leaves it.
+        repo = self.dir / ".hf" / "hub" / "models--org--tiny"
+        commit = "0123456789abcdef" * 2 + "01234567"
+        (repo / "refs").mkdir(parents=True)
+        (repo / "refs" / "main").write_text(commit)
+        shutil.copytree(CLIP / "hf", repo / "snapshots" / commit)
+        self.assertEqual(self.ok("fetch", "org/tiny"), f"{repo / 'snapshots' / commit}\n")
+        self.ok("convert", "org/tiny", "a.nemo", "--check")
+        self.ok("nemo", "convert_clip_hf_to_nemo", "--input_name_or_path", "org/tiny", "--output_path", "b.nemo", "--hparams_file",
+                CLIP / "hparams.yaml", "--gpus_per_node=1", "--tensor_model_parallel_size", 1, "--pipeline_model_parallel_size=1",
+                "--local_rank=0")
+        self.assertIn("equal", self.ok("diff", "b.nemo", CLIP / "mcore.nemo", "--weights"))
+        external = ("nemo", "convert_external_clip_to_nemo", "--nemo_file_path", "c.nemo", "--hparams_file", CLIP / "hparams.yaml")
+        self.ok(*external, "--arch", "org/tiny", "--version=huggingface", "--bcp", "--gpus_per_node", 1)
+        self.assertIn("equal", self.ok("diff", "c.nemo", CLIP / "legacy.nemo", "--weights"))
+        # OpenCLIP's tags are repositories.
+        for arch, tag, name in (("ViT-H-14", "laion2b_s32b_b79k", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+                                ("ViT-B/32", "openai", "openai/clip-vit-base-patch32"),
+                                ("ViT-L-14-quickgelu", "openai", "openai/clip-vit-large-patch14")):
+            self.fails(66, f"{name}: ", *external[:3], "d.nemo", "--arch", arch, "--version", tag)
+        self.fails(64, "OpenCLIP's tags", *external[:3], "d.nemo", "--arch", "RN50", "--version", "yfcc15m")
+
     def test_truncated_inputs(self):
         for name in ("mcore.nemo", "hf/model.safetensors", "hf_with_position_ids.bin", f"ckpt_mcore/{CKPT}"):
             data = (CLIP / name).read_bytes()

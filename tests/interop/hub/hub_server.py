@@ -13,13 +13,17 @@ Two ports: the hub, and a "CDN" of another host name. Repositories (all under or
   cutnorange  the same once, and ranges ignored
   corrupt     the CDN's content is not what the etag says
 
-Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
+With a folder as argv[2] both speak TLS, with a certificate that is its own authority, written there as cert.pem (by the
+openssl program). Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
 kind, path, Range, whether an Authorization header came.
 """
 import hashlib
 import http.server
 import json
+import pathlib
 import random
+import ssl
+import subprocess
 import sys
 import time
 import threading
@@ -198,22 +202,36 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return None
 
 
+def tls_context(folder):
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
 def main():
     log = open(sys.argv[1], "w")
+    tls = tls_context(pathlib.Path(sys.argv[2])) if len(sys.argv) > 2 else None
+    scheme = "https" if tls else "http"
     servers = []
     for cdn in (False, True):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         server.cdn = cdn
         server.log = log
         server.handle_error = lambda *args: None  # a client that cancelled is gone before its answer
         servers.append(server)
     hub, cdn = servers
     # Another host name, so that a client that compares hosts sees two.
-    hub.cdn_url = f"http://localhost:{cdn.server_address[1]}"
+    hub.cdn_url = f"{scheme}://localhost:{cdn.server_address[1]}"
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"http://127.0.0.1:{hub.server_address[1]} {hub.cdn_url}", flush=True)
+    print(f"{scheme}://127.0.0.1:{hub.server_address[1]} {hub.cdn_url}", flush=True)
     sys.stdin.read()
 
 

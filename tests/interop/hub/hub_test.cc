@@ -52,7 +52,7 @@ class Hub : public ::testing::Test {
       dup2(out[1], 1);
       const std::string script = std::string(kHere) + "hub_server.py";
       const std::string log = (dir_ / "log").string();
-      execl(ANEMONE_PYTHON, ANEMONE_PYTHON, script.c_str(), log.c_str(), nullptr);
+      execl(ANEMONE_PYTHON, ANEMONE_PYTHON, script.c_str(), log.c_str(), tls_ ? dir_.c_str() : nullptr, nullptr);
       _exit(127);
     }
     close(in[0]);
@@ -93,6 +93,7 @@ class Hub : public ::testing::Test {
   fs::path dir_;
   std::string cdn_;
   HubOptions options_;
+  bool tls_ = false;
 
  private:
   pid_t pid_ = 0;
@@ -303,6 +304,43 @@ TEST_F(Hub, SaysThatTheDiskIsFull) {
   EXPECT_GE(Requests("GET cdn", "bytes="), 1U);
 }
 
+class TlsHub : public Hub {
+ protected:
+  void SetUp() override {
+    if (std::system("openssl version > /dev/null 2>&1") != 0)
+      GTEST_SKIP() << "no openssl program to make a certificate";
+    tls_ = true;
+    Hub::SetUp();
+  }
+};
+
+TEST_F(TlsHub, IsTrustedWhereItsAuthorityIs) {
+  ASSERT_THAT(options_.endpoint, ::testing::StartsWith("https://"));
+  EXPECT_THAT(FetchModel("org/plain", "main", options_), StatusIs(ErrorKind::kUnavailable, "SSL_CERT_FILE"));
+  EXPECT_EQ(Requests("hub"), 0U);  // nothing was said to a stranger
+  const std::string cert = (dir_ / "cert.pem").string();
+  for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) unsetenv(name);
+  for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
+    setenv(name, cert.c_str(), 1);
+    options_.ca_file = HubOptions::FromEnvironment().ca_file;
+    unsetenv(name);
+    EXPECT_EQ(options_.ca_file, cert) << name;
+  }
+  options_.token = "hf_test";
+  ANEMONE_ASSERT_ASSIGN(const std::string path, FetchModel("org/plain", "main", options_));
+  EXPECT_EQ(fs::file_size(fs::path(path) / "model.safetensors"), 1000003U);  // by a redirect to another host's TLS
+  options_.ca_file = (dir_ / "nope.pem").string();
+  options_.cache_dir = (dir_ / "other").string();
+  EXPECT_THAT(FetchModel("org/plain", "main", options_), StatusIs(ErrorKind::kUnavailable, "SSL_CERT_FILE"));
+}
+
+TEST_F(TlsHub, ResumesAfterCutConnections) {
+  options_.ca_file = (dir_ / "cert.pem").string();
+  ANEMONE_ASSERT_ASSIGN(const std::string path, FetchModel("org/cut", "main", options_));
+  EXPECT_EQ(fs::file_size(fs::path(path) / "model.safetensors"), 1000003U);
+  EXPECT_GE(Requests("GET cdn", "bytes="), 3U);
+}
+
 TEST_F(Hub, HttpClientFollowsItsRules) {
   HttpClient client({.attempts = 1});
   ANEMONE_ASSERT_ASSIGN(HttpResponse head,
@@ -361,8 +399,41 @@ TEST(HubOptions, ComeFromTheEnvironment) {
   EXPECT_EQ(HubOptions::FromEnvironment().cache_dir, std::string(getenv("HOME")) + "/c");
   setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", 1);
   EXPECT_EQ(HubOptions::FromEnvironment().token, "");
-  for (const char* name : {"HF_ENDPOINT", "HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE",
-                           "HUGGINGFACE_HUB_CACHE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"})
+  const std::string token = ::testing::TempDir() + "anemone-hub-token";
+  std::ofstream(token) << "from_file\n";
+  setenv("HF_TOKEN_PATH", token.c_str(), 1);
+  unsetenv("HF_HUB_DISABLE_IMPLICIT_TOKEN");
+  EXPECT_EQ(HubOptions::FromEnvironment().token, "tok");
+  unsetenv("HF_TOKEN");
+  EXPECT_EQ(HubOptions::FromEnvironment().token, "from_file");
+  setenv("HUGGING_FACE_HUB_TOKEN", "legacy", 1);
+  EXPECT_EQ(HubOptions::FromEnvironment().token, "legacy");
+  fs::remove(token);
+  unsetenv("HF_HUB_OFFLINE");
+  EXPECT_FALSE(HubOptions::FromEnvironment().offline);
+  for (const char* truth : {"1", "on", "YES", "True"}) {
+    setenv("TRANSFORMERS_OFFLINE", truth, 1);
+    EXPECT_TRUE(HubOptions::FromEnvironment().offline) << truth;
+  }
+  setenv("TRANSFORMERS_OFFLINE", "0", 1);
+  EXPECT_FALSE(HubOptions::FromEnvironment().offline);
+  setenv("HF_HUB_DISABLE_SYMLINKS", "1", 1);
+  setenv("HF_HUB_ETAG_TIMEOUT", "3", 1);
+  setenv("HF_HUB_DOWNLOAD_TIMEOUT", "77", 1);
+  setenv("HF_HUB_USER_AGENT_ORIGIN", "lab", 1);
+  options = HubOptions::FromEnvironment();
+  EXPECT_FALSE(options.symlinks);
+  EXPECT_EQ(options.timeout_s, 3);
+  EXPECT_EQ(options.stall_timeout_s, 77);
+  EXPECT_EQ(options.user_agent, "anemone; origin/lab");
+  for (const char* name : {"HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) unsetenv(name);
+  setenv("XDG_CACHE_HOME", "/xdg", 1);
+  EXPECT_EQ(HubOptions::FromEnvironment().cache_dir, "/xdg/huggingface/hub");
+  unsetenv("XDG_CACHE_HOME");
+  EXPECT_EQ(HubOptions::FromEnvironment().cache_dir, std::string(getenv("HOME")) + "/.cache/huggingface/hub");
+  for (const char* name :
+       {"HF_ENDPOINT", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_SYMLINKS",
+        "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_USER_AGENT_ORIGIN"})
     unsetenv(name);
 }
 
