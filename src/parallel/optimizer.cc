@@ -31,23 +31,43 @@ std::vector<const StateDict*> DictsOf(const Shard& shard) {
   return dicts;
 }
 
-// In the order of named_parameters(), which is that of the state dict: without buffers and without the copies of tied
-// tensors that a T5's state dict lists twice.
-std::vector<Parameter> ParametersOf(const Shard& shard) {
+// The parameter that an entry is another name of: a T5's state dict lists the tied embeddings of its decoder too.
+const StateDict::Item* OriginalOf(const StateDict& dict, const std::string& name) {
   constexpr std::string_view kCopy = "decoder_embedding.", kOriginal = "encoder_embedding.";
+  const size_t at = name.find(kCopy);
+  if (at == std::string::npos) return nullptr;
+  std::string original = name;
+  return dict.Find(original.replace(at, kCopy.size(), kOriginal));
+}
+
+// In the order of named_parameters(), which is that of the state dict: without buffers and second names.
+std::vector<Parameter> ParametersOf(const Shard& shard) {
   std::vector<Parameter> parameters;
   const auto dicts = DictsOf(shard);
   for (size_t d = 0; d < dicts.size(); ++d) {
     for (const StateDict::Item& item : dicts[d]->items()) {
       if (item.tensor() == nullptr || item.name.ends_with(".inv_freq")) continue;
-      if (const size_t at = item.name.find(kCopy); at != std::string::npos) {
-        std::string original = item.name;
-        if (dicts[d]->Find(original.replace(at, kCopy.size(), kOriginal)) != nullptr) continue;
-      }
-      parameters.push_back({d, &item});
+      if (OriginalOf(*dicts[d], item.name) == nullptr) parameters.push_back({d, &item});
     }
   }
   return parameters;
+}
+
+// On other stages a second name is a parameter of its own, with the same moments.
+Status NameMomentsTwice(const Shard& shard, OptimizerState* state) {
+  const auto dicts = DictsOf(shard);
+  for (auto& [kind, moments] : state->moments) {
+    for (size_t d = 0; d < dicts.size() && d < moments.dicts.size(); ++d) {
+      for (const StateDict::Item& item : dicts[d]->items()) {
+        const StateDict::Item* original = OriginalOf(*dicts[d], item.name);
+        const StateDict::Item* moment = original == nullptr ? nullptr : moments.dicts[d].Find(original->name);
+        if (moment == nullptr) continue;
+        const Entry entry = moment->entry;
+        ANEMONE_TRY(moments.dicts[d].Add(item.name, entry));
+      }
+    }
+  }
+  return {};
 }
 
 // 0: with weight decay, 1: without.
@@ -249,7 +269,9 @@ bool HasOptimizer(const Value& training) {
   return IsList(states) && !states->items.empty();
 }
 
-Result<OptimizerState> ReadOptimizer(const Shard& shard, bool is_mcore) {
+namespace {
+
+Result<OptimizerState> ReadStored(const Shard& shard, bool is_mcore) {
   OptimizerState result;
   result.keep = *shard.training;
   ValueRef states = Lookup(*shard.training->node, "optimizer_states");
@@ -304,6 +326,14 @@ Result<OptimizerState> ReadOptimizer(const Shard& shard, bool is_mcore) {
   const size_t dicts = DictsOf(shard).size();
   for (auto& [key, moments] : result.moments) moments.dicts.resize(dicts);
   return result;
+}
+
+}  // namespace
+
+Result<OptimizerState> ReadOptimizer(const Shard& shard, bool is_mcore) {
+  ANEMONE_ASSIGN(OptimizerState state, ReadStored(shard, is_mcore));
+  ANEMONE_TRY(NameMomentsTwice(shard, &state));
+  return state;
 }
 
 Status CheckAgree(const OptimizerState& a, const OptimizerState& b) {

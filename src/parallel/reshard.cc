@@ -8,6 +8,7 @@
 
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
+#include "parallel/slices.h"
 
 namespace anemone {
 namespace {
@@ -49,39 +50,6 @@ Result<bool> IsZero(const Tensor& tensor) {
 }
 
 // ---- one tensor ----
-
-// Rank tensors → the whole. `sections` pieces of each move on their own.
-Result<Tensor> Glue(const std::vector<Tensor>& ranks, size_t axis, size_t sections) {
-  if (ranks.size() == 1) return ranks.front();
-  if (sections == 1) return Tensor::Concat(ranks, axis);
-  std::vector<Tensor> parts;
-  for (size_t section = 0; section < sections; ++section) {
-    for (const Tensor& rank : ranks) {
-      const uint64_t size = rank.shape()[axis] / sections;
-      ANEMONE_ASSIGN(Tensor part, rank.Narrow(axis, section * size, size));
-      parts.push_back(std::move(part));
-    }
-  }
-  return Tensor::Concat(std::move(parts), axis);
-}
-
-// The whole → rank `rank` of `tp`.
-Result<Tensor> Cut(const Tensor& whole, size_t axis, size_t sections, int tp, int rank) {
-  if (tp == 1) return whole;
-  const uint64_t pieces = sections * static_cast<uint64_t>(tp);
-  if (whole.shape().size() <= axis || whole.shape()[axis] % pieces != 0) {
-    return InvalidArgument(fmt::format("expected axis {} to divide into {} pieces, found shape {}", axis, pieces,
-                                       ToString(whole.shape())));
-  }
-  const uint64_t size = whole.shape()[axis] / pieces;
-  std::vector<Tensor> parts;
-  for (size_t section = 0; section < sections; ++section) {
-    const uint64_t start = (section * static_cast<uint64_t>(tp) + static_cast<uint64_t>(rank)) * size;
-    ANEMONE_ASSIGN(Tensor part, whole.Narrow(axis, start, size));
-    parts.push_back(std::move(part));
-  }
-  return parts.size() == 1 ? Result<Tensor>(parts.front()) : Tensor::Concat(std::move(parts), axis);
-}
 
 Result<Tensor> WithVocabRows(const Tensor& table, uint64_t rows) {
   if (table.shape().empty() || table.shape()[0] == rows) return table;
@@ -246,7 +214,13 @@ class Merger {
                            const std::vector<Tensor>& ranks) {
     const size_t sections = Sections(row, dims_);
     ANEMONE_TRY(CheckShapes(place, row, key.second.second, ranks, sections));
-    if (sections > 0) return Glue(ranks, AxisOf(row.split), sections);
+    if (sections > 0) {
+      const size_t axis = AxisOf(row.split);
+      if (ranks[0].shape().size() > axis) {
+        ANEMONE_TRY(law_.Check(ranks[0].shape()[axis] * ranks.size(), sections, layout_.tp));
+      }
+      return Glue(ranks, axis, sections);
+    }
     for (size_t rank = 1; rank < ranks.size() && copies_ == Copies::kCompare; ++rank) {
       ANEMONE_ASSIGN(const bool same, SameBytes(ranks[0], ranks[rank]));
       if (!same) {
@@ -332,6 +306,7 @@ class Merger {
   std::unordered_map<std::string, uint64_t> layers_;
   std::map<Key, Entry> merged_;
   uint64_t dropped_states_ = 0;
+  SliceLaw law_;
 };
 
 // Nothing in many configs says how many rows of a table are tokens. Megatron pads with zero rows at the end, so the
@@ -513,7 +488,12 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
     }
   }
   uint64_t dropped_states = 0;
-  std::unordered_map<std::string_view, bool> used;
+  // On how many pieces of the pipeline each tensor lies: on one, or on every one; copies are not counted.
+  struct Places {
+    size_t own = 0, shared = 0;
+  };
+  std::unordered_map<std::string_view, Places> used;
+  SliceLaw law;
   for (size_t piece = 0; piece < pieces; ++piece) {
     const PipelinePlace place = PlaceOf(piece, layout);
     const auto layers_of = [&](const std::string& tower) { return ranges[tower][piece].size(); };
@@ -541,7 +521,13 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
           }
         }
         if (item == nullptr) continue;
-        used[item->name] = true;
+        Places& places = used[item->name];
+        if (row.stage != Stage::kTiedCopy) ++(everywhere && !pattern.has_layer() ? places.shared : places.own);
+        const size_t sections = Sections(row, dims), axis = AxisOf(row.split);
+        if (sections > 0 && item->tensor() != nullptr && item->tensor()->shape().size() > axis) {
+          const Status lawful = law.Check(item->tensor()->shape()[axis], sections, layout.tp);
+          if (!lawful.ok()) return lawful.In(item->name);
+        }
         const std::string name = prefix + pattern.Fill(layer, part);
         for (int rank = 0; rank < layout.tp; ++rank) {
           Shard& shard = shards[static_cast<size_t>(place.stage * layout.tp + rank)];
@@ -550,9 +536,8 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
             ANEMONE_TRY(dict.Add(name, ForNewLayout(*opaque, &dropped_states)));
             continue;
           }
-          const size_t sections = Sections(row, dims);
-          auto slice = sections == 0 ? Result<Tensor>(*item->tensor())
-                                     : Cut(*item->tensor(), AxisOf(row.split), sections, layout.tp, rank);
+          auto slice =
+              sections == 0 ? Result<Tensor>(*item->tensor()) : Cut(*item->tensor(), axis, sections, layout.tp, rank);
           if (!slice.ok()) return slice.status().In(item->name);
           ANEMONE_TRY(dict.Add(name, *std::move(slice)));
         }
@@ -563,7 +548,18 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
   }
   std::vector<std::string> left;
   for (const StateDict::Item& item : whole.items()) {
-    if (!used.contains(item.name)) left.push_back(item.name);
+    const auto it = used.find(item.name);
+    if (it == used.end()) {
+      left.push_back(item.name);
+      continue;
+    }
+    const Places& places = it->second;
+    const bool lawful = places.shared == 0 ? places.own == 1 : places.own == 0 && places.shared == pieces;
+    if (!lawful) {
+      return Corrupt(
+          fmt::format("{}: expected a table that puts it on one stage, or on every one, found it on {} of {}",
+                      item.name, places.own + places.shared, pieces));
+    }
   }
   if (const std::string what = DescribeNames({}, std::move(left)); !what.empty()) {
     return Corrupt(fmt::format("{}: {}", dialect.title, what));
