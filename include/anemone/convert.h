@@ -37,7 +37,8 @@ struct ConvertOptions {
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` only says
   // into how many chunks each is cut.
   std::optional<int> tp = {}, pp = {}, vp = {};
-  std::optional<DType> dtype = {};                            // empty: keep
+  std::optional<int> split_rank = {};  // how many stages an encoder-decoder's encoder takes; empty: as the config says
+  std::optional<DType> dtype = {};     // empty: keep
   std::vector<std::pair<std::string, std::string>> set = {};  // config path → value text
   std::vector<std::string> unset = {};
   std::vector<std::pair<std::string, std::string>> artifacts = {};  // config path → file

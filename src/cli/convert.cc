@@ -73,6 +73,8 @@ void DeclareConversion(CLI::App& app, Options& options) {
   app.add_option("SRC", options.source, "A checkpoint: file, directory or hub id")->required();
   options.plan.Declare(app, "DST", "What to write; its name says the format, or --to does");
   DeclareLayout(app, convert);
+  app.add_option("--split-rank", convert.split_rank, "How many pipeline stages an encoder-decoder's encoder takes")
+      ->type_name("N");
   app.add_option("--table", convert.table, "How a model of no known family is split: YAML, see docs/resharding.md")
       ->type_name("FILE");
   app.add_option("--to", convert.to, "The format to write: nemo, nemo-dir, ckpt, hf, openclip, safetensors …")

@@ -279,7 +279,8 @@ std::function<int()> DeclarePartitions(CLI::App& app) {
     std::string extracted;
     std::string checkpoint;
     std::string precision;
-    std::string tokenizer;
+    std::string tokenizer, vocab_file;
+    int split_rank = 0;
     std::string unused;
     bool flag = false;
   };
@@ -297,12 +298,13 @@ std::function<int()> DeclarePartitions(CLI::App& app) {
   app.add_option("--virtual_pipeline_model_parallel_size", script->unused, "Taken and not needed: the source says it");
   app.add_option("--tensor_model_parallel_size", script->unused, "Taken and not needed: the source says it");
   app.add_option("--pipeline_model_parallel_size", script->unused, "Taken and not needed: the source says it");
-  app.add_option("--target_pipeline_model_parallel_split_rank", script->unused, "Taken and not needed");
+  app.add_option("--target_pipeline_model_parallel_split_rank", script->split_rank,
+                 "How many stages the encoder of an encoder-decoder takes (default: as the config says)");
   app.add_option("--model_class", script->unused, "Taken and not needed: the model is known by its content");
   app.add_option("--precision", script->precision,
                  "Convert to this precision (NeMo's default is 16; here the file's own is kept)");
   app.add_option("--tokenizer_model_path", script->tokenizer, "Store this file as tokenizer.model");
-  app.add_option("--tokenizer_vocab_file", script->unused, "Taken and not needed: artifacts travel with the model");
+  app.add_option("--tokenizer_vocab_file", script->vocab_file, "Store this file as tokenizer.vocab_file");
   app.add_flag("--megatron_legacy,--tp_conversion_only", script->flag,
                "Taken and not needed: the model's table says it");
   DeclareWriting(app, script->plan, "--target_file");
@@ -318,7 +320,11 @@ std::function<int()> DeclarePartitions(CLI::App& app) {
     } else {
       Note("dtypes are kept; NeMo's script would convert to fp16 (--precision 16 asks for that)");
     }
-    if (!script->tokenizer.empty()) script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
+    if (script->split_rank > 0) script->convert.split_rank = script->split_rank;
+    for (const auto& [key, file] :
+         {std::pair{"tokenizer.model", &script->tokenizer}, {"tokenizer.vocab_file", &script->vocab_file}}) {
+      if (!file->empty()) script->convert.artifacts.emplace_back(key, *file);
+    }
     return Run(source, script->convert, script->plan);
   };
 }

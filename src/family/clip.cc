@@ -617,6 +617,7 @@ Dialect ClipLegacy() {
 // ---- sizes ----
 
 constexpr uint64_t kClipVocab = 49408;
+constexpr const char* kPipelineWarning = "NeMo 2.0.0 loads a CLIP of several pipeline stages but cannot run it";
 
 // Flags that only NeMo's configs have.
 Status SetNemoFlags(const Config& config, Dims* dims) {
@@ -879,6 +880,7 @@ const Family& ClipFamily() {
                                 .canonical = ClipCanonical(),
                                 .dialects = {ClipHf(), ClipOpenClip(), ClipMcore(), ClipLegacy()},
                                 .refusals = ClipRefusals(),
+                                .pipeline_warning = kPipelineWarning,
                                 .dims = ClipDims,
                                 .target = ClipTarget};
   return family;
@@ -890,6 +892,7 @@ const Family& SiglipFamily() {
                                 .canonical = SiglipCanonical(),
                                 .dialects = {SiglipHf(), SiglipMcore()},
                                 .refusals = {},
+                                .pipeline_warning = kPipelineWarning,
                                 .dims = ClipDims,
                                 .target = ClipTarget};
   return family;

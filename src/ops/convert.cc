@@ -335,8 +335,15 @@ class Converter {
       return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
                              "write a .nemo or a .ckpt");
     }
-    if (layout == result.layout) return {};
+    if (layout == result.layout && !options_.split_rank) return {};
     ANEMONE_TRY(Merged());
+    if (options_.split_rank && result.config) {
+      if (*options_.split_rank < 1 || *options_.split_rank >= layout.pp) {
+        return InvalidArgument(fmt::format("--split-rank: expected 1 to {} for {} stages, found {}", layout.pp - 1,
+                                           layout.pp, *options_.split_rank));
+      }
+      result.config->root()["pipeline_model_parallel_split_rank"] = ConfigNode::Int(*options_.split_rank);
+    }
     if (layout == Layout{}) return {};
     ANEMONE_ASSIGN(result, SplitShards(result, layout, {.family = table_.get()}));
     return {};

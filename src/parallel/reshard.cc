@@ -671,6 +671,8 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(SplitTraining(checkpoint, spelling, dims, ranges, layout, &shards));
   }
+  if (layout.pp > 1 && !spelling.family->pipeline_warning.empty())
+    result.notes.push_back(spelling.family->pipeline_warning);
   result.shards = std::move(shards);
   result.layout = layout;
   if (result.config) ANEMONE_TRY(SetLayout(layout, &*result.config));

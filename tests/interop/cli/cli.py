@@ -475,6 +475,35 @@ class CommandLine(unittest.TestCase):
         self.assertIn("first divergence: text.layers.0", done.stdout)
         self.fails(65, "--check: .*expected a CLIP", "convert", GOLDEN / "gpt" / "A.nemo", "e.nemo", "--check")
 
+    def test_partitions_of_an_encoder_decoder(self):
+        """NeMo's flags as its documentation gives them; an encoder of 2 layers on one stage, a decoder of 3 on three."""
+        source = GOLDEN / "t5" / "t5.nemo"
+        words = ("nemo", "megatron_change_num_partitions", "--model_file", source, "--target_file", "t.nemo",
+                 "--tensor_model_parallel_size=1", "--target_tensor_model_parallel_size=2",
+                 "--pipeline_model_parallel_size=1", "--target_pipeline_model_parallel_size=4",
+                 "--model_class=nemo.collections.nlp.models.language_modeling.megatron_t5_model.MegatronT5Model")
+        done = self.run_program(*words, "--target_pipeline_model_parallel_split_rank=1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("NeMo's script would convert to fp16", done.stderr)
+        self.assertEqual(self.ok("inspect", "t.nemo", "--config", "pipeline_model_parallel_split_rank").strip(), "1")
+        self.ok("reshard", "t.nemo", "back.nemo", "--tp", "1", "--pp", "1")
+        same = self.run_program("diff", source, "back.nemo").stdout
+        self.assertNotRegex(same, r"(?m)^tensor")
+        self.fails(64, "1 to 3 for 4 stages, found 4", "reshard", source, "x.nemo", "--pp", "4", "--split-rank", "4")
+        self.fails(64, "3 layers of the decoder", "reshard", source, "x.nemo", "--pp", "4")
+
+    def test_resharding_changes_no_probability(self):
+        """CLIP 1 → 4×2 → 1: the same to the last bit, and from the eight ranks themselves."""
+        ask = ("--image", CLIP / "test.jpg", "--text", "a dog", "--text", "a boy", "--text", "a girl", "--json")
+        for name in ("mcore", "legacy"):
+            whole = GOLDEN / "clip_pp" / f"{name}.nemo"
+            split = self.run_program("reshard", whole, f"{name}42.nemo", "--tp", "4", "--pp", "2")
+            self.assertIn("cannot run it", split.stderr)
+            self.ok("reshard", f"{name}42.nemo", f"{name}1.nemo", "--tp", "1", "--pp", "1")
+            said = [json.loads(self.ok("infer", f, *ask))["probabilities"] for f in (whole, f"{name}42.nemo", f"{name}1.nemo")]
+            self.assertEqual(said[0], said[1])
+            self.assertEqual(said[0], said[2])
+
     def test_questions_answered_no(self):
         broken = CLIP / "broken_mcore_tp2_left_unsplit.nemo"
         done = self.run_program("verify", broken)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Measures `anemone reshard` of a CLIP .nemo from one tensor rank to eight, and back, against copying it.
+
+  bench/reshard.py --anemone build/release/anemone --make-checkpoint build/release/tools/make_checkpoint \\
+      --work DIR [--model ViT-g-14] [--tp 8] [--rounds 5] [--json FILE]
+
+All start warm (source in the page cache) and end durable (fsync). The contestants alternate; the figures are medians.
+Limits: 1.0 times the copy, 128 MiB.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+import measure
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RATIO, KIB = 1.0, 128 << 10
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--anemone", required=True)
+    parser.add_argument("--make-checkpoint", required=True)
+    parser.add_argument("--work", required=True, help="a folder on the disk to measure")
+    parser.add_argument("--model", default="ViT-g-14")
+    parser.add_argument("--tp", default="8")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+
+    os.makedirs(args.work, exist_ok=True)
+    work = tempfile.mkdtemp(prefix="bench-", dir=args.work)
+    try:
+        return measured(args, work)
+    finally:
+        shutil.rmtree(work)
+
+
+def measured(args, work):
+    made, one, many = (os.path.join(work, name) for name in ("hf", "one.nemo", "many.nemo"))
+    out = os.path.join(work, "out.nemo")
+    measure.run([args.make_checkpoint, args.model, made, "--tokenizer", os.path.join(HERE, "..", "models", "demo-clip")])
+    measure.run([args.anemone, "convert", made, one, "-q"])
+    shutil.rmtree(made)
+    measure.run([args.anemone, "reshard", one, many, "--tp", args.tp, "-q"])
+
+    def copying():
+        seconds, peak = measure.run(["cp", one, out])
+        start = measure.time.perf_counter()
+        measure.fsync(out)
+        return seconds + measure.time.perf_counter() - start, peak
+
+    contestants = {
+        "cp": copying,
+        f"TP 1 to {args.tp}": lambda: measure.run([args.anemone, "reshard", one, out, "--tp", args.tp, "-q"]),
+        f"TP {args.tp} to 1": lambda: measure.run([args.anemone, "reshard", many, out, "--tp", "1", "-q"]),
+    }
+    runs = {name: [] for name in contestants}
+    for _ in range(args.rounds):
+        for name, run in contestants.items():
+            measure.warm(many if name.endswith(" to 1") else one)
+            measure.settle()
+            runs[name].append(run())
+            os.remove(out)
+    seconds = {name: measure.median([r[0] for r in these]) for name, these in runs.items()}
+    peak = {name: max(r[1] for r in these) for name, these in runs.items()}
+    print(f"{args.model}: {os.path.getsize(one) / 1e9:.1f} GB")
+    for name in contestants:
+        print(f"{name}: {seconds[name]:.2f} s, {seconds[name] / seconds['cp']:.2f} of cp, {peak[name] / 1024:.0f} MiB")
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump({name: {"seconds": seconds[name], "peak_kib": peak[name]} for name in contestants}, file, indent=1)
+    ours = [name for name in contestants if name != "cp"]
+    return 1 if any(seconds[n] > RATIO * seconds["cp"] or peak[n] > KIB for n in ours) else 0
+
+
+sys.exit(main())
