@@ -85,6 +85,8 @@ bool IsCall(const ValueNode& node, std::string_view module_and_name);
 const std::vector<ValueRef>* DictEntries(const ValueNode& node);
 // The value under a string key of a dict-like node; null when absent.
 ValueRef Lookup(const ValueNode& node, std::string_view key);
+// What a message calls it: "a dict", "nothing" for null, the class of an object. Valid as long as the node.
+std::string_view Describe(const ValueNode* node);
 
 }  // namespace anemone
 

@@ -81,44 +81,8 @@ Status CheckGlobals(const ValueGraph& graph) {
   return {};
 }
 
-std::string_view KindName(const ValueNode* node) {
-  if (node == nullptr) return "nothing";
-  switch (node->kind) {
-    case Kind::kNone:
-      return "None";
-    case Kind::kBool:
-      return "a bool";
-    case Kind::kInt:
-    case Kind::kBigInt:
-      return "an int";
-    case Kind::kFloat:
-      return "a float";
-    case Kind::kString:
-      return "a string";
-    case Kind::kBytes:
-      return "bytes";
-    case Kind::kList:
-      return "a list";
-    case Kind::kTuple:
-      return "a tuple";
-    case Kind::kSet:
-      return "a set";
-    case Kind::kDict:
-      return "a dict";
-    case Kind::kGlobal:
-      return node->text;
-    case Kind::kObject:
-      return node->callable != nullptr ? std::string_view(node->callable->text) : "an object";
-    case Kind::kPersistent:
-      return "a persistent id";
-    case Kind::kTensor:
-      return "a tensor";
-  }
-  return "something else";
-}
-
 Status Expected(std::string_view what, const ValueNode* found) {
-  return Corrupt(fmt::format("[TD-3] expected {}, found {}", what, KindName(found)));
+  return Corrupt(fmt::format("[TD-3] expected {}, found {}", what, Describe(found)));
 }
 
 bool IsNone(const ValueNode* node) { return node == nullptr || node->kind == Kind::kNone; }
@@ -127,7 +91,7 @@ bool IsNone(const ValueNode* node) { return node == nullptr || node->kind == Kin
 Result<ValueRef> Attribute(const ValueNode& object, std::string_view name) {
   if (object.state == nullptr) return ValueRef{nullptr};
   const auto* entries = DictEntries(*object.state);
-  if (entries == nullptr) return Expected(fmt::format("a dict of attributes of {}", KindName(&object)), object.state);
+  if (entries == nullptr) return Expected(fmt::format("a dict of attributes of {}", Describe(&object)), object.state);
   if (entries->size() / 2 > kMaxAttributes) {
     return Corrupt(fmt::format("[TD-3] expected at most {} attributes, found {}", kMaxAttributes, entries->size() / 2));
   }

@@ -563,41 +563,6 @@ bool EndsWith(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
 }
 
-std::string Describe(const ValueNode& node) {
-  switch (node.kind) {
-    case Kind::kNone:
-      return "None";
-    case Kind::kBool:
-      return "a bool";
-    case Kind::kInt:
-    case Kind::kBigInt:
-      return "an int";
-    case Kind::kFloat:
-      return "a float";
-    case Kind::kString:
-      return "a string";
-    case Kind::kBytes:
-      return "bytes";
-    case Kind::kList:
-      return "a list";
-    case Kind::kTuple:
-      return "a tuple";
-    case Kind::kSet:
-      return "a set";
-    case Kind::kDict:
-      return "a dict";
-    case Kind::kGlobal:
-      return node.text;
-    case Kind::kObject:
-      return Callee(node).empty() ? "an object" : std::string(Callee(node));
-    case Kind::kPersistent:
-      return "a storage";
-    case Kind::kTensor:
-      return "a tensor";
-  }
-  return "";
-}
-
 // A module of a TorchScript archive: its attributes are its BUILD state.
 const ValueNode* ScriptAttributes(const ValueNode& node) {
   return StartsWith(Callee(node), "__torch__") && node.state != nullptr && DictEntries(*node.state) ? node.state
@@ -617,7 +582,7 @@ struct Flattener {
     const auto& entries = *DictEntries(dict);
     for (size_t i = 0; i + 1 < entries.size(); i += 2) {
       if (entries[i]->kind != Kind::kString && entries[i]->kind != Kind::kBytes) {
-        return Corrupt(fmt::format("[TZ-20] expected strings as keys of a state dict, found {}", Describe(*entries[i])))
+        return Corrupt(fmt::format("[TZ-20] expected strings as keys of a state dict, found {}", Describe(entries[i])))
             .In(prefix);
       }
       const std::string name = prefix.empty() ? entries[i]->text : prefix + "." + entries[i]->text;
@@ -634,7 +599,7 @@ struct Flattener {
       } else if (DictEntries(*value)) {
         ANEMONE_TRY(Add(name, *value, false, depth + 1));
       } else {
-        return Unsupported(fmt::format("[TZ-21] expected a tensor, found {}", Describe(*value))).In(name);
+        return Unsupported(fmt::format("[TZ-21] expected a tensor, found {}", Describe(value))).In(name);
       }
     }
     return {};
@@ -742,7 +707,7 @@ Result<StateDict> ToStateDict(const Value& value) {
   } else if (DictEntries(*value.node)) {
     ANEMONE_TRY(flattener.Add("", *value.node, false, 0));
   } else {
-    return Corrupt(fmt::format("[TZ-20] expected a dict of tensors, found {}", Describe(*value.node)));
+    return Corrupt(fmt::format("[TZ-20] expected a dict of tensors, found {}", Describe(value.node)));
   }
   return std::move(flattener.state);
 }

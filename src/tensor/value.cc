@@ -35,4 +35,40 @@ ValueRef Lookup(const ValueNode& node, std::string_view key) {
   return found;
 }
 
+std::string_view Describe(const ValueNode* node) {
+  if (node == nullptr) return "nothing";
+  switch (node->kind) {
+    case ValueNode::Kind::kNone:
+      return "None";
+    case ValueNode::Kind::kBool:
+      return "a bool";
+    case ValueNode::Kind::kInt:
+    case ValueNode::Kind::kBigInt:
+      return "an int";
+    case ValueNode::Kind::kFloat:
+      return "a float";
+    case ValueNode::Kind::kString:
+      return "a string";
+    case ValueNode::Kind::kBytes:
+      return "bytes";
+    case ValueNode::Kind::kList:
+      return "a list";
+    case ValueNode::Kind::kTuple:
+      return "a tuple";
+    case ValueNode::Kind::kSet:
+      return "a set";
+    case ValueNode::Kind::kDict:
+      return "a dict";
+    case ValueNode::Kind::kGlobal:
+      return node->text;
+    case ValueNode::Kind::kObject:
+      return node->callable != nullptr ? std::string_view(node->callable->text) : "an object";
+    case ValueNode::Kind::kPersistent:
+      return "a storage";
+    case ValueNode::Kind::kTensor:
+      return "a tensor";
+  }
+  return "something else";
+}
+
 }  // namespace anemone
