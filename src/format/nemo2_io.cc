@@ -104,7 +104,7 @@ class Graph {
       const auto index = static_cast<int64_t>(names.Get("items")->list.size());
       names["items"].list.push_back(ConfigNode::List({Text(fmt::format("Index(index={})", index)), Text(key)}));
       object["items"].list.push_back(
-          ConfigNode::List({Text(fmt::format("Attr(name='{}')", key)), Value(child, path + "." + key)}));
+          ConfigNode::List({Text(fmt::format("Attr(name='{}')", key)), Value(child, fmt::format("{}.{}", path, key))}));
     }
     ConfigNode metadata = Container("fiddle._src.config.BuildableTraverserMetadata",
                                     Name("fiddle._src.config.BuildableTraverserMetadata"));

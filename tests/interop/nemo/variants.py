@@ -213,6 +213,41 @@ class Variants(unittest.TestCase):
         shutil.rmtree(self.path("folder/tp_rank_01_pp_rank_001"))
         self.assertIn("tp_rank_01_pp_rank_001", self.run_anemone("inspect", self.path("folder"), status=65))
 
+    def test_nemos_scripts_for_language_models(self):
+        """megatron_ckpt_to_nemo, convert_zarr_to_torch_dist and convert_nemo1_to_nemo2, by NeMo's flags."""
+        layout = ["--gpus_per_node", "1", "--tensor_model_parallel_size", "1", "--pipeline_model_parallel_size", "1", "--model_type", "gpt"]
+        folder = golden("gpt_mcore_dist_optim")
+        name, = [n for n in os.listdir(folder) if n.endswith("-last")]
+        self.run_anemone("nemo", "megatron_ckpt_to_nemo", "--checkpoint_folder", folder, "--checkpoint_name", name, "--hparams_file",
+                         os.path.join(folder, "hparams.yaml"), "--nemo_file_path", self.path("run.nemo"), *layout)
+        self.assertIn("model_weights/metadata.json", members(self.path("run.nemo")))
+        self.assertIn("ok:", self.run_anemone("verify", self.path("run.nemo")))
+
+        zarr = golden("dist/zarr_small/nemo_extracted")
+        config = yaml.safe_load(open(os.path.join(zarr, "model_config.yaml")))
+        config["tokenizer"]["model"] = None
+        with open(self.path("hparams.yaml"), "w") as file:
+            yaml.safe_dump({"cfg": config}, file)
+        self.run_anemone("nemo", "convert_zarr_to_torch_dist", "--checkpoint_folder", zarr, "--checkpoint_name", "model_weights",
+                         "--hparams_file", self.path("hparams.yaml"), "--path_to_save", self.path("dist"), *layout)
+        written = members(self.path("dist"))
+        self.assertEqual(json.loads(written["model_weights/metadata.json"])["sharded_backend"], "torch_dist")
+        self.assertTrue(yaml.safe_load(written["model_config.yaml"])["torch_distributed_checkpoint"])
+        self.run_anemone("convert", self.path("dist"), self.path("a.safetensors"))
+        self.run_anemone("diff", self.path("a.safetensors"), golden("dist/zarr_small/plain.safetensors"))
+
+        arguments = ["nemo", "convert_nemo1_to_nemo2", "--input_path", golden("gpt/C.nemo"), "--output_path", self.path("two"), "--model_id"]
+        self.run_anemone(*arguments, "meta-llama/Llama-2-7b-hf")
+        written = members(self.path("two"))
+        model = yaml.safe_load(written["context/model.yaml"])
+        self.assertEqual(model["config"]["_target_"], "nemo.collections.llm.gpt.model.llama.Llama2Config7B")
+        self.assertEqual(model["config"]["hidden_size"], 40)
+        self.assertIn("context/" + model["tokenizer"]["model_path"], written)
+        self.assertIn(".metadata", "".join(written))
+        self.assertIn("ok:", self.run_anemone("verify", self.path("two")))
+        self.assertIn("inert:", self.run_anemone("scan", self.path("two")))
+        self.assertIn("known are meta-llama/Llama-2-7b-hf", self.run_anemone(*arguments, "gpt-17", "--force", status=64))
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0]] + sys.argv[3:])
