@@ -1,6 +1,6 @@
 """The Python package against torch and numpy, and NeMo's script names under torchrun.
 
-usage: python_test.py GOLDEN_DIR DEMO_CLIP_DIR PYTHON_MD [unittest's arguments]
+usage: python_test.py GOLDEN_DIR DEMO_CLIP_DIR [unittest's arguments]
 Needs python3-torch and python3-numpy (scripts/deps test), and PYTHONPATH naming the package.
 """
 
@@ -9,7 +9,6 @@ import glob
 import io
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import torch
 import anemone
 from anemone.nemo import SCRIPTS
 
-GOLDEN, DEMO, MANUAL = (os.path.abspath(path) for path in sys.argv[1:4])
+GOLDEN, DEMO = (os.path.abspath(path) for path in sys.argv[1:3])
 
 
 def golden(path):
@@ -292,14 +291,5 @@ class Scripts(Case):
         self.assertTrue(result.stderr.startswith("anemone: "), result.stderr)
 
 
-class Manual(Case):
-    def test_its_snippets_run(self):
-        with open(MANUAL, encoding="utf-8") as file:
-            snippets = re.findall(r"^```python\n(.*?)^```", file.read(), re.S | re.M)
-        self.assertTrue(snippets)
-        os.symlink(DEMO, self.path("demo-clip"))
-        self.python("-c", "\n".join(snippets), cwd=self.dir)
-
-
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])

@@ -1,0 +1,70 @@
+"""Runs what README.md and docs/ show, and follows their links.
+
+In a ```console block, lines after "$ " are commands and the rest is what they print: … stands for anything. A page's ```python
+blocks are one program. Both run in a folder where `demo-clip` is the shipped model.
+
+usage: docs_test.py PROGRAM SOURCE_DIR
+"""
+
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, SOURCE = (os.path.abspath(path) for path in sys.argv[1:3])
+PAGES = [os.path.join(SOURCE, "README.md"), *sorted(glob.glob(os.path.join(SOURCE, "docs", "**", "*.md"), recursive=True))]
+
+
+def read(page):
+    with open(page, encoding="utf-8") as file:
+        return file.read()
+
+
+def blocks(page, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```", read(page), re.S | re.M)
+
+
+class Docs(unittest.TestCase):
+    def shell(self, command, folder):
+        path = os.path.dirname(PROGRAM) + os.pathsep + os.environ["PATH"]
+        done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=300,
+                              env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"})
+        self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def run_pages(self, kind, run):
+        pages = [page for page in PAGES if blocks(page, kind)]
+        self.assertTrue(pages)
+        for page in pages:
+            with self.subTest(os.path.relpath(page, SOURCE)), tempfile.TemporaryDirectory() as folder:
+                os.symlink(os.path.join(SOURCE, "models", "demo-clip"), os.path.join(folder, "demo-clip"))
+                run("".join(blocks(page, kind)), folder)
+
+    def run_console(self, text, folder):
+        for step in ("\n" + text).split("\n$ ")[1:]:
+            command, _, expected = step.partition("\n")
+            pattern = ".*".join(re.escape(part) for part in expected.strip().split("…"))
+            self.assertRegex(self.shell(command, folder).strip(), re.compile(f"\\A{pattern}", re.S), command)
+
+    def run_python(self, text, folder):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", text], cwd=folder, capture_output=True, text=True, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_console_blocks(self):
+        self.run_pages("console", self.run_console)
+
+    def test_python_blocks(self):
+        self.run_pages("python", self.run_python)
+
+    def test_links(self):
+        for page in PAGES:
+            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"^```.*?^```|`[^`\n]*`", "", read(page), flags=re.S | re.M)):
+                if "://" not in target:
+                    self.assertTrue(os.path.exists(os.path.join(os.path.dirname(page), target)), f"{page}: {target}")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
