@@ -2,7 +2,9 @@
 """Measures `anemone convert` of a Hugging Face CLIP to .nemo against copying it, and against plain torch, in one run.
 
   bench/convert.py --anemone build/release/anemone --make-checkpoint build/release/tools/make_checkpoint \
-      --work DIR [--torch PYTHON] [--model ViT-L-14] [--rounds 5] [--json FILE]
+      --work DIR [--torch PYTHON] [--model ViT-L-14|ViT-bigG-14|…] [--rounds 5] [--json FILE]
+
+ViT-bigG-14 (10 GB) needs 30 GB in DIR; its targets are 1.0× cp and 96 MiB.
 
 All start warm (source in the page cache) and end durable (fsync). The contestants alternate; the figures are medians.
 """
@@ -79,11 +81,12 @@ def measured(args, work):
     nothing = [measure.run([args.anemone, "--version"])[0] for _ in range(21)]
 
     med = {n: measure.median(s) for n, s in seconds.items()}
+    most_time, most_memory = (1.0, 96) if size > 5e9 else (0.8, 64)
     ratio, peak = med["anemone"] / med["cp"], max(peaks["anemone"]) / 1024
     rows = [(f"`cp` of {size / 1e9:.2f} GB, then fsync", f"{med['cp']:.2f} s ({measure.spread(seconds['cp'])})", "", ""),
             (f"`anemone convert {args.model} x.nemo`", f"{med['anemone']:.2f} s ({measure.spread(seconds['anemone'])})", "", ""),
-            ("anemone / cp", f"{ratio:.2f}×", "≤ 0.8×", measure.within(ratio, 0.8)),
-            ("anemone, peak resident memory", f"{peak:.0f} MiB", "≤ 64 MiB", measure.within(peak, 64))]
+            ("anemone / cp", f"{ratio:.2f}×", f"≤ {most_time}×", measure.within(ratio, most_time)),
+            ("anemone, peak resident memory", f"{peak:.0f} MiB", f"≤ {most_memory} MiB", measure.within(peak, most_memory))]
     if args.torch:
         against = med["anemone"] / med["torch"]
         rows += [("plain torch, the whole process", f"{med['torch']:.2f} s ({measure.spread(seconds['torch'])}), {max(peaks['torch']) / 1024:.0f} MiB", "", ""),

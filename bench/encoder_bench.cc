@@ -1,8 +1,9 @@
-// The encoders on ViT-L/14 with random weights. bench/encoder.py runs this beside ONNX Runtime and gives the ratios.
-// ANEMONE_BENCH_THREADS: threads (2).
+// The encoders on ViT-L/14 (ANEMONE_BENCH_MODEL=ViT-B-32: on that) with random weights. bench/encoder.py and
+// bench/batch.py run this beside ONNX Runtime and give the ratios. ANEMONE_BENCH_THREADS: threads (2).
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
+#include <string_view>
 #include <vector>
 
 #include "../tests/unit/clip/random_weights.h"
@@ -11,8 +12,17 @@
 namespace anemone {
 namespace {
 
-ClipSpec VitL14() {
+ClipSpec Spec() {
   ClipSpec spec;
+  const char* model = std::getenv("ANEMONE_BENCH_MODEL");
+  if (model != nullptr && std::string_view(model) == "ViT-B-32") {
+    spec.vision = {.layers = 12, .width = 768, .ffn = 3072, .heads = 12};
+    spec.text = {.layers = 12, .width = 512, .ffn = 2048, .heads = 8};
+    spec.projection = 512;
+    spec.vocab = 49408;
+    spec.patch_size = 32;
+    return spec;
+  }
   spec.vision = {.layers = 24, .width = 1024, .ffn = 4096, .heads = 16};
   spec.text = {.layers = 12, .width = 768, .ffn = 3072, .heads = 12};
   spec.projection = 768;
@@ -28,13 +38,13 @@ ClipModel& Model() {
     options.threads = threads == nullptr ? 2 : std::atoi(threads);
     options.keep_weights = true;
     // The token table is asked for at each call, for the rows used: it is made once.
-    const ClipWeights make = testing::RandomWeights(VitL14());
+    const ClipWeights make = testing::RandomWeights(Spec());
     const Tensor tokens = *make("text.token_embedding.weight");
     const auto weights = [=](const std::string& name) -> Result<Tensor> {
       if (name == "text.token_embedding.weight") return tokens;
       return make(name);
     };
-    return *ClipModel::Create(VitL14(), weights, options);
+    return *ClipModel::Create(Spec(), weights, options);
   }();
   return model;
 }
@@ -46,7 +56,7 @@ void Image(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(Model().EncodeImages(pixels));
 }
 // One call each, as bench/encoder.py times ONNX Runtime: the least is what the machine can do.
-BENCHMARK(Image)->Arg(1)->Arg(4)->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(1)->Repetitions(6);
+BENCHMARK(Image)->Arg(1)->Arg(4)->Arg(16)->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(1)->Repetitions(6);
 
 void ThreeShortTexts(benchmark::State& state) {
   const std::vector<std::vector<int32_t>> texts = {
