@@ -287,6 +287,8 @@ Result<Dims> GptDims(const Checkpoint& checkpoint, const Dialect& dialect, const
   const uint64_t rows = StoredVocabRows(checkpoint, dialect, "token_embedding.weight");
   dims.Set("vocab", rows);
   dims.Set("padded_vocab", rows);
+  if (const ConfigNode* experts = model.Get("num_moe_experts"); experts != nullptr && !experts->is_null())
+    status = Unsupported("num_moe_experts: a mixture of experts is not carried");
   if (!status.ok()) return status.In(checkpoint.config ? checkpoint.config_name : options.hparams_name);
   return dims;
 }

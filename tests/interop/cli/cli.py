@@ -268,6 +268,8 @@ class CommandLine(unittest.TestCase):
         self.assertRegex(small, r"stage 0: 2 × .* of weights, .* of optimizer")
         self.fails(64, "--vocab N", "plan", "--family", "gpt", "--config", GOLDEN / "gpt_vp" / "hparams.yaml")
         self.fails(64, "tensor parallel 3", "plan", "--family", "clip", "--preset", "ViT-B-32", "--tp", "3")
+        (self.dir / "moe.yaml").write_text("num_layers: 2\nhidden_size: 8\nnum_attention_heads: 2\nnum_moe_experts: 4\n")
+        self.fails(65, "num_moe_experts: a mixture", "plan", "--family", "gpt", "--config", "moe.yaml", "--vocab", "128")
         self.fails(64, "expected one of clip", "plan", "--family", "bert", "--preset", "ViT-B-32")
 
     def test_training_checkpoints(self):
