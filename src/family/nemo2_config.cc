@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 namespace anemone {
 namespace {
@@ -31,6 +32,10 @@ constexpr std::string_view kNemo1Clip =
     "nemo.collections.multimodal.models.vision_language_foundation.clip.megatron_clip_models.MegatronCLIPModel";
 constexpr std::string_view kNemo1Gpt =
     "nemo.collections.nlp.models.language_modeling.megatron_gpt_model.MegatronGPTModel";
+
+constexpr std::string_view kNemo1Neva =
+    "nemo.collections.multimodal.models.multimodal_llm.neva.neva_model.MegatronNevaModel";
+constexpr std::string_view kNeva = "nemo.collections.vlm.neva.model.";
 
 // The same value under two names [NeMo v2.0.0 megatron_base_model.py build_transformer_config, megatron_gpt_model.py;
 // llm/gpt/model/base.py GPTConfig; Megatron-LM core_v0.9.0 TransformerConfig].
@@ -192,6 +197,27 @@ ConfigNode TokenizerToNemo1(const ConfigNode* tokenizer) {
   return to;
 }
 
+// What a LLaVA has besides its language model [NeMo v2.0.0 examples/multimodal/multimodal_llm/neva/conf].
+constexpr Pair kVision[] = {
+    {"from_pretrained", "pretrained_model_name_or_path"}, {"hidden_size", "hidden_size"}, {"patch_dim", "patch_size"}};
+ConfigNode SeeingToNemo1(const ConfigNode& config) {
+  ConfigNode to = ConfigNode::Map();
+  ConfigNode& encoder = to["vision_encoder"] = ConfigNode::Map();
+  encoder["from_hf"] = ConfigNode::Bool(true);
+  encoder["class_token_length"] = ConfigNode::Int(1);
+  if (const ConfigNode* vision = config.Get("vision_transformer_config"); vision != nullptr) {
+    for (const Pair& pair : kVision) {
+      if (const ConfigNode* value = vision->Get(pair.nemo2)) encoder[pair.nemo1] = *value;
+    }
+    if (const ConfigNode* size = vision->Get("image_size")) encoder["crop_size"] = ConfigNode::List({*size, *size});
+  }
+  if (const ConfigNode* layer = config.Get("vision_feature_layer")) encoder["vision_select_layer"] = *layer;
+  const ConfigNode* projector = config.Get("vision_projection_config");
+  if (const ConfigNode* type = projector == nullptr ? nullptr : projector->Get("projector_type"))
+    to["mm_mlp_adapter_type"] = *type;
+  return to;
+}
+
 // ---- NeMo 1 → NeMo 2 ----
 
 Status TransformerToNemo2(const ConfigNode& from, ConfigNode& to) {
@@ -234,6 +260,28 @@ ConfigNode TokenizerToNemo2(const ConfigNode* from, const std::string& file) {
   return to;
 }
 
+// Into a LLaVA's `config`, which has its language model's already.
+void SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, ConfigNode& config) {
+  ConfigNode vision = ConfigNode::Map(), projector = ConfigNode::Map();
+  vision["_target_"] = Text(std::string(kNeva) + "base.HFCLIPVisionConfig");
+  projector["_target_"] = Text(std::string(kNeva) + "base.MultimodalProjectorConfig");
+  if (const ConfigNode* encoder = mm_cfg.Get("vision_encoder"); encoder != nullptr) {
+    for (const Pair& pair : kVision) {
+      if (const ConfigNode* value = encoder->Get(pair.nemo1)) vision[pair.nemo2] = *value;
+    }
+    const ConfigNode* crop = encoder->Get("crop_size");
+    if (crop != nullptr && !crop->list.empty()) vision["image_size"] = crop->list.front();
+    if (const ConfigNode* layer = encoder->Get("vision_select_layer")) config["vision_feature_layer"] = *layer;
+    if (const ConfigNode* size = encoder->Get("hidden_size")) projector["input_size"] = *size;
+  }
+  if (const ConfigNode* type = mm_cfg.Get("mm_mlp_adapter_type")) projector["projector_type"] = *type;
+  for (const char* key : {"hidden_size", "ffn_hidden_size"}) {
+    if (const ConfigNode* size = language.Get("hidden_size")) projector[key] = *size;
+  }
+  config["vision_transformer_config"] = std::move(vision);
+  config["vision_projection_config"] = std::move(projector);
+}
+
 Result<ConfigNode> ClipToNemo2(const ConfigNode& from) {
   ConfigNode config = ConfigNode::Map();
   config["_target_"] = Text(std::string(kClip) + "CLIPConfig");
@@ -271,10 +319,6 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
   to["transformer_engine"] = ConfigNode::Bool(true);
   const ConfigNode *text = config.Get("text_transformer_config"), *vision = config.Get("vision_transformer_config");
   std::string_view target = kNemo1Gpt;
-  if (config.Get("language_transformer_config") != nullptr) {
-    return Unsupported(fmt::format("{}: NeMo 1 has another model under other names", TextOf(model_yaml, "_target_")),
-                       "convert to safetensors takes the weights as they are");
-  }
   if (text != nullptr && text->is_map() && vision != nullptr && vision->is_map()) {
     target = kNemo1Clip;
     if (const ConfigNode* size = vision->Get("output_dim")) to["output_dim"] = *size;
@@ -283,6 +327,11 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
       node["position_embedding_type"] = Text("learned_absolute");
       if (const Status status = TransformerToNemo1(*tower, node); !status.ok()) return status.In(name);
     }
+  } else if (const ConfigNode* language = config.Get("language_transformer_config"); language != nullptr) {
+    target = kNemo1Neva;
+    if (!language->is_map()) return Unsupported("config.language_transformer_config: expected a config, found none");
+    ANEMONE_TRY(TransformerToNemo1(*language, to).In("config.language_transformer_config"));
+    to["mm_cfg"] = SeeingToNemo1(config);
   } else {
     if (const ConfigNode* experts = config.Get("num_moe_experts"); experts != nullptr && !experts->is_null()) {
       return Unsupported("num_moe_experts: a mixture of experts is not carried");
@@ -338,8 +387,16 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, std::string_vie
                         FlagOf(config, "gated_linear_unit") && !FlagOf(model_config, "bias", true);
   const Nemo2Model& model = asked != nullptr ? *asked : is_llama ? kLlama : kGpt;
   config["_target_"] = Text(model.config_class);
-  to["_target_"] = Text(model.model_class);
-  to["config"] = std::move(config);
+  if (const ConfigNode* seeing = model_config.Get("mm_cfg"); seeing != nullptr && seeing->is_map()) {
+    to["_target_"] = Text(std::string(kNeva) + "llava.LlavaModel");
+    ConfigNode& whole = to["config"] = ConfigNode::Map();
+    whole["_target_"] = Text(std::string(kNeva) + "llava.LlavaConfig");
+    SeeingToNemo2(*seeing, config, whole);
+    whole["language_transformer_config"] = std::move(config);
+  } else {
+    to["_target_"] = Text(model.model_class);
+    to["config"] = std::move(config);
+  }
   to["optim"] = ConfigNode::Null();
   to["tokenizer"] = TokenizerToNemo2(model_config.Get("tokenizer"), tokenizer);
   to["model_transform"] = ConfigNode::Null();

@@ -1,5 +1,5 @@
 // The model configs of NeMo 1 (model_config.yaml) and NeMo 2 (context/model.yaml), one made from the other for the
-// models both have: GPT and its kin, CLIP. What has no counterpart is left out.
+// models both have: GPT and its kin, LLaVA, CLIP. What has no counterpart is left out.
 #ifndef ANEMONE_FAMILY_NEMO2_CONFIG_H_
 #define ANEMONE_FAMILY_NEMO2_CONFIG_H_
 
@@ -15,8 +15,8 @@ namespace anemone {
 // Whether this is a model.yaml: a class to build, with a `config` to build it from.
 bool IsNemo2Config(const ConfigNode& root);
 
-// The model_config.yaml that NeMo 1 would build the same model from. Errors: Unsupported, naming the class, for models
-// NeMo 1 has under other names or not at all (LLaVA, mixtures of experts).
+// The model_config.yaml that NeMo 1 would build the same model from. Errors: Unsupported, naming the key, for what
+// NeMo 1 has not (mixtures of experts, activations of one's own).
 Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml);
 
 // A model of NeMo 2 that its converter of NeMo 1 checkpoints knows [NeMo v2.0.0

@@ -2,7 +2,8 @@
 // is built), `weights/` is a distributed checkpoint whose keys begin with
 // `module.` where NeMo 1 says `model.`. Rules N2-n: docs/formats/nemo2.md.
 #include <algorithm>
-#include <utility>
+#include <array>
+#include <iterator>
 
 #include "anemone/config.h"
 #include "format/dist.h"
@@ -16,37 +17,58 @@ namespace {
 constexpr std::string_view kTheirs = "module.", kOurs = "model.";
 constexpr std::string_view kModelYaml = "context/model.yaml";
 constexpr std::string_view kIoJson = "context/io.json";
-// CLIP's towers [NeMo v2.4.0 nemo/collections/vlm/clip/model/base.py MCoreClipModel]; what lies below is named alike.
-constexpr std::pair<std::string_view, std::string_view> kClipTowers[] = {
-    {"model.vision_model.", "model.vision_encoder."}, {"model.text_model.", "model.text_encoder."}};
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+
+// Models whose parts have other names there; what lies below a part is named alike.
+struct Part {
+  std::string_view theirs, ours;
+};
+struct Parts {
+  std::string_view their_mark, our_mark;  // only these models have such names
+  std::array<Part, 3> parts;              // the longer first
+};
+constexpr Parts kParts[] = {
+    // CLIP [NeMo v2.4.0 nemo/collections/vlm/clip/model/base.py MCoreClipModel].
+    {"model.text_model.",
+     "model.text_encoder.",
+     {{{"model.vision_model.", "model.vision_encoder."}, {"model.text_model.", "model.text_encoder."}}}},
+    // LLaVA [NeMo v2.0.0 nemo/collections/vlm/neva/model/base.py MCoreNevaModel; multimodal_llm/neva/neva_model.py
+    // NevaWordEmbeddingMixin].
+    {"model.language_model.",
+     "model.embedding.word_embeddings.vision_encoder.",
+     {{{"model.vision_model.", "model.embedding.word_embeddings.vision_encoder."},
+       {"model.vision_projection.", "model.embedding.word_embeddings.adapter_layer.mm_projector_adapter.mm_projector."},
+       {"model.language_model.", "model."}}}},
+};
 
 bool Matches(const Probe& probe) {
   return probe.is_directory && probe.HasEntry("weights") && !probe.HasEntry("model_config.yaml") &&
          (probe.HasEntry("context") || probe.entries.size() == 1);
 }
 
-// A name, or a stack of names, in the other generation's words where it is one of CLIP's.
-std::string TowerRenamed(std::string_view name, bool to_nemo2) {
-  for (const auto& [theirs, ours] : kClipTowers) {
+// Null for models whose names are NeMo 1's but for the prefix of all.
+const Parts* FindParts(const StateDict& state, bool to_nemo2) {
+  const auto* found = std::find_if(std::begin(kParts), std::end(kParts), [&](const Parts& parts) {
+    const std::string_view mark = to_nemo2 ? parts.our_mark : parts.their_mark;
+    return std::any_of(state.items().begin(), state.items().end(),
+                       [&](const StateDict::Item& item) { return item.name.starts_with(mark); });
+  });
+  return found == std::end(kParts) ? nullptr : found;
+}
+
+// A name, or the beginning of a stack's names, in the other generation's words.
+std::string Renamed(std::string_view name, const Parts& parts, bool to_nemo2) {
+  for (const auto& [theirs, ours] : parts.parts) {
     const std::string_view from = to_nemo2 ? ours : theirs, to = to_nemo2 ? theirs : ours;
-    if (name.starts_with(from)) return std::string(to) + std::string(name.substr(from.size()));
+    if (!from.empty() && name.starts_with(from)) return std::string(to) + std::string(name.substr(from.size()));
   }
   return std::string(name);
 }
 
-// LLaVA too has a vision_model, but no text_model.
-bool IsClip(const StateDict& state, bool to_nemo2) {
-  const std::string_view text = to_nemo2 ? kClipTowers[1].second : kClipTowers[1].first;
-  return std::any_of(state.items().begin(), state.items().end(),
-                     [&](const StateDict::Item& item) { return item.name.starts_with(text); });
-}
-
-Status RenameTowers(Checkpoint& checkpoint, bool to_nemo2) {
-  if (!IsClip(checkpoint.weights(), to_nemo2)) return {};
+Status RenameWeights(Checkpoint& checkpoint, const Parts& parts, bool to_nemo2) {
   StateDict renamed;
   for (const StateDict::Item& item : checkpoint.weights().items()) {
-    ANEMONE_TRY(renamed.Add(TowerRenamed(item.name, to_nemo2), item.entry));
+    ANEMONE_TRY(renamed.Add(Renamed(item.name, parts, to_nemo2), item.entry));
   }
   checkpoint.weights() = std::move(renamed);
   return {};
@@ -70,12 +92,12 @@ void RenameStacks(Checkpoint& checkpoint, Rename rename) {
 // N2-3.
 Status Rename(Checkpoint& checkpoint) {
   ANEMONE_TRY(RenamePrefix(checkpoint.weights(), kTheirs, kOurs, checkpoint.notes));
-  const bool is_clip = IsClip(checkpoint.weights(), /*to_nemo2=*/false);
-  ANEMONE_TRY(RenameTowers(checkpoint, /*to_nemo2=*/false));
+  const Parts* parts = FindParts(checkpoint.weights(), /*to_nemo2=*/false);
+  if (parts != nullptr) ANEMONE_TRY(RenameWeights(checkpoint, *parts, /*to_nemo2=*/false));
   RenameStacks(checkpoint, [&](std::string_view prefix) {
     std::string name(prefix);
     if (prefix.starts_with(kTheirs)) name = std::string(kOurs) + name.substr(kTheirs.size());
-    return is_clip ? TowerRenamed(name, /*to_nemo2=*/false) : name;
+    return parts != nullptr ? Renamed(name, *parts, /*to_nemo2=*/false) : name;
   });
   return {};
 }
@@ -107,9 +129,10 @@ Result<Checkpoint> Open(const Probe& probe) {
 
 Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   Checkpoint checkpoint = named;
-  if (checkpoint.shards.size() == 1 && IsClip(checkpoint.weights(), /*to_nemo2=*/true)) {
-    ANEMONE_TRY(RenameTowers(checkpoint, /*to_nemo2=*/true));
-    RenameStacks(checkpoint, [](std::string_view prefix) { return TowerRenamed(prefix, /*to_nemo2=*/true); });
+  const Parts* parts = checkpoint.shards.size() == 1 ? FindParts(checkpoint.weights(), /*to_nemo2=*/true) : nullptr;
+  if (parts != nullptr) {
+    ANEMONE_TRY(RenameWeights(checkpoint, *parts, /*to_nemo2=*/true));
+    RenameStacks(checkpoint, [&](std::string_view prefix) { return Renamed(prefix, *parts, /*to_nemo2=*/true); });
   }
   Plan plan;
   for (const Artifact& artifact : checkpoint.artifacts) {

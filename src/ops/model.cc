@@ -6,6 +6,7 @@
 
 #include "engine/execute.h"
 #include "family/family.h"
+#include "family/nemo2_config.h"
 #include "format/format.h"
 #include "format/nemo.h"
 #include "ops/archive.h"
@@ -31,6 +32,10 @@ bool Has(const ModelClass& model_class, const Family& family) {
 const ModelClass* ModelClassOf(const Checkpoint& checkpoint) {
   const ConfigNode* target = checkpoint.config ? checkpoint.config->root().Get("target") : nullptr;
   if (target != nullptr && !target->is_null()) return FindModelClass(target->AsString().value_or(""));
+  if (checkpoint.config && IsNemo2Config(checkpoint.config->root())) {
+    const Result<ConfigNode> config = ToNemo1Config(checkpoint.config->root());
+    return config.ok() ? FindModelClass(config->Get("target")->AsString().value_or("")) : nullptr;
+  }
   const Family* family = DetectFamily(checkpoint);
   if (family == nullptr) return nullptr;
   const auto classes = ModelClasses();

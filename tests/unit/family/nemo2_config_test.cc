@@ -73,12 +73,29 @@ TEST(Nemo2Config, ClipsTowers) {
   }
 }
 
+TEST(Nemo2Config, ALlavaThereAndBack) {
+  Config nemo1 = Yaml(kLlama);
+  ASSERT_THAT(
+      nemo1.Set("mm_cfg", Yaml("vision_encoder: {from_hf: true, from_pretrained: openai/clip-vit-large-patch14-336, "
+                               "hidden_size: 1024, patch_dim: 14, crop_size: [336, 336], class_token_length: 1, "
+                               "vision_select_layer: -2}\nmm_mlp_adapter_type: mlp2x_gelu\n")
+                              .root()),
+      IsOk());
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", ""));
+  const Config read(nemo2);
+  EXPECT_EQ(read.Find("_target_")->AsString(), "nemo.collections.vlm.neva.model.llava.LlavaModel");
+  EXPECT_EQ(read.Find("config.language_transformer_config.hidden_size")->AsInt(), 48);
+  EXPECT_EQ(read.Find("config.vision_projection_config.input_size")->AsInt(), 1024);
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
+  EXPECT_TRUE(SameConfig(*back.Get("mm_cfg"), *nemo1.root().Get("mm_cfg")));
+  EXPECT_EQ(back.Get("hidden_size")->AsInt(), 48);
+  EXPECT_TRUE(back.Get("target")->AsString()->ends_with(".MegatronNevaModel"));
+}
+
 TEST(Nemo2Config, WhatIsNotThereIsNamed) {
   EXPECT_THAT(ToNemo2Config(Yaml(kLlama).root(), "gpt-17", ""),
               StatusIs(ErrorKind::kInvalidArgument, "known are meta-llama/Llama-2-7b-hf"));
   EXPECT_THAT(ToNemo2Config(Yaml("unet: 1").root(), "", ""), StatusIs(ErrorKind::kUnsupported, "neither's sizes"));
-  EXPECT_THAT(ToNemo1Config(Yaml("_target_: x.LlavaModel\nconfig: {language_transformer_config: {}}").root()),
-              StatusIs(ErrorKind::kUnsupported, "x.LlavaModel"));
   EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {num_moe_experts: 8}").root()),
               StatusIs(ErrorKind::kUnsupported, "num_moe_experts"));
   EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {activation_func: {_target_: my.act}}").root()),
