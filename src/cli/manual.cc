@@ -94,6 +94,19 @@ std::string ManPage(const CommandInfo& command, const std::vector<OptionInfo>& s
   return page + fmt::format(".SH EXAMPLES\n.nf\n{}\n.fi\n", Roff(command.examples));
 }
 
+// anemone(1): the commands, each with a page of its own.
+std::string ManOverview(const CLI::App& app, const std::vector<CommandInfo>& commands) {
+  std::string page =
+      fmt::format(".TH ANEMONE 1\n.SH NAME\nanemone \\- {}\n.SH SYNOPSIS\nanemone COMMAND \\&...\n.SH COMMANDS\n",
+                  Roff(app.get_description()));
+  for (const CommandInfo& command : commands) {
+    page += fmt::format(".TP\n.BR anemone\\-{} (1)\n{}\n", Roff(command.name), Roff(command.summary));
+  }
+  return page +
+         ".SH EXIT STATUS\n0 done, 1 an answer of no, 64 usage, 65 bad data, 66 no input, 69 service unavailable, "
+         "70 internal error, 73 cannot create output, 74 input or output error, 130 interrupted.\n";
+}
+
 std::string MarkdownPage(const CommandInfo& command) {
   std::string page = fmt::format("# anemone {}\n\n{}.\n\n    {}\n", command.name, command.summary, Usage(command));
   const auto table = [&page](const char* title, const std::vector<OptionInfo>& options) {
@@ -200,6 +213,7 @@ std::vector<ManualFile> MakeManual(const CLI::App& app, std::string_view kind) {
   if (kind == "zsh") return {{"_anemone", Zsh(commands, shared)}};
   if (kind == "fish") return {{"anemone.fish", Fish(commands, shared)}};
   std::vector<ManualFile> files;
+  if (kind == "man") files.push_back({"anemone.1", ManOverview(app, commands)});
   for (const CommandInfo& command : commands) {
     if (kind == "man") files.push_back({"anemone-" + command.name + ".1", ManPage(command, shared)});
     if (kind == "markdown") files.push_back({command.name + ".md", MarkdownPage(command)});

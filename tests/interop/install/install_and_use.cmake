@@ -12,7 +12,7 @@ function(need folder)
     endif()
   endforeach()
 endfunction()
-set(runtime_files bin/anemone share/man/man1/anemone-infer.1 share/man/man1/anemone-convert.1 share/bash-completion/completions/anemone
+set(runtime_files bin/anemone share/man/man1/anemone.1 share/man/man1/anemone-infer.1 share/man/man1/anemone-convert.1 share/bash-completion/completions/anemone
     share/zsh/vendor-completions/_anemone share/fish/vendor_completions.d/anemone.fish share/doc/anemone/copyright)
 
 file(REMOVE_RECURSE ${WORK}/prefix ${WORK}/foreign ${WORK}/packages)
