@@ -140,6 +140,7 @@ Result<std::string> GroupText(ValueRef group) {
 Result<DecayRule> RuleFor(const std::vector<Parameter>& parameters, const std::vector<ValueRef>& stored,
                           bool is_mcore) {
   std::vector<size_t> sizes;
+  sizes.reserve(stored.size());
   for (ValueRef group : stored) sizes.push_back(Lookup(*group, "params")->items.size());
   std::vector<DecayRule> rules = {DecayRule::kAllButBiases, DecayRule::kNorBiasNorNorm, DecayRule::kAll};
   if (!is_mcore) std::swap(rules[0], rules[1]);

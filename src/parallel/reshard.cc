@@ -116,7 +116,7 @@ class Merger {
   using Key = std::pair<size_t, std::pair<uint64_t, size_t>>;  // row, global layer, part
 
   const Shard& ShardAt(int stage, int tp_rank) const {
-    return source_.shards[static_cast<size_t>(stage * layout_.tp + tp_rank)];
+    return source_.shards[static_cast<size_t>(stage) * static_cast<size_t>(layout_.tp) + static_cast<size_t>(tp_rank)];
   }
   const StateDict& DictAt(PipelinePlace place, int tp_rank) const {
     const Shard& shard = ShardAt(place.stage, tp_rank);
@@ -453,6 +453,7 @@ Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, con
     }
     for (const auto& [kind, moments] : first.moments) {
       std::vector<const MomentTensors*> ranks;
+      ranks.reserve(states.size());
       for (OptimizerState& state : states) ranks.push_back(&state.moments[kind]);
       Checkpoint twin = Twin(checkpoint, ranks);
       Merger merger(twin, spelling, stored, Merger::Copies::kTakeFirst);
@@ -530,7 +531,8 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
         }
         const std::string name = prefix + pattern.Fill(layer, part);
         for (int rank = 0; rank < layout.tp; ++rank) {
-          Shard& shard = shards[static_cast<size_t>(place.stage * layout.tp + rank)];
+          Shard& shard =
+              shards[static_cast<size_t>(place.stage) * static_cast<size_t>(layout.tp) + static_cast<size_t>(rank)];
           StateDict& dict = layout.vp > 1 ? shard.chunks[static_cast<size_t>(place.chunk)] : shard.weights;
           if (const Opaque* opaque = item->opaque()) {
             ANEMONE_TRY(dict.Add(name, ForNewLayout(*opaque, &dropped_states)));
