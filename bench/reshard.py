@@ -59,11 +59,12 @@ def measured(args, work):
         f"TP 1 to {args.tp}": lambda: measure.run([args.anemone, "reshard", one, out, "--tp", args.tp, "-q"]),
         f"TP {args.tp} to 1": lambda: measure.run([args.anemone, "reshard", many, out, "--tp", "1", "-q"]),
     }
+    ground = measure.Ground(room=2 * os.path.getsize(one) + (1 << 30))
     runs = {name: [] for name in contestants}
     for _ in range(args.rounds):
         for name, run in contestants.items():
             measure.warm(many if name.endswith(" to 1") else one)
-            measure.settle()
+            ground.settle()
             runs[name].append(run())
             os.remove(out)
     seconds = {name: measure.median([r[0] for r in these]) for name, these in runs.items()}
