@@ -23,7 +23,7 @@ using ::testing::Each;
 
 Tensor Floats(const std::vector<float>& values) {
   std::string bytes(values.size() * sizeof(float), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
+  if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
   return *Tensor::FromBytes(DType::kF32, {values.size()}, bytes);
 }
 
