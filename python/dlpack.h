@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "anemone/dtype.h"
@@ -73,31 +74,33 @@ inline int DlpackCode(DType dtype) {
   }
 }
 
-// Memory for a tensor, aligned to 64 bytes, not filled; null when DLPack has no word for its dtype.
-inline DlpackPtr MakeDlpack(DType dtype, const Shape& shape) {
+// Memory of so many bytes, aligned to 64, not filled.
+inline std::shared_ptr<std::byte> AllocateMemory(uint64_t bytes) {
+  constexpr std::align_val_t kAlignment{64};
+  return {static_cast<std::byte*>(::operator new(bytes, kAlignment)),
+          [](std::byte* dying) { ::operator delete(dying, kAlignment); }};
+}
+
+// A tensor in `memory`, which it keeps; null when DLPack has no word for its dtype.
+inline DlpackPtr MakeDlpack(DType dtype, const Shape& shape, std::shared_ptr<std::byte> memory) {
   struct Owner {
     DLManagedTensor managed;
     std::vector<int64_t> shape;
-    std::byte* data;
+    std::shared_ptr<std::byte> memory;
   };
   const int code = DlpackCode(dtype);
   if (code < 0) return nullptr;
-  constexpr std::align_val_t kAlignment{64};
   auto owner = std::make_unique<Owner>();
   owner->shape.assign(shape.begin(), shape.end());
-  owner->data = static_cast<std::byte*>(::operator new(NumElements(shape).value_or(0) * SizeBytes(dtype), kAlignment));
+  owner->memory = std::move(memory);
   DLTensor& tensor = owner->managed.dl_tensor;
   tensor = {};
-  tensor.data = owner->data;
+  tensor.data = owner->memory.get();
   tensor.ndim = static_cast<int32_t>(shape.size());
   tensor.dtype = {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * SizeBytes(dtype))};
   tensor.shape = owner->shape.data();
   owner->managed.manager_ctx = owner.get();
-  owner->managed.deleter = [](DLManagedTensor* self) {
-    auto* dying = static_cast<Owner*>(self->manager_ctx);
-    ::operator delete(dying->data, kAlignment);
-    delete dying;
-  };
+  owner->managed.deleter = [](DLManagedTensor* self) { delete static_cast<Owner*>(self->manager_ctx); };
   return DlpackPtr(&owner.release()->managed);
 }
 

@@ -5,8 +5,11 @@
 // Errors:   a Status becomes the exception of anemone._errors named after its kind.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -17,6 +20,7 @@
 
 #include "anemone/convert.h"
 #include "anemone/version.h"
+#include "cli/commands.h"
 #include "cli/program.h"
 #include "clip/image.h"
 #include "clip/python_repr.h"
@@ -173,16 +177,44 @@ void ReadInto(const Tensor& tensor, const py::buffer& buffer) {
   Check(status);
 }
 
-py::capsule ToDlpack(const Tensor& tensor) {
-  auto managed = MakeDlpack(tensor.dtype(), tensor.shape());
-  if (managed == nullptr) throw py::buffer_error("DLPack has no word for " + std::string(Info(tensor.dtype()).torch));
+// A tensor's bytes where they lie in their file. The pages are private: what is written to them changes no file.
+struct View {
+  std::shared_ptr<std::byte> memory;
+  uint64_t size = 0;
+};
+
+// Errors: Unsupported where the bytes are not one aligned range of a plain file (compressed, cut by ranks, converted
+// …).
+Result<View> Map(const Tensor& tensor) {
+  const std::optional<ByteRange> range = tensor.AsByteRange();
+  const int fd = range ? range->source->fd() : -1;
+  if (fd < 0 || range->size == 0 || range->offset % SizeBytes(tensor.dtype()) != 0) {
+    return Unsupported("expected bytes that lie in one piece in a plain file, found ones that must be read or computed",
+                       "copy=True reads them");
+  }
+  const uint64_t skipped = range->offset % static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const size_t length = skipped + range->size;
+  void* base = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd,
+                    static_cast<off_t>(range->offset - skipped));
+  if (base == MAP_FAILED) return ErrnoStatus(errno, "cannot map").In(range->source->name());
+  std::shared_ptr<std::byte> pages(static_cast<std::byte*>(base),
+                                   [length](std::byte* dying) { munmap(dying, length); });
+  return View{{pages, pages.get() + skipped}, range->size};
+}
+
+py::capsule ToDlpack(const Tensor& tensor, bool copy) {
+  if (DlpackCode(tensor.dtype()) < 0) {
+    throw py::buffer_error("DLPack has no word for " + std::string(Info(tensor.dtype()).torch));
+  }
+  if (!copy) return DlpackCapsule(MakeDlpack(tensor.dtype(), tensor.shape(), Take(Map(tensor)).memory));
+  const std::shared_ptr<std::byte> memory = AllocateMemory(tensor.size_bytes());
   Status status;
   {
     const py::gil_scoped_release release;
-    status = Read(tensor, {static_cast<std::byte*>(managed->dl_tensor.data), static_cast<size_t>(tensor.size_bytes())});
+    status = Read(tensor, {memory.get(), static_cast<size_t>(tensor.size_bytes())});
   }
   Check(status);
-  return DlpackCapsule(std::move(managed));
+  return DlpackCapsule(MakeDlpack(tensor.dtype(), tensor.shape(), memory));
 }
 
 // {name: tensor, or None for an entry that is none}.
@@ -241,46 +273,47 @@ Result<DType> DTypeOf(const std::string& word) {
   return InvalidArgument("dtype: expected fp32, bf16 or fp16, found '" + word + "'");
 }
 
+template <typename T>
+using Members = std::pair<const char*, T ConvertOptions::*>;
+constexpr Members<std::string> kTexts[] = {{"to", &ConvertOptions::to},
+                                           {"hparams", &ConvertOptions::hparams},
+                                           {"dialect", &ConvertOptions::dialect},
+                                           {"table", &ConvertOptions::table},
+                                           {"preset", &ConvertOptions::preset},
+                                           {"model_class", &ConvertOptions::model_class},
+                                           {"model_id", &ConvertOptions::nemo2_model}};
+constexpr Members<std::optional<int>> kNumbers[] = {{"tp", &ConvertOptions::tp},
+                                                    {"pp", &ConvertOptions::pp},
+                                                    {"vp", &ConvertOptions::vp},
+                                                    {"split_rank", &ConvertOptions::split_rank}};
+constexpr Members<bool> kFlags[] = {{"only_weights", &ConvertOptions::only_weights},
+                                    {"use_ema", &ConvertOptions::use_ema},
+                                    {"strict", &ConvertOptions::strict}};
+
 Result<ConvertOptions> OptionsOf(const py::dict& words) {
   ConvertOptions options;
   for (const auto& [key, value] : words) {
     const auto name = py::cast<std::string>(key);
     if (value.is_none()) continue;
-    const auto text = [&name, v = value] { return As<std::string>(name, v, "a str"); };
-    const auto number = [&name, v = value] { return As<int>(name, v, "an int"); };
-    const auto flag = [&name, v = value] { return As<bool>(name, v, "a bool"); };
-    if (name == "to") {
-      options.to = text();
-    } else if (name == "hparams") {
-      options.hparams = text();
-    } else if (name == "dialect") {
-      options.dialect = text();
-    } else if (name == "preset") {
-      options.preset = text();
-    } else if (name == "tp") {
-      options.tp = number();
-    } else if (name == "pp") {
-      options.pp = number();
-    } else if (name == "vp") {
-      options.vp = number();
-    } else if (name == "set") {
+    const auto set = [&, v = value]<typename T, size_t n>(const Members<T>(&members)[n], const char* expected) {
+      const auto* member = std::find_if(members, members + n, [&](const Members<T>& m) { return m.first == name; });
+      if (member == members + n) return false;
+      options.*member->second = As<T>(name, v, expected);
+      return true;
+    };
+    if (set(kTexts, "a str") || set(kNumbers, "an int") || set(kFlags, "a bool")) continue;
+    if (name == "set") {
       options.set = As<Pairs>(name, value, "a dict of config paths");
     } else if (name == "unset") {
       options.unset = As<std::vector<std::string>>(name, value, "a list of config paths");
     } else if (name == "artifacts") {
       options.artifacts = As<Pairs>(name, value, "a dict of config paths to files");
-    } else if (name == "only_weights") {
-      options.only_weights = flag();
-    } else if (name == "use_ema") {
-      options.use_ema = flag();
-    } else if (name == "strict") {
-      options.strict = flag();
     } else if (name == "max_shard_bytes") {
       options.max_shard_bytes = As<uint64_t>(name, value, "a non-negative int");
     } else if (name == "extra_state") {
-      ANEMONE_ASSIGN(options.extra_state, ExtraStateOf(text()));
+      ANEMONE_ASSIGN(options.extra_state, ExtraStateOf(As<std::string>(name, value, "a str")));
     } else if (name == "dtype") {
-      ANEMONE_ASSIGN(options.dtype, DTypeOf(text()));
+      ANEMONE_ASSIGN(options.dtype, DTypeOf(As<std::string>(name, value, "a str")));
     } else {
       throw py::type_error("no such option: '" + name + "'");
     }
@@ -460,11 +493,16 @@ PYBIND11_MODULE(_anemone, m) {
   using namespace anemone::python;  // NOLINT(google-build-using-namespace)
   m.attr("__version__") = kVersion;
 
+  py::class_<View>(m, "View", py::buffer_protocol()).def_buffer([](View& view) {
+    return py::buffer_info(reinterpret_cast<uint8_t*>(view.memory.get()), static_cast<py::ssize_t>(view.size));
+  });
+
   py::class_<Tensor>(m, "Tensor")
       .def_property_readonly("shape", &ShapeOf)
       .def_property_readonly("dtype", [](const Tensor& t) { return std::string(Info(t.dtype()).torch); })
       .def_property_readonly("nbytes", &Tensor::size_bytes)
       .def("read_into", &ReadInto)
+      .def("view", [](const Tensor& t) { return Take(Map(t)); })
       .def("dlpack", &ToDlpack)
       .def("narrow", [](const Tensor& t, size_t axis, uint64_t start, uint64_t length) {
         return Take(t.Narrow(axis, start, length));
@@ -531,5 +569,6 @@ PYBIND11_MODULE(_anemone, m) {
   m.def("probability_line", [](const std::vector<std::string>& texts, const std::vector<float>& probabilities) {
     return ProbabilityLine(texts, probabilities);
   });
+  m.def("nemo_scripts", &cli::NemoScripts);
   m.def("main", &RunMain);
 }

@@ -8,12 +8,13 @@ from ._tensor import Tensor
 class _Views(Mapping):
     """A checkpoint's tensors as one framework's arrays, each read when it is asked for."""
 
-    def __init__(self, checkpoint, framework):
+    def __init__(self, checkpoint, framework, copy):
         self._checkpoint = checkpoint
         self._framework = framework
+        self._copy = copy
 
     def __getitem__(self, name):
-        return self._checkpoint.get_tensor(name, self._framework)
+        return self._checkpoint.get_tensor(name, self._framework, self._copy)
 
     def __iter__(self):
         return iter(self._checkpoint)
@@ -154,14 +155,15 @@ class Checkpoint(Mapping):
         """Names that are no tensors: Transformer Engine's `_extra_state`."""
         return [name for name, entry in self._tensors().items() if entry is None]
 
-    def state_dict(self, framework="torch"):
-        """A lazy mapping of names to torch tensors (or numpy arrays), for `torch.nn.Module.load_state_dict`."""
-        return _Views(self, framework)
+    def state_dict(self, framework="torch", copy=True):
+        """A lazy mapping of names to torch tensors (or numpy arrays), for `torch.nn.Module.load_state_dict`; `copy` as for
+        Tensor.numpy()."""
+        return _Views(self, framework, copy)
 
-    def get_tensor(self, name, framework=None):
-        """The tensor, read, as the framework given here or to open()."""
+    def get_tensor(self, name, framework=None, copy=True):
+        """The tensor, read, as the framework given here or to open(); `copy` as for Tensor.numpy()."""
         tensor = self[name]
-        return tensor.torch() if (framework or self._framework) in ("torch", "pt") else tensor.numpy()
+        return tensor.torch(copy) if (framework or self._framework) in ("torch", "pt") else tensor.numpy(copy=copy)
 
     def get_slice(self, name):
         """The tensor, unread; `[a:b]` reads less than all of it."""
@@ -185,5 +187,3 @@ class Checkpoint(Mapping):
         tp, pp, vp = self.layout
         kind = " ".join(word for word in (self.family, self.dialect) if word) or "unknown family"
         return f"<anemone.Checkpoint {self.path!r}: {self.format}, {kind}, TP {tp} × PP {pp}{f' × VP {vp}' if vp > 1 else ''}>"
-
-

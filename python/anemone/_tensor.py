@@ -58,32 +58,38 @@ class Tensor:
             count *= n
         return count
 
-    def numpy(self, raw=False):
+    def numpy(self, raw=False, copy=True):
         """Reads it into a new numpy.ndarray. bfloat16 and float8 need ml_dtypes; without it, or with `raw`, their bits come as
-        uint16 and uint8."""
+        uint16 and uint8. `copy=False` maps the file's own bytes instead, to be read when they are looked at (writing to them changes no
+        file); UnsupportedError where they do not lie there in one piece."""
         import numpy
-        array = numpy.empty(self.shape, numpy_dtype(self.dtype, raw))
+        dtype = numpy_dtype(self.dtype, raw)
+        if not copy:
+            return numpy.frombuffer(self._tensor.view(), dtype).reshape(self.shape)
+        array = numpy.empty(self.shape, dtype)
         if array.nbytes:
             self._tensor.read_into(array.reshape(-1).view(numpy.uint8))
         return array
 
-    def torch(self):
-        """Reads it into a new torch.Tensor."""
+    def torch(self, copy=True):
+        """Reads it into a new torch.Tensor; `copy=False` maps it, as for numpy()."""
         import torch
         dtype = getattr(torch, self.dtype, None)
         if dtype is None:
             raise TypeError(f"{self.name}: torch {torch.__version__} has no {self.dtype}")
+        if not copy:
+            return torch.frombuffer(self._tensor.view(), dtype=dtype).reshape(self.shape)
         data = torch.empty(self.nbytes, dtype=torch.uint8)
         if self.nbytes:
             self._tensor.read_into(data.numpy())
         return data.view(dtype).reshape(self.shape)
 
     def __array__(self, dtype=None, copy=None):
-        array = self.numpy()
+        array = self.numpy(copy=copy is not False)
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    def __dlpack__(self, stream=None, **_):
-        return self._tensor.dlpack()
+    def __dlpack__(self, stream=None, copy=None, **_):
+        return self._tensor.dlpack(copy is not False)
 
     def __dlpack_device__(self):
         return 1, 0  # kDLCPU

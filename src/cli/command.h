@@ -30,7 +30,8 @@ enum Exit : int {
 };
 int ExitStatus(ErrorKind kind);
 
-// Prints "anemone: where: what" and at most one "hint:" line to stderr; answers the exit status.
+// Prints "anemone: where: what" and at most one "hint:" line to stderr, flags as the running command calls them;
+// answers the exit status.
 int Report(const Status& status);
 
 // What every command can be told.
@@ -38,6 +39,7 @@ struct Globals {
   int verbosity = 0;  // -v adds, -q subtracts
   std::string progress = "auto";
   unsigned threads = 0;
+  const CLI::App* command = nullptr;  // the one that runs
 };
 Globals& globals();
 

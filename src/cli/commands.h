@@ -3,6 +3,9 @@
 #define ANEMONE_CLI_COMMANDS_H_
 
 #include <functional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -25,6 +28,9 @@ std::function<int()> DeclareReport(CLI::App& app);
 std::function<int()> DeclareReshard(CLI::App& app);
 std::function<int()> DeclareScan(CLI::App& app);
 std::function<int()> DeclareVerify(CLI::App& app);
+
+// The names of NeMo's scripts that `anemone nemo` has, each with its summary.
+std::vector<std::pair<std::string, std::string>> NemoScripts();
 
 }  // namespace anemone::cli
 

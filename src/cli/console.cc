@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "cli/command.h"
 #include "cli/text.h"
@@ -28,6 +29,51 @@ void OnInterrupt(int /*signal*/) { cancelled = true; }
 size_t Columns() {
   winsize size{};
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+// What the library calls by the flags of `anemone convert`, in the words of NeMo's scripts.
+constexpr std::pair<std::string_view, const char*> kNemoFlags[] = {
+    {"--hparams", "--hparams_file"},
+    {"--tp", "--target_tensor_model_parallel_size"},
+    {"--tp", "--tensor_model_parallel_size"},
+    {"--pp", "--target_pipeline_model_parallel_size"},
+    {"--pp", "--pipeline_model_parallel_size"},
+    {"--split-rank", "--target_pipeline_model_parallel_split_rank"},
+};
+constexpr std::string_view kElsewhere = " (with anemone convert)";
+
+// `text` with each flag that it names as the running command calls it; `elsewhere` is added when the command has none
+// of the kind.
+std::string InCommandsWords(std::string_view text, std::string_view elsewhere) {
+  const CLI::App* command = globals().command;
+  if (command == nullptr || text.find("anemone convert") != std::string_view::npos) return std::string(text);
+  const auto has = [&](const std::string& flag) { return command->get_option_no_throw(flag) != nullptr; };
+  constexpr std::string_view kFlagCharacters = "abcdefghijklmnopqrstuvwxyz-_";
+  std::string result;
+  bool foreign = false;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = text.find("--", at);
+    const size_t end = std::min(text.size(), text.find_first_not_of(kFlagCharacters, begin));
+    if (begin == std::string_view::npos) {
+      result += text.substr(at);
+      break;
+    }
+    std::string flag(text.substr(begin, end - begin));
+    if (flag.size() > 2 && !has(flag)) {
+      const auto* same = std::find_if(std::begin(kNemoFlags), std::end(kNemoFlags),
+                                      [&](const auto& pair) { return pair.first == flag && has(pair.second); });
+      if (same != std::end(kNemoFlags)) {
+        flag = same->second;
+      } else {
+        foreign = true;
+      }
+    }
+    result += text.substr(at, begin - at);
+    result += flag;
+    at = end;
+  }
+  if (foreign) result += elsewhere;
+  return result;
 }
 
 class ProgressBar {
@@ -99,9 +145,11 @@ int ExitStatus(ErrorKind kind) {
 }
 
 int Report(const Status& status) {
-  std::fputs(fmt::format("anemone: {}\n", OneLine(status.message())).c_str(), stderr);
+  std::fputs(fmt::format("anemone: {}\n", OneLine(InCommandsWords(status.message(), ""))).c_str(), stderr);
   const std::string& hint = status.error().hint;
-  if (!hint.empty()) std::fputs(fmt::format("hint: {}\n", OneLine(hint)).c_str(), stderr);
+  if (!hint.empty()) {
+    std::fputs(fmt::format("hint: {}\n", OneLine(InCommandsWords(hint, kElsewhere))).c_str(), stderr);
+  }
   return ExitStatus(status.kind());
 }
 
@@ -126,7 +174,8 @@ ProgressFn MakeProgress() {
 }
 
 void Note(std::string_view text, int level) {
-  if (globals().verbosity >= level) std::fputs(fmt::format("anemone: note: {}\n", OneLine(text)).c_str(), stderr);
+  if (globals().verbosity < level) return;
+  std::fputs(fmt::format("anemone: note: {}\n", OneLine(InCommandsWords(text, kElsewhere))).c_str(), stderr);
 }
 
 void Print(std::string_view text) {

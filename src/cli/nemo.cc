@@ -16,6 +16,7 @@
 #include "cli/infer.h"
 #include "cli/plan_flags.h"
 #include "config/hydra.h"
+#include "ops/yaml.h"
 
 namespace anemone::cli {
 namespace {
@@ -270,6 +271,7 @@ std::function<int()> DeclareNemo1ToNemo2(CLI::App& app) {
       script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
       script->convert.set.emplace_back("tokenizer.library", script->library);
     }
+    Note("dtypes are kept; NeMo's script would store bfloat16 (anemone convert --to nemo2 --dtype bf16)");
     return Run(source.string(), script->convert, script->plan);
   };
 }
@@ -334,11 +336,27 @@ constexpr std::string_view kInferConfig =
     "image_path: ???\ntexts: ???\ntrainer: {devices: 1, num_nodes: 1, accelerator: gpu, logger: false, precision: 32}\n"
     "model: {restore_from_path: null, precision: '${trainer.precision}'}\n";
 
-Result<Config> Overridden(std::string_view yaml, const std::string& name, const std::vector<std::string>& words) {
-  ANEMONE_ASSIGN(Config config, Config::ParseYaml(yaml, name));
-  for (const std::string& word : words) {
+// What Hydra is told: its own flags, and overrides.
+struct HydraWords {
+  std::string folder, name;  // the config's, in place of the script's own
+  std::vector<std::string> overrides;
+};
+
+Result<Config> Overridden(std::string_view yaml, const std::string& script, const HydraWords& words) {
+  const bool is_own = words.folder.empty() && (words.name.empty() || words.name == script);
+  if (!is_own && words.folder.empty()) {
+    return InvalidArgument(fmt::format("--config-name {}: expected --config-path beside it", words.name));
+  }
+  ANEMONE_ASSIGN(Config config, is_own ? Config::ParseYaml(yaml, script + ".yaml")
+                                       : ReadYaml((fs::path(words.folder) / (words.name + ".yaml")).string()));
+  if (config.Find("defaults") != nullptr) {
+    return Unsupported("defaults: expected a config in one piece, found a list of parts to compose")
+        .In((fs::path(words.folder) / words.name).string() + ".yaml");
+  }
+  for (const std::string& word : words.overrides) {
     const Result<Override> parsed = ParseOverride(word);
     if (!parsed.ok()) return parsed.status().In(word);
+    if (parsed->key.starts_with("hydra.")) continue;  // where Hydra itself logs: it does not run here
     ANEMONE_TRY(ApplyOverride(*parsed, &config).In(word));
   }
   return config;
@@ -352,8 +370,8 @@ Result<std::string> RequiredText(const Config& config, std::string_view path) {
   return node.ScalarText();
 }
 
-Status InferFromOverrides(const std::vector<std::string>& words) {
-  ANEMONE_ASSIGN(const Config config, Overridden(kInferConfig, "megatron_clip_infer.yaml", words));
+Status InferFromOverrides(const HydraWords& words) {
+  ANEMONE_ASSIGN(const Config config, Overridden(kInferConfig, "megatron_clip_infer", words));
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
   ANEMONE_ASSIGN(const std::string image, RequiredText(config, "image_path"));
@@ -372,13 +390,14 @@ constexpr std::string_view kZeroShotConfig =
     "  global_batch_size: 8000\n  data:\n    num_workers: 2\n    imagenet_val: ???\n    labels: null\n"
     "    templates: null\n";
 
-Status ZeroShotFromOverrides(const std::vector<std::string>& words) {
-  ANEMONE_ASSIGN(const Config config, Overridden(kZeroShotConfig, "megatron_clip_imagenet_zeroshot.yaml", words));
+Status ZeroShotFromOverrides(const HydraWords& words) {
+  ANEMONE_ASSIGN(const Config config, Overridden(kZeroShotConfig, "megatron_clip_imagenet_zeroshot", words));
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
   ANEMONE_ASSIGN(options.dataset, RequiredText(config, "model.data.imagenet_val"));
   for (const auto& [path, to] :
        {std::pair{"model.data.labels", &options.labels}, std::pair{"model.data.templates", &options.templates}}) {
+    if (config.Find(path) == nullptr) continue;  // a config of the user's own
     ANEMONE_ASSIGN(const ConfigNode node, config.Resolve(path));
     if (!node.is_null()) *to = node.ScalarText();
   }
@@ -386,15 +405,13 @@ Status ZeroShotFromOverrides(const std::vector<std::string>& words) {
   return Infer(options);
 }
 
-// A script that Hydra configures: nothing but overrides on the command line.
+// A script that Hydra configures: overrides, and Hydra's own flags.
 std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::string_view name,
-                                  Status (*run)(const std::vector<std::string>& words)) {
-  auto words = std::make_shared<std::vector<std::string>>();
-  app.add_option("OVERRIDES", *words, help)->type_name("");
-  for (const char* flag : {"--config-path,-p", "--config-name,-n", "--config-dir,-d"}) {
-    app.add_option_function<std::string>(
-        flag, [](const std::string&) {}, "Taken and not needed: everything it says can be an override");
-  }
+                                  Status (*run)(const HydraWords& words)) {
+  auto words = std::make_shared<HydraWords>();
+  app.add_option("OVERRIDES", words->overrides, help)->type_name("");
+  app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
+  app.add_option("--config-name", words->name, "That YAML's name, without .yaml")->default_val(std::string(name));
   return [words, run, hint = fmt::format("see: anemone nemo {} --help", name)] {
     const Status status = run(*words);
     return status.ok() ? static_cast<int>(kDone) : Report(status.Hint(hint));
@@ -432,6 +449,12 @@ constexpr NemoScript kScripts[] = {
 };
 
 }  // namespace
+
+std::vector<std::pair<std::string, std::string>> NemoScripts() {
+  std::vector<std::pair<std::string, std::string>> scripts;
+  for (const NemoScript& script : kScripts) scripts.emplace_back(script.name, script.summary);
+  return scripts;
+}
 
 std::function<int()> DeclareNemo(CLI::App& app) {
   auto chosen = std::make_shared<std::function<int()>>();

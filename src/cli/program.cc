@@ -33,14 +33,17 @@ int WriteManual(const CLI::App& app, const std::string& kind, const std::string&
   return kDone;
 }
 
+// The command that was named below `app`, if any: of `nemo SCRIPT`, the script.
+const CLI::App* NamedCommand(const CLI::App* app) {
+  for (auto below = app->get_subcommands(); !below.empty(); below = app->get_subcommands()) app = below.front();
+  return app;
+}
+
 // The parser's complaint in this program's words: what was expected, what was found, in the order it was typed.
 Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
-  const auto used = app.get_subcommands();
   std::string command;
-  for (const CLI::App* sub = used.empty() ? nullptr : used.front(); sub != nullptr;) {
-    command += sub->get_name() + " ";
-    const auto deeper = sub->get_subcommands();
-    sub = deeper.empty() ? nullptr : deeper.front();
+  for (const CLI::App* sub = NamedCommand(&app); sub != &app; sub = sub->get_parent()) {
+    command = sub->get_name() + " " + command;
   }
   const std::string hint = fmt::format("see: anemone {}--help", command);
   std::vector<std::string> words = app.remaining(true);
@@ -103,6 +106,7 @@ int Main(int argc, char** argv) {
     return Report(ExplainParseError(error, app));
   }
   if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
+  g.command = NamedCommand(&app);
   const int status = run ? run() : kUsage;
   if (std::fflush(stdout) != 0) return Report(ErrnoStatus(errno, "cannot write to standard output"));
   return status;

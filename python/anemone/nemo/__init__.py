@@ -1,14 +1,16 @@
 """NeMo's own scripts under NeMo's names. `python -m anemone.nemo` lists them and their paths, for torchrun."""
 
-# As NeMo v2.0.0 names them.
-SCRIPTS = {
-    "convert_clip_hf_to_nemo": "Hugging Face CLIP → .nemo (Megatron-core)",
-    "convert_external_clip_to_nemo": "Hugging Face or OpenCLIP → .nemo (legacy)",
-    "convert_siglip_hf_to_nemo": "Hugging Face SigLIP → .nemo",
-    "convert_ckpt_to_nemo": "A training's .ckpt → .nemo",
-    "megatron_ckpt_to_nemo": "A language model's training checkpoint → .nemo",
-    "convert_zarr_to_torch_dist": "A zarr checkpoint → .nemo with torch_dist inside",
-    "convert_nemo1_to_nemo2": "A GPT's .nemo → a NeMo 2 folder",
-    "megatron_change_num_partitions": "Another tensor and pipeline layout",
-    "megatron_clip_infer": "CLIP inference, with Hydra's overrides",
-}
+import os
+import sys
+
+from anemone import _anemone
+
+SCRIPTS = dict(_anemone.nemo_scripts())
+"""As NeMo v2.0.0 names them, and what each does."""
+
+
+def run(module, path):
+    """What each script does: `anemone nemo SCRIPT`, where it is the program and not imported."""
+    if module == "__main__":
+        from anemone.__main__ import program
+        sys.exit(program("nemo", os.path.splitext(os.path.basename(path))[0]))

@@ -1,7 +1,4 @@
 """NeMo's convert_nemo1_to_nemo2.py with NeMo's own arguments; --help lists them. torchrun may start it: rank 0 does all the work."""
-import sys
+from anemone.nemo import run
 
-from anemone.__main__ import program
-
-if __name__ == "__main__":
-    sys.exit(program("nemo", "convert_nemo1_to_nemo2"))
+run(__name__, __file__)

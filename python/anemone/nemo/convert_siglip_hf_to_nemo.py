@@ -1,7 +1,4 @@
 """NeMo's convert_siglip_hf_to_nemo.py with NeMo's own arguments; --help lists them. torchrun may start it: rank 0 does all the work."""
-import sys
+from anemone.nemo import run
 
-from anemone.__main__ import program
-
-if __name__ == "__main__":
-    sys.exit(program("nemo", "convert_siglip_hf_to_nemo"))
+run(__name__, __file__)

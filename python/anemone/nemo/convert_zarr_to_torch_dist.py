@@ -1,7 +1,4 @@
 """NeMo's convert_zarr_to_torch_dist.py with NeMo's own arguments; --help lists them. torchrun may start it: rank 0 does all the work."""
-import sys
+from anemone.nemo import run
 
-from anemone.__main__ import program
-
-if __name__ == "__main__":
-    sys.exit(program("nemo", "convert_zarr_to_torch_dist"))
+run(__name__, __file__)

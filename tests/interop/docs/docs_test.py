@@ -27,6 +27,16 @@ def blocks(page, kind):
     return re.findall(rf"^```{kind}\n(.*?)^```", read(page), re.S | re.M)
 
 
+def links(page):
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", read(page), flags=re.S | re.M)
+    return [target for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target]
+
+
+def anchors(page):
+    """A page's headings as GitHub and MkDocs name them."""
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in re.findall(r"^#+ (.*)", read(page), re.M)]
+
+
 class Docs(unittest.TestCase):
     def shell(self, command, folder):
         path = os.path.dirname(PROGRAM) + os.pathsep + os.environ["PATH"]
@@ -61,9 +71,21 @@ class Docs(unittest.TestCase):
 
     def test_links(self):
         for page in PAGES:
-            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", re.sub(r"^```.*?^```|`[^`\n]*`", "", read(page), flags=re.S | re.M)):
-                if "://" not in target:
-                    self.assertTrue(os.path.exists(os.path.join(os.path.dirname(page), target)), f"{page}: {target}")
+            for target in links(page):
+                path, _, anchor = target.partition("#")
+                path = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+                self.assertTrue(os.path.exists(path), f"{page}: {target}")
+                if anchor:
+                    self.assertIn(anchor, anchors(path), f"{page}: {target}")
+
+    def test_every_page_is_in_the_index_and_in_the_navigation(self):
+        docs = os.path.join(SOURCE, "docs")
+        pages = {os.path.relpath(page, docs) for page in PAGES[1:]}
+        index = {os.path.normpath(target.partition("#")[0]) for target in links(os.path.join(docs, "README.md"))}
+        self.assertEqual(pages - index, {"README.md"})
+        with open(os.path.join(SOURCE, "mkdocs.yml"), encoding="utf-8") as file:
+            named = re.findall(r": (\S+\.md)$", file.read(), re.M)
+        self.assertEqual(sorted(named), sorted(pages))
 
 
 if __name__ == "__main__":

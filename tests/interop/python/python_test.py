@@ -6,6 +6,7 @@ Needs python3-torch and python3-numpy (scripts/deps test), and PYTHONPATH naming
 
 import ast
 import glob
+import inspect
 import io
 import os
 import pickle
@@ -43,6 +44,15 @@ def tensors_of(state):
     return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
 
 
+def mapped_file(address):
+    """The file whose bytes are mapped there."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            begin, end = (int(x, 16) for x in line.split()[0].split("-"))
+            if begin <= address < end:
+                return line.split()[-1]
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -71,6 +81,27 @@ class Open(Case):
                 self.assertTrue(torch.equal(torch.from_dlpack(tensor), value), key)
                 bits = value.contiguous().view(torch.int16).numpy().view(np.uint16) if value.dtype == torch.bfloat16 else value.numpy()
                 np.testing.assert_array_equal(tensor.numpy(raw=True), bits, key)
+
+    def test_views_are_the_files_own_bytes(self):
+        for path in (golden("clip/mcore.nemo"), os.path.join(DEMO, "model.safetensors")):
+            for name, tensor in anemone.open(path).items():
+                view = tensor.numpy(copy=False)
+                self.assertEqual(mapped_file(view.ctypes.data), os.path.realpath(path))
+                np.testing.assert_array_equal(view, tensor.numpy(), name)
+                torch_view, dlpack = tensor.torch(copy=False), torch.utils.dlpack.from_dlpack(tensor.__dlpack__(copy=False))
+                for other in (torch_view, dlpack):
+                    self.assertEqual(mapped_file(other.data_ptr()), os.path.realpath(path))
+                    self.assertTrue(torch.equal(other, tensor.torch()), name)
+        view[...] = 0  # writing changes memory, not the file
+        self.assertTrue(tensor.numpy().any())
+        self.assertEqual(anemone.open(path).state_dict(copy=False)[name].data_ptr() % tensor.torch().element_size(), 0)
+
+    def test_no_view_where_bytes_must_be_read(self):
+        checkpoint = anemone.open(golden("clip/mcore_tp2.nemo"))
+        tensor = max(checkpoint.values(), key=lambda t: t.nbytes)  # two ranks' halves
+        for ask in (lambda: tensor.numpy(copy=False), lambda: tensor.torch(copy=False), lambda: tensor.__dlpack__(copy=False)):
+            self.assertRaises(anemone.UnsupportedError, ask)
+        self.assertEqual(np.asarray(tensor).shape, tensor.shape)
 
     def test_what_a_checkpoint_says_of_itself(self):
         checkpoint = anemone.open(golden("clip/mcore_tp2.nemo"))
@@ -127,6 +158,39 @@ class Open(Case):
 
     def test_import_is_quick_and_brings_no_numpy(self):
         self.python("-c", "import sys, anemone; assert not {'numpy', 'torch', 'tqdm'} & set(sys.modules)")
+
+
+class Documentation(Case):
+    """Every public name says what it is, and the stubs say the same names with the same arguments."""
+
+    def arguments(self, function):
+        return [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+
+    def check(self, what, stub, where):
+        self.assertTrue(inspect.getdoc(what), f"{where}: no docstring")
+        if isinstance(stub, ast.FunctionDef) and not isinstance(what, property):
+            self.assertEqual(list(inspect.signature(what).parameters)[:len(self.arguments(stub))],
+                             [a for a in self.arguments(stub) if a != "cls"], where)
+        if isinstance(stub, ast.ClassDef):
+            stubs = self.named(stub)
+            for name, member in vars(what).items():
+                if not name.startswith("_") and (callable(getattr(what, name)) or isinstance(member, property)):
+                    self.assertIn(name, stubs, where)
+                    self.check(getattr(what, name), stubs[name], f"{where}.{name}")
+
+    def named(self, node):
+        return {child.name: child for child in node.body if isinstance(child, (ast.FunctionDef, ast.ClassDef))}
+
+    def test_docstrings_and_stubs(self):
+        for module, names in ((anemone, anemone.__all__), (anemone.models, ["MegatronCLIPModel"])):
+            with open(os.path.splitext(module.__file__)[0] + ".pyi") as file:
+                stubs = self.named(ast.parse(file.read()))
+            for name in names:
+                what = getattr(module, name)
+                if inspect.isclass(what) or inspect.isfunction(what):
+                    self.assertIn(name, stubs)
+                    self.check(what, stubs[name], f"{module.__name__}.{name}")
+            self.assertLessEqual(set(stubs), set(names) | {"models"})
 
 
 class Errors(Case):

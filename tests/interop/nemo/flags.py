@@ -1,0 +1,97 @@
+"""NeMo's scripts take every flag that NeMo's own take, and say in their own words what is missing.
+
+usage: flags.py ANEMONE GOLDEN_DIR      (unittest's arguments may follow)
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+
+ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
+
+LAUNCH = "--gpus_per_node=1 --pipeline_model_parallel_split_rank=0 --local_rank=0"
+LAYOUT = "--tensor_model_parallel_size=1 --pipeline_model_parallel_size=1"
+RUN = "--checkpoint_folder=absent --checkpoint_name=run.ckpt --hparams_file=absent.yaml"
+# Every flag that a script's ArgumentParser declares, in v1.23.0 or v2.0.0 [NVIDIA/NeMo scripts/checkpoint_converters,
+# examples/multimodal, examples/vision, examples/nlp/language_modeling]. All name sources that are not there.
+COMMANDS = {
+    "convert_clip_hf_to_nemo": f"--input_name_or_path=./absent --hparams_file=absent.yaml --output_path=x.nemo {LAYOUT} {LAUNCH}",
+    "convert_external_clip_to_nemo":
+        f"--arch=./absent --version=huggingface --hparams_file=absent.yaml --nemo_file_path=x.nemo {LAYOUT} {LAUNCH} --bcp",
+    "convert_siglip_hf_to_nemo":
+        "--input_name_or_path=./absent --tokenizer_path=absent.model --hparams_file=absent.yaml --output_path=x.nemo --precision=bf16",
+    "convert_ckpt_to_nemo": f"{RUN} --nemo_file_path=x.nemo {LAYOUT} {LAUNCH} --model_type=megatron_clip --bcp",
+    "megatron_ckpt_to_nemo":
+        f"{RUN} --nemo_file_path=x.nemo {LAYOUT} {LAUNCH} --no_pack_nemo_file --model_type=gpt --bcp --precision=16-mixed",
+    "convert_zarr_to_torch_dist":
+        f"{RUN} --path_to_save=x {LAYOUT} {LAUNCH} --save_to_nemo --cluster_type=BCP --precision=bf16-mixed --model_type=gpt",
+    "convert_nemo1_to_nemo2":
+        "--input_path=absent.nemo --output_path=x --model_id=meta-llama/Llama-2-7b-hf --tokenizer_path=absent.model"
+        " --tokenizer_library=sentencepiece",
+    "megatron_change_num_partitions":
+        "--model_file=absent.nemo --target_file=x.nemo --tensor_model_parallel_size=1 --target_tensor_model_parallel_size=1"
+        " --pipeline_model_parallel_size=1 --target_pipeline_model_parallel_size=1 --target_pipeline_model_parallel_split_rank=0"
+        " --virtual_pipeline_model_parallel_size=1 --ckpt_name=run.ckpt --model_class=a.b.C --precision=16 --num_gpu_per_node=8"
+        " --megatron_legacy --tokenizer_model_path=absent.model --tokenizer_vocab_file=absent.txt --hparams_file=absent.yaml"
+        " --tp_conversion_only --model_extracted_dir=absent",
+    "megatron_clip_infer":
+        "model.restore_from_path=absent.nemo image_path=a.jpg texts=[a] trainer.devices=1 trainer.num_nodes=1 trainer.accelerator=gpu"
+        " trainer.logger=False trainer.precision=16 model.precision=bf16 hydra.run.dir=. +hydra.job.name=x",
+    "megatron_clip_imagenet_zeroshot":
+        "model.restore_from_path=absent.nemo model.data.imagenet_val=absent model.data.num_workers=1 model.micro_batch_size=1"
+        " model.global_batch_size=1 model.precision=bf16 trainer.devices=1 trainer.num_nodes=1 trainer.accelerator=cpu"
+        " trainer.logger=False trainer.precision=32",
+}
+
+
+def run(folder, script, *words):
+    return subprocess.run([ANEMONE, "nemo", script, *words], capture_output=True, text=True, timeout=60, cwd=folder,
+                          env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+class Flags(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+
+    def test_all_scripts_are_here(self):
+        said = subprocess.run([ANEMONE, "nemo", "--help"], capture_output=True, text=True).stdout
+        self.assertEqual(re.findall(r"^  (\w+_\w+)\s", said.split("Subcommands:")[1], re.M), list(COMMANDS))
+
+    def test_every_flag_is_taken(self):
+        for script, words in COMMANDS.items():
+            with self.subTest(script):
+                said = run(self.dir, script, *words.split())
+                self.assertEqual(said.returncode, 66, said.stderr)  # all that is wrong is that the source is absent
+                self.assertIn("absent", said.stderr)
+                self.assertEqual(os.listdir(self.dir), [])
+                self.assertEqual(run(self.dir, script, *words.split(), "--no_such_flag=1").returncode, 64)
+
+    def test_a_config_of_ones_own_replaces_nemos(self):
+        with open(os.path.join(self.dir, "mine.yaml"), "w") as file:
+            file.write("model: {restore_from_path: absent.nemo}\nimage_path: a.jpg\ntexts: [a]\n")
+        said = run(self.dir, "megatron_clip_infer", "--config-path=.", "--config-name=mine")
+        self.assertEqual((said.returncode, said.stderr.splitlines()[0]), (66, "anemone: absent.nemo: no such file or folder"))
+        self.assertIn("expected --config-path", run(self.dir, "megatron_clip_infer", "--config-name=mine").stderr)
+        with open(os.path.join(self.dir, "mine.yaml"), "a") as file:
+            file.write("defaults: [base]\n")
+        self.assertIn("found a list of parts", run(self.dir, "megatron_clip_infer", "--config-path=.", "--config-name=mine").stderr)
+
+    def test_messages_name_the_scripts_own_flags(self):
+        layout = ["--target_tensor_model_parallel_size=1", "--target_pipeline_model_parallel_size=2"]
+        said = run(self.dir, "megatron_change_num_partitions", f"--model_file={GOLDEN}/t5/t5.nemo", "--target_file=x.nemo", *layout,
+                   "--target_pipeline_model_parallel_split_rank=5")
+        self.assertIn("--target_pipeline_model_parallel_split_rank: expected 1 to 1", said.stderr)
+        with tarfile.open(f"{GOLDEN}/gpt/A.nemo") as archive:
+            archive.extractall(self.dir, [m for m in archive if "spm" not in m.name])
+        said = run(self.dir, "megatron_change_num_partitions", "--model_extracted_dir=.", "--target_file=x.nemo", *layout)
+        self.assertRegex(said.stderr, r"hint: --artifact .* \(with anemone convert\)$")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
