@@ -10,6 +10,7 @@
 
 #include "family/clip_config.h"
 #include "family/families.h"
+#include "family/megatron_layer.h"
 
 namespace anemone {
 namespace {
@@ -19,21 +20,21 @@ using R = StoredRow;
 
 // ---- canonical ----
 
-std::vector<C> CanonicalLayer(std::string_view tower) {
-  return ForTower(tower, {
-                             {"{T}.layers.{i}.norm1.weight", "{T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.norm1.bias", "{T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.attn.qkv.weight", "3*{T}.width, {T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.attn.qkv.bias", "3*{T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.attn.out.weight", "{T}.width, {T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.attn.out.bias", "{T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.norm2.weight", "{T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.norm2.bias", "{T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.mlp.up.weight", "{T}.ffn, {T}.width", "{T}", ""},
-                             {"{T}.layers.{i}.mlp.up.bias", "{T}.ffn", "{T}", ""},
-                             {"{T}.layers.{i}.mlp.down.weight", "{T}.width, {T}.ffn", "{T}", ""},
-                             {"{T}.layers.{i}.mlp.down.bias", "{T}.width", "{T}", ""},
-                         });
+std::vector<C> CanonicalText() {
+  return Join<C>({
+      ForTower("text",
+               {
+                   {"text.token_embedding.weight", "text.vocab, text.width", "text", ""},
+                   {"text.position_embedding.weight", "text.positions, text.width", "text", ""},
+               }),
+      CanonicalLayer("text", {}),
+      ForTower("text",
+               {
+                   {"text.final_norm.weight", "text.width", "text", ""},
+                   {"text.final_norm.bias", "text.width", "text", ""},
+                   {"text.projection.weight", "projection, text.width", "text", ""},
+               }),
+  });
 }
 
 std::vector<C> ClipCanonical() {
@@ -47,25 +48,14 @@ std::vector<C> ClipCanonical() {
                    {"vision.pre_norm.weight", "vision.width", "vision", ""},
                    {"vision.pre_norm.bias", "vision.width", "vision", ""},
                }),
-      CanonicalLayer("vision"),
+      CanonicalLayer("vision", {}),
       ForTower("vision",
                {
                    {"vision.post_norm.weight", "vision.width", "vision", ""},
                    {"vision.post_norm.bias", "vision.width", "vision", ""},
                    {"vision.projection.weight", "projection, vision.width", "vision", ""},
                }),
-      ForTower("text",
-               {
-                   {"text.token_embedding.weight", "text.vocab, text.width", "text", ""},
-                   {"text.position_embedding.weight", "text.positions, text.width", "text", ""},
-               }),
-      CanonicalLayer("text"),
-      ForTower("text",
-               {
-                   {"text.final_norm.weight", "text.width", "text", ""},
-                   {"text.final_norm.bias", "text.width", "text", ""},
-                   {"text.projection.weight", "projection, text.width", "text", ""},
-               }),
+      CanonicalText(),
   });
 }
 
@@ -78,7 +68,7 @@ std::vector<C> SiglipCanonical() {
                    {"vision.patch_embedding.bias", "vision.width", "vision", ""},
                    {"vision.position_embedding.weight", "vision.positions, vision.width", "vision", ""},
                }),
-      CanonicalLayer("vision"),
+      CanonicalLayer("vision", {}),
       ForTower("vision",
                {
                    {"vision.post_norm.weight", "vision.width", "vision", ""},
@@ -95,19 +85,8 @@ std::vector<C> SiglipCanonical() {
                    {"vision.head.mlp.down.weight", "vision.width, vision.ffn", "vision", ""},
                    {"vision.head.mlp.down.bias", "vision.width", "vision", ""},
                }),
-      ForTower("text",
-               {
-                   {"text.token_embedding.weight", "text.vocab, text.width", "text", ""},
-                   {"text.position_embedding.weight", "text.positions, text.width", "text", ""},
-               }),
-      CanonicalLayer("text"),
-      ForTower("text",
-               {
-                   {"text.final_norm.weight", "text.width", "text", ""},
-                   {"text.final_norm.bias", "text.width", "text", ""},
-                   {"text.projection.weight", "projection, text.width", "text", ""},
-                   {"text.projection.bias", "projection", "text", ""},
-               }),
+      CanonicalText(),
+      ForTower("text", {{"text.projection.bias", "projection", "text", ""}}),
   });
 }
 
@@ -305,81 +284,17 @@ Dialect ClipOpenClip() {
 // Keys start with `model.`, also under megatron_amp_O2; `model.module.` and bare names occur in foreign files.
 std::vector<std::string> NemoPrefixes() { return {"model.", "model.module.", "module.", ""}; }
 
-// NeMo restores strictly, so the four linear layers' `_extra_state` must be there; the others come and go with the
-// version of Transformer Engine and are only read (spec: nemo-archive, 7).
-R ExtraState(std::string name, std::string_view when = "") {
-  return {.name = std::move(name), .op = Op::kExtraState, .stage = Stage::kLayer, .when = std::string(when)};
-}
-
-std::vector<R> McoreLayer(std::string_view tower) {
-  constexpr Stage L = Stage::kLayer;
-  return ForTower(
-      tower,
-      {
-          ExtraState("{P}.self_attention.core_attention._extra_state", kReadOnly),
-          ExtraState("{P}.self_attention.core_attention.fused_attention._extra_state", kReadOnly),
-          {.name = "{P}.self_attention.linear_proj.weight",
-           .canonical = "{C}.attn.out.weight",
-           .split = Split::kRows,
-           .stage = L},
-          {.name = "{P}.self_attention.linear_proj.bias", .canonical = "{C}.attn.out.bias", .stage = L},
-          ExtraState("{P}.self_attention.linear_proj._extra_state"),
-          {.name = "{P}.self_attention.linear_qkv.layer_norm_weight", .canonical = "{C}.norm1.weight", .stage = L},
-          {.name = "{P}.self_attention.linear_qkv.layer_norm_bias", .canonical = "{C}.norm1.bias", .stage = L},
-          {.name = "{P}.self_attention.linear_qkv.weight",
-           .canonical = "{C}.attn.qkv.weight",
-           .op = Op::kInterleave,
-           .split = Split::kColumns,
-           .stage = L},
-          {.name = "{P}.self_attention.linear_qkv.bias",
-           .canonical = "{C}.attn.qkv.bias",
-           .op = Op::kInterleave,
-           .split = Split::kColumns,
-           .stage = L},
-          ExtraState("{P}.self_attention.linear_qkv._extra_state"),
-          {.name = "{P}.mlp.linear_fc1.layer_norm_weight", .canonical = "{C}.norm2.weight", .stage = L},
-          {.name = "{P}.mlp.linear_fc1.layer_norm_bias", .canonical = "{C}.norm2.bias", .stage = L},
-          {.name = "{P}.mlp.linear_fc1.weight", .canonical = "{C}.mlp.up.weight", .split = Split::kColumns, .stage = L},
-          {.name = "{P}.mlp.linear_fc1.bias", .canonical = "{C}.mlp.up.bias", .split = Split::kColumns, .stage = L},
-          ExtraState("{P}.mlp.linear_fc1._extra_state"),
-          {.name = "{P}.mlp.linear_fc2.weight", .canonical = "{C}.mlp.down.weight", .split = Split::kRows, .stage = L},
-          {.name = "{P}.mlp.linear_fc2.bias", .canonical = "{C}.mlp.down.bias", .stage = L},
-          ExtraState("{P}.mlp.linear_fc2._extra_state"),
-          // Megatron-core without Transformer Engine (the "local" layer spec) keeps the norms apart.
-          {.name = "{P}.input_layernorm.weight",
-           .canonical = "{C}.norm1.weight",
-           .stage = L,
-           .when = std::string(kReadOnly)},
-          {.name = "{P}.input_layernorm.bias",
-           .canonical = "{C}.norm1.bias",
-           .stage = L,
-           .when = std::string(kReadOnly)},
-          {.name = "{P}.pre_mlp_layernorm.weight",
-           .canonical = "{C}.norm2.weight",
-           .stage = L,
-           .when = std::string(kReadOnly)},
-          {.name = "{P}.pre_mlp_layernorm.bias",
-           .canonical = "{C}.norm2.bias",
-           .stage = L,
-           .when = std::string(kReadOnly)},
-      },
-      {{"{P}", "{T}_encoder.decoder.layers.{i}"}, {"{C}", "{T}.layers.{i}"}});
-}
-
 std::vector<R> McoreText() {
   return Join<R>({
-      ForTower("text",
-               {
-                   {.name = "text_encoder.embedding.word_embeddings.weight",
-                    .canonical = "text.token_embedding.weight",
-                    .op = Op::kPadVocab,
-                    .split = Split::kVocab,
-                    .stage = Stage::kFirst},
-                   {.name = "text_encoder.embedding.position_embeddings.weight",
-                    .canonical = "text.position_embedding.weight",
-                    .stage = Stage::kFirst},
-               }),
-      McoreLayer("text"),
+      ForTower(
+          "text",
+          {
+              VocabTable("text_encoder.embedding.word_embeddings.weight", "text.token_embedding.weight", Stage::kFirst),
+              {.name = "text_encoder.embedding.position_embeddings.weight",
+               .canonical = "text.position_embedding.weight",
+               .stage = Stage::kFirst},
+          }),
+      McoreLayer("text", "text_encoder.decoder.layers.{i}", {}),
       ForTower("text",
                {
                    {.name = "text_encoder.final_layernorm.weight", .canonical = "text.final_norm.weight"},
@@ -407,7 +322,7 @@ Dialect ClipMcore() {
                            {.name = "vision_encoder.ln_pre.bias", .canonical = "vision.pre_norm.bias"},
                            ExtraState("vision_encoder.ln_pre._extra_state", kReadOnly),
                        }),
-              McoreLayer("vision"),
+              McoreLayer("vision", "vision_encoder.decoder.layers.{i}", {}),
               ForTower("vision",
                        {
                            {.name = "vision_encoder.final_layernorm.weight", .canonical = "vision.post_norm.weight"},
@@ -433,7 +348,7 @@ Dialect SiglipMcore() {
                        {.name = "vision_encoder.position_embeddings.weight",
                         .canonical = "vision.position_embedding.weight"},
                    }),
-          McoreLayer("vision"),
+          McoreLayer("vision", "vision_encoder.decoder.layers.{i}", {}),
           ForTower(
               "vision",
               {
@@ -481,48 +396,6 @@ Dialect SiglipMcore() {
       true};
 }
 
-std::vector<R> LegacyLayer(std::string_view tower, std::string_view prefix) {
-  constexpr Stage L = Stage::kLayer;
-  return ForTower(
-      tower,
-      {
-          {.name = "{P}.input_layernorm.weight", .canonical = "{C}.norm1.weight", .stage = L},
-          {.name = "{P}.input_layernorm.bias", .canonical = "{C}.norm1.bias", .stage = L},
-          {.name = "{P}.self_attention.query_key_value.weight",
-           .canonical = "{C}.attn.qkv.weight",
-           .op = Op::kMegatronQkv,
-           .split = Split::kQkv,
-           .stage = L},
-          {.name = "{P}.self_attention.query_key_value.bias",
-           .canonical = "{C}.attn.qkv.bias",
-           .op = Op::kMegatronQkv,
-           .split = Split::kQkv,
-           .stage = L},
-          ExtraState("{P}.self_attention.query_key_value._extra_state"),
-          {.name = "{P}.self_attention.dense.weight",
-           .canonical = "{C}.attn.out.weight",
-           .split = Split::kRows,
-           .stage = L},
-          {.name = "{P}.self_attention.dense.bias", .canonical = "{C}.attn.out.bias", .stage = L},
-          ExtraState("{P}.self_attention.dense._extra_state"),
-          {.name = "{P}.post_attention_layernorm.weight", .canonical = "{C}.norm2.weight", .stage = L},
-          {.name = "{P}.post_attention_layernorm.bias", .canonical = "{C}.norm2.bias", .stage = L},
-          {.name = "{P}.mlp.dense_h_to_4h.weight",
-           .canonical = "{C}.mlp.up.weight",
-           .split = Split::kColumns,
-           .stage = L},
-          {.name = "{P}.mlp.dense_h_to_4h.bias", .canonical = "{C}.mlp.up.bias", .split = Split::kColumns, .stage = L},
-          ExtraState("{P}.mlp.dense_h_to_4h._extra_state"),
-          {.name = "{P}.mlp.dense_4h_to_h.weight",
-           .canonical = "{C}.mlp.down.weight",
-           .split = Split::kRows,
-           .stage = L},
-          {.name = "{P}.mlp.dense_4h_to_h.bias", .canonical = "{C}.mlp.down.bias", .stage = L},
-          ExtraState("{P}.mlp.dense_4h_to_h._extra_state"),
-      },
-      {{"{P}", std::string(prefix) + ".layers.{i}"}, {"{C}", "{T}.layers.{i}"}});
-}
-
 Dialect ClipLegacy() {
   return {
       "legacy", "NeMo CLIP, legacy Megatron", NemoPrefixes(),
@@ -563,7 +436,7 @@ Dialect ClipLegacy() {
                    .stage = Stage::kFirst},
               },
               {{"{P}", "vision_encoder.backbone"}}),
-          LegacyLayer("vision", "vision_encoder.backbone.transformer"),
+          LegacyLayer("vision", "vision_encoder.backbone.transformer.layers.{i}", {}),
           ForTower("vision",
                    {
                        {.name = "vision_encoder.backbone.transformer.final_layernorm.weight",
@@ -582,18 +455,14 @@ Dialect ClipLegacy() {
                         .canonical = "text.position_embedding.weight",
                         .stage = Stage::kFirst,
                         .when = "text.learned_parameters"},
-                       {.name = "{P}.embedding.word_embeddings.weight",
-                        .canonical = "text.token_embedding.weight",
-                        .op = Op::kPadVocab,
-                        .split = Split::kVocab,
-                        .stage = Stage::kFirst},
+                       VocabTable("{P}.embedding.word_embeddings.weight", "text.token_embedding.weight", Stage::kFirst),
                        {.name = "{P}.embedding.position_embeddings.weight",
                         .canonical = "text.position_embedding.weight",
                         .stage = Stage::kFirst,
                         .when = "!text.learned_parameters"},
                    },
                    {{"{P}", "text_encoder.language_model"}}),
-          LegacyLayer("text", "text_encoder.language_model.encoder"),
+          LegacyLayer("text", "text_encoder.language_model.encoder.layers.{i}", {}),
           ForTower(
               "text",
               {
@@ -603,11 +472,7 @@ Dialect ClipLegacy() {
                   {.name = "text_encoder.language_model.encoder.final_layernorm.bias",
                    .canonical = "text.final_norm.bias",
                    .stage = Stage::kLast},
-                  {.name = "text_encoder.word_embeddings.weight",
-                   .canonical = "text.token_embedding.weight",
-                   .op = Op::kPadVocab,
-                   .split = Split::kVocab,
-                   .stage = Stage::kTiedCopy},
+                  VocabTable("text_encoder.word_embeddings.weight", "text.token_embedding.weight", Stage::kTiedCopy),
                   {.name = "text_encoder.head.weight", .canonical = "text.projection.weight", .stage = Stage::kLast},
               }),
       }),
@@ -650,10 +515,16 @@ Dims DimsOf(const ClipArchitecture& spec) {
   dims.Set("both", spec.has_vision && spec.has_text);
   for (const auto& [name, tower] :
        {std::pair{std::string("vision"), &spec.vision}, {std::string("text"), &spec.text}}) {
-    dims.Set(name + ".layers", tower->layers);
-    dims.Set(name + ".width", tower->width);
-    dims.Set(name + ".heads", tower->heads);
-    dims.Set(name + ".ffn", tower->ffn);
+    const bool has = name == "vision" ? spec.has_vision : spec.has_text;
+    const auto set = [&](std::string_view key, uint64_t value) { dims.Set(fmt::format("{}.{}", name, key), value); };
+    set("layers", has ? tower->layers : 0);
+    set("width", tower->width);
+    set("heads", tower->heads);
+    set("head_dim", tower->heads == 0 ? 0 : tower->width / tower->heads);
+    set("qkv_rows", 3 * tower->width);
+    set("ffn", tower->ffn);
+    set("up_rows", tower->ffn);
+    for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
   }
   dims.Set("vision.positions", spec.has_vision ? spec.positions() : 0);
   dims.Set("text.positions", spec.context);

@@ -478,9 +478,19 @@ std::string Pattern::Fill(std::optional<uint64_t> layer, size_t part) const {
   return name;
 }
 
+namespace {
+
+// A model without towers has plain names: "{T}.width" is "width" there.
+std::string InTower(std::string text, std::string_view tower) {
+  if (tower.empty()) text = Replace(text, "{T}.", "");
+  return Replace(text, "{T}", tower);
+}
+
+}  // namespace
+
 std::vector<CanonicalRow> ForTower(std::string_view tower, std::vector<CanonicalRow> rows) {
   for (CanonicalRow& row : rows) {
-    for (std::string* text : {&row.name, &row.shape, &row.when}) *text = Replace(*text, "{T}", tower);
+    for (std::string* text : {&row.name, &row.shape, &row.when}) *text = InTower(*text, tower);
     row.tower = tower;
   }
   return rows;
@@ -488,9 +498,9 @@ std::vector<CanonicalRow> ForTower(std::string_view tower, std::vector<Canonical
 
 std::vector<StoredRow> ForTower(std::string_view tower, std::vector<StoredRow> rows, const Words& words) {
   for (StoredRow& row : rows) {
-    for (std::string* text : {&row.name, &row.canonical, &row.when, &row.shape}) {
+    for (std::string* text : {&row.name, &row.canonical, &row.when, &row.shape, &row.only}) {
       for (const auto& [from, to] : words) *text = Replace(*text, from, to);
-      *text = Replace(*text, "{T}", tower);
+      *text = InTower(*text, tower);
     }
     row.tower = tower;
   }

@@ -134,6 +134,7 @@ const std::vector<NamedModel>& Models() {
       {"gpt_legacy_swiglu_untied", GptFamily, "legacy",
        Gpt("activation: swiglu\nshare_embeddings_and_output_weights: false\n")},
       {"t5", T5Family, "legacy", Gpt("")},
+      {"t5_swiglu", T5Family, "legacy", Gpt("activation: swiglu\nbias: false\n")},
       {"t5_fast_swiglu_stacked", T5Family, "legacy", Gpt("megatron_legacy: true\nactivation: fast-swiglu\n")},
   };
   return models;

@@ -1,0 +1,53 @@
+// The transformer layer that Megatron's models share: its canonical tensors, how Megatron-core and legacy Megatron
+// spell them, and the sizes that a config gives it.
+//
+// A layer is called {P} where it is stored ("decoder.layers.{i}") and {C} in the canonical rows ("layers.{i}", or
+// "text.layers.{i}" in a tower). Rows stand in the order of the modules' parameters.
+#ifndef ANEMONE_FAMILY_MEGATRON_LAYER_H_
+#define ANEMONE_FAMILY_MEGATRON_LAYER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/config.h"
+#include "anemone/status.h"
+#include "family/table.h"
+
+namespace anemone {
+
+// What a family's layers may have besides attention and a plain MLP.
+struct LayerParts {
+  bool gated = false;            // an MLP of gate and up, where the flag "glu" is set
+  bool qk_norm = false;          // norms of queries and keys, where "qk_norm" is set
+  bool cross_attention = false;  // attention that reads an encoder
+};
+
+std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts);
+std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name, const LayerParts& parts);
+std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name, const LayerParts& parts);
+
+// Transformer Engine's `_extra_state` of a module. NeMo restores strictly, so the linear layers' must be there; the
+// others come and go with the version of Transformer Engine and are only read (kReadOnly).
+StoredRow ExtraState(std::string name, std::string_view when = "");
+
+// A table with a row a token, padded and divided over tensor ranks by rows: an embedding, an output layer, its bias.
+StoredRow VocabTable(std::string name, std::string canonical, Stage stage);
+
+// The sizes and flags that the canonical rows and their splits speak of, from a tower's part of NeMo's config. Errors:
+// Corrupt naming the key.
+Status SetLayerDims(const ConfigNode& config, std::string_view tower, Dims* dims);
+
+// The config's model: NeMo's YAML has it at the top or under `cfg`.
+const ConfigNode& ModelNode(const Config& config);
+// What a key of a config says. `fallback` stands in where it is not there or null, of flags and texts also where it is
+// something else. Errors: Corrupt for a size below 1, or none at all.
+Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optional<uint64_t> fallback = std::nullopt);
+bool FlagOf(const ConfigNode& node, std::string_view key, bool fallback);
+std::string TextOf(const ConfigNode& node, std::string_view key, std::string_view fallback);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_MEGATRON_LAYER_H_
