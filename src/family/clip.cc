@@ -742,7 +742,8 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
     return spec;
   }
   return NotFound("expected a config beside the weights, found none",
-                  "name the model's size (ViT-L-14, …) or pass NeMo's YAML with --hparams");
+                  "anemone convert takes the model's size (--preset ViT-L-14, …) or NeMo's YAML (--hparams FILE), with "
+                  "--tp and --pp too");
 }
 
 const Family& ClipFamily() {

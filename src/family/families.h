@@ -11,6 +11,9 @@ const Family& SiglipFamily();  // clip.cc
 const Family& GptFamily();     // gpt.cc
 const Family& T5Family();      // t5.cc
 
+// The config that says a Megatron model's sizes: the checkpoint's own, or the one given. Errors: NotFound.
+Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name);
+
 // Rows of the stored vocabulary table over all tensor ranks; 0 when it is not there. For the families' `dims`.
 uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical);
 

@@ -94,6 +94,14 @@ void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
 
 }  // namespace
 
+Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
+  *name = checkpoint.config ? checkpoint.config_name : options.hparams_name;
+  if (checkpoint.config) return &*checkpoint.config;
+  if (options.hparams) return &*options.hparams;
+  return NotFound("expected a config beside the weights, found none",
+                  "anemone convert --hparams FILE takes NeMo's YAML, with --tp and --pp too");
+}
+
 uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
   const Naming naming(dialect);
   uint64_t rows = 0;

@@ -111,11 +111,10 @@ Status SetDims(const ConfigNode& model, Dims* dims) {
 }
 
 Result<Dims> GptDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
-  if (!checkpoint.config && !options.hparams)
-    return NotFound("expected a config beside the weights, found none", "pass NeMo's YAML with --hparams");
-  const Config& config = checkpoint.config ? *checkpoint.config : *options.hparams;
+  std::string name;
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
   Dims dims;
-  ANEMONE_TRY(SetDims(ModelNode(config), &dims).In(checkpoint.config ? checkpoint.config_name : options.hparams_name));
+  ANEMONE_TRY(SetDims(ModelNode(*config), &dims).In(name));
   const uint64_t rows = StoredVocabRows(checkpoint, dialect, "token_embedding.weight");
   dims.Set("vocab", rows);
   dims.Set("padded_vocab", rows);

@@ -2,8 +2,41 @@
 
 #include <string_view>
 
+#include <fmt/format.h>
+
 namespace anemone {
 namespace {
+
+// What both towers say of their layers and of training them.
+constexpr std::string_view kLayer = R"yaml(  init_method_std: 0.02
+  use_scaled_init_method: true
+  hidden_dropout: 0.0
+  attention_dropout: 0.0
+  kv_channels: null
+  apply_query_key_layer_scaling: true
+  normalization: layernorm
+  layernorm_epsilon: 1.0e-05
+  do_layer_norm_weight_decay: false
+  pre_process: true
+  post_process: true
+  persist_layer_norm: true
+  activations_checkpoint_granularity: null
+  activations_checkpoint_method: null
+  activations_checkpoint_num_layers: null)yaml";
+constexpr std::string_view kTraining = R"yaml(  sequence_parallel: false
+  native_amp_init_scale: 4294967296
+  native_amp_growth_interval: 1000
+  hysteresis: 2
+  fp32_residual_connection: false
+  fp16_lm_cross_entropy: false
+  masked_softmax_fusion: true
+  bias_dropout_add_fusion: true
+  use_cpu_initialization: false
+  onnx_safe: false
+  gradient_accumulation_fusion: false
+  openai_gelu: false
+  bias_activation_fusion: false
+  megatron_legacy: true)yaml";
 
 constexpr std::string_view kYaml = R"yaml(precision: 32
 micro_batch_size: 64
@@ -38,35 +71,8 @@ vision:
   hidden_size: 1024
   ffn_hidden_size: 4096
   num_attention_heads: 16
-  init_method_std: 0.02
-  use_scaled_init_method: true
-  hidden_dropout: 0.0
-  attention_dropout: 0.0
-  kv_channels: null
-  apply_query_key_layer_scaling: true
-  normalization: layernorm
-  layernorm_epsilon: 1.0e-05
-  do_layer_norm_weight_decay: false
-  pre_process: true
-  post_process: true
-  persist_layer_norm: true
-  activations_checkpoint_granularity: null
-  activations_checkpoint_method: null
-  activations_checkpoint_num_layers: null
-  sequence_parallel: false
-  native_amp_init_scale: 4294967296
-  native_amp_growth_interval: 1000
-  hysteresis: 2
-  fp32_residual_connection: false
-  fp16_lm_cross_entropy: false
-  masked_softmax_fusion: true
-  bias_dropout_add_fusion: true
-  use_cpu_initialization: false
-  onnx_safe: false
-  gradient_accumulation_fusion: false
-  openai_gelu: false
-  bias_activation_fusion: false
-  megatron_legacy: true
+{layer}
+{training}
   activation: approx-gelu
 text:
   precision: 32
@@ -78,37 +84,10 @@ text:
   hidden_size: 768
   ffn_hidden_size: 3072
   num_attention_heads: 12
-  init_method_std: 0.02
-  use_scaled_init_method: true
-  hidden_dropout: 0.0
-  attention_dropout: 0.0
-  kv_channels: null
-  apply_query_key_layer_scaling: true
-  normalization: layernorm
-  layernorm_epsilon: 1.0e-05
-  do_layer_norm_weight_decay: false
-  pre_process: true
-  post_process: true
-  persist_layer_norm: true
-  activations_checkpoint_granularity: null
-  activations_checkpoint_method: null
-  activations_checkpoint_num_layers: null
+{layer}
   num_micro_batches_with_partial_activation_checkpoints: null
   activations_checkpoint_layers_per_pipeline: null
-  sequence_parallel: false
-  native_amp_init_scale: 4294967296
-  native_amp_growth_interval: 1000
-  hysteresis: 2
-  fp32_residual_connection: false
-  fp16_lm_cross_entropy: false
-  masked_softmax_fusion: true
-  bias_dropout_add_fusion: true
-  use_cpu_initialization: false
-  onnx_safe: false
-  gradient_accumulation_fusion: false
-  openai_gelu: false
-  bias_activation_fusion: false
-  megatron_legacy: true
+{training}
   fp8: false
   fp8_e4m3: false
   fp8_hybrid: false
@@ -168,7 +147,8 @@ optim:
 }  // namespace
 
 ConfigNode NemoClipTemplate() {
-  auto config = Config::ParseYaml(kYaml, "template");
+  auto config =
+      Config::ParseYaml(fmt::format(kYaml, fmt::arg("layer", kLayer), fmt::arg("training", kTraining)), "template");
   return config.ok() ? std::move(config->root()) : ConfigNode::Map();
 }
 

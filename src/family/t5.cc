@@ -79,10 +79,9 @@ Dialect Legacy() {
 }
 
 Result<Dims> T5Dims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
-  if (!checkpoint.config && !options.hparams)
-    return NotFound("expected a config beside the weights, found none", "pass NeMo's YAML with --hparams");
-  const ConfigNode& model = ModelNode(checkpoint.config ? *checkpoint.config : *options.hparams);
-  const std::string& name = checkpoint.config ? checkpoint.config_name : options.hparams_name;
+  std::string name;
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
+  const ConfigNode& model = ModelNode(*config);
   Dims dims;
   for (const std::string_view tower : {"encoder", "decoder"}) {
     // Older configs say it once for both towers, at the top.

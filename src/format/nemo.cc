@@ -214,7 +214,9 @@ void CollectReferences(const ConfigNode& node, const std::string& path, std::vec
 
 // The members of an archive in the order they are written: config, weights, the rest.
 Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const LayOutOptions& options) {
-  if (!checkpoint.config) return InvalidArgument("a .nemo needs a model config", "--hparams FILE gives one");
+  if (!checkpoint.config)
+    return InvalidArgument("a .nemo needs a model config",
+                           "anemone convert --hparams FILE gives one, with --tp and --pp too");
   ANEMONE_TRY(CheckArtifactReferences(checkpoint));
   std::vector<PlanFile> files;
   files.emplace_back().path = kConfigName;
