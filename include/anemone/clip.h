@@ -75,6 +75,9 @@ enum class TextPooling : uint8_t {
 struct ClipSpec {
   ClipTower text;
   ClipTower vision;
+  bool has_text = true;  // false: an image tower alone; what is said of the other one is not looked at
+  bool has_vision = true;
+  bool projects = true;     // false: a tower alone whose features are its pooled token after the last norm
   uint64_t projection = 0;  // width of the features
   uint64_t vocab = 0;       // rows of the embedding table; may be padded
   uint64_t context = 77;    // positions of a text
@@ -140,14 +143,15 @@ class ClipModel {
   const ClipSpec& spec() const;
 
   // `pixels`: n pictures of 3 × image_size × image_size, preprocessed. Features are as the projection gives them, not
-  // normalised. Errors: InvalidArgument (not a multiple of a picture).
+  // normalised. Errors: InvalidArgument (not a multiple of a picture, no image tower).
   Result<ClipFeatures> EncodeImages(std::span<const float> pixels);
   // Ids of each text, start and end included, at most spec().context of them. For CLIP tokens after the pooled one are
   // ignored, so padding may be there or not; for SigLIP shorter texts are padded with `eos_id` to the context.
-  // Errors: InvalidArgument (empty, too long, an id outside the vocabulary).
+  // Errors: InvalidArgument (empty, too long, an id outside the vocabulary, no text tower).
   Result<ClipFeatures> EncodeTexts(std::span<const std::vector<int32_t>> texts);
 
-  // The stored logit scale, exp(logit_scale), and SigLIP's logit_bias (0 for CLIP).
+  // The stored logit scale, exp(logit_scale), and SigLIP's logit_bias (0 for CLIP). Errors: InvalidArgument (a tower
+  // alone compares nothing).
   Result<double> LogitScale() const;
   Result<double> LogitBias() const;
 

@@ -126,6 +126,22 @@ Status CheckOptions(const InferOptions& options) {
   return {};
 }
 
+// A tower alone answers with its features.
+Status HasTowersFor(const InferOptions& options, bool compares, const ClipSpec& spec) {
+  if (spec.has_text && spec.has_vision) return {};
+  const char* const there = spec.has_vision ? "image" : "text";
+  const char* const lacks = spec.has_vision ? "text" : "image";
+  const std::string hint = fmt::format("--embeddings FILE writes the features of --{}", there);
+  if (compares) {
+    return InvalidArgument(
+        fmt::format("expected both towers to compare pictures with texts, found the {} tower alone", there), hint);
+  }
+  if (spec.has_vision ? options.texts.empty() : options.images.empty()) return {};
+  return InvalidArgument(fmt::format("expected a model with {} tower for --{}, found the {} tower alone",
+                                     spec.has_vision ? "a text" : "an image", lacks, there),
+                         hint);
+}
+
 // NeMo's line [megatron_clip_imagenet_zeroshot.py], or JSON.
 Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOptions& options, const ImageFolder& folder,
                   const std::vector<std::string>& labels, const std::vector<std::string>& templates,
@@ -199,6 +215,8 @@ Status Infer(InferOptions options) {
   Result<ClipModel> loaded = LoadClip(checkpoint, clip_options, load);
   if (!loaded.ok()) return loaded.status().In(options.model);
   ClipModel& model = *loaded;
+  const bool compares = !options.dataset.empty() || (!options.images.empty() && !options.texts.empty());
+  ANEMONE_TRY(HasTowersFor(options, compares, model.spec()).In(options.model));
 
   ClipFeatures texts;
   if (!labels.empty()) {
@@ -207,9 +225,12 @@ Status Infer(InferOptions options) {
     if (!options.dataset.empty()) return RunDataset(model, *tokenizer, options, folder, labels, templates, progress);
     ANEMONE_ASSIGN(texts, EncodeLabels(model, *tokenizer, labels, templates, progress));
   }
-  ANEMONE_ASSIGN(const double own_scale, model.LogitScale());
-  const double scale = options.logit_scale.value_or(own_scale);
-  ANEMONE_ASSIGN(const double bias, model.LogitBias());
+  double scale = 0, bias = 0;
+  if (compares) {
+    ANEMONE_ASSIGN(const double own_scale, model.LogitScale());
+    scale = options.logit_scale.value_or(own_scale);
+    ANEMONE_ASSIGN(bias, model.LogitBias());
+  }
 
   ClipFeatures all_images;
   ConfigNode pictures = ConfigNode::List();

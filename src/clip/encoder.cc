@@ -13,7 +13,9 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include "anemone/clip.h"
 #include "clip/blas.h"
@@ -33,39 +35,45 @@ constexpr uint64_t kMaxSize = 1 << 20;  // of any dimension; products of three f
 // end to end, where small pages would cost a fault each to fill and a table walk each to read.
 class Buffer {
  public:
-  float* Get(size_t count) {
-    if (count > capacity_) {
-      const bool large = count * sizeof(float) >= 2 * kHugePage;
-      const size_t align = large ? kHugePage : 64;
-      data_ = {static_cast<float*>(::operator new[](count * sizeof(float), std::align_val_t{align})), Free{align}};
-      if (large) madvise(data_.get(), count * sizeof(float), MADV_HUGEPAGE);  // a hint: failing is no failure
-      capacity_ = count;
+  template <typename T = float>
+  T* Get(size_t count) {
+    const size_t size = count * sizeof(T);
+    if (size > capacity_) {
+      const size_t align = size >= 2 * kHugePage ? kHugePage : kAlign;
+      data_ = {::operator new[](size, std::align_val_t{align}), Free{align}};
+      if (align == kHugePage) madvise(data_.get(), size, MADV_HUGEPAGE);  // a hint: failing is no failure
+      capacity_ = size;
     }
-    return data_.get();
+    return static_cast<T*>(data_.get());
   }
+  static constexpr size_t kAlign = 64;
 
  private:
   static constexpr size_t kHugePage = size_t{2} << 20;
   struct Free {
     size_t align;
-    void operator()(float* p) const { ::operator delete[](p, std::align_val_t{align}); }
+    void operator()(void* p) const { ::operator delete[](p, std::align_val_t{align}); }
   };
-  std::unique_ptr<float[], Free> data_{nullptr, Free{64}};
+  std::unique_ptr<void, Free> data_{nullptr, Free{kAlign}};
   size_t capacity_ = 0;
 };
 
+// A linear layer's weight, [out, in]: one of the two.
+struct Factor {
+  const float* fp32 = nullptr;
+  const uint16_t* bf16 = nullptr;  // the bits
+};
+
 struct Linear {
-  const float* weight = nullptr;  // [out, in]; where is_bf16, bf16 bits lie there instead
-  const float* bias = nullptr;    // [out], may be null
+  Factor weight;
+  const float* bias = nullptr;  // [out], may be null
   size_t in = 0;
   size_t out = 0;
-  bool is_bf16 = false;
 
-  const uint16_t* bf16() const { return reinterpret_cast<const uint16_t*>(weight); }
   // Output features [begin, end) alone.
   Linear Rows(size_t begin, size_t end) const {
-    const float* from = is_bf16 ? reinterpret_cast<const float*>(bf16() + begin * in) : weight + begin * in;
-    return {from, bias == nullptr ? nullptr : bias + begin, in, end - begin, is_bf16};
+    const auto from = [&](const auto* rows, size_t width) { return rows == nullptr ? nullptr : rows + begin * width; };
+    return {{from(weight.fp32, in), from(weight.bf16, in)}, from(bias, 1), in, end - begin};
   }
 };
 
@@ -105,8 +113,8 @@ struct ClipModel::Impl {
   std::map<std::string, std::unique_ptr<Buffer>> kept;
   Buffer layer_block;
   Buffer hidden, normal, qkv, attended, wide, rounded;
-  Status product_failure;      // of oneDNN, which a probe said would not fail
-  bool bf16_products = false;  // by instructions; else bf16 factors are fp32 values
+  Status product_failure;   // of oneDNN, which a probe said would not fail
+  bool keeps_bf16 = false;  // factors, as instructions take them; else bf16 factors are fp32 values
 
   Impl(const internal::Blas* loaded, int threads) : blas(loaded), arena(threads) {}
 
@@ -128,28 +136,38 @@ struct ClipModel::Impl {
   struct Want {
     std::string name;
     Shape shape;
-    const float** to;
-    bool is_factor = false;  // of a linear layer's product
+    std::variant<const float**, Factor*> to;
   };
 
   // What a linear layer's weight is in memory.
   Result<Tensor> AsFactor(const Tensor& weight) const {
     if (options.compute == ClipCompute::kFp32) return weight.Cast(DType::kF32);
     ANEMONE_ASSIGN(Tensor bf16, weight.Cast(DType::kBF16));
-    return bf16_products ? bf16 : bf16.Cast(DType::kF32);
+    return keeps_bf16 ? bf16 : bf16.Cast(DType::kF32);
   }
 
-  // Reads tensors side by side into `block`, in fp32, with all threads.
+  void Point(const Want& want, const void* at) const {
+    if (const auto* const to = std::get_if<const float**>(&want.to)) {
+      **to = static_cast<const float*>(at);
+    } else if (keeps_bf16) {
+      std::get<Factor*>(want.to)->bf16 = static_cast<const uint16_t*>(at);
+    } else {
+      std::get<Factor*>(want.to)->fp32 = static_cast<const float*>(at);
+    }
+  }
+
+  // Reads tensors side by side into `block`, with all threads: in fp32, factors as AsFactor says.
   Status Read(const std::vector<Want>& wants, Buffer* block) {
     struct Piece {
       const Tensor* tensor;
       uint64_t offset;
       uint64_t size;
-      float* to;
+      std::byte* to;
       const std::string* name;
     };
     std::vector<Tensor> tensors;
     tensors.reserve(wants.size());
+    const auto padded = [](uint64_t bytes) { return (bytes + Buffer::kAlign - 1) / Buffer::kAlign * Buffer::kAlign; };
     size_t total = 0;
     for (const Want& want : wants) {
       ANEMONE_ASSIGN(Tensor tensor, weights(want.name));
@@ -157,28 +175,27 @@ struct ClipModel::Impl {
         return Corrupt(
             fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
       }
-      Result<Tensor> cast = want.is_factor ? AsFactor(tensor) : tensor.Cast(DType::kF32);
+      Result<Tensor> cast = std::holds_alternative<Factor*>(want.to) ? AsFactor(tensor) : tensor.Cast(DType::kF32);
       if (!cast.ok()) return cast.status().In(want.name);
-      total += (tensor.num_elements() + 15) / 16 * 16;
+      total += padded(cast->size_bytes());
       tensors.push_back(*std::move(cast));
     }
-    float* to = block->Get(total);
+    auto* to = block->Get<std::byte>(total);
     std::vector<Piece> pieces;
     constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
     for (size_t i = 0; i < wants.size(); ++i) {
-      *wants[i].to = to;
+      Point(wants[i], to);
       const uint64_t size = tensors[i].size_bytes();
       for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
-        pieces.push_back({&tensors[i], offset, std::min(kPieceBytes, size - offset), to, &wants[i].name});
+        pieces.push_back({&tensors[i], offset, std::min(kPieceBytes, size - offset), to + offset, &wants[i].name});
       }
-      to += (tensors[i].num_elements() + 15) / 16 * 16;
+      to += padded(size);
     }
     std::mutex mutex;
     Status failure;
     Parallel(pieces.size(), [&](size_t i) {
       const Piece& piece = pieces[i];
-      std::byte* out = reinterpret_cast<std::byte*>(piece.to) + piece.offset;
-      const Status status = Fill(*piece.tensor, piece.offset, {out, piece.size});
+      const Status status = Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
       if (!status.ok()) {
         const std::lock_guard lock(mutex);
         if (failure.ok()) failure = status.In(*piece.name);
@@ -188,17 +205,21 @@ struct ClipModel::Impl {
   }
 
   // One tensor, in a block of its own.
-  Result<const float*> ReadOne(const std::string& name, const Shape& shape, bool is_factor = false) {
-    const float* data = nullptr;
-    auto& block = kept[name];
-    if (block == nullptr) {
-      block = std::make_unique<Buffer>();
-      if (Status status = Read({{name, shape, &data, is_factor}}, block.get()); !status.ok()) {
-        kept.erase(name);
-        return status;
-      }
+  Status ReadOne(const Want& want) {
+    auto& block = kept[want.name];
+    if (block != nullptr) {
+      Point(want, block->Get(0));
+      return {};
     }
-    return block->Get(0);
+    block = std::make_unique<Buffer>();
+    const Status status = Read({want}, block.get());
+    if (!status.ok()) kept.erase(want.name);
+    return status;
+  }
+  Result<const float*> ReadOne(const std::string& name, const Shape& shape) {
+    const float* data = nullptr;
+    ANEMONE_TRY(ReadOne({name, shape, &data}));
+    return data;
   }
 
   Status ReadNorm(const std::string& name, uint64_t width, Norm* norm) {
@@ -210,8 +231,7 @@ struct ClipModel::Impl {
   Status ReadLinear(const std::string& name, uint64_t out, uint64_t in, bool bias, Linear* linear) {
     linear->in = in;
     linear->out = out;
-    linear->is_bf16 = bf16_products;
-    ANEMONE_ASSIGN(linear->weight, ReadOne(name + ".weight", {out, in}, true));
+    ANEMONE_TRY(ReadOne({name + ".weight", {out, in}, &linear->weight}));
     if (bias) {
       ANEMONE_ASSIGN(linear->bias, ReadOne(name + ".bias", {out}));
     }
@@ -225,18 +245,17 @@ struct ClipModel::Impl {
     layer->qkv.in = layer->out.in = layer->out.out = layer->up.in = layer->down.out = h;
     layer->qkv.out = 3 * h;
     layer->up.out = layer->down.in = f;
-    layer->qkv.is_bf16 = layer->out.is_bf16 = layer->up.is_bf16 = layer->down.is_bf16 = bf16_products;
     const std::string norm2 = is_head ? ".norm" : ".norm2";
     std::vector<Want> wants = {
-        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight, true},
+        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight},
         {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
-        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight, true},
+        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight},
         {prefix + ".attn.out.bias", {h}, &layer->out.bias},
         {prefix + norm2 + ".weight", {h}, &layer->norm2.weight},
         {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
-        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight, true},
+        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight},
         {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
-        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight, true},
+        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight},
         {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
     };
     if (!is_head) {
@@ -244,9 +263,7 @@ struct ClipModel::Impl {
       wants.push_back({prefix + ".norm1.bias", {h}, &layer->norm1.bias});
     }
     if (!options.keep_weights) return Read(wants, &layer_block);
-    for (const Want& want : wants) {
-      ANEMONE_ASSIGN(*want.to, ReadOne(want.name, want.shape, want.is_factor));
-    }
+    for (const Want& want : wants) ANEMONE_TRY(ReadOne(want));
     return {};
   }
 
@@ -260,33 +277,29 @@ struct ClipModel::Impl {
   // out = then(a · weightᵀ + bias): the weight's rows are divided among the threads.
   void Apply(const float* a, size_t a_stride, size_t rows, const Linear& linear, Then then, Activation activation,
              float* out, size_t out_stride) {
-    if (options.compute == ClipCompute::kBf16) {
-      float* to = rounded.Get(rows * linear.in);
-      auto* bits = reinterpret_cast<uint16_t*>(to);
-      Parallel(rows, [&](size_t r) {
-        if (linear.is_bf16) {
-          internal::RoundToBf16(a + r * a_stride, linear.in, bits + r * linear.in);
-        } else {
-          internal::RoundToBf16(a + r * a_stride, linear.in, to + r * linear.in);
-        }
-      });
-      a = to;
+    const auto round = [&](auto* to) {
+      Parallel(rows, [&](size_t r) { internal::RoundToBf16(a + r * a_stride, linear.in, to + r * linear.in); });
+      return to;
+    };
+    if (linear.weight.bf16 != nullptr) {
+      const uint16_t* bits = round(rounded.Get<uint16_t>(rows * linear.in));
+      const Status status =
+          internal::products.matmul(internal::MatmulType::kBf16, bits, linear.in, rows, linear.weight.bf16, linear.out,
+                                    linear.in, then == Then::kAddTo, out, out_stride, arena.max_concurrency());
+      if (product_failure.ok()) product_failure = status;
+    } else if (options.compute == ClipCompute::kBf16) {
+      a = round(rounded.Get(rows * linear.in));
       a_stride = linear.in;
     }
     const bool skinny = rows <= kSkinnyRows;
     const size_t parts = threads() * 2;
-    if (linear.is_bf16) {
-      const Status status = internal::Matmul(internal::MatmulType::kBf16, a, linear.in, rows, linear.bf16(), linear.out,
-                                             linear.in, then == Then::kAddTo, out, out_stride, arena.max_concurrency());
-      if (product_failure.ok()) product_failure = status;
-    }
     const size_t block = std::max<size_t>((linear.out / parts + 15) / 16 * 16, skinny ? 48 : 128);
     Parallel((linear.out + block - 1) / block, [&](size_t part) {
       const size_t begin = part * block;
       const size_t count = std::min(block, linear.out - begin);
-      const float* weight = linear.weight + begin * linear.in;
+      const float* weight = linear.Rows(begin, linear.out).weight.fp32;
       float* to = out + begin;
-      if (linear.is_bf16) {  // multiplied above
+      if (weight == nullptr) {  // multiplied above
       } else if (skinny) {
         internal::SkinnyGemm(a, a_stride, rows, weight, count, linear.in, then == Then::kAddTo, to, out_stride);
       } else {
@@ -449,6 +462,24 @@ struct ClipModel::Impl {
     return chunks;
   }
 
+  // The features of n pooled rows; those of a tower without a projection (SigLIP's images) are the rows themselves.
+  Result<ClipFeatures> Project(const std::string& tower, std::vector<float> pooled, uint64_t n, uint64_t width) {
+    const bool projects = spec.projects && !(spec.siglip && tower == "vision");
+    ClipFeatures features;
+    features.count = n;
+    features.width = projects ? spec.projection : width;
+    if (projects) {
+      Linear projection;
+      ANEMONE_TRY(ReadLinear(tower + ".projection", spec.projection, width, spec.siglip, &projection));
+      features.values.resize(n * spec.projection);
+      Apply(pooled.data(), width, n, projection, Then::kBias, {}, features.values.data(), spec.projection);
+    } else {
+      features.values = std::move(pooled);
+    }
+    if (options.trace) options.trace(tower + ".features", features.values, n, features.width);
+    return features;
+  }
+
   Result<ClipFeatures> Images(std::span<const float> pixels);
   Result<ClipFeatures> Texts(std::span<const std::vector<int32_t>> texts);
   Status PoolByAttention(const float* x, size_t n, size_t length, float* pooled);
@@ -467,8 +498,7 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   Linear patch;
   patch.in = 3 * p * p;
   patch.out = h;
-  patch.is_bf16 = bf16_products;
-  ANEMONE_ASSIGN(patch.weight, ReadOne("vision.patch_embedding.weight", {h, 3, p, p}, true));
+  ANEMONE_TRY(ReadOne({"vision.patch_embedding.weight", {h, 3, p, p}, &patch.weight}));
   if (spec.siglip) {
     ANEMONE_ASSIGN(patch.bias, ReadOne("vision.patch_embedding.bias", {h}));
   }
@@ -509,25 +539,14 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
 
   Norm norm;
   ANEMONE_TRY(ReadNorm("vision.post_norm", h, &norm));
-  ClipFeatures features;
-  features.count = n;
   if (spec.siglip) {
     ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
     ANEMONE_TRY(PoolByAttention(x, n, length, pooled.data()));
-    features.width = h;
-    features.values = std::move(pooled);
   } else {
     if (all_rows) Gather(x, h, chunks, pooled.data());
     ApplyNorm(pooled.data(), h, n, h, norm, spec.vision.norm_epsilon, pooled.data(), h);
-    Linear projection;
-    ANEMONE_TRY(ReadLinear("vision.projection", spec.projection, h, false, &projection));
-    features.width = spec.projection;
-    features.values.resize(n * spec.projection);
-    Apply(pooled.data(), h, n, projection, Then::kBias, spec.vision.activation, features.values.data(),
-          spec.projection);
   }
-  if (options.trace) options.trace("vision.features", features.values, n, features.width);
-  return features;
+  return Project("vision", std::move(pooled), n, h);
 }
 
 // SigLIP: a learned query attends to every token; then an MLP with a residual [transformers modeling_siglip.py,
@@ -626,19 +645,14 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   Norm norm;
   ANEMONE_TRY(ReadNorm("text.final_norm", h, &norm));
   ApplyNorm(pooled.data(), h, ids.size(), h, norm, spec.text.norm_epsilon, pooled.data(), h);
-  Linear projection;
-  ANEMONE_TRY(ReadLinear("text.projection", spec.projection, h, spec.siglip, &projection));
-  ClipFeatures features;
-  features.count = ids.size();
-  features.width = spec.projection;
-  features.values.resize(ids.size() * spec.projection);
-  Apply(pooled.data(), h, ids.size(), projection, Then::kBias, spec.text.activation, features.values.data(),
-        spec.projection);
-  if (options.trace) options.trace("text.features", features.values, features.count, features.width);
-  return features;
+  return Project("text", std::move(pooled), ids.size(), h);
 }
 
 Result<double> ClipModel::Impl::Scalar(const std::string& name) {
+  if (!spec.has_text || !spec.has_vision) {
+    return InvalidArgument(fmt::format("expected both towers to compare pictures with texts, found the {} tower alone",
+                                       spec.has_vision ? "image" : "text"));
+  }
   ANEMONE_ASSIGN(const Tensor tensor, weights(name));
   if (tensor.num_elements() != 1) {
     return Corrupt(fmt::format("{}: expected one number, found shape {}", name, ToString(tensor.shape())));
@@ -658,15 +672,17 @@ ClipModel& ClipModel::operator=(ClipModel&&) noexcept = default;
 const ClipSpec& ClipModel::spec() const { return impl_->spec; }
 
 bool ClipHasBf16() {
-  if (!internal::HasBf16Products()) return false;
+  if (!internal::products.has_bf16()) return false;
   const uint16_t one = 0x3F80;
   float product = 0;
-  return internal::Matmul(internal::MatmulType::kBf16, &one, 1, 1, &one, 1, 1, false, &product, 1, 1).ok() &&
+  return internal::products.matmul(internal::MatmulType::kBf16, &one, 1, 1, &one, 1, 1, false, &product, 1, 1).ok() &&
          product == 1.0F;
 }
 
 Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, ClipOptions options) {
-  for (const auto& [name, tower] : {std::pair("vision", &spec.vision), std::pair("text", &spec.text)}) {
+  for (const auto& [name, tower, is_there] :
+       {std::tuple("vision", &spec.vision, spec.has_vision), std::tuple("text", &spec.text, spec.has_text)}) {
+    if (!is_there) continue;
     const uint64_t least = std::min({tower->layers, tower->width, tower->ffn, tower->heads});
     const uint64_t most = std::max({tower->layers, tower->width, tower->ffn, tower->heads});
     if (least == 0 || most > kMaxSize) {
@@ -679,13 +695,15 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
     }
   }
   constexpr uint64_t kMaxImage = 1 << 14;
-  if (spec.patch_size == 0 || spec.image_size == 0 || spec.image_size > kMaxImage ||
-      spec.image_size % spec.patch_size != 0) {
+  if (spec.has_vision && (spec.patch_size == 0 || spec.image_size == 0 || spec.image_size > kMaxImage ||
+                          spec.image_size % spec.patch_size != 0)) {
     return InvalidArgument(fmt::format("expected an image size that is a multiple of the patch size, found {} and {}",
                                        spec.image_size, spec.patch_size));
   }
-  if (spec.projection == 0 || spec.projection > kMaxSize || spec.context == 0 || spec.context > kMaxSize ||
-      spec.vocab == 0 || spec.vocab > INT32_MAX) {
+  const bool sensible_text =
+      !spec.has_text || (spec.context != 0 && spec.context <= kMaxSize && spec.vocab != 0 && spec.vocab <= INT32_MAX);
+  const bool sensible_projection = !spec.projects || (spec.projection != 0 && spec.projection <= kMaxSize);
+  if (!sensible_text || !sensible_projection || (!spec.has_text && !spec.has_vision)) {
     return InvalidArgument(
         fmt::format("expected projection, context and vocabulary of sensible sizes, found {}, {}, {}", spec.projection,
                     spec.context, spec.vocab));
@@ -698,11 +716,12 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   impl->spec = spec;
   impl->weights = std::move(weights);
   impl->options = std::move(options);
-  impl->bf16_products = impl->options.compute == ClipCompute::kBf16 && ClipHasBf16();
+  impl->keeps_bf16 = impl->options.compute == ClipCompute::kBf16 && ClipHasBf16();
   return ClipModel(std::move(impl));
 }
 
 Result<ClipFeatures> ClipModel::EncodeImages(std::span<const float> pixels) {
+  if (!impl_->spec.has_vision) return InvalidArgument("expected an image tower, found the text tower alone");
   const uint64_t one = 3 * impl_->spec.image_size * impl_->spec.image_size;
   if (pixels.empty() || pixels.size() % one != 0) {
     return InvalidArgument(fmt::format("expected pictures of {} values, found {} values", one, pixels.size()));
@@ -714,6 +733,7 @@ Result<ClipFeatures> ClipModel::EncodeImages(std::span<const float> pixels) {
 }
 
 Result<ClipFeatures> ClipModel::EncodeTexts(std::span<const std::vector<int32_t>> texts) {
+  if (!impl_->spec.has_text) return InvalidArgument("expected a text tower, found the image tower alone");
   if (texts.empty()) return InvalidArgument("expected at least one text, found none");
   Result<ClipFeatures> features = impl_->Texts(texts);
   impl_->Forget();

@@ -148,3 +148,7 @@ Status Matmul(MatmulType, const void*, size_t, size_t, const void*, size_t, size
 }  // namespace anemone::internal
 
 #endif
+
+namespace anemone::internal {
+Products products = {HasBf16Products, Matmul};
+}  // namespace anemone::internal

@@ -19,6 +19,14 @@ enum class MatmulType : uint8_t { kF32, kBf16 };
 Status Matmul(MatmulType type, const void* a, size_t a_stride, size_t rows, const void* w, size_t columns, size_t depth,
               bool accumulate, float* out, size_t out_stride, int threads);
 
+// What the encoders call. A variable, so that a test can put plain arithmetic in its place, and their way through bf16
+// runs on machines without such instructions, too. Threads: set it while nothing is encoded.
+struct Products {
+  bool (*has_bf16)();
+  decltype(&Matmul) matmul;
+};
+extern Products products;
+
 }  // namespace anemone::internal
 
 #endif  // ANEMONE_CLIP_MATMUL_H_

@@ -32,7 +32,7 @@ std::vector<C> CanonicalText() {
                {
                    {"text.final_norm.weight", "text.width", "text", ""},
                    {"text.final_norm.bias", "text.width", "text", ""},
-                   {"text.projection.weight", "projection, text.width", "text", ""},
+                   {"text.projection.weight", "projection, text.width", "text.projects", ""},
                }),
   });
 }
@@ -53,7 +53,7 @@ std::vector<C> ClipCanonical() {
                {
                    {"vision.post_norm.weight", "vision.width", "vision", ""},
                    {"vision.post_norm.bias", "vision.width", "vision", ""},
-                   {"vision.projection.weight", "projection, vision.width", "vision", ""},
+                   {"vision.projection.weight", "projection, vision.width", "vision.projects", ""},
                }),
       CanonicalText(),
   });
@@ -137,6 +137,9 @@ std::vector<R> HfText() {
   });
 }
 
+// transformers 5 saves a CLIPTextModel or CLIPVisionModel, which have nothing beside their tower, without its name.
+std::vector<OmittedPrefix> AloneWithoutPrefix() { return {{"text_model.", "!vision"}, {"vision_model.", "!text"}}; }
+
 Dialect ClipHf() {
   return {"hf",
           "Hugging Face CLIP",
@@ -167,7 +170,8 @@ Dialect ClipHf() {
                            {.name = "text_projection.weight", .canonical = "text.projection.weight"},
                        }),
           }),
-          false};
+          false,
+          AloneWithoutPrefix()};
 }
 
 Dialect SiglipHf() {
@@ -213,7 +217,8 @@ Dialect SiglipHf() {
                   {.name = "vision_model.head.mlp.fc2.bias", .canonical = "vision.head.mlp.down.bias"},
               }),
       }),
-      false};
+      false,
+      AloneWithoutPrefix()};
 }
 
 // ---- OpenCLIP, and OpenAI's own files ----
@@ -513,6 +518,8 @@ Dims DimsOf(const ClipArchitecture& spec) {
   dims.Set("vision", spec.has_vision);
   dims.Set("text", spec.has_text);
   dims.Set("both", spec.has_vision && spec.has_text);
+  dims.Set("vision.projects", spec.has_vision && spec.projects);
+  dims.Set("text.projects", spec.has_text && spec.projects);
   for (const auto& [name, tower] :
        {std::pair{std::string("vision"), &spec.vision}, {std::string("text"), &spec.text}}) {
     const bool has = name == "vision" ? spec.has_vision : spec.has_text;

@@ -146,6 +146,11 @@ Result<ClipArchitecture> ReadHuggingFace(const ConfigNode& root) {
   }
   spec.has_vision = !type.ends_with("_text_model");
   spec.has_text = !type.ends_with("_vision_model");
+  // A tower alone: CLIPTextModel and CLIPTextModelWithProjection say the same otherwise.
+  if (const ConfigNode* classes = top.Get("architectures"); type.starts_with("clip_") && classes != nullptr) {
+    const bool is_one = classes->is_list() && classes->list.size() == 1;
+    spec.projects = !is_one || classes->list.front().AsString().value_or("").ends_with("WithProjection");
+  }
   // Older files have both `text_config` and `text_config_dict`; transformers lets the second one win.
   const auto tower_node = [&](std::string_view key, bool alone) -> ConfigNode {
     if (alone) return root;
@@ -174,10 +179,8 @@ Result<ClipArchitecture> ReadHuggingFace(const ConfigNode& root) {
   spec.eos_token = static_cast<int64_t>(text.Size("eos_token_id", 49407));
   if (s) {
     spec.projection = text.Size("projection_size", spec.text.width);
-  } else if (spec.has_vision && spec.has_text) {
-    spec.projection = top.Size("projection_dim", 512);  // the towers' own copies are often wrong; nobody reads them
   } else {
-    spec.projection = top.Size("projection_dim", 512);
+    spec.projection = top.Size("projection_dim", 512);  // the towers' own copies are often wrong; nobody reads them
   }
   for (const Fields* fields : {&top, &vision, &text}) ANEMONE_TRY(fields->status());
   return Checked(std::move(spec));
@@ -650,7 +653,8 @@ Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype) {
     root["vision_config"] = std::move(vision);
   } else {
     root["architectures"] =
-        ConfigNode::List({Str(spec.has_vision ? "CLIPVisionModelWithProjection" : "CLIPTextModelWithProjection")});
+        ConfigNode::List({Str(fmt::format("{}{}Model{}", s ? "Siglip" : "CLIP", spec.has_vision ? "Vision" : "Text",
+                                          s || !spec.projects ? "" : "WithProjection"))});
     for (const auto& [key, value] : (spec.has_vision ? vision : text).map) root[key] = value;
     root["torch_dtype"] = Str(dtype_word);
   }

@@ -29,6 +29,7 @@ struct TowerArchitecture {
 struct ClipArchitecture {
   bool siglip = false;
   bool has_vision = true, has_text = true;  // a CLIPVisionModelWithProjection has one tower only
+  bool projects = true;                     // a CLIPVisionModel's ends at its last norm
   TowerArchitecture vision, text;
   uint64_t image_height = 224, image_width = 224, patch = 32, channels = 3, class_tokens = 1;
   uint64_t context = 77;

@@ -513,9 +513,18 @@ Naming::Naming(const Dialect& dialect, const Dims* dims) : dialect_(&dialect) {
     patterns_.emplace_back(row.name);
     active_.push_back(dims == nullptr || dims->Holds(row.only));
   }
+  for (const OmittedPrefix& omitted : dialect.omitted) {
+    if (dims == nullptr || dims->Holds(omitted.when)) omitted_.push_back(omitted.prefix);
+  }
 }
 
 std::optional<Naming::Hit> Naming::Match(std::string_view name) const {
+  std::optional<Hit> hit = MatchWhole(name);
+  for (size_t i = 0; !hit && i < omitted_.size(); ++i) hit = MatchWhole(omitted_[i] + std::string(name));
+  return hit;
+}
+
+std::optional<Naming::Hit> Naming::MatchWhole(std::string_view name) const {
   for (size_t i = 0; i < patterns_.size(); ++i) {
     if (!active_[i]) continue;
     if (const auto captures = patterns_[i].Match(name)) return Hit{i, *captures};

@@ -136,12 +136,19 @@ std::vector<Row> Join(std::vector<std::vector<Row>> parts) {
   return all;
 }
 
+// What a name may lack at its beginning, in models for which `when` holds.
+struct OmittedPrefix {
+  std::string prefix;
+  std::string when;
+};
+
 struct Dialect {
   std::string name;                   // "hf", "mcore"
   std::string title;                  // "Hugging Face transformers"
   std::vector<std::string> prefixes;  // accepted before every name; the first is written
   std::vector<StoredRow> rows;
   bool is_megatron = false;  // has splits and stages
+  std::vector<OmittedPrefix> omitted = {};
 };
 
 struct CanonicalTable {
@@ -171,7 +178,10 @@ class Naming {
   PrefixScore BestPrefix(const StateDict& weights) const;
 
  private:
+  std::optional<Hit> MatchWhole(std::string_view name) const;
+
   const Dialect* dialect_;
+  std::vector<std::string> omitted_;
   std::vector<Pattern> patterns_;
   std::vector<bool> active_;
 };

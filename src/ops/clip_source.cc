@@ -167,9 +167,10 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
                         const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(const ClipArchitecture architecture, ClipArchitectureOf(checkpoint, options, &name));
-  if (!architecture.has_text || !architecture.has_vision)
-    return Unsupported("expected a text and a vision tower, found one tower");
   ClipSpec spec;
+  spec.has_text = architecture.has_text;
+  spec.has_vision = architecture.has_vision;
+  spec.projects = architecture.projects;
   ANEMONE_ASSIGN(spec.text, TowerOf(architecture.text));
   ANEMONE_ASSIGN(spec.vision, TowerOf(architecture.vision));
   spec.projection = architecture.projection;
@@ -178,9 +179,11 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
   spec.patch_size = architecture.patch;
   spec.siglip = architecture.siglip;
   if (architecture.image_height != architecture.image_width) return Unsupported("expected a square image size");
-  const StateDict::Item* table = canonical.weights().Find("text.token_embedding.weight");
-  if (table == nullptr || table->tensor() == nullptr) return Corrupt("expected a token embedding, found none");
-  spec.vocab = table->tensor()->shape().front();
+  if (spec.has_text) {
+    const StateDict::Item* table = canonical.weights().Find("text.token_embedding.weight");
+    if (table == nullptr || table->tensor() == nullptr) return Corrupt("expected a token embedding, found none");
+    spec.vocab = table->tensor()->shape().front();
+  }
   if (spec.siglip) {
     spec.pooling = TextPooling::kLast;
     spec.eos_id = 1;  // </s>, which also pads [transformers models/siglip/tokenization_siglip.py; NeMo the same]
@@ -225,6 +228,11 @@ Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& 
     return TextEncoder(
         [shared, context = spec.context](std::string_view text) { return shared->Encode(text, context); });
   };
+  if (!spec.has_text) {
+    return TextEncoder([](std::string_view) -> Result<std::vector<int32_t>> {
+      return InvalidArgument("expected a text tower, found the image tower alone");
+    });
+  }
   if (spec.siglip) {
     ANEMONE_ASSIGN(SentencePiece pieces, ReadSentencePiece(checkpoint));
     return encoder(std::move(pieces), "spiece.model");

@@ -34,7 +34,7 @@ using TextEncoder = std::function<Result<std::vector<int32_t>>(std::string_view 
 // The tokenizer, from the files that travel with the model: vocab.json and merges.txt, or tokenizer.json; for SigLIP
 // spiece.model, tokenizer.model or tokenizer.json. A CLIP's .nemo without them, as NeMo writes it, gets CLIP's public
 // vocabulary. Errors: NotFound (a SigLIP without), Corrupt (damaged files, more tokens than the embedding has rows),
-// Unsupported.
+// Unsupported. For an image tower alone it refuses every text (InvalidArgument).
 Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec);
 
 // One picture file → fp32 pixels [3, image_size, image_size]. Errors carry the path.

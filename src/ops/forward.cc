@@ -233,36 +233,50 @@ Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint&
     b.steps.clear();
   };
 
-  ANEMONE_ASSIGN(const std::vector<float> pixels, Pixels(one.spec(), options.images));
-  ANEMONE_ASSIGN(const std::vector<float> other_pixels, Pixels(two.spec(), options.images));
-  result.layers.push_back(Compare("vision.pixels", pixels, other_pixels));
-  if (pixels.size() == other_pixels.size()) {
-    ANEMONE_TRY(step(0));
-    ANEMONE_TRY(one.EncodeImages(pixels).status().In(first.path));
-    ANEMONE_TRY(step(1));
-    ANEMONE_TRY(two.EncodeImages(pixels).status().In(second.path));
-    take("vision", one.spec().vision.layers, two.spec().vision.layers);
+  // A tower that only one of them has is a difference, after those of what both have.
+  std::vector<LayerDifference> lacking;
+  const auto both_have = [&](const char* tower, bool in_first, bool in_second) {
+    if (in_first != in_second) {
+      lacking.push_back({tower, fmt::format("in the {} alone", in_first ? "first" : "second"), kInfinite, kInfinite});
+    }
+    return in_first && in_second;
+  };
+  if (both_have("vision", one.spec().has_vision, two.spec().has_vision)) {
+    ANEMONE_ASSIGN(const std::vector<float> pixels, Pixels(one.spec(), options.images));
+    ANEMONE_ASSIGN(const std::vector<float> other_pixels, Pixels(two.spec(), options.images));
+    result.layers.push_back(Compare("vision.pixels", pixels, other_pixels));
+    if (pixels.size() == other_pixels.size()) {
+      ANEMONE_TRY(step(0));
+      ANEMONE_TRY(one.EncodeImages(pixels).status().In(first.path));
+      ANEMONE_TRY(step(1));
+      ANEMONE_TRY(two.EncodeImages(pixels).status().In(second.path));
+      take("vision", one.spec().vision.layers, two.spec().vision.layers);
+    }
   }
 
-  std::vector<std::vector<int32_t>> ids;
-  if (options.texts.empty()) {
-    ids = BuiltInTexts(one.spec(), two.spec());
-    if (one.spec().context != two.spec().context) {
-      result.layers.push_back({"text.positions",
-                               fmt::format("{} in the first, {} in the second", one.spec().context, two.spec().context),
-                               kInfinite, kInfinite});
+  if (both_have("text", one.spec().has_text, two.spec().has_text)) {
+    std::vector<std::vector<int32_t>> ids;
+    if (options.texts.empty()) {
+      ids = BuiltInTexts(one.spec(), two.spec());
+      if (one.spec().context != two.spec().context) {
+        result.layers.push_back(
+            {"text.positions", fmt::format("{} in the first, {} in the second", one.spec().context, two.spec().context),
+             kInfinite, kInfinite});
+      }
+    } else {
+      ANEMONE_ASSIGN(ids, Ids(first, one.spec(), options.texts));
+      ANEMONE_ASSIGN(const auto other, Ids(second, two.spec(), options.texts));
+      result.layers.push_back(CompareIds(options.texts, ids, other));
     }
-  } else {
-    ANEMONE_ASSIGN(ids, Ids(first, one.spec(), options.texts));
-    ANEMONE_ASSIGN(const auto other, Ids(second, two.spec(), options.texts));
-    result.layers.push_back(CompareIds(options.texts, ids, other));
+    ANEMONE_TRY(step(2));
+    ANEMONE_TRY(one.EncodeTexts(ids).status().In(first.path));
+    ANEMONE_TRY(step(3));
+    ANEMONE_TRY(two.EncodeTexts(ids).status().In(second.path));
+    take("text", one.spec().text.layers, two.spec().text.layers);
+    ANEMONE_TRY(step(4));
   }
-  ANEMONE_TRY(step(2));
-  ANEMONE_TRY(one.EncodeTexts(ids).status().In(first.path));
-  ANEMONE_TRY(step(3));
-  ANEMONE_TRY(two.EncodeTexts(ids).status().In(second.path));
-  take("text", one.spec().text.layers, two.spec().text.layers);
-  ANEMONE_TRY(step(4));
+  result.layers.insert(result.layers.end(), lacking.begin(), lacking.end());
+  if (!lacking.empty() || !one.spec().has_vision || !one.spec().has_text) return result;
 
   ANEMONE_ASSIGN(const double scale, one.LogitScale());
   ANEMONE_ASSIGN(const double other_scale, two.LogitScale());

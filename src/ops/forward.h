@@ -31,7 +31,7 @@ struct ForwardOptions {
 
 struct LayerDifference {
   std::string name;     // "vision.pixels", "vision.embeddings", "vision.layers.0", …, "vision.features", "text.…",
-                        // "logit_scale", "logit_bias"
+                        // "logit_scale", "logit_bias"; "vision" or "text" where one model lacks the tower
   std::string detail;   // why there is no number: sizes that disagree; empty otherwise
   double max_abs = 0;   // the largest |first - second|; infinite with a detail, and where either is no finite number
   double relative = 0;  // divided by the largest |first|

@@ -394,6 +394,34 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(answer["text_cfg"], config["text_cfg"])
         self.assertEqual(answer["vision_cfg"], config["vision_cfg"])
 
+    def test_towers_alone(self):
+        towers = GOLDEN / "towers"
+        texts = [w for text in json.loads((towers / "texts.json").read_text()) for w in ("--text", text)]
+        inputs = {"vision": ["--image", CLIP / "test.jpg"], "text": texts}
+        for name, words in (("vision", "vision"), ("vision_projected", "vision"), ("text", "text"), ("text_projected", "text")):
+            self.ok("infer", towers / name, *inputs[words], "--embeddings", "e.npy", "--force")
+            data = (self.dir / "e.npy").read_bytes()
+            mine = struct.unpack(f"<{(len(data) - 128) // 4}f", data[128:])
+            theirs = self.safetensors(towers / f"{name}.safetensors", "features")
+            width = len(theirs) // (1 if words == "vision" else 3)
+            for row in range(0, len(theirs), width):
+                norm = sum(x * x for x in theirs[row:row + width]) ** 0.5
+                for a, b in zip(mine[row:row + width], theirs[row:row + width], strict=True):
+                    self.assertAlmostEqual(a, b / norm, delta=1e-5)
+            self.ok("convert", towers / name, "half", "--to", "hf", "--dtype", "bf16", "--check", "--force")
+            self.assertIn("same", self.ok("diff", "--forward", towers / name, towers / name))
+            self.fails(65, "expected both towers for NeMo", "convert", towers / name, "x.nemo")
+            self.fails(64, "expected both towers .*alone", "infer", towers / name, *inputs["vision"], *texts)
+            other = "text" if words == "vision" else "vision"
+            self.fails(64, "alone", "infer", towers / name, *inputs[other], "--embeddings", "x.npy")
+
+    def safetensors(self, path, name):
+        """The fp32 numbers of a tensor."""
+        data = path.read_bytes()
+        size, = struct.unpack("<Q", data[:8])
+        begin, end = json.loads(data[8:8 + size])[name]["data_offsets"]
+        return struct.unpack(f"<{(end - begin) // 4}f", data[8 + size + begin:8 + size + end])
+
     def test_siglip_as_transformers(self):
         siglip = GOLDEN / "siglip"
         # SiglipModel of transformers 5.23 on hf_features.npz's input_ids and pixel_values, no mask: SigLIP was trained so.

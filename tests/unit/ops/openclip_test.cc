@@ -1,39 +1,20 @@
 // OpenAI's TorchScript archives and OpenCLIP's training checkpoints: what they hold, and that it computes what they do.
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
 #include "family/family.h"
 #include "format/format.h"
 #include "ops/clip_source.h"
 #include "ops/source.h"
+#include "tensor_values.h"
 #include "testing/matchers.h"
 
 namespace anemone {
 namespace {
 
+using testing::ExpectNear;
 using testing::Golden;
+using testing::Ids;
 using testing::IsOk;
 using testing::StatusIs;
-
-template <typename T>
-std::vector<T> Values(const Checkpoint& file, const std::string& name) {
-  const std::string bytes = *file.weights().Find(name)->tensor()->Read();
-  std::vector<T> values(bytes.size() / sizeof(T));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  return values;
-}
-
-void ExpectNear(const std::vector<float>& found, const std::vector<float>& expected) {
-  ASSERT_EQ(found.size(), expected.size());
-  float largest = 0;
-  float worst = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    largest = std::max(largest, std::fabs(expected[i]));
-    worst = std::max(worst, std::fabs(found[i] - expected[i]));
-  }
-  EXPECT_LT(worst, 1e-5F * largest);
-}
+using testing::Values;
 
 // The features that torch computed, by our encoders.
 void ExpectFeatures(const Checkpoint& checkpoint, const ClipLoad& load, const std::string& golden) {
@@ -41,10 +22,7 @@ void ExpectFeatures(const Checkpoint& checkpoint, const ClipLoad& load, const st
   ANEMONE_ASSERT_ASSIGN(const Checkpoint expected, OpenCheckpoint(Golden(golden)));
   ANEMONE_ASSERT_ASSIGN(const ClipFeatures images, model.EncodeImages(Values<float>(expected, "pixels")));
   ExpectNear(images.values, Values<float>(expected, "image"));
-  const std::vector<int64_t> flat = Values<int64_t>(expected, "ids");
-  std::vector<std::vector<int32_t>> ids(3);
-  for (size_t i = 0; i < flat.size(); ++i) ids[i / (flat.size() / 3)].push_back(static_cast<int32_t>(flat[i]));
-  ANEMONE_ASSERT_ASSIGN(const ClipFeatures texts, model.EncodeTexts(ids));
+  ANEMONE_ASSERT_ASSIGN(const ClipFeatures texts, model.EncodeTexts(Ids(expected)));
   ExpectNear(texts.values, Values<float>(expected, "text"));
 }
 
