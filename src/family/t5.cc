@@ -15,13 +15,23 @@ using R = StoredRow;
 
 LayerParts PartsOf(std::string_view tower) { return {.gated = true, .cross_attention = tower == "decoder"}; }
 
+// A decoder that shares its tokens' embedding with the encoder shares that of the positions too.
+std::vector<C> Embeddings(std::string_view tower) {
+  std::vector<C> rows =
+      ForTower(tower, std::vector<C>{
+                          {"{T}.token_embedding.weight", "{T}.vocab, {T}.width", "", ""},
+                          {"{T}.position_embedding.weight", "positions, {T}.width", "learned_absolute", ""},
+                      });
+  if (tower == "encoder") return rows;
+  rows[0].copy_of = "encoder.token_embedding.weight";
+  rows[1].copy_of = "encoder.position_embedding.weight";
+  for (C& row : rows) row.tied = "shared_embeddings";
+  return rows;
+}
+
 std::vector<C> CanonicalTower(std::string_view tower) {
   return Join<C>({
-      ForTower(tower,
-               std::vector<C>{
-                   {"{T}.token_embedding.weight", "{T}.vocab, {T}.width", "", ""},
-                   {"{T}.position_embedding.weight", "positions, {T}.width", "learned_absolute", ""},
-               }),
+      Embeddings(tower),
       CanonicalLayer(tower, PartsOf(tower)),
       ForTower(tower,
                std::vector<C>{
@@ -32,9 +42,11 @@ std::vector<C> CanonicalTower(std::string_view tower) {
 }
 
 std::vector<C> Canonical() {
-  return Join<C>(
-      {CanonicalTower("encoder"), CanonicalTower("decoder"),
-       ForTower("decoder", std::vector<C>{{"decoder.output.bias", "decoder.vocab", "tokens_head_bias", ""}})});
+  return Join<C>({CanonicalTower("encoder"), CanonicalTower("decoder"),
+                  ForTower("decoder", std::vector<C>{
+                                          {"decoder.output.weight", "decoder.vocab, decoder.width", "!shared_head", ""},
+                                          {"decoder.output.bias", "decoder.vocab", "tokens_head_bias", ""},
+                                      })});
 }
 
 std::vector<R> Embedding(std::string_view tower) {
@@ -61,6 +73,8 @@ std::vector<R> Stack(std::string_view tower) {
 }
 
 Dialect Legacy() {
+  R head_state = ExtraState("tokens_head._extra_state");
+  head_state.only = "!shared_head";
   return {"legacy",
           "NeMo T5, legacy Megatron",
           {"enc_dec_model.", "enc_dec_model.module."},
@@ -72,7 +86,9 @@ Dialect Legacy() {
               ForTower("decoder",
                        std::vector<R>{
                            VocabTable("word_embeddings.weight", "decoder.token_embedding.weight", Stage::kTiedCopy),
+                           VocabTable("tokens_head.weight", "decoder.output.weight", Stage::kLast),
                            VocabTable("tokens_head.bias", "decoder.output.bias", Stage::kLast),
+                           head_state,
                        }),
           }),
           true};
@@ -96,6 +112,12 @@ Result<Dims> T5Dims(const Checkpoint& checkpoint, const Dialect& dialect, const 
   if (!positions.ok()) return positions.status().In(name);
   dims.Set("positions", *positions);
   dims.Set("tokens_head_bias", FlagOf(model, "tokens_head_bias", true));
+  const bool shared = FlagOf(model, "share_token_embeddings", true);
+  const bool shared_head = FlagOf(model, "share_decoder_tokens_head_embeddings", true);
+  dims.Set("shared_embeddings", shared);
+  dims.Set("shared_head", shared_head);
+  // NeMo v2.0.0 token_level_encoder_decoder.py, _validate_config.
+  dims.Set("one_stage", !shared || !shared_head);
   return dims;
 }
 

@@ -107,6 +107,10 @@ struct CanonicalRow {
   std::string shape = {};  // products of Dims: "{T}.ffn, {T}.width"
   std::string when = {};   // the Dims condition under which a model has it
   std::string tower = {};  // set by ForTower
+  // The canonical row whose tensor this is too, in models where `tied` holds: a state dict lists the tensor under both
+  // names, an optimizer once.
+  std::string copy_of = {};
+  std::string tied = {};
 };
 
 struct StoredRow {

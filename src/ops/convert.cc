@@ -261,7 +261,8 @@ class Converter {
       return {};
     }
     if (keys == ParameterKeys::kNumbers) ANEMONE_TRY(PutInOrder(&result, {.family = table_.get()}));
-    return KeyParametersBy(keys, spelling->dialect->name == "mcore", &shard, &conversion_.notes);
+    ANEMONE_ASSIGN(const Dims dims, spelling->family->dims(result, *spelling->dialect, {}));
+    return KeyParametersBy(keys, RulesOf(*spelling, dims), &shard, &conversion_.notes);
   }
 
   // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the

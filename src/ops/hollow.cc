@@ -139,7 +139,7 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   ANEMONE_ASSIGN(shard.weights, Plain(spelled));
   hollow.parameters = SizesOf(shard).parameters;
   if (options.optimizer) {
-    ANEMONE_ASSIGN(shard.training, NewAdam(shard, dialect->name == "mcore"));
+    ANEMONE_ASSIGN(shard.training, NewAdam(shard, RulesOf(hollow.spelling, dims)));
   }
   return hollow;
 }

@@ -31,23 +31,23 @@ std::vector<const StateDict*> DictsOf(const Shard& shard) {
   return dicts;
 }
 
-// The parameter that an entry is another name of: a T5's state dict lists the tied embeddings of its decoder too.
-const StateDict::Item* OriginalOf(const StateDict& dict, const std::string& name) {
-  constexpr std::string_view kCopy = "decoder_embedding.", kOriginal = "encoder_embedding.";
-  const size_t at = name.find(kCopy);
-  if (at == std::string::npos) return nullptr;
-  std::string original = name;
-  return dict.Find(original.replace(at, kCopy.size(), kOriginal));
+// The parameter that an entry is a second name of, where both lie in the same dictionary.
+const StateDict::Item* OriginalOf(const StateDict& dict, std::string_view name, const ParameterRules& rules) {
+  for (const auto& [copy, original] : rules.second_names) {
+    if (!name.ends_with(copy)) continue;
+    return dict.Find(std::string(name.substr(0, name.size() - copy.size())) + original);
+  }
+  return nullptr;
 }
 
 // In the order of named_parameters(), which is that of the state dict: without buffers and second names.
-std::vector<Parameter> ParametersOf(const Shard& shard) {
+std::vector<Parameter> ParametersOf(const Shard& shard, const ParameterRules& rules) {
   std::vector<Parameter> parameters;
   const auto dicts = DictsOf(shard);
   for (size_t d = 0; d < dicts.size(); ++d) {
     for (const StateDict::Item& item : dicts[d]->items()) {
       if (item.tensor() == nullptr || item.name.ends_with(".inv_freq")) continue;
-      if (OriginalOf(*dicts[d], item.name) == nullptr) parameters.push_back({d, &item});
+      if (OriginalOf(*dicts[d], item.name, rules) == nullptr) parameters.push_back({d, &item});
     }
   }
   return parameters;
@@ -59,7 +59,7 @@ Status NameMomentsTwice(const Shard& shard, OptimizerState* state) {
   for (auto& [kind, moments] : state->moments) {
     for (size_t d = 0; d < dicts.size() && d < moments.dicts.size(); ++d) {
       for (const StateDict::Item& item : dicts[d]->items()) {
-        const StateDict::Item* original = OriginalOf(*dicts[d], item.name);
+        const StateDict::Item* original = OriginalOf(*dicts[d], item.name, state->rules);
         const StateDict::Item* moment = original == nullptr ? nullptr : moments.dicts[d].Find(original->name);
         if (moment == nullptr) continue;
         const Entry entry = moment->entry;
@@ -272,8 +272,9 @@ bool HasOptimizer(const Value& training) {
 
 namespace {
 
-Result<OptimizerState> ReadStored(const Shard& shard, bool is_mcore) {
+Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rules) {
   OptimizerState result;
+  result.rules = rules;
   result.keep = *shard.training;
   ValueRef states = Lookup(*shard.training->node, "optimizer_states");
   if (states->items.size() != 1)
@@ -287,10 +288,10 @@ Result<OptimizerState> ReadStored(const Shard& shard, bool is_mcore) {
   if (groups == nullptr || DictEntries(*state) == nullptr || !IsList(groups))
     return NotCarried(
         "expected Adam's `state` and `param_groups`, found another optimizer's, such as a distributed one");
-  const std::vector<Parameter> parameters = ParametersOf(shard);
+  const std::vector<Parameter> parameters = ParametersOf(shard, rules);
   if (KeysOfState(*state) == ParameterKeys::kNames) {
     result.is_distributed = Lookup(*outer, "param_state_sharding_type") != nullptr;
-    ANEMONE_TRY(ReadNamed(parameters, state, groups, is_mcore, &result));
+    ANEMONE_TRY(ReadNamed(parameters, state, groups, rules.is_mcore, &result));
     return result;
   }
   for (ValueRef group : groups->items) {
@@ -299,7 +300,7 @@ Result<OptimizerState> ReadStored(const Shard& shard, bool is_mcore) {
     ValueRef expert = Lookup(*group, "is_expert");
     if (expert != nullptr && expert->integer != 0) return NotCarried("expected no groups of experts, found one");
   }
-  ANEMONE_ASSIGN(result.rule, RuleFor(parameters, groups->items, is_mcore));
+  ANEMONE_ASSIGN(result.rule, RuleFor(parameters, groups->items, rules.is_mcore));
   const Groups named = Grouped(parameters, result.rule);
 
   std::map<int64_t, ValueRef> by_id;
@@ -331,8 +332,26 @@ Result<OptimizerState> ReadStored(const Shard& shard, bool is_mcore) {
 
 }  // namespace
 
-Result<OptimizerState> ReadOptimizer(const Shard& shard, bool is_mcore) {
-  ANEMONE_ASSIGN(OptimizerState state, ReadStored(shard, is_mcore));
+ParameterRules RulesOf(const Spelling& spelling, const Dims& dims) {
+  const Dialect& dialect = *spelling.dialect;
+  const Naming naming(dialect, &dims);
+  const auto name_of = [&](const std::string& canonical) {
+    for (size_t r = 0; r < dialect.rows.size(); ++r) {
+      const StoredRow& row = dialect.rows[r];
+      if (row.canonical == canonical && row.stage != Stage::kTiedCopy && naming.is_active(r)) return row.name;
+    }
+    return std::string();
+  };
+  ParameterRules rules{.is_mcore = dialect.name == "mcore", .second_names = {}};
+  for (const CanonicalRow& row : spelling.family->canonical) {
+    if (!row.copy_of.empty() && dims.Holds(row.tied))
+      rules.second_names.emplace_back(name_of(row.name), name_of(row.copy_of));
+  }
+  return rules;
+}
+
+Result<OptimizerState> ReadOptimizer(const Shard& shard, const ParameterRules& rules) {
+  ANEMONE_ASSIGN(OptimizerState state, ReadStored(shard, rules));
   ANEMONE_TRY(NameMomentsTwice(shard, &state));
   return state;
 }
@@ -376,7 +395,7 @@ class StateWriter {
     }
     ValueRef state = graph_.New(Kind::kDict), groups = graph_.New(Kind::kList), masters = graph_.New(Kind::kList);
     int64_t next = 0;
-    const Groups named = Grouped(ParametersOf(shard), optimizer_.rule);
+    const Groups named = Grouped(ParametersOf(shard, optimizer_.rules), optimizer_.rule);
     for (size_t g = 0; g < named.size(); ++g) {
       if (named[g].empty()) continue;
       if (optimizer_.groups[g] == nullptr)
@@ -504,8 +523,8 @@ std::optional<ParameterKeys> KeysOf(const Value& training) {
   return state == nullptr ? ParameterKeys::kNumbers : KeysOfState(*state);
 }
 
-Status KeyParametersBy(ParameterKeys keys, bool is_mcore, Shard* shard, std::vector<std::string>* notes) {
-  ANEMONE_ASSIGN(const OptimizerState optimizer, ReadOptimizer(*shard, is_mcore));
+Status KeyParametersBy(ParameterKeys keys, const ParameterRules& rules, Shard* shard, std::vector<std::string>* notes) {
+  ANEMONE_ASSIGN(const OptimizerState optimizer, ReadOptimizer(*shard, rules));
   ANEMONE_ASSIGN(shard->training, WithOptimizer(*shard->training, *shard, &optimizer, optimizer.moments, keys));
   if (optimizer.is_distributed) {
     notes->push_back(
@@ -514,7 +533,7 @@ Status KeyParametersBy(ParameterKeys keys, bool is_mcore, Shard* shard, std::vec
   return {};
 }
 
-Result<Value> NewAdam(const Shard& shard, bool is_mcore) {
+Result<Value> NewAdam(const Shard& shard, const ParameterRules& rules) {
   Value dictionary{std::make_shared<ValueGraph>(), nullptr};
   ValueGraph& graph = *dictionary.graph;
   dictionary.node = graph.root = graph.New(Kind::kDict);
@@ -525,9 +544,10 @@ Result<Value> NewAdam(const Shard& shard, bool is_mcore) {
   SetKey(graph, dictionary.node, "optimizer_states", graph.New(Kind::kList));
 
   OptimizerState optimizer;
-  optimizer.rule = is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm;
+  optimizer.rules = rules;
+  optimizer.rule = rules.is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm;
   optimizer.keys = {"exp_avg", "exp_avg_sq"};
-  const std::vector<Parameter> parameters = ParametersOf(shard);
+  const std::vector<Parameter> parameters = ParametersOf(shard, rules);
   for (const Parameter& parameter : parameters) {
     ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF32, parameter.item->tensor()->shape(), 0));
     for (const std::string& kind : {std::string(), optimizer.keys[0], optimizer.keys[1]}) {

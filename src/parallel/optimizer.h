@@ -17,6 +17,7 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "family/family.h"
 
 namespace anemone {
 
@@ -27,12 +28,21 @@ enum class DecayRule : uint8_t {
   kAll,             // one group
 };
 
+// What a family's table says of an optimizer's parameters.
+struct ParameterRules {
+  bool is_mcore = false;
+  // Names that a state dict has beside another of the same tensor, without prefix: the copy's, the parameter's.
+  std::vector<std::pair<std::string, std::string>> second_names;
+};
+ParameterRules RulesOf(const Spelling& spelling, const Dims& dims);
+
 // The tensors of one kind that lie beside the weights, as a rank or a whole model stores those: by name, per chunk.
 struct MomentTensors {
   std::vector<StateDict> dicts;  // one, or one a virtual chunk
 };
 
 struct OptimizerState {
+  ParameterRules rules;
   DecayRule rule = DecayRule::kAll;
   // "exp_avg", "exp_avg_sq", …; "" for the fp32 masters of 16-bit parameters.
   std::map<std::string, MomentTensors> moments;
@@ -54,7 +64,7 @@ bool HasOptimizer(const Value& training);
 // Of either form. REQUIRES: HasOptimizer(*shard.training). Errors: Unsupported, naming what was found, for optimizers
 // that keep no state by parameter (a distributed one's rank files), for several, and where the parameters are not those
 // of the weights (frozen ones, adapters).
-Result<OptimizerState> ReadOptimizer(const Shard& shard, bool is_mcore);
+Result<OptimizerState> ReadOptimizer(const Shard& shard, const ParameterRules& rules);
 // Errors: Corrupt where two ranks' learning rates, steps and the like differ.
 Status CheckAgree(const OptimizerState& a, const OptimizerState& b);
 // The training dictionary of a rank with these weights: `training` with weights left empty for the writer and, if
@@ -67,11 +77,11 @@ Result<Value> WithOptimizer(const Value& training, const Shard& shard, const Opt
 std::optional<ParameterKeys> KeysOf(const Value& training);
 // The training dictionary in the other form. REQUIRES: HasOptimizer(*shard->training). Errors: as ReadOptimizer and
 // WithOptimizer.
-Status KeyParametersBy(ParameterKeys keys, bool is_mcore, Shard* shard, std::vector<std::string>* notes);
+Status KeyParametersBy(ParameterKeys keys, const ParameterRules& rules, Shard* shard, std::vector<std::string>* notes);
 
 // A training dictionary with Adam's state for these weights, all zeros that lie nowhere: fp32 moments, and fp32 masters
 // of 16-bit weights. For plans of models that do not exist yet.
-Result<Value> NewAdam(const Shard& shard, bool is_mcore);
+Result<Value> NewAdam(const Shard& shard, const ParameterRules& rules);
 
 }  // namespace anemone
 

@@ -257,27 +257,33 @@ class Merger {
     return {};
   }
 
+  // What a copy must equal: the same canonical tensor's other row, or that of the canonical tensor it copies.
+  const Tensor* OriginalOf(const StoredRow& row) const {
+    const auto owner = canonical_.find(row.canonical);
+    const bool is_tied =
+        owner != canonical_.end() && !owner->second->copy_of.empty() && dims_.Holds(owner->second->tied);
+    if (row.stage != Stage::kTiedCopy && !is_tied) return nullptr;
+    const std::string& canonical = is_tied ? owner->second->copy_of : row.canonical;
+    for (const auto& [key, entry] : merged_) {
+      const StoredRow& other = naming_.row(key.first);
+      if (other.canonical == canonical && other.stage != Stage::kTiedCopy) return std::get_if<Tensor>(&entry);
+    }
+    return nullptr;
+  }
+
   // The last stage's copy of the embedding says the same as the embedding, or nothing: NeMo's CLIP leaves zeros there.
   Status CheckTiedCopies() {
     for (auto it = merged_.begin(); it != merged_.end();) {
       const StoredRow& row = naming_.row(it->first.first);
-      if (row.stage != Stage::kTiedCopy) {
-        ++it;
-        continue;
-      }
-      const Tensor& copy = std::get<Tensor>(it->second);
-      const Tensor* original = nullptr;
-      for (const auto& [key, entry] : merged_) {
-        const StoredRow& other = naming_.row(key.first);
-        if (other.canonical == row.canonical && other.stage != Stage::kTiedCopy) original = std::get_if<Tensor>(&entry);
-      }
+      const Tensor* original = OriginalOf(row);
       if (original != nullptr && copies_ == Copies::kCompare) {
+        const Tensor& copy = std::get<Tensor>(it->second);
         ANEMONE_ASSIGN(const bool same, SameBytes(*original, copy));
         ANEMONE_ASSIGN(const bool nothing, same ? Result<bool>(false) : IsZero(copy));
         if (!same && !nothing)
           return Corrupt(fmt::format("{}: expected a copy of the embedding, found other values", row.name));
       }
-      it = merged_.erase(it);
+      it = row.stage == Stage::kTiedCopy ? merged_.erase(it) : std::next(it);
     }
     return {};
   }
@@ -404,8 +410,6 @@ MomentTensors OfShard(Shard shard) {
   return moments;
 }
 
-bool IsMcore(const Spelling& spelling) { return spelling.dialect->name == "mcore"; }
-
 // Lightning's dictionaries are carried; what other trainers keep beside the weights is not.
 bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* notes) {
   size_t trained = 0, carried = 0;
@@ -421,7 +425,7 @@ bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* not
 }
 
 // The optimizers of all ranks, which agree.
-Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint, const Spelling& spelling) {
+Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint, const ParameterRules& rules) {
   std::vector<OptimizerState> states;
   for (const Shard& shard : checkpoint.shards) {
     const std::string where = fmt::format("tensor rank {}, stage {}", shard.tp_rank, shard.pp_rank);
@@ -429,7 +433,7 @@ Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint,
       if (states.empty()) continue;
       return Corrupt(fmt::format("{}: expected an optimizer as on the ranks before, found none", where));
     }
-    auto state = ReadOptimizer(shard, IsMcore(spelling));
+    auto state = ReadOptimizer(shard, rules);
     if (!state.ok()) return state.status().In(where);
     if (!states.empty()) ANEMONE_TRY(CheckAgree(states.front(), *state).In(where));
     states.push_back(*std::move(state));
@@ -442,7 +446,7 @@ Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint,
 Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, const Dims& stored, const Dims& whole,
                      Checkpoint* result) {
   const Value& training = *checkpoint.shards.front().training;
-  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, spelling));
+  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, RulesOf(spelling, whole)));
   std::map<std::string, MomentTensors> merged;
   if (!states.empty()) {
     OptimizerState& first = states.front();
@@ -572,7 +576,7 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
 
 Status SplitTraining(const Checkpoint& checkpoint, const Spelling& spelling, const Dims& dims, PipelineRanges& ranges,
                      const Layout& layout, std::vector<Shard>* shards) {
-  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, spelling));
+  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, RulesOf(spelling, dims)));
   std::vector<std::map<std::string, MomentTensors>> split(shards->size());
   const OptimizerState* optimizer = states.empty() ? nullptr : states.data();
   if (optimizer != nullptr) {
@@ -663,6 +667,12 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   }
   ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
   dims.Set("virtual", layout.vp > 1);
+  if (layout.pp > 1 && dims.Holds("one_stage")) {
+    return InvalidArgument(
+        fmt::format("expected one pipeline stage for a {} with embeddings of its own at either end, "
+                    "as NeMo asks, found {}",
+                    spelling.family->title, layout.pp));
+  }
   ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
   ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, 0, &result));
 
