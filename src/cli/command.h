@@ -1,6 +1,7 @@
 // A command of the program: its words, its options, and what it does. One file each, listed in commands.cc.
 //
-// A command parses, calls one library function, prints, and answers an exit status. Nothing else prints or exits.
+// A command parses, calls one library function, prints, and answers an exit status. Nothing else prints or exits. Of a
+// cluster's ranks only rank 0 prints: what is done by the others only, or differs between them, goes through Agree.
 #ifndef ANEMONE_CLI_COMMAND_H_
 #define ANEMONE_CLI_COMMAND_H_
 
@@ -12,6 +13,7 @@
 
 #include "anemone/progress.h"
 #include "anemone/status.h"
+#include "engine/cluster.h"
 
 namespace anemone::cli {
 
@@ -30,6 +32,9 @@ enum Exit : int {
 };
 int ExitStatus(ErrorKind kind);
 
+// Whether this process prints: it is alone or rank 0.
+bool IsSpeaker();
+
 // Prints "anemone: where: what" and at most one "hint:" line to stderr, flags as the running command calls them;
 // answers the exit status.
 int Report(const Status& status);
@@ -40,6 +45,7 @@ struct Globals {
   std::string progress = "auto";
   unsigned threads = 0;
   const CLI::App* command = nullptr;  // the one that runs
+  Cluster* cluster = &Cluster::Alone();
 };
 Globals& globals();
 
@@ -58,6 +64,7 @@ struct Command {
   std::string_view examples;  // two, one a line
   // Declares options on `app` and answers what runs once they are parsed.
   std::function<int()> (*declare)(CLI::App& app);
+  bool is_divided = false;  // among a cluster's ranks; otherwise rank 0 runs it and the others are done
 };
 
 std::span<const Command> Commands();

@@ -11,10 +11,10 @@ std::span<const Command> Commands() {
       {"convert", "Turn any checkpoint into any other",
        "  anemone convert clip-vit-large-patch14/ openai_clip.nemo --hparams megatron_clip_VIT-L-14.yaml\n"
        "  anemone convert openai_clip.nemo clip-hf --to hf",
-       DeclareConvert},
+       DeclareConvert, true},
       {"reshard", "The same checkpoint for another tensor and pipeline layout",
        "  anemone reshard clip.nemo clip_tp4.nemo --tp 4\n  anemone reshard clip_tp4.nemo clip.nemo --tp 1 --pp 1",
-       DeclareReshard},
+       DeclareReshard, true},
       {"plan", "What a model of a config would weigh in a layout: files, bytes per rank, balance",
        "  anemone plan --family gpt --config model_config.yaml --tp 8 --pp 16 --optimizer --dtype bf16\n"
        "  anemone plan --family clip --preset ViT-H-14 --tp 4 --json",
@@ -30,12 +30,12 @@ std::span<const Command> Commands() {
       {"extract", "Unpack a .nemo into a directory",
        "  anemone extract openai_clip.nemo openai_clip\n  anemone extract openai_clip.nemo out --member "
        "model_config.yaml",
-       DeclareExtract},
+       DeclareExtract, true},
       {"pack", "Pack a directory into a .nemo",
-       "  anemone pack openai_clip openai_clip.nemo\n  anemone pack dir x.nemo --force", DeclarePack},
+       "  anemone pack openai_clip openai_clip.nemo\n  anemone pack dir x.nemo --force", DeclarePack, true},
       {"edit", "Change a .nemo's config or artifacts, not its weights",
        "  anemone edit x.nemo --set optim.lr=1e-4\n  anemone edit x.nemo --artifact tokenizer.model=spm.model",
-       DeclareEdit},
+       DeclareEdit, true},
       {"scan", "List what a file would import, call or write when others load it; exit 1 if anything is not inert",
        "  anemone scan downloaded.nemo\n  anemone scan pytorch_model.bin --json", DeclareScan},
       {"report",
@@ -45,7 +45,7 @@ std::span<const Command> Commands() {
        DeclareReport},
       {"average", "Average the weights of several checkpoints",
        "  anemone average step1.nemo step2.nemo step3.nemo mean.nemo\n  anemone average a.ckpt b.ckpt mean.ckpt",
-       DeclareAverage},
+       DeclareAverage, true},
       {"fetch", "Download what a conversion needs into the Hugging Face cache, and print where it lies",
        "  anemone fetch openai/clip-vit-large-patch14\n  anemone fetch laion/CLIP-ViT-B-32-laion2B-s34B-b79K@main",
        DeclareFetch},
@@ -54,7 +54,7 @@ std::span<const Command> Commands() {
        "--hparams_file=VIT-L-14.yaml\n"
        "  anemone nemo megatron_clip_infer model.restore_from_path=x.nemo image_path=a.jpg texts='[\"a dog\", \"a "
        "girl\"]'",
-       DeclareNemo},
+       DeclareNemo, true},
   };
   return kCommands;
 }

@@ -144,7 +144,10 @@ int ExitStatus(ErrorKind kind) {
   return kSoftware;
 }
 
+bool IsSpeaker() { return globals().cluster->rank() == 0; }
+
 int Report(const Status& status) {
+  if (!IsSpeaker()) return ExitStatus(status.kind());
   std::fputs(fmt::format("anemone: {}\n", OneLine(InCommandsWords(status.message(), ""))).c_str(), stderr);
   const std::string& hint = status.error().hint;
   if (!hint.empty()) {
@@ -165,7 +168,8 @@ ProgressFn MakeProgress() {
   const char* disabled = std::getenv("HF_HUB_DISABLE_PROGRESS_BARS");
   const bool wanted = disabled == nullptr || *disabled == '\0' || std::string_view(disabled) == "0";
   const bool visible =
-      g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1);
+      IsSpeaker() &&
+      (g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1));
   auto bar = std::make_shared<ProgressBar>(visible);
   return [bar](std::string_view stage, uint64_t done, uint64_t total) {
     bar->Update(stage, done, total);
@@ -174,12 +178,12 @@ ProgressFn MakeProgress() {
 }
 
 void Note(std::string_view text, int level) {
-  if (globals().verbosity < level) return;
+  if (!IsSpeaker() || globals().verbosity < level) return;
   std::fputs(fmt::format("anemone: note: {}\n", OneLine(InCommandsWords(text, kElsewhere))).c_str(), stderr);
 }
 
 void Print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return;
+  if (!IsSpeaker() || std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return;
   std::_Exit(Report(ErrnoStatus(errno, "cannot write to standard output")));
 }
 

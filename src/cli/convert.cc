@@ -49,13 +49,13 @@ int Run(Options& options) {
   if (const Status status = Parse(options); !status.ok()) return Report(status);
   options.convert.progress = MakeProgress();
   const Result<Conversion> conversion = PlanConversion(options.source, options.plan.destination, options.convert);
-  if (!conversion.ok()) return Report(conversion.status());
+  if (const Status all = globals().cluster->Agree(conversion.status()); !all.ok()) return Report(all);
   for (const std::string& note : conversion->notes) Note(note);
   if (options.check) {
     if (const Status status = CanCheck(*conversion, options.convert); !status.ok()) return Report(status.In("--check"));
   }
   const int exit = options.plan.Run(*conversion->plan);
-  if (!options.check || options.plan.plan_only || exit != kDone) return exit;
+  if (!options.check || options.plan.plan_only || exit != kDone || !IsSpeaker()) return exit;
   ForwardOptions forward;
   forward.threads = static_cast<int>(globals().threads);
   forward.progress = options.convert.progress;

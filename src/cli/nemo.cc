@@ -33,7 +33,7 @@ int Run(const std::string& source, const ConvertOptions& convert, const PlanFlag
   ConvertOptions options = convert;
   options.progress = MakeProgress();
   const Result<Conversion> conversion = PlanConversion(source, plan.destination, options);
-  if (!conversion.ok()) return Report(conversion.status());
+  if (const Status all = globals().cluster->Agree(conversion.status()); !all.ok()) return Report(all);
   for (const std::string& note : conversion->notes) Note(note);
   return plan.Run(*conversion->plan);
 }
@@ -413,6 +413,7 @@ std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::s
   app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
   app.add_option("--config-name", words->name, "That YAML's name, without .yaml")->default_val(std::string(name));
   return [words, run, hint = fmt::format("see: anemone nemo {} --help", name)] {
+    if (!IsSpeaker()) return static_cast<int>(kDone);  // inference is not divided
     const Status status = run(*words);
     return status.ok() ? static_cast<int>(kDone) : Report(status.Hint(hint));
   };

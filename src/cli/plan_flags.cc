@@ -71,8 +71,9 @@ void PlanFlags::DeclareOutput(CLI::App& app, const std::string& help) {
 }
 
 int PlanFlags::Run(const Result<Plan>& plan) const {
-  if (!plan.ok()) return Report(plan.status());
   ExecuteOptions options;
+  options.cluster = globals().cluster;
+  if (const Status status = options.cluster->Agree(plan.status()); !status.ok()) return Report(status);
   options.threads = globals().threads;
   options.replace = force;
   if (plan_only) {

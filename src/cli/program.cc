@@ -8,9 +8,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,7 +67,7 @@ Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
   return InvalidArgument(error.what(), hint);
 }
 
-int Main(int argc, char** argv) {
+int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
   CLI::App app("Reads, writes, converts, reshards and verifies NeMo multimodal checkpoints.", "anemone");
   app.set_version_flag("--version", fmt::format("anemone {}", kVersion));
   app.require_subcommand(1);
@@ -73,6 +76,7 @@ int Main(int argc, char** argv) {
 
   Globals& g = globals();
   g = {};
+  if (cluster != nullptr) g.cluster = cluster.get();
   app.add_option("--progress", g.progress, "When to draw a progress bar")
       ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
       ->type_name("auto|always|never")
@@ -86,11 +90,15 @@ int Main(int argc, char** argv) {
       ->group("Everywhere");
 
   std::function<int()> run;
+  const Command* chosen = nullptr;
   for (const Command& command : Commands()) {
     CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
     sub->footer(fmt::format("Examples:\n{}", command.examples));
     std::function<int()> action = command.declare(*sub);
-    sub->final_callback([&run, action = std::move(action)] { run = action; });
+    sub->final_callback([&run, &chosen, &command, action = std::move(action)] {
+      run = action;
+      chosen = &command;
+    });
   }
 
   // What packaging and the documentation are made from: anemone --manual KIND DIR.
@@ -102,8 +110,14 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return Report(ExplainParseError(error, app));
+    if (error.get_exit_code() != 0) return Report(ExplainParseError(error, app));
+    return IsSpeaker() ? app.exit(error) : static_cast<int>(kDone);  // --help, --version
+  }
+  if (cluster != nullptr && (chosen == nullptr || !chosen->is_divided)) {
+    const bool is_idle = !IsSpeaker();
+    g.cluster = &Cluster::Alone();
+    cluster.reset();
+    if (is_idle) return kDone;
   }
   if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
   g.command = NamedCommand(&app);
@@ -113,18 +127,27 @@ int Main(int argc, char** argv) {
 }
 
 // Under torchrun the process of rank 0 does all the work; the launcher waits for the others, which have nothing to do.
-bool IsIdleTorchrunRank() {
+std::optional<int> TorchrunRank() {
   const char* rank = std::getenv("RANK");
-  return rank != nullptr && std::getenv("LOCAL_WORLD_SIZE") != nullptr && std::getenv("GROUP_RANK") != nullptr &&
-         std::string_view(rank) != "0";
+  const bool is_launched = std::getenv("LOCAL_WORLD_SIZE") != nullptr && std::getenv("GROUP_RANK") != nullptr;
+  return rank != nullptr && is_launched ? std::optional(std::atoi(rank)) : std::nullopt;
+}
+
+// What ranks that work together have in common, and those that each have work of their own have not.
+std::string Job(int argc, char** argv) {
+  std::error_code ignored;
+  std::string job = std::filesystem::current_path(ignored).string();
+  for (int i = 1; i < argc; ++i) job += '\0' + std::string(argv[i]);
+  return job;
 }
 
 }  // namespace
 
-int RunProgram(int argc, char** argv) {
-  if (IsIdleTorchrunRank()) return kDone;
+int RunProgram(int argc, char** argv, JoinFn join) {
+  const std::optional<int> torchrun_rank = TorchrunRank();
+  if (torchrun_rank.value_or(0) != 0) return kDone;
   try {
-    return Main(argc, argv);
+    return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)));
   } catch (const std::bad_alloc&) {
     std::fputs("anemone: out of memory\n", stderr);
   } catch (const std::exception& error) {

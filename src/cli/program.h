@@ -3,10 +3,18 @@
 #ifndef ANEMONE_CLI_PROGRAM_H_
 #define ANEMONE_CLI_PROGRAM_H_
 
+#include <memory>
+#include <string>
+
+#include "engine/cluster.h"
+
 namespace anemone::cli {
 
+// Joins the processes that were started together to do `job`, the same words in the same folder; null: there are none.
+using JoinFn = std::unique_ptr<Cluster> (*)(const std::string& job);
+
 // As main(): argv[0] is the program's name. Prints to stdout and stderr; answers the exit status. Does not throw.
-int RunProgram(int argc, char** argv);
+int RunProgram(int argc, char** argv, JoinFn join = nullptr);
 
 }  // namespace anemone::cli
 

@@ -30,7 +30,7 @@ Status CannotCreate(int error_number, const std::string& path) {
   }
 }
 
-std::string TemporaryName(const std::string& name) {
+std::string FolderName(const std::string& name) {
   uint64_t random = 0;
   if (getrandom(&random, sizeof random, 0) != sizeof random) random = reinterpret_cast<uintptr_t>(&random);
   char suffix[80];
@@ -101,7 +101,8 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
     return InvalidArgument("expected the name of an output").In(destination);
   staging->destination_ = path;
   staging->parent_ = slash == path.npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-  staging->temporary_ = (slash == path.npos ? "" : path.substr(0, slash + 1)) + TemporaryName(name);
+  staging->folder_ = (slash == path.npos ? "" : path.substr(0, slash + 1)) + FolderName(name);
+  staging->output_ = staging->folder_ + "/output";
 
   if (sys.lstat((staging->parent_ + "/.").c_str(), &info) != 0)
     return CannotCreate(errno, destination).Hint("its folder is made by hand: mkdir -p '" + staging->parent_ + "'");
@@ -109,6 +110,8 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   if (sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0 && free_bytes < needed_bytes)
     return staging->WriteError(ENOSPC, "");
 
+  if (sys.mkdir(staging->folder_.c_str(), 0777) != 0) return CannotCreate(errno, destination);
+  staging->made_ = true;
   if (plan.is_directory) {
     std::set<std::string> directories = {""};
     for (const PlanFile& file : plan.files) {
@@ -121,24 +124,36 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
       directories.insert(empty);
     }
     for (const std::string& directory : directories) {  // sorted: parents come first
-      std::string made = staging->temporary_ + (directory.empty() ? "" : "/" + directory);
+      std::string made = staging->output_ + (directory.empty() ? "" : "/" + directory);
       if (sys.mkdir(made.c_str(), 0777) != 0) return CannotCreate(errno, destination);
-      staging->made_ = true;
       staging->directories_.push_back(std::move(made));
     }
   }
-  staging->made_ = true;
+  return staging;
+}
+
+std::unique_ptr<Staging> Staging::Join(const std::string& destination, const std::string& folder) {
+  std::unique_ptr<Staging> staging(new Staging);
+  staging->shown_ = destination;
+  staging->parent_ = folder;
+  staging->folder_ = folder;
+  staging->output_ = folder + "/output";
   return staging;
 }
 
 Staging::~Staging() {
-  if (made_) sys.remove_all(temporary_.c_str());
+  if (made_) sys.remove_all(folder_.c_str());
 }
 
-Result<int> Staging::CreateFile(const std::string& path, uint64_t size) const {
-  const std::string full = path.empty() ? temporary_ : temporary_ + "/" + path;
-  const int fd = sys.open(full.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd < 0) return CannotCreate(errno, path.empty() ? shown_ : shown_ + "/" + path);
+Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
+  const std::string full = path.empty() ? output_ : output_ + "/" + path;
+  // Never for reading: an NFS client that has read a page writes all of it back, over what another rank wrote there.
+  const int fd = sys.open(full.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) {
+    const int error = errno;
+    const Status status = CannotCreate(error, path.empty() ? shown_ : shown_ + "/" + path);
+    return made_ || error != ENOENT ? status : status.Hint("all ranks must share the file system it is written to");
+  }
   if (sys.ftruncate(fd, static_cast<off_t>(size)) != 0) {
     const Status status = WriteError(errno, path);
     sys.close(fd);
@@ -166,31 +181,30 @@ Status Staging::Commit() {
   };
   bool moved = false;
   if (!exists_) {
-    moved = move(temporary_, destination_, RENAME_NOREPLACE);
+    moved = move(output_, destination_, RENAME_NOREPLACE);
     if (!moved && (errno == EINVAL || errno == ENOSYS)) {
       // A file system without the flag. Looking first leaves a moment in between; nothing better is to be had there.
       struct stat info;
       if (!replace_ && sys.lstat(destination_.c_str(), &info) == 0) {
         errno = EEXIST;
       } else {
-        moved = move(temporary_, destination_, 0);
+        moved = move(output_, destination_, 0);
       }
     } else if (!moved && errno == EEXIST && replace_ && !is_directory_) {
-      moved = move(temporary_, destination_, 0);
+      moved = move(output_, destination_, 0);
     }
     if (!moved && errno == EEXIST) {
       return Status(ErrorKind::kAlreadyExists, "already exists", "it appeared meanwhile; --force replaces it")
           .In(shown_);
     }
   } else if (!is_directory_) {
-    moved = move(temporary_, destination_, 0);
-  } else if (move(temporary_, destination_, RENAME_EXCHANGE)) {
-    moved = true;
-    sys.remove_all(temporary_.c_str());  // now the old one
+    moved = move(output_, destination_, 0);
+  } else if (move(output_, destination_, RENAME_EXCHANGE)) {
+    moved = true;  // and the old one lies in the folder
   } else if (errno == EINVAL || errno == ENOSYS) {
-    const std::string old = temporary_ + ".old";
+    const std::string old = folder_ + ".old";
     if (move(destination_, old, 0)) {
-      moved = move(temporary_, destination_, 0);
+      moved = move(output_, destination_, 0);
       const int error = errno;
       if (moved) {
         sys.remove_all(old.c_str());
@@ -202,6 +216,7 @@ Status Staging::Commit() {
   }
   if (!moved) return ErrnoStatus(errno, "cannot rename into place").In(shown_);
   made_ = false;
+  sys.remove_all(folder_.c_str());
   return SyncDirectory(parent_).In(shown_);
 }
 

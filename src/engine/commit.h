@@ -1,13 +1,12 @@
 // Staging: an output that appears whole or not at all.
 //
-//   1. The output is written under a temporary name beside the destination, `.NAME.anemone-PID-RANDOM.tmp`.
+//   1. The output is written in a hidden folder beside the destination, `.NAME.anemone-PID-RANDOM.tmp`.
 //   2. Every file is synced by whoever wrote it last, then, for a directory, every directory in it.
 //   3. One rename puts it in place. Without `replace` a rename that refuses to replace; with it, a directory changes
-//   places
-//      with the old one, which is then removed.
+//      places with the old one, which is then removed.
 //   4. The folder that holds the destination is synced.
 // Before 3 nothing has happened to the destination; after it the output is whole. A process killed at any moment leaves
-// at most the temporary name.
+// at most the hidden folder. Of a cluster's ranks, rank 0 creates and commits, and the others join its folder.
 #ifndef ANEMONE_ENGINE_COMMIT_H_
 #define ANEMONE_ENGINE_COMMIT_H_
 
@@ -22,18 +21,22 @@ namespace anemone {
 
 class Staging {
  public:
-  // Checks the destination and its free space, and makes the temporary directory of a plan that is one. `needed_bytes`
-  // is what will be written. Errors: AlreadyExists, CannotCreate, InvalidArgument (a device, the current directory),
-  // Io.
+  // Checks the destination and its free space, and makes the hidden folder, with a directory's directories in it.
+  // `needed_bytes` is what will be written. Errors: AlreadyExists, CannotCreate, InvalidArgument (a device, the current
+  // directory), Io.
   static Result<std::unique_ptr<Staging>> Create(const Plan& plan, const std::string& destination, bool replace,
                                                  uint64_t needed_bytes);
-  // Removes what was written, unless committed.
+  // For the other ranks: files can be created in the `folder` that rank 0 made.
+  static std::unique_ptr<Staging> Join(const std::string& destination, const std::string& folder);
+  // Removes what was written, unless committed or joined.
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  // Creates one of the plan's files, of `size` bytes, all zeros. The caller syncs and closes it. Any thread.
-  Result<int> CreateFile(const std::string& path, uint64_t size) const;
+  const std::string& folder() const { return folder_; }
+  // Opens one of the plan's files for writing, of `size` bytes, zeros where nobody has written yet. The caller syncs
+  // and closes it. Any thread, any rank.
+  Result<int> OpenFile(const std::string& path, uint64_t size) const;
   // Steps 2 (directories) to 4. Every file is synced and closed.
   Status Commit();
   // A failed write to one of the plan's files, with what a full disk lacks.
@@ -45,13 +48,14 @@ class Staging {
   std::string shown_;        // the destination as the user gave it
   std::string destination_;  // symbolic links followed
   std::string parent_;
-  std::string temporary_;
-  std::vector<std::string> directories_;  // made under temporary_, parents first; temporary_ itself is the first
+  std::string folder_;                    // the hidden one
+  std::string output_;                    // in it: what becomes the destination
+  std::vector<std::string> directories_;  // of an output that is one, itself first, parents before children
   uint64_t needed_bytes_ = 0;
   bool is_directory_ = false;
   bool replace_ = false;
   bool exists_ = false;  // there is something to replace
-  bool made_ = false;    // temporary_ may exist
+  bool made_ = false;    // folder_ exists and is ours to remove
 };
 
 }  // namespace anemone

@@ -12,7 +12,9 @@
 
 #include "base/crc32.h"
 #include "base/sys.h"
+#include "engine/cluster.h"
 #include "engine/commit.h"
+#include "engine/digest.h"
 #include "engine/windows.h"
 #include "tensor/lower.h"
 
@@ -21,15 +23,14 @@ namespace {
 
 constexpr uint64_t kBytesPerThread = 4 << 20;  // less work than this is not worth a thread
 
-uint64_t SegmentBytes(const PlanFile& file) {
-  uint64_t sum = 0;
-  for (const Segment& segment : file.segments) sum += segment.size;
-  return sum;
+Cluster& ClusterOf(const ExecuteOptions& options) {
+  return options.cluster != nullptr ? *options.cluster : Cluster::Alone();
 }
 
 unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
   const unsigned wanted = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-  return static_cast<unsigned>(std::clamp<uint64_t>(plan.bytes_written() / kBytesPerThread, 1, wanted));
+  const uint64_t share = plan.bytes_written() / ClusterOf(options).size();
+  return static_cast<unsigned>(std::clamp<uint64_t>(share / kBytesPerThread, 1, wanted));
 }
 
 uint64_t WindowBytes(const ExecuteOptions& options) { return std::max<uint64_t>(options.window_bytes, 4096); }
@@ -44,35 +45,51 @@ Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> o
   return range.source->ReadAt(range.offset + from, out);
 }
 
-// Fills `out` with bytes [begin, …) of a file; answers how many of them came from segments.
-Result<uint64_t> ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::span<std::byte> out) {
+// Fills `out` with bytes [begin, …) of a file.
+Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::span<std::byte> out) {
   const uint64_t end = begin + out.size();
-  uint64_t at = begin, from_segments = 0;
+  uint64_t at = begin;
   for (; at < end && segment < file.segments.size() && file.segments[segment].offset < end; ++segment) {
     const Segment& next = file.segments[segment];
     const uint64_t from = std::max(at, next.offset);
     const uint64_t to = std::min(end, next.offset + next.size);
     std::memset(out.data() + (at - begin), 0, from - at);
     ANEMONE_TRY(ReadContent(next, from - next.offset, out.subspan(from - begin, to - from)));
-    from_segments += to - from;
     at = to;
   }
   std::memset(out.data() + (at - begin), 0, end - at);
-  return from_segments;
+  return {};
 }
 
-// One pass over a plan's windows by several threads: into `staging`, or nowhere.
+// One pass over this rank's share of a plan's windows by several threads: into `staging`, or nowhere.
 class Run {
  public:
-  Run(const Plan& plan, Staging* staging, const ExecuteOptions& options)
-      : plan_(plan), staging_(staging), options_(options), cursor_(plan, WindowBytes(options), staging != nullptr) {}
+  Run(const Plan& plan, const Staging* staging, const ExecuteOptions& options)
+      : plan_(plan),
+        staging_(staging),
+        options_(options),
+        cluster_(ClusterOf(options)),
+        cursor_(plan, WindowBytes(options), staging != nullptr),
+        windows_(plan.files.size()) {}
 
   Status Do() {
-    for (const PlanFile& file : plan_.files) total_ += SegmentBytes(file);
+    WindowCursor cursor(plan_, WindowBytes(options_), staging_ != nullptr);
+    uint64_t number = 0;
+    while (const std::optional<Window> window = cursor.Next()) {
+      if (!IsMine(number++)) continue;
+      ++windows_[window->file];
+      total_ += window->end - window->begin;
+    }
+    size_t crcs = 0;
+    for (const PlanFile& file : plan_.files) {
+      first_crc_.push_back(crcs);
+      crcs += file.crcs.size();
+    }
+    crcs_ = std::vector<std::atomic<uint32_t>>(crcs);
     Report(/*always=*/true);
-    if (staging_ != nullptr) {
+    if (staging_ != nullptr && cluster_.rank() == 0) {
       for (size_t i = 0; i < plan_.files.size() && Going(); ++i) {
-        if (plan_.files[i].segments.empty()) Fail(WriteEmpty(plan_.files[i]));  // no window will come by
+        if (plan_.files[i].segments.empty()) Fail(WriteEmpty(i));  // no window will come by
       }
     }
     std::vector<std::thread> threads;
@@ -89,16 +106,31 @@ class Run {
     return status_;
   }
 
+  // Once all ranks have done their share: adds theirs to the CRCs, and on rank 0 stores them. Collective.
+  Status StoreSharedCrcs() {
+    if (cluster_.size() == 1) return {};  // stored
+    std::vector<uint32_t> crcs(crcs_.begin(), crcs_.end());
+    cluster_.Xor(crcs);
+    std::ranges::copy(crcs, crcs_.begin());
+    for (size_t i = 0; i < plan_.files.size() && cluster_.rank() == 0; ++i) {
+      if (plan_.files[i].crcs.empty()) continue;
+      ANEMONE_ASSIGN(const std::shared_ptr<Output> output, Open(i));
+      ANEMONE_TRY(StoreCrcs(*output));
+      ANEMONE_TRY(Close(*output));
+    }
+    return {};
+  }
+
  private:
-  // A file being written: open from its first window until its last.
+  // A file being written: open from this rank's first window until its last.
   struct Output {
     const PlanFile& plan;
     int fd;
-    std::atomic<uint64_t> left;               // segment bytes not yet written
-    std::vector<std::atomic<uint32_t>> crcs;  // one per slot: the XOR of what the windows contribute
+    size_t first_crc;            // of crcs_
+    std::atomic<uint64_t> left;  // windows not yet written
 
-    Output(const PlanFile& file, int descriptor)
-        : plan(file), fd(descriptor), left(SegmentBytes(file)), crcs(file.crcs.size()) {}
+    Output(const PlanFile& file, int descriptor, size_t crc, uint64_t windows)
+        : plan(file), fd(descriptor), first_crc(crc), left(windows) {}
     ~Output() {
       if (fd >= 0) sys.close(fd);
     }
@@ -106,6 +138,7 @@ class Run {
     Output& operator=(const Output&) = delete;
   };
 
+  bool IsMine(uint64_t window) const { return window % cluster_.size() == static_cast<uint64_t>(cluster_.rank()); }
   bool Going() const { return !stop_.load(std::memory_order_relaxed); }
 
   // The first failure is the run's; the others stop soon after it.
@@ -114,10 +147,10 @@ class Run {
     const std::lock_guard lock(status_mutex_);
     if (status_.ok()) status_ = std::move(status);
     stop_ = true;
+    cluster_.CallOff();
   }
 
   void Report(bool always) {
-    if (!options_.progress) return;
     const auto now = std::chrono::steady_clock::now();
     std::unique_lock lock(progress_mutex_, std::defer_lock);
     if (always) {
@@ -126,22 +159,28 @@ class Run {
       return;
     }
     next_report_ = now + std::chrono::milliseconds(50);
-    if (!options_.progress(staging_ != nullptr ? "writing" : "reading", done_, total_))
+    if (cluster_.IsCalledOff()) stop_ = true;
+    if (options_.progress && !options_.progress(staging_ != nullptr ? "writing" : "reading", done_, total_))
       Fail(Status(ErrorKind::kInterrupted, "interrupted"));
   }
 
-  // The next window, and its file opened if this is the first of it.
+  Result<std::shared_ptr<Output>> Open(size_t index) {
+    const PlanFile& file = plan_.files[index];
+    int fd = -1;
+    if (staging_ != nullptr) {
+      ANEMONE_ASSIGN(fd, staging_->OpenFile(file.path, file.size));
+    }
+    return std::make_shared<Output>(file, fd, first_crc_[index], windows_[index]);
+  }
+
+  // The next window of ours, and its file opened if this is the first of it.
   Result<std::optional<Window>> Take(std::shared_ptr<Output>& output) {
     const std::lock_guard lock(cursor_mutex_);
-    const std::optional<Window> window = cursor_.Next();
+    std::optional<Window> window = cursor_.Next();
+    while (window && !IsMine(number_++)) window = cursor_.Next();
     if (window && window->file != output_file_) {
       output_file_ = window->file;
-      const PlanFile& file = plan_.files[window->file];
-      int fd = -1;
-      if (staging_ != nullptr) {
-        ANEMONE_ASSIGN(fd, staging_->CreateFile(file.path, file.size));
-      }
-      output_ = std::make_shared<Output>(file, fd);
+      ANEMONE_ASSIGN(output_, Open(window->file));
     }
     output = output_;
     if (!window) output_.reset();
@@ -161,27 +200,24 @@ class Run {
   }
 
   Status Handle(const Window& window, Output& output, std::vector<std::byte>& buffer) {
-    uint64_t begin = window.begin, done = 0;
-    if (window.range) {
-      begin += MoveInKernel(window, output.fd);
-      done = begin - window.begin;
-    }
+    uint64_t begin = window.begin;
+    if (window.range) begin += MoveInKernel(window, output.fd);
     while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
       const uint64_t count = window.range ? std::min(window.end - begin, WindowBytes(options_)) : window.end - begin;
       buffer.resize(count);
-      ANEMONE_ASSIGN(const uint64_t from_segments, ReadWindow(output.plan, window.segment, begin, buffer));
+      ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, buffer));
       if (staging_ != nullptr) {
         AddCrcs(output, begin, buffer);
         ANEMONE_TRY(Write(output, begin, buffer));
       }
       begin += count;
-      done += from_segments;
     }
+    if (!Going()) return {};
     if (staging_ != nullptr)
       sys.start_writeback(output.fd, static_cast<off_t>(window.begin), static_cast<off_t>(begin - window.begin));
-    done_ += done;
-    const bool is_last = output.left.fetch_sub(done) == done;
-    return is_last && staging_ != nullptr && Going() ? Finish(output) : Status();
+    done_ += window.end - window.begin;
+    const bool is_last = output.left.fetch_sub(1) == 1;
+    return is_last && staging_ != nullptr ? Finish(output) : Status();
   }
 
   // Bytes of the window that the kernel copied. What it refuses is left to be read and written.
@@ -199,7 +235,7 @@ class Run {
     return moved;
   }
 
-  static void AddCrcs(Output& output, uint64_t begin, std::span<const std::byte> bytes) {
+  void AddCrcs(const Output& output, uint64_t begin, std::span<const std::byte> bytes) {
     const uint64_t end = begin + bytes.size();
     const std::vector<Crc32Slot>& slots = output.plan.crcs;
     const auto first =
@@ -208,7 +244,7 @@ class Run {
       const uint64_t from = std::max(begin, slots[i].offset);
       const uint64_t slot_end = slots[i].offset + slots[i].size;
       const uint64_t to = std::min(end, slot_end);
-      output.crcs[i] ^= Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to);
+      crcs_[output.first_crc + i] ^= Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to);
     }
   }
 
@@ -223,33 +259,48 @@ class Run {
     return {};
   }
 
-  Status Finish(Output& output) {
-    for (size_t i = 0; i < output.crcs.size(); ++i) {
-      const uint32_t crc = output.crcs[i];
+  Status StoreCrcs(const Output& output) {
+    for (size_t i = 0; i < output.plan.crcs.size(); ++i) {
+      const uint32_t crc = crcs_[output.first_crc + i];
       std::byte bytes[4];
       for (int k = 0; k < 4; ++k) bytes[k] = static_cast<std::byte>(crc >> (8 * k));
       for (const uint64_t store : output.plan.crcs[i].stores) ANEMONE_TRY(Write(output, store, bytes));
     }
+    return {};
+  }
+
+  // What is left once this rank's windows of a file are written. Alone we know its CRCs by now.
+  Status Finish(Output& output) {
+    if (cluster_.size() == 1) ANEMONE_TRY(StoreCrcs(output));
+    return Close(output);
+  }
+
+  Status Close(Output& output) {
     if (sys.fsync(output.fd) != 0) return staging_->WriteError(errno, output.plan.path);
     const int closed = sys.close(output.fd);
     output.fd = -1;
     return closed == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 
-  Status WriteEmpty(const PlanFile& file) {
-    ANEMONE_ASSIGN(const int fd, staging_->CreateFile(file.path, file.size));
-    Output output(file, fd);
-    return Finish(output);
+  Status WriteEmpty(size_t index) {
+    ANEMONE_ASSIGN(const std::shared_ptr<Output> output, Open(index));
+    return Close(*output);
   }
 
   const Plan& plan_;
-  Staging* const staging_;
+  const Staging* const staging_;
   const ExecuteOptions& options_;
+  Cluster& cluster_;
 
   std::mutex cursor_mutex_;
   WindowCursor cursor_;
+  uint64_t number_ = 0;  // of the cursor's next window
   size_t output_file_ = SIZE_MAX;
   std::shared_ptr<Output> output_;  // of output_file_
+
+  std::vector<uint64_t> windows_;            // per file: how many are ours
+  std::vector<size_t> first_crc_;            // per file: where its slots begin in crcs_
+  std::vector<std::atomic<uint32_t>> crcs_;  // per slot: the XOR of what the windows contribute
 
   std::mutex status_mutex_;
   Status status_;
@@ -272,14 +323,45 @@ uint64_t NeededBytes(const Plan& plan) {
   return sum;
 }
 
+// Ranks of different minds would write a file that nobody planned.
+Status SamePlan(const Plan& plan, Cluster& cluster) {
+  if (cluster.size() == 1) return {};
+  const std::vector<std::string> all = cluster.Gather(Digest(plan));
+  const auto other = std::ranges::find_if(all, [&](const std::string& digest) { return digest != all[0]; });
+  if (other == all.end()) return {};
+  return InvalidArgument("rank " + std::to_string(other - all.begin()) + " has another plan than rank 0",
+                         "all ranks must see the same source, at the same path");
+}
+
+// Made by rank 0 and joined by the others. Collective.
+Result<std::unique_ptr<Staging>> Stage(const Plan& plan, const std::string& destination,
+                                       const ExecuteOptions& options) {
+  Cluster& cluster = ClusterOf(options);
+  std::unique_ptr<Staging> staging;
+  Status status;
+  if (cluster.rank() == 0) {
+    Result<std::unique_ptr<Staging>> created = Staging::Create(plan, destination, options.replace, NeededBytes(plan));
+    status = created.status();
+    if (created.ok()) staging = *std::move(created);
+  }
+  ANEMONE_TRY(cluster.Agree(status));
+  const std::string folder = cluster.Gather(staging != nullptr ? staging->folder() : "")[0];
+  if (staging == nullptr) staging = Staging::Join(destination, folder);
+  return staging;
+}
+
 }  // namespace
 
 Status Execute(const Plan& plan, const std::string& destination, const ExecuteOptions& options) {
-  ANEMONE_TRY(Check(plan));
-  ANEMONE_ASSIGN(const std::unique_ptr<Staging> staging,
-                 Staging::Create(plan, destination, options.replace, NeededBytes(plan)));
-  ANEMONE_TRY(Run(plan, staging.get(), options).Do());
-  return staging->Commit();
+  Cluster& cluster = ClusterOf(options);
+  ANEMONE_TRY(cluster.Agree(Check(plan)));
+  ANEMONE_TRY(SamePlan(plan, cluster));
+  ANEMONE_ASSIGN(const std::unique_ptr<Staging> staging, Stage(plan, destination, options));
+  Run run(plan, staging.get(), options);
+  ANEMONE_TRY(cluster.Agree(run.Do()));
+  Status status = run.StoreSharedCrcs();
+  if (status.ok() && cluster.rank() == 0) status = staging->Commit();
+  return cluster.Agree(status);
 }
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {

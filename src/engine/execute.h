@@ -11,19 +11,22 @@
 
 namespace anemone {
 
+class Cluster;
+
 struct ExecuteOptions {
   unsigned threads = 0;             // 0: as many as the machine has cores
   uint64_t window_bytes = 1 << 20;  // what a thread fills at once; peak memory is about threads × a few windows
   bool replace = false;             // --force: an existing destination is replaced, and kept until the new one is whole
   ProgressFn progress = {};
+  Cluster* cluster = nullptr;  // not owned; null: this process alone
 };
 
-// Writes the plan's files at `destination`. The output appears whole or not at all: a temporary sibling is filled,
-// synced and renamed, and its folder synced. On any error, and when cancelled, the sibling is removed and what was
-// there stays. Errors: AlreadyExists (destination exists and !replace), CannotCreate (its folder), Io (disk full, read
-// error), Corrupt
-//         (a source is shorter than it said), Interrupted.
-// Memory: independent of the plan's bytes.
+// Writes the plan's files at `destination`. The output appears whole or not at all: it is filled in a hidden folder
+// beside it, synced and renamed into place. On any error, and when cancelled, the folder is removed and what was there
+// stays. Errors: AlreadyExists (destination exists and !replace), CannotCreate (its folder), Io (disk full, read
+// error), Corrupt (a source is shorter than it said), Interrupted. With a cluster, collective: ranks do their share of
+// the windows, rank 0 commits, and all answer alike. Progress is then of this rank's share. Errors: also
+// InvalidArgument where ranks have different plans. Memory: independent of the plan's bytes.
 Status Execute(const Plan& plan, const std::string& destination, const ExecuteOptions& options);
 
 // Reads every window of the plan's segments and throws them away, as `verify` does. Errors as Execute's reading ones.

@@ -1,0 +1,110 @@
+#include "engine/digest.h"
+
+#include <openssl/evp.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <string_view>
+
+#include "tensor/node.h"
+
+namespace anemone {
+namespace {
+
+using internal::NodePtr;
+using internal::TensorNode;
+
+class Hash {
+ public:
+  Hash() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
+
+  void Add(uint64_t number) { EVP_DigestUpdate(context_.get(), &number, sizeof number); }
+  void Add(std::string_view text) {
+    Add(text.size());
+    EVP_DigestUpdate(context_.get(), text.data(), text.size());
+  }
+  template <typename Numbers>
+  void AddAll(const Numbers& numbers) {
+    Add(numbers.size());
+    for (const auto number : numbers) Add(static_cast<uint64_t>(number));
+  }
+
+  // A source's name once, then its number. What lies in memory has no file whose name could stand for it.
+  void Add(const ByteSourcePtr& source) {
+    if (source == nullptr) return Add(uint64_t{0});
+    const auto [known, is_new] = sources_.try_emplace(source.get(), sources_.size() + 1);
+    Add(known->second);
+    if (!is_new) return;
+    Add(std::string_view(source->name()));
+    Add(source->size_bytes());
+    constexpr uint64_t kMaxInMemory = 16 << 20;
+    if (source->fd() >= 0 || source->size_bytes() > kMaxInMemory) return;
+    if (const Result<std::string> bytes = Whole(source).ReadAll(kMaxInMemory); bytes.ok())
+      Add(std::string_view(*bytes));
+  }
+
+  void Add(const TensorNode& node) {
+    Add(static_cast<uint64_t>(node.kind));
+    Add(static_cast<uint64_t>(node.dtype));
+    AddAll(node.shape);
+    Add(node.source);
+    Add(node.offset_bytes);
+    AddAll(node.strides);
+    AddAll(node.element);
+    AddAll(node.starts);
+    AddAll(node.order);
+    Add(node.children.size());
+    for (const NodePtr& child : node.children) Add(*child);
+  }
+
+  void Add(const Segment& segment) {
+    Add(segment.offset);
+    Add(segment.content.index());
+    if (const auto* literal = std::get_if<std::string>(&segment.content)) Add(std::string_view(*literal));
+    if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Add(*TensorNode::Of(*tensor));
+    if (const auto* range = std::get_if<ByteRange>(&segment.content)) {
+      Add(range->source);
+      Add(range->offset);
+      Add(range->size);
+    }
+  }
+
+  std::string Hex() {
+    std::array<unsigned char, 32> bytes{};
+    EVP_DigestFinal_ex(context_.get(), bytes.data(), nullptr);
+    std::string hex;
+    for (const unsigned char byte : bytes) {
+      hex += "0123456789abcdef"[byte >> 4];
+      hex += "0123456789abcdef"[byte & 15];
+    }
+    return hex;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+  std::map<const ByteSource*, uint64_t> sources_;
+};
+
+}  // namespace
+
+std::string Digest(const Plan& plan) {
+  Hash hash;
+  hash.Add(uint64_t{plan.is_directory});
+  for (const std::string& path : plan.empty_directories) hash.Add(std::string_view(path));
+  hash.Add(plan.files.size());
+  for (const PlanFile& file : plan.files) {
+    hash.Add(std::string_view(file.path));
+    hash.Add(file.size);
+    hash.Add(file.segments.size());
+    for (const Segment& segment : file.segments) hash.Add(segment);
+    for (const Crc32Slot& slot : file.crcs) {
+      hash.Add(slot.offset);
+      hash.Add(slot.size);
+      hash.AddAll(slot.stores);
+    }
+  }
+  return hash.Hex();
+}
+
+}  // namespace anemone

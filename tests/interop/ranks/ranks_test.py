@@ -1,0 +1,124 @@
+"""Several processes for one command, as mpirun and torchrun start them: they write what one would have written, a rank that fails or
+dies leaves nothing that looks finished, and one message says why.
+
+usage: ranks_test.py PROGRAM GOLDEN [MPIRUN]   under a Python that has torch
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, GOLDEN = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+MPIRUN = sys.argv[3:]
+CLIP = GOLDEN / "clip"
+# torch 1.13 loses its defaults of --redirects and --tee under Python 3.11; a rank that is not there restores them.
+TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--redirects=9:1", "--tee=9:1", "--standalone"]
+
+
+def tree(path):
+    """What is at `path`: a file's bytes, or those of all files below a folder, by name."""
+    if path.is_file():
+        return path.read_bytes()
+    return {str(p.relative_to(path)): p.read_bytes() if p.is_file() else None for p in sorted(path.rglob("*"))}
+
+
+class Ranks(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+
+    def run_words(self, *words):
+        return subprocess.run([*map(str, words)], cwd=self.dir, capture_output=True, text=True, timeout=120,
+                              env=dict(os.environ, HF_HUB_OFFLINE="1"))
+
+    def ok(self, *words):
+        done = self.run_words(*words)
+        self.assertEqual(done.returncode, 0, f"{words}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def left(self):
+        return sorted(path.name for path in self.dir.iterdir())
+
+
+class Torchrun(Ranks):
+    def test_rank_0_does_the_work(self):
+        self.ok(PROGRAM, "reshard", CLIP / "mcore.nemo", "one.nemo", "--tp", "2")
+        said = self.ok(*TORCHRUN, "--nproc_per_node=3", "--no_python", PROGRAM, "reshard", CLIP / "mcore.nemo", "many.nemo",
+                       "--tp", "2")
+        self.assertEqual(said.count("wrote many.nemo"), 1, said)
+        self.assertEqual(tree(self.dir / "many.nemo"), tree(self.dir / "one.nemo"))
+        self.assertEqual(self.left(), ["many.nemo", "one.nemo"])
+
+
+@unittest.skipUnless(MPIRUN, "built without MPI")
+class Mpi(Ranks):
+    def mpirun(self, ranks, *words):
+        return [*MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", ranks, *words]
+
+    def test_writes_what_one_would_have_written(self):
+        ckpt = CLIP / "ckpt_mcore"
+        for words in (["reshard", CLIP / "mcore.nemo", "{}.nemo", "--tp", "4"],
+                      ["reshard", CLIP / "mcore_tp2.nemo", "{}_dir", "--to", "nemo-dir", "--tp", "4"],
+                      ["reshard", ckpt, "{}_ranks", "--to", "ckpt", "--tp", "2"],  # with its optimizer
+                      ["reshard", CLIP / "ckpt_mcore_tp2", "{}.ckpt", "--tp", "1"],
+                      ["convert", CLIP / "mcore.nemo", "{}_hf", "--to", "hf"]):
+            name = lambda which: str(words[2]).format(which)
+            command = lambda which: [PROGRAM, *words[:2], name(which), *words[3:]]
+            self.ok(*command("one"))
+            for ranks in (1, 2, 3, 4):
+                said = self.ok(*self.mpirun(ranks, *command(ranks)))
+                self.assertEqual(said.count("wrote "), 1, said)
+                self.assertTrue(tree(self.dir / name(ranks)) == tree(self.dir / name("one")), f"{ranks} ranks: {words}")
+        self.assertEqual([path for path in self.left() if path.startswith(".")], [])
+
+    def test_a_rank_that_fails(self):
+        """One rank may not write beyond 512 KiB: it fails, the others stop, nothing is left."""
+        done = self.run_words(*self.limited("trap '' XFSZ; "))
+        self.assertNotEqual(done.returncode, 0)
+        ours = [line for line in done.stderr.splitlines() if line.startswith(("anemone:", "hint:"))]
+        self.assertEqual(len(ours), 1, done.stderr)
+        self.assertRegex(ours[0], r"anemone: rank 1: x.nemo: cannot write: File too large")
+        self.assertEqual(self.left(), [])
+
+    def test_a_rank_that_dies(self):
+        """The same rank is killed by the signal instead: MPI ends the others, and nothing looks finished."""
+        done = self.run_words(*self.limited(""))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual([name for name in self.left() if not name.startswith(".")], [])
+        self.ok(*self.mpirun(2, PROGRAM, "reshard", CLIP / "mcore.nemo", "x.nemo", "--tp", "2"))  # and nothing is in the way
+        self.ok(PROGRAM, "verify", "x.nemo")
+
+    def limited(self, trap):
+        """Rank 1 of 3 under a limit on how large a file it may write."""
+        words = [PROGRAM, "reshard", CLIP / "mcore.nemo", "x.nemo", "--tp", "2"]
+        limit = ["sh", "-c", trap + 'ulimit -f 1024; exec "$@"', "sh"]
+        return [*self.mpirun(1, *words), ":", "-n", 1, *limit, *words, ":", "-n", 1, *words]
+
+    def test_one_message_where_all_fail_alike(self):
+        done = self.run_words(*self.mpirun(3, PROGRAM, "reshard", "nowhere.nemo", "x.nemo", "--tp", "2"))
+        self.assertEqual(done.returncode, 66, done.stderr)
+        self.assertEqual(done.stderr.count("anemone: nowhere.nemo: "), 1, done.stderr)
+        done = self.run_words(*self.mpirun(3, PROGRAM, "reshard", CLIP / "mcore.nemo", "x.nemo", "--tp", "5"))
+        self.assertEqual((done.returncode, done.stderr.count("anemone: ")), (64, 1), done.stderr)
+        self.assertEqual(self.left(), [])
+
+    def test_other_commands_run_once(self):
+        self.assertEqual(self.ok(*self.mpirun(3, PROGRAM, "inspect", CLIP / "mcore.nemo")).count("family"), 1)
+        self.assertEqual(self.ok(*self.mpirun(3, PROGRAM, "--version")).count("anemone "), 1)
+        self.assertEqual(self.run_words(*self.mpirun(2, PROGRAM, "diff", CLIP / "mcore.nemo", CLIP / "mcore_bf16_O2.nemo",
+                                                     "-q")).returncode, 1)
+
+    def test_different_commands_are_on_their_own(self):
+        """What Slurm users do: a task a file."""
+        script = ["sh", "-c", '"$0" reshard "$1" $OMPI_COMM_WORLD_RANK.nemo --tp 2', PROGRAM, CLIP / "mcore.nemo"]
+        self.ok(*self.mpirun(2, *script))
+        self.assertEqual(self.left(), ["0.nemo", "1.nemo"])
+        self.assertEqual(tree(self.dir / "0.nemo"), tree(self.dir / "1.nemo"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
