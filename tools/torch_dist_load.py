@@ -2,9 +2,9 @@
 
 usage: torch_dist_load.py ANEMONE CHECKPOINT…
 
-Each CHECKPOINT is written as torch_dist, whole and cut for 8 tensor ranks, and as safetensors. torch.distributed.checkpoint.load
-(one process) must give the same bits, layer stacks unstacked; and, where megatron.core is installed, two gloo processes load halves of
-every tensor with dist_checkpointing.load, extra states as sharded objects. Needs torch and safetensors.
+Each CHECKPOINT is written as torch_dist, whole and cut for 8 tensor ranks, as a NeMo 2 folder, and as safetensors.
+torch.distributed.checkpoint.load (one process) must give the same bits, layer stacks unstacked; and, where megatron.core is installed, two
+gloo processes load halves of every tensor with dist_checkpointing.load, extra states as sharded objects. Needs torch and safetensors.
 """
 
 import os
@@ -55,13 +55,20 @@ def by_torch(folder, plain):
     return len(state)
 
 
-def megatron_rank(rank, folder, plain_path, port):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def megatron_rank(rank, cases):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29600")
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    from megatron.core import dist_checkpointing as mc
     from megatron.core import parallel_state
     parallel_state.initialize_model_parallel(tensor_model_parallel_size=2)
-    plain = load_file(plain_path)
+    for title, folder, plain in cases:
+        tensors, objects = by_megatron(rank, folder, plain)
+        if rank == 0:
+            print(f"{title}: {tensors} tensors, {objects} objects by Megatron-core on 2 ranks", flush=True)
+    dist.destroy_process_group()
+
+
+def by_megatron(rank, folder, plain):
+    from megatron.core import dist_checkpointing as mc
     state, objects = {}, {}
     for key, entry in metadata(folder).items():
         if isinstance(entry, TensorStorageMetadata):
@@ -86,9 +93,18 @@ def megatron_rank(rank, folder, plain_path, port):
         axis = next((a for a, s in enumerate(want.shape) if s % 2 == 0 and s > 0), None)
         want = want if axis is None else want.chunk(2, axis)[rank]
         assert torch.equal(bits(tensor), bits(want)), key
-    if rank == 0:
-        print(f"    Megatron-core, 2 ranks: {len(state)} tensors, {len(objects)} objects")
-    dist.destroy_process_group()
+    return len(state), len(objects)
+
+
+def nemo2_names(plain):
+    """As the modules of NeMo 2 are called."""
+    parts = {"model.": "module.", "module.vision_encoder.": "module.vision_model.", "module.text_encoder.": "module.text_model."}
+    for old, new in parts.items():
+        plain = {new + name[len(old):] if name.startswith(old) else name: tensor for name, tensor in plain.items()}
+    return plain
+
+
+VARIANTS = {"torch_dist": ["--to", "torch_dist"], "torch_dist --tp 8": ["--to", "torch_dist", "--tp", "8"], "nemo2": ["--to", "nemo2"]}
 
 
 def main(anemone, *checkpoints):
@@ -99,19 +115,23 @@ def main(anemone, *checkpoints):
     except ImportError:
         has_megatron = False
         print(f"torch {torch.__version__}")
-    for index, checkpoint in enumerate(checkpoints):
-        with tempfile.TemporaryDirectory() as work:
-            plain_path = os.path.join(work, "plain.safetensors")
+    with tempfile.TemporaryDirectory() as work:
+        cases = []
+        for index, checkpoint in enumerate(checkpoints):
+            plain_path = os.path.join(work, f"{index}.safetensors")
             subprocess.run([anemone, "-q", "convert", checkpoint, plain_path], check=True)
-            plain = load_file(plain_path)
-            for options in ([], ["--tp", "8"]):
-                folder = os.path.join(work, "dist" + "".join(options))
-                subprocess.run([anemone, "-q", "convert", checkpoint, folder, "--to", "torch_dist", *options], check=True)
+            for variant, options in VARIANTS.items():
+                folder = os.path.join(work, f"{index} {variant}")
+                subprocess.run([anemone, "-q", "convert", checkpoint, folder, *options], check=True)
+                plain = load_file(plain_path)
+                if variant == "nemo2":
+                    folder, plain = os.path.join(folder, "weights"), nemo2_names(plain)
                 files = sum(name.endswith(".distcp") for name in os.listdir(folder))
-                print(f"{checkpoint} {' '.join(options)}: {files} files, {by_torch(folder, plain)} keys by torch")
-                if has_megatron:
-                    import torch.multiprocessing as multiprocessing
-                    multiprocessing.spawn(megatron_rank, (folder, plain_path, 29600 + 2 * index + len(options) // 2), nprocs=2)
+                cases.append((f"{checkpoint} as {variant}", folder, plain))
+                print(f"{cases[-1][0]}: {files} files, {by_torch(folder, plain)} keys by torch", flush=True)
+        if has_megatron:
+            import torch.multiprocessing as multiprocessing
+            multiprocessing.spawn(megatron_rank, (cases,), nprocs=2)
     print("all loaded")
 
 

@@ -3,6 +3,7 @@
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <utility>
 
 #include "anemone/checkpoint.h"
 #include "cli/command.h"
@@ -76,6 +77,41 @@ bool IsNemo(const Checkpoint& checkpoint) {
   return checkpoint.flavour == "nemo" || checkpoint.flavour == "nemo-dir" || checkpoint.flavour == "lightning";
 }
 
+struct Step {
+  std::string command;
+  std::string_view purpose;
+};
+
+// What people who hold such a thing most often want next.
+std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary) {
+  const std::string& flavour = checkpoint.flavour;
+  const std::string path = ShellWord(OneLine(checkpoint.path));
+  const std::string convert = "anemone convert " + path;
+  const bool is_clip = summary.family == "clip" || summary.family == "siglip";
+  const bool is_nemo = flavour == "nemo" || flavour == "nemo-dir";
+  if (is_nemo && is_clip) {
+    return {{convert + " OUT --to hf", "for transformers"},
+            {"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"}};
+  }
+  if (is_nemo) {
+    return {{convert + " OUT.safetensors", "the weights alone"},
+            {"anemone reshard " + path + " OUT.nemo --tp N --pp N", "for another number of GPUs"}};
+  }
+  if (flavour == "zarr") return {{convert + " OUT --to torch_dist", "what NeMo 2.0 and later load"}};
+  if (flavour == "torch_dist" || flavour == "lightning" || flavour == "nemo2") {
+    const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
+    const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
+    return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
+  }
+  if (is_clip) {
+    // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
+    const bool needs_config = !checkpoint.config && flavour != "torchscript";
+    return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
+  }
+  if (flavour == "pytorch") return {{convert + " OUT.safetensors", "the same without pickle"}};
+  return {};
+}
+
 ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
   ConfigNode node = ConfigNode::Map();
   const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
@@ -107,6 +143,8 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
     entry["bytes"] = Number(artifact.content.size);
     artifacts.list.push_back(std::move(entry));
   }
+  ConfigNode& next = node["next"] = ConfigNode::List();
+  for (const Step& step : NextSteps(checkpoint, summary)) next.list.push_back(ConfigNode::String(step.command));
   if (with_tensors) node["tensors"] = TensorsNode(checkpoint);
   return node;
 }
@@ -125,26 +163,6 @@ std::string TensorTable(const Checkpoint& checkpoint) {
     }
   });
   return Columns(rows);
-}
-
-// What people who hold such a thing most often want next.
-std::string NextStep(const Checkpoint& checkpoint, const Summary& summary) {
-  const std::string& flavour = checkpoint.flavour;
-  const std::string path = OneLine(checkpoint.path);
-  const bool is_clip = summary.family == "clip" || summary.family == "siglip";
-  if (flavour == "zarr")
-    return fmt::format("anemone convert {} OUT --to torch_dist: what NeMo 2.0 and later load", path);
-  if ((flavour == "torch_dist" || flavour == "lightning") && !checkpoint.config)
-    return fmt::format("anemone convert {} out.nemo --hparams hparams.yaml: a model NeMo restores", path);
-  if (flavour == "torch_dist" || flavour == "lightning" || flavour == "nemo2")
-    return fmt::format("anemone convert {} out.nemo: a model NeMo restores", path);
-  if (flavour.starts_with("nemo") && is_clip)
-    return fmt::format("anemone convert {} OUT --to hf: for transformers; anemone infer {} classifies pictures", path,
-                       path);
-  if (flavour.starts_with("nemo"))
-    return fmt::format("anemone convert {} out.safetensors; anemone reshard changes TP and PP", path);
-  if (is_clip) return fmt::format("anemone convert {} out.nemo: for NeMo", path);
-  return "";
 }
 
 std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
@@ -179,7 +197,10 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
     rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
                     fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
   }
-  if (const std::string next = NextStep(checkpoint, summary); !next.empty()) rows.push_back({"next", next});
+  std::string_view label = "next";
+  for (const Step& step : NextSteps(checkpoint, summary)) {
+    rows.push_back({std::string(std::exchange(label, "")), fmt::format("{} ({})", step.command, step.purpose)});
+  }
   return Columns(rows);
 }
 

@@ -13,6 +13,8 @@ std::string HumanBytes(uint64_t bytes);  // "1.7 GB": powers of 1000, as disks a
 std::string HumanCount(uint64_t count);  // "428 M"
 // Control characters escaped, so that a hostile file name or tensor name cannot write to the terminal.
 std::string OneLine(std::string_view text);
+// A word as a shell takes it: in single quotes where it has more than letters, digits and a path's marks.
+std::string ShellWord(std::string_view word);
 // Left-aligned columns two spaces apart; the last is not padded.
 std::string Columns(const std::vector<std::vector<std::string>>& rows);
 

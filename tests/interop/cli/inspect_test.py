@@ -1,0 +1,110 @@
+"""`inspect` on everything that others wrote: what it calls each, and that the commands it then proposes do what they promise.
+
+usage: inspect_test.py ANEMONE GOLDEN_DIR DEMO_CLIP_DIR
+"""
+
+import glob
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ANEMONE, GOLDEN, DEMO = (os.path.abspath(path) for path in sys.argv[1:4])
+
+# path: what it is (flavour, family, dialect), and by which commands one goes on.
+HF, OUT, INFER, RESHARD, PLAIN = "convert --to hf", "convert OUT.nemo", "infer", "reshard", "convert OUT.safetensors"
+TABLE = {
+    "clip/mcore.nemo": ("nemo", "clip", "mcore", [HF, INFER]),
+    "clip/legacy_tp2.nemo": ("nemo", "clip", "legacy", [HF, INFER]),
+    "clip/mcore_bf16_O2.nemo": ("nemo", "clip", "mcore", [HF, INFER]),
+    "clip_pp/mcore_tp2pp2.nemo": ("nemo", "clip", "mcore", [HF, INFER]),
+    "clip/ckpt_mcore/*.ckpt": ("lightning", "clip", "mcore", [OUT]),
+    "clip/ckpt_mcore_tp2": ("lightning", "clip", "mcore", [OUT]),
+    "clip/hf": ("huggingface", "clip", "hf", [OUT]),
+    "clip/hf_with_position_ids.bin": ("pytorch", "clip", "hf", [OUT]),
+    "openclip/openai.pt": ("torchscript", "clip", "openclip", [OUT]),
+    "openclip/epoch_3.pt": ("pytorch", "clip", "openclip", [OUT]),
+    "openclip/epoch_3.safetensors": ("safetensors", None, None, []),
+    "siglip/hf_siglip": ("huggingface", "siglip", "hf", [OUT]),
+    "siglip/siglip_32.nemo": ("nemo", "siglip", "mcore", [HF, INFER]),
+    "gpt/A_tp2pp2.nemo": ("nemo", "gpt", "legacy", [PLAIN, RESHARD]),
+    "gpt/C.nemo": ("nemo", "gpt", "mcore", [PLAIN, RESHARD]),
+    "gpt/Z.nemo": ("nemo", "gpt", "mcore", [PLAIN, RESHARD]),
+    "gpt/A.nemo.params.pt": ("pytorch", "gpt", "legacy", [PLAIN]),
+    "gpt_vp": ("lightning", "gpt", "legacy", [OUT]),
+    "gpt_mcore_dist_optim/megatron*": ("torch_dist", "gpt", "mcore", [OUT]),
+    "gpt_fused_adam_dist/megatron*": ("torch_dist", "gpt", "mcore", [OUT]),
+    "dist/nemo2_llama/nemo": ("nemo2", "gpt", "mcore", [OUT]),
+    "dist/torch_dist_small/nemo_extracted": ("nemo-dir", "gpt", "mcore", [PLAIN, RESHARD]),
+    "dist/torch_dist_small/nemo_extracted/model_weights": ("torch_dist", "gpt", "mcore", [OUT]),
+    "dist/zarr_small/nemo_extracted/model_weights": ("zarr", "gpt", "mcore", ["convert --to torch_dist"]),
+    "dist/mcore_direct_torch_dist": ("torch_dist", None, None, [OUT]),
+    "dist_torch_2.15/plain_dcp": ("torch_dist", None, None, [OUT]),
+    "t5/t5_tp2pp2.nemo": ("nemo", "t5", "legacy", [PLAIN, RESHARD]),
+    DEMO: ("huggingface", "clip", "hf", [OUT]),
+}
+
+
+def run(*words):
+    return subprocess.run([ANEMONE, *words], capture_output=True, text=True, timeout=300)
+
+
+class Inspect(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+
+    def complete(self, command, source):
+        """The proposed command with what the user was to fill in."""
+        config = os.path.join(os.path.dirname(source), "model_config.yaml")
+        with open(os.path.join(self.dir, "hparams.yaml"), "w") as file:
+            file.write(re.sub(r"nemo:\S+", "null", open(config).read()) if os.path.exists(config) else "name: any\n")
+        beside = os.path.splitext(source)[0] + ".json"
+        given = {"IMAGE": f"{DEMO}/images/bag.jpg", "TEXT": "a bag", "OUT": "out", "OUT.nemo": "out.nemo",
+                 "OUT.safetensors": "out.safetensors", "HPARAMS.yaml": os.path.join(self.dir, "hparams.yaml"),
+                 "CONFIG.json": beside if os.path.exists(beside) else f"{GOLDEN}/clip/hf/config.json"}
+        words = [given.get(word, word) for word in shlex.split(command)]
+        for word, value in (("--tp", "1"), ("--pp", "1")):
+            if word in words:
+                words[words.index(word) + 1] = value
+        return words
+
+    def test_everything_is_called_what_it_is(self):
+        for pattern, (flavour, family, dialect, ways) in TABLE.items():
+            path, = glob.glob(os.path.join(GOLDEN, pattern))
+            with self.subTest(pattern):
+                said = json.loads(run("inspect", "--json", path).stdout)
+                self.assertEqual((said["flavour"], said["family"], said["dialect"]), (flavour, family, dialect))
+                text = run("inspect", path).stdout
+                self.assertEqual(len(said["next"]), len(ways))
+                for command, way in zip(said["next"], ways):
+                    self.assertIn(command, text)
+                    words = shlex.split(command)
+                    self.assertEqual((words[0], words[2]), ("anemone", path))
+                    self.assertTrue(set(way.split()) <= set(words), command)
+
+    def test_what_is_proposed_works(self):
+        for pattern in TABLE:
+            path, = glob.glob(os.path.join(GOLDEN, pattern))
+            for command in json.loads(run("inspect", "--json", path).stdout)["next"]:
+                with self.subTest(command), tempfile.TemporaryDirectory() as folder:
+                    words = self.complete(command, path)
+                    if "infer" in words and "siglip" in pattern:
+                        continue  # it would ask for the tokenizer, which these files do not hold
+                    done = subprocess.run([ANEMONE, *words[1:]], capture_output=True, text=True, timeout=300, cwd=folder)
+                    self.assertEqual(done.returncode, 0, f"{words}\n{done.stderr}")
+
+    def test_a_path_is_quoted_for_the_shell(self):
+        path = os.path.join(self.dir, "a model's copy")
+        os.symlink(os.path.join(GOLDEN, "clip/hf"), path)
+        command, = json.loads(run("inspect", "--json", path).stdout)["next"]
+        self.assertEqual(shlex.split(command)[2], path)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
