@@ -9,10 +9,7 @@ ViT-bigG-14 (10 GB) needs 30 GB in DIR; its targets are 1.0× cp and 96 MiB.
 All start warm (source in the page cache) and end durable (fsync). The contestants alternate; the figures are medians.
 """
 
-import argparse
 import os
-import shutil
-import tempfile
 
 import measure
 
@@ -20,23 +17,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--anemone", required=True)
-    parser.add_argument("--make-checkpoint", required=True)
-    parser.add_argument("--work", required=True, help="a folder on the disk to measure")
+    parser = measure.arguments(__doc__)
     parser.add_argument("--torch", help="a Python with torch and safetensors")
-    parser.add_argument("--tokenizer", default=os.path.join(HERE, "..", "models", "demo-clip"))
+    parser.add_argument("--tokenizer", default=measure.DEMO)
     parser.add_argument("--model", default="ViT-L-14")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json")
     args = parser.parse_args()
-
-    os.makedirs(args.work, exist_ok=True)
-    work = tempfile.mkdtemp(prefix="bench-", dir=args.work)
-    try:
+    with measure.folder(args.work) as work:
         measured(args, work)
-    finally:
-        shutil.rmtree(work)
 
 
 def measured(args, work):
@@ -47,13 +34,7 @@ def measured(args, work):
     # Room for the source in the cache, both outputs, and torch, which holds all weights and their copies.
     ground = measure.Ground(room=3 * size + (4 << 30 if args.torch else 1 << 30))
 
-    def copying():
-        seconds, peak = measure.run(["cp", weights, copy])
-        start = measure.time.perf_counter()
-        measure.fsync(copy)
-        return seconds + measure.time.perf_counter() - start, peak
-
-    contestants = {"cp": (copying, copy), "anemone": (lambda: measure.run([args.anemone, "convert", source, nemo, "-q"]), nemo)}
+    contestants = {"cp": (lambda: measure.copying(weights, copy), copy), "anemone": (lambda: measure.run([args.anemone, "convert", source, nemo, "-q"]), nemo)}
     work_only = []
     if args.torch:
         def by_torch():

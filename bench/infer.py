@@ -5,41 +5,28 @@
       --work DIR [--model ViT-L-14] [--rounds 5] [--json FILE]
 """
 
-import argparse
 import json
 import os
-import shutil
-import tempfile
 
 import measure
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DEMO = os.path.join(HERE, "..", "models", "demo-clip")
 TEXTS = ["a dog", "a boy", "a photo of a sneaker"]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--anemone", required=True)
-    parser.add_argument("--make-checkpoint", required=True)
+    parser = measure.arguments(__doc__)
     parser.add_argument("--transformers", required=True, help="a Python with torch, transformers, Pillow")
-    parser.add_argument("--work", required=True)
     parser.add_argument("--model", default="ViT-L-14")
-    parser.add_argument("--image", default=os.path.join(DEMO, "images", "sneaker.png"))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json")
+    parser.add_argument("--image", default=os.path.join(measure.DEMO, "images", "sneaker.png"))
     args = parser.parse_args()
-    os.makedirs(args.work, exist_ok=True)
-    work = tempfile.mkdtemp(prefix="bench-", dir=args.work)
-    try:
+    with measure.folder(args.work) as work:
         measured(args, work)
-    finally:
-        shutil.rmtree(work)
 
 
 def measured(args, work):
     source, nemo = os.path.join(work, args.model), os.path.join(work, "x.nemo")
-    measure.run([args.make_checkpoint, args.model, source, "--tokenizer", DEMO])
+    measure.run([args.make_checkpoint, args.model, source, "--tokenizer", measure.DEMO])
     measure.run([args.anemone, "convert", source, nemo, "-q"])
     texts = [word for text in TEXTS for word in ("--text", text)]
     infer = lambda model: [args.anemone, "infer", model, "--image", args.image, *texts, "--threads", "2", "--json"]

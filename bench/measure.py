@@ -1,12 +1,42 @@
 """What the benchmarks share: one timed process, medians, a table. Standard library only; a child's peak memory starts at its
 parent's, so this process stays small."""
 
+import argparse
+import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+
+
+DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "models", "demo-clip")
+
+
+def arguments(doc, tools=("make-checkpoint",), work="a folder on the disk to measure"):
+    """The flags that every benchmark has; the caller adds its own."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--anemone", required=True)
+    for tool in tools:
+        parser.add_argument("--" + tool, required=True)
+    parser.add_argument("--work", required=True, help=work)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json")
+    return parser
+
+
+@contextlib.contextmanager
+def folder(inside):
+    """A folder that is gone afterwards."""
+    os.makedirs(inside, exist_ok=True)
+    path = tempfile.mkdtemp(prefix="bench-", dir=inside)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 def run(argv, environment=None, stdout=subprocess.DEVNULL):
@@ -26,6 +56,14 @@ def fsync(path):
     fd = os.open(path, os.O_RDONLY)
     os.fsync(fd)
     os.close(fd)
+
+
+def copying(source, target):
+    """`cp`, as durable as what it is compared with: (seconds, peak KiB)."""
+    seconds, peak = run(["cp", source, target])
+    start = time.perf_counter()
+    fsync(target)
+    return seconds + time.perf_counter() - start, peak
 
 
 def warm(path):

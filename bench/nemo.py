@@ -13,7 +13,6 @@ The tools are `make_checkpoint` and `make_lightning` (cmake --build … --target
 the figures are medians.
 """
 
-import argparse
 import io
 import os
 import pickle
@@ -21,12 +20,10 @@ import shutil
 import struct
 import sys
 import tarfile
-import tempfile
 import types
 
 import measure
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 SPM = "0123456789abcdef0123456789abcdef_spm.model"
 
 
@@ -50,19 +47,12 @@ def compete(contestants, rounds, sources):
     return seconds, peaks
 
 
-def copying(source, target):
-    seconds, peak = measure.run(["cp", source, target])
-    start = measure.time.perf_counter()
-    measure.fsync(target)
-    return seconds + measure.time.perf_counter() - start, peak
-
-
 def against_copy(args, work, source, sources, label, memory):
     """`anemone convert` of `source` to a .nemo against copying that .nemo."""
     reference, copy, target = (os.path.join(work, n) for n in ("reference.nemo", "copy.nemo", "x.nemo"))
     measure.run([args.anemone, "convert", source, reference, "-q"])
     size = os.path.getsize(reference)
-    seconds, peaks = compete({"cp": (lambda: copying(reference, copy), copy),
+    seconds, peaks = compete({"cp": (lambda: measure.copying(reference, copy), copy),
                               "anemone": (lambda: measure.run([args.anemone, "convert", source, target, "-q"]), target)},
                              args.rounds, sources + [reference])
     measure.run(["cmp", reference, target])
@@ -77,7 +67,7 @@ def against_copy(args, work, source, sources, label, memory):
 
 def bench_ckpt(args, work):
     hf, ckpt = os.path.join(work, "hf"), os.path.join(work, "run.ckpt")
-    measure.run([os.path.join(args.tools, "make_checkpoint"), args.model, hf, "--tokenizer", os.path.join(HERE, "..", "models", "demo-clip")])
+    measure.run([os.path.join(args.tools, "make_checkpoint"), args.model, hf, "--tokenizer", measure.DEMO])
     measure.run([os.path.join(args.tools, "make_lightning"), hf, ckpt])
     shutil.rmtree(hf)
     return against_copy(args, work, ckpt, [ckpt], f"{args.model}'s .ckpt", 64)
@@ -85,7 +75,7 @@ def bench_ckpt(args, work):
 
 def bench_merge(args, work):
     hf, shards = os.path.join(work, "hf"), os.path.join(work, "shards")
-    measure.run([os.path.join(args.tools, "make_checkpoint"), args.merge_model, hf, "--tokenizer", os.path.join(HERE, "..", "models", "demo-clip")])
+    measure.run([os.path.join(args.tools, "make_checkpoint"), args.merge_model, hf, "--tokenizer", measure.DEMO])
     nemo = os.path.join(work, "whole.nemo")
     measure.run([args.anemone, "convert", hf, nemo, "-q"])
     shutil.rmtree(hf)
@@ -187,7 +177,7 @@ def bench_lazy(args, work):
 
 def bench_verify(args, work):
     hf, nemo = os.path.join(work, "hf"), os.path.join(work, "x.nemo")
-    measure.run([os.path.join(args.tools, "make_checkpoint"), args.model, hf, "--tokenizer", os.path.join(HERE, "..", "models", "demo-clip")])
+    measure.run([os.path.join(args.tools, "make_checkpoint"), args.model, hf, "--tokenizer", measure.DEMO])
     measure.run([args.anemone, "convert", hf, nemo, "-q"])
     shutil.rmtree(hf)
     rows = []
@@ -218,28 +208,19 @@ PARTS = {"ckpt": bench_ckpt, "merge": bench_merge, "lazy": bench_lazy, "verify":
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measure.arguments(__doc__, tools=())
     parser.add_argument("part", choices=[*PARTS, "all"])
-    parser.add_argument("--anemone", required=True)
     parser.add_argument("--tools", required=True, help="the folder of make_checkpoint and make_lightning")
-    parser.add_argument("--work", required=True, help="a folder on the disk to measure")
     parser.add_argument("--model", default="ViT-L-14")
     parser.add_argument("--merge-model", default="ViT-bigG-14")
     parser.add_argument("--shards", type=int, default=64)
     parser.add_argument("--gigabytes", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json")
     args = parser.parse_args()
-    os.makedirs(args.work, exist_ok=True)
     rows = []
     for name, part in PARTS.items():
-        if args.part not in (name, "all"):
-            continue
-        work = tempfile.mkdtemp(prefix="bench-", dir=args.work)
-        try:
-            rows += part(args, work)
-        finally:
-            shutil.rmtree(work)
+        if args.part in (name, "all"):
+            with measure.folder(args.work) as work:
+                rows += part(args, work)
     print(measure.machine() + "\n")
     measure.table(rows)
     measure.write_json(args.json, {"machine": measure.machine(), "rows": rows})

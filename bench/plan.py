@@ -8,12 +8,9 @@ The checkpoint is 128 rank files (TP 8 × PP 16) with true headers and holes for
 one file, and, without any files, from its config. Limits: 5 s and 512 MiB.
 """
 
-import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
 
 import measure
 
@@ -37,20 +34,9 @@ SECONDS, KIB = 5, 512 << 10
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--anemone", required=True)
-    parser.add_argument("--make-sparse", required=True)
-    parser.add_argument("--work", required=True, help="a folder on a file system with sparse files")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json")
-    args = parser.parse_args()
-
-    os.makedirs(args.work, exist_ok=True)
-    work = tempfile.mkdtemp(prefix="bench-", dir=args.work)
-    try:
+    args = measure.arguments(__doc__, tools=("make-sparse",), work="a folder on a file system with sparse files").parse_args()
+    with measure.folder(args.work) as work:
         return measured(args, work)
-    finally:
-        shutil.rmtree(work)
 
 
 def measured(args, work):

@@ -8,54 +8,35 @@ All start warm (source in the page cache) and end durable (fsync). The contestan
 Limits: 1.0 times the copy, 128 MiB.
 """
 
-import argparse
 import json
 import os
 import shutil
 import sys
-import tempfile
 
 import measure
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 RATIO, KIB = 1.0, 128 << 10
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--anemone", required=True)
-    parser.add_argument("--make-checkpoint", required=True)
-    parser.add_argument("--work", required=True, help="a folder on the disk to measure")
+    parser = measure.arguments(__doc__)
     parser.add_argument("--model", default="ViT-g-14")
     parser.add_argument("--tp", default="8")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json")
     args = parser.parse_args()
-
-    os.makedirs(args.work, exist_ok=True)
-    work = tempfile.mkdtemp(prefix="bench-", dir=args.work)
-    try:
+    with measure.folder(args.work) as work:
         return measured(args, work)
-    finally:
-        shutil.rmtree(work)
 
 
 def measured(args, work):
     made, one, many = (os.path.join(work, name) for name in ("hf", "one.nemo", "many.nemo"))
     out = os.path.join(work, "out.nemo")
-    measure.run([args.make_checkpoint, args.model, made, "--tokenizer", os.path.join(HERE, "..", "models", "demo-clip")])
+    measure.run([args.make_checkpoint, args.model, made, "--tokenizer", measure.DEMO])
     measure.run([args.anemone, "convert", made, one, "-q"])
     shutil.rmtree(made)
     measure.run([args.anemone, "reshard", one, many, "--tp", args.tp, "-q"])
 
-    def copying():
-        seconds, peak = measure.run(["cp", one, out])
-        start = measure.time.perf_counter()
-        measure.fsync(out)
-        return seconds + measure.time.perf_counter() - start, peak
-
     contestants = {
-        "cp": copying,
+        "cp": lambda: measure.copying(one, out),
         f"TP 1 to {args.tp}": lambda: measure.run([args.anemone, "reshard", one, out, "--tp", args.tp, "-q"]),
         f"TP {args.tp} to 1": lambda: measure.run([args.anemone, "reshard", many, out, "--tp", "1", "-q"]),
     }
