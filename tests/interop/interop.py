@@ -12,12 +12,14 @@ import struct
 import subprocess
 import sys
 import tarfile
-import tempfile
 import unittest
 import zipfile
 
 import numpy as np
 import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 ANEMONE, GOLDEN, DEMO = (os.path.abspath(path) for path in sys.argv[1:4])
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "I32": torch.int32,
@@ -68,15 +70,7 @@ def tensors_of(state):
     return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
 
 
-class Interop(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = folder.name
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
+class Interop(FolderCase):
     def assertSameTensors(self, actual, expected):
         self.assertEqual(sorted(actual), sorted(expected))
         for name, want in expected.items():

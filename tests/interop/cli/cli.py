@@ -13,9 +13,11 @@ import struct
 import subprocess
 import sys
 import tarfile
-import tempfile
 import textwrap
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 PROGRAM, GOLDEN, SOURCE = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
 CLIP = GOLDEN / "clip"
@@ -23,11 +25,10 @@ DEMO = SOURCE / "models" / "demo-clip"
 CKPT = "megatron_clip--val_loss=5.95-step=3-consumed_samples=12.0.ckpt"
 
 
-class CommandLine(unittest.TestCase):
+class CommandLine(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = pathlib.Path(folder.name)
+        super().setUp()
+        self.dir = pathlib.Path(self.dir)
 
     def run_program(self, *words, env=None):
         # No hub, whatever the machine has.

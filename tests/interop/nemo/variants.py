@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import unittest
 
 import torch
 import yaml
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
 HASH = "0123456789abcdef0123456789abcdef"
@@ -59,15 +61,7 @@ def pack(path, files, mode="w", format=tarfile.PAX_FORMAT, prefix="./", director
             tar.addfile(info, io.BytesIO(data))
 
 
-class Variants(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = folder.name
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
+class Variants(FolderCase):
     def run_anemone(self, *arguments, status=0):
         result = subprocess.run([ANEMONE, *arguments], capture_output=True, text=True)
         self.assertEqual(result.returncode, status, f"anemone {' '.join(arguments)}\n{result.stdout}{result.stderr}")

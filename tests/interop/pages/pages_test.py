@@ -11,10 +11,12 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import numpy as np
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 PROGRAM, GOLDEN, DEMO = (os.path.abspath(path) for path in sys.argv[1:4])
 CHROMIUM = os.environ.get("CHROMIUM")
@@ -29,12 +31,7 @@ def safetensors(path):
             for name, entry in header.items() if name != "__metadata__"}
 
 
-class Pages(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = folder.name
-
+class Pages(FolderCase):
     def run_program(self, *words, code=0):
         done = subprocess.run([PROGRAM, *words], cwd=self.dir, capture_output=True, text=True, timeout=300)
         self.assertEqual(done.returncode, code, f"{words}\n{done.stdout}{done.stderr}")

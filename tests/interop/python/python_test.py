@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 import types
@@ -26,6 +25,9 @@ import torch
 
 import anemone
 from anemone.nemo import SCRIPTS
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 GOLDEN, DEMO = (os.path.abspath(path) for path in sys.argv[1:3])
 
@@ -53,15 +55,7 @@ def mapped_file(address):
                 return line.split()[-1]
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = folder.name
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
+class Case(FolderCase):
     def python(self, *words, code=0, **options):
         result = subprocess.run([sys.executable, "-W", "ignore", *words], capture_output=True, text=True, timeout=300, **options)
         self.assertEqual(result.returncode, code, f"{words}\n{result.stdout}{result.stderr}")
