@@ -11,6 +11,7 @@
 #include "cli/forward.h"
 #include "cli/text.h"
 #include "ops/canonical.h"
+#include "ops/json_nodes.h"
 #include "ops/source.h"
 
 namespace anemone::cli {
@@ -26,22 +27,6 @@ struct Options {
   ForwardOptions forward_options;
 };
 
-std::string_view Word(TensorDifference::Kind kind) {
-  switch (kind) {
-    case TensorDifference::Kind::kOnlyInFirst:
-      return "only in first";
-    case TensorDifference::Kind::kOnlyInSecond:
-      return "only in second";
-    case TensorDifference::Kind::kShape:
-      return "shape";
-    case TensorDifference::Kind::kDType:
-      return "dtype";
-    case TensorDifference::Kind::kValues:
-      return "values";
-  }
-  return "";
-}
-
 std::string Text(const Difference& difference) {
   std::vector<std::vector<std::string>> rows;
   for (const TensorDifference& d : difference.tensors) {
@@ -53,7 +38,7 @@ std::string Text(const Difference& difference) {
     } else if (values) {
       detail += fmt::format("{}{} elements, max |a-b| {:.6g}", detail.empty() ? "" : "; ", d.elements, d.max_abs);
     }
-    rows.push_back({"tensor", std::string(Word(d.kind)), OneLine(d.name), detail});
+    rows.push_back({"tensor", std::string(Name(d.kind)), OneLine(d.name), detail});
   }
   const auto add_texts = [&rows](const char* what, const std::vector<TextDifference>& differences) {
     for (const TextDifference& d : differences) {
@@ -71,30 +56,15 @@ std::string Text(const Difference& difference) {
 ConfigNode Json(const Difference& difference) {
   ConfigNode node = ConfigNode::Map();
   node["equal"] = ConfigNode::Bool(difference.empty());
-  node["tensors_compared"] = ConfigNode::Int(static_cast<int64_t>(difference.tensors_compared));
+  node["tensors_compared"] = CountNode(difference.tensors_compared);
   ConfigNode& tensors = node["tensors"] = ConfigNode::List();
   for (const TensorDifference& d : difference.tensors) {
-    ConfigNode entry = ConfigNode::Map();
-    entry["name"] = ConfigNode::String(d.name);
-    entry["kind"] = ConfigNode::String(std::string(Word(d.kind)));
-    entry["first"] = ConfigNode::String(d.first);
-    entry["second"] = ConfigNode::String(d.second);
-    entry["elements"] = ConfigNode::Int(static_cast<int64_t>(d.elements));
+    ConfigNode entry = TensorDifferenceNode(d);
     entry["max_abs"] = ConfigNode::Float(d.max_abs);
     tensors.list.push_back(std::move(entry));
   }
-  const auto add_texts = [&node](const char* what, const std::vector<TextDifference>& differences) {
-    ConfigNode& list = node[what] = ConfigNode::List();
-    for (const TextDifference& d : differences) {
-      ConfigNode entry = ConfigNode::Map();
-      entry["path"] = ConfigNode::String(d.path);
-      entry["first"] = ConfigNode::String(d.first);
-      entry["second"] = ConfigNode::String(d.second);
-      list.list.push_back(std::move(entry));
-    }
-  };
-  add_texts("config", difference.config);
-  add_texts("artifacts", difference.artifacts);
+  node["config"] = TextDifferencesNode(difference.config);
+  node["artifacts"] = TextDifferencesNode(difference.artifacts);
   return node;
 }
 

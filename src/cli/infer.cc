@@ -19,6 +19,7 @@
 #include "clip/python_repr.h"
 #include "ops/clip_source.h"
 #include "ops/embeddings.h"
+#include "ops/json_nodes.h"
 #include "ops/source.h"
 #include "ops/zero_shot.h"
 
@@ -58,7 +59,7 @@ std::string JsonLine(const std::string& image, const std::vector<std::string>& t
 std::string AccuracyJson(const ImageFolder& folder, const std::vector<std::string>& labels, const Accuracy& accuracy) {
   const auto counts = [](ConfigNode node, const Accuracy::Class& c) {
     const auto images = static_cast<double>(c.images);
-    node["images"] = ConfigNode::Int(static_cast<int64_t>(c.images));
+    node["images"] = CountNode(c.images);
     node["top1"] = ConfigNode::Float(static_cast<double>(c.top1) / images);
     node["top5"] = ConfigNode::Float(static_cast<double>(c.top5) / images);
     return node;
@@ -162,9 +163,13 @@ Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOption
 }  // namespace
 
 Status Infer(InferOptions options) {
+  std::vector<std::string> labels;
   if (!options.labels.empty()) {
-    ANEMONE_ASSIGN(const std::vector<std::string> labels, ReadLines(options.labels));
-    if (options.dataset.empty()) options.texts.insert(options.texts.end(), labels.begin(), labels.end());
+    ANEMONE_ASSIGN(labels, ReadLines(options.labels));
+  }
+  if (options.dataset.empty()) {
+    options.texts.insert(options.texts.end(), labels.begin(), labels.end());
+    labels = options.texts;
   }
   if (!options.image_list.empty()) {
     ANEMONE_ASSIGN(const std::vector<std::string> listed, ReadLines(options.image_list));
@@ -182,14 +187,11 @@ Status Infer(InferOptions options) {
     templates = Lines(ImagenetTemplates());
   }
   ImageFolder folder;
-  std::vector<std::string> labels = options.texts;
   if (!options.dataset.empty()) {
     ANEMONE_ASSIGN(folder, OpenImageFolder(options.dataset));
-    if (!options.labels.empty()) {
-      ANEMONE_ASSIGN(labels, ReadLines(options.labels));
-    } else if (options.imagenet) {
+    if (options.labels.empty() && options.imagenet) {
       labels = Lines(ImagenetClassNames());
-    } else {
+    } else if (options.labels.empty()) {
       std::transform(folder.classes.begin(), folder.classes.end(), std::back_inserter(labels), LabelOfFolder);
     }
     if (labels.size() != folder.classes.size()) {

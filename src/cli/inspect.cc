@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/text.h"
 #include "format/format.h"
+#include "ops/json_nodes.h"
 #include "ops/model_class.h"
 #include "ops/source.h"
 #include "ops/summary.h"
@@ -37,14 +38,6 @@ void ForEachStateDict(const Checkpoint& checkpoint, Visit visit) {
   }
 }
 
-ConfigNode ShapeNode(const Shape& shape) {
-  ConfigNode list = ConfigNode::List();
-  for (const uint64_t size : shape) list.list.push_back(ConfigNode::Int(static_cast<int64_t>(size)));
-  return list;
-}
-
-ConfigNode Number(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
-
 ConfigNode TensorsNode(const Checkpoint& checkpoint) {
   ConfigNode list = ConfigNode::List();
   ForEachStateDict(checkpoint, [&](const StateDict& state, const std::string& rank) {
@@ -53,17 +46,17 @@ ConfigNode TensorsNode(const Checkpoint& checkpoint) {
       node["name"] = ConfigNode::String(item.name);
       if (const Tensor* tensor = item.tensor()) {
         node["dtype"] = ConfigNode::String(std::string(Name(tensor->dtype())));
-        node["shape"] = ShapeNode(tensor->shape());
+        node["shape"] = CountsNode(tensor->shape());
         const std::optional<ByteRange> range = tensor->AsByteRange();
         node["file"] = range ? ConfigNode::String(range->source->name()) : ConfigNode::Null();
-        node["offset"] = range ? Number(range->offset) : ConfigNode::Null();
-        node["bytes"] = Number(tensor->size_bytes());
+        node["offset"] = range ? CountNode(range->offset) : ConfigNode::Null();
+        node["bytes"] = CountNode(tensor->size_bytes());
       } else {
         node["dtype"] = ConfigNode::String("opaque");
         node["shape"] = ConfigNode::Null();
         node["file"] = ConfigNode::Null();
         node["offset"] = ConfigNode::Null();
-        node["bytes"] = Number(0);
+        node["bytes"] = CountNode(0);
       }
       if (!rank.empty()) node["rank"] = ConfigNode::String(rank);
       list.list.push_back(std::move(node));
@@ -121,28 +114,17 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
   node["model"] = text(model != nullptr ? std::string(model->name) : "");
   node["family"] = text(summary.family);
   node["dialect"] = text(summary.dialect);
-  ConfigNode& layout = node["layout"] = ConfigNode::Map();
-  layout["tp"] = ConfigNode::Int(checkpoint.layout.tp);
-  layout["pp"] = ConfigNode::Int(checkpoint.layout.pp);
-  layout["vp"] = ConfigNode::Int(checkpoint.layout.vp);
-  node["parameters"] = Number(summary.weights.elements);
-  node["bytes"] = Number(summary.weights.bytes);
+  node["layout"] = LayoutNode(checkpoint.layout);
+  node["parameters"] = CountNode(summary.weights.elements);
+  node["bytes"] = CountNode(summary.weights.bytes);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::Map();
   for (const auto& [dtype, amount] : summary.by_dtype) {
     ConfigNode& entry = dtypes[Name(dtype)] = ConfigNode::Map();
-    entry["tensors"] = Number(amount.tensors);
-    entry["parameters"] = Number(amount.elements);
-    entry["bytes"] = Number(amount.bytes);
+    AddAmount(amount, &entry);
   }
   node["training_state"] = ConfigNode::Bool(summary.has_training_state);
   node["config"] = checkpoint.config ? checkpoint.config->root() : ConfigNode::Null();
-  ConfigNode& artifacts = node["artifacts"] = ConfigNode::List();
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    ConfigNode entry = ConfigNode::Map();
-    entry["name"] = ConfigNode::String(artifact.name);
-    entry["bytes"] = Number(artifact.content.size);
-    artifacts.list.push_back(std::move(entry));
-  }
+  node["artifacts"] = ArtifactsNode(checkpoint);
   ConfigNode& next = node["next"] = ConfigNode::List();
   for (const Step& step : NextSteps(checkpoint, summary)) next.list.push_back(ConfigNode::String(step.command));
   if (with_tensors) node["tensors"] = TensorsNode(checkpoint);

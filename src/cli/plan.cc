@@ -14,6 +14,7 @@
 #include "cli/text.h"
 #include "ops/destination.h"
 #include "ops/hollow.h"
+#include "ops/json_nodes.h"
 #include "parallel/reshard.h"
 
 namespace anemone::cli {
@@ -63,23 +64,19 @@ std::string PathOf(const Weighed& weighed, const PlanFile& file) {
 }
 
 std::string Json(const Weighed& weighed, const std::vector<RankSizes>& ranks, uint64_t parameters) {
-  const auto number = [](uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); };
   const Checkpoint& checkpoint = weighed.hollow.checkpoint;
   ConfigNode node = ConfigNode::Map();
   node["family"] = ConfigNode::String(weighed.hollow.spelling.family->name);
   node["dialect"] = ConfigNode::String(weighed.hollow.spelling.dialect->name);
-  node["parameters"] = number(parameters);
-  ConfigNode& layout = node["layout"] = ConfigNode::Map();
-  layout["tp"] = ConfigNode::Int(checkpoint.layout.tp);
-  layout["pp"] = ConfigNode::Int(checkpoint.layout.pp);
-  layout["vp"] = ConfigNode::Int(checkpoint.layout.vp);
-  node["bytes_written"] = number(weighed.plan.bytes_written());
+  node["parameters"] = CountNode(parameters);
+  node["layout"] = LayoutNode(checkpoint.layout);
+  node["bytes_written"] = CountNode(weighed.plan.bytes_written());
   node["balance"] = ConfigNode::Float(Balance(ranks));
   ConfigNode& files = node["files"] = ConfigNode::List();
   for (const PlanFile& file : weighed.plan.files) {
     ConfigNode entry = ConfigNode::Map();
     entry["path"] = ConfigNode::String(PathOf(weighed, file));
-    entry["bytes"] = number(file.size);
+    entry["bytes"] = CountNode(file.size);
     files.list.push_back(std::move(entry));
   }
   ConfigNode& list = node["ranks"] = ConfigNode::List();
@@ -87,9 +84,9 @@ std::string Json(const Weighed& weighed, const std::vector<RankSizes>& ranks, ui
     ConfigNode entry = ConfigNode::Map();
     entry["tp_rank"] = ConfigNode::Int(checkpoint.shards[i].tp_rank);
     entry["pp_rank"] = ConfigNode::Int(checkpoint.shards[i].pp_rank);
-    entry["parameters"] = number(ranks[i].parameters);
-    entry["weight_bytes"] = number(ranks[i].weight_bytes);
-    entry["optimizer_bytes"] = number(ranks[i].optimizer_bytes);
+    entry["parameters"] = CountNode(ranks[i].parameters);
+    entry["weight_bytes"] = CountNode(ranks[i].weight_bytes);
+    entry["optimizer_bytes"] = CountNode(ranks[i].optimizer_bytes);
     list.list.push_back(std::move(entry));
   }
   return Config(node).ToJson() + "\n";

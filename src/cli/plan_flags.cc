@@ -8,11 +8,10 @@
 #include "cli/command.h"
 #include "cli/text.h"
 #include "engine/execute.h"
+#include "ops/json_nodes.h"
 
 namespace anemone::cli {
 namespace {
-
-ConfigNode Number(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
 
 uint64_t CountTensors(const Plan& plan) {
   uint64_t count = 0;
@@ -25,15 +24,15 @@ uint64_t CountTensors(const Plan& plan) {
 std::string Json(const Plan& plan, const std::string& destination, uint64_t peak) {
   ConfigNode node = ConfigNode::Map();
   node["destination"] = ConfigNode::String(destination);
-  node["bytes_read"] = Number(plan.bytes_read());
-  node["bytes_written"] = Number(plan.bytes_written());
-  node["peak_memory_bytes"] = Number(peak);
-  node["tensors"] = Number(CountTensors(plan));
+  node["bytes_read"] = CountNode(plan.bytes_read());
+  node["bytes_written"] = CountNode(plan.bytes_written());
+  node["peak_memory_bytes"] = CountNode(peak);
+  node["tensors"] = CountNode(CountTensors(plan));
   ConfigNode& files = node["files"] = ConfigNode::List();
   for (const PlanFile& file : plan.files) {
     ConfigNode entry = ConfigNode::Map();
     entry["path"] = ConfigNode::String(file.path.empty() ? destination : destination + "/" + file.path);
-    entry["bytes"] = Number(file.size);
+    entry["bytes"] = CountNode(file.size);
     files.list.push_back(std::move(entry));
   }
   return Config(node).ToJson() + "\n";

@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/text.h"
+#include "ops/json_nodes.h"
 
 namespace anemone::cli {
 namespace {
@@ -21,8 +22,8 @@ int Run(const std::string& path, bool json) {
     ConfigNode node = ConfigNode::Map();
     node["path"] = ConfigNode::String(path);
     node["ok"] = ConfigNode::Bool(result->problems.empty());
-    node["tensors"] = ConfigNode::Int(static_cast<int64_t>(result->tensors));
-    node["bytes_read"] = ConfigNode::Int(static_cast<int64_t>(result->bytes_read));
+    node["tensors"] = CountNode(result->tensors);
+    node["bytes_read"] = CountNode(result->bytes_read);
     ConfigNode& problems = node["problems"] = ConfigNode::List();
     for (const std::string& problem : result->problems) problems.list.push_back(ConfigNode::String(problem));
     Print(Config(node).ToJson() + "\n");

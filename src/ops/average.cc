@@ -2,12 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "ops/rewrite.h"
+
 namespace anemone {
 namespace {
-
-bool IsFloating(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
 
 Status Disagree(const std::string& name, const Checkpoint& first, const Checkpoint& other, const std::string& what) {
   return InvalidArgument(fmt::format("{}: expected {} in {} as in {}", name, what, other.path, first.path),

@@ -16,6 +16,7 @@
 #include "ops/destination.h"
 #include "ops/ema.h"
 #include "ops/model_class.h"
+#include "ops/rewrite.h"
 #include "ops/source.h"
 #include "ops/yaml.h"
 #include "parallel/optimizer.h"
@@ -52,26 +53,6 @@ const Home& HomeOf(std::string_view format) {
   return found == std::end(kHomes) ? kAny : *found;
 }
 
-bool IsFloating(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
-Result<StateDict> Rewrite(const StateDict& state, const ConvertOptions& options) {
-  StateDict result;
-  for (const StateDict::Item& item : state.items()) {
-    const Tensor* tensor = item.tensor();
-    if (tensor == nullptr) {
-      if (options.extra_state != ExtraState::kDrop) ANEMONE_TRY(result.Add(item.name, item.entry));
-    } else if (options.dtype && IsFloating(tensor->dtype())) {
-      ANEMONE_ASSIGN(Tensor cast, tensor->Cast(*options.dtype));
-      ANEMONE_TRY(result.Add(item.name, std::move(cast)));
-    } else {
-      ANEMONE_TRY(result.Add(item.name, *tensor));
-    }
-  }
-  return result;
-}
-
 class Converter {
  public:
   Converter(const ConvertOptions& options, Conversion& conversion) : options_(options), conversion_(conversion) {}
@@ -99,13 +80,9 @@ class Converter {
     if (home.training == ParameterKeys::kNumbers) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNumbers));
     ANEMONE_TRY(LaidOutOverRanks(home));
     if (home.training == ParameterKeys::kNames) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNames));
-    for (Shard& shard : conversion_.result.shards) {
-      if (options_.dtype || options_.extra_state == ExtraState::kDrop) {
-        ANEMONE_ASSIGN(shard.weights, Rewrite(shard.weights, options_));
-        for (StateDict& chunk : shard.chunks) {
-          ANEMONE_ASSIGN(chunk, Rewrite(chunk, options_));
-        }
-      }
+    const bool keeps_extra_state = options_.extra_state != ExtraState::kDrop;
+    if (options_.dtype || !keeps_extra_state) {
+      ANEMONE_TRY(Rewrite(options_.dtype, keeps_extra_state, &conversion_.result));
     }
     if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") ANEMONE_TRY(NameModel());
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};

@@ -162,6 +162,11 @@ Status CompareArtifacts(const Checkpoint& first, const Checkpoint& second, std::
 
 }  // namespace
 
+std::string_view Name(TensorDifference::Kind kind) {
+  constexpr std::string_view kNames[] = {"only in first", "only in second", "shape", "dtype", "values"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
 Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const DiffOptions& options) {
   if (first.shards.size() != second.shards.size()) {
     return InvalidArgument(fmt::format("expected checkpoints of one layout, found TP {} × PP {} and TP {} × PP {}",

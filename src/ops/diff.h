@@ -22,6 +22,9 @@ struct TensorDifference {
   double max_abs = 0;     // the largest |first - second|; NaN where only one side is NaN
 };
 
+// "only in first", "values", …
+std::string_view Name(TensorDifference::Kind kind);
+
 struct TextDifference {
   std::string path;   // config path or artifact name
   std::string first;  // "" when absent

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "anemone/value.h"
+#include "ops/rewrite.h"
 #include "ops/source.h"
+#include "parallel/optimizer.h"
 
 namespace anemone {
 namespace {
@@ -43,32 +45,18 @@ std::vector<size_t> GroupSizes(const ValueNode& optimizer) {
   return sizes;
 }
 
-bool IsFloating(DType dtype) {
-  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
-
-// Ways in which NeMo groups parameters: those without weight decay come last, each group in the modules' order
-// [NeMo nemo/collections/nlp/modules/common/megatron/utils.py get_params_for_weight_decay_optimization].
-using Decays = bool (*)(std::string_view name);
-bool All(std::string_view) { return true; }
-bool AllButBiases(std::string_view name) { return !name.ends_with("bias"); }
-bool NorNorms(std::string_view name) {
-  return AllButBiases(name) && name.find("norm") == std::string_view::npos &&
-         name.find("ln_") == std::string_view::npos;
-}
-constexpr Decays kRules[] = {All, AllButBiases, NorNorms};
-
 using Places = std::vector<std::pair<size_t, size_t>>;  // of a rank's parameters: (state dict, item), in its order
 
-// The averages' places, in their order, where `decays` makes groups of those sizes whose shapes are theirs.
+// The averages' places, in their order, where `rule` makes groups of those sizes whose shapes are theirs.
 std::optional<Places> Order(const std::vector<StateDict*>& dicts, const std::vector<ValueRef>& averages,
-                            const std::vector<size_t>& sizes, Decays decays) {
+                            const std::vector<size_t>& sizes, DecayRule rule) {
   std::array<Places, 2> groups;
   for (size_t d = 0; d < dicts.size(); ++d) {
     const auto& items = dicts[d]->items();
     for (size_t i = 0; i < items.size(); ++i) {
       const Tensor* tensor = items[i].tensor();
-      if (tensor != nullptr && IsFloating(tensor->dtype())) groups[decays(items[i].name) ? 0 : 1].emplace_back(d, i);
+      if (tensor != nullptr && IsFloating(tensor->dtype()))
+        groups[DecayGroupOf(items[i].name, rule)].emplace_back(d, i);
     }
   }
   std::vector<size_t> found;
@@ -96,8 +84,8 @@ Status TakeAverages(const ValueNode& optimizer, Shard& shard) {
   for (StateDict& chunk : shard.chunks) dicts.push_back(&chunk);
   const std::vector<size_t> sizes = GroupSizes(optimizer);
   std::optional<Places> order;
-  for (const Decays decays : kRules) {
-    if (!order) order = Order(dicts, averages, sizes, decays);
+  for (const DecayRule rule : {DecayRule::kAll, DecayRule::kAllButBiases, DecayRule::kNorBiasNorNorm}) {
+    if (!order) order = Order(dicts, averages, sizes, rule);
   }
   if (!order) {
     return Unsupported(fmt::format("optimizer_states.0.ema: expected a tensor for each parameter, in the order of the "

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "clip/image.h"
+#include "ops/rewrite.h"
 #include "ops/source.h"
 
 namespace anemone {
@@ -129,30 +130,6 @@ double ToleranceFor(DType first, DType second) {
   return first == DType::kBF16 || second == DType::kBF16 ? 1e-1 : 2e-2;
 }
 
-Result<Checkpoint> Rounded(Checkpoint checkpoint, DType dtype) {
-  const auto round = [dtype](StateDict& state) -> Status {
-    StateDict result;
-    for (const StateDict::Item& item : state.items()) {
-      const Tensor* tensor = item.tensor();
-      const bool floating = tensor != nullptr && (tensor->dtype() == DType::kF64 || tensor->dtype() == DType::kF32 ||
-                                                  tensor->dtype() == DType::kF16 || tensor->dtype() == DType::kBF16);
-      if (!floating) {
-        ANEMONE_TRY(result.Add(item.name, item.entry));
-        continue;
-      }
-      ANEMONE_ASSIGN(Tensor cast, tensor->Cast(dtype));
-      ANEMONE_TRY(result.Add(item.name, std::move(cast)));
-    }
-    state = std::move(result);
-    return {};
-  };
-  for (Shard& shard : checkpoint.shards) {
-    ANEMONE_TRY(round(shard.weights));
-    for (StateDict& chunk : shard.chunks) ANEMONE_TRY(round(chunk));
-  }
-  return checkpoint;
-}
-
 // Every token's id of every text, by one checkpoint's own tokenizer.
 Result<std::vector<std::vector<int32_t>>> Ids(const Checkpoint& checkpoint, const ClipSpec& spec,
                                               const std::vector<std::string>& texts) {
@@ -206,7 +183,8 @@ Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint&
   };
   Checkpoint rounded;
   if (options.round_first) {
-    ANEMONE_ASSIGN(rounded, Rounded(first, *options.round_first));
+    rounded = first;
+    ANEMONE_TRY(Rewrite(options.round_first, true, &rounded));
   }
   const Checkpoint& used = options.round_first ? rounded : first;
   ANEMONE_ASSIGN(ClipModel one, load(used, options.first, &a));

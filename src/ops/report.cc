@@ -15,6 +15,7 @@
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/diff.h"
+#include "ops/json_nodes.h"
 #include "ops/statistics.h"
 #include "ops/summary.h"
 #include "parallel/reshard.h"
@@ -22,7 +23,6 @@
 namespace anemone {
 namespace {
 
-ConfigNode Number(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
 ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 ConfigNode Real(double value) {
   return std::isfinite(value) ? ConfigNode::Float(value) : ConfigNode::String(fmt::format("{}", value));
@@ -97,16 +97,13 @@ Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Name
 ConfigNode StatisticsNode(const Statistics& s) {
   ConfigNode node = ConfigNode::Map();
   for (const auto& [key, value] : {std::pair{"zeros", s.zeros}, {"nans", s.nans}, {"infinities", s.infinities}}) {
-    node[key] = Number(value);
+    node[key] = CountNode(value);
   }
   for (const auto& [key, value] : {std::pair{"min", s.min}, {"max", s.max}, {"mean", s.mean}, {"std", s.deviation}}) {
     node[key] = Real(value);
   }
   node["range"] = Real(s.range);
-  ConfigNode& bins = node["bins"] = ConfigNode::List();
-  if (s.range > 0) {
-    for (const uint64_t count : s.bins) bins.list.push_back(Number(count));
-  }
+  node["bins"] = s.range > 0 ? CountsNode(s.bins) : ConfigNode::List();
   return node;
 }
 
@@ -153,17 +150,11 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
   ConfigNode list = ConfigNode::List();
   for (const Shard& shard : checkpoint.shards) {
     Summary::Amount amount;
-    ForEachTensor(shard, [&amount](const std::string&, const Tensor& tensor) {
-      ++amount.tensors;
-      amount.elements += tensor.num_elements();
-      amount.bytes += tensor.size_bytes();
-    });
+    ForEachTensor(shard, [&amount](const std::string&, const Tensor& tensor) { amount.Add(tensor); });
     ConfigNode rank = ConfigNode::Map();
     rank["tp"] = ConfigNode::Int(shard.tp_rank);
     rank["pp"] = ConfigNode::Int(shard.pp_rank);
-    rank["tensors"] = Number(amount.tensors);
-    rank["parameters"] = Number(amount.elements);
-    rank["bytes"] = Number(amount.bytes);
+    AddAmount(amount, &rank);
     rank["holds"] = HoldingsNode(shard);
     list.list.push_back(std::move(rank));
   }
@@ -179,32 +170,21 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   node["format"] = Text(format != nullptr ? format->title : checkpoint.flavour);
   node["family"] = Text(summary.family);
   node["dialect"] = Text(summary.dialect);
-  ConfigNode& layout = node["layout"] = ConfigNode::Map();
-  layout["tp"] = ConfigNode::Int(checkpoint.layout.tp);
-  layout["pp"] = ConfigNode::Int(checkpoint.layout.pp);
-  layout["vp"] = ConfigNode::Int(checkpoint.layout.vp);
+  node["layout"] = LayoutNode(checkpoint.layout);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();
   for (const auto& [dtype, amount] : summary.by_dtype) {
     ConfigNode entry = ConfigNode::Map();
     entry["dtype"] = Text(Name(dtype));
-    entry["tensors"] = Number(amount.tensors);
-    entry["parameters"] = Number(amount.elements);
-    entry["bytes"] = Number(amount.bytes);
+    AddAmount(amount, &entry);
     dtypes.list.push_back(std::move(entry));
   }
-  node["bytes"] = Number(summary.weights.bytes);
-  node["opaque"] = Number(summary.opaque);
+  node["bytes"] = CountNode(summary.weights.bytes);
+  node["opaque"] = CountNode(summary.opaque);
   node["training"] = ConfigNode::Bool(summary.has_training_state);
   // As text: a config may hold numbers that JSON has no word for, and YAML is what people read.
   node["config"] = checkpoint.config ? Text(checkpoint.config->ToYaml()) : ConfigNode::Null();
   node["config_name"] = Text(checkpoint.config_name);
-  ConfigNode& artifacts = node["artifacts"] = ConfigNode::List();
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    ConfigNode entry = ConfigNode::Map();
-    entry["name"] = Text(artifact.name);
-    entry["bytes"] = Number(artifact.content.size);
-    artifacts.list.push_back(std::move(entry));
-  }
+  node["artifacts"] = ArtifactsNode(checkpoint);
   ConfigNode& metadata = node["metadata"] = ConfigNode::Map();
   for (const auto& [key, value] : checkpoint.metadata) metadata[key] = Text(value);
   ConfigNode& notes = node["notes"] = ConfigNode::List();
@@ -226,19 +206,13 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
     ConfigNode entry = ConfigNode::Map();
     entry["name"] = Text(name);
     entry["dtype"] = Text(Name(tensor->dtype()));
-    ConfigNode& shape = entry["shape"] = ConfigNode::List();
-    for (const uint64_t size : tensor->shape()) shape.list.push_back(Number(size));
-    entry["bytes"] = Number(tensor->size_bytes());
+    entry["shape"] = CountsNode(tensor->shape());
+    entry["bytes"] = CountNode(tensor->size_bytes());
     if (statistics[i]) entry["statistics"] = StatisticsNode(*statistics[i]);
     list.list.push_back(std::move(entry));
   }
-  node["parameters"] = Number(parameters);
+  node["parameters"] = CountNode(parameters);
   return node;
-}
-
-std::string_view Word(TensorDifference::Kind kind) {
-  constexpr std::string_view kWords[] = {"only in first", "only in second", "shape", "dtype", "values"};
-  return kWords[static_cast<size_t>(kind)];
 }
 
 bool SameNames(const Checkpoint& first, const Checkpoint& second) {
@@ -270,33 +244,18 @@ Result<ConfigNode> DifferenceNode(const Checkpoint& first, const Checkpoint& sec
 
   ConfigNode node = ConfigNode::Map();
   node["canonical"] = ConfigNode::Bool(canonical);
-  node["compared"] = Number(difference.tensors_compared);
+  node["compared"] = CountNode(difference.tensors_compared);
   ConfigNode& names = node["names"] = ConfigNode::List();
   for (const Named& named : TensorsOf(left)) names.list.push_back(Text(named.name));
   ConfigNode& tensors = node["tensors"] = ConfigNode::List();
   for (const TensorDifference& d : difference.tensors) {
-    ConfigNode entry = ConfigNode::Map();
-    entry["name"] = Text(d.name);
-    entry["kind"] = Text(Word(d.kind));
-    entry["first"] = Text(d.first);
-    entry["second"] = Text(d.second);
-    entry["of"] = Number(sizes[d.name]);
-    entry["elements"] = Number(d.elements);
+    ConfigNode entry = TensorDifferenceNode(d);
+    entry["of"] = CountNode(sizes[d.name]);
     entry["max_abs"] = Real(d.max_abs);
     tensors.list.push_back(std::move(entry));
   }
-  const auto add_texts = [&node](const char* what, const std::vector<TextDifference>& differences) {
-    ConfigNode& list = node[what] = ConfigNode::List();
-    for (const TextDifference& d : differences) {
-      ConfigNode entry = ConfigNode::Map();
-      entry["path"] = Text(d.path);
-      entry["first"] = Text(d.first);
-      entry["second"] = Text(d.second);
-      list.list.push_back(std::move(entry));
-    }
-  };
-  add_texts("config", difference.config);
-  add_texts("artifacts", difference.artifacts);
+  node["config"] = TextDifferencesNode(difference.config);
+  node["artifacts"] = TextDifferencesNode(difference.artifacts);
   return node;
 }
 

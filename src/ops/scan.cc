@@ -397,17 +397,15 @@ class Scanner {
     if (!status.ok()) (void)Broken(status);
   }
 
-  Result<std::string> ConfigText(const Leaf& leaf) {
+  using ParseConfig = Result<Config> (*)(std::string_view text, std::string_view name);
+  Result<Config> ReadConfig(const Leaf& leaf, ParseConfig parse) {
     if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("over 16 MiB");
-    return leaf.content.ReadAll(kMaxConfigBytes);
+    ANEMONE_ASSIGN(const std::string text, leaf.content.ReadAll(kMaxConfigBytes));
+    return parse(text, leaf.path);
   }
 
   Status VisitYaml(const Leaf& leaf) {
-    const auto parse = [&]() -> Result<Config> {
-      ANEMONE_ASSIGN(const std::string text, ConfigText(leaf));
-      return Config::ParseYaml(text, leaf.path);
-    };
-    const Result<Config> config = parse();
+    const Result<Config> config = ReadConfig(leaf, Config::ParseYaml);
     if (!config.ok()) return Unreadable(leaf, config.status());
     for (const ConfigFinding& target : FindTargets(config->root())) {
       Add({leaf.path, "config target", target.text, target.path, JudgeTarget(target.text)});
@@ -428,11 +426,7 @@ class Scanner {
 
   // NeMo 2's io.json and what transformers is told to import.
   Status VisitJson(const Leaf& leaf) {
-    const auto parse = [&]() -> Result<Config> {
-      ANEMONE_ASSIGN(const std::string text, ConfigText(leaf));
-      return Config::ParseJson(text, leaf.path);
-    };
-    const Result<Config> config = parse();
+    const Result<Config> config = ReadConfig(leaf, Config::ParseJson);
     if (!config.ok()) return Unreadable(leaf, config.status());
     if (const ConfigNode* map = config->root().Get("auto_map"); map != nullptr) {
       for (const auto& [name, code] : map->map) {

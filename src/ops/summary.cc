@@ -17,9 +17,7 @@ void Count(const StateDict& state, Summary& summary) {
       continue;
     }
     for (Summary::Amount* amount : {&summary.weights, &summary.by_dtype[tensor->dtype()]}) {
-      ++amount->tensors;
-      amount->elements += tensor->num_elements();
-      amount->bytes += tensor->size_bytes();
+      amount->Add(*tensor);
     }
   }
 }
@@ -37,6 +35,12 @@ bool HoldsTrainingState(const Value& training) {
 }
 
 }  // namespace
+
+void Summary::Amount::Add(const Tensor& tensor) {
+  ++tensors;
+  elements += tensor.num_elements();
+  bytes += tensor.size_bytes();
+}
 
 Summary Summarize(const Checkpoint& checkpoint) {
   Summary summary;

@@ -15,6 +15,8 @@ struct Summary {
     uint64_t tensors = 0;
     uint64_t elements = 0;
     uint64_t bytes = 0;
+
+    void Add(const Tensor& tensor);
   };
   std::string family;   // "clip"; empty when no table knows it
   std::string dialect;  // "mcore"; empty likewise

@@ -70,23 +70,11 @@ Status NameMomentsTwice(const Shard& shard, OptimizerState* state) {
   return {};
 }
 
-// 0: with weight decay, 1: without.
-size_t GroupOf(std::string_view name, DecayRule rule) {
-  if (rule == DecayRule::kAll) return 0;
-  if (name.ends_with("bias")) return 1;
-  if (rule == DecayRule::kAllButBiases) return 0;
-  const size_t dot = name.rfind('.');
-  if (dot == std::string_view::npos) return 0;
-  const std::string_view path = name.substr(0, dot);
-  const std::string_view module = path.substr(path.rfind('.') + 1);
-  return module.find("norm") != std::string_view::npos || module.starts_with("ln_") ? 1 : 0;
-}
-
 using Groups = std::array<std::vector<Parameter>, 2>;
 
 Groups Grouped(const std::vector<Parameter>& parameters, DecayRule rule) {
   Groups groups;
-  for (const Parameter& parameter : parameters) groups[GroupOf(parameter.item->name, rule)].push_back(parameter);
+  for (const Parameter& parameter : parameters) groups[DecayGroupOf(parameter.item->name, rule)].push_back(parameter);
   return groups;
 }
 
@@ -262,6 +250,17 @@ Status ReadNamed(const std::vector<Parameter>& parameters, ValueRef state, Value
 }
 
 }  // namespace
+
+size_t DecayGroupOf(std::string_view name, DecayRule rule) {
+  if (rule == DecayRule::kAll) return 0;
+  if (name.ends_with("bias")) return 1;
+  if (rule == DecayRule::kAllButBiases) return 0;
+  const size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return 0;
+  const std::string_view path = name.substr(0, dot);
+  const std::string_view module = path.substr(path.rfind('.') + 1);
+  return module.find("norm") != std::string_view::npos || module.starts_with("ln_") ? 1 : 0;
+}
 
 bool HasOptimizer(const Value& training) {
   if (training.node == nullptr || DictEntries(*training.node) == nullptr) return false;

@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/checkpoint.h"
@@ -27,6 +28,9 @@ enum class DecayRule : uint8_t {
   kNorBiasNorNorm,  // apex's norms are known to NeMo
   kAll,             // one group
 };
+
+// A parameter's group: 0 with weight decay, 1 without.
+size_t DecayGroupOf(std::string_view name, DecayRule rule);
 
 // What a family's table says of an optimizer's parameters.
 struct ParameterRules {

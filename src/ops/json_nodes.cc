@@ -1,0 +1,63 @@
+#include "ops/json_nodes.h"
+
+#include <string>
+#include <utility>
+
+namespace anemone {
+
+ConfigNode CountNode(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
+
+ConfigNode CountsNode(std::span<const uint64_t> values) {
+  ConfigNode list = ConfigNode::List();
+  for (const uint64_t value : values) list.list.push_back(CountNode(value));
+  return list;
+}
+
+ConfigNode LayoutNode(const Layout& layout) {
+  ConfigNode node = ConfigNode::Map();
+  node["tp"] = ConfigNode::Int(layout.tp);
+  node["pp"] = ConfigNode::Int(layout.pp);
+  node["vp"] = ConfigNode::Int(layout.vp);
+  return node;
+}
+
+ConfigNode ArtifactsNode(const Checkpoint& checkpoint) {
+  ConfigNode list = ConfigNode::List();
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    ConfigNode node = ConfigNode::Map();
+    node["name"] = ConfigNode::String(artifact.name);
+    node["bytes"] = CountNode(artifact.content.size);
+    list.list.push_back(std::move(node));
+  }
+  return list;
+}
+
+ConfigNode TensorDifferenceNode(const TensorDifference& difference) {
+  ConfigNode node = ConfigNode::Map();
+  node["name"] = ConfigNode::String(difference.name);
+  node["kind"] = ConfigNode::String(std::string(Name(difference.kind)));
+  node["first"] = ConfigNode::String(difference.first);
+  node["second"] = ConfigNode::String(difference.second);
+  node["elements"] = CountNode(difference.elements);
+  return node;
+}
+
+ConfigNode TextDifferencesNode(const std::vector<TextDifference>& differences) {
+  ConfigNode list = ConfigNode::List();
+  for (const TextDifference& difference : differences) {
+    ConfigNode node = ConfigNode::Map();
+    node["path"] = ConfigNode::String(difference.path);
+    node["first"] = ConfigNode::String(difference.first);
+    node["second"] = ConfigNode::String(difference.second);
+    list.list.push_back(std::move(node));
+  }
+  return list;
+}
+
+void AddAmount(const Summary::Amount& amount, ConfigNode* map) {
+  (*map)["tensors"] = CountNode(amount.tensors);
+  (*map)["parameters"] = CountNode(amount.elements);
+  (*map)["bytes"] = CountNode(amount.bytes);
+}
+
+}  // namespace anemone

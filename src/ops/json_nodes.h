@@ -1,0 +1,31 @@
+// What several commands say in JSON, in the same words.
+#ifndef ANEMONE_OPS_JSON_NODES_H_
+#define ANEMONE_OPS_JSON_NODES_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "anemone/checkpoint.h"
+#include "anemone/config.h"
+#include "ops/diff.h"
+#include "ops/summary.h"
+
+namespace anemone {
+
+// A size or a number of things.
+ConfigNode CountNode(uint64_t value);
+ConfigNode CountsNode(std::span<const uint64_t> values);
+// {tp, pp, vp}.
+ConfigNode LayoutNode(const Layout& layout);
+// Each artifact's name and bytes.
+ConfigNode ArtifactsNode(const Checkpoint& checkpoint);
+// name, kind, first, second, elements; how far apart they are, each caller says in its own way.
+ConfigNode TensorDifferenceNode(const TensorDifference& difference);
+ConfigNode TextDifferencesNode(const std::vector<TextDifference>& differences);
+// Adds tensors, parameters, bytes to a map.
+void AddAmount(const Summary::Amount& amount, ConfigNode* map);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_OPS_JSON_NODES_H_
