@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Golden distributed checkpoints by the newest torch, and the corpus of `.metadata` pickles for the fuzz target.
+"""Golden distributed checkpoints by the torch that runs this, and the corpus of `.metadata` pickles for the fuzz target.
 
-    make_dist_golden.py golden OUT.tar.xz     two gloo processes save a nested dict with torch.distributed.checkpoint
+    make_dist_golden.py golden DIR            DIR/dist-torch-VERSION.tar.xz: two gloo processes save a nested dict with
+                                              torch.distributed.checkpoint
     make_dist_golden.py corpus DIR            good and hostile `.metadata` files
 
-Needs torch (made with 2.15.0) and safetensors. Nothing of this runs in the project's tests.
+Needs torch (made with 2.2.2, 2.9.1 and 2.15.0; the corpus with 2.15.0) and safetensors. Nothing of this runs in the project's tests.
 """
 import io
 import lzma
@@ -21,7 +22,12 @@ def rank_main(rank, world, folder, plain):
     import torch.distributed.checkpoint as dcp
     from safetensors.torch import save_file
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+    try:
+        from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+        shorter = Shard(0)
+    except ImportError:  # before torch 2.5, which at first asked for a row a rank
+        from torch.distributed._tensor import Replicate, Shard, distribute_tensor
+        shorter = None
 
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29533", RANK=str(rank), WORLD_SIZE=str(world))
     dist.init_process_group("gloo", rank=rank, world_size=world)
@@ -35,7 +41,7 @@ def rank_main(rank, world, folder, plain):
         "model.embed.weight": (values(10, 6, dtype=torch.bfloat16), Shard(0)),
         "model.proj.weight": (values(6, 7), Shard(1)),          # 4 + 3 columns: uneven
         "model.odd.weight": (values(5, 3), Shard(0)),           # 3 + 2 rows
-        "model.short.weight": (values(1, 4), Shard(0)),         # the second rank has no row
+        "model.short.weight": (values(1, 4), shorter),          # the second rank has no row
         "model.bias": (values(6), Replicate()),
         "model.half": (values(3, 2, dtype=torch.float16), None),
         "model.scalar": (torch.tensor(3.5), None),
@@ -55,18 +61,21 @@ def rank_main(rank, world, folder, plain):
     state["optim"]["param_groups"] = [{"lr": 1e-3, "betas": (0.9, 0.95)}]
     state["step"] = 12
     state["note"] = "trained"
-    dcp.save(state, checkpoint_id=folder)
+    dcp.save(state, storage_writer=dcp.FileSystemWriter(folder))
     if rank == 0:
         save_file({k: t.contiguous() for k, (t, _) in tensors.items()}, plain)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def make_golden(out):
+def make_golden(folder):
+    import torch
     import torch.multiprocessing as mp
 
+    version = ".".join(torch.__version__.split(".")[:2])
+    out = os.path.join(folder, f"dist-torch-{version}.tar.xz")
     with tempfile.TemporaryDirectory() as top:
-        root = os.path.join(top, "dist_torch_2.15")
+        root = os.path.join(top, f"dist_torch_{version}")
         os.makedirs(root)
         mp.spawn(rank_main, args=(2, os.path.join(root, "plain_dcp"), os.path.join(root, "plain.safetensors")), nprocs=2)
 
@@ -77,7 +86,7 @@ def make_golden(out):
             return info
 
         with lzma.open(out, "wb", preset=9) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-            tar.add(root, arcname="dist_torch_2.15", filter=plain_owner)
+            tar.add(root, arcname=f"dist_torch_{version}", filter=plain_owner)
 
 
 def write_corpus(folder):

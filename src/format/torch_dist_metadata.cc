@@ -204,15 +204,19 @@ Result<DType> ReadDType(const ValueNode* properties) {
   if (properties == nullptr || !(IsCall(*properties, kProperties) || IsCall(*properties, kProperties22))) {
     return Expected("TensorProperties", properties);
   }
-  // (dtype, layout, requires_grad, memory format, pin_memory) up to torch 2.11, and strides later.
+  // A state of (dtype, layout, requires_grad, memory format, pin_memory) up to torch 2.11, and strides later; or the
+  // call TensorProperties(dtype), with which anemone writes what every torch can read.
   const ValueNode* state = properties->state;
-  if (state == nullptr || state->kind != Kind::kTuple || state->items.size() < 5 || state->items.size() > 6) {
+  const bool is_called = state == nullptr && properties->items.size() == 1;
+  if (!is_called &&
+      (state == nullptr || state->kind != Kind::kTuple || state->items.size() < 5 || state->items.size() > 6)) {
     return Expected("a tuple of 5 or 6 tensor properties", state);
   }
-  const ValueNode& dtype = *state->items[0];
+  const ValueNode& dtype = is_called ? *properties->items[0] : *state->items[0];
   const auto word = dtype.kind == Kind::kGlobal ? DTypeWord(dtype.text) : std::nullopt;
   const auto found = word ? FindDType(&DTypeInfo::torch, *word) : std::nullopt;
   if (!found) return Expected("a dtype of torch", &dtype);
+  if (is_called) return *found;
   const ValueNode& layout = *state->items[1];
   if (layout.kind == Kind::kObject && !layout.items.empty() && layout.items[0]->text != "torch.strided") {
     return Unsupported(fmt::format("[TD-3] expected torch.strided tensors, found {}", layout.items[0]->text));

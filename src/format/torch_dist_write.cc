@@ -1,6 +1,6 @@
 // Writing torch_dist folders: one `.distcp` with an item for each tensor or layer, `.metadata` in the words of
-// torch 2.3. [pytorch v2.15 distributed/checkpoint/metadata.py accepts the five-part TensorProperties and absent
-// attributes]
+// torch 2.3, with the attributes that all versions share. [pytorch v2.2 … v2.15 distributed/checkpoint/metadata.py:
+// absent attributes have defaults]
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -267,20 +267,12 @@ class MetadataWriter {
     return tuple;
   }
   ValueRef Size(const Shape& sizes) { return Call("torch Size", Tuple(sizes)); }
-  ValueRef Bool(bool value) {
-    const ValueRef node = graph().New(Kind::kBool);
-    node->integer = value ? 1 : 0;
-    return node;
-  }
   ValueRef Properties(DType dtype) {
     ValueRef& node = properties_[dtype];
     if (node != nullptr) return node;
-    const ValueRef state = graph().New(Kind::kTuple);
-    state->items = {Global(fmt::format("torch {}", Info(dtype).torch)),
-                    Call("torch.serialization _get_layout", Word("torch.strided")), Bool(false),
-                    Call("torch.distributed.checkpoint.metadata _MEM_FORMAT_ENCODING", NewInt(graph(), 0)),
-                    Bool(false)};
-    node = Object("torch.distributed.checkpoint.metadata TensorProperties", state);
+    // Called and not built from a state, whose enum torch 2.2 knows by another name.
+    node = Call("torch.distributed.checkpoint.metadata TensorProperties",
+                Global(fmt::format("torch {}", Info(dtype).torch)));
     return node;
   }
 

@@ -17,7 +17,7 @@ set(runtime_files bin/anemone share/man/man1/anemone.1 share/man/man1/anemone-in
 
 file(REMOVE_RECURSE ${WORK}/prefix ${WORK}/foreign ${WORK}/packages)
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
-need(${WORK}/prefix ${runtime_files})
+need(${WORK}/prefix ${runtime_files} share/doc/libanemone-dev/copyright)
 
 run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/foreign -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_CXX_COMPILER=${CXX})
 run(${CMAKE_COMMAND} --build ${WORK}/foreign)

@@ -7,6 +7,7 @@ TORCHRUN… starts its workers with this Python, whichever Python it runs under 
 import glob
 import http.server
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -50,6 +51,22 @@ class Wheel(unittest.TestCase):
                    and not os.path.basename(path).startswith(SYSTEM)
                    and not os.path.basename(path).startswith(PYTHONS)]
         self.assertEqual(strange, [])
+
+    def test_it_carries_their_licences(self):
+        import anemone
+        site = os.path.dirname(os.path.dirname(anemone.__file__))
+        carried = glob.glob(os.path.join(site, "anemone_nemo.libs", "*")) + glob.glob(os.path.join(site, "anemone", "libraries", "*"))
+        folder, = glob.glob(os.path.join(site, "anemone_nemo-*.dist-info", "licenses"))
+        with open(os.path.join(folder, "libraries", "README.md"), encoding="utf-8") as page:
+            rows = dict(re.findall(r"^\| (\S+\.so\S*) \|.*\]\((\S+)\)", page.read(), re.M))
+        self.assertEqual(sorted(rows), sorted(os.path.relpath(path, site) for path in carried))
+        for text in rows.values():
+            self.assertGreater(os.path.getsize(os.path.join(folder, "libraries", text)), 200, text)
+        self.assertEqual(sorted(os.listdir(folder)), ["COPYRIGHT", "LICENSE", "libraries"])
+
+    def test_it_is_imported_quickly(self):
+        code = "import time; t = time.perf_counter(); import anemone; print(time.perf_counter() - t)"
+        self.assertLess(min(float(run(sys.executable, "-c", code)) for _ in range(5)), 0.05)
 
     def test_the_documentations_commands(self):
         scripts = {os.path.basename(line.split()[0])[:-3]: line.split()[0] for line in

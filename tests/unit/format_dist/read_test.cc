@@ -81,10 +81,15 @@ TEST(Zarr, ReadsEveryDtype) {
   ExpectTensors(checkpoint.weights(), Plain("dist/mcore_direct_plain.safetensors"), "model.");
 }
 
-TEST(TorchDist, ReadsTwoProcessesOfTheNewestTorch) {
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden("dist_torch_2.15/plain_dcp")));
+// The oldest, a middle and the newest torch: `.metadata` changed its classes' module, gained `version` and strides.
+class OfTorch : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(TorchDist, OfTorch, ::testing::Values("2.2", "2.9", "2.15"));
+
+TEST_P(OfTorch, ReadsWhatTwoProcessesWrote) {
+  const std::string folder = std::string("dist_torch_") + GetParam();
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(folder + "/plain_dcp")));
   EXPECT_EQ(checkpoint.metadata.at("sharded_backend"), "torch");
-  const StateDict plain = Plain("dist_torch_2.15/plain.safetensors");
+  const StateDict plain = Plain(folder + "/plain.safetensors");
   ASSERT_TRUE(checkpoint.shards[0].training);
   const Value& training = *checkpoint.shards[0].training;
   EXPECT_EQ(CountTensors(checkpoint.weights()) + 1, CountTensors(plain));
