@@ -25,11 +25,13 @@
 
 namespace anemone {
 
-// How many pieces, along which dimension of the cluster. `vp` is the number of virtual chunks per pipeline stage.
+// How many pieces, along which dimension of the cluster. `vp` is the number of virtual chunks per pipeline stage; `ep`
+// of ranks that divide a mixture's experts, each with a copy of everything else.
 struct Layout {
   int tp = 1;
   int pp = 1;
   int vp = 1;
+  int ep = 1;
   bool operator==(const Layout&) const = default;
 };
 
@@ -74,6 +76,7 @@ struct Artifact {
 struct Shard {
   int tp_rank = 0;
   int pp_rank = 0;
+  int ep_rank = 0;
   StateDict weights;              // empty when the rank has virtual chunks
   std::vector<StateDict> chunks;  // `model0`, `model1` … of an interleaved pipeline, names flattened with '.'
   std::optional<Value> training;  // the whole dictionary of a training checkpoint (Lightning's), tensors as leaves
@@ -85,7 +88,7 @@ struct Checkpoint {
   std::optional<Config> config;  // model_config.yaml, config.json, hparams.yaml
   std::string config_name;       // the file it came from, for messages
   Layout layout;
-  std::vector<Shard> shards;  // pp-major, tp-minor; size layout.tp * layout.pp (1 for an unsharded one)
+  std::vector<Shard> shards;  // by stage, expert rank, tensor rank; layout.pp * layout.ep * layout.tp (1: unsharded)
   std::vector<Artifact> artifacts;
   std::map<std::string, std::string> metadata;  // safetensors' __metadata__, torch_dist's versions …
   std::vector<std::string> notes;               // what the reader had to decide; shown with -v

@@ -9,10 +9,22 @@ namespace anemone {
 const Family& ClipFamily();    // clip.cc
 const Family& SiglipFamily();  // clip.cc
 const Family& GptFamily();     // gpt.cc
+const Family& NevaFamily();    // neva.cc
 const Family& T5Family();      // t5.cc
 
 // The config that says a Megatron model's sizes: the checkpoint's own, or the one given. Errors: NotFound.
 Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name);
+
+// `fn` of every dictionary of names: each shard's, and each of its virtual chunks'.
+template <typename Fn>
+void ForEachDict(const Checkpoint& checkpoint, Fn fn) {
+  for (const Shard& shard : checkpoint.shards) {
+    fn(shard.weights);
+    for (const StateDict& chunk : shard.chunks) fn(chunk);
+  }
+}
+// Whether a stored name has `part` in it.
+bool HasName(const Checkpoint& checkpoint, std::string_view part);
 
 // Rows of the stored vocabulary table over all tensor ranks; 0 when it is not there. For the families' `dims`.
 uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical);

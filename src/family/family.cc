@@ -12,21 +12,9 @@ namespace {
 // One line a family; tried in this order.
 const std::vector<const Family*>& List() {
   static const std::vector<const Family*> list = {
-      &ClipFamily(),
-      &SiglipFamily(),
-      &GptFamily(),
-      &T5Family(),
+      &ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily(),
   };
   return list;
-}
-
-// All names of a checkpoint, every shard's and chunk's.
-template <typename Fn>
-void ForEachDict(const Checkpoint& checkpoint, Fn fn) {
-  for (const Shard& shard : checkpoint.shards) {
-    fn(shard.weights);
-    for (const StateDict& chunk : shard.chunks) fn(chunk);
-  }
 }
 
 size_t CountNames(const Checkpoint& checkpoint) {
@@ -100,6 +88,14 @@ Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateO
   if (options.hparams) return &*options.hparams;
   return NotFound("expected a config beside the weights, found none",
                   "anemone convert --hparams FILE takes NeMo's YAML, with --tp and --pp too");
+}
+
+bool HasName(const Checkpoint& checkpoint, std::string_view part) {
+  bool found = false;
+  ForEachDict(checkpoint, [&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) found |= item.name.find(part) != std::string::npos;
+  });
+  return found;
 }
 
 uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {

@@ -50,8 +50,9 @@ struct Family {
   // Towers that follow each other along the pipeline (an encoder, then a decoder); others lie side by side on every
   // stage.
   std::vector<std::string> tower_order = {};
-  bool has_virtual_stages = false;    // NeMo can build it with an interleaved pipeline
-  std::string pipeline_warning = {};  // what to know before splitting it over stages
+  std::vector<std::string> first_stage_towers = {};  // whole on every tensor rank of the first stage
+  bool has_virtual_stages = false;                   // NeMo can build it with an interleaved pipeline
+  std::string pipeline_warning = {};                 // what to know before splitting it over stages
   // Sizes and flags of a checkpoint stored in `dialect`. Errors: NotFound without a config; Corrupt, Unsupported for
   // one that makes no sense or is not carried.
   Result<Dims> (*dims)(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) = nullptr;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "family/families.h"
+#include "family/gpt.h"
 #include "family/megatron_layer.h"
 
 namespace anemone {
@@ -13,9 +14,11 @@ namespace {
 using C = CanonicalRow;
 using R = StoredRow;
 
-constexpr LayerParts kParts = {.gated = true, .qk_norm = true};
+constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true};
 
-std::vector<C> Canonical() {
+}  // namespace
+
+std::vector<C> GptCanonical() {
   return Join<C>({
       {
           {"token_embedding.weight", "vocab, width", "", ""},
@@ -29,6 +32,8 @@ std::vector<C> Canonical() {
       },
   });
 }
+
+namespace {
 
 R Frequencies(std::string name) {
   return {.name = std::move(name), .op = Op::kDrop, .why = "rotary frequencies are computed, not learned"};
@@ -56,7 +61,9 @@ R TiedCopy(std::string name, std::string_view only) {
   return row;
 }
 
-Dialect Mcore() {
+}  // namespace
+
+Dialect GptMcore() {
   R output = VocabTable("output_layer.weight", "output.weight", Stage::kLast);
   output.only = "!tied";
   return {"mcore",
@@ -77,26 +84,30 @@ Dialect Mcore() {
           true};
 }
 
-Dialect Legacy() {
-  return {"legacy",
-          "NeMo GPT, legacy Megatron",
-          {"model.", "model.module.", "module.", ""},
-          Join<R>({
-              Embedding("language_model.embedding"),
-              {Frequencies("language_model.rotary_pos_emb.inv_freq")},
-              LegacyLayer("", "language_model.encoder.layers.{i}", kParts),
-              FinalNorm("language_model.encoder.final_layernorm"),
-              {
-                  VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
-                  ExtraState("language_model.output_layer._extra_state", kReadOnly),
-                  TiedCopy("word_embeddings.weight", "!virtual"),
-                  TiedCopy("word_embeddings_for_head.weight", "virtual"),
-              },
-          }),
-          true};
+Dialect GptLegacy() {
+  Dialect dialect{"legacy",
+                  "NeMo GPT, legacy Megatron",
+                  {"model.", "model.module.", "module.", ""},
+                  Join<R>({
+                      Embedding("language_model.embedding"),
+                      {Frequencies("language_model.rotary_pos_emb.inv_freq")},
+                      LegacyLayer("", "language_model.encoder.layers.{i}", kParts),
+                      FinalNorm("language_model.encoder.final_layernorm"),
+                      {
+                          VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
+                          ExtraState("language_model.output_layer._extra_state", kReadOnly),
+                          TiedCopy("word_embeddings.weight", "!virtual"),
+                          TiedCopy("word_embeddings_for_head.weight", "virtual"),
+                      },
+                  }),
+                  true};
+  dialect.never = "experts";
+  return dialect;
 }
 
 // ---- sizes ----
+
+namespace {
 
 Status SetDims(const ConfigNode& model, Dims* dims) {
   ANEMONE_TRY(SetLayerDims(model, "", dims));
@@ -105,16 +116,41 @@ Status SetDims(const ConfigNode& model, Dims* dims) {
   ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", sequence));
   dims->Set("positions", positions);
   dims->Set("tied", FlagOf(model, "share_embeddings_and_output_weights", true));
-  if (const ConfigNode* experts = model.Get("num_moe_experts"); experts != nullptr && !experts->is_null())
-    return Unsupported("num_moe_experts: a mixture of experts is not carried");
   return {};
 }
+
+// What of a mixture of experts is not carried, and which of its forms the model has: the one that is stored, or else
+// the one that its config makes.
+Status SetExpertDims(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model, Dims* dims) {
+  if (!dims->Holds("experts")) return {};
+  if (dialect.name != "mcore")
+    return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
+  if (FlagOf(model, "moe_extended_tp", false))
+    return Unsupported("moe_extended_tp: experts divided over expert ranks as over tensor ranks are not carried");
+  ANEMONE_ASSIGN(const uint64_t tp, SizeOf(model, "tensor_model_parallel_size", 1));
+  ANEMONE_ASSIGN(const uint64_t expert_tp, SizeOf(model, "expert_tensor_parallel_size", tp));
+  if (expert_tp != tp) {
+    return Unsupported(
+        fmt::format("expert_tensor_parallel_size: expected that of the other layers, {}, found {}", tp, expert_tp));
+  }
+  const bool side_by_side = HasName(checkpoint, ".mlp.experts.weight1");
+  const bool te =
+      !side_by_side && (HasName(checkpoint, ".mlp.experts.linear_fc1.weight") ||
+                        (FlagOf(model, "moe_grouped_gemm", false) && !HasName(checkpoint, ".local_experts.")));
+  dims->Set("side_by_side_experts", side_by_side);
+  dims->Set("te_experts", te);
+  dims->Set("each_expert", !side_by_side && !te);
+  return {};
+}
+
+}  // namespace
 
 Result<Dims> GptDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
   Dims dims;
   ANEMONE_TRY(SetDims(ModelNode(*config), &dims).In(name));
+  ANEMONE_TRY(SetExpertDims(checkpoint, dialect, ModelNode(*config), &dims).In(name));
   const uint64_t rows = StoredVocabRows(checkpoint, dialect, "token_embedding.weight");
   dims.Set("vocab", rows);
   dims.Set("padded_vocab", rows);
@@ -133,19 +169,16 @@ Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Di
   return target;
 }
 
-}  // namespace
-
 const Family& GptFamily() {
-  static const Family family = {
-      .name = "gpt",
-      .title = "GPT",
-      .canonical = Canonical(),
-      .dialects = {Mcore(), Legacy()},
-      .refusals = {{"mlp.experts.", "a mixture of experts"}, {"mlp.router.", "a mixture of experts"}},
-      .tower_order = {},
-      .has_virtual_stages = true,
-      .dims = GptDims,
-      .target = GptTarget};
+  static const Family family = {.name = "gpt",
+                                .title = "GPT",
+                                .canonical = GptCanonical(),
+                                .dialects = {GptMcore(), GptLegacy()},
+                                .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
+                                .tower_order = {},
+                                .has_virtual_stages = true,
+                                .dims = GptDims,
+                                .target = GptTarget};
   return family;
 }
 

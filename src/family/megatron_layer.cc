@@ -3,6 +3,7 @@
 #include "family/megatron_layer.h"
 
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -17,10 +18,12 @@ R InLayer(std::string name, std::string canonical, Split split = Split::kReplica
   return {.name = std::move(name), .canonical = std::move(canonical), .op = op, .split = split, .stage = Stage::kLayer};
 }
 
-R ReadOnly(std::string name, std::string canonical) {
-  R row = InLayer(std::move(name), std::move(canonical));
-  row.when = kReadOnly;
+R When(std::string_view condition, R row) {
+  row.when = condition;
   return row;
+}
+R ReadOnly(std::string name, std::string canonical) {
+  return When(kReadOnly, InLayer(std::move(name), std::move(canonical)));
 }
 
 R Only(std::string condition, R row) {
@@ -31,6 +34,35 @@ R Only(std::string condition, R row) {
 template <typename Row>
 std::vector<Row> If(bool holds, std::vector<Row> rows) {
   return holds ? std::move(rows) : std::vector<Row>();
+}
+
+// A mixture of experts in the three forms that Megatron-core keeps it in: an MLP an expert; Transformer Engine's
+// grouped linear layers, with a weight an expert; all experts of a rank in one matrix, for CUTLASS' grouped products
+// [core_v0.9.0 megatron/core/transformer/moe/experts.py: SequentialMLP, TEGroupedMLP, GroupedMLP].
+std::vector<R> McoreExperts() {
+  using enum Split;
+  constexpr std::string_view kEach = "{T}.each_expert", kTe = "{T}.te_experts", kOne = "{T}.side_by_side_experts";
+  std::vector<R> rows = {InLayer("{P}.mlp.router.weight", "{C}.router.weight")};
+  for (const auto& [module, part, split] :
+       {std::tuple("linear_fc1", "{C}.experts.up", kGlu), {"linear_fc2", "{C}.experts.down", kRows}}) {
+    const std::string each = fmt::format("{{P}}.mlp.experts.local_experts.{{e}}.{}", module);
+    const std::string grouped = fmt::format("{{P}}.mlp.experts.{}", module);
+    const std::string weight = std::string(part) + ".weight", bias = std::string(part) + ".bias";
+    const Split bias_split = split == kRows ? kReplicated : split;
+    rows.push_back(When(kEach, InLayer(each + ".weight", weight, split, Op::kStack)));
+    rows.push_back(When(kEach, InLayer(each + ".bias", bias, bias_split, Op::kStack)));
+    rows.push_back(ExtraState(each + "._extra_state", kEach));
+    rows.push_back(When(kTe, InLayer(grouped + ".weight{e}", weight, split, Op::kStack)));
+    rows.push_back(When(kTe, InLayer(grouped + ".bias{e}", bias, bias_split, Op::kStack)));
+    rows.push_back(ExtraState(grouped + "._extra_state", kReadOnly));
+  }
+  R up = InLayer("{P}.mlp.experts.weight1", "{C}.experts.up.weight", kExpertColumns, Op::kSideBySide);
+  up.shape = "{T}.width, {T}.experts*{T}.expert_up_rows";
+  R down = InLayer("{P}.mlp.experts.weight2", "{C}.experts.down.weight", kExpertRows, Op::kSideBySide);
+  down.shape = "{T}.experts*{T}.expert_ffn, {T}.width";
+  rows.push_back(When(kOne, up));
+  rows.push_back(When(kOne, down));
+  return rows;
 }
 
 Words LayerWords(std::string_view name) { return {{"{P}", std::string(name)}, {"{C}", "{T}.layers.{i}"}}; }
@@ -50,48 +82,61 @@ StoredRow VocabTable(std::string name, std::string canonical, Stage stage) {
 }
 
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts) {
-  return ForTower(tower,
-                  Join<C>({
-                      {
-                          {"{T}.layers.{i}.norm1.weight", "{T}.width", "", ""},
-                          {"{T}.layers.{i}.norm1.bias", "{T}.width", "{T}.norm_bias", ""},
-                          {"{T}.layers.{i}.attn.qkv.weight", "{T}.qkv_rows, {T}.width", "", ""},
-                          {"{T}.layers.{i}.attn.qkv.bias", "{T}.qkv_rows", "{T}.qkv_bias", ""},
-                      },
-                      If<C>(parts.qk_norm,
-                            {
-                                {"{T}.layers.{i}.attn.q_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
-                                {"{T}.layers.{i}.attn.k_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
-                            }),
-                      {
-                          {"{T}.layers.{i}.attn.out.weight", "{T}.width, {T}.heads*{T}.head_dim", "", ""},
-                          {"{T}.layers.{i}.attn.out.bias", "{T}.width", "{T}.bias", ""},
-                          {"{T}.layers.{i}.norm2.weight", "{T}.width", "", ""},
-                          {"{T}.layers.{i}.norm2.bias", "{T}.width", "{T}.norm_bias", ""},
-                      },
-                      If<C>(parts.cross_attention,
-                            {
-                                {"{T}.layers.{i}.cross.q.weight", "{T}.heads*{T}.head_dim, {T}.width", "", ""},
-                                {"{T}.layers.{i}.cross.q.bias", "{T}.heads*{T}.head_dim", "{T}.bias", ""},
-                                {"{T}.layers.{i}.cross.kv.weight", "2*{T}.heads*{T}.head_dim, encoder.width", "", ""},
-                                {"{T}.layers.{i}.cross.kv.bias", "2*{T}.heads*{T}.head_dim", "{T}.bias", ""},
-                                {"{T}.layers.{i}.cross.out.weight", "{T}.width, {T}.heads*{T}.head_dim", "", ""},
-                                {"{T}.layers.{i}.cross.out.bias", "{T}.width", "{T}.bias", ""},
-                                {"{T}.layers.{i}.norm3.weight", "{T}.width", "", ""},
-                                {"{T}.layers.{i}.norm3.bias", "{T}.width", "{T}.norm_bias", ""},
-                            }),
-                      {
-                          {"{T}.layers.{i}.mlp.up.weight", "{T}.up_rows, {T}.width", "", ""},
-                          {"{T}.layers.{i}.mlp.up.bias", "{T}.up_rows", "{T}.bias", ""},
-                          {"{T}.layers.{i}.mlp.down.weight", "{T}.width, {T}.ffn", "", ""},
-                          {"{T}.layers.{i}.mlp.down.bias", "{T}.width", "{T}.bias", ""},
-                      },
-                  }));
+  const std::string dense = parts.experts ? "!{T}.experts" : "", and_dense = parts.experts ? " & !{T}.experts" : "";
+  return ForTower(
+      tower,
+      Join<C>({
+          {
+              {"{T}.layers.{i}.norm1.weight", "{T}.width", "", ""},
+              {"{T}.layers.{i}.norm1.bias", "{T}.width", "{T}.norm_bias", ""},
+              {"{T}.layers.{i}.attn.qkv.weight", "{T}.qkv_rows, {T}.width", "", ""},
+              {"{T}.layers.{i}.attn.qkv.bias", "{T}.qkv_rows", "{T}.qkv_bias", ""},
+          },
+          If<C>(parts.qk_norm,
+                {
+                    {"{T}.layers.{i}.attn.q_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
+                    {"{T}.layers.{i}.attn.k_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
+                }),
+          {
+              {"{T}.layers.{i}.attn.out.weight", "{T}.width, {T}.heads*{T}.head_dim", "", ""},
+              {"{T}.layers.{i}.attn.out.bias", "{T}.width", "{T}.bias", ""},
+              {"{T}.layers.{i}.norm2.weight", "{T}.width", "", ""},
+              {"{T}.layers.{i}.norm2.bias", "{T}.width", "{T}.norm_bias", ""},
+          },
+          If<C>(parts.cross_attention,
+                {
+                    {"{T}.layers.{i}.cross.q.weight", "{T}.heads*{T}.head_dim, {T}.width", "", ""},
+                    {"{T}.layers.{i}.cross.q.bias", "{T}.heads*{T}.head_dim", "{T}.bias", ""},
+                    {"{T}.layers.{i}.cross.kv.weight", "2*{T}.heads*{T}.head_dim, encoder.width", "", ""},
+                    {"{T}.layers.{i}.cross.kv.bias", "2*{T}.heads*{T}.head_dim", "{T}.bias", ""},
+                    {"{T}.layers.{i}.cross.out.weight", "{T}.width, {T}.heads*{T}.head_dim", "", ""},
+                    {"{T}.layers.{i}.cross.out.bias", "{T}.width", "{T}.bias", ""},
+                    {"{T}.layers.{i}.norm3.weight", "{T}.width", "", ""},
+                    {"{T}.layers.{i}.norm3.bias", "{T}.width", "{T}.norm_bias", ""},
+                }),
+          {
+              {"{T}.layers.{i}.mlp.up.weight", "{T}.up_rows, {T}.width", dense, ""},
+              {"{T}.layers.{i}.mlp.up.bias", "{T}.up_rows", "{T}.bias" + and_dense, ""},
+              {"{T}.layers.{i}.mlp.down.weight", "{T}.width, {T}.ffn", dense, ""},
+              {"{T}.layers.{i}.mlp.down.bias", "{T}.width", "{T}.bias" + and_dense, ""},
+          },
+          If<C>(
+              parts.experts,
+              {
+                  {"{T}.layers.{i}.router.weight", "{T}.experts, {T}.width", "{T}.experts", ""},
+                  {"{T}.layers.{i}.experts.up.weight", "{T}.experts*{T}.expert_up_rows, {T}.width", "{T}.experts", ""},
+                  {"{T}.layers.{i}.experts.up.bias", "{T}.experts*{T}.expert_up_rows", "{T}.bias & {T}.experts", ""},
+                  {"{T}.layers.{i}.experts.down.weight", "{T}.experts*{T}.width, {T}.expert_ffn", "{T}.experts", ""},
+                  {"{T}.layers.{i}.experts.down.bias", "{T}.experts*{T}.width", "{T}.bias & {T}.experts", ""},
+              }),
+      }));
 }
 
 std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name, const LayerParts& parts) {
   using enum Split;
   const Split up = parts.gated ? kGlu : kColumns;
+  const std::string dense = parts.experts ? "!{T}.experts" : "";
+  const std::string apart = parts.experts ? "{T}.experts" : std::string(kReadOnly);
   return ForTower(
       tower,
       Join<R>({
@@ -118,17 +163,19 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
                     ExtraState("{P}.self_attention.k_layernorm._extra_state", kReadOnly),
                 }),
           {
-              ReadOnly("{P}.pre_mlp_layernorm.weight", "{C}.norm2.weight"),
-              ReadOnly("{P}.pre_mlp_layernorm.bias", "{C}.norm2.bias"),
-              InLayer("{P}.mlp.linear_fc1.layer_norm_weight", "{C}.norm2.weight"),
-              InLayer("{P}.mlp.linear_fc1.layer_norm_bias", "{C}.norm2.bias"),
-              InLayer("{P}.mlp.linear_fc1.weight", "{C}.mlp.up.weight", up),
-              InLayer("{P}.mlp.linear_fc1.bias", "{C}.mlp.up.bias", up),
-              ExtraState("{P}.mlp.linear_fc1._extra_state"),
-              InLayer("{P}.mlp.linear_fc2.weight", "{C}.mlp.down.weight", kRows),
-              InLayer("{P}.mlp.linear_fc2.bias", "{C}.mlp.down.bias"),
-              ExtraState("{P}.mlp.linear_fc2._extra_state"),
+              // So does a layer with experts.
+              When(apart, InLayer("{P}.pre_mlp_layernorm.weight", "{C}.norm2.weight")),
+              When(apart, InLayer("{P}.pre_mlp_layernorm.bias", "{C}.norm2.bias")),
+              When(dense, InLayer("{P}.mlp.linear_fc1.layer_norm_weight", "{C}.norm2.weight")),
+              When(dense, InLayer("{P}.mlp.linear_fc1.layer_norm_bias", "{C}.norm2.bias")),
+              When(dense, InLayer("{P}.mlp.linear_fc1.weight", "{C}.mlp.up.weight", up)),
+              When(dense, InLayer("{P}.mlp.linear_fc1.bias", "{C}.mlp.up.bias", up)),
+              ExtraState("{P}.mlp.linear_fc1._extra_state", dense),
+              When(dense, InLayer("{P}.mlp.linear_fc2.weight", "{C}.mlp.down.weight", kRows)),
+              When(dense, InLayer("{P}.mlp.linear_fc2.bias", "{C}.mlp.down.bias")),
+              ExtraState("{P}.mlp.linear_fc2._extra_state", dense),
           },
+          If<R>(parts.experts, McoreExperts()),
       }),
       LayerWords(name));
 }
@@ -231,6 +278,7 @@ Status SetLayerDims(const ConfigNode& config, std::string_view tower, Dims* dims
   ANEMONE_ASSIGN(const uint64_t groups, SizeOf(config, "num_query_groups", heads));
   ANEMONE_ASSIGN(const uint64_t head_dim, SizeOf(config, "kv_channels", width / heads));
   ANEMONE_ASSIGN(const uint64_t ffn, SizeOf(config, "ffn_hidden_size", 4 * width));
+  uint64_t experts = 0, expert_ffn = ffn;
   set("layers", layers);
   set("width", width);
   set("heads", heads);
@@ -238,11 +286,18 @@ Status SetLayerDims(const ConfigNode& config, std::string_view tower, Dims* dims
   set("head_dim", head_dim);
   set("qkv_rows", (heads + 2 * groups) * head_dim);
   set("ffn", ffn);
+  if (const ConfigNode* node = config.Get("num_moe_experts"); node != nullptr && !node->is_null()) {
+    ANEMONE_ASSIGN(experts, SizeOf(config, "num_moe_experts"));
+    ANEMONE_ASSIGN(expert_ffn, SizeOf(config, "moe_ffn_hidden_size", ffn));
+  }
   const std::string activation = TextOf(config, "activation", "gelu");
   const bool glu = activation.ends_with("glu"), bias = FlagOf(config, "bias", true);
   set("glu", glu);
   set("two_matrices", glu && !activation.starts_with("fast-"));
   set("up_rows", glu ? 2 * ffn : ffn);
+  set("experts", experts);
+  set("expert_ffn", expert_ffn);
+  set("expert_up_rows", glu ? 2 * expert_ffn : expert_ffn);
   set("bias", bias);
   set("qkv_bias", bias || FlagOf(config, "qkv_bias", false));
   set("norm_bias", TextOf(config, "normalization", "layernorm") != "rmsnorm");

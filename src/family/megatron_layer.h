@@ -23,6 +23,7 @@ struct LayerParts {
   bool gated = false;            // an MLP of gate and up, where the flag "glu" is set
   bool qk_norm = false;          // norms of queries and keys, where "qk_norm" is set
   bool cross_attention = false;  // attention that reads an encoder
+  bool experts = false;          // a mixture of experts in the MLP's place, where "experts" is not 0
 };
 
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts);

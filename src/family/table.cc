@@ -248,6 +248,27 @@ Result<Parts> ToQueryKeyValue(const Tensor& tensor, const std::vector<Shape>& st
   return parts;
 }
 
+// An expert's [rows, columns] ↔ its transpose; experts follow each other in both.
+Result<Tensor> TransposeExperts(const Tensor& tensor, const Shape& result, uint64_t columns, const OpContext& context) {
+  ANEMONE_ASSIGN(const uint64_t experts, context.dims.Of(context.row.tower, "experts"));
+  const uint64_t size = tensor.num_elements();
+  if (experts == 0 || columns == 0 || size % (experts * columns) != 0)
+    return Corrupt(
+        fmt::format("expected the matrices of {} experts, found shape {}", experts, ToString(tensor.shape())));
+  ANEMONE_ASSIGN(const Tensor cube, tensor.Reshape({experts, size / experts / columns, columns}));
+  ANEMONE_ASSIGN(const Tensor swapped, cube.Permute({0, 2, 1}));
+  return swapped.Reshape(result);
+}
+Result<Tensor> FromSideBySide(const Parts& parts, const Shape& canonical, const OpContext& context) {
+  const uint64_t experts = context.dims.Find("experts").value_or(0);
+  const uint64_t rows = experts == 0 ? 0 : canonical[0] / experts;
+  return TransposeExperts(parts.front(), canonical, rows, context);
+}
+Result<Parts> ToSideBySide(const Tensor& tensor, const std::vector<Shape>& stored, const OpContext& context) {
+  ANEMONE_ASSIGN(Tensor result, TransposeExperts(tensor, stored.front(), tensor.shape()[1], context));
+  return Parts{std::move(result)};
+}
+
 Result<Tensor> WithoutPadding(const Parts& parts, const Shape& canonical, const OpContext&) {
   if (parts.front().shape() == canonical) return parts.front();
   return parts.front().Narrow(0, 0, canonical[0]);
@@ -320,6 +341,7 @@ constexpr OpRule kOps[] = {
     {Op::kInterleave, "interleave by head", Deinterleaved, Interleave, SameShape},
     {Op::kMegatronQkv, "interleave by head unless megatron_legacy", FromMegatron, ToMegatron, SameShape},
     {Op::kQueryKeyValue, "q; k and v interleaved by head", FromQueryKeyValue, ToQueryKeyValue, OneThirdTwoThirds},
+    {Op::kSideBySide, "experts transposed", FromSideBySide, ToSideBySide, GivenShape},
     {Op::kPadVocab, "pad vocabulary rows", WithoutPadding, Padded, PaddedShape},
     {Op::kPatchLinear, "linear patch projection", FromPatchLinear, ToPatchLinear, LinearShape},
     {Op::kExtraState, "extra state", nullptr, nullptr, nullptr},
@@ -381,6 +403,8 @@ std::optional<uint64_t> Dims::Find(std::string_view name) const {
 bool Dims::Holds(std::string_view condition) const {
   if (condition.empty()) return true;
   if (condition == kReadOnly) return false;
+  if (const size_t both = condition.find('&'); both != std::string_view::npos)
+    return Holds(Trim(condition.substr(0, both))) && Holds(Trim(condition.substr(both + 1)));
   const bool negated = condition.front() == '!';
   if (negated) condition.remove_prefix(1);
   return (Find(condition).value_or(0) != 0) != negated;
@@ -421,6 +445,9 @@ Pattern::Pattern(std::string_view text) {
     if (inside == "i") {
       pieces_.push_back({Piece::Kind::kLayer, {}});
       has_layer_ = true;
+    } else if (inside == "e") {
+      pieces_.push_back({Piece::Kind::kExpert, {}});
+      has_experts_ = true;
     } else {
       pieces_.push_back({Piece::Kind::kWords, {}});
       for (const std::string_view word : SplitAt(inside, ',')) words_.emplace_back(word);
@@ -429,18 +456,29 @@ Pattern::Pattern(std::string_view text) {
   }
 }
 
+size_t Pattern::num_parts(const Dims& dims) const {
+  if (has_experts_) return dims.Find("experts").value_or(0);
+  return words_.empty() ? 1 : words_.size();
+}
+
 bool Pattern::MatchFrom(std::string_view name, size_t piece, Captures* captures) const {
   if (piece == pieces_.size()) return name.empty();
   const Piece& p = pieces_[piece];
   switch (p.kind) {
     case Piece::Kind::kText:
       return name.starts_with(p.text) && MatchFrom(name.substr(p.text.size()), piece + 1, captures);
-    case Piece::Kind::kLayer: {
+    case Piece::Kind::kLayer:
+    case Piece::Kind::kExpert: {
       const size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
       if (digits == 0 || digits > 9 || (digits > 1 && name.front() == '0')) return false;
-      const uint64_t layer = *ParseNumber(name.substr(0, digits));
-      if (captures->layer && *captures->layer != layer) return false;
-      captures->layer = layer;
+      const uint64_t number = *ParseNumber(name.substr(0, digits));
+      if (p.kind == Piece::Kind::kExpert) {
+        captures->part = number;
+      } else if (captures->layer && *captures->layer != number) {
+        return false;
+      } else {
+        captures->layer = number;
+      }
       return MatchFrom(name.substr(digits), piece + 1, captures);
     }
     case Piece::Kind::kWords:
@@ -469,6 +507,9 @@ std::string Pattern::Fill(std::optional<uint64_t> layer, size_t part) const {
         break;
       case Piece::Kind::kLayer:
         name += std::to_string(layer.value_or(0));
+        break;
+      case Piece::Kind::kExpert:
+        name += std::to_string(part);
         break;
       case Piece::Kind::kWords:
         name += words_[part];
@@ -592,12 +633,16 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
     Found& entry = found[target];
     if (entry.parts.empty()) {
       entry.row = hit->row;
-      entry.parts.resize(naming.pattern(hit->row).num_parts());
+      entry.parts.resize(naming.pattern(hit->row).num_parts(dims));
     } else if (entry.row != hit->row) {
       return Corrupt(fmt::format("{}: expected one spelling, found also {}", item.name,
                                  naming.pattern(entry.row).Fill(hit->captures.layer, 0)));
     }
-    entry.parts[hit->captures.part] = &item;
+    if (hit->captures.part < entry.parts.size()) {
+      entry.parts[hit->captures.part] = &item;
+    } else {
+      unexpected.push_back(item.name);
+    }
   }
 
   // The canonical row's first spelling that this model would be written with: what a missing tensor is called.
@@ -635,7 +680,7 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
         if (!spelling) return Internal(fmt::format("expected {} to spell {}, found no row", dialect.title, row.name));
         const Pattern& pattern = naming.pattern(*spelling);
         bool complete = it != found.end();
-        for (size_t part = 0; part < pattern.num_parts(); ++part) {
+        for (size_t part = 0; part < pattern.num_parts(dims); ++part) {
           if (it != found.end() && it->second.parts[part] != nullptr) continue;
           missing.push_back(prefix + pattern.Fill(layer, part));
           complete = false;
@@ -647,10 +692,10 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
         const StoredRow& stored_row = naming.row(*spelling);
         const OpContext context{dims, stored_row};
         ANEMONE_ASSIGN(const Shape shape, dims.Evaluate(row.shape));
-        auto shapes = Rule(stored_row.op).stored_shapes(shape, pattern.num_parts(), context);
+        auto shapes = Rule(stored_row.op).stored_shapes(shape, pattern.num_parts(dims), context);
         if (!shapes.ok()) return shapes.status().In(it->second.parts.front()->name);
         Parts parts;
-        for (size_t part = 0; part < pattern.num_parts(); ++part) {
+        for (size_t part = 0; part < pattern.num_parts(dims); ++part) {
           const Tensor& tensor = *it->second.parts[part]->tensor();
           const bool lenient = stored_row.op == Op::kReshape && SameButForOnes(tensor.shape(), (*shapes)[part]);
           const bool unpadded = stored_row.op == Op::kPadVocab && tensor.shape() == shape;
@@ -700,7 +745,10 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
         row.op == Op::kDropZeros)
       return {};
     if (row.op == Op::kExtraState) {
-      return dims.Holds("extra_state") ? result.Add(prefix + pattern.Fill(layer, 0), Opaque{}) : Status();
+      for (size_t part = 0; part < pattern.num_parts(dims) && dims.Holds("extra_state"); ++part) {
+        ANEMONE_TRY(result.Add(prefix + pattern.Fill(layer, part), Opaque{}));
+      }
+      return {};
     }
     const auto owner = by_name.find(row.canonical);
     if (owner == by_name.end()) return Internal(fmt::format("expected a canonical row {}, found none", row.canonical));
@@ -713,7 +761,7 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
     }
     written.insert(source);
     const OpContext context{dims, row};
-    auto shapes = Rule(row.op).stored_shapes(item->tensor()->shape(), pattern.num_parts(), context);
+    auto shapes = Rule(row.op).stored_shapes(item->tensor()->shape(), pattern.num_parts(dims), context);
     if (!shapes.ok()) return shapes.status().In(source);
     auto parts = Rule(row.op).inverse(*item->tensor(), *shapes, context);
     if (!parts.ok()) return parts.status().In(source);
@@ -733,7 +781,7 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
 
 Result<std::vector<Shape>> StoredShapes(const StoredRow& row, const CanonicalRow& canonical, const Dims& dims) {
   ANEMONE_ASSIGN(const Shape shape, dims.Evaluate(canonical.shape));
-  return Rule(row.op).stored_shapes(shape, Pattern(row.name).num_parts(), OpContext{dims, row});
+  return Rule(row.op).stored_shapes(shape, Pattern(row.name).num_parts(dims), OpContext{dims, row});
 }
 
 Status ForEachStored(const Dialect& dialect, const std::function<uint64_t(const std::string& tower)>& layers,
@@ -756,7 +804,8 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
   if (by_name.size() != canonical.size()) return Internal("expected canonical names to differ, found one twice");
   const Naming naming(dialect);
   if (dialect.prefixes.empty()) return Internal(fmt::format("{}: expected a prefix, found none", dialect.name));
-  std::unordered_map<std::string, std::string> spelled;  // sample name → row
+  Dims sample_dims;
+  sample_dims.Set("experts", 2);
   std::unordered_set<std::string_view> written;
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
     const StoredRow& row = dialect.rows[r];
@@ -782,11 +831,12 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
       if (owner->second->tower != row.tower) return wrong("expected the tower of its canonical row");
       if (row.when != kReadOnly && row.stage != Stage::kTiedCopy) written.insert(row.canonical);
     }
-    const bool several = pattern.num_parts() > 1;
+    const size_t parts = pattern.num_parts(sample_dims);
+    const bool several = parts > 1;
     if (carries && several != (row.op == Op::kStack || row.op == Op::kQueryKeyValue))
       return wrong("expected parts exactly where the op takes parts");
     // No name may match two rows: every row's own spellings must lead back to it alone.
-    for (size_t part = 0; part < pattern.num_parts(); ++part) {
+    for (size_t part = 0; part < parts; ++part) {
       for (const uint64_t layer : {uint64_t{0}, uint64_t{17}}) {
         const std::string sample = pattern.Fill(layer, part);
         for (size_t other = 0; other < dialect.rows.size(); ++other) {
@@ -801,6 +851,10 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
     }
   }
   for (const CanonicalRow& row : canonical) {
+    if (!dialect.never.empty()) {
+      const auto conditions = SplitAt(row.when, '&');
+      if (std::find(conditions.begin(), conditions.end(), dialect.never) != conditions.end()) continue;
+    }
     if (!written.contains(row.name))
       return Internal(fmt::format("{}: expected a row that writes {}, found none", dialect.name, row.name));
   }
@@ -810,8 +864,15 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
 std::string_view Name(Op op) { return Rule(op).name; }
 
 std::string_view Name(Split split) {
-  constexpr std::array<std::string_view, 7> kNames = {"replicated", "columns",      "rows",       "vocabulary",
-                                                      "heads",      "heads (k, v)", "gate and up"};
+  constexpr std::array<std::string_view, 9> kNames = {"replicated",
+                                                      "columns",
+                                                      "rows",
+                                                      "vocabulary",
+                                                      "heads",
+                                                      "heads (k, v)",
+                                                      "gate and up",
+                                                      "each expert's columns",
+                                                      "each expert's rows"};
   return kNames[static_cast<size_t>(split)];
 }
 

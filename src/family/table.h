@@ -30,7 +30,7 @@ class Dims {
  public:
   void Set(std::string name, uint64_t value) { values_[std::move(name)] = value; }
   std::optional<uint64_t> Find(std::string_view name) const;
-  // "" holds always, "x" when x is set and not 0, "!x" when it is not.
+  // "" holds always, "x" when x is set and not 0, "!x" when it is not, "x & y" when both hold.
   bool Holds(std::string_view condition) const;
   // `key` of a tower: "text.heads"; of a model without towers: "heads". Errors: Internal when nobody set it.
   Result<uint64_t> Of(std::string_view tower, std::string_view key) const;
@@ -41,8 +41,8 @@ class Dims {
   std::map<std::string, uint64_t, std::less<>> values_;
 };
 
-// A name with captures: "{i}" a layer number, "{q,k,v}" one of several words (at most one such group), in order the
-// parts of one canonical tensor. Everything else stands for itself.
+// A name with captures: "{i}" a layer number; "{q,k,v}" one of several words or "{e}" an expert's number (at most one
+// such group), in order the parts of one canonical tensor. Everything else stands for itself.
 class Pattern {
  public:
   struct Captures {
@@ -53,17 +53,20 @@ class Pattern {
   std::optional<Captures> Match(std::string_view name) const;
   std::string Fill(std::optional<uint64_t> layer, size_t part) const;
   bool has_layer() const { return has_layer_; }
-  size_t num_parts() const { return words_.empty() ? 1 : words_.size(); }
+  bool has_experts() const { return has_experts_; }
+  // How many tensors of a layer a name with this pattern stands for: its words, or the model's experts.
+  size_t num_parts(const Dims& dims) const;
 
  private:
   struct Piece {
-    enum class Kind : uint8_t { kText, kLayer, kWords } kind;
+    enum class Kind : uint8_t { kText, kLayer, kExpert, kWords } kind;
     std::string text;
   };
   bool MatchFrom(std::string_view name, size_t piece, Captures* captures) const;
   std::vector<Piece> pieces_;
   std::vector<std::string> words_;
   bool has_layer_ = false;
+  bool has_experts_ = false;
 };
 
 // What lies between stored tensors and the canonical one. Each has a forward, an inverse and a shape rule (table.cc).
@@ -75,6 +78,7 @@ enum class Op : uint8_t {
   kInterleave,     // canonical [q; k; v] ↔ per head (or query group): its q rows, its k rows, its v rows
   kMegatronQkv,    // kInterleave, or kSame where the tower's flag "qkv_stacked" is set (`megatron_legacy: true`)
   kQueryKeyValue,  // two parts: q as it is, and k, v interleaved per head; canonical [q; k; v]
+  kSideBySide,  // canonical rows, expert after expert ↔ each expert's transposed, as grouped matrix products take them
   kPadVocab,  // canonical "vocab" rows ↔ "padded_vocab" rows, the last ones zeros; any content is dropped on reading
   kPatchLinear,  // a patch projection as a linear layer, columns (row, column, channel) ↔ a convolution
   kExtraState,   // no tensor: Transformer Engine's `_extra_state`
@@ -91,6 +95,9 @@ enum class Split : uint8_t {
   kQkv,         // Q: kColumns on whole heads; q, k and v each on their own where the tower is "qkv_stacked"
   kKeyValue,    // the same of [k; v]
   kGlu,         // G: [gate; up], each half in blocks, where the flag "glu" is set; else kColumns
+  // A row that holds all of a rank's experts, one after the other (kSideBySide).
+  kExpertColumns,  // kGlu of each expert's last axis
+  kExpertRows,     // kRows of each expert
 };
 
 // Which pipeline stage stores it.
@@ -153,6 +160,8 @@ struct Dialect {
   std::vector<StoredRow> rows;
   bool is_megatron = false;  // has splits and stages
   std::vector<OmittedPrefix> omitted = {};
+  // The flag of models that have no such dialect: it spells none of what they alone have.
+  std::string never = {};
 };
 
 struct CanonicalTable {

@@ -165,7 +165,30 @@ class Presenter {
     return *slots_.emplace_back(Slot{std::string(prefix), std::nullopt, std::make_shared<Stack>()}).stack;
   }
 
-  Status AddWeight(std::string name, Entry entry) { return weights_.Add(std::move(name), std::move(entry)); }
+  // `use` of a tensor, or of each of the experts that it holds.
+  template <typename Use>
+  Status ForEachExpert(const std::string& key, const Tensor& tensor, Use use) {
+    if (!megatron_ || !IsExpertsKey(key) || tensor.shape().size() < 2) return use(key, tensor);
+    for (uint64_t expert = 0; expert < tensor.shape()[0]; ++expert) {
+      ANEMONE_ASSIGN(const Tensor one, tensor.Narrow(0, expert, 1));
+      ANEMONE_ASSIGN(Tensor matrix, one.Reshape(Shape(one.shape().begin() + 1, one.shape().end())));
+      ANEMONE_TRY(use(ExpertNameOf(key, expert), std::move(matrix)));
+    }
+    return {};
+  }
+
+  Status AddWeight(const std::string& name, Entry entry) {
+    if (const auto* tensor = std::get_if<Tensor>(&entry)) {
+      return ForEachExpert(name, *tensor,
+                           [&](const std::string& own, Tensor part) { return weights_.Add(own, std::move(part)); });
+    }
+    // An expert's extra state is one of several shards.
+    const auto shard = megatron_ && IsExpertsKey(name) ? SplitObjectKey(name) : std::nullopt;
+    if (!shard || shard->offsets.empty()) {
+      return weights_.Add(megatron_ && IsExpertsKey(name) ? ExpertNameOf(name, 0) : name, std::move(entry));
+    }
+    return weights_.Add(ExpertNameOf(shard->key, shard->offsets.back()), std::move(entry));
+  }
 
   // optimizer.state.exp_avg.<parameter> → state[parameter]["exp_avg"].
   Status PresentOptimizer() {
@@ -205,13 +228,20 @@ class Presenter {
       if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
         auto whole = AssembleWhole(tensor);
         if (!whole.ok()) return whole.status().In(key);
-        put(parameter, kind, *std::move(whole));
+        ANEMONE_TRY(ForEachExpert(std::string(parameter), *whole, [&](const std::string& name, Tensor part) {
+          put(name, kind, std::move(part));
+          return Status();
+        }));
         continue;
       }
       for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
         auto thin = AssembleLayer(tensor, layer);
         if (!thin.ok()) return thin.status().In(key);
-        put(fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *std::move(thin));
+        const std::string own = fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix);
+        ANEMONE_TRY(ForEachExpert(own, *thin, [&](const std::string& name, Tensor part) {
+          put(name, kind, std::move(part));
+          return Status();
+        }));
       }
     }
     return {};

@@ -131,6 +131,26 @@ LayerKey SplitStackedKey(std::string_view key) {
   return {key.substr(0, after - 1), key.substr(after)};
 }
 
+constexpr std::string_view kLocalExperts = ".experts.local_experts.", kExperts = ".experts.experts.";
+
+std::optional<ExpertName> SplitExpertName(std::string_view name) {
+  const size_t at = name.find(kLocalExperts);
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = name.substr(at + kLocalExperts.size());
+  const size_t dot = rest.find('.');
+  if (dot == std::string_view::npos || !IsIndex(rest.substr(0, dot))) return std::nullopt;
+  ExpertName result{fmt::format("{}{}{}", name.substr(0, at), kExperts, rest.substr(dot + 1))};
+  std::from_chars(rest.data(), rest.data() + dot, result.expert);
+  return result;
+}
+
+bool IsExpertsKey(std::string_view key) { return key.find(kExperts) != std::string_view::npos; }
+
+std::string ExpertNameOf(std::string_view key, uint64_t expert) {
+  const size_t at = key.find(kExperts);
+  return fmt::format("{}{}{}.{}", key.substr(0, at), kLocalExperts, expert, key.substr(at + kExperts.size()));
+}
+
 std::optional<LayerName> SplitLayerName(std::string_view name) {
   const size_t after = AfterLayers(name, true);
   if (after == std::string_view::npos) return std::nullopt;

@@ -59,6 +59,12 @@ std::unordered_set<std::string> FindStacks(const Checkpoint& checkpoint) {
   return stacks;
 }
 
+Shape Prepended(uint64_t first, const Shape& rest) {
+  Shape shape = {first};
+  shape.insert(shape.end(), rest.begin(), rest.end());
+  return shape;
+}
+
 // Gathers named tensors and objects into keys, stacking layers where every layer has the same.
 class Gatherer {
  public:
@@ -67,32 +73,33 @@ class Gatherer {
 
   void Add(std::string_view prefix, const std::string& name, const Tensor& tensor, bool flattened = false) {
     Named& named = Place(prefix, name);
-    named.parts.push_back({LayerOf(name), name, tensor, {}});
+    named.parts.push_back({LayerOf(name), ExpertOf(name), name, tensor, {}});
     named.flattened = flattened;
   }
   void Add(const std::string& name, Value object) {
-    Place("", name).parts.push_back({LayerOf(name), name, {}, std::move(object)});
+    Place("", name).parts.push_back({LayerOf(name), ExpertOf(name), name, {}, std::move(object)});
   }
   void AddVerbatim(std::string key, Value object) {
     outputs_.push_back({std::move(key), {}, false, false, std::move(object)});
   }
 
-  std::vector<Output> Take() {
-    for (Named& named : named_) Emit(named);
+  Result<std::vector<Output>> Take() {
+    for (Named& named : named_) ANEMONE_TRY(Emit(named).In(named.key));
     return std::move(outputs_);
   }
 
  private:
   struct Part {
-    uint64_t layer;
+    uint64_t layer, expert;
     std::string name;
     std::optional<Tensor> tensor;
     Value object;
   };
   struct Named {
     std::string prefix;  // "optimizer.state.exp_avg." or nothing
-    std::string key;     // without the layer's index when stacked
+    std::string key;     // without the layer's index when stacked, nor the expert's
     bool stacked = false, flattened = false;
+    uint64_t experts = 1;
     std::vector<Part> parts;
   };
 
@@ -106,7 +113,14 @@ class Gatherer {
     return split ? split->layer : 0;
   }
 
-  Named& Place(std::string_view prefix, const std::string& name) {
+  static uint64_t ExpertOf(std::string_view name) {
+    const auto split = SplitExpertName(name);
+    return split ? split->expert : 0;
+  }
+
+  Named& Place(std::string_view prefix, const std::string& full_name) {
+    const auto expert = SplitExpertName(full_name);
+    const std::string& name = expert ? expert->key : full_name;
     const auto split = Stacked(name);
     const std::string key = split ? fmt::format("{}.{}", split->prefix, split->suffix) : name;
     if (split) {
@@ -114,8 +128,10 @@ class Gatherer {
       count = std::max(count, split->layer + 1);
     }
     const auto [it, added] = index_.emplace(fmt::format("{}{}", prefix, key), named_.size());
-    if (added) named_.push_back({std::string(prefix), key, split.has_value(), false, {}});
-    return named_[it->second];
+    if (added) named_.push_back({std::string(prefix), key, split.has_value(), false, 1, {}});
+    Named& named = named_[it->second];
+    if (expert) named.experts = std::max(named.experts, expert->expert + 1);
+    return named;
   }
 
   std::string Renamed(std::string_view key) const {
@@ -125,15 +141,29 @@ class Gatherer {
     return std::string(key);
   }
 
-  void Emit(Named& named) {
+  // A layer's experts as one tensor.
+  static Result<Tensor> Joined(const std::vector<Part>& parts, size_t first, uint64_t experts) {
+    if (!IsExpertsName(parts[first].name)) return *parts[first].tensor;
+    std::vector<Tensor> all;
+    for (uint64_t expert = 0; expert < experts; ++expert) {
+      ANEMONE_ASSIGN(Tensor one, parts[first + expert].tensor->Reshape(Prepended(1, parts[first].tensor->shape())));
+      all.push_back(std::move(one));
+    }
+    return Tensor::Concat(std::move(all), 0);
+  }
+  static bool IsExpertsName(std::string_view name) { return SplitExpertName(name).has_value(); }
+
+  Status Emit(Named& named) {
     const uint64_t count = named.stacked ? layer_counts_[std::string(SplitStackedKey(named.key).prefix)] : 1;
-    std::ranges::stable_sort(named.parts, {}, &Part::layer);
+    std::ranges::stable_sort(named.parts, {}, [](const Part& part) { return std::pair(part.layer, part.expert); });
     const auto uniform = [&] {
-      if (named.parts.size() != count) return false;
-      for (uint64_t i = 0; i < count; ++i) {
+      if (named.parts.size() != count * named.experts) return false;
+      for (uint64_t i = 0; i < named.parts.size(); ++i) {
         const Part& part = named.parts[i];
         const Part& first = named.parts[0];
-        if (part.layer != i || part.tensor.has_value() != first.tensor.has_value()) return false;
+        if (part.layer != i / named.experts || part.expert != i % named.experts ||
+            part.tensor.has_value() != first.tensor.has_value())
+          return false;
         if (part.tensor &&
             (part.tensor->dtype() != first.tensor->dtype() || part.tensor->shape() != first.tensor->shape())) {
           return false;
@@ -141,14 +171,28 @@ class Gatherer {
       }
       return true;
     };
+    const bool experts = IsExpertsName(named.parts[0].name);
+    if (experts && !named.stacked && !uniform()) return Corrupt("expected a layer's experts to be alike, found others");
     const bool stack = named.stacked && uniform();
     if (stack && named.parts[0].tensor) {
       Output& output = outputs_.emplace_back(Output{named.prefix + Renamed(named.key), {}, true, named.flattened, {}});
-      for (Part& part : named.parts) output.layers.push_back(std::move(*part.tensor));
-      return;
+      for (size_t first = 0; first < named.parts.size(); first += named.experts) {
+        ANEMONE_ASSIGN(Tensor layer, Joined(named.parts, first, named.experts));
+        output.layers.push_back(std::move(layer));
+      }
+      return {};
+    }
+    if (experts && named.stacked && !stack)
+      return Corrupt("expected every layer to have the same experts, found others");
+    if (experts && named.parts[0].tensor) {
+      ANEMONE_ASSIGN(Tensor layer, Joined(named.parts, 0, named.experts));
+      outputs_.push_back({named.prefix + Renamed(named.key), {std::move(layer)}, false, named.flattened, {}});
+      return {};
     }
     for (Part& part : named.parts) {
-      const std::string key = named.prefix + Renamed(stack ? named.key : part.name);
+      const std::string own =
+          experts ? fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts) : part.name;
+      const std::string key = named.prefix + Renamed(stack && !experts ? named.key : own);
       if (part.tensor) {
         outputs_.push_back({key, {std::move(*part.tensor)}, false, named.flattened, {}});
       } else {
@@ -156,6 +200,7 @@ class Gatherer {
             {ObjectKey(key, stack ? part.layer : 0, stack ? count : 1), {}, false, false, std::move(part.object)});
       }
     }
+    return {};
   }
 
   // `key/shard_3_24`; a name that ends in a shard of its own (an expert's) has that as its second axis.
@@ -304,12 +349,6 @@ class MetadataWriter {
   std::map<DType, ValueRef> properties_;
 };
 
-Shape Prepended(uint64_t first, const Shape& rest) {
-  Shape shape = {first};
-  shape.insert(shape.end(), rest.begin(), rest.end());
-  return shape;
-}
-
 // [a, b] → [1, 1, a·b]; one axis stays as it is, as Megatron leaves it when unstacked.
 Shape Flat(const Shape& shape, bool stacked) {
   if (shape.empty() || (shape.size() == 1 && !stacked)) return shape;
@@ -451,7 +490,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
       gatherer.Add(item.name, Listed(item.opaque()->value));
     }
   }
-  std::vector<Output> outputs = gatherer.Take();
+  ANEMONE_ASSIGN(std::vector<Output> outputs, gatherer.Take());
   // Objects first, as torch does.
   std::ranges::stable_partition(outputs, [](const Output& output) { return output.layers.empty(); });
 

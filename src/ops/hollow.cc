@@ -14,10 +14,14 @@
 namespace anemone {
 namespace {
 
+// A family whose config says every size; that of a NeVA only names the tower it sees with.
 Result<const Family*> FamilyNamed(const std::string& name) {
-  if (const Family* family = FindFamily(name)) return family;
   std::vector<std::string> known;
-  for (const Family* family : Families()) known.push_back(family->name);
+  for (const Family* family : Families()) {
+    if (!family->first_stage_towers.empty()) continue;
+    if (family->name == name) return family;
+    known.push_back(family->name);
+  }
   return InvalidArgument(fmt::format("--family: expected one of {}, found '{}'", fmt::join(known, ", "), name));
 }
 

@@ -65,6 +65,12 @@ Result<PipelineRanges> DividePipeline(const Spelling& spelling, const Dims& dims
   for (const std::string& tower : TowersOf(*spelling.dialect)) {
     ANEMONE_ASSIGN(const uint64_t layers, dims.Of(tower, "layers"));
     const ConfigNode* node = config == nullptr ? nullptr : tower.empty() ? &config->root() : config->root().Get(tower);
+    const auto& on_first = spelling.family->first_stage_towers;
+    if (std::find(on_first.begin(), on_first.end(), tower) != on_first.end()) {
+      ranges[tower].assign(pieces, {layers, layers});
+      ranges[tower].front() = {0, layers};
+      continue;
+    }
     const auto place = std::find(order.begin(), order.end(), tower);
     if (place == order.end() || layout.pp == 1) {
       ANEMONE_ASSIGN(ranges[tower], DivideLayers(layers, layout, node, tower));
@@ -87,6 +93,8 @@ Span SpanOf(const PipelineRanges& ranges, const std::string& tower, size_t piece
   Span span{0, pieces - 1};
   const auto it = ranges.find(tower);
   if (it == ranges.end()) return span;
+  const auto holds = [](const LayerRange& range) { return range.size() > 0; };
+  if (std::none_of(it->second.begin(), it->second.end(), holds)) return span;  // a tower that is not stored
   while (span.first < span.last && it->second[span.first].size() == 0) ++span.first;
   while (span.last > span.first && it->second[span.last].size() == 0) --span.last;
   return span;
@@ -120,9 +128,28 @@ size_t Sections(const StoredRow& row, const Dims& dims) {
     case Split::kKeyValue:
       return flag("qkv_stacked") ? 2 : 1;
     case Split::kGlu:
+    case Split::kExpertColumns:
       return flag("glu") ? 2 : 1;
+    case Split::kExpertRows:
+      return 1;
   }
   return 0;
+}
+
+size_t AxisOf(Split split) {
+  if (split == Split::kExpertColumns) return 2;
+  return split == Split::kRows || split == Split::kExpertRows ? 1 : 0;
+}
+
+Shape SliceShape(const StoredRow& row, const Dims& dims, const Layout& layout, const Shape& whole) {
+  Shape slice = whole;
+  if (HoldsExperts(row.split)) {
+    slice[row.split == Split::kExpertColumns ? 1 : 0] /=
+        static_cast<uint64_t>(layout.tp) * static_cast<uint64_t>(layout.ep);
+  } else if (Sections(row, dims) > 0) {
+    slice[AxisOf(row.split)] /= static_cast<uint64_t>(layout.tp);
+  }
+  return slice;
 }
 
 Status SetLayout(const Layout& layout, Config* config) {
@@ -133,6 +160,9 @@ Status SetLayout(const Layout& layout, Config* config) {
     root["virtual_pipeline_model_parallel_size"] = ConfigNode::Int(layout.vp);
   } else if (ConfigNode* node = root.Get("virtual_pipeline_model_parallel_size")) {
     *node = ConfigNode::Null();
+  }
+  if (layout.ep > 1 || root.Get("expert_model_parallel_size") != nullptr) {
+    root["expert_model_parallel_size"] = ConfigNode::Int(layout.ep);
   }
   std::vector<ConfigNode*> places = {&root};
   for (const std::string_view tower : {"vision", "text"}) {

@@ -40,7 +40,7 @@ Span SpanOf(const PipelineRanges& ranges, const std::string& tower, size_t piece
 
 // The place of pipeline piece `index` in that order.
 struct PipelinePlace {
-  int stage = 0, chunk = 0;
+  int stage = 0, chunk = 0, expert = 0;  // of the expert ranks there, the first
 };
 inline PipelinePlace PlaceOf(size_t index, const Layout& layout) {
   return {static_cast<int>(index % static_cast<size_t>(layout.pp)),
@@ -53,8 +53,11 @@ std::vector<std::string> TowersOf(const Dialect& dialect);
 // How many pieces along the split axis move on their own: 3 for stacked q, k, v and 2 for stacked k, v or gate and up;
 // otherwise 1. 0 for replicated tensors.
 size_t Sections(const StoredRow& row, const Dims& dims);
-// The axis a split cuts: 1 for rows, else 0.
-inline size_t AxisOf(Split split) { return split == Split::kRows ? 1 : 0; }
+// The axis a split cuts: of the matrix, or where one row holds several experts' of the cube that they are.
+size_t AxisOf(Split split);
+inline bool HoldsExperts(Split split) { return split == Split::kExpertColumns || split == Split::kExpertRows; }
+// The shape of a row's tensor on one rank, given the whole one's.
+Shape SliceShape(const StoredRow& row, const Dims& dims, const Layout& layout, const Shape& whole);
 
 // Writes the layout into a NeMo config as NeMo's own tool does.
 Status SetLayout(const Layout& layout, Config* config);

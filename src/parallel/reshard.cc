@@ -71,19 +71,43 @@ void NoteDroppedStates(uint64_t dropped, std::vector<std::string>* notes) {
         fmt::format("left out the FP8 scaling state of {} modules: it belongs to the old layout", dropped));
 }
 
-Status CheckDivides(const Dialect& dialect, const Dims& dims, int tp) {
-  for (const std::string& tower : TowersOf(dialect)) {
-    for (const std::string_view key : {"heads", "groups", "ffn"}) {
+Status CheckDivides(const Spelling& spelling, const Dims& dims, int tp) {
+  const auto& whole = spelling.family->first_stage_towers;
+  for (const std::string& tower : TowersOf(*spelling.dialect)) {
+    if (std::find(whole.begin(), whole.end(), tower) != whole.end()) continue;
+    for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn"}) {
       const auto size = dims.Of(tower, key);
       if (!size.ok() || *size % static_cast<uint64_t>(tp) == 0) continue;
-      const std::string_view what = key == "ffn"     ? "feed-forward size"
-                                    : key == "heads" ? "number of heads"
-                                                     : "number of query groups";
+      const std::string_view what = key.ends_with("ffn") ? "feed-forward size"
+                                    : key == "heads"     ? "number of heads"
+                                                         : "number of query groups";
       return InvalidArgument(fmt::format("expected a {} that tensor parallel {} divides{}, found {}", what, tp,
                                          tower.empty() ? "" : fmt::format(" in the {} tower", tower), *size));
     }
   }
   return {};
+}
+
+size_t NumRanks(const Layout& layout) {
+  return static_cast<size_t>(layout.tp) * static_cast<size_t>(layout.ep) * static_cast<size_t>(layout.pp);
+}
+size_t ShardIndex(const Layout& layout, PipelinePlace place, int tp_rank) {
+  return (static_cast<size_t>(place.stage) * static_cast<size_t>(layout.ep) + static_cast<size_t>(place.expert)) *
+             static_cast<size_t>(layout.tp) +
+         static_cast<size_t>(tp_rank);
+}
+
+// One rank's slice of a whole tensor.
+Result<Tensor> SliceOf(const Tensor& whole, const StoredRow& row, const Dims& dims, const Layout& layout,
+                       PipelinePlace place, int tp_rank) {
+  const size_t sections = Sections(row, dims), axis = AxisOf(row.split);
+  if (!HoldsExperts(row.split)) return sections == 0 ? whole : Cut(whole, axis, sections, layout.tp, tp_rank);
+  const bool by_rows = row.split == Split::kExpertRows;
+  const uint64_t experts = dims.Find("experts").value_or(0), local = experts / static_cast<uint64_t>(layout.ep);
+  ANEMONE_ASSIGN(const Tensor cube, CubeOf(whole, experts, by_rows));
+  ANEMONE_ASSIGN(const Tensor own, cube.Narrow(0, static_cast<uint64_t>(place.expert) * local, local));
+  ANEMONE_ASSIGN(const Tensor slice, Cut(own, axis, sections, layout.tp, tp_rank));
+  return MatrixOf(slice, by_rows);
 }
 
 // ---- merging ----
@@ -115,26 +139,31 @@ class Merger {
  private:
   using Key = std::pair<size_t, std::pair<uint64_t, size_t>>;  // row, global layer, part
 
-  const Shard& ShardAt(int stage, int tp_rank) const {
-    return source_.shards[static_cast<size_t>(stage) * static_cast<size_t>(layout_.tp) + static_cast<size_t>(tp_rank)];
+  const Shard& ShardAt(PipelinePlace place, int tp_rank) const {
+    return source_.shards[ShardIndex(layout_, place, tp_rank)];
   }
   const StateDict& DictAt(PipelinePlace place, int tp_rank) const {
-    const Shard& shard = ShardAt(place.stage, tp_rank);
+    const Shard& shard = ShardAt(place, tp_rank);
     return shard.chunks.empty() ? shard.weights : shard.chunks[static_cast<size_t>(place.chunk)];
   }
   std::string RankName(PipelinePlace place, int tp_rank) const {
     std::string name = fmt::format("tensor rank {}", tp_rank);
+    if (layout_.ep > 1) name += fmt::format(", expert rank {}", place.expert);
     if (layout_.pp > 1) name += fmt::format(", stage {}", place.stage);
     if (layout_.vp > 1) name += fmt::format(", chunk {}", place.chunk);
     return name;
   }
 
   Status CheckRanks() const {
-    const size_t expected = static_cast<size_t>(layout_.tp) * static_cast<size_t>(layout_.pp);
+    const size_t expected = NumRanks(layout_);
     if (source_.shards.size() != expected) {
-      return Corrupt(fmt::format("expected {} shards for tensor parallel {} and {} stages, found {}", expected,
-                                 layout_.tp, layout_.pp, source_.shards.size()));
+      const std::string experts = layout_.ep > 1 ? fmt::format(", expert parallel {}", layout_.ep) : "";
+      return Corrupt(fmt::format("expected {} shards for tensor parallel {}{} and {} stages, found {}", expected,
+                                 layout_.tp, experts, layout_.pp, source_.shards.size()));
     }
+    const uint64_t experts = dims_.Find("experts").value_or(0);
+    if (layout_.ep > 1 && (experts == 0 || experts % static_cast<uint64_t>(layout_.ep) != 0))
+      return Corrupt(fmt::format("expected experts that {} ranks share, found {} by the config", layout_.ep, experts));
     for (const Shard& shard : source_.shards) {
       if (layout_.vp > 1 && shard.chunks.size() != static_cast<size_t>(layout_.vp)) {
         return Corrupt(fmt::format("expected {} chunks on every rank, found {}", layout_.vp, shard.chunks.size()));
@@ -143,12 +172,12 @@ class Merger {
     return {};
   }
 
-  // All tensor ranks of one pipeline piece.
-  Status TakePiece(size_t piece) {
-    const PipelinePlace place = PlaceOf(piece, layout_);
+  // That the other tensor and expert ranks of a pipeline piece hold the names of the first.
+  Status CheckNames(PipelinePlace place) const {
     const StateDict& first = DictAt(place, 0);
-    const std::string prefix = naming_.BestPrefix(first).prefix;
-    for (int rank = 1; rank < layout_.tp; ++rank) {
+    for (int index = 1; index < layout_.tp * layout_.ep; ++index) {
+      place.expert = index / layout_.tp;
+      const int rank = index % layout_.tp;
       const StateDict& other = DictAt(place, rank);
       std::vector<std::string> missing, unexpected;
       for (const auto& item : first.items()) {
@@ -161,6 +190,15 @@ class Merger {
         return Corrupt(fmt::format("{}: expected the names of tensor rank 0, found {}", RankName(place, rank), what));
       }
     }
+    return {};
+  }
+
+  // All ranks of one pipeline piece.
+  Status TakePiece(size_t piece) {
+    const PipelinePlace place = PlaceOf(piece, layout_);
+    ANEMONE_TRY(CheckNames(place));
+    const StateDict& first = DictAt(place, 0);
+    const std::string prefix = naming_.BestPrefix(first).prefix;
     std::unordered_map<std::string, uint64_t> counted;
     std::vector<std::string> unknown;
     for (const auto& item : first.items()) {
@@ -189,18 +227,45 @@ class Merger {
 
   Status TakeItem(PipelinePlace place, const StateDict::Item& item, size_t row_index, const Key& key) {
     const StoredRow& row = naming_.row(row_index);
-    if (const Opaque* opaque = item.opaque()) {
-      merged_.try_emplace(key, layout_ == Layout{} ? *opaque : ForNewLayout(*opaque, &dropped_states_));
-      return {};
+    // An expert's number on its rank → among all.
+    const bool is_expert = naming_.pattern(row_index).has_experts();
+    const size_t local_experts = naming_.pattern(row_index).num_parts(dims_) / static_cast<size_t>(layout_.ep);
+    if (is_expert && key.second.second >= local_experts)
+      return Corrupt(fmt::format("expected {} experts on a rank, found another", local_experts));
+    std::optional<Tensor> whole;
+    std::vector<Tensor> cubes;
+    for (place.expert = 0; place.expert < layout_.ep; ++place.expert) {
+      Key own = key;
+      if (is_expert) own.second.second += static_cast<size_t>(place.expert) * local_experts;
+      if (item.opaque() != nullptr) {
+        const StateDict::Item* there = DictAt(place, 0).Find(item.name);
+        const Opaque state = there->opaque() == nullptr ? Opaque{} : *there->opaque();
+        merged_.try_emplace(own, layout_ == Layout{} ? state : ForNewLayout(state, &dropped_states_));
+        continue;
+      }
+      ANEMONE_ASSIGN(Tensor joined, JoinRanks(place, row, own, item.name));
+      if (is_expert) {
+        ANEMONE_TRY(TakeWhole(place, own, std::move(joined)));
+      } else if (HoldsExperts(row.split)) {
+        cubes.push_back(std::move(joined));
+      } else if (!whole) {
+        whole = std::move(joined);
+      } else if (copies_ == Copies::kCompare) {
+        ANEMONE_ASSIGN(const bool same, SameBytes(*whole, joined));
+        if (!same)
+          return Corrupt(
+              fmt::format("expected the same copy on every expert rank, found others on {}", RankName(place, 0)));
+      }
     }
-    std::vector<Tensor> ranks;
-    for (int rank = 0; rank < layout_.tp; ++rank) {
-      const StateDict::Item* there = DictAt(place, rank).Find(item.name);
-      if (there == nullptr || there->tensor() == nullptr)
-        return Corrupt(fmt::format("{}: expected a tensor, found none", RankName(place, rank)));
-      ranks.push_back(*there->tensor());
+    place.expert = 0;
+    if (!cubes.empty()) {
+      ANEMONE_ASSIGN(const Tensor cube, Tensor::Concat(std::move(cubes), 0));
+      ANEMONE_ASSIGN(whole, MatrixOf(cube, row.split == Split::kExpertRows));
     }
-    ANEMONE_ASSIGN(Tensor whole, JoinRanks(place, row, key, ranks));
+    return whole ? TakeWhole(place, key, *std::move(whole)) : Status();
+  }
+
+  Status TakeWhole(PipelinePlace place, const Key& key, Tensor whole) {
     const auto [it, is_new] = merged_.try_emplace(key, whole);
     if (is_new || copies_ == Copies::kTakeFirst) return {};
     ANEMONE_ASSIGN(const bool same, SameBytes(std::get<Tensor>(it->second), whole));
@@ -210,12 +275,24 @@ class Merger {
     return {};
   }
 
-  Result<Tensor> JoinRanks(PipelinePlace place, const StoredRow& row, const Key& key,
-                           const std::vector<Tensor>& ranks) {
+  // The slices of all tensor ranks of a place; where a row holds several experts, as the cube that they are.
+  Result<Tensor> JoinRanks(PipelinePlace place, const StoredRow& row, const Key& key, const std::string& name) {
+    std::vector<Tensor> ranks;
+    for (int rank = 0; rank < layout_.tp; ++rank) {
+      const StateDict::Item* there = DictAt(place, rank).Find(name);
+      if (there == nullptr || there->tensor() == nullptr)
+        return Corrupt(fmt::format("{}: expected a tensor, found none", RankName(place, rank)));
+      ranks.push_back(*there->tensor());
+    }
     const size_t sections = Sections(row, dims_);
     ANEMONE_TRY(CheckShapes(place, row, key.second.second, ranks, sections));
     if (sections > 0) {
       const size_t axis = AxisOf(row.split);
+      for (Tensor& slice : ranks) {
+        if (!HoldsExperts(row.split)) break;
+        const uint64_t experts = dims_.Find("experts").value_or(0) / static_cast<uint64_t>(layout_.ep);
+        ANEMONE_ASSIGN(slice, CubeOf(slice, experts, row.split == Split::kExpertRows));
+      }
       if (ranks[0].shape().size() > axis) {
         ANEMONE_TRY(law_.Check(ranks[0].shape()[axis] * ranks.size(), sections, layout_.tp));
       }
@@ -238,9 +315,7 @@ class Merger {
     if (owner == canonical_.end()) return {};
     ANEMONE_ASSIGN(const std::vector<Shape> shapes, StoredShapes(row, *owner->second, dims_));
     const Shape& whole = shapes[part];
-    Shape slice = whole;
-    const size_t axis = AxisOf(row.split);
-    if (sections > 0) slice[axis] /= static_cast<uint64_t>(layout_.tp);
+    const Shape slice = SliceShape(row, dims_, layout_, whole);
     for (size_t rank = 0; rank < ranks.size(); ++rank) {
       const Shape& shape = ranks[rank].shape();
       if (shape == slice) continue;
@@ -293,7 +368,7 @@ class Merger {
     StateDict result;
     const auto layers_of = [this](const std::string& tower) { return layers(tower); };
     const Status walked = ForEachStored(naming_.dialect(), layers_of, [&](size_t row, uint64_t layer) -> Status {
-      for (size_t part = 0; part < naming_.pattern(row).num_parts(); ++part) {
+      for (size_t part = 0; part < naming_.pattern(row).num_parts(dims_); ++part) {
         const auto it = merged_.find({row, {layer, part}});
         if (it != merged_.end()) ANEMONE_TRY(result.Add(prefix + naming_.pattern(row).Fill(layer, part), it->second));
       }
@@ -393,6 +468,7 @@ Checkpoint Twin(const Checkpoint& checkpoint, const std::vector<const MomentTens
     Shard& copy = twin.shards.emplace_back();
     copy.tp_rank = shard.tp_rank;
     copy.pp_rank = shard.pp_rank;
+    copy.ep_rank = shard.ep_rank;
     if (moments[i] == nullptr) continue;
     if (shard.chunks.empty()) {
       copy.weights = moments[i]->dicts.front();
@@ -422,6 +498,13 @@ bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* not
   if (carried == checkpoint.shards.size()) return true;
   notes->push_back("left out the training state (optimizer, schedulers, loops): it belongs to the old layout");
   return false;
+}
+
+// Each expert rank steps an optimizer of its own for its experts; NeMo keeps no file of such ranks.
+Status CheckTrainedRanks(const Layout& layout) {
+  if (layout.ep == 1) return {};
+  return Unsupported(fmt::format("expected one expert rank for a training state, found {}", layout.ep),
+                     "--only weights leaves it behind");
 }
 
 // The optimizers of all ranks, which agree.
@@ -485,9 +568,10 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
   const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
   std::vector<Shard> shards;
   for (int stage = 0; stage < layout.pp; ++stage) {
-    for (int rank = 0; rank < layout.tp; ++rank) {
+    for (int rank = 0; rank < layout.tp * layout.ep; ++rank) {
       Shard& shard = shards.emplace_back();
-      shard.tp_rank = rank;
+      shard.tp_rank = rank % layout.tp;
+      shard.ep_rank = rank / layout.tp;
       shard.pp_rank = stage;
       if (layout.vp > 1) shard.chunks.resize(static_cast<size_t>(layout.vp));
     }
@@ -500,7 +584,7 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
   std::unordered_map<std::string_view, Places> used;
   SliceLaw law;
   for (size_t piece = 0; piece < pieces; ++piece) {
-    const PipelinePlace place = PlaceOf(piece, layout);
+    PipelinePlace place = PlaceOf(piece, layout);
     const auto layers_of = [&](const std::string& tower) { return ranges[tower][piece].size(); };
     const Status walked = ForEachStored(dialect, layers_of, [&](size_t r, uint64_t layer) -> Status {
       const StoredRow& row = dialect.rows[r];
@@ -514,7 +598,7 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
         return {};
       }
       const uint64_t global = pattern.has_layer() ? ranges[row.tower][piece].begin + layer : 0;
-      for (size_t part = 0; part < pattern.num_parts(); ++part) {
+      for (size_t part = 0; part < pattern.num_parts(dims); ++part) {
         const StateDict::Item* item = whole.Find(stored_prefix + pattern.Fill(global, part));
         if (row.stage == Stage::kTiedCopy) {
           // Its original's bytes under its own name.
@@ -529,21 +613,30 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
         Places& places = used[item->name];
         if (row.stage != Stage::kTiedCopy) ++(everywhere && !pattern.has_layer() ? places.shared : places.own);
         const size_t sections = Sections(row, dims), axis = AxisOf(row.split);
-        if (sections > 0 && item->tensor() != nullptr && item->tensor()->shape().size() > axis) {
-          const Status lawful = law.Check(item->tensor()->shape()[axis], sections, layout.tp);
+        if (sections > 0 && item->tensor() != nullptr) {
+          Shape shape = item->tensor()->shape();
+          if (HoldsExperts(row.split)) {
+            ANEMONE_ASSIGN(const Tensor cube,
+                           CubeOf(*item->tensor(), dims.Find("experts").value_or(0), row.split == Split::kExpertRows));
+            shape = cube.shape();
+          }
+          const Status lawful = shape.size() > axis ? law.Check(shape[axis], sections, layout.tp) : Status();
           if (!lawful.ok()) return lawful.In(item->name);
         }
-        const std::string name = prefix + pattern.Fill(layer, part);
-        for (int rank = 0; rank < layout.tp; ++rank) {
-          Shard& shard =
-              shards[static_cast<size_t>(place.stage) * static_cast<size_t>(layout.tp) + static_cast<size_t>(rank)];
+        // An expert lies on one of the expert ranks, numbered anew; everything else on all.
+        const size_t local_experts = pattern.num_parts(dims) / static_cast<size_t>(layout.ep);
+        const std::string name = prefix + pattern.Fill(layer, pattern.has_experts() ? part % local_experts : part);
+        for (int index = 0; index < layout.tp * layout.ep; ++index) {
+          const int rank = index % layout.tp;
+          place.expert = index / layout.tp;
+          if (pattern.has_experts() && static_cast<size_t>(place.expert) != part / local_experts) continue;
+          Shard& shard = shards[ShardIndex(layout, place, rank)];
           StateDict& dict = layout.vp > 1 ? shard.chunks[static_cast<size_t>(place.chunk)] : shard.weights;
           if (const Opaque* opaque = item->opaque()) {
             ANEMONE_TRY(dict.Add(name, ForNewLayout(*opaque, &dropped_states)));
             continue;
           }
-          auto slice =
-              sections == 0 ? Result<Tensor>(*item->tensor()) : Cut(*item->tensor(), axis, sections, layout.tp, rank);
+          auto slice = SliceOf(*item->tensor(), row, dims, layout, place, rank);
           if (!slice.ok()) return slice.status().In(item->name);
           ANEMONE_TRY(dict.Add(name, *std::move(slice)));
         }
@@ -629,6 +722,7 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
   Dims stored = dims;
   ANEMONE_TRY(PadForRanks(spelling, &dims, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
+    ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
     ANEMONE_TRY(MergeTraining(checkpoint, spelling, stored, dims, &result));
   }
   if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
@@ -649,9 +743,11 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
     return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
                            "merge the shards first");
   }
-  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1 || layout.tp > 4096 || layout.pp > 4096 || layout.vp > 4096) {
-    return InvalidArgument(fmt::format("expected tensor, pipeline and virtual sizes of 1 to 4096, found {}, {}, {}",
-                                       layout.tp, layout.pp, layout.vp));
+  for (const int size : {layout.tp, layout.pp, layout.vp, layout.ep}) {
+    if (size < 1 || size > 4096) {
+      return InvalidArgument(
+          fmt::format("expected tensor, pipeline, virtual and expert sizes of 1 to 4096, found {}", size));
+    }
   }
   Checkpoint result = checkpoint;
   if (layout == Layout{}) return result;
@@ -673,7 +769,13 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
                     "as NeMo asks, found {}",
                     spelling.family->title, layout.pp));
   }
-  ANEMONE_TRY(CheckDivides(dialect, dims, layout.tp));
+  ANEMONE_TRY(CheckDivides(spelling, dims, layout.tp));
+  const uint64_t experts = dims.Find("experts").value_or(0);
+  if (layout.ep > 1 && experts == 0)
+    return InvalidArgument(fmt::format("expected a mixture of experts for {} expert ranks, found none", layout.ep));
+  if (layout.ep > 1 && experts % static_cast<uint64_t>(layout.ep) != 0)
+    return InvalidArgument(
+        fmt::format("expected a number of experts that expert parallel {} divides, found {}", layout.ep, experts));
   ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, 0, &result));
 
   ANEMONE_ASSIGN(PipelineRanges ranges,
@@ -681,6 +783,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
 
   ANEMONE_ASSIGN(std::vector<Shard> shards, CutInto(result.weights(), spelling, dims, ranges, layout, &result.notes));
   if (CarriesTraining(checkpoint, &result.notes)) {
+    ANEMONE_TRY(CheckTrainedRanks(layout));
     ANEMONE_TRY(SplitTraining(checkpoint, spelling, dims, ranges, layout, &shards));
   }
   if (layout.pp > 1 && !spelling.family->pipeline_warning.empty())

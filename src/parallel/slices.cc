@@ -50,6 +50,19 @@ Result<Tensor> Cut(const Tensor& whole, size_t axis, size_t sections, int tp, in
   return parts.size() == 1 ? Result<Tensor>(parts.front()) : Tensor::Concat(std::move(parts), axis);
 }
 
+Result<Tensor> CubeOf(const Tensor& matrix, uint64_t experts, bool by_rows) {
+  const Shape& shape = matrix.shape();
+  if (shape.size() != 2 || experts == 0 || shape[by_rows ? 0 : 1] % experts != 0)
+    return Corrupt(fmt::format("expected the matrices of {} experts, found shape {}", experts, ToString(shape)));
+  return matrix.Reshape(by_rows ? Shape{experts, shape[0] / experts, shape[1]}
+                                : Shape{experts, shape[0], shape[1] / experts});
+}
+
+Result<Tensor> MatrixOf(const Tensor& cube, bool by_rows) {
+  const Shape& shape = cube.shape();
+  return cube.Reshape(by_rows ? Shape{shape[0] * shape[1], shape[2]} : Shape{shape[1], shape[0] * shape[2]});
+}
+
 Status CheckCover(uint64_t size, const std::vector<std::vector<int64_t>>& ranks) {
   std::vector<uint8_t> found(size, 0);
   for (const std::vector<int64_t>& rank : ranks) {

@@ -20,6 +20,11 @@ Result<Tensor> Cut(const Tensor& whole, size_t axis, size_t sections, int tp, in
 // Rank tensors → the whole.
 Result<Tensor> Glue(const std::vector<Tensor>& ranks, size_t axis, size_t sections);
 
+// A matrix in which experts lie one after the other, [first, experts * last] or (`by_rows`) [experts * first, last] ↔
+// the cube [experts, first, last].
+Result<Tensor> CubeOf(const Tensor& matrix, uint64_t experts, bool by_rows);
+Result<Tensor> MatrixOf(const Tensor& cube, bool by_rows);
+
 // Holds Cut and Glue to the law by cutting and gluing the numbers of an axis' elements. Each size is tried once,
 // however many tensors have it.
 class SliceLaw {

@@ -270,7 +270,12 @@ class CommandLine(FolderCase):
         self.fails(64, "--vocab N", "plan", "--family", "gpt", "--config", GOLDEN / "gpt_vp" / "hparams.yaml")
         self.fails(64, "tensor parallel 3", "plan", "--family", "clip", "--preset", "ViT-B-32", "--tp", "3")
         (self.dir / "moe.yaml").write_text("num_layers: 2\nhidden_size: 8\nnum_attention_heads: 2\nnum_moe_experts: 4\n")
-        self.fails(65, "num_moe_experts: a mixture", "plan", "--family", "gpt", "--config", "moe.yaml", "--vocab", "128")
+        moe = ("plan", "--family", "gpt", "--config", "moe.yaml", "--vocab", "128", "--tp", "2", "--json")
+        expert, dense = 2 * 8 * 32 + 32 + 8, 4 * 8 * 8 + 4 * 8 + 4 * 8 + 4 * 8  # the router is the last
+        self.assertEqual(json.loads(self.ok(*moe))["parameters"], 2 * (4 * expert + dense) + 128 * 8 + 8 + 2 * 8)
+        with (self.dir / "moe.yaml").open("a") as config:
+            config.write("moe_extended_tp: true\n")
+        self.fails(65, "moe_extended_tp: experts", *moe)
         self.fails(64, "expected one of clip", "plan", "--family", "bert", "--preset", "ViT-B-32")
 
     def test_training_checkpoints(self):

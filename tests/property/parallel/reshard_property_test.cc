@@ -127,6 +127,9 @@ void ExpectMomentsFollow(const Shard& shard, const ParameterRules& rules) {
 
 using Case = std::tuple<int, int, int, int>;  // model, tp, pp, vp
 
+constexpr const char* kMixture =
+    "num_moe_experts: 4\nactivation: swiglu\nbias: false\nshare_embeddings_and_output_weights: false\n";
+
 const std::vector<NamedModel>& Models() {
   static const std::vector<NamedModel> models = {
       {"clip_mcore", ClipFamily, "mcore", kClip},
@@ -135,6 +138,8 @@ const std::vector<NamedModel>& Models() {
       {"gpt_mcore", GptFamily, "mcore", Gpt("position_embedding_type: rope\n")},
       {"gpt_mcore_gqa_swiglu", GptFamily, "mcore",
        Gpt("num_query_groups: 24\nactivation: swiglu\nbias: false\nshare_embeddings_and_output_weights: false\n")},
+      {"gpt_experts", GptFamily, "mcore", Gpt(kMixture)},
+      {"gpt_experts_with_biases", GptFamily, "mcore", Gpt("num_moe_experts: 2\n")},
       {"gpt_legacy", GptFamily, "legacy", Gpt("")},
       {"gpt_legacy_stacked_fast_swiglu", GptFamily, "legacy", Gpt("megatron_legacy: true\nactivation: fast-swiglu\n")},
       {"gpt_legacy_swiglu_untied", GptFamily, "legacy",
@@ -201,6 +206,238 @@ INSTANTIATE_TEST_SUITE_P(Grid, ReshardPropertyTest,
                                             ::testing::Values(1, 2, 3, 4, 8), ::testing::Values(1, 2, 3, 4),
                                             ::testing::Values(1, 2)),
                          NameOf);
+
+// ---- experts ----
+
+// The three forms in which Megatron-core keeps a layer's experts.
+enum class Form : uint8_t { kEach, kTransformerEngine, kSideBySide };
+
+Checkpoint Mixture(Form form, int layers, std::string_view more = "") {
+  std::string yaml = fmt::format(fmt::runtime(Gpt(kMixture)), layers) + std::string(more);
+  if (form == Form::kTransformerEngine) yaml += "moe_grouped_gemm: true\n";
+  Checkpoint whole = Whole(GptFamily(), "mcore", yaml, DType::kBF16);
+  if (form != Form::kSideBySide) return whole;
+  // The same experts, each transposed, one after the other.
+  StateDict weights;
+  for (const auto& item : whole.weights().items()) {
+    const size_t at = item.name.find("local_experts.0.linear_fc");
+    if (item.name.find(".local_experts.") == std::string::npos) {
+      EXPECT_THAT(weights.Add(item.name, item.entry), IsOk());
+    }
+    if (at == std::string::npos || item.tensor() == nullptr) continue;
+    const bool up = item.name[at + 25] == '1';
+    std::vector<Tensor> experts;
+    for (const char e : {'0', '1', '2', '3'}) {
+      std::string name = item.name;
+      name[at + 14] = e;
+      experts.push_back(*(*whole.weights().Find(name)->tensor()->Permute({1, 0}))
+                             .Reshape({whole.weights().Find(name)->tensor()->num_elements()}));
+    }
+    const Shape shape = up ? Shape{48, 4 * 96} : Shape{4 * 48, 48};
+    EXPECT_THAT(weights.Add(item.name.substr(0, at) + (up ? "weight1" : "weight2"),
+                            *(*Tensor::Concat(experts, 0)).Reshape(shape)),
+                IsOk());
+  }
+  whole.weights() = weights;
+  return whole;
+}
+
+using ExpertCase = std::tuple<Form, int, int, int>;  // form, ep, tp, pp
+class ExpertPropertyTest : public ::testing::TestWithParam<ExpertCase> {};
+
+TEST_P(ExpertPropertyTest, MergingUndoesSplitting) {
+  const auto& [form, ep, tp, pp] = GetParam();
+  for (const int vp : {1, 2}) {
+    if (vp > 1 && pp == 1) continue;
+    const Checkpoint whole = Mixture(form, pp * vp);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(whole, {.tp = tp, .pp = pp, .vp = vp, .ep = ep}));
+    ASSERT_EQ(ranks.shards.size(), static_cast<size_t>(tp * pp * ep));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks));
+    EXPECT_EQ(Names(merged.weights()), Names(whole.weights()));
+    ExpectSameTensors(merged.weights(), whole.weights());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Grid, ExpertPropertyTest,
+                         ::testing::Combine(::testing::Values(Form::kEach, Form::kTransformerEngine, Form::kSideBySide),
+                                            ::testing::Values(1, 2, 4), ::testing::Values(1, 2, 4),
+                                            ::testing::Values(1, 2)));
+
+// Each form's rank holds the same experts' same slices [experts.py: each expert's fc1 divided by gate and up, its fc2
+// by columns].
+TEST(ExpertTest, RanksHoldTheirExpertsSlices) {
+  const Checkpoint whole = Mixture(Form::kEach, 1);
+  const Tensor& up =
+      *whole.weights().Find("model.decoder.layers.0.mlp.experts.local_experts.3.linear_fc1.weight")->tensor();
+  const std::string expected = *up.Narrow(0, 24, 24)->Read() + *up.Narrow(0, 72, 24)->Read();
+  const Tensor& down =
+      *whole.weights().Find("model.decoder.layers.0.mlp.experts.local_experts.3.linear_fc2.weight")->tensor();
+  const std::string expected_down = *down.Narrow(1, 24, 24)->Read();
+  // Expert 3 is the second of expert rank 1; its shard is the last of four.
+  const auto last = [](Form form) { return SplitShards(Mixture(form, 1), {.tp = 2, .ep = 2})->shards.back(); };
+  const Shard each = last(Form::kEach), te = last(Form::kTransformerEngine), one = last(Form::kSideBySide);
+  EXPECT_EQ(each.ep_rank, 1);
+  EXPECT_EQ(each.tp_rank, 1);
+  const std::string prefix = "model.decoder.layers.0.mlp.experts.";
+  EXPECT_EQ(*each.weights.Find(prefix + "local_experts.1.linear_fc1.weight")->tensor()->Read(), expected);
+  EXPECT_EQ(*each.weights.Find(prefix + "local_experts.1.linear_fc2.weight")->tensor()->Read(), expected_down);
+  EXPECT_EQ(each.weights.Find(prefix + "local_experts.2.linear_fc1.weight"), nullptr);
+  EXPECT_EQ(*te.weights.Find(prefix + "linear_fc1.weight1")->tensor()->Read(), expected);
+  const Tensor& weight1 = *one.weights.Find(prefix + "weight1")->tensor();
+  ASSERT_EQ(weight1.shape(), (Shape{48, 2 * 48}));
+  const Tensor second = *(*weight1.Reshape({2, 48, 48})).Narrow(0, 1, 1);
+  EXPECT_EQ(*(*second.Permute({0, 2, 1})).Read(), expected);
+  const Tensor& weight2 = *one.weights.Find(prefix + "weight2")->tensor();
+  ASSERT_EQ(weight2.shape(), (Shape{2 * 24, 48}));
+  EXPECT_EQ(*(*(*weight2.Narrow(0, 24, 24)).Permute({1, 0})).Read(), expected_down);
+}
+
+TEST(ExpertTest, WhatDoesNotDivideIsRefused) {
+  const Checkpoint mixture = Mixture(Form::kEach, 1);
+  EXPECT_THAT(SplitShards(mixture, {.ep = 3}), StatusIs(ErrorKind::kInvalidArgument, "expert parallel 3 divides"));
+  Checkpoint dense = Whole(GptFamily(), "mcore", fmt::format(fmt::runtime(Gpt("")), 1), DType::kBF16);
+  EXPECT_THAT(SplitShards(dense, {.ep = 2}), StatusIs(ErrorKind::kInvalidArgument, "expected a mixture of experts"));
+  Checkpoint trained = mixture;
+  ASSERT_NO_FATAL_FAILURE(TrainOnce(&trained, ParameterRules{.is_mcore = true, .second_names = {}}));
+  EXPECT_THAT(SplitShards(trained, {.ep = 2}),
+              StatusIs(ErrorKind::kUnsupported, "one expert rank for a training state"));
+  for (const char* more : {"moe_extended_tp: true\n", "expert_tensor_parallel_size: 2\n"}) {
+    Checkpoint other = mixture;
+    other.config = *Config::ParseYaml(fmt::format(fmt::runtime(Gpt(kMixture)), 1) + more, "model.yaml");
+    EXPECT_THAT(SplitShards(other, {.tp = 2}),
+                StatusIs(ErrorKind::kUnsupported, more[0] == 'm' ? "moe_ext" : "expert_t"));
+  }
+}
+
+TEST(ExpertTest, CopiesThatDifferBetweenExpertRanksAreNamed) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ranks, SplitShards(Mixture(Form::kEach, 1), {.ep = 2}));
+  StateDict changed;
+  for (const auto& item : ranks.shards[1].weights.items()) {
+    const bool router = item.name.ends_with("router.weight");
+    ASSERT_THAT(changed.Add(item.name, router ? Entry(*Tensor::Fill(DType::kBF16, {4, 48}, 7)) : item.entry), IsOk());
+  }
+  ranks.shards[1].weights = changed;
+  EXPECT_THAT(MergeShards(ranks),
+              StatusIs(ErrorKind::kCorrupt, "router.weight: expected the same copy on every expert rank"));
+}
+
+// ---- NeVA ----
+
+// A language model, and the same with an image tower and a projector below its embedding.
+struct Pair {
+  Checkpoint language, seeing;
+};
+Pair Neva(const std::string& dialect, const Family& tower, int layers) {
+  Pair pair;
+  const std::string yaml = Gpt("activation: fast-swiglu\nshare_embeddings_and_output_weights: false\n");
+  pair.language = pair.seeing = Whole(GptFamily(), dialect, fmt::format(fmt::runtime(yaml), layers), DType::kBF16);
+  const std::string at =
+      dialect == "mcore" ? "model.embedding.word_embeddings." : "model.language_model.embedding.word_embeddings.";
+  const Checkpoint hf = Whole(tower, "hf", fmt::format(kClip, 2, ""), DType::kBF16);
+  StateDict weights;
+  float next = 1;
+  for (const auto& item : pair.language.weights().items()) {
+    EXPECT_THAT(weights.Add(item.name, item.entry), IsOk());
+    if (item.name != at + "weight") continue;
+    for (const auto& sight : hf.weights().items()) {
+      if (sight.name.starts_with("vision_model.")) {
+        EXPECT_THAT(weights.Add(at + "vision_encoder." + sight.name, sight.entry), IsOk());
+      }
+    }
+    for (const auto& [name, shape] : {std::pair<const char*, Shape>{"0.weight", {48, 24}},
+                                      {"0.bias", {48}},
+                                      {"2.weight", {48, 48}},
+                                      {"2.bias", {48}}}) {
+      EXPECT_THAT(weights.Add(at + "adapter_layer.mm_projector_adapter.mm_projector." + name,
+                              *testing::Counting(shape, &next).Cast(DType::kBF16)),
+                  IsOk());
+    }
+  }
+  pair.seeing.weights() = weights;
+  return pair;
+}
+
+bool Sees(const std::string& name) {
+  return name.find(".vision_encoder.") != std::string::npos || name.find(".mm_projector.") != std::string::npos;
+}
+
+using NevaCase = std::tuple<std::string, int, int, int>;  // dialect, tp, pp, vp
+class NevaPropertyTest : public ::testing::TestWithParam<NevaCase> {};
+
+// The language model is split as without sight; what sees lies whole on every tensor rank of the first stage.
+TEST_P(NevaPropertyTest, IsALanguageModelThatSeesOnItsFirstStage) {
+  const auto& [dialect, tp, pp, vp] = GetParam();
+  if (vp > 1 && pp == 1) GTEST_SKIP();
+  const Layout layout{.tp = tp, .pp = pp, .vp = vp};
+  for (const Family* tower : {&ClipFamily(), &SiglipFamily()}) {
+    SCOPED_TRACE(tower->name);
+    const Pair pair = Neva(dialect, *tower, pp * vp);
+    ANEMONE_ASSERT_ASSIGN(const Spelling spelling, DetectSpelling(pair.seeing));
+    EXPECT_EQ(spelling.family->name, "neva");
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint language, SplitShards(pair.language, layout));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint seeing, SplitShards(pair.seeing, layout));
+    const size_t all = pair.seeing.weights().size() - pair.language.weights().size();
+    for (size_t i = 0; i < seeing.shards.size(); ++i) {
+      StateDict rest;
+      size_t sights = 0;
+      for (size_t chunk = 0; chunk < static_cast<size_t>(vp); ++chunk) {
+        const StateDict& dict = vp > 1 ? seeing.shards[i].chunks[chunk] : seeing.shards[i].weights;
+        for (const auto& item : dict.items()) {
+          if (!Sees(item.name)) {
+            if (chunk == 0) {
+              ASSERT_THAT(rest.Add(item.name, item.entry), IsOk());
+            }
+            continue;
+          }
+          ++sights;
+          const auto* whole = pair.seeing.weights().Find((vp > 1 ? "model." : "") + item.name);
+          ASSERT_NE(whole, nullptr) << item.name;
+          EXPECT_TRUE(*item.tensor()->Read() == *whole->tensor()->Read()) << item.name;
+        }
+      }
+      EXPECT_EQ(sights, seeing.shards[i].pp_rank == 0 ? all : 0);
+      ExpectSameTensors(rest, vp > 1 ? language.shards[i].chunks[0] : language.shards[i].weights);
+    }
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(seeing));
+    EXPECT_EQ(Names(merged.weights()), Names(pair.seeing.weights()));
+    ExpectSameTensors(merged.weights(), pair.seeing.weights());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Grid, NevaPropertyTest,
+                         ::testing::Combine(::testing::Values("mcore", "legacy"), ::testing::Values(1, 2, 4),
+                                            ::testing::Values(1, 2, 4), ::testing::Values(1, 2)));
+
+TEST(NevaTest, GoesBetweenItsDialects) {
+  const Pair pair = Neva("mcore", ClipFamily(), 2);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint legacy, Translate(pair.seeing, "legacy"));
+  EXPECT_NE(legacy.weights().Find("model.language_model.embedding.word_embeddings.vision_encoder.vision_model."
+                                  "post_layernorm.weight"),
+            nullptr);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(legacy, "mcore"));
+  ExpectSameTensors(back.weights(), pair.seeing.weights());
+}
+
+TEST(NevaTest, WhatIsFrozenNeedNotBeThere) {
+  Checkpoint projector = Neva("mcore", ClipFamily(), 2).seeing;
+  StateDict weights;
+  for (const auto& item : projector.weights().items()) {
+    if (item.name.find(".mm_projector.") != std::string::npos) {
+      ASSERT_THAT(weights.Add(item.name, item.entry), IsOk());
+    }
+  }
+  projector.weights() = weights;
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(projector, {.tp = 2, .pp = 2}));
+  EXPECT_EQ(ranks.shards[1].weights.size(), 4u);
+  EXPECT_EQ(ranks.shards[2].weights.size(), 0u);
+}
+
+TEST(NevaTest, ATowerOfNemosOwnIsRefusedByName) {
+  Checkpoint neva = Neva("mcore", ClipFamily(), 2).seeing;
+  const std::string name = "model.embedding.word_embeddings.vision_encoder.backbone.cls_token";
+  ASSERT_THAT(neva.weights().Add(name, *Tensor::Fill(DType::kBF16, {1, 1, 24}, 0)), IsOk());
+  EXPECT_THAT(SplitShards(neva, {.tp = 2}), StatusIs(ErrorKind::kUnsupported, "a NeVA that sees with NeMo's own CLIP"));
+}
 
 // ---- the law ----
 

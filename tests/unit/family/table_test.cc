@@ -65,7 +65,7 @@ TEST(FamiliesTest, AreExactlyThese) {
     for (const Dialect& dialect : family->dialects) names.push_back(family->name + "/" + dialect.name);
   }
   EXPECT_THAT(names, ElementsAre("clip/hf", "clip/openclip", "clip/mcore", "clip/legacy", "siglip/hf", "siglip/mcore",
-                                 "gpt/mcore", "gpt/legacy", "t5/legacy"));
+                                 "gpt/mcore", "gpt/legacy", "t5/legacy", "neva/mcore", "neva/legacy"));
 }
 
 TEST(FamiliesTest, TablesObeyTheRules) {

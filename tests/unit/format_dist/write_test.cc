@@ -1,5 +1,7 @@
 // torch_dist folders as anemone writes them: what was read comes back, stacked
 // as Megatron stacks it.
+#include <fmt/format.h>
+
 #include <fstream>
 #include <map>
 #include <set>
@@ -56,6 +58,51 @@ TEST(WriteTorchDist, LayersAreStackedAgain) {
     }
   }
   EXPECT_EQ(shapes, expected);
+}
+
+// A layer's experts are one tensor in a distributed checkpoint, and MLPs of their own in a state dict [core_v0.9.0
+// moe/experts.py, SequentialMLP.sharded_state_dict].
+TEST(WriteTorchDist, ExpertsAreStackedTwice) {
+  const TempFolder temp;
+  Checkpoint before;
+  StateDict& weights = before.shards.emplace_back().weights;
+  const std::string fc1 = ".linear_fc1.weight", state = ".linear_fc1._extra_state";
+  int next = 0;
+  for (const char* layer : {"0", "1"}) {
+    for (const char* expert : {"0", "1", "2"}) {
+      const std::string name = fmt::format("model.decoder.layers.{}.mlp.experts.local_experts.{}", layer, expert);
+      ASSERT_THAT(weights.Add(name + fc1, *Tensor::Fill(DType::kF32, {4, 2}, ++next)), IsOk());
+      ASSERT_THAT(weights.Add(name + state, Opaque{}), IsOk());
+    }
+    ASSERT_THAT(weights.Add(fmt::format("model.decoder.layers.{}.self_attention.linear_proj.weight", layer),
+                            *Tensor::Fill(DType::kF32, {2, 2}, ++next)),
+                IsOk());
+  }
+  ASSERT_THAT(Write(before, "torch_dist", temp / "out"), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata index, ReadIndex(temp / "out/.metadata"));
+  std::map<std::string, Shape> shapes;
+  std::set<std::string> objects;
+  for (const DistItem& item : index.items) {
+    const auto* tensor = std::get_if<DistTensor>(&item.content);
+    if (tensor != nullptr) {
+      shapes[item.key] = tensor->shape;
+    } else {
+      objects.insert(item.key);
+    }
+  }
+  const std::string experts = "model.decoder.layers.mlp.experts.experts";
+  EXPECT_EQ(shapes,
+            (std::map<std::string, Shape>{{experts + fc1, {2, 3, 4, 2}},
+                                          {"model.decoder.layers.self_attention.linear_proj.weight", {2, 2, 2}}}));
+  EXPECT_EQ(objects.size(), 6u);
+  EXPECT_TRUE(objects.contains(experts + state + "/shard_1.2_2.3"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(temp / "out"));
+  EXPECT_EQ(after.weights().size(), weights.size());
+  for (const auto& item : weights.items()) {
+    const auto* found = after.weights().Find(item.name);
+    ASSERT_NE(found, nullptr) << item.name;
+    if (item.tensor() != nullptr) ExpectSame(*found->tensor(), *item.tensor(), item.name);
+  }
 }
 
 TEST(WriteTorchDist, ZarrBecomesTorchDist) {
