@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "anemone/convert.h"
+#include "anemone/model.h"
 #include "anemone/version.h"
 #include "cli/commands.h"
 #include "cli/program.h"
@@ -539,6 +540,25 @@ PYBIND11_MODULE(_anemone, m) {
       .def("in_dialect", [](const Checkpoint& c, const std::string& dialect) {
         return Take(Await(py::none(), [&](const ProgressFn&) { return InDialect(c, dialect); }));
       });
+
+  py::class_<MegatronCLIPModel>(m, "Model")
+      .def_property_readonly("checkpoint", [](const MegatronCLIPModel& model) { return model.checkpoint(); })
+      .def("save_to", [](const MegatronCLIPModel& model, const std::string& path, bool force, unsigned threads,
+                         const py::object& callback) {
+        Check(Await(callback, [&](const ProgressFn& progress) {
+          return model.SaveTo(path, {.threads = threads, .force = force, .progress = progress});
+        }));
+      });
+  m.def("restore",
+        [](const std::string& path, const std::optional<std::string>& config, bool strict, bool return_config) {
+          return Take(Await(py::none(), [&](const ProgressFn&) -> Result<MegatronCLIPModel> {
+            RestoreOptions options{.restore_path = path, .strict = strict, .return_config = return_config};
+            if (config) {
+              ANEMONE_ASSIGN(options.override_config, Config::ParseYaml(*config, "override_config_path"));
+            }
+            return MegatronCLIPModel::RestoreFrom(options);
+          }));
+        });
 
   py::class_<Clip>(m, "Clip")
       .def_property_readonly("image_size", [](const Clip& c) { return c.model.spec().image_size; })

@@ -22,18 +22,10 @@ try:
 except ImportError:
     import pytorch_lightning as pl
 
+from module_tree import grow
+
 warnings.filterwarnings("ignore")
 torch.serialization.add_safe_globals([io.BytesIO, DictConfig])  # extra states as NeMo's; the name in hparams_type
-
-
-class Holder(torch.nn.Module):
-    """A module with an extra state, as Transformer Engine's have."""
-
-    def get_extra_state(self):
-        return getattr(self, "extra", None)
-
-    def set_extra_state(self, state):
-        self.extra = state
 
 
 class Model(pl.LightningModule):
@@ -44,17 +36,8 @@ class Model(pl.LightningModule):
     def __init__(self, cfg=None):
         super().__init__()
         self.save_hyperparameters("cfg")
-        extra = {name.rpartition(".")[0] for name in self.state if name.endswith("._extra_state")}
-        for name, value in self.state.items():
-            module, path = self, ""
-            *folders, leaf = name.split(".")
-            for folder in folders:
-                path = f"{path}.{folder}" if path else folder
-                if not hasattr(module, folder):
-                    module.add_module(folder, Holder() if path in extra else torch.nn.Module())
-                module = getattr(module, folder)
-            if leaf != "_extra_state":
-                module.register_parameter(leaf, torch.nn.Parameter(torch.full_like(value, 7), requires_grad=value.is_floating_point()))
+        grow(self, self.state, lambda module, name, value: module.register_parameter(
+            name, torch.nn.Parameter(torch.full_like(value, 7), requires_grad=value.is_floating_point())))
 
     def training_step(self, *_):
         return sum(p.float().sum() for p in self.parameters()) * 0.0

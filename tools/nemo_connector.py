@@ -22,6 +22,8 @@ os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # as the torch o
 import torch  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
+from module_tree import grow  # noqa: E402
+
 TAG = "v2.0.0"
 SOURCES = ("nemo/core/connectors/save_restore_connector.py", "nemo/utils/model_utils.py")
 
@@ -77,31 +79,9 @@ def load_nemo(git_dir):
     return sys.modules["nemo.core.connectors.save_restore_connector"].SaveRestoreConnector
 
 
-class Holder(torch.nn.Module):
-    """A module with an extra state, as Transformer Engine's have."""
-
-    def get_extra_state(self):
-        return self.extra
-
-    def set_extra_state(self, state):
-        self.extra = state
-
-
 def build(state):
     """The module tree with these names; every value still unset."""
-    root = torch.nn.Module()
-    extra = {name.rpartition(".")[0] for name in state if name.endswith("._extra_state")}
-    for name, value in state.items():
-        module, path = root, ""
-        *folders, leaf = name.split(".")
-        for folder in folders:
-            path = f"{path}.{folder}" if path else folder
-            if not hasattr(module, folder):
-                module.add_module(folder, Holder() if path in extra else torch.nn.Module())
-            module = getattr(module, folder)
-        if leaf != "_extra_state":
-            module.register_buffer(leaf, torch.full_like(value, 77))
-    return root
+    return grow(torch.nn.Module(), state, lambda module, name, value: module.register_buffer(name, torch.full_like(value, 77)))
 
 
 def same(a, b, where):

@@ -3,6 +3,7 @@
 import os
 
 from . import _anemone
+from ._checkpoint import Checkpoint
 from ._errors import UnsupportedError
 from ._ops import convert
 from ._ops import open as open_checkpoint
@@ -21,23 +22,28 @@ class MegatronCLIPModel:
         model.classify("girl.jpg", ["a dog", "a boy", "a girl"])
     """
 
-    def __init__(self, checkpoint, threads=0, keep_weights=True):
+    def __init__(self, checkpoint, threads=0, keep_weights=True, restored=None):
         self._checkpoint = checkpoint
         self._threads = threads
         self._keep_weights = keep_weights
+        self._restored = restored  # with a config of its own
         self._loaded = None
 
     @classmethod
     def restore_from(cls, restore_path, override_config_path=None, map_location=None, strict=True, return_config=False,
                      save_restore_connector=None, trainer=None, *, threads=0, keep_weights=True):
-        """As NeMo's. `trainer`, `strict` and `map_location` are taken and not needed: the model is read strictly, for the CPU.
+        """As NeMo's. `override_config_path` is a YAML file or a config (a dict, OmegaConf's): it replaces the stored one. `return_config`
+        answers the config and reads no weight. `trainer` and `map_location` are taken and not needed: the model is for the CPU.
         `keep_weights=False` reads a layer at a time at every call and keeps none of it."""
-        for name, value in (("override_config_path", override_config_path), ("save_restore_connector", save_restore_connector)):
-            if value is not None:
-                raise UnsupportedError(f"restore_from: {name} is not carried", "anemone.convert(src, dst, set={…}) changes a config")
+        if save_restore_connector is not None:
+            raise UnsupportedError("restore_from: save_restore_connector is not carried", "every form of .nemo is read without one")
         if map_location is not None and "cpu" not in str(map_location):
             raise UnsupportedError(f"restore_from: map_location {map_location}: expected cpu", "inference runs on the CPU here")
-        model = cls(open_checkpoint(restore_path), threads, keep_weights)
+        if override_config_path is None and not return_config and strict:
+            return cls(open_checkpoint(restore_path), threads, keep_weights)
+        config = None if override_config_path is None else _yaml(override_config_path)
+        restored = _anemone.restore(os.fspath(restore_path), config, strict, return_config)
+        model = cls(Checkpoint(restored.checkpoint), threads, keep_weights, restored)
         return model.cfg if return_config else model
 
     @property
@@ -56,9 +62,12 @@ class MegatronCLIPModel:
 
     def save_to(self, save_path, **options):
         """Writes the model; a path that ends in .nemo becomes a .nemo. An existing file is replaced, as NeMo does. Options as
-        for anemone.convert."""
+        for anemone.convert; of a model restored with a config of its own only force, threads and progress."""
         options.setdefault("force", True)
-        return convert(self._checkpoint.path, save_path, **options)
+        if self._restored is None:
+            return convert(self._checkpoint.path, save_path, **options)
+        return self._restored.save_to(os.fspath(save_path), options.pop("force"), options.pop("threads", 0), options.pop("progress", None),
+                                      **options)
 
     @property
     def _clip(self):
@@ -113,6 +122,18 @@ class MegatronCLIPModel:
         image, text = self.encode_image(images), self.encode_text(texts)
         data = self._clip.probabilities(image, text, logit_scale)
         return numpy.frombuffer(data, numpy.float32).reshape(len(image), len(text))
+
+
+def _yaml(config):
+    """The text of a YAML file, or of a config that is here already."""
+    if isinstance(config, (str, os.PathLike)):
+        with open(config, encoding="utf-8") as file:
+            return file.read()
+    if isinstance(config, dict):
+        import json
+        return json.dumps(config)
+    from omegaconf import OmegaConf
+    return OmegaConf.to_yaml(config)
 
 
 def _rows(answer):

@@ -4,9 +4,9 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Union
 from . import Checkpoint
 
 class MegatronCLIPModel:
-    def __init__(self, checkpoint: Checkpoint, threads: int = ..., keep_weights: bool = ...) -> None: ...
+    def __init__(self, checkpoint: Checkpoint, threads: int = ..., keep_weights: bool = ..., restored: Any = ...) -> None: ...
     @classmethod
-    def restore_from(cls, restore_path: Union[str, "os.PathLike[str]"], override_config_path: None = ..., map_location: Any = ...,
+    def restore_from(cls, restore_path: Union[str, "os.PathLike[str]"], override_config_path: Any = ..., map_location: Any = ...,
                      strict: bool = ..., return_config: bool = ..., save_restore_connector: None = ..., trainer: Any = ..., *,
                      threads: int = ..., keep_weights: bool = ...) -> Any: ...
     @property

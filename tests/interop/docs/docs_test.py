@@ -75,6 +75,8 @@ class Docs(unittest.TestCase):
                 path, _, anchor = target.partition("#")
                 path = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
                 self.assertTrue(os.path.exists(path), f"{page}: {target}")
+                if page != PAGES[0]:  # a site of docs/ alone has no other files (mkdocs build --strict)
+                    self.assertTrue(os.path.isfile(path) and path.startswith(os.path.join(SOURCE, "docs")), f"{page}: {target}")
                 if anchor:
                     self.assertIn(anchor, anchors(path), f"{page}: {target}")
 

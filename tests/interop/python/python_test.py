@@ -8,6 +8,7 @@ import ast
 import glob
 import inspect
 import io
+import json
 import os
 import pickle
 import signal
@@ -310,6 +311,23 @@ class Clip(Case):
         lines = self.python("-m", "anemone", "infer", DEMO, "--image", images[0], *sum((["--text", t] for t in texts), [])).stdout
         said = ast.literal_eval(lines.split(":", 1)[1].strip())
         np.testing.assert_allclose([p for _, p in said], answer[0], rtol=1e-5, atol=1e-9)
+
+    def test_restored_with_another_config(self):
+        restore = anemone.models.MegatronCLIPModel.restore_from
+        config = restore(golden("clip/mcore.nemo"), return_config=True)
+        self.assertEqual(config["output_dim"], 32)
+        config["optim"]["lr"] = 0.5
+        with open(self.path("cfg.yaml"), "w") as file:
+            json.dump({"model": config, "trainer": {}}, file)  # JSON is YAML; NeMo takes the `model` of a whole training's
+        for given in (config, self.path("cfg.yaml")):
+            model = restore(golden("clip/mcore.nemo"), override_config_path=given)
+            self.assertEqual(model.cfg["optim"]["lr"], 0.5)
+            model.save_to(self.path("y.nemo"))
+            self.assertEqual(anemone.open(self.path("y.nemo")).config["optim"]["lr"], 0.5)
+            self.assertTrue(anemone.diff(self.path("y.nemo"), golden("clip/mcore.nemo"), only_weights=True)["equal"])
+        self.assertRaises(TypeError, model.save_to, self.path("z.nemo"), dtype="fp16")
+        self.assertRaises(anemone.InvalidArgumentError, restore, golden("gpt/A.nemo"), strict=False)
+        self.assertRaises(anemone.CorruptError, restore, golden("clip/broken_mcore_tp2_left_unsplit.nemo"), override_config_path=config)
 
     def test_the_golden_features(self):
         features = np.load(golden("clip/hf_features.npz"))
