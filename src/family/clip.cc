@@ -582,6 +582,24 @@ DType DTypeOf(const Checkpoint& checkpoint) {
   return DType::kF32;
 }
 
+// A model's own config that came along inside a .nemo, as long as what NeMo's says is still the same model. Its dtype
+// is that of the weights as they are now.
+std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {
+  constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
+  const Artifact* kept = source.FindArtifact(file);
+  if (kept == nullptr || !source.config) return std::nullopt;
+  const Result<std::string> text = kept->content.ReadAll(kMaxBytes);
+  Result<Config> config = text.ok() ? Config::ParseJson(*text, file) : Result<Config>(text.status());
+  if (!config.ok()) return std::nullopt;
+  const Result<ClipArchitecture> spec = ReadClipArchitecture(*config);
+  if (!spec.ok() || spec->vocab != vocab) return std::nullopt;
+  const bool agrees =
+      NemoConfigFromHparams(*source.config, source.config_name, *spec, file, NemoClipKind::kMcore, nullptr).ok();
+  if (!agrees) return std::nullopt;
+  SetHuggingFaceDType(config->root(), DTypeOf(source));
+  return *std::move(config);
+}
+
 Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options) {
   std::string name;
@@ -597,12 +615,10 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
     const bool hugging_face = to.name == "hf";
     // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
     spec.eos_token = vocab == kClipVocab ? 49407 : 2;
-    if (hugging_face) {
-      ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
-    } else {
-      ANEMONE_ASSIGN(target.config, OpenClipConfig(spec));
-    }
     target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
+    target.config = KeptConfig(source, target.config_name, vocab);
+    if (target.config) return target;
+    ANEMONE_ASSIGN(target.config, hugging_face ? HuggingFaceConfig(spec, DTypeOf(source)) : OpenClipConfig(spec));
     return target;
   }
   if (!spec.has_vision || !spec.has_text) {

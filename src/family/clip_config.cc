@@ -661,6 +661,13 @@ Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype) {
   return Config(std::move(root));
 }
 
+void SetHuggingFaceDType(ConfigNode& root, DType dtype) {
+  for (const std::string_view key : {"torch_dtype", "dtype"}) {
+    ConfigNode* node = root.Get(key);
+    if (node != nullptr && !node->is_null()) *node = Str(Info(dtype).torch);
+  }
+}
+
 Result<Config> OpenClipConfig(const ClipArchitecture& spec) {
   if (spec.siglip) return Unsupported("expected a CLIP for OpenCLIP, found a SigLIP");
   if (spec.vision.activation != spec.text.activation || spec.vision.activation == "gelu_tanh") {

@@ -72,6 +72,8 @@ void CompleteNemoConfig(ConfigNode& model);
 Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kind);
 // What transformers' CLIPModel / SiglipModel .from_pretrained wants. Errors: Unsupported (an image that is not square).
 Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype);
+// What it says of the weights' dtype, under the name that the version of transformers gave it, where it says anything.
+void SetHuggingFaceDType(ConfigNode& root, DType dtype);
 // open_clip_config.json. Errors: Unsupported where OpenCLIP has no word for it (tanh GELU, SigLIP).
 Result<Config> OpenClipConfig(const ClipArchitecture& spec);
 

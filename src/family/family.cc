@@ -64,6 +64,25 @@ constexpr std::string_view kTokenizerFiles[] = {
     "spiece.model", "added_tokens.json"};
 constexpr std::string_view kTokenizerFolder = "tokenizer/";
 
+// The same for the config of the model that a .nemo was made from, so that the way back gives what came in
+// (ClipTarget). Once it did, the file is the config again.
+constexpr std::string_view kForeignConfigs[] = {"config.json", "open_clip_config.json"};
+
+void KeepConfig(const Checkpoint& source, Checkpoint* checkpoint) {
+  const bool is_foreign = std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), source.config_name) !=
+                          std::end(kForeignConfigs);
+  if (!is_foreign || !source.config || checkpoint->FindArtifact(source.config_name) != nullptr) return;
+  checkpoint->artifacts.push_back(
+      {source.config_name, Whole(MemorySource(source.config->ToJson() + "\n", source.config_name))});
+}
+
+void LeaveKeptConfigs(Checkpoint* checkpoint) {
+  std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) {
+    return std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), artifact.name) !=
+           std::end(kForeignConfigs);
+  });
+}
+
 void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
   for (Artifact& artifact : checkpoint->artifacts) {
     for (const std::string_view file : kTokenizerFiles) {
@@ -217,6 +236,11 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
                  Spell(canonical, *to, family.canonical, target.dims, options.strict, &result.notes));
   if (to != spelling.dialect) {
     RenameArtifacts(to->is_megatron, &result);
+    if (to->is_megatron) {
+      KeepConfig(checkpoint, &result);
+    } else {
+      LeaveKeptConfigs(&result);
+    }
     result.weights() = std::move(spelled);
     result.shards.front().training.reset();
     return result;

@@ -53,6 +53,10 @@ const Home& HomeOf(std::string_view format) {
   return found == std::end(kHomes) ? kAny : *found;
 }
 
+bool HasOneWhole(const Checkpoint& checkpoint) {
+  return checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty();
+}
+
 class Converter {
  public:
   Converter(const ConvertOptions& options, Conversion& conversion) : options_(options), conversion_(conversion) {}
@@ -83,6 +87,9 @@ class Converter {
     const bool keeps_extra_state = options_.extra_state != ExtraState::kDrop;
     if (options_.dtype || !keeps_extra_state) {
       ANEMONE_TRY(Rewrite(options_.dtype, keeps_extra_state, &conversion_.result));
+    }
+    if (format.name == "hf" && options_.dtype && conversion_.result.config) {
+      SetHuggingFaceDType(conversion_.result.config->root(), *options_.dtype);
     }
     if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") ANEMONE_TRY(NameModel());
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
@@ -280,7 +287,11 @@ class Converter {
       const bool keeps = home.dialect.empty() || (home.megatron && spelling->dialect->is_megatron);
       dialect = keeps ? spelling->dialect->name : std::string(home.dialect);
     }
-    if (dialect == spelling->dialect->name && options_.hparams.empty()) return {};
+    // Names with a foreign prefix (`module.`) are spelled anew where others will read them.
+    const Naming naming(*spelling->dialect);
+    const bool is_spelled = home.dialect.empty() || !result.config || !HasOneWhole(result) ||
+                            naming.BestPrefix(result.weights()).prefix == spelling->dialect->prefixes.front();
+    if (dialect == spelling->dialect->name && options_.hparams.empty() && is_spelled) return {};
     if (dialect != spelling->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
     ANEMONE_TRY(Merged());
     TranslateOptions translate;
@@ -290,6 +301,12 @@ class Converter {
     if (!options_.hparams.empty()) {
       ANEMONE_ASSIGN(translate.hparams, ReadYaml(options_.hparams));
       translate.hparams_name = options_.hparams;
+      // The weights' own config is the user's word on what they are.
+      const ClipConfigKind kind = KindOfClipConfig(*translate.hparams);
+      if (kind == ClipConfigKind::kHuggingFace || kind == ClipConfigKind::kOpenClip) {
+        conversion_.source.config.reset();
+        result.config.reset();
+      }
     }
     ANEMONE_ASSIGN(result, Translate(result, dialect, translate));
     return {};
@@ -329,7 +346,7 @@ class Converter {
 
   Status Merged() {
     Checkpoint& result = conversion_.result;
-    if (result.shards.size() == 1 && result.shards.front().chunks.empty()) return {};
+    if (HasOneWhole(result)) return {};
     ANEMONE_ASSIGN(result, MergeShards(result, {.family = table_.get()}));
     return {};
   }

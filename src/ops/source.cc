@@ -2,6 +2,7 @@
 
 #include "format/format.h"
 #include "format/hub.h"
+#include "ops/openclip_run.h"
 
 namespace anemone {
 
@@ -19,7 +20,9 @@ Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progr
     if (checkpoint.ok()) checkpoint->path = source;
     return checkpoint;
   }
-  return OpenCheckpoint(source);
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenCheckpoint(source));
+  ANEMONE_TRY(AddConfigOfOpenClipRun(&checkpoint));
+  return checkpoint;
 }
 
 }  // namespace anemone

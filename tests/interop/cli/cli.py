@@ -208,6 +208,37 @@ class CommandLine(FolderCase):
             self.assertEqual((answer["tensors"], answer["config"]), ([], []), mine)
         self.assertEqual(self.ok("inspect", "tp2.nemo", "--config", "tensor_model_parallel_size"), "2\n")
 
+    def test_configs_and_companions_come_back(self):
+        sources = [CLIP / "hf", DEMO, GOLDEN / "siglip" / "hf_siglip", *sorted(p for p in (GOLDEN / "clip_hf").iterdir() if p.is_dir())]
+        for source in sources:
+            config = json.loads((source / "config.json").read_text())
+            for dialect in ("mcore",) if source.name == "hf_siglip" else ("mcore", "legacy"):
+                self.ok("convert", source, "a.nemo", "--dialect", dialect, "--force")
+                self.ok("convert", "a.nemo", "back", "--to", "hf", "--force")
+                back = {p.name: p.read_bytes() for p in (self.dir / "back").iterdir()}
+                self.assertEqual(json.loads(back["config.json"]), config, source)
+                for file in source.iterdir():
+                    if file.suffix in (".json", ".txt", ".model") and file.name in back and not file.name.startswith(("config", "model.safetensors")):
+                        self.assertEqual(back.pop(file.name), file.read_bytes(), file)
+                self.assertEqual({n for n in back if not n.startswith("model")}, {"config.json"}, "files of no one's")
+            key = "dtype" if "dtype" in config else "torch_dtype"
+            self.ok("convert", "a.nemo", "half", "--to", "hf", "--dtype", "bf16", "--force")
+            self.assertEqual(json.loads((self.dir / "half" / "config.json").read_text()), config | {key: "bfloat16"})
+        # What is no longer the model's is not brought back.
+        self.ok("convert", CLIP / "hf", "a.nemo", "--force")
+        self.ok("edit", "a.nemo", "--set", "vision.layernorm_epsilon=1e-6")
+        self.ok("convert", "a.nemo", "back", "--to", "hf", "--force")
+        self.assertEqual(json.loads((self.dir / "back" / "config.json").read_text())["vision_config"]["layer_norm_eps"], 1e-6)
+        # OpenCLIP's the same.
+        self.ok("convert", GOLDEN / "openclip" / "epoch_3.pt", "first", "--to", "openclip", "--hparams", GOLDEN / "openclip" / "epoch_3.json")
+        file = self.dir / "first" / "open_clip_config.json"
+        config = json.loads(file.read_text())
+        config["preprocess_cfg"] |= {"interpolation": "bicubic", "resize_mode": "shortest"}
+        file.write_text(json.dumps(config))
+        self.ok("convert", "first", "a.nemo", "--force")
+        self.ok("convert", "a.nemo", "second", "--to", "openclip")
+        self.assertEqual(json.loads((self.dir / "second" / "open_clip_config.json").read_text()), config)
+
     def test_a_table_of_ones_own(self):
         """A model of no known family: safetensors, .nemo and rank folders, split and merged by a table."""
         shapes = {"model.emb.weight": [256, 4], "model.norm.weight": [4]}

@@ -230,6 +230,25 @@ TEST(ClipTest, TokenizerFilesTravelInsideANemo) {
   EXPECT_EQ(back.artifacts[1].name, "merges.txt");
 }
 
+TEST(ClipTest, AConfigTravelsInsideANemoWhileItIsTheModels) {
+  Checkpoint hf = HfClip();
+  hf.config->root()["my_note"] = ConfigNode::String("no reader of ours");
+  hf.config->root()["dtype"] = ConfigNode::String("float32");
+  for (const char* dialect : {"mcore", "legacy"}) {
+    ANEMONE_ASSERT_ASSIGN(Checkpoint nemo, Translate(hf, dialect));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(nemo, "hf"));
+    EXPECT_EQ(back.config->ToJson(), hf.config->ToJson());
+    EXPECT_EQ(back.FindArtifact("config.json"), nullptr);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint openclip, Translate(nemo, "openclip"));
+    EXPECT_EQ(openclip.FindArtifact("config.json"), nullptr);
+    // Another activation: another model.
+    nemo.config->root()["text"]["openai_gelu"] = ConfigNode::Bool(true);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint other, Translate(nemo, "hf"));
+    EXPECT_EQ(other.config->Find("my_note"), nullptr);
+    EXPECT_EQ(other.config->Find("text_config.hidden_act")->AsString(), "gelu_pytorch_tanh");
+  }
+}
+
 // Every published size, shapes only: zeros that lie nowhere.
 TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
   for (const std::string_view name : ClipPresetNames()) {
