@@ -16,6 +16,7 @@
 
 #include "cli/command.h"
 #include "cli/text.h"
+#include "format/hub.h"
 
 namespace anemone::cli {
 namespace {
@@ -165,8 +166,7 @@ ProgressFn MakeProgress() {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
   const Globals& g = globals();
-  const char* disabled = std::getenv("HF_HUB_DISABLE_PROGRESS_BARS");
-  const bool wanted = disabled == nullptr || *disabled == '\0' || std::string_view(disabled) == "0";
+  const bool wanted = !IsTrueInEnvironment("HF_HUB_DISABLE_PROGRESS_BARS");
   const bool visible =
       IsSpeaker() &&
       (g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1));

@@ -611,7 +611,7 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
   target.dims.Set("text.vocab", vocab);
   target.dims.Set("text.padded_vocab", vocab);
   if (!to.is_megatron) {
-    if (&from == &to) return Target{dims, source.config, source.config_name};
+    if (&from == &to && source.config) return Target{dims, source.config, source.config_name};
     const bool hugging_face = to.name == "hf";
     // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
     spec.eos_token = vocab == kClipVocab ? 49407 : 2;
@@ -619,6 +619,11 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
     target.config = KeptConfig(source, target.config_name, vocab);
     if (target.config) return target;
     ANEMONE_ASSIGN(target.config, hugging_face ? HuggingFaceConfig(spec, DTypeOf(source)) : OpenClipConfig(spec));
+    // The user's own says more, where it is of this kind.
+    const ClipConfigKind kind = options.hparams ? KindOfClipConfig(*options.hparams) : ClipConfigKind::kNone;
+    if (kind == (hugging_face ? ClipConfigKind::kHuggingFace : ClipConfigKind::kOpenClip)) {
+      for (const auto& [key, value] : options.hparams->root().map) target.config->root()[key] = value;
+    }
     return target;
   }
   if (!spec.has_vision || !spec.has_text) {

@@ -46,11 +46,6 @@ std::string Env(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-bool IsTrue(std::string value) {
-  for (char& c : value) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
-}
-
 std::string ExpandUser(std::string path) {
   if (path == "~" || path.starts_with("~/")) return Env("HOME") + path.substr(1);
   return path;
@@ -392,6 +387,12 @@ class Fetch {
 
 }  // namespace
 
+bool IsTrueInEnvironment(const char* name) {
+  std::string value = Env(name);
+  for (char& c : value) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
+}
+
 HubOptions HubOptions::FromEnvironment() {
   HubOptions options;
   if (std::string endpoint = Strip(Env("HF_ENDPOINT")); !endpoint.empty()) {
@@ -406,7 +407,7 @@ HubOptions HubOptions::FromEnvironment() {
   options.cache_dir = ExpandUser(Env("HF_HUB_CACHE"));
   if (options.cache_dir.empty()) options.cache_dir = ExpandUser(Env("HUGGINGFACE_HUB_CACHE"));
   if (options.cache_dir.empty()) options.cache_dir = home + "/hub";
-  if (!IsTrue(Env("HF_HUB_DISABLE_IMPLICIT_TOKEN"))) {
+  if (!IsTrueInEnvironment("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
     options.token = Strip(Env("HF_TOKEN"));
     if (options.token.empty()) options.token = Strip(Env("HUGGING_FACE_HUB_TOKEN"));
     if (options.token.empty()) {
@@ -415,8 +416,8 @@ HubOptions HubOptions::FromEnvironment() {
       options.token = Strip(std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>()));
     }
   }
-  options.offline = IsTrue(Env("HF_HUB_OFFLINE")) || IsTrue(Env("TRANSFORMERS_OFFLINE"));
-  options.symlinks = !IsTrue(Env("HF_HUB_DISABLE_SYMLINKS"));
+  options.offline = IsTrueInEnvironment("HF_HUB_OFFLINE") || IsTrueInEnvironment("TRANSFORMERS_OFFLINE");
+  options.symlinks = !IsTrueInEnvironment("HF_HUB_DISABLE_SYMLINKS");
   options.timeout_s = Number(Env("HF_HUB_ETAG_TIMEOUT"), options.timeout_s);
   options.stall_timeout_s = std::max(Number(Env("HF_HUB_DOWNLOAD_TIMEOUT"), 0), options.stall_timeout_s);
   for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {

@@ -35,6 +35,8 @@ struct HubOptions {
 
   static HubOptions FromEnvironment();
 };
+// Whether a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
+bool IsTrueInEnvironment(const char* name);
 
 // "org/name" or "org/name@revision", when nothing of that name lies on disk and it does not end like a checkpoint file.
 bool LooksLikeRepoId(std::string_view text);

@@ -57,6 +57,12 @@ bool HasOneWhole(const Checkpoint& checkpoint) {
   return checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty();
 }
 
+// With a config, and without a foreign prefix (`module.`) before its names.
+bool IsAsOthersWriteIt(const Checkpoint& checkpoint, const Dialect& dialect) {
+  return checkpoint.config && HasOneWhole(checkpoint) &&
+         Naming(dialect).BestPrefix(checkpoint.weights()).prefix == dialect.prefixes.front();
+}
+
 class Converter {
  public:
   Converter(const ConvertOptions& options, Conversion& conversion) : options_(options), conversion_(conversion) {}
@@ -287,11 +293,8 @@ class Converter {
       const bool keeps = home.dialect.empty() || (home.megatron && spelling->dialect->is_megatron);
       dialect = keeps ? spelling->dialect->name : std::string(home.dialect);
     }
-    // Names with a foreign prefix (`module.`) are spelled anew where others will read them.
-    const Naming naming(*spelling->dialect);
-    const bool is_spelled = home.dialect.empty() || !result.config || !HasOneWhole(result) ||
-                            naming.BestPrefix(result.weights()).prefix == spelling->dialect->prefixes.front();
-    if (dialect == spelling->dialect->name && options_.hparams.empty() && is_spelled) return {};
+    const bool stays = dialect == spelling->dialect->name && options_.hparams.empty();
+    if (stays && (home.dialect.empty() || home.megatron || IsAsOthersWriteIt(result, *spelling->dialect))) return {};
     if (dialect != spelling->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
     ANEMONE_TRY(Merged());
     TranslateOptions translate;
@@ -308,7 +311,10 @@ class Converter {
         result.config.reset();
       }
     }
-    ANEMONE_ASSIGN(result, Translate(result, dialect, translate));
+    Result<Checkpoint> translated = Translate(result, dialect, translate);
+    // Weights whose sizes nobody knows stay as they are.
+    if (stays && !translated.ok() && translated.status().kind() == ErrorKind::kNotFound) return {};
+    ANEMONE_ASSIGN(result, std::move(translated));
     return {};
   }
 

@@ -11,11 +11,13 @@ import pathlib
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import torch
 import yaml
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 ANEMONE, GOLDEN, SOURCE = (pathlib.Path(path).resolve() for path in sys.argv[1:4])
 YAMLS = SOURCE / "tests" / "unit" / "family" / "data"
@@ -113,11 +115,10 @@ def tensors(shapes, prefix=""):
     return {prefix + name: torch.zeros([1] * len(shape)).expand(shape) for name, shape in shapes.items()}
 
 
-class Sizes(unittest.TestCase):
+class Sizes(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = pathlib.Path(folder.name)
+        super().setUp()
+        self.dir = pathlib.Path(self.dir)
 
     def run_anemone(self, *words, status=0):
         done = subprocess.run([ANEMONE, *map(str, words)], cwd=self.dir, capture_output=True, text=True)

@@ -13,8 +13,8 @@ Two ports: the hub, and a "CDN" of another host name. Repositories (all under or
   cutnorange  the same once, and ranges ignored
   corrupt     the CDN's content is not what the etag says
 
-With a folder as argv[2] both speak TLS, with a certificate that is its own authority, written there as cert.pem (by the
-openssl program). Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
+With a folder as argv[2] (not "-") both speak TLS, with a certificate that is its own authority, written there as cert.pem (by the
+openssl program). NAME=FOLDER in argv[3:] serves that folder's files as a repository of that name, of any organisation. Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
 kind, path, Range, whether an Authorization header came.
 """
 import hashlib
@@ -214,7 +214,10 @@ def tls_context(folder):
 
 def main():
     log = open(sys.argv[1], "w")
-    tls = tls_context(pathlib.Path(sys.argv[2])) if len(sys.argv) > 2 else None
+    tls = tls_context(pathlib.Path(sys.argv[2])) if sys.argv[2:] and sys.argv[2] != "-" else None
+    for name, folder in (words.split("=", 1) for words in sys.argv[3:]):
+        REPOS[name] = {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+        COMMIT[name] = hashlib.sha1(name.encode()).hexdigest()
     scheme = "https" if tls else "http"
     servers = []
     for cdn in (False, True):

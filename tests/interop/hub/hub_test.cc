@@ -431,6 +431,17 @@ TEST(HubOptions, ComeFromTheEnvironment) {
   EXPECT_EQ(HubOptions::FromEnvironment().cache_dir, "/xdg/huggingface/hub");
   unsetenv("XDG_CACHE_HOME");
   EXPECT_EQ(HubOptions::FromEnvironment().cache_dir, std::string(getenv("HOME")) + "/.cache/huggingface/hub");
+  // Where `hf auth login` puts a token.
+  unsetenv("HUGGING_FACE_HUB_TOKEN");
+  unsetenv("HF_TOKEN_PATH");
+  std::string home = ::testing::TempDir() + "anemone-hub-home-XXXXXX";
+  ASSERT_NE(mkdtemp(home.data()), nullptr);
+  setenv("HF_HOME", home.c_str(), 1);
+  EXPECT_EQ(HubOptions::FromEnvironment().token, "");
+  std::ofstream(home + "/token") << "logged_in\n";
+  EXPECT_EQ(HubOptions::FromEnvironment().token, "logged_in");
+  fs::remove_all(home);
+  unsetenv("HF_HOME");
   for (const char* name :
        {"HF_ENDPOINT", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_SYMLINKS",
         "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_USER_AGENT_ORIGIN"})

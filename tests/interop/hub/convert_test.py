@@ -1,0 +1,106 @@
+"""convert of a hub id, from a hub that speaks the protocol and from the cache it fills; and what transformers finds there.
+
+usage: convert_test.py ANEMONE GOLDEN_DIR
+ANEMONE_TEST_PYTHON names a Python with transformers, where this machine's has none.
+"""
+
+import os
+import pathlib
+import pty
+import subprocess
+import sys
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "testing"))
+from folder_case import FolderCase  # noqa: E402
+
+ANEMONE, GOLDEN = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
+NAME = "openai/clip-vit-large-patch14"
+FROM_TRANSFORMERS = """
+import sys
+try:
+    from transformers import CLIPModel, CLIPTokenizer
+except ImportError:
+    sys.exit(77)
+from safetensors.torch import load_file
+model = CLIPModel.from_pretrained(sys.argv[1])
+expected = load_file(sys.argv[2])
+assert all(value.equal(expected[name]) for name, value in model.state_dict().items() if name in expected)
+assert CLIPTokenizer.from_pretrained(sys.argv[1])("a dog").input_ids == [49406, 320, 1929, 49407]
+"""
+
+
+class Convert(FolderCase):
+    def setUp(self):
+        super().setUp()
+        server = subprocess.Popen([sys.executable, HERE / "hub_server.py", self.path("log"), "-", f"clip-vit-large-patch14={GOLDEN}/clip/hf"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(server.communicate)
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+        self.environment |= {"HF_ENDPOINT": server.stdout.readline().split()[0], "HF_HOME": self.path("home"), "no_proxy": "127.0.0.1,localhost"}
+
+    def run_anemone(self, *words, **environment):
+        done = subprocess.run([ANEMONE, *words], cwd=self.dir, env=self.environment | environment, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, f"{words}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def requests(self):
+        with open(self.path("log")) as log:
+            return log.read()
+
+    def test_a_hub_id_becomes_a_nemo(self):
+        hparams = ("--hparams", GOLDEN / "clip" / "hparams.yaml")
+        self.run_anemone("convert", NAME, "openai_clip.nemo", *hparams, "--check")
+        self.assertIn("equal: 74 tensors", self.run_anemone("diff", "openai_clip.nemo", GOLDEN / "clip" / "mcore.nemo", "--weights"))
+        self.assertIn("model.safetensors", self.requests())
+        asked = self.requests()
+        # Its cache serves the next run without a hub, and so do the variables that name it otherwise.
+        hub = self.path("home/hub")
+        for where in ({}, {"HF_HOME": "/nope", "HF_HUB_CACHE": hub}, {"HF_HOME": "/nope", "HUGGINGFACE_HUB_CACHE": hub}):
+            for offline in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+                self.run_anemone("convert", NAME, "again.nemo", *hparams, "--force", **where, **{offline: "1"})
+                self.assertIn("equal", self.run_anemone("diff", "again.nemo", "openai_clip.nemo"))
+        self.assertEqual(self.requests(), asked)
+        words = ("infer", NAME, "--image", GOLDEN / "clip" / "test.jpg", "--text", "a dog", "--text", "a girl")
+        self.assertTrue(self.run_anemone(*words).startswith("Given image's CLIP text probability:  [('a dog', "))
+
+    def test_transformers_finds_it(self):
+        self.run_anemone("fetch", NAME)
+        python = os.environ.get("ANEMONE_TEST_PYTHON") or sys.executable
+        done = subprocess.run([python, "-W", "ignore", "-c", FROM_TRANSFORMERS, NAME, GOLDEN / "clip" / "hf" / "model.safetensors"],
+                              env=self.environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+        if done.returncode == 77:
+            self.skipTest("this Python has no transformers (ANEMONE_TEST_PYTHON names another); hub_test checks the layout itself")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_the_progress_bar(self):
+        """On a terminal, while a connection is cut and resumed, unless HF_HUB_DISABLE_PROGRESS_BARS says otherwise."""
+        running = []
+        for value, shown in (("", True), ("0", True), ("1", False), ("true", False)):
+            terminal, end = pty.openpty()
+            environment = {"HF_HUB_CACHE": self.path("cache" + value), "HF_HUB_DISABLE_PROGRESS_BARS": value}
+            process = subprocess.Popen([ANEMONE, "fetch", "org/cut"], env=self.environment | environment, stdout=subprocess.DEVNULL, stderr=end)
+            os.close(end)
+            running.append((value, shown, terminal, process))
+        for value, shown, terminal, process in running:
+            written = self.read_all(terminal)
+            with self.subTest(value):
+                self.assertEqual(process.wait(), 0, written)
+                self.assertEqual(b"%" in written, shown, written)
+
+    def read_all(self, terminal):
+        written = b""
+        while True:
+            try:
+                part = os.read(terminal, 1 << 16)
+            except OSError:  # the other end is closed
+                part = b""
+            if not part:
+                os.close(terminal)
+                return written
+            written += part
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
