@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <string>
 
 namespace anemone {
 namespace {
@@ -22,6 +23,20 @@ int RemoveAll(const char* path) {
   std::filesystem::remove_all(path, error);
   errno = error.value();
   return error ? -1 : 0;
+}
+
+int ReopenDirect(int fd, unsigned block) {
+#ifdef STATX_DIOALIGN
+  struct statx info;
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) != 0) return -1;
+  const auto divides = [block](unsigned alignment) { return alignment != 0 && block % alignment == 0; };
+  if ((info.stx_mask & STATX_DIOALIGN) != 0 && divides(info.stx_dio_mem_align) && divides(info.stx_dio_offset_align)) {
+    const std::string path = "/proc/self/fd/" + std::to_string(fd);
+    return ::open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+  }
+#endif
+  errno = EOPNOTSUPP;
+  return -1;
 }
 
 }  // namespace
@@ -42,6 +57,8 @@ Sys sys = {
     .free_bytes = FreeBytes,
     .copy_range = [](int from, off_t from_offset, int to, off_t to_offset,
                      size_t size) { return ::copy_file_range(from, &from_offset, to, &to_offset, size, 0); },
+    .reserve = [](int fd, off_t size) { return ::fallocate(fd, 0, 0, size); },
+    .reopen_direct = ReopenDirect,
     .start_writeback = [](int fd, off_t offset,
                           off_t size) { return ::sync_file_range(fd, offset, size, SYNC_FILE_RANGE_WRITE); },
 };

@@ -29,6 +29,11 @@ struct Sys {
   int (*free_bytes)(const char* path, uint64_t* out);
   // Moves bytes between files inside the kernel, as copy_file_range(2); file systems that share blocks share them here.
   ssize_t (*copy_range)(int from, off_t from_offset, int to, off_t to_offset, size_t size);
+  // Reserves room for a file's first bytes, as fallocate(2).
+  int (*reserve)(int fd, off_t size);
+  // Another descriptor of a file, for writes past the page cache (O_DIRECT) of whole, aligned blocks of so many bytes;
+  // -1 where its file system does not say that it can [statx(2) STATX_DIOALIGN].
+  int (*reopen_direct)(int fd, unsigned block);
   // Starts writing a range to the device without waiting. Advice: its failure is nobody's error.
   int (*start_writeback)(int fd, off_t offset, off_t size);
 };

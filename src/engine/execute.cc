@@ -15,6 +15,7 @@
 #include "engine/cluster.h"
 #include "engine/commit.h"
 #include "engine/digest.h"
+#include "engine/direct.h"
 #include "engine/windows.h"
 #include "tensor/lower.h"
 
@@ -28,7 +29,9 @@ Cluster& ClusterOf(const ExecuteOptions& options) {
 }
 
 unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
-  const unsigned wanted = options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  // Two a core: one waits for the device while the other computes.
+  const unsigned wanted =
+      options.threads != 0 ? options.threads : 2 * std::max(1u, std::thread::hardware_concurrency());
   const uint64_t share = plan.bytes_written() / ClusterOf(options).size();
   return static_cast<unsigned>(std::clamp<uint64_t>(share / kBytesPerThread, 1, wanted));
 }
@@ -70,7 +73,8 @@ class Run {
         options_(options),
         cluster_(ClusterOf(options)),
         cursor_(plan, WindowBytes(options), staging != nullptr),
-        windows_(plan.files.size()) {}
+        windows_(plan.files.size()),
+        moves_(plan.files.size()) {}
 
   Status Do() {
     WindowCursor cursor(plan_, WindowBytes(options_), staging_ != nullptr);
@@ -78,6 +82,7 @@ class Run {
     while (const std::optional<Window> window = cursor.Next()) {
       if (!IsMine(number++)) continue;
       ++windows_[window->file];
+      if (window->range) moves_[window->file] += window->range->size;
       total_ += window->end - window->begin;
     }
     size_t crcs = 0;
@@ -126,11 +131,12 @@ class Run {
   struct Output {
     const PlanFile& plan;
     int fd;
+    DirectFile direct;
     size_t first_crc;            // of crcs_
     std::atomic<uint64_t> left;  // windows not yet written
 
     Output(const PlanFile& file, int descriptor, size_t crc, uint64_t windows)
-        : plan(file), fd(descriptor), first_crc(crc), left(windows) {}
+        : plan(file), fd(descriptor), direct(file, descriptor), first_crc(crc), left(windows) {}
     ~Output() {
       if (fd >= 0) sys.close(fd);
     }
@@ -170,7 +176,13 @@ class Run {
     if (staging_ != nullptr) {
       ANEMONE_ASSIGN(fd, staging_->OpenFile(file.path, file.size));
     }
-    return std::make_shared<Output>(file, fd, first_crc_[index], windows_[index]);
+    auto output = std::make_shared<Output>(file, fd, first_crc_[index], windows_[index]);
+    // Direct writes into room that is there need no lock of the whole file. What the kernel moves may need none.
+    if (output->direct.is_open() && moves_[index] < file.size / 16 &&
+        sys.reserve(fd, static_cast<off_t>(file.size)) != 0 && (errno == ENOSPC || errno == EDQUOT)) {
+      return staging_->WriteError(errno, file.path);
+    }
+    return output;
   }
 
   // The next window of ours, and its file opened if this is the first of it.
@@ -188,7 +200,7 @@ class Run {
   }
 
   void Work() {
-    std::vector<std::byte> buffer;
+    BlockBuffer buffer;
     while (Going()) {
       std::shared_ptr<Output> output;
       Result<std::optional<Window>> window = Take(output);
@@ -199,16 +211,16 @@ class Run {
     }
   }
 
-  Status Handle(const Window& window, Output& output, std::vector<std::byte>& buffer) {
+  Status Handle(const Window& window, Output& output, BlockBuffer& buffer) {
     uint64_t begin = window.begin;
     if (window.range) begin += MoveInKernel(window, output.fd);
     while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
       const uint64_t count = window.range ? std::min(window.end - begin, WindowBytes(options_)) : window.end - begin;
-      buffer.resize(count);
-      ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, buffer));
+      const std::span<std::byte> bytes = buffer.At(begin, count);
+      ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, bytes));
       if (staging_ != nullptr) {
-        AddCrcs(output, begin, buffer);
-        ANEMONE_TRY(Write(output, begin, buffer));
+        AddCrcs(output, begin, bytes);
+        ANEMONE_TRY(WriteParts(output, begin, bytes));
       }
       begin += count;
     }
@@ -246,6 +258,22 @@ class Run {
       const uint64_t to = std::min(end, slot_end);
       crcs_[output.first_crc + i] ^= Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to);
     }
+  }
+
+  // Past the cache what may go there.
+  Status WriteParts(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const DirectFile::Part part = output.direct.FirstPart(offset, offset + bytes.size());
+      const std::span<const std::byte> these = bytes.first(part.end - offset);
+      ssize_t put = 0;
+      if (part.fd >= 0) put = sys.pwrite(part.fd, these.data(), these.size(), static_cast<off_t>(offset));
+      // What a direct write refuses or leaves goes the ordinary way, which knows why.
+      const auto done = static_cast<size_t>(std::max<ssize_t>(put, 0));
+      ANEMONE_TRY(Write(output, offset + done, these.subspan(done)));
+      bytes = bytes.subspan(these.size());
+      offset = part.end;
+    }
+    return {};
   }
 
   Status Write(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
@@ -299,6 +327,7 @@ class Run {
   std::shared_ptr<Output> output_;  // of output_file_
 
   std::vector<uint64_t> windows_;            // per file: how many are ours
+  std::vector<uint64_t> moves_;              // per file: bytes of ours that the kernel moves
   std::vector<size_t> first_crc_;            // per file: where its slots begin in crcs_
   std::vector<std::atomic<uint32_t>> crcs_;  // per slot: the XOR of what the windows contribute
 

@@ -14,7 +14,7 @@ namespace anemone {
 class Cluster;
 
 struct ExecuteOptions {
-  unsigned threads = 0;             // 0: as many as the machine has cores
+  unsigned threads = 0;             // 0: two a core, of which one may wait for the device
   uint64_t window_bytes = 1 << 20;  // what a thread fills at once; peak memory is about threads × a few windows
   bool replace = false;             // --force: an existing destination is replaced, and kept until the new one is whole
   ProgressFn progress = {};

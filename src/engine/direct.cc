@@ -1,0 +1,57 @@
+#include "engine/direct.h"
+
+#include <algorithm>
+
+#include "base/sys.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kMinFileBytes = uint64_t{64} << 20;  // smaller ones are read again while the cache holds them
+constexpr uint64_t kMinPartBytes = 64 << 10;            // less is not worth a wait for the device
+
+uint64_t BlockOf(uint64_t offset) { return offset / kDirectBlock * kDirectBlock; }
+
+}  // namespace
+
+std::span<std::byte> BlockBuffer::At(uint64_t offset, uint64_t size) {
+  const uint64_t lead = offset % kDirectBlock;
+  if (lead + size > size_) {
+    size_ = BlockOf(lead + size + kDirectBlock - 1);
+    bytes_.reset();
+    bytes_.reset(new (std::align_val_t{kDirectBlock}) std::byte[size_]);
+  }
+  return {bytes_.get() + lead, size};
+}
+
+DirectFile::DirectFile(const PlanFile& file, int fd) {
+  if (fd < 0 || file.size < kMinFileBytes) return;
+  fd_ = sys.reopen_direct(fd, kDirectBlock);
+  if (fd_ < 0) return;
+  for (const Crc32Slot& slot : file.crcs) {
+    for (const uint64_t store : slot.stores) {
+      twice_.push_back(BlockOf(store));
+      twice_.push_back(BlockOf(store + sizeof(uint32_t) - 1));
+    }
+  }
+  std::ranges::sort(twice_);
+  const auto rest = std::ranges::unique(twice_);
+  twice_.erase(rest.begin(), rest.end());
+}
+
+DirectFile::~DirectFile() {
+  if (fd_ >= 0) sys.close(fd_);
+}
+
+DirectFile::Part DirectFile::FirstPart(uint64_t begin, uint64_t end) const {
+  if (fd_ < 0) return {end, -1};
+  if (begin % kDirectBlock != 0) return {std::min(end, BlockOf(begin) + kDirectBlock), -1};
+  const auto twice = std::ranges::lower_bound(twice_, begin);
+  if (twice != twice_.end() && *twice == begin) return {std::min(end, begin + kDirectBlock), -1};
+  uint64_t stop = BlockOf(end);
+  if (twice != twice_.end()) stop = std::min(stop, *twice);
+  if (stop == begin) return {end, -1};
+  return {stop, stop - begin >= kMinPartBytes ? fd_ : -1};
+}
+
+}  // namespace anemone

@@ -1,0 +1,64 @@
+// Direct writes: past the page cache.
+//
+// What a conversion writes is as large as the memory or larger, and not read again soon. Through the cache every byte
+// is copied once more and takes a page that must be found and cleared, driving out what others need; where a host takes
+// a virtual machine's free pages back, that alone costs several times the write (docs/benchmarks.md). So whole blocks
+// of large files go straight to the device [open(2) O_DIRECT], into room reserved beforehand. The edges, and blocks
+// that are written twice, go through the cache.
+#ifndef ANEMONE_ENGINE_DIRECT_H_
+#define ANEMONE_ENGINE_DIRECT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <vector>
+
+#include "engine/plan.h"
+
+namespace anemone {
+
+// What direct writes begin and end at, in the file and in memory.
+constexpr uint64_t kDirectBlock = 4096;
+
+// Memory that a thread fills again and again, placed as the bytes lie in their file's blocks.
+class BlockBuffer {
+ public:
+  // For bytes [offset, offset + size) of a file; what an earlier call answered is gone.
+  std::span<std::byte> At(uint64_t offset, uint64_t size);
+
+ private:
+  struct Free {
+    void operator()(std::byte* bytes) const { operator delete[](bytes, std::align_val_t{kDirectBlock}); }
+  };
+  std::unique_ptr<std::byte[], Free> bytes_;
+  uint64_t size_ = 0;
+};
+
+// A file's second descriptor. Threads may share it.
+class DirectFile {
+ public:
+  // `fd` is open for writing. None where the file is small or its file system has no direct writes.
+  DirectFile(const PlanFile& file, int fd);
+  ~DirectFile();
+  DirectFile(const DirectFile&) = delete;
+  DirectFile& operator=(const DirectFile&) = delete;
+
+  bool is_open() const { return fd_ >= 0; }
+
+  // The first part of [begin, end) that is written in one way: up to `end`, through `fd`; -1: the ordinary one.
+  struct Part {
+    uint64_t end;
+    int fd;
+  };
+  Part FirstPart(uint64_t begin, uint64_t end) const;
+
+ private:
+  int fd_ = -1;
+  std::vector<uint64_t> twice_;  // blocks in which CRCs are stored at the end, in order
+};
+
+}  // namespace anemone
+
+#endif  // ANEMONE_ENGINE_DIRECT_H_

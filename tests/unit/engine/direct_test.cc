@@ -1,0 +1,164 @@
+#include "engine/direct.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <string>
+
+#include "base/sys.h"
+#include "engine/execute.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+
+namespace anemone {
+namespace {
+
+using ::anemone::testing::IsOk;
+using ::anemone::testing::ReadFile;
+using ::anemone::testing::StatusIs;
+using ::anemone::testing::TempDir;
+using ::anemone::testing::Tree;
+
+// Any file system has direct writes here: an ordinary descriptor takes them, which only this test knows.
+std::atomic<int> direct_fd = -1;
+std::atomic<uint64_t> direct_bytes = 0;
+std::atomic<bool> is_aligned = true;
+std::atomic<int> refused_with = 0;
+
+class Direct : public ::testing::Test {
+ protected:
+  Direct() : real_(sys) {
+    direct_fd = -1;
+    direct_bytes = 0;
+    is_aligned = true;
+    refused_with = 0;
+    sys.reopen_direct = [](int fd, unsigned) { return direct_fd = ::fcntl(fd, F_DUPFD_CLOEXEC, 0); };
+    sys.pwrite = [](int fd, const void* bytes, size_t size, off_t offset) -> ssize_t {
+      if (fd == direct_fd) {
+        if (refused_with != 0) {
+          errno = refused_with;
+          return -1;
+        }
+        direct_bytes += size;
+        if (reinterpret_cast<uintptr_t>(bytes) % kDirectBlock != 0 || size % kDirectBlock != 0 ||
+            static_cast<uint64_t>(offset) % kDirectBlock != 0)
+          is_aligned = false;
+      }
+      return ::pwrite(fd, bytes, size, offset);
+    };
+  }
+  ~Direct() override { sys = real_; }
+
+  const Sys real_;
+  TempDir dir_;
+};
+
+// Bytes under a CRC that is stored in their midst and at the end, beginning off any block.
+Plan Checked(uint64_t size, std::string* bytes) {
+  PlanFile file;
+  file.Append(std::string(100, 'h'));
+  bytes->clear();
+  for (uint64_t i = 0; bytes->size() < size; ++i) *bytes += "line " + std::to_string(i * 2654435761U) + "\n";
+  const uint64_t half = bytes->size() / 2;
+  file.Append(bytes->substr(0, half));
+  const uint64_t store = file.size;
+  file.Append(std::string(4, '\0'));
+  const uint64_t second = file.size;
+  file.Append(bytes->substr(half));
+  const uint64_t last = file.size;
+  file.Append(std::string(4, '\0'));
+  file.crcs.push_back({100, half, {store}});
+  file.crcs.push_back({second, bytes->size() - half, {last}});
+  *bytes = std::string(100, 'h') + bytes->substr(0, half) + "...." + bytes->substr(half) + "....";
+  Plan plan;
+  plan.files.push_back(std::move(file));
+  return plan;
+}
+
+// `found` is `expected` but for the CRCs.
+void ExpectSameButCrcs(std::string found, const std::string& expected, const PlanFile& file) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (const Crc32Slot& slot : file.crcs) {
+    EXPECT_NE(found.substr(slot.stores[0], 4), std::string(4, '\0'));
+    found.replace(slot.stores[0], 4, "....");
+  }
+  EXPECT_TRUE(found == expected);
+}
+
+TEST_F(Direct, WholeBlocksOfLargeFilesGoPastTheCache) {
+  std::string bytes;
+  const Plan plan = Checked(80 << 20, &bytes);
+  ASSERT_THAT(Execute(plan, dir_ / "out", {}), IsOk());
+  EXPECT_TRUE(is_aligned);
+  EXPECT_GT(direct_bytes, bytes.size() - (1 << 20));
+  ExpectSameButCrcs(ReadFile(dir_ / "out"), bytes, plan.files[0]);
+}
+
+TEST_F(Direct, WhatIsRefusedGoesTheOrdinaryWay) {
+  std::string bytes;
+  const Plan plan = Checked(80 << 20, &bytes);
+  refused_with = EINVAL;
+  ASSERT_THAT(Execute(plan, dir_ / "out", {}), IsOk());
+  EXPECT_EQ(direct_bytes, 0u);
+  ExpectSameButCrcs(ReadFile(dir_ / "out"), bytes, plan.files[0]);
+}
+
+TEST_F(Direct, SmallFilesStayInTheCache) {
+  std::string bytes;
+  ASSERT_THAT(Execute(Checked(8 << 20, &bytes), dir_ / "out", {}), IsOk());
+  EXPECT_EQ(direct_fd, -1);
+}
+
+TEST_F(Direct, NoRoomToReserveIsADiskFull) {
+  sys.reserve = [](int, off_t) {
+    errno = ENOSPC;
+    return -1;
+  };
+  std::string bytes;
+  EXPECT_THAT(Execute(Checked(80 << 20, &bytes), dir_ / "out", {}), StatusIs(ErrorKind::kIo, "out"));
+  EXPECT_TRUE(Tree(dir_.path()).empty());
+}
+
+// The device itself, where this file system has direct writes.
+TEST(DirectWrites, AreReadBack) {
+  const TempDir dir;
+  std::string bytes;
+  const Plan plan = Checked(80 << 20, &bytes);
+  ASSERT_THAT(Execute(plan, dir / "out", {}), IsOk());
+  ExpectSameButCrcs(ReadFile(dir / "out"), bytes, plan.files[0]);
+}
+
+TEST(FirstPart, BlocksThatAreWrittenTwiceStandAlone) {
+  const TempDir dir;
+  const int fd = ::open((dir / "file").c_str(), O_RDWR | O_CREAT, 0600);
+  ASSERT_GE(fd, 0);
+  const Sys real = sys;
+  sys.reopen_direct = [](int of, unsigned) { return ::fcntl(of, F_DUPFD_CLOEXEC, 0); };
+  PlanFile file;
+  file.AppendZeros(100 << 20);
+  file.crcs.push_back({0, 10, {(1 << 20) + 4094}});  // in two blocks
+  {
+    const DirectFile direct(file, fd);
+    ASSERT_TRUE(direct.is_open());
+    const auto part = [&](uint64_t begin, uint64_t end) {
+      const DirectFile::Part first = direct.FirstPart(begin, end);
+      return std::pair(first.end, first.fd >= 0);
+    };
+    constexpr uint64_t kMiB = 1 << 20;
+    EXPECT_EQ(part(0, 2 * kMiB), std::pair(kMiB, true));                            // up to the first such block
+    EXPECT_EQ(part(kMiB, 2 * kMiB), std::pair(kMiB + 4096, false));                 // it
+    EXPECT_EQ(part(kMiB + 4096, 2 * kMiB), std::pair(kMiB + 8192, false));          // the second
+    EXPECT_EQ(part(kMiB + 8192, 2 * kMiB), std::pair(2 * kMiB, true));              // the rest
+    EXPECT_EQ(part(100, 2 * kMiB), std::pair(uint64_t{4096}, false));               // to the block's end
+    EXPECT_EQ(part(0, 100), std::pair(uint64_t{100}, false));                       // less than a block
+    EXPECT_EQ(part(4096, 4096 + 32768), std::pair(uint64_t{4096 + 32768}, false));  // not worth a wait
+    EXPECT_EQ(part(2 * kMiB, 3 * kMiB + 5), std::pair(3 * kMiB, true));
+  }
+  sys = real;
+  ::close(fd);
+}
+
+}  // namespace
+}  // namespace anemone
