@@ -43,6 +43,19 @@ TEST(PatternTest, AnEmptyWordIsAWord) {
   EXPECT_EQ(pattern.Match("up_2.weight")->part, 1u);
 }
 
+TEST(PatternTest, AnExpertIsAPart) {
+  const Pattern pattern("l.{i}.experts.{e}.up");
+  const auto hit = pattern.Match("l.3.experts.11.up");
+  ASSERT_TRUE(hit.has_value());
+  EXPECT_EQ(hit->layer, 3u);
+  EXPECT_EQ(hit->part, 11u);
+  EXPECT_EQ(pattern.Fill(3, 11), "l.3.experts.11.up");
+  Dims dims;
+  EXPECT_EQ(pattern.num_parts(dims), 0u);
+  dims.Set("experts", 8);
+  EXPECT_EQ(pattern.num_parts(dims), 8u);
+}
+
 TEST(DimsTest, EvaluatesProducts) {
   Dims dims;
   dims.Set("text.width", 5);
@@ -56,6 +69,8 @@ TEST(DimsTest, HoldsConditions) {
   dims.Set("on", 1);
   dims.Set("off", 0);
   EXPECT_TRUE(dims.Holds("") && dims.Holds("on") && dims.Holds("!off") && dims.Holds("!absent"));
+  EXPECT_TRUE(dims.Holds("on & !off"));
+  EXPECT_FALSE(dims.Holds("on & off") || dims.Holds("off & on"));
   EXPECT_FALSE(dims.Holds("off") || dims.Holds("!on") || dims.Holds(kReadOnly));
 }
 
@@ -103,7 +118,8 @@ class OpTest : public ::testing::TestWithParam<OpCase> {};
 
 TEST_P(OpTest, IsUndoneByItsInverse) {
   Dims dims;
-  for (const auto& [key, value] : {std::pair{"heads", 3}, {"vocab", 5}, {"padded_vocab", 8}}) dims.Set(key, value);
+  for (const auto& [key, value] : {std::pair{"heads", 3}, {"vocab", 5}, {"padded_vocab", 8}, {"experts", 3}})
+    dims.Set(key, value);
   const std::vector<CanonicalRow> canonical = {{.name = "x", .shape = GetParam().canonical_shape}};
   const Dialect dialect{"d", "D", {"model."}, {GetParam().row}};
   float next = 1;
@@ -130,6 +146,8 @@ INSTANTIATE_TEST_SUITE_P(
                {.name = "{q,kv}", .canonical = "x", .op = Op::kQueryKeyValue},
                "18, 2",
                {{6, 2}, {12, 2}}},
+        OpCase{"Experts", {.name = "{e}", .canonical = "x", .op = Op::kStack}, "6, 4", {{2, 4}, {2, 4}, {2, 4}}},
+        OpCase{"SideBySide", {.name = "X", .canonical = "x", .op = Op::kSideBySide, .shape = "4, 6"}, "6, 4", {{4, 6}}},
         OpCase{"PadVocab", {.name = "X", .canonical = "x", .op = Op::kPadVocab}, "vocab, 2", {{8, 2}}},
         OpCase{"PatchLinear", {.name = "X", .canonical = "x", .op = Op::kPatchLinear}, "2, 3, 4, 4", {{2, 48}}}),
     [](const auto& test) { return std::string(test.param.name); });
@@ -145,6 +163,19 @@ TEST(OpTest, InterleavesHeadByHead) {
   ASSERT_THAT(weights.Add("x", Counting({6}, &next)), IsOk());
   ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spell(weights, dialect, canonical, dims, true, nullptr));
   EXPECT_THAT(Floats(*stored.Find("X")->tensor()), ElementsAre(0, 2, 4, 1, 3, 5));
+}
+
+TEST(OpTest, TransposesEachExpert) {
+  // Two experts of two rows and three columns become three rows and two columns each.
+  Dims dims;
+  dims.Set("experts", 2);
+  const std::vector<CanonicalRow> canonical = {{.name = "x", .shape = "4, 3"}};
+  const Dialect dialect{"d", "D", {""}, {{.name = "X", .canonical = "x", .op = Op::kSideBySide, .shape = "3, 4"}}};
+  float next = 0;
+  StateDict weights;
+  ASSERT_THAT(weights.Add("x", Counting({4, 3}, &next)), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spell(weights, dialect, canonical, dims, true, nullptr));
+  EXPECT_THAT(Floats(*stored.Find("X")->tensor()), ElementsAre(0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11));
 }
 
 TEST(OpTest, InterleavesQueryGroups) {
