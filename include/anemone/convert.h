@@ -66,6 +66,7 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
 struct RunOptions {
   unsigned threads = 0;
   bool force = false;
+  bool resume = false;  // keep what is written when interrupted, and go on from what an earlier run has kept
   ProgressFn progress = {};
 };
 Status RunConversion(const Conversion& conversion, const RunOptions& options);

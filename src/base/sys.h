@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <span>
 
 namespace anemone {
 
@@ -40,6 +42,9 @@ struct Sys {
 
 // The real calls, unless a test has put others there before any thread started.
 extern Sys sys;
+
+// Writes all of `bytes` at `offset`, in as many calls as that takes; false and errno on failure.
+bool WriteAll(int fd, std::span<const std::byte> bytes, uint64_t offset);
 
 }  // namespace anemone
 

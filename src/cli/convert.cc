@@ -72,6 +72,7 @@ void DeclareConversion(CLI::App& app, Options& options) {
   ConvertOptions& convert = options.convert;
   app.add_option("SRC", options.source, "A checkpoint: file, directory or hub id")->required();
   options.plan.Declare(app, "DST", "What to write; its name says the format, or --to does");
+  options.plan.DeclareResume(app);
   DeclareLayout(app, convert);
   app.add_option("--split-rank", convert.split_rank, "How many pipeline stages an encoder-decoder's encoder takes")
       ->type_name("N");

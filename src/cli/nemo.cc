@@ -57,6 +57,7 @@ void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
 void DeclareWriting(CLI::App& app, PlanFlags& plan, const std::string& name, bool required = true) {
   app.add_option(name, plan.destination, "The .nemo to write")->required(required);
   plan.DeclareShared(app);
+  plan.DeclareResume(app);
 }
 
 std::optional<DType> PrecisionDType(const std::string& precision) {

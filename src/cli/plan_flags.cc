@@ -59,6 +59,11 @@ void PlanFlags::DeclareShared(CLI::App& app) {
   app.add_flag("--json", json, "With --plan: one JSON object");
 }
 
+void PlanFlags::DeclareResume(CLI::App& app) {
+  app.add_flag("--resume", resume,
+               "Keep what is written when the run is interrupted, and go on from what one has kept");
+}
+
 void PlanFlags::Declare(CLI::App& app, const std::string& name, const std::string& help) {
   app.add_option(name, destination, help)->required();
   DeclareShared(app);
@@ -75,6 +80,7 @@ int PlanFlags::Run(const Result<Plan>& plan) const {
   if (const Status status = options.cluster->Agree(plan.status()); !status.ok()) return Report(status);
   options.threads = globals().threads;
   options.replace = force;
+  options.resume = resume;
   if (plan_only) {
     if (const Status status = Check(*plan); !status.ok()) return Report(status.In(destination));
     const uint64_t peak = PeakMemoryBytes(*plan, options);

@@ -18,12 +18,14 @@ struct PlanFlags {
   bool plan_only = false;
   bool force = false;
   bool json = false;
+  bool resume = false;
 
   void Declare(CLI::App& app, const std::string& name, const std::string& help);  // destination as a positional
   void DeclareOutput(CLI::App& app, const std::string& help);                     // destination as -o
   // Prints the plan (--plan) or executes it at `destination`; answers the exit status.
   int Run(const Result<Plan>& plan) const;
   void DeclareShared(CLI::App& app);  // without a destination
+  void DeclareResume(CLI::App& app);  // --resume, for what may write for long
 };
 
 // "key=value" words as pairs. Errors: InvalidArgument for a word without '='.

@@ -44,6 +44,12 @@ Status Cluster::Agree(const Status& status) {
   return alike ? failure : failure.In("rank " + std::to_string(first - all.begin()));
 }
 
+Status Cluster::Follow(const Status& status) {
+  if (size() == 1) return status;
+  const std::string first = Gather(Encode(status))[0];
+  return first.empty() ? Status() : Decode(first);
+}
+
 Cluster& Cluster::Alone() {
   static Cluster alone;
   return alone;

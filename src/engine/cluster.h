@@ -37,6 +37,8 @@ class Cluster {
   // Collective: ok when every rank's status is; else, on all of them, one failure, which names its rank unless all
   // failed alike.
   Status Agree(const Status& status);
+  // Collective: what rank 0 says of what it alone has done.
+  Status Follow(const Status& status);
 
   static Cluster& Alone();
 };

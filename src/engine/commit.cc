@@ -30,7 +30,8 @@ Status CannotCreate(int error_number, const std::string& path) {
   }
 }
 
-std::string FolderName(const std::string& name) {
+std::string FolderName(const std::string& name, bool keep) {
+  if (keep) return "." + name.substr(0, 230) + ".anemone-resume";
   uint64_t random = 0;
   if (getrandom(&random, sizeof random, 0) != sizeof random) random = reinterpret_cast<uintptr_t>(&random);
   char suffix[80];
@@ -38,6 +39,13 @@ std::string FolderName(const std::string& name) {
                 static_cast<unsigned long long>(random));
   return "." + name.substr(0, 180) + suffix;  // a name has at most 255 bytes
 }
+
+bool Contains(const std::filesystem::path& directory, const std::filesystem::path& path) {
+  const auto [end, unused] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
+  return end == directory.end();
+}
+
+}  // namespace
 
 Status SyncDirectory(const std::string& path) {
   const int fd = sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -49,19 +57,13 @@ Status SyncDirectory(const std::string& path) {
   return result == 0 || error == EINVAL ? Status() : ErrnoStatus(error, "cannot sync").In(path);
 }
 
-bool Contains(const std::filesystem::path& directory, const std::filesystem::path& path) {
-  const auto [end, unused] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
-  return end == directory.end();
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::string& destination, bool replace,
-                                                 uint64_t needed_bytes) {
+                                                 bool keep, uint64_t needed_bytes) {
   std::unique_ptr<Staging> staging(new Staging);
   staging->shown_ = destination;
   staging->is_directory_ = plan.is_directory;
   staging->replace_ = replace;
+  staging->keep_ = keep;
   staging->needed_bytes_ = needed_bytes;
 
   std::string path = destination;
@@ -101,18 +103,28 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
     return InvalidArgument("expected the name of an output").In(destination);
   staging->destination_ = path;
   staging->parent_ = slash == path.npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-  staging->folder_ = (slash == path.npos ? "" : path.substr(0, slash + 1)) + FolderName(name);
+  staging->folder_ = (slash == path.npos ? "" : path.substr(0, slash + 1)) + FolderName(name, keep);
   staging->output_ = staging->folder_ + "/output";
 
   if (sys.lstat((staging->parent_ + "/.").c_str(), &info) != 0)
     return CannotCreate(errno, destination).Hint("its folder is made by hand: mkdir -p '" + staging->parent_ + "'");
+  // A folder without an output was left by a run that died before it began, or after it had committed.
+  const bool goes_on = keep && sys.lstat(staging->output_.c_str(), &info) == 0;
+  if (keep && !goes_on) sys.remove_all(staging->folder_.c_str());
   uint64_t free_bytes = 0;
-  if (sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0 && free_bytes < needed_bytes)
+  if (!goes_on && sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0 && free_bytes < needed_bytes)
     return staging->WriteError(ENOSPC, "");
 
-  if (sys.mkdir(staging->folder_.c_str(), 0777) != 0) return CannotCreate(errno, destination);
+  if (!goes_on && sys.mkdir(staging->folder_.c_str(), 0777) != 0) return CannotCreate(errno, destination);
   staging->made_ = true;
-  if (plan.is_directory) {
+  return staging;
+}
+
+Status Staging::MakeOutput(const Plan& plan) {
+  if (!is_directory_) {
+    ANEMONE_ASSIGN(const int fd, OpenFile("", plan.files.front().size));
+    sys.close(fd);
+  } else {
     std::set<std::string> directories = {""};
     for (const PlanFile& file : plan.files) {
       for (size_t at = file.path.find('/'); at != file.path.npos; at = file.path.find('/', at + 1))
@@ -124,12 +136,16 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
       directories.insert(empty);
     }
     for (const std::string& directory : directories) {  // sorted: parents come first
-      std::string made = staging->output_ + (directory.empty() ? "" : "/" + directory);
-      if (sys.mkdir(made.c_str(), 0777) != 0) return CannotCreate(errno, destination);
-      staging->directories_.push_back(std::move(made));
+      std::string made = output_ + (directory.empty() ? "" : "/" + directory);
+      if (sys.mkdir(made.c_str(), 0777) != 0 && !(keep_ && errno == EEXIST)) return CannotCreate(errno, shown_);
+      directories_.push_back(std::move(made));
     }
   }
-  return staging;
+  if (!keep_) return {};
+  // What the journal speaks of is there before it does.
+  for (const std::string& made : directories_) ANEMONE_TRY(SyncDirectory(made).In(shown_));
+  ANEMONE_TRY(SyncDirectory(folder_).In(shown_));
+  return SyncDirectory(parent_).In(shown_);
 }
 
 std::unique_ptr<Staging> Staging::Join(const std::string& destination, const std::string& folder) {
@@ -142,7 +158,7 @@ std::unique_ptr<Staging> Staging::Join(const std::string& destination, const std
 }
 
 Staging::~Staging() {
-  if (made_) sys.remove_all(folder_.c_str());
+  if (made_ && !keep_) sys.remove_all(folder_.c_str());
 }
 
 Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
@@ -162,6 +178,15 @@ Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
   return fd;
 }
 
+Status Staging::Holds(const std::string& path, uint64_t size) const {
+  const std::string full = path.empty() ? output_ : output_ + "/" + path;
+  struct stat info;
+  if (sys.lstat(full.c_str(), &info) == 0 && S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) == size)
+    return {};
+  return Corrupt("cannot resume: expected the file that an earlier run wrote", "rm -r '" + folder_ + "' begins anew")
+      .In(full);
+}
+
 Status Staging::WriteError(int error_number, const std::string& path) const {
   Status status = ErrnoStatus(error_number, "cannot write").In(path.empty() ? shown_ : shown_ + "/" + path);
   if (error_number == ENOSPC || error_number == EDQUOT) {
@@ -179,32 +204,31 @@ Status Staging::Commit() {
   const auto move = [&](const std::string& from, const std::string& to, unsigned flags) {
     return sys.rename(from.c_str(), to.c_str(), flags) == 0;
   };
+  // What a journal speaks of is not called that any more once it may be something else.
+  const std::string output = keep_ ? folder_ + "/whole" : output_;
+  if (keep_ && !move(output_, output, 0)) return ErrnoStatus(errno, "cannot rename").In(shown_);
   bool moved = false;
   if (!exists_) {
-    moved = move(output_, destination_, RENAME_NOREPLACE);
+    moved = move(output, destination_, RENAME_NOREPLACE);
     if (!moved && (errno == EINVAL || errno == ENOSYS)) {
       // A file system without the flag. Looking first leaves a moment in between; nothing better is to be had there.
       struct stat info;
       if (!replace_ && sys.lstat(destination_.c_str(), &info) == 0) {
         errno = EEXIST;
       } else {
-        moved = move(output_, destination_, 0);
+        moved = move(output, destination_, 0);
       }
     } else if (!moved && errno == EEXIST && replace_ && !is_directory_) {
-      moved = move(output_, destination_, 0);
-    }
-    if (!moved && errno == EEXIST) {
-      return Status(ErrorKind::kAlreadyExists, "already exists", "it appeared meanwhile; --force replaces it")
-          .In(shown_);
+      moved = move(output, destination_, 0);
     }
   } else if (!is_directory_) {
-    moved = move(output_, destination_, 0);
-  } else if (move(output_, destination_, RENAME_EXCHANGE)) {
+    moved = move(output, destination_, 0);
+  } else if (move(output, destination_, RENAME_EXCHANGE)) {
     moved = true;  // and the old one lies in the folder
   } else if (errno == EINVAL || errno == ENOSYS) {
     const std::string old = folder_ + ".old";
     if (move(destination_, old, 0)) {
-      moved = move(output_, destination_, 0);
+      moved = move(output, destination_, 0);
       const int error = errno;
       if (moved) {
         sys.remove_all(old.c_str());
@@ -214,7 +238,15 @@ Status Staging::Commit() {
       }
     }
   }
-  if (!moved) return ErrnoStatus(errno, "cannot rename into place").In(shown_);
+  if (!moved) {
+    const int error = errno;
+    if (keep_) move(output, output_, 0);
+    if (!exists_ && error == EEXIST) {
+      return Status(ErrorKind::kAlreadyExists, "already exists", "it appeared meanwhile; --force replaces it")
+          .In(shown_);
+    }
+    return ErrnoStatus(error, "cannot rename into place").In(shown_);
+  }
   made_ = false;
   sys.remove_all(folder_.c_str());
   return SyncDirectory(parent_).In(shown_);

@@ -19,16 +19,21 @@
 
 namespace anemone {
 
+// fsync of a directory: what was created in it or moved there stays. Errors: Io, NotFound.
+Status SyncDirectory(const std::string& path);
+
 class Staging {
  public:
-  // Checks the destination and its free space, and makes the hidden folder, with a directory's directories in it.
-  // `needed_bytes` is what will be written. Errors: AlreadyExists, CannotCreate, InvalidArgument (a device, the current
-  // directory), Io.
+  // Checks the destination and its free space, and makes the hidden folder. `needed_bytes` is what will be written.
+  // With `keep` the folder is `.NAME.anemone-resume`, may hold what an earlier run has written, and stays when this one
+  // fails. Errors: AlreadyExists, CannotCreate, InvalidArgument (a device, the current directory), Io.
   static Result<std::unique_ptr<Staging>> Create(const Plan& plan, const std::string& destination, bool replace,
-                                                 uint64_t needed_bytes);
+                                                 bool keep, uint64_t needed_bytes);
+  // Makes the output in it: its directories, or the one file. What an earlier run has written of the same plan stays.
+  Status MakeOutput(const Plan& plan);
   // For the other ranks: files can be created in the `folder` that rank 0 made.
   static std::unique_ptr<Staging> Join(const std::string& destination, const std::string& folder);
-  // Removes what was written, unless committed or joined.
+  // Removes what was written, unless committed, kept or joined.
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -37,6 +42,8 @@ class Staging {
   // Opens one of the plan's files for writing, of `size` bytes, zeros where nobody has written yet. The caller syncs
   // and closes it. Any thread, any rank.
   Result<int> OpenFile(const std::string& path, uint64_t size) const;
+  // Whether an earlier run has made that file. Errors: Corrupt.
+  Status Holds(const std::string& path, uint64_t size) const;
   // Steps 2 (directories) to 4. Every file is synced and closed.
   Status Commit();
   // A failed write to one of the plan's files, with what a full disk lacks.
@@ -55,6 +62,7 @@ class Staging {
   bool is_directory_ = false;
   bool replace_ = false;
   bool exists_ = false;  // there is something to replace
+  bool keep_ = false;    // folder_ outlives a failure
   bool made_ = false;    // folder_ exists and is ours to remove
 };
 

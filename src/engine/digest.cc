@@ -39,9 +39,11 @@ class Hash {
     Add(std::string_view(source->name()));
     Add(source->size_bytes());
     constexpr uint64_t kMaxInMemory = 16 << 20;
-    if (source->fd() >= 0 || source->size_bytes() > kMaxInMemory) return;
-    if (const Result<std::string> bytes = Whole(source).ReadAll(kMaxInMemory); bytes.ok())
-      Add(std::string_view(*bytes));
+    if (source->fd() < 0 && source->size_bytes() <= kMaxInMemory) {
+      const Result<std::string> bytes = Whole(source).ReadAll(kMaxInMemory);
+      if (bytes.ok()) return Add(std::string_view(*bytes));
+    }
+    files_.push_back(source);
   }
 
   void Add(const TensorNode& node) {
@@ -70,6 +72,8 @@ class Hash {
     }
   }
 
+  const std::vector<ByteSourcePtr>& files() const { return files_; }
+
   std::string Hex() {
     std::array<unsigned char, 32> bytes{};
     EVP_DigestFinal_ex(context_.get(), bytes.data(), nullptr);
@@ -84,11 +88,12 @@ class Hash {
  private:
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
   std::map<const ByteSource*, uint64_t> sources_;
+  std::vector<ByteSourcePtr> files_;
 };
 
 }  // namespace
 
-std::string Digest(const Plan& plan) {
+std::string Digest(const Plan& plan, std::vector<ByteSourcePtr>* files) {
   Hash hash;
   hash.Add(uint64_t{plan.is_directory});
   for (const std::string& path : plan.empty_directories) hash.Add(std::string_view(path));
@@ -104,6 +109,7 @@ std::string Digest(const Plan& plan) {
       hash.AddAll(slot.stores);
     }
   }
+  if (files != nullptr) *files = hash.files();
   return hash.Hex();
 }
 

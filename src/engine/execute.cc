@@ -7,15 +7,19 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <system_error>
 #include <thread>
+#include <utility>
 
+#include "base/cores.h"
 #include "base/crc32.h"
 #include "base/sys.h"
 #include "engine/cluster.h"
 #include "engine/commit.h"
 #include "engine/digest.h"
 #include "engine/direct.h"
+#include "engine/journal.h"
 #include "engine/windows.h"
 #include "tensor/lower.h"
 
@@ -30,8 +34,7 @@ Cluster& ClusterOf(const ExecuteOptions& options) {
 
 unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
   // Two a core: one waits for the device while the other computes.
-  const unsigned wanted =
-      options.threads != 0 ? options.threads : 2 * std::max(1u, std::thread::hardware_concurrency());
+  const unsigned wanted = options.threads != 0 ? options.threads : 2 * UsableCores();
   const uint64_t share = plan.bytes_written() / ClusterOf(options).size();
   return static_cast<unsigned>(std::clamp<uint64_t>(share / kBytesPerThread, 1, wanted));
 }
@@ -67,9 +70,10 @@ Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::spa
 // One pass over this rank's share of a plan's windows by several threads: into `staging`, or nowhere.
 class Run {
  public:
-  Run(const Plan& plan, const Staging* staging, const ExecuteOptions& options)
+  Run(const Plan& plan, const Staging* staging, Journal* journal, const ExecuteOptions& options)
       : plan_(plan),
         staging_(staging),
+        journal_(journal),
         options_(options),
         cluster_(ClusterOf(options)),
         cursor_(plan, WindowBytes(options), staging != nullptr),
@@ -77,20 +81,7 @@ class Run {
         moves_(plan.files.size()) {}
 
   Status Do() {
-    WindowCursor cursor(plan_, WindowBytes(options_), staging_ != nullptr);
-    uint64_t number = 0;
-    while (const std::optional<Window> window = cursor.Next()) {
-      if (!IsMine(number++)) continue;
-      ++windows_[window->file];
-      if (window->range) moves_[window->file] += window->range->size;
-      total_ += window->end - window->begin;
-    }
-    size_t crcs = 0;
-    for (const PlanFile& file : plan_.files) {
-      first_crc_.push_back(crcs);
-      crcs += file.crcs.size();
-    }
-    crcs_ = std::vector<std::atomic<uint32_t>>(crcs);
+    Fail(Survey());
     Report(/*always=*/true);
     if (staging_ != nullptr && cluster_.rank() == 0) {
       for (size_t i = 0; i < plan_.files.size() && Going(); ++i) {
@@ -107,13 +98,14 @@ class Run {
     }
     Work();
     for (std::thread& thread : threads) thread.join();
+    if (journal_ != nullptr) Fail(Record(std::exchange(batch_, {})));
     if (Going()) Report(/*always=*/true);
     return status_;
   }
 
   // Once all ranks have done their share: adds theirs to the CRCs, and on rank 0 stores them. Collective.
   Status StoreSharedCrcs() {
-    if (cluster_.size() == 1) return {};  // stored
+    if (StoresCrcsAtOnce()) return {};
     std::vector<uint32_t> crcs(crcs_.begin(), crcs_.end());
     cluster_.Xor(crcs);
     std::ranges::copy(crcs, crcs_.begin());
@@ -134,6 +126,7 @@ class Run {
     DirectFile direct;
     size_t first_crc;            // of crcs_
     std::atomic<uint64_t> left;  // windows not yet written
+    std::mutex mutex;            // of syncing and closing
 
     Output(const PlanFile& file, int descriptor, size_t crc, uint64_t windows)
         : plan(file), fd(descriptor), direct(file, descriptor), first_crc(crc), left(windows) {}
@@ -144,7 +137,55 @@ class Run {
     Output& operator=(const Output&) = delete;
   };
 
-  bool IsMine(uint64_t window) const { return window % cluster_.size() == static_cast<uint64_t>(cluster_.rank()); }
+  // What a rank contributes to the CRCs of a window.
+  struct SlotCrc {
+    size_t slot;  // of crcs_
+    uint32_t crc;
+  };
+
+  // Windows that are written and not yet in the journal.
+  struct Batch {
+    Journal::Batch done;
+    std::set<std::shared_ptr<Output>> outputs;
+    uint64_t bytes = 0;
+  };
+
+  bool IsMine(const Window& window) const {
+    const bool is_done = journal_ != nullptr && journal_->Has(window.number);
+    return !is_done && window.number % cluster_.size() == static_cast<uint64_t>(cluster_.rank());
+  }
+  // Alone and from the beginning, whoever writes a file's last window knows its CRCs.
+  bool StoresCrcsAtOnce() const { return cluster_.size() == 1 && journal_ == nullptr; }
+
+  // Counts what is to be done, and looks whether what is done already is still there.
+  Status Survey() {
+    size_t crcs = 0;
+    for (const PlanFile& file : plan_.files) {
+      first_crc_.push_back(crcs);
+      crcs += file.crcs.size();
+    }
+    crcs_ = std::vector<std::atomic<uint32_t>>(crcs);
+    size_t held = SIZE_MAX;
+    WindowCursor cursor(plan_, WindowBytes(options_), staging_ != nullptr);
+    while (const std::optional<Window> window = cursor.Next()) {
+      if (IsMine(*window)) {
+        ++windows_[window->file];
+        if (window->range) moves_[window->file] += window->range->size;
+        total_ += window->end - window->begin;
+      }
+      if (journal_ != nullptr && journal_->Has(window->number) && window->file != held) {
+        held = window->file;
+        ANEMONE_TRY(staging_->Holds(plan_.files[held].path, plan_.files[held].size));
+      }
+    }
+    if (journal_ == nullptr || cluster_.rank() != 0) return {};
+    for (const auto& [slot, crc] : journal_->crcs()) {
+      if (slot >= crcs) return Corrupt("cannot resume: the journal speaks of more checksums than there are");
+      crcs_[slot] = crc;
+    }
+    return {};
+  }
+
   bool Going() const { return !stop_.load(std::memory_order_relaxed); }
 
   // The first failure is the run's; the others stop soon after it.
@@ -189,7 +230,7 @@ class Run {
   Result<std::optional<Window>> Take(std::shared_ptr<Output>& output) {
     const std::lock_guard lock(cursor_mutex_);
     std::optional<Window> window = cursor_.Next();
-    while (window && !IsMine(number_++)) window = cursor_.Next();
+    while (window && !IsMine(*window)) window = cursor_.Next();
     if (window && window->file != output_file_) {
       output_file_ = window->file;
       ANEMONE_ASSIGN(output_, Open(window->file));
@@ -201,17 +242,20 @@ class Run {
 
   void Work() {
     BlockBuffer buffer;
+    std::vector<SlotCrc> crcs;
     while (Going()) {
       std::shared_ptr<Output> output;
       Result<std::optional<Window>> window = Take(output);
       if (!window.ok()) return Fail(window.status());
       if (!window->has_value()) return;
-      Fail(Handle(**window, *output, buffer));
+      crcs.clear();
+      Fail(Handle(**window, *output, buffer, crcs));
+      if (journal_ != nullptr && Going()) Fail(Note(**window, output, crcs));
       Report(/*always=*/false);
     }
   }
 
-  Status Handle(const Window& window, Output& output, BlockBuffer& buffer) {
+  Status Handle(const Window& window, Output& output, BlockBuffer& buffer, std::vector<SlotCrc>& crcs) {
     uint64_t begin = window.begin;
     if (window.range) begin += MoveInKernel(window, output.fd);
     while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
@@ -219,12 +263,13 @@ class Run {
       const std::span<std::byte> bytes = buffer.At(begin, count);
       ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, bytes));
       if (staging_ != nullptr) {
-        AddCrcs(output, begin, bytes);
+        AddCrcs(output, begin, bytes, crcs);
         ANEMONE_TRY(WriteParts(output, begin, bytes));
       }
       begin += count;
     }
     if (!Going()) return {};
+    for (const SlotCrc& crc : crcs) crcs_[crc.slot] ^= crc.crc;
     if (staging_ != nullptr)
       sys.start_writeback(output.fd, static_cast<off_t>(window.begin), static_cast<off_t>(begin - window.begin));
     done_ += window.end - window.begin;
@@ -247,7 +292,8 @@ class Run {
     return moved;
   }
 
-  void AddCrcs(const Output& output, uint64_t begin, std::span<const std::byte> bytes) {
+  static void AddCrcs(const Output& output, uint64_t begin, std::span<const std::byte> bytes,
+                      std::vector<SlotCrc>& crcs) {
     const uint64_t end = begin + bytes.size();
     const std::vector<Crc32Slot>& slots = output.plan.crcs;
     const auto first =
@@ -256,7 +302,8 @@ class Run {
       const uint64_t from = std::max(begin, slots[i].offset);
       const uint64_t slot_end = slots[i].offset + slots[i].size;
       const uint64_t to = std::min(end, slot_end);
-      crcs_[output.first_crc + i] ^= Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to);
+      crcs.push_back(
+          {output.first_crc + i, Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to)});
     }
   }
 
@@ -277,14 +324,7 @@ class Run {
   }
 
   Status Write(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t put = sys.pwrite(output.fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) return staging_->WriteError(errno, output.plan.path);
-      bytes = bytes.subspan(static_cast<size_t>(put));
-      offset += static_cast<uint64_t>(put);
-    }
-    return {};
+    return WriteAll(output.fd, bytes, offset) ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 
   Status StoreCrcs(const Output& output) {
@@ -297,17 +337,46 @@ class Run {
     return {};
   }
 
-  // What is left once this rank's windows of a file are written. Alone we know its CRCs by now.
+  // What is left once this rank's windows of a file are written.
   Status Finish(Output& output) {
-    if (cluster_.size() == 1) ANEMONE_TRY(StoreCrcs(output));
+    if (StoresCrcsAtOnce()) ANEMONE_TRY(StoreCrcs(output));
     return Close(output);
   }
 
+  Status Sync(const Output& output) {
+    return sys.fsync(output.fd) == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
+  }
+
   Status Close(Output& output) {
-    if (sys.fsync(output.fd) != 0) return staging_->WriteError(errno, output.plan.path);
+    const std::lock_guard lock(output.mutex);
+    ANEMONE_TRY(Sync(output));
     const int closed = sys.close(output.fd);
     output.fd = -1;
     return closed == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
+  }
+
+  // Remembers a window that is written; once enough are, records them.
+  Status Note(const Window& window, const std::shared_ptr<Output>& output, std::span<const SlotCrc> crcs) {
+    std::unique_lock lock(batch_mutex_);
+    batch_.done.windows.push_back(window.number);
+    for (const SlotCrc& crc : crcs) batch_.done.crcs[crc.slot] ^= crc.crc;
+    batch_.outputs.insert(output);
+    batch_.bytes += window.end - window.begin;
+    if (batch_.bytes < options_.journal_bytes) return {};
+    const Batch batch = std::exchange(batch_, {});
+    lock.unlock();
+    return Record(batch);
+  }
+
+  // Makes windows last, then says so in the journal.
+  Status Record(const Batch& batch) {
+    if (batch.done.windows.empty()) return {};
+    for (const std::shared_ptr<Output>& output : batch.outputs) {
+      const std::lock_guard lock(output->mutex);
+      if (output->fd >= 0) ANEMONE_TRY(Sync(*output));  // closed files are synced
+    }
+    const std::lock_guard lock(journal_mutex_);
+    return journal_->Add(batch.done);
   }
 
   Status WriteEmpty(size_t index) {
@@ -317,12 +386,12 @@ class Run {
 
   const Plan& plan_;
   const Staging* const staging_;
+  Journal* const journal_;
   const ExecuteOptions& options_;
   Cluster& cluster_;
 
   std::mutex cursor_mutex_;
   WindowCursor cursor_;
-  uint64_t number_ = 0;  // of the cursor's next window
   size_t output_file_ = SIZE_MAX;
   std::shared_ptr<Output> output_;  // of output_file_
 
@@ -330,6 +399,10 @@ class Run {
   std::vector<uint64_t> moves_;              // per file: bytes of ours that the kernel moves
   std::vector<size_t> first_crc_;            // per file: where its slots begin in crcs_
   std::vector<std::atomic<uint32_t>> crcs_;  // per slot: the XOR of what the windows contribute
+
+  std::mutex batch_mutex_;
+  Batch batch_;
+  std::mutex journal_mutex_;
 
   std::mutex status_mutex_;
   Status status_;
@@ -369,11 +442,12 @@ Result<std::unique_ptr<Staging>> Stage(const Plan& plan, const std::string& dest
   std::unique_ptr<Staging> staging;
   Status status;
   if (cluster.rank() == 0) {
-    Result<std::unique_ptr<Staging>> created = Staging::Create(plan, destination, options.replace, NeededBytes(plan));
+    Result<std::unique_ptr<Staging>> created =
+        Staging::Create(plan, destination, options.replace, options.resume, NeededBytes(plan));
     status = created.status();
     if (created.ok()) staging = *std::move(created);
   }
-  ANEMONE_TRY(cluster.Agree(status));
+  ANEMONE_TRY(cluster.Follow(status));
   const std::string folder = cluster.Gather(staging != nullptr ? staging->folder() : "")[0];
   if (staging == nullptr) staging = Staging::Join(destination, folder);
   return staging;
@@ -386,16 +460,24 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   ANEMONE_TRY(cluster.Agree(Check(plan)));
   ANEMONE_TRY(SamePlan(plan, cluster));
   ANEMONE_ASSIGN(const std::unique_ptr<Staging> staging, Stage(plan, destination, options));
-  Run run(plan, staging.get(), options);
-  ANEMONE_TRY(cluster.Agree(run.Do()));
-  Status status = run.StoreSharedCrcs();
+  std::unique_ptr<Journal> journal;
+  if (options.resume) {
+    Result<std::unique_ptr<Journal>> opened = Journal::Open(staging->folder(), plan, WindowBytes(options), cluster);
+    if (!opened.ok()) return opened.status().In(destination);
+    journal = *std::move(opened);
+  }
+  ANEMONE_TRY(cluster.Follow(cluster.rank() == 0 ? staging->MakeOutput(plan) : Status()));
+  Run run(plan, staging.get(), journal.get(), options);
+  Status status = cluster.Agree(run.Do());
+  if (status.ok()) status = run.StoreSharedCrcs();
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
-  return cluster.Agree(status);
+  status = cluster.Follow(status);
+  return options.resume ? status.Hint("what is written is kept: --resume goes on from there") : status;
 }
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {
   ANEMONE_TRY(Check(plan));
-  return Run(plan, nullptr, options).Do();
+  return Run(plan, nullptr, nullptr, options).Do();
 }
 
 uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {

@@ -14,11 +14,14 @@ namespace anemone {
 class Cluster;
 
 struct ExecuteOptions {
-  unsigned threads = 0;             // 0: two a core, of which one may wait for the device
+  unsigned threads = 0;             // 0: two for each core it may run on, of which one may wait for the device
   uint64_t window_bytes = 1 << 20;  // what a thread fills at once; peak memory is about threads × a few windows
   bool replace = false;             // --force: an existing destination is replaced, and kept until the new one is whole
   ProgressFn progress = {};
   Cluster* cluster = nullptr;  // not owned; null: this process alone
+  // --resume: keep what is written when the run fails or is killed, and go on from what an earlier one has kept.
+  bool resume = false;
+  uint64_t journal_bytes = 256 << 20;  // with `resume`, how much is written between two records of it
 };
 
 // Writes the plan's files at `destination`. The output appears whole or not at all: it is filled in a hidden folder

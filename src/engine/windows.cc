@@ -57,7 +57,7 @@ std::optional<Window> WindowCursor::Next() {
   if (file_ == plan_.files.size()) return std::nullopt;
   const PlanFile& file = plan_.files[file_];
   at_ = std::max(at_, file.segments[segment_].offset);
-  Window window{file_, segment_, at_, at_, std::nullopt};
+  Window window{number_++, file_, segment_, at_, at_, std::nullopt};
   const auto advance_to = [&](size_t segment, uint64_t end) {
     segment_ = segment;
     at_ = window.end = end;

@@ -15,6 +15,7 @@ namespace anemone {
 
 // Bytes [begin, end) of one file. Gaps between its segments are zeros.
 struct Window {
+  uint64_t number = 0;  // in the plan
   size_t file = 0;
   size_t segment = 0;  // the first segment with bytes in it
   uint64_t begin = 0;
@@ -47,6 +48,7 @@ class WindowCursor {
   size_t file_ = 0;
   size_t segment_ = 0;
   uint64_t at_ = 0;
+  uint64_t number_ = 0;
   Movable movable_;  // of movable_file_, movable_segment_: the last one asked for
   size_t movable_file_ = SIZE_MAX;
   size_t movable_segment_ = SIZE_MAX;

@@ -398,6 +398,7 @@ Status RunConversion(const Conversion& conversion, const RunOptions& options) {
   ExecuteOptions execute;
   execute.threads = options.threads;
   execute.replace = options.force;
+  execute.resume = options.resume;
   execute.progress = options.progress;
   return Execute(*conversion.plan, conversion.destination, execute);
 }

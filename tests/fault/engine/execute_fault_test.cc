@@ -130,6 +130,48 @@ TEST_P(ExecuteSweep, LeavesTheDestinationAbsentOldOrComplete) {
 INSTANTIATE_TEST_SUITE_P(All, ExecuteSweep,
                          ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Bool()));
 
+// A run with `resume` fails at any of its calls, and the next one goes on from there.
+TEST(ExecuteFault, WhateverFailsResumeGoesOn) {
+  const TempDir dir;
+  WriteFile(dir / "source", std::string(90000, 's'));
+  std::filesystem::create_directory(dir / "place");
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+  ExecuteOptions options;
+  options.threads = 1;
+  options.window_bytes = 16384;
+  for (const bool is_directory : {false, true}) {
+    const Plan plan = SomePlan(is_directory, source);
+    options.resume = false;
+    std::filesystem::remove_all(dir / "place/out");
+    ASSERT_THAT(Execute(plan, dir / "place/out", options), IsOk());
+    const Files complete = Tree(dir / "place");
+    options.resume = true;
+    options.journal_bytes = 30000;
+    for (const Fault fault : {Fault::kIoError, Fault::kDiskFull, Fault::kShort, Fault::kInterrupt}) {
+      int failures = 0;
+      for (int n = 0; n >= 0; ++n) {
+        ASSERT_LT(n, 1000);
+        std::filesystem::remove_all(dir / "place/out");
+        Status status;
+        std::string moment = std::to_string(static_cast<int>(fault)) + " in call " + std::to_string(n);
+        {
+          const FaultySys faulty(fault, n);
+          status = Execute(plan, dir / "place/out", options);
+          moment += " (" + faulty.call() + "): " + status.message();
+          if (!faulty.reached()) n = -2;
+        }
+        failures += status.ok() ? 0 : 1;
+        if (!std::filesystem::exists(dir / "place/out")) {
+          ASSERT_FALSE(status.ok()) << moment;
+          ASSERT_THAT(Execute(plan, dir / "place/out", options), IsOk()) << moment;
+        }
+        ASSERT_TRUE(Tree(dir / "place") == complete) << moment;
+      }
+      EXPECT_EQ(failures > 10, fault == Fault::kIoError || fault == Fault::kDiskFull) << failures;
+    }
+  }
+}
+
 // The real thing, where we may mount: a file system of 1 MiB.
 TEST(ExecuteFault, FullDiskLeavesTheOldFile) {
   const TempDir dir;

@@ -6,6 +6,7 @@ usage: ranks_test.py PROGRAM GOLDEN [MPIRUN]   under a Python that has torch
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,10 @@ MPIRUN = sys.argv[3:]
 CLIP = GOLDEN / "clip"
 # torch 1.13 loses its defaults of --redirects and --tee under Python 3.11; a rank that is not there restores them.
 TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--redirects=9:1", "--tee=9:1", "--standalone"]
+
+MERGE = ["reshard", CLIP / "ckpt_mcore_tp2", "x.ckpt", "--tp", "1"]  # to a file of 30 MB
+# What the signal does that a rank gets when it writes beyond its limit.
+FATAL, IGNORED = "", "trap '' XFSZ; "
 
 
 def tree(path):
@@ -80,27 +85,50 @@ class Mpi(Ranks):
         self.assertEqual([path for path in self.left() if path.startswith(".")], [])
 
     def test_a_rank_that_fails(self):
-        """One rank may not write beyond 512 KiB: it fails, the others stop, nothing is left."""
-        done = self.run_words(*self.limited("trap '' XFSZ; "))
+        """One rank may not write beyond 16 MiB: it fails, the others stop, nothing is left."""
+        done = self.run_words(*self.limited(IGNORED))
         self.assertNotEqual(done.returncode, 0)
-        ours = [line for line in done.stderr.splitlines() if line.startswith(("anemone:", "hint:"))]
-        self.assertEqual(len(ours), 1, done.stderr)
-        self.assertRegex(ours[0], r"anemone: rank 1: x.nemo: cannot write: File too large")
+        ours = [line for line in done.stderr.splitlines() if line.startswith(("anemone: rank", "hint:"))]
+        self.assertEqual(ours, ["anemone: rank 1: x.ckpt: cannot write: File too large"], done.stderr)
         self.assertEqual(self.left(), [])
 
     def test_a_rank_that_dies(self):
         """The same rank is killed by the signal instead: MPI ends the others, and nothing looks finished."""
-        done = self.run_words(*self.limited(""))
+        done = self.run_words(*self.limited(FATAL))
         self.assertNotEqual(done.returncode, 0)
-        self.assertEqual([name for name in self.left() if not name.startswith(".")], [])
-        self.ok(*self.mpirun(2, PROGRAM, "reshard", CLIP / "mcore.nemo", "x.nemo", "--tp", "2"))  # and nothing is in the way
-        self.ok(PROGRAM, "verify", "x.nemo")
+        self.assertRegex(" ".join(self.left()), r"^\.x\.ckpt\.anemone-\d+-\w+\.tmp$")
+        self.ok(*self.mpirun(2, PROGRAM, *MERGE))  # and it is in nobody's way
+        self.ok(PROGRAM, "verify", "x.ckpt")
 
-    def limited(self, trap):
+    def test_goes_on_with_another_number_of_ranks(self):
+        source = self.dir / "source"
+        shutil.copytree(CLIP / "ckpt_mcore_tp2", source)
+        part = next(source.glob("mp_rank_01/*.ckpt"))
+        times = part.stat().st_atime_ns, part.stat().st_mtime_ns
+        resume = ["reshard", "source", "x.ckpt", "--tp", "1", "--resume"]
+        self.ok(PROGRAM, "reshard", "source", "one.ckpt", "--tp", "1")
+        for limit in (FATAL, IGNORED):
+            done = self.run_words(*self.limited(limit, resume))
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(self.left(), [".x.ckpt.anemone-resume", "one.ckpt", "source"])
+        self.assertIn("hint: what is written is kept: --resume goes on from there\n", done.stderr)
+
+        done = self.run_words(PROGRAM, *resume, "--set", "optim.lr=0.5", "--only", "weights")
+        self.assertRegex(done.stderr, "x.ckpt: cannot resume what was begun with other options\nhint: without --resume")
+        os.utime(part)
+        done = self.run_words(*self.mpirun(2, PROGRAM, *resume))
+        self.assertRegex(done.stderr, f"x.ckpt: cannot resume what was begun before .*{part.name} changed\nhint: without --resume")
+        self.assertEqual(done.returncode, 64)
+        os.utime(part, ns=times)
+        self.ok(*self.mpirun(4, PROGRAM, *resume))
+        self.assertTrue(tree(self.dir / "x.ckpt") == tree(self.dir / "one.ckpt"))
+        self.assertEqual(self.left(), ["one.ckpt", "source", "x.ckpt"])
+
+    def limited(self, limit, words=None):
         """Rank 1 of 3 under a limit on how large a file it may write."""
-        words = [PROGRAM, "reshard", CLIP / "mcore.nemo", "x.nemo", "--tp", "2"]
-        limit = ["sh", "-c", trap + 'ulimit -f 1024; exec "$@"', "sh"]
-        return [*self.mpirun(1, *words), ":", "-n", 1, *limit, *words, ":", "-n", 1, *words]
+        words = [PROGRAM, *(words or MERGE)]
+        shell = ["sh", "-c", limit + 'ulimit -f 32768; exec "$@"', "sh"]
+        return [*self.mpirun(1, *words), ":", "-n", 1, *shell, *words, ":", "-n", 1, *words]
 
     def test_one_message_where_all_fail_alike(self):
         done = self.run_words(*self.mpirun(3, PROGRAM, "reshard", "nowhere.nemo", "x.nemo", "--tp", "2"))

@@ -1,5 +1,6 @@
 #include "engine/execute.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -187,6 +188,25 @@ TEST(Execute, SaysWhichSourceIsTruncated) {
   const Status status = Execute(OneFile(file), dir / "out", {});
   EXPECT_THAT(status, StatusIs(ErrorKind::kCorrupt, "source: truncated: expected 100000 bytes, file has 70000"));
   EXPECT_EQ(Tree(dir.path()).size(), 1u);
+}
+
+TEST(Execute, UsesTheCoresItIsBoundTo) {
+  PlanFile file;
+  file.Append(*Tensor::Fill(DType::kU8, {1 << 30}, 1));
+  const Plan plan = OneFile(std::move(file));
+  ExecuteOptions one;
+  one.threads = 1;
+  cpu_set_t before, first;
+  ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+  EXPECT_EQ(PeakMemoryBytes(plan, {}), 2 * CPU_COUNT(&before) * PeakMemoryBytes(plan, one));
+  CPU_ZERO(&first);
+  for (int cpu = 0; CPU_COUNT(&first) == 0; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &first);
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof first, &first), 0);
+  const uint64_t bound = PeakMemoryBytes(plan, {});
+  sched_setaffinity(0, sizeof before, &before);
+  EXPECT_EQ(bound, 2 * PeakMemoryBytes(plan, one));
 }
 
 TEST(Execute, RefusesWhatTheDiskCannotHold) {

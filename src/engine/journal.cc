@@ -1,0 +1,208 @@
+#include "engine/journal.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cinttypes>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <span>
+
+#include "anemone/bytes.h"
+#include "base/crc32.h"
+#include "base/sys.h"
+#include "engine/commit.h"
+#include "engine/digest.h"
+#include "engine/windows.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kMaxBytes = uint64_t{1} << 32;  // of a file of the journal
+// Of the journal's own lines, and of how a plan is divided into windows.
+constexpr std::string_view kVersion = "anemone journal 1\n";
+constexpr std::string_view kEnd = "end\n";
+
+Status WriteAndSync(int fd, uint64_t offset, std::string_view text, const std::string& path) {
+  const bool done = WriteAll(fd, std::as_bytes(std::span(text)), offset) && sys.fsync(fd) == 0;
+  return done ? Status() : ErrnoStatus(errno, "cannot write").In(path);
+}
+
+Result<std::string> ReadText(const std::string& path) {
+  ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path));
+  return Whole(file).ReadAll(kMaxBytes);
+}
+
+uint64_t CountWindows(const Plan& plan, uint64_t window_bytes) {
+  WindowCursor cursor(plan, window_bytes, true);
+  uint64_t count = 0;
+  while (cursor.Next()) ++count;
+  return count;
+}
+
+// A line that is different once the file's content may be.
+Result<std::string> SourceLine(const ByteSource& source) {
+  struct stat info;
+  int opened = -1;
+  if (source.fd() < 0) {
+    opened = sys.open(source.name().c_str(), O_RDONLY | O_CLOEXEC, 0);
+    if (opened < 0)
+      return Unsupported("cannot go on later from a source that is no file", "without --resume it can be read")
+          .In(source.name());
+  }
+  const bool known = sys.fstat(opened < 0 ? source.fd() : opened, &info) == 0;
+  const Status status = known ? Status() : ErrnoStatus(errno, "cannot stat").In(source.name());
+  if (opened >= 0) sys.close(opened);
+  if (!known) return status;
+  char numbers[96];
+  std::snprintf(numbers, sizeof numbers, "source %" PRIu64 " %" PRId64 ".%09" PRId64 " ",
+                static_cast<uint64_t>(info.st_size), static_cast<int64_t>(info.st_mtim.tv_sec),
+                static_cast<int64_t>(info.st_mtim.tv_nsec));
+  std::string line = numbers + source.name();
+  for (char& c : line) c = c == '\n' ? '?' : c;
+  return line + '\n';
+}
+
+// What is being written from what: the same text means that going on gives what one run would have given.
+Result<std::string> Identity(const Plan& plan, uint64_t windows, uint64_t window_bytes) {
+  std::vector<ByteSourcePtr> files;
+  const std::string digest = Digest(plan, &files);
+  std::string text(kVersion);
+  text += "plan " + digest + '\n';
+  text += "windows " + std::to_string(windows) + " of " + std::to_string(window_bytes) + '\n';
+  for (const ByteSourcePtr& file : files) {
+    ANEMONE_ASSIGN(const std::string line, SourceLine(*file));
+    text += line;
+  }
+  return text.append(kEnd);
+}
+
+std::string_view TakeUntil(std::string_view& text, char end) {
+  const std::string_view part = text.substr(0, text.find(end));
+  text.remove_prefix(std::min(part.size() + 1, text.size()));
+  return part;
+}
+
+Status Refusal(const std::string& folder, std::string_view before, std::string_view now) {
+  std::string what = before.starts_with(kVersion) ? "with other options" : "by another version of anemone";
+  while (!before.empty() && !now.empty()) {
+    const std::string_view old_line = TakeUntil(before, '\n'), new_line = TakeUntil(now, '\n');
+    if (old_line == new_line || !old_line.starts_with("source ") || !new_line.starts_with("source ")) continue;
+    std::string_view name = new_line;  // behind its size and its time
+    for (int i = 0; i < 3; ++i) TakeUntil(name, ' ');
+    if (old_line.ends_with(name)) what = "before " + std::string(name) + " changed";
+  }
+  return InvalidArgument("cannot resume what was begun " + what,
+                         "without --resume it is written anew; rm -r '" + folder + "' frees what was written");
+}
+
+std::optional<uint64_t> Number(std::string_view text, int base) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
+uint32_t LineCrc(std::string_view line) { return Crc32(0, std::as_bytes(std::span(line))); }
+
+}  // namespace
+
+Result<std::unique_ptr<Journal>> Journal::Open(const std::string& folder, const Plan& plan, uint64_t window_bytes,
+                                               Cluster& cluster) {
+  std::unique_ptr<Journal> journal(new Journal);
+  journal->done_.resize(CountWindows(plan, window_bytes));
+  ANEMONE_TRY(cluster.Follow(cluster.rank() == 0 ? journal->Begin(folder, plan, window_bytes) : Status()));
+
+  // Every rank reads what all have done, before any goes on.
+  journal->done_path_ = folder + "/done." + std::to_string(cluster.rank());
+  Status status;
+  std::error_code error;
+  for (std::filesystem::directory_iterator file(folder, error), end; !error && status.ok() && file != end;
+       file.increment(error)) {
+    const std::string name = file->path().filename().string();
+    if (!name.starts_with("done.")) continue;
+    const std::string path = folder + "/" + name;
+    uint64_t whole = 0;
+    status = journal->Read(path, &whole);
+    if (path == journal->done_path_) journal->done_bytes_ = whole;
+  }
+  if (status.ok() && error) status = ErrnoStatus(error.value(), "cannot list").In(folder);
+  ANEMONE_TRY(cluster.Agree(status));
+
+  journal->done_fd_ = sys.open(journal->done_path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (journal->done_fd_ < 0 || sys.ftruncate(journal->done_fd_, static_cast<off_t>(journal->done_bytes_)) != 0)
+    status = ErrnoStatus(errno, "cannot write").In(journal->done_path_);
+  ANEMONE_TRY(cluster.Agree(status));
+  return journal;
+}
+
+Journal::~Journal() {
+  if (fd_ >= 0) sys.close(fd_);  // and with it goes the lock
+  if (done_fd_ >= 0) sys.close(done_fd_);
+}
+
+Status Journal::Begin(const std::string& folder, const Plan& plan, uint64_t window_bytes) {
+  ANEMONE_ASSIGN(const std::string identity, Identity(plan, done_.size(), window_bytes));
+  const std::string path = folder + "/journal";
+  fd_ = sys.open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd_ < 0) return ErrnoStatus(errno, "cannot write").In(path);
+  // Some network file systems have no flock: then it is the user who sees to it that one run is at work.
+  if (flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return InvalidArgument("cannot resume what another run is writing").In(folder);
+  ANEMONE_ASSIGN(const std::string before, ReadText(path));
+  if (before == identity) return {};
+  // One that is cut short was never begun with.
+  if (before.ends_with(kEnd)) return Refusal(folder, before, identity);
+  if (sys.ftruncate(fd_, 0) != 0) return ErrnoStatus(errno, "cannot write").In(path);
+  ANEMONE_TRY(WriteAndSync(fd_, 0, identity, path));
+  return SyncDirectory(folder);
+}
+
+// Takes the whole lines of a done file, `*whole` bytes; what was being written when the power went is left out.
+Status Journal::Read(const std::string& path, uint64_t* whole) {
+  ANEMONE_ASSIGN(const std::string text, ReadText(path));
+  std::string_view rest = text;
+  for (size_t end = rest.find('\n'); end != rest.npos && TakeLine(rest.substr(0, end)); end = rest.find('\n'))
+    rest.remove_prefix(end + 1);
+  *whole = text.size() - rest.size();
+  return {};
+}
+
+// "CRC WINDOW WINDOW … SLOT=CRC SLOT=CRC …", the first of all that follows its space.
+bool Journal::TakeLine(std::string_view line) {
+  const std::optional<uint64_t> crc = Number(TakeUntil(line, ' '), 16);
+  if (crc != LineCrc(line)) return false;
+  while (!line.empty()) {
+    std::string_view word = TakeUntil(line, ' ');
+    const bool is_slot = word.find('=') != word.npos;
+    const std::optional<uint64_t> number = Number(TakeUntil(word, '='), 10);
+    const std::optional<uint64_t> value = is_slot ? Number(word, 16) : 0;
+    if (!number || !value || (!is_slot && *number >= done_.size())) return false;
+    if (is_slot) {
+      crcs_[*number] ^= static_cast<uint32_t>(*value);
+    } else {
+      done_[*number] = true;
+    }
+  }
+  return true;
+}
+
+Status Journal::Add(const Batch& batch) {
+  std::string line;
+  for (const uint64_t window : batch.windows) line += (line.empty() ? "" : " ") + std::to_string(window);
+  for (const auto& [slot, crc] : batch.crcs) {
+    char word[48];
+    std::snprintf(word, sizeof word, " %" PRIu64 "=%08" PRIx32, slot, crc);
+    line += word;
+  }
+  char crc[16];
+  std::snprintf(crc, sizeof crc, "%08" PRIx32 " ", LineCrc(line));
+  line = crc + line + '\n';
+  ANEMONE_TRY(WriteAndSync(done_fd_, done_bytes_, line, done_path_));
+  done_bytes_ += line.size();
+  return {};
+}
+
+}  // namespace anemone
