@@ -81,7 +81,9 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
       ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
       ->type_name("auto|always|never")
       ->group("Everywhere");
-  app.add_option("--threads", g.threads, "Worker threads (default: one per core; two where files are written)")->type_name("N")->group("Everywhere");
+  app.add_option("--threads", g.threads, "Worker threads (default: one per core; two where files are written)")
+      ->type_name("N")
+      ->group("Everywhere");
   app.add_flag(
          "-v,--verbose", [&g](int64_t count) { g.verbosity += static_cast<int>(count); }, "Say more")
       ->group("Everywhere");
