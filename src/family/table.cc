@@ -498,6 +498,10 @@ std::optional<Pattern::Captures> Pattern::Match(std::string_view name) const {
   return captures;
 }
 
+std::string_view Pattern::end() const {
+  return pieces_.empty() || pieces_.back().kind != Piece::Kind::kText ? std::string_view() : pieces_.back().text;
+}
+
 std::string Pattern::Fill(std::optional<uint64_t> layer, size_t part) const {
   std::string name;
   for (const Piece& piece : pieces_) {
@@ -548,11 +552,31 @@ std::vector<StoredRow> ForTower(std::string_view tower, std::vector<StoredRow> r
   return rows;
 }
 
+namespace {
+
+// "linear_qkv.weight" of "decoder.layers.0.self_attention.linear_qkv.weight"; empty where there is nothing before it.
+std::string_view LastTwoWords(std::string_view name) {
+  const size_t last = name.rfind('.');
+  if (last == std::string_view::npos || last == 0) return {};
+  const size_t second = name.rfind('.', last - 1);
+  return second == std::string_view::npos ? std::string_view() : name.substr(second + 1);
+}
+
+}  // namespace
+
 Naming::Naming(const Dialect& dialect, const Dims* dims) : dialect_(&dialect) {
   patterns_.reserve(dialect.rows.size());
   for (const StoredRow& row : dialect.rows) {
-    patterns_.emplace_back(row.name);
+    const size_t index = patterns_.size();
+    const std::string_view end = LastTwoWords(patterns_.emplace_back(row.name).end());
     active_.push_back(dims == nullptr || dims->Holds(row.only));
+    if (!active_.back()) continue;
+    if (end.empty()) {
+      for (auto& [words, rows] : by_end_) rows.push_back(index);
+      with_any_end_.push_back(index);
+    } else {
+      by_end_.try_emplace(std::string(end), with_any_end_).first->second.push_back(index);
+    }
   }
   for (const OmittedPrefix& omitted : dialect.omitted) {
     if (dims == nullptr || dims->Holds(omitted.when)) omitted_.push_back(omitted.prefix);
@@ -566,8 +590,8 @@ std::optional<Naming::Hit> Naming::Match(std::string_view name) const {
 }
 
 std::optional<Naming::Hit> Naming::MatchWhole(std::string_view name) const {
-  for (size_t i = 0; i < patterns_.size(); ++i) {
-    if (!active_[i]) continue;
+  const auto found = by_end_.find(LastTwoWords(name));
+  for (const size_t i : found == by_end_.end() ? with_any_end_ : found->second) {
     if (const auto captures = patterns_[i].Match(name)) return Hit{i, *captures};
   }
   return std::nullopt;

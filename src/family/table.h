@@ -51,6 +51,8 @@ class Pattern {
   };
   explicit Pattern(std::string_view text);
   std::optional<Captures> Match(std::string_view name) const;
+  // What every name ends with that matches; empty: nothing in particular.
+  std::string_view end() const;
   std::string Fill(std::optional<uint64_t> layer, size_t part) const;
   bool has_layer() const { return has_layer_; }
   bool has_experts() const { return has_experts_; }
@@ -197,6 +199,9 @@ class Naming {
   std::vector<std::string> omitted_;
   std::vector<Pattern> patterns_;
   std::vector<bool> active_;
+  // The active rows that a name may belong to, in order, by its last two words: most names of a model begin alike.
+  std::map<std::string, std::vector<size_t>, std::less<>> by_end_;
+  std::vector<size_t> with_any_end_;
 };
 
 // The shapes of a row's stored parts in a model of these sizes, unsplit. Errors: Corrupt when the sizes do not fit.
