@@ -21,6 +21,7 @@
 #include "anemone/convert.h"
 #include "anemone/model.h"
 #include "anemone/version.h"
+#include "base/cores.h"
 #include "cli/commands.h"
 #include "cli/program.h"
 #include "clip/image.h"
@@ -147,8 +148,7 @@ py::tuple ShapeOf(const Tensor& tensor) {
 // Large tensors by several threads: most of the time goes into the kernel giving out fresh pages.
 Status Read(const Tensor& tensor, std::span<std::byte> out) {
   constexpr size_t kPart = size_t{4} << 20;
-  const size_t parts =
-      std::clamp<size_t>(out.size() / kPart, 1, std::min(4U, std::max(1U, std::thread::hardware_concurrency())));
+  const size_t parts = std::clamp<size_t>(out.size() / kPart, 1, std::min(4U, UsableCores()));
   const size_t step = out.size() / parts / 4096 * 4096;
   std::vector<Status> statuses(parts);
   std::vector<std::thread> threads;

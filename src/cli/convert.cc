@@ -52,7 +52,8 @@ int Run(Options& options) {
   if (const Status all = globals().cluster->Agree(conversion.status()); !all.ok()) return Report(all);
   for (const std::string& note : conversion->notes) Note(note);
   if (options.check) {
-    if (const Status status = CanCheck(*conversion, options.convert); !status.ok()) return Report(status.In("--check"));
+    const Status status = IsSpeaker() ? CanCheck(*conversion, options.convert).In("--check") : Status();
+    if (const Status all = globals().cluster->Follow(status); !all.ok()) return Report(all);
   }
   const int exit = options.plan.Run(*conversion->plan);
   if (!options.check || options.plan.plan_only || exit != kDone || !IsSpeaker()) return exit;

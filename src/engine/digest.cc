@@ -1,12 +1,9 @@
 #include "engine/digest.h"
 
-#include <openssl/evp.h>
-
-#include <array>
 #include <map>
-#include <memory>
 #include <string_view>
 
+#include "base/hasher.h"
 #include "tensor/node.h"
 
 namespace anemone {
@@ -15,14 +12,12 @@ namespace {
 using internal::NodePtr;
 using internal::TensorNode;
 
-class Hash {
+class PlanHasher {
  public:
-  Hash() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
-
-  void Add(uint64_t number) { EVP_DigestUpdate(context_.get(), &number, sizeof number); }
+  void Add(uint64_t number) { hasher_.Add(std::as_bytes(std::span(&number, 1))); }
   void Add(std::string_view text) {
     Add(text.size());
-    EVP_DigestUpdate(context_.get(), text.data(), text.size());
+    hasher_.Add(text);
   }
   template <typename Numbers>
   void AddAll(const Numbers& numbers) {
@@ -74,19 +69,10 @@ class Hash {
 
   const std::vector<ByteSourcePtr>& files() const { return files_; }
 
-  std::string Hex() {
-    std::array<unsigned char, 32> bytes{};
-    EVP_DigestFinal_ex(context_.get(), bytes.data(), nullptr);
-    std::string hex;
-    for (const unsigned char byte : bytes) {
-      hex += "0123456789abcdef"[byte >> 4];
-      hex += "0123456789abcdef"[byte & 15];
-    }
-    return hex;
-  }
+  std::string Hex() { return hasher_.Hex(); }
 
  private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+  Hasher hasher_{Hasher::Kind::kSha256};
   std::map<const ByteSource*, uint64_t> sources_;
   std::vector<ByteSourcePtr> files_;
 };
@@ -94,7 +80,7 @@ class Hash {
 }  // namespace
 
 std::string Digest(const Plan& plan, std::vector<ByteSourcePtr>* files) {
-  Hash hash;
+  PlanHasher hash;
   hash.Add(uint64_t{plan.is_directory});
   for (const std::string& path : plan.empty_directories) hash.Add(std::string_view(path));
   hash.Add(plan.files.size());

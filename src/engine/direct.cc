@@ -24,10 +24,10 @@ std::span<std::byte> BlockBuffer::At(uint64_t offset, uint64_t size) {
   return {bytes_.get() + lead, size};
 }
 
-DirectFile::DirectFile(const PlanFile& file, int fd) {
-  if (fd < 0 || file.size < kMinFileBytes) return;
+bool DirectFile::Open(const PlanFile& file, int fd) {
+  if (file.size < kMinFileBytes) return false;
   fd_ = sys.reopen_direct(fd, kDirectBlock);
-  if (fd_ < 0) return;
+  if (fd_ < 0) return false;
   for (const Crc32Slot& slot : file.crcs) {
     for (const uint64_t store : slot.stores) {
       twice_.push_back(BlockOf(store));
@@ -37,6 +37,7 @@ DirectFile::DirectFile(const PlanFile& file, int fd) {
   std::ranges::sort(twice_);
   const auto rest = std::ranges::unique(twice_);
   twice_.erase(rest.begin(), rest.end());
+  return true;
 }
 
 DirectFile::~DirectFile() {

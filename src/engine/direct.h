@@ -39,13 +39,14 @@ class BlockBuffer {
 // A file's second descriptor. Threads may share it.
 class DirectFile {
  public:
-  // `fd` is open for writing. None where the file is small or its file system has no direct writes.
-  DirectFile(const PlanFile& file, int fd);
+  DirectFile() = default;
   ~DirectFile();
   DirectFile(const DirectFile&) = delete;
   DirectFile& operator=(const DirectFile&) = delete;
 
-  bool is_open() const { return fd_ >= 0; }
+  // Of a file that is open for writing as `fd`; answers whether there is one: not where the file is small or its file
+  // system has no direct writes. Before any thread asks for parts.
+  bool Open(const PlanFile& file, int fd);
 
   // The first part of [begin, end) that is written in one way: up to `end`, through `fd`; -1: the ordinary one.
   struct Part {

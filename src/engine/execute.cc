@@ -129,7 +129,7 @@ class Run {
     std::mutex mutex;            // of syncing and closing
 
     Output(const PlanFile& file, int descriptor, size_t crc, uint64_t windows)
-        : plan(file), fd(descriptor), direct(file, descriptor), first_crc(crc), left(windows) {}
+        : plan(file), fd(descriptor), first_crc(crc), left(windows) {}
     ~Output() {
       if (fd >= 0) sys.close(fd);
     }
@@ -217,13 +217,16 @@ class Run {
     if (staging_ != nullptr) {
       ANEMONE_ASSIGN(fd, staging_->OpenFile(file.path, file.size));
     }
-    auto output = std::make_shared<Output>(file, fd, first_crc_[index], windows_[index]);
+    return std::make_shared<Output>(file, fd, first_crc_[index], windows_[index]);
+  }
+
+  // Before a file's first window: writes past the cache, if that is possible.
+  Status GoDirect(Output& output, uint64_t moved_bytes) const {
+    if (staging_ == nullptr || !output.direct.Open(output.plan, output.fd)) return {};
     // Direct writes into room that is there need no lock of the whole file. What the kernel moves may need none.
-    if (output->direct.is_open() && moves_[index] < file.size / 16 &&
-        sys.reserve(fd, static_cast<off_t>(file.size)) != 0 && (errno == ENOSPC || errno == EDQUOT)) {
-      return staging_->WriteError(errno, file.path);
-    }
-    return output;
+    const uint64_t size = output.plan.size;
+    if (moved_bytes >= size / 16 || sys.reserve(output.fd, static_cast<off_t>(size)) == 0) return {};
+    return errno == ENOSPC || errno == EDQUOT ? staging_->WriteError(errno, output.plan.path) : Status();
   }
 
   // The next window of ours, and its file opened if this is the first of it.
@@ -234,6 +237,7 @@ class Run {
     if (window && window->file != output_file_) {
       output_file_ = window->file;
       ANEMONE_ASSIGN(output_, Open(window->file));
+      ANEMONE_TRY(GoDirect(*output_, moves_[window->file]));
     }
     output = output_;
     if (!window) output_.reset();

@@ -22,18 +22,48 @@ R When(std::string_view condition, R row) {
   row.when = condition;
   return row;
 }
-R ReadOnly(std::string name, std::string canonical) {
-  return When(kReadOnly, InLayer(std::move(name), std::move(canonical)));
-}
-
-R Only(std::string condition, R row) {
-  row.only = std::move(condition);
-  return row;
-}
-
 template <typename Row>
 std::vector<Row> If(bool holds, std::vector<Row> rows) {
   return holds ? std::move(rows) : std::vector<Row>();
+}
+
+std::vector<R> When(std::string_view condition, std::vector<R> rows) {
+  for (R& row : rows) row.when = condition;
+  return rows;
+}
+std::vector<R> Only(std::string_view condition, std::vector<R> rows) {
+  for (R& row : rows) row.only = condition;
+  return rows;
+}
+
+// A bias is divided as its weight's rows are; behind a sum over the ranks each of them has all of it.
+Split SplitOfBias(Split weight) { return weight == Split::kRows ? Split::kReplicated : weight; }
+
+// A linear layer's weight and bias.
+std::vector<R> Linear(std::string_view name, std::string_view canonical, Split split, Op op = Op::kSame) {
+  return {InLayer(fmt::format("{{P}}.{}.weight", name), fmt::format("{{C}}.{}.weight", canonical), split, op),
+          InLayer(fmt::format("{{P}}.{}.bias", name), fmt::format("{{C}}.{}.bias", canonical), SplitOfBias(split), op)};
+}
+// A norm's, which stand under `name` with "weight" and "bias" behind it.
+std::vector<R> Norm(std::string_view name, std::string_view canonical) {
+  return {InLayer(fmt::format("{{P}}.{}weight", name), fmt::format("{{C}}.{}.weight", canonical)),
+          InLayer(fmt::format("{{P}}.{}bias", name), fmt::format("{{C}}.{}.bias", canonical))};
+}
+std::vector<R> State(std::string_view name, std::string_view when = "") {
+  return {ExtraState(fmt::format("{{P}}.{}._extra_state", name), when)};
+}
+
+// The same in canonical words, bias where `bias` holds.
+std::vector<C> Linear(std::string_view name, std::string_view rows, std::string_view columns,
+                      std::string_view when = "", std::string_view bias = "{T}.bias") {
+  const std::string and_when = when.empty() ? "" : fmt::format(" & {}", when);
+  return {
+      {fmt::format("{{T}}.layers.{{i}}.{}.weight", name), fmt::format("{}, {}", rows, columns), std::string(when), ""},
+      {fmt::format("{{T}}.layers.{{i}}.{}.bias", name), std::string(rows), fmt::format("{}{}", bias, and_when), ""}};
+}
+std::vector<C> Norm(std::string_view name) {
+  return {{fmt::format("{{T}}.layers.{{i}}.{}.weight", name), "{T}.width", "", ""},
+          {fmt::format("{{T}}.layers.{{i}}.{}.bias", name), "{T}.width", "{T}.norm_bias", ""}};
 }
 
 // A mixture of experts in the three forms that Megatron-core keeps it in: an MLP an expert; Transformer Engine's
@@ -48,7 +78,7 @@ std::vector<R> McoreExperts() {
     const std::string each = fmt::format("{{P}}.mlp.experts.local_experts.{{e}}.{}", module);
     const std::string grouped = fmt::format("{{P}}.mlp.experts.{}", module);
     const std::string weight = std::string(part) + ".weight", bias = std::string(part) + ".bias";
-    const Split bias_split = split == kRows ? kReplicated : split;
+    const Split bias_split = SplitOfBias(split);
     rows.push_back(When(kEach, InLayer(each + ".weight", weight, split, Op::kStack)));
     rows.push_back(When(kEach, InLayer(each + ".bias", bias, bias_split, Op::kStack)));
     rows.push_back(ExtraState(each + "._extra_state", kEach));
@@ -82,99 +112,67 @@ StoredRow VocabTable(std::string name, std::string canonical, Stage stage) {
 }
 
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts) {
-  const std::string dense = parts.experts ? "!{T}.experts" : "", and_dense = parts.experts ? " & !{T}.experts" : "";
+  const std::string_view dense = parts.experts ? "!{T}.experts" : "", heads = "{T}.heads*{T}.head_dim";
   return ForTower(
       tower,
       Join<C>({
-          {
-              {"{T}.layers.{i}.norm1.weight", "{T}.width", "", ""},
-              {"{T}.layers.{i}.norm1.bias", "{T}.width", "{T}.norm_bias", ""},
-              {"{T}.layers.{i}.attn.qkv.weight", "{T}.qkv_rows, {T}.width", "", ""},
-              {"{T}.layers.{i}.attn.qkv.bias", "{T}.qkv_rows", "{T}.qkv_bias", ""},
-          },
+          Norm("norm1"),
+          Linear("attn.qkv", "{T}.qkv_rows", "{T}.width", "", "{T}.qkv_bias"),
           If<C>(parts.qk_norm,
                 {
                     {"{T}.layers.{i}.attn.q_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
                     {"{T}.layers.{i}.attn.k_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
                 }),
-          {
-              {"{T}.layers.{i}.attn.out.weight", "{T}.width, {T}.heads*{T}.head_dim", "", ""},
-              {"{T}.layers.{i}.attn.out.bias", "{T}.width", "{T}.bias", ""},
-              {"{T}.layers.{i}.norm2.weight", "{T}.width", "", ""},
-              {"{T}.layers.{i}.norm2.bias", "{T}.width", "{T}.norm_bias", ""},
-          },
-          If<C>(parts.cross_attention,
-                {
-                    {"{T}.layers.{i}.cross.q.weight", "{T}.heads*{T}.head_dim, {T}.width", "", ""},
-                    {"{T}.layers.{i}.cross.q.bias", "{T}.heads*{T}.head_dim", "{T}.bias", ""},
-                    {"{T}.layers.{i}.cross.kv.weight", "2*{T}.heads*{T}.head_dim, encoder.width", "", ""},
-                    {"{T}.layers.{i}.cross.kv.bias", "2*{T}.heads*{T}.head_dim", "{T}.bias", ""},
-                    {"{T}.layers.{i}.cross.out.weight", "{T}.width, {T}.heads*{T}.head_dim", "", ""},
-                    {"{T}.layers.{i}.cross.out.bias", "{T}.width", "{T}.bias", ""},
-                    {"{T}.layers.{i}.norm3.weight", "{T}.width", "", ""},
-                    {"{T}.layers.{i}.norm3.bias", "{T}.width", "{T}.norm_bias", ""},
-                }),
-          {
-              {"{T}.layers.{i}.mlp.up.weight", "{T}.up_rows, {T}.width", dense, ""},
-              {"{T}.layers.{i}.mlp.up.bias", "{T}.up_rows", "{T}.bias" + and_dense, ""},
-              {"{T}.layers.{i}.mlp.down.weight", "{T}.width, {T}.ffn", dense, ""},
-              {"{T}.layers.{i}.mlp.down.bias", "{T}.width", "{T}.bias" + and_dense, ""},
-          },
-          If<C>(
-              parts.experts,
-              {
-                  {"{T}.layers.{i}.router.weight", "{T}.experts, {T}.width", "{T}.experts", ""},
-                  {"{T}.layers.{i}.experts.up.weight", "{T}.experts*{T}.expert_up_rows, {T}.width", "{T}.experts", ""},
-                  {"{T}.layers.{i}.experts.up.bias", "{T}.experts*{T}.expert_up_rows", "{T}.bias & {T}.experts", ""},
-                  {"{T}.layers.{i}.experts.down.weight", "{T}.experts*{T}.width, {T}.expert_ffn", "{T}.experts", ""},
-                  {"{T}.layers.{i}.experts.down.bias", "{T}.experts*{T}.width", "{T}.bias & {T}.experts", ""},
-              }),
+          Linear("attn.out", "{T}.width", heads),
+          Norm("norm2"),
+          If<C>(parts.cross_attention, Join<C>({
+                                           Linear("cross.q", heads, "{T}.width"),
+                                           Linear("cross.kv", "2*{T}.heads*{T}.head_dim", "encoder.width"),
+                                           Linear("cross.out", "{T}.width", heads),
+                                           Norm("norm3"),
+                                       })),
+          Linear("mlp.up", "{T}.up_rows", "{T}.width", dense),
+          Linear("mlp.down", "{T}.width", "{T}.ffn", dense),
+          If<C>(parts.experts, Join<C>({
+                                   {{"{T}.layers.{i}.router.weight", "{T}.experts, {T}.width", "{T}.experts", ""}},
+                                   Linear("experts.up", "{T}.experts*{T}.expert_up_rows", "{T}.width", "{T}.experts"),
+                                   Linear("experts.down", "{T}.experts*{T}.width", "{T}.expert_ffn", "{T}.experts"),
+                               })),
       }));
 }
 
 std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name, const LayerParts& parts) {
   using enum Split;
   const Split up = parts.gated ? kGlu : kColumns;
-  const std::string dense = parts.experts ? "!{T}.experts" : "";
-  const std::string apart = parts.experts ? "{T}.experts" : std::string(kReadOnly);
+  const std::string_view dense = parts.experts ? "!{T}.experts" : "";
+  const std::string_view apart = parts.experts ? "{T}.experts" : kReadOnly;
   return ForTower(
       tower,
       Join<R>({
-          {
-              // Megatron-core without Transformer Engine (the "local" layer spec) keeps the norms apart.
-              ReadOnly("{P}.input_layernorm.weight", "{C}.norm1.weight"),
-              ReadOnly("{P}.input_layernorm.bias", "{C}.norm1.bias"),
-              ExtraState("{P}.self_attention.core_attention._extra_state", kReadOnly),
-              ExtraState("{P}.self_attention.core_attention.fused_attention._extra_state", kReadOnly),
-              InLayer("{P}.self_attention.linear_proj.weight", "{C}.attn.out.weight", kRows),
-              InLayer("{P}.self_attention.linear_proj.bias", "{C}.attn.out.bias"),
-              ExtraState("{P}.self_attention.linear_proj._extra_state"),
-              InLayer("{P}.self_attention.linear_qkv.layer_norm_weight", "{C}.norm1.weight"),
-              InLayer("{P}.self_attention.linear_qkv.layer_norm_bias", "{C}.norm1.bias"),
-              InLayer("{P}.self_attention.linear_qkv.weight", "{C}.attn.qkv.weight", kColumns, Op::kInterleave),
-              InLayer("{P}.self_attention.linear_qkv.bias", "{C}.attn.qkv.bias", kColumns, Op::kInterleave),
-              ExtraState("{P}.self_attention.linear_qkv._extra_state"),
-          },
-          If<R>(parts.qk_norm,
-                {
-                    InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight"),
-                    ExtraState("{P}.self_attention.q_layernorm._extra_state", kReadOnly),
-                    InLayer("{P}.self_attention.k_layernorm.weight", "{C}.attn.k_norm.weight"),
-                    ExtraState("{P}.self_attention.k_layernorm._extra_state", kReadOnly),
-                }),
-          {
-              // So does a layer with experts.
-              When(apart, InLayer("{P}.pre_mlp_layernorm.weight", "{C}.norm2.weight")),
-              When(apart, InLayer("{P}.pre_mlp_layernorm.bias", "{C}.norm2.bias")),
-              When(dense, InLayer("{P}.mlp.linear_fc1.layer_norm_weight", "{C}.norm2.weight")),
-              When(dense, InLayer("{P}.mlp.linear_fc1.layer_norm_bias", "{C}.norm2.bias")),
-              When(dense, InLayer("{P}.mlp.linear_fc1.weight", "{C}.mlp.up.weight", up)),
-              When(dense, InLayer("{P}.mlp.linear_fc1.bias", "{C}.mlp.up.bias", up)),
-              ExtraState("{P}.mlp.linear_fc1._extra_state", dense),
-              When(dense, InLayer("{P}.mlp.linear_fc2.weight", "{C}.mlp.down.weight", kRows)),
-              When(dense, InLayer("{P}.mlp.linear_fc2.bias", "{C}.mlp.down.bias")),
-              ExtraState("{P}.mlp.linear_fc2._extra_state", dense),
-          },
+          // Megatron-core without Transformer Engine (the "local" layer spec) keeps the norms apart.
+          When(kReadOnly, Norm("input_layernorm.", "norm1")),
+          State("self_attention.core_attention", kReadOnly),
+          State("self_attention.core_attention.fused_attention", kReadOnly),
+          Linear("self_attention.linear_proj", "attn.out", kRows),
+          State("self_attention.linear_proj"),
+          Norm("self_attention.linear_qkv.layer_norm_", "norm1"),
+          Linear("self_attention.linear_qkv", "attn.qkv", kColumns, Op::kInterleave),
+          State("self_attention.linear_qkv"),
+          If<R>(parts.qk_norm, Join<R>({
+                                   {InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight")},
+                                   State("self_attention.q_layernorm", kReadOnly),
+                                   {InLayer("{P}.self_attention.k_layernorm.weight", "{C}.attn.k_norm.weight")},
+                                   State("self_attention.k_layernorm", kReadOnly),
+                               })),
+          // So does a layer with experts.
+          When(apart, Norm("pre_mlp_layernorm.", "norm2")),
+          When(dense, Join<R>({
+                          Norm("mlp.linear_fc1.layer_norm_", "norm2"),
+                          Linear("mlp.linear_fc1", "mlp.up", up),
+                          State("mlp.linear_fc1"),
+                          Linear("mlp.linear_fc2", "mlp.down", kRows),
+                          State("mlp.linear_fc2"),
+                      })),
           If<R>(parts.experts, McoreExperts()),
       }),
       LayerWords(name));
@@ -183,62 +181,37 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
 std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name, const LayerParts& parts) {
   using enum Split;
   // A gated MLP keeps gate and up as two matrices, but for the `fast-` activations.
-  const std::string one = parts.gated ? "!{T}.two_matrices" : "", two = "{T}.two_matrices";
-  const Split up = parts.gated ? kGlu : kColumns;
-  return ForTower(
-      tower,
-      Join<R>({
-          {
-              InLayer("{P}.input_layernorm.weight", "{C}.norm1.weight"),
-              InLayer("{P}.input_layernorm.bias", "{C}.norm1.bias"),
-              InLayer("{P}.self_attention.query_key_value.weight", "{C}.attn.qkv.weight", kQkv, Op::kMegatronQkv),
-              InLayer("{P}.self_attention.query_key_value.bias", "{C}.attn.qkv.bias", kQkv, Op::kMegatronQkv),
-              ExtraState("{P}.self_attention.query_key_value._extra_state"),
-          },
-          If<R>(parts.qk_norm,
-                {
-                    InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight"),
-                    InLayer("{P}.self_attention.k_layernorm.weight", "{C}.attn.k_norm.weight"),
-                }),
-          {
-              InLayer("{P}.self_attention.dense.weight", "{C}.attn.out.weight", kRows),
-              InLayer("{P}.self_attention.dense.bias", "{C}.attn.out.bias"),
-              ExtraState("{P}.self_attention.dense._extra_state"),
-              InLayer("{P}.post_attention_layernorm.weight", "{C}.norm2.weight"),
-              InLayer("{P}.post_attention_layernorm.bias", "{C}.norm2.bias"),
-          },
-          If<R>(parts.cross_attention,
-                {
-                    InLayer("{P}.inter_attention.query.weight", "{C}.cross.q.weight", kColumns),
-                    InLayer("{P}.inter_attention.query.bias", "{C}.cross.q.bias", kColumns),
-                    ExtraState("{P}.inter_attention.query._extra_state"),
-                    InLayer("{P}.inter_attention.key_value.weight", "{C}.cross.kv.weight", kKeyValue),
-                    InLayer("{P}.inter_attention.key_value.bias", "{C}.cross.kv.bias", kKeyValue),
-                    ExtraState("{P}.inter_attention.key_value._extra_state"),
-                    InLayer("{P}.inter_attention.dense.weight", "{C}.cross.out.weight", kRows),
-                    InLayer("{P}.inter_attention.dense.bias", "{C}.cross.out.bias"),
-                    ExtraState("{P}.inter_attention.dense._extra_state"),
-                    InLayer("{P}.post_inter_attention_layernorm.weight", "{C}.norm3.weight"),
-                    InLayer("{P}.post_inter_attention_layernorm.bias", "{C}.norm3.bias"),
-                }),
-          If<R>(parts.gated,
-                {
-                    Only(two, InLayer("{P}.mlp.dense_h_to_4h{,_2}.weight", "{C}.mlp.up.weight", kColumns, Op::kStack)),
-                    Only(two, InLayer("{P}.mlp.dense_h_to_4h{,_2}.bias", "{C}.mlp.up.bias", kColumns, Op::kStack)),
-                }),
-          {
-              Only(one, InLayer("{P}.mlp.dense_h_to_4h.weight", "{C}.mlp.up.weight", up)),
-              Only(one, InLayer("{P}.mlp.dense_h_to_4h.bias", "{C}.mlp.up.bias", up)),
-              ExtraState("{P}.mlp.dense_h_to_4h._extra_state"),
-          },
-          If<R>(parts.gated, {ExtraState("{P}.mlp.dense_h_to_4h_2._extra_state", kReadOnly)}),
-          {
-              InLayer("{P}.mlp.dense_4h_to_h.weight", "{C}.mlp.down.weight", kRows),
-              InLayer("{P}.mlp.dense_4h_to_h.bias", "{C}.mlp.down.bias"),
-              ExtraState("{P}.mlp.dense_4h_to_h._extra_state"),
-          },
-      }),
-      LayerWords(name));
+  const std::string_view one = parts.gated ? "!{T}.two_matrices" : "", two = "{T}.two_matrices";
+  return ForTower(tower,
+                  Join<R>({
+                      Norm("input_layernorm.", "norm1"),
+                      Linear("self_attention.query_key_value", "attn.qkv", kQkv, Op::kMegatronQkv),
+                      State("self_attention.query_key_value"),
+                      If<R>(parts.qk_norm,
+                            {
+                                InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight"),
+                                InLayer("{P}.self_attention.k_layernorm.weight", "{C}.attn.k_norm.weight"),
+                            }),
+                      Linear("self_attention.dense", "attn.out", kRows),
+                      State("self_attention.dense"),
+                      Norm("post_attention_layernorm.", "norm2"),
+                      If<R>(parts.cross_attention, Join<R>({
+                                                       Linear("inter_attention.query", "cross.q", kColumns),
+                                                       State("inter_attention.query"),
+                                                       Linear("inter_attention.key_value", "cross.kv", kKeyValue),
+                                                       State("inter_attention.key_value"),
+                                                       Linear("inter_attention.dense", "cross.out", kRows),
+                                                       State("inter_attention.dense"),
+                                                       Norm("post_inter_attention_layernorm.", "norm3"),
+                                                   })),
+                      If<R>(parts.gated, Only(two, Linear("mlp.dense_h_to_4h{,_2}", "mlp.up", kColumns, Op::kStack))),
+                      Only(one, Linear("mlp.dense_h_to_4h", "mlp.up", parts.gated ? kGlu : kColumns)),
+                      State("mlp.dense_h_to_4h"),
+                      If<R>(parts.gated, State("mlp.dense_h_to_4h_2", kReadOnly)),
+                      Linear("mlp.dense_4h_to_h", "mlp.down", kRows),
+                      State("mlp.dense_4h_to_h"),
+                  }),
+                  LayerWords(name));
 }
 
 const ConfigNode& ModelNode(const Config& config) {

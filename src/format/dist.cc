@@ -182,12 +182,12 @@ class Presenter {
       return ForEachExpert(name, *tensor,
                            [&](const std::string& own, Tensor part) { return weights_.Add(own, std::move(part)); });
     }
+    if (!megatron_ || !IsExpertsKey(name)) return weights_.Add(name, std::move(entry));
     // An expert's extra state is one of several shards.
-    const auto shard = megatron_ && IsExpertsKey(name) ? SplitObjectKey(name) : std::nullopt;
-    if (!shard || shard->offsets.empty()) {
-      return weights_.Add(megatron_ && IsExpertsKey(name) ? ExpertNameOf(name, 0) : name, std::move(entry));
-    }
-    return weights_.Add(ExpertNameOf(shard->key, shard->offsets.back()), std::move(entry));
+    const auto shard = SplitObjectKey(name);
+    const bool is_one = shard && !shard->offsets.empty();
+    return weights_.Add(is_one ? ExpertNameOf(shard->key, shard->offsets.back()) : ExpertNameOf(name, 0),
+                        std::move(entry));
   }
 
   // optimizer.state.exp_avg.<parameter> → state[parameter]["exp_avg"].
@@ -213,6 +213,12 @@ class Presenter {
       leaf->tensor = std::move(tensor);
       SetKey(graph, dict, kind, leaf);
     };
+    const auto put_experts = [&](const std::string& parameter, std::string_view kind, const Tensor& tensor) {
+      return ForEachExpert(parameter, tensor, [&](const std::string& name, Tensor part) {
+        put(name, kind, std::move(part));
+        return Status();
+      });
+    };
     for (const auto& [key, tensor] : optimizer_) {
       std::string_view rest = key;
       const size_t dot =
@@ -228,20 +234,13 @@ class Presenter {
       if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
         auto whole = AssembleWhole(tensor);
         if (!whole.ok()) return whole.status().In(key);
-        ANEMONE_TRY(ForEachExpert(std::string(parameter), *whole, [&](const std::string& name, Tensor part) {
-          put(name, kind, std::move(part));
-          return Status();
-        }));
+        ANEMONE_TRY(put_experts(std::string(parameter), kind, *whole));
         continue;
       }
       for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
         auto thin = AssembleLayer(tensor, layer);
         if (!thin.ok()) return thin.status().In(key);
-        const std::string own = fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix);
-        ANEMONE_TRY(ForEachExpert(own, *thin, [&](const std::string& name, Tensor part) {
-          put(name, kind, std::move(part));
-          return Status();
-        }));
+        ANEMONE_TRY(put_experts(fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *thin));
       }
     }
     return {};

@@ -55,6 +55,8 @@ struct LayerName {
   std::string_view prefix, suffix;
   uint64_t layer;
 };
+std::optional<LayerName> SplitLayerName(std::string_view name);
+
 // Megatron keeps a layer's experts, MLPs in a rank's state dict, as one tensor more axis deep:
 // "a.experts.local_experts.3.b" ↔ "a.experts.experts.b", 3 [core_v0.9.0 moe/experts.py, SequentialMLP].
 struct ExpertName {
@@ -64,8 +66,6 @@ struct ExpertName {
 std::optional<ExpertName> SplitExpertName(std::string_view name);
 std::string ExpertNameOf(std::string_view key, uint64_t expert);
 bool IsExpertsKey(std::string_view key);
-
-std::optional<LayerName> SplitLayerName(std::string_view name);
 
 // `key/shard_0.3_24.8` → key, offsets {0, 3}, shape {24, 8}. Old writers leave out the last size. nullopt: no such
 // name.

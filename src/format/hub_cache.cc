@@ -1,7 +1,6 @@
 #include "format/hub_cache.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -36,48 +35,16 @@ Status WriteSmall(const std::string& path, std::string_view text) {
   const std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
   const int fd = sys.open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) return ErrnoStatus(errno, "cannot create").In(temporary);
-  const ssize_t written = sys.pwrite(fd, text.data(), text.size(), 0);
-  const int why = written < 0 ? errno : ENOSPC;
+  Status status;
+  if (!WriteAll(fd, std::as_bytes(std::span(text)), 0)) status = ErrnoStatus(errno, "cannot write").In(path);
   sys.close(fd);
-  if (written != static_cast<ssize_t>(text.size()) || sys.rename(temporary.c_str(), path.c_str(), 0) != 0) {
-    const Status status =
-        ErrnoStatus(written == static_cast<ssize_t>(text.size()) ? errno : why, "cannot write").In(path);
-    sys.remove_all(temporary.c_str());
-    return status;
-  }
-  return {};
+  if (status.ok() && sys.rename(temporary.c_str(), path.c_str(), 0) != 0)
+    status = ErrnoStatus(errno, "cannot write").In(path);
+  if (!status.ok()) sys.remove_all(temporary.c_str());
+  return status;
 }
 
 }  // namespace
-
-struct PartialBlob::Hash {
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  ~Hash() { EVP_MD_CTX_free(context); }
-  Hash() = default;
-  Hash(const Hash&) = delete;
-  Hash& operator=(const Hash&) = delete;
-
-  void Start(std::string_view etag, uint64_t size) {
-    if (IsHex(etag, 64)) {
-      EVP_DigestInit_ex(context, EVP_sha256(), nullptr);
-    } else {
-      // git names a file by the sha1 of this header and the content.
-      EVP_DigestInit_ex(context, EVP_sha1(), nullptr);
-      const std::string header = "blob " + std::to_string(size);
-      EVP_DigestUpdate(context, header.c_str(), header.size() + 1);
-    }
-  }
-  void Add(std::string_view bytes) { EVP_DigestUpdate(context, bytes.data(), bytes.size()); }
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    EVP_DigestFinal_ex(context, digest, &size);
-    std::string hex;
-    for (unsigned int i = 0; i < size; ++i)
-      hex += {"0123456789abcdef"[digest[i] >> 4], "0123456789abcdef"[digest[i] & 15]};
-    return hex;
-  }
-};
 
 PartialBlob::PartialBlob(std::string path, std::string final_path, std::string etag, uint64_t expected_size)
     : path_(std::move(path)),
@@ -99,17 +66,23 @@ Status PartialBlob::Open() {
 }
 
 Status PartialBlob::Rehash() {
-  const bool known = IsHex(etag_, 64) || (IsHex(etag_, 40) && expected_size_ != UINT64_MAX);
-  hash_ = known ? std::make_unique<Hash>() : nullptr;
-  if (hash_ == nullptr) return {};
-  hash_->Start(etag_, expected_size_);
+  hash_.reset();
+  if (IsHex(etag_, 64)) {
+    hash_.emplace(Hasher::Kind::kSha256);
+  } else if (IsHex(etag_, 40) && expected_size_ != UINT64_MAX) {
+    // git names a file by the sha1 of this header and the content.
+    hash_.emplace(Hasher::Kind::kSha1);
+    const std::string header = "blob " + std::to_string(expected_size_);
+    hash_->Add(std::string_view(header.c_str(), header.size() + 1));
+  }
+  if (!hash_) return {};
   std::vector<char> window(size_t{1} << 20);
   for (uint64_t at = 0; at < size_;) {
     const ssize_t got =
         sys.pread(fd_, window.data(), std::min<uint64_t>(window.size(), size_ - at), static_cast<off_t>(at));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return ErrnoStatus(got < 0 ? errno : EIO, "cannot read").In(path_);
-    hash_->Add({window.data(), static_cast<size_t>(got)});
+    hash_->Add(std::string_view(window.data(), static_cast<size_t>(got)));
     at += static_cast<uint64_t>(got);
   }
   return {};
@@ -120,13 +93,8 @@ Status PartialBlob::Append(std::string_view bytes) {
     return Corrupt("expected " + std::to_string(expected_size_) + " bytes, the server sends more");
   }
   if (hash_) hash_->Add(bytes);
-  while (!bytes.empty()) {
-    const ssize_t put = sys.pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(size_));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return ErrnoStatus(put < 0 ? errno : ENOSPC, "cannot write").In(path_);
-    bytes.remove_prefix(static_cast<size_t>(put));
-    size_ += static_cast<uint64_t>(put);
-  }
+  if (!WriteAll(fd_, std::as_bytes(std::span(bytes)), size_)) return ErrnoStatus(errno, "cannot write").In(path_);
+  size_ += bytes.size();
   return {};
 }
 

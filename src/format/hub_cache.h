@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/hasher.h"
 
 namespace anemone::internal {
 
@@ -30,7 +32,6 @@ class PartialBlob {
 
  private:
   friend class HubCache;
-  struct Hash;
   PartialBlob(std::string path, std::string final_path, std::string etag, uint64_t expected_size);
   Status Open();
   Status Rehash();
@@ -41,7 +42,7 @@ class PartialBlob {
   uint64_t expected_size_;  // UINT64_MAX: not known
   int fd_ = -1;
   uint64_t size_ = 0;
-  std::unique_ptr<Hash> hash_;
+  std::optional<Hasher> hash_;  // none: only the size is known
 };
 
 // Holds an flock on a file until destroyed.

@@ -73,12 +73,10 @@ class Gatherer {
 
   void Add(std::string_view prefix, const std::string& name, const Tensor& tensor, bool flattened = false) {
     Named& named = Place(prefix, name);
-    named.parts.push_back({LayerOf(name), ExpertOf(name), name, tensor, {}});
+    named.parts.back().tensor = tensor;
     named.flattened = flattened;
   }
-  void Add(const std::string& name, Value object) {
-    Place("", name).parts.push_back({LayerOf(name), ExpertOf(name), name, {}, std::move(object)});
-  }
+  void Add(const std::string& name, Value object) { Place("", name).parts.back().object = std::move(object); }
   void AddVerbatim(std::string key, Value object) {
     outputs_.push_back({std::move(key), {}, false, false, std::move(object)});
   }
@@ -99,7 +97,7 @@ class Gatherer {
     std::string prefix;  // "optimizer.state.exp_avg." or nothing
     std::string key;     // without the layer's index when stacked, nor the expert's
     bool stacked = false, flattened = false;
-    uint64_t experts = 1;
+    uint64_t experts = 0;  // of a layer; none where names speak of no expert
     std::vector<Part> parts;
   };
 
@@ -108,16 +106,8 @@ class Gatherer {
     if (!split || !stacks_.contains(std::string(split->prefix))) return std::nullopt;
     return split;
   }
-  uint64_t LayerOf(std::string_view name) const {
-    const auto split = Stacked(name);
-    return split ? split->layer : 0;
-  }
 
-  static uint64_t ExpertOf(std::string_view name) {
-    const auto split = SplitExpertName(name);
-    return split ? split->expert : 0;
-  }
-
+  // Where it belongs, with a last part that has its name and place and nothing else.
   Named& Place(std::string_view prefix, const std::string& full_name) {
     const auto expert = SplitExpertName(full_name);
     const std::string& name = expert ? expert->key : full_name;
@@ -128,9 +118,10 @@ class Gatherer {
       count = std::max(count, split->layer + 1);
     }
     const auto [it, added] = index_.emplace(fmt::format("{}{}", prefix, key), named_.size());
-    if (added) named_.push_back({std::string(prefix), key, split.has_value(), false, 1, {}});
+    if (added) named_.push_back({std::string(prefix), key, split.has_value(), false, 0, {}});
     Named& named = named_[it->second];
     if (expert) named.experts = std::max(named.experts, expert->expert + 1);
+    named.parts.push_back({split ? split->layer : 0, expert ? expert->expert : 0, full_name, {}, {}});
     return named;
   }
 
@@ -141,63 +132,61 @@ class Gatherer {
     return std::string(key);
   }
 
-  // A layer's experts as one tensor.
-  static Result<Tensor> Joined(const std::vector<Part>& parts, size_t first, uint64_t experts) {
-    if (!IsExpertsName(parts[first].name)) return *parts[first].tensor;
+  // A layer's tensor: the `experts` parts from `part` on as one, or where there are none that part.
+  static Result<Tensor> LayerOf(const Part* part, uint64_t experts) {
+    if (experts == 0) return *part->tensor;
     std::vector<Tensor> all;
     for (uint64_t expert = 0; expert < experts; ++expert) {
-      ANEMONE_ASSIGN(Tensor one, parts[first + expert].tensor->Reshape(Prepended(1, parts[first].tensor->shape())));
-      all.push_back(std::move(one));
+      const Tensor& one = *part[expert].tensor;
+      ANEMONE_ASSIGN(Tensor thick, one.Reshape(Prepended(1, one.shape())));
+      all.push_back(std::move(thick));
     }
     return Tensor::Concat(std::move(all), 0);
   }
-  static bool IsExpertsName(std::string_view name) { return SplitExpertName(name).has_value(); }
+
+  // Whether every layer has all of its parts, in order, and they are alike.
+  static bool IsUniform(const Named& named, uint64_t layers) {
+    const uint64_t each = std::max<uint64_t>(named.experts, 1);
+    if (named.parts.size() != layers * each) return false;
+    const Part& first = named.parts[0];
+    for (uint64_t i = 0; i < named.parts.size(); ++i) {
+      const Part& part = named.parts[i];
+      if (part.layer != i / each || part.expert != i % each || part.tensor.has_value() != first.tensor.has_value())
+        return false;
+      if (part.tensor &&
+          (part.tensor->dtype() != first.tensor->dtype() || part.tensor->shape() != first.tensor->shape())) {
+        return false;
+      }
+    }
+    return true;
+  }
 
   Status Emit(Named& named) {
-    const uint64_t count = named.stacked ? layer_counts_[std::string(SplitStackedKey(named.key).prefix)] : 1;
+    const uint64_t layers = named.stacked ? layer_counts_[std::string(SplitStackedKey(named.key).prefix)] : 1;
     std::ranges::stable_sort(named.parts, {}, [](const Part& part) { return std::pair(part.layer, part.expert); });
-    const auto uniform = [&] {
-      if (named.parts.size() != count * named.experts) return false;
-      for (uint64_t i = 0; i < named.parts.size(); ++i) {
-        const Part& part = named.parts[i];
-        const Part& first = named.parts[0];
-        if (part.layer != i / named.experts || part.expert != i % named.experts ||
-            part.tensor.has_value() != first.tensor.has_value())
-          return false;
-        if (part.tensor &&
-            (part.tensor->dtype() != first.tensor->dtype() || part.tensor->shape() != first.tensor->shape())) {
-          return false;
-        }
-      }
-      return true;
-    };
-    const bool experts = IsExpertsName(named.parts[0].name);
-    if (experts && !named.stacked && !uniform()) return Corrupt("expected a layer's experts to be alike, found others");
-    const bool stack = named.stacked && uniform();
-    if (stack && named.parts[0].tensor) {
-      Output& output = outputs_.emplace_back(Output{named.prefix + Renamed(named.key), {}, true, named.flattened, {}});
-      for (size_t first = 0; first < named.parts.size(); first += named.experts) {
-        ANEMONE_ASSIGN(Tensor layer, Joined(named.parts, first, named.experts));
+    const bool is_uniform = IsUniform(named, layers), has_experts = named.experts > 0;
+    if (has_experts && !is_uniform) {
+      return Corrupt(named.stacked ? "expected every layer to have the same experts, found others"
+                                   : "expected a layer's experts to be alike, found others");
+    }
+    const bool stack = named.stacked && is_uniform;
+    if (named.parts[0].tensor && (stack || has_experts)) {
+      Output& output = outputs_.emplace_back(Output{named.prefix + Renamed(named.key), {}, stack, named.flattened, {}});
+      for (size_t at = 0; at < named.parts.size(); at += std::max<uint64_t>(named.experts, 1)) {
+        ANEMONE_ASSIGN(Tensor layer, LayerOf(&named.parts[at], named.experts));
         output.layers.push_back(std::move(layer));
       }
       return {};
     }
-    if (experts && named.stacked && !stack)
-      return Corrupt("expected every layer to have the same experts, found others");
-    if (experts && named.parts[0].tensor) {
-      ANEMONE_ASSIGN(Tensor layer, Joined(named.parts, 0, named.experts));
-      outputs_.push_back({named.prefix + Renamed(named.key), {std::move(layer)}, false, named.flattened, {}});
-      return {};
-    }
     for (Part& part : named.parts) {
       const std::string own =
-          experts ? fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts) : part.name;
-      const std::string key = named.prefix + Renamed(stack && !experts ? named.key : own);
+          has_experts ? fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts) : part.name;
+      const std::string key = named.prefix + Renamed(stack && !has_experts ? named.key : own);
       if (part.tensor) {
         outputs_.push_back({key, {std::move(*part.tensor)}, false, named.flattened, {}});
       } else {
         outputs_.push_back(
-            {ObjectKey(key, stack ? part.layer : 0, stack ? count : 1), {}, false, false, std::move(part.object)});
+            {ObjectKey(key, stack ? part.layer : 0, stack ? layers : 1), {}, false, false, std::move(part.object)});
       }
     }
     return {};

@@ -1,13 +1,13 @@
 #include "ops/artifact.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <memory>
 #include <optional>
+
+#include "base/hasher.h"
 
 namespace anemone {
 namespace {
@@ -16,21 +16,17 @@ constexpr std::string_view kReference = "nemo:";
 
 // NeMo draws a random uuid4; ours comes from the content, so that the same edit gives the same file.
 Result<std::string> HexPrefix(const ByteRange& content) {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
-    return Internal("SHA-256 is not available");
+  Hasher hasher(Hasher::Kind::kSha256);
+  if (!hasher.is_available()) return Internal("SHA-256 is not available");
   std::array<std::byte, 65536> buffer{};
   for (uint64_t at = 0; at < content.size;) {
     const auto count = static_cast<size_t>(std::min<uint64_t>(buffer.size(), content.size - at));
-    ANEMONE_TRY(content.source->ReadAt(content.offset + at, std::span(buffer).first(count)));
-    EVP_DigestUpdate(context.get(), buffer.data(), count);
+    const std::span<std::byte> piece = std::span(buffer).first(count);
+    ANEMONE_TRY(content.source->ReadAt(content.offset + at, piece));
+    hasher.Add(piece);
     at += count;
   }
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  EVP_DigestFinal_ex(context.get(), digest.data(), nullptr);
-  std::string prefix;
-  for (size_t i = 0; i < 16; ++i) prefix += fmt::format("{:02x}", digest[i]);
-  return prefix;
+  return hasher.Hex().substr(0, 32);
 }
 
 }  // namespace

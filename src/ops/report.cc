@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "base/cores.h"
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/diff.h"
@@ -85,7 +86,7 @@ Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Name
       }
     }
   };
-  const unsigned threads = options.threads != 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency());
+  const unsigned threads = options.threads != 0 ? options.threads : UsableCores();
   std::vector<std::thread> pool;
   for (unsigned i = 1; i < threads; ++i) pool.emplace_back(work);
   work();

@@ -159,7 +159,7 @@ TEST_P(ReshardPropertyTest, MergingUndoesSplittingWithTheOptimizer) {
   const auto& [index, tp, pp, vp] = GetParam();
   const NamedModel& model = Models()[static_cast<size_t>(index)];
   const bool is_mcore = model.dialect == "mcore";
-  if (vp > 1 && (pp == 1 || !model.family().has_virtual_stages)) GTEST_SKIP();
+  if (vp > 1 && (pp == 1 || !model.family().has_virtual_stages)) GTEST_SKIP() << "no such layout";
   const std::string yaml = model.yaml == kClip ? fmt::format(kClip, pp, is_mcore ? "" : "megatron_legacy: true,")
                                                : fmt::format(fmt::runtime(model.yaml), pp == 3 ? 6 : pp * vp);
   Checkpoint whole = Whole(model.family(), model.dialect, yaml, DType::kBF16);
@@ -367,7 +367,7 @@ class NevaPropertyTest : public ::testing::TestWithParam<NevaCase> {};
 // The language model is split as without sight; what sees lies whole on every tensor rank of the first stage.
 TEST_P(NevaPropertyTest, IsALanguageModelThatSeesOnItsFirstStage) {
   const auto& [dialect, tp, pp, vp] = GetParam();
-  if (vp > 1 && pp == 1) GTEST_SKIP();
+  if (vp > 1 && pp == 1) GTEST_SKIP() << "chunks of one stage are no layout";
   const Layout layout{.tp = tp, .pp = pp, .vp = vp};
   for (const Family* tower : {&ClipFamily(), &SiglipFamily()}) {
     SCOPED_TRACE(tower->name);

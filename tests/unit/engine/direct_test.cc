@@ -140,8 +140,8 @@ TEST(FirstPart, BlocksThatAreWrittenTwiceStandAlone) {
   file.AppendZeros(100 << 20);
   file.crcs.push_back({0, 10, {(1 << 20) + 4094}});  // in two blocks
   {
-    const DirectFile direct(file, fd);
-    ASSERT_TRUE(direct.is_open());
+    DirectFile direct;
+    ASSERT_TRUE(direct.Open(file, fd));
     const auto part = [&](uint64_t begin, uint64_t end) {
       const DirectFile::Part first = direct.FirstPart(begin, end);
       return std::pair(first.end, first.fd >= 0);
