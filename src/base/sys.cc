@@ -1,12 +1,15 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace anemone {
 namespace {
@@ -32,11 +35,23 @@ int ReopenDirect(int fd, unsigned block) {
   const auto divides = [block](unsigned alignment) { return alignment != 0 && block % alignment == 0; };
   if ((info.stx_mask & STATX_DIOALIGN) != 0 && divides(info.stx_dio_mem_align) && divides(info.stx_dio_offset_align)) {
     const std::string path = "/proc/self/fd/" + std::to_string(fd);
-    return ::open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+    return ::open(path.c_str(), (::fcntl(fd, F_GETFL) & O_ACCMODE) | O_DIRECT | O_CLOEXEC);
   }
 #endif
   errno = EOPNOTSUPP;
   return -1;
+}
+
+bool IsCached(int fd, off_t offset, size_t size) {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t lead = static_cast<size_t>(offset) % page;
+  // A mapping whose pages nobody touches takes no memory.
+  void* map = ::mmap(nullptr, lead + size, PROT_READ, MAP_SHARED, fd, offset - static_cast<off_t>(lead));
+  if (map == MAP_FAILED) return true;
+  std::vector<unsigned char> resident((lead + size + page - 1) / page);
+  const bool known = ::mincore(map, lead + size, resident.data()) == 0;
+  ::munmap(map, lead + size);
+  return !known || std::ranges::all_of(resident, [](unsigned char flags) { return (flags & 1) != 0; });
 }
 
 }  // namespace
@@ -47,6 +62,7 @@ Sys sys = {
     .fstat = [](int fd, struct stat* out) { return ::fstat(fd, out); },
     .lstat = [](const char* path, struct stat* out) { return ::lstat(path, out); },
     .pread = ::pread,
+    .is_cached = IsCached,
     .pwrite = ::pwrite,
     .ftruncate = ::ftruncate,
     .fsync = ::fsync,

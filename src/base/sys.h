@@ -20,6 +20,8 @@ struct Sys {
   int (*fstat)(int fd, struct stat* out);
   int (*lstat)(const char* path, struct stat* out);
   ssize_t (*pread)(int fd, void* out, size_t size, off_t offset);
+  // Whether the page cache holds all of a range; true where that cannot be said.
+  bool (*is_cached)(int fd, off_t offset, size_t size);
   ssize_t (*pwrite)(int fd, const void* bytes, size_t size, off_t offset);
   int (*ftruncate)(int fd, off_t size);
   int (*fsync)(int fd);
@@ -33,8 +35,8 @@ struct Sys {
   ssize_t (*copy_range)(int from, off_t from_offset, int to, off_t to_offset, size_t size);
   // Reserves room for a file's first bytes, as fallocate(2).
   int (*reserve)(int fd, off_t size);
-  // Another descriptor of a file, for writes past the page cache (O_DIRECT) of whole, aligned blocks of so many bytes;
-  // -1 where its file system does not say that it can [statx(2) STATX_DIOALIGN].
+  // Another descriptor of a file, open for the same, past the page cache (O_DIRECT) and of whole, aligned blocks of so
+  // many bytes; -1 where its file system does not say that it can [statx(2) STATX_DIOALIGN].
   int (*reopen_direct)(int fd, unsigned block);
   // Starts writing a range to the device without waiting. Advice: its failure is nobody's error.
   int (*start_writeback)(int fd, off_t offset, off_t size);

@@ -24,6 +24,23 @@ std::span<std::byte> BlockBuffer::At(uint64_t offset, uint64_t size) {
   return {bytes_.get() + lead, size};
 }
 
+DirectReader::DirectReader(const ByteSource& source) : source_(source) {
+  if (source.fd() >= 0) fd_ = sys.reopen_direct(source.fd(), kDirectBlock);
+}
+
+DirectReader::~DirectReader() {
+  if (fd_ >= 0) sys.close(fd_);
+}
+
+Status DirectReader::ReadAt(uint64_t offset, std::span<std::byte> out) const {
+  if (fd_ >= 0 && out.size() >= kMinPartBytes && !sys.is_cached(source_.fd(), static_cast<off_t>(offset), out.size())) {
+    const uint64_t lead = offset % kDirectBlock, blocks = BlockOf(lead + out.size() + kDirectBlock - 1);
+    const ssize_t got = sys.pread(fd_, out.data() - lead, blocks, static_cast<off_t>(offset - lead));
+    if (got >= static_cast<ssize_t>(lead + out.size())) return {};
+  }
+  return source_.ReadAt(offset, out);  // also where that failed: it says why
+}
+
 bool DirectFile::Open(const PlanFile& file, int fd) {
   if (file.size < kMinFileBytes) return false;
   fd_ = sys.reopen_direct(fd, kDirectBlock);

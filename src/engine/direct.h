@@ -1,4 +1,4 @@
-// Direct writes: past the page cache.
+// Direct reads and writes: past the page cache.
 //
 // What a conversion writes is as large as the memory or larger, and not read again soon. Through the cache every byte
 // is copied once more and takes a page that must be found and cleared, driving out what others need; where a host takes
@@ -15,6 +15,8 @@
 #include <span>
 #include <vector>
 
+#include "anemone/bytes.h"
+#include "anemone/status.h"
 #include "engine/plan.h"
 
 namespace anemone {
@@ -36,7 +38,24 @@ class BlockBuffer {
   uint64_t size_ = 0;
 };
 
-// A file's second descriptor. Threads may share it.
+// Reads what is read only once: from the cache what lies there, the rest past it, where there is a file and its file
+// system can. Threads may share it.
+class DirectReader {
+ public:
+  explicit DirectReader(const ByteSource& source);
+  ~DirectReader();
+  DirectReader(const DirectReader&) = delete;
+  DirectReader& operator=(const DirectReader&) = delete;
+
+  // Fills `out`, which a BlockBuffer gave for its place. Errors: as ByteSource::ReadAt.
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  const ByteSource& source_;
+  int fd_ = -1;
+};
+
+// The second descriptor of a file that is written. Threads may share it.
 class DirectFile {
  public:
   DirectFile() = default;

@@ -3,16 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 
 #include "base/cores.h"
+#include "base/parallel.h"
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/diff.h"
@@ -64,34 +63,21 @@ Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Name
   std::vector<std::optional<Statistics>> results(tensors.size());
   uint64_t total = 0;
   for (const Named& named : tensors) total += named.tensor->num_elements();
-  std::atomic<size_t> next = 0;
   std::mutex mutex;
   uint64_t done = 0;
-  Status failure;
   const auto advance = [&](uint64_t elements) {
     const std::lock_guard lock(mutex);
     done += elements;
-    return failure.ok() && (!options.progress || options.progress("statistics", done, total));
+    return !options.progress || options.progress("statistics", done, total);
   };
-  const auto work = [&] {
-    for (size_t i = next++; i < tensors.size(); i = next++) {
-      if (!HasStatistics(tensors[i].tensor->dtype())) continue;
-      Result<Statistics> result = ComputeStatistics(*tensors[i].tensor, advance);
-      const std::lock_guard lock(mutex);
-      if (result.ok()) {
-        results[i] = *std::move(result);
-      } else if (failure.ok()) {
-        failure = result.status().In(tensors[i].name);
-        next = tensors.size();
-      }
-    }
+  const auto compute = [&](uint64_t i, unsigned) -> Status {
+    if (!HasStatistics(tensors[i].tensor->dtype())) return {};
+    Result<Statistics> result = ComputeStatistics(*tensors[i].tensor, advance);
+    if (!result.ok()) return result.status().In(tensors[i].name);
+    results[i] = *std::move(result);
+    return {};
   };
-  const unsigned threads = options.threads != 0 ? options.threads : UsableCores();
-  std::vector<std::thread> pool;
-  for (unsigned i = 1; i < threads; ++i) pool.emplace_back(work);
-  work();
-  for (std::thread& thread : pool) thread.join();
-  ANEMONE_TRY(failure);
+  ANEMONE_TRY(ForEach(tensors.size(), options.threads != 0 ? options.threads : UsableCores(), compute));
   return results;
 }
 

@@ -1,13 +1,18 @@
 #include "ops/verify.h"
 
 #include <fmt/format.h>
-#include <libdeflate.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <system_error>
 
 #include "anemone/checkpoint.h"
+#include "base/cores.h"
+#include "base/crc32.h"
+#include "base/parallel.h"
+#include "engine/direct.h"
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/model_class.h"
@@ -16,7 +21,7 @@
 namespace anemone {
 namespace {
 
-constexpr uint64_t kChunkBytes = uint64_t{4} << 20;
+constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
 
 uint64_t BytesUnder(const std::string& path) {
   std::error_code error;
@@ -36,41 +41,49 @@ bool IsAnswer(const Status& status) {
          status.kind() == ErrorKind::kLimitExceeded || status.kind() == ErrorKind::kInvalidArgument;
 }
 
-// Reads every byte once; compares with the box's checksum where there is one.
+// Reads every byte once, several chunks at a time; compares with the box's checksum where there is one.
 class Reader {
  public:
   Reader(Verification& result, const ProgressFn& progress, uint64_t total)
       : result_(result), progress_(progress), total_(total) {}
 
   Status Visit(const Leaf& leaf) {
-    uint32_t crc = 0;
-    std::string chunk;
-    for (uint64_t at = 0; at < leaf.content.size; at += chunk.size()) {
-      chunk.resize(std::min(kChunkBytes, leaf.content.size - at));
-      const Status status =
-          leaf.content.source->ReadAt(leaf.content.offset + at, std::as_writable_bytes(std::span(chunk)));
-      if (!status.ok()) {
-        if (!IsAnswer(status)) return status.In(leaf.path);
-        result_.problems.push_back(status.In(leaf.path).message());
-        return {};
-      }
-      if (leaf.crc32) crc = libdeflate_crc32(crc, chunk.data(), chunk.size());
-      result_.bytes_read += chunk.size();
-      if (progress_ && !progress_("verifying", std::min(result_.bytes_read, total_), total_)) {
-        return {ErrorKind::kInterrupted, "interrupted"};
-      }
-    }
-    if (leaf.crc32 && crc != *leaf.crc32) {
-      result_.problems.push_back(
-          fmt::format("{}: expected CRC-32 {:08x}, found {:08x}: the bytes have changed", leaf.path, *leaf.crc32, crc));
+    const uint64_t size = leaf.content.size;
+    const DirectReader reader(*leaf.content.source);
+    std::atomic<uint32_t> crc = 0;
+    const auto read = [&](uint64_t chunk, unsigned worker) -> Status {
+      const uint64_t from = chunk * kChunkBytes, to = std::min(from + kChunkBytes, size);
+      const std::span<std::byte> bytes = buffers_[worker].At(leaf.content.offset + from, to - from);
+      const Status status = reader.ReadAt(leaf.content.offset + from, bytes);
+      if (!status.ok()) return status.In(leaf.path);
+      if (leaf.crc32) crc ^= Crc32Shift(Crc32(0, bytes), size - to);
+      return Advance(to - from);
+    };
+    const Status status = ForEach((size + kChunkBytes - 1) / kChunkBytes, static_cast<unsigned>(buffers_.size()), read);
+    if (!status.ok()) {
+      if (!IsAnswer(status)) return status;
+      result_.problems.push_back(status.message());
+    } else if (leaf.crc32 && crc != *leaf.crc32) {
+      result_.problems.push_back(fmt::format("{}: expected CRC-32 {:08x}, found {:08x}: the bytes have changed",
+                                             leaf.path, *leaf.crc32, crc.load()));
     }
     return {};
   }
 
  private:
+  Status Advance(uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    result_.bytes_read += bytes;
+    if (!progress_ || progress_("verifying", std::min(result_.bytes_read, total_), total_)) return {};
+    return {ErrorKind::kInterrupted, "interrupted"};
+  }
+
   Verification& result_;
   const ProgressFn& progress_;
-  uint64_t total_;
+  const uint64_t total_;
+  // One a worker; half of the workers wait for the disk, and more than eight wait for the memory.
+  std::vector<BlockBuffer> buffers_{std::min(2 * UsableCores(), 8u)};
+  std::mutex mutex_;  // of bytes_read and progress_
 };
 
 void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const std::string& path,

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import struct
@@ -15,6 +16,8 @@ import sys
 import tarfile
 import textwrap
 import unittest
+import zipfile
+import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
 from folder_case import FolderCase  # noqa: E402
@@ -125,6 +128,18 @@ class CommandLine(FolderCase):
             for size in (0, 100, 700, 20000, len(data) // 2):
                 short.write_bytes(data[:size])
                 self.fails(65, re.escape(short.name), "convert", short.name, "x.safetensors")
+
+    def test_verify_names_the_member_whose_bytes_changed(self):
+        data = random.Random(7).randbytes(5 << 20)
+        with zipfile.ZipFile(self.dir / "x.zip", "w") as box:
+            box.writestr("first", data[:1000])
+            box.writestr("second", data)
+        whole = (self.dir / "x.zip").read_bytes()
+        at = whole.index(data) + (3 << 20)
+        (self.dir / "x.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+        words = f"x.zip/second: expected CRC-32 {zlib.crc32(data):08x}, found "
+        self.assertIn(words, self.run_program("verify", "x.zip").stdout)
+        self.assertNotIn("CRC-32", self.run_program("verify", CLIP / "mcore.nemo").stdout)
 
     def test_what_is_no_checkpoint_is_named(self):
         (self.dir / "page.nemo").write_text("<!DOCTYPE html><html><body>404</body></html>")

@@ -242,9 +242,9 @@ class Ops(Case):
 
     def test_a_callback_stops_the_work(self):
         with self.assertRaises(anemone.InterruptedError):
-            anemone.verify(self.large(), progress=lambda *_: False)
+            anemone.verify(self.large(gigabytes=64), progress=lambda *_: False)
         with self.assertRaises(ZeroDivisionError):
-            anemone.verify(self.large(), progress=lambda *_: 1 / 0)
+            anemone.verify(self.large(gigabytes=64), progress=lambda *_: 1 / 0)
 
     def test_tqdm(self):
         lines = []
@@ -286,9 +286,9 @@ class Ops(Case):
                 os.remove(target)
         self.assertEqual(sorted(os.listdir(self.dir)), ["large.safetensors"])
 
-    def large(self):
+    def large(self, gigabytes=0.6):
         """A sparse safetensors file that takes a while to read."""
-        path, size = self.path("large.safetensors"), 600 << 20
+        path, size = self.path("large.safetensors"), int(gigabytes * 1000) << 20
         header = b'{"x":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (size // 4, size)
         header += b" " * (-len(header) % 8)
         with open(path, "wb") as file:

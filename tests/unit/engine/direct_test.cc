@@ -130,6 +130,55 @@ TEST(DirectWrites, AreReadBack) {
   ExpectSameButCrcs(ReadFile(dir / "out"), bytes, plan.files[0]);
 }
 
+// Any range, in the cache or not, and what lies behind the end.
+TEST(DirectReads, AreTheFilesBytes) {
+  const TempDir dir;
+  std::string bytes;
+  for (uint64_t i = 0; bytes.size() < (3 << 20) + 77; ++i) bytes += std::to_string(i * 2654435761U);
+  testing::WriteFile(dir / "file", bytes);
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "file"));
+  ASSERT_EQ(::fsync(source->fd()), 0);
+  const DirectReader reader(*source);
+  BlockBuffer buffer;
+  const auto read = [&](uint64_t offset, uint64_t size) {
+    const std::span<std::byte> out = buffer.At(offset, size);
+    EXPECT_THAT(reader.ReadAt(offset, out), IsOk());
+    return std::string(reinterpret_cast<const char*>(out.data()), out.size());
+  };
+  for (const bool cached : {false, true}) {
+    for (const auto& [offset, size] : std::vector<std::pair<uint64_t, uint64_t>>{
+             {0, 1 << 20}, {1, 1 << 20}, {4095, 70000}, {8192, 65536}, {100, 200}, {bytes.size() - 70001, 70001}}) {
+      if (!cached) ::posix_fadvise(source->fd(), 0, 0, POSIX_FADV_DONTNEED);
+      EXPECT_TRUE(read(offset, size) == bytes.substr(offset, size)) << offset << " " << size << " " << cached;
+    }
+    EXPECT_TRUE(read(0, bytes.size()) == bytes);
+  }
+  EXPECT_THAT(reader.ReadAt(bytes.size() - 10, buffer.At(bytes.size() - 10, 70000)),
+              StatusIs(ErrorKind::kCorrupt, "truncated"));
+}
+
+// What is not in the cache is read past it, by whole blocks; what is in it is not.
+TEST_F(Direct, ReadsGoPastTheCacheWhereItHoldsNothing) {
+  testing::WriteFile(dir_ / "file", std::string(1 << 20, 'x'));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir_ / "file"));
+  sys.pread = [](int fd, void* out, size_t size, off_t offset) -> ssize_t {
+    if (fd == direct_fd) {
+      direct_bytes += size;
+      if (reinterpret_cast<uintptr_t>(out) % kDirectBlock != 0 || size % kDirectBlock != 0) is_aligned = false;
+    }
+    return ::pread(fd, out, size, offset);
+  };
+  const DirectReader reader(*source);
+  BlockBuffer buffer;
+  sys.is_cached = [](int, off_t, size_t) { return true; };
+  EXPECT_THAT(reader.ReadAt(5000, buffer.At(5000, 100'000)), IsOk());
+  EXPECT_EQ(direct_bytes, 0U);
+  sys.is_cached = [](int, off_t, size_t) { return false; };
+  EXPECT_THAT(reader.ReadAt(5000, buffer.At(5000, 100'000)), IsOk());
+  EXPECT_EQ(direct_bytes, 25U * 4096);  // blocks 1 to 25
+  EXPECT_TRUE(is_aligned);
+}
+
 TEST(FirstPart, BlocksThatAreWrittenTwiceStandAlone) {
   const TempDir dir;
   const int fd = ::open((dir / "file").c_str(), O_RDWR | O_CREAT, 0600);

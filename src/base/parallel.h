@@ -1,0 +1,19 @@
+// ForEach: the same work on many items, several at a time.
+#ifndef ANEMONE_BASE_PARALLEL_H_
+#define ANEMONE_BASE_PARALLEL_H_
+
+#include <cstdint>
+#include <functional>
+
+#include "anemone/status.h"
+
+namespace anemone {
+
+// Calls `work(item, worker)` once for every item in [0, count), in ascending order, by `workers` threads of which the
+// caller is one; no two calls run at once with the same `worker` (in [0, workers)). Returns when all have ended.
+// Errors: the first failure; no item is begun after it.
+Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint64_t item, unsigned worker)>& work);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_BASE_PARALLEL_H_

@@ -1,0 +1,44 @@
+#include "base/parallel.h"
+
+#include <atomic>
+#include <numeric>
+#include <vector>
+
+#include "testing/matchers.h"
+
+namespace anemone {
+namespace {
+
+using ::anemone::testing::IsOk;
+using ::anemone::testing::StatusIs;
+
+TEST(ForEach, DoesEveryItemOnceAndKeepsWorkersApart) {
+  for (const unsigned workers : {1U, 2U, 7U}) {
+    std::vector<std::atomic<int>> done(1000);
+    std::vector<int> by_worker(workers);  // not atomic: the thread sanitizer would see two at once
+    EXPECT_THAT(ForEach(done.size(), workers,
+                        [&](uint64_t item, unsigned worker) -> Status {
+                          ++done[item];
+                          ++by_worker[worker];
+                          return {};
+                        }),
+                IsOk());
+    for (const std::atomic<int>& count : done) EXPECT_EQ(count, 1);
+    EXPECT_EQ(std::accumulate(by_worker.begin(), by_worker.end(), 0), 1000);
+  }
+  EXPECT_THAT(ForEach(0, 4, [](uint64_t, unsigned) -> Status { return Corrupt("never"); }), IsOk());
+}
+
+TEST(ForEach, BeginsNothingAfterAFailure) {
+  std::atomic<uint64_t> begun = 0;
+  EXPECT_THAT(ForEach(1'000'000, 3,
+                      [&](uint64_t item, unsigned) -> Status {
+                        ++begun;
+                        return item == 5 ? Corrupt("item 5") : Status();
+                      }),
+              StatusIs(ErrorKind::kCorrupt, "item 5"));
+  EXPECT_LT(begun, 1'000'000U);
+}
+
+}  // namespace
+}  // namespace anemone
