@@ -4,7 +4,7 @@ each: other work on the machine does not count.
 
     batch.py BUILD/bench/encoder_bench [ViT-B-32|ViT-L-14] [FOLDER_FOR_ONNX_FILES]
 
-ROUNDS (3) rounds in turn; the least of each counts. Needs torch, transformers, onnxruntime, onnxscript.
+ROUNDS (3) rounds in turn, one batch each; the least of each counts. Needs torch, transformers, onnxruntime, onnxscript.
 """
 import json
 import os
@@ -60,7 +60,7 @@ def main():
         theirs()
         best["ONNX Runtime"] = min(best.get("ONNX Runtime", 1e9), (time.process_time() - start) * 1e3)
         environment = {**os.environ, "ANEMONE_BENCH_MODEL": name, "ANEMONE_BENCH_THREADS": "1"}
-        words = [bench, "--benchmark_format=json", f"--benchmark_filter=^Image/{BATCH}/", "--benchmark_repetitions=3"]
+        words = [bench, "--benchmark_format=json", f"--benchmark_filter=^Image/{BATCH}/"]
         output = subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout
         for row in json.loads(output)["benchmarks"]:
             if row["run_type"] == "iteration":

@@ -41,6 +41,8 @@ constexpr Model kModels[] = {
     {"ViT-H-14", 1024, {32, 1280, 5120, 16}, 14, 224, {24, 1024, 4096, 16}, "gelu"},
     {"ViT-g-14", 1024, {40, 1408, 6144, 16}, 14, 224, {24, 1024, 4096, 16}, "gelu"},
     {"ViT-bigG-14", 1280, {48, 1664, 8192, 16}, 14, 224, {32, 1280, 5120, 20}, "gelu"},
+    // Its text tower's 20 heads do not divide among 8 tensor ranks; these do.
+    {"ViT-bigG-14-text16", 1280, {48, 1664, 8192, 16}, 14, 224, {32, 1280, 5120, 16}, "gelu"},
 };
 constexpr uint64_t kVocabulary = 49408;
 constexpr uint64_t kPositions = 77;

@@ -46,7 +46,7 @@ const CLI::App* NamedCommand(const CLI::App* app) {
 Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
   std::string command;
   for (const CLI::App* sub = NamedCommand(&app); sub != &app; sub = sub->get_parent()) {
-    command = sub->get_name() + " " + command;
+    command.insert(0, sub->get_name() + " ");
   }
   const std::string hint = fmt::format("see: anemone {}--help", command);
   std::vector<std::string> words = app.remaining(true);

@@ -36,6 +36,7 @@ Status Run(const Options& options) {
     checkpoints.push_back(std::move(checkpoint));
   }
   std::vector<const Checkpoint*> pointers;
+  pointers.reserve(checkpoints.size());
   for (const Checkpoint& checkpoint : checkpoints) pointers.push_back(&checkpoint);
   ANEMONE_ASSIGN(ConfigNode data, DescribeForReport(pointers, report));
   ANEMONE_TRY(WritePage(kReportPage, std::move(data), options.output, options.force));

@@ -212,7 +212,7 @@ struct ClipModel::Impl {
       return {};
     }
     block = std::make_unique<Buffer>();
-    const Status status = Read({want}, block.get());
+    Status status = Read({want}, block.get());
     if (!status.ok()) kept.erase(want.name);
     return status;
   }

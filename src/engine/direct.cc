@@ -52,8 +52,7 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
     }
   }
   std::ranges::sort(twice_);
-  const auto rest = std::ranges::unique(twice_);
-  twice_.erase(rest.begin(), rest.end());
+  twice_.erase(std::unique(twice_.begin(), twice_.end()), twice_.end());
   return true;
 }
 

@@ -123,7 +123,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& folder, const 
        file.increment(error)) {
     const std::string name = file->path().filename().string();
     if (!name.starts_with("done.")) continue;
-    const std::string path = folder + "/" + name;
+    const std::string path = file->path().string();
     uint64_t whole = 0;
     status = journal->Read(path, &whole);
     if (path == journal->done_path_) journal->done_bytes_ = whole;

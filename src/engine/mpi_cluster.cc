@@ -55,6 +55,7 @@ class MpiCluster : public Cluster {
     }
     called_off_ = false;
     std::vector<std::string> texts;
+    texts.reserve(heads.size());
     for (int r = 0; r < size_; ++r) texts.push_back(all.substr(starts[r], counts[r]));
     return texts;
   }

@@ -520,8 +520,8 @@ Dims DimsOf(const ClipArchitecture& spec) {
   dims.Set("both", spec.has_vision && spec.has_text);
   dims.Set("vision.projects", spec.has_vision && spec.projects);
   dims.Set("text.projects", spec.has_text && spec.projects);
-  for (const auto& [name, tower] :
-       {std::pair{std::string("vision"), &spec.vision}, {std::string("text"), &spec.text}}) {
+  for (const std::string name : {"vision", "text"}) {
+    const TowerArchitecture* tower = name == "vision" ? &spec.vision : &spec.text;
     const bool has = name == "vision" ? spec.has_vision : spec.has_text;
     const auto set = [&](std::string_view key, uint64_t value) { dims.Set(fmt::format("{}.{}", name, key), value); };
     set("layers", has ? tower->layers : 0);
@@ -548,7 +548,7 @@ uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode
   const ConfigNode* tokenizer = model.Get("tokenizer");
   const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
   const std::string word = type == nullptr ? "" : type->AsString().value_or("");
-  if (rows > kClipVocab && rows < kClipVocab + 128 * 64 &&
+  if (rows > kClipVocab && rows < kClipVocab + uint64_t{128} * 64 &&
       (word.starts_with("openai/clip-") || word.starts_with("laion/CLIP-")))
     return kClipVocab;
   return rows;
@@ -742,6 +742,18 @@ Status CheckPreset(const ClipArchitecture& spec, const std::string& preset) {
                  "leave the preset out: the archive's own sizes are known");
 }
 
+// Hugging Face says beside the config how pixels are normalised.
+void ReadPixels(const Checkpoint& checkpoint, ClipArchitecture* spec) {
+  constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
+  const Artifact* file = checkpoint.FindArtifact("preprocessor_config.json");
+  const Result<std::string> text =
+      file == nullptr ? Result<std::string>(NotFound("")) : file->content.ReadAll(kMaxBytes);
+  const Result<Config> config = text.ok() ? Config::ParseJson(*text, file->name) : Result<Config>(text.status());
+  if (!config.ok()) return;  // who looks at pictures says what is wrong with it
+  spec->mean = ReadRgb(config->root().Get("image_mean"));
+  spec->deviation = ReadRgb(config->root().Get("image_std"));
+}
+
 }  // namespace
 
 Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
@@ -750,6 +762,8 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
     *name = checkpoint.config_name;
     auto spec = ReadClipArchitecture(*checkpoint.config);
     if (!spec.ok()) return spec.status().In(*name);
+    const bool hugging_face = KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kHuggingFace;
+    if (hugging_face && !spec->siglip) ReadPixels(checkpoint, &*spec);
     return spec;
   }
   if (const auto spec = OpenAiArchitecture(checkpoint)) {

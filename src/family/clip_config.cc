@@ -238,6 +238,10 @@ Result<ClipArchitecture> ReadOpenClip(const ConfigNode& root) {
   spec.context = text.Size("context_length", 77);
   spec.vocab = text.Size("vocab_size", 49408);
   spec.projection = top.Size("embed_dim");
+  if (const ConfigNode* preprocess = root.Get("preprocess_cfg")) {
+    spec.mean = ReadRgb(preprocess->Get("mean"));
+    spec.deviation = ReadRgb(preprocess->Get("std"));
+  }
   for (const Fields* fields : {&top, &vision, &text}) ANEMONE_TRY(fields->status());
   return Checked(std::move(spec));
 }
@@ -289,6 +293,10 @@ Result<ClipArchitecture> ReadNemo(const ConfigNode& model) {
   spec.class_tokens = vision.Size("class_token_length", spec.siglip ? 0 : 1);
   spec.context = text.Size("max_position_embeddings", text.Size("encoder_seq_length", 77));
   spec.projection = top.Size("output_dim");
+  if (!spec.siglip) {
+    spec.mean = ReadRgb(vision.Get("img_mean"));
+    spec.deviation = ReadRgb(vision.Get("img_std"));
+  }
   if (text.Get("vocab_size") != nullptr) spec.vocab = text.Size("vocab_size");
   for (const Fields* fields : {&top, &vision, &text}) ANEMONE_TRY(fields->status());
   return Checked(std::move(spec));
@@ -383,7 +391,32 @@ void ForgetSpelling(ConfigNode& node) {
 
 std::string Number(double value) { return fmt::format("{}", value); }
 
+std::string RgbText(const Rgb& rgb) { return fmt::format("[{}]", fmt::join(rgb, ", ")); }
+
+// NeMo reads these two keys, which its YAMLs do not have, and not image_mean and image_std, which they do
+// [clip_dataset.py; augmentations.py].
+void SetNemoPixels(const ClipArchitecture& spec, ConfigNode& vision) {
+  if (spec.siglip) return;
+  if (spec.mean.value_or(kClipMean) != kClipMean) vision["img_mean"] = RgbNode(*spec.mean);
+  if (spec.deviation.value_or(kClipDeviation) != kClipDeviation) vision["img_std"] = RgbNode(*spec.deviation);
+}
+
 }  // namespace
+
+std::optional<Rgb> ReadRgb(const ConfigNode* node) {
+  if (node == nullptr || (node->is_list() && node->list.size() != 3)) return std::nullopt;
+  Rgb rgb;
+  for (size_t i = 0; i < rgb.size(); ++i) {
+    const std::optional<double> value = (node->is_list() ? node->list[i] : *node).AsDouble();
+    if (!value) return std::nullopt;
+    rgb[i] = *value;
+  }
+  return rgb;
+}
+
+ConfigNode RgbNode(const Rgb& rgb) {
+  return ConfigNode::List({ConfigNode::Float(rgb[0]), ConfigNode::Float(rgb[1]), ConfigNode::Float(rgb[2])});
+}
 
 Result<ConfigNode> NemoModelNode(const Config& config) {
   // An experiment's YAML keeps the model under `model`, a training run's hparams.yaml under `cfg`, a .nemo at the root.
@@ -536,6 +569,12 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
     }
     size("vision.num_channels", spec.channels, yaml.channels);
     size("vision.class_token_length", spec.class_tokens, yaml.class_tokens);
+    const auto pixels = [&](std::string_view field, const std::optional<Rgb>& expected,
+                            const std::optional<Rgb>& found) {
+      if (expected && found) compare(field, RgbText(*expected), RgbText(*found));
+    };
+    pixels("vision.img_mean", spec.mean, yaml.mean);
+    pixels("vision.img_std", spec.deviation, yaml.deviation);
     Fields fields(model.Get("vision"), "vision.");
     if (!spec.siglip)
       compare("vision.preprocess_layernorm", "true", fields.Bool("preprocess_layernorm", true) ? "true" : "false");
@@ -558,6 +597,7 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
         fmt::format("set {}, or leave the YAML out and have a complete config derived", fmt::join(fixes, " ")));
   }
 
+  SetNemoPixels(spec, model["vision"]);
   SetConverterKeys(model, kind);
   // As the model's constructor does at tensor parallel 1 and at one chunk a stage.
   if (ConfigNode* sequence = model.Get("sequence_parallel")) *sequence = ConfigNode::Bool(false);
@@ -590,6 +630,7 @@ Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kin
   SetNemoTower(text, spec.text, spec.projection);
   text["encoder_seq_length"] = Int(spec.context);
   text["max_position_embeddings"] = Int(spec.context);
+  SetNemoPixels(spec, vision);
   if (spec.siglip) {
     model["use_siglip"] = ConfigNode::Bool(true);
     model["tokenizer"]["type"] = Str("google/siglip-so400m-patch14-384");
@@ -709,11 +750,8 @@ Result<Config> OpenClipConfig(const ClipArchitecture& spec) {
   model["vision_cfg"] = std::move(vision);
   model["text_cfg"] = std::move(text);
   ConfigNode preprocess = ConfigNode::Map();
-  const auto triple = [](double a, double b, double c) {
-    return ConfigNode::List({ConfigNode::Float(a), ConfigNode::Float(b), ConfigNode::Float(c)});
-  };
-  preprocess["mean"] = triple(0.48145466, 0.4578275, 0.40821073);
-  preprocess["std"] = triple(0.26862954, 0.26130258, 0.27577711);
+  preprocess["mean"] = RgbNode(spec.mean.value_or(kClipMean));
+  preprocess["std"] = RgbNode(spec.deviation.value_or(kClipDeviation));
   ConfigNode root = ConfigNode::Map();
   root["model_cfg"] = std::move(model);
   root["preprocess_cfg"] = std::move(preprocess);

@@ -7,6 +7,7 @@
 #ifndef ANEMONE_FAMILY_CLIP_CONFIG_H_
 #define ANEMONE_FAMILY_CLIP_CONFIG_H_
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,6 +27,15 @@ struct TowerArchitecture {
   double epsilon = 1e-5;
 };
 
+using Rgb = std::array<double, 3>;
+// What CLIP's pixels, from 0 to 1, are normalised with where nothing else is said
+// [NeMo data/clip/augmentations/augmentations.py; open_clip constants.py].
+inline constexpr Rgb kClipMean = {0.48145466, 0.4578275, 0.40821073};
+inline constexpr Rgb kClipDeviation = {0.26862954, 0.26130258, 0.27577711};
+// A number or a list of three, as NeMo's img_mean and OpenCLIP's mean are written; nullopt for anything else.
+std::optional<Rgb> ReadRgb(const ConfigNode* node);
+ConfigNode RgbNode(const Rgb& rgb);
+
 struct ClipArchitecture {
   bool siglip = false;
   bool has_vision = true, has_text = true;  // a CLIPVisionModelWithProjection has one tower only
@@ -34,8 +44,9 @@ struct ClipArchitecture {
   uint64_t image_height = 224, image_width = 224, patch = 32, channels = 3, class_tokens = 1;
   uint64_t context = 77;
   uint64_t projection = 512;
-  std::optional<uint64_t> vocab;  // NeMo's config does not always say it
-  int64_t eos_token = 2;          // Hugging Face's pooling rule: 2 means the largest id, else the first that equals it
+  std::optional<uint64_t> vocab;       // NeMo's config does not always say it
+  std::optional<Rgb> mean, deviation;  // of pixels, where the config says it; not read for SigLIP
+  int64_t eos_token = 2;  // Hugging Face's pooling rule: 2 means the largest id, else the first that equals it
 
   uint64_t positions() const { return (image_height / patch) * (image_width / patch) + class_tokens; }
 };

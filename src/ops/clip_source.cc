@@ -79,15 +79,6 @@ Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
                   "store it with the model: --artifact tokenizer.model=spiece.model");
 }
 
-// A number or a list of three, as NeMo's img_mean and OpenCLIP's mean are written.
-void ReadTriple(const ConfigNode* node, std::array<double, 3>* out) {
-  if (node == nullptr) return;
-  for (size_t i = 0; i < 3; ++i) {
-    const ConfigNode* item = node->is_list() ? (i < node->list.size() ? &node->list[i] : nullptr) : node;
-    if (const std::optional<double> value = item != nullptr ? item->AsDouble() : std::nullopt) (*out)[i] = *value;
-  }
-}
-
 uint32_t ReadSize(const ConfigNode* node, uint32_t otherwise) {
   const std::optional<int64_t> value = node != nullptr ? node->AsInt() : std::nullopt;
   return value && *value > 0 && *value < 65536 ? static_cast<uint32_t>(*value) : otherwise;
@@ -127,8 +118,8 @@ Status ReadPreprocessor(const std::string& text, ClipPreprocess* out) {
   }
   if (const ConfigNode* factor = root.Get("rescale_factor"))
     out->rescale_factor = factor->AsDouble().value_or(out->rescale_factor);
-  ReadTriple(root.Get("image_mean"), &out->mean);
-  ReadTriple(root.Get("image_std"), &out->std);
+  out->mean = ReadRgb(root.Get("image_mean")).value_or(out->mean);
+  out->std = ReadRgb(root.Get("image_std")).value_or(out->std);
   return {};
 }
 
@@ -153,12 +144,12 @@ Status ReadPreprocess(const Checkpoint& checkpoint, std::string_view dialect, Cl
   };
   if (is_nemo && !spec->siglip) {
     out.crop_rule = CropRule::kRoundHalfEven;
-    ReadTriple(find("vision.img_mean"), &out.mean);
-    ReadTriple(find("vision.img_std"), &out.std);
+    out.mean = ReadRgb(find("vision.img_mean")).value_or(out.mean);
+    out.std = ReadRgb(find("vision.img_std")).value_or(out.std);
   } else if (dialect == "openclip") {
     out.crop_rule = CropRule::kRoundHalfEven;
-    ReadTriple(find("preprocess_cfg.mean"), &out.mean);
-    ReadTriple(find("preprocess_cfg.std"), &out.std);
+    out.mean = ReadRgb(find("preprocess_cfg.mean")).value_or(out.mean);
+    out.std = ReadRgb(find("preprocess_cfg.std")).value_or(out.std);
   }
   return {};
 }

@@ -13,6 +13,7 @@
 #include "family/user_table.h"
 #include "format/format.h"
 #include "ops/artifact.h"
+#include "ops/clip_processor.h"
 #include "ops/destination.h"
 #include "ops/ema.h"
 #include "ops/model_class.h"
@@ -315,6 +316,9 @@ class Converter {
     // Weights whose sizes nobody knows stay as they are.
     if (stays && !translated.ok() && translated.status().kind() == ErrorKind::kNotFound) return {};
     ANEMONE_ASSIGN(result, std::move(translated));
+    if (dialect == "hf" && spelling->dialect->name != "hf") {
+      return AddProcessor(conversion_.source, translate, &result);
+    }
     return {};
   }
 

@@ -150,6 +150,21 @@ class CommandLine(FolderCase):
         (self.dir / "empty").mkdir()
         self.fails(65, "empty folder", "convert", "empty", "x.nemo")
 
+    def test_a_nemo_without_tokenizer_becomes_a_whole_hugging_face_folder(self):
+        self.ok("convert", CLIP / "mcore.nemo", "out", "--to", "hf")
+        theirs = json.loads((CLIP / "hf/preprocessor_config.json").read_text())
+        ours = json.loads((self.dir / "out/preprocessor_config.json").read_text())
+        self.assertEqual(ours, theirs)
+        for name in ("vocab.json", "merges.txt"):
+            read = json.loads if name == "vocab.json" else lambda text: text.split("\n")[1:]
+            self.assertEqual(read((self.dir / "out" / name).read_text()), read((DEMO / name).read_text()), name)
+        self.ok("convert", GOLDEN / "siglip/siglip_32.nemo", "sig", "--to", "hf")
+        theirs = json.loads((GOLDEN / "siglip/hf_siglip/preprocessor_config.json").read_text())
+        ours = json.loads((self.dir / "sig/preprocessor_config.json").read_text())
+        for key in ("image_mean", "image_std", "size", "resample", "do_resize", "image_processor_type"):
+            self.assertEqual(ours[key], theirs[key], key)
+        self.assertFalse((self.dir / "sig/vocab.json").exists())
+
     def test_every_way_of_packing(self):
         self.ok("extract", CLIP / "mcore.nemo", "folder")
         with tarfile.open(self.dir / "star.nemo", "w:gz") as tar:  # tar -czf star.nemo *

@@ -141,6 +141,22 @@ TEST(NemoConfigTest, SeesEachFieldThatMatters) {
   }
 }
 
+TEST(NemoConfigTest, PixelsAreTheSpecsUnlessTheYamlSaysOthers) {
+  ClipArchitecture spec = Openai("ViT-L-14-quickgelu");
+  Config yaml = Yaml("megatron_clip_VIT-L-14.yaml");
+  spec.mean = Rgb{0.5, 0.5, 0.5};
+  spec.deviation = kClipDeviation;
+  ANEMONE_ASSERT_ASSIGN(const Config set,
+                        NemoConfigFromHparams(yaml, "l.yaml", spec, "spec", NemoClipKind::kMcore, nullptr));
+  EXPECT_EQ(ReadRgb(set.Find("vision.img_mean")), spec.mean);
+  EXPECT_EQ(set.Find("vision.img_std"), nullptr);
+  ASSERT_THAT(yaml.Set("model.vision.img_mean", ConfigNode::Float(0.25)), IsOk());
+  EXPECT_THAT(NemoConfigFromHparams(yaml, "l.yaml", spec, "spec", NemoClipKind::kMcore, nullptr),
+              StatusIs(ErrorKind::kCorrupt, "vision.img_mean: expected [0.5, 0.5, 0.5], found [0.25, 0.25, 0.25]"));
+  spec.mean.reset();  // weights that do not say it
+  EXPECT_THAT(NemoConfigFromHparams(yaml, "l.yaml", spec, "spec", NemoClipKind::kMcore, nullptr), IsOk());
+}
+
 TEST(NemoConfigTest, IgnoresWhatNemoNeverReads) {
   const Change changes[] = {{"model.vision.encoder_seq_length", ConfigNode::Int(1)},
                             {"model.vision.image_mean", ConfigNode::Float(0.5)},

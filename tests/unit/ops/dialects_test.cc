@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "anemone/convert.h"
+#include "family/clip_config.h"
 #include "family/family.h"
 #include "format/format.h"
 #include "ops/clip_source.h"
@@ -152,6 +153,46 @@ TEST_P(DialectsTest, ThereAndBackBitForBitAndComputingTheSame) {
 
 INSTANTIATE_TEST_SUITE_P(All, DialectsTest, ::testing::ValuesIn(kSources),
                          [](const auto& test) { return test.param.name; });
+
+// How pixels are normalised is part of the model: each dialect keeps it in another place.
+TEST(PixelsTest, MeanAndDeviationTravelThroughEveryDialect) {
+  const TempDir dir;
+  std::filesystem::copy(Golden("clip/hf"), dir / "source");
+  ANEMONE_ASSERT_ASSIGN(Config own,
+                        Config::ParseJson(testing::ReadFile(dir / "source/preprocessor_config.json"), "own"));
+  const Rgb mean = {0.5, 0.25, 0.125}, deviation = {0.75, 0.5, 0.25};
+  own.root()["image_mean"] = RgbNode(mean);
+  own.root()["image_std"] = RgbNode(deviation);
+  testing::WriteFile(dir / "source/preprocessor_config.json", own.ToJson());
+  std::string from = dir / "source";
+  const auto step = [&](const char* to, const char* dialect, std::string_view mean_key,
+                        std::string_view deviation_key) {
+    SCOPED_TRACE(dialect);
+    const std::string folder = dir / dialect;
+    ConvertOptions options;
+    options.to = to;
+    options.dialect = dialect;
+    ANEMONE_ASSERT_ASSIGN(const Conversion conversion, PlanConversion(from, folder, options));
+    ASSERT_THAT(RunConversion(conversion, {}), IsOk());
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint written, OpenSource(folder, {}));
+    const Artifact* file = written.FindArtifact("preprocessor_config.json");
+    ASSERT_NE(file, nullptr);
+    ANEMONE_ASSERT_ASSIGN(const Config beside, Config::ParseJson(*file->content.ReadAll(1 << 20), "beside"));
+    const Config& config = to == std::string_view("hf") ? beside : *written.config;
+    EXPECT_EQ(ReadRgb(config.Find(mean_key)), mean);
+    EXPECT_EQ(ReadRgb(config.Find(deviation_key)), deviation);
+    ANEMONE_ASSERT_ASSIGN(const ClipModel model, LoadClip(written));
+    EXPECT_EQ(model.spec().preprocess.mean, mean);
+    EXPECT_EQ(model.spec().preprocess.std, deviation);
+    // The first file came along; what follows must do without it.
+    if (to != std::string_view("hf")) std::filesystem::remove(folder + "/preprocessor_config.json");
+    from = folder;
+  };
+  step("nemo-dir", "mcore", "vision.img_mean", "vision.img_std");
+  std::filesystem::remove(dir / "mcore/config.json");
+  step("hf", "hf", "image_mean", "image_std");
+  step("openclip", "openclip", "preprocess_cfg.mean", "preprocess_cfg.std");
+}
 
 }  // namespace
 }  // namespace anemone
