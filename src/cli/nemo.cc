@@ -340,6 +340,7 @@ constexpr std::string_view kInferConfig =
 // What Hydra is told: its own flags, and overrides.
 struct HydraWords {
   std::string folder, name;  // the config's, in place of the script's own
+  std::string show;          // "job": print the config and do nothing
   std::vector<std::string> overrides;
 };
 
@@ -371,8 +372,7 @@ Result<std::string> RequiredText(const Config& config, std::string_view path) {
   return node.ScalarText();
 }
 
-Status InferFromOverrides(const HydraWords& words) {
-  ANEMONE_ASSIGN(const Config config, Overridden(kInferConfig, "megatron_clip_infer", words));
+Status InferFromConfig(const Config& config) {
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
   ANEMONE_ASSIGN(const std::string image, RequiredText(config, "image_path"));
@@ -391,8 +391,7 @@ constexpr std::string_view kZeroShotConfig =
     "  global_batch_size: 8000\n  data:\n    num_workers: 2\n    imagenet_val: ???\n    labels: null\n"
     "    templates: null\n";
 
-Status ZeroShotFromOverrides(const HydraWords& words) {
-  ANEMONE_ASSIGN(const Config config, Overridden(kZeroShotConfig, "megatron_clip_imagenet_zeroshot", words));
+Status ZeroShotFromConfig(const Config& config) {
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
   ANEMONE_ASSIGN(options.dataset, RequiredText(config, "model.data.imagenet_val"));
@@ -407,29 +406,38 @@ Status ZeroShotFromOverrides(const HydraWords& words) {
 }
 
 // A script that Hydra configures: overrides, and Hydra's own flags.
-std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::string_view name,
-                                  Status (*run)(const HydraWords& words)) {
+std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::string_view name, std::string_view yaml,
+                                  Status (*run)(const Config& config)) {
   auto words = std::make_shared<HydraWords>();
   app.add_option("OVERRIDES", words->overrides, help)->type_name("");
   app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
   app.add_option("--config-name", words->name, "That YAML's name, without .yaml")->default_val(std::string(name));
-  return [words, run, hint = fmt::format("see: anemone nemo {} --help", name)] {
+  app.add_option("-c,--cfg", words->show, "Print the config that the overrides make, and do nothing")
+      ->check(CLI::IsMember({"job"}).description(""))
+      ->type_name("job");
+  return [words, yaml, run, script = std::string(name), hint = fmt::format("see: anemone nemo {} --help", name)] {
     if (!IsSpeaker()) return static_cast<int>(kDone);  // inference is not divided
-    const Status status = run(*words);
+    const Result<Config> config = Overridden(yaml, script, *words);
+    if (!config.ok()) return Report(config.status().Hint(hint));
+    if (!words->show.empty()) {
+      Print(config->ToYaml());
+      return static_cast<int>(kDone);
+    }
+    const Status status = run(*config);
     return status.ok() ? static_cast<int>(kDone) : Report(status.Hint(hint));
   };
 }
 
 std::function<int()> DeclareClipInfer(CLI::App& app) {
   return DeclareHydra(app, "Hydra's: model.restore_from_path=x.nemo image_path=a.jpg texts='[\"a dog\", …]'",
-                      "megatron_clip_infer", InferFromOverrides);
+                      "megatron_clip_infer", kInferConfig, InferFromConfig);
 }
 
 std::function<int()> DeclareZeroShot(CLI::App& app) {
   return DeclareHydra(app,
                       "Hydra's: model.restore_from_path=x.nemo model.data.imagenet_val=DIR; for another data set also "
                       "model.data.labels=FILE model.data.templates=FILE",
-                      "megatron_clip_imagenet_zeroshot", ZeroShotFromOverrides);
+                      "megatron_clip_imagenet_zeroshot", kZeroShotConfig, ZeroShotFromConfig);
 }
 
 struct NemoScript {
@@ -456,6 +464,19 @@ std::vector<std::pair<std::string, std::string>> NemoScripts() {
   std::vector<std::pair<std::string, std::string>> scripts;
   for (const NemoScript& script : kScripts) scripts.emplace_back(script.name, script.summary);
   return scripts;
+}
+
+// [hydra _internal/utils.py, get_args_parser]
+void SpellOutHydra(std::vector<std::string>& words) {
+  for (std::string& word : words) {
+    for (const auto& [letters, name] :
+         {std::pair{"-cp", "--config-path"}, {"-cd", "--config-dir"}, {"-cn", "--config-name"}}) {
+      const std::string_view flag = letters;
+      if (word.starts_with(flag) && (word.size() == flag.size() || word[flag.size()] == '=')) {
+        word.replace(0, flag.size(), name);
+      }
+    }
+  }
 }
 
 std::function<int()> DeclareNemo(CLI::App& app) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,7 @@
 
 #include "anemone/version.h"
 #include "cli/command.h"
+#include "cli/commands.h"
 #include "cli/manual.h"
 
 namespace anemone::cli {
@@ -110,7 +112,10 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
   });
 
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words(argv + 1, argv + argc);
+    if (std::ranges::find(words, "nemo") != words.end()) SpellOutHydra(words);
+    std::ranges::reverse(words);  // as the parser takes them
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return Report(ExplainParseError(error, app));
     return IsSpeaker() ? app.exit(error) : static_cast<int>(kDone);  // --help, --version

@@ -59,7 +59,7 @@ class Presenter {
     for (size_t i = 0; i < slots_.size(); ++i) {
       Slot& slot = slots_[i];
       if (!slot.stack) {
-        ANEMONE_TRY(AddWeight(std::move(slot.name), std::move(*slot.entry)));
+        ANEMONE_TRY(AddWeight(slot.name, std::move(*slot.entry)));
         continue;
       }
       for (size_t layer = 0; layer < slot.stack->layers.size(); ++layer) {

@@ -331,9 +331,9 @@ class Fetch {
     double pause = options_.first_wait_s;
     for (int failures = 0;;) {
       const uint64_t start = blob->size_bytes();
-      const Status status = start > 0 && start == file.size ? Status() : Transfer(file, *blob, before);
+      Status status = start > 0 && start == file.size ? Status() : Transfer(file, *blob, before);
       if (status.ok()) {
-        const Status committed = blob->Commit();
+        Status committed = blob->Commit();
         if (committed.ok() || committed.kind() != ErrorKind::kCorrupt || !resumed || !again) return committed;
         again = false;
         ANEMONE_ASSIGN(blob, cache_.OpenPartial(file.etag, file.size));

@@ -205,7 +205,7 @@ Status HubCache::Link(std::string_view commit, std::string_view name, std::strin
     sys.remove_all(temporary.c_str());
     if (symlink(target.c_str(), temporary.c_str()) == 0) {
       if (sys.rename(temporary.c_str(), path.c_str(), 0) == 0) return {};
-      const Status status = ErrnoStatus(errno, "cannot rename").In(path);
+      Status status = ErrnoStatus(errno, "cannot rename").In(path);
       sys.remove_all(temporary.c_str());
       return status;
     }

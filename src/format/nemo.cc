@@ -103,6 +103,7 @@ Status ReadWeights(const Members& members, std::set<std::string>& used, Checkpoi
   }
   if (!ranks.empty()) {
     std::vector<std::string> names;
+    names.reserve(ranks.size());
     for (const auto& [name, member] : ranks) names.push_back(name);
     ANEMONE_ASSIGN(const RankSet set, ArrangeRanks(names));
     checkpoint.layout = set.layout;
@@ -208,7 +209,9 @@ void CollectReferences(const ConfigNode& node, const std::string& path, std::vec
   if (node.kind == ConfigNode::Kind::kString && node.text.starts_with(kReference)) {
     out.push_back({path, node.text.substr(kReference.size())});
   }
-  for (const auto& [key, child] : node.map) CollectReferences(child, path.empty() ? key : path + "." + key, out);
+  for (const auto& [key, child] : node.map) {
+    CollectReferences(child, path.empty() ? key : fmt::format("{}.{}", path, key), out);
+  }
   for (size_t i = 0; i < node.list.size(); ++i) CollectReferences(node.list[i], fmt::format("{}.{}", path, i), out);
 }
 

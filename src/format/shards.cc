@@ -37,7 +37,7 @@ Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoin
     ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
     auto file = ReadRankFile(Whole(std::move(source)));
     if (!file.ok()) return file.status().In(path);
-    for (std::string& note : file->notes) checkpoint.notes.push_back(path + ": " + note);
+    for (std::string& note : file->notes) checkpoint.notes.push_back(fmt::format("{}: {}", path, note));
     return std::move(file->shard.weights);
   }
   if (LooksLikeSafetensors(probe.head, probe.size_bytes)) {

@@ -481,7 +481,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   }
   ANEMONE_ASSIGN(std::vector<Output> outputs, gatherer.Take());
   // Objects first, as torch does.
-  std::ranges::stable_partition(outputs, [](const Output& output) { return output.layers.empty(); });
+  std::stable_partition(outputs.begin(), outputs.end(), [](const Output& output) { return output.layers.empty(); });
 
   std::vector<PlanFile> items(options.ranks);
   for (size_t rank = 0; rank < items.size(); ++rank) items[rank].path = options.folder + FileOfRank(rank);

@@ -75,6 +75,7 @@ Result<Checkpoint> AverageCheckpoints(const std::vector<Checkpoint>& checkpoints
     Shard& shard = result.shards[rank];
     shard.training.reset();
     std::vector<const StateDict*> states;
+    states.reserve(checkpoints.size());
     for (const Checkpoint& checkpoint : checkpoints) states.push_back(&checkpoint.shards[rank].weights);
     ANEMONE_ASSIGN(shard.weights, AverageStates(states, checkpoints));
     for (size_t chunk = 0; chunk < shard.chunks.size(); ++chunk) {

@@ -234,7 +234,7 @@ Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& 
 
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec) {
   ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
-  const auto pixels = [&]() -> Result<std::vector<float>> {
+  auto pixels = [&]() -> Result<std::vector<float>> {
     ANEMONE_ASSIGN(const std::string bytes, Whole(file).ReadAll(ImageLimits{}.max_bytes));
     ANEMONE_ASSIGN(const Image decoded, DecodeImage(bytes, spec.preprocess.alpha));
     ANEMONE_ASSIGN(const Image resized, ResizeAndCrop(decoded, spec.preprocess));

@@ -59,7 +59,7 @@ class Reader {
       if (leaf.crc32) crc ^= Crc32Shift(Crc32(0, bytes), size - to);
       return Advance(to - from);
     };
-    const Status status = ForEach((size + kChunkBytes - 1) / kChunkBytes, static_cast<unsigned>(buffers_.size()), read);
+    Status status = ForEach((size + kChunkBytes - 1) / kChunkBytes, static_cast<unsigned>(buffers_.size()), read);
     if (!status.ok()) {
       if (!IsAnswer(status)) return status;
       result_.problems.push_back(status.message());
@@ -89,7 +89,7 @@ class Reader {
 void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const std::string& path,
                      std::vector<std::string>& problems) {
   for (const auto& [key, child] : node.map) {
-    CheckReferences(checkpoint, child, path.empty() ? key : path + "." + key, problems);
+    CheckReferences(checkpoint, child, path.empty() ? key : fmt::format("{}.{}", path, key), problems);
   }
   for (size_t i = 0; i < node.list.size(); ++i) {
     CheckReferences(checkpoint, node.list[i], fmt::format("{}[{}]", path, i), problems);

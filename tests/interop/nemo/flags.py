@@ -77,6 +77,10 @@ class Flags(unittest.TestCase):
             file.write("model: {restore_from_path: absent.nemo}\nimage_path: a.jpg\ntexts: [a]\n")
         said = run(self.dir, "megatron_clip_infer", "--config-path=.", "--config-name=mine")
         self.assertEqual((said.returncode, said.stderr.splitlines()[0]), (66, "anemone: absent.nemo: no such file or folder"))
+        for words in (["-cp", ".", "-cn", "mine"], ["-cp=.", "-cn=mine"]):
+            self.assertEqual(run(self.dir, "megatron_clip_infer", *words).returncode, 66)
+        shown = run(self.dir, "megatron_clip_infer", "-cp", ".", "-cn", "mine", "--cfg", "job", "image_path=b.jpg", "+x.z=1")
+        self.assertEqual(shown.stdout, "model:\n  restore_from_path: absent.nemo\nimage_path: b.jpg\ntexts:\n- a\nx:\n  z: 1\n")
         self.assertIn("expected --config-path", run(self.dir, "megatron_clip_infer", "--config-name=mine").stderr)
         with open(os.path.join(self.dir, "mine.yaml"), "a") as file:
             file.write("defaults: [base]\n")
