@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -22,7 +23,13 @@ Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint
     }
   };
   std::vector<std::thread> pool;
-  for (unsigned worker = 1; worker < std::min<uint64_t>(workers, count); ++worker) pool.emplace_back(run, worker);
+  for (unsigned worker = 1; worker < std::min<uint64_t>(workers, count); ++worker) {
+    try {
+      pool.emplace_back(run, worker);
+    } catch (const std::system_error&) {
+      break;  // fewer will do
+    }
+  }
   run(0);
   for (std::thread& thread : pool) thread.join();
   return failure;

@@ -8,12 +8,11 @@
 #include <memory>
 #include <mutex>
 #include <set>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "base/cores.h"
 #include "base/crc32.h"
+#include "base/parallel.h"
 #include "base/sys.h"
 #include "engine/cluster.h"
 #include "engine/commit.h"
@@ -88,16 +87,11 @@ class Run {
         if (plan_.files[i].segments.empty()) Fail(WriteEmpty(i));  // no window will come by
       }
     }
-    std::vector<std::thread> threads;
-    for (unsigned i = 1; i < Threads(plan_, options_); ++i) {
-      try {
-        threads.emplace_back([this] { Work(); });
-      } catch (const std::system_error&) {
-        break;  // fewer will do
-      }
-    }
-    Work();
-    for (std::thread& thread : threads) thread.join();
+    const unsigned threads = Threads(plan_, options_);
+    Fail(ForEach(threads, threads, [this](uint64_t, unsigned) -> Status {
+      Work();
+      return {};
+    }));
     if (journal_ != nullptr) Fail(Record(std::exchange(batch_, {})));
     if (Going()) Report(/*always=*/true);
     return status_;
@@ -109,13 +103,14 @@ class Run {
     std::vector<uint32_t> crcs(crcs_.begin(), crcs_.end());
     cluster_.Xor(crcs);
     std::ranges::copy(crcs, crcs_.begin());
-    for (size_t i = 0; i < plan_.files.size() && cluster_.rank() == 0; ++i) {
-      if (plan_.files[i].crcs.empty()) continue;
+    if (cluster_.rank() != 0) return {};
+    // Each file waits for the device.
+    return ForEach(plan_.files.size(), Threads(plan_, options_), [this](uint64_t i, unsigned) -> Status {
+      if (plan_.files[i].crcs.empty()) return {};
       ANEMONE_ASSIGN(const std::shared_ptr<Output> output, Open(i));
       ANEMONE_TRY(StoreCrcs(*output));
-      ANEMONE_TRY(Close(*output));
-    }
-    return {};
+      return Close(*output);
+    });
   }
 
  private:
