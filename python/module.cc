@@ -22,6 +22,7 @@
 #include "anemone/model.h"
 #include "anemone/version.h"
 #include "base/cores.h"
+#include "base/for_each.h"
 #include "cli/commands.h"
 #include "cli/program.h"
 #include "clip/image.h"
@@ -150,18 +151,11 @@ Status Read(const Tensor& tensor, std::span<std::byte> out) {
   constexpr size_t kPart = size_t{4} << 20;
   const size_t parts = std::clamp<size_t>(out.size() / kPart, 1, std::min(4U, UsableCores()));
   const size_t step = out.size() / parts / 4096 * 4096;
-  std::vector<Status> statuses(parts);
-  std::vector<std::thread> threads;
-  const auto read = [&](size_t part) {
+  return ForEach(parts, static_cast<unsigned>(parts), [&](uint64_t part, unsigned) {
     const size_t begin = part * step;
     const size_t end = part + 1 == parts ? out.size() : begin + step;
-    statuses[part] = Fill(tensor, begin, out.subspan(begin, end - begin));
-  };
-  for (size_t part = 1; part < parts; ++part) threads.emplace_back(read, part);
-  read(0);
-  for (std::thread& thread : threads) thread.join();
-  for (const Status& status : statuses) ANEMONE_TRY(status);
-  return {};
+    return Fill(tensor, begin, out.subspan(begin, end - begin));
+  });
 }
 
 void ReadInto(const Tensor& tensor, const py::buffer& buffer) {

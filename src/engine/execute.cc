@@ -12,7 +12,7 @@
 
 #include "base/cores.h"
 #include "base/crc32.h"
-#include "base/parallel.h"
+#include "base/for_each.h"
 #include "base/sys.h"
 #include "engine/cluster.h"
 #include "engine/commit.h"

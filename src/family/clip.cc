@@ -486,7 +486,6 @@ Dialect ClipLegacy() {
 
 // ---- sizes ----
 
-constexpr uint64_t kClipVocab = 49408;
 constexpr const char* kPipelineWarning = "NeMo 2.0.0 loads a CLIP of several pipeline stages but cannot run it";
 
 // Flags that only NeMo's configs have.
@@ -545,13 +544,8 @@ Dims DimsOf(const ClipArchitecture& spec) {
 // wrote it; CLIP's own tokenizer is known; otherwise all rows are real.
 uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode& model) {
   if (spec.vocab && *spec.vocab <= rows) return *spec.vocab;
-  const ConfigNode* tokenizer = model.Get("tokenizer");
-  const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
-  const std::string word = type == nullptr ? "" : type->AsString().value_or("");
-  if (rows > kClipVocab && rows < kClipVocab + uint64_t{128} * 64 &&
-      (word.starts_with("openai/clip-") || word.starts_with("laion/CLIP-")))
-    return kClipVocab;
-  return rows;
+  const bool pads = rows > kClipVocab && rows < kClipVocab + uint64_t{128} * 64;
+  return pads && NamesClipTokenizer(model) ? kClipVocab : rows;
 }
 
 Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {

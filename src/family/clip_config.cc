@@ -443,6 +443,13 @@ Result<ConfigNode> NemoModelNode(const Config& config) {
   return resolved;
 }
 
+bool NamesClipTokenizer(const ConfigNode& nemo_model) {
+  const ConfigNode* tokenizer = nemo_model.Get("tokenizer");
+  const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
+  const std::string word = type == nullptr ? "" : type->AsString().value_or("");
+  return word.starts_with("openai/clip-") || word.starts_with("laion/CLIP-");
+}
+
 ClipConfigKind KindOfClipConfig(const Config& config) {
   const ConfigNode& root = config.root();
   if (root.Get("model_cfg") != nullptr && root.Get("model_cfg")->is_map()) return ClipConfigKind::kOpenClip;

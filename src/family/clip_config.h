@@ -91,6 +91,11 @@ Result<Config> OpenClipConfig(const ClipArchitecture& spec);
 // The model's node of a NeMo config with interpolations resolved.
 Result<ConfigNode> NemoModelNode(const Config& config);
 
+// The tokenizer that OpenAI's and LAION's CLIPs share, and whether a NeMo model's node says by a model's id that it is
+// that one.
+inline constexpr uint64_t kClipVocab = 49408;
+bool NamesClipTokenizer(const ConfigNode& nemo_model);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_FAMILY_CLIP_CONFIG_H_

@@ -2,26 +2,21 @@
 
 #include <algorithm>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include "clip/clip_vocabulary.h"
 #include "family/clip_config.h"
+#include "ops/json_nodes.h"
 
 namespace anemone {
 namespace {
-
-constexpr uint64_t kPublicVocab = 49408;
-
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
-ConfigNode Int(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
 
 // [transformers models/clip/image_processing_clip.py, models/siglip/image_processing_siglip.py]: CLIP's crops, SigLIP's
 // squashes.
 ConfigNode Preprocessor(const ClipArchitecture& spec) {
   ConfigNode whole = ConfigNode::Map();
-  whole["height"] = Int(spec.image_height);
-  whole["width"] = Int(spec.image_width);
+  whole["height"] = CountNode(spec.image_height);
+  whole["width"] = CountNode(spec.image_width);
   ConfigNode root = ConfigNode::Map();
   for (const char* step : {"do_convert_rgb", "do_normalize", "do_rescale", "do_resize"}) {
     root[step] = ConfigNode::Bool(true);
@@ -32,13 +27,13 @@ ConfigNode Preprocessor(const ClipArchitecture& spec) {
     root["do_center_crop"] = ConfigNode::Bool(true);
     root["crop_size"] = whole;
     root["size"] = ConfigNode::Map();
-    root["size"]["shortest_edge"] = Int(std::min(spec.image_height, spec.image_width));
+    root["size"]["shortest_edge"] = CountNode(std::min(spec.image_height, spec.image_width));
   }
   constexpr Rgb kHalf = {0.5, 0.5, 0.5};
   root["image_mean"] = RgbNode(spec.siglip ? kHalf : spec.mean.value_or(kClipMean));
   root["image_std"] = RgbNode(spec.siglip ? kHalf : spec.deviation.value_or(kClipDeviation));
-  root["image_processor_type"] = Text(spec.siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
-  root["resample"] = Int(3);  // bicubic
+  root["image_processor_type"] = ConfigNode::String(spec.siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
+  root["resample"] = CountNode(3);  // bicubic
   root["rescale_factor"] = ConfigNode::Float(1.0 / 255);
   return root;
 }
@@ -46,11 +41,11 @@ ConfigNode Preprocessor(const ClipArchitecture& spec) {
 // [transformers models/clip/tokenization_clip.py; tokenizer_config.json of openai/clip-vit-large-patch14]
 ConfigNode TokenizerConfig(const ClipArchitecture& spec) {
   ConfigNode root = ConfigNode::Map();
-  root["tokenizer_class"] = Text("CLIPTokenizer");
-  root["bos_token"] = Text("<|startoftext|>");
-  for (const char* key : {"eos_token", "pad_token", "unk_token"}) root[key] = Text("<|endoftext|>");
+  root["tokenizer_class"] = ConfigNode::String("CLIPTokenizer");
+  root["bos_token"] = ConfigNode::String("<|startoftext|>");
+  for (const char* key : {"eos_token", "pad_token", "unk_token"}) root[key] = ConfigNode::String("<|endoftext|>");
   root["do_lower_case"] = ConfigNode::Bool(true);
-  root["model_max_length"] = Int(spec.context);
+  root["model_max_length"] = CountNode(spec.context);
   return root;
 }
 
@@ -60,10 +55,7 @@ bool NamesAnotherTokenizer(const Checkpoint& source) {
   if (source.config->Find("model_cfg.text_cfg.hf_tokenizer_name") != nullptr) return true;
   if (KindOfClipConfig(*source.config) != ClipConfigKind::kNemo) return false;
   const Result<ConfigNode> model = NemoModelNode(*source.config);
-  const ConfigNode* tokenizer = model.ok() ? model->Get("tokenizer") : nullptr;
-  const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
-  const std::string word = type == nullptr ? "" : type->AsString().value_or("");
-  return !word.starts_with("openai/clip-") && !word.starts_with("laion/CLIP-");
+  return !model.ok() || !NamesClipTokenizer(*model);
 }
 
 void AddFile(std::string name, std::string bytes, Checkpoint* checkpoint) {
@@ -81,7 +73,7 @@ Status AddProcessor(const Checkpoint& source, const TranslateOptions& options, C
   const Result<ClipArchitecture> written = ReadClipArchitecture(*result->config);
   const bool has_tokenizer =
       result->FindArtifact("vocab.json") != nullptr || result->FindArtifact("tokenizer.json") != nullptr;
-  if (!spec.has_text || spec.siglip || has_tokenizer || !written.ok() || written->vocab != kPublicVocab ||
+  if (!spec.has_text || spec.siglip || has_tokenizer || !written.ok() || written->vocab != kClipVocab ||
       NamesAnotherTokenizer(source)) {
     return {};
   }

@@ -123,7 +123,8 @@ Status ReadPreprocessor(const std::string& text, ClipPreprocess* out) {
   return {};
 }
 
-Status ReadPreprocess(const Checkpoint& checkpoint, std::string_view dialect, ClipSpec* spec) {
+Status ReadPreprocess(const Checkpoint& checkpoint, const ClipArchitecture& architecture, std::string_view dialect,
+                      ClipSpec* spec) {
   ClipPreprocess& out = spec->preprocess;
   const auto side = static_cast<uint32_t>(spec->image_size);
   out.shortest_edge = out.crop_height = out.crop_width = side;
@@ -139,17 +140,10 @@ Status ReadPreprocess(const Checkpoint& checkpoint, std::string_view dialect, Cl
     ANEMONE_ASSIGN(const auto text, ReadArtifact(checkpoint, "preprocessor_config.json", kMaxConfigBytes));
     if (text) ANEMONE_TRY(ReadPreprocessor(*text, &out).In("preprocessor_config.json"));
   }
-  const auto find = [&checkpoint](std::string_view path) {
-    return checkpoint.config ? checkpoint.config->Find(path) : nullptr;
-  };
-  if (is_nemo && !spec->siglip) {
-    out.crop_rule = CropRule::kRoundHalfEven;
-    out.mean = ReadRgb(find("vision.img_mean")).value_or(out.mean);
-    out.std = ReadRgb(find("vision.img_std")).value_or(out.std);
-  } else if (dialect == "openclip") {
-    out.crop_rule = CropRule::kRoundHalfEven;
-    out.mean = ReadRgb(find("preprocess_cfg.mean")).value_or(out.mean);
-    out.std = ReadRgb(find("preprocess_cfg.std")).value_or(out.std);
+  if (!spec->siglip) {
+    if (is_nemo || dialect == "openclip") out.crop_rule = CropRule::kRoundHalfEven;
+    out.mean = architecture.mean.value_or(out.mean);
+    out.std = architecture.deviation.value_or(out.std);
   }
   return {};
 }
@@ -182,7 +176,7 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
     spec.pooling = TextPooling::kFirstEos;
     spec.eos_id = static_cast<int32_t>(architecture.eos_token);
   }
-  ANEMONE_TRY(ReadPreprocess(checkpoint, dialect, &spec));
+  ANEMONE_TRY(ReadPreprocess(checkpoint, architecture, dialect, &spec));
   return spec;
 }
 

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "base/cores.h"
-#include "base/parallel.h"
+#include "base/for_each.h"
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/diff.h"

@@ -11,7 +11,7 @@
 #include "anemone/checkpoint.h"
 #include "base/cores.h"
 #include "base/crc32.h"
-#include "base/parallel.h"
+#include "base/for_each.h"
 #include "engine/direct.h"
 #include "format/format.h"
 #include "ops/canonical.h"

@@ -1,6 +1,6 @@
 // ForEach: the same work on many items, several at a time.
-#ifndef ANEMONE_BASE_PARALLEL_H_
-#define ANEMONE_BASE_PARALLEL_H_
+#ifndef ANEMONE_BASE_FOR_EACH_H_
+#define ANEMONE_BASE_FOR_EACH_H_
 
 #include <cstdint>
 #include <functional>
@@ -16,4 +16,4 @@ Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint
 
 }  // namespace anemone
 
-#endif  // ANEMONE_BASE_PARALLEL_H_
+#endif  // ANEMONE_BASE_FOR_EACH_H_

@@ -1,4 +1,4 @@
-#include "base/parallel.h"
+#include "base/for_each.h"
 
 #include <algorithm>
 #include <atomic>
