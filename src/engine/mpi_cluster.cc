@@ -3,16 +3,29 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <thread>
 
 namespace anemone {
 namespace {
 
 constexpr int kCallOffTag = 1;
 constexpr size_t kMaxCount = 1 << 30;  // MPI counts in int
+
+// MPI's own wait spins, on a core that the ranks still at work may need.
+void Await(MPI_Request request) {
+  using std::chrono::microseconds;
+  int done = 0;
+  for (microseconds nap(0);; nap = std::min(2 * nap + microseconds(10), microseconds(2000))) {
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done != 0) return;
+    std::this_thread::sleep_for(nap);
+  }
+}
 
 class MpiCluster : public Cluster {
  public:
@@ -27,6 +40,9 @@ class MpiCluster : public Cluster {
   ~MpiCluster() override {
     // A rank that falls out of the program must not wait for those that wait for it.
     if (std::uncaught_exceptions() > 0) MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    MPI_Request request;
+    MPI_Ibarrier(MPI_COMM_WORLD, &request);
+    Await(request);
     MPI_Finalize();
   }
 
@@ -41,13 +57,16 @@ class MpiCluster : public Cluster {
     };
     const Head mine = {static_cast<int>(std::min(text.size(), kMaxCount / size_)), called_off_ ? 1 : 0};
     std::vector<Head> heads(size_);
-    MPI_Allgather(&mine, 2, MPI_INT, heads.data(), 2, MPI_INT, MPI_COMM_WORLD);
+    MPI_Request request;
+    MPI_Iallgather(&mine, 2, MPI_INT, heads.data(), 2, MPI_INT, MPI_COMM_WORLD, &request);
+    Await(request);
     std::vector<int> counts(size_), starts(size_);
     for (int r = 0; r < size_; ++r) counts[r] = heads[r].bytes;
     std::exclusive_scan(counts.begin(), counts.end(), starts.begin(), 0);
     std::string all(starts.back() + counts.back(), '\0');
-    MPI_Allgatherv(text.data(), mine.bytes, MPI_CHAR, all.data(), counts.data(), starts.data(), MPI_CHAR,
-                   MPI_COMM_WORLD);
+    MPI_Iallgatherv(text.data(), mine.bytes, MPI_CHAR, all.data(), counts.data(), starts.data(), MPI_CHAR,
+                    MPI_COMM_WORLD, &request);
+    Await(request);
     // Everybody who called off did it once and has come here: their calls are taken out of the way.
     for (int r = 0; r < size_; ++r) {
       if (r != rank_ && heads[r].called_off != 0)
@@ -64,7 +83,10 @@ class MpiCluster : public Cluster {
     const std::lock_guard lock(mutex_);
     while (!numbers.empty()) {
       const size_t count = std::min(numbers.size(), kMaxCount);
-      MPI_Allreduce(MPI_IN_PLACE, numbers.data(), static_cast<int>(count), MPI_UINT32_T, MPI_BXOR, MPI_COMM_WORLD);
+      MPI_Request request;
+      MPI_Iallreduce(MPI_IN_PLACE, numbers.data(), static_cast<int>(count), MPI_UINT32_T, MPI_BXOR, MPI_COMM_WORLD,
+                     &request);
+      Await(request);
       numbers = numbers.subspan(count);
     }
   }
