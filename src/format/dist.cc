@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -22,9 +23,32 @@ namespace fs = std::filesystem;
 using Kind = ValueNode::Kind;
 
 constexpr size_t kMaxFiles = 1'000'000;
+constexpr size_t kMaxChained = 64;     // optimizers
 constexpr size_t kMaxOpenFiles = 256;  // of the 1024 descriptors a process usually has
 constexpr std::string_view kOptimizer = "optimizer.";
 constexpr std::string_view kOptimizerState = "optimizer.state.";
+constexpr std::string_view kChained = "chained_";
+
+// An optimizer's tensor: the optimizer's number in a chain, 0 without one, and what follows that in the key.
+struct OptimizerKey {
+  size_t member = 0;
+  std::string rest;
+  bool is_chained = false;
+};
+std::optional<OptimizerKey> SplitOptimizerKey(std::string_view key) {
+  OptimizerKey result;
+  if (key.starts_with(kChained)) {
+    const std::string_view number = key.substr(kChained.size());
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), result.member);
+    if (error != std::errc() || result.member >= kMaxChained || !std::string_view(end, number.end()).starts_with('.'))
+      return std::nullopt;
+    result.is_chained = true;
+    key = std::string_view(end + 1, number.end());
+  }
+  if (!key.starts_with(kOptimizer)) return std::nullopt;
+  result.rest = key;
+  return result;
+}
 
 // A file that is open only while it is read.
 class ClosedFile final : public ByteSource {
@@ -79,6 +103,7 @@ class Presenter {
     for (const std::string& prefix : stacks_) stacks += (stacks.empty() ? "" : ",") + prefix;
     if (!stacks.empty()) metadata["layer_stacks"] = stacks;
     if (flattened_) metadata["optimizer_flattened"] = "true";
+    if (chained_) metadata["optimizer_chained"] = "true";
   }
 
  private:
@@ -93,9 +118,10 @@ class Presenter {
 
   Status Sort(DistEntry& entry) {
     if (auto* tensor = std::get_if<ChunkedTensor>(&entry.content)) {
-      if (megatron_ && entry.key.starts_with(kOptimizer)) {
+      if (auto key = SplitOptimizerKey(entry.key); megatron_ && key) {
+        chained_ = chained_ || key->is_chained;
         flattened_ = flattened_ || tensor->original_shape.has_value();
-        optimizer_.emplace_back(entry.key, std::move(*tensor));
+        optimizer_.emplace_back(*std::move(key), std::move(*tensor));
         return {};
       }
       if (!megatron_ && IsOptimizerPath(entry.path)) {
@@ -190,42 +216,57 @@ class Presenter {
                         std::move(entry));
   }
 
+  // The optimizers' dicts, of which there are as many as the keys speak of; made where the common values have none.
+  Result<std::vector<ValueRef>> Optimizers() {
+    ValueGraph& graph = *training_.graph;
+    size_t needed = 0;
+    for (const auto& [key, tensor] : optimizer_) needed = std::max(needed, key.member + 1);
+    std::vector<ValueRef> optimizers = FindOptimizers(training_.node);
+    if (optimizers.empty()) {
+      const ValueRef list = graph.New(Kind::kList), chain = graph.New(Kind::kDict);
+      for (size_t member = 0; member < needed; ++member) optimizers.push_back(graph.New(Kind::kDict));
+      for (size_t member = 0; chained_ && member < needed; ++member)
+        chain->items.insert(chain->items.end(), {NewInt(graph, static_cast<int64_t>(member)), optimizers[member]});
+      list->items.push_back(chained_ ? chain : optimizers[0]);
+      SetKey(graph, training_.node, "optimizer_states", list);
+    }
+    if (optimizers.size() < needed) {
+      return Corrupt(fmt::format("[TD-12] expected {} chained optimizers, found {} in the common values", needed,
+                                 optimizers.size()));
+    }
+    return optimizers;
+  }
+
   // optimizer.state.exp_avg.<parameter> → state[parameter]["exp_avg"].
   Status PresentOptimizer() {
     if (optimizer_.empty()) return {};
     ValueGraph& graph = *training_.graph;
-    ValueRef optimizer = FindOptimizer(training_.node);
-    if (optimizer == nullptr) {
-      optimizer = graph.New(Kind::kDict);
-      const ValueRef list = graph.New(Kind::kList);
-      list->items.push_back(optimizer);
-      SetKey(graph, training_.node, "optimizer_states", list);
-    }
-    const ValueRef state = Child(graph, optimizer, "state");
-    std::unordered_map<std::string, ValueRef> parameters;
-    const auto put = [&](std::string_view parameter, std::string_view kind, Tensor tensor) {
-      ValueRef& dict = parameters[std::string(parameter)];
+    ANEMONE_ASSIGN(const std::vector<ValueRef> optimizers, Optimizers());
+    std::vector<std::unordered_map<std::string, ValueRef>> parameters(optimizers.size());
+    const auto put = [&](size_t member, std::string_view parameter, std::string_view kind, Tensor tensor) {
+      ValueRef& dict = parameters[member][std::string(parameter)];
       if (dict == nullptr) {
         dict = graph.New(Kind::kDict);
-        SetKey(graph, state, parameter, dict);
+        SetKey(graph, Child(graph, optimizers[member], "state"), parameter, dict);
       }
       const ValueRef leaf = graph.New(Kind::kTensor);
       leaf->tensor = std::move(tensor);
       SetKey(graph, dict, kind, leaf);
     };
-    const auto put_experts = [&](const std::string& parameter, std::string_view kind, const Tensor& tensor) {
-      return ForEachExpert(parameter, tensor, [&](const std::string& name, Tensor part) {
-        put(name, kind, std::move(part));
-        return Status();
-      });
-    };
     for (const auto& [key, tensor] : optimizer_) {
-      std::string_view rest = key;
+      const auto put_experts = [&, member = key.member](const std::string& parameter, std::string_view kind,
+                                                        const Tensor& all) {
+        return ForEachExpert(parameter, all, [&](const std::string& name, Tensor part) {
+          put(member, name, kind, std::move(part));
+          return Status();
+        });
+      };
+      std::string_view rest = key.rest;
       const size_t dot =
           rest.starts_with(kOptimizerState) ? rest.find('.', kOptimizerState.size()) : std::string_view::npos;
       if (dot == std::string_view::npos) {
         ANEMONE_ASSIGN(Tensor whole, AssembleWhole(tensor));
-        put(key, "tensor", std::move(whole));
+        put(key.member, key.rest, "tensor", std::move(whole));
         continue;
       }
       const std::string_view kind = rest.substr(kOptimizerState.size(), dot - kOptimizerState.size());
@@ -233,13 +274,13 @@ class Presenter {
       const LayerKey parts = SplitStackedKey(parameter);
       if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
         auto whole = AssembleWhole(tensor);
-        if (!whole.ok()) return whole.status().In(key);
+        if (!whole.ok()) return whole.status().In(key.rest);
         ANEMONE_TRY(put_experts(std::string(parameter), kind, *whole));
         continue;
       }
       for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
         auto thin = AssembleLayer(tensor, layer);
-        if (!thin.ok()) return thin.status().In(key);
+        if (!thin.ok()) return thin.status().In(key.rest);
         ANEMONE_TRY(put_experts(fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *thin));
       }
     }
@@ -312,12 +353,12 @@ class Presenter {
   }
 
   static constexpr uint64_t kMaxLayers = 100'000;
-  bool megatron_, listed_, flattened_ = false;
+  bool megatron_, listed_, flattened_ = false, chained_ = false;
   Value training_;
   StateDict weights_;
   std::vector<Slot> slots_;
   std::set<std::string> stacks_;
-  std::vector<std::pair<std::string, ChunkedTensor>> optimizer_;
+  std::vector<std::pair<OptimizerKey, ChunkedTensor>> optimizer_;
   std::unordered_map<std::string, ValueRef> nested_;
 };
 

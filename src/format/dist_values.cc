@@ -1,6 +1,5 @@
 #include "format/dist_values.h"
 
-#include <algorithm>
 #include <unordered_map>
 
 namespace anemone {
@@ -18,6 +17,28 @@ ValueRef FirstOf(ValueRef node) {
     }
   }
   return nullptr;
+}
+
+ValueRef OptimizerIn(ValueRef candidate) {
+  if (Pairs(candidate) == nullptr) return nullptr;
+  for (const ValueRef dict : {Lookup(*candidate, "optimizer"), candidate}) {
+    if (Pairs(dict) == nullptr) continue;
+    if (Lookup(*dict, "param_groups") != nullptr || Lookup(*dict, "state") != nullptr) return dict;
+  }
+  return nullptr;
+}
+
+// Nothing where a key is no number of the next member.
+std::vector<ValueRef> ChainIn(ValueRef candidate) {
+  std::vector<ValueRef> chain;
+  const auto* pairs = Pairs(candidate);
+  for (size_t i = 0; pairs != nullptr && i + 1 < pairs->size(); i += 2) {
+    const ValueRef member = OptimizerIn((*pairs)[i + 1]);
+    if ((*pairs)[i]->kind != Kind::kInt || (*pairs)[i]->integer != static_cast<int64_t>(i / 2) || member == nullptr)
+      return {};
+    chain.push_back(member);
+  }
+  return chain;
 }
 
 }  // namespace
@@ -53,7 +74,7 @@ ValueRef Child(ValueGraph& graph, ValueRef dict, std::string_view key) {
   return made;
 }
 
-ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::vector<ValueRef>& without) {
+ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<ValueRef>& without) {
   std::unordered_map<ValueRef, ValueRef> copies;
   std::vector<ValueRef> todo;
   const auto copy = [&](ValueRef node) -> ValueRef {
@@ -84,26 +105,23 @@ ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::vector<ValueRef>
     }
     const std::vector<ValueRef>& pairs = dict ? node.items : node.entries;
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-      if (std::ranges::find(without, pairs[i + 1]) != without.end()) continue;
+      if (without.contains(pairs[i + 1])) continue;
       for (const ValueRef part : {pairs[i], pairs[i + 1]}) (dict ? into->items : into->entries).push_back(copy(part));
     }
   }
   return root;
 }
 
-ValueRef FindOptimizer(ValueRef root) {
+std::vector<ValueRef> FindOptimizers(ValueRef root) {
   for (const std::string_view key : {"optimizer_states", "optimizer"}) {
     const ValueRef list = Lookup(*root, key);
-    for (const ValueRef candidate : {FirstOf(list), list}) {
-      if (Pairs(candidate) == nullptr) continue;
-      const ValueRef inner = Lookup(*candidate, "optimizer");
-      for (const ValueRef dict : {inner, candidate}) {
-        if (Pairs(dict) == nullptr) continue;
-        if (Lookup(*dict, "param_groups") != nullptr || Lookup(*dict, "state") != nullptr) return dict;
-      }
+    for (const ValueRef candidate : {list, FirstOf(list)}) {
+      if (const ValueRef dict = OptimizerIn(candidate); dict != nullptr) return {dict};
+      std::vector<ValueRef> chain = ChainIn(candidate);
+      if (chain.size() > 1) return chain;
     }
   }
-  return nullptr;
+  return {};
 }
 
 }  // namespace anemone

@@ -3,6 +3,7 @@
 #define ANEMONE_FORMAT_DIST_VALUES_H_
 
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "anemone/value.h"
@@ -18,11 +19,12 @@ void SetKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef val
 // The dict under a key, made when absent. REQUIRES: Pairs(dict).
 ValueRef Child(ValueGraph& graph, ValueRef dict, std::string_view key);
 // The same value in another graph, sharing and cycles kept. Pairs whose value is one of `without` are left out.
-ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::vector<ValueRef>& without = {});
-// The optimizer's dict in a training dictionary: the one that holds `param_groups` or `state`, by itself (fp32) or
-// under "optimizer" (with fp32 masters). NeMo 1 says `optimizer_states`, NeMo 2 and Megatron-LM `optimizer`. Null when
-// absent.
-ValueRef FindOptimizer(ValueRef root);
+ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<ValueRef>& without = {});
+// The optimizers' dicts in a training dictionary: those that hold `param_groups` or `state`, by themselves (fp32) or
+// under "optimizer" (with fp32 masters). NeMo 1 says `optimizer_states`, NeMo 2 and Megatron-LM `optimizer`. One, or
+// the members of a chain, by their number: {0: …, 1: …}, as Megatron keeps one for the experts where these have ranks
+// of their own [megatron/core/optimizer/optimizer.py ChainedOptimizer].
+std::vector<ValueRef> FindOptimizers(ValueRef root);
 
 }  // namespace anemone
 

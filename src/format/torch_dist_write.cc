@@ -94,7 +94,7 @@ class Gatherer {
     Value object;
   };
   struct Named {
-    std::string prefix;  // "optimizer.state.exp_avg." or nothing
+    std::string prefix;  // "optimizer.state.exp_avg.", behind "chained_0." in a chain, or nothing
     std::string key;     // without the layer's index when stacked, nor the expert's
     bool stacked = false, flattened = false;
     uint64_t experts = 0;  // of a layer; none where names speak of no expert
@@ -420,6 +420,15 @@ Value Listed(const Value& value) {
 
 bool IsFlattened(const Checkpoint& checkpoint) { return checkpoint.metadata.contains("optimizer_flattened"); }
 
+bool IsByName(ValueRef state) {
+  const auto* pairs = Pairs(state);
+  if (pairs == nullptr || pairs->empty()) return false;
+  for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
+    if ((*pairs)[i]->kind != Kind::kString) return false;
+  }
+  return true;
+}
+
 // The training dictionary without what is written as keys of its own.
 Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
   Value common{std::make_shared<ValueGraph>(), nullptr};
@@ -428,30 +437,34 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
     common.node = common.graph->New(Kind::kDict);
     return common;
   }
-  std::vector<ValueRef> own;
-  const ValueRef optimizer = FindOptimizer(training->node);
-  const ValueRef state = optimizer == nullptr ? nullptr : Lookup(*optimizer, "state");
-  bool by_name = Pairs(state) != nullptr && !Pairs(state)->empty();
-  for (size_t i = 0; by_name && i + 1 < Pairs(state)->size(); i += 2)
-    by_name = (*Pairs(state))[i]->kind == Kind::kString;
-  if (by_name) {
-    own.push_back(state);
+  std::unordered_set<ValueRef> own;
+  const std::vector<ValueRef> optimizers = FindOptimizers(training->node);
+  for (size_t member = 0; member < optimizers.size(); ++member) {
+    const ValueRef state = Lookup(*optimizers[member], "state");
+    if (!IsByName(state)) continue;
+    size_t of_parameters = 0;
+    const std::string chained =
+        checkpoint.metadata.contains("optimizer_chained") ? fmt::format("chained_{}.", member) : "";
     for (size_t i = 0; i + 1 < Pairs(state)->size(); i += 2) {
       const std::string& parameter = (*Pairs(state))[i]->text;
       const auto* kinds = Pairs((*Pairs(state))[i + 1]);
-      if (kinds == nullptr) return Unsupported("expected a dict of an optimizer's tensors").In(parameter);
+      if (kinds == nullptr) continue;  // the step that all parameters have
+      own.insert((*Pairs(state))[i + 1]);
+      ++of_parameters;
       for (size_t j = 0; j + 1 < kinds->size(); j += 2) {
         const ValueNode& leaf = *(*kinds)[j + 1];
         if (leaf.kind != Kind::kTensor)
           return Unsupported("expected an optimizer's tensors, found another value").In(parameter);
         const bool verbatim = (*kinds)[j]->text == "tensor" && parameter.starts_with("optimizer.");
-        const std::string prefix = verbatim ? "" : fmt::format("optimizer.state.{}.", (*kinds)[j]->text);
+        const std::string prefix =
+            verbatim ? chained : fmt::format("{}optimizer.state.{}.", chained, (*kinds)[j]->text);
         gatherer.Add(prefix, parameter, *leaf.tensor, IsFlattened(checkpoint) && !verbatim);
       }
     }
+    if (of_parameters == Pairs(state)->size() / 2) own.insert(state);
   }
   if (const ValueRef objects = Lookup(*training->node, "sharded_objects"); Pairs(objects) != nullptr) {
-    own.push_back(objects);
+    own.insert(objects);
     for (size_t i = 0; i + 1 < Pairs(objects)->size(); i += 2) {
       gatherer.AddVerbatim((*Pairs(objects))[i]->text, Listed({training->graph, (*Pairs(objects))[i + 1]}));
     }

@@ -20,6 +20,7 @@
 #include "ops/rewrite.h"
 #include "ops/source.h"
 #include "ops/yaml.h"
+#include "parallel/layout.h"
 #include "parallel/optimizer.h"
 #include "parallel/reshard.h"
 
@@ -340,7 +341,11 @@ class Converter {
       return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
                              "write a .nemo or a .ckpt");
     }
-    if (layout == result.layout && !options_.split_rank) return {};
+    if (layout == result.layout && !options_.split_rank) {
+      // Whoever loads a distributed checkpoint divides it as its config says; the files of ranks are divided.
+      const bool was_whole = home.training == ParameterKeys::kNumbers && result.metadata.contains("sharded_backend");
+      return was_whole && result.config ? SetLayout(layout, &*result.config) : Status();
+    }
     ANEMONE_TRY(Merged());
     if (options_.split_rank && result.config) {
       if (*options_.split_rank < 1 || *options_.split_rank >= layout.pp) {

@@ -1,6 +1,8 @@
 #include "parallel/optimizer.h"
 
 #include <algorithm>
+#include <set>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -14,6 +16,7 @@ using Kind = ValueNode::Kind;
 constexpr int kMaxDepth = 8;
 constexpr uint64_t kMaxScalarElements = 16;
 constexpr std::string_view kNamedMaster = "fp32_param";  // what a distributed checkpoint calls an fp32 master
+constexpr std::string_view kCommonStep = "common_step";  // beside the states, instead of a step in each
 constexpr const char* kHint = "--only weights leaves the training state behind";
 
 Status NotCarried(std::string what) { return Unsupported("optimizer_states: " + std::move(what), kHint); }
@@ -113,11 +116,14 @@ Result<std::string> Text(ValueRef node, int depth = 0) {
   return text + ")";
 }
 
+// What a group says of its parameters, not of how they are trained.
+constexpr std::string_view kWhoIsIn[] = {"params", "is_expert", "is_expert_parallel"};
+
 Result<std::string> GroupText(ValueRef group) {
   std::string text;
   const auto& pairs = *DictEntries(*group);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-    if (pairs[i]->text == "params") continue;
+    if (std::ranges::find(kWhoIsIn, pairs[i]->text) != std::end(kWhoIsIn)) continue;
     ANEMONE_ASSIGN(const std::string value, Text(pairs[i + 1]));
     text += fmt::format("{}={};", pairs[i]->text, value);
   }
@@ -203,20 +209,71 @@ ParameterKeys KeysOfState(const ValueNode& state) {
                                                                                       : ParameterKeys::kNumbers;
 }
 
+bool IsTrue(ValueRef flag) { return flag != nullptr && flag->integer != 0; }
+
+// Where experts have ranks of their own their parameters have groups of their own. In one process they stand in those
+// of the others, which are trained the same way.
+Status FoldExperts(std::vector<ValueRef>* groups) {
+  std::vector<ValueRef> kept;
+  std::set<std::string> texts;
+  for (const bool experts : {false, true}) {
+    for (ValueRef group : *groups) {
+      if (experts != (IsTrue(Lookup(*group, "is_expert")) || IsTrue(Lookup(*group, "is_expert_parallel")))) continue;
+      ANEMONE_ASSIGN(std::string text, GroupText(group));
+      if (experts && texts.contains(text)) continue;
+      if (experts)
+        return NotCarried("expected the experts' learning rate, step and the like to be the others', found others");
+      texts.insert(std::move(text));
+      kept.push_back(group);
+    }
+  }
+  *groups = std::move(kept);
+  return {};
+}
+
 // A distributed checkpoint's: state[name] = {exp_avg, exp_avg_sq[, fp32_param]}, groups without `params`. Who is in
-// which group is not written; they are NeMo's.
-Status ReadNamed(const std::vector<Parameter>& parameters, ValueRef state, ValueRef groups, bool is_mcore,
-                 OptimizerState* result) {
+// which group is not written; they are NeMo's. Of a chain, each member has the states of some of the parameters.
+Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<ValueRef>& chain,
+                 const ParameterRules& rules, OptimizerState* result) {
   size_t dicts = 1;
+  std::unordered_map<std::string, ValueRef> states;
+  std::vector<ValueRef> stored;
+  for (ValueRef member : chain) {
+    ValueRef state = Lookup(*member, "state"), groups = Lookup(*member, "param_groups");
+    if (state == nullptr || DictEntries(*state) == nullptr || !IsList(groups))
+      return NotCarried("expected `state` and `param_groups`, found one of them");
+    const auto& pairs = *DictEntries(*state);
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      if (pairs[i]->text == kCommonStep) {
+        result->scalars.emplace("step", pairs[i + 1]);
+      } else {
+        states.emplace(pairs[i]->text, pairs[i + 1]);
+      }
+    }
+    for (ValueRef group : groups->items) {
+      if (DictEntries(*group) == nullptr) return NotCarried("expected groups that are dicts");
+      stored.push_back(group);
+    }
+  }
+  const auto state_of = [&](const std::string& name) {
+    auto found = states.find(name);
+    for (size_t i = 0; i < rules.old_names.size() && found == states.end(); ++i) {
+      const auto& [old, now] = rules.old_names[i];
+      if (name.ends_with(now)) found = states.find(name.substr(0, name.size() - now.size()) + old);
+    }
+    return found;
+  };
   for (const Parameter& parameter : parameters) {
     dicts = std::max(dicts, parameter.dict + 1);
-    ValueRef own = Lookup(*state, parameter.item->name);
-    if (own == nullptr) return NotCarried(fmt::format("expected a state of {}, found none", parameter.item->name));
-    ANEMONE_TRY(ReadState(parameter, own, result));
+    const auto own = state_of(parameter.item->name);
+    if (own == states.end()) return NotCarried(fmt::format("expected a state of {}, found none", parameter.item->name));
+    ANEMONE_TRY(ReadState(parameter, own->second, result));
   }
-  if (const size_t found = DictEntries(*state)->size() / 2; found != parameters.size()) {
-    return NotCarried(fmt::format("expected the states of {} parameters, found {}", parameters.size(), found));
+  if (states.size() != parameters.size()) {
+    return NotCarried(fmt::format("expected the states of {} parameters, found {}", parameters.size(), states.size()));
   }
+  if (result->scalars.contains("step") && std::ranges::find(result->keys, "step") == result->keys.end())
+    result->keys.insert(result->keys.begin(), "step");
   if (auto masters = result->moments.extract(std::string(kNamedMaster)); !masters.empty()) {
     masters.key().clear();
     result->moments.insert(std::move(masters));
@@ -228,11 +285,7 @@ Status ReadNamed(const std::vector<Parameter>& parameters, ValueRef state, Value
   }
   for (auto& [key, moments] : result->moments) moments.dicts.resize(dicts);
 
-  std::vector<ValueRef> stored;
-  for (ValueRef group : groups->items) {
-    if (DictEntries(*group) == nullptr) return NotCarried("expected groups that are dicts");
-    stored.push_back(group);
-  }
+  ANEMONE_TRY(FoldExperts(&stored));
   const auto decays = [](ValueRef group) {
     ValueRef factor = Lookup(*group, "wd_mult");
     return factor == nullptr || factor->kind != Kind::kFloat || factor->real != 0;
@@ -240,7 +293,7 @@ Status ReadNamed(const std::vector<Parameter>& parameters, ValueRef state, Value
   if (stored.size() == 2 && !decays(stored[0])) std::swap(stored[0], stored[1]);
   if (stored.empty() || stored.size() > 2)
     return NotCarried(fmt::format("expected one or two groups, found {}", stored.size()));
-  result->rule = is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm;
+  result->rule = rules.is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm;
   if (stored.size() == 1) {
     if (!Grouped(parameters, result->rule)[1].empty()) result->rule = DecayRule::kAll;
     stored.push_back(nullptr);
@@ -280,6 +333,14 @@ Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rule
     return NotCarried(fmt::format("expected one optimizer, found {}", states->items.size()));
   ValueRef outer = states->items[0];
   if (DictEntries(*outer) == nullptr) return NotCarried("expected a dict");
+  const std::vector<ValueRef> chain = FindOptimizers(shard.training->node);
+  const std::vector<Parameter> parameters = ParametersOf(shard, rules);
+  if (KeysOf(*shard.training) == ParameterKeys::kNames) {
+    ValueRef first = chain.size() > 1 ? DictEntries(*outer)->at(1) : outer;
+    result.is_distributed = Lookup(*first, "param_state_sharding_type") != nullptr;
+    ANEMONE_TRY(ReadNamed(parameters, chain, rules, &result));
+    return result;
+  }
   ValueRef inner = FirstOf(outer, {"optimizer", "optimizer_state_dict"}, &result.inner_key);
   if (inner == nullptr) inner = outer;
   ValueRef state = DictEntries(*inner) == nullptr ? nullptr : Lookup(*inner, "state");
@@ -287,17 +348,10 @@ Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rule
   if (groups == nullptr || DictEntries(*state) == nullptr || !IsList(groups))
     return NotCarried(
         "expected Adam's `state` and `param_groups`, found another optimizer's, such as a distributed one");
-  const std::vector<Parameter> parameters = ParametersOf(shard, rules);
-  if (KeysOfState(*state) == ParameterKeys::kNames) {
-    result.is_distributed = Lookup(*outer, "param_state_sharding_type") != nullptr;
-    ANEMONE_TRY(ReadNamed(parameters, state, groups, rules.is_mcore, &result));
-    return result;
-  }
   for (ValueRef group : groups->items) {
     const bool is_group = DictEntries(*group) != nullptr && IsList(Lookup(*group, "params"));
     if (!is_group) return NotCarried("expected groups with `params`");
-    ValueRef expert = Lookup(*group, "is_expert");
-    if (expert != nullptr && expert->integer != 0) return NotCarried("expected no groups of experts, found one");
+    if (IsTrue(Lookup(*group, "is_expert"))) return NotCarried("expected no groups of experts, found one");
   }
   ANEMONE_ASSIGN(result.rule, RuleFor(parameters, groups->items, rules.is_mcore));
   const Groups named = Grouped(parameters, result.rule);
@@ -341,10 +395,25 @@ ParameterRules RulesOf(const Spelling& spelling, const Dims& dims) {
     }
     return std::string();
   };
-  ParameterRules rules{.is_mcore = dialect.name == "mcore", .second_names = {}};
+  ParameterRules rules{.is_mcore = dialect.name == "mcore", .second_names = {}, .old_names = {}};
   for (const CanonicalRow& row : spelling.family->canonical) {
     if (!row.copy_of.empty() && dims.Holds(row.tied))
       rules.second_names.emplace_back(name_of(row.name), name_of(row.copy_of));
+  }
+  const auto behind_layer = [](const std::string& name) {
+    constexpr std::string_view kLayer = "{i}";
+    const size_t at = name.find(kLayer);
+    return at == std::string::npos ? std::string() : name.substr(at + kLayer.size());
+  };
+  for (size_t r = 0; r < dialect.rows.size(); ++r) {
+    const StoredRow& old = dialect.rows[r];
+    if (old.canonical.empty() || dims.Holds(old.when) || behind_layer(old.name).empty()) continue;
+    for (size_t w = 0; w < dialect.rows.size(); ++w) {
+      const StoredRow& row = dialect.rows[w];
+      const bool is_written = naming.is_active(w) && dims.Holds(row.when);
+      if (is_written && row.canonical == old.canonical && row.op == old.op)
+        rules.old_names.emplace_back(behind_layer(old.name), behind_layer(row.name));
+    }
   }
   return rules;
 }
@@ -517,9 +586,11 @@ Result<Value> WithOptimizer(const Value& training, const Shard& shard, const Opt
 
 std::optional<ParameterKeys> KeysOf(const Value& training) {
   if (!HasOptimizer(training)) return std::nullopt;
-  ValueRef inner = FindOptimizer(training.node);
-  ValueRef state = inner == nullptr ? nullptr : Lookup(*inner, "state");
-  return state == nullptr ? ParameterKeys::kNumbers : KeysOfState(*state);
+  for (ValueRef optimizer : FindOptimizers(training.node)) {
+    ValueRef state = Lookup(*optimizer, "state");
+    if (state != nullptr && KeysOfState(*state) == ParameterKeys::kNames) return ParameterKeys::kNames;
+  }
+  return ParameterKeys::kNumbers;
 }
 
 Status KeyParametersBy(ParameterKeys keys, const ParameterRules& rules, Shard* shard, std::vector<std::string>* notes) {

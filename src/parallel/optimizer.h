@@ -37,6 +37,9 @@ struct ParameterRules {
   bool is_mcore = false;
   // Names that a state dict has beside another of the same tensor, without prefix: the copy's, the parameter's.
   std::vector<std::pair<std::string, std::string>> second_names;
+  // Ends of names, behind the layer's number, that the family reads but writes otherwise: the one read, the one
+  // written.
+  std::vector<std::pair<std::string, std::string>> old_names;
 };
 ParameterRules RulesOf(const Spelling& spelling, const Dims& dims);
 

@@ -308,7 +308,7 @@ TEST(ExpertTest, WhatDoesNotDivideIsRefused) {
   Checkpoint dense = Whole(GptFamily(), "mcore", fmt::format(fmt::runtime(Gpt("")), 1), DType::kBF16);
   EXPECT_THAT(SplitShards(dense, {.ep = 2}), StatusIs(ErrorKind::kInvalidArgument, "expected a mixture of experts"));
   Checkpoint trained = mixture;
-  ASSERT_NO_FATAL_FAILURE(TrainOnce(&trained, ParameterRules{.is_mcore = true, .second_names = {}}));
+  ASSERT_NO_FATAL_FAILURE(TrainOnce(&trained, ParameterRules{.is_mcore = true, .second_names = {}, .old_names = {}}));
   EXPECT_THAT(SplitShards(trained, {.ep = 2}),
               StatusIs(ErrorKind::kUnsupported, "one expert rank for a training state"));
   for (const char* more : {"moe_extended_tp: true\n", "expert_tensor_parallel_size: 2\n"}) {

@@ -4,6 +4,7 @@
 
 #include "container/tar.h"
 #include "format/dist_entries.h"
+#include "format/dist_values.h"
 #include "unit/format_dist/support.h"
 
 namespace anemone {
@@ -178,6 +179,36 @@ TEST(Lightning, FlattenedStateIsPutTogether) {
     }
   }
   EXPECT_GT(slices, 45u);
+}
+
+// Experts with ranks and an optimizer of their own, by Megatron-core 0.16, whose `.metadata` holds the ranks' plans,
+// too.
+TEST(Lightning, AChainOfOptimizersKeepsItsMembers) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kChained)));
+  EXPECT_EQ(CountTensors(checkpoint.weights()), 34u);
+  const std::vector<ValueRef> chain = FindOptimizers(checkpoint.shards[0].training->node);
+  ASSERT_EQ(chain.size(), 2u);
+  size_t compared[2] = {};
+  for (const char* rank : {"0", "1"}) {
+    const Value plain = TorchValue(std::string("dist_megatron_0.16/rank") + rank + ".pt");
+    const auto& weights = *DictEntries(*At(plain, {"weights"}));
+    for (size_t i = 0; i < weights.size(); i += 2) {
+      const std::string& name = weights[i]->text;
+      const Tensor* weight = TensorAt(checkpoint.weights(), name);
+      ASSERT_NE(weight, nullptr) << name;
+      ExpectSame(*weight, *weights[i + 1]->tensor, name);
+      const size_t member = name.find(".experts.") != std::string::npos ? 1 : 0;
+      const ValueRef moments = Lookup(*Lookup(*chain[member], "state"), name);
+      ASSERT_NE(moments, nullptr) << name;
+      for (const char* kind : {"exp_avg", "exp_avg_sq"}) {
+        ExpectSame(*Lookup(*moments, kind)->tensor, *At(plain, {"moments", name, kind})->tensor, name + kind);
+      }
+      ++compared[member];
+    }
+  }
+  EXPECT_EQ(compared[0], 2 * 18u);  // both ranks hold them
+  EXPECT_EQ(compared[1], 16u);
+  for (const ValueRef member : chain) EXPECT_NE(Lookup(*Lookup(*member, "state"), "common_step"), nullptr);
 }
 
 // Two tensor ranks with gated linear units: what each rank held is a block, or

@@ -20,6 +20,7 @@ inline const char* const kFusedAdam =
     "gpt_fused_adam_dist/megatron_gpt--val_loss=5.10-step=2-consumed_samples=8.0-last";
 inline const char* const kDistOptim =
     "gpt_mcore_dist_optim/megatron_gpt--val_loss=5.35-step=2-consumed_samples=8.0-last";
+inline const char* const kChained = "dist_megatron_0.16/dist";
 inline const char* const kTorchDist = "dist/torch_dist_small/nemo_extracted/model_weights";
 inline const char* const kZarr = "dist/zarr_small/nemo_extracted/model_weights";
 

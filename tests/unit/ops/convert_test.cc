@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "format/format.h"
 #include "format/torch_file.h"
@@ -129,6 +131,57 @@ TEST(ConvertTest, NamedStatesAreNumberedAsTheModelCounts) {
     size_t compared = 0;
     ExpectSame(*states[2 * i + 1], *Lookup(*Lookup(*plain.root.node, "state"), name), name, &compared);
     EXPECT_EQ(compared, 2u);
+  }
+}
+
+// The optimizers of dense parameters and of experts, each by its ranks, as the one of a process that holds all.
+TEST(ConvertTest, AChainOfOptimizersBecomesOne) {
+  const std::string source = Golden("dist_megatron_0.16/dist");
+  for (const bool renames : {false, true}) {  // by --hparams, whose model keeps a norm apart
+    SCOPED_TRACE(renames);
+    const TempDir dir;
+    std::ofstream(dir / "model.yaml") << Open(source).config->ToYaml();
+    const std::string hparams = renames ? dir / "model.yaml" : "";
+    const Conversion conversion = Convert(source, dir / "adam.ckpt", {.hparams = hparams});
+    EXPECT_FALSE(HasNote(conversion, "training state"));
+    const Checkpoint numbered = Open(dir / "adam.ckpt");
+    EXPECT_EQ(numbered.config->Find("expert_model_parallel_size")->AsInt(), 1);
+    const ValueRef inner = Lookup(*numbered.shards.front().training->node, "optimizer_states")->items[0];
+    ASSERT_EQ(Lookup(*inner, "param_groups")->items.size(), 2u);
+    // Numbered through the group with weight decay, then the one without.
+    std::vector<std::string> names;
+    for (const bool is_bias : {false, true}) {
+      for (const StateDict::Item& item : numbered.weights().items()) {
+        if (item.tensor() != nullptr && item.name.ends_with("bias") == is_bias) names.push_back(item.name);
+      }
+    }
+    const auto& states = *DictEntries(*Lookup(*inner, "state"));
+    ASSERT_EQ(states.size(), 2 * names.size());
+    size_t compared = 0;
+    for (const char* rank : {"0", "1"}) {
+      ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file,
+                            OpenFile(Golden(fmt::format("dist_megatron_0.16/rank{}.pt", rank))));
+      ANEMONE_ASSERT_ASSIGN(const TorchFile plain, ReadTorchFile(Whole(file)));
+      const auto& moments = *DictEntries(*Lookup(*plain.root.node, "moments"));
+      for (size_t i = 0; i < moments.size(); i += 2) {
+        std::string name = moments[i]->text;
+        const std::string stored = "mlp.linear_fc1.layer_norm_";
+        const size_t at = renames ? name.find(stored) : name.npos;
+        if (at != name.npos) name.replace(at, stored.size(), "pre_mlp_layernorm.");
+        const auto number = static_cast<size_t>(std::ranges::find(names, name) - names.begin());
+        ASSERT_LT(number, names.size()) << name;
+        EXPECT_EQ(states[2 * number]->integer, static_cast<int64_t>(number));
+        const ValueRef own = states[2 * number + 1];
+        EXPECT_EQ(*Lookup(*own, "step")->tensor->Read(), std::string("\0\0\0\x40", 4));  // 2.0F
+        for (const char* kind : {"exp_avg", "exp_avg_sq"})
+          ExpectSame(*Lookup(*own, kind), *Lookup(*moments[i + 1], kind), name, &compared);
+      }
+    }
+    EXPECT_EQ(compared, 2 * (2 * 18u + 16u));
+    // Over ranks and back.
+    Convert(dir / "adam.ckpt", dir / "ranks", {.to = "ckpt", .tp = 2, .pp = 2});
+    Convert(dir / "ranks", dir / "back.ckpt", {.tp = 1, .pp = 1});
+    ExpectSameTraining(Open(dir / "back.ckpt"), numbered);
   }
 }
 

@@ -28,7 +28,7 @@ Checkpoint Open(const std::string& name) {
 }
 
 OptimizerState Read(const Shard& shard, bool is_mcore) {
-  auto state = ReadOptimizer(shard, ParameterRules{.is_mcore = is_mcore, .second_names = {}});
+  auto state = ReadOptimizer(shard, ParameterRules{.is_mcore = is_mcore, .second_names = {}, .old_names = {}});
   EXPECT_THAT(state, IsOk());
   return state.ok() ? *std::move(state) : OptimizerState();
 }
@@ -163,7 +163,7 @@ TEST(OptimizerTest, StatesOfOtherParametersAreRefused) {
   }
   one.weights() = fewer;
   EXPECT_THAT(
-      ReadOptimizer(one.shards[0], ParameterRules{.is_mcore = true, .second_names = {}}),
+      ReadOptimizer(one.shards[0], ParameterRules{.is_mcore = true, .second_names = {}, .old_names = {}}),
       StatusIs(ErrorKind::kUnsupported, "73 parameters with and without weight decay, found groups of 41 and 33"));
 }
 
