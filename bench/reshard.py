@@ -6,8 +6,8 @@
 
 All start warm (source in the page cache) and end durable (fsync). The contestants alternate; the figures are medians.
 The model is ViT-bigG/14 (10 GB) with text heads that 8 ranks divide. Limits: 1.0 times the copy, 128 MiB. With --mpirun,
-and an anemone that was built with MPI, also one rank against two that share the machine's cores, with two threads a core
-as they would have by themselves: two take no longer than one.
+and an anemone that was built with MPI, also one rank against two as mpirun starts them, each on a core of its own, and as they share
+all cores and as many threads: two take no longer than one.
 """
 
 import json
@@ -43,12 +43,14 @@ def measured(args, work):
         f"TP 1 to {args.tp}": lambda: measure.run([args.anemone, "reshard", one, out, "--tp", args.tp, "-q"]),
         f"TP {args.tp} to 1": lambda: measure.run([args.anemone, "reshard", many, out, "--tp", "1", "-q"]),
     }
-    def by_ranks(count):
-        return measure.run([args.mpirun, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(count), args.anemone,
-                            "reshard", one, out, "--tp", args.tp, "-q", "--threads", str(max(1, 2 * os.cpu_count() // count))])
+    def by_ranks(count, *sharing):
+        return measure.run([args.mpirun, "--allow-run-as-root", "--oversubscribe", *sharing, "-n", str(count), args.anemone, "reshard", one, out,
+                            "--tp", args.tp, "-q", *(["--threads", str(max(1, 2 * os.cpu_count() // count))] if sharing else [])])
 
     if args.mpirun:
-        contestants |= {"1 rank": lambda: by_ranks(1), "2 ranks": lambda: by_ranks(2)}
+        for count, name in (1, "1 rank"), (2, "2 ranks"):
+            contestants[name] = lambda count=count: by_ranks(count)
+            contestants[name + " that share"] = lambda count=count: by_ranks(count, "--bind-to", "none")
     ground = measure.Ground(room=2 * os.path.getsize(one) + (1 << 30))
     runs = {name: [] for name in contestants}
     for _ in range(args.rounds):

@@ -247,8 +247,7 @@ Status Staging::Commit() {
     }
     return ErrnoStatus(error, "cannot rename into place").In(shown_);
   }
-  made_ = false;
-  sys.remove_all(folder_.c_str());
+  keep_ = false;  // what is left in the folder goes with this object
   return SyncDirectory(parent_).In(shown_);
 }
 

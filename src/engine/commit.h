@@ -33,7 +33,8 @@ class Staging {
   Status MakeOutput(const Plan& plan);
   // For the other ranks: files can be created in the `folder` that rank 0 made.
   static std::unique_ptr<Staging> Join(const std::string& destination, const std::string& folder);
-  // Removes what was written, unless committed, kept or joined.
+  // Removes the folder with what is left in it, unless that is kept or joined. By then no rank has a file in it open:
+  // network file systems keep what is removed while it is open, under another name.
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;

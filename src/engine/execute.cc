@@ -92,7 +92,11 @@ class Run {
       Work();
       return {};
     }));
-    if (journal_ != nullptr) Fail(Record(std::exchange(batch_, {})));
+    output_.reset();
+    if (journal_ != nullptr) {
+      Fail(Record(std::exchange(batch_, {})));
+      journal_->Close();
+    }
     if (Going()) Report(/*always=*/true);
     return status_;
   }

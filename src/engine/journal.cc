@@ -140,7 +140,12 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& folder, const 
 
 Journal::~Journal() {
   if (fd_ >= 0) sys.close(fd_);  // and with it goes the lock
+  Close();
+}
+
+void Journal::Close() {
   if (done_fd_ >= 0) sys.close(done_fd_);
+  done_fd_ = -1;
 }
 
 Status Journal::Begin(const std::string& folder, const Plan& plan, uint64_t window_bytes) {

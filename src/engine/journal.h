@@ -42,6 +42,9 @@ class Journal {
   const std::map<uint64_t, uint32_t>& crcs() const { return crcs_; }
   // Adds windows that are on disk. One thread at a time.
   Status Add(const Batch& batch);
+  // Nothing is added any more. Every rank does this before the folder may go: network file systems keep a file that is
+  // removed while it is open, under another name, and its folder with it.
+  void Close();
 
  private:
   Journal() = default;

@@ -102,6 +102,56 @@ TEST_F(Resume, GoesOnAfterKillsAtAnyMomentWithAnyNumberOfRanks) {
   }
 }
 
+// While this lives, folders are only removed when no file in them is open: NFS and sshfs would keep them.
+class Removals {
+ public:
+  Removals() {
+    real_ = sys;
+    count_ = open_ = 0;
+    sys.remove_all = [](const char* path) {
+      ++count_;
+      const std::string folder = std::filesystem::path(path).lexically_normal();
+      for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code error;
+        if (std::filesystem::read_symlink(fd.path(), error).string().starts_with(folder)) ++open_;
+      }
+      return real_.remove_all(path);
+    };
+  }
+  ~Removals() { sys = real_; }
+  Removals(const Removals&) = delete;
+  Removals& operator=(const Removals&) = delete;
+  static int count() { return count_; }
+  static int open() { return open_; }
+
+ private:
+  static inline Sys real_;
+  static inline int count_, open_;
+};
+
+TEST_F(Resume, NothingInTheFolderIsOpenWhenItGoes) {
+  for (const int ranks : {1, 3}) {
+    std::filesystem::remove_all(out_);
+    const Removals removals;
+    ASSERT_THAT(Run(ranks, MakePlan()), IsOk());
+    EXPECT_GE(Removals::count(), 1) << ranks;
+    EXPECT_EQ(Removals::open(), 0) << ranks;
+    std::filesystem::remove_all(out_);
+    // Nor when a rank fails whose output is not kept.
+    static std::atomic<int> writes;
+    writes = 0;
+    sys.pwrite = [](int fd, const void* bytes, size_t size, off_t offset) -> ssize_t {
+      if (++writes < 20) return ::pwrite(fd, bytes, size, offset);
+      errno = EIO;
+      return -1;
+    };
+    const auto failed = RunRanks(ranks, [&](Cluster& cluster) { return Execute(MakePlan(), out_, Options(cluster)); });
+    EXPECT_THAT(failed[0], StatusIs(ErrorKind::kIo, "cannot write"));
+    EXPECT_GE(Removals::count(), 2) << ranks;
+    EXPECT_EQ(Removals::open(), 0) << ranks;
+  }
+}
+
 TEST_F(Resume, GoesOnAfterSeveralKills) {
   const auto expected = Expected();
   int kills = 0;
