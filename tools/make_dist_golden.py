@@ -94,6 +94,7 @@ def write_corpus(folder):
     from torch.distributed.checkpoint.filesystem import _StorageInfo
     from torch.distributed.checkpoint.metadata import (BytesStorageMetadata, ChunkStorageMetadata, Metadata, MetadataIndex,
                                                        TensorProperties, TensorStorageMetadata)
+    from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 
     os.makedirs(folder, exist_ok=True)
 
@@ -118,6 +119,9 @@ def write_corpus(folder):
               {**two, **place("o", None, 1024)}, protocol)
     write("good_flattened", {"w": tensor((2, 1, 3), [((0, 0, 0), (2, 1, 3))])}, place("w", (0, 0, 0), 0),
           mcore_data={"w": {"nd_reformulated_orig_global_shape": (2, 3)}})
+    shard = TensorWriteData(ChunkStorageMetadata(torch.Size((0, 0)), torch.Size((2, 3))), TensorProperties(), torch.Size((4, 3)))
+    write("good_plans", {"w": tensor((4, 3), halves), "o": BytesStorageMetadata()}, {**two, **place("o", None, 1024)},
+          all_local_plans=[SavePlan([WriteItem(MetadataIndex("w", (0, 0)), WriteItemType.SHARD, tensor_data=shard)])])
     write("good_scalar", {"w": tensor((), [((), ())])}, place("w", (), 0))
     write("bad_flattened", {"w": tensor((2, 1, 3), [((0, 0, 0), (2, 1, 3))])}, place("w", (0, 0, 0), 0),
           mcore_data={"w": {"nd_reformulated_orig_global_shape": (2, 5)}})

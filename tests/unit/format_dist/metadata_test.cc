@@ -69,7 +69,8 @@ TEST(DistMetadata, ReadsTheNewestTorch) {
 }
 
 TEST(DistMetadata, EveryProtocolAndVersionSaysTheSame) {
-  for (const char* name : {"good_protocol2", "good_protocol4", "good_protocol5", "good_torch22", "good_mcore15"}) {
+  for (const char* name :
+       {"good_protocol2", "good_protocol4", "good_protocol5", "good_torch22", "good_mcore15", "good_plans"}) {
     ANEMONE_ASSERT_ASSIGN(const DistMetadata metadata, ParseCorpus(name));
     EXPECT_EQ(metadata.items.size(), 2u);
     EXPECT_EQ(std::get<DistTensor>(metadata.items[0].content).chunks[1].location.offset, 512u);
