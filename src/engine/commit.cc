@@ -64,7 +64,7 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   staging->is_directory_ = plan.is_directory;
   staging->replace_ = replace;
   staging->keep_ = keep;
-  staging->needed_bytes_ = needed_bytes;
+  staging->output_bytes_ = plan.bytes_written();
 
   std::string path = destination;
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
@@ -112,8 +112,10 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   const bool goes_on = keep && sys.lstat(staging->output_.c_str(), &info) == 0;
   if (keep && !goes_on) sys.remove_all(staging->folder_.c_str());
   uint64_t free_bytes = 0;
-  if (!goes_on && sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0 && free_bytes < needed_bytes)
-    return staging->WriteError(ENOSPC, "");
+  if (sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0) {
+    staging->free_bytes_ = free_bytes;
+    if (!goes_on && free_bytes < needed_bytes) return staging->WriteError(ENOSPC, "");
+  }
 
   if (!goes_on && sys.mkdir(staging->folder_.c_str(), 0777) != 0) return CannotCreate(errno, destination);
   staging->made_ = true;
@@ -189,12 +191,9 @@ Status Staging::Holds(const std::string& path, uint64_t size) const {
 
 Status Staging::WriteError(int error_number, const std::string& path) const {
   Status status = ErrnoStatus(error_number, "cannot write").In(path.empty() ? shown_ : shown_ + "/" + path);
-  if (error_number == ENOSPC || error_number == EDQUOT) {
-    uint64_t free_bytes = 0;
-    std::string hint = "needs " + std::to_string(needed_bytes_) + " bytes";
-    if (sys.free_bytes(parent_.c_str(), &free_bytes) == 0)
-      hint += ", " + std::to_string(free_bytes) + " are free in " + parent_;
-    status = status.Hint(hint);
+  if ((error_number == ENOSPC || error_number == EDQUOT) && free_bytes_) {
+    status = status.Hint("the output has " + std::to_string(output_bytes_) + " bytes, " + std::to_string(*free_bytes_) +
+                         " were free in " + parent_);
   }
   return status;
 }

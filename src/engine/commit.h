@@ -11,6 +11,7 @@
 #define ANEMONE_ENGINE_COMMIT_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,7 +60,8 @@ class Staging {
   std::string folder_;                    // the hidden one
   std::string output_;                    // in it: what becomes the destination
   std::vector<std::string> directories_;  // of an output that is one, itself first, parents before children
-  uint64_t needed_bytes_ = 0;
+  uint64_t output_bytes_ = 0;
+  std::optional<uint64_t> free_bytes_;  // before anything was written; as far as this rank knows
   bool is_directory_ = false;
   bool replace_ = false;
   bool exists_ = false;  // there is something to replace

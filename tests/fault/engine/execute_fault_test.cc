@@ -186,10 +186,10 @@ TEST(ExecuteFault, FullDiskLeavesTheOldFile) {
     plan.files[0].Append(Whole(source));  // not asked for beforehand: the kernel might share it
     ExecuteOptions options;
     options.replace = true;
-    EXPECT_THAT(Execute(plan, dir / "small/out", options), StatusIs(ErrorKind::kIo, "needs "));
+    EXPECT_THAT(Execute(plan, dir / "small/out", options), StatusIs(ErrorKind::kIo, "the output has 3145728 bytes"));
     plan.files[0] = {};
     plan.files[0].Append(*Tensor::Fill(DType::kU8, {3 << 20}, 1));
-    EXPECT_THAT(Execute(plan, dir / "small/out", options), StatusIs(ErrorKind::kIo, "needs 3145728 bytes"));
+    EXPECT_THAT(Execute(plan, dir / "small/out", options), StatusIs(ErrorKind::kIo, "the output has 3145728 bytes"));
   }
   EXPECT_EQ(Tree(dir / "small"), (Files{{"out", "old"}}));
   umount((dir / "small").c_str());

@@ -213,7 +213,8 @@ TEST(Execute, RefusesWhatTheDiskCannotHold) {
   const TempDir dir;
   PlanFile file;
   file.Append(*Tensor::Fill(DType::kF64, {uint64_t{1} << 50}, 1));
-  EXPECT_THAT(Execute(OneFile(file), dir / "out", {}), StatusIs(ErrorKind::kIo, "needs 9007199254740992 bytes"));
+  EXPECT_THAT(Execute(OneFile(file), dir / "out", {}),
+              StatusIs(ErrorKind::kIo, "the output has 9007199254740992 bytes"));
   EXPECT_TRUE(Tree(dir.path()).empty());
 }
 
