@@ -6,8 +6,8 @@
 
 All start warm (source in the page cache) and end durable (fsync). The contestants alternate; the figures are medians.
 The model is ViT-bigG/14 (10 GB) with text heads that 8 ranks divide. Limits: 1.0 times the copy, 128 MiB. With --mpirun,
-and an anemone that was built with MPI, also one rank against two as mpirun starts them, each on a core of its own, and as they share
-all cores and as many threads: two take no longer than one.
+and an anemone that was built with MPI, also one rank against two as mpirun starts them, each on a core of its own: two take no longer than
+one. Beside that, without a limit, as they share all cores and as many threads.
 """
 
 import json

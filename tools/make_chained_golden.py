@@ -4,7 +4,8 @@ usage: make_chained_golden.py DIR
 
 Two gloo processes train Megatron's own GPTModel (2 layers, 4 experts) for two steps with a ChainedOptimizer of two FP32Optimizers over
 torch's Adam, and save it by dist_checkpointing as NeMo 1 would: DIR/dist (Lightning's keys, the model under "model."). What each process
-holds itself is in DIR/rank{0,1}.pt, under the names of the checkpoint. Needs torch and megatron-core 0.16. tests/golden/dist-megatron-0.16.tar.xz is DIR = dist_megatron_0.16, packed as tools/make_golden_pack.sh packs.
+holds itself is in DIR/rank{0,1}.pt, under the names of the checkpoint. Needs torch, psutil and megatron-core 0.16.
+tests/golden/dist-megatron-0.16.tar.xz is DIR = dist_megatron_0.16, packed as tools/make_golden_pack.sh packs.
 """
 
 import os
@@ -72,7 +73,7 @@ def rank_main(rank, folder):
     chain = ChainedOptimizer(optimizers)
     torch.tensor = cpu
 
-    generator = torch.Generator().manual_seed(100)
+    generator = torch.Generator()
     for _ in range(2):
         for name, parameter in model.named_parameters():
             seed = 1000 * rank if not getattr(parameter, "allreduce", True) else 0

@@ -29,25 +29,26 @@ constexpr std::string_view kOptimizer = "optimizer.";
 constexpr std::string_view kOptimizerState = "optimizer.state.";
 constexpr std::string_view kChained = "chained_";
 
-// An optimizer's tensor: the optimizer's number in a chain, 0 without one, and what follows that in the key.
+// An optimizer's tensor: the optimizer's number in a chain, 0 without one.
 struct OptimizerKey {
+  std::string whole;
+  size_t chained_bytes = 0;  // of "chained_1."
   size_t member = 0;
-  std::string rest;
-  bool is_chained = false;
+  bool is_chained() const { return chained_bytes > 0; }
+  std::string_view rest() const { return std::string_view(whole).substr(chained_bytes); }
 };
-std::optional<OptimizerKey> SplitOptimizerKey(std::string_view key) {
-  OptimizerKey result;
+std::optional<OptimizerKey> ReadOptimizerKey(const std::string& whole) {
+  OptimizerKey result{.whole = whole};
+  std::string_view key = whole;
   if (key.starts_with(kChained)) {
     const std::string_view number = key.substr(kChained.size());
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), result.member);
     if (error != std::errc() || result.member >= kMaxChained || !std::string_view(end, number.end()).starts_with('.'))
       return std::nullopt;
-    result.is_chained = true;
     key = std::string_view(end + 1, number.end());
+    result.chained_bytes = whole.size() - key.size();
   }
-  if (!key.starts_with(kOptimizer)) return std::nullopt;
-  result.rest = key;
-  return result;
+  return key.starts_with(kOptimizer) ? std::optional(std::move(result)) : std::nullopt;
 }
 
 // A file that is open only while it is read.
@@ -103,7 +104,7 @@ class Presenter {
     for (const std::string& prefix : stacks_) stacks += (stacks.empty() ? "" : ",") + prefix;
     if (!stacks.empty()) metadata["layer_stacks"] = stacks;
     if (flattened_) metadata["optimizer_flattened"] = "true";
-    if (chained_) metadata["optimizer_chained"] = "true";
+    if (IsChained()) metadata["optimizer_chained"] = "true";
   }
 
  private:
@@ -118,8 +119,7 @@ class Presenter {
 
   Status Sort(DistEntry& entry) {
     if (auto* tensor = std::get_if<ChunkedTensor>(&entry.content)) {
-      if (auto key = SplitOptimizerKey(entry.key); megatron_ && key) {
-        chained_ = chained_ || key->is_chained;
+      if (auto key = ReadOptimizerKey(entry.key); megatron_ && key) {
         flattened_ = flattened_ || tensor->original_shape.has_value();
         optimizer_.emplace_back(*std::move(key), std::move(*tensor));
         return {};
@@ -216,6 +216,10 @@ class Presenter {
                         std::move(entry));
   }
 
+  bool IsChained() const {
+    return std::ranges::any_of(optimizer_, [](const auto& entry) { return entry.first.is_chained(); });
+  }
+
   // The optimizers' dicts, of which there are as many as the keys speak of; made where the common values have none.
   Result<std::vector<ValueRef>> Optimizers() {
     ValueGraph& graph = *training_.graph;
@@ -225,9 +229,9 @@ class Presenter {
     if (optimizers.empty()) {
       const ValueRef list = graph.New(Kind::kList), chain = graph.New(Kind::kDict);
       for (size_t member = 0; member < needed; ++member) optimizers.push_back(graph.New(Kind::kDict));
-      for (size_t member = 0; chained_ && member < needed; ++member)
+      for (size_t member = 0; member < needed; ++member)
         chain->items.insert(chain->items.end(), {NewInt(graph, static_cast<int64_t>(member)), optimizers[member]});
-      list->items.push_back(chained_ ? chain : optimizers[0]);
+      list->items.push_back(IsChained() ? chain : optimizers[0]);
       SetKey(graph, training_.node, "optimizer_states", list);
     }
     if (optimizers.size() < needed) {
@@ -253,20 +257,20 @@ class Presenter {
       leaf->tensor = std::move(tensor);
       SetKey(graph, dict, kind, leaf);
     };
+    const auto put_experts = [&](size_t member, const std::string& parameter, std::string_view kind,
+                                 const Tensor& tensor) {
+      return ForEachExpert(parameter, tensor, [&](const std::string& name, Tensor part) {
+        put(member, name, kind, std::move(part));
+        return Status();
+      });
+    };
     for (const auto& [key, tensor] : optimizer_) {
-      const auto put_experts = [&, member = key.member](const std::string& parameter, std::string_view kind,
-                                                        const Tensor& all) {
-        return ForEachExpert(parameter, all, [&](const std::string& name, Tensor part) {
-          put(member, name, kind, std::move(part));
-          return Status();
-        });
-      };
-      std::string_view rest = key.rest;
+      const std::string_view rest = key.rest();
       const size_t dot =
           rest.starts_with(kOptimizerState) ? rest.find('.', kOptimizerState.size()) : std::string_view::npos;
       if (dot == std::string_view::npos) {
         ANEMONE_ASSIGN(Tensor whole, AssembleWhole(tensor));
-        put(key.member, key.rest, "tensor", std::move(whole));
+        put(key.member, rest, "tensor", std::move(whole));
         continue;
       }
       const std::string_view kind = rest.substr(kOptimizerState.size(), dot - kOptimizerState.size());
@@ -274,14 +278,14 @@ class Presenter {
       const LayerKey parts = SplitStackedKey(parameter);
       if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
         auto whole = AssembleWhole(tensor);
-        if (!whole.ok()) return whole.status().In(key.rest);
-        ANEMONE_TRY(put_experts(std::string(parameter), kind, *whole));
+        if (!whole.ok()) return whole.status().In(key.whole);
+        ANEMONE_TRY(put_experts(key.member, std::string(parameter), kind, *whole));
         continue;
       }
       for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
         auto thin = AssembleLayer(tensor, layer);
-        if (!thin.ok()) return thin.status().In(key.rest);
-        ANEMONE_TRY(put_experts(fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *thin));
+        if (!thin.ok()) return thin.status().In(key.whole);
+        ANEMONE_TRY(put_experts(key.member, fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *thin));
       }
     }
     return {};
@@ -353,7 +357,7 @@ class Presenter {
   }
 
   static constexpr uint64_t kMaxLayers = 100'000;
-  bool megatron_, listed_, flattened_ = false, chained_ = false;
+  bool megatron_, listed_, flattened_ = false;
   Value training_;
   StateDict weights_;
   std::vector<Slot> slots_;

@@ -124,4 +124,13 @@ std::vector<ValueRef> FindOptimizers(ValueRef root) {
   return {};
 }
 
+bool IsByName(ValueRef state) {
+  const auto* pairs = Pairs(state);
+  if (pairs == nullptr || pairs->empty()) return false;
+  for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
+    if ((*pairs)[i]->kind != Kind::kString) return false;
+  }
+  return true;
+}
+
 }  // namespace anemone

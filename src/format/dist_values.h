@@ -25,6 +25,8 @@ ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<Va
 // the members of a chain, by their number: {0: …, 1: …}, as Megatron keeps one for the experts where these have ranks
 // of their own [megatron/core/optimizer/optimizer.py ChainedOptimizer].
 std::vector<ValueRef> FindOptimizers(ValueRef root);
+// Whether an optimizer's `state`, which may be null, holds parameters by name; else by number, or none.
+bool IsByName(ValueRef state);
 
 }  // namespace anemone
 

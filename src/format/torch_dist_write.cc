@@ -420,15 +420,6 @@ Value Listed(const Value& value) {
 
 bool IsFlattened(const Checkpoint& checkpoint) { return checkpoint.metadata.contains("optimizer_flattened"); }
 
-bool IsByName(ValueRef state) {
-  const auto* pairs = Pairs(state);
-  if (pairs == nullptr || pairs->empty()) return false;
-  for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
-    if ((*pairs)[i]->kind != Kind::kString) return false;
-  }
-  return true;
-}
-
 // The training dictionary without what is written as keys of its own.
 Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
   Value common{std::make_shared<ValueGraph>(), nullptr};

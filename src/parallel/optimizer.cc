@@ -1,6 +1,7 @@
 #include "parallel/optimizer.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <unordered_map>
 
@@ -203,31 +204,25 @@ Status ReadMasters(ValueRef masters, const Groups& groups, OptimizerState* resul
   return {};
 }
 
-ParameterKeys KeysOfState(const ValueNode& state) {
-  const auto* pairs = DictEntries(state);
-  return pairs != nullptr && !pairs->empty() && pairs->front()->kind == Kind::kString ? ParameterKeys::kNames
-                                                                                      : ParameterKeys::kNumbers;
-}
-
 bool IsTrue(ValueRef flag) { return flag != nullptr && flag->integer != 0; }
 
 // Where experts have ranks of their own their parameters have groups of their own. In one process they stand in those
 // of the others, which are trained the same way.
 Status FoldExperts(std::vector<ValueRef>* groups) {
-  std::vector<ValueRef> kept;
-  std::set<std::string> texts;
-  for (const bool experts : {false, true}) {
-    for (ValueRef group : *groups) {
-      if (experts != (IsTrue(Lookup(*group, "is_expert")) || IsTrue(Lookup(*group, "is_expert_parallel")))) continue;
-      ANEMONE_ASSIGN(std::string text, GroupText(group));
-      if (experts && texts.contains(text)) continue;
-      if (experts)
-        return NotCarried("expected the experts' learning rate, step and the like to be the others', found others");
-      texts.insert(std::move(text));
-      kept.push_back(group);
+  const auto of_experts = [](ValueRef group) {
+    return IsTrue(Lookup(*group, "is_expert")) || IsTrue(Lookup(*group, "is_expert_parallel"));
+  };
+  const auto experts = std::stable_partition(groups->begin(), groups->end(), std::not_fn(of_experts));
+  std::set<std::string> dense;
+  for (auto group = groups->begin(); group != groups->end(); ++group) {
+    ANEMONE_ASSIGN(std::string text, GroupText(*group));
+    if (group < experts) {
+      dense.insert(std::move(text));
+    } else if (!dense.contains(text)) {
+      return NotCarried("expected the experts' learning rate, step and the like to be the others', found others");
     }
   }
-  *groups = std::move(kept);
+  groups->erase(experts, groups->end());
   return {};
 }
 
@@ -586,11 +581,9 @@ Result<Value> WithOptimizer(const Value& training, const Shard& shard, const Opt
 
 std::optional<ParameterKeys> KeysOf(const Value& training) {
   if (!HasOptimizer(training)) return std::nullopt;
-  for (ValueRef optimizer : FindOptimizers(training.node)) {
-    ValueRef state = Lookup(*optimizer, "state");
-    if (state != nullptr && KeysOfState(*state) == ParameterKeys::kNames) return ParameterKeys::kNames;
-  }
-  return ParameterKeys::kNumbers;
+  const bool by_name = std::ranges::any_of(FindOptimizers(training.node),
+                                           [](ValueRef optimizer) { return IsByName(Lookup(*optimizer, "state")); });
+  return by_name ? ParameterKeys::kNames : ParameterKeys::kNumbers;
 }
 
 Status KeyParametersBy(ParameterKeys keys, const ParameterRules& rules, Shard* shard, std::vector<std::string>* notes) {
