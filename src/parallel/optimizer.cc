@@ -152,6 +152,15 @@ Result<DecayRule> RuleFor(const std::vector<Parameter>& parameters, const std::v
                   parameters.size(), fmt::join(sizes, " and ")));
 }
 
+// What all parameters have alike.
+Status ReadScalar(const std::string& key, ValueRef value, OptimizerState* result) {
+  const auto [it, is_new] = result->scalars.try_emplace(key, value);
+  if (is_new) return {};
+  ANEMONE_ASSIGN(const std::string one, Text(it->second));
+  ANEMONE_ASSIGN(const std::string other, Text(value));
+  return one == other ? Status() : NotCarried(fmt::format("expected one {} for all parameters, found several", key));
+}
+
 Status ReadState(const Parameter& parameter, ValueRef state, OptimizerState* result) {
   const auto* pairs = DictEntries(*state);
   if (pairs == nullptr) return NotCarried("expected a dict for every parameter");
@@ -170,11 +179,7 @@ Status ReadState(const Parameter& parameter, ValueRef state, OptimizerState* res
       ANEMONE_TRY(moments.dicts[parameter.dict].Add(parameter.item->name, *value->tensor));
       continue;
     }
-    const auto [it, is_new] = result->scalars.try_emplace(key, value);
-    if (is_new) continue;
-    ANEMONE_ASSIGN(const std::string one, Text(it->second));
-    ANEMONE_ASSIGN(const std::string other, Text(value));
-    if (one != other) return NotCarried(fmt::format("expected one {} for all parameters, found several", key));
+    ANEMONE_TRY(ReadScalar(key, value, result));
   }
   if (result->keys.empty()) result->keys = keys;
   if (result->keys != keys) return NotCarried("expected the same state for every parameter, found several kinds");
@@ -240,9 +245,9 @@ Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<Val
     const auto& pairs = *DictEntries(*state);
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       if (pairs[i]->text == kCommonStep) {
-        result->scalars.emplace("step", pairs[i + 1]);
-      } else {
-        states.emplace(pairs[i]->text, pairs[i + 1]);
+        ANEMONE_TRY(ReadScalar("step", pairs[i + 1], result));
+      } else if (!states.emplace(pairs[i]->text, pairs[i + 1]).second) {
+        return NotCarried(fmt::format("expected one state of {}, found two", pairs[i]->text));
       }
     }
     for (ValueRef group : groups->items) {

@@ -167,5 +167,37 @@ TEST(OptimizerTest, StatesOfOtherParametersAreRefused) {
       StatusIs(ErrorKind::kUnsupported, "73 parameters with and without weight decay, found groups of 41 and 33"));
 }
 
+// A chain whose members do not agree is no one optimizer.
+TEST(OptimizerTest, ChainsThatDisagreeAreRefused) {
+  const struct {
+    const char* words;
+    void (*spoil)(const std::vector<ValueRef>& chain);
+  } cases[] = {
+      {"the experts' learning rate",
+       [](const std::vector<ValueRef>& chain) {
+         Lookup(*Lookup(*chain[1], "param_groups")->items[0], "lr")->real = 0.5;
+       }},
+      {"expected one step for all parameters, found several",
+       [](const std::vector<ValueRef>& chain) {
+         Lookup(*Lookup(*chain[1], "state"), "common_step")->tensor = *Tensor::Fill(DType::kF32, {}, 3);
+       }},
+      {"expected one state of model.decoder.final_layernorm.weight, found two",
+       [](const std::vector<ValueRef>& chain) {
+         const ValueRef own = Lookup(*Lookup(*chain[0], "state"), "model.decoder.final_layernorm.weight");
+         const auto& states = *DictEntries(*Lookup(*chain[0], "state"));
+         const auto at = std::ranges::find(states, own);
+         auto& others = Lookup(*chain[1], "state")->items;
+         others.insert(others.end(), {*(at - 1), own});
+       }},
+  };
+  const ParameterRules rules{.is_mcore = true, .second_names = {}, .old_names = {}};
+  EXPECT_THAT(ReadOptimizer(Open("dist_megatron_0.16/dist").shards[0], rules), IsOk());
+  for (const auto& [words, spoil] : cases) {
+    const Checkpoint one = Open("dist_megatron_0.16/dist");
+    spoil(FindOptimizers(one.shards[0].training->node));
+    EXPECT_THAT(ReadOptimizer(one.shards[0], rules), StatusIs(ErrorKind::kUnsupported, words));
+  }
+}
+
 }  // namespace
 }  // namespace anemone
