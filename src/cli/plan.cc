@@ -38,7 +38,7 @@ Result<Weighed> Weigh(const Options& options) {
   Weighed result;
   ANEMONE_ASSIGN(result.hollow, HollowCheckpoint(options.model));
   Checkpoint& checkpoint = result.hollow.checkpoint;
-  ANEMONE_ASSIGN(checkpoint, SplitShards(checkpoint, options.layout, {.family = result.hollow.spelling.family}));
+  ANEMONE_ASSIGN(checkpoint, SplitShards(checkpoint, options.layout, {.family = result.hollow.model.family}));
   const std::string to = !options.to.empty() ? options.to : options.model.optimizer ? "ckpt" : "nemo";
   ANEMONE_ASSIGN(const Format* format, DestinationFormat("", to, checkpoint));
   ANEMONE_ASSIGN(result.plan, format->lay_out(checkpoint, {}));
@@ -66,8 +66,8 @@ std::string PathOf(const Weighed& weighed, const PlanFile& file) {
 std::string Json(const Weighed& weighed, const std::vector<RankSizes>& ranks, uint64_t parameters) {
   const Checkpoint& checkpoint = weighed.hollow.checkpoint;
   ConfigNode node = ConfigNode::Map();
-  node["family"] = ConfigNode::String(weighed.hollow.spelling.family->name);
-  node["dialect"] = ConfigNode::String(weighed.hollow.spelling.dialect->name);
+  node["family"] = ConfigNode::String(weighed.hollow.model.family->name);
+  node["dialect"] = ConfigNode::String(weighed.hollow.model.dialect->name);
   node["parameters"] = CountNode(parameters);
   node["layout"] = LayoutNode(checkpoint.layout);
   node["bytes_written"] = CountNode(weighed.plan.bytes_written());
@@ -97,7 +97,7 @@ std::string Table(const Weighed& weighed, const std::vector<RankSizes>& ranks, u
   const Checkpoint& checkpoint = weighed.hollow.checkpoint;
   const Layout& layout = checkpoint.layout;
   std::vector<std::vector<std::string>> rows = {
-      {"model", fmt::format("{} parameters ({})", HumanCount(parameters), weighed.hollow.spelling.dialect->title)},
+      {"model", fmt::format("{} parameters ({})", HumanCount(parameters), weighed.hollow.model.dialect->title)},
       {"layout", fmt::format("tensor parallel {}, {} stage{}{}", layout.tp, layout.pp, layout.pp == 1 ? "" : "s",
                              layout.vp == 1 ? "" : fmt::format(", {} virtual chunks each", layout.vp))},
       {"writes", fmt::format("{} in {} file{}", HumanBytes(weighed.plan.bytes_written()), weighed.plan.files.size(),

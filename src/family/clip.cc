@@ -489,16 +489,16 @@ Dialect ClipLegacy() {
 constexpr const char* kPipelineWarning = "NeMo 2.0.0 loads a CLIP of several pipeline stages but cannot run it";
 
 // Flags that only NeMo's configs have.
-Status SetNemoFlags(const Config& config, Dims* dims) {
+Status SetNemoFlags(const Config& config, ModelSymbols* symbols) {
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
   for (const std::string_view tower : {"vision", "text"}) {
     const ConfigNode* node = model.Get(tower);
     if (node == nullptr) continue;
     const ConfigNode* legacy = node->Get("megatron_legacy");
-    dims->Set(fmt::format("{}.qkv_stacked", tower), legacy != nullptr && legacy->AsBool().value_or(false) ? 1 : 0);
+    symbols->Set(fmt::format("{}.qkv_stacked", tower), legacy != nullptr && legacy->AsBool().value_or(false) ? 1 : 0);
     const ConfigNode* type = node->Get("position_embedding_type");
-    dims->Set(fmt::format("{}.learned_parameters", tower),
-              type != nullptr && type->AsString() == "learned_parameters" ? 1 : 0);
+    symbols->Set(fmt::format("{}.learned_parameters", tower),
+                 type != nullptr && type->AsString() == "learned_parameters" ? 1 : 0);
   }
   return {};
 }
@@ -512,17 +512,17 @@ uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
   return (vocab + divisor - 1) / divisor * divisor;
 }
 
-Dims DimsOf(const ClipArchitecture& spec) {
-  Dims dims;
-  dims.Set("vision", spec.has_vision);
-  dims.Set("text", spec.has_text);
-  dims.Set("both", spec.has_vision && spec.has_text);
-  dims.Set("vision.projects", spec.has_vision && spec.projects);
-  dims.Set("text.projects", spec.has_text && spec.projects);
+ModelSymbols SymbolsOf(const ClipArchitecture& spec) {
+  ModelSymbols symbols;
+  symbols.Set("vision", spec.has_vision);
+  symbols.Set("text", spec.has_text);
+  symbols.Set("both", spec.has_vision && spec.has_text);
+  symbols.Set("vision.projects", spec.has_vision && spec.projects);
+  symbols.Set("text.projects", spec.has_text && spec.projects);
   for (const std::string name : {"vision", "text"}) {
     const TowerArchitecture* tower = name == "vision" ? &spec.vision : &spec.text;
     const bool has = name == "vision" ? spec.has_vision : spec.has_text;
-    const auto set = [&](std::string_view key, uint64_t value) { dims.Set(fmt::format("{}.{}", name, key), value); };
+    const auto set = [&](std::string_view key, uint64_t value) { symbols.Set(fmt::format("{}.{}", name, key), value); };
     set("layers", has ? tower->layers : 0);
     set("width", tower->width);
     set("heads", tower->heads);
@@ -532,12 +532,12 @@ Dims DimsOf(const ClipArchitecture& spec) {
     set("up_rows", tower->ffn);
     for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
   }
-  dims.Set("vision.positions", spec.has_vision ? spec.positions() : 0);
-  dims.Set("text.positions", spec.context);
-  dims.Set("patch", spec.patch);
-  dims.Set("channels", spec.channels);
-  dims.Set("projection", spec.projection);
-  return dims;
+  symbols.Set("vision.positions", spec.has_vision ? spec.positions() : 0);
+  symbols.Set("text.positions", spec.context);
+  symbols.Set("patch", spec.patch);
+  symbols.Set("channels", spec.channels);
+  symbols.Set("projection", spec.projection);
+  return symbols;
 }
 
 // The vocabulary of a NeMo checkpoint: its table may have padding rows. Its config says how many are real where anemone
@@ -548,25 +548,26 @@ uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode
   return pads && NamesClipTokenizer(model) ? kClipVocab : rows;
 }
 
-Result<Dims> ClipDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
+Result<ModelSymbols> ClipSymbols(const Checkpoint& checkpoint, const Dialect& dialect,
+                                 const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(const ClipArchitecture spec, ClipArchitectureOf(checkpoint, options, &name));
-  Dims dims = DimsOf(spec);
+  ModelSymbols symbols = SymbolsOf(spec);
   uint64_t rows = StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight");
   if (rows == 0) rows = spec.vocab.value_or(kClipVocab);
   if (!dialect.is_megatron) {
-    dims.Set("text.vocab", spec.vocab.value_or(rows));
-    dims.Set("text.padded_vocab", dims.Find("text.vocab").value_or(0));
-    return dims;
+    symbols.Set("text.vocab", spec.vocab.value_or(rows));
+    symbols.Set("text.padded_vocab", symbols.Find("text.vocab").value_or(0));
+    return symbols;
   }
   const Config& config = checkpoint.config ? *checkpoint.config : *options.hparams;
-  ANEMONE_TRY(SetNemoFlags(config, &dims).In(name));
+  ANEMONE_TRY(SetNemoFlags(config, &symbols).In(name));
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
   const uint64_t vocab = NemoVocab(spec, rows, model);
-  dims.Set("text.vocab", vocab);
-  dims.Set("text.vocab_is_known", vocab != rows || spec.vocab.has_value() || rows == kClipVocab);
-  dims.Set("text.padded_vocab", rows);
-  return dims;
+  symbols.Set("text.vocab", vocab);
+  symbols.Set("text.vocab_is_known", vocab != rows || spec.vocab.has_value() || rows == kClipVocab);
+  symbols.Set("text.padded_vocab", rows);
+  return symbols;
 }
 
 DType DTypeOf(const Checkpoint& checkpoint) {
@@ -598,14 +599,14 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
                           const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name));
-  ANEMONE_ASSIGN(const Dims dims, ClipDims(source, from, options));
-  const uint64_t vocab = dims.Find("text.vocab").value_or(kClipVocab);
+  ANEMONE_ASSIGN(const ModelSymbols symbols, ClipSymbols(source, from, options));
+  const uint64_t vocab = symbols.Find("text.vocab").value_or(kClipVocab);
   spec.vocab = vocab;
-  Target target{DimsOf(spec), std::nullopt, {}};
-  target.dims.Set("text.vocab", vocab);
-  target.dims.Set("text.padded_vocab", vocab);
+  Target target{SymbolsOf(spec), std::nullopt, {}};
+  target.symbols.Set("text.vocab", vocab);
+  target.symbols.Set("text.padded_vocab", vocab);
   if (!to.is_megatron) {
-    if (&from == &to && source.config) return Target{dims, source.config, source.config_name};
+    if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
     const bool hugging_face = to.name == "hf";
     // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
     spec.eos_token = vocab == kClipVocab ? 49407 : 2;
@@ -633,7 +634,7 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
     ANEMONE_ASSIGN(target.config,
                    NemoConfigFromHparams(*options.hparams, options.hparams_name, spec, name, kind, nullptr));
   } else if (&from == &to) {
-    return Target{dims, source.config, source.config_name};
+    return Target{symbols, source.config, source.config_name};
   } else if (from.is_megatron) {
     ANEMONE_ASSIGN(target.config, NemoConfigFromHparams(*source.config, source.config_name, spec, name, kind, nullptr));
     // Megatron-core knows one kind of position table, NeMo's published legacy YAMLs the other.
@@ -645,10 +646,10 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
   } else {
     target.config = NemoConfigFromArchitecture(spec, kind);
   }
-  ANEMONE_TRY(SetNemoFlags(*target.config, &target.dims));
+  ANEMONE_TRY(SetNemoFlags(*target.config, &target.symbols));
   ConfigNode& root = target.config->root();
   const uint64_t padded = Padded(vocab, root);
-  target.dims.Set("text.padded_vocab", padded);
+  target.symbols.Set("text.padded_vocab", padded);
   // Without it nobody could tell padding from tokens later; NeMo does not read the key.
   if (padded != vocab) root["text"]["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(vocab));
   return target;
@@ -789,7 +790,7 @@ const Family& ClipFamily() {
                                 .dialects = {ClipHf(), ClipOpenClip(), ClipMcore(), ClipLegacy()},
                                 .refusals = ClipRefusals(),
                                 .pipeline_warning = kPipelineWarning,
-                                .dims = ClipDims,
+                                .read_symbols = ClipSymbols,
                                 .target = ClipTarget};
   return family;
 }
@@ -801,7 +802,7 @@ const Family& SiglipFamily() {
                                 .dialects = {SiglipHf(), SiglipMcore()},
                                 .refusals = {},
                                 .pipeline_warning = kPipelineWarning,
-                                .dims = ClipDims,
+                                .read_symbols = ClipSymbols,
                                 .target = ClipTarget};
   return family;
 }

@@ -24,9 +24,9 @@ size_t CountNames(const Checkpoint& checkpoint) {
 }
 
 size_t CountMatches(const Checkpoint& checkpoint, const Dialect& dialect) {
-  const Naming naming(dialect);
+  const NameMatcher matcher(dialect);
   size_t count = 0;
-  ForEachDict(checkpoint, [&](const StateDict& dict) { count += naming.BestPrefix(dict).matched; });
+  ForEachDict(checkpoint, [&](const StateDict& dict) { count += matcher.BestPrefix(dict).matched; });
   return count;
 }
 
@@ -118,14 +118,14 @@ bool HasName(const Checkpoint& checkpoint, std::string_view part) {
 }
 
 uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
-  const Naming naming(dialect);
+  const NameMatcher matcher(dialect);
   uint64_t rows = 0;
   ForEachDict(checkpoint, [&](const StateDict& dict) {
     if (rows > 0) return;
-    const std::string prefix = naming.BestPrefix(dict).prefix;
+    const std::string prefix = matcher.BestPrefix(dict).prefix;
     for (size_t r = 0; r < dialect.rows.size(); ++r) {
       if (dialect.rows[r].canonical != canonical) continue;
-      const StateDict::Item* item = dict.Find(prefix + naming.pattern(r).Fill(0, 0));
+      const StateDict::Item* item = dict.Find(prefix + matcher.pattern(r).Fill(0, 0));
       if (item != nullptr && item->tensor() != nullptr && !item->tensor()->shape().empty())
         rows = item->tensor()->shape()[0];
     }
@@ -185,7 +185,7 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
   return best;
 }
 
-Result<Spelling> DetectSpelling(const Checkpoint& checkpoint, const Family* family) {
+Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family) {
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
   if (family == nullptr) family = DetectFamily(checkpoint);
   if (family == nullptr) {
@@ -199,42 +199,42 @@ Result<Spelling> DetectSpelling(const Checkpoint& checkpoint, const Family* fami
                        "a Megatron model of another is resharded with a table: --table, see docs/resharding.md");
   }
   ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, *family));
-  return Spelling{family, dialect};
+  return ModelIdentity{family, dialect};
 }
 
 Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
   ANEMONE_TRY(RequireOneShard(checkpoint));
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
-  ANEMONE_ASSIGN(const Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint, options.family));
+  ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->read_symbols(checkpoint, *model.dialect, options));
   Checkpoint result = checkpoint;
-  ANEMONE_ASSIGN(result.weights(), Canonicalize(checkpoint.weights(), *spelling.dialect, spelling.family->canonical,
-                                                dims, options.strict, &result.notes));
+  ANEMONE_ASSIGN(result.weights(), Canonicalize(checkpoint.weights(), *model.dialect, model.family->canonical, symbols,
+                                                options.strict, &result.notes));
   return result;
 }
 
 Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options) {
   ANEMONE_TRY(RequireOneShard(checkpoint));
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
-  const Family& family = *spelling.family;
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint, options.family));
+  const Family& family = *model.family;
   const Dialect* to = family.FindDialect(dialect);
   if (to == nullptr) {
     return InvalidArgument(
         fmt::format("expected a dialect of {} ({}), found '{}'", family.title, DialectNames(family), dialect));
   }
-  ANEMONE_ASSIGN(const Dims dims, family.dims(checkpoint, *spelling.dialect, options));
+  ANEMONE_ASSIGN(const ModelSymbols symbols, family.read_symbols(checkpoint, *model.dialect, options));
   Checkpoint result = checkpoint;
-  ANEMONE_ASSIGN(const StateDict canonical, Canonicalize(checkpoint.weights(), *spelling.dialect, family.canonical,
-                                                         dims, options.strict, &result.notes));
-  Target target{dims, checkpoint.config, checkpoint.config_name};
+  ANEMONE_ASSIGN(const StateDict canonical, Canonicalize(checkpoint.weights(), *model.dialect, family.canonical,
+                                                         symbols, options.strict, &result.notes));
+  Target target{symbols, checkpoint.config, checkpoint.config_name};
   if (family.target != nullptr) {
-    ANEMONE_ASSIGN(target, family.target(checkpoint, *spelling.dialect, *to, options));
+    ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options));
   }
-  target.dims.Set("extra_state", options.extra_state ? 1 : 0);
+  target.symbols.Set("extra_state", options.extra_state ? 1 : 0);
   result.config = std::move(target.config);
   result.config_name = std::move(target.config_name);
   ANEMONE_ASSIGN(StateDict spelled,
-                 Spell(canonical, *to, family.canonical, target.dims, options.strict, &result.notes));
-  if (to != spelling.dialect) {
+                 FromCanonical(canonical, *to, family.canonical, target.symbols, options.strict, &result.notes));
+  if (to != model.dialect) {
     RenameArtifacts(to->is_megatron, &result);
     if (to->is_megatron) {
       KeepConfig(checkpoint, &result);
@@ -247,17 +247,17 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   }
   // Its own dialect, nothing asked of it: what was stored stays as it was (extra states, order, padding rows), unless a
   // row spells it in a way that is no longer written.
-  const Naming naming(*to);
-  const std::string prefix = naming.BestPrefix(checkpoint.weights()).prefix;
+  const NameMatcher matcher(*to);
+  const std::string prefix = matcher.BestPrefix(checkpoint.weights()).prefix;
   StateDict same;
   bool unchanged = !options.hparams.has_value();
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     if (!unchanged) break;
     const std::string name = item.name.starts_with(prefix) ? item.name.substr(prefix.size()) : item.name;
-    const auto hit = naming.Match(name);
+    const auto hit = matcher.Match(name);
     const bool old_spelling =
-        hit && naming.row(hit->row).when == kReadOnly && naming.row(hit->row).op != Op::kExtraState;
-    const bool drop = hit && (naming.row(hit->row).op == Op::kDrop || naming.row(hit->row).op == Op::kDropZeros);
+        hit && matcher.row(hit->row).when == kReadOnly && matcher.row(hit->row).op != Op::kExtraState;
+    const bool drop = hit && (matcher.row(hit->row).op == Op::kDrop || matcher.row(hit->row).op == Op::kDropZeros);
     unchanged = !old_spelling && !drop;
     ANEMONE_TRY(same.Add(hit ? to->prefixes.front() + name : item.name, item.entry));
   }

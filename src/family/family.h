@@ -30,7 +30,7 @@ struct TranslateOptions {
 
 // What a translation's result is besides its tensors.
 struct Target {
-  Dims dims;
+  ModelSymbols symbols;
   std::optional<Config> config;
   std::string config_name;
 };
@@ -55,7 +55,8 @@ struct Family {
   std::string pipeline_warning = {};                 // what to know before splitting it over stages
   // Sizes and flags of a checkpoint stored in `dialect`. Errors: NotFound without a config; Corrupt, Unsupported for
   // one that makes no sense or is not carried.
-  Result<Dims> (*dims)(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) = nullptr;
+  Result<ModelSymbols> (*read_symbols)(const Checkpoint& checkpoint, const Dialect& dialect,
+                                       const TranslateOptions& options) = nullptr;
   // The config that the result must have, and its sizes and flags. Null: the family has dialects of one spelling only,
   // and the config stays. Errors: Corrupt naming every field in which the source and `options.hparams` disagree.
   Result<Target> (*target)(const Checkpoint& source, const Dialect& from, const Dialect& to,
@@ -74,11 +75,11 @@ const Family* DetectFamily(const Checkpoint& checkpoint);
 // instead.
 Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family& family);
 // Both at once, or an error that says what was found.
-struct Spelling {
+struct ModelIdentity {
   const Family* family = nullptr;
   const Dialect* dialect = nullptr;
 };
-Result<Spelling> DetectSpelling(const Checkpoint& checkpoint, const Family* family = nullptr);
+Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family = nullptr);
 
 // The checkpoint with the family's canonical names and shapes, config untouched. REQUIRES one shard (else
 // InvalidArgument). Errors: as Canonicalize.

@@ -109,20 +109,21 @@ Dialect GptLegacy() {
 
 namespace {
 
-Status SetDims(const ConfigNode& model, Dims* dims) {
-  ANEMONE_TRY(SetLayerDims(model, "", dims));
-  dims->Set("learned_absolute", TextOf(model, "position_embedding_type", "learned_absolute") == "learned_absolute");
+Status SetSymbols(const ConfigNode& model, ModelSymbols* symbols) {
+  ANEMONE_TRY(SetLayerSymbols(model, "", symbols));
+  symbols->Set("learned_absolute", TextOf(model, "position_embedding_type", "learned_absolute") == "learned_absolute");
   ANEMONE_ASSIGN(const uint64_t sequence, SizeOf(model, "encoder_seq_length", 1));
   ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", sequence));
-  dims->Set("positions", positions);
-  dims->Set("tied", FlagOf(model, "share_embeddings_and_output_weights", true));
+  symbols->Set("positions", positions);
+  symbols->Set("tied", FlagOf(model, "share_embeddings_and_output_weights", true));
   return {};
 }
 
 // What of a mixture of experts is not carried, and which of its forms the model has: the one that is stored, or else
 // the one that its config makes.
-Status SetExpertDims(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model, Dims* dims) {
-  if (!dims->Holds("experts")) return {};
+Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
+                        ModelSymbols* symbols) {
+  if (!symbols->Holds("experts")) return {};
   if (dialect.name != "mcore")
     return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
   if (FlagOf(model, "moe_extended_tp", false))
@@ -137,30 +138,30 @@ Status SetExpertDims(const Checkpoint& checkpoint, const Dialect& dialect, const
   const bool te =
       !side_by_side && (HasName(checkpoint, ".mlp.experts.linear_fc1.weight") ||
                         (FlagOf(model, "moe_grouped_gemm", false) && !HasName(checkpoint, ".local_experts.")));
-  dims->Set("side_by_side_experts", side_by_side);
-  dims->Set("te_experts", te);
-  dims->Set("each_expert", !side_by_side && !te);
+  symbols->Set("side_by_side_experts", side_by_side);
+  symbols->Set("te_experts", te);
+  symbols->Set("each_expert", !side_by_side && !te);
   return {};
 }
 
 }  // namespace
 
-Result<Dims> GptDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
+Result<ModelSymbols> GptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
-  Dims dims;
-  ANEMONE_TRY(SetDims(ModelNode(*config), &dims).In(name));
-  ANEMONE_TRY(SetExpertDims(checkpoint, dialect, ModelNode(*config), &dims).In(name));
+  ModelSymbols symbols;
+  ANEMONE_TRY(SetSymbols(ModelNode(*config), &symbols).In(name));
+  ANEMONE_TRY(SetExpertSymbols(checkpoint, dialect, ModelNode(*config), &symbols).In(name));
   const uint64_t rows = StoredVocabRows(checkpoint, dialect, "token_embedding.weight");
-  dims.Set("vocab", rows);
-  dims.Set("padded_vocab", rows);
-  return dims;
+  symbols.Set("vocab", rows);
+  symbols.Set("padded_vocab", rows);
+  return symbols;
 }
 
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                          const TranslateOptions& options) {
-  ANEMONE_ASSIGN(const Dims dims, GptDims(source, from, options));
-  Target target{dims, options.hparams ? options.hparams : source.config, source.config_name};
+  ANEMONE_ASSIGN(const ModelSymbols symbols, GptSymbols(source, from, options));
+  Target target{symbols, options.hparams ? options.hparams : source.config, source.config_name};
   if (target.config && &from != &to) {
     const bool mcore = to.name == "mcore";
     target.config->root()["mcore_gpt"] = ConfigNode::Bool(mcore);
@@ -177,7 +178,7 @@ const Family& GptFamily() {
                                 .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
                                 .tower_order = {},
                                 .has_virtual_stages = true,
-                                .dims = GptDims,
+                                .read_symbols = GptSymbols,
                                 .target = GptTarget};
   return family;
 }

@@ -11,7 +11,7 @@ namespace anemone {
 std::vector<CanonicalRow> GptCanonical();
 Dialect GptMcore();
 Dialect GptLegacy();
-Result<Dims> GptDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options);
+Result<ModelSymbols> GptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options);
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                          const TranslateOptions& options);
 

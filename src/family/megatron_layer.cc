@@ -241,9 +241,9 @@ Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optio
   return static_cast<uint64_t>(*value);
 }
 
-Status SetLayerDims(const ConfigNode& config, std::string_view tower, Dims* dims) {
+Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, ModelSymbols* symbols) {
   const auto set = [&](std::string_view key, uint64_t value) {
-    dims->Set(tower.empty() ? std::string(key) : fmt::format("{}.{}", tower, key), value);
+    symbols->Set(tower.empty() ? std::string(key) : fmt::format("{}.{}", tower, key), value);
   };
   ANEMONE_ASSIGN(const uint64_t layers, SizeOf(config, "num_layers"));
   ANEMONE_ASSIGN(const uint64_t width, SizeOf(config, "hidden_size"));

@@ -39,7 +39,7 @@ StoredRow VocabTable(std::string name, std::string canonical, Stage stage);
 
 // The sizes and flags that the canonical rows and their splits speak of, from a tower's part of NeMo's config. Errors:
 // Corrupt naming the key.
-Status SetLayerDims(const ConfigNode& config, std::string_view tower, Dims* dims);
+Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, ModelSymbols* symbols);
 
 // The config's model: NeMo's YAML has it at the top or under `cfg`.
 const ConfigNode& ModelNode(const Config& config);

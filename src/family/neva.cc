@@ -85,57 +85,58 @@ Dialect WithSight(Dialect gpt, std::string_view title, std::string_view embeddin
 }
 
 // Sizes of what sees, from the stored shapes: NeVA's config names the tower and says little of it.
-void SetSight(const Checkpoint& checkpoint, const Dialect& dialect, Dims* dims) {
-  const Naming naming(dialect);
+void SetSight(const Checkpoint& checkpoint, const Dialect& dialect, ModelSymbols* symbols) {
+  const NameMatcher matcher(dialect);
   uint64_t layers = 0, language = 0;
   const auto set = [&](const std::string& canonical, const Shape& shape) {
-    dims->Set(canonical, 1);
+    symbols->Set(canonical, 1);
     const std::string at = canonical.substr(0, canonical.rfind('.') + 1);
-    if (at.starts_with("projector.")) dims->Set(at + "rows", shape[0]);
-    if (at.starts_with("projector.") && shape.size() == 2) dims->Set(at + "columns", shape[1]);
+    if (at.starts_with("projector.")) symbols->Set(at + "rows", shape[0]);
+    if (at.starts_with("projector.") && shape.size() == 2) symbols->Set(at + "columns", shape[1]);
     if (canonical == "vision.patch_embedding.weight" && shape.size() == 4) {
-      dims->Set("vision.width", shape[0]);
-      dims->Set("channels", shape[1]);
-      dims->Set("patch", shape[2]);
+      symbols->Set("vision.width", shape[0]);
+      symbols->Set("channels", shape[1]);
+      symbols->Set("patch", shape[2]);
     }
-    if (canonical == "vision.position_embedding.weight") dims->Set("vision.positions", shape[0]);
+    if (canonical == "vision.position_embedding.weight") symbols->Set("vision.positions", shape[0]);
     if (canonical == "vision.layers.{i}.mlp.up.weight") {
-      dims->Set("vision.ffn", shape[0]);
-      dims->Set("vision.up_rows", shape[0]);
+      symbols->Set("vision.ffn", shape[0]);
+      symbols->Set("vision.up_rows", shape[0]);
     }
   };
   ForEachDict(checkpoint, [&](const StateDict& dict) {
-    const std::string prefix = naming.BestPrefix(dict).prefix;
+    const std::string prefix = matcher.BestPrefix(dict).prefix;
     for (const StateDict::Item& item : dict.items()) {
       const std::string_view name = item.name;
-      const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+      const auto hit = name.starts_with(prefix) ? matcher.Match(name.substr(prefix.size())) : std::nullopt;
       if (!hit || item.tensor() == nullptr || item.tensor()->shape().empty()) continue;
-      const R& row = naming.row(hit->row);
+      const R& row = matcher.row(hit->row);
       const bool sees = row.tower == kTower || row.canonical.starts_with("projector.");
       if (!sees) language += hit->captures.layer.has_value();
       if (sees && !row.canonical.empty()) set(row.canonical, item.tensor()->shape());
       if (sees && hit->captures.layer) layers = std::max(layers, *hit->captures.layer + 1);
     }
   });
-  dims->Set("vision.layers", layers);
-  if (language == 0) dims->Set("layers", 0);
-  const uint64_t width = dims->Find("vision.width").value_or(0);
-  dims->Set("vision.heads", 1);
-  dims->Set("vision.head_dim", width);
-  dims->Set("vision.qkv_rows", 3 * width);
-  for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) dims->Set(fmt::format("vision.{}", flag), 1);
+  symbols->Set("vision.layers", layers);
+  if (language == 0) symbols->Set("layers", 0);
+  const uint64_t width = symbols->Find("vision.width").value_or(0);
+  symbols->Set("vision.heads", 1);
+  symbols->Set("vision.head_dim", width);
+  symbols->Set("vision.qkv_rows", 3 * width);
+  for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) symbols->Set(fmt::format("vision.{}", flag), 1);
 }
 
-Result<Dims> NevaDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
-  ANEMONE_ASSIGN(Dims dims, GptDims(checkpoint, dialect, options));
-  SetSight(checkpoint, dialect, &dims);
-  return dims;
+Result<ModelSymbols> NevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect,
+                                 const TranslateOptions& options) {
+  ANEMONE_ASSIGN(ModelSymbols symbols, GptSymbols(checkpoint, dialect, options));
+  SetSight(checkpoint, dialect, &symbols);
+  return symbols;
 }
 
 Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options) {
   ANEMONE_ASSIGN(Target target, GptTarget(source, from, to, options));
-  SetSight(source, from, &target.dims);
+  SetSight(source, from, &target.symbols);
   return target;
 }
 
@@ -154,7 +155,7 @@ const Family& NevaFamily() {
                    {"mlp.shared_experts.", "experts that all tokens share"}},
       .first_stage_towers = {std::string(kTower)},
       .has_virtual_stages = true,
-      .dims = NevaDims,
+      .read_symbols = NevaSymbols,
       .target = NevaTarget};
   return family;
 }

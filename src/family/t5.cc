@@ -94,31 +94,31 @@ Dialect Legacy() {
           true};
 }
 
-Result<Dims> T5Dims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
+Result<ModelSymbols> T5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
   const ConfigNode& model = ModelNode(*config);
-  Dims dims;
+  ModelSymbols symbols;
   for (const std::string_view tower : {"encoder", "decoder"}) {
     // Older configs say it once for both towers, at the top.
     const ConfigNode& node = model.Get(tower) != nullptr ? *model.Get(tower) : model;
-    ANEMONE_TRY(SetLayerDims(node, tower, &dims).In(tower).In(name));
-    dims.Set("learned_absolute", TextOf(node, "position_embedding_type", "learned_absolute") == "learned_absolute");
+    ANEMONE_TRY(SetLayerSymbols(node, tower, &symbols).In(tower).In(name));
+    symbols.Set("learned_absolute", TextOf(node, "position_embedding_type", "learned_absolute") == "learned_absolute");
     const uint64_t rows = StoredVocabRows(checkpoint, dialect, fmt::format("{}.token_embedding.weight", tower));
-    dims.Set(fmt::format("{}.vocab", tower), rows);
-    dims.Set(fmt::format("{}.padded_vocab", tower), rows);
+    symbols.Set(fmt::format("{}.vocab", tower), rows);
+    symbols.Set(fmt::format("{}.padded_vocab", tower), rows);
   }
   auto positions = SizeOf(model, "max_position_embeddings", 512);
   if (!positions.ok()) return positions.status().In(name);
-  dims.Set("positions", *positions);
-  dims.Set("tokens_head_bias", FlagOf(model, "tokens_head_bias", true));
+  symbols.Set("positions", *positions);
+  symbols.Set("tokens_head_bias", FlagOf(model, "tokens_head_bias", true));
   const bool shared = FlagOf(model, "share_token_embeddings", true);
   const bool shared_head = FlagOf(model, "share_decoder_tokens_head_embeddings", true);
-  dims.Set("shared_embeddings", shared);
-  dims.Set("shared_head", shared_head);
+  symbols.Set("shared_embeddings", shared);
+  symbols.Set("shared_head", shared_head);
   // NeMo v2.0.0 token_level_encoder_decoder.py, _validate_config.
-  dims.Set("one_stage", !shared || !shared_head);
-  return dims;
+  symbols.Set("one_stage", !shared || !shared_head);
+  return symbols;
 }
 
 }  // namespace
@@ -132,7 +132,7 @@ const Family& T5Family() {
                                              {"mlp.experts.", "a mixture of experts"}},
                                 .tower_order = {"encoder", "decoder"},
                                 .has_virtual_stages = false,
-                                .dims = T5Dims,
+                                .read_symbols = T5Symbols,
                                 .target = nullptr};
   return family;
 }

@@ -97,7 +97,7 @@ void ListNames(std::string_view kind, std::string_view nearest_word, const std::
 // ---- ops ----
 
 struct OpContext {
-  const Dims& dims;
+  const ModelSymbols& symbols;
   const StoredRow& row;
 };
 
@@ -107,8 +107,8 @@ struct Heads {
 
 Result<Heads> HeadsOf(const OpContext& context) {
   Heads result;
-  ANEMONE_ASSIGN(result.heads, context.dims.Of(context.row.tower, "heads"));
-  const auto groups = context.dims.Of(context.row.tower, "groups");
+  ANEMONE_ASSIGN(result.heads, context.symbols.Of(context.row.tower, "heads"));
+  const auto groups = context.symbols.Of(context.row.tower, "groups");
   result.groups = groups.ok() ? *groups : result.heads;
   if (result.heads == 0 || result.groups == 0 || result.heads % result.groups != 0) {
     return Corrupt(
@@ -226,7 +226,7 @@ Result<Parts> Interleave(const Tensor& tensor, const std::vector<Shape>&, const 
 }
 
 bool IsStacked(const OpContext& context) {
-  const auto flag = context.dims.Of(context.row.tower, "qkv_stacked");
+  const auto flag = context.symbols.Of(context.row.tower, "qkv_stacked");
   return flag.ok() && *flag != 0;
 }
 Result<Tensor> FromMegatron(const Parts& parts, const Shape& canonical, const OpContext& context) {
@@ -250,7 +250,7 @@ Result<Parts> ToQueryKeyValue(const Tensor& tensor, const std::vector<Shape>& st
 
 // An expert's [rows, columns] ↔ its transpose; experts follow each other in both.
 Result<Tensor> TransposeExperts(const Tensor& tensor, const Shape& result, uint64_t columns, const OpContext& context) {
-  ANEMONE_ASSIGN(const uint64_t experts, context.dims.Of(context.row.tower, "experts"));
+  ANEMONE_ASSIGN(const uint64_t experts, context.symbols.Of(context.row.tower, "experts"));
   const uint64_t size = tensor.num_elements();
   if (experts == 0 || columns == 0 || size % (experts * columns) != 0)
     return Corrupt(
@@ -260,7 +260,7 @@ Result<Tensor> TransposeExperts(const Tensor& tensor, const Shape& result, uint6
   return swapped.Reshape(result);
 }
 Result<Tensor> FromSideBySide(const Parts& parts, const Shape& canonical, const OpContext& context) {
-  const uint64_t experts = context.dims.Find("experts").value_or(0);
+  const uint64_t experts = context.symbols.Find("experts").value_or(0);
   const uint64_t rows = experts == 0 ? 0 : canonical[0] / experts;
   return TransposeExperts(parts.front(), canonical, rows, context);
 }
@@ -297,7 +297,7 @@ Result<std::vector<Shape>> SwappedShape(const Shape& canonical, size_t, const Op
   return std::vector<Shape>{Shape(canonical.rbegin(), canonical.rend())};
 }
 Result<std::vector<Shape>> GivenShape(const Shape&, size_t, const OpContext& context) {
-  ANEMONE_ASSIGN(Shape shape, context.dims.Evaluate(context.row.shape));
+  ANEMONE_ASSIGN(Shape shape, context.symbols.Evaluate(context.row.shape));
   return std::vector<Shape>{std::move(shape)};
 }
 Result<std::vector<Shape>> EqualParts(const Shape& canonical, size_t parts, const OpContext&) {
@@ -315,7 +315,7 @@ Result<std::vector<Shape>> OneThirdTwoThirds(const Shape& canonical, size_t, con
 }
 Result<std::vector<Shape>> PaddedShape(const Shape& canonical, size_t, const OpContext& context) {
   Shape shape = canonical;
-  ANEMONE_ASSIGN(shape[0], context.dims.Of(context.row.tower, "padded_vocab"));
+  ANEMONE_ASSIGN(shape[0], context.symbols.Of(context.row.tower, "padded_vocab"));
   if (shape[0] < canonical[0]) {
     return Corrupt(fmt::format("expected at most {} vocabulary rows, found {}", shape[0], canonical[0]));
   }
@@ -377,9 +377,9 @@ bool Opposite(std::string_view a, std::string_view b) {
 }
 
 // How many layers a row repeats over; 1 for rows without {i}.
-Result<uint64_t> Repeats(const Pattern& pattern, std::string_view tower, const Dims& dims) {
+Result<uint64_t> Repeats(const Pattern& pattern, std::string_view tower, const ModelSymbols& symbols) {
   if (!pattern.has_layer()) return uint64_t{1};
-  return dims.Of(tower, "layers");
+  return symbols.Of(tower, "layers");
 }
 
 Status Finish(std::vector<std::string> missing, std::vector<std::string> unexpected, const Dialect& dialect,
@@ -395,12 +395,12 @@ Status Finish(std::vector<std::string> missing, std::vector<std::string> unexpec
 
 }  // namespace
 
-std::optional<uint64_t> Dims::Find(std::string_view name) const {
+std::optional<uint64_t> ModelSymbols::Find(std::string_view name) const {
   const auto it = values_.find(name);
   return it == values_.end() ? std::nullopt : std::optional(it->second);
 }
 
-bool Dims::Holds(std::string_view condition) const {
+bool ModelSymbols::Holds(std::string_view condition) const {
   if (condition.empty()) return true;
   if (condition == kReadOnly) return false;
   if (const size_t both = condition.find('&'); both != std::string_view::npos)
@@ -410,13 +410,13 @@ bool Dims::Holds(std::string_view condition) const {
   return (Find(condition).value_or(0) != 0) != negated;
 }
 
-Result<uint64_t> Dims::Of(std::string_view tower, std::string_view key) const {
+Result<uint64_t> ModelSymbols::Of(std::string_view tower, std::string_view key) const {
   const std::string name = tower.empty() ? std::string(key) : fmt::format("{}.{}", tower, key);
   if (const auto value = Find(name)) return *value;
   return Internal(fmt::format("expected the family to know '{}', found nothing", name));
 }
 
-Result<Shape> Dims::Evaluate(std::string_view text) const {
+Result<Shape> ModelSymbols::Evaluate(std::string_view text) const {
   Shape shape;
   if (Trim(text).empty()) return shape;
   for (const std::string_view axis : SplitAt(text, ',')) {
@@ -456,8 +456,8 @@ Pattern::Pattern(std::string_view text) {
   }
 }
 
-size_t Pattern::num_parts(const Dims& dims) const {
-  if (has_experts_) return dims.Find("experts").value_or(0);
+size_t Pattern::num_parts(const ModelSymbols& symbols) const {
+  if (has_experts_) return symbols.Find("experts").value_or(0);
   return words_.empty() ? 1 : words_.size();
 }
 
@@ -564,12 +564,12 @@ std::string_view LastTwoWords(std::string_view name) {
 
 }  // namespace
 
-Naming::Naming(const Dialect& dialect, const Dims* dims) : dialect_(&dialect) {
+NameMatcher::NameMatcher(const Dialect& dialect, const ModelSymbols* symbols) : dialect_(&dialect) {
   patterns_.reserve(dialect.rows.size());
   for (const StoredRow& row : dialect.rows) {
     const size_t index = patterns_.size();
     const std::string_view end = LastTwoWords(patterns_.emplace_back(row.name).end());
-    active_.push_back(dims == nullptr || dims->Holds(row.only));
+    active_.push_back(symbols == nullptr || symbols->Holds(row.only));
     if (!active_.back()) continue;
     if (end.empty()) {
       for (auto& [words, rows] : by_end_) rows.push_back(index);
@@ -579,17 +579,17 @@ Naming::Naming(const Dialect& dialect, const Dims* dims) : dialect_(&dialect) {
     }
   }
   for (const OmittedPrefix& omitted : dialect.omitted) {
-    if (dims == nullptr || dims->Holds(omitted.when)) omitted_.push_back(omitted.prefix);
+    if (symbols == nullptr || symbols->Holds(omitted.when)) omitted_.push_back(omitted.prefix);
   }
 }
 
-std::optional<Naming::Hit> Naming::Match(std::string_view name) const {
+std::optional<NameMatcher::Hit> NameMatcher::Match(std::string_view name) const {
   std::optional<Hit> hit = MatchWhole(name);
   for (size_t i = 0; !hit && i < omitted_.size(); ++i) hit = MatchWhole(omitted_[i] + std::string(name));
   return hit;
 }
 
-std::optional<Naming::Hit> Naming::MatchWhole(std::string_view name) const {
+std::optional<NameMatcher::Hit> NameMatcher::MatchWhole(std::string_view name) const {
   const auto found = by_end_.find(LastTwoWords(name));
   for (const size_t i : found == by_end_.end() ? with_any_end_ : found->second) {
     if (const auto captures = patterns_[i].Match(name)) return Hit{i, *captures};
@@ -597,7 +597,7 @@ std::optional<Naming::Hit> Naming::MatchWhole(std::string_view name) const {
   return std::nullopt;
 }
 
-Naming::PrefixScore Naming::BestPrefix(const StateDict& weights) const {
+NameMatcher::PrefixScore NameMatcher::BestPrefix(const StateDict& weights) const {
   PrefixScore best;
   for (const std::string& prefix : dialect_->prefixes) {
     size_t matched = 0;
@@ -620,10 +620,10 @@ std::string DescribeNames(std::vector<std::string> missing, std::vector<std::str
 }
 
 Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
-                               const std::vector<CanonicalRow>& canonical, const Dims& dims, bool strict,
+                               const std::vector<CanonicalRow>& canonical, const ModelSymbols& symbols, bool strict,
                                std::vector<std::string>* notes) {
-  const Naming naming(dialect, &dims);
-  const std::string prefix = naming.BestPrefix(stored).prefix;
+  const NameMatcher matcher(dialect, &symbols);
+  const std::string prefix = matcher.BestPrefix(stored).prefix;
   const auto by_name = ByName(canonical);
 
   // What each canonical name is made of: the row that spells it here and its parts.
@@ -636,12 +636,12 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
   std::map<std::string, uint64_t> dropped;
   for (const StateDict::Item& item : stored.items()) {
     const std::string_view name = item.name;
-    const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+    const auto hit = name.starts_with(prefix) ? matcher.Match(name.substr(prefix.size())) : std::nullopt;
     if (!hit) {
       unexpected.push_back(item.name);
       continue;
     }
-    const StoredRow& row = naming.row(hit->row);
+    const StoredRow& row = matcher.row(hit->row);
     if (row.op == Op::kExtraState) continue;
     if (row.op == Op::kDrop || row.op == Op::kDropZeros) {
       if (row.op == Op::kDropZeros && item.tensor() != nullptr) {
@@ -657,10 +657,10 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
     Found& entry = found[target];
     if (entry.parts.empty()) {
       entry.row = hit->row;
-      entry.parts.resize(naming.pattern(hit->row).num_parts(dims));
+      entry.parts.resize(matcher.pattern(hit->row).num_parts(symbols));
     } else if (entry.row != hit->row) {
       return Corrupt(fmt::format("{}: expected one spelling, found also {}", item.name,
-                                 naming.pattern(entry.row).Fill(hit->captures.layer, 0)));
+                                 matcher.pattern(entry.row).Fill(hit->captures.layer, 0)));
     }
     if (hit->captures.part < entry.parts.size()) {
       entry.parts[hit->captures.part] = &item;
@@ -674,8 +674,8 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
     std::optional<size_t> any;
     for (size_t i = 0; i < dialect.rows.size(); ++i) {
       const StoredRow& stored_row = dialect.rows[i];
-      if (stored_row.canonical != row.name || stored_row.stage == Stage::kTiedCopy || !naming.is_active(i)) continue;
-      if (dims.Holds(stored_row.when)) return i;
+      if (stored_row.canonical != row.name || stored_row.stage == Stage::kTiedCopy || !matcher.is_active(i)) continue;
+      if (symbols.Holds(stored_row.when)) return i;
       if (!any) any = i;
     }
     return any;
@@ -691,20 +691,20 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
       ++end;
     }
     uint64_t repeats = 0;
-    if (dims.Holds(canonical[begin].when)) {
-      ANEMONE_ASSIGN(repeats, Repeats(first, canonical[begin].tower, dims));
+    if (symbols.Holds(canonical[begin].when)) {
+      ANEMONE_ASSIGN(repeats, Repeats(first, canonical[begin].tower, symbols));
     }
     for (uint64_t layer = 0; layer < repeats; ++layer) {
       for (size_t r = begin; r < end; ++r) {
         const CanonicalRow& row = canonical[r];
-        if (!dims.Holds(row.when)) continue;
+        if (!symbols.Holds(row.when)) continue;
         const std::string name = Pattern(row.name).Fill(layer, 0);
         const auto it = found.find(name);
         const auto spelling = it != found.end() ? std::optional(it->second.row) : spelling_of(row);
         if (!spelling) return Internal(fmt::format("expected {} to spell {}, found no row", dialect.title, row.name));
-        const Pattern& pattern = naming.pattern(*spelling);
+        const Pattern& pattern = matcher.pattern(*spelling);
         bool complete = it != found.end();
-        for (size_t part = 0; part < pattern.num_parts(dims); ++part) {
+        for (size_t part = 0; part < pattern.num_parts(symbols); ++part) {
           if (it != found.end() && it->second.parts[part] != nullptr) continue;
           missing.push_back(prefix + pattern.Fill(layer, part));
           complete = false;
@@ -713,13 +713,13 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
           if (it != found.end()) found.erase(it);
           continue;
         }
-        const StoredRow& stored_row = naming.row(*spelling);
-        const OpContext context{dims, stored_row};
-        ANEMONE_ASSIGN(const Shape shape, dims.Evaluate(row.shape));
-        auto shapes = Rule(stored_row.op).stored_shapes(shape, pattern.num_parts(dims), context);
+        const StoredRow& stored_row = matcher.row(*spelling);
+        const OpContext context{symbols, stored_row};
+        ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
+        auto shapes = Rule(stored_row.op).stored_shapes(shape, pattern.num_parts(symbols), context);
         if (!shapes.ok()) return shapes.status().In(it->second.parts.front()->name);
         Parts parts;
-        for (size_t part = 0; part < pattern.num_parts(dims); ++part) {
+        for (size_t part = 0; part < pattern.num_parts(symbols); ++part) {
           const Tensor& tensor = *it->second.parts[part]->tensor();
           const bool lenient = stored_row.op == Op::kReshape && SameButForOnes(tensor.shape(), (*shapes)[part]);
           const bool unpadded = stored_row.op == Op::kPadVocab && tensor.shape() == shape;
@@ -750,33 +750,34 @@ Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
   return result;
 }
 
-Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, const std::vector<CanonicalRow>& table,
-                        const Dims& dims, bool strict, std::vector<std::string>* notes) {
+Result<StateDict> FromCanonical(const StateDict& canonical, const Dialect& dialect,
+                                const std::vector<CanonicalRow>& table, const ModelSymbols& symbols, bool strict,
+                                std::vector<std::string>* notes) {
   const auto by_name = ByName(table);
   const std::string& prefix = dialect.prefixes.front();
   StateDict result;
   std::vector<std::string> missing;
   std::unordered_set<std::string> written;
-  const Naming naming(dialect, &dims);
+  const NameMatcher matcher(dialect, &symbols);
   const auto layers_of = [&](const std::string& tower) {
-    const auto layers = dims.Of(tower, "layers");
+    const auto layers = symbols.Of(tower, "layers");
     return layers.ok() ? *layers : 0;
   };
   const Status walked = ForEachStored(dialect, layers_of, [&](size_t r, uint64_t layer) -> Status {
     const StoredRow& row = dialect.rows[r];
-    const Pattern& pattern = naming.pattern(r);
-    if (!naming.is_active(r) || !dims.Holds(row.when) || row.stage == Stage::kTiedCopy || row.op == Op::kDrop ||
+    const Pattern& pattern = matcher.pattern(r);
+    if (!matcher.is_active(r) || !symbols.Holds(row.when) || row.stage == Stage::kTiedCopy || row.op == Op::kDrop ||
         row.op == Op::kDropZeros)
       return {};
     if (row.op == Op::kExtraState) {
-      for (size_t part = 0; part < pattern.num_parts(dims) && dims.Holds("extra_state"); ++part) {
+      for (size_t part = 0; part < pattern.num_parts(symbols) && symbols.Holds("extra_state"); ++part) {
         ANEMONE_TRY(result.Add(prefix + pattern.Fill(layer, part), Opaque{}));
       }
       return {};
     }
     const auto owner = by_name.find(row.canonical);
     if (owner == by_name.end()) return Internal(fmt::format("expected a canonical row {}, found none", row.canonical));
-    if (!dims.Holds(owner->second->when)) return {};
+    if (!symbols.Holds(owner->second->when)) return {};
     const std::string source = Pattern(row.canonical).Fill(layer, 0);
     const StateDict::Item* item = canonical.Find(source);
     if (item == nullptr) {
@@ -784,8 +785,8 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
       return {};
     }
     written.insert(source);
-    const OpContext context{dims, row};
-    auto shapes = Rule(row.op).stored_shapes(item->tensor()->shape(), pattern.num_parts(dims), context);
+    const OpContext context{symbols, row};
+    auto shapes = Rule(row.op).stored_shapes(item->tensor()->shape(), pattern.num_parts(symbols), context);
     if (!shapes.ok()) return shapes.status().In(source);
     auto parts = Rule(row.op).inverse(*item->tensor(), *shapes, context);
     if (!parts.ok()) return parts.status().In(source);
@@ -803,9 +804,10 @@ Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, cons
   return result;
 }
 
-Result<std::vector<Shape>> StoredShapes(const StoredRow& row, const CanonicalRow& canonical, const Dims& dims) {
-  ANEMONE_ASSIGN(const Shape shape, dims.Evaluate(canonical.shape));
-  return Rule(row.op).stored_shapes(shape, Pattern(row.name).num_parts(dims), OpContext{dims, row});
+Result<std::vector<Shape>> StoredShapes(const StoredRow& row, const CanonicalRow& canonical,
+                                        const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(canonical.shape));
+  return Rule(row.op).stored_shapes(shape, Pattern(row.name).num_parts(symbols), OpContext{symbols, row});
 }
 
 Status ForEachStored(const Dialect& dialect, const std::function<uint64_t(const std::string& tower)>& layers,
@@ -826,14 +828,14 @@ Status ForEachStored(const Dialect& dialect, const std::function<uint64_t(const 
 Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dialect) {
   const auto by_name = ByName(canonical);
   if (by_name.size() != canonical.size()) return Internal("expected canonical names to differ, found one twice");
-  const Naming naming(dialect);
+  const NameMatcher matcher(dialect);
   if (dialect.prefixes.empty()) return Internal(fmt::format("{}: expected a prefix, found none", dialect.name));
-  Dims sample_dims;
-  sample_dims.Set("experts", 2);
+  ModelSymbols sample_symbols;
+  sample_symbols.Set("experts", 2);
   std::unordered_set<std::string_view> written;
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
     const StoredRow& row = dialect.rows[r];
-    const Pattern& pattern = naming.pattern(r);
+    const Pattern& pattern = matcher.pattern(r);
     const auto wrong = [&](std::string_view what) {
       return Internal(fmt::format("{}: {}: {}", dialect.name, row.name, what));
     };
@@ -855,7 +857,7 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
       if (owner->second->tower != row.tower) return wrong("expected the tower of its canonical row");
       if (row.when != kReadOnly && row.stage != Stage::kTiedCopy) written.insert(row.canonical);
     }
-    const size_t parts = pattern.num_parts(sample_dims);
+    const size_t parts = pattern.num_parts(sample_symbols);
     const bool several = parts > 1;
     if (carries && several != (row.op == Op::kStack || row.op == Op::kQueryKeyValue))
       return wrong("expected parts exactly where the op takes parts");
@@ -865,7 +867,7 @@ Status CheckTable(const std::vector<CanonicalRow>& canonical, const Dialect& dia
         const std::string sample = pattern.Fill(layer, part);
         for (size_t other = 0; other < dialect.rows.size(); ++other) {
           if (Opposite(row.only, dialect.rows[other].only)) continue;
-          const auto hit = naming.pattern(other).Match(sample);
+          const auto hit = matcher.pattern(other).Match(sample);
           if ((other == r) != hit.has_value())
             return wrong(fmt::format("expected {} to match it alone, found {}", sample, dialect.rows[other].name));
           if (hit && (hit->part != part || (pattern.has_layer() && hit->layer != layer)))

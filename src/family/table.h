@@ -5,7 +5,8 @@
 // (src/parallel), the family's documentation page. The engine holds no names; a family holds no code that moves
 // tensors.
 //
-// Contents:  Dims, Pattern, Op, Split, Stage, CanonicalRow, StoredRow, Dialect, Naming; Canonicalize, Spell.
+// Contents:  ModelSymbols, Pattern, Op, Split, Stage, CanonicalRow, StoredRow, Dialect, NameMatcher; Canonicalize,
+//            FromCanonical.
 // Threads:   tables are built once and never change.
 #ifndef ANEMONE_FAMILY_TABLE_H_
 #define ANEMONE_FAMILY_TABLE_H_
@@ -26,7 +27,7 @@
 namespace anemone {
 
 // The named sizes and flags of one model: "vision.width", "text.heads", "learned_absolute". A flag is 0 or 1.
-class Dims {
+class ModelSymbols {
  public:
   void Set(std::string name, uint64_t value) { values_[std::move(name)] = value; }
   std::optional<uint64_t> Find(std::string_view name) const;
@@ -57,7 +58,7 @@ class Pattern {
   bool has_layer() const { return has_layer_; }
   bool has_experts() const { return has_experts_; }
   // How many tensors of a layer a name with this pattern stands for: its words, or the model's experts.
-  size_t num_parts(const Dims& dims) const;
+  size_t num_parts(const ModelSymbols& symbols) const;
 
  private:
   struct Piece {
@@ -113,8 +114,8 @@ enum class Stage : uint8_t {
 
 struct CanonicalRow {
   std::string name = {};   // "{T}.layers.{i}.mlp.up.weight"
-  std::string shape = {};  // products of Dims: "{T}.ffn, {T}.width"
-  std::string when = {};   // the Dims condition under which a model has it
+  std::string shape = {};  // products of ModelSymbols: "{T}.ffn, {T}.width"
+  std::string when = {};   // the ModelSymbols condition under which a model has it
   std::string tower = {};  // set by ForTower
   // The canonical row whose tensor this is too, in models where `tied` holds: a state dict lists the tensor under both
   // names, an optimizer once.
@@ -171,14 +172,14 @@ struct CanonicalTable {
 };
 
 // A dialect's rows, compiled. Cheap to move; built per use (a few hundred rows at most).
-class Naming {
+class NameMatcher {
  public:
   struct Hit {
     size_t row = 0;
     Pattern::Captures captures;
   };
-  // With `dims`, rows whose `only` does not hold are left out.
-  explicit Naming(const Dialect& dialect, const Dims* dims = nullptr);
+  // With `symbols`, rows whose `only` does not hold are left out.
+  explicit NameMatcher(const Dialect& dialect, const ModelSymbols* symbols = nullptr);
   const Dialect& dialect() const { return *dialect_; }
   const StoredRow& row(size_t index) const { return dialect_->rows[index]; }
   const Pattern& pattern(size_t index) const { return patterns_[index]; }
@@ -205,7 +206,8 @@ class Naming {
 };
 
 // The shapes of a row's stored parts in a model of these sizes, unsplit. Errors: Corrupt when the sizes do not fit.
-Result<std::vector<Shape>> StoredShapes(const StoredRow& row, const CanonicalRow& canonical, const Dims& dims);
+Result<std::vector<Shape>> StoredShapes(const StoredRow& row, const CanonicalRow& canonical,
+                                        const ModelSymbols& symbols);
 
 // Calls `visit(row index, layer)` for every row and layer in the order a dialect stores them: rows with a layer number
 // that follow each other repeat together. `layers(tower)` says how many. Stops at the first failure.
@@ -217,11 +219,12 @@ Status ForEachStored(const Dialect& dialect, const std::function<uint64_t(const 
 // missing and unexpected names (sorted, the first few and the total) with the nearest match of each; Corrupt for a
 // shape. With `strict` false only shapes are errors, the rest become notes.
 Result<StateDict> Canonicalize(const StateDict& stored, const Dialect& dialect,
-                               const std::vector<CanonicalRow>& canonical, const Dims& dims, bool strict,
+                               const std::vector<CanonicalRow>& canonical, const ModelSymbols& symbols, bool strict,
                                std::vector<std::string>* notes);
 // Canonical tensors → stored ones, in the dialect's order. `_extra_state` entries are None, where "extra_state" holds.
-Result<StateDict> Spell(const StateDict& canonical, const Dialect& dialect, const std::vector<CanonicalRow>& table,
-                        const Dims& dims, bool strict, std::vector<std::string>* notes);
+Result<StateDict> FromCanonical(const StateDict& canonical, const Dialect& dialect,
+                                const std::vector<CanonicalRow>& table, const ModelSymbols& symbols, bool strict,
+                                std::vector<std::string>* notes);
 
 // One line naming what is missing and what was not expected; empty when nothing is.
 std::string DescribeNames(std::vector<std::string> missing, std::vector<std::string> unexpected);

@@ -10,26 +10,26 @@ namespace {
 
 // Layers counted by name: those of one shard, so only a whole checkpoint has a total. Vocabulary rows as they are
 // stored.
-Result<Dims> UserDims(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions&) {
-  Dims dims;
-  dims.Set("glu", 1);
-  const Naming naming(dialect);
+Result<ModelSymbols> UserSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions&) {
+  ModelSymbols symbols;
+  symbols.Set("glu", 1);
+  const NameMatcher matcher(dialect);
   if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1) {
     const StateDict& weights = checkpoint.weights();
-    const std::string prefix = naming.BestPrefix(weights).prefix;
+    const std::string prefix = matcher.BestPrefix(weights).prefix;
     uint64_t layers = 0;
     for (const StateDict::Item& item : weights.items()) {
       const std::string_view name = item.name;
-      const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+      const auto hit = name.starts_with(prefix) ? matcher.Match(name.substr(prefix.size())) : std::nullopt;
       if (!hit) continue;
       if (hit->captures.layer) layers = std::max(layers, *hit->captures.layer + 1);
       const bool table =
-          naming.row(hit->row).split == Split::kVocab && item.tensor() != nullptr && !item.tensor()->shape().empty();
-      if (table) dims.Set("vocab", item.tensor()->shape()[0]);
+          matcher.row(hit->row).split == Split::kVocab && item.tensor() != nullptr && !item.tensor()->shape().empty();
+      if (table) symbols.Set("vocab", item.tensor()->shape()[0]);
     }
-    dims.Set("layers", layers);
+    symbols.Set("layers", layers);
   }
-  return dims;
+  return symbols;
 }
 
 Result<Split> ParseSplit(const std::string& word) {
@@ -81,7 +81,7 @@ Result<std::shared_ptr<const Family>> ParseUserTable(const Config& table) {
   auto family = std::make_shared<Family>();
   family->name = family->title = "user";
   family->has_virtual_stages = true;
-  family->dims = UserDims;
+  family->read_symbols = UserSymbols;
   Dialect dialect{"user", "the table given", {}, {}, true};
   const ConfigNode* prefixes = table.Find("prefixes");
   if (prefixes != nullptr && prefixes->is_list()) {
@@ -97,9 +97,9 @@ Result<std::shared_ptr<const Family>> ParseUserTable(const Config& table) {
     dialect.rows.push_back(*std::move(row));
   }
   // No name may belong to two rows.
-  const Naming naming(dialect);
+  const NameMatcher matcher(dialect);
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
-    const auto hit = naming.Match(naming.pattern(r).Fill(0, 0));
+    const auto hit = matcher.Match(matcher.pattern(r).Fill(0, 0));
     if (!hit || hit->row != r)
       return Corrupt(fmt::format("rows[{}]: expected a name of its own, found {} also in rows[{}]", r,
                                  dialect.rows[r].name, hit ? hit->row : r));

@@ -183,16 +183,16 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
 }  // namespace
 
 Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& options, const ClipLoad& load) {
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint));
-  if (spelling.family->name != "clip" && spelling.family->name != "siglip") {
-    return Unsupported(fmt::format("expected a CLIP, found {}", spelling.family->title));
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint));
+  if (model.family->name != "clip" && model.family->name != "siglip") {
+    return Unsupported(fmt::format("expected a CLIP, found {}", model.family->title));
   }
   TranslateOptions translate;
   translate.preset = load.preset;
   translate.hparams = load.hparams;
   translate.hparams_name = load.hparams_name;
   ANEMONE_ASSIGN(Checkpoint canonical, Canonical(checkpoint, translate));
-  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, spelling.dialect->name, translate));
+  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, model.dialect->name, translate));
   auto weights = std::make_shared<const StateDict>(std::move(canonical.weights()));
   ClipWeights find = [weights](const std::string& name) -> Result<Tensor> {
     const StateDict::Item* item = weights->Find(name);

@@ -62,7 +62,7 @@ bool HasOneWhole(const Checkpoint& checkpoint) {
 // With a config, and without a foreign prefix (`module.`) before its names.
 bool IsAsOthersWriteIt(const Checkpoint& checkpoint, const Dialect& dialect) {
   return checkpoint.config && HasOneWhole(checkpoint) &&
-         Naming(dialect).BestPrefix(checkpoint.weights()).prefix == dialect.prefixes.front();
+         NameMatcher(dialect).BestPrefix(checkpoint.weights()).prefix == dialect.prefixes.front();
 }
 
 class Converter {
@@ -247,14 +247,14 @@ class Converter {
       ANEMONE_ASSIGN(shard.training, WithOptimizer(*shard.training, shard, nullptr, {}));
     }
     if (!stored || *stored == keys) return {};
-    const Result<Spelling> spelling = DetectSpelling(result, table_.get());
-    if (!spelling.ok()) {
+    const Result<ModelIdentity> model = IdentifyModel(result, table_.get());
+    if (!model.ok()) {
       LeaveTraining("only the table of a family tells whose parameters its states are");
       return {};
     }
     if (keys == ParameterKeys::kNumbers) ANEMONE_TRY(PutInOrder(&result, {.family = table_.get()}));
-    ANEMONE_ASSIGN(const Dims dims, spelling->family->dims(result, *spelling->dialect, {}));
-    return KeyParametersBy(keys, RulesOf(*spelling, dims), &shard, &conversion_.notes);
+    ANEMONE_ASSIGN(const ModelSymbols symbols, model->family->read_symbols(result, *model->dialect, {}));
+    return KeyParametersBy(keys, RulesOf(*model, symbols), &shard, &conversion_.notes);
   }
 
   // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
@@ -270,21 +270,21 @@ class Converter {
 
   Status Translated(const Home& home) {
     Checkpoint& result = conversion_.result;
-    const Result<Spelling> spelling = DetectSpelling(result, table_.get());
+    const Result<ModelIdentity> model = IdentifyModel(result, table_.get());
     if (table_ != nullptr) {
-      if (!spelling.ok()) return spelling.status();
+      if (!model.ok()) return model.status();
       if (!options_.dialect.empty()) {
         return InvalidArgument(fmt::format("--dialect {}: expected none beside --table", options_.dialect),
                                "a table has one spelling");
       }
       return CarriedByName();
     }
-    if (!spelling.ok()) {
+    if (!model.ok()) {
       const bool is_unknown =
-          spelling.status().kind() == ErrorKind::kNotFound || spelling.status().kind() == ErrorKind::kUnsupported;
+          model.status().kind() == ErrorKind::kNotFound || model.status().kind() == ErrorKind::kUnsupported;
       // As long as nobody asks for other names.
       if (!is_unknown || !options_.dialect.empty() || (!home.dialect.empty() && !home.megatron)) {
-        return spelling.status();
+        return model.status();
       }
       ANEMONE_TRY(CarriedByName());
       conversion_.notes.push_back("its model family is not known: tensors are carried name by name");
@@ -292,12 +292,12 @@ class Converter {
     }
     std::string dialect = options_.dialect;
     if (dialect.empty()) {
-      const bool keeps = home.dialect.empty() || (home.megatron && spelling->dialect->is_megatron);
-      dialect = keeps ? spelling->dialect->name : std::string(home.dialect);
+      const bool keeps = home.dialect.empty() || (home.megatron && model->dialect->is_megatron);
+      dialect = keeps ? model->dialect->name : std::string(home.dialect);
     }
-    const bool stays = dialect == spelling->dialect->name && options_.hparams.empty();
-    if (stays && (home.dialect.empty() || home.megatron || IsAsOthersWriteIt(result, *spelling->dialect))) return {};
-    if (dialect != spelling->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
+    const bool stays = dialect == model->dialect->name && options_.hparams.empty();
+    if (stays && (home.dialect.empty() || home.megatron || IsAsOthersWriteIt(result, *model->dialect))) return {};
+    if (dialect != model->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
     ANEMONE_TRY(Merged());
     TranslateOptions translate;
     translate.preset = options_.preset;
@@ -317,7 +317,7 @@ class Converter {
     // Weights whose sizes nobody knows stay as they are.
     if (stays && !translated.ok() && translated.status().kind() == ErrorKind::kNotFound) return {};
     ANEMONE_ASSIGN(result, std::move(translated));
-    if (dialect == "hf" && spelling->dialect->name != "hf") {
+    if (dialect == "hf" && model->dialect->name != "hf") {
       return AddProcessor(conversion_.source, translate, &result);
     }
     return {};

@@ -68,12 +68,12 @@ uint64_t VocabOf(const Config& config) {
 // The tables of the vocabulary, from whose stored rows families tell its size.
 Result<StateDict> VocabTables(const Dialect& dialect, uint64_t rows, DType dtype) {
   StateDict tables;
-  const Naming naming(dialect);
+  const NameMatcher matcher(dialect);
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
     const StoredRow& row = dialect.rows[r];
     const bool is_table = row.op == Op::kPadVocab && row.stage != Stage::kTiedCopy && row.when != kReadOnly &&
-                          !naming.pattern(r).has_layer() && row.name.ends_with("weight");
-    const std::string name = dialect.prefixes.front() + naming.pattern(r).Fill(0, 0);
+                          !matcher.pattern(r).has_layer() && row.name.ends_with("weight");
+    const std::string name = dialect.prefixes.front() + matcher.pattern(r).Fill(0, 0);
     if (!is_table || tables.Find(name) != nullptr) continue;
     ANEMONE_ASSIGN(Tensor table, Tensor::Fill(dtype, {rows, 1}, 0));
     ANEMONE_TRY(tables.Add(name, std::move(table)));
@@ -81,16 +81,16 @@ Result<StateDict> VocabTables(const Dialect& dialect, uint64_t rows, DType dtype
   return tables;
 }
 
-Result<StateDict> CanonicalZeros(const Family& family, const Dims& dims, DType dtype) {
+Result<StateDict> CanonicalZeros(const Family& family, const ModelSymbols& symbols, DType dtype) {
   StateDict canonical;
   for (const CanonicalRow& row : family.canonical) {
-    if (!dims.Holds(row.when)) continue;
+    if (!symbols.Holds(row.when)) continue;
     const Pattern pattern(row.name);
     uint64_t layers = 1;
     if (pattern.has_layer()) {
-      ANEMONE_ASSIGN(layers, dims.Of(row.tower, "layers"));
+      ANEMONE_ASSIGN(layers, symbols.Of(row.tower, "layers"));
     }
-    ANEMONE_ASSIGN(const Shape shape, dims.Evaluate(row.shape));
+    ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
     ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(dtype, shape, 0));
     for (uint64_t i = 0; i < layers; ++i) ANEMONE_TRY(canonical.Add(pattern.Fill(i, 0), zeros));
   }
@@ -121,7 +121,7 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   checkpoint.config_name = options.config.empty() ? options.preset : options.config;
   checkpoint.flavour = "hollow";
   ANEMONE_ASSIGN(const Dialect* dialect, DialectNamed(*family, options.dialect, *checkpoint.config));
-  hollow.spelling = {family, dialect};
+  hollow.model = {family, dialect};
   // The files it refers to weigh nothing beside weights.
   for (const ArtifactReference& reference : ArtifactReferences(checkpoint.config->root())) {
     if (checkpoint.FindArtifact(reference.name) == nullptr)
@@ -136,14 +136,15 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   if (vocab > 0) {
     ANEMONE_ASSIGN(shard.weights, VocabTables(*dialect, vocab, options.dtype));
   }
-  ANEMONE_ASSIGN(Dims dims, family->dims(checkpoint, *dialect, {}));
-  dims.Set("extra_state", 1);
-  ANEMONE_ASSIGN(const StateDict canonical, CanonicalZeros(*family, dims, options.dtype));
-  ANEMONE_ASSIGN(const StateDict spelled, Spell(canonical, *dialect, family->canonical, dims, true, &checkpoint.notes));
+  ANEMONE_ASSIGN(ModelSymbols symbols, family->read_symbols(checkpoint, *dialect, {}));
+  symbols.Set("extra_state", 1);
+  ANEMONE_ASSIGN(const StateDict canonical, CanonicalZeros(*family, symbols, options.dtype));
+  ANEMONE_ASSIGN(const StateDict spelled,
+                 FromCanonical(canonical, *dialect, family->canonical, symbols, true, &checkpoint.notes));
   ANEMONE_ASSIGN(shard.weights, Plain(spelled));
   hollow.parameters = SizesOf(shard).parameters;
   if (options.optimizer) {
-    ANEMONE_ASSIGN(shard.training, NewAdam(shard, RulesOf(hollow.spelling, dims)));
+    ANEMONE_ASSIGN(shard.training, NewAdam(shard, RulesOf(hollow.model, symbols)));
   }
   return hollow;
 }

@@ -24,11 +24,11 @@ struct HollowOptions {
 
 struct Hollow {
   Checkpoint checkpoint;  // one shard
-  Spelling spelling;
+  ModelIdentity model;
   uint64_t parameters = 0;  // elements, before a split copies and pads any
 };
 
-// Errors: InvalidArgument (no such family, preset or dialect; no vocabulary), as ReadYaml and the family's `dims`.
+// Errors: InvalidArgument (no such family, preset or dialect; no vocabulary), as ReadYaml and the family's `symbols`.
 Result<Hollow> HollowCheckpoint(const HollowOptions& options);
 
 // What one rank holds.

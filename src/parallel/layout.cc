@@ -57,7 +57,7 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
   return ranges;
 }
 
-Result<PipelineRanges> DividePipeline(const Spelling& spelling, const Dims& dims, const Layout& layout,
+Result<PipelineRanges> DividePipeline(const ModelIdentity& spelling, const ModelSymbols& dims, const Layout& layout,
                                       const Config* config) {
   PipelineRanges ranges;
   const auto& order = spelling.family->tower_order;
@@ -111,7 +111,7 @@ std::vector<std::string> TowersOf(const Dialect& dialect) {
   return towers;
 }
 
-size_t Sections(const StoredRow& row, const Dims& dims) {
+size_t Sections(const StoredRow& row, const ModelSymbols& dims) {
   const auto flag = [&](std::string_view key) {
     const auto value = dims.Of(row.tower, key);
     return value.ok() && *value != 0;
@@ -141,7 +141,7 @@ size_t AxisOf(Split split) {
   return split == Split::kRows || split == Split::kExpertRows ? 1 : 0;
 }
 
-Shape SliceShape(const StoredRow& row, const Dims& dims, const Layout& layout, const Shape& whole) {
+Shape SliceShape(const StoredRow& row, const ModelSymbols& dims, const Layout& layout, const Shape& whole) {
   Shape slice = whole;
   if (HoldsExperts(row.split)) {
     slice[row.split == Split::kExpertColumns ? 1 : 0] /=

@@ -30,7 +30,7 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
 // `pipeline_model_parallel_split_rank` says (without it, half and half as NeMo does); the others lie on all. Errors: as
 // DivideLayers.
 using PipelineRanges = std::map<std::string, std::vector<LayerRange>>;
-Result<PipelineRanges> DividePipeline(const Spelling& spelling, const Dims& dims, const Layout& layout,
+Result<PipelineRanges> DividePipeline(const ModelIdentity& spelling, const ModelSymbols& dims, const Layout& layout,
                                       const Config* config);
 // The pieces that a tower's layers begin and end on.
 struct Span {
@@ -52,12 +52,12 @@ std::vector<std::string> TowersOf(const Dialect& dialect);
 
 // How many pieces along the split axis move on their own: 3 for stacked q, k, v and 2 for stacked k, v or gate and up;
 // otherwise 1. 0 for replicated tensors.
-size_t Sections(const StoredRow& row, const Dims& dims);
+size_t Sections(const StoredRow& row, const ModelSymbols& dims);
 // The axis a split cuts: of the matrix, or where one row holds several experts' of the cube that they are.
 size_t AxisOf(Split split);
 inline bool HoldsExperts(Split split) { return split == Split::kExpertColumns || split == Split::kExpertRows; }
 // The shape of a row's tensor on one rank, given the whole one's.
-Shape SliceShape(const StoredRow& row, const Dims& dims, const Layout& layout, const Shape& whole);
+Shape SliceShape(const StoredRow& row, const ModelSymbols& dims, const Layout& layout, const Shape& whole);
 
 // Writes the layout into a NeMo config as NeMo's own tool does.
 Status SetLayout(const Layout& layout, Config* config);

@@ -385,9 +385,9 @@ Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rule
 
 }  // namespace
 
-ParameterRules RulesOf(const Spelling& spelling, const Dims& dims) {
+ParameterRules RulesOf(const ModelIdentity& spelling, const ModelSymbols& dims) {
   const Dialect& dialect = *spelling.dialect;
-  const Naming naming(dialect, &dims);
+  const NameMatcher naming(dialect, &dims);
   const auto name_of = [&](const std::string& canonical) {
     for (size_t r = 0; r < dialect.rows.size(); ++r) {
       const StoredRow& row = dialect.rows[r];

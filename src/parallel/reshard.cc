@@ -71,7 +71,7 @@ void NoteDroppedStates(uint64_t dropped, std::vector<std::string>* notes) {
         fmt::format("left out the FP8 scaling state of {} modules: it belongs to the old layout", dropped));
 }
 
-Status CheckDivides(const Spelling& spelling, const Dims& dims, int tp) {
+Status CheckDivides(const ModelIdentity& spelling, const ModelSymbols& dims, int tp) {
   const auto& whole = spelling.family->first_stage_towers;
   for (const std::string& tower : TowersOf(*spelling.dialect)) {
     if (std::find(whole.begin(), whole.end(), tower) != whole.end()) continue;
@@ -98,7 +98,7 @@ size_t ShardIndex(const Layout& layout, PipelinePlace place, int tp_rank) {
 }
 
 // One rank's slice of a whole tensor.
-Result<Tensor> SliceOf(const Tensor& whole, const StoredRow& row, const Dims& dims, const Layout& layout,
+Result<Tensor> SliceOf(const Tensor& whole, const StoredRow& row, const ModelSymbols& dims, const Layout& layout,
                        PipelinePlace place, int tp_rank) {
   const size_t sections = Sections(row, dims), axis = AxisOf(row.split);
   if (!HoldsExperts(row.split)) return sections == 0 ? whole : Cut(whole, axis, sections, layout.tp, tp_rank);
@@ -116,7 +116,7 @@ class Merger {
  public:
   // Copies that differ are errors, or the first is taken.
   enum class Copies : uint8_t { kCompare, kTakeFirst };
-  Merger(const Checkpoint& source, const Spelling& spelling, const Dims& dims, Copies copies)
+  Merger(const Checkpoint& source, const ModelIdentity& spelling, const ModelSymbols& dims, Copies copies)
       : source_(source), naming_(*spelling.dialect, &dims), dims_(dims), layout_(source.layout), copies_(copies) {
     for (const CanonicalRow& row : spelling.family->canonical) canonical_.emplace(row.name, &row);
   }
@@ -379,8 +379,8 @@ class Merger {
   }
 
   const Checkpoint& source_;
-  const Naming naming_;
-  const Dims& dims_;
+  const NameMatcher naming_;
+  const ModelSymbols& dims_;
   const Layout layout_;
   const Copies copies_;
   std::unordered_map<std::string_view, const CanonicalRow*> canonical_;
@@ -393,8 +393,8 @@ class Merger {
 // Nothing in many configs says how many rows of a table are tokens. Megatron pads with zero rows at the end, so the
 // last row that is not all zeros is a token; a table that was padded for more ranks then gets its old size back. A
 // table that ends with more zeros than padding for its ranks makes was not padded by Megatron and stays.
-Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDict& weights, uint64_t multiple,
-                  Dims* dims) {
+Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const StateDict& weights, uint64_t multiple,
+                  ModelSymbols* dims) {
   std::map<std::string, uint64_t> tokens;
   for (const StateDict::Item& item : weights.items()) {
     const std::string_view name = item.name;
@@ -423,8 +423,8 @@ Status GuessVocab(const Naming& naming, const std::string& prefix, const StateDi
 }
 
 // Vocabulary tables padded for `tp` ranks. `was_tp` is how many they were padded for; 0 where `dims` tell the tokens.
-Status PadForRanks(const Spelling& spelling, Dims* dims, int tp, int was_tp, Checkpoint* checkpoint) {
-  const Naming naming(*spelling.dialect, dims);
+Status PadForRanks(const ModelIdentity& spelling, ModelSymbols* dims, int tp, int was_tp, Checkpoint* checkpoint) {
+  const NameMatcher naming(*spelling.dialect, dims);
   const std::string prefix = naming.BestPrefix(checkpoint->weights()).prefix;
   if (was_tp > 0) {
     const uint64_t multiple = VocabDivisor(*checkpoint) * static_cast<uint64_t>(was_tp);
@@ -526,8 +526,8 @@ Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint,
   return states;
 }
 
-Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, const Dims& stored, const Dims& whole,
-                     Checkpoint* result) {
+Status MergeTraining(const Checkpoint& checkpoint, const ModelIdentity& spelling, const ModelSymbols& stored,
+                     const ModelSymbols& whole, Checkpoint* result) {
   const Value& training = *checkpoint.shards.front().training;
   ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, RulesOf(spelling, whole)));
   std::map<std::string, MomentTensors> merged;
@@ -548,7 +548,7 @@ Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, con
       if (!tensors.ok()) return tensors.status().In(kind.empty() ? "fp32 masters" : kind);
       twin.shards.assign(1, Shard{});
       twin.weights() = *std::move(tensors);
-      Dims dims = whole;
+      ModelSymbols dims = whole;
       ANEMONE_TRY(PadForRanks(spelling, &dims, 1, 0, &twin));
       merged[kind] = OfShard(std::move(twin.shards.front()));
     }
@@ -559,10 +559,10 @@ Status MergeTraining(const Checkpoint& checkpoint, const Spelling& spelling, con
 }
 
 // One state dict → the shards of a layout, weights only.
-Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spelling, const Dims& dims,
+Result<std::vector<Shard>> CutInto(const StateDict& whole, const ModelIdentity& spelling, const ModelSymbols& dims,
                                    PipelineRanges& ranges, const Layout& layout, std::vector<std::string>* notes) {
   const Dialect& dialect = *spelling.dialect;
-  const Naming naming(dialect, &dims);
+  const NameMatcher naming(dialect, &dims);
   const std::string stored_prefix = naming.BestPrefix(whole).prefix;
   const std::string prefix = layout.vp > 1 ? std::string() : dialect.prefixes.front();
   const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
@@ -667,15 +667,15 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const Spelling& spell
   return shards;
 }
 
-Status SplitTraining(const Checkpoint& checkpoint, const Spelling& spelling, const Dims& dims, PipelineRanges& ranges,
-                     const Layout& layout, std::vector<Shard>* shards) {
+Status SplitTraining(const Checkpoint& checkpoint, const ModelIdentity& spelling, const ModelSymbols& dims,
+                     PipelineRanges& ranges, const Layout& layout, std::vector<Shard>* shards) {
   ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, RulesOf(spelling, dims)));
   std::vector<std::map<std::string, MomentTensors>> split(shards->size());
   const OptimizerState* optimizer = states.empty() ? nullptr : states.data();
   if (optimizer != nullptr) {
     for (const auto& [kind, moments] : optimizer->moments) {
       Checkpoint twin = Twin(checkpoint, {&moments});
-      Dims padded = dims;
+      ModelSymbols padded = dims;
       ANEMONE_TRY(PadForRanks(spelling, &padded, layout.tp, 0, &twin));
       auto ranks = CutInto(twin.weights(), spelling, padded, ranges, layout, &twin.notes);
       if (!ranks.ok()) return ranks.status().In(kind.empty() ? "fp32 masters" : kind);
@@ -699,12 +699,12 @@ uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
   if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
     return checkpoint;
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
+  ANEMONE_ASSIGN(const ModelIdentity spelling, IdentifyModel(checkpoint, options.family));
   if (!spelling.dialect->is_megatron) {
     return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",
                                    checkpoint.shards.size(), spelling.dialect->title));
   }
-  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, *spelling.dialect, options));
+  ANEMONE_ASSIGN(ModelSymbols dims, spelling.family->read_symbols(checkpoint, *spelling.dialect, options));
   dims.Set("virtual", checkpoint.layout.vp > 1);
   Merger merger(checkpoint, spelling, dims, Merger::Copies::kCompare);
   Checkpoint result = checkpoint;
@@ -719,7 +719,7 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
   }
   result.shards.assign(1, Shard{});
   result.weights() = std::move(weights);
-  Dims stored = dims;
+  ModelSymbols stored = dims;
   ANEMONE_TRY(PadForRanks(spelling, &dims, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
@@ -730,8 +730,8 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
 }
 
 Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options) {
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(*checkpoint, options.family));
-  ANEMONE_ASSIGN(const Dims dims, spelling.family->dims(*checkpoint, *spelling.dialect, options));
+  ANEMONE_ASSIGN(const ModelIdentity spelling, IdentifyModel(*checkpoint, options.family));
+  ANEMONE_ASSIGN(const ModelSymbols dims, spelling.family->read_symbols(*checkpoint, *spelling.dialect, options));
   Merger merger(*checkpoint, spelling, dims, Merger::Copies::kTakeFirst);
   ANEMONE_ASSIGN(StateDict weights, merger.Run(&checkpoint->notes));
   checkpoint->weights() = std::move(weights);
@@ -751,7 +751,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   }
   Checkpoint result = checkpoint;
   if (layout == Layout{}) return result;
-  ANEMONE_ASSIGN(const Spelling spelling, DetectSpelling(checkpoint, options.family));
+  ANEMONE_ASSIGN(const ModelIdentity spelling, IdentifyModel(checkpoint, options.family));
   const Dialect& dialect = *spelling.dialect;
   if (!dialect.is_megatron) {
     return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", dialect.title),
@@ -761,7 +761,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
     return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",
                                        spelling.family->title, layout.vp));
   }
-  ANEMONE_ASSIGN(Dims dims, spelling.family->dims(checkpoint, dialect, options));
+  ANEMONE_ASSIGN(ModelSymbols dims, spelling.family->read_symbols(checkpoint, dialect, options));
   dims.Set("virtual", layout.vp > 1);
   if (layout.pp > 1 && dims.Holds("one_stage")) {
     return InvalidArgument(

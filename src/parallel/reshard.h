@@ -16,7 +16,7 @@ namespace anemone {
 // Copies of a tensor that several ranks hold are compared, bytes against bytes, unless they lie in the same place; this
 // reads them (a few small tensors).
 // Errors: Corrupt naming tensor and ranks: shards that are missing or hold other names, shapes that are not a slice by
-// the config, copies that differ; as DetectSpelling.
+// the config, copies that differ; as IdentifyModel.
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options = {});
 
 // One shard → `layout.tp * layout.pp` shards. Vocabulary rows are padded as Megatron pads them for `layout.tp`, with

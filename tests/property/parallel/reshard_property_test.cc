@@ -44,31 +44,32 @@ Checkpoint Whole(const Family& family, const std::string& dialect_name, const st
   auto config = Config::ParseYaml(yaml, "model.yaml");
   EXPECT_THAT(config, IsOk()) << yaml;
   StateDict tables;
-  const Naming naming(dialect);
+  const NameMatcher matcher(dialect);
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
     const std::string name = dialect.prefixes.front() + dialect.rows[r].name;
-    if (dialect.rows[r].op == Op::kPadVocab && !naming.pattern(r).has_layer() && tables.Find(name) == nullptr) {
+    if (dialect.rows[r].op == Op::kPadVocab && !matcher.pattern(r).has_layer() && tables.Find(name) == nullptr) {
       EXPECT_THAT(tables.Add(name, *Tensor::Fill(dtype, {kRows, 1}, 0)), IsOk());
     }
   }
   Checkpoint checkpoint = testing::WithWeights(tables, *config, "model.yaml");
-  auto dims = family.dims(checkpoint, dialect, {});
-  EXPECT_THAT(dims, IsOk());
-  dims->Set("extra_state", 1);
+  auto symbols = family.read_symbols(checkpoint, dialect, {});
+  EXPECT_THAT(symbols, IsOk());
+  symbols->Set("extra_state", 1);
   for (const char* tower : {"", "text.", "encoder.", "decoder."}) {
-    dims->Set(std::string(tower) + "vocab", kTokens);
-    dims->Set(std::string(tower) + "padded_vocab", kRows);
+    symbols->Set(std::string(tower) + "vocab", kTokens);
+    symbols->Set(std::string(tower) + "padded_vocab", kRows);
   }
-  const StateDict canonical = testing::SyntheticCanonical(family, *dims);
+  const StateDict canonical = testing::SyntheticCanonical(family, *symbols);
   StateDict typed;
   for (const auto& item : canonical.items()) {
     const auto* source = &item;
     for (const CanonicalRow& row : family.canonical) {
-      if (row.name == item.name && !row.copy_of.empty() && dims->Holds(row.tied)) source = canonical.Find(row.copy_of);
+      if (row.name == item.name && !row.copy_of.empty() && symbols->Holds(row.tied))
+        source = canonical.Find(row.copy_of);
     }
     EXPECT_THAT(typed.Add(item.name, *source->tensor()->Cast(dtype)), IsOk());
   }
-  auto weights = Spell(typed, dialect, family.canonical, *dims, true, nullptr);
+  auto weights = FromCanonical(typed, dialect, family.canonical, *symbols, true, nullptr);
   EXPECT_THAT(weights, IsOk());
   checkpoint.weights() = *weights;
   return checkpoint;
@@ -91,8 +92,8 @@ struct NamedModel {
 };
 
 ParameterRules Rules(const NamedModel& model, const Checkpoint& checkpoint) {
-  const Spelling spelling{&model.family(), model.family().FindDialect(model.dialect)};
-  return RulesOf(spelling, *spelling.family->dims(checkpoint, *spelling.dialect, {}));
+  const ModelIdentity resolved{&model.family(), model.family().FindDialect(model.dialect)};
+  return RulesOf(resolved, *resolved.family->read_symbols(checkpoint, *resolved.dialect, {}));
 }
 
 void TrainOnce(Checkpoint* checkpoint, const ParameterRules& rules) {
@@ -382,8 +383,8 @@ TEST_P(NevaPropertyTest, IsALanguageModelThatSeesOnItsFirstStage) {
   for (const Family* tower : {&ClipFamily(), &SiglipFamily()}) {
     SCOPED_TRACE(tower->name);
     const Pair pair = Neva(dialect, *tower, pp * vp);
-    ANEMONE_ASSERT_ASSIGN(const Spelling spelling, DetectSpelling(pair.seeing));
-    EXPECT_EQ(spelling.family->name, "neva");
+    ANEMONE_ASSERT_ASSIGN(const ModelIdentity model, IdentifyModel(pair.seeing));
+    EXPECT_EQ(model.family->name, "neva");
     ANEMONE_ASSERT_ASSIGN(const Checkpoint language, SplitShards(pair.language, layout));
     ANEMONE_ASSERT_ASSIGN(const Checkpoint seeing, SplitShards(pair.seeing, layout));
     const size_t all = pair.seeing.weights().size() - pair.language.weights().size();

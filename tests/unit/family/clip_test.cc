@@ -34,8 +34,9 @@ constexpr std::string_view kSiglipConfig = R"({
 Checkpoint HfModel(const Family& family, std::string_view config_text) {
   Config config = *Config::ParseJson(config_text, "config.json");
   const Dialect& hf = *family.FindDialect("hf");
-  Dims dims = *family.dims(WithWeights({}, config, "config.json"), hf, {});
-  StateDict weights = *Spell(testing::SyntheticCanonical(family, dims), hf, family.canonical, dims, true, nullptr);
+  ModelSymbols symbols = *family.read_symbols(WithWeights({}, config, "config.json"), hf, {});
+  StateDict weights =
+      *FromCanonical(testing::SyntheticCanonical(family, symbols), hf, family.canonical, symbols, true, nullptr);
   return WithWeights(std::move(weights), std::move(config), "config.json");
 }
 
@@ -52,9 +53,9 @@ TEST_P(RoundTripTest, ComesBackBitForBit) {
   const bool siglip = std::string_view(GetParam().family) == "siglip";
   const Checkpoint hf = siglip ? HfModel(SiglipFamily(), kSiglipConfig) : HfClip();
   ANEMONE_ASSERT_ASSIGN(const Checkpoint there, Translate(hf, GetParam().dialect));
-  ANEMONE_ASSERT_ASSIGN(const Spelling spelling, DetectSpelling(there));
-  EXPECT_EQ(spelling.family->name, GetParam().family);
-  EXPECT_EQ(spelling.dialect->name, GetParam().dialect);
+  ANEMONE_ASSERT_ASSIGN(const ModelIdentity model, IdentifyModel(there));
+  EXPECT_EQ(model.family->name, GetParam().family);
+  EXPECT_EQ(model.dialect->name, GetParam().dialect);
   ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(there, "hf"));
   ExpectSameTensors(back.weights(), hf.weights());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint canonical, ToCanonical(there));
@@ -257,16 +258,16 @@ TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
     ANEMONE_ASSERT_ASSIGN(const Config config, HuggingFaceConfig(spec, DType::kF16));
     const Family& family = ClipFamily();
     const Dialect& hf = *family.FindDialect("hf");
-    const Dims dims = *family.dims(WithWeights({}, config, "config.json"), hf, {});
+    const ModelSymbols symbols = *family.read_symbols(WithWeights({}, config, "config.json"), hf, {});
     StateDict canonical;
     for (const CanonicalRow& row : family.canonical) {
       const Pattern pattern(row.name);
-      for (uint64_t layer = 0; layer < (pattern.has_layer() ? *dims.Of(row.tower, "layers") : 1); ++layer) {
-        ASSERT_THAT(canonical.Add(pattern.Fill(layer, 0), *Tensor::Fill(DType::kF16, *dims.Evaluate(row.shape), 0)),
+      for (uint64_t layer = 0; layer < (pattern.has_layer() ? *symbols.Of(row.tower, "layers") : 1); ++layer) {
+        ASSERT_THAT(canonical.Add(pattern.Fill(layer, 0), *Tensor::Fill(DType::kF16, *symbols.Evaluate(row.shape), 0)),
                     IsOk());
       }
     }
-    ANEMONE_ASSERT_ASSIGN(StateDict spelled, Spell(canonical, hf, family.canonical, dims, true, nullptr));
+    ANEMONE_ASSERT_ASSIGN(StateDict spelled, FromCanonical(canonical, hf, family.canonical, symbols, true, nullptr));
     EXPECT_EQ(spelled.size(), 16 * (spec.vision.layers + spec.text.layers) + 14);
     const Checkpoint source = WithWeights(std::move(spelled), config, "config.json");
     for (const char* dialect : {"openclip", "mcore", "legacy"}) {

@@ -23,15 +23,15 @@ inline Tensor Counting(const Shape& shape, float* next) {
 }
 
 // A canonical state dict for a model of these sizes.
-inline StateDict SyntheticCanonical(const Family& family, const Dims& dims) {
+inline StateDict SyntheticCanonical(const Family& family, const ModelSymbols& symbols) {
   StateDict result;
   float next = 1;
   for (const CanonicalRow& row : family.canonical) {
-    if (!dims.Holds(row.when)) continue;
+    if (!symbols.Holds(row.when)) continue;
     const Pattern pattern(row.name);
-    const uint64_t repeats = pattern.has_layer() ? *dims.Of(row.tower, "layers") : 1;
+    const uint64_t repeats = pattern.has_layer() ? *symbols.Of(row.tower, "layers") : 1;
     for (uint64_t layer = 0; layer < repeats; ++layer) {
-      EXPECT_THAT(result.Add(pattern.Fill(layer, 0), Counting(*dims.Evaluate(row.shape), &next)), IsOk());
+      EXPECT_THAT(result.Add(pattern.Fill(layer, 0), Counting(*symbols.Evaluate(row.shape), &next)), IsOk());
     }
   }
   return result;

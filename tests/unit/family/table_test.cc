@@ -50,28 +50,28 @@ TEST(PatternTest, AnExpertIsAPart) {
   EXPECT_EQ(hit->layer, 3u);
   EXPECT_EQ(hit->part, 11u);
   EXPECT_EQ(pattern.Fill(3, 11), "l.3.experts.11.up");
-  Dims dims;
-  EXPECT_EQ(pattern.num_parts(dims), 0u);
-  dims.Set("experts", 8);
-  EXPECT_EQ(pattern.num_parts(dims), 8u);
+  ModelSymbols symbols;
+  EXPECT_EQ(pattern.num_parts(symbols), 0u);
+  symbols.Set("experts", 8);
+  EXPECT_EQ(pattern.num_parts(symbols), 8u);
 }
 
-TEST(DimsTest, EvaluatesProducts) {
-  Dims dims;
-  dims.Set("text.width", 5);
-  EXPECT_EQ(*dims.Evaluate("3*text.width, text.width"), (Shape{15, 5}));
-  EXPECT_EQ(*dims.Evaluate(""), Shape{});
-  EXPECT_THAT(dims.Evaluate("text.depth"), StatusIs(ErrorKind::kInternal, "text.depth"));
+TEST(ModelSymbolsTest, EvaluatesProducts) {
+  ModelSymbols symbols;
+  symbols.Set("text.width", 5);
+  EXPECT_EQ(*symbols.Evaluate("3*text.width, text.width"), (Shape{15, 5}));
+  EXPECT_EQ(*symbols.Evaluate(""), Shape{});
+  EXPECT_THAT(symbols.Evaluate("text.depth"), StatusIs(ErrorKind::kInternal, "text.depth"));
 }
 
-TEST(DimsTest, HoldsConditions) {
-  Dims dims;
-  dims.Set("on", 1);
-  dims.Set("off", 0);
-  EXPECT_TRUE(dims.Holds("") && dims.Holds("on") && dims.Holds("!off") && dims.Holds("!absent"));
-  EXPECT_TRUE(dims.Holds("on & !off"));
-  EXPECT_FALSE(dims.Holds("on & off") || dims.Holds("off & on"));
-  EXPECT_FALSE(dims.Holds("off") || dims.Holds("!on") || dims.Holds(kReadOnly));
+TEST(ModelSymbolsTest, HoldsConditions) {
+  ModelSymbols symbols;
+  symbols.Set("on", 1);
+  symbols.Set("off", 0);
+  EXPECT_TRUE(symbols.Holds("") && symbols.Holds("on") && symbols.Holds("!off") && symbols.Holds("!absent"));
+  EXPECT_TRUE(symbols.Holds("on & !off"));
+  EXPECT_FALSE(symbols.Holds("on & off") || symbols.Holds("off & on"));
+  EXPECT_FALSE(symbols.Holds("off") || symbols.Holds("!on") || symbols.Holds(kReadOnly));
 }
 
 TEST(FamiliesTest, AreExactlyThese) {
@@ -117,19 +117,19 @@ struct OpCase {
 class OpTest : public ::testing::TestWithParam<OpCase> {};
 
 TEST_P(OpTest, IsUndoneByItsInverse) {
-  Dims dims;
+  ModelSymbols symbols;
   for (const auto& [key, value] : {std::pair{"heads", 3}, {"vocab", 5}, {"padded_vocab", 8}, {"experts", 3}})
-    dims.Set(key, value);
+    symbols.Set(key, value);
   const std::vector<CanonicalRow> canonical = {{.name = "x", .shape = GetParam().canonical_shape}};
   const Dialect dialect{"d", "D", {"model."}, {GetParam().row}};
   float next = 1;
   StateDict weights;
-  ASSERT_THAT(weights.Add("x", Counting(*dims.Evaluate(canonical[0].shape), &next)), IsOk());
-  ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spell(weights, dialect, canonical, dims, true, nullptr));
+  ASSERT_THAT(weights.Add("x", Counting(*symbols.Evaluate(canonical[0].shape), &next)), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const StateDict stored, FromCanonical(weights, dialect, canonical, symbols, true, nullptr));
   std::vector<Shape> shapes;
   for (const auto& item : stored.items()) shapes.push_back(item.tensor()->shape());
   EXPECT_EQ(shapes, GetParam().stored_shapes);
-  ANEMONE_ASSERT_ASSIGN(const StateDict back, Canonicalize(stored, dialect, canonical, dims, true, nullptr));
+  ANEMONE_ASSERT_ASSIGN(const StateDict back, Canonicalize(stored, dialect, canonical, symbols, true, nullptr));
   testing::ExpectSameTensors(back, weights);
 }
 
@@ -154,70 +154,70 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(OpTest, InterleavesHeadByHead) {
   // Two heads of one row each: q0 q1 k0 k1 v0 v1 → q0 k0 v0 q1 k1 v1.
-  Dims dims;
-  dims.Set("heads", 2);
+  ModelSymbols symbols;
+  symbols.Set("heads", 2);
   const std::vector<CanonicalRow> canonical = {{.name = "x", .shape = "6"}};
   const Dialect dialect{"d", "D", {""}, {{.name = "X", .canonical = "x", .op = Op::kInterleave}}};
   float next = 0;
   StateDict weights;
   ASSERT_THAT(weights.Add("x", Counting({6}, &next)), IsOk());
-  ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spell(weights, dialect, canonical, dims, true, nullptr));
+  ANEMONE_ASSERT_ASSIGN(const StateDict stored, FromCanonical(weights, dialect, canonical, symbols, true, nullptr));
   EXPECT_THAT(Floats(*stored.Find("X")->tensor()), ElementsAre(0, 2, 4, 1, 3, 5));
 }
 
 TEST(OpTest, TransposesEachExpert) {
   // Two experts of two rows and three columns become three rows and two columns each.
-  Dims dims;
-  dims.Set("experts", 2);
+  ModelSymbols symbols;
+  symbols.Set("experts", 2);
   const std::vector<CanonicalRow> canonical = {{.name = "x", .shape = "4, 3"}};
   const Dialect dialect{"d", "D", {""}, {{.name = "X", .canonical = "x", .op = Op::kSideBySide, .shape = "3, 4"}}};
   float next = 0;
   StateDict weights;
   ASSERT_THAT(weights.Add("x", Counting({4, 3}, &next)), IsOk());
-  ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spell(weights, dialect, canonical, dims, true, nullptr));
+  ANEMONE_ASSERT_ASSIGN(const StateDict stored, FromCanonical(weights, dialect, canonical, symbols, true, nullptr));
   EXPECT_THAT(Floats(*stored.Find("X")->tensor()), ElementsAre(0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11));
 }
 
 TEST(OpTest, InterleavesQueryGroups) {
   // Four heads in two groups, one row each: q0 q1 k0 v0, q2 q3 k1 v1.
-  Dims dims;
-  dims.Set("heads", 4);
-  dims.Set("groups", 2);
+  ModelSymbols symbols;
+  symbols.Set("heads", 4);
+  symbols.Set("groups", 2);
   const std::vector<CanonicalRow> canonical = {{.name = "x", .shape = "8"}};
   const Dialect dialect{"d", "D", {""}, {{.name = "X", .canonical = "x", .op = Op::kInterleave}}};
   float next = 0;
   StateDict weights;
   ASSERT_THAT(weights.Add("x", Counting({8}, &next)), IsOk());
-  ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spell(weights, dialect, canonical, dims, true, nullptr));
+  ANEMONE_ASSERT_ASSIGN(const StateDict stored, FromCanonical(weights, dialect, canonical, symbols, true, nullptr));
   EXPECT_THAT(Floats(*stored.Find("X")->tensor()), ElementsAre(0, 1, 4, 6, 2, 3, 5, 7));
 }
 
 TEST(CanonicalizeTest, NamesEverythingMissingAndUnexpectedAtOnce) {
-  Dims dims;
+  ModelSymbols symbols;
   const std::vector<CanonicalRow> canonical = {{.name = "one"}, {.name = "two"}};
   const Dialect dialect{
       "d", "D", {""}, {{.name = "encoder.first.weight", .canonical = "one"}, {.name = "second", .canonical = "two"}}};
   float next = 0;
   StateDict weights;
   ASSERT_THAT(weights.Add("encoder.fisrt.weight", Counting({}, &next)), IsOk());
-  const auto result = Canonicalize(weights, dialect, canonical, dims, true, nullptr);
+  const auto result = Canonicalize(weights, dialect, canonical, symbols, true, nullptr);
   EXPECT_THAT(result, StatusIs(ErrorKind::kCorrupt,
                                "2 missing tensors: encoder.first.weight (nearest: encoder.fisrt.weight), second; "
                                "1 unexpected tensor: encoder.fisrt.weight (nearest missing: encoder.first.weight)"));
   std::vector<std::string> notes;
-  EXPECT_THAT(Canonicalize(weights, dialect, canonical, dims, false, &notes), IsOk());
+  EXPECT_THAT(Canonicalize(weights, dialect, canonical, symbols, false, &notes), IsOk());
   EXPECT_THAT(notes, ElementsAre(HasSubstr("2 missing tensors")));
 }
 
 TEST(CanonicalizeTest, ChecksShapesAgainstTheConfig) {
-  Dims dims;
-  dims.Set("width", 4);
+  ModelSymbols symbols;
+  symbols.Set("width", 4);
   const std::vector<CanonicalRow> canonical = {{.name = "one", .shape = "width"}};
   const Dialect dialect{"d", "D", {""}, {{.name = "first", .canonical = "one"}}};
   float next = 0;
   StateDict weights;
   ASSERT_THAT(weights.Add("first", Counting({5}, &next)), IsOk());
-  EXPECT_THAT(Canonicalize(weights, dialect, canonical, dims, true, nullptr),
+  EXPECT_THAT(Canonicalize(weights, dialect, canonical, symbols, true, nullptr),
               StatusIs(ErrorKind::kCorrupt, "first: expected shape [4] by the config, found [5]"));
 }
 

@@ -33,8 +33,9 @@ Checkpoint Clip(std::string_view dialect, bool siglip = false, bool stacked = tr
   const Family& family = siglip ? SiglipFamily() : ClipFamily();
   Config config = *Config::ParseJson(text, "config.json");
   const Dialect& hf = *family.FindDialect("hf");
-  Dims dims = *family.dims(testing::WithWeights({}, config, "config.json"), hf, {});
-  StateDict weights = *Spell(testing::SyntheticCanonical(family, dims), hf, family.canonical, dims, true, nullptr);
+  ModelSymbols symbols = *family.read_symbols(testing::WithWeights({}, config, "config.json"), hf, {});
+  StateDict weights =
+      *FromCanonical(testing::SyntheticCanonical(family, symbols), hf, family.canonical, symbols, true, nullptr);
   Checkpoint checkpoint = testing::WithWeights(std::move(weights), config, "config.json");
   TranslateOptions options;
   if (!stacked) {
