@@ -131,7 +131,9 @@ class Parser {
     }
   }
 
-  // Only the quote, and backslashes before it, are escaped; everything else is itself.
+  // Only the quote, and backslashes before it, are escaped; everything else is itself. To Hydra, which does not
+  // interpolate, `${` is text like any other, so that the quotes inside it are escaped, too; OmegaConf reads an
+  // interpolation as one [hydra OverrideLexer.g4, QUOTED_VALUE; omegaconf OmegaConfGrammarLexer.g4].
   Result<ConfigNode> Quoted() {
     const size_t start = at_;
     const char quote = text_[at_++];
@@ -158,14 +160,14 @@ class Parser {
           out.append(count, '\\');
           at_ = end;
           // `\${` stays escaped for ExpandText; a quote inside a live interpolation must not end the string.
-          if (count % 2 == 1 && text_.substr(at_).starts_with("${")) {
+          if (interpolate_ && count % 2 == 1 && text_.substr(at_).starts_with("${")) {
             out += "${";
             at_ += 2;
           }
         }
         continue;
       }
-      if (text_.substr(at_).starts_with("${")) {
+      if (interpolate_ && text_.substr(at_).starts_with("${")) {
         ANEMONE_ASSIGN(const size_t end, InterpolationEnd(text_, at_));
         out += text_.substr(at_, end - at_);
         at_ = end;

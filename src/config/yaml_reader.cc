@@ -1,12 +1,10 @@
-// YAML text to ConfigNode. yaml-cpp gives events; the types, merges, tags and limits are ours.
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/parser.h>
+// YAML text to ConfigNode. libyaml, which PyYAML binds and resembles, gives events; the types, merges, tags and limits
+// are ours.
+#include <yaml.h>
 
 #include <algorithm>
-#include <istream>
-#include <optional>
-#include <streambuf>
+#include <memory>
+#include <string>
 #include <unordered_map>
 
 #include "anemone/config.h"
@@ -25,8 +23,8 @@ constexpr std::string_view kYamlTag = "tag:yaml.org,2002:";
 // A node as written, before aliases are expanded: children are indexes, so an alias costs nothing.
 struct Written {
   enum class Kind : uint8_t { kScalar, kSequence, kMapping };
-  Kind kind;
-  bool plain = false;  // an unquoted scalar without a tag
+  Kind kind = Kind::kScalar;
+  bool plain = false;  // an unquoted scalar without a tag, or one tagged `!`: its text says its type
   bool open = true;    // a collection that has not ended: an alias to it would be a cycle
   int line = 0;
   int column = 0;
@@ -43,121 +41,117 @@ Status At(const Status& status, int line, int column) {
 }
 Status At(const Status& status, const Written& node) { return At(status, node.line, node.column); }
 
-// Thrown out of yaml-cpp's parser by the handler below and caught at the call.
-struct Stop {
-  Status status;
-};
+std::string Text(const yaml_char_t* text) { return text == nullptr ? "" : reinterpret_cast<const char*>(text); }
 
-// What stands between the quotes at text[at], nullopt when they do not close.
-std::optional<std::string_view> BetweenQuotes(std::string_view text, size_t at) {
-  const char quote = text[at];
-  for (size_t i = at + 1; i < text.size(); ++i) {
-    if (text[i] == '\\' && quote == '"') {
-      ++i;
-    } else if (text[i] == quote) {
-      if (quote == '"' || !text.substr(i + 1).starts_with(quote)) return text.substr(at + 1, i - at - 1);
-      ++i;
-    }
-  }
-  return std::nullopt;
-}
-
-class Collector : public YAML::EventHandler {
+// libyaml's events as nodes.
+class Collector {
  public:
-  explicit Collector(std::string_view text) : text_(text) {
-    if (text_.starts_with("\xEF\xBB\xBF")) text_.remove_prefix(3);
-  }
-
   std::vector<Written> nodes;
   bool has_root = false;  // then it is nodes[0]
 
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    Add(Written::Kind::kScalar, mark, "?", anchor).plain = true;
+  Status Collect(std::string_view text) {
+    yaml_parser_t parser;
+    if (yaml_parser_initialize(&parser) == 0) return Internal("libyaml cannot start");
+    const std::unique_ptr<yaml_parser_t, void (*)(yaml_parser_t*)> guard(&parser, yaml_parser_delete);
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+    int documents = 0;
+    for (bool over = false; !over;) {
+      yaml_event_t event;
+      if (yaml_parser_parse(&parser, &event) == 0) return NotYaml(parser, text);
+      const std::unique_ptr<yaml_event_t, void (*)(yaml_event_t*)> event_guard(&event, yaml_event_delete);
+      over = event.type == YAML_STREAM_END_EVENT;
+      if (event.type == YAML_DOCUMENT_START_EVENT && ++documents > 1) {
+        return Corrupt("expected one document, found two");
+      }
+      ANEMONE_TRY(Take(event));
+    }
+    return {};
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    const auto target = anchors_.find(anchor);
-    if (target == anchors_.end()) Fail(Corrupt("expected an anchor, found an alias to none"), mark);
-    if (nodes[target->second].open)
-      Fail(Corrupt("expected an alias to a complete value, found one inside its own value"), mark);
-    if (stack_.empty()) Fail(Corrupt("expected a value, found an alias"), mark);
-    nodes[stack_.back()].children.push_back(target->second);
-  }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& value) override {
-    Written& node = Add(Written::Kind::kScalar, mark, tag, anchor);
-    node.value = value;
-    node.plain = tag == "?";
-    if (tag == "!") Repair(node, mark);
-  }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    Add(Written::Kind::kSequence, mark, tag, anchor);
-  }
-  void OnSequenceEnd() override { Close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    Add(Written::Kind::kMapping, mark, tag, anchor);
-  }
-  void OnMapEnd() override { Close(); }
 
  private:
-  std::string_view text_;
   std::vector<size_t> stack_;
-  std::unordered_map<YAML::anchor_t, size_t> anchors_;
+  std::unordered_map<std::string, size_t> anchors_;
 
-  [[noreturn]] static void Fail(const Status& status, const YAML::Mark& mark) {
-    throw Stop{At(status, mark.line + 1, mark.column + 1)};
+  static Status NotYaml(const yaml_parser_t& parser, std::string_view text) {
+    if (parser.error == YAML_READER_ERROR) {
+      const auto end = text.begin() + static_cast<ptrdiff_t>(std::min(parser.problem_offset, text.size()));
+      return Corrupt("expected text, found a control character of value " + std::to_string(parser.problem_value))
+          .In("line " + std::to_string(1 + std::count(text.begin(), end, '\n')));
+    }
+    std::string what = "expected YAML, found another text";
+    if (parser.problem != nullptr) what += std::string(": ") + parser.problem;
+    if (parser.context != nullptr) {
+      what += std::string(" ") + parser.context + " of line " + std::to_string(parser.context_mark.line + 1) +
+              ", column " + std::to_string(parser.context_mark.column + 1);
+    }
+    return At(Corrupt(what), parser.problem_mark);
   }
 
-  Written& Add(Written::Kind kind, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
-    if (nodes.size() >= kMaxNodes) Fail(LimitExceeded("expected at most 1000000 values, found more"), mark);
+  static Status At(const Status& status, const yaml_mark_t& mark) {
+    return anemone::At(status, static_cast<int>(mark.line + 1), static_cast<int>(mark.column + 1));
+  }
+
+  Status Take(const yaml_event_t& event) {
+    switch (event.type) {
+      case YAML_ALIAS_EVENT:
+        return Alias(event);
+      case YAML_SCALAR_EVENT: {
+        const auto& scalar = event.data.scalar;
+        ANEMONE_TRY(Add(Written::Kind::kScalar, event.start_mark, Text(scalar.tag), Text(scalar.anchor)));
+        nodes.back().value.assign(reinterpret_cast<const char*>(scalar.value), scalar.length);
+        nodes.back().plain = scalar.plain_implicit != 0;
+        return {};
+      }
+      case YAML_SEQUENCE_START_EVENT:
+        return Add(Written::Kind::kSequence, event.start_mark, Text(event.data.sequence_start.tag),
+                   Text(event.data.sequence_start.anchor));
+      case YAML_MAPPING_START_EVENT:
+        return Add(Written::Kind::kMapping, event.start_mark, Text(event.data.mapping_start.tag),
+                   Text(event.data.mapping_start.anchor));
+      case YAML_SEQUENCE_END_EVENT:
+      case YAML_MAPPING_END_EVENT:
+        return Close();
+      default:
+        return {};
+    }
+  }
+
+  Status Alias(const yaml_event_t& event) {
+    const std::string name = Text(event.data.alias.anchor);
+    const auto target = anchors_.find(name);
+    if (target == anchors_.end()) {
+      return At(Corrupt("expected an anchor '" + name + "' before its alias, found none"), event.start_mark);
+    }
+    if (nodes[target->second].open) {
+      return At(Corrupt("expected an alias to a complete value, found one inside its own value"), event.start_mark);
+    }
+    nodes[stack_.back()].children.push_back(target->second);
+    return {};
+  }
+
+  Status Add(Written::Kind kind, const yaml_mark_t& mark, std::string tag, std::string anchor) {
+    if (nodes.size() >= kMaxNodes) return At(LimitExceeded("expected at most 1000000 values, found more"), mark);
     const size_t index = nodes.size();
-    Written node{
-        .kind = kind, .line = mark.line + 1, .column = mark.column + 1, .tag = {}, .value = {}, .children = {}};
-    if (tag != "?" && tag != "!") node.tag = tag;
+    Written& node = nodes.emplace_back();
+    node.kind = kind;
+    node.line = static_cast<int>(mark.line + 1);
+    node.column = static_cast<int>(mark.column + 1);
+    if (tag != "!") node.tag = std::move(tag);
     if (!stack_.empty()) nodes[stack_.back()].children.push_back(index);
     has_root = true;
-    if (anchor != 0) anchors_[anchor] = index;
+    if (!anchor.empty()) anchors_[std::move(anchor)] = index;
     if (kind == Written::Kind::kScalar) {
       node.open = false;
-    } else {
-      stack_.push_back(index);
-      if (stack_.size() > static_cast<size_t>(kMaxDepth))
-        Fail(LimitExceeded("expected at most 200 levels, found more"), mark);
+      return {};
     }
-    return nodes.emplace_back(std::move(node));
-  }
-
-  // Three slips of yaml-cpp 0.7 in quoted scalars: an end of file closes them, a value of line breaks alone is lost,
-  // and
-  // `\N` and `\_` give one byte each instead of UTF-8.
-  void Repair(Written& node, const YAML::Mark& mark) {
-    size_t at = static_cast<size_t>(mark.pos);
-    if (at < text_.size() && text_[at] == '&')
-      at = text_.find_first_not_of(" \t\r\n", text_.find_first_of(" \t\r\n", at));
-    if (at < text_.size() && (text_[at] == '"' || text_[at] == '\'')) {
-      const std::optional<std::string_view> inside = BetweenQuotes(text_, at);
-      if (!inside) Fail(Corrupt("expected a closing quote, found the end of the file"), mark);
-      const auto breaks = std::count(inside->begin(), inside->end(), '\n');
-      if (node.value.empty() && breaks > 0 && inside->find_first_not_of(" \t\r\n") == std::string_view::npos) {
-        node.value = breaks == 1 ? " " : std::string(static_cast<size_t>(breaks - 1), '\n');
-      }
-    }
-    if (internal::ValidUtf8(node.value)) return;
-    std::string repaired;
-    for (size_t i = 0; i < node.value.size();) {
-      size_t length = 0;
-      const uint32_t c = internal::DecodeUtf8(node.value, i, &length);
-      internal::AppendUtf8(repaired, c);
-      i += length;
-    }
-    node.value = std::move(repaired);
+    stack_.push_back(index);
+    if (stack_.size() <= static_cast<size_t>(kMaxDepth)) return {};
+    return At(LimitExceeded("expected at most 200 levels, found more"), mark);
   }
 
   // A collection is measured when it ends: whatever it holds has ended before.
-  void Close() {
+  Status Close() {
     Written& node = nodes[stack_.back()];
     stack_.pop_back();
     node.open = false;
@@ -167,19 +161,11 @@ class Collector : public YAML::EventHandler {
       node.nodes += below.kind == Written::Kind::kScalar ? 1 : below.nodes;
       node.bytes += below.kind == Written::Kind::kScalar ? below.value.size() : below.bytes;
       if (node.nodes > kMaxNodes || node.bytes > kMaxTextBytes) {
-        throw Stop{
-            At(LimitExceeded("expected aliases that expand to at most 1000000 values and 64 MiB, found more"), node)};
+        return anemone::At(
+            LimitExceeded("expected aliases that expand to at most 1000000 values and 64 MiB, found more"), node);
       }
     }
-  }
-};
-
-// Bytes in place, without copying them into a stringstream.
-class View : public std::streambuf {
- public:
-  explicit View(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());
-    setg(begin, begin, begin + text.size());
+    return {};
   }
 };
 
@@ -343,45 +329,12 @@ class Builder {
   uint64_t merged_ = 0;
 };
 
-// PyYAML refuses control characters wherever they stand [yaml/reader.py, NON_PRINTABLE].
-Status CheckCharacters(std::string_view text) {
-  if (!internal::ValidUtf8(text)) return Corrupt("expected UTF-8, found other bytes");
-  int line = 1;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c == '\n') ++line;
-    if (c == '\r' && !text.substr(i + 1).starts_with('\n')) {
-      // A line break in YAML 1.1, text for yaml-cpp: nobody means it.
-      return Corrupt("expected lines that end in LF or CR LF, found a lone CR").In("line " + std::to_string(line));
-    }
-    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) {
-      return Corrupt("expected text, found a control character of value " + std::to_string(c))
-          .In("line " + std::to_string(line));
-    }
-  }
-  return {};
-}
-
 Result<ConfigNode> Read(std::string_view text) {
   if (text.size() > kMaxYamlBytes)
     return LimitExceeded("expected at most 16 MiB of YAML, found " + std::to_string(text.size()) + " bytes");
-  ANEMONE_TRY(CheckCharacters(text));
-  Collector collector(text);
-  try {
-    View view(text);
-    std::istream stream(&view);
-    YAML::Parser parser(stream);
-    if (parser.HandleNextDocument(collector)) {
-      Collector rest(text);
-      if (parser.HandleNextDocument(rest) && rest.has_root) return Corrupt("expected one document, found two");
-    }
-  } catch (const Stop& stop) {
-    return stop.status;
-  } catch (const YAML::Exception& error) {
-    return At(Corrupt("expected YAML, found: " + error.msg), error.mark.line + 1, error.mark.column + 1);
-  } catch (const std::exception& error) {
-    return Corrupt(std::string("expected YAML, found: ") + error.what());
-  }
+  if (!internal::ValidUtf8(text)) return Corrupt("expected UTF-8, found other bytes");
+  Collector collector;
+  ANEMONE_TRY(collector.Collect(text));
   if (!collector.has_root) return ConfigNode::Map();
   const Written& root = collector.nodes[0];
   if (root.kind == Written::Kind::kScalar) {

@@ -20,17 +20,20 @@ inline std::string ReadText(const std::string& path) {
   return text.str();
 }
 
-inline std::vector<ConfigNode> GoldenRows(const std::string& name) {
-  std::ifstream file(std::string(ANEMONE_SOURCE_DIR) + "/tests/unit/config/golden/" + name);
-  EXPECT_TRUE(file) << name;
+inline std::vector<ConfigNode> RowsOf(const std::string& path) {
+  std::ifstream file(path);
+  EXPECT_TRUE(file) << path;
   std::vector<ConfigNode> rows;
   for (std::string line; std::getline(file, line);) {
-    Result<Config> row = Config::ParseJson(line, name);
+    Result<Config> row = Config::ParseJson(line, path);
     EXPECT_TRUE(row.ok()) << row.status().message() << "\n" << line;
     if (row.ok()) rows.push_back(row->root());
   }
   EXPECT_FALSE(rows.empty());
   return rows;
+}
+inline std::vector<ConfigNode> GoldenRows(const std::string& name) {
+  return RowsOf(std::string(ANEMONE_SOURCE_DIR) + "/tests/unit/config/golden/" + name);
 }
 
 // The same values as if made here: numbers lose the spelling of the JSON they came from.

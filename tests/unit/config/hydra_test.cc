@@ -34,6 +34,24 @@ TEST(OverrideValue, KeepsInterpolationsAsText) {
   EXPECT_EQ(ParseOverrideValue("1e-5")->ScalarText(), "1e-5");
 }
 
+// [hydra OverrideLexer.g4, QUOTED_VALUE]: to Hydra `${` in quotes is text, and the quotes in it are escaped like
+// others.
+TEST(OverrideValue, UnescapesQuotesInsideInterpolations) {
+  const std::pair<std::string, std::string> cases[] = {
+      {R"('${foo:\'b,a,r\'}')", "${foo:'b,a,r'}"},
+      {R"('a ${x:\"b\"} c')", R"(a ${x:\"b\"} c)"},
+      {R"("${a:\"q\"}")", R"(${a:"q"})"},
+      {R"('\\\'x')", R"(\'x)"},
+      {R"('\${x}')", R"(\${x})"},
+      {R"('\\${x}')", R"(\\${x})"},
+  };
+  for (const auto& [text, expected] : cases) {
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode value, ParseOverrideValue(text));
+    EXPECT_EQ(value.text, expected) << text;
+  }
+  EXPECT_FALSE(ParseOverrideValue("'${foo:'b'}'").ok());
+}
+
 TEST(OverrideValue, RefusesSweepsAndFunctions) {
   EXPECT_THAT(ParseOverrideValue("1,2"), StatusIs(ErrorKind::kUnsupported, "found a sweep '1,2'"));
   EXPECT_THAT(ParseOverrideValue("range(1,3)"), StatusIs(ErrorKind::kUnsupported, "found a function 'range(…)'"));
