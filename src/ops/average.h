@@ -10,7 +10,8 @@
 namespace anemone {
 
 // All must have the same names, shapes, dtypes and layout. Floating tensors are averaged in double and rounded once;
-// others must be equal and are taken from the first, as are config and artifacts. Training state is left behind.
+// of others, those that are equal stay and signed integers that differ are added up, as NeMo's script does, with a
+// note. Config and artifacts are the first's. Training state is left behind.
 // Errors: InvalidArgument naming the tensor and the checkpoints that disagree.
 Result<Checkpoint> AverageCheckpoints(const std::vector<Checkpoint>& checkpoints);
 
