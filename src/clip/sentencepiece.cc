@@ -96,9 +96,17 @@ bool IsAsciiPunctuation(uint32_t c) {
   return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
 }
 
+// Unicode's derived properties Cased and Case_Ignorable, as far as a Σ asks for them: what is both counts as ignorable.
 bool IsCased(uint32_t c) {
-  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+      return true;
+    default:  // letters by their looks: ª º, Roman numerals, circled and squared ones
+      return c == 0xAA || c == 0xBA || (c >= 0x2160 && c <= 0x217F) || (c >= 0x24B6 && c <= 0x24E9) ||
+             (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+  }
 }
 
 bool IsCaseIgnorable(uint32_t c) {
@@ -109,8 +117,11 @@ bool IsCaseIgnorable(uint32_t c) {
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_SK:
       return true;
-    default:
-      return c == '\'' || c == '.' || c == ':' || c == 0xB7 || c == 0x2019;
+    default: {  // what Word_Break calls MidLetter, MidNumLet and Single_Quote
+      constexpr uint32_t kInWords[] = {0x27,   0x2E,   0x3A,   0xB7,   0x387,  0x55F,  0x5F4,  0x2018, 0x2019,
+                                       0x2024, 0x2027, 0xFE13, 0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
+      return std::find(std::begin(kInWords), std::end(kInWords), c) != std::end(kInWords);
+    }
   }
 }
 
@@ -440,11 +451,11 @@ std::vector<int32_t> SentencePiece::EncodeRaw(std::string_view text) const {
       if (it == ids_.end()) continue;
       const Piece& found = pieces_[static_cast<size_t>(it->second)];
       if (found.kind != Kind::kNormal && found.kind != Kind::kUserDefined) continue;
-      const double score = found.kind == Kind::kUserDefined ? static_cast<float>(length) * max_score_ - 0.1
-                                                            : static_cast<double>(found.score);
-      const double candidate = score + so_far;
+      const float score =
+          found.kind == Kind::kUserDefined ? static_cast<float>(length) * max_score_ - 0.1F : found.score;
+      const float candidate = score + so_far;  // in fp32: among paths of equal score the first one stays
       Node& to = best[at + length];
-      if (to.begin == SIZE_MAX || candidate > to.score) to = {it->second, static_cast<float>(candidate), at};
+      if (to.begin == SIZE_MAX || candidate > to.score) to = {it->second, candidate, at};
       has_single = has_single || length == character;
     }
     if (!has_single) {

@@ -20,7 +20,8 @@ CharClass Classify(uint32_t code_point);
 Result<std::vector<uint32_t>> DecodeUtf8(std::string_view text);
 void AppendUtf8(uint32_t code_point, std::string* out);
 
-// Canonical composition. Linear but for the sorting of combining marks, which is n log n.
+// Canonical composition by Unicode 9, as Hugging Face's tokenizers: newer marks stay where they stand. Linear but for
+// the sorting of combining marks, which is n log n.
 std::vector<uint32_t> ToNfc(std::vector<uint32_t> text);
 
 // Appends the lower case of one character by the full, context-free mappings (İ becomes two; Σ is always σ).

@@ -2,6 +2,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -80,6 +81,46 @@ TEST(SentencePiece, TokenizerJsonIsTheSameModel) {
   ExpectGolden(tokenizer, "siglip");
   EXPECT_THAT(SentencePiece::FromTokenizerJson(R"({"model":{"type":"BPE"}})"),
               StatusIs(ErrorKind::kUnsupported, "Unigram"));
+}
+
+// A model of these pieces, all of one score: `<unk>`, `</s>`, and what is given.
+std::string EqualScores(const std::vector<std::string>& pieces) {
+  std::string model;
+  const auto add = [&](const std::string& text, char kind) {
+    std::string piece = "\n" + std::string(1, static_cast<char>(text.size())) + text;
+    piece += std::string("\x15\x55\x5f\x0a\xc1\x18", 6) + kind;  // a score of -8.648274, and the type
+    model += "\n" + std::string(1, static_cast<char>(piece.size())) + piece;
+  };
+  add("<unk>", 2);
+  add("</s>", 3);
+  for (const std::string& piece : pieces) add(piece, 1);
+  return model;
+}
+
+// Scores are added in fp32, and of paths of equal score the first one stays: [▁, 00, 0, 00] of transformers.
+TEST(SentencePiece, TiesAreBrokenAsTransformersBreaksThem) {
+  ANEMONE_ASSERT_ASSIGN(const SentencePiece tokenizer,
+                        SentencePiece::FromModel(EqualScores({"\xE2\x96\x81", "0", "00", "1"})));
+  const auto texts = [&](std::string_view text) { return *tokenizer.Tokenize(text); };
+  EXPECT_EQ(texts("00000"), (std::vector<int32_t>{2, 3, 4, 4}));
+  EXPECT_EQ(texts("0000000"), (std::vector<int32_t>{2, 3, 4, 4, 4}));
+}
+
+// A Σ at the end of a word is ς in Python; Roman numerals and circled letters are cased, marks and points inside words
+// are looked through.
+TEST(SentencePiece, FinalSigmaIsPythons) {
+  const std::string unknown = "\xE2\x96\x81";
+  ANEMONE_ASSERT_ASSIGN(const SentencePiece tokenizer,
+                        SentencePiece::FromModel(EqualScores({unknown, "\u03c3", "\u03c2"})));
+  const std::pair<std::string, bool> cases[] = {
+      {"A\u03a3", true},       {"\u2167\u03a3", true},   {"\u24b6\u03a3", true},    {"\U0001F130\u03a3", true},
+      {"\u00aa\u03a3", true},  {"\u03a3", false},        {"1\u03a3", false},        {"A\u2018\u03a3", true},
+      {"A\uff07\u03a3", true}, {"A\u03a3\u2167", false}, {"A\u03a3\u2027B", false}, {"A\u2010\u03a3", false},
+  };
+  for (const auto& [text, is_final] : cases) {
+    const std::vector<int32_t> ids = *tokenizer.Tokenize(text);
+    EXPECT_EQ(std::find(ids.begin(), ids.end(), 4) != ids.end(), is_final) << text;
+  }
 }
 
 TEST(SentencePiece, CutsToTheContext) {

@@ -127,6 +127,20 @@ TEST(Tokenizer, RefusesBrokenFiles) {
       StatusIs(ErrorKind::kUnsupported, "lstrip"));
 }
 
+// Hugging Face's tokenizers normalizes by Unicode 9: newer marks stay where they stand, newer compositions apart.
+// U+11A7 is no trailing consonant.
+TEST(Unicode, CompositionLeavesNewerCharactersAlone) {
+  using internal::ToNfc;
+  EXPECT_THAT(ToNfc({0xAE30, 0x11A7}), ElementsAre(0xAE30, 0x11A7));
+  EXPECT_THAT(ToNfc({0xAE30, 0x11A8}), ElementsAre(0xAE31));
+  EXPECT_THAT(ToNfc({'x', 0x1DFA, 0x334}), ElementsAre('x', 0x1DFA, 0x334));
+  EXPECT_THAT(ToNfc({'x', 0x1DF5, 0x334}), ElementsAre('x', 0x334, 0x1DF5));
+  EXPECT_THAT(ToNfc({'e', 0x1DFA, 0x301}), ElementsAre('e', 0x1DFA, 0x301));
+  EXPECT_THAT(ToNfc({0x11935, 0x11930}), ElementsAre(0x11935, 0x11930));
+  EXPECT_THAT(ToNfc({0x11938}), ElementsAre(0x11938));
+  EXPECT_THAT(ToNfc({0x1100, 0x1161, 0x11A7, 0x1100, 0x1161}), ElementsAre(0xAC00, 0x11A7, 0xAC00));
+}
+
 TEST(Unicode, CompositionOrdersMarksAndComposes) {
   EXPECT_THAT(internal::ToNfc({'a', 0x302, 0x323}), ElementsAre(0x1ead));
   EXPECT_THAT(internal::ToNfc({0x1100, 0x1161, 0x11a8}), ElementsAre(0xac01));
