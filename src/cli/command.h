@@ -54,6 +54,8 @@ ProgressFn MakeProgress();
 
 // A note for the user on stderr; shown unless -q. Notes at `level` 1 need -v.
 void Note(std::string_view text, int level = 0);
+// Something is missing from the answer; said with -q, too.
+void Warn(std::string_view text);
 
 // Writes to stdout; a closed pipe ends the program quietly.
 void Print(std::string_view text);

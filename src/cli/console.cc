@@ -182,6 +182,11 @@ void Note(std::string_view text, int level) {
   std::fputs(fmt::format("anemone: note: {}\n", OneLine(InCommandsWords(text, kElsewhere))).c_str(), stderr);
 }
 
+void Warn(std::string_view text) {
+  if (!IsSpeaker()) return;
+  std::fputs(fmt::format("anemone: warning: {}\n", OneLine(InCommandsWords(text, kElsewhere))).c_str(), stderr);
+}
+
 void Print(std::string_view text) {
   if (!IsSpeaker() || std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return;
   std::_Exit(Report(ErrnoStatus(errno, "cannot write to standard output")));

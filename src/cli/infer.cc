@@ -8,6 +8,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <system_error>
 
@@ -31,18 +32,44 @@ namespace fs = std::filesystem;
 // A directory stands for the pictures in it, sorted by name.
 Status ExpandImages(std::vector<std::string>* images) {
   std::vector<std::string> expanded;
+  LeftOut left_out;
   for (const std::string& image : *images) {
     std::error_code error;
     if (!fs::is_directory(image, error)) {
       expanded.push_back(image);
       continue;
     }
-    ANEMONE_ASSIGN(const std::vector<std::string> found, FindImages(image));
+    ANEMONE_ASSIGN(const std::vector<std::string> found, FindImages(image, &left_out));
     expanded.insert(expanded.end(), found.begin(), found.end());
   }
+  for (const std::string& note : left_out.Notes()) Note(note);
   *images = std::move(expanded);
   return {};
 }
+
+// Pictures that cannot be read: the first ends the run where it is strict or the only picture; otherwise each is a
+// warning.
+class BadPictures {
+ public:
+  BadPictures(bool strict, size_t pictures) : fatal_(strict || pictures == 1), pictures_(pictures) {}
+
+  Status Add(const std::vector<Status>& failures) {
+    for (const Status& failure : failures) {
+      if (fatal_) return failure;
+      if (++count_ == 1) first_ = failure;
+      if (count_ == pictures_) return first_;  // the last one, and none could be read
+      Warn(failure.message());
+    }
+    return {};
+  }
+  uint64_t count() const { return count_; }
+
+ private:
+  bool fatal_;
+  size_t pictures_;
+  uint64_t count_ = 0;
+  Status first_;
+};
 
 std::string JsonLine(const std::string& image, const std::vector<std::string>& texts,
                      std::span<const float> probabilities, double scale) {
@@ -58,10 +85,13 @@ std::string JsonLine(const std::string& image, const std::vector<std::string>& t
 
 std::string AccuracyJson(const ImageFolder& folder, const std::vector<std::string>& labels, const Accuracy& accuracy) {
   const auto counts = [](ConfigNode node, const Accuracy::Class& c) {
-    const auto images = static_cast<double>(c.images);
+    const auto rate = [&](uint64_t count) {
+      return c.images == 0 ? ConfigNode::Null()
+                           : ConfigNode::Float(static_cast<double>(count) / static_cast<double>(c.images));
+    };
     node["images"] = CountNode(c.images);
-    node["top1"] = ConfigNode::Float(static_cast<double>(c.top1) / images);
-    node["top5"] = ConfigNode::Float(static_cast<double>(c.top5) / images);
+    node["top1"] = rate(c.top1);
+    node["top5"] = rate(c.top5);
     return node;
   };
   ConfigNode node = counts(ConfigNode::Map(), accuracy.total);
@@ -143,12 +173,28 @@ Status HasTowersFor(const InferOptions& options, bool compares, const ClipSpec& 
                          hint);
 }
 
+// A row a picture, in the pictures' order; NaN for one that could not be read.
+void AppendRows(const ClipFeatures& features, const std::vector<size_t>& loaded, size_t pictures, ClipFeatures* all) {
+  if (all->width == 0 && features.width > 0) {  // rows before the first picture that could be read have waited for it
+    all->width = features.width;
+    all->values.resize(all->count * all->width, std::numeric_limits<float>::quiet_NaN());
+  }
+  const size_t begin = all->count;
+  all->count += pictures;
+  all->values.resize(all->count * all->width, std::numeric_limits<float>::quiet_NaN());
+  for (size_t i = 0; i < loaded.size(); ++i) {
+    std::copy_n(features.values.begin() + static_cast<ptrdiff_t>(i * all->width), all->width,
+                all->values.begin() + static_cast<ptrdiff_t>((begin + loaded[i]) * all->width));
+  }
+}
+
 // NeMo's line [megatron_clip_imagenet_zeroshot.py], or JSON.
 Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOptions& options, const ImageFolder& folder,
-                  const std::vector<std::string>& labels, const std::vector<std::string>& templates,
+                  const std::vector<std::string>& labels, const std::vector<std::string>& templates, BadPictures* bad,
                   const ProgressFn& progress) {
   ANEMONE_ASSIGN(const ClipFeatures classifier, EncodeLabels(model, encode, labels, templates, progress));
-  ANEMONE_ASSIGN(const Accuracy accuracy, ZeroShotAccuracy(model, folder, classifier, options.batch, progress));
+  const OnBadPictures on_bad = [&](const std::vector<Status>& failures) { return bad->Add(failures); };
+  ANEMONE_ASSIGN(const Accuracy accuracy, ZeroShotAccuracy(model, folder, classifier, options.batch, on_bad, progress));
   if (options.json) {
     Print(AccuracyJson(folder, labels, accuracy));
     return {};
@@ -162,7 +208,7 @@ Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOption
 
 }  // namespace
 
-Status Infer(InferOptions options) {
+Result<uint64_t> Infer(InferOptions options) {
   std::vector<std::string> labels;
   if (!options.labels.empty()) {
     ANEMONE_ASSIGN(labels, ReadLines(options.labels));
@@ -173,8 +219,7 @@ Status Infer(InferOptions options) {
   }
   if (!options.image_list.empty()) {
     ANEMONE_ASSIGN(const std::vector<std::string> listed, ReadLines(options.image_list));
-    std::copy_if(listed.begin(), listed.end(), std::back_inserter(options.images),
-                 [](const std::string& line) { return !line.empty(); });
+    options.images.insert(options.images.end(), listed.begin(), listed.end());
   }
   ANEMONE_TRY(ExpandImages(&options.images));
   ANEMONE_TRY(CheckOptions(options));
@@ -189,6 +234,7 @@ Status Infer(InferOptions options) {
   ImageFolder folder;
   if (!options.dataset.empty()) {
     ANEMONE_ASSIGN(folder, OpenImageFolder(options.dataset));
+    for (const std::string& note : folder.left_out.Notes()) Note(note);
     if (options.labels.empty() && options.imagenet) {
       labels = Lines(ImagenetClassNames());
     } else if (options.labels.empty()) {
@@ -203,6 +249,7 @@ Status Infer(InferOptions options) {
     }
   }
 
+  BadPictures bad(options.strict, options.images.size() + folder.items.size());
   const ProgressFn progress = MakeProgress();
   ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
   ClipOptions clip_options;
@@ -224,7 +271,10 @@ Status Infer(InferOptions options) {
   if (!labels.empty()) {
     const Result<TextEncoder> tokenizer = LoadTokenizer(checkpoint, model.spec());
     if (!tokenizer.ok()) return tokenizer.status().In(options.model);
-    if (!options.dataset.empty()) return RunDataset(model, *tokenizer, options, folder, labels, templates, progress);
+    if (!options.dataset.empty()) {
+      ANEMONE_TRY(RunDataset(model, *tokenizer, options, folder, labels, templates, &bad, progress));
+      return bad.count();
+    }
     ANEMONE_ASSIGN(texts, EncodeLabels(model, *tokenizer, labels, templates, progress));
   }
   double scale = 0, bias = 0;
@@ -239,16 +289,20 @@ Status Infer(InferOptions options) {
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
     const auto first = options.images.begin() + static_cast<ptrdiff_t>(at);
-    ANEMONE_ASSIGN(const std::vector<float> pixels,
-                   LoadPixels(std::vector<std::string>(first, first + static_cast<ptrdiff_t>(count)), model.spec()));
-    ANEMONE_ASSIGN(ClipFeatures features, model.EncodeImages(pixels));
-    features.Normalize();
-    if (texts.count > 0) {
+    const Pictures read =
+        LoadPictures(std::vector<std::string>(first, first + static_cast<ptrdiff_t>(count)), model.spec());
+    ANEMONE_TRY(bad.Add(read.failures));
+    ClipFeatures features;
+    if (!read.loaded.empty()) {
+      ANEMONE_ASSIGN(features, model.EncodeImages(read.pixels));
+      features.Normalize();
+    }
+    if (texts.count > 0 && features.count > 0) {
       ANEMONE_ASSIGN(const std::vector<float> probabilities,
                      ClipProbabilities(features, texts, scale, model.spec().siglip, bias));
-      for (size_t i = 0; i < count; ++i) {
+      for (size_t i = 0; i < features.count; ++i) {
         const std::span<const float> row(probabilities.data() + i * texts.count, texts.count);
-        const std::string& image = options.images[at + i];
+        const std::string& image = options.images[at + read.loaded[i]];
         if (options.json) {
           Print(JsonLine(image, labels, row, scale));
         } else {
@@ -260,23 +314,29 @@ Status Infer(InferOptions options) {
         }
       }
     }
-    if (!options.embeddings.empty()) {
-      all_images.width = features.width;
-      all_images.count += features.count;
-      all_images.values.insert(all_images.values.end(), features.values.begin(), features.values.end());
-    }
+    if (!options.embeddings.empty()) AppendRows(features, read.loaded, count, &all_images);
     if (progress && !progress("images", at + count, options.images.size()))
-      return {ErrorKind::kInterrupted, "interrupted"};
+      return Status(ErrorKind::kInterrupted, "interrupted");
   }
   if (!options.html.empty()) ANEMONE_TRY(WriteInferPage(options, labels, scale, std::move(pictures)));
-  if (!options.embeddings.empty()) return WriteEmbeddings(options.embeddings, all_images, texts, options.force);
-  return {};
+  if (!options.embeddings.empty()) {
+    ANEMONE_TRY(WriteEmbeddings(options.embeddings, all_images, texts, options.force));
+  }
+  return bad.count();
+}
+
+int InferStatus(const Result<uint64_t>& unread) {
+  if (!unread.ok()) return Report(unread.status());
+  if (*unread == 0) return kDone;
+  Warn(fmt::format("{} picture{} could not be read", *unread, *unread == 1 ? "" : "s"));
+  return kNo;
 }
 
 std::function<int()> DeclareInfer(CLI::App& app) {
   auto options = std::make_shared<InferOptions>();
   app.add_option("MODEL", options->model, "A CLIP: anything that convert reads")->required();
-  app.add_option("--image", options->images, "A JPEG, PNG or WebP file, or a directory of them; may be repeated")
+  app.add_option("--image", options->images,
+                 "A picture (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or a directory of them; may be repeated")
       ->type_name("FILE")
       ->allow_extra_args(false);
   app.add_option("--image-list", options->image_list, "Pictures' paths, one a line")->type_name("FILE");
@@ -305,11 +365,9 @@ std::function<int()> DeclareInfer(CLI::App& app) {
   app.add_option("--batch", options->batch, "Images encoded at once (default 16)")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
+  app.add_flag("--strict", options->strict, "Stop at the first picture that cannot be read");
   app.add_flag("--json", options->json, "One object a line");
-  return [options] {
-    const Status status = Infer(*options);
-    return status.ok() ? static_cast<int>(kDone) : Report(status);
-  };
+  return [options] { return InferStatus(Infer(*options)); };
 }
 
 }  // namespace anemone::cli

@@ -26,12 +26,16 @@ struct InferOptions {
   std::string preset;                 // a size by name, for a CLIP without a config
   std::string compute = "fp32";       // or "bf16"
   uint64_t batch = 16;
-  bool force = false;  // replace existing `embeddings` and `html`
+  bool strict = false;  // the first picture that cannot be read ends the run
+  bool force = false;   // replace existing `embeddings` and `html`
   bool json = false;
 };
 
-// Prints one line an image, or the accuracy on a data set. Errors name the model, the picture or the text.
-Status Infer(InferOptions options);
+// Prints one line an image, or the accuracy on a data set, and answers how many pictures could not be read: each is a
+// warning. Errors name the model, the picture or the text; no picture at all could be read.
+Result<uint64_t> Infer(InferOptions options);
+// The exit status of that.
+int InferStatus(const Result<uint64_t>& unread);
 
 }  // namespace anemone::cli
 

@@ -372,7 +372,7 @@ Result<std::string> RequiredText(const Config& config, std::string_view path) {
   return node.ScalarText();
 }
 
-Status InferFromConfig(const Config& config) {
+Result<uint64_t> InferFromConfig(const Config& config) {
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
   ANEMONE_ASSIGN(const std::string image, RequiredText(config, "image_path"));
@@ -391,7 +391,7 @@ constexpr std::string_view kZeroShotConfig =
     "  global_batch_size: 8000\n  data:\n    num_workers: 2\n    imagenet_val: ???\n    labels: null\n"
     "    templates: null\n";
 
-Status ZeroShotFromConfig(const Config& config) {
+Result<uint64_t> ZeroShotFromConfig(const Config& config) {
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
   ANEMONE_ASSIGN(options.dataset, RequiredText(config, "model.data.imagenet_val"));
@@ -407,7 +407,7 @@ Status ZeroShotFromConfig(const Config& config) {
 
 // A script that Hydra configures: overrides, and Hydra's own flags.
 std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::string_view name, std::string_view yaml,
-                                  Status (*run)(const Config& config)) {
+                                  Result<uint64_t> (*run)(const Config& config)) {
   auto words = std::make_shared<HydraWords>();
   app.add_option("OVERRIDES", words->overrides, help)->type_name("");
   app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
@@ -423,8 +423,8 @@ std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::s
       Print(config->ToYaml());
       return static_cast<int>(kDone);
     }
-    const Status status = run(*config);
-    return status.ok() ? static_cast<int>(kDone) : Report(status.Hint(hint));
+    const Result<uint64_t> unread = run(*config);
+    return InferStatus(unread.ok() ? unread : unread.status().Hint(hint));
   };
 }
 

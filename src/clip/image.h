@@ -22,8 +22,9 @@ struct Image {
 };
 
 struct ImageLimits {
-  uint64_t max_bytes = uint64_t{256} << 20;  // of the file
-  uint64_t max_pixels = 178'956'970;         // where Pillow refuses, too
+  uint64_t max_bytes = uint64_t{256} << 20;   // of the file
+  uint64_t max_pixels = 178'956'970;          // where Pillow refuses, too
+  uint64_t max_memory = uint64_t{384} << 20;  // of the pixels and of what decoding them takes
 };
 
 // Decodes the contents of a JPEG, PNG or WebP file as Pillow's open().convert("RGB") does: palettes and tRNS resolved,

@@ -6,29 +6,37 @@
 #include <webp/demux.h>
 
 #include <algorithm>
+#include <cctype>
 #include <csetjmp>
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
+#include "base/crc32.h"
 #include "clip/image.h"
+#include "clip/image_codec.h"
 
 namespace anemone {
-namespace {
 
-Status CheckSize(uint64_t width, uint64_t height, const ImageLimits& limits) {
+Status internal::CheckSize(uint64_t width, uint64_t height, uint64_t bytes_per_pixel, const ImageLimits& limits) {
   if (width == 0 || height == 0) return Corrupt(fmt::format("expected a picture, found {}x{} pixels", width, height));
   if (width > limits.max_pixels / height) {
     return LimitExceeded(fmt::format("expected at most {} pixels, found {}x{}", limits.max_pixels, width, height));
   }
+  if (width * height > limits.max_memory / bytes_per_pixel) {
+    return LimitExceeded(fmt::format("expected a picture that is decoded in {} MiB of memory, found {}x{} pixels",
+                                     limits.max_memory >> 20, width, height));
+  }
   return {};
 }
 
-uint32_t DivideBy255(uint32_t a) { return (((a + 128) >> 8) + a + 128) >> 8; }  // rounded; Pillow's MULDIV255
+uint32_t internal::DivideBy255(uint32_t a) { return (((a + 128) >> 8) + a + 128) >> 8; }  // rounded; Pillow's MULDIV255
 
 // RGBA → RGB in place at the front of `pixels`; over white by Pillow's alpha_composite.
-void RemoveAlpha(std::vector<uint8_t>* pixels, AlphaRule rule) {
+void internal::RemoveAlpha(std::vector<uint8_t>* pixels, AlphaRule rule) {
   constexpr uint32_t kBits = 7;  // of extra precision [Pillow src/libImaging/AlphaComposite.c]
   const size_t count = pixels->size() / 4;
   uint8_t* data = pixels->data();
@@ -47,12 +55,20 @@ void RemoveAlpha(std::vector<uint8_t>* pixels, AlphaRule rule) {
   pixels->resize(count * 3);
 }
 
+namespace {
+
+using internal::CheckSize;
+using internal::DivideBy255;
+using internal::RemoveAlpha;
+
 // ---- JPEG ----
 
 struct JpegError {
   jpeg_error_mgr base;  // first, so that libjpeg's pointer is ours
   std::jmp_buf jump;
   char message[JMSG_LENGTH_MAX];
+  uint64_t file_bytes;
+  bool over_limit;  // then `message` says which
 };
 
 [[noreturn]] void JpegExit(j_common_ptr info) {
@@ -75,26 +91,63 @@ void JpegSkip(j_decompress_ptr info, long count) {  // NOLINT(google-runtime-int
   info->src->bytes_in_buffer -= static_cast<size_t>(count);
 }
 
-// Everything between setjmp and the end holds no C++ object that a longjmp would leave undestroyed. `phase` is 0 to
-// read the header, 1 to read the pixels into `out`.
-bool RunJpeg(jpeg_decompress_struct* info, JpegError* error, int phase, uint8_t* out) {
-  if (setjmp(error->jump) != 0) return false;
-  if (phase == 0) {
-    jpeg_read_header(info, TRUE);
-    if (info->num_components == 1) info->out_color_space = JCS_GRAYSCALE;
-    if (info->num_components == 3) info->out_color_space = JCS_RGB;
-    if (info->num_components == 4) info->out_color_space = JCS_CMYK;
-    jpeg_calc_output_dimensions(info);
-    return true;
+// A row of gray or of CMYK samples as RGB.
+void RowToRgb(const uint8_t* samples, int channels, size_t width, uint8_t* rgb) {
+  for (size_t i = 0; i < width; ++i) {
+    for (size_t c = 0; c < 3; ++c) {
+      if (channels == 1) {
+        rgb[3 * i + c] = samples[i];
+      } else {  // Adobe stores 255 − ink; (255 − k)(255 − c) / 255 as Pillow rounds it
+        const uint32_t white = samples[4 * i + 3];
+        const uint32_t ink = 255U - samples[4 * i + c];
+        rgb[3 * i + c] = static_cast<uint8_t>(white - DivideBy255(ink * white));
+      }
+    }
   }
+}
+
+// Everything between setjmp and the end holds no C++ object that a longjmp would leave undestroyed.
+bool ReadJpegHeader(jpeg_decompress_struct* info, JpegError* error) {
+  if (setjmp(error->jump) != 0) return false;
+  jpeg_read_header(info, TRUE);
+  if (info->num_components == 1) info->out_color_space = JCS_GRAYSCALE;
+  if (info->num_components == 3) info->out_color_space = JCS_RGB;
+  if (info->num_components == 4) info->out_color_space = JCS_CMYK;
+  jpeg_calc_output_dimensions(info);
+  return true;
+}
+
+// `row`: room for a row of samples that are not RGB.
+bool ReadJpegPixels(jpeg_decompress_struct* info, JpegError* error, uint8_t* row, uint8_t* rgb) {
+  if (setjmp(error->jump) != 0) return false;
   jpeg_start_decompress(info);
-  const size_t row_bytes = size_t{info->output_width} * static_cast<size_t>(info->output_components);
   while (info->output_scanline < info->output_height) {
-    JSAMPROW row = out + row_bytes * info->output_scanline;
-    jpeg_read_scanlines(info, &row, 1);
+    uint8_t* to = rgb + size_t{info->output_width} * 3 * info->output_scanline;
+    JSAMPROW into = info->output_components == 3 ? to : row;
+    jpeg_read_scanlines(info, &into, 1);
+    if (info->output_components != 3) RowToRgb(row, info->output_components, info->output_width, to);
   }
   jpeg_finish_decompress(info);
   return true;
+}
+
+// Each scan of a progressive file is a pass over the whole picture, however few bytes it has.
+void LimitScans(j_common_ptr common) {
+  constexpr uint64_t kScans = 100, kPixels = uint64_t{1} << 28, kPixelsPerByte = 512;
+  const auto* info = reinterpret_cast<j_decompress_ptr>(common);
+  auto* error = reinterpret_cast<JpegError*>(info->err);
+  const auto scans = static_cast<uint64_t>(info->input_scan_number);
+  const uint64_t pixels = scans * info->image_width * info->image_height;
+  if (scans <= 1 || (scans <= kScans && pixels <= kPixels + kPixelsPerByte * error->file_bytes)) return;
+  error->over_limit = true;
+  std::strncpy(error->message, "expected at most 100 scans, and 512 pixels of them a byte, found more",
+               sizeof(error->message));
+  std::longjmp(error->jump, 1);
+}
+
+// Bytes a pixel: the RGB result, and all coefficients of a picture that comes in several scans.
+uint64_t JpegBytesPerPixel(jpeg_decompress_struct* info) {
+  return jpeg_has_multiple_scans(info) != 0 ? 3 + 2 * static_cast<uint64_t>(info->num_components) : 3;
 }
 
 Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
@@ -105,11 +158,15 @@ Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
   error.base.emit_message = [](j_common_ptr, int) {};
   error.base.output_message = [](j_common_ptr) {};
   error.message[0] = '\0';
+  error.file_bytes = bytes.size();
+  error.over_limit = false;
   if (setjmp(error.jump) != 0) return Internal(error.message);
   jpeg_create_decompress(&info);
   const std::unique_ptr<jpeg_decompress_struct, void (*)(jpeg_decompress_struct*)> guard(
       &info, [](jpeg_decompress_struct* p) { jpeg_destroy_decompress(p); });
-  info.mem->max_memory_to_use = 1L << 30;
+  jpeg_progress_mgr progress{};
+  progress.progress_monitor = LimitScans;
+  info.progress = &progress;
 
   jpeg_source_mgr source{};
   source.next_input_byte = reinterpret_cast<const JOCTET*>(bytes.data());
@@ -121,45 +178,77 @@ Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
   source.term_source = [](j_decompress_ptr) {};
   info.src = &source;
 
-  if (!RunJpeg(&info, &error, 0, nullptr)) return Corrupt(fmt::format("JPEG: {}", error.message));
+  if (!ReadJpegHeader(&info, &error)) return Corrupt(fmt::format("JPEG: {}", error.message));
   const int channels = info.num_components;
   if (channels != 1 && channels != 3 && channels != 4) {
     return Unsupported(fmt::format("JPEG: expected 1, 3 or 4 components, found {}", channels));
   }
-  ANEMONE_TRY(CheckSize(info.output_width, info.output_height, limits).In("JPEG"));
+  ANEMONE_TRY(CheckSize(info.output_width, info.output_height, JpegBytesPerPixel(&info), limits).In("JPEG"));
 
   Image image;
   image.width = info.output_width;
   image.height = info.output_height;
-  const size_t pixels = size_t{image.width} * image.height;
-  std::vector<uint8_t> samples(pixels * static_cast<size_t>(channels));
-  if (!RunJpeg(&info, &error, 1, samples.data())) return Corrupt(fmt::format("JPEG: {}", error.message));
-  if (channels == 3) {
-    image.rgb = std::move(samples);
-    return image;
-  }
-  image.rgb.resize(pixels * 3);
-  for (size_t i = 0; i < pixels; ++i) {
-    for (size_t c = 0; c < 3; ++c) {
-      if (channels == 1) {
-        image.rgb[3 * i + c] = samples[i];
-      } else {  // Adobe stores 255 − ink; (255 − k)(255 − c) / 255 as Pillow rounds it
-        const uint32_t white = samples[4 * i + 3];
-        const uint32_t ink = 255U - samples[4 * i + c];
-        image.rgb[3 * i + c] = static_cast<uint8_t>(white - DivideBy255(ink * white));
-      }
-    }
-  }
-  return image;
+  image.rgb.resize(size_t{image.width} * image.height * 3);
+  std::vector<uint8_t> row(channels == 3 ? 0 : size_t{image.width} * static_cast<size_t>(channels));
+  if (ReadJpegPixels(&info, &error, row.data(), image.rgb.data())) return image;
+  const std::string message = fmt::format("JPEG: {}", error.message);
+  return error.over_limit ? LimitExceeded(message) : Corrupt(message);
 }
 
 // ---- PNG ----
 
+// What libpng gets to see: the chunks that make the pixels, in the file's own bytes.
 struct PngInput {
-  std::string_view bytes;
+  std::vector<std::string_view> parts;
+  std::string cut_header;  // of an IDAT that the file ends in, with the length that is there
+  size_t next = 0;
+  bool wrong_checksum = false;  // of the decompressed pixels
   std::jmp_buf jump;
   char message[256];
 };
+
+uint32_t BigEndian32(std::string_view bytes) {
+  uint32_t value = 0;
+  for (const char c : bytes.substr(0, 4)) value = value << 8 | static_cast<unsigned char>(c);
+  return value;
+}
+
+// Pillow's rules for chunks: up to the pixels every CRC counts, from there on none; what is behind the pixels must be
+// whole, but nothing need be [PIL PngImagePlugin.py, PngImageFile.load_read, load_end].
+Status FindPngChunks(std::string_view bytes, PngInput* input) {
+  std::vector<std::string_view>* const parts = &input->parts;
+  parts->push_back(bytes.substr(0, 8));
+  bool pixels = false;
+  for (size_t at = 8; bytes.size() - at >= 8;) {
+    const uint64_t length = BigEndian32(bytes.substr(at));
+    const std::string_view kind = bytes.substr(at + 4, 4);
+    if (pixels && kind == "IEND") return {};
+    const bool is_name = std::all_of(kind.begin(), kind.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
+    if (!is_name) return pixels ? Status() : Corrupt("expected a chunk's name, found other bytes");
+    const std::string_view rest = bytes.substr(at + 8);
+    if (length > rest.size()) {
+      if (kind != "IDAT") return Corrupt(fmt::format("the file ends inside the chunk {}", kind));
+      // It may hold all pixels all the same.
+      const auto found = static_cast<uint32_t>(rest.size());
+      for (int shift = 24; shift >= 0; shift -= 8) input->cut_header += static_cast<char>(found >> shift);
+      input->cut_header += kind;
+      parts->insert(parts->end(), {input->cut_header, rest});
+      return {};
+    }
+    const bool whole = rest.size() - length >= 4;
+    pixels = pixels || kind == "IDAT";
+    if (!pixels) {
+      if (!whole) return Corrupt(fmt::format("the file ends inside the chunk {}", kind));
+      if (Crc32(0, std::as_bytes(std::span(bytes.substr(at + 4, 4 + length)))) != BigEndian32(rest.substr(length))) {
+        return Corrupt(fmt::format("{}: CRC error", kind));
+      }
+    }
+    const size_t size = 8 + length + (whole ? 4 : rest.size() - length);
+    if (kind == "IHDR" || kind == "PLTE" || kind == "tRNS" || kind == "IDAT") parts->push_back(bytes.substr(at, size));
+    at += size;
+  }
+  return {};
+}
 
 [[noreturn]] void PngExit(png_structp png, png_const_charp message) {
   auto* input = static_cast<PngInput*>(png_get_error_ptr(png));
@@ -167,24 +256,38 @@ struct PngInput {
   std::longjmp(input->jump, 1);
 }
 
+void PngWarn(png_structp png, png_const_charp message) {
+  if (std::strstr(message, "incorrect data check") == nullptr) return;
+  static_cast<PngInput*>(png_get_error_ptr(png))->wrong_checksum = true;
+}
+
 void PngRead(png_structp png, png_bytep out, size_t size) {
   auto* input = static_cast<PngInput*>(png_get_io_ptr(png));
-  if (size > input->bytes.size()) png_error(png, "the file ends inside the picture");
-  std::memcpy(out, input->bytes.data(), size);
-  input->bytes.remove_prefix(size);
+  while (size > 0) {
+    if (input->next == input->parts.size()) png_error(png, "the file ends inside the picture");
+    std::string_view& part = input->parts[input->next];
+    const size_t count = std::min(size, part.size());
+    std::memcpy(out, part.data(), count);
+    part.remove_prefix(count);
+    out += count;
+    size -= count;
+    if (part.empty()) ++input->next;
+  }
 }
 
 struct PngLayout {
   uint32_t width;
   uint32_t height;
   bool gray16;      // one 16-bit sample a pixel, clipped at 255 by Pillow; otherwise RGB or RGBA of 8 bits
+  bool interlaced;  // then rows come in several passes
   size_t channels;  // 8-bit ones
   size_t row_bytes;
 };
 
-bool RunPngHeader(png_structp png, png_infop info, PngInput* input, AlphaRule alpha, PngLayout* layout) {
+bool ReadPngHeader(png_structp png, png_infop info, PngInput* input, AlphaRule alpha, PngLayout* layout) {
   if (setjmp(input->jump) != 0) return false;
   png_set_user_limits(png, 0x7fffffff, 0x7fffffff);  // ours are checked before the first row
+  png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
   png_read_info(png, info);
   const int depth = png_get_bit_depth(png, info);
   const int color = png_get_color_type(png, info);
@@ -202,7 +305,7 @@ bool RunPngHeader(png_structp png, png_infop info, PngInput* input, AlphaRule al
     }
     if ((color & PNG_COLOR_MASK_COLOR) == 0) png_set_gray_to_rgb(png);
   }
-  png_set_interlace_handling(png);
+  layout->interlaced = png_set_interlace_handling(png) > 1;
   png_read_update_info(png, info);
   layout->width = png_get_image_width(png, info);
   layout->height = png_get_image_height(png, info);
@@ -211,17 +314,40 @@ bool RunPngHeader(png_structp png, png_infop info, PngInput* input, AlphaRule al
   return true;
 }
 
-bool RunPngPixels(png_structp png, PngInput* input, png_bytepp rows) {
+// All passes over rows that lie one behind the other.
+bool ReadPngPixels(png_structp png, PngInput* input, const PngLayout& layout, uint8_t* samples) {
   if (setjmp(input->jump) != 0) return false;
-  png_read_image(png, rows);
-  png_read_end(png, nullptr);
+  for (int pass = layout.interlaced ? 7 : 1; pass > 0; --pass) {
+    for (uint32_t y = 0; y < layout.height; ++y) png_read_row(png, samples + y * layout.row_bytes, nullptr);
+  }
   return true;
+}
+
+bool ReadPngRow(png_structp png, PngInput* input, uint8_t* samples) {
+  if (setjmp(input->jump) != 0) return false;
+  png_read_row(png, samples, nullptr);
+  return true;
+}
+
+// Reads on to the end for the checksum's sake; what else is wrong behind the pixels is forgiven.
+bool PngChecksumIsRight(png_structp png, PngInput* input) {
+  if (setjmp(input->jump) == 0) png_read_end(png, nullptr);
+  return !input->wrong_checksum;
+}
+
+// 16-bit gray, clipped at 255.
+void Gray16ToRgb(const uint8_t* samples, size_t count, uint8_t* rgb) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t value = samples[2 * i] != 0 ? 255 : samples[2 * i + 1];
+    for (size_t c = 0; c < 3; ++c) rgb[3 * i + c] = value;
+  }
 }
 
 Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
   PngInput input{};
-  input.bytes = bytes;
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, PngExit, [](png_structp, png_const_charp) {});
+  ANEMONE_TRY(FindPngChunks(bytes, &input).In("PNG"));
+  if (input.cut_header.empty()) input.parts.emplace_back("\0\0\0\0IEND\xAE\x42\x60\x82", 12);
+  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, PngExit, PngWarn);
   if (png == nullptr) return Internal("libpng cannot start");
   png_infop info = png_create_info_struct(png);
   const auto destroy = [&](void*) { png_destroy_read_struct(&png, &info, nullptr); };
@@ -229,49 +355,47 @@ Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimi
   if (info == nullptr) return Internal("libpng cannot start");
   png_set_read_fn(png, &input, PngRead);
 
+  const auto broken = [&] { return Corrupt(fmt::format("PNG: {}", input.message)); };
   PngLayout layout{};
-  if (!RunPngHeader(png, info, &input, alpha, &layout)) return Corrupt(fmt::format("PNG: {}", input.message));
-  ANEMONE_TRY(CheckSize(layout.width, layout.height, limits).In("PNG"));
+  if (!ReadPngHeader(png, info, &input, alpha, &layout)) return broken();
+  const bool direct = !layout.gray16 && layout.channels == 3;
+  const bool in_place = !layout.gray16 && layout.channels == 4;
+  const uint64_t bytes_per_pixel = direct ? 3 : in_place ? 4 : layout.interlaced ? 5 : 3;
+  ANEMONE_TRY(CheckSize(layout.width, layout.height, bytes_per_pixel, limits).In("PNG"));
   const size_t expected = size_t{layout.width} * (layout.gray16 ? 2 : layout.channels);
-  if (layout.row_bytes != expected || (!layout.gray16 && layout.channels != 3 && layout.channels != 4)) {
+  if (layout.row_bytes != expected || (!layout.gray16 && !direct && !in_place)) {
     return Internal(fmt::format("PNG: expected rows of {} bytes, found {}", expected, layout.row_bytes));
   }
-
-  std::vector<uint8_t> samples(layout.row_bytes * layout.height);
-  std::vector<png_bytep> rows(layout.height);
-  for (size_t y = 0; y < rows.size(); ++y) rows[y] = samples.data() + y * layout.row_bytes;
-  if (!RunPngPixels(png, &input, rows.data())) return Corrupt(fmt::format("PNG: {}", input.message));
 
   Image image;
   image.width = layout.width;
   image.height = layout.height;
-  if (layout.gray16) {
-    const size_t pixels = size_t{layout.width} * layout.height;
-    image.rgb.resize(pixels * 3);
-    for (size_t i = 0; i < pixels; ++i) {
-      const uint8_t value = samples[2 * i] != 0 ? 255 : samples[2 * i + 1];
-      for (size_t c = 0; c < 3; ++c) image.rgb[3 * i + c] = value;
+  image.rgb.resize(size_t{layout.width} * layout.height * (in_place ? 4 : 3));
+  if (layout.gray16 && !layout.interlaced) {
+    std::vector<uint8_t> row(layout.row_bytes);
+    for (size_t y = 0; y < layout.height; ++y) {
+      if (!ReadPngRow(png, &input, row.data())) return broken();
+      Gray16ToRgb(row.data(), layout.width, image.rgb.data() + 3 * y * layout.width);
     }
-    return image;
+  } else {
+    std::vector<uint8_t> gray(layout.gray16 ? layout.row_bytes * layout.height : 0);
+    uint8_t* const samples = layout.gray16 ? gray.data() : image.rgb.data();
+    if (!ReadPngPixels(png, &input, layout, samples)) return broken();
+    if (layout.gray16) Gray16ToRgb(samples, size_t{layout.width} * layout.height, image.rgb.data());
   }
-  if (layout.channels == 4) RemoveAlpha(&samples, alpha);
-  image.rgb = std::move(samples);
+  if (!PngChecksumIsRight(png, &input)) return Corrupt("PNG: IDAT: the pixels' checksum is wrong");
+  if (in_place) RemoveAlpha(&image.rgb, alpha);
   return image;
 }
 
 // ---- WebP ----
 
-Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  WebPBitstreamFeatures features;
-  if (WebPGetFeatures(data, bytes.size(), &features) != VP8_STATUS_OK) return Corrupt("WebP: the header is damaged");
-  ANEMONE_TRY(
-      CheckSize(static_cast<uint64_t>(features.width), static_cast<uint64_t>(features.height), limits).In("WebP"));
-
+// The first frame on its canvas.
+Result<Image> DecodeWebpAnimation(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
   WebPAnimDecoderOptions options;
   if (WebPAnimDecoderOptionsInit(&options) == 0) return Internal("libwebp cannot start");
   options.color_mode = MODE_RGBA;
-  const WebPData input{data, bytes.size()};
+  const WebPData input{reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
   const std::unique_ptr<WebPAnimDecoder, void (*)(WebPAnimDecoder*)> decoder(WebPAnimDecoderNew(&input, &options),
                                                                              WebPAnimDecoderDelete);
   if (decoder == nullptr) return Corrupt("WebP: the file is damaged or ends early");
@@ -279,7 +403,7 @@ Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLim
   uint8_t* pixels = nullptr;
   int timestamp = 0;
   if (WebPAnimDecoderGetInfo(decoder.get(), &info) == 0) return Corrupt("WebP: the header is damaged");
-  ANEMONE_TRY(CheckSize(info.canvas_width, info.canvas_height, limits).In("WebP"));
+  ANEMONE_TRY(CheckSize(info.canvas_width, info.canvas_height, 16, limits).In("WebP"));
   if (WebPAnimDecoderGetNext(decoder.get(), &pixels, &timestamp) == 0) {
     return Corrupt("WebP: the file is damaged or ends early");
   }
@@ -287,7 +411,31 @@ Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLim
   image.width = info.canvas_width;
   image.height = info.canvas_height;
   image.rgb.assign(pixels, pixels + size_t{image.width} * image.height * 4);
-  RemoveAlpha(&image.rgb, features.has_alpha != 0 ? alpha : AlphaRule::kDrop);
+  RemoveAlpha(&image.rgb, alpha);
+  return image;
+}
+
+Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  WebPBitstreamFeatures features;
+  if (WebPGetFeatures(data, bytes.size(), &features) != VP8_STATUS_OK) return Corrupt("WebP: the header is damaged");
+  const auto width = static_cast<uint64_t>(features.width), height = static_cast<uint64_t>(features.height);
+  if (features.has_alpha == 0) alpha = AlphaRule::kDrop;
+  // A still picture is held once as libwebp works on it and once as a result; an animation's canvas thrice, and the
+  // result.
+  ANEMONE_TRY(CheckSize(width, height, features.has_animation != 0 ? 16 : 8, limits).In("WebP"));
+  if (features.has_animation != 0) return DecodeWebpAnimation(bytes, alpha, limits);
+  Image image;
+  image.width = static_cast<uint32_t>(width);
+  image.height = static_cast<uint32_t>(height);
+  const size_t channels = alpha == AlphaRule::kOverWhite ? 4 : 3;
+  image.rgb.resize(width * height * channels);
+  const auto decode = channels == 4 ? WebPDecodeRGBAInto : WebPDecodeRGBInto;
+  const int stride = static_cast<int>(width * channels);
+  if (decode(data, bytes.size(), image.rgb.data(), image.rgb.size(), stride) == nullptr) {
+    return Corrupt("WebP: the file is damaged or ends early");
+  }
+  if (channels == 4) RemoveAlpha(&image.rgb, alpha);
   return image;
 }
 
@@ -297,17 +445,25 @@ Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha, const ImageLi
   if (bytes.size() > limits.max_bytes) {
     return LimitExceeded(fmt::format("expected at most {} bytes, found {}", limits.max_bytes, bytes.size()));
   }
-  if (bytes.starts_with("\xff\xd8\xff")) return DecodeJpeg(bytes, limits);
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) return DecodePng(bytes, alpha, limits);
-  if (bytes.starts_with("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP")
-    return DecodeWebp(bytes, alpha, limits);
+  const auto starts = [&](std::string_view magic) { return bytes.starts_with(magic); };
+  if (starts("\xff\xd8\xff")) return DecodeJpeg(bytes, limits);
+  if (starts("\x89PNG\r\n\x1a\n")) return DecodePng(bytes, alpha, limits);
+  if (starts("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") return DecodeWebp(bytes, alpha, limits);
+  if (starts("GIF87a") || starts("GIF89a")) return internal::DecodeGif(bytes, alpha, limits);
+  if (starts("BM")) return internal::DecodeBmp(bytes, alpha, limits);
+  if (bytes.size() >= 2 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '6') {
+    return internal::DecodePpm(bytes, limits);
+  }
+  if (starts({"II*\0", 4}) || starts({"MM\0*", 4}) || starts({"II+\0", 4}) || starts({"MM\0+", 4})) {
+    return internal::DecodeTiff(bytes, alpha, limits);
+  }
   std::string found = "an empty file";
   if (!bytes.empty()) {
     found.clear();
     for (const char byte : bytes.substr(0, 4)) found += fmt::format("{:02x} ", static_cast<unsigned char>(byte));
     found = "bytes " + found + "at the start";
   }
-  return Unsupported(fmt::format("expected a JPEG, PNG or WebP picture, found {}", found));
+  return Unsupported(fmt::format("expected a JPEG, PNG, WebP, GIF, BMP, PPM or TIFF picture, found {}", found));
 }
 
 }  // namespace anemone

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -230,8 +231,17 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
   ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
   auto pixels = [&]() -> Result<std::vector<float>> {
     ANEMONE_ASSIGN(const std::string bytes, Whole(file).ReadAll(ImageLimits{}.max_bytes));
-    ANEMONE_ASSIGN(const Image decoded, DecodeImage(bytes, spec.preprocess.alpha));
-    ANEMONE_ASSIGN(const Image resized, ResizeAndCrop(decoded, spec.preprocess));
+    // Pictures are read side by side, but large ones one at a time, so that memory stays that of one.
+    static std::mutex large;
+    std::unique_lock<std::mutex> alone(large, std::defer_lock);
+    constexpr uint64_t kSmall = uint64_t{32} << 20;
+    Result<Image> decoded = DecodeImage(bytes, spec.preprocess.alpha, {.max_memory = kSmall});
+    if (!decoded.ok() && decoded.status().kind() == ErrorKind::kLimitExceeded) {
+      alone.lock();
+      decoded = DecodeImage(bytes, spec.preprocess.alpha);
+    }
+    if (!decoded.ok()) return decoded.status();
+    ANEMONE_ASSIGN(const Image resized, ResizeAndCrop(*decoded, spec.preprocess));
     std::vector<float> out(resized.rgb.size());
     Normalize(resized, spec.preprocess, out);
     return out;
@@ -240,24 +250,27 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
   return pixels;
 }
 
-Result<std::vector<float>> LoadPixels(const std::vector<std::string>& paths, const ClipSpec& spec) {
+Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec) {
   const size_t one = size_t{3} * spec.image_size * spec.image_size;
-  std::vector<float> pixels(paths.size() * one);
-  std::vector<Status> statuses(paths.size());
+  std::vector<Result<std::vector<float>>> all(paths.size(), Internal("not read"));
   tbb::parallel_for(size_t{0}, paths.size(), [&](size_t i) {
-    const Result<std::vector<float>> picture = LoadPixels(paths[i], spec);
-    if (!picture.ok()) {
-      statuses[i] = picture.status();
-    } else if (picture->size() != one) {
-      statuses[i] = Corrupt(fmt::format("expected {} values after preprocessing, found {}", one, picture->size()),
-                            "the preprocessing's crop is not the model's image size")
-                        .In(paths[i]);
-    } else {
-      std::copy(picture->begin(), picture->end(), pixels.begin() + static_cast<ptrdiff_t>(i * one));
-    }
+    all[i] = LoadPixels(paths[i], spec);
+    if (!all[i].ok() || all[i]->size() == one) return;
+    all[i] = Corrupt(fmt::format("expected {} values after preprocessing, found {}", one, all[i]->size()),
+                     "the preprocessing's crop is not the model's image size")
+                 .In(paths[i]);
   });
-  for (Status& status : statuses) ANEMONE_TRY(std::move(status));
-  return pixels;
+  Pictures pictures;
+  pictures.pixels.reserve(paths.size() * one);
+  for (size_t i = 0; i < paths.size(); ++i) {
+    if (!all[i].ok()) {
+      pictures.failures.push_back(all[i].status());
+      continue;
+    }
+    pictures.loaded.push_back(i);
+    pictures.pixels.insert(pictures.pixels.end(), all[i]->begin(), all[i]->end());
+  }
+  return pictures;
 }
 
 }  // namespace anemone

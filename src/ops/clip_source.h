@@ -39,8 +39,14 @@ Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& 
 
 // One picture file → fp32 pixels [3, image_size, image_size]. Errors carry the path.
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec);
-// Several, side by side, decoded by all threads. Errors: the first picture's that has one.
-Result<std::vector<float>> LoadPixels(const std::vector<std::string>& paths, const ClipSpec& spec);
+
+// Several, side by side, decoded by all threads.
+struct Pictures {
+  std::vector<float> pixels;     // of those that could be read
+  std::vector<size_t> loaded;    // which these are
+  std::vector<Status> failures;  // of the others
+};
+Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec);
 
 }  // namespace anemone
 

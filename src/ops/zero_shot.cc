@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <filesystem>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -23,12 +23,48 @@ Status Interrupted(const ProgressFn& progress, const char* stage, uint64_t done,
   return {ErrorKind::kInterrupted, "interrupted"};
 }
 
-bool IsPicture(const fs::path& path) {
+// The names of pictures, of formats that are decoded and of others.
+constexpr std::string_view kDecoded[] = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp",
+                                         ".dib", ".gif",  ".ppm", ".pgm",  ".pbm", ".pnm",  ".tif",  ".tiff"};
+constexpr std::string_view kForeign[] = {".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".svg", ".ico", ".tga",
+                                         ".psd",  ".pcx",  ".dds",  ".exr", ".hdr", ".pfm", ".raw", ".dng", ".eps"};
+
+bool HasExtension(const fs::path& path, std::span<const std::string_view> extensions) {
   std::string extension = path.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  constexpr std::array<std::string_view, 4> kExtensions = {".jpg", ".jpeg", ".png", ".webp"};
-  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+  return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
+}
+
+bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
+
+// `above`: the folders around this one, links resolved.
+Status CollectImages(const fs::path& folder, std::vector<fs::path>& above, std::vector<std::string>& found,
+                     LeftOut* left_out) {
+  std::error_code error;
+  const fs::path resolved = fs::canonical(folder, error);
+  if (error) return Status(ErrorKind::kIo, error.message()).In(folder.string());
+  if (std::find(above.begin(), above.end(), resolved) != above.end()) {
+    left_out->loops.Add(folder.string());
+    return {};
+  }
+  above.push_back(resolved);
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const fs::path& path = it->path();
+    std::error_code unknown;
+    if (IsHidden(path)) {
+      left_out->hidden.Add(path.string());
+    } else if (it->is_directory(unknown)) {
+      ANEMONE_TRY(CollectImages(path, above, found, left_out));
+    } else if (HasExtension(path, kDecoded)) {
+      found.push_back(path.string());
+    } else {
+      (HasExtension(path, kForeign) ? left_out->foreign : left_out->nameless).Add(path.string());
+    }
+  }
+  above.pop_back();
+  if (error) return Status(ErrorKind::kIo, error.message()).In(folder.string());
+  return {};
 }
 
 Result<ClipFeatures> EncodeTexts(ClipModel& model, const TextEncoder& encode, const std::vector<std::string>& texts,
@@ -54,12 +90,14 @@ Result<ClipFeatures> EncodeTexts(ClipModel& model, const TextEncoder& encode, co
 }  // namespace
 
 std::vector<std::string> Lines(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::vector<std::string> lines;
   while (!text.empty()) {
     const size_t end = text.find('\n');
     std::string_view line = text.substr(0, end);
     if (line.ends_with('\r')) line.remove_suffix(1);
-    lines.emplace_back(line);
+    if (line.find_first_not_of(" \t") != std::string_view::npos) lines.emplace_back(line);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   }
   return lines;
@@ -115,17 +153,38 @@ Result<ClipFeatures> EncodeLabels(ClipModel& model, const TextEncoder& encode, c
   return means;
 }
 
-Result<std::vector<std::string>> FindImages(const std::string& folder) {
-  std::vector<std::string> found;
-  std::error_code error;
-  const auto options = fs::directory_options::follow_directory_symlink;
-  for (fs::recursive_directory_iterator it(folder, options, error), end; !error && it != end; it.increment(error)) {
-    if (IsPicture(it->path()) && !it->is_directory(error)) found.push_back(it->path().string());
+std::vector<std::string> LeftOut::Notes() const {
+  std::vector<std::string> notes;
+  for (const auto& [kind, what] :
+       {std::pair{&hidden, "hidden files and folders"}, std::pair{&loops, "links to a folder around them"},
+        std::pair{&foreign, "pictures of a format that is not decoded"},
+        std::pair{&nameless, "files that are no pictures by their names"}}) {
+    if (kind->count > 0) notes.push_back(fmt::format("left out: {} {}, first {}", kind->count, what, kind->first));
   }
-  if (error) return Status(ErrorKind::kIo, error.message()).In(folder);
-  if (found.empty()) return NotFound("it holds no .jpg, .png or .webp").In(folder);
+  return notes;
+}
+
+namespace {
+
+// As FindImages; a link to a folder of `above` is a loop, too.
+Result<std::vector<std::string>> FindImagesBelow(std::vector<fs::path> above, const std::string& folder,
+                                                 LeftOut* left_out) {
+  std::vector<std::string> found;
+  ANEMONE_TRY(CollectImages(folder, above, found, left_out));
+  if (found.empty()) {
+    const std::vector<std::string> notes = left_out->Notes();
+    return NotFound("expected pictures (.jpg, .png, .webp, .gif, .bmp, .ppm, .tif), found none",
+                    notes.empty() ? "" : notes.front())
+        .In(folder);
+  }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> FindImages(const std::string& folder, LeftOut* left_out) {
+  return FindImagesBelow({}, folder, left_out);
 }
 
 Result<ImageFolder> OpenImageFolder(const std::string& path) {
@@ -133,20 +192,29 @@ Result<ImageFolder> OpenImageFolder(const std::string& path) {
   std::error_code error;
   if (!fs::is_directory(path, error)) return NotFound("no such folder").In(path);
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->is_directory(error)) folder.classes.push_back(it->path().filename().string());
+    std::error_code unknown;
+    if (IsHidden(it->path())) {
+      folder.left_out.hidden.Add(it->path().string());
+    } else if (it->is_directory(unknown)) {
+      folder.classes.push_back(it->path().filename().string());
+    } else {
+      folder.left_out.nameless.Add(it->path().string());  // torchvision takes no picture beside the classes
+    }
   }
   if (error) return Status(ErrorKind::kIo, error.message()).In(path);
   if (folder.classes.empty()) return NotFound("expected a folder a class, found none").In(path);
   std::sort(folder.classes.begin(), folder.classes.end());
+  const fs::path root = fs::canonical(path, error);
   for (size_t i = 0; i < folder.classes.size(); ++i) {
-    ANEMONE_ASSIGN(const std::vector<std::string> images, FindImages((fs::path(path) / folder.classes[i]).string()));
+    ANEMONE_ASSIGN(const std::vector<std::string> images,
+                   FindImagesBelow({root}, (fs::path(path) / folder.classes[i]).string(), &folder.left_out));
     for (const std::string& image : images) folder.items.push_back({image, i});
   }
   return folder;
 }
 
 Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, const ClipFeatures& classifier,
-                                  size_t batch, const ProgressFn& progress) {
+                                  size_t batch, const OnBadPictures& on_bad, const ProgressFn& progress) {
   if (classifier.count != folder.classes.size()) {
     return InvalidArgument(
         fmt::format("expected {} labels, one a folder, found {}", folder.classes.size(), classifier.count));
@@ -158,9 +226,13 @@ Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, c
     const size_t count = std::min(batch, folder.items.size() - at);
     std::vector<std::string> paths;
     for (size_t i = at; i < at + count; ++i) paths.push_back(folder.items[i].path);
-    ANEMONE_ASSIGN(const std::vector<float> pixels, LoadPixels(paths, model.spec()));
-    ANEMONE_ASSIGN(ClipFeatures features, model.EncodeImages(pixels));
-    for (size_t i = 0; i < count; ++i) {
+    const Pictures pictures = LoadPictures(paths, model.spec());
+    if (!pictures.failures.empty()) ANEMONE_TRY(on_bad(pictures.failures));
+    ClipFeatures features;
+    if (!pictures.loaded.empty()) {
+      ANEMONE_ASSIGN(features, model.EncodeImages(pictures.pixels));
+    }
+    for (size_t i = 0; i < pictures.loaded.size(); ++i) {
       const float* image = features.values.data() + i * features.width;
       for (size_t c = 0; c < classifier.count; ++c) {
         const float* row = classifier.values.data() + c * classifier.width;
@@ -168,7 +240,7 @@ Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, c
         for (size_t k = 0; k < features.width; ++k) dot += double{image[k]} * row[k];
         cosines[c] = dot;
       }
-      const size_t target = folder.items[at + i].target;
+      const size_t target = folder.items[at + pictures.loaded[i]].target;
       size_t likelier = 0;
       for (size_t c = 0; c < cosines.size(); ++c) {
         if (cosines[c] > cosines[target] || (cosines[c] == cosines[target] && c < target)) ++likelier;

@@ -4,6 +4,7 @@
 #define ANEMONE_OPS_ZERO_SHOT_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,7 @@
 
 namespace anemone {
 
-// Each line as it stands, without its end; an empty line is the empty text.
+// The lines of a text as they stand, without their ends. A byte order mark and blank lines are left out.
 std::vector<std::string> Lines(std::string_view text);
 Result<std::vector<std::string>> ReadLines(const std::string& path);
 
@@ -27,8 +28,25 @@ Result<std::string> FillTemplate(std::string_view prompt, std::string_view label
 Result<ClipFeatures> EncodeLabels(ClipModel& model, const TextEncoder& encode, const std::vector<std::string>& labels,
                                   const std::vector<std::string>& templates, const ProgressFn& progress = {});
 
-// The pictures (.jpg .jpeg .png .webp) under a folder, at any depth, sorted. Errors: NotFound.
-Result<std::vector<std::string>> FindImages(const std::string& folder);
+// What a walk through folders of pictures did not take; each kind with its count and its first path.
+struct LeftOut {
+  struct Kind {
+    uint64_t count = 0;
+    std::string first;
+    void Add(const std::string& path) {
+      if (count++ == 0) first = path;
+    }
+  };
+  Kind hidden;    // files and folders whose name begins with a dot, macOS's ._ files among them
+  Kind loops;     // links to a folder that holds them
+  Kind foreign;   // pictures of formats that are not decoded, by their names
+  Kind nameless;  // other files
+  // One line a kind that there is.
+  std::vector<std::string> Notes() const;
+};
+
+// The pictures under a folder, at any depth, sorted. Errors: NotFound (none).
+Result<std::vector<std::string>> FindImages(const std::string& folder, LeftOut* left_out);
 
 // One subfolder a class, sorted by name, as torchvision's ImageFolder numbers them.
 struct ImageFolder {
@@ -38,6 +56,7 @@ struct ImageFolder {
     size_t target;  // index of its class
   };
   std::vector<Item> items;  // by class, then by path
+  LeftOut left_out;
 };
 // Errors: NotFound (no folder, no subfolders, a class without a picture, which is named).
 Result<ImageFolder> OpenImageFolder(const std::string& path);
@@ -52,10 +71,13 @@ struct Accuracy {
   Class total;
 };
 
+// What is done about pictures that cannot be read: a Status that is not OK ends the run.
+using OnBadPictures = std::function<Status(const std::vector<Status>& failures)>;
+
 // The accuracy of `classifier` (a normalised row a class) on the folder's pictures. Ties go to the lower class. Errors:
-// InvalidArgument (as many rows as classes are needed); as LoadPixels.
+// InvalidArgument (as many rows as classes are needed); what `on_bad` answers.
 Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, const ClipFeatures& classifier,
-                                  size_t batch, const ProgressFn& progress = {});
+                                  size_t batch, const OnBadPictures& on_bad, const ProgressFn& progress = {});
 
 }  // namespace anemone
 

@@ -427,7 +427,7 @@ class CommandLine(FolderCase):
 
     def test_zero_shot_errors(self):
         (self.dir / "set" / "bag").mkdir(parents=True)
-        self.fails(66, "set/bag: it holds no", "infer", DEMO, "--dataset", "set")
+        self.fails(66, "set/bag: expected pictures .* found none", "infer", DEMO, "--dataset", "set")
         shutil.copy(DEMO / "images" / "bag.jpg", self.dir / "set" / "bag")
         self.fails(64, "set: expected 1000 folders, one a label, found 1", "nemo", "megatron_clip_imagenet_zeroshot",
                    f"model.restore_from_path={DEMO}", "model.data.imagenet_val=set")
@@ -439,7 +439,48 @@ class CommandLine(FolderCase):
         self.fails(64, "found both", "infer", DEMO, "--dataset", "set", "--text", "a")
         self.fails(66, "nope: no such folder", "infer", DEMO, "--dataset", "nope")
         (self.dir / "set" / "bag" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-        self.fails(65, "set/bag/z.png", "infer", DEMO, "--dataset", "set")
+        self.fails(65, "set/bag/z.png", "infer", DEMO, "--dataset", "set", "--strict")
+        done = self.run_program("infer", DEMO, "--dataset", "set", "--json")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["images"], 1)
+        self.assertRegex(done.stderr, "warning: set/bag/z.png: PNG: .*\n.*warning: 1 picture could not be read")
+
+    def test_no_picture_is_left_out_in_silence(self):
+        def ppm(width=40, height=40):
+            return b"P6 %d %d 255\n" % (width, height) + bytes(range(256)) * (width * height * 3 // 256 + 1)
+        for path in ("set/bag/1.ppm", "set/coat/a/2.PPM", "set/.hidden/x.ppm", "set/coat/._2.ppm"):
+            (self.dir / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.dir / path).write_bytes(ppm())
+        (self.dir / "set" / "bag" / "x.avif").write_bytes(b"")
+        (self.dir / "set" / "coat" / "notes.txt").write_bytes(b"")
+        (self.dir / "set" / "coat" / "loop").symlink_to(self.dir / "set")
+        done = self.run_program("infer", DEMO, "--dataset", "set", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["images"], 2)
+        for note in ("2 hidden files and folders", "1 links to a folder around them, first set/coat/loop",
+                     "of a format that is not decoded, first set/bag/x.avif", "files that are no pictures by their names, first set/coat/notes.txt"):
+            self.assertIn(note, done.stderr)
+
+    def test_bad_pictures_do_not_end_a_run(self):
+        bag = DEMO / "images" / "bag.jpg"
+        (self.dir / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+        (self.dir / "list.txt").write_bytes(f"\ufeffbad.png\r\n\r\n{bag}\r\nbad.png\r\n".encode())
+        (self.dir / "labels.txt").write_bytes("\ufeffbag\r\n \n\ncoat".encode())
+        done = self.run_program("infer", DEMO, "--image-list", "list.txt", "--labels", "labels.txt", "--json", "--embeddings", "e.npy")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["image"] for line in lines], [str(bag)])
+        self.assertEqual(lines[0]["texts"], ["bag", "coat"])
+        self.assertEqual(done.stderr.count("warning: bad.png: "), 2)
+        self.assertIn("warning: 2 pictures could not be read", done.stderr)
+        data = (self.dir / "e.npy").read_bytes()
+        self.assertIn(b"(3, ", data[:128])
+        rows = struct.unpack(f"<{(len(data) - 128) // 4}f", data[128:])
+        width = len(rows) // 3
+        self.assertTrue(all(value != value for value in rows[:width] + rows[2 * width:]))
+        self.assertAlmostEqual(sum(value * value for value in rows[width:2 * width]), 1, delta=1e-5)
+        self.fails(65, "bad.png", "infer", DEMO, "--image-list", "list.txt", "--labels", "labels.txt", "--strict")
+        self.assertEqual(self.run_program("infer", DEMO, "--image", "bad.png", "--image", "bad.png", "--text", "x").returncode, 65)
 
     def test_openai_and_openclip_training_files(self):
         openclip = GOLDEN / "openclip"

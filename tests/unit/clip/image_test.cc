@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ std::string ReadAll(const std::string& path) {
 }
 
 std::string Picture(const std::string& name) { return ReadAll(Golden("infer/image/" + name)); }
+std::string OddPicture(const std::string& name) { return ReadAll(Golden("infer/image_formats/" + name)); }
 
 uint32_t Crc32(const std::vector<uint8_t>& bytes) {
   uint32_t crc = ~0U;
@@ -38,9 +40,10 @@ uint32_t Crc32(const std::vector<uint8_t>& bytes) {
 
 AlphaRule ToAlpha(const std::string& word) { return word == "white" ? AlphaRule::kOverWhite : AlphaRule::kDrop; }
 
-// Calls `check` with the rest of each line of cases.txt that begins with `kind`.
-void ForEachCase(const std::string& kind, int at_least, const std::function<void(std::istringstream&)>& check) {
-  std::ifstream cases(Golden("infer/image/cases.txt"));
+// Calls `check` with the rest of each line of a folder's cases.txt that begins with `kind`.
+void ForEachCase(const std::string& kind, int at_least, const std::function<void(std::istringstream&)>& check,
+                 const std::string& folder = "infer/image") {
+  std::ifstream cases(Golden(folder + "/cases.txt"));
   std::string line;
   int count = 0;
   while (std::getline(cases, line)) {
@@ -68,6 +71,44 @@ TEST(Image, DecodesEveryGoldenPictureAsPillow) {
     EXPECT_EQ(image.height, height);
     EXPECT_EQ(Crc32(image.rgb), crc);
   });
+}
+
+// PPM, BMP, GIF, TIFF, and PNGs with faults. What Pillow reads is read alike or refused by name.
+TEST(Image, DecodesOtherFormatsAsPillow) {
+  const std::set<std::string> refused_here = {"float.tif", "lab.tif",      "ycbcr.tif",
+                                              "int.tif",   "ii_rgbx1.tif", "mm_rgbx1.tif"};
+  ForEachCase(
+      "decode", 370,
+      [&](std::istringstream& fields) {
+        std::string file, alpha;
+        uint32_t width = 0, height = 0, crc = 0;
+        fields >> file >> alpha >> width >> height >> crc;
+        const Result<Image> image = DecodeImage(OddPicture(file), ToAlpha(alpha));
+        if (refused_here.contains(file)) {
+          EXPECT_THAT(image, StatusIs(ErrorKind::kUnsupported, ""));
+          return;
+        }
+        if (file == "no_adler.png") {  // cut inside the checksum of pixels that are whole
+          EXPECT_THAT(image, StatusIs(ErrorKind::kCorrupt, "the file ends inside the picture"));
+          return;
+        }
+        ASSERT_THAT(image, IsOk());
+        EXPECT_EQ(image->width, width);
+        EXPECT_EQ(image->height, height);
+        EXPECT_EQ(Crc32(image->rgb), crc);
+      },
+      "infer/image_formats");
+}
+
+TEST(Image, RefusesWhatPillowRefuses) {
+  ForEachCase(
+      "refuse", 20,
+      [](std::istringstream& fields) {
+        std::string file;
+        fields >> file;
+        EXPECT_FALSE(DecodeImage(OddPicture(file)).ok());
+      },
+      "infer/image_formats");
 }
 
 TEST(Image, ResizesAndCropsAsTransformersAndTorchvision) {
@@ -121,7 +162,9 @@ TEST(Image, EveryTruncationIsCorrupt) {
                            "png_adam7.png", "webp_lossy.webp", "webp_lossless_alpha.webp"}) {
     const std::string whole = Picture(name);
     const size_t step = std::max<size_t>(whole.size() / 97, 1);
-    for (size_t length = 12; length < whole.size() - 1; length += step) {
+    // A PNG may end with its pixels: 12 bytes of IEND, 4 of a CRC and 4 of a checksum may be missing, as for Pillow.
+    const size_t all = std::string_view(name).ends_with(".png") ? whole.size() - 20 : whole.size() - 1;
+    for (size_t length = 12; length < all; length += step) {
       const auto image = DecodeImage(std::string_view(whole).substr(0, length));
       ASSERT_FALSE(image.ok()) << name << " cut to " << length << " of " << whole.size();
       EXPECT_EQ(image.status().kind(), ErrorKind::kCorrupt)
@@ -132,7 +175,8 @@ TEST(Image, EveryTruncationIsCorrupt) {
 
 TEST(Image, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(DecodeImage(""), StatusIs(ErrorKind::kUnsupported, "empty"));
-  EXPECT_THAT(DecodeImage("GIF89a"), StatusIs(ErrorKind::kUnsupported, "47 49 46 38"));
+  EXPECT_THAT(DecodeImage("8BPS\0\1"), StatusIs(ErrorKind::kUnsupported, "38 42 50 53"));
+  EXPECT_THAT(DecodeImage("GIF89a"), StatusIs(ErrorKind::kCorrupt, "GIF"));
   EXPECT_THAT(DecodeImage("\xff\xd8\xff"), StatusIs(ErrorKind::kCorrupt, "JPEG"));
 }
 
@@ -148,6 +192,39 @@ TEST(Image, ChecksTheSizeBeforeAllocating) {
   std::string huge = Picture("png_rgb.png");  // the header says 4 billion columns; its checksum is corrected by nobody
   huge[16] = '\x7f';
   EXPECT_FALSE(DecodeImage(huge).ok());
+}
+
+// Files of a few bytes that ask for much: refused by their headers, before any pixel has memory.
+TEST(Image, BoundsWhatAPictureCanCost) {
+  // A lossless WebP of 16383 x 10900 pixels in 34 bytes.
+  const std::string webp =
+      std::string("RIFF\x1a\0\0\0WEBPVP8L\x0e\0\0\0", 20) + "\x2f\xfe\xff\xa4\x0a\x07\x10\x11\xfd\x0f\x44\x44\xff\x03";
+  EXPECT_THAT(DecodeImage(webp), StatusIs(ErrorKind::kLimitExceeded, "found 16383x10900 pixels"));
+  ImageLimits limits;
+  limits.max_memory = 20000;
+  for (const char* name : {"jpeg_s0.jpg", "png_rgb.png", "png_gray16.png"}) {  // 97 x 61 pixels are 17751 bytes
+    EXPECT_THAT(DecodeImage(Picture(name), AlphaRule::kDrop, limits), IsOk()) << name;
+  }
+  for (const char* name : {"jpeg_progressive.jpg", "webp_lossy.webp", "webp_animation.webp"}) {
+    EXPECT_THAT(DecodeImage(Picture(name), AlphaRule::kDrop, limits),
+                StatusIs(ErrorKind::kLimitExceeded, "MiB of memory"))
+        << name;
+  }
+  limits.max_memory = 1000;
+  for (const char* name : {"p.ppm", "p.bmp", "p.gif", "rgb_raw.tif", "ii_tiles.tif"}) {
+    EXPECT_THAT(DecodeImage(OddPicture(name), AlphaRule::kDrop, limits), StatusIs(ErrorKind::kLimitExceeded, ""))
+        << name;
+  }
+}
+
+// A progressive JPEG whose last scan comes again and again: each is a pass over the whole picture.
+TEST(Image, BoundsTheScansOfAJpeg) {
+  const std::string whole = Picture("jpeg_progressive.jpg");
+  const size_t scan = whole.rfind("\xff\xda");
+  ASSERT_NE(scan, std::string::npos);
+  std::string many = whole.substr(0, scan);
+  for (int i = 0; i < 10000; ++i) many += whole.substr(scan, whole.size() - 2 - scan);
+  EXPECT_THAT(DecodeImage(many + "\xff\xd9"), StatusIs(ErrorKind::kLimitExceeded, "at most 100 scans"));
 }
 
 TEST(Image, RefusesSettingsWithoutMeaning) {
