@@ -33,6 +33,7 @@
 #include "ops/canonical.h"
 #include "ops/clip_source.h"
 #include "ops/diff.h"
+#include "ops/model_class.h"
 #include "ops/scan.h"
 #include "ops/source.h"
 #include "ops/summary.h"
@@ -439,6 +440,28 @@ py::tuple EncodeTexts(Clip& clip, const std::vector<std::string>& texts) {
   })));
 }
 
+std::string_view ClassName(const ModelClass* model_class) { return model_class == nullptr ? "" : model_class->name; }
+
+// `now`, but what did not change keeps the text it was read from.
+ConfigNode Edited(const ConfigNode& old, ConfigNode now) {
+  now.key_kind = old.key_kind;
+  if (old.kind != now.kind) return now;
+  if (now.is_scalar()) return SameConfig(old, now) ? old : now;
+  for (auto& [key, child] : now.map) {
+    if (const ConfigNode* before = old.Get(key)) child = Edited(*before, std::move(child));
+  }
+  for (size_t i = 0; i < std::min(old.list.size(), now.list.size()); ++i) {
+    now.list[i] = Edited(old.list[i], std::move(now.list[i]));
+  }
+  return now;
+}
+
+Status SetConfig(Model& model, const std::string& json) {
+  ANEMONE_ASSIGN(const Config config, Config::ParseJson(json, "cfg"));
+  model.cfg() = Config(Edited(model.cfg().root(), config.root()));
+  return {};
+}
+
 py::bytearray FloatBytes(const std::vector<float>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
 }
@@ -535,24 +558,32 @@ PYBIND11_MODULE(_anemone, m) {
         return Take(Await(py::none(), [&](const ProgressFn&) { return InDialect(c, dialect); }));
       });
 
-  py::class_<MegatronCLIPModel>(m, "Model")
-      .def_property_readonly("checkpoint", [](const MegatronCLIPModel& model) { return model.checkpoint(); })
-      .def("save_to", [](const MegatronCLIPModel& model, const std::string& path, bool force, unsigned threads,
-                         const py::object& callback) {
-        Check(Await(callback, [&](const ProgressFn& progress) {
-          return model.SaveTo(path, {.threads = threads, .force = force, .progress = progress});
-        }));
-      });
+  py::class_<Model>(m, "Model")
+      .def_property_readonly("checkpoint", [](const Model& model) { return model.checkpoint(); })
+      .def_property_readonly("class_name", [](const Model& model) { return ClassName(model.model_class()); })
+      .def("set_config", [](Model& model, const std::string& json) { Check(SetConfig(model, json)); })
+      .def("save_to",
+           [](const Model& model, const std::string& path, bool force, unsigned threads, const py::object& callback) {
+             Check(Await(callback, [&](const ProgressFn& progress) {
+               return model.SaveTo(path, {.threads = threads, .force = force, .progress = progress});
+             }));
+           });
   m.def("restore",
         [](const std::string& path, const std::optional<std::string>& config, bool strict, bool return_config) {
-          return Take(Await(py::none(), [&](const ProgressFn&) -> Result<MegatronCLIPModel> {
+          return Take(Await(py::none(), [&](const ProgressFn&) -> Result<Model> {
             RestoreOptions options{.restore_path = path, .strict = strict, .return_config = return_config};
             if (config) {
               ANEMONE_ASSIGN(options.override_config, Config::ParseYaml(*config, "override_config_path"));
             }
-            return MegatronCLIPModel::RestoreFrom(options);
+            return Model::RestoreFrom(options);
           }));
         });
+  m.def("model_class", [](const Checkpoint& checkpoint) { return ClassName(ModelClassOf(checkpoint)); });
+  m.def("model_classes", [] {
+    py::list classes;
+    for (const ModelClass& c : ModelClasses()) classes.append(py::make_tuple(c.name, c.description));
+    return classes;
+  });
 
   py::class_<Clip>(m, "Clip")
       .def_property_readonly("image_size", [](const Clip& c) { return c.model.spec().image_size; })

@@ -4,7 +4,8 @@ import os
 
 from . import _anemone
 from ._checkpoint import Checkpoint
-from ._errors import UnsupportedError
+from ._config import ConfigDict, to_json
+from ._errors import CorruptError, InvalidArgumentError, UnsupportedError
 from ._ops import convert
 from ._ops import open as open_checkpoint
 
@@ -15,11 +16,12 @@ def _is_picture_data(image):
     return hasattr(image, "convert") or getattr(image, "ndim", None) == 3
 
 
-class MegatronCLIPModel:
-    """A CLIP or SigLIP from any checkpoint that anemone reads: a .nemo, a training's .ckpt, a Hugging Face or OpenCLIP folder.
+class Model:
+    """A model of any class: its config, weights and artifacts. Nothing is instantiated.
 
-        model = MegatronCLIPModel.restore_from(restore_path="openai_clip.nemo")
-        model.classify("girl.jpg", ["a dog", "a boy", "a girl"])
+        model = Model.restore_from("gpt.nemo")
+        model.cfg.optim.lr = 3e-4
+        model.save_to("tuned.nemo")
     """
 
     def __init__(self, checkpoint, threads=0, keep_weights=True, restored=None):
@@ -27,6 +29,7 @@ class MegatronCLIPModel:
         self._threads = threads
         self._keep_weights = keep_weights
         self._restored = restored  # with a config of its own
+        self._cfg = None
         self._loaded = None
 
     @classmethod
@@ -34,27 +37,62 @@ class MegatronCLIPModel:
                      save_restore_connector=None, trainer=None, *, threads=0, keep_weights=True):
         """As NeMo's. `override_config_path` is a YAML file or a config (a dict, OmegaConf's): it replaces the stored one. `return_config`
         answers the config and reads no weight. `trainer` and `map_location` are taken and not needed: the model is for the CPU.
-        `keep_weights=False` reads a layer at a time at every call and keeps none of it."""
+        `keep_weights=False` reads a layer at a time at every call and keeps none of it. A file of another class is refused."""
         if save_restore_connector is not None:
             raise UnsupportedError("restore_from: save_restore_connector is not carried", "every form of .nemo is read without one")
         if map_location is not None and "cpu" not in str(map_location):
             raise UnsupportedError(f"restore_from: map_location {map_location}: expected cpu", "inference runs on the CPU here")
         if override_config_path is None and not return_config and strict:
-            return cls(open_checkpoint(restore_path), threads, keep_weights)
-        config = None if override_config_path is None else _yaml(override_config_path)
-        restored = _anemone.restore(os.fspath(restore_path), config, strict, return_config)
-        model = cls(Checkpoint(restored.checkpoint), threads, keep_weights, restored)
+            checkpoint, restored = open_checkpoint(restore_path), None
+            found = _anemone.model_class(checkpoint._stored)
+        else:
+            config = None if override_config_path is None else _yaml(override_config_path)
+            try:
+                restored = _anemone.restore(os.fspath(restore_path), config, strict, return_config)
+                checkpoint, found = Checkpoint(restored.checkpoint), restored.class_name
+            except CorruptError:  # no .nemo: another format's config is read with its headers
+                if not return_config:
+                    raise
+                checkpoint, restored = open_checkpoint(restore_path), None
+                if checkpoint.config is None:
+                    raise
+                found = _anemone.model_class(checkpoint._stored)
+        if cls is not Model and found not in ("", cls.__name__):
+            raise InvalidArgumentError(f"{os.fspath(restore_path)}: expected a {cls.__name__}, found a {found}",
+                                       f"anemone.models.{found} takes it, anemone.models.Model every class")
+        model = cls(checkpoint, threads, keep_weights, restored)
         return model.cfg if return_config else model
 
     @property
     def cfg(self):
-        """The model's config, a dict."""
-        return self._checkpoint.config
+        """The model's config: a dict whose keys are attributes, too. What is changed in it is saved by save_to."""
+        if self._cfg is None:
+            self._cfg = ConfigDict.copy_of(self._checkpoint.config)
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, config):
+        self._cfg = ConfigDict.copy_of(config)
 
     @property
     def checkpoint(self):
-        """The anemone.Checkpoint it was restored from."""
+        """The anemone.Checkpoint it was restored from, with the config that is stored there."""
         return self._checkpoint
+
+    def eval(self):
+        """The model itself: it is never trained here. So for freeze(), cpu() and to("cpu")."""
+        return self
+
+    freeze = cpu = eval
+
+    def to(self, device):
+        """The model itself, on the CPU."""
+        if str(device) != "cpu":
+            raise UnsupportedError(f"to: expected cpu, found {device}", "inference runs on the CPU here")
+        return self
+
+    def __repr__(self):
+        return f"<anemone.models.{type(self).__name__} of {self._checkpoint!r}>"
 
     def state_dict(self):
         """Names to torch tensors, each read when it is asked for."""
@@ -62,12 +100,37 @@ class MegatronCLIPModel:
 
     def save_to(self, save_path, **options):
         """Writes the model; a path that ends in .nemo becomes a .nemo. An existing file is replaced, as NeMo does. Options as
-        for anemone.convert; of a model restored with a config of its own only force, threads and progress."""
+        for anemone.convert; of a model whose config was given or changed only force, threads and progress."""
         options.setdefault("force", True)
-        if self._restored is None:
+        restored = self._with_edited_config() or self._restored
+        if restored is None:
             return convert(self._checkpoint.path, save_path, **options)
-        return self._restored.save_to(os.fspath(save_path), options.pop("force"), options.pop("threads", 0), options.pop("progress", None),
-                                      **options)
+        unknown = set(options) - {"force", "threads", "progress"}
+        if unknown:
+            raise TypeError(f"save_to: {', '.join(sorted(unknown))}: expected no option beside a changed config; save the model first, "
+                            "then anemone.convert what was saved")
+        return restored.save_to(os.fspath(save_path), options["force"], options.get("threads", 0), options.get("progress"))
+
+    def _with_edited_config(self):
+        """The model restored with the config as it was changed here; None where it was not."""
+        # As text: in Python 1, 1.0 and True are equal.
+        if self._cfg is None or to_json(self._cfg) == to_json(self._checkpoint.config):
+            return None
+        stored = self._checkpoint
+        if self._restored is None and (not stored.format.startswith("nemo") or stored.format == "nemo2"):
+            raise UnsupportedError(f"{stored.path}: a changed config is saved from a .nemo, found the format {stored.format}",
+                                   "anemone.convert to a .nemo first, or its option set=")
+        restored = self._restored or _anemone.restore(os.fspath(stored.path), None, True, False)
+        restored.set_config(to_json(self._cfg))
+        return restored
+
+
+class MegatronCLIPModel(Model):
+    """A CLIP or SigLIP from any checkpoint that anemone reads: a .nemo, a training's .ckpt, a Hugging Face or OpenCLIP folder.
+
+        model = MegatronCLIPModel.restore_from(restore_path="openai_clip.nemo")
+        model.classify("girl.jpg", ["a dog", "a boy", "a girl"])
+    """
 
     @property
     def _clip(self):
@@ -124,14 +187,19 @@ class MegatronCLIPModel:
         return numpy.frombuffer(data, numpy.float32).reshape(len(image), len(text))
 
 
+# NeMo's other classes, which are loaded, changed and saved.
+globals().update({name: type(name, (Model,), {"__doc__": description, "__module__": __name__})
+                  for name, description in _anemone.model_classes() if name not in globals()})
+__all__ = ["Model"] + [name for name, _ in _anemone.model_classes()]
+
+
 def _yaml(config):
     """The text of a YAML file, or of a config that is here already."""
     if isinstance(config, (str, os.PathLike)):
         with open(config, encoding="utf-8") as file:
             return file.read()
     if isinstance(config, dict):
-        import json
-        return json.dumps(config)
+        return to_json(config)
     from omegaconf import OmegaConf
     return OmegaConf.to_yaml(config)
 

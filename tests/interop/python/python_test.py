@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -177,7 +178,7 @@ class Documentation(Case):
         return {child.name: child for child in node.body if isinstance(child, (ast.FunctionDef, ast.ClassDef))}
 
     def test_docstrings_and_stubs(self):
-        for module, names in ((anemone, anemone.__all__), (anemone.models, ["MegatronCLIPModel"])):
+        for module, names in ((anemone, anemone.__all__), (anemone.models, anemone.models.__all__)):
             with open(os.path.splitext(module.__file__)[0] + ".pyi") as file:
                 stubs = self.named(ast.parse(file.read()))
             for name in names:
@@ -328,6 +329,60 @@ class Clip(Case):
         self.assertRaises(TypeError, model.save_to, self.path("z.nemo"), dtype="fp16")
         self.assertRaises(anemone.InvalidArgumentError, restore, golden("gpt/A.nemo"), strict=False)
         self.assertRaises(anemone.CorruptError, restore, golden("clip/broken_mcore_tp2_left_unsplit.nemo"), override_config_path=config)
+
+    def test_changes_of_the_config_are_saved(self):
+        restore = anemone.models.MegatronCLIPModel.restore_from
+        model = restore(golden("clip/mcore.nemo"))
+        stored = anemone.open(golden("clip/mcore.nemo")).config
+        model.cfg["optim"]["lr"] = 42
+        model.cfg.optim.name = "sgd"
+        model.cfg.fresh = {"a": [1, {"b": np.float32(0.5)}]}
+        model.cfg.update({"later": {"x": 1}})
+        model.cfg.later.x = True
+        del model.cfg.micro_batch_size
+        model.save_to(self.path("y.nemo"))
+        saved = anemone.open(self.path("y.nemo")).config
+        self.assertEqual((saved["optim"]["lr"], saved["optim"]["name"], saved["later"]["x"]), (42, "sgd", True))
+        self.assertEqual(saved["fresh"], {"a": [1, {"b": 0.5}]})
+        self.assertNotIn("micro_batch_size", saved)
+        self.assertEqual({k: v for k, v in saved.items() if k not in ("optim", "fresh", "later")},
+                         {k: v for k, v in stored.items() if k not in ("optim", "micro_batch_size")})
+        self.assertEqual(anemone.open(golden("clip/mcore.nemo")).config, stored)
+        self.assertTrue(anemone.diff(self.path("y.nemo"), golden("clip/mcore.nemo"), only_weights=True)["equal"])
+        self.assertEqual(restore(self.path("y.nemo"), return_config=True).optim.lr, 42)
+        self.assertRaises(AttributeError, lambda: model.cfg.absent)
+        model.cfg.broken = object()
+        self.assertRaisesRegex(TypeError, "cfg.broken: expected", model.save_to, self.path("z.nemo"))
+        # Hugging Face's config is not what a .nemo of that model holds.
+        model = restore(DEMO)
+        model.cfg.projection_dim = 7
+        self.assertRaisesRegex(anemone.UnsupportedError, "changed config", model.save_to, self.path("z.nemo"))
+        self.assertFalse(os.path.exists(self.path("z.nemo")))
+
+    def test_what_scripts_of_nemo_call(self):
+        model = anemone.models.MegatronCLIPModel.restore_from(DEMO)
+        self.assertIs(model.eval().freeze().cpu(), model)
+        self.assertIs(model.to("cpu"), model)
+        self.assertRaises(anemone.UnsupportedError, model.to, "cuda")
+        self.assertIn("MegatronCLIPModel", repr(model))
+        config = anemone.models.MegatronCLIPModel.restore_from(DEMO, return_config=True)
+        self.assertEqual(config.projection_dim, anemone.open(DEMO).config["projection_dim"])
+
+    def test_every_class_takes_its_own_files(self):
+        models = anemone.models
+        self.assertRaisesRegex(anemone.InvalidArgumentError, "expected a MegatronCLIPModel, found a MegatronGPTModel",
+                               models.MegatronCLIPModel.restore_from, golden("gpt/A.nemo"))
+        self.assertRaisesRegex(anemone.InvalidArgumentError, "expected a MegatronGPTModel, found a MegatronCLIPModel",
+                               models.MegatronGPTModel.restore_from, golden("clip/mcore.nemo"), return_config=True)
+        for restore in (models.MegatronGPTModel.restore_from, models.Model.restore_from):
+            model = restore(golden("gpt/A.nemo"))
+            model.cfg.tried = True
+            model.save_to(self.path("g.nemo"))
+            self.assertIs(models.MegatronGPTModel.restore_from(self.path("g.nemo")).cfg.tried, True)
+        with open(os.path.join(os.path.dirname(anemone.__file__), "models.pyi")) as stubs:
+            classes = set(re.findall(r"^class (\w+)", stubs.read(), re.M))
+        self.assertEqual(classes, set(models.__all__))
+        self.assertGreater(len(classes), 16)
 
     def test_the_golden_features(self):
         features = np.load(golden("clip/hf_features.npz"))
