@@ -145,13 +145,16 @@ std::string_view TypeName(char type) {
 
 class Reader {
  public:
-  Reader(const ByteRange& archive, uint64_t max_members) : archive_(archive), max_members_(max_members) {}
+  Reader(const ByteRange& archive, uint64_t max_members, std::vector<Status>* refused)
+      : archive_(archive), max_members_(max_members), refused_(refused) {}
 
   Result<std::vector<TarMember>> Run() {
     while (at_ < archive_.size) {
-      ANEMONE_ASSIGN(const bool more, Next());
-      if (!more) break;
+      const Result<bool> more = Next();
+      if (!more.ok() && !Refuse(more.status())) return more.status();
+      if (!more.ok() || !*more) break;
     }
+    if (refused_ != nullptr) return std::move(members_);
     if (extended_) {
       return At(Corrupt("expected a member after its PAX or long-name header, found the end of the archive [TAR-3]"));
     }
@@ -171,6 +174,11 @@ class Reader {
 
  private:
   Status At(const Status& status) const { return status.In("byte " + std::to_string(at_)); }
+  // True when the caller wants what can be read all the same.
+  bool Refuse(const Status& status) {
+    if (refused_ != nullptr) refused_->push_back(status);
+    return refused_ != nullptr;
+  }
 
   Status Truncated(std::string_view what, uint64_t end) const {
     return Corrupt("expected at least " + std::to_string(end) + " bytes for " + std::string(what) + ", found " +
@@ -197,8 +205,13 @@ class Reader {
       ANEMONE_TRY(ReadExtension(type, *header_size));
       return true;
     }
-    Status status = ReadMember(block, type, extension_.size.value_or(*header_size));
-    if (!status.ok()) return status;
+    const uint64_t header = at_, size = extension_.size.value_or(*header_size);
+    Status status = ReadMember(block, type, size);
+    if (!status.ok()) {
+      if (!Refuse(status)) return status;
+      const bool has_content = type == '0' || type == '\0' || type == '7';
+      if (at_ == header) ANEMONE_TRY(Advance("the content", has_content ? size : 0));
+    }
     extension_ = {};
     extended_ = false;
     return true;
@@ -258,6 +271,7 @@ class Reader {
     const auto [place, added] = index_.emplace(member.name, members_.size());
     if (!added) {
       if (member.is_directory && members_[place->second].is_directory) return {};
+      if (refused_ != nullptr) members_.push_back(member);  // both are looked at
       return at(Corrupt("expected every name once, found " + Quoted(member.name) + " again [TAR-7]"));
     }
     if (members_.size() >= max_members_)
@@ -280,6 +294,7 @@ class Reader {
 
   const ByteRange& archive_;
   const uint64_t max_members_;
+  std::vector<Status>* const refused_;
   uint64_t at_ = 0;
   Extension extension_;
   bool extended_ = false;  // an extension waits for its member
@@ -365,7 +380,12 @@ bool LooksLikeTar(std::string_view head) {
 }
 
 Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_members) {
-  return Reader(archive, max_members).Run();
+  return Reader(archive, max_members, nullptr).Run();
+}
+
+std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Status>& refused) {
+  constexpr uint64_t kMaxMembers = 4'000'000;
+  return *Reader(archive, kMaxMembers, &refused).Run();
 }
 
 Status AppendTarDirectory(PlanFile& file, std::string_view name) {

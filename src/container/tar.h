@@ -28,6 +28,9 @@ bool LooksLikeTar(std::string_view head);
 // Corrupt (truncated: says bytes present and expected; checksum; unsafe or duplicate names; links and devices),
 // LimitExceeded. Every error names the member and the byte offset.
 Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_members = 4'000'000);
+// What can be read of an archive that breaks rules, for `scan`: members that ReadTar refuses are left out and named in
+// `refused`; of those with one name all are listed.
+std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Status>& refused);
 
 // Writing: `file` holds nothing but the tar. Headers go into it as literals; the caller appends the `size` bytes of
 // content right after, then calls PadTarMember. EndTar appends the end marker and pads to 10240. Names are as in

@@ -88,41 +88,61 @@ Status ReadEnd64(const ByteRange& archive, uint64_t end_at, std::string_view loc
   return {};
 }
 
-// Finds the end record, behind which only its comment may lie, and the directory that ends right before it.
-Result<Directory> FindDirectory(const ByteRange& archive) {
-  const auto none = [&](std::string_view found) {
-    return Corrupt("expected a zip end record in the last bytes of " + std::to_string(archive.size) + ", found " +
-                       std::string(found) + " [ZIP-1]",
-                   "the archive was cut short or is not a zip");
-  };
-  if (archive.size < kEndBytes) return none("too few bytes");
+// The end record, behind which only its comment may lie.
+struct EndRecord {
+  std::string tail;  // the archive's last bytes
+  uint64_t tail_at = 0;
+  std::optional<uint64_t> at;  // in `tail`
+  bool seen = false;           // one that other bytes follow, perhaps
+};
+Result<EndRecord> FindEnd(const ByteRange& archive) {
+  EndRecord end;
+  if (archive.size < kEndBytes) return end;
   const uint64_t tail_size = std::min<uint64_t>(archive.size, kEndBytes + kFull16 + kLocatorBytes);
-  const uint64_t tail_at = archive.size - tail_size;
-  ANEMONE_ASSIGN(const std::string tail, ReadBytes(archive, tail_at, tail_size));
-  std::optional<uint64_t> found;
-  bool seen = false;
+  end.tail_at = archive.size - tail_size;
+  ANEMONE_ASSIGN(end.tail, ReadBytes(archive, end.tail_at, tail_size));
+  const std::string& tail = end.tail;
   // memrchr: a folder of thousands of small archives is opened in the time this search takes.
   for (size_t left = tail_size - kEndBytes + 1; left > 0;) {
     const void* p = ::memrchr(tail.data(), 'P', left);
     if (p == nullptr) break;
     const size_t at = left = static_cast<size_t>(static_cast<const char*>(p) - tail.data());
     if (Load32(tail, at) != kEndMagic) continue;
-    seen = true;
+    end.seen = true;
     if (Load16(tail, at + 20) != tail_size - at - kEndBytes) continue;
-    if (found)
-      return Corrupt("expected one end record, found a second inside the comment [ZIP-2]").In(At(tail_at + at));
-    found = at;
+    if (end.at)
+      return Corrupt("expected one end record, found a second inside the comment [ZIP-2]").In(At(end.tail_at + at));
+    end.at = at;
   }
-  if (!found) return none(seen ? "one that other bytes follow" : "none");
+  return end;
+}
+
+// The directory, which ends right before the end records.
+Result<Directory> FindDirectory(const ByteRange& archive) {
+  ANEMONE_ASSIGN(const EndRecord record, FindEnd(archive));
+  const std::optional<uint64_t> found = record.at;
+  const std::string& tail = record.tail;
+  if (!found) {
+    const std::string_view what = record.tail.empty() ? "too few bytes"
+                                  : record.seen       ? "one that other bytes follow"
+                                                      : "none";
+    return Corrupt("expected a zip end record in the last bytes of " + std::to_string(archive.size) + ", found " +
+                       std::string(what) + " [ZIP-1]",
+                   "the archive was cut short or is not a zip");
+  }
 
   const std::string_view end = std::string_view(tail).substr(*found, kEndBytes);
-  const uint64_t end_at = tail_at + *found;
+  const uint64_t end_at = record.tail_at + *found;
   Directory directory{Load16(end, 10), Load32(end, 16), Load32(end, 12)};
-  if (Load16(end, 4) != 0 || Load16(end, 6) != 0 || Load16(end, 8) != directory.count) {
+  const bool has_locator = *found >= kLocatorBytes && Load32(tail, *found - kLocatorBytes) == kLocatorMagic;
+  // Full numbers are said by the zip64 record (4.4.1.4), and some writers fill all of them.
+  const auto differs_from = [&](size_t at, uint64_t value) {
+    return Load16(end, at) != value && !(has_locator && Load16(end, at) == kFull16);
+  };
+  if (differs_from(4, 0) || differs_from(6, 0) || differs_from(8, directory.count)) {
     return Unsupported("expected one disk, found several [ZIP-9]").In(At(end_at));
   }
   uint64_t directory_end = end_at;
-  const bool has_locator = *found >= kLocatorBytes && Load32(tail, *found - kLocatorBytes) == kLocatorMagic;
   if (has_locator) {
     const std::string_view locator = std::string_view(tail).substr(*found - kLocatorBytes, kLocatorBytes);
     ANEMONE_TRY(ReadEnd64(archive, end_at, locator, directory, directory_end));
@@ -277,6 +297,17 @@ Status CheckLocal(const ByteRange& archive, uint64_t directory_at, Entry& entry)
   return {};
 }
 
+ZipMember MemberOf(const ByteRange& archive, const Entry& entry) {
+  const ByteRange payload{archive.source, archive.offset + entry.payload_at, entry.stored_size};
+  const bool deflated = entry.method == kDeflated;
+  return {entry.name,
+          entry.crc32,
+          deflated,
+          entry.size,
+          deflated ? Whole(internal::InflateMember(payload, entry.size, entry.crc32)) : payload,
+          entry.stored_size};
+}
+
 std::string Lower(std::string name) {
   for (char& c : name) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
@@ -286,17 +317,30 @@ std::string Lower(std::string name) {
 
 }  // namespace
 
-Result<ZipArchive> ZipArchive::Open(const ByteRange& archive) {
+Result<bool> EndsInZip(const ByteRange& range) {
+  const Result<EndRecord> end = FindEnd(range);
+  if (!end.ok()) return end.status().kind() == ErrorKind::kCorrupt ? Result<bool>(true) : end.status();
+  return end->at.has_value();
+}
+
+Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status>* refused) {
   ANEMONE_ASSIGN(const Directory where, FindDirectory(archive));
   ANEMONE_ASSIGN(const std::string directory, ReadBytes(archive, where.offset, where.size));
+  const auto refuse = [&](const Status& status) {
+    if (refused != nullptr) refused->push_back(status);
+    return refused != nullptr;
+  };
   std::vector<Entry> entries;
   entries.reserve(where.count);
   uint64_t at = 0;
   for (uint64_t i = 0; i < where.count; ++i) {
     const uint64_t start = at;
     Result<Entry> entry = ParseCentral(directory, at);
-    if (!entry.ok()) return entry.status().In(At(where.offset + start));
-    entries.push_back(*std::move(entry));
+    if (entry.ok()) {
+      entries.push_back(*std::move(entry));
+    } else if (at == start || !refuse(entry.status())) {  // nothing tells where the next header is
+      return entry.status().In(At(where.offset + start));
+    }
   }
   if (at != directory.size()) {
     return Corrupt(FoundFor("a directory of", directory.size(), at, "ZIP-3")).In(At(where.offset));
@@ -304,31 +348,33 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive) {
 
   ZipArchive zip;
   std::unordered_set<std::string> lower_names;
-  for (Entry& entry : entries) {
-    const auto in = [&](const Status& status) {
-      return status.In(At(entry.local_at)).In("member " + Quoted(entry.name));
-    };
-    if (Status status = CheckLocal(archive, where.offset, entry); !status.ok()) return in(status);
+  const auto add = [&](Entry& entry) -> Status {
+    ANEMONE_TRY(CheckLocal(archive, where.offset, entry));
     std::string_view name = entry.name;
     const bool is_directory = name.ends_with('/');
     if (is_directory) name.remove_suffix(1);
     if (const std::string_view why = internal::UnsafeName(name); !why.empty()) {
-      return in(Corrupt("expected a safe name, found one that " + std::string(why) + " [ZIP-7]"));
+      return Corrupt("expected a safe name, found one that " + std::string(why) + " [ZIP-7]");
+    }
+    if (is_directory) {  // holds nothing and is skipped, whatever else has its name
+      return entry.size == 0 ? Status() : Corrupt("expected a directory without content, found some [ZIP-7]");
     }
     // torch looks names up without regard to case [miniz mz_zip_reader_locate_file]: two such would be one.
     if (!lower_names.insert(Lower(std::string(name))).second) {
-      return in(Corrupt("expected every name once, found it again [ZIP-7]"));
+      return Corrupt("expected every name once, found it again [ZIP-7]");
     }
-    if (is_directory) {
-      if (entry.size != 0) return in(Corrupt("expected a directory without content, found some [ZIP-7]"));
-      continue;
-    }
-    const ByteRange payload{archive.source, archive.offset + entry.payload_at, entry.stored_size};
-    const bool deflated = entry.method == kDeflated;
     zip.index_.emplace(entry.name, zip.members_.size());
-    zip.members_.push_back({entry.name, entry.crc32, deflated, entry.size,
-                            deflated ? Whole(internal::InflateMember(payload, entry.size, entry.crc32)) : payload});
+    zip.members_.push_back(MemberOf(archive, entry));
+    return {};
+  };
+  for (Entry& entry : entries) {
+    const Status status = add(entry);
+    if (status.ok()) continue;
+    const Status named = status.In(At(entry.local_at)).In("member " + Quoted(entry.name));
+    if (!refuse(named)) return named;
+    if (entry.payload_at != 0) zip.members_.push_back(MemberOf(archive, entry));
   }
+  if (refused != nullptr) return zip;
 
   std::ranges::sort(entries, {}, &Entry::local_at);
   for (size_t i = 1; i < entries.size(); ++i) {

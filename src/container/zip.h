@@ -22,16 +22,21 @@ struct ZipMember {
   bool deflated = false;
   uint64_t size = 0;  // uncompressed
   ByteRange content;  // uncompressed bytes: a range of the file itself when stored, an inflating source otherwise
+  uint64_t stored_size = 0;  // in the archive
 };
+
+// Whether software that looks for a zip from the end (Python's zipfile) finds one here. Errors: as reading.
+Result<bool> EndsInZip(const ByteRange& range);
 
 class ZipArchive {
  public:
   // Reads the central directory and every local header; `archive` may be a slice, offsets count from its start.
-  // Directory entries are left out. CRCs are not checked (that reads everything), except a deflated member's when it is
-  // read whole. Errors: Corrupt (no end record: truncated; local header and directory disagree; overlapping members;
-  // duplicate or unsafe names), Unsupported (encryption, other methods, several disks), LimitExceeded (a directory
-  // beyond 1 GiB).
-  static Result<ZipArchive> Open(const ByteRange& archive);
+  // Directory entries are left out. CRCs are not checked (that reads everything), except a deflated
+  // member's when it is read whole. Errors: Corrupt (no end record: truncated; local header and directory disagree;
+  // overlapping members; duplicate or unsafe names), Unsupported (encryption, other methods, several disks),
+  // LimitExceeded (a directory beyond 1 GiB). With `refused` (for `scan`) members that break a rule are named there
+  // and, where their bytes can be found, listed all the same; errors are then those of the directory as a whole.
+  static Result<ZipArchive> Open(const ByteRange& archive, std::vector<Status>* refused = nullptr);
   const std::vector<ZipMember>& members() const { return members_; }
   const ZipMember* Find(std::string_view name) const;
 

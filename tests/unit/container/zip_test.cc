@@ -117,6 +117,37 @@ TEST(Zip, ReadsWhatOthersWrite) {
   EXPECT_THAT(ZipArchive::Open(Memory(ZipFile({{.name = "a", .content = "1"}}, {.zip64 = true}))), IsOk());
 }
 
+// Directories hold nothing and may come again, even under a file's name (ZIP-7). Some writers leave every number of the
+// end record to zip64 (ZIP-3, ZIP-9).
+TEST(Zip, ReadsRepeatedDirectoriesAndFullEndRecords) {
+  const std::string twice = testing::ZipFile(
+      {{.name = "a/"}, {.name = "a/b", .content = "x"}, {.name = "a/"}, {.name = "a/b/"}, {.name = "a/c"}}, {});
+  ANEMONE_ASSERT_ASSIGN(const ZipArchive directories, ZipArchive::Open(Memory(twice)));
+  EXPECT_THAT(Names(directories), ElementsAre("a/b", "a/c"));
+
+  std::string full = testing::ZipFile({{.name = "a", .content = "x"}}, {.zip64 = true});
+  for (size_t at = full.size() - 18; at < full.size() - 2; ++at) full[at] = '\xff';
+  ANEMONE_ASSERT_ASSIGN(const ZipArchive zip64, ZipArchive::Open(Memory(full)));
+  EXPECT_THAT(Names(zip64), ElementsAre("a"));
+  std::string alone = testing::ZipFile({{.name = "a", .content = "x"}}, {});
+  for (size_t at = alone.size() - 18; at < alone.size() - 2; ++at) alone[at] = '\xff';
+  EXPECT_THAT(ZipArchive::Open(Memory(alone)), StatusIs(ErrorKind::kUnsupported, "[ZIP-9]"));
+}
+
+// `scan` wants what can be read all the same.
+TEST(Zip, ListsTheRestOfWhatItRefuses) {
+  std::vector<Status> refused;
+  const std::string bytes = testing::ZipFile({{.name = "secret", .content = "x", .flags = 1},
+                                              {.name = "../up", .content = "y"},
+                                              {.name = "plain", .content = "z"}},
+                                             {});
+  ANEMONE_ASSERT_ASSIGN(const ZipArchive zip, ZipArchive::Open(Memory(bytes), &refused));
+  EXPECT_THAT(Names(zip), ElementsAre("../up", "plain"));
+  ASSERT_EQ(refused.size(), 2u);
+  EXPECT_THAT(refused[0], StatusIs(ErrorKind::kUnsupported, "secret"));
+  EXPECT_THAT(refused[1], StatusIs(ErrorKind::kCorrupt, "../up"));
+}
+
 TEST(Zip, RefusesEachBrokenRule) {
   struct Case {
     std::string archive;
