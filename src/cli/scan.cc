@@ -21,7 +21,7 @@ std::string_view Word(Danger danger) {
       return "inert";
     case Danger::kUnknown:
       return "unknown";
-    case Danger::kCalls:
+    case Danger::kDangerous:
       return "DANGEROUS";
   }
   return "";

@@ -18,6 +18,9 @@ namespace anemone {
 struct PickleLimits {
   uint64_t max_bytes = uint64_t{1} << 30;  // of the pickle itself
   uint64_t max_nodes = 64'000'000;
+  // Bytes that the pickle takes in its file; 0 means as many as it has. Nodes are at most a million and one for each
+  // four of these: a byte of input makes up to 200 of memory, and a byte under compression a thousand times that.
+  uint64_t stored_bytes = 0;
   uint32_t max_depth = 10'000;  // of nested marks
 };
 
@@ -46,21 +49,10 @@ Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor 
 
 // Every global a pickle names, with how it is used. Also those whose object the pickle throws away again.
 struct PickleGlobal {
-  std::string name;     // "module name"
-  bool called = false;  // by REDUCE, NEWOBJ or INST
-  bool nested = false;  // found in a pickle inside bytes or a string
+  std::string name;     // "module name", as Python 3 imports it
+  bool called = false;  // by REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ
 };
 std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph);  // sorted by name
-
-// What `scan` looks at: all pickles that follow one another in `bytes`, and pickles nested in their bytes and strings.
-// The globals met before a failure are listed too: a damaged tail does not hide what Python would already have called.
-struct PickleScan {
-  std::vector<PickleGlobal> globals;  // sorted by name
-  uint64_t pickles = 0;               // read whole, nested ones not counted
-  uint64_t consumed = 0;              // bytes they take
-  Status status;                      // of the first pickle that failed; bytes that begin no pickle just end the stream
-};
-PickleScan ScanPickles(std::string_view bytes, const PickleLimits& limits = {});
 
 // True when `bytes` begin like a pickle of protocol 2 or later.
 bool LooksLikePickle(std::string_view bytes);

@@ -1,4 +1,5 @@
 // The pickle machine without its hands: it builds nodes where Python would call. docs/formats/pickle.md has the rules.
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <charconv>
@@ -136,7 +137,11 @@ void DropDuplicateKeys(std::vector<ValueRef>& pairs) {
 class Reader {
  public:
   Reader(std::string_view bytes, const PickleLimits& limits, ValueGraph& graph)
-      : bytes_(bytes), limits_(limits), graph_(graph) {}
+      : bytes_(bytes),
+        limits_(limits),
+        max_nodes_(std::min(limits.max_nodes,
+                            1'000'000 + (limits.stored_bytes != 0 ? limits.stored_bytes : bytes.size()) / 4)),
+        graph_(graph) {}
 
   // Runs until STOP. The graph holds what was built, also on failure.
   Status Run() {
@@ -146,9 +151,9 @@ class Reader {
       if (at_ == bytes_.size()) return Where(Truncated("STOP", 1));
       const auto opcode = static_cast<uint8_t>(bytes_[at_++]);
       if (Status status = Step(opcode); !status.ok()) return Where(status);
-      if (graph_.size() > limits_.max_nodes) {
-        return Where(
-            LimitExceeded("expected at most " + std::to_string(limits_.max_nodes) + " objects, found more [PKL-14]"));
+      if (graph_.size() > max_nodes_) {
+        return Where(LimitExceeded("expected at most " + std::to_string(max_nodes_) +
+                                   " objects in a pickle of this size, found more [PKL-14]"));
       }
     }
     for (ValueNode& node : graph_.nodes()) {
@@ -588,7 +593,7 @@ class Reader {
     target.state = state;
     return {};
   }
-  // INST and OBJ are Python 2's class instances. The name is kept for `scan`, then they are refused.
+  // INST and OBJ are Python 2's class instances.
   Status RefuseInstance(uint8_t opcode) {
     ValueRef callable = nullptr;
     if (opcode == op::kInst) {
@@ -611,6 +616,7 @@ class Reader {
   static constexpr uint64_t kNoMemo = ~uint64_t{0};
   std::string_view bytes_;
   const PickleLimits& limits_;
+  const uint64_t max_nodes_;
   ValueGraph& graph_;
   uint64_t at_ = 0;
   uint64_t start_ = 0;  // of the opcode being read
@@ -862,76 +868,6 @@ Status Reader::Step(uint8_t opcode) {
   }
 }
 
-using GlobalUses = std::map<std::pair<std::string, bool>, bool>;  // (name, nested) → called
-
-void Collect(const ValueGraph& graph, bool nested, GlobalUses& uses) {
-  for (const ValueNode& node : graph.nodes()) {
-    if (node.kind == Kind::kGlobal) uses.try_emplace({node.text, nested}, false);
-    if (node.callable != nullptr && node.callable->kind == Kind::kGlobal) uses[{node.callable->text, nested}] = true;
-  }
-}
-
-std::vector<PickleGlobal> Listed(const GlobalUses& uses) {
-  std::vector<PickleGlobal> globals;
-  for (const auto& [key, called] : uses) globals.push_back({key.first, called, key.second});
-  return globals;
-}
-
-constexpr int kMaxNesting = 4;  // pickles inside bytes inside pickles …
-
-void ScanNested(const ValueGraph& graph, const PickleLimits& limits, int depth, GlobalUses& uses);
-
-// torch's legacy format: loading it reads five pickles, the first a number [torch serialization.py _legacy_load].
-bool IsLegacyTorch(std::string_view bytes) { return bytes.starts_with("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9"); }
-
-// The pickles that follow one another in `bytes`. The first counts however it ends; so does one that has a header or
-// that torch would read. Others must be whole and name something.
-PickleScan ScanStream(std::string_view bytes, const PickleLimits& limits, int depth, GlobalUses& uses) {
-  constexpr uint64_t kLegacyPickles = 5;
-  PickleScan scan;
-  const bool is_nested = depth > 0;
-  const uint64_t expected = IsLegacyTorch(bytes) ? kLegacyPickles : 1;
-  while (scan.consumed < bytes.size() || scan.pickles == 0) {
-    const std::string_view rest = bytes.substr(scan.consumed);
-    const bool counts = scan.pickles < expected || LooksLikePickle(rest);
-    ValueGraph graph;
-    Reader reader(rest, limits, graph);
-    Status status = reader.Run();
-    GlobalUses found;
-    if (status.ok() || counts) Collect(graph, is_nested, found);
-    if (!counts && found.empty()) break;
-    uses.merge(found);
-    ScanNested(graph, limits, depth, uses);
-    if (!status.ok()) {
-      scan.status = scan.pickles > 0 ? status.In("pickle " + std::to_string(scan.pickles)) : std::move(status);
-      break;
-    }
-    scan.consumed += reader.consumed();
-    ++scan.pickles;
-  }
-  return scan;
-}
-
-void ScanNested(const ValueGraph& graph, const PickleLimits& limits, int depth, GlobalUses& uses) {
-  if (depth == kMaxNesting) return;
-  for (const ValueNode& node : graph.nodes()) {
-    if (node.kind != Kind::kBytes && node.kind != Kind::kString) continue;
-    std::string latin1;
-    std::string_view text = node.text;
-    if (text.starts_with("\xc2\x80")) {  // \x80 as text: bytes that someone decoded as Latin-1
-      latin1 = ToLatin1(text).value_or("");
-      text = latin1;
-    }
-    // Without a header a pickle must be whole; with one, whatever was built counts.
-    if (!LooksLikePickle(text)) {
-      if (text.size() < 4 || (text.find('\n') == text.npos && text.find('\x93') == text.npos)) continue;
-      ValueGraph inner;
-      if (!Reader(text, limits, inner).Run().ok()) continue;
-    }
-    ScanStream(text, limits, depth + 1, uses);
-  }
-}
-
 }  // namespace
 
 bool LooksLikePickle(std::string_view bytes) {
@@ -948,16 +884,14 @@ Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits, uin
 }
 
 std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph) {
-  GlobalUses uses;
-  Collect(graph, /*nested=*/false, uses);
-  return Listed(uses);
-}
-
-PickleScan ScanPickles(std::string_view bytes, const PickleLimits& limits) {
-  GlobalUses uses;
-  PickleScan scan = ScanStream(bytes, limits, 0, uses);
-  scan.globals = Listed(uses);
-  return scan;
+  std::map<std::string, bool> uses;  // name → called
+  for (const ValueNode& node : graph.nodes()) {
+    if (node.kind == Kind::kGlobal) uses.try_emplace(node.text, false);
+    if (node.callable != nullptr && node.callable->kind == Kind::kGlobal) uses[node.callable->text] = true;
+  }
+  std::vector<PickleGlobal> globals;
+  for (const auto& [name, called] : uses) globals.push_back({name, called});
+  return globals;
 }
 
 }  // namespace anemone

@@ -424,12 +424,14 @@ Result<TorchFile> ReadZip(const ByteRange& range) {
   for (const ZipMember& member : zip.members()) {
     if (StartsWith(member.name, prefix)) records.emplace(member.name.substr(prefix.size()), member.content);
   }
-  auto pickle = data->content.ReadAll(kMaxPickleBytes);
+  // Only hand-made files deflate it, and then by little.
+  const uint64_t max_bytes = std::min(kMaxPickleBytes, (uint64_t{64} << 20) + 64 * data->stored_size);
+  auto pickle = data->content.ReadAll(max_bytes);
   if (!pickle.ok()) return pickle.status().In(data->name);
   if (Crc32(0, std::as_bytes(std::span(*pickle))) != data->crc32) {
     return Corrupt("[TZ-5] the pickle does not match its CRC-32").In(data->name);
   }
-  auto value = ReadPickle(*pickle);
+  auto value = ReadPickle(*pickle, {.stored_bytes = data->stored_size});
   if (!value.ok()) return value.status().In(data->name);
   file.root = *std::move(value);
   if (const Status status = RebuildTensors(*file.root.graph, records, big_endian); !status.ok())

@@ -1,431 +1,365 @@
 #include "ops/scan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cctype>
+#include <optional>
 #include <set>
+#include <span>
+#include <string_view>
 #include <tuple>
 
 #include "anemone/config.h"
+#include "container/decompress.h"
+#include "container/gzip.h"
 #include "container/pickle.h"
+#include "container/pickle_trace.h"
 #include "container/tar.h"
 #include "ops/walk.h"
 
 namespace anemone {
 namespace {
 
-constexpr uint64_t kMaxPickleBytes = uint64_t{1} << 30;
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
-constexpr uint64_t kMaxHead = uint64_t{64} << 10;  // looked at where no name says that there is a pickle
+constexpr size_t kMaxFindings = 100'000;
+constexpr int kMaxPickles = 100'000;
+constexpr int kMaxNesting = 8;  // byte strings in pickles in byte strings …
 
-// One judgement: a module (exactly, or with everything below it) and optionally one name in it.
-struct Rule {
-  std::string_view module;
-  std::string_view name;  // with a `*` at either end: any beginning or any end
-  bool submodules = false;
-  Danger danger;
+// ------------------------------------------------------------------------------------------- what names and heads say
+
+// What software unpickles without looking at the content.
+constexpr std::string_view kPickleNames[] = {".pkl", ".pickle", ".metadata", ".ckpt", ".pt",  ".pth", ".bin",
+                                             ".p",   ".pk",     ".joblib",   ".dill", ".dat", ".sav"};
+constexpr std::string_view kPackedNames[] = {".gz", ".xz", ".lzma", ".bz2", ".z"};
+// What holds names of code in a Hugging Face folder or a NeMo 2 context.
+constexpr std::string_view kJsonNames[] = {"/io.json",
+                                           "/config.json",
+                                           "/tokenizer_config.json",
+                                           "/processor_config.json",
+                                           "/preprocessor_config.json",
+                                           "/generation_config.json"};
+
+// Containers and programs that scan does not look into [the formats' own pages; file(1)].
+struct Magic {
+  std::string_view bytes, what;
+};
+using namespace std::string_view_literals;
+constexpr Magic kNotOpened[] = {
+    {"7z\xbc\xaf\x27\x1c"sv, "a 7z archive"},
+    {"Rar!\x1a\x07"sv, "a rar archive"},
+    {"\x28\xb5\x2f\xfd"sv, "a zstd stream"},
+    {"\x04\x22\x4d\x18"sv, "an lz4 stream"},
+    {"\x02\x21\x4c\x18"sv, "an lz4 stream"},
+    {"LZIP"sv, "an lzip stream"},
+    {"\x89LZO\0\r\n\x1a\n"sv, "an lzop stream"},
+    {"\xff\x06\0\0sNaPpY"sv, "a snappy stream"},
+    {"MSCF\0\0\0\0"sv, "a cabinet archive"},
+    {"xar!"sv, "a xar archive"},
+    {"!<arch>\n"sv, "an ar archive"},
+    {"070701"sv, "a cpio archive"},
+    {"070702"sv, "a cpio archive"},
+    {"070707"sv, "a cpio archive"},
+    {"\x89HDF\r\n\x1a\n"sv, "an HDF5 file"},
+    {"hsqs"sv, "a squashfs image"},
+    {"\x7f"
+     "ELF"sv,
+     "a native program or library"},
+    {"\xcf\xfa\xed\xfe"sv, "a native program or library"},
+    {"PK\x07\x08"sv, "a part of a zip of several disks"},
 };
 
-// First match wins: the dangerous names of a module stand before its inert rest. Sources of the inert half: what torch,
-// Lightning, OmegaConf and NeMo write (docs/formats/pytorch.md); of the dangerous half: the bypass lists published for
-// picklescan and fickling.
-constexpr Rule kRules[] = {
-    {"builtins", "eval", false, Danger::kCalls},
-    {"builtins", "exec", false, Danger::kCalls},
-    {"builtins", "compile", false, Danger::kCalls},
-    {"builtins", "open", false, Danger::kCalls},
-    {"builtins", "input", false, Danger::kCalls},
-    {"builtins", "breakpoint", false, Danger::kCalls},
-    {"builtins", "__import__", false, Danger::kCalls},
-    {"builtins", "getattr", false, Danger::kCalls},
-    {"builtins", "setattr", false, Danger::kCalls},
-    {"builtins", "delattr", false, Danger::kCalls},
-    {"builtins", "globals", false, Danger::kCalls},
-    {"builtins", "apply", false, Danger::kCalls},
-    {"builtins", "map", false, Danger::kCalls},
-    {"builtins", "filter", false, Danger::kCalls},
-    {"os", "*", true, Danger::kCalls},
-    {"posix", "*", false, Danger::kCalls},
-    {"nt", "*", false, Danger::kCalls},
-    {"sys", "*", false, Danger::kCalls},
-    {"subprocess", "*", false, Danger::kCalls},
-    {"shutil", "*", false, Danger::kCalls},
-    {"socket", "*", true, Danger::kCalls},
-    {"pty", "*", false, Danger::kCalls},
-    {"commands", "*", false, Danger::kCalls},
-    {"importlib", "*", true, Danger::kCalls},
-    {"runpy", "*", false, Danger::kCalls},
-    {"code", "*", false, Danger::kCalls},
-    {"codeop", "*", false, Danger::kCalls},
-    {"pdb", "*", false, Danger::kCalls},
-    {"bdb", "*", false, Danger::kCalls},
-    {"timeit", "*", false, Danger::kCalls},
-    {"cProfile", "*", false, Danger::kCalls},
-    {"profile", "*", false, Danger::kCalls},
-    {"trace", "*", false, Danger::kCalls},
-    {"doctest", "*", false, Danger::kCalls},
-    {"pip", "*", true, Danger::kCalls},
-    {"ensurepip", "*", true, Danger::kCalls},
-    {"idlelib", "*", true, Danger::kCalls},
-    {"lib2to3", "*", true, Danger::kCalls},
-    {"pickle", "*", false, Danger::kCalls},
-    {"_pickle", "*", false, Danger::kCalls},
-    {"dill", "*", true, Danger::kCalls},
-    {"cloudpickle", "*", true, Danger::kCalls},
-    {"joblib", "*", true, Danger::kCalls},
-    {"marshal", "*", false, Danger::kCalls},
-    {"types", "*", false, Danger::kCalls},
-    {"operator", "*", false, Danger::kCalls},
-    {"_operator", "*", false, Danger::kCalls},
-    {"functools", "*", false, Danger::kCalls},
-    {"ctypes", "*", true, Danger::kCalls},
-    {"_ctypes", "*", false, Danger::kCalls},
-    {"http", "*", true, Danger::kCalls},
-    {"urllib", "*", true, Danger::kCalls},
-    {"urllib2", "*", false, Danger::kCalls},
-    {"requests", "*", true, Danger::kCalls},
-    {"httplib", "*", false, Danger::kCalls},
-    {"aiohttp", "*", true, Danger::kCalls},
-    {"webbrowser", "*", false, Danger::kCalls},
-    {"asyncio", "*", true, Danger::kCalls},
-    {"multiprocessing", "*", true, Danger::kCalls},
-    {"threading", "*", false, Danger::kCalls},
-    {"signal", "*", false, Danger::kCalls},
-    {"tempfile", "*", false, Danger::kCalls},
-    {"zipfile", "*", true, Danger::kCalls},
-    {"tarfile", "*", false, Danger::kCalls},
-    {"io", "open", false, Danger::kCalls},
-    {"io", "FileIO", false, Danger::kCalls},
-    {"_io", "open", false, Danger::kCalls},
-    {"_io", "FileIO", false, Danger::kCalls},
-    {"codecs", "open", false, Danger::kCalls},
-    {"logging.config", "*", false, Danger::kCalls},
-    {"_posixsubprocess", "*", false, Danger::kCalls},
-    {"_osx_support", "*", false, Danger::kCalls},
-    {"_aix_support", "*", false, Danger::kCalls},
-    {"_pyrepl", "*", true, Danger::kCalls},
-    {"ast", "*", false, Danger::kCalls},
-    {"atexit", "*", false, Danger::kCalls},
-    {"concurrent", "*", true, Danger::kCalls},
-    {"distutils", "*", true, Danger::kCalls},
-    {"setuptools", "*", true, Danger::kCalls},
-    {"ftplib", "*", false, Danger::kCalls},
-    {"imaplib", "*", false, Danger::kCalls},
-    {"nntplib", "*", false, Danger::kCalls},
-    {"poplib", "*", false, Danger::kCalls},
-    {"smtplib", "*", false, Danger::kCalls},
-    {"telnetlib", "*", false, Danger::kCalls},
-    {"xmlrpc", "*", true, Danger::kCalls},
-    {"ssl", "*", false, Danger::kCalls},
-    {"linecache", "*", false, Danger::kCalls},
-    {"fileinput", "*", false, Danger::kCalls},
-    {"mailcap", "*", false, Danger::kCalls},
-    {"pkgutil", "*", false, Danger::kCalls},
-    {"pydoc", "*", false, Danger::kCalls},
-    {"shelve", "*", false, Danger::kCalls},
-    {"site", "*", false, Danger::kCalls},
-    {"sqlite3", "*", true, Danger::kCalls},
-    {"test", "*", true, Danger::kCalls},
-    {"uuid", "*", false, Danger::kCalls},
-    {"venv", "*", true, Danger::kCalls},
-    {"zipimport", "*", false, Danger::kCalls},
-    {"zipapp", "*", false, Danger::kCalls},
-    {"gc", "*", false, Danger::kCalls},
-    {"inspect", "*", false, Danger::kCalls},
-    {"typing", "get_type_hints", false, Danger::kCalls},
-    {"typing", "_eval_type", false, Danger::kCalls},
-    {"typing", "ForwardRef", false, Danger::kCalls},
-    {"collections", "namedtuple", false, Danger::kCalls},
-    {"omegaconf._utils", "*", false, Danger::kCalls},
-    {"hydra", "*", true, Danger::kCalls},
-    {"pandas", "*", true, Danger::kCalls},
-    {"tensorflow", "*", true, Danger::kCalls},
-    {"tensorboard", "*", true, Danger::kCalls},
-    {"nltk", "*", true, Danger::kCalls},
-    {"jsonpickle", "*", true, Danger::kCalls},
-    {"numpy.testing", "*", true, Danger::kCalls},
-    {"numpy.f2py", "*", true, Danger::kCalls},
-    {"numpy", "load", false, Danger::kCalls},
-    {"numpy", "fromfile", false, Danger::kCalls},
-    {"numpy.distutils", "*", true, Danger::kCalls},
-    {"torch", "load", false, Danger::kCalls},
-    {"torch", "save", false, Danger::kCalls},
-    {"torch", "from_file", false, Danger::kCalls},
-    {"torch", "compile", false, Danger::kCalls},
-    {"torch._jit_internal", "*", false, Danger::kCalls},
-    {"torch.ao", "*", true, Danger::kCalls},
-    {"torch.onnx", "*", true, Danger::kCalls},
-    {"torch.testing", "*", true, Danger::kCalls},
-    {"torch.multiprocessing", "*", true, Danger::kCalls},
-    {"torch.serialization", "load", false, Danger::kCalls},
-    {"torch.hub", "*", false, Danger::kCalls},
-    {"torch.jit", "*", true, Danger::kCalls},
-    {"torch.utils", "*", true, Danger::kCalls},
-    {"torch._inductor", "*", true, Danger::kCalls},
-    {"torch._dynamo", "*", true, Danger::kCalls},
-    {"torch.fx", "*", true, Danger::kCalls},
-    {"torch.package", "*", true, Danger::kCalls},
-    {"torch.distributed.rpc", "*", true, Danger::kCalls},
-    {"torch.storage", "_load_from_bytes", false, Danger::kCalls},
-    {"torch._utils", "_rebuild_tensor", false, Danger::kInert},
-    {"torch._utils", "_rebuild_tensor_v2", false, Danger::kInert},
-    {"torch._utils", "_rebuild_tensor_v3", false, Danger::kInert},
-    {"torch._utils", "_rebuild_parameter", false, Danger::kInert},
-    {"torch._utils", "_rebuild_parameter_with_state", false, Danger::kInert},
-    {"torch._utils", "_rebuild_device_tensor_from_numpy", false, Danger::kInert},
-    {"torch._utils", "_rebuild_device_tensor_from_cpu_tensor", false, Danger::kInert},
-    {"torch._utils", "_rebuild_meta_tensor_no_storage", false, Danger::kInert},
-    {"torch._tensor", "_rebuild_from_type_v2", false, Danger::kInert},
-    {"torch.nn.parameter", "Parameter", false, Danger::kInert},
-    {"torch.serialization", "_get_layout", false, Danger::kInert},
-    {"torch.storage", "*Storage", false, Danger::kInert},
-    {"torch.distributed.checkpoint.metadata", "*", false, Danger::kInert},
-    {"torch.distributed.checkpoint.planner", "*Plan", false, Danger::kInert},
-    {"torch.distributed.checkpoint.planner", "WriteItem", false, Danger::kInert},
-    {"torch.distributed.checkpoint.planner", "WriteItemType", false, Danger::kInert},
-    {"torch.distributed.checkpoint.planner", "*WriteData", false, Danger::kInert},
-    {"torch.distributed.checkpoint.filesystem", "_StorageInfo", false, Danger::kInert},
-    {"torch.distributed.checkpoint.filesystem", "_StoragePrefix", false, Danger::kInert},
-    {"torch.distributed._shard.sharded_tensor.metadata", "*", false, Danger::kInert},
-    {"torch", "*Storage", false, Danger::kInert},
-    {"torch", "*Tensor", false, Danger::kInert},
-    {"torch", "Size", false, Danger::kInert},
-    {"torch", "device", false, Danger::kInert},
-    {"torch", "strided", false, Danger::kInert},
-    {"torch", "*_format", false, Danger::kInert},
-    {"torch", "bool", false, Danger::kInert},
-    {"torch", "double", false, Danger::kInert},
-    {"torch", "half", false, Danger::kInert},
-    {"torch", "long", false, Danger::kInert},
-    {"torch", "float*", false, Danger::kInert},
-    {"torch", "bfloat16", false, Danger::kInert},
-    {"torch", "int*", false, Danger::kInert},
-    {"torch", "uint*", false, Danger::kInert},
-    {"torch", "complex*", false, Danger::kInert},
-    {"torch", "quint*", false, Danger::kInert},
-    {"torch", "qint*", false, Danger::kInert},
-    {"torch", "bits*", false, Danger::kInert},
-    {"torch.cuda", "*Storage", false, Danger::kInert},
-    {"torch.cuda", "*Tensor", false, Danger::kInert},
-    {"torch.nn.functional", "*", false, Danger::kInert},  // activations that NeMo 2's configs name
-    {"torch.nn.init", "*", false, Danger::kInert},
-    {"collections", "*", false, Danger::kInert},
-    {"omegaconf", "*", true, Danger::kInert},
-    {"typing", "*", false, Danger::kInert},
-    {"argparse", "Namespace", false, Danger::kInert},
-    {"datetime", "*", false, Danger::kInert},
-    {"pathlib", "*", true, Danger::kInert},
-    {"_codecs", "encode", false, Danger::kInert},
-    {"_io", "BytesIO", false, Danger::kInert},
-    {"io", "BytesIO", false, Danger::kInert},
-    {"numpy", "dtype", false, Danger::kInert},
-    {"numpy", "ndarray", false, Danger::kInert},
-    {"numpy.core.multiarray", "scalar", false, Danger::kInert},
-    {"numpy.core.multiarray", "_reconstruct", false, Danger::kInert},
-    {"numpy._core.multiarray", "scalar", false, Danger::kInert},
-    {"numpy._core.multiarray", "_reconstruct", false, Danger::kInert},
-    {"copyreg", "_reconstructor", false, Danger::kInert},
-    // What a plain value is, or the type of one.
-    {"builtins", "dict", false, Danger::kInert},
-    {"builtins", "list", false, Danger::kInert},
-    {"builtins", "tuple", false, Danger::kInert},
-    {"builtins", "set", false, Danger::kInert},
-    {"builtins", "frozenset", false, Danger::kInert},
-    {"builtins", "int", false, Danger::kInert},
-    {"builtins", "float", false, Danger::kInert},
-    {"builtins", "complex", false, Danger::kInert},
-    {"builtins", "bool", false, Danger::kInert},
-    {"builtins", "str", false, Danger::kInert},
-    {"builtins", "bytes", false, Danger::kInert},
-    {"builtins", "bytearray", false, Danger::kInert},
-    {"builtins", "slice", false, Danger::kInert},
-    {"builtins", "range", false, Danger::kInert},
-    {"builtins", "object", false, Danger::kInert},
-    {"builtins", "type", false, Danger::kInert},
-    {"builtins", "NoneType", false, Danger::kInert},
-    {"builtins", "Ellipsis", false, Danger::kInert},
-    // Functions that NeMo 2's configs name: they step, specify layers and activate.
-    {"nemo.collections.llm.gpt.model", "*", true, Danger::kInert},
-    {"nemo.collections.llm.fn", "*", true, Danger::kInert},
-    {"nemo.collections.vlm.llava_next.model", "*", true, Danger::kInert},
-    {"nemo.collections.vlm.neva.model", "*", true, Danger::kInert},
-    {"nemo.collections.vlm.clip.model", "*", true, Danger::kInert},
-    {"nemo.collections.vlm.mllama.model", "*", true, Danger::kInert},
-    {"megatron.core.models", "*", true, Danger::kInert},
-    {"megatron.core.transformer", "*", true, Danger::kInert},
-    {"megatron.core.fusions", "*", true, Danger::kInert},
-};
-
-// Frameworks that wrote the checkpoint: loading imports their classes, whose constructors only hold state. Not so their
-// functions, which read files and import by name.
-constexpr std::string_view kFrameworks[] = {"nemo.",
-                                            "megatron.",
-                                            "apex.",
-                                            "lightning.",
-                                            "lightning_fabric.",
-                                            "pytorch_lightning.",
-                                            "transformer_engine.",
-                                            "torch.optim.",
-                                            "fiddle."};
-
-bool IsClassName(std::string_view name) {
-  while (name.starts_with('_')) name.remove_prefix(1);
-  return !name.empty() && name[0] >= 'A' && name[0] <= 'Z';
+bool EndsWithAny(std::string_view text, std::span<const std::string_view> suffixes) {
+  return std::ranges::any_of(suffixes, [&](std::string_view suffix) { return text.ends_with(suffix); });
 }
 
-bool Named(std::string_view pattern, std::string_view name) {
-  if (pattern.starts_with('*')) return name.ends_with(pattern.substr(1));
-  if (pattern.ends_with('*')) return name.starts_with(pattern.substr(0, pattern.size() - 1));
-  return name == pattern;
+bool IsPickleName(std::string path) {
+  std::ranges::transform(path, path.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string_view name = path;
+  for (const std::string_view packed : kPackedNames) {
+    if (name.ends_with(packed)) name.remove_suffix(packed.size());
+  }
+  return EndsWithAny(name, kPickleNames);
 }
 
-bool InModule(std::string_view module, const Rule& rule) {
-  if (module == rule.module) return true;
-  return rule.submodules && module.size() > rule.module.size() && module.starts_with(rule.module) &&
-         module[rule.module.size()] == '.';
+// A pickle that is not announced by its name or a header must name something that Python could import.
+bool IsPlausible(std::string_view global) {
+  return std::ranges::count(global, ' ') == 1 && std::ranges::all_of(global, [](char c) {
+           const auto byte = static_cast<unsigned char>(c);
+           return byte >= 0x80 || std::isalnum(byte) != 0 || c == '_' || c == '.' || c == ' ';
+         });
 }
 
-constexpr std::string_view kPickleNames[] = {".pkl", ".pickle", ".metadata", ".ckpt", ".pt", ".pth", ".bin"};
+bool LooksLikeArchive(std::string_view head) {
+  return head.starts_with("PK\x03\x04") || LooksLikeGzip(head) || LooksLikeTar(head) || CodecOf(head) != Codec::kNone ||
+         std::ranges::any_of(kNotOpened, [&](const Magic& magic) { return head.starts_with(magic.bytes); });
+}
 
-// What a byte string in a pickle may be besides a pickle: a torch file, as Transformer Engine's extra states are.
-bool LooksLikeBox(std::string_view bytes) {
-  return bytes.starts_with("PK\x03\x04") || (bytes.size() >= 512 && LooksLikeTar(bytes.substr(0, 512)));
+// Whether the pickle machine gets anywhere with bytes that begin so: few letters and no name do.
+bool MayBePickle(std::string_view head, uint64_t size) {
+  if (size < 4) return false;
+  if (LooksLikePickle(head)) return true;
+  constexpr std::string_view kFirst =
+      "(NIJKLMFGSTUVXBCc])}P\x80\x82\x83\x84\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96\x97";
+  if (kFirst.find(head[0]) == kFirst.npos) return false;
+  return size > head.size() || head.find_first_of("\n\x82\x83\x84\x93") != head.npos;
+}
+
+// Where the data of a .npy may begin [numpy/lib/format.py]: behind the header by its stated length, and by its end of
+// line. Nothing when it is not one.
+std::vector<uint64_t> NumpyData(std::string_view head) {
+  if (head.size() < 12 || !head.starts_with("\x93NUMPY")) return {};
+  const auto byte = [&](size_t at) { return static_cast<uint64_t>(static_cast<uint8_t>(head[at])); };
+  std::vector<uint64_t> places = {byte(6) == 1 ? 10 + (byte(8) | byte(9) << 8)
+                                               : 12 + (byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24)};
+  const size_t line = head.find('\n', 10);
+  if (line != head.npos && line + 1 != places[0]) places.push_back(line + 1);
+  return places;
+}
+
+// ---------------------------------------------------------------------------------------------------------- configs
+
+// The keys under which NeMo and Hydra of every release look for a callable
+// [hydra/_internal/instantiate/_instantiate2.py; Hydra 0.11 utils.py: `cls`, `class` or `target` with `params`; NeMo
+// core/classes/common.py from_config_dict].
+constexpr std::string_view kTargetKeys[] = {"_target_", "target", "cls", "class"};
+
+// "os.system", not "3.14" and not a sentence.
+bool IsDotted(std::string_view text) {
+  return text.find('.') != text.npos && text.find_first_of(" /:\\") == text.npos &&
+         std::isdigit(static_cast<unsigned char>(text[0])) == 0 && !text.starts_with('.') && !text.ends_with('.');
 }
 
 class Scanner {
  public:
   std::vector<ScanFinding> findings;
 
-  Status Visit(const Leaf& leaf) {
-    const Status status = VisitContent(leaf);
-    // A damaged member hides nothing that lies behind it.
-    return status.ok() || status.kind() == ErrorKind::kIo ? status : Broken(status);
+  Status Run(const std::string& path) {
+    return Walk(
+        path, [this](const Leaf& leaf) { return Visit(leaf, 0); }, [this](const Status& s) { return Broken(s); },
+        &budget_);
   }
 
-  Status Broken(const Status& problem) {
-    if (problem.kind() == ErrorKind::kIo) return problem;
-    Add({"", "unsafe or broken box", problem.message(), "", Danger::kUnknown});
-    return {};
+  // Everything in bytes that lie in memory, as if they were a file.
+  Status RunBytes(const ByteRange& bytes, const std::string& path) {
+    budget_.Grant(bytes.size);
+    return WalkLeaf(
+        {path, bytes, std::nullopt}, 0, [this](const Leaf& leaf) { return Visit(leaf, 0); },
+        [this](const Status& s) { return Broken(s); }, &budget_);
   }
 
  private:
   void Add(ScanFinding finding) {
+    if (findings.size() == kMaxFindings) {
+      finding = {"", "not opened", "expected at most 100000 findings, found more", "", Danger::kUnknown};
+    }
+    if (findings.size() > kMaxFindings) return;
     if (seen_.emplace(finding.file, finding.where, finding.name).second) findings.push_back(std::move(finding));
   }
-
-  Status VisitContent(const Leaf& leaf) {
-    const std::string_view path = leaf.path;
-    ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min<uint64_t>(leaf.content.size, kMaxHead)));
-    ANEMONE_ASSIGN(const std::string head, start.ReadAll(kMaxHead));
-    // Protocols 0 and 1 have no magic: there the name says that something will unpickle it.
-    const bool is_named = std::any_of(std::begin(kPickleNames), std::end(kPickleNames),
-                                      [&](std::string_view suffix) { return path.ends_with(suffix); });
-    if (is_named || LooksLikePickle(head)) return VisitPickles(leaf);
-    if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitYaml(leaf);
-    if (path.ends_with("/io.json") || path.ends_with("/config.json")) return VisitJson(leaf);
-    if (head.starts_with("\x93NUMPY")) return VisitNumpy(leaf, head);
-    return VisitUnnamed(leaf, head);
-  }
-
-  // A pickle without a header under a name that says nothing: what begins like one is rarely text.
-  Status VisitUnnamed(const Leaf& leaf, std::string_view head) {
-    const PickleScan scan = ScanPickles(head);
-    const bool calls = std::any_of(scan.globals.begin(), scan.globals.end(),
-                                   [](const PickleGlobal& g) { return JudgeGlobal(g.name) == Danger::kCalls; });
-    return calls || (scan.status.ok() && !scan.globals.empty()) ? VisitPickles(leaf) : Status();
-  }
-
-  // An array of objects is a pickle behind a header [numpy/lib/format.py].
-  Status VisitNumpy(const Leaf& leaf, std::string_view head) {
-    const size_t end = head.find('\n');
-    if (end == std::string_view::npos || head.substr(0, end).find("'descr': '|O'") == std::string_view::npos) return {};
-    ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(end + 1, leaf.content.size - end - 1));
-    return VisitPickles({leaf.path, objects, std::nullopt});
-  }
-
-  Status VisitPickles(const Leaf& leaf) {
-    // The legacy torch layout is pickles followed by raw storages: the scan ends where pickles do.
-    ANEMONE_ASSIGN(const ByteRange range, leaf.content.Sub(0, std::min(leaf.content.size, kMaxPickleBytes)));
-    ANEMONE_ASSIGN(const std::string bytes, range.ReadAll(kMaxPickleBytes));
-    const PickleScan scan = ScanPickles(bytes);
-    for (const PickleGlobal& global : scan.globals) {
-      Add({leaf.path, global.nested ? "nested pickle global" : "pickle global", global.name, "",
-           JudgeGlobal(global.name)});
-    }
-    if (!scan.status.ok()) Add({leaf.path, "unreadable pickle", scan.status.message(), "", Danger::kUnknown});
-    VisitBoxesIn(leaf, bytes);
+  Status Broken(const Status& problem) {
+    if (problem.kind() == ErrorKind::kIo) return problem;
+    const bool closed = problem.kind() == ErrorKind::kLimitExceeded || problem.kind() == ErrorKind::kUnsupported;
+    Add({"", closed ? "not opened" : "unsafe or broken archive", problem.message(), "", Danger::kUnknown});
     return {};
   }
 
-  // Boxes and targets in the strings of the pickles that follow one another in `bytes`.
-  void VisitBoxesIn(const Leaf& leaf, std::string_view bytes) {
-    for (uint64_t consumed = 0; !bytes.empty(); bytes.remove_prefix(consumed)) {
-      const Result<Value> value = ReadPickle(bytes, {}, &consumed);
-      if (!value.ok() || consumed == 0) return;
-      for (const ValueNode& node : value->graph->nodes()) {
-        if (const std::vector<ValueRef>* entries = DictEntries(node)) VisitEntries(leaf, *entries);
-        if (node.kind != ValueNode::Kind::kBytes && node.kind != ValueNode::Kind::kString) continue;
-        if (node.text.find("${oc.env:") != std::string::npos)
-          Add({leaf.path, "config resolver", node.text, "", Danger::kUnknown});
-        if (!LooksLikeBox(node.text)) continue;
-        // Protocol 2 spells bytes as text to be encoded: such text is no box itself, the bytes it stands for are.
-        VisitBox({leaf.path + "/bytes", Whole(MemorySource(node.text, "bytes")), {}},
-                 node.kind == ValueNode::Kind::kBytes);
+  // A damaged member hides nothing that is stored behind it.
+  Status Visit(const Leaf& leaf, int nesting) {
+    const Status status = VisitContent(leaf, nesting);
+    return status.ok() ? status : Broken(status.In(leaf.path));
+  }
+
+  Status VisitContent(const Leaf& leaf, int nesting) {
+    constexpr uint64_t kHead = 512;
+    ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min(leaf.content.size, kHead)));
+    ANEMONE_ASSIGN(const std::string head, start.ReadAll(kHead));
+    if (head.empty()) return {};
+    for (const Magic& magic : kNotOpened) {
+      if (!head.starts_with(magic.bytes)) continue;
+      Add({leaf.path, "not opened", std::string(magic.what), "", Danger::kUnknown});
+      break;
+    }
+    const std::string_view path = leaf.path;
+    if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitYaml(leaf);
+    if (EndsWithAny("/" + leaf.path, kJsonNames)) return VisitJson(leaf);
+    for (const uint64_t data : NumpyData(head)) {
+      if (data >= leaf.content.size) continue;
+      ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));
+      ANEMONE_TRY(VisitPickles({leaf.path, objects, std::nullopt}, /*is_named=*/false, nesting));
+    }
+    return VisitPickles(leaf, IsPickleName(leaf.path), nesting);
+  }
+
+  // --- pickles
+
+  // The pickles that follow one another. Behind the last one may be other data: storages of a legacy torch file.
+  Status VisitPickles(const Leaf& leaf, bool is_named, int nesting) {
+    PickleVisitor visitor;
+    std::vector<ScanFinding> in_pickle;  // found on the way; they count if the bytes turn out to be a pickle
+    visitor.keys.assign(std::begin(kTargetKeys), std::end(kTargetKeys));
+    visitor.max_values >>= 2 * nesting;  // several traces are under way at once
+    visitor.literal = [&](const ByteRange& content, std::string_view head, bool is_text) {
+      VisitLiteral(leaf, content, head, is_text, nesting, in_pickle);
+    };
+    visitor.entry = [&](std::string_view key, const std::string* value) { VisitEntry(leaf, key, value, in_pickle); };
+    uint64_t at = 0;
+    for (int index = 0; at < leaf.content.size; ++index) {
+      ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
+      ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
+      ANEMONE_ASSIGN(const std::string head, start.ReadAll(2));
+      in_pickle.clear();
+      const PickleTrace trace = TracePickle(rest, visitor);
+      if (!trace.status.ok() && trace.status.kind() == ErrorKind::kIo) return trace.status;
+      const bool is_expected = index == 0 && is_named;
+      // A protocol of the future counts under a pickle's name.
+      const bool is_header =
+          LooksLikePickle(head) || (is_expected && head[0] == '\x80' && rest.size > 1 && head[1] < 16);
+      if (!Counts(trace, is_expected, is_header)) break;
+      Report(leaf, trace, nesting > 0, is_expected, is_header);
+      for (ScanFinding& finding : in_pickle) Add(std::move(finding));
+      if (!trace.status.ok()) break;
+      at += trace.consumed;
+      if (index == kMaxPickles) {
+        Add({leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown});
+        break;
       }
+    }
+    return {};
+  }
+
+  // Bytes that no name and no header announces are a pickle when they are one to the end, or call something, or name
+  // something dangerous.
+  static bool Counts(const PickleTrace& trace, bool is_expected, bool is_header) {
+    if (is_expected || trace.status.ok() || trace.status.kind() == ErrorKind::kLimitExceeded) return true;
+    if (is_header && !(trace.globals.empty() && trace.oddities.empty())) return true;
+    return std::ranges::any_of(trace.globals, [&](const PickleGlobal& global) {
+      return IsPlausible(global.name) && (global.called || JudgeGlobal(global.name) == Danger::kDangerous);
+    });
+  }
+
+  void Report(const Leaf& leaf, const PickleTrace& trace, bool is_nested, bool is_expected, bool is_header) {
+    bool reaches = false;
+    for (const PickleGlobal& global : trace.globals) {
+      if (!is_header && !IsPlausible(global.name)) continue;
+      reaches = true;
+      Add({leaf.path, is_nested ? "nested pickle global" : "pickle global", global.name, "", JudgeGlobal(global.name)});
+    }
+    for (const std::string& oddity : trace.oddities) {
+      Add({leaf.path, "unreadable pickle", oddity, "", Danger::kUnknown});
+    }
+    if (trace.status.ok()) return;
+    // What is a pickle by its name or its first bytes alone, breaks and reaches nothing is other data.
+    const bool is_cut = trace.status.kind() == ErrorKind::kLimitExceeded;
+    if (is_cut || reaches || (is_expected && is_header)) {
+      Add({leaf.path, is_cut ? "not opened" : "unreadable pickle", trace.status.message(), "", Danger::kUnknown});
     }
   }
 
-  // A pickled config names classes as one in YAML does; OmegaConf wraps its values.
-  void VisitEntries(const Leaf& leaf, const std::vector<ValueRef>& entries) {
-    for (size_t i = 0; i + 1 < entries.size(); i += 2) {
-      if (entries[i]->kind != ValueNode::Kind::kString) continue;
-      if (entries[i]->text != "_target_" && entries[i]->text != "target") continue;
-      const ValueNode* value = entries[i + 1];
-      if (value->kind == ValueNode::Kind::kObject && value->state != nullptr) {
-        const ValueNode* wrapped = Lookup(*value->state, "_val");
-        if (wrapped != nullptr) value = wrapped;
-      }
-      if (value->kind != ValueNode::Kind::kString || value->text.find('.') == std::string::npos) continue;
-      Add({leaf.path, "config target", value->text, "", JudgeTarget(value->text)});
+  // A byte string may be a pickle or an archive itself: Transformer Engine's extra states are torch files.
+  void VisitLiteral(const Leaf& leaf, const ByteRange& content, std::string_view head, bool is_text, int nesting,
+                    std::vector<ScanFinding>& in_pickle) {
+    const bool is_value = head.starts_with("${") || head.find("${oc.env:") != head.npos;
+    if (is_value && JudgeResolvers(head) != Danger::kInert)
+      in_pickle.push_back({leaf.path, "config resolver", std::string(head), "", Danger::kUnknown});
+    std::string latin1;
+    // Protocol 2 writes bytes as text in which each byte is a letter.
+    const bool is_encoded = is_text && std::ranges::any_of(head.substr(0, 16), [](char c) { return (c & 0x80) != 0; });
+    if (is_encoded) {
+      latin1 = Latin1(head);
+      head = latin1;
     }
-  }
-
-  void VisitBox(const Leaf& box, bool is_bytes) {
-    constexpr int kMaxDepth = 8;
-    const auto on_broken = [&](const Status& problem) { return is_bytes ? Broken(problem) : Status(); };
-    Status status = LimitExceeded("files inside byte strings are nested more than 8 deep").In(box.path);
-    if (depth_ < kMaxDepth) {
-      ++depth_;
-      status = WalkLeaf(
-          box, [this](const Leaf& leaf) { return Visit(leaf); }, on_broken);
-      --depth_;
+    const bool is_archive = LooksLikeArchive(head);
+    if (head.empty() || (!is_archive && !MayBePickle(head, content.size))) return;
+    if (nesting == kMaxNesting) {
+      return Add({leaf.path, "not opened", "byte strings nested more than 8 deep", "", Danger::kUnknown});
     }
+    if (!budget_.Spend(content.size)) {
+      return Add(
+          {leaf.path, "not opened", "expected less in archives inside archives, found too much", "", Danger::kUnknown});
+    }
+    Leaf inside{leaf.path, content, std::nullopt};
+    if (is_encoded) {
+      constexpr uint64_t kMaxText = uint64_t{128} << 20;
+      Result<std::string> text = content.ReadAll(kMaxText);
+      if (!text.ok()) return (void)Broken(text.status().In(leaf.path));
+      inside.content = Whole(MemorySource(Latin1(*text), leaf.path));
+    }
+    if (!is_archive) return (void)VisitBytes(inside, nesting + 1);
+    inside.path += "/bytes";
+    const Status status = WalkLeaf(
+        inside, nesting + 1, [&](const Leaf& member) { return Visit(member, nesting + 1); },
+        // Text only looks like an archive when it is none.
+        [&](const Status& problem) { return is_text && !is_encoded ? Status() : Broken(problem); }, &budget_);
     if (!status.ok()) (void)Broken(status);
   }
+  Status VisitBytes(const Leaf& leaf, int nesting) {
+    const Status status = VisitPickles(leaf, /*is_named=*/false, nesting);
+    return status.ok() ? status : Broken(status.In(leaf.path));
+  }
+  // The bytes that text stands for; a letter beyond Latin-1 ends them.
+  static std::string Latin1(std::string_view text) {
+    std::string bytes;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto lead = static_cast<uint8_t>(text[i]);
+      if (lead >= 0x80 && ((lead != 0xc2 && lead != 0xc3) || i + 1 == text.size())) break;
+      bytes += lead < 0x80 ? text[i] : static_cast<char>(lead << 6 | (static_cast<uint8_t>(text[++i]) & 0x3f));
+    }
+    return bytes;
+  }
+
+  // A pickled config names classes as one in YAML does.
+  static void VisitEntry(const Leaf& leaf, std::string_view key, const std::string* value,
+                         std::vector<ScanFinding>& in_pickle) {
+    if (value == nullptr) {
+      if (key == "_target_") {
+        in_pickle.push_back({leaf.path, "config target", "(a value that is computed)", "", Danger::kUnknown});
+      }
+    } else if (IsDotted(*value)) {
+      in_pickle.push_back({leaf.path, "config target", *value, "", JudgeTarget(*value)});
+    }
+  }
+
+  // --- configs
 
   using ParseConfig = Result<Config> (*)(std::string_view text, std::string_view name);
   Result<Config> ReadConfig(const Leaf& leaf, ParseConfig parse) {
-    if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("over 16 MiB");
+    if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("expected a config of at most 16 MiB, found more");
     ANEMONE_ASSIGN(const std::string text, leaf.content.ReadAll(kMaxConfigBytes));
     return parse(text, leaf.path);
+  }
+  Status Unreadable(const Leaf& leaf, const Status& status) {
+    if (status.kind() == ErrorKind::kIo) return status;
+    Add({leaf.path, "unreadable config", status.message(), "", Danger::kUnknown});
+    return {};
   }
 
   Status VisitYaml(const Leaf& leaf) {
     const Result<Config> config = ReadConfig(leaf, Config::ParseYaml);
     if (!config.ok()) return Unreadable(leaf, config.status());
-    for (const ConfigFinding& target : FindTargets(config->root())) {
-      Add({leaf.path, "config target", target.text, target.path, JudgeTarget(target.text)});
-    }
+    VisitTargets(leaf, config->root(), "");
     for (const ConfigFinding& resolver : FindResolvers(config->root())) {
-      const bool reads_environment = resolver.text.find("oc.env") != std::string::npos;
-      Add({leaf.path, "config resolver", resolver.text, resolver.path,
-           reads_environment ? Danger::kUnknown : Danger::kInert});
+      Add({leaf.path, "config resolver", resolver.text, resolver.path, JudgeResolvers(resolver.text)});
     }
     return {};
   }
 
-  Status Unreadable(const Leaf& leaf, const Status& status) {
-    if (status.kind() == ErrorKind::kIo) return status;
-    Add({leaf.path, "unreadable config", status.message(), "", Danger::kUnknown});
-    return {};
+  // Every key that names a callable. `cls` and `class` are also ordinary words: they count with `params` beside them
+  // or with a dotted value.
+  void VisitTargets(const Leaf& leaf, const ConfigNode& node, const std::string& path) {
+    for (const auto& [key, child] : node.map) {
+      const std::string where = path.empty() ? key : path + "." + key;
+      const bool is_key = std::ranges::find(kTargetKeys, key) != std::end(kTargetKeys);
+      const std::string text = is_key ? child.ScalarText() : "";
+      if (is_key && !child.is_null() && child.map.empty() && child.list.empty() &&
+          (key == "_target_" || key == "target" || IsDotted(text) || node.Get("params") != nullptr)) {
+        Add({leaf.path, "config target", text, where, JudgeTarget(text)});
+      }
+      if (key == "trust_remote_code" && child.ScalarText() == "true") {
+        Add({leaf.path, "code beside the model", "trust_remote_code", where, Danger::kUnknown});
+      }
+      VisitTargets(leaf, child, where);
+    }
+    for (size_t i = 0; i < node.list.size(); ++i) VisitTargets(leaf, node.list[i], fmt::format("{}[{}]", path, i));
   }
 
   // NeMo 2's io.json and what transformers is told to import.
@@ -435,6 +369,9 @@ class Scanner {
     if (const ConfigNode* map = config->root().Get("auto_map"); map != nullptr) {
       for (const auto& [name, code] : map->map) {
         Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map." + name, Danger::kUnknown});
+      }
+      for (const ConfigNode& code : map->list) {
+        Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map", Danger::kUnknown});
       }
     }
     VisitReferences(leaf, config->root());
@@ -449,45 +386,28 @@ class Scanner {
       const std::string global = module->ScalarText() + " " + name->ScalarText();
       Add({leaf.path, "config target", module->ScalarText() + "." + name->ScalarText(), "", JudgeGlobal(global)});
     }
+    if (const ConfigNode* target = node.Get("_target_"); target != nullptr && target->AsString()) {
+      Add({leaf.path, "config target", *target->AsString(), "", JudgeTarget(*target->AsString())});
+    }
     for (const auto& [key, child] : node.map) VisitReferences(leaf, child);
     for (const ConfigNode& child : node.list) VisitReferences(leaf, child);
   }
 
-  int depth_ = 0;  // of boxes inside byte strings
+  WalkBudget budget_;
   std::set<std::tuple<std::string, std::string, std::string>> seen_;
 };
 
 }  // namespace
 
-Danger JudgeGlobal(std::string_view module_and_name) {
-  const size_t space = module_and_name.rfind(' ');
-  const std::string_view module = module_and_name.substr(0, space);
-  const std::string_view name = space == std::string_view::npos ? "" : module_and_name.substr(space + 1);
-  // `builtins` names with dots reach attributes of attributes (protocol 4): never plain types.
-  if (name.find('.') != std::string_view::npos) return Danger::kCalls;
-  for (const Rule& rule : kRules) {
-    if (InModule(module, rule) && Named(rule.name, name)) return rule.danger;
-  }
-  for (const std::string_view framework : kFrameworks) {
-    if ((module.starts_with(framework) || module == framework.substr(0, framework.size() - 1)) && IsClassName(name)) {
-      return Danger::kInert;
-    }
-  }
-  return Danger::kUnknown;
-}
-
-Danger JudgeTarget(std::string_view dotted_name) {
-  const size_t dot = dotted_name.rfind('.');
-  if (dot == std::string_view::npos) return Danger::kUnknown;
-  return JudgeGlobal(std::string(dotted_name.substr(0, dot)) + " " + std::string(dotted_name.substr(dot + 1)));
-}
-
 Result<std::vector<ScanFinding>> Scan(const std::string& path) {
   Scanner scanner;
-  // A box that does not open is itself a finding: members outside, links, disagreeing headers.
-  ANEMONE_TRY(Walk(
-      path, [&scanner](const Leaf& leaf) { return scanner.Visit(leaf); },
-      [&scanner](const Status& problem) { return scanner.Broken(problem); }));
+  ANEMONE_TRY(scanner.Run(path));
+  return std::move(scanner.findings);
+}
+
+Result<std::vector<ScanFinding>> ScanBytes(std::string bytes, const std::string& name) {
+  Scanner scanner;
+  ANEMONE_TRY(scanner.RunBytes(Whole(MemorySource(std::move(bytes), name)), name));
   return std::move(scanner.findings);
 }
 

@@ -199,21 +199,14 @@ TEST(PickleReader, HoldsItsLimits) {
   EXPECT_THAT(ReadPickle(pickle), IsOk());
   EXPECT_THAT(ReadPickle(pickle, {.max_nodes = 50}), StatusIs(ErrorKind::kLimitExceeded, "at most 50 objects"));
   EXPECT_THAT(ReadPickle(pickle, {.max_bytes = 50}), StatusIs(ErrorKind::kLimitExceeded, "at most 50 bytes"));
-}
-
-TEST(PickleScan, ListsEveryGlobalAndItsUse) {
-  const PickleScan scan = ScanPickles(
-      "\x80\2cos\nsystem\nX\2\0\0\0id\x85R0ctorch\nFloatStorage\n.\x80\2"
-      "ca\nB\n)\x81."s);
-  EXPECT_THAT(scan.status, IsOk());
-  EXPECT_EQ(scan.pickles, 2u);
-  ASSERT_EQ(scan.globals.size(), 3u);
-  EXPECT_EQ(scan.globals[0].name, "a B");
-  EXPECT_TRUE(scan.globals[0].called);
-  EXPECT_EQ(scan.globals[1].name, "os system");  // thrown away by POP, called all the same
-  EXPECT_TRUE(scan.globals[1].called);
-  EXPECT_EQ(scan.globals[2].name, "torch FloatStorage");
-  EXPECT_FALSE(scan.globals[2].called);
+  // A million objects, and one for each four bytes that the pickle takes in its file.
+  std::string dicts;
+  for (int i = 0; i < 1'400'000; ++i) dicts += "}0";
+  EXPECT_THAT(ReadPickle(dicts + "N."), IsOk());
+  EXPECT_THAT(ReadPickle(dicts + "N.", {.stored_bytes = 5000}),
+              StatusIs(ErrorKind::kLimitExceeded, "at most 1001250 objects"));
+  EXPECT_THAT(ReadPickle(std::string(1'400'000, '}') + "."),
+              StatusIs(ErrorKind::kLimitExceeded, "at most 1350000 objects"));
 }
 
 // A state dict of 100,000 tensors as torch.save writes it.

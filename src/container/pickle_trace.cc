@@ -1,0 +1,706 @@
+// Modules/_pickle.c without its hands. A value is its kind and where its text is; only text, globals and what calls
+// return matter. docs/formats/pickle.md, "What scan follows", has the rules.
+#include "container/pickle_trace.h"
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+
+#include "container/pickle_names.h"
+#include "container/text.h"
+
+namespace anemone {
+namespace {
+
+namespace op = internal::op;
+
+constexpr uint64_t kWindow = 64 << 10;
+constexpr size_t kHead = 512;               // of a literal, for the visitor
+constexpr uint64_t kMaxName = 4096;         // of a module or a name
+constexpr uint64_t kMaxEscaped = 64 << 20;  // of a literal spelled with escapes
+constexpr size_t kMaxGlobals = 100'000;
+constexpr size_t kMaxOddities = 4;
+constexpr size_t kMaxFarTexts = 4096;
+// Behind compression a read of something far back costs up to a megabyte of work.
+constexpr uint64_t kMaxFarReads = 1'000'000, kMaxInflatedFarReads = 4096, kCheap = 64 << 20;
+
+// Sixteen bytes: there may be millions.
+struct Slot {
+  enum Kind : uint8_t {
+    kOther,    // a number, a container, a tuple …
+    kText,     // UTF-8
+    kQuoted,   // STRING's line
+    kEscaped,  // UNICODE's line
+    kBytes,
+    kGlobal,   // at: its index
+    kResult,   // of a call, of a persistent id, of an extension: anything
+    kWrapped,  // a dict or an object that holds the text at `at` under "_val" (a node of OmegaConf)
+    kWrappedLine,
+  };
+  Slot() = default;
+  Slot(uint8_t its_kind, uint64_t its_at, uint64_t its_size)
+      : kind(its_kind), at(its_at & kOffsetMask), size(its_size) {}
+
+  static constexpr uint64_t kOffsetMask = (uint64_t{1} << 56) - 1;
+  uint64_t kind : 8 = kOther;
+  uint64_t at : 56 = 0;
+  uint64_t size = 0;
+
+  bool is_text() const { return kind == kText || kind == kQuoted || kind == kEscaped; }
+};
+
+// The bytes of a range in ascending order.
+class Cursor {
+ public:
+  explicit Cursor(const ByteRange& input) : input_(input) {}
+
+  uint64_t at() const { return at_; }
+  uint64_t left() const { return input_.size - at_; }
+  const ByteRange& input() const { return input_; }
+
+  // The next `count` bytes if they are there, fewer at the end. REQUIRES: count <= kWindow.
+  Result<std::string_view> Peek(uint64_t count) {
+    count = std::min(count, left());
+    if (at_ < buffer_at_ || at_ + count > buffer_at_ + buffer_.size()) {
+      window_ = std::max(count, std::min(2 * window_, kWindow));
+      ANEMONE_ASSIGN(const ByteRange part, input_.Sub(at_, std::min(window_, left())));
+      ANEMONE_ASSIGN(buffer_, part.ReadAll(kWindow));
+      buffer_at_ = at_;
+    }
+    return std::string_view(buffer_).substr(at_ - buffer_at_, count);
+  }
+  void Skip(uint64_t count) { at_ += count; }
+  // Bytes that Peek has just seen; nothing where they are gone again.
+  std::optional<std::string_view> Recent(uint64_t at, uint64_t size) const {
+    if (at < buffer_at_ || at + size > buffer_at_ + buffer_.size()) return std::nullopt;
+    return std::string_view(buffer_).substr(at - buffer_at_, size);
+  }
+
+  // How far the next line reaches, its end included; 0 when there is none.
+  Result<uint64_t> LineLength() {
+    const uint64_t start = at_;
+    uint64_t length = 0;
+    while (length == 0 && left() > 0) {
+      Result<std::string_view> part = Peek(std::min(left(), at_ == start ? uint64_t{128} : kWindow));
+      if (!part.ok()) return part.status();
+      const size_t end = part->find('\n');
+      if (end != part->npos) length = at_ - start + end + 1;
+      at_ += part->size();
+    }
+    at_ = start;
+    return length;
+  }
+
+ private:
+  const ByteRange input_;
+  uint64_t at_ = 0;
+  std::string buffer_;
+  uint64_t buffer_at_ = 0;
+  uint64_t window_ = kHead / 2;  // grows: most byte strings are no pickles
+};
+
+std::string_view Strip(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\n\v\f\r";
+  const size_t from = text.find_first_not_of(kBlank);
+  if (from == text.npos) return {};
+  return text.substr(from, text.find_last_not_of(kBlank) - from + 1);
+}
+
+// 'a\x00b' as repr() of Python 2 writes it, without the quotes; raw-unicode-escape when `unicode`.
+std::string Unescape(std::string_view body, bool unicode) {
+  std::string text;
+  for (size_t i = 0; i < body.size(); ++i) {
+    const auto number = [&](size_t from, size_t digits, unsigned base) {
+      uint32_t value = 0;
+      size_t used = 0;
+      for (; used < digits && from + used < body.size(); ++used) {
+        const char c = body[from + used];
+        const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
+                               : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
+                               : c >= 'A' && c <= 'F' ? static_cast<unsigned>(c - 'A' + 10)
+                                                      : 99;
+        if (digit >= base) break;
+        value = value * base + digit;
+      }
+      return std::pair(value, used);
+    };
+    if (body[i] != '\\' || i + 1 == body.size()) {
+      if (unicode) {
+        internal::AppendUtf8(static_cast<uint8_t>(body[i]), text);
+      } else {
+        text += body[i];
+      }
+      continue;
+    }
+    const char next = body[i + 1];
+    if (unicode) {
+      const size_t digits = next == 'u' ? 4 : next == 'U' ? 8 : 0;
+      const auto [code, used] = number(i + 2, digits, 16);
+      if (digits != 0 && used == digits && code <= 0x10ffff) {
+        internal::AppendUtf8(code, text);
+        i += 1 + digits;
+      } else {
+        text += '\\';
+      }
+      continue;
+    }
+    constexpr std::string_view kEscapes = "\\'\"abfnrtv", kMeanings = "\\'\"\a\b\f\n\r\t\v";
+    ++i;
+    if (const size_t simple = kEscapes.find(next); simple != kEscapes.npos) {
+      text += kMeanings[simple];
+    } else if (next == 'x') {
+      const auto [code, used] = number(i + 1, 2, 16);
+      text += static_cast<char>(code);
+      i += used;
+    } else if (next >= '0' && next <= '7') {
+      const auto [code, used] = number(i, 3, 8);
+      text += static_cast<char>(code);
+      i += used - 1;
+    } else {
+      text += '\\';
+      text += next;
+    }
+  }
+  return text;
+}
+
+class Tracer {
+ public:
+  Tracer(const ByteRange& input, const PickleVisitor& visitor)
+      : in_(input),
+        visitor_(visitor),
+        max_far_reads_(input.size <= kCheap || input.source->fd() >= 0 ? kMaxFarReads : kMaxInflatedFarReads) {
+    for (const std::string_view key : visitor.keys) key_sizes_ |= SizeBit(key.size());
+  }
+
+  PickleTrace Run() {
+    while (!stopped_) {
+      start_ = in_.at();
+      Status status = Next();
+      if (status.ok()) status = Step(opcode_);
+      if (status.ok() && (stack_.size() + marks_.size() > visitor_.max_values / 4 ||
+                          memo_.size() + far_memo_.size() > visitor_.max_values)) {
+        status = LimitExceeded("expected at most " + std::to_string(visitor_.max_values) +
+                               " values kept and a quarter of that on the stack, found more [PKL-14]");
+      }
+      if (!status.ok()) {
+        trace_.status = status.In(Where());
+        break;
+      }
+    }
+    trace_.consumed = in_.at();
+    return std::move(trace_);
+  }
+
+ private:
+  static Status Stops(std::string_view what) { return Corrupt("expected " + std::string(what)); }
+
+  std::string Where() const {
+    const std::string name = start_ < in_.input().size ? internal::OpcodeName(opcode_) : "end";
+    return "byte " + std::to_string(start_) + " (" + name + ")";
+  }
+
+  // --- the stream
+  Status Next() {
+    ANEMONE_ASSIGN(const std::string_view byte, in_.Peek(1));
+    if (byte.empty()) return Stops("STOP, found the end: truncated [PKL-2]");
+    opcode_ = static_cast<uint8_t>(byte[0]);
+    in_.Skip(1);
+    return {};
+  }
+  // Argument bytes are about to be taken. Where they leave their frame, readers of files drop what the frame still
+  // holds and go on behind it [CPython issue 154848]: no linear reading is right for all of them.
+  Status Enter(uint64_t count) {
+    if (count > in_.left()) {
+      return Stops(std::to_string(count) + " bytes, found " + std::to_string(in_.left()) + ": truncated [PKL-2]");
+    }
+    if (in_.at() < frame_end_ && in_.at() + count > frame_end_) Odd("an argument leaves its frame");
+    return {};
+  }
+  void Odd(std::string_view what) {
+    if (trace_.oddities.size() < kMaxOddities) {
+      trace_.oddities.push_back(Where() + ": " + std::string(what));
+    }
+  }
+  Result<uint64_t> Number(int width) {
+    ANEMONE_TRY(Enter(static_cast<uint64_t>(width)));
+    ANEMONE_ASSIGN(const std::string_view raw, in_.Peek(static_cast<uint64_t>(width)));
+    uint64_t value = 0;
+    for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
+    in_.Skip(raw.size());
+    return value;
+  }
+  // A line, its end left out.
+  Result<Slot> Line(Slot::Kind kind) {
+    ANEMONE_ASSIGN(const uint64_t length, in_.LineLength());
+    if (length == 0) return Stops("a line, found the end: truncated [PKL-2]");
+    ANEMONE_TRY(Enter(length));
+    const Slot slot{kind, in_.at(), length - 1};
+    in_.Skip(length);
+    return slot;
+  }
+  Result<std::string> Raw(uint64_t at, uint64_t size, uint64_t limit) {
+    size = std::min(size, limit);
+    if (const auto recent = in_.Recent(at, size)) return std::string(*recent);
+    const auto found = far_texts_.find(at);
+    if (found != far_texts_.end() && found->second.size() == size) return found->second;
+    if (++far_reads_ > max_far_reads_) return LimitExceeded("expected names near their use, found too many far away");
+    ANEMONE_ASSIGN(const ByteRange part, in_.input().Sub(at, size));
+    ANEMONE_ASSIGN(std::string bytes, part.ReadAll(size));
+    if (size <= kMaxName && far_texts_.size() < kMaxFarTexts) far_texts_[at] = bytes;
+    return bytes;
+  }
+  // The text that a slot stands for, its beginning where it is longer than `limit`.
+  Result<std::string> Text(const Slot& slot, uint64_t limit) {
+    ANEMONE_ASSIGN(std::string raw, Raw(slot.at, slot.size, limit));
+    if (slot.kind == Slot::kQuoted) return Unescape(raw, /*unicode=*/false);
+    if (slot.kind == Slot::kEscaped || slot.kind == Slot::kWrappedLine) return Unescape(raw, /*unicode=*/true);
+    return raw;
+  }
+  // A number in a line: anything that strtol, PyLong_FromString or PyOS_string_to_double could take.
+  Status NumberLine() {
+    ANEMONE_ASSIGN(const Slot line, Line(Slot::kOther));
+    ANEMONE_ASSIGN(const std::string raw, Raw(line.at, line.size, kMaxName));
+    constexpr std::string_view kTaken = "0123456789abcdefABCDEFxXoObBlL_+-.infityINFITYnaNA";
+    const std::string_view text = Strip(raw);
+    if (text.empty() || text.find_first_not_of(kTaken) != text.npos) return Stops("a number [PKL-7]");
+    Push({});
+    return {};
+  }
+  Result<uint64_t> IndexLine() {
+    ANEMONE_ASSIGN(const Slot line, Line(Slot::kOther));
+    ANEMONE_ASSIGN(const std::string raw, Raw(line.at, line.size, kMaxName));
+    uint64_t index = 0;
+    std::string_view text = Strip(raw);
+    if (text.starts_with('+')) text.remove_prefix(1);
+    if (text.empty()) return Stops("a memo index [PKL-7]");
+    for (const char c : text) {
+      if (c == '_') continue;
+      if (c < '0' || c > '9' || index > ~uint64_t{0} / 16) return Stops("a memo index [PKL-7]");
+      index = index * 10 + static_cast<uint64_t>(c - '0');
+    }
+    return index;
+  }
+
+  // --- literals
+  Status Literal(Slot::Kind kind, uint64_t count) {
+    ANEMONE_TRY(Enter(count));
+    const Slot slot{kind, in_.at(), count};
+    if (visitor_.literal != nullptr && count > 0) {
+      ANEMONE_ASSIGN(const std::string_view head, in_.Peek(std::min<uint64_t>(count, kHead)));
+      ANEMONE_ASSIGN(const ByteRange content, in_.input().Sub(in_.at(), count));
+      visitor_.literal(content, head, kind == Slot::kText);
+    }
+    in_.Skip(count);
+    Push(slot);
+    return {};
+  }
+  Status Counted(Slot::Kind kind, int width, bool is_signed = false) {
+    ANEMONE_ASSIGN(const uint64_t count, Number(width));
+    if ((is_signed && count > 0x7fffffff) || count > ~uint64_t{0} / 2) return Stops("a count that is not negative");
+    return Literal(kind, count);
+  }
+  Status LiteralLine(Slot::Kind kind) {
+    ANEMONE_ASSIGN(Slot slot, Line(kind));
+    if (kind == Slot::kQuoted) {
+      ANEMONE_ASSIGN(const std::string first, Raw(slot.at, slot.size, 1));
+      ANEMONE_ASSIGN(const std::string last, Raw(slot.at + (slot.size > 0 ? slot.size - 1 : 0), 1, 1));
+      if (slot.size < 2 || first != last || (first != "'" && first != "\"")) return Stops("a quoted string [PKL-7]");
+      slot.at = (slot.at + 1) & Slot::kOffsetMask;
+      slot.size -= 2;
+    }
+    if (visitor_.literal != nullptr && slot.size > 0) {
+      ANEMONE_ASSIGN(std::string text, Text(slot, kMaxEscaped));
+      if (slot.size > kMaxEscaped) Odd("a line of more than 64 MiB");
+      const std::string head = text.substr(0, kHead);
+      visitor_.literal(Whole(MemorySource(std::move(text), "line")), head, kind == Slot::kEscaped);
+    }
+    Push(slot);
+    return {};
+  }
+
+  // --- the stack [Pdata: nothing below the topmost mark may be taken]
+  size_t Fence() const { return marks_.empty() ? 0 : marks_.back(); }
+  Status Need(size_t count) const {
+    if (stack_.size() - Fence() >= count) return {};
+    return Stops("more values on the stack [PKL-4]");
+  }
+  void Push(const Slot& slot) { stack_.push_back(slot); }
+  Slot Pop() {
+    const Slot slot = stack_.back();
+    stack_.pop_back();
+    return slot;
+  }
+  Status PopMark(size_t& from) {
+    if (marks_.empty()) return Stops("a mark on the stack [PKL-4]");
+    from = marks_.back();
+    marks_.pop_back();
+    return {};
+  }
+  Status Collect(Slot result) {
+    size_t from = 0;
+    ANEMONE_TRY(PopMark(from));
+    stack_.resize(from);
+    Push(result);
+    return {};
+  }
+  Status PushTuple(size_t count) {
+    ANEMONE_TRY(Need(count));
+    stack_.resize(stack_.size() - count);
+    Push({});
+    return {};
+  }
+
+  // --- memo
+  Status Put(uint64_t index) {
+    ANEMONE_TRY(Need(1));
+    if (index <= memo_.size() + 1024) {
+      for (; memo_.size() <= index; memo_.push_back({kNoSlot, 0, 0}))
+        ;
+      occupied_ += memo_[index].kind == kNoSlot;
+      memo_[index] = stack_.back();
+    } else {
+      occupied_ += far_memo_.insert_or_assign(index, stack_.back()).second;
+    }
+    return {};
+  }
+  Status Get(uint64_t index) {
+    // An index once far may have come near; the later PUT counts, and both are looked at as one.
+    if (index < memo_.size() && memo_[index].kind != kNoSlot) return Push(memo_[index]), Status();
+    const auto found = far_memo_.find(index);
+    if (found == far_memo_.end()) return Stops("a memo entry " + std::to_string(index) + " [PKL-5]");
+    return Push(found->second), Status();
+  }
+
+  // --- names and calls
+  Status Global(const std::string& module, const std::string& name) {
+    const std::string global = protocol_ < 3 ? internal::ModernGlobal(module, name) : module + " " + name;
+    const auto [place, added] = index_.emplace(global, trace_.globals.size());
+    if (added) {
+      if (trace_.globals.size() == kMaxGlobals) return LimitExceeded("expected at most 100000 globals, found more");
+      trace_.globals.push_back({global, false});
+    }
+    Push({Slot::kGlobal, place->second, 0});
+    return {};
+  }
+  Status GlobalLines() {
+    ANEMONE_ASSIGN(const Slot module_line, Line(Slot::kText));
+    ANEMONE_ASSIGN(const Slot name_line, Line(Slot::kText));
+    if (module_line.size == 0 || name_line.size == 0) return Stops("the name of a global [PKL-8]");
+    ANEMONE_ASSIGN(const std::string module, Text(module_line, kMaxName));
+    ANEMONE_ASSIGN(const std::string name, Text(name_line, kMaxName));
+    return Global(module, name);
+  }
+  Status StackGlobal() {
+    ANEMONE_TRY(Need(2));
+    const Slot name = Pop(), module = Pop();
+    std::string parts[2];
+    const Slot slots[] = {module, name};
+    for (int i = 0; i < 2; ++i) {
+      if (slots[i].is_text()) {
+        ANEMONE_ASSIGN(parts[i], Text(slots[i], kMaxName));
+      } else if (slots[i].kind == Slot::kResult || slots[i].kind == Slot::kGlobal) {
+        parts[i] = "(computed)";  // str() makes text
+      } else {
+        return Stops("text that names a global [PKL-8]");
+      }
+    }
+    return Global(parts[0], parts[1]);
+  }
+  void Call(const Slot& callable) {
+    if (callable.kind == Slot::kGlobal) {
+      trace_.globals[callable.at].called = true;
+    } else if (callable.kind == Slot::kResult || callable.kind == Slot::kWrapped) {
+      Odd("a call of what a call returned");
+    }
+    Push({Slot::kResult, 0, 0});
+  }
+  Status Reduce(size_t arguments) {
+    ANEMONE_TRY(Need(1 + arguments));
+    stack_.resize(stack_.size() - arguments);
+    Call(Pop());
+    return {};
+  }
+  Status Extension(int width) {
+    ANEMONE_ASSIGN(const uint64_t code, Number(width));
+    Odd("extension code " + std::to_string(code) + ", a name outside the file");
+    Push({Slot::kResult, 0, 0});
+    return {};
+  }
+
+  // --- entries
+  Status VisitEntries(size_t from) {
+    if (from == 0 || stack_.size() - from < 2) return {};
+    Slot& target = stack_[from - 1];
+    for (size_t i = from; i + 1 < stack_.size(); i += 2) ANEMONE_TRY(VisitEntry(stack_[i], stack_[i + 1], target));
+    return {};
+  }
+  Status VisitEntry(const Slot& key, const Slot& value, Slot& target) {
+    if (!key.is_text() || key.size > 8 * kMaxKey) return {};
+    if (key.kind == Slot::kText && (key.size > kMaxKey || (key_sizes_ & SizeBit(key.size)) == 0)) return {};
+    ANEMONE_ASSIGN(const std::string text, Text(key, kMaxName));
+    if (text == "_val" && value.is_text() && target.kind != Slot::kGlobal) {
+      target = {value.kind == Slot::kText ? Slot::kWrapped : Slot::kWrappedLine, value.at, value.size};
+    }
+    if (visitor_.entry == nullptr || std::ranges::find(visitor_.keys, text) == visitor_.keys.end()) return {};
+    const bool known = value.is_text() || value.kind == Slot::kWrapped || value.kind == Slot::kWrappedLine;
+    if (!known) return visitor_.entry(text, nullptr), Status();
+    ANEMONE_ASSIGN(const std::string content, Text(value, kMaxName));
+    visitor_.entry(text, &content);
+    return {};
+  }
+  // SETITEMS, APPENDS, ADDITEMS: what lies from `from` on goes into the value below.
+  Status AddTo(size_t from, bool pairs) {
+    if (from > stack_.size() || from <= Fence()) return Stops("a container on the stack [PKL-4]");
+    if (pairs && (stack_.size() - from) % 2 != 0) return Stops("keys and values, found a key alone [PKL-11]");
+    if (pairs) ANEMONE_TRY(VisitEntries(from));
+    if (stack_.size() > from && stack_[from - 1].kind == Slot::kGlobal) Odd("items set on a class");
+    stack_.resize(from);
+    return {};
+  }
+  Status Build() {
+    ANEMONE_TRY(Need(2));
+    const Slot state = Pop();
+    Slot& target = stack_.back();
+    // setattr on a class or function changes it for the whole process.
+    if (target.kind == Slot::kGlobal) Odd("a state set on a class");
+    if (state.kind == Slot::kWrapped || state.kind == Slot::kWrappedLine) target = state;
+    return {};
+  }
+  Status Dict() {
+    if (marks_.empty()) return Stops("a mark on the stack [PKL-4]");
+    const size_t from = marks_.back();
+    Slot dict;
+    for (size_t i = from; i + 1 < stack_.size(); i += 2) ANEMONE_TRY(VisitEntry(stack_[i], stack_[i + 1], dict));
+    return Collect(dict);
+  }
+  Status Instance() {
+    size_t from = 0;
+    ANEMONE_TRY(PopMark(from));
+    stack_.resize(from);
+    ANEMONE_TRY(GlobalLines());
+    Call(Pop());
+    return {};
+  }
+  Status Object() {
+    size_t from = 0;
+    ANEMONE_TRY(PopMark(from));
+    if (stack_.size() <= from) return Stops("a class on the stack [PKL-4]");
+    stack_.resize(from + 1);
+    Call(Pop());
+    return {};
+  }
+
+  Status Frame() {
+    ANEMONE_ASSIGN(const uint64_t size, Number(8));
+    ANEMONE_TRY(Enter(size));
+    if (in_.at() < frame_end_) Odd("a frame inside a frame");
+    frame_end_ = in_.at() + size;
+    return {};
+  }
+
+  Status Step(uint8_t opcode);
+
+  static constexpr uint8_t kNoSlot = 255;
+  static constexpr size_t kMaxKey = 63;
+  static uint64_t SizeBit(uint64_t size) { return uint64_t{1} << (size & 63); }
+
+  Cursor in_;
+  const PickleVisitor& visitor_;
+  PickleTrace trace_;
+  uint64_t key_sizes_ = SizeBit(4);  // bit n: a key that matters has n bytes; "_val" has 4
+  bool stopped_ = false;
+  uint64_t start_ = 0;  // of the opcode
+  uint8_t opcode_ = 0;
+  uint64_t protocol_ = 0;
+  uint64_t frame_end_ = 0;
+  std::vector<Slot> stack_;
+  std::vector<size_t> marks_;
+  std::deque<Slot> memo_;  // indices up to about their number
+  std::unordered_map<uint64_t, Slot> far_memo_;
+  uint64_t occupied_ = 0;  // MEMOIZE's next index
+  std::unordered_map<std::string, size_t> index_;
+  std::unordered_map<uint64_t, std::string> far_texts_;
+  uint64_t far_reads_ = 0;
+  const uint64_t max_far_reads_;
+};
+
+Status Tracer::Step(uint8_t opcode) {
+  switch (opcode) {
+    case op::kProto: {
+      ANEMONE_ASSIGN(protocol_, Number(1));
+      return protocol_ > 5 ? Stops("protocol 0 to 5 [PKL-1]") : Status();
+    }
+    case op::kFrame:
+      return Frame();
+    case op::kStop:
+      ANEMONE_TRY(Need(1));
+      stopped_ = true;
+      return {};
+    case op::kMark:
+      marks_.push_back(stack_.size());
+      return {};
+    case op::kPop:
+      if (!marks_.empty() && marks_.back() == stack_.size()) {
+        marks_.pop_back();
+        return {};
+      }
+      ANEMONE_TRY(Need(1));
+      Pop();
+      return {};
+    case op::kPopMark: {
+      size_t from = 0;
+      ANEMONE_TRY(PopMark(from));
+      stack_.resize(from);
+      return {};
+    }
+    case op::kDup:
+      ANEMONE_TRY(Need(1));
+      return Push(stack_.back()), Status();
+
+    case op::kNone:
+    case op::kNewTrue:
+    case op::kNewFalse:
+    case op::kEmptyTuple:
+    case op::kEmptyList:
+    case op::kEmptyDict:
+    case op::kEmptySet:
+      return Push({}), Status();
+    case op::kNextBuffer:
+      return Push({Slot::kResult, 0, 0}), Status();
+    case op::kReadOnlyBuffer:
+      return Need(1);
+    case op::kBinInt1:
+    case op::kBinInt2:
+    case op::kBinInt:
+    case op::kBinFloat:
+      ANEMONE_TRY(Number(opcode == op::kBinInt1   ? 1
+                         : opcode == op::kBinInt2 ? 2
+                         : opcode == op::kBinInt  ? 4
+                                                  : 8)
+                      .status());
+      return Push({}), Status();
+    case op::kLong1:
+    case op::kLong4: {
+      ANEMONE_ASSIGN(const uint64_t count, Number(opcode == op::kLong1 ? 1 : 4));
+      if (count > 0x7fffffff) return Stops("a count that is not negative");
+      ANEMONE_TRY(Enter(count));
+      in_.Skip(count);
+      return Push({}), Status();
+    }
+    case op::kInt:
+    case op::kLong:
+    case op::kFloat:
+      return NumberLine();
+
+    case op::kShortBinUnicode:
+      return Counted(Slot::kText, 1);
+    case op::kBinUnicode:
+      return Counted(Slot::kText, 4);
+    case op::kBinUnicode8:
+      return Counted(Slot::kText, 8);
+    case op::kShortBinString:  // Python 2's: text once decoded
+      return Counted(Slot::kText, 1);
+    case op::kBinString:
+      return Counted(Slot::kText, 4, /*is_signed=*/true);
+    case op::kShortBinBytes:
+      return Counted(Slot::kBytes, 1);
+    case op::kBinBytes:
+      return Counted(Slot::kBytes, 4);
+    case op::kBinBytes8:
+    case op::kByteArray8:
+      return Counted(Slot::kBytes, 8);
+    case op::kString:
+      return LiteralLine(Slot::kQuoted);
+    case op::kUnicode:
+      return LiteralLine(Slot::kEscaped);
+
+    case op::kTuple:
+    case op::kList:
+    case op::kFrozenSet:
+      return Collect({});
+    case op::kDict:
+      return Dict();
+    case op::kTuple1:
+      return PushTuple(1);
+    case op::kTuple2:
+      return PushTuple(2);
+    case op::kTuple3:
+      return PushTuple(3);
+    case op::kAppend:
+      ANEMONE_TRY(Need(2));
+      return AddTo(stack_.size() - 1, /*pairs=*/false);
+    case op::kSetItem:
+      ANEMONE_TRY(Need(3));
+      return AddTo(stack_.size() - 2, /*pairs=*/true);
+    case op::kAppends:
+    case op::kAddItems:
+    case op::kSetItems: {
+      size_t from = 0;
+      ANEMONE_TRY(PopMark(from));
+      return AddTo(from, opcode == op::kSetItems);
+    }
+
+    case op::kPut: {
+      ANEMONE_ASSIGN(const uint64_t index, IndexLine());
+      return Put(index);
+    }
+    case op::kBinPut:
+    case op::kLongBinPut: {
+      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinPut ? 1 : 4));
+      return Put(index);
+    }
+    case op::kMemoize:
+      return Put(occupied_);
+    case op::kGet: {
+      ANEMONE_ASSIGN(const uint64_t index, IndexLine());
+      return Get(index);
+    }
+    case op::kBinGet:
+    case op::kLongBinGet: {
+      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinGet ? 1 : 4));
+      return Get(index);
+    }
+
+    case op::kGlobal:
+      return GlobalLines();
+    case op::kStackGlobal:
+      return StackGlobal();
+    case op::kReduce:
+    case op::kNewObj:
+      return Reduce(1);
+    case op::kNewObjEx:
+      return Reduce(2);
+    case op::kInst:
+      return Instance();
+    case op::kObj:
+      return Object();
+    case op::kBuild:
+      return Build();
+    case op::kPersId:
+      ANEMONE_TRY(Line(Slot::kOther).status());
+      return Push({Slot::kResult, 0, 0}), Status();
+    case op::kBinPersId:
+      ANEMONE_TRY(Need(1));
+      stack_.back() = {Slot::kResult, 0, 0};
+      return {};
+    case op::kExt1:
+      return Extension(1);
+    case op::kExt2:
+      return Extension(2);
+    case op::kExt4:
+      return Extension(4);
+    default:
+      return Stops("an opcode, found " + internal::OpcodeName(opcode) + " [PKL-3]");
+  }
+}
+
+}  // namespace
+
+PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor) { return Tracer(input, visitor).Run(); }
+
+}  // namespace anemone

@@ -1,0 +1,43 @@
+// PickleTrace: which globals CPython's unpickler would import and call, and which byte strings it would make.
+#ifndef ANEMONE_CONTAINER_PICKLE_TRACE_H_
+#define ANEMONE_CONTAINER_PICKLE_TRACE_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/status.h"
+#include "container/pickle.h"
+
+namespace anemone {
+
+struct PickleTrace {
+  std::vector<PickleGlobal> globals;  // each once, in the order in which they are reached
+  std::vector<std::string> oddities;  // what no pickler writes and readers disagree on; a few at most
+  uint64_t consumed = 0;              // bytes up to and with STOP, or up to where the trace ended
+  Status status;                      // why there was no STOP
+};
+
+// What the pickle holds besides globals. Both may be empty.
+struct PickleVisitor {
+  // A byte string or text: where it is, or its decoded bytes in memory where the pickle spells it with escapes. `head`
+  // is its beginning (at most 512 bytes).
+  std::function<void(const ByteRange& content, std::string_view head, bool is_text)> literal;
+  // A dictionary's entry whose key is one of PickleVisitor::keys; nothing where the value is not known to be text.
+  std::function<void(std::string_view key, const std::string* value)> entry;
+  std::vector<std::string_view> keys;  // of at most 63 bytes
+  uint64_t max_values = 8'000'000;     // kept in the memo; a quarter of it on the stack
+};
+
+// Follows the pickle at the start of `input` as Modules/_pickle.c does, but imports and calls nothing. Where versions
+// of Python disagree it goes on: what it lists may be more than one of them reaches, never less. A failure hides
+// nothing that was reached before it. Reads `input` once from start to end. Memory: bounded, whatever the input. Errors
+// in `status`: Corrupt (the unpickler stops here), LimitExceeded (more values than Python programs have), Io.
+PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor = {});
+
+}  // namespace anemone
+
+#endif  // ANEMONE_CONTAINER_PICKLE_TRACE_H_
