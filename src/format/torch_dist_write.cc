@@ -383,17 +383,17 @@ Status Append(const Output& output, std::vector<PlanFile>& files, MetadataWriter
   const Shape original = output.stacked ? Prepended(layers, first.shape()) : first.shape();
   metadata.BeginTensor(output.key, first.dtype(), output.stacked ? Prepended(layers, part) : part,
                        reformed ? &original : nullptr);
-  const auto axis = reformed ? std::nullopt : SplitAxis(output.key);
-  const bool split = axis && *axis < part.size() && part[*axis] % files.size() == 0;
+  const size_t axis = reformed ? part.size() : SplitAxis(output.key).value_or(part.size());
+  const bool split = axis < part.size() && part[axis] % files.size() == 0;
   const size_t ranks = split ? files.size() : 1;
   for (uint64_t layer = 0; layer < layers; ++layer) {
     for (size_t rank = 0; rank < ranks; ++rank) {
       Tensor piece = output.layers[layer];
       Shape sizes = part, offsets(part.size(), 0);
       if (split) {
-        sizes[*axis] /= ranks;
-        offsets[*axis] = rank * sizes[*axis];
-        ANEMONE_ASSIGN(piece, piece.Narrow(*axis, offsets[*axis], sizes[*axis]));
+        sizes[axis] /= ranks;
+        offsets[axis] = rank * sizes[axis];
+        ANEMONE_ASSIGN(piece, piece.Narrow(axis, offsets[axis], sizes[axis]));
       }
       if (output.stacked) {
         sizes.insert(sizes.begin(), 1);
