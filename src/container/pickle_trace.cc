@@ -21,7 +21,7 @@ namespace op = internal::op;
 constexpr uint64_t kWindow = 64 << 10;
 constexpr size_t kHead = 512;               // of a literal, for the visitor
 constexpr uint64_t kMaxName = 4096;         // of a module or a name
-constexpr uint64_t kMaxEscaped = 64 << 20;  // of a literal spelled with escapes
+constexpr uint64_t kMaxEscaped = 16 << 20;  // of a literal spelled with escapes
 constexpr size_t kMaxGlobals = 100'000;
 constexpr size_t kMaxOddities = 4;
 constexpr size_t kMaxFarTexts = 4096;
@@ -315,7 +315,7 @@ class Tracer {
     }
     if (visitor_.literal != nullptr && slot.size > 0) {
       ANEMONE_ASSIGN(std::string text, Text(slot, kMaxEscaped));
-      if (slot.size > kMaxEscaped) Odd("a line of more than 64 MiB");
+      if (slot.size > kMaxEscaped) Odd("a line of more than 16 MiB, looked at in part");
       const std::string head = text.substr(0, kHead);
       visitor_.literal(Whole(MemorySource(std::move(text), "line")), head, kind == Slot::kEscaped);
     }
