@@ -37,7 +37,7 @@ install(FILES ${PROJECT_BINARY_DIR}/anemone.pc DESTINATION ${CMAKE_INSTALL_LIBDI
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME anemone)
-set(CPACK_PACKAGE_CONTACT "The anemone project <anemone@example.org>")
+set(CPACK_PACKAGE_CONTACT "The anemone project")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_COMPONENTS_ALL Runtime Development)
 set(CPACK_STRIP_FILES ON)
