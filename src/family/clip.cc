@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "family/clip_config.h"
+#include "family/clip_transforms.h"
 #include "family/families.h"
 #include "family/megatron_layer.h"
 
@@ -17,6 +18,37 @@ namespace {
 
 using C = CanonicalRow;
 using R = StoredRow;
+
+// ---- symbols ----
+
+std::vector<Symbol> Declared(bool siglip) {
+  using S = Symbol;
+  const auto tower = [siglip](std::string_view name) {
+    return Join<S>({
+        LayerSymbols(name, {.legacy = !siglip}),
+        ForTower(name, std::vector<S>{S::Flag("{T}", "it has this tower"), S::Size("{T}.positions", "of a sequence")}),
+        siglip ? std::vector<S>()
+               : ForTower(name, std::vector<S>{S::Flag("{T}.learned_parameters",
+                                                       "legacy NeMo's positions are no embedding")}),
+    });
+  };
+  return Join<S>({
+      tower("vision"),
+      tower("text"),
+      {siglip ? S::Flag("vision.head", "attention over the image's patches makes its vector")
+              : S::Flag("vision.projects", "a projection is behind it")},
+      {
+          S::Flag("text.projects", "a projection is behind it"),
+          S::Flag("both", "it has both towers"),
+          S::Size("channels", "of an image"),
+          S::Size("patch", "pixels along its side"),
+          S::Size("text.vocab", "tokens"),
+          S::Size("text.padded_vocab", "rows of the stored embedding"),
+          S::Flag("text.vocab_is_known", "the config or the tokenizer says how many tokens there are"),
+          S::Size("projection", "of the vector that both towers make"),
+      },
+  });
+}
 
 // ---- canonical ----
 
@@ -73,17 +105,17 @@ std::vector<C> SiglipCanonical() {
                {
                    {"vision.post_norm.weight", "vision.width", "vision", ""},
                    {"vision.post_norm.bias", "vision.width", "vision", ""},
-                   {"vision.head.probe", "1, 1, vision.width", "vision", ""},
-                   {"vision.head.attn.qkv.weight", "3*vision.width, vision.width", "vision", ""},
-                   {"vision.head.attn.qkv.bias", "3*vision.width", "vision", ""},
-                   {"vision.head.attn.out.weight", "vision.width, vision.width", "vision", ""},
-                   {"vision.head.attn.out.bias", "vision.width", "vision", ""},
-                   {"vision.head.norm.weight", "vision.width", "vision", ""},
-                   {"vision.head.norm.bias", "vision.width", "vision", ""},
-                   {"vision.head.mlp.up.weight", "vision.ffn, vision.width", "vision", ""},
-                   {"vision.head.mlp.up.bias", "vision.ffn", "vision", ""},
-                   {"vision.head.mlp.down.weight", "vision.width, vision.ffn", "vision", ""},
-                   {"vision.head.mlp.down.bias", "vision.width", "vision", ""},
+                   {"vision.head.probe", "1, 1, vision.width", "vision.head", ""},
+                   {"vision.head.attn.qkv.weight", "3*vision.width, vision.width", "vision.head", ""},
+                   {"vision.head.attn.qkv.bias", "3*vision.width", "vision.head", ""},
+                   {"vision.head.attn.out.weight", "vision.width, vision.width", "vision.head", ""},
+                   {"vision.head.attn.out.bias", "vision.width", "vision.head", ""},
+                   {"vision.head.norm.weight", "vision.width", "vision.head", ""},
+                   {"vision.head.norm.bias", "vision.width", "vision.head", ""},
+                   {"vision.head.mlp.up.weight", "vision.ffn, vision.width", "vision.head", ""},
+                   {"vision.head.mlp.up.bias", "vision.ffn", "vision.head", ""},
+                   {"vision.head.mlp.down.weight", "vision.width, vision.ffn", "vision.head", ""},
+                   {"vision.head.mlp.down.bias", "vision.width", "vision.head", ""},
                }),
       CanonicalText(),
       ForTower("text", {{"text.projection.bias", "projection", "text", ""}}),
@@ -96,8 +128,8 @@ std::vector<R> HfLayer(std::string_view tower) {
   return ForTower(
       tower,
       {
-          {.name = "{P}.self_attn.{q,k,v}_proj.weight", .canonical = "{C}.attn.qkv.weight", .op = Op::kStack},
-          {.name = "{P}.self_attn.{q,k,v}_proj.bias", .canonical = "{C}.attn.qkv.bias", .op = Op::kStack},
+          {.name = "{P}.self_attn.{q,k,v}_proj.weight", .canonical = "{C}.attn.qkv.weight", .transform = &kStack},
+          {.name = "{P}.self_attn.{q,k,v}_proj.bias", .canonical = "{C}.attn.qkv.bias", .transform = &kStack},
           {.name = "{P}.self_attn.out_proj.weight", .canonical = "{C}.attn.out.weight"},
           {.name = "{P}.self_attn.out_proj.bias", .canonical = "{C}.attn.out.bias"},
           {.name = "{P}.layer_norm1.weight", .canonical = "{C}.norm1.weight"},
@@ -114,7 +146,7 @@ std::vector<R> HfLayer(std::string_view tower) {
 
 R HfPositionIds(std::string_view tower) {
   return {.name = fmt::format("{}_model.embeddings.position_ids", tower),
-          .op = Op::kDrop,
+          .role = Role::kDrop,
           .why = "position_ids only count up; nobody reads them",
           .tower = std::string(tower)};
 }
@@ -145,7 +177,7 @@ Dialect ClipHf() {
           "Hugging Face CLIP",
           {"", "module."},
           Join<R>({
-              {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+              {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape}},
               HfText(),
               {HfPositionIds("vision")},
               ForTower("vision",
@@ -180,8 +212,8 @@ Dialect SiglipHf() {
       "Hugging Face SigLIP",
       {"", "module."},
       Join<R>({
-          {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape, .shape = "1"},
-           {.name = "logit_bias", .canonical = "logit_bias", .op = Op::kReshape, .shape = "1"}},
+          {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape, .shape = "1"},
+           {.name = "logit_bias", .canonical = "logit_bias", .transform = &kReshape, .shape = "1"}},
           HfText(),
           ForTower("text",
                    {
@@ -243,7 +275,7 @@ std::vector<R> OpenClipLayer(std::string_view tower, std::string_view prefix) {
 }
 
 R Derived(std::string_view name) {
-  return {.name = std::string(name), .op = Op::kDrop, .why = "sizes and masks that the config says as well"};
+  return {.name = std::string(name), .role = Role::kDrop, .why = "sizes and masks that the config says as well"};
 }
 
 Dialect ClipOpenClip() {
@@ -254,15 +286,15 @@ Dialect ClipOpenClip() {
               ForTower("text",
                        {
                            {.name = "positional_embedding", .canonical = "text.position_embedding.weight"},
-                           {.name = "text_projection", .canonical = "text.projection.weight", .op = Op::kTranspose},
+                           {.name = "text_projection", .canonical = "text.projection.weight", .transform = &kTranspose},
                        }),
-              {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+              {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape}},
               {Derived("attn_mask"), Derived("input_resolution"), Derived("context_length"), Derived("vocab_size")},
               ForTower("vision",
                        {
                            {.name = "visual.class_embedding", .canonical = "vision.class_embedding"},
                            {.name = "visual.positional_embedding", .canonical = "vision.position_embedding.weight"},
-                           {.name = "visual.proj", .canonical = "vision.projection.weight", .op = Op::kTranspose},
+                           {.name = "visual.proj", .canonical = "vision.projection.weight", .transform = &kTranspose},
                            {.name = "visual.conv1.weight", .canonical = "vision.patch_embedding.weight"},
                            {.name = "visual.ln_pre.weight", .canonical = "vision.pre_norm.weight"},
                            {.name = "visual.ln_pre.bias", .canonical = "vision.pre_norm.bias"},
@@ -313,12 +345,12 @@ std::vector<R> McoreText() {
 Dialect ClipMcore() {
   return {"mcore", "NeMo CLIP, Megatron-core", NemoPrefixes(),
           Join<R>({
-              {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+              {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape}},
               ForTower("vision",
                        {
                            {.name = "vision_encoder.class_token",
                             .canonical = "vision.class_embedding",
-                            .op = Op::kReshape,
+                            .transform = &kReshape,
                             .shape = "1, 1, vision.width"},
                            {.name = "vision_encoder.conv1.weight", .canonical = "vision.patch_embedding.weight"},
                            {.name = "vision_encoder.position_embeddings.weight",
@@ -344,8 +376,8 @@ Dialect SiglipMcore() {
   return {
       "mcore", "NeMo SigLIP, Megatron-core", NemoPrefixes(),
       Join<R>({
-          {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape},
-           {.name = "logit_bias", .canonical = "logit_bias", .op = Op::kReshape}},
+          {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape},
+           {.name = "logit_bias", .canonical = "logit_bias", .transform = &kReshape}},
           ForTower("vision",
                    {
                        {.name = "vision_encoder.conv1.weight", .canonical = "vision.patch_embedding.weight"},
@@ -370,11 +402,11 @@ Dialect SiglipMcore() {
                   ExtraState("{P}.cross_attention.linear_proj._extra_state"),
                   {.name = "{P}.cross_attention.linear_{q,kv}.weight",
                    .canonical = "vision.head.attn.qkv.weight",
-                   .op = Op::kQueryKeyValue,
+                   .transform = &kQueryKeyValue,
                    .split = Split::kColumns},
                   {.name = "{P}.cross_attention.linear_{q,kv}.bias",
                    .canonical = "vision.head.attn.qkv.bias",
-                   .op = Op::kQueryKeyValue,
+                   .transform = &kQueryKeyValue,
                    .split = Split::kColumns},
                   ExtraState("{P}.cross_attention.linear_q._extra_state"),
                   ExtraState("{P}.cross_attention.linear_kv._extra_state"),
@@ -405,13 +437,13 @@ Dialect ClipLegacy() {
   return {
       "legacy", "NeMo CLIP, legacy Megatron", NemoPrefixes(),
       Join<R>({
-          {{.name = "logit_scale", .canonical = "logit_scale", .op = Op::kReshape}},
+          {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape}},
           ForTower(
               "vision",
               {
                   {.name = "{P}.cls_token",
                    .canonical = "vision.class_embedding",
-                   .op = Op::kReshape,
+                   .transform = &kReshape,
                    .stage = Stage::kFirst,
                    .shape = "1, 1, vision.width"},
                   {.name = "{P}.position_embeddings",
@@ -422,11 +454,11 @@ Dialect ClipLegacy() {
                   // NeMo 1.23 projected patches with a linear layer.
                   {.name = "{P}.linear_encoder.weight",
                    .canonical = "vision.patch_embedding.weight",
-                   .op = Op::kPatchLinear,
+                   .transform = &kPatchLinear,
                    .stage = Stage::kFirst,
                    .when = std::string(kReadOnly)},
                   {.name = "{P}.linear_encoder.bias",
-                   .op = Op::kDropZeros,
+                   .role = Role::kDropZeros,
                    .stage = Stage::kFirst,
                    .why = "a trained bias of NeMo 1.23's patch projection has no place in later models"},
                   {.name = "{P}.position_embeddings.weight",
@@ -488,16 +520,16 @@ Dialect ClipLegacy() {
 
 constexpr const char* kPipelineWarning = "NeMo 2.0.0 loads a CLIP of several pipeline stages but cannot run it";
 
-// Flags that only NeMo's configs have.
+// Flags that only NeMo's configs have. SigLIP has no legacy models.
 Status SetNemoFlags(const Config& config, ModelSymbols* symbols) {
+  if (!symbols->Declares("text.qkv_stacked")) return {};
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
   for (const std::string_view tower : {"vision", "text"}) {
     const ConfigNode* node = model.Get(tower);
-    if (node == nullptr) continue;
-    const ConfigNode* legacy = node->Get("megatron_legacy");
-    symbols->Set(fmt::format("{}.qkv_stacked", tower), legacy != nullptr && legacy->AsBool().value_or(false) ? 1 : 0);
-    const ConfigNode* type = node->Get("position_embedding_type");
-    symbols->Set(fmt::format("{}.learned_parameters", tower),
+    const ConfigNode* legacy = node == nullptr ? nullptr : node->Get("megatron_legacy");
+    symbols->Set(InTower(tower, "qkv_stacked"), legacy != nullptr && legacy->AsBool().value_or(false) ? 1 : 0);
+    const ConfigNode* type = node == nullptr ? nullptr : node->Get("position_embedding_type");
+    symbols->Set(InTower(tower, "learned_parameters"),
                  type != nullptr && type->AsString() == "learned_parameters" ? 1 : 0);
   }
   return {};
@@ -512,32 +544,37 @@ uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
   return (vocab + divisor - 1) / divisor * divisor;
 }
 
-ModelSymbols SymbolsOf(const ClipArchitecture& spec) {
-  ModelSymbols symbols;
-  symbols.Set("vision", spec.has_vision);
-  symbols.Set("text", spec.has_text);
-  symbols.Set("both", spec.has_vision && spec.has_text);
-  symbols.Set("vision.projects", spec.has_vision && spec.projects);
-  symbols.Set("text.projects", spec.has_text && spec.projects);
-  for (const std::string name : {"vision", "text"}) {
-    const TowerArchitecture* tower = name == "vision" ? &spec.vision : &spec.text;
+Status SetSizes(const ClipArchitecture& spec, ModelSymbols* symbols) {
+  const bool siglip = symbols->Declares("vision.head");
+  symbols->Set("both", spec.has_vision && spec.has_text);
+  for (const std::string_view name : {"vision", "text"}) {
+    const TowerArchitecture& tower = name == "vision" ? spec.vision : spec.text;
     const bool has = name == "vision" ? spec.has_vision : spec.has_text;
-    const auto set = [&](std::string_view key, uint64_t value) { symbols.Set(fmt::format("{}.{}", name, key), value); };
-    set("layers", has ? tower->layers : 0);
-    set("width", tower->width);
-    set("heads", tower->heads);
-    set("head_dim", tower->heads == 0 ? 0 : tower->width / tower->heads);
-    set("qkv_rows", 3 * tower->width);
-    set("ffn", tower->ffn);
-    set("up_rows", tower->ffn);
+    const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(name, key), value); };
+    symbols->Set(name, has);
+    if (name == "text" || !siglip) set("projects", has && spec.projects);
+    set("layers", has ? tower.layers : 0);
+    set("width", tower.width);
+    set("heads", tower.heads);
+    set("groups", tower.heads);
+    set("head_dim", tower.heads == 0 ? 0 : tower.width / tower.heads);
+    ANEMONE_ASSIGN(const uint64_t qkv_rows, symbols->Compute(TowerText(name, "3*{T}.width")));
+    set("qkv_rows", qkv_rows);
+    set("ffn", tower.ffn);
+    set("up_rows", tower.ffn);
     for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
+    // NeMo's configs say otherwise (SetNemoFlags).
+    for (const std::string_view flag : {"qkv_stacked", "learned_parameters"}) {
+      if (!siglip) set(flag, 0);
+    }
   }
-  symbols.Set("vision.positions", spec.has_vision ? spec.positions() : 0);
-  symbols.Set("text.positions", spec.context);
-  symbols.Set("patch", spec.patch);
-  symbols.Set("channels", spec.channels);
-  symbols.Set("projection", spec.projection);
-  return symbols;
+  if (siglip) symbols->Set("vision.head", spec.has_vision);
+  symbols->Set("vision.positions", spec.has_vision ? spec.positions() : 0);
+  symbols->Set("text.positions", spec.context);
+  symbols->Set("patch", spec.patch);
+  symbols->Set("channels", spec.channels);
+  symbols->Set("projection", spec.projection);
+  return {};
 }
 
 // The vocabulary of a NeMo checkpoint: its table may have padding rows. Its config says how many are real where anemone
@@ -548,26 +585,27 @@ uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode
   return pads && NamesClipTokenizer(model) ? kClipVocab : rows;
 }
 
-Result<ModelSymbols> ClipSymbols(const Checkpoint& checkpoint, const Dialect& dialect,
-                                 const TranslateOptions& options) {
+Status ReadClipSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                       ModelSymbols* symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ClipArchitecture spec, ClipArchitectureOf(checkpoint, options, &name));
-  ModelSymbols symbols = SymbolsOf(spec);
-  uint64_t rows = StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight");
+  ANEMONE_TRY(SetSizes(spec, symbols).In(name));
+  ANEMONE_ASSIGN(uint64_t rows, StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight"));
   if (rows == 0) rows = spec.vocab.value_or(kClipVocab);
   if (!dialect.is_megatron) {
-    symbols.Set("text.vocab", spec.vocab.value_or(rows));
-    symbols.Set("text.padded_vocab", symbols.Find("text.vocab").value_or(0));
-    return symbols;
+    symbols->Set("text.vocab", spec.vocab.value_or(rows));
+    symbols->Set("text.padded_vocab", spec.vocab.value_or(rows));
+    symbols->Set("text.vocab_is_known", 1);
+    return {};
   }
   const Config& config = checkpoint.config ? *checkpoint.config : *options.hparams;
-  ANEMONE_TRY(SetNemoFlags(config, &symbols).In(name));
+  ANEMONE_TRY(SetNemoFlags(config, symbols).In(name));
   ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
   const uint64_t vocab = NemoVocab(spec, rows, model);
-  symbols.Set("text.vocab", vocab);
-  symbols.Set("text.vocab_is_known", vocab != rows || spec.vocab.has_value() || rows == kClipVocab);
-  symbols.Set("text.padded_vocab", rows);
-  return symbols;
+  symbols->Set("text.vocab", vocab);
+  symbols->Set("text.vocab_is_known", vocab != rows || spec.vocab.has_value() || rows == kClipVocab);
+  symbols->Set("text.padded_vocab", rows);
+  return {};
 }
 
 DType DTypeOf(const Checkpoint& checkpoint) {
@@ -596,14 +634,12 @@ std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& fi
 }
 
 Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                          const TranslateOptions& options) {
+                          const TranslateOptions& options, const ModelSymbols& symbols) {
   std::string name;
   ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name));
-  ANEMONE_ASSIGN(const ModelSymbols symbols, ClipSymbols(source, from, options));
-  const uint64_t vocab = symbols.Find("text.vocab").value_or(kClipVocab);
+  ANEMONE_ASSIGN(const uint64_t vocab, symbols.Get("text.vocab"));
   spec.vocab = vocab;
-  Target target{SymbolsOf(spec), std::nullopt, {}};
-  target.symbols.Set("text.vocab", vocab);
+  Target target{symbols, std::nullopt, {}};
   target.symbols.Set("text.padded_vocab", vocab);
   if (!to.is_megatron) {
     if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
@@ -786,11 +822,12 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
 const Family& ClipFamily() {
   static const Family family = {.name = "clip",
                                 .title = "CLIP",
+                                .symbols = Declared(false),
                                 .canonical = ClipCanonical(),
                                 .dialects = {ClipHf(), ClipOpenClip(), ClipMcore(), ClipLegacy()},
                                 .refusals = ClipRefusals(),
                                 .pipeline_warning = kPipelineWarning,
-                                .read_symbols = ClipSymbols,
+                                .read_symbols = ReadClipSymbols,
                                 .target = ClipTarget};
   return family;
 }
@@ -798,11 +835,12 @@ const Family& ClipFamily() {
 const Family& SiglipFamily() {
   static const Family family = {.name = "siglip",
                                 .title = "SigLIP",
+                                .symbols = Declared(true),
                                 .canonical = SiglipCanonical(),
                                 .dialects = {SiglipHf(), SiglipMcore()},
                                 .refusals = {},
                                 .pipeline_warning = kPipelineWarning,
-                                .read_symbols = ClipSymbols,
+                                .read_symbols = ReadClipSymbols,
                                 .target = ClipTarget};
   return family;
 }

@@ -11,7 +11,7 @@ std::string Cell(const Dialect& dialect, const CanonicalRow& canonical) {
     if (row.canonical != canonical.name || row.stage == Stage::kTiedCopy) continue;
     if (!cell.empty()) cell += "<br>";
     cell += fmt::format("`{}`", row.name);
-    if (row.op != Op::kSame) cell += fmt::format(" ({})", Name(row.op));
+    if (row.transform != &kSame) cell += fmt::format(" ({})", row.transform->name);
     if (row.when == kReadOnly) {
       cell += " (read only)";
     } else if (!row.when.empty() || !row.only.empty()) {

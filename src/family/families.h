@@ -26,8 +26,9 @@ void ForEachDict(const Checkpoint& checkpoint, Fn fn) {
 // Whether a stored name has `part` in it.
 bool HasName(const Checkpoint& checkpoint, std::string_view part);
 
-// Rows of the stored vocabulary table over all tensor ranks; 0 when it is not there. For the families' `symbols`.
-uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical);
+// Rows of the stored vocabulary table over all tensor ranks; 0 when it is not there. For the families' `read_symbols`.
+// Errors: Corrupt beyond 64 bits.
+Result<uint64_t> StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical);
 
 }  // namespace anemone
 

@@ -1,20 +1,55 @@
 #include "family/family.h"
 
 #include <algorithm>
+#include <functional>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
+#include "base/checked.h"
 #include "family/families.h"
 
 namespace anemone {
 namespace {
 
+// A family and the patterns of its dialects, parsed once.
+struct Registered {
+  explicit Registered(const Family& f) : family(&f) {
+    for (const Dialect& dialect : f.dialects) matchers.emplace_back(dialect);
+  }
+  const Family* family;
+  std::vector<NameMatcher> matchers;
+};
+
+struct Registry {
+  std::vector<const Family*> families;
+  std::vector<Registered> entries;
+
+  void Add(const Family& family) {
+    families.push_back(&family);
+    entries.emplace_back(family);
+  }
+};
+
 // One line a family; tried in this order.
-const std::vector<const Family*>& List() {
-  static const std::vector<const Family*> list = {
-      &ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily(),
-  };
-  return list;
+Registry& TheRegistry() {
+  static Registry registry = [] {
+    Registry all;
+    for (const Family* family : {&ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily()})
+      all.Add(*family);
+    return all;
+  }();
+  return registry;
+}
+
+// The parsed patterns of a dialect: the registered ones, or those of a user's table.
+NameMatcher MatcherOf(const Dialect& dialect) {
+  for (const Registered& entry : TheRegistry().entries) {
+    for (const NameMatcher& matcher : entry.matchers) {
+      if (&matcher.dialect() == &dialect) return matcher;
+    }
+  }
+  return NameMatcher(dialect);
 }
 
 size_t CountNames(const Checkpoint& checkpoint) {
@@ -23,12 +58,42 @@ size_t CountNames(const Checkpoint& checkpoint) {
   return count;
 }
 
-size_t CountMatches(const Checkpoint& checkpoint, const Dialect& dialect) {
-  const NameMatcher matcher(dialect);
-  size_t count = 0;
-  ForEachDict(checkpoint, [&](const StateDict& dict) { count += matcher.BestPrefix(dict).matched; });
-  return count;
-}
+// The state dicts of a checkpoint whose names differ, and how many have the same: ranks of one stage do.
+class DistinctDicts {
+ public:
+  explicit DistinctDicts(const Checkpoint& checkpoint) {
+    ForEachDict(checkpoint, [&](const StateDict& dict) {
+      size_t hash = dict.size();
+      for (const StateDict::Item& item : dict.items()) hash = hash * 31 + std::hash<std::string>()(item.name);
+      auto [it, end] = by_hash_.equal_range(hash);
+      while (it != end && !HaveSameNames(*entries_[it->second].dict, dict)) ++it;
+      if (it != end) {
+        ++entries_[it->second].count;
+      } else {
+        by_hash_.emplace(hash, entries_.size());
+        entries_.push_back({&dict, 1});
+      }
+    });
+  }
+
+  size_t CountMatches(const NameMatcher& matcher) const {
+    size_t count = 0;
+    for (const Entry& entry : entries_) count += entry.count * matcher.BestPrefix(*entry.dict).matched;
+    return count;
+  }
+
+ private:
+  struct Entry {
+    const StateDict* dict;
+    size_t count;
+  };
+  static bool HaveSameNames(const StateDict& a, const StateDict& b) {
+    return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
+                      [](const StateDict::Item& x, const StateDict::Item& y) { return x.name == y.name; });
+  }
+  std::vector<Entry> entries_;
+  std::unordered_multimap<size_t, size_t> by_hash_;
+};
 
 const Refusal* FindRefusal(const Checkpoint& checkpoint, const Family& family, std::string* name) {
   const Refusal* found = nullptr;
@@ -117,8 +182,8 @@ bool HasName(const Checkpoint& checkpoint, std::string_view part) {
   return found;
 }
 
-uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
-  const NameMatcher matcher(dialect);
+Result<uint64_t> StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
+  const NameMatcher matcher = MatcherOf(dialect);
   uint64_t rows = 0;
   ForEachDict(checkpoint, [&](const StateDict& dict) {
     if (rows > 0) return;
@@ -130,7 +195,17 @@ uint64_t StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, s
         rows = item->tensor()->shape()[0];
     }
   });
-  return rows * static_cast<uint64_t>(checkpoint.layout.tp);
+  const auto all = CheckedMul(rows, static_cast<uint64_t>(checkpoint.layout.tp));
+  if (!all) return Corrupt(fmt::format("{}: expected rows below 2^64 on all ranks, found {}", canonical, rows));
+  return *all;
+}
+
+Result<ModelSymbols> Family::SymbolsOf(const Checkpoint& checkpoint, const Dialect& dialect,
+                                       const TranslateOptions& options) const {
+  ModelSymbols model(symbols);
+  ANEMONE_TRY(read_symbols(checkpoint, dialect, options, &model));
+  ANEMONE_TRY(model.CheckSet().In(name));
+  return model;
 }
 
 const Dialect* Family::FindDialect(std::string_view dialect) const {
@@ -138,7 +213,9 @@ const Dialect* Family::FindDialect(std::string_view dialect) const {
   return it == dialects.end() ? nullptr : &*it;
 }
 
-std::span<const Family* const> Families() { return List(); }
+std::span<const Family* const> Families() { return TheRegistry().families; }
+
+void RegisterFamily(const Family& family) { TheRegistry().Add(family); }
 
 const Family* FindFamily(std::string_view name) {
   for (const Family* family : Families()) {
@@ -148,14 +225,15 @@ const Family* FindFamily(std::string_view name) {
 }
 
 const Family* DetectFamily(const Checkpoint& checkpoint) {
+  const DistinctDicts dicts(checkpoint);
   const Family* best = nullptr;
   size_t best_matched = 0;
   std::string name;
-  for (const Family* family : Families()) {
+  for (const Registered& entry : TheRegistry().entries) {
     size_t matched = 0;
-    for (const Dialect& dialect : family->dialects) matched = std::max(matched, CountMatches(checkpoint, dialect));
+    for (const NameMatcher& matcher : entry.matchers) matched = std::max(matched, dicts.CountMatches(matcher));
     if (matched > best_matched) {
-      best = family;
+      best = entry.family;
       best_matched = matched;
     }
   }
@@ -170,10 +248,11 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
   if (const Refusal* refusal = FindRefusal(checkpoint, family, &name)) {
     return Unsupported(fmt::format("expected a {} model, found {} ({})", family.title, refusal->what, name));
   }
+  const DistinctDicts dicts(checkpoint);
   const Dialect* best = nullptr;
   size_t best_matched = 0;
   for (const Dialect& dialect : family.dialects) {
-    const size_t matched = CountMatches(checkpoint, dialect);
+    const size_t matched = dicts.CountMatches(MatcherOf(dialect));
     if (matched > best_matched) {
       best = &dialect;
       best_matched = matched;
@@ -202,66 +281,108 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
   return ModelIdentity{family, dialect};
 }
 
+Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  if (options.family != nullptr && options.dialect != nullptr) return ModelIdentity{options.family, options.dialect};
+  return IdentifyModel(checkpoint, options.family);
+}
+
+Result<ResolvedModel> ResolveModel(const Checkpoint& checkpoint, const ModelIdentity& identity, ModelSymbols symbols) {
+  const NameMatcher any = MatcherOf(*identity.dialect);
+  ANEMONE_ASSIGN(NameMatcher names, any.For(symbols));
+  std::string prefix;
+  if (!checkpoint.shards.empty()) {
+    const Shard& first = checkpoint.shards.front();
+    prefix = names.BestPrefix(first.chunks.empty() ? first.weights : first.chunks.front()).prefix;
+  }
+  return ResolvedModel{identity.family, identity.dialect, std::move(prefix), std::move(symbols), std::move(names)};
+}
+
+Result<ResolvedModel> ResolveModel(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
+  ANEMONE_ASSIGN(ModelSymbols symbols, identity.family->SymbolsOf(checkpoint, *identity.dialect, options));
+  return ResolveModel(checkpoint, identity, std::move(symbols));
+}
+
+namespace {
+
+Result<StateDict> CanonicalOf(const Checkpoint& checkpoint, const ResolvedModel& model, bool strict,
+                              std::vector<std::string>* notes) {
+  return Canonicalize(checkpoint.weights(), model.names, model.prefix, model.family->canonical, model.symbols, strict,
+                      notes);
+}
+
+// What was stored, under the prefix that is written; nullopt where its own dialect would spell it otherwise today: by
+// names that are only read, without what is dropped, with what was made.
+Result<std::optional<StateDict>> AsItWas(const StateDict& stored, const StateDict& spelled, const Dialect& dialect) {
+  const NameMatcher matcher = MatcherOf(dialect);
+  const std::string prefix = matcher.BestPrefix(stored).prefix;
+  StateDict same;
+  for (const StateDict::Item& item : stored.items()) {
+    const std::string name = item.name.starts_with(prefix) ? item.name.substr(prefix.size()) : item.name;
+    const auto hit = matcher.Match(name);
+    if (hit) {
+      const StoredRow& row = matcher.row(hit->row);
+      const bool is_old = row.role == Role::kTensor && row.when == kReadOnly;
+      if (is_old || (row.role != Role::kTensor && row.role != Role::kExtraState)) return std::optional<StateDict>();
+    }
+    ANEMONE_TRY(same.Add(hit ? dialect.prefixes.front() + name : item.name, item.entry));
+  }
+  for (const StateDict::Item& item : spelled.items()) {
+    if (item.tensor() != nullptr && same.Find(item.name) == nullptr) return std::optional<StateDict>();
+  }
+  return std::optional(std::move(same));
+}
+
+}  // namespace
+
 Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
   ANEMONE_TRY(RequireOneShard(checkpoint));
-  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint, options.family));
-  ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->read_symbols(checkpoint, *model.dialect, options));
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, options));
   Checkpoint result = checkpoint;
-  ANEMONE_ASSIGN(result.weights(), Canonicalize(checkpoint.weights(), *model.dialect, model.family->canonical, symbols,
-                                                options.strict, &result.notes));
+  ANEMONE_ASSIGN(result.weights(), CanonicalOf(checkpoint, model, options.strict, &result.notes));
   return result;
 }
 
 Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options) {
   ANEMONE_TRY(RequireOneShard(checkpoint));
-  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint, options.family));
-  const Family& family = *model.family;
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
+  const Family& family = *identity.family;
   const Dialect* to = family.FindDialect(dialect);
   if (to == nullptr) {
     return InvalidArgument(
         fmt::format("expected a dialect of {} ({}), found '{}'", family.title, DialectNames(family), dialect));
   }
-  ANEMONE_ASSIGN(const ModelSymbols symbols, family.read_symbols(checkpoint, *model.dialect, options));
+  ANEMONE_ASSIGN(ModelSymbols symbols, family.SymbolsOf(checkpoint, *identity.dialect, options));
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, identity, std::move(symbols)));
   Checkpoint result = checkpoint;
-  ANEMONE_ASSIGN(const StateDict canonical, Canonicalize(checkpoint.weights(), *model.dialect, family.canonical,
-                                                         symbols, options.strict, &result.notes));
-  Target target{symbols, checkpoint.config, checkpoint.config_name};
+  ANEMONE_ASSIGN(const StateDict canonical, CanonicalOf(checkpoint, model, options.strict, &result.notes));
+  Target target{model.symbols, checkpoint.config, checkpoint.config_name};
   if (family.target != nullptr) {
-    ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options));
+    ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options, model.symbols));
   }
   target.symbols.Set("extra_state", options.extra_state ? 1 : 0);
   result.config = std::move(target.config);
   result.config_name = std::move(target.config_name);
+  ANEMONE_ASSIGN(const NameMatcher names, MatcherOf(*to).For(target.symbols));
   ANEMONE_ASSIGN(StateDict spelled,
-                 FromCanonical(canonical, *to, family.canonical, target.symbols, options.strict, &result.notes));
-  if (to != model.dialect) {
-    RenameArtifacts(to->is_megatron, &result);
-    if (to->is_megatron) {
-      KeepConfig(checkpoint, &result);
-    } else {
-      LeaveKeptConfigs(&result);
+                 FromCanonical(canonical, names, family.canonical, target.symbols, options.strict, &result.notes));
+  if (to == model.dialect) {
+    // Nothing is asked of it: extra states, order and padding rows stay as they were.
+    std::optional<StateDict> same;
+    if (!options.hparams) {
+      ANEMONE_ASSIGN(same, AsItWas(checkpoint.weights(), spelled, *to));
     }
-    result.weights() = std::move(spelled);
-    result.shards.front().training.reset();
+    result.weights() = same ? *std::move(same) : std::move(spelled);
     return result;
   }
-  // Its own dialect, nothing asked of it: what was stored stays as it was (extra states, order, padding rows), unless a
-  // row spells it in a way that is no longer written.
-  const NameMatcher matcher(*to);
-  const std::string prefix = matcher.BestPrefix(checkpoint.weights()).prefix;
-  StateDict same;
-  bool unchanged = !options.hparams.has_value();
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (!unchanged) break;
-    const std::string name = item.name.starts_with(prefix) ? item.name.substr(prefix.size()) : item.name;
-    const auto hit = matcher.Match(name);
-    const bool old_spelling =
-        hit && matcher.row(hit->row).when == kReadOnly && matcher.row(hit->row).op != Op::kExtraState;
-    const bool drop = hit && (matcher.row(hit->row).op == Op::kDrop || matcher.row(hit->row).op == Op::kDropZeros);
-    unchanged = !old_spelling && !drop;
-    ANEMONE_TRY(same.Add(hit ? to->prefixes.front() + name : item.name, item.entry));
+  RenameArtifacts(to->is_megatron, &result);
+  if (to->is_megatron) {
+    KeepConfig(checkpoint, &result);
+  } else {
+    LeaveKeptConfigs(&result);
   }
-  result.weights() = unchanged ? std::move(same) : std::move(spelled);
+  result.weights() = std::move(spelled);
+  result.shards.front().training.reset();
   return result;
 }
 

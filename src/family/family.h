@@ -13,7 +13,9 @@
 #include "anemone/checkpoint.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
+#include "family/matcher.h"
 #include "family/table.h"
+#include "family/translate.h"
 
 namespace anemone {
 
@@ -24,6 +26,7 @@ struct TranslateOptions {
   std::string hparams_name = {};       // for messages
   std::string preset = {};             // a size by name ("ViT-L-14"), for sources without a config
   const Family* family = nullptr;      // this one instead of the one that the names tell (a table of the user's)
+  const Dialect* dialect = nullptr;    // of that family; where both are given, names are not looked at again
   bool strict = true;                  // missing and unexpected names are errors
   bool extra_state = true;             // write `_extra_state` where the dialect has it
 };
@@ -44,6 +47,7 @@ struct Refusal {
 struct Family {
   std::string name;
   std::string title;
+  std::vector<Symbol> symbols;  // all that its tables speak of
   std::vector<CanonicalRow> canonical;
   std::vector<Dialect> dialects;
   std::vector<Refusal> refusals;
@@ -53,21 +57,29 @@ struct Family {
   std::vector<std::string> first_stage_towers = {};  // whole on every tensor rank of the first stage
   bool has_virtual_stages = false;                   // NeMo can build it with an interleaved pipeline
   std::string pipeline_warning = {};                 // what to know before splitting it over stages
-  // Sizes and flags of a checkpoint stored in `dialect`. Errors: NotFound without a config; Corrupt, Unsupported for
+  // Sets every symbol of a checkpoint stored in `dialect`. Errors: NotFound without a config; Corrupt, Unsupported for
   // one that makes no sense or is not carried.
-  Result<ModelSymbols> (*read_symbols)(const Checkpoint& checkpoint, const Dialect& dialect,
-                                       const TranslateOptions& options) = nullptr;
-  // The config that the result must have, and its sizes and flags. Null: the family has dialects of one spelling only,
-  // and the config stays. Errors: Corrupt naming every field in which the source and `options.hparams` disagree.
+  Status (*read_symbols)(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                         ModelSymbols* symbols) = nullptr;
+  // The config that the result must have, and its sizes and flags; `symbols` are the source's. Null: the family has
+  // dialects of one spelling only, and the config stays. Errors: Corrupt naming every field in which the source and
+  // `options.hparams` disagree.
   Result<Target> (*target)(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                           const TranslateOptions& options) = nullptr;
+                           const TranslateOptions& options, const ModelSymbols& symbols) = nullptr;
 
   const Dialect* FindDialect(std::string_view dialect) const;
+  // The symbols of a checkpoint stored in `dialect`, all of them set. Errors: as read_symbols; Internal for one that it
+  // leaves out.
+  Result<ModelSymbols> SymbolsOf(const Checkpoint& checkpoint, const Dialect& dialect,
+                                 const TranslateOptions& options) const;
 };
 
 // Every family, in the order they are tried. Lives as long as the program.
 std::span<const Family* const> Families();
 const Family* FindFamily(std::string_view name);
+// One more, tried after the others. Not thread-safe: before anything else is asked. The family must live as long as the
+// program.
+void RegisterFamily(const Family& family);
 
 // The family most of whose names the checkpoint has; nullptr when none knows even half of them.
 const Family* DetectFamily(const Checkpoint& checkpoint);
@@ -80,6 +92,21 @@ struct ModelIdentity {
   const Dialect* dialect = nullptr;
 };
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family = nullptr);
+// What `options` say of both, or else the names.
+Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options);
+
+// All that the tables say of one checkpoint: found once and passed on.
+struct ResolvedModel {
+  const Family* family = nullptr;
+  const Dialect* dialect = nullptr;
+  std::string prefix;    // of its names, or of its first shard's
+  ModelSymbols symbols;  // its sizes and flags
+  NameMatcher names;     // its dialect's rows, those that such a model has
+};
+// The model that `options` name, or that the checkpoint's names tell. Errors: as IdentifyModel and Family::SymbolsOf.
+Result<ResolvedModel> ResolveModel(const Checkpoint& checkpoint, const TranslateOptions& options = {});
+// The same of a model that is known.
+Result<ResolvedModel> ResolveModel(const Checkpoint& checkpoint, const ModelIdentity& identity, ModelSymbols symbols);
 
 // The checkpoint with the family's canonical names and shapes, config untouched. REQUIRES one shard (else
 // InvalidArgument). Errors: as Canonicalize.

@@ -18,6 +18,19 @@ constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true};
 
 }  // namespace
 
+std::vector<Symbol> GptDeclared() {
+  return Join<Symbol>({
+      LayerSymbols("", kParts),
+      {
+          Symbol::Size("vocab", "tokens"),
+          Symbol::Size("padded_vocab", "rows of the stored embedding"),
+          Symbol::Size("positions", "of a sequence"),
+          Symbol::Flag("learned_absolute", "positions have an embedding"),
+          Symbol::Flag("tied", "the output layer is the embedding"),
+      },
+  });
+}
+
 std::vector<C> GptCanonical() {
   return Join<C>({
       {
@@ -36,14 +49,17 @@ std::vector<C> GptCanonical() {
 namespace {
 
 R Frequencies(std::string name) {
-  return {.name = std::move(name), .op = Op::kDrop, .why = "rotary frequencies are computed, not learned"};
+  return {.name = std::move(name), .role = Role::kDrop, .why = "rotary frequencies are computed, not learned"};
 }
 
-std::vector<R> Embedding(const std::string& name) {
-  return {
-      VocabTable(name + ".word_embeddings.weight", "token_embedding.weight", Stage::kFirst),
-      {.name = name + ".position_embeddings.weight", .canonical = "position_embedding.weight", .stage = Stage::kFirst},
-  };
+std::vector<R> Embedding(const std::string& name, std::vector<R> in_word_embeddings) {
+  return Join<R>({
+      {VocabTable(name + ".word_embeddings.weight", "token_embedding.weight", Stage::kFirst)},
+      std::move(in_word_embeddings),
+      {{.name = name + ".position_embeddings.weight",
+        .canonical = "position_embedding.weight",
+        .stage = Stage::kFirst}},
+  });
 }
 
 std::vector<R> FinalNorm(const std::string& name) {
@@ -63,14 +79,14 @@ R TiedCopy(std::string name, std::string_view only) {
 
 }  // namespace
 
-Dialect GptMcore() {
+Dialect GptMcore(std::vector<StoredRow> in_word_embeddings) {
   R output = VocabTable("output_layer.weight", "output.weight", Stage::kLast);
   output.only = "!tied";
   return {"mcore",
           "NeMo GPT, Megatron-core",
           {"model.", "model.module.", "module.", ""},
           Join<R>({
-              Embedding("embedding"),
+              Embedding("embedding", std::move(in_word_embeddings)),
               {Frequencies("rotary_pos_emb.inv_freq")},
               McoreLayer("", "decoder.layers.{i}", kParts),
               FinalNorm("decoder.final_layernorm"),
@@ -84,12 +100,12 @@ Dialect GptMcore() {
           true};
 }
 
-Dialect GptLegacy() {
+Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings) {
   Dialect dialect{"legacy",
                   "NeMo GPT, legacy Megatron",
                   {"model.", "model.module.", "module.", ""},
                   Join<R>({
-                      Embedding("language_model.embedding"),
+                      Embedding("language_model.embedding", std::move(in_word_embeddings)),
                       {Frequencies("language_model.rotary_pos_emb.inv_freq")},
                       LegacyLayer("", "language_model.encoder.layers.{i}", kParts),
                       FinalNorm("language_model.encoder.final_layernorm"),
@@ -109,58 +125,63 @@ Dialect GptLegacy() {
 
 namespace {
 
-Status SetSymbols(const ConfigNode& model, ModelSymbols* symbols) {
-  ANEMONE_TRY(SetLayerSymbols(model, "", symbols));
-  symbols->Set("learned_absolute", TextOf(model, "position_embedding_type", "learned_absolute") == "learned_absolute");
-  ANEMONE_ASSIGN(const uint64_t sequence, SizeOf(model, "encoder_seq_length", 1));
-  ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", sequence));
-  symbols->Set("positions", positions);
-  symbols->Set("tied", FlagOf(model, "share_embeddings_and_output_weights", true));
-  return {};
-}
-
 // What of a mixture of experts is not carried, and which of its forms the model has: the one that is stored, or else
 // the one that its config makes.
 Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
                         ModelSymbols* symbols) {
-  if (!symbols->Holds("experts")) return {};
-  if (dialect.name != "mcore")
-    return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
-  if (FlagOf(model, "moe_extended_tp", false))
-    return Unsupported("moe_extended_tp: experts divided over expert ranks as over tensor ranks are not carried");
-  ANEMONE_ASSIGN(const uint64_t tp, SizeOf(model, "tensor_model_parallel_size", 1));
-  ANEMONE_ASSIGN(const uint64_t expert_tp, SizeOf(model, "expert_tensor_parallel_size", tp));
-  if (expert_tp != tp) {
-    return Unsupported(
-        fmt::format("expert_tensor_parallel_size: expected that of the other layers, {}, found {}", tp, expert_tp));
+  bool side_by_side = false, te = false;
+  ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
+  if (has_experts) {
+    if (dialect.name != "mcore")
+      return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
+    ANEMONE_ASSIGN(const bool extended, FlagOf(model, "moe_extended_tp", false));
+    if (extended)
+      return Unsupported("moe_extended_tp: experts divided over expert ranks as over tensor ranks are not carried");
+    ANEMONE_ASSIGN(const uint64_t tp, SizeOf(model, "tensor_model_parallel_size", 1));
+    ANEMONE_ASSIGN(const uint64_t expert_tp, SizeOf(model, "expert_tensor_parallel_size", tp));
+    if (expert_tp != tp) {
+      return Unsupported(
+          fmt::format("expert_tensor_parallel_size: expected that of the other layers, {}, found {}", tp, expert_tp));
+    }
+    ANEMONE_ASSIGN(const bool grouped, FlagOf(model, "moe_grouped_gemm", false));
+    side_by_side = HasName(checkpoint, ".mlp.experts.weight1");
+    te = !side_by_side && (HasName(checkpoint, ".mlp.experts.linear_fc1.weight") ||
+                           (grouped && !HasName(checkpoint, ".local_experts.")));
   }
-  const bool side_by_side = HasName(checkpoint, ".mlp.experts.weight1");
-  const bool te =
-      !side_by_side && (HasName(checkpoint, ".mlp.experts.linear_fc1.weight") ||
-                        (FlagOf(model, "moe_grouped_gemm", false) && !HasName(checkpoint, ".local_experts.")));
   symbols->Set("side_by_side_experts", side_by_side);
   symbols->Set("te_experts", te);
-  symbols->Set("each_expert", !side_by_side && !te);
+  symbols->Set("each_expert", has_experts && !side_by_side && !te);
   return {};
+}
+
+Status SetSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
+                  ModelSymbols* symbols) {
+  ANEMONE_TRY(SetLayerSymbols(model, "", kParts, symbols));
+  ANEMONE_ASSIGN(const std::string positions_are, TextOf(model, "position_embedding_type", "learned_absolute"));
+  symbols->Set("learned_absolute", positions_are == "learned_absolute");
+  ANEMONE_ASSIGN(const uint64_t sequence, SizeOf(model, "encoder_seq_length", 1));
+  ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", sequence));
+  symbols->Set("positions", positions);
+  ANEMONE_ASSIGN(const bool tied, FlagOf(model, "share_embeddings_and_output_weights", true));
+  symbols->Set("tied", tied);
+  return SetExpertSymbols(checkpoint, dialect, model, symbols);
 }
 
 }  // namespace
 
-Result<ModelSymbols> GptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
+Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                      ModelSymbols* symbols) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
-  ModelSymbols symbols;
-  ANEMONE_TRY(SetSymbols(ModelNode(*config), &symbols).In(name));
-  ANEMONE_TRY(SetExpertSymbols(checkpoint, dialect, ModelNode(*config), &symbols).In(name));
-  const uint64_t rows = StoredVocabRows(checkpoint, dialect, "token_embedding.weight");
-  symbols.Set("vocab", rows);
-  symbols.Set("padded_vocab", rows);
-  return symbols;
+  ANEMONE_TRY(SetSymbols(checkpoint, dialect, ModelNode(*config), symbols).In(name));
+  ANEMONE_ASSIGN(const uint64_t rows, StoredVocabRows(checkpoint, dialect, "token_embedding.weight"));
+  symbols->Set("vocab", rows);
+  symbols->Set("padded_vocab", rows);
+  return {};
 }
 
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                         const TranslateOptions& options) {
-  ANEMONE_ASSIGN(const ModelSymbols symbols, GptSymbols(source, from, options));
+                         const TranslateOptions& options, const ModelSymbols& symbols) {
   Target target{symbols, options.hparams ? options.hparams : source.config, source.config_name};
   if (target.config && &from != &to) {
     const bool mcore = to.name == "mcore";
@@ -173,12 +194,13 @@ Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Di
 const Family& GptFamily() {
   static const Family family = {.name = "gpt",
                                 .title = "GPT",
+                                .symbols = GptDeclared(),
                                 .canonical = GptCanonical(),
                                 .dialects = {GptMcore(), GptLegacy()},
                                 .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
                                 .tower_order = {},
                                 .has_virtual_stages = true,
-                                .read_symbols = GptSymbols,
+                                .read_symbols = ReadGptSymbols,
                                 .target = GptTarget};
   return family;
 }

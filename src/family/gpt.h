@@ -8,12 +8,15 @@
 
 namespace anemone {
 
+std::vector<Symbol> GptDeclared();
 std::vector<CanonicalRow> GptCanonical();
-Dialect GptMcore();
-Dialect GptLegacy();
-Result<ModelSymbols> GptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options);
+// With these rows of other modules inside that of the word embedding.
+Dialect GptMcore(std::vector<StoredRow> in_word_embeddings = {});
+Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings = {});
+Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                      ModelSymbols* symbols);
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                         const TranslateOptions& options);
+                         const TranslateOptions& options, const ModelSymbols& symbols);
 
 }  // namespace anemone
 

@@ -8,14 +8,21 @@
 
 #include <fmt/format.h>
 
+#include "family/megatron_transforms.h"
+
 namespace anemone {
 namespace {
 
 using C = CanonicalRow;
 using R = StoredRow;
 
-R InLayer(std::string name, std::string canonical, Split split = Split::kReplicated, Op op = Op::kSame) {
-  return {.name = std::move(name), .canonical = std::move(canonical), .op = op, .split = split, .stage = Stage::kLayer};
+R InLayer(std::string name, std::string canonical, Split split = Split::kReplicated,
+          const Transform& transform = kSame) {
+  return {.name = std::move(name),
+          .canonical = std::move(canonical),
+          .transform = &transform,
+          .split = split,
+          .stage = Stage::kLayer};
 }
 
 R When(std::string_view condition, R row) {
@@ -40,9 +47,11 @@ std::vector<R> Only(std::string_view condition, std::vector<R> rows) {
 Split SplitOfBias(Split weight) { return weight == Split::kRows ? Split::kReplicated : weight; }
 
 // A linear layer's weight and bias.
-std::vector<R> Linear(std::string_view name, std::string_view canonical, Split split, Op op = Op::kSame) {
-  return {InLayer(fmt::format("{{P}}.{}.weight", name), fmt::format("{{C}}.{}.weight", canonical), split, op),
-          InLayer(fmt::format("{{P}}.{}.bias", name), fmt::format("{{C}}.{}.bias", canonical), SplitOfBias(split), op)};
+std::vector<R> Linear(std::string_view name, std::string_view canonical, Split split,
+                      const Transform& transform = kSame) {
+  return {InLayer(fmt::format("{{P}}.{}.weight", name), fmt::format("{{C}}.{}.weight", canonical), split, transform),
+          InLayer(fmt::format("{{P}}.{}.bias", name), fmt::format("{{C}}.{}.bias", canonical), SplitOfBias(split),
+                  transform)};
 }
 // A norm's, which stand under `name` with "weight" and "bias" behind it.
 std::vector<R> Norm(std::string_view name, std::string_view canonical) {
@@ -79,16 +88,16 @@ std::vector<R> McoreExperts() {
     const std::string grouped = fmt::format("{{P}}.mlp.experts.{}", module);
     const std::string weight = std::string(part) + ".weight", bias = std::string(part) + ".bias";
     const Split bias_split = SplitOfBias(split);
-    rows.push_back(When(kEach, InLayer(each + ".weight", weight, split, Op::kStack)));
-    rows.push_back(When(kEach, InLayer(each + ".bias", bias, bias_split, Op::kStack)));
+    rows.push_back(When(kEach, InLayer(each + ".weight", weight, split, kStack)));
+    rows.push_back(When(kEach, InLayer(each + ".bias", bias, bias_split, kStack)));
     rows.push_back(ExtraState(each + "._extra_state", kEach));
-    rows.push_back(When(kTe, InLayer(grouped + ".weight{e}", weight, split, Op::kStack)));
-    rows.push_back(When(kTe, InLayer(grouped + ".bias{e}", bias, bias_split, Op::kStack)));
+    rows.push_back(When(kTe, InLayer(grouped + ".weight{e}", weight, split, kStack)));
+    rows.push_back(When(kTe, InLayer(grouped + ".bias{e}", bias, bias_split, kStack)));
     rows.push_back(ExtraState(grouped + "._extra_state", kReadOnly));
   }
-  R up = InLayer("{P}.mlp.experts.weight1", "{C}.experts.up.weight", kExpertColumns, Op::kSideBySide);
+  R up = InLayer("{P}.mlp.experts.weight1", "{C}.experts.up.weight", kExpertColumns, kGroupedGemm);
   up.shape = "{T}.width, {T}.experts*{T}.expert_up_rows";
-  R down = InLayer("{P}.mlp.experts.weight2", "{C}.experts.down.weight", kExpertRows, Op::kSideBySide);
+  R down = InLayer("{P}.mlp.experts.weight2", "{C}.experts.down.weight", kExpertRows, kGroupedGemm);
   down.shape = "{T}.experts*{T}.expert_ffn, {T}.width";
   rows.push_back(When(kOne, up));
   rows.push_back(When(kOne, down));
@@ -100,15 +109,52 @@ Words LayerWords(std::string_view name) { return {{"{P}", std::string(name)}, {"
 }  // namespace
 
 StoredRow ExtraState(std::string name, std::string_view when) {
-  return {.name = std::move(name), .op = Op::kExtraState, .stage = Stage::kLayer, .when = std::string(when)};
+  return {.name = std::move(name), .role = Role::kExtraState, .stage = Stage::kLayer, .when = std::string(when)};
 }
 
 StoredRow VocabTable(std::string name, std::string canonical, Stage stage) {
   return {.name = std::move(name),
           .canonical = std::move(canonical),
-          .op = Op::kPadVocab,
+          .transform = &kPadVocab,
           .split = Split::kVocab,
           .stage = stage};
+}
+
+std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts) {
+  using S = Symbol;
+  return ForTower(
+      tower,
+      Join<S>({
+          {
+              S::Size("{T}.layers", "layers"),
+              S::Size("{T}.width", "of a token's vector"),
+              S::Size("{T}.heads", "of attention"),
+              S::Size("{T}.groups", "of queries that share a key and a value"),
+              S::Size("{T}.head_dim", "of a head's vector"),
+              S::Size("{T}.qkv_rows", "of queries, keys and values together"),
+              S::Size("{T}.ffn", "of the MLP's inner vector"),
+              S::Size("{T}.up_rows", "of gate and up together, or of up alone"),
+              S::Flag("{T}.bias", "linear layers have one"),
+              S::Flag("{T}.qkv_bias", "the layer of queries, keys and values has one"),
+              S::Flag("{T}.norm_bias", "norms have one"),
+          },
+          If<S>(parts.legacy, {S::Flag("{T}.qkv_stacked", "megatron_legacy: all queries, all keys, all values")}),
+          If<S>(parts.gated,
+                {
+                    S::Flag("{T}.glu", "the MLP is gated"),
+                    S::Flag("{T}.two_matrices", "legacy Megatron keeps gate and up apart"),
+                }),
+          If<S>(parts.qk_norm, {S::Flag("{T}.qk_norm", "queries and keys have norms")}),
+          If<S>(parts.experts,
+                {
+                    S::Size("{T}.experts", "in the MLP's place; 0: an MLP"),
+                    S::Size("{T}.expert_ffn", "of an expert's inner vector"),
+                    S::Size("{T}.expert_up_rows", "of an expert's gate and up"),
+                    S::Flag("{T}.each_expert", "experts are stored as an MLP each"),
+                    S::Flag("{T}.te_experts", "as Transformer Engine's grouped layers"),
+                    S::Flag("{T}.side_by_side_experts", "all of a rank's in one matrix"),
+                }),
+      }));
 }
 
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts) {
@@ -156,7 +202,7 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
           Linear("self_attention.linear_proj", "attn.out", kRows),
           State("self_attention.linear_proj"),
           Norm("self_attention.linear_qkv.layer_norm_", "norm1"),
-          Linear("self_attention.linear_qkv", "attn.qkv", kColumns, Op::kInterleave),
+          Linear("self_attention.linear_qkv", "attn.qkv", kColumns, kInterleave),
           State("self_attention.linear_qkv"),
           If<R>(parts.qk_norm, Join<R>({
                                    {InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight")},
@@ -185,7 +231,7 @@ std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name
   return ForTower(tower,
                   Join<R>({
                       Norm("input_layernorm.", "norm1"),
-                      Linear("self_attention.query_key_value", "attn.qkv", kQkv, Op::kMegatronQkv),
+                      Linear("self_attention.query_key_value", "attn.qkv", kQkv, kMegatronQkv),
                       State("self_attention.query_key_value"),
                       If<R>(parts.qk_norm,
                             {
@@ -204,7 +250,7 @@ std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name
                                                        State("inter_attention.dense"),
                                                        Norm("post_inter_attention_layernorm.", "norm3"),
                                                    })),
-                      If<R>(parts.gated, Only(two, Linear("mlp.dense_h_to_4h{,_2}", "mlp.up", kColumns, Op::kStack))),
+                      If<R>(parts.gated, Only(two, Linear("mlp.dense_h_to_4h{,_2}", "mlp.up", kColumns, kStack))),
                       Only(one, Linear("mlp.dense_h_to_4h", "mlp.up", parts.gated ? kGlu : kColumns)),
                       State("mlp.dense_h_to_4h"),
                       If<R>(parts.gated, State("mlp.dense_h_to_4h_2", kReadOnly)),
@@ -219,14 +265,20 @@ const ConfigNode& ModelNode(const Config& config) {
   return cfg != nullptr && cfg->is_map() ? *cfg : config.root();
 }
 
-bool FlagOf(const ConfigNode& node, std::string_view key, bool fallback) {
+Result<bool> FlagOf(const ConfigNode& node, std::string_view key, bool fallback) {
   const ConfigNode* child = node.Get(key);
-  return child == nullptr ? fallback : child->AsBool().value_or(fallback);
+  if (child == nullptr || child->is_null()) return fallback;
+  if (const auto flag = child->AsBool()) return *flag;
+  const auto number = child->AsInt();
+  if (number && (*number == 0 || *number == 1)) return *number == 1;
+  return Corrupt(fmt::format("{}: expected true or false, found {}", key, child->ScalarText()));
 }
 
-std::string TextOf(const ConfigNode& node, std::string_view key, std::string_view fallback) {
+Result<std::string> TextOf(const ConfigNode& node, std::string_view key, std::string_view fallback) {
   const ConfigNode* child = node.Get(key);
-  return child == nullptr ? std::string(fallback) : child->AsString().value_or(std::string(fallback));
+  if (child == nullptr || child->is_null()) return std::string(fallback);
+  if (auto text = child->AsString()) return *std::move(text);
+  return Corrupt(fmt::format("{}: expected a text, found {}", key, child->ScalarText()));
 }
 
 Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optional<uint64_t> fallback) {
@@ -241,41 +293,58 @@ Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optio
   return static_cast<uint64_t>(*value);
 }
 
-Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, ModelSymbols* symbols) {
-  const auto set = [&](std::string_view key, uint64_t value) {
-    symbols->Set(tower.empty() ? std::string(key) : fmt::format("{}.{}", tower, key), value);
-  };
+Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const LayerParts& parts,
+                       ModelSymbols* symbols) {
+  const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(tower, key), value); };
+  // A sum or product of what is set already.
+  const auto compute = [&](std::string_view text) { return symbols->Compute(TowerText(tower, std::string(text))); };
   ANEMONE_ASSIGN(const uint64_t layers, SizeOf(config, "num_layers"));
   ANEMONE_ASSIGN(const uint64_t width, SizeOf(config, "hidden_size"));
   ANEMONE_ASSIGN(const uint64_t heads, SizeOf(config, "num_attention_heads"));
   ANEMONE_ASSIGN(const uint64_t groups, SizeOf(config, "num_query_groups", heads));
   ANEMONE_ASSIGN(const uint64_t head_dim, SizeOf(config, "kv_channels", width / heads));
-  ANEMONE_ASSIGN(const uint64_t ffn, SizeOf(config, "ffn_hidden_size", 4 * width));
-  uint64_t experts = 0, expert_ffn = ffn;
   set("layers", layers);
   set("width", width);
   set("heads", heads);
   set("groups", groups);
   set("head_dim", head_dim);
-  set("qkv_rows", (heads + 2 * groups) * head_dim);
+  ANEMONE_ASSIGN(const uint64_t qkv_rows, compute("({T}.heads+2*{T}.groups)*{T}.head_dim"));
+  set("qkv_rows", qkv_rows);
+  ANEMONE_ASSIGN(const uint64_t default_ffn, compute("4*{T}.width"));
+  ANEMONE_ASSIGN(const uint64_t ffn, SizeOf(config, "ffn_hidden_size", default_ffn));
   set("ffn", ffn);
-  if (const ConfigNode* node = config.Get("num_moe_experts"); node != nullptr && !node->is_null()) {
-    ANEMONE_ASSIGN(experts, SizeOf(config, "num_moe_experts"));
-    ANEMONE_ASSIGN(expert_ffn, SizeOf(config, "moe_ffn_hidden_size", ffn));
+  ANEMONE_ASSIGN(const std::string activation, TextOf(config, "activation", "gelu"));
+  const bool glu = activation.ends_with("glu");
+  ANEMONE_ASSIGN(const uint64_t up_rows, compute(parts.gated && glu ? "2*{T}.ffn" : "{T}.ffn"));
+  set("up_rows", up_rows);
+  ANEMONE_ASSIGN(const bool bias, FlagOf(config, "bias", true));
+  ANEMONE_ASSIGN(const bool qkv_bias, FlagOf(config, "qkv_bias", false));
+  ANEMONE_ASSIGN(const std::string normalization, TextOf(config, "normalization", "layernorm"));
+  set("bias", bias);
+  set("qkv_bias", bias || qkv_bias);
+  set("norm_bias", normalization != "rmsnorm");
+  if (parts.legacy) {
+    ANEMONE_ASSIGN(const bool qkv_stacked, FlagOf(config, "megatron_legacy", false));
+    set("qkv_stacked", qkv_stacked);
   }
-  const std::string activation = TextOf(config, "activation", "gelu");
-  const bool glu = activation.ends_with("glu"), bias = FlagOf(config, "bias", true);
-  set("glu", glu);
-  set("two_matrices", glu && !activation.starts_with("fast-"));
-  set("up_rows", glu ? 2 * ffn : ffn);
+  if (parts.gated) {
+    set("glu", glu);
+    set("two_matrices", glu && !activation.starts_with("fast-"));
+  }
+  if (parts.qk_norm) {
+    ANEMONE_ASSIGN(const bool qk_norm, FlagOf(config, "qk_layernorm", false));
+    set("qk_norm", qk_norm);
+  }
+  if (!parts.experts) return {};
+  const ConfigNode* node = config.Get("num_moe_experts");
+  const bool has_experts = node != nullptr && !node->is_null();
+  ANEMONE_ASSIGN(const uint64_t experts, has_experts ? SizeOf(config, "num_moe_experts") : Result<uint64_t>(0));
+  ANEMONE_ASSIGN(const uint64_t expert_ffn,
+                 has_experts ? SizeOf(config, "moe_ffn_hidden_size", ffn) : Result<uint64_t>(ffn));
   set("experts", experts);
   set("expert_ffn", expert_ffn);
-  set("expert_up_rows", glu ? 2 * expert_ffn : expert_ffn);
-  set("bias", bias);
-  set("qkv_bias", bias || FlagOf(config, "qkv_bias", false));
-  set("norm_bias", TextOf(config, "normalization", "layernorm") != "rmsnorm");
-  set("qk_norm", FlagOf(config, "qk_layernorm", false));
-  set("qkv_stacked", FlagOf(config, "megatron_legacy", false));
+  ANEMONE_ASSIGN(const uint64_t expert_up_rows, compute(glu ? "2*{T}.expert_ffn" : "{T}.expert_ffn"));
+  set("expert_up_rows", expert_up_rows);
   return {};
 }
 

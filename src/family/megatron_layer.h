@@ -23,9 +23,13 @@ struct LayerParts {
   bool gated = false;            // an MLP of gate and up, where the flag "glu" is set
   bool qk_norm = false;          // norms of queries and keys, where "qk_norm" is set
   bool cross_attention = false;  // attention that reads an encoder
+  bool legacy = true;            // legacy Megatron has it, too, with queries, keys and values apart where
+                                 // "qkv_stacked" is set
   bool experts = false;          // a mixture of experts in the MLP's place, where "experts" is not 0
 };
 
+// The sizes and flags that the rows below speak of.
+std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts);
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts);
 std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name, const LayerParts& parts);
 std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name, const LayerParts& parts);
@@ -37,17 +41,19 @@ StoredRow ExtraState(std::string name, std::string_view when = "");
 // A table with a row a token, padded and divided over tensor ranks by rows: an embedding, an output layer, its bias.
 StoredRow VocabTable(std::string name, std::string canonical, Stage stage);
 
-// The sizes and flags that the canonical rows and their splits speak of, from a tower's part of NeMo's config. Errors:
-// Corrupt naming the key.
-Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, ModelSymbols* symbols);
+// Sets them from a tower's part of NeMo's config; which of its forms a mixture of experts has is for the family to say.
+// Errors: Corrupt naming the key.
+Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const LayerParts& parts,
+                       ModelSymbols* symbols);
 
 // The config's model: NeMo's YAML has it at the top or under `cfg`.
 const ConfigNode& ModelNode(const Config& config);
-// What a key of a config says. `fallback` stands in where it is not there or null, of flags and texts also where it is
-// something else. Errors: Corrupt for a size below 1, or none at all.
+// What a key of a config says; `fallback` stands in where it is not there or null. Errors: Corrupt naming the key for
+// what is something else, for a size below 1, and for a size that is not there and has no fallback. A flag may be 0 or
+// 1, as in Python.
 Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optional<uint64_t> fallback = std::nullopt);
-bool FlagOf(const ConfigNode& node, std::string_view key, bool fallback);
-std::string TextOf(const ConfigNode& node, std::string_view key, std::string_view fallback);
+Result<bool> FlagOf(const ConfigNode& node, std::string_view key, bool fallback);
+Result<std::string> TextOf(const ConfigNode& node, std::string_view key, std::string_view fallback);
 
 }  // namespace anemone
 

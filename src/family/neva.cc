@@ -1,16 +1,16 @@
-// NeVA (LLaVA, VILA): a GPT whose word embedding sees. The image tower, a Hugging Face CLIP or SigLIP, and the
-// projector hang below the embedding, so they lie on the first stage only, whole on every tensor rank. What is frozen
-// is not stored.
+// NeVA (LLaVA, VILA): a GPT whose word-embedding module contains the image tower, a Hugging Face CLIP or SigLIP, and
+// the projector. So these are on the first stage only, whole on every tensor rank. What is frozen is not stored.
 //
 // Facts: NeMo v2.0.0 neva_model.py (NevaWordEmbeddingMixin, MegatronNevaModel.state_dict), parallel_adapters.py
 // (MultimodalProjectorAdapter). There are no files that NeMo wrote among the golden ones.
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
 #include "family/families.h"
 #include "family/gpt.h"
-#include "family/megatron_layer.h"
+#include "family/mount.h"
 
 namespace anemone {
 namespace {
@@ -18,126 +18,138 @@ namespace {
 using C = CanonicalRow;
 using R = StoredRow;
 
-constexpr std::string_view kTower = "vision", kHfTower = "vision_model.";
-// Where a Linear or LayerNorm stands in the projector: alone ("linear"), or in a Sequential ("mlp2x_gelu" has 0 and 2,
+constexpr std::string_view kTower = "vision";
+// Where a Linear or LayerNorm is in the projector: alone ("linear"), or in a Sequential ("mlp2x_gelu" has 0 and 2,
 // "mlp_downsample" a LayerNorm at 1, and 2 and 4).
-constexpr std::string_view kProjections[] = {"", "0.", "1.", "2.", "4.", "6."};
+constexpr std::string_view kProjections[] = {"projector",   "projector.0", "projector.1",
+                                             "projector.2", "projector.4", "projector.6"};
+bool IsNorm(std::string_view place) { return place == "projector.1"; }
 
-bool IsOf(const R& row) { return row.tower == kTower && row.name.starts_with(kHfTower); }
-
-// The image tower's rows of both families, in the order of their modules. A row of one that the other lacks stands
-// behind the row it follows there.
-std::vector<R> VisionRows() {
-  std::vector<R> rows;
-  for (const Family* family : {&ClipFamily(), &SiglipFamily()}) {
-    size_t next = 0;
-    for (const R& row : family->FindDialect("hf")->rows) {
-      if (!IsOf(row)) continue;
-      const auto known = std::find_if(rows.begin(), rows.end(), [&](const R& other) { return other.name == row.name; });
-      if (known != rows.end()) {
-        next = static_cast<size_t>(known - rows.begin()) + 1;
-      } else {
-        rows.insert(rows.begin() + static_cast<ptrdiff_t>(next++), row);
-      }
-    }
-  }
-  return rows;
+// Of CLIP, or of SigLIP where "vision.siglip" is set.
+Mounted ImageTower(std::string_view names) {
+  const MountPoint at = {
+      .names = std::string(names), .stage = Stage::kFirst, .tower = std::string(kTower), .below = "vision_model."};
+  return EitherOf(Mount(ClipFamily(), "hf", at), Mount(SiglipFamily(), "hf", at), "vision.siglip");
 }
 
-// A tower and a projector have what is stored of them: the flags are the canonical names.
-std::vector<C> Seeing() {
-  std::vector<C> rows;
-  for (const Family* family : {&ClipFamily(), &SiglipFamily()}) {
-    for (C row : family->canonical) {
-      const bool known = std::any_of(rows.begin(), rows.end(), [&](const C& other) { return other.name == row.name; });
-      if (known || row.tower != kTower || row.name.starts_with("vision.projection.")) continue;
-      if (row.name.find("{i}") == std::string::npos) row.when = row.name;
-      rows.push_back(row);
-    }
+// {A}: its canonical name; {S}: its weight's shape; {P}: its name inside the word embedding.
+std::vector<Words> Places(std::string_view embedding) {
+  std::vector<Words> places;
+  for (const std::string_view place : kProjections) {
+    places.push_back({{"{S}", IsNorm(place) ? "{A}.rows" : "{A}.rows, {A}.columns"},
+                      {"{A}", std::string(place)},
+                      {"{P}", fmt::format("{}.adapter_layer.mm_projector_adapter.mm_{}", embedding, place)}});
   }
-  for (const std::string_view at : kProjections) {
-    const std::string name = fmt::format("projector.{}", at);
-    const std::string weight = name + "weight", bias = name + "bias";
-    rows.push_back({weight, at == "1." ? name + "rows" : fmt::format("{0}rows, {0}columns", name), weight, ""});
-    rows.push_back({bias, name + "rows", bias, ""});
-  }
-  return rows;
+  return places;
 }
 
-Dialect WithSight(Dialect gpt, std::string_view title, std::string_view embedding) {
-  gpt.title = title;
-  std::vector<R> sight;
-  for (R row : VisionRows()) {
-    row.name = fmt::format("{}.vision_encoder.{}", embedding, row.name);
-    row.stage = Stage::kFirst;
-    sight.push_back(row);
+std::vector<Symbol> Declared() {
+  std::vector<Symbol> projector;
+  for (const std::string_view place : kProjections) {
+    projector.push_back(Symbol::Flag(place, IsNorm(place) ? "a norm is there" : "a linear layer is there"));
+    projector.push_back(Symbol::Size(fmt::format("{}.rows", place), "of its weight"));
+    if (!IsNorm(place)) projector.push_back(Symbol::Size(fmt::format("{}.columns", place), "of its weight"));
   }
-  for (const C& row : Seeing()) {
-    if (!row.name.starts_with("projector.")) continue;
-    sight.push_back({.name = fmt::format("{}.adapter_layer.mm_projector_adapter.mm_projector.{}", embedding,
-                                         row.name.substr(std::string_view("projector.").size())),
-                     .canonical = row.name,
-                     .stage = Stage::kFirst});
-  }
-  // Modules of the word embedding, which is the first of all.
-  gpt.rows.insert(gpt.rows.begin() + 1, sight.begin(), sight.end());
-  return gpt;
+  return Join<Symbol>({GptDeclared(),
+                       ImageTower("").symbols,
+                       {Symbol::Flag("vision.siglip", "the image tower is a SigLIP's")},
+                       projector});
 }
 
-// Sizes of what sees, from the stored shapes: NeVA's config names the tower and says little of it.
-void SetSight(const Checkpoint& checkpoint, const Dialect& dialect, ModelSymbols* symbols) {
+std::vector<C> Canonical() {
+  return Join<C>(
+      {GptCanonical(), ImageTower("").canonical,
+       ForPlaces(Places(""), std::vector<C>{{"{A}.weight", "{S}", "{A}", ""}, {"{A}.bias", "{A}.rows", "{A}", ""}})});
+}
+
+// The rows inside the word embedding.
+std::vector<R> Seeing(const std::string& embedding) {
+  return Join<R>(
+      {ImageTower(embedding + ".vision_encoder.").rows,
+       ForPlaces(Places(embedding), std::vector<R>{
+                                        {.name = "{P}.weight", .canonical = "{A}.weight", .stage = Stage::kFirst},
+                                        {.name = "{P}.bias", .canonical = "{A}.bias", .stage = Stage::kFirst},
+                                    })});
+}
+
+Dialect Titled(Dialect dialect, std::string_view title) {
+  dialect.title = title;
+  return dialect;
+}
+
+// What of the tower and the projector is stored, and its shapes: NeVA's config names the tower and says little of it.
+struct Stored {
+  std::map<std::string, Shape> shapes;  // by canonical row
+  uint64_t layers = 0;
+  bool has_language = false;
+
+  bool Has(const std::string& row) const { return shapes.contains(row); }
+  uint64_t Axis(const std::string& row, size_t axis) const {
+    const auto it = shapes.find(row);
+    return it == shapes.end() || it->second.size() <= axis ? 0 : it->second[axis];
+  }
+};
+
+Stored StoredBesidesLanguage(const Checkpoint& checkpoint, const Dialect& dialect) {
+  Stored stored;
   const NameMatcher matcher(dialect);
-  uint64_t layers = 0, language = 0;
-  const auto set = [&](const std::string& canonical, const Shape& shape) {
-    symbols->Set(canonical, 1);
-    const std::string at = canonical.substr(0, canonical.rfind('.') + 1);
-    if (at.starts_with("projector.")) symbols->Set(at + "rows", shape[0]);
-    if (at.starts_with("projector.") && shape.size() == 2) symbols->Set(at + "columns", shape[1]);
-    if (canonical == "vision.patch_embedding.weight" && shape.size() == 4) {
-      symbols->Set("vision.width", shape[0]);
-      symbols->Set("channels", shape[1]);
-      symbols->Set("patch", shape[2]);
-    }
-    if (canonical == "vision.position_embedding.weight") symbols->Set("vision.positions", shape[0]);
-    if (canonical == "vision.layers.{i}.mlp.up.weight") {
-      symbols->Set("vision.ffn", shape[0]);
-      symbols->Set("vision.up_rows", shape[0]);
-    }
-  };
   ForEachDict(checkpoint, [&](const StateDict& dict) {
     const std::string prefix = matcher.BestPrefix(dict).prefix;
     for (const StateDict::Item& item : dict.items()) {
-      const std::string_view name = item.name;
-      const auto hit = name.starts_with(prefix) ? matcher.Match(name.substr(prefix.size())) : std::nullopt;
+      const auto hit = matcher.Match(item.name, prefix);
       if (!hit || item.tensor() == nullptr || item.tensor()->shape().empty()) continue;
       const R& row = matcher.row(hit->row);
-      const bool sees = row.tower == kTower || row.canonical.starts_with("projector.");
-      if (!sees) language += hit->captures.layer.has_value();
-      if (sees && !row.canonical.empty()) set(row.canonical, item.tensor()->shape());
-      if (sees && hit->captures.layer) layers = std::max(layers, *hit->captures.layer + 1);
+      if (row.tower != kTower && !row.canonical.starts_with("projector.")) {
+        stored.has_language |= hit->captures.layer.has_value();
+        continue;
+      }
+      if (!row.canonical.empty()) stored.shapes.emplace(row.canonical, item.tensor()->shape());
+      if (hit->captures.layer) stored.layers = std::max(stored.layers, *hit->captures.layer + 1);
     }
   });
-  symbols->Set("vision.layers", layers);
-  if (language == 0) symbols->Set("layers", 0);
-  const uint64_t width = symbols->Find("vision.width").value_or(0);
-  symbols->Set("vision.heads", 1);
-  symbols->Set("vision.head_dim", width);
-  symbols->Set("vision.qkv_rows", 3 * width);
-  for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) symbols->Set(fmt::format("vision.{}", flag), 1);
+  return stored;
 }
 
-Result<ModelSymbols> NevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect,
-                                 const TranslateOptions& options) {
-  ANEMONE_ASSIGN(ModelSymbols symbols, GptSymbols(checkpoint, dialect, options));
-  SetSight(checkpoint, dialect, &symbols);
-  return symbols;
+Status SetVision(const Stored& stored, ModelSymbols* symbols) {
+  const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(kTower, key), value); };
+  const uint64_t width = stored.Axis("vision.patch_embedding.weight", 0);
+  const uint64_t ffn = stored.Axis("vision.layers.{i}.mlp.up.weight", 0);
+  symbols->Set(kTower, std::any_of(stored.shapes.begin(), stored.shapes.end(),
+                                   [](const auto& entry) { return entry.first.starts_with("vision."); }));
+  set("siglip", stored.Has("vision.patch_embedding.bias"));
+  set("head", stored.Has("vision.head.probe"));
+  set("layers", stored.layers);
+  set("width", width);
+  set("ffn", ffn);
+  set("up_rows", ffn);
+  // Nothing says how many heads there are, and nothing asks: Hugging Face keeps q, k and v apart.
+  set("heads", 1);
+  set("head_dim", width);
+  ANEMONE_ASSIGN(const uint64_t qkv_rows, symbols->Compute("3*vision.width"));
+  set("qkv_rows", qkv_rows);
+  set("positions", stored.Axis("vision.position_embedding.weight", 0));
+  symbols->Set("channels", stored.Axis("vision.patch_embedding.weight", 1));
+  symbols->Set("patch", stored.Axis("vision.patch_embedding.weight", 2));
+  for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
+  return {};
 }
 
-Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                          const TranslateOptions& options) {
-  ANEMONE_ASSIGN(Target target, GptTarget(source, from, to, options));
-  SetSight(source, from, &target.symbols);
-  return target;
+void SetProjector(const Stored& stored, ModelSymbols* symbols) {
+  for (const std::string_view place : kProjections) {
+    const std::string weight = fmt::format("{}.weight", place);
+    symbols->Set(place, stored.Has(weight) || stored.Has(fmt::format("{}.bias", place)));
+    symbols->Set(fmt::format("{}.rows", place), stored.Axis(weight, 0));
+    if (!IsNorm(place)) symbols->Set(fmt::format("{}.columns", place), stored.Axis(weight, 1));
+  }
+}
+
+Status ReadNevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                       ModelSymbols* symbols) {
+  ANEMONE_TRY(ReadGptSymbols(checkpoint, dialect, options, symbols));
+  const Stored stored = StoredBesidesLanguage(checkpoint, dialect);
+  if (!stored.has_language) symbols->Set("layers", 0);
+  SetProjector(stored, symbols);
+  return SetVision(stored, symbols);
 }
 
 }  // namespace
@@ -146,17 +158,18 @@ const Family& NevaFamily() {
   static const Family family = {
       .name = "neva",
       .title = "NeVA",
-      .canonical = Join<C>({GptCanonical(), Seeing()}),
-      .dialects = {WithSight(GptMcore(), "NeMo NeVA, Megatron-core", "embedding.word_embeddings"),
-                   WithSight(GptLegacy(), "NeMo NeVA, legacy Megatron", "language_model.embedding.word_embeddings")},
+      .symbols = Declared(),
+      .canonical = Canonical(),
+      .dialects = {Titled(GptMcore(Seeing("embedding.word_embeddings")), "NeMo NeVA, Megatron-core"),
+                   Titled(GptLegacy(Seeing("language_model.embedding.word_embeddings")), "NeMo NeVA, legacy Megatron")},
       .refusals = {{"vision_encoder.backbone.",
                     "a NeVA that sees with NeMo's own CLIP, whose config alone tells its "
                     "heads and how they lie"},
                    {"mlp.shared_experts.", "experts that all tokens share"}},
       .first_stage_towers = {std::string(kTower)},
       .has_virtual_stages = true,
-      .read_symbols = NevaSymbols,
-      .target = NevaTarget};
+      .read_symbols = ReadNevaSymbols,
+      .target = GptTarget};
   return family;
 }
 

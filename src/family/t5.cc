@@ -94,31 +94,62 @@ Dialect Legacy() {
           true};
 }
 
-Result<ModelSymbols> T5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options) {
+std::vector<Symbol> Declared() {
+  const auto tower = [](std::string_view name) {
+    return Join<Symbol>({
+        LayerSymbols(name, PartsOf(name)),
+        ForTower(name,
+                 std::vector<Symbol>{
+                     Symbol::Size("{T}.vocab", "tokens"),
+                     Symbol::Size("{T}.padded_vocab", "rows of the stored embedding"),
+                 }),
+    });
+  };
+  return Join<Symbol>({
+      tower("encoder"),
+      tower("decoder"),
+      {
+          Symbol::Size("positions", "of a sequence"),
+          Symbol::Flag("learned_absolute", "positions have an embedding"),
+          Symbol::Flag("tokens_head_bias", "the output layer has one"),
+          Symbol::Flag("shared_embeddings", "encoder and decoder have one embedding"),
+          Symbol::Flag("shared_head", "the output layer is the decoder's embedding"),
+          Symbol::Flag("one_stage", "NeMo builds it on one pipeline stage only"),
+      },
+  });
+}
+
+Status ReadT5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                     ModelSymbols* symbols) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
   const ConfigNode& model = ModelNode(*config);
-  ModelSymbols symbols;
   for (const std::string_view tower : {"encoder", "decoder"}) {
     // Older configs say it once for both towers, at the top.
     const ConfigNode& node = model.Get(tower) != nullptr ? *model.Get(tower) : model;
-    ANEMONE_TRY(SetLayerSymbols(node, tower, &symbols).In(tower).In(name));
-    symbols.Set("learned_absolute", TextOf(node, "position_embedding_type", "learned_absolute") == "learned_absolute");
-    const uint64_t rows = StoredVocabRows(checkpoint, dialect, fmt::format("{}.token_embedding.weight", tower));
-    symbols.Set(fmt::format("{}.vocab", tower), rows);
-    symbols.Set(fmt::format("{}.padded_vocab", tower), rows);
+    ANEMONE_TRY(SetLayerSymbols(node, tower, PartsOf(tower), symbols).In(tower).In(name));
+    const auto positions_are = TextOf(node, "position_embedding_type", "learned_absolute");
+    if (!positions_are.ok()) return positions_are.status().In(tower).In(name);
+    symbols->Set("learned_absolute", *positions_are == "learned_absolute");
+    ANEMONE_ASSIGN(const uint64_t rows,
+                   StoredVocabRows(checkpoint, dialect, fmt::format("{}.token_embedding.weight", tower)));
+    symbols->Set(InTower(tower, "vocab"), rows);
+    symbols->Set(InTower(tower, "padded_vocab"), rows);
   }
-  auto positions = SizeOf(model, "max_position_embeddings", 512);
-  if (!positions.ok()) return positions.status().In(name);
-  symbols.Set("positions", *positions);
-  symbols.Set("tokens_head_bias", FlagOf(model, "tokens_head_bias", true));
-  const bool shared = FlagOf(model, "share_token_embeddings", true);
-  const bool shared_head = FlagOf(model, "share_decoder_tokens_head_embeddings", true);
-  symbols.Set("shared_embeddings", shared);
-  symbols.Set("shared_head", shared_head);
-  // NeMo v2.0.0 token_level_encoder_decoder.py, _validate_config.
-  symbols.Set("one_stage", !shared || !shared_head);
-  return symbols;
+  const auto set_others = [&]() -> Status {
+    ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", 512));
+    ANEMONE_ASSIGN(const bool head_bias, FlagOf(model, "tokens_head_bias", true));
+    ANEMONE_ASSIGN(const bool shared, FlagOf(model, "share_token_embeddings", true));
+    ANEMONE_ASSIGN(const bool shared_head, FlagOf(model, "share_decoder_tokens_head_embeddings", true));
+    symbols->Set("positions", positions);
+    symbols->Set("tokens_head_bias", head_bias);
+    symbols->Set("shared_embeddings", shared);
+    symbols->Set("shared_head", shared_head);
+    // NeMo v2.0.0 token_level_encoder_decoder.py, _validate_config.
+    symbols->Set("one_stage", !shared || !shared_head);
+    return {};
+  };
+  return set_others().In(name);
 }
 
 }  // namespace
@@ -126,13 +157,14 @@ Result<ModelSymbols> T5Symbols(const Checkpoint& checkpoint, const Dialect& dial
 const Family& T5Family() {
   static const Family family = {.name = "t5",
                                 .title = "T5",
+                                .symbols = Declared(),
                                 .canonical = Canonical(),
                                 .dialects = {Legacy()},
                                 .refusals = {{"relative_position_embedding", "a T5 with relative positions"},
                                              {"mlp.experts.", "a mixture of experts"}},
                                 .tower_order = {"encoder", "decoder"},
                                 .has_virtual_stages = false,
-                                .read_symbols = T5Symbols,
+                                .read_symbols = ReadT5Symbols,
                                 .target = nullptr};
   return family;
 }

@@ -8,28 +8,33 @@
 namespace anemone {
 namespace {
 
-// Layers counted by name: those of one shard, so only a whole checkpoint has a total. Vocabulary rows as they are
-// stored.
-Result<ModelSymbols> UserSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions&) {
-  ModelSymbols symbols;
-  symbols.Set("glu", 1);
+std::vector<Symbol> Declared() {
+  // Those of one shard are a part of the model's: only a whole checkpoint tells them.
+  Symbol layers = Symbol::Size("layers", "layers"), vocab = Symbol::Size("vocab", "rows of the stored embedding"),
+         padded = Symbol::Size("padded_vocab", "the same, padded for ranks");
+  for (Symbol* symbol : {&layers, &vocab, &padded}) symbol->may_be_unknown = true;
+  return {layers, vocab, padded, Symbol::Flag("glu", "rows of 'gate and up' have both")};
+}
+
+// Layers counted by name, vocabulary rows as they are stored.
+Status ReadUserSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions&,
+                       ModelSymbols* symbols) {
+  symbols->Set("glu", 1);
+  if (checkpoint.layout != Layout{} || checkpoint.shards.size() != 1) return {};
   const NameMatcher matcher(dialect);
-  if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1) {
-    const StateDict& weights = checkpoint.weights();
-    const std::string prefix = matcher.BestPrefix(weights).prefix;
-    uint64_t layers = 0;
-    for (const StateDict::Item& item : weights.items()) {
-      const std::string_view name = item.name;
-      const auto hit = name.starts_with(prefix) ? matcher.Match(name.substr(prefix.size())) : std::nullopt;
-      if (!hit) continue;
-      if (hit->captures.layer) layers = std::max(layers, *hit->captures.layer + 1);
-      const bool table =
-          matcher.row(hit->row).split == Split::kVocab && item.tensor() != nullptr && !item.tensor()->shape().empty();
-      if (table) symbols.Set("vocab", item.tensor()->shape()[0]);
-    }
-    symbols.Set("layers", layers);
+  const StateDict& weights = checkpoint.weights();
+  const std::string prefix = matcher.BestPrefix(weights).prefix;
+  uint64_t layers = 0;
+  for (const StateDict::Item& item : weights.items()) {
+    const auto hit = matcher.Match(item.name, prefix);
+    if (!hit) continue;
+    if (hit->captures.layer) layers = std::max(layers, *hit->captures.layer + 1);
+    const bool table =
+        matcher.row(hit->row).split == Split::kVocab && item.tensor() != nullptr && !item.tensor()->shape().empty();
+    if (table) symbols->Set("vocab", item.tensor()->shape()[0]);
   }
-  return symbols;
+  symbols->Set("layers", layers);
+  return {};
 }
 
 Result<Split> ParseSplit(const std::string& word) {
@@ -71,7 +76,7 @@ Result<StoredRow> ParseRow(const ConfigNode& node) {
     ANEMONE_ASSIGN(row.stage, ParseStage(stage));
   }
   const ConfigNode* opaque = node.Get("opaque");
-  if (opaque != nullptr && opaque->AsBool().value_or(false)) row.op = Op::kExtraState;
+  if (opaque != nullptr && opaque->AsBool().value_or(false)) row.role = Role::kExtraState;
   return row;
 }
 
@@ -81,7 +86,8 @@ Result<std::shared_ptr<const Family>> ParseUserTable(const Config& table) {
   auto family = std::make_shared<Family>();
   family->name = family->title = "user";
   family->has_virtual_stages = true;
-  family->read_symbols = UserSymbols;
+  family->symbols = Declared();
+  family->read_symbols = ReadUserSymbols;
   Dialect dialect{"user", "the table given", {}, {}, true};
   const ConfigNode* prefixes = table.Find("prefixes");
   if (prefixes != nullptr && prefixes->is_list()) {

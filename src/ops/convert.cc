@@ -247,14 +247,14 @@ class Converter {
       ANEMONE_ASSIGN(shard.training, WithOptimizer(*shard.training, shard, nullptr, {}));
     }
     if (!stored || *stored == keys) return {};
-    const Result<ModelIdentity> model = IdentifyModel(result, table_.get());
-    if (!model.ok()) {
+    if (!Identity().ok()) {
       LeaveTraining("only the table of a family tells whose parameters its states are");
       return {};
     }
-    if (keys == ParameterKeys::kNumbers) ANEMONE_TRY(PutInOrder(&result, {.family = table_.get()}));
-    ANEMONE_ASSIGN(const ModelSymbols symbols, model->family->read_symbols(result, *model->dialect, {}));
-    return KeyParametersBy(keys, RulesOf(*model, symbols), &shard, &conversion_.notes);
+    if (keys == ParameterKeys::kNumbers) ANEMONE_TRY(PutInOrder(&result, KnownModel()));
+    ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(result, KnownModel()));
+    ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
+    return KeyParametersBy(keys, rules, &shard, &conversion_.notes);
   }
 
   // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
@@ -270,7 +270,7 @@ class Converter {
 
   Status Translated(const Home& home) {
     Checkpoint& result = conversion_.result;
-    const Result<ModelIdentity> model = IdentifyModel(result, table_.get());
+    const Result<ModelIdentity> model = Identity();
     if (table_ != nullptr) {
       if (!model.ok()) return model.status();
       if (!options_.dialect.empty()) {
@@ -299,7 +299,7 @@ class Converter {
     if (stays && (home.dialect.empty() || home.megatron || IsAsOthersWriteIt(result, *model->dialect))) return {};
     if (dialect != model->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
     ANEMONE_TRY(Merged());
-    TranslateOptions translate;
+    TranslateOptions translate = KnownModel();
     translate.preset = options_.preset;
     translate.strict = options_.strict;
     translate.extra_state = options_.extra_state != ExtraState::kDrop;
@@ -317,6 +317,7 @@ class Converter {
     // Weights whose sizes nobody knows stay as they are.
     if (stays && !translated.ok() && translated.status().kind() == ErrorKind::kNotFound) return {};
     ANEMONE_ASSIGN(result, std::move(translated));
+    identity_ = ModelIdentity{model->family, model->family->FindDialect(dialect)};
     if (dialect == "hf" && model->dialect->name != "hf") {
       return AddProcessor(conversion_.source, translate, &result);
     }
@@ -355,21 +356,34 @@ class Converter {
       result.config->root()["pipeline_model_parallel_split_rank"] = ConfigNode::Int(*options_.split_rank);
     }
     if (layout == Layout{}) return {};
-    ANEMONE_ASSIGN(result, SplitShards(result, layout, {.family = table_.get()}));
+    ANEMONE_ASSIGN(result, SplitShards(result, layout, KnownModel()));
     return {};
   }
 
   Status Merged() {
     Checkpoint& result = conversion_.result;
     if (HasOneWhole(result)) return {};
-    ANEMONE_ASSIGN(result, MergeShards(result, {.family = table_.get()}));
+    ANEMONE_ASSIGN(result, MergeShards(result, KnownModel()));
     return {};
+  }
+
+  // The family and dialect that the names tell: looked for once, as every step leaves them what they are, but for a
+  // translation.
+  const Result<ModelIdentity>& Identity() {
+    if (!identity_) identity_ = IdentifyModel(conversion_.result, table_.get());
+    return *identity_;
+  }
+  TranslateOptions KnownModel() {
+    const Result<ModelIdentity>& identity = Identity();
+    if (!identity.ok()) return {.family = table_.get()};
+    return {.family = identity->family, .dialect = identity->dialect};
   }
 
   const ConvertOptions& options_;
   Conversion& conversion_;
   uint32_t shard_grid_ = 1;
   std::shared_ptr<const Family> table_;  // the user's; null: what the names tell
+  std::optional<Result<ModelIdentity>> identity_;
 };
 
 }  // namespace

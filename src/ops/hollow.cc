@@ -71,7 +71,7 @@ Result<StateDict> VocabTables(const Dialect& dialect, uint64_t rows, DType dtype
   const NameMatcher matcher(dialect);
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
     const StoredRow& row = dialect.rows[r];
-    const bool is_table = row.op == Op::kPadVocab && row.stage != Stage::kTiedCopy && row.when != kReadOnly &&
+    const bool is_table = row.transform == &kPadVocab && row.stage != Stage::kTiedCopy && row.when != kReadOnly &&
                           !matcher.pattern(r).has_layer() && row.name.ends_with("weight");
     const std::string name = dialect.prefixes.front() + matcher.pattern(r).Fill(0, 0);
     if (!is_table || tables.Find(name) != nullptr) continue;
@@ -83,17 +83,17 @@ Result<StateDict> VocabTables(const Dialect& dialect, uint64_t rows, DType dtype
 
 Result<StateDict> CanonicalZeros(const Family& family, const ModelSymbols& symbols, DType dtype) {
   StateDict canonical;
-  for (const CanonicalRow& row : family.canonical) {
-    if (!symbols.Holds(row.when)) continue;
+  const auto add = [&](size_t index, uint64_t layer) -> Status {
+    const CanonicalRow& row = family.canonical[index];
     const Pattern pattern(row.name);
-    uint64_t layers = 1;
-    if (pattern.has_layer()) {
-      ANEMONE_ASSIGN(layers, symbols.Of(row.tower, "layers"));
-    }
+    ANEMONE_ASSIGN(const bool has, symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
+    if (!has) return {};
     ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
-    ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(dtype, shape, 0));
-    for (uint64_t i = 0; i < layers; ++i) ANEMONE_TRY(canonical.Add(pattern.Fill(i, 0), zeros));
-  }
+    ANEMONE_ASSIGN(Tensor zeros, Tensor::Fill(dtype, shape, 0));
+    return canonical.Add(pattern.Fill(layer, 0), std::move(zeros));
+  };
+  ANEMONE_TRY(ForEachCanonical(
+      family.canonical, [&](const std::string& tower) { return symbols.Of(tower, "layers"); }, add));
   return canonical;
 }
 
@@ -136,7 +136,7 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   if (vocab > 0) {
     ANEMONE_ASSIGN(shard.weights, VocabTables(*dialect, vocab, options.dtype));
   }
-  ANEMONE_ASSIGN(ModelSymbols symbols, family->read_symbols(checkpoint, *dialect, {}));
+  ANEMONE_ASSIGN(ModelSymbols symbols, family->SymbolsOf(checkpoint, *dialect, {}));
   symbols.Set("extra_state", 1);
   ANEMONE_ASSIGN(const StateDict canonical, CanonicalZeros(*family, symbols, options.dtype));
   ANEMONE_ASSIGN(const StateDict spelled,
@@ -144,7 +144,9 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   ANEMONE_ASSIGN(shard.weights, Plain(spelled));
   hollow.parameters = SizesOf(shard).parameters;
   if (options.optimizer) {
-    ANEMONE_ASSIGN(shard.training, NewAdam(shard, RulesOf(hollow.model, symbols)));
+    ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, hollow.model, symbols));
+    ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
+    ANEMONE_ASSIGN(shard.training, NewAdam(shard, rules));
   }
   return hollow;
 }

@@ -57,15 +57,14 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
   return ranges;
 }
 
-Result<PipelineRanges> DividePipeline(const ModelIdentity& spelling, const ModelSymbols& dims, const Layout& layout,
-                                      const Config* config) {
+Result<PipelineRanges> DividePipeline(const ResolvedModel& model, const Layout& layout, const Config* config) {
   PipelineRanges ranges;
-  const auto& order = spelling.family->tower_order;
+  const auto& order = model.family->tower_order;
   const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
-  for (const std::string& tower : TowersOf(*spelling.dialect)) {
-    ANEMONE_ASSIGN(const uint64_t layers, dims.Of(tower, "layers"));
+  for (const std::string& tower : TowersOf(*model.dialect)) {
+    ANEMONE_ASSIGN(const uint64_t layers, model.symbols.Of(tower, "layers"));
     const ConfigNode* node = config == nullptr ? nullptr : tower.empty() ? &config->root() : config->root().Get(tower);
-    const auto& on_first = spelling.family->first_stage_towers;
+    const auto& on_first = model.family->first_stage_towers;
     if (std::find(on_first.begin(), on_first.end(), tower) != on_first.end()) {
       ranges[tower].assign(pieces, {layers, layers});
       ranges[tower].front() = {0, layers};
@@ -111,29 +110,28 @@ std::vector<std::string> TowersOf(const Dialect& dialect) {
   return towers;
 }
 
-size_t Sections(const StoredRow& row, const ModelSymbols& dims) {
-  const auto flag = [&](std::string_view key) {
-    const auto value = dims.Of(row.tower, key);
-    return value.ok() && *value != 0;
+Result<size_t> Sections(const StoredRow& row, const ModelSymbols& symbols) {
+  const auto either = [&](std::string_view key, size_t if_set) -> Result<size_t> {
+    ANEMONE_ASSIGN(const bool is_set, symbols.Holds(InTower(row.tower, key)));
+    return is_set ? if_set : 1;
   };
   switch (row.split) {
     case Split::kReplicated:
-      return 0;
+      return size_t{0};
     case Split::kColumns:
     case Split::kRows:
     case Split::kVocab:
-      return 1;
+    case Split::kExpertRows:
+      return size_t{1};
     case Split::kQkv:
-      return flag("qkv_stacked") ? 3 : 1;
+      return either("qkv_stacked", 3);
     case Split::kKeyValue:
-      return flag("qkv_stacked") ? 2 : 1;
+      return either("qkv_stacked", 2);
     case Split::kGlu:
     case Split::kExpertColumns:
-      return flag("glu") ? 2 : 1;
-    case Split::kExpertRows:
-      return 1;
+      return either("glu", 2);
   }
-  return 0;
+  return size_t{0};
 }
 
 size_t AxisOf(Split split) {
@@ -141,15 +139,21 @@ size_t AxisOf(Split split) {
   return split == Split::kRows || split == Split::kExpertRows ? 1 : 0;
 }
 
-Shape SliceShape(const StoredRow& row, const ModelSymbols& dims, const Layout& layout, const Shape& whole) {
+Result<Shape> SliceShape(const StoredRow& row, const ModelSymbols& symbols, const Layout& layout, const Shape& whole) {
   Shape slice = whole;
+  ANEMONE_ASSIGN(const size_t sections, Sections(row, symbols));
   if (HoldsExperts(row.split)) {
     slice[row.split == Split::kExpertColumns ? 1 : 0] /=
         static_cast<uint64_t>(layout.tp) * static_cast<uint64_t>(layout.ep);
-  } else if (Sections(row, dims) > 0) {
+  } else if (sections > 0) {
     slice[AxisOf(row.split)] /= static_cast<uint64_t>(layout.tp);
   }
   return slice;
+}
+
+Result<uint64_t> NumExperts(const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const std::optional<uint64_t> experts, symbols.Find("", "experts"));
+  return experts.value_or(0);
 }
 
 Status SetLayout(const Layout& layout, Config* config) {

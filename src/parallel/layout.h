@@ -30,8 +30,7 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
 // `pipeline_model_parallel_split_rank` says (without it, half and half as NeMo does); the others lie on all. Errors: as
 // DivideLayers.
 using PipelineRanges = std::map<std::string, std::vector<LayerRange>>;
-Result<PipelineRanges> DividePipeline(const ModelIdentity& spelling, const ModelSymbols& dims, const Layout& layout,
-                                      const Config* config);
+Result<PipelineRanges> DividePipeline(const ResolvedModel& model, const Layout& layout, const Config* config);
 // The pieces that a tower's layers begin and end on.
 struct Span {
   size_t first = 0, last = 0;
@@ -51,13 +50,15 @@ inline PipelinePlace PlaceOf(size_t index, const Layout& layout) {
 std::vector<std::string> TowersOf(const Dialect& dialect);
 
 // How many pieces along the split axis move on their own: 3 for stacked q, k, v and 2 for stacked k, v or gate and up;
-// otherwise 1. 0 for replicated tensors.
-size_t Sections(const StoredRow& row, const ModelSymbols& dims);
+// otherwise 1. 0 for replicated tensors. Errors: Internal for a flag that the family did not set.
+Result<size_t> Sections(const StoredRow& row, const ModelSymbols& symbols);
 // The axis a split cuts: of the matrix, or where one row holds several experts' of the cube that they are.
 size_t AxisOf(Split split);
 inline bool HoldsExperts(Split split) { return split == Split::kExpertColumns || split == Split::kExpertRows; }
 // The shape of a row's tensor on one rank, given the whole one's.
-Shape SliceShape(const StoredRow& row, const ModelSymbols& dims, const Layout& layout, const Shape& whole);
+Result<Shape> SliceShape(const StoredRow& row, const ModelSymbols& symbols, const Layout& layout, const Shape& whole);
+// Of a model whose family has a mixture of experts; 0 of any other.
+Result<uint64_t> NumExperts(const ModelSymbols& symbols);
 
 // Writes the layout into a NeMo config as NeMo's own tool does.
 Status SetLayout(const Layout& layout, Config* config);

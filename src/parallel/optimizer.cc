@@ -385,33 +385,38 @@ Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rule
 
 }  // namespace
 
-ParameterRules RulesOf(const ModelIdentity& spelling, const ModelSymbols& dims) {
-  const Dialect& dialect = *spelling.dialect;
-  const NameMatcher naming(dialect, &dims);
+Result<ParameterRules> RulesOf(const ResolvedModel& model) {
+  const NameMatcher& names = model.names;
+  const std::vector<StoredRow>& rows = model.dialect->rows;
   const auto name_of = [&](const std::string& canonical) {
-    for (size_t r = 0; r < dialect.rows.size(); ++r) {
-      const StoredRow& row = dialect.rows[r];
-      if (row.canonical == canonical && row.stage != Stage::kTiedCopy && naming.is_active(r)) return row.name;
+    for (size_t r = 0; r < rows.size(); ++r) {
+      if (rows[r].canonical == canonical && rows[r].stage != Stage::kTiedCopy && names.is_active(r))
+        return rows[r].name;
     }
     return std::string();
   };
-  ParameterRules rules{.is_mcore = dialect.name == "mcore", .second_names = {}, .old_names = {}};
-  for (const CanonicalRow& row : spelling.family->canonical) {
-    if (!row.copy_of.empty() && dims.Holds(row.tied))
-      rules.second_names.emplace_back(name_of(row.name), name_of(row.copy_of));
+  ParameterRules rules{.is_mcore = model.dialect->name == "mcore", .second_names = {}, .old_names = {}};
+  for (const CanonicalRow& row : model.family->canonical) {
+    if (row.copy_of.empty()) continue;
+    ANEMONE_ASSIGN(const bool is_tied, model.symbols.Holds(row.tied));
+    if (is_tied) rules.second_names.emplace_back(name_of(row.name), name_of(row.copy_of));
   }
   const auto behind_layer = [](const std::string& name) {
     constexpr std::string_view kLayer = "{i}";
     const size_t at = name.find(kLayer);
     return at == std::string::npos ? std::string() : name.substr(at + kLayer.size());
   };
-  for (size_t r = 0; r < dialect.rows.size(); ++r) {
-    const StoredRow& old = dialect.rows[r];
-    if (old.canonical.empty() || dims.Holds(old.when) || behind_layer(old.name).empty()) continue;
-    for (size_t w = 0; w < dialect.rows.size(); ++w) {
-      const StoredRow& row = dialect.rows[w];
-      const bool is_written = naming.is_active(w) && dims.Holds(row.when);
-      if (is_written && row.canonical == old.canonical && row.op == old.op)
+  std::vector<bool> is_written;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    ANEMONE_ASSIGN(const bool holds, model.symbols.HoldsAnywhere(rows[r].when));
+    is_written.push_back(holds);
+  }
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const StoredRow& old = rows[r];
+    if (old.canonical.empty() || is_written[r] || behind_layer(old.name).empty()) continue;
+    for (size_t w = 0; w < rows.size(); ++w) {
+      const StoredRow& row = rows[w];
+      if (names.is_active(w) && is_written[w] && row.canonical == old.canonical && row.transform == old.transform)
         rules.old_names.emplace_back(behind_layer(old.name), behind_layer(row.name));
     }
   }

@@ -41,7 +41,7 @@ struct ParameterRules {
   // written.
   std::vector<std::pair<std::string, std::string>> old_names;
 };
-ParameterRules RulesOf(const ModelIdentity& spelling, const ModelSymbols& dims);
+Result<ParameterRules> RulesOf(const ResolvedModel& model);
 
 // The tensors of one kind that lie beside the weights, as a rank or a whole model stores those: by name, per chunk.
 struct MomentTensors {

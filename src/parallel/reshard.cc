@@ -9,44 +9,15 @@
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
 #include "parallel/slices.h"
+#include "tensor/same.h"
 
 namespace anemone {
 namespace {
-
-constexpr uint64_t kCompareWindowElements = uint64_t{1} << 18;
 
 uint64_t VocabDivisor(const Checkpoint& checkpoint) {
   const ConfigNode* node = checkpoint.config ? checkpoint.config->root().Get("make_vocab_size_divisible_by") : nullptr;
   const int64_t value = node == nullptr ? 128 : node->AsInt().value_or(128);
   return value > 0 ? static_cast<uint64_t>(value) : 128;
-}
-
-bool SamePlace(const Tensor& a, const Tensor& b) {
-  const auto x = a.AsByteRange(), y = b.AsByteRange();
-  return x && y && x->source == y->source && x->offset == y->offset && x->size == y->size;
-}
-
-// Equal in dtype, shape and every byte.
-Result<bool> SameBytes(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
-  if (SamePlace(a, b)) return true;
-  const uint64_t total = a.num_elements();
-  ANEMONE_ASSIGN(const Tensor x, a.Reshape({total}));
-  ANEMONE_ASSIGN(const Tensor y, b.Reshape({total}));
-  for (uint64_t at = 0; at < total; at += kCompareWindowElements) {
-    const uint64_t count = std::min(kCompareWindowElements, total - at);
-    ANEMONE_ASSIGN(const Tensor xs, x.Narrow(0, at, count));
-    ANEMONE_ASSIGN(const Tensor ys, y.Narrow(0, at, count));
-    ANEMONE_ASSIGN(const std::string left, xs.Read());
-    ANEMONE_ASSIGN(const std::string right, ys.Read());
-    if (left != right) return false;
-  }
-  return true;
-}
-
-Result<bool> IsZero(const Tensor& tensor) {
-  ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(tensor.dtype(), tensor.shape(), 0));
-  return SameBytes(tensor, zeros);
 }
 
 // ---- one tensor ----
@@ -71,13 +42,13 @@ void NoteDroppedStates(uint64_t dropped, std::vector<std::string>* notes) {
         fmt::format("left out the FP8 scaling state of {} modules: it belongs to the old layout", dropped));
 }
 
-Status CheckDivides(const ModelIdentity& spelling, const ModelSymbols& dims, int tp) {
-  const auto& whole = spelling.family->first_stage_towers;
-  for (const std::string& tower : TowersOf(*spelling.dialect)) {
+Status CheckDivides(const ResolvedModel& model, int tp) {
+  const auto& whole = model.family->first_stage_towers;
+  for (const std::string& tower : TowersOf(*model.dialect)) {
     if (std::find(whole.begin(), whole.end(), tower) != whole.end()) continue;
     for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn"}) {
-      const auto size = dims.Of(tower, key);
-      if (!size.ok() || *size % static_cast<uint64_t>(tp) == 0) continue;
+      ANEMONE_ASSIGN(const std::optional<uint64_t> size, model.symbols.Find(tower, key));
+      if (!size || *size % static_cast<uint64_t>(tp) == 0) continue;
       const std::string_view what = key.ends_with("ffn") ? "feed-forward size"
                                     : key == "heads"     ? "number of heads"
                                                          : "number of query groups";
@@ -100,10 +71,12 @@ size_t ShardIndex(const Layout& layout, PipelinePlace place, int tp_rank) {
 // One rank's slice of a whole tensor.
 Result<Tensor> SliceOf(const Tensor& whole, const StoredRow& row, const ModelSymbols& dims, const Layout& layout,
                        PipelinePlace place, int tp_rank) {
-  const size_t sections = Sections(row, dims), axis = AxisOf(row.split);
+  ANEMONE_ASSIGN(const size_t sections, Sections(row, dims));
+  const size_t axis = AxisOf(row.split);
   if (!HoldsExperts(row.split)) return sections == 0 ? whole : Cut(whole, axis, sections, layout.tp, tp_rank);
   const bool by_rows = row.split == Split::kExpertRows;
-  const uint64_t experts = dims.Find("experts").value_or(0), local = experts / static_cast<uint64_t>(layout.ep);
+  ANEMONE_ASSIGN(const uint64_t experts, NumExperts(dims));
+  const uint64_t local = experts / static_cast<uint64_t>(layout.ep);
   ANEMONE_ASSIGN(const Tensor cube, CubeOf(whole, experts, by_rows));
   ANEMONE_ASSIGN(const Tensor own, cube.Narrow(0, static_cast<uint64_t>(place.expert) * local, local));
   ANEMONE_ASSIGN(const Tensor slice, Cut(own, axis, sections, layout.tp, tp_rank));
@@ -116,9 +89,9 @@ class Merger {
  public:
   // Copies that differ are errors, or the first is taken.
   enum class Copies : uint8_t { kCompare, kTakeFirst };
-  Merger(const Checkpoint& source, const ModelIdentity& spelling, const ModelSymbols& dims, Copies copies)
-      : source_(source), naming_(*spelling.dialect, &dims), dims_(dims), layout_(source.layout), copies_(copies) {
-    for (const CanonicalRow& row : spelling.family->canonical) canonical_.emplace(row.name, &row);
+  Merger(const Checkpoint& source, const ResolvedModel& model, Copies copies)
+      : source_(source), naming_(model.names), dims_(model.symbols), layout_(source.layout), copies_(copies) {
+    for (const CanonicalRow& row : model.family->canonical) canonical_.emplace(row.name, &row);
   }
 
   Result<StateDict> Run(std::vector<std::string>* notes) {
@@ -161,7 +134,7 @@ class Merger {
       return Corrupt(fmt::format("expected {} shards for tensor parallel {}{} and {} stages, found {}", expected,
                                  layout_.tp, experts, layout_.pp, source_.shards.size()));
     }
-    const uint64_t experts = dims_.Find("experts").value_or(0);
+    ANEMONE_ASSIGN(const uint64_t experts, NumExperts(dims_));
     if (layout_.ep > 1 && (experts == 0 || experts % static_cast<uint64_t>(layout_.ep) != 0))
       return Corrupt(fmt::format("expected experts that {} ranks share, found {} by the config", layout_.ep, experts));
     for (const Shard& shard : source_.shards) {
@@ -202,8 +175,7 @@ class Merger {
     std::unordered_map<std::string, uint64_t> counted;
     std::vector<std::string> unknown;
     for (const auto& item : first.items()) {
-      const std::string_view name = item.name;
-      const auto hit = name.starts_with(prefix) ? naming_.Match(name.substr(prefix.size())) : std::nullopt;
+      const auto hit = naming_.Match(item.name, prefix);
       if (!hit) {
         unknown.push_back(item.name);
         continue;
@@ -229,7 +201,7 @@ class Merger {
     const StoredRow& row = naming_.row(row_index);
     // An expert's number on its rank → among all.
     const bool is_expert = naming_.pattern(row_index).has_experts();
-    const size_t local_experts = naming_.pattern(row_index).num_parts(dims_) / static_cast<size_t>(layout_.ep);
+    const size_t local_experts = naming_.num_parts(row_index) / static_cast<size_t>(layout_.ep);
     if (is_expert && key.second.second >= local_experts)
       return Corrupt(fmt::format("expected {} experts on a rank, found another", local_experts));
     std::optional<Tensor> whole;
@@ -284,14 +256,15 @@ class Merger {
         return Corrupt(fmt::format("{}: expected a tensor, found none", RankName(place, rank)));
       ranks.push_back(*there->tensor());
     }
-    const size_t sections = Sections(row, dims_);
-    ANEMONE_TRY(CheckShapes(place, row, key.second.second, ranks, sections));
+    ANEMONE_ASSIGN(const size_t sections, Sections(row, dims_));
+    ANEMONE_TRY(CheckShapes(place, key.first, key.second.second, ranks, sections));
     if (sections > 0) {
       const size_t axis = AxisOf(row.split);
       for (Tensor& slice : ranks) {
         if (!HoldsExperts(row.split)) break;
-        const uint64_t experts = dims_.Find("experts").value_or(0) / static_cast<uint64_t>(layout_.ep);
-        ANEMONE_ASSIGN(slice, CubeOf(slice, experts, row.split == Split::kExpertRows));
+        ANEMONE_ASSIGN(const uint64_t experts, NumExperts(dims_));
+        ANEMONE_ASSIGN(slice,
+                       CubeOf(slice, experts / static_cast<uint64_t>(layout_.ep), row.split == Split::kExpertRows));
       }
       if (ranks[0].shape().size() > axis) {
         ANEMONE_TRY(law_.Check(ranks[0].shape()[axis] * ranks.size(), sections, layout_.tp));
@@ -309,13 +282,15 @@ class Merger {
   }
 
   // Every rank must hold its slice of the shape that the config gives.
-  Status CheckShapes(PipelinePlace place, const StoredRow& row, size_t part, const std::vector<Tensor>& ranks,
+  Status CheckShapes(PipelinePlace place, size_t row_index, size_t part, const std::vector<Tensor>& ranks,
                      size_t sections) const {
+    const StoredRow& row = naming_.row(row_index);
     const auto owner = canonical_.find(row.canonical);
     if (owner == canonical_.end()) return {};
-    ANEMONE_ASSIGN(const std::vector<Shape> shapes, StoredShapes(row, *owner->second, dims_));
+    ANEMONE_ASSIGN(const std::vector<Shape> shapes,
+                   StoredShapes(row, *owner->second, naming_.num_parts(row_index), dims_));
     const Shape& whole = shapes[part];
-    const Shape slice = SliceShape(row, dims_, layout_, whole);
+    ANEMONE_ASSIGN(const Shape slice, SliceShape(row, dims_, layout_, whole));
     for (size_t rank = 0; rank < ranks.size(); ++rank) {
       const Shape& shape = ranks[rank].shape();
       if (shape == slice) continue;
@@ -333,24 +308,26 @@ class Merger {
   }
 
   // What a copy must equal: the same canonical tensor's other row, or that of the canonical tensor it copies.
-  const Tensor* OriginalOf(const StoredRow& row) const {
+  Result<const Tensor*> OriginalOf(const StoredRow& row) const {
     const auto owner = canonical_.find(row.canonical);
-    const bool is_tied =
-        owner != canonical_.end() && !owner->second->copy_of.empty() && dims_.Holds(owner->second->tied);
-    if (row.stage != Stage::kTiedCopy && !is_tied) return nullptr;
+    bool is_tied = owner != canonical_.end() && !owner->second->copy_of.empty();
+    if (is_tied) {
+      ANEMONE_ASSIGN(is_tied, dims_.Holds(owner->second->tied));
+    }
+    if (row.stage != Stage::kTiedCopy && !is_tied) return static_cast<const Tensor*>(nullptr);
     const std::string& canonical = is_tied ? owner->second->copy_of : row.canonical;
     for (const auto& [key, entry] : merged_) {
       const StoredRow& other = naming_.row(key.first);
       if (other.canonical == canonical && other.stage != Stage::kTiedCopy) return std::get_if<Tensor>(&entry);
     }
-    return nullptr;
+    return static_cast<const Tensor*>(nullptr);
   }
 
   // The last stage's copy of the embedding says the same as the embedding, or nothing: NeMo's CLIP leaves zeros there.
   Status CheckTiedCopies() {
     for (auto it = merged_.begin(); it != merged_.end();) {
       const StoredRow& row = naming_.row(it->first.first);
-      const Tensor* original = OriginalOf(row);
+      ANEMONE_ASSIGN(const Tensor* original, OriginalOf(row));
       if (original != nullptr && copies_ == Copies::kCompare) {
         const Tensor& copy = std::get<Tensor>(it->second);
         ANEMONE_ASSIGN(const bool same, SameBytes(*original, copy));
@@ -368,7 +345,7 @@ class Merger {
     StateDict result;
     const auto layers_of = [this](const std::string& tower) { return layers(tower); };
     const Status walked = ForEachStored(naming_.dialect(), layers_of, [&](size_t row, uint64_t layer) -> Status {
-      for (size_t part = 0; part < naming_.pattern(row).num_parts(dims_); ++part) {
+      for (size_t part = 0; part < naming_.num_parts(row); ++part) {
         const auto it = merged_.find({row, {layer, part}});
         if (it != merged_.end()) ANEMONE_TRY(result.Add(prefix + naming_.pattern(row).Fill(layer, part), it->second));
       }
@@ -397,14 +374,13 @@ Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const St
                   ModelSymbols* dims) {
   std::map<std::string, uint64_t> tokens;
   for (const StateDict::Item& item : weights.items()) {
-    const std::string_view name = item.name;
-    const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+    const auto hit = naming.Match(item.name, prefix);
     if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab ||
         item.tensor()->shape().size() != 2)
       continue;
     const std::string& tower = naming.row(hit->row).tower;
-    const auto known = dims->Of(tower, "vocab_is_known");
-    if (known.ok() && *known != 0) continue;
+    ANEMONE_ASSIGN(const std::optional<uint64_t> is_known, dims->Find(tower, "vocab_is_known"));
+    if (is_known.value_or(0) != 0) continue;
     const uint64_t stored = item.tensor()->shape()[0];
     uint64_t rows = stored;
     for (bool zero = true; zero && rows > 1;) {
@@ -418,13 +394,13 @@ Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const St
     }
     tokens[tower] = std::max(tokens[tower], rows);
   }
-  for (const auto& [tower, rows] : tokens) dims->Set(tower.empty() ? "vocab" : tower + ".vocab", rows);
+  for (const auto& [tower, rows] : tokens) dims->Set(InTower(tower, "vocab"), rows);
   return {};
 }
 
 // Vocabulary tables padded for `tp` ranks. `was_tp` is how many they were padded for; 0 where `dims` tell the tokens.
-Status PadForRanks(const ModelIdentity& spelling, ModelSymbols* dims, int tp, int was_tp, Checkpoint* checkpoint) {
-  const NameMatcher naming(*spelling.dialect, dims);
+Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int was_tp, Checkpoint* checkpoint) {
+  const NameMatcher& naming = model.names;
   const std::string prefix = naming.BestPrefix(checkpoint->weights()).prefix;
   if (was_tp > 0) {
     const uint64_t multiple = VocabDivisor(*checkpoint) * static_cast<uint64_t>(was_tp);
@@ -432,8 +408,7 @@ Status PadForRanks(const ModelIdentity& spelling, ModelSymbols* dims, int tp, in
   }
   StateDict padded;
   for (const StateDict::Item& item : checkpoint->weights().items()) {
-    const std::string_view name = item.name;
-    const auto hit = name.starts_with(prefix) ? naming.Match(name.substr(prefix.size())) : std::nullopt;
+    const auto hit = naming.Match(item.name, prefix);
     if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab) {
       ANEMONE_TRY(padded.Add(item.name, item.entry));
       continue;
@@ -444,7 +419,7 @@ Status PadForRanks(const ModelIdentity& spelling, ModelSymbols* dims, int tp, in
     const uint64_t before = item.tensor()->shape()[0];
     ANEMONE_ASSIGN(Tensor table, WithVocabRows(*item.tensor(), rows));
     ANEMONE_TRY(padded.Add(item.name, std::move(table)));
-    dims->Set(row.tower.empty() ? "padded_vocab" : row.tower + ".padded_vocab", rows);
+    dims->Set(InTower(row.tower, "padded_vocab"), rows);
     if (rows == before) continue;
     checkpoint->notes.push_back(
         fmt::format("{}: {} rows of padding became {} ({} tokens)", item.name, before - vocab, rows - vocab, vocab));
@@ -526,10 +501,12 @@ Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint,
   return states;
 }
 
-Status MergeTraining(const Checkpoint& checkpoint, const ModelIdentity& spelling, const ModelSymbols& stored,
-                     const ModelSymbols& whole, Checkpoint* result) {
+// `whole` are the symbols of the merged model, `model`'s those of the stored one.
+Status MergeTraining(const Checkpoint& checkpoint, const ResolvedModel& model, const ModelSymbols& whole,
+                     Checkpoint* result) {
   const Value& training = *checkpoint.shards.front().training;
-  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, RulesOf(spelling, whole)));
+  ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
+  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, rules));
   std::map<std::string, MomentTensors> merged;
   if (!states.empty()) {
     OptimizerState& first = states.front();
@@ -543,13 +520,13 @@ Status MergeTraining(const Checkpoint& checkpoint, const ModelIdentity& spelling
       ranks.reserve(states.size());
       for (OptimizerState& state : states) ranks.push_back(&state.moments[kind]);
       Checkpoint twin = Twin(checkpoint, ranks);
-      Merger merger(twin, spelling, stored, Merger::Copies::kTakeFirst);
+      Merger merger(twin, model, Merger::Copies::kTakeFirst);
       auto tensors = merger.Run(&twin.notes);
       if (!tensors.ok()) return tensors.status().In(kind.empty() ? "fp32 masters" : kind);
       twin.shards.assign(1, Shard{});
       twin.weights() = *std::move(tensors);
       ModelSymbols dims = whole;
-      ANEMONE_TRY(PadForRanks(spelling, &dims, 1, 0, &twin));
+      ANEMONE_TRY(PadForRanks(model, &dims, 1, 0, &twin));
       merged[kind] = OfShard(std::move(twin.shards.front()));
     }
   }
@@ -559,10 +536,12 @@ Status MergeTraining(const Checkpoint& checkpoint, const ModelIdentity& spelling
 }
 
 // One state dict → the shards of a layout, weights only.
-Result<std::vector<Shard>> CutInto(const StateDict& whole, const ModelIdentity& spelling, const ModelSymbols& dims,
-                                   PipelineRanges& ranges, const Layout& layout, std::vector<std::string>* notes) {
-  const Dialect& dialect = *spelling.dialect;
-  const NameMatcher naming(dialect, &dims);
+Result<std::vector<Shard>> CutInto(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges,
+                                   const Layout& layout, std::vector<std::string>* notes) {
+  const Dialect& dialect = *model.dialect;
+  const NameMatcher& naming = model.names;
+  const ModelSymbols& dims = model.symbols;
+  ANEMONE_ASSIGN(const uint64_t experts, NumExperts(dims));
   const std::string stored_prefix = naming.BestPrefix(whole).prefix;
   const std::string prefix = layout.vp > 1 ? std::string() : dialect.prefixes.front();
   const size_t pieces = static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp);
@@ -592,13 +571,16 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const ModelIdentity& 
       if (!naming.is_active(r)) return {};
       const Span span = SpanOf(ranges, row.tower, pieces);
       const bool everywhere = row.stage == Stage::kEvery || row.stage == Stage::kLayer;
-      const bool copied = row.stage == Stage::kTiedCopy && span.first != span.last && dims.Holds(row.when);
+      bool copied = row.stage == Stage::kTiedCopy && span.first != span.last;
+      if (copied) {
+        ANEMONE_ASSIGN(copied, dims.Holds(row.when));
+      }
       if (!pattern.has_layer() && !everywhere && !(row.stage == Stage::kFirst && piece == span.first) &&
           !((row.stage == Stage::kLast || copied) && piece == span.last)) {
         return {};
       }
       const uint64_t global = pattern.has_layer() ? ranges[row.tower][piece].begin + layer : 0;
-      for (size_t part = 0; part < pattern.num_parts(dims); ++part) {
+      for (size_t part = 0; part < naming.num_parts(r); ++part) {
         const StateDict::Item* item = whole.Find(stored_prefix + pattern.Fill(global, part));
         if (row.stage == Stage::kTiedCopy) {
           // Its original's bytes under its own name.
@@ -612,19 +594,19 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const ModelIdentity& 
         if (item == nullptr) continue;
         Places& places = used[item->name];
         if (row.stage != Stage::kTiedCopy) ++(everywhere && !pattern.has_layer() ? places.shared : places.own);
-        const size_t sections = Sections(row, dims), axis = AxisOf(row.split);
+        ANEMONE_ASSIGN(const size_t sections, Sections(row, dims));
+        const size_t axis = AxisOf(row.split);
         if (sections > 0 && item->tensor() != nullptr) {
           Shape shape = item->tensor()->shape();
           if (HoldsExperts(row.split)) {
-            ANEMONE_ASSIGN(const Tensor cube,
-                           CubeOf(*item->tensor(), dims.Find("experts").value_or(0), row.split == Split::kExpertRows));
+            ANEMONE_ASSIGN(const Tensor cube, CubeOf(*item->tensor(), experts, row.split == Split::kExpertRows));
             shape = cube.shape();
           }
           const Status lawful = shape.size() > axis ? law.Check(shape[axis], sections, layout.tp) : Status();
           if (!lawful.ok()) return lawful.In(item->name);
         }
         // An expert lies on one of the expert ranks, numbered anew; everything else on all.
-        const size_t local_experts = pattern.num_parts(dims) / static_cast<size_t>(layout.ep);
+        const size_t local_experts = naming.num_parts(r) / static_cast<size_t>(layout.ep);
         const std::string name = prefix + pattern.Fill(layer, pattern.has_experts() ? part % local_experts : part);
         for (int index = 0; index < layout.tp * layout.ep; ++index) {
           const int rank = index % layout.tp;
@@ -667,17 +649,18 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const ModelIdentity& 
   return shards;
 }
 
-Status SplitTraining(const Checkpoint& checkpoint, const ModelIdentity& spelling, const ModelSymbols& dims,
-                     PipelineRanges& ranges, const Layout& layout, std::vector<Shard>* shards) {
-  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, RulesOf(spelling, dims)));
+Status SplitTraining(const Checkpoint& checkpoint, const ResolvedModel& model, PipelineRanges& ranges,
+                     const Layout& layout, std::vector<Shard>* shards) {
+  ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
+  ANEMONE_ASSIGN(std::vector<OptimizerState> states, ReadOptimizers(checkpoint, rules));
   std::vector<std::map<std::string, MomentTensors>> split(shards->size());
   const OptimizerState* optimizer = states.empty() ? nullptr : states.data();
   if (optimizer != nullptr) {
     for (const auto& [kind, moments] : optimizer->moments) {
       Checkpoint twin = Twin(checkpoint, {&moments});
-      ModelSymbols padded = dims;
-      ANEMONE_TRY(PadForRanks(spelling, &padded, layout.tp, 0, &twin));
-      auto ranks = CutInto(twin.weights(), spelling, padded, ranges, layout, &twin.notes);
+      ModelSymbols padded = model.symbols;
+      ANEMONE_TRY(PadForRanks(model, &padded, layout.tp, 0, &twin));
+      auto ranks = CutInto(twin.weights(), model, ranges, layout, &twin.notes);
       if (!ranks.ok()) return ranks.status().In(kind.empty() ? "fp32 masters" : kind);
       for (size_t i = 0; i < ranks->size(); ++i) split[i][kind] = OfShard(std::move((*ranks)[i]));
     }
@@ -699,46 +682,52 @@ uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
   if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
     return checkpoint;
-  ANEMONE_ASSIGN(const ModelIdentity spelling, IdentifyModel(checkpoint, options.family));
-  if (!spelling.dialect->is_megatron) {
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
+  if (!identity.dialect->is_megatron) {
     return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",
-                                   checkpoint.shards.size(), spelling.dialect->title));
+                                   checkpoint.shards.size(), identity.dialect->title));
   }
-  ANEMONE_ASSIGN(ModelSymbols dims, spelling.family->read_symbols(checkpoint, *spelling.dialect, options));
-  dims.Set("virtual", checkpoint.layout.vp > 1);
-  Merger merger(checkpoint, spelling, dims, Merger::Copies::kCompare);
+  ANEMONE_ASSIGN(ModelSymbols symbols, identity.family->SymbolsOf(checkpoint, *identity.dialect, options));
+  symbols.Set("virtual", checkpoint.layout.vp > 1);
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, identity, std::move(symbols)));
+  return MergeShards(model, checkpoint);
+}
+
+Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& checkpoint) {
+  Merger merger(checkpoint, model, Merger::Copies::kCompare);
   Checkpoint result = checkpoint;
   result.layout = {};
   ANEMONE_ASSIGN(StateDict weights, merger.Run(&result.notes));
-  for (const std::string& tower : TowersOf(*spelling.dialect)) {
-    const auto layers = dims.Of(tower, "layers");
-    if (layers.ok() && *layers != merger.layers(tower)) {
+  for (const std::string& tower : TowersOf(*model.dialect)) {
+    ANEMONE_ASSIGN(const std::optional<uint64_t> layers, model.symbols.Find(tower, "layers"));
+    if (layers && *layers != merger.layers(tower)) {
       return Corrupt(fmt::format("expected {} layers{} by the config, found {} on all stages together", *layers,
                                  tower.empty() ? "" : fmt::format(" in the {} tower", tower), merger.layers(tower)));
     }
   }
   result.shards.assign(1, Shard{});
   result.weights() = std::move(weights);
-  ModelSymbols stored = dims;
-  ANEMONE_TRY(PadForRanks(spelling, &dims, 1, checkpoint.layout.tp, &result));
+  ModelSymbols whole = model.symbols;
+  ANEMONE_TRY(PadForRanks(model, &whole, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
-    ANEMONE_TRY(MergeTraining(checkpoint, spelling, stored, dims, &result));
+    ANEMONE_TRY(MergeTraining(checkpoint, model, whole, &result));
   }
   if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
   return result;
 }
 
 Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options) {
-  ANEMONE_ASSIGN(const ModelIdentity spelling, IdentifyModel(*checkpoint, options.family));
-  ANEMONE_ASSIGN(const ModelSymbols dims, spelling.family->read_symbols(*checkpoint, *spelling.dialect, options));
-  Merger merger(*checkpoint, spelling, dims, Merger::Copies::kTakeFirst);
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(*checkpoint, options));
+  Merger merger(*checkpoint, model, Merger::Copies::kTakeFirst);
   ANEMONE_ASSIGN(StateDict weights, merger.Run(&checkpoint->notes));
   checkpoint->weights() = std::move(weights);
   return {};
 }
 
-Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
+namespace {
+
+Status CheckLayout(const Checkpoint& checkpoint, const Layout& layout) {
   if (checkpoint.shards.size() != 1 || !checkpoint.shards.front().chunks.empty()) {
     return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
                            "merge the shards first");
@@ -749,45 +738,62 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
           fmt::format("expected tensor, pipeline, virtual and expert sizes of 1 to 4096, found {}", size));
     }
   }
-  Checkpoint result = checkpoint;
-  if (layout == Layout{}) return result;
-  ANEMONE_ASSIGN(const ModelIdentity spelling, IdentifyModel(checkpoint, options.family));
-  const Dialect& dialect = *spelling.dialect;
-  if (!dialect.is_megatron) {
-    return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", dialect.title),
-                           "convert to a NeMo dialect first");
-  }
-  if (layout.vp > 1 && !spelling.family->has_virtual_stages) {
-    return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",
-                                       spelling.family->title, layout.vp));
-  }
-  ANEMONE_ASSIGN(ModelSymbols dims, spelling.family->read_symbols(checkpoint, dialect, options));
-  dims.Set("virtual", layout.vp > 1);
-  if (layout.pp > 1 && dims.Holds("one_stage")) {
+  return {};
+}
+
+// Whether a model can be divided so, and NeMo could load it.
+Status CheckSplits(const ResolvedModel& model, const Layout& layout) {
+  ANEMONE_ASSIGN(const std::optional<uint64_t> one_stage, model.symbols.Find("", "one_stage"));
+  if (layout.pp > 1 && one_stage.value_or(0) != 0) {
     return InvalidArgument(
         fmt::format("expected one pipeline stage for a {} with embeddings of its own at either end, "
                     "as NeMo asks, found {}",
-                    spelling.family->title, layout.pp));
+                    model.family->title, layout.pp));
   }
-  ANEMONE_TRY(CheckDivides(spelling, dims, layout.tp));
-  const uint64_t experts = dims.Find("experts").value_or(0);
+  ANEMONE_TRY(CheckDivides(model, layout.tp));
+  ANEMONE_ASSIGN(const uint64_t experts, NumExperts(model.symbols));
   if (layout.ep > 1 && experts == 0)
     return InvalidArgument(fmt::format("expected a mixture of experts for {} expert ranks, found none", layout.ep));
   if (layout.ep > 1 && experts % static_cast<uint64_t>(layout.ep) != 0)
     return InvalidArgument(
         fmt::format("expected a number of experts that expert parallel {} divides, found {}", layout.ep, experts));
-  ANEMONE_TRY(PadForRanks(spelling, &dims, layout.tp, 0, &result));
+  return {};
+}
 
+}  // namespace
+
+Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
+  ANEMONE_TRY(CheckLayout(checkpoint, layout));
+  if (layout == Layout{}) return checkpoint;
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
+  if (!identity.dialect->is_megatron) {
+    return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", identity.dialect->title),
+                           "convert to a NeMo dialect first");
+  }
+  if (layout.vp > 1 && !identity.family->has_virtual_stages) {
+    return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",
+                                       identity.family->title, layout.vp));
+  }
+  ANEMONE_ASSIGN(ModelSymbols symbols, identity.family->SymbolsOf(checkpoint, *identity.dialect, options));
+  symbols.Set("virtual", layout.vp > 1);
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, identity, std::move(symbols)));
+  return SplitShards(model, checkpoint, layout);
+}
+
+Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& checkpoint, const Layout& layout) {
+  ANEMONE_TRY(CheckLayout(checkpoint, layout));
+  ANEMONE_TRY(CheckSplits(model, layout));
+  Checkpoint result = checkpoint;
+  ModelSymbols padded = model.symbols;
+  ANEMONE_TRY(PadForRanks(model, &padded, layout.tp, 0, &result));
   ANEMONE_ASSIGN(PipelineRanges ranges,
-                 DividePipeline(spelling, dims, layout, checkpoint.config ? &*checkpoint.config : nullptr));
-
-  ANEMONE_ASSIGN(std::vector<Shard> shards, CutInto(result.weights(), spelling, dims, ranges, layout, &result.notes));
+                 DividePipeline(model, layout, checkpoint.config ? &*checkpoint.config : nullptr));
+  ANEMONE_ASSIGN(std::vector<Shard> shards, CutInto(result.weights(), model, ranges, layout, &result.notes));
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(CheckTrainedRanks(layout));
-    ANEMONE_TRY(SplitTraining(checkpoint, spelling, dims, ranges, layout, &shards));
+    ANEMONE_TRY(SplitTraining(checkpoint, model, ranges, layout, &shards));
   }
-  if (layout.pp > 1 && !spelling.family->pipeline_warning.empty())
-    result.notes.push_back(spelling.family->pipeline_warning);
+  if (layout.pp > 1 && !model.family->pipeline_warning.empty()) result.notes.push_back(model.family->pipeline_warning);
   result.shards = std::move(shards);
   result.layout = layout;
   if (result.config) ANEMONE_TRY(SetLayout(layout, &*result.config));

@@ -18,12 +18,16 @@ namespace anemone {
 // Errors: Corrupt naming tensor and ranks: shards that are missing or hold other names, shapes that are not a slice by
 // the config, copies that differ; as IdentifyModel.
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options = {});
+// The same of a model that is known, of a Megatron dialect.
+Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& checkpoint);
 
 // One shard → `layout.tp * layout.pp` shards. Vocabulary rows are padded as Megatron pads them for `layout.tp`, with
 // zeros. Errors: InvalidArgument (sizes that the layout does not divide; a dialect without splits, such as Hugging
 // Face's).
 Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout,
                                const TranslateOptions& options = {});
+// The same of a model that is known, of a Megatron dialect; "virtual" as the layout is.
+Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& checkpoint, const Layout& layout);
 
 // The weights of one shard in the order in which the dialect's own writer stores them, which is that of the model's
 // parameters; a distributed checkpoint may hold them in another. Errors: as MergeShards.

@@ -47,15 +47,16 @@ Checkpoint Whole(const Family& family, const std::string& dialect_name, const st
   const NameMatcher matcher(dialect);
   for (size_t r = 0; r < dialect.rows.size(); ++r) {
     const std::string name = dialect.prefixes.front() + dialect.rows[r].name;
-    if (dialect.rows[r].op == Op::kPadVocab && !matcher.pattern(r).has_layer() && tables.Find(name) == nullptr) {
+    if (dialect.rows[r].transform == &kPadVocab && !matcher.pattern(r).has_layer() && tables.Find(name) == nullptr) {
       EXPECT_THAT(tables.Add(name, *Tensor::Fill(dtype, {kRows, 1}, 0)), IsOk());
     }
   }
   Checkpoint checkpoint = testing::WithWeights(tables, *config, "model.yaml");
-  auto symbols = family.read_symbols(checkpoint, dialect, {});
+  auto symbols = family.SymbolsOf(checkpoint, dialect, {});
   EXPECT_THAT(symbols, IsOk());
   symbols->Set("extra_state", 1);
   for (const char* tower : {"", "text.", "encoder.", "decoder."}) {
+    if (!symbols->Declares(std::string(tower) + "vocab")) continue;
     symbols->Set(std::string(tower) + "vocab", kTokens);
     symbols->Set(std::string(tower) + "padded_vocab", kRows);
   }
@@ -64,7 +65,7 @@ Checkpoint Whole(const Family& family, const std::string& dialect_name, const st
   for (const auto& item : canonical.items()) {
     const auto* source = &item;
     for (const CanonicalRow& row : family.canonical) {
-      if (row.name == item.name && !row.copy_of.empty() && symbols->Holds(row.tied))
+      if (row.name == item.name && !row.copy_of.empty() && *symbols->Holds(row.tied))
         source = canonical.Find(row.copy_of);
     }
     EXPECT_THAT(typed.Add(item.name, *source->tensor()->Cast(dtype)), IsOk());
@@ -92,8 +93,10 @@ struct NamedModel {
 };
 
 ParameterRules Rules(const NamedModel& model, const Checkpoint& checkpoint) {
-  const ModelIdentity resolved{&model.family(), model.family().FindDialect(model.dialect)};
-  return RulesOf(resolved, *resolved.family->read_symbols(checkpoint, *resolved.dialect, {}));
+  const ModelIdentity identity{&model.family(), model.family().FindDialect(model.dialect)};
+  const auto resolved = ResolveModel(checkpoint, {.family = identity.family, .dialect = identity.dialect});
+  EXPECT_THAT(resolved, IsOk());
+  return *RulesOf(*resolved);
 }
 
 void TrainOnce(Checkpoint* checkpoint, const ParameterRules& rules) {

@@ -34,7 +34,7 @@ constexpr std::string_view kSiglipConfig = R"({
 Checkpoint HfModel(const Family& family, std::string_view config_text) {
   Config config = *Config::ParseJson(config_text, "config.json");
   const Dialect& hf = *family.FindDialect("hf");
-  ModelSymbols symbols = *family.read_symbols(WithWeights({}, config, "config.json"), hf, {});
+  ModelSymbols symbols = *family.SymbolsOf(WithWeights({}, config, "config.json"), hf, {});
   StateDict weights =
       *FromCanonical(testing::SyntheticCanonical(family, symbols), hf, family.canonical, symbols, true, nullptr);
   return WithWeights(std::move(weights), std::move(config), "config.json");
@@ -258,7 +258,7 @@ TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
     ANEMONE_ASSERT_ASSIGN(const Config config, HuggingFaceConfig(spec, DType::kF16));
     const Family& family = ClipFamily();
     const Dialect& hf = *family.FindDialect("hf");
-    const ModelSymbols symbols = *family.read_symbols(WithWeights({}, config, "config.json"), hf, {});
+    const ModelSymbols symbols = *family.SymbolsOf(WithWeights({}, config, "config.json"), hf, {});
     StateDict canonical;
     for (const CanonicalRow& row : family.canonical) {
       const Pattern pattern(row.name);

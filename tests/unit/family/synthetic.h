@@ -22,18 +22,31 @@ inline Tensor Counting(const Shape& shape, float* next) {
   return *Tensor::FromBytes(DType::kF32, shape, std::move(bytes));
 }
 
+// Sizes with these values, declared as such.
+inline ModelSymbols Sizes(const std::vector<std::pair<std::string, uint64_t>>& values) {
+  std::vector<Symbol> declared;
+  for (const auto& [name, value] : values) declared.push_back(Symbol::Size(name, "of the test"));
+  ModelSymbols symbols(declared);
+  for (const auto& [name, value] : values) symbols.Set(name, value);
+  return symbols;
+}
+
 // A canonical state dict for a model of these sizes.
 inline StateDict SyntheticCanonical(const Family& family, const ModelSymbols& symbols) {
   StateDict result;
   float next = 1;
-  for (const CanonicalRow& row : family.canonical) {
-    if (!symbols.Holds(row.when)) continue;
-    const Pattern pattern(row.name);
-    const uint64_t repeats = pattern.has_layer() ? *symbols.Of(row.tower, "layers") : 1;
-    for (uint64_t layer = 0; layer < repeats; ++layer) {
-      EXPECT_THAT(result.Add(pattern.Fill(layer, 0), Counting(*symbols.Evaluate(row.shape), &next)), IsOk());
-    }
-  }
+  const Status made = ForEachCanonical(
+      family.canonical, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
+      [&](size_t index, uint64_t layer) -> Status {
+        const CanonicalRow& row = family.canonical[index];
+        const Pattern pattern(row.name);
+        ANEMONE_ASSIGN(const bool has,
+                       symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
+        if (!has) return {};
+        ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
+        return result.Add(pattern.Fill(layer, 0), Counting(shape, &next));
+      });
+  EXPECT_THAT(made, IsOk());
   return result;
 }
 

@@ -33,7 +33,7 @@ Checkpoint Clip(std::string_view dialect, bool siglip = false, bool stacked = tr
   const Family& family = siglip ? SiglipFamily() : ClipFamily();
   Config config = *Config::ParseJson(text, "config.json");
   const Dialect& hf = *family.FindDialect("hf");
-  ModelSymbols symbols = *family.read_symbols(testing::WithWeights({}, config, "config.json"), hf, {});
+  ModelSymbols symbols = *family.SymbolsOf(testing::WithWeights({}, config, "config.json"), hf, {});
   StateDict weights =
       *FromCanonical(testing::SyntheticCanonical(family, symbols), hf, family.canonical, symbols, true, nullptr);
   Checkpoint checkpoint = testing::WithWeights(std::move(weights), config, "config.json");
