@@ -1,0 +1,153 @@
+// Negative controls: a family that sets a flag wrongly is noticed. Each flag of each family is flipped on files that
+// NeMo wrote (of NeVA, on a model made from its tables); then something must fail or come out otherwise.
+#include <functional>
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "family/families.h"
+#include "format/format.h"
+#include "parallel/optimizer.h"
+#include "parallel/reshard.h"
+#include "synthetic.h"
+
+namespace anemone {
+namespace {
+
+using testing::Golden;
+using testing::IsOk;
+
+struct Sample {
+  std::string name;
+  Checkpoint checkpoint;  // whole
+  ModelIdentity identity;
+  ModelSymbols symbols;
+};
+
+std::string Text(const StateDict& weights) {
+  std::string text;
+  for (const auto& item : weights.items()) {
+    text += item.name;
+    if (const Tensor* tensor = item.tensor()) {
+      text += fmt::format(" {} {:x}", ToString(tensor->shape()), std::hash<std::string>()(*tensor->Read()));
+    }
+    text += "\n";
+  }
+  return text;
+}
+std::string Text(const Result<StateDict>& weights) {
+  return weights.ok() ? Text(*weights) : weights.status().message() + "\n";
+}
+std::string Text(const Result<Checkpoint>& checkpoint) {
+  if (!checkpoint.ok()) return checkpoint.status().message() + "\n";
+  std::string text;
+  for (const Shard& shard : checkpoint->shards) {
+    text += Text(shard.weights);
+    for (const StateDict& chunk : shard.chunks) text += Text(chunk);
+  }
+  for (const std::string& note : checkpoint->notes) text += note + "\n";
+  return text;
+}
+
+// All that a model's symbols have a part in, as text.
+std::string Observed(const Sample& sample, const ModelSymbols& symbols, const StateDict& canonical) {
+  const Family& family = *sample.identity.family;
+  const Dialect& dialect = *sample.identity.dialect;
+  const auto model = ResolveModel(sample.checkpoint, sample.identity, symbols);
+  if (!model.ok()) return model.status().message();
+  std::string text = Text(Canonicalize(sample.checkpoint.weights(), dialect, family.canonical, symbols, true, nullptr));
+  for (const Dialect& to : family.dialects)
+    text += to.name + "\n" + Text(FromCanonical(canonical, to, family.canonical, symbols, true, nullptr));
+  const auto rules = RulesOf(*model);
+  if (!rules.ok()) return text + rules.status().message();
+  for (const auto& [one, other] : rules->second_names) text += one + " " + other + "\n";
+  for (const auto& [one, other] : rules->old_names) text += one + " " + other + "\n";
+  if (!dialect.is_megatron) return text;
+  for (const Layout& layout : {Layout{.tp = 2}, Layout{.pp = 2}}) {
+    const auto split = SplitShards(*model, sample.checkpoint, layout);
+    text += Text(split);
+    if (split.ok()) text += Text(MergeShards(*model, *split));
+  }
+  return text;
+}
+
+Sample FromGolden(const std::string& name) {
+  auto opened = OpenCheckpoint(Golden(name));
+  EXPECT_THAT(opened, IsOk()) << name;
+  auto identity = IdentifyModel(*opened);
+  EXPECT_THAT(identity, IsOk()) << name;
+  auto symbols = identity->family->SymbolsOf(*opened, *identity->dialect, {});
+  EXPECT_THAT(symbols, IsOk()) << name;
+  return {name, *std::move(opened), *identity, *std::move(symbols)};
+}
+
+// A model made from its family's tables: a NeVA that sees with a CLIP or a SigLIP and has a projector of each form, a
+// GPT with experts.
+Sample Made(const Family& family, const std::string& dialect, bool siglip, bool experts) {
+  const std::set<std::string> off = {"tied", "te_experts", "side_by_side_experts", "two_matrices", "qkv_stacked"};
+  const std::map<std::string, uint64_t> values = {{"layers", 2},
+                                                  {"vision.layers", 2},
+                                                  {"heads", 2},
+                                                  {"groups", 2},
+                                                  {"head_dim", 2},
+                                                  {"qkv_rows", 12},
+                                                  {"up_rows", 8},
+                                                  {"vision.qkv_rows", 12},
+                                                  {"expert_up_rows", 8},
+                                                  {"experts", experts ? 2 : 0},
+                                                  {"each_expert", experts},
+                                                  {"vision.siglip", siglip},
+                                                  {"vision.head", siglip}};
+  ModelSymbols symbols(family.symbols);
+  for (const Symbol& symbol : family.symbols) {
+    const auto value = values.find(symbol.name);
+    const uint64_t any = symbol.kind == Symbol::Kind::kFlag ? !off.contains(symbol.name) : 4;
+    symbols.Set(symbol.name, value == values.end() ? any : value->second);
+  }
+  const ModelIdentity identity{&family, family.FindDialect(dialect)};
+  auto weights = FromCanonical(testing::SyntheticCanonical(family, symbols), *identity.dialect, family.canonical,
+                               symbols, true, nullptr);
+  EXPECT_THAT(weights, IsOk());
+  return {fmt::format("{} {}", family.name, dialect), testing::WithWeights(*weights, std::nullopt, ""), identity,
+          symbols};
+}
+
+std::vector<Sample> Samples() {
+  std::vector<Sample> samples;
+  for (const char* name : {"clip/hf", "clip/mcore.nemo", "clip/legacy.nemo", "siglip/hf_siglip",
+                           "siglip/siglip_32.nemo", "gpt/A.nemo", "gpt/C.nemo", "gpt/Z.nemo", "t5/t5.nemo"})
+    samples.push_back(FromGolden(name));
+  samples.push_back(Made(GptFamily(), "mcore", false, true));
+  samples.push_back(Made(NevaFamily(), "mcore", false, true));
+  samples.push_back(Made(NevaFamily(), "mcore", true, false));
+  samples.push_back(Made(NevaFamily(), "legacy", true, false));
+  return samples;
+}
+
+TEST(FlagsTest, AFlagThatIsSetWronglyIsNoticed) {
+  std::map<std::string, bool> noticed;
+  for (const Sample& sample : Samples()) {
+    SCOPED_TRACE(sample.name);
+    const Family& family = *sample.identity.family;
+    ModelSymbols symbols = sample.symbols;
+    symbols.Set("extra_state", 1);
+    ANEMONE_ASSERT_ASSIGN(const StateDict canonical, Canonicalize(sample.checkpoint.weights(), *sample.identity.dialect,
+                                                                  family.canonical, symbols, true, nullptr));
+    const std::string before = Observed(sample, symbols, canonical);
+    for (const Symbol& symbol : family.symbols) {
+      if (symbol.kind != Symbol::Kind::kFlag) continue;
+      ModelSymbols flipped = symbols;
+      ANEMONE_ASSERT_ASSIGN(const uint64_t value, symbols.Get(symbol.name));
+      flipped.Set(symbol.name, 1 - value);
+      bool& is_noticed = noticed[family.name + " " + symbol.name];
+      is_noticed = is_noticed || Observed(sample, flipped, canonical) != before;
+    }
+  }
+  // It only says whether a merge looks for zero rows to count the tokens, which gives the same number here.
+  for (const char* family : {"clip", "siglip"}) noticed.erase(fmt::format("{} text.vocab_is_known", family));
+  for (const auto& [flag, is_noticed] : noticed) EXPECT_TRUE(is_noticed) << flag;
+}
+
+}  // namespace
+}  // namespace anemone
