@@ -107,20 +107,30 @@ std::string ManOverview(const CLI::App& app, const std::vector<CommandInfo>& com
          "70 internal error, 73 cannot create output, 74 input or output error, 130 interrupted.\n";
 }
 
+// In a table's cell, where a bare bar would begin the next cell, in a code span too.
+std::string TableCode(std::string text) {
+  if (text.find('|') == std::string::npos) return "`" + text + "`";
+  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos;) text.replace(at, 1, "&#124;");
+  return "<code>" + text + "</code>";
+}
+
 std::string MarkdownPage(const CommandInfo& command) {
   std::string page = fmt::format("# anemone {}\n\n{}.\n\n    {}\n", command.name, command.summary, Usage(command));
   const auto table = [&page](const char* title, const std::vector<OptionInfo>& options) {
     if (options.empty()) return;
     page += fmt::format("\n| {} | |\n| --- | --- |\n", title);
-    for (const OptionInfo& option : options) {
-      std::string cell = Joined(option);
-      for (size_t at = 0; (at = cell.find('|', at)) != std::string::npos; at += 2) cell.insert(at, "\\");
-      page += fmt::format("| `{}` | {} |\n", cell, option.help);
-    }
+    for (const OptionInfo& option : options)
+      page += fmt::format("| {} | {} |\n", TableCode(Joined(option)), option.help);
   };
   table("argument", command.positionals);
   table("option", command.options);
-  return page + fmt::format("\n{}\n", command.examples);
+  std::string examples = command.examples;  // "Examples:", and each in a line of its own, indented
+  for (size_t at = 0; (at = examples.find("\n  ", at)) != std::string::npos; ++at) examples.erase(at + 1, 2);
+  examples.insert(examples.find('\n'), "\n\n```sh");
+  return page + fmt::format(
+                    "\n{}\n```\n\nSee also: [options of every command](../command-line.md), "
+                    "[exit codes](../exit-codes.md).\n",
+                    examples);
 }
 
 std::string Words(const std::vector<OptionInfo>& options) {
