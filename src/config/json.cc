@@ -1,10 +1,10 @@
 // JSON in and out, as Python's json module reads and writes it. Written by hand because a config needs what fast
-// parsers drop: the spelling of numbers, integers beyond 64 bits (`model_max_length`), NaN and Infinity, and duplicate
-// keys.
+// parsers drop or refuse: the spelling of numbers, integers beyond 64 bits (`model_max_length`), NaN and Infinity, a
+// key that is there twice (the last one counts), half a surrogate pair.
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "anemone/config.h"
 #include "config/json_string.h"
@@ -156,11 +156,18 @@ class Reader {
       } else if (c == 'u') {
         ++at_;
         ANEMONE_ASSIGN(uint32_t code_point, Hex4());
-        if (code_point >= 0xD800 && code_point < 0xE000) {
-          if (code_point >= 0xDC00 || !Take("\\u")) return Expected("both halves of a surrogate pair");
-          ANEMONE_ASSIGN(const uint32_t low, Hex4());
-          if (low < 0xDC00 || low >= 0xE000) return Expected("both halves of a surrogate pair");
-          code_point = 0x10000 + ((code_point - 0xD800) << 10) + (low - 0xDC00);
+        // Half a pair stays alone, as in Python, and is written as an escape again.
+        if (code_point >= 0xD800 && code_point < 0xDC00) {
+          const size_t after = at_;
+          uint32_t low = 0;
+          if (Take("\\u")) {
+            ANEMONE_ASSIGN(low, Hex4());
+          }
+          if (low >= 0xDC00 && low < 0xE000) {
+            code_point = 0x10000 + ((code_point - 0xD800) << 10) + (low - 0xDC00);
+          } else {
+            at_ = after;
+          }
         }
         internal::AppendUtf8(out, code_point);
       } else {
@@ -186,18 +193,22 @@ class Reader {
   Result<ConfigNode> Map(int depth) {
     ++at_;
     ConfigNode map = ConfigNode::Map();
-    std::unordered_set<std::string> seen;
+    std::unordered_map<std::string, size_t> seen;
     SkipSpace();
     if (Take("}")) return map;
     while (true) {
       SkipSpace();
       if (at_ == text_.size() || text_[at_] != '"') return Expected("a key");
       ANEMONE_ASSIGN(std::string key, String());
-      if (!seen.insert(key).second) return Here(Corrupt("expected each key once, found '" + key + "' again"));
       SkipSpace();
       if (!Take(":")) return Expected("':'");
       ANEMONE_ASSIGN(ConfigNode value, Value(depth + 1));
-      map.map.emplace_back(std::move(key), std::move(value));
+      const auto [it, is_new] = seen.try_emplace(key, map.map.size());
+      if (is_new) {
+        map.map.emplace_back(std::move(key), std::move(value));
+      } else {
+        map.map[it->second].second = std::move(value);
+      }
       SkipSpace();
       if (Take("}")) return map;
       if (!Take(",")) return Expected("',' or '}'");
