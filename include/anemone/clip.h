@@ -35,13 +35,15 @@ enum class Resample : uint8_t { kBilinear = 2, kBicubic = 3 };
 // From a picture to the tower's input. Defaults are CLIP's own.
 struct ClipPreprocess {
   // Shorter side after resizing, the other following by int(s · long / short); 0: to resize_height × resize_width
-  // whatever the aspect ("squashing"); all 0: no resizing.
+  // whatever the aspect ("squashing"), or to longest_edge, the longer side, the other following; all 0: no resizing.
   uint32_t shortest_edge = 224;
   uint32_t resize_height = 0;
   uint32_t resize_width = 0;
+  uint32_t longest_edge = 0;
   Resample resample = Resample::kBicubic;
-  uint32_t crop_height = 224;  // 0: no crop. Larger than the picture: zeros around
+  uint32_t crop_height = 224;  // 0: no crop. Larger than the picture: `fill` around
   uint32_t crop_width = 224;
+  uint8_t fill = 0;  // of all three colors
   CropRule crop_rule = CropRule::kFloor;
   AlphaRule alpha = AlphaRule::kDrop;
   double rescale_factor = 1.0 / 255;

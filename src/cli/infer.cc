@@ -261,8 +261,12 @@ Result<uint64_t> Infer(InferOptions options) {
   clip_options.keep_weights = std::max(options.images.size(), folder.items.size()) > options.batch;
   ClipLoad load;
   load.preset = options.preset;
+  load.strict = !options.leave_unknown;
+  std::vector<std::string> notes;
+  load.notes = &notes;
   Result<ClipModel> loaded = LoadClip(checkpoint, clip_options, load);
   if (!loaded.ok()) return loaded.status().In(options.model);
+  for (const std::string& note : notes) Note(note, 1);
   ClipModel& model = *loaded;
   const bool compares = !options.dataset.empty() || (!options.images.empty() && !options.texts.empty());
   ANEMONE_TRY(HasTowersFor(options, compares, model.spec()).In(options.model));
@@ -367,6 +371,7 @@ std::function<int()> DeclareInfer(CLI::App& app) {
       ->type_name("N");
   app.add_flag("--strict", options->strict, "Stop at the first picture that cannot be read");
   app.add_flag("--json", options->json, "One object a line");
+  app.add_flag("--no-strict", options->leave_unknown, "Go on without fields and tensors that nobody knows");
   return [options] { return InferStatus(Infer(*options)); };
 }
 

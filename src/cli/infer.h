@@ -29,6 +29,7 @@ struct InferOptions {
   bool strict = false;  // the first picture that cannot be read ends the run
   bool force = false;   // replace existing `embeddings` and `html`
   bool json = false;
+  bool leave_unknown = false;  // go on without fields and tensors that nobody knows
 };
 
 // Prints one line an image, or the accuracy on a data set, and answers how many pictures could not be read: each is a

@@ -124,6 +124,15 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
     }
     new_width = width <= height ? edge : static_cast<int64_t>(longer);
     new_height = width <= height ? static_cast<int64_t>(longer) : edge;
+  } else if (settings.longest_edge != 0) {
+    // Python's round, half to even [open_clip transform.py, ResizeKeepRatio].
+    const double ratio = static_cast<double>(std::max(width, height)) / settings.longest_edge;
+    new_width = static_cast<int64_t>(std::nearbyint(static_cast<double>(width) / ratio));
+    new_height = static_cast<int64_t>(std::nearbyint(static_cast<double>(height) / ratio));
+    if (new_width == 0 || new_height == 0) {
+      return InvalidArgument(fmt::format("a picture of {}x{} would have no pixels at {} for its longer side", width,
+                                         height, settings.longest_edge));
+    }
   } else if (settings.resize_width != 0) {
     new_width = settings.resize_width;
     new_height = settings.resize_height;
@@ -141,7 +150,7 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
   Image out;
   out.width = static_cast<uint32_t>(out_width);
   out.height = static_cast<uint32_t>(out_height);
-  out.rgb.resize(static_cast<size_t>(out_width * out_height * 3));
+  out.rgb.resize(static_cast<size_t>(out_width * out_height * 3), settings.fill);
 
   const bool horizontal = new_width != width;
   const bool vertical = new_height != height;

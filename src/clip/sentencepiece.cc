@@ -1,15 +1,16 @@
 #include "clip/sentencepiece.h"
 
 #include <fmt/format.h>
-#include <simdjson.h>
 #include <utf8proc.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
+#include "anemone/config.h"
 #include "clip/unicode.h"
 
 namespace anemone {
@@ -249,54 +250,56 @@ Result<SentencePiece> SentencePiece::FromModel(std::string_view model_proto) {
 
 Result<SentencePiece> SentencePiece::FromTokenizerJson(std::string_view tokenizer_json) {
   if (tokenizer_json.size() > kMaxModelBytes) return LimitExceeded("tokenizer.json is over 64 MiB");
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  if (const auto error = parser.parse(tokenizer_json.data(), tokenizer_json.size()).get(root)) {
-    return Corrupt(fmt::format("tokenizer.json: {}", simdjson::error_message(error)));
-  }
-  std::string_view type;
-  if (root["model"]["type"].get(type) || type != "Unigram") {
-    return Unsupported("tokenizer.json: expected a Unigram model");
-  }
+  ANEMONE_ASSIGN(const Config config, Config::ParseJson(tokenizer_json, "tokenizer.json"));
+  const auto get = [](const ConfigNode* node, std::string_view key) {
+    return node == nullptr ? nullptr : node->Get(key);
+  };
+  const auto text_of = [](const ConfigNode* node) { return node == nullptr ? std::nullopt : node->AsString(); };
+  const ConfigNode* root = &config.root();
+  const ConfigNode* model = get(root, "model");
+  if (text_of(get(model, "type")) != "Unigram") return Unsupported("tokenizer.json: expected a Unigram model");
   SentencePiece tokenizer;
-  bool byte_fallback = false;
-  if (!root["model"]["byte_fallback"].get(byte_fallback)) tokenizer.byte_fallback_ = byte_fallback;
-  uint64_t unknown = 0;
-  if (root["model"]["unk_id"].get(unknown)) return Corrupt("tokenizer.json: model.unk_id: expected a number");
-  simdjson::dom::array vocab;
-  if (root["model"]["vocab"].get(vocab)) return Corrupt("tokenizer.json: model.vocab: expected a list");
+  const ConfigNode* fallback = get(model, "byte_fallback");
+  tokenizer.byte_fallback_ = fallback != nullptr && fallback->AsBool().value_or(false);
+  const ConfigNode* unk_id = get(model, "unk_id");
+  const std::optional<int64_t> unknown = unk_id == nullptr ? std::nullopt : unk_id->AsInt();
+  if (!unknown || *unknown < 0) return Corrupt("tokenizer.json: model.unk_id: expected a number");
+  const ConfigNode* vocab = get(model, "vocab");
+  if (vocab == nullptr || !vocab->is_list()) return Corrupt("tokenizer.json: model.vocab: expected a list");
   std::vector<Piece> pieces;
-  for (const simdjson::dom::element entry : vocab) {
-    std::string_view text;
-    double score = 0;
-    if (entry.at(0).get(text) || entry.at(1).get(score)) {
+  for (const ConfigNode& entry : vocab->list) {
+    const bool pair = entry.is_list() && entry.list.size() == 2 && entry.list[0].AsString() && entry.list[1].AsDouble();
+    if (!pair) {
       return Corrupt(fmt::format("tokenizer.json: model.vocab: entry {}: expected [piece, score]", pieces.size()));
     }
-    pieces.push_back({std::string(text), static_cast<float>(score), Kind::kNormal});
+    pieces.push_back({entry.list[0].text, static_cast<float>(*entry.list[1].AsDouble()), Kind::kNormal});
   }
-  if (unknown >= pieces.size()) return Corrupt("tokenizer.json: model.unk_id is outside the vocabulary");
-  simdjson::dom::array added;
-  if (!root["added_tokens"].get(added)) {
-    for (const simdjson::dom::element token : added) {
-      uint64_t id = 0;
-      if (!token["id"].get(id) && id < pieces.size()) pieces[id].kind = Kind::kControl;
+  if (static_cast<uint64_t>(*unknown) >= pieces.size())
+    return Corrupt("tokenizer.json: model.unk_id is outside the vocabulary");
+  if (const ConfigNode* added = get(root, "added_tokens")) {
+    for (const ConfigNode& token : added->list) {
+      const ConfigNode* node = token.Get("id");
+      const std::optional<int64_t> id = node == nullptr ? std::nullopt : node->AsInt();
+      if (!id || *id < 0) continue;
+      if (static_cast<uint64_t>(*id) >= pieces.size()) {
+        return Unsupported(fmt::format("tokenizer.json: added_tokens: expected pieces of the model, found {}",
+                                       text_of(token.Get("content")).value_or("another")));
+      }
+      pieces[static_cast<size_t>(*id)].kind = Kind::kControl;
     }
   }
-  pieces[unknown].kind = Kind::kUnknown;
+  pieces[static_cast<size_t>(*unknown)].kind = Kind::kUnknown;
   if (tokenizer.byte_fallback_) {
     for (Piece& piece : pieces) {
       if (piece.text.size() == 6 && piece.text.starts_with("<0x") && piece.text.back() == '>') piece.kind = Kind::kByte;
     }
   }
   // The table lies in a Precompiled normalizer, alone or in a sequence.
-  std::string_view table;
-  if (root["normalizer"]["precompiled_charsmap"].get(table)) {
-    simdjson::dom::array steps;
-    if (!root["normalizer"]["normalizers"].get(steps)) {
-      for (const simdjson::dom::element step : steps) {
-        std::string_view found;
-        if (!step["precompiled_charsmap"].get(found)) table = found;
-      }
+  const ConfigNode* normalizer = get(root, "normalizer");
+  std::string table = text_of(get(normalizer, "precompiled_charsmap")).value_or("");
+  if (const ConfigNode* steps = get(normalizer, "normalizers")) {
+    for (const ConfigNode& step : steps->list) {
+      table = text_of(step.Get("precompiled_charsmap")).value_or(table);
     }
   }
   ANEMONE_ASSIGN(const std::string charsmap, DecodeBase64(table));

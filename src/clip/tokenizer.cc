@@ -1,13 +1,18 @@
 #include "clip/tokenizer.h"
 
 #include <fmt/format.h>
-#include <simdjson.h>
 
 #include <algorithm>
+#include <charconv>
+#include <functional>
+#include <map>
 #include <optional>
 #include <queue>
+#include <span>
 
+#include "anemone/config.h"
 #include "clip/unicode.h"
+#include "family/clip_fields.h"
 
 namespace anemone {
 namespace {
@@ -52,20 +57,41 @@ size_t ContractionLength(const uint32_t* begin, const uint32_t* end) {
   return 0;
 }
 
-Status JsonError(std::string_view file, simdjson::error_code error) {
-  return Corrupt(fmt::format("{}: {}", file, simdjson::error_message(error)));
+// NFC, one space for each run of white space, lower case.
+std::vector<uint32_t> Normalized(const std::vector<uint32_t>& text) {
+  std::vector<uint32_t> normal;
+  normal.reserve(text.size());
+  bool in_space = false;
+  for (const uint32_t c : internal::ToNfc(text)) {
+    if (internal::Classify(c) == CharClass::kSpace) {
+      if (!in_space) normal.push_back(' ');
+      in_space = true;
+    } else {
+      in_space = false;
+      internal::AppendLower(c, &normal);
+    }
+  }
+  return normal;
 }
 
 using Vocab = std::vector<std::pair<std::string, int64_t>>;
 using Merges = std::vector<std::pair<std::string, std::string>>;
 
-Result<Vocab> ReadVocab(const simdjson::dom::object& object, std::string_view file) {
+Result<ConfigNode> ReadJson(std::string_view text, std::string_view file) {
+  if (text.size() > kMaxFileBytes) return LimitExceeded(fmt::format("{} is over 64 MiB", file));
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, file));
+  if (!config.root().is_map()) return Corrupt("expected a JSON object").In(file);
+  return std::move(config.root());
+}
+
+Result<Vocab> ReadVocab(const ConfigNode& object, std::string_view file) {
+  if (!object.is_map()) return Corrupt(fmt::format("{}: expected a map of tokens to ids", file));
   Vocab vocab;
-  vocab.reserve(object.size());
-  for (const auto field : object) {
-    int64_t id = 0;
-    if (const auto error = field.value.get(id)) return JsonError(file, error).In(field.key);
-    vocab.emplace_back(field.key, id);
+  vocab.reserve(object.map.size());
+  for (const auto& [token, value] : object.map) {
+    const std::optional<int64_t> id = value.AsInt();
+    if (!id) return Corrupt(fmt::format("{}: {}: expected a number, found {}", file, token, value.ScalarText()));
+    vocab.emplace_back(token, *id);
   }
   return vocab;
 }
@@ -79,49 +105,13 @@ Result<std::pair<std::string, std::string>> SplitMerge(std::string_view line, si
   return std::pair(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
 }
 
-struct AddedToken {
-  std::string text;
-  std::optional<int64_t> id;
-  bool normalized = true;
-};
-
-// One AddedToken object of tokenizer.json or tokenizer_config.json.
-Result<AddedToken> ReadAddedToken(const simdjson::dom::element& element, std::string_view file) {
-  AddedToken token;
-  std::string_view content;
-  if (const auto error = element["content"].get(content)) return JsonError(file, error);
-  token.text = content;
-  int64_t id = 0;
-  if (!element["id"].get(id)) token.id = id;
-  bool flag = false;
-  if (!element["normalized"].get(flag)) token.normalized = flag;
-  for (const char* name : {"lstrip", "rstrip", "single_word"}) {
-    if (!element[name].get(flag) && flag) {
-      return Unsupported(fmt::format("{}: the special token {} has {}: true", file, token.text, name));
-    }
-  }
-  return token;
-}
-
-}  // namespace
-
-Result<Tokenizer> Tokenizer::FromVocabAndMerges(std::string_view vocab_json, std::string_view merges_txt,
-                                                std::string_view tokenizer_config_json) {
-  if (std::max({vocab_json.size(), merges_txt.size(), tokenizer_config_json.size()}) > kMaxFileBytes) {
-    return LimitExceeded("a tokenizer file is over 64 MiB");
-  }
-  simdjson::dom::parser parser;
-  simdjson::dom::object object;
-  if (const auto error = parser.parse(vocab_json.data(), vocab_json.size()).get(object)) {
-    return JsonError("vocab.json", error);
-  }
-  ANEMONE_ASSIGN(Vocab vocab, ReadVocab(object, "vocab.json"));
-
+Result<Merges> ReadMergesText(std::string_view text) {
+  if (text.size() > kMaxFileBytes) return LimitExceeded("merges.txt is over 64 MiB");
   Merges merges;
   size_t number = 0;
-  for (size_t begin = 0; begin < merges_txt.size();) {
-    const size_t end = std::min(merges_txt.find('\n', begin), merges_txt.size());
-    std::string_view line = merges_txt.substr(begin, end - begin);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view line = text.substr(begin, end - begin);
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     begin = end + 1;
     ++number;
@@ -129,85 +119,267 @@ Result<Tokenizer> Tokenizer::FromVocabAndMerges(std::string_view vocab_json, std
     ANEMONE_ASSIGN(auto merge, SplitMerge(line, number));
     merges.push_back(std::move(merge));
   }
-
-  std::vector<Special> specials = {{std::string(kStart), kNone, true}, {std::string(kEnd), kNone, true}};
-  if (!tokenizer_config_json.empty()) {
-    simdjson::dom::element config;
-    if (const auto error = parser.parse(tokenizer_config_json.data(), tokenizer_config_json.size()).get(config)) {
-      return JsonError("tokenizer_config.json", error);
-    }
-    simdjson::dom::object added;
-    if (!config["added_tokens_decoder"].get(added)) {
-      for (const auto field : added) {
-        ANEMONE_ASSIGN(const AddedToken token, ReadAddedToken(field.value, "tokenizer_config.json"));
-        for (Special& special : specials) {
-          if (special.text == token.text) special.normalized = token.normalized;
-        }
-      }
-    }
-  }
-  Tokenizer tokenizer;
-  ANEMONE_TRY(tokenizer.Load(vocab, merges, std::move(specials)));
-  return tokenizer;
+  return merges;
 }
 
-Result<Tokenizer> Tokenizer::FromTokenizerJson(std::string_view tokenizer_json) {
-  constexpr std::string_view kFile = "tokenizer.json";
-  if (tokenizer_json.size() > kMaxFileBytes) return LimitExceeded("tokenizer.json is over 64 MiB");
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  if (const auto error = parser.parse(tokenizer_json.data(), tokenizer_json.size()).get(root)) {
-    return JsonError(kFile, error);
-  }
-  std::string_view suffix;
-  if (root["model"]["end_of_word_suffix"].get(suffix) || suffix != kEndOfWord) {
-    return Unsupported("tokenizer.json: expected a BPE model whose words end in </w>, as CLIP's");
-  }
-  simdjson::dom::object object;
-  if (const auto error = root["model"]["vocab"].get(object)) return JsonError("tokenizer.json: model.vocab", error);
-  ANEMONE_ASSIGN(Vocab vocab, ReadVocab(object, kFile));
-
-  simdjson::dom::array list;
-  if (const auto error = root["model"]["merges"].get(list)) return JsonError("tokenizer.json: model.merges", error);
+// "a b" before tokenizers 0.20, ["a", "b"] since.
+Result<Merges> ReadMergesList(const ConfigNode* list) {
+  if (list == nullptr || !list->is_list()) return Corrupt("tokenizer.json: model.merges: expected a list");
   Merges merges;
-  for (const simdjson::dom::element entry : list) {  // "a b" before tokenizers 0.20, ["a", "b"] since
-    std::string_view line;
-    if (!entry.get(line)) {
-      ANEMONE_ASSIGN(auto merge, SplitMerge(line, merges.size() + 1));
+  for (const ConfigNode& entry : list->list) {
+    if (const std::optional<std::string> line = entry.AsString()) {
+      ANEMONE_ASSIGN(auto merge, SplitMerge(*line, merges.size() + 1));
       merges.push_back(std::move(merge));
       continue;
     }
-    std::string_view left;
-    std::string_view right;
-    if (entry.at(0).get(left) || entry.at(1).get(right)) {
+    const bool pair = entry.is_list() && entry.list.size() == 2 && entry.list[0].AsString() && entry.list[1].AsString();
+    if (!pair)
       return Corrupt(fmt::format("tokenizer.json: model.merges: entry {}: expected two strings", merges.size()));
-    }
-    merges.emplace_back(left, right);
+    merges.emplace_back(entry.list[0].text, entry.list[1].text);
   }
+  return merges;
+}
 
-  std::vector<Special> specials;
-  simdjson::dom::array added;
-  if (!root["added_tokens"].get(added)) {
-    for (const simdjson::dom::element element : added) {
-      ANEMONE_ASSIGN(AddedToken token, ReadAddedToken(element, kFile));
-      if (token.id) vocab.emplace_back(token.text, *token.id);
-      specials.push_back({std::move(token.text), kNone, token.normalized});
+// A token that is cut out of the text before anything else.
+struct AddedToken {
+  std::optional<int64_t> id;  // none: the vocabulary's
+  bool normalized = true;
+};
+using AddedTokens = std::map<std::string, AddedToken>;
+
+// One AddedToken of tokenizer.json or tokenizer_config.json; what is read last counts.
+Status ReadAddedToken(const ConfigNode& node, std::optional<int64_t> id, bool may_strip, std::string_view file,
+                      AddedTokens* tokens) {
+  const ConfigNode* content = node.Get("content");
+  const std::optional<std::string> text = content == nullptr ? std::nullopt : content->AsString();
+  if (!text || text->empty()) return Corrupt(fmt::format("{}: an added token: expected its content, found none", file));
+  const auto flag = [&node](std::string_view key, bool otherwise) {
+    const ConfigNode* value = node.Get(key);
+    return value != nullptr ? value->AsBool().value_or(otherwise) : otherwise;
+  };
+  for (const char* name : {"lstrip", "rstrip", "single_word"}) {
+    if (!may_strip && flag(name, false))
+      return Unsupported(fmt::format("{}: the special token {} has {}: true", file, *text, name));
+  }
+  AddedToken& token = (*tokens)[*text];
+  if (id) token.id = id;
+  token.normalized = flag("normalized", true);
+  return {};
+}
+
+// The ids of what tokenizer.json and tokenizer_config.json add to the vocabulary; where neither says anything, what
+// added_tokens.json adds [transformers tokenization_utils_base.py, _from_pretrained].
+Result<AddedTokens> ReadAddedTokens(const TokenizerFiles& files, const ConfigNode* whole, const ConfigNode& config,
+                                    bool may_strip) {
+  AddedTokens tokens;
+  if (!files.added_tokens_json.empty() && whole == nullptr && config.Get("added_tokens_decoder") == nullptr) {
+    constexpr std::string_view kFile = "added_tokens.json";
+    ANEMONE_ASSIGN(const ConfigNode root, ReadJson(files.added_tokens_json, kFile));
+    ANEMONE_ASSIGN(const Vocab added, ReadVocab(root, kFile));
+    for (const auto& [text, id] : added) tokens[text].id = id;
+  }
+  if (const ConfigNode* list = whole == nullptr ? nullptr : whole->Get("added_tokens")) {
+    for (const ConfigNode& node : list->list) {
+      const ConfigNode* id = node.Get("id");
+      ANEMONE_TRY(
+          ReadAddedToken(node, id == nullptr ? std::nullopt : id->AsInt(), may_strip, "tokenizer.json", &tokens));
     }
   }
+  if (const ConfigNode* map = config.Get("added_tokens_decoder")) {
+    for (const auto& [key, node] : map->map) {
+      int64_t id = -1;
+      const auto parsed = std::from_chars(key.data(), key.data() + key.size(), id);
+      if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size() || id < 0) {
+        return Corrupt(fmt::format("tokenizer_config.json: added_tokens_decoder: expected an id, found {}", key));
+      }
+      ANEMONE_TRY(ReadAddedToken(node, id, may_strip, "tokenizer_config.json", &tokens));
+    }
+  }
+  return tokens;
+}
+
+// A special token's text, written as itself or as an AddedToken.
+std::optional<std::string> TokenText(const ConfigNode* node) {
+  if (node == nullptr || node->is_null()) return std::nullopt;
+  const ConfigNode* content = node->is_map() ? node->Get("content") : node;
+  return content == nullptr ? std::nullopt : content->AsString();
+}
+
+struct SpecialToken {
+  std::string_view key, text;
+};
+
+// The special tokens must be those that the model was trained with, and others must be in the vocabulary.
+Status CheckSpecialTokens(const ConfigNode& root, std::span<const SpecialToken> expected, std::string_view file,
+                          const std::function<bool(const std::string&)>& is_known) {
+  for (const auto& [key, text] : expected) {
+    const ConfigNode* node = root.Get(key);
+    if (node == nullptr || node->is_null() || TokenText(node) == text) continue;
+    return Unsupported(
+        fmt::format("{}: {}: expected {}, found {}", file, key, text, TokenText(node).value_or("another form")));
+  }
+  for (const std::string_view key : {"additional_special_tokens", "extra_special_tokens"}) {
+    const ConfigNode* node = root.Get(key);
+    if (node == nullptr) continue;
+    std::vector<const ConfigNode*> tokens;
+    for (const ConfigNode& token : node->list) tokens.push_back(&token);
+    for (const auto& [name, token] : node->map) tokens.push_back(&token);
+    for (const ConfigNode* token : tokens) {
+      const std::string text = TokenText(token).value_or("");
+      if (!is_known(text))
+        return Unsupported(fmt::format("{}: {}: expected tokens of the vocabulary, found {}", file, key, text));
+    }
+  }
+  return {};
+}
+
+constexpr SpecialToken kClipTokens[] = {{"bos_token", kStart}, {"eos_token", kEnd}, {"unk_token", kEnd}};
+constexpr SpecialToken kSiglipTokens[] = {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "</s>"}};
+
+struct SmallFiles {
+  ConfigNode config = ConfigNode::Map();
+  ConfigNode specials = ConfigNode::Map();
+};
+
+Result<SmallFiles> ReadSmallFiles(const TokenizerFiles& files) {
+  SmallFiles small;
+  const auto read = [](std::string_view text, std::string_view file, ClipSection section, ConfigNode* node) -> Status {
+    if (text.empty()) return {};
+    ANEMONE_ASSIGN(*node, ReadJson(text, file));
+    return CheckClipFields(*node, {&section, 1}, "", true, nullptr).In(file);
+  };
+  ANEMONE_TRY(read(files.tokenizer_config_json, "tokenizer_config.json", ClipSection::kTokenizerConfig, &small.config));
+  ANEMONE_TRY(
+      read(files.special_tokens_map_json, "special_tokens_map.json", ClipSection::kSpecialTokens, &small.specials));
+  return small;
+}
+
+Status CheckSmallFiles(const SmallFiles& small, std::span<const SpecialToken> expected,
+                       const std::function<bool(const std::string&)>& is_known) {
+  ANEMONE_TRY(CheckSpecialTokens(small.config, expected, "tokenizer_config.json", is_known));
+  return CheckSpecialTokens(small.specials, expected, "special_tokens_map.json", is_known);
+}
+
+// What says nothing about tokens: offsets in the text, and the default of use_regex.
+void LeaveOffsets(ConfigNode* node) {
+  node->Erase("trim_offsets");
+  const ConfigNode* regex = node->Get("use_regex");
+  if (regex != nullptr && regex->AsBool() == true) node->Erase("use_regex");
+  for (ConfigNode& child : node->list) LeaveOffsets(&child);
+  for (auto& [key, child] : node->map) LeaveOffsets(&child);
+}
+
+// One of the forms in which CLIP's own files say it [transformers convert_slow_tokenizer.py, CLIPConverter;
+// models/clip/tokenization_clip.py].
+Status CheckStep(const ConfigNode& root, std::string_view key, std::initializer_list<std::string_view> forms) {
+  ConfigNode found = root.Get(key) == nullptr ? ConfigNode::Null() : *root.Get(key);
+  LeaveOffsets(&found);
+  for (const std::string_view form : forms) {
+    ANEMONE_ASSIGN(Config expected, Config::ParseJson(form, key));
+    if (SameConfig(expected.root(), found)) return {};
+  }
+  return Unsupported(
+      fmt::format("tokenizer.json: {}: expected CLIP's own, found {}", key, Config(found).ToJson(-1).substr(0, 200)));
+}
+
+Status CheckSteps(const ConfigNode& root, int64_t start, int64_t end) {
+  ANEMONE_TRY(CheckStep(root, "normalizer",
+                        {R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace", "pattern":
+                             {"Regex": "\\s+"}, "content": " "}, {"type": "Lowercase"}]})"}));
+  ANEMONE_TRY(CheckStep(root, "pre_tokenizer",
+                        {R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex":
+           "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"},
+           "behavior": "Removed", "invert": true}, {"type": "ByteLevel", "add_prefix_space": false}]})",
+                         R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex":
+           "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"},
+           "behavior": "Removed", "invert": true}, {"type": "ByteLevel", "add_prefix_space": false}]})"}));
+  const std::string roberta = fmt::format(R"({{"type": "RobertaProcessing", "sep": ["<|endoftext|>", {}], "cls":
+      ["<|startoftext|>", {}], "add_prefix_space": false}})",
+                                          end, start);
+  return CheckStep(root, "post_processor", {roberta, "null"});
+}
+
+}  // namespace
+
+Status CheckSiglipTokenizer(const TokenizerFiles& files, size_t pieces) {
+  ANEMONE_ASSIGN(const SmallFiles small, ReadSmallFiles(files));
+  const ConfigNode* lower = small.config.Get("do_lower_case");
+  if (lower != nullptr && lower->AsBool() == false) {
+    return Unsupported("tokenizer_config.json: do_lower_case: expected true for SigLIP, found false");
+  }
+  // SigLIP's own special tokens strip their surroundings, as the pieces' reader does.
+  ANEMONE_ASSIGN(const AddedTokens added, ReadAddedTokens(files, nullptr, small.config, true));
+  for (const auto& [text, token] : added) {
+    if (token.id && static_cast<uint64_t>(*token.id) >= pieces)
+      return Unsupported(fmt::format("added tokens: expected pieces of SigLIP's model, found {}", text));
+  }
+  return CheckSmallFiles(small, kSiglipTokens, [&added](const std::string& text) { return added.contains(text); });
+}
+
+Result<Tokenizer> Tokenizer::FromVocabAndMerges(std::string_view vocab_json, std::string_view merges_txt,
+                                                std::string_view tokenizer_config_json) {
+  return FromFiles(
+      {.vocab_json = vocab_json, .merges_txt = merges_txt, .tokenizer_config_json = tokenizer_config_json});
+}
+
+Result<Tokenizer> Tokenizer::FromTokenizerJson(std::string_view tokenizer_json) {
+  return FromFiles({.tokenizer_json = tokenizer_json});
+}
+
+Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
+  ANEMONE_ASSIGN(const SmallFiles small, ReadSmallFiles(files));
+  std::optional<ConfigNode> whole;
+  Vocab vocab;
+  Merges merges;
+  if (!files.tokenizer_json.empty()) {
+    constexpr std::string_view kFile = "tokenizer.json";
+    constexpr ClipSection kTop[] = {ClipSection::kTokenizer}, kModel[] = {ClipSection::kTokenizerModel};
+    ANEMONE_ASSIGN(whole, ReadJson(files.tokenizer_json, kFile));
+    ANEMONE_TRY(CheckClipFields(*whole, kTop, "", true, nullptr).In(kFile));
+    const ConfigNode* model = whole->Get("model");
+    const std::optional<std::string> suffix =
+        model == nullptr ? std::nullopt : TokenText(model->Get("end_of_word_suffix"));
+    if (suffix != kEndOfWord) {
+      return Unsupported("tokenizer.json: expected a BPE model whose words end in </w>, as CLIP's");
+    }
+    ANEMONE_TRY(CheckClipFields(*model, kModel, "model.", true, nullptr).In(kFile));
+    const ConfigNode* fallback = model->Get("byte_fallback");
+    if (fallback != nullptr && fallback->AsBool() == true) {
+      return Unsupported("tokenizer.json: model.byte_fallback: expected false, found true");
+    }
+    const ConfigNode* tokens = model->Get("vocab");
+    if (tokens == nullptr) return Corrupt("tokenizer.json: model.vocab: expected a map of tokens to ids, found none");
+    ANEMONE_ASSIGN(vocab, ReadVocab(*tokens, kFile));
+    ANEMONE_ASSIGN(merges, ReadMergesList(model->Get("merges")));
+  } else {
+    ANEMONE_ASSIGN(const ConfigNode root, ReadJson(files.vocab_json, "vocab.json"));
+    ANEMONE_ASSIGN(vocab, ReadVocab(root, "vocab.json"));
+    ANEMONE_ASSIGN(merges, ReadMergesText(files.merges_txt));
+  }
+  ANEMONE_ASSIGN(AddedTokens added, ReadAddedTokens(files, whole ? &*whole : nullptr, small.config, false));
+  for (const auto& [text, token] : added) {
+    if (token.id) vocab.emplace_back(text, *token.id);
+  }
+  for (const std::string_view text : {kStart, kEnd}) added.try_emplace(std::string(text));
+  std::vector<std::pair<std::string, bool>> specials;
+  for (const auto& [text, token] : added) specials.emplace_back(text, token.normalized);
   Tokenizer tokenizer;
-  ANEMONE_TRY(tokenizer.Load(vocab, merges, std::move(specials)));
+  ANEMONE_TRY(tokenizer.Load(vocab, merges, specials));
+  ANEMONE_TRY(CheckSmallFiles(small, kClipTokens, [&added](const std::string& text) { return added.contains(text); }));
+  if (whole) ANEMONE_TRY(CheckSteps(*whole, tokenizer.start_id_, tokenizer.end_id_));
   return tokenizer;
 }
 
-Status Tokenizer::Load(const Vocab& vocab, const Merges& merges, std::vector<Special> specials) {
+Status Tokenizer::Load(const Vocab& vocab, const Merges& merges,
+                       const std::vector<std::pair<std::string, bool>>& specials) {
   std::unordered_map<std::string_view, int32_t> ids;
   ids.reserve(vocab.size());
   for (const auto& [token, id] : vocab) {
     if (id < 0 || id > INT32_MAX)
       return Corrupt(fmt::format("vocabulary: token \"{}\": the id {} is out of range", token, id));
     ids[token] = static_cast<int32_t>(id);
+    vocab_size_ = std::max(vocab_size_, static_cast<size_t>(id) + 1);
   }
-  vocab_size_ = ids.size();
   const auto find = [&](std::string_view token) {
     const auto it = ids.find(token);
     return it == ids.end() ? kNone : it->second;
@@ -219,8 +391,19 @@ Status Tokenizer::Load(const Vocab& vocab, const Merges& merges, std::vector<Spe
     return Corrupt("vocabulary: expected <|startoftext|> and <|endoftext|>, found a vocabulary without them",
                    "only CLIP's byte-level BPE is a tokenizer for CLIP");
   }
-  for (Special& special : specials) special.id = find(special.text);
-  specials_ = std::move(specials);
+  for (const auto& [text, normalized] : specials) {
+    if (find(text) == kNone) continue;
+    ANEMONE_ASSIGN(std::vector<uint32_t> characters, internal::DecodeUtf8(text));
+    if (normalized) characters = Normalized(characters);
+    if (characters.empty()) continue;
+    (normalized ? normalized_ : written_)[characters.front()].push_back({characters, find(text)});
+  }
+  for (Specials* set : {&written_, &normalized_}) {
+    for (auto& [first, list] : *set) {
+      std::sort(list.begin(), list.end(),
+                [](const Special& a, const Special& b) { return a.text.size() > b.text.size(); });
+    }
+  }
 
   const std::array<uint32_t, 256> characters = ByteCharacters();
   for (size_t byte = 0; byte < 256; ++byte) {
@@ -250,45 +433,47 @@ Status Tokenizer::Load(const Vocab& vocab, const Merges& merges, std::vector<Spe
   return {};
 }
 
+// Cuts the text into what lies between the special tokens and these: the leftmost first, the longest of those that
+// begin at one place, as tokenizers' matching does.
+template <typename Plain>
+void Tokenizer::Cut(const std::vector<uint32_t>& text, const Specials& specials, const Plain& plain,
+                    std::vector<int32_t>* ids) {
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size() && !specials.empty();) {
+    const auto list = specials.find(text[at]);
+    const Special* found = nullptr;
+    if (list != specials.end()) {
+      for (const Special& special : list->second) {
+        if (special.text.size() > text.size() - at ||
+            !std::equal(special.text.begin(), special.text.end(), text.begin() + static_cast<ptrdiff_t>(at)))
+          continue;
+        found = &special;
+        break;
+      }
+    }
+    if (found == nullptr) {
+      ++at;
+      continue;
+    }
+    plain(begin, at);
+    ids->push_back(found->id);
+    at += found->text.size();
+    begin = at;
+  }
+  plain(begin, text.size());
+}
+
 Result<std::vector<int32_t>> Tokenizer::Tokenize(std::string_view text) const {
   if (text.size() > kMaxTextBytes) return LimitExceeded("the text is over 1 MiB");
   ANEMONE_ASSIGN(const std::vector<uint32_t> raw, internal::DecodeUtf8(text));
   std::vector<int32_t> ids;
-  size_t begin = 0;
-  const auto flush = [&](size_t end) {
-    std::vector<uint32_t> normal;
-    normal.reserve(end - begin);
-    bool in_space = false;
-    for (const uint32_t c :
-         internal::ToNfc({raw.begin() + static_cast<ptrdiff_t>(begin), raw.begin() + static_cast<ptrdiff_t>(end)})) {
-      if (internal::Classify(c) == CharClass::kSpace) {
-        if (!in_space) normal.push_back(' ');
-        in_space = true;
-      } else {
-        in_space = false;
-        internal::AppendLower(c, &normal);
-      }
-    }
-    TokenizeNormalized(normal, &ids);
+  const auto normalize = [&](size_t begin, size_t end) {
+    const std::vector<uint32_t> normal =
+        Normalized({raw.begin() + static_cast<ptrdiff_t>(begin), raw.begin() + static_cast<ptrdiff_t>(end)});
+    const auto plain = [&](size_t from, size_t to) { TokenizePlain(normal.data() + from, normal.data() + to, &ids); };
+    Cut(normal, normalized_, plain, &ids);
   };
-  for (size_t i = 0; i < raw.size();) {
-    const Special* found = nullptr;
-    for (const Special& special : specials_) {
-      if (!special.normalized && special.id != kNone &&
-          StartsWith(raw.data() + i, raw.data() + raw.size(), special.text)) {
-        found = &special;
-      }
-    }
-    if (found == nullptr) {
-      ++i;
-      continue;
-    }
-    flush(i);
-    ids.push_back(found->id);
-    i += found->text.size();
-    begin = i;
-  }
-  flush(raw.size());
+  Cut(raw, written_, normalize, &ids);
   return ids;
 }
 
@@ -299,26 +484,6 @@ Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, size_t con
   ids.resize(std::min(ids.size(), context - 1));
   ids.push_back(end_id_);
   return ids;
-}
-
-void Tokenizer::TokenizeNormalized(const std::vector<uint32_t>& text, std::vector<int32_t>* ids) const {
-  const uint32_t* begin = text.data();
-  const uint32_t* const end = begin + text.size();
-  for (const uint32_t* at = begin; at < end;) {
-    const Special* found = nullptr;
-    for (const Special& special : specials_) {
-      if (special.normalized && special.id != kNone && StartsWith(at, end, special.text)) found = &special;
-    }
-    if (found == nullptr) {
-      ++at;
-      continue;
-    }
-    TokenizePlain(begin, at, ids);
-    ids->push_back(found->id);
-    at += found->text.size();
-    begin = at;
-  }
-  TokenizePlain(begin, end, ids);
 }
 
 // The split: <|startoftext|>|<|endoftext|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+, first alternative

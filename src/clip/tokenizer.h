@@ -21,15 +21,29 @@
 
 namespace anemone {
 
+// The contents of a tokenizer's files; "" where there is none.
+struct TokenizerFiles {
+  std::string_view tokenizer_json = {};
+  std::string_view vocab_json = {};
+  std::string_view merges_txt = {};
+  std::string_view tokenizer_config_json = {};
+  std::string_view added_tokens_json = {};
+  std::string_view special_tokens_map_json = {};
+};
+
+// What a SigLIP's tokenizer files say besides the pieces, of which there are `pieces`. Errors: Corrupt, Unsupported (a
+// field that changes the tokens in a way that is not supported, a token added to the vocabulary), naming it.
+Status CheckSiglipTokenizer(const TokenizerFiles& files, size_t pieces);
+
 class Tokenizer {
  public:
-  // From the contents of vocab.json and merges.txt, and of tokenizer_config.json where there is one (it may say how the
-  // special tokens match; empty means as CLIP's own). The arguments need not outlive the call.
-  // Errors: Corrupt (syntax, a merge whose parts or result are not in the vocabulary, no special tokens), Unsupported
-  // (a special token that strips its surroundings), LimitExceeded (over 64 MiB).
+  // As transformers reads them: tokenizer.json where it is there, else vocab.json and merges.txt; added tokens from
+  // every file. The arguments need not outlive the call. Errors: Corrupt (syntax, a merge whose parts or result are not
+  // in the vocabulary, no special tokens), Unsupported (a field that changes the tokens in a way that is not supported,
+  // by name; an added token that strips its surroundings), LimitExceeded (over 64 MiB).
+  static Result<Tokenizer> FromFiles(const TokenizerFiles& files);
   static Result<Tokenizer> FromVocabAndMerges(std::string_view vocab_json, std::string_view merges_txt,
                                               std::string_view tokenizer_config_json = {});
-  // From the contents of a tokenizer.json that holds a BPE model as CLIP's.
   static Result<Tokenizer> FromTokenizerJson(std::string_view tokenizer_json);
 
   // The ids of `text` without start and end. Errors: InvalidArgument (not UTF-8), LimitExceeded (over 1 MiB).
@@ -39,29 +53,35 @@ class Tokenizer {
 
   int32_t start_id() const { return start_id_; }
   int32_t end_id() const { return end_id_; }
-  size_t vocab_size() const { return vocab_size_; }
+  size_t vocab_size() const { return vocab_size_; }  // the largest id and one more
 
  private:
+  // A token that is cut out of the text whole.
   struct Special {
-    std::string text;
+    std::vector<uint32_t> text;
     int32_t id;
-    bool normalized;  // found in the normalised text; otherwise in the text as written
   };
+  // By first character; the longest first.
+  using Specials = std::unordered_map<uint32_t, std::vector<Special>>;
   struct Merge {
     uint32_t rank;
     int32_t id;
   };
 
   Status Load(const std::vector<std::pair<std::string, int64_t>>& vocab,
-              const std::vector<std::pair<std::string, std::string>>& merges, std::vector<Special> specials);
+              const std::vector<std::pair<std::string, std::string>>& merges,
+              const std::vector<std::pair<std::string, bool>>& specials);
   void TokenizePiece(std::string_view piece, std::vector<int32_t>* ids) const;
-  void TokenizeNormalized(const std::vector<uint32_t>& text, std::vector<int32_t>* ids) const;
+  template <typename Plain>
+  static void Cut(const std::vector<uint32_t>& text, const Specials& specials, const Plain& plain,
+                  std::vector<int32_t>* ids);
   void TokenizePlain(const uint32_t* begin, const uint32_t* end, std::vector<int32_t>* ids) const;
 
   std::array<int32_t, 256> byte_ids_{};         // a byte inside a word
   std::array<int32_t, 256> last_byte_ids_{};    // a byte that ends a word
   std::unordered_map<uint64_t, Merge> merges_;  // (left id, right id) → what they become
-  std::vector<Special> specials_;
+  Specials written_;                            // found in the text as it is written
+  Specials normalized_;                         // found in the normalised text
   int32_t start_id_ = 0;
   int32_t end_id_ = 0;
   size_t vocab_size_ = 0;

@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 
 #include "family/clip_config.h"
+#include "family/clip_fields.h"
+#include "family/clip_preprocess.h"
 #include "family/clip_transforms.h"
 #include "family/families.h"
 #include "family/megatron_layer.h"
@@ -288,7 +290,10 @@ Dialect ClipOpenClip() {
                            {.name = "positional_embedding", .canonical = "text.position_embedding.weight"},
                            {.name = "text_projection", .canonical = "text.projection.weight", .transform = &kTranspose},
                        }),
-              {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape}},
+              {{.name = "logit_scale", .canonical = "logit_scale", .transform = &kReshape},
+               {.name = "logit_bias",
+                .role = Role::kDrop,
+                .why = "logit_bias, trained with SigLIP's loss: a softmax over texts is the same without it"}},
               {Derived("attn_mask"), Derived("input_resolution"), Derived("context_length"), Derived("vocab_size")},
               ForTower("vision",
                        {
@@ -624,7 +629,7 @@ std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& fi
   const Result<std::string> text = kept->content.ReadAll(kMaxBytes);
   Result<Config> config = text.ok() ? Config::ParseJson(*text, file) : Result<Config>(text.status());
   if (!config.ok()) return std::nullopt;
-  const Result<ClipArchitecture> spec = ReadClipArchitecture(*config);
+  const Result<ClipArchitecture> spec = ReadClipArchitecture(*config, false);
   if (!spec.ok() || spec->vocab != vocab) return std::nullopt;
   const bool agrees =
       NemoConfigFromHparams(*source.config, source.config_name, *spec, file, NemoClipKind::kMcore, nullptr).ok();
@@ -633,23 +638,74 @@ std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& fi
   return *std::move(config);
 }
 
+PixelRules RulesOf(const Checkpoint& source, const Dialect& dialect) {
+  if (dialect.is_megatron) return PixelRules::kNemo;
+  const bool open = source.config && KindOfClipConfig(*source.config) == ClipConfigKind::kOpenClip;
+  return open || dialect.name == "openclip" ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
+}
+
+// NeMo's transform, tokenizer and pooling are fixed: what the model has otherwise is told, or refused where every text
+// would be pooled elsewhere.
+Status SayWhatNemoCannot(const Checkpoint& source, const ClipArchitecture& spec, const Dialect& from,
+                         const TranslateOptions& options, std::vector<std::string>* notes) {
+  if (from.is_megatron) return {};
+  const PixelRules rules = RulesOf(source, from);
+  const bool open = rules == PixelRules::kOpenClip;
+  ANEMONE_ASSIGN(const ClipPreprocess pixels, ClipPreprocessOf(source, spec, rules, options.strict, notes));
+  for (std::string& line : BeyondNemo(pixels, spec, rules)) notes->push_back(std::move(line));
+  if (spec.siglip) return {};
+  const uint64_t vocab = spec.vocab.value_or(kClipVocab);
+  const std::string_view eos_key = open ? "model_cfg.text_cfg.eos_id" : "text_config.eos_token_id";
+  if (spec.eos_token && static_cast<uint64_t>(*spec.eos_token) + 1 != vocab) {
+    if (*spec.eos_token + 1 != static_cast<int64_t>(kClipVocab)) {
+      return Unsupported(fmt::format("{}: expected {}, the largest id, at which NeMo pools a text, found {}", eos_key,
+                                     vocab - 1, *spec.eos_token));
+    }
+    notes->push_back(
+        fmt::format("{}: the model pools a text at token {}, NeMo at its largest id: texts with tokens "
+                    "beyond {} differ",
+                    eos_key, *spec.eos_token, *spec.eos_token));
+  }
+  if (vocab != kClipVocab && spec.tokenizer.empty()) {
+    notes->push_back(
+        fmt::format("{}: the model has {} tokens, the tokenizer that NeMo's config names has {}; the "
+                    "model's own files, where there are some, are in tokenizer/",
+                    open ? "model_cfg.text_cfg.vocab_size" : "text_config.vocab_size", vocab, kClipVocab));
+  }
+  return {};
+}
+
 Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options, const ModelSymbols& symbols) {
   std::string name;
-  ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name));
+  std::vector<std::string> notes;
+  ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name, &notes));
   ANEMONE_ASSIGN(const uint64_t vocab, symbols.Get("text.vocab"));
   spec.vocab = vocab;
-  Target target{symbols, std::nullopt, {}};
+  Target target{symbols, std::nullopt, {}, std::move(notes)};
   target.symbols.Set("text.padded_vocab", vocab);
   if (!to.is_megatron) {
     if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
     const bool hugging_face = to.name == "hf";
     // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
-    spec.eos_token = vocab == kClipVocab ? 49407 : 2;
+    if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
     target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
     target.config = KeptConfig(source, target.config_name, vocab);
     if (target.config) return target;
-    ANEMONE_ASSIGN(target.config, hugging_face ? HuggingFaceConfig(spec, DTypeOf(source)) : OpenClipConfig(spec));
+    if (hugging_face && !spec.tokenizer.empty()) {
+      target.notes.push_back(
+          fmt::format("model_cfg.text_cfg.hf_tokenizer_name: the model's tokenizer is {}; a CLIP of "
+                      "Hugging Face names none: put its files beside the weights",
+                      spec.tokenizer));
+    }
+    if (hugging_face) {
+      ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
+    } else {
+      ANEMONE_ASSIGN(const ClipPreprocess pixels,
+                     ClipPreprocessOf(source, spec, RulesOf(source, from), options.strict));
+      ANEMONE_ASSIGN(ConfigNode preprocess, OpenClipPreprocess(pixels, spec.image_height));
+      ANEMONE_ASSIGN(target.config, OpenClipConfig(spec, std::move(preprocess)));
+    }
     // The user's own says more, where it is of this kind.
     const ClipConfigKind kind = options.hparams ? KindOfClipConfig(*options.hparams) : ClipConfigKind::kNone;
     if (kind == (hugging_face ? ClipConfigKind::kHuggingFace : ClipConfigKind::kOpenClip)) {
@@ -661,6 +717,7 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
     return Unsupported(fmt::format("expected both towers for {}, found the {} tower alone", to.title,
                                    spec.has_vision ? "image" : "text"));
   }
+  ANEMONE_TRY(SayWhatNemoCannot(source, spec, from, options, &target.notes));
   const NemoClipKind kind = to.name == "mcore" ? NemoClipKind::kMcore : NemoClipKind::kLegacy;
   target.config_name = "model_config.yaml";
   // A YAML is the result's; the config of OpenCLIP or Hugging Face only says what weights without one are.
@@ -773,28 +830,31 @@ Status CheckPreset(const ClipArchitecture& spec, const std::string& preset) {
                  "leave the preset out: the archive's own sizes are known");
 }
 
-// Hugging Face says beside the config how pixels are normalised.
+std::string ForeignClip(const Config& config) {
+  return KindOfClipConfig(config) == ClipConfigKind::kHuggingFace ? ForeignClipModel(config.root()) : "";
+}
+
+// Hugging Face says beside the config how pixels are normalised. Who looks at pictures says what is wrong with it.
 void ReadPixels(const Checkpoint& checkpoint, ClipArchitecture* spec) {
-  constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
-  const Artifact* file = checkpoint.FindArtifact("preprocessor_config.json");
-  const Result<std::string> text =
-      file == nullptr ? Result<std::string>(NotFound("")) : file->content.ReadAll(kMaxBytes);
-  const Result<Config> config = text.ok() ? Config::ParseJson(*text, file->name) : Result<Config>(text.status());
-  if (!config.ok()) return;  // who looks at pictures says what is wrong with it
-  spec->mean = ReadRgb(config->root().Get("image_mean"));
-  spec->deviation = ReadRgb(config->root().Get("image_std"));
+  const bool has_file = checkpoint.FindArtifact("preprocessor_config.json") != nullptr ||
+                        checkpoint.FindArtifact("processor_config.json") != nullptr;
+  if (!has_file && !spec->siglip) return;
+  const Result<ClipPreprocess> pixels = ClipPreprocessOf(checkpoint, *spec, PixelRules::kHuggingFace, false);
+  if (!pixels.ok()) return;
+  spec->mean = pixels->mean;
+  spec->deviation = pixels->std;
 }
 
 }  // namespace
 
 Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
-                                            std::string* name) {
+                                            std::string* name, std::vector<std::string>* notes) {
   if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
     *name = checkpoint.config_name;
-    auto spec = ReadClipArchitecture(*checkpoint.config);
+    auto spec = ReadClipArchitecture(*checkpoint.config, options.strict, notes);
     if (!spec.ok()) return spec.status().In(*name);
     const bool hugging_face = KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kHuggingFace;
-    if (hugging_face && !spec->siglip) ReadPixels(checkpoint, &*spec);
+    if (hugging_face) ReadPixels(checkpoint, &*spec);
     return spec;
   }
   if (const auto spec = OpenAiArchitecture(checkpoint)) {
@@ -810,7 +870,7 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
   }
   if (options.hparams) {
     *name = options.hparams_name;
-    auto spec = ReadClipArchitecture(*options.hparams);
+    auto spec = ReadClipArchitecture(*options.hparams, options.strict, notes);
     if (!spec.ok()) return spec.status().In(*name);
     return spec;
   }
@@ -828,7 +888,8 @@ const Family& ClipFamily() {
                                 .refusals = ClipRefusals(),
                                 .pipeline_warning = kPipelineWarning,
                                 .read_symbols = ReadClipSymbols,
-                                .target = ClipTarget};
+                                .target = ClipTarget,
+                                .foreign = ForeignClip};
   return family;
 }
 
@@ -841,7 +902,8 @@ const Family& SiglipFamily() {
                                 .refusals = {},
                                 .pipeline_warning = kPipelineWarning,
                                 .read_symbols = ReadClipSymbols,
-                                .target = ClipTarget};
+                                .target = ClipTarget,
+                                .foreign = ForeignClip};
   return family;
 }
 

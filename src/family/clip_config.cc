@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "family/clip_fields.h"
 #include "family/nemo_clip_template.h"
 
 namespace anemone {
@@ -135,15 +136,18 @@ TowerArchitecture ReadHfTower(Fields& fields, const TowerDefaults& defaults) {
   return tower;
 }
 
-Result<ClipArchitecture> ReadHuggingFace(const ConfigNode& root) {
+Result<ClipArchitecture> ReadHuggingFace(const Config& config, bool strict, std::vector<std::string>* notes) {
+  const ConfigNode& root = config.root();
   Fields top(&root, "");
   const std::string type = top.Text("model_type", "clip");
   ClipArchitecture spec;
   spec.siglip = type.starts_with("siglip");
-  if (type != "clip" && type != "clip_vision_model" && type != "clip_text_model" && type != "siglip" &&
-      type != "siglip_vision_model" && type != "siglip_text_model") {
-    return Unsupported(fmt::format("model_type: expected clip or siglip, found {}", type));
+  if (const std::string other = ForeignClipModel(root); !other.empty()) {
+    const bool by_type = other == type || root.Get("model_type") == nullptr;
+    return Unsupported(
+        fmt::format("{}: expected clip or siglip, found {}", by_type ? "model_type" : "architectures", other));
   }
+  ANEMONE_TRY(CheckClipConfigFields(config, strict, notes));
   spec.has_vision = !type.ends_with("_text_model");
   spec.has_text = !type.ends_with("_vision_model");
   // A tower alone: CLIPTextModel and CLIPTextModelWithProjection say the same otherwise.
@@ -176,7 +180,9 @@ Result<ClipArchitecture> ReadHuggingFace(const ConfigNode& root) {
   spec.class_tokens = s ? 0 : 1;
   spec.context = text.Size("max_position_embeddings", s ? 64 : 77);
   spec.vocab = text.Size("vocab_size", s ? 32000 : 49408);
-  spec.eos_token = static_cast<int64_t>(text.Size("eos_token_id", 49407));
+  // 2 was written by mistake and means the largest id [transformers modeling_clip.py, CLIPTextTransformer].
+  const auto eos = static_cast<int64_t>(text.Size("eos_token_id", 49407));
+  if (!s && eos != 2) spec.eos_token = eos;
   if (s) {
     spec.projection = text.Size("projection_size", spec.text.width);
   } else {
@@ -188,34 +194,42 @@ Result<ClipArchitecture> ReadHuggingFace(const ConfigNode& root) {
 
 // ---- OpenCLIP ----
 
-Result<ClipArchitecture> ReadOpenClip(const ConfigNode& root) {
+// nn.LayerNorm's arguments, of which eps is carried.
+double ReadOpenClipEpsilon(Fields& fields) {
+  const ConfigNode* node = fields.Get("norm_kwargs");
+  if (node == nullptr) return 1e-5;
+  for (const auto& [key, value] : node->map) {
+    if (key != "eps") fields.Fail("norm_kwargs", "eps alone", key);
+  }
+  const ConfigNode* eps = node->Get("eps");
+  if (!node->is_map() || (eps != nullptr && !eps->AsDouble())) fields.Fail("norm_kwargs", "a number as eps", "another");
+  return eps == nullptr ? 1e-5 : eps->AsDouble().value_or(1e-5);
+}
+
+// nn.GELU's arguments. Quick GELU takes none.
+std::string ReadOpenClipActivation(Fields& fields, const std::string& activation) {
+  const ConfigNode* node = fields.Get("act_kwargs");
+  if (node == nullptr || (node->is_map() && node->map.empty())) return activation;
+  const ConfigNode* approximate = node->Get("approximate");
+  const std::string word = approximate == nullptr ? "" : approximate->AsString().value_or("");
+  const bool known = activation == "gelu" && node->map.size() == 1 && (word == "tanh" || word == "none");
+  if (!known)
+    fields.Fail("act_kwargs", "approximate alone, tanh or none, without quick_gelu", Config(*node).ToJson(-1));
+  return word == "tanh" ? "gelu_tanh" : activation;
+}
+
+Result<ClipArchitecture> ReadOpenClip(const Config& config, bool strict, std::vector<std::string>* notes) {
+  const ConfigNode& root = config.root();
   const ConfigNode* model = root.Get("model_cfg");
   const ConfigNode* vision_node = model->Get("vision_cfg");
   const ConfigNode* text_node = model->Get("text_cfg");
   Fields top(model, "model_cfg."), vision(vision_node, "model_cfg.vision_cfg."), text(text_node, "model_cfg.text_cfg.");
   if (vision_node == nullptr || text_node == nullptr)
     return Corrupt("model_cfg: expected vision_cfg and text_cfg, found one missing");
-  if (vision.Get("timm_model_name") != nullptr) {
-    return Unsupported(
-        fmt::format("expected a ViT CLIP, found a timm image tower ({})", vision.Text("timm_model_name", "")));
-  }
   if (const ConfigNode* layers = vision.Get("layers"); layers != nullptr && layers->is_list()) {
     return Unsupported("expected a ViT CLIP, found a ResNet CLIP (model_cfg.vision_cfg.layers is a list)");
   }
-  if (text.Get("hf_model_name") != nullptr) {
-    return Unsupported(
-        fmt::format("expected a CLIP text tower, found a custom text model ({})", text.Text("hf_model_name", "")));
-  }
-  if (top.Get("multimodal_cfg") != nullptr)
-    return Unsupported("expected a CLIP, found a CoCa (model_cfg.multimodal_cfg)");
-  if (top.Bool("custom_text", false))
-    return Unsupported("expected a CLIP, found a CustomTextCLIP (model_cfg.custom_text)");
-  for (const std::string_view key :
-       {"ls_init_value", "attentional_pool", "global_average_pool", "no_ln_pre", "patch_dropout_eval"}) {
-    const ConfigNode* node = vision.Get(key);
-    if (node == nullptr || (node->AsBool() && !*node->AsBool())) continue;
-    return Unsupported(fmt::format("model_cfg.vision_cfg.{}: expected it unset, found {}", key, node->ScalarText()));
-  }
+  ANEMONE_TRY(CheckClipConfigFields(config, strict, notes));
   ClipArchitecture spec;
   const std::string activation = top.Bool("quick_gelu", false) ? "quick_gelu" : "gelu";
   spec.vision.layers = vision.Size("layers", 12);
@@ -227,7 +241,12 @@ Result<ClipArchitecture> ReadOpenClip(const ConfigNode& root) {
   spec.text.width = text.Size("width", 512);
   spec.text.heads = text.Size("heads", 8);
   spec.text.ffn = static_cast<uint64_t>(static_cast<double>(spec.text.width) * text.Real("mlp_ratio", 4.0));
-  spec.vision.activation = spec.text.activation = activation;
+  for (auto [fields, tower] : {std::pair(&vision, &spec.vision), std::pair(&text, &spec.text)}) {
+    tower->activation = ReadOpenClipActivation(*fields, activation);
+    tower->epsilon = ReadOpenClipEpsilon(*fields);
+  }
+  if (text.Text("pool_type", "argmax") == "eos") spec.eos_token = static_cast<int64_t>(text.Size("eos_id"));
+  spec.tokenizer = text.Text("hf_tokenizer_name", "");
   if (const ConfigNode* size = vision.Get("image_size"); size != nullptr && size->is_list() && size->list.size() == 2) {
     spec.image_height = static_cast<uint64_t>(size->list[0].AsInt().value_or(0));
     spec.image_width = static_cast<uint64_t>(size->list[1].AsInt().value_or(0));
@@ -293,10 +312,8 @@ Result<ClipArchitecture> ReadNemo(const ConfigNode& model) {
   spec.class_tokens = vision.Size("class_token_length", spec.siglip ? 0 : 1);
   spec.context = text.Size("max_position_embeddings", text.Size("encoder_seq_length", 77));
   spec.projection = top.Size("output_dim");
-  if (!spec.siglip) {
-    spec.mean = ReadRgb(vision.Get("img_mean"));
-    spec.deviation = ReadRgb(vision.Get("img_std"));
-  }
+  spec.mean = ReadRgb(vision.Get("img_mean"));
+  spec.deviation = ReadRgb(vision.Get("img_std"));
   if (text.Get("vocab_size") != nullptr) spec.vocab = text.Size("vocab_size");
   for (const Fields* fields : {&top, &vision, &text}) ANEMONE_TRY(fields->status());
   return Checked(std::move(spec));
@@ -396,7 +413,6 @@ std::string RgbText(const Rgb& rgb) { return fmt::format("[{}]", fmt::join(rgb, 
 // NeMo reads these two keys, which its YAMLs do not have, and not image_mean and image_std, which they do
 // [clip_dataset.py; augmentations.py].
 void SetNemoPixels(const ClipArchitecture& spec, ConfigNode& vision) {
-  if (spec.siglip) return;
   if (spec.mean.value_or(kClipMean) != kClipMean) vision["img_mean"] = RgbNode(*spec.mean);
   if (spec.deviation.value_or(kClipDeviation) != kClipDeviation) vision["img_std"] = RgbNode(*spec.deviation);
 }
@@ -443,11 +459,31 @@ Result<ConfigNode> NemoModelNode(const Config& config) {
   return resolved;
 }
 
+bool IsClipTokenizer(std::string_view name) {
+  return name.starts_with("openai/clip-") || name.starts_with("laion/CLIP-");
+}
+
 bool NamesClipTokenizer(const ConfigNode& nemo_model) {
   const ConfigNode* tokenizer = nemo_model.Get("tokenizer");
   const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type");
   const std::string word = type == nullptr ? "" : type->AsString().value_or("");
-  return word.starts_with("openai/clip-") || word.starts_with("laion/CLIP-");
+  return IsClipTokenizer(word);
+}
+
+std::string OtherTokenizer(const Config& config) {
+  std::string name;
+  if (KindOfClipConfig(config) == ClipConfigKind::kOpenClip) {
+    const ConfigNode* node = config.Find("model_cfg.text_cfg.hf_tokenizer_name");
+    name = node == nullptr ? "" : node->AsString().value_or("");
+  } else if (KindOfClipConfig(config) == ClipConfigKind::kNemo) {
+    const Result<ConfigNode> model = NemoModelNode(config);
+    const ConfigNode* tokenizer = model.ok() ? model->Get("tokenizer") : nullptr;
+    for (const std::string_view key : {"type", "model"}) {
+      const ConfigNode* node = tokenizer == nullptr ? nullptr : tokenizer->Get(key);
+      if (name.empty() && node != nullptr) name = node->AsString().value_or("");
+    }
+  }
+  return IsClipTokenizer(name) ? "" : name;
 }
 
 ClipConfigKind KindOfClipConfig(const Config& config) {
@@ -465,12 +501,12 @@ ClipConfigKind KindOfClipConfig(const Config& config) {
   return ClipConfigKind::kNone;
 }
 
-Result<ClipArchitecture> ReadClipArchitecture(const Config& config) {
+Result<ClipArchitecture> ReadClipArchitecture(const Config& config, bool strict, std::vector<std::string>* notes) {
   switch (KindOfClipConfig(config)) {
     case ClipConfigKind::kHuggingFace:
-      return ReadHuggingFace(config.root());
+      return ReadHuggingFace(config, strict, notes);
     case ClipConfigKind::kOpenClip:
-      return ReadOpenClip(config.root());
+      return ReadOpenClip(config, strict, notes);
     case ClipConfigKind::kNemo: {
       ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
       return ReadNemo(model);
@@ -638,6 +674,7 @@ Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kin
   text["encoder_seq_length"] = Int(spec.context);
   text["max_position_embeddings"] = Int(spec.context);
   SetNemoPixels(spec, vision);
+  if (!spec.tokenizer.empty()) model["tokenizer"]["type"] = Str(spec.tokenizer);
   if (spec.siglip) {
     model["use_siglip"] = ConfigNode::Bool(true);
     model["tokenizer"]["type"] = Str("google/siglip-so400m-patch14-384");
@@ -647,6 +684,9 @@ Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kin
 }
 
 Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype) {
+  if (spec.eos_token == 2) {
+    return Unsupported("text_cfg.eos_id: expected another than 2, which Hugging Face reads as the largest id, found 2");
+  }
   if (spec.image_height != spec.image_width) {
     return Unsupported(
         fmt::format("expected a square image for Hugging Face, found {}×{}", spec.image_height, spec.image_width));
@@ -677,7 +717,7 @@ Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype) {
     text["projection_size"] = Int(spec.projection);
   } else {
     text["bos_token_id"] = ConfigNode::Int(49406);
-    text["eos_token_id"] = ConfigNode::Int(spec.eos_token);
+    text["eos_token_id"] = ConfigNode::Int(spec.eos_token.value_or(2));
     text["pad_token_id"] = ConfigNode::Int(1);
   }
   ConfigNode vision = tower(spec.vision);
@@ -716,17 +756,12 @@ void SetHuggingFaceDType(ConfigNode& root, DType dtype) {
   }
 }
 
-Result<Config> OpenClipConfig(const ClipArchitecture& spec) {
+Result<Config> OpenClipConfig(const ClipArchitecture& spec, std::optional<ConfigNode> preprocess) {
   if (spec.siglip) return Unsupported("expected a CLIP for OpenCLIP, found a SigLIP");
-  if (spec.vision.activation != spec.text.activation || spec.vision.activation == "gelu_tanh") {
-    return Unsupported(fmt::format("expected gelu or quick_gelu in both towers for OpenCLIP, found {} and {}",
+  const auto is_quick = [](const TowerArchitecture& tower) { return tower.activation == "quick_gelu"; };
+  if (is_quick(spec.vision) != is_quick(spec.text)) {
+    return Unsupported(fmt::format("expected quick_gelu in both towers or in none for OpenCLIP, found {} and {}",
                                    spec.vision.activation, spec.text.activation));
-  }
-  for (const TowerArchitecture* tower : {&spec.vision, &spec.text}) {
-    if (std::abs(tower->epsilon - 1e-5) > 1e-8) {
-      return Unsupported(
-          fmt::format("expected a layer-norm epsilon of 1e-05 for OpenCLIP, found {}", Number(tower->epsilon)));
-    }
   }
   // OpenCLIP stores the ratio and truncates the product.
   const auto ratio = [](const TowerArchitecture& tower) {
@@ -751,17 +786,35 @@ Result<Config> OpenClipConfig(const ClipArchitecture& spec) {
   text["heads"] = Int(spec.text.heads);
   text["layers"] = Int(spec.text.layers);
   if (spec.text.ffn != 4 * spec.text.width) text["mlp_ratio"] = ConfigNode::Float(ratio(spec.text));
+  for (auto [node, tower] : {std::pair(&vision, &spec.vision), std::pair(&text, &spec.text)}) {
+    if (tower->activation == "gelu_tanh") {
+      (*node)["act_kwargs"] = ConfigNode::Map();
+      (*node)["act_kwargs"]["approximate"] = Str("tanh");
+    }
+    if (tower->epsilon != 1e-5) {
+      (*node)["norm_kwargs"] = ConfigNode::Map();
+      (*node)["norm_kwargs"]["eps"] = ConfigNode::Float(tower->epsilon);
+    }
+  }
+  // The largest id, where it ends the vocabulary, is found by OpenCLIP's own rule.
+  if (spec.eos_token && static_cast<uint64_t>(*spec.eos_token) + 1 != spec.vocab.value_or(kClipVocab)) {
+    text["pool_type"] = Str("eos");
+    text["eos_id"] = ConfigNode::Int(*spec.eos_token);
+  }
+  if (!spec.tokenizer.empty()) text["hf_tokenizer_name"] = Str(spec.tokenizer);
   ConfigNode model = ConfigNode::Map();
   model["embed_dim"] = Int(spec.projection);
-  if (spec.vision.activation == "quick_gelu") model["quick_gelu"] = ConfigNode::Bool(true);
+  if (is_quick(spec.vision)) model["quick_gelu"] = ConfigNode::Bool(true);
   model["vision_cfg"] = std::move(vision);
   model["text_cfg"] = std::move(text);
-  ConfigNode preprocess = ConfigNode::Map();
-  preprocess["mean"] = RgbNode(spec.mean.value_or(kClipMean));
-  preprocess["std"] = RgbNode(spec.deviation.value_or(kClipDeviation));
+  if (!preprocess) {
+    preprocess = ConfigNode::Map();
+    (*preprocess)["mean"] = RgbNode(spec.mean.value_or(kClipMean));
+    (*preprocess)["std"] = RgbNode(spec.deviation.value_or(kClipDeviation));
+  }
   ConfigNode root = ConfigNode::Map();
   root["model_cfg"] = std::move(model);
-  root["preprocess_cfg"] = std::move(preprocess);
+  root["preprocess_cfg"] = *std::move(preprocess);
   return Config(std::move(root));
 }
 

@@ -45,8 +45,9 @@ struct ClipArchitecture {
   uint64_t context = 77;
   uint64_t projection = 512;
   std::optional<uint64_t> vocab;       // NeMo's config does not always say it
-  std::optional<Rgb> mean, deviation;  // of pixels, where the config says it; not read for SigLIP
-  int64_t eos_token = 2;  // Hugging Face's pooling rule: 2 means the largest id, else the first that equals it
+  std::optional<Rgb> mean, deviation;  // of pixels, where the model says it
+  std::optional<int64_t> eos_token;    // a text is pooled where this id comes first; without: at its largest id
+  std::string tokenizer;               // by name, where OpenCLIP's config names one
 
   uint64_t positions() const { return (image_height / patch) * (image_width / patch) + class_tokens; }
 };
@@ -55,14 +56,15 @@ enum class ClipConfigKind : uint8_t { kNone, kHuggingFace, kOpenClip, kNemo };
 // By content, wherever the model lies in it (NeMo: at the root, under `model:` or `cfg:`).
 ClipConfigKind KindOfClipConfig(const Config& config);
 
-// Errors: Corrupt (a field is missing or has no meaning), Unsupported (a ResNet, timm, CoCa or custom text model, by
-// name).
-Result<ClipArchitecture> ReadClipArchitecture(const Config& config);
+// A field of no list (family/clip_fields.h) is an error with `strict`, else a note. Errors: Corrupt (a field is missing
+// or has no meaning), Unsupported (another model, or a field that changes it in a way that is not supported, by name).
+Result<ClipArchitecture> ReadClipArchitecture(const Config& config, bool strict = true,
+                                              std::vector<std::string>* notes = nullptr);
 
 // The same of a checkpoint: its own config, else `options.preset`, else `options.hparams`. `name` becomes what it was
 // read from, for messages. Errors: NotFound when there is none of them; InvalidArgument (no such preset).
 Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
-                                            std::string* name);
+                                            std::string* name, std::vector<std::string>* notes = nullptr);
 
 // Sizes by name, as OpenCLIP and OpenAI call them: "ViT-B-32", "ViT-B/32-quickgelu", "ViT-L-14-336", "ViT-H-14" …
 std::optional<ClipArchitecture> ClipPreset(std::string_view name);
@@ -85,8 +87,9 @@ Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kin
 Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype);
 // What it says of the weights' dtype, under the name that the version of transformers gave it, where it says anything.
 void SetHuggingFaceDType(ConfigNode& root, DType dtype);
-// open_clip_config.json. Errors: Unsupported where OpenCLIP has no word for it (tanh GELU, SigLIP).
-Result<Config> OpenClipConfig(const ClipArchitecture& spec);
+// open_clip_config.json; without `preprocess`, pictures are prepared in OpenCLIP's usual way with the spec's mean and
+// deviation. Errors: Unsupported where OpenCLIP has no word for it (SigLIP, quick GELU in one tower).
+Result<Config> OpenClipConfig(const ClipArchitecture& spec, std::optional<ConfigNode> preprocess = std::nullopt);
 
 // The model's node of a NeMo config with interpolations resolved.
 Result<ConfigNode> NemoModelNode(const Config& config);
@@ -94,7 +97,10 @@ Result<ConfigNode> NemoModelNode(const Config& config);
 // The tokenizer that OpenAI's and LAION's CLIPs share, and whether a NeMo model's node says by a model's id that it is
 // that one.
 inline constexpr uint64_t kClipVocab = 49408;
+bool IsClipTokenizer(std::string_view name);
 bool NamesClipTokenizer(const ConfigNode& nemo_model);
+// The name of the tokenizer that a config asks for, where it is not CLIP's; else "".
+std::string OtherTokenizer(const Config& config);
 
 }  // namespace anemone
 

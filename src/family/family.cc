@@ -224,7 +224,7 @@ const Family* FindFamily(std::string_view name) {
   return nullptr;
 }
 
-const Family* DetectFamily(const Checkpoint& checkpoint) {
+const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
   const DistinctDicts dicts(checkpoint);
   const Family* best = nullptr;
   size_t best_matched = 0;
@@ -238,6 +238,13 @@ const Family* DetectFamily(const Checkpoint& checkpoint) {
     }
   }
   if (best == nullptr) return nullptr;
+  if (best->foreign != nullptr && checkpoint.config) {
+    std::string other = best->foreign(*checkpoint.config);
+    if (!other.empty()) {
+      if (foreign != nullptr) *foreign = std::move(other);
+      return nullptr;
+    }
+  }
   // A relative that the family refuses by name is still the family's to speak about.
   if (2 * best_matched < CountNames(checkpoint) && FindRefusal(checkpoint, *best, &name) == nullptr) return nullptr;
   return best;
@@ -266,7 +273,13 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
 
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family) {
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
-  if (family == nullptr) family = DetectFamily(checkpoint);
+  std::string foreign;
+  if (family == nullptr) family = DetectFamily(checkpoint, &foreign);
+  if (!foreign.empty()) {
+    return Unsupported(fmt::format("{}: expected a model of a known family by model_type and architectures, found {}",
+                                   checkpoint.config_name, foreign),
+                       "its weights can be converted to safetensors, name by name");
+  }
   if (family == nullptr) {
     std::string known;
     for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
@@ -360,6 +373,7 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   if (family.target != nullptr) {
     ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options, model.symbols));
   }
+  result.notes.insert(result.notes.end(), target.notes.begin(), target.notes.end());
   target.symbols.Set("extra_state", options.extra_state ? 1 : 0);
   result.config = std::move(target.config);
   result.config_name = std::move(target.config_name);

@@ -36,6 +36,7 @@ struct Target {
   ModelSymbols symbols;
   std::optional<Config> config;
   std::string config_name;
+  std::vector<std::string> notes = {};  // what the result computes otherwise than the source
 };
 
 // Names that say a checkpoint is a relative that this family does not carry.
@@ -67,6 +68,9 @@ struct Family {
   Result<Target> (*target)(const Checkpoint& source, const Dialect& from, const Dialect& to,
                            const TranslateOptions& options, const ModelSymbols& symbols) = nullptr;
 
+  // The model that a config names where it is none of this family's, though its tensors' names may be; else "".
+  std::string (*foreign)(const Config& config) = nullptr;
+
   const Dialect* FindDialect(std::string_view dialect) const;
   // The symbols of a checkpoint stored in `dialect`, all of them set. Errors: as read_symbols; Internal for one that it
   // leaves out.
@@ -81,8 +85,9 @@ const Family* FindFamily(std::string_view name);
 // program.
 void RegisterFamily(const Family& family);
 
-// The family most of whose names the checkpoint has; nullptr when none knows even half of them.
-const Family* DetectFamily(const Checkpoint& checkpoint);
+// The family most of whose names the checkpoint has; nullptr when none knows even half of them, or when the config says
+// that it is another model: `foreign` becomes its name. Every command goes by this rule.
+const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign = nullptr);
 // The dialect of `family` that spells the checkpoint's names. Errors: Unsupported naming what the checkpoint is
 // instead.
 Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family& family);

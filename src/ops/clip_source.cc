@@ -15,6 +15,8 @@
 #include "clip/sentencepiece.h"
 #include "clip/tokenizer.h"
 #include "family/clip_config.h"
+#include "family/clip_preprocess.h"
+#include "family/families.h"
 #include "family/family.h"
 #include "ops/canonical.h"
 
@@ -22,7 +24,6 @@ namespace anemone {
 namespace {
 
 constexpr uint64_t kMaxTokenizerBytes = uint64_t{64} << 20;
-constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 
 Result<Activation> ActivationOf(const std::string& name) {
   if (name == "quick_gelu") return Activation::kQuickGelu;
@@ -57,13 +58,50 @@ Result<std::optional<std::string>> ReadArtifact(const Checkpoint& checkpoint, st
   return std::optional<std::string>();
 }
 
-Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint) {
-  ANEMONE_ASSIGN(const auto vocab, ReadArtifact(checkpoint, "vocab.json", kMaxTokenizerBytes));
-  ANEMONE_ASSIGN(const auto merges, ReadArtifact(checkpoint, "merges.txt", kMaxTokenizerBytes));
-  ANEMONE_ASSIGN(const auto config, ReadArtifact(checkpoint, "tokenizer_config.json", kMaxTokenizerBytes));
-  if (vocab && merges) return Tokenizer::FromVocabAndMerges(*vocab, *merges, config.value_or(""));
-  ANEMONE_ASSIGN(const auto whole, ReadArtifact(checkpoint, "tokenizer.json", kMaxTokenizerBytes));
-  if (whole) return Tokenizer::FromTokenizerJson(*whole);
+// What transformers reads of a tokenizer, as texts that live as long as this.
+struct TokenizerTexts {
+  std::optional<std::string> whole, vocab, merges, config, added, specials;
+
+  TokenizerFiles Files() const {
+    const auto view = [](const std::optional<std::string>& text) {
+      return text ? std::string_view(*text) : std::string_view();
+    };
+    return {view(whole), view(vocab), view(merges), view(config), view(added), view(specials)};
+  }
+};
+
+Result<TokenizerTexts> ReadTokenizerTexts(const Checkpoint& checkpoint) {
+  TokenizerTexts texts;
+  for (const auto& [name, text] :
+       {std::pair("tokenizer.json", &texts.whole), std::pair("vocab.json", &texts.vocab),
+        std::pair("merges.txt", &texts.merges), std::pair("tokenizer_config.json", &texts.config),
+        std::pair("added_tokens.json", &texts.added), std::pair("special_tokens_map.json", &texts.specials)}) {
+    ANEMONE_ASSIGN(*text, ReadArtifact(checkpoint, name, kMaxTokenizerBytes));
+  }
+  return texts;
+}
+
+// CLIP's public vocabulary stands in where the model has exactly it, NeMo's padding rows apart.
+bool HasClipVocabulary(const Checkpoint& checkpoint, uint64_t rows) {
+  constexpr uint64_t kMostPadding = uint64_t{128} * 64;
+  const bool is_nemo = checkpoint.config && KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kNemo;
+  return rows == kClipVocab || (is_nemo && rows > kClipVocab && rows < kClipVocab + kMostPadding);
+}
+
+Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint, uint64_t rows) {
+  const std::string other = checkpoint.config ? OtherTokenizer(*checkpoint.config) : "";
+  const bool is_open = checkpoint.config && KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kOpenClip;
+  if (is_open && !other.empty()) {
+    return Unsupported(fmt::format("model_cfg.text_cfg.hf_tokenizer_name: expected CLIP's tokenizer, found {}", other),
+                       "--embeddings without --text writes the features of pictures");
+  }
+  ANEMONE_ASSIGN(const TokenizerTexts texts, ReadTokenizerTexts(checkpoint));
+  if (texts.whole || (texts.vocab && texts.merges)) return Tokenizer::FromFiles(texts.Files());
+  if (!other.empty() || !HasClipVocabulary(checkpoint, rows)) {
+    return NotFound(other.empty() ? fmt::format("expected vocab.json and merges.txt for {} tokens, found none", rows)
+                                  : fmt::format("expected the files of the tokenizer {}, found none", other),
+                    "store them with the model: --artifact tokenizer/vocab.json=vocab.json");
+  }
   return Tokenizer::FromVocabAndMerges(ClipVocabJson(), ClipMerges());
 }
 
@@ -80,79 +118,16 @@ Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
                   "store it with the model: --artifact tokenizer.model=spiece.model");
 }
 
-uint32_t ReadSize(const ConfigNode* node, uint32_t otherwise) {
-  const std::optional<int64_t> value = node != nullptr ? node->AsInt() : std::nullopt;
-  return value && *value > 0 && *value < 65536 ? static_cast<uint32_t>(*value) : otherwise;
-}
-
-// [transformers models/clip/image_processing_clip.py, models/siglip/image_processing_siglip.py]
-Status ReadPreprocessor(const std::string& text, ClipPreprocess* out) {
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(text, "preprocessor_config.json"));
-  const ConfigNode& root = config.root();
-  const auto flag = [&root](const char* key, bool otherwise) {
-    const ConfigNode* node = root.Get(key);
-    return node != nullptr ? node->AsBool().value_or(otherwise) : otherwise;
-  };
-  if (const ConfigNode* size = root.Get("size")) {
-    if (const ConfigNode* edge = size->is_map() ? size->Get("shortest_edge") : size; edge != nullptr) {
-      out->shortest_edge = ReadSize(edge, out->shortest_edge);
-    } else {
-      out->shortest_edge = 0;
-      out->resize_height = ReadSize(size->Get("height"), 0);
-      out->resize_width = ReadSize(size->Get("width"), 0);
-    }
-  }
-  if (const ConfigNode* crop = root.Get("crop_size")) {
-    out->crop_height = ReadSize(crop->is_map() ? crop->Get("height") : crop, out->crop_height);
-    out->crop_width = ReadSize(crop->is_map() ? crop->Get("width") : crop, out->crop_width);
-  }
-  if (!flag("do_resize", true)) out->shortest_edge = out->resize_height = out->resize_width = 0;
-  // SigLIP's processor squashes and does not crop.
-  const bool squashes = out->shortest_edge == 0 && out->resize_height != 0;
-  if (!flag("do_center_crop", !squashes)) out->crop_height = out->crop_width = 0;
-  if (const ConfigNode* resample = root.Get("resample"); resample != nullptr && resample->AsInt()) {
-    const int64_t filter = *resample->AsInt();
-    if (filter != static_cast<int64_t>(Resample::kBicubic) && filter != static_cast<int64_t>(Resample::kBilinear)) {
-      return Unsupported(fmt::format("resample: expected 2 (bilinear) or 3 (bicubic), found {}", filter));
-    }
-    out->resample = static_cast<Resample>(filter);
-  }
-  if (const ConfigNode* factor = root.Get("rescale_factor"))
-    out->rescale_factor = factor->AsDouble().value_or(out->rescale_factor);
-  out->mean = ReadRgb(root.Get("image_mean")).value_or(out->mean);
-  out->std = ReadRgb(root.Get("image_std")).value_or(out->std);
-  return {};
-}
-
-Status ReadPreprocess(const Checkpoint& checkpoint, const ClipArchitecture& architecture, std::string_view dialect,
-                      ClipSpec* spec) {
-  ClipPreprocess& out = spec->preprocess;
-  const auto side = static_cast<uint32_t>(spec->image_size);
-  out.shortest_edge = out.crop_height = out.crop_width = side;
-  if (spec->siglip) {
-    // [transformers models/siglip/image_processing_siglip.py]: squash, no crop, mean and deviation 0.5.
-    out.shortest_edge = out.crop_height = out.crop_width = 0;
-    out.resize_height = out.resize_width = side;
-    out.mean = out.std = {0.5, 0.5, 0.5};
-  }
-  // A .nemo is judged as NeMo judges pictures, so that the two agree; preprocessor files in it serve the way back.
-  const bool is_nemo = dialect == "mcore" || dialect == "legacy";
-  if (!is_nemo || spec->siglip) {
-    ANEMONE_ASSIGN(const auto text, ReadArtifact(checkpoint, "preprocessor_config.json", kMaxConfigBytes));
-    if (text) ANEMONE_TRY(ReadPreprocessor(*text, &out).In("preprocessor_config.json"));
-  }
-  if (!spec->siglip) {
-    if (is_nemo || dialect == "openclip") out.crop_rule = CropRule::kRoundHalfEven;
-    out.mean = architecture.mean.value_or(out.mean);
-    out.std = architecture.deviation.value_or(out.std);
-  }
-  return {};
+PixelRules RulesOf(const Checkpoint& checkpoint, std::string_view dialect) {
+  if (dialect == "mcore" || dialect == "legacy") return PixelRules::kNemo;
+  const bool open = checkpoint.config && KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kOpenClip;
+  return open || dialect == "openclip" ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
 }
 
 Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonical, std::string_view dialect,
-                        const TranslateOptions& options) {
+                        const TranslateOptions& options, std::vector<std::string>* notes) {
   std::string name;
-  ANEMONE_ASSIGN(const ClipArchitecture architecture, ClipArchitectureOf(checkpoint, options, &name));
+  ANEMONE_ASSIGN(const ClipArchitecture architecture, ClipArchitectureOf(checkpoint, options, &name, notes));
   ClipSpec spec;
   spec.has_text = architecture.has_text;
   spec.has_vision = architecture.has_vision;
@@ -173,11 +148,14 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
   if (spec.siglip) {
     spec.pooling = TextPooling::kLast;
     spec.eos_id = 1;  // </s>, which also pads [transformers models/siglip/tokenization_siglip.py; NeMo the same]
-  } else if (architecture.eos_token != 2 && dialect == "hf") {
+  } else if (architecture.eos_token) {
     spec.pooling = TextPooling::kFirstEos;
-    spec.eos_id = static_cast<int32_t>(architecture.eos_token);
+    spec.eos_id = static_cast<int32_t>(*architecture.eos_token);
   }
-  ANEMONE_TRY(ReadPreprocess(checkpoint, architecture, dialect, &spec));
+  if (spec.has_vision) {
+    ANEMONE_ASSIGN(spec.preprocess,
+                   ClipPreprocessOf(checkpoint, architecture, RulesOf(checkpoint, dialect), options.strict, notes));
+  }
   return spec;
 }
 
@@ -192,8 +170,12 @@ Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& opti
   translate.preset = load.preset;
   translate.hparams = load.hparams;
   translate.hparams_name = load.hparams_name;
+  translate.strict = load.strict;
   ANEMONE_ASSIGN(Checkpoint canonical, Canonical(checkpoint, translate));
-  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, model.dialect->name, translate));
+  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, model.dialect->name, translate, load.notes));
+  if (load.notes != nullptr && !spec.siglip && HasName(checkpoint, "logit_bias")) {
+    load.notes->push_back("logit_bias: left out of account: a softmax over texts is the same with and without it");
+  }
   auto weights = std::make_shared<const StateDict>(std::move(canonical.weights()));
   ClipWeights find = [weights](const std::string& name) -> Result<Tensor> {
     const StateDict::Item* item = weights->Find(name);
@@ -221,9 +203,11 @@ Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& 
   }
   if (spec.siglip) {
     ANEMONE_ASSIGN(SentencePiece pieces, ReadSentencePiece(checkpoint));
+    ANEMONE_ASSIGN(const TokenizerTexts texts, ReadTokenizerTexts(checkpoint));
+    ANEMONE_TRY(CheckSiglipTokenizer(texts.Files(), pieces.vocab_size()));
     return encoder(std::move(pieces), "spiece.model");
   }
-  ANEMONE_ASSIGN(Tokenizer tokenizer, ReadTokenizer(checkpoint));
+  ANEMONE_ASSIGN(Tokenizer tokenizer, ReadTokenizer(checkpoint, spec.vocab));
   return encoder(std::move(tokenizer), "vocab.json and merges.txt");
 }
 

@@ -18,9 +18,11 @@ namespace anemone {
 
 // What a checkpoint without a config needs to be understood.
 struct ClipLoad {
-  std::string preset = {};             // a size by name ("ViT-L-14")
-  std::optional<Config> hparams = {};  // NeMo's YAML
-  std::string hparams_name = {};       // for messages
+  std::string preset = {};                    // a size by name ("ViT-L-14")
+  std::optional<Config> hparams = {};         // NeMo's YAML
+  std::string hparams_name = {};              // for messages
+  bool strict = true;                         // fields and tensors that nobody knows are errors
+  std::vector<std::string>* notes = nullptr;  // gets what is left out of account
 };
 
 // Merges and translates the checkpoint, reads its architecture from the config and its preprocessing from

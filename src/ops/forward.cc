@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "clip/image.h"
+#include "ops/clip_facts.h"
 #include "ops/rewrite.h"
 #include "ops/source.h"
 
@@ -29,10 +30,12 @@ class Noise {
   uint64_t state_ = 20250101;
 };
 
-// A square twice the tower's size, coarse and fine noise, so that resizing is seen, too.
+// Twice the tower's size and half as wide again, coarse and fine noise, so that resizing is seen, too. The width is
+// such that nothing is left over when the center is cut out, where transformers and torchvision differ.
 Image BuiltInImage(uint64_t side) {
   Image image;
-  image.width = image.height = static_cast<uint32_t>(2 * side);
+  image.height = static_cast<uint32_t>(2 * side);
+  image.width = static_cast<uint32_t>(2 * side + 4 * (side / 4 + 1));
   image.rgb.resize(size_t{3} * image.width * image.height);
   Noise noise;
   constexpr uint32_t kBlock = 16;
@@ -154,6 +157,17 @@ LayerDifference CompareIds(const std::vector<std::string>& texts, const std::vec
   return difference;
 }
 
+// What the models' own files say differently.
+void CompareFacts(const Checkpoint& first, const Checkpoint& second, std::vector<LayerDifference>* layers) {
+  const ClipFacts other_facts = ClipFactsOf(second);
+  for (const auto& [fact, value] : ClipFactsOf(first)) {
+    const auto other = other_facts.find(fact);
+    if (other == other_facts.end() || other->second == value) continue;
+    layers->push_back(
+        {fact, fmt::format("{} in the first, {} in the second", value, other->second), kInfinite, kInfinite});
+  }
+}
+
 LayerDifference CompareNumber(std::string name, double a, double b) {
   const float x = static_cast<float>(a);
   const float y = static_cast<float>(b);
@@ -254,6 +268,7 @@ Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint&
     ANEMONE_TRY(step(4));
   }
   result.layers.insert(result.layers.end(), lacking.begin(), lacking.end());
+  CompareFacts(first, second, &result.layers);
   if (!lacking.empty() || !one.spec().has_vision || !one.spec().has_text) return result;
 
   ANEMONE_ASSIGN(const double scale, one.LogitScale());
@@ -272,6 +287,7 @@ namespace {
 ClipLoad LoadOfSource(const Conversion& conversion, const ConvertOptions& convert) {
   ClipLoad load;
   load.preset = convert.preset;
+  load.strict = convert.strict;
   if (convert.hparams.empty() || conversion.source.config) return load;
   load.hparams = conversion.result.config;
   load.hparams_name = convert.hparams;
@@ -290,6 +306,7 @@ Result<ForwardDifference> CheckConversion(const Conversion& conversion, const Co
   ANEMONE_ASSIGN(const Checkpoint written, OpenSource(conversion.destination, {}));
   options.first = LoadOfSource(conversion, convert);
   options.round_first = convert.dtype;
+  options.second.strict = convert.strict;
   if (!written.config) {  // a bare .safetensors
     options.second.hparams = conversion.result.config;
     options.second.hparams_name = conversion.destination;

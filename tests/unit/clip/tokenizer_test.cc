@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "anemone/config.h"
 #include "clip/unicode.h"
 #include "testing/matchers.h"
 
@@ -84,16 +85,139 @@ TEST(Tokenizer, SpecialTokensThatAreNotNormalizedMatchAsWrittenOnly) {
   EXPECT_THAT(upper, ::testing::Not(::testing::Contains(49407)));
 }
 
+// A tokenizer.json with CLIP's own steps and a small vocabulary.
+Config SmallTokenizer(const std::string& merges = R"(["l o", "lo w</w>"])") {
+  const std::string json = std::string(R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [
+          {"id": 0, "content": "<|startoftext|>", "normalized": true},
+          {"id": 1, "content": "<|endoftext|>", "normalized": false}],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"},
+          {"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}, {"type": "Lowercase"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex":
+          "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"}, "behavior": "Removed", "invert": true},
+          {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}]},
+        "post_processor": {"type": "RobertaProcessing", "sep": ["<|endoftext|>", 1], "cls": ["<|startoftext|>", 0],
+          "trim_offsets": false, "add_prefix_space": false},
+        "decoder": null, "model": {"type": "BPE", "dropout": null, "unk_token": "<|endoftext|>",
+          "end_of_word_suffix": "</w>", "vocab": {"l": 2, "o": 3, "w</w>": 4, "lo": 5, "low</w>": 6, "w": 7},
+          "merges": )") + merges +
+                           "}}";
+  auto config = Config::ParseJson(json, "tokenizer.json");
+  EXPECT_THAT(config, IsOk());
+  return *std::move(config);
+}
+
 TEST(Tokenizer, ReadsTokenizerJsonWithMergesOfBothKinds) {
   for (const char* merges : {R"(["l o", "lo w</w>"])", R"([["l", "o"], ["lo", "w</w>"]])"}) {
-    const std::string json =
-        std::string(R"({"added_tokens": [{"id": 0, "content": "<|startoftext|>", "normalized": true},)") +
-        R"({"id": 1, "content": "<|endoftext|>", "normalized": false}], "model": {"end_of_word_suffix": "</w>",)" +
-        R"("vocab": {"l": 2, "o": 3, "w</w>": 4, "lo": 5, "low</w>": 6, "w": 7}, "merges": )" + merges + "}}";
-    ANEMONE_ASSERT_ASSIGN(const Tokenizer tokenizer, Tokenizer::FromTokenizerJson(json));
+    ANEMONE_ASSERT_ASSIGN(const Tokenizer tokenizer, Tokenizer::FromTokenizerJson(SmallTokenizer(merges).ToJson()));
     ANEMONE_ASSERT_ASSIGN(const auto ids, tokenizer.Tokenize("low LOW wow"));
     EXPECT_THAT(ids, ElementsAre(6, 6, 7, 3, 4));
   }
+}
+
+// What transformers 5.24 gives for tokens that were added by add_tokens.
+TEST(Tokenizer, CutsAddedTokensOutAsTransformersDoes) {
+  const std::string config = R"({"added_tokens_decoder": {
+      "49408": {"content": "<Cat-Toy>", "normalized": true}, "49409": {"content": "zqx", "normalized": true},
+      "49410": {"content": "zqxy", "normalized": true}, "49411": {"content": "<RAW>", "normalized": false}}})";
+  const std::string vocab = ReadAll(Golden("clip/hf/vocab.json")), merges = ReadAll(Golden("clip/hf/merges.txt"));
+  ANEMONE_ASSERT_ASSIGN(const Tokenizer tokenizer, Tokenizer::FromVocabAndMerges(vocab, merges, config));
+  EXPECT_EQ(tokenizer.vocab_size(), 49412u);
+  const std::pair<const char*, std::vector<int32_t>> cases[] = {
+      {"a <cat-toy> b", {320, 49408, 321}},
+      {"A <CAT-TOY>s", {320, 49408, 338}},
+      {"azqxb ZQXY zqxyz", {320, 49409, 321, 49410, 49410, 345}},
+      {"<raw> <RAW>", {283, 6323, 285, 49411}},
+      {"zqx", {49409}},
+      {"a zq x", {320, 89, 336, 343}},
+  };
+  for (const auto& [text, expected] : cases) {
+    ANEMONE_ASSERT_ASSIGN(const auto ids, tokenizer.Tokenize(text));
+    EXPECT_EQ(ids, expected) << text;
+  }
+  // added_tokens.json counts where tokenizer_config.json lists no added tokens.
+  const std::string added = R"({"zqx": 49408})";
+  ANEMONE_ASSERT_ASSIGN(const Tokenizer old,
+                        Tokenizer::FromFiles({.vocab_json = vocab, .merges_txt = merges, .added_tokens_json = added}));
+  ANEMONE_ASSERT_ASSIGN(const auto old_ids, old.Tokenize("a zqx"));
+  EXPECT_THAT(old_ids, ElementsAre(320, 49408));
+  ANEMONE_ASSERT_ASSIGN(const Tokenizer newer,
+                        Tokenizer::FromFiles({.vocab_json = vocab,
+                                              .merges_txt = merges,
+                                              .tokenizer_config_json = R"({"added_tokens_decoder": {}})",
+                                              .added_tokens_json = added}));
+  ANEMONE_ASSERT_ASSIGN(const auto newer_ids, newer.Tokenize("zqx"));
+  EXPECT_THAT(newer_ids, ElementsAre(89, 45038));
+}
+
+TEST(Tokenizer, TokenizerJsonComesFirst) {
+  ANEMONE_ASSERT_ASSIGN(const Tokenizer tokenizer,
+                        Tokenizer::FromFiles({.tokenizer_json = SmallTokenizer().ToJson(),
+                                              .vocab_json = ReadAll(Golden("clip/hf/vocab.json")),
+                                              .merges_txt = ReadAll(Golden("clip/hf/merges.txt"))}));
+  EXPECT_EQ(tokenizer.vocab_size(), 8u);
+}
+
+TEST(Tokenizer, RefusesFieldsThatChangeTokensByName) {
+  const std::pair<const char*, const char*> edits[] = {
+      {"normalizer", R"({"type": "NFC"})"},
+      {"normalizer", "null"},
+      {"pre_tokenizer", R"({"type": "ByteLevel", "add_prefix_space": false})"},
+      {"post_processor", R"({"type": "ByteLevel"})"},
+      {"model.byte_fallback", "true"},
+      {"model.ignore_merges", "true"},
+      {"model.dropout", "0.1"},
+      {"model.continuing_subword_prefix", "\"##\""},
+      {"sharpen", "1"},
+  };
+  for (const auto& [path, value] : edits) {
+    Config config = SmallTokenizer();
+    ASSERT_THAT(config.Set(path, Config::ParseJson(value, "v")->root()), IsOk());
+    EXPECT_THAT(Tokenizer::FromTokenizerJson(config.ToJson()), StatusIs(ErrorKind::kUnsupported, path));
+  }
+  const SmallVocabulary small;
+  const std::pair<const char*, const char*> configs[] = {
+      {R"({"tokenizer_class": "BertTokenizer"})", "tokenizer_class"},
+      {R"({"eos_token": "</s>"})", "eos_token: expected <|endoftext|>, found </s>"},
+      {R"({"bos_token": {"content": "<s>"}})", "bos_token"},
+      {R"({"padding_side": "left"})", "padding_side"},
+      {R"({"additional_special_tokens": ["<new>"]})", "additional_special_tokens"},
+      {R"({"split_special_tokens": true})", "split_special_tokens"},
+      {R"({"sharpen": 1})", "sharpen"},
+  };
+  for (const auto& [config, words] : configs) {
+    EXPECT_THAT(Tokenizer::FromVocabAndMerges(small.vocab, small.merges, config),
+                StatusIs(ErrorKind::kUnsupported, words));
+  }
+  EXPECT_THAT(Tokenizer::FromFiles({.vocab_json = small.vocab,
+                                    .merges_txt = small.merges,
+                                    .special_tokens_map_json = R"({"eos_token": "</s>"})"}),
+              StatusIs(ErrorKind::kUnsupported, "special_tokens_map.json: eos_token"));
+}
+
+TEST(Tokenizer, ReadsJsonAsPythonWritesIt) {
+  const SmallVocabulary small;
+  EXPECT_THAT(Tokenizer::FromVocabAndMerges(
+                  "\xEF\xBB\xBF" + small.vocab, small.merges,
+                  R"({"model_max_length": 1000000000000000019884624838656, "model_max_length": Infinity,
+                      "pad_token": "!", "chat_template": "\ud83d"})"),
+              IsOk());
+}
+
+TEST(Tokenizer, SiglipsFilesSayWhatChangesItsTokens) {
+  const std::pair<const char*, const char*> configs[] = {
+      {R"({"do_lower_case": false})", "do_lower_case"},
+      {R"({"pad_token": "<pad>"})", "pad_token"},
+      {R"({"tokenizer_class": "GemmaTokenizerFast"})", "tokenizer_class"},
+      {R"({"added_tokens_decoder": {"40": {"content": "<new>"}}})", "<new>"},
+      {R"({"sp_model_kwargs": {"enable_sampling": true}})", "sp_model_kwargs"},
+  };
+  for (const auto& [config, words] : configs) {
+    EXPECT_THAT(CheckSiglipTokenizer({.tokenizer_config_json = config}, 40), StatusIs(ErrorKind::kUnsupported, words));
+  }
+  EXPECT_THAT(CheckSiglipTokenizer({.tokenizer_config_json = R"({"do_lower_case": true, "pad_token": "</s>",
+      "additional_special_tokens": ["</s>"], "added_tokens_decoder": {"1": {"content": "</s>", "lstrip": true}}})"},
+                                   40),
+              IsOk());
 }
 
 TEST(Tokenizer, ABytelessVocabularyGivesTheUnknownToken) {

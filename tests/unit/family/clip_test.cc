@@ -223,7 +223,7 @@ TEST(ClipTest, UnknownNamesAreNoFamily) {
 TEST(ClipTest, TokenizerFilesTravelInsideANemo) {
   Checkpoint hf = HfClip();
   for (const char* name : {"vocab.json", "merges.txt", "preprocessor_config.json"})
-    hf.artifacts.push_back({name, Whole(MemorySource("x", name))});
+    hf.artifacts.push_back({name, Whole(MemorySource("{}", name))});
   ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(hf, "mcore"));
   EXPECT_EQ(nemo.artifacts[0].name, "tokenizer/vocab.json");
   EXPECT_EQ(nemo.artifacts[2].name, "preprocessor_config.json");
