@@ -10,6 +10,8 @@
 #include "cli/commands.h"
 #include "cli/text.h"
 #include "format/format.h"
+#include "ops/canonical.h"
+#include "ops/clip_source.h"
 #include "ops/json_nodes.h"
 #include "ops/model_class.h"
 #include "ops/source.h"
@@ -75,6 +77,15 @@ struct Step {
   std::string_view purpose;
 };
 
+// A command that is proposed must work; a config is still to be given where there is none.
+bool Works(const Status& status) { return status.ok() || status.kind() == ErrorKind::kNotFound; }
+
+bool CanInfer(const Checkpoint& checkpoint) {
+  const Result<ClipModel> model = LoadClip(checkpoint);
+  return model.ok() && model->spec().has_text && model->spec().has_vision &&
+         LoadTokenizer(checkpoint, model->spec()).ok();
+}
+
 // What people who hold such a thing most often want next.
 std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary) {
   const std::string& flavour = checkpoint.flavour;
@@ -83,8 +94,11 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
   const bool is_clip = summary.family == "clip" || summary.family == "siglip";
   const bool is_nemo = flavour == "nemo" || flavour == "nemo-dir";
   if (is_nemo && is_clip) {
-    return {{convert + " OUT --to hf", "for transformers"},
-            {"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"}};
+    std::vector<Step> steps;
+    if (Works(CanTranslate(checkpoint, "hf"))) steps.push_back({convert + " OUT --to hf", "for transformers"});
+    if (CanInfer(checkpoint))
+      steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
+    return steps;
   }
   if (is_nemo) {
     return {{convert + " OUT.safetensors", "the weights alone"},
@@ -96,6 +110,7 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
     return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
   }
+  if (is_clip && !Works(CanTranslate(checkpoint, "mcore"))) return {};
   if (is_clip) {
     // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
     const bool needs_config = !checkpoint.config && flavour != "torchscript";
@@ -114,6 +129,7 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
   node["model"] = text(model != nullptr ? std::string(model->name) : "");
   node["family"] = text(summary.family);
   node["dialect"] = text(summary.dialect);
+  if (!summary.foreign.empty()) node["model_type"] = text(summary.foreign);
   node["layout"] = LayoutNode(checkpoint.layout);
   node["parameters"] = CountNode(summary.weights.elements);
   node["bytes"] = CountNode(summary.weights.bytes);
@@ -152,8 +168,11 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   const Format* format = FindFormat(checkpoint.flavour);
   rows.push_back({"path", OneLine(checkpoint.path)});
   rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
-  rows.push_back({"family", summary.family.empty() ? "unknown: carried name by name"
-                                                   : fmt::format("{}, dialect {}", summary.family, summary.dialect)});
+  const std::string unknown =
+      summary.foreign.empty() ? "unknown: carried name by name"
+                              : fmt::format("{}: not a family that is known, carried name by name", summary.foreign);
+  rows.push_back(
+      {"family", summary.family.empty() ? unknown : fmt::format("{}, dialect {}", summary.family, summary.dialect)});
   if (const ModelClass* model = ModelClassOf(checkpoint); model != nullptr && IsNemo(checkpoint)) {
     rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
   }

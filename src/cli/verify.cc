@@ -24,13 +24,17 @@ int Run(const std::string& path, bool json) {
     node["ok"] = ConfigNode::Bool(result->problems.empty());
     node["tensors"] = CountNode(result->tensors);
     node["bytes_read"] = CountNode(result->bytes_read);
+    node["unchecked"] = result->unchecked.empty() ? ConfigNode::Null() : ConfigNode::String(result->unchecked);
     ConfigNode& problems = node["problems"] = ConfigNode::List();
     for (const std::string& problem : result->problems) problems.list.push_back(ConfigNode::String(problem));
     Print(Config(node).ToJson() + "\n");
   } else {
     for (const std::string& problem : result->problems) Print(OneLine(problem) + "\n");
     Print(result->problems.empty()
-              ? fmt::format("ok: {} tensors, {} read\n", result->tensors, HumanBytes(result->bytes_read))
+              ? fmt::format("ok: {} tensors, {} read{}\n", result->tensors, HumanBytes(result->bytes_read),
+                            result->unchecked.empty()
+                                ? ""
+                                : fmt::format("; shapes not compared with a config: {}", OneLine(result->unchecked)))
               : fmt::format("{} problem{}\n", result->problems.size(), result->problems.size() == 1 ? "" : "s"));
   }
   return result->problems.empty() ? kDone : kNo;

@@ -18,4 +18,11 @@ Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOption
   return ToCanonical(whole, options);
 }
 
+Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect) {
+  Checkpoint weights = checkpoint;
+  for (Shard& shard : weights.shards) shard.training.reset();
+  ANEMONE_ASSIGN(const Checkpoint whole, MergeShards(weights));
+  return Translate(whole, dialect).status();
+}
+
 }  // namespace anemone

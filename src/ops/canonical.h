@@ -3,6 +3,8 @@
 #ifndef ANEMONE_OPS_CANONICAL_H_
 #define ANEMONE_OPS_CANONICAL_H_
 
+#include <string_view>
+
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "family/family.h"
@@ -13,6 +15,9 @@ namespace anemone {
 // config says. Errors: NotFound when no family's table knows the checkpoint; Corrupt naming what is missing, unexpected
 // or unequal.
 Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options = {});
+
+// Whether the weights can be spelled in another dialect of their family. Reads no weights. Errors: as Translate.
+Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect);
 
 }  // namespace anemone
 

@@ -282,8 +282,11 @@ class Converter {
     if (!model.ok()) {
       const bool is_unknown =
           model.status().kind() == ErrorKind::kNotFound || model.status().kind() == ErrorKind::kUnsupported;
-      // As long as nobody asks for other names.
-      if (!is_unknown || !options_.dialect.empty() || (!home.dialect.empty() && !home.megatron)) {
+      // As long as nobody asks for other names. A model that its config names is no model of NeMo's.
+      std::string foreign;
+      DetectFamily(result, &foreign);
+      const bool keeps_names = home.dialect.empty() || (home.megatron && foreign.empty());
+      if (!is_unknown || !options_.dialect.empty() || !keeps_names) {
         return model.status();
       }
       ANEMONE_TRY(CarriedByName());

@@ -49,6 +49,7 @@ Summary Summarize(const Checkpoint& checkpoint) {
     for (const StateDict& chunk : shard.chunks) Count(chunk, summary);
     summary.has_training_state |= shard.training && HoldsTrainingState(*shard.training);
   }
+  DetectFamily(checkpoint, &summary.foreign);
   if (const Family* family = FamilyOf(checkpoint)) {
     summary.family = family->name;
     if (const Result<const Dialect*> dialect = DetectDialect(checkpoint, *family); dialect.ok()) {

@@ -20,7 +20,9 @@ struct Summary {
   };
   std::string family;   // "clip"; empty when no table knows it
   std::string dialect;  // "mcore"; empty likewise
-  Amount weights;       // over all shards, replicated tensors counted once per rank that stores them
+  std::string
+      foreign;     // the model that the config names, where the names of tensors are a known family's and it is not
+  Amount weights;  // over all shards, replicated tensors counted once per rank that stores them
   std::map<DType, Amount> by_dtype;
   uint64_t opaque = 0;              // entries that are no tensors: `_extra_state`
   bool has_training_state = false;  // an optimizer, schedulers, steps already taken

@@ -13,6 +13,7 @@
 #include "base/crc32.h"
 #include "base/for_each.h"
 #include "engine/direct.h"
+#include "family/family.h"
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/model_class.h"
@@ -127,9 +128,15 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   }
   if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
   // What no family knows is checked as far as its containers go.
-  if (FamilyOf(*checkpoint) != nullptr) {
-    const Result<Checkpoint> canonical = Canonical(*checkpoint);
-    if (!canonical.ok()) result.problems.push_back(canonical.status().In(path).message());
+  std::string foreign;
+  const bool known = DetectFamily(*checkpoint, &foreign) != nullptr && FamilyOf(*checkpoint) != nullptr;
+  const Status names = known ? Canonical(*checkpoint).status() : Status();
+  if (!names.ok() && names.kind() == ErrorKind::kUnsupported) {
+    result.unchecked = names.message();
+  } else if (!names.ok()) {
+    result.problems.push_back(names.In(path).message());
+  } else if (!known) {
+    result.unchecked = foreign.empty() ? "its family is not known" : "its family is not known: " + foreign;
   }
   return result;
 }

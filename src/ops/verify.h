@@ -13,6 +13,7 @@ namespace anemone {
 
 struct Verification {
   std::vector<std::string> problems;  // one line each
+  std::string unchecked;              // why names and shapes were not compared with a family's; "": they were
   uint64_t tensors = 0;
   uint64_t bytes_read = 0;
 };
