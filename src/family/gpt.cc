@@ -14,7 +14,7 @@ namespace {
 using C = CanonicalRow;
 using R = StoredRow;
 
-constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true};
+constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true, .other_norms = true};
 
 }  // namespace
 
@@ -91,10 +91,10 @@ Dialect GptMcore(std::vector<StoredRow> in_word_embeddings) {
               McoreLayer("", "decoder.layers.{i}", kParts),
               FinalNorm("decoder.final_layernorm"),
               {
-                  ExtraState("decoder.final_layernorm._extra_state", kReadOnly),
+                  ExtraState("decoder.final_layernorm._extra_state", kReadOnly, Stage::kLast),
                   output,
                   TiedCopy("output_layer.weight", "tied"),
-                  ExtraState("output_layer._extra_state", kReadOnly),
+                  ExtraState("output_layer._extra_state", kReadOnly, Stage::kLast),
               },
           }),
           true};
@@ -111,13 +111,13 @@ Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings) {
                       FinalNorm("language_model.encoder.final_layernorm"),
                       {
                           VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
-                          ExtraState("language_model.output_layer._extra_state", kReadOnly),
+                          ExtraState("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
                           TiedCopy("word_embeddings.weight", "!virtual"),
                           TiedCopy("word_embeddings_for_head.weight", "virtual"),
                       },
                   }),
                   true};
-  dialect.never = "experts";
+  dialect.never = "experts, post_norms";
   return dialect;
 }
 
@@ -154,6 +154,27 @@ Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, co
   return {};
 }
 
+// Which norms there are and where they stand: by the config's words, or by what is stored.
+Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
+                      ModelSymbols* symbols) {
+  const ConfigNode* custom = model.Get("mcore_customization_config");
+  const auto says = [&](std::string_view key) -> Result<bool> {
+    return custom != nullptr && custom->is_map() ? FlagOf(*custom, key, false) : Result<bool>(false);
+  };
+  ANEMONE_ASSIGN(const std::string name, TextOf(model, "name", ""));
+  ANEMONE_ASSIGN(const bool is_parallel, says("parallel_attention"));
+  ANEMONE_ASSIGN(const bool is_new, says("new_decoder_architecture"));
+  ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
+  // NeMo v2.0.0 falcon_decoder_layer.py: the newer architecture has one more, the oldest a norm behind its attention.
+  const bool is_falcon = name == "megatron_falcon_gpt";
+  const bool apart = is_falcon || (dialect.name == "mcore" && HasName(checkpoint, "decoder.layers.0.input_layernorm."));
+  symbols->Set("norms_apart", apart);
+  symbols->Set("second_norm_apart", apart || has_experts);
+  symbols->Set("single_norm", is_falcon && is_parallel && !is_new);
+  symbols->Set("post_norms", name == "megatron_gemma2" || HasName(checkpoint, ".linear_proj.post_layernorm."));
+  return {};
+}
+
 Status SetSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
                   ModelSymbols* symbols) {
   ANEMONE_TRY(SetLayerSymbols(model, "", kParts, symbols));
@@ -164,7 +185,8 @@ Status SetSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const Co
   symbols->Set("positions", positions);
   ANEMONE_ASSIGN(const bool tied, FlagOf(model, "share_embeddings_and_output_weights", true));
   symbols->Set("tied", tied);
-  return SetExpertSymbols(checkpoint, dialect, model, symbols);
+  ANEMONE_TRY(SetExpertSymbols(checkpoint, dialect, model, symbols));
+  return SetNormSymbols(checkpoint, dialect, model, symbols);
 }
 
 }  // namespace

@@ -58,6 +58,10 @@ std::vector<R> Norm(std::string_view name, std::string_view canonical) {
   return {InLayer(fmt::format("{{P}}.{}weight", name), fmt::format("{{C}}.{}.weight", canonical)),
           InLayer(fmt::format("{{P}}.{}bias", name), fmt::format("{{C}}.{}.bias", canonical))};
 }
+std::vector<R> PostNorm(std::string_view name, std::string_view canonical) {
+  return {InLayer(fmt::format("{{P}}.{}.post_layernorm.weight", name),
+                  fmt::format("{{C}}.{}.post_norm.weight", canonical))};
+}
 std::vector<R> State(std::string_view name, std::string_view when = "") {
   return {ExtraState(fmt::format("{{P}}.{}._extra_state", name), when)};
 }
@@ -70,9 +74,15 @@ std::vector<C> Linear(std::string_view name, std::string_view rows, std::string_
       {fmt::format("{{T}}.layers.{{i}}.{}.weight", name), fmt::format("{}, {}", rows, columns), std::string(when), ""},
       {fmt::format("{{T}}.layers.{{i}}.{}.bias", name), std::string(rows), fmt::format("{}{}", bias, and_when), ""}};
 }
-std::vector<C> Norm(std::string_view name) {
-  return {{fmt::format("{{T}}.layers.{{i}}.{}.weight", name), "{T}.width", "", ""},
-          {fmt::format("{{T}}.layers.{{i}}.{}.bias", name), "{T}.width", "{T}.norm_bias", ""}};
+std::vector<C> CanonicalNorm(std::string_view name, std::string_view when = "") {
+  const std::string and_when = when.empty() ? "" : fmt::format(" & {}", when);
+  return {
+      {fmt::format("{{T}}.layers.{{i}}.{}.weight", name), "{T}.width", std::string(when), ""},
+      {fmt::format("{{T}}.layers.{{i}}.{}.bias", name), "{T}.width", fmt::format("{{T}}.norm_bias{}", and_when), ""}};
+}
+// A norm behind a sum over the ranks, which has a weight alone [NeMo v2.0.0 gemma2_modules.py].
+std::vector<C> PostNorm(std::string_view name) {
+  return {{fmt::format("{{T}}.layers.{{i}}.{}.post_norm.weight", name), "{T}.width", "{T}.post_norms", ""}};
 }
 
 // A mixture of experts in the three forms that Megatron-core keeps it in: an MLP an expert; Transformer Engine's
@@ -108,8 +118,8 @@ Words LayerWords(std::string_view name) { return {{"{P}", std::string(name)}, {"
 
 }  // namespace
 
-StoredRow ExtraState(std::string name, std::string_view when) {
-  return {.name = std::move(name), .role = Role::kExtraState, .stage = Stage::kLayer, .when = std::string(when)};
+StoredRow ExtraState(std::string name, std::string_view when, Stage stage) {
+  return {.name = std::move(name), .role = Role::kExtraState, .stage = stage, .when = std::string(when)};
 }
 
 StoredRow VocabTable(std::string name, std::string canonical, Stage stage) {
@@ -145,6 +155,13 @@ std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts
                     S::Flag("{T}.two_matrices", "legacy Megatron keeps gate and up apart"),
                 }),
           If<S>(parts.qk_norm, {S::Flag("{T}.qk_norm", "queries and keys have norms")}),
+          If<S>(parts.other_norms,
+                {
+                    S::Flag("{T}.norms_apart", "norms stand before the linear layers they belong to"),
+                    S::Flag("{T}.second_norm_apart", "the MLP's does"),
+                    S::Flag("{T}.single_norm", "attention and MLP share one"),
+                    S::Flag("{T}.post_norms", "what attention and MLP add has norms"),
+                }),
           If<S>(parts.experts,
                 {
                     S::Size("{T}.experts", "in the MLP's place; 0: an MLP"),
@@ -159,10 +176,11 @@ std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts
 
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts) {
   const std::string_view dense = parts.experts ? "!{T}.experts" : "", heads = "{T}.heads*{T}.head_dim";
+  const std::string_view second_norm = parts.other_norms ? "!{T}.single_norm" : "";
   return ForTower(
       tower,
       Join<C>({
-          Norm("norm1"),
+          CanonicalNorm("norm1"),
           Linear("attn.qkv", "{T}.qkv_rows", "{T}.width", "", "{T}.qkv_bias"),
           If<C>(parts.qk_norm,
                 {
@@ -170,15 +188,17 @@ std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerPart
                     {"{T}.layers.{i}.attn.k_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
                 }),
           Linear("attn.out", "{T}.width", heads),
-          Norm("norm2"),
+          If<C>(parts.other_norms, PostNorm("attn")),
+          CanonicalNorm("norm2", second_norm),
           If<C>(parts.cross_attention, Join<C>({
                                            Linear("cross.q", heads, "{T}.width"),
                                            Linear("cross.kv", "2*{T}.heads*{T}.head_dim", "encoder.width"),
                                            Linear("cross.out", "{T}.width", heads),
-                                           Norm("norm3"),
+                                           CanonicalNorm("norm3"),
                                        })),
           Linear("mlp.up", "{T}.up_rows", "{T}.width", dense),
           Linear("mlp.down", "{T}.width", "{T}.ffn", dense),
+          If<C>(parts.other_norms, PostNorm("mlp")),
           If<C>(parts.experts, Join<C>({
                                    {{"{T}.layers.{i}.router.weight", "{T}.experts, {T}.width", "{T}.experts", ""}},
                                    Linear("experts.up", "{T}.experts*{T}.expert_up_rows", "{T}.width", "{T}.experts"),
@@ -191,17 +211,22 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
   using enum Split;
   const Split up = parts.gated ? kGlu : kColumns;
   const std::string_view dense = parts.experts ? "!{T}.experts" : "";
-  const std::string_view apart = parts.experts ? "{T}.experts" : kReadOnly;
+  const std::string_view first_apart = parts.other_norms ? "{T}.norms_apart" : kReadOnly;
+  const std::string_view first_fused = parts.other_norms ? "!{T}.norms_apart" : "";
+  const std::string_view second_apart = parts.other_norms ? "{T}.second_norm_apart" : kReadOnly;
+  const std::string_view second_fused = parts.other_norms ? "!{T}.second_norm_apart" : "";
   return ForTower(
       tower,
       Join<R>({
-          // Megatron-core without Transformer Engine (the "local" layer spec) keeps the norms apart.
-          When(kReadOnly, Norm("input_layernorm.", "norm1")),
+          // Megatron-core without Transformer Engine (the "local" layer spec) keeps the norms apart, as NeMo's Falcon
+          // does [NeMo v2.0.0 falcon/falcon_spec.py].
+          When(first_apart, Norm("input_layernorm.", "norm1")),
           State("self_attention.core_attention", kReadOnly),
           State("self_attention.core_attention.fused_attention", kReadOnly),
           Linear("self_attention.linear_proj", "attn.out", kRows),
           State("self_attention.linear_proj"),
-          Norm("self_attention.linear_qkv.layer_norm_", "norm1"),
+          If<R>(parts.other_norms, PostNorm("self_attention.linear_proj", "attn")),
+          When(first_fused, Norm("self_attention.linear_qkv.layer_norm_", "norm1")),
           Linear("self_attention.linear_qkv", "attn.qkv", kColumns, kInterleave),
           State("self_attention.linear_qkv"),
           If<R>(parts.qk_norm, Join<R>({
@@ -211,14 +236,16 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
                                    State("self_attention.k_layernorm", kReadOnly),
                                })),
           // So does a layer with experts.
-          When(apart, Norm("pre_mlp_layernorm.", "norm2")),
+          When(second_apart, Norm("pre_mlp_layernorm.", "norm2")),
+          If<R>(parts.other_norms, When(kReadOnly, Norm("post_self_attn_layernorm.", "norm2"))),
+          When(second_fused, Norm("mlp.linear_fc1.layer_norm_", "norm2")),
           When(dense, Join<R>({
-                          Norm("mlp.linear_fc1.layer_norm_", "norm2"),
                           Linear("mlp.linear_fc1", "mlp.up", up),
                           State("mlp.linear_fc1"),
                           Linear("mlp.linear_fc2", "mlp.down", kRows),
                           State("mlp.linear_fc2"),
                       })),
+          If<R>(parts.other_norms, PostNorm("mlp.linear_fc2", "mlp")),
           If<R>(parts.experts, McoreExperts()),
       }),
       LayerWords(name));

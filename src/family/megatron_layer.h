@@ -26,6 +26,9 @@ struct LayerParts {
   bool legacy = true;            // legacy Megatron has it, too, with queries, keys and values apart where
                                  // "qkv_stacked" is set
   bool experts = false;          // a mixture of experts in the MLP's place, where "experts" is not 0
+  // Norms in unusual places: one for attention and MLP alike where "single_norm" is set, apart from the linear layers
+  // behind them where "norms_apart" is (Falcon); norms of what attention and MLP add, where "post_norms" is (Gemma 2).
+  bool other_norms = false;
 };
 
 // The sizes and flags that the rows below speak of.
@@ -36,7 +39,7 @@ std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name
 
 // Transformer Engine's `_extra_state` of a module. NeMo restores strictly, so the linear layers' must be there; the
 // others come and go with the version of Transformer Engine and are only read (kReadOnly).
-StoredRow ExtraState(std::string name, std::string_view when = "");
+StoredRow ExtraState(std::string name, std::string_view when = "", Stage stage = Stage::kLayer);
 
 // A table with a row a token, padded and divided over tensor ranks by rows: an embedding, an output layer, its bias.
 StoredRow VocabTable(std::string name, std::string canonical, Stage stage);

@@ -121,7 +121,7 @@ struct Dialect {
   std::vector<StoredRow> rows;
   bool is_megatron = false;  // has splits and stages
   std::vector<OmittedPrefix> omitted = {};
-  // The flag of models that have no such dialect: it spells none of what they alone have.
+  // Flags, with commas, of models that have no such dialect: it spells none of what they alone have.
   std::string never = {};
 };
 

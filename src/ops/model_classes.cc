@@ -20,11 +20,6 @@ constexpr ModelClass kClasses[] = {
     {"MegatronContentFilteringModel",
      ANEMONE_MULTIMODAL "vision_language_foundation.megatron_nsfw_clip_models.MegatronContentFilteringModel",
      "NSFW content filter: a CLIP image encoder and a classifier"},
-    {
-        "MegatronNevaModel",
-        ANEMONE_MULTIMODAL "multimodal_llm.neva.neva_model.MegatronNevaModel",
-        "NeVA (LLaVA), Video NeVA and VILA: a language model that sees",
-    },
     // NeMo's script converts DreamBooth trainings as the Stable Diffusion they are afterwards.
     {"MegatronLatentDiffusion",
      ANEMONE_MULTIMODAL "text_to_image.stable_diffusion.ldm.ddpm.MegatronLatentDiffusion",
@@ -59,6 +54,12 @@ constexpr ModelClass kClasses[] = {
      "GPT, fine-tuned",
      {"sft"},
      {"gpt"}},
+    // Its tables are the GPT's where neither the tower nor the projector is stored.
+    {"MegatronNevaModel",
+     ANEMONE_MULTIMODAL "multimodal_llm.neva.neva_model.MegatronNevaModel",
+     "NeVA (LLaVA), Video NeVA and VILA: a language model that sees",
+     {},
+     {"neva", "gpt"}},
     {"MegatronT5Model", ANEMONE_LANGUAGE "megatron_t5_model.MegatronT5Model", "T5", {"t5"}, {"t5"}},
 };
 
