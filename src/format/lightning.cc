@@ -23,6 +23,7 @@ using Kind = ValueNode::Kind;
 
 constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
 constexpr std::string_view kExtension = ".ckpt";
+constexpr const char* kNameKey = "ckpt_name";  // of Checkpoint::metadata
 
 bool EndsWith(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
@@ -148,6 +149,7 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path) {
   checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
   checkpoint.shards.push_back(std::move(file.shard));
   if (file.lightning) ANEMONE_TRY(SetConfig(folder, std::move(file.hparams), checkpoint));
+  if (file.lightning) checkpoint.metadata[kNameKey] = name;
   if (EndsWith(path, ".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
@@ -201,6 +203,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
   Checkpoint checkpoint;
   checkpoint.flavour = "lightning";
   checkpoint.path = path;
+  checkpoint.metadata[kNameKey] = chosen;
   checkpoint.layout = set->layout;
   std::optional<ConfigNode> hparams;
   for (size_t i = 0; i < set->folders.size(); ++i) {
@@ -241,44 +244,19 @@ struct Builder {
     node->integer = value;
     return node;
   }
-  ValueRef Config(const ConfigNode& config) {  // Config limits its own depth
-    ValueRef node = nullptr;
-    switch (config.kind) {
-      case ConfigNode::Kind::kNull:
-        return graph.New(Kind::kNone);
-      case ConfigNode::Kind::kBool:
-        node = graph.New(Kind::kBool);
-        node->integer = config.boolean ? 1 : 0;
-        return node;
-      case ConfigNode::Kind::kInt:
-        return Int(config.integer);
-      case ConfigNode::Kind::kFloat:
-        node = graph.New(Kind::kFloat);
-        node->real = config.real;
-        return node;
-      case ConfigNode::Kind::kString:
-        return Text(config.text);
-      case ConfigNode::Kind::kList:
-        node = graph.New(Kind::kList);
-        for (const ConfigNode& item : config.list) node->items.push_back(Config(item));
-        return node;
-      case ConfigNode::Kind::kMap:
-        node = graph.New(Kind::kDict);
-        for (const auto& [key, value] : config.map) {
-          node->items.push_back(Text(key));
-          node->items.push_back(Config(value));
-        }
-        return node;
-    }
-    return graph.New(Kind::kNone);
-  }
 };
 
-// The carried hyper_parameters if they still say what the config says.
+bool IsOmegaConf(const ValueNode* node) {
+  return node != nullptr && node->kind == Kind::kObject && node->callable != nullptr &&
+         node->callable->text.starts_with("omegaconf.");
+}
+
+// The carried hyper_parameters if they still say what the config says, in words that NeMo loads.
 ValueRef SameHparams(const Value& training, const ConfigNode& config) {
   const auto carried = ReadHparams(training);
-  const bool same = carried.ok() && *carried && SameConfig(**carried, config);
-  return same ? Lookup(*training.node, "hyper_parameters") : nullptr;
+  if (!carried.ok() || !*carried || !SameConfig(**carried, config)) return nullptr;
+  const ValueRef node = Lookup(*training.node, "hyper_parameters");
+  return IsOmegaConf(node) || IsOmegaConf(Lookup(*node, "cfg")) ? node : nullptr;
 }
 
 StateDict Kept(const StateDict& state, const LayOutOptions& options) {
@@ -339,8 +317,10 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
   if (checkpoint.config) {
     if (shard.training) hparams = SameHparams(*shard.training, checkpoint.config->root());
     if (hparams == nullptr) {
-      hparams = value.graph->New(Kind::kDict);
-      hparams->items = {build.Text("cfg"), build.Config(checkpoint.config->root())};
+      // As NeMo's trainer saves it: load_from_checkpoint opens `cfg` as a DictConfig [nlp_model.py].
+      ConfigNode root = ConfigNode::Map();
+      root["cfg"] = checkpoint.config->root();
+      hparams = ToOmegaConf(root, *value.graph);
     }
   }
   ValueRef root = value.node = value.graph->root = value.graph->New(Kind::kDict);
@@ -383,7 +363,6 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
   if (hparams != nullptr && !has_hparams) {
     put("hparams_name", build.Text("kwargs"));
     put("hyper_parameters", hparams);
-    // Lightning builds this class from the plain dict; NeMo's models take no other.
     ValueRef type = value.graph->New(Kind::kGlobal);
     type->text = "omegaconf.dictconfig DictConfig";
     put("hparams_type", type);
@@ -391,13 +370,26 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
   return LayOutTorchFile(value, "archive", file);
 }
 
+// That of the training's checkpoint, from which NeMo reads how far it came ("…-consumed_samples=12.0.ckpt"); a
+// distributed one is a folder of that name, or lies in one.
+std::string RankFileName(const Checkpoint& checkpoint) {
+  const auto known = checkpoint.metadata.find(kNameKey);
+  std::string name = known != checkpoint.metadata.end() ? known->second : std::string();
+  for (const fs::path& part : fs::path(checkpoint.path).lexically_normal()) {
+    if (name.empty() && part.string().find("consumed_samples=") != std::string::npos) name = part.string();
+  }
+  if (name.empty()) return "model.ckpt";
+  return EndsWith(name, kExtension) ? name : name + std::string(kExtension);
+}
+
 Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options) {
   Plan plan;
   plan.is_directory = checkpoint.shards.size() > 1;
+  const std::string name = RankFileName(checkpoint);
   for (const Shard& shard : checkpoint.shards) {
     PlanFile& file = plan.files.emplace_back();
     if (plan.is_directory) {
-      file.path = RankFolderName(checkpoint.layout, shard.tp_rank, shard.pp_rank) + "/model.ckpt";
+      file.path = fmt::format("{}/{}", RankFolderName(checkpoint.layout, shard.tp_rank, shard.pp_rank), name);
     }
     ANEMONE_TRY(LayOutRank(checkpoint, shard, options, file));
   }

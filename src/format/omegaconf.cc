@@ -1,8 +1,9 @@
-// Pickled OmegaConf nodes, and plain Python data, as a config tree [omegaconf/base.py Node.__getstate__,
-// omegaconf/basecontainer.py; the shapes: docs/formats/pytorch.md].
+// Pickled OmegaConf nodes, and plain Python data, as a config tree, and the tree as pickled nodes [omegaconf/base.py
+// Node.__getstate__, omegaconf/basecontainer.py; the shapes: docs/formats/pytorch.md].
 #include <fmt/format.h>
 
 #include <cmath>
+#include <map>
 
 #include "format/torch_file.h"
 
@@ -120,7 +121,123 @@ struct Converter {
   }
 };
 
+// ---- writing ----
+
+class Pickler {
+ public:
+  explicit Pickler(ValueGraph& graph) : graph_(graph) {}
+
+  // `key` is the node's in its parent, a name or a number; both null for the root.
+  ValueRef Node(const ConfigNode& config, ValueRef key, ValueRef parent) {  // Config limits its own depth
+    using enum ConfigNode::Kind;
+    const bool is_map = config.kind == kMap, is_list = config.kind == kList;
+    const ValueRef node = Object(is_map    ? "omegaconf.dictconfig DictConfig"
+                                 : is_list ? "omegaconf.listconfig ListConfig"
+                                           : "omegaconf.nodes AnyNode");
+    Set(node->state, "_metadata", Metadata(is_map, is_list, key));
+    Set(node->state, "_parent", parent == nullptr ? None() : parent);
+    Set(node->state, is_map || is_list ? "_content" : "_val", Content(config, node));
+    return node;
+  }
+
+ private:
+  ValueRef Content(const ConfigNode& config, ValueRef node) {
+    ValueRef content = graph_.New(Kind::kNone);
+    switch (config.kind) {
+      case ConfigNode::Kind::kNull:
+        break;
+      case ConfigNode::Kind::kBool:
+        content->kind = Kind::kBool;
+        content->integer = config.boolean ? 1 : 0;
+        break;
+      case ConfigNode::Kind::kInt:
+        content->kind = Kind::kInt;
+        content->integer = config.integer;
+        break;
+      case ConfigNode::Kind::kFloat:
+        content->kind = Kind::kFloat;
+        content->real = config.real;
+        break;
+      case ConfigNode::Kind::kString:
+        content->kind = Kind::kString;
+        content->text = config.text;
+        break;
+      case ConfigNode::Kind::kList:
+        content->kind = Kind::kList;
+        for (const ConfigNode& item : config.list) {
+          const ValueRef index = graph_.New(Kind::kInt);
+          index->integer = static_cast<int64_t>(content->items.size());
+          content->items.push_back(Node(item, index, node));
+        }
+        break;
+      case ConfigNode::Kind::kMap:
+        content->kind = Kind::kDict;
+        for (const auto& [name, value] : config.map) {
+          const ValueRef key = Text(name);
+          content->items.insert(content->items.end(), {key, Node(value, key, node)});
+        }
+        break;
+    }
+    return content;
+  }
+
+  // OmegaConf 2.1 to 2.4 know all of these, and no others.
+  ValueRef Metadata(bool is_map, bool is_list, ValueRef key) {
+    const ValueRef metadata =
+        Object(is_map || is_list ? "omegaconf.base ContainerMetadata" : "omegaconf.base Metadata");
+    const ValueRef cache = graph_.New(Kind::kObject);
+    cache->callable = Global("collections defaultdict");
+    cache->items = {Global("builtins dict")};
+    const ValueRef yes = graph_.New(Kind::kBool), no = graph_.New(Kind::kBool);
+    yes->integer = 1;
+    Set(metadata->state, "ref_type", Global("typing Any"));
+    Set(metadata->state, "object_type", is_map ? Global("builtins dict") : is_list ? Global("builtins list") : None());
+    Set(metadata->state, "optional", yes);
+    Set(metadata->state, "key", key == nullptr ? None() : key);
+    Set(metadata->state, "flags", graph_.New(Kind::kDict));
+    Set(metadata->state, "flags_root", no);
+    Set(metadata->state, "resolver_cache", cache);
+    if (is_map || is_list) {
+      Set(metadata->state, "key_type", is_list ? Global("builtins int") : Global("typing Any"));
+      Set(metadata->state, "element_type", Global("typing Any"));
+    }
+    return metadata;
+  }
+
+  // cls.__new__(cls), then its state.
+  ValueRef Object(std::string_view cls) {
+    const ValueRef node = graph_.New(Kind::kObject);
+    node->is_new = true;
+    node->callable = Global(cls);
+    node->state = graph_.New(Kind::kDict);
+    return node;
+  }
+  void Set(ValueRef dict, std::string_view name, ValueRef value) {
+    ValueRef& word = words_[name];
+    if (word == nullptr) word = Text(name);
+    dict->items.insert(dict->items.end(), {word, value});
+  }
+  ValueRef None() { return graph_.New(Kind::kNone); }
+  ValueRef Text(std::string_view text) {
+    const ValueRef node = graph_.New(Kind::kString);
+    node->text = text;
+    return node;
+  }
+  ValueRef Global(std::string_view name) {
+    const ValueRef node = graph_.New(Kind::kGlobal);
+    node->text = name;
+    return node;
+  }
+
+  ValueGraph& graph_;
+  std::map<std::string_view, ValueRef> words_;  // of attributes: literals
+};
+
 }  // namespace
+
+ValueRef ToOmegaConf(const ConfigNode& config, ValueGraph& graph) {
+  return Pickler(graph).Node(config, nullptr, nullptr);
+}
 
 Result<ConfigNode> ToConfigNode(const Value& value) { return Converter().Convert(value.node, 0); }
 

@@ -42,6 +42,8 @@ Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file
 // Converts an OmegaConf DictConfig / plain dict value (Lightning's hyper_parameters) to a config tree, interpolations
 // as text.
 Result<ConfigNode> ToConfigNode(const Value& value);
+// The reverse: a DictConfig, ListConfig or AnyNode as OmegaConf 2.1 to 2.4 pickles it. `config` is no null map.
+ValueRef ToOmegaConf(const ConfigNode& config, ValueGraph& graph);
 
 }  // namespace anemone
 
