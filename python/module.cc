@@ -277,7 +277,8 @@ constexpr Members<std::string> kTexts[] = {{"to", &ConvertOptions::to},
                                            {"table", &ConvertOptions::table},
                                            {"preset", &ConvertOptions::preset},
                                            {"model_class", &ConvertOptions::model_class},
-                                           {"model_id", &ConvertOptions::nemo2_model}};
+                                           {"model_id", &ConvertOptions::nemo2_model},
+                                           {"nemo2_version", &ConvertOptions::nemo2_version}};
 constexpr Members<std::optional<int>> kNumbers[] = {{"tp", &ConvertOptions::tp},
                                                     {"pp", &ConvertOptions::pp},
                                                     {"vp", &ConvertOptions::vp},

@@ -87,7 +87,7 @@ def open(path: Path, *, dialect: Optional[str] = ..., framework: str = ..., prog
          tqdm: bool = ...) -> Checkpoint: ...
 def convert(src: Path, dst: Path, *, to: Optional[str] = ..., hparams: Optional[Path] = ..., dialect: Optional[str] = ...,
             table: Optional[Path] = ..., preset: Optional[str] = ..., model_class: Optional[str] = ..., model_id: Optional[str] = ...,
-            tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ..., split_rank: Optional[int] = ...,
+            nemo2_version: Optional[str] = ..., tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ..., split_rank: Optional[int] = ...,
             dtype: Any = ..., set: Optional[Mapping[str, Any]] = ..., unset: Optional[Sequence[str]] = ...,
             artifacts: Optional[Mapping[str, Path]] = ..., extra_state: Optional[str] = ..., only_weights: Optional[bool] = ...,
             use_ema: Optional[bool] = ..., strict: Optional[bool] = ..., max_shard_bytes: Optional[int] = ..., force: bool = ...,

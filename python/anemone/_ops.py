@@ -62,13 +62,13 @@ def open(path, *, dialect=None, framework="numpy", progress=None, tqdm=False):  
         return Checkpoint(_anemone.open(_path(path), callback), dialect, framework)
 
 
-def convert(src, dst, *, to=None, hparams=None, dialect=None, table=None, preset=None, model_class=None, model_id=None, tp=None,
-            pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
+def convert(src, dst, *, to=None, hparams=None, dialect=None, table=None, preset=None, model_class=None, model_id=None,
+            nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other; `anemone convert` with the same options.
 
     `model_class` is NeMo's class of a training whose config names none ("megatron_clip"), `model_id` the model's id in NeMo's
-    convert_nemo1_to_nemo2. `set` and `artifacts` are dicts of config paths, `unset` a list of them. `progress(stage, done_bytes, total_bytes)` is
+    convert_nemo1_to_nemo2, `nemo2_version` the NeMo 2 that is to read the result. `set` and `artifacts` are dicts of config paths, `unset` a list of them. `progress(stage, done_bytes, total_bytes)` is
     called in this thread now and then; answering False stops, and so does Ctrl-C: no output is left. Answers a dict with
     destination, format, bytes_written and notes.
     """
@@ -77,7 +77,8 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, table=None, preset
             raise TypeError(f"{name}: expected a dict, found {type(value).__name__}")
     options = {
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect, "table": table and _path(table), "preset": preset,
-        "model_class": model_class, "model_id": model_id, "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,
+        "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
+        "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),
         "set": [(key, _value_text(value)) for key, value in (set or {}).items()], "unset": unset,
         "artifacts": [(key, _path(file)) for key, file in (artifacts or {}).items()], "extra_state": extra_state,

@@ -81,6 +81,9 @@ void DeclareConversion(CLI::App& app, Options& options) {
       ->type_name("FILE");
   app.add_option("--to", convert.to, "The format to write: nemo, nemo-dir, ckpt, hf, openclip, safetensors …")
       ->type_name("FORMAT");
+  app.add_option("--nemo2-version", convert.nemo2_version,
+                 "With --to nemo2: the NeMo that is to read it (default: 2.0.0, or the first with the model)")
+      ->type_name("VERSION");
   app.add_option("--dtype", options.dtype, "Convert floating tensors (default: keep)")
       ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16"}).description(""))
       ->type_name("keep|fp32|bf16|fp16");

@@ -3,6 +3,7 @@
 #ifndef ANEMONE_FAMILY_NEMO2_CONFIG_H_
 #define ANEMONE_FAMILY_NEMO2_CONFIG_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,10 +30,17 @@ struct Nemo2Model {
 const Nemo2Model* FindNemo2Model(std::string_view id);
 std::vector<std::string_view> Nemo2ModelIds();
 
-// The model.yaml of the same model. `id`: as above, or empty: by the config's own words (Llama's, another GPT's,
-// CLIP's). `tokenizer`: the file or folder in context/ that holds it; empty: none. Errors: InvalidArgument (no such
-// id), Unsupported for other models.
-Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, std::string_view id, const std::string& tokenizer);
+// What is known besides NeMo 1's config.
+struct Nemo2Request {
+  std::string_view id = {};       // as above; empty: by the config's own words
+  std::string tokenizer = {};     // a SentencePiece model's file in context/; empty: none
+  std::string_view version = {};  // of NeMo 2 that is to read it; empty: 2.0.0, or the first that has the model
+  uint64_t vocab_rows = 0;        // of the embedding; 0: not known
+};
+// The model.yaml of the same model; `notes` get a line for each value that is not as NeMo 1's config has it. Errors:
+// InvalidArgument (no such id or version), Unsupported for models that NeMo 2, or that version, does not have.
+Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Request& request,
+                                 std::vector<std::string>* notes = nullptr);
 
 }  // namespace anemone
 

@@ -127,6 +127,21 @@ Result<Checkpoint> Open(const Probe& probe) {
   return checkpoint;
 }
 
+// N2-7. NeMo 2 asks for the state of attention too, which NeMo 1 takes out before it saves [NeMo v2.0.0
+// megatron_gpt_model.py, sharded_state_dict]. Megatron's default strictness accepts what it does not ask for.
+Status AddAttentionStates(Checkpoint& checkpoint) {
+  constexpr std::string_view kProjection = ".self_attention.linear_proj.weight";
+  std::vector<std::string> names;
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (!std::string_view(item.name).ends_with(kProjection)) continue;
+    const std::string layer = item.name.substr(0, item.name.size() - kProjection.size());
+    const std::string state = layer + ".self_attention.core_attention.fused_attention._extra_state";
+    if (checkpoint.weights().Find(state) == nullptr) names.push_back(state);
+  }
+  for (const std::string& name : names) ANEMONE_TRY(checkpoint.weights().Add(name, Opaque{}));
+  return {};
+}
+
 Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   Checkpoint checkpoint = named;
   const Parts* parts = checkpoint.shards.size() == 1 ? FindParts(checkpoint.weights(), /*to_nemo2=*/true) : nullptr;
@@ -134,6 +149,8 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
     ANEMONE_TRY(RenameWeights(checkpoint, *parts, /*to_nemo2=*/true));
     RenameStacks(checkpoint, [&](std::string_view prefix) { return Renamed(prefix, *parts, /*to_nemo2=*/true); });
   }
+  if (checkpoint.shards.size() == 1 && options.extra_state != LayOutOptions::ExtraState::kDrop)
+    ANEMONE_TRY(AddAttentionStates(checkpoint));
   Plan plan;
   for (const Artifact& artifact : checkpoint.artifacts) {
     const bool placed = artifact.name.starts_with("context/") || artifact.name.starts_with("weights/");
@@ -142,8 +159,7 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
     file.Append(artifact.content);
   }
   if (checkpoint.config) {
-    // NeMo 2's config names the class to build; another's is kept under its own
-    // name, for people to read.
+    // Of a model that was carried name by name, with no class to build: for people to read.
     const bool own = checkpoint.config->root().Get("_target_") != nullptr;
     PlanFile& file = plan.files.emplace_back();
     file.path = own ? kModelYaml : "context/model_config.yaml";

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "family/clip_config.h"
+#include "family/families.h"
 #include "family/family.h"
 #include "family/nemo2_config.h"
 #include "family/user_table.h"
@@ -23,6 +25,7 @@
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
 #include "parallel/reshard.h"
+#include "parallel/vocabulary.h"
 
 namespace anemone {
 namespace {
@@ -47,6 +50,8 @@ constexpr Home kHomes[] = {
     {"hf", "hf", false, false},
     {"openclip", "openclip", false, false},
 };
+
+constexpr const char* kSplitRank = "pipeline_model_parallel_split_rank";
 
 const Home& HomeOf(std::string_view format) {
   static constexpr Home kAny = {};
@@ -142,25 +147,27 @@ class Converter {
     return {};
   }
 
-  // And back. A model that NeMo 2 does not have keeps its config under its own name, for people to read.
+  // And back.
   Status ConfigOfNemo2() {
     Checkpoint& result = conversion_.result;
     if (!result.config || IsNemo2Config(result.config->root())) return {};
+    Nemo2Request request{.id = options_.nemo2_model, .version = options_.nemo2_version};
     const ConfigNode* tokenizer = result.config->root().Get("tokenizer");
-    std::string file;
     if (const Artifact* model =
             tokenizer == nullptr ? nullptr : FollowReference(tokenizer->Get("model"), result.artifacts)) {
-      file = model->name;
-    } else if (const ConfigNode* type = tokenizer == nullptr ? nullptr : tokenizer->Get("type")) {
-      file = type->AsString().value_or("");
+      request.tokenizer = model->name;
     }
-    Result<ConfigNode> config = ToNemo2Config(result.config->root(), options_.nemo2_model, file);
-    if (!config.ok()) {
-      if (!options_.nemo2_model.empty() || config.status().kind() != ErrorKind::kUnsupported) return config.status();
-      conversion_.notes.push_back("NeMo 2 has no such model, its config stays NeMo 1's: " + config.status().message());
-      return {};
+    if (result.config->root().Get("mm_cfg") != nullptr && !HasName(result, ".vision_encoder.")) {
+      conversion_.notes.push_back(
+          "its image tower is not stored, as NeMo 1 leaves frozen ones out; NeMo 2 asks for it when it loads");
     }
-    result.config = Config(*std::move(config));
+    if (Identity().ok()) {
+      ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(result, KnownModel()));
+      ANEMONE_ASSIGN(const std::optional<uint64_t> rows, model.symbols.Find("", "padded_vocab"));
+      request.vocab_rows = rows.value_or(0);
+    }
+    ANEMONE_ASSIGN(ConfigNode config, ToNemo2Config(result.config->root(), request, &conversion_.notes));
+    result.config = Config(std::move(config));
     result.config_name = "context/model.yaml";
     return {};
   }
@@ -295,7 +302,8 @@ class Converter {
     }
     std::string dialect = options_.dialect;
     if (dialect.empty()) {
-      const bool keeps = home.dialect.empty() || (home.megatron && model->dialect->is_megatron);
+      const bool keeps =
+          home.dialect.empty() || (home.megatron && model->dialect->is_megatron && home.format != "nemo2");
       dialect = keeps ? model->dialect->name : std::string(home.dialect);
     }
     const bool stays = dialect == model->dialect->name && options_.hparams.empty();
@@ -335,31 +343,71 @@ class Converter {
     layout.vp = options_.vp.value_or(layout.vp);
     if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
       return InvalidArgument("expected --tp, --pp and --vp of at least 1");
-    if (home.is_grid) {
+    // Whoever loads a distributed checkpoint divides it as its config says; its tables have those ranks' rows.
+    const bool is_distributed = HasOneWhole(result) && result.metadata.contains("sharded_backend");
+    const bool stays_distributed =
+        is_distributed && layout.tp == 1 && layout.pp == 1 && home.training != ParameterKeys::kNumbers;
+    if (home.is_grid || stays_distributed) {
       constexpr int kMaxGrid = 4096;
       if (layout.tp > kMaxGrid) return InvalidArgument(fmt::format("--tp: expected at most {}", kMaxGrid));
-      shard_grid_ = static_cast<uint32_t>(layout.tp);
-      layout.tp = 1;
+      if (home.is_grid) shard_grid_ = static_cast<uint32_t>(layout.tp);
+      const int tp = std::exchange(layout.tp, 1);
+      if (layout == Layout{}) return ForRanksThatLoad(home, tp);
     }
     if (!home.holds_ranks && layout != Layout{}) {
       return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
                              "write a .nemo or a .ckpt");
     }
-    if (layout == result.layout && !options_.split_rank) {
-      // Whoever loads a distributed checkpoint divides it as its config says; the files of ranks are divided.
-      const bool was_whole = home.training == ParameterKeys::kNumbers && result.metadata.contains("sharded_backend");
-      return was_whole && result.config ? SetLayout(layout, &*result.config) : Status();
+    if (is_distributed && home.holds_ranks) {
+      ANEMONE_TRY(Padded(StatedTensorParallel(result), 1));
+      if (table_ == nullptr) ANEMONE_TRY(AddExtraStates(&result, KnownModel()));
+      if (result.config) ANEMONE_TRY(SetLayout({}, &*result.config));
     }
+    if (layout == result.layout && !options_.split_rank) return {};
+    const ConfigNode* split = result.config ? result.config->Find(kSplitRank) : nullptr;
+    const std::optional<ConfigNode> kept_split =
+        split != nullptr && layout.pp == result.layout.pp ? std::optional(*split) : std::nullopt;
     ANEMONE_TRY(Merged());
+    if (kept_split) result.config->root()[kSplitRank] = *kept_split;
     if (options_.split_rank && result.config) {
       if (*options_.split_rank < 1 || *options_.split_rank >= layout.pp) {
         return InvalidArgument(fmt::format("--split-rank: expected 1 to {} for {} stages, found {}", layout.pp - 1,
                                            layout.pp, *options_.split_rank));
       }
-      result.config->root()["pipeline_model_parallel_split_rank"] = ConfigNode::Int(*options_.split_rank);
+      result.config->root()[kSplitRank] = ConfigNode::Int(*options_.split_rank);
     }
     if (layout == Layout{}) return {};
     ANEMONE_ASSIGN(result, SplitShards(result, layout, KnownModel()));
+    return {};
+  }
+
+  // A distributed result: whole tensors, a config that says how to divide them, tables padded for that.
+  Status ForRanksThatLoad(const Home& home, int tp) {
+    Checkpoint& result = conversion_.result;
+    const bool was_distributed = result.metadata.contains("sharded_backend");
+    ANEMONE_TRY(Merged());
+    const bool is_nemo1 = result.config && !IsNemo2Config(result.config->root());
+    if (home.format == "nemo2" && is_nemo1 && table_ == nullptr) ANEMONE_TRY(AddExtraStates(&result, KnownModel()));
+    // Left as it was, nothing being asked.
+    if (was_distributed && !options_.tp && !options_.pp) return {};
+    ANEMONE_TRY(Padded(was_distributed ? StatedTensorParallel(result) : 1, tp));
+    return result.config ? SetLayout({.tp = tp}, &*result.config) : Status();
+  }
+
+  Status Padded(int was_tp, int tp) {
+    Checkpoint& result = conversion_.result;
+    if (was_tp == tp || !result.config) return {};
+    const TranslateOptions options = KnownModel();
+    if (!IsNemo2Config(result.config->root())) {
+      ANEMONE_ASSIGN(result, PadVocab(result, was_tp, tp, options));
+      return {};
+    }
+    // The tables' sizes are told in NeMo 1's words.
+    Config own = *std::move(result.config);
+    ANEMONE_ASSIGN(ConfigNode words, ToNemo1Config(own.root()));
+    result.config = Config(std::move(words));
+    ANEMONE_ASSIGN(result, PadVocab(result, was_tp, tp, options));
+    result.config = std::move(own);
     return {};
   }
 

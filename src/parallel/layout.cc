@@ -7,6 +7,8 @@
 namespace anemone {
 namespace {
 
+constexpr std::string_view kSplitRank = "pipeline_model_parallel_split_rank";
+
 uint64_t SizeIn(const ConfigNode* node, std::string_view key) {
   const ConfigNode* child = node == nullptr ? nullptr : node->Get(key);
   return child == nullptr ? 0 : static_cast<uint64_t>(std::max<int64_t>(0, child->AsInt().value_or(0)));
@@ -57,6 +59,11 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
   return ranges;
 }
 
+int SplitRankOf(const Layout& layout, const Config* config) {
+  const uint64_t said = SizeIn(config == nullptr ? nullptr : &config->root(), kSplitRank);
+  return said > 0 && said < static_cast<uint64_t>(layout.pp) ? static_cast<int>(said) : layout.pp / 2;
+}
+
 Result<PipelineRanges> DividePipeline(const ResolvedModel& model, const Layout& layout, const Config* config) {
   PipelineRanges ranges;
   const auto& order = model.family->tower_order;
@@ -75,9 +82,7 @@ Result<PipelineRanges> DividePipeline(const ResolvedModel& model, const Layout& 
       ANEMONE_ASSIGN(ranges[tower], DivideLayers(layers, layout, node, tower));
       continue;
     }
-    const auto split_rank =
-        static_cast<int>(SizeIn(config == nullptr ? nullptr : &config->root(), "pipeline_model_parallel_split_rank"));
-    const int split = split_rank > 0 && split_rank < layout.pp ? split_rank : layout.pp / 2;
+    const int split = SplitRankOf(layout, config);
     const bool is_first = place == order.begin();
     ANEMONE_ASSIGN(const std::vector<LayerRange> own,
                    DivideLayers(layers, {.pp = is_first ? split : layout.pp - split}, node, tower));
@@ -157,7 +162,9 @@ Result<uint64_t> NumExperts(const ModelSymbols& symbols) {
 }
 
 Status SetLayout(const Layout& layout, Config* config) {
-  ConfigNode& root = config->root();
+  ConfigNode* model = config->root().Get("config");
+  const bool is_nemo2 = model != nullptr && model->is_map() && config->root().Get("_target_") != nullptr;
+  ConfigNode& root = is_nemo2 ? *model : config->root();
   root["tensor_model_parallel_size"] = ConfigNode::Int(layout.tp);
   root["pipeline_model_parallel_size"] = ConfigNode::Int(layout.pp);
   if (layout.vp > 1) {
@@ -181,6 +188,14 @@ Status SetLayout(const Layout& layout, Config* config) {
     }
   }
   return {};
+}
+
+void SetSplitRank(const Layout& layout, Config* config) {
+  if (layout.pp > 1) {
+    config->root()[std::string(kSplitRank)] = ConfigNode::Int(SplitRankOf(layout, config));
+  } else if (ConfigNode* node = config->root().Get(kSplitRank)) {
+    *node = ConfigNode::Int(0);
+  }
 }
 
 }  // namespace anemone

@@ -9,16 +9,11 @@
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
 #include "parallel/slices.h"
+#include "parallel/vocabulary.h"
 #include "tensor/same.h"
 
 namespace anemone {
 namespace {
-
-uint64_t VocabDivisor(const Checkpoint& checkpoint) {
-  const ConfigNode* node = checkpoint.config ? checkpoint.config->root().Get("make_vocab_size_divisible_by") : nullptr;
-  const int64_t value = node == nullptr ? 128 : node->AsInt().value_or(128);
-  return value > 0 ? static_cast<uint64_t>(value) : 128;
-}
 
 // ---- one tensor ----
 
@@ -367,13 +362,26 @@ class Merger {
   SliceLaw law_;
 };
 
-// Nothing in many configs says how many rows of a table are tokens. Megatron pads with zero rows at the end, so the
-// last row that is not all zeros is a token; a table that was padded for more ranks then gets its old size back. A
-// table that ends with more zeros than padding for its ranks makes was not padded by Megatron and stays.
-Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const StateDict& weights, uint64_t multiple,
+// A table that was padded for `tp` ranks, and how many of its rows are tokens: as many as the tokenizer beside it has,
+// if padding makes the table's rows of them. Otherwise, Megatron pads with zero rows at the end, so the last row that
+// is not all zeros is a token. A table that ends with more zeros than padding makes was not padded by Megatron.
+Result<uint64_t> TokensIn(const Tensor& table, std::optional<uint64_t> tokenizer, uint64_t divisor, int tp) {
+  const uint64_t stored = table.shape()[0];
+  if (tokenizer && PaddedVocab(*tokenizer, divisor, tp) == stored) return *tokenizer;
+  const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
+  for (uint64_t rows = stored; rows > 1 && stored - rows < multiple; --rows) {
+    ANEMONE_ASSIGN(const Tensor row, table.Narrow(0, rows - 1, 1));
+    ANEMONE_ASSIGN(const bool zero, IsZero(row));
+    if (!zero) return rows;
+  }
+  return stored;
+}
+
+Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const Checkpoint& checkpoint, int tp,
                   ModelSymbols* dims) {
   std::map<std::string, uint64_t> tokens;
-  for (const StateDict::Item& item : weights.items()) {
+  const std::optional<uint64_t> tokenizer = CountTokens(checkpoint);
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
     const auto hit = naming.Match(item.name, prefix);
     if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab ||
         item.tensor()->shape().size() != 2)
@@ -381,17 +389,7 @@ Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const St
     const std::string& tower = naming.row(hit->row).tower;
     ANEMONE_ASSIGN(const std::optional<uint64_t> is_known, dims->Find(tower, "vocab_is_known"));
     if (is_known.value_or(0) != 0) continue;
-    const uint64_t stored = item.tensor()->shape()[0];
-    uint64_t rows = stored;
-    for (bool zero = true; zero && rows > 1;) {
-      ANEMONE_ASSIGN(const Tensor row, item.tensor()->Narrow(0, rows - 1, 1));
-      ANEMONE_ASSIGN(zero, IsZero(row));
-      if (zero) --rows;
-      if (stored - rows >= multiple) {
-        rows = stored;
-        break;
-      }
-    }
+    ANEMONE_ASSIGN(const uint64_t rows, TokensIn(*item.tensor(), tokenizer, VocabDivisor(checkpoint), tp));
     tokens[tower] = std::max(tokens[tower], rows);
   }
   for (const auto& [tower, rows] : tokens) dims->Set(InTower(tower, "vocab"), rows);
@@ -403,8 +401,7 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
   const NameMatcher& naming = model.names;
   const std::string prefix = naming.BestPrefix(checkpoint->weights()).prefix;
   if (was_tp > 0) {
-    const uint64_t multiple = VocabDivisor(*checkpoint) * static_cast<uint64_t>(was_tp);
-    ANEMONE_TRY(GuessVocab(naming, prefix, checkpoint->weights(), multiple, dims));
+    ANEMONE_TRY(GuessVocab(naming, prefix, *checkpoint, was_tp, dims));
   }
   StateDict padded;
   for (const StateDict::Item& item : checkpoint->weights().items()) {
@@ -415,14 +412,20 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
     }
     const StoredRow& row = naming.row(hit->row);
     ANEMONE_ASSIGN(const uint64_t vocab, dims->Of(row.tower, "vocab"));
-    const uint64_t rows = PaddedVocab(vocab, VocabDivisor(*checkpoint), tp);
+    ANEMONE_ASSIGN(const uint64_t rows, VocabRows(*checkpoint, row.tower, vocab, tp));
     const uint64_t before = item.tensor()->shape()[0];
     ANEMONE_ASSIGN(Tensor table, WithVocabRows(*item.tensor(), rows));
     ANEMONE_TRY(padded.Add(item.name, std::move(table)));
     dims->Set(InTower(row.tower, "padded_vocab"), rows);
+    if (rows == before && vocab == before && was_tp > tp && !CountTokens(*checkpoint)) {
+      checkpoint->notes.push_back(
+          fmt::format("{}: keeps its {} rows, as nothing says how many of them are tokens", item.name, rows));
+    }
     if (rows == before) continue;
     checkpoint->notes.push_back(
-        fmt::format("{}: {} rows of padding became {} ({} tokens)", item.name, before - vocab, rows - vocab, vocab));
+        rows < vocab ? fmt::format("{}: {} rows became {}, as the config has them", item.name, before, rows)
+                     : fmt::format("{}: {} rows of padding became {} ({} tokens)", item.name, before - vocab,
+                                   rows - vocab, vocab));
   }
   checkpoint->weights() = std::move(padded);
   return {};
@@ -502,7 +505,7 @@ Result<std::vector<OptimizerState>> ReadOptimizers(const Checkpoint& checkpoint,
 }
 
 // `whole` are the symbols of the merged model, `model`'s those of the stored one.
-Status MergeTraining(const Checkpoint& checkpoint, const ResolvedModel& model, const ModelSymbols& whole,
+Status MergeTraining(const Checkpoint& checkpoint, const ResolvedModel& model, const ModelSymbols& whole, int tp,
                      Checkpoint* result) {
   const Value& training = *checkpoint.shards.front().training;
   ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
@@ -526,12 +529,13 @@ Status MergeTraining(const Checkpoint& checkpoint, const ResolvedModel& model, c
       twin.shards.assign(1, Shard{});
       twin.weights() = *std::move(tensors);
       ModelSymbols dims = whole;
-      ANEMONE_TRY(PadForRanks(model, &dims, 1, 0, &twin));
+      ANEMONE_TRY(PadForRanks(model, &dims, tp, 0, &twin));
       merged[kind] = OfShard(std::move(twin.shards.front()));
     }
   }
   ANEMONE_ASSIGN(result->shards.front().training,
-                 WithOptimizer(training, result->shards.front(), states.empty() ? nullptr : states.data(), merged));
+                 WithOptimizer(training, result->shards.front(), states.empty() ? nullptr : states.data(), merged,
+                               KeysOf(training).value_or(ParameterKeys::kNumbers)));
   return {};
 }
 
@@ -649,6 +653,11 @@ Result<std::vector<Shard>> CutInto(const StateDict& whole, const ResolvedModel& 
   return shards;
 }
 
+Status SetLayoutOf(const Family& family, const Layout& layout, Config* config) {
+  if (!family.tower_order.empty()) SetSplitRank(layout, config);
+  return SetLayout(layout, config);
+}
+
 Status SplitTraining(const Checkpoint& checkpoint, const ResolvedModel& model, PipelineRanges& ranges,
                      const Layout& layout, std::vector<Shard>* shards) {
   ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
@@ -673,11 +682,6 @@ Status SplitTraining(const Checkpoint& checkpoint, const ResolvedModel& model, P
 }
 
 }  // namespace
-
-uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
-  const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
-  return (vocab + multiple - 1) / multiple * multiple;
-}
 
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
   if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
@@ -711,10 +715,50 @@ Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& che
   ANEMONE_TRY(PadForRanks(model, &whole, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
-    ANEMONE_TRY(MergeTraining(checkpoint, model, whole, &result));
+    ANEMONE_TRY(MergeTraining(checkpoint, model, whole, 1, &result));
   }
-  if (result.config) ANEMONE_TRY(SetLayout(result.layout, &*result.config));
+  if (result.config) ANEMONE_TRY(SetLayoutOf(*model.family, result.layout, &*result.config));
   return result;
+}
+
+Result<Checkpoint> PadVocab(const Checkpoint& checkpoint, int was_tp, int tp, const TranslateOptions& options) {
+  const Result<ModelIdentity> identity = IdentifyModel(checkpoint, options);
+  if (!identity.ok() || !identity->dialect->is_megatron) return checkpoint;
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, options));
+  ANEMONE_TRY(CheckDivides(model, tp));
+  Checkpoint result = checkpoint;
+  ModelSymbols padded = model.symbols;
+  ANEMONE_TRY(PadForRanks(model, &padded, tp, was_tp, &result));
+  const bool as_before = std::equal(
+      result.weights().items().begin(), result.weights().items().end(), checkpoint.weights().items().begin(),
+      [](const auto& a, const auto& b) { return a.tensor() == nullptr || a.tensor()->shape() == b.tensor()->shape(); });
+  if (!as_before && CarriesTraining(checkpoint, &result.notes))
+    ANEMONE_TRY(MergeTraining(checkpoint, model, padded, tp, &result));
+  return result;
+}
+
+Status AddExtraStates(Checkpoint* checkpoint, const TranslateOptions& options) {
+  StateDict& weights = checkpoint->weights();
+  if (std::any_of(weights.items().begin(), weights.items().end(), [](const auto& i) { return i.opaque() != nullptr; }))
+    return {};
+  const Result<ModelIdentity> identity = IdentifyModel(*checkpoint, options);
+  if (!identity.ok() || !identity->dialect->is_megatron) return {};
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(*checkpoint, options));
+  std::map<std::string, uint64_t> layers;
+  for (const std::string& tower : TowersOf(*model.dialect)) {
+    ANEMONE_ASSIGN(const std::optional<uint64_t> count, model.symbols.Find(tower, "layers"));
+    layers[tower] = count.value_or(0);
+  }
+  const auto layers_of = [&](const std::string& tower) { return layers[tower]; };
+  return ForEachStored(*model.dialect, layers_of, [&](size_t r, uint64_t layer) -> Status {
+    const StoredRow& row = model.names.row(r);
+    if (row.role != Role::kExtraState || !model.names.is_active(r)) return {};
+    ANEMONE_ASSIGN(const bool is_written, model.symbols.Holds(row.when, layer));
+    for (size_t part = 0; is_written && part < model.names.num_parts(r); ++part) {
+      ANEMONE_TRY(weights.Add(model.prefix + model.names.pattern(r).Fill(layer, part), Opaque{}));
+    }
+    return {};
+  });
 }
 
 Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options) {
@@ -796,7 +840,7 @@ Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& che
   if (layout.pp > 1 && !model.family->pipeline_warning.empty()) result.notes.push_back(model.family->pipeline_warning);
   result.shards = std::move(shards);
   result.layout = layout;
-  if (result.config) ANEMONE_TRY(SetLayout(layout, &*result.config));
+  if (result.config) ANEMONE_TRY(SetLayoutOf(*model.family, layout, &*result.config));
   return result;
 }
 

@@ -33,8 +33,13 @@ Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& che
 // parameters; a distributed checkpoint may hold them in another. Errors: as MergeShards.
 Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options = {});
 
-// The padded vocabulary for `tp` ranks: the next multiple of divisor * tp.
-uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp);
+// A whole checkpoint whose vocabulary tables are padded for `was_tp` ranks, with tables for `tp`, the training state's
+// with them. What no table knows stays as it is. Errors: as SplitShards.
+Result<Checkpoint> PadVocab(const Checkpoint& checkpoint, int was_tp, int tp, const TranslateOptions& options = {});
+
+// The `_extra_state` entries that strict loading asks of a Megatron model's linear layers, where a whole checkpoint has
+// none: NeMo's converter leaves them out of a LLaVA.
+Status AddExtraStates(Checkpoint* checkpoint, const TranslateOptions& options = {});
 
 }  // namespace anemone
 

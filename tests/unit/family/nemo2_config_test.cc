@@ -19,7 +19,7 @@ constexpr std::string_view kLlama =
 
 TEST(Nemo2Config, ALlamaThereAndBack) {
   const Config nemo1 = Yaml(kLlama);
-  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", "0123_spm.model"));
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {.tokenizer = "0123_spm.model"}));
   EXPECT_TRUE(IsNemo2Config(nemo2));
   EXPECT_FALSE(IsNemo2Config(nemo1.root()));
   const Config read(nemo2);
@@ -47,7 +47,7 @@ TEST(Nemo2Config, EveryActivationAndNormSurvives) {
       Config nemo1 = Yaml("num_layers: 1\nhidden_size: 8\nnum_attention_heads: 2\n");
       ASSERT_THAT(nemo1.Set("activation", ConfigNode::String(activation)), IsOk());
       ASSERT_THAT(nemo1.Set("normalization", ConfigNode::String(norm)), IsOk());
-      ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", ""));
+      ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {}));
       ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
       EXPECT_EQ(back.Get("activation")->AsString(), activation);
       EXPECT_EQ(back.Get("normalization")->AsString(), norm);
@@ -61,7 +61,7 @@ TEST(Nemo2Config, ClipsTowers) {
       "class_token_length: 1, num_layers: 3, hidden_size: 64, num_attention_heads: 4, activation: approx-gelu}\n"
       "text: {output_dim: 32, max_position_embeddings: 77, encoder_seq_length: 77, num_layers: 2, hidden_size: 48, "
       "num_attention_heads: 4, activation: approx-gelu}\n");
-  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", ""));
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {}));
   EXPECT_EQ(Config(nemo2).Find("config.text_transformer_config.max_seq_length")->AsInt(), 77);
   EXPECT_EQ(Config(nemo2).Find("config.vision_transformer_config.class_token_len")->AsInt(), 1);
   ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
@@ -81,23 +81,57 @@ TEST(Nemo2Config, ALlavaThereAndBack) {
                                "vision_select_layer: -2}\nmm_mlp_adapter_type: mlp2x_gelu\n")
                               .root()),
       IsOk());
-  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), "", ""));
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {}));
   const Config read(nemo2);
   EXPECT_EQ(read.Find("_target_")->AsString(), "nemo.collections.vlm.neva.model.llava.LlavaModel");
   EXPECT_EQ(read.Find("config.language_transformer_config.hidden_size")->AsInt(), 48);
   EXPECT_EQ(read.Find("config.vision_projection_config.input_size")->AsInt(), 1024);
+  // All that the tower's class of NeMo 2.0.0 takes; patches and pictures come back from the published name.
+  EXPECT_EQ(read.Find("config.vision_transformer_config")->map.size(), 2u);
   ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
   EXPECT_TRUE(SameConfig(*back.Get("mm_cfg"), *nemo1.root().Get("mm_cfg")));
   EXPECT_EQ(back.Get("hidden_size")->AsInt(), 48);
   EXPECT_TRUE(back.Get("target")->AsString()->ends_with(".MegatronNevaModel"));
 }
 
+TEST(Nemo2Config, AMixtureThereAndBack) {
+  Config nemo1 = Yaml(std::string(kLlama) + "num_moe_experts: 4\nmoe_router_topk: 2\nmoe_router_pre_softmax: true\n");
+  std::vector<std::string> notes;
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {}, &notes));
+  EXPECT_EQ(Config(nemo2).Find("_target_")->AsString(), "nemo.collections.llm.gpt.model.mixtral.MixtralModel");
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0].substr(0, 22), "moe_router_pre_softmax");
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
+  EXPECT_EQ(back.Get("num_moe_experts")->AsInt(), 4);
+  EXPECT_EQ(back.Get("moe_router_pre_softmax")->AsBool(), false);
+  EXPECT_THAT(ToNemo2Config(nemo1.root(), {.id = "meta-llama/Llama-2-7b-hf"}),
+              StatusIs(ErrorKind::kInvalidArgument, "MixtralModel"));
+}
+
+TEST(Nemo2Config, ScalingByLayerIsForHalfPrecisionAlone) {
+  for (const auto& [precision, scales] : {std::pair("bf16", false), {"32", false}, {"16-mixed", true}, {"16", true}}) {
+    Config nemo1 = Yaml(kLlama);
+    ASSERT_THAT(nemo1.Set("precision", ConfigNode::String(precision)), IsOk());
+    ASSERT_THAT(nemo1.Set("apply_query_key_layer_scaling", ConfigNode::Bool(true)), IsOk());
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {}));
+    EXPECT_EQ(Config(nemo2).Find("config.apply_query_key_layer_scaling")->AsBool(), scales) << precision;
+  }
+}
+
 TEST(Nemo2Config, WhatIsNotThereIsNamed) {
-  EXPECT_THAT(ToNemo2Config(Yaml(kLlama).root(), "gpt-17", ""),
+  EXPECT_THAT(ToNemo2Config(Yaml(kLlama).root(), {.id = "gpt-17"}),
               StatusIs(ErrorKind::kInvalidArgument, "known are meta-llama/Llama-2-7b-hf"));
-  EXPECT_THAT(ToNemo2Config(Yaml("unet: 1").root(), "", ""), StatusIs(ErrorKind::kUnsupported, "neither's sizes"));
-  EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {num_moe_experts: 8}").root()),
-              StatusIs(ErrorKind::kUnsupported, "num_moe_experts"));
+  EXPECT_THAT(ToNemo2Config(Yaml("unet: 1").root(), {}), StatusIs(ErrorKind::kUnsupported, "neither's sizes"));
+  const auto refused = [](const char* yaml, const char* what, std::string_view version = "") {
+    EXPECT_THAT(ToNemo2Config(Yaml(std::string(kLlama) + yaml).root(), {.version = version}),
+                StatusIs(ErrorKind::kUnsupported, what))
+        << yaml;
+  };
+  refused("name: megatron_falcon_gpt\n", "name:");
+  refused("target: nemo.collections.nlp.models.language_modeling.megatron_bert_model.MegatronBertModel\n", "target:");
+  refused("transformer_block_type: post_ln\n", "transformer_block_type:");
+  refused("name: megatron_gemma2\n", "NeMo 2.1.0 or later", "2.0.0");
+  EXPECT_THAT(ToNemo2Config(Yaml(kLlama).root(), {.version = "1.23"}), StatusIs(ErrorKind::kInvalidArgument, "2.0.0"));
   EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {activation_func: {_target_: my.act}}").root()),
               StatusIs(ErrorKind::kUnsupported, "my.act"));
 }

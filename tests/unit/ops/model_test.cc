@@ -403,25 +403,16 @@ TEST(ConvertNemo2Test, ClipThereAndBack) {
 // A LLaVA's language model, encoder and projector move to where the other generation has them.
 TEST(ConvertNemo2Test, LlavaThereAndBack) {
   const TempDir dir;
-  TestValue value;
-  std::filesystem::create_directories(dir / "src");
-  const std::string embedding = "model.embedding.word_embeddings.";
-  std::vector<std::pair<std::string, ValueRef>> entries;
-  for (const std::string& name :
-       {embedding + "weight", embedding + "vision_encoder.vision_model.post_layernorm.weight",
-        embedding + "adapter_layer.mm_projector_adapter.mm_projector.0.weight",
-        std::string("model.decoder.final_layernorm.weight"), std::string("model.output_layer.weight"),
-        std::string("model.decoder.layers.0.self_attention.linear_qkv.weight"),
-        std::string("model.decoder.layers.1.self_attention.linear_qkv.weight")}) {
-    entries.emplace_back(name, value.Tensor(DType::kF32, {4, 2}, static_cast<char>(entries.size() + 1)));
-  }
-  value.Write(dir / "src/model_weights.ckpt", value.Dict(entries));
-  WriteFile(dir / "src/model_config.yaml",
-            "num_layers: 2\nhidden_size: 2\nnum_attention_heads: 1\nmm_cfg: {mm_mlp_adapter_type: mlp2x_gelu}\n"
-            "target: nemo.collections.multimodal.models.multimodal_llm.neva.neva_model.MegatronNevaModel\n");
+  // As NeMo's converter wrote it, and one tensor of the tower that it leaves out.
+  ANEMONE_ASSERT_ASSIGN(Checkpoint llava, OpenSource(Golden("families/llava.nemo"), {}));
+  ANEMONE_ASSERT_ASSIGN(const Tensor tensor, Tensor::FromBytes(DType::kF32, {2}, "12345678"));
+  const std::string tower = "model.embedding.word_embeddings.vision_encoder.vision_model.post_layernorm.weight";
+  ASSERT_THAT(llava.weights().Add(tower, tensor), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Plan plan, FindFormat("nemo")->lay_out(llava, {}));
+  WriteOut(plan, dir / "src.nemo");
   ConvertOptions options;
   options.to = "nemo2";
-  ANEMONE_ASSERT_ASSIGN(const Conversion there, PlanConversion(dir / "src", dir / "two", options));
+  ANEMONE_ASSERT_ASSIGN(const Conversion there, PlanConversion(dir / "src.nemo", dir / "two", options));
   ASSERT_THAT(RunConversion(there, {}), IsOk());
   const std::string keys = testing::ReadFile(dir / "two/weights/.metadata");
   for (const char* key : {"module.language_model.embedding.word_embeddings.weight", "module.vision_projection.0.weight",
@@ -429,18 +420,18 @@ TEST(ConvertNemo2Test, LlavaThereAndBack) {
                           "module.language_model.decoder.layers.self_attention.linear_qkv.weight"}) {
     EXPECT_NE(keys.find(key), std::string::npos) << key;
   }
-  ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(dir / "two", {}));
-  EXPECT_THAT(verified.problems, ::testing::IsEmpty());
   ANEMONE_ASSERT_ASSIGN(const Conversion back, PlanConversion(dir / "two", dir / "x.nemo", {}));
   ASSERT_THAT(RunConversion(back, {}), IsOk());
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint first, OpenSource(dir / "src", {}));
-  ANEMONE_ASSERT_ASSIGN(const Checkpoint second, OpenSource(dir / "x.nemo", {}));
-  ANEMONE_ASSERT_ASSIGN(const Difference difference, Diff(first, second, {.only_weights = true}));
-  EXPECT_TRUE(difference.tensors.empty());
-  EXPECT_EQ(difference.tensors_compared, 7u);
-  ANEMONE_ASSERT_ASSIGN(const MegatronNevaModel model,
-                        MegatronNevaModel::RestoreFrom({.restore_path = dir / "x.nemo"}));
-  EXPECT_EQ(model.class_name(), "MegatronNevaModel");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint again, OpenSource(dir / "x.nemo", {}));
+  size_t compared = 0;
+  for (const StateDict::Item& item : llava.weights().items()) {
+    if (item.tensor() == nullptr) continue;
+    const StateDict::Item* other = again.weights().Find(item.name);
+    ASSERT_NE(other, nullptr) << item.name;
+    EXPECT_TRUE(*other->tensor()->Read() == *item.tensor()->Read()) << item.name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 20u);
 }
 
 // A .ckpt to start from has the keys of a training and nothing of one.
@@ -541,11 +532,6 @@ INSTANTIATE_TEST_SUITE_P(
         ClassSample{"MegatronContentFilteringModel",
                     {"model.vision_encoder.backbone.class_token", "model.concept_model.concepts", "model.mlp.0.weight",
                      "model.mlp.0.bias"}},
-        ClassSample{"MegatronNevaModel",
-                    {"model.embedding.word_embeddings.weight",
-                     "model.embedding.word_embeddings.adapter_layer.mm_projector_adapter.mm_projector.0.weight",
-                     "model.embedding.word_embeddings.vision_encoder.vision_model.post_layernorm.bias",
-                     "model.decoder.layers.0.self_attention.linear_qkv.weight", "model.output_layer.weight"}},
         ClassSample{"MegatronLatentDiffusion",
                     {"model.betas", "model.model.diffusion_model.input_blocks.0.0.weight",
                      "model.first_stage_model.encoder.conv_in.weight",

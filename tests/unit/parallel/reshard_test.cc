@@ -5,6 +5,7 @@
 #include "family/clip_config.h"
 #include "family/families.h"
 #include "family/user_table.h"
+#include "parallel/vocabulary.h"
 #include "synthetic.h"
 
 namespace anemone {
