@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -13,25 +13,33 @@ Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint
   std::atomic<uint64_t> next = 0;
   std::mutex mutex;
   Status failure;
+  std::exception_ptr thrown;
   const auto run = [&](unsigned worker) {
-    for (uint64_t item = next++; item < count; item = next++) {
-      Status status = work(item, worker);
-      if (status.ok()) continue;
+    try {
+      for (uint64_t item = next++; item < count; item = next++) {
+        Status status = work(item, worker);
+        if (status.ok()) continue;
+        const std::lock_guard lock(mutex);
+        if (failure.ok()) failure = std::move(status);
+        next = count;
+      }
+    } catch (...) {
+      // Out of memory, mostly. It must not leave a thread; the caller gets it below.
       const std::lock_guard lock(mutex);
-      if (failure.ok()) failure = std::move(status);
+      if (!thrown) thrown = std::current_exception();
       next = count;
     }
   };
-  std::vector<std::thread> pool;
-  for (unsigned worker = 1; worker < std::min<uint64_t>(workers, count); ++worker) {
-    try {
-      pool.emplace_back(run, worker);
-    } catch (const std::system_error&) {
-      break;  // fewer will do
-    }
+  std::vector<std::jthread> pool;
+  try {
+    pool.reserve(workers);
+    for (unsigned worker = 1; worker < std::min<uint64_t>(workers, count); ++worker) pool.emplace_back(run, worker);
+  } catch (const std::exception&) {
+    // No further thread, or no memory for one: fewer will do.
   }
   run(0);
-  for (std::thread& thread : pool) thread.join();
+  pool.clear();  // joins
+  if (thrown) std::rethrow_exception(thrown);
   return failure;
 }
 

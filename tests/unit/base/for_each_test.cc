@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include "testing/matchers.h"
@@ -38,6 +39,20 @@ TEST(ForEach, BeginsNothingAfterAFailure) {
                       }),
               StatusIs(ErrorKind::kCorrupt, "item 5"));
   EXPECT_LT(begun, 1'000'000U);
+}
+
+TEST(ForEach, ThrowsInTheCallerWhatAWorkerThrows) {
+  for (const unsigned workers : {1U, 4U}) {
+    std::atomic<int> begun = 0;
+    EXPECT_THROW(static_cast<void>(ForEach(1'000'000, workers,
+                                           [&](uint64_t item, unsigned) -> Status {
+                                             ++begun;
+                                             if (item >= 3) throw std::runtime_error("item");
+                                             return {};
+                                           })),
+                 std::runtime_error);
+    EXPECT_LT(begun, 1'000'000) << workers;
+  }
 }
 
 }  // namespace
