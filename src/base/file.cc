@@ -6,6 +6,7 @@
 
 #include "anemone/bytes.h"
 #include "base/checked.h"
+#include "base/closed_file.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -45,6 +46,21 @@ class FileSource final : public ByteSource {
   const int fd_;
   const uint64_t size_;
   const std::string name_;
+};
+
+class ClosedFile final : public ByteSource {
+ public:
+  ClosedFile(std::string path, uint64_t size) : path_(std::move(path)), size_(size) {}
+  uint64_t size_bytes() const override { return size_; }
+  const std::string& name() const override { return path_; }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path_));
+    return file->ReadAt(offset, out);
+  }
+
+ private:
+  const std::string path_;
+  const uint64_t size_;
 };
 
 class StringSource final : public ByteSource {
@@ -89,6 +105,11 @@ Result<ByteSourcePtr> OpenFile(const std::string& path) {
     return status.In(path);
   }
   return ByteSourcePtr(std::make_shared<FileSource>(fd, static_cast<uint64_t>(info.st_size), path));
+}
+
+Result<ByteSourcePtr> OpenFileEachTime(const std::string& path) {
+  ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path));
+  return ByteSourcePtr(std::make_shared<ClosedFile>(path, file->size_bytes()));
 }
 
 ByteSourcePtr MemorySource(std::string bytes, std::string name) {

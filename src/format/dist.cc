@@ -1,10 +1,8 @@
 #include "format/dist.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <map>
@@ -12,6 +10,7 @@
 #include <unordered_map>
 
 #include "anemone/config.h"
+#include "base/closed_file.h"
 #include "format/dist_entries.h"
 #include "format/dist_values.h"
 #include "format/torch_file.h"
@@ -23,8 +22,7 @@ namespace fs = std::filesystem;
 using Kind = ValueNode::Kind;
 
 constexpr size_t kMaxFiles = 1'000'000;
-constexpr size_t kMaxChained = 64;     // optimizers
-constexpr size_t kMaxOpenFiles = 256;  // of the 1024 descriptors a process usually has
+constexpr size_t kMaxChained = 64;  // optimizers
 constexpr std::string_view kOptimizer = "optimizer.";
 constexpr std::string_view kOptimizerState = "optimizer.state.";
 constexpr std::string_view kChained = "chained_";
@@ -50,22 +48,6 @@ std::optional<OptimizerKey> ReadOptimizerKey(const std::string& whole) {
   }
   return key.starts_with(kOptimizer) ? std::optional(std::move(result)) : std::nullopt;
 }
-
-// A file that is open only while it is read.
-class ClosedFile final : public ByteSource {
- public:
-  ClosedFile(std::string path, uint64_t size) : path_(std::move(path)), size_(size) {}
-  uint64_t size_bytes() const override { return size_; }
-  const std::string& name() const override { return path_; }
-  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
-    ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path_));
-    return file->ReadAt(offset, out);
-  }
-
- private:
-  std::string path_;
-  uint64_t size_;
-};
 
 // What was stored, under the names it is shown by.
 class Presenter {
@@ -421,14 +403,7 @@ Result<std::vector<Artifact>> ListFiles(const std::string& directory) {
   std::vector<Artifact> files;
   files.reserve(found.size());
   for (const auto& [name, path] : found) {
-    ByteSourcePtr source;
-    if (found.size() <= kMaxOpenFiles) {
-      ANEMONE_ASSIGN(source, OpenFile(path));
-    } else {
-      struct stat info = {};
-      if (::stat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "stat").In(path);
-      source = std::make_shared<ClosedFile>(path, static_cast<uint64_t>(info.st_size));
-    }
+    ANEMONE_ASSIGN(ByteSourcePtr source, found.size() <= kMaxOpenFiles ? OpenFile(path) : OpenFileEachTime(path));
     files.push_back({name, Whole(std::move(source))});
   }
   return files;

@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "format/inside.h"
 #include "format/lightning.h"
 #include "format/recognise.h"
 
@@ -95,7 +96,9 @@ Result<Checkpoint> OpenCheckpoint(const std::string& path) {
     chosen = format;
   }
   if (chosen == nullptr) return internal::NotACheckpoint(*probe).In(path);
-  return chosen->open(*probe);
+  Result<Checkpoint> opened = chosen->open(*probe);
+  if (opened.ok() && probe->is_directory) ANEMONE_TRY(CheckInside(*opened, path));
+  return opened;
 }
 
 }  // namespace anemone

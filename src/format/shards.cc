@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "anemone/config.h"
+#include "base/closed_file.h"
 #include "format/format.h"
 #include "format/rank_file.h"
 #include "format/recognise.h"
@@ -31,17 +32,18 @@ bool IndexNamesTorchFiles(std::string_view head) {
   return !Contains(head, ".safetensors\"") && Contains(head, ".bin\"");
 }
 
-Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint) {
+Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, bool stays_open) {
+  const auto open = stays_open ? OpenFile : OpenFileEachTime;
   ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
   if (LooksLikeTorchFile(probe.head)) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+    ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
     auto file = ReadRankFile(Whole(std::move(source)));
     if (!file.ok()) return file.status().In(path);
     for (std::string& note : file->notes) checkpoint.notes.push_back(fmt::format("{}: {}", path, note));
     return std::move(file->shard.weights);
   }
   if (LooksLikeSafetensors(probe.head, probe.size_bytes)) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+    ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
     auto state = ReadSafetensors(Whole(std::move(source)), &checkpoint.metadata);
     return state.ok() ? state : state.status().In(path);
   }
@@ -79,7 +81,8 @@ Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkp
   StateDict all;
   size_t unlisted = 0;
   for (const auto& [file, count] : files) {
-    ANEMONE_ASSIGN(const StateDict part, ReadWeightsFile((folder / file).string(), checkpoint));
+    ANEMONE_ASSIGN(const StateDict part,
+                   ReadWeightsFile((folder / file).string(), checkpoint, files.size() <= kMaxOpenFiles));
     size_t found = 0;
     for (const StateDict::Item& item : part.items()) {
       const auto at = home.find(item.name);

@@ -1,0 +1,36 @@
+#include "engine/sources.h"
+
+#include "tensor/node.h"
+
+namespace anemone {
+
+using internal::NodePtr;
+using internal::TensorNode;
+
+void Sources::Add(const ByteSourcePtr& source) {
+  if (source != nullptr && seen_.insert(source.get()).second) all_.push_back(source.get());
+}
+
+void Sources::Add(const Tensor& tensor) {
+  std::vector<const TensorNode*> open = {TensorNode::Of(tensor).get()};
+  while (!open.empty()) {
+    const TensorNode& node = *open.back();
+    open.pop_back();
+    if (!node.children.empty() && !seen_.insert(&node).second) continue;
+    Add(node.source);
+    for (const NodePtr& child : node.children) open.push_back(child.get());
+  }
+}
+
+std::vector<const ByteSource*> SourcesOf(const Plan& plan) {
+  Sources sources;
+  for (const PlanFile& file : plan.files) {
+    for (const Segment& segment : file.segments) {
+      if (const auto* range = std::get_if<ByteRange>(&segment.content)) sources.Add(range->source);
+      if (const auto* tensor = std::get_if<Tensor>(&segment.content)) sources.Add(*tensor);
+    }
+  }
+  return sources.all();
+}
+
+}  // namespace anemone

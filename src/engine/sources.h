@@ -1,0 +1,30 @@
+// SourcesOf: the files, and whatever else, that bytes are read from.
+#ifndef ANEMONE_ENGINE_SOURCES_H_
+#define ANEMONE_ENGINE_SOURCES_H_
+
+#include <unordered_set>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/tensor.h"
+#include "engine/plan.h"
+
+namespace anemone {
+
+// Collects sources, each once. Those live as long as what was added.
+class Sources {
+ public:
+  void Add(const ByteSourcePtr& source);
+  void Add(const Tensor& tensor);
+  const std::vector<const ByteSource*>& all() const { return all_; }
+
+ private:
+  std::vector<const ByteSource*> all_;
+  std::unordered_set<const void*> seen_;  // sources, and the inner nodes of tensors
+};
+
+std::vector<const ByteSource*> SourcesOf(const Plan& plan);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_ENGINE_SOURCES_H_
