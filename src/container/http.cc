@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <thread>
 
 #include "container/curl.h"
@@ -147,8 +148,9 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_NOBODY, request.method == HttpRequest::Method::kHead ? 1L : 0L);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout_s * 1000));
-  set(CURLOPT_LOW_SPEED_LIMIT, 1L);
+  set(CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(options_.slowest_bytes_per_s));
   set(CURLOPT_LOW_SPEED_TIME, std::max(1L, static_cast<long>(options_.stall_timeout_s)));
+  if (sink == nullptr) set(CURLOPT_TIMEOUT_MS, static_cast<long>(options_.answer_timeout_s * 1000));
   set(CURLOPT_USERAGENT, options_.user_agent.c_str());
   set(CURLOPT_BUFFERSIZE, 512L << 10);
   if (!options_.ca_file.empty()) set(CURLOPT_CAINFO, options_.ca_file.c_str());
@@ -177,9 +179,16 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
 
   if (!transfer.status.ok()) return transfer.status;
   if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "cancelled");
-  if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
+  const std::string scheme = Lower(url.substr(0, url.find("://")));
+  const bool is_http = scheme == "http" || scheme == "https";
+  if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
     return InvalidArgument("expected an http or https URL, found '" + url + "'");
+  if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY) {
+    may_pass_ = false;
+    return Unavailable("expected an answer in HTTP, found something else").In(Origin(url));
+  }
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
+    may_pass_ = false;
     return Unavailable(words[0] != 0 ? words : curl_->easy_strerror(code), std::string(kCertificateHint))
         .In(Origin(url));
   }
@@ -209,6 +218,7 @@ Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const Http
     }
     url = std::move(next);
   }
+  may_pass_ = false;
   return Unavailable("expected at most 10 redirects, found more").In(origin);
 }
 
@@ -226,13 +236,13 @@ Result<HttpResponse> HttpClient::Send(const HttpRequest& request, const HttpSink
   double wait = options_.first_wait_s;
   for (int attempt = 1;; ++attempt) {
     bool body_begun = false;
+    may_pass_ = true;
     Result<HttpResponse> response = SendOnce(request, sink, &body_begun);
     double pause = wait;
     if (response.ok()) {
       if (response->status != 429 && response->status < 500) return response;
       if (const std::optional<double> asked = RetryAfter(*response)) pause = std::max(*asked, 0.0);
-    } else if (body_begun || response.status().kind() != ErrorKind::kUnavailable ||
-               response.status().error().hint == kCertificateHint) {
+    } else if (body_begun || response.status().kind() != ErrorKind::kUnavailable || !may_pass_) {
       return response;
     }
     if (attempt >= options_.attempts || pause > options_.longest_wait_s) return response;
@@ -250,7 +260,8 @@ std::optional<double> RetryAfter(const HttpResponse& response) {
     text = limits.substr(at + 3);
   }
   double seconds = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), seconds).ec == std::errc()) return seconds;
+  if (std::from_chars(text.data(), text.data() + text.size(), seconds).ec == std::errc())
+    return std::isfinite(seconds) ? std::optional(seconds) : std::nullopt;
   const Result<const internal::Curl*> curl = internal::LoadCurl();
   if (!curl.ok()) return std::nullopt;
   const time_t when = (*curl)->getdate(std::string(text).c_str(), nullptr);  // the other form: a date

@@ -52,10 +52,12 @@ struct HttpSink {
 
 struct HttpOptions {
   double connect_timeout_s = 10;
-  double stall_timeout_s = 30;  // without a byte for this long the transfer has failed
-  int attempts = 5;             // for connection failures, 5xx and 429
-  double first_wait_s = 1;      // doubled each time
-  double longest_wait_s = 60;   // a server that asks for more (Retry-After) is not waited for
+  double stall_timeout_s = 30;  // slower than `slowest_bytes_per_s` for this long, the transfer has failed
+  int64_t slowest_bytes_per_s = 1024;
+  double answer_timeout_s = 120;  // for a whole answer that no sink takes
+  int attempts = 5;               // for connection failures, 5xx and 429
+  double first_wait_s = 1;        // doubled each time
+  double longest_wait_s = 60;     // a server that asks for more (Retry-After) is not waited for
   std::string user_agent = "anemone";
   std::string ca_file = {};              // empty: the system's
   std::function<bool()> cancelled = {};  // asked now and then
@@ -74,6 +76,9 @@ class HttpClient {
   // Errors: Unavailable (no connection, TLS, time-out, broken transfer, too many redirects), InvalidArgument (URL),
   // LimitExceeded (a body without a sink above 16 MiB), Interrupted, and those of the sink.
   Result<HttpResponse> Send(const HttpRequest& request, const HttpSink* sink = nullptr);
+  // Whether the failure that Send answered last may pass by itself; a loop of redirects, an untrusted certificate and
+  // an answer that is no HTTP do not.
+  bool may_pass() const { return may_pass_; }
   // Sleeps; Interrupted when cancelled meanwhile.
   Status Wait(double seconds) const;
 
@@ -86,6 +91,7 @@ class HttpClient {
   HttpOptions options_;
   const internal::Curl* curl_ = nullptr;  // loaded by the first request
   void* handle_ = nullptr;                // CURL*: connections are kept between requests
+  bool may_pass_ = true;
 };
 
 // How long a 429 or 503 asks to wait, in seconds: Retry-After, or `t=` of the `ratelimit` header.

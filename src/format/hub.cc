@@ -339,8 +339,9 @@ class Fetch {
         ANEMONE_ASSIGN(blob, cache_.OpenPartial(file.etag, file.size));
         continue;
       }
-      if (status.kind() != ErrorKind::kUnavailable || refused_) return status;
-      if (blob->size_bytes() > start) {
+      if (status.kind() != ErrorKind::kUnavailable || refused_ || !client_.may_pass()) return status;
+      constexpr uint64_t kProgress = uint64_t{1} << 20;  // less is what a server that drips would give for ever
+      if (blob->size_bytes() >= start + kProgress) {
         failures = 0;  // it goes on, in pieces
         pause = options_.first_wait_s;
       }

@@ -29,11 +29,20 @@ Status MakeDirectories(const fs::path& path) {
   return {};
 }
 
+// Makes a file that was not there: nobody's link is followed, nobody's file is written to.
+int CreateNew(const std::string& path) {
+  constexpr int kFlags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  const int fd = sys.open(path.c_str(), kFlags, 0666);
+  if (fd >= 0 || errno != EEXIST) return fd;
+  sys.remove_all(path.c_str());  // what a dead process left, or another planted
+  return sys.open(path.c_str(), kFlags, 0666);
+}
+
 // Small files: written beside and renamed, so that no reader sees half of one.
 Status WriteSmall(const std::string& path, std::string_view text) {
   ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
   const std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
-  const int fd = sys.open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int fd = CreateNew(temporary);
   if (fd < 0) return ErrnoStatus(errno, "cannot create").In(temporary);
   Status status;
   if (!WriteAll(fd, std::as_bytes(std::span(text)), 0)) status = ErrnoStatus(errno, "cannot write").In(path);
@@ -57,9 +66,16 @@ PartialBlob::~PartialBlob() {
 }
 
 Status PartialBlob::Open() {
-  fd_ = sys.open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd_ < 0) return ErrnoStatus(errno, "cannot create").In(path_);
+  // Goes on from a file of this user's own; a link, a second name of another file, or another's file is not it.
   struct stat info;
+  fd_ = sys.open(path_.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+  const bool is_own = fd_ >= 0 && sys.fstat(fd_, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 1 &&
+                      info.st_uid == geteuid() && (info.st_mode & S_IWOTH) == 0;
+  if (!is_own) {
+    if (fd_ >= 0) sys.close(fd_);
+    fd_ = CreateNew(path_);
+  }
+  if (fd_ < 0) return ErrnoStatus(errno, "cannot create").In(path_);
   if (sys.fstat(fd_, &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path_);
   size_ = static_cast<uint64_t>(info.st_size);
   return Rehash();
@@ -123,7 +139,7 @@ Status PartialBlob::Commit() {
 
 Result<std::unique_ptr<FileLock>> FileLock::Take(const std::string& path, const std::function<Status()>& wait) {
   ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
-  const int fd = sys.open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  const int fd = sys.open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
   if (fd < 0) return ErrnoStatus(errno, "cannot create").In(path);
   std::unique_ptr<FileLock> lock(new FileLock(fd));
   // Some network file systems have no flock: then nobody can wait for us, and whoever renames last wins with equal
