@@ -26,9 +26,10 @@ enum Exit : int {
   kNoInput = 66,
   kUnavailable = 69,
   kSoftware = 70,
+  kNoMemory = 71,
   kCannotCreate = 73,
   kIoError = 74,
-  kInterrupted = 130,
+  kInterrupted = 130,  // by SIGINT; 128 and its number by another signal, 143 by SIGTERM
 };
 int ExitStatus(ErrorKind kind);
 
@@ -49,7 +50,8 @@ struct Globals {
 };
 Globals& globals();
 
-// A progress bar (bytes, rate, time left) where one is wanted, cancelled by Ctrl-C; otherwise only the cancelling.
+// A progress bar (what is done, rate, time left) where one is wanted, cancelled by a signal; otherwise only the
+// cancelling.
 ProgressFn MakeProgress();
 
 // A note for the user on stderr; shown unless -q. Notes at `level` 1 need -v.
@@ -57,8 +59,15 @@ void Note(std::string_view text, int level = 0);
 // Something is missing from the answer; said with -q, too.
 void Warn(std::string_view text);
 
-// Writes to stdout; a closed pipe ends the program quietly.
+// Writes to stdout. Throws Stop where that fails: quietly where nobody reads any more, else reported.
 void Print(std::string_view text);
+// Likewise what is still in stdout's buffer.
+void Flush();
+
+// Ends the run with this exit status; RunProgram catches it.
+struct Stop {
+  int status;
+};
 
 struct Command {
   std::string_view name;

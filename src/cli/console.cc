@@ -4,27 +4,22 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
 #include "cli/command.h"
+#include "cli/signals.h"
 #include "cli/text.h"
 #include "format/hub.h"
 
 namespace anemone::cli {
 namespace {
-
-std::atomic<bool> cancelled = false;
-static_assert(std::atomic<bool>::is_always_lock_free);
-
-void OnInterrupt(int /*signal*/) { cancelled = true; }
 
 // The terminal's width.
 size_t Columns() {
@@ -77,24 +72,36 @@ std::string InCommandsWords(std::string_view text, std::string_view elsewhere) {
   return result;
 }
 
+// What a stage counts, if not bytes.
+constexpr std::pair<std::string_view, std::string_view> kUnits[] = {
+    {"images", "pictures"}, {"texts", "texts"}, {"computing", "steps"}, {"statistics", "elements"}};
+
+std::string Amounts(std::string_view stage, uint64_t done, uint64_t total, double rate) {
+  const auto* unit =
+      std::find_if(std::begin(kUnits), std::end(kUnits), [&](const auto& u) { return u.first == stage; });
+  if (unit == std::end(kUnits)) {
+    return fmt::format("{} of {}  {}/s", HumanBytes(done), HumanBytes(total), HumanBytes(static_cast<uint64_t>(rate)));
+  }
+  return fmt::format("{} of {} {}  {:.1f}/s", done, total, unit->second, rate);
+}
+
+// One line at the end of stderr, drawn over and over. Whatever else is printed clears it first.
 class ProgressBar {
  public:
-  explicit ProgressBar(bool visible) : visible_(visible) {}
-  ~ProgressBar() {
-    if (drawn_) std::fputs("\r\033[K", stderr);
-  }
-  ProgressBar(const ProgressBar&) = delete;
-  ProgressBar& operator=(const ProgressBar&) = delete;
-
   void Update(std::string_view stage, uint64_t done, uint64_t total) {
-    if (!visible_ || total == 0) return;
+    if (total == 0) return;
+    const std::lock_guard lock(mutex_);
+    if (stage != stage_) {
+      stage_ = stage;
+      start_ = Clock::now();
+    }
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     if (seconds < 0.3) return;  // what is over at once needs no bar
     const double rate = static_cast<double>(done) / seconds;
     const double left = rate > 0 ? static_cast<double>(total - done) / rate : 0;
     const std::string before = fmt::format("{} ", stage);
-    const std::string after = fmt::format(" {:3}%  {} of {}  {}/s  {:.0f} s left", 100 * done / total, HumanBytes(done),
-                                          HumanBytes(total), HumanBytes(static_cast<uint64_t>(rate)), left);
+    const std::string after =
+        fmt::format(" {:3}%  {}  {:.0f} s left", 100 * done / total, Amounts(stage, done, total, rate), left);
     // The bar takes what room there is; a line that wrapped could not be drawn over.
     const size_t columns = Columns(), words = before.size() + after.size();
     std::string line = before;
@@ -111,12 +118,30 @@ class ProgressBar {
     drawn_ = true;
   }
 
+  void Clear() {
+    const std::lock_guard lock(mutex_);
+    if (drawn_) std::fputs("\r\033[K", stderr);
+    drawn_ = false;
+  }
+
  private:
   using Clock = std::chrono::steady_clock;
-  bool visible_;
+  std::mutex mutex_;
   bool drawn_ = false;
-  Clock::time_point start_ = Clock::now();
+  std::string stage_;
+  Clock::time_point start_;
 };
+
+ProgressBar& Bar() {
+  static ProgressBar bar;
+  return bar;
+}
+
+// What is said on stderr, where the bar is.
+void Say(const std::string& text) {
+  Bar().Clear();
+  std::fputs(text.c_str(), stderr);
+}
 
 }  // namespace
 
@@ -138,7 +163,7 @@ int ExitStatus(ErrorKind kind) {
     case ErrorKind::kUnavailable:
       return kUnavailable;
     case ErrorKind::kInterrupted:
-      return kInterrupted;
+      return CaughtSignal() == 0 ? static_cast<int>(kInterrupted) : 128 + CaughtSignal();
     case ErrorKind::kInternal:
       return kSoftware;
   }
@@ -149,10 +174,10 @@ bool IsSpeaker() { return globals().cluster->rank() == 0; }
 
 int Report(const Status& status) {
   if (!IsSpeaker()) return ExitStatus(status.kind());
-  std::fputs(fmt::format("anemone: {}\n", OneLine(InCommandsWords(status.message(), ""))).c_str(), stderr);
+  Say(fmt::format("anemone: {}\n", OneLine(InCommandsWords(status.message(), ""))));
   const std::string& hint = status.error().hint;
   if (!hint.empty()) {
-    std::fputs(fmt::format("hint: {}\n", OneLine(InCommandsWords(hint, kElsewhere))).c_str(), stderr);
+    Say(fmt::format("hint: {}\n", OneLine(InCommandsWords(hint, kElsewhere))));
   }
   return ExitStatus(status.kind());
 }
@@ -163,33 +188,46 @@ Globals& globals() {
 }
 
 ProgressFn MakeProgress() {
-  std::signal(SIGINT, OnInterrupt);
-  std::signal(SIGTERM, OnInterrupt);
   const Globals& g = globals();
   const bool wanted = !IsTrueInEnvironment("HF_HUB_DISABLE_PROGRESS_BARS");
   const bool visible =
       IsSpeaker() &&
       (g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1));
-  auto bar = std::make_shared<ProgressBar>(visible);
-  return [bar](std::string_view stage, uint64_t done, uint64_t total) {
-    bar->Update(stage, done, total);
-    return !cancelled.load();
+  return [visible](std::string_view stage, uint64_t done, uint64_t total) {
+    if (visible) Bar().Update(stage, done, total);
+    return Heed() == 0;
   };
 }
 
 void Note(std::string_view text, int level) {
   if (!IsSpeaker() || globals().verbosity < level) return;
-  std::fputs(fmt::format("anemone: note: {}\n", OneLine(InCommandsWords(text, kElsewhere))).c_str(), stderr);
+  Say(fmt::format("anemone: note: {}\n", OneLine(InCommandsWords(text, kElsewhere))));
 }
 
 void Warn(std::string_view text) {
   if (!IsSpeaker()) return;
-  std::fputs(fmt::format("anemone: warning: {}\n", OneLine(InCommandsWords(text, kElsewhere))).c_str(), stderr);
+  Say(fmt::format("anemone: warning: {}\n", OneLine(InCommandsWords(text, kElsewhere))));
 }
 
+namespace {
+
+[[noreturn]] void StopPrinting(int error) {
+  std::clearerr(stdout);
+  if (error == EPIPE) throw Stop{128 + SIGPIPE};  // as a program that the signal ends
+  throw Stop{Report(ErrnoStatus(error, "cannot write to standard output"))};
+}
+
+}  // namespace
+
 void Print(std::string_view text) {
-  if (!IsSpeaker() || std::fwrite(text.data(), 1, text.size(), stdout) == text.size()) return;
-  std::_Exit(Report(ErrnoStatus(errno, "cannot write to standard output")));
+  if (!IsSpeaker()) return;
+  Bar().Clear();
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) StopPrinting(errno);
+}
+
+void Flush() {
+  Bar().Clear();
+  if (std::fflush(stdout) != 0) StopPrinting(errno);
 }
 
 }  // namespace anemone::cli

@@ -7,4 +7,4 @@ constexpr anemone::cli::JoinFn kJoin = anemone::JoinMpi;
 constexpr anemone::cli::JoinFn kJoin = nullptr;
 #endif
 
-int main(int argc, char** argv) { return anemone::cli::RunProgram(argc, argv, kJoin); }
+int main(int argc, char** argv) { return anemone::cli::RunProgram(argc, argv, anemone::cli::Host::kOwnProcess, kJoin); }

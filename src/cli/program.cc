@@ -23,6 +23,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/manual.h"
+#include "cli/signals.h"
 
 namespace anemone::cli {
 namespace {
@@ -129,7 +130,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
   if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
   g.command = NamedCommand(&app);
   const int status = run ? run() : kUsage;
-  if (std::fflush(stdout) != 0) return Report(ErrnoStatus(errno, "cannot write to standard output"));
+  Flush();
   return status;
 }
 
@@ -150,13 +151,17 @@ std::string Job(int argc, char** argv) {
 
 }  // namespace
 
-int RunProgram(int argc, char** argv, JoinFn join) {
+int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   const std::optional<int> torchrun_rank = TorchrunRank();
   if (torchrun_rank.value_or(0) != 0) return kDone;
+  const Signals signals(host == Host::kOwnProcess);
   try {
     return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)));
+  } catch (const Stop& stop) {
+    return stop.status;
   } catch (const std::bad_alloc&) {
     std::fputs("anemone: out of memory\n", stderr);
+    return kNoMemory;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "anemone: internal error: %s\nhint: this is a bug in anemone; please report it\n",
                  error.what());

@@ -3,6 +3,7 @@
 #ifndef ANEMONE_CLI_PROGRAM_H_
 #define ANEMONE_CLI_PROGRAM_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -13,8 +14,11 @@ namespace anemone::cli {
 // Joins the processes that were started together to do `job`, the same words in the same folder; null: there are none.
 using JoinFn = std::unique_ptr<Cluster> (*)(const std::string& job);
 
+// Whose process it is. A guest leaves it as it was: signal handlers are put back.
+enum class Host : uint8_t { kOwnProcess, kGuest };
+
 // As main(): argv[0] is the program's name. Prints to stdout and stderr; answers the exit status. Does not throw.
-int RunProgram(int argc, char** argv, JoinFn join = nullptr);
+int RunProgram(int argc, char** argv, Host host, JoinFn join = nullptr);
 
 }  // namespace anemone::cli
 
