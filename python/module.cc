@@ -94,7 +94,7 @@ auto Await(const py::object& callback, Work work) {
     shared.total = total;
     return !shared.cancelled;
   };
-  std::thread thread([&] {
+  std::jthread thread([&] {
     try {
       answer.emplace(work(progress));
     } catch (const std::exception& error) {
@@ -422,15 +422,26 @@ std::span<const float> Floats(const py::buffer_info& info) {
 struct Clip {
   ClipModel model;
   TextEncoder encode;
+  std::shared_ptr<ProgressFn> go_on;  // asked by the model while it encodes
 };
+
+// Runs `encode()`, which Ctrl-C stops.
+template <typename Encode>
+py::tuple Encoded(Clip& clip, Encode encode) {
+  return Rows(Take(Await(py::none(), [&](const ProgressFn& progress) -> Result<ClipFeatures> {
+    *clip.go_on = progress;
+    const std::unique_ptr<ProgressFn, void (*)(ProgressFn*)> reset(clip.go_on.get(), [](ProgressFn* f) { *f = {}; });
+    return encode();
+  })));
+}
 
 py::tuple EncodeImages(Clip& clip, const py::buffer& pixels) {
   const py::buffer_info info = pixels.request();
-  return Rows(Take(Await(py::none(), [&](const ProgressFn&) { return clip.model.EncodeImages(Floats(info)); })));
+  return Encoded(clip, [&] { return clip.model.EncodeImages(Floats(info)); });
 }
 
 py::tuple EncodeTexts(Clip& clip, const std::vector<std::string>& texts) {
-  return Rows(Take(Await(py::none(), [&](const ProgressFn&) -> Result<ClipFeatures> {
+  return Encoded(clip, [&]() -> Result<ClipFeatures> {
     std::vector<std::vector<int32_t>> ids;
     for (const std::string& text : texts) {
       Result<std::vector<int32_t>> encoded = clip.encode(text);
@@ -438,7 +449,7 @@ py::tuple EncodeTexts(Clip& clip, const std::vector<std::string>& texts) {
       ids.push_back(*std::move(encoded));
     }
     return clip.model.EncodeTexts(ids);
-  })));
+  });
 }
 
 std::string_view ClassName(const ModelClass* model_class) { return model_class == nullptr ? "" : model_class->name; }
@@ -501,7 +512,7 @@ int RunMain(const std::vector<std::string>& words) {
   for (std::string& word : copies) argv.push_back(word.data());
   argv.push_back(nullptr);
   const py::gil_scoped_release release;
-  return cli::RunProgram(static_cast<int>(words.size()), argv.data());
+  return cli::RunProgram(static_cast<int>(words.size()), argv.data(), cli::Host::kGuest);
 }
 
 }  // namespace
@@ -603,9 +614,11 @@ PYBIND11_MODULE(_anemone, m) {
     options.threads = threads;
     options.keep_weights = keep_weights;
     return Take(Await(py::none(), [&](const ProgressFn&) -> Result<Clip> {
+      auto go_on = std::make_shared<ProgressFn>();
+      options.cancelled = [go_on] { return *go_on && !(*go_on)("encoding", 0, 0); };
       ANEMONE_ASSIGN(ClipModel model, LoadClip(checkpoint, options));
       ANEMONE_ASSIGN(TextEncoder encode, LoadTokenizer(checkpoint, model.spec()));
-      return Clip{std::move(model), std::move(encode)};
+      return Clip{std::move(model), std::move(encode), std::move(go_on)};
     }));
   });
   m.def("convert", &Convert);

@@ -115,6 +115,8 @@ struct ClipOptions {
   bool keep_weights = false;  // false: each call reads a layer at a time into the same memory, and forgets it; true:
                               // the first call of each tower reads all of it, later ones nothing
   ClipTrace trace;            // when set, every token of the last layer is computed, too
+  // Asked many times a second, from any thread, from several at once: true stops a call, which answers kInterrupted.
+  std::function<bool()> cancelled = {};
 };
 
 // Rows of fp32.
@@ -133,7 +135,8 @@ struct ClipFeatures {
 // threads
 //             are this class's.
 // Threads:    one call at a time.
-// Errors:     those of `weights`; Corrupt (a shape that the spec does not give); InvalidArgument (below).
+// Errors:     those of `weights`; Corrupt (a shape that the spec does not give); InvalidArgument (below); Interrupted;
+//             OutOfMemory where OpenBLAS would wait for memory for ever.
 class ClipModel {
  public:
   // Checks the spec (sizes positive, heads dividing widths, image a multiple of the patch). Reads nothing yet.

@@ -16,6 +16,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/page.h"
+#include "cli/signals.h"
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
 #include "ops/clip_source.h"
@@ -254,6 +255,7 @@ Result<uint64_t> Infer(InferOptions options) {
   ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
   ClipOptions clip_options;
   clip_options.threads = static_cast<int>(globals().threads);
+  clip_options.cancelled = [] { return Heed() != 0; };
   if (options.compute == "bf16") {
     clip_options.compute = ClipCompute::kBf16;
     if (!ClipHasBf16()) Note("this processor multiplies no bf16: rounded values are multiplied in fp32, no faster");

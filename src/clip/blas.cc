@@ -1,5 +1,11 @@
 #include "clip/blas.h"
 
+#include <sys/mman.h>
+
+#include <atomic>
+#include <string>
+
+#include "base/cores.h"
 #include "base/shared_library.h"
 
 namespace anemone::internal {
@@ -17,9 +23,28 @@ Result<Blas> Load() {
 
 }  // namespace
 
+Status CheckBlasMemory(size_t threads) {
+  // Of addresses, not of memory: what limits them is `ulimit -v`. Measured: the library 64 MiB, the first product 256,
+  // each further thread's 90, stack and malloc's arena included.
+  constexpr size_t kMib = size_t{1} << 20;
+  const size_t wanted = (192 + 128 * (threads + 1)) * kMib;
+  void* const room = mmap(nullptr, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room != MAP_FAILED) {
+    munmap(room, wanted);
+    return {};
+  }
+  return Status(ErrorKind::kLimitExceeded,
+                "out of memory: expected " + std::to_string(wanted / kMib) + " MiB of addresses for matrix products",
+                "ulimit -v limits addresses");
+}
+
 Result<const Blas*> LoadBlas() {
+  // It would start its threads, and ask for memory until it has some, while it is loaded.
+  static std::atomic<bool> is_loaded = false;
+  if (!is_loaded) ANEMONE_TRY(CheckBlasMemory(UsableCores()));
   static const Result<Blas> loaded = Load();
   if (!loaded.ok()) return loaded.status();
+  is_loaded = true;
   return &*loaded;
 }
 

@@ -4,6 +4,8 @@
 
 #include <cblas.h>
 
+#include <cstddef>
+
 #include "anemone/status.h"
 
 namespace anemone::internal {
@@ -14,6 +16,9 @@ struct Blas {
 
 // Owned by the library, valid for ever. Threads: safe. Errors: Unavailable.
 Result<const Blas*> LoadBlas();
+
+// Whether so many threads can each have the room that OpenBLAS takes for its products: without it, it asks for ever.
+Status CheckBlasMemory(size_t threads);
 
 }  // namespace anemone::internal
 

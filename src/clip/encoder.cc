@@ -113,6 +113,8 @@ struct ClipModel::Impl {
   std::map<std::string, std::unique_ptr<Buffer>> kept;
   Buffer layer_block;
   Buffer hidden, normal, qkv, attended, wide, rounded;
+  std::atomic<bool> stopped = false;
+  bool has_multiplied = false;
   Status product_failure;   // of oneDNN, which a probe said would not fail
   bool keeps_bf16 = false;  // factors, as instructions take them; else bf16 factors are fp32 values
 
@@ -124,12 +126,24 @@ struct ClipModel::Impl {
       tbb::parallel_for(
           tbb::blocked_range<size_t>(0, count, 1),
           [&](const tbb::blocked_range<size_t>& range) {
-            for (size_t i = range.begin(); i < range.end(); ++i) f(i);
+            for (size_t i = range.begin(); i < range.end() && !Stops(); ++i) f(i);
           },
           tbb::simple_partitioner());
     });
   }
   size_t threads() const { return static_cast<size_t>(arena.max_concurrency()); }
+
+  // The beginning of a call. OpenBLAS takes its memory with a thread's first product.
+  Status Begin() {
+    if (!has_multiplied) ANEMONE_TRY(internal::CheckBlasMemory(threads()));
+    has_multiplied = true;
+    return {};
+  }
+  // Whether the call was cancelled: what is left of it is skipped, and its result is thrown away.
+  bool Stops() {
+    if (!stopped && options.cancelled && options.cancelled()) stopped = true;
+    return stopped;
+  }
 
   // ---- weights ----
 
@@ -201,7 +215,7 @@ struct ClipModel::Impl {
         if (failure.ok()) failure = status.In(*piece.name);
       }
     });
-    return failure;
+    return stopped ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
   }
 
   // One tensor, in a block of its own.
@@ -267,9 +281,12 @@ struct ClipModel::Impl {
     return {};
   }
 
-  // What was read apart from layers is forgotten after a call, unless it is to be kept.
-  void Forget() {
-    if (!options.keep_weights) kept.clear();
+  // The end of a call: what was read apart from layers is forgotten, unless it is to be kept, and what failed is told.
+  Status Finish() {
+    const bool was_stopped = stopped.exchange(false);
+    if (!options.keep_weights || was_stopped) kept.clear();
+    Status failure = std::exchange(product_failure, {});
+    return was_stopped ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
   }
 
   // ---- arithmetic ----
@@ -415,7 +432,7 @@ struct ClipModel::Impl {
   // others.
   Status RunTower(const std::string& name, const ClipTower& tower, bool causal, float* x,
                   const std::vector<std::vector<Sequence>>& chunks, bool all_rows, float* pooled) {
-    for (uint64_t i = 0; i < tower.layers; ++i) {
+    for (uint64_t i = 0; i < tower.layers && !Stops(); ++i) {
       LayerWeights layer;
       const std::string prefix = fmt::format("{}.layers.{}", name, i);
       ANEMONE_TRY(ReadLayer(prefix, tower, false, &layer));
@@ -726,18 +743,18 @@ Result<ClipFeatures> ClipModel::EncodeImages(std::span<const float> pixels) {
   if (pixels.empty() || pixels.size() % one != 0) {
     return InvalidArgument(fmt::format("expected pictures of {} values, found {} values", one, pixels.size()));
   }
+  ANEMONE_TRY(impl_->Begin());
   Result<ClipFeatures> features = impl_->Images(pixels);
-  impl_->Forget();
-  ANEMONE_TRY(std::exchange(impl_->product_failure, {}));
+  ANEMONE_TRY(impl_->Finish());
   return features;
 }
 
 Result<ClipFeatures> ClipModel::EncodeTexts(std::span<const std::vector<int32_t>> texts) {
   if (!impl_->spec.has_text) return InvalidArgument("expected a text tower, found the image tower alone");
   if (texts.empty()) return InvalidArgument("expected at least one text, found none");
+  ANEMONE_TRY(impl_->Begin());
   Result<ClipFeatures> features = impl_->Texts(texts);
-  impl_->Forget();
-  ANEMONE_TRY(std::exchange(impl_->product_failure, {}));
+  ANEMONE_TRY(impl_->Finish());
   return features;
 }
 

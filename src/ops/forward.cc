@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "clip/image.h"
+#include "ops/cancel.h"
 #include "ops/clip_facts.h"
 #include "ops/rewrite.h"
 #include "ops/source.h"
@@ -186,9 +187,12 @@ Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint&
                                       const ForwardOptions& options) {
   Recording a;
   Recording b;
-  const auto load = [&options](const Checkpoint& checkpoint, const ClipLoad& how, Recording* recording) {
+  const auto steps = std::make_shared<std::atomic<uint64_t>>(0);
+  const auto cancelled = CancelledBy(options.progress, "computing", steps, 4);
+  const auto load = [&](const Checkpoint& checkpoint, const ClipLoad& how, Recording* recording) {
     ClipOptions clip;
     clip.threads = options.threads;
+    clip.cancelled = cancelled;
     clip.trace = [recording](std::string_view name, std::span<const float> values, uint64_t, uint64_t) {
       recording->Add(name, values);
     };
@@ -205,7 +209,8 @@ Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint&
   ANEMONE_ASSIGN(ClipModel two, load(second, options.second, &b));
   ForwardDifference result;
   result.tolerance = options.tolerance.value_or(ToleranceFor(CoarsestDType(used), CoarsestDType(second)));
-  const auto step = [&options](uint64_t done) {
+  const auto step = [&](uint64_t done) {
+    *steps = done;
     return !options.progress || options.progress("computing", done, 4) ? Status()
                                                                        : Status(ErrorKind::kInterrupted, "interrupted");
   };
