@@ -25,8 +25,8 @@ class NotFoundError(Error, FileNotFoundError):
 class AlreadyExistsError(Error, FileExistsError):
     """The output is there and may not be replaced."""
 
-    def __init__(self, message="", _hint=""):
-        super().__init__(message, "force=True replaces it")  # where the program says --force
+    def __init__(self, message="", hint=""):
+        super().__init__(message, hint.replace("--force", "force=True"))
 
 
 class CannotCreateError(Error, OSError):

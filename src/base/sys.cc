@@ -58,8 +58,11 @@ bool IsCached(int fd, off_t offset, size_t size) {
 
 Sys sys = {
     .open = [](const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); },
+    .openat = [](int directory, const char* path, int flags,
+                 mode_t mode) { return ::openat(directory, path, flags, mode); },
     .close = ::close,
     .fstat = [](int fd, struct stat* out) { return ::fstat(fd, out); },
+    .stat = [](const char* path, struct stat* out) { return ::stat(path, out); },
     .lstat = [](const char* path, struct stat* out) { return ::lstat(path, out); },
     .pread = ::pread,
     .is_cached = IsCached,
@@ -67,6 +70,9 @@ Sys sys = {
     .ftruncate = ::ftruncate,
     .fsync = ::fsync,
     .mkdir = ::mkdir,
+    .mkdirat = ::mkdirat,
+    .fchmod = ::fchmod,
+    .fchown = ::fchown,
     .rename = [](const char* from, const char* to,
                  unsigned flags) { return ::renameat2(AT_FDCWD, from, AT_FDCWD, to, flags); },
     .remove_all = RemoveAll,

@@ -16,8 +16,10 @@ namespace anemone {
 struct Sys {
   // As the system calls of the same name: -1 and errno on failure.
   int (*open)(const char* path, int flags, mode_t mode);
+  int (*openat)(int directory, const char* path, int flags, mode_t mode);
   int (*close)(int fd);
   int (*fstat)(int fd, struct stat* out);
+  int (*stat)(const char* path, struct stat* out);
   int (*lstat)(const char* path, struct stat* out);
   ssize_t (*pread)(int fd, void* out, size_t size, off_t offset);
   // Whether the page cache holds all of a range; true where that cannot be said.
@@ -26,6 +28,10 @@ struct Sys {
   int (*ftruncate)(int fd, off_t size);
   int (*fsync)(int fd);
   int (*mkdir)(const char* path, mode_t mode);
+  int (*mkdirat)(int directory, const char* path, mode_t mode);
+  // Gives a file another mode and owner.
+  int (*fchmod)(int fd, mode_t mode);
+  int (*fchown)(int fd, uid_t owner, gid_t group);
   int (*rename)(const char* from, const char* to, unsigned flags);  // renameat2's flags
   // Removes a file, or a directory with all it holds.
   int (*remove_all)(const char* path);

@@ -46,6 +46,8 @@ std::span<const Command> Commands() {
       {"average", "Average the weights of several checkpoints",
        "  anemone average step1.nemo step2.nemo step3.nemo mean.nemo\n  anemone average a.ckpt b.ckpt mean.ckpt",
        DeclareAverage, true},
+      {"clean", "Remove what runs that died have left in a directory", "  anemone clean\n  anemone clean models --all",
+       DeclareClean},
       {"fetch", "Download what a conversion needs into the Hugging Face cache, and print where it lies",
        "  anemone fetch openai/clip-vit-large-patch14\n  anemone fetch laion/CLIP-ViT-B-32-laion2B-s34B-b79K@main",
        DeclareFetch},

@@ -39,6 +39,7 @@ std::function<int()> DeclareEdit(CLI::App& app) {
       options->plan.destination = options->archive;
       options->plan.force = true;
     }
+    options->plan.in_place = true;
     return options->plan.Run(PlanEdit(options->archive, options->edit));
   };
 }

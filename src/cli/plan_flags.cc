@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <filesystem>
 
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/text.h"
 #include "engine/execute.h"
+#include "engine/work_folder.h"
 #include "ops/json_nodes.h"
+#include "ops/replace.h"
 
 namespace anemone::cli {
 namespace {
@@ -55,7 +58,7 @@ std::string Table(const Plan& plan, const std::string& destination, uint64_t pea
 
 void PlanFlags::DeclareShared(CLI::App& app) {
   app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
-  app.add_flag("--force", force, "Replace an existing destination");
+  app.add_flag("--force", force, "Replace an existing file, or a folder that holds a checkpoint and nothing else");
   app.add_flag("--json", json, "With --plan: one JSON object");
 }
 
@@ -74,12 +77,26 @@ void PlanFlags::DeclareOutput(CLI::App& app, const std::string& help) {
   DeclareShared(app);
 }
 
+// What runs that died have left where this one writes.
+void PlanFlags::NoteLeftovers() const {
+  std::string folder =
+      std::filesystem::path(destination.substr(0, destination.find_last_not_of('/') + 1)).parent_path();
+  if (folder.empty()) folder = ".";
+  const Result<std::vector<Leftover>> leftovers = FindLeftovers(folder);
+  if (!leftovers.ok()) return;  // not what was asked for
+  for (const Leftover& leftover : *leftovers) {
+    if (!leftover.is_resumable)
+      Note(fmt::format("a run that died has left {}/{}: anemone clean {} removes it", folder, leftover.name, folder));
+  }
+}
+
 int PlanFlags::Run(const Result<Plan>& plan) const {
   ExecuteOptions options;
   options.cluster = globals().cluster;
   if (const Status status = options.cluster->Agree(plan.status()); !status.ok()) return Report(status);
   options.threads = globals().threads;
   options.replace = force;
+  options.may_replace = MayReplace(*plan, in_place);
   options.resume = resume;
   if (plan_only) {
     if (const Status status = Check(*plan); !status.ok()) return Report(status.In(destination));
@@ -89,9 +106,8 @@ int PlanFlags::Run(const Result<Plan>& plan) const {
   }
   options.progress = MakeProgress();
   const auto start = std::chrono::steady_clock::now();
-  if (const Status status = Execute(*plan, destination, options); !status.ok()) {
-    return Report(status.kind() == ErrorKind::kAlreadyExists ? status.Hint("--force replaces it") : status);
-  }
+  if (const Status status = Execute(*plan, destination, options); !status.ok()) return Report(status);
+  NoteLeftovers();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (globals().verbosity >= 0) {
     Print(fmt::format("wrote {} ({} in {:.1f} s)\n", OneLine(destination), HumanBytes(plan->bytes_written()), seconds));

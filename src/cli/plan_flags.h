@@ -19,6 +19,7 @@ struct PlanFlags {
   bool force = false;
   bool json = false;
   bool resume = false;
+  bool in_place = false;  // the destination may be the source: the plan carries over all of it
 
   void Declare(CLI::App& app, const std::string& name, const std::string& help);  // destination as a positional
   void DeclareOutput(CLI::App& app, const std::string& help);                     // destination as -o
@@ -26,6 +27,9 @@ struct PlanFlags {
   int Run(const Result<Plan>& plan) const;
   void DeclareShared(CLI::App& app);  // without a destination
   void DeclareResume(CLI::App& app);  // --resume, for what may write for long
+
+ private:
+  void NoteLeftovers() const;
 };
 
 // "key=value" words as pairs. Errors: InvalidArgument for a word without '='.

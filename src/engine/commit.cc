@@ -2,11 +2,10 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <set>
 
@@ -15,34 +14,38 @@
 namespace anemone {
 namespace {
 
-Status CannotCreate(int error_number, const std::string& path) {
-  const Status status = ErrnoStatus(error_number, "cannot create");
-  switch (error_number) {
-    case ENOENT:
-    case ENOTDIR:
-    case EACCES:
-    case EPERM:
-    case EROFS:
-    case ENAMETOOLONG:
-      return Status(ErrorKind::kCannotCreate, status.error().what).In(path);
-    default:
-      return status.In(path);
-  }
-}
-
-std::string FolderName(const std::string& name, bool keep) {
-  if (keep) return "." + name.substr(0, 230) + ".anemone-resume";
-  uint64_t random = 0;
-  if (getrandom(&random, sizeof random, 0) != sizeof random) random = reinterpret_cast<uintptr_t>(&random);
-  char suffix[80];
-  std::snprintf(suffix, sizeof suffix, ".anemone-%ld-%016llx.tmp", static_cast<long>(getpid()),
-                static_cast<unsigned long long>(random));
-  return "." + name.substr(0, 180) + suffix;  // a name has at most 255 bytes
-}
+constexpr const char* kOutput = "/output";
 
 bool Contains(const std::filesystem::path& directory, const std::filesystem::path& path) {
   const auto [end, unused] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
   return end == directory.end();
+}
+
+bool Move(const std::string& from, const std::string& to, unsigned flags) {
+  return sys.rename(from.c_str(), to.c_str(), flags) == 0;
+}
+
+// A file system without the flag, or a kernel without the call.
+bool LacksFlag(int error) { return error == EINVAL || error == ENOSYS; }
+
+Status Exists(std::string hint) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
+
+// `path` in the open folder gets the mode and the owner of what it replaces; ones that may not be given are left.
+Status Inherit(const Directory& folder, const std::string& path, const struct stat& old) {
+  const int fd = sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+  if (fd < 0) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
+  struct stat info;
+  mode_t mode = old.st_mode & 07777;
+  bool done = sys.fstat(fd, &info) == 0;
+  if (done && (info.st_uid != old.st_uid || info.st_gid != old.st_gid) && sys.fchown(fd, old.st_uid, old.st_gid) != 0) {
+    done = errno == EPERM;
+    mode &= 0777;  // nothing runs as another than whom it was meant to
+  }
+  if (done && (info.st_mode & 07777) != mode) done = sys.fchmod(fd, mode) == 0;
+  done = done && sys.fsync(fd) == 0;
+  const Status status = done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
+  sys.close(fd);
+  return status;
 }
 
 }  // namespace
@@ -57,75 +60,116 @@ Status SyncDirectory(const std::string& path) {
   return result == 0 || error == EINVAL ? Status() : ErrnoStatus(error, "cannot sync").In(path);
 }
 
-Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::string& destination, bool replace,
-                                                 bool keep, uint64_t needed_bytes) {
+Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::string& destination,
+                                                 const ExecuteOptions& options, uint64_t needed_bytes) {
   std::unique_ptr<Staging> staging(new Staging);
-  staging->shown_ = destination;
   staging->is_directory_ = plan.is_directory;
-  staging->replace_ = replace;
-  staging->keep_ = keep;
+  staging->replace_ = options.replace;
+  staging->may_replace_ = options.may_replace;
+  staging->keep_ = options.resume;
   staging->output_bytes_ = plan.bytes_written();
+  ANEMONE_TRY(staging->FindDestination(destination));
+  ANEMONE_TRY(staging->CheckDestination());
 
+  struct stat info;
+  if (sys.lstat((staging->parent_ + "/.").c_str(), &info) != 0) {
+    return CannotCreate(errno, destination)
+        .Hint("create the parent directory first: mkdir -p '" + staging->parent_ + "'");
+  }
+  uint64_t free_bytes = 0;
+  if (sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0) staging->free_bytes_ = free_bytes;
+  Result<WorkFolder> work = WorkFolder::Acquire(staging->parent_, staging->name_, options.resume);
+  if (!work.ok()) return work.status().In(destination);
+  staging->work_ = *std::move(work);
+  staging->leads_ = true;
+  ANEMONE_TRY(staging->BringBackOld());
+  const bool goes_on = options.resume && sys.lstat((staging->work_.path() + kOutput).c_str(), &info) == 0;
+  // Without an output it was left by a run that died before it began, or after it had committed.
+  if (options.resume && !goes_on) ANEMONE_TRY(staging->work_.Clear().In(destination));
+  if (!goes_on && staging->free_bytes_.value_or(UINT64_MAX) < needed_bytes) return staging->WriteError(ENOSPC, "");
+  return staging;
+}
+
+// Splits the destination into folder and name; a symbolic link that may be replaced is followed.
+Status Staging::FindDestination(const std::string& destination) {
+  shown_ = destination;
   std::string path = destination;
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   if (path.empty()) return InvalidArgument("expected the name of an output, found nothing");
   struct stat info;
-  std::error_code error;
-  if (sys.lstat(path.c_str(), &info) == 0) {
-    if (!replace) {
-      return Status(ErrorKind::kAlreadyExists, "already exists", "--force replaces it").In(destination);
-    }
-    if (S_ISLNK(info.st_mode)) {  // what it points at is replaced, not the link
-      path = std::filesystem::canonical(path, error).string();
-      if (error || sys.lstat(path.c_str(), &info) != 0)
-        return Status(ErrorKind::kCannotCreate, "is a symbolic link to nothing").In(destination);
-    }
-    const bool fits = plan.is_directory ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode);
-    if (!fits) {
-      return Status(ErrorKind::kAlreadyExists, plan.is_directory
-                                                   ? "expected a directory to replace, found something else"
-                                                   : "expected a file to replace, found something else")
-          .In(destination);
-    }
-    if (plan.is_directory) {
-      const std::filesystem::path whole = std::filesystem::canonical(path, error);
-      const std::filesystem::path here = std::filesystem::current_path(error);
-      if (error || Contains(whole, here))
-        return InvalidArgument("expected a directory to replace, found the one we are in").In(destination);
-    }
-    staging->exists_ = true;
-  } else if (errno != ENOENT) {
-    return CannotCreate(errno, destination);
+  if (replace_ && sys.lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
+    // What it points at is replaced, not the link: as cp does.
+    std::error_code error;
+    path = std::filesystem::canonical(path, error).string();
+    if (error) return Status(ErrorKind::kCannotCreate, "is a symbolic link to nothing").In(destination);
   }
   const size_t slash = path.rfind('/');
-  const std::string name = slash == path.npos ? path : path.substr(slash + 1);
-  if (name.empty() || name == "." || name == "..")
+  name_ = slash == path.npos ? path : path.substr(slash + 1);
+  if (name_.empty() || name_ == "." || name_ == "..")
     return InvalidArgument("expected the name of an output").In(destination);
-  staging->destination_ = path;
-  staging->parent_ = slash == path.npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-  staging->folder_ = (slash == path.npos ? "" : path.substr(0, slash + 1)) + FolderName(name, keep);
-  staging->output_ = staging->folder_ + "/output";
+  destination_ = path;
+  parent_ = slash == path.npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+  return {};
+}
 
-  if (sys.lstat((staging->parent_ + "/.").c_str(), &info) != 0)
-    return CannotCreate(errno, destination).Hint("its folder is made by hand: mkdir -p '" + staging->parent_ + "'");
-  // A folder without an output was left by a run that died before it began, or after it had committed.
-  const bool goes_on = keep && sys.lstat(staging->output_.c_str(), &info) == 0;
-  if (keep && !goes_on) sys.remove_all(staging->folder_.c_str());
-  uint64_t free_bytes = 0;
-  if (sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0) {
-    staging->free_bytes_ = free_bytes;
-    if (!goes_on && free_bytes < needed_bytes) return staging->WriteError(ENOSPC, "");
+// Whether the output may be put there. Sets exists_.
+Status Staging::CheckDestination() {
+  struct stat info;
+  if (sys.lstat(destination_.c_str(), &info) != 0) return errno == ENOENT ? Status() : CannotCreate(errno, shown_);
+  std::error_code error;
+  const bool is_empty = S_ISDIR(info.st_mode) && std::filesystem::is_empty(destination_, error) && !error;
+  const bool fits = is_directory_ ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode);
+  if (!fits && !S_ISLNK(info.st_mode)) {
+    Status status(ErrorKind::kAlreadyExists, is_directory_ ? "expected a directory to replace, found something else"
+                                                           : "expected a file to replace, found something else");
+    if (S_ISDIR(info.st_mode) && is_empty) {
+      status = status.Hint("an empty folder has this name: rmdir it, or choose another name");
+    } else if (S_ISDIR(info.st_mode)) {
+      status = status.Hint("a folder has this name: remove it by hand, or choose another name");
+    } else if (S_ISREG(info.st_mode)) {
+      status = status.Hint("a file has this name: remove it by hand, or choose another name");
+    }
+    return status.In(shown_);
   }
+  if (is_directory_ && fits) {
+    const std::filesystem::path whole = std::filesystem::canonical(destination_, error);
+    const std::filesystem::path here = std::filesystem::current_path(error);
+    if (error || Contains(whole, here))
+      return InvalidArgument("expected a directory to replace, found the one we are in").In(shown_);
+  }
+  if (S_ISLNK(info.st_mode) || (!replace_ && !is_empty)) {
+    // --force is proposed where it would help.
+    const Status status = fits && may_replace_ ? may_replace_(destination_) : Status();
+    return (status.ok() ? Exists("--force replaces it") : status).In(shown_);
+  }
+  if (may_replace_) {
+    ANEMONE_TRY(may_replace_(destination_).In(shown_));
+  } else if (is_directory_ && !is_empty) {
+    return Exists("a folder that is not empty is not replaced").In(shown_);
+  }
+  exists_ = true;
+  return {};
+}
 
-  if (!goes_on && sys.mkdir(staging->folder_.c_str(), 0777) != 0) return CannotCreate(errno, destination);
-  staging->made_ = true;
-  return staging;
+// A run that died while neither the old folder nor the new one had the name (see ReplaceDirectory) has left the old
+// one.
+Status Staging::BringBackOld() {
+  struct stat info;
+  const std::string old = parent_ + "/" + OldFolderName(name_);
+  if (sys.lstat(old.c_str(), &info) != 0 || info.st_uid != geteuid()) return {};
+  if (sys.lstat(destination_.c_str(), &info) == 0) {
+    sys.remove_all(old.c_str());
+    return {};
+  }
+  if (!Move(old, destination_, 0)) return ErrnoStatus(errno, "cannot bring back what was there").In(shown_);
+  return CheckDestination();
 }
 
 Status Staging::MakeOutput(const Plan& plan) {
   if (!is_directory_) {
     ANEMONE_ASSIGN(const int fd, OpenFile("", plan.files.front().size));
     sys.close(fd);
+    files_ = {""};
   } else {
     std::set<std::string> directories = {""};
     for (const PlanFile& file : plan.files) {
@@ -138,39 +182,42 @@ Status Staging::MakeOutput(const Plan& plan) {
       directories.insert(empty);
     }
     for (const std::string& directory : directories) {  // sorted: parents come first
-      std::string made = output_ + (directory.empty() ? "" : "/" + directory);
-      if (sys.mkdir(made.c_str(), 0777) != 0 && !(keep_ && errno == EEXIST)) return CannotCreate(errno, shown_);
+      std::string made = kOutput + (directory.empty() ? "" : "/" + directory);
+      if (sys.mkdirat(folder().fd(), made.c_str() + 1, 0777) != 0 && !(keep_ && errno == EEXIST))
+        return CannotCreate(errno, shown_);
       directories_.push_back(std::move(made));
     }
+    for (const PlanFile& file : plan.files) files_.push_back("/" + file.path);
   }
   if (!keep_) return {};
   // What the journal speaks of is there before it does.
-  for (const std::string& made : directories_) ANEMONE_TRY(SyncDirectory(made).In(shown_));
-  ANEMONE_TRY(SyncDirectory(folder_).In(shown_));
+  for (const std::string& made : directories_) ANEMONE_TRY(SyncDirectory(work_.path() + made).In(shown_));
+  ANEMONE_TRY(SyncDirectory(work_.path()).In(shown_));
   return SyncDirectory(parent_).In(shown_);
 }
 
-std::unique_ptr<Staging> Staging::Join(const std::string& destination, const std::string& folder) {
+Result<std::unique_ptr<Staging>> Staging::Join(const std::string& destination, const std::string& folder) {
   std::unique_ptr<Staging> staging(new Staging);
   staging->shown_ = destination;
   staging->parent_ = folder;
-  staging->folder_ = folder;
-  staging->output_ = folder + "/output";
+  Result<WorkFolder> work = WorkFolder::Join(folder);
+  if (!work.ok()) return work.status().Hint("all ranks must share the file system it is written to");
+  staging->work_ = *std::move(work);
   return staging;
 }
 
 Staging::~Staging() {
-  if (made_ && !keep_) sys.remove_all(folder_.c_str());
+  if (leads_ && !keep_) work_.Remove();
 }
 
 Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
-  const std::string full = path.empty() ? output_ : output_ + "/" + path;
+  const std::string name = path.empty() ? kOutput : std::string(kOutput) + "/" + path;
   // Never for reading: an NFS client that has read a page writes all of it back, over what another rank wrote there.
-  const int fd = sys.open(full.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  const int fd = sys.openat(folder().fd(), name.c_str() + 1, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (fd < 0) {
     const int error = errno;
     const Status status = CannotCreate(error, path.empty() ? shown_ : shown_ + "/" + path);
-    return made_ || error != ENOENT ? status : status.Hint("all ranks must share the file system it is written to");
+    return leads_ || error != ENOENT ? status : status.Hint("all ranks must share the file system it is written to");
   }
   if (sys.ftruncate(fd, static_cast<off_t>(size)) != 0) {
     const Status status = WriteError(errno, path);
@@ -181,11 +228,12 @@ Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
 }
 
 Status Staging::Holds(const std::string& path, uint64_t size) const {
-  const std::string full = path.empty() ? output_ : output_ + "/" + path;
+  const std::string full = work_.path() + kOutput + (path.empty() ? "" : "/" + path);
   struct stat info;
   if (sys.lstat(full.c_str(), &info) == 0 && S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) == size)
     return {};
-  return Corrupt("cannot resume: expected the file that an earlier run wrote", "rm -r '" + folder_ + "' begins anew")
+  return Corrupt("cannot resume: expected the file that an earlier run wrote",
+                 "rm -r '" + work_.path() + "' begins anew")
       .In(full);
 }
 
@@ -199,55 +247,76 @@ Status Staging::WriteError(int error_number, const std::string& path) const {
 }
 
 Status Staging::Commit() {
-  for (size_t i = directories_.size(); i-- > 0;) ANEMONE_TRY(SyncDirectory(directories_[i]).In(shown_));
-  const auto move = [&](const std::string& from, const std::string& to, unsigned flags) {
-    return sys.rename(from.c_str(), to.c_str(), flags) == 0;
-  };
+  for (size_t i = directories_.size(); i-- > 0;) ANEMONE_TRY(SyncDirectory(work_.path() + directories_[i]).In(shown_));
+  if (exists_) ANEMONE_TRY(KeepModesAndOwners().In(shown_));
   // What a journal speaks of is not called that any more once it may be something else.
-  const std::string output = keep_ ? folder_ + "/whole" : output_;
-  if (keep_ && !move(output_, output, 0)) return ErrnoStatus(errno, "cannot rename").In(shown_);
-  bool moved = false;
-  if (!exists_) {
-    moved = move(output, destination_, RENAME_NOREPLACE);
-    if (!moved && (errno == EINVAL || errno == ENOSYS)) {
-      // A file system without the flag. Looking first leaves a moment in between; nothing better is to be had there.
-      struct stat info;
-      if (!replace_ && sys.lstat(destination_.c_str(), &info) == 0) {
-        errno = EEXIST;
-      } else {
-        moved = move(output, destination_, 0);
-      }
-    } else if (!moved && errno == EEXIST && replace_ && !is_directory_) {
-      moved = move(output, destination_, 0);
-    }
-  } else if (!is_directory_) {
-    moved = move(output, destination_, 0);
-  } else if (move(output, destination_, RENAME_EXCHANGE)) {
-    moved = true;  // and the old one lies in the folder
-  } else if (errno == EINVAL || errno == ENOSYS) {
-    const std::string old = folder_ + ".old";
-    if (move(destination_, old, 0)) {
-      moved = move(output, destination_, 0);
-      const int error = errno;
-      if (moved) {
-        sys.remove_all(old.c_str());
-      } else {
-        move(old, destination_, 0);
-        errno = error;
-      }
-    }
-  }
-  if (!moved) {
-    const int error = errno;
-    if (keep_) move(output, output_, 0);
-    if (!exists_ && error == EEXIST) {
-      return Status(ErrorKind::kAlreadyExists, "already exists", "it appeared meanwhile; --force replaces it")
-          .In(shown_);
-    }
-    return ErrnoStatus(error, "cannot rename into place").In(shown_);
+  const std::string output = work_.path() + kOutput, whole = keep_ ? work_.path() + "/whole" : output;
+  if (keep_ && !Move(output, whole, 0)) return ErrnoStatus(errno, "cannot rename").In(shown_);
+  if (const Status status = PutInPlace(whole); !status.ok()) {
+    if (keep_) Move(whole, output, 0);
+    return status.In(shown_);
   }
   keep_ = false;  // what is left in the folder goes with this object
   return SyncDirectory(parent_).In(shown_);
+}
+
+// Whoever could read or write what is replaced can read or write what replaces it, and nobody else.
+Status Staging::KeepModesAndOwners() const {
+  struct stat old;
+  const auto inherit = [&](const std::string& name, mode_t type) -> Status {
+    if (sys.lstat((destination_ + name).c_str(), &old) != 0 || (old.st_mode & S_IFMT) != type) return {};
+    return Inherit(folder(), (kOutput + name).substr(1), old);
+  };
+  for (const std::string& file : files_) ANEMONE_TRY(inherit(file, S_IFREG));
+  for (const std::string& made : directories_)
+    ANEMONE_TRY(inherit(made.substr(std::string_view(kOutput).size()), S_IFDIR));
+  return {};
+}
+
+Status Staging::PutInPlace(const std::string& output) {
+  const auto cannot = [](int error) { return ErrnoStatus(error, "cannot rename into place"); };
+  if (exists_ && is_directory_) return ReplaceDirectory(output);
+  if (exists_) return Move(output, destination_, 0) ? Status() : cannot(errno);
+  if (Move(output, destination_, RENAME_NOREPLACE)) return {};
+  if (errno != EEXIST && !LacksFlag(errno)) return cannot(errno);
+  // A file system without the flag, or something that appeared meanwhile. Looking first leaves a moment in between;
+  // nothing better is to be had there.
+  if (Status status = CheckDestination(); !status.ok()) {
+    return replace_ ? status : Exists("it appeared meanwhile; --force replaces it");
+  }
+  if (exists_ && is_directory_) return ReplaceDirectory(output);
+  return Move(output, destination_, 0) ? Status() : cannot(errno);
+}
+
+// Old and new change places, the old one is looked at once more where nobody finds it by its name, and goes with the
+// hidden folder.
+Status Staging::ReplaceDirectory(const std::string& output) {
+  const auto cannot = [](int error) { return ErrnoStatus(error, "cannot rename into place"); };
+  const auto may_go = [&](const std::string& old) {
+    std::error_code error;
+    if (std::filesystem::is_empty(old, error)) return Status();
+    return may_replace_ ? may_replace_(old) : Exists("something appeared in it meanwhile");
+  };
+  if (Move(output, destination_, RENAME_EXCHANGE)) {
+    Status status = may_go(output);
+    if (!status.ok() && !Move(output, destination_, RENAME_EXCHANGE)) {
+      leads_ = false;  // what was there lies in the hidden folder, and stays
+      status = status.In("what was there is now " + output);
+    }
+    return status;
+  }
+  if (!LacksFlag(errno)) return cannot(errno);
+  const std::string old = parent_ + "/" + OldFolderName(name_);
+  if (!Move(destination_, old, 0)) return cannot(errno);
+  Status status = may_go(old);
+  if (status.ok() && !Move(output, destination_, 0)) status = cannot(errno);
+  if (status.ok()) {
+    status = SyncDirectory(parent_);  // before the old one is removed
+    sys.remove_all(old.c_str());
+  } else {
+    Move(old, destination_, 0);
+  }
+  return status;
 }
 
 }  // namespace anemone

@@ -89,7 +89,13 @@ class Run {
     }
     const unsigned threads = Threads(plan_, options_);
     Fail(ForEach(threads, threads, [this](uint64_t, unsigned) -> Status {
-      Work();
+      try {
+        Work();
+      } catch (...) {
+        stop_ = true;  // the others, here and on other ranks, need not go on
+        cluster_.CallOff();
+        throw;
+      }
       return {};
     }));
     output_.reset();
@@ -445,14 +451,18 @@ Result<std::unique_ptr<Staging>> Stage(const Plan& plan, const std::string& dest
   std::unique_ptr<Staging> staging;
   Status status;
   if (cluster.rank() == 0) {
-    Result<std::unique_ptr<Staging>> created =
-        Staging::Create(plan, destination, options.replace, options.resume, NeededBytes(plan));
+    Result<std::unique_ptr<Staging>> created = Staging::Create(plan, destination, options, NeededBytes(plan));
     status = created.status();
     if (created.ok()) staging = *std::move(created);
   }
   ANEMONE_TRY(cluster.Follow(status));
-  const std::string folder = cluster.Gather(staging != nullptr ? staging->folder() : "")[0];
-  if (staging == nullptr) staging = Staging::Join(destination, folder);
+  const std::string folder = cluster.Gather(staging != nullptr ? staging->folder().path() : "")[0];
+  if (staging == nullptr) {
+    Result<std::unique_ptr<Staging>> joined = Staging::Join(destination, folder);
+    status = joined.status();
+    if (joined.ok()) staging = *std::move(joined);
+  }
+  ANEMONE_TRY(cluster.Agree(status));
   return staging;
 }
 
@@ -462,7 +472,10 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   Cluster& cluster = ClusterOf(options);
   ANEMONE_TRY(cluster.Agree(Check(plan)));
   ANEMONE_TRY(SamePlan(plan, cluster));
-  ANEMONE_ASSIGN(const std::unique_ptr<Staging> staging, Stage(plan, destination, options));
+  // From here on there is something to clean up, and a caller who cancels is heard.
+  const bool goes = !options.progress || options.progress("writing", 0, plan.bytes_written());
+  ANEMONE_TRY(cluster.Agree(goes ? Status() : Status(ErrorKind::kInterrupted, "interrupted")));
+  ANEMONE_ASSIGN(std::unique_ptr<Staging> staging, Stage(plan, destination, options));
   std::unique_ptr<Journal> journal;
   if (options.resume) {
     Result<std::unique_ptr<Journal>> opened = Journal::Open(staging->folder(), plan, WindowBytes(options), cluster);
@@ -474,6 +487,7 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   Status status = cluster.Agree(run.Do());
   if (status.ok()) status = run.StoreSharedCrcs();
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
+  if (cluster.rank() != 0) staging.reset();  // rank 0 removes the folder, once nobody has it open
   status = cluster.Follow(status);
   return options.resume ? status.Hint("what is written is kept: --resume goes on from there") : status;
 }

@@ -1,18 +1,17 @@
 #include "engine/journal.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 
 #include <cerrno>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 #include <span>
 
 #include "anemone/bytes.h"
 #include "base/crc32.h"
+#include "base/directory.h"
 #include "base/sys.h"
 #include "engine/commit.h"
 #include "engine/digest.h"
@@ -31,9 +30,21 @@ Status WriteAndSync(int fd, uint64_t offset, std::string_view text, const std::s
   return done ? Status() : ErrnoStatus(errno, "cannot write").In(path);
 }
 
-Result<std::string> ReadText(const std::string& path) {
-  ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path));
-  return Whole(file).ReadAll(kMaxBytes);
+Result<std::string> ReadText(const Directory& folder, const std::string& name) {
+  ANEMONE_ASSIGN(const int fd, folder.OpenFile(name, O_RDONLY));
+  const std::string path = folder.path() + "/" + name;
+  std::string text;
+  char part[1 << 16];
+  Status status;
+  for (ssize_t got = 1; got != 0 && status.ok();) {
+    got = sys.pread(fd, part, sizeof part, static_cast<off_t>(text.size()));
+    if (got < 0 && errno != EINTR) status = ErrnoStatus(errno, "cannot read").In(path);
+    if (got > 0) text.append(part, static_cast<size_t>(got));
+    if (text.size() > kMaxBytes) status = LimitExceeded("expected a journal of at most 4 GiB, found more").In(path);
+  }
+  sys.close(fd);
+  if (!status.ok()) return status;
+  return text;
 }
 
 uint64_t CountWindows(const Plan& plan, uint64_t window_bytes) {
@@ -109,65 +120,66 @@ uint32_t LineCrc(std::string_view line) { return Crc32(0, std::as_bytes(std::spa
 
 }  // namespace
 
-Result<std::unique_ptr<Journal>> Journal::Open(const std::string& folder, const Plan& plan, uint64_t window_bytes,
+Result<std::unique_ptr<Journal>> Journal::Open(const Directory& folder, const Plan& plan, uint64_t window_bytes,
                                                Cluster& cluster) {
   std::unique_ptr<Journal> journal(new Journal);
   journal->done_.resize(CountWindows(plan, window_bytes));
   ANEMONE_TRY(cluster.Follow(cluster.rank() == 0 ? journal->Begin(folder, plan, window_bytes) : Status()));
 
   // Every rank reads what all have done, before any goes on.
-  journal->done_path_ = folder + "/done." + std::to_string(cluster.rank());
-  Status status;
-  std::error_code error;
-  for (std::filesystem::directory_iterator file(folder, error), end; !error && status.ok() && file != end;
-       file.increment(error)) {
-    const std::string name = file->path().filename().string();
+  const std::string own = "done." + std::to_string(cluster.rank());
+  journal->done_path_ = folder.path() + "/" + own;
+  const Result<std::vector<std::string>> names = folder.List();
+  Status status = names.status();
+  for (size_t i = 0; status.ok() && i < names->size(); ++i) {
+    const std::string& name = (*names)[i];
     if (!name.starts_with("done.")) continue;
-    const std::string path = file->path().string();
     uint64_t whole = 0;
-    status = journal->Read(path, &whole);
-    if (path == journal->done_path_) journal->done_bytes_ = whole;
+    status = journal->Read(folder, name, &whole);
+    if (name == own) journal->done_bytes_ = whole;
   }
-  if (status.ok() && error) status = ErrnoStatus(error.value(), "cannot list").In(folder);
   ANEMONE_TRY(cluster.Agree(status));
 
-  journal->done_fd_ = sys.open(journal->done_path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (journal->done_fd_ < 0 || sys.ftruncate(journal->done_fd_, static_cast<off_t>(journal->done_bytes_)) != 0)
-    status = ErrnoStatus(errno, "cannot write").In(journal->done_path_);
+  const Result<int> opened = folder.OpenFile(own, O_WRONLY | O_CREAT);
+  status = opened.status();
+  if (status.ok()) {
+    journal->done_fd_ = *opened;
+    if (sys.ftruncate(*opened, static_cast<off_t>(journal->done_bytes_)) != 0)
+      status = ErrnoStatus(errno, "cannot write").In(journal->done_path_);
+  }
   ANEMONE_TRY(cluster.Agree(status));
   return journal;
 }
 
-Journal::~Journal() {
-  if (fd_ >= 0) sys.close(fd_);  // and with it goes the lock
-  Close();
-}
+Journal::~Journal() { Close(); }
 
 void Journal::Close() {
   if (done_fd_ >= 0) sys.close(done_fd_);
   done_fd_ = -1;
 }
 
-Status Journal::Begin(const std::string& folder, const Plan& plan, uint64_t window_bytes) {
+Status Journal::Begin(const Directory& folder, const Plan& plan, uint64_t window_bytes) {
+  constexpr const char* kName = "journal";
   ANEMONE_ASSIGN(const std::string identity, Identity(plan, done_.size(), window_bytes));
-  const std::string path = folder + "/journal";
-  fd_ = sys.open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd_ < 0) return ErrnoStatus(errno, "cannot write").In(path);
-  // Some network file systems have no flock: then it is the user who sees to it that one run is at work.
-  if (flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    return InvalidArgument("cannot resume what another run is writing").In(folder);
-  ANEMONE_ASSIGN(const std::string before, ReadText(path));
-  if (before == identity) return {};
-  // One that is cut short was never begun with.
-  if (before.ends_with(kEnd)) return Refusal(folder, before, identity);
-  if (sys.ftruncate(fd_, 0) != 0) return ErrnoStatus(errno, "cannot write").In(path);
-  ANEMONE_TRY(WriteAndSync(fd_, 0, identity, path));
-  return SyncDirectory(folder);
+  ANEMONE_ASSIGN(const int fd, folder.OpenFile(kName, O_WRONLY | O_CREAT));
+  const auto begin = [&]() -> Status {
+    ANEMONE_ASSIGN(const std::string before, ReadText(folder, kName));
+    if (before == identity) return {};
+    // One that is cut short was never begun with.
+    if (before.ends_with(kEnd)) return Refusal(folder.path(), before, identity);
+    const std::string path = folder.path() + "/" + kName;
+    if (sys.ftruncate(fd, 0) != 0) return ErrnoStatus(errno, "cannot write").In(path);
+    ANEMONE_TRY(WriteAndSync(fd, 0, identity, path));
+    return SyncDirectory(folder.path());
+  };
+  const Status status = begin();
+  sys.close(fd);
+  return status;
 }
 
 // Takes the whole lines of a done file, `*whole` bytes; what was being written when the power went is left out.
-Status Journal::Read(const std::string& path, uint64_t* whole) {
-  ANEMONE_ASSIGN(const std::string text, ReadText(path));
+Status Journal::Read(const Directory& folder, const std::string& name, uint64_t* whole) {
+  ANEMONE_ASSIGN(const std::string text, ReadText(folder, name));
   std::string_view rest = text;
   for (size_t end = rest.find('\n'); end != rest.npos && TakeLine(rest.substr(0, end)); end = rest.find('\n'))
     rest.remove_prefix(end + 1);

@@ -1,7 +1,7 @@
 // Journal: what a run has written for good, so that another can go on from there.
 //
 // It lies in the hidden folder beside the destination, with the output that it speaks of:
-//   journal    what is being written from what, in lines of text. Rank 0 writes it, and holds a lock on it.
+//   journal    what is being written from what, in lines of text. Rank 0 writes it.
 //   done.RANK  a line for each batch of windows that a rank has written and synced: their numbers, and what they
 //              contribute to which CRCs. Any number of ranks may go on from what any other number has left.
 #ifndef ANEMONE_ENGINE_JOURNAL_H_
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/directory.h"
 #include "engine/cluster.h"
 #include "engine/plan.h"
 
@@ -29,9 +30,9 @@ class Journal {
   };
 
   // Goes on from what lies in `folder`, or begins it there. Collective. Errors: InvalidArgument where another plan was
-  // begun there, or one from sources that have changed since, or where another run is at it; Unsupported for a source
-  // that is no file and could change unseen; Io.
-  static Result<std::unique_ptr<Journal>> Open(const std::string& folder, const Plan& plan, uint64_t window_bytes,
+  // begun there, or one from sources that have changed since; Unsupported for a source that is no file and could change
+  // unseen; Io.
+  static Result<std::unique_ptr<Journal>> Open(const Directory& folder, const Plan& plan, uint64_t window_bytes,
                                                Cluster& cluster);
   ~Journal();
   Journal(const Journal&) = delete;
@@ -48,11 +49,10 @@ class Journal {
 
  private:
   Journal() = default;
-  Status Begin(const std::string& folder, const Plan& plan, uint64_t window_bytes);
-  Status Read(const std::string& path, uint64_t* whole);
+  Status Begin(const Directory& folder, const Plan& plan, uint64_t window_bytes);
+  Status Read(const Directory& folder, const std::string& name, uint64_t* whole);
   bool TakeLine(std::string_view line);
 
-  int fd_ = -1;  // of the journal proper, locked; rank 0's
   int done_fd_ = -1;
   std::string done_path_;
   uint64_t done_bytes_ = 0;

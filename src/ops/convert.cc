@@ -19,6 +19,7 @@
 #include "ops/destination.h"
 #include "ops/ema.h"
 #include "ops/model_class.h"
+#include "ops/replace.h"
 #include "ops/rewrite.h"
 #include "ops/source.h"
 #include "ops/yaml.h"
@@ -472,6 +473,7 @@ Status RunConversion(const Conversion& conversion, const RunOptions& options) {
   ExecuteOptions execute;
   execute.threads = options.threads;
   execute.replace = options.force;
+  execute.may_replace = MayReplace(*conversion.plan);
   execute.resume = options.resume;
   execute.progress = options.progress;
   return Execute(*conversion.plan, conversion.destination, execute);

@@ -12,6 +12,7 @@
 #include "ops/archive.h"
 #include "ops/canonical.h"
 #include "ops/model_class.h"
+#include "ops/replace.h"
 #include "ops/source.h"
 
 namespace anemone {
@@ -105,6 +106,7 @@ Status Model::SaveTo(const std::string& save_path, const RunOptions& options) co
   ExecuteOptions execute;
   execute.threads = options.threads;
   execute.replace = options.force;
+  execute.may_replace = MayReplace(*laid_out, /*in_place=*/true);  // what was restored may be saved where it lay
   execute.progress = options.progress;
   return Execute(*laid_out, save_path, execute);
 }

@@ -28,11 +28,17 @@ class FaultySys {
     sys.open = [](const char* path, int flags, mode_t mode) {
       return Fails("open", true, false) ? -1 : real_.open(path, flags, mode);
     };
+    sys.openat = [](int directory, const char* path, int flags, mode_t mode) {
+      return Fails("openat", true, false) ? -1 : real_.openat(directory, path, flags, mode);
+    };
     sys.close = [](int fd) {
       const int result = real_.close(fd);
       return Fails("close", true, false) ? -1 : result;
     };
     sys.fstat = [](int fd, struct stat* out) { return Fails("fstat", false, false) ? -1 : real_.fstat(fd, out); };
+    sys.stat = [](const char* path, struct stat* out) {
+      return Fails("stat", false, false) ? -1 : real_.stat(path, out);
+    };
     sys.lstat = [](const char* path, struct stat* out) {
       return Fails("lstat", false, false) ? -1 : real_.lstat(path, out);
     };
@@ -48,6 +54,13 @@ class FaultySys {
     sys.fsync = [](int) { return Fails("fsync", true, false) ? -1 : 0; };  // durability is not what is tested
     sys.mkdir = [](const char* path, mode_t mode) {
       return Fails("mkdir", true, false) ? -1 : real_.mkdir(path, mode);
+    };
+    sys.mkdirat = [](int directory, const char* path, mode_t mode) {
+      return Fails("mkdirat", true, false) ? -1 : real_.mkdirat(directory, path, mode);
+    };
+    sys.fchmod = [](int fd, mode_t mode) { return Fails("fchmod", false, false) ? -1 : real_.fchmod(fd, mode); };
+    sys.fchown = [](int fd, uid_t owner, gid_t group) {
+      return Fails("fchown", false, false) ? -1 : real_.fchown(fd, owner, group);
     };
     sys.rename = [](const char* from, const char* to, unsigned flags) {
       if (Fails("rename", true, false)) return -1;

@@ -81,6 +81,7 @@ TEST_P(ExecuteSweep, LeavesTheDestinationAbsentOldOrComplete) {
     (replace ? old : absent) = Tree(dir / "place");
   }
   options.replace = replace;
+  options.may_replace = [](const std::string&) { return Status(); };
 
   for (const Fault fault : {Fault::kIoError, Fault::kDiskFull, Fault::kShort, Fault::kEndOfFile, Fault::kInterrupt}) {
     int failures = 0;

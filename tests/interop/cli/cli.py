@@ -20,45 +20,16 @@ import zipfile
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
-from folder_case import FolderCase  # noqa: E402
+from program_case import ProgramCase  # noqa: E402
 
 PROGRAM, GOLDEN, SOURCE = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
+ProgramCase.program = PROGRAM
 CLIP = GOLDEN / "clip"
 DEMO = SOURCE / "models" / "demo-clip"
 CKPT = "megatron_clip--val_loss=5.95-step=3-consumed_samples=12.0.ckpt"
 
 
-class CommandLine(FolderCase):
-    def setUp(self):
-        super().setUp()
-        self.dir = pathlib.Path(self.dir)
-
-    def run_program(self, *words, env=None):
-        # No hub, whatever the machine has.
-        environment = dict(os.environ, HF_HUB_OFFLINE="1", HF_HOME=str(self.dir / ".hf"), **(env or {}))
-        return subprocess.run(
-            [PROGRAM, *map(str, words)], cwd=self.dir, env=environment, capture_output=True, text=True, timeout=120)
-
-    def ok(self, *words, **more):
-        done = self.run_program(*words, **more)
-        self.assertEqual(done.returncode, 0, f"{words}: {done.stderr}")
-        return done.stdout
-
-    def fails(self, status, message, *words, **more):
-        """The status, a message that has `message` (a regular expression), one line and at most one hint."""
-        before = sorted(self.dir.rglob("*"))
-        done = self.run_program(*words, **more)
-        lines = done.stderr.splitlines()
-        self.assertEqual(done.returncode, status, f"{words}: {done.stdout}{done.stderr}")
-        self.assertRegex(done.stderr, message)
-        self.assertLessEqual(len(lines), 2, done.stderr)
-        self.assertTrue(lines[0].startswith("anemone: "), lines[0])
-        for line in lines[1:]:
-            self.assertTrue(line.startswith("hint: "), line)
-        self.assertNotRegex(done.stderr, r"std::|what\(\)|terminate called|Exception|CLI::")
-        self.assertEqual(before, sorted(self.dir.rglob("*")), "something was left behind")
-        return done.stderr
-
+class CommandLine(ProgramCase):
     # ---- usage ----
 
     def test_help_has_two_examples(self):

@@ -12,6 +12,7 @@ using ::anemone::testing::IsOk;
 using ::anemone::testing::RunRanks;
 using ::anemone::testing::StatusIs;
 using ::anemone::testing::Tree;
+using ::anemone::testing::WriteFile;
 using ::testing::Each;
 
 using ClusterTest = SeveralFiles;
@@ -88,6 +89,7 @@ TEST_F(ClusterTest, RefusesRanksOfDifferentMinds) {
 
 TEST_F(ClusterTest, SaysOnceThatTheDestinationExists) {
   std::filesystem::create_directory(dir_ / "place/out");
+  WriteFile(dir_ / "place/out/mine", "an empty folder would do");
   for (const Status& status :
        RunRanks(2, [&](Cluster& cluster) { return Execute(MakePlan(), dir_ / "place/out", Options(cluster)); }))
     EXPECT_EQ(status.message(), dir_ / "place/out: already exists");

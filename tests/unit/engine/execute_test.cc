@@ -122,8 +122,50 @@ TEST(Execute, WritesADirectory) {
   other.files = {Named("new", "n")};
   ExecuteOptions replace;
   replace.replace = true;
+  EXPECT_THAT(Execute(other, dir / "out", replace), StatusIs(ErrorKind::kAlreadyExists, "not empty"));
+  replace.may_replace = [](const std::string&) { return Status(); };
   ASSERT_THAT(Execute(other, dir / "out", replace), IsOk());
   EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"out/", ""}, {"out/new", "n"}}));
+}
+
+TEST(Execute, TakesAnEmptyFolderForNone) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "out");
+  Plan plan;
+  plan.is_directory = true;
+  plan.files = {Named("new", "n")};
+  ASSERT_THAT(Execute(plan, dir / "out", {}), IsOk());
+  EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"out/", ""}, {"out/new", "n"}}));
+}
+
+TEST(Execute, SparesWhatCameIntoAFolderMeanwhile) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "out");
+  WriteFile(dir / "out/old", "o");
+  Plan plan;
+  plan.is_directory = true;
+  plan.files = {Named("new", "n")};
+  ExecuteOptions options;
+  options.replace = true;
+  int asked = 0;
+  options.may_replace = [&](const std::string& path) {
+    if (++asked == 1) WriteFile(dir / "out/mine", "m");
+    return std::filesystem::exists(path + "/mine") && asked > 1 ? Corrupt("mine would go") : Status();
+  };
+  EXPECT_THAT(Execute(plan, dir / "out", options), StatusIs(ErrorKind::kCorrupt, "mine would go"));
+  EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"out/", ""}, {"out/mine", "m"}, {"out/old", "o"}}));
+  EXPECT_EQ(asked, 2);
+}
+
+TEST(Execute, BringsBackWhatADeadRunHadMovedAway) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / ".out.anemone-old");
+  WriteFile(dir / ".out.anemone-old/only", "copy");
+  Plan plan;
+  plan.is_directory = true;
+  plan.files = {Named("new", "n")};
+  EXPECT_THAT(Execute(plan, dir / "out", {}), StatusIs(ErrorKind::kAlreadyExists, "out"));
+  EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"out/", ""}, {"out/only", "copy"}}));
 }
 
 TEST(Execute, RefusesAPlaceItCannotWriteTo) {

@@ -203,9 +203,9 @@ TEST_F(Resume, RefusesAnotherPlanAndSparesWhatIsWritten) {
 
 TEST_F(Resume, RefusesWhatAnotherRunIsAt) {
   ASSERT_TRUE(KilledAt(20, 1, MakePlan()));
-  const int fd = open((folder_ + "/journal").c_str(), O_RDWR);
+  const int fd = open((folder_ + "/lock").c_str(), O_RDWR);
   ASSERT_EQ(flock(fd, LOCK_EX), 0);
-  EXPECT_THAT(Run(1, MakePlan()), StatusIs(ErrorKind::kInvalidArgument, "cannot resume what another run is writing"));
+  EXPECT_THAT(Run(1, MakePlan()), StatusIs(ErrorKind::kCannotCreate, "another run is writing it"));
   close(fd);
   EXPECT_THAT(Run(1, MakePlan()), IsOk());
 }

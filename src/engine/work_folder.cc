@@ -1,0 +1,222 @@
+#include "engine/work_folder.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <span>
+#include <utility>
+
+#include "base/crc32.h"
+#include "base/sys.h"
+
+namespace anemone {
+namespace {
+
+constexpr std::string_view kMark = ".anemone-", kTemporary = "tmp", kResume = "resume", kOld = "old", kDead = ".tmp";
+constexpr const char* kLock = "lock";
+constexpr size_t kMaxName = 190;  // a name has at most 255 bytes
+
+// Different names stay different where they are too long to be kept.
+std::string Shortened(const std::string& name) {
+  if (name.size() <= kMaxName) return name;
+  char crc[16];
+  std::snprintf(crc, sizeof crc, "~%08x", Crc32(0, std::as_bytes(std::span(name))));
+  return name.substr(0, kMaxName) + crc;
+}
+
+std::string FolderName(const std::string& name, std::string_view kind) {
+  return "." + Shortened(name) + std::string(kMark) + std::string(kind);
+}
+
+std::string DeadName(const std::string& name) {
+  uint64_t random = 0;
+  if (getrandom(&random, sizeof random, 0) != sizeof random) random = reinterpret_cast<uintptr_t>(&random);
+  char kind[64];
+  std::snprintf(kind, sizeof kind, "%ld-%016llx.tmp", static_cast<long>(getpid()),
+                static_cast<unsigned long long>(random));
+  return FolderName(name, kind);
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return sys.lstat(path.c_str(), &info) == 0;
+}
+
+Status Busy(const std::string& path) {
+  return Status(ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended").In(path);
+}
+
+// Whether a living run has the folder.
+bool IsTaken(const Directory& folder) {
+  const Result<int> lock = folder.OpenFile(kLock, O_RDWR);
+  if (!lock.ok()) return false;
+  const bool taken = flock(*lock, LOCK_EX | LOCK_NB) != 0;
+  sys.close(*lock);
+  return taken;
+}
+
+// A replaced folder may be open to others, but it is this user's.
+Result<Directory> OpenLeftover(const std::string& path) {
+  ANEMONE_ASSIGN(Directory folder, Directory::Open(path));
+  struct stat info;
+  if (sys.fstat(folder.fd(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path);
+  if (info.st_uid != geteuid()) return InvalidArgument("expected a folder of this user, found another's").In(path);
+  return folder;
+}
+
+}  // namespace
+
+Status CannotCreate(int error_number, const std::string& path) {
+  const Status status = ErrnoStatus(error_number, "cannot create");
+  switch (error_number) {
+    case ENOENT:
+    case ENOTDIR:
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ENAMETOOLONG:
+      return Status(ErrorKind::kCannotCreate, status.error().what).In(path);
+    default:
+      return status.In(path);
+  }
+}
+
+std::string OldFolderName(const std::string& name) { return FolderName(name, kOld); }
+
+Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::string& name, bool keep) {
+  const std::string path = parent + "/" + FolderName(name, keep ? kResume : kTemporary);
+  constexpr int kAttempts = 20;  // another run may be removing it, again and again
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    WorkFolder folder;
+    folder.path_ = path;
+    folder.parent_ = parent;
+    folder.name_ = name;
+    const bool made = sys.mkdir(path.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST) return CannotCreate(errno, path);
+    Result<Directory> directory = made ? Directory::Open(path) : Directory::OpenOwn(path);
+    Status status = directory.status();
+    if (status.ok()) {
+      folder.directory_ = *std::move(directory);
+      status = folder.Lock(made);
+    }
+    // Removed by its run, or by `clean`, before it was locked.
+    const bool is_gone = status.ok() ? !folder.directory_.IsAt(path) : status.kind() == ErrorKind::kNotFound;
+    if (is_gone) continue;
+    if (status.ok() && !made && !keep) status = folder.Clear();
+    if (status.ok()) return folder;
+    // What was made here goes again, unless another run has taken it in the moment before it was locked.
+    if (made && status.kind() != ErrorKind::kCannotCreate) folder.Remove();
+    return status;
+  }
+  return Busy(path);
+}
+
+// Of a folder that was `made` just now there is no doubt whose it is, even where files cannot be locked.
+Status WorkFolder::Lock(bool made) {
+  ANEMONE_ASSIGN(lock_, directory_.OpenFile(kLock, O_RDWR | O_CREAT));
+  if (flock(lock_, LOCK_EX | LOCK_NB) == 0) return {};
+  const bool is_busy = errno == EWOULDBLOCK;
+  if (!is_busy && made) return {};
+  sys.close(std::exchange(lock_, -1));
+  if (is_busy) return Busy(path_);
+  return Status(ErrorKind::kCannotCreate, "another run may be writing it: its file system has no locks",
+                "if none is, rm -r '" + path_ + "'")
+      .In(path_);
+}
+
+Result<WorkFolder> WorkFolder::Join(const std::string& path) {
+  WorkFolder folder;
+  ANEMONE_ASSIGN(folder.directory_, Directory::OpenOwn(path));
+  folder.path_ = path;
+  return folder;
+}
+
+WorkFolder::~WorkFolder() {
+  if (lock_ >= 0) sys.close(lock_);
+}
+
+WorkFolder::WorkFolder(WorkFolder&& other) noexcept
+    : path_(std::exchange(other.path_, {})),
+      parent_(std::move(other.parent_)),
+      name_(std::move(other.name_)),
+      directory_(std::move(other.directory_)),
+      lock_(std::exchange(other.lock_, -1)) {}
+
+WorkFolder& WorkFolder::operator=(WorkFolder&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(parent_, other.parent_);
+  std::swap(name_, other.name_);
+  std::swap(directory_, other.directory_);
+  std::swap(lock_, other.lock_);
+  return *this;
+}
+
+Status WorkFolder::Clear() {
+  ANEMONE_ASSIGN(const std::vector<std::string> left, directory_.List());
+  for (const std::string& name : left) {
+    const std::string path = path_ + "/" + name;
+    if (name != kLock && sys.remove_all(path.c_str()) != 0) return ErrnoStatus(errno, "cannot remove").In(path);
+  }
+  return {};
+}
+
+void WorkFolder::Remove() {
+  if (!is_open()) return;
+  // Another run may have the name from here on; the lock can go before the folder does.
+  const std::string dead = parent_ + "/" + DeadName(name_);
+  const bool moved =
+      sys.rename(path_.c_str(), dead.c_str(), RENAME_NOREPLACE) == 0 || sys.rename(path_.c_str(), dead.c_str(), 0) == 0;
+  if (lock_ >= 0) sys.close(std::exchange(lock_, -1));
+  directory_ = {};
+  sys.remove_all((moved ? dead : path_).c_str());
+  path_.clear();
+}
+
+Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
+  ANEMONE_ASSIGN(const Directory folder, Directory::Open(directory + "/."));
+  ANEMONE_ASSIGN(const std::vector<std::string> names, folder.List());
+  std::vector<Leftover> found;
+  for (const std::string& name : names) {
+    const size_t mark = name.rfind(kMark);
+    if (!name.starts_with('.') || mark == name.npos || mark < 2) continue;
+    const std::string kind = name.substr(mark + kMark.size());
+    Leftover leftover{.name = name, .is_resumable = kind == kResume, .restores = ""};
+    const bool is_dead = kind.ends_with(kDead) && kind.find('-') != kind.npos;  // its run had given it up
+    if (kind != kTemporary && kind != kResume && kind != kOld && !is_dead) continue;
+    const std::string path = directory + "/" + name;
+    const Result<Directory> own = OpenLeftover(path);
+    if (!own.ok() || IsTaken(*own)) continue;
+    if (kind == kOld) {
+      const std::string output = name.substr(1, mark - 1);
+      // The run that moved it away may be about to put the new one in place.
+      const auto is_taken = [&](std::string_view other) {
+        const Result<Directory> run = OpenLeftover(directory + "/" + FolderName(output, other));
+        return run.ok() && IsTaken(*run);
+      };
+      if (is_taken(kTemporary) || is_taken(kResume)) continue;
+      if (!Exists(directory + "/" + output)) leftover.restores = output;
+    }
+    found.push_back(std::move(leftover));
+  }
+  return found;
+}
+
+Status RemoveLeftover(const std::string& directory, const Leftover& leftover) {
+  const std::string path = directory + "/" + leftover.name;
+  int result = 0;
+  if (!leftover.restores.empty()) {
+    result = sys.rename(path.c_str(), (directory + "/" + leftover.restores).c_str(), RENAME_NOREPLACE);
+  } else {
+    ANEMONE_ASSIGN(const Directory own, OpenLeftover(path));
+    if (IsTaken(own)) return Busy(path);
+    result = sys.remove_all(path.c_str());
+  }
+  return result == 0 ? Status() : ErrnoStatus(errno, "cannot remove").In(path);
+}
+
+}  // namespace anemone

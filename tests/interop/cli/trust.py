@@ -1,0 +1,335 @@
+"""Nothing that a user has is lost: what --force replaces, who may write where, how runs end. Standard library only.
+
+usage: trust.py PROGRAM GOLDEN SOURCE
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import resource
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from program_case import ProgramCase  # noqa: E402
+
+PROGRAM, GOLDEN, SOURCE = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
+ProgramCase.program = PROGRAM
+DEMO = SOURCE / "models" / "demo-clip"
+CLIP = GOLDEN / "clip"
+
+
+def tree(folder):
+    """Relative path to content, of files, folders and links alike."""
+    found = {}
+    for path in sorted(pathlib.Path(folder).rglob("*")):
+        name = str(path.relative_to(folder))
+        found[name] = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+    return found
+
+
+class Force(ProgramCase):
+    """A folder goes only when it is a checkpoint and nothing else."""
+
+    def refused(self, message, *words, keeps, **more):
+        before = tree(keeps)
+        self.fails(73, message, *words, **more)
+        self.assertEqual(tree(keeps), before)
+
+    def test_a_folder_of_something_else(self):
+        (self.dir / "precious/sub").mkdir(parents=True)
+        (self.dir / "precious/sub/thesis.tex").write_text("thesis")
+        for name in "abcdefg":
+            (self.dir / "precious" / name).write_text(name)
+        listed = "no whole checkpoint, and holds a, b, c, d, e and 3 more\nhint: only a checkpoint is replaced"
+        for words in (["convert", DEMO, "precious", "--to", "hf", "--force"], ["convert", DEMO, "precious", "--to", "hf"],
+                      ["convert", DEMO, "precious", "--to", "hf", "--force", "--resume"],
+                      ["extract", CLIP / "mcore.nemo", "precious", "--force"],
+                      ["convert", CLIP / "mcore.nemo", "precious", "--to", "nemo-dir", "--force"],
+                      ["reshard", CLIP / "mcore.nemo", "precious", "--to", "nemo-dir", "--tp", "2", "--force"],
+                      ["average", CLIP / "mcore.nemo", CLIP / "mcore.nemo", "precious", "--to", "nemo-dir", "--force"]):
+            self.refused(listed, *words, keeps=self.dir / "precious")
+
+    def test_a_checkpoint_goes(self):
+        """Of every format, by every other, and by the same command again."""
+        layouts = {"hf": ["--to", "hf"], "sharded": ["--to", "hf", "--max-shard-size", "300kB"], "openclip": ["--to", "openclip"],
+                   "nemo-dir": ["--to", "nemo-dir"], "ranks": ["--to", "nemo-dir", "--tp", "2"], "torch_dist": ["--to", "torch_dist"],
+                   "nemo2": ["--to", "nemo2"], "ckpt": ["--to", "ckpt", "--tp", "2", "--hparams", CLIP / "hparams.yaml"]}
+        for first, before in layouts.items():
+            for second, after in ((first, before), ("hf", layouts["hf"])):
+                with self.subTest(first=first, second=second):
+                    source = CLIP / "hf"
+                    shutil.rmtree(self.dir / "out", ignore_errors=True)
+                    self.ok("convert", source, "out", *before)
+                    if not (self.dir / "out").is_dir():
+                        continue
+                    self.fails(73, "already exists\nhint: --force replaces it", "convert", source, "out", *after)
+                    self.ok("convert", source, "out", *after, "--force")
+                    self.ok("convert", source, "other", *after)
+                    self.assertEqual(tree(self.dir / "out").keys(), tree(self.dir / "other").keys())
+                    shutil.rmtree(self.dir / "other")
+
+    def test_a_checkpoint_with_something_else_in_it(self):
+        for to, places in {"hf": ["notes.txt", "sub/notes.txt"], "nemo-dir": ["notes.txt", "model_weights/notes.txt"],
+                           "torch_dist": ["notes.txt", "sub/notes.txt"], "nemo2": ["notes.txt", "context/notes.txt", "weights/notes.txt"],
+                           "openclip": ["notes.txt"]}.items():
+            for place in places:
+                with self.subTest(to=to, place=place):
+                    out = self.dir / to
+                    shutil.rmtree(out, ignore_errors=True)
+                    self.ok("convert", CLIP / "hf", to, "--to", to)
+                    (out / place).parent.mkdir(exist_ok=True)
+                    (out / place).write_text("mine")
+                    self.refused(f"would lose what is not the checkpoint: {place}\nhint: move that away",
+                                 "convert", CLIP / "hf", to, "--to", to, "--force", keeps=out)
+
+    def test_a_source_or_a_folder_above_it(self):
+        shutil.copytree(CLIP / "hf", self.dir / "zoo/clip")
+        shutil.copy(CLIP / "mcore.nemo", self.dir / "zoo/x.nemo")
+        zoo = self.dir / "zoo"
+        self.refused("holds the source|no whole checkpoint", "convert", "zoo/clip", "zoo", "--to", "hf", "--force", keeps=zoo)
+        self.refused("holds the source", "convert", "zoo/clip", "zoo/clip", "--to", "hf", "--force", keeps=zoo)
+        self.refused("holds the source", "convert", "zoo/clip", "zoo/clip/", "--to", "hf", "--force", keeps=zoo)
+        self.refused("holds the source", "extract", "zoo/x.nemo", "zoo", "--force", keeps=zoo)
+        self.refused("holds the source", "reshard", "zoo/x.nemo", "zoo", "--to", "nemo-dir", "--tp", "1", "--force", keeps=zoo)
+        self.refused("another output than the source", "reshard", "zoo/x.nemo", "zoo/x.nemo", "--tp", "2", "--force", keeps=zoo)
+        os.symlink("x.nemo", zoo / "link.nemo")
+        self.refused("another output than the source", "reshard", "zoo/x.nemo", "zoo/link.nemo", "--tp", "2", "--force", keeps=zoo)
+        self.refused("another output than the source", "reshard", "zoo/link.nemo", "zoo/x.nemo", "--tp", "2", "--force", keeps=zoo)
+        self.ok("extract", "zoo/x.nemo", "unpacked")
+        self.refused("expected a file to replace", "pack", "unpacked", "unpacked", "--force", keeps=self.dir / "unpacked")
+
+    def test_places_that_are_no_outputs(self):
+        self.ok("convert", DEMO, "model", "--to", "hf")
+        for repository in (".git", ".hg", ".svn"):
+            (self.dir / "model" / repository).mkdir()
+            self.refused(f"a repository \\({repository}\\)", "convert", DEMO, "model", "--to", "hf", "--force", keeps=self.dir / "model")
+            (self.dir / "model" / repository).rmdir()
+        self.refused("the home folder", "convert", DEMO, "model", "--to", "hf", "--force", keeps=self.dir / "model",
+                     env={"HOME": str(self.dir / "model")})
+        self.refused("the home folder or one above", "convert", DEMO, "model", "--to", "hf", "--force", keeps=self.dir / "model",
+                     env={"HOME": str(self.dir / "model/me")})
+        self.assertNotEqual(self.run_program("convert", DEMO, "/", "--to", "hf", "--force").returncode, 0)
+
+    def test_an_empty_folder_is_as_good_as_none(self):
+        (self.dir / "empty").mkdir(mode=0o700)
+        self.ok("convert", DEMO, "empty", "--to", "hf")
+        self.assertEqual(stat.S_IMODE((self.dir / "empty").stat().st_mode), 0o700)
+        self.ok("verify", "empty")
+
+    def test_a_file_for_a_folder_and_the_reverse(self):
+        (self.dir / "folder.nemo").mkdir()
+        (self.dir / "file").write_text("mine")
+        for force in ([], ["--force"]):
+            self.fails(73, "expected a file to replace, found something else\nhint: an empty folder has this name: rmdir it",
+                       "convert", DEMO, "folder.nemo", *force)
+            self.fails(73, "expected a directory to replace, found something else\nhint: a file has this name: remove it by hand",
+                       "convert", DEMO, "file", "--to", "hf", *force)
+        (self.dir / "folder.nemo/mine").write_text("mine")
+        self.fails(73, "hint: a folder has this name: remove it by hand", "convert", DEMO, "folder.nemo", "--force")
+
+    def test_a_link_is_followed(self):
+        self.ok("convert", DEMO, "x.nemo")
+        os.symlink("x.nemo", self.dir / "link.nemo")
+        self.fails(73, "already exists", "convert", DEMO, "link.nemo")
+        before = (self.dir / "x.nemo").read_bytes()
+        self.ok("convert", DEMO, "link.nemo", "--force", "--dtype", "bf16")
+        self.assertTrue((self.dir / "link.nemo").is_symlink())
+        self.assertNotEqual((self.dir / "x.nemo").read_bytes(), before)
+        # A file of the Hugging Face cache is named after its content.
+        (self.dir / "models--a--b/blobs").mkdir(parents=True)
+        (self.dir / "models--a--b/snapshots/0").mkdir(parents=True)
+        shutil.copy(self.dir / "x.nemo", self.dir / "models--a--b/blobs/abc")
+        os.symlink("../../blobs/abc", self.dir / "models--a--b/snapshots/0/x.nemo")
+        self.refused("a blob of the Hugging Face cache", "convert", DEMO, "models--a--b/snapshots/0/x.nemo", "--force", keeps=self.dir)
+        self.refused("a blob of the Hugging Face cache", "edit", "models--a--b/snapshots/0/x.nemo", "--set", "a=1", keeps=self.dir)
+
+    def test_edit_in_place(self):
+        self.ok("convert", DEMO, "x.nemo")
+        self.ok("convert", DEMO, "x", "--to", "nemo-dir")
+        for name in ("x.nemo", "x"):
+            self.ok("edit", name, "--set", "optim.lr=0.25")
+            self.assertEqual(self.ok("inspect", name, "--config", "optim.lr").strip(), "0.25")
+        (self.dir / "x/notes.txt").write_text("mine")
+        self.ok("edit", "x", "--set", "optim.lr=0.5")  # what lies in it is carried over
+        self.assertEqual((self.dir / "x/notes.txt").read_text(), "mine")
+
+    def test_modes_and_owners_stay(self):
+        self.ok("convert", DEMO, "x.nemo")
+        self.ok("convert", DEMO, "x", "--to", "nemo-dir")
+        paths = [self.dir / "x.nemo", self.dir / "x", self.dir / "x/model_config.yaml"]
+        for path, mode in zip(paths, (0o600, 0o750, 0o640)):
+            path.chmod(mode)
+            if os.geteuid() == 0:
+                os.chown(path, 1234, 2345)
+        for name in ("x.nemo", "x"):
+            self.ok("edit", name, "--set", "optim.lr=0.25")
+        self.ok("convert", DEMO, "x.nemo", "--force")
+        for path, mode in zip(paths, (0o600, 0o750, 0o640)):
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), mode, path)
+            if os.geteuid() == 0:
+                self.assertEqual((path.stat().st_uid, path.stat().st_gid), (1234, 2345), path)
+
+
+class Work(ProgramCase):
+    """Work folders: whose they are, who has them, what is left of them."""
+
+    def test_a_planted_resume_folder(self):
+        victim = self.dir / "victim"
+        victim.write_text("victim")
+        for name in ("output", "journal", "done.0", "lock"):
+            folder = self.dir / ".x.nemo.anemone-resume"
+            folder.mkdir(mode=0o700)
+            if name != "output":
+                (folder / "output").write_bytes(b"")
+            (folder / name).unlink(missing_ok=True)
+            os.symlink(victim, folder / name)
+            done = self.run_program("convert", DEMO, "x.nemo", "--resume")
+            self.assertNotEqual(done.returncode, 0, name)
+            self.assertEqual(victim.read_text(), "victim")
+            self.assertFalse((self.dir / "x.nemo").exists())
+            shutil.rmtree(folder)
+        folder.mkdir()
+        folder.chmod(0o777)
+        self.fails(64, "only its owner writes to", "convert", DEMO, "x.nemo", "--resume")
+        folder.chmod(0o700)
+        if os.geteuid() == 0:
+            os.chown(folder, 1234, 1234)
+            self.fails(64, "a directory of this user, found another's", "convert", DEMO, "x.nemo", "--resume")
+        folder.rmdir()
+        os.symlink("elsewhere", folder)
+        (self.dir / "elsewhere").mkdir()
+        self.fails(64, "expected a directory, found a link", "convert", DEMO, "x.nemo", "--resume")
+        self.assertEqual(list((self.dir / "elsewhere").iterdir()), [])
+
+    def test_what_is_being_written_is_private(self):
+        seen = []
+        done = subprocess.Popen([PROGRAM, "convert", DEMO, "y.nemo"], cwd=self.dir)
+        while done.poll() is None:
+            seen += [stat.S_IMODE(p.stat().st_mode) for p in self.dir.glob(".y.nemo.anemone-*") if p.exists()]
+        self.assertTrue(set(seen) <= {0o700}, seen)
+
+    def test_one_writer_at_a_time(self):
+        for suffix, more in (("tmp", []), ("resume", ["--resume"])):
+            folder = self.dir / f".x.nemo.anemone-{suffix}"
+            folder.mkdir(mode=0o700)
+            with open(folder / "lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self.fails(73, "another run is writing it\nhint: wait", "convert", DEMO, "x.nemo", *more)
+                self.assertEqual(self.ok("clean"), "nothing to clean\n")
+            self.ok("convert", DEMO, "x.nemo", *more)  # a dead one's is nobody's
+            self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
+            (self.dir / "x.nemo").unlink()
+
+    def test_leftovers_are_named_and_cleaned(self):
+        for name in (".a.nemo.anemone-tmp", ".b.nemo.anemone-resume", ".c.anemone-12-0123456789abcdef.tmp", ".d.anemone-old",
+                     ".e.anemone-old", "e", ".mine", "anemone-tmp"):
+            (self.dir / name).mkdir(mode=0o700)
+            (self.dir / name / "output").write_text(name)
+        done = self.run_program("convert", DEMO, "x.nemo")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("note: a run that died has left ./.a.nemo.anemone-tmp: anemone clean . removes it\n", done.stderr)
+        self.assertEqual(self.ok("clean"),
+                         "removed .a.nemo.anemone-tmp\nkept .b.nemo.anemone-resume: --resume goes on from it, --all removes it\n"
+                         "removed .c.anemone-12-0123456789abcdef.tmp\nd is back: .d.anemone-old was its only copy\n"
+                         "removed .e.anemone-old\n")
+        self.assertEqual((self.dir / "d/output").read_text(), ".d.anemone-old")
+        self.assertEqual(self.ok("clean", ".", "--all"), "removed .b.nemo.anemone-resume\n")
+        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), [".mine", "anemone-tmp", "d", "e", "x.nemo"])
+
+    def test_a_dead_run_is_in_nobodys_way(self):
+        folder = self.dir / ".x.nemo.anemone-tmp"
+        folder.mkdir(mode=0o700)
+        (folder / "output").write_bytes(b"half")
+        self.ok("convert", DEMO, "x.nemo")
+        self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
+
+
+class Endings(ProgramCase):
+    """How a run ends that is told to, or that cannot go on."""
+
+    def test_a_closed_stdout(self):
+        done = subprocess.run(["sh", "-c", f"'{PROGRAM}' inspect '{DEMO}' --tensors >&-"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 74, done.stderr)
+        self.assertIn("cannot write to standard output", done.stderr)
+        done = subprocess.run(["sh", "-c", f"'{PROGRAM}' inspect '{DEMO}' --tensors > /dev/full"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 74, done.stderr)
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([PROGRAM, "inspect", DEMO, "--tensors"], stdout=write, stderr=subprocess.PIPE, text=True)
+        os.close(write)
+        self.assertEqual((done.returncode, done.stderr), (141, ""))
+
+    def test_a_closed_stderr_leaves_no_work_folder(self):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([PROGRAM, "convert", DEMO, "x.nemo", "--progress", "always"], cwd=self.dir, stderr=write)
+        os.close(write)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
+
+    def test_a_limit_of_file_size(self):
+        limit = 1 << 20
+        done = subprocess.run([PROGRAM, "convert", DEMO, "x.nemo"], cwd=self.dir, capture_output=True, text=True,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(done.returncode, 74, done.stderr)
+        self.assertIn("File too large", done.stderr)
+        self.assertEqual(list(self.dir.iterdir()), [])
+
+
+class Links(ProgramCase):
+    """A folder checkpoint is read from its own folder."""
+
+    def test_links_that_lead_out_are_refused(self):
+        (self.dir / "secret").write_text('{"secret": 1}')
+        self.ok("convert", CLIP / "hf", "hf", "--to", "hf")
+        for to, names in {"hf": ["vocab.json", "config.json"], "nemo-dir": ["stolen.txt"], "torch_dist": ["stolen.txt"],
+                          "nemo2": ["context/stolen.txt"]}.items():
+            for name in names:
+                with self.subTest(to=to, name=name):
+                    self.ok("convert", "hf", "source", "--to", to)
+                    (self.dir / "source" / name).unlink(missing_ok=True)
+                    os.symlink(self.dir / "secret", self.dir / "source" / name)
+                    self.fails(65, "found a link that leads out of it to .*secret\\nhint: copy the file there", "convert", "source", "x.safetensors")
+                    self.fails(65, "leads out of it", "inspect", "source")
+                    shutil.rmtree(self.dir / "source")
+
+    def test_links_inside_and_of_the_hub_cache_are_followed(self):
+        self.ok("convert", CLIP / "hf", "hf", "--to", "hf")
+        (self.dir / "hf/vocab.json").rename(self.dir / "hf/words")
+        os.symlink("words", self.dir / "hf/vocab.json")
+        (self.dir / "hf/merges.txt").rename(self.dir / "merges.txt")
+        os.symlink("../merges.txt", self.dir / "hf/merges.txt")  # of the same name
+        self.ok("convert", "hf", "x.nemo")
+        cache, snapshot = self.dir / "models--a--b/blobs", self.dir / "models--a--b/snapshots/0"
+        cache.mkdir(parents=True)
+        snapshot.mkdir(parents=True)
+        for path in (CLIP / "hf").iterdir():
+            if path.is_file():
+                shutil.copy(path, cache / path.name)
+                os.symlink("../../blobs/" + path.name, snapshot / path.name)
+        self.ok("convert", snapshot, "y.nemo")
+
+    def test_a_thousand_shards_under_a_thousand_descriptors(self):
+        folder = self.dir / "shards"
+        folder.mkdir()
+        names = {}
+        for i in range(1020):
+            header = json.dumps({f"t{i}": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+            name = f"model-{i + 1:05}-of-01020.safetensors"
+            (folder / name).write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+            names[f"t{i}"] = name
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+        limit = 1024
+        done = subprocess.run([PROGRAM, "convert", "shards", "x.safetensors"], cwd=self.dir, capture_output=True, text=True,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
