@@ -50,7 +50,7 @@ namespace {
 constexpr const char* kExceptions[] = {
     "NotFoundError",    "AlreadyExistsError", "CannotCreateError",  "InvalidArgumentError",
     "CorruptError",     "UnsupportedError",   "LimitExceededError", "IoError",
-    "UnavailableError", "InterruptedError",   "InternalError"};
+    "UnavailableError", "InterruptedError",   "OutOfMemoryError",   "InternalError"};
 
 [[noreturn]] void Throw(const Status& status) {
   const py::object type = py::module_::import("anemone._errors").attr(kExceptions[static_cast<size_t>(status.kind())]);
@@ -97,6 +97,8 @@ auto Await(const py::object& callback, Work work) {
   std::jthread thread([&] {
     try {
       answer.emplace(work(progress));
+    } catch (const std::bad_alloc&) {
+      answer.emplace(OutOfMemory());
     } catch (const std::exception& error) {
       answer.emplace(Status(ErrorKind::kInternal, error.what()));
     }

@@ -14,7 +14,8 @@
 namespace anemone {
 
 // A fixed sequence of bytes with random access: a file, a gzip stream with an index, memory.
-// Threads: all const methods may run concurrently. The bytes do not change while the object lives.
+// Threads: all const methods may run concurrently. The bytes do not change while the object lives, unless another
+// program changes the file: CheckUnchanged tells.
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
@@ -25,6 +26,8 @@ class ByteSource {
   virtual const std::string& name() const = 0;
   // A descriptor whose bytes [0, size) are exactly these, for the kernel to copy from; -1 where there is none.
   virtual int fd() const { return -1; }
+  // Whether the file is the one that was opened: same size, same time of change, still under its name. Errors: Io.
+  virtual Status CheckUnchanged() const { return {}; }
 };
 
 using ByteSourcePtr = std::shared_ptr<const ByteSource>;

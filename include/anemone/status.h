@@ -2,11 +2,13 @@
 //
 // Contents:  ErrorKind, Error, Status, Result<T>, ANEMONE_TRY, ANEMONE_ASSIGN.
 // Use when:  a call can fail on what a file or a user says. Nothing here throws; the library never prints, exits or
-//            aborts on input (running out of memory aside).
+//            aborts on input. Running out of memory throws std::bad_alloc to the caller, or is kOutOfMemory where a
+//            worker thread met it.
 // Differs from std::expected (C++23): a strict subset of it, with coordinates that each layer may add once.
 #ifndef ANEMONE_STATUS_H_
 #define ANEMONE_STATUS_H_
 
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,6 +30,7 @@ enum class ErrorKind : uint8_t {
   kIo,               // reading or writing failed: disk full, device error
   kUnavailable,      // a remote service did not serve
   kInterrupted,      // the caller cancelled
+  kOutOfMemory,      // the system gave no memory
   kInternal,         // a bug in anemone
 };
 
@@ -47,8 +50,11 @@ class [[nodiscard]] Status {
 
   bool ok() const { return error_ == nullptr; }
   explicit operator bool() const { return ok(); }
-  const Error& error() const { return *error_; }   // REQUIRES: !ok()
-  ErrorKind kind() const { return error_->kind; }  // REQUIRES: !ok()
+  const Error& error() const {  // REQUIRES: !ok()
+    assert(!ok());
+    return *error_;
+  }
+  ErrorKind kind() const { return error().kind; }  // REQUIRES: !ok()
 
   // The same failure with one more outer coordinate. Success stays success.
   Status In(std::string_view coordinate) const;
@@ -77,6 +83,8 @@ inline Status NotFound(std::string what, std::string hint = {}) {
   return {ErrorKind::kNotFound, std::move(what), std::move(hint)};
 }
 inline Status Internal(std::string what) { return {ErrorKind::kInternal, std::move(what)}; }
+// Made without asking for memory.
+Status OutOfMemory();
 // An I/O failure described by errno: ENOENT becomes kNotFound, ENOSPC and the rest kIo.
 Status ErrnoStatus(int error_number, std::string_view action);
 
@@ -84,17 +92,26 @@ Status ErrnoStatus(int error_number, std::string_view action);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor) REQUIRES: !status.ok()
+  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  // Success without a value has no meaning: an ok `status` becomes an Internal error.
+  Result(Status status)  // NOLINT(google-explicit-constructor)
+      : status_(status.ok() ? Internal("expected a value or an error, found neither") : std::move(status)) {}
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
-  T& operator*() & { return *value_; }
-  const T& operator*() const& { return *value_; }
-  T&& operator*() && { return *std::move(value_); }
-  T* operator->() { return &*value_; }
-  const T* operator->() const { return &*value_; }
+  // REQUIRES: ok()
+  T& operator*() & { return Value(*this); }
+  const T& operator*() const& { return Value(*this); }
+  T&& operator*() && { return std::move(Value(*this)); }
+  T* operator->() { return &Value(*this); }
+  const T* operator->() const { return &Value(*this); }
 
  private:
+  template <typename Self>
+  static auto& Value(Self& self) {
+    assert(self.ok());
+    return *self.value_;
+  }
+
   std::optional<T> value_;
   Status status_;
 };

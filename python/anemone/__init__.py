@@ -11,10 +11,10 @@ from . import models
 from ._anemone import __version__
 from ._checkpoint import Checkpoint, Shard
 from ._errors import (AlreadyExistsError, CannotCreateError, CorruptError, Error, InternalError, InterruptedError,
-                      InvalidArgumentError, IoError, LimitExceededError, NotFoundError, UnavailableError, UnsupportedError)
+                      InvalidArgumentError, IoError, LimitExceededError, NotFoundError, OutOfMemoryError, UnavailableError, UnsupportedError)
 from ._ops import convert, diff, infer, open, reshard, scan, verify
 from ._tensor import Tensor
 
 __all__ = ["AlreadyExistsError", "CannotCreateError", "Checkpoint", "CorruptError", "Error", "InternalError", "InterruptedError",
-           "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "Shard", "Tensor", "UnavailableError",
+           "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "OutOfMemoryError", "Shard", "Tensor", "UnavailableError",
            "UnsupportedError", "__version__", "convert", "diff", "infer", "models", "open", "reshard", "scan", "verify"]

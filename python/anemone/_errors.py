@@ -61,5 +61,9 @@ class InterruptedError(Error, InterruptedError):  # noqa: A001
     """A progress callback answered False. (Ctrl-C raises KeyboardInterrupt.)"""
 
 
+class OutOfMemoryError(Error, MemoryError):
+    """The system gave no memory."""
+
+
 class InternalError(Error, RuntimeError):
     """A bug in anemone."""

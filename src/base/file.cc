@@ -3,6 +3,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "anemone/bytes.h"
 #include "base/checked.h"
@@ -17,9 +19,42 @@ Status Truncated(uint64_t expected, uint64_t actual, const std::string& name) {
       .In(name);
 }
 
+// What tells whether a file is still the one that it was.
+class FileState {
+ public:
+  FileState(const struct stat& opened, const std::string& name) : opened_(opened), path_(name) {
+    std::error_code error;
+    if (!name.starts_with('/')) path_ = std::filesystem::current_path(error) / name;  // others may go elsewhere
+  }
+  // `fd`: the file itself, as long as it is open; -1: whatever has the name.
+  Status Check(int fd, const std::string& name) const {
+    struct stat now;
+    bool same = fd < 0 || (sys.fstat(fd, &now) == 0 && HasSameContent(now));
+    // Another file may have been put in its place. One that was removed or moved away has not changed.
+    if (sys.stat(path_.c_str(), &now) == 0) {
+      same = same && HasSameContent(now) && now.st_ino == opened_.st_ino && now.st_dev == opened_.st_dev;
+    } else {
+      same = same && errno == ENOENT && fd >= 0;
+    }
+    if (same) return {};
+    return Status(ErrorKind::kIo, "changed while it was read", "nothing is written: begin anew once it is complete")
+        .In(name);
+  }
+
+ private:
+  bool HasSameContent(const struct stat& now) const {
+    return now.st_size == opened_.st_size && now.st_mtim.tv_sec == opened_.st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == opened_.st_mtim.tv_nsec;
+  }
+
+  struct stat opened_;
+  std::filesystem::path path_;
+};
+
 class FileSource final : public ByteSource {
  public:
-  FileSource(int fd, uint64_t size, std::string name) : fd_(fd), size_(size), name_(std::move(name)) {}
+  FileSource(int fd, const struct stat& opened, std::string name)
+      : fd_(fd), size_(static_cast<uint64_t>(opened.st_size)), name_(std::move(name)), state_(opened, name_) {}
   ~FileSource() override { sys.close(fd_); }
   FileSource(const FileSource&) = delete;
   FileSource& operator=(const FileSource&) = delete;
@@ -27,6 +62,8 @@ class FileSource final : public ByteSource {
   uint64_t size_bytes() const override { return size_; }
   const std::string& name() const override { return name_; }
   int fd() const override { return fd_; }
+
+  Status CheckUnchanged() const override { return state_.Check(fd_, name_); }
 
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     const std::optional<uint64_t> end = CheckedAdd(offset, out.size());
@@ -46,13 +83,16 @@ class FileSource final : public ByteSource {
   const int fd_;
   const uint64_t size_;
   const std::string name_;
+  const FileState state_;
 };
 
 class ClosedFile final : public ByteSource {
  public:
-  ClosedFile(std::string path, uint64_t size) : path_(std::move(path)), size_(size) {}
+  ClosedFile(std::string path, const struct stat& opened)
+      : path_(std::move(path)), size_(static_cast<uint64_t>(opened.st_size)), state_(opened, path_) {}
   uint64_t size_bytes() const override { return size_; }
   const std::string& name() const override { return path_; }
+  Status CheckUnchanged() const override { return state_.Check(-1, path_); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path_));
     return file->ReadAt(offset, out);
@@ -61,6 +101,7 @@ class ClosedFile final : public ByteSource {
  private:
   const std::string path_;
   const uint64_t size_;
+  const FileState state_;
 };
 
 class StringSource final : public ByteSource {
@@ -104,12 +145,14 @@ Result<ByteSourcePtr> OpenFile(const std::string& path) {
     sys.close(fd);
     return status.In(path);
   }
-  return ByteSourcePtr(std::make_shared<FileSource>(fd, static_cast<uint64_t>(info.st_size), path));
+  return ByteSourcePtr(std::make_shared<FileSource>(fd, info, path));
 }
 
 Result<ByteSourcePtr> OpenFileEachTime(const std::string& path) {
   ANEMONE_ASSIGN(const ByteSourcePtr file, OpenFile(path));
-  return ByteSourcePtr(std::make_shared<ClosedFile>(path, file->size_bytes()));
+  struct stat info;
+  if (sys.fstat(file->fd(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path);
+  return ByteSourcePtr(std::make_shared<ClosedFile>(path, info));
 }
 
 ByteSourcePtr MemorySource(std::string bytes, std::string name) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -23,8 +24,12 @@ Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint
         if (failure.ok()) failure = std::move(status);
         next = count;
       }
+    } catch (const std::bad_alloc&) {
+      const std::lock_guard lock(mutex);
+      if (failure.ok()) failure = OutOfMemory();
+      next = count;
     } catch (...) {
-      // Out of memory, mostly. It must not leave a thread; the caller gets it below.
+      // It must not leave a thread; the caller gets it below.
       const std::lock_guard lock(mutex);
       if (!thrown) thrown = std::current_exception();
       next = count;

@@ -11,8 +11,8 @@ namespace anemone {
 
 // Calls `work(item, worker)` once for every item in [0, count), in ascending order, by `workers` threads of which the
 // caller is one; no two calls run at once with the same `worker` (in [0, workers)). Returns when all have ended.
-// Errors: the first failure; no item is begun after it. What `work` throws, on any thread, is thrown here once all have
-// ended.
+// Errors: the first failure, OutOfMemory where `work` met that; no item is begun after it. What else `work` throws, on
+// any thread, is thrown here once all have ended.
 Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint64_t item, unsigned worker)>& work);
 
 }  // namespace anemone

@@ -4,6 +4,13 @@
 #include <cstring>
 
 namespace anemone {
+namespace {
+
+const Status kNoMemory(ErrorKind::kOutOfMemory, "out of memory");  // made while there is some
+
+}  // namespace
+
+Status OutOfMemory() { return kNoMemory; }
 
 Status::Status(ErrorKind kind, std::string what, std::string hint)
     : error_(std::make_shared<const Error>(Error{kind, {}, std::move(what), std::move(hint)})) {}

@@ -1,6 +1,7 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -8,7 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace anemone {
@@ -23,7 +26,13 @@ int FreeBytes(const char* path, uint64_t* out) {
 
 int RemoveAll(const char* path) {
   std::error_code error;
-  std::filesystem::remove_all(path, error);
+  try {
+    std::filesystem::remove_all(path, error);
+  } catch (const std::bad_alloc&) {
+    // Without memory for paths, by a walk that needs less.
+    const auto remove = [](const char* name, const struct stat*, int, FTW*) { return ::remove(name); };
+    return nftw(path, remove, 8, FTW_DEPTH | FTW_PHYS);
+  }
   errno = error.value();
   return error ? -1 : 0;
 }

@@ -164,6 +164,8 @@ int ExitStatus(ErrorKind kind) {
       return kUnavailable;
     case ErrorKind::kInterrupted:
       return CaughtSignal() == 0 ? static_cast<int>(kInterrupted) : 128 + CaughtSignal();
+    case ErrorKind::kOutOfMemory:
+      return kNoMemory;
     case ErrorKind::kInternal:
       return kSoftware;
   }

@@ -33,7 +33,7 @@ Status CheckBlasMemory(size_t threads) {
     munmap(room, wanted);
     return {};
   }
-  return Status(ErrorKind::kLimitExceeded,
+  return Status(ErrorKind::kOutOfMemory,
                 "out of memory: expected " + std::to_string(wanted / kMib) + " MiB of addresses for matrix products",
                 "ulimit -v limits addresses");
 }

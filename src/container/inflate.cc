@@ -39,6 +39,7 @@ class InflatingSource final : public ByteSource {
 
   uint64_t size_bytes() const override { return size_; }
   const std::string& name() const override { return compressed_.source->name(); }
+  Status CheckUnchanged() const override { return compressed_.source->CheckUnchanged(); }
 
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     if (!Within(offset, out.size(), size_)) {

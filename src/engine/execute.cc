@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "engine/digest.h"
 #include "engine/direct.h"
 #include "engine/journal.h"
+#include "engine/sources.h"
 #include "engine/windows.h"
 #include "tensor/lower.h"
 
@@ -80,30 +82,11 @@ class Run {
         moves_(plan.files.size()) {}
 
   Status Do() {
-    Fail(Survey());
-    Report(/*always=*/true);
-    if (staging_ != nullptr && cluster_.rank() == 0) {
-      for (size_t i = 0; i < plan_.files.size() && Going(); ++i) {
-        if (plan_.files[i].segments.empty()) Fail(WriteEmpty(i));  // no window will come by
-      }
+    try {
+      Pass();
+    } catch (const std::bad_alloc&) {  // told as any failure is: other ranks wait for word
+      Fail(OutOfMemory());
     }
-    const unsigned threads = Threads(plan_, options_);
-    Fail(ForEach(threads, threads, [this](uint64_t, unsigned) -> Status {
-      try {
-        Work();
-      } catch (...) {
-        stop_ = true;  // the others, here and on other ranks, need not go on
-        cluster_.CallOff();
-        throw;
-      }
-      return {};
-    }));
-    output_.reset();
-    if (journal_ != nullptr) {
-      Fail(Record(std::exchange(batch_, {})));
-      journal_->Close();
-    }
-    if (Going()) Report(/*always=*/true);
     return status_;
   }
 
@@ -161,6 +144,31 @@ class Run {
   }
   // Alone and from the beginning, whoever writes a file's last window knows its CRCs.
   bool StoresCrcsAtOnce() const { return cluster_.size() == 1 && journal_ == nullptr; }
+
+  void Pass() {
+    Fail(Survey());
+    Report(/*always=*/true);
+    if (staging_ != nullptr && cluster_.rank() == 0) {
+      for (size_t i = 0; i < plan_.files.size() && Going(); ++i) {
+        if (plan_.files[i].segments.empty()) Fail(WriteEmpty(i));  // no window will come by
+      }
+    }
+    const unsigned threads = Threads(plan_, options_);
+    Fail(ForEach(threads, threads, [this](uint64_t, unsigned) -> Status {
+      try {
+        Work();
+      } catch (const std::bad_alloc&) {
+        Fail(OutOfMemory());
+      }
+      return {};
+    }));
+    output_.reset();
+    if (journal_ != nullptr) {
+      Fail(Record(std::exchange(batch_, {})));
+      journal_->Close();
+    }
+    if (Going()) Report(/*always=*/true);
+  }
 
   // Counts what is to be done, and looks whether what is done already is still there.
   Status Survey() {
@@ -466,6 +474,12 @@ Result<std::unique_ptr<Staging>> Stage(const Plan& plan, const std::string& dest
   return staging;
 }
 
+// What was read was there from beginning to end: no output has bytes of two versions.
+Status CheckSources(const Plan& plan) {
+  for (const ByteSource* source : SourcesOf(plan)) ANEMONE_TRY(source->CheckUnchanged());
+  return {};
+}
+
 }  // namespace
 
 Status Execute(const Plan& plan, const std::string& destination, const ExecuteOptions& options) {
@@ -486,6 +500,7 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   Run run(plan, staging.get(), journal.get(), options);
   Status status = cluster.Agree(run.Do());
   if (status.ok()) status = run.StoreSharedCrcs();
+  if (status.ok()) status = cluster.Follow(cluster.rank() == 0 ? CheckSources(plan) : Status());
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
   if (cluster.rank() != 0) staging.reset();  // rank 0 removes the folder, once nobody has it open
   status = cluster.Follow(status);
@@ -494,7 +509,8 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {
   ANEMONE_TRY(Check(plan));
-  return Run(plan, nullptr, nullptr, options).Do();
+  ANEMONE_TRY(Run(plan, nullptr, nullptr, options).Do());
+  return CheckSources(plan);
 }
 
 uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {

@@ -94,8 +94,7 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     WorkFolder folder;
     folder.path_ = path;
-    folder.parent_ = parent;
-    folder.name_ = name;
+    folder.dead_ = parent + "/" + DeadName(name);
     const bool made = sys.mkdir(path.c_str(), 0700) == 0;
     if (!made && errno != EEXIST) return CannotCreate(errno, path);
     Result<Directory> directory = made ? Directory::Open(path) : Directory::OpenOwn(path);
@@ -142,15 +141,13 @@ WorkFolder::~WorkFolder() {
 
 WorkFolder::WorkFolder(WorkFolder&& other) noexcept
     : path_(std::exchange(other.path_, {})),
-      parent_(std::move(other.parent_)),
-      name_(std::move(other.name_)),
+      dead_(std::move(other.dead_)),
       directory_(std::move(other.directory_)),
       lock_(std::exchange(other.lock_, -1)) {}
 
 WorkFolder& WorkFolder::operator=(WorkFolder&& other) noexcept {
   std::swap(path_, other.path_);
-  std::swap(parent_, other.parent_);
-  std::swap(name_, other.name_);
+  std::swap(dead_, other.dead_);
   std::swap(directory_, other.directory_);
   std::swap(lock_, other.lock_);
   return *this;
@@ -168,12 +165,11 @@ Status WorkFolder::Clear() {
 void WorkFolder::Remove() {
   if (!is_open()) return;
   // Another run may have the name from here on; the lock can go before the folder does.
-  const std::string dead = parent_ + "/" + DeadName(name_);
-  const bool moved =
-      sys.rename(path_.c_str(), dead.c_str(), RENAME_NOREPLACE) == 0 || sys.rename(path_.c_str(), dead.c_str(), 0) == 0;
+  const bool moved = sys.rename(path_.c_str(), dead_.c_str(), RENAME_NOREPLACE) == 0 ||
+                     sys.rename(path_.c_str(), dead_.c_str(), 0) == 0;
   if (lock_ >= 0) sys.close(std::exchange(lock_, -1));
   directory_ = {};
-  sys.remove_all((moved ? dead : path_).c_str());
+  sys.remove_all((moved ? dead_ : path_).c_str());
   path_.clear();
 }
 

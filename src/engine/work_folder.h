@@ -46,7 +46,8 @@ class WorkFolder {
  private:
   Status Lock(bool made);
 
-  std::string path_, parent_, name_;
+  std::string path_;
+  std::string dead_;  // its path on its way out; made beforehand, for there may be no memory left then
   Directory directory_;
   int lock_ = -1;
 };

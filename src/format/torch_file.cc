@@ -118,6 +118,7 @@ class SwappedSource : public ByteSource {
   SwappedSource(ByteRange record, uint64_t item) : record_(std::move(record)), item_(item) {}
   uint64_t size_bytes() const override { return record_.size; }
   const std::string& name() const override { return record_.source->name(); }
+  Status CheckUnchanged() const override { return record_.source->CheckUnchanged(); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     if (!Within(offset, out.size(), record_.size)) return Corrupt("a read beyond the storage's end");
     // Whole elements, a window at a time: a request may begin or end inside one.

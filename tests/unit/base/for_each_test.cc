@@ -1,6 +1,7 @@
 #include "base/for_each.h"
 
 #include <atomic>
+#include <new>
 #include <numeric>
 #include <stdexcept>
 #include <vector>
@@ -52,6 +53,13 @@ TEST(ForEach, ThrowsInTheCallerWhatAWorkerThrows) {
                                            })),
                  std::runtime_error);
     EXPECT_LT(begun, 1'000'000) << workers;
+  }
+}
+
+TEST(ForEach, SaysThatMemoryRanOut) {
+  for (const unsigned workers : {1U, 4U}) {
+    EXPECT_THAT(ForEach(1000, workers, [](uint64_t, unsigned) -> Status { throw std::bad_alloc(); }),
+                StatusIs(ErrorKind::kOutOfMemory, "out of memory"));
   }
 }
 
