@@ -7,12 +7,15 @@ import fcntl
 import json
 import os
 import pathlib
+import pty
 import resource
 import shutil
+import signal
 import stat
 import struct
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
@@ -226,6 +229,19 @@ class Work(ProgramCase):
             self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
             (self.dir / "x.nemo").unlink()
 
+    def test_concurrent_edits_are_all_there_or_fail(self):
+        for name in ("x.nemo", "x"):
+            self.ok("convert", DEMO, name, "--to", "nemo" if "." in name else "nemo-dir")
+            runs = [subprocess.Popen([PROGRAM, "edit", name, "--set", f"my.n{i}={i}"], cwd=self.dir, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.PIPE, text=True) for i in range(6)]
+            said = [run.communicate()[1] for run in runs]
+            for i, run in enumerate(runs):
+                there = self.run_program("inspect", name, "--config", f"my.n{i}").stdout.strip() == str(i)
+                self.assertEqual(there, run.returncode == 0, said[i])
+                self.assertIn(run.returncode, (0, 73, 74), said[i])
+            self.assertIn(0, [run.returncode for run in runs])
+            self.assertEqual([p.name for p in self.dir.iterdir() if p.name.startswith(".")], [])
+
     def test_leftovers_are_named_and_cleaned(self):
         for name in (".a.nemo.anemone-tmp", ".b.nemo.anemone-resume", ".c.anemone-12-0123456789abcdef.tmp", ".d.anemone-old",
                      ".e.anemone-old", "e", ".mine", "anemone-tmp"):
@@ -272,6 +288,120 @@ class Endings(ProgramCase):
         os.close(write)
         self.assertEqual(done.returncode, 0)
         self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
+
+    def big(self):
+        """Weights of 2 GiB that take no room: a hole behind a header."""
+        path = self.dir / "big.safetensors"
+        count = 1 << 29
+        header = json.dumps({"w": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header)
+        os.truncate(path, 8 + len(header) + 4 * count)
+        return path.name
+
+    def when_it_works(self, run, pattern):
+        """Waits for a file that the run makes."""
+        while run.poll() is None and not list(self.dir.glob(pattern)):
+            time.sleep(0.001)
+        time.sleep(0.05)
+        self.assertIsNone(run.poll(), "it was over too soon")
+
+    def test_signals_end_a_run_cleanly(self):
+        big = self.big()
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            run = subprocess.Popen([PROGRAM, "convert", big, "x.safetensors", "--dtype", "bf16"], cwd=self.dir, stderr=subprocess.PIPE, text=True)
+            self.when_it_works(run, ".x.safetensors.anemone-tmp/output")
+            start = time.monotonic()
+            run.send_signal(number)
+            said = run.communicate()[1]
+            self.assertEqual(run.returncode, status, said)
+            self.assertIn("interrupted", said)
+            self.assertLess(time.monotonic() - start, 2)  # half a second, on a machine with nothing else to do
+            self.assertEqual([p.name for p in self.dir.iterdir()], [big])
+
+    def test_a_second_signal_is_the_end(self):
+        """Of a run that does not come to hear the first: it is stopped, and told twice."""
+        big = self.big()
+        run = subprocess.Popen([PROGRAM, "convert", big, "x.safetensors", "--dtype", "bf16"], cwd=self.dir, stderr=subprocess.PIPE)
+        self.when_it_works(run, ".x.safetensors.anemone-tmp/output")
+        run.send_signal(signal.SIGSTOP)
+        run.send_signal(signal.SIGINT)
+        run.send_signal(signal.SIGTERM)
+        run.send_signal(signal.SIGCONT)
+        run.communicate()
+        self.assertIn(run.returncode, (-signal.SIGTERM, -signal.SIGINT))
+        self.assertFalse((self.dir / "x.safetensors").exists())
+
+    def pictures(self, count):
+        picture = next((DEMO / "images").iterdir())
+        (self.dir / "list").write_text(f"{picture}\n" * count)
+        return ["infer", DEMO, "--image-list", "list", "--text", "a", "--text", "b"]
+
+    def test_infer_stops_at_once(self):
+        run = subprocess.Popen([PROGRAM, *self.pictures(20000), "--batch", "4096"], cwd=self.dir, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        start = time.monotonic()
+        run.send_signal(signal.SIGTERM)
+        said = run.communicate()[1]
+        self.assertEqual(run.returncode, 143, said)
+        self.assertLess(time.monotonic() - start, 2)
+
+    def test_the_progress_line(self):
+        """In a terminal: it counts pictures, and is cleared before anything else is printed."""
+        leader, terminal = pty.openpty()
+        run = subprocess.Popen([PROGRAM, *map(str, self.pictures(300)), "--batch", "16"], cwd=self.dir, stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        seen = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            seen += part
+        os.close(leader)
+        self.assertEqual(run.wait(), 0)
+        self.assertRegex(seen, rb"\rimages \[=* *\] +\d+%  \d+ of 300 pictures  [\d.]+/s")
+        for line in seen.split(b"\n"):  # what is left on each line when the terminal is done
+            shown = line.split(b"\x1b[K")[-1].strip(b"\r")
+            self.assertNotRegex(shown, rb"s left\S")
+            self.assertNotIn(b"s leftG", line)
+
+    def test_little_memory(self):
+        for limit in (1 << 15, 1 << 16, 3 << 15, 1 << 17, 3 << 16):  # KiB of addresses
+            done = subprocess.run(["sh", "-c", f"ulimit -v {limit}; exec '{PROGRAM}' infer '{DEMO}' --image '{DEMO}/images' --text a"],
+                                  cwd=self.dir, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 71, (limit, done.stderr))
+            self.assertIn("out of memory", done.stderr)
+        ended = set()
+        for limit in range(24 << 10, 72 << 10, 2 << 10):
+            done = subprocess.run(["sh", "-c", f"ulimit -v {limit}; exec '{PROGRAM}' convert {DEMO} x.nemo --dtype bf16"],
+                                  cwd=self.dir, capture_output=True, text=True, timeout=60)
+            if done.returncode == 127:
+                continue  # not even the loader
+            ended.add(done.returncode)
+            self.assertIn(done.returncode, (0, 71), (limit, done.stderr))
+            self.assertEqual([p.name for p in self.dir.iterdir() if p.name != "x.nemo"], [])
+            (self.dir / "x.nemo").unlink(missing_ok=True)
+        self.assertIn(0, ended)
+
+    def test_a_source_that_changes(self):
+        """One that is written to, one that is replaced: an error and no output."""
+        for change in ("written", "replaced"):
+            self.ok("convert", DEMO, "x.nemo", "--force")
+            bytes_ = (self.dir / "x.nemo").read_bytes()
+            run = subprocess.Popen([PROGRAM, "convert", "x.nemo", "y.safetensors", "--dtype", "bf16"], cwd=self.dir, stderr=subprocess.PIPE, text=True)
+            while run.poll() is None:
+                if change == "written":
+                    with open(self.dir / "x.nemo", "r+b") as file:
+                        file.write(bytes_[:4096])
+                else:
+                    (self.dir / "new").write_bytes(bytes_)
+                    (self.dir / "new").rename(self.dir / "x.nemo")
+            said = run.communicate()[1]
+            self.assertEqual(run.returncode, 74, said)
+            self.assertIn("x.nemo: changed while it was read\nhint: nothing is written", said)
+            self.assertFalse((self.dir / "y.safetensors").exists())
 
     def test_a_limit_of_file_size(self):
         limit = 1 << 20
