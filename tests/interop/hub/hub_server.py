@@ -12,6 +12,9 @@ Two ports: the hub, and a "CDN" of another host name. Repositories (all under or
   cut         the CDN cuts each transfer after 300000 bytes; range requests honoured
   cutnorange  the same once, and ranges ignored
   corrupt     the CDN's content is not what the etag says
+  drip        the CDN sends ten bytes a second
+  loop        the CDN redirects to itself
+  garbage     the hub answers something that is no HTTP
 
 With a folder as argv[2] (not "-") both speak TLS, with a certificate that is its own authority, written there as cert.pem (by the
 openssl program). NAME=FOLDER in argv[3:] serves that folder's files as a repository of that name, of any organisation. Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
@@ -30,7 +33,7 @@ import threading
 import urllib.parse
 
 COMMIT = {name: hashlib.sha1(name.encode()).hexdigest() for name in (
-    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "busy", "empty", "limited", "moving")}
+    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "loop", "busy", "empty", "limited", "moving")}
 TOKEN = "hf_test"
 
 
@@ -56,6 +59,8 @@ REPOS = {
     "cut": {"config.json": CONFIG, "model.safetensors": BIG},
     "cutnorange": {"config.json": CONFIG, "model.safetensors": BIG},
     "corrupt": {"config.json": CONFIG, "model.safetensors": BIG},
+    "drip": {"config.json": CONFIG, "model.safetensors": BIG},
+    "loop": {"config.json": CONFIG, "model.safetensors": BIG},
     "busy": {"config.json": CONFIG, "model.safetensors": blob("busy", 100)},
     "limited": {"config.json": CONFIG, "model.safetensors": b"x"},
     "empty": {"README.md": b"x"},
@@ -139,6 +144,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def serve_api(self, repo, revision, again):
         if repo == "moved":
             return self.answer(307, [("Location", again.format("org/plain"))])
+        if repo == "garbage":
+            self.close_connection = True
+            return self.wfile.write(b"\0\xff no HTTP\n" * 100)
         if self.usual_refusals(repo):
             return None
         if revision not in ("main", "v1", "refs/pr/1", COMMIT[repo]):
@@ -167,6 +175,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Authorization"):
             return self.refuse(400, None, "the hub's token must not come here")
         _, repo, name = urllib.parse.urlsplit(self.path).path.split("/", 2)
+        if repo == "loop":
+            return self.answer(302, [("Location", self.path)])
         content = REPOS[repo][name]
         if repo == "corrupt":
             content = content[:-1] + b"!"
@@ -187,6 +197,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if repo == "cut" or (repo == "cutnorange" and count("cutnorange") == 1):
             end = min(end, start + 300_000)
         try:
+            while repo == "drip" and start < end:
+                self.wfile.write(content[start:start + 1])
+                self.wfile.flush()
+                time.sleep(0.1)
+                start += 1
             if repo == "cut":  # in two parts, so that a client which reports every 50 ms has reported in between
                 self.wfile.write(content[start:start + 100_000])
                 self.wfile.flush()

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -302,6 +303,45 @@ TEST_F(Hub, SaysThatTheDiskIsFull) {
   sys = real;
   EXPECT_THAT(FetchModel("org/plain", "main", options_), IsOk());
   EXPECT_GE(Requests("GET cdn", "bytes="), 1U);
+}
+
+TEST_F(Hub, GivesUpOnAServerThatDrips) {
+  options_.stall_timeout_s = 1;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THAT(FetchModel("org/drip", "main", options_), StatusIs(ErrorKind::kUnavailable, "model.safetensors"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  EXPECT_LE(Requests("GET cdn "), 5U);
+}
+
+TEST_F(Hub, AsksNoTwiceWhatCannotPass) {
+  EXPECT_THAT(FetchModel("org/loop", "main", options_), StatusIs(ErrorKind::kUnavailable, "at most 10 redirects"));
+  EXPECT_EQ(Requests("GET cdn "), 11U);
+  EXPECT_THAT(FetchModel("org/garbage", "main", options_), StatusIs(ErrorKind::kUnavailable, "an answer in HTTP"));
+  EXPECT_EQ(Requests("org/garbage"), 1U);
+}
+
+TEST_F(Hub, WritesThroughNoPlantedLink) {
+  ANEMONE_ASSERT_ASSIGN(const std::string path, FetchModel("org/plain", "main", options_));
+  const fs::path blob = fs::canonical(fs::path(path) / "model.safetensors");
+  const std::string content = ReadText(blob);
+  for (const bool symbolic : {true, false}) {
+    fs::remove_all(options_.cache_dir);
+    fs::create_directories(blob.parent_path());
+    std::ofstream(dir_ / "victim") << "victim";
+    const fs::path planted = blob.string() + ".anemone.incomplete";
+    if (symbolic) fs::create_symlink(dir_ / "victim", planted);
+    if (!symbolic) fs::create_hard_link(dir_ / "victim", planted);
+    EXPECT_THAT(FetchModel("org/plain", "main", options_), IsOk());
+    EXPECT_EQ(ReadText(dir_ / "victim"), "victim");
+    EXPECT_TRUE(ReadText(blob) == content);
+    fs::remove(dir_ / "victim");
+  }
+}
+
+TEST(RetryAfterHeader, IsATimeOrNothing) {
+  const auto asked = [](const char* value) { return RetryAfter({.headers = {{"retry-after", value}}}); };
+  EXPECT_EQ(asked("7"), 7);
+  for (const char* no : {"nan", "inf", "-inf", "NAN(1)", "1e999", "soon", ""}) EXPECT_EQ(asked(no), std::nullopt) << no;
 }
 
 class TlsHub : public Hub {
