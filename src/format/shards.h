@@ -22,7 +22,8 @@ bool IndexNamesTorchFiles(std::string_view head);
 // all are named).
 Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkpoint);
 
-// Reads one weights file, safetensors or torch, by its content. One of very many does not stay open. Errors name the path.
+// Reads one weights file, safetensors or torch, by its content. One of very many does not stay open. Errors name the
+// path.
 Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, bool stays_open = true);
 
 }  // namespace anemone
