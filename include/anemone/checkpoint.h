@@ -10,10 +10,10 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -45,7 +45,7 @@ struct Opaque {
 
 using Entry = std::variant<Tensor, Opaque>;
 
-// Names to entries in stored order. Names are unique.
+// Names to entries in stored order. Names are unique. Copies share what they hold until one of them is changed.
 class StateDict {
  public:
   struct Item {
@@ -57,13 +57,13 @@ class StateDict {
   // Errors: Corrupt when the name is already there.
   Status Add(std::string name, Entry entry);
   const Item* Find(std::string_view name) const;
-  const std::vector<Item>& items() const { return items_; }
-  size_t size() const { return items_.size(); }
-  bool empty() const { return items_.empty(); }
+  const std::vector<Item>& items() const;
+  size_t size() const { return items().size(); }
+  bool empty() const { return items().empty(); }
 
  private:
-  std::vector<Item> items_;
-  std::unordered_map<std::string, size_t> index_;
+  struct Table;
+  std::shared_ptr<Table> table_;
 };
 
 // A file that travels with the model: tokenizer files, preprocessor settings. Paths are relative, '/'-separated, safe.

@@ -1,16 +1,49 @@
 #include "anemone/checkpoint.h"
 
+#include <algorithm>
+#include <functional>
+
 namespace anemone {
 
+// A hash table of the items' places: a name is kept once, and a place takes at most sixteen bytes.
+struct StateDict::Table {
+  std::vector<Item> items;
+  std::vector<uint64_t> slots;  // the place of an item + 1; 0: free. A power of two of them, at most half in use
+
+  size_t SlotOf(std::string_view name) const {
+    size_t slot = std::hash<std::string_view>()(name) & (slots.size() - 1);
+    while (slots[slot] != 0 && items[slots[slot] - 1].name != name) slot = (slot + 1) & (slots.size() - 1);
+    return slot;
+  }
+  void Grow() {
+    slots.assign(std::max<size_t>(16, 2 * slots.size()), 0);
+    for (size_t i = 0; i < items.size(); ++i) slots[SlotOf(items[i].name)] = i + 1;
+  }
+};
+
+const std::vector<StateDict::Item>& StateDict::items() const {
+  static const std::vector<Item> none;
+  return table_ != nullptr ? table_->items : none;
+}
+
 Status StateDict::Add(std::string name, Entry entry) {
-  if (!index_.emplace(name, items_.size()).second) return Corrupt("expected distinct names, found it twice").In(name);
-  items_.push_back({std::move(name), std::move(entry)});
+  if (table_ == nullptr) {
+    table_ = std::make_shared<Table>();
+  } else if (table_.use_count() > 1) {
+    table_ = std::make_shared<Table>(*table_);
+  }
+  if (2 * (table_->items.size() + 1) > table_->slots.size()) table_->Grow();
+  uint64_t& slot = table_->slots[table_->SlotOf(name)];
+  if (slot != 0) return Corrupt("expected distinct names, found it twice").In(name);
+  table_->items.push_back({std::move(name), std::move(entry)});
+  slot = table_->items.size();
   return {};
 }
 
 const StateDict::Item* StateDict::Find(std::string_view name) const {
-  const auto found = index_.find(std::string(name));
-  return found == index_.end() ? nullptr : &items_[found->second];
+  if (table_ == nullptr) return nullptr;
+  const uint64_t place = table_->slots[table_->SlotOf(name)];
+  return place == 0 ? nullptr : &table_->items[place - 1];
 }
 
 const Artifact* Checkpoint::FindArtifact(std::string_view name) const {
