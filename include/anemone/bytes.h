@@ -13,6 +13,8 @@
 
 namespace anemone {
 
+struct RecordedCrc32;
+
 // A fixed sequence of bytes with random access: a file, a gzip stream with an index, memory.
 // Threads: all const methods may run concurrently. The bytes do not change while the object lives, unless another
 // program changes the file: CheckUnchanged tells.
@@ -28,6 +30,8 @@ class ByteSource {
   virtual int fd() const { return -1; }
   // Whether the file is the one that was opened: same size, same time of change, still under its name. Errors: Io.
   virtual Status CheckUnchanged() const { return {}; }
+  // Checksums that the file records of its own bytes, ascending and not overlapping. Reading does not compare them.
+  virtual std::span<const RecordedCrc32> recorded_crcs() const { return {}; }
 };
 
 using ByteSourcePtr = std::shared_ptr<const ByteSource>;
@@ -42,6 +46,16 @@ struct ByteRange {
   Result<std::string> ReadAll(uint64_t limit_bytes) const;
   // The part [from, from + count). Errors: Corrupt when it does not lie inside.
   Result<ByteRange> Sub(uint64_t from, uint64_t count) const;
+};
+
+// Bytes [offset, offset + size) of a source, and what a file records as CRC-32 of `stored`: the same bytes, before they
+// were put into the order that the source shows.
+struct RecordedCrc32 {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  uint32_t crc32 = 0;
+  ByteRange stored;
+  std::string name;  // of the record, in messages
 };
 
 // Opens a regular file for reading. Errors: NotFound, Io, InvalidArgument (a directory, a device).

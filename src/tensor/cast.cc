@@ -236,6 +236,7 @@ bool IsFloat(DType dtype) { return FamilyOf(dtype) == Family::kFloat; }
 
 bool CanCast(DType from, DType to) {
   if (from == to) return true;
+  if (IsPacked(from) || IsPacked(to)) return false;
   return FamilyOf(from) != Family::kComplex && FamilyOf(to) != Family::kComplex && to != DType::kF8E8M0;
 }
 

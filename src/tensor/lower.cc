@@ -236,6 +236,8 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
     case Kind::kCast:
     case Kind::kAverage:
       return sink.OnCompute(node, box, to);
+    case Kind::kPacked:
+      break;  // nothing is made of one, and Fill looks through it
   }
   return Internal("a tensor node of no kind");
 }
@@ -311,7 +313,8 @@ void MoveStrided(const std::byte* from, std::byte* to, uint64_t item, std::vecto
 // Carries copies out, into memory.
 class FillSink final : public Sink {
  public:
-  FillSink(std::span<std::byte> out, std::vector<std::byte>& stage) : out_(out), stage_(stage) {}
+  FillSink(std::span<std::byte> out, std::vector<std::byte>& stage, ReadObserver* observer)
+      : out_(out), stage_(stage), observer_(observer) {}
 
   Status OnCopy(Copy copy) override {
     if (copy.leaf->kind == Kind::kFill) {
@@ -321,7 +324,7 @@ class FillSink final : public Sink {
     if (copy.loops.empty() || copy.item_bytes >= kDirectBytes) {
       Status status;
       ForEachIndex(copy.loops, 0, copy.from, copy.to, [&](uint64_t from, uint64_t to) {
-        if (status.ok()) status = copy.leaf->source->ReadAt(from, out_.subspan(to, copy.item_bytes));
+        if (status.ok()) status = Read(*copy.leaf->source, from, out_.subspan(to, copy.item_bytes));
       });
       return status;
     }
@@ -335,6 +338,12 @@ class FillSink final : public Sink {
   }
 
  private:
+  Status Read(const ByteSource& source, uint64_t offset, std::span<std::byte> out) {
+    ANEMONE_TRY(source.ReadAt(offset, out));
+    if (observer_ != nullptr) observer_->OnRead(source, offset, out);
+    return {};
+  }
+
   // Reads source runs in source order into the stage and moves their items to where they belong. A run is as much as
   // lies together, small gaps included; runs of the next loop are batched, so that a transpose writes rows, not single
   // items.
@@ -365,10 +374,10 @@ class FillSink final : public Sink {
         const uint64_t count = std::min(fitting, block.count - i);
         const uint64_t at = from + i * block.from;
         if (one_read) {
-          status = copy.leaf->source->ReadAt(at, std::span(stage_).first((count - 1) * block.from + run));
+          status = Read(*copy.leaf->source, at, std::span(stage_).first((count - 1) * block.from + run));
         }
         for (uint64_t k = 0; !one_read && k < count && status.ok(); ++k) {
-          status = copy.leaf->source->ReadAt(at + k * block.from, std::span(stage_).subspan(k * run, run));
+          status = Read(*copy.leaf->source, at + k * block.from, std::span(stage_).subspan(k * run, run));
         }
         if (!status.ok()) return;
         std::vector<Loop> loops = inside;
@@ -419,7 +428,7 @@ class FillSink final : public Sink {
     std::vector<std::byte> part(volume * SizeBytes(from));
     Placement place{0, steps};
     for (uint64_t& stride : place.strides) stride *= SizeBytes(from);
-    FillSink sink(part, stage_);
+    FillSink sink(part, stage_, observer_);
     if (node.kind == Kind::kCast) {
       ANEMONE_TRY(Lower(*node.children[0], box, place, sink));
       CastElements(from, part.data(), node.dtype, destination, volume);
@@ -444,6 +453,7 @@ class FillSink final : public Sink {
 
   std::span<std::byte> out_;
   std::vector<std::byte>& stage_;
+  ReadObserver* observer_;
 };
 
 uint64_t ComputeDepth(const TensorNode& node) {
@@ -452,9 +462,10 @@ uint64_t ComputeDepth(const TensorNode& node) {
   return depth + (node.kind == Kind::kCast || node.kind == Kind::kAverage);
 }
 
-Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::span<std::byte> out) {
+Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::span<std::byte> out,
+                    ReadObserver* observer) {
   std::vector<std::byte> stage;
-  FillSink sink(out, stage);
+  FillSink sink(out, stage, observer);
   Placement to{0, DenseStrides(node.shape, node.item_bytes())};
   return ForEachBox(node.shape, begin, end, [&](const Box& box, uint64_t first) {
     to.offset = first * node.item_bytes();
@@ -465,6 +476,7 @@ Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::s
 uint64_t SourceBytesOf(const TensorNode& node, uint64_t elements) {
   if (node.kind == Kind::kFill || elements == 0) return 0;
   if (node.kind == Kind::kStrided) return elements * node.item_bytes();
+  if (node.kind == Kind::kPacked) return node.children[0]->num_elements;
   uint64_t sum = 0;
   const bool is_tiles = node.kind == Kind::kTiles;
   for (const NodePtr& child : node.children) sum += SourceBytesOf(*child, is_tiles ? child->num_elements : elements);
@@ -480,8 +492,8 @@ uint64_t SourceBytesOf(const TensorNode& node, uint64_t elements) {
 uint64_t SourceBytes(const Tensor& tensor) { return internal::SourceBytesOf(tensor.node(), tensor.num_elements()); }
 
 std::optional<ByteRange> Tensor::AsByteRange() const {
-  const internal::TensorNode& root = *node_;
   if (num_elements() == 0) return std::nullopt;
+  const internal::TensorNode& root = node_->kind == internal::TensorNode::Kind::kPacked ? *node_->children[0] : *node_;
   internal::ByteRangeSink sink(size_bytes());
   const internal::Placement to{0, internal::DenseStrides(root.shape, root.item_bytes())};
   if (!internal::Lower(root, internal::WholeBox(root.shape), to, sink).ok()) return std::nullopt;
@@ -493,20 +505,22 @@ uint64_t FillScratchBytes(const Tensor& tensor) {
   return internal::kStageBytes * (1 + 4 * internal::ComputeDepth(tensor.node()));
 }
 
-Status Fill(const Tensor& tensor, uint64_t offset, std::span<std::byte> out) {
+Status Fill(const Tensor& tensor, uint64_t offset, std::span<std::byte> out, ReadObserver* observer) {
   if (!Within(offset, out.size(), tensor.size_bytes())) {
     return InvalidArgument("bytes [" + std::to_string(offset) + ", + " + std::to_string(out.size()) +
                            ") do not lie in a tensor of " + std::to_string(tensor.size_bytes()));
   }
-  const internal::TensorNode& node = tensor.node();
+  const bool is_packed = tensor.node().kind == internal::TensorNode::Kind::kPacked;
+  const internal::TensorNode& node = is_packed ? *tensor.node().children[0] : tensor.node();
   const uint64_t item = node.item_bytes();
   while (!out.empty()) {
     uint64_t count = out.size() / item * item;
     if (offset % item == 0 && count > 0) {
-      ANEMONE_TRY(internal::FillElements(node, offset / item, (offset + count) / item, out.first(count)));
+      ANEMONE_TRY(internal::FillElements(node, offset / item, (offset + count) / item, out.first(count), observer));
     } else {  // a piece of one element
       std::byte element[16];
-      ANEMONE_TRY(internal::FillElements(node, offset / item, offset / item + 1, std::span(element).first(item)));
+      ANEMONE_TRY(
+          internal::FillElements(node, offset / item, offset / item + 1, std::span(element).first(item), observer));
       count = std::min<uint64_t>(item - offset % item, out.size());
       std::memcpy(out.data(), element + offset % item, count);
     }

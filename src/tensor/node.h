@@ -39,6 +39,7 @@ struct TensorNode {
     kReshape,  // children[0], groups
     kCast,     // children[0]
     kAverage,  // children
+    kPacked,   // children[0]: the bytes of elements that share them
   };
   Kind kind = Kind::kStrided;
   DType dtype = DType::kU8;

@@ -42,8 +42,12 @@ namespace {
 
 // A node with these, its element count and byte count checked.
 Result<TensorNode> NewNode(Kind kind, DType dtype, Shape shape) {
+  if (IsPacked(dtype) && kind != Kind::kPacked) {
+    return Unsupported("elements of type " + std::string(Name(dtype)) +
+                       " share bytes: such a tensor can be carried whole, not cut, joined or computed");
+  }
   const std::optional<uint64_t> elements = NumElements(shape);
-  if (!elements || !CheckedMul(*elements, SizeBytes(dtype)))
+  if (!elements || !BytesOfElements(dtype, *elements))
     return InvalidArgument("shape " + ToString(shape) + " has more bytes than 64 bits count");
   TensorNode node;
   node.kind = kind;
@@ -140,6 +144,15 @@ Result<Tensor> Tensor::FromFile(DType dtype, Shape shape, ByteSourcePtr source, 
   if (!strides.empty() && strides.size() != shape.size()) {
     return InvalidArgument("shape " + ToString(shape) + " and strides " + ToString(strides) + " have different ranks");
   }
+  if (IsPacked(dtype)) {
+    if (!strides.empty() && strides != DenseStrides(shape, 1))
+      return Unsupported(std::string(Name(dtype)) + " " + ToString(shape) + " with strides " + ToString(strides));
+    ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kPacked, dtype, std::move(shape)));
+    const uint64_t bytes = *BytesOfElements(dtype, node.num_elements);
+    ANEMONE_ASSIGN(const Tensor stored, FromFile(DType::kU8, {bytes}, std::move(source), offset_bytes));
+    node.children = {stored.node_};
+    return Finish(std::move(node));
+  }
   ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kStrided, dtype, std::move(shape)));
   if (strides.empty()) strides = DenseStrides(node.shape, 1);
   // The furthest element, checked step by step: strides are what a file says.
@@ -167,7 +180,7 @@ Result<Tensor> Tensor::FromFile(DType dtype, Shape shape, ByteSourcePtr source, 
 
 Result<Tensor> Tensor::FromBytes(DType dtype, Shape shape, std::string bytes) {
   const std::optional<uint64_t> elements = NumElements(shape);
-  const std::optional<uint64_t> expected = elements ? CheckedMul(*elements, SizeBytes(dtype)) : std::nullopt;
+  const std::optional<uint64_t> expected = elements ? BytesOfElements(dtype, *elements) : std::nullopt;
   if (expected != bytes.size()) {
     return InvalidArgument(std::string(Name(dtype)) + " " + ToString(shape) + ": expected " +
                            (expected ? std::to_string(*expected) : "more than 2^64") + " bytes, found " +
@@ -248,6 +261,8 @@ Result<Tensor> Tensor::Concat(std::vector<Tensor> parts, size_t axis) {
 
 Result<Tensor> Tensor::Assemble(Shape shape, std::vector<Tile> tiles) {
   if (tiles.empty()) return InvalidArgument("nothing to assemble");
+  if (tiles.size() == 1 && tiles[0].tensor.shape() == shape && tiles[0].offsets == Shape(shape.size(), 0))
+    return tiles[0].tensor;
   ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kTiles, tiles.front().tensor.dtype(), std::move(shape)));
   uint64_t covered = 0;
   for (const Tile& tile : tiles) {
@@ -321,6 +336,11 @@ Result<Tensor> Tensor::Reshape(Shape new_shape) const {
                            std::to_string(num_elements()) + " elements");
   }
   if (new_shape == shape()) return *this;
+  if (node_->kind == Kind::kPacked) {
+    ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kPacked, dtype(), std::move(new_shape)));
+    node.children = node_->children;
+    return Finish(std::move(node));
+  }
   if (num_elements() == 0) return Fill(dtype(), std::move(new_shape), 0);
   // A reshape of a reshape is one; a cast commutes with it, and is kept outside so that what is below may be seen
   // through.
@@ -396,7 +416,7 @@ Result<Tensor> Tensor::Average(std::vector<Tensor> parts) {
 DType Tensor::dtype() const { return node_->dtype; }
 const Shape& Tensor::shape() const { return node_->shape; }
 uint64_t Tensor::num_elements() const { return node_->num_elements; }
-uint64_t Tensor::size_bytes() const { return node_->num_elements * SizeBytes(node_->dtype); }
+uint64_t Tensor::size_bytes() const { return *BytesOfElements(node_->dtype, node_->num_elements); }
 
 Result<std::string> Tensor::Read(uint64_t limit_bytes) const {
   if (size_bytes() > limit_bytes) {
