@@ -83,7 +83,6 @@ class Writer {
     bool shared = false;  // referred to more than once
     bool open = false;    // its parts are being written
     int64_t memo = -1;
-    ValueRef stand_in = nullptr;  // what is written for a tensor
   };
   // What to do next. Steps form a stack, so that depth is bounded by memory alone.
   struct Step {
@@ -97,9 +96,31 @@ class Writer {
 
   // --- first pass
   ValueRef Canonical(ValueRef node) {
-    if (node->kind == Kind::kGlobal) return globals_.emplace(node->text, node).first->second;
-    if (node->kind == Kind::kTensor) return uses_[node].stand_in;
-    return node;
+    return node->kind == Kind::kGlobal ? globals_.emplace(node->text, node).first->second : node;
+  }
+
+  // What stands for a tensor is made for the moment, in `graph`: a file of a million tensors would not hold all.
+  Result<ValueRef> StandIn(const ValueNode& node, ValueGraph& graph) const {
+    if (!tensor_ || !node.tensor) return InvalidArgument("expected plain values, found a tensor");
+    ANEMONE_ASSIGN(const ValueRef stand_in, tensor_(*node.tensor, graph));
+    if (stand_in == nullptr || stand_in->kind == Kind::kTensor)
+      return Internal("a tensor's encoder answered no plain node");
+    return stand_in;
+  }
+
+  // Of what stands for a tensor only the names are shared with anything else.
+  void CountGlobals(const ValueNode& node) {
+    if (node.kind == Kind::kGlobal) {
+      ValueRef& canonical = globals_[node.text];
+      if (canonical == nullptr) {
+        canonical = scratch_.New(Kind::kGlobal);
+        canonical->text = node.text;
+      }
+      const auto [use, first] = uses_.try_emplace(canonical);
+      use->second.shared = !first;
+    }
+    if (node.callable != nullptr) CountGlobals(*node.callable);
+    for (const ValueRef item : node.items) CountGlobals(*item);
   }
 
   Status CountReferences(ValueRef root) {
@@ -110,14 +131,12 @@ class Writer {
       if (node == nullptr) return InvalidArgument("expected a whole value, found a part missing");
       if (IsAtom(*node)) continue;
       if (node->kind == Kind::kTensor) {
-        Use& use = uses_[node];
-        if (use.stand_in == nullptr) {
-          if (!tensor_ || !node->tensor) return InvalidArgument("expected plain values, found a tensor");
-          ANEMONE_ASSIGN(use.stand_in, tensor_(*node->tensor, scratch_));
-          if (use.stand_in == nullptr || use.stand_in->kind == Kind::kTensor)
-            return Internal("a tensor's encoder answered no plain node");
-        }
-        todo.push_back(use.stand_in);
+        const auto [use, first] = uses_.try_emplace(node);
+        use->second.shared = !first;
+        if (!first) continue;
+        ValueGraph graph;
+        ANEMONE_ASSIGN(const ValueRef stand_in, StandIn(*node, graph));
+        CountGlobals(*stand_in);
         continue;
       }
       node = Canonical(node);
@@ -228,6 +247,27 @@ class Writer {
     if (!alone) ScheduleEmit(op::kMark);
   }
 
+  // What stands for a tensor: calls, tuples and names, as deep as its encoder makes them.
+  Status SaveStandIn(ValueRef node) {
+    if (IsAtom(*node) || node->kind == Kind::kGlobal) return Save(node);
+    if (node->kind == Kind::kString) return Text(node->text);
+    if (node->kind == Kind::kPersistent && node->items.size() == 1) {
+      ANEMONE_TRY(SaveStandIn(node->items[0]));
+      return Emit(op::kBinPersId), Status();
+    }
+    const bool is_call = node->kind == Kind::kObject && node->state == nullptr && !node->is_new &&
+                         node->entries.empty() && node->appended.empty();
+    if (!is_call && node->kind != Kind::kTuple) return Internal("a tensor is written as calls, tuples and names");
+    if (is_call) ANEMONE_TRY(SaveStandIn(node->callable));
+    constexpr uint8_t kSmall[] = {op::kEmptyTuple, op::kTuple1, op::kTuple2, op::kTuple3};
+    const size_t size = node->items.size();
+    if (size >= 4) Emit(op::kMark);
+    for (const ValueRef item : node->items) ANEMONE_TRY(SaveStandIn(item));
+    Emit(size < 4 ? kSmall[size] : static_cast<uint8_t>(op::kTuple));
+    if (is_call) Emit(op::kReduce);
+    return {};
+  }
+
   Status Save(ValueRef node) {
     node = IsAtom(*node) ? node : Canonical(node);
     switch (node->kind) {
@@ -269,6 +309,13 @@ class Writer {
           "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
 
     switch (node->kind) {
+      case Kind::kTensor: {
+        ValueGraph graph;
+        ANEMONE_ASSIGN(const ValueRef stand_in, StandIn(*node, graph));
+        ANEMONE_TRY(SaveStandIn(stand_in));
+        Memoize(node);
+        return {};
+      }
       case Kind::kString:
         ANEMONE_TRY(Text(node->text));
         Memoize(node);
@@ -349,7 +396,7 @@ class Writer {
   }
 
   const TensorEncoder& tensor_;
-  ValueGraph scratch_;  // nodes that stand for tensors, and callees
+  ValueGraph scratch_;  // callees
   std::unordered_map<const ValueNode*, Use> uses_;
   std::unordered_map<std::string, ValueRef> globals_;
   std::vector<Step> steps_;

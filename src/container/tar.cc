@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <unordered_map>
 
@@ -24,7 +25,8 @@ struct Field {
   size_t offset, width;
 };
 constexpr Field kName{0, 100}, kMode{100, 8}, kUid{108, 8}, kGid{116, 8}, kSize{124, 12}, kMtime{136, 12},
-    kChecksum{148, 8}, kType{156, 1}, kMagic{257, 8}, kDevMajor{329, 8}, kDevMinor{337, 8}, kPrefix{345, 155};
+    kChecksum{148, 8}, kType{156, 1}, kLink{157, 100}, kMagic{257, 8}, kDevMajor{329, 8}, kDevMinor{337, 8},
+    kPrefix{345, 155};
 constexpr std::string_view kUstar("ustar\00000", 8);
 
 std::string_view Get(std::string_view block, Field field) { return block.substr(field.offset, field.width); }
@@ -86,6 +88,7 @@ std::string Normalised(std::string_view name) {
 // What extension blocks say of the member that follows them.
 struct Extension {
   std::optional<std::string> path;
+  std::optional<std::string> link;
   std::optional<uint64_t> size;
 };
 
@@ -105,10 +108,11 @@ Status ParsePax(std::string_view text, bool global, Extension& extension) {
     }
     const std::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
     if (key.starts_with("GNU.sparse.")) return Unsupported("expected whole files, found a sparse one [TAR-5]");
-    if (global && (key == "path" || key == "size")) {
+    if (global && (key == "path" || key == "linkpath" || key == "size")) {
       return Corrupt("expected names and sizes beside their members, found a global " + std::string(key) + " [TAR-8]");
     }
     if (key == "path") extension.path = value;
+    if (key == "linkpath") extension.link = value;
     if (key == "size") {
       uint64_t size = 0;
       const auto parsed = std::from_chars(value.data(), value.data() + value.size(), size);
@@ -124,10 +128,6 @@ Status ParsePax(std::string_view text, bool global, Extension& extension) {
 
 std::string_view TypeName(char type) {
   switch (type) {
-    case '1':
-      return "a hard link";
-    case '2':
-      return "a symbolic link";
     case '3':
       return "a character device";
     case '4':
@@ -159,6 +159,7 @@ class Reader {
       return At(Corrupt("expected a member after its PAX or long-name header, found the end of the archive [TAR-3]"));
     }
     if (at_ == 0) return Corrupt("expected a tar archive, found nothing [TAR-1]");
+    ANEMONE_TRY(Follow());
     // A name below a file could be unpacked in no way.
     for (const TarMember& member : members_) {
       for (size_t slash = member.name.find('/'); slash != std::string::npos; slash = member.name.find('/', slash + 1)) {
@@ -227,6 +228,7 @@ class Reader {
     ANEMONE_ASSIGN(const ByteRange range, archive_.Sub(start, size));
     ANEMONE_ASSIGN(const std::string text, range.ReadAll(kMaxExtension));
     if (type == 'L') extension_.path = text.substr(0, text.find('\0'));
+    if (type == 'K') extension_.link = text.substr(0, text.find('\0'));
     if (type == 'x' || type == 'X' || type == 'g') ANEMONE_TRY(At(ParsePax(text, type == 'g', extension_)));
     extended_ = extended_ || type != 'g';
     return {};
@@ -246,8 +248,10 @@ class Reader {
     const auto at = [&](const Status& status) {
       return status.In("byte " + std::to_string(header)).In("member " + Quoted(raw));
     };
-    const bool is_file = type == '0' || type == '\0' || type == '7';
-    member.is_directory = type == '5' || (is_file && raw.ends_with('/'));
+    const bool is_link = type == '1' || type == '2';
+    const bool is_file = type == '0' || type == '\0' || type == '7' || is_link;
+    member.is_directory = type == '5' || (is_file && !is_link && raw.ends_with('/'));
+    if (is_link) size = 0;  // some writers repeat the size of what is linked; no content follows
     if (!is_file && type != '5') {
       return at(Unsupported("expected files and directories, found " + std::string(TypeName(type)) + " [TAR-5]"));
     }
@@ -270,13 +274,80 @@ class Reader {
 
     const auto [place, added] = index_.emplace(member.name, members_.size());
     if (!added) {
-      if (member.is_directory && members_[place->second].is_directory) return {};
-      if (refused_ != nullptr) members_.push_back(member);  // both are looked at
-      return at(Corrupt("expected every name once, found " + Quoted(member.name) + " again [TAR-7]"));
+      TarMember& earlier = members_[place->second];
+      if (member.is_directory && earlier.is_directory) return {};
+      if (member.is_directory != earlier.is_directory) {
+        if (refused_ != nullptr) members_.push_back(member);  // both are looked at
+        return at(Corrupt("expected every name once, found " + Quoted(member.name) + " again [TAR-7]"));
+      }
+      earlier.is_replaced = true;  // `tar -r`: whoever unpacks it keeps the last
+      place->second = members_.size();
+    }
+    if (is_link) {
+      const std::string link = extension_.link.value_or(std::string(GetText(block, kLink)));
+      Result<std::string> target = TargetOf(member.name, link, type == '2');
+      if (!target.ok()) return at(target.status());
+      links_.emplace(members_.size(), *std::move(target));
     }
     if (members_.size() >= max_members_)
       return at(LimitExceeded("expected at most " + std::to_string(max_members_) + " members, found more [TAR-11]"));
     members_.push_back(std::move(member));
+    return {};
+  }
+
+  // The member a link names: a hard link from the archive's top, a symbolic one from where it is.
+  static Result<std::string> TargetOf(std::string_view name, std::string_view link, bool is_symbolic) {
+    const auto outside = [&] {
+      return Unsupported("expected a link to a member of the archive, found one to " + Quoted(link) + " [TAR-5]",
+                         "pack it again with: tar --dereference --hard-dereference");
+    };
+    if (link.empty() || link.find('\0') != std::string_view::npos) return outside();
+    if (link.starts_with('/')) return outside();
+    std::vector<std::string_view> parts;
+    const auto add = [&](std::string_view path) {
+      while (!path.empty()) {
+        const size_t slash = std::min(path.find('/'), path.size());
+        const std::string_view part = path.substr(0, slash);
+        if (part == "..") {
+          if (parts.empty()) return false;
+          parts.pop_back();
+        } else if (!part.empty() && part != ".") {
+          parts.push_back(part);
+        }
+        path.remove_prefix(std::min(slash + 1, path.size()));
+      }
+      return true;
+    };
+    if (is_symbolic && !add(name.substr(0, name.rfind('/') == std::string_view::npos ? 0 : name.rfind('/'))))
+      return outside();
+    if (!add(link)) return outside();
+    std::string target;
+    for (const std::string_view part : parts) target.append(target.empty() ? "" : "/").append(part);
+    return target;
+  }
+
+  // Links read as the member they point to, which may be a link itself.
+  Status Follow() {
+    constexpr int kMaxHops = 40;  // as Linux
+    for (const auto& [place, first] : links_) {
+      TarMember& member = members_[place];
+      std::string target = first;
+      for (int hop = 0;; ++hop) {
+        const auto found = index_.find(target);
+        const bool is_file = found != index_.end() && !members_[found->second].is_directory;
+        if (!is_file || hop == kMaxHops) {
+          return Unsupported("expected a link to a file of the archive, found one to " + Quoted(target) + " [TAR-5]",
+                             "pack it again with: tar --dereference --hard-dereference")
+              .In("member " + Quoted(member.name));
+        }
+        const auto next = links_.find(found->second);
+        if (next == links_.end()) {
+          member.content = members_[found->second].content;
+          break;
+        }
+        target = next->second;
+      }
+    }
     return {};
   }
 
@@ -297,7 +368,8 @@ class Reader {
   std::vector<Status>* const refused_;
   uint64_t at_ = 0;
   Extension extension_;
-  bool extended_ = false;  // an extension waits for its member
+  bool extended_ = false;                // an extension waits for its member
+  std::map<size_t, std::string> links_;  // of members_ → the name of the member they point to
   std::vector<TarMember> members_;
   std::unordered_map<std::string, size_t> index_;
 };

@@ -300,8 +300,9 @@ Status CheckLocal(const ByteRange& archive, uint64_t directory_at, Entry& entry)
 ZipMember MemberOf(const ByteRange& archive, const Entry& entry) {
   const ByteRange payload{archive.source, archive.offset + entry.payload_at, entry.stored_size};
   const bool deflated = entry.method == kDeflated;
+  const bool has_crc = entry.crc32 != 0 || entry.size == 0 || deflated;
   return {entry.name,
-          entry.crc32,
+          has_crc ? std::optional(entry.crc32) : std::nullopt,
           deflated,
           entry.size,
           deflated ? Whole(internal::InflateMember(payload, entry.size, entry.crc32)) : payload,

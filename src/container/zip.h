@@ -4,6 +4,7 @@
 #define ANEMONE_CONTAINER_ZIP_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,7 +19,9 @@ namespace anemone {
 
 struct ZipMember {
   std::string name;
-  uint32_t crc32 = 0;
+  // None where none was computed: torch writes 0 everywhere under torch.utils.serialization.config.save.compute_crc32 =
+  // False [pytorch caffe2/serialize/inline_container.cc].
+  std::optional<uint32_t> crc32;
   bool deflated = false;
   uint64_t size = 0;  // uncompressed
   ByteRange content;  // uncompressed bytes: a range of the file itself when stored, an inflating source otherwise

@@ -138,13 +138,47 @@ TEST(Tar, RefusesEachBrokenRule) {
        ErrorKind::kLimitExceeded, "[TAR-8]"},
       {TarPax('x', "26 GNU.sparse.major=1\n   \n") + a, ErrorKind::kUnsupported, "[TAR-5]"},
       {TarBlock({.name = "d", .content = "x"}, '5'), ErrorKind::kCorrupt, "[TAR-10]"},
-      {a + TarBlock({.name = "./a"}, '0'), ErrorKind::kCorrupt, "[TAR-7]"},
+      {a + TarBlock({.name = "./a"}, '5'), ErrorKind::kCorrupt, "[TAR-7]"},
       {a + TarBlock({.name = "a/b"}, '0'), ErrorKind::kCorrupt, "[TAR-7]"},
       {TarBlock({.name = "a/b"}, '0') + a, ErrorKind::kCorrupt, "[TAR-7]"},
       {TarBlock({.name = ""}, '0'), ErrorKind::kCorrupt, "[TAR-6]"},
       {TarBlock({.name = "."}, '0'), ErrorKind::kCorrupt, "[TAR-6]"},
   };
   for (const Case& c : cases) EXPECT_THAT(ReadTar(Memory(c.archive)), StatusIs(c.kind, c.words));
+}
+
+// As `tar -r` leaves it, and as whoever unpacks it sees it.
+TEST(Tar, OfAFileNamedTwiceTheLastOneCounts) {  // TAR-7
+  const auto block = [](const char* name, const char* content) {
+    return TarBlock({.name = name, .content = content}, '0');
+  };
+  ANEMONE_ASSERT_ASSIGN(const auto members,
+                        ReadTar(Memory(TarFile({block("./a", "old"), block("b", "2"), block("a", "new")}))));
+  ASSERT_EQ(members.size(), 3u);
+  EXPECT_TRUE(members[0].is_replaced);
+  EXPECT_FALSE(members[2].is_replaced);
+  EXPECT_EQ(Contents(members[2].content), "new");
+}
+
+TEST(Tar, ALinkIsTheFileItPointsTo) {  // TAR-5
+  const std::string a = TarBlock({.name = "d/a", .content = "text"}, '0');
+  const std::string links = TarBlock({.name = "hard", .link = "./d/a"}, '1') +
+                            TarBlock({.name = "d/soft", .link = "a"}, '2') +
+                            TarBlock({.name = "d/e/up", .link = "../../d/soft"}, '2') +
+                            TarBlock({.name = "sized", .link = "d/a", .size = 4}, '1');
+  for (const std::string& archive : {TarFile({a, links}), TarFile({links, a})}) {
+    ANEMONE_ASSERT_ASSIGN(const auto members, ReadTar(Memory(archive)));
+    ASSERT_EQ(members.size(), 5u);
+    for (const TarMember& member : members) EXPECT_EQ(Contents(member.content), "text") << member.name;
+  }
+  const char* elsewhere[] = {"/etc/passwd", "../x", "d/../../x", "nothing", "d", ""};
+  for (const char* link : elsewhere) {
+    EXPECT_THAT(ReadTar(Memory(a + TarBlock({.name = "l", .link = link}, '2'))),
+                StatusIs(ErrorKind::kUnsupported, "[TAR-5]"))
+        << link;
+  }
+  EXPECT_THAT(ReadTar(Memory(TarBlock({.name = "x", .link = "y"}, '2') + TarBlock({.name = "y", .link = "x"}, '2'))),
+              StatusIs(ErrorKind::kUnsupported, "[TAR-5]"));
 }
 
 TEST(Tar, HoldsItsLimit) {

@@ -103,6 +103,7 @@ TEST(Zip, ReadsWhatOthersWrite) {
   const std::string archive =
       ZipFile({{.name = "archive/data.pkl", .content = "N.", .descriptor = true, .local_extra = "FB\3\0ZZZ"s},
                {.name = "archive/", .content = ""},
+               {.name = "archive/", .content = ""},
                {.name = "archive/version", .content = "3\n"},
                {.name = "archive/data/0", .content = Deflated(text), .method = 8, .size = text.size(), .crc_of = text}},
               {.comment = "made by hand"});
