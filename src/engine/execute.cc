@@ -20,6 +20,7 @@
 #include "engine/digest.h"
 #include "engine/direct.h"
 #include "engine/journal.h"
+#include "engine/source_check.h"
 #include "engine/sources.h"
 #include "engine/windows.h"
 #include "tensor/lower.h"
@@ -42,18 +43,21 @@ unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
 
 uint64_t WindowBytes(const ExecuteOptions& options) { return std::max<uint64_t>(options.window_bytes, 4096); }
 
-Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> out) {
+Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> out, ReadObserver* observer) {
   if (const auto* literal = std::get_if<std::string>(&segment.content)) {
     std::memcpy(out.data(), literal->data() + from, out.size());
     return {};
   }
-  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return Fill(*tensor, from, out);
+  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return Fill(*tensor, from, out, observer);
   const ByteRange& range = std::get<ByteRange>(segment.content);
-  return range.source->ReadAt(range.offset + from, out);
+  ANEMONE_TRY(range.source->ReadAt(range.offset + from, out));
+  if (observer != nullptr) observer->OnRead(*range.source, range.offset + from, out);
+  return {};
 }
 
 // Fills `out` with bytes [begin, …) of a file.
-Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::span<std::byte> out) {
+Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::span<std::byte> out,
+                  ReadObserver* observer) {
   const uint64_t end = begin + out.size();
   uint64_t at = begin;
   for (; at < end && segment < file.segments.size() && file.segments[segment].offset < end; ++segment) {
@@ -61,7 +65,7 @@ Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::spa
     const uint64_t from = std::max(at, next.offset);
     const uint64_t to = std::min(end, next.offset + next.size);
     std::memset(out.data() + (at - begin), 0, from - at);
-    ANEMONE_TRY(ReadContent(next, from - next.offset, out.subspan(from - begin, to - from)));
+    ANEMONE_TRY(ReadContent(next, from - next.offset, out.subspan(from - begin, to - from), observer));
     at = to;
   }
   std::memset(out.data() + (at - begin), 0, end - at);
@@ -71,10 +75,12 @@ Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::spa
 // One pass over this rank's share of a plan's windows by several threads: into `staging`, or nowhere.
 class Run {
  public:
-  Run(const Plan& plan, const Staging* staging, Journal* journal, const ExecuteOptions& options)
+  Run(const Plan& plan, const Staging* staging, Journal* journal, SourceCheck* source_check,
+      const ExecuteOptions& options)
       : plan_(plan),
         staging_(staging),
         journal_(journal),
+        source_check_(source_check),
         options_(options),
         cluster_(ClusterOf(options)),
         cursor_(plan, WindowBytes(options), staging != nullptr),
@@ -260,27 +266,30 @@ class Run {
   void Work() {
     BlockBuffer buffer;
     std::vector<SlotCrc> crcs;
+    WindowCheck check(source_check_);
     while (Going()) {
       std::shared_ptr<Output> output;
       Result<std::optional<Window>> window = Take(output);
       if (!window.ok()) return Fail(window.status());
       if (!window->has_value()) return;
       crcs.clear();
-      Fail(Handle(**window, *output, buffer, crcs));
+      Fail(Handle(**window, *output, buffer, check, crcs));
       if (journal_ != nullptr && Going()) Fail(Note(**window, output, crcs));
       Report(/*always=*/false);
     }
   }
 
-  Status Handle(const Window& window, Output& output, BlockBuffer& buffer, std::vector<SlotCrc>& crcs) {
+  Status Handle(const Window& window, Output& output, BlockBuffer& buffer, WindowCheck& check,
+                std::vector<SlotCrc>& crcs) {
     uint64_t begin = window.begin;
     if (window.range) begin += MoveInKernel(window, output.fd);
     while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
       const uint64_t count = window.range ? std::min(window.end - begin, WindowBytes(options_)) : window.end - begin;
       const std::span<std::byte> bytes = buffer.At(begin, count);
-      ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, bytes));
+      check.Begin();
+      ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, bytes, &check));
       if (staging_ != nullptr) {
-        AddCrcs(output, begin, bytes, crcs);
+        AddCrcs(output, begin, bytes, check, crcs);
         ANEMONE_TRY(WriteParts(output, begin, bytes));
       }
       begin += count;
@@ -309,7 +318,7 @@ class Run {
     return moved;
   }
 
-  static void AddCrcs(const Output& output, uint64_t begin, std::span<const std::byte> bytes,
+  static void AddCrcs(const Output& output, uint64_t begin, std::span<const std::byte> bytes, WindowCheck& check,
                       std::vector<SlotCrc>& crcs) {
     const uint64_t end = begin + bytes.size();
     const std::vector<Crc32Slot>& slots = output.plan.crcs;
@@ -320,7 +329,7 @@ class Run {
       const uint64_t slot_end = slots[i].offset + slots[i].size;
       const uint64_t to = std::min(end, slot_end);
       crcs.push_back(
-          {output.first_crc + i, Crc32Shift(Crc32(0, bytes.subspan(from - begin, to - from)), slot_end - to)});
+          {output.first_crc + i, Crc32Shift(check.CrcOf(bytes.subspan(from - begin, to - from)), slot_end - to)});
     }
   }
 
@@ -404,6 +413,7 @@ class Run {
   const Plan& plan_;
   const Staging* const staging_;
   Journal* const journal_;
+  SourceCheck* const source_check_;
   const ExecuteOptions& options_;
   Cluster& cluster_;
 
@@ -480,6 +490,14 @@ Status CheckSources(const Plan& plan) {
   return {};
 }
 
+std::function<Status(const Status&)> OnDamage(const ExecuteOptions& options) {
+  return [&options](const Status& damage) -> Status {
+    if (!options.on_damaged_source) return damage.Hint("--no-verify-source copies it as it is");
+    options.on_damaged_source(damage);
+    return {};
+  };
+}
+
 }  // namespace
 
 Status Execute(const Plan& plan, const std::string& destination, const ExecuteOptions& options) {
@@ -497,8 +515,10 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
     journal = *std::move(opened);
   }
   ANEMONE_TRY(cluster.Follow(cluster.rank() == 0 ? staging->MakeOutput(plan) : Status()));
-  Run run(plan, staging.get(), journal.get(), options);
+  SourceCheck source_check(plan);
+  Run run(plan, staging.get(), journal.get(), &source_check, options);
   Status status = cluster.Agree(run.Do());
+  if (status.ok()) status = source_check.Finish(cluster, Threads(plan, options), OnDamage(options));
   if (status.ok()) status = run.StoreSharedCrcs();
   if (status.ok()) status = cluster.Follow(cluster.rank() == 0 ? CheckSources(plan) : Status());
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
@@ -509,7 +529,7 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {
   ANEMONE_TRY(Check(plan));
-  ANEMONE_TRY(Run(plan, nullptr, nullptr, options).Do());
+  ANEMONE_TRY(Run(plan, nullptr, nullptr, nullptr, options).Do());
   return CheckSources(plan);
 }
 

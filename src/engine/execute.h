@@ -25,6 +25,8 @@ struct ExecuteOptions {
   Cluster* cluster = nullptr;  // not owned; null: this process alone
   // --resume: keep what is written when the run fails or is killed, and go on from what an earlier one has kept.
   bool resume = false;
+  // Told of each source record whose bytes are not what its recorded CRC says; null: the first is the run's error.
+  std::function<void(const Status&)> on_damaged_source = {};
   uint64_t journal_bytes = 256 << 20;  // with `resume`, how much is written between two records of it
 };
 

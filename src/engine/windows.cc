@@ -24,6 +24,14 @@ bool UnderCrc(const PlanFile& file, uint64_t begin, uint64_t end) {
   return slot != file.crcs.end() && slot->offset < end;
 }
 
+// The kernel would copy it unseen.
+bool IsChecked(const ByteRange& range) {
+  const std::span<const RecordedCrc32> recorded = range.source->recorded_crcs();
+  const auto first =
+      std::ranges::partition_point(recorded, [&](const RecordedCrc32& r) { return r.offset + r.size <= range.offset; });
+  return first != recorded.end() && first->offset < range.offset + range.size;
+}
+
 }  // namespace
 
 const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, size_t index) {
@@ -37,7 +45,7 @@ const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, siz
   std::optional<ByteRange> range;
   if (const auto* tensor = std::get_if<Tensor>(&segment.content)) range = tensor->AsByteRange();
   if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) range = *bytes;
-  if (!range || range->source->fd() < 0) return movable_;
+  if (!range || range->source->fd() < 0 || IsChecked(*range)) return movable_;
   // At equal places in their blocks, whole blocks can be shared instead of copied; the edges go with the neighbours.
   uint64_t from = segment.offset, to = end;
   if (range->offset % kBlockBytes == segment.offset % kBlockBytes) {

@@ -1,0 +1,109 @@
+#include "engine/source_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <variant>
+
+#include "base/crc32.h"
+#include "base/for_each.h"
+#include "tensor/node.h"
+
+namespace anemone {
+namespace {
+
+Result<uint32_t> CrcOf(const ByteRange& range) {
+  std::vector<std::byte> buffer(std::min<uint64_t>(range.size, uint64_t{1} << 20));
+  uint32_t crc = 0;
+  for (uint64_t at = 0; at < range.size; at += buffer.size()) {
+    const std::span<std::byte> piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), range.size - at));
+    ANEMONE_TRY(range.source->ReadAt(range.offset + at, piece));
+    crc = Crc32(crc, piece);
+  }
+  return crc;
+}
+
+}  // namespace
+
+SourceCheck::SourceCheck(const Plan& plan) {
+  for (const PlanFile& file : plan.files) {
+    for (const Segment& segment : file.segments) {
+      if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Collect(tensor->node());
+      if (const auto* range = std::get_if<ByteRange>(&segment.content)) Collect(range->source.get());
+    }
+  }
+}
+
+void SourceCheck::Collect(const internal::TensorNode& node) {
+  if (node.source != nullptr) Collect(node.source.get());
+  for (const internal::NodePtr& child : node.children) Collect(*child);
+}
+
+void SourceCheck::Collect(const ByteSource* source) {
+  const std::span<const RecordedCrc32> recorded = source->recorded_crcs();
+  if (recorded.empty() || !first_.emplace(source, records_.size()).second) return;
+  for (const RecordedCrc32& record : recorded) records_.emplace_back(source, &record);
+}
+
+void SourceCheck::Add(const ByteSource& source, uint64_t offset, std::span<const std::byte> bytes,
+                      std::vector<Known>& known_crcs) {
+  const auto known = first_.find(&source);
+  if (known == first_.end()) return;
+  const std::span<const RecordedCrc32> recorded = source.recorded_crcs();
+  const uint64_t end = offset + bytes.size();
+  const auto first =
+      std::ranges::partition_point(recorded, [&](const RecordedCrc32& r) { return r.offset + r.size <= offset; });
+  for (auto it = first; it != recorded.end() && it->offset < end; ++it) {
+    const uint64_t from = std::max(offset, it->offset), record_end = it->offset + it->size;
+    const uint64_t to = std::min(end, record_end);
+    Record& record = records_[known->second + static_cast<size_t>(it - recorded.begin())];
+    const std::span<const std::byte> part = bytes.subspan(from - offset, to - from);
+    known_crcs.push_back({part, Crc32(0, part)});
+    record.crc ^= Crc32Shift(known_crcs.back().crc, record_end - to);
+    record.is_read.store(true, std::memory_order_relaxed);
+  }
+}
+
+uint32_t WindowCheck::CrcOf(std::span<const std::byte> bytes) {
+  while (next_ < known_.size() && known_[next_].bytes.data() < bytes.data()) ++next_;
+  const bool is_known =
+      next_ < known_.size() && known_[next_].bytes.data() == bytes.data() && known_[next_].bytes.size() == bytes.size();
+  return is_known ? known_[next_].crc : Crc32(0, bytes);
+}
+
+Status SourceCheck::Finish(Cluster& cluster, unsigned threads,
+                           const std::function<Status(const Status&)>& on_damage) const {
+  std::vector<uint32_t> crcs;
+  std::string is_read(records_.size(), '\0');
+  for (size_t i = 0; i < records_.size(); ++i) {
+    crcs.push_back(records_[i].crc);
+    is_read[i] = records_[i].is_read ? 1 : 0;
+  }
+  cluster.Xor(crcs);
+  for (const std::string& others : cluster.Gather(is_read)) {
+    for (size_t i = 0; i < std::min(others.size(), is_read.size()); ++i) is_read[i] |= others[i];
+  }
+  std::vector<size_t> doubtful;
+  for (size_t i = 0; i < records_.size(); ++i) {
+    if (is_read[i] != 0 && crcs[i] != records_[i].recorded->crc32) doubtful.push_back(i);
+  }
+  std::vector<uint32_t> found(doubtful.size(), 0);
+  ANEMONE_TRY(cluster.Agree(ForEach(doubtful.size(), threads, [&](uint64_t k, unsigned) -> Status {
+    if (k % static_cast<uint64_t>(cluster.size()) != static_cast<uint64_t>(cluster.rank())) return {};
+    ANEMONE_ASSIGN(found[k], CrcOf(records_[doubtful[k]].recorded->stored));
+    return {};
+  })));
+  cluster.Xor(found);
+  for (size_t k = 0; k < doubtful.size(); ++k) {
+    const Record& record = records_[doubtful[k]];
+    const RecordedCrc32& recorded = *record.recorded;
+    if (found[k] == recorded.crc32) continue;
+    ANEMONE_TRY(on_damage(
+        Corrupt(fmt::format("expected CRC-32 {:08x}, found {:08x}: the bytes have changed", recorded.crc32, found[k]))
+            .In(recorded.name)
+            .In(record.source->name())));
+  }
+  return {};
+}
+
+}  // namespace anemone
