@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -110,6 +111,32 @@ const Refusal* FindRefusal(const Checkpoint& checkpoint, const Family& family, s
   return found;
 }
 
+// A config states how many layers and experts there are, and each becomes rows: what it states must be in proportion to
+// the names that the checkpoint has, before rows are made. A config alone has none yet.
+Status CheckCounts(const Checkpoint& checkpoint, const Family& family, const ModelSymbols& symbols) {
+  constexpr uint64_t kWithoutNames = 10'000, kPerName = 64, kMost = 100'000, kMostExperts = 1'000'000;
+  const uint64_t most = std::min(kMost, kWithoutNames + kPerName * CountNames(checkpoint));
+  std::set<std::string_view> towers = {""};
+  for (const CanonicalRow& row : family.canonical) towers.insert(row.tower);
+  for (const std::string_view tower : towers) {
+    const auto find = [&](std::string_view key) {
+      const auto found = symbols.Find(tower, key);
+      return found.ok() ? found->value_or(0) : 0;  // not every family has experts
+    };
+    const uint64_t layers = find("layers"), experts = find("experts");
+    const std::string where(tower.empty() ? "the model" : tower);
+    if (layers > most) {
+      return LimitExceeded(fmt::format("{}: expected at most {} layers beside {} tensors, found {}", where, most,
+                                       CountNames(checkpoint), layers));
+    }
+    if (experts > kMostExperts / std::max<uint64_t>(layers, 1)) {
+      return LimitExceeded(fmt::format("{}: expected at most {} experts in all layers, found {} layers of {}", where,
+                                       kMostExperts, layers, experts));
+    }
+  }
+  return {};
+}
+
 std::string DialectNames(const Family& family) {
   std::string names;
   for (const Dialect& dialect : family.dialects) names += (names.empty() ? "" : ", ") + dialect.name;
@@ -205,6 +232,7 @@ Result<ModelSymbols> Family::SymbolsOf(const Checkpoint& checkpoint, const Diale
   ModelSymbols model(symbols);
   ANEMONE_TRY(read_symbols(checkpoint, dialect, options, &model));
   ANEMONE_TRY(model.CheckSet().In(name));
+  ANEMONE_TRY(CheckCounts(checkpoint, *this, model).In(checkpoint.config_name));
   return model;
 }
 
@@ -372,6 +400,7 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   Target target{model.symbols, checkpoint.config, checkpoint.config_name};
   if (family.target != nullptr) {
     ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options, model.symbols));
+    ANEMONE_TRY(CheckCounts(checkpoint, family, target.symbols).In(target.config_name));
   }
   result.notes.insert(result.notes.end(), target.notes.begin(), target.notes.end());
   target.symbols.Set("extra_state", options.extra_state ? 1 : 0);

@@ -72,8 +72,8 @@ struct Family {
   std::string (*foreign)(const Config& config) = nullptr;
 
   const Dialect* FindDialect(std::string_view dialect) const;
-  // The symbols of a checkpoint stored in `dialect`, all of them set. Errors: as read_symbols; Internal for one that it
-  // leaves out.
+  // The symbols of a checkpoint stored in `dialect`, all of them set. Errors: as read_symbols; LimitExceeded for
+  // numbers of layers or experts out of all proportion to the checkpoint; Internal for one that it leaves out.
   Result<ModelSymbols> SymbolsOf(const Checkpoint& checkpoint, const Dialect& dialect,
                                  const TranslateOptions& options) const;
 };
