@@ -446,7 +446,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
 
   Value common;
   if (const Artifact* member = FindMember(members, "common.pt")) {
-    auto file = ReadTorchFile(member->content);
+    auto file = ReadTorchFile(member->content, member->name);
     if (!file.ok()) return in(file.status().In(member->name));
     common = std::move(file->root);
     used.push_back(member->name);

@@ -21,13 +21,15 @@ extern const Format kPytorch;
 extern const Format kSafetensors;
 extern const Format kHuggingFace, kOpenClip;
 extern const Format kTorchDist, kZarr, kNemo2;
+extern const Format kDeepSpeed;
 
 namespace {
 
 constexpr size_t kHeadBytes = 1024;
 
-constexpr std::array<const Format*, 10> kFormats = {
-    &kNemo, &kNemoDir, &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip, &kTorchDist, &kZarr, &kNemo2,
+constexpr std::array<const Format*, 11> kFormats = {
+    &kNemo,     &kNemoDir,   &kLightning, &kPytorch, &kSafetensors, &kHuggingFace,
+    &kOpenClip, &kTorchDist, &kZarr,      &kNemo2,   &kDeepSpeed,
 };
 
 // Other words for a format: flavours of what was read, and what people type.
@@ -77,7 +79,7 @@ const Format* FindFormat(std::string_view name) {
   return nullptr;
 }
 
-Result<Checkpoint> OpenCheckpoint(const std::string& path) {
+Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& options) {
   auto probe = ProbePath(path);
   if (!probe.ok()) {
     // FOLDER/NAME.ckpt may stand for FOLDER/mp_rank_00/NAME.ckpt and its siblings, as in NeMo's own commands.
@@ -85,8 +87,9 @@ Result<Checkpoint> OpenCheckpoint(const std::string& path) {
     if (probe.status().kind() != ErrorKind::kNotFound || parent.empty()) return probe.status();
     const auto above = ProbePath(parent.string());
     if (!above.ok() || !above->is_directory || !HasRankFolders(*above)) return probe.status();
-    return OpenLightningFolder(parent.string(), fs::path(path).filename().string());
+    return OpenLightningFolder(parent.string(), fs::path(path).filename().string(), options);
   }
+  probe->options = options;
   const Format* chosen = nullptr;
   for (const Format* format : kFormats) {
     if (!format->matches(*probe)) continue;

@@ -13,9 +13,15 @@
 
 namespace anemone {
 
+// What the user says of a checkpoint that cannot be seen in it.
+struct OpenOptions {
+  std::string key = {};  // which dictionary of a torch file holds the weights; empty: what is in it decides
+};
+
 // What is cheap to know of a path: read once, shown to every format.
 struct Probe {
   std::string path;
+  OpenOptions options;
   bool is_directory = false;
   uint64_t size_bytes = 0;
   std::string head;                  // the first 1024 bytes of a file
@@ -49,9 +55,12 @@ struct Format {
 std::span<const Format* const> Formats();
 const Format* FindFormat(std::string_view name);
 
+// Checkpoint::metadata of a part of a checkpoint (one rank, one shard): the path that opens all of it.
+inline constexpr std::string_view kPartOf = "part_of";
+
 // Finds the one format that matches and opens the path with it. Errors: NotFound; Corrupt or Unsupported naming what
 // was found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted.
-Result<Checkpoint> OpenCheckpoint(const std::string& path);
+Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& options = {});
 
 }  // namespace anemone
 

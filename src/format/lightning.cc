@@ -89,13 +89,21 @@ Status SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Chec
   return {};
 }
 
-Result<RankFile> ReadRank(const std::string& path) {
+Result<RankFile> ReadRank(const std::string& path, const OpenOptions& options) {
   ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
   if (!LooksLikeTorchFile(probe.head)) return internal::NotACheckpoint(probe).In(path);
   ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
-  auto file = ReadRankFile(Whole(std::move(source)));
+  auto file = ReadRankFile(Whole(std::move(source)), {.key = options.key});
   if (!file.ok()) return file.status().In(path);
   return file;
+}
+
+// Rank folders that hold a checkpoint of this name.
+size_t RanksWith(const fs::path& folder, const std::string& name) {
+  size_t count = 0;
+  for (const std::string& entry : Entries(folder))
+    count += ParseRankFolder(entry) && IsFile(folder / entry / name) ? 1 : 0;
+  return count;
 }
 
 // NeMo marks a save in progress beside its target: NAME-unfinished, without the extension, above the rank folders.
@@ -130,18 +138,18 @@ std::vector<std::string> CheckpointsIn(const fs::path& folder) {
   return names;
 }
 
-Result<Checkpoint> OpenLightningProbe(const Probe& probe) { return OpenLightningFolder(probe.path, ""); }
+Result<Checkpoint> OpenLightningProbe(const Probe& probe) { return OpenLightningFolder(probe.path, "", probe.options); }
 
 Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options);
 
 }  // namespace
 
-Result<Checkpoint> OpenTorchCheckpoint(const std::string& path) {
+Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOptions& options) {
   const fs::path folder = fs::path(path).parent_path();
   const std::string name = fs::path(path).filename().string();
   const bool in_rank = ParseRankFolder(folder.filename().string()).has_value();
   ANEMONE_TRY(CheckFinished(in_rank ? folder.parent_path() : folder, name));
-  ANEMONE_ASSIGN(RankFile file, ReadRank(path));
+  ANEMONE_ASSIGN(RankFile file, ReadRank(path, options));
   Checkpoint checkpoint;
   checkpoint.flavour = file.lightning ? "lightning" : file.torchscript ? "torchscript" : "pytorch";
   checkpoint.path = path;
@@ -153,7 +161,10 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path) {
   if (EndsWith(path, ".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
-  if (in_rank) checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
+  if (in_rank && RanksWith(folder.parent_path(), name) > 1) {
+    checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
+    checkpoint.metadata[std::string(kPartOf)] = folder.parent_path().string();
+  }
   return checkpoint;
 }
 
@@ -162,7 +173,7 @@ bool HasRankFolders(const Probe& probe) {
                      [](const auto& name) { return ParseRankFolder(name).has_value(); });
 }
 
-Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name) {
+Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name, const OpenOptions& options) {
   const fs::path folder(path);
   std::vector<std::string> ranks;
   for (const std::string& entry : Entries(folder)) {
@@ -188,7 +199,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
   } else if (choices.count(chosen) == 0) {
     return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", chosen, Joined(choices))).In(path);
   }
-  if (ranks.empty()) return OpenTorchCheckpoint((folder / chosen).string());
+  if (ranks.empty()) return OpenTorchCheckpoint((folder / chosen).string(), options);
 
   ANEMONE_TRY(CheckFinished(folder, chosen));
   std::vector<std::string> holding;
@@ -208,7 +219,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
   std::optional<ConfigNode> hparams;
   for (size_t i = 0; i < set->folders.size(); ++i) {
     const std::string file_path = (folder / set->folders[i] / chosen).string();
-    ANEMONE_ASSIGN(RankFile file, ReadRank(file_path));
+    ANEMONE_ASSIGN(RankFile file, ReadRank(file_path, options));
     file.shard.pp_rank = static_cast<int>(i) / set->layout.tp;
     file.shard.tp_rank = static_cast<int>(i) % set->layout.tp;
     const int chunks = static_cast<int>(file.shard.chunks.size());
@@ -253,7 +264,8 @@ bool IsOmegaConf(const ValueNode* node) {
 
 // The carried hyper_parameters if they still say what the config says, in words that NeMo loads.
 ValueRef SameHparams(const Value& training, const ConfigNode& config) {
-  const auto carried = ReadHparams(training);
+  std::vector<std::string> left_out;
+  const auto carried = ReadHparams(training, &left_out);
   if (!carried.ok() || !*carried || !SameConfig(**carried, config)) return nullptr;
   const ValueRef node = Lookup(*training.node, "hyper_parameters");
   return IsOmegaConf(node) || IsOmegaConf(Lookup(*node, "cfg")) ? node : nullptr;

@@ -11,12 +11,13 @@
 namespace anemone {
 
 // Opens one torch file; flavour "lightning", "torchscript" or "pytorch", by what it holds.
-Result<Checkpoint> OpenTorchCheckpoint(const std::string& path);
+Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOptions& options = {});
 
 // Opens the checkpoint `name` ("x.ckpt"; "" when there is only one) of a folder, or of the rank folders in it.
 // Errors: NotFound, InvalidArgument (several to choose from: they are listed), Corrupt (ranks missing, a save that
 // never finished), as ReadRankFile.
-Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name);
+Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name,
+                                       const OpenOptions& options = {});
 
 // True for a folder with mp_rank_* or tp_rank_*_pp_rank_* in it.
 bool HasRankFolders(const Probe& probe);

@@ -52,7 +52,7 @@ Result<std::string> FindTop(const Members& members) {
 }
 
 Result<Shard> ReadShard(const Artifact& member, Checkpoint& checkpoint) {
-  auto file = ReadRankFile(member.content);
+  auto file = ReadRankFile(member.content, {.within = member.name});
   if (!file.ok()) {
     Status status = file.status();
     if (status.kind() == ErrorKind::kCorrupt && status.error().what.find("holds no tensor") != std::string::npos) {
@@ -171,10 +171,14 @@ Result<Checkpoint> OpenMembers(Members members, std::string_view flavour, const 
   return checkpoint;
 }
 
-Result<Members> TarMembers(const ByteRange& archive) {
+Result<Members> TarMembers(const ByteRange& archive, std::vector<std::string>& notes) {
   ANEMONE_ASSIGN(std::vector<TarMember> tar, ReadTar(archive));
   Members members;
   for (TarMember& member : tar) {
+    if (member.is_replaced) {
+      notes.push_back(fmt::format("{} is there more than once: the last one counts", member.name));
+      continue;
+    }
     if (!member.is_directory) members.push_back({std::move(member.name), std::move(member.content)});
   }
   return members;
@@ -191,8 +195,11 @@ Result<Checkpoint> OpenArchive(const Probe& probe) {
         return Unsupported("[NEMO-1] a gzip stream that holds no tar", "unpack it first: gunzip");
       }
     }
-    ANEMONE_ASSIGN(Members members, TarMembers(Whole(std::move(source))));
-    return OpenMembers(std::move(members), "nemo", probe.path);
+    std::vector<std::string> notes;
+    ANEMONE_ASSIGN(Members members, TarMembers(Whole(std::move(source)), notes));
+    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenMembers(std::move(members), "nemo", probe.path));
+    checkpoint.notes.insert(checkpoint.notes.begin(), notes.begin(), notes.end());
+    return checkpoint;
   };
   auto checkpoint = open();
   return checkpoint.ok() ? checkpoint : checkpoint.status().In(probe.path);

@@ -4,6 +4,9 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "format/torch_file.h"
 
@@ -16,7 +19,22 @@ constexpr int kMaxDepth = 200;
 constexpr size_t kMaxNodes = 1'000'000;  // what sharing may expand to
 
 struct Converter {
+  std::vector<std::string>* left_out;  // null: what is no plain value is an error
   size_t nodes = 0;
+  std::string where = {};
+
+  // A value of a map or list; nullopt where it is left out.
+  Result<std::optional<ConfigNode>> Child(const ValueNode* node, const std::string& name, int depth) {
+    const size_t above = where.size();
+    where += (where.empty() ? "" : ".") + name;
+    Result<ConfigNode> value = Convert(node, depth + 1);
+    const bool is_left_out = !value.ok() && left_out != nullptr && value.status().kind() == ErrorKind::kUnsupported;
+    if (is_left_out) left_out->push_back(fmt::format("{} ({})", where, Describe(node)));
+    where.resize(above);
+    if (is_left_out) return std::optional<ConfigNode>();
+    if (!value.ok()) return value.status().In(name);
+    return std::optional(*std::move(value));
+  }
 
   Result<ConfigNode> Convert(const ValueNode* node, int depth) {
     if (depth > kMaxDepth)
@@ -64,9 +82,8 @@ struct Converter {
   Result<ConfigNode> List(const std::vector<ValueRef>& items, int depth) {
     ConfigNode list = ConfigNode::List();
     for (size_t i = 0; i < items.size(); ++i) {
-      auto item = Convert(items[i], depth + 1);
-      if (!item.ok()) return item.status().In(std::to_string(i));
-      list.list.push_back(*std::move(item));
+      ANEMONE_ASSIGN(std::optional<ConfigNode> item, Child(items[i], std::to_string(i), depth));
+      list.list.push_back(item ? *std::move(item) : ConfigNode::Null());  // the others keep their places
     }
     return list;
   }
@@ -77,9 +94,8 @@ struct Converter {
       ANEMONE_ASSIGN(const ConfigNode key, Convert(entries[i], depth + 1));
       if (!key.is_scalar()) return Corrupt("expected a string as config key");
       const std::string name = key.kind == ConfigNode::Kind::kString ? key.text : key.ScalarText();
-      auto value = Convert(entries[i + 1], depth + 1);
-      if (!value.ok()) return value.status().In(name);
-      map[name] = *std::move(value);
+      ANEMONE_ASSIGN(std::optional<ConfigNode> value, Child(entries[i + 1], name, depth));
+      if (value) map[name] = *std::move(value);
     }
     return map;
   }
@@ -239,6 +255,8 @@ ValueRef ToOmegaConf(const ConfigNode& config, ValueGraph& graph) {
   return Pickler(graph).Node(config, nullptr, nullptr);
 }
 
-Result<ConfigNode> ToConfigNode(const Value& value) { return Converter().Convert(value.node, 0); }
+Result<ConfigNode> ToConfigNode(const Value& value, std::vector<std::string>* left_out) {
+  return Converter{left_out}.Convert(value.node, 0);
+}
 
 }  // namespace anemone

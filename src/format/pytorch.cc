@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "format/format.h"
+#include "format/huggingface.h"
 #include "format/lightning.h"
 #include "format/shards.h"
 #include "format/torch_file.h"
@@ -16,7 +17,11 @@ bool Matches(const Probe& probe) {
 }
 
 Result<Checkpoint> Open(const Probe& probe) {
-  if (LooksLikeTorchFile(probe.head)) return OpenTorchCheckpoint(probe.path);
+  if (LooksLikeTorchFile(probe.head)) {
+    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(probe.path, probe.options));
+    ANEMONE_TRY(AddFolderOf(probe.path, checkpoint));
+    return checkpoint;
+  }
   Checkpoint checkpoint;
   checkpoint.flavour = "pytorch";
   checkpoint.path = probe.path;

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/bytes.h"
@@ -22,12 +23,19 @@ struct RankFile {
   std::vector<std::string> notes;
 };
 
-// Reads headers only. Errors: as ReadTorchFile and ToStateDict; Corrupt when there is no tensor to be found.
-Result<RankFile> ReadRankFile(const ByteRange& range);
+struct RankFileOptions {
+  std::string_view within = {};  // as ReadTorchFile
+  std::string_view key = {};     // the dictionary that holds the weights ("a.b": of a dictionary); empty: what is in it
+};
 
-// The config in a training dictionary's hyper_parameters, from under `cfg` where it has that; nullopt without one.
-// Errors: as ToConfigNode.
-Result<std::optional<ConfigNode>> ReadHparams(const Value& training);
+// Reads headers only. Errors: as ReadTorchFile and ToStateDict; Corrupt when there is no tensor to be found;
+// InvalidArgument when several dictionaries may be meant, or none is called `key`; Unsupported where ZeRO-3 kept the
+// weights elsewhere.
+Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& options = {});
+
+// The config in a training dictionary's hyper_parameters, from under `cfg` where it has that; nullopt without one. What
+// is no plain value is left out and named in `left_out`. Errors: as ToConfigNode.
+Result<std::optional<ConfigNode>> ReadHparams(const Value& training, std::vector<std::string>* left_out);
 
 // Strips `from` where every name has it, replacing it by `to`; says so. Used for `module.` (DistributedDataParallel)
 // and `model.module.` (NeMo's Float16Module).

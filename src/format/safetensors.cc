@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <unordered_set>
 
 #include "config/json_string.h"
+#include "container/text.h"
+#include "format/huggingface.h"
 #include "format/shards.h"
 
 namespace anemone {
@@ -30,26 +33,26 @@ std::string LittleEndian64(uint64_t value) {
 
 // Where a dtype comes in the file: the reference's enum, written from its end to its start, so that the wider come
 // first and every tensor is aligned [safetensors src/tensor.rs, enum Dtype].
-constexpr std::array kOrder = {DType::kBool,   DType::kU8,         DType::kI8,         DType::kF8E5M2, DType::kF8E4M3,
-                               DType::kF8E8M0, DType::kF8E4M3FNUZ, DType::kF8E5M2FNUZ, DType::kI16,    DType::kU16,
-                               DType::kF16,    DType::kBF16,       DType::kI32,        DType::kU32,    DType::kF32,
-                               DType::kC64,    DType::kF64,        DType::kI64,        DType::kU64};
+constexpr std::array kOrder = {DType::kBool,       DType::kF4E2M1, DType::kF6E2M3, DType::kF6E3M2, DType::kU8,
+                               DType::kI8,         DType::kF8E5M2, DType::kF8E4M3, DType::kF8E8M0, DType::kF8E4M3FNUZ,
+                               DType::kF8E5M2FNUZ, DType::kI16,    DType::kU16,    DType::kF16,    DType::kBF16,
+                               DType::kI32,        DType::kU32,    DType::kF32,    DType::kC64,    DType::kF64,
+                               DType::kI64,        DType::kU64};
 
 size_t Order(DType dtype) {
   return static_cast<size_t>(std::find(kOrder.begin(), kOrder.end(), dtype) - kOrder.begin());
 }
 
-// A tensor's name becomes an attribute path, never a file; one that looks like a path out of a folder is an attack on
-// tools that unpack by name [ST-9].
-bool IsSafeName(std::string_view name) {
-  if (name.empty() || name.size() > kMaxNameBytes || name.find('\0') != std::string_view::npos) return false;
-  if (name.front() == '/' || name.front() == '\\') return false;
-  for (size_t start = 0; start <= name.size();) {
-    const size_t end = std::min(name.find_first_of("/\\", start), name.size());
-    if (name.substr(start, end - start) == "..") return false;
-    start = end + 1;
-  }
-  return true;
+// A name is a key of a state dict and no path: any text is one, on reading as on writing [ST-9]. It is in UTF-8 as all
+// JSON, and `__metadata__` is the header's own.
+constexpr std::string_view kMetadata = "__metadata__";
+
+Status CheckName(std::string_view name) {
+  if (name.size() > kMaxNameBytes)
+    return LimitExceeded(fmt::format("[ST-9] a name of {} bytes, at most {} are read", name.size(), kMaxNameBytes));
+  if (name == kMetadata) return Unsupported("[ST-9] safetensors keeps the name __metadata__ for itself");
+  if (!internal::IsUtf8(name, false)) return Unsupported("[ST-9] expected a name in UTF-8");
+  return {};
 }
 
 struct Row {
@@ -117,13 +120,19 @@ Result<Checkpoint> OpenSafetensors(const Probe& probe) {
     auto weights = ReadSafetensors(Whole(file), &checkpoint.metadata);
     if (!weights.ok()) return weights.status().In(probe.path);
     checkpoint.shards[0].weights = *std::move(weights);
+    ANEMONE_TRY(AddFolderOf(probe.path, checkpoint));
   }
   return checkpoint;
 }
 
 Result<Plan> LayOutSafetensorsPlan(const Checkpoint& checkpoint, const LayOutOptions& options) {
   Plan plan;
-  ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, "model", plan));
+  std::map<std::string, std::string> metadata = kFormatMetadata;
+  if (checkpoint.flavour == "safetensors") {  // what it had comes back
+    metadata = checkpoint.metadata;
+    metadata.erase(std::string(kPartOf));
+  }
+  ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, "model", metadata, plan));
   plan.is_directory = plan.files.size() > 1;
   if (!plan.is_directory) plan.files[0].path.clear();
   return plan;
@@ -168,7 +177,7 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
   std::vector<Row> rows;
   bool has_metadata = false;
   for (const auto [key, value] : object) {
-    if (key == "__metadata__") {
+    if (key == kMetadata) {
       simdjson::dom::object map;
       if (has_metadata || value.get(map) != simdjson::SUCCESS) {
         return Corrupt("[ST-4] expected one object of strings as __metadata__");
@@ -183,8 +192,7 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
       }
       continue;
     }
-    if (!IsSafeName(key))
-      return Corrupt(fmt::format("[ST-9] unsafe tensor name {}", internal::JsonString(key.substr(0, 200))));
+    ANEMONE_TRY(CheckName(key).In(key.substr(0, 200)));
     auto row = ReadRow(key, value);
     if (!row.ok()) return row.status().In(key);
     rows.push_back(*std::move(row));
@@ -204,12 +212,14 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
           .In(row.name);
     }
     const auto count = NumElements(row.shape);
-    uint64_t bytes = 0;
-    if (!count || __builtin_mul_overflow(*count, SizeBytes(row.dtype), &bytes)) {
-      return Corrupt(fmt::format("[ST-8] the size of shape {} overflows", ToString(row.shape))).In(row.name);
+    const std::optional<uint64_t> bytes = count ? BytesOfElements(row.dtype, *count) : std::nullopt;
+    if (!bytes) {
+      return Corrupt(fmt::format("[ST-8] expected whole bytes that 64 bits count, found {} {}", Name(row.dtype),
+                                 ToString(row.shape)))
+          .In(row.name);
     }
-    if (row.end - row.begin != bytes) {
-      return Corrupt(fmt::format("[ST-8] expected {} bytes for {} {}, found {}", bytes, ToString(row.shape),
+    if (row.end - row.begin != *bytes) {
+      return Corrupt(fmt::format("[ST-8] expected {} bytes for {} {}, found {}", *bytes, ToString(row.shape),
                                  Name(row.dtype), row.end - row.begin))
           .In(row.name);
     }
@@ -238,6 +248,7 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
     if (Order(tensor.dtype()) == kOrder.size()) {
       return Unsupported(fmt::format("[ST-6] safetensors has no word for {}", Name(tensor.dtype()))).In(name);
     }
+    ANEMONE_TRY(CheckName(name).In(name));
   }
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
     const size_t left = Order(a.second.dtype()), right = Order(b.second.dtype());
@@ -288,9 +299,8 @@ Result<NamedTensors> PlainTensors(const Checkpoint& checkpoint, const LayOutOpti
 }
 
 Status AddSafetensorsFiles(const Checkpoint& checkpoint, const LayOutOptions& options, std::string_view stem,
-                           Plan& plan) {
+                           const std::map<std::string, std::string>& metadata, Plan& plan) {
   ANEMONE_ASSIGN(NamedTensors tensors, PlainTensors(checkpoint, options));
-  const std::map<std::string, std::string> metadata = {{"format", "pt"}};  // transformers refuses files without it
   // Filled in stored order, a new shard begun when the next tensor would not fit [transformers modeling_utils.py].
   std::vector<NamedTensors> shards(1);
   uint64_t shard_bytes = 0, total_bytes = 0;

@@ -39,7 +39,9 @@ Result<NamedTensors> PlainTensors(const Checkpoint& checkpoint, const LayOutOpti
 // Adds `STEM.safetensors` to the plan, or `STEM-0000i-of-0000n.safetensors` and `STEM.safetensors.index.json` when it
 // would exceed options.max_shard_bytes, as transformers splits.
 Status AddSafetensorsFiles(const Checkpoint& checkpoint, const LayOutOptions& options, std::string_view stem,
-                           Plan& plan);
+                           const std::map<std::string, std::string>& metadata, Plan& plan);
+// transformers refuses files without it.
+inline const std::map<std::string, std::string> kFormatMetadata = {{"format", "pt"}};
 
 }  // namespace anemone
 

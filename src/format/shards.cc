@@ -32,12 +32,12 @@ bool IndexNamesTorchFiles(std::string_view head) {
   return !Contains(head, ".safetensors\"") && Contains(head, ".bin\"");
 }
 
-Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, bool stays_open) {
+Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key, bool stays_open) {
   const auto open = stays_open ? OpenFile : OpenFileEachTime;
   ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
   if (LooksLikeTorchFile(probe.head)) {
     ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
-    auto file = ReadRankFile(Whole(std::move(source)));
+    auto file = ReadRankFile(Whole(std::move(source)), {.key = key});
     if (!file.ok()) return file.status().In(path);
     for (std::string& note : file->notes) checkpoint.notes.push_back(fmt::format("{}: {}", path, note));
     return std::move(file->shard.weights);

@@ -24,9 +24,13 @@ constexpr std::string_view kZipMagic = "PK\x03\x04";
 // LONG1 of 0x1950A86A20F9469CFC6C and STOP [pytorch torch/serialization.py, MAGIC_NUMBER]. Before it PROTO, and from
 // protocol 4 on FRAME with its length.
 constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 13);
-constexpr size_t kLegacyHeadBytes = 2 + 9 + kLegacyMagic.size();
+constexpr size_t kLegacyHeadBytes = 32;  // of either magic, and what comes before it
+
+// The same under protocols 0 and 1, which have no PROTO.
+constexpr std::string_view kLegacyTextMagic = "L119547037146038801333356L\n.";
 
 bool HasLegacyMagic(std::string_view head) {
+  if (head.substr(0, kLegacyTextMagic.size()) == kLegacyTextMagic) return true;
   if (head.size() < 2 || head[0] != '\x80' || head[1] < 2 || head[1] > 5) return false;
   head.remove_prefix(2);
   if (head.size() > 9 && head[0] == '\x95') head.remove_prefix(9);
@@ -112,10 +116,34 @@ struct StorageId {
   uint64_t view_offset = 0;  // in elements, of a legacy view
 };
 
+// The file of a zip, with the CRCs that the zip's directory records.
+class ZipSource final : public ByteSource {
+ public:
+  ZipSource(ByteSourcePtr file, std::vector<RecordedCrc32> crcs) : file_(std::move(file)), crcs_(std::move(crcs)) {}
+  uint64_t size_bytes() const override { return file_->size_bytes(); }
+  const std::string& name() const override { return file_->name(); }
+  int fd() const override { return file_->fd(); }
+  std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return file_->ReadAt(offset, out); }
+
+ private:
+  ByteSourcePtr file_;
+  std::vector<RecordedCrc32> crcs_;
+};
+
 // A record of big-endian elements, read as little-endian ones.
 class SwappedSource : public ByteSource {
  public:
-  SwappedSource(ByteRange record, uint64_t item) : record_(std::move(record)), item_(item) {}
+  SwappedSource(ByteRange record, uint64_t item) : record_(std::move(record)), item_(item) {
+    // Of the whole record, which the swapped bytes cannot tell: it is read once more to be checked.
+    for (const RecordedCrc32& crc : record_.source->recorded_crcs()) {
+      if (crc.offset != record_.offset || crc.size < record_.size) continue;
+      crcs_.push_back(crc);
+      crcs_.back().offset = 0;
+      crcs_.back().size = record_.size;
+    }
+  }
+  std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
   uint64_t size_bytes() const override { return record_.size; }
   const std::string& name() const override { return record_.source->name(); }
   Status CheckUnchanged() const override { return record_.source->CheckUnchanged(); }
@@ -141,7 +169,14 @@ class SwappedSource : public ByteSource {
  private:
   ByteRange record_;
   uint64_t item_;
+  std::vector<RecordedCrc32> crcs_;
 };
+
+// In the legacy layout of torch.save(model): ('module', class, source file, source).
+bool IsModuleClass(const ValueNode& node) {
+  const auto* parts = node.items.size() == 1 ? Sequence(node.items[0]) : nullptr;
+  return parts != nullptr && !parts->empty() && Text((*parts)[0]).value_or("") == "module";
+}
 
 Result<StorageId> ParseStorageId(const ValueNode* node) {
   if (node == nullptr || node->kind != Kind::kPersistent || node->items.size() != 1) {
@@ -150,7 +185,6 @@ Result<StorageId> ParseStorageId(const ValueNode* node) {
   const auto* parts = Sequence(node->items[0]);
   if (parts == nullptr || parts->empty()) return Corrupt("[TZ-10] expected a tuple as persistent id");
   const std::string_view tag = Text((*parts)[0]).value_or("");
-  if (tag == "module") return Unsupported("a whole pickled module, not a state dict");
   if (tag != "storage" || parts->size() < 5 || parts->size() > 6) {
     return Corrupt("[TZ-10] expected ('storage', type, key, location, numel) as persistent id");
   }
@@ -190,6 +224,17 @@ using Records = std::unordered_map<std::string, ByteRange>;
 
 // --- Tensors ---
 
+// In elements, C order; as torch gives an axis of 0 that of 1.
+std::vector<uint64_t> DenseStrides(const Shape& shape) {
+  std::vector<uint64_t> strides(shape.size());
+  uint64_t stride = 1;
+  for (size_t axis = shape.size(); axis-- > 0;) {
+    strides[axis] = stride;
+    if (__builtin_mul_overflow(stride, std::max<uint64_t>(shape[axis], 1), &stride)) stride = 1;  // of an empty tensor
+  }
+  return strides;
+}
+
 enum class Rebuild : uint8_t { kV1, kV2, kV3, kOldState, kNumpy };
 
 struct Callable {
@@ -224,12 +269,14 @@ bool IsOldTensorClass(std::string_view name) {
          name.substr(name.size() - 6) == "Tensor";
 }
 
+constexpr int kMaxNestedTensors = 4;  // a pickle may make one hold itself
+
 struct Rebuilder {
   const Records& records;  // by storage key
   bool big_endian;
 
   // The tensor a node describes; nullopt when it describes something else.
-  Result<std::optional<Tensor>> operator()(const ValueNode& start) const {
+  Result<std::optional<Tensor>> operator()(const ValueNode& start, int nested = 0) const {
     const ValueNode* node = &start;
     for (int depth = 0; depth < 16; ++depth) {
       if (node->kind == Kind::kTensor) return std::optional(*node->tensor);
@@ -251,7 +298,7 @@ struct Rebuilder {
           continue;
         }
         if (const Callable* callable = FindCallable(inner)) return Call(*callable, *args);
-        return std::optional<Tensor>();
+        return LocalTensor(*node, nested);
       }
       if (const Callable* callable = FindCallable(callee)) return Call(*callable, node->items);
       if (IsOldTensorClass(callee)) {
@@ -269,6 +316,28 @@ struct Rebuilder {
   }
 
  private:
+  // A DTensor's local part, where that is the whole: on a mesh of one, or replicated. `call` is (function, class,
+  // (class, dtype, size, …), (None, {"_local_tensor": …, "_spec": …})) [pytorch torch/_tensor.py, _reduce_ex_internal].
+  Result<std::optional<Tensor>> LocalTensor(const ValueNode& call, int nested) const {
+    if (nested >= kMaxNestedTensors) return LimitExceeded("[TZ-12] distributed tensors nested in each other");
+    const auto* args = Sequence(call.items[2]);
+    const auto* states = Sequence(call.items[3]);
+    const ValueNode* state = states != nullptr && states->size() == 2 ? (*states)[1] : call.items[3];
+    const ValueNode* local = DictEntries(*state) != nullptr ? Lookup(*state, "_local_tensor") : nullptr;
+    if (local == nullptr || args->size() < 3 || !GlobalName(call.items[1]).ends_with(" DTensor"))
+      return std::optional<Tensor>();
+    const ValueNode* spec = Lookup(*state, "_spec");
+    const ValueNode* placements =
+        spec != nullptr && spec->state != nullptr ? Lookup(*spec->state, "placements") : nullptr;
+    const auto* placed = Sequence(placements);
+    const bool is_sum = placed == nullptr || std::ranges::any_of(*placed, [](const ValueNode* placement) {
+                          return Callee(*placement).find("Partial") != std::string_view::npos;
+                        });
+    ANEMONE_ASSIGN(const Shape whole, UnsignedList((*args)[2], "size"));
+    ANEMONE_ASSIGN(std::optional<Tensor> tensor, (*this)(*local, nested + 1));
+    return tensor && !is_sum && tensor->shape() == whole ? tensor : std::optional<Tensor>();
+  }
+
   Result<std::optional<Tensor>> Call(const Callable& callable, const std::vector<ValueRef>& args) const {
     if (args.size() < callable.min_args || args.size() > callable.max_args) {
       return Corrupt(fmt::format("[TZ-12] {} with {} arguments", callable.name, args.size()));
@@ -307,6 +376,7 @@ struct Rebuilder {
     if (found == records.end()) return Corrupt(fmt::format("[TZ-14] storage {} has no record", id.key));
     const ByteRange& record = found->second;
     const uint64_t item = SizeBytes(*dtype);
+    const Shape stored_shape = shape;
 
     // The record holds the storage, the storage the tensor's extent.
     const uint64_t unit = id.dtype ? SizeBytes(*id.dtype) : 1;
@@ -318,18 +388,28 @@ struct Rebuilder {
     }
     const auto count = NumElements(shape);
     if (!count) return Corrupt(fmt::format("[TZ-15] the size of {} overflows", ToString(shape)));
+    if (IsPacked(*dtype)) {  // torch counts bytes, of two elements each
+      if (shape.empty()) return Unsupported(fmt::format("[TZ-11] a scalar of {}", Name(*dtype)));
+      if (__builtin_mul_overflow(shape.back(), uint64_t{2}, &shape.back()))
+        return Corrupt(fmt::format("[TZ-15] the size of {} overflows", ToString(stored_shape)));
+    }
     if (*count == 0) return Tensor::FromBytes(*dtype, std::move(shape), "");
     uint64_t last = offset;
     bool overflow = false;
-    for (size_t axis = 0; axis < shape.size(); ++axis) {
+    for (size_t axis = 0; axis < stored_shape.size(); ++axis) {
       uint64_t reach = 0;
-      overflow |= __builtin_mul_overflow(shape[axis] - 1, strides[axis], &reach);
+      overflow |= __builtin_mul_overflow(stored_shape[axis] - 1, strides[axis], &reach);
       overflow |= __builtin_add_overflow(last, reach, &last);
     }
     const uint64_t available = id.numel * unit / item;
     if (overflow || last >= available) {
       return Corrupt(fmt::format("[TZ-15] {} with strides {} from element {} leaves storage {} of {} elements",
-                                 ToString(shape), ToString(strides), offset, id.key, available));
+                                 ToString(stored_shape), ToString(strides), offset, id.key, available));
+    }
+    if (IsPacked(*dtype)) {
+      if (strides != DenseStrides(stored_shape))
+        return Unsupported(fmt::format("[TZ-11] {} with strides {}", Name(*dtype), ToString(strides)));
+      return Tensor::FromFile(*dtype, std::move(shape), record.source, record.offset + id.view_offset * unit + offset);
     }
     begin = id.view_offset * unit + offset * item;
     if (big_endian && item > 1) {
@@ -393,7 +473,35 @@ Status RebuildTensors(ValueGraph& graph, const Records& records, bool big_endian
 
 // --- The zip layout ---
 
-Result<TorchFile> ReadZip(const ByteRange& range) {
+// Storages by key, in sources with the CRCs of their records: stored ones in one source, deflated ones each in its own.
+Records ReadRecords(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
+                    std::string_view within) {
+  const auto recorded = [&](const ZipMember& member) {
+    const std::string name = within.empty() ? member.name : fmt::format("{}: {}", within, member.name);
+    return RecordedCrc32{member.content.offset, member.size, *member.crc32, member.content, name};
+  };
+  std::vector<RecordedCrc32> crcs;
+  for (const ZipMember& member : zip.members()) {
+    if (!member.deflated && member.crc32 && member.size > 0 && StartsWith(member.name, prefix))
+      crcs.push_back(recorded(member));
+  }
+  std::ranges::sort(crcs, {}, &RecordedCrc32::offset);
+  const ByteSourcePtr checked = crcs.empty() ? file : std::make_shared<ZipSource>(file, std::move(crcs));
+  Records records;
+  for (const ZipMember& member : zip.members()) {
+    if (!StartsWith(member.name, prefix)) continue;
+    ByteRange content = member.content;
+    if (!member.deflated) {
+      content.source = checked;
+    } else if (member.crc32 && member.size > 0) {
+      content.source = std::make_shared<ZipSource>(content.source, std::vector{recorded(member)});
+    }
+    records.emplace(member.name.substr(prefix.size()), std::move(content));
+  }
+  return records;
+}
+
+Result<TorchFile> ReadZip(const ByteRange& range, std::string_view within) {
   ANEMONE_ASSIGN(const ZipArchive zip, ZipArchive::Open(range));
   if (zip.members().empty()) return Corrupt("[TZ-1] an empty zip");
   const std::string& first = zip.members().front().name;
@@ -420,16 +528,12 @@ Result<TorchFile> ReadZip(const ByteRange& range) {
       return Corrupt(fmt::format("[TZ-4] expected little or big as byteorder, found \"{}\"", word));
     big_endian = word == "big";
   }
-  Records records;
-  const std::string prefix = root + "data/";
-  for (const ZipMember& member : zip.members()) {
-    if (StartsWith(member.name, prefix)) records.emplace(member.name.substr(prefix.size()), member.content);
-  }
+  const Records records = ReadRecords(zip, root + "data/", range.source, within);
   // Only hand-made files deflate it, and then by little.
   const uint64_t max_bytes = std::min(kMaxPickleBytes, (uint64_t{64} << 20) + 64 * data->stored_size);
   auto pickle = data->content.ReadAll(max_bytes);
   if (!pickle.ok()) return pickle.status().In(data->name);
-  if (Crc32(0, std::as_bytes(std::span(*pickle))) != data->crc32) {
+  if (data->crc32 && Crc32(0, std::as_bytes(std::span(*pickle))) != *data->crc32) {
     return Corrupt("[TZ-5] the pickle does not match its CRC-32").In(data->name);
   }
   auto value = ReadPickle(*pickle, {.stored_bytes = data->stored_size});
@@ -493,7 +597,7 @@ Result<TorchFile> ReadLegacy(const ByteRange& range) {
   // The element size of a storage is only said where it is used; the first use wins.
   std::unordered_map<std::string, uint64_t> item_bytes;
   for (ValueNode& node : file.root.graph->nodes()) {
-    if (node.kind != Kind::kPersistent) continue;
+    if (node.kind != Kind::kPersistent || IsModuleClass(node)) continue;
     ANEMONE_ASSIGN(const StorageId id, ParseStorageId(&node));
     item_bytes.emplace(id.key, id.dtype ? SizeBytes(*id.dtype) : 1);
   }
@@ -575,14 +679,91 @@ const ValueNode* ScriptAttributes(const ValueNode& node) {
 constexpr int kMaxNesting = 100;
 constexpr size_t kMaxNames = 10'000'000;
 
+// Whether a tensor lies anywhere in a value. `seen` holds what is known to have none.
+bool ContainsTensor(const ValueNode& node, std::unordered_set<const ValueNode*>& seen) {
+  std::vector<const ValueNode*> open = {&node};
+  while (!open.empty()) {
+    const ValueNode* next = open.back();
+    open.pop_back();
+    if (next == nullptr || !seen.insert(next).second) continue;
+    if (next->kind == Kind::kTensor || (next->kind == Kind::kPersistent && !IsModuleClass(*next))) return true;
+    for (const std::vector<ValueRef>* below : {&next->items, &next->appended, &next->entries})
+      open.insert(open.end(), below->begin(), below->end());
+    open.push_back(next->state);
+  }
+  return false;
+}
+
+// A call that makes a tensor of a class of its own is called by the class.
+std::string_view DescribeTensor(const ValueNode& value) {
+  const bool has_class = Callee(value).starts_with("torch._tensor _rebuild_from_type") && value.items.size() == 4;
+  return has_class ? Describe(value.items[1]) : Describe(&value);
+}
+
+bool IsSharded(const ValueNode& value) {
+  const std::string_view what = DescribeTensor(value);
+  return what.find("DTensor") != std::string_view::npos || what.find("ShardedTensor") != std::string_view::npos;
+}
+
+// What a value is called where a tensor was expected, and what to do about it.
+Status NotATensor(const ValueNode* value) {
+  const std::string_view what = DescribeTensor(*value);
+  if (IsSharded(*value)) {
+    return Unsupported(
+        fmt::format("[TZ-23] expected a whole tensor, found a shard of a distributed one ({})", what),
+        "save full_tensor() of each, or the whole with torch.distributed.checkpoint: its folder is read");
+  }
+  return Unsupported(fmt::format("[TZ-21] expected a tensor, found {}", what));
+}
+
 struct Flattener {
   const Value& owner;
-  StateDict state;
+  std::vector<std::string>* left_out;
+  StateDict state = {};
+  size_t entries_seen = 0;  // dicts that are shared are read wherever they are: their number is bounded, too
+  std::unordered_set<const ValueNode*> plain = {};
+
+  Status CountEntries(size_t count) {
+    entries_seen += count + 1;
+    return entries_seen <= 4 * kMaxNames ? Status() : LimitExceeded(fmt::format("more than {} entries", 4 * kMaxNames));
+  }
+
+  // In the order of state_dict() [pytorch torch/nn/modules/module.py].
+  Status AddModule(const std::string& prefix, const ValueNode& module, int depth) {
+    if (depth > kMaxNesting)
+      return LimitExceeded(fmt::format("modules nested more than {} deep", kMaxNesting)).In(prefix);
+    const ValueNode* unsaved = Lookup(module, "_non_persistent_buffers_set");
+    const auto is_unsaved = [&](const ValueNode& key) {
+      return unsaved != nullptr &&
+             std::ranges::any_of(unsaved->items, [&](ValueRef name) { return name->text == key.text; });
+    };
+    for (const std::string_view part : {"_parameters", "_buffers", "_modules"}) {
+      const ValueNode* dict = Lookup(module, part);
+      const std::vector<ValueRef>* entries = dict != nullptr ? DictEntries(*dict) : nullptr;
+      ANEMONE_TRY(CountEntries(entries != nullptr ? entries->size() : 0));
+      for (size_t i = 0; entries != nullptr && i + 1 < entries->size(); i += 2) {
+        const ValueNode& key = *(*entries)[i];
+        ValueNode* value = (*entries)[i + 1];
+        if (value->kind == Kind::kNone || (part == "_buffers" && is_unsaved(key))) continue;
+        const std::string name = prefix.empty() ? key.text : prefix + "." + key.text;
+        const ValueNode* child = part == "_modules" ? ModuleState(*value) : nullptr;
+        if (child != nullptr) {
+          ANEMONE_TRY(AddModule(name, *child, depth + 1));
+        } else if (part != "_modules" && value->kind == Kind::kTensor) {
+          ANEMONE_TRY(state.Add(name, *value->tensor));
+        } else {
+          return NotATensor(value).In(name);
+        }
+      }
+    }
+    return {};
+  }
 
   Status Add(const std::string& prefix, const ValueNode& dict, bool script, int depth) {
     if (depth > kMaxNesting)
       return LimitExceeded(fmt::format("dictionaries nested more than {} deep", kMaxNesting)).In(prefix);
     const auto& entries = *DictEntries(dict);
+    ANEMONE_TRY(CountEntries(entries.size()));
     for (size_t i = 0; i + 1 < entries.size(); i += 2) {
       if (entries[i]->kind != Kind::kString && entries[i]->kind != Kind::kBytes) {
         return Corrupt(fmt::format("[TZ-20] expected strings as keys of a state dict, found {}", Describe(entries[i])))
@@ -599,10 +780,14 @@ struct Flattener {
         ANEMONE_TRY(Add(name, *attributes, true, depth + 1));
       } else if (script) {
         continue;  // an int, a flag, a string of a module: no parameter
+      } else if (const ValueNode* module = ModuleState(*value)) {
+        ANEMONE_TRY(AddModule(name, *module, depth + 1));
       } else if (DictEntries(*value)) {
         ANEMONE_TRY(Add(name, *value, false, depth + 1));
+      } else if (left_out != nullptr && !IsSharded(*value) && !ContainsTensor(*value, plain)) {
+        left_out->push_back(name);
       } else {
-        return Unsupported(fmt::format("[TZ-21] expected a tensor, found {}", Describe(value))).In(name);
+        return NotATensor(value).In(name);
       }
     }
     return {};
@@ -640,6 +825,7 @@ ValueRef NewCall(ValueGraph& graph, ValueRef callable, std::vector<ValueRef> arg
 // own.
 struct Encoder {
   std::vector<Tensor> storages;
+  std::unordered_map<const Tensor*, size_t> places;  // in storages, of what was asked for before
 
   Result<ValueRef> operator()(const Tensor& tensor, ValueGraph& graph) {
     const DTypeInfo& info = Info(tensor.dtype());
@@ -650,19 +836,24 @@ struct Encoder {
     if (tensor.size_bytes() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
       return LimitExceeded("a tensor of 2^63 bytes");
     const std::string type = untyped ? "torch.storage UntypedStorage" : fmt::format("torch {}", info.storage);
+    const auto [place, is_new] = places.try_emplace(&tensor, storages.size());
+    if (is_new) storages.push_back(tensor);
     ValueRef storage = graph.New(Kind::kPersistent);
     storage->items = {NewTuple(
         graph, {NewText(graph, Kind::kString, "storage"), NewText(graph, Kind::kGlobal, type),
-                NewText(graph, Kind::kString, std::to_string(storages.size())), NewText(graph, Kind::kString, "cpu"),
+                NewText(graph, Kind::kString, std::to_string(place->second)), NewText(graph, Kind::kString, "cpu"),
                 NewInt(graph, untyped ? tensor.size_bytes() : tensor.num_elements())})};
-    const Shape& shape = tensor.shape();
+    Shape shape = tensor.shape();
+    if (IsPacked(tensor.dtype())) {
+      if (shape.empty() || shape.back() % 2 != 0)
+        return Unsupported(fmt::format("torch has no {} of shape {}", info.name, ToString(shape)));
+      shape.back() /= 2;
+    }
+    const std::vector<uint64_t> steps = DenseStrides(shape);
     std::vector<ValueRef> sizes(shape.size()), strides(shape.size());
-    uint64_t stride = 1;
-    for (size_t axis = shape.size(); axis-- > 0;) {
+    for (size_t axis = 0; axis < shape.size(); ++axis) {
       sizes[axis] = NewInt(graph, shape[axis]);
-      strides[axis] = NewInt(graph, stride);
-      if (__builtin_mul_overflow(stride, std::max<uint64_t>(shape[axis], 1), &stride))
-        stride = 1;  // only of an empty tensor
+      strides[axis] = NewInt(graph, steps[axis]);
     }
     const ValueRef no_hooks = NewCall(graph, NewText(graph, Kind::kGlobal, "collections OrderedDict"), {});
     std::vector<ValueRef> args = {storage,
@@ -672,7 +863,6 @@ struct Encoder {
                                   graph.New(Kind::kBool),
                                   no_hooks};
     if (untyped) args.push_back(NewText(graph, Kind::kGlobal, fmt::format("torch {}", info.torch)));
-    storages.push_back(tensor);
     const std::string_view rebuild = untyped ? "torch._utils _rebuild_tensor_v3" : "torch._utils _rebuild_tensor_v2";
     return NewCall(graph, NewText(graph, Kind::kGlobal, rebuild), std::move(args));
   }
@@ -692,25 +882,36 @@ std::string SerializationId(std::string_view pickle) {
 
 bool LooksLikeTorchFile(std::string_view head) { return StartsWith(head, kZipMagic) || HasLegacyMagic(head); }
 
-Result<TorchFile> ReadTorchFile(const ByteRange& range) {
+Result<TorchFile> ReadTorchFile(const ByteRange& range, std::string_view within) {
   const uint64_t head_bytes = std::min<uint64_t>(range.size, kLegacyHeadBytes);
   ANEMONE_ASSIGN(const ByteRange head_range, range.Sub(0, head_bytes));
   ANEMONE_ASSIGN(const std::string head, head_range.ReadAll(head_bytes));
-  if (StartsWith(head, kZipMagic)) return ReadZip(range);
+  if (StartsWith(head, kZipMagic)) return ReadZip(range, within);
   if (HasLegacyMagic(head)) return ReadLegacy(range);
   if (StartsWith(head, "PYTORCH1")) return Unsupported("a file of torch's short-lived preview format");
   return Corrupt("[TZ-1] expected a torch file (a zip, or the older pickle), found neither");
 }
 
-Result<StateDict> ToStateDict(const Value& value) {
+const ValueNode* ModuleState(const ValueNode& node) {
+  if (node.kind != Kind::kObject || node.state == nullptr) return nullptr;
+  const ValueNode* state = node.state;
+  const bool is_module = DictEntries(*state) != nullptr && Lookup(*state, "_parameters") != nullptr &&
+                         Lookup(*state, "_modules") != nullptr;
+  return is_module ? state : nullptr;
+}
+
+Result<StateDict> ToStateDict(const Value& value, std::vector<std::string>* left_out) {
   if (value.node == nullptr) return Corrupt("[TZ-20] expected a dict of tensors, found nothing");
-  Flattener flattener{value, {}};
+  Flattener flattener{value, left_out};
   if (const ValueNode* attributes = ScriptAttributes(*value.node)) {
     ANEMONE_TRY(flattener.Add("", *attributes, true, 0));
+  } else if (const ValueNode* module = ModuleState(*value.node)) {
+    ANEMONE_TRY(flattener.AddModule("", *module, 0));
   } else if (DictEntries(*value.node)) {
     ANEMONE_TRY(flattener.Add("", *value.node, false, 0));
   } else {
-    return Corrupt(fmt::format("[TZ-20] expected a dict of tensors, found {}", Describe(value.node)));
+    return Corrupt(fmt::format("[TZ-20] expected a dict of tensors, found {}", Describe(value.node)),
+                   "save the model's state_dict()");
   }
   return std::move(flattener.state);
 }

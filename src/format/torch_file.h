@@ -25,14 +25,19 @@ struct TorchFile {
   bool torchscript = false;  // an archive with code: its tensors are read, its code is not
 };
 
-// Reads the pickle and rebuilds every tensor lazily. `range` may be a slice of a larger file (a .nemo, a .distcp).
+// Reads the pickle and rebuilds every tensor lazily. `range` may be a slice of a larger file (a .nemo, a .distcp);
+// `within` then names the slice in messages about damaged records.
 // Errors: Corrupt (truncated, storage out of range, lying sizes …), Unsupported (quantised, sparse … by name).
-Result<TorchFile> ReadTorchFile(const ByteRange& range);
+Result<TorchFile> ReadTorchFile(const ByteRange& range, std::string_view within = {});
 
 // A dict-like value whose keys are strings as a StateDict: tensors stay, `_extra_state` forms become Opaque. Nested
-// dicts are flattened with '.'. Errors: Corrupt (non-string keys, duplicates), Unsupported (a value that is neither),
-// naming the key.
-Result<StateDict> ToStateDict(const Value& value);
+// dicts are flattened with '.', and so are pickled modules (torch.save(model)), whose tensors are their parameters and
+// buffers. A value that holds no tensor is left out and named in `left_out`. Errors: Corrupt (non-string keys,
+// duplicates), Unsupported (any other value), naming the key.
+Result<StateDict> ToStateDict(const Value& value, std::vector<std::string>* left_out = nullptr);
+
+// The state of a pickled torch.nn.Module, a dict with `_parameters`, `_buffers` and `_modules`; null for anything else.
+const ValueNode* ModuleState(const ValueNode& node);
 // The reverse: an OrderedDict of the items in order (Opaque without data as None).
 Value FromStateDict(const StateDict& state);
 
@@ -40,8 +45,9 @@ Value FromStateDict(const StateDict& state);
 Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file);
 
 // Converts an OmegaConf DictConfig / plain dict value (Lightning's hyper_parameters) to a config tree, interpolations
-// as text.
-Result<ConfigNode> ToConfigNode(const Value& value);
+// as text. Errors: Unsupported for a value that is no plain data; with `left_out`, such a value below the top is left
+// out and named there (null in a list).
+Result<ConfigNode> ToConfigNode(const Value& value, std::vector<std::string>* left_out = nullptr);
 // The reverse: a DictConfig, ListConfig or AnyNode as OmegaConf 2.1 to 2.4 pickles it. `config` is no null map.
 ValueRef ToOmegaConf(const ConfigNode& config, ValueGraph& graph);
 

@@ -2,6 +2,7 @@
 
 #include "format/safetensors.h"
 #include "format/shards.h"
+#include "format/torch_file.h"
 #include "support.h"
 
 namespace anemone {
@@ -123,6 +124,84 @@ TEST(HuggingFace, RefusesBrokenIndexes) {
   EXPECT_EQ(*chosen.weights().items()[0].tensor()->Read(), "2222");
   WriteFile(dir / "config.json", "[1]");
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[HF-2]"));
+}
+
+TEST(HuggingFace, TheOnlyVariantIsTheWeights) {
+  TempDir dir;
+  WriteFile(dir / "config.json", R"({"model_type":"clip"})");
+  WriteFile(dir / "model.fp16.safetensors", Safetensors("a", "1234"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint one, OpenCheckpoint(dir.path()));
+  EXPECT_EQ(one.flavour, "huggingface");
+  EXPECT_NE(one.weights().Find("a"), nullptr);
+  WriteFile(dir / "model.non_ema.safetensors", Safetensors("b", "1234"));
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kInvalidArgument, "[HF-8]"));
+  WriteFile(dir / "model.safetensors", Safetensors("c", "1234"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint whole, OpenCheckpoint(dir.path()));
+  EXPECT_NE(whole.weights().Find("c"), nullptr);
+}
+
+TEST(HuggingFace, WeightsTakeTheConfigBesideThem) {
+  for (const auto& [weights, config] : {std::pair{"model.safetensors", "config.json"},
+                                        std::pair{"open_clip_model.safetensors", "open_clip_config.json"},
+                                        std::pair{"model.fp16.safetensors", "config.json"}}) {
+    TempDir dir;
+    WriteFile(dir / weights, Safetensors("a", "1234"));
+    WriteFile(dir / config, R"({"model_type":"clip"})");
+    WriteFile(dir / "vocab.json", "{}");
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(dir / weights));
+    ASSERT_TRUE(checkpoint.config.has_value()) << weights;
+    EXPECT_EQ(checkpoint.config_name, config);
+    EXPECT_NE(checkpoint.FindArtifact("vocab.json"), nullptr);
+  }
+  // Weights under another name are somebody else's.
+  TempDir dir;
+  WriteFile(dir / "other.safetensors", Safetensors("a", "1234"));
+  WriteFile(dir / "config.json", R"({"model_type":"clip"})");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint other, OpenCheckpoint(dir / "other.safetensors"));
+  EXPECT_FALSE(other.config.has_value());
+}
+
+TEST(HuggingFace, OneShardSaysWhereTheOthersAre) {
+  ANEMONE_ASSERT_ASSIGN(const Plan plan,
+                        FindFormat("hf")->lay_out(*OpenCheckpoint(Golden("clip/hf")), {.max_shard_bytes = 2'000'000}));
+  TempDir dir;
+  testing::Write(plan, dir / "hf");
+  for (const auto& entry : std::filesystem::directory_iterator(dir / "hf")) {
+    if (!entry.path().filename().string().starts_with("model-00001-of-")) continue;
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint shard, OpenCheckpoint(entry.path().string()));
+    EXPECT_EQ(shard.metadata.at(std::string(kPartOf)), dir / "hf/model.safetensors.index.json");
+    return;
+  }
+  FAIL() << "expected shards";
+}
+
+std::string TorchFileOf(const std::string& name) {
+  StateDict state;
+  EXPECT_THAT(state.Add(name, Numbers(DType::kF32, {1}, "1234")), IsOk());
+  PlanFile file;
+  EXPECT_THAT(LayOutTorchFile(FromStateDict(state), "archive", file), IsOk());
+  return testing::Bytes(std::move(file));
+}
+
+TEST(DeepSpeed, ReadsWhereOneFileHoldsTheWeights) {
+  TempDir dir;
+  std::filesystem::create_directory(dir / "step10");
+  WriteFile(dir / "latest", "step10\n");
+  WriteFile(dir / "zero_to_fp32.py", "");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[DS-2]"));
+  WriteFile(dir / "step10/mp_rank_00_model_states.pt", TorchFileOf("w"));
+  for (const std::string& path : {dir.path(), dir / "step10"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(path));
+    EXPECT_NE(checkpoint.weights().Find("w"), nullptr);
+  }
+  WriteFile(dir / "step10/mp_rank_01_model_states.pt", TorchFileOf("w"));
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-4]"));
+  std::filesystem::remove(dir / "step10/mp_rank_00_model_states.pt");
+  std::filesystem::remove(dir / "step10/mp_rank_01_model_states.pt");
+  WriteFile(dir / "step10/zero_pp_rank_0_mp_rank_00_model_states.pt", TorchFileOf("w"));
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-3]"));
+  WriteFile(dir / "latest", "../step10");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[DS-1]"));
 }
 
 }  // namespace

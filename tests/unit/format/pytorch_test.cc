@@ -59,6 +59,136 @@ TEST(Pytorch, FindsTheWeightsOfOtherTrainers) {
   }
 }
 
+// A torch file of a dict whose values are made by hand.
+class Trainer {
+ public:
+  ValueRef Put(const std::string& key, ValueRef value) {
+    ValueRef word = graph_->New(Kind::kString);
+    word->text = key;
+    root_->items.insert(root_->items.end(), {word, value});
+    return value;
+  }
+  void Number(const std::string& key) { Put(key, graph_->New(Kind::kInt)); }
+  void Weight(const std::string& key) { Put(key, TensorNode()); }
+  // Of scalars, so named.
+  void Dict(const std::string& key, std::initializer_list<const char*> names) {
+    ValueRef dict = Put(key, graph_->New(Kind::kDict));
+    for (const char* name : names) {
+      ValueRef word = graph_->New(Kind::kString);
+      word->text = name;
+      dict->items.insert(dict->items.end(), {word, TensorNode()});
+    }
+  }
+  ValueRef TensorNode(Shape shape = {}) {
+    ValueRef node = graph_->New(Kind::kTensor);
+    node->tensor = Numbers(DType::kF32, shape, shape.empty() ? "1234" : "");
+    return node;
+  }
+  ValueGraph& graph() { return *graph_; }
+  Result<RankFile> Read(std::string_view key = {}) {
+    PlanFile file;
+    EXPECT_THAT(LayOutTorchFile({graph_, root_}, "archive", file), IsOk());
+    return ReadRankFile(Range(Bytes(std::move(file))), {.key = key});
+  }
+
+ private:
+  std::shared_ptr<ValueGraph> graph_ = std::make_shared<ValueGraph>();
+  ValueRef root_ = graph_->New(Kind::kDict);
+};
+
+TEST(Pytorch, ALooseTensorMakesNoStateDict) {
+  Trainer trainer;
+  trainer.Number("epoch");
+  trainer.Dict("model_state_dict", {"w", "b"});
+  trainer.Dict("optimizer_state_dict", {"step", "exp_avg", "exp_avg_sq"});
+  trainer.Weight("loss");
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read());
+  EXPECT_EQ(file.shard.weights.size(), 2u);
+  EXPECT_NE(file.shard.weights.Find("w"), nullptr);
+}
+
+TEST(Pytorch, TheOnlyDictionaryOfTensorsIsTheWeights) {
+  Trainer trainer;
+  trainer.Dict("net", {"w"});
+  trainer.Number("acc");
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read());
+  EXPECT_NE(file.shard.weights.Find("w"), nullptr);
+  EXPECT_THAT(file.notes, ::testing::Contains(::testing::HasSubstr("\"net\"")));
+}
+
+TEST(Pytorch, SeveralDictionariesAreListed) {
+  Trainer trainer;
+  trainer.Dict("params_ema", {"w"});
+  trainer.Dict("params", {"w"});
+  EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kInvalidArgument, "\"params_ema\" (1 tensors), \"params\""));
+  ANEMONE_ASSERT_ASSIGN(const RankFile chosen, trainer.Read("params"));
+  EXPECT_NE(chosen.shard.weights.Find("w"), nullptr);
+  EXPECT_THAT(trainer.Read("weights"), StatusIs(ErrorKind::kInvalidArgument, "expected a dictionary \"weights\""));
+  // Parts of one model are no alternatives.
+  Trainer parts;
+  parts.Dict("encoder", {"w"});
+  parts.Dict("decoder", {"v"});
+  ANEMONE_ASSERT_ASSIGN(const RankFile both, parts.Read());
+  EXPECT_NE(both.shard.weights.Find("encoder.w"), nullptr);
+}
+
+TEST(Pytorch, PlainValuesAmongTensorsAreNoted) {
+  Trainer trainer;
+  trainer.Weight("w");
+  trainer.Number("height");
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read());
+  EXPECT_EQ(file.shard.weights.size(), 1u);
+  EXPECT_THAT(file.notes, ::testing::Contains(::testing::HasSubstr("height")));
+  // A list that holds a tensor is no plain value.
+  Trainer list;
+  list.Weight("w");
+  list.Put("parts", list.graph().New(Kind::kList))->items.push_back(list.TensorNode());
+  EXPECT_THAT(list.Read(), StatusIs(ErrorKind::kUnsupported, "[TZ-21]"));
+}
+
+TEST(Pytorch, PlaceholdersOfZero3AreRefused) {
+  Trainer trainer;
+  trainer.Put("a.weight", trainer.TensorNode({0}));
+  trainer.Weight("a.bias");
+  EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kUnsupported, "[TZ-25]"));
+}
+
+TEST(Pytorch, ReadsAPickledModule) {
+  Trainer trainer;
+  ValueGraph& graph = trainer.graph();
+  const auto text = [&](Kind kind, const char* words) {
+    ValueRef node = graph.New(kind);
+    node->text = words;
+    return node;
+  };
+  const auto dict = [&](std::vector<ValueRef> items) {
+    ValueRef node = graph.New(Kind::kDict);
+    node->items = std::move(items);
+    return node;
+  };
+  const auto module = [&](ValueRef parameters, ValueRef buffers, ValueRef modules) {
+    ValueRef node = graph.New(Kind::kObject);
+    node->callable = text(Kind::kGlobal, "my.models Net");
+    node->is_new = true;
+    ValueRef unsaved = graph.New(Kind::kSet);
+    unsaved->items = {text(Kind::kString, "cache")};
+    node->state = dict({text(Kind::kString, "training"), graph.New(Kind::kBool), text(Kind::kString, "_parameters"),
+                        parameters, text(Kind::kString, "_buffers"), buffers, text(Kind::kString, "_modules"), modules,
+                        text(Kind::kString, "_non_persistent_buffers_set"), unsaved});
+    return node;
+  };
+  ValueRef inner = module(
+      dict({text(Kind::kString, "weight"), trainer.TensorNode(), text(Kind::kString, "bias"), graph.New(Kind::kNone)}),
+      dict({text(Kind::kString, "mean"), trainer.TensorNode(), text(Kind::kString, "cache"), trainer.TensorNode()}),
+      dict({}));
+  trainer.Put("model", module(dict({}), dict({}), dict({text(Kind::kString, "layer"), inner})));
+  trainer.Number("epoch");
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read());
+  ASSERT_EQ(file.shard.weights.size(), 2u);
+  EXPECT_NE(file.shard.weights.Find("layer.weight"), nullptr);
+  EXPECT_NE(file.shard.weights.Find("layer.mean"), nullptr);
+}
+
 TEST(Pytorch, StripsDistributedDataParallel) {
   ANEMONE_ASSERT_ASSIGN(const RankFile file, ReadRankFile(Range(Nested({"state_dict"}, "module.visual.proj"))));
   EXPECT_NE(file.shard.weights.Find("visual.proj"), nullptr);

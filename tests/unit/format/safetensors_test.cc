@@ -1,11 +1,14 @@
 #include "format/safetensors.h"
 
+#include <fmt/format.h>
+
 #include "support.h"
 
 namespace anemone {
 namespace {
 
 using testing::Bytes;
+using testing::ExpectSameTensor;
 using testing::Golden;
 using testing::IsOk;
 using testing::Numbers;
@@ -94,11 +97,11 @@ TEST(Safetensors, RefusesEveryBrokenFile) {
        "[ST-8]"},
       {"overflow", File(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", ""),
        ErrorKind::kCorrupt, "[ST-8]"},
-      {"path", File(R"({"../../etc/passwd":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""), ErrorKind::kCorrupt,
-       "[ST-9]"},
-      {"absolute", File(R"({"/a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""), ErrorKind::kCorrupt,
-       "[ST-9]"},
-      {"no name", File(R"({"":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""), ErrorKind::kCorrupt, "[ST-9]"},
+      {"a long name",
+       File("{\"" + std::string(5000, 'n') + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""),
+       ErrorKind::kLimitExceeded, "[ST-9]"},
+      {"half a byte", File(R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}})", "1"), ErrorKind::kCorrupt,
+       "[ST-8]"},
       {"name twice",
        File(
            R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})",
@@ -107,6 +110,48 @@ TEST(Safetensors, RefusesEveryBrokenFile) {
   };
   for (const Case& c : cases) {
     EXPECT_THAT(ReadSafetensors(Range(c.bytes)), StatusIs(c.kind, c.words)) << c.what;
+  }
+}
+
+// A name is a key, no path: any text is read, written and read again.
+TEST(Safetensors, ANameIsAnyText) {
+  NamedTensors tensors;
+  for (const char* name : {"", "../../etc/passwd", "/a", "a\\b", "a\"b\n", "\x01", "\u00fc"})
+    tensors.emplace_back(name, Numbers(DType::kU8, {1}, "1"));
+  PlanFile file;
+  ASSERT_THAT(LayOutSafetensors(tensors, {}, file), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const StateDict state, ReadSafetensors(Range(Bytes(file))));
+  for (const auto& [name, tensor] : tensors) EXPECT_NE(state.Find(name), nullptr) << name;
+  for (const char* name : {"__metadata__", "\xff"}) {
+    PlanFile refused;
+    EXPECT_THAT(LayOutSafetensors({{name, Numbers(DType::kU8, {1}, "1")}}, {}, refused),
+                StatusIs(ErrorKind::kUnsupported, "[ST-9]"));
+  }
+}
+
+// Elements smaller than a byte: shapes count elements, the bytes stay as they are.
+TEST(Safetensors, CarriesElementsThatShareBytes) {
+  const struct {
+    const char* word;
+    DType dtype;
+    std::string bytes;
+  } cases[] = {{"F4", DType::kF4E2M1, "\x01\x23\x45\x67"},
+               {"F6_E2M3", DType::kF6E2M3, "abcdef"},
+               {"F6_E3M2", DType::kF6E3M2, "fedcba"}};
+  for (const auto& [word, dtype, bytes] : cases) {
+    const std::string header =
+        fmt::format(R"({{"t":{{"dtype":"{}","shape":[2,4],"data_offsets":[0,{}]}}}})", word, bytes.size());
+    ANEMONE_ASSERT_ASSIGN(const StateDict state, ReadSafetensors(Range(File(header, bytes))));
+    const Tensor& tensor = *state.Find("t")->tensor();
+    EXPECT_EQ(tensor.dtype(), dtype);
+    EXPECT_EQ(tensor.shape(), (Shape{2, 4}));
+    EXPECT_EQ(*tensor.Read(), bytes);
+    PlanFile file;
+    ASSERT_THAT(LayOutSafetensors({{"t", tensor}}, {}, file), IsOk());
+    ANEMONE_ASSERT_ASSIGN(const StateDict again, ReadSafetensors(Range(Bytes(file))));
+    ExpectSameTensor(*again.Find("t")->tensor(), tensor, word);
+    EXPECT_THAT(tensor.Narrow(0, 0, 1), StatusIs(ErrorKind::kUnsupported, "share bytes"));
+    EXPECT_THAT(tensor.Cast(DType::kF32), StatusIs(ErrorKind::kInvalidArgument, "cannot cast"));
   }
 }
 
