@@ -6,6 +6,7 @@
 #define ANEMONE_CONVERT_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
 struct ConvertOptions {
   std::string to = {};       // a format's name; empty: by DST's name
+  std::string key = {};      // which dictionary of a torch file holds the weights; empty: what is in it decides
   std::string hparams = {};  // YAML file; empty: derived from the source
   std::string dialect =
       {};  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
@@ -67,6 +69,9 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
 struct RunOptions {
   unsigned threads = 0;
   bool force = false;
+  // Told of each record of a source whose bytes are not what its checksum says, and goes on; null: the first is an
+  // error.
+  std::function<void(const Status&)> on_damaged_source = {};
   bool resume = false;  // keep what is written when interrupted, and go on from what an earlier run has kept
   ProgressFn progress = {};
 };

@@ -19,6 +19,10 @@ namespace {
 const std::map<std::string, ExtraState> kExtraStates = {
     {"keep", ExtraState::kKeep}, {"drop", ExtraState::kDrop}, {"require", ExtraState::kRequire}};
 
+// torch's names.
+const std::map<std::string, std::string> kDTypeAliases = {
+    {"float32", "fp32"}, {"float", "fp32"}, {"bfloat16", "bf16"}, {"float16", "fp16"}, {"half", "fp16"}};
+
 struct Options {
   std::string source;
   PlanFlags plan;
@@ -35,13 +39,14 @@ struct Options {
 Status Parse(Options& options) {
   ConvertOptions& convert = options.convert;
   if (options.dtype != "keep") {
-    convert.dtype = FindDType(&DTypeInfo::name, options.dtype);
+    const auto alias = kDTypeAliases.find(options.dtype);
+    convert.dtype = FindDType(&DTypeInfo::name, alias == kDTypeAliases.end() ? options.dtype : alias->second);
     if (!convert.dtype)
       return InvalidArgument(fmt::format("--dtype {}: expected keep, fp32, bf16 or fp16", options.dtype));
   }
   convert.extra_state = kExtraStates.at(options.extra_state);
   convert.only_weights = options.only == "weights";
-  ANEMONE_TRY(SplitPairs(options.set, convert.set));
+  ANEMONE_TRY(SplitEdits(options.set, convert.set, convert.unset));
   return SplitPairs(options.artifacts, convert.artifacts);
 }
 
@@ -85,7 +90,8 @@ void DeclareConversion(CLI::App& app, Options& options) {
                  "With --to nemo2: the NeMo that is to read it (default: 2.0.0, or the first with the model)")
       ->type_name("VERSION");
   app.add_option("--dtype", options.dtype, "Convert floating tensors (default: keep)")
-      ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16"}).description(""))
+      ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16", "float32", "float", "bfloat16", "float16", "half"})
+                  .description(""))
       ->type_name("keep|fp32|bf16|fp16");
   app.add_option("--set", options.set, "Set a value of the written config; may be repeated")
       ->type_name("KEY=VALUE")
@@ -99,6 +105,9 @@ void DeclareConversion(CLI::App& app, Options& options) {
   app.add_option("--extra-state", options.extra_state, "Transformer Engine's _extra_state entries")
       ->check(CLI::IsMember({"keep", "drop", "require"}).description(""))
       ->type_name("keep|drop|require");
+  app.add_option("--key", convert.key,
+                 "Which dictionary of a torch file holds the weights (default: what is in it decides)")
+      ->type_name("NAME");
   app.add_option("--only", options.only, "Leave training state behind, or not")
       ->check(CLI::IsMember({"weights", "all"}).description(""))
       ->type_name("weights|all");

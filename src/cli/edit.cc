@@ -30,10 +30,9 @@ std::function<int()> DeclareEdit(CLI::App& app) {
       ->allow_extra_args(false);
   options->plan.DeclareOutput(app, "The edited copy (default: in place)");
   return [options] {
-    for (const auto& [words, pairs] :
-         {std::pair{&options->set, &options->edit.set}, std::pair{&options->artifacts, &options->edit.artifacts}}) {
-      if (const Status status = SplitPairs(*words, *pairs); !status.ok()) return Report(status);
-    }
+    Status status = SplitEdits(options->set, options->edit.set, options->edit.unset);
+    if (status.ok()) status = SplitPairs(options->artifacts, options->edit.artifacts);
+    if (!status.ok()) return Report(status);
     if (options->edit.empty()) return Report(InvalidArgument("nothing to change", "see: anemone edit --help"));
     if (options->plan.destination.empty()) {
       options->plan.destination = options->archive;

@@ -22,6 +22,7 @@ namespace {
 
 struct Options {
   std::string path;
+  std::string key;
   bool tensors = false;
   bool artifacts = false;
   bool json = false;
@@ -206,9 +207,9 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
 }
 
 int Run(const Options& options) {
-  const Result<Checkpoint> checkpoint = OpenSource(options.path, MakeProgress());
+  const Result<Checkpoint> checkpoint = OpenSource(options.path, MakeProgress(), {options.key});
   if (!checkpoint.ok()) return Report(checkpoint.status());
-  for (const std::string& note : checkpoint->notes) Note(note, 1);
+  for (const std::string& note : checkpoint->notes) Note(note);
 
   if (options.config_option->count() > 0) {
     if (!checkpoint->config) return Report(NotFound("it holds no config").In(options.path));
@@ -246,6 +247,9 @@ int Run(const Options& options) {
 std::function<int()> DeclareInspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("PATH", options->path, "A checkpoint: file, directory or hub id")->required();
+  app.add_option("--key", options->key,
+                 "Which dictionary of a torch file holds the weights (default: what is in it decides)")
+      ->type_name("NAME");
   app.add_flag("--tensors", options->tensors, "List every tensor");
   options->config_option = app.add_option("--config", options->config, "Print the stored config, or one resolved value")
                                ->expected(0, 1)

@@ -60,6 +60,8 @@ void PlanFlags::DeclareShared(CLI::App& app) {
   app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
   app.add_flag("--force", force, "Replace an existing file, or a folder that holds a checkpoint and nothing else");
   app.add_flag("--json", json, "With --plan: one JSON object");
+  app.add_flag("--verify-source,!--no-verify-source", verify_source,
+               "Source records that do not match their checksum are an error (default), or a warning");
 }
 
 void PlanFlags::DeclareResume(CLI::App& app) {
@@ -105,6 +107,11 @@ int PlanFlags::Run(const Result<Plan>& plan) const {
     return kDone;
   }
   options.progress = MakeProgress();
+  if (!verify_source) {
+    options.on_damaged_source = [](const Status& damage) {
+      if (IsSpeaker()) Note("warning: " + damage.message());
+    };
+  }
   const auto start = std::chrono::steady_clock::now();
   if (const Status status = Execute(*plan, destination, options); !status.ok()) return Report(status);
   NoteLeftovers();
@@ -113,6 +120,20 @@ int PlanFlags::Run(const Result<Plan>& plan) const {
     Print(fmt::format("wrote {} ({} in {:.1f} s)\n", OneLine(destination), HumanBytes(plan->bytes_written()), seconds));
   }
   return kDone;
+}
+
+Status SplitEdits(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& set,
+                  std::vector<std::string>& unset) {
+  std::vector<std::string> pairs;
+  for (const std::string& word : words) {
+    const bool is_deletion = word.starts_with('~') && word.size() > 1 && word.find('=') == std::string::npos;
+    if (is_deletion) {
+      unset.push_back(word.substr(1));
+    } else {
+      pairs.push_back(word);
+    }
+  }
+  return SplitPairs(pairs, set);
 }
 
 Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs) {

@@ -16,6 +16,7 @@ namespace anemone::cli {
 struct PlanFlags {
   std::string destination;
   bool plan_only = false;
+  bool verify_source = true;
   bool force = false;
   bool json = false;
   bool resume = false;
@@ -33,6 +34,9 @@ struct PlanFlags {
 };
 
 // "key=value" words as pairs. Errors: InvalidArgument for a word without '='.
+// The words of --set: as SplitPairs, and Hydra's `~KEY` goes to `unset`.
+Status SplitEdits(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& set,
+                  std::vector<std::string>& unset);
 Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs);
 
 }  // namespace anemone::cli

@@ -32,7 +32,8 @@ bool IndexNamesTorchFiles(std::string_view head) {
   return !Contains(head, ".safetensors\"") && Contains(head, ".bin\"");
 }
 
-Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key, bool stays_open) {
+Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key,
+                                  bool stays_open) {
   const auto open = stays_open ? OpenFile : OpenFileEachTime;
   ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
   if (LooksLikeTorchFile(probe.head)) {

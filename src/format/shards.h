@@ -24,7 +24,8 @@ Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkp
 
 // Reads one weights file, safetensors or torch, by its content. One of very many does not stay open. Errors name the
 // path.
-Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key = {}, bool stays_open = true);
+Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key = {},
+                                  bool stays_open = true);
 
 }  // namespace anemone
 

@@ -38,7 +38,9 @@ Result<std::vector<Member>> ReadArchive(const std::string& path) {
   const Result<std::vector<TarMember>> tar = ReadTar(Whole(std::move(file)));
   if (!tar.ok()) return tar.status().In(path);
   std::vector<Member> members;
-  for (const TarMember& member : *tar) members.push_back({member.name, member.is_directory, member.content});
+  for (const TarMember& member : *tar) {
+    if (!member.is_replaced) members.push_back({member.name, member.is_directory, member.content});
+  }
   return members;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/hasher.h"
+#include "config/hydra.h"
 
 namespace anemone {
 namespace {
@@ -47,6 +48,12 @@ Result<std::string> MemberName(const ByteRange& content, const std::string& name
 
 Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& artifacts) {
   for (const auto& [path, value] : edit.set) {
+    if (path.starts_with('+') || path.starts_with('~')) {  // Hydra's words for adding and deleting
+      Result<Override> change = ParseOverride(path + "=" + value);
+      if (!change.ok()) return change.status().In(path);
+      ANEMONE_TRY(ApplyOverride(*change, &config).In(path));
+      continue;
+    }
     Result<ConfigNode> node = ParseOverrideValue(value);
     if (!node.ok()) return node.status().In(path);
     ANEMONE_TRY(config.Set(path, *std::move(node)).In(path));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <utility>
 
 #include "engine/execute.h"
@@ -84,6 +85,7 @@ class Converter {
       table_ = *std::move(family);
     }
     const Home& home = HomeOf(format.name);
+    ANEMONE_TRY(IsWhole());
     if (!options_.preset.empty() && !ClipPreset(options_.preset)) {
       return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", options_.preset),
                              fmt::format("known are {}", fmt::join(ClipPresetNames(), ", ")));
@@ -119,6 +121,30 @@ class Converter {
   uint32_t shard_grid() const { return shard_grid_; }
 
  private:
+  Status IsWhole() const {
+    const auto whole = conversion_.source.metadata.find(std::string(kPartOf));
+    if (whole == conversion_.source.metadata.end() || !options_.strict) return {};
+    return Corrupt("expected a whole checkpoint, found one part of several",
+                   fmt::format("anemone convert {} {} takes all; --no-strict takes this part alone", whole->second,
+                               conversion_.destination));
+  }
+
+  // NeMo restores a model by its class and its own names; it has no use for others.
+  Status HasMeaningForNemo(const Home& home, const Status& unknown) const {
+    const Checkpoint& result = conversion_.result;
+    if (!home.megatron || !options_.strict || !result.config) return {};
+    const ConfigNode& root = result.config->root();
+    const bool is_foreign =
+        root.Get("architectures") != nullptr || root.Get("model_type") != nullptr || root.Get("model_cfg") != nullptr;
+    const std::string& flavour = result.flavour;
+    const bool is_nemos =
+        flavour.starts_with("nemo") || flavour == "lightning" || flavour == "torch_dist" || flavour == "zarr";
+    const bool is_archive = home.format == "nemo" || home.format == "nemo-dir";
+    if (!is_foreign && (is_nemos || !is_archive || root.Get("target") != nullptr)) return {};
+    return Unsupported(fmt::format("a {} that NeMo restores: {}", home.format, unknown.error().what),
+                       "OUT.safetensors or OUT.pt holds the weights alone; --no-strict carries all name by name");
+  }
+
   // NeMo 2's config in the words of NeMo 1, which all tables and all other formats speak.
   Status ConfigOfNemo1(const Home& home) {
     Checkpoint& result = conversion_.result;
@@ -293,11 +319,12 @@ class Converter {
       // As long as nobody asks for other names. A model that its config names is no model of NeMo's.
       std::string foreign;
       DetectFamily(result, &foreign);
-      const bool keeps_names = home.dialect.empty() || (home.megatron && foreign.empty());
+      const bool keeps_names = home.dialect.empty() || (home.megatron && (foreign.empty() || !options_.strict));
       if (!is_unknown || !options_.dialect.empty() || !keeps_names) {
         return model.status();
       }
       ANEMONE_TRY(CarriedByName());
+      ANEMONE_TRY(HasMeaningForNemo(home, model.status()));
       conversion_.notes.push_back("its model family is not known: tensors are carried name by name");
       return {};
     }
@@ -438,14 +465,30 @@ class Converter {
   std::optional<Result<ModelIdentity>> identity_;
 };
 
+// A file that travels with a model may be called as one that the format itself has.
+Status ArtifactsHaveRoom(const Plan& plan, const Format& format) {
+  std::set<std::string_view> paths, folders;
+  for (const PlanFile& file : plan.files) {
+    for (size_t slash = file.path.find('/'); slash != std::string::npos; slash = file.path.find('/', slash + 1))
+      folders.insert(std::string_view(file.path).substr(0, slash));
+  }
+  for (const PlanFile& file : plan.files) {
+    if (paths.insert(file.path).second && !folders.contains(file.path)) continue;
+    return Unsupported(
+        fmt::format("a file {} travels with the model, and a {} has one of its own", file.path, format.title),
+        "give it another name in the source");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
                                   const ConvertOptions& options) {
   Conversion conversion;
   conversion.destination = destination;
-  ANEMONE_ASSIGN(conversion.source,
-                 options.use_ema ? OpenEma(source, options.progress) : OpenSource(source, options.progress));
+  ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(source, options.progress)
+                                                    : OpenSource(source, options.progress, {options.key}));
   ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, options.to, conversion.source));
   conversion.format = format->name;
   Converter converter(options, conversion);
@@ -457,6 +500,7 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
   lay_out.shard_grid = converter.shard_grid();
   Result<Plan> plan = format->lay_out(conversion.result, lay_out);
   if (!plan.ok()) return plan.status().In(destination);
+  ANEMONE_TRY(ArtifactsHaveRoom(*plan, *format).In(destination));
   ANEMONE_TRY(Check(*plan).In(destination));
   for (const Checkpoint* checkpoint : {&conversion.source, &conversion.result}) {
     for (const std::string& note : checkpoint->notes) {
@@ -475,6 +519,7 @@ Status RunConversion(const Conversion& conversion, const RunOptions& options) {
   execute.replace = options.force;
   execute.may_replace = MayReplace(*conversion.plan);
   execute.resume = options.resume;
+  execute.on_damaged_source = options.on_damaged_source;
   execute.progress = options.progress;
   return Execute(*conversion.plan, conversion.destination, execute);
 }

@@ -8,10 +8,16 @@ namespace anemone {
 
 Result<const Format*> DestinationFormat(const std::string& destination, const std::string& to,
                                         const Checkpoint& source) {
+  // What people call a torch file.
+  constexpr std::string_view kTorchExtensions[] = {".bin", ".pth"};
   std::string known;
+  const Format* named = to.empty() ? nullptr : FindFormat(to);
+  for (const std::string_view extension : kTorchExtensions) {
+    if (to.empty() && destination.ends_with(extension)) named = FindFormat("pytorch");
+  }
   for (const Format* format : Formats()) {
     if (format->lay_out == nullptr) continue;
-    if (!to.empty() && format->name == to) return format;
+    if (format == named) return format;
     if (to.empty() && !format->extension.empty() && destination.ends_with(format->extension)) return format;
     known += (known.empty() ? "" : ", ") + std::string(format->name);
   }

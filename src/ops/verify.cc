@@ -18,6 +18,7 @@
 #include "ops/canonical.h"
 #include "ops/model_class.h"
 #include "ops/walk.h"
+#include "ops/wrappers.h"
 
 namespace anemone {
 namespace {
@@ -115,13 +116,14 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   ANEMONE_TRY(Walk(
       path, [&reader](const Leaf& leaf) { return reader.Visit(leaf); }, on_broken));
 
-  const Result<Checkpoint> checkpoint = OpenCheckpoint(path);
+  Result<Checkpoint> checkpoint = OpenCheckpoint(path);
   if (!checkpoint.ok()) {
     if (!IsAnswer(checkpoint.status())) return checkpoint.status();
     // A broken box was already named by the walk.
     if (result.problems.empty()) result.problems.push_back(checkpoint.status().message());
     return result;
   }
+  ANEMONE_TRY(TakeOffWrappers(&*checkpoint));
   for (const Shard& shard : checkpoint->shards) {
     result.tensors += shard.weights.size();
     for (const StateDict& chunk : shard.chunks) result.tensors += chunk.size();

@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "engine/execute.h"
 #include "format/format.h"
+#include "format/safetensors.h"
 #include "format/torch_file.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
@@ -216,6 +218,129 @@ TEST(ConvertTest, TheDistributedOptimizerBecomesAdamWithMasters) {
     }
   }
   EXPECT_EQ(compared, 45u);
+}
+
+// Two matrices in a torch file, a bit of the second one flipped.
+std::string Damaged(const std::string& path) {
+  std::string bytes(uint64_t{1} << 20, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * i / 7);
+  const std::string second(bytes.rbegin(), bytes.rend());
+  StateDict state;
+  EXPECT_THAT(state.Add("a", *Tensor::FromBytes(DType::kF32, {512, 512}, bytes)), IsOk());
+  EXPECT_THAT(state.Add("b", *Tensor::FromBytes(DType::kF32, {512, 512}, second)), IsOk());
+  Plan plan;
+  EXPECT_THAT(LayOutTorchFile(FromStateDict(state), "archive", plan.files.emplace_back()), IsOk());
+  EXPECT_THAT(Execute(plan, path, {}), IsOk());
+  std::string file = testing::ReadFile(path);
+  file[file.find(second) + 300'000] ^= 0x40;
+  std::ofstream(path, std::ios::binary) << file;
+  return path;
+}
+
+// Bytes are compared with the source's checksum however they travel: moved, cast, cut or read piece by piece.
+TEST(ConvertTest, ADamagedRecordIsNotPassedOn) {
+  const TempDir dir;
+  const std::string source = Damaged(dir / "in.pt");
+  const struct {
+    const char* name;
+    ConvertOptions options;
+  } cases[] = {{"out.safetensors", {}}, {"out.pt", {}}, {"half.safetensors", {.dtype = DType::kF16}}};
+  for (const auto& [name, options] : cases) {
+    SCOPED_TRACE(name);
+    ANEMONE_ASSERT_ASSIGN(const Conversion conversion, PlanConversion(source, dir / name, options));
+    EXPECT_THAT(RunConversion(conversion, {}), StatusIs(ErrorKind::kCorrupt, "in.pt: archive/data/0: expected CRC-32"));
+    EXPECT_FALSE(std::filesystem::exists(dir / name));
+    std::vector<std::string> damaged;
+    RunOptions run;
+    run.on_damaged_source = [&](const Status& status) { damaged.push_back(status.message()); };
+    EXPECT_THAT(RunConversion(conversion, run), IsOk());
+    EXPECT_EQ(damaged.size(), 1u);
+    EXPECT_TRUE(std::filesystem::exists(dir / name));
+  }
+  // Columns, twice: read out of order, in parts, and more than once.
+  const Checkpoint checkpoint = Open(source);
+  for (const char* tensor : {"a", "b"}) {
+    const Tensor& whole = *checkpoint.weights().Find(tensor)->tensor();
+    Plan plan;
+    PlanFile& file = plan.files.emplace_back();
+    for (int i = 0; i < 2; ++i) file.Append(*whole.Permute({1, 0}));
+    const Status status = Execute(plan, dir / "columns", {.replace = true});
+    EXPECT_EQ(status.ok(), tensor[0] == 'a') << status.message();
+  }
+}
+
+// A safetensors file that is converted to itself is the same to the bit, its metadata included.
+TEST(ConvertTest, ASafetensorsFileKeepsItsMetadata) {
+  const TempDir dir;
+  for (const std::map<std::string, std::string>& metadata :
+       {std::map<std::string, std::string>{}, {{"format", "pt"}, {"license", "mine"}}}) {
+    Plan plan;
+    NamedTensors tensors;
+    tensors.emplace_back("a", *Tensor::FromBytes(DType::kF4E2M1, {2}, "1"));
+    ASSERT_THAT(LayOutSafetensors(tensors, metadata, plan.files.emplace_back()), IsOk());
+    ASSERT_THAT(Execute(plan, dir / "in.safetensors", {.replace = true}), IsOk());
+    std::filesystem::remove(dir / "out.safetensors");
+    Convert(dir / "in.safetensors", dir / "out.safetensors", {});
+    EXPECT_EQ(testing::ReadFile(dir / "out.safetensors"), testing::ReadFile(dir / "in.safetensors"));
+  }
+}
+
+TEST(ConvertTest, WrappersOfAModelAreTakenOff) {
+  for (const char* prefix : {"model.", "clip.", "module._orig_mod.", "model.module._orig_mod.", "net.backbone."}) {
+    SCOPED_TRACE(prefix);
+    const TempDir dir;
+    Checkpoint wrapped = Open(Golden("clip/hf/model.safetensors"));
+    Plan plan;
+    NamedTensors named;
+    for (const StateDict::Item& item : wrapped.weights().items())
+      named.emplace_back(prefix + item.name, *item.tensor());
+    ASSERT_THAT(LayOutSafetensors(named, {}, plan.files.emplace_back()), IsOk());
+    ASSERT_THAT(Execute(plan, dir / "wrapped.safetensors", {}), IsOk());
+    const Conversion conversion =
+        Convert(dir / "wrapped.safetensors", dir / "out.nemo", {.hparams = Golden("clip/hf/config.json")});
+    Convert(Golden("clip/hf"), dir / "plain.nemo", {});
+    EXPECT_EQ(Open(dir / "out.nemo").weights().size(), Open(dir / "plain.nemo").weights().size());
+    EXPECT_TRUE(HasNote(conversion, "read without it") || HasNote(conversion, "taken out"));
+  }
+}
+
+TEST(ConvertTest, WhatNemoCannotRestoreIsNoNemo) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "hf");
+  std::ofstream(dir / "hf/config.json") << R"({"model_type":"other","architectures":["Other"]})";
+  Plan plan;
+  ASSERT_THAT(
+      LayOutSafetensors({{"some.weight", *Tensor::FromBytes(DType::kU8, {1}, "1")}}, {}, plan.files.emplace_back()),
+      IsOk());
+  ASSERT_THAT(Execute(plan, dir / "hf/model.safetensors", {}), IsOk());
+  EXPECT_THAT(PlanConversion(dir / "hf", dir / "x.nemo", {}), StatusIs(ErrorKind::kUnsupported, ""));
+  EXPECT_THAT(PlanConversion(dir / "hf", dir / "x.nemo", {.strict = false}), IsOk());
+  EXPECT_THAT(PlanConversion(dir / "hf", dir / "x.safetensors", {}), IsOk());
+}
+
+TEST(ConvertTest, OneRankOfSeveralIsNoModel) {
+  const std::string rank = Golden(std::string("clip/ckpt_mcore_tp2/mp_rank_00") + kClip);
+  const TempDir dir;
+  EXPECT_THAT(PlanConversion(rank, dir / "x.nemo", {}), StatusIs(ErrorKind::kCorrupt, "one part of several"));
+}
+
+TEST(ConvertTest, LayersOutOfAllProportionAreRefusedAtOnce) {
+  const TempDir dir;
+  for (const char* destination : {"huge.nemo", "huge_hf"}) {
+    const bool is_nemo = std::string_view(destination).ends_with(".nemo");
+    const char* key = is_nemo ? "text.num_layers" : "text_config.num_hidden_layers";
+    Convert(Golden("clip/hf"), dir / destination, {.to = is_nemo ? "nemo" : "hf", .set = {{key, "1000000000"}}});
+    EXPECT_THAT(PlanConversion(dir / destination, dir / "out", {.to = is_nemo ? "hf" : "nemo-dir"}),
+                StatusIs(ErrorKind::kLimitExceeded, "layers"));
+  }
+}
+
+TEST(ConvertTest, AnArtifactIsNoFileOfTheFormat) {
+  const TempDir dir;
+  Convert(Golden("clip/mcore.nemo"), dir / "in", {.to = "nemo-dir"});
+  std::ofstream(dir / "in/common.pt") << "mine";
+  EXPECT_THAT(PlanConversion(dir / "in", dir / "out", {.to = "torch_dist"}),
+              StatusIs(ErrorKind::kUnsupported, "common.pt"));
 }
 
 TEST(ConvertTest, SaysWhatTrainingStateItLeavesOut) {
