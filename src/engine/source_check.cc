@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <variant>
+#include <string>
 
 #include "base/crc32.h"
 #include "base/for_each.h"
-#include "tensor/node.h"
+#include "engine/sources.h"
 
 namespace anemone {
 namespace {
@@ -26,23 +26,11 @@ Result<uint32_t> CrcOf(const ByteRange& range) {
 }  // namespace
 
 SourceCheck::SourceCheck(const Plan& plan) {
-  for (const PlanFile& file : plan.files) {
-    for (const Segment& segment : file.segments) {
-      if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Collect(tensor->node());
-      if (const auto* range = std::get_if<ByteRange>(&segment.content)) Collect(range->source.get());
-    }
+  for (const ByteSource* source : SourcesOf(plan)) {
+    if (source->recorded_crcs().empty()) continue;
+    first_.emplace(source, records_.size());
+    for (const RecordedCrc32& record : source->recorded_crcs()) records_.emplace_back(source, &record);
   }
-}
-
-void SourceCheck::Collect(const internal::TensorNode& node) {
-  if (node.source != nullptr) Collect(node.source.get());
-  for (const internal::NodePtr& child : node.children) Collect(*child);
-}
-
-void SourceCheck::Collect(const ByteSource* source) {
-  const std::span<const RecordedCrc32> recorded = source->recorded_crcs();
-  if (recorded.empty() || !first_.emplace(source, records_.size()).second) return;
-  for (const RecordedCrc32& record : recorded) records_.emplace_back(source, &record);
 }
 
 void SourceCheck::Add(const ByteSource& source, uint64_t offset, std::span<const std::byte> bytes,

@@ -44,9 +44,6 @@ class SourceCheck {
     std::atomic<bool> is_read = false;
     Record(const ByteSource* of, const RecordedCrc32* what) : source(of), recorded(what) {}
   };
-  void Collect(const internal::TensorNode& node);
-  void Collect(const ByteSource* source);
-
   std::unordered_map<const ByteSource*, size_t> first_;  // of records_
   std::deque<Record> records_;
 };

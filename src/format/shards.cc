@@ -83,7 +83,7 @@ Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkp
   size_t unlisted = 0;
   for (const auto& [file, count] : files) {
     ANEMONE_ASSIGN(const StateDict part,
-                   ReadWeightsFile((folder / file).string(), checkpoint, files.size() <= kMaxOpenFiles));
+                   ReadWeightsFile((folder / file).string(), checkpoint, "", files.size() <= kMaxOpenFiles));
     size_t found = 0;
     for (const StateDict::Item& item : part.items()) {
       const auto at = home.find(item.name);

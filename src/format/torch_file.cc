@@ -123,6 +123,7 @@ class ZipSource final : public ByteSource {
   uint64_t size_bytes() const override { return file_->size_bytes(); }
   const std::string& name() const override { return file_->name(); }
   int fd() const override { return file_->fd(); }
+  Status CheckUnchanged() const override { return file_->CheckUnchanged(); }
   std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return file_->ReadAt(offset, out); }
 
