@@ -890,6 +890,7 @@ std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph) {
     if (node.callable != nullptr && node.callable->kind == Kind::kGlobal) uses[node.callable->text] = true;
   }
   std::vector<PickleGlobal> globals;
+  globals.reserve(uses.size());
   for (const auto& [name, called] : uses) globals.push_back({name, called});
   return globals;
 }

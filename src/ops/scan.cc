@@ -347,7 +347,7 @@ class Scanner {
   // or with a dotted value.
   void VisitTargets(const Leaf& leaf, const ConfigNode& node, const std::string& path) {
     for (const auto& [key, child] : node.map) {
-      const std::string where = path.empty() ? key : path + "." + key;
+      const std::string where = path.empty() ? key : fmt::format("{}.{}", path, key);
       const bool is_key = std::ranges::find(kTargetKeys, key) != std::end(kTargetKeys);
       const std::string text = is_key ? child.ScalarText() : "";
       if (is_key && !child.is_null() && child.map.empty() && child.list.empty() &&
