@@ -229,12 +229,17 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     return InvalidArgument("a .nemo needs a model config",
                            "anemone convert --hparams FILE gives one, with --tp and --pp too");
   ANEMONE_TRY(CheckArtifactReferences(checkpoint));
-  std::vector<PlanFile> files;
-  files.emplace_back().path = kConfigName;
-  files.back().Append(checkpoint.config->ToYaml());
-
   // What NeMo saves through torch_dist it only loads from there.
   const bool distributed = checkpoint.metadata.contains("sharded_backend") && checkpoint.shards.size() == 1;
+  Config config = *checkpoint.config;
+  // NeMo chooses the reader of the weights by this key, not by what is in the folder.
+  if (ConfigNode* format = config.root().Get("dist_ckpt_format"); distributed && format != nullptr) {
+    *format = ConfigNode::String("torch_dist");
+  }
+  std::vector<PlanFile> files;
+  files.emplace_back().path = kConfigName;
+  files.back().Append(config.ToYaml());
+
   if (distributed) {
     Plan plan;
     TorchDistOptions dist;

@@ -231,5 +231,17 @@ TEST(WriteNemo2, ComesBackWhole) {
   EXPECT_EQ(keys, expected);
 }
 
+// NeMo opens `model_weights/` by what the config says.
+TEST(WriteNemo, TheConfigNamesTheFormatOfTheWeights) {
+  const TempFolder temp;
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenCheckpoint(Golden("gpt/Z.nemo")));
+  ASSERT_EQ(before.config->root().Get("dist_ckpt_format")->text, "zarr");
+  ASSERT_THAT(Write(before, "nemo", temp / "out.nemo"), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out.nemo"));
+  EXPECT_EQ(after.config->root().Get("dist_ckpt_format")->text, "torch_dist");
+  EXPECT_EQ(after.metadata.at("sharded_backend"), "torch_dist");
+  ExpectSameWeights(after.weights(), before.weights());
+}
+
 }  // namespace
 }  // namespace anemone
