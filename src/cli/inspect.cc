@@ -209,7 +209,9 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
 int Run(const Options& options) {
   const Result<Checkpoint> checkpoint = OpenSource(options.path, MakeProgress(), {options.key});
   if (!checkpoint.ok()) return Report(checkpoint.status());
-  for (const std::string& note : checkpoint->notes) Note(note);
+  // One value is for scripts: it comes alone.
+  const int verbosity = options.config_option->count() > 0 ? 1 : 0;
+  for (const std::string& note : checkpoint->notes) Note(note, verbosity);
 
   if (options.config_option->count() > 0) {
     if (!checkpoint->config) return Report(NotFound("it holds no config").In(options.path));

@@ -26,10 +26,10 @@ class ProgramCase(FolderCase):
         return done.stdout
 
     def fails(self, status, message, *words, **more):
-        """The status, a message that has `message` (a regular expression), one line and at most one hint."""
+        """The status, a message that has `message` (a regular expression): after any notes, one line and at most one hint."""
         before = sorted(self.dir.rglob("*"))
         done = self.run_program(*words, **more)
-        lines = done.stderr.splitlines()
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("anemone: note: ")]
         self.assertEqual(done.returncode, status, f"{words}: {done.stdout}{done.stderr}")
         self.assertRegex(done.stderr, message)
         self.assertLessEqual(len(lines), 2, done.stderr)

@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(
         Route{"CkptToNemo", "x.ckpt", "out.nemo", ""}, Route{"RanksToCkpts", "ranks.nemo", "out", "ckpt"},
         Route{"CkptsToNemo", "ranks-ckpt", "out.nemo", ""}, Route{"NemoToTorchDist", "x.nemo", "out", "torch_dist"},
         Route{"TorchDistToCkpt", "x-dist", "out.ckpt", ""},
-        Route{"ZarrToTorchDist", "golden-zarr", "out", "torch_dist"}, Route{"NemoToNemo2", "x.nemo", "out", "nemo2"},
+        Route{"ZarrToTorchDist", "golden-zarr", "out", "torch_dist"}, Route{"Nemo2ToNemo2", "x-2", "out", "nemo2"},
         Route{"Nemo2ToSafetensors", "x-2", "out.safetensors", ""},
         Route{"NemoToSafetensors", "x.nemo", "out.safetensors", ""}, Route{"Extract", "x.nemo", "out", "extract"},
         Route{"Pack", "folder", "out.nemo", "pack"}, Route{"Edit", "x.nemo", "out.nemo", "edit", true}),

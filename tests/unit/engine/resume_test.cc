@@ -183,7 +183,8 @@ TEST_F(Resume, RefusesASourceThatHasChanged) {
   const Status status = Run(2, MakePlan());
   ASSERT_THAT(status, StatusIs(ErrorKind::kInvalidArgument, "begun before " + (dir_ / "source") + " changed"));
   EXPECT_THAT(status.error().hint, ::testing::HasSubstr("without --resume"));
-  // And whoever takes the hint is served.
+  // And whoever takes the hint, and opens the source as it is now, is served.
+  ANEMONE_ASSERT_ASSIGN(source_, OpenFile(dir_ / "source"));
   EXPECT_THAT(Execute(MakePlan(), out_, Options(Cluster::Alone())), IsOk());
 }
 
