@@ -177,6 +177,7 @@ Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
   ANEMONE_ASSIGN(const Directory folder, Directory::Open(directory + "/."));
   ANEMONE_ASSIGN(const std::vector<std::string> names, folder.List());
   std::vector<Leftover> found;
+  const std::string inside = directory + "/";
   for (const std::string& name : names) {
     const size_t mark = name.rfind(kMark);
     if (!name.starts_with('.') || mark == name.npos || mark < 2) continue;
@@ -184,18 +185,18 @@ Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
     Leftover leftover{.name = name, .is_resumable = kind == kResume, .restores = ""};
     const bool is_dead = kind.ends_with(kDead) && kind.find('-') != kind.npos;  // its run had given it up
     if (kind != kTemporary && kind != kResume && kind != kOld && !is_dead) continue;
-    const std::string path = directory + "/" + name;
+    const std::string path = inside + name;
     const Result<Directory> own = OpenLeftover(path);
     if (!own.ok() || IsTaken(*own)) continue;
     if (kind == kOld) {
       const std::string output = name.substr(1, mark - 1);
       // The run that moved it away may be about to put the new one in place.
       const auto is_taken = [&](std::string_view other) {
-        const Result<Directory> run = OpenLeftover(directory + "/" + FolderName(output, other));
+        const Result<Directory> run = OpenLeftover(inside + FolderName(output, other));
         return run.ok() && IsTaken(*run);
       };
       if (is_taken(kTemporary) || is_taken(kResume)) continue;
-      if (!Exists(directory + "/" + output)) leftover.restores = output;
+      if (!Exists(inside + output)) leftover.restores = output;
     }
     found.push_back(std::move(leftover));
   }

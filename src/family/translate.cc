@@ -160,10 +160,7 @@ class Canonicalizer {
       missing_.push_back(prefix_ + names_.pattern(*spelling).Fill(layer, part));
       complete = false;
     }
-    if (complete) {
-      const Status joined = Join(row, *spelling, name, it->second.parts);
-      if (!joined.ok()) return joined;
-    }
+    if (complete) ANEMONE_TRY(Join(row, *spelling, name, it->second.parts));
     if (it != found_.end()) found_.erase(it);
     return {};
   }
