@@ -43,7 +43,7 @@ Status Inherit(const Directory& folder, const std::string& path, const struct st
   }
   if (done && (info.st_mode & 07777) != mode) done = sys.fchmod(fd, mode) == 0;
   done = done && sys.fsync(fd) == 0;
-  const Status status = done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
+  Status status = done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
   sys.close(fd);
   return status;
 }

@@ -172,7 +172,7 @@ Status Journal::Begin(const Directory& folder, const Plan& plan, uint64_t window
     ANEMONE_TRY(WriteAndSync(fd, 0, identity, path));
     return SyncDirectory(folder.path());
   };
-  const Status status = begin();
+  Status status = begin();
   sys.close(fd);
   return status;
 }
