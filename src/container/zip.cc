@@ -371,7 +371,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
   for (Entry& entry : entries) {
     const Status status = add(entry);
     if (status.ok()) continue;
-    const Status named = status.In(At(entry.local_at)).In("member " + Quoted(entry.name));
+    Status named = status.In(At(entry.local_at)).In("member " + Quoted(entry.name));
     if (!refuse(named)) return named;
     if (entry.payload_at != 0) zip.members_.push_back(MemberOf(archive, entry));
   }

@@ -220,7 +220,7 @@ Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
     return leads_ || error != ENOENT ? status : status.Hint("all ranks must share the file system it is written to");
   }
   if (sys.ftruncate(fd, static_cast<off_t>(size)) != 0) {
-    const Status status = WriteError(errno, path);
+    Status status = WriteError(errno, path);
     sys.close(fd);
     return status;
   }

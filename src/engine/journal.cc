@@ -65,7 +65,7 @@ Result<std::string> SourceLine(const ByteSource& source) {
           .In(source.name());
   }
   const bool known = sys.fstat(opened < 0 ? source.fd() : opened, &info) == 0;
-  const Status status = known ? Status() : ErrnoStatus(errno, "cannot stat").In(source.name());
+  Status status = known ? Status() : ErrnoStatus(errno, "cannot stat").In(source.name());
   if (opened >= 0) sys.close(opened);
   if (!known) return status;
   char numbers[96];
