@@ -49,7 +49,7 @@ Result<std::string> MemberName(const ByteRange& content, const std::string& name
 Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& artifacts) {
   for (const auto& [path, value] : edit.set) {
     if (path.starts_with('+') || path.starts_with('~')) {  // Hydra's words for adding and deleting
-      Result<Override> change = ParseOverride(path + "=" + value);
+      Result<Override> change = ParseOverride(std::string(path).append("=").append(value));
       if (!change.ok()) return change.status().In(path);
       ANEMONE_TRY(ApplyOverride(*change, &config).In(path));
       continue;

@@ -16,8 +16,8 @@ namespace anemone {
 
 // True once `progress(stage, *done, total)` has answered false; that is asked every 50 ms, by one thread at a time. An
 // empty `progress` never cancels.
-inline std::function<bool()> CancelledBy(ProgressFn progress, std::string stage,
-                                         std::shared_ptr<const std::atomic<uint64_t>> done, uint64_t total) {
+inline std::function<bool()> CancelledBy(const ProgressFn& progress, const std::string& stage,
+                                         const std::shared_ptr<const std::atomic<uint64_t>>& done, uint64_t total) {
   if (!progress) return {};
   struct State {
     std::mutex mutex;
