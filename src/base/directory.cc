@@ -22,60 +22,42 @@ Status CannotOpen(int error, const std::string& path) {
 
 }  // namespace
 
-Result<Directory> Directory::Open(const std::string& path) {
-  const int fd = sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-  if (fd < 0) return CannotOpen(errno, path);
-  return Directory(fd, path);
+Result<Directory> Directory::Open(std::string path) {
+  Descriptor directory(sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0));
+  if (!directory.is_open()) return CannotOpen(errno, path);
+  return Directory(std::move(directory), std::move(path));
 }
 
-Result<Directory> Directory::OpenOwn(const std::string& path) {
-  ANEMONE_ASSIGN(Directory directory, Open(path));
+Result<Directory> Directory::OpenOwn(std::string path) {
+  ANEMONE_ASSIGN(Directory directory, Open(std::move(path)));
   struct stat info;
-  if (sys.fstat(directory.fd_, &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path);
+  if (sys.fstat(directory.fd(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(directory.path());
   const std::string hint = "its content is not trusted: look at it, then remove it";
   if (info.st_uid != geteuid())
-    return InvalidArgument("expected a directory of this user, found another's", hint).In(path);
+    return InvalidArgument("expected a directory of this user, found another's", hint).In(directory.path());
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return InvalidArgument("expected a directory that only its owner writes to, found one open to others", hint)
-        .In(path);
+        .In(directory.path());
   return directory;
 }
 
-Directory::~Directory() {
-  if (fd_ >= 0) sys.close(fd_);
-}
-
-Directory::Directory(Directory&& other) noexcept : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
-
-Directory& Directory::operator=(Directory&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(path_, other.path_);
-  return *this;
-}
-
-Result<int> Directory::OpenFile(const std::string& name, int flags) const {
+Result<Descriptor> Directory::OpenFile(const std::string& name, int flags) const {
   // O_NONBLOCK: a pipe of that name must be refused rather than waited for.
-  const int fd = sys.openat(fd_, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
-  if (fd < 0) {
+  Descriptor file(sys.openat(fd(), name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666));
+  if (!file.is_open()) {
     const int error = errno;
     if (error == ELOOP) return InvalidArgument("expected a file, found a symbolic link").In(path_ + "/" + name);
     return ErrnoStatus(error, "cannot open").In(path_ + "/" + name);
   }
   struct stat info;
-  Status status;
-  if (sys.fstat(fd, &info) != 0) {
-    status = ErrnoStatus(errno, "cannot stat").In(path_ + "/" + name);
-  } else if (!S_ISREG(info.st_mode)) {
-    status = InvalidArgument("expected a regular file").In(path_ + "/" + name);
-  }
-  if (status.ok()) return fd;
-  sys.close(fd);
-  return status;
+  if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path_ + "/" + name);
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("expected a regular file").In(path_ + "/" + name);
+  return file;
 }
 
 Result<std::vector<std::string>> Directory::List() const {
   // A descriptor of its own: closedir closes it, and two listings do not share a position.
-  const int fd = sys.openat(fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  const int fd = sys.openat(this->fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(fd < 0 ? nullptr : fdopendir(fd), closedir);
   if (stream == nullptr) {
     const int error = errno;
@@ -96,7 +78,7 @@ Result<std::vector<std::string>> Directory::List() const {
 
 bool Directory::IsAt(const std::string& path) const {
   struct stat here, there;
-  return sys.fstat(fd_, &here) == 0 && sys.lstat(path.c_str(), &there) == 0 && here.st_ino == there.st_ino &&
+  return sys.fstat(fd(), &here) == 0 && sys.lstat(path.c_str(), &there) == 0 && here.st_ino == there.st_ino &&
          here.st_dev == there.st_dev;
 }
 

@@ -4,38 +4,37 @@
 #define ANEMONE_BASE_DIRECTORY_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/descriptor.h"
 
 namespace anemone {
 
 class Directory {
  public:
   Directory() = default;
-  // Errors: NotFound; InvalidArgument where `path` is a symbolic link or no directory; Io.
-  static Result<Directory> Open(const std::string& path);
+  // Errors: NotFound; InvalidArgument where `path` is a symbolic link or no directory; Io. Success asks for no memory.
+  static Result<Directory> Open(std::string path);
   // Opens one whose content this user alone has made. Errors: also InvalidArgument where another user owns it, or where
   // others may write to it.
-  static Result<Directory> OpenOwn(const std::string& path);
-  ~Directory();
-  Directory(Directory&& other) noexcept;
-  Directory& operator=(Directory&& other) noexcept;
+  static Result<Directory> OpenOwn(std::string path);
 
   // Opens a regular file; `flags` as open(2). With O_CREAT the umask decides its mode. Errors: NotFound, Io,
   // InvalidArgument for a link, a device or a directory.
-  Result<int> OpenFile(const std::string& name, int flags) const;
+  Result<Descriptor> OpenFile(const std::string& name, int flags) const;
   // The names in it, sorted. Errors: Io.
   Result<std::vector<std::string>> List() const;
   // Whether `path` still leads to this directory.
   bool IsAt(const std::string& path) const;
-  int fd() const { return fd_; }
+  int fd() const { return descriptor_.get(); }
   const std::string& path() const { return path_; }
 
  private:
-  Directory(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  Directory(Descriptor descriptor, std::string path) : descriptor_(std::move(descriptor)), path_(std::move(path)) {}
 
-  int fd_ = -1;
+  Descriptor descriptor_;
   std::string path_;  // as it was opened, for messages
 };
 

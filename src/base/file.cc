@@ -9,6 +9,7 @@
 #include "anemone/bytes.h"
 #include "base/checked.h"
 #include "base/closed_file.h"
+#include "base/descriptor.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -53,23 +54,23 @@ class FileState {
 
 class FileSource final : public ByteSource {
  public:
-  FileSource(int fd, const struct stat& opened, std::string name)
-      : fd_(fd), size_(static_cast<uint64_t>(opened.st_size)), name_(std::move(name)), state_(opened, name_) {}
-  ~FileSource() override { sys.close(fd_); }
-  FileSource(const FileSource&) = delete;
-  FileSource& operator=(const FileSource&) = delete;
+  FileSource(Descriptor file, const struct stat& opened, std::string name)
+      : file_(std::move(file)),
+        size_(static_cast<uint64_t>(opened.st_size)),
+        name_(std::move(name)),
+        state_(opened, name_) {}
 
   uint64_t size_bytes() const override { return size_; }
   const std::string& name() const override { return name_; }
-  int fd() const override { return fd_; }
+  int fd() const override { return file_.get(); }
 
-  Status CheckUnchanged() const override { return state_.Check(fd_, name_); }
+  Status CheckUnchanged() const override { return state_.Check(fd(), name_); }
 
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     const std::optional<uint64_t> end = CheckedAdd(offset, out.size());
     if (!end || *end > size_) return Truncated(end.value_or(UINT64_MAX), size_, name_);
     while (!out.empty()) {
-      const ssize_t got = sys.pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+      const ssize_t got = sys.pread(fd(), out.data(), out.size(), static_cast<off_t>(offset));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return ErrnoStatus(errno, "cannot read").In(name_);
       if (got == 0) return Truncated(*end, offset, name_);  // it shrank since it was opened
@@ -80,7 +81,7 @@ class FileSource final : public ByteSource {
   }
 
  private:
-  const int fd_;
+  const Descriptor file_;
   const uint64_t size_;
   const std::string name_;
   const FileState state_;
@@ -125,27 +126,19 @@ class StringSource final : public ByteSource {
 
 Result<ByteSourcePtr> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a pipe must fail below rather than wait here.
-  const int fd = sys.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-  if (fd < 0) {
+  Descriptor file(sys.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+  if (!file.is_open()) {
     const int error = errno;
     const Status status = ErrnoStatus(error, "cannot open");
     // What may not be read is as good as absent [sysexits.h, EX_NOINPUT].
     return (error == EACCES ? Status(ErrorKind::kNotFound, status.error().what) : status).In(path);
   }
   struct stat info;
-  Status status;
-  if (sys.fstat(fd, &info) != 0) {
-    status = ErrnoStatus(errno, "cannot stat");
-  } else if (S_ISDIR(info.st_mode)) {
-    status = InvalidArgument("expected a file, found a directory");
-  } else if (!S_ISREG(info.st_mode)) {
-    status = InvalidArgument("expected a regular file, found a device, pipe or socket");
-  }
-  if (!status.ok()) {
-    sys.close(fd);
-    return status.In(path);
-  }
-  return ByteSourcePtr(std::make_shared<FileSource>(fd, info, path));
+  if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path);
+  if (S_ISDIR(info.st_mode)) return InvalidArgument("expected a file, found a directory").In(path);
+  if (!S_ISREG(info.st_mode))
+    return InvalidArgument("expected a regular file, found a device, pipe or socket").In(path);
+  return ByteSourcePtr(std::make_shared<FileSource>(std::move(file), info, path));
 }
 
 Result<ByteSourcePtr> OpenFileEachTime(const std::string& path) {

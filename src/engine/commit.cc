@@ -28,11 +28,20 @@ bool Move(const std::string& from, const std::string& to, unsigned flags) {
 // A file system without the flag, or a kernel without the call.
 bool LacksFlag(int error) { return error == EINVAL || error == ENOSYS; }
 
+// std::filesystem::is_empty ends the process where memory runs out.
+bool IsEmptyDirectory(const std::string& path) {
+  const Result<Directory> directory = Directory::Open(path);
+  if (!directory.ok()) return false;
+  const Result<std::vector<std::string>> names = directory->List();
+  return names.ok() && names->empty();
+}
+
 Status Exists(std::string hint) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
 
 // `path` in the open folder gets the mode and the owner of what it replaces; ones that may not be given are left.
 Status Inherit(const Directory& folder, const std::string& path, const struct stat& old) {
-  const int fd = sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+  const Descriptor file(sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0));
+  const int fd = file.get();
   if (fd < 0) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
   struct stat info;
   mode_t mode = old.st_mode & 07777;
@@ -43,21 +52,17 @@ Status Inherit(const Directory& folder, const std::string& path, const struct st
   }
   if (done && (info.st_mode & 07777) != mode) done = sys.fchmod(fd, mode) == 0;
   done = done && sys.fsync(fd) == 0;
-  Status status = done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
-  sys.close(fd);
-  return status;
+  return done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
 }
 
 }  // namespace
 
 Status SyncDirectory(const std::string& path) {
-  const int fd = sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (fd < 0) return ErrnoStatus(errno, "cannot open to sync").In(path);
-  const int result = sys.fsync(fd);
-  const int error = errno;
-  sys.close(fd);
+  const Descriptor directory(sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+  if (!directory.is_open()) return ErrnoStatus(errno, "cannot open to sync").In(path);
   // Some file systems have nothing to sync in a directory and say so.
-  return result == 0 || error == EINVAL ? Status() : ErrnoStatus(error, "cannot sync").In(path);
+  const bool done = sys.fsync(directory.get()) == 0 || errno == EINVAL;
+  return done ? Status() : ErrnoStatus(errno, "cannot sync").In(path);
 }
 
 Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::string& destination,
@@ -116,8 +121,7 @@ Status Staging::FindDestination(const std::string& destination) {
 Status Staging::CheckDestination() {
   struct stat info;
   if (sys.lstat(destination_.c_str(), &info) != 0) return errno == ENOENT ? Status() : CannotCreate(errno, shown_);
-  std::error_code error;
-  const bool is_empty = S_ISDIR(info.st_mode) && std::filesystem::is_empty(destination_, error) && !error;
+  const bool is_empty = S_ISDIR(info.st_mode) && IsEmptyDirectory(destination_);
   const bool fits = is_directory_ ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode);
   if (!fits && !S_ISLNK(info.st_mode)) {
     Status status(ErrorKind::kAlreadyExists, is_directory_ ? "expected a directory to replace, found something else"
@@ -132,6 +136,7 @@ Status Staging::CheckDestination() {
     return status.In(shown_);
   }
   if (is_directory_ && fits) {
+    std::error_code error;
     const std::filesystem::path whole = std::filesystem::canonical(destination_, error);
     const std::filesystem::path here = std::filesystem::current_path(error);
     if (error || Contains(whole, here))
@@ -165,10 +170,9 @@ Status Staging::BringBackOld() {
   return CheckDestination();
 }
 
-Status Staging::MakeOutput(const Plan& plan) {
+Status Staging::MakeOutput(const Plan& plan, bool begins) {
   if (!is_directory_) {
-    ANEMONE_ASSIGN(const int fd, OpenFile("", plan.files.front().size));
-    sys.close(fd);
+    if (begins) ANEMONE_TRY(OpenFile("", plan.files.front().size).status());
     files_ = {""};
   } else {
     std::set<std::string> directories = {""};
@@ -189,8 +193,11 @@ Status Staging::MakeOutput(const Plan& plan) {
     }
     for (const PlanFile& file : plan.files) files_.push_back("/" + file.path);
   }
-  if (!keep_) return {};
+  if (!keep_ || !begins) return {};
   // What the journal speaks of is there before it does.
+  if (is_directory_) {
+    for (const PlanFile& file : plan.files) ANEMONE_TRY(OpenFile(file.path, file.size).status());
+  }
   for (const std::string& made : directories_) ANEMONE_TRY(SyncDirectory(work_.path() + made).In(shown_));
   ANEMONE_TRY(SyncDirectory(work_.path()).In(shown_));
   return SyncDirectory(parent_).In(shown_);
@@ -210,21 +217,17 @@ Staging::~Staging() {
   if (leads_ && !keep_) work_.Remove();
 }
 
-Result<int> Staging::OpenFile(const std::string& path, uint64_t size) const {
+Result<Descriptor> Staging::OpenFile(const std::string& path, uint64_t size) const {
   const std::string name = path.empty() ? kOutput : std::string(kOutput) + "/" + path;
   // Never for reading: an NFS client that has read a page writes all of it back, over what another rank wrote there.
-  const int fd = sys.openat(folder().fd(), name.c_str() + 1, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (fd < 0) {
+  Descriptor file(sys.openat(folder().fd(), name.c_str() + 1, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (!file.is_open()) {
     const int error = errno;
     const Status status = CannotCreate(error, path.empty() ? shown_ : shown_ + "/" + path);
     return leads_ || error != ENOENT ? status : status.Hint("all ranks must share the file system it is written to");
   }
-  if (sys.ftruncate(fd, static_cast<off_t>(size)) != 0) {
-    Status status = WriteError(errno, path);
-    sys.close(fd);
-    return status;
-  }
-  return fd;
+  if (sys.ftruncate(file.get(), static_cast<off_t>(size)) != 0) return WriteError(errno, path);
+  return file;
 }
 
 Status Staging::Holds(const std::string& path, uint64_t size) const {
@@ -293,8 +296,7 @@ Status Staging::PutInPlace(const std::string& output) {
 Status Staging::ReplaceDirectory(const std::string& output) {
   const auto cannot = [](int error) { return ErrnoStatus(error, "cannot rename into place"); };
   const auto may_go = [&](const std::string& old) {
-    std::error_code error;
-    if (std::filesystem::is_empty(old, error)) return Status();
+    if (IsEmptyDirectory(old)) return Status();
     return may_replace_ ? may_replace_(old) : Exists("something appeared in it meanwhile");
   };
   if (Move(output, destination_, RENAME_EXCHANGE)) {

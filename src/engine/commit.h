@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/descriptor.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "engine/work_folder.h"
@@ -34,8 +35,9 @@ class Staging {
   // AlreadyExists, CannotCreate, InvalidArgument (a device, the current directory), Io, and those of `may_replace`.
   static Result<std::unique_ptr<Staging>> Create(const Plan& plan, const std::string& destination,
                                                  const ExecuteOptions& options, uint64_t needed_bytes);
-  // Makes the output in it: its directories, or the one file. What an earlier run has written of the same plan stays.
-  Status MakeOutput(const Plan& plan);
+  // Makes the output in it: its directories, or the one file, and what a journal may come to speak of. `begins`: no
+  // earlier run has written any of it; else its files are there or missed (see Holds).
+  Status MakeOutput(const Plan& plan, bool begins);
   // For the other ranks: files can be created in the `folder` that rank 0 made.
   static Result<std::unique_ptr<Staging>> Join(const std::string& destination, const std::string& folder);
   // Removes the folder with what is left in it, unless that is kept or joined. By then no rank has a file in it open.
@@ -46,7 +48,7 @@ class Staging {
   const Directory& folder() const { return work_.directory(); }
   // Opens one of the plan's files for writing, of `size` bytes, zeros where nobody has written yet. The caller syncs
   // and closes it. Any thread, any rank.
-  Result<int> OpenFile(const std::string& path, uint64_t size) const;
+  Result<Descriptor> OpenFile(const std::string& path, uint64_t size) const;
   // Whether an earlier run has made that file. Errors: Corrupt.
   Status Holds(const std::string& path, uint64_t size) const;
   // Steps 2 (directories) to 5. Every file is synced and closed.

@@ -25,17 +25,14 @@ std::span<std::byte> BlockBuffer::At(uint64_t offset, uint64_t size) {
 }
 
 DirectReader::DirectReader(const ByteSource& source) : source_(source) {
-  if (source.fd() >= 0) fd_ = sys.reopen_direct(source.fd(), kDirectBlock);
-}
-
-DirectReader::~DirectReader() {
-  if (fd_ >= 0) sys.close(fd_);
+  if (source.fd() >= 0) direct_ = Descriptor(sys.reopen_direct(source.fd(), kDirectBlock));
 }
 
 Status DirectReader::ReadAt(uint64_t offset, std::span<std::byte> out) const {
-  if (fd_ >= 0 && out.size() >= kMinPartBytes && !sys.is_cached(source_.fd(), static_cast<off_t>(offset), out.size())) {
+  if (direct_.is_open() && out.size() >= kMinPartBytes &&
+      !sys.is_cached(source_.fd(), static_cast<off_t>(offset), out.size())) {
     const uint64_t lead = offset % kDirectBlock, blocks = BlockOf(lead + out.size() + kDirectBlock - 1);
-    const ssize_t got = sys.pread(fd_, out.data() - lead, blocks, static_cast<off_t>(offset - lead));
+    const ssize_t got = sys.pread(direct_.get(), out.data() - lead, blocks, static_cast<off_t>(offset - lead));
     if (got >= static_cast<ssize_t>(lead + out.size())) return {};
   }
   return source_.ReadAt(offset, out);  // also where that failed: it says why
@@ -43,8 +40,8 @@ Status DirectReader::ReadAt(uint64_t offset, std::span<std::byte> out) const {
 
 bool DirectFile::Open(const PlanFile& file, int fd) {
   if (file.size < kMinFileBytes) return false;
-  fd_ = sys.reopen_direct(fd, kDirectBlock);
-  if (fd_ < 0) return false;
+  direct_ = Descriptor(sys.reopen_direct(fd, kDirectBlock));
+  if (!direct_.is_open()) return false;
   for (const Crc32Slot& slot : file.crcs) {
     for (const uint64_t store : slot.stores) {
       twice_.push_back(BlockOf(store));
@@ -56,19 +53,15 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
   return true;
 }
 
-DirectFile::~DirectFile() {
-  if (fd_ >= 0) sys.close(fd_);
-}
-
 DirectFile::Part DirectFile::FirstPart(uint64_t begin, uint64_t end) const {
-  if (fd_ < 0) return {end, -1};
+  if (!direct_.is_open()) return {end, -1};
   if (begin % kDirectBlock != 0) return {std::min(end, BlockOf(begin) + kDirectBlock), -1};
   const auto twice = std::ranges::lower_bound(twice_, begin);
   if (twice != twice_.end() && *twice == begin) return {std::min(end, begin + kDirectBlock), -1};
   uint64_t stop = BlockOf(end);
   if (twice != twice_.end()) stop = std::min(stop, *twice);
   if (stop == begin) return {end, -1};
-  return {stop, stop - begin >= kMinPartBytes ? fd_ : -1};
+  return {stop, stop - begin >= kMinPartBytes ? direct_.get() : -1};
 }
 
 }  // namespace anemone

@@ -17,6 +17,7 @@
 
 #include "anemone/bytes.h"
 #include "anemone/status.h"
+#include "base/descriptor.h"
 #include "engine/plan.h"
 
 namespace anemone {
@@ -43,26 +44,18 @@ class BlockBuffer {
 class DirectReader {
  public:
   explicit DirectReader(const ByteSource& source);
-  ~DirectReader();
-  DirectReader(const DirectReader&) = delete;
-  DirectReader& operator=(const DirectReader&) = delete;
 
   // Fills `out`, which a BlockBuffer gave for its place. Errors: as ByteSource::ReadAt.
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const;
 
  private:
   const ByteSource& source_;
-  int fd_ = -1;
+  Descriptor direct_;
 };
 
 // The second descriptor of a file that is written. Threads may share it.
 class DirectFile {
  public:
-  DirectFile() = default;
-  ~DirectFile();
-  DirectFile(const DirectFile&) = delete;
-  DirectFile& operator=(const DirectFile&) = delete;
-
   // Of a file that is open for writing as `fd`; answers whether there is one: not where the file is small or its file
   // system has no direct writes. Before any thread asks for parts.
   bool Open(const PlanFile& file, int fd);
@@ -75,7 +68,7 @@ class DirectFile {
   Part FirstPart(uint64_t begin, uint64_t end) const;
 
  private:
-  int fd_ = -1;
+  Descriptor direct_;
   std::vector<uint64_t> twice_;  // blocks in which CRCs are stored at the end, in order
 };
 

@@ -13,6 +13,7 @@
 
 #include "base/cores.h"
 #include "base/crc32.h"
+#include "base/descriptor.h"
 #include "base/for_each.h"
 #include "base/sys.h"
 #include "engine/cluster.h"
@@ -116,19 +117,14 @@ class Run {
   // A file being written: open from this rank's first window until its last.
   struct Output {
     const PlanFile& plan;
-    int fd;
+    Descriptor file;
     DirectFile direct;
     size_t first_crc;            // of crcs_
     std::atomic<uint64_t> left;  // windows not yet written
     std::mutex mutex;            // of syncing and closing
 
-    Output(const PlanFile& file, int descriptor, size_t crc, uint64_t windows)
-        : plan(file), fd(descriptor), first_crc(crc), left(windows) {}
-    ~Output() {
-      if (fd >= 0) sys.close(fd);
-    }
-    Output(const Output&) = delete;
-    Output& operator=(const Output&) = delete;
+    Output(const PlanFile& of, Descriptor opened, size_t crc, uint64_t windows)
+        : plan(of), file(std::move(opened)), first_crc(crc), left(windows) {}
   };
 
   // What a rank contributes to the CRCs of a window.
@@ -231,20 +227,20 @@ class Run {
   }
 
   Result<std::shared_ptr<Output>> Open(size_t index) {
-    const PlanFile& file = plan_.files[index];
-    int fd = -1;
+    const PlanFile& plan = plan_.files[index];
+    Descriptor file;
     if (staging_ != nullptr) {
-      ANEMONE_ASSIGN(fd, staging_->OpenFile(file.path, file.size));
+      ANEMONE_ASSIGN(file, staging_->OpenFile(plan.path, plan.size));
     }
-    return std::make_shared<Output>(file, fd, first_crc_[index], windows_[index]);
+    return std::make_shared<Output>(plan, std::move(file), first_crc_[index], windows_[index]);
   }
 
   // Before a file's first window: writes past the cache, if that is possible.
   Status GoDirect(Output& output, uint64_t moved_bytes) const {
-    if (staging_ == nullptr || !output.direct.Open(output.plan, output.fd)) return {};
+    if (staging_ == nullptr || !output.direct.Open(output.plan, output.file.get())) return {};
     // Direct writes into room that is there need no lock of the whole file. What the kernel moves may need none.
     const uint64_t size = output.plan.size;
-    if (moved_bytes >= size / 16 || sys.reserve(output.fd, static_cast<off_t>(size)) == 0) return {};
+    if (moved_bytes >= size / 16 || sys.reserve(output.file.get(), static_cast<off_t>(size)) == 0) return {};
     return errno == ENOSPC || errno == EDQUOT ? staging_->WriteError(errno, output.plan.path) : Status();
   }
 
@@ -282,7 +278,7 @@ class Run {
   Status Handle(const Window& window, Output& output, BlockBuffer& buffer, WindowCheck& check,
                 std::vector<SlotCrc>& crcs) {
     uint64_t begin = window.begin;
-    if (window.range) begin += MoveInKernel(window, output.fd);
+    if (window.range) begin += MoveInKernel(window, output.file.get());
     while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
       const uint64_t count = window.range ? std::min(window.end - begin, WindowBytes(options_)) : window.end - begin;
       const std::span<std::byte> bytes = buffer.At(begin, count);
@@ -297,7 +293,8 @@ class Run {
     if (!Going()) return {};
     for (const SlotCrc& crc : crcs) crcs_[crc.slot] ^= crc.crc;
     if (staging_ != nullptr)
-      sys.start_writeback(output.fd, static_cast<off_t>(window.begin), static_cast<off_t>(begin - window.begin));
+      sys.start_writeback(output.file.get(), static_cast<off_t>(window.begin),
+                          static_cast<off_t>(begin - window.begin));
     done_ += window.end - window.begin;
     const bool is_last = output.left.fetch_sub(1) == 1;
     return is_last && staging_ != nullptr ? Finish(output) : Status();
@@ -350,7 +347,7 @@ class Run {
   }
 
   Status Write(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
-    return WriteAll(output.fd, bytes, offset) ? Status() : staging_->WriteError(errno, output.plan.path);
+    return WriteAll(output.file.get(), bytes, offset) ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 
   Status StoreCrcs(const Output& output) {
@@ -370,15 +367,13 @@ class Run {
   }
 
   Status Sync(const Output& output) {
-    return sys.fsync(output.fd) == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
+    return sys.fsync(output.file.get()) == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 
   Status Close(Output& output) {
     const std::lock_guard lock(output.mutex);
     ANEMONE_TRY(Sync(output));
-    const int closed = sys.close(output.fd);
-    output.fd = -1;
-    return closed == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
+    return output.file.Close() == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 
   // Remembers a window that is written; once enough are, records them.
@@ -399,7 +394,7 @@ class Run {
     if (batch.done.windows.empty()) return {};
     for (const std::shared_ptr<Output>& output : batch.outputs) {
       const std::lock_guard lock(output->mutex);
-      if (output->fd >= 0) ANEMONE_TRY(Sync(*output));  // closed files are synced
+      if (output->file.is_open()) ANEMONE_TRY(Sync(*output));  // closed files are synced
     }
     const std::lock_guard lock(journal_mutex_);
     return journal_->Add(batch.done);
@@ -514,7 +509,8 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
     if (!opened.ok()) return opened.status().In(destination);
     journal = *std::move(opened);
   }
-  ANEMONE_TRY(cluster.Follow(cluster.rank() == 0 ? staging->MakeOutput(plan) : Status()));
+  const bool begins = journal == nullptr || journal->empty();
+  ANEMONE_TRY(cluster.Follow(cluster.rank() == 0 ? staging->MakeOutput(plan, begins) : Status()));
   SourceCheck source_check(plan);
   Run run(plan, staging.get(), journal.get(), &source_check, options);
   Status status = cluster.Agree(run.Do());

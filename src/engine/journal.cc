@@ -31,19 +31,16 @@ Status WriteAndSync(int fd, uint64_t offset, std::string_view text, const std::s
 }
 
 Result<std::string> ReadText(const Directory& folder, const std::string& name) {
-  ANEMONE_ASSIGN(const int fd, folder.OpenFile(name, O_RDONLY));
+  ANEMONE_ASSIGN(const Descriptor file, folder.OpenFile(name, O_RDONLY));
   const std::string path = folder.path() + "/" + name;
   std::string text;
   char part[1 << 16];
-  Status status;
-  for (ssize_t got = 1; got != 0 && status.ok();) {
-    got = sys.pread(fd, part, sizeof part, static_cast<off_t>(text.size()));
-    if (got < 0 && errno != EINTR) status = ErrnoStatus(errno, "cannot read").In(path);
+  for (ssize_t got = 1; got != 0;) {
+    got = sys.pread(file.get(), part, sizeof part, static_cast<off_t>(text.size()));
+    if (got < 0 && errno != EINTR) return ErrnoStatus(errno, "cannot read").In(path);
     if (got > 0) text.append(part, static_cast<size_t>(got));
-    if (text.size() > kMaxBytes) status = LimitExceeded("expected a journal of at most 4 GiB, found more").In(path);
+    if (text.size() > kMaxBytes) return LimitExceeded("expected a journal of at most 4 GiB, found more").In(path);
   }
-  sys.close(fd);
-  if (!status.ok()) return status;
   return text;
 }
 
@@ -57,17 +54,15 @@ uint64_t CountWindows(const Plan& plan, uint64_t window_bytes) {
 // A line that is different once the file's content may be.
 Result<std::string> SourceLine(const ByteSource& source) {
   struct stat info;
-  int opened = -1;
+  Descriptor opened;
   if (source.fd() < 0) {
-    opened = sys.open(source.name().c_str(), O_RDONLY | O_CLOEXEC, 0);
-    if (opened < 0)
+    opened = Descriptor(sys.open(source.name().c_str(), O_RDONLY | O_CLOEXEC, 0));
+    if (!opened.is_open())
       return Unsupported("cannot go on later from a source that is no file", "without --resume it can be read")
           .In(source.name());
   }
-  const bool known = sys.fstat(opened < 0 ? source.fd() : opened, &info) == 0;
-  Status status = known ? Status() : ErrnoStatus(errno, "cannot stat").In(source.name());
-  if (opened >= 0) sys.close(opened);
-  if (!known) return status;
+  if (sys.fstat(opened.is_open() ? opened.get() : source.fd(), &info) != 0)
+    return ErrnoStatus(errno, "cannot stat").In(source.name());
   char numbers[96];
   std::snprintf(numbers, sizeof numbers, "source %" PRIu64 " %" PRId64 ".%09" PRId64 " ",
                 static_cast<uint64_t>(info.st_size), static_cast<int64_t>(info.st_mtim.tv_sec),
@@ -140,41 +135,28 @@ Result<std::unique_ptr<Journal>> Journal::Open(const Directory& folder, const Pl
   }
   ANEMONE_TRY(cluster.Agree(status));
 
-  const Result<int> opened = folder.OpenFile(own, O_WRONLY | O_CREAT);
+  Result<Descriptor> opened = folder.OpenFile(own, O_WRONLY | O_CREAT);
   status = opened.status();
   if (status.ok()) {
-    journal->done_fd_ = *opened;
-    if (sys.ftruncate(*opened, static_cast<off_t>(journal->done_bytes_)) != 0)
+    journal->done_file_ = *std::move(opened);
+    if (sys.ftruncate(journal->done_file_.get(), static_cast<off_t>(journal->done_bytes_)) != 0)
       status = ErrnoStatus(errno, "cannot write").In(journal->done_path_);
   }
   ANEMONE_TRY(cluster.Agree(status));
   return journal;
 }
 
-Journal::~Journal() { Close(); }
-
-void Journal::Close() {
-  if (done_fd_ >= 0) sys.close(done_fd_);
-  done_fd_ = -1;
-}
-
 Status Journal::Begin(const Directory& folder, const Plan& plan, uint64_t window_bytes) {
   constexpr const char* kName = "journal";
   ANEMONE_ASSIGN(const std::string identity, Identity(plan, done_.size(), window_bytes));
-  ANEMONE_ASSIGN(const int fd, folder.OpenFile(kName, O_WRONLY | O_CREAT));
-  const auto begin = [&]() -> Status {
-    ANEMONE_ASSIGN(const std::string before, ReadText(folder, kName));
-    if (before == identity) return {};
-    // One that is cut short was never begun with.
-    if (before.ends_with(kEnd)) return Refusal(folder.path(), before, identity);
-    const std::string path = folder.path() + "/" + kName;
-    if (sys.ftruncate(fd, 0) != 0) return ErrnoStatus(errno, "cannot write").In(path);
-    ANEMONE_TRY(WriteAndSync(fd, 0, identity, path));
-    return SyncDirectory(folder.path());
-  };
-  Status status = begin();
-  sys.close(fd);
-  return status;
+  ANEMONE_ASSIGN(const Descriptor file, folder.OpenFile(kName, O_WRONLY | O_CREAT));
+  ANEMONE_ASSIGN(const std::string before, ReadText(folder, kName));
+  if (before == identity) return {};
+  // One that is cut short was never begun with.
+  if (before.ends_with(kEnd)) return Refusal(folder.path(), before, identity);
+  const std::string path = folder.path() + "/" + kName;
+  if (sys.ftruncate(file.get(), 0) != 0) return ErrnoStatus(errno, "cannot write").In(path);
+  return WriteAndSync(file.get(), 0, identity, path);  // MakeOutput syncs the folder
 }
 
 // Takes the whole lines of a done file, `*whole` bytes; what was being written when the power went is left out.
@@ -217,7 +199,7 @@ Status Journal::Add(const Batch& batch) {
   char crc[16];
   std::snprintf(crc, sizeof crc, "%08" PRIx32 " ", LineCrc(line));
   line = crc + line + '\n';
-  ANEMONE_TRY(WriteAndSync(done_fd_, done_bytes_, line, done_path_));
+  ANEMONE_TRY(WriteAndSync(done_file_.get(), done_bytes_, line, done_path_));
   done_bytes_ += line.size();
   return {};
 }

@@ -7,6 +7,7 @@
 #ifndef ANEMONE_ENGINE_JOURNAL_H_
 #define ANEMONE_ENGINE_JOURNAL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/descriptor.h"
 #include "base/directory.h"
 #include "engine/cluster.h"
 #include "engine/plan.h"
@@ -34,10 +36,8 @@ class Journal {
   // unseen; Io.
   static Result<std::unique_ptr<Journal>> Open(const Directory& folder, const Plan& plan, uint64_t window_bytes,
                                                Cluster& cluster);
-  ~Journal();
-  Journal(const Journal&) = delete;
-  Journal& operator=(const Journal&) = delete;
 
+  bool empty() const { return std::ranges::find(done_, true) == done_.end(); }
   bool Has(uint64_t window) const { return done_[window]; }
   // What all windows that it had when opened contribute to the CRCs.
   const std::map<uint64_t, uint32_t>& crcs() const { return crcs_; }
@@ -45,7 +45,7 @@ class Journal {
   Status Add(const Batch& batch);
   // Nothing is added any more. Every rank does this before the folder may go: network file systems keep a file that is
   // removed while it is open, under another name, and its folder with it.
-  void Close();
+  void Close() { done_file_.Close(); }
 
  private:
   Journal() = default;
@@ -53,7 +53,7 @@ class Journal {
   Status Read(const Directory& folder, const std::string& name, uint64_t* whole);
   bool TakeLine(std::string_view line);
 
-  int done_fd_ = -1;
+  Descriptor done_file_;
   std::string done_path_;
   uint64_t done_bytes_ = 0;
   std::vector<bool> done_;

@@ -53,11 +53,8 @@ Status Busy(const std::string& path) {
 
 // Whether a living run has the folder.
 bool IsTaken(const Directory& folder) {
-  const Result<int> lock = folder.OpenFile(kLock, O_RDWR);
-  if (!lock.ok()) return false;
-  const bool taken = flock(*lock, LOCK_EX | LOCK_NB) != 0;
-  sys.close(*lock);
-  return taken;
+  const Result<Descriptor> lock = folder.OpenFile(kLock, O_RDWR);
+  return lock.ok() && flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
 }
 
 // A replaced folder may be open to others, but it is this user's.
@@ -95,9 +92,10 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
     WorkFolder folder;
     folder.path_ = path;
     folder.dead_ = parent + "/" + DeadName(name);
+    std::string to_open = path;  // without memory, what is made below would stay
     const bool made = sys.mkdir(path.c_str(), 0700) == 0;
     if (!made && errno != EEXIST) return CannotCreate(errno, path);
-    Result<Directory> directory = made ? Directory::Open(path) : Directory::OpenOwn(path);
+    Result<Directory> directory = made ? Directory::Open(std::move(to_open)) : Directory::OpenOwn(std::move(to_open));
     Status status = directory.status();
     if (status.ok()) {
       folder.directory_ = *std::move(directory);
@@ -118,10 +116,10 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
 // Of a folder that was `made` just now there is no doubt whose it is, even where files cannot be locked.
 Status WorkFolder::Lock(bool made) {
   ANEMONE_ASSIGN(lock_, directory_.OpenFile(kLock, O_RDWR | O_CREAT));
-  if (flock(lock_, LOCK_EX | LOCK_NB) == 0) return {};
+  if (flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return {};
   const bool is_busy = errno == EWOULDBLOCK;
   if (!is_busy && made) return {};
-  sys.close(std::exchange(lock_, -1));
+  lock_.Close();
   if (is_busy) return Busy(path_);
   return Status(ErrorKind::kCannotCreate, "another run may be writing it: its file system has no locks",
                 "if none is, rm -r '" + path_ + "'")
@@ -133,24 +131,6 @@ Result<WorkFolder> WorkFolder::Join(const std::string& path) {
   ANEMONE_ASSIGN(folder.directory_, Directory::OpenOwn(path));
   folder.path_ = path;
   return folder;
-}
-
-WorkFolder::~WorkFolder() {
-  if (lock_ >= 0) sys.close(lock_);
-}
-
-WorkFolder::WorkFolder(WorkFolder&& other) noexcept
-    : path_(std::exchange(other.path_, {})),
-      dead_(std::move(other.dead_)),
-      directory_(std::move(other.directory_)),
-      lock_(std::exchange(other.lock_, -1)) {}
-
-WorkFolder& WorkFolder::operator=(WorkFolder&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(dead_, other.dead_);
-  std::swap(directory_, other.directory_);
-  std::swap(lock_, other.lock_);
-  return *this;
 }
 
 Status WorkFolder::Clear() {
@@ -167,7 +147,7 @@ void WorkFolder::Remove() {
   // Another run may have the name from here on; the lock can go before the folder does.
   const bool moved = sys.rename(path_.c_str(), dead_.c_str(), RENAME_NOREPLACE) == 0 ||
                      sys.rename(path_.c_str(), dead_.c_str(), 0) == 0;
-  if (lock_ >= 0) sys.close(std::exchange(lock_, -1));
+  lock_.Close();
   directory_ = {};
   sys.remove_all((moved ? dead_ : path_).c_str());
   path_.clear();

@@ -15,10 +15,12 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/descriptor.h"
 #include "base/directory.h"
 
 namespace anemone {
 
+// The folder stays where it is when this goes.
 class WorkFolder {
  public:
   WorkFolder() = default;
@@ -28,10 +30,6 @@ class WorkFolder {
   static Result<WorkFolder> Acquire(const std::string& parent, const std::string& name, bool keep);
   // One that another rank of this run has. Errors: as Directory::OpenOwn.
   static Result<WorkFolder> Join(const std::string& path);
-  // Leaves the folder where it is.
-  ~WorkFolder();
-  WorkFolder(WorkFolder&& other) noexcept;
-  WorkFolder& operator=(WorkFolder&& other) noexcept;
 
   // Removes what is in the folder. Errors: Io.
   Status Clear();
@@ -49,7 +47,7 @@ class WorkFolder {
   std::string path_;
   std::string dead_;  // its path on its way out; made beforehand, for there may be no memory left then
   Directory directory_;
-  int lock_ = -1;
+  Descriptor lock_;
 };
 
 // Why a name cannot be made: kCannotCreate where its place is at fault, else kIo.
