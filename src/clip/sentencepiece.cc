@@ -4,7 +4,6 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -23,68 +22,6 @@ constexpr std::string_view kSpace = "\xE2\x96\x81";  // ▁ stands for a space i
 constexpr std::string_view kUnknown = "<unk>";
 constexpr std::string_view kEnd = "</s>";
 constexpr float kUnknownPenalty = 10;
-
-// ---- protocol buffers, as far as this file needs them ----
-
-class Proto {
- public:
-  explicit Proto(std::string_view bytes) : bytes_(bytes) {}
-
-  struct Field {
-    uint32_t number = 0;
-    uint64_t value = 0;      // of a varint or fixed field
-    std::string_view bytes;  // of a length-delimited one
-  };
-  bool done() const { return at_ >= bytes_.size(); }
-  Result<Field> Next() {
-    ANEMONE_ASSIGN(const uint64_t key, Varint());
-    Field field;
-    field.number = static_cast<uint32_t>(key >> 3);
-    switch (key & 7) {
-      case 0: {
-        ANEMONE_ASSIGN(field.value, Varint());
-        return field;
-      }
-      case 1:
-        return Fixed(8, field);
-      case 2: {
-        ANEMONE_ASSIGN(const uint64_t size, Varint());
-        if (size > bytes_.size() - at_) return Broken();
-        field.bytes = bytes_.substr(at_, size);
-        at_ += size;
-        return field;
-      }
-      case 5:
-        return Fixed(4, field);
-      default:
-        return Broken();
-    }
-  }
-
- private:
-  Status Broken() const { return Corrupt(fmt::format("byte {}: expected a protocol buffer's field", at_)); }
-  Result<uint64_t> Varint() {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      if (done()) return Broken();
-      const auto byte = static_cast<unsigned char>(bytes_[at_++]);
-      value |= uint64_t{byte & 0x7FU} << shift;
-      if (byte < 0x80) return value;
-    }
-    return Broken();
-  }
-  Result<Field> Fixed(size_t size, Field field) {
-    if (size > bytes_.size() - at_) return Broken();
-    std::memcpy(&field.value, bytes_.data() + at_, size);
-    at_ += size;
-    return field;
-  }
-
-  std::string_view bytes_;
-  size_t at_ = 0;
-};
-
-float AsFloat(uint64_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
 
 // ---- Python's text ----
 
@@ -209,42 +146,15 @@ Result<std::string> DecodeBase64(std::string_view text) {
 }  // namespace
 
 Result<SentencePiece> SentencePiece::FromModel(std::string_view model_proto) {
-  if (model_proto.size() > kMaxModelBytes) return LimitExceeded("spiece.model is over 64 MiB");
+  ANEMONE_ASSIGN(SentencePieceModel model, ReadSentencePieceModel(model_proto));
+  if (model.algorithm != SentencePieceModel::kUnigram)
+    return Unsupported(fmt::format("expected a unigram model, found type {}", model.algorithm));
+  if (model.treat_whitespace_as_suffix) return Unsupported("treat_whitespace_as_suffix is set");
   SentencePiece tokenizer;
-  std::vector<Piece> pieces;
-  std::string_view charsmap;
-  for (Proto model(model_proto); !model.done();) {
-    ANEMONE_ASSIGN(const Proto::Field field, model.Next());
-    if (field.number == 1) {
-      Piece& piece = pieces.emplace_back();
-      for (Proto part(field.bytes); !part.done();) {
-        ANEMONE_ASSIGN(const Proto::Field value, part.Next());
-        if (value.number == 1) piece.text = value.bytes;
-        if (value.number == 2) piece.score = AsFloat(value.value);
-        if (value.number == 3) {
-          if (value.value < 1 || value.value > 6) return Corrupt(fmt::format("piece {}: no such type", piece.text));
-          piece.kind = static_cast<Kind>(value.value);
-        }
-      }
-    } else if (field.number == 2) {
-      for (Proto trainer(field.bytes); !trainer.done();) {
-        ANEMONE_ASSIGN(const Proto::Field value, trainer.Next());
-        if (value.number == 3 && value.value != 1) {
-          return Unsupported(fmt::format("expected a unigram model, found type {}", value.value));
-        }
-        if (value.number == 35) tokenizer.byte_fallback_ = value.value != 0;
-        if (value.number == 24 && value.value != 0) return Unsupported("treat_whitespace_as_suffix is set");
-      }
-    } else if (field.number == 3) {
-      for (Proto normalizer(field.bytes); !normalizer.done();) {
-        ANEMONE_ASSIGN(const Proto::Field value, normalizer.Next());
-        if (value.number == 2) charsmap = value.bytes;
-        if (value.number == 4) tokenizer.remove_extra_spaces_ = value.value != 0;
-        if (value.number == 5) tokenizer.escape_spaces_ = value.value != 0;
-      }
-    }
-  }
-  ANEMONE_TRY(tokenizer.Load(std::move(pieces), charsmap));
+  tokenizer.byte_fallback_ = model.byte_fallback;
+  tokenizer.remove_extra_spaces_ = model.remove_extra_whitespaces;
+  tokenizer.escape_spaces_ = model.escape_whitespaces;
+  ANEMONE_TRY(tokenizer.Load(std::move(model.pieces), model.charsmap));
   return tokenizer;
 }
 
@@ -272,7 +182,7 @@ Result<SentencePiece> SentencePiece::FromTokenizerJson(std::string_view tokenize
     if (!pair) {
       return Corrupt(fmt::format("tokenizer.json: model.vocab: entry {}: expected [piece, score]", pieces.size()));
     }
-    pieces.push_back({entry.list[0].text, static_cast<float>(*entry.list[1].AsDouble()), Kind::kNormal});
+    pieces.push_back({entry.list[0].text, static_cast<float>(*entry.list[1].AsDouble()), Type::kNormal});
   }
   if (static_cast<uint64_t>(*unknown) >= pieces.size())
     return Corrupt("tokenizer.json: model.unk_id is outside the vocabulary");
@@ -285,13 +195,13 @@ Result<SentencePiece> SentencePiece::FromTokenizerJson(std::string_view tokenize
         return Unsupported(fmt::format("tokenizer.json: added_tokens: expected pieces of the model, found {}",
                                        text_of(token.Get("content")).value_or("another")));
       }
-      pieces[static_cast<size_t>(*id)].kind = Kind::kControl;
+      pieces[static_cast<size_t>(*id)].type = Type::kControl;
     }
   }
-  pieces[static_cast<size_t>(*unknown)].kind = Kind::kUnknown;
+  pieces[static_cast<size_t>(*unknown)].type = Type::kUnknown;
   if (tokenizer.byte_fallback_) {
     for (Piece& piece : pieces) {
-      if (piece.text.size() == 6 && piece.text.starts_with("<0x") && piece.text.back() == '>') piece.kind = Kind::kByte;
+      if (piece.text.size() == 6 && piece.text.starts_with("<0x") && piece.text.back() == '>') piece.type = Type::kByte;
     }
   }
   // The table lies in a Precompiled normalizer, alone or in a sequence.
@@ -319,21 +229,21 @@ Status SentencePiece::Load(std::vector<Piece> pieces, std::string_view charsmap)
     if (piece.text.empty()) return Corrupt(fmt::format("piece {}: expected a text, found nothing", i));
     if (piece.text.size() > kMaxPieceBytes) return Unsupported(fmt::format("piece {} is over 512 bytes", i));
     if (!ids_.emplace(piece.text, id).second) return Corrupt(fmt::format("piece {} is there twice", piece.text));
-    switch (piece.kind) {
-      case Kind::kUnknown:
+    switch (piece.type) {
+      case Type::kUnknown:
         if (unknown_id_ >= 0) return Corrupt("expected one unknown piece, found two");
         unknown_id_ = id;
         break;
-      case Kind::kNormal:
+      case Type::kNormal:
         min_score_ = std::min(min_score_, piece.score);
         max_score_ = std::max(max_score_, piece.score);
         [[fallthrough]];
-      case Kind::kUserDefined:
-      case Kind::kUnused:
+      case Type::kUserDefined:
+      case Type::kUnused:
         longest_piece_ = std::max(longest_piece_, piece.text.size());
-        has_user_defined_ = has_user_defined_ || piece.kind == Kind::kUserDefined;
+        has_user_defined_ = has_user_defined_ || piece.type == Type::kUserDefined;
         break;
-      case Kind::kByte: {
+      case Type::kByte: {
         unsigned byte = 0;
         for (const char c : piece.text.substr(std::min<size_t>(3, piece.text.size()), 2)) {
           byte = byte * 16 + static_cast<unsigned>(c <= '9' ? c - '0' : c - 'A' + 10);
@@ -341,7 +251,7 @@ Status SentencePiece::Load(std::vector<Piece> pieces, std::string_view charsmap)
         byte_ids_[byte & 0xFF] = id;
         break;
       }
-      case Kind::kControl:
+      case Type::kControl:
         break;
     }
   }
@@ -378,7 +288,7 @@ std::pair<std::string_view, size_t> SentencePiece::NormalizePrefix(std::string_v
   if (has_user_defined_) {
     for (size_t length = std::min(longest_piece_, text.size()); length > 0; --length) {
       const auto it = ids_.find(std::string(text.substr(0, length)));
-      if (it != ids_.end() && pieces_[static_cast<size_t>(it->second)].kind == Kind::kUserDefined) {
+      if (it != ids_.end() && pieces_[static_cast<size_t>(it->second)].type == Type::kUserDefined) {
         return {text.substr(0, length), length};
       }
     }
@@ -453,9 +363,9 @@ std::vector<int32_t> SentencePiece::EncodeRaw(std::string_view text) const {
       const auto it = ids_.find(piece);
       if (it == ids_.end()) continue;
       const Piece& found = pieces_[static_cast<size_t>(it->second)];
-      if (found.kind != Kind::kNormal && found.kind != Kind::kUserDefined) continue;
+      if (found.type != Type::kNormal && found.type != Type::kUserDefined) continue;
       const float score =
-          found.kind == Kind::kUserDefined ? static_cast<float>(length) * max_score_ - 0.1F : found.score;
+          found.type == Type::kUserDefined ? static_cast<float>(length) * max_score_ - 0.1F : found.score;
       const float candidate = score + so_far;  // in fp32: among paths of equal score the first one stays
       Node& to = best[at + length];
       if (to.begin == SIZE_MAX || candidate > to.score) to = {it->second, candidate, at};

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "container/sentencepiece_model.h"
 
 namespace anemone {
 
@@ -39,13 +40,8 @@ class SentencePiece {
   size_t vocab_size() const { return pieces_.size(); }
 
  private:
-  // [sentencepiece_model.proto, ModelProto.SentencePiece.Type]
-  enum class Kind : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-  struct Piece {
-    std::string text;
-    float score = 0;
-    Kind kind = Kind::kNormal;
-  };
+  using Type = SentencePieceModel::Type;
+  using Piece = SentencePieceModel::Piece;
 
   Status Load(std::vector<Piece> pieces, std::string_view charsmap);
   Status LoadCharsmap(std::string_view charsmap);
