@@ -1,5 +1,4 @@
-// Artifacts as NeMo names them: "<32 hex>_<base name>", referred to from the config as "nemo:" of that
-// [NeMo nemo/core/connectors/save_restore_connector.py, register_artifact].
+// What --set, --unset and --artifact do to a config and its files.
 #ifndef ANEMONE_OPS_ARTIFACT_H_
 #define ANEMONE_OPS_ARTIFACT_H_
 
@@ -25,12 +24,6 @@ struct ConfigEdit {
 // Errors: NotFound (a file, a key to unset), InvalidArgument (a value or path that makes no sense), each naming the
 // key.
 Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& artifacts);
-
-// The artifact a config value refers to; nullptr when the value is none or the artifact is missing.
-const Artifact* FollowReference(const ConfigNode* value, const std::vector<Artifact>& artifacts);
-
-// The name NeMo gives such a member: 32 hex digits, here of its content, before its own name. Errors: as reading.
-Result<std::string> MemberName(const ByteRange& content, const std::string& name);
 
 }  // namespace anemone
 

@@ -13,6 +13,7 @@
 #include "family/families.h"
 #include "family/family.h"
 #include "family/nemo2_config.h"
+#include "family/nemo_artifact.h"
 #include "family/user_table.h"
 #include "format/format.h"
 #include "ops/artifact.h"

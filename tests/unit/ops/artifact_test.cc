@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "family/nemo_artifact.h"
 #include "testing/matchers.h"
 
 namespace anemone {
