@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <string>
 
+#include "family/nemo_artifact.h"
+#include "family/tokenizer_size.h"
+
 namespace anemone {
 namespace {
-
-constexpr uint64_t kMaxTokenizerBytes = uint64_t{64} << 20;
-constexpr std::string_view kReference = "nemo:";
 
 // The part of the config that speaks of the model: NeMo 2 has it below `config`.
 const ConfigNode* ModelConfig(const Checkpoint& checkpoint) {
@@ -23,58 +23,6 @@ std::optional<uint64_t> NumberAt(const ConfigNode* node, std::string_view key) {
   const ConfigNode* child = node == nullptr ? nullptr : node->Get(key);
   const auto value = child == nullptr ? std::nullopt : child->AsInt();
   return value && *value > 0 ? std::optional(static_cast<uint64_t>(*value)) : std::nullopt;
-}
-
-// A protocol buffer's number; nullopt where the text ends within it.
-std::optional<uint64_t> TakeVarint(std::string_view& text) {
-  uint64_t value = 0;
-  for (int shift = 0; shift < 64 && !text.empty(); shift += 7) {
-    const auto byte = static_cast<unsigned char>(text.front());
-    text.remove_prefix(1);
-    value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-    if ((byte & 0x80) == 0) return value;
-  }
-  return std::nullopt;
-}
-
-// The messages in field 1 of a SentencePiece model [sentencepiece_model.proto: ModelProto.pieces].
-std::optional<uint64_t> CountPieces(std::string_view text) {
-  constexpr uint64_t kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
-  uint64_t pieces = 0;
-  while (!text.empty()) {
-    const auto key = TakeVarint(text);
-    if (!key) return std::nullopt;
-    uint64_t size = 0;
-    switch (*key & 7) {
-      case kVarint:
-        if (!TakeVarint(text)) return std::nullopt;
-        break;
-      case kFixed64:
-        size = 8;
-        break;
-      case kFixed32:
-        size = 4;
-        break;
-      case kBytes: {
-        const auto length = TakeVarint(text);
-        if (!length) return std::nullopt;
-        size = *length;
-        pieces += *key >> 3 == 1;
-        break;
-      }
-      default:
-        return std::nullopt;
-    }
-    if (size > text.size()) return std::nullopt;
-    text.remove_prefix(size);
-  }
-  return pieces > 0 ? std::optional(pieces) : std::nullopt;
-}
-
-std::optional<uint64_t> CountEntries(const std::string& text, const std::string& name) {
-  const auto vocabulary = Config::ParseJson(text, name);
-  if (!vocabulary.ok() || !vocabulary->root().is_map() || vocabulary->root().map.empty()) return std::nullopt;
-  return vocabulary->root().map.size();
 }
 
 }  // namespace
@@ -114,13 +62,8 @@ std::optional<uint64_t> CountTokens(const Checkpoint& checkpoint) {
   const ConfigNode* tokenizer = checkpoint.config ? checkpoint.config->root().Get("tokenizer") : nullptr;
   for (const std::string_view key : {"model", "tokenizer_model", "vocab_file"}) {
     const ConfigNode* node = tokenizer == nullptr ? nullptr : tokenizer->Get(key);
-    const std::string name = node == nullptr ? std::string() : node->AsString().value_or("");
-    if (!name.starts_with(kReference)) continue;
-    const Artifact* file = checkpoint.FindArtifact(name.substr(kReference.size()));
-    if (file == nullptr) continue;
-    const auto text = file->content.ReadAll(kMaxTokenizerBytes);
-    if (!text.ok() || text->empty()) continue;
-    const auto count = text->front() == '{' ? CountEntries(*text, file->name) : CountPieces(*text);
+    const Artifact* file = FollowReference(node, checkpoint.artifacts);
+    const auto count = file == nullptr ? std::nullopt : CountTokensIn(file->content, file->name);
     if (count) return count;
   }
   return std::nullopt;
