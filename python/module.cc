@@ -543,7 +543,12 @@ PYBIND11_MODULE(_anemone, m) {
   py::class_<Checkpoint>(m, "Checkpoint")
       .def_readonly("path", &Checkpoint::path)
       .def_readonly("format", &Checkpoint::flavour)
-      .def_readonly("metadata", &Checkpoint::metadata)
+      .def_property_readonly("metadata",
+                             [](const Checkpoint& checkpoint) {
+                               std::map<std::string, std::string> words = checkpoint.origin.ToMetadata();
+                               words.insert(checkpoint.metadata.begin(), checkpoint.metadata.end());
+                               return words;
+                             })
       .def_readonly("notes", &Checkpoint::notes)
       .def_property_readonly("layout",
                              [](const Checkpoint& c) { return py::make_tuple(c.layout.tp, c.layout.pp, c.layout.vp); })

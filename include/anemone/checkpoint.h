@@ -25,6 +25,8 @@
 
 namespace anemone {
 
+struct Format;
+
 // How many pieces, along which dimension of the cluster. `vp` is the number of virtual chunks per pipeline stage; `ep`
 // of ranks that divide a mixture's experts, each with a copy of everything else.
 struct Layout {
@@ -42,6 +44,9 @@ struct Opaque {
   Value value;              // as the file holds it; null node for kNone
   bool holds_data = false;  // not one of the known empty forms: FP8 scaling state
 };
+
+// Which of a checkpoint's `_extra_state` entries a result has: as the source, none, or some at any rate.
+enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
 using Entry = std::variant<Tensor, Opaque>;
 
@@ -82,21 +87,49 @@ struct Shard {
   std::optional<Value> training;  // the whole dictionary of a training checkpoint (Lightning's), tensors as leaves
 };
 
+// A checkpoint of torch.distributed: what is written back as it was.
+struct DistributedOrigin {
+  std::string backend;                    // "torch_dist", "zarr"; "torch": without Megatron-core's metadata.json
+  std::vector<std::string> layer_stacks;  // prefixes ("model.decoder.layers") whose layers are stored as one tensor
+  bool has_flat_optimizer = false;        // the optimizer's tensors are stored in one dimension
+  bool has_chained_optimizer = false;     // several optimizers, each with keys of its own
+};
+
+// How a checkpoint was stored, beyond its tensors.
+struct Origin {
+  std::optional<DistributedOrigin> distributed;
+  std::string part_of;           // of one rank or shard of several: the path that opens all; else ""
+  std::string training_file;     // "…-consumed_samples=12.0.ckpt": from the name NeMo reads how far a training came
+  bool is_torch_script = false;  // a TorchScript archive, whose code is its config
+  // The same in words, as inspection lists them beside `Checkpoint::metadata`.
+  std::map<std::string, std::string> ToMetadata() const;
+};
+
 struct Checkpoint {
-  std::string flavour;           // the format's name: "nemo", "lightning", "huggingface", "safetensors" …
+  std::string flavour;             // of its format, for people: "nemo", "lightning", "huggingface", "safetensors" …
+  const Format* format = nullptr;  // that it was opened as; null: made in memory
+  Origin origin;
   std::string path;              // as the user gave it
   std::optional<Config> config;  // model_config.yaml, config.json, hparams.yaml
   std::string config_name;       // the file it came from, for messages
   Layout layout;
   std::vector<Shard> shards;  // by stage, expert rank, tensor rank; layout.pp * layout.ep * layout.tp (1: unsharded)
   std::vector<Artifact> artifacts;
-  std::map<std::string, std::string> metadata;  // safetensors' __metadata__, torch_dist's versions …
+  std::map<std::string, std::string> metadata;  // safetensors' __metadata__
   std::vector<std::string> notes;               // what the reader had to decide; shown with -v
 
   // The weights of an unsharded checkpoint. REQUIRES: shards.size() == 1.
   const StateDict& weights() const { return shards.front().weights; }
   StateDict& weights() { return shards.front().weights; }
   const Artifact* FindArtifact(std::string_view name) const;
+  // Calls `visit` with every rank's weights and those of its virtual chunks, in order.
+  template <typename Visit>
+  void ForEachDict(Visit visit) const {
+    for (const Shard& shard : shards) {
+      visit(shard.weights);
+      for (const StateDict& chunk : shard.chunks) visit(chunk);
+    }
+  }
 };
 
 }  // namespace anemone

@@ -21,8 +21,6 @@ namespace anemone {
 
 struct Plan;
 
-enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
-
 struct ConvertOptions {
   std::string to = {};       // a format's name; empty: by DST's name
   std::string key = {};      // which dictionary of a torch file holds the weights; empty: what is in it decides

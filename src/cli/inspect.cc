@@ -70,7 +70,8 @@ ConfigNode TensorsNode(const Checkpoint& checkpoint) {
 
 // Only what NeMo wrote is one of its classes.
 bool IsNemo(const Checkpoint& checkpoint) {
-  return checkpoint.flavour == "nemo" || checkpoint.flavour == "nemo-dir" || checkpoint.flavour == "lightning";
+  const FormatTraits& traits = TraitsOf(checkpoint);
+  return traits.language == ConfigLanguage::kNemo1 && traits.model_class != ModelClassIn::kNowhere;
 }
 
 struct Step {
@@ -89,24 +90,24 @@ bool CanInfer(const Checkpoint& checkpoint) {
 
 // What people who hold such a thing most often want next.
 std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary) {
-  const std::string& flavour = checkpoint.flavour;
+  const FormatTraits& traits = TraitsOf(checkpoint);
   const std::string path = ShellWord(OneLine(checkpoint.path));
   const std::string convert = "anemone convert " + path;
   const bool is_clip = summary.family == "clip" || summary.family == "siglip";
-  const bool is_nemo = flavour == "nemo" || flavour == "nemo-dir";
-  if (is_nemo && is_clip) {
+  if (traits.is_nemo1_archive() && is_clip) {
     std::vector<Step> steps;
     if (Works(CanTranslate(checkpoint, "hf"))) steps.push_back({convert + " OUT --to hf", "for transformers"});
     if (CanInfer(checkpoint))
       steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
     return steps;
   }
-  if (is_nemo) {
+  if (traits.is_nemo1_archive()) {
     return {{convert + " OUT.safetensors", "the weights alone"},
             {"anemone reshard " + path + " OUT.nemo --tp N --pp N", "for another number of GPUs"}};
   }
-  if (flavour == "zarr") return {{convert + " OUT --to torch_dist", "what NeMo 2.0 and later load"}};
-  if (flavour == "torch_dist" || flavour == "lightning" || flavour == "nemo2") {
+  if (!traits.successor.empty())
+    return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
+  if (traits.is_megatron()) {
     const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
     const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
     return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
@@ -114,10 +115,11 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
   if (is_clip && !Works(CanTranslate(checkpoint, "mcore"))) return {};
   if (is_clip) {
     // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
-    const bool needs_config = !checkpoint.config && flavour != "torchscript";
+    const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;
     return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
   }
-  if (flavour == "pytorch") return {{convert + " OUT.safetensors", "the same without pickle"}};
+  if (traits.is_pickle && !checkpoint.origin.is_torch_script)
+    return {{convert + " OUT.safetensors", "the same without pickle"}};
   return {};
 }
 
@@ -166,7 +168,7 @@ std::string TensorTable(const Checkpoint& checkpoint) {
 
 std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   std::vector<std::vector<std::string>> rows;
-  const Format* format = FindFormat(checkpoint.flavour);
+  const Format* format = checkpoint.format;
   rows.push_back({"path", OneLine(checkpoint.path)});
   rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
   const std::string unknown =

@@ -23,6 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Of --version: a model of transformers.
+constexpr const char* kTransformers = "huggingface";
+
 struct Script {
   std::string source;
   ConvertOptions convert;
@@ -117,7 +120,7 @@ std::string RepositoryOf(std::string arch, std::string_view tag) {
 
 std::function<int()> DeclareExternalClip(CLI::App& app) {
   struct External : Script {
-    std::string version = "huggingface";
+    std::string version = kTransformers;
   };
   auto script = std::make_shared<External>();
   script->source = "openai/clip-vit-base-patch32";
@@ -133,7 +136,7 @@ std::function<int()> DeclareExternalClip(CLI::App& app) {
   DeclareLauncherFlags(app);
   return [script] {
     std::string source = script->source;
-    if (script->version != "huggingface") {
+    if (script->version != kTransformers) {
       std::error_code error;
       if (fs::exists(script->version, error)) {
         source = script->version;

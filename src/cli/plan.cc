@@ -118,7 +118,8 @@ std::string Table(const Weighed& weighed, const std::vector<RankSizes>& ranks, u
 
 int Run(Options& options) {
   options.model.dtype = FindDType(&DTypeInfo::name, options.dtype).value_or(DType::kF32);
-  if (options.model.optimizer && options.to.starts_with("nemo")) {
+  const Format* format = FindFormat(options.to);
+  if (options.model.optimizer && format != nullptr && !format->traits.training) {
     return Report(InvalidArgument(fmt::format("--optimizer: a {} holds none", options.to), "--to ckpt does"));
   }
   if (options.model.config.empty() == options.model.preset.empty()) {

@@ -11,6 +11,7 @@
 #include "family/clip_config.h"
 #include "family/clip_fields.h"
 #include "family/clip_preprocess.h"
+#include "family/clip_processor.h"
 #include "family/clip_transforms.h"
 #include "family/families.h"
 #include "family/megatron_layer.h"
@@ -205,7 +206,9 @@ Dialect ClipHf() {
                        }),
           }),
           false,
-          AloneWithoutPrefix()};
+          AloneWithoutPrefix(),
+          {},
+          ConfigLanguage::kHuggingFace};
 }
 
 Dialect SiglipHf() {
@@ -252,7 +255,9 @@ Dialect SiglipHf() {
               }),
       }),
       false,
-      AloneWithoutPrefix()};
+      AloneWithoutPrefix(),
+      {},
+      ConfigLanguage::kHuggingFace};
 }
 
 // ---- OpenCLIP, and OpenAI's own files ----
@@ -318,7 +323,10 @@ Dialect ClipOpenClip() {
                            {.name = "ln_final.bias", .canonical = "text.final_norm.bias"},
                        }),
           }),
-          false};
+          false,
+          {},
+          {},
+          ConfigLanguage::kOpenClip};
 }
 
 // ---- NeMo ----
@@ -641,7 +649,7 @@ std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& fi
 PixelRules RulesOf(const Checkpoint& source, const Dialect& dialect) {
   if (dialect.is_megatron) return PixelRules::kNemo;
   const bool open = source.config && KindOfClipConfig(*source.config) == ClipConfigKind::kOpenClip;
-  return open || dialect.name == "openclip" ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
+  return open || dialect.language == ConfigLanguage::kOpenClip ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
 }
 
 // NeMo's transform, tokenizer and pooling are fixed: what the model has otherwise is told, or refused where every text
@@ -686,7 +694,7 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
   target.symbols.Set("text.padded_vocab", vocab);
   if (!to.is_megatron) {
     if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
-    const bool hugging_face = to.name == "hf";
+    const bool hugging_face = to.language == ConfigLanguage::kHuggingFace;
     // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
     if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
     target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
@@ -775,7 +783,7 @@ namespace {
 std::optional<ClipArchitecture> OpenAiArchitecture(const Checkpoint& checkpoint) {
   if (checkpoint.shards.size() != 1) return std::nullopt;
   const StateDict& weights = checkpoint.weights();
-  if (checkpoint.flavour != "torchscript" && weights.Find("input_resolution") == nullptr) return std::nullopt;
+  if (!checkpoint.origin.is_torch_script && weights.Find("input_resolution") == nullptr) return std::nullopt;
   const auto shape = [&weights](std::string_view name, size_t rank) {
     const StateDict::Item* item = weights.Find(name);
     const bool fits = item != nullptr && item->tensor() != nullptr && item->tensor()->shape().size() == rank;
@@ -889,7 +897,8 @@ const Family& ClipFamily() {
                                 .pipeline_warning = kPipelineWarning,
                                 .read_symbols = ReadClipSymbols,
                                 .target = ClipTarget,
-                                .foreign = ForeignClip};
+                                .foreign = ForeignClip,
+                                .complete = AddProcessor};
   return family;
 }
 
@@ -903,7 +912,8 @@ const Family& SiglipFamily() {
                                 .pipeline_warning = kPipelineWarning,
                                 .read_symbols = ReadClipSymbols,
                                 .target = ClipTarget,
-                                .foreign = ForeignClip};
+                                .foreign = ForeignClip,
+                                .complete = AddProcessor};
   return family;
 }
 

@@ -322,6 +322,28 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
   return ModelIdentity{family, dialect};
 }
 
+Result<const Dialect*> DialectFor(const Checkpoint& checkpoint, const ModelIdentity& model, ConfigLanguage language,
+                                  const TranslateOptions& options) {
+  if (LanguageOf(*model.dialect) == language) return model.dialect;
+  std::vector<const Dialect*> speaking;
+  for (const Dialect& dialect : model.family->dialects) {
+    if (LanguageOf(dialect) == language) speaking.push_back(&dialect);
+  }
+  if (speaking.empty()) return nullptr;
+  if (speaking.size() == 1) return speaking.front();
+  ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(checkpoint, *model.dialect, options));
+  if (model.family->choose_dialect != nullptr) return model.family->choose_dialect(checkpoint, symbols, language);
+  for (const Dialect* dialect : speaking) {
+    bool is_excluded = false;
+    for (const std::string_view flag : SplitAt(dialect->never, ',')) {
+      ANEMONE_ASSIGN(const bool has, symbols.HoldsAnywhere(flag));
+      is_excluded = is_excluded || (!flag.empty() && has);
+    }
+    if (!is_excluded) return dialect;
+  }
+  return speaking.front();
+}
+
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options) {
   if (options.family != nullptr && options.dialect != nullptr) return ModelIdentity{options.family, options.dialect};
   return IdentifyModel(checkpoint, options.family);

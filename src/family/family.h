@@ -71,6 +71,15 @@ struct Family {
   // The model that a config names where it is none of this family's, though its tensors' names may be; else "".
   std::string (*foreign)(const Config& config) = nullptr;
 
+  // In which of the dialects with configs of `language` a model is written, where there are several. Null: the first
+  // whose `never` names nothing that the model has.
+  Result<const Dialect*> (*choose_dialect)(const Checkpoint& source, const ModelSymbols& symbols,
+                                           ConfigLanguage language) = nullptr;
+  // Adds what a result in another dialect needs beside its tensors and its config: tokenizer and preprocessor files, a
+  // generation config. `language` is that of the config to come. Null: nothing.
+  Status (*complete)(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
+                     Checkpoint* result) = nullptr;
+
   const Dialect* FindDialect(std::string_view dialect) const;
   // The symbols of a checkpoint stored in `dialect`, all of them set. Errors: as read_symbols; LimitExceeded for
   // numbers of layers or experts out of all proportion to the checkpoint; Internal for one that it leaves out.
@@ -97,6 +106,10 @@ struct ModelIdentity {
   const Dialect* dialect = nullptr;
 };
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family = nullptr);
+// The dialect in which such a model is written with a config of `language`; its own where that goes with one. Nullptr
+// when its family has none. Errors: as SymbolsOf, where several do.
+Result<const Dialect*> DialectFor(const Checkpoint& checkpoint, const ModelIdentity& model, ConfigLanguage language,
+                                  const TranslateOptions& options);
 // What `options` say of both, or else the names.
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options);
 

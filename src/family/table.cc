@@ -118,6 +118,10 @@ Status ForEachCanonical(const std::vector<CanonicalRow>& rows,
   });
 }
 
+ConfigLanguage LanguageOf(const Dialect& dialect) {
+  return dialect.is_megatron ? ConfigLanguage::kNemo1 : dialect.language;
+}
+
 std::string Both(std::string_view a, std::string_view b) {
   if (a.empty() || b.empty()) return std::string(a.empty() ? b : a);
   return fmt::format("{} & {}", a, b);

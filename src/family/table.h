@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "config/language.h"
 #include "family/symbols.h"
 #include "family/transform.h"
 
@@ -123,7 +124,10 @@ struct Dialect {
   std::vector<OmittedPrefix> omitted = {};
   // Flags, with commas, of models that have no such dialect: it spells none of what they alone have.
   std::string never = {};
+  // Of the config that goes with such names; Megatron's go with NeMo 1's.
+  ConfigLanguage language = ConfigLanguage::kNone;
 };
+ConfigLanguage LanguageOf(const Dialect& dialect);
 
 // Calls `visit(row index, layer)` for every row and layer in the order a dialect stores them: rows with a layer number
 // that follow each other repeat together. `layers(tower)` says how many. Stops at the first failure.

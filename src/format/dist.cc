@@ -79,14 +79,12 @@ class Presenter {
   }
 
   // REQUIRES: Present() was called, once.
-  void Finish(Shard& shard, std::map<std::string, std::string>& metadata) {
+  void Finish(Shard& shard, DistributedOrigin& origin) {
     shard.weights = std::move(weights_);
     if (!Pairs(training_.node)->empty()) shard.training = std::move(training_);
-    std::string stacks;
-    for (const std::string& prefix : stacks_) stacks += (stacks.empty() ? "" : ",") + prefix;
-    if (!stacks.empty()) metadata["layer_stacks"] = stacks;
-    if (flattened_) metadata["optimizer_flattened"] = "true";
-    if (IsChained()) metadata["optimizer_chained"] = "true";
+    origin.layer_stacks.assign(stacks_.begin(), stacks_.end());
+    origin.has_flat_optimizer = flattened_;
+    origin.has_chained_optimizer = IsChained();
   }
 
  private:
@@ -455,11 +453,12 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   Checkpoint checkpoint;
   checkpoint.flavour = *backend == "zarr" ? "zarr" : "torch_dist";
   checkpoint.path = what;
-  checkpoint.metadata["sharded_backend"] = megatron ? *backend : "torch";
+  DistributedOrigin& origin = checkpoint.origin.distributed.emplace();
+  origin.backend = megatron ? *backend : "torch";
   Shard& shard = checkpoint.shards.emplace_back();
   Presenter presenter(megatron, *backend == "torch_dist", std::move(common));
   ANEMONE_TRY(in(presenter.Present(*std::move(entries))));
-  presenter.Finish(shard, checkpoint.metadata);
+  presenter.Finish(shard, origin);
   ReadHyperParameters(checkpoint);
 
   std::ranges::sort(used);

@@ -35,9 +35,7 @@ std::vector<Artifact> MembersBelow(const std::vector<Artifact>& members, std::st
 bool LooksDistributed(const std::vector<Artifact>& members);
 
 // Opens the folder that `members` are. `what` is how messages call it. Flavour is "torch_dist" or "zarr"; one shard;
-// members that are no part of the format become artifacts. Metadata: "sharded_backend", and "layer_stacks", the
-// ','-joined prefixes
-// ("model.decoder.layers") whose tensors are stored stacked.
+// members that are no part of the format become artifacts; `origin.distributed` is set.
 // Errors: Corrupt (the rules), Unsupported (another backend, transforms, compressed zarr), NotFound (no .metadata: the
 // save did not finish).
 Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& members, std::string_view what);

@@ -46,7 +46,7 @@ Result<Checkpoint> Open(const Probe& probe) {
 Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
   Plan plan;
   TorchDistOptions dist;
-  dist.drop_extra_state = options.extra_state == LayOutOptions::ExtraState::kDrop;
+  dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   dist.ranks = options.shard_grid;
   for (const Artifact& artifact : checkpoint.artifacts) {
     PlanFile& file = plan.files.emplace_back();
@@ -73,6 +73,14 @@ const Format kTorchDist = {
     .matches = IsTorchDist,
     .open = Open,
     .lay_out = LayOut,
+    .traits = {.language = ConfigLanguage::kNemo1,
+               .dialect = "mcore",
+               .takes_any_megatron = true,
+               .is_chunked = true,
+               .training = ParameterKeys::kNames,
+               .takes_every_file = true,
+               .own_files = {kHparams},
+               .distributed_in = ""},
 };
 
 extern const Format kZarr;
@@ -84,6 +92,15 @@ const Format kZarr = {
     .matches = IsZarr,
     .open = Open,
     .lay_out = nullptr,
+    .traits = {.language = ConfigLanguage::kNemo1,
+               .dialect = "mcore",
+               .takes_any_megatron = true,
+               .is_chunked = true,
+               .training = ParameterKeys::kNames,
+               .successor = "torch_dist",
+               .takes_every_file = true,
+               .own_files = {kHparams},
+               .distributed_in = ""},
 };
 
 }  // namespace anemone

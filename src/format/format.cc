@@ -79,6 +79,21 @@ const Format* FindFormat(std::string_view name) {
   return nullptr;
 }
 
+const FormatTraits& TraitsOf(const Checkpoint& checkpoint) {
+  static const FormatTraits none;
+  return checkpoint.format != nullptr ? checkpoint.format->traits : none;
+}
+
+namespace {
+
+// By its flavour: a torch file may turn out to hold a Lightning checkpoint.
+Result<Checkpoint> WithFormat(Result<Checkpoint> opened) {
+  if (opened.ok()) opened->format = FindFormat(opened->flavour);
+  return opened;
+}
+
+}  // namespace
+
 Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& options) {
   auto probe = ProbePath(path);
   if (!probe.ok()) {
@@ -87,7 +102,7 @@ Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& op
     if (probe.status().kind() != ErrorKind::kNotFound || parent.empty()) return probe.status();
     const auto above = ProbePath(parent.string());
     if (!above.ok() || !above->is_directory || !HasRankFolders(*above)) return probe.status();
-    return OpenLightningFolder(parent.string(), fs::path(path).filename().string(), options);
+    return WithFormat(OpenLightningFolder(parent.string(), fs::path(path).filename().string(), options));
   }
   probe->options = options;
   const Format* chosen = nullptr;
@@ -99,7 +114,7 @@ Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& op
     chosen = format;
   }
   if (chosen == nullptr) return internal::NotACheckpoint(*probe).In(path);
-  Result<Checkpoint> opened = chosen->open(*probe);
+  Result<Checkpoint> opened = WithFormat(chosen->open(*probe));
   if (opened.ok() && probe->is_directory) ANEMONE_TRY(CheckInside(*opened, path));
   return opened;
 }

@@ -2,6 +2,9 @@
 #ifndef ANEMONE_FORMAT_FORMAT_H_
 #define ANEMONE_FORMAT_FORMAT_H_
 
+#include <array>
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,6 +12,7 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "config/language.h"
 #include "engine/plan.h"
 
 namespace anemone {
@@ -32,10 +36,41 @@ Result<Probe> ProbePath(const std::string& path);
 
 // How an output is written. Formats ignore what does not concern them.
 struct LayOutOptions {
-  enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
   ExtraState extra_state = ExtraState::kKeep;
   uint64_t max_shard_bytes = 0;  // huggingface, safetensors: split into model-0000i-of-0000n; 0: one file
   uint32_t shard_grid = 1;       // torch_dist, nemo2: cut as for this many tensor ranks, a file each
+};
+
+// How a training state tells an optimizer's parameters apart.
+enum class ParameterKeys : uint8_t { kNumbers, kNames };
+
+// Whether a format's models are of NeMo's classes: not, or of one that the training script names, or of one that the
+// config must name for NeMo to restore it.
+enum class ModelClassIn : uint8_t { kNowhere, kScript, kConfig };
+
+// What a format can hold and what its readers expect. All that the rest of the program asks of a format is asked here;
+// nothing compares formats' names.
+struct FormatTraits {
+  ConfigLanguage language = ConfigLanguage::kNone;  // of the config it carries
+  // The names that Megatron's readers load, for models that have them in several dialects.
+  std::string_view dialect = {};
+  bool takes_any_megatron = false;             // models in another dialect of Megatron's keep it
+  bool has_rank_files = false;                 // one file for each rank
+  bool is_chunked = false;                     // tensors are stored whole, cut into chunks as for so many tensor ranks
+  std::optional<ParameterKeys> training = {};  // of the training state it takes; empty: none
+  bool keeps_extra_state = true;               // holds entries that are no tensors
+  ModelClassIn model_class = ModelClassIn::kNowhere;
+  std::string_view successor = {};                 // the format that is written in its place
+  bool is_pickle = false;                          // a torch file by itself: whoever loads it runs what it says
+  bool takes_every_file = false;                   // whatever is in its folder becomes an artifact
+  bool reads_fixed_names = false;                  // files in its folder are read by names that no file says
+  std::array<std::string_view, 3> own_files = {};  // in its folder, beside weights and artifacts
+  // Where in its folder a distributed checkpoint is stored ("weights/"); nullopt: nowhere.
+  std::optional<std::string_view> distributed_in = {};
+
+  bool is_megatron() const { return !dialect.empty(); }
+  // A NeMo 1 model that its config alone restores.
+  bool is_nemo1_archive() const { return model_class == ModelClassIn::kConfig && language == ConfigLanguage::kNemo1; }
 };
 
 struct Format {
@@ -50,13 +85,14 @@ struct Format {
   // Lays the checkpoint out as this format; nullptr when it is only read. The checkpoint is already in a dialect and
   // layout that the format can hold.
   Result<Plan> (*lay_out)(const Checkpoint& checkpoint, const LayOutOptions& options);
+  FormatTraits traits = {};
+  std::array<std::string_view, 2> other_extensions = {};  // that people give such files
 };
 
 std::span<const Format* const> Formats();
 const Format* FindFormat(std::string_view name);
-
-// Checkpoint::metadata of a part of a checkpoint (one rank, one shard): the path that opens all of it.
-inline constexpr std::string_view kPartOf = "part_of";
+// Of the format that a checkpoint was opened as; those of none for one that was made in memory.
+const FormatTraits& TraitsOf(const Checkpoint& checkpoint);
 
 // Finds the one format that matches and opens the path with it. Errors: NotFound; Corrupt or Unsupported naming what
 // was found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted.

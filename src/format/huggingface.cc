@@ -180,7 +180,7 @@ Status AddFolderOf(const std::string& path, Checkpoint& checkpoint) {
   const std::string name = fs::path(path).filename().string();
   if (const std::string index = IndexOf(folder, name); !index.empty()) {
     checkpoint.notes.push_back(fmt::format("one shard of several: {} names all", index));
-    checkpoint.metadata[std::string(kPartOf)] = index;
+    checkpoint.origin.part_of = index;
   }
   const bool is_openclip = IsAmong(kOpenClipWeights, name);
   if (checkpoint.config || (!is_openclip && !IsAmong(kHfWeights, name))) return {};
@@ -204,6 +204,10 @@ const Format kHuggingFace = {
     .open = OpenHuggingFace,
     .lay_out = [](const Checkpoint& checkpoint,
                   const LayOutOptions& options) { return LayOutFolder(checkpoint, options, "config.json", "model"); },
+    .traits = {.language = ConfigLanguage::kHuggingFace,
+               .keeps_extra_state = false,
+               .reads_fixed_names = true,
+               .own_files = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}},
 };
 
 extern const Format kOpenClip;
@@ -221,6 +225,10 @@ const Format kOpenClip = {
         [](const Checkpoint& checkpoint, const LayOutOptions& options) {
           return LayOutFolder(checkpoint, options, "open_clip_config.json", "open_clip_model");
         },
+    .traits = {.language = ConfigLanguage::kOpenClip,
+               .keeps_extra_state = false,
+               .reads_fixed_names = true,
+               .own_files = {"open_clip_config.json"}},
 };
 
 }  // namespace anemone

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "engine/sources.h"
+#include "format/format.h"
 
 namespace anemone {
 namespace {
@@ -46,7 +47,7 @@ Status CheckInside(const Checkpoint& checkpoint, const std::string& folder) {
   for (const Artifact& artifact : checkpoint.artifacts) names.insert(artifact.content.source->name());
   std::error_code error;
   const fs::path whole = fs::canonical(folder, error), blobs = BlobsOf(whole);
-  const bool reads_fixed_names = checkpoint.flavour == "huggingface" || checkpoint.flavour == "openclip";
+  const bool reads_fixed_names = TraitsOf(checkpoint).reads_fixed_names;
   std::set<fs::path> parents;  // that are inside
   for (const fs::path& name : names) {
     if (!parents.contains(name.parent_path())) {

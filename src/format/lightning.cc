@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <set>
 
 #include "format/format.h"
@@ -23,7 +22,6 @@ using Kind = ValueNode::Kind;
 
 constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
 constexpr std::string_view kExtension = ".ckpt";
-constexpr const char* kNameKey = "ckpt_name";  // of Checkpoint::metadata
 
 bool EndsWith(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
@@ -157,13 +155,14 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOption
   checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
   checkpoint.shards.push_back(std::move(file.shard));
   if (file.lightning) ANEMONE_TRY(SetConfig(folder, std::move(file.hparams), checkpoint));
-  if (file.lightning) checkpoint.metadata[kNameKey] = name;
+  if (file.lightning) checkpoint.origin.training_file = name;
+  checkpoint.origin.is_torch_script = !file.lightning && file.torchscript;
   if (EndsWith(path, ".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
   if (in_rank && RanksWith(folder.parent_path(), name) > 1) {
     checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
-    checkpoint.metadata[std::string(kPartOf)] = folder.parent_path().string();
+    checkpoint.origin.part_of = folder.parent_path().string();
   }
   return checkpoint;
 }
@@ -214,7 +213,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
   Checkpoint checkpoint;
   checkpoint.flavour = "lightning";
   checkpoint.path = path;
-  checkpoint.metadata[kNameKey] = chosen;
+  checkpoint.origin.training_file = chosen;
   checkpoint.layout = set->layout;
   std::optional<ConfigNode> hparams;
   for (size_t i = 0; i < set->folders.size(); ++i) {
@@ -272,7 +271,7 @@ ValueRef SameHparams(const Value& training, const ConfigNode& config) {
 }
 
 StateDict Kept(const StateDict& state, const LayOutOptions& options) {
-  if (options.extra_state != LayOutOptions::ExtraState::kDrop) return state;
+  if (options.extra_state != ExtraState::kDrop) return state;
   StateDict kept;
   for (const StateDict::Item& item : state.items()) {
     if (item.tensor() != nullptr) (void)kept.Add(item.name, item.entry);  // names are unique already
@@ -385,8 +384,7 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
 // That of the training's checkpoint, from which NeMo reads how far it came ("…-consumed_samples=12.0.ckpt"); a
 // distributed one is a folder of that name, or lies in one.
 std::string RankFileName(const Checkpoint& checkpoint) {
-  const auto known = checkpoint.metadata.find(kNameKey);
-  std::string name = known != checkpoint.metadata.end() ? known->second : std::string();
+  std::string name = checkpoint.origin.training_file;
   for (const fs::path& part : fs::path(checkpoint.path).lexically_normal()) {
     if (name.empty() && part.string().find("consumed_samples=") != std::string::npos) name = part.string();
   }
@@ -435,6 +433,13 @@ const Format kLightning = {
     .matches = IsLightningFolder,  // a single .ckpt is a torch file: format "pytorch" opens it and sees what it holds
     .open = OpenLightningProbe,
     .lay_out = LayOutLightning,
+    .traits = {.language = ConfigLanguage::kNemo1,
+               .dialect = "mcore",
+               .takes_any_megatron = true,
+               .has_rank_files = true,
+               .training = ParameterKeys::kNumbers,
+               .model_class = ModelClassIn::kScript,
+               .own_files = {"hparams.yaml"}},
 };
 
 }  // namespace anemone

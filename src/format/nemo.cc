@@ -125,7 +125,7 @@ Status ReadWeights(const Members& members, std::set<std::string>& used, Checkpoi
   ANEMONE_ASSIGN(Checkpoint distributed, OpenDistributed(below, kDistFolder));
   checkpoint.layout = distributed.layout;
   checkpoint.shards = std::move(distributed.shards);
-  checkpoint.metadata = std::move(distributed.metadata);
+  checkpoint.origin = std::move(distributed.origin);
   for (std::string& note : distributed.notes) checkpoint.notes.push_back(std::move(note));
   for (const Artifact& member : members) {
     if (member.name.compare(0, kDistFolder.size() + 1, std::string(kDistFolder) + "/") == 0) used.insert(member.name);
@@ -164,7 +164,7 @@ Result<Checkpoint> OpenMembers(Members members, std::string_view flavour, const 
   std::sort(checkpoint.artifacts.begin(), checkpoint.artifacts.end(),
             [](const Artifact& a, const Artifact& b) { return a.name < b.name; });
   // A distributed checkpoint is divided when it is loaded, as the config says.
-  if (!checkpoint.metadata.contains("sharded_backend")) CompareLayout(checkpoint);
+  if (!checkpoint.origin.distributed) CompareLayout(checkpoint);
   // Told, not refused: such an archive can still be inspected and mended. Writing it refuses.
   if (const Status status = CheckArtifactReferences(checkpoint); !status.ok())
     checkpoint.notes.push_back(status.message());
@@ -230,7 +230,7 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
                            "anemone convert --hparams FILE gives one, with --tp and --pp too");
   ANEMONE_TRY(CheckArtifactReferences(checkpoint));
   // What NeMo saves through torch_dist it only loads from there.
-  const bool distributed = checkpoint.metadata.contains("sharded_backend") && checkpoint.shards.size() == 1;
+  const bool distributed = checkpoint.origin.distributed && checkpoint.shards.size() == 1;
   Config config = *checkpoint.config;
   // NeMo chooses the reader of the weights by this key, not by what is in the folder.
   if (ConfigNode* format = config.root().Get("dist_ckpt_format"); distributed && format != nullptr) {
@@ -244,7 +244,7 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     Plan plan;
     TorchDistOptions dist;
     dist.folder = std::string(kDistFolder) + "/";
-    dist.drop_extra_state = options.extra_state == LayOutOptions::ExtraState::kDrop;
+    dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
     ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
     for (PlanFile& file : plan.files) files.push_back(std::move(file));
   } else {
@@ -261,7 +261,7 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     for (const auto& [name, shard] : shards) {
       StateDict state;
       for (const StateDict::Item& item : shard->weights.items()) {
-        if (item.opaque() != nullptr && options.extra_state == LayOutOptions::ExtraState::kDrop) continue;
+        if (item.opaque() != nullptr && options.extra_state == ExtraState::kDrop) continue;
         ANEMONE_TRY(state.Add(item.name, item.entry));
       }
       PlanFile& file = files.emplace_back();
@@ -340,6 +340,11 @@ const Format kNemo = {
         },
     .open = OpenArchive,
     .lay_out = LayOutArchive,
+    .traits = {.language = ConfigLanguage::kNemo1,
+               .dialect = "mcore",
+               .takes_any_megatron = true,
+               .has_rank_files = true,
+               .model_class = ModelClassIn::kConfig},
 };
 
 extern const Format kNemoDir;
@@ -351,6 +356,14 @@ const Format kNemoDir = {
     .matches = [](const Probe& probe) { return probe.is_directory && probe.HasEntry("model_config.yaml"); },
     .open = OpenFolder,
     .lay_out = LayOutFolder,
+    .traits = {.language = ConfigLanguage::kNemo1,
+               .dialect = "mcore",
+               .takes_any_megatron = true,
+               .has_rank_files = true,
+               .model_class = ModelClassIn::kConfig,
+               .takes_every_file = true,
+               .own_files = {kConfigName},
+               .distributed_in = "model_weights/"},
 };
 
 }  // namespace anemone

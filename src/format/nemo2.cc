@@ -74,19 +74,10 @@ Status RenameWeights(Checkpoint& checkpoint, const Parts& parts, bool to_nemo2) 
   return {};
 }
 
-// The comma-separated list of prefixes whose layers are stacked, each renamed.
 template <typename Rename>
 void RenameStacks(Checkpoint& checkpoint, Rename rename) {
-  const auto stacks = checkpoint.metadata.find("layer_stacks");
-  if (stacks == checkpoint.metadata.end()) return;
-  std::string renamed;
-  for (std::string_view rest = stacks->second; !rest.empty();) {
-    const std::string_view prefix = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(prefix.size() + 1, rest.size()));
-    if (!renamed.empty()) renamed += ',';
-    renamed += rename(prefix);
-  }
-  stacks->second = std::move(renamed);
+  if (!checkpoint.origin.distributed) return;
+  for (std::string& prefix : checkpoint.origin.distributed->layer_stacks) prefix = rename(prefix);
 }
 
 // N2-3.
@@ -149,7 +140,7 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
     ANEMONE_TRY(RenameWeights(checkpoint, *parts, /*to_nemo2=*/true));
     RenameStacks(checkpoint, [&](std::string_view prefix) { return Renamed(prefix, *parts, /*to_nemo2=*/true); });
   }
-  if (checkpoint.shards.size() == 1 && options.extra_state != LayOutOptions::ExtraState::kDrop)
+  if (checkpoint.shards.size() == 1 && options.extra_state != ExtraState::kDrop)
     ANEMONE_TRY(AddAttentionStates(checkpoint));
   Plan plan;
   for (const Artifact& artifact : checkpoint.artifacts) {
@@ -174,7 +165,7 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   dist.folder = "weights/";
   dist.key_from = kOurs;
   dist.key_to = kTheirs;
-  dist.drop_extra_state = options.extra_state == LayOutOptions::ExtraState::kDrop;
+  dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   dist.ranks = options.shard_grid;
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
   return plan;
@@ -191,6 +182,14 @@ const Format kNemo2 = {
     .matches = Matches,
     .open = Open,
     .lay_out = LayOut,
+    .traits = {.language = ConfigLanguage::kNemo2,
+               .dialect = "mcore",
+               .is_chunked = true,
+               .training = ParameterKeys::kNames,
+               .model_class = ModelClassIn::kConfig,
+               .takes_every_file = true,
+               .own_files = {kModelYaml, "context/model_config.yaml", kIoJson},
+               .distributed_in = "weights/"},
 };
 
 }  // namespace anemone

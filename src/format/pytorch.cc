@@ -36,7 +36,7 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
   }
   StateDict state;
   for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (item.opaque() != nullptr && options.extra_state == LayOutOptions::ExtraState::kDrop) continue;
+    if (item.opaque() != nullptr && options.extra_state == ExtraState::kDrop) continue;
     ANEMONE_TRY(state.Add(item.name, item.entry));
   }
   Plan plan;
@@ -54,6 +54,8 @@ const Format kPytorch = {
     .matches = Matches,
     .open = Open,
     .lay_out = LayOut,
+    .traits = {.is_pickle = true},
+    .other_extensions = {".bin", ".pth"},
 };
 
 }  // namespace anemone

@@ -130,7 +130,6 @@ Result<Plan> LayOutSafetensorsPlan(const Checkpoint& checkpoint, const LayOutOpt
   std::map<std::string, std::string> metadata = kFormatMetadata;
   if (checkpoint.flavour == "safetensors") {  // what it had comes back
     metadata = checkpoint.metadata;
-    metadata.erase(std::string(kPartOf));
   }
   ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, "model", metadata, plan));
   plan.is_directory = plan.files.size() > 1;
@@ -291,7 +290,7 @@ Result<NamedTensors> PlainTensors(const Checkpoint& checkpoint, const LayOutOpti
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     if (const Tensor* tensor = item.tensor()) {
       tensors.emplace_back(item.name, *tensor);
-    } else if (item.opaque()->holds_data && options.extra_state != LayOutOptions::ExtraState::kDrop) {
+    } else if (item.opaque()->holds_data && options.extra_state != ExtraState::kDrop) {
       return Unsupported("this format cannot hold FP8 scaling state", "--extra-state drop leaves it out").In(item.name);
     }
   }
@@ -352,6 +351,7 @@ const Format kSafetensors = {
         },
     .open = OpenSafetensors,
     .lay_out = LayOutSafetensorsPlan,
+    .traits = {.keeps_extra_state = false},
 };
 
 }  // namespace anemone

@@ -30,26 +30,14 @@ struct Output {
   Value object;            // when `layers` is empty
 };
 
-std::vector<std::string_view> SplitCommas(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const size_t comma = std::min(text.find(','), text.size());
-    words.push_back(text.substr(0, comma));
-    text.remove_prefix(std::min(comma + 1, text.size()));
-  }
-  return words;
-}
-
 // Prefixes ("model.decoder.layers") whose layers Megatron stacks: those that were, and those with its attention's
 // names.
 std::unordered_set<std::string> FindStacks(const Checkpoint& checkpoint) {
   std::unordered_set<std::string> stacks;
-  if (const auto it = checkpoint.metadata.find("layer_stacks"); it != checkpoint.metadata.end()) {
-    for (const std::string_view prefix : SplitCommas(it->second)) stacks.emplace(prefix);
-    return stacks;
-  }
   // A distributed checkpoint that stacked nothing keeps its per-layer keys.
-  if (checkpoint.metadata.contains("sharded_backend")) return stacks;
+  if (const auto& origin = checkpoint.origin.distributed) {
+    return {origin->layer_stacks.begin(), origin->layer_stacks.end()};
+  }
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     const auto name = SplitLayerName(item.name);
     if (name && (name->suffix.starts_with("self_attention.linear_") || name->suffix.starts_with("mlp.linear_"))) {
@@ -418,8 +406,6 @@ Value Listed(const Value& value) {
   return listed;
 }
 
-bool IsFlattened(const Checkpoint& checkpoint) { return checkpoint.metadata.contains("optimizer_flattened"); }
-
 // The training dictionary without what is written as keys of its own.
 Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
   Value common{std::make_shared<ValueGraph>(), nullptr};
@@ -428,14 +414,14 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
     common.node = common.graph->New(Kind::kDict);
     return common;
   }
+  const DistributedOrigin origin = checkpoint.origin.distributed.value_or(DistributedOrigin());
   std::unordered_set<ValueRef> own;
   const std::vector<ValueRef> optimizers = FindOptimizers(training->node);
   for (size_t member = 0; member < optimizers.size(); ++member) {
     const ValueRef state = Lookup(*optimizers[member], "state");
     if (!IsByName(state)) continue;
     size_t of_parameters = 0;
-    const std::string chained =
-        checkpoint.metadata.contains("optimizer_chained") ? fmt::format("chained_{}.", member) : "";
+    const std::string chained = origin.has_chained_optimizer ? fmt::format("chained_{}.", member) : "";
     for (size_t i = 0; i + 1 < Pairs(state)->size(); i += 2) {
       const std::string& parameter = (*Pairs(state))[i]->text;
       const auto* kinds = Pairs((*Pairs(state))[i + 1]);
@@ -449,7 +435,7 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
         const bool verbatim = (*kinds)[j]->text == "tensor" && parameter.starts_with("optimizer.");
         const std::string prefix =
             verbatim ? chained : fmt::format("{}optimizer.state.{}.", chained, (*kinds)[j]->text);
-        gatherer.Add(prefix, parameter, *leaf.tensor, IsFlattened(checkpoint) && !verbatim);
+        gatherer.Add(prefix, parameter, *leaf.tensor, origin.has_flat_optimizer && !verbatim);
       }
     }
     if (of_parameters == Pairs(state)->size() / 2) own.insert(state);

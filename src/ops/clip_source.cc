@@ -10,12 +10,12 @@
 #include <optional>
 #include <utility>
 
-#include "clip/clip_vocabulary.h"
 #include "clip/image.h"
 #include "clip/sentencepiece.h"
 #include "clip/tokenizer.h"
 #include "family/clip_config.h"
 #include "family/clip_preprocess.h"
+#include "family/clip_vocabulary.h"
 #include "family/families.h"
 #include "family/family.h"
 #include "ops/canonical.h"
@@ -118,13 +118,13 @@ Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
                   "store it with the model: --artifact tokenizer.model=spiece.model");
 }
 
-PixelRules RulesOf(const Checkpoint& checkpoint, std::string_view dialect) {
-  if (dialect == "mcore" || dialect == "legacy") return PixelRules::kNemo;
+PixelRules RulesOf(const Checkpoint& checkpoint, const Dialect& dialect) {
+  if (dialect.is_megatron) return PixelRules::kNemo;
   const bool open = checkpoint.config && KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kOpenClip;
-  return open || dialect == "openclip" ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
+  return open || dialect.language == ConfigLanguage::kOpenClip ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
 }
 
-Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonical, std::string_view dialect,
+Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonical, const Dialect& dialect,
                         const TranslateOptions& options, std::vector<std::string>* notes) {
   std::string name;
   ANEMONE_ASSIGN(const ClipArchitecture architecture, ClipArchitectureOf(checkpoint, options, &name, notes));
@@ -172,7 +172,7 @@ Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& opti
   translate.hparams_name = load.hparams_name;
   translate.strict = load.strict;
   ANEMONE_ASSIGN(Checkpoint canonical, Canonical(checkpoint, translate));
-  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, model.dialect->name, translate, load.notes));
+  ANEMONE_ASSIGN(const ClipSpec spec, SpecOf(checkpoint, canonical, *model.dialect, translate, load.notes));
   if (load.notes != nullptr && !spec.siglip && HasName(checkpoint, "logit_bias")) {
     load.notes->push_back("logit_bias: left out of account: a softmax over texts is the same with and without it");
   }

@@ -17,7 +17,6 @@
 #include "family/user_table.h"
 #include "format/format.h"
 #include "ops/artifact.h"
-#include "ops/clip_processor.h"
 #include "ops/destination.h"
 #include "ops/ema.h"
 #include "ops/model_class.h"
@@ -33,35 +32,7 @@
 namespace anemone {
 namespace {
 
-// What a format expects of a checkpoint that comes to live in it.
-struct Home {
-  std::string_view format;
-  std::string_view dialect;  // that its readers understand; "": whatever the source speaks
-  bool megatron = false;     // any of NeMo's dialects; `dialect` is for sources that speak none
-  bool holds_ranks = false;  // one file a rank
-  bool is_grid = false;      // tensors whole, cut into chunks as for so many tensor ranks
-  // How the optimizer's state tells parameters apart; empty: no training state lives there.
-  std::optional<ParameterKeys> training = {};
-};
-constexpr Home kHomes[] = {
-    {"nemo", "mcore", true, true},
-    {"nemo-dir", "mcore", true, true},
-    {"ckpt", "mcore", true, true, false, ParameterKeys::kNumbers},
-    {"lightning", "mcore", true, true, false, ParameterKeys::kNumbers},
-    {"torch_dist", "mcore", true, false, true, ParameterKeys::kNames},
-    {"nemo2", "mcore", true, false, true, ParameterKeys::kNames},
-    {"hf", "hf", false, false},
-    {"openclip", "openclip", false, false},
-};
-
 constexpr const char* kSplitRank = "pipeline_model_parallel_split_rank";
-
-const Home& HomeOf(std::string_view format) {
-  static constexpr Home kAny = {};
-  const auto* found =
-      std::find_if(std::begin(kHomes), std::end(kHomes), [&](const Home& h) { return h.format == format; });
-  return found == std::end(kHomes) ? kAny : *found;
-}
 
 bool HasOneWhole(const Checkpoint& checkpoint) {
   return checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty();
@@ -85,30 +56,34 @@ class Converter {
       if (!family.ok()) return family.status().In(options_.table);
       table_ = *std::move(family);
     }
-    const Home& home = HomeOf(format.name);
+    const FormatTraits& traits = format.traits;
     ANEMONE_TRY(IsWhole());
     if (!options_.preset.empty() && !ClipPreset(options_.preset)) {
       return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", options_.preset),
                              fmt::format("known are {}", fmt::join(ClipPresetNames(), ", ")));
     }
     if (options_.only_weights) LeaveTraining("");
-    if (!home.training) LeaveTraining(fmt::format("a {} holds none", format.name));
+    if (!traits.training) LeaveTraining(fmt::format("a {} holds none", format.name));
     if (options_.dtype) LeaveTraining("it belongs to the dtypes the weights had");
-    if ((format.name == "nemo2") != (conversion_.source.flavour == "nemo2"))
+    const bool was_nemo2 = TraitsOf(conversion_.source).language == ConfigLanguage::kNemo2;
+    if (was_nemo2 != (traits.language == ConfigLanguage::kNemo2))
       LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
-    ANEMONE_TRY(ConfigOfNemo1(home));
-    ANEMONE_TRY(Translated(home));
-    if (home.training == ParameterKeys::kNumbers) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNumbers));
-    ANEMONE_TRY(LaidOutOverRanks(home));
-    if (home.training == ParameterKeys::kNames) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNames));
+    ANEMONE_TRY(ConfigOfNemo1(format));
+    ANEMONE_TRY(Translated(format));
+    if (traits.training == ParameterKeys::kNumbers) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNumbers));
+    ANEMONE_TRY(LaidOutOverRanks(traits));
+    if (traits.training == ParameterKeys::kNames) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNames));
     const bool keeps_extra_state = options_.extra_state != ExtraState::kDrop;
     if (options_.dtype || !keeps_extra_state) {
       ANEMONE_TRY(Rewrite(options_.dtype, keeps_extra_state, &conversion_.result));
     }
-    if (format.name == "hf" && options_.dtype && conversion_.result.config) {
+    if (traits.language == ConfigLanguage::kHuggingFace && options_.dtype && conversion_.result.config) {
       SetHuggingFaceDType(conversion_.result.config->root(), *options_.dtype);
     }
-    if (format.name.starts_with("nemo") && conversion_.source.flavour == "lightning") ANEMONE_TRY(NameModel());
+    if (traits.model_class == ModelClassIn::kConfig &&
+        TraitsOf(conversion_.source).model_class == ModelClassIn::kScript) {
+      ANEMONE_TRY(NameModel());
+    }
     const ConfigEdit edit{options_.set, options_.unset, options_.artifacts};
     Checkpoint& result = conversion_.result;
     if (options_.extra_state == ExtraState::kRequire) ANEMONE_TRY(ExtraStatesAreThere(format));
@@ -116,42 +91,40 @@ class Converter {
       if (!result.config) result.config.emplace();
       ANEMONE_TRY(ApplyEdit(edit, *result.config, result.artifacts));
     }
-    return format.name == "nemo2" ? ConfigOfNemo2() : Status();
+    return traits.language == ConfigLanguage::kNemo2 ? ConfigOfNemo2() : Status();
   }
 
   uint32_t shard_grid() const { return shard_grid_; }
 
  private:
   Status IsWhole() const {
-    const auto whole = conversion_.source.metadata.find(std::string(kPartOf));
-    if (whole == conversion_.source.metadata.end() || !options_.strict) return {};
+    const std::string& whole = conversion_.source.origin.part_of;
+    if (whole.empty() || !options_.strict) return {};
     return Corrupt("expected a whole checkpoint, found one part of several",
-                   fmt::format("anemone convert {} {} takes all; --no-strict takes this part alone", whole->second,
+                   fmt::format("anemone convert {} {} takes all; --no-strict takes this part alone", whole,
                                conversion_.destination));
   }
 
   // NeMo restores a model by its class and its own names; it has no use for others.
-  Status HasMeaningForNemo(const Home& home, const Status& unknown) const {
+  Status HasMeaningForNemo(const Format& format, const Status& unknown) const {
     const Checkpoint& result = conversion_.result;
-    if (!home.megatron || !options_.strict || !result.config) return {};
+    if (!format.traits.is_megatron() || !options_.strict || !result.config) return {};
     const ConfigNode& root = result.config->root();
     const bool is_foreign =
         root.Get("architectures") != nullptr || root.Get("model_type") != nullptr || root.Get("model_cfg") != nullptr;
-    const std::string& flavour = result.flavour;
-    const bool is_nemos =
-        flavour.starts_with("nemo") || flavour == "lightning" || flavour == "torch_dist" || flavour == "zarr";
-    const bool is_archive = home.format == "nemo" || home.format == "nemo-dir";
-    if (!is_foreign && (is_nemos || !is_archive || root.Get("target") != nullptr)) return {};
-    return Unsupported(fmt::format("a {} that NeMo restores: {}", home.format, unknown.error().what),
+    const bool is_nemos = TraitsOf(result).is_megatron();
+    if (!is_foreign && (is_nemos || !format.traits.is_nemo1_archive() || root.Get("target") != nullptr)) return {};
+    return Unsupported(fmt::format("a {} that NeMo restores: {}", format.name, unknown.error().what),
                        "OUT.safetensors or OUT.pt holds the weights alone; --no-strict carries all name by name");
   }
 
   // NeMo 2's config in the words of NeMo 1, which all tables and all other formats speak.
-  Status ConfigOfNemo1(const Home& home) {
+  Status ConfigOfNemo1(const Format& format) {
     Checkpoint& result = conversion_.result;
-    if (home.format == "nemo2" || !result.config || !IsNemo2Config(result.config->root())) return {};
+    if (format.traits.language == ConfigLanguage::kNemo2 || !result.config || !IsNemo2Config(result.config->root()))
+      return {};
     Result<ConfigNode> config = ToNemo1Config(result.config->root());
-    if (!config.ok()) return home.format.starts_with("nemo") ? config.status().In(result.config_name) : Status();
+    if (!config.ok()) return format.traits.is_nemo1_archive() ? config.status().In(result.config_name) : Status();
     // A SentencePiece model is all that NeMo 1 needs of a tokenizer [NeMo scripts/checkpoint_converters/
     // convert_llama_hf_to_nemo.py].
     ConfigNode& tokenizer = (*config)["tokenizer"];
@@ -244,7 +217,7 @@ class Converter {
       return std::any_of(state.items().begin(), state.items().end(),
                          [&](const StateDict::Item& item) { return item.name.ends_with(kSuffix); });
     };
-    bool holds = format.name != "hf" && format.name != "openclip" && format.name != "safetensors";
+    bool holds = format.traits.keeps_extra_state;
     for (const Shard& shard : conversion_.result.shards) {
       holds = holds && (has_some(shard.weights) || std::any_of(shard.chunks.begin(), shard.chunks.end(), has_some));
     }
@@ -271,7 +244,7 @@ class Converter {
     Checkpoint& result = conversion_.result;
     Shard& shard = result.shards.front();
     if (result.shards.size() != 1 || !shard.training) return {};
-    const bool is_distributed = result.metadata.contains("sharded_backend");
+    const bool is_distributed = result.origin.distributed.has_value();
     if (Lookup(*shard.training->node, "pytorch-lightning_version") == nullptr) {
       if (keys == ParameterKeys::kNumbers || !is_distributed) LeaveTraining("it is not Lightning's");
       return {};
@@ -303,8 +276,10 @@ class Converter {
     return {};
   }
 
-  Status Translated(const Home& home) {
+  Status Translated(const Format& format) {
     Checkpoint& result = conversion_.result;
+    const FormatTraits& traits = format.traits;
+    const bool takes_any = traits.language == ConfigLanguage::kNone;
     const Result<ModelIdentity> model = Identity();
     if (table_ != nullptr) {
       if (!model.ok()) return model.status();
@@ -320,23 +295,21 @@ class Converter {
       // As long as nobody asks for other names. A model that its config names is no model of NeMo's.
       std::string foreign;
       DetectFamily(result, &foreign);
-      const bool keeps_names = home.dialect.empty() || (home.megatron && (foreign.empty() || !options_.strict));
+      const bool keeps_names = takes_any || (traits.is_megatron() && (foreign.empty() || !options_.strict));
       if (!is_unknown || !options_.dialect.empty() || !keeps_names) {
         return model.status();
       }
       ANEMONE_TRY(CarriedByName());
-      ANEMONE_TRY(HasMeaningForNemo(home, model.status()));
+      ANEMONE_TRY(HasMeaningForNemo(format, model.status()));
       conversion_.notes.push_back("its model family is not known: tensors are carried name by name");
       return {};
     }
     std::string dialect = options_.dialect;
     if (dialect.empty()) {
-      const bool keeps =
-          home.dialect.empty() || (home.megatron && model->dialect->is_megatron && home.format != "nemo2");
-      dialect = keeps ? model->dialect->name : std::string(home.dialect);
+      ANEMONE_ASSIGN(dialect, DialectOf(format, *model));
     }
     const bool stays = dialect == model->dialect->name && options_.hparams.empty();
-    if (stays && (home.dialect.empty() || home.megatron || IsAsOthersWriteIt(result, *model->dialect))) return {};
+    if (stays && (takes_any || traits.is_megatron() || IsAsOthersWriteIt(result, *model->dialect))) return {};
     if (dialect != model->dialect->name) LeaveTraining("it belongs to the parameters of the old dialect");
     ANEMONE_TRY(Merged());
     TranslateOptions translate = KnownModel();
@@ -357,37 +330,47 @@ class Converter {
     // Weights whose sizes nobody knows stay as they are.
     if (stays && !translated.ok() && translated.status().kind() == ErrorKind::kNotFound) return {};
     ANEMONE_ASSIGN(result, std::move(translated));
-    identity_ = ModelIdentity{model->family, model->family->FindDialect(dialect)};
-    if (dialect == "hf" && model->dialect->name != "hf") {
-      return AddProcessor(conversion_.source, translate, &result);
-    }
-    return {};
+    const Dialect& to = *model->family->FindDialect(dialect);
+    identity_ = ModelIdentity{model->family, &to};
+    if (model->family->complete == nullptr || &to == model->dialect) return {};
+    const bool is_nemo2 = traits.language == ConfigLanguage::kNemo2;
+    return model->family->complete(conversion_.source, is_nemo2 ? traits.language : LanguageOf(to), translate, &result);
   }
 
-  Status LaidOutOverRanks(const Home& home) {
+  // The dialect in which the format's readers expect the model.
+  Result<std::string> DialectOf(const Format& format, const ModelIdentity& model) {
+    const FormatTraits& traits = format.traits;
+    if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && model.dialect->is_megatron))
+      return model.dialect->name;
+    if (traits.is_megatron()) return std::string(traits.dialect);
+    ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(conversion_.result, model, traits.language, KnownModel()));
+    return dialect != nullptr ? dialect->name : std::string(format.name);
+  }
+
+  Status LaidOutOverRanks(const FormatTraits& traits) {
     Checkpoint& result = conversion_.result;
-    Layout layout = home.holds_ranks ? conversion_.source.layout : Layout{};
+    Layout layout = traits.has_rank_files ? conversion_.source.layout : Layout{};
     layout.tp = options_.tp.value_or(layout.tp);
     layout.pp = options_.pp.value_or(layout.pp);
     layout.vp = options_.vp.value_or(layout.vp);
     if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
       return InvalidArgument("expected --tp, --pp and --vp of at least 1");
     // Whoever loads a distributed checkpoint divides it as its config says; its tables have those ranks' rows.
-    const bool is_distributed = HasOneWhole(result) && result.metadata.contains("sharded_backend");
+    const bool is_distributed = HasOneWhole(result) && result.origin.distributed;
     const bool stays_distributed =
-        is_distributed && layout.tp == 1 && layout.pp == 1 && home.training != ParameterKeys::kNumbers;
-    if (home.is_grid || stays_distributed) {
+        is_distributed && layout.tp == 1 && layout.pp == 1 && traits.training != ParameterKeys::kNumbers;
+    if (traits.is_chunked || stays_distributed) {
       constexpr int kMaxGrid = 4096;
       if (layout.tp > kMaxGrid) return InvalidArgument(fmt::format("--tp: expected at most {}", kMaxGrid));
-      if (home.is_grid) shard_grid_ = static_cast<uint32_t>(layout.tp);
+      if (traits.is_chunked) shard_grid_ = static_cast<uint32_t>(layout.tp);
       const int tp = std::exchange(layout.tp, 1);
-      if (layout == Layout{}) return ForRanksThatLoad(home, tp);
+      if (layout == Layout{}) return ForRanksThatLoad(traits, tp);
     }
-    if (!home.holds_ranks && layout != Layout{}) {
+    if (!traits.has_rank_files && layout != Layout{}) {
       return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
                              "write a .nemo or a .ckpt");
     }
-    if (is_distributed && home.holds_ranks) {
+    if (is_distributed && traits.has_rank_files) {
       ANEMONE_TRY(Padded(StatedTensorParallel(result), 1));
       if (table_ == nullptr) ANEMONE_TRY(AddExtraStates(&result, KnownModel()));
       if (result.config) ANEMONE_TRY(SetLayout({}, &*result.config));
@@ -411,12 +394,13 @@ class Converter {
   }
 
   // A distributed result: whole tensors, a config that says how to divide them, tables padded for that.
-  Status ForRanksThatLoad(const Home& home, int tp) {
+  Status ForRanksThatLoad(const FormatTraits& traits, int tp) {
     Checkpoint& result = conversion_.result;
-    const bool was_distributed = result.metadata.contains("sharded_backend");
+    const bool was_distributed = result.origin.distributed.has_value();
     ANEMONE_TRY(Merged());
     const bool is_nemo1 = result.config && !IsNemo2Config(result.config->root());
-    if (home.format == "nemo2" && is_nemo1 && table_ == nullptr) ANEMONE_TRY(AddExtraStates(&result, KnownModel()));
+    if (traits.language == ConfigLanguage::kNemo2 && is_nemo1 && table_ == nullptr)
+      ANEMONE_TRY(AddExtraStates(&result, KnownModel()));
     // Left as it was, nothing being asked.
     if (was_distributed && !options_.tp && !options_.pp) return {};
     ANEMONE_TRY(Padded(was_distributed ? StatedTensorParallel(result) : 1, tp));
@@ -496,7 +480,7 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
   ANEMONE_TRY(converter.Run(*format).In(source));
 
   LayOutOptions lay_out;
-  lay_out.extra_state = static_cast<LayOutOptions::ExtraState>(options.extra_state);
+  lay_out.extra_state = options.extra_state;
   lay_out.max_shard_bytes = options.max_shard_bytes;
   lay_out.shard_grid = converter.shard_grid();
   Result<Plan> plan = format->lay_out(conversion.result, lay_out);

@@ -2,29 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace anemone {
 
 Result<const Format*> DestinationFormat(const std::string& destination, const std::string& to,
                                         const Checkpoint& source) {
-  // What people call a torch file.
-  constexpr std::string_view kTorchExtensions[] = {".bin", ".pth"};
   std::string known;
   const Format* named = to.empty() ? nullptr : FindFormat(to);
-  for (const std::string_view extension : kTorchExtensions) {
-    if (to.empty() && destination.ends_with(extension)) named = FindFormat("pytorch");
-  }
+  const auto has = [&](std::string_view extension) { return !extension.empty() && destination.ends_with(extension); };
   for (const Format* format : Formats()) {
     if (format->lay_out == nullptr) continue;
     if (format == named) return format;
-    if (to.empty() && !format->extension.empty() && destination.ends_with(format->extension)) return format;
+    if (to.empty() && (has(format->extension) || std::ranges::any_of(format->other_extensions, has))) return format;
     known += (known.empty() ? "" : ", ") + std::string(format->name);
   }
   if (!to.empty()) return InvalidArgument(fmt::format("--to {}: expected one of {}", to, known));
   if (!std::filesystem::path(destination).has_extension()) {
-    if (const Format* format = FindFormat(source.flavour);
-        format != nullptr && format->lay_out != nullptr && format->is_directory) {
+    if (const Format* format = source.format; format != nullptr && format->lay_out != nullptr && format->is_directory) {
       return format;
     }
   }

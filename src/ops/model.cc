@@ -94,7 +94,7 @@ Status Model::SaveTo(const std::string& save_path, const RunOptions& options) co
   const Format* format = FindFormat(save_path.ends_with(".nemo") ? "nemo" : "nemo-dir");
   const auto plan = [&]() -> Result<Plan> {
     ANEMONE_TRY(CheckArtifactReferences(checkpoint_));
-    if (!is_untouched_ || !checkpoint_.flavour.starts_with("nemo") || checkpoint_.flavour == "nemo2") {
+    if (!is_untouched_ || !TraitsOf(checkpoint_).is_nemo1_archive()) {
       return format->lay_out(checkpoint_, {});
     }
     const bool same_config = checkpoint_.config->ToYaml() == Config(stored_config_).ToYaml();

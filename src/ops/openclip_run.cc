@@ -11,6 +11,7 @@
 
 #include "anemone/config.h"
 #include "family/clip_config.h"
+#include "format/format.h"
 #include "ops/zero_shot.h"
 
 namespace anemone {
@@ -70,7 +71,7 @@ Result<Config> ConfigOf(const Arguments& arguments, const ClipArchitecture& name
 }  // namespace
 
 Status AddConfigOfOpenClipRun(Checkpoint* checkpoint) {
-  if (checkpoint->config || checkpoint->flavour != "pytorch") return {};
+  if (checkpoint->config || !TraitsOf(*checkpoint).is_pickle || checkpoint->origin.is_torch_script) return {};
   const fs::path folder = fs::path(checkpoint->path).parent_path();
   for (const fs::path& path : {folder / kParams, folder / ".." / kParams}) {
     std::error_code error;

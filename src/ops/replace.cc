@@ -24,24 +24,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kRepositories[] = {".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "CVS"};
 
-// What formats keep beside weights and artifacts; `*` stands for any beginning of a name.
-struct Bookkeeping {
-  std::string_view flavour;
-  std::vector<std::string_view> names;
-  std::string_view distributed;  // where in it a distributed checkpoint lies; "-": nowhere
-};
-const std::vector<Bookkeeping>& BookkeepingOfFormats() {
-  static const std::vector<Bookkeeping> all = {
-      {"huggingface", {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}, "-"},
-      {"openclip", {"open_clip_config.json"}, "-"},
-      {"lightning", {"hparams.yaml"}, "-"},
-      {"nemo-dir", {"model_config.yaml"}, "model_weights/"},
-      {"nemo2", {"context/model.yaml", "context/model_config.yaml", "context/io.json"}, "weights/"},
-      {"torch_dist", {"hparams.yaml"}, ""},
-      {"zarr", {"hparams.yaml"}, ""},
-  };
-  return all;
-}
 constexpr std::string_view kDistributedNames[] = {".metadata", "metadata.json", "common.pt"};
 constexpr std::string_view kDistributedEndings[] = {".distcp", "/.zarray", "/.zattrs", "/.zgroup"};
 // Tokenizers and settings that travel with a model under these names, in whatever folder.
@@ -133,8 +115,7 @@ std::set<std::string> FilesOf(const Checkpoint& checkpoint, const fs::path& fold
     files.insert(fs::path(source->name()).lexically_normal().lexically_relative(folder.lexically_normal()).string());
   }
   // An unpacked .nemo and a NeMo 2 folder read whatever lies in them; only what is referred to is theirs.
-  const bool takes_all = checkpoint.flavour == "nemo-dir" || checkpoint.flavour == "nemo2" ||
-                         checkpoint.flavour == "torch_dist" || checkpoint.flavour == "zarr";
+  const bool takes_all = TraitsOf(checkpoint).takes_every_file;
   for (const Artifact& artifact : checkpoint.artifacts) {
     const std::string base = fs::path(artifact.name).filename().string();
     const bool is_companion = std::ranges::find(kCompanions, base) != std::end(kCompanions);
@@ -143,16 +124,13 @@ std::set<std::string> FilesOf(const Checkpoint& checkpoint, const fs::path& fold
   return files;
 }
 
-bool IsBookkeeping(std::string_view flavour, std::string_view name) {
-  for (const Bookkeeping& format : BookkeepingOfFormats()) {
-    if (format.flavour != flavour) continue;
-    if (std::ranges::find(format.names, name) != format.names.end()) return true;
-    if (format.distributed == "-" || !name.starts_with(format.distributed)) return false;
-    const std::string_view inner = name.substr(format.distributed.size());
-    return std::ranges::find(kDistributedNames, inner) != std::end(kDistributedNames) ||
-           std::ranges::any_of(kDistributedEndings, [&](std::string_view end) { return inner.ends_with(end); });
-  }
-  return false;
+// What formats keep beside weights and artifacts.
+bool IsBookkeeping(const FormatTraits& traits, std::string_view name) {
+  if (std::ranges::find(traits.own_files, name) != traits.own_files.end()) return true;
+  if (!traits.distributed_in || !name.starts_with(*traits.distributed_in)) return false;
+  const std::string_view inner = name.substr(traits.distributed_in->size());
+  return std::ranges::find(kDistributedNames, inner) != std::end(kDistributedNames) ||
+         std::ranges::any_of(kDistributedEndings, [&](std::string_view end) { return inner.ends_with(end); });
 }
 
 Status CheckContent(const Plan& plan, const std::string& directory) {
@@ -176,7 +154,7 @@ Status CheckContent(const Plan& plan, const std::string& directory) {
     const bool is_directory = ::lstat(it->path().c_str(), &info) == 0 && S_ISDIR(info.st_mode);
     // An empty folder is no loss, but what is mounted on it may be.
     const bool is_ours =
-        is_directory ? info.st_dev == top.st_dev : known.contains(name) || IsBookkeeping(opened->flavour, name);
+        is_directory ? info.st_dev == top.st_dev : known.contains(name) || IsBookkeeping(TraitsOf(*opened), name);
     if (!is_ours) foreign.push_back(name + (is_directory ? "/" : ""));
   }
   if (error) return ErrnoStatus(error.value(), "cannot list").In(directory);

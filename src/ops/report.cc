@@ -150,7 +150,7 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
 
 Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOptions& options) {
   const Summary summary = Summarize(checkpoint);
-  const Format* format = FindFormat(checkpoint.flavour);
+  const Format* format = checkpoint.format;
   ConfigNode node = ConfigNode::Map();
   node["path"] = Text(checkpoint.path);
   node["flavour"] = Text(checkpoint.flavour);
@@ -173,7 +173,9 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   node["config_name"] = Text(checkpoint.config_name);
   node["artifacts"] = ArtifactsNode(checkpoint);
   ConfigNode& metadata = node["metadata"] = ConfigNode::Map();
-  for (const auto& [key, value] : checkpoint.metadata) metadata[key] = Text(value);
+  std::map<std::string, std::string> words = checkpoint.origin.ToMetadata();
+  words.insert(checkpoint.metadata.begin(), checkpoint.metadata.end());
+  for (const auto& [key, value] : words) metadata[key] = Text(value);
   ConfigNode& notes = node["notes"] = ConfigNode::List();
   for (const std::string& note : checkpoint.notes) notes.list.push_back(Text(note));
   node["ranks"] = RanksNode(checkpoint);

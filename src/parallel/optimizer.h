@@ -19,6 +19,7 @@
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "family/family.h"
+#include "format/format.h"
 
 namespace anemone {
 
@@ -62,9 +63,6 @@ struct OptimizerState {
   bool is_distributed = false;  // Megatron's distributed optimizer, whose masters and moments are named ones
   Value keep;
 };
-
-// How a training dictionary tells parameters apart.
-enum class ParameterKeys : uint8_t { kNumbers, kNames };
 
 // True when the dictionary is Lightning's and holds an optimizer.
 bool HasOptimizer(const Value& training);

@@ -46,6 +46,21 @@ const StateDict::Item* StateDict::Find(std::string_view name) const {
   return place == 0 ? nullptr : &table_->items[place - 1];
 }
 
+std::map<std::string, std::string> Origin::ToMetadata() const {
+  std::map<std::string, std::string> words;
+  if (!part_of.empty()) words["part_of"] = part_of;
+  if (!training_file.empty()) words["ckpt_name"] = training_file;
+  if (!distributed) return words;
+  words["sharded_backend"] = distributed->backend;
+  if (distributed->has_flat_optimizer) words["optimizer_flattened"] = "true";
+  if (distributed->has_chained_optimizer) words["optimizer_chained"] = "true";
+  for (const std::string& prefix : distributed->layer_stacks) {
+    std::string& stacks = words["layer_stacks"];
+    stacks.append(stacks.empty() ? "" : ",").append(prefix);
+  }
+  return words;
+}
+
 const Artifact* Checkpoint::FindArtifact(std::string_view name) const {
   for (const Artifact& artifact : artifacts) {
     if (artifact.name == name) return &artifact;

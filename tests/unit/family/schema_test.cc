@@ -61,6 +61,44 @@ TEST(SchemaTest, EveryDialectGivesTheCanonicalTensorsBack) {
   }
 }
 
+Family Speaking(std::vector<Dialect> dialects) {
+  Family family;
+  family.name = family.title = "speaking";
+  family.symbols = {Symbol::Flag("gated", "the MLP is gated")};
+  family.dialects = std::move(dialects);
+  family.read_symbols = [](const Checkpoint&, const Dialect&, const TranslateOptions&,
+                           ModelSymbols* symbols) -> Status {
+    symbols->Set("gated", 1);
+    return {};
+  };
+  return family;
+}
+
+TEST(SchemaTest, ADialectIsChosenByTheLanguageOfTheConfig) {
+  const auto dialect = [](std::string name, ConfigLanguage language, std::string never, bool is_megatron) {
+    return Dialect{std::move(name), "", {""}, {}, is_megatron, {}, std::move(never), language};
+  };
+  using enum ConfigLanguage;
+  Family family =
+      Speaking({dialect("hf_plain", kHuggingFace, "gated", false), dialect("hf_gated", kHuggingFace, "", false),
+                dialect("open", kOpenClip, "gated", false), dialect("mcore", kNone, "", true)});
+  const auto chosen = [&](const char* from, ConfigLanguage language) {
+    const auto found = DialectFor(Checkpoint(), {&family, family.FindDialect(from)}, language, {});
+    EXPECT_THAT(found, IsOk());
+    return found.ok() && *found != nullptr ? (*found)->name : std::string();
+  };
+  EXPECT_EQ(chosen("mcore", kHuggingFace), "hf_gated");
+  EXPECT_EQ(chosen("hf_plain", kHuggingFace), "hf_plain");  // its own
+  EXPECT_EQ(chosen("mcore", kOpenClip), "open");            // the only one
+  EXPECT_EQ(chosen("open", kNemo1), "mcore");
+  EXPECT_EQ(chosen("mcore", kNemo2), "");
+  family.choose_dialect = [](const Checkpoint&, const ModelSymbols&, ConfigLanguage) -> Result<const Dialect*> {
+    return Unsupported("none");
+  };
+  EXPECT_THAT(DialectFor(Checkpoint(), {&family, family.FindDialect("mcore")}, kHuggingFace, {}),
+              StatusIs(ErrorKind::kUnsupported, "none"));
+}
+
 TEST(SchemaTest, PartsMayBeOfUnequalSize) {
   const ModelSymbols symbols = testing::SyntheticSymbols(false);
   ANEMONE_ASSERT_ASSIGN(const StateDict stored, Spelled(CanonicalModel(symbols), Hf(), symbols));

@@ -28,6 +28,34 @@ TEST(Format, NamesAreDistinctAndFound) {
   EXPECT_EQ(FindFormat("parquet"), nullptr);
 }
 
+TEST(Format, TraitsFitTogether) {
+  for (const Format* format : Formats()) {
+    const FormatTraits& traits = format->traits;
+    if (!traits.successor.empty()) {
+      EXPECT_EQ(format->lay_out, nullptr) << format->name;
+      ASSERT_NE(FindFormat(traits.successor), nullptr) << format->name;
+      EXPECT_NE(FindFormat(traits.successor)->lay_out, nullptr) << format->name;
+    }
+    EXPECT_FALSE(traits.has_rank_files && traits.is_chunked) << format->name;
+    EXPECT_FALSE(traits.takes_any_megatron && !traits.is_megatron()) << format->name;
+    EXPECT_TRUE(!traits.is_chunked || traits.distributed_in.has_value()) << format->name;
+    EXPECT_TRUE(!traits.takes_every_file || format->is_directory) << format->name;
+  }
+}
+
+TEST(Format, ACheckpointSaysWhatItWasOpenedAs) {
+  const std::pair<const char*, const char*> cases[] = {{"clip/mcore.nemo", "nemo"},
+                                                       {"clip/hf", "hf"},
+                                                       {"clip/ckpt_mcore_tp2", "ckpt"},
+                                                       {"dist/nemo2_llama/nemo", "nemo2"}};
+  for (const auto& [path, name] : cases) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(Golden(path)));
+    EXPECT_EQ(checkpoint.format, FindFormat(name)) << path;
+    EXPECT_EQ(&TraitsOf(checkpoint), &FindFormat(name)->traits) << path;
+  }
+  EXPECT_EQ(TraitsOf(Checkpoint()).language, ConfigLanguage::kNone);
+}
+
 // What people pass by mistake is called by its name.
 TEST(Format, NamesWhatIsNoCheckpoint) {
   struct Case {

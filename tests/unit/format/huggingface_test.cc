@@ -169,7 +169,7 @@ TEST(HuggingFace, OneShardSaysWhereTheOthersAre) {
   for (const auto& entry : std::filesystem::directory_iterator(dir / "hf")) {
     if (!entry.path().filename().string().starts_with("model-00001-of-")) continue;
     ANEMONE_ASSERT_ASSIGN(const Checkpoint shard, OpenCheckpoint(entry.path().string()));
-    EXPECT_EQ(shard.metadata.at(std::string(kPartOf)), dir / "hf/model.safetensors.index.json");
+    EXPECT_EQ(shard.origin.part_of, dir / "hf/model.safetensors.index.json");
     return;
   }
   FAIL() << "expected shards";

@@ -128,8 +128,7 @@ TEST(Nemo, RewrittenArchivesSayTheSame) {
         const auto& right = after.shards[i].weights.items();
         ASSERT_EQ(left.size(), right.size()) << name;
         for (size_t k = 0; k < left.size(); ++k) {
-          const bool ordered =
-              !before.metadata.contains("sharded_backend");  // a distributed folder has no order of names
+          const bool ordered = !before.origin.distributed;  // a distributed folder has no order of names
           const StateDict::Item* other = ordered ? &right[k] : after.shards[i].weights.Find(left[k].name);
           ASSERT_NE(other, nullptr) << left[k].name;
           EXPECT_EQ(left[k].name, other->name) << name;

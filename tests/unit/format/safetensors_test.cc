@@ -199,7 +199,7 @@ TEST(Safetensors, RefusesWhatItCannotHold) {
   checkpoint.shards.resize(1);
   ASSERT_THAT(checkpoint.weights().Add("x._extra_state", Opaque{Opaque::Form::kOther, {}, true}), IsOk());
   EXPECT_THAT(PlainTensors(checkpoint, {}), StatusIs(ErrorKind::kUnsupported, "FP8"));
-  EXPECT_THAT(PlainTensors(checkpoint, {.extra_state = LayOutOptions::ExtraState::kDrop}), IsOk());
+  EXPECT_THAT(PlainTensors(checkpoint, {.extra_state = ExtraState::kDrop}), IsOk());
 }
 
 }  // namespace

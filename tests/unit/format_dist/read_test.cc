@@ -32,7 +32,9 @@ void ExpectTensors(const StateDict& found, const StateDict& expected, const std:
 TEST(TorchDist, IsReadLayerByLayer) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kTorchDist)));
   EXPECT_EQ(checkpoint.flavour, "torch_dist");
-  EXPECT_EQ(checkpoint.metadata.at("layer_stacks"), "model.decoder.layers");
+  ASSERT_TRUE(checkpoint.origin.distributed.has_value());
+  EXPECT_THAT(checkpoint.origin.distributed->layer_stacks, ::testing::ElementsAre("model.decoder.layers"));
+  EXPECT_EQ(checkpoint.origin.ToMetadata().at("layer_stacks"), "model.decoder.layers");
   ExpectTensors(checkpoint.weights(), Plain("dist/torch_dist_small/plain.safetensors"));
   EXPECT_FALSE(checkpoint.shards[0].training);
   EXPECT_TRUE(checkpoint.artifacts.empty());
@@ -89,7 +91,8 @@ INSTANTIATE_TEST_SUITE_P(TorchDist, OfTorch, ::testing::Values("2.2", "2.9", "2.
 TEST_P(OfTorch, ReadsWhatTwoProcessesWrote) {
   const std::string folder = std::string("dist_torch_") + GetParam();
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(folder + "/plain_dcp")));
-  EXPECT_EQ(checkpoint.metadata.at("sharded_backend"), "torch");
+  ASSERT_TRUE(checkpoint.origin.distributed.has_value());
+  EXPECT_EQ(checkpoint.origin.distributed->backend, "torch");
   const StateDict plain = Plain(folder + "/plain.safetensors");
   ASSERT_TRUE(checkpoint.shards[0].training);
   const Value& training = *checkpoint.shards[0].training;

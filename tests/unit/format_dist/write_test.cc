@@ -184,7 +184,7 @@ TEST(WriteTorchDist, ExtraStateIsDroppedOnRequest) {
   const TempFolder temp;
   ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(kTorchDist)));
   LayOutOptions options;
-  options.extra_state = LayOutOptions::ExtraState::kDrop;
+  options.extra_state = ExtraState::kDrop;
   ANEMONE_ASSERT_ASSIGN(const Plan plan, FindFormat("torch_dist")->lay_out(before, options));
   ASSERT_THAT(Execute(plan, temp / "out", {}), IsOk());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(temp / "out"));
@@ -239,7 +239,8 @@ TEST(WriteNemo, TheConfigNamesTheFormatOfTheWeights) {
   ASSERT_THAT(Write(before, "nemo", temp / "out.nemo"), IsOk());
   ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out.nemo"));
   EXPECT_EQ(after.config->root().Get("dist_ckpt_format")->text, "torch_dist");
-  EXPECT_EQ(after.metadata.at("sharded_backend"), "torch_dist");
+  ASSERT_TRUE(after.origin.distributed.has_value());
+  EXPECT_EQ(after.origin.distributed->backend, "torch_dist");
   ExpectSameWeights(after.weights(), before.weights());
 }
 

@@ -1,7 +1,7 @@
 // CLIP's public BPE vocabulary, built in: a .nemo as NeMo writes it has no tokenizer files, only a type that every
 // OpenAI and LAION CLIP shares. 49,408 entries; MIT licence, © 2021 OpenAI (models/demo-clip/NOTICE).
-#ifndef ANEMONE_CLIP_CLIP_VOCABULARY_H_
-#define ANEMONE_CLIP_CLIP_VOCABULARY_H_
+#ifndef ANEMONE_FAMILY_CLIP_VOCABULARY_H_
+#define ANEMONE_FAMILY_CLIP_VOCABULARY_H_
 
 #include <string>
 #include <string_view>
@@ -15,4 +15,4 @@ std::string ClipVocabJson();
 
 }  // namespace anemone
 
-#endif  // ANEMONE_CLIP_CLIP_VOCABULARY_H_
+#endif  // ANEMONE_FAMILY_CLIP_VOCABULARY_H_

@@ -1,4 +1,4 @@
-#include "clip/clip_vocabulary.h"
+#include "family/clip_vocabulary.h"
 
 #include <cstddef>
 #include <vector>

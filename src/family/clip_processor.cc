@@ -1,12 +1,11 @@
-#include "ops/clip_processor.h"
+#include "family/clip_processor.h"
 
 #include <string>
 #include <utility>
 
-#include "clip/clip_vocabulary.h"
 #include "family/clip_config.h"
 #include "family/clip_preprocess.h"
-#include "ops/json_nodes.h"
+#include "family/clip_vocabulary.h"
 
 namespace anemone {
 namespace {
@@ -18,7 +17,7 @@ ConfigNode TokenizerConfig(const ClipArchitecture& spec) {
   root["bos_token"] = ConfigNode::String("<|startoftext|>");
   for (const char* key : {"eos_token", "pad_token", "unk_token"}) root[key] = ConfigNode::String("<|endoftext|>");
   root["do_lower_case"] = ConfigNode::Bool(true);
-  root["model_max_length"] = CountNode(spec.context);
+  root["model_max_length"] = ConfigNode::Int(static_cast<int64_t>(spec.context));
   return root;
 }
 
@@ -30,7 +29,9 @@ void AddFile(std::string name, std::string bytes, Checkpoint* checkpoint) {
 
 }  // namespace
 
-Status AddProcessor(const Checkpoint& source, const TranslateOptions& options, Checkpoint* result) {
+Status AddProcessor(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
+                    Checkpoint* result) {
+  if (language != ConfigLanguage::kHuggingFace) return {};
   std::string name;
   ANEMONE_ASSIGN(const ClipArchitecture spec, ClipArchitectureOf(source, options, &name));
   if (spec.has_vision) {
