@@ -9,7 +9,13 @@ root = pathlib.Path(sys.argv[1])
 names = {"deepspeed"}
 for source in sorted((root / "src/format").glob("*.cc")):
     text = source.read_text()
-    names.update(re.findall(r'\.name = '"(?:' + "|".join(map(re.escape, sorted(names))) + ')[-_.]?"(?:sv)?'
+    names.update(re.findall(r'\.name = "([^"]+)"', text))
+    names.update(word for line in re.findall(r"flavour = [^;]*;", text) for word in re.findall(r'"([^"]+)"', line))
+    aliases = re.search(r"kAliases\[\] = \{(.*?)\n\};", text, re.DOTALL)
+    names.update(re.findall(r'\{"([^"]+)"', aliases[1]) if aliases else [])
+assert {"nemo", "nemo2", "hf", "lightning", "huggingface", "torchscript", "pt"} <= names, names
+
+name = '"(?:' + "|".join(map(re.escape, sorted(names))) + ')[-_.]?"(?:sv)?'
 # What holds such a name; a config's value of the same spelling is another thing.
 holder = r"\b(?:name|flavour|format|dialect|to)\b"
 COMPARES = re.compile(
@@ -25,7 +31,8 @@ def compares(line):
 for line in ('if (format.name == "nemo2") {', 'return "hf" != dialect;', 'name.starts_with("nemo")', "if (a.flavour == b) {",
              'flavour.ends_with("x")', 'return open || dialect == "openclip";'):
     assert compares(line), line
-for line in ('FindFormat("nemo")', 'to = "nemo";', 'a.flavour = "hf";', 'Text(checkpoint.flavour)', 'library->AsString() == "huggingface"'):
+for line in ('FindFormat("nemo")', 'to = "nemo";', 'a.flavour = "hf";', 'Text(checkpoint.flavour)',
+             'library->AsString() == "huggingface"'):
     assert not compares(line), line
 
 wrong = []
