@@ -1,11 +1,9 @@
 #include "cli/page.h"
 
-#include <filesystem>
-#include <system_error>
-
 #include "anemone/bytes.h"
 #include "anemone/version.h"
 #include "engine/execute.h"
+#include "ops/replace.h"
 
 namespace anemone::cli {
 namespace {
@@ -43,14 +41,15 @@ std::string RenderPage(std::string_view page, ConfigNode data) {
 }
 
 Status CheckPagePath(const std::string& path, bool replace) {
-  std::error_code error;
-  if (replace || !std::filesystem::exists(path, error)) return {};
-  return Status(ErrorKind::kAlreadyExists, "already exists", "--force replaces it").In(path);
+  return CheckReplacesOwn(path, replace, "a page", [](const std::string&, std::string_view head) {
+    return head.starts_with("<!doctype html>");
+  });
 }
 
 Status WritePage(std::string_view page, ConfigNode data, const std::string& path, bool replace) {
   Plan plan;
   plan.files.emplace_back().Append(RenderPage(page, std::move(data)));
+  ANEMONE_TRY(CheckPagePath(path, replace));
   return Execute(plan, path, {.replace = replace});
 }
 

@@ -17,7 +17,7 @@ extern const std::string_view kInferPage;
 // The page with `data`, a map, as JSON that no string in it can end. Its `made_by` is set.
 std::string RenderPage(std::string_view page, ConfigNode data);
 
-// Errors: AlreadyExists unless `replace`. To be asked before the work that a page shows.
+// Errors: AlreadyExists; with `replace` where what is there is no page. To be asked before the work that a page shows.
 Status CheckPagePath(const std::string& path, bool replace);
 // Whole or not at all, as every output. Errors: AlreadyExists, CannotCreate, Io.
 Status WritePage(std::string_view page, ConfigNode data, const std::string& path, bool replace);

@@ -1,5 +1,6 @@
 // torch_dist and zarr folders as formats of their own: what Megatron-core, Lightning with NeMo, and torch itself save.
 #include "anemone/config.h"
+#include "format/artifacts.h"
 #include "format/dist.h"
 #include "format/format.h"
 
@@ -48,17 +49,13 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
   TorchDistOptions dist;
   dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   dist.ranks = options.shard_grid;
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    PlanFile& file = plan.files.emplace_back();
-    file.path = artifact.name;
-    file.Append(artifact.content);
-  }
   if (checkpoint.config) {
     PlanFile& file = plan.files.emplace_back();
     file.path = kHparams;
     file.Append(checkpoint.config->ToYaml());
   }
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
+  ANEMONE_TRY(AddArtifacts(checkpoint, "distributed checkpoint (torch_dist folder)", plan.files));
   return plan;
 }
 

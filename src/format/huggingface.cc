@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <span>
 
+#include "format/artifacts.h"
 #include "format/format.h"
 #include "format/safetensors.h"
 #include "format/shards.h"
@@ -121,13 +122,7 @@ Result<Plan> LayOutFolder(const Checkpoint& checkpoint, const LayOutOptions& opt
     file.Append(checkpoint.config->ToJson() + "\n");
   }
   ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, stem, kFormatMetadata, plan));
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    const auto same = [&](const PlanFile& file) { return file.path == artifact.name; };
-    if (std::any_of(plan.files.begin(), plan.files.end(), same)) continue;
-    PlanFile& file = plan.files.emplace_back();
-    file.path = artifact.name;
-    file.Append(artifact.content);
-  }
+  ANEMONE_TRY(AddArtifacts(checkpoint, "Hugging Face folder", plan.files));
   return plan;
 }
 

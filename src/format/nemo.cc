@@ -1,4 +1,5 @@
 #include "format/nemo.h"
+#include "format/artifacts.h"
 
 #include <fmt/format.h>
 
@@ -271,15 +272,11 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
       }
     }
   }
-  std::set<std::string_view> names;
-  for (const PlanFile& file : files) names.insert(file.path);
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    if (names.contains(artifact.name) || (!distributed && artifact.name.starts_with(std::string(kDistFolder) + "/")))
-      continue;
-    PlanFile& file = files.emplace_back();
-    file.path = artifact.name;
-    file.Append(artifact.content);
-  }
+  // A distributed source's folder does not outlive its weights.
+  const auto place = [&](const std::string& name) {
+    return !distributed && name.starts_with(std::string(kDistFolder) + "/") ? std::string() : name;
+  };
+  ANEMONE_TRY(AddArtifacts(checkpoint, "NeMo archive", files, place));
   return files;
 }
 

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "anemone/config.h"
+#include "format/artifacts.h"
 #include "format/dist.h"
 #include "format/format.h"
 #include "format/nemo2_io.h"
@@ -143,12 +144,6 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   if (checkpoint.shards.size() == 1 && options.extra_state != ExtraState::kDrop)
     ANEMONE_TRY(AddAttentionStates(checkpoint));
   Plan plan;
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    const bool placed = artifact.name.starts_with("context/") || artifact.name.starts_with("weights/");
-    PlanFile& file = plan.files.emplace_back();
-    file.path = placed ? artifact.name : "context/" + artifact.name;
-    file.Append(artifact.content);
-  }
   if (checkpoint.config) {
     // Of a model that was carried name by name, with no class to build: for people to read.
     const bool own = checkpoint.config->root().Get("_target_") != nullptr;
@@ -168,6 +163,10 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   dist.ranks = options.shard_grid;
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
+  const auto place = [](const std::string& name) {
+    return name.starts_with("context/") || name.starts_with("weights/") ? name : "context/" + name;
+  };
+  ANEMONE_TRY(AddArtifacts(checkpoint, "NeMo 2 folder", plan.files, place));
   return plan;
 }
 

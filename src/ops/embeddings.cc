@@ -2,24 +2,36 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <algorithm>
 #include <string_view>
-#include <system_error>
 
 #include "engine/execute.h"
 #include "format/format.h"
+#include "ops/replace.h"
 
 namespace anemone {
+
+namespace {
+
+// What WriteEmbeddings writes.
+bool IsEmbeddings(const std::string& path, std::string_view head) {
+  if (head.starts_with("\x93NUMPY")) return true;
+  const Format& safetensors = *FindFormat("safetensors");
+  const Result<Probe> probe = ProbePath(path);
+  if (!probe.ok() || !safetensors.matches(*probe)) return false;
+  const Result<Checkpoint> opened = safetensors.open(*probe);
+  return opened.ok() && std::ranges::all_of(opened->weights().items(), [](const StateDict::Item& item) {
+           return item.name == "image" || item.name == "text";
+         });
+}
+
+}  // namespace
 
 Status CheckEmbeddingsPath(const std::string& path, bool replace) {
   if (!path.ends_with(".safetensors") && !path.ends_with(".npy")) {
     return InvalidArgument("expected a name ending in .safetensors or .npy").In(path);
   }
-  std::error_code error;
-  if (!replace && std::filesystem::exists(path, error)) {
-    return Status(ErrorKind::kAlreadyExists, "already exists", "--force replaces it").In(path);
-  }
-  return {};
+  return CheckReplacesOwn(path, replace, "a file of embeddings", IsEmbeddings);
 }
 
 namespace {

@@ -181,6 +181,16 @@ Status Check(const Plan& plan, bool in_place, const std::string& path) {
 
 }  // namespace
 
+Status CheckReplacesOwn(const std::string& path, bool replace, std::string_view kind,
+                        bool (*is_own)(const std::string& path, std::string_view head)) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(path, error))) return {};
+  const Result<Probe> probe = ProbePath(path);
+  const bool is_ours = probe.ok() && !probe->is_directory && (probe->size_bytes == 0 || is_own(path, probe->head));
+  if (!is_ours) return Refuse(fmt::format("already exists, and is not {}", kind)).In(path);
+  return replace ? Status() : Refuse("already exists", "--force replaces it").In(path);
+}
+
 std::function<Status(const std::string& path)> MayReplace(const Plan& plan, bool in_place) {
   return [&plan, in_place](const std::string& path) { return Check(plan, in_place, path); };
 }

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "anemone/status.h"
 #include "engine/plan.h"
@@ -17,6 +18,12 @@ namespace anemone {
 // For ExecuteOptions::may_replace. `plan` must outlive it. `in_place`: the plan carries over all that its source holds,
 // so the source itself may be replaced. Errors: AlreadyExists, naming some of what would be lost.
 std::function<Status(const std::string& path)> MayReplace(const Plan& plan, bool in_place = false);
+
+// The same rule of files that are no checkpoint, pages and features: only one of their own kind goes. Ok where there is
+// nothing and, with `replace`, for an empty file and for one that `is_own` says yes to. Errors: AlreadyExists, naming
+// `kind`.
+Status CheckReplacesOwn(const std::string& path, bool replace, std::string_view kind,
+                        bool (*is_own)(const std::string& path, std::string_view head));
 
 }  // namespace anemone
 

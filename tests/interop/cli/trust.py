@@ -153,6 +153,26 @@ class Force(ProgramCase):
         self.refused("a blob of the Hugging Face cache", "convert", DEMO, "models--a--b/snapshots/0/x.nemo", "--force", keeps=self.dir)
         self.refused("a blob of the Hugging Face cache", "edit", "models--a--b/snapshots/0/x.nemo", "--set", "a=1", keeps=self.dir)
 
+    def test_a_page_and_embeddings_replace_their_own_kind_alone(self):
+        shutil.copytree(DEMO, self.dir / "model")
+        picture = next((DEMO / "images").iterdir())
+        infer = ["infer", "model", "--image", picture, "--text", "a"]
+        for words, kind, targets in (
+                (["report", "model", "-o"], "a page", ["model/model.safetensors", "model/config.json", "model"]),
+                ([*infer, "--html"], "a page", ["model/config.json", "model/vocab.json", "f.npy"]),
+                ([*infer, "--embeddings"], "a file of embeddings", ["model/model.safetensors", "page.npy"])):
+            (self.dir / "f.npy").write_bytes(b"\x93NUMPY\x01\0")
+            (self.dir / "page.npy").write_text("<!doctype html>\n")
+            for target in targets:
+                for force in ([], ["--force"]):
+                    self.refused(f"already exists, and is not {kind}", *words, target, *force, keeps=self.dir)
+        for words, target in ((["report", "model", "-o"], "x.html"), ([*infer, "--html"], "x.html"),
+                              ([*infer, "--embeddings"], "x.safetensors"), ([*infer, "--embeddings"], "f.npy")):
+            if not (self.dir / target).exists():
+                self.ok(*words, target)
+            self.refused("already exists\nhint: --force replaces it", *words, target, keeps=self.dir)
+            self.ok(*words, target, "--force")
+
     def test_edit_in_place(self):
         self.ok("convert", DEMO, "x.nemo")
         self.ok("convert", DEMO, "x", "--to", "nemo-dir")
@@ -232,6 +252,18 @@ class Work(ProgramCase):
             self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
             (self.dir / "x.nemo").unlink()
 
+    def test_two_resumed_runs_exclude_each_other(self):
+        big = Endings.big(self)
+        words = ["convert", big, "x.safetensors", "--dtype", "bf16", "--resume"]
+        run = subprocess.Popen([PROGRAM, *words], cwd=self.dir, stderr=subprocess.DEVNULL)
+        Endings.when_it_works(self, run, ".x.safetensors.anemone-resume/done.0")
+        run.send_signal(signal.SIGSTOP)
+        self.fails(73, "another run is writing it", *words)
+        run.send_signal(signal.SIGCONT)
+        self.assertEqual(run.wait(), 0)
+        self.assertGreater((self.dir / "x.safetensors").stat().st_size, 1 << 30)
+        self.assertEqual(sorted(p.name for p in self.dir.iterdir()), [big, "x.safetensors"])
+
     def test_concurrent_edits_are_all_there_or_fail(self):
         for name in ("x.nemo", "x"):
             self.ok("convert", DEMO, name, "--to", "nemo" if "." in name else "nemo-dir")
@@ -292,10 +324,9 @@ class Endings(ProgramCase):
         self.assertEqual(done.returncode, 0)
         self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
 
-    def big(self):
+    def big(self, name="big.safetensors", count=1 << 29):
         """Weights of 2 GiB that take no room: a hole behind a header."""
-        path = self.dir / "big.safetensors"
-        count = 1 << 29
+        path = self.dir / name
         header = json.dumps({"w": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}).encode()
         path.write_bytes(struct.pack("<Q", len(header)) + header)
         os.truncate(path, 8 + len(header) + 4 * count)
@@ -348,6 +379,33 @@ class Endings(ProgramCase):
         said = run.communicate()[1]
         self.assertEqual(run.returncode, 143, said)
         self.assertLess(time.monotonic() - start, 10)  # half a second, on a machine with nothing else to do
+
+    def test_every_long_command_hears_a_signal(self):
+        """Within half a second, and as long as this machine takes for a short command now, a few times over."""
+        terabyte = 1 << 38
+        large, huge, other = self.big("l.safetensors", 1 << 30), self.big("a.safetensors", terabyte), self.big("b.safetensors", terabyte)
+        (self.dir / "many").mkdir()
+        shutil.copy(GOLDEN / "torch" / "2.15" / "views.pt", self.dir / "0.pt")
+        for i in range(20000):
+            os.link(self.dir / "0.pt", self.dir / "many" / f"{i}.pt")
+        made = sorted(self.dir.iterdir())
+        for words in (["convert", large, "x.safetensors", "--dtype", "bf16"], ["verify", huge], ["diff", huge, other, "--weights"],
+                      ["scan", "many"], ["report", huge, "--statistics", "-o", "x.html"], ["average", large, large, "x.safetensors"],
+                      self.pictures(20000)):
+            for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+                start = time.monotonic()
+                self.ok("inspect", DEMO)
+                short = time.monotonic() - start
+                run = subprocess.Popen([PROGRAM, *words], cwd=self.dir, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                time.sleep(5 * short)
+                self.assertIsNone(run.poll(), f"{words}: it was over too soon")
+                start = time.monotonic()
+                run.send_signal(number)
+                said = run.communicate()[1]
+                with self.subTest(command=words[0], signal=number):
+                    self.assertEqual(run.returncode, status, said)
+                    self.assertLess(time.monotonic() - start, 0.5 + 20 * short)
+                    self.assertEqual([path for path in sorted(self.dir.iterdir()) if path.name != "list"], made)
 
     def test_the_progress_line(self):
         """In a terminal: it counts pictures, and is cleared before anything else is printed."""

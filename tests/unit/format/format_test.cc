@@ -9,6 +9,9 @@ namespace anemone {
 namespace {
 
 using testing::Golden;
+using testing::IsOk;
+using testing::Numbers;
+using testing::Range;
 using testing::StatusIs;
 using testing::TempDir;
 using testing::WriteFile;
@@ -127,6 +130,38 @@ TEST(Format, AtMostOneFormatMatchesEachGoldenPath) {
     matched += count;
   }
   EXPECT_GT(matched, 100u);
+}
+
+// A file that travels with a model is carried, or refused where the format has one of its name: never left out.
+TEST(Format, AnArtifactOfATakenNameIsRefused) {
+  for (const auto& [format, name] : {std::pair{"nemo", "model_config.yaml"},
+                                     {"nemo", "model_weights.ckpt"},
+                                     {"nemo", "model_weights.ckpt/x"},
+                                     {"nemo-dir", "model_config.yaml"},
+                                     {"hf", "config.json"},
+                                     {"hf", "model.safetensors"},
+                                     {"hf", "config.json/x"},
+                                     {"openclip", "open_clip_config.json"},
+                                     {"torch_dist", ".metadata"},
+                                     {"torch_dist", "common.pt"},
+                                     {"torch_dist", "hparams.yaml"},
+                                     {"nemo2", "weights/common.pt"},
+                                     {"nemo2", "model_config.yaml"}}) {
+    Checkpoint checkpoint;
+    checkpoint.config.emplace();
+    ASSERT_THAT(checkpoint.config->Set("a", ConfigNode::Int(1)), IsOk());
+    checkpoint.shards.resize(1);
+    ASSERT_THAT(checkpoint.weights().Add("w", Numbers(DType::kU8, {2}, "ab")), IsOk());
+    for (const bool is_taken : {false, true}) {
+      checkpoint.artifacts = {{is_taken ? name : "of_its_own.txt", Range("x")}};
+      const Result<Plan> plan = FindFormat(format)->lay_out(checkpoint, {});
+      if (is_taken) {
+        EXPECT_THAT(plan, StatusIs(ErrorKind::kUnsupported, "has one of its own")) << format << " " << name;
+      } else {
+        EXPECT_THAT(plan.status(), IsOk()) << format;
+      }
+    }
+  }
 }
 
 }  // namespace
