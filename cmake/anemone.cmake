@@ -15,6 +15,10 @@ if(ANEMONE_SANITIZE)
                                                    -fno-omit-frame-pointer)
   target_link_options(anemone_options INTERFACE -fsanitize=${ANEMONE_SANITIZE})
 endif()
+# A fuzzer that does not see the library's branches does not grow a corpus (fuzz/sees.cmake tests that it does).
+if(ANEMONE_FUZZ_ENGINE)
+  target_compile_options(anemone_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # One folder of src/: an object library whose objects become part of `anemone`. DEPENDS names the folders it may include
 # (tests/layering checks the includes); LINK its outside libraries.
@@ -45,7 +49,6 @@ function(anemone_fuzz name)
   target_link_libraries(${name}_fuzz PRIVATE anemone_options anemone)
   target_include_directories(${name}_fuzz PRIVATE ${PROJECT_SOURCE_DIR}/src)
   if(ANEMONE_FUZZ_ENGINE)
-    target_compile_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
     target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
   else()
     target_sources(${name}_fuzz PRIVATE replay_main.cc)
