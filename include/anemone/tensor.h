@@ -65,6 +65,9 @@ class Tensor {
   Result<Tensor> Cast(DType dtype) const;
   // The element-wise mean, summed in double, of tensors of one shape and floating dtype.
   static Result<Tensor> Average(std::vector<Tensor> parts);
+  // `value` added to every element, in double, and rounded to the dtype. Errors: InvalidArgument unless that is a
+  // floating one.
+  Result<Tensor> Plus(double value) const;
 
   DType dtype() const;
   const Shape& shape() const;

@@ -51,6 +51,7 @@ class PlanHasher {
     AddAll(node.element);
     AddAll(node.starts);
     AddAll(node.order);
+    Add(std::bit_cast<uint64_t>(node.divisor));
     Add(node.children.size());
     for (const NodePtr& child : node.children) Add(*child);
   }

@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <vector>
+
+#include "family/hf_architectures.h"
+
 namespace anemone {
 namespace {
 
@@ -21,20 +26,40 @@ std::string Cell(const Dialect& dialect, const CanonicalRow& canonical) {
   return cell;
 }
 
+// More columns than this are not read beside each other.
+constexpr size_t kMostColumns = 4;
+
+// A table of its own for a dialect of which there are many.
+std::string DescribeDialect(const Family& family, const Dialect& dialect) {
+  std::string text =
+      fmt::format("\n### {}: {}\n\n| canonical | {} |\n| --- | --- |\n", dialect.name, dialect.title, dialect.name);
+  for (const CanonicalRow& row : family.canonical) {
+    const std::string cell = Cell(dialect, row);
+    if (!cell.empty()) text += fmt::format("| `{}` | {} |\n", row.name, cell);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string DescribeFamily(const Family& family) {
-  std::string text = "| canonical | shape |", rule = "| --- | --- |";
+  std::vector<const Dialect*> columns, apart;
   for (const Dialect& dialect : family.dialects) {
-    text += fmt::format(" {} |", dialect.name);
+    const bool is_column = family.dialects.size() <= kMostColumns || dialect.is_megatron;
+    (is_column ? columns : apart).push_back(&dialect);
+  }
+  std::string text = "| canonical | shape |", rule = "| --- | --- |";
+  for (const Dialect* dialect : columns) {
+    text += fmt::format(" {} |", dialect->name);
     rule += " --- |";
   }
   text += "\n" + rule + "\n";
   for (const CanonicalRow& row : family.canonical) {
     text += fmt::format("| `{}` | `[{}]` |", row.name, row.shape);
-    for (const Dialect& dialect : family.dialects) text += fmt::format(" {} |", Cell(dialect, row));
+    for (const Dialect* dialect : columns) text += fmt::format(" {} |", Cell(*dialect, row));
     text += "\n";
   }
+  for (const Dialect* dialect : apart) text += DescribeDialect(family, *dialect);
   for (const Dialect& dialect : family.dialects) {
     if (!dialect.is_megatron) continue;
     text += fmt::format("\n### Ranks and stages: {}\n\n| name | split | stage |\n| --- | --- | --- |\n", dialect.name);
@@ -43,6 +68,33 @@ std::string DescribeFamily(const Family& family) {
       text +=
           fmt::format("| `{}{}` | {} | {} |\n", dialect.prefixes.front(), row.name, Name(row.split), Name(row.stage));
     }
+  }
+  return text;
+}
+
+std::string DescribeHfArchitectures() {
+  std::string text =
+      "| class | `model_type` | dialect | computes, whatever its keys say |\n| --- | --- | --- | --- |\n";
+  for (const HfArchitecture& architecture : HfArchitectures()) {
+    text += fmt::format("| `{}` | `{}` | `{}` | `{}` |\n", architecture.name, architecture.model_type,
+                        architecture.dialect, architecture.implied);
+  }
+  text += "\n| NeMo 1's word | key of config.json |\n| --- | --- |\n";
+  std::vector<std::string_view> words;
+  for (const HfArchitecture& architecture : HfArchitectures()) {
+    for (const HfKey& key : HfKeysOf(architecture)) {
+      if (std::find(words.begin(), words.end(), key.word) == words.end()) words.push_back(key.word);
+    }
+  }
+  for (const std::string_view word : words) {
+    std::vector<std::string> spellings;
+    for (const HfArchitecture& architecture : HfArchitectures()) {
+      const std::string_view key = HfKeyOf(architecture, word);
+      const std::string spelled = key.empty() ? "" : fmt::format("`{}`", key);
+      if (!key.empty() && std::find(spellings.begin(), spellings.end(), spelled) == spellings.end())
+        spellings.push_back(spelled);
+    }
+    text += fmt::format("| `{}` | {} |\n", word, fmt::join(spellings, ", "));
   }
   return text;
 }

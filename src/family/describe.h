@@ -10,6 +10,8 @@ namespace anemone {
 
 // One table of canonical names, shapes and every dialect's spelling, and one of splits and stages per Megatron dialect.
 std::string DescribeFamily(const Family& family);
+// The same of docs/families/decoders.md: the classes of transformers, and how each calls what NeMo 1's config says.
+std::string DescribeHfArchitectures();
 
 }  // namespace anemone
 

@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "family/families.h"
+#include "tensor/same.h"
 
 namespace anemone {
 namespace {
@@ -170,8 +171,10 @@ void KeepConfig(const Checkpoint& source, Checkpoint* checkpoint) {
 
 void LeaveKeptConfigs(Checkpoint* checkpoint) {
   std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) {
-    return std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), artifact.name) !=
-           std::end(kForeignConfigs);
+    constexpr std::string_view kContext = "context/";  // of NeMo 2
+    std::string_view name = artifact.name;
+    if (name.starts_with(kContext)) name.remove_prefix(kContext.size());
+    return std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), name) != std::end(kForeignConfigs);
   });
 }
 
@@ -286,9 +289,11 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
   const DistinctDicts dicts(checkpoint);
   const Dialect* best = nullptr;
   size_t best_matched = 0;
+  const std::string_view told =
+      family.dialect_of != nullptr && checkpoint.config ? family.dialect_of(*checkpoint.config) : std::string_view();
   for (const Dialect& dialect : family.dialects) {
     const size_t matched = dicts.CountMatches(MatcherOf(dialect));
-    if (matched > best_matched) {
+    if (matched > best_matched || (matched == best_matched && matched > 0 && dialect.name == told)) {
       best = &dialect;
       best_matched = matched;
     }
@@ -396,6 +401,63 @@ Result<std::optional<StateDict>> AsItWas(const StateDict& stored, const StateDic
   return std::optional(std::move(same));
 }
 
+// Norms of the result's kind (CanonicalRow::centered).
+Result<StateDict> CenteredAs(const StateDict& canonical, const Family& family, const ModelSymbols& from,
+                             const ModelSymbols& to, std::vector<std::string>* notes) {
+  std::vector<std::pair<Pattern, double>> shifts;
+  for (const CanonicalRow& row : family.canonical) {
+    if (row.centered.empty()) continue;
+    ANEMONE_ASSIGN(const bool was, from.Holds(row.centered));
+    ANEMONE_ASSIGN(const bool is, to.Holds(row.centered));
+    if (was != is) shifts.emplace_back(Pattern(row.name), is ? -1.0 : 1.0);
+  }
+  if (shifts.empty()) return canonical;
+  StateDict result;
+  uint64_t count = 0;
+  for (const StateDict::Item& item : canonical.items()) {
+    const auto shift =
+        std::find_if(shifts.begin(), shifts.end(), [&](const auto& s) { return s.first.Match(item.name).has_value(); });
+    if (shift == shifts.end() || item.tensor() == nullptr) {
+      ANEMONE_TRY(result.Add(item.name, item.entry));
+      continue;
+    }
+    ANEMONE_ASSIGN(Tensor shifted, item.tensor()->Plus(shift->second));
+    ANEMONE_TRY(result.Add(item.name, std::move(shifted)));
+    ++count;
+  }
+  notes->push_back(fmt::format("{} {} norm weights: one of the two models stores them less one",
+                               shifts.front().second < 0 ? "took 1 from" : "added 1 to", count));
+  return result;
+}
+
+// What the result's model has apart and the source's has once, or the other way (CanonicalRow::equal_to).
+Result<StateDict> TiedAs(const StateDict& canonical, const Family& family, const ModelSymbols& symbols,
+                         std::vector<std::string>* notes) {
+  StateDict result = canonical;
+  for (const CanonicalRow& row : family.canonical) {
+    if (row.equal_to.empty()) continue;
+    ANEMONE_ASSIGN(const bool wanted, symbols.Holds(row.when));
+    const StateDict::Item *own = canonical.Find(row.name), *other = canonical.Find(row.equal_to);
+    if (other == nullptr || other->tensor() == nullptr || wanted == (own != nullptr)) continue;
+    if (wanted) {
+      ANEMONE_TRY(result.Add(row.name, *other->tensor()));
+      continue;
+    }
+    ANEMONE_ASSIGN(const bool same, SameBytes(*own->tensor(), *other->tensor()));
+    if (!same) {
+      return Unsupported(fmt::format("{}: expected the values of {}, which the result ties it to, found others",
+                                     row.name, row.equal_to));
+    }
+    StateDict without;
+    for (const StateDict::Item& item : result.items()) {
+      if (item.name != row.name) ANEMONE_TRY(without.Add(item.name, item.entry));
+    }
+    result = std::move(without);
+    if (notes != nullptr) notes->push_back(fmt::format("left out {}: it is {}", row.name, row.equal_to));
+  }
+  return result;
+}
+
 }  // namespace
 
 Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
@@ -429,8 +491,10 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   result.config = std::move(target.config);
   result.config_name = std::move(target.config_name);
   ANEMONE_ASSIGN(const NameMatcher names, MatcherOf(*to).For(target.symbols));
+  ANEMONE_ASSIGN(const StateDict centered, CenteredAs(canonical, family, model.symbols, target.symbols, &result.notes));
+  ANEMONE_ASSIGN(const StateDict tied, TiedAs(centered, family, target.symbols, &result.notes));
   ANEMONE_ASSIGN(StateDict spelled,
-                 FromCanonical(canonical, names, family.canonical, target.symbols, options.strict, &result.notes));
+                 FromCanonical(tied, names, family.canonical, target.symbols, options.strict, &result.notes));
   if (to == model.dialect) {
     // Nothing is asked of it: extra states, order and padding rows stay as they were.
     std::optional<StateDict> same;

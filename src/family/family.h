@@ -70,6 +70,8 @@ struct Family {
 
   // The model that a config names where it is none of this family's, though its tensors' names may be; else "".
   std::string (*foreign)(const Config& config) = nullptr;
+  // The dialect that a config tells, among those that spell the same names; "": none. Null: no two do.
+  std::string_view (*dialect_of)(const Config& config) = nullptr;
 
   // In which of the dialects with configs of `language` a model is written, where there are several. Null: the first
   // whose `never` names nothing that the model has.

@@ -13,6 +13,11 @@ std::vector<CanonicalRow> GptCanonical();
 // With these rows of other modules inside that of the word embedding.
 Dialect GptMcore(std::vector<StoredRow> in_word_embeddings = {});
 Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings = {});
+// A dialect for each way in which transformers' classes spell a decoder (gpt_hf.cc).
+std::vector<Dialect> GptHuggingFace();
+// What such a model has beside its weights: a tokenizer, and how a text begins and ends (gpt_files.cc).
+Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
+                   Checkpoint* result);
 Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                       ModelSymbols* symbols);
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,

@@ -358,6 +358,7 @@ void PrecisionToNemo2(const ConfigNode& from, ConfigNode& to) {
 
 // `file`: a SentencePiece model's in context/. Others are known by name, with files of their own beside some.
 ConfigNode TokenizerToNemo2(const ConfigNode* from, const std::string& file) {
+  if (from != nullptr && from->Get("_target_") != nullptr) return *from;  // NeMo 2's already
   ConfigNode to = ConfigNode::Map();
   const std::string library = from == nullptr ? "" : TextOf(*from, "library");
   std::string name = from == nullptr ? "" : TextOf(*from, "type");

@@ -70,6 +70,12 @@ struct CanonicalRow {
   // spell such a row; then nothing else may be left out.
   std::optional<double> made = {};
   std::string why = {};
+  // What it is equal to in models for which `when` does not hold: a translation from one such model to another copies
+  // it, or leaves it out once both are found to be the same.
+  std::string equal_to = {};
+  // The flag of models that store the weight of a norm less one: a translation to one of the other kind adds or takes
+  // away 1.
+  std::string centered = {};
 };
 
 struct StoredRow {

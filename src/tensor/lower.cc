@@ -439,7 +439,7 @@ class FillSink final : public Sink {
         CastElements(from, part.data(), DType::kF64, reinterpret_cast<std::byte*>(values.data()), volume);
         for (size_t i = 0; i < volume; ++i) sum[i] += values[i];
       }
-      for (double& value : sum) value /= static_cast<double>(node.children.size());
+      for (double& value : sum) value /= node.divisor;
       CastElements(DType::kF64, reinterpret_cast<std::byte*>(sum.data()), node.dtype, destination, volume);
     }
     if (is_dense) return {};

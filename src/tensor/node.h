@@ -38,7 +38,7 @@ struct TensorNode {
     kPermute,  // children[0], order
     kReshape,  // children[0], groups
     kCast,     // children[0]
-    kAverage,  // children
+    kAverage,  // the sum of children, over `divisor`
     kPacked,   // children[0]: the bytes of elements that share them
   };
   Kind kind = Kind::kStrided;
@@ -54,6 +54,7 @@ struct TensorNode {
   std::vector<uint64_t> starts;
   std::vector<size_t> order;
   std::vector<AxisGroup> groups;
+  double divisor = 1;
   size_t tile_axis = 0;
   std::vector<uint64_t> tile_ends;  // per tile: the furthest end along tile_axis of it and those before it
 

@@ -410,6 +410,15 @@ Result<Tensor> Tensor::Average(std::vector<Tensor> parts) {
     }
     node.children.push_back(part.node_);
   }
+  node.divisor = static_cast<double>(parts.size());
+  return Finish(std::move(node));
+}
+
+Result<Tensor> Tensor::Plus(double value) const {
+  ANEMONE_ASSIGN(const Tensor added, Fill(dtype(), shape(), value));
+  ANEMONE_ASSIGN(const Tensor mean, Average({*this, added}));
+  TensorNode node = *mean.node_;
+  node.divisor = 1;
   return Finish(std::move(node));
 }
 

@@ -1,0 +1,77 @@
+// A decoder's tokenizer on its way between NeMo and Hugging Face.
+#include <algorithm>
+
+#include "family/gpt.h"
+#include "family/hf_architectures.h"
+#include "family/megatron_layer.h"
+#include "family/model_words.h"
+#include "family/nemo2_config.h"
+#include "family/tokenizer_files.h"
+
+namespace anemone {
+namespace {
+
+std::string ArchitectureOf(const Config& config_json) {
+  const HfArchitecture* architecture = FindHfArchitecture(config_json.root());
+  return architecture == nullptr ? std::string() : std::string(architecture->name);
+}
+
+// NeMo 1's `tokenizer:` of a model of either NeMo; null: none.
+ConfigNode NemoTokenizerOf(const Checkpoint& source) {
+  if (!source.config) return {};
+  if (!IsNemo2Config(source.config->root())) return WordAt(ModelNode(*source.config), "tokenizer");
+  const Result<ConfigNode> config = ToNemo1Config(source.config->root());
+  return config.ok() ? WordAt(*config, "tokenizer") : ConfigNode();
+}
+
+// Where config.json does not say how a text begins and ends, by the tokenizer.
+void SetSpecialIds(const SpecialIds& ids, ConfigNode* config_json) {
+  const bool is_sorted = std::is_sorted(config_json->map.begin(), config_json->map.end(),
+                                        [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [key, id] :
+       {std::pair{"bos_token_id", ids.begin}, {"eos_token_id", ids.end}, {"pad_token_id", ids.pad}}) {
+    if (id && config_json->Get(key) == nullptr) (*config_json)[key] = ConfigNode::Int(*id);
+  }
+  if (!is_sorted) return;
+  std::sort(config_json->map.begin(), config_json->map.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+}
+
+// What NeMo is to load a tokenizer by: the hub's name of the model, or else its folder.
+std::string NameOf(const Checkpoint& source) {
+  const std::string name =
+      source.config ? WordAt(source.config->root(), "_name_or_path").AsString().value_or("") : std::string();
+  return name.empty() ? source.path : name;
+}
+
+}  // namespace
+
+Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
+                   Checkpoint* result) {
+  if (!result->config) return {};
+  ConfigNode& root = result->config->root();
+  const bool to_hf = language == ConfigLanguage::kHuggingFace;
+  const bool from_hf = source.config && FindHfArchitecture(source.config->root()) != nullptr;
+  if (to_hf) {
+    const ConfigNode tokenizer = NemoTokenizerOf(source);
+    ANEMONE_TRY(TokenizerToHuggingFace(tokenizer.is_map() ? &tokenizer : nullptr,
+                                       {.architecture = ArchitectureOf(*result->config)}, &result->artifacts,
+                                       &result->notes));
+    // A config that came along says what its model's tokenizer does.
+    SetSpecialIds(SpecialIdsOf(result->artifacts), &root);
+    return {};
+  }
+  if (!from_hf || options.hparams) return {};
+  if (language == ConfigLanguage::kNemo2) {
+    if (std::optional<ConfigNode> tokenizer = TokenizerToNemo2(&result->artifacts)) {
+      root["tokenizer"] = *std::move(tokenizer);
+      return {};
+    }
+  }
+  ANEMONE_ASSIGN(root["tokenizer"],
+                 TokenizerToNemo1({.architecture = ArchitectureOf(*source.config), .name = NameOf(source)},
+                                  &result->artifacts, &result->notes));
+  return {};
+}
+
+}  // namespace anemone

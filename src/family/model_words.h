@@ -1,0 +1,36 @@
+// A decoder's words: what its config says that changes what it computes.
+//
+// They are a flat map in the keys of NeMo 1's model_config.yaml, which all tables of this folder speak, each with the
+// value that NeMo takes where the config is silent, and one spelling for what has several. Two configs whose words are
+// the same are of the same model, whoever wrote them.
+#ifndef ANEMONE_FAMILY_MODEL_WORDS_H_
+#define ANEMONE_FAMILY_MODEL_WORDS_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/config.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// The words of a config in NeMo 1's keys; a size that it does not have is null. `notes`: a line for what it says twice.
+// Errors: Corrupt naming the key, for a value that makes no sense.
+Result<ConfigNode> WordsOf(const ConfigNode& model, std::vector<std::string>* notes);
+
+// Every word in which two models differ, with both values: "rotary_base: 10000 and 500000".
+std::vector<std::string> DifferingWords(const ConfigNode& a, const ConfigNode& b);
+
+// What NeMo takes for a word that a config does not have; nullptr: the key is no word, or its value follows from
+// others.
+const ConfigNode* SilentWord(std::string_view key);
+
+// The value at a key, which may be dotted; null where it is not there.
+const ConfigNode& WordAt(const ConfigNode& map, std::string_view key);
+// A scalar in YAML: "null", "1e-5".
+ConfigNode ParseWord(std::string_view yaml);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_MODEL_WORDS_H_

@@ -1,0 +1,243 @@
+// Decoders between Hugging Face and NeMo, bit for bit against what NeMo v2.0.0's own converters wrote
+// (tests/golden, decoders/), through every format and back.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "anemone/convert.h"
+#include "base/hasher.h"
+#include "engine/execute.h"
+#include "engine/plan.h"
+#include "format/format.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+
+namespace anemone {
+namespace {
+
+using testing::Golden;
+using testing::IsOk;
+using testing::StatusIs;
+using testing::TempDir;
+
+struct Decoder {
+  const char* name;
+  const char* hf;                   // its dialect
+  std::optional<DType> dtype = {};  // that NeMo's converter was told to cast to
+  bool is_nemos = true;             // its tensors are NeMo's converter's bit for bit
+};
+const Decoder kDecoders[] = {
+    {"llama", "hf"},
+    {"mistral", "hf", DType::kBF16},
+    {"mixtral", "hf_mixtral", DType::kBF16},
+    {"qwen2", "hf", DType::kBF16},
+    {"gemma", "hf", {}, false},  // NeMo's converter adds 1 to norms, which is not exact in every dtype
+    {"gemma2", "hf"},
+    {"falcon", "hf_falcon"},
+    {"starcoder", "hf_bigcode"},
+    {"starcoder2", "hf_starcoder2"},
+    {"baichuan2", "hf_baichuan", DType::kBF16},
+    {"chatglm", "hf_chatglm", DType::kBF16},
+};
+
+std::string SourceOf(const Decoder& decoder) { return Golden(fmt::format("decoders/{}/hf", decoder.name)); }
+
+void Convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
+  const auto conversion = PlanConversion(source, destination, options);
+  ASSERT_THAT(conversion, IsOk()) << source;
+  ASSERT_THAT(RunConversion(*conversion, {}), IsOk()) << destination;
+}
+
+// "dtype shape digest" by name.
+using Digests = std::map<std::string, std::string>;
+
+Digests DigestsOf(const std::string& path) {
+  Digests digests;
+  const auto checkpoint = OpenCheckpoint(path);
+  EXPECT_THAT(checkpoint, IsOk());
+  if (!checkpoint.ok()) return digests;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (item.tensor() == nullptr) continue;
+    const auto bytes = item.tensor()->Read();
+    EXPECT_THAT(bytes, IsOk()) << item.name;
+    if (!bytes.ok()) continue;
+    Hasher hasher(Hasher::Kind::kSha256);
+    hasher.Add(std::string_view(*bytes));
+    digests[item.name] = fmt::format("{} {} {}", Info(item.tensor()->dtype()).safetensors,
+                                     fmt::join(item.tensor()->shape(), ","), hasher.Hex());
+  }
+  return digests;
+}
+
+Digests Listed(const std::string& path) {
+  Digests digests;
+  std::ifstream file(path);
+  EXPECT_TRUE(file.good()) << path;
+  for (std::string line; std::getline(file, line);)
+    digests[line.substr(0, line.find(' '))] = line.substr(line.find(' ') + 1);
+  return digests;
+}
+
+std::vector<float> Floats(const Tensor& tensor) {
+  const auto bytes = tensor.Read();
+  EXPECT_THAT(bytes, IsOk());
+  std::vector<float> values(bytes->size() / sizeof(float));
+  std::memcpy(values.data(), bytes->data(), values.size() * sizeof(float));
+  return values;
+}
+
+Config JsonOf(const std::string& path) {
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto config = Config::ParseJson(text, path);
+  EXPECT_THAT(config, IsOk());
+  return config.ok() ? *config : Config();
+}
+
+class DecodersTest : public ::testing::TestWithParam<Decoder> {};
+
+TEST_P(DecodersTest, BecomesWhatNemosConverterMakes) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo";
+  Convert(SourceOf(GetParam()), nemo, {.dialect = "mcore", .dtype = GetParam().dtype});
+  Digests expected = Listed(Golden(fmt::format("decoders/{}/nemo.sha256", GetParam().name)));
+  Digests found = DigestsOf(nemo);
+  ASSERT_GT(expected.size(), 10);
+  if (!GetParam().is_nemos) {
+    const auto is_norm = [](const auto& item) { return item.first.find("norm") != std::string::npos; };
+    EXPECT_GT(std::erase_if(expected, is_norm), 0);
+    std::erase_if(found, is_norm);
+  }
+  EXPECT_EQ(found, expected);
+}
+
+TEST_P(DecodersTest, GoesToEveryFormatAndBack) {
+  const std::string source = SourceOf(GetParam());
+  for (const char* format : {"nemo", "nemo2", "torch_dist", "ckpt"}) {
+    const bool has_nemo2 =
+        std::string_view(GetParam().hf) != "hf_falcon" && std::string_view(GetParam().name) != "gemma2";
+    if (std::string_view(format) == "nemo2" && !has_nemo2) continue;
+    SCOPED_TRACE(format);
+    const TempDir temp;
+    const std::string there = temp.path() + "/there", back = temp.path() + "/back";
+    Convert(source, there, {.to = format, .dialect = "mcore"});
+    // A training's file has no place for the config that came along: Baichuan is the Llama then that NeMo computes.
+    const bool is_file = std::string_view(format) == "ckpt";
+    if (is_file && std::string_view(GetParam().name) == "baichuan2") continue;
+    Convert(there, back, {.to = "hf", .dialect = GetParam().hf});
+    Digests expected = DigestsOf(source);
+    std::erase_if(expected, [](const auto& item) { return item.first.ends_with("inv_freq"); });
+    EXPECT_EQ(DigestsOf(back), expected);
+    EXPECT_TRUE(is_file || SameConfig(JsonOf(back + "/config.json").root(), JsonOf(source + "/config.json").root()));
+  }
+}
+
+TEST_P(DecodersTest, IsMadeAnewWithoutTheConfigThatCameAlong) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo", back = temp.path() + "/back";
+  const auto there = PlanConversion(SourceOf(GetParam()), nemo, {.dialect = "mcore", .dtype = GetParam().dtype});
+  ASSERT_THAT(there, IsOk());
+  Checkpoint bare = there->result;
+  std::erase_if(bare.artifacts, [](const Artifact& artifact) { return artifact.name == "config.json"; });
+  const auto plan = FindFormat("nemo")->lay_out(bare, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, nemo, {}), IsOk());
+  if (std::string_view(GetParam().name) == "baichuan2") {
+    Convert(nemo, back, {.to = "hf", .dialect = "hf"});  // a Llama in all that NeMo computes
+    return;
+  }
+  Convert(nemo, back, {.to = "hf", .dialect = GetParam().hf});
+  Digests expected = DigestsOf(SourceOf(GetParam()));
+  std::erase_if(expected, [](const auto& item) { return item.first.ends_with("inv_freq"); });
+  Digests found = DigestsOf(back);
+  if (GetParam().dtype) {  // values that were cast on the way
+    for (auto& [name, digest] : expected) digest.clear();
+    for (auto& [name, digest] : found) digest.clear();
+  }
+  EXPECT_EQ(found, expected);
+  // Whatever a class of transformers reads of it says the same as the source's.
+  const Config made = JsonOf(back + "/config.json"), own = JsonOf(SourceOf(GetParam()) + "/config.json");
+  for (const char* key :
+       {"architectures", "model_type", "vocab_size", "num_key_value_heads", "rope_theta", "rms_norm_eps",
+        "num_local_experts", "intermediate_size", "hidden_act", "max_position_embeddings"}) {
+    const ConfigNode *a = made.root().Get(key), *b = own.root().Get(key);
+    if (b == nullptr) continue;
+    ASSERT_NE(a, nullptr) << key;
+    EXPECT_TRUE(SameConfig(*a, *b)) << key;
+  }
+}
+
+// NeMo 1's converter stores Gemma's norms as 1 + w, and its config then has no layernorm_zero_centered_gamma.
+TEST(Decoders, NormsOfTheOtherKindAreShifted) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/gemma/hf"), whole = temp.path() + "/whole.nemo",
+                    back = temp.path() + "/back";
+  Convert(source, whole, {.dialect = "mcore", .set = {{"layernorm_zero_centered_gamma", "false"}}});
+  Convert(whole, back, {.to = "hf", .dialect = "hf"});
+  const auto before = OpenCheckpoint(source), after = OpenCheckpoint(back);
+  ASSERT_THAT(before, IsOk());
+  ASSERT_THAT(after, IsOk());
+  size_t shifted = 0;
+  for (const StateDict::Item& item : before->weights().items()) {
+    const StateDict::Item* found = after->weights().Find(item.name);
+    ASSERT_NE(found, nullptr) << item.name;
+    const auto a = Floats(*item.tensor()), b = Floats(*found->tensor());
+    ASSERT_EQ(a.size(), b.size());
+    const bool is_norm = item.name.find("norm") != std::string::npos;
+    for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(b[i], is_norm ? a[i] - 1 : a[i]) << item.name;
+    shifted += is_norm;
+  }
+  EXPECT_EQ(shifted, 5);
+}
+
+std::string NameOf(const ::testing::TestParamInfo<Decoder>& info) { return info.param.name; }
+INSTANTIATE_TEST_SUITE_P(All, DecodersTest, ::testing::ValuesIn(kDecoders), NameOf);
+
+// What the class of the target cannot say is refused by its name.
+struct Refused {
+  const char* decoder;
+  const char* key;
+  const char* value;  // YAML
+  const char* words;
+};
+const Refused kRefused[] = {
+    {"llama", "rope_scaling",
+     "{rope_type: llama3, factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, "
+     "original_max_position_embeddings: 8192}",
+     "rope_scaling.factor: expected 8"},
+    {"llama", "rope_scaling", "{rope_type: yarn, factor: 4.0}", "rope_scaling.rope_type: expected linear or llama3"},
+    {"llama", "attention_bias", "true", "attention_bias: expected that of mlp_bias"},
+    {"llama", "hidden_act", "tanh", "hidden_act: expected an activation that NeMo has, found tanh"},
+    {"llama", "quantization_config", "{bits: 4}", "quantization_config: expected weights as they are"},
+    {"llama", "num_hidden_layers", "many", "num_layers: expected a number"},
+    {"mistral", "sliding_window", "0", "sliding_window: expected a number above 0"},
+    {"falcon", "alibi", "true", "alibi: expected false, found true"},
+    {"falcon", "num_ln_in_parallel_attn", "1", "num_ln_in_parallel_attn: expected 2"},
+    {"starcoder", "scale_attn_weights", "false", "scale_attn_weights: expected true"},
+    {"llama", "architectures", "[DeciLMForCausalLM]", "DeciLMForCausalLM"},
+};
+
+TEST(Decoders, WhatNemoCannotSayIsRefusedByName) {
+  for (const Refused& refused : kRefused) {
+    SCOPED_TRACE(fmt::format("{}: {}", refused.key, refused.value));
+    const TempDir temp;
+    const std::string source = temp.path() + "/hf";
+    std::filesystem::copy(Golden(fmt::format("decoders/{}/hf", refused.decoder)), source);
+    Config config = JsonOf(source + "/config.json");
+    const auto value = Config::ParseYaml(fmt::format("v: {}", refused.value), "test");
+    ASSERT_THAT(value, IsOk());
+    config.root()[refused.key] = *value->root().Get("v");
+    std::filesystem::permissions(source + "/config.json", std::filesystem::perms::owner_all);
+    std::ofstream(source + "/config.json") << config.ToJson();
+    const auto conversion = PlanConversion(source, temp.path() + "/out.nemo", {});
+    ASSERT_FALSE(conversion.ok());
+    EXPECT_THAT(conversion.status(), StatusIs(conversion.status().kind(), refused.words));
+  }
+}
+
+}  // namespace
+}  // namespace anemone
