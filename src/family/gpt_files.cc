@@ -37,6 +37,11 @@ void SetSpecialIds(const SpecialIds& ids, ConfigNode* config_json) {
             [](const auto& a, const auto& b) { return a.first < b.first; });
 }
 
+// The files of a config.json that came along are all that its model had.
+bool CameAlong(const Checkpoint& source, const std::string& name) {
+  return source.FindArtifact(name) != nullptr || source.FindArtifact("context/" + name) != nullptr;
+}
+
 // What NeMo is to load a tokenizer by: the hub's name of the model, or else its folder.
 std::string NameOf(const Checkpoint& source) {
   const std::string name =
@@ -53,12 +58,20 @@ Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const Tran
   const bool to_hf = language == ConfigLanguage::kHuggingFace;
   const bool from_hf = source.config && FindHfArchitecture(source.config->root()) != nullptr;
   if (to_hf) {
+    // NeMo 1's name for NeMo 2's file, made on the way.
+    std::erase_if(result->artifacts, [&](const Artifact& artifact) {
+      return artifact.name.ends_with("_tokenizer.model") && source.FindArtifact(artifact.name) == nullptr;
+    });
     const ConfigNode tokenizer = NemoTokenizerOf(source);
     ANEMONE_TRY(TokenizerToHuggingFace(tokenizer.is_map() ? &tokenizer : nullptr,
                                        {.architecture = ArchitectureOf(*result->config)}, &result->artifacts,
                                        &result->notes));
-    // A config that came along says what its model's tokenizer does.
-    SetSpecialIds(SpecialIdsOf(result->artifacts), &root);
+    constexpr const char* kGeneration = "generation_config.json";
+    if (!CameAlong(source, "config.json")) {
+      SetSpecialIds(SpecialIdsOf(result->artifacts), &root);
+    } else if (!CameAlong(source, kGeneration)) {
+      std::erase_if(result->artifacts, [](const Artifact& artifact) { return artifact.name == kGeneration; });
+    }
     return {};
   }
   if (!from_hf || options.hparams) return {};

@@ -363,8 +363,12 @@ class HfWriter {
     }
     if (json_.Get("torch_dtype") != nullptr) json_["torch_dtype"] = Str("float32");
     SetHuggingFaceDType(json_, request_.dtype);
-    if (request_.kept == nullptr)
-      std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    if (request_.kept != nullptr) return std::move(json_);
+    for (auto& [key, value] : json_.map) {
+      if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
+    }
+    if (ConfigNode* size = json_.Get("head_dim"); size != nullptr && size->is_null()) *size = words_["kv_channels"];
+    std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     return std::move(json_);
   }
 
