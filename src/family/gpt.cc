@@ -320,9 +320,9 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
     if (!made.ok()) return made.status().In(name);
     json = *std::move(made);
   }
-  if (request.architecture->dialect != to.name) {
-    return InvalidArgument(fmt::format("expected the dialect of {}, {}, found {}", request.architecture->name,
-                                       request.architecture->dialect, to.name));
+  if (const std::string_view dialect = DialectOfHf(*json); dialect != to.name) {
+    return InvalidArgument(
+        fmt::format("expected the dialect of {}, {}, found {}", request.architecture->name, dialect, to.name));
   }
   target.config = Config(*std::move(json));
   return target;
@@ -406,16 +406,20 @@ std::string ForeignDecoder(const Config& config) {
 }
 
 // GPT-2 and GPTBigCode have the same names, and weights of other shapes.
-std::string_view DialectOfConfig(const Config& config) {
-  const HfArchitecture* architecture = FindHfArchitecture(config.root());
-  return architecture == nullptr ? std::string_view() : architecture->dialect;
-}
+std::string_view DialectOfConfig(const Config& config) { return DialectOfHf(config.root()); }
 
 // The spelling of the class that came along or that NeMo's config tells; of NeMo's, Megatron-core's.
 Result<const Dialect*> ChooseDialect(const Checkpoint& source, const ModelSymbols&, ConfigLanguage language) {
   if (language != ConfigLanguage::kHuggingFace) return GptFamily().FindDialect("mcore");
   ANEMONE_ASSIGN(const HfArchitecture* architecture, ArchitectureFor(source));
-  return GptFamily().FindDialect(architecture->dialect);
+  std::string_view dialect = architecture->dialect;
+  if (architecture->model_type == "falcon") {
+    std::string name;
+    ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
+    const ConfigNode& is_new = WordAt(ModelNode(*config), "mcore_customization_config.new_decoder_architecture");
+    if (!is_new.AsBool().value_or(false)) dialect = "hf_falcon_old";
+  }
+  return GptFamily().FindDialect(dialect);
 }
 
 }  // namespace

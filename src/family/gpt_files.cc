@@ -1,5 +1,6 @@
 // A decoder's tokenizer on its way between NeMo and Hugging Face.
 #include <algorithm>
+#include <filesystem>
 
 #include "family/gpt.h"
 #include "family/hf_architectures.h"
@@ -46,7 +47,7 @@ bool CameAlong(const Checkpoint& source, const std::string& name) {
 std::string NameOf(const Checkpoint& source) {
   const std::string name =
       source.config ? WordAt(source.config->root(), "_name_or_path").AsString().value_or("") : std::string();
-  return name.empty() ? source.path : name;
+  return name.empty() ? std::filesystem::absolute(source.path).lexically_normal().string() : name;
 }
 
 }  // namespace

@@ -282,6 +282,14 @@ const HfArchitecture* FindHfArchitecture(const ConfigNode& config_json) {
   return found == Table().end() ? nullptr : &*found;
 }
 
+std::string_view DialectOfHf(const ConfigNode& config_json) {
+  const HfArchitecture* architecture = FindHfArchitecture(config_json);
+  if (architecture == nullptr) return {};
+  if (architecture->model_type != "falcon") return architecture->dialect;
+  const ConfigNode* is_new = config_json.Get("new_decoder_architecture");
+  return is_new != nullptr && is_new->AsBool().value_or(false) ? architecture->dialect : "hf_falcon_old";
+}
+
 std::string_view HfKeyOf(const HfArchitecture& architecture, std::string_view word) {
   for (const HfKey& key : architecture.keys) {
     if (key.word == word) return key.key;

@@ -33,6 +33,8 @@ std::span<const HfArchitecture> HfArchitectures();
 // By `architectures` of a config.json, or by `model_type` where it names none; nullptr: none that is known.
 const HfArchitecture* FindHfArchitecture(const ConfigNode& config_json);
 const HfArchitecture* FindHfArchitecture(std::string_view name);
+// The dialect of family gpt in which this config.json's class stores its weights; "": of no class that is known.
+std::string_view DialectOfHf(const ConfigNode& config_json);
 // How config.json calls a word in this class; empty: it does not.
 std::string_view HfKeyOf(const HfArchitecture& architecture, std::string_view word);
 // Every word that this class has a key for, the common ones first.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "family/clip_config.h"
 #include "family/model_words.h"
@@ -29,6 +30,7 @@ constexpr std::string_view kHarmless[] = {"architectures",
                                           "max_window_layers",
                                           "model_max_length",
                                           "model_type",
+                                          "original_max_position_embeddings",
                                           "output_attentions",
                                           "output_hidden_states",
                                           "pad_token_id",
@@ -72,6 +74,7 @@ struct Fixed {
   std::string_view why;
 };
 constexpr Fixed kFixed[] = {
+    {"add_cross_attention", "false", "decoders that read an encoder"},
     {"alibi", "false", "positions by ALiBi"},
     {"apply_residual_connection_post_layernorm", "false", "residuals behind norms"},
     {"decoder_sparse_step", "1", "layers with and without experts"},
@@ -99,6 +102,18 @@ constexpr Activation kActivations[] = {
     {"relu", "", "fast-reglu", false},
 };
 
+// Another name that some version of transformers has for a key.
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {{"num_experts", "num_local_experts"}};
+
+// The name under which config.json has a key, or would have it.
+std::string_view NameIn(const ConfigNode& json, std::string_view key) {
+  if (json.Get(key) != nullptr) return key;
+  for (const auto& [name, alias] : kAliases) {
+    if (name == key && json.Get(alias) != nullptr) return alias;
+  }
+  return key;
+}
+
 bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
 std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
 ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
@@ -125,9 +140,10 @@ class HfReader {
  private:
   // What the class takes for a key.
   const ConfigNode& At(std::string_view key) {
-    known_.push_back(key);
+    const std::string_view name = NameIn(json_, key);
+    known_.push_back(name);
     static const ConfigNode kNull;
-    if (const ConfigNode* node = json_.Get(key)) return *node;
+    if (const ConfigNode* node = json_.Get(name)) return *node;
     const ConfigNode* node = silent_.Get(key);
     return node == nullptr ? kNull : *node;
   }
@@ -387,7 +403,7 @@ class HfWriter {
     if (is_word && !Changed(key.word, before)) return;
     const ConfigNode& value = is_word ? WordAt(words_, key.word) : WordAt(model_, key.word);
     if (!is_word && (value.is_null() || SameConfig(value, WordAt(json_, key.key)))) return;
-    json_[std::string(key.key)] = value;
+    json_[std::string(NameIn(json_, key.key))] = value;
   }
 
   void WriteActivation(const ConfigNode& before) {
