@@ -23,8 +23,9 @@ std::function<int()> DeclareFetch(CLI::App& app);
 std::function<int()> DeclareInfer(CLI::App& app);
 std::function<int()> DeclareInspect(CLI::App& app);
 std::function<int()> DeclareNemo(CLI::App& app);
-// Hydra's flags of two letters behind one dash (`-cp DIR`) by their long names; other words stay.
-void SpellOutHydra(std::vector<std::string>& words);
+// After the word `nemo`: a script's path ("scripts/x.py") becomes its name, Hydra's flags of two letters behind one
+// dash (`-cp DIR`) their long names; other words stay.
+void SpellOutNemo(std::vector<std::string>& words);
 std::function<int()> DeclarePack(CLI::App& app);
 std::function<int()> DeclarePlan(CLI::App& app);
 std::function<int()> DeclareReport(CLI::App& app);

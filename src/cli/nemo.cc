@@ -5,7 +5,6 @@
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <system_error>
 
@@ -14,7 +13,8 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/infer.h"
-#include "cli/plan_flags.h"
+#include "cli/nemo_language.h"
+#include "cli/nemo_script.h"
 #include "config/hydra.h"
 #include "ops/yaml.h"
 
@@ -25,21 +25,6 @@ namespace fs = std::filesystem;
 
 // Of --version: a model of transformers.
 constexpr const char* kTransformers = "huggingface";
-
-struct Script {
-  std::string source;
-  ConvertOptions convert;
-  PlanFlags plan;
-};
-
-int Run(const std::string& source, const ConvertOptions& convert, const PlanFlags& plan) {
-  ConvertOptions options = convert;
-  options.progress = MakeProgress();
-  const Result<Conversion> conversion = PlanConversion(source, plan.destination, options);
-  if (const Status all = globals().cluster->Agree(conversion.status()); !all.ok()) return Report(all);
-  for (const std::string& note : conversion->notes) Note(note);
-  return plan.Run(*conversion->plan);
-}
 
 // Flags of NeMo's scripts that say how many processes run them. One process does all ranks' work here.
 void DeclareLauncherFlags(CLI::App& app) {
@@ -57,21 +42,6 @@ void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
   app.add_option("--pipeline_model_parallel_size", convert.pp, "Pipeline-parallel size of the result");
 }
 
-void DeclareWriting(CLI::App& app, PlanFlags& plan, const std::string& name, bool required = true) {
-  app.add_option(name, plan.destination, "The .nemo to write")->required(required);
-  plan.DeclareShared(app);
-  plan.DeclareResume(app);
-}
-
-std::optional<DType> PrecisionDType(const std::string& precision) {
-  static const std::map<std::string, DType> kPrecisions = {
-      {"32", DType::kF32},          {"fp32", DType::kF32},      {"32-true", DType::kF32}, {"16", DType::kF16},
-      {"fp16", DType::kF16},        {"16-mixed", DType::kF16},  {"16-true", DType::kF16}, {"bf16", DType::kBF16},
-      {"bf16-mixed", DType::kBF16}, {"bf16-true", DType::kBF16}};
-  const auto found = kPrecisions.find(precision);
-  return found == kPrecisions.end() ? std::nullopt : std::optional(found->second);
-}
-
 std::function<int()> DeclareClipHf(CLI::App& app) {
   auto script = std::make_shared<Script>();
   script->source = "openai/clip-vit-base-patch32";
@@ -82,7 +52,7 @@ std::function<int()> DeclareClipHf(CLI::App& app) {
   DeclareWriting(app, script->plan, "--output_path");
   DeclareLayout(app, script->convert);
   DeclareLauncherFlags(app);
-  return [script] { return Run(script->source, script->convert, script->plan); };
+  return [script] { return RunScript(script->source, script->convert, script->plan); };
 }
 
 // OpenCLIP's pretrained tags whose weights lie on the hub as models that say their own configuration
@@ -149,7 +119,7 @@ std::function<int()> DeclareExternalClip(CLI::App& app) {
             "a model of the hub: anemone convert laion/CLIP-ViT-… out.nemo --dialect legacy"));
       }
     }
-    return Run(source, script->convert, script->plan);
+    return RunScript(source, script->convert, script->plan);
   };
 }
 
@@ -171,7 +141,7 @@ std::function<int()> DeclareSiglipHf(CLI::App& app) {
   return [script] {
     script->convert.dtype = PrecisionDType(script->precision);
     if (!script->tokenizer.empty()) script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
-    return Run(script->source, script->convert, script->plan);
+    return RunScript(script->source, script->convert, script->plan);
   };
 }
 
@@ -191,7 +161,8 @@ std::function<int()> DeclareCkpt(CLI::App& app) {
   DeclareWriting(app, script->plan, "--nemo_file_path");
   DeclareLayout(app, script->convert);
   DeclareLauncherFlags(app);
-  return [script] { return Run((fs::path(script->folder) / script->name).string(), script->convert, script->plan); };
+  return
+      [script] { return RunScript((fs::path(script->folder) / script->name).string(), script->convert, script->plan); };
 }
 
 // What NeMo's scripts for language models share: where the training's checkpoint lies and how it was laid out.
@@ -230,7 +201,7 @@ int RunMegatron(Megatron& script) {
   } else {
     script.convert.model_class = script.model_type;
   }
-  return Run(source, script.convert, script.plan);
+  return RunScript(source, script.convert, script.plan);
 }
 
 std::function<int()> DeclareMegatronCkpt(CLI::App& app) {
@@ -276,7 +247,7 @@ std::function<int()> DeclareNemo1ToNemo2(CLI::App& app) {
       script->convert.set.emplace_back("tokenizer.library", script->library);
     }
     Note("dtypes are kept; NeMo's script would store bfloat16 (anemone convert --to nemo2 --dtype bf16)");
-    return Run(source.string(), script->convert, script->plan);
+    return RunScript(source.string(), script->convert, script->plan);
   };
 }
 
@@ -331,7 +302,7 @@ std::function<int()> DeclarePartitions(CLI::App& app) {
          {std::pair{"tokenizer.model", &script->tokenizer}, {"tokenizer.vocab_file", &script->vocab_file}}) {
       if (!file->empty()) script->convert.artifacts.emplace_back(key, *file);
     }
-    return Run(source, script->convert, script->plan);
+    return RunScript(source, script->convert, script->plan);
   };
 }
 
@@ -466,30 +437,49 @@ constexpr NemoScript kScripts[] = {
 std::vector<std::pair<std::string, std::string>> NemoScripts() {
   std::vector<std::pair<std::string, std::string>> scripts;
   for (const NemoScript& script : kScripts) scripts.emplace_back(script.name, script.summary);
+  for (const LanguageScript& script : LanguageScripts()) scripts.emplace_back(script.name, SummaryOf(script));
   return scripts;
 }
 
-// [hydra _internal/utils.py, get_args_parser]
-void SpellOutHydra(std::vector<std::string>& words) {
-  for (std::string& word : words) {
-    for (const auto& [letters, name] :
-         {std::pair{"-cp", "--config-path"}, {"-cd", "--config-dir"}, {"-cn", "--config-name"}}) {
-      const std::string_view flag = letters;
-      if (word.starts_with(flag) && (word.size() == flag.size() || word[flag.size()] == '=')) {
-        word.replace(0, flag.size(), name);
-      }
+namespace {
+
+// Hydra's flags of two letters behind one dash [hydra _internal/utils.py, get_args_parser].
+void SpellOutHydra(std::string& word) {
+  for (const auto& [letters, name] :
+       {std::pair{"-cp", "--config-path"}, {"-cd", "--config-dir"}, {"-cn", "--config-name"}}) {
+    const std::string_view flag = letters;
+    if (word.starts_with(flag) && (word.size() == flag.size() || word[flag.size()] == '=')) {
+      word.replace(0, flag.size(), name);
     }
   }
+}
+
+}  // namespace
+
+void SpellOutNemo(std::vector<std::string>& words) {
+  const auto nemo = std::find(words.begin(), words.end(), "nemo");
+  const auto script =
+      std::find_if(nemo, words.end(), [](const std::string& word) { return word != "nemo" && !word.starts_with('-'); });
+  if (script != words.end() && script->ends_with(".py")) *script = fs::path(*script).stem().string();
+  for (auto word = nemo; word != words.end(); ++word) SpellOutHydra(*word);
 }
 
 std::function<int()> DeclareNemo(CLI::App& app) {
   auto chosen = std::make_shared<std::function<int()>>();
   app.require_subcommand(1);
-  for (const NemoScript& script : kScripts) {
-    CLI::App* sub = app.add_subcommand(script.name, script.summary);
-    std::function<int()> run = script.declare(*sub);
-    sub->final_callback([chosen, run = std::move(run)] { *chosen = run; });
+  const auto add = [chosen](CLI::App& parent, const std::string& name, const std::string& summary, auto declare) {
+    CLI::App* sub = parent.add_subcommand(name, summary);
+    sub->final_callback([chosen, run = std::function<int()>(declare(*sub))] { *chosen = run; });
+  };
+  for (const NemoScript& script : kScripts) add(app, script.name, script.summary, script.declare);
+  for (const LanguageScript& script : LanguageScripts()) {
+    add(app, std::string(script.name), SummaryOf(script),
+        [&script](CLI::App& sub) { return DeclareLanguageScript(sub, script); });
   }
+  CLI::App* llm = app.add_subcommand("llm", "NeMo 2's commands for language models");
+  llm->require_subcommand(1);
+  add(*llm, "import", "A Hugging Face model → a NeMo 2 folder", DeclareLlmImport);
+  add(*llm, "export", "A NeMo 2 folder → a Hugging Face model", DeclareLlmExport);
   return [chosen] { return *chosen ? (*chosen)() : static_cast<int>(kUsage); };
 }
 

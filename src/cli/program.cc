@@ -114,7 +114,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
 
   try {
     std::vector<std::string> words(argv + 1, argv + argc);
-    if (std::ranges::find(words, "nemo") != words.end()) SpellOutHydra(words);
+    SpellOutNemo(words);
     std::ranges::reverse(words);  // as the parser takes them
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {

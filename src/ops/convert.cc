@@ -305,8 +305,10 @@ class Converter {
       return {};
     }
     std::string dialect = options_.dialect;
-    if (dialect.empty()) {
-      ANEMONE_ASSIGN(dialect, DialectOf(format, *model));
+    // A format's name as a dialect means the one that such a model has there.
+    const Format* as_in = FindFormat(dialect);
+    if (dialect.empty() || as_in != nullptr) {
+      ANEMONE_ASSIGN(dialect, DialectOf(as_in != nullptr ? *as_in : format, *model));
     }
     const bool stays = dialect == model->dialect->name && options_.hparams.empty();
     if (stays && (takes_any || traits.is_megatron() || IsAsOthersWriteIt(result, *model->dialect))) return {};
@@ -474,6 +476,8 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
   conversion.destination = destination;
   ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(source, options.progress)
                                                     : OpenSource(source, options.progress, {options.key}));
+  if (!options.tokenizer.empty())
+    return Unsupported(fmt::format("expected the source's own tokenizer, found {} asked", options.tokenizer));
   ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, options.to, conversion.source));
   conversion.format = format->name;
   Converter converter(options, conversion);

@@ -45,6 +45,40 @@ COMMANDS = {
         "model.restore_from_path=absent.nemo model.data.imagenet_val=absent model.data.num_workers=1 model.micro_batch_size=1"
         " model.global_batch_size=1 model.precision=bf16 trainer.devices=1 trainer.num_nodes=1 trainer.accelerator=cpu"
         " trainer.logger=False trainer.precision=32",
+    **{f"convert_{model}_{way}": f"--input_name_or_path=./absent --output_path={out} {words}" for model, way, out, words in [
+        ("baichuan2", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --precision=32"),
+        ("baichuan2", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --precision=32 --cpu-only"),
+        ("bert", "hf_to_nemo", "x.nemo", "--mcore=True --hparams_file=absent.yaml --post_process=True --precision=bf16"),
+        ("bert", "nemo_to_hf", "x", ""),
+        ("chatglm", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --precision=16"),
+        ("chatglm", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --precision=bf16 --cpu-only"),
+        ("falcon", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --precision=bf16 --cuda"),
+        ("falcon", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --precision=32 --cpu-only"),
+        ("gemma", "hf_to_nemo", "x.nemo", "--tokenizer_path=absent.model --hparams_file=absent.yaml --precision=32"),
+        ("gemma", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --input_tokenizer=absent"
+         " --hf_output_tokenizer=y --precision=32 --cpu-only"),
+        ("gemma2", "hf_to_nemo", "x.nemo", "--tokenizer_path=absent.model --hparams_file=absent.yaml --precision=bf16"
+         " --run_verification --cpu"),
+        ("gpt", "nemo_to_mcore", "x.nemo", "--cpu_only --overwrite --ignore_if_missing=rotary_pos_emb.inv_freq,other"),
+        ("llama", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --llama31=True --precision=16"),
+        ("llama", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --input_tokenizer=absent"
+         " --hf_output_tokenizer=y --precision=32 --cpu-only"),
+        ("llava", "hf_to_nemo", "x.nemo", "--tokenizer_path=absent.model --conv_template=v1 --hparams_file=absent.yaml"
+         " --precision=bf16 --skip_verification"),
+        ("mistral_7b", "hf_to_nemo", "x.nemo", "--precision=bf16 --low-ram --low-mem --tmp-dir=absent"),
+        ("mistral_7b", "nemo_to_hf", "x", "--hf_model_name=absent --precision=bf16"),
+        ("mixtral", "hf_to_nemo", "x.nemo", "--precision=bf16 --low-ram --tmp-dir=absent --tokenizer_type=fast"
+         " --tokenizer_path=absent"),
+        ("mixtral", "nemo_to_hf", "x", "--hf_model_name=absent --precision=32"),
+        ("mpt", "hf_to_nemo", ".", "--hparams_file=absent.yaml --cuda"),
+        ("nemotron", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --precision=32 --cpu-only"),
+        ("qwen2", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --precision=16"),
+        ("qwen2", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --input_tokenizer=absent"
+         " --hf_output_tokenizer=y --precision=32 --cpu-only"),
+        ("starcoder", "hf_to_nemo", ".", "--hparams_file=absent.yaml --precision=bf16 --cuda"),
+        ("starcoder2", "hf_to_nemo", "x.nemo", "--precision=32"),
+        ("starcoder2", "nemo_to_hf", "x", "--hf-model-name=absent --precision=32 --cpu-only"),
+    ]},
 }
 
 
@@ -85,6 +119,66 @@ class Flags(unittest.TestCase):
         with open(os.path.join(self.dir, "mine.yaml"), "a") as file:
             file.write("defaults: [base]\n")
         self.assertIn("found a list of parts", run(self.dir, "megatron_clip_infer", "--config-path=.", "--config-name=mine").stderr)
+
+    def test_a_script_may_be_named_by_its_path(self):
+        words = COMMANDS["convert_llama_hf_to_nemo"].split()
+        for path in ("convert_llama_hf_to_nemo.py", "/opt/NeMo/scripts/checkpoint_converters/convert_llama_hf_to_nemo.py"):
+            self.assertEqual(run(self.dir, path, *words).returncode, 66)
+        self.assertEqual(run(self.dir, "convert_none_hf_to_nemo.py", *words).returncode, 64)
+
+    def test_dtypes_are_kept_and_it_is_said(self):
+        for script, says in {"convert_llama_hf_to_nemo": "fp16 (--precision 16", "convert_mixtral_nemo_to_hf": "fp32 (--precision 32",
+                             "convert_mistral_7b_hf_to_nemo": "bf16 (--precision bf16", "convert_mpt_hf_to_nemo": "bf16\n"}.items():
+            said = run(self.dir, script, "--input_name_or_path=./absent", "--output_path=x")
+            self.assertIn(f"dtypes are kept; NeMo's script would convert to {says}", said.stderr)
+        for script in ("convert_llama_nemo_to_hf", "convert_gpt_nemo_to_mcore"):  # the model's own
+            self.assertNotIn("dtypes", run(self.dir, script, "--input_name_or_path=./absent", "--output_path=x").stderr)
+        said = run(self.dir, "convert_llama_hf_to_nemo", "--input_name_or_path=./absent", "--output_path=x", "--precision=8")
+        self.assertEqual(said.returncode, 64)
+        self.assertIn("--precision 8: expected 32, 16 or bf16", said.stderr)
+
+    def test_words_of_nemo_run(self):
+        def llm(*words):
+            return run(self.dir, "llm", *words)
+        self.assertEqual(llm("import", "model=llama3_8b", "source=hf://./absent", "output_path=x", "overwrite=true", "-y").returncode, 66)
+        self.assertEqual(llm("export", "path=./absent", "target=hf", "output_path=x", "overwrite=False").returncode, 66)
+        for words, says in [(["import", "model=llama3_8b"], "expected source=hf://MODEL"),
+                            (["import", "model=none", "source=hf://x"], "model=none: expected one of NeMo's models"),
+                            (["import", "source=hf://x", "sauce=y"], "expected KEY= of model, source, output_path, overwrite, found sauce="),
+                            (["import", "source=hf://x", "overwrite=maybe"], "overwrite=maybe: expected true or false"),
+                            (["export", "target=hf"], "expected path=FOLDER"),
+                            (["export", "path=x", "target=onnx"], "target=onnx: expected hf")]:
+            said = llm(*words)
+            self.assertEqual(said.returncode, 64, words)
+            self.assertIn(says, said.stderr)
+        self.assertEqual(run(self.dir, "llm").returncode, 64)
+
+    def test_a_torch_file_and_a_folder_have_the_same_weights(self):
+        for model in ("llama", "falcon", "chatglm"):
+            out = os.path.join(self.dir, model)
+            said = run(self.dir, f"convert_{model}_nemo_to_hf", f"--input_name_or_path={GOLDEN}/families/{model}.nemo",
+                       f"--output_path={out}.bin", f"--hf_output_path={out}", f"--hf_output_tokenizer={out}-tokenizer")
+            if model == "llama":
+                self.assertEqual(sorted(os.listdir(f"{out}-tokenizer")),
+                                 ["special_tokens_map.json", "tokenizer.model", "tokenizer_config.json"])
+            else:
+                self.assertIn("--hf_output_tokenizer", said.stderr)  # of theirs alone
+                said = run(self.dir, f"convert_{model}_nemo_to_hf", f"--input_name_or_path={GOLDEN}/families/{model}.nemo",
+                           f"--output_path={out}.bin", f"--hf_output_path={out}")
+            self.assertEqual(said.returncode, 0, said.stderr)
+            told = subprocess.run([ANEMONE, "diff", "--weights", f"{out}.bin", out], capture_output=True, text=True)
+            self.assertEqual(told.returncode, 0, told.stdout + told.stderr)
+
+    def test_a_legacy_gpt_gets_mcores_names(self):
+        said = run(self.dir, "convert_gpt_nemo_to_mcore", f"--input_name_or_path={GOLDEN}/gpt/A.nemo", "--output_path=x.nemo", "--cpu_only")
+        self.assertEqual(said.returncode, 0, said.stderr)
+        with tarfile.open(os.path.join(self.dir, "x.nemo")) as archive:
+            config = archive.extractfile("./model_config.yaml").read().decode()
+        self.assertIn("\nmcore_gpt: true\n", config)
+        self.assertEqual(run(self.dir, "convert_gpt_nemo_to_mcore", f"--input_name_or_path={GOLDEN}/gpt/A.nemo",
+                             "--output_path=x.nemo").returncode, 73)
+        self.assertEqual(run(self.dir, "convert_gpt_nemo_to_mcore", f"--input_name_or_path={GOLDEN}/gpt/A.nemo",
+                             "--output_path=x.nemo", "--overwrite").returncode, 0)
 
     def test_messages_name_the_scripts_own_flags(self):
         layout = ["--target_tensor_model_parallel_size=1", "--target_pipeline_model_parallel_size=2"]

@@ -402,9 +402,25 @@ class Scripts(Case):
 
     def test_list(self):
         said = self.python("-m", "anemone.nemo").stdout.splitlines()
-        self.assertEqual([os.path.basename(line.split()[0])[:-3] for line in said], list(SCRIPTS))
-        for line in said:
-            self.assertIn("--", self.python(line.split()[0], "--help").stdout)
+        for line, name in zip(said, SCRIPTS, strict=True):
+            path, word = line.split()[:2]  # a script without a file of its own is a word for the list's
+            words = [path, word] if os.path.basename(path) == "__main__.py" else [path]
+            self.assertIn(name, words[-1])
+            self.assertIn("--", self.python(*words, "--help").stdout)
+        said = self.python("-m", "anemone.nemo", "x/convert_llama_hf_to_nemo.py", "--output_path=x", code=64)
+        self.assertIn("--input_name_or_path is required", said.stderr)
+
+    def test_llm_by_nemos_arguments(self):
+        from anemone.nemo import llm
+        with self.assertRaises(anemone.Error):
+            llm.export_ckpt(self.path("absent"), "onnx")
+        with self.assertRaisesRegex(anemone.Error, "absent"):
+            llm.import_ckpt("llama3_8b", "hf://" + self.path("absent"), self.path("x"))
+        out = llm.export_ckpt(golden("clip/mcore.nemo"), "hf", self.path("x"))
+        self.assertTrue(anemone.diff(out, golden("clip/hf"), only_weights=True)["equal"])
+        with self.assertRaises(anemone.Error):
+            llm.export_ckpt(golden("clip/mcore.nemo"), "hf", self.path("x"))
+        self.assertEqual(llm.export_ckpt(golden("clip/mcore.nemo"), "hf", self.path("x"), overwrite=True), out)
 
     def test_the_documentations_commands_under_torchrun(self):
         for processes in (1, 2):
