@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "anemone/status.h"
@@ -43,7 +44,9 @@ MATCHER_P2(StatusIs, kind, substring, "fails with the given kind and words") {
   ASSERT_TRUE(tmp.ok()) << tmp.status().message();  \
   lhs = *std::move(tmp)
 
-inline std::string Golden(const std::string& relative) { return std::string(ANEMONE_GOLDEN_DIR) + "/" + relative; }
+inline std::string Golden(const std::string& relative) {
+  return (std::filesystem::absolute(ANEMONE_GOLDEN_DIR) / relative).string();
+}
 
 }  // namespace anemone::testing
 
