@@ -4,15 +4,11 @@
 // scripts/checkpoint_converters/convert_gpt_nemo_to_mcore.py; files that NeMo wrote (tests/golden).
 #include <fmt/format.h>
 
-#include <optional>
-
 #include "family/families.h"
 #include "family/gpt.h"
 #include "family/hf_config.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
-#include "family/nemo_gpt_config.h"
-#include "tensor/same.h"
 
 namespace anemone {
 namespace {
@@ -205,162 +201,6 @@ Status SetSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const Co
 
 }  // namespace
 
-namespace {
-
-constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-
-DType DTypeOf(const Checkpoint& checkpoint) {
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
-  }
-  return DType::kF32;
-}
-
-// A config.json that came along inside a .nemo or a NeMo 2 folder.
-std::optional<Config> KeptConfig(const Checkpoint& source) {
-  for (const char* name : {"config.json", "context/config.json"}) {
-    const Artifact* kept = source.FindArtifact(name);
-    if (kept == nullptr) continue;
-    const Result<std::string> text = kept->content.ReadAll(kMaxConfigBytes);
-    Result<Config> config = text.ok() ? Config::ParseJson(*text, name) : Result<Config>(text.status());
-    if (config.ok()) return *std::move(config);
-  }
-  return std::nullopt;
-}
-
-// The stored tensor that is a canonical one as it stands; nullptr: none.
-const Tensor* FindStored(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
-  const NameMatcher names(dialect);
-  const std::string prefix = names.BestPrefix(checkpoint.weights()).prefix;
-  for (size_t r = 0; r < dialect.rows.size(); ++r) {
-    if (dialect.rows[r].canonical != canonical || dialect.rows[r].role != Role::kTensor) continue;
-    const StateDict::Item* item = checkpoint.weights().Find(prefix + names.pattern(r).Fill(0, 0));
-    if (item != nullptr && item->tensor() != nullptr) return item->tensor();
-  }
-  return nullptr;
-}
-
-// NeMo's converters give models whose class ties the output layer to the embedding one of its own.
-Result<bool> IsCopyOfEmbedding(const Checkpoint& source, const Dialect& dialect) {
-  const Tensor* output = FindStored(source, dialect, "output.weight");
-  const Tensor* embedding = FindStored(source, dialect, "token_embedding.weight");
-  if (output == nullptr || embedding == nullptr || output->shape() != embedding->shape()) return false;
-  return SameBytes(*output, *embedding);
-}
-
-bool TiesByDefault(const HfArchitecture& architecture) {
-  return WordAt(ParseWord(architecture.silent), "tie_word_embeddings").AsBool().value_or(false);
-}
-
-// The class that NeMo's model is written as.
-Result<const HfArchitecture*> ArchitectureFor(const Checkpoint& source) {
-  std::string name;
-  ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
-  if (const std::optional<Config> kept = KeptConfig(source)) {
-    const HfArchitecture* architecture = FindHfArchitecture(kept->root());
-    // As long as it computes the same; whether it ties its output layer is for the weights to say.
-    ConfigNode model = ModelNode(*config);
-    const ConfigNode* says = kept->root().Get("tie_word_embeddings");
-    if (architecture != nullptr) {
-      model["share_embeddings_and_output_weights"] =
-          says != nullptr ? *says : ConfigNode::Bool(TiesByDefault(*architecture));
-      if (HfOfNemo1(model, {.architecture = architecture, .kept = &kept->root()}, nullptr).ok()) return architecture;
-    }
-  }
-  const Result<const HfArchitecture*> told = HfArchitectureOf(ModelNode(*config));
-  return told.ok() ? told : told.status().In(name);
-}
-
-// From NeMo's config. What came along is the config again, as long as it is of a class that computes the same.
-Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                             const TranslateOptions& options, const ModelSymbols& symbols) {
-  Target target{symbols, {}, "config.json"};
-  std::string name;
-  ANEMONE_ASSIGN(const Config* config, SizesConfig(source, options, &name));
-  const ConfigNode& model = ModelNode(*config);
-  ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
-  HfRequest request{.vocab_rows = rows, .dtype = DTypeOf(source)};
-  const std::optional<Config> kept = KeptConfig(source);
-  std::optional<ConfigNode> json;
-  if (kept && FindHfArchitecture(kept->root()) != nullptr) {
-    request.architecture = FindHfArchitecture(kept->root());
-    request.kept = &kept->root();
-    // The class may tie what NeMo's converters keep apart; TiedAs finds whether both are the same.
-    ConfigNode as_kept = model;
-    const ConfigNode* says = kept->root().Get("tie_word_embeddings");
-    const bool ties = says != nullptr ? says->AsBool().value_or(false) : TiesByDefault(*request.architecture);
-    as_kept["share_embeddings_and_output_weights"] = ConfigNode::Bool(ties);
-    Result<ConfigNode> same = HfOfNemo1(as_kept, request, &target.notes);
-    if (same.ok()) {
-      json = *std::move(same);
-      target.symbols.Set("tied", ties ? 1 : 0);
-    } else {
-      target.notes.push_back("config.json that came along is of another model now; a new one is made");
-    }
-  }
-  if (!json) {
-    request.kept = nullptr;
-    ANEMONE_ASSIGN(request.architecture, HfArchitectureOf(model));
-    ConfigNode as_class = model;
-    ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
-    ANEMONE_ASSIGN(const bool is_copy, !tied && TiesByDefault(*request.architecture) ? IsCopyOfEmbedding(source, from)
-                                                                                     : Result<bool>(false));
-    if (is_copy) {
-      as_class["share_embeddings_and_output_weights"] = ConfigNode::Bool(true);
-      target.symbols.Set("tied", 1);
-    }
-    // [NeMo v2.0.0 convert_gemma_hf_to_nemo.py stores 1 + w.]
-    ANEMONE_ASSIGN(const bool centered, symbols.Holds("zero_centered"));
-    const std::string type(request.architecture->model_type);
-    if (type == "gemma" && !centered) {
-      as_class["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
-      target.symbols.Set("zero_centered", 1);
-    }
-    Result<ConfigNode> made = HfOfNemo1(as_class, request, &target.notes);
-    if (!made.ok()) return made.status().In(name);
-    json = *std::move(made);
-  }
-  if (const std::string_view dialect = DialectOfHf(*json); dialect != to.name) {
-    return InvalidArgument(
-        fmt::format("expected the dialect of {}, {}, found {}", request.architecture->name, dialect, to.name));
-  }
-  target.config = Config(*std::move(json));
-  return target;
-}
-
-Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
-  Target target{symbols, {}, "model_config.yaml"};
-  if (!source.config) {
-    target.config = options.hparams;
-    target.config_name = options.hparams_name;
-    return target;
-  }
-  Result<ConfigNode> model = Nemo1OfHf(source.config->root(), &target.notes);
-  if (!model.ok()) return model.status().In(source.config_name);
-  const HfArchitecture& architecture = *FindHfArchitecture(source.config->root());
-  ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
-  ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
-  const NemoGptRequest request{.vocab_rows = rows,
-                               .fixes_rows = architecture.fixes_rows,
-                               .has_tied_output = tied && !architecture.unties,
-                               .dtype = DTypeOf(source)};
-  target.symbols.Set("tied", request.has_tied_output ? 1 : 0);
-  target.config = Config(NemoGptConfig(*model, request));
-  if (!options.hparams) return target;
-  ANEMONE_ASSIGN(const ConfigNode derived, WordsOf(target.config->root(), nullptr));
-  ANEMONE_ASSIGN(const ConfigNode given, WordsOf(ModelNode(*options.hparams), nullptr));
-  if (const std::vector<std::string> lines = DifferingWords(derived, given); !lines.empty()) {
-    return Corrupt(
-               fmt::format("expected the model of {}, found others: {}", source.config_name, fmt::join(lines, "; ")))
-        .In(options.hparams_name);
-  }
-  target.config = options.hparams;
-  target.config_name = options.hparams_name;
-  return target;
-}
-
-}  // namespace
-
 Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                       ModelSymbols* symbols) {
   std::string name;
@@ -378,21 +218,6 @@ Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   return {};
 }
 
-Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                         const TranslateOptions& options, const ModelSymbols& symbols) {
-  if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, from, to, options, symbols);
-  if (!from.is_megatron && to.is_megatron) return FromHuggingFace(source, options, symbols);
-  if (!from.is_megatron && &from != &to)
-    return Unsupported(fmt::format("expected the spelling of its own class, {}, found {} asked", from.name, to.name));
-  Target target{symbols, options.hparams ? options.hparams : source.config, source.config_name};
-  if (target.config && &from != &to) {
-    const bool mcore = to.name == "mcore";
-    target.config->root()["mcore_gpt"] = ConfigNode::Bool(mcore);
-    if (mcore) target.config->root()["transformer_engine"] = ConfigNode::Bool(true);
-  }
-  return target;
-}
-
 namespace {
 
 // A config.json of a class that no table has.
@@ -407,20 +232,6 @@ std::string ForeignDecoder(const Config& config) {
 
 // GPT-2 and GPTBigCode have the same names, and weights of other shapes.
 std::string_view DialectOfConfig(const Config& config) { return DialectOfHf(config.root()); }
-
-// The spelling of the class that came along or that NeMo's config tells; of NeMo's, Megatron-core's.
-Result<const Dialect*> ChooseDialect(const Checkpoint& source, const ModelSymbols&, ConfigLanguage language) {
-  if (language != ConfigLanguage::kHuggingFace) return GptFamily().FindDialect("mcore");
-  ANEMONE_ASSIGN(const HfArchitecture* architecture, ArchitectureFor(source));
-  std::string_view dialect = architecture->dialect;
-  if (architecture->model_type == "falcon") {
-    std::string name;
-    ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
-    const ConfigNode& is_new = WordAt(ModelNode(*config), "mcore_customization_config.new_decoder_architecture");
-    if (!is_new.AsBool().value_or(false)) dialect = "hf_falcon_old";
-  }
-  return GptFamily().FindDialect(dialect);
-}
 
 }  // namespace
 
@@ -437,7 +248,7 @@ const Family& GptFamily() {
                                 .target = GptTarget,
                                 .foreign = ForeignDecoder,
                                 .dialect_of = DialectOfConfig,
-                                .choose_dialect = ChooseDialect,
+                                .choose_dialect = ChooseGptDialect,
                                 .complete = CompleteGpt};
   return family;
 }

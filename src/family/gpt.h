@@ -20,8 +20,10 @@ Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const Tran
                    Checkpoint* result);
 Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                       ModelSymbols* symbols);
+// The config and the symbols of the result, and in which of GPT's dialects a model is written (gpt_target.cc).
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                          const TranslateOptions& options, const ModelSymbols& symbols);
+Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const ModelSymbols& symbols, ConfigLanguage language);
 
 }  // namespace anemone
 

@@ -256,6 +256,13 @@ class HfReader {
   Status Positions() {
     const ConfigNode& parameters = At("rope_parameters");
     const ConfigNode& scaling = parameters.is_map() ? parameters : At("rope_scaling");
+    // [baichuan-inc/Baichuan2-13B-Base modeling_baichuan.py; NeMo v2.0.0 convert_baichuan2_hf_to_nemo.py, which goes by
+    // the number of layers, too.]
+    constexpr int64_t kLayersWithAlibi = 40;
+    if (architecture_.model_type == "baichuan" && At("num_hidden_layers").AsInt() == kLayersWithAlibi)
+      return Unsupported(
+          "num_hidden_layers: expected a Baichuan2 with rotary positions (32), found 40, whose positions "
+          "are ALiBi: they are not carried");
     if (const auto ratio = At("rope_ratio").AsDouble()) Set("rotary_base", ConfigNode::Float(10000.0 * *ratio));
     if (!scaling.is_map()) return {};
     for (const auto& [word, key] :

@@ -248,6 +248,7 @@ const Refused kRefused[] = {
     {"llama", "quantization_config", "{bits: 4}", "quantization_config: expected weights as they are"},
     {"llama", "num_hidden_layers", "many", "num_layers: expected a number"},
     {"mistral", "sliding_window", "0", "sliding_window: expected a number above 0"},
+    {"baichuan2", "num_hidden_layers", "40", "ALiBi"},
     {"falcon", "alibi", "true", "alibi: expected false, found true"},
     {"falcon", "num_ln_in_parallel_attn", "1", "num_ln_in_parallel_attn: expected 2"},
     {"starcoder", "scale_attn_weights", "false", "scale_attn_weights: expected true"},

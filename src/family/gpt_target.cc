@@ -1,0 +1,183 @@
+// What a decoder becomes in another dialect: its config and its symbols.
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "family/families.h"
+#include "family/gpt.h"
+#include "family/hf_config.h"
+#include "family/megatron_layer.h"
+#include "family/model_words.h"
+#include "family/nemo_gpt_config.h"
+#include "tensor/same.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+constexpr const char* kTied = "share_embeddings_and_output_weights";
+
+DType DTypeOf(const Checkpoint& checkpoint) {
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
+  }
+  return DType::kF32;
+}
+
+// The stored tensor that is a canonical one as it stands; nullptr: none.
+const Tensor* FindStored(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
+  const NameMatcher names(dialect);
+  const std::string prefix = names.BestPrefix(checkpoint.weights()).prefix;
+  for (size_t r = 0; r < dialect.rows.size(); ++r) {
+    if (dialect.rows[r].canonical != canonical || dialect.rows[r].role != Role::kTensor) continue;
+    const StateDict::Item* item = checkpoint.weights().Find(prefix + names.pattern(r).Fill(0, 0));
+    if (item != nullptr && item->tensor() != nullptr) return item->tensor();
+  }
+  return nullptr;
+}
+
+// NeMo's converters give models whose class ties the output layer to the embedding one of its own.
+Result<bool> IsCopyOfEmbedding(const Checkpoint& source, const Dialect& dialect) {
+  const Tensor* output = FindStored(source, dialect, "output.weight");
+  const Tensor* embedding = FindStored(source, dialect, "token_embedding.weight");
+  if (output == nullptr || embedding == nullptr || output->shape() != embedding->shape()) return false;
+  return SameBytes(*output, *embedding);
+}
+
+bool TiesByDefault(const HfArchitecture& architecture) {
+  return WordAt(ParseWord(architecture.silent), "tie_word_embeddings").AsBool().value_or(false);
+}
+
+// A config.json that came along inside a .nemo or a NeMo 2 folder, of a class that is known.
+std::optional<Config> KeptConfig(const Checkpoint& source) {
+  for (const char* name : {"config.json", "context/config.json"}) {
+    const Artifact* kept = source.FindArtifact(name);
+    if (kept == nullptr) continue;
+    const Result<std::string> text = kept->content.ReadAll(kMaxConfigBytes);
+    Result<Config> config = text.ok() ? Config::ParseJson(*text, name) : Result<Config>(text.status());
+    if (config.ok() && FindHfArchitecture(config->root()) != nullptr) return *std::move(config);
+  }
+  return std::nullopt;
+}
+
+// NeMo's config as a class of transformers has it.
+struct HfModel {
+  const HfArchitecture* architecture = nullptr;
+  ConfigNode json;
+  std::vector<std::string> notes = {};
+};
+
+// By the config that came along, changed where the model is. Whether it ties its output layer is that config's word,
+// which NeMo's converters do not keep; TiedAs finds whether both are the same. Errors: as HfOfNemo1.
+Result<HfModel> AsItCame(const ConfigNode& model, const Config& kept, HfRequest request) {
+  request.architecture = FindHfArchitecture(kept.root());
+  request.kept = &kept.root();
+  const ConfigNode* says = kept.root().Get("tie_word_embeddings");
+  ConfigNode tied = model;
+  tied[kTied] = says != nullptr ? *says : ConfigNode::Bool(TiesByDefault(*request.architecture));
+  HfModel result{request.architecture, {}};
+  ANEMONE_ASSIGN(result.json, HfOfNemo1(tied, request, &result.notes));
+  return result;
+}
+
+// By what NeMo's config alone tells.
+Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect& from, ConfigNode model, HfRequest request) {
+  ANEMONE_ASSIGN(request.architecture, HfArchitectureOf(model));
+  const bool tied = WordAt(model, kTied).AsBool().value_or(true);
+  ANEMONE_ASSIGN(const bool is_copy,
+                 !tied && TiesByDefault(*request.architecture) ? IsCopyOfEmbedding(source, from) : Result<bool>(false));
+  if (is_copy) model[kTied] = ConfigNode::Bool(true);
+  // [NeMo v2.0.0 convert_gemma_hf_to_nemo.py stores 1 + w; CenteredAs takes the 1 away.]
+  if (request.architecture->model_type == "gemma") model["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
+  HfModel result{request.architecture, {}};
+  ANEMONE_ASSIGN(result.json, HfOfNemo1(model, request, &result.notes));
+  return result;
+}
+
+Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect& from, const HfRequest& request) {
+  std::string name;
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
+  const ConfigNode& model = ModelNode(*config);
+  const std::optional<Config> kept = KeptConfig(source);
+  if (kept) {
+    Result<HfModel> same = AsItCame(model, *kept, request);
+    if (same.ok()) return same;
+  }
+  Result<HfModel> made = MadeAnew(source, from, model, request);
+  if (!made.ok()) return made.status().In(name);
+  if (kept) made->notes.push_back("config.json that came along is of another model now; a new one is made");
+  return made;
+}
+
+Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                             const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
+  ANEMONE_ASSIGN(HfModel model, HfModelOf(source, from, {.vocab_rows = rows, .dtype = DTypeOf(source)}));
+  if (const std::string_view dialect = DialectOfHf(model.json); dialect != to.name) {
+    return InvalidArgument(
+        fmt::format("expected the dialect of {}, {}, found {}", model.architecture->name, dialect, to.name));
+  }
+  Target target{symbols, {}, "config.json", std::move(model.notes)};
+  ANEMONE_ASSIGN(const ConfigNode own, Nemo1OfHf(model.json, nullptr));
+  ANEMONE_ASSIGN(const ConfigNode words, WordsOf(own, nullptr));
+  for (const auto& [symbol, word] : {std::pair{"tied", kTied}, {"zero_centered", "layernorm_zero_centered_gamma"}}) {
+    target.symbols.Set(symbol, WordAt(words, word).AsBool().value_or(false) ? 1 : 0);
+  }
+  target.config = Config(std::move(model.json));
+  return target;
+}
+
+// NeMo 1's config of a model of Hugging Face's. One that is given must be of the same model.
+Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
+  Target target{symbols, options.hparams, options.hparams_name};
+  if (!source.config) return target;
+  Result<ConfigNode> model = Nemo1OfHf(source.config->root(), &target.notes);
+  if (!model.ok()) return model.status().In(source.config_name);
+  const HfArchitecture& architecture = *FindHfArchitecture(source.config->root());
+  ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
+  ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
+  const NemoGptRequest request{.vocab_rows = rows,
+                               .fixes_rows = architecture.fixes_rows,
+                               .has_tied_output = tied && !architecture.unties,
+                               .dtype = DTypeOf(source)};
+  target.symbols.Set("tied", request.has_tied_output ? 1 : 0);
+  const ConfigNode derived = NemoGptConfig(*model, request);
+  if (!options.hparams) {
+    target.config = Config(derived);
+    target.config_name = "model_config.yaml";
+    return target;
+  }
+  ANEMONE_ASSIGN(const ConfigNode own, WordsOf(derived, nullptr));
+  ANEMONE_ASSIGN(const ConfigNode given, WordsOf(ModelNode(*options.hparams), nullptr));
+  const std::vector<std::string> lines = DifferingWords(own, given);
+  if (lines.empty()) return target;
+  return Corrupt(fmt::format("expected the model of {}, found others: {}", source.config_name, fmt::join(lines, "; ")))
+      .In(options.hparams_name);
+}
+
+}  // namespace
+
+Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                         const TranslateOptions& options, const ModelSymbols& symbols) {
+  if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, from, to, symbols);
+  if (!from.is_megatron && to.is_megatron) return FromHuggingFace(source, options, symbols);
+  if (!from.is_megatron && &from != &to)
+    return Unsupported(fmt::format("expected the spelling of its own class, {}, found {} asked", from.name, to.name));
+  Target target{symbols, options.hparams ? options.hparams : source.config, source.config_name};
+  if (target.config && &from != &to) {
+    const bool mcore = to.name == "mcore";
+    target.config->root()["mcore_gpt"] = ConfigNode::Bool(mcore);
+    if (mcore) target.config->root()["transformer_engine"] = ConfigNode::Bool(true);
+  }
+  return target;
+}
+
+// The spelling of the class that came along or that NeMo's config tells; of NeMo's, Megatron-core's.
+Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const ModelSymbols&, ConfigLanguage language) {
+  const Family& family = GptFamily();
+  if (language != ConfigLanguage::kHuggingFace) return family.FindDialect("mcore");
+  ANEMONE_ASSIGN(const HfModel model, HfModelOf(source, *family.FindDialect("mcore"), {}));
+  return family.FindDialect(DialectOfHf(model.json));
+}
+
+}  // namespace anemone
