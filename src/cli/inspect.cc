@@ -101,10 +101,14 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
       steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
     return steps;
   }
+  const Step for_transformers = {convert + " OUT --to hf", "for transformers"};
   if (traits.is_nemo1_archive()) {
-    return {{convert + " OUT.safetensors", "the weights alone"},
+    const bool can_leave = CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok();
+    return {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"},
             {"anemone reshard " + path + " OUT.nemo --tp N --pp N", "for another number of GPUs"}};
   }
+  if (traits.language == ConfigLanguage::kNemo2 && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok())
+    return {for_transformers, {convert + " OUT.nemo", "a model NeMo 1 restores"}};
   if (!traits.successor.empty())
     return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
   if (traits.is_megatron()) {
@@ -118,6 +122,8 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;
     return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
   }
+  if (traits.language == ConfigLanguage::kHuggingFace && CanBecome(checkpoint, ConfigLanguage::kNemo1).ok())
+    return {{convert + " OUT.nemo", "for NeMo"}};
   if (traits.is_pickle && !checkpoint.origin.is_torch_script)
     return {{convert + " OUT.safetensors", "the same without pickle"}};
   return {};

@@ -67,26 +67,35 @@ struct HfModel {
   std::vector<std::string> notes = {};
 };
 
-// By the config that came along, changed where the model is. Whether it ties its output layer is that config's word,
-// which NeMo's converters do not keep; TiedAs finds whether both are the same. Errors: as HfOfNemo1.
-Result<HfModel> AsItCame(const ConfigNode& model, const Config& kept, HfRequest request) {
+// Whether the class ties the output layer: as it says, unless NeMo's converters gave the layer a copy of the embedding
+// that training has changed since. The weights in the dialect `from`; null: they are not looked at.
+Result<bool> Ties(const Checkpoint& source, const Dialect* from, const ConfigNode& model, bool says) {
+  const bool tied = WordAt(model, kTied).AsBool().value_or(true);
+  if (tied || !says || from == nullptr) return says;
+  return IsCopyOfEmbedding(source, *from);
+}
+
+// By the config that came along, changed where the model is.
+Result<HfModel> AsItCame(const Checkpoint& source, const Dialect* from, ConfigNode model, const Config& kept,
+                         HfRequest request) {
   request.architecture = FindHfArchitecture(kept.root());
   request.kept = &kept.root();
-  const ConfigNode* says = kept.root().Get("tie_word_embeddings");
-  ConfigNode tied = model;
-  tied[kTied] = says != nullptr ? *says : ConfigNode::Bool(TiesByDefault(*request.architecture));
+  const ConfigNode& own = WordAt(kept.root(), "tie_word_embeddings");
+  ANEMONE_ASSIGN(const bool ties,
+                 Ties(source, from, model, own.AsBool().value_or(TiesByDefault(*request.architecture))));
+  model[kTied] = ConfigNode::Bool(ties);
   HfModel result{request.architecture, {}};
-  ANEMONE_ASSIGN(result.json, HfOfNemo1(tied, request, &result.notes));
+  ANEMONE_ASSIGN(result.json, HfOfNemo1(model, request, &result.notes));
   return result;
 }
 
 // By what NeMo's config alone tells.
-Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect& from, ConfigNode model, HfRequest request) {
+Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect* from, ConfigNode model, HfRequest request) {
   ANEMONE_ASSIGN(request.architecture, HfArchitectureOf(model));
-  const bool tied = WordAt(model, kTied).AsBool().value_or(true);
-  ANEMONE_ASSIGN(const bool is_copy,
-                 !tied && TiesByDefault(*request.architecture) ? IsCopyOfEmbedding(source, from) : Result<bool>(false));
-  if (is_copy) model[kTied] = ConfigNode::Bool(true);
+  if (!WordAt(model, kTied).AsBool().value_or(true) && from != nullptr) {
+    ANEMONE_ASSIGN(const bool ties, Ties(source, from, model, TiesByDefault(*request.architecture)));
+    model[kTied] = ConfigNode::Bool(ties);
+  }
   // [NeMo v2.0.0 convert_gemma_hf_to_nemo.py stores 1 + w; CenteredAs takes the 1 away.]
   if (request.architecture->model_type == "gemma") model["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
   HfModel result{request.architecture, {}};
@@ -94,13 +103,13 @@ Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect& from, ConfigNo
   return result;
 }
 
-Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect& from, const HfRequest& request) {
+Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, const HfRequest& request) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
   const ConfigNode& model = ModelNode(*config);
   const std::optional<Config> kept = KeptConfig(source);
   if (kept) {
-    Result<HfModel> same = AsItCame(model, *kept, request);
+    Result<HfModel> same = AsItCame(source, from, model, *kept, request);
     if (same.ok()) return same;
   }
   Result<HfModel> made = MadeAnew(source, from, model, request);
@@ -112,7 +121,7 @@ Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect& from, const H
 Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
                              const ModelSymbols& symbols) {
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
-  ANEMONE_ASSIGN(HfModel model, HfModelOf(source, from, {.vocab_rows = rows, .dtype = DTypeOf(source)}));
+  ANEMONE_ASSIGN(HfModel model, HfModelOf(source, &from, {.vocab_rows = rows, .dtype = DTypeOf(source)}));
   if (const std::string_view dialect = DialectOfHf(model.json); dialect != to.name) {
     return InvalidArgument(
         fmt::format("expected the dialect of {}, {}, found {}", model.architecture->name, dialect, to.name));
@@ -176,7 +185,7 @@ Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Di
 Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const ModelSymbols&, ConfigLanguage language) {
   const Family& family = GptFamily();
   if (language != ConfigLanguage::kHuggingFace) return family.FindDialect("mcore");
-  ANEMONE_ASSIGN(const HfModel model, HfModelOf(source, *family.FindDialect("mcore"), {}));
+  ANEMONE_ASSIGN(const HfModel model, HfModelOf(source, nullptr, {}));
   return family.FindDialect(DialectOfHf(model.json));
 }
 

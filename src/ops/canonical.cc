@@ -5,23 +5,37 @@
 
 namespace anemone {
 
-Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
+namespace {
+
+// All ranks' weights together, with a config in the words that the tables' sizes are told in: NeMo 1's for NeMo's.
+Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
   Checkpoint weights = checkpoint;
   for (Shard& shard : weights.shards) shard.training.reset();
-  // The tables' sizes are told in NeMo 1's words.
   if (weights.config && IsNemo2Config(weights.config->root())) {
     Result<ConfigNode> config = ToNemo1Config(weights.config->root());
     if (!config.ok()) return config.status().In(weights.config_name);
     weights.config = Config(*std::move(config));
   }
-  ANEMONE_ASSIGN(const Checkpoint whole, MergeShards(weights));
+  return MergeShards(weights);
+}
+
+}  // namespace
+
+Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
   return ToCanonical(whole, options);
 }
 
+Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
+  ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
+  ANEMONE_TRY(ToCanonical(whole, {}).status());
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(whole));
+  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(whole, model, language, {}));
+  return dialect != nullptr ? Status() : Unsupported("expected a family with such a dialect, found one without");
+}
+
 Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect) {
-  Checkpoint weights = checkpoint;
-  for (Shard& shard : weights.shards) shard.training.reset();
-  ANEMONE_ASSIGN(const Checkpoint whole, MergeShards(weights));
+  ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
   return Translate(whole, dialect).status();
 }
 

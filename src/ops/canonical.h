@@ -18,6 +18,9 @@ Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOption
 
 // Whether the weights can be spelled in another dialect of their family. Reads no weights. Errors: as Translate.
 Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect);
+// Whether its family has a dialect with configs of `language` for it, and all its tensors are there. Reads no weights.
+// Errors: Unsupported where it has none; as Canonical.
+Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language);
 
 }  // namespace anemone
 

@@ -204,6 +204,30 @@ TEST(Decoders, WhatTransformersSavesComesBackAsItWas) {
   EXPECT_EQ(tried, 27);
 }
 
+// NeMo's converters give a tied output layer a copy of the embedding, which training then changes.
+TEST(Decoders, AnOutputLayerThatIsNoCopyAnyMoreIsWritten) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo", changed = temp.path() + "/changed.nemo",
+                    back = temp.path() + "/back";
+  const std::string source = Golden("transformers4/qwen2_tied");
+  Convert(source, nemo, {});
+  auto checkpoint = OpenCheckpoint(nemo);
+  ASSERT_THAT(checkpoint, IsOk());
+  StateDict weights;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    const bool is_output = item.name == "model.output_layer.weight";
+    ASSERT_THAT(weights.Add(item.name, is_output ? Entry(*item.tensor()->Plus(1)) : item.entry), IsOk());
+  }
+  checkpoint->weights() = weights;
+  const auto plan = FindFormat("nemo")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, changed, {}), IsOk());
+  Convert(changed, back, {.to = "hf"});
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("tie_word_embeddings")->AsBool(), false);
+  EXPECT_TRUE(DigestsOf(back).contains("lm_head.weight"));
+  EXPECT_FALSE(DigestsOf(source).contains("lm_head.weight"));
+}
+
 // NeMo 1's converter stores Gemma's norms as 1 + w, and its config then has no layernorm_zero_centered_gamma.
 TEST(Decoders, NormsOfTheOtherKindAreShifted) {
   const TempDir temp;
