@@ -279,6 +279,7 @@ constexpr Members<std::string> kTexts[] = {{"to", &ConvertOptions::to},
                                            {"table", &ConvertOptions::table},
                                            {"preset", &ConvertOptions::preset},
                                            {"model_class", &ConvertOptions::model_class},
+                                           {"tokenizer", &ConvertOptions::tokenizer},
                                            {"model_id", &ConvertOptions::nemo2_model},
                                            {"nemo2_version", &ConvertOptions::nemo2_version}};
 constexpr Members<std::optional<int>> kNumbers[] = {{"tp", &ConvertOptions::tp},

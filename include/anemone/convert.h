@@ -33,7 +33,7 @@ struct ConvertOptions {
   // NeMo's model class or type ("MegatronCLIPModel", "megatron_clip") that a training's config without `target`
   // becomes; one that says another is an error.
   std::string model_class = {};
-  std::string tokenizer = {};      // a folder, a file or a hub id in place of the source's. Unsupported as yet.
+  std::string tokenizer = {};      // from or to hf: a folder, or a SentencePiece model, in place of the source's own
   std::string nemo2_model = {};    // to nemo2: the model's id in NeMo's converter ("meta-llama/Llama-2-7b-hf")
   std::string nemo2_version = {};  // to nemo2: the NeMo that is to read it; empty: 2.0.0, or the first with the model
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` says for

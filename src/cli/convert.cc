@@ -126,6 +126,9 @@ std::function<int()> DeclareConvert(CLI::App& app) {
       ->type_name("NAME");
   app.add_option("--dialect", options->convert.dialect, "The names to write: mcore, legacy, hf, openclip")
       ->type_name("DIALECT");
+  app.add_option("--tokenizer", options->convert.tokenizer,
+                 "From or to hf: a folder with a tokenizer, or a SentencePiece model, in place of the source's own")
+      ->type_name("PATH");
   app.add_flag("--check", options->check,
                "Run source and result, both CLIPs, on the same picture and texts; exit 1 where they diverge");
   app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights that a .ckpt carries or has beside it");

@@ -159,7 +159,9 @@ std::string_view TokenizerFileName(std::string_view artifact) {
 const Artifact* FindNemoFile(const ConfigNode* value, const std::vector<Artifact>& artifacts) {
   if (const Artifact* file = FollowReference(value, artifacts)) return file;
   const std::string name = value == nullptr ? std::string() : value->AsString().value_or("");
-  return name.empty() ? nullptr : FindFile(artifacts, "context/" + name);
+  if (name.empty()) return nullptr;
+  const Artifact* file = FindFile(artifacts, "context/" + name);
+  return file != nullptr || !IsFile(name) ? file : FindFile(artifacts, name);  // where LiftFiles put it
 }
 
 std::vector<std::string> SpecialTokensOf(const ConfigNode& tokenizer) {
@@ -203,22 +205,44 @@ Result<std::vector<Artifact>> OpenTokenizer(const std::string& path) {
   return files;
 }
 
+Status ReplaceTokenizer(const std::vector<Artifact>& given, ConfigNode* config, std::vector<Artifact>* artifacts) {
+  ConfigNode* tokenizer = config == nullptr ? nullptr : config->Get("tokenizer");
+  const bool is_nemos = tokenizer != nullptr && tokenizer->is_map();
+  const bool is_alone = given.size() == 1 && !HasLoadable(given);
+  if (is_alone && is_nemos) {
+    if (given.front().name != kPieces)
+      return Unsupported(
+          fmt::format("expected a tokenizer's folder or a SentencePiece model, found {} alone", given.front().name));
+    const bool is_nemo2 = tokenizer->Get("_target_") != nullptr;
+    ConfigNode node = ConfigNode::Map();
+    if (is_nemo2) {
+      node["_target_"] =
+          ConfigNode::String("nemo.collections.common.tokenizers.sentencepiece_tokenizer.SentencePieceTokenizer");
+      node["model_path"] = ConfigNode::String(std::string(kPieces));
+    } else {
+      node["library"] = ConfigNode::String("sentencepiece");
+      node["type"] = ConfigNode::Null();
+      node["model"] = ConfigNode::String(std::string(kNemoReference).append(kPieces));
+    }
+    *tokenizer = std::move(node);
+  }
+  std::erase_if(*artifacts, [&](const Artifact& artifact) {
+    const std::string_view name = TokenizerFileName(artifact.name);
+    const std::string_view stored = name.empty() ? TokenizerFileName(WithoutMemberPrefix(artifact.name)) : name;
+    return !stored.empty() && (!is_alone || is_nemos || stored == given.front().name);
+  });
+  const bool is_in_context = is_alone && is_nemos && tokenizer->Get("_target_") != nullptr;
+  for (const Artifact& file : given)
+    PutArtifact((is_in_context ? "context/" : "") + file.name, file.content, artifacts);
+  return {};
+}
+
 Status TokenizerToHuggingFace(const ConfigNode* tokenizer, const HfTokenizerRequest& request,
                               std::vector<Artifact>* artifacts, std::vector<std::string>* notes) {
   static const ConfigNode kNone = ConfigNode::Map();
   const ConfigNode& own = tokenizer != nullptr && tokenizer->is_map() ? *tokenizer : kNone;
   LiftFiles(artifacts);
-  if (!request.given.empty()) {
-    for (const char* key : {"model", "tokenizer_model", "vocab_file", "merge_file"}) {
-      const Artifact* file = FindNemoFile(own.Get(key), *artifacts);
-      if (file == nullptr) continue;
-      std::erase_if(*artifacts, [name = file->name](const Artifact& artifact) { return artifact.name == name; });
-    }
-    std::erase_if(*artifacts, [](const Artifact& artifact) { return IsFile(artifact.name); });
-    for (const Artifact& file : request.given) PutArtifact(file.name, file.content, artifacts);
-    if (const Artifact* pieces = FindFile(request.given, kPieces); pieces != nullptr && !HasLoadable(request.given))
-      ANEMONE_TRY(AddPieces(own, pieces->content, request.architecture, artifacts));
-  } else if (HasLoadable(*artifacts)) {
+  if (HasLoadable(*artifacts)) {
     TakeNamedPieces(own, artifacts);
   } else if (tokenizer != nullptr) {
     ANEMONE_TRY(WriteNamedFiles(own, request.architecture, artifacts, notes));

@@ -37,9 +37,13 @@ std::vector<std::string> SpecialTokensOf(const ConfigNode& tokenizer);
 // reading.
 Result<std::vector<Artifact>> OpenTokenizer(const std::string& path);
 
+// Puts `given`, files of a Hugging Face folder, in place of the tokenizer among `artifacts`; one file alone replaces
+// only its like. `config` is the model's, whose `tokenizer` names a SentencePiece model that comes alone; null: none.
+// Errors: Unsupported for a file that NeMo's config has no word for.
+Status ReplaceTokenizer(const std::vector<Artifact>& given, ConfigNode* config, std::vector<Artifact>* artifacts);
+
 struct HfTokenizerRequest {
-  std::string architecture;          // config.json's: decides which class reads a SentencePiece model
-  std::vector<Artifact> given = {};  // another tokenizer's files (--tokenizer), instead of the checkpoint's
+  std::string architecture;  // config.json's: decides which class reads a SentencePiece model
 };
 // Makes `artifacts` those of a Hugging Face folder. `tokenizer` is NeMo 1's config of it; null: none. What is missing
 // for transformers to load the tokenizer is a note that says what to give. Errors: Corrupt (a damaged file); as

@@ -14,6 +14,7 @@
 #include "family/family.h"
 #include "family/nemo2_config.h"
 #include "family/nemo_artifact.h"
+#include "family/tokenizer_files.h"
 #include "family/user_table.h"
 #include "format/format.h"
 #include "ops/artifact.h"
@@ -68,6 +69,7 @@ class Converter {
     const bool was_nemo2 = TraitsOf(conversion_.source).language == ConfigLanguage::kNemo2;
     if (was_nemo2 != (traits.language == ConfigLanguage::kNemo2))
       LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
+    ANEMONE_TRY(TakeTokenizer(format));
     ANEMONE_TRY(ConfigOfNemo1(format));
     ANEMONE_TRY(Translated(format));
     if (traits.training == ParameterKeys::kNumbers) ANEMONE_TRY(KeyTrainingBy(ParameterKeys::kNumbers));
@@ -97,6 +99,24 @@ class Converter {
   uint32_t shard_grid() const { return shard_grid_; }
 
  private:
+  // In place of the source's own, before anything looks at that.
+  Status TakeTokenizer(const Format& format) {
+    if (options_.tokenizer.empty()) return {};
+    const bool from_hf = TraitsOf(conversion_.source).language == ConfigLanguage::kHuggingFace;
+    const Format* as_in = FindFormat(options_.dialect);
+    const FormatTraits& to = as_in != nullptr ? as_in->traits : format.traits;
+    if (from_hf == (to.language == ConfigLanguage::kHuggingFace)) {
+      return InvalidArgument("--tokenizer: expected a conversion from or to Hugging Face",
+                             "--artifact tokenizer.model=FILE stores a file for NeMo");
+    }
+    ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(options_.tokenizer));
+    for (Checkpoint* checkpoint : {&conversion_.source, &conversion_.result}) {
+      ConfigNode* config = checkpoint->config ? &checkpoint->config->root() : nullptr;
+      ANEMONE_TRY(ReplaceTokenizer(given, config, &checkpoint->artifacts).In(options_.tokenizer));
+    }
+    return {};
+  }
+
   Status IsWhole() const {
     const std::string& whole = conversion_.source.origin.part_of;
     if (whole.empty() || !options_.strict) return {};
@@ -476,8 +496,6 @@ Result<Conversion> PlanConversion(const std::string& source, const std::string& 
   conversion.destination = destination;
   ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(source, options.progress)
                                                     : OpenSource(source, options.progress, {options.key}));
-  if (!options.tokenizer.empty())
-    return Unsupported(fmt::format("expected the source's own tokenizer, found {} asked", options.tokenizer));
   ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, options.to, conversion.source));
   conversion.format = format->name;
   Converter converter(options, conversion);

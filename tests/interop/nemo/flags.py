@@ -169,6 +169,25 @@ class Flags(unittest.TestCase):
             told = subprocess.run([ANEMONE, "diff", "--weights", f"{out}.bin", out], capture_output=True, text=True)
             self.assertEqual(told.returncode, 0, told.stdout + told.stderr)
 
+    def test_another_tokenizer_replaces_one_that_is_only_named(self):
+        given = os.path.join(self.dir, "given")
+        os.mkdir(given)
+        for name in ("merges.txt", "tokenizer_config.json", "vocab.json"):
+            with open(os.path.join(given, name), "w") as file:
+                file.write('{"a": 0}' if name == "vocab.json" else "{}")
+        qwen = f"{GOLDEN}/families/qwen2.nemo"
+        said = run(self.dir, "convert_qwen2_nemo_to_hf", f"--input_name_or_path={qwen}", "--output_path=q.bin", "--hf_output_path=q",
+                   "--input_tokenizer=given")
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertNotIn("tokenizer", said.stderr)
+        for name in os.listdir(given):
+            with open(os.path.join(given, name)) as theirs, open(os.path.join(self.dir, "q", name)) as ours:
+                self.assertEqual(ours.read(), theirs.read(), name)
+        said = run(self.dir, "convert_qwen2_nemo_to_hf", f"--input_name_or_path={qwen}", "--output_path=n.bin", "--hf_output_path=n")
+        self.assertIn("without its merges; --tokenizer DIR", said.stderr)
+        said = run(self.dir, "convert_qwen2_nemo_to_hf", f"--input_name_or_path={qwen}", "--hf_output_path=m", "--input_tokenizer=none")
+        self.assertEqual(said.returncode, 66, said.stderr)
+
     def test_a_legacy_gpt_gets_mcores_names(self):
         said = run(self.dir, "convert_gpt_nemo_to_mcore", f"--input_name_or_path={GOLDEN}/gpt/A.nemo", "--output_path=x.nemo", "--cpu_only")
         self.assertEqual(said.returncode, 0, said.stderr)

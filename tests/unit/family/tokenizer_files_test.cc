@@ -255,19 +255,50 @@ TEST(TokenizerFiles, OfNemo2AreCopied) {
 }
 
 TEST(TokenizerFiles, GivenOnesReplaceTheCheckpoints) {
-  TempDir dir;
+  const TempDir dir;
   testing::WriteFile(dir / "tokenizer.json", "theirs");
   testing::WriteFile(dir / "README.md", "no tokenizer");
   ANEMONE_ASSERT_ASSIGN(const Files given, OpenTokenizer(dir.path()));
   EXPECT_THAT(NamesOf(given), ElementsAre("tokenizer.json"));
-  Files files = {File("0123_tokenizer.model", Pieces()), File("tokenizer/vocab.json", "{}"), File("other.txt", "kept")};
-  const ConfigNode tokenizer = Yaml("library: sentencepiece\nmodel: nemo:0123_tokenizer.model\n");
+  const std::string stored = "0123456789abcdef0123456789abcdef_tokenizer.model";
+  Files files = {File(stored, Pieces()), File("tokenizer/vocab.json", "{}"), File("other.txt", "kept")};
+  ConfigNode config = Yaml("tokenizer: {library: sentencepiece, model: 'nemo:" + stored + "'}\n");
+  ASSERT_THAT(ReplaceTokenizer(given, &config, &files), IsOk());
   Notes notes;
-  ASSERT_THAT(TokenizerToHuggingFace(&tokenizer, {.architecture = "", .given = given}, &files, &notes), IsOk());
+  ASSERT_THAT(TokenizerToHuggingFace(config.Get("tokenizer"), {}, &files, &notes), IsOk());
   EXPECT_THAT(NamesOf(files), ElementsAre("other.txt", "tokenizer.json"));
   EXPECT_THAT(OpenTokenizer(dir / "none"), StatusIs(ErrorKind::kNotFound, "none"));
-  TempDir empty;
+  const TempDir empty;
   EXPECT_THAT(OpenTokenizer(empty.path()), StatusIs(ErrorKind::kNotFound, "tokenizer.json"));
+}
+
+TEST(TokenizerFiles, AFileAloneReplacesItsLike) {
+  const TempDir dir;
+  testing::WriteFile(dir / "any.model", Pieces("<b>"));
+  ANEMONE_ASSERT_ASSIGN(const Files given, OpenTokenizer(dir / "any.model"));
+  // Among Hugging Face's files.
+  Files folder = {File("tokenizer.model", "old"), File("tokenizer_config.json", "{}")};
+  ASSERT_THAT(ReplaceTokenizer(given, nullptr, &folder), IsOk());
+  EXPECT_THAT(NamesOf(folder), ElementsAre("tokenizer.model", "tokenizer_config.json"));
+  EXPECT_EQ(ContentOf(folder, "tokenizer.model"), Pieces("<b>"));
+  // For a NeMo 1 that knows its tokenizer by name, and for a NeMo 2.
+  for (const char* named :
+       {"tokenizer: {library: huggingface, type: x}\n", "tokenizer: {_target_: x.AutoTokenizer}\n"}) {
+    Files files;
+    ConfigNode config = Yaml(named);
+    ASSERT_THAT(ReplaceTokenizer(given, &config, &files), IsOk());
+    ConfigNode tokenizer = *config.Get("tokenizer");
+    if (const ConfigNode* path = config.Get("tokenizer")->Get("model_path")) {  // in NeMo 1's words
+      tokenizer["model"] = *path;
+      tokenizer["library"] = ConfigNode::String("sentencepiece");
+    }
+    Notes notes;
+    ASSERT_THAT(TokenizerToHuggingFace(&tokenizer, {}, &files, &notes), IsOk());
+    EXPECT_THAT(ContentOf(files, "tokenizer_config.json"), HasSubstr("\"bos_token\": \"<b>\""));
+    EXPECT_THAT(notes, IsEmpty());
+    Files others = {File("merges.txt", "")};
+    EXPECT_THAT(ReplaceTokenizer(others, &config, &files), StatusIs(ErrorKind::kUnsupported, "merges.txt alone"));
+  }
 }
 
 // The files of a Hugging Face folder in NeMo 1 or 2 and back: all of them, with their bytes.
