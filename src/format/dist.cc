@@ -11,6 +11,7 @@
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
+#include "base/tree.h"
 #include "format/dist_entries.h"
 #include "format/dist_values.h"
 #include "format/torch_file.h"
@@ -385,18 +386,10 @@ void ReadHyperParameters(Checkpoint& checkpoint) {
 
 Result<std::vector<Artifact>> ListFiles(const std::string& directory) {
   std::vector<std::pair<std::string, std::string>> found;  // relative, full
-  std::error_code error;
-  fs::recursive_directory_iterator it(directory, error);
-  for (; !error && it != fs::recursive_directory_iterator(); it.increment(error)) {
-    if (!it->is_regular_file(error)) {
-      error.clear();  // sockets, dangling links: not ours
-      continue;
-    }
-    if (found.size() >= kMaxFiles)
-      return LimitExceeded(fmt::format("expected at most {} files", kMaxFiles)).In(directory);
-    found.emplace_back(it->path().lexically_relative(directory).generic_string(), it->path().string());
+  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(directory, kMaxFiles));
+  for (const TreeEntry& entry : entries) {
+    if (S_ISREG(entry.info.st_mode)) found.emplace_back(entry.name, (fs::path(directory) / entry.name).string());
   }
-  if (error) return ErrnoStatus(error.value(), "list").In(directory);
   std::ranges::sort(found);
   std::vector<Artifact> files;
   files.reserve(found.size());

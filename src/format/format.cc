@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "base/tree.h"
 #include "format/inside.h"
 #include "format/lightning.h"
 #include "format/recognise.h"
@@ -52,12 +53,7 @@ Result<Probe> ProbePath(const std::string& path) {
   }
   if (fs::is_directory(status)) {
     probe.is_directory = true;
-    fs::directory_iterator it(path, error);
-    for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
-      probe.entries.push_back(it->path().filename().string());
-    }
-    if (error) return ErrnoStatus(error.value(), "listing").In(path);
-    std::sort(probe.entries.begin(), probe.entries.end());
+    ANEMONE_ASSIGN(probe.entries, ListDirectory(path));
     return probe;
   }
   ANEMONE_ASSIGN(const ByteSourcePtr source, OpenFile(path));

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/tree.h"
 #include "engine/sources.h"
 #include "format/format.h"
 #include "format/inside.h"
@@ -138,26 +139,24 @@ Status CheckContent(const Plan& plan, const std::string& directory) {
   std::vector<std::string> foreign;
   const Result<Checkpoint> opened = OpenCheckpoint(directory);
   if (!opened.ok()) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(directory, error))
-      foreign.push_back(entry.path().filename().string() + (entry.is_directory(error) ? "/" : ""));
-    std::ranges::sort(foreign);
+    ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(directory));
+    for (const std::string& name : names)
+      foreign.push_back(name + (fs::is_directory(fs::path(directory) / name, error) ? "/" : ""));
     return Refuse(fmt::format("a folder that is no whole checkpoint, and holds {}", Listing(foreign)),
                   "only a checkpoint is replaced: remove the folder by hand, or choose another name");
   }
   std::set<std::string> known = FilesOf(*opened, directory);
   for (const PlanFile& file : plan.files) known.insert(file.path);
-  struct stat top, info;
+  struct stat top;
   if (::lstat(directory.c_str(), &top) != 0) return ErrnoStatus(errno, "cannot stat").In(directory);
-  fs::recursive_directory_iterator it(directory, error);
-  for (const fs::recursive_directory_iterator end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().lexically_relative(directory).generic_string();
-    const bool is_directory = ::lstat(it->path().c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(directory));
+  for (const auto& [name, info] : entries) {
+    const bool is_directory = S_ISDIR(info.st_mode);
     // An empty folder is no loss, but what is mounted on it may be.
     const bool is_ours =
         is_directory ? info.st_dev == top.st_dev : known.contains(name) || IsBookkeeping(TraitsOf(*opened), name);
     if (!is_ours) foreign.push_back(name + (is_directory ? "/" : ""));
   }
-  if (error) return ErrnoStatus(error.value(), "cannot list").In(directory);
   if (foreign.empty()) return {};
   std::ranges::sort(foreign);
   return Refuse(fmt::format("replacing it would lose what is not the checkpoint: {}", Listing(foreign)),

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/sys.h"
+#include "base/tree.h"
 #include "engine/execute.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
@@ -80,9 +81,9 @@ Plan SomePlan(const ByteSourcePtr& source) {
 
 enum class Mode { kNew, kReplace, kResume };
 
-class MemorySweep : public ::testing::TestWithParam<Mode> {};
+class ExecuteMemory : public ::testing::TestWithParam<Mode> {};
 
-TEST_P(MemorySweep, LeavesTheDestinationAbsentOldOrComplete) {
+TEST_P(ExecuteMemory, LeavesTheDestinationAbsentOldOrComplete) {
   const TempDir dir;
   WriteFile(dir / "source", std::string(4 << 20, 's'));
   ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
@@ -143,7 +144,40 @@ TEST_P(MemorySweep, LeavesTheDestinationAbsentOldOrComplete) {
   sys.fsync = real_fsync;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, MemorySweep, ::testing::Values(Mode::kNew, Mode::kReplace, Mode::kResume));
+// std::filesystem's iterators end the process.
+TEST(MemorySweep, AFolderIsListedOrThrows) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir / "place/a folder with a long name/inside");
+  WriteFile(dir / "place/a folder with a long name/inside/a file with a long name", "x");
+  std::filesystem::create_symlink("a folder with a long name", dir / "place/link");
+  std::filesystem::create_symlink("nothing", dir / "place/dangling");
+  const auto names = [&] {
+    std::string all;
+    const Result<std::vector<TreeEntry>> entries = ListTree(dir / "place");
+    for (const TreeEntry& entry : *entries) all += entry.name + (S_ISDIR(entry.info.st_mode) ? "/\n" : "\n");
+    return all;
+  };
+  EXPECT_EQ(names(),
+            "a folder with a long name/\ndangling\nlink\na folder with a long name/inside/\n"
+            "a folder with a long name/inside/a file with a long name\n");
+  int thrown = 0;
+  for (long n = 0;; ++n) {
+    const size_t descriptors = OpenDescriptors();
+    left = n;
+    armed = true;
+    try {
+      static_cast<void>(names());
+    } catch (const std::bad_alloc&) {
+      ++thrown;
+    }
+    armed = false;
+    ASSERT_EQ(OpenDescriptors(), descriptors) << n;
+    if (left >= 0) break;
+  }
+  EXPECT_GT(thrown, 10);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExecuteMemory, ::testing::Values(Mode::kNew, Mode::kReplace, Mode::kResume));
 
 }  // namespace
 }  // namespace anemone

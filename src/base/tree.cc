@@ -1,0 +1,41 @@
+#include "base/tree.h"
+
+#include <utility>
+
+#include "base/directory.h"
+#include "base/sys.h"
+
+namespace anemone {
+
+Result<std::vector<std::string>> ListDirectory(const std::string& path) {
+  const Result<Directory> directory = Directory::Open(path + "/.");
+  return directory.ok() ? directory->List() : directory.status();
+}
+
+Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entries) {
+  std::vector<TreeEntry> entries;
+  const std::string inside = path + "/";
+  std::vector<std::string> folders = {""};  // still to be listed, each ends in '/'
+  while (!folders.empty()) {
+    const std::string folder = std::move(folders.back());
+    folders.pop_back();
+    ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(inside + folder));
+    for (const std::string& name : names) {
+      if (entries.size() >= max_entries)
+        return LimitExceeded("expected at most " + std::to_string(max_entries) + " files").In(path);
+      TreeEntry entry{.name = folder + name, .info = {}};
+      const std::string full = inside + entry.name;
+      if (sys.lstat(full.c_str(), &entry.info) != 0) continue;  // it went meanwhile
+      struct stat target;
+      if (S_ISDIR(entry.info.st_mode)) {
+        folders.push_back(entry.name + "/");
+      } else if (S_ISLNK(entry.info.st_mode) && sys.stat(full.c_str(), &target) == 0 && !S_ISDIR(target.st_mode)) {
+        entry.info = target;
+      }
+      entries.push_back(std::move(entry));
+    }
+  }
+  return entries;
+}
+
+}  // namespace anemone

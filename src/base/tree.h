@@ -1,0 +1,28 @@
+// ListDirectory, ListTree: names in a folder. std::filesystem's iterators end the process where memory runs out.
+#ifndef ANEMONE_BASE_TREE_H_
+#define ANEMONE_BASE_TREE_H_
+
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "anemone/status.h"
+
+namespace anemone {
+
+// The names in a folder, or in the one that a link points at, sorted. Errors: NotFound, InvalidArgument, Io.
+Result<std::vector<std::string>> ListDirectory(const std::string& path);
+
+// What lies below a folder, a folder before its content. Links to folders are not followed.
+struct TreeEntry {
+  std::string name;  // relative to the folder
+  struct stat info;  // of what a link points at, where there is such a thing
+};
+// Errors: as ListDirectory; LimitExceeded above `max_entries`.
+Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entries = SIZE_MAX);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_BASE_TREE_H_
