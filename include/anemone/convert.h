@@ -49,7 +49,25 @@ struct ConvertOptions {
   bool use_ema = false;       // weights from the EMA copy a .ckpt carries, or has beside it
   bool strict = true;         // missing and unexpected names are errors
   uint64_t max_shard_bytes = 0;
+  bool explain = false;      // fill Conversion::passes
   ProgressFn progress = {};  // of fetching a source from the hub
+};
+
+// What one step of a conversion changed.
+struct PassReport {
+  std::string name;     // "translate"
+  std::string purpose;  // in a few words
+  uint64_t names = 0;   // of tensors and extra states, after it
+  uint64_t names_added = 0, names_removed = 0;
+  uint64_t recast = 0, reshaped = 0;     // of those that keep their name
+  std::vector<std::string> config_keys;  // paths of values that are new, other, or gone, sorted
+  std::vector<std::string> artifacts_added, artifacts_removed;
+  std::optional<Layout> layout;  // where it is another
+  bool drops_training = false;
+  uint64_t files = 0;  // laid out by it
+  std::vector<std::string> notes;
+
+  bool changed() const;  // anything
 };
 
 // A conversion ready to run: what was read, what it became, and the plan.
@@ -60,6 +78,7 @@ struct Conversion {
   std::string destination;
   std::string format;
   std::vector<std::string> notes;  // decisions worth a line to the user
+  std::vector<PassReport> passes;  // every step in order, with ConvertOptions::explain
 };
 
 Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,

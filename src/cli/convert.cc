@@ -10,6 +10,7 @@
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/explain.h"
 #include "cli/forward.h"
 #include "cli/plan_flags.h"
 
@@ -55,6 +56,10 @@ int Run(Options& options) {
   options.convert.progress = MakeProgress();
   const Result<Conversion> conversion = PlanConversion(options.source, options.plan.destination, options.convert);
   if (const Status all = globals().cluster->Agree(conversion.status()); !all.ok()) return Report(all);
+  if (options.convert.explain) {
+    PrintPasses(*conversion, options.plan.json);
+    return kDone;
+  }
   for (const std::string& note : conversion->notes) Note(note);
   if (options.check) {
     const Status status = IsSpeaker() ? CanCheck(*conversion, options.convert).In("--check") : Status();
@@ -129,6 +134,9 @@ std::function<int()> DeclareConvert(CLI::App& app) {
   app.add_option("--tokenizer", options->convert.tokenizer,
                  "From or to hf: a folder with a tokenizer, or a SentencePiece model, in place of the source's own")
       ->type_name("PATH");
+  app.add_flag("--explain", options->convert.explain,
+               "Print the passes of the conversion and what each changes, and stop; --json: as one JSON object")
+      ->excludes("--plan");
   app.add_flag("--check", options->check,
                "Run source and result, both CLIPs, on the same picture and texts; exit 1 where they diverge");
   app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights that a .ckpt carries or has beside it");

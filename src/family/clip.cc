@@ -898,7 +898,9 @@ const Family& ClipFamily() {
                                 .read_symbols = ReadClipSymbols,
                                 .target = ClipTarget,
                                 .foreign = ForeignClip,
-                                .complete = AddProcessor};
+                                .complete = AddProcessor,
+                                .presets = ClipPresetNames,
+                                .has_preset = [](std::string_view name) { return ClipPreset(name).has_value(); }};
   return family;
 }
 

@@ -434,31 +434,6 @@ ConfigNode RgbNode(const Rgb& rgb) {
   return ConfigNode::List({ConfigNode::Float(rgb[0]), ConfigNode::Float(rgb[1]), ConfigNode::Float(rgb[2])});
 }
 
-Result<ConfigNode> NemoModelNode(const Config& config) {
-  // An experiment's YAML keeps the model under `model`, a training run's hparams.yaml under `cfg`, a .nemo at the root.
-  const ConfigNode* model = &config.root();
-  std::string path;
-  for (const std::string_view key : {"model", "cfg"}) {
-    const ConfigNode* child = config.root().Get(key);
-    if (path.empty() && child != nullptr && child->is_map() && config.root().Get("vision") == nullptr) {
-      model = child;
-      path = fmt::format("{}.", key);
-    }
-  }
-  // What points outside the model (a trainer's field that did not travel) stays text; nobody here reads it.
-  ConfigNode resolved = *model;
-  for (auto& [key, value] : resolved.map) {
-    const bool tower = key == "vision" || key == "text";
-    auto node = config.Resolve(path + key);
-    if (node.ok()) {
-      value = *std::move(node);
-    } else if (tower) {
-      return node.status();
-    }
-  }
-  return resolved;
-}
-
 bool IsClipTokenizer(std::string_view name) {
   return name.starts_with("openai/clip-") || name.starts_with("laion/CLIP-");
 }
@@ -488,11 +463,9 @@ std::string OtherTokenizer(const Config& config) {
 
 ClipConfigKind KindOfClipConfig(const Config& config) {
   const ConfigNode& root = config.root();
-  if (root.Get("model_cfg") != nullptr && root.Get("model_cfg")->is_map()) return ClipConfigKind::kOpenClip;
-  if (root.Get("vision_config") != nullptr || root.Get("text_config") != nullptr ||
-      root.Get("text_config_dict") != nullptr || root.Get("model_type") != nullptr) {
-    return ClipConfigKind::kHuggingFace;
-  }
+  const ConfigLanguage language = DetectLanguage(root);
+  if (language == ConfigLanguage::kOpenClip) return ClipConfigKind::kOpenClip;
+  if (language == ConfigLanguage::kHuggingFace) return ClipConfigKind::kHuggingFace;
   const ConfigNode* model = &root;
   for (const std::string_view key : {"model", "cfg"}) {
     if (root.Get("vision") == nullptr && root.Get(key) != nullptr) model = root.Get(key);
@@ -747,13 +720,6 @@ Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype) {
     root["torch_dtype"] = Str(dtype_word);
   }
   return Config(std::move(root));
-}
-
-void SetHuggingFaceDType(ConfigNode& root, DType dtype) {
-  for (const std::string_view key : {"torch_dtype", "dtype"}) {
-    ConfigNode* node = root.Get(key);
-    if (node != nullptr && !node->is_null()) *node = Str(Info(dtype).torch);
-  }
 }
 
 Result<Config> OpenClipConfig(const ClipArchitecture& spec, std::optional<ConfigNode> preprocess) {

@@ -18,6 +18,7 @@
 #include "anemone/dtype.h"
 #include "anemone/status.h"
 #include "family/family.h"
+#include "family/language.h"
 
 namespace anemone {
 
@@ -85,14 +86,9 @@ void CompleteNemoConfig(ConfigNode& model);
 Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kind);
 // What transformers' CLIPModel / SiglipModel .from_pretrained wants. Errors: Unsupported (an image that is not square).
 Result<Config> HuggingFaceConfig(const ClipArchitecture& spec, DType dtype);
-// What it says of the weights' dtype, under the name that the version of transformers gave it, where it says anything.
-void SetHuggingFaceDType(ConfigNode& root, DType dtype);
 // open_clip_config.json; without `preprocess`, pictures are prepared in OpenCLIP's usual way with the spec's mean and
 // deviation. Errors: Unsupported where OpenCLIP has no word for it (SigLIP, quick GELU in one tower).
 Result<Config> OpenClipConfig(const ClipArchitecture& spec, std::optional<ConfigNode> preprocess = std::nullopt);
-
-// The model's node of a NeMo config with interpolations resolved.
-Result<ConfigNode> NemoModelNode(const Config& config);
 
 // The tokenizer that OpenAI's and LAION's CLIPs share, and whether a NeMo model's node says by a model's id that it is
 // that one.

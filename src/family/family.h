@@ -82,6 +82,10 @@ struct Family {
   Status (*complete)(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                      Checkpoint* result) = nullptr;
 
+  // Sizes that stand for a config by name ("ViT-L-14"): those it has, and whether it knows one under any spelling.
+  std::vector<std::string_view> (*presets)() = nullptr;
+  bool (*has_preset)(std::string_view name) = nullptr;
+
   const Dialect* FindDialect(std::string_view dialect) const;
   // The symbols of a checkpoint stored in `dialect`, all of them set. Errors: as read_symbols; LimitExceeded for
   // numbers of layers or experts out of all proportion to the checkpoint; Internal for one that it leaves out.

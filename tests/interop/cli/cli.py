@@ -59,6 +59,20 @@ class CommandLine(ProgramCase):
         shipped = {p.name: p.read_text() for p in (SOURCE / "docs" / "commands").glob("*.md")}
         self.assertEqual(written, shipped, "run: anemone --manual markdown docs/commands")
 
+    def test_explain(self):
+        text = self.ok("convert", CLIP / "mcore_tp2.nemo", self.dir / "out", "--to", "hf", "--explain")
+        self.assertRegex(text, r"(?m)^translate +gives tensors")
+        self.assertRegex(text, r"(?m)^ +files added: .*preprocessor_config.json")
+        self.assertRegex(text, r"(?m)^edit .*: nothing to change$")
+        told = json.loads(self.ok("convert", CLIP / "hf", self.dir / "x.nemo", "--explain", "--json"))
+        self.assertEqual(told["format"], "nemo")
+        passes = {p["pass"]: p for p in told["passes"]}
+        self.assertGreater(passes["translate"]["tensors"]["added"], 0)
+        self.assertEqual(passes["lay-out"]["files"], 1)
+        self.assertFalse(passes["cast"]["changed"])
+        self.assertEqual(list(self.dir.iterdir()), [])
+        self.fails(64, "--explain", "convert", CLIP / "hf", "x.nemo", "--explain", "--plan")
+
     # ---- inputs ----
 
     def test_missing_inputs(self):

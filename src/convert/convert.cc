@@ -1,0 +1,83 @@
+#include "anemone/convert.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "convert/explain.h"
+#include "convert/pass.h"
+#include "engine/execute.h"
+#include "engine/plan.h"
+#include "ops/replace.h"
+
+namespace anemone {
+namespace {
+
+constexpr Pass kPasses[] = {
+    {"open", "reads headers, chooses the format", Open, ErrorPlace::kAsTheyAre},
+    {"drop-training", "drops training state that the result cannot have", DropTraining},
+    {"take-tokenizer", "puts another tokenizer in the source's place", TakeTokenizer},
+    {"normalize-config", "puts a NeMo 2 config into NeMo 1's words", NormalizeConfig},
+    {"resolve", "says which model it is", Resolve},
+    {"translate", "gives tensors the names and shapes of the dialect", TranslateNames},
+    {"number-training", "keys optimizer state by number", NumberTraining},
+    {"ranks", "merges and splits over ranks", LayOutOverRanks},
+    {"name-training", "keys optimizer state by name", NameTraining},
+    {"cast", "casts tensors, checks extra states", CastTensors},
+    {"name-class", "names the class that restores the model", NameClass},
+    {"edit", "sets config keys, adds files", EditConfig},
+    {"write-config", "puts the config into NeMo 2's words", WriteConfig},
+    {"lay-out", "lays the files out", LayOutFiles, ErrorPlace::kDestination},
+};
+
+Status RunPass(const Pass& pass, Work& work) {
+  const Status status = pass.run(work);
+  if (pass.place == ErrorPlace::kSource) return status.In(work.source_path);
+  return pass.place == ErrorPlace::kDestination ? status.In(work.conversion.destination) : status;
+}
+
+Status RunAndExplain(const Pass& pass, Work& work) {
+  const Checkpoint before = work.conversion.result;
+  const std::vector<std::string> told = AllNotes(work.conversion);
+  ANEMONE_TRY(RunPass(pass, work));
+  PassReport report = Compare(before, work.conversion.result);
+  report.name = pass.name;
+  report.purpose = pass.purpose;
+  if (work.conversion.plan != nullptr) report.files = work.conversion.plan->files.size();
+  for (std::string& note : AllNotes(work.conversion)) {
+    if (std::ranges::find(told, note) == told.end()) report.notes.push_back(std::move(note));
+  }
+  work.conversion.passes.push_back(std::move(report));
+  return {};
+}
+
+}  // namespace
+
+std::span<const Pass> Passes() { return kPasses; }
+
+bool PassReport::changed() const {
+  return names_added + names_removed + recast + reshaped > 0 || !config_keys.empty() || !artifacts_added.empty() ||
+         !artifacts_removed.empty() || layout || drops_training || files > 0 || !notes.empty();
+}
+
+Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
+                                  const ConvertOptions& options) {
+  Conversion conversion;
+  conversion.destination = destination;
+  Work work(options, conversion, source);
+  for (const Pass& pass : Passes()) ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
+  conversion.notes = AllNotes(conversion);
+  return conversion;
+}
+
+Status RunConversion(const Conversion& conversion, const RunOptions& options) {
+  ExecuteOptions execute;
+  execute.threads = options.threads;
+  execute.replace = options.force;
+  execute.may_replace = MayReplace(*conversion.plan);
+  execute.resume = options.resume;
+  execute.on_damaged_source = options.on_damaged_source;
+  execute.progress = options.progress;
+  return Execute(*conversion.plan, conversion.destination, execute);
+}
+
+}  // namespace anemone

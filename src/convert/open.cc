@@ -1,0 +1,24 @@
+// Open: reads the source's headers and chooses the format to write.
+//
+// Before:  nothing.
+// After:   `source` and `result` are the checkpoint as it is stored; `format` is set and can be written.
+// Notes:   what the reader had to decide, with the checkpoint.
+#include "convert/pass.h"
+#include "ops/destination.h"
+#include "ops/ema.h"
+#include "ops/source.h"
+
+namespace anemone {
+
+Status Open(Work& work) {
+  Conversion& conversion = work.conversion;
+  const ConvertOptions& options = work.options;
+  ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(work.source_path, options.progress)
+                                                    : OpenSource(work.source_path, options.progress, {options.key}));
+  ANEMONE_ASSIGN(work.format, DestinationFormat(conversion.destination, options.to, conversion.source));
+  conversion.format = work.format->name;
+  conversion.result = conversion.source;
+  return {};
+}
+
+}  // namespace anemone

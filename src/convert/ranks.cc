@@ -1,0 +1,119 @@
+// LayOutOverRanks: another tensor and pipeline layout.
+//
+// Before:  names are the result's; an optimizer's states are by number where each rank is to have a file.
+// After:   a format with a file for each rank has a shard for each; a chunked one has one, tables padded and a config
+//          written for the ranks that load it; any other has one. A layout that was not asked for is the source's.
+// Notes:   what merging finds.
+#include <fmt/format.h>
+
+#include <optional>
+#include <utility>
+
+#include "convert/pass.h"
+#include "family/nemo2_config.h"
+#include "parallel/layout.h"
+#include "parallel/reshard.h"
+#include "parallel/vocabulary.h"
+
+namespace anemone {
+namespace {
+
+constexpr const char* kSplitRank = "pipeline_model_parallel_split_rank";
+constexpr int kMaxGrid = 4096;
+
+Result<Layout> LayoutAskedFor(const Work& work) {
+  const ConvertOptions& options = work.options;
+  Layout layout = work.traits().has_rank_files ? work.conversion.source.layout : Layout{};
+  layout.tp = options.tp.value_or(layout.tp);
+  layout.pp = options.pp.value_or(layout.pp);
+  layout.vp = options.vp.value_or(layout.vp);
+  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
+    return InvalidArgument("expected --tp, --pp and --vp of at least 1");
+  return layout;
+}
+
+Status Pad(const Work& work, int was_tp, int tp) {
+  Checkpoint& result = work.result();
+  if (was_tp == tp || !result.config) return {};
+  if (!IsNemo2Config(result.config->root())) {
+    ANEMONE_ASSIGN(result, PadVocab(result, was_tp, tp, work.KnownModel()));
+    return {};
+  }
+  // The tables' sizes are told in NeMo 1's words.
+  Config own = *std::move(result.config);
+  ANEMONE_ASSIGN(ConfigNode words, ToNemo1Config(own.root()));
+  result.config = Config(std::move(words));
+  ANEMONE_ASSIGN(result, PadVocab(result, was_tp, tp, work.KnownModel()));
+  result.config = std::move(own);
+  return {};
+}
+
+// A distributed result: whole tensors, a config that says how to divide them, tables padded for that.
+Status LayOutForLoaders(const Work& work, int tp) {
+  Checkpoint& result = work.result();
+  const bool was_distributed = result.origin.distributed.has_value();
+  ANEMONE_TRY(work.Merge());
+  const bool is_nemo1 = result.config && !IsNemo2Config(result.config->root());
+  if (work.traits().language == ConfigLanguage::kNemo2 && is_nemo1 && work.table == nullptr)
+    ANEMONE_TRY(AddExtraStates(&result, work.KnownModel()));
+  // Left as it was, nothing being asked.
+  if (was_distributed && !work.options.tp && !work.options.pp) return {};
+  ANEMONE_TRY(Pad(work, was_distributed ? StatedTensorParallel(result) : 1, tp));
+  return result.config ? SetLayout({.tp = tp}, &*result.config) : Status();
+}
+
+// What was divided when it was loaded becomes what is stored by rank.
+Status LeaveDistributed(const Work& work) {
+  Checkpoint& result = work.result();
+  ANEMONE_TRY(Pad(work, StatedTensorParallel(result), 1));
+  if (work.table == nullptr) ANEMONE_TRY(AddExtraStates(&result, work.KnownModel()));
+  return result.config ? SetLayout({}, &*result.config) : Status();
+}
+
+// One shard, with a config that says where an encoder-decoder's decoder begins: as asked, or as it was.
+Status MergeForSplit(const Work& work, const Layout& layout) {
+  Checkpoint& result = work.result();
+  const ConfigNode* split = result.config ? result.config->Find(kSplitRank) : nullptr;
+  const std::optional<ConfigNode> kept_split =
+      split != nullptr && layout.pp == result.layout.pp ? std::optional(*split) : std::nullopt;
+  ANEMONE_TRY(work.Merge());
+  if (kept_split) result.config->root()[kSplitRank] = *kept_split;
+  const std::optional<int>& asked = work.options.split_rank;
+  if (!asked || !result.config) return {};
+  if (*asked < 1 || *asked >= layout.pp) {
+    return InvalidArgument(
+        fmt::format("--split-rank: expected 1 to {} for {} stages, found {}", layout.pp - 1, layout.pp, *asked));
+  }
+  result.config->root()[kSplitRank] = ConfigNode::Int(*asked);
+  return {};
+}
+
+}  // namespace
+
+Status LayOutOverRanks(Work& work) {
+  const FormatTraits& traits = work.traits();
+  Checkpoint& result = work.result();
+  ANEMONE_ASSIGN(Layout layout, LayoutAskedFor(work));
+  // Whoever loads a distributed checkpoint divides it as its config says; its tables have those ranks' rows.
+  const bool is_distributed = work.HasOneWhole() && result.origin.distributed;
+  const bool stays_distributed =
+      is_distributed && layout.tp == 1 && layout.pp == 1 && traits.training != ParameterKeys::kNumbers;
+  if (traits.is_chunked || stays_distributed) {
+    if (layout.tp > kMaxGrid) return InvalidArgument(fmt::format("--tp: expected at most {}", kMaxGrid));
+    if (traits.is_chunked) work.lay_out.shard_grid = static_cast<uint32_t>(layout.tp);
+    const int tp = std::exchange(layout.tp, 1);
+    if (layout == Layout{}) return LayOutForLoaders(work, tp);
+  }
+  if (!traits.has_rank_files && layout != Layout{}) {
+    return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
+                           "write a .nemo or a .ckpt");
+  }
+  if (is_distributed && traits.has_rank_files) ANEMONE_TRY(LeaveDistributed(work));
+  if (layout == result.layout && !work.options.split_rank) return {};
+  ANEMONE_TRY(MergeForSplit(work, layout));
+  if (layout == Layout{}) return {};
+  ANEMONE_ASSIGN(result, SplitShards(result, layout, work.KnownModel()));
+  return {};
+}
+
+}  // namespace anemone

@@ -1,0 +1,59 @@
+// Resolve: says which model it is.
+//
+// Before:  the config is in no words but those that the tables speak, as it may say which of two dialects it is.
+// After:   it is a whole one, unless the user takes a part; a table of the user's is read; `identity` is the family and
+//          dialect that the names tell, or the error that says why none is known.
+// Notes:   none.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "convert/pass.h"
+#include "family/user_table.h"
+#include "ops/yaml.h"
+
+namespace anemone {
+namespace {
+
+Status ReadTable(Work& work) {
+  const std::string& path = work.options.table;
+  if (path.empty()) return {};
+  ANEMONE_ASSIGN(const Config table, ReadYaml(path));
+  auto family = ParseUserTable(table);
+  if (!family.ok()) return family.status().In(path);
+  work.table = *std::move(family);
+  return {};
+}
+
+Status CheckWhole(const Work& work) {
+  const std::string& whole = work.conversion.source.origin.part_of;
+  if (whole.empty() || !work.options.strict) return {};
+  return Corrupt("expected a whole checkpoint, found one part of several",
+                 fmt::format("anemone convert {} {} takes all; --no-strict takes this part alone", whole,
+                             work.conversion.destination));
+}
+
+Status CheckPreset(const std::string& name) {
+  if (name.empty()) return {};
+  std::vector<std::string_view> known;
+  for (const Family* family : Families()) {
+    if (family->presets == nullptr) continue;
+    if (family->has_preset(name)) return {};
+    std::ranges::copy(family->presets(), std::back_inserter(known));
+  }
+  return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", name),
+                         fmt::format("known are {}", fmt::join(known, ", ")));
+}
+
+}  // namespace
+
+Status Resolve(Work& work) {
+  ANEMONE_TRY(ReadTable(work));
+  ANEMONE_TRY(CheckWhole(work));
+  ANEMONE_TRY(CheckPreset(work.options.preset));
+  work.identity = IdentifyModel(work.result(), work.table.get());
+  return {};
+}
+
+}  // namespace anemone

@@ -1,0 +1,31 @@
+// TakeTokenizer: another tokenizer in place of the source's own.
+//
+// Before:  nothing has looked at the source's tokenizer.
+// After:   where the user gives one, source and result have its files, and their configs name them.
+// Notes:   none.
+#include <vector>
+
+#include "convert/pass.h"
+#include "family/tokenizer_files.h"
+
+namespace anemone {
+
+Status TakeTokenizer(Work& work) {
+  const std::string& path = work.options.tokenizer;
+  if (path.empty()) return {};
+  const bool from_hf = TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
+  const Format* as_in = FindFormat(work.options.dialect);
+  const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
+  if (from_hf == (to.language == ConfigLanguage::kHuggingFace)) {
+    return InvalidArgument("--tokenizer: expected a conversion from or to Hugging Face",
+                           "--artifact tokenizer.model=FILE stores a file for NeMo");
+  }
+  ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(path));
+  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
+    ConfigNode* config = checkpoint->config ? &checkpoint->config->root() : nullptr;
+    ANEMONE_TRY(ReplaceTokenizer(given, config, &checkpoint->artifacts).In(path));
+  }
+  return {};
+}
+
+}  // namespace anemone

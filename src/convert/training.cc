@@ -1,0 +1,61 @@
+// The training state: an optimizer's tensors by parameter, learning rates, loops.
+//
+// DropTraining    After: none is left that the format does not hold, that the user does not want, or that would belong
+//                 to other weights. Notes: why.
+// NumberTraining  For formats that number parameters. Before: names are the dialect's to write, ranks are not split, as
+//                 each numbers its own. After: states are by number.
+// NameTraining    For formats that name them. Before: ranks are merged. After: states are by name.
+#include <fmt/format.h>
+
+#include "convert/pass.h"
+#include "parallel/optimizer.h"
+#include "parallel/reshard.h"
+
+namespace anemone {
+namespace {
+
+Status KeyBy(ParameterKeys keys, Work& work) {
+  Checkpoint& result = work.result();
+  Shard& shard = result.shards.front();
+  if (result.shards.size() != 1 || !shard.training) return {};
+  if (Lookup(*shard.training->node, "pytorch-lightning_version") == nullptr) {
+    if (keys == ParameterKeys::kNumbers || !result.origin.distributed) work.LeaveTraining("it is not Lightning's");
+    return {};
+  }
+  const std::optional<ParameterKeys> stored = KeysOf(*shard.training);
+  if (!stored && keys == ParameterKeys::kNames) {
+    // The dictionary without the weights that lie in it.
+    ANEMONE_ASSIGN(shard.training, WithOptimizer(*shard.training, shard, nullptr, {}));
+  }
+  if (!stored || *stored == keys) return {};
+  if (!work.identity.ok()) {
+    work.LeaveTraining("only the table of a family tells whose parameters its states are");
+    return {};
+  }
+  if (keys == ParameterKeys::kNumbers) ANEMONE_TRY(PutInOrder(&result, work.KnownModel()));
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(result, work.KnownModel()));
+  ANEMONE_ASSIGN(const ParameterRules rules, RulesOf(model));
+  return KeyParametersBy(keys, rules, &shard, &work.conversion.notes);
+}
+
+}  // namespace
+
+Status DropTraining(Work& work) {
+  const auto is_nemo2 = [](const FormatTraits& traits) { return traits.language == ConfigLanguage::kNemo2; };
+  if (work.options.only_weights) work.LeaveTraining("");
+  if (!work.traits().training) work.LeaveTraining(fmt::format("a {} holds none", work.format->name));
+  if (work.options.dtype) work.LeaveTraining("it belongs to the dtypes the weights had");
+  if (is_nemo2(TraitsOf(work.conversion.source)) != is_nemo2(work.traits()))
+    work.LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
+  return {};
+}
+
+Status NumberTraining(Work& work) {
+  return work.traits().training == ParameterKeys::kNumbers ? KeyBy(ParameterKeys::kNumbers, work) : Status();
+}
+
+Status NameTraining(Work& work) {
+  return work.traits().training == ParameterKeys::kNames ? KeyBy(ParameterKeys::kNames, work) : Status();
+}
+
+}  // namespace anemone

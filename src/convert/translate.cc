@@ -1,0 +1,135 @@
+// TranslateNames: the tensors under the names, and in the shapes, that the format's readers expect.
+//
+// Before:  `identity` is known, or says why not.
+// After:   the result is in the dialect to write, with the config that goes with it; in another dialect it is whole,
+// has
+//          no training state, and has the files that its family adds (Family::complete). A model of an unknown family
+//          keeps its names, if the format takes them.
+// Notes:   that the family is not known; that the training state is left out.
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "convert/pass.h"
+#include "family/language.h"
+#include "ops/yaml.h"
+
+namespace anemone {
+namespace {
+
+// With a config, and without a foreign prefix (`module.`) before its names.
+bool IsAsOthersWriteIt(const Work& work) {
+  const Dialect& dialect = *work.identity->dialect;
+  return work.result().config && work.HasOneWhole() &&
+         NameMatcher(dialect).BestPrefix(work.result().weights()).prefix == dialect.prefixes.front();
+}
+
+// A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
+// user's word.
+Status TakeUsersConfig(const Work& work) {
+  const std::string& path = work.options.hparams;
+  if (path.empty()) return {};
+  ANEMONE_ASSIGN(const Config hparams, ReadYaml(path));
+  ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
+  work.result().config = Config(std::move(model));
+  work.result().config_name = path;
+  return {};
+}
+
+// NeMo restores a model by its class and its own names; it has no use for others.
+Status CheckMeaning(const Work& work) {
+  const Checkpoint& result = work.result();
+  const FormatTraits& traits = work.traits();
+  if (!traits.is_megatron() || !work.options.strict || !result.config) return {};
+  const ConfigNode& root = result.config->root();
+  const bool is_foreign =
+      root.Get("architectures") != nullptr || root.Get("model_type") != nullptr || root.Get("model_cfg") != nullptr;
+  const bool is_nemos = TraitsOf(result).is_megatron();
+  if (!is_foreign && (is_nemos || !traits.is_nemo1_archive() || root.Get("target") != nullptr)) return {};
+  return Unsupported(fmt::format("a {} that NeMo restores: {}", work.format->name, work.identity.status().error().what),
+                     "OUT.safetensors or OUT.pt holds the weights alone; --no-strict carries all name by name");
+}
+
+Status KeepNames(Work& work) {
+  const ErrorKind kind = work.identity.status().kind();
+  const FormatTraits& traits = work.traits();
+  // As long as nobody asks for other names. A model that its config names is no model of NeMo's.
+  std::string foreign;
+  DetectFamily(work.result(), &foreign);
+  const bool takes_them =
+      traits.language == ConfigLanguage::kNone || (traits.is_megatron() && (foreign.empty() || !work.options.strict));
+  const bool is_unknown = kind == ErrorKind::kNotFound || kind == ErrorKind::kUnsupported;
+  if (!is_unknown || !work.options.dialect.empty() || !takes_them) return work.identity.status();
+  ANEMONE_TRY(TakeUsersConfig(work));
+  ANEMONE_TRY(CheckMeaning(work));
+  work.Note("its model family is not known: tensors are carried name by name");
+  return {};
+}
+
+Status KeepNamesOfTable(const Work& work) {
+  if (!work.identity.ok()) return work.identity.status();
+  if (!work.options.dialect.empty()) {
+    return InvalidArgument(fmt::format("--dialect {}: expected none beside --table", work.options.dialect),
+                           "a table has one spelling");
+  }
+  return TakeUsersConfig(work);
+}
+
+// The name of the dialect in which the format's readers expect the model.
+Result<std::string> DialectToWrite(const Work& work) {
+  const std::string& asked = work.options.dialect;
+  // A format's name as a dialect means the one that such a model has there.
+  const Format* as_in = FindFormat(asked);
+  if (!asked.empty() && as_in == nullptr) return asked;
+  const Format& format = as_in != nullptr ? *as_in : *work.format;
+  const FormatTraits& traits = format.traits;
+  const Dialect& own = *work.identity->dialect;
+  if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && own.is_megatron)) return own.name;
+  if (traits.is_megatron()) return std::string(traits.dialect);
+  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(work.result(), *work.identity, traits.language, work.KnownModel()));
+  return dialect != nullptr ? dialect->name : std::string(format.name);
+}
+
+Result<TranslateOptions> OptionsOf(const Work& work) {
+  TranslateOptions translate = work.KnownModel();
+  translate.preset = work.options.preset;
+  translate.strict = work.options.strict;
+  translate.extra_state = work.options.extra_state != ExtraState::kDrop;
+  if (work.options.hparams.empty()) return translate;
+  ANEMONE_ASSIGN(translate.hparams, ReadYaml(work.options.hparams));
+  translate.hparams_name = work.options.hparams;
+  if (DescribesWeights(translate.hparams->root())) {
+    work.conversion.source.config.reset();
+    work.result().config.reset();
+  }
+  return translate;
+}
+
+}  // namespace
+
+Status TranslateNames(Work& work) {
+  if (work.table != nullptr) return KeepNamesOfTable(work);
+  if (!work.identity.ok()) return KeepNames(work);
+  const ModelIdentity model = *work.identity;
+  ANEMONE_ASSIGN(const std::string dialect, DialectToWrite(work));
+  const FormatTraits& traits = work.traits();
+  const bool takes_any = traits.language == ConfigLanguage::kNone || traits.is_megatron();
+  const bool stays = dialect == model.dialect->name && work.options.hparams.empty();
+  if (stays && (takes_any || IsAsOthersWriteIt(work))) return {};
+  if (dialect != model.dialect->name) work.LeaveTraining("it belongs to the parameters of the old dialect");
+  ANEMONE_TRY(work.Merge());
+  ANEMONE_ASSIGN(const TranslateOptions translate, OptionsOf(work));
+  Result<Checkpoint> translated = Translate(work.result(), dialect, translate);
+  // Weights whose sizes nobody knows stay as they are.
+  if (stays && !translated.ok() && translated.status().kind() == ErrorKind::kNotFound) return {};
+  ANEMONE_ASSIGN(work.result(), std::move(translated));
+  const Dialect& to = *model.family->FindDialect(dialect);
+  work.identity = ModelIdentity{model.family, &to};
+  if (model.family->complete == nullptr || &to == model.dialect) return {};
+  const bool is_nemo2 = traits.language == ConfigLanguage::kNemo2;
+  return model.family->complete(work.conversion.source, is_nemo2 ? traits.language : LanguageOf(to), translate,
+                                &work.result());
+}
+
+}  // namespace anemone
