@@ -13,14 +13,12 @@ namespace anemone {
 
 namespace {
 
-// What WriteEmbeddings writes.
+// What WriteEmbeddings writes, or a file of that name that is neither a checkpoint nor a page.
 bool IsEmbeddings(const std::string& path, std::string_view head) {
   if (head.starts_with("\x93NUMPY")) return true;
-  const Format& safetensors = *FindFormat("safetensors");
-  const Result<Probe> probe = ProbePath(path);
-  if (!probe.ok() || !safetensors.matches(*probe)) return false;
-  const Result<Checkpoint> opened = safetensors.open(*probe);
-  return opened.ok() && std::ranges::all_of(opened->weights().items(), [](const StateDict::Item& item) {
+  const Result<Checkpoint> opened = OpenCheckpoint(path);
+  if (!opened.ok()) return !head.starts_with("<");
+  return opened->shards.size() == 1 && std::ranges::all_of(opened->weights().items(), [](const StateDict::Item& item) {
            return item.name == "image" || item.name == "text";
          });
 }
