@@ -17,7 +17,8 @@ void Collect(const ConfigNode& node, const std::string& path, std::map<std::stri
     values[path] = &node;
     return;
   }
-  for (const auto& [key, child] : node.map) Collect(child, path.empty() ? key : path + "." + key, values);
+  for (const auto& [key, child] : node.map)
+    Collect(child, path.empty() ? key : fmt::format("{}.{}", path, key), values);
 }
 
 std::map<std::string, const ConfigNode*> ValuesOf(const Checkpoint& checkpoint) {
