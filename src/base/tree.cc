@@ -1,5 +1,6 @@
 #include "base/tree.h"
 
+#include <cerrno>
 #include <utility>
 
 #include "base/directory.h"
@@ -25,12 +26,18 @@ Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entr
         return LimitExceeded("expected at most " + std::to_string(max_entries) + " files").In(path);
       TreeEntry entry{.name = folder + name, .info = {}};
       const std::string full = inside + entry.name;
-      if (sys.lstat(full.c_str(), &entry.info) != 0) continue;  // it went meanwhile
+      if (sys.lstat(full.c_str(), &entry.info) != 0) {
+        if (errno == ENOENT) continue;  // it went meanwhile
+        return ErrnoStatus(errno, "cannot look at").In(full);
+      }
       struct stat target;
       if (S_ISDIR(entry.info.st_mode)) {
         folders.push_back(entry.name + "/");
-      } else if (S_ISLNK(entry.info.st_mode) && sys.stat(full.c_str(), &target) == 0 && !S_ISDIR(target.st_mode)) {
-        entry.info = target;
+      } else if (S_ISLNK(entry.info.st_mode)) {
+        const bool has_target = sys.stat(full.c_str(), &target) == 0;
+        if (!has_target && errno != ENOENT && errno != ELOOP && errno != ENOTDIR && errno != EACCES)
+          return ErrnoStatus(errno, "cannot follow").In(full);
+        if (has_target && !S_ISDIR(target.st_mode)) entry.info = target;
       }
       entries.push_back(std::move(entry));
     }
