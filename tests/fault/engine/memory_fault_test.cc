@@ -33,6 +33,15 @@ void* Allocate(std::size_t size, std::size_t align) {
 
 void* operator new(std::size_t size) { return Allocate(size, 0); }
 void* operator new[](std::size_t size) { return Allocate(size, 0); }
+// The library's temporary buffers ask this way, and fall back on less where it fails.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return Allocate(size, 0);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+void* operator new[](std::size_t size, const std::nothrow_t& nothrow) noexcept { return operator new(size, nothrow); }
 void* operator new(std::size_t size, std::align_val_t align) { return Allocate(size, static_cast<std::size_t>(align)); }
 void* operator new[](std::size_t size, std::align_val_t align) {
   return Allocate(size, static_cast<std::size_t>(align));
