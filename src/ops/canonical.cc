@@ -7,8 +7,8 @@ namespace anemone {
 
 namespace {
 
-// All ranks' weights together, with a config in the words that the tables' sizes are told in: NeMo 1's for NeMo's.
-Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
+// Weights alone, with a config in the words that the tables' sizes are told in: NeMo 1's for NeMo's.
+Result<Checkpoint> InWordsOfTables(const Checkpoint& checkpoint) {
   Checkpoint weights = checkpoint;
   for (Shard& shard : weights.shards) shard.training.reset();
   if (weights.config && IsNemo2Config(weights.config->root())) {
@@ -16,6 +16,12 @@ Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
     if (!config.ok()) return config.status().In(weights.config_name);
     weights.config = Config(*std::move(config));
   }
+  return weights;
+}
+
+// All ranks together.
+Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
   return MergeShards(weights);
 }
 
@@ -27,10 +33,9 @@ Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOption
 }
 
 Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
-  ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
-  ANEMONE_TRY(ToCanonical(whole, {}).status());
-  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(whole));
-  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(whole, model, language, {}));
+  ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(weights));
+  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(weights, model, language, {}));
   return dialect != nullptr ? Status() : Unsupported("expected a family with such a dialect, found one without");
 }
 
