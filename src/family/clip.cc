@@ -621,13 +621,6 @@ Status ReadClipSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
   return {};
 }
 
-DType DTypeOf(const Checkpoint& checkpoint) {
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
-  }
-  return DType::kF32;
-}
-
 // A model's own config that came along inside a .nemo, as long as what NeMo's says is still the same model. Its dtype
 // is that of the weights as they are now.
 std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {

@@ -26,6 +26,11 @@ void ForEachDict(const Checkpoint& checkpoint, Fn fn) {
 // Whether a stored name has `part` in it.
 bool HasName(const Checkpoint& checkpoint, std::string_view part);
 
+// The dtype of its matrices; fp32 where it has none. REQUIRES one shard.
+DType DTypeOf(const Checkpoint& checkpoint);
+// The stored tensor of a dialect's row for a canonical one, of the first layer and part; nullptr: none.
+const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::string_view canonical);
+
 // Rows of the stored vocabulary table over all tensor ranks; 0 when it is not there. For the families' `read_symbols`.
 // Errors: Corrupt beyond 64 bits.
 Result<uint64_t> StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical);

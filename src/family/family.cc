@@ -212,18 +212,30 @@ bool HasName(const Checkpoint& checkpoint, std::string_view part) {
   return found;
 }
 
+DType DTypeOf(const Checkpoint& checkpoint) {
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
+  }
+  return DType::kF32;
+}
+
+const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::string_view canonical) {
+  const std::string prefix = names.BestPrefix(dict).prefix;
+  for (size_t r = 0; r < names.dialect().rows.size(); ++r) {
+    if (names.row(r).canonical != canonical || names.row(r).role != Role::kTensor) continue;
+    const StateDict::Item* item = dict.Find(prefix + names.pattern(r).Fill(0, 0));
+    if (item != nullptr && item->tensor() != nullptr) return item->tensor();
+  }
+  return nullptr;
+}
+
 Result<uint64_t> StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
   const NameMatcher matcher = MatcherOf(dialect);
   uint64_t rows = 0;
   ForEachDict(checkpoint, [&](const StateDict& dict) {
     if (rows > 0) return;
-    const std::string prefix = matcher.BestPrefix(dict).prefix;
-    for (size_t r = 0; r < dialect.rows.size(); ++r) {
-      if (dialect.rows[r].canonical != canonical) continue;
-      const StateDict::Item* item = dict.Find(prefix + matcher.pattern(r).Fill(0, 0));
-      if (item != nullptr && item->tensor() != nullptr && !item->tensor()->shape().empty())
-        rows = item->tensor()->shape()[0];
-    }
+    const Tensor* table = FindStored(dict, matcher, canonical);
+    if (table != nullptr && !table->shape().empty()) rows = table->shape()[0];
   });
   const auto all = CheckedMul(rows, static_cast<uint64_t>(checkpoint.layout.tp));
   if (!all) return Corrupt(fmt::format("{}: expected rows below 2^64 on all ranks, found {}", canonical, rows));

@@ -17,29 +17,11 @@ namespace {
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 constexpr const char* kTied = "share_embeddings_and_output_weights";
 
-DType DTypeOf(const Checkpoint& checkpoint) {
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
-  }
-  return DType::kF32;
-}
-
-// The stored tensor that is a canonical one as it stands; nullptr: none.
-const Tensor* FindStored(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
-  const NameMatcher names(dialect);
-  const std::string prefix = names.BestPrefix(checkpoint.weights()).prefix;
-  for (size_t r = 0; r < dialect.rows.size(); ++r) {
-    if (dialect.rows[r].canonical != canonical || dialect.rows[r].role != Role::kTensor) continue;
-    const StateDict::Item* item = checkpoint.weights().Find(prefix + names.pattern(r).Fill(0, 0));
-    if (item != nullptr && item->tensor() != nullptr) return item->tensor();
-  }
-  return nullptr;
-}
-
 // NeMo's converters give models whose class ties the output layer to the embedding one of its own.
 Result<bool> IsCopyOfEmbedding(const Checkpoint& source, const Dialect& dialect) {
-  const Tensor* output = FindStored(source, dialect, "output.weight");
-  const Tensor* embedding = FindStored(source, dialect, "token_embedding.weight");
+  const NameMatcher names(dialect);
+  const Tensor* output = FindStored(source.weights(), names, "output.weight");
+  const Tensor* embedding = FindStored(source.weights(), names, "token_embedding.weight");
   if (output == nullptr || embedding == nullptr || output->shape() != embedding->shape()) return false;
   return SameBytes(*output, *embedding);
 }
