@@ -26,6 +26,22 @@ constexpr HfKey kCommon[] = {
     {"attention_dropout", "attention_dropout"},
 };
 
+// GPT-2 has words of its own for everything; GPTBigCode took them over.
+std::vector<HfKey> Gpt2Keys() {
+  return {{"num_layers", "n_layer"},
+          {"hidden_size", "n_embd"},
+          {"ffn_hidden_size", "n_inner"},
+          {"num_attention_heads", "n_head"},
+          {"max_position_embeddings", "n_positions"},
+          {"layernorm_epsilon", "layer_norm_epsilon"},
+          {"activation", "activation_function"},
+          {"num_query_groups", ""},
+          {"kv_channels", ""},
+          {"rotary_base", ""},
+          {"attention_dropout", "attn_pdrop"},
+          {"hidden_dropout", "resid_pdrop"}};
+}
+
 const std::vector<HfArchitecture>& Table() {
   static const std::vector<HfArchitecture> table = {
       {.name = "LlamaForCausalLM",
@@ -194,18 +210,7 @@ const std::vector<HfArchitecture>& Table() {
                  "null, n_positions: 1024, resid_pdrop: 0.1, scale_attention_softmax_in_fp32: true, "
                  "scale_attn_weights: true, tie_word_embeddings: true, use_cache: true}",
        .implied = "{normalization: layernorm, bias: true, num_query_groups: 1}",
-       .keys = {{"num_layers", "n_layer"},
-                {"hidden_size", "n_embd"},
-                {"ffn_hidden_size", "n_inner"},
-                {"num_attention_heads", "n_head"},
-                {"max_position_embeddings", "n_positions"},
-                {"layernorm_epsilon", "layer_norm_epsilon"},
-                {"activation", "activation_function"},
-                {"num_query_groups", ""},
-                {"kv_channels", ""},
-                {"rotary_base", ""},
-                {"attention_dropout", "attn_pdrop"},
-                {"hidden_dropout", "resid_pdrop"}},
+       .keys = Gpt2Keys(),
        .is_gated = false},
       {.name = "GPT2LMHeadModel",
        .model_type = "gpt2",
@@ -215,18 +220,7 @@ const std::vector<HfArchitecture>& Table() {
                  "resid_pdrop: 0.1, scale_attn_by_inverse_layer_idx: false, scale_attn_weights: true, "
                  "tie_word_embeddings: true, use_cache: true}",
        .implied = "{normalization: layernorm, bias: true}",
-       .keys = {{"num_layers", "n_layer"},
-                {"hidden_size", "n_embd"},
-                {"ffn_hidden_size", "n_inner"},
-                {"num_attention_heads", "n_head"},
-                {"max_position_embeddings", "n_positions"},
-                {"layernorm_epsilon", "layer_norm_epsilon"},
-                {"activation", "activation_function"},
-                {"num_query_groups", ""},
-                {"kv_channels", ""},
-                {"rotary_base", ""},
-                {"attention_dropout", "attn_pdrop"},
-                {"hidden_dropout", "resid_pdrop"}},
+       .keys = Gpt2Keys(),
        .is_gated = false,
        .unties = false},
       {.name = "ChatGLMForConditionalGeneration",

@@ -8,7 +8,7 @@
 #include <optional>
 #include <utility>
 
-#include "family/clip_config.h"
+#include "family/language.h"
 #include "family/model_words.h"
 
 namespace anemone {
@@ -56,7 +56,6 @@ constexpr std::string_view kHarmless[] = {"architectures",
                                           "_from_model_config",
                                           "_name_or_path",
                                           "n_ctx",
-                                          "gelu",
                                           "attention_softmax_in_fp32",
                                           "scale_attention_softmax_in_fp32",
                                           "fp32_residual_connection",
