@@ -1,6 +1,7 @@
-// What an earlier run has left, whatever that is: a run with --resume goes on from it or refuses it, and an output that
-// it calls done has its files. In the input `@JOURNAL@` stands for the plan's own journal, and a line "@ …" of a done
-// file for one with its checksum, which no mutation would find.
+// The journal of an earlier run, and its work folder, with any content: a run with --resume goes on from them or
+// refuses them, and an output that the run calls done has all its files. In the input, `@JOURNAL@` stands for the
+// journal of the plan itself, and "@ …" in the line of a finished file for one with its checksum, which no mutation
+// would find.
 #include "folder.h"
 
 #include <span>

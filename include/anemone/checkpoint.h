@@ -45,7 +45,7 @@ struct Opaque {
   bool holds_data = false;  // not one of the known empty forms: FP8 scaling state
 };
 
-// Which of a checkpoint's `_extra_state` entries a result has: as the source, none, or some at any rate.
+// What happens to `_extra_state` entries: they are kept, dropped, or must be in the result.
 enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
 using Entry = std::variant<Tensor, Opaque>;

@@ -53,7 +53,7 @@ struct ConvertOptions {
   ProgressFn progress = {};  // of fetching a source from the hub
 };
 
-// What one step of a conversion changed.
+// The changes that one pass of a conversion made.
 struct PassReport {
   std::string name;     // "translate"
   std::string purpose;  // in a few words

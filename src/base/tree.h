@@ -15,7 +15,7 @@ namespace anemone {
 // The names in a folder, or in the one that a link points at, sorted. Errors: NotFound, InvalidArgument, Io.
 Result<std::vector<std::string>> ListDirectory(const std::string& path);
 
-// What lies below a folder, a folder before its content. Links to folders are not followed.
+// One file or folder below a folder. A listing has a folder before its content; links to folders are not followed.
 struct TreeEntry {
   std::string name;  // relative to the folder
   struct stat info;  // of what a link points at, where there is such a thing

@@ -1,4 +1,4 @@
-// What `convert --explain` prints.
+// The output of `convert --explain`.
 #ifndef ANEMONE_CLI_EXPLAIN_H_
 #define ANEMONE_CLI_EXPLAIN_H_
 

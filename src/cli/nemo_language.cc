@@ -282,7 +282,7 @@ std::string WithoutScheme(const std::string& source) {
   return source.starts_with(kScheme) ? source.substr(kScheme.size()) : source;
 }
 
-// Where NeMo stores an import that nobody told it where to [nemo/lightning/base.py, io/connector.py, local_path].
+// The folder in which NeMo stores an import without output_path [nemo/lightning/base.py, io/connector.py, local_path].
 std::string NemoCache(const std::string& source) {
   const auto variable = [](const char* name) {
     const char* value = std::getenv(name);

@@ -17,7 +17,7 @@ struct LanguageScript {
   std::string_view name;
   std::string_view model;  // "Llama"
   To to = To::kNemo;
-  std::string_view dtype = {};   // that NeMo's script converts to where nobody asks; empty: none, or the model's own
+  std::string_view dtype = {};   // NeMo's script casts to it by default; empty: it casts to none, or to the model's own
   std::string_view flags = {};   // beside the source, the destination and --precision: names in nemo_language.cc
   std::string_view member = {};  // the file in --output_path, which is a folder
   std::string_view dialect = {};

@@ -1,4 +1,4 @@
-// What NeMo's commands share: a conversion told by NeMo's flags.
+// Shared by NeMo's commands: running a conversion that NeMo's flags describe.
 #ifndef ANEMONE_CLI_NEMO_SCRIPT_H_
 #define ANEMONE_CLI_NEMO_SCRIPT_H_
 

@@ -1,10 +1,9 @@
 // TranslateNames: the tensors under the names, and in the shapes, that the format's readers expect.
 //
 // Before:  `identity` is known, or says why not.
-// After:   the result is in the dialect to write, with the config that goes with it; in another dialect it is whole,
-// has
-//          no training state, and has the files that its family adds (Family::complete). A model of an unknown family
-//          keeps its names, if the format takes them.
+// After:   the result is in the dialect to write, with the config that goes with it. In another dialect it is whole,
+//          without training state, and has the files that its family adds (Family::complete). A model of an unknown
+//          family keeps its names, if the format takes them.
 // Notes:   that the family is not known; that the training state is left out.
 #include <string>
 #include <utility>

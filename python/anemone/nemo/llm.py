@@ -10,7 +10,7 @@ _SCHEME = "hf://"
 
 
 def _cached(source):
-    """Where NeMo stores an import that nobody told it where to."""
+    """The folder in which NeMo stores an import without output_path."""
     models = os.environ.get("NEMO_MODELS_CACHE")
     if not models:
         home = os.environ.get("NEMO_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "nemo")
