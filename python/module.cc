@@ -52,9 +52,14 @@ constexpr const char* kExceptions[] = {
     "CorruptError",     "UnsupportedError",   "LimitExceededError", "IoError",
     "UnavailableError", "InterruptedError",   "OutOfMemoryError",   "InternalError"};
 
+std::string AsKeyword(const Remedy& remedy) {
+  const std::string& value = remedy.value;
+  return remedy.option + "=" + (value == "true" ? "True" : value == "false" ? "False" : value);
+}
+
 [[noreturn]] void Throw(const Status& status) {
   const py::object type = py::module_::import("anemone._errors").attr(kExceptions[static_cast<size_t>(status.kind())]);
-  const py::object error = type(status.message(), status.error().hint);
+  const py::object error = type(status.message(), Advice(status.error(), AsKeyword));
   PyErr_SetObject(type.ptr(), error.ptr());
   throw py::error_already_set();
 }

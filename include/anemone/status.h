@@ -1,6 +1,6 @@
 // Status, Result<T>: how every anemone call says what went wrong.
 //
-// Contents:  ErrorKind, Error, Status, Result<T>, ANEMONE_TRY, ANEMONE_ASSIGN.
+// Contents:  ErrorKind, Remedy, Error, Status, Advice, Result<T>, ANEMONE_TRY, ANEMONE_ASSIGN.
 // Use when:  a call can fail on what a file or a user says. Nothing here throws; the library never prints, exits or
 //            aborts on input. Running out of memory throws std::bad_alloc to the caller, or is kOutOfMemory where a
 //            worker thread met it.
@@ -10,6 +10,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,12 +35,21 @@ enum class ErrorKind : uint8_t {
   kInternal,         // a bug in anemone
 };
 
+// A way on from a failure: an option of the call that failed, and the value that changes the outcome.
+struct Remedy {
+  std::string option;  // as the call's options name it: "strict", "split_rank"; each front end spells it as its own
+  std::string value;   // "true", "false", a word, or what stands for one: "FILE"
+  std::string effect;  // what for, as an infinitive: "replace it"
+};
+
 // One failure. Coordinates run from the outside in: file, member, record, tensor or byte.
 struct Error {
   ErrorKind kind = ErrorKind::kInternal;
   std::vector<std::string> where;
-  std::string what;  // "expected …, found …"; one line, no full stop
-  std::string hint;  // what to do; may be empty
+  std::string what;                   // "expected …, found …"; one line, no full stop
+  std::string hint;                   // what to do, where no option does it; may be empty
+  std::string option = {};            // the option that is wrong, as a Remedy names it; empty if none is
+  std::vector<Remedy> remedies = {};  // the options that go on
 };
 
 // Success, or one Error. Copying is cheap (shared, immutable). Thread-safe to read.
@@ -58,12 +68,29 @@ class [[nodiscard]] Status {
 
   // The same failure with one more outer coordinate. Success stays success.
   Status In(std::string_view coordinate) const;
-  // The same failure with this hint, unless it already carries one.
+  // The same failure with this hint, unless it already carries one or a remedy.
   Status Hint(std::string_view hint) const;
-  // "where: where: what", without the hint. "ok" for success.
+  // The same failure with one more remedy, unless it has one of the same option.
+  Status Use(std::string_view option, std::string_view value, std::string_view effect) const;
+  // The same failure as one of another kind.
+  Status As(ErrorKind kind) const;
+  // The same failure, as one of the option's value.
+  Status OfOption(std::string_view option) const;
+  // "where: where: option: what", without the advice. "ok" for success.
   std::string message() const;
 
  private:
+  // This failure after `change`; success stays success.
+  template <typename F>
+  Status Changed(const F& change) const {
+    if (ok()) return *this;
+    auto error = std::make_shared<Error>(*error_);
+    change(*error);
+    Status result;
+    result.error_ = std::move(error);
+    return result;
+  }
+
   std::shared_ptr<const Error> error_;
 };
 
@@ -83,10 +110,21 @@ inline Status NotFound(std::string what, std::string hint = {}) {
   return {ErrorKind::kNotFound, std::move(what), std::move(hint)};
 }
 inline Status Internal(std::string what) { return {ErrorKind::kInternal, std::move(what)}; }
+// The value of `option` is wrong.
+inline Status WrongOption(std::string_view option, std::string what, std::string hint = {}) {
+  return InvalidArgument(std::move(what), std::move(hint)).OfOption(option);
+}
 // Made without asking for memory.
 Status OutOfMemory();
 // An I/O failure described by errno: ENOENT becomes kNotFound, ENOSPC and the rest kIo.
 Status ErrnoStatus(int error_number, std::string_view action);
+
+// What to do about a failure, in one line: the hint, and "use OPTION to EFFECT" for each remedy, whose option and value
+// `spell` writes. Empty when there is nothing to say.
+using Spelling = std::function<std::string(const Remedy& remedy)>;
+std::string Advice(const Error& error, const Spelling& spell);
+// The same with options as the library's callers set them: "use force=true to replace it".
+std::string Advice(const Error& error);
 
 // A T, or the Status that says why there is none.
 template <typename T>

@@ -25,9 +25,6 @@ class NotFoundError(Error, FileNotFoundError):
 class AlreadyExistsError(Error, FileExistsError):
     """The output is there and may not be replaced."""
 
-    def __init__(self, message="", hint=""):
-        super().__init__(message, hint.replace("--force", "force=True"))
-
 
 class CannotCreateError(Error, OSError):
     """The output's folder is missing or not writable."""

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/signals.h"
@@ -27,49 +28,65 @@ size_t Columns() {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
-// What the library calls by the flags of `anemone convert`, in the words of NeMo's scripts.
+// Options of the library that NeMo's scripts call by other names.
 constexpr std::pair<std::string_view, const char*> kNemoFlags[] = {
-    {"--hparams", "--hparams_file"},
-    {"--tp", "--target_tensor_model_parallel_size"},
-    {"--tp", "--tensor_model_parallel_size"},
-    {"--pp", "--target_pipeline_model_parallel_size"},
-    {"--pp", "--pipeline_model_parallel_size"},
-    {"--split-rank", "--target_pipeline_model_parallel_split_rank"},
+    {"hparams", "--hparams_file"},
+    {"tp", "--target_tensor_model_parallel_size"},
+    {"tp", "--tensor_model_parallel_size"},
+    {"pp", "--target_pipeline_model_parallel_size"},
+    {"pp", "--pipeline_model_parallel_size"},
+    {"split_rank", "--target_pipeline_model_parallel_split_rank"},
 };
-constexpr std::string_view kElsewhere = " (with anemone convert)";
 
-// `text` with each flag that it names as the running command calls it; `elsewhere` is added when the command has none
-// of the kind.
-std::string InCommandsWords(std::string_view text, std::string_view elsewhere) {
-  const CLI::App* command = globals().command;
-  if (command == nullptr || text.find("anemone convert") != std::string_view::npos) return std::string(text);
-  const auto has = [&](const std::string& flag) { return command->get_option_no_throw(flag) != nullptr; };
-  constexpr std::string_view kFlagCharacters = "abcdefghijklmnopqrstuvwxyz-_";
-  std::string result;
-  bool foreign = false;
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = text.find("--", at);
-    const size_t end = std::min(text.size(), text.find_first_not_of(kFlagCharacters, begin));
-    if (begin == std::string_view::npos) {
-      result += text.substr(at);
-      break;
-    }
-    std::string flag(text.substr(begin, end - begin));
-    if (flag.size() > 2 && !has(flag)) {
-      const auto* same = std::find_if(std::begin(kNemoFlags), std::end(kNemoFlags),
-                                      [&](const auto& pair) { return pair.first == flag && has(pair.second); });
-      if (same != std::end(kNemoFlags)) {
-        flag = same->second;
-      } else {
-        foreign = true;
-      }
-    }
-    result += text.substr(at, begin - at);
-    result += flag;
-    at = end;
+std::string Dashed(std::string_view option) {
+  std::string flag = "--" + std::string(option);
+  std::ranges::replace(flag, '_', '-');
+  return flag;
+}
+
+// The flag by which `command` takes the library's `option`; empty if it has none.
+std::string FlagIn(const CLI::App& command, std::string_view option) {
+  std::string flag = Dashed(option);
+  if (command.get_option_no_throw(flag) != nullptr) return flag;
+  for (const auto& [name, nemos] : kNemoFlags) {
+    if (name == option && command.get_option_no_throw(nemos) != nullptr) return nemos;
   }
-  if (foreign) result += elsewhere;
-  return result;
+  return {};
+}
+
+// A remedy in the words of `command`; empty if it has none for it.
+std::string SpellIn(const CLI::App& command, const Remedy& remedy) {
+  if (remedy.value == "false") {
+    if (std::string flag = FlagIn(command, "no_" + remedy.option); !flag.empty()) return flag;
+  }
+  const std::string flag = FlagIn(command, remedy.option);
+  if (flag.empty() || remedy.value == "true") return flag;
+  return remedy.value == "false" ? "no " + flag : fmt::format("{} {}", flag, remedy.value);
+}
+
+// A remedy in the words of the command that runs, or else of one that has the option: convert above all.
+std::string Spell(const Remedy& remedy) {
+  const CLI::App* app = globals().command;
+  std::string words = app == nullptr ? std::string() : SpellIn(*app, remedy);
+  if (!words.empty() || app == nullptr) return words.empty() ? Dashed(remedy.option) : words;
+  while (app->get_parent() != nullptr) app = app->get_parent();
+  std::vector<const CLI::App*> others = app->get_subcommands([](const CLI::App*) { return true; });
+  std::ranges::stable_partition(others, [](const CLI::App* other) { return other->get_name() == "convert"; });
+  for (const CLI::App* other : others) {
+    words = SpellIn(*other, remedy);
+    if (!words.empty()) return fmt::format("anemone {} {}", other->get_name(), words);
+  }
+  return Dashed(remedy.option);
+}
+
+// The failure in one line, an option that is wrong as the running command calls it.
+std::string Message(const Status& status) {
+  const Error& error = status.error();
+  if (error.option.empty()) return status.message();
+  const CLI::App* command = globals().command;
+  const std::string flag = command == nullptr ? std::string() : FlagIn(*command, error.option);
+  return fmt::format("{}{}{}: {}", fmt::join(error.where, ": "), error.where.empty() ? "" : ": ",
+                     flag.empty() ? Dashed(error.option) : flag, error.what);
 }
 
 // What a stage counts, if not bytes.
@@ -176,11 +193,9 @@ bool IsSpeaker() { return globals().cluster->rank() == 0; }
 
 int Report(const Status& status) {
   if (!IsSpeaker()) return ExitStatus(status.kind());
-  Say(fmt::format("anemone: {}\n", OneLine(InCommandsWords(status.message(), ""))));
-  const std::string& hint = status.error().hint;
-  if (!hint.empty()) {
-    Say(fmt::format("hint: {}\n", OneLine(InCommandsWords(hint, kElsewhere))));
-  }
+  Say(fmt::format("anemone: {}\n", OneLine(Message(status))));
+  const std::string advice = Advice(status.error(), Spell);
+  if (!advice.empty()) Say(fmt::format("hint: {}\n", OneLine(advice)));
   return ExitStatus(status.kind());
 }
 
@@ -203,12 +218,12 @@ ProgressFn MakeProgress() {
 
 void Note(std::string_view text, int level) {
   if (!IsSpeaker() || globals().verbosity < level) return;
-  Say(fmt::format("anemone: note: {}\n", OneLine(InCommandsWords(text, kElsewhere))));
+  Say(fmt::format("anemone: note: {}\n", OneLine(text)));
 }
 
 void Warn(std::string_view text) {
   if (!IsSpeaker()) return;
-  Say(fmt::format("anemone: warning: {}\n", OneLine(InCommandsWords(text, kElsewhere))));
+  Say(fmt::format("anemone: warning: {}\n", OneLine(text)));
 }
 
 namespace {

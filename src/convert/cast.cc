@@ -25,8 +25,9 @@ Status CheckExtraStates(const Work& work) {
     holds = holds && (has_some(shard.weights) || std::any_of(shard.chunks.begin(), shard.chunks.end(), has_some));
   }
   if (holds) return {};
-  return Unsupported("--extra-state require: expected _extra_state entries in the result, found none",
-                     "only Megatron's names in a torch file have them (a .nemo in the dialect mcore)");
+  return Unsupported("expected _extra_state entries in the result, as required; found none",
+                     "only Megatron's names in a torch file have them (a .nemo in the dialect mcore)")
+      .OfOption("extra_state");
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ Status NameClass(Work& work) {
   }
   if (root.Get("target") == nullptr) {
     if (model == nullptr) {
-      work.Note("the model's class is not known: --set target=… names it");
+      work.Note("the model's class is not known, and NeMo wants it as `target` in the config");
     } else {
       root["target"] = ConfigNode::String(std::string(model->target));
     }

@@ -28,7 +28,7 @@ Result<Layout> LayoutAskedFor(const Work& work) {
   layout.pp = options.pp.value_or(layout.pp);
   layout.vp = options.vp.value_or(layout.vp);
   if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
-    return InvalidArgument("expected --tp, --pp and --vp of at least 1");
+    return InvalidArgument("expected numbers of tensor, pipeline and virtual ranks of at least 1");
   return layout;
 }
 
@@ -81,8 +81,8 @@ Status MergeForSplit(const Work& work, const Layout& layout) {
   const std::optional<int>& asked = work.options.split_rank;
   if (!asked || !result.config) return {};
   if (*asked < 1 || *asked >= layout.pp) {
-    return InvalidArgument(
-        fmt::format("--split-rank: expected 1 to {} for {} stages, found {}", layout.pp - 1, layout.pp, *asked));
+    return WrongOption("split_rank",
+                       fmt::format("expected 1 to {} for {} stages, found {}", layout.pp - 1, layout.pp, *asked));
   }
   result.config->root()[kSplitRank] = ConfigNode::Int(*asked);
   return {};
@@ -99,7 +99,8 @@ Status LayOutOverRanks(Work& work) {
   const bool stays_distributed =
       is_distributed && layout.tp == 1 && layout.pp == 1 && traits.training != ParameterKeys::kNumbers;
   if (traits.is_chunked || stays_distributed) {
-    if (layout.tp > kMaxGrid) return InvalidArgument(fmt::format("--tp: expected at most {}", kMaxGrid));
+    if (layout.tp > kMaxGrid)
+      return WrongOption("tp", fmt::format("expected at most {}, found {}", kMaxGrid, layout.tp));
     if (traits.is_chunked) work.lay_out.shard_grid = static_cast<uint32_t>(layout.tp);
     const int tp = std::exchange(layout.tp, 1);
     if (layout == Layout{}) return LayOutForLoaders(work, tp);

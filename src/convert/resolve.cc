@@ -30,8 +30,8 @@ Status CheckWhole(const Work& work) {
   const std::string& whole = work.conversion.source.origin.part_of;
   if (whole.empty() || !work.options.strict) return {};
   return Corrupt("expected a whole checkpoint, found one part of several",
-                 fmt::format("anemone convert {} {} takes all; --no-strict takes this part alone", whole,
-                             work.conversion.destination));
+                 fmt::format("{} has all parts: give that", whole))
+      .Use("strict", "false", "take this part alone");
 }
 
 Status CheckPreset(const std::string& name) {
@@ -42,8 +42,8 @@ Status CheckPreset(const std::string& name) {
     if (family->has_preset(name)) return {};
     std::ranges::copy(family->presets(), std::back_inserter(known));
   }
-  return InvalidArgument(fmt::format("--preset: expected the name of a size, found '{}'", name),
-                         fmt::format("known are {}", fmt::join(known, ", ")));
+  return WrongOption("preset", fmt::format("expected the name of a size, found '{}'", name),
+                     fmt::format("known are {}", fmt::join(known, ", ")));
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ Status TakeTokenizer(Work& work) {
   const Format* as_in = FindFormat(work.options.dialect);
   const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
   if (from_hf == (to.language == ConfigLanguage::kHuggingFace)) {
-    return InvalidArgument("--tokenizer: expected a conversion from or to Hugging Face",
-                           "--artifact tokenizer.model=FILE stores a file for NeMo");
+    return WrongOption("tokenizer", "expected a conversion from or to Hugging Face")
+        .Use("artifact", "tokenizer.model=FILE", "store a file for NeMo");
   }
   ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(path));
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {

@@ -47,7 +47,8 @@ Status CheckMeaning(const Work& work) {
   const bool is_nemos = TraitsOf(result).is_megatron();
   if (!is_foreign && (is_nemos || !traits.is_nemo1_archive() || root.Get("target") != nullptr)) return {};
   return Unsupported(fmt::format("a {} that NeMo restores: {}", work.format->name, work.identity.status().error().what),
-                     "OUT.safetensors or OUT.pt holds the weights alone; --no-strict carries all name by name");
+                     "OUT.safetensors or OUT.pt holds the weights alone")
+      .Use("strict", "false", "carry all name by name");
 }
 
 Status KeepNames(Work& work) {
@@ -69,8 +70,8 @@ Status KeepNames(Work& work) {
 Status KeepNamesOfTable(const Work& work) {
   if (!work.identity.ok()) return work.identity.status();
   if (!work.options.dialect.empty()) {
-    return InvalidArgument(fmt::format("--dialect {}: expected none beside --table", work.options.dialect),
-                           "a table has one spelling");
+    return WrongOption("dialect", fmt::format("expected none beside a table, found '{}'", work.options.dialect),
+                       "a table has one spelling");
   }
   return TakeUsersConfig(work);
 }

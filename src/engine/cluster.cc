@@ -5,15 +5,22 @@
 namespace anemone {
 namespace {
 
-// A Status as text: empty, or the kind and every string, each behind a NUL.
+// A Status as text: empty, or the kind and every string, each behind a NUL; the number of remedies says where they end.
 std::string Encode(const Status& status) {
   if (status.ok()) return {};
   const Error& error = status.error();
   std::string text(1, static_cast<char>(error.kind));
-  for (const std::string* part : {&error.what, &error.hint}) text += '\0' + *part;
-  for (const std::string& where : error.where) text += '\0' + where;
+  const auto add = [&](const std::string& part) { text += '\0' + part; };
+  for (const std::string* part : {&error.what, &error.hint, &error.option}) add(*part);
+  add(std::to_string(error.remedies.size()));
+  for (const Remedy& remedy : error.remedies) {
+    for (const std::string* part : {&remedy.option, &remedy.value, &remedy.effect}) add(*part);
+  }
+  for (const std::string& where : error.where) add(where);
   return text;
 }
+
+constexpr size_t kFirstRemedy = 4;  // behind what, hint, option and the number of remedies
 
 Status Decode(const std::string& text) {
   std::vector<std::string> parts;
@@ -22,8 +29,10 @@ Status Decode(const std::string& text) {
     parts.push_back(text.substr(at + 1, end - at - 1));
     at = end;
   }
-  Status status(static_cast<ErrorKind>(text[0]), parts[0], parts[1]);
-  for (size_t i = parts.size(); i-- > 2;) status = status.In(parts[i]);
+  Status status = Status(static_cast<ErrorKind>(text[0]), parts[0], parts[1]).OfOption(parts[2]);
+  const size_t remedies_end = kFirstRemedy + 3 * std::stoul(parts[kFirstRemedy - 1]);
+  for (size_t i = kFirstRemedy; i < remedies_end; i += 3) status = status.Use(parts[i], parts[i + 1], parts[i + 2]);
+  for (size_t i = parts.size(); i-- > remedies_end;) status = status.In(parts[i]);
   return status;
 }
 

@@ -36,7 +36,7 @@ bool IsEmptyDirectory(const std::string& path) {
   return names.ok() && names->empty();
 }
 
-Status Exists(std::string hint) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
+Status Exists(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
 
 // `path` in the open folder gets the mode and the owner of what it replaces; ones that may not be given are left.
 Status Inherit(const Directory& folder, const std::string& path, const struct stat& old) {
@@ -143,9 +143,9 @@ Status Staging::CheckDestination() {
       return InvalidArgument("expected a directory to replace, found the one we are in").In(shown_);
   }
   if (S_ISLNK(info.st_mode) || (!replace_ && !is_empty)) {
-    // --force is proposed where it would help.
+    // To replace is proposed where it would help.
     const Status status = fits && may_replace_ ? may_replace_(destination_) : Status();
-    return (status.ok() ? Exists("--force replaces it") : status).In(shown_);
+    return (status.ok() ? Exists().Use("force", "true", "replace it") : status).In(shown_);
   }
   if (may_replace_) {
     ANEMONE_TRY(may_replace_(destination_).In(shown_));
@@ -285,7 +285,7 @@ Status Staging::PutInPlace(const std::string& output) {
   // A file system without the flag, or something that appeared meanwhile. Looking first leaves a moment in between;
   // nothing better is to be had there.
   if (Status status = CheckDestination(); !status.ok()) {
-    return replace_ ? status : Exists("it appeared meanwhile; --force replaces it");
+    return replace_ ? status : Exists("it appeared meanwhile").Use("force", "true", "replace it");
   }
   if (exists_ && is_directory_) return ReplaceDirectory(output);
   return Move(output, destination_, 0) ? Status() : cannot(errno);

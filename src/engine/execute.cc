@@ -487,7 +487,7 @@ Status CheckSources(const Plan& plan) {
 
 std::function<Status(const Status&)> OnDamage(const ExecuteOptions& options) {
   return [&options](const Status& damage) -> Status {
-    if (!options.on_damaged_source) return damage.Hint("--no-verify-source copies it as it is");
+    if (!options.on_damaged_source) return damage.Use("verify_source", "false", "copy it as it is");
     options.on_damaged_source(damage);
     return {};
   };
@@ -520,7 +520,7 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
   if (cluster.rank() != 0) staging.reset();  // rank 0 removes the folder, once nobody has it open
   status = cluster.Follow(status);
-  return options.resume ? status.Hint("what is written is kept: --resume goes on from there") : status;
+  return options.resume ? status.Hint("what is written is kept").Use("resume", "true", "go on from there") : status;
 }
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {

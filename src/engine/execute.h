@@ -17,7 +17,7 @@ class Cluster;
 struct ExecuteOptions {
   unsigned threads = 0;             // 0: two for each core it may run on, of which one may wait for the device
   uint64_t window_bytes = 1 << 20;  // what a thread fills at once; peak memory is about threads × a few windows
-  bool replace = false;             // --force: an existing destination is replaced, and kept until the new one is whole
+  bool replace = false;             // an existing destination is replaced, and kept until the new one is whole
   // Asked with `replace` before an existing destination goes, and, of a folder, of what was there at that moment: an
   // error keeps it. Null: a file may go, a folder only when it is empty. (Ops' MayReplace asks the formats.)
   std::function<Status(const std::string& path)> may_replace = {};

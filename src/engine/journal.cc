@@ -58,7 +58,8 @@ Result<std::string> SourceLine(const ByteSource& source) {
   if (source.fd() < 0) {
     opened = Descriptor(sys.open(source.name().c_str(), O_RDONLY | O_CLOEXEC, 0));
     if (!opened.is_open())
-      return Unsupported("cannot go on later from a source that is no file", "without --resume it can be read")
+      return Unsupported("cannot go on later from a source that is no file")
+          .Use("resume", "false", "read it")
           .In(source.name());
   }
   if (sys.fstat(opened.is_open() ? opened.get() : source.fd(), &info) != 0)
@@ -101,8 +102,8 @@ Status Refusal(const std::string& folder, std::string_view before, std::string_v
     for (int i = 0; i < 3; ++i) TakeUntil(name, ' ');
     if (old_line.ends_with(name)) what = "before " + std::string(name) + " changed";
   }
-  return InvalidArgument("cannot resume what was begun " + what,
-                         "without --resume it is written anew; rm -r '" + folder + "' frees what was written");
+  return InvalidArgument("cannot resume what was begun " + what, "rm -r '" + folder + "' frees what was written")
+      .Use("resume", "false", "write it anew");
 }
 
 std::optional<uint64_t> Number(std::string_view text, int base) {

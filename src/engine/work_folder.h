@@ -59,7 +59,7 @@ std::string OldFolderName(const std::string& name);
 // What a run that died has left.
 struct Leftover {
   std::string name;
-  bool is_resumable = false;  // --resume goes on from it
+  bool is_resumable = false;  // a run with `resume` goes on from it
   std::string restores;       // the name of the output that it is the only copy of; "" otherwise
 };
 

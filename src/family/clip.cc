@@ -827,8 +827,9 @@ Status CheckPreset(const ClipArchitecture& spec, const std::string& preset) {
                        a.vision.layers, a.vision.width, a.image_height, a.patch, a.text.layers, a.text.width);
   };
   if (sizes(*named) == sizes(spec)) return {};
-  return Corrupt(fmt::format("--preset {}: expected {}, found {}", preset, sizes(*named), sizes(spec)),
-                 "leave the preset out: the archive's own sizes are known");
+  return Corrupt(fmt::format("{}: expected {}, found {}", preset, sizes(*named), sizes(spec)),
+                 "leave the preset out: the archive's own sizes are known")
+      .OfOption("preset");
 }
 
 std::string ForeignClip(const Config& config) {
@@ -875,9 +876,9 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
     if (!spec.ok()) return spec.status().In(*name);
     return spec;
   }
-  return NotFound("expected a config beside the weights, found none",
-                  "anemone convert takes the model's size (--preset ViT-L-14, …) or NeMo's YAML (--hparams FILE), with "
-                  "--tp and --pp too");
+  return NotFound("expected a config beside the weights, found none")
+      .Use("preset", "ViT-L-14", "name the model's size")
+      .Use("hparams", "FILE", "give NeMo's YAML");
 }
 
 const Family& ClipFamily() {

@@ -522,8 +522,7 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
                                      std::vector<std::string>* notes) {
   auto node = NemoModelNode(hparams);
   // A key that an interpolation misses is the YAML's fault, no missing input.
-  if (!node.ok() && node.status().kind() == ErrorKind::kNotFound)
-    node = Corrupt(node.status().message(), node.status().error().hint);
+  if (!node.ok() && node.status().kind() == ErrorKind::kNotFound) node = node.status().As(ErrorKind::kCorrupt);
   if (!node.ok()) return node.status().In(hparams_name);
   ConfigNode model = *std::move(node);
   auto read = ReadNemo(model);

@@ -478,7 +478,9 @@ Status CheckClipFields(const ConfigNode& node, std::span<const ClipSection> sect
       if (name.starts_with("_")) continue;
       const std::string what =
           fmt::format("{}{}: expected a field that is known, found {}", where, name, ShortText(value));
-      if (strict) return Unsupported(what, "--no-strict goes on without it; docs/families/clip-fields.md lists fields");
+      if (strict)
+        return Unsupported(what, "docs/families/clip-fields.md lists fields")
+            .Use("strict", "false", "go on without it");
       if (notes != nullptr) notes->push_back(what + ": left out of account");
       continue;
     }

@@ -200,8 +200,7 @@ Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateO
   *name = checkpoint.config ? checkpoint.config_name : options.hparams_name;
   if (checkpoint.config) return &*checkpoint.config;
   if (options.hparams) return &*options.hparams;
-  return NotFound("expected a config beside the weights, found none",
-                  "anemone convert --hparams FILE takes NeMo's YAML, with --tp and --pp too");
+  return NotFound("expected a config beside the weights, found none").Use("hparams", "FILE", "give NeMo's YAML");
 }
 
 bool HasName(const Checkpoint& checkpoint, std::string_view part) {
@@ -333,7 +332,8 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
       if (first.empty() && !dict.empty()) first = dict.items().front().name;
     });
     return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first),
-                       "a Megatron model of another is resharded with a table: --table, see docs/resharding.md");
+                       "docs/resharding.md describes tables for other Megatron models")
+        .Use("table", "FILE", "reshard one of another");
   }
   ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, *family));
   return ModelIdentity{family, dialect};

@@ -71,7 +71,7 @@ const NemoTokenizer& NemoTokenizerOf(std::string_view architecture) {
 // ---- the files that NeMo's config names, as Hugging Face has them ----
 
 std::string WhatToGive(const std::string& what) {
-  return fmt::format("tokenizer: {}; --tokenizer DIR copies the files of one", what);
+  return fmt::format("tokenizer: {}; the option tokenizer takes the files of one", what);
 }
 
 // By what NeMo 1's config says. Files that it names keep nothing of NeMo's names.

@@ -231,7 +231,7 @@ Result<VocabularyChoice> ChooseVocabulary(const VocabularyFacts& facts) {
   } else if (tokens > 0 && tokens < stored && evidence == nullptr) {
     choice.note = fmt::format(
         "vocabulary: all {} rows, though {} has {} tokens: nothing says that the others are "
-        "padding (--vocab-size drops them)",
+        "padding",
         stored, facts.tokenizer->source, tokens);
   }
   return choice;

@@ -17,8 +17,8 @@ Status Finish(std::vector<std::string> missing, std::vector<std::string> unexpec
   const std::string what = DescribeNames(std::move(missing), std::move(unexpected));
   if (what.empty()) return {};
   if (strict)
-    return Corrupt(fmt::format("{}: {}", dialect.title, what),
-                   "--no-strict converts what is there and leaves the rest out");
+    return Corrupt(fmt::format("{}: {}", dialect.title, what))
+        .Use("strict", "false", "convert what is there and leave the rest out");
   if (notes != nullptr) notes->push_back(what);
   return {};
 }

@@ -74,7 +74,7 @@ struct FormatTraits {
 };
 
 struct Format {
-  std::string_view name;       // "nemo"; also what --to takes
+  std::string_view name;       // "nemo"; also what the option `to` takes
   std::string_view title;      // "NeMo archive (.nemo, tar)"
   std::string_view extension;  // ".nemo", or "" for directories
   bool is_directory = false;   // writes one

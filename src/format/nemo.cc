@@ -53,15 +53,12 @@ Result<std::string> FindTop(const Members& members) {
 }
 
 Result<Shard> ReadShard(const Artifact& member, Checkpoint& checkpoint) {
-  auto file = ReadRankFile(member.content, {.within = member.name});
-  if (!file.ok()) {
-    Status status = file.status();
-    if (status.kind() == ErrorKind::kCorrupt && status.error().what.find("holds no tensor") != std::string::npos) {
-      status = status.Hint(
-          "NeMo saves an empty state dict for models with an interleaved pipeline: convert the .ckpt instead");
-    }
-    return status.In(member.name);
-  }
+  auto file = ReadRankFile(
+      member.content,
+      {.within = member.name,
+       .if_empty =
+           "NeMo saves an empty state dict for models with an interleaved pipeline: convert the .ckpt instead"});
+  if (!file.ok()) return file.status().In(member.name);
   file->shard.training.reset();  // a .nemo carries weights only
   if (checkpoint.shards.empty()) {
     for (std::string& note : file->notes) checkpoint.notes.push_back(member.name + ": " + note);
@@ -226,9 +223,7 @@ void CollectReferences(const ConfigNode& node, const std::string& path, std::vec
 
 // The members of an archive in the order they are written: config, weights, the rest.
 Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const LayOutOptions& options) {
-  if (!checkpoint.config)
-    return InvalidArgument("a .nemo needs a model config",
-                           "anemone convert --hparams FILE gives one, with --tp and --pp too");
+  if (!checkpoint.config) return InvalidArgument("a .nemo needs a model config").Use("hparams", "FILE", "give one");
   ANEMONE_TRY(CheckArtifactReferences(checkpoint));
   // What NeMo saves through torch_dist it only loads from there.
   const bool distributed = checkpoint.origin.distributed && checkpoint.shards.size() == 1;
@@ -252,7 +247,7 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     std::vector<std::pair<std::string, const Shard*>> shards;
     for (const Shard& shard : checkpoint.shards) {
       if (!shard.chunks.empty()) {
-        return InvalidArgument("a .nemo cannot hold an interleaved pipeline", "--vp 1 merges the chunks");
+        return InvalidArgument("a .nemo cannot hold an interleaved pipeline").Use("vp", "1", "merge the chunks");
       }
       const std::string folder = RankFolderName(checkpoint.layout, shard.tp_rank, shard.pp_rank);
       shards.emplace_back(folder.empty() ? std::string(kWeightsName) : folder + "/" + std::string(kWeightsName),
@@ -322,8 +317,9 @@ Status CheckArtifactReferences(const Checkpoint& checkpoint) {
     missing += fmt::format("{}{} = nemo:{}", missing.empty() ? "" : ", ", reference.config_path, reference.name);
   }
   if (missing.empty()) return {};
-  return Corrupt(fmt::format("[NEMO-12] the config names members that are not there: {}", missing),
-                 "--artifact KEY=FILE supplies one, --set KEY=null does without");
+  return Corrupt(fmt::format("[NEMO-12] the config names members that are not there: {}", missing))
+      .Use("artifact", "KEY=FILE", "supply one")
+      .Use("set", "KEY=null", "do without it");
 }
 
 extern const Format kNemo;

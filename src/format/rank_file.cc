@@ -95,8 +95,8 @@ Result<Candidate*> Choose(Contents& contents) {
     are_alternatives = are_alternatives || AreAlternatives(candidates[i].weights, candidates[0].weights);
   if (!contents.has_others && !are_alternatives) return nullptr;
   if (candidates.size() > 1) {
-    return InvalidArgument(fmt::format("[TZ-24] expected one dictionary of tensors, found {}", KeysOf(candidates)),
-                           fmt::format("--key {} takes that one", candidates[0].key));
+    return InvalidArgument(fmt::format("[TZ-24] expected one dictionary of tensors, found {}", KeysOf(candidates)))
+        .Use("key", candidates[0].key, "take that one");
   }
   return candidates[0].weights.size() > contents.tensors ? &candidates[0] : nullptr;
 }
@@ -245,7 +245,8 @@ Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankF
     file.notes.push_back(fmt::format("a whole pickled {}: its parameters and buffers are read, its code is not",
                                      root.node->callable != nullptr ? Describe(root.node) : "module"));
   }
-  if (!HasTensor(file.shard.weights)) return Corrupt("[TZ-22] the state dict holds no tensor");
+  if (!HasTensor(file.shard.weights))
+    return Corrupt("[TZ-22] the state dict holds no tensor", std::string(options.if_empty));
   NoteLeftOut(left_out, file);
   return {};
 }

@@ -24,8 +24,9 @@ struct RankFile {
 };
 
 struct RankFileOptions {
-  std::string_view within = {};  // as ReadTorchFile
-  std::string_view key = {};     // the dictionary that holds the weights ("a.b": of a dictionary); empty: what is in it
+  std::string_view within = {};    // as ReadTorchFile
+  std::string_view if_empty = {};  // what to do about a file without a tensor
+  std::string_view key = {};  // the dictionary that holds the weights ("a.b": of a dictionary); empty: what is in it
 };
 
 // Reads headers only. Errors: as ReadTorchFile and ToStateDict; Corrupt when there is no tensor to be found;

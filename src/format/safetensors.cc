@@ -291,7 +291,9 @@ Result<NamedTensors> PlainTensors(const Checkpoint& checkpoint, const LayOutOpti
     if (const Tensor* tensor = item.tensor()) {
       tensors.emplace_back(item.name, *tensor);
     } else if (item.opaque()->holds_data && options.extra_state != ExtraState::kDrop) {
-      return Unsupported("this format cannot hold FP8 scaling state", "--extra-state drop leaves it out").In(item.name);
+      return Unsupported("this format cannot hold FP8 scaling state")
+          .Use("extra_state", "drop", "leave it out")
+          .In(item.name);
     }
   }
   return tensors;

@@ -455,7 +455,7 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
 Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& options, Plan& plan) {
   if (checkpoint.shards.size() != 1) {
     return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
-                           "a distributed checkpoint is stored whole: merge with --tp 1 --pp 1");
+                           "a distributed checkpoint is stored whole: merge its ranks to TP 1 and PP 1");
   }
   if (options.ranks < 1 || options.ranks > kMaxRanks) {
     return InvalidArgument(fmt::format("expected a shard grid of 1 to {} ranks, found {}", kMaxRanks, options.ranks));

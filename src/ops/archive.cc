@@ -32,7 +32,7 @@ Result<std::vector<Member>> ReadArchive(const std::string& path) {
   if (head.starts_with("\x1f\x8b")) {
     ANEMONE_ASSIGN(file, OpenGzip(file));
   } else if (!LooksLikeTar(head)) {
-    return Corrupt("expected a .nemo archive (tar), found something else", fmt::format("see: anemone inspect {}", path))
+    return Corrupt("expected a .nemo archive (tar), found something else", "convert reads other kinds of checkpoint")
         .In(path);
   }
   const Result<std::vector<TarMember>> tar = ReadTar(Whole(std::move(file)));
@@ -162,7 +162,7 @@ Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::stri
   if (wanted.empty()) return LayOutFolder(members);
   for (const std::string& name : wanted) {
     if (std::none_of(members.begin(), members.end(), [&](const Member& m) { return IsUnder(m.name, name); })) {
-      return NotFound(fmt::format("it has no member '{}'", name), "anemone inspect lists what it holds").In(archive);
+      return NotFound(fmt::format("it has no member '{}'", name), "inspect lists what it holds").In(archive);
     }
   }
   std::erase_if(members, [&](const Member& member) {

@@ -93,14 +93,15 @@ Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint, uint64_t rows) {
   const bool is_open = checkpoint.config && KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kOpenClip;
   if (is_open && !other.empty()) {
     return Unsupported(fmt::format("model_cfg.text_cfg.hf_tokenizer_name: expected CLIP's tokenizer, found {}", other),
-                       "--embeddings without --text writes the features of pictures");
+                       "the features of pictures need no tokenizer")
+        .Use("embeddings", "FILE", "write those, without texts");
   }
   ANEMONE_ASSIGN(const TokenizerTexts texts, ReadTokenizerTexts(checkpoint));
   if (texts.whole || (texts.vocab && texts.merges)) return Tokenizer::FromFiles(texts.Files());
   if (!other.empty() || !HasClipVocabulary(checkpoint, rows)) {
     return NotFound(other.empty() ? fmt::format("expected vocab.json and merges.txt for {} tokens, found none", rows)
-                                  : fmt::format("expected the files of the tokenizer {}, found none", other),
-                    "store them with the model: --artifact tokenizer/vocab.json=vocab.json");
+                                  : fmt::format("expected the files of the tokenizer {}, found none", other))
+        .Use("artifact", "tokenizer/vocab.json=vocab.json", "store them with the model");
   }
   return Tokenizer::FromVocabAndMerges(ClipVocabJson(), ClipMerges());
 }
@@ -114,8 +115,8 @@ Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
   }
   ANEMONE_ASSIGN(const auto json, ReadArtifact(checkpoint, "tokenizer.json", kMaxTokenizerBytes));
   if (json) return SentencePiece::FromTokenizerJson(*json);
-  return NotFound("expected spiece.model beside the weights, found none",
-                  "store it with the model: --artifact tokenizer.model=spiece.model");
+  return NotFound("expected spiece.model beside the weights, found none")
+      .Use("artifact", "tokenizer.model=spiece.model", "store it with the model");
 }
 
 PixelRules RulesOf(const Checkpoint& checkpoint, const Dialect& dialect) {

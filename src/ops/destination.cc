@@ -18,14 +18,14 @@ Result<const Format*> DestinationFormat(const std::string& destination, const st
     if (to.empty() && (has(format->extension) || std::ranges::any_of(format->other_extensions, has))) return format;
     known += (known.empty() ? "" : ", ") + std::string(format->name);
   }
-  if (!to.empty()) return InvalidArgument(fmt::format("--to {}: expected one of {}", to, known));
+  if (!to.empty()) return WrongOption("to", fmt::format("expected one of {}, found '{}'", known, to));
   if (!std::filesystem::path(destination).has_extension()) {
     if (const Format* format = source.format; format != nullptr && format->lay_out != nullptr && format->is_directory) {
       return format;
     }
   }
-  return InvalidArgument(fmt::format("{}: cannot tell the format to write from this name", destination),
-                         fmt::format("add --to with one of {}", known));
+  return InvalidArgument(fmt::format("{}: cannot tell the format to write from this name", destination))
+      .Use("to", "FORMAT", fmt::format("name it: one of {}", known));
 }
 
 }  // namespace anemone

@@ -170,8 +170,8 @@ std::string_view Name(TensorDifference::Kind kind) {
 Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const DiffOptions& options) {
   if (first.shards.size() != second.shards.size()) {
     return InvalidArgument(fmt::format("expected checkpoints of one layout, found TP {} × PP {} and TP {} × PP {}",
-                                       first.layout.tp, first.layout.pp, second.layout.tp, second.layout.pp),
-                           "use --canonical to compare across layouts");
+                                       first.layout.tp, first.layout.pp, second.layout.tp, second.layout.pp))
+        .Use("canonical", "true", "compare across layouts");
   }
   Difference difference;
   Comparer comparer(options, WeightBytes(first) + WeightBytes(second));

@@ -22,7 +22,7 @@ Result<const Family*> FamilyNamed(const std::string& name) {
     if (family->name == name) return family;
     known.push_back(family->name);
   }
-  return InvalidArgument(fmt::format("--family: expected one of {}, found '{}'", fmt::join(known, ", "), name));
+  return WrongOption("family", fmt::format("expected one of {}, found '{}'", fmt::join(known, ", "), name));
 }
 
 Result<const Dialect*> DialectNamed(const Family& family, const std::string& name, const Config& config) {
@@ -37,8 +37,8 @@ Result<const Dialect*> DialectNamed(const Family& family, const std::string& nam
     if (first == nullptr) first = &dialect;
   }
   if (name.empty() && first != nullptr) return first;
-  return InvalidArgument(
-      fmt::format("--dialect: expected one of {} of {}, found '{}'", fmt::join(known, ", "), family.title, name));
+  return WrongOption("dialect",
+                     fmt::format("expected one of {} of {}, found '{}'", fmt::join(known, ", "), family.title, name));
 }
 
 Result<Config> ConfigOf(const HollowOptions& options) {
@@ -49,8 +49,9 @@ Result<Config> ConfigOf(const HollowOptions& options) {
   }
   const auto spec = ClipPreset(options.preset);
   if (!spec) {
-    return InvalidArgument(fmt::format("--preset: expected the name of a CLIP's size, found '{}'", options.preset),
-                           fmt::format("known are {}; other models need --config", fmt::join(ClipPresetNames(), ", ")));
+    return WrongOption("preset", fmt::format("expected the name of a CLIP's size, found '{}'", options.preset),
+                       fmt::format("known are {}", fmt::join(ClipPresetNames(), ", ")))
+        .Use("config", "FILE", "describe another model");
   }
   return NemoConfigFromArchitecture(*spec, options.dialect == "legacy" ? NemoClipKind::kLegacy : NemoClipKind::kMcore);
 }
@@ -129,7 +130,8 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   }
   const uint64_t vocab = options.vocab > 0 ? options.vocab : VocabOf(*checkpoint.config);
   if (vocab == 0 && family->name != "clip") {
-    return InvalidArgument("expected the size of the vocabulary in the config, found none", "--vocab N gives it")
+    return InvalidArgument("expected the size of the vocabulary in the config, found none")
+        .Use("vocab", "N", "give it")
         .In(checkpoint.config_name);
   }
   Shard& shard = checkpoint.shards.emplace_back();

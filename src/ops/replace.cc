@@ -187,7 +187,7 @@ Status CheckReplacesOwn(const std::string& path, bool replace, std::string_view 
   const Result<Probe> probe = ProbePath(path);
   const bool is_ours = probe.ok() && !probe->is_directory && (probe->size_bytes == 0 || is_own(path, probe->head));
   if (!is_ours) return Refuse(fmt::format("already exists, and is not {}", kind)).In(path);
-  return replace ? Status() : Refuse("already exists", "--force replaces it").In(path);
+  return replace ? Status() : Refuse("already exists", "").Use("force", "true", "replace it").In(path);
 }
 
 std::function<Status(const std::string& path)> MayReplace(const Plan& plan, bool in_place) {

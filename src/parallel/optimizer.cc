@@ -18,9 +18,16 @@ constexpr int kMaxDepth = 8;
 constexpr uint64_t kMaxScalarElements = 16;
 constexpr std::string_view kNamedMaster = "fp32_param";  // what a distributed checkpoint calls an fp32 master
 constexpr std::string_view kCommonStep = "common_step";  // beside the states, instead of a step in each
-constexpr const char* kHint = "--only weights leaves the training state behind";
 
-Status NotCarried(std::string what) { return Unsupported("optimizer_states: " + std::move(what), kHint); }
+Status Without(const Status& status) {
+  return status.In("optimizer_states").Use("only", "weights", "leave the training state behind");
+}
+
+Status NotCarried(std::string what) { return Without(Unsupported(std::move(what))); }
+
+Status Disagree(std::string_view what) {
+  return Without(Corrupt(fmt::format("expected the same {} on every rank, found others", what)));
+}
 
 struct Parameter {
   size_t dict = 0;
@@ -431,24 +438,18 @@ Result<OptimizerState> ReadOptimizer(const Shard& shard, const ParameterRules& r
 
 Status CheckAgree(const OptimizerState& a, const OptimizerState& b) {
   if (a.rule != b.rule || a.keys != b.keys || a.masters_key != b.masters_key || a.inner_key != b.inner_key)
-    return Corrupt("optimizer_states: expected the same kind of state on every rank, found several", kHint);
+    return Disagree("kind of state");
   for (size_t g = 0; g < a.groups.size(); ++g) {
     if (a.groups[g] == nullptr || b.groups[g] == nullptr) continue;
     ANEMONE_ASSIGN(const std::string one, GroupText(a.groups[g]));
     ANEMONE_ASSIGN(const std::string other, GroupText(b.groups[g]));
-    if (one != other) {
-      return Corrupt(
-          "optimizer_states: expected the same learning rate, step and the like on every rank, found "
-          "others",
-          kHint);
-    }
+    if (one != other) return Disagree("learning rate, step and the like");
   }
   for (const auto& [key, value] : a.scalars) {
     const auto it = b.scalars.find(key);
     ANEMONE_ASSIGN(const std::string one, Text(value));
     ANEMONE_ASSIGN(const std::string other, it == b.scalars.end() ? std::string() : Text(it->second));
-    if (one != other)
-      return Corrupt(fmt::format("optimizer_states: expected the same {} on every rank, found others", key), kHint);
+    if (one != other) return Disagree(key);
   }
   return {};
 }

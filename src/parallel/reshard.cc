@@ -481,8 +481,8 @@ bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* not
 // Each expert rank steps an optimizer of its own for its experts; NeMo keeps no file of such ranks.
 Status CheckTrainedRanks(const Layout& layout) {
   if (layout.ep == 1) return {};
-  return Unsupported(fmt::format("expected one expert rank for a training state, found {}", layout.ep),
-                     "--only weights leaves it behind");
+  return Unsupported(fmt::format("expected one expert rank for a training state, found {}", layout.ep))
+      .Use("only", "weights", "leave it behind");
 }
 
 // The optimizers of all ranks, which agree.

@@ -32,8 +32,9 @@ MATCHER_P2(StatusIs, kind, substring, "fails with the given kind and words") {
     return false;
   }
   *result_listener << "kind " << static_cast<int>(status.kind()) << ": " << status.message() << " | "
-                   << status.error().hint;
-  return status.kind() == kind && (status.message() + "\n" + status.error().hint).find(substring) != std::string::npos;
+                   << Advice(status.error());
+  return status.kind() == kind &&
+         (status.message() + "\n" + Advice(status.error())).find(substring) != std::string::npos;
 }
 
 // Declares `lhs` from a Result, or fails the test with its message.

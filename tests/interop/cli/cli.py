@@ -289,7 +289,7 @@ class CommandLine(ProgramCase):
         self.ok("reshard", "m.nemo", "m4.nemo", "--tp", "4", *use)
         self.ok("reshard", "m4.nemo", "m1.safetensors", "--tp", "1", *use)
         self.assertIn("equal: 6 tensors", self.ok("diff", "m.safetensors", "m1.safetensors"))
-        self.fails(64, "--dialect legacy: expected none beside --table", "convert", "m.nemo", "x.nemo", "--dialect",
+        self.fails(64, "--dialect: expected none beside a table, found 'legacy'", "convert", "m.nemo", "x.nemo", "--dialect",
                    "legacy", *use)
         (self.dir / "t.yaml").write_text(textwrap.dedent(table).replace("norm.weight", "nor.weight"))
         self.fails(65, "model.norm.weight", "reshard", "m.nemo", "x.nemo", "--tp", "2", *use)

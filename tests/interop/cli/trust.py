@@ -72,7 +72,7 @@ class Force(ProgramCase):
                     self.ok("convert", source, "out", *before)
                     if not (self.dir / "out").is_dir():
                         continue
-                    self.fails(73, "already exists\nhint: --force replaces it", "convert", source, "out", *after)
+                    self.fails(73, "already exists\nhint: use --force to replace it", "convert", source, "out", *after)
                     self.ok("convert", source, "out", *after, "--force")
                     self.ok("convert", source, "other", *after)
                     self.assertEqual(tree(self.dir / "out").keys(), tree(self.dir / "other").keys())
@@ -170,7 +170,7 @@ class Force(ProgramCase):
                               ([*infer, "--embeddings"], "x.safetensors"), ([*infer, "--embeddings"], "f.npy")):
             if not (self.dir / target).exists():
                 self.ok(*words, target)
-            self.refused("already exists\nhint: --force replaces it", *words, target, keeps=self.dir)
+            self.refused("already exists\nhint: use --force to replace it", *words, target, keeps=self.dir)
             self.ok(*words, target, "--force")
 
     def test_edit_in_place(self):

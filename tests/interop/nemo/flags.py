@@ -207,7 +207,7 @@ class Flags(unittest.TestCase):
         with tarfile.open(f"{GOLDEN}/gpt/A.nemo") as archive:
             archive.extractall(self.dir, [m for m in archive if "spm" not in m.name])
         said = run(self.dir, "megatron_change_num_partitions", "--model_extracted_dir=.", "--target_file=x.nemo", *layout)
-        self.assertRegex(said.stderr, r"hint: --artifact .* \(with anemone convert\)$")
+        self.assertRegex(said.stderr, r"hint: use anemone convert --artifact .*, or anemone convert --set .*$")
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ TEST(Execute, WritesADirectory) {
                                                        {"a/empty", ""}, {"a/nothing/", ""}, {"config.json", "{}"}};
   EXPECT_EQ(Tree(dir / "out"), expected);
 
-  EXPECT_THAT(Execute(plan, dir / "out", {}), StatusIs(ErrorKind::kAlreadyExists, "--force"));
+  EXPECT_THAT(Execute(plan, dir / "out", {}), StatusIs(ErrorKind::kAlreadyExists, "force=true"));
   Plan other;
   other.is_directory = true;
   other.files = {Named("new", "n")};

@@ -182,7 +182,7 @@ TEST_F(Resume, RefusesASourceThatHasChanged) {
   std::filesystem::last_write_time(dir_ / "source", std::filesystem::file_time_type::clock::now());
   const Status status = Run(2, MakePlan());
   ASSERT_THAT(status, StatusIs(ErrorKind::kInvalidArgument, "begun before " + (dir_ / "source") + " changed"));
-  EXPECT_THAT(status.error().hint, ::testing::HasSubstr("without --resume"));
+  EXPECT_THAT(Advice(status.error()), ::testing::HasSubstr("resume=false"));
   // And whoever takes the hint, and opens the source as it is now, is served.
   ANEMONE_ASSERT_ASSIGN(source_, OpenFile(dir_ / "source"));
   EXPECT_THAT(Execute(MakePlan(), out_, Options(Cluster::Alone())), IsOk());

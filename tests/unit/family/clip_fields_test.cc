@@ -65,7 +65,7 @@ TEST(ClipFields, OfNoListAreErrorsOrNotes) {
   EXPECT_THAT(
       ReadClipArchitecture(config),
       StatusIs(ErrorKind::kUnsupported, "model_cfg.vision_cfg.wavelets: expected a field that is known, found 3"));
-  EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kUnsupported, "--no-strict"));
+  EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kUnsupported, "strict=false"));
   std::vector<std::string> notes;
   EXPECT_THAT(ReadClipArchitecture(config, false, &notes), IsOk());
   ASSERT_EQ(notes.size(), 1u);

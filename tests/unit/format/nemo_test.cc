@@ -292,7 +292,7 @@ TEST(Nemo, ReadsEveryDialectOfTar) {
 TEST(Nemo, NeedsAConfigToBeWritten) {
   Checkpoint checkpoint;
   checkpoint.shards.resize(1);
-  EXPECT_THAT(FindFormat("nemo")->lay_out(checkpoint, {}), StatusIs(ErrorKind::kInvalidArgument, "--hparams"));
+  EXPECT_THAT(FindFormat("nemo")->lay_out(checkpoint, {}), StatusIs(ErrorKind::kInvalidArgument, "hparams=FILE"));
 }
 
 }  // namespace

@@ -86,7 +86,7 @@ TEST(DiffTest, RefusesDifferentLayouts) {
   Checkpoint two = With({});
   two.layout.tp = 2;
   two.shards.emplace_back();
-  EXPECT_THAT(Diff(With({}), two, {}), StatusIs(ErrorKind::kInvalidArgument, "--canonical"));
+  EXPECT_THAT(Diff(With({}), two, {}), StatusIs(ErrorKind::kInvalidArgument, "canonical=true"));
 }
 
 }  // namespace
