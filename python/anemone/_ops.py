@@ -62,7 +62,7 @@ def open(path, *, dialect=None, framework="numpy", progress=None, tqdm=False):  
         return Checkpoint(_anemone.open(_path(path), callback), dialect, framework)
 
 
-def convert(src, dst, *, to=None, hparams=None, dialect=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
+def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
             nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other; `anemone convert` with the same options.
@@ -77,6 +77,7 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, tokenizer=None, ta
             raise TypeError(f"{name}: expected a dict, found {type(value).__name__}")
     options = {
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect,
+        "architecture": architecture, "vocab_size": vocab_size,
         "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
         "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,

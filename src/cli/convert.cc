@@ -131,6 +131,12 @@ std::function<int()> DeclareConvert(CLI::App& app) {
       ->type_name("NAME");
   app.add_option("--dialect", options->convert.dialect, "The names to write: mcore, legacy, hf, openclip")
       ->type_name("DIALECT");
+  app.add_option("--architecture", options->convert.architecture,
+                 "From or to hf: the class of transformers that the model is (default: the config tells)")
+      ->type_name("CLASS");
+  app.add_option("--vocab-size", options->convert.vocab_size,
+                 "To hf: the rows of the vocabulary (default: all but those that config or tokenizer prove padding)")
+      ->type_name("N");
   app.add_option("--tokenizer", options->convert.tokenizer,
                  "From or to hf: a folder with a tokenizer, or a SentencePiece model, in place of the source's own")
       ->type_name("PATH");

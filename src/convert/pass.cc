@@ -2,13 +2,20 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "parallel/reshard.h"
 
 namespace anemone {
 
 TranslateOptions Work::KnownModel() const {
-  if (!identity.ok()) return {.family = table.get()};
-  return {.family = identity->family, .dialect = identity->dialect};
+  TranslateOptions known{.architecture = options.architecture, .family = table.get()};
+  if (options.vocab_size) known.vocab_rows = static_cast<uint64_t>(std::max(*options.vocab_size, 0));
+  if (identity.ok()) {
+    known.family = identity->family;
+    known.dialect = identity->dialect;
+  }
+  return known;
 }
 
 bool Work::HasOneWhole() const { return result().shards.size() == 1 && result().shards.front().chunks.empty(); }

@@ -1,8 +1,9 @@
 // Resolve: says which model it is.
 //
 // Before:  the config is in no words but those that the tables speak, as it may say which of two dialects it is.
-// After:   it is a whole one, unless the user takes a part; a table of the user's is read; `identity` is the family and
-//          dialect that the names tell, or the error that says why none is known.
+// After:   it is a whole one, unless the user takes a part; a table of the user's is read; a Hugging Face source's
+//          config names the class that the user names; `identity` is the family and dialect that the names tell, or
+//          the error that says why none is known.
 // Notes:   none.
 #include <fmt/format.h>
 
@@ -46,12 +47,31 @@ Status CheckPreset(const std::string& name) {
                      fmt::format("known are {}", fmt::join(known, ", ")));
 }
 
+// A class of transformers that the user names: the source's, or the one to write.
+Status TakeArchitecture(Work& work) {
+  const Format* as_in = FindFormat(work.options.dialect);
+  const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
+  const bool from_hf = TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
+  const bool to_hf = to.language == ConfigLanguage::kHuggingFace || work.options.dialect.starts_with("hf");
+  if (work.options.vocab_size && (from_hf || !to_hf))
+    return WrongOption("vocab_size", "expected a conversion from NeMo to Hugging Face");
+  const std::string& name = work.options.architecture;
+  if (name.empty()) return {};
+  if (from_hf == to_hf) return WrongOption("architecture", "expected a conversion from or to Hugging Face");
+  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
+    if (from_hf && checkpoint->config)
+      checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
+  }
+  return {};
+}
+
 }  // namespace
 
 Status Resolve(Work& work) {
   ANEMONE_TRY(ReadTable(work));
   ANEMONE_TRY(CheckWhole(work));
   ANEMONE_TRY(CheckPreset(work.options.preset));
+  ANEMONE_TRY(TakeArchitecture(work));
   work.identity = IdentifyModel(work.result(), work.table.get());
   return {};
 }

@@ -37,7 +37,8 @@ struct Registry {
 Registry& TheRegistry() {
   static Registry registry = [] {
     Registry all;
-    for (const Family* family : {&ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily()})
+    for (const Family* family :
+         {&ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily()})
       all.Add(*family);
     return all;
   }();
@@ -349,7 +350,7 @@ Result<const Dialect*> DialectFor(const Checkpoint& checkpoint, const ModelIdent
   if (speaking.empty()) return nullptr;
   if (speaking.size() == 1) return speaking.front();
   ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(checkpoint, *model.dialect, options));
-  if (model.family->choose_dialect != nullptr) return model.family->choose_dialect(checkpoint, symbols, language);
+  if (model.family->choose_dialect != nullptr) return model.family->choose_dialect(checkpoint, options, language);
   for (const Dialect* dialect : speaking) {
     bool is_excluded = false;
     for (const std::string_view flag : SplitAt(dialect->never, ',')) {
@@ -442,6 +443,32 @@ Result<StateDict> CenteredAs(const StateDict& canonical, const Family& family, c
   return result;
 }
 
+// Vocabulary tables without the last rows, where the result has fewer.
+Result<StateDict> WithVocabOf(const StateDict& canonical, const Family& family, const ModelSymbols& from,
+                              const ModelSymbols& to) {
+  std::vector<std::pair<Pattern, uint64_t>> tables;
+  for (const CanonicalRow& row : family.canonical) {
+    const std::string symbol = row.shape.substr(0, row.shape.find(','));
+    if (symbol != InTower(row.tower, "vocab")) continue;
+    ANEMONE_ASSIGN(const uint64_t was, from.Get(symbol));
+    ANEMONE_ASSIGN(const uint64_t is, to.Get(symbol));
+    if (is < was) tables.emplace_back(Pattern(row.name), is);
+  }
+  if (tables.empty()) return canonical;
+  StateDict result;
+  for (const StateDict::Item& item : canonical.items()) {
+    const auto table =
+        std::find_if(tables.begin(), tables.end(), [&](const auto& t) { return t.first.Match(item.name).has_value(); });
+    if (table == tables.end() || item.tensor() == nullptr) {
+      ANEMONE_TRY(result.Add(item.name, item.entry));
+      continue;
+    }
+    ANEMONE_ASSIGN(Tensor rows, item.tensor()->Narrow(0, 0, table->second));
+    ANEMONE_TRY(result.Add(item.name, std::move(rows)));
+  }
+  return result;
+}
+
 // What the result's model has apart and the source's has once, or the other way (CanonicalRow::equal_to).
 Result<StateDict> TiedAs(const StateDict& canonical, const Family& family, const ModelSymbols& symbols,
                          std::vector<std::string>* notes) {
@@ -504,7 +531,8 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   result.config_name = std::move(target.config_name);
   ANEMONE_ASSIGN(const NameMatcher names, MatcherOf(*to).For(target.symbols));
   ANEMONE_ASSIGN(const StateDict centered, CenteredAs(canonical, family, model.symbols, target.symbols, &result.notes));
-  ANEMONE_ASSIGN(const StateDict tied, TiedAs(centered, family, target.symbols, &result.notes));
+  ANEMONE_ASSIGN(const StateDict rows, WithVocabOf(centered, family, model.symbols, target.symbols));
+  ANEMONE_ASSIGN(const StateDict tied, TiedAs(rows, family, target.symbols, &result.notes));
   ANEMONE_ASSIGN(StateDict spelled,
                  FromCanonical(tied, names, family.canonical, target.symbols, options.strict, &result.notes));
   if (to == model.dialect) {

@@ -22,13 +22,15 @@ namespace anemone {
 struct Family;
 
 struct TranslateOptions {
-  std::optional<Config> hparams = {};  // NeMo's YAML for the result; empty: derived from the source
-  std::string hparams_name = {};       // for messages
-  std::string preset = {};             // a size by name ("ViT-L-14"), for sources without a config
-  const Family* family = nullptr;      // this one instead of the one that the names tell (a table of the user's)
-  const Dialect* dialect = nullptr;    // of that family; where both are given, names are not looked at again
-  bool strict = true;                  // missing and unexpected names are errors
-  bool extra_state = true;             // write `_extra_state` where the dialect has it
+  std::optional<Config> hparams = {};       // NeMo's YAML for the result; empty: derived from the source
+  std::string hparams_name = {};            // for messages
+  std::string preset = {};                  // a size by name ("ViT-L-14"), for sources without a config
+  std::string architecture = {};            // the class of transformers to write; empty: the one that the config tells
+  std::optional<uint64_t> vocab_rows = {};  // of the tables in a Hugging Face model to write; empty: by evidence
+  const Family* family = nullptr;           // this one instead of the one that the names tell (a table of the user's)
+  const Dialect* dialect = nullptr;         // of that family; where both are given, names are not looked at again
+  bool strict = true;                       // missing and unexpected names are errors
+  bool extra_state = true;                  // write `_extra_state` where the dialect has it
 };
 
 // What a translation's result is besides its tensors.
@@ -75,7 +77,7 @@ struct Family {
 
   // In which of the dialects with configs of `language` a model is written, where there are several. Null: the first
   // whose `never` names nothing that the model has.
-  Result<const Dialect*> (*choose_dialect)(const Checkpoint& source, const ModelSymbols& symbols,
+  Result<const Dialect*> (*choose_dialect)(const Checkpoint& source, const TranslateOptions& options,
                                            ConfigLanguage language) = nullptr;
   // Adds what a result in another dialect needs beside its tensors and its config: tokenizer and preprocessor files, a
   // generation config. `language` is that of the config to come. Null: nothing.

@@ -18,12 +18,16 @@ std::vector<Dialect> GptHuggingFace();
 // What such a model has beside its weights: a tokenizer, and how a text begins and ends (gpt_files.cc).
 Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                    Checkpoint* result);
+// The same for any model of text; `from_hf`: the source is one of Hugging Face's.
+Status CompleteLanguageModel(const Checkpoint& source, bool from_hf, ConfigLanguage language,
+                             const TranslateOptions& options, Checkpoint* result);
 Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                       ModelSymbols* symbols);
 // The config and the symbols of the result, and in which of GPT's dialects a model is written (gpt_target.cc).
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                          const TranslateOptions& options, const ModelSymbols& symbols);
-Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const ModelSymbols& symbols, ConfigLanguage language);
+Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const TranslateOptions& options,
+                                        ConfigLanguage language);
 
 }  // namespace anemone
 

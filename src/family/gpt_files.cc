@@ -4,9 +4,8 @@
 
 #include "family/gpt.h"
 #include "family/hf_architectures.h"
-#include "family/megatron_layer.h"
+#include "family/hf_vocabulary.h"
 #include "family/model_words.h"
-#include "family/nemo2_config.h"
 #include "family/tokenizer_files.h"
 
 namespace anemone {
@@ -15,14 +14,6 @@ namespace {
 std::string ArchitectureOf(const Config& config_json) {
   const HfArchitecture* architecture = FindHfArchitecture(config_json.root());
   return architecture == nullptr ? std::string() : std::string(architecture->name);
-}
-
-// NeMo 1's `tokenizer:` of a model of either NeMo; null: none.
-ConfigNode NemoTokenizerOf(const Checkpoint& source) {
-  if (!source.config) return {};
-  if (!IsNemo2Config(source.config->root())) return WordAt(ModelNode(*source.config), "tokenizer");
-  const Result<ConfigNode> config = ToNemo1Config(source.config->root());
-  return config.ok() ? WordAt(*config, "tokenizer") : ConfigNode();
 }
 
 // Where config.json does not say how a text begins and ends, by the tokenizer.
@@ -54,10 +45,15 @@ std::string NameOf(const Checkpoint& source) {
 
 Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                    Checkpoint* result) {
+  const bool from_hf = source.config && FindHfArchitecture(source.config->root()) != nullptr;
+  return CompleteLanguageModel(source, from_hf, language, options, result);
+}
+
+Status CompleteLanguageModel(const Checkpoint& source, bool from_hf, ConfigLanguage language,
+                             const TranslateOptions& options, Checkpoint* result) {
   if (!result->config) return {};
   ConfigNode& root = result->config->root();
   const bool to_hf = language == ConfigLanguage::kHuggingFace;
-  const bool from_hf = source.config && FindHfArchitecture(source.config->root()) != nullptr;
   if (to_hf) {
     // NeMo 1's name for NeMo 2's file, made on the way.
     std::erase_if(result->artifacts, [&](const Artifact& artifact) {

@@ -6,6 +6,7 @@
 #include "family/families.h"
 #include "family/gpt.h"
 #include "family/hf_config.h"
+#include "family/hf_vocabulary.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
 #include "family/nemo_gpt_config.h"
@@ -47,6 +48,7 @@ struct HfModel {
   const HfArchitecture* architecture = nullptr;
   ConfigNode json;
   std::vector<std::string> notes = {};
+  uint64_t vocab_rows = 0;
 };
 
 // Whether the class ties the output layer: as it says, unless NeMo's converters gave the layer a copy of the embedding
@@ -73,7 +75,9 @@ Result<HfModel> AsItCame(const Checkpoint& source, const Dialect* from, ConfigNo
 
 // By what NeMo's config alone tells.
 Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect* from, ConfigNode model, HfRequest request) {
-  ANEMONE_ASSIGN(request.architecture, HfArchitectureOf(model));
+  if (request.architecture == nullptr) {
+    ANEMONE_ASSIGN(request.architecture, HfArchitectureOf(model));
+  }
   if (!WordAt(model, kTied).AsBool().value_or(true) && from != nullptr) {
     ANEMONE_ASSIGN(const bool ties, Ties(source, from, model, TiesByDefault(*request.architecture)));
     model[kTied] = ConfigNode::Bool(ties);
@@ -85,30 +89,61 @@ Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect* from, ConfigNo
   return result;
 }
 
-Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, const HfRequest& request) {
+// The rows that a config.json has for the vocabulary; nullopt: it does not say.
+std::optional<VocabularyEvidence> RowsOf(const Config& config_json) {
+  const HfArchitecture& architecture = *FindHfArchitecture(config_json.root());
+  const auto rows = WordAt(config_json.root(), HfKeyOf(architecture, "vocab_size")).AsInt();
+  return rows && *rows > 0 ? std::optional(VocabularyEvidence{static_cast<uint64_t>(*rows), "config.json"})
+                           : std::nullopt;
+}
+
+// `stored`: rows of the vocabulary; 0: nobody asks. The weights in the dialect `from`; null: they are not looked at.
+Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_t stored,
+                          const TranslateOptions& options) {
   std::string name;
   ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
   const ConfigNode& model = ModelNode(*config);
-  const std::optional<Config> kept = KeptConfig(source);
-  if (kept) {
-    Result<HfModel> same = AsItCame(source, from, model, *kept, request);
-    if (same.ok()) return same;
+  HfRequest request{.dtype = DTypeOf(source)};
+  if (!options.architecture.empty()) {
+    ANEMONE_ASSIGN(request.architecture, HfArchitectureNamed(options.architecture));
   }
+  VocabularyChoice rows{stored, ""};
+  const auto finish = [&](HfModel made) {
+    if (!rows.note.empty()) made.notes.push_back(rows.note);
+    made.vocab_rows = rows.rows;
+    return made;
+  };
+  const std::optional<Config> kept = KeptConfig(source);
+  const bool is_asked_class =
+      kept && (request.architecture == nullptr || request.architecture == FindHfArchitecture(kept->root()));
+  if (is_asked_class) {
+    if (stored > 0) {
+      ANEMONE_ASSIGN(rows, ChooseHfVocabulary(source, stored, options, RowsOf(*kept)));
+    }
+    request.vocab_rows = rows.rows;
+    Result<HfModel> same = AsItCame(source, from, model, *kept, request);
+    if (same.ok()) return finish(*std::move(same));
+  }
+  if (stored > 0) {
+    ANEMONE_ASSIGN(rows, ChooseHfVocabulary(source, stored, options, {}));
+  }
+  request.vocab_rows = rows.rows;
   Result<HfModel> made = MadeAnew(source, from, model, request);
   if (!made.ok()) return made.status().In(name);
-  if (kept) made->notes.push_back("config.json that came along is of another model now; a new one is made");
-  return made;
+  if (is_asked_class) made->notes.push_back("config.json that came along is of another model now; a new one is made");
+  return finish(*std::move(made));
 }
 
 Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                             const ModelSymbols& symbols) {
+                             const TranslateOptions& options, const ModelSymbols& symbols) {
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
-  ANEMONE_ASSIGN(HfModel model, HfModelOf(source, &from, {.vocab_rows = rows, .dtype = DTypeOf(source)}));
+  ANEMONE_ASSIGN(HfModel model, HfModelOf(source, &from, rows, options));
   if (const std::string_view dialect = DialectOfHf(model.json); dialect != to.name) {
     return InvalidArgument(
         fmt::format("expected the dialect of {}, {}, found {}", model.architecture->name, dialect, to.name));
   }
   Target target{symbols, {}, "config.json", std::move(model.notes)};
+  target.symbols.Set("vocab", model.vocab_rows);
   ANEMONE_ASSIGN(const ConfigNode own, Nemo1OfHf(model.json, nullptr));
   ANEMONE_ASSIGN(const ConfigNode words, WordsOf(own, nullptr));
   for (const auto& [symbol, word] : {std::pair{"tied", kTied}, {"zero_centered", "layernorm_zero_centered_gamma"}}) {
@@ -150,7 +185,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
 
 Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                          const TranslateOptions& options, const ModelSymbols& symbols) {
-  if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, from, to, symbols);
+  if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, from, to, options, symbols);
   if (!from.is_megatron && to.is_megatron) return FromHuggingFace(source, options, symbols);
   if (!from.is_megatron && &from != &to)
     return Unsupported(fmt::format("expected the spelling of its own class, {}, found {} asked", from.name, to.name));
@@ -164,10 +199,11 @@ Result<Target> GptTarget(const Checkpoint& source, const Dialect& from, const Di
 }
 
 // The spelling of the class that came along or that NeMo's config tells; of NeMo's, Megatron-core's.
-Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const ModelSymbols&, ConfigLanguage language) {
+Result<const Dialect*> ChooseGptDialect(const Checkpoint& source, const TranslateOptions& options,
+                                        ConfigLanguage language) {
   const Family& family = GptFamily();
   if (language != ConfigLanguage::kHuggingFace) return family.FindDialect("mcore");
-  ANEMONE_ASSIGN(const HfModel model, HfModelOf(source, nullptr, {}));
+  ANEMONE_ASSIGN(const HfModel model, HfModelOf(source, nullptr, 0, options));
   return family.FindDialect(DialectOfHf(model.json));
 }
 

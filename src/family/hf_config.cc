@@ -473,21 +473,34 @@ class HfWriter {
 
 }  // namespace
 
+namespace {
+
+std::string KnownClasses() {
+  std::vector<std::string_view> known;
+  for (const HfArchitecture& a : HfArchitectures()) known.push_back(a.name);
+  return fmt::format("known are {}", fmt::join(known, ", "));
+}
+
+}  // namespace
+
 bool IsHfDecoderConfig(const ConfigNode& root) {
   if (root.Get("model_type") == nullptr && root.Get("architectures") == nullptr) return false;
   return FindHfArchitecture(root) != nullptr ||
          (root.Get("text_config") == nullptr && root.Get("vision_config") == nullptr);
 }
 
+Result<const HfArchitecture*> HfArchitectureNamed(std::string_view name) {
+  if (const HfArchitecture* found = FindHfArchitecture(name)) return found;
+  return WrongOption("architecture", fmt::format("expected a class that is known, found {}", name), KnownClasses());
+}
+
 Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::string>* notes) {
   const HfArchitecture* architecture = FindHfArchitecture(config_json);
   if (architecture == nullptr) {
     const ConfigNode& names = WordAt(config_json, "architectures");
-    std::vector<std::string_view> known;
-    for (const HfArchitecture& a : HfArchitectures()) known.push_back(a.name);
     return Unsupported(fmt::format("architectures: expected one that is known, found {}",
                                    names.is_list() && !names.list.empty() ? names.list.front().ScalarText() : "none"),
-                       fmt::format("known are {}", fmt::join(known, ", ")));
+                       KnownClasses());
   }
   ANEMONE_ASSIGN(ConfigNode model, HfReader(config_json, *architecture).Read(notes));
   for (const char* word : {"num_layers", "hidden_size", "num_attention_heads"}) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/config.h"
@@ -25,6 +26,9 @@ Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::str
 
 // The class that computes what a config in NeMo 1's keys says. Errors: Unsupported where none is known to.
 Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model);
+
+// A class by its name ("LlamaForCausalLM"). Errors: InvalidArgument with all that are known.
+Result<const HfArchitecture*> HfArchitectureNamed(std::string_view name);
 
 struct HfRequest {
   const HfArchitecture* architecture = nullptr;  // that the result is to be of

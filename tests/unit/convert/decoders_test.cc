@@ -6,16 +6,14 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <map>
-#include <set>
 
 #include "anemone/convert.h"
-#include "base/hasher.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
+#include "unit/convert/model_files.h"
 
 namespace anemone {
 namespace {
@@ -47,63 +45,12 @@ const Decoder kDecoders[] = {
 
 std::string SourceOf(const Decoder& decoder) { return Golden(fmt::format("decoders/{}/hf", decoder.name)); }
 
-void Convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
-  const auto conversion = PlanConversion(source, destination, options);
-  ASSERT_THAT(conversion, IsOk()) << source;
-  ASSERT_THAT(RunConversion(*conversion, {}), IsOk()) << destination;
-}
-
-// "dtype shape digest" by name.
-using Digests = std::map<std::string, std::string>;
-
-Digests DigestsOf(const std::string& path) {
-  Digests digests;
-  const auto checkpoint = OpenCheckpoint(path);
-  EXPECT_THAT(checkpoint, IsOk());
-  if (!checkpoint.ok()) return digests;
-  for (const StateDict::Item& item : checkpoint->weights().items()) {
-    if (item.tensor() == nullptr) continue;
-    const auto bytes = item.tensor()->Read();
-    EXPECT_THAT(bytes, IsOk()) << item.name;
-    if (!bytes.ok()) continue;
-    Hasher hasher(Hasher::Kind::kSha256);
-    hasher.Add(std::string_view(*bytes));
-    digests[item.name] = fmt::format("{} {} {}", Info(item.tensor()->dtype()).safetensors,
-                                     fmt::join(item.tensor()->shape(), ","), hasher.Hex());
-  }
-  return digests;
-}
-
-Digests Listed(const std::string& path) {
-  Digests digests;
-  std::ifstream file(path);
-  EXPECT_TRUE(file.good()) << path;
-  for (std::string line; std::getline(file, line);)
-    digests[line.substr(0, line.find(' '))] = line.substr(line.find(' ') + 1);
-  return digests;
-}
-
 std::vector<float> Floats(const Tensor& tensor) {
   const auto bytes = tensor.Read();
   EXPECT_THAT(bytes, IsOk());
   std::vector<float> values(bytes->size() / sizeof(float));
   std::memcpy(values.data(), bytes->data(), values.size() * sizeof(float));
   return values;
-}
-
-Config JsonOf(const std::string& path) {
-  std::ifstream file(path);
-  const std::string text((std::istreambuf_iterator<char>(file)), {});
-  const auto config = Config::ParseJson(text, path);
-  EXPECT_THAT(config, IsOk());
-  return config.ok() ? *config : Config();
-}
-
-std::set<std::string> FilesIn(const std::string& folder) {
-  std::set<std::string> names;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
-    names.insert(std::filesystem::relative(entry.path(), folder).string());
-  return names;
 }
 
 class DecodersTest : public ::testing::TestWithParam<Decoder> {};
@@ -295,6 +242,94 @@ TEST(Decoders, WhatNemoCannotSayIsRefusedByName) {
     ASSERT_FALSE(conversion.ok());
     EXPECT_THAT(conversion.status(), StatusIs(conversion.status().kind(), refused.words));
   }
+}
+
+// ---- the rows of the vocabulary ----
+
+uint64_t RowsIn(const std::string& folder) {
+  const auto checkpoint = OpenCheckpoint(folder);
+  EXPECT_THAT(checkpoint, IsOk());
+  const StateDict::Item* table = checkpoint.ok() ? checkpoint->weights().Find("model.embed_tokens.weight") : nullptr;
+  EXPECT_NE(table, nullptr);
+  const auto rows = JsonOf(folder + "/config.json").root().Get("vocab_size")->AsInt();
+  if (table == nullptr || rows != static_cast<int64_t>(table->tensor()->shape()[0])) return 0;
+  return table->tensor()->shape()[0];
+}
+
+// 1001 tokens, padded to 1024 rows. What NeMo's own exporter wrote is bit for bit the same.
+TEST(DecodersVocabulary, RowsThatTheTokenizerProvesPaddingAreLeftOut) {
+  const TempDir temp;
+  const std::string source = Golden("dist/nemo2_llama/nemo"), back = temp.path() + "/back";
+  const auto conversion = PlanConversion(source, back, {.to = "hf"});
+  ASSERT_THAT(conversion, IsOk());
+  EXPECT_THAT(conversion->notes, ::testing::Contains(::testing::HasSubstr("1001 of 1024 rows")));
+  ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+  EXPECT_EQ(RowsIn(back), 1001u);
+  EXPECT_EQ(DigestsOf(back), DigestsOf(Golden("dist/nemo2_llama/hf_back")));
+}
+
+TEST(DecodersVocabulary, AConfigThatCameAlongSaysHowManyThereAre) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo", back = temp.path() + "/back";
+  Convert(Golden("dist/nemo2_llama/hf"), nemo, {});
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(RowsIn(back), 1024u);
+}
+
+TEST(DecodersVocabulary, AllRowsAreKeptWithoutEvidence) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo", back = temp.path() + "/back";
+  Convert(Golden("dist/nemo2_llama/nemo"), nemo, {.set = {{"override_vocab_size", "1024"}}});
+  const auto conversion = PlanConversion(nemo, back, {.to = "hf"});
+  ASSERT_THAT(conversion, IsOk());
+  EXPECT_THAT(conversion->notes, ::testing::Contains(::testing::HasSubstr("all 1024 rows")));
+  ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+  EXPECT_EQ(RowsIn(back), 1024u);
+}
+
+TEST(DecodersVocabulary, TheUserMayAskForFewerButNotBelowTheTokens) {
+  const TempDir temp;
+  const std::string source = Golden("dist/nemo2_llama/nemo"), back = temp.path() + "/back";
+  Convert(source, back, {.to = "hf", .vocab_size = 1010});
+  EXPECT_EQ(RowsIn(back), 1010u);
+  for (const int rows : {-1, 0, 1000, 1025}) {
+    EXPECT_THAT(PlanConversion(source, temp.path() + "/other", {.to = "hf", .vocab_size = rows}),
+                StatusIs(ErrorKind::kInvalidArgument, "vocab_size"));
+  }
+  EXPECT_THAT(PlanConversion(Golden("dist/nemo2_llama/hf"), temp.path() + "/x.nemo", {.vocab_size = 1010}),
+              StatusIs(ErrorKind::kInvalidArgument, "from NeMo to Hugging Face"));
+}
+
+// ---- the class that the user names ----
+
+TEST(DecodersArchitecture, TheUsersClassIsWrittenWhereItComputesTheSame) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/llama/hf"), nemo = temp.path() + "/out.nemo",
+                    back = temp.path() + "/back";
+  Convert(source, nemo, {});
+  Convert(nemo, back, {.to = "hf", .architecture = "MistralForCausalLM"});
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("model_type")->AsString(), "mistral");
+  EXPECT_TRUE(JsonOf(back + "/config.json").root().Get("sliding_window")->is_null());
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+  EXPECT_THAT(PlanConversion(nemo, temp.path() + "/x", {.to = "hf", .architecture = "Qwen2ForCausalLM"}),
+              StatusIs(ErrorKind::kUnsupported, "qkv_bias"));
+  EXPECT_THAT(PlanConversion(nemo, temp.path() + "/x", {.to = "hf", .architecture = "NoSuchModel"}),
+              StatusIs(ErrorKind::kInvalidArgument, "architecture"));
+  EXPECT_THAT(PlanConversion(nemo, temp.path() + "/x.nemo", {.architecture = "LlamaForCausalLM"}),
+              StatusIs(ErrorKind::kInvalidArgument, "architecture"));
+}
+
+TEST(DecodersArchitecture, ASourceOfAnUnknownClassIsTheOneThatTheUserNames) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", nemo = temp.path() + "/out.nemo";
+  std::filesystem::copy(Golden("decoders/llama/hf"), source);
+  Config config = JsonOf(source + "/config.json");
+  config.root()["architectures"] = ConfigNode::List({ConfigNode::String("OurLlama")});
+  std::filesystem::permissions(source + "/config.json", std::filesystem::perms::owner_all);
+  std::ofstream(source + "/config.json") << config.ToJson();
+  EXPECT_THAT(PlanConversion(source, nemo, {}), StatusIs(ErrorKind::kUnsupported, "OurLlama"));
+  Convert(source, nemo, {.dialect = "mcore", .architecture = "LlamaForCausalLM"});
+  EXPECT_EQ(DigestsOf(nemo), Listed(Golden("decoders/llama/nemo.sha256")));
 }
 
 }  // namespace

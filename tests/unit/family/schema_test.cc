@@ -92,7 +92,7 @@ TEST(SchemaTest, ADialectIsChosenByTheLanguageOfTheConfig) {
   EXPECT_EQ(chosen("mcore", kOpenClip), "open");            // the only one
   EXPECT_EQ(chosen("open", kNemo1), "mcore");
   EXPECT_EQ(chosen("mcore", kNemo2), "");
-  family.choose_dialect = [](const Checkpoint&, const ModelSymbols&, ConfigLanguage) -> Result<const Dialect*> {
+  family.choose_dialect = [](const Checkpoint&, const TranslateOptions&, ConfigLanguage) -> Result<const Dialect*> {
     return Unsupported("none");
   };
   EXPECT_THAT(DialectFor(Checkpoint(), {&family, family.FindDialect("mcore")}, kHuggingFace, {}),

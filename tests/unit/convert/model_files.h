@@ -1,0 +1,77 @@
+// What a test of conversion asks of the files it made.
+#ifndef ANEMONE_TESTS_UNIT_CONVERT_MODEL_FILES_H_
+#define ANEMONE_TESTS_UNIT_CONVERT_MODEL_FILES_H_
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "anemone/convert.h"
+#include "base/hasher.h"
+#include "format/format.h"
+#include "testing/matchers.h"
+
+namespace anemone {
+
+inline void Convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
+  const auto conversion = PlanConversion(source, destination, options);
+  ASSERT_THAT(conversion, testing::IsOk()) << source;
+  ASSERT_THAT(RunConversion(*conversion, {}), testing::IsOk()) << destination;
+}
+
+// "dtype shape digest" by name.
+using Digests = std::map<std::string, std::string>;
+
+inline Digests DigestsOf(const std::string& path) {
+  Digests digests;
+  const auto checkpoint = OpenCheckpoint(path);
+  EXPECT_THAT(checkpoint, testing::IsOk());
+  if (!checkpoint.ok()) return digests;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (item.tensor() == nullptr) continue;
+    const auto bytes = item.tensor()->Read();
+    EXPECT_THAT(bytes, testing::IsOk()) << item.name;
+    if (!bytes.ok()) continue;
+    Hasher hasher(Hasher::Kind::kSha256);
+    hasher.Add(std::string_view(*bytes));
+    digests[item.name] = fmt::format("{} {} {}", Info(item.tensor()->dtype()).safetensors,
+                                     fmt::join(item.tensor()->shape(), ","), hasher.Hex());
+  }
+  return digests;
+}
+
+inline Digests Listed(const std::string& path) {
+  Digests digests;
+  std::ifstream file(path);
+  EXPECT_TRUE(file.good()) << path;
+  for (std::string line; std::getline(file, line);)
+    digests[line.substr(0, line.find(' '))] = line.substr(line.find(' ') + 1);
+  return digests;
+}
+
+inline Config JsonOf(const std::string& path) {
+  std::ifstream file(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto config = Config::ParseJson(text, path);
+  EXPECT_THAT(config, testing::IsOk());
+  return config.ok() ? *config : Config();
+}
+
+inline std::set<std::string> FilesIn(const std::string& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
+    names.insert(std::filesystem::relative(entry.path(), folder).string());
+  return names;
+}
+
+}  // namespace anemone
+
+#endif  // ANEMONE_TESTS_UNIT_CONVERT_MODEL_FILES_H_
