@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Decoders of Hugging Face's and what NeMo v2.0.0's converters made of them, by digests: for each family its source
+"""Language models of Hugging Face's and what NeMo v2.0.0's converters made of them, by digests: for each family its source
 folder (hf/), nemo.sha256 with a line for each tensor of NeMo's .nemo ("name dtype shape digest"), and hf_back.sha256 with
 those of the folder that NeMo's exporter made of it, where it has one.
 
-usage: make_decoder_golden.py OUT.tar.xz FAMILIES      (a folder with NAME/hf, NAME/NAME.nemo, NAME/hf_back; needs torch 2)
+usage: make_decoder_golden.py OUT.tar.xz FAMILIES [NAME...]
+FAMILIES is a folder with NAME/hf, NAME/NAME.nemo, NAME/hf_back. Needs torch 2. Without names: those of decoders.tar.xz;
+language-models.tar.xz has bert and llava.
 """
 import hashlib
 import io
@@ -73,7 +75,7 @@ def main() -> None:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
 
-        for name in NAMES:
+        for name in sys.argv[3:] or NAMES:
             folder = pathlib.Path(sys.argv[2]) / name
             for file in sorted((folder / "hf").iterdir()):
                 if file.suffix != ".py":

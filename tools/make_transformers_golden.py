@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Tiny decoders as transformers itself saves them, random weights moved off their ordinary values: one for each class, and
-for each form of a class, that anemone's tables have beside those of decoders.tar.xz.
+"""Tiny language models as transformers itself saves them, random weights moved off their ordinary values: one for each
+class, and for each form of a class, that anemone's tables have beside those of decoders.tar.xz.
 
-usage: make_transformers_golden.py OUT.tar.xz
-(torch, transformers 4 or 5; the folders are called by its version)
+usage: make_transformers_golden.py OUT.tar.xz [others]
+(torch, transformers 4 or 5; the folders are called by its version; `others`: models that are no decoders)
 """
 import io
 import lzma
@@ -43,16 +43,46 @@ MODELS = {
     "gpt2_untied": ("GPT2Config", dict(OLD, tie_word_embeddings=False)),
 }
 
+BERT = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, vocab_size=200,
+            max_position_embeddings=32)
+T5 = dict(d_model=16, d_kv=8, d_ff=24, num_layers=2, num_decoder_layers=3, num_heads=4, vocab_size=128,
+          feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+CLIP = dict(model_type="clip_vision_model", hidden_size=8, intermediate_size=12, num_hidden_layers=3, num_attention_heads=2,
+            image_size=28, patch_size=14, projection_dim=8)
+SIGLIP = dict(model_type="siglip_vision_model", hidden_size=8, intermediate_size=12, num_hidden_layers=3,
+              num_attention_heads=2, image_size=28, patch_size=14, vision_use_head=False)
+
+
+def llava(vision: dict, text: str, **words) -> dict:
+    return dict(vision_config=vision, text_config=dict(SIZES, model_type=text, **words), image_token_index=31)
+
+
+OTHERS = {
+    "bert_pretraining": ("BertConfig", BERT, "BertForPreTraining"),
+    "bert_masked_lm": ("BertConfig", dict(BERT, hidden_act="gelu_new"), "BertForMaskedLM"),
+    "t5_v1_1": ("T5Config", T5, "T5ForConditionalGeneration"),
+    "mt5": ("MT5Config", T5, "MT5ForConditionalGeneration"),
+    "llava_clip": ("LlavaConfig", llava(CLIP, "llama"), "LlavaForConditionalGeneration"),
+    "llava_siglip_mistral": ("LlavaConfig", llava(SIGLIP, "mistral", sliding_window=None),
+                             "LlavaForConditionalGeneration"),
+}
+
+
+def new_model(config: str, words: dict, model: str = "AutoModelForCausalLM"):
+    made = getattr(t, config)(**words)
+    return getattr(t, model).from_config(made) if model.startswith("Auto") else getattr(t, model)(made)
+
 
 def main() -> None:
     torch.manual_seed(20261128)
     out = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        top = f"transformers{t.__version__.split('.')[0]}"
-        for name, (config, words) in MODELS.items():
+        others = sys.argv[2:] == ["others"]
+        top = f"transformers{t.__version__.split('.')[0]}" + ("_others" if others else "")
+        for name, (config, *rest) in (OTHERS if others else MODELS).items():
             if not hasattr(t, config) or (name == "llama_wide_heads" and top == "transformers4"):
                 continue  # a class, or a key of one, that came later
-            model = t.AutoModelForCausalLM.from_config(getattr(t, config)(**words))
+            model = new_model(config, *rest)
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(torch.randn_like(parameter) * 0.1)

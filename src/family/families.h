@@ -9,6 +9,7 @@ namespace anemone {
 const Family& ClipFamily();    // clip.cc
 const Family& SiglipFamily();  // clip.cc
 const Family& GptFamily();     // gpt.cc
+const Family& BertFamily();    // bert.cc
 const Family& NevaFamily();    // neva.cc
 const Family& T5Family();      // t5.cc
 

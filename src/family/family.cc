@@ -38,7 +38,7 @@ Registry& TheRegistry() {
   static Registry registry = [] {
     Registry all;
     for (const Family* family :
-         {&ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily()})
+         {&ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily(), &BertFamily()})
       all.Add(*family);
     return all;
   }();

@@ -60,6 +60,7 @@ constexpr ModelClass kClasses[] = {
      "NeVA (LLaVA), Video NeVA and VILA: a language model that sees",
      {},
      {"neva", "gpt"}},
+    {"MegatronBertModel", ANEMONE_LANGUAGE "megatron_bert_model.MegatronBertModel", "BERT", {"bert"}, {"bert"}},
     {"MegatronT5Model", ANEMONE_LANGUAGE "megatron_t5_model.MegatronT5Model", "T5", {"t5"}, {"t5"}},
 };
 
