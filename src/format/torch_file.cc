@@ -869,6 +869,21 @@ struct Encoder {
   }
 };
 
+// Where a tensor is in nested dictionaries: "state_dict.model.weight"; "" if it is in none.
+std::string PathOf(const ValueNode& node, const Tensor* tensor, std::unordered_set<const ValueNode*>& seen,
+                   int depth = 0) {
+  constexpr int kDeepest = 8;
+  const bool goes_in = depth < kDeepest && seen.insert(&node).second;
+  const std::vector<ValueRef>* entries = goes_in ? DictEntries(node) : nullptr;
+  for (size_t i = 0; entries != nullptr && i + 1 < entries->size(); i += 2) {
+    const ValueNode& value = *(*entries)[i + 1];
+    const std::string& key = (*entries)[i]->text;
+    if (value.tensor && &*value.tensor == tensor) return key;
+    if (const std::string below = PathOf(value, tensor, seen, depth + 1); !below.empty()) return key + "." + below;
+  }
+  return {};
+}
+
 // Forty decimal digits that follow from the pickle alone, so that the same content gives the same file (FNV-1a, twice).
 std::string SerializationId(std::string_view pickle) {
   uint64_t a = 0xcbf29ce484222325u, b = 0x84222325cbf29ce4u;
@@ -938,8 +953,13 @@ Value FromStateDict(const StateDict& state) {
 
 Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file) {
   Encoder encoder;
-  ANEMONE_ASSIGN(std::string pickle,
-                 WritePickle(value, [&](const Tensor& tensor, ValueGraph& graph) { return encoder(tensor, graph); }));
+  auto written = WritePickle(value, [&](const Tensor& tensor, ValueGraph& graph) {
+    Result<ValueRef> node = encoder(tensor, graph);
+    std::unordered_set<const ValueNode*> seen;
+    return node.ok() ? node : node.status().In(PathOf(*value.node, &tensor, seen));
+  });
+  if (!written.ok()) return written.status();
+  std::string pickle = *std::move(written);
   const std::string prefix = std::string(root) + "/";
   const std::string id = SerializationId(pickle);
   ZipLayout zip(file);

@@ -163,6 +163,7 @@ TEST_P(FamiliesTest, ADistributedResultIsForTheRanksAskedFor) {
   EXPECT_EQ(one.result.config->Find("tensor_model_parallel_size")->AsInt(), 1);
 }
 
+// N2-7, N2-8
 TEST_P(FamiliesTest, NemoTwoGetsTheClassThatComputesTheSame) {
   const Architecture& architecture = GetParam();
   TempDir dir;

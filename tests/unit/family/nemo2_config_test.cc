@@ -17,6 +17,7 @@ constexpr std::string_view kLlama =
     "share_embeddings_and_output_weights: false\ntensor_model_parallel_size: 2\n"
     "tokenizer: {library: sentencepiece, model: 'nemo:0123_spm.model'}\noptim: {name: fused_adam}\n";
 
+// N2-5
 TEST(Nemo2Config, ALlamaThereAndBack) {
   const Config nemo1 = Yaml(kLlama);
   ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {.tokenizer = "0123_spm.model"}));
@@ -108,6 +109,7 @@ TEST(Nemo2Config, AMixtureThereAndBack) {
               StatusIs(ErrorKind::kInvalidArgument, "MixtralModel"));
 }
 
+// N2-9
 TEST(Nemo2Config, ScalingByLayerIsForHalfPrecisionAlone) {
   for (const auto& [precision, scales] : {std::pair("bf16", false), {"32", false}, {"16-mixed", true}, {"16", true}}) {
     Config nemo1 = Yaml(kLlama);

@@ -23,6 +23,7 @@ std::string Safetensors(const std::string& name, const std::string& four_bytes) 
   return testing::Bytes(std::move(file));
 }
 
+// HF-7
 TEST(HuggingFace, OpensAFolderWithItsCompanions) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, OpenCheckpoint(Golden("clip/hf")));
   EXPECT_EQ(hf.flavour, "huggingface");
@@ -88,6 +89,7 @@ TEST(HuggingFace, OpenClipFolders) {
   ExpectSameTensors(checkpoint.weights(), after.weights());
 }
 
+// HF-1
 TEST(HuggingFace, TransformersPrecedence) {
   TempDir dir;
   WriteFile(dir / "config.json", "{}");
@@ -101,6 +103,7 @@ TEST(HuggingFace, TransformersPrecedence) {
   EXPECT_EQ(OpenCheckpoint(dir.path())->weights().items()[0].name, "single");
 }
 
+// HF-5, too
 TEST(HuggingFace, RefusesBrokenIndexes) {
   TempDir dir;
   WriteFile(dir / "config.json", "{}");

@@ -85,6 +85,7 @@ TEST(Lightning, TakesTheConfigFromTheCheckpointItself) {
   }
 }
 
+// PTL-5
 TEST(Lightning, FindsHparamsWhereLightningPutsThem) {
   TempDir dir;
   std::filesystem::create_directories(dir / "run/checkpoints");
@@ -105,7 +106,8 @@ TEST(Lightning, RefusesUnfinishedSavesAndChoices) {
   WriteFile(dir / "a.ckpt", ReadFile(Golden("torch/2.15/lightning.pt")));
   EXPECT_THAT(OpenCheckpoint(dir.path()), IsOk());
   WriteFile(dir / "b.ckpt", ReadFile(Golden("torch/2.15/lightning.pt")));
-  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kInvalidArgument, "a.ckpt, b.ckpt"));
+  EXPECT_THAT(OpenCheckpoint(dir.path()),
+              StatusIs(ErrorKind::kInvalidArgument, "[PTL-2] 2 checkpoints: a.ckpt, b.ckpt"));
   WriteFile(dir / "a-unfinished", "");
   EXPECT_THAT(OpenCheckpoint(dir / "a.ckpt"), StatusIs(ErrorKind::kCorrupt, "[PTL-4]"));
   EXPECT_THAT(OpenCheckpoint(dir / "b.ckpt"), IsOk());
@@ -116,6 +118,38 @@ TEST(Lightning, RefusesUnfinishedSavesAndChoices) {
   WriteFile(dir / "ranks/mp_rank_00/a.ckpt", ReadFile(Golden("torch/2.15/lightning.pt")));
   EXPECT_THAT(OpenCheckpoint(dir / "ranks"), StatusIs(ErrorKind::kCorrupt, "[PTL-1]"));
   EXPECT_THAT(OpenCheckpoint(dir / "ranks/z.ckpt"), StatusIs(ErrorKind::kNotFound, "there are: a.ckpt"));
+}
+
+TEST(Lightning, RefusesATrainingWithoutWeights) {
+  // Distributed optimizers leave an empty state_dict beside a folder with the weights.
+  const std::string saved = ReadFile(Golden("torch/2.15/lightning.pt"));
+  ANEMONE_ASSERT_ASSIGN(const TorchFile torch, ReadTorchFile(testing::Range(saved)));
+  Value emptied{std::make_shared<ValueGraph>(), nullptr};
+  emptied.node = emptied.graph->New(ValueNode::Kind::kDict);
+  const std::vector<ValueRef>& entries = *DictEntries(*torch.root.node);
+  for (size_t i = 0; i + 1 < entries.size(); i += 2) {
+    const bool is_state = entries[i]->text == "state_dict";
+    emptied.node->items.push_back(entries[i]);
+    emptied.node->items.push_back(is_state ? emptied.graph->New(ValueNode::Kind::kDict) : entries[i + 1]);
+  }
+  PlanFile file;
+  ASSERT_THAT(LayOutTorchFile(emptied, "archive", file), IsOk());
+  TempDir dir;
+  WriteFile(dir / "a.ckpt", testing::Bytes(std::move(file)));
+  EXPECT_THAT(OpenCheckpoint(dir / "a.ckpt"), StatusIs(ErrorKind::kCorrupt, "[PTL-3]"));
+}
+
+TEST(Lightning, RefusesRanksOfUnequalChunks) {
+  TempDir dir;
+  std::filesystem::copy(Golden("gpt_vp"), dir / "vp", std::filesystem::copy_options::recursive);
+  std::string second;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir / "vp")) {
+    const std::string path = entry.path().string();
+    if (path.ends_with(".ckpt") && path.find("_001/") != std::string::npos) second = path;
+  }
+  ASSERT_FALSE(second.empty());
+  WriteFile(second, ReadFile(Golden("torch/2.15/lightning.pt")));
+  EXPECT_THAT(OpenCheckpoint(dir / "vp"), StatusIs(ErrorKind::kCorrupt, "[PTL-6]"));
 }
 
 TEST(Lightning, WritesWhatItReads) {

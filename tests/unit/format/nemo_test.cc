@@ -99,6 +99,7 @@ TEST(Nemo, OpensWhatNemoWrote) {
   }
 }
 
+// NEMO-13
 TEST(Nemo, GptCarriesItsTokenizer) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(Golden("gpt/A.nemo")));
   ASSERT_EQ(checkpoint.artifacts.size(), 1u);
@@ -109,7 +110,7 @@ TEST(Nemo, GptCarriesItsTokenizer) {
   EXPECT_EQ(references[0].name, checkpoint.artifacts[0].name);
 }
 
-// nemo → nemo changes nothing that is said: config, weights with their extra states, artifacts, layout.
+// NEMO-4: nemo → nemo changes nothing that is said: config, weights with their extra states, artifacts, layout.
 TEST(Nemo, RewrittenArchivesSayTheSame) {
   for (const char* name :
        {"clip/mcore.nemo", "clip_pp/legacy_tp2pp2.nemo", "gpt/A.nemo", "clip/mcore_tp2.nemo", "gpt/C.nemo"}) {
@@ -182,6 +183,7 @@ TEST(Nemo, WeightsMayComeBeforeTheConfig) {
   EXPECT_THAT(OpenTar({{"model_weights.ckpt", Weights()}, {"model_config.yaml", "a: 1\n"}}), IsOk());
 }
 
+// NEMO-11
 TEST(Nemo, ForeignModulePrefixIsNormalised) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenTar({{"model_config.yaml", "megatron_amp_O2: true\n"},
                                                               {"model_weights.ckpt", Weights({"model.module.w"})}}));
@@ -189,6 +191,7 @@ TEST(Nemo, ForeignModulePrefixIsNormalised) {
   EXPECT_THAT(checkpoint.notes, ::testing::Contains(::testing::HasSubstr("model.module.")));
 }
 
+// NEMO-10
 TEST(Nemo, FoldersAreBelievedOverTheConfig) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenTar({{"model_config.yaml", "tensor_model_parallel_size: 4\n"},
                                                               {"mp_rank_00/model_weights.ckpt", Weights()},
@@ -221,10 +224,10 @@ TEST(Nemo, RefusesBrokenArchives) {
        {{"model_config.yaml", "a: 1"}, {"model_weights.ckpt", weights}, {"mp_rank_00/model_weights.ckpt", weights}},
        ErrorKind::kCorrupt,
        "[NEMO-6]"},
-      {"empty weights",
+      {"empty weights",  // NEMO-14
        {{"model_config.yaml", "a: 1"}, {"model_weights.ckpt", Weights({})}},
        ErrorKind::kCorrupt,
-       "holds no tensor"},
+       "convert the .ckpt instead"},
       {"a rank lacks",
        {{"model_config.yaml", "a: 1"},
         {"mp_rank_00/model_weights.ckpt", weights},
@@ -273,7 +276,7 @@ TEST(Nemo, TruncationIsNeverReadAsLess) {
   }
 }
 
-// Python's tarfile in its dialects, and gzip as NeMo up to 1.6 wrote it: tools/make_format_corpus.py.
+// NEMO-2: Python's tarfile in its dialects, and gzip as NeMo up to 1.6 wrote it: tools/make_format_corpus.py.
 TEST(Nemo, ReadsEveryDialectOfTar) {
   const std::string corpus = std::string(ANEMONE_SOURCE_DIR) + "/fuzz/corpus/nemo/";
   ANEMONE_ASSERT_ASSIGN(const Checkpoint pax, OpenCheckpoint(corpus + "single"));

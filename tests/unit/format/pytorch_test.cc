@@ -120,7 +120,9 @@ TEST(Pytorch, SeveralDictionariesAreListed) {
   Trainer trainer;
   trainer.Dict("params_ema", {"w"});
   trainer.Dict("params", {"w"});
-  EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kInvalidArgument, "\"params_ema\" (1 tensors), \"params\""));
+  EXPECT_THAT(trainer.Read(),
+              StatusIs(ErrorKind::kInvalidArgument,
+                       "[TZ-24] expected one dictionary of tensors, found \"params_ema\" (1 tensors), \"params\""));
   ANEMONE_ASSERT_ASSIGN(const RankFile chosen, trainer.Read("params"));
   EXPECT_NE(chosen.shard.weights.Find("w"), nullptr);
   EXPECT_THAT(trainer.Read("weights"), StatusIs(ErrorKind::kInvalidArgument, "expected a dictionary \"weights\""));

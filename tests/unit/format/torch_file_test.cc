@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "container/zip.h"
 #include "format/safetensors.h"
 #include "support.h"
 
@@ -178,6 +179,78 @@ TEST(TorchFile, RefusesWhatTorchRefuses) {
     if (file.ok()) {
       EXPECT_FALSE(ToStateDict(file->root).ok()) << name;
     }
+  }
+}
+
+std::string Replaced(std::string text, std::string_view from, std::string_view to, bool everywhere = false) {
+  size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  for (; at != std::string::npos; at = everywhere ? text.find(from, at + to.size()) : std::string::npos)
+    text.replace(at, from.size(), to);
+  return text;
+}
+
+// A torch file with this pickle in it.
+std::string WithPickle(std::string pickle) {
+  PlanFile file;
+  ZipLayout zip(file);
+  EXPECT_THAT(zip.Add("archive/data.pkl", std::move(pickle)), IsOk());
+  EXPECT_THAT(zip.Add("archive/version", "3\n"), IsOk());
+  EXPECT_THAT(zip.Finish(), IsOk());
+  return Bytes(std::move(file));
+}
+
+// '@' stands for a zero byte.
+std::string Nul(std::string text) {
+  std::ranges::replace(text, '@', '\0');
+  return text;
+}
+
+// The pickle of {"w": value}, protocol 2.
+std::string PickleOf(const std::string& value) { return Nul("\x80\x02}X\x01@@@w" + value + "s."); }
+
+// A tensor of one element whose storage is what this persistent id names.
+std::string TensorOf(const std::string& id) {
+  return PickleOf("ctorch._utils\n_rebuild_tensor_v2\n(" + id + "QK@(K\x01t(K\x01t\x89NtR");
+}
+
+TEST(TorchFile, NamesTheRuleThatABrokenFileBreaks) {
+  const std::string saved = Saved(Small());
+  const std::string legacy = ReadFile(Golden("torch/2.15/lightning_legacy.pt"));
+  const std::string array =  // what XLA saves: a numpy array of two float32, of which one is there
+      "ctorch._utils\n_rebuild_device_tensor_from_numpy\n(cnumpy.core.multiarray\n_reconstruct\n"
+      "(cnumpy\nndarray\n(K@tC\x01"
+      "btR(K\x01(K\x02tcnumpy\ndtype\n(X\x02@@@f4K@K\x01tR"
+      "(K\x03X\x01@@@<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK@tb\x89"
+      "C\x04"
+      "1234tbctorch\nfloat32\n"
+      "X\x03@@@cpu\x89tR";
+  // A storage of one element, and a view of it that begins at the sixth.
+  const std::string head =
+      legacy.substr(0, legacy.find("M\xe9\x03.") + 4) + Nul("\x80\x02}X\x0d@@@little_endian\x88s.");
+  const std::string view =
+      TensorOf("(X\x07@@@storagectorch\nFloatStorage\nX\x01@@@0X\x03@@@cpuK\x01(X\x01@@@vK\x05K\x01tt");
+  const std::pair<std::string, const char*> cases[] = {
+      {Replaced(saved, "data.pkl", "date.pkl", true), "[TZ-2]"},
+      {Replaced(saved, "little", "litter"), "[TZ-4]"},
+      {Replaced(saved, "_rebuild_tensor_v2", "_rebuild_tensor_v9"), "[TZ-5]"},
+      {WithPickle(TensorOf("K\x01")), "[TZ-10]"},
+      {WithPickle(TensorOf("(X\x05@@@otherK\x01t")), "[TZ-10]"},
+      {WithPickle(PickleOf(array)), "[TZ-16]"},
+      {WithPickle(PickleOf("ctorch.distributed.tensor\nDTensor\n)R")), "[TZ-23]"},
+      {Replaced(legacy, "M\xe9\x03.", "M\xea\x03."), "[TL-1]"},
+      {Replaced(legacy, "little_endian", "middle_endian"), "[TL-2]"},
+      {legacy.substr(0, legacy.size() - 1), "[TL-3]"},
+      {head + view + Nul("\x80\x02]X\x01@@@0a.\x01@@@@@@@1234"), "[TL-4]"},
+  };
+  for (const auto& [bytes, rule] : cases) {
+    const auto read = [&]() -> Result<StateDict> {
+      ANEMONE_ASSIGN(const TorchFile file, ReadTorchFile(Range(bytes)));
+      return ToStateDict(file.root);
+    };
+    const Result<StateDict> state = read();
+    ASSERT_FALSE(state.ok()) << rule;
+    EXPECT_THAT(state.status().message(), ::testing::HasSubstr(rule));
   }
 }
 

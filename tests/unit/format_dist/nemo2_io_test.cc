@@ -34,7 +34,7 @@ std::map<std::string, ConfigNode> Leaves(const ConfigNode& document) {
   return leaves;
 }
 
-// Made from model.yaml, the graph says of the model what NeMo's own said.
+// N2-6: made from model.yaml, the graph says of the model what NeMo's own said.
 TEST(Nemo2Io, SaysOfTheModelWhatNemoSaid) {
   const std::string folder = Golden("dist/nemo2_llama/nemo/context/");
   ANEMONE_ASSERT_ASSIGN(const Config model, Config::ParseYaml(ReadFile(folder + "model.yaml"), "model.yaml"));

@@ -152,6 +152,7 @@ TEST(Lightning, FusedAdamStandsBesideItsGroups) {
   EXPECT_EQ(checkpoint.config->Find("hidden_size")->AsInt(), 24);
 }
 
+// TD-9
 TEST(Lightning, FlattenedStateIsPutTogether) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kDistOptim)));
   const ValueRef state = At(*checkpoint.shards[0].training, {"optimizer_states", "0", "optimizer", "state"});
@@ -184,8 +185,8 @@ TEST(Lightning, FlattenedStateIsPutTogether) {
   EXPECT_GT(slices, 45u);
 }
 
-// Experts with ranks and an optimizer of their own, by Megatron-core 0.16, whose `.metadata` holds the ranks' plans,
-// too.
+// TD-12: experts with ranks and an optimizer of their own, by Megatron-core 0.16, whose `.metadata` holds the ranks'
+// plans, too.
 TEST(Lightning, AChainOfOptimizersKeepsItsMembers) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(Golden(kChained)));
   EXPECT_EQ(CountTensors(checkpoint.weights()), 34u);
@@ -252,6 +253,7 @@ TEST(TorchDist, ReadsWhatTwoTensorRanksWrote) {
   }
 }
 
+// NEMO-7
 TEST(Nemo, HoldsEitherBackend) {
   for (const char* name : {"gpt/C.nemo", "gpt/Z.nemo"}) {
     ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(Golden(name)));
@@ -267,6 +269,7 @@ TEST(Nemo, HoldsEitherBackend) {
   }
 }
 
+// N2-1, N2-2, N2-3
 TEST(Nemo2, IsReadUnderNemoOnesNames) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
   EXPECT_EQ(checkpoint.flavour, "nemo2");

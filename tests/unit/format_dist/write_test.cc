@@ -231,6 +231,31 @@ TEST(WriteNemo2, ComesBackWhole) {
   EXPECT_EQ(keys, expected);
 }
 
+// N2-4: parts that the two generations call by other names.
+TEST(WriteNemo2, PartsAreCalledAsNemoTwoCallsThem) {
+  const std::pair<std::vector<const char*>, std::vector<const char*>> models[] = {
+      {{"model.vision_encoder.class_token", "model.text_encoder.token"},
+       {"module.vision_model.class_token", "module.text_model.token"}},
+      {{"model.embedding.word_embeddings.vision_encoder.class_token",
+        "model.embedding.word_embeddings.adapter_layer.mm_projector_adapter.mm_projector.0.weight",
+        "model.decoder.final_layernorm.weight"},
+       {"module.vision_model.class_token", "module.vision_projection.0.weight",
+        "module.language_model.decoder.final_layernorm.weight"}}};
+  for (const auto& [ours, theirs] : models) {
+    const TempFolder temp;
+    Checkpoint before;
+    before.shards.emplace_back();
+    for (const char* name : ours) ASSERT_THAT(before.weights().Add(name, *Tensor::Fill(DType::kF32, {2}, 1)), IsOk());
+    ASSERT_THAT(Write(before, "nemo2", temp / "out"), IsOk());
+    ANEMONE_ASSERT_ASSIGN(const DistMetadata index, ReadIndex(temp / "out/weights/.metadata"));
+    std::set<std::string> keys;
+    for (const DistItem& item : index.items) keys.insert(item.key);
+    EXPECT_EQ(keys, std::set<std::string>(theirs.begin(), theirs.end()));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out"));
+    ExpectSameWeights(after.weights(), before.weights());
+  }
+}
+
 // NeMo opens `model_weights/` by what the config says.
 TEST(WriteNemo, TheConfigNamesTheFormatOfTheWeights) {
   const TempFolder temp;
