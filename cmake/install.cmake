@@ -24,6 +24,9 @@ install(FILES COPYRIGHT RENAME copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COM
 install(FILES COPYRIGHT RENAME copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libanemone-dev COMPONENT Development)
 
 install(TARGETS anemone EXPORT anemoneTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT Development)
+if(TARGET anemone_c)
+  install(TARGETS anemone_c EXPORT anemoneTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT Runtime NAMELINK_COMPONENT Development)
+endif()
 install(DIRECTORY include/anemone DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT Development)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/anemone)
 install(EXPORT anemoneTargets NAMESPACE anemone:: DESTINATION ${config_dir} COMPONENT Development)
@@ -34,6 +37,10 @@ install(FILES ${PROJECT_BINARY_DIR}/anemoneConfig.cmake ${PROJECT_BINARY_DIR}/an
 file(RELATIVE_PATH ANEMONE_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/anemone.pc.in ${PROJECT_BINARY_DIR}/anemone.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/anemone.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT Development)
+if(TARGET anemone_c)
+  configure_file(cmake/anemone-c.pc.in ${PROJECT_BINARY_DIR}/anemone-c.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/anemone-c.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT Development)
+endif()
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME anemone)

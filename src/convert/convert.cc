@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "anemone/save.h"
 #include "convert/explain.h"
 #include "convert/pass.h"
 #include "engine/execute.h"
@@ -50,6 +51,17 @@ Status RunAndExplain(const Pass& pass, Work& work) {
   return {};
 }
 
+Result<Conversion> PlanPasses(const std::string& source, const Checkpoint* given, const std::string& destination,
+                              const ConvertOptions& options) {
+  Conversion conversion;
+  conversion.destination = destination;
+  Work work(options, conversion, source);
+  work.memory = given;
+  for (const Pass& pass : kPasses) ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
+  conversion.notes = AllNotes(conversion);
+  return conversion;
+}
+
 }  // namespace
 
 std::span<const Pass> Passes() { return kPasses; }
@@ -61,12 +73,12 @@ bool PassReport::changed() const {
 
 Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
                                   const ConvertOptions& options) {
-  Conversion conversion;
-  conversion.destination = destination;
-  Work work(options, conversion, source);
-  for (const Pass& pass : Passes()) ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
-  conversion.notes = AllNotes(conversion);
-  return conversion;
+  return PlanPasses(source, nullptr, destination, options);
+}
+
+Result<Conversion> PlanSave(const Checkpoint& checkpoint, const std::string& destination,
+                            const ConvertOptions& options) {
+  return PlanPasses(checkpoint.path, &checkpoint, destination, options);
 }
 
 Status RunConversion(const Conversion& conversion, const RunOptions& options) {

@@ -13,8 +13,13 @@ namespace anemone {
 Status Open(Work& work) {
   Conversion& conversion = work.conversion;
   const ConvertOptions& options = work.options;
-  ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(work.source_path, options.progress)
-                                                    : OpenSource(work.source_path, options.progress, {options.key}));
+  if (work.memory != nullptr) {
+    if (options.use_ema) return WrongOption("use_ema", "expected a checkpoint on disk, found one in memory");
+    conversion.source = *work.memory;
+  } else {
+    ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(work.source_path, options.progress)
+                                                      : OpenSource(work.source_path, options.progress, {options.key}));
+  }
   ANEMONE_ASSIGN(work.format, DestinationFormat(conversion.destination, options.to, conversion.source));
   conversion.format = work.format->name;
   conversion.result = conversion.source;

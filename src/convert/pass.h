@@ -27,6 +27,7 @@ struct Work {
   Conversion& conversion;  // what was read, what it becomes, notes, the plan
 
   const std::string source_path;        // as the user gave it
+  const Checkpoint* memory = nullptr;   // what is converted, where it is not a path
   const Format* format = nullptr;       // to be written; after Open
   std::shared_ptr<const Family> table;  // the user's own; after Resolve
   // Family and dialect of the result, looked for once: every pass leaves them what they are, but Translate.

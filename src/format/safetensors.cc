@@ -128,7 +128,8 @@ Result<Checkpoint> OpenSafetensors(const Probe& probe) {
 Result<Plan> LayOutSafetensorsPlan(const Checkpoint& checkpoint, const LayOutOptions& options) {
   Plan plan;
   std::map<std::string, std::string> metadata = kFormatMetadata;
-  if (checkpoint.flavour == "safetensors") {  // what it had comes back
+  // What it had, or was given in memory, comes back.
+  if (checkpoint.flavour == "safetensors" || (checkpoint.format == nullptr && !checkpoint.metadata.empty())) {
     metadata = checkpoint.metadata;
   }
   ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, "model", metadata, plan));

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "engine/execute.h"
 #include "family/family.h"
 #include "family/nemo2_config.h"
 #include "format/format.h"
@@ -12,7 +11,7 @@
 #include "ops/archive.h"
 #include "ops/canonical.h"
 #include "ops/model_class.h"
-#include "ops/replace.h"
+#include "ops/save.h"
 #include "ops/source.h"
 
 namespace anemone {
@@ -90,25 +89,8 @@ Result<Model> Model::RestoreFromAs(std::string_view class_name, const RestoreOpt
 }
 
 Status Model::SaveTo(const std::string& save_path, const RunOptions& options) const {
-  if (checkpoint_.shards.empty()) return InvalidArgument("only the config was restored").In(checkpoint_.path);
-  const Format* format = FindFormat(save_path.ends_with(".nemo") ? "nemo" : "nemo-dir");
-  const auto plan = [&]() -> Result<Plan> {
-    ANEMONE_TRY(CheckArtifactReferences(checkpoint_));
-    if (!is_untouched_ || !TraitsOf(checkpoint_).is_nemo1_archive()) {
-      return format->lay_out(checkpoint_, {});
-    }
-    const bool same_config = checkpoint_.config->ToYaml() == Config(stored_config_).ToYaml();
-    return PlanCopy(checkpoint_.path, same_config ? nullptr : &*checkpoint_.config, format->is_directory);
-  };
-  const Result<Plan> laid_out = plan();
-  if (!laid_out.ok()) return laid_out.status().In(save_path);
-  ANEMONE_TRY(Check(*laid_out).In(save_path));
-  ExecuteOptions execute;
-  execute.threads = options.threads;
-  execute.replace = options.force;
-  execute.may_replace = MayReplace(*laid_out, /*in_place=*/true);  // what was restored may be saved where it lay
-  execute.progress = options.progress;
-  return Execute(*laid_out, save_path, execute);
+  return SaveNemo(checkpoint_, {.is_untouched = is_untouched_, .stored_config = &stored_config_}, save_path, options)
+      .status();
 }
 
 }  // namespace anemone

@@ -3,7 +3,7 @@ import pathlib
 import re
 import sys
 
-ORDER = ["base", "tensor", "config", "engine", "container", "format", "family", "parallel", "clip", "ops", "convert", "cli"]
+ORDER = ["base", "tensor", "config", "engine", "container", "format", "family", "parallel", "clip", "ops", "convert", "cli", "c_api"]
 NEVER = {("family", "format"), ("tensor", "config"), ("config", "tensor")}
 
 root = pathlib.Path(sys.argv[1])

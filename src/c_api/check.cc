@@ -1,0 +1,89 @@
+// Verify, diff, scan: what a checkpoint is found to be, as JSON.
+#include <string>
+
+#include "c_api/call.h"
+#include "c_api/options.h"
+#include "c_api/progress.h"
+#include "ops/canonical.h"
+#include "ops/diff.h"
+#include "ops/json_nodes.h"
+#include "ops/scan.h"
+#include "ops/source.h"
+#include "ops/verify.h"
+
+using anemone::Checkpoint;
+using anemone::ConfigNode;
+using anemone::ProgressFn;
+using anemone::Status;
+using namespace anemone::c_api;  // NOLINT(google-build-using-namespace)
+
+namespace {
+
+ConfigNode DifferenceNode(const anemone::Difference& difference) {
+  ConfigNode node = ConfigNode::Map();
+  node["equal"] = ConfigNode::Bool(difference.empty());
+  node["tensors_compared"] = anemone::CountNode(difference.tensors_compared);
+  ConfigNode& tensors = node["tensors"] = ConfigNode::List();
+  for (const anemone::TensorDifference& d : difference.tensors) {
+    ConfigNode entry = TensorDifferenceNode(d);
+    entry["max_abs"] = ConfigNode::Float(d.max_abs);
+    tensors.list.push_back(std::move(entry));
+  }
+  node["config"] = TextDifferencesNode(difference.config);
+  node["artifacts"] = TextDifferencesNode(difference.artifacts);
+  return node;
+}
+
+}  // namespace
+
+anemone_status* anemone_verify(const char* path, anemone_progress* progress, char** json) {
+  return Guarded([&]() -> Status {
+    ANEMONE_ASSIGN(const anemone::Verification found, anemone::Verify(path, ToProgressFn(progress)));
+    ConfigNode node = ConfigNode::Map();
+    node["ok"] = ConfigNode::Bool(found.problems.empty());
+    ConfigNode& problems = node["problems"] = ConfigNode::List();
+    for (const std::string& problem : found.problems) problems.list.push_back(ConfigNode::String(problem));
+    node["unchecked"] = ConfigNode::String(found.unchecked);
+    node["tensors"] = anemone::CountNode(found.tensors);
+    node["bytes_read"] = anemone::CountNode(found.bytes_read);
+    return GiveJson(node, json);
+  });
+}
+
+anemone_status* anemone_diff(const char* first, const char* second, const char* options, anemone_progress* progress,
+                             char** json) {
+  return Guarded([&]() -> Status {
+    bool canonical = false;
+    bool only_weights = false;
+    const Option known[] = {{"canonical", &canonical}, {"only_weights", &only_weights}};
+    ANEMONE_TRY(ReadOptions(options, known));
+    const ProgressFn report = ToProgressFn(progress);
+    ANEMONE_ASSIGN(Checkpoint a, anemone::OpenSource(first, report));
+    ANEMONE_ASSIGN(Checkpoint b, anemone::OpenSource(second, report));
+    if (canonical) {
+      ANEMONE_ASSIGN(a, Canonical(a));
+      ANEMONE_ASSIGN(b, Canonical(b));
+    }
+    ANEMONE_ASSIGN(const anemone::Difference difference,
+                   Diff(a, b, {.only_weights = only_weights || canonical, .progress = report}));
+    return GiveJson(DifferenceNode(difference), json);
+  });
+}
+
+anemone_status* anemone_scan(const char* path, char** json) {
+  return Guarded([&]() -> Status {
+    constexpr const char* kDangers[] = {"inert", "unknown", "calls"};
+    ANEMONE_ASSIGN(const std::vector<anemone::ScanFinding> findings, anemone::Scan(path));
+    ConfigNode list = ConfigNode::List();
+    for (const anemone::ScanFinding& finding : findings) {
+      ConfigNode node = ConfigNode::Map();
+      node["file"] = ConfigNode::String(finding.file);
+      node["what"] = ConfigNode::String(finding.what);
+      node["name"] = ConfigNode::String(finding.name);
+      node["where"] = ConfigNode::String(finding.where);
+      node["danger"] = ConfigNode::String(kDangers[static_cast<size_t>(finding.danger)]);
+      list.list.push_back(std::move(node));
+    }
+    return GiveJson(list, json);
+  });
+}

@@ -1,0 +1,163 @@
+// Converting what is stored, and saving what is in memory.
+#include "anemone/convert.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "anemone/save.h"
+#include "c_api/call.h"
+#include "c_api/checkpoint.h"
+#include "c_api/dtype_words.h"
+#include "c_api/options.h"
+#include "c_api/progress.h"
+#include "engine/plan.h"
+#include "format/format.h"
+#include "ops/destination.h"
+#include "ops/json_nodes.h"
+#include "ops/save.h"
+
+using anemone::ConfigNode;
+using anemone::Conversion;
+using anemone::ConvertOptions;
+using anemone::Result;
+using anemone::RunOptions;
+using anemone::Status;
+using namespace anemone::c_api;  // NOLINT(google-build-using-namespace)
+
+namespace {
+
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+// A value's text as --set takes it: a string as it is, everything else as JSON.
+std::string ValueText(const ConfigNode& value) { return value.AsString().value_or(anemone::Config(value).ToJson(-1)); }
+
+Status SetPairs(std::string_view key, const ConfigNode& value, Pairs* pairs) {
+  if (!value.is_map()) return WrongType(key, "an object of config paths", value);
+  for (const auto& [path, child] : value.map) pairs->emplace_back(path, ValueText(child));
+  return {};
+}
+
+Status SetPaths(std::string_view key, const ConfigNode& value, std::vector<std::string>* paths) {
+  for (const ConfigNode& item : value.list) {
+    if (item.kind == ConfigNode::Kind::kString) paths->push_back(item.text);
+  }
+  if (value.is_list() && paths->size() == value.list.size()) return {};
+  return WrongType(key, "a list of config paths", value);
+}
+
+Status SetExtraState(const ConfigNode& value, anemone::ExtraState* extra_state) {
+  constexpr std::pair<std::string_view, anemone::ExtraState> kWords[] = {{"keep", anemone::ExtraState::kKeep},
+                                                                         {"drop", anemone::ExtraState::kDrop},
+                                                                         {"require", anemone::ExtraState::kRequire}};
+  for (const auto& [word, meaning] : kWords) {
+    if (value.AsString() != word) continue;
+    *extra_state = meaning;
+    return {};
+  }
+  return WrongType("extra_state", "keep, drop or require", value);
+}
+
+Status SetDType(const ConfigNode& value, std::optional<anemone::DType>* dtype) {
+  if (!value.AsString()) return WrongType("dtype", "a string", value);
+  ANEMONE_ASSIGN(*dtype, DTypeOf(*value.AsString()));
+  return {};
+}
+
+std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
+  return {{"to", &o.to},
+          {"dialect", &o.dialect},
+          {"hparams", &o.hparams},
+          {"table", &o.table},
+          {"preset", &o.preset},
+          {"architecture", &o.architecture},
+          {"model_class", &o.model_class},
+          {"tokenizer", &o.tokenizer},
+          {"model_id", &o.nemo2_model},
+          {"nemo2_version", &o.nemo2_version},
+          {"key", &o.key},
+          {"tp", &o.tp},
+          {"pp", &o.pp},
+          {"vp", &o.vp},
+          {"split_rank", &o.split_rank},
+          {"vocab_size", &o.vocab_size},
+          {"max_shard_bytes", &o.max_shard_bytes},
+          {"only_weights", &o.only_weights},
+          {"use_ema", &o.use_ema},
+          {"strict", &o.strict},
+          {"set", [&o](const ConfigNode& value) { return SetPairs("set", value, &o.set); }},
+          {"unset", [&o](const ConfigNode& value) { return SetPaths("unset", value, &o.unset); }},
+          {"artifacts", [&o](const ConfigNode& value) { return SetPairs("artifacts", value, &o.artifacts); }},
+          {"extra_state", [&o](const ConfigNode& value) { return SetExtraState(value, &o.extra_state); }},
+          {"dtype", [&o](const ConfigNode& value) { return SetDType(value, &o.dtype); }},
+          {"force", &run.force},
+          {"threads", &run.threads}};
+}
+
+ConfigNode ResultNode(const std::string& destination, std::string_view format, uint64_t bytes_written,
+                      const std::vector<std::string>& notes) {
+  ConfigNode node = ConfigNode::Map();
+  node["destination"] = ConfigNode::String(destination);
+  node["format"] = ConfigNode::String(std::string(format));
+  node["bytes_written"] = anemone::CountNode(bytes_written);
+  ConfigNode& list = node["notes"] = ConfigNode::List();
+  for (const std::string& note : notes) list.list.push_back(ConfigNode::String(note));
+  return node;
+}
+
+// Plans by `plan(options)` and runs it.
+template <typename Plan>
+Status Write(const char* options, anemone_progress* progress, char** result, Plan plan) {
+  ConvertOptions convert;
+  RunOptions run;
+  ANEMONE_TRY(ReadOptions(options, OptionsOf(convert, run)));
+  convert.progress = run.progress = ToProgressFn(progress);
+  ANEMONE_ASSIGN(const Conversion conversion, plan(convert));
+  ANEMONE_TRY(RunConversion(conversion, run));
+  if (result == nullptr) return {};
+  return GiveJson(
+      ResultNode(conversion.destination, conversion.format, conversion.plan->bytes_written(), conversion.notes),
+      result);
+}
+
+// An opened .nemo to be written as one, without another wish than a changed config.
+bool IsCopy(const anemone_checkpoint& checkpoint, const std::string& destination, const char* options) {
+  std::string to;
+  RunOptions run;
+  const Option known[] = {{"to", &to}, {"force", &run.force}, {"threads", &run.threads}};
+  if (!ReadOptions(options, known).ok() || !TraitsOf(checkpoint.stored).is_nemo1_archive()) return false;
+  const Result<const anemone::Format*> format = DestinationFormat(destination, to, checkpoint.stored);
+  return format.ok() && (*format)->traits.is_nemo1_archive() &&
+         (*format)->is_directory != destination.ends_with(".nemo");
+}
+
+}  // namespace
+
+anemone_status* anemone_save(const anemone_checkpoint* checkpoint, const char* destination, const char* options,
+                             anemone_progress* progress, char** result) {
+  return Guarded([&]() -> Status {
+    if (checkpoint->stored.shards.empty()) return NoTensors(checkpoint->stored);
+    if (!IsCopy(*checkpoint, destination, options)) {
+      return Write(options, progress, result,
+                   [&](const ConvertOptions& convert) { return PlanSave(checkpoint->stored, destination, convert); });
+    }
+    ConvertOptions unused;
+    RunOptions run;
+    ANEMONE_TRY(ReadOptions(options, OptionsOf(unused, run)));
+    run.progress = ToProgressFn(progress);
+    const ConfigNode* config = checkpoint->stored_config ? &*checkpoint->stored_config : nullptr;
+    ANEMONE_ASSIGN(const anemone::Saved saved, SaveNemo(checkpoint->stored, {true, config}, destination, run));
+    return result == nullptr ? Status()
+                             : GiveJson(ResultNode(destination, saved.format, saved.bytes_written, {}), result);
+  });
+}
+
+anemone_status* anemone_convert(const char* source, const char* destination, const char* options,
+                                anemone_progress* progress, char** result) {
+  return Guarded([&] {
+    return Write(options, progress, result,
+                 [&](const ConvertOptions& convert) { return anemone::PlanConversion(source, destination, convert); });
+  });
+}

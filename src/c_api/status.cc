@@ -1,0 +1,69 @@
+// Status and memory, as C sees them.
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "anemone/version.h"
+#include "c_api/call.h"
+
+struct anemone_status {
+  anemone_kind kind;
+  std::string message;
+  std::string hint;
+};
+
+namespace anemone::c_api {
+namespace {
+
+static_assert(static_cast<int>(ErrorKind::kNotFound) + 1 == ANEMONE_NOT_FOUND);
+static_assert(static_cast<int>(ErrorKind::kIo) + 1 == ANEMONE_IO);
+static_assert(static_cast<int>(ErrorKind::kInternal) + 1 == ANEMONE_INTERNAL);
+
+anemone_status* NoMemory() noexcept {
+  static anemone_status status{ANEMONE_OUT_OF_MEMORY, "out of memory", ""};  // short texts are stored in place
+  return &status;
+}
+
+}  // namespace
+
+anemone_status* ToC(const Status& status) noexcept {
+  if (status.ok()) return nullptr;
+  try {
+    if (status.kind() == ErrorKind::kOutOfMemory) return NoMemory();
+    const auto kind = static_cast<anemone_kind>(static_cast<int>(status.kind()) + 1);
+    return new anemone_status{kind, status.message(), Advice(status.error())};
+  } catch (...) {
+    return NoMemory();
+  }
+}
+
+void* Allocate(size_t bytes) {
+  void* memory = std::malloc(bytes == 0 ? 1 : bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+char* CopyText(std::string_view text) {
+  char* copy = static_cast<char*>(Allocate(text.size() + 1));
+  std::memcpy(copy, text.data(), text.size());
+  copy[text.size()] = 0;
+  return copy;
+}
+
+}  // namespace anemone::c_api
+
+const char* anemone_version() { return anemone::kVersion.data(); }
+
+void anemone_free(void* memory) { std::free(memory); }
+
+anemone_kind anemone_status_kind(const anemone_status* status) { return status == nullptr ? ANEMONE_OK : status->kind; }
+
+const char* anemone_status_message(const anemone_status* status) {
+  return status == nullptr ? "" : status->message.c_str();
+}
+
+const char* anemone_status_hint(const anemone_status* status) { return status == nullptr ? "" : status->hint.c_str(); }
+
+void anemone_status_free(anemone_status* status) {
+  if (status != anemone::c_api::NoMemory()) delete status;
+}
