@@ -7,14 +7,22 @@
 `python -m anemone` is the program; `python -m anemone.nemo` lists NeMo's own scripts, ready for torchrun.
 """
 
-from . import models
-from ._anemone import __version__
+from . import _c, models
 from ._checkpoint import Checkpoint, Shard
 from ._errors import (AlreadyExistsError, CannotCreateError, CorruptError, Error, InternalError, InterruptedError,
                       InvalidArgumentError, IoError, LimitExceededError, NotFoundError, OutOfMemoryError, UnavailableError, UnsupportedError)
 from ._ops import convert, diff, infer, open, reshard, scan, verify
-from ._tensor import Tensor
+from ._tensor import Slice, Tensor
+
+__version__ = _c.plain("version").decode()
 
 __all__ = ["AlreadyExistsError", "CannotCreateError", "Checkpoint", "CorruptError", "Error", "InternalError", "InterruptedError",
-           "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "OutOfMemoryError", "Shard", "Tensor", "UnavailableError",
+           "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "OutOfMemoryError", "Shard", "Slice", "Tensor", "UnavailableError",
            "UnsupportedError", "__version__", "convert", "diff", "infer", "models", "open", "reshard", "scan", "verify"]
+
+
+def __getattr__(name):
+    if name in ("numpy", "torch"):  # they import those, which not everybody has
+        from importlib import import_module
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

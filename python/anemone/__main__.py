@@ -5,8 +5,9 @@ import sys
 
 def program(*words):
     """Runs the program with these words and the command line's; answers its exit status."""
-    from anemone import _anemone
-    return _anemone.main(["anemone", *words, *sys.argv[1:]])
+    from anemone import _c
+    sys.stdout.flush()  # what was printed so far comes before what the program prints
+    return _c.main(["anemone", *words, *sys.argv[1:]])
 
 
 def console():

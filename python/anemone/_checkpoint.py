@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-from ._tensor import Tensor
+from . import _c
+from ._tensor import Slice, Tensor, is_torch
+
+_SHOWN = 12  # rows of a table
 
 
 class _Views(Mapping):
@@ -26,148 +29,234 @@ class _Views(Mapping):
 class Artifacts(Mapping):
     """The files that travel with a model, by name; reading one gives its bytes."""
 
-    def __init__(self, handle):
-        self._handle = handle
+    def __init__(self, checkpoint):
+        self._checkpoint = checkpoint
+
+    def _names(self):
+        return [artifact["name"] for artifact in self._checkpoint._info["artifacts"]]
 
     def __getitem__(self, name):
-        return self._handle.artifact(name)
+        if name not in self._names():
+            raise KeyError(name)
+        return _c.bytes_of("artifact_read", self._checkpoint._handle, _c.text_bytes(name))
 
     def __iter__(self):
-        return iter(self._handle.artifacts)
+        return iter(self._names())
 
     def __len__(self):
-        return len(self._handle.artifacts)
+        return len(self._names())
 
     def __repr__(self):
         return f"Artifacts({list(self)})"
 
 
-class Shard(Mapping):
-    """What one tensor- and pipeline-parallel rank stored, as it stored it."""
+class _Tensors(Mapping):
+    """The tensors of a handle by name."""
 
-    def __init__(self, tp_rank, pp_rank, entries):
-        self.tp_rank = tp_rank
-        self.pp_rank = pp_rank
-        self._entries = {name: Tensor(entry, name) for name, entry in entries.items() if entry is not None}
+    _entries = None  # name → (place, dtype, shape)
+    _opaque_names = None
 
-    def __getitem__(self, name):
-        return self._entries[name]
-
-    def __iter__(self):
-        return iter(self._entries)
-
-    def __len__(self):
-        return len(self._entries)
-
-    def __repr__(self):
-        return f"Shard(tp_rank={self.tp_rank}, pp_rank={self.pp_rank}, tensors={len(self)})"
-
-
-class Checkpoint(Mapping):
-    """Names to tensors, in stored order; reading a tensor is the only thing that costs. Ranks are merged, and the names are
-    those of `dialect`. Besides the mapping it speaks safetensors' `safe_open`: keys, get_tensor, get_slice, metadata, `with`.
-    """
-
-    def __init__(self, handle, dialect=None, framework="numpy"):
-        if framework not in ("numpy", "np", "torch", "pt"):
-            raise ValueError(f"framework: expected numpy or torch, found {framework!r}")
-        self._stored = handle
-        # Without a wish for other names, ranks are merged only when someone looks at a tensor.
-        self._handle = handle.in_dialect(dialect) if dialect else handle
-        self._framework = framework
-        self._entries = None
-        self._config = None
-
-    def _tensors(self):
+    def _listed(self):
         if self._entries is None:
-            shards = self._handle.shards()
-            if len(shards) > 1 or len(shards[0][2]) > 1:
-                self._handle = self._handle.in_dialect("")
-                shards = self._handle.shards()
-            self._entries = shards[0][2][0]
+            found = _c.json("tensor_list", self._handle)
+            self._opaque_names = found["opaque"]
+            self._entries = {name: (place, dtype, tuple(shape)) for place, (name, dtype, shape) in enumerate(found["tensors"])}
         return self._entries
 
+    def _tensor_handle(self, name):
+        """The stored tensor's handle and its shape."""
+        place, _, shape = self._listed()[name]
+        return _c.Handle(_c.pointer("tensor_at", self._handle, place), "tensor"), shape
+
     def __getitem__(self, name):
-        entry = self._tensors()[name]
-        if entry is None:
-            raise KeyError(f"{name} is no tensor")
-        return Tensor(entry, name)
+        _, dtype, shape = self._listed()[name]
+        return Tensor(self, name, dtype, shape)
 
     def __iter__(self):
-        return (name for name, entry in self._tensors().items() if entry is not None)
+        return iter(self._listed())
 
     def __len__(self):
-        return sum(entry is not None for entry in self._tensors().values())
+        return len(self._listed())
 
     def __contains__(self, name):
-        return self._tensors().get(name) is not None
+        return name in self._listed()
+
+    def _rows(self):
+        rows = [(name, dtype, " × ".join(map(str, shape)) or "scalar") for name, (_, dtype, shape) in self._listed().items()]
+        return rows[:_SHOWN], len(rows) - _SHOWN
+
+    def _table(self):
+        rows, more = self._rows()
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        return lines + ([f"… and {more} more"] if more > 0 else [])
+
+    def _repr_html_(self):
+        from html import escape
+        rows, more = self._rows()
+        cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+        if more > 0:
+            cells.append(f'<td colspan="3">… and {more} more</td>')
+        return (f"<p>{escape(self._line())}</p><table><thead><tr><th>name</th><th>dtype</th><th>shape</th></tr></thead><tbody>"
+                + "".join(f"<tr>{row}</tr>" for row in cells) + "</tbody></table>")
+
+
+class Shard(_Tensors):
+    """What one tensor- and pipeline-parallel rank stored, as it stored it.
+
+    Attributes
+    ----------
+    tp_rank, pp_rank : int
+        The rank.
+    """
+
+    def __init__(self, checkpoint, index):
+        import ctypes
+        tp, pp = ctypes.c_int(), ctypes.c_int()
+        part = _c.pointer("part", checkpoint._stored, index, ctypes.byref(tp), ctypes.byref(pp))
+        self._checkpoint, self._index = checkpoint, index
+        self._handle = _c.Handle(part, "checkpoint")
+        self.tp_rank, self.pp_rank = tp.value, pp.value
+
+    def __reduce__(self):
+        return Shard, (self._checkpoint, self._index)
+
+    def _line(self):
+        return f"Shard(tp_rank={self.tp_rank}, pp_rank={self.pp_rank}, tensors={len(self)})"
+
+    def __repr__(self):
+        return self._line()
+
+
+class Checkpoint(_Tensors):
+    """Names to tensors, in stored order; reading a tensor is the only thing that costs.
+
+    Ranks are merged, and the names are those of `dialect`. Besides the mapping it speaks safetensors' `safe_open`: keys,
+    get_tensor, get_slice, metadata, `with`. It is made by anemone.open, and can be pickled: the copy opens the path again.
+    """
+
+    def __init__(self, handle, dialect=None, framework="numpy", device="cpu", reopen=None):
+        is_torch(framework)
+        self._stored = handle
+        self._reopen = reopen  # what a pickle does: (function, arguments)
+        # Without a wish for other names, ranks are merged only when someone looks at a tensor.
+        self._handle = handle
+        if dialect:
+            self._handle = _c.run(lambda _: _c.Handle(_c.pointer("translate", handle, _c.text_bytes(dialect)), "checkpoint"))
+        self._framework = framework
+        self._device = device
+        self._said = {}
+        self._config = None
+
+    def _info_of(self, handle):
+        key = id(handle)
+        if key not in self._said:
+            self._said[key] = _c.json("info", handle)
+        return self._said[key]
+
+    @property
+    def _info(self):
+        return self._info_of(self._handle)
 
     @property
     def path(self):
-        """As it was given to open()."""
-        return self._stored.path
+        """str: the path as it was given to open()."""
+        return self._info_of(self._stored)["path"]
 
     @property
     def format(self):
-        """How it lies on disk: "nemo", "lightning", "hf", "safetensors" …"""
-        return self._stored.format
+        """str: how it lies on disk, "nemo", "lightning", "hf", "safetensors" …"""
+        return self._info_of(self._stored)["format"]
 
     @property
     def family(self):
-        """The model's family ("clip", "siglip", "gpt", "t5"); empty when no table knows it."""
-        return self._handle.spelling[0]
+        """str: the model's family ("clip", "siglip", "gpt", "t5"); empty when no table knows it."""
+        return self._info["family"]
 
     @property
     def dialect(self):
-        """Whose names these are ("mcore", "legacy", "hf", "openclip" …); empty when no table knows."""
-        return self._handle.spelling[1]
+        """str: whose names these are ("mcore", "legacy", "hf", "openclip" …); empty when no table knows."""
+        return self._info["dialect"]
 
     @property
     def layout(self):
-        """(tp, pp, vp) as it is stored."""
-        return self._stored.layout
+        """tuple of int: (tp, pp, vp) as it is stored."""
+        layout = self._info_of(self._stored)["layout"]
+        return layout["tp"], layout["pp"], layout["vp"]
 
     @property
     def shards(self):
-        """What each rank stored, unmerged; a rank with virtual chunks gives one a chunk."""
-        return [Shard(tp, pp, chunk) for tp, pp, chunks in self._stored.shards() for chunk in chunks]
+        """list of Shard: what each rank stored, unmerged; a rank with virtual chunks gives one a chunk."""
+        return [Shard(self, index) for index in range(_c.plain("part_count", self._stored))]
 
     @property
     def config(self):
-        """The model's config as a dict, interpolations unresolved; None where there is none."""
-        if self._config is None and self._handle.config_json is not None:
-            import json
-            self._config = json.loads(self._handle.config_json)
+        """dict or None: the model's config, interpolations unresolved; None where there is none."""
+        if self._config is None:
+            try:
+                self._config = _c.json("config_get", self._handle, b"")
+            except _c._errors.NotFoundError:
+                return None
         return self._config
 
     @property
     def artifacts(self):
-        """Files that travel with the model: name → bytes."""
-        return Artifacts(self._handle)
+        """Mapping of str to bytes: files that travel with the model."""
+        return Artifacts(self)
 
     @property
     def notes(self):
-        """What the reader had to decide."""
-        return list(self._handle.notes)
+        """list of str: what the reader had to decide."""
+        return list(self._info["notes"])
 
     @property
     def opaque(self):
-        """Names that are no tensors: Transformer Engine's `_extra_state`."""
-        return [name for name, entry in self._tensors().items() if entry is None]
+        """list of str: names that are no tensors, Transformer Engine's `_extra_state`."""
+        self._listed()
+        return list(self._opaque_names)
 
     def state_dict(self, framework="torch", copy=True):
-        """A lazy mapping of names to torch tensors (or numpy arrays), for `torch.nn.Module.load_state_dict`; `copy` as for
-        Tensor.numpy()."""
+        """A lazy mapping of names to arrays, for `torch.nn.Module.load_state_dict`.
+
+        Parameters
+        ----------
+        framework : {"torch", "numpy"}
+        copy : bool
+            As for Tensor.numpy().
+
+        Returns
+        -------
+        Mapping
+        """
+        is_torch(framework)
         return _Views(self, framework, copy)
 
     def get_tensor(self, name, framework=None, copy=True):
-        """The tensor, read, as the framework given here or to open(); `copy` as for Tensor.numpy()."""
+        """The tensor, read.
+
+        Parameters
+        ----------
+        name : str
+        framework : {"torch", "numpy"}, optional
+            Default: the one given to open().
+        copy : bool
+            As for Tensor.numpy().
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+        """
         tensor = self[name]
-        return tensor.torch(copy) if (framework or self._framework) in ("torch", "pt") else tensor.numpy(copy=copy)
+        return tensor.torch(copy, self._device) if is_torch(framework or self._framework) else tensor.numpy(copy=copy)
 
     def get_slice(self, name):
-        """The tensor, unread; `[a:b]` reads less than all of it."""
-        return self[name]
+        """The tensor, unread; `[2:4, :8]` reads that part, as the framework given to open().
+
+        Returns
+        -------
+        Slice
+        """
+        return Slice(self[name], self._framework, self._device)
 
     def offset_keys(self):
         """Names in stored order, as safetensors calls it."""
@@ -175,7 +264,7 @@ class Checkpoint(Mapping):
 
     def metadata(self):
         """safetensors' `__metadata__`, torch_dist's versions."""
-        return dict(self._stored.metadata)
+        return dict(self._info_of(self._stored)["metadata"])
 
     def __enter__(self):
         return self
@@ -183,7 +272,17 @@ class Checkpoint(Mapping):
     def __exit__(self, *_):
         return None
 
-    def __repr__(self):
+    def __reduce__(self):
+        if self._reopen is None:
+            raise TypeError("a checkpoint that was not opened from a path cannot be pickled")
+        return self._reopen
+
+    def _line(self):
         tp, pp, vp = self.layout
         kind = " ".join(word for word in (self.family, self.dialect) if word) or "unknown family"
         return f"<anemone.Checkpoint {self.path!r}: {self.format}, {kind}, TP {tp} × PP {pp}{f' × VP {vp}' if vp > 1 else ''}>"
+
+    def __repr__(self):
+        """The line that says what it is; a table of its first tensors, unless ranks would have to be merged for it."""
+        whole = self._entries is not None or _c.plain("part_count", self._handle) == 1
+        return "\n".join([self._line(), *(self._table() if whole else [])])

@@ -1,9 +1,53 @@
 """What the program's commands do, as functions."""
 
+import operator
 import os
 
-from . import _anemone
+from . import _c
 from ._checkpoint import Checkpoint
+from ._config import to_json
+
+_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "model_id", "nemo2_version", "dtype", "extra_state")
+_NUMBERS = ("tp", "pp", "vp", "split_rank", "vocab_size", "max_shard_bytes", "threads")
+_FLAGS = ("only_weights", "use_ema", "strict", "force")
+
+
+def _is_flag(value):
+    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")  # numpy's
+
+
+def _is_list_of_texts(value):
+    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+
+
+def checked(options):
+    """Options as the C API takes them, without those that are None. TypeError names one of the wrong type."""
+    def wrong(name, expected, value):
+        return TypeError(f"{name}: expected {expected}, found {type(value).__name__}")
+
+    result = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name in _TEXTS and not isinstance(value, str):
+            raise wrong(name, "a str", value)
+        if name in _NUMBERS:
+            try:
+                value = operator.index(value)
+            except TypeError:
+                raise wrong(name, "an int", value) from None
+            if name == "max_shard_bytes" and value < 0:
+                raise TypeError(f"{name}: expected a non-negative int, found {value}")
+        if name in _FLAGS:
+            if not _is_flag(value):
+                raise wrong(name, "a bool", value)
+            value = bool(value)
+        if name in ("set", "artifacts") and not hasattr(value, "items"):
+            raise wrong(name, "a dict of config paths", value)
+        if name == "unset" and not _is_list_of_texts(value):
+            raise wrong(name, "a list of config paths", value)
+        result[name] = value
+    return to_json(result).encode()
 
 
 def _path(path):
@@ -47,19 +91,35 @@ class _Progress:
             self._progress.close()
 
 
-def _value_text(value):
-    import json
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def open(path, *, dialect=None, framework="numpy", progress=None, tqdm=False):  # noqa: A001
+def open(path, *, dialect=None, framework="numpy", device="cpu", progress=None, tqdm=False):  # noqa: A001
     """Opens a checkpoint of any format (or a hub id), reading its headers only.
 
-    `dialect` gives other names to the tensors on the fly: "hf", "openclip", "mcore", "legacy" or "canonical". `framework` is
-    what get_tensor answers: "numpy" or "torch" ("pt"), as in safetensors' safe_open.
+    Parameters
+    ----------
+    path : str or os.PathLike
+    dialect : str, optional
+        Gives other names to the tensors on the fly: "hf", "openclip", "mcore", "legacy" or "canonical".
+    framework : {"numpy", "torch"}
+        What get_tensor answers, as in safetensors' safe_open ("np" and "pt" do as well).
+    device : str or torch.device
+        Where torch tensors are to be.
+    progress : callable, optional
+        Called with (stage, done_bytes, total_bytes); answering False stops the work.
+    tqdm : bool
+        Draws a bar.
+
+    Returns
+    -------
+    Checkpoint
     """
+    path = os.fspath(path)
     with _Progress(progress, tqdm) as callback:
-        return Checkpoint(_anemone.open(_path(path), callback), dialect, framework)
+        handle = _c.run(lambda following: _c.Handle(_c.pointer("open", _c.path_bytes(path), None, following), "checkpoint"), callback)
+    return Checkpoint(handle, dialect, framework, device, reopen=(_open_again, (path, dialect, framework, device)))
+
+
+def _open_again(path, dialect, framework, device):
+    return open(path, dialect=dialect, framework=framework, device=device)
 
 
 def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
@@ -72,21 +132,18 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
     called in this thread now and then; answering False stops, and so does Ctrl-C: no output is left. Answers a dict with
     destination, format, bytes_written and notes.
     """
-    for name, value in (("set", set), ("artifacts", artifacts)):
-        if value is not None and not hasattr(value, "items"):
-            raise TypeError(f"{name}: expected a dict, found {type(value).__name__}")
-    options = {
+    options = checked({
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect,
         "architecture": architecture, "vocab_size": vocab_size,
         "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
         "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),
-        "set": [(key, _value_text(value)) for key, value in (set or {}).items()], "unset": unset,
-        "artifacts": [(key, _path(file)) for key, file in (artifacts or {}).items()], "extra_state": extra_state,
-        "only_weights": only_weights, "use_ema": use_ema, "strict": strict, "max_shard_bytes": max_shard_bytes}
+        "set": set, "unset": unset, "artifacts": artifacts, "extra_state": extra_state, "only_weights": only_weights,
+        "use_ema": use_ema, "strict": strict, "max_shard_bytes": max_shard_bytes, "force": force, "threads": threads})
+    source, destination = _c.path_bytes(src), _c.path_bytes(dst)
     with _Progress(progress, tqdm) as callback:
-        return _anemone.convert(_path(src), _path(dst), options, threads, force, callback)
+        return _c.run(lambda following: _c.json("convert", source, destination, options, following), callback)
 
 
 def reshard(src, dst, *, tp=None, pp=None, vp=None, **options):
@@ -101,19 +158,21 @@ def diff(first, second, *, canonical=False, only_weights=False, progress=None, t
     """How two checkpoints differ: a dict with equal, tensors_compared, tensors, config, artifacts. `canonical` compares across
     dialects and layouts."""
     with _Progress(progress, tqdm) as callback:
-        return _anemone.diff(_path(first), _path(second), canonical, only_weights, callback)
+        options = to_json({"canonical": canonical, "only_weights": only_weights}).encode()
+        paths = _c.path_bytes(first), _c.path_bytes(second)
+        return _c.run(lambda following: _c.json("diff", *paths, options, following), callback)
 
 
 def verify(path, *, progress=None, tqdm=False):
     """Reads everything and checks it: a dict with ok, problems, tensors, bytes_read. What is wrong is an answer, no exception."""
     with _Progress(progress, tqdm) as callback:
-        return _anemone.verify(_path(path), callback)
+        return _c.run(lambda following: _c.json("verify", _c.path_bytes(path), following), callback)
 
 
 def scan(path):
     """What a file would import, call or write when other software loads it: a list of dicts with file, what, name, where and
     danger ("inert", "unknown", "calls"). Nothing is executed to find out."""
-    return _anemone.scan(_path(path))
+    return _c.run(lambda _: _c.json("scan", _c.path_bytes(path)))
 
 
 def infer(model, images, texts, *, logit_scale=None, threads=0):

@@ -1,9 +1,18 @@
 """Tensor: a named array of a checkpoint, read when asked for."""
 
+from . import _c
+
 # torch's name of a dtype → numpy's. The ones numpy lacks are ml_dtypes' where that is installed, else raw bits.
 _NUMPY = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "|i1",
           "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "|u1", "bool": "|b1", "complex64": "<c8", "complex128": "<c16"}
 _BITS = {"bfloat16": "<u2", "complex32": "<u4"}
+_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "uint64": 8, "uint32": 4,
+          "uint16": 2, "complex32": 4, "complex64": 8, "complex128": 16}  # others: 1
+# As safetensors calls them.
+_SAFETENSORS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "int16": "I16",
+                "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL", "complex64": "C64",
+                "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
+_TORCH = ("torch", "pt")
 
 
 def numpy_dtype(name, raw=False):
@@ -20,97 +29,226 @@ def numpy_dtype(name, raw=False):
     return numpy.dtype(_BITS.get(name, "|u1"))
 
 
+def is_torch(framework):
+    """Whether a framework's name is torch's; ValueError for one that is none."""
+    if framework not in ("numpy", "np", *_TORCH):
+        raise ValueError(f"framework: expected numpy or torch, found {framework!r}")
+    return framework in _TORCH
+
+
+def _cuts(shape, index):
+    """An index of integers and slices as ([(start, length) of each axis], what is left to index the part with); None for
+    another index."""
+    index = index if isinstance(index, tuple) else (index,)
+    if Ellipsis in [part for part in index if part is Ellipsis]:
+        if sum(part is Ellipsis for part in index) > 1:
+            return None
+        at = next(i for i, part in enumerate(index) if part is Ellipsis)
+        index = index[:at] + (slice(None),) * (len(shape) - len(index) + 1) + index[at + 1:]
+    if len(index) > len(shape) or not all(isinstance(part, (int, slice)) and not isinstance(part, bool) for part in index):
+        return None
+    ranges, rest = [], []
+    for axis, size in enumerate(shape):
+        part = index[axis] if axis < len(index) else slice(None)
+        if isinstance(part, int):
+            at = part + size if part < 0 else part
+            if not 0 <= at < size:
+                raise IndexError(f"index {part} of {size} in axis {axis}")
+            ranges.append((at, 1))
+            rest.append(0)
+        else:
+            chosen = range(*part.indices(size))
+            first, last = (chosen[0], chosen[-1]) if len(chosen) else (0, -1)
+            ranges.append((min(first, last), abs(last - first) + 1) if len(chosen) else (0, 0))
+            rest.append(slice(None, None, chosen.step))
+    return ranges, tuple(rest)
+
+
 class Tensor:
-    """A tensor that still lies in its file. Nothing is read until `numpy()`, `torch()`, `__array__` or DLPack asks; each read
-    goes straight into the memory of the result, without the GIL."""
+    """A tensor that still lies in its file.
 
-    __slots__ = ("_tensor", "name")
+    Nothing is read until `numpy()`, `torch()`, `__array__` or DLPack asks; each read goes straight into the memory of the
+    result, without the GIL.
 
-    def __init__(self, tensor, name):
-        self._tensor = tensor
+    Attributes
+    ----------
+    name : str
+        The tensor's name in its checkpoint.
+    """
+
+    __slots__ = ("name", "_shape", "_dtype", "_owner", "_ranges", "_made")
+
+    def __init__(self, owner, name, dtype, shape, ranges=None):
         self.name = name
+        self._owner = owner  # the mapping that has it by name
+        self._dtype = dtype
+        self._shape = shape
+        self._ranges = ranges  # of each axis of the stored tensor, where this is a part of it
+        self._made = None
+
+    @property
+    def _handle(self):
+        if self._made is None:
+            handle, stored = self._owner._tensor_handle(self.name)
+            for axis, (size, (start, length)) in enumerate(zip(stored, self._ranges or ())):
+                if (start, length) != (0, size):
+                    handle = _c.Handle(_c.pointer("tensor_narrow", handle, axis, start, length), "tensor")
+            self._made = handle
+        return self._made
 
     @property
     def shape(self):
-        """Sizes, outermost first."""
-        return self._tensor.shape
+        """tuple of int: sizes, outermost first."""
+        return self._shape
 
     @property
     def dtype(self):
-        """torch's name of the element type: "float32", "bfloat16" …"""
-        return self._tensor.dtype
+        """str: torch's name of the element type, "float32", "bfloat16" …"""
+        return self._dtype
 
     @property
     def nbytes(self):
-        """Size in bytes."""
-        return self._tensor.nbytes
+        """int: size in bytes."""
+        return self.size * _BYTES.get(self._dtype, 1)
 
     @property
     def ndim(self):
-        """Number of axes."""
-        return len(self.shape)
+        """int: number of axes."""
+        return len(self._shape)
 
     @property
     def size(self):
-        """Number of elements."""
+        """int: number of elements."""
         count = 1
-        for n in self.shape:
+        for n in self._shape:
             count *= n
         return count
 
+    def _read(self, address):
+        if self.nbytes:
+            _c.call("tensor_read", self._handle, address, self.nbytes)
+
+    def _view(self):
+        return _c.memory(_c.Handle(_c.pointer("tensor_view", self._handle), "view"))
+
     def numpy(self, raw=False, copy=True):
-        """Reads it into a new numpy.ndarray. bfloat16 and float8 need ml_dtypes; without it, or with `raw`, their bits come as
-        uint16 and uint8. `copy=False` maps the file's own bytes instead, to be read when they are looked at (writing to them changes no
-        file); UnsupportedError where they do not lie there in one piece."""
+        """Reads it into a new array.
+
+        Parameters
+        ----------
+        raw : bool
+            Gives the bits of bfloat16 and float8 as uint16 and uint8, which is also what happens without ml_dtypes.
+        copy : bool
+            With False the file's own bytes are mapped instead, to be read when they are looked at. Writing to them changes
+            no file.
+
+        Returns
+        -------
+        numpy.ndarray
+
+        Raises
+        ------
+        UnsupportedError
+            If `copy` is False and the bytes are not stored in one piece.
+        """
         import numpy
         dtype = numpy_dtype(self.dtype, raw)
         if not copy:
-            return numpy.frombuffer(self._tensor.view(), dtype).reshape(self.shape)
+            return numpy.frombuffer(self._view(), dtype).reshape(self.shape)
         array = numpy.empty(self.shape, dtype)
-        if array.nbytes:
-            self._tensor.read_into(array.reshape(-1).view(numpy.uint8))
+        self._read(array.__array_interface__["data"][0])
         return array
 
-    def torch(self, copy=True):
-        """Reads it into a new torch.Tensor; `copy=False` maps it, as for numpy()."""
+    def torch(self, copy=True, device="cpu"):
+        """Reads it into a new torch.Tensor.
+
+        Parameters
+        ----------
+        copy : bool
+            As for numpy().
+        device : str or torch.device
+            Where the result is to be.
+
+        Returns
+        -------
+        torch.Tensor
+        """
         import torch
         dtype = getattr(torch, self.dtype, None)
         if dtype is None:
             raise TypeError(f"{self.name}: torch {torch.__version__} has no {self.dtype}")
-        if not copy:
-            return torch.frombuffer(self._tensor.view(), dtype=dtype).reshape(self.shape)
-        data = torch.empty(self.nbytes, dtype=torch.uint8)
-        if self.nbytes:
-            self._tensor.read_into(data.numpy())
-        return data.view(dtype).reshape(self.shape)
+        if copy:
+            data = torch.empty(self.nbytes, dtype=torch.uint8)
+            self._read(data.data_ptr())
+            data = data.view(dtype).reshape(self.shape)
+        else:
+            data = torch.frombuffer(self._view(), dtype=dtype).reshape(self.shape)
+        return data if str(device) == "cpu" else data.to(device)
 
     def __array__(self, dtype=None, copy=None):
         array = self.numpy(copy=copy is not False)
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def __dlpack__(self, stream=None, copy=None, **_):
-        return self._tensor.dlpack(copy is not False)
+        return _c.dlpack(self._handle, copy is not False)
 
     def __dlpack_device__(self):
         return 1, 0  # kDLCPU
 
+    def _part(self, ranges):
+        stored = self._ranges or [(0, size) for size in self._shape]
+        return Tensor(self._owner, self.name, self._dtype, tuple(length for _, length in ranges),
+                      [(start + offset, length) for (start, _), (offset, length) in zip(stored, ranges)])
+
+    def _indexed(self, index, read):
+        cuts = _cuts(self._shape, index)
+        if cuts is None:
+            return read(self)[index]
+        ranges, rest = cuts
+        return read(self._part(ranges))[rest]
+
     def __getitem__(self, index):
-        """A part along the first axis, still unread: `t[3]`, `t[10:20]`; any other index reads and lets numpy answer."""
-        if isinstance(index, slice) and self.ndim:
-            start, stop, step = index.indices(self.shape[0])
-            if step == 1:
-                return Tensor(self._tensor.narrow(0, start, max(0, stop - start)), self.name)
-        elif isinstance(index, int) and self.ndim:
-            at = index + self.shape[0] if index < 0 else index
-            if not 0 <= at < self.shape[0]:
-                raise IndexError(f"{self.name}: index {index} of {self.shape[0]}")
-            return Tensor(self._tensor.narrow(0, at, 1), self.name).numpy()[0]
-        return self.numpy()[index]
+        """A part. Slices of any axes (`t[10:20]`, `t[:, :8]`) are tensors, still unread; an integer or a step reads what it
+        needs into a numpy array; so does any other index, of all of it."""
+        cuts = _cuts(self._shape, index)
+        if cuts is not None and all(part == slice(None, None, 1) for part in cuts[1]):
+            return self._part(cuts[0])
+        return self._indexed(index, Tensor.numpy)
 
     def __len__(self):
         if not self.ndim:
             raise TypeError("len() of a 0-d tensor")
         return self.shape[0]
 
+    def __reduce__(self):
+        return Tensor, (self._owner, self.name, self._dtype, self._shape, self._ranges)
+
     def __repr__(self):
         return f"anemone.Tensor({self.name!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+class Slice:
+    """A tensor, unread, whose parts are arrays of one framework: what safetensors' get_slice answers."""
+
+    def __init__(self, tensor, framework, device="cpu"):
+        self._tensor = tensor
+        self._is_torch = is_torch(framework)
+        self._device = device
+
+    def get_shape(self):
+        """list of int: the tensor's sizes."""
+        return list(self._tensor.shape)
+
+    def get_dtype(self):
+        """str: the element type as safetensors calls it, "F32", "BF16" …"""
+        return _SAFETENSORS.get(self._tensor.dtype, self._tensor.dtype)
+
+    def _read(self, tensor):
+        return tensor.torch(device=self._device) if self._is_torch else tensor.numpy()
+
+    def __getitem__(self, index):
+        """The part as an array; integers and slices of any axis read only what they need."""
+        return self._tensor._indexed(index, self._read)
+
+    def __repr__(self):
+        return f"anemone.Slice of {self._tensor!r}"

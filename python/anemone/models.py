@@ -1,12 +1,13 @@
 """Models under NeMo's names, on the CPU: load, save, encode, classify."""
 
+import ctypes
 import os
 
-from . import _anemone
+from . import _c
 from ._checkpoint import Checkpoint
 from ._config import ConfigDict, to_json
 from ._errors import CorruptError, InvalidArgumentError, UnsupportedError
-from ._ops import convert
+from ._ops import checked, convert
 from ._ops import open as open_checkpoint
 
 _BATCH = 16
@@ -44,19 +45,18 @@ class Model:
             raise UnsupportedError(f"restore_from: map_location {map_location}: expected cpu", "inference runs on the CPU here")
         if override_config_path is None and not return_config and strict:
             checkpoint, restored = open_checkpoint(restore_path), None
-            found = _anemone.model_class(checkpoint._stored)
+            found = checkpoint._info["model_class"]
         else:
             config = None if override_config_path is None else _yaml(override_config_path)
             try:
-                restored = _anemone.restore(os.fspath(restore_path), config, strict, return_config)
-                checkpoint, found = Checkpoint(restored.checkpoint), restored.class_name
+                checkpoint = restored = _restored(restore_path, config, strict, return_config)
             except CorruptError:  # no .nemo: another format's config is read with its headers
                 if not return_config:
                     raise
                 checkpoint, restored = open_checkpoint(restore_path), None
                 if checkpoint.config is None:
                     raise
-                found = _anemone.model_class(checkpoint._stored)
+            found = checkpoint._info["model_class"]
         if cls is not Model and found not in ("", cls.__name__):
             raise InvalidArgumentError(f"{os.fspath(restore_path)}: expected a {cls.__name__}, found a {found}",
                                        f"anemone.models.{found} takes it, anemone.models.Model every class")
@@ -92,7 +92,7 @@ class Model:
         return self
 
     def __repr__(self):
-        return f"<anemone.models.{type(self).__name__} of {self._checkpoint!r}>"
+        return f"<anemone.models.{type(self).__name__} of {self._checkpoint._line()}>"
 
     def state_dict(self):
         """Names to torch tensors, each read when it is asked for."""
@@ -109,7 +109,11 @@ class Model:
         if unknown:
             raise TypeError(f"save_to: {', '.join(sorted(unknown))}: expected no option beside a changed config; save the model first, "
                             "then anemone.convert what was saved")
-        return restored.save_to(os.fspath(save_path), options["force"], options.get("threads", 0), options.get("progress"))
+        save_path = os.fspath(save_path)
+        words = checked({"to": "nemo" if save_path.endswith(".nemo") else "nemo-dir", "force": options["force"],
+                         "threads": options.get("threads", 0)})
+        return _c.run(lambda following: _c.json("save", restored._handle, _c.path_bytes(save_path), words, following),
+                      options.get("progress"))
 
     def _with_edited_config(self):
         """The model restored with the config as it was changed here; None where it was not."""
@@ -120,8 +124,8 @@ class Model:
         if self._restored is None and (not stored.format.startswith("nemo") or stored.format == "nemo2"):
             raise UnsupportedError(f"{stored.path}: a changed config is saved from a .nemo, found the format {stored.format}",
                                    "anemone.convert to a .nemo first, or its option set=")
-        restored = self._restored or _anemone.restore(os.fspath(stored.path), None, True, False)
-        restored.set_config(to_json(self._cfg))
+        restored = self._restored or _restored(stored.path)
+        _c.call("config_set", restored._handle, b"", to_json(self._cfg).encode())
         return restored
 
 
@@ -135,30 +139,33 @@ class MegatronCLIPModel(Model):
     @property
     def _clip(self):
         if self._loaded is None:
-            self._loaded = _anemone.load_clip(self._checkpoint._stored, self._threads, self._keep_weights)
+            options = to_json({"threads": self._threads, "keep_weights": self._keep_weights}).encode()
+            self._loaded = _c.run(lambda _: _c.Handle(_c.pointer("clip_load", self._checkpoint._stored, options), "clip"))
         return self._loaded
 
     @property
     def logit_scale(self):
         """exp(logit_scale), the number similarities are multiplied by."""
-        return self._clip.logit_scale
+        scale = ctypes.c_double()
+        _c.call("clip_logit_scale", self._clip, ctypes.byref(scale))
+        return scale.value
 
     def preprocess(self, images):
         """Pictures → float32 [n, 3, size, size]. A picture is a path, a PIL image or uint8 [height, width, 3]; one or a list."""
         import numpy
         if isinstance(images, (str, os.PathLike)) or _is_picture_data(images):
             images = [images]
-        size = self._clip.image_size
+        size = _c.plain("clip_image_size", self._clip)
         pixels = numpy.empty((len(images), 3, size, size), numpy.float32)
         for row, image in zip(pixels, images):
             if isinstance(image, (str, os.PathLike)):
-                data = self._clip.pixels_of_file(os.fspath(image))
+                name = _c.path_bytes(image)
+                _c.run(lambda _, out=_address(row): _c.call("clip_pixels_of_file", self._clip, name, out))
             else:
                 rgb = numpy.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
                 if rgb.dtype != numpy.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
                     raise TypeError(f"expected uint8 [height, width, 3], found {rgb.dtype} {list(rgb.shape)}")
-                data = self._clip.pixels_of_rgb(rgb.shape[1], rgb.shape[0], rgb.tobytes())
-            row[...] = numpy.frombuffer(data, numpy.float32).reshape(row.shape)
+                _c.call("clip_pixels_of_rgb", self._clip, rgb.shape[1], rgb.shape[0], rgb.tobytes(), _address(row))
         return pixels
 
     def encode_image(self, images, normalize=False):
@@ -171,26 +178,50 @@ class MegatronCLIPModel(Model):
         for at in range(0, len(images), _BATCH):
             part = images[at:at + _BATCH]
             pixels = numpy.ascontiguousarray(part, numpy.float32) if getattr(part, "ndim", None) == 4 else self.preprocess(part)
-            parts.append(_rows(self._clip.encode_images(pixels)))
+            parts.append(self._encoded("clip_encode_images", _address(pixels), len(pixels)))
         return _unit(numpy.concatenate(parts), normalize)
 
     def encode_text(self, texts, normalize=False):
         """Features of texts (one or a list of str), float32 [n, width]."""
-        return _unit(_rows(self._clip.encode_texts([texts] if isinstance(texts, str) else list(texts))), normalize)
+        texts = [_c.text_bytes(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        return _unit(self._encoded("clip_encode_texts", (ctypes.c_char_p * len(texts))(*texts), len(texts)), normalize)
+
+    def _encoded(self, function, rows, count):
+        import numpy
+        address, width = _c.run(lambda following: _c.floats_of(function, self._clip, rows, count, following))
+        try:
+            return numpy.frombuffer((ctypes.c_float * (count * width)).from_address(address), numpy.float32).reshape(count, width).copy()
+        finally:
+            _c.free(address)
 
     def classify(self, images, texts, logit_scale=None):
         """Probabilities of each text for each picture, float32 [images, texts]. `logit_scale`: instead of the checkpoint's own
         (NeMo's script uses 100)."""
         import numpy
         image, text = self.encode_image(images), self.encode_text(texts)
-        data = self._clip.probabilities(image, text, logit_scale)
-        return numpy.frombuffer(data, numpy.float32).reshape(len(image), len(text))
+        answer = numpy.empty((len(image), len(text)), numpy.float32)
+        scale = None if logit_scale is None else ctypes.byref(ctypes.c_double(logit_scale))
+        _c.call("clip_probabilities", self._clip, _address(image), len(image), _address(text), len(text), image.shape[1], scale,
+                _address(answer))
+        return answer
 
 
 # NeMo's other classes, which are loaded, changed and saved.
 globals().update({name: type(name, (Model,), {"__doc__": description, "__module__": __name__})
-                  for name, description in _anemone.model_classes() if name not in globals()})
-__all__ = ["Model"] + [name for name, _ in _anemone.model_classes()]
+                  for name, description in _c.json("model_classes") if name not in globals()})
+__all__ = ["Model"] + [name for name, _ in _c.json("model_classes")]
+
+
+def _restored(path, config=None, strict=True, return_config=False):
+    """The checkpoint as NeMo's restore_from reads it."""
+    path = os.fspath(path)
+    options = to_json({"config": config, "strict": strict, "return_config": return_config}).encode()
+    return Checkpoint(_c.run(lambda _: _c.Handle(_c.pointer("restore", _c.path_bytes(path), options), "checkpoint")),
+                      reopen=(_restored, (path, config, strict, return_config)))
+
+
+def _address(array):
+    return array.__array_interface__["data"][0]
 
 
 def _yaml(config):
@@ -202,12 +233,6 @@ def _yaml(config):
         return to_json(config)
     from omegaconf import OmegaConf
     return OmegaConf.to_yaml(config)
-
-
-def _rows(answer):
-    import numpy
-    count, width, data = answer
-    return numpy.frombuffer(data, numpy.float32).reshape(count, width)
 
 
 def _unit(features, normalize):

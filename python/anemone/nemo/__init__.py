@@ -3,9 +3,9 @@
 import os
 import sys
 
-from anemone import _anemone
+from anemone import _c
 
-SCRIPTS = dict(_anemone.nemo_scripts())
+SCRIPTS = dict(_c.json("nemo_scripts"))
 """As NeMo v2.0.0 names them, and what each does."""
 
 

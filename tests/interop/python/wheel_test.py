@@ -52,6 +52,17 @@ class Wheel(unittest.TestCase):
                    and not os.path.basename(path).startswith(PYTHONS)]
         self.assertEqual(strange, [])
 
+    def test_it_is_for_every_python(self):
+        import anemone
+        folder = os.path.dirname(anemone.__file__)
+        record, = glob.glob(os.path.join(os.path.dirname(folder), "anemone_nemo-*.dist-info", "WHEEL"))
+        with open(record, encoding="utf-8") as file:
+            tags = re.findall(r"^Tag: (.*)", file.read(), re.M)
+        self.assertRegex(" ".join(tags), r"^py3-none-manylinux_2_\d+_x86_64$")
+        self.assertEqual(glob.glob(os.path.join(folder, "**", "*.cpython-*"), recursive=True), [])
+        with open(os.path.join(folder, "libanemone.so"), "rb") as file:  # no function of Python's, of whatever version
+            self.assertIsNone(re.search(rb"\0_?Py[A-Z]\w+\0", file.read()))
+
     def test_it_carries_their_licences(self):
         import anemone
         site = os.path.dirname(os.path.dirname(anemone.__file__))

@@ -1,0 +1,212 @@
+"""The C API (anemone/c.h) by ctypes: its functions, its errors as exceptions, and long calls that Ctrl-C stops."""
+
+import _thread
+import ctypes
+import os
+
+from . import _errors
+
+_LIBRARY = "libanemone.so"
+
+# A function's arguments: s text or bytes, p a pointer (handle, memory, where an output goes), n a size, q 64 bits, i an int, u 32 bits.
+_TYPES = {"s": ctypes.c_char_p, "p": ctypes.c_void_p, "n": ctypes.c_size_t, "q": ctypes.c_uint64, "i": ctypes.c_int, "u": ctypes.c_uint32}
+_CHECKED = {"open": "sspp", "restore": "ssp", "create": "sp", "info": "pp", "translate": "psp", "part": "pnppp", "tensor_list": "pp",
+            "tensor_at": "pnp", "tensor_read": "ppq", "tensor_narrow": "pnqqp", "tensor_view": "pp", "tensor_dlpack": "pip",
+            "config_get": "psp", "config_set": "pss", "artifact_read": "pspp", "add_tensor": "pssnppq", "add_metadata": "pss",
+            "save": "psspp", "convert": "ssspp", "verify": "spp", "diff": "ssspp", "scan": "sp", "clip_load": "psp",
+            "clip_logit_scale": "pp", "clip_pixels_of_file": "psp", "clip_pixels_of_rgb": "puusp", "clip_encode_images": "ppnppp",
+            "clip_encode_texts": "ppnppp", "clip_probabilities": "ppnpnnpp", "model_classes": "p", "nemo_scripts": "p"}
+_PLAIN = {"version": ("", "s"), "free": ("p", ""), "status_kind": ("p", "i"), "status_message": ("p", "s"), "status_hint": ("p", "s"),
+          "status_free": ("p", ""), "progress_new": ("pp", "p"), "progress_cancel": ("p", ""), "progress_read": ("pppp", "i"),
+          "progress_free": ("p", ""), "checkpoint_free": ("p", ""), "part_count": ("p", "n"), "tensor_free": ("p", ""),
+          "view_data": ("p", "p"), "view_size": ("p", "q"), "view_free": ("p", ""), "dlpack_free": ("p", ""), "clip_image_size": ("p", "q"),
+          "clip_free": ("p", ""), "main": ("ip", "i")}
+
+
+def _load():
+    own = os.path.join(os.path.dirname(os.path.abspath(__file__)), _LIBRARY)
+    library = ctypes.CDLL(own if os.path.exists(own) else _LIBRARY + ".0")
+    functions = {}
+    for name, arguments, answer in [*((name, arguments, "p") for name, arguments in _CHECKED.items()),
+                                    *((name, *types) for name, types in _PLAIN.items())]:
+        function = functions[name] = getattr(library, "anemone_" + name)
+        function.argtypes = [_TYPES[letter] for letter in arguments]
+        function.restype = _TYPES[answer] if answer else None
+    return functions
+
+
+_functions = _load()
+_status_kind, _status_message, _status_hint, _status_free, free = (
+    _functions[name] for name in ("status_kind", "status_message", "status_hint", "status_free", "free"))
+# In the order of anemone_kind, from 1.
+_EXCEPTIONS = [_errors.NotFoundError, _errors.AlreadyExistsError, _errors.CannotCreateError, _errors.InvalidArgumentError,
+               _errors.CorruptError, _errors.UnsupportedError, _errors.LimitExceededError, _errors.IoError, _errors.UnavailableError,
+               _errors.InterruptedError, _errors.OutOfMemoryError, _errors.InternalError]
+
+
+def plain(name, *arguments):
+    """What a function that cannot fail answers."""
+    return _functions[name](*arguments)
+
+
+def check(status):
+    """Raises what a status says, unless it is success."""
+    if not status:
+        return
+    kind, message, hint = _status_kind(status), _text(_status_message(status)), _text(_status_hint(status))
+    _status_free(status)
+    raise _EXCEPTIONS[kind - 1](message, hint.replace("=true ", "=True ").replace("=false ", "=False "))
+
+
+def call(name, *arguments):
+    """A function that may fail and answers nothing."""
+    check(_functions[name](*arguments))
+
+
+def pointer(name, *arguments):
+    """The pointer that a function puts into its last argument."""
+    out = ctypes.c_void_p()
+    check(_functions[name](*arguments, ctypes.byref(out)))
+    return out.value
+
+
+def json(name, *arguments):
+    """The JSON that a function puts into its last argument."""
+    from json import loads
+    address = pointer(name, *arguments)
+    try:
+        return loads(_text(ctypes.string_at(address)))
+    finally:
+        free(address)
+
+
+def _text(data):
+    return data.decode("utf-8", "surrogateescape")
+
+
+def path_bytes(path):
+    """A path as the file system has it."""
+    data = os.fsencode(path)
+    if b"\0" in data:
+        raise ValueError("path: embedded null byte")
+    return data
+
+
+def text_bytes(text, what="text"):
+    """A str as C's text."""
+    data = text.encode("utf-8", "surrogatepass")
+    if b"\0" in data:
+        raise ValueError(f"{what}: embedded null character")
+    return data
+
+
+class Handle:
+    """Something of the library's, freed with this object. It is given to functions as it is."""
+
+    __slots__ = ("_as_parameter_", "_free", "__weakref__")
+
+    def __init__(self, address, kind):
+        self._as_parameter_ = ctypes.c_void_p(address)
+        self._free = _functions[kind + "_free"]
+
+    def __del__(self):
+        self._free(self)
+
+
+def bytes_of(name, *arguments):
+    """The memory that a function puts into its last two arguments, as bytes."""
+    size = ctypes.c_size_t()
+    out = ctypes.c_void_p()
+    check(_functions[name](*arguments, ctypes.byref(out), ctypes.byref(size)))
+    try:
+        return ctypes.string_at(out.value, size.value)
+    finally:
+        free(out.value)
+
+
+def floats_of(name, *arguments):
+    """Rows of floats that a function puts into its last two arguments: (address, width). The caller frees the address."""
+    width = ctypes.c_size_t()
+    out = ctypes.c_void_p()
+    check(_functions[name](*arguments, ctypes.byref(out), ctypes.byref(width)))
+    return out.value, width.value
+
+
+def run(work, callback=None):
+    """work(progress) on a thread of its own, while this one calls `callback(stage, done, total)` and sees Ctrl-C, which
+    stop the work. What they raise is raised here once it has ended."""
+    progress = Handle(_functions["progress_new"](None, None), "progress")
+    read, cancel = _functions["progress_read"], _functions["progress_cancel"]
+    ended, outcome = _thread.allocate_lock(), []
+    ended.acquire()
+
+    def worker():
+        try:
+            outcome.append((work(progress), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        ended.release()
+
+    stage, done, total = ctypes.create_string_buffer(64), ctypes.c_uint64(), ctypes.c_uint64()
+    raised = None
+    _thread.start_new_thread(worker, ())
+    while True:
+        try:
+            while not outcome:
+                ended.acquire(timeout=0.05)
+                if raised is None and callback is not None and read(progress, stage, ctypes.byref(done), ctypes.byref(total)):
+                    answer = callback(_text(stage.value), done.value, total.value)
+                    if answer is not None and not answer:
+                        cancel(progress)
+            break
+        except BaseException as error:
+            cancel(progress)
+            raised = raised or error
+    value, failed = outcome[0]
+    try:
+        if raised is not None:
+            raise raised
+        if failed is not None:
+            raise failed
+        return value
+    finally:
+        raised = failed = outcome = None  # a traceback holds this frame, which would hold the exception
+
+
+def memory(view):
+    """The mapped bytes of a view as a buffer, which keeps the mapping."""
+    array = (ctypes.c_ubyte * plain("view_size", view)).from_address(plain("view_data", view))
+    array._view = view
+    return array
+
+
+_DLTENSOR = b"dltensor"
+
+
+@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+def _free_capsule(capsule):
+    if _capsule_is_valid(capsule, _DLTENSOR):  # nobody took it
+        plain("dlpack_free", _capsule_pointer(capsule, _DLTENSOR))
+
+
+def _python(name, answer, *arguments):
+    function = ctypes.pythonapi[name]
+    function.restype, function.argtypes = answer, arguments
+    return function
+
+
+_capsule_is_valid = _python("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+_capsule_pointer = _python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+_capsule_new = _python("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_python("Py_IncRef", None, ctypes.py_object)(_free_capsule)  # it outlives this module: capsules may, too
+
+
+def dlpack(tensor, copy):
+    """A DLPack capsule."""
+    return _capsule_new(pointer("tensor_dlpack", tensor, int(copy)), _DLTENSOR, ctypes.cast(_free_capsule, ctypes.c_void_p))
+
+
+def main(words):
+    """The program; its exit status."""
+    arguments = (ctypes.c_char_p * (len(words) + 1))(*(os.fsencode(word) for word in words))
+    return plain("main", len(words), arguments)
