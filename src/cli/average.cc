@@ -8,7 +8,6 @@
 
 #include "cli/command.h"
 #include "cli/commands.h"
-#include "cli/describe.h"
 #include "cli/plan_flags.h"
 #include "ops/destination.h"
 #include "ops/source.h"
@@ -32,7 +31,7 @@ Result<Plan> PlanAverage(const std::vector<std::string>& sources, const std::str
   }
   ANEMONE_ASSIGN(const Checkpoint mean, AverageCheckpoints(checkpoints));
   for (const std::string& note : mean.notes) Note(note);
-  ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, to));
+  ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, to, checkpoints.front()));
   return format->lay_out(mean, {});
 }
 
@@ -42,8 +41,7 @@ std::function<int()> DeclareAverage(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("PATHS", options->paths, "Two checkpoints or more, then DST")->required()->expected(1, 10000);
   options->plan.DeclareShared(app);
-  Suggest(app.add_option("--to", options->to, "Format to write (default: by the destination's name)"),
-          WritableFormats());
+  app.add_option("--to", options->to, "The destination's format (default: by its name)")->type_name("FORMAT");
   return [options] {
     if (options->paths.size() < 3) {
       return Report(InvalidArgument(fmt::format("expected two checkpoints or more and a destination, found {} path{}",

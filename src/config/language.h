@@ -12,6 +12,7 @@ enum class ConfigLanguage : uint8_t {
   kNemo2,        // context/model.yaml
   kHuggingFace,  // config.json
   kOpenClip,     // open_clip_config.json
+  kMegatron,     // the arguments of Megatron-LM, run_config.yaml of Megatron-Bridge
 };
 
 }  // namespace anemone

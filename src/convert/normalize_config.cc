@@ -1,18 +1,36 @@
-// NormalizeConfig: a NeMo 2 config in the words of NeMo 1, which the families' tables and all other formats speak.
+// NormalizeConfig: a config of NeMo 2's or Megatron's in the words of NeMo 1, which the families' tables and all other
+// formats speak.
 //
 // Before:  the config is in the source's words.
-// After:   it is not in NeMo 2's, unless NeMo 2 is written, or NeMo 1 has no words for the model and no format to write
-//          needs them.
-// Notes:   none.
+// After:   it is not in Megatron's; a checkpoint of Megatron's has the names of NeMo's modules, where NeMo is to load
+//          it. It is not in NeMo 2's, unless NeMo 2 is written, or NeMo 1 has no words for the model and no format to
+//          write needs them.
+// Notes:   arguments of Megatron's that are not known.
 #include <utility>
 
 #include "convert/pass.h"
+#include "family/megatron_config.h"
 #include "family/nemo2_checkpoint.h"
 
 namespace anemone {
 
+namespace {
+
+// A target without a config needs none: tensors of a model that NeMo 1 has no words for keep their names.
+Status NormalizeMegatron(Work& work) {
+  const FormatTraits& traits = work.traits();
+  MegatronTarget target{.language = traits.language};
+  target.names = traits.is_megatron() && traits.model_class != ModelClassIn::kNowhere;
+  const Status taken = TakeMegatronCheckpoint(target, &work.result(), &work.conversion.notes);
+  const bool is_needed = traits.language != ConfigLanguage::kNone || !work.HasOneWhole();
+  return taken.ok() || is_needed ? taken : Status();
+}
+
+}  // namespace
+
 Status NormalizeConfig(Work& work) {
   Checkpoint& result = work.result();
+  if (result.config && IsMegatronConfig(result.config->root())) return NormalizeMegatron(work);
   if (work.traits().language == ConfigLanguage::kNemo2 || !result.config || !IsNemo2Config(result.config->root()))
     return {};
   Result<ConfigNode> config = ToNemo1Config(result.config->root());

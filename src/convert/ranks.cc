@@ -24,6 +24,9 @@ constexpr int kMaxGrid = 4096;
 Result<Layout> LayoutAskedFor(const Work& work) {
   const ConvertOptions& options = work.options;
   Layout layout = work.traits().has_rank_files ? work.conversion.source.layout : Layout{};
+  // NeMo keeps no file of ranks that divide experts, and an archive none of virtual stages.
+  layout.ep = 1;
+  if (TraitsOf(work.conversion.source).language == ConfigLanguage::kMegatron) layout.vp = 1;
   layout.tp = options.tp.value_or(layout.tp);
   layout.pp = options.pp.value_or(layout.pp);
   layout.vp = options.vp.value_or(layout.vp);

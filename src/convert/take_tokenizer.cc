@@ -16,13 +16,15 @@ Status TakeTokenizer(Work& work) {
   const bool from_hf = TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
   const Format* as_in = FindFormat(work.options.dialect);
   const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
-  if (from_hf == (to.language == ConfigLanguage::kHuggingFace)) {
+  const ConfigLanguage from = TraitsOf(work.conversion.source).language;
+  if (from != ConfigLanguage::kMegatron && from_hf == (to.language == ConfigLanguage::kHuggingFace)) {
     return WrongOption("tokenizer", "expected a conversion from or to Hugging Face")
         .Use("artifact", "tokenizer.model=FILE", "store a file for NeMo");
   }
   ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(path));
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
-    ConfigNode* config = checkpoint->config ? &checkpoint->config->root() : nullptr;
+    ConfigNode* config =
+        checkpoint->config && from != ConfigLanguage::kMegatron ? &checkpoint->config->root() : nullptr;
     ANEMONE_TRY(ReplaceTokenizer(given, config, &checkpoint->artifacts).In(path));
   }
   return {};

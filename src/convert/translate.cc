@@ -85,7 +85,8 @@ Result<std::string> DialectToWrite(const Work& work) {
   const Format& format = as_in != nullptr ? *as_in : *work.format;
   const FormatTraits& traits = format.traits;
   const Dialect& own = *work.identity->dialect;
-  if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && own.is_megatron)) return own.name;
+  if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && own.is_megatron && !own.is_read_only))
+    return own.name;
   if (traits.is_megatron()) return std::string(traits.dialect);
   ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(work.result(), *work.identity, traits.language, work.KnownModel()));
   return dialect != nullptr ? dialect->name : std::string(format.name);

@@ -7,6 +7,7 @@
 #include "family/families.h"
 #include "family/gpt.h"
 #include "family/hf_config.h"
+#include "family/megatron_config.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
 
@@ -128,6 +129,32 @@ Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings) {
   return dialect;
 }
 
+namespace {
+
+// Megatron-LM's own before Megatron-core, and beside it up to core 0.15 (--use-legacy-models).
+Dialect GptMegatronLm() {
+  LayerParts parts = kParts;
+  parts.short_norms = true;
+  Dialect dialect = GptLegacy();
+  dialect.name = "megatron-lm";
+  dialect.title = "Megatron-LM, legacy models";
+  dialect.rows = Join<R>({
+      Embedding("language_model.embedding", {}),
+      {Frequencies("language_model.rotary_pos_emb.inv_freq")},
+      LegacyLayer("", "language_model.encoder.layers.{i}", parts),
+      FinalNorm("language_model.encoder.final_norm"),
+      {
+          VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
+          ExtraState("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
+          TiedCopy("word_embeddings_for_head.weight", ""),
+      },
+  });
+  dialect.is_read_only = true;
+  return dialect;
+}
+
+}  // namespace
+
 // ---- sizes ----
 
 namespace {
@@ -139,7 +166,7 @@ Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, co
   bool side_by_side = false, te = false;
   ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
   if (has_experts) {
-    if (dialect.name == "legacy")
+    if (dialect.name != "mcore" && dialect.is_megatron)
       return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
     ANEMONE_ASSIGN(const bool extended, FlagOf(model, "moe_extended_tp", false));
     if (extended)
@@ -211,6 +238,11 @@ Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
     if (!words.ok()) return words.status().In(name);
     model = *std::move(words);
   }
+  if (IsMegatronConfig(config->root())) {
+    Result<ConfigNode> words = Nemo1OfMegatron(config->root(), nullptr);
+    if (!words.ok()) return words.status().In(name);
+    model = *std::move(words);
+  }
   ANEMONE_TRY(SetSymbols(checkpoint, dialect, model, symbols).In(name));
   ANEMONE_ASSIGN(const uint64_t rows, StoredVocabRows(checkpoint, dialect, "token_embedding.weight"));
   symbols->Set("vocab", rows);
@@ -236,20 +268,21 @@ std::string_view DialectOfConfig(const Config& config) { return DialectOfHf(conf
 }  // namespace
 
 const Family& GptFamily() {
-  static const Family family = {.name = "gpt",
-                                .title = "GPT",
-                                .symbols = GptDeclared(),
-                                .canonical = GptCanonical(),
-                                .dialects = Join<Dialect>({{GptMcore(), GptLegacy()}, GptHuggingFace()}),
-                                .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
-                                .tower_order = {},
-                                .has_virtual_stages = true,
-                                .read_symbols = ReadGptSymbols,
-                                .target = GptTarget,
-                                .foreign = ForeignDecoder,
-                                .dialect_of = DialectOfConfig,
-                                .choose_dialect = ChooseGptDialect,
-                                .complete = CompleteGpt};
+  static const Family family = {
+      .name = "gpt",
+      .title = "GPT",
+      .symbols = GptDeclared(),
+      .canonical = GptCanonical(),
+      .dialects = Join<Dialect>({{GptMcore(), GptLegacy(), GptMegatronLm()}, GptHuggingFace()}),
+      .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
+      .tower_order = {},
+      .has_virtual_stages = true,
+      .read_symbols = ReadGptSymbols,
+      .target = GptTarget,
+      .foreign = ForeignDecoder,
+      .dialect_of = DialectOfConfig,
+      .choose_dialect = ChooseGptDialect,
+      .complete = CompleteGpt};
   return family;
 }
 

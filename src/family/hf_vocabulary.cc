@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "family/megatron_config.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
 #include "family/nemo2_config.h"
@@ -29,6 +30,10 @@ uint64_t MultipleOf(const ConfigNode& model) {
 
 ConfigNode NemoTokenizerOf(const Checkpoint& source) {
   if (!source.config) return {};
+  if (IsMegatronConfig(source.config->root())) {
+    const Result<ConfigNode> words = Nemo1OfMegatron(source.config->root(), nullptr);
+    return words.ok() ? WordAt(*words, "tokenizer") : ConfigNode();
+  }
   if (!IsNemo2Config(source.config->root())) return WordAt(ModelNode(*source.config), "tokenizer");
   const Result<ConfigNode> config = ToNemo1Config(source.config->root());
   return config.ok() ? WordAt(*config, "tokenizer") : ConfigNode();

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "family/megatron_config.h"
 #include "family/nemo2_config.h"
 
 namespace anemone {
@@ -14,6 +15,7 @@ ConfigLanguage DetectLanguage(const ConfigNode& root) {
   constexpr std::string_view kHuggingFace[] = {"vision_config", "text_config", "text_config_dict", "model_type"};
   if (const ConfigNode* model = root.Get("model_cfg"); model != nullptr && model->is_map())
     return ConfigLanguage::kOpenClip;
+  if (IsMegatronConfig(root)) return ConfigLanguage::kMegatron;
   if (std::ranges::any_of(kHuggingFace, [&](std::string_view key) { return root.Get(key) != nullptr; }))
     return ConfigLanguage::kHuggingFace;
   return IsNemo2Config(root) ? ConfigLanguage::kNemo2 : ConfigLanguage::kNone;

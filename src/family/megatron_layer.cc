@@ -255,9 +255,10 @@ std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name
   using enum Split;
   // A gated MLP keeps gate and up as two matrices, but for the `fast-` activations.
   const std::string_view one = parts.gated ? "!{T}.two_matrices" : "", two = "{T}.two_matrices";
+  const std::string_view norm = parts.short_norms ? "norm." : "layernorm.";
   return ForTower(tower,
                   Join<R>({
-                      Norm("input_layernorm.", "norm1"),
+                      Norm(fmt::format("input_{}", norm), "norm1"),
                       Linear("self_attention.query_key_value", "attn.qkv", kQkv, kMegatronQkv),
                       State("self_attention.query_key_value"),
                       If<R>(parts.qk_norm,
@@ -267,7 +268,7 @@ std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name
                             }),
                       Linear("self_attention.dense", "attn.out", kRows),
                       State("self_attention.dense"),
-                      Norm("post_attention_layernorm.", "norm2"),
+                      Norm(fmt::format("post_attention_{}", norm), "norm2"),
                       If<R>(parts.cross_attention, Join<R>({
                                                        Linear("inter_attention.query", "cross.q", kColumns),
                                                        State("inter_attention.query"),

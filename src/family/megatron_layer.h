@@ -29,6 +29,8 @@ struct LayerParts {
   // Norms in unusual places: one for attention and MLP alike where "single_norm" is set, apart from the linear layers
   // behind them where "norms_apart" is (Falcon); norms of what attention and MLP add, where "post_norms" is (Gemma 2).
   bool other_norms = false;
+  // Legacy Megatron says "norm" for "layernorm" [Megatron-LM core_v0.4.0 … core_v0.15.0 megatron/legacy/model].
+  bool short_norms = false;
 };
 
 // The sizes and flags that the rows below speak of.

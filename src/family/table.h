@@ -132,6 +132,7 @@ struct Dialect {
   std::string never = {};
   // Of the config that goes with such names; Megatron's go with NeMo 1's.
   ConfigLanguage language = ConfigLanguage::kNone;
+  bool is_read_only = false;  // nobody loads it any more: what is stored so is written in another
 };
 ConfigLanguage LanguageOf(const Dialect& dialect);
 

@@ -100,9 +100,9 @@ class Canonicalizer {
     if (item.tensor() == nullptr)
       return Corrupt(fmt::format("{}: expected a tensor, found an opaque object", item.name));
     const std::string target = names_.CanonicalName(hit->row, hit->captures.layer);
-    if (row.role == Role::kDropCopy) {
+    if (row.role == Role::kDropCopy || row.stage == Stage::kTiedCopy) {
       copies_.push_back({&item, target});
-      dropped_.Add(row.why);
+      if (!row.why.empty()) dropped_.Add(row.why);
       return {};
     }
     Found& found = found_[target];

@@ -365,6 +365,20 @@ Result<std::string> ReadBackend(const std::vector<Artifact>& members) {
   return *backend->AsString();
 }
 
+// Since core 0.19 the common values are an object among the others, and there is no common.pt [core_v0.19.0
+// megatron/core/dist_checkpointing/strategies/torch.py].
+Value TakeCommonState(std::vector<DistEntry>& entries) {
+  const auto common = std::ranges::find_if(entries, [](const DistEntry& entry) {
+    const auto shard = SplitObjectKey(entry.key);
+    return shard && shard->key == "common_state" && std::holds_alternative<Value>(entry.content);
+  });
+  if (common == entries.end()) return {};
+  Value value = std::get<Value>(std::move(common->content));
+  if (value.node->kind == Kind::kList && value.node->items.size() == 1) value.node = value.node->items.front();
+  entries.erase(common);
+  return value;
+}
+
 // Lightning's hyper_parameters: NeMo's DictConfig, by itself or under `cfg`.
 void ReadHyperParameters(Checkpoint& checkpoint) {
   const auto& training = checkpoint.shards.front().training;
@@ -435,7 +449,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   }
   if (!entries.ok()) return in(entries.status());
 
-  Value common;
+  Value common = TakeCommonState(*entries);
   if (const Artifact* member = FindMember(members, "common.pt")) {
     auto file = ReadTorchFile(member->content, member->name);
     if (!file.ok()) return in(file.status().In(member->name));

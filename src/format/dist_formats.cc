@@ -3,6 +3,7 @@
 #include "format/artifacts.h"
 #include "format/dist.h"
 #include "format/format.h"
+#include "format/megatron.h"
 
 namespace anemone {
 namespace {
@@ -41,6 +42,7 @@ Result<Checkpoint> Open(const Probe& probe) {
     checkpoint.artifacts.erase(checkpoint.artifacts.begin() + static_cast<ptrdiff_t>(i));
     break;
   }
+  ANEMONE_TRY(TellMegatron(&checkpoint).In(probe.path));
   return checkpoint;
 }
 

@@ -23,14 +23,15 @@ extern const Format kSafetensors;
 extern const Format kHuggingFace, kOpenClip;
 extern const Format kTorchDist, kZarr, kNemo2;
 extern const Format kDeepSpeed;
+extern const Format kMegatron, kMegatronBridge;
 
 namespace {
 
 constexpr size_t kHeadBytes = 1024;
 
-constexpr std::array<const Format*, 11> kFormats = {
-    &kNemo,     &kNemoDir,   &kLightning, &kPytorch, &kSafetensors, &kHuggingFace,
-    &kOpenClip, &kTorchDist, &kZarr,      &kNemo2,   &kDeepSpeed,
+constexpr std::array<const Format*, 13> kFormats = {
+    &kNemo,      &kNemoDir, &kLightning, &kPytorch,   &kSafetensors, &kHuggingFace,    &kOpenClip,
+    &kTorchDist, &kZarr,    &kNemo2,     &kDeepSpeed, &kMegatron,    &kMegatronBridge,
 };
 
 // Other words for a format: flavours of what was read, and what people type.

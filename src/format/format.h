@@ -56,6 +56,7 @@ struct FormatTraits {
   std::string_view dialect = {};
   bool takes_any_megatron = false;             // models in another dialect of Megatron's keep it
   bool has_rank_files = false;                 // one file for each rank
+  bool has_bare_names = false;                 // no prefix stands before the names of Megatron's modules
   bool is_chunked = false;                     // tensors are stored whole, cut into chunks as for so many tensor ranks
   std::optional<ParameterKeys> training = {};  // of the training state it takes; empty: none
   bool keeps_extra_state = true;               // holds entries that are no tensors

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "format/format.h"
+#include "format/megatron.h"
 #include "format/rank_file.h"
 #include "format/ranks.h"
 #include "format/recognise.h"
@@ -154,6 +155,10 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOption
   checkpoint.notes = std::move(file.notes);
   checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
   checkpoint.shards.push_back(std::move(file.shard));
+  if (file.megatron) {
+    ANEMONE_TRY(TakeMegatronFile(folder.string(), *std::move(file.hparams), checkpoint).In(path));
+    return checkpoint;
+  }
   if (file.lightning) ANEMONE_TRY(SetConfig(folder, std::move(file.hparams), checkpoint));
   if (file.lightning) checkpoint.origin.training_file = name;
   checkpoint.origin.is_torch_script = !file.lightning && file.torchscript;
@@ -418,7 +423,7 @@ bool IsLightningFolder(const Probe& probe) {
       probe.HasEntry(".metadata")) {
     return false;
   }
-  if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json")) return false;
+  if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json") || IsMegatronFolder(probe)) return false;
   return HasRankFolders(probe) || std::any_of(probe.entries.begin(), probe.entries.end(),
                                               [](const auto& name) { return EndsWith(name, kExtension); });
 }

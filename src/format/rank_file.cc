@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "format/megatron_file.h"
 #include "format/torch_file.h"
 
 namespace anemone {
@@ -253,11 +254,28 @@ Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankF
 
 }  // namespace
 
+namespace {
+
+Status ReadMegatron(const Value& root, RankFile& file) {
+  file.megatron = true;
+  std::vector<std::string> objects;
+  ANEMONE_ASSIGN(file.hparams, ReadMegatronArgs(root, &objects));
+  if (!objects.empty()) file.notes.push_back(fmt::format("objects in args are left out: {}", Listed(objects)));
+  ANEMONE_ASSIGN(file.shard, ReadMegatronShard(root, *file.hparams, &file.notes));
+  return {};
+}
+
+}  // namespace
+
 Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& options) {
   ANEMONE_ASSIGN(const TorchFile torch, ReadTorchFile(range, options.within));
   RankFile file;
   file.torchscript = torch.torchscript;
   const Value& root = torch.root;
+  if (!torch.torchscript && options.key.empty() && MegatronArgsOf(root) != nullptr) {
+    ANEMONE_TRY(ReadMegatron(root, file));
+    return file;
+  }
   const bool is_lightning =
       !torch.torchscript && IsDict(root.node) && Lookup(*root.node, "pytorch-lightning_version") != nullptr;
   ANEMONE_TRY(is_lightning ? ReadLightning(root, options, file) : ReadWeights(torch, options, file));

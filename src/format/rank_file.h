@@ -20,6 +20,7 @@ struct RankFile {
   std::optional<ConfigNode> hparams;  // of ReadHparams
   bool lightning = false;
   bool torchscript = false;
+  bool megatron = false;  // of Megatron-LM; hparams are its arguments
   std::vector<std::string> notes;
 };
 

@@ -1,5 +1,6 @@
 #include "ops/canonical.h"
 
+#include "family/megatron_config.h"
 #include "family/nemo2_config.h"
 #include "parallel/reshard.h"
 
@@ -15,6 +16,10 @@ Result<Checkpoint> InWordsOfTables(const Checkpoint& checkpoint) {
     Result<ConfigNode> config = ToNemo1Config(weights.config->root());
     if (!config.ok()) return config.status().In(weights.config_name);
     weights.config = Config(*std::move(config));
+  }
+  if (weights.config && IsMegatronConfig(weights.config->root())) {
+    std::vector<std::string> notes;
+    ANEMONE_TRY(TakeMegatronCheckpoint({}, &weights, &notes));
   }
   return weights;
 }

@@ -132,11 +132,14 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   // What no family knows is checked as far as its containers go.
   std::string foreign;
   const bool known = DetectFamily(*checkpoint, &foreign) != nullptr && FamilyOf(*checkpoint) != nullptr;
-  const Status names = known ? Canonical(*checkpoint).status() : Status();
+  const std::string& whole = checkpoint->origin.part_of;
+  const Status names = known && whole.empty() ? Canonical(*checkpoint).status() : Status();
   if (!names.ok() && names.kind() == ErrorKind::kUnsupported) {
     result.unchecked = names.message();
   } else if (!names.ok()) {
     result.problems.push_back(names.In(path).message());
+  } else if (!whole.empty()) {
+    result.unchecked = fmt::format("one part of several: anemone verify {} takes all", whole);
   } else if (!known) {
     result.unchecked = foreign.empty() ? "its family is not known" : "its family is not known: " + foreign;
   }

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "format/format.h"
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
 #include "parallel/slices.h"
@@ -167,6 +168,7 @@ class Merger {
     ANEMONE_TRY(CheckNames(place));
     const StateDict& first = DictAt(place, 0);
     const std::string prefix = naming_.BestPrefix(first).prefix;
+    if (piece == 0) stored_prefix_ = prefix;
     std::unordered_map<std::string, uint64_t> counted;
     std::vector<std::string> unknown;
     for (const auto& item : first.items()) {
@@ -302,6 +304,9 @@ class Merger {
     return {};
   }
 
+  // Whether the result is what the ranks stored and nobody asked for NeMo's names: copies of the embedding included.
+  bool KeepsNames() const { return TraitsOf(source_).has_bare_names && stored_prefix_.empty(); }
+
   // What a copy must equal: the same canonical tensor's other row, or that of the canonical tensor it copies.
   Result<const Tensor*> OriginalOf(const StoredRow& row) const {
     const auto owner = canonical_.find(row.canonical);
@@ -330,13 +335,13 @@ class Merger {
         if (!same && !nothing)
           return Corrupt(fmt::format("{}: expected a copy of the embedding, found other values", row.name));
       }
-      it = row.stage == Stage::kTiedCopy ? merged_.erase(it) : std::next(it);
+      it = row.stage == Stage::kTiedCopy && !KeepsNames() ? merged_.erase(it) : std::next(it);
     }
     return {};
   }
 
   Result<StateDict> InOrder() {
-    const std::string& prefix = naming_.dialect().prefixes.front();
+    const std::string& prefix = KeepsNames() ? stored_prefix_ : naming_.dialect().prefixes.front();
     StateDict result;
     const auto layers_of = [this](const std::string& tower) { return layers(tower); };
     const Status walked = ForEachStored(naming_.dialect(), layers_of, [&](size_t row, uint64_t layer) -> Status {
@@ -358,6 +363,7 @@ class Merger {
   std::unordered_map<std::string_view, const CanonicalRow*> canonical_;
   std::unordered_map<std::string, uint64_t> layers_;
   std::map<Key, Entry> merged_;
+  std::string stored_prefix_;  // of the first piece's names
   uint64_t dropped_states_ = 0;
   SliceLaw law_;
 };
