@@ -184,7 +184,7 @@ class Flags(unittest.TestCase):
             with open(os.path.join(given, name)) as theirs, open(os.path.join(self.dir, "q", name)) as ours:
                 self.assertEqual(ours.read(), theirs.read(), name)
         said = run(self.dir, "convert_qwen2_nemo_to_hf", f"--input_name_or_path={qwen}", "--output_path=n.bin", "--hf_output_path=n")
-        self.assertIn("without its merges; --tokenizer DIR", said.stderr)
+        self.assertIn("without its merges; the option tokenizer", said.stderr)
         said = run(self.dir, "convert_qwen2_nemo_to_hf", f"--input_name_or_path={qwen}", "--hf_output_path=m", "--input_tokenizer=none")
         self.assertEqual(said.returncode, 66, said.stderr)
 
