@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/checked.h"
+#include "config/companions.h"
 #include "family/families.h"
 #include "tensor/same.h"
 
@@ -153,9 +154,6 @@ Status RequireOneShard(const Checkpoint& checkpoint) {
 
 // A tokenizer's files lie at the top of a Hugging Face directory and in `tokenizer/` of a .nemo, where NeMo, which
 // reads only members that its config names, does not see them.
-constexpr std::string_view kTokenizerFiles[] = {
-    "vocab.json",   "merges.txt",       "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "spiece.model", "added_tokens.json"};
 constexpr std::string_view kTokenizerFolder = "tokenizer/";
 
 // The same for the config of the model that a .nemo was made from, so that the way back gives what came in
@@ -179,18 +177,19 @@ void LeaveKeptConfigs(Checkpoint* checkpoint) {
   });
 }
 
+// NeMo's config refers to its own tokenizer.model, wherever that came from.
+bool IsKeptTokenizerFile(std::string_view name) {
+  const Companion* companion = FindCompanion(name);
+  return companion != nullptr && companion->is_of_tokenizer && name != "tokenizer.model";
+}
+
 void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
   for (Artifact& artifact : checkpoint->artifacts) {
-    for (const std::string_view file : kTokenizerFiles) {
-      if (to_megatron && artifact.name == file) {
-        artifact.name = std::string(kTokenizerFolder) + std::string(file);
-        break;
-      }
-      if (!to_megatron && artifact.name.starts_with(kTokenizerFolder) &&
-          std::string_view(artifact.name).substr(kTokenizerFolder.size()) == file) {
-        artifact.name = std::string(file);
-        break;
-      }
+    if (to_megatron) {
+      if (IsKeptTokenizerFile(artifact.name)) artifact.name.insert(0, kTokenizerFolder);
+    } else if (artifact.name.starts_with(kTokenizerFolder)) {
+      const std::string file = artifact.name.substr(kTokenizerFolder.size());
+      if (IsKeptTokenizerFile(file)) artifact.name = file;
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "config/companions.h"
 #include "family/nemo_artifact.h"
 #include "family/tokenizer_config.h"
 #include "family/tokenizer_size.h"
@@ -16,11 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kFiles[] = {
-    "added_tokens.json",       "chat_template.jinja", "chat_template.json", "merges.txt",
-    "sentencepiece.bpe.model", "spiece.model",        "tokenizer.json",     "tokenizer.model",
-    "tokenizer_config.json",   "tekken.json",         "vocab.json",         "vocab.txt",
-    "special_tokens_map.json"};
 // The longer first.
 constexpr std::string_view kFolders[] = {"context/nemo_tokenizer/", "context/", "tokenizer/", ""};
 constexpr std::string_view kNemo1Folder = "tokenizer/";
@@ -31,7 +27,10 @@ std::string TextAt(const ConfigNode* node, std::string_view key) {
   return child == nullptr ? std::string() : child->AsString().value_or("");
 }
 
-bool IsFile(std::string_view name) { return std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles); }
+bool IsFile(std::string_view name) {
+  const Companion* companion = FindCompanion(name);
+  return companion != nullptr && companion->is_of_tokenizer;
+}
 
 // NeMo 1's `tokenizer:` as its converters write it. FILE is the reference to a vocabulary's file, NAME what to load
 // by name; `fixed_name` is the name that NeMo's script has fixed.
@@ -196,12 +195,15 @@ Result<std::vector<Artifact>> OpenTokenizer(const std::string& path) {
     ANEMONE_TRY(open(path, IsFile(name) ? std::string_view(name) : kPieces));
     return files;
   }
-  for (const std::string_view name : kFiles) {
+  std::vector<std::string_view> known;
+  for (const auto& [name, is_of_tokenizer] : kCompanions) {
+    if (!is_of_tokenizer) continue;
+    known.push_back(name);
     const std::string file = (fs::path(path) / name).string();
     if (fs::exists(file, error)) ANEMONE_TRY(open(file, name));
   }
   if (files.empty())
-    return NotFound(fmt::format("expected a tokenizer's files, found none of {}", fmt::join(kFiles, ", "))).In(path);
+    return NotFound(fmt::format("expected a tokenizer's files, found none of {}", fmt::join(known, ", "))).In(path);
   return files;
 }
 

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "anemone/config.h"
+#include "config/companions.h"
 #include "container/http.h"
 #include "format/hub_cache.h"
 
@@ -20,18 +21,15 @@ namespace {
 using internal::HubCache;
 using internal::HubChoice;
 
-constexpr std::string_view kConfigs[] = {"config.json",
-                                         "open_clip_config.json",
-                                         "preprocessor_config.json",
-                                         "tokenizer.json",
-                                         "vocab.json",
-                                         "merges.txt",
-                                         "tokenizer_config.json",
-                                         "special_tokens_map.json",
-                                         "added_tokens.json",
-                                         "spiece.model",
-                                         "tokenizer.model",
-                                         "vocab.txt"};
+constexpr std::string_view kConfigs[] = {"config.json", "open_clip_config.json"};
+
+// What is fetched beside the weights.
+std::vector<std::string_view> Beside() {
+  std::vector<std::string_view> names(std::begin(kConfigs), std::end(kConfigs));
+  std::ranges::transform(kCompanions, std::back_inserter(names), &Companion::name);
+  return names;
+}
+
 // First come, first served; safetensors before pickles.
 constexpr std::string_view kWeights[] = {
     "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
@@ -261,7 +259,7 @@ class Fetch {
       ANEMONE_ASSIGN(const std::vector<std::string> shards, Shards(cache_.Snapshot(commit) + "/" + choice.weights));
       ANEMONE_TRY(Get(commit, shards));
     }
-    for (const std::string_view name : kConfigs) {
+    for (const std::string_view name : Beside()) {
       if (std::find(names.begin(), names.end(), name) == names.end()) ANEMONE_TRY(cache_.NoteAbsent(commit, name));
     }
     // Last, so that the name leads to a complete snapshot.
@@ -464,7 +462,7 @@ namespace internal {
 HubChoice ChooseFiles(const std::vector<std::string>& names) {
   const std::set<std::string_view> all(names.begin(), names.end());
   HubChoice choice;
-  for (const std::string_view name : kConfigs) {
+  for (const std::string_view name : Beside()) {
     if (all.contains(name)) choice.configs.emplace_back(name);
   }
   for (const std::string_view name : kWeights) {

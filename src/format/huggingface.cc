@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <span>
 
+#include "config/companions.h"
 #include "format/artifacts.h"
 #include "format/format.h"
 #include "format/safetensors.h"
@@ -24,23 +25,6 @@ constexpr std::string_view kHfWeights[] = {"model.safetensors", "model.safetenso
                                            "pytorch_model.bin.index.json"};
 constexpr std::string_view kOpenClipWeights[] = {"open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
                                                  "open_clip_pytorch_model.bin"};
-
-// Files beside the weights that belong to the model: tokenizers and preprocessors [HF-7].
-constexpr std::string_view kCompanions[] = {"added_tokens.json",
-                                            "chat_template.jinja",
-                                            "chat_template.json",
-                                            "generation_config.json",
-                                            "merges.txt",
-                                            "preprocessor_config.json",
-                                            "processor_config.json",
-                                            "sentencepiece.bpe.model",
-                                            "special_tokens_map.json",
-                                            "spiece.model",
-                                            "tokenizer.json",
-                                            "tokenizer.model",
-                                            "tokenizer_config.json",
-                                            "vocab.json",
-                                            "vocab.txt"};
 
 template <size_t N>
 std::string_view FirstOf(const Probe& probe, const std::string_view (&names)[N]) {
@@ -81,8 +65,9 @@ Status AddConfig(const fs::path& folder, std::string_view config_name, Checkpoin
   return {};
 }
 
+// HF-7.
 Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
-  for (const std::string_view name : kCompanions) {
+  for (const auto& [name, is_of_tokenizer] : kCompanions) {
     if (!probe.HasEntry(name)) continue;
     ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile((fs::path(probe.path) / name).string()));
     checkpoint.artifacts.push_back({std::string(name), Whole(std::move(source))});

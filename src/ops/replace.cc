@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/tree.h"
+#include "config/companions.h"
 #include "engine/sources.h"
 #include "format/format.h"
 #include "format/inside.h"
@@ -27,22 +28,7 @@ constexpr std::string_view kRepositories[] = {".git", ".hg", ".svn", ".bzr", ".j
 
 constexpr std::string_view kDistributedNames[] = {".metadata", "metadata.json", "common.pt"};
 constexpr std::string_view kDistributedEndings[] = {".distcp", "/.zarray", "/.zattrs", "/.zgroup"};
-// Tokenizers and settings that travel with a model under these names, in whatever folder.
-constexpr std::string_view kCompanions[] = {"added_tokens.json",
-                                            "chat_template.jinja",
-                                            "config.json",
-                                            "generation_config.json",
-                                            "merges.txt",
-                                            "open_clip_config.json",
-                                            "preprocessor_config.json",
-                                            "processor_config.json",
-                                            "special_tokens_map.json",
-                                            "spiece.model",
-                                            "tokenizer.json",
-                                            "tokenizer.model",
-                                            "tokenizer_config.json",
-                                            "vocab.json",
-                                            "vocab.txt"};
+constexpr std::string_view kConfigs[] = {"config.json", "open_clip_config.json"};
 
 bool Contains(const fs::path& directory, const fs::path& path) {
   return std::mismatch(directory.begin(), directory.end(), path.begin(), path.end()).first == directory.end();
@@ -119,7 +105,7 @@ std::set<std::string> FilesOf(const Checkpoint& checkpoint, const fs::path& fold
   const bool takes_all = TraitsOf(checkpoint).takes_every_file;
   for (const Artifact& artifact : checkpoint.artifacts) {
     const std::string base = fs::path(artifact.name).filename().string();
-    const bool is_companion = std::ranges::find(kCompanions, base) != std::end(kCompanions);
+    const bool is_companion = FindCompanion(base) != nullptr || std::ranges::find(kConfigs, base) != std::end(kConfigs);
     if (!takes_all || referenced.contains(artifact.name) || is_companion) files.insert(artifact.name);
   }
   return files;
