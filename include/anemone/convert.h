@@ -47,6 +47,10 @@ struct ConvertOptions {
   std::vector<std::pair<std::string, std::string>> set = {};  // config path → value text
   std::vector<std::string> unset = {};
   std::vector<std::pair<std::string, std::string>> artifacts = {};  // config path → file
+  // Of the names that are written: keep only those that match a pattern, drop those that do, rename. `*` stands for any
+  // characters; in a new name it is what the pattern's stood for. In that order.
+  std::vector<std::string> select = {}, drop = {};
+  std::vector<std::pair<std::string, std::string>> rename = {};
   ExtraState extra_state = ExtraState::kKeep;
   bool only_weights = false;  // drop training state
   bool use_ema = false;       // weights from the EMA copy a .ckpt carries, or has beside it

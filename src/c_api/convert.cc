@@ -128,7 +128,7 @@ bool IsCopy(const anemone_checkpoint& checkpoint, const std::string& destination
   RunOptions run;
   const Option known[] = {{"to", &to}, {"force", &run.force}, {"threads", &run.threads}};
   if (!ReadOptions(options, known).ok() || !TraitsOf(checkpoint.stored).is_nemo1_archive()) return false;
-  const Result<const anemone::Format*> format = DestinationFormat(destination, to, checkpoint.stored);
+  const Result<const anemone::Format*> format = anemone::DestinationFormat(destination, to);
   return format.ok() && (*format)->traits.is_nemo1_archive() &&
          (*format)->is_directory != destination.ends_with(".nemo");
 }

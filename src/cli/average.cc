@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
 #include "cli/plan_flags.h"
 #include "ops/destination.h"
 #include "ops/source.h"
@@ -31,7 +32,7 @@ Result<Plan> PlanAverage(const std::vector<std::string>& sources, const std::str
   }
   ANEMONE_ASSIGN(const Checkpoint mean, AverageCheckpoints(checkpoints));
   for (const std::string& note : mean.notes) Note(note);
-  ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, to, checkpoints.front()));
+  ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, to));
   return format->lay_out(mean, {});
 }
 
@@ -41,7 +42,8 @@ std::function<int()> DeclareAverage(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("PATHS", options->paths, "Two checkpoints or more, then DST")->required()->expected(1, 10000);
   options->plan.DeclareShared(app);
-  app.add_option("--to", options->to, "The destination's format (default: by its name)")->type_name("FORMAT");
+  Suggest(app.add_option("--to", options->to, "Format to write (default: by the destination's name)"),
+          WritableFormats());
   return [options] {
     if (options->paths.size() < 3) {
       return Report(InvalidArgument(fmt::format("expected two checkpoints or more and a destination, found {} path{}",

@@ -38,7 +38,7 @@ std::function<int()> DeclareClean(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   app.add_option("DIR", options->directory, "Where outputs were written (default: here)");
-  app.add_flag("--all", options->all, "Remove what --resume could go on from, too");
+  app.add_flag("--all", options->all, "Also remove what --resume could continue from");
   return [options] {
     const Status status = Clean(options->directory, options->all);
     return status.ok() ? static_cast<int>(kDone) : Report(status);

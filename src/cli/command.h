@@ -47,6 +47,7 @@ struct Globals {
   unsigned threads = 0;
   const CLI::App* command = nullptr;  // the one that runs
   Cluster* cluster = &Cluster::Alone();
+  bool has_mpi = false;  // built with it
 };
 Globals& globals();
 
@@ -72,7 +73,8 @@ struct Stop {
 struct Command {
   std::string_view name;
   std::string_view summary;
-  std::string_view examples;  // two, one a line
+  std::string_view details = {};  // paragraphs; a line that begins with two blanks stays as it is
+  std::string_view examples;      // two, one a line
   // Declares options on `app` and answers what runs once they are parsed.
   std::function<int()> (*declare)(CLI::App& app);
   bool is_divided = false;  // among a cluster's ranks; otherwise rank 0 runs it and the others are done

@@ -14,6 +14,7 @@ class App;
 namespace anemone::cli {
 
 std::function<int()> DeclareAverage(CLI::App& app);
+std::function<int()> DeclareCat(CLI::App& app);
 std::function<int()> DeclareClean(CLI::App& app);
 std::function<int()> DeclareConvert(CLI::App& app);
 std::function<int()> DeclareDiff(CLI::App& app);
@@ -32,6 +33,7 @@ std::function<int()> DeclareReport(CLI::App& app);
 std::function<int()> DeclareReshard(CLI::App& app);
 std::function<int()> DeclareScan(CLI::App& app);
 std::function<int()> DeclareVerify(CLI::App& app);
+std::function<int()> DeclareVersion(CLI::App& app);
 
 // The names of NeMo's scripts that `anemone nemo` has, each with its summary.
 std::vector<std::pair<std::string, std::string>> NemoScripts();

@@ -7,12 +7,18 @@
 #include <CLI/Validators.hpp>
 #include <map>
 #include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
 #include "cli/explain.h"
 #include "cli/forward.h"
 #include "cli/plan_flags.h"
+#include "ops/destination.h"
+#include "ops/summary.h"
 
 namespace anemone::cli {
 namespace {
@@ -33,6 +39,7 @@ struct Options {
   std::string only = "all";
   std::vector<std::string> set;
   std::vector<std::string> artifacts;
+  std::vector<std::string> rename;
   bool check = false;
 };
 
@@ -48,7 +55,20 @@ Status Parse(Options& options) {
   convert.extra_state = kExtraStates.at(options.extra_state);
   convert.only_weights = options.only == "weights";
   ANEMONE_TRY(SplitEdits(options.set, convert.set, convert.unset));
+  ANEMONE_TRY(SplitPairs(options.rename, convert.rename));
   return SplitPairs(options.artifacts, convert.artifacts);
+}
+
+// What -v tells: what was found in the source, and what is made of it.
+void NoteDecisions(const Conversion& conversion, const Format& format) {
+  const auto tell = [](const char* which, const Checkpoint& checkpoint, const Format& stored_as) {
+    const Summary summary = Summarize(checkpoint);
+    const std::string model = summary.family.empty() ? std::string("unknown family")
+                                                     : fmt::format("{}, names of {}", summary.family, summary.dialect);
+    Note(fmt::format("{}: {}, {}", which, model, InBrief(checkpoint, stored_as)), 1);
+  };
+  if (conversion.source.format != nullptr) tell("source", conversion.source, *conversion.source.format);
+  tell("result", conversion.result, format);
 }
 
 int Run(Options& options) {
@@ -65,7 +85,9 @@ int Run(Options& options) {
     const Status status = IsSpeaker() ? CanCheck(*conversion, options.convert).In("--check") : Status();
     if (const Status all = globals().cluster->Follow(status); !all.ok()) return Report(all);
   }
-  const int exit = options.plan.Run(*conversion->plan);
+  const Format& format = *FindFormat(conversion->format);
+  if (globals().verbosity > 0) NoteDecisions(*conversion, format);
+  const int exit = options.plan.Run(*conversion->plan, InBrief(conversion->result, format));
   if (!options.check || options.plan.plan_only || exit != kDone || !IsSpeaker()) return exit;
   ForwardOptions forward;
   forward.threads = static_cast<int>(globals().threads);
@@ -73,49 +95,55 @@ int Run(Options& options) {
   return PrintCheck(CheckConversion(*conversion, options.convert, forward));
 }
 
-void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
+void DeclareConversion(CLI::App& app, Options& options) {
+  ConvertOptions& convert = options.convert;
+  app.add_option("SRC", options.source, "A checkpoint: file, folder or hub id")->required();
+  Topic(app, "Output");
+  app.add_option("DST", options.plan.destination, "What to write: see the table above")->required();
+  Suggest(app.add_option("--to", convert.to, "Format to write (default: by the name of DST)"), WritableFormats());
+  options.plan.DeclareShared(app);
+  options.plan.DeclareResume(app);
+  Topic(app, "Layout");
   app.add_option("--tp", convert.tp, "Tensor-parallel size")->type_name("N");
   app.add_option("--pp", convert.pp, "Pipeline-parallel size")->type_name("N");
   app.add_option("--vp", convert.vp, "Virtual chunks per pipeline stage")->type_name("N");
-}
-
-void DeclareConversion(CLI::App& app, Options& options) {
-  ConvertOptions& convert = options.convert;
-  app.add_option("SRC", options.source, "A checkpoint: file, directory or hub id")->required();
-  options.plan.Declare(app, "DST", "What to write; its name says the format, or --to does");
-  options.plan.DeclareResume(app);
-  DeclareLayout(app, convert);
-  app.add_option("--split-rank", convert.split_rank, "How many pipeline stages an encoder-decoder's encoder takes")
-      ->type_name("N");
-  app.add_option("--table", convert.table, "How a model of no known family is split: YAML, see docs/resharding.md")
+  app.add_option("--split-rank", convert.split_rank, "Pipeline stages of an encoder-decoder's encoder")->type_name("N");
+  app.add_option("--table", convert.table,
+                 "YAML file that tells how a model of no known family is split: docs/resharding.md")
       ->type_name("FILE");
-  app.add_option("--to", convert.to, "The format to write: nemo, nemo-dir, ckpt, hf, openclip, safetensors …")
-      ->type_name("FORMAT");
-  app.add_option("--nemo2-version", convert.nemo2_version,
-                 "With --to nemo2: the NeMo that is to read it (default: 2.0.0, or the first with the model)")
-      ->type_name("VERSION");
-  app.add_option("--dtype", options.dtype, "Convert floating tensors (default: keep)")
-      ->check(CLI::IsMember({"keep", "fp32", "bf16", "fp16", "float32", "float", "bfloat16", "float16", "half"})
-                  .description(""))
+  Topic(app, "Weights");
+  OneOf(app.add_option("--dtype", options.dtype, "Dtype of floating-point tensors (default: keep)"),
+        {"keep", "fp32", "bf16", "fp16", "float32", "float", "bfloat16", "float16", "half"})
       ->type_name("keep|fp32|bf16|fp16");
+  app.add_option("--key", convert.key, "Dictionary of a torch file that holds the weights (default: by its content)")
+      ->type_name("NAME");
+  OneOf(app.add_option("--only", options.only, "Convert the weights alone, or training state too (default: all)"),
+        {"weights", "all"});
+  OneOf(
+      app.add_option("--extra-state", options.extra_state, "Transformer Engine's _extra_state entries (default: keep)"),
+      {"keep", "drop", "require"});
+  for (const auto& [flag, patterns, help] :
+       {std::tuple{"--select", &convert.select,
+                   "Write only tensors whose names match a pattern, `*` being any characters"},
+        std::tuple{"--drop", &convert.drop, "Leave out tensors whose names match a pattern"}}) {
+    app.add_option(flag, *patterns, fmt::format("{}; may be repeated", help))
+        ->type_name("PATTERN")
+        ->allow_extra_args(false);
+  }
+  app.add_option("--rename", options.rename, "Rename tensors: 'vision_model.*=vision.*'; may be repeated")
+      ->type_name("PATTERN=NAME")
+      ->allow_extra_args(false);
+  Topic(app, "Config and files");
   app.add_option("--set", options.set, "Set a value of the written config; may be repeated")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  app.add_option("--unset", convert.unset, "Remove a key of the written config")
+  app.add_option("--unset", convert.unset, "Remove a key of the written config; may be repeated")
       ->type_name("KEY")
       ->allow_extra_args(false);
-  app.add_option("--artifact", options.artifacts, "Store FILE and let the config's KEY refer to it")
+  app.add_option("--artifact", options.artifacts, "Store FILE and let the config's KEY refer to it; may be repeated")
       ->type_name("KEY=FILE")
       ->allow_extra_args(false);
-  app.add_option("--extra-state", options.extra_state, "Transformer Engine's _extra_state entries")
-      ->check(CLI::IsMember({"keep", "drop", "require"}).description(""))
-      ->type_name("keep|drop|require");
-  app.add_option("--key", convert.key,
-                 "Which dictionary of a torch file holds the weights (default: what is in it decides)")
-      ->type_name("NAME");
-  app.add_option("--only", options.only, "Leave training state behind, or not")
-      ->check(CLI::IsMember({"weights", "all"}).description(""))
-      ->type_name("weights|all");
+  Topic(app, "Checks");
   app.add_flag("--strict,!--no-strict", convert.strict, "Missing and unexpected names are errors (default)");
 }
 
@@ -124,32 +152,38 @@ void DeclareConversion(CLI::App& app, Options& options) {
 std::function<int()> DeclareConvert(CLI::App& app) {
   auto options = std::make_shared<Options>();
   DeclareConversion(app, *options);
+  app.add_flag("--check", options->check,
+               "After converting, run both CLIPs on one image and texts; exit 1 where outputs differ");
+  Topic(app, "Config and files");
   app.add_option("--hparams", options->convert.hparams,
-                 "NeMo's YAML for the result (default: derived), or the config of weights without one")
+                 "NeMo's YAML for the result (default: derived), or the config of weights that have none")
       ->type_name("FILE");
-  app.add_option("--preset", options->convert.preset, "The size by name (ViT-L-14 …), for a CLIP without a config")
-      ->type_name("NAME");
-  app.add_option("--dialect", options->convert.dialect, "The names to write: mcore, legacy, hf, openclip")
-      ->type_name("DIALECT");
+  Suggest(app.add_option("--preset", options->convert.preset, "Size by name, for a CLIP without a config"),
+          PresetNames());
   app.add_option("--architecture", options->convert.architecture,
-                 "From or to hf: the class of transformers that the model is (default: the config tells)")
+                 "From or to hf: the model's class in transformers (default: as the config says)")
       ->type_name("CLASS");
   app.add_option("--vocab-size", options->convert.vocab_size,
-                 "To hf: the rows of the vocabulary (default: all but those that config or tokenizer prove padding)")
+                 "To hf: rows of the vocabulary (default: all but those that config or tokenizer prove padding)")
       ->type_name("N");
   app.add_option("--tokenizer", options->convert.tokenizer,
                  "From or to hf: a folder with a tokenizer, or a SentencePiece model, in place of the source's own")
       ->type_name("PATH");
-  app.add_flag("--explain", options->convert.explain,
-               "Print the passes of the conversion and what each changes, and stop; --json: as one JSON object")
-      ->excludes("--plan");
-  app.add_flag("--check", options->check,
-               "Run source and result, both CLIPs, on the same picture and texts; exit 1 where they diverge");
+  app.add_option("--nemo2-version", options->convert.nemo2_version,
+                 "With --to nemo2: the NeMo that will read it (default: 2.0.0, or the first with the model)")
+      ->type_name("VERSION");
+  Topic(app, "Weights");
+  Suggest(app.add_option("--dialect", options->convert.dialect, "Names of tensors (default: by the format)"),
+          {"mcore", "legacy", "hf", "openclip"});
   app.add_flag("--ema", options->convert.use_ema, "Take the EMA weights that a .ckpt carries or has beside it");
+  Topic(app, "Output");
   app.add_option("--max-shard-size", options->convert.max_shard_bytes,
                  "Split hf and safetensors outputs into shards of this size")
       ->transform(CLI::AsSizeValue(true).description(""))
       ->type_name("SIZE");
+  app.add_flag("--explain", options->convert.explain,
+               "Print the passes of the conversion and what each changes, and stop")
+      ->excludes("--plan");
   return [options] { return Run(*options); };
 }
 

@@ -4,15 +4,22 @@
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
+#include <algorithm>
+#include <map>
 #include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
 #include "cli/forward.h"
 #include "cli/text.h"
 #include "ops/canonical.h"
 #include "ops/json_nodes.h"
 #include "ops/source.h"
+#include "ops/summary.h"
 
 namespace anemone::cli {
 namespace {
@@ -22,14 +29,19 @@ struct Options {
   std::string second;
   bool canonical = false;
   bool json = false;
+  bool stat = false;
   bool only_weights = false;
   bool forward = false;
   ForwardOptions forward_options;
 };
 
+// Tensors that are listed; -v lists all.
+constexpr size_t kShownTensors = 20;
+
 std::string Text(const Difference& difference) {
   std::vector<std::vector<std::string>> rows;
-  for (const TensorDifference& d : difference.tensors) {
+  const size_t shown = globals().verbosity > 0 ? difference.tensors.size() : kShownTensors;
+  for (const TensorDifference& d : std::span(difference.tensors).first(std::min(shown, difference.tensors.size()))) {
     std::string detail;
     if (!d.first.empty()) detail = fmt::format("{} → {}", d.first, d.second);
     const bool values = d.kind == TensorDifference::Kind::kValues || d.kind == TensorDifference::Kind::kDType;
@@ -38,19 +50,62 @@ std::string Text(const Difference& difference) {
     } else if (values) {
       detail += fmt::format("{}{} elements, max |a-b| {:.6g}", detail.empty() ? "" : "; ", d.elements, d.max_abs);
     }
-    rows.push_back({"tensor", std::string(Name(d.kind)), OneLine(d.name), detail});
+    rows.push_back({"tensor", std::string(Name(d.kind)), detail, OneLine(d.name)});
+  }
+  if (shown < difference.tensors.size()) {
+    rows.push_back({"tensor", "…", fmt::format("{} more (-v lists all)", difference.tensors.size() - shown)});
   }
   const auto add_texts = [&rows](const char* what, const std::vector<TextDifference>& differences) {
     for (const TextDifference& d : differences) {
-      const auto shown = [](const std::string& s) {
+      const auto cut = [](const std::string& s) {
         return s.empty() ? std::string("(absent)") : OneLine(s).substr(0, 80);
       };
-      rows.push_back({what, "", OneLine(d.path), fmt::format("{} → {}", shown(d.first), shown(d.second))});
+      rows.push_back({what, "value", fmt::format("{} → {}", cut(d.first), cut(d.second)), OneLine(d.path)});
     }
   };
   add_texts("config", difference.config);
   add_texts("artifact", difference.artifacts);
   return Columns(rows);
+}
+
+// "12 of 74 tensors differ: 10 in values, 2 in dtype; largest |a-b| 0.01 in X\n3 config values differ\n".
+std::string Stat(const Difference& difference) {
+  if (difference.empty()) return fmt::format("equal: {} tensors\n", difference.tensors_compared);
+  std::map<std::string_view, size_t> kinds;
+  const TensorDifference* largest = nullptr;
+  size_t compared = 0;
+  for (const TensorDifference& d : difference.tensors) {
+    ++kinds[Name(d.kind)];
+    const bool is_in_both =
+        d.kind != TensorDifference::Kind::kOnlyInFirst && d.kind != TensorDifference::Kind::kOnlyInSecond;
+    compared += is_in_both ? 1 : 0;
+    if (d.elements > 0 && (largest == nullptr || d.max_abs > largest->max_abs)) largest = &d;
+  }
+  std::string text = fmt::format("{} of {} tensors that both have differ", compared, difference.tensors_compared);
+  std::string_view before = ": ";
+  for (const auto& [kind, count] : kinds) text += fmt::format("{}{} {}", std::exchange(before, ", "), count, kind);
+  if (largest != nullptr) text += fmt::format("; largest |a-b| {:.6g} in {}", largest->max_abs, OneLine(largest->name));
+  text += '\n';
+  for (const auto& [what, count] :
+       {std::pair{"config values", difference.config.size()}, {"files", difference.artifacts.size()}}) {
+    if (count > 0) text += fmt::format("{} {} differ\n", count, what);
+  }
+  return text;
+}
+
+// Why two checkpoints have so few names in common, and what to do.
+void NoteOtherNames(const Checkpoint& first, const Checkpoint& second, const Difference& difference) {
+  const auto is_missing = [](const TensorDifference& d) {
+    return d.kind == TensorDifference::Kind::kOnlyInFirst || d.kind == TensorDifference::Kind::kOnlyInSecond;
+  };
+  if (std::ranges::none_of(difference.tensors, is_missing)) return;
+  const Summary a = Summarize(first), b = Summarize(second);
+  if (a.family.empty() || b.family.empty()) return;
+  if (a.family != b.family) {
+    Note(fmt::format("these are different models: {} and {}", a.family, b.family));
+  } else if (a.dialect != b.dialect) {
+    Note(fmt::format("tensors have the names of {} and of {}: --canonical compares the models", a.dialect, b.dialect));
+  }
 }
 
 ConfigNode Json(const Difference& difference) {
@@ -93,9 +148,10 @@ int Run(const Options& options) {
   if (options.json) {
     Print(Config(Json(*difference)).ToJson() + "\n");
   } else {
-    Print(Text(*difference));
-    if (difference->empty()) Print(fmt::format("equal: {} tensors\n", difference->tensors_compared));
+    if (!options.stat) Print(Text(*difference));
+    Print(Stat(*difference));
   }
+  if (!options.canonical) NoteOtherNames(*first, *second, *difference);
   return difference->empty() ? kDone : kNo;
 }
 
@@ -105,22 +161,23 @@ std::function<int()> DeclareDiff(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("A", options->first, "A checkpoint")->required();
   app.add_option("B", options->second, "Another")->required();
+  Topic(app, "Comparison");
   app.add_flag("--canonical", options->canonical,
                "Compare across dialects and layouts: the model's tensors under one naming");
-  app.add_flag("--weights", options->only_weights, "Leave config and artifacts aside");
+  app.add_flag("--weights", options->only_weights, "Compare weights only, not config and files");
   app.add_flag("--forward", options->forward,
-               "Run both CLIPs on the same image and texts; report each layer's largest difference");
-  app.add_option("--image", options->forward_options.images, "With --forward: a picture (default: built-in noise)")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
-  app.add_option("--text", options->forward_options.texts, "With --forward: a text (default: built-in token ids)")
-      ->type_name("TEXT")
-      ->allow_extra_args(false);
+               "Run both CLIPs on one image and texts; report each layer's largest difference");
+  app.add_option("--image", options->forward_options.images, "With --forward: images (default: built-in noise)")
+      ->type_name("FILE");
+  app.add_option("--text", options->forward_options.texts, "With --forward: texts (default: built-in token ids)")
+      ->type_name("TEXT");
   app.add_option("--tolerance", options->forward_options.tolerance,
                  "With --forward: the largest difference relative to a layer's largest value (default: by dtypes)")
       ->check(CLI::NonNegativeNumber.description(""))
       ->type_name("X");
-  app.add_flag("--json", options->json, "One JSON object");
+  Topic(app, "Output");
+  app.add_flag("--stat", options->stat, "Print a summary only");
+  app.add_flag("--json", options->json, "Print one JSON object");
   return [options] { return Run(*options); };
 }
 

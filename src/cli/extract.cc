@@ -19,8 +19,9 @@ std::function<int()> DeclareExtract(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   app.add_option("SRC", options->source, "A .nemo archive")->required();
-  options->plan.Declare(app, "DIR", "The directory to make");
-  app.add_option("--member", options->members, "Only this member (a file or a directory's content); may be repeated")
+  options->plan.Declare(app, "DIR", "The folder to make");
+  app.add_option("--member", options->members,
+                 "Only this member (a file, or a folder with its content); may be repeated")
       ->type_name("NAME")
       ->allow_extra_args(false);
   return [options] { return options->plan.Run(PlanExtract(options->source, options->members)); };

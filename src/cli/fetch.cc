@@ -1,29 +1,36 @@
-// fetch REPO[@REVISION]: what a conversion needs of a model of the hub, into the Hugging Face cache.
+// fetch REPO[@REVISION] …: what a conversion needs of a model of the hub, into the Hugging Face cache.
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/paths.h"
 #include "format/hub.h"
 
 namespace anemone::cli {
 
+namespace {
+
+Result<Answer> Run(const std::string& repository) {
+  const RepoId repo = SplitRepoId(repository);
+  if (!LooksLikeRepoId(repository))
+    return InvalidArgument(fmt::format("expected a hub id, org/name, found '{}'", repository));
+  ANEMONE_ASSIGN(const std::string path,
+                 FetchModel(repo.name, repo.revision, HubOptions::FromEnvironment(), MakeProgress()));
+  Print(path + "\n");
+  return Answer{};
+}
+
+}  // namespace
+
 std::function<int()> DeclareFetch(CLI::App& app) {
-  auto repository = std::make_shared<std::string>();
-  app.add_option("REPO", *repository, "A hub id, org/name or org/name@revision")->required();
-  return [repository] {
-    const RepoId repo = SplitRepoId(*repository);
-    if (!LooksLikeRepoId(*repository)) {
-      return Report(InvalidArgument(fmt::format("expected a hub id, org/name, found '{}'", *repository)));
-    }
-    const Result<std::string> path =
-        FetchModel(repo.name, repo.revision, HubOptions::FromEnvironment(), MakeProgress());
-    if (!path.ok()) return Report(path.status());
-    Print(*path + "\n");
-    return static_cast<int>(kDone);
-  };
+  auto repositories = std::make_shared<std::vector<std::string>>();
+  app.add_option("REPO", *repositories, "Hub ids: org/name or org/name@revision")->required();
+  return [repositories] { return AnswerEach(*repositories, false, Run); };
 }
 
 }  // namespace anemone::cli

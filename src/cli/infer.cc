@@ -2,21 +2,26 @@
 #include "cli/infer.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <system_error>
 
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
 #include "cli/page.h"
 #include "cli/signals.h"
+#include "cli/text.h"
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
 #include "ops/clip_source.h"
@@ -84,6 +89,26 @@ std::string JsonLine(const std::string& image, const std::vector<std::string>& t
   return Config(node).ToJson(-1) + "\n";
 }
 
+// The most likely labels of an image, a bar each.
+std::string Table(const std::string& image, const std::vector<std::string>& texts, std::span<const float> probabilities,
+                  uint64_t top) {
+  constexpr size_t kBar = 24;
+  std::vector<size_t> order(texts.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const size_t shown = std::min<size_t>(top, order.size());
+  std::ranges::partial_sort(order, order.begin() + static_cast<ptrdiff_t>(shown), std::ranges::greater(),
+                            [&](size_t i) { return probabilities[i]; });
+  std::vector<std::vector<std::string>> rows;
+  for (const size_t i : std::span(order).first(shown)) {
+    std::string bar;
+    for (auto ticks = std::lround(probabilities[i] * kBar); ticks > 0; --ticks) bar += "█";
+    rows.push_back({fmt::format("  {:7.3f} %", 100 * static_cast<double>(probabilities[i])), OneLine(texts[i]), bar});
+  }
+  std::string text = OneLine(image) + "\n" + Columns(rows);
+  if (shown < order.size()) text += fmt::format("  … {} more\n", order.size() - shown);
+  return text;
+}
+
 std::string AccuracyJson(const ImageFolder& folder, const std::vector<std::string>& labels, const Accuracy& accuracy) {
   const auto counts = [](ConfigNode node, const Accuracy::Class& c) {
     const auto rate = [&](uint64_t count) {
@@ -145,6 +170,8 @@ Status CheckOptions(const InferOptions& options) {
       return InvalidArgument("--html: expected --image and --text, which the page shows", "see: anemone infer --help");
     }
   }
+  if (options.top > 0 && (options.images.empty() || options.texts.empty()))
+    return InvalidArgument("--top: expected --image and --text, which the table shows", "see: anemone infer --help");
   if (!options.dataset.empty()) {
     if (options.images.empty() && options.texts.empty() && options.embeddings.empty()) return {};
     return InvalidArgument("expected --dataset or --image, --text and --embeddings, found both",
@@ -290,6 +317,9 @@ Result<uint64_t> Infer(InferOptions options) {
     ANEMONE_ASSIGN(bias, model.LogitBias());
   }
 
+  constexpr uint64_t kTopOnTerminal = 5;
+  const bool for_people = options.top == 0 && !options.nemo && isatty(STDOUT_FILENO) == 1;
+  const uint64_t top = for_people ? kTopOnTerminal : options.top;
   ClipFeatures all_images;
   ConfigNode pictures = ConfigNode::List();
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
@@ -311,6 +341,8 @@ Result<uint64_t> Infer(InferOptions options) {
         const std::string& image = options.images[at + read.loaded[i]];
         if (options.json) {
           Print(JsonLine(image, labels, row, scale));
+        } else if (top > 0) {
+          Print(Table(image, labels, row, top));
         } else {
           Print((options.images.size() > 1 ? image + ": " : "") + ProbabilityLine(labels, row) + "\n");
         }
@@ -341,39 +373,46 @@ int InferStatus(const Result<uint64_t>& unread) {
 std::function<int()> DeclareInfer(CLI::App& app) {
   auto options = std::make_shared<InferOptions>();
   app.add_option("MODEL", options->model, "A CLIP: anything that convert reads")->required();
+  Topic(app, "Input");
   app.add_option("--image", options->images,
-                 "A picture (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or a directory of them; may be repeated")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
-  app.add_option("--image-list", options->image_list, "Pictures' paths, one a line")->type_name("FILE");
-  app.add_option("--text", options->texts, "A label; may be repeated")->type_name("TEXT")->allow_extra_args(false);
-  app.add_option("--labels", options->labels, "Labels, one a line")->type_name("FILE");
+                 "Images (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them; takes many, may be repeated")
+      ->type_name("FILE");
+  app.add_option("--image-list", options->image_list, "File with one image path per line")->type_name("FILE");
+  app.add_option("--text", options->texts, "Labels; takes many, may be repeated")->type_name("TEXT");
+  app.add_option("--labels", options->labels, "File with one label per line")->type_name("FILE");
   app.add_option("--templates", options->templates,
-                 "Prompts, one a line, {} being the label: a label's features are the mean over them")
+                 "File with one prompt per line, {} for the label: a label's features are the mean over its prompts")
       ->type_name("FILE");
   app.add_option("--dataset", options->dataset,
-                 "A folder a class: print the zero-shot accuracy (labels: the folders' names, or --labels)")
+                 "Print zero-shot accuracy on a folder with one subfolder per class (labels: their names, or --labels)")
       ->type_name("DIR");
-  app.add_flag("--imagenet", options->imagenet, "With --dataset: ImageNet's 1,000 names and 80 templates, as OpenAI's");
-  app.add_option("--preset", options->preset, "The size by name (ViT-L-14 …), for a CLIP without a config")
-      ->type_name("NAME");
-  app.add_option("--logit-scale", options->logit_scale, "Instead of the checkpoint's own (NeMo's script uses 100)")
+  app.add_flag("--imagenet", options->imagenet, "With --dataset: OpenAI's 1,000 names and 80 templates for ImageNet");
+  Topic(app, "Model");
+  Suggest(app.add_option("--preset", options->preset, "Size by name, for a CLIP without a config"), PresetNames());
+  app.add_option("--logit-scale", options->logit_scale,
+                 "Scale in place of the checkpoint's own (NeMo's script uses 100)")
       ->type_name("X");
-  app.add_option("--embeddings", options->embeddings,
-                 "Write the normalised features: .safetensors with `image` and `text`, or .npy")
-      ->type_name("FILE");
-  app.add_option("--compute", options->compute, "Products in fp32 (default) or of bf16 factors")
-      ->check(CLI::IsMember({"fp32", "bf16"}).description(""))
-      ->type_name("fp32|bf16");
-  app.add_option("--html", options->html, "Write a page that shows each picture, its labels and their bars")
-      ->type_name("FILE.html");
-  app.add_flag("--force", options->force, "Replace an existing --embeddings or --html file");
-  app.add_option("--batch", options->batch, "Images encoded at once (default 16)")
+  OneOf(app.add_option("--compute", options->compute, "Precision of products (default: fp32)"), {"fp32", "bf16"});
+  app.add_option("--batch", options->batch, "Images encoded at once (default: 16)")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
-  app.add_flag("--strict", options->strict, "Stop at the first picture that cannot be read");
-  app.add_flag("--json", options->json, "One object a line");
-  app.add_flag("--no-strict", options->leave_unknown, "Go on without fields and tensors that nobody knows");
+  app.add_flag("--no-strict", options->leave_unknown, "Ignore unknown fields and tensors");
+  Topic(app, "Output");
+  CLI::Option* top = app.add_option("--top", options->top,
+                                    "Print a table of the K most likely labels (default: 5, on a terminal only)")
+                         ->check(CLI::Range(uint64_t{1}, uint64_t{1'000'000}).description(""))
+                         ->type_name("K");
+  CLI::Option* nemo = app.add_flag("--nemo", options->nemo, "Print NeMo's line for each image, on a terminal too");
+  CLI::Option* json = app.add_flag("--json", options->json, "JSON Lines: one object per image");
+  top->excludes(nemo)->excludes(json);
+  nemo->excludes(json);
+  app.add_option("--embeddings", options->embeddings,
+                 "Write the normalized features: .safetensors with `image` and `text`, or .npy")
+      ->type_name("FILE");
+  app.add_option("--html", options->html, "Write a page that shows each image, its labels and their probabilities")
+      ->type_name("FILE.html");
+  app.add_flag("--force", options->force, "Replace an existing --embeddings or --html file");
+  app.add_flag("--strict", options->strict, "Stop at the first image that cannot be read");
   return [options] { return InferStatus(Infer(*options)); };
 }
 

@@ -1,19 +1,25 @@
-// inspect PATH: says what a path is.
+// inspect PATH …: says what a path is.
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "anemone/checkpoint.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/paths.h"
 #include "cli/text.h"
+#include "cli/tree.h"
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/clip_source.h"
+#include "ops/config_keys.h"
 #include "ops/json_nodes.h"
 #include "ops/model_class.h"
+#include "ops/sizes.h"
 #include "ops/source.h"
 #include "ops/summary.h"
 
@@ -21,10 +27,11 @@ namespace anemone::cli {
 namespace {
 
 struct Options {
-  std::string path;
+  std::vector<std::string> paths;
   std::string key;
   bool tensors = false;
   bool artifacts = false;
+  bool tree = false;
   bool json = false;
   std::string config;  // a key, "" for the whole
   CLI::Option* config_option = nullptr;
@@ -135,6 +142,36 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
   return {};
 }
 
+// "vision 24 × 1024, 16 heads, patch 14, 224 px".
+std::string SizesLine(const TowerSizes& tower) {
+  std::string line = tower.tower + (tower.tower.empty() ? "" : " ") + fmt::format("{} × {}", tower.layers, tower.width);
+  if (tower.heads > 0) line += fmt::format(", {} heads", tower.heads);
+  if (tower.groups > 0 && tower.groups != tower.heads) line += fmt::format(" in {} groups", tower.groups);
+  if (tower.patch > 0) line += fmt::format(", patch {}", tower.patch);
+  if (tower.image > 0) line += fmt::format(", {} px", tower.image);
+  if (tower.vocabulary > 0) line += fmt::format(", vocabulary {}", tower.vocabulary);
+  if (tower.patch == 0 && tower.positions > 0) line += fmt::format(", {} positions", tower.positions);
+  return line;
+}
+
+ConfigNode SizesNode(const std::vector<TowerSizes>& towers) {
+  ConfigNode node = ConfigNode::Map();
+  for (const TowerSizes& tower : towers) {
+    ConfigNode& entry = node[tower.tower.empty() ? "model" : tower.tower] = ConfigNode::Map();
+    for (const auto& [key, size] : {std::pair{"layers", tower.layers},
+                                    {"width", tower.width},
+                                    {"heads", tower.heads},
+                                    {"query_groups", tower.groups == tower.heads ? 0 : tower.groups},
+                                    {"patch", tower.patch},
+                                    {"image", tower.image},
+                                    {"vocabulary", tower.vocabulary},
+                                    {"positions", tower.positions}}) {
+      if (size > 0) entry[key] = CountNode(size);
+    }
+  }
+  return node;
+}
+
 ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
   ConfigNode node = ConfigNode::Map();
   const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
@@ -146,6 +183,11 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
   node["dialect"] = text(summary.dialect);
   if (!summary.foreign.empty()) node["model_type"] = text(summary.foreign);
   node["layout"] = LayoutNode(checkpoint.layout);
+  node["sizes"] = SizesNode(ModelSizes(checkpoint));
+  ConfigNode& origin = node["origin"] = ConfigNode::Map();
+  for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = ConfigNode::String(value);
+  const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
+  node["file_bytes"] = on_disk ? CountNode(*on_disk) : ConfigNode::Null();
   node["parameters"] = CountNode(summary.weights.elements);
   node["bytes"] = CountNode(summary.weights.bytes);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::Map();
@@ -178,10 +220,22 @@ std::string TensorTable(const Checkpoint& checkpoint) {
   return Columns(rows);
 }
 
+// Rows that tell how big the model is, on disk and in layers, and where it comes from.
+void AddFacts(const Checkpoint& checkpoint, std::vector<std::vector<std::string>>& rows) {
+  std::string_view label = "sizes";
+  for (const TowerSizes& tower : ModelSizes(checkpoint))
+    rows.push_back({std::string(std::exchange(label, "")), SizesLine(tower)});
+  std::string origin;
+  for (const auto& [name, value] : Provenance(checkpoint))
+    origin += fmt::format("{}{} {}", origin.empty() ? "" : ", ", name, OneLine(value));
+  if (!origin.empty()) rows.push_back({"origin", origin});
+}
+
 std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   std::vector<std::vector<std::string>> rows;
   const Format* format = checkpoint.format;
-  rows.push_back({"path", OneLine(checkpoint.path)});
+  const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
+  rows.push_back({"path", OneLine(checkpoint.path) + (on_disk ? " (" + HumanBytes(*on_disk) + ")" : "")});
   rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
   const std::string unknown =
       summary.foreign.empty() ? "unknown: carried name by name"
@@ -191,6 +245,7 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   if (const ModelClass* model = ModelClassOf(checkpoint); model != nullptr && IsNemo(checkpoint)) {
     rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
   }
+  AddFacts(checkpoint, rows);
   const Layout& layout = checkpoint.layout;
   if (checkpoint.shards.size() > 1 || layout.vp > 1) {
     rows.push_back({"layout", fmt::format("TP {} × PP {}{}", layout.tp, layout.pp,
@@ -206,8 +261,9 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
     rows.push_back({"training", "optimizer and loop state present (--only weights drops it)"});
   if (checkpoint.config) {
     const ConfigNode* target = checkpoint.config->Find("target");
-    rows.push_back({"config", checkpoint.config_name +
-                                  (target != nullptr ? ", target " + OneLine(target->ScalarText()) : std::string())});
+    rows.push_back({"config", checkpoint.config_name});
+    // A class is long: the width of a terminal is kept for the rest.
+    if (target != nullptr) rows.push_back({"target", OneLine(target->ScalarText())});
   }
   for (const Artifact& artifact : checkpoint.artifacts) {
     rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
@@ -220,59 +276,78 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   return Columns(rows);
 }
 
-int Run(const Options& options) {
-  const Result<Checkpoint> checkpoint = OpenSource(options.path, MakeProgress(), {options.key});
-  if (!checkpoint.ok()) return Report(checkpoint.status());
-  // One value is for scripts: it comes alone.
-  const int verbosity = options.config_option->count() > 0 ? 1 : 0;
-  for (const std::string& note : checkpoint->notes) Note(note, verbosity);
-
-  if (options.config_option->count() > 0) {
-    if (!checkpoint->config) return Report(NotFound("it holds no config").In(options.path));
-    if (options.config.empty()) {
-      Print(options.json ? checkpoint->config->ToJson() + "\n" : checkpoint->config->ToYaml());
-      return kDone;
-    }
-    const Result<ConfigNode> node = checkpoint->config->Resolve(options.config);
-    if (!node.ok()) return Report(node.status().In(checkpoint->config_name).In(options.path));
-    if (options.json) {
-      Print(Config(*node).ToJson() + "\n");
-    } else {
-      Print(node->is_scalar() ? node->ScalarText() + "\n" : Config(*node).ToYaml());
-    }
-    return kDone;
+// The stored config, or one value of it.
+Status PrintConfig(const Checkpoint& checkpoint, const std::string& path, const Options& options) {
+  if (!checkpoint.config) return NotFound("it holds no config").In(path);
+  if (options.config.empty()) {
+    Print(options.json ? checkpoint.config->ToJson() + "\n" : checkpoint.config->ToYaml());
+    return {};
   }
-
-  const Summary summary = Summarize(*checkpoint);
+  const Result<ConfigNode> node = checkpoint.config->Resolve(options.config);
+  if (!node.ok()) {
+    Status status = node.status();
+    if (checkpoint.config->Find(options.config) == nullptr) {
+      const std::string meant = NearestPath(*checkpoint.config, options.config);
+      if (!meant.empty()) status = status.Hint(fmt::format("did you mean {}?", meant));
+    }
+    return status.In(checkpoint.config_name).In(path);
+  }
   if (options.json) {
-    Print(Config(ToJsonNode(*checkpoint, summary, options.tensors)).ToJson() + "\n");
+    Print(Config(*node).ToJson() + "\n");
+  } else {
+    Print(node->is_scalar() ? node->ScalarText() + "\n" : Config(*node).ToYaml());
+  }
+  return {};
+}
+
+Result<Answer> Run(const std::string& path, const Options& options) {
+  ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(path, MakeProgress(), {options.key}));
+  const bool wants_config = options.config_option->count() > 0;
+  // One value is for scripts: it comes alone.
+  for (const std::string& note : checkpoint.notes) Note(note, wants_config ? 1 : 0);
+  const bool is_first = path == options.paths.front();
+  const bool is_list = wants_config || options.tensors || options.artifacts || options.tree;
+  if (options.paths.size() > 1 && !options.json)
+    Print((is_first ? "" : "\n") + (is_list ? fmt::format("==> {} <==\n", OneLine(path)) : std::string()));
+
+  if (wants_config) {
+    ANEMONE_TRY(PrintConfig(checkpoint, path, options));
+    return Answer{};
+  }
+  const Summary summary = Summarize(checkpoint);
+  if (options.json) return Answer{.json = ToJsonNode(checkpoint, summary, options.tensors)};
+  if (options.tree) {
+    Print(ModuleTree(checkpoint));
   } else if (options.tensors) {
-    Print(TensorTable(*checkpoint));
+    Print(TensorTable(checkpoint));
   } else if (options.artifacts) {
-    for (const Artifact& artifact : checkpoint->artifacts) {
+    for (const Artifact& artifact : checkpoint.artifacts) {
       Print(fmt::format("{:>12}  {}\n", artifact.content.size, OneLine(artifact.name)));
     }
   } else {
-    Print(Overview(*checkpoint, summary));
+    Print(Overview(checkpoint, summary));
   }
-  return kDone;
+  return Answer{};
 }
 
 }  // namespace
 
 std::function<int()> DeclareInspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("PATH", options->path, "A checkpoint: file, directory or hub id")->required();
-  app.add_option("--key", options->key,
-                 "Which dictionary of a torch file holds the weights (default: what is in it decides)")
+  app.add_option("PATH", options->paths, "Checkpoints: files, folders or hub ids")->required();
+  app.add_option("--key", options->key, "Dictionary of a torch file that holds the weights (default: by its content)")
       ->type_name("NAME");
   app.add_flag("--tensors", options->tensors, "List every tensor");
+  app.add_flag("--tree", options->tree, "Print the modules as a tree: equal layers once");
   options->config_option = app.add_option("--config", options->config, "Print the stored config, or one resolved value")
                                ->expected(0, 1)
                                ->type_name("[KEY]");
   app.add_flag("--artifacts", options->artifacts, "List the files that travel with the model");
-  app.add_flag("--json", options->json, "One JSON object");
-  return [options] { return Run(*options); };
+  app.add_flag("--json", options->json, "Print one JSON object, or a list of them for several paths");
+  return [options] {
+    const bool is_json = options->json && options->config_option->count() == 0;
+    return AnswerEach(options->paths, is_json, [&](const std::string& path) { return Run(path, *options); });
+  };
 }
 
 }  // namespace anemone::cli

@@ -1,68 +1,16 @@
 #include "cli/manual.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/App.hpp>
 #include <algorithm>
 
+#include "cli/describe.h"
+#include "cli/text.h"
+
 namespace anemone::cli {
 namespace {
-
-// What the pages say of an option.
-struct OptionInfo {
-  std::vector<std::string> names;  // "-v", "--verbose"; empty for a positional
-  std::string argument;            // "FILE"; empty for a flag
-  std::string help;
-  bool required = false;
-};
-
-struct CommandInfo {
-  std::string name;
-  std::string summary;
-  std::string examples;
-  std::vector<OptionInfo> positionals;
-  std::vector<OptionInfo> options;
-};
-
-OptionInfo Describe(const CLI::Option& option) {
-  OptionInfo info;
-  for (const std::string& name : option.get_snames()) info.names.push_back("-" + name);
-  for (const std::string& name : option.get_lnames()) info.names.push_back("--" + name);
-  if (option.get_positional()) {
-    info.argument = option.get_name();
-  } else if (option.get_type_size_max() > 0) {
-    info.argument = option.get_type_name();
-  }
-  info.help = option.get_description();
-  info.required = option.get_required();
-  return info;
-}
-
-CommandInfo Describe(const CLI::App& app) {
-  CommandInfo info{app.get_name(), app.get_description(), app.get_footer(), {}, {}};
-  for (const CLI::Option* option : app.get_options()) {
-    (option->get_positional() ? info.positionals : info.options).push_back(Describe(*option));
-  }
-  return info;
-}
-
-std::vector<CommandInfo> Commands(const CLI::App& app) {
-  std::vector<CommandInfo> commands;
-  for (const CLI::App* sub : app.get_subcommands(nullptr)) commands.push_back(Describe(*sub));
-  return commands;
-}
-
-std::string Usage(const CommandInfo& command) {
-  std::string usage = "anemone " + command.name;
-  for (const OptionInfo& positional : command.positionals) usage += " " + positional.argument;
-  return usage + " [OPTIONS]";
-}
-
-std::string Joined(const OptionInfo& option) {
-  std::string text = fmt::format("{}", fmt::join(option.names, ", "));
-  if (!option.argument.empty()) text += (text.empty() ? "" : " ") + option.argument;
-  return text;
-}
 
 std::string Roff(std::string_view text) {
   std::string escaped;
@@ -80,31 +28,76 @@ std::string Roff(std::string_view text) {
   return escaped;
 }
 
-std::string ManPage(const CommandInfo& command, const std::vector<OptionInfo>& shared) {
-  std::string page = fmt::format(".TH \"ANEMONE\\-{}\" 1\n.SH NAME\nanemone\\-{} \\- {}\n.SH SYNOPSIS\n{}\n",
+// The text's lines; `is_code`: those that begin with two blanks.
+struct Line {
+  std::string_view text;
+  bool is_code;
+};
+std::vector<Line> LinesOf(std::string_view text) {
+  std::vector<Line> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    lines.push_back({text.substr(0, end), text.starts_with("  ")});
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+constexpr std::string_view kManExits =
+    ".SH EXIT STATUS\n0 success, 1 a difference, problem or finding was reported, 64 usage, 65 bad data, 66 no input, "
+    "69 service unavailable, 70 internal error, 71 out of memory, 73 cannot create output, 74 input or output error, "
+    "130 interrupted, 143 terminated.\n";
+constexpr std::string_view kManEnvironment =
+    ".SH ENVIRONMENT\nHF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN as huggingface_hub reads them; COLUMNS, the "
+    "width of help.\n";
+
+std::string ManPage(const CommandInfo& command, const CommandInfo& program) {
+  std::string page = fmt::format(".TH \"ANEMONE\\-{}\" 1\n.SH NAME\nanemone\\-{} \\- {}\n.SH SYNOPSIS\nanemone {}\n",
                                  Roff(command.name), Roff(command.name), Roff(command.summary), Roff(Usage(command)));
-  const auto section = [&page](const char* title, const std::vector<OptionInfo>& options) {
-    if (!options.empty()) page += fmt::format(".SH {}\n", title);
-    for (const OptionInfo& option : options)
-      page += fmt::format(".TP\n{}\n{}\n", Roff(Joined(option)), Roff(option.help));
+  if (!command.details.empty()) {
+    page += ".SH DESCRIPTION\n";
+    bool in_code = false;
+    for (const Line& line : LinesOf(command.details)) {
+      if (line.is_code != in_code) page += line.is_code ? ".nf\n" : ".fi\n";
+      in_code = line.is_code;
+      page += line.text.empty() ? ".PP\n" : Roff(line.text) + "\n";
+    }
+    if (in_code) page += ".fi\n";
+  }
+  const auto list = [&page](const std::vector<OptionInfo>& options, const std::string& topic) {
+    for (const OptionInfo& option : options) {
+      if (topic.empty() || option.topic == topic)
+        page += fmt::format(".TP\n{}\n{}\n", Roff(Joined(option)), Roff(option.help));
+    }
   };
-  section("ARGUMENTS", command.positionals);
-  section("OPTIONS", command.options);
-  section("OPTIONS OF EVERY COMMAND", shared);
-  return page + fmt::format(".SH EXAMPLES\n.nf\n{}\n.fi\n", Roff(command.examples));
+  if (!command.positionals.empty()) page += ".SH ARGUMENTS\n";
+  list(command.positionals, "");
+  if (!command.options.empty()) page += ".SH OPTIONS\n";
+  const std::vector<std::string> topics = Topics(command.options);
+  for (const std::string& topic : topics) {
+    if (topics.size() > 1) page += fmt::format(".SS {}\n", Roff(topic));
+    list(command.options, topic);
+  }
+  if (!command.below.empty()) page += ".SH COMMANDS\n";
+  for (const CommandInfo& below : command.below)
+    page += fmt::format(".TP\nanemone {}\n{}\n", Roff(below.name), Roff(below.summary));
+  page += ".SH OPTIONS OF EVERY COMMAND\n";
+  list(program.options, "");
+  std::string examples;
+  for (const Line& line : LinesOf(command.examples)) examples.append("  ").append(Roff(line.text)).append("\n");
+  page += fmt::format(".SH EXAMPLES\n.nf\n{}.fi\n", examples);
+  return page.append(kManExits).append(kManEnvironment).append(".SH SEE ALSO\n.BR anemone (1)\n");
 }
 
 // anemone(1): the commands, each with a page of its own.
-std::string ManOverview(const CLI::App& app, const std::vector<CommandInfo>& commands) {
+std::string ManOverview(const CommandInfo& program) {
   std::string page =
       fmt::format(".TH ANEMONE 1\n.SH NAME\nanemone \\- {}\n.SH SYNOPSIS\nanemone COMMAND \\&...\n.SH COMMANDS\n",
-                  Roff(app.get_description()));
-  for (const CommandInfo& command : commands) {
+                  Roff(program.summary));
+  for (const CommandInfo& command : program.below) {
     page += fmt::format(".TP\n.BR anemone\\-{} (1)\n{}\n", Roff(command.name), Roff(command.summary));
   }
-  return page +
-         ".SH EXIT STATUS\n0 done, 1 an answer of no, 64 usage, 65 bad data, 66 no input, 69 service unavailable, "
-         "70 internal error, 73 cannot create output, 74 input or output error, 130 interrupted.\n";
+  return page.append(kManExits).append(kManEnvironment);
 }
 
 // In a table's cell, where a bare bar would begin the next cell, in a code span too.
@@ -114,45 +107,110 @@ std::string TableCode(std::string text) {
   return "<code>" + text + "</code>";
 }
 
-std::string MarkdownPage(const CommandInfo& command) {
-  std::string page = fmt::format("# anemone {}\n\n{}.\n\n    {}\n", command.name, command.summary, Usage(command));
-  const auto table = [&page](const char* title, const std::vector<OptionInfo>& options) {
-    if (options.empty()) return;
-    page += fmt::format("\n| {} | |\n| --- | --- |\n", title);
-    for (const OptionInfo& option : options)
-      page += fmt::format("| {} | {} |\n", TableCode(Joined(option)), option.help);
+// Paragraphs at most 120 columns wide; lines that begin with two blanks as a code block.
+std::string MarkdownParagraphs(std::string_view text) {
+  constexpr size_t kWidth = 120;
+  std::string out, paragraph;
+  const auto end_paragraph = [&] {
+    if (!paragraph.empty()) out += "\n" + Wrap(paragraph, kWidth, "") + "\n";
+    paragraph.clear();
   };
-  table("argument", command.positionals);
-  table("option", command.options);
-  std::string examples = command.examples;  // "Examples:", and each in a line of its own, indented
-  for (size_t at = 0; (at = examples.find("\n  ", at)) != std::string::npos; ++at) examples.erase(at + 1, 2);
-  examples.insert(examples.find('\n'), "\n\n```sh");
-  return page + fmt::format(
-                    "\n{}\n```\n\nSee also: [options of every command](../command-line.md), "
-                    "[exit codes](../exit-codes.md).\n",
-                    examples);
+  bool in_code = false;
+  for (const Line& line : LinesOf(text)) {
+    if (line.is_code) {
+      end_paragraph();
+      out += std::string(in_code ? "" : "\n") + "  " + std::string(line.text) + "\n";
+    } else if (line.text.empty()) {
+      end_paragraph();
+    } else {
+      paragraph.append(paragraph.empty() ? "" : " ").append(line.text);
+    }
+    in_code = line.is_code;
+  }
+  end_paragraph();
+  return out;
 }
 
+std::string MarkdownPage(const CommandInfo& command) {
+  std::string page =
+      fmt::format("# anemone {}\n\n{}.\n\n    anemone {}\n", command.name, command.summary, Usage(command));
+  page += MarkdownParagraphs(command.details);
+  const auto table = [&page](const std::string& title, const std::vector<OptionInfo>& options,
+                             const std::string& topic) {
+    page += fmt::format("\n| {} | |\n| --- | --- |\n", title);
+    for (const OptionInfo& option : options) {
+      if (topic.empty() || option.topic == topic)
+        page += fmt::format("| {} | {} |\n", TableCode(Joined(option)), option.help);
+    }
+  };
+  if (!command.positionals.empty()) table("argument", command.positionals, "");
+  const std::vector<std::string> topics = Topics(command.options);
+  for (const std::string& topic : topics)
+    table(topics.size() > 1 ? "option: " + topic : "option", command.options, topic);
+  if (!command.below.empty()) {
+    page += "\n| command | |\n| --- | --- |\n";
+    for (const CommandInfo& below : command.below)
+      page += fmt::format("| `anemone {}` | {} |\n", below.name, below.summary);
+  }
+  return page + fmt::format(
+                    "\nExamples:\n\n```sh\n{}\n```\n\nSee also: [options of every command](../command-line.md), "
+                    "[exit codes](../exit-codes.md).\n",
+                    command.examples);
+}
+
+// ---- Completion ----
+
+// Words that follow a command: its options, and the commands below it.
 std::string Words(const std::vector<OptionInfo>& options) {
   std::vector<std::string> words;
   for (const OptionInfo& option : options) words.insert(words.end(), option.names.begin(), option.names.end());
   return fmt::format("{}", fmt::join(words, " "));
 }
 
-std::string Bash(const std::vector<CommandInfo>& commands, const std::vector<OptionInfo>& shared) {
+std::vector<std::string> NamesBelow(const CommandInfo& command) {
   std::vector<std::string> names;
+  for (const CommandInfo& below : command.below) names.push_back(below.name.substr(below.name.rfind(' ') + 1));
+  return names;
+}
+
+// "    convert:--to) values="nemo hf" ;;" for each option that has a list of values.
+std::string BashValues(const CommandInfo& command, std::string_view pattern) {
   std::string cases;
-  for (const CommandInfo& command : commands) {
-    names.push_back(command.name);
-    cases += fmt::format("    {}) options=\"{}\" ;;\n", command.name, Words(command.options));
+  for (const OptionInfo& option : command.options) {
+    const std::vector<std::string> values = ValuesOf(option.argument);
+    if (values.empty()) continue;
+    std::vector<std::string> patterns;
+    for (const std::string& name : option.names) patterns.push_back(fmt::format("{}:{}", pattern, name));
+    cases += fmt::format("    {}) values=\"{}\" ;;\n", fmt::join(patterns, "|"), fmt::join(values, " "));
   }
+  return cases;
+}
+
+std::string Bash(const CommandInfo& program) {
+  std::string cases, values, below;
+  for (const CommandInfo& command : program.below) {
+    cases += fmt::format("    {}) options=\"{}\" ;;\n", command.name, Words(command.options));
+    values += BashValues(command, command.name);
+    if (!command.below.empty())
+      below += fmt::format("    {}) values=\"{}\" ;;\n", command.name, fmt::join(NamesBelow(command), " "));
+  }
+  values += BashValues(program, "*");
+  const std::string commands = fmt::format("{}", fmt::join(NamesBelow(program), " "));
   return fmt::format(
-      "_anemone() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}} options=\n"
-      "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W \"{}\" -- \"$word\"))\n    return\n  fi\n"
-      "  case ${{COMP_WORDS[1]}} in\n{}  esac\n"
-      "  if [[ $word == -* ]]; then COMPREPLY=($(compgen -W \"$options {}\" -- \"$word\"))\n"
-      "  else COMPREPLY=($(compgen -f -- \"$word\")); fi\n}}\ncomplete -o filenames -F _anemone anemone\n",
-      fmt::join(names, " "), cases, Words(shared));
+      "_anemone() {{\n"
+      "  local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} options= values= IFS=$' \\t\\n'\n"
+      "  if [ \"$before\" = \"=\" ]; then before=${{COMP_WORDS[COMP_CWORD-2]}}; fi\n"
+      "  if [ \"$word\" = \"=\" ]; then word=; fi\n"
+      "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W \"{0} help\" -- \"$word\"))\n    return\n  "
+      "fi\n"
+      "  case ${{COMP_WORDS[1]}}:$before in\n{1}    help:*) values=\"{0}\" ;;\n  esac\n"
+      "  if [ \"$COMP_CWORD\" -eq 2 ]; then case ${{COMP_WORDS[1]}} in\n{2}  esac; fi\n"
+      "  if [ -n \"$values\" ]; then COMPREPLY=($(compgen -W \"$values\" -- \"$word\")); return; fi\n"
+      "  case ${{COMP_WORDS[1]}} in\n{3}  esac\n"
+      "  if [[ $word == -* ]]; then COMPREPLY=($(compgen -W \"$options {4}\" -- \"$word\"))\n"
+      "  else IFS=$'\\n'; COMPREPLY=($(compgen -f -- \"$word\")); fi\n"
+      "}}\ncomplete -o filenames -F _anemone anemone\n",
+      commands, values, below, cases, Words(program.options));
 }
 
 std::string Quoted(std::string_view text, std::string_view escape_too) {
@@ -168,64 +226,75 @@ std::string Quoted(std::string_view text, std::string_view escape_too) {
   return "'" + quoted + "'";
 }
 
-std::string Zsh(const std::vector<CommandInfo>& commands, const std::vector<OptionInfo>& shared) {
-  std::string list;
-  std::string cases;
-  for (const CommandInfo& command : commands) {
-    list += fmt::format("    {}\n", Quoted(command.name + ":" + command.summary, ""));
-    std::string arguments;
-    for (const auto* options : {&command.options, &shared}) {
-      for (const OptionInfo& option : *options) {
-        for (const std::string& name : option.names) {
-          arguments += fmt::format(
-              " {}",
-              Quoted(fmt::format("{}[{}]{}", name, option.help, option.argument.empty() ? "" : ":value:_files"), ""));
-        }
-      }
+std::string ZshArguments(const std::vector<OptionInfo>& options) {
+  std::string arguments;
+  for (const OptionInfo& option : options) {
+    const std::vector<std::string> values = ValuesOf(option.argument);
+    const std::string action = values.empty() ? "_files" : fmt::format("({})", fmt::join(values, " "));
+    for (const std::string& name : option.names) {
+      arguments +=
+          " " +
+          Quoted(fmt::format("{}[{}]{}", name, option.help, option.argument.empty() ? "" : ":value:" + action), "");
     }
-    cases += fmt::format("    {}) _arguments{} '*:file:_files' ;;\n", command.name, arguments);
+  }
+  return arguments;
+}
+
+std::string Zsh(const CommandInfo& program) {
+  std::string list, cases;
+  for (const CommandInfo& command : program.below) {
+    list += fmt::format("    {}\n", Quoted(command.name + ":" + command.summary, ""));
+    const std::string first =
+        command.below.empty() ? "" : fmt::format(" '1:command:({})'", fmt::join(NamesBelow(command), " "));
+    cases += fmt::format("    {}) _arguments{}{}{} '*:file:_files' ;;\n", command.name, first,
+                         ZshArguments(command.options), ZshArguments(program.options));
   }
   return fmt::format(
-      "#compdef anemone\n_anemone() {{\n  local -a commands=(\n{}  )\n  if (( CURRENT == 2 )); then _describe command "
-      "commands; return; fi\n"
-      "  local command=$words[2]\n  shift words; (( CURRENT-- ))\n  case $command in\n{}  esac\n}}\n_anemone \"$@\"\n",
+      "#compdef anemone\n_anemone() {{\n  local -a commands=(\n{}    'help:Print help'\n  )\n"
+      "  if (( CURRENT == 2 )); then _describe command commands; return; fi\n"
+      "  local command=$words[2]\n  shift words; (( CURRENT-- ))\n  case $command in\n{}"
+      "    help) _describe command commands ;;\n  esac\n}}\n_anemone \"$@\"\n",
       list, cases);
 }
 
-std::string Fish(const std::vector<CommandInfo>& commands, const std::vector<OptionInfo>& shared) {
+std::string FishOptions(const std::vector<OptionInfo>& options, const std::string& condition) {
   std::string text;
-  const auto add = [&text](const std::string& condition, const std::vector<OptionInfo>& options) {
-    for (const OptionInfo& option : options) {
-      std::string names;
-      for (const std::string& name : option.names)
-        names += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
-      if (!names.empty()) {
-        text += fmt::format("complete -c anemone{}{}{} -d {}\n", condition, names, option.argument.empty() ? "" : " -r",
-                            Quoted(option.help, "\\"));
-      }
-    }
-  };
-  for (const CommandInfo& command : commands) {
+  for (const OptionInfo& option : options) {
+    std::string line = "complete -c anemone" + condition;
+    for (const std::string& name : option.names)
+      line += name.starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
+    const std::vector<std::string> values = ValuesOf(option.argument);
+    if (!values.empty()) line += fmt::format(" -x -a {}", Quoted(fmt::format("{}", fmt::join(values, " ")), ""));
+    if (values.empty() && !option.argument.empty()) line += " -r -F";
+    text += fmt::format("{} -d {}\n", line, Quoted(option.help, "\\"));
+  }
+  return text;
+}
+
+std::string Fish(const CommandInfo& program) {
+  std::string text = "complete -c anemone -n __fish_use_subcommand -f\n";
+  for (const CommandInfo& command : program.below) {
     text += fmt::format("complete -c anemone -n __fish_use_subcommand -a {} -d {}\n", command.name,
                         Quoted(command.summary, "\\"));
-    add(fmt::format(" -n '__fish_seen_subcommand_from {}'", command.name), command.options);
+    const std::string seen = fmt::format(" -n '__fish_seen_subcommand_from {}'", command.name);
+    if (!command.below.empty())
+      text += fmt::format("complete -c anemone{} -f -a '{}'\n", seen, fmt::join(NamesBelow(command), " "));
+    text += FishOptions(command.options, seen);
   }
-  add("", shared);
-  return text;
+  return text + FishOptions(program.options, "");
 }
 
 }  // namespace
 
 std::vector<ManualFile> MakeManual(const CLI::App& app, std::string_view kind) {
-  const std::vector<CommandInfo> commands = Commands(app);
-  const std::vector<OptionInfo> shared = Describe(app).options;
-  if (kind == "bash") return {{"anemone", Bash(commands, shared)}};
-  if (kind == "zsh") return {{"_anemone", Zsh(commands, shared)}};
-  if (kind == "fish") return {{"anemone.fish", Fish(commands, shared)}};
+  const CommandInfo program = Describe(app);
+  if (kind == "bash") return {{"anemone", Bash(program)}};
+  if (kind == "zsh") return {{"_anemone", Zsh(program)}};
+  if (kind == "fish") return {{"anemone.fish", Fish(program)}};
   std::vector<ManualFile> files;
-  if (kind == "man") files.push_back({"anemone.1", ManOverview(app, commands)});
-  for (const CommandInfo& command : commands) {
-    if (kind == "man") files.push_back({"anemone-" + command.name + ".1", ManPage(command, shared)});
+  if (kind == "man") files.push_back({"anemone.1", ManOverview(program)});
+  for (const CommandInfo& command : program.below) {
+    if (kind == "man") files.push_back({"anemone-" + command.name + ".1", ManPage(command, program)});
     if (kind == "markdown") files.push_back({command.name + ".md", MarkdownPage(command)});
   }
   return files;

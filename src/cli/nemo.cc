@@ -12,6 +12,7 @@
 #include "anemone/model.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
 #include "cli/infer.h"
 #include "cli/nemo_language.h"
 #include "cli/nemo_script.h"
@@ -31,10 +32,10 @@ void DeclareLauncherFlags(CLI::App& app) {
   for (const char* name :
        {"--gpus_per_node", "--num_gpu_per_node", "--local_rank,--local-rank", "--pipeline_model_parallel_split_rank"}) {
     app.add_option_function<std::string>(
-        name, [](const std::string&) {}, "Taken and not needed: one process does all ranks' work");
+        name, [](const std::string&) {}, "Accepted for compatibility; ignored: one process does all ranks' work");
   }
   app.add_flag_function(
-      "--bcp", [](int64_t) {}, "Taken and not needed");
+      "--bcp", [](int64_t) {}, "Accepted for compatibility; ignored");
 }
 
 void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
@@ -134,8 +135,7 @@ std::function<int()> DeclareSiglipHf(CLI::App& app) {
   app.add_option("--input_name_or_path", script->source, "A Hugging Face SigLIP: directory or hub id")->required();
   app.add_option("--tokenizer_path", script->tokenizer, "A SentencePiece model to store as tokenizer.model");
   app.add_option("--hparams_file", script->convert.hparams, "NeMo's YAML (default here: derived from config.json)");
-  app.add_option("--precision", script->precision, "bf16 (NeMo's default) or 32")
-      ->check(CLI::IsMember({"bf16", "32"}).description(""));
+  OneOf(app.add_option("--precision", script->precision, "Precision to write (NeMo's default: bf16)"), {"bf16", "32"});
   DeclareWriting(app, script->plan, "--output_path");
   DeclareLauncherFlags(app);
   return [script] {
@@ -177,8 +177,8 @@ void DeclareMegatron(CLI::App& app, Megatron& script, const std::string& destina
       ->required();
   app.add_option("--hparams_file", script.convert.hparams, "hparams.yaml (default here: the checkpoint's own)");
   app.add_option("--model_type", script.model_type, "gpt, sft, t5 …, for a config that names no target");
-  app.add_option("--precision", script.unused, "Taken and not needed: dtypes are kept");
-  app.add_option("--cluster_type", script.unused, "Taken and not needed");
+  app.add_option("--precision", script.unused, "Accepted for compatibility; ignored: dtypes are kept");
+  app.add_option("--cluster_type", script.unused, "Accepted for compatibility; ignored");
   DeclareWriting(app, script.plan, destination);
   DeclareLayout(app, script.convert);
   DeclareLauncherFlags(app);
@@ -272,18 +272,20 @@ std::function<int()> DeclarePartitions(CLI::App& app) {
       ->required();
   app.add_option("--target_pipeline_model_parallel_size", script->convert.pp, "Pipeline-parallel size of the result")
       ->required();
-  app.add_option("--virtual_pipeline_model_parallel_size", script->unused, "Taken and not needed: the source says it");
-  app.add_option("--tensor_model_parallel_size", script->unused, "Taken and not needed: the source says it");
-  app.add_option("--pipeline_model_parallel_size", script->unused, "Taken and not needed: the source says it");
+  app.add_option("--virtual_pipeline_model_parallel_size", script->unused,
+                 "Accepted for compatibility; ignored: read from the source");
+  app.add_option("--tensor_model_parallel_size", script->unused,
+                 "Accepted for compatibility; ignored: read from the source");
+  app.add_option("--pipeline_model_parallel_size", script->unused,
+                 "Accepted for compatibility; ignored: read from the source");
   app.add_option("--target_pipeline_model_parallel_split_rank", script->split_rank,
                  "How many stages the encoder of an encoder-decoder takes (default: as the config says)");
-  app.add_option("--model_class", script->unused, "Taken and not needed: the model is known by its content");
+  app.add_option("--model_class", script->unused, "Accepted for compatibility; ignored: the content tells the model");
   app.add_option("--precision", script->precision,
                  "Convert to this precision (NeMo's default is 16; here the file's own is kept)");
   app.add_option("--tokenizer_model_path", script->tokenizer, "Store this file as tokenizer.model");
   app.add_option("--tokenizer_vocab_file", script->vocab_file, "Store this file as tokenizer.vocab_file");
-  app.add_flag("--megatron_legacy,--tp_conversion_only", script->flag,
-               "Taken and not needed: the model's table says it");
+  app.add_flag("--megatron_legacy,--tp_conversion_only", script->flag, "Accepted for compatibility; ignored");
   DeclareWriting(app, script->plan, "--target_file");
   DeclareLauncherFlags(app);
   return [script] {
@@ -354,6 +356,7 @@ Result<uint64_t> InferFromConfig(const Config& config) {
   ANEMONE_ASSIGN(const ConfigNode texts, config.Resolve("texts"));
   if (!texts.is_list()) return InvalidArgument("expected texts='[\"a dog\", …]'");
   for (const ConfigNode& item : texts.list) options.texts.push_back(item.ScalarText());
+  options.nemo = true;
   options.logit_scale = 100.0;  // NeMo's script does not read the checkpoint's own [megatron_clip_infer.py:70]
   return Infer(options);
 }
@@ -386,9 +389,7 @@ std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::s
   app.add_option("OVERRIDES", words->overrides, help)->type_name("");
   app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
   app.add_option("--config-name", words->name, "That YAML's name, without .yaml")->default_val(std::string(name));
-  app.add_option("-c,--cfg", words->show, "Print the config that the overrides make, and do nothing")
-      ->check(CLI::IsMember({"job"}).description(""))
-      ->type_name("job");
+  OneOf(app.add_option("-c,--cfg", words->show, "Print the resolved config, and stop"), {"job"});
   return [words, yaml, run, script = std::string(name), hint = fmt::format("see: anemone nemo {} --help", name)] {
     if (!IsSpeaker()) return static_cast<int>(kDone);  // inference is not divided
     const Result<Config> config = Overridden(yaml, script, *words);

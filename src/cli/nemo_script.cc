@@ -3,6 +3,7 @@
 #include <map>
 
 #include "cli/command.h"
+#include "format/format.h"
 
 namespace anemone::cli {
 
@@ -15,7 +16,7 @@ int RunScript(const std::string& source, const ConvertOptions& convert, const Pl
   if (status.ok() && on_planned) status = on_planned(*conversion);
   if (const Status all = globals().cluster->Agree(status); !all.ok()) return Report(all);
   for (const std::string& note : conversion->notes) Note(note);
-  return plan.Run(*conversion->plan);
+  return plan.Run(*conversion->plan, InBrief(conversion->result, *FindFormat(conversion->format)));
 }
 
 void DeclareWriting(CLI::App& app, PlanFlags& plan, const std::string& name, bool required, const std::string& help) {

@@ -11,6 +11,7 @@
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
 #include "cli/text.h"
 #include "ops/destination.h"
 #include "ops/hollow.h"
@@ -40,7 +41,7 @@ Result<Weighed> Weigh(const Options& options) {
   Checkpoint& checkpoint = result.hollow.checkpoint;
   ANEMONE_ASSIGN(checkpoint, SplitShards(checkpoint, options.layout, {.family = result.hollow.model.family}));
   const std::string to = !options.to.empty() ? options.to : options.model.optimizer ? "ckpt" : "nemo";
-  ANEMONE_ASSIGN(const Format* format, DestinationFormat("", to, checkpoint));
+  ANEMONE_ASSIGN(const Format* format, DestinationFormat("", to));
   ANEMONE_ASSIGN(result.plan, format->lay_out(checkpoint, {}));
   ANEMONE_TRY(Check(result.plan));
   result.name = "model" + (result.plan.is_directory ? std::string() : std::string(format->extension));
@@ -139,24 +140,27 @@ int Run(Options& options) {
 
 std::function<int()> DeclarePlan(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("--family", options->model.family, "clip, siglip, gpt or t5")->required()->type_name("FAMILY");
-  app.add_option("--config", options->model.config, "The model's YAML")->type_name("FILE");
-  app.add_option("--preset", options->model.preset, "Or a CLIP's size by name (ViT-L-14 …)")->type_name("NAME");
-  app.add_option("--dialect", options->model.dialect, "The names: mcore, legacy (default: as the config says)")
-      ->type_name("DIALECT");
+  Topic(app, "Model");
+  Suggest(app.add_option("--family", options->model.family, "Model family")->required(),
+          {"clip", "siglip", "gpt", "t5"});
+  app.add_option("--config", options->model.config, "YAML file with the model's config")->type_name("FILE");
+  Suggest(app.add_option("--preset", options->model.preset, "Size of a CLIP by name, in place of --config"),
+          PresetNames());
+  Suggest(app.add_option("--dialect", options->model.dialect, "Names of tensors (default: as the config says)"),
+          {"mcore", "legacy"});
+  Topic(app, "Layout");
   app.add_option("--tp", options->layout.tp, "Tensor-parallel size")->type_name("N");
   app.add_option("--pp", options->layout.pp, "Pipeline-parallel size")->type_name("N");
   app.add_option("--vp", options->layout.vp, "Virtual chunks per pipeline stage")->type_name("N");
-  app.add_option("--vocab", options->model.vocab, "Tokens, where the config does not say")->type_name("N");
-  app.add_option("--dtype", options->dtype, "Of the weights (default: fp32)")
-      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}).description(""))
-      ->type_name("fp32|bf16|fp16");
+  Topic(app, "Model");
+  app.add_option("--vocab", options->model.vocab, "Number of tokens, where the config does not say")->type_name("N");
+  OneOf(app.add_option("--dtype", options->dtype, "Dtype of the weights (default: fp32)"), {"fp32", "bf16", "fp16"});
   app.add_flag("--optimizer", options->model.optimizer,
                "With Adam's state: fp32 moments, and fp32 masters of 16-bit weights");
-  app.add_option("--to", options->to, "The format (default: nemo, or ckpt with --optimizer)")
-      ->check(CLI::IsMember({"nemo", "nemo-dir", "ckpt"}).description(""))
-      ->type_name("nemo|nemo-dir|ckpt");
-  app.add_flag("--json", options->json, "One JSON object");
+  OneOf(app.add_option("--to", options->to, "Format (default: nemo, or ckpt with --optimizer)"),
+        {"nemo", "nemo-dir", "ckpt"});
+  Topic(app, "Output");
+  app.add_flag("--json", options->json, "Print one JSON object");
   return [options] { return Run(*options); };
 }
 

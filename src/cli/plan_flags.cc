@@ -10,8 +10,11 @@
 #include "cli/text.h"
 #include "engine/execute.h"
 #include "engine/work_folder.h"
+#include "format/format.h"
+#include "ops/destination.h"
 #include "ops/json_nodes.h"
 #include "ops/replace.h"
+#include "ops/summary.h"
 
 namespace anemone::cli {
 namespace {
@@ -57,16 +60,15 @@ std::string Table(const Plan& plan, const std::string& destination, uint64_t pea
 }  // namespace
 
 void PlanFlags::DeclareShared(CLI::App& app) {
-  app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
   app.add_flag("--force", force, "Replace an existing file, or a folder that holds a checkpoint and nothing else");
-  app.add_flag("--json", json, "With --plan: one JSON object");
+  app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
+  app.add_flag("--json", json, "With --plan or --explain: print one JSON object");
   app.add_flag("--verify-source,!--no-verify-source", verify_source,
                "Source records that do not match their checksum are an error (default), or a warning");
 }
 
 void PlanFlags::DeclareResume(CLI::App& app) {
-  app.add_flag("--resume", resume,
-               "Keep what is written when the run is interrupted, and go on from what one has kept");
+  app.add_flag("--resume", resume, "Keep partial output when interrupted, and continue from it");
 }
 
 void PlanFlags::Declare(CLI::App& app, const std::string& name, const std::string& help) {
@@ -92,20 +94,40 @@ void PlanFlags::NoteLeftovers() const {
   }
 }
 
-int PlanFlags::Run(const Result<Plan>& plan) const {
+std::string InBrief(const Checkpoint& checkpoint, const Format& format) {
+  const Summary summary = Summarize(checkpoint);
+  std::string text(format.title.substr(0, format.title.find(" (")));
+  text += fmt::format(", {} tensors", summary.weights.tensors);
+  for (const auto& [dtype, amount] : summary.by_dtype)
+    text += fmt::format("{} {}", amount.tensors == summary.weights.tensors ? "," : ", some", Name(dtype));
+  const Layout& layout = checkpoint.layout;
+  if (checkpoint.shards.size() > 1) text += fmt::format(", TP {} × PP {}", layout.tp, layout.pp);
+  if (layout.vp > 1) text += fmt::format(" × VP {}", layout.vp);
+  return text;
+}
+
+int PlanFlags::Run(const Result<Plan>& plan, const std::string& what) const {
   ExecuteOptions options;
   options.cluster = globals().cluster;
-  if (const Status status = options.cluster->Agree(plan.status()); !status.ok()) return Report(status);
+  Status status = CheckIsNoStream(destination);
+  if (status.ok() && json && !plan_only) status = InvalidArgument("--json: expected --plan beside it");
+  if (status.ok()) status = plan.status();
+  if (status.ok()) status = CheckIsFolder(destination, plan->is_directory);
+  if (status = options.cluster->Agree(status); !status.ok()) return Report(status);
   options.threads = globals().threads;
   options.replace = force;
   options.may_replace = MayReplace(*plan, in_place);
   options.resume = resume;
   if (plan_only) {
-    if (const Status status = Check(*plan); !status.ok()) return Report(status.In(destination));
+    if (status = Check(*plan); !status.ok()) return Report(status.In(destination));
     const uint64_t peak = PeakMemoryBytes(*plan, options);
     Print(json ? Json(*plan, destination, peak) : Table(*plan, destination, peak));
     return kDone;
   }
+  Note(fmt::format("reads {}, writes {} in {} file{}; at most {} of memory", HumanBytes(plan->bytes_read()),
+                   HumanBytes(plan->bytes_written()), plan->files.size(), plan->files.size() == 1 ? "" : "s",
+                   HumanBytes(PeakMemoryBytes(*plan, options))),
+       1);
   options.progress = MakeProgress();
   if (!verify_source) {
     options.on_damaged_source = [](const Status& damage) {
@@ -113,11 +135,12 @@ int PlanFlags::Run(const Result<Plan>& plan) const {
     };
   }
   const auto start = std::chrono::steady_clock::now();
-  if (const Status status = Execute(*plan, destination, options); !status.ok()) return Report(status);
+  if (status = Execute(*plan, destination, options); !status.ok()) return Report(status);
   NoteLeftovers();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (globals().verbosity >= 0) {
-    Print(fmt::format("wrote {} ({} in {:.1f} s)\n", OneLine(destination), HumanBytes(plan->bytes_written()), seconds));
+    Print(fmt::format("wrote {} ({}{}{} in {:.1f} s)\n", OneLine(destination), what, what.empty() ? "" : ", ",
+                      HumanBytes(plan->bytes_written()), seconds));
   }
   return kDone;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "engine/plan.h"
 
@@ -24,14 +25,18 @@ struct PlanFlags {
 
   void Declare(CLI::App& app, const std::string& name, const std::string& help);  // destination as a positional
   void DeclareOutput(CLI::App& app, const std::string& help);                     // destination as -o
-  // Prints the plan (--plan) or executes it at `destination`; answers the exit status.
-  int Run(const Result<Plan>& plan) const;
+  // Prints the plan (--plan) or executes it at `destination`; answers the exit status. `what` it writes is told with
+  // the destination's name.
+  int Run(const Result<Plan>& plan, const std::string& what = "") const;
   void DeclareShared(CLI::App& app);  // without a destination
   void DeclareResume(CLI::App& app);  // --resume, for what may write for long
 
  private:
   void NoteLeftovers() const;
 };
+
+// "NeMo archive, 74 tensors, fp32, TP 2 × PP 1": a checkpoint in a few words, as `format` stores it.
+std::string InBrief(const Checkpoint& checkpoint, const Format& format);
 
 // "key=value" words as pairs. Errors: InvalidArgument for a word without '='.
 // The words of --set: as SplitPairs, and Hydra's `~KEY` goes to `unset`.

@@ -22,11 +22,16 @@
 #include "anemone/version.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/describe.h"
+#include "cli/help.h"
 #include "cli/manual.h"
+#include "cli/parse_error.h"
 #include "cli/signals.h"
 
 namespace anemone::cli {
 namespace {
+
+constexpr const char* kEverywhere = "Options of every command";
 
 int WriteManual(const CLI::App& app, const std::string& kind, const std::string& directory) {
   const std::vector<ManualFile> files = MakeManual(app, kind);
@@ -39,40 +44,26 @@ int WriteManual(const CLI::App& app, const std::string& kind, const std::string&
   return kDone;
 }
 
-// The command that was named below `app`, if any: of `nemo SCRIPT`, the script.
-const CLI::App* NamedCommand(const CLI::App* app) {
-  for (auto below = app->get_subcommands(); !below.empty(); below = app->get_subcommands()) app = below.front();
-  return app;
+// `--tensors=3` is an error, not a flag that was given three times.
+void RefuseFlagValues(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_max() == 0) option->disable_flag_override();
+  }
+  for (CLI::App* below : app.get_subcommands(nullptr)) RefuseFlagValues(*below);
 }
 
-// The parser's complaint in this program's words: what was expected, what was found, in the order it was typed.
-Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
-  std::string command;
-  for (const CLI::App* sub = NamedCommand(&app); sub != &app; sub = sub->get_parent()) {
-    command.insert(0, sub->get_name() + " ");
-  }
-  const std::string hint = fmt::format("see: anemone {}--help", command);
-  std::vector<std::string> words = app.remaining(true);
-  if (command.empty() && !words.empty()) {
-    return InvalidArgument(fmt::format("expected a command, found '{}'", words.front()), hint);
-  }
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !words.empty()) {
-    return InvalidArgument(fmt::format("{}: unknown argument{} {}", command.substr(0, command.size() - 1),
-                                       words.size() == 1 ? "" : "s", fmt::join(words, " ")),
-                           hint);
-  }
-  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && error.get_name() == "RequiredError" &&
-      std::string_view(error.what()).find("subcommand") != std::string_view::npos) {
-    return InvalidArgument(command.empty() ? "expected a command, found nothing"
-                                           : fmt::format("{}expected one of its commands, found nothing", command),
-                           hint);
-  }
-  return InvalidArgument(error.what(), hint);
+// "help convert" is "convert --help", "help" is "--help".
+void SpellOutHelp(std::vector<std::string>& words) {
+  if (words.empty() || words.front() != "help") return;
+  words.erase(words.begin());
+  words.emplace_back("--help");
 }
 
-int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
-  CLI::App app("Reads, writes, converts, reshards and verifies NeMo multimodal checkpoints.", "anemone");
-  app.set_version_flag("--version", fmt::format("anemone {}", kVersion));
+int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi) {
+  CLI::App app("Load, save, convert, reshard and verify NVIDIA NeMo checkpoints", "anemone");
+  Topic(app, kEverywhere);
+  app.set_help_flag("-h,--help", "Print help");
+  app.set_version_flag("-V,--version", fmt::format("anemone {}", kVersion), "Print the version");
   app.require_subcommand(1);
   app.fallthrough();
   app.option_defaults()->always_capture_default(false);
@@ -80,31 +71,29 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
   Globals& g = globals();
   g = {};
   if (cluster != nullptr) g.cluster = cluster.get();
-  app.add_option("--progress", g.progress, "When to draw a progress bar")
-      ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
-      ->type_name("auto|always|never")
-      ->group("Everywhere");
-  app.add_option("--threads", g.threads, "Worker threads (default: one per core; two where files are written)")
-      ->type_name("N")
-      ->group("Everywhere");
+  g.has_mpi = has_mpi;
+  OneOf(app.add_option("--progress", g.progress, "When to draw a progress bar (default: auto, on a terminal)"),
+        {"auto", "always", "never"});
+  app.add_option("--threads", g.threads, "Worker threads (default: one per core; two per core where files are written)")
+      ->type_name("N");
   app.add_flag(
-         "-v,--verbose", [&g](int64_t count) { g.verbosity += static_cast<int>(count); }, "Say more")
-      ->group("Everywhere");
+      "-v,--verbose", [&g](int64_t count) { g.verbosity += static_cast<int>(count); }, "Print more: what was decided");
   app.add_flag(
-         "-q,--quiet", [&g](int64_t count) { g.verbosity -= static_cast<int>(count); }, "Only errors")
-      ->group("Everywhere");
+      "-q,--quiet", [&g](int64_t count) { g.verbosity -= static_cast<int>(count); }, "Print errors only");
 
   std::function<int()> run;
   const Command* chosen = nullptr;
   for (const Command& command : Commands()) {
     CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
-    sub->footer(fmt::format("Examples:\n{}", command.examples));
+    Topic(*sub, "Options");
     std::function<int()> action = command.declare(*sub);
     sub->final_callback([&run, &chosen, &command, action = std::move(action)] {
       run = action;
       chosen = &command;
     });
   }
+
+  RefuseFlagValues(app);
 
   // What packaging and the documentation are made from: anemone --manual KIND DIR.
   std::vector<std::string> manual;
@@ -114,12 +103,20 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster) {
 
   try {
     std::vector<std::string> words(argv + 1, argv + argc);
+    SpellOutHelp(words);
     SpellOutNemo(words);
     std::ranges::reverse(words);  // as the parser takes them
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) return Report(ExplainParseError(error, app));
-    return IsSpeaker() ? app.exit(error) : static_cast<int>(kDone);  // --help, --version
+    const bool wants_help = dynamic_cast<const CLI::CallForHelp*>(&error) != nullptr;
+    const std::vector<std::string> rest = app.remaining();
+    if (wants_help && std::ranges::any_of(rest, [](const std::string& word) { return !word.starts_with('-'); }))
+      return Report(ExplainParseError(error, app));  // help for a command that there is not
+    Print(wants_help ? HelpText(Describe(*NamedCommand(&app)), Describe(app), TextWidth())
+                     : fmt::format("anemone {}\n", kVersion));
+    Flush();
+    return kDone;
   }
   if (cluster != nullptr && (chosen == nullptr || !chosen->is_divided)) {
     const bool is_idle = !IsSpeaker();
@@ -156,7 +153,7 @@ int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   if (torchrun_rank.value_or(0) != 0) return kDone;
   const Signals signals(host == Host::kOwnProcess);
   try {
-    return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)));
+    return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)), join != nullptr);
   } catch (const Stop& stop) {
     return stop.status;
   } catch (const std::bad_alloc&) {

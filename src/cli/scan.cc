@@ -1,4 +1,4 @@
-// scan PATH: what a file would import, call or write; exit 1 when something is not on the inert list.
+// scan PATH …: what a file would import, call or write; exit 1 when something is not on the inert list.
 #include "ops/scan.h"
 
 #include <fmt/format.h>
@@ -6,10 +6,14 @@
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/paths.h"
 #include "cli/text.h"
 
 namespace anemone::cli {
@@ -27,48 +31,60 @@ std::string_view Word(Danger danger) {
   return "";
 }
 
-int Run(const std::string& path, bool json) {
-  const Result<std::vector<ScanFinding>> findings = Scan(path);
-  if (!findings.ok()) return Report(findings.status());
-  const bool clean =
-      std::all_of(findings->begin(), findings->end(), [](const ScanFinding& f) { return f.danger == Danger::kInert; });
-  if (json) {
-    ConfigNode node = ConfigNode::Map();
-    node["path"] = ConfigNode::String(path);
-    node["inert"] = ConfigNode::Bool(clean);
-    ConfigNode& list = node["findings"] = ConfigNode::List();
-    for (const ScanFinding& f : *findings) {
-      ConfigNode entry = ConfigNode::Map();
-      entry["danger"] = ConfigNode::String(std::string(Word(f.danger)));
-      entry["what"] = ConfigNode::String(f.what);
-      entry["name"] = ConfigNode::String(f.name);
-      entry["where"] = f.where.empty() ? ConfigNode::Null() : ConfigNode::String(f.where);
-      entry["file"] = ConfigNode::String(f.file);
-      list.list.push_back(std::move(entry));
-    }
-    Print(Config(node).ToJson() + "\n");
-  } else {
-    std::vector<std::vector<std::string>> rows;
-    for (const ScanFinding& f : *findings) {
-      if (f.danger == Danger::kInert && globals().verbosity < 1) continue;
-      rows.push_back({std::string(Word(f.danger)), f.what, OneLine(f.where.empty() ? f.name : f.where + " = " + f.name),
-                      OneLine(f.file)});
-    }
-    Print(Columns(rows));
-    Print(clean ? fmt::format("inert: {} findings, all of plain data\n", findings->size())
-                : fmt::format("NOT inert: {} of {} findings\n", rows.size(), findings->size()));
+struct Options {
+  std::vector<std::string> paths;
+  bool json = false;
+};
+
+ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& findings, bool clean) {
+  ConfigNode node = ConfigNode::Map();
+  node["path"] = ConfigNode::String(path);
+  node["inert"] = ConfigNode::Bool(clean);
+  ConfigNode& list = node["findings"] = ConfigNode::List();
+  for (const ScanFinding& f : findings) {
+    ConfigNode entry = ConfigNode::Map();
+    entry["danger"] = ConfigNode::String(std::string(Word(f.danger)));
+    entry["what"] = ConfigNode::String(f.what);
+    entry["name"] = ConfigNode::String(f.name);
+    entry["where"] = f.where.empty() ? ConfigNode::Null() : ConfigNode::String(f.where);
+    entry["file"] = ConfigNode::String(f.file);
+    list.list.push_back(std::move(entry));
   }
-  return clean ? kDone : kNo;
+  return node;
+}
+
+Result<Answer> Run(const std::string& path, const Options& options) {
+  ANEMONE_ASSIGN(const std::vector<ScanFinding> findings, Scan(path));
+  const bool clean = std::ranges::all_of(findings, [](const ScanFinding& f) { return f.danger == Danger::kInert; });
+  Answer answer = {.status = clean ? kDone : kNo};
+  if (options.json) {
+    answer.json = Json(path, findings, clean);
+    return answer;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const ScanFinding& f : findings) {
+    if (f.danger == Danger::kInert && globals().verbosity < 1) continue;
+    rows.push_back({std::string(Word(f.danger)), f.what, OneLine(f.where.empty() ? f.name : f.where + " = " + f.name),
+                    OneLine(f.file)});
+  }
+  Print(Columns(rows));
+  if (clean && globals().verbosity < 0) return answer;
+  if (options.paths.size() > 1) Print(OneLine(path) + ": ");
+  const auto found = std::ranges::count_if(findings, [](const ScanFinding& f) { return f.danger != Danger::kInert; });
+  Print(clean ? fmt::format("inert: {} findings, all of plain data\n", findings.size())
+              : fmt::format("NOT inert: {} of {} findings\n", found, findings.size()));
+  return answer;
 }
 
 }  // namespace
 
 std::function<int()> DeclareScan(CLI::App& app) {
-  auto path = std::make_shared<std::string>();
-  auto json = std::make_shared<bool>(false);
-  app.add_option("PATH", *path, "A file or directory")->required();
-  app.add_flag("--json", *json, "One JSON object");
-  return [path, json] { return Run(*path, *json); };
+  auto options = std::make_shared<Options>();
+  app.add_option("PATH", options->paths, "Files or folders")->required();
+  app.add_flag("--json", options->json, "Print one JSON object, or a list of them for several paths");
+  return [options] {
+    return AnswerEach(options->paths, options->json, [&](const std::string& path) { return Run(path, *options); });
+  };
 }
 
 }  // namespace anemone::cli

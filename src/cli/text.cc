@@ -38,17 +38,40 @@ std::string OneLine(std::string_view text) {
   return line;
 }
 
+size_t Width(std::string_view text) {
+  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };  // a character
+  return static_cast<size_t>(std::ranges::count_if(text, begins));
+}
+
+std::string Wrap(std::string_view text, size_t width, const std::string& indent) {
+  std::string out;
+  size_t column = 0;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (word.empty()) continue;
+    const bool breaks = column > 0 && column + 1 + Width(word) > width;
+    if (column > 0) out += breaks ? "\n" + indent : " ";
+    column = breaks || column == 0 ? Width(word) : column + 1 + Width(word);
+    out += word;
+  }
+  return out;
+}
+
 std::string Columns(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
   }
   std::string text;
   for (const auto& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) {
-      text += i + 1 < row.size() ? fmt::format("{:<{}}", row[i], widths[i] + 2) : row[i];
+      text += row[i];
+      if (i + 1 < row.size()) text.append(widths[i] + 2 - Width(row[i]), ' ');
     }
+    text.resize(text.find_last_not_of(' ') + 1);
     text += '\n';
   }
   return text;

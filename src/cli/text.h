@@ -15,7 +15,11 @@ std::string HumanCount(uint64_t count);  // "428 M"
 std::string OneLine(std::string_view text);
 // A word as a shell takes it: in single quotes where it has more than letters, digits and a path's marks.
 std::string ShellWord(std::string_view word);
-// Left-aligned columns two spaces apart; the last is not padded.
+// Columns that `text`, UTF-8, takes on a terminal, one a character.
+size_t Width(std::string_view text);
+// Broken between words into lines of at most `width` columns, `indent` before all but the first.
+std::string Wrap(std::string_view text, size_t width, const std::string& indent);
+// Left-aligned columns two spaces apart; the last is not padded, and no line ends in blanks.
 std::string Columns(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace anemone::cli

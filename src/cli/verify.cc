@@ -1,53 +1,63 @@
-// verify PATH: reads everything and checks it.
+// verify PATH …: reads everything and checks it.
 #include "ops/verify.h"
 
 #include <fmt/format.h>
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/paths.h"
 #include "cli/text.h"
 #include "ops/json_nodes.h"
 
 namespace anemone::cli {
 namespace {
 
-int Run(const std::string& path, bool json) {
-  const Result<Verification> result = Verify(path, MakeProgress());
-  if (!result.ok()) return Report(result.status());
-  if (json) {
-    ConfigNode node = ConfigNode::Map();
+struct Options {
+  std::vector<std::string> paths;
+  bool json = false;
+};
+
+Result<Answer> Run(const std::string& path, const Options& options) {
+  ANEMONE_ASSIGN(const Verification result, Verify(path, MakeProgress()));
+  Answer answer = {.status = result.problems.empty() ? kDone : kNo};
+  if (options.json) {
+    ConfigNode& node = answer.json = ConfigNode::Map();
     node["path"] = ConfigNode::String(path);
-    node["ok"] = ConfigNode::Bool(result->problems.empty());
-    node["tensors"] = CountNode(result->tensors);
-    node["bytes_read"] = CountNode(result->bytes_read);
-    node["unchecked"] = result->unchecked.empty() ? ConfigNode::Null() : ConfigNode::String(result->unchecked);
+    node["ok"] = ConfigNode::Bool(result.problems.empty());
+    node["tensors"] = CountNode(result.tensors);
+    node["bytes_read"] = CountNode(result.bytes_read);
+    node["unchecked"] = result.unchecked.empty() ? ConfigNode::Null() : ConfigNode::String(result.unchecked);
     ConfigNode& problems = node["problems"] = ConfigNode::List();
-    for (const std::string& problem : result->problems) problems.list.push_back(ConfigNode::String(problem));
-    Print(Config(node).ToJson() + "\n");
-  } else {
-    for (const std::string& problem : result->problems) Print(OneLine(problem) + "\n");
-    Print(result->problems.empty()
-              ? fmt::format("ok: {} tensors, {} read{}\n", result->tensors, HumanBytes(result->bytes_read),
-                            result->unchecked.empty()
-                                ? ""
-                                : fmt::format("; shapes not compared with a config: {}", OneLine(result->unchecked)))
-              : fmt::format("{} problem{}\n", result->problems.size(), result->problems.size() == 1 ? "" : "s"));
+    for (const std::string& problem : result.problems) problems.list.push_back(ConfigNode::String(problem));
+    return answer;
   }
-  return result->problems.empty() ? kDone : kNo;
+  for (const std::string& problem : result.problems) Print(OneLine(problem) + "\n");
+  if (result.problems.empty() && globals().verbosity < 0) return answer;
+  if (options.paths.size() > 1) Print(OneLine(path) + ": ");
+  Print(result.problems.empty()
+            ? fmt::format("ok: {} tensors, {} read{}\n", result.tensors, HumanBytes(result.bytes_read),
+                          result.unchecked.empty()
+                              ? ""
+                              : fmt::format("; shapes not compared with a config: {}", OneLine(result.unchecked)))
+            : fmt::format("{} problem{}\n", result.problems.size(), result.problems.size() == 1 ? "" : "s"));
+  return answer;
 }
 
 }  // namespace
 
 std::function<int()> DeclareVerify(CLI::App& app) {
-  auto path = std::make_shared<std::string>();
-  auto json = std::make_shared<bool>(false);
-  app.add_option("PATH", *path, "A checkpoint")->required();
-  app.add_flag("--json", *json, "One JSON object");
-  return [path, json] { return Run(*path, *json); };
+  auto options = std::make_shared<Options>();
+  app.add_option("PATH", options->paths, "Checkpoints: files, folders or hub ids")->required();
+  app.add_flag("--json", options->json, "Print one JSON object, or a list of them for several paths");
+  return [options] {
+    return AnswerEach(options->paths, options->json, [&](const std::string& path) { return Run(path, *options); });
+  };
 }
 
 }  // namespace anemone::cli

@@ -26,6 +26,7 @@ constexpr Pass kPasses[] = {
     {"cast", "casts tensors, checks extra states", CastTensors},
     {"name-class", "names the class that restores the model", NameClass},
     {"edit", "sets config keys, adds files", EditConfig},
+    {"select", "keeps, drops and renames tensors as asked", SelectTensors},
     {"write-config", "puts the config into NeMo 2's words", WriteConfig},
     {"lay-out", "lays the files out", LayOutFiles, ErrorPlace::kDestination},
 };

@@ -7,12 +7,14 @@
 
 #include "convert/pass.h"
 #include "engine/plan.h"
+#include "ops/destination.h"
 
 namespace anemone {
 Status LayOutFiles(Work& work) {
   work.lay_out.extra_state = work.options.extra_state;
   work.lay_out.max_shard_bytes = work.options.max_shard_bytes;
   ANEMONE_ASSIGN(Plan plan, work.format->lay_out(work.result(), work.lay_out));
+  ANEMONE_TRY(CheckIsFolder(work.conversion.destination, plan.is_directory));
   ANEMONE_TRY(Check(plan));
   work.conversion.plan = std::make_shared<const Plan>(std::move(plan));
   return {};

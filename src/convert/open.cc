@@ -20,7 +20,7 @@ Status Open(Work& work) {
     ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(work.source_path, options.progress)
                                                       : OpenSource(work.source_path, options.progress, {options.key}));
   }
-  ANEMONE_ASSIGN(work.format, DestinationFormat(conversion.destination, options.to, conversion.source));
+  ANEMONE_ASSIGN(work.format, DestinationFormat(conversion.destination, options.to));
   conversion.format = work.format->name;
   conversion.result = conversion.source;
   return {};

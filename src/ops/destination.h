@@ -3,17 +3,25 @@
 #define ANEMONE_OPS_DESTINATION_H_
 
 #include <string>
+#include <string_view>
+#include <vector>
 
-#include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "format/format.h"
 
 namespace anemone {
 
-// By `to` (a format's name) if given, else by the destination's extension, else the source's own format.
-// Errors: InvalidArgument listing the formats that are written.
-Result<const Format*> DestinationFormat(const std::string& destination, const std::string& to,
-                                        const Checkpoint& source);
+// Formats that are written, by the names that `--to` takes.
+std::vector<std::string> WritableFormats();
+
+// By `to` (a format's name) if given, else by the destination's extension; "x.nemo/" is a folder.
+// Errors: InvalidArgument listing the formats that are written, and for "-".
+Result<const Format*> DestinationFormat(const std::string& destination, const std::string& to);
+
+// Refuses "-", which is no file's name to those who type it.
+Status CheckIsNoStream(std::string_view destination);
+// Refuses "x/" for what is a file.
+Status CheckIsFolder(std::string_view destination, bool is_directory);
 
 }  // namespace anemone
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
+#include "container/npy.h"
 #include "engine/execute.h"
 #include "format/format.h"
 #include "ops/replace.h"
@@ -38,20 +40,11 @@ std::string BytesOf(const ClipFeatures& features) {
   return {reinterpret_cast<const char*>(features.values.data()), features.values.size() * sizeof(float)};
 }
 
-// [numpy lib/format.py: magic, version 1.0, header length, a Python dict padded so that the data is aligned to 64]
-Plan LayOutNpy(const ClipFeatures& features) {
-  constexpr size_t kAlign = 64;
-  constexpr size_t kPrefix = 10;
-  std::string header =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", features.count, features.width);
-  header.append((kAlign - (kPrefix + header.size() + 1) % kAlign) % kAlign, ' ');
-  header += '\n';
-  std::string prefix("\x93NUMPY\x01\x00", 8);
-  prefix += static_cast<char>(header.size() & 0xFF);
-  prefix += static_cast<char>(header.size() >> 8);
+Result<Plan> LayOutNpy(const ClipFeatures& features) {
   Plan plan;
   PlanFile& file = plan.files.emplace_back();
-  file.Append(prefix + header);
+  ANEMONE_ASSIGN(std::string header, NpyHeader(DType::kF32, {features.count, features.width}));
+  file.Append(std::move(header));
   file.Append(BytesOf(features));
   return plan;
 }
@@ -61,7 +54,8 @@ Plan LayOutNpy(const ClipFeatures& features) {
 Status WriteEmbeddings(const std::string& path, const ClipFeatures& images, const ClipFeatures& texts, bool replace) {
   ANEMONE_TRY(CheckEmbeddingsPath(path, replace));
   if (path.ends_with(".npy")) {
-    return Execute(LayOutNpy(images.count > 0 ? images : texts), path, {.replace = replace});
+    ANEMONE_ASSIGN(const Plan plan, LayOutNpy(images.count > 0 ? images : texts));
+    return Execute(plan, path, {.replace = replace});
   }
   Checkpoint checkpoint;
   checkpoint.shards.emplace_back();

@@ -18,6 +18,7 @@
 #include "format/format.h"
 #include "format/inside.h"
 #include "format/nemo.h"
+#include "ops/destination.h"
 
 namespace anemone {
 namespace {
@@ -168,6 +169,7 @@ Status Check(const Plan& plan, bool in_place, const std::string& path) {
 
 Status CheckReplacesOwn(const std::string& path, bool replace, std::string_view kind,
                         bool (*is_own)(const std::string& path, std::string_view head)) {
+  ANEMONE_TRY(CheckIsNoStream(path));
   std::error_code error;
   if (!fs::exists(fs::symlink_status(path, error))) return {};
   const Result<Probe> probe = ProbePath(path);

@@ -1,0 +1,301 @@
+"""What people type: help, typing errors, many values, destinations. Standard library only.
+
+usage: usage_test.py PROGRAM GOLDEN SOURCE
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from program_case import ProgramCase  # noqa: E402
+
+PROGRAM, GOLDEN, SOURCE = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
+ProgramCase.program = PROGRAM
+CLIP = GOLDEN / "clip"
+DEMO = SOURCE / "models" / "demo-clip"
+
+
+class Help(ProgramCase):
+    def test_help_and_version_in_every_spelling(self):
+        self.assertEqual(self.ok("help"), self.ok("--help"))
+        self.assertEqual(self.ok("help", "convert"), self.ok("convert", "--help"))
+        self.assertIn("--input_name_or_path", self.ok("help", "nemo", "convert_clip_hf_to_nemo"))
+        self.fails(64, "expected a command, found 'inspct'\nhint: did you mean inspect", "help", "inspct")
+        version = self.ok("version")
+        self.assertRegex(version, r"^anemone \d+\.\d+\.\d+\n$")
+        self.assertEqual(self.ok("-V"), version)
+        self.assertEqual(self.ok("--version"), version)
+        more = self.ok("version", "-v")
+        for row in ("processor", "mpi", "blas"):
+            self.assertRegex(more, rf"(?m)^{row} +\w")
+
+    def test_help_fits_the_terminal_and_has_topics(self):
+        for columns in (60, 80, 110):
+            for command in ("convert", "infer", "nemo"):
+                text = self.ok(command, "--help", env={"COLUMNS": str(columns)})
+                body = text.split("Examples:")[0]
+                wide = [line for line in body.splitlines() if len(line) > columns and not re.match(r" {2}(\S|  )", line)]
+                self.assertEqual(wide, [])
+        text = self.ok("convert", "--help")
+        for topic in ("Arguments", "Output", "Layout", "Weights", "Config and files", "Options of every command", "Examples"):
+            self.assertIn(f"\n{topic}:\n", text)
+        self.assertRegex(text, r"--to VALUE +Format to write.*: nemo,\s+nemo-dir,\s+ckpt")
+        self.assertRegex(text, r"--preset VALUE(.|\n)*ViT-L-14,")
+        self.assertNotIn("--manual", text)
+
+    def test_completion_offers_values(self):
+        self.ok("--manual", "bash", self.dir)
+        script = self.dir / "anemone"
+        def complete(*words):
+            line = " ".join(f"'{w}'" for w in words)
+            done = subprocess.run(["bash", "-c", f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _anemone; "
+                                   "printf '%s\\n' \"${COMPREPLY[@]}\""], cwd=self.dir, capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            return done.stdout.split("\n")[:-1]
+        self.assertIn("openclip", complete("anemone", "convert", "a", "b", "--to", ""))
+        self.assertEqual(complete("anemone", "convert", "--dtype", "b"), ["bf16"])
+        self.assertEqual(complete("anemone", "convert", "a", "--progress", "al"), ["always"])
+        self.assertIn("megatron_clip_infer", complete("anemone", "nemo", "megatron_cl"))
+        self.assertEqual(complete("anemone", "help", "insp"), ["inspect"])
+        self.assertIn("--image", complete("anemone", "infer", "--im"))
+        (self.dir / "a b.nemo").write_text("")
+        self.assertEqual(sorted(complete("anemone", "inspect", "a")), ["a b.nemo", "anemone"])
+
+
+class TypingErrors(ProgramCase):
+    def test_the_nearest_is_proposed(self):
+        hf = CLIP / "hf"
+        for meant, *words in (("inspect", "inspct", "x"), ("--tensors", "inspect", hf, "--tensor"),
+                              ("--text", "infer", hf, "--texts", "a"), ("--image", "infer", hf, "--images=a.jpg"),
+                              ("--threads", "inspect", hf, "--thread", "2"), ("keep", "convert", hf, "x.nemo", "--dtype", "kep"),
+                              ("safetensors", "convert", hf, "x", "--to", "safetensor"),
+                              ("always", "inspect", hf, "--progress", "alway"),
+                              ("convert_clip_hf_to_nemo", "nemo", "convert_clip"),
+                              ("megatron_clip_infer", "nemo", "megatron_clip_infr")):
+            self.fails(64, f"did you mean {meant}\\?", *words)
+        self.fails(66, "did you mean vision.hidden_size", "inspect", CLIP / "mcore.nemo", "--config", "visoin.hidden_size")
+        self.fails(64, "found nothing\nhint: it has: .*megatron_clip_infer", "nemo")
+        self.fails(64, "found 'nothing_like_it'\nhint: it has: .*megatron_clip_infer", "nemo", "nothing_like_it")
+
+    def test_values_in_our_words(self):
+        hf = CLIP / "hf"
+        self.fails(64, "--tp: expected a number, found 'two'", "convert", hf, "x.nemo", "--tp", "two")
+        self.fails(64, "--tp: expected N, found nothing", "convert", hf, "x.nemo", "--tp")
+        self.fails(64, "--tensors: expected no value", "inspect", hf, "--tensors=3")
+        self.fails(64, "--json: expected --plan", "convert", hf, "x.nemo", "--json")
+        self.fails(64, "MODEL is required\nhint: put MODEL before --image", "infer", "--image", "a.jpg", "b.jpg", hf, "--text", "a")
+
+
+    def test_paths(self):
+        shutil.copytree(CLIP / "hf", self.dir / "models" / "demo")
+        self.fails(66, "models/demp: no such file or folder\nhint: did you mean models/demo\\?", "inspect", "models/demp")
+        self.fails(66, "hint: models/ is a folder here; a model of the hub is then named hf://models/other-thing", "inspect",
+                   "models/other-thing")
+        self.fails(66, "hint: a URL is not a path", "inspect", "s3://bucket/x.nemo")
+
+
+class Inspecting(ProgramCase):
+    def test_sizes_and_origin(self):
+        told = json.loads(self.ok("inspect", CLIP / "mcore.nemo", "--json"))
+        self.assertEqual(told["sizes"]["vision"], {"layers": 3, "width": 64, "heads": 4, "patch": 8, "image": 32, "positions": 17})
+        self.assertEqual(told["sizes"]["text"]["vocabulary"], 49408)
+        self.assertEqual(told["file_bytes"], (CLIP / "mcore.nemo").stat().st_size)
+        self.assertEqual(told["origin"]["nemo version"], "2.0.0")
+        text = self.ok("inspect", CLIP / "hf")
+        self.assertRegex(text, r"(?m)^sizes +vision 3 × 64, 4 heads, patch 8, 32 px$")
+        ckpt = next((CLIP / "ckpt_mcore").glob("*.ckpt"))
+        self.assertRegex(self.ok("inspect", ckpt), r"(?m)^origin .*step 3, consumed samples 12$")
+        gpt = json.loads(self.ok("inspect", GOLDEN / "gpt" / "A.nemo", "--json"))["sizes"]["model"]
+        self.assertEqual(gpt["layers"], int(self.ok("inspect", GOLDEN / "gpt" / "A.nemo", "--config", "num_layers")))
+
+    def test_tree(self):
+        text = self.ok("inspect", CLIP / "mcore.nemo", "--tree")
+        self.assertRegex(text, r"0–2 +3 × 50.0 k\n")
+        self.assertRegex(text, r"└─ head.weight +1.54 k +fp32 \[32, 48\]\n$")
+        self.assertRegex(self.ok("inspect", CLIP / "mcore_tp2.nemo", "--tree"), r"(?m)^tp1 pp0 ")
+
+    def test_a_training_folder(self):
+        source = next((CLIP / "ckpt_mcore").glob("*.ckpt"))
+        checkpoints = self.dir / "nemo_experiments" / "clip" / "2026-11-28_12-00-00" / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        (checkpoints.parent / "cmd-args.log").write_text("x")
+        shutil.copy(source, checkpoints)
+        done = self.run_program("inspect", "nemo_experiments")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("note: the only checkpoint in nemo_experiments is ", done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^flavour +lightning")
+        shutil.copy(CLIP / "mcore.nemo", checkpoints / "clip.nemo")
+        (checkpoints.parent / "more").mkdir()
+        shutil.copy(CLIP / "mcore.nemo", checkpoints.parent / "more" / "x.nemo")
+        (checkpoints.parent / "more" / "note.txt").write_text("x")
+        self.fails(65, "expected one checkpoint, found a folder of [23]: .*x.nemo.*\nhint: name one of them", "inspect", "nemo_experiments")
+
+
+class Differences(ProgramCase):
+    def test_summary_and_hints(self):
+        done = self.run_program("diff", CLIP / "hf", CLIP / "mcore.nemo")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--canonical compares the models", done.stderr)
+        self.assertIn("more (-v lists all)", done.stdout)
+        self.assertLess(len(re.findall(r"(?m)^tensor", done.stdout)), 25)
+        self.assertGreater(len(re.findall(r"(?m)^tensor", self.run_program("diff", CLIP / "hf", CLIP / "mcore.nemo", "-v").stdout)), 100)
+        done = self.run_program("diff", CLIP / "mcore.nemo", GOLDEN / "gpt" / "A.nemo")
+        self.assertIn("these are different models: clip and gpt", done.stderr)
+        self.ok("convert", CLIP / "mcore.nemo", "half.nemo", "--dtype", "bf16")
+        done = self.run_program("diff", CLIP / "mcore.nemo", "half.nemo", "--stat")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"^74 of 74 tensors that both have differ: 74 dtype; largest \|a-b\| \S+ in model\.\S+\n")
+        self.assertRegex(self.ok("diff", CLIP / "mcore.nemo", CLIP / "mcore.nemo", "--stat"), r"^equal: 74 tensors\n$")
+
+
+class Tensors(ProgramCase):
+    def test_cat(self):
+        source, name = CLIP / "mcore.nemo", "model.vision_encoder.head.weight"
+        summary = self.ok("cat", source, name, "--summary")
+        self.assertRegex(summary, r"(?m)^dtype +fp32\nshape +\[32, 64\]\n")
+        npy = subprocess.run([PROGRAM, "cat", source, name], capture_output=True, check=True, timeout=60).stdout
+        start = 10 + int.from_bytes(npy[8:10], "little")
+        self.assertEqual((npy[:8], start % 64, len(npy) - start), (b"\x93NUMPY\x01\0", 0, 32 * 64 * 4))
+        self.assertEqual(eval(npy[10:start]), {"descr": "<f4", "fortran_order": False, "shape": (32, 64)})
+        raw = subprocess.run([PROGRAM, "cat", source, name, "--raw"], capture_output=True, check=True, timeout=60).stdout
+        self.assertEqual(raw, npy[start:])
+        # The ranks' parts, merged.
+        split = subprocess.run([PROGRAM, "cat", CLIP / "mcore_tp2.nemo", name, "--raw"], capture_output=True, check=True, timeout=60).stdout
+        self.assertEqual(split, raw)
+        self.ok("convert", source, "half.nemo", "--dtype", "bf16")
+        done = subprocess.run([PROGRAM, "cat", "half.nemo", name], cwd=self.dir, capture_output=True, check=True, timeout=60)
+        self.assertIn(b"'<f4'", done.stdout)
+        self.assertIn(b"note: bf16 is written as fp32", done.stderr)
+        self.fails(66, "did you mean model.logit_scale", "cat", source, "model.logitscale")
+
+    def test_select_drop_rename(self):
+        source = CLIP / "mcore.nemo"
+        words = ("--select", "model.vision*", "--select", "model.logit_scale", "--drop", "*.bias", "--rename", "model.*=*")
+        done = self.run_program("convert", source, "v.safetensors", *words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        names = {t["name"] for t in json.loads(self.ok("inspect", "v.safetensors", "--tensors", "--json"))["tensors"]}
+        theirs = {t["name"] for t in json.loads(self.ok("inspect", source, "--tensors", "--json"))["tensors"] if t["dtype"] != "opaque"}
+        expected = {n.removeprefix("model.") for n in theirs if n.startswith(("model.vision", "model.logit")) and not n.endswith(".bias")}
+        self.assertIn("logit_scale", expected)
+        self.assertEqual({n.removeprefix("model.") for n in names} - {n for n in names if n.endswith("_extra_state")}, expected)
+        self.assertIn(f"{len(expected)} of {len(theirs)} tensors are written", done.stderr)
+        self.fails(65, "expected all of its tensors\nhint: a safetensors file needs no config; use --no-strict to write it all the same", "convert", source, "x.nemo", "--drop", "*.bias")
+        self.ok("convert", source, "x.nemo", "--drop", "*.bias", "--no-strict")
+        self.fails(66, "no tensor is left", "convert", source, "y.safetensors", "--select", "nothing")
+        self.fails(64, "as many \\* in the new name", "convert", source, "y.safetensors", "--rename", "model.*=x")
+        self.fails(65, "--rename", "convert", source, "y.safetensors", "--rename", "model.vision_encoder.ln_pre.weight=x", "--rename",
+                   "model.vision_encoder.ln_pre.bias=x")
+        self.fails(64, "at most 4", "convert", source, "y.safetensors", "--drop", "*a*a*a*a*a*")
+
+    def test_what_is_written_and_decided(self):
+        self.assertRegex(self.ok("convert", CLIP / "hf", "x.nemo", "--tp", 2),
+                         r"^wrote x.nemo \(NeMo archive, \d+ tensors, fp32, TP 2 × PP 1, [\d.]+ MB in \d")
+        told = self.run_program("convert", "x.nemo", "out", "--to", "hf", "-v").stderr
+        self.assertRegex(told, r"note: source: clip, names of mcore, NeMo archive, \d+ tensors, fp32, TP 2 × PP 1\n")
+        self.assertRegex(told, r"note: result: clip, names of hf, Hugging Face folder, \d+ tensors, fp32\n")
+        self.assertRegex(told, r"note: reads .* writes .* of memory\n")
+
+
+class Inferring(ProgramCase):
+    WORDS = ("--text", "a bag", "a coat", "a dress")
+
+    def test_table_and_line(self):
+        images = sorted((DEMO / "images").iterdir())[:2]
+        line = self.ok("infer", DEMO, "--image", images[0], *self.WORDS)
+        self.assertTrue(line.startswith("Given image's CLIP text probability:  [('a bag', "), line)
+        table = self.ok("infer", DEMO, "--image", *images, *self.WORDS, "--top", 2)
+        blocks = re.split(r"(?m)^(?=/)", table)[1:]
+        self.assertEqual(len(blocks), 2)
+        for block, image in zip(blocks, images, strict=True):
+            lines = block.splitlines()
+            self.assertEqual((lines[0], lines[3]), (str(image), "  … 1 more"))
+            percents = [float(line.split()[0]) for line in lines[1:3]]
+            self.assertGreaterEqual(percents[0], percents[1])
+        def on_terminal(*words):
+            command = " ".join(f"'{w}'" for w in (PROGRAM, "infer", DEMO, "--image", images[0], *self.WORDS, *words))
+            return subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True, timeout=60).stdout
+        if shutil.which("script"):
+            self.assertRegex(on_terminal(), r"(?m)^ +[\d.]+ %  a \w+")
+            self.assertIn("Given image's", on_terminal("--nemo"))
+        self.fails(64, "--top", "infer", DEMO, "--image", images[0], *self.WORDS, "--top", 2, "--json")
+        self.fails(64, "--top: expected --image and --text", "infer", DEMO, "--top", 2, "--text", "a", "--embeddings", "x.npy")
+
+    def test_a_broken_picture_is_a_warning(self):
+        folder = self.dir / "pictures"
+        folder.mkdir()
+        for image in sorted((DEMO / "images").iterdir())[:2]:
+            shutil.copy(image, folder)
+        (folder / "cut.jpg").write_bytes(next((DEMO / "images").glob("*.jpg")).read_bytes()[:200])
+        done = self.run_program("infer", DEMO, "--image", folder, *self.WORDS)
+        self.assertEqual((done.returncode, len(done.stdout.splitlines())), (1, 2))
+        self.assertIn("warning: ", done.stderr)
+
+
+class ManyValues(ProgramCase):
+    def test_images_and_texts(self):
+        images = sorted((DEMO / "images").iterdir())[:3]
+        once = self.ok("infer", DEMO, "--image", *images, "--text", "a bag", "a coat")
+        again = self.ok("infer", DEMO, *(w for i in images for w in ("--image", i)), "--text", "a bag", "--text", "a coat")
+        self.assertEqual(once, again)
+        self.assertEqual(len(once.splitlines()), 3)
+        self.assertEqual(self.ok("infer", "--image", images[0], "--text", "a bag", "a coat", DEMO).count("a coat"), 1)
+
+    def test_paths(self):
+        good, broken = CLIP / "mcore.nemo", CLIP / "broken_mcore_tp2_left_unsplit.nemo"
+        text = self.ok("inspect", good, CLIP / "hf")
+        self.assertEqual(re.findall(r"(?m)^path +(\S+)", text), [str(good), str(CLIP / "hf")])
+        self.assertEqual([c["path"] for c in json.loads(self.ok("inspect", good, CLIP / "hf", "--json"))], [str(good), str(CLIP / "hf")])
+        done = self.run_program("verify", good, broken)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, rf"{good}: ok: 99 tensors.*\n(.*\n)*{broken}: 1 problem\n$")
+        # An error is worse than an answer of no, and the others are still asked.
+        done = self.run_program("verify", "nope.nemo", broken, "--json")
+        self.assertEqual(done.returncode, 66)
+        answers = json.loads(done.stdout)
+        self.assertEqual((answers[0]["path"], answers[1]["ok"]), ("nope.nemo", False))
+        self.assertIn("No such file", answers[0]["error"])
+        (self.dir / "evil.pkl").write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+        done = self.run_program("scan", good, "evil.pkl")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, rf"{good}: inert: (.*\n)*evil.pkl: NOT inert: 1 of 1 findings\n")
+        self.fails(64, "expected a hub id, org/name, found 'nope'", "fetch", "nope")
+
+
+class Destinations(ProgramCase):
+    def test_the_name_decides(self):
+        """Row by row what `anemone help convert` says."""
+        source = CLIP / "mcore.nemo"
+        for name, flavour in (("x.nemo", "nemo"), ("y.nemo/", "nemo-dir"), ("x.ckpt", "lightning"), ("x.safetensors", "safetensors"),
+                              ("x.pt", "pytorch"), ("x.bin", "pytorch"), ("x.pth", "pytorch")):
+            self.assertIn(name.split(".")[1].rstrip("/"), self.ok("help", "convert"))
+            self.ok("convert", source, name, "--only", "weights")
+            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["flavour"], flavour, name)
+        self.ok("convert", source, "named", "--to", "hf")
+        for _ in range(2):
+            self.fails(64, "cannot tell the format", "convert", CLIP / "hf", "none")
+            self.fails(64, "cannot tell the format", "convert", "named", "none/")
+            self.fails(64, "cannot tell the format", "convert", source, "x.gguf")
+        self.fails(64, "expected the name of a file", "convert", source, "z.safetensors/")
+        self.fails(64, "expected the name of a file", "pack", "y.nemo", "z.nemo/")
+        (self.dir / "empty").mkdir()
+        self.ok("convert", source, "empty", "--to", "hf")
+        self.fails(73, "already exists", "convert", source, "empty", "--to", "hf")
+
+    def test_a_dash_is_no_file(self):
+        source = CLIP / "mcore.nemo"
+        shutil.copytree(CLIP / "hf", self.dir / "hf")
+        self.ok("extract", source, "folder")
+        for words in (("convert", source, "-", "--to", "nemo"), ("pack", "folder", "-"), ("extract", source, "-"),
+                      ("reshard", source, "-", "--tp", "2", "--to", "nemo"), ("edit", source, "--set", "a=1", "-o", "-"),
+                      ("average", source, source, "-", "--to", "nemo"), ("report", source, "-o", "-"),
+                      ("infer", DEMO, "--text", "a", "--embeddings", "-")):
+            self.fails(64, "-: expected the name of a file|safetensors or .npy", *words)
+
+
+unittest.main(argv=sys.argv[:1])
