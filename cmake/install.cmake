@@ -57,6 +57,6 @@ set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libopenblas0, libcurl4, libtiff6")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libanemone-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libfmt-dev, libdeflate-dev, libsimdjson-dev, libtbb-dev, libssl-dev, \
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "anemone, libfmt-dev, libdeflate-dev, libsimdjson-dev, libtbb-dev, libssl-dev, \
 libyaml-dev, libre2-dev, zlib1g-dev, libbz2-dev, liblzma-dev, libjpeg-dev, libpng-dev, libwebp-dev, libgif-dev, libutf8proc-dev")
 include(CPack)
