@@ -100,17 +100,28 @@ def text_bytes(text, what="text"):
     return data
 
 
-class Handle:
-    """Something of the library's, freed with this object. It is given to functions as it is."""
-
-    __slots__ = ("_as_parameter_", "_free", "__weakref__")
-
-    def __init__(self, address, kind):
-        self._as_parameter_ = ctypes.c_void_p(address)
-        self._free = _functions[kind + "_free"]
+class Handle(ctypes.c_void_p):
+    """Something of the library's, freed with this object."""
 
     def __del__(self):
-        self._free(self)
+        if self.value:
+            self._free(self)
+
+
+def _kind(name):
+    return type(name.title(), (Handle,), {"_free": staticmethod(_functions[name + "_free"]), "__slots__": ()})
+
+
+_KINDS = {name: _kind(name) for name in ("checkpoint", "tensor", "view", "clip", "progress")}
+
+
+def make(kind, name, *arguments):
+    """The handle that a function puts into its last argument."""
+    handle = _KINDS[kind]()
+    status = _functions[name](*arguments, ctypes.byref(handle))
+    if status:
+        check(status)
+    return handle
 
 
 def bytes_of(name, *arguments):
@@ -135,7 +146,7 @@ def floats_of(name, *arguments):
 def run(work, callback=None):
     """work(progress) on a thread of its own, while this one calls `callback(stage, done, total)` and sees Ctrl-C, which
     stop the work. What they raise is raised here once it has ended."""
-    progress = Handle(_functions["progress_new"](None, None), "progress")
+    progress = _KINDS["progress"](_functions["progress_new"](None, None))
     read, cancel = _functions["progress_read"], _functions["progress_cancel"]
     ended, outcome = _thread.allocate_lock(), []
     ended.acquire()

@@ -66,7 +66,7 @@ class _Tensors(Mapping):
     def _tensor_handle(self, name):
         """The stored tensor's handle and its shape."""
         place, _, shape = self._listed()[name]
-        return _c.Handle(_c.pointer("tensor_at", self._handle, place), "tensor"), shape
+        return _c.make("tensor", "tensor_at", self._handle, place), shape
 
     def __getitem__(self, name):
         _, dtype, shape = self._listed()[name]
@@ -113,9 +113,8 @@ class Shard(_Tensors):
     def __init__(self, checkpoint, index):
         import ctypes
         tp, pp = ctypes.c_int(), ctypes.c_int()
-        part = _c.pointer("part", checkpoint._stored, index, ctypes.byref(tp), ctypes.byref(pp))
         self._checkpoint, self._index = checkpoint, index
-        self._handle = _c.Handle(part, "checkpoint")
+        self._handle = _c.make("checkpoint", "part", checkpoint._stored, index, ctypes.byref(tp), ctypes.byref(pp))
         self.tp_rank, self.pp_rank = tp.value, pp.value
 
     def __reduce__(self):
@@ -142,7 +141,7 @@ class Checkpoint(_Tensors):
         # Without a wish for other names, ranks are merged only when someone looks at a tensor.
         self._handle = handle
         if dialect:
-            self._handle = _c.run(lambda _: _c.Handle(_c.pointer("translate", handle, _c.text_bytes(dialect)), "checkpoint"))
+            self._handle = _c.run(lambda _: _c.make("checkpoint", "translate", handle, _c.text_bytes(dialect)))
         self._framework = framework
         self._device = device
         self._said = {}

@@ -114,7 +114,7 @@ def open(path, *, dialect=None, framework="numpy", device="cpu", progress=None, 
     """
     path = os.fspath(path)
     with _Progress(progress, tqdm) as callback:
-        handle = _c.run(lambda following: _c.Handle(_c.pointer("open", _c.path_bytes(path), None, following), "checkpoint"), callback)
+        handle = _c.run(lambda following: _c.make("checkpoint", "open", _c.path_bytes(path), None, following), callback)
     return Checkpoint(handle, dialect, framework, device, reopen=(_open_again, (path, dialect, framework, device)))
 
 

@@ -11,7 +11,7 @@ from ._ops import checked
 def save(arrays, path, metadata, config, options, progress=None):
     """Writes arrays, (name, dtype by torch's name, shape, address, bytes) each, and a config as a checkpoint of any format."""
     text = None if config is None else to_json(config).encode()
-    made = _c.Handle(_c.pointer("create", text), "checkpoint")
+    made = _c.make("checkpoint", "create", text)
     for name, dtype, shape, address, size in arrays:
         sizes = (ctypes.c_uint64 * len(shape))(*shape)
         _c.call("add_tensor", made, _c.text_bytes(name, "a tensor's name"), dtype.encode(), len(shape), sizes, address, size)

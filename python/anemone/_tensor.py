@@ -92,7 +92,7 @@ class Tensor:
             handle, stored = self._owner._tensor_handle(self.name)
             for axis, (size, (start, length)) in enumerate(zip(stored, self._ranges or ())):
                 if (start, length) != (0, size):
-                    handle = _c.Handle(_c.pointer("tensor_narrow", handle, axis, start, length), "tensor")
+                    handle = _c.make("tensor", "tensor_narrow", handle, axis, start, length)
             self._made = handle
         return self._made
 
@@ -129,7 +129,7 @@ class Tensor:
             _c.call("tensor_read", self._handle, address, self.nbytes)
 
     def _view(self):
-        return _c.memory(_c.Handle(_c.pointer("tensor_view", self._handle), "view"))
+        return _c.memory(_c.make("view", "tensor_view", self._handle))
 
     def numpy(self, raw=False, copy=True):
         """Reads it into a new array.

@@ -140,7 +140,7 @@ class MegatronCLIPModel(Model):
     def _clip(self):
         if self._loaded is None:
             options = to_json({"threads": self._threads, "keep_weights": self._keep_weights}).encode()
-            self._loaded = _c.run(lambda _: _c.Handle(_c.pointer("clip_load", self._checkpoint._stored, options), "clip"))
+            self._loaded = _c.run(lambda _: _c.make("clip", "clip_load", self._checkpoint._stored, options))
         return self._loaded
 
     @property
@@ -206,17 +206,85 @@ class MegatronCLIPModel(Model):
         return answer
 
 
-# NeMo's other classes, which are loaded, changed and saved.
-globals().update({name: type(name, (Model,), {"__doc__": description, "__module__": __name__})
-                  for name, description in _c.json("model_classes") if name not in globals()})
-__all__ = ["Model"] + [name for name, _ in _c.json("model_classes")]
+# NeMo's other classes, which are loaded, changed and saved (src/ops/model_classes.cc).
+
+
+class MegatronContentFilteringModel(Model):
+    """NSFW content filter: a CLIP image encoder and a classifier"""
+
+
+class MegatronLatentDiffusion(Model):
+    """Stable Diffusion"""
+
+
+class MegatronDiffusionEngine(Model):
+    """Stable Diffusion XL"""
+
+
+class MegatronLatentDiffusionEdit(Model):
+    """InstructPix2Pix"""
+
+
+class MegatronControlNet(Model):
+    """ControlNet"""
+
+
+class MegatronDreamBooth(Model):
+    """DreamBooth"""
+
+
+class MegatronImagen(Model):
+    """Imagen"""
+
+
+class DreamFusion(Model):
+    """DreamFusion: text to 3D"""
+
+
+class ModularAudioGPTModel(Model):
+    """SALM: a GPT that hears"""
+
+
+class ModularizedAudioT5Model(Model):
+    """BESTOW: a T5 that hears"""
+
+
+class MegatronVitClassificationModel(Model):
+    """ViT image classification"""
+
+
+class MegatronGPTModel(Model):
+    """GPT"""
+
+
+class MegatronGPTSFTModel(Model):
+    """GPT, fine-tuned"""
+
+
+class MegatronNevaModel(Model):
+    """NeVA (LLaVA), Video NeVA and VILA: a language model that sees"""
+
+
+class MegatronBertModel(Model):
+    """BERT"""
+
+
+class MegatronT5Model(Model):
+    """T5"""
+
+
+__all__ = ["Model", "MegatronCLIPModel", "MegatronContentFilteringModel", "MegatronLatentDiffusion",
+           "MegatronDiffusionEngine", "MegatronLatentDiffusionEdit", "MegatronControlNet", "MegatronDreamBooth",
+           "MegatronImagen", "DreamFusion", "ModularAudioGPTModel", "ModularizedAudioT5Model",
+           "MegatronVitClassificationModel", "MegatronGPTModel", "MegatronGPTSFTModel", "MegatronNevaModel",
+           "MegatronBertModel", "MegatronT5Model"]
 
 
 def _restored(path, config=None, strict=True, return_config=False):
     """The checkpoint as NeMo's restore_from reads it."""
     path = os.fspath(path)
     options = to_json({"config": config, "strict": strict, "return_config": return_config}).encode()
-    return Checkpoint(_c.run(lambda _: _c.Handle(_c.pointer("restore", _c.path_bytes(path), options), "checkpoint")),
+    return Checkpoint(_c.run(lambda _: _c.make("checkpoint", "restore", _c.path_bytes(path), options)),
                       reopen=(_restored, (path, config, strict, return_config)))
 
 

@@ -515,6 +515,7 @@ class Clip(Case):
         with open(os.path.join(os.path.dirname(anemone.__file__), "models.pyi")) as stubs:
             classes = set(re.findall(r"^class (\w+)", stubs.read(), re.M))
         self.assertEqual(classes, set(models.__all__))
+        self.assertEqual(classes, {"Model", *(name for name, _ in anemone._c.json("model_classes"))})
         self.assertGreater(len(classes), 16)
 
     def test_the_golden_features(self):
