@@ -143,10 +143,14 @@ std::string_view TypeName(char type) {
   }
 }
 
+constexpr uint64_t kMaxMembers = 4'000'000;
+
 class Reader {
  public:
   Reader(const ByteRange& archive, uint64_t max_members, std::vector<Status>* refused)
       : archive_(archive), max_members_(max_members), refused_(refused) {}
+
+  uint64_t at() const { return at_; }
 
   Result<std::vector<TarMember>> Run() {
     while (at_ < archive_.size) {
@@ -455,8 +459,13 @@ Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_me
   return Reader(archive, max_members, nullptr).Run();
 }
 
+Result<uint64_t> TarEnd(const ByteRange& archive) {
+  Reader reader(archive, kMaxMembers, nullptr);
+  ANEMONE_TRY(reader.Run().status());
+  return reader.at();
+}
+
 std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Status>& refused) {
-  constexpr uint64_t kMaxMembers = 4'000'000;
   return *Reader(archive, kMaxMembers, &refused).Run();
 }
 

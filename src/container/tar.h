@@ -30,6 +30,8 @@ bool LooksLikeTar(std::string_view head);
 // Corrupt (truncated: says bytes present and expected; checksum; unsafe names; one name for a file and a directory),
 // Unsupported (links elsewhere, devices), LimitExceeded. Every error names the member and the byte offset.
 Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_members = 4'000'000);
+// Where the next member of an archive begins: the end marker's first byte. Errors: as ReadTar.
+Result<uint64_t> TarEnd(const ByteRange& archive);
 // What can be read of an archive that breaks rules, for `scan`: members that ReadTar refuses are left out and named in
 // `refused`; of those with one name all are listed.
 std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Status>& refused);

@@ -5,10 +5,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "anemone/config.h"
 #include "container/gzip.h"
 #include "container/tar.h"
+#include "format/format.h"
+#include "ops/canonical.h"
+#include "ops/config_keys.h"
 
 namespace anemone {
 namespace {
@@ -192,6 +196,59 @@ Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit) {
   std::error_code error;
   if (fs::is_directory(archive, error)) return LayOutFolder(members);
   return LayOutTar(members);
+}
+
+namespace {
+
+// An edit may mend a config that did not fit, but not spoil one that did.
+Status CheckFits(const std::string& archive, const Config& edited) {
+  Result<Checkpoint> checkpoint = OpenCheckpoint(archive);
+  if (!checkpoint.ok() || !Canonical(*checkpoint).ok()) return {};
+  checkpoint->config = edited;
+  const Status status = Canonical(*checkpoint).status();
+  if (status.ok() || status.kind() == ErrorKind::kInterrupted) return status;
+  return status.In("the weights do not fit the new config").Use("strict", "false", "write it all the same");
+}
+
+std::vector<std::string> NewKeys(const ConfigEdit& edit, const Config& before) {
+  std::vector<std::string> notes;
+  for (const auto& [path, value] : edit.set) {
+    if (path.starts_with('+') || path.starts_with('~') || before.Find(path) != nullptr) continue;
+    const std::string nearest = NearestPath(before, path);
+    notes.push_back(path + " is a new key" + (nearest.empty() ? "" : ": did you mean " + nearest + "?"));
+  }
+  return notes;
+}
+
+}  // namespace
+
+Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& edit, bool strict) {
+  constexpr uint64_t kMaxMemberBytes = uint64_t{64} << 20;
+  ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
+  const std::vector<Member> before = members;
+  ANEMONE_TRY(EditMembers(members, edit).In(archive));
+  const auto same = [](const Member& m, const std::vector<Member>& among) {
+    return std::ranges::any_of(among, [&m](const Member& other) { return other.name == m.name; });
+  };
+  PreparedEdit prepared;
+  prepared.removes = !std::ranges::all_of(before, [&](const Member& m) { return same(m, members); });
+  ANEMONE_ASSIGN(const Member* const config_member, FindConfig(members));
+  const std::string config_name = config_member->name;
+  for (const Member& member : members) {
+    const auto old = std::ranges::find(before, member.name, &Member::name);
+    const bool is_kept = old != before.end() && (member.is_directory || old->content.source == member.content.source);
+    if (is_kept || member.name == config_name) continue;
+    ANEMONE_ASSIGN(std::string content, member.content.ReadAll(kMaxMemberBytes));
+    prepared.written.emplace_back(member.name, std::move(content));
+  }
+  ANEMONE_ASSIGN(std::string text, config_member->content.ReadAll(kMaxConfigBytes));
+  ANEMONE_ASSIGN(const Config edited, Config::ParseYaml(text, config_name));
+  prepared.written.emplace_back(config_name, std::move(text));
+
+  ANEMONE_ASSIGN(const Config config, ReadStoredConfig(archive));
+  prepared.notes = NewKeys(edit, config);
+  if (strict) ANEMONE_TRY(CheckFits(archive, edited).In(archive));
+  return prepared;
 }
 
 Result<Plan> PlanCopy(const std::string& archive, const Config* config, bool as_folder) {

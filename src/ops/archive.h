@@ -9,6 +9,7 @@
 #include "anemone/status.h"
 #include "engine/plan.h"
 #include "ops/artifact.h"
+#include "ops/in_place.h"
 
 namespace anemone {
 
@@ -23,6 +24,15 @@ Result<Plan> PlanPack(const std::string& directory);
 // `archive` (a .nemo, packed or not) with its config and artifacts changed; all other members, the weights among them,
 // are moved untouched.
 Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit);
+
+// What an edit changes, before it is done.
+struct PreparedEdit {
+  NewMembers written;              // members that are new or changed, the config last
+  bool removes = false;            // a member goes, too
+  std::vector<std::string> notes;  // config keys that are new, with the nearest that was there
+};
+// Errors: as PlanEdit; with `strict` also Corrupt where the weights fit the old config and not the new one.
+Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& edit, bool strict);
 
 // `archive` member for member, packed or as a folder; its config replaced by `config` unless that is null.
 Result<Plan> PlanCopy(const std::string& archive, const Config* config, bool as_folder);

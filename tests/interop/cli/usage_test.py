@@ -3,6 +3,7 @@
 usage: usage_test.py PROGRAM GOLDEN SOURCE
 """
 
+import gzip
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
@@ -200,6 +202,61 @@ class Tensors(ProgramCase):
         self.assertRegex(told, r"note: source: clip, names of mcore, NeMo archive, \d+ tensors, fp32, TP 2 × PP 1\n")
         self.assertRegex(told, r"note: result: clip, names of hf, Hugging Face folder, \d+ tensors, fp32\n")
         self.assertRegex(told, r"note: reads .* writes .* of memory\n")
+
+
+class Editing(ProgramCase):
+    def config(self, path):
+        """As NeMo reads it: unpacked by Python's tarfile, where the last of a name wins."""
+        with tarfile.open(path) as tar:
+            return tar.extractfile(tar.getmember("./model_config.yaml")).read().decode()
+
+    def test_in_place_in_constant_time(self):
+        path = self.dir / "x.nemo"
+        shutil.copy(CLIP / "mcore.nemo", path)
+        before, size = path.stat().st_ino, path.stat().st_size
+        told = self.ok("edit", path, "--set", "optim.lr=0.25")
+        self.assertRegex(told, r"\(in place, [\d.]+ kB in")
+        self.assertEqual(path.stat().st_ino, before)
+        self.assertIn("lr: 0.25\n", self.config(path))
+        self.assertEqual(self.ok("inspect", path, "--config", "optim.lr"), "0.25\n")
+        self.ok("verify", path)
+        self.assertIn("equal", self.ok("diff", path, CLIP / "mcore.nemo", "--weights"))
+        # Many edits do not pile up: what is replaced is left behind now and then.
+        for i in range(120):
+            self.ok("edit", path, "--set", f"optim.lr={i}", "-q")
+        self.assertIn("lr: 119\n", self.config(path))
+        self.assertLess(path.stat().st_size, size + (3 << 20))
+        self.assertEqual(sorted(self.dir.iterdir()), [path])
+
+    def test_what_cannot_be_done_in_place_is_written_anew(self):
+        path = self.dir / "x.nemo"
+        shutil.copy(CLIP / "mcore.nemo", path)
+        os.link(path, self.dir / "other.nemo")
+        self.ok("edit", path, "--set", "optim.lr=0.5")
+        self.assertEqual(self.ok("inspect", path, "--config", "optim.lr"), "0.5\n")
+        self.assertEqual((self.dir / "other.nemo").read_bytes(), (CLIP / "mcore.nemo").read_bytes())
+        (self.dir / "gz.nemo").write_bytes(gzip.compress(path.read_bytes(), 1))
+        self.ok("edit", "gz.nemo", "--set", "optim.lr=0.75")
+        self.assertEqual(self.ok("inspect", "gz.nemo", "--config", "optim.lr"), "0.75\n")
+        self.ok("extract", path, "folder")
+        weights = self.dir / "folder" / "model_weights.ckpt"
+        before = weights.stat().st_ino
+        self.assertIn("in place", self.ok("edit", "folder", "--set", "optim.lr=2"))
+        self.assertEqual((weights.stat().st_ino, self.ok("inspect", "folder", "--config", "optim.lr")), (before, "2\n"))
+
+    def test_new_keys_and_shapes(self):
+        path = self.dir / "x.nemo"
+        shutil.copy(CLIP / "mcore.nemo", path)
+        done = self.run_program("edit", path, "--set", "optm.lr=1")
+        self.assertIn("note: optm.lr is a new key: did you mean optim.lr?", done.stderr)
+        done = self.run_program("edit", path, "--set", "+brand.new=1")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        before = path.read_bytes()
+        for wrong in ("vision.hidden_size=abc", "vision.num_layers=5", "text.hidden_size=64"):
+            self.fails(65, "the weights do not fit the new config: .*\nhint: .*--no-strict", "edit", path, "--set", wrong)
+            self.assertEqual(path.read_bytes(), before)
+        self.ok("edit", path, "--set", "vision.num_layers=5", "--no-strict")
+        self.ok("edit", path, "--set", "vision.num_layers=3")  # what did not fit may be mended
 
 
 class Inferring(ProgramCase):
