@@ -49,6 +49,10 @@ class Pages(FolderCase):
         self.browse(out)
         return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
 
+    def shows(self, text):
+        if CHROMIUM is not None:
+            self.assertIn(text, self.dom)
+
     def browse(self, path):
         if CHROMIUM is None:
             return
@@ -57,6 +61,27 @@ class Pages(FolderCase):
                               capture_output=True, text=True, timeout=120)
         self.assertIn("made by anemone", done.stdout, done.stderr[-2000:])  # the script's last word
         self.assertNotIn("Uncaught", done.stderr)
+        self.dom = done.stdout
+        for width in (390, 1280):
+            self.check_width(path, width)
+
+    def check_width(self, path, width):
+        """Nothing of the page is beyond its right edge, but what scrolls by itself."""
+        with open(path, encoding="utf-8") as page:
+            text = json.dumps(page.read()).replace("<", "\\u003c")
+        copy = path + f".{width}.html"  # a browser's window has a least width, a frame has none
+        with open(copy, "w", encoding="utf-8") as out:
+            out.write(f"<!doctype html><meta charset=utf-8><body><iframe id=f width={width} height=1200 style='border:0'></iframe><script>f.onload = () => {{"
+                      "const w = f.contentWindow, d = f.contentDocument; document.body.dataset.fits = [w.innerWidth, "
+                      "d.documentElement.scrollWidth, [...d.querySelectorAll('section *')].filter(e => "
+                      "!e.closest('.scroll, .map, pre, svg') && e.getBoundingClientRect().right > w.innerWidth + 1).length].join()};"
+                      f"f.srcdoc = {text}</script></body>")
+        done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={self.dir}/.browser",
+                               "--window-size=1400,1300", "--virtual-time-budget=5000", "--dump-dom", "file://" + copy],
+                              capture_output=True, text=True, timeout=120)
+        inner, scroll, beyond = map(int, re.search(r'data-fits="(\d+),(\d+),(\d+)"', done.stdout).groups())
+        self.assertEqual(inner, width)
+        self.assertEqual((scroll <= inner, beyond), (True, 0), (path, inner, scroll))
 
     def test_report(self):
         data = self.page("report", DEMO, "--statistics", "-o")
@@ -82,9 +107,14 @@ class Pages(FolderCase):
         legacy, mcore = os.path.join(GOLDEN, "clip/legacy.nemo"), os.path.join(GOLDEN, "clip/mcore.nemo")
         self.assertEqual(self.page("report", mcore, os.path.join(GOLDEN, "clip/mcore_tp2.nemo"), "-o")["difference"]["tensors"], [])
         self.assertEqual(self.page("report", legacy, legacy, "-o")["difference"]["tensors"], [])
+        self.shows("Identical")
         self.run_program("convert", mcore, "half.nemo", "--dtype", "bf16", "--set", "optim.lr=0.5")
         difference = self.page("report", mcore, "half.nemo", "-o")["difference"]
         self.assertEqual(difference["canonical"], False)
+        self.shows("Other dtypes, values rounded")
+        if CHROMIUM is not None:  # the verdict, then the config, then the tensors
+            places = [self.dom.index(f">{title}") for title in ("Other dtypes", "Config values that differ", "Differences by layer", "Tensors that differ")]
+            self.assertEqual(places, sorted(places))
         self.assertEqual(len(difference["tensors"]), difference["compared"])
         self.assertIn("0.5", [entry["second"] for entry in difference["config"] if entry["path"] == "optim.lr"])
 
