@@ -164,6 +164,15 @@ TEST(MegatronFolder, TheTrainingIsLeftOutWithANote) {  // MEG-10
       conversion->notes, [](const std::string& note) { return note.starts_with("left out the training state"); }));
 }
 
+TEST(MegatronFolder, NemoLoadsTheTokenizerByTheNameThatTheTrainingHad) {  // MEG-8
+  const auto conversion = PlanConversion(Item("mb031-provider-llama") + "/ckpt", "out.nemo", {});
+  ASSERT_THAT(conversion, IsOk());
+  const ConfigNode* type = conversion->result.config->Find("tokenizer.type");
+  ASSERT_NE(type, nullptr);
+  EXPECT_EQ(type->AsString(), "hf");
+  EXPECT_NE(conversion->result.FindArtifact("tokenizer/tokenizer.json"), nullptr);
+}
+
 // ---- files made here ----
 
 class RankFileMaker {
