@@ -4,14 +4,16 @@
 // After:   it is in NeMo 2's, where NeMo 2 is to be written.
 // Notes:   each value that is not as NeMo 1's config has it.
 #include "convert/pass.h"
+#include "family/model_words.h"
 #include "family/nemo2_checkpoint.h"
 
 namespace anemone {
 
 Status WriteConfig(Work& work) {
   Checkpoint& result = work.result();
-  if (work.traits().language != ConfigLanguage::kNemo2 || !result.config || IsNemo2Config(result.config->root()))
-    return {};
+  if (!result.config || IsNemo2Config(result.config->root())) return {};
+  if (work.traits().language != ConfigLanguage::kNemo2)
+    return work.traits().is_megatron() ? CheckNemo1Factors(result.config->root()) : Status();
   return TakeNemo2Config({.id = work.options.nemo2_model, .version = work.options.nemo2_version}, work.KnownModel(),
                          &result, &work.conversion.notes);
 }

@@ -277,15 +277,12 @@ class HfReader {
     }
     if (type != "llama3")
       return Unsupported(fmt::format("rope_scaling.rope_type: expected linear or llama3, found {}", type));
-    // Megatron-core's own, which NeMo 1 has no words for [core_v0.9.0 is later; NeMo v2.0.0 megatron_gpt_model.py].
-    constexpr std::pair<std::string_view, double> kBuiltIn[] = {
-        {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}, {"original_max_position_embeddings", 8192}};
-    for (const auto& [key, value] : kBuiltIn) {
-      const ConfigNode& found = WordAt(scaling, key);
-      if (found.AsDouble() == value) continue;
-      return Unsupported(fmt::format("rope_scaling.{}: expected {}, which NeMo 1 has built in, found {}", key, value,
-                                     found.ScalarText()),
-                         "no config of NeMo 1 says another: its model would compute other positions");
+    for (const PositionFactor& factor : PositionFactors()) {
+      const ConfigNode& found = WordAt(scaling, factor.hf);
+      const auto value = found.AsDouble();
+      if (!value)
+        return Corrupt(fmt::format("rope_scaling.{}: expected a number, found {}", factor.hf, found.ScalarText()));
+      if (*value != factor.built_in) Set(fmt::format("rope_scaling.{}", factor.hf), ConfigNode::Float(*value));
     }
     Set("scale_positional_embedding", ConfigNode::Bool(true));
     return {};
@@ -336,7 +333,8 @@ class HfReader {
 
 class HfWriter {
  public:
-  HfWriter(const ConfigNode& model, const HfRequest& request) : model_(model), request_(request) {}
+  HfWriter(const ConfigNode& model, const HfRequest& request)
+      : model_(model), request_(request), silent_(ParseWord(request.architecture->silent)) {}
 
   Result<ConfigNode> Write(std::vector<std::string>* notes) {
     const HfArchitecture& architecture = *request_.architecture;
@@ -399,6 +397,11 @@ class HfWriter {
     ANEMONE_ASSIGN(const ConfigNode model, HfReader(json_, *request_.architecture).Read(nullptr));
     return WordsOf(model, nullptr);
   }
+  // What the class takes for a key.
+  const ConfigNode& Said(std::string_view key) const {
+    const ConfigNode* own = json_.Get(key);
+    return own != nullptr ? *own : WordAt(silent_, key);
+  }
   bool Changed(std::string_view word, const ConfigNode& before) const {
     return !SameConfig(WordAt(words_, word), WordAt(before, word));
   }
@@ -408,7 +411,7 @@ class HfWriter {
     const bool is_word = words_.Get(key.word) != nullptr;
     if (is_word && !Changed(key.word, before)) return;
     const ConfigNode& value = is_word ? WordAt(words_, key.word) : WordAt(model_, key.word);
-    if (!is_word && (value.is_null() || SameConfig(value, WordAt(json_, key.key)))) return;
+    if (!is_word && (value.is_null() || SameConfig(value, Said(key.key)))) return;
     json_[std::string(NameIn(json_, key.key))] = value;
   }
 
@@ -427,13 +430,21 @@ class HfWriter {
   }
 
   void Positions(const ConfigNode& before) {
-    if (!Changed("seq_len_interpolation_factor", before) && !Changed("scale_positional_embedding", before)) return;
+    bool has_changed = Changed("seq_len_interpolation_factor", before) || Changed("scale_positional_embedding", before);
+    ConfigNode llama3 = ParseWord("{rope_type: llama3}");
+    for (const PositionFactor& factor : PositionFactors()) {
+      const std::string word = fmt::format("rope_scaling.{}", factor.hf);
+      has_changed = has_changed || Changed(word, before);
+      const double value = words_[word].AsDouble().value_or(factor.built_in);
+      const bool is_length = factor.hf == "original_max_position_embeddings";
+      llama3[std::string(factor.hf)] =
+          is_length ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
+    }
+    if (!has_changed) return;
+    std::sort(llama3.map.begin(), llama3.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     ConfigNode scaling = ConfigNode::Null();
     if (IsTrue(words_["scale_positional_embedding"])) {
-      scaling = ParseWord(
-          "{factor: 8.0, high_freq_factor: 4.0, low_freq_factor: 1.0, original_max_position_embeddings: 8192, "
-          "rope_type: "
-          "llama3}");
+      scaling = std::move(llama3);
     } else if (const ConfigNode& factor = words_["seq_len_interpolation_factor"]; !factor.is_null()) {
       scaling = ConfigNode::Map();
       scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));
@@ -468,6 +479,7 @@ class HfWriter {
 
   const ConfigNode& model_;
   const HfRequest& request_;
+  const ConfigNode silent_;
   ConfigNode words_, json_;
 };
 

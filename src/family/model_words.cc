@@ -38,6 +38,10 @@ constexpr Word kWords[] = {
     {"rotary_interleaved", "false"},
     {"seq_len_interpolation_factor", "null"},
     {"scale_positional_embedding", "false"},
+    {"rope_scaling.factor", "null"},
+    {"rope_scaling.low_freq_factor", "null"},
+    {"rope_scaling.high_freq_factor", "null"},
+    {"rope_scaling.original_max_position_embeddings", "null"},
     {"window_size", "null"},
     {"apply_embedding_scaling", "false"},
     {"transformer_block_type", "pre_ln"},
@@ -88,6 +92,15 @@ Status SetWindow(ConfigNode* words) {
   return {};
 }
 
+// [NeMo v2.0.0 megatron_gpt_model.py; nemo/collections/llm/gpt/model/llama.py, Llama31Config]
+constexpr PositionFactor kFactors[] = {
+    {"factor", "scale_factor", 8},
+    {"low_freq_factor", "low_freq_factor", 1},
+    {"high_freq_factor", "high_freq_factor", 4},
+    {"original_max_position_embeddings", "old_context_len", 8192},
+};
+std::string WordOf(const PositionFactor& factor) { return fmt::format("rope_scaling.{}", factor.hf); }
+
 void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
   ConfigNode& factor = (*words)["seq_len_interpolation_factor"];
   if (factor.AsDouble() == 1.0) factor = ConfigNode::Null();
@@ -101,7 +114,13 @@ void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
     }
     factor = ConfigNode::Null();
   }
-  if (Text((*words)["position_embedding_type"]) == "rope") return;
+  const bool is_rope = Text((*words)["position_embedding_type"]) == "rope";
+  for (const PositionFactor& position : kFactors) {
+    ConfigNode& word = (*words)[WordOf(position)];
+    const bool is_scaled = is_rope && IsTrue((*words)["scale_positional_embedding"]);
+    word = is_scaled ? ConfigNode::Float(word.AsDouble().value_or(position.built_in)) : ConfigNode::Null();
+  }
+  if (is_rope) return;
   for (const Word& word : kWords) {
     if (word.key.starts_with("rotary_") || word.key.starts_with("seq_len_") || word.key.starts_with("scale_pos"))
       (*words)[std::string(word.key)] = ConfigNode::Null();
@@ -130,6 +149,19 @@ void SetSizes(const ConfigNode& model, ConfigNode* words) {
 }
 
 }  // namespace
+
+std::span<const PositionFactor> PositionFactors() { return kFactors; }
+
+Status CheckNemo1Factors(const ConfigNode& model) {
+  for (const PositionFactor& factor : kFactors) {
+    const auto value = WordAt(model, WordOf(factor)).AsDouble();
+    if (!value || *value == factor.built_in) continue;
+    return Unsupported(
+        fmt::format("{}: expected {}, which NeMo 1 has built in, found {}", WordOf(factor), factor.built_in, *value),
+        "no config of NeMo 1 says another: its model would compute other positions; NeMo 2 has it");
+  }
+  return {};
+}
 
 const ConfigNode& WordAt(const ConfigNode& map, std::string_view key) {
   static const ConfigNode kNull;

@@ -6,6 +6,7 @@
 #ifndef ANEMONE_FAMILY_MODEL_WORDS_H_
 #define ANEMONE_FAMILY_MODEL_WORDS_H_
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,16 @@ std::vector<std::string> DifferingWords(const ConfigNode& a, const ConfigNode& b
 // What NeMo takes for a word that a config does not have; nullptr: the key is no word, or its value follows from
 // others.
 const ConfigNode* SilentWord(std::string_view key);
+
+// How positions are scaled as Llama 3.1's are, where `scale_positional_embedding` holds. NeMo 1 has the values built
+// in; others are words below `rope_scaling`, by transformers' names, which no config of NeMo 1 has.
+struct PositionFactor {
+  std::string_view hf, nemo2;
+  double built_in;
+};
+std::span<const PositionFactor> PositionFactors();
+// Errors: Unsupported naming a factor that NeMo 1 does not compute.
+Status CheckNemo1Factors(const ConfigNode& model);
 
 // The value at a key, which may be dotted; null where it is not there.
 const ConfigNode& WordAt(const ConfigNode& map, std::string_view key);

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <optional>
 #include <utility>
+
+#include "family/model_words.h"
 
 namespace anemone {
 namespace {
@@ -225,8 +228,16 @@ void ArchitectureToNemo1(std::string_view model_class, std::string_view config_c
                          ConfigNode& to) {
   if (model_class == kGemma.model_class || model_class == kGemma2.model_class)
     to["apply_embedding_scaling"] = ConfigNode::Bool(true);
-  if (config_class.find(".llama.Llama31") != std::string_view::npos)
+  if (config_class.find(".llama.Llama31") != std::string_view::npos) {
     to["scale_positional_embedding"] = ConfigNode::Bool(true);
+    for (const PositionFactor& factor : PositionFactors()) {
+      const ConfigNode* value = from.Get(factor.nemo2);
+      if (value == nullptr || !value->AsDouble() || value->AsDouble() == factor.built_in) continue;
+      ConfigNode& scaling = to["rope_scaling"];
+      if (!scaling.is_map()) scaling = ConfigNode::Map();
+      scaling[std::string(factor.hf)] = *value;
+    }
+  }
   if (model_class != kGemma2.model_class) return;
   to["name"] = Text(kNemo1Gemma2);
   ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
@@ -502,6 +513,13 @@ void ArchitectureToNemo2(const Architecture& architecture, const ConfigNode& mod
     if (!factor.is_null())
       notes.emplace_back("seq_len_interpolation_factor: left out, as the class scales positions already");
     factor = ConfigNode::Null();
+    for (const PositionFactor& position : PositionFactors()) {
+      const auto value = WordAt(model, fmt::format("rope_scaling.{}", position.hf)).AsDouble();
+      if (!value) continue;
+      const bool is_whole = *value == std::floor(*value) && std::abs(*value) < 1e15;
+      config[std::string(position.nemo2)] =
+          is_whole ? ConfigNode::Int(static_cast<int64_t>(*value)) : ConfigNode::Float(*value);
+    }
   }
   if (&architecture != &kGemma2) return;
   const ConfigNode* custom = model.Get("mcore_customization_config");

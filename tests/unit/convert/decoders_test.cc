@@ -244,6 +244,39 @@ TEST(Decoders, WhatNemoCannotSayIsRefusedByName) {
   }
 }
 
+// NeMo 2 has Llama 3.2's factor of 32; NeMo 1 has 8 built in.
+TEST(Decoders, OtherFactorsOfPositionsGoToNemo2AndBack) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", nemo2 = temp.path() + "/nemo2", back = temp.path() + "/back",
+                    anew = temp.path() + "/anew";
+  std::filesystem::copy(Golden("transformers4/llama31"), source);
+  std::filesystem::permissions(source + "/config.json", std::filesystem::perms::owner_all);
+  Config config = JsonOf(source + "/config.json");
+  config.root()["rope_scaling"]["factor"] = ConfigNode::Float(32);
+  std::ofstream(source + "/config.json") << config.ToJson();
+  Convert(source, nemo2, {.to = "nemo2"});
+  auto checkpoint = OpenCheckpoint(nemo2);
+  ASSERT_THAT(checkpoint, IsOk());
+  EXPECT_EQ(checkpoint->config->Find("config.scale_factor")->AsInt(), 32);
+  Convert(nemo2, back, {.to = "hf"});
+  EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), config.root()));
+  std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) { return artifact.name.ends_with("config.json"); });
+  const auto plan = FindFormat("nemo2")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  const std::string bare = temp.path() + "/bare";
+  ASSERT_THAT(Execute(*plan, bare, {}), IsOk());
+  Convert(bare, anew, {.to = "hf"});
+  const Config made = JsonOf(anew + "/config.json");
+  EXPECT_EQ(made.Find("rope_scaling.factor")->AsDouble(), 32);
+  EXPECT_EQ(made.Find("rope_scaling.rope_type")->AsString(), "llama3");
+  EXPECT_EQ(made.Find("rope_scaling.original_max_position_embeddings")->AsInt(), 8192);
+  for (const char* format : {"nemo", "ckpt", "torch_dist"}) {
+    EXPECT_THAT(PlanConversion(nemo2, temp.path() + "/x", {.to = format}),
+                StatusIs(ErrorKind::kUnsupported, "rope_scaling.factor: expected 8"))
+        << format;
+  }
+}
+
 // ---- the rows of the vocabulary ----
 
 uint64_t RowsIn(const std::string& folder) {
