@@ -47,21 +47,34 @@ Status CheckPreset(const std::string& name) {
                      fmt::format("known are {}", fmt::join(known, ", ")));
 }
 
-// A class of transformers that the user names: the source's, or the one to write.
-Status TakeArchitecture(Work& work) {
+bool IsFromHuggingFace(const Work& work) {
+  return TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
+}
+
+// A Hugging Face source is of the class that the user names, whatever its config says.
+void TakeArchitecture(Work& work) {
+  const std::string& name = work.options.architecture;
+  if (name.empty() || !IsFromHuggingFace(work)) return;
+  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
+    if (checkpoint->config) checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
+  }
+}
+
+bool IsToHuggingFace(const Work& work) {
   const Format* as_in = FindFormat(work.options.dialect);
   const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
-  const bool from_hf = TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
-  const bool to_hf = to.language == ConfigLanguage::kHuggingFace || work.options.dialect.starts_with("hf");
+  const Dialect* asked = work.identity.ok() ? work.identity->family->FindDialect(work.options.dialect) : nullptr;
+  const ConfigLanguage language = asked != nullptr ? LanguageOf(*asked) : to.language;
+  return language == ConfigLanguage::kHuggingFace;
+}
+
+// Options of conversions between NeMo and Hugging Face.
+Status CheckDirection(const Work& work) {
+  const bool from_hf = IsFromHuggingFace(work), to_hf = IsToHuggingFace(work);
   if (work.options.vocab_size && (from_hf || !to_hf))
     return WrongOption("vocab_size", "expected a conversion from NeMo to Hugging Face");
-  const std::string& name = work.options.architecture;
-  if (name.empty()) return {};
-  if (from_hf == to_hf) return WrongOption("architecture", "expected a conversion from or to Hugging Face");
-  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
-    if (from_hf && checkpoint->config)
-      checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
-  }
+  if (!work.options.architecture.empty() && from_hf == to_hf)
+    return WrongOption("architecture", "expected a conversion from or to Hugging Face");
   return {};
 }
 
@@ -71,9 +84,9 @@ Status Resolve(Work& work) {
   ANEMONE_TRY(ReadTable(work));
   ANEMONE_TRY(CheckWhole(work));
   ANEMONE_TRY(CheckPreset(work.options.preset));
-  ANEMONE_TRY(TakeArchitecture(work));
+  TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
-  return {};
+  return CheckDirection(work);
 }
 
 }  // namespace anemone
