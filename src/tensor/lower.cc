@@ -235,6 +235,7 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
     }
     case Kind::kCast:
     case Kind::kAverage:
+    case Kind::kProduct:
       return sink.OnCompute(node, box, to);
     case Kind::kPacked:
       break;  // nothing is made of one, and Fill looks through it
@@ -424,6 +425,10 @@ class FillSink final : public Sink {
     std::vector<std::byte> result(is_dense ? 0 : volume * node.item_bytes());
     std::byte* const destination = is_dense ? out_.data() + to.offset : result.data();
 
+    if (node.kind == Kind::kProduct) {
+      ANEMONE_TRY(Multiply(node, box, steps, destination));
+      return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
+    }
     const DType from = node.children[0]->dtype;
     std::vector<std::byte> part(volume * SizeBytes(from));
     Placement place{0, steps};
@@ -442,13 +447,50 @@ class FillSink final : public Sink {
       for (double& value : sum) value /= node.divisor;
       CastElements(DType::kF64, reinterpret_cast<std::byte*>(sum.data()), node.dtype, destination, volume);
     }
-    if (is_dense) return {};
+    return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
+  }
+
+  // What was computed densely, to where it belongs.
+  Status Spread(const TensorNode& node, const Box& box, const Placement& to, const std::vector<size_t>& axes,
+                const std::vector<uint64_t>& steps, const std::vector<std::byte>& result) {
     std::vector<Loop> loops;
     for (size_t i = 0; i < axes.size(); ++i) {
       if (box.length[i] > 1) loops.push_back({box.length[i], steps[i] * node.item_bytes(), to.strides[i]});
     }
     MoveStrided(result.data(), out_.data() + to.offset, node.item_bytes(), std::move(loops));
     return {};
+  }
+
+  // A box of a product, a block of the inner axis after the other, so that memory follows the box.
+  Status Multiply(const TensorNode& node, const Box& box, const std::vector<uint64_t>& steps, std::byte* destination) {
+    const TensorNode &left = *node.children[0], &right = *node.children[1];
+    const uint64_t rows = box.length[0], columns = box.length[1], inner = left.shape[1];
+    const uint64_t block = std::max<uint64_t>(1, kStageBytes / sizeof(double) / std::max(rows, columns));
+    std::vector<double> sum(rows * columns), a, b;
+    for (uint64_t start = 0; start < inner; start += block) {
+      const uint64_t depth = std::min(block, inner - start);
+      ANEMONE_TRY(ReadDoubles(left, {{box.start[0], start}, {rows, depth}}, &a));
+      ANEMONE_TRY(ReadDoubles(right, {{start, box.start[1]}, {depth, columns}}, &b));
+      for (uint64_t r = 0; r < rows; ++r) {
+        for (uint64_t k = 0; k < depth; ++k) {
+          const double value = a[r * depth + k];
+          for (uint64_t c = 0; c < columns; ++c) sum[r * columns + c] += value * b[k * columns + c];
+        }
+      }
+    }
+    for (uint64_t r = 0; r < rows; ++r) {
+      for (uint64_t c = 0; c < columns; ++c) {
+        const double value = sum[r * columns + c] * node.factor;
+        std::memcpy(destination + (r * steps[0] + c * steps[1]) * sizeof(double), &value, sizeof(double));
+      }
+    }
+    return {};
+  }
+
+  Status ReadDoubles(const TensorNode& node, const Box& box, std::vector<double>* values) {
+    values->resize(box.length[0] * box.length[1]);
+    FillSink sink(std::as_writable_bytes(std::span(*values)), stage_, observer_);
+    return Lower(node, box, {0, DenseStrides(box.length, sizeof(double))}, sink);
   }
 
   std::span<std::byte> out_;
@@ -459,7 +501,7 @@ class FillSink final : public Sink {
 uint64_t ComputeDepth(const TensorNode& node) {
   uint64_t depth = 0;
   for (const NodePtr& child : node.children) depth = std::max(depth, ComputeDepth(*child));
-  return depth + (node.kind == Kind::kCast || node.kind == Kind::kAverage);
+  return depth + (node.kind == Kind::kCast || node.kind == Kind::kAverage) + 2 * (node.kind == Kind::kProduct);
 }
 
 Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::span<std::byte> out,
@@ -478,7 +520,7 @@ uint64_t SourceBytesOf(const TensorNode& node, uint64_t elements) {
   if (node.kind == Kind::kStrided) return elements * node.item_bytes();
   if (node.kind == Kind::kPacked) return node.children[0]->num_elements;
   uint64_t sum = 0;
-  const bool is_tiles = node.kind == Kind::kTiles;
+  const bool is_tiles = node.kind == Kind::kTiles || node.kind == Kind::kProduct;  // parts of other sizes
   for (const NodePtr& child : node.children) sum += SourceBytesOf(*child, is_tiles ? child->num_elements : elements);
   // Of a part of tiles: the same share of each.
   if (!is_tiles || elements == node.num_elements) return sum;

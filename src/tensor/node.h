@@ -39,6 +39,7 @@ struct TensorNode {
     kReshape,  // children[0], groups
     kCast,     // children[0]
     kAverage,  // the sum of children, over `divisor`
+    kProduct,  // children[0] · children[1], matrices in double, times `factor`
     kPacked,   // children[0]: the bytes of elements that share them
   };
   Kind kind = Kind::kStrided;
@@ -55,6 +56,7 @@ struct TensorNode {
   std::vector<size_t> order;
   std::vector<AxisGroup> groups;
   double divisor = 1;
+  double factor = 1;
   size_t tile_axis = 0;
   std::vector<uint64_t> tile_ends;  // per tile: the furthest end along tile_axis of it and those before it
 
