@@ -166,6 +166,10 @@ std::function<int()> DeclareConvert(CLI::App& app) {
   app.add_option("--vocab-size", options->convert.vocab_size,
                  "To hf: rows of the vocabulary (default: all but those that config or tokenizer prove padding)")
       ->type_name("N");
+  app.add_option("--tower", options->convert.tower,
+                 "For a NeVA stored without its image tower: a CLIP, SigLIP or LLaVA that has it (default: where the "
+                 "config says)")
+      ->type_name("PATH");
   app.add_option("--tokenizer", options->convert.tokenizer,
                  "From or to hf: a folder with a tokenizer, or a SentencePiece model, in place of the source's own")
       ->type_name("PATH");

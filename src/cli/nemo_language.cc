@@ -46,6 +46,12 @@ constexpr LanguageScript kScripts[] = {
     {"convert_llama_nemo_to_hf", "Llama", To::kTorch, "", kFoldersAndTokenizers},
     {"convert_llava_hf_to_nemo", "LLaVA", To::kNemo, "bf16",
      "--tokenizer_path --conv_template --hparams_file --skip_verification"},
+    {.name = "convert_llava_nemo_to_hf",
+     .model = "LLaVA",
+     .to = To::kTorch,
+     .flags = "--hf_input_path --hf_output_path --skip_verification",
+     .has_precision = false,
+     .lacks_tower = true},
     {"convert_mistral_7b_hf_to_nemo", "Mistral", To::kNemo, "bf16", "--low-ram --tmp-dir"},
     {"convert_mistral_7b_nemo_to_hf", "Mistral", To::kFolder, "bf16", "--hf_model_name"},
     {"convert_mixtral_hf_to_nemo", "Mixtral", To::kNemo, "bf16",
@@ -68,7 +74,7 @@ constexpr LanguageScript kScripts[] = {
 
 struct Language : Script {
   const LanguageScript* row = nullptr;
-  std::string precision, folder, tokenizer_folder, mcore = "True", unused;
+  std::string precision, folder, tokenizer_folder, conversation, mcore = "True", unused;
   std::vector<std::string> ignored_missing;
   bool flag = false;
 };
@@ -102,7 +108,8 @@ constexpr Flag kFlags[] = {
     {"--llama31", "Accepted, without effect: config.json says how positions are scaled"},
     {"--post_process", "Accepted, without effect: pooler and head are converted where the model has them"},
     {"--tokenizer_type", "Accepted, without effect: the files tell"},
-    {"--conv_template", "Accepted, without effect: it is set for a training"},
+    {"--conv_template", "How a conversation is written (default: v1)",
+     [](Language& script) { return &script.conversation; }},
     {"--tmp-dir", "Accepted, without effect: nothing is stored on the way"},
     {.name = "--low-ram,--low-mem", .help = "Accepted, without effect: tensors are streamed", .is_switch = true},
     {.name = "--cuda", .help = "Accepted, without effect", .is_switch = true},
@@ -167,6 +174,8 @@ int RunToHuggingFace(Language& script) {
   }
   if (script.folder.empty()) return kDone;
   script.convert.to = "hf";
+  // NeMo's script takes from there what the .nemo lacks.
+  if (script.row->lacks_tower) script.convert.tower = script.convert.tokenizer;
   PlanFlags plan = script.plan;
   plan.destination = script.folder;
   std::shared_ptr<const Plan> planned;
@@ -188,6 +197,10 @@ int RunLanguage(Language& script) {
   script.convert.to = "nemo";
   script.convert.dialect = row.dialect;
   if (script.mcore.empty() || script.mcore == "False" || script.mcore == "false") script.convert.dialect = "legacy";
+  if (!script.conversation.empty()) {
+    for (const char* key : {"data.conv_template", "mm_cfg.llm.model_type"})
+      script.convert.set.emplace_back(key, script.conversation);
+  }
   constexpr std::string_view kUsuallyMissing = "rotary_pos_emb.inv_freq";
   script.convert.strict = std::all_of(script.ignored_missing.begin(), script.ignored_missing.end(),
                                       [&](const std::string& name) { return name.empty() || name == kUsuallyMissing; });

@@ -22,6 +22,7 @@ struct LanguageScript {
   std::string_view member = {};  // the file in --output_path, which is a folder
   std::string_view dialect = {};
   bool has_precision = true;
+  bool lacks_tower = false;  // the .nemo does, which a Hugging Face model given beside it has
 };
 std::span<const LanguageScript> LanguageScripts();
 std::string SummaryOf(const LanguageScript& script);

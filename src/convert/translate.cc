@@ -5,7 +5,9 @@
 //          without training state, and has the files that its family adds (Family::complete). A model of an unknown
 //          family keeps its names, if the format takes them.
 // Notes:   that the family is not known; that the training state is left out.
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -76,6 +78,13 @@ Status KeepNamesOfTable(const Work& work) {
   return TakeUsersConfig(work);
 }
 
+// The one that the format's readers expect, or the only one that NeMo has of the family.
+std::string MegatronDialect(const Family& family, std::string_view wanted) {
+  if (family.FindDialect(wanted) != nullptr) return std::string(wanted);
+  const auto found = std::ranges::find_if(family.dialects, [](const Dialect& dialect) { return dialect.is_megatron; });
+  return found == family.dialects.end() ? std::string(wanted) : found->name;
+}
+
 // The name of the dialect in which the format's readers expect the model.
 Result<std::string> DialectToWrite(const Work& work) {
   const std::string& asked = work.options.dialect;
@@ -87,7 +96,7 @@ Result<std::string> DialectToWrite(const Work& work) {
   const Dialect& own = *work.identity->dialect;
   if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && own.is_megatron && !own.is_read_only))
     return own.name;
-  if (traits.is_megatron()) return std::string(traits.dialect);
+  if (traits.is_megatron()) return MegatronDialect(*work.identity->family, traits.dialect);
   ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(work.result(), *work.identity, traits.language, work.KnownModel()));
   return dialect != nullptr ? dialect->name : std::string(format.name);
 }

@@ -340,7 +340,7 @@ Result<Target> BertTarget(const Checkpoint& source, const Dialect& from, const D
 Status CompleteBert(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                     Checkpoint* result) {
   const bool from_hf = source.config && IsBertJson(source.config->root());
-  return CompleteLanguageModel(source, from_hf, language, options, result);
+  return CompleteLanguageModel(source, from_hf ? "BertModel" : "", language, options, result);
 }
 
 }  // namespace

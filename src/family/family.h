@@ -84,6 +84,13 @@ struct Family {
   Status (*complete)(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                      Checkpoint* result) = nullptr;
 
+  // Where the parts are that such a checkpoint leaves out, by its config: a path or a hub's name; "": it leaves out
+  // none, or does not say. Null: the family has no such parts.
+  std::string (*parts_elsewhere)(const Checkpoint& checkpoint) = nullptr;
+  // Puts them among the checkpoint's own, from a checkpoint that has them. Errors: NotFound, Unsupported when it has
+  // not; as Translate.
+  Status (*take_parts)(const Checkpoint& donor, Checkpoint* checkpoint) = nullptr;
+
   // Sizes that stand for a config by name ("ViT-L-14"): those it has, and whether it knows one under any spelling.
   std::vector<std::string_view> (*presets)() = nullptr;
   bool (*has_preset)(std::string_view name) = nullptr;

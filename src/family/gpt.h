@@ -2,6 +2,7 @@
 #ifndef ANEMONE_FAMILY_GPT_H_
 #define ANEMONE_FAMILY_GPT_H_
 
+#include <string_view>
 #include <vector>
 
 #include "family/family.h"
@@ -18,8 +19,8 @@ std::vector<Dialect> GptHuggingFace();
 // What such a model has beside its weights: a tokenizer, and how a text begins and ends (gpt_files.cc).
 Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                    Checkpoint* result);
-// The same for any model of text; `from_hf`: the source is one of Hugging Face's.
-Status CompleteLanguageModel(const Checkpoint& source, bool from_hf, ConfigLanguage language,
+// The same for any model of text; `hf_class`: the source's class of transformers; empty: it is NeMo's.
+Status CompleteLanguageModel(const Checkpoint& source, std::string_view hf_class, ConfigLanguage language,
                              const TranslateOptions& options, Checkpoint* result);
 Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                       ModelSymbols* symbols);

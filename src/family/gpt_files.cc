@@ -45,11 +45,10 @@ std::string NameOf(const Checkpoint& source) {
 
 Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                    Checkpoint* result) {
-  const bool from_hf = source.config && FindHfArchitecture(source.config->root()) != nullptr;
-  return CompleteLanguageModel(source, from_hf, language, options, result);
+  return CompleteLanguageModel(source, source.config ? ArchitectureOf(*source.config) : "", language, options, result);
 }
 
-Status CompleteLanguageModel(const Checkpoint& source, bool from_hf, ConfigLanguage language,
+Status CompleteLanguageModel(const Checkpoint& source, std::string_view hf_class, ConfigLanguage language,
                              const TranslateOptions& options, Checkpoint* result) {
   if (!result->config) return {};
   ConfigNode& root = result->config->root();
@@ -71,16 +70,15 @@ Status CompleteLanguageModel(const Checkpoint& source, bool from_hf, ConfigLangu
     }
     return {};
   }
-  if (!from_hf || options.hparams) return {};
+  if (hf_class.empty() || options.hparams) return {};
   if (language == ConfigLanguage::kNemo2) {
     if (std::optional<ConfigNode> tokenizer = TokenizerToNemo2(&result->artifacts)) {
       root["tokenizer"] = *std::move(tokenizer);
       return {};
     }
   }
-  ANEMONE_ASSIGN(root["tokenizer"],
-                 TokenizerToNemo1({.architecture = ArchitectureOf(*source.config), .name = NameOf(source)},
-                                  &result->artifacts, &result->notes));
+  ANEMONE_ASSIGN(root["tokenizer"], TokenizerToNemo1({.architecture = std::string(hf_class), .name = NameOf(source)},
+                                                     &result->artifacts, &result->notes));
   return {};
 }
 

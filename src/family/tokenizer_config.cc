@@ -259,6 +259,23 @@ Status AddWordPieces(const ConfigNode& tokenizer, const ByteRange& words, std::v
   return {};
 }
 
+namespace {
+
+// The id of a token that tokenizer_config.json adds.
+std::optional<int64_t> AddedId(const ConfigNode& tokenizer_config, std::string_view token) {
+  const ConfigNode* decoder = tokenizer_config.Get("added_tokens_decoder");
+  if (decoder == nullptr) return std::nullopt;
+  std::optional<int64_t> id;
+  for (const auto& [number, added] : decoder->map) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+    if (error == std::errc() && end == number.data() + number.size() && TextAt(&added, "content") == token) id = value;
+  }
+  return id;
+}
+
+}  // namespace
+
 SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts) {
   const auto file = [&](std::string_view wanted) {
     const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const Artifact& artifact) {
@@ -276,16 +293,24 @@ SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts) {
     const ConfigNode* node = config->root().Get(role);
     const std::string token =
         node != nullptr && node->is_map() ? TextAt(node, "content") : TextAt(&config->root(), role);
-    const ConfigNode* decoder = config->root().Get("added_tokens_decoder");
-    if (token.empty() || decoder == nullptr) continue;
-    for (const auto& [number, added] : decoder->map) {
-      int64_t value = 0;
-      const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
-      if (error == std::errc() && end == number.data() + number.size() && TextAt(&added, "content") == token)
-        *id = value;
-    }
+    if (const auto added = token.empty() ? std::nullopt : AddedId(config->root(), token)) *id = added;
   }
   return ids;
+}
+
+std::optional<int64_t> TokenIdIn(const std::vector<Artifact>& artifacts, std::string_view token) {
+  for (const Artifact& file : artifacts) {
+    if (TokenizerFileName(file.name) != "tokenizer_config.json") continue;
+    const Result<Config> config = ReadJson(file);
+    if (const auto id = config.ok() ? AddedId(config->root(), token) : std::nullopt) return id;
+  }
+  for (const Artifact& file : artifacts) {
+    if (!file.name.ends_with(".model")) continue;
+    const auto text = file.content.ReadAll(kMaxFileBytes);
+    const auto model = text.ok() ? ReadSentencePieceModel(*text) : Result<SentencePieceModel>(text.status());
+    if (const auto id = model.ok() ? model->Find(token) : std::nullopt) return id;
+  }
+  return std::nullopt;
 }
 
 void AddGenerationConfig(std::vector<Artifact>* artifacts) {

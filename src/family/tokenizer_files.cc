@@ -57,6 +57,7 @@ constexpr NemoTokenizer kNemoTokenizers[] = {
     {"Qwen2ForCausalLM", "vocab.json", "library: huggingface\ntype: NAME\nsentencepiece_legacy: false\n"},
     {"FalconForCausalLM", "", "", "tiiuae/falcon-40b"},
     {"GPTBigCodeForCausalLM", "", "", "bigcode/starcoder"},
+    {"T5ForConditionalGeneration", "spiece.model", "num_sentinel_tokens: 100\nsentencepiece_legacy: true\n"},
     {"BertModel", "", "model: null\nvocab_file: null\nmerge_file: null\n"},
     {"", kPieces, "sentencepiece_legacy: false\n"},  // any other
 };

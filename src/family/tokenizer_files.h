@@ -57,6 +57,9 @@ struct SpecialIds {
 };
 SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts);
 
+// The id of a token among the tokenizer's files, of either side; nullopt: none of them has it.
+std::optional<int64_t> TokenIdIn(const std::vector<Artifact>& artifacts, std::string_view token);
+
 struct NemoTokenizerRequest {
   std::string architecture;  // config.json's
   std::string name;          // what NeMo is to load where it loads a tokenizer by name: a hub id or a folder

@@ -1,5 +1,5 @@
-// BERT between Hugging Face and NeMo: bit for bit what NeMo v2.0.0's own converter wrote (tests/golden, decoders/), and
-// what transformers 4 and 5 save, there and back.
+// BERT, T5 and LLaVA between Hugging Face and NeMo: bit for bit what NeMo v2.0.0's own converters wrote (tests/golden,
+// decoders/), and what transformers 4 and 5 save, there and back.
 #include "anemone/convert.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
@@ -124,6 +124,139 @@ TEST(Bert, WhatTheOtherSideCannotSayIsRefusedByName) {
     ASSERT_THAT(Execute(*plan, changed, {}), IsOk());
     EXPECT_FALSE(PlanConversion(changed, temp.path() + "/x", {.to = "hf"}).ok()) << c.key;
   }
+}
+
+// ---- T5 ----
+
+TEST(T5, ComesBackFromNemo) {
+  for (const char* version : {"transformers4_others", "transformers5_others"}) {
+    for (const char* model : {"t5_v1_1", "mt5"}) {
+      const std::string source = Golden(fmt::format("{}/{}", version, model));
+      ComesBack(source, {});
+      ComesBack(source, {.tp = 2});
+    }
+  }
+}
+
+// NeMo's names, those of hf_t5-v1_1_to_nemo.py.
+TEST(T5, HasNemosNamesAndConfig) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo";
+  Convert(Golden("transformers4_others/t5_v1_1"), nemo, {});
+  const auto checkpoint = OpenCheckpoint(nemo);
+  ASSERT_THAT(checkpoint, IsOk());
+  for (const char* name :
+       {"enc_dec_model.encoder_embedding.word_embeddings.weight",
+        "enc_dec_model.decoder_embedding.word_embeddings.weight", "enc_dec_model.tokens_head.weight",
+        "enc_dec_model.encoder_relative_position_embedding.relative_position_embedding.weight",
+        "enc_dec_model.decoder_relative_position_embedding.relative_position_embedding.weight",
+        "enc_dec_model.enc_dec_model.encoder.model.layers.1.self_attention.query_key_value.weight",
+        "enc_dec_model.enc_dec_model.decoder.model.layers.2.inter_attention.key_value.weight",
+        "enc_dec_model.enc_dec_model.decoder.model.layers.2.mlp.dense_h_to_4h_2.weight",
+        "enc_dec_model.enc_dec_model.decoder.model.layers.2.post_inter_attention_layernorm.weight"}) {
+    EXPECT_NE(checkpoint->weights().Find(name), nullptr) << name;
+  }
+  const ConfigNode& root = checkpoint->config->root();
+  EXPECT_EQ(checkpoint->config->Find("decoder.num_layers")->AsInt(), 3);
+  EXPECT_EQ(checkpoint->config->Find("encoder.kv_channels")->AsInt(), 8);
+  EXPECT_EQ(checkpoint->config->Find("encoder.normalize_attention_scores")->AsBool(), false);
+  EXPECT_EQ(root.Get("share_decoder_tokens_head_embeddings")->AsBool(), false);
+}
+
+TEST(T5, IsMadeAnewWithoutTheConfigThatCameAlong) {
+  const TempDir temp;
+  const std::string source = Golden("transformers4_others/t5_v1_1"), nemo = temp.path() + "/out.nemo",
+                    bare = temp.path() + "/bare.nemo", back = temp.path() + "/back";
+  Convert(source, nemo, {});
+  Forget(nemo, bare);
+  Convert(bare, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+  const Config made = JsonOf(back + "/config.json"), own = JsonOf(source + "/config.json");
+  for (const char* key : {"d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "vocab_size",
+                          "feed_forward_proj", "tie_word_embeddings", "layer_norm_epsilon"}) {
+    ASSERT_NE(made.root().Get(key), nullptr) << key;
+    EXPECT_TRUE(SameConfig(*made.root().Get(key), *own.root().Get(key))) << key;
+  }
+}
+
+TEST(T5, WhatTheOtherSideCannotSayIsRefusedByName) {
+  const TempDir tied, relu, temp;
+  const std::string source = Golden("transformers4_others/t5_v1_1");
+  EXPECT_THAT(PlanConversion(With(source, tied, "tie_word_embeddings", "true"), temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "tie_word_embeddings"));
+  EXPECT_THAT(PlanConversion(With(source, relu, "feed_forward_proj", "relu"), temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "feed_forward_proj"));
+  // NeMo's own T5 has absolute positions.
+  EXPECT_THAT(PlanConversion(Golden("t5/t5.nemo"), temp.path() + "/x", {.to = "hf"}),
+              StatusIs(ErrorKind::kUnsupported, "expected"));
+}
+
+// ---- LLaVA ----
+
+Digests WithoutTower(Digests digests) {
+  std::erase_if(digests, [](const auto& item) { return item.first.find("vision_") != std::string::npos; });
+  return digests;
+}
+
+// And the image tower, which NeMo's converter leaves out.
+TEST(Llava, BecomesWhatNemosConverterMakes) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo";
+  Convert(Golden("decoders/llava/hf"), nemo, {});
+  const Digests found = DigestsOf(nemo);
+  EXPECT_EQ(WithoutTower(found), Listed(Golden("decoders/llava/nemo.sha256")));
+  EXPECT_TRUE(
+      found.contains("model.embedding.word_embeddings.vision_encoder.vision_model.encoder.layers.2.mlp.fc1.weight"));
+}
+
+TEST(Llava, ComesBackInEveryLayout) {
+  for (const std::string& source :
+       {Golden("decoders/llava/hf"), Golden("transformers4_others/llava_clip"),
+        Golden("transformers5_others/llava_clip"), Golden("transformers4_others/llava_siglip_mistral"),
+        Golden("transformers5_others/llava_siglip_mistral")}) {
+    ComesBack(source, {.dialect = "mcore"});
+    ComesBack(source, {.dialect = "legacy"});
+    ComesBack(source, {.dialect = "mcore", .tp = 2, .pp = 2});
+  }
+}
+
+// NeMo's own file has no tower: it is taken from where the user says, and everything is as it was.
+TEST(Llava, TheTowerIsTakenFromElsewhere) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/llava/hf"), nemo = temp.path() + "/out.nemo",
+                    bare = temp.path() + "/bare.nemo", back = temp.path() + "/back";
+  Convert(source, nemo, {});
+  auto checkpoint = OpenCheckpoint(nemo);
+  ASSERT_THAT(checkpoint, IsOk());
+  StateDict without;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    const bool is_tower = item.name.find("vision_encoder") != std::string::npos;
+    if (is_tower) continue;
+    ASSERT_THAT(without.Add(item.name, item.entry), IsOk());
+  }
+  checkpoint->weights() = without;
+  std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) { return artifact.name == "config.json"; });
+  const auto plan = FindFormat("nemo")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, bare, {}), IsOk());
+  EXPECT_THAT(PlanConversion(bare, back, {.to = "hf"}),
+              StatusIs(ErrorKind::kNotFound, "mm_cfg.vision_encoder.from_pretrained"));
+  Convert(bare, back, {.to = "hf", .tower = source});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+  const Config made = JsonOf(back + "/config.json"), own = JsonOf(source + "/config.json");
+  EXPECT_TRUE(SameConfig(*made.root().Get("vision_config"), *own.root().Get("vision_config")));
+  for (const char* key : {"architectures", "model_type", "vision_feature_layer", "vision_feature_select_strategy"})
+    EXPECT_TRUE(SameConfig(*made.root().Get(key), *own.root().Get(key))) << key;
+  EXPECT_EQ(made.Find("text_config.num_hidden_layers")->AsInt(), 2);
+}
+
+TEST(Llava, WhatNemoCannotSayIsRefusedByName) {
+  const TempDir several, act, temp;
+  const std::string source = Golden("transformers4_others/llava_clip");
+  EXPECT_THAT(PlanConversion(With(source, several, "vision_feature_layer", "[-2, -1]"), temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "vision_feature_layer"));
+  EXPECT_THAT(PlanConversion(With(source, act, "projector_hidden_act", "relu"), temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
 }
 
 }  // namespace

@@ -1,0 +1,46 @@
+// TakeParts: the parts of a model that its checkpoint leaves out, from a checkpoint that has them.
+//
+// Before:  `identity` is known, or says why not.
+// After:   a model on its way to Hugging Face has them where the user or its config says where they are; any other has
+//          them where the user says so.
+// Notes:   what was taken.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <string>
+
+#include "convert/pass.h"
+#include "ops/source.h"
+
+namespace anemone {
+namespace {
+
+bool IsToHuggingFace(const Work& work) {
+  const Format* as_in = FindFormat(work.options.dialect);
+  const FormatTraits& traits = as_in != nullptr ? as_in->traits : work.traits();
+  return traits.language == ConfigLanguage::kHuggingFace;
+}
+
+}  // namespace
+
+Status TakeParts(Work& work) {
+  const std::string& asked = work.options.tower;
+  const Family* family = work.identity.ok() ? work.identity->family : nullptr;
+  if (family == nullptr || family->take_parts == nullptr) {
+    if (asked.empty()) return {};
+    return WrongOption(
+        "tower", fmt::format("expected a NeVA, found {}", family == nullptr ? "an unknown model" : family->title));
+  }
+  std::string place = asked;
+  if (asked.empty()) {
+    // A name of the hub may be of gigabytes: the user is to ask for it.
+    std::error_code error;
+    if (IsToHuggingFace(work)) place = family->parts_elsewhere(work.result());
+    if (!std::filesystem::exists(place, error)) return {};
+  }
+  ANEMONE_TRY(work.Merge());
+  ANEMONE_ASSIGN(const Checkpoint donor, OpenSource(place, work.options.progress));
+  return family->take_parts(donor, &work.result()).In(place);
+}
+
+}  // namespace anemone
