@@ -7,7 +7,7 @@ from . import _c
 from ._checkpoint import Checkpoint
 from ._config import to_json
 
-_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "model_id", "nemo2_version", "dtype", "extra_state")
+_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "model_id", "nemo2_version", "dtype", "extra_state")
 _NUMBERS = ("tp", "pp", "vp", "split_rank", "vocab_size", "max_shard_bytes", "threads")
 _FLAGS = ("only_weights", "use_ema", "strict", "force")
 
@@ -46,6 +46,8 @@ def checked(options):
             raise wrong(name, "a dict of config paths", value)
         if name == "unset" and not _is_list_of_texts(value):
             raise wrong(name, "a list of config paths", value)
+        if name == "lora" and not _is_list_of_texts(value):
+            raise wrong(name, "a list of paths", value)
         result[name] = value
     return to_json(result).encode()
 
@@ -122,7 +124,7 @@ def _open_again(path, dialect, framework, device):
     return open(path, dialect=dialect, framework=framework, device=device)
 
 
-def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
+def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
             nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other; `anemone convert` with the same options.
@@ -134,7 +136,8 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
     """
     options = checked({
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect,
-        "architecture": architecture, "vocab_size": vocab_size,
+        "architecture": architecture, "vocab_size": vocab_size, "tower": tower and _path(tower),
+        "lora": lora if lora is None or isinstance(lora, str) else [_path(path) for path in lora],
         "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
         "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,

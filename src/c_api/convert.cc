@@ -45,7 +45,7 @@ Status SetPaths(std::string_view key, const ConfigNode& value, std::vector<std::
     if (item.kind == ConfigNode::Kind::kString) paths->push_back(item.text);
   }
   if (value.is_list() && paths->size() == value.list.size()) return {};
-  return WrongType(key, "a list of config paths", value);
+  return WrongType(key, "a list of paths", value);
 }
 
 Status SetExtraState(const ConfigNode& value, anemone::ExtraState* extra_state) {
@@ -75,6 +75,7 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"architecture", &o.architecture},
           {"model_class", &o.model_class},
           {"tokenizer", &o.tokenizer},
+          {"tower", &o.tower},
           {"model_id", &o.nemo2_model},
           {"nemo2_version", &o.nemo2_version},
           {"key", &o.key},
@@ -89,6 +90,7 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"strict", &o.strict},
           {"set", [&o](const ConfigNode& value) { return SetPairs("set", value, &o.set); }},
           {"unset", [&o](const ConfigNode& value) { return SetPaths("unset", value, &o.unset); }},
+          {"lora", [&o](const ConfigNode& value) { return SetPaths("lora", value, &o.lora); }},
           {"artifacts", [&o](const ConfigNode& value) { return SetPairs("artifacts", value, &o.artifacts); }},
           {"extra_state", [&o](const ConfigNode& value) { return SetExtraState(value, &o.extra_state); }},
           {"dtype", [&o](const ConfigNode& value) { return SetDType(value, &o.dtype); }},

@@ -166,6 +166,10 @@ std::function<int()> DeclareConvert(CLI::App& app) {
   app.add_option("--vocab-size", options->convert.vocab_size,
                  "To hf: rows of the vocabulary (default: all but those that config or tokenizer prove padding)")
       ->type_name("N");
+  app.add_option("--lora", options->convert.lora,
+                 "A LoRA to merge into the weights: a PEFT folder, a .nemo or a NeMo 2 folder; may be repeated")
+      ->type_name("PATH")
+      ->allow_extra_args(false);
   app.add_option("--tower", options->convert.tower,
                  "For a NeVA stored without its image tower: a CLIP, SigLIP or LLaVA that has it (default: where the "
                  "config says)")

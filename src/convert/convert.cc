@@ -20,6 +20,7 @@ constexpr Pass kPasses[] = {
     {"normalize-config", "puts a NeMo 2 config into NeMo 1's words", NormalizeConfig},
     {"resolve", "says which model it is", Resolve},
     {"take-parts", "adds the parts that the checkpoint leaves out", TakeParts},
+    {"merge-adapters", "adds adapters of low rank to the weights", MergeAdapters},
     {"translate", "gives tensors the names and shapes of the dialect", TranslateNames},
     {"number-training", "keys optimizer state by number", NumberTraining},
     {"ranks", "merges and splits over ranks", LayOutOverRanks},

@@ -65,6 +65,7 @@ Status TakeTokenizer(Work& work);    // take_tokenizer.cc
 Status NormalizeConfig(Work& work);  // normalize_config.cc
 Status Resolve(Work& work);          // resolve.cc
 Status TakeParts(Work& work);        // take_parts.cc
+Status MergeAdapters(Work& work);    // merge_adapters.cc
 Status TranslateNames(Work& work);   // translate.cc
 Status NumberTraining(Work& work);   // training.cc
 Status LayOutOverRanks(Work& work);  // ranks.cc
