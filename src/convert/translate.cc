@@ -81,7 +81,8 @@ Status KeepNamesOfTable(const Work& work) {
 // The one that the format's readers expect, or the only one that NeMo has of the family.
 std::string MegatronDialect(const Family& family, std::string_view wanted) {
   if (family.FindDialect(wanted) != nullptr) return std::string(wanted);
-  const auto found = std::ranges::find_if(family.dialects, [](const Dialect& dialect) { return dialect.is_megatron; });
+  const auto found = std::ranges::find_if(
+      family.dialects, [](const Dialect& dialect) { return dialect.is_megatron && !dialect.is_read_only; });
   return found == family.dialects.end() ? std::string(wanted) : found->name;
 }
 
