@@ -67,7 +67,7 @@ TEST(Lora, MergesAsPeftDoes) {
     SCOPED_TRACE(name);
     const TempDir temp;
     const std::string top = Golden(fmt::format("lora/{}", name)), merged = temp.path() + "/merged";
-    Convert(top + "/base", merged, {.lora = {top + "/adapter"}});
+    Convert(top + "/base", merged, {.to = "hf", .lora = {top + "/adapter"}});
     EXPECT_EQ(ExpectNear(merged, top + "/merged", top + "/base"), changed);
   }
 }
@@ -94,7 +94,7 @@ TEST(Lora, NemosAdaptersMergeBitForBit) {
     const std::string base = Golden("decoders/llama/hf"), adapter = Golden(fmt::format("lora/{}.nemo", name)),
                       merged = temp.path() + "/merged", nemo = temp.path() + "/base.nemo", back = temp.path() + "/back";
     const Digests expected = Listed(Golden(fmt::format("lora/{}.sha256", name)));
-    Convert(base, merged, {.lora = {adapter}});
+    Convert(base, merged, {.to = "hf", .lora = {adapter}});
     EXPECT_EQ(DigestsOf(merged), expected);
     Convert(base, nemo, {});
     Convert(nemo, back, {.to = "hf", .lora = {adapter}});
@@ -137,7 +137,7 @@ TEST(Lora, PiecesOfTensorRanksAreJoined) {
   const auto plan = FindFormat("nemo")->lay_out(OnTwoRanks(*whole), {});
   ASSERT_THAT(plan, IsOk());
   ASSERT_THAT(Execute(*plan, two, {}), IsOk());
-  Convert(Golden("decoders/llama/hf"), merged, {.lora = {two}});
+  Convert(Golden("decoders/llama/hf"), merged, {.to = "hf", .lora = {two}});
   EXPECT_EQ(DigestsOf(merged), Listed(Golden("lora/nemo_fused.sha256")));
 }
 
