@@ -501,7 +501,10 @@ class FillSink final : public Sink {
 uint64_t ComputeDepth(const TensorNode& node) {
   uint64_t depth = 0;
   for (const NodePtr& child : node.children) depth = std::max(depth, ComputeDepth(*child));
-  return depth + (node.kind == Kind::kCast || node.kind == Kind::kAverage) + 2 * (node.kind == Kind::kProduct);
+  const uint64_t own = node.kind == Kind::kProduct                               ? 2
+                       : node.kind == Kind::kCast || node.kind == Kind::kAverage ? 1
+                                                                                 : 0;
+  return depth + own;
 }
 
 Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::span<std::byte> out,
