@@ -544,6 +544,22 @@ class Scripts(Case):
         said = self.python("-m", "anemone.nemo", "x/convert_llama_hf_to_nemo.py", "--output_path=x", code=64)
         self.assertIn("--input_name_or_path is required", said.stderr)
 
+    def test_a_tree_like_nemos(self):
+        tree = os.path.join(self.dir, "NeMo")
+        self.assertIn("scripts below ", self.python("-m", "anemone.nemo", "--tree", tree).stdout)
+        for path in ("scripts/checkpoint_converters/convert_clip_hf_to_nemo.py", "examples/multimodal/convert_ckpt_to_nemo.py",
+                     "examples/multimodal/vision_language_foundation/clip/megatron_clip_infer.py",
+                     "examples/nlp/language_modeling/megatron_change_num_partitions.py"):
+            self.assertIn(os.path.basename(path)[:-3], self.python(os.path.join(tree, path), "--help").stdout)
+        self.python("-m", "anemone.nemo", "--tree", tree)  # once more
+        other = os.path.join(tree, path)
+        with open(other, "w") as file:
+            file.write("mine")
+        self.assertIn("already exists, and is another file", self.python("-m", "anemone.nemo", "--tree", tree, code=73).stderr)
+        with open(other) as file:
+            self.assertEqual(file.read(), "mine")
+        self.python("-m", "anemone.nemo", "--tree", code=64)
+
     def test_llm_by_nemos_arguments(self):
         from anemone.nemo import llm
         with self.assertRaises(anemone.Error):
