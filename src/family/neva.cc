@@ -200,14 +200,18 @@ void SetProjector(const Stored& stored, ModelSymbols* symbols) {
 
 bool IsLlava(const Checkpoint& checkpoint) { return checkpoint.config && IsLlavaJson(checkpoint.config->root()); }
 
-// The config.json that came along inside a .nemo.
+// The config.json that came along, inside a .nemo or a NeMo 2 folder.
+constexpr std::string_view kKeptNames[] = {"config.json", "context/config.json"};
+bool IsKept(const Artifact& artifact) {
+  return std::find(std::begin(kKeptNames), std::end(kKeptNames), artifact.name) != std::end(kKeptNames);
+}
+
 std::optional<Config> KeptConfig(const Checkpoint& source) {
   constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-  constexpr const char* kName = "config.json";
-  const Artifact* kept = source.FindArtifact(kName);
-  if (kept == nullptr) return std::nullopt;
+  const auto kept = std::find_if(source.artifacts.begin(), source.artifacts.end(), IsKept);
+  if (kept == source.artifacts.end()) return std::nullopt;
   const Result<std::string> text = kept->content.ReadAll(kMaxConfigBytes);
-  Result<Config> config = text.ok() ? Config::ParseJson(*text, kName) : Result<Config>(text.status());
+  Result<Config> config = text.ok() ? Config::ParseJson(*text, kept->name) : Result<Config>(text.status());
   return config.ok() && IsLlavaJson(config->root()) ? std::optional(*std::move(config)) : std::nullopt;
 }
 
@@ -220,10 +224,9 @@ Result<Checkpoint> LanguageOf(const Checkpoint& checkpoint) {
   }
   const std::optional<Config> kept = KeptConfig(checkpoint);
   if (!kept) return language;
-  ANEMONE_ASSIGN(ConfigNode text, TextConfigOf(kept->root()));
+  ANEMONE_ASSIGN(const ConfigNode text, TextConfigOf(kept->root()));
   for (Artifact& artifact : language.artifacts) {
-    if (artifact.name == "config.json")
-      artifact.content = Whole(MemorySource(Config(std::move(text)).ToJson(), artifact.name));
+    if (IsKept(artifact)) artifact.content = Whole(MemorySource(Config(text).ToJson(), artifact.name));
   }
   return language;
 }
@@ -320,6 +323,13 @@ Result<const Dialect*> ChooseNevaDialect(const Checkpoint& source, const Transla
 Status CompleteNeva(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                     Checkpoint* result) {
   std::erase_if(result->artifacts, [](const Artifact& artifact) { return artifact.name == kTowerConfig; });
+  // NeMo 2 has a folder's other files in its context.
+  constexpr std::string_view kContext = "context/";
+  for (Artifact& artifact : result->artifacts) {
+    const bool is_preprocessor =
+        artifact.name.starts_with(kContext) && artifact.name.ends_with("processor_config.json");
+    if (is_preprocessor && language == ConfigLanguage::kHuggingFace) artifact.name.erase(0, kContext.size());
+  }
   return CompleteLanguageModel(source, IsLlava(source) ? "LlamaForCausalLM" : "", language, options, result);
 }
 

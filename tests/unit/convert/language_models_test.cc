@@ -217,6 +217,7 @@ TEST(Llava, ComesBackInEveryLayout) {
     ComesBack(source, {.dialect = "mcore"});
     ComesBack(source, {.dialect = "legacy"});
     ComesBack(source, {.dialect = "mcore", .tp = 2, .pp = 2});
+    ComesBack(source, {.to = "nemo2"});
   }
 }
 
