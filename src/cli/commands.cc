@@ -91,7 +91,8 @@ constexpr Command kCommands[] = {
     {.name = "edit",
      .summary = "Change the config or the files of a .nemo, not its weights",
      .details = "The archive is changed where it lies, in constant time: the new config is appended and takes the old "
-                "one's place at once. An archive that is compressed, has hard links, or loses a file is written anew. "
+                "one's place at once. An archive that is unpacked or compressed, has hard links, or loses a file is "
+                "written anew. "
                 "A key that is new is noted, with the nearest existing one.",
      .examples = "anemone edit x.nemo --set optim.lr=1e-4\nanemone edit x.nemo --artifact tokenizer.model=spm.model",
      .declare = DeclareEdit,

@@ -43,7 +43,7 @@ int WriteInPlace(const Options& options, const PreparedEdit& prepared) {
   Status status;
   if (IsSpeaker()) {
     status = MayReplace(nothing, /*in_place=*/true)(options.archive);
-    if (status.ok()) status = EditInPlace(options.archive, prepared.written);
+    if (status.ok()) status = EditInPlace(options.archive, prepared.written, *prepared.place);
   }
   if (status = globals().cluster->Follow(status); !status.ok()) return Report(status);
   uint64_t bytes = 0;
@@ -58,7 +58,7 @@ int Run(Options& options) {
   if (const Status status = Parse(options); !status.ok()) return Report(status);
   const Result<PreparedEdit> prepared = PrepareEdit(options.archive, options.edit, options.strict);
   // All ranks look before the first of them writes.
-  const bool in_place = prepared.ok() && options.plan.destination.empty() && !prepared->removes &&
+  const bool in_place = prepared.ok() && options.plan.destination.empty() && !prepared->removes && prepared->place &&
                         CanEditInPlace(options.archive, prepared->written);
   if (const Status all = globals().cluster->Agree(prepared.status()); !all.ok()) return Report(all);
   for (const std::string& note : prepared->notes) Note(note);

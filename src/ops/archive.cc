@@ -224,13 +224,14 @@ std::vector<std::string> NewKeys(const ConfigEdit& edit, const Config& before) {
 
 Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& edit, bool strict) {
   constexpr uint64_t kMaxMemberBytes = uint64_t{64} << 20;
+  PreparedEdit prepared;
+  prepared.place = PlaceOf(archive);  // before anything is read that another run may change
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   const std::vector<Member> before = members;
   ANEMONE_TRY(EditMembers(members, edit).In(archive));
   const auto same = [](const Member& m, const std::vector<Member>& among) {
     return std::ranges::any_of(among, [&m](const Member& other) { return other.name == m.name; });
   };
-  PreparedEdit prepared;
   prepared.removes = !std::ranges::all_of(before, [&](const Member& m) { return same(m, members); });
   ANEMONE_ASSIGN(const Member* const config_member, FindConfig(members));
   const std::string config_name = config_member->name;

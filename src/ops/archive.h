@@ -2,6 +2,7 @@
 #ifndef ANEMONE_OPS_ARCHIVE_H_
 #define ANEMONE_OPS_ARCHIVE_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit);
 struct PreparedEdit {
   NewMembers written;              // members that are new or changed, the config last
   bool removes = false;            // a member goes, too
+  std::optional<Place> place;      // of the archive that was read; nullopt where it is not to be edited in place
   std::vector<std::string> notes;  // config keys that are new, with the nearest that was there
 };
 // Errors: as PlanEdit; with `strict` also Corrupt where the weights fit the old config and not the new one.

@@ -14,7 +14,6 @@
 #include "anemone/bytes.h"
 #include "base/descriptor.h"
 #include "container/tar.h"
-#include "engine/execute.h"
 #include "engine/plan.h"
 
 namespace anemone {
@@ -71,7 +70,7 @@ bool Write(int fd, std::string_view bytes, uint64_t offset) {
   return WriteAll(fd, std::as_bytes(std::span(bytes)), offset);
 }
 
-Status Append(const std::string& path, const NewMembers& members) {
+Status Append(const std::string& path, const NewMembers& members, const Place& place) {
   ANEMONE_ASSIGN(const std::string bytes, TailBytes(members));
   const Descriptor file(sys.open(path.c_str(), O_RDWR | O_CLOEXEC, 0));
   if (!file.is_open()) return ErrnoStatus(errno, "cannot open for writing").As(ErrorKind::kCannotCreate);
@@ -80,6 +79,8 @@ Status Append(const std::string& path, const NewMembers& members) {
   ANEMONE_ASSIGN(const Tail tail, FindTail(path));  // now that nobody else moves it
   struct stat info;
   if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat");
+  if (Place{info.st_ino, tail.begin} != place)
+    return {ErrorKind::kCannotCreate, "another run has changed it meanwhile", "edit it again"};
   const auto old_size = static_cast<uint64_t>(info.st_size);
   const uint64_t end = tail.begin + bytes.size() + 2 * kBlock;
   const uint64_t new_size = std::max(old_size, (end + kRecord - 1) / kRecord * kRecord);
@@ -97,18 +98,18 @@ Status Append(const std::string& path, const NewMembers& members) {
   return ErrnoStatus(error, "cannot write");
 }
 
-Status ReplaceFile(const std::string& path, const std::string& content) {
-  Plan plan;
-  plan.files.emplace_back().Append(content);
-  return Execute(plan, path, {.replace = true});
-}
-
 }  // namespace
+
+std::optional<Place> PlaceOf(const std::string& archive) {
+  struct stat info;
+  const Result<Tail> tail = FindTail(archive);
+  if (!tail.ok() || sys.stat(archive.c_str(), &info) != 0) return std::nullopt;
+  return Place{info.st_ino, tail->begin};
+}
 
 bool CanEditInPlace(const std::string& archive, const NewMembers& members) {
   std::error_code error;
-  if (SizeOf(members) > kMostAppended) return false;
-  if (fs::is_directory(archive, error)) return true;
+  if (SizeOf(members) > kMostAppended || !fs::is_regular_file(archive, error)) return false;
   const Result<Tail> tail = FindTail(archive);
   if (!tail.ok() || tail->replaced > kMostReplaced || fs::hard_link_count(archive, error) != 1) return false;
   // What lies behind the end marker would be overwritten: nothing that somebody put there.
@@ -116,11 +117,8 @@ bool CanEditInPlace(const std::string& archive, const NewMembers& members) {
   return !error && size >= tail->begin && size - tail->begin <= kMostReplaced;
 }
 
-Status EditInPlace(const std::string& archive, const NewMembers& members) {
-  std::error_code error;
-  if (!fs::is_directory(archive, error)) return Append(archive, members).In(archive);
-  for (const auto& [name, content] : members) ANEMONE_TRY(ReplaceFile(archive + "/" + name, content));
-  return {};
+Status EditInPlace(const std::string& archive, const NewMembers& members, const Place& place) {
+  return Append(archive, members, place).In(archive);
 }
 
 }  // namespace anemone

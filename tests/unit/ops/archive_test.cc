@@ -104,7 +104,7 @@ TEST_F(ArchiveTest, AnEditInPlaceIsDoneOrNot) {
       };
       sys.fsync = [](int fd) { return Fails() ? -1 : untouched.fsync(fd); };
       sys.ftruncate = [](int fd, off_t size) { return Fails() ? -1 : untouched.ftruncate(fd, size); };
-      is_done = EditInPlace(Path("x.nemo"), prepared.written).ok();
+      is_done = EditInPlace(Path("x.nemo"), prepared.written, *prepared.place).ok();
       sys = real;
       ANEMONE_ASSERT_ASSIGN(const Config config, ReadStoredConfig(Path("x.nemo")));
       const std::string lr = config.Find("optim.lr")->ScalarText();
