@@ -2,10 +2,10 @@
 // verified and planned as another format, or refused with a reason; what was planned obeys the law and can be read.
 #include "folder.h"
 
+#include "anemone/check.h"
 #include "anemone/convert.h"
 #include "engine/execute.h"
 #include "format/format.h"
-#include "ops/verify.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

@@ -6,7 +6,8 @@
 #include <iterator>
 #include <string>
 
-#include "ops/scan.h"
+#include "anemone/check.h"
+#include "ops/scan_rules.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

@@ -1,15 +1,13 @@
 // Verify, diff, scan: what a checkpoint is found to be, as JSON.
 #include <string>
 
+#include "anemone/check.h"
 #include "c_api/call.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
 #include "ops/canonical.h"
-#include "ops/diff.h"
 #include "ops/json_nodes.h"
-#include "ops/scan.h"
 #include "ops/source.h"
-#include "ops/verify.h"
 
 using anemone::Checkpoint;
 using anemone::ConfigNode;

@@ -6,23 +6,20 @@
 #include <map>
 
 #include "anemone/model.h"
+#include "anemone/open.h"
 #include "c_api/call.h"
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
-#include "ops/canonical.h"
 #include "ops/json_nodes.h"
 #include "ops/model_class.h"
-#include "ops/source.h"
 #include "ops/summary.h"
-#include "parallel/reshard.h"
 
 using anemone::Checkpoint;
 using anemone::Config;
 using anemone::ConfigNode;
 using anemone::InvalidArgument;
 using anemone::NotFound;
-using anemone::Result;
 using anemone::Shard;
 using anemone::StateDict;
 using anemone::Status;
@@ -75,7 +72,7 @@ Status anemone_checkpoint::WholeLocked(const StateDict** weights) const {
   if (parts.empty()) return NoTensors(stored);
   if (parts.size() > 1) {
     if (!merged_) {
-      ANEMONE_ASSIGN(merged_, MergeShards(stored));
+      ANEMONE_ASSIGN(merged_, MergeRanks(stored));
     }
     parts = PartsOf(*merged_);
   }
@@ -111,10 +108,10 @@ void anemone_checkpoint::Forget() {
 anemone_status* anemone_open(const char* path, const char* options, anemone_progress* progress,
                              anemone_checkpoint** checkpoint) {
   return Guarded([&]() -> Status {
-    anemone::OpenOptions open;
-    const Option known[] = {{"key", &open.key}};
+    anemone::SourceOptions source{.progress = ToProgressFn(progress)};
+    const Option known[] = {{"key", &source.key}};
     ANEMONE_TRY(ReadOptions(options, known));
-    ANEMONE_ASSIGN(Checkpoint opened, OpenSource(path, ToProgressFn(progress), open));
+    ANEMONE_ASSIGN(Checkpoint opened, anemone::Open(path, source));
     return Give(checkpoint, std::move(opened));
   });
 }
@@ -163,12 +160,7 @@ anemone_status* anemone_info(const anemone_checkpoint* checkpoint, char** json) 
 anemone_status* anemone_translate(const anemone_checkpoint* checkpoint, const char* dialect,
                                   anemone_checkpoint** translated) {
   return Guarded([&]() -> Status {
-    const auto translate = [&]() -> Result<Checkpoint> {
-      if (std::string_view(dialect) == "canonical") return Canonical(checkpoint->stored);
-      ANEMONE_ASSIGN(const Checkpoint merged, MergeShards(checkpoint->stored));
-      return Translate(merged, dialect);
-    };
-    ANEMONE_ASSIGN(Checkpoint result, translate());
+    ANEMONE_ASSIGN(Checkpoint result, InDialect(checkpoint->stored, dialect));
     return Give(translated, std::move(result));
   });
 }

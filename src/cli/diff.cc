@@ -1,5 +1,5 @@
 // diff A B: names, shapes, dtypes, values, config, artifacts; exit 1 when they differ.
-#include "ops/diff.h"
+#include "anemone/check.h"
 
 #include <fmt/format.h>
 

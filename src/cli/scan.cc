@@ -1,5 +1,5 @@
 // scan PATH …: what a file would import, call or write; exit 1 when something is not on the inert list.
-#include "ops/scan.h"
+#include "anemone/check.h"
 
 #include <fmt/format.h>
 

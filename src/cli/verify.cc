@@ -1,5 +1,5 @@
 // verify PATH …: reads everything and checks it.
-#include "ops/verify.h"
+#include "anemone/check.h"
 
 #include <fmt/format.h>
 

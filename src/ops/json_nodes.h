@@ -6,9 +6,9 @@
 #include <span>
 #include <vector>
 
+#include "anemone/check.h"
 #include "anemone/checkpoint.h"
 #include "anemone/config.h"
-#include "ops/diff.h"
 #include "ops/summary.h"
 
 namespace anemone {

@@ -10,11 +10,11 @@
 #include <set>
 #include <string>
 
+#include "anemone/check.h"
 #include "base/cores.h"
 #include "base/for_each.h"
 #include "format/format.h"
 #include "ops/canonical.h"
-#include "ops/diff.h"
 #include "ops/json_nodes.h"
 #include "ops/statistics.h"
 #include "ops/summary.h"

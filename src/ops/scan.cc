@@ -1,4 +1,4 @@
-#include "ops/scan.h"
+#include "anemone/check.h"
 
 #include <fmt/format.h>
 
@@ -16,6 +16,7 @@
 #include "container/pickle.h"
 #include "container/pickle_trace.h"
 #include "container/tar.h"
+#include "ops/scan_rules.h"
 #include "ops/walk.h"
 
 namespace anemone {

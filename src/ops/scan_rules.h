@@ -2,16 +2,11 @@
 #ifndef ANEMONE_OPS_SCAN_RULES_H_
 #define ANEMONE_OPS_SCAN_RULES_H_
 
-#include <cstdint>
 #include <string_view>
 
-namespace anemone {
+#include "anemone/check.h"
 
-enum class Danger : uint8_t {
-  kInert,      // builds plain data or a part of a model
-  kUnknown,    // code that is not on the inert list, or something that was not looked into
-  kDangerous,  // a known way to run commands, code or I/O
-};
+namespace anemone {
 
 // How a pickle's global ("module name") is judged. Python finds `name` by its dots, as attributes of attributes: what
 // counts is the whole path, which must be on the list as it stands.

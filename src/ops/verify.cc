@@ -1,4 +1,4 @@
-#include "ops/verify.h"
+#include "anemone/check.h"
 
 #include <fmt/format.h>
 

@@ -8,13 +8,13 @@
 #include <map>
 #include <string>
 
+#include "anemone/check.h"
 #include "anemone/convert.h"
 #include "base/hasher.h"
 #include "engine/execute.h"
 #include "family/megatron_config.h"
 #include "format/format.h"
 #include "format/torch_file.h"
-#include "ops/verify.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 

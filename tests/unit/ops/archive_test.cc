@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "anemone/check.h"
 #include "base/sys.h"
 #include "engine/execute.h"
-#include "ops/diff.h"
 #include "ops/replace.h"
 #include "ops/source.h"
 #include "testing/matchers.h"

@@ -4,12 +4,12 @@
 #include <iterator>
 #include <sstream>
 
+#include "anemone/check.h"
 #include "anemone/convert.h"
 #include "family/clip_config.h"
 #include "family/family.h"
 #include "format/format.h"
 #include "ops/clip_source.h"
-#include "ops/diff.h"
 #include "ops/source.h"
 #include "tensor_values.h"
 #include "testing/matchers.h"

@@ -1,4 +1,4 @@
-#include "ops/diff.h"
+#include "anemone/check.h"
 
 #include <cmath>
 #include <cstring>

@@ -3,15 +3,14 @@
 #include <filesystem>
 #include <set>
 
+#include "anemone/check.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
 #include "format/torch_file.h"
 #include "ops/archive.h"
-#include "ops/diff.h"
 #include "ops/source.h"
 #include "ops/summary.h"
-#include "ops/verify.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 

@@ -1,10 +1,11 @@
-#include "ops/scan.h"
+#include "anemone/check.h"
 
 #include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <map>
 
+#include "ops/scan_rules.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 #include "unit/container/streams.h"

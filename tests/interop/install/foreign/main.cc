@@ -1,5 +1,8 @@
 // What a user of the installed library writes: only public headers.
+#include <anemone/check.h>
 #include <anemone/convert.h>
+#include <anemone/open.h>
+#include <anemone/save.h>
 
 #include <cstdio>
 
@@ -12,6 +15,16 @@ int main(int argc, char** argv) {
   }
   const anemone::Status status = anemone::RunConversion(*conversion, {.force = true});
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.message().c_str());
+  const auto copy = anemone::Open(argv[2]);
+  if (!copy.ok() || anemone::ListFormats().empty()) return 65;
+  const auto found = anemone::Verify(argv[2]);
+  if (!found.ok() || !found->problems.empty()) return 65;
+  anemone::Checkpoint own;
+  own.shards.emplace_back();
+  const auto tensor = anemone::Tensor::FromBytes(anemone::DType::kF32, {2}, std::string(8, '\0'));
+  if (!tensor.ok() || !own.weights().Add("w", *tensor).ok()) return 65;
+  const auto saved = anemone::PlanSave(own, std::string(argv[2]) + ".safetensors", {});
+  if (!saved.ok() || !anemone::RunConversion(*saved, {.force = true}).ok()) return 74;
   std::printf("%zu tensors\n", conversion->result.weights().size());
   return status.ok() ? 0 : 74;
 }
