@@ -4,19 +4,24 @@
  *   anemone_status* status = anemone_open("clip.nemo", NULL, NULL, &model);
  *   if (status != NULL) fprintf(stderr, "%s\n", anemone_status_message(status));
  *
- * Errors:     A function that can fail returns anemone_status*: NULL is success; anything else says what went wrong and
- *             belongs to the caller (anemone_status_free). Outputs are set on success only. No exception leaves the
- *             library; memory that runs out is ANEMONE_OUT_OF_MEMORY.
- * Ownership:  Outputs of type T** belong to the caller: handles are freed by their own anemone_..._free, text and
- * arrays by anemone_free. Freeing NULL is allowed. `const` results belong to the handle and live as long as it. A
- * tensor, a view or a CLIP stays valid after its checkpoint is freed; it keeps the files open. Threads:    Different
- * handles may be used by different threads at once. Functions that take a const handle may run at once on one handle;
- * the others need it for themselves. Arguments:  Pointers must not be NULL unless it is said that they may. Text:
- * UTF-8, ended by a NUL. Paths are the file system's bytes. JSON is what Python's json reads: NaN and Infinity may
- * occur in numbers. Options:    `options` is a JSON object, or NULL for none. Unknown keys and values of the wrong type
- * are errors of kind ANEMONE_INVALID_ARGUMENT. Progress:   `progress` follows and stops a long call
- * (anemone_progress_new); NULL follows nothing. Stability:  Symbols carry the version ANEMONE_1. Within it functions
- * are added, never changed or removed; keys may be added to the JSON objects that functions return.
+ * Errors: a function that can fail returns anemone_status*: NULL is success; anything else says what went wrong and
+ * belongs to the caller (anemone_status_free). Outputs are set on success only. No exception leaves the library; memory
+ * that runs out is ANEMONE_OUT_OF_MEMORY.
+ *
+ * Ownership: outputs of type T** belong to the caller: handles are freed by their own anemone_..._free, text and arrays
+ * by anemone_free. Freeing NULL is allowed. `const` results belong to the handle and live as long as it. A tensor, a
+ * view or a CLIP stays valid after its checkpoint is freed; it keeps the files open.
+ *
+ * Threads: different handles may be used by different threads at once. Functions that take a const handle may run at
+ * once on one handle; the others need it for themselves.
+ *
+ * Arguments: pointers must not be NULL unless it is said that they may. Text is UTF-8, ended by a NUL; paths are the
+ * file system's bytes. JSON is what Python's json reads: NaN and Infinity may occur in numbers. `options` is a JSON
+ * object, or NULL for none; unknown keys and values of the wrong type are errors of kind ANEMONE_INVALID_ARGUMENT.
+ * `progress` follows and stops a long call (anemone_progress_new); NULL follows nothing.
+ *
+ * Stability: symbols carry the version ANEMONE_1. Within it functions are added, never changed or removed; keys may be
+ * added to the JSON objects that functions return.
  */
 #ifndef ANEMONE_C_H_
 #define ANEMONE_C_H_
