@@ -64,7 +64,9 @@ std::string Advice(const Error& error, const Spelling& spell) {
 std::string Advice(const Error& error) { return Advice(error, AsAssignment); }
 
 Status ErrnoStatus(int error_number, std::string_view action) {
-  const ErrorKind kind = error_number == ENOENT ? ErrorKind::kNotFound : ErrorKind::kIo;
+  const ErrorKind kind = error_number == ENOENT   ? ErrorKind::kNotFound
+                         : error_number == ENOMEM ? ErrorKind::kOutOfMemory
+                                                  : ErrorKind::kIo;
   return {kind, std::string(action) + ": " + std::strerror(error_number)};
 }
 

@@ -28,8 +28,8 @@ Status TakeParts(Work& work) {
   const Family* family = work.identity.ok() ? work.identity->family : nullptr;
   if (family == nullptr || family->take_parts == nullptr) {
     if (asked.empty()) return {};
-    return WrongOption(
-        "tower", fmt::format("expected a NeVA, found {}", family == nullptr ? "an unknown model" : family->title));
+    return WrongOption("tower", fmt::format("expected a model whose tower is elsewhere, found {}",
+                                            family == nullptr ? "an unknown model" : family->title));
   }
   std::string place = asked;
   if (asked.empty()) {

@@ -41,7 +41,11 @@ Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
   ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
   ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(weights));
   ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(weights, model, language, {}));
-  return dialect != nullptr ? Status() : Unsupported("expected a family with such a dialect, found one without");
+  if (dialect == nullptr) return Unsupported("expected a family with such a dialect, found one without");
+  if (dialect == model.dialect || model.family->target == nullptr) return {};
+  // Its config must say the model, too.
+  ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(weights, *model.dialect, {}));
+  return model.family->target(weights, *model.dialect, *dialect, {}, symbols).status();
 }
 
 Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect) {

@@ -18,8 +18,8 @@ Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOption
 
 // Whether the weights can be spelled in another dialect of their family. Reads no weights. Errors: as Translate.
 Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect);
-// Whether its family has a dialect with configs of `language` for such a model, by names and config: reads no weights,
-// however many ranks there are. Errors: Unsupported where it has none; as DialectFor.
+// Whether its family has a dialect and a config in `language` for such a model, by names and config: reads no weights,
+// however many ranks there are. Errors: Unsupported where it has none; as DialectFor and Family::target.
 Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language);
 
 }  // namespace anemone

@@ -65,6 +65,7 @@ COMMANDS = {
          " --hf_output_tokenizer=y --precision=32 --cpu-only"),
         ("llava", "hf_to_nemo", "x.nemo", "--tokenizer_path=absent.model --conv_template=v1 --hparams_file=absent.yaml"
          " --precision=bf16 --skip_verification"),
+        ("llava", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --skip_verification"),
         ("mistral_7b", "hf_to_nemo", "x.nemo", "--precision=bf16 --low-ram --low-mem --tmp-dir=absent"),
         ("mistral_7b", "nemo_to_hf", "x", "--hf_model_name=absent --precision=bf16"),
         ("mixtral", "hf_to_nemo", "x.nemo", "--precision=bf16 --low-ram --tmp-dir=absent --tokenizer_type=fast"
@@ -95,7 +96,7 @@ class Flags(unittest.TestCase):
 
     def test_all_scripts_are_here(self):
         said = subprocess.run([ANEMONE, "nemo", "--help"], capture_output=True, text=True).stdout
-        self.assertEqual(re.findall(r"^  (\w+_\w+)\s", said.split("Subcommands:")[1], re.M), list(COMMANDS))
+        self.assertEqual(re.findall(r"^  (\w+_\w+)\s", said.split("Commands:")[1], re.M), list(COMMANDS))
 
     def test_every_flag_is_taken(self):
         for script, words in COMMANDS.items():
