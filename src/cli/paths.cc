@@ -25,9 +25,12 @@ int AnswerEach(const std::vector<std::string>& paths, bool json,
     node["error"] = ConfigNode::String(answer.status().message());
     list.list.push_back(std::move(node));
   }
-  if (json && paths.size() > 1) Print(Config(std::move(list)).ToJson() + "\n");
-  if (json && paths.size() == 1 && list.list.front().Get("error") == nullptr)
+  if (!json) return worst;
+  if (paths.size() > 1) {
+    Print(Config(std::move(list)).ToJson() + "\n");
+  } else if (list.list.front().Get("error") == nullptr) {
     Print(Config(std::move(list.list.front())).ToJson() + "\n");
+  }
   return worst;
 }
 

@@ -81,7 +81,8 @@ void AddRows(const std::vector<Module>& modules, const std::string& indent,
     std::string what;
     if (module->tensor != nullptr)
       what = fmt::format("{} {}", Name(module->tensor->dtype()), ToString(module->tensor->shape()));
-    rows.push_back({indent + (is_last ? "└─ " : "├─ ") + name, times + HumanCount(module->parameters), what});
+    rows.push_back(
+        {fmt::format("{}{} {}", indent, is_last ? "└─" : "├─", name), times + HumanCount(module->parameters), what});
     AddRows(module->children, indent + (is_last ? "   " : "│  "), rows);
   }
 }

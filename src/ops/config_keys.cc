@@ -1,5 +1,7 @@
 #include "ops/config_keys.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -12,7 +14,7 @@ void ListPaths(const ConfigNode& node, const std::string& path, std::vector<std:
   constexpr size_t kMost = 2000;
   for (const auto& [key, value] : node.map) {
     if (paths.size() >= kMost) return;
-    paths.push_back(path.empty() ? key : path + "." + key);
+    paths.push_back(path.empty() ? key : fmt::format("{}.{}", path, key));
     ListPaths(value, std::string(paths.back()), paths);
   }
 }
