@@ -59,7 +59,7 @@ std::string SpellIn(const CLI::App& command, const Remedy& remedy) {
   if (remedy.value == "false") {
     if (std::string flag = FlagIn(command, "no_" + remedy.option); !flag.empty()) return flag;
   }
-  const std::string flag = FlagIn(command, remedy.option);
+  std::string flag = FlagIn(command, remedy.option);
   if (flag.empty() || remedy.value == "true") return flag;
   return remedy.value == "false" ? "no " + flag : fmt::format("{} {}", flag, remedy.value);
 }
@@ -71,7 +71,8 @@ std::string Spell(const Remedy& remedy) {
   if (!words.empty() || app == nullptr) return words.empty() ? Dashed(remedy.option) : words;
   while (app->get_parent() != nullptr) app = app->get_parent();
   std::vector<const CLI::App*> others = app->get_subcommands([](const CLI::App*) { return true; });
-  std::ranges::stable_partition(others, [](const CLI::App* other) { return other->get_name() == "convert"; });
+  std::stable_partition(others.begin(), others.end(),
+                        [](const CLI::App* other) { return other->get_name() == "convert"; });
   for (const CLI::App* other : others) {
     words = SpellIn(*other, remedy);
     if (!words.empty()) return fmt::format("anemone {} {}", other->get_name(), words);
