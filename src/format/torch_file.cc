@@ -879,7 +879,8 @@ std::string PathOf(const ValueNode& node, const Tensor* tensor, std::unordered_s
     const ValueNode& value = *(*entries)[i + 1];
     const std::string& key = (*entries)[i]->text;
     if (value.tensor && &*value.tensor == tensor) return key;
-    if (const std::string below = PathOf(value, tensor, seen, depth + 1); !below.empty()) return key + "." + below;
+    if (const std::string below = PathOf(value, tensor, seen, depth + 1); !below.empty())
+      return fmt::format("{}.{}", key, below);
   }
   return {};
 }
