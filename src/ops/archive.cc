@@ -205,7 +205,7 @@ Status CheckFits(const std::string& archive, const Config& edited) {
   Result<Checkpoint> checkpoint = OpenCheckpoint(archive);
   if (!checkpoint.ok() || !Canonical(*checkpoint).ok()) return {};
   checkpoint->config = edited;
-  const Status status = Canonical(*checkpoint).status();
+  Status status = Canonical(*checkpoint).status();
   if (status.ok() || status.kind() == ErrorKind::kInterrupted) return status;
   return status.In("the weights do not fit the new config").Use("strict", "false", "write it all the same");
 }
