@@ -13,6 +13,7 @@
 #include "family/families.h"
 #include "family/gpt.h"
 #include "family/hf_vocabulary.h"
+#include "family/kept_config.h"
 #include "family/megatron_layer.h"
 #include "family/megatron_transforms.h"
 #include "family/model_words.h"
@@ -24,7 +25,6 @@ using C = CanonicalRow;
 using R = StoredRow;
 
 constexpr LayerParts kParts = {};
-constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 
 std::vector<Symbol> Declared() {
   return Join<Symbol>({
@@ -269,16 +269,6 @@ Result<BertHeads> HeadsIn(const ModelSymbols& symbols) {
   return heads;
 }
 
-// A BERT's config.json that came along inside a .nemo.
-std::optional<Config> KeptConfig(const Checkpoint& source) {
-  const Artifact* kept = source.FindArtifact("config.json");
-  const Result<std::string> text =
-      kept == nullptr ? Result<std::string>(NotFound("")) : kept->content.ReadAll(kMaxConfigBytes);
-  Result<Config> config = text.ok() ? Config::ParseJson(*text, "config.json") : Result<Config>(text.status());
-  if (!config.ok() || !IsBertJson(config->root())) return std::nullopt;
-  return *std::move(config);
-}
-
 Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(source, {}, &name));
@@ -289,11 +279,8 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   }
   ANEMONE_ASSIGN(const BertHeads heads, HeadsIn(symbols));
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("vocab"));
-  const std::optional<Config> kept = KeptConfig(source);
-  std::optional<VocabularyEvidence> evidence;
-  if (const auto rows = kept ? WordAt(kept->root(), "vocab_size").AsInt() : std::nullopt; rows && *rows > 0)
-    evidence = VocabularyEvidence{static_cast<uint64_t>(*rows), "config.json"};
-  ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, std::move(evidence)));
+  const std::optional<Config> kept = KeptHfConfig(source, IsBertJson);
+  ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
   Result<ConfigNode> json = HfBertConfig(model, kept ? &kept->root() : nullptr, heads, rows.rows, DTypeOf(source));
   if (!json.ok()) return json.status().In(name);
   Target target{symbols, Config(*std::move(json)), "config.json", {}};

@@ -229,13 +229,7 @@ Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept,
   const std::string activation = WordAt(json, "hidden_act").AsString().value_or("gelu");
   const bool was_by_tanh = activation != "gelu", by_tanh = IsByTanh(model, heads.lm);
   if (by_tanh != was_by_tanh) json["hidden_act"] = Str(by_tanh ? "gelu_new" : "gelu");
-  if (WordAt(json, "vocab_size").AsInt() != static_cast<int64_t>(rows))
-    json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
-  if (json.Get("torch_dtype") != nullptr) json["torch_dtype"] = Str("float32");
-  SetHuggingFaceDType(json, dtype);
-  if (kept != nullptr) return json;
-  std::sort(json.map.begin(), json.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  return json;
+  return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
 }
 
 }  // namespace anemone

@@ -14,6 +14,7 @@
 #include "family/clip_processor.h"
 #include "family/clip_transforms.h"
 #include "family/families.h"
+#include "family/kept_config.h"
 #include "family/megatron_layer.h"
 
 namespace anemone {
@@ -624,12 +625,8 @@ Status ReadClipSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
 // A model's own config that came along inside a .nemo, as long as what NeMo's says is still the same model. Its dtype
 // is that of the weights as they are now.
 std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {
-  constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
-  const Artifact* kept = source.FindArtifact(file);
-  if (kept == nullptr || !source.config) return std::nullopt;
-  const Result<std::string> text = kept->content.ReadAll(kMaxBytes);
-  Result<Config> config = text.ok() ? Config::ParseJson(*text, file) : Result<Config>(text.status());
-  if (!config.ok()) return std::nullopt;
+  std::optional<Config> config = source.config ? ReadKeptConfig(source, file) : std::nullopt;
+  if (!config) return std::nullopt;
   const Result<ClipArchitecture> spec = ReadClipArchitecture(*config, false);
   if (!spec.ok() || spec->vocab != vocab) return std::nullopt;
   const bool agrees =

@@ -16,18 +16,10 @@ const Family& T5Family();      // t5.cc
 // The config that says a Megatron model's sizes: the checkpoint's own, or the one given. Errors: NotFound.
 Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name);
 
-// `fn` of every dictionary of names: each shard's, and each of its virtual chunks'.
-template <typename Fn>
-void ForEachDict(const Checkpoint& checkpoint, Fn fn) {
-  for (const Shard& shard : checkpoint.shards) {
-    fn(shard.weights);
-    for (const StateDict& chunk : shard.chunks) fn(chunk);
-  }
-}
 // Whether a stored name has `part` in it.
 bool HasName(const Checkpoint& checkpoint, std::string_view part);
 
-// The dtype of its matrices; fp32 where it has none. REQUIRES one shard.
+// The dtype of its first matrix; fp32 where it has none.
 DType DTypeOf(const Checkpoint& checkpoint);
 // The stored tensor of a dialect's row for a canonical one, of the first layer and part; nullptr: none.
 const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::string_view canonical);

@@ -58,7 +58,7 @@ NameMatcher MatcherOf(const Dialect& dialect) {
 
 size_t CountNames(const Checkpoint& checkpoint) {
   size_t count = 0;
-  ForEachDict(checkpoint, [&](const StateDict& dict) { count += dict.size(); });
+  checkpoint.ForEachDict([&](const StateDict& dict) { count += dict.size(); });
   return count;
 }
 
@@ -66,7 +66,7 @@ size_t CountNames(const Checkpoint& checkpoint) {
 class DistinctDicts {
  public:
   explicit DistinctDicts(const Checkpoint& checkpoint) {
-    ForEachDict(checkpoint, [&](const StateDict& dict) {
+    checkpoint.ForEachDict([&](const StateDict& dict) {
       size_t hash = dict.size();
       for (const StateDict::Item& item : dict.items()) hash = hash * 31 + std::hash<std::string>()(item.name);
       auto [it, end] = by_hash_.equal_range(hash);
@@ -101,7 +101,7 @@ class DistinctDicts {
 
 const Refusal* FindRefusal(const Checkpoint& checkpoint, const Family& family, std::string* name) {
   const Refusal* found = nullptr;
-  ForEachDict(checkpoint, [&](const StateDict& dict) {
+  checkpoint.ForEachDict([&](const StateDict& dict) {
     for (const StateDict::Item& item : dict.items()) {
       for (const Refusal& refusal : family.refusals) {
         if (found == nullptr && item.name.find(refusal.contains) != std::string::npos) {
@@ -205,17 +205,20 @@ Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateO
 
 bool HasName(const Checkpoint& checkpoint, std::string_view part) {
   bool found = false;
-  ForEachDict(checkpoint, [&](const StateDict& dict) {
+  checkpoint.ForEachDict([&](const StateDict& dict) {
     for (const StateDict::Item& item : dict.items()) found |= item.name.find(part) != std::string::npos;
   });
   return found;
 }
 
 DType DTypeOf(const Checkpoint& checkpoint) {
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (item.tensor() != nullptr && item.tensor()->shape().size() == 2) return item.tensor()->dtype();
-  }
-  return DType::kF32;
+  std::optional<DType> dtype;
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      if (!dtype && item.tensor() != nullptr && item.tensor()->shape().size() == 2) dtype = item.tensor()->dtype();
+    }
+  });
+  return dtype.value_or(DType::kF32);
 }
 
 const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::string_view canonical) {
@@ -231,7 +234,7 @@ const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::s
 Result<uint64_t> StoredVocabRows(const Checkpoint& checkpoint, const Dialect& dialect, std::string_view canonical) {
   const NameMatcher matcher = MatcherOf(dialect);
   uint64_t rows = 0;
-  ForEachDict(checkpoint, [&](const StateDict& dict) {
+  checkpoint.ForEachDict([&](const StateDict& dict) {
     if (rows > 0) return;
     const Tensor* table = FindStored(dict, matcher, canonical);
     if (table != nullptr && !table->shape().empty()) rows = table->shape()[0];
@@ -328,7 +331,7 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
     std::string known;
     for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
     std::string first;
-    ForEachDict(checkpoint, [&](const StateDict& dict) {
+    checkpoint.ForEachDict([&](const StateDict& dict) {
       if (first.empty() && !dict.empty()) first = dict.items().front().name;
     });
     return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first),

@@ -7,6 +7,7 @@
 #include "family/gpt.h"
 #include "family/hf_config.h"
 #include "family/hf_vocabulary.h"
+#include "family/kept_config.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
 #include "family/nemo_gpt_config.h"
@@ -15,7 +16,6 @@
 namespace anemone {
 namespace {
 
-constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
 constexpr const char* kTied = "share_embeddings_and_output_weights";
 
 // NeMo's converters give models whose class ties the output layer to the embedding one of its own.
@@ -31,17 +31,7 @@ bool TiesByDefault(const HfArchitecture& architecture) {
   return WordAt(ParseWord(architecture.silent), "tie_word_embeddings").AsBool().value_or(false);
 }
 
-// A config.json that came along inside a .nemo or a NeMo 2 folder, of a class that is known.
-std::optional<Config> KeptConfig(const Checkpoint& source) {
-  for (const char* name : {"config.json", "context/config.json"}) {
-    const Artifact* kept = source.FindArtifact(name);
-    if (kept == nullptr) continue;
-    const Result<std::string> text = kept->content.ReadAll(kMaxConfigBytes);
-    Result<Config> config = text.ok() ? Config::ParseJson(*text, name) : Result<Config>(text.status());
-    if (config.ok() && FindHfArchitecture(config->root()) != nullptr) return *std::move(config);
-  }
-  return std::nullopt;
-}
+bool HasKnownClass(const ConfigNode& root) { return FindHfArchitecture(root) != nullptr; }
 
 // NeMo's config as a class of transformers has it.
 struct HfModel {
@@ -89,14 +79,6 @@ Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect* from, ConfigNo
   return result;
 }
 
-// The rows that a config.json has for the vocabulary; nullopt: it does not say.
-std::optional<VocabularyEvidence> RowsOf(const Config& config_json) {
-  const HfArchitecture& architecture = *FindHfArchitecture(config_json.root());
-  const auto rows = WordAt(config_json.root(), HfKeyOf(architecture, "vocab_size")).AsInt();
-  return rows && *rows > 0 ? std::optional(VocabularyEvidence{static_cast<uint64_t>(*rows), "config.json"})
-                           : std::nullopt;
-}
-
 // `stored`: rows of the vocabulary; 0: nobody asks. The weights in the dialect `from`; null: they are not looked at.
 Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_t stored,
                           const TranslateOptions& options) {
@@ -113,12 +95,13 @@ Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_
     made.vocab_rows = rows.rows;
     return made;
   };
-  const std::optional<Config> kept = KeptConfig(source);
+  const std::optional<Config> kept = KeptHfConfig(source, HasKnownClass);
   const bool is_asked_class =
       kept && (request.architecture == nullptr || request.architecture == FindHfArchitecture(kept->root()));
   if (is_asked_class) {
     if (stored > 0) {
-      ANEMONE_ASSIGN(rows, ChooseHfVocabulary(source, stored, options, RowsOf(*kept)));
+      const std::string_view key = HfKeyOf(*FindHfArchitecture(kept->root()), "vocab_size");
+      ANEMONE_ASSIGN(rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept, key)));
     }
     request.vocab_rows = rows.rows;
     Result<HfModel> same = AsItCame(source, from, model, *kept, request);

@@ -39,6 +39,12 @@ ConfigNode NemoTokenizerOf(const Checkpoint& source) {
   return config.ok() ? WordAt(*config, "tokenizer") : ConfigNode();
 }
 
+std::optional<VocabularyEvidence> RowsIn(const std::optional<Config>& config_json, std::string_view key) {
+  const auto rows = config_json ? WordAt(config_json->root(), key).AsInt() : std::nullopt;
+  return rows && *rows > 0 ? std::optional(VocabularyEvidence{static_cast<uint64_t>(*rows), "config.json"})
+                           : std::nullopt;
+}
+
 Result<VocabularyChoice> ChooseHfVocabulary(const Checkpoint& source, uint64_t stored, const TranslateOptions& options,
                                             std::optional<VocabularyEvidence> config) {
   const ConfigNode tokenizer = NemoTokenizerOf(source);

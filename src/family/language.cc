@@ -58,4 +58,16 @@ void SetHuggingFaceDType(ConfigNode& root, DType dtype) {
   }
 }
 
+ConfigNode FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, bool came_along) {
+  const ConfigNode* said = json.Get("vocab_size");
+  if (said == nullptr || said->AsInt() != static_cast<int64_t>(rows))
+    json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
+  if (json.Get("torch_dtype") != nullptr) json["torch_dtype"] = ConfigNode::String("float32");
+  SetHuggingFaceDType(json, dtype);
+  if (!came_along)
+    std::ranges::sort(
+        json.map, {}, [](const auto& entry) -> const auto& { return entry.first; });
+  return json;
+}
+
 }  // namespace anemone

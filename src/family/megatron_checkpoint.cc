@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "family/families.h"
 #include "family/hf_config.h"
 #include "family/megatron_config.h"
 #include "family/model_words.h"
@@ -16,37 +17,17 @@ namespace {
 
 constexpr std::string_view kNemoPrefix = "model.";
 
-template <typename Visit>
-void ForEachTensor(const Checkpoint& checkpoint, Visit visit) {
-  checkpoint.ForEachDict([&](const StateDict& dict) {
-    for (const StateDict::Item& item : dict.items()) {
-      if (item.tensor() != nullptr) visit(item.name, *item.tensor());
-    }
-  });
-}
-
 // Of the embedding, on all ranks together; 0 without one.
 uint64_t EmbeddingRows(const Checkpoint& checkpoint) {
   uint64_t rows = 0;
-  ForEachTensor(checkpoint, [&](const std::string& name, const Tensor& tensor) {
-    if (rows == 0 && name.ends_with("embedding.word_embeddings.weight") && !tensor.shape().empty())
-      rows = tensor.shape()[0] * static_cast<uint64_t>(checkpoint.layout.tp);
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      const bool is_it = item.tensor() != nullptr && item.name.ends_with("embedding.word_embeddings.weight");
+      if (rows == 0 && is_it && !item.tensor()->shape().empty())
+        rows = item.tensor()->shape()[0] * static_cast<uint64_t>(checkpoint.layout.tp);
+    }
   });
   return rows;
-}
-
-DType WeightType(const Checkpoint& checkpoint) {
-  std::optional<DType> dtype;
-  ForEachTensor(checkpoint, [&](const std::string&, const Tensor& tensor) {
-    if (!dtype && tensor.shape().size() == 2) dtype = tensor.dtype();
-  });
-  return dtype.value_or(DType::kF32);
-}
-
-bool HasName(const Checkpoint& checkpoint, std::string_view part) {
-  bool found = false;
-  ForEachTensor(checkpoint, [&](const std::string& name, const Tensor&) { found |= name.find(part) != name.npos; });
-  return found;
 }
 
 // Norms as Transformer Engine's layers have them, which NeMo builds: in the linear layers behind them, but before
@@ -135,7 +116,7 @@ Status TakeMegatronCheckpoint(const MegatronTarget& target, Checkpoint* checkpoi
   ConfigNode config = NemoGptConfig(words, {.vocab_rows = std::max<uint64_t>(rows, 1),
                                             .fixes_rows = rows > 0 && !is_rounded,
                                             .has_tied_output = tied,
-                                            .dtype = WeightType(*checkpoint)});
+                                            .dtype = DTypeOf(*checkpoint)});
   const int64_t divisor = WordAt(words, "make_vocab_size_divisible_by").AsInt().value_or(0);
   const int64_t ranks = WordAt(words, "tensor_model_parallel_size").AsInt().value_or(1);
   constexpr int64_t kMost = int64_t{1} << 31;

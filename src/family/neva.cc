@@ -10,6 +10,7 @@
 
 #include "family/families.h"
 #include "family/gpt.h"
+#include "family/kept_config.h"
 #include "family/language.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
@@ -146,7 +147,7 @@ struct Stored {
 Stored StoredBesidesLanguage(const Checkpoint& checkpoint, const Dialect& dialect) {
   Stored stored;
   const NameMatcher matcher(dialect);
-  ForEachDict(checkpoint, [&](const StateDict& dict) {
+  checkpoint.ForEachDict([&](const StateDict& dict) {
     const std::string prefix = matcher.BestPrefix(dict).prefix;
     for (const StateDict::Item& item : dict.items()) {
       const auto hit = matcher.Match(item.name, prefix);
@@ -206,15 +207,6 @@ bool IsKept(const Artifact& artifact) {
   return std::find(std::begin(kKeptNames), std::end(kKeptNames), artifact.name) != std::end(kKeptNames);
 }
 
-std::optional<Config> KeptConfig(const Checkpoint& source) {
-  constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-  const auto kept = std::find_if(source.artifacts.begin(), source.artifacts.end(), IsKept);
-  if (kept == source.artifacts.end()) return std::nullopt;
-  const Result<std::string> text = kept->content.ReadAll(kMaxConfigBytes);
-  Result<Config> config = text.ok() ? Config::ParseJson(*text, kept->name) : Result<Config>(text.status());
-  return config.ok() && IsLlavaJson(config->root()) ? std::optional(*std::move(config)) : std::nullopt;
-}
-
 // The checkpoint with the config of its language model alone.
 Result<Checkpoint> LanguageOf(const Checkpoint& checkpoint) {
   Checkpoint language = checkpoint;
@@ -222,7 +214,7 @@ Result<Checkpoint> LanguageOf(const Checkpoint& checkpoint) {
     ANEMONE_ASSIGN(ConfigNode text, TextConfigOf(checkpoint.config->root()));
     language.config = Config(std::move(text));
   }
-  const std::optional<Config> kept = KeptConfig(checkpoint);
+  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsLlavaJson);
   if (!kept) return language;
   ANEMONE_ASSIGN(const ConfigNode text, TextConfigOf(kept->root()));
   for (Artifact& artifact : language.artifacts) {
@@ -262,7 +254,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(source));
   // Of whatever layout, it is a Llama's spelling.
   ANEMONE_ASSIGN(Target target, GptTarget(language, from, *NevaFamily().FindDialect("hf"), options, symbols));
-  const std::optional<Config> kept = KeptConfig(source);
+  const std::optional<Config> kept = KeptHfConfig(source, IsLlavaJson);
   LlavaRequest request{.text = target.config->root()};
   ANEMONE_ASSIGN(request.rows, target.symbols.Get("vocab"));
   // What its class takes where it is silent was filled in to be read, not to be written.
@@ -314,7 +306,7 @@ Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const D
 // The layout on the hub, which all versions read, but for a model that came from version 5.
 Result<const Dialect*> ChooseNevaDialect(const Checkpoint& source, const TranslateOptions&, ConfigLanguage language) {
   if (language != ConfigLanguage::kHuggingFace) return NevaFamily().FindDialect("mcore");
-  const std::optional<Config> kept = KeptConfig(source);
+  const std::optional<Config> kept = KeptHfConfig(source, IsLlavaJson);
   const std::string version =
       kept ? WordAt(kept->root(), "transformers_version").AsString().value_or("") : std::string();
   return NevaFamily().FindDialect(version.starts_with("5.") ? "hf_v5" : "hf");

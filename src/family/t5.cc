@@ -12,6 +12,7 @@
 #include "family/families.h"
 #include "family/gpt.h"
 #include "family/hf_vocabulary.h"
+#include "family/kept_config.h"
 #include "family/megatron_layer.h"
 #include "family/model_words.h"
 #include "family/t5_config.h"
@@ -259,26 +260,12 @@ void SetRows(std::string_view what, uint64_t rows, ModelSymbols* symbols) {
   for (const std::string_view tower : {"encoder", "decoder"}) symbols->Set(InTower(tower, what), rows);
 }
 
-// A T5's config.json that came along inside a .nemo.
-std::optional<Config> KeptConfig(const Checkpoint& source) {
-  constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-  const Artifact* kept = source.FindArtifact("config.json");
-  const Result<std::string> text =
-      kept == nullptr ? Result<std::string>(NotFound("")) : kept->content.ReadAll(kMaxConfigBytes);
-  Result<Config> config = text.ok() ? Config::ParseJson(*text, "config.json") : Result<Config>(text.status());
-  if (!config.ok() || !IsT5Json(config->root())) return std::nullopt;
-  return *std::move(config);
-}
-
 Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(source, {}, &name));
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("encoder.vocab"));
-  const std::optional<Config> kept = KeptConfig(source);
-  std::optional<VocabularyEvidence> evidence;
-  if (const auto rows = kept ? WordAt(kept->root(), "vocab_size").AsInt() : std::nullopt; rows && *rows > 0)
-    evidence = VocabularyEvidence{static_cast<uint64_t>(*rows), "config.json"};
-  ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, std::move(evidence)));
+  const std::optional<Config> kept = KeptHfConfig(source, IsT5Json);
+  ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
   Result<ConfigNode> json = HfT5Config(model, kept ? &kept->root() : nullptr, rows.rows, DTypeOf(source));
   if (!json.ok()) return json.status().In(name);
   Target target{symbols, Config(*std::move(json)), "config.json", {}};

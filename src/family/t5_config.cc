@@ -298,13 +298,7 @@ Result<ConfigNode> HfT5Config(const ConfigNode& model, const ConfigNode* kept, u
   set("num_decoder_layers", silent_decoder, layers("decoder"));
   set("dropout_rate", "0.1", ValueAt(tower, "hidden_dropout", "0.1"));
   set("feed_forward_proj", "relu", Str(mlp->hf));
-  if (WordAt(json, "vocab_size").AsInt() != static_cast<int64_t>(rows))
-    json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
-  if (json.Get("torch_dtype") != nullptr) json["torch_dtype"] = Str("float32");
-  SetHuggingFaceDType(json, dtype);
-  if (kept != nullptr) return json;
-  std::sort(json.map.begin(), json.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  return json;
+  return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
 }
 
 }  // namespace anemone
