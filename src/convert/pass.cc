@@ -18,6 +18,15 @@ TranslateOptions Work::KnownModel() const {
   return known;
 }
 
+bool Work::IsFromHuggingFace() const { return TraitsOf(conversion.source).language == ConfigLanguage::kHuggingFace; }
+
+bool Work::IsToHuggingFace() const {
+  const Dialect* asked = identity.ok() ? identity->family->FindDialect(options.dialect) : nullptr;
+  if (asked != nullptr) return LanguageOf(*asked) == ConfigLanguage::kHuggingFace;
+  const Format* as_in = FindFormat(options.dialect);
+  return (as_in != nullptr ? as_in->traits : traits()).language == ConfigLanguage::kHuggingFace;
+}
+
 bool Work::HasOneWhole() const { return result().shards.size() == 1 && result().shards.front().chunks.empty(); }
 
 Status Work::Merge() const {

@@ -38,6 +38,9 @@ struct Work {
   const FormatTraits& traits() const { return format->traits; }
   void Note(std::string note) const { conversion.notes.push_back(std::move(note)); }
   TranslateOptions KnownModel() const;
+  // Whether the source's config is Hugging Face's; whether the result's is, by the dialect asked for or by the format.
+  bool IsFromHuggingFace() const;
+  bool IsToHuggingFace() const;
   // One shard without virtual chunks.
   bool HasOneWhole() const;
   // All ranks' shards become one.

@@ -47,30 +47,18 @@ Status CheckPreset(const std::string& name) {
                      fmt::format("known are {}", fmt::join(known, ", ")));
 }
 
-bool IsFromHuggingFace(const Work& work) {
-  return TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
-}
-
 // A Hugging Face source is of the class that the user names, whatever its config says.
 void TakeArchitecture(Work& work) {
   const std::string& name = work.options.architecture;
-  if (name.empty() || !IsFromHuggingFace(work)) return;
+  if (name.empty() || !work.IsFromHuggingFace()) return;
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
     if (checkpoint->config) checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
   }
 }
 
-bool IsToHuggingFace(const Work& work) {
-  const Format* as_in = FindFormat(work.options.dialect);
-  const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
-  const Dialect* asked = work.identity.ok() ? work.identity->family->FindDialect(work.options.dialect) : nullptr;
-  const ConfigLanguage language = asked != nullptr ? LanguageOf(*asked) : to.language;
-  return language == ConfigLanguage::kHuggingFace;
-}
-
 // Options of conversions between NeMo and Hugging Face.
 Status CheckDirection(const Work& work) {
-  const bool from_hf = IsFromHuggingFace(work), to_hf = IsToHuggingFace(work);
+  const bool from_hf = work.IsFromHuggingFace(), to_hf = work.IsToHuggingFace();
   if (work.options.vocab_size && (from_hf || !to_hf))
     return WrongOption("vocab_size", "expected a conversion from NeMo to Hugging Face");
   if (!work.options.architecture.empty() && from_hf == to_hf)

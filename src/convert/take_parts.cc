@@ -13,15 +13,6 @@
 #include "ops/source.h"
 
 namespace anemone {
-namespace {
-
-bool IsToHuggingFace(const Work& work) {
-  const Format* as_in = FindFormat(work.options.dialect);
-  const FormatTraits& traits = as_in != nullptr ? as_in->traits : work.traits();
-  return traits.language == ConfigLanguage::kHuggingFace;
-}
-
-}  // namespace
 
 Status TakeParts(Work& work) {
   const std::string& asked = work.options.tower;
@@ -35,7 +26,7 @@ Status TakeParts(Work& work) {
   if (asked.empty()) {
     // A name of the hub may be of gigabytes: the user is to ask for it.
     std::error_code error;
-    if (IsToHuggingFace(work)) place = family->parts_elsewhere(work.result());
+    if (work.IsToHuggingFace()) place = family->parts_elsewhere(work.result());
     if (!std::filesystem::exists(place, error)) return {};
   }
   ANEMONE_TRY(work.Merge());

@@ -13,11 +13,8 @@ namespace anemone {
 Status TakeTokenizer(Work& work) {
   const std::string& path = work.options.tokenizer;
   if (path.empty()) return {};
-  const bool from_hf = TraitsOf(work.conversion.source).language == ConfigLanguage::kHuggingFace;
-  const Format* as_in = FindFormat(work.options.dialect);
-  const FormatTraits& to = as_in != nullptr ? as_in->traits : work.traits();
   const ConfigLanguage from = TraitsOf(work.conversion.source).language;
-  if (from != ConfigLanguage::kMegatron && from_hf == (to.language == ConfigLanguage::kHuggingFace)) {
+  if (from != ConfigLanguage::kMegatron && work.IsFromHuggingFace() == work.IsToHuggingFace()) {
     return WrongOption("tokenizer", "expected a conversion from or to Hugging Face")
         .Use("artifact", "tokenizer.model=FILE", "store a file for NeMo");
   }
