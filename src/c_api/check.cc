@@ -15,25 +15,6 @@ using anemone::ProgressFn;
 using anemone::Status;
 using namespace anemone::c_api;  // NOLINT(google-build-using-namespace)
 
-namespace {
-
-ConfigNode DifferenceNode(const anemone::Difference& difference) {
-  ConfigNode node = ConfigNode::Map();
-  node["equal"] = ConfigNode::Bool(difference.empty());
-  node["tensors_compared"] = anemone::CountNode(difference.tensors_compared);
-  ConfigNode& tensors = node["tensors"] = ConfigNode::List();
-  for (const anemone::TensorDifference& d : difference.tensors) {
-    ConfigNode entry = TensorDifferenceNode(d);
-    entry["max_abs"] = ConfigNode::Float(d.max_abs);
-    tensors.list.push_back(std::move(entry));
-  }
-  node["config"] = TextDifferencesNode(difference.config);
-  node["artifacts"] = TextDifferencesNode(difference.artifacts);
-  return node;
-}
-
-}  // namespace
-
 anemone_status* anemone_verify(const char* path, anemone_progress* progress, char** json) {
   return Guarded([&]() -> Status {
     ANEMONE_ASSIGN(const anemone::Verification found, anemone::Verify(path, ToProgressFn(progress)));

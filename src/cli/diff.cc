@@ -108,21 +108,6 @@ void NoteOtherNames(const Checkpoint& first, const Checkpoint& second, const Dif
   }
 }
 
-ConfigNode Json(const Difference& difference) {
-  ConfigNode node = ConfigNode::Map();
-  node["equal"] = ConfigNode::Bool(difference.empty());
-  node["tensors_compared"] = CountNode(difference.tensors_compared);
-  ConfigNode& tensors = node["tensors"] = ConfigNode::List();
-  for (const TensorDifference& d : difference.tensors) {
-    ConfigNode entry = TensorDifferenceNode(d);
-    entry["max_abs"] = ConfigNode::Float(d.max_abs);
-    tensors.list.push_back(std::move(entry));
-  }
-  node["config"] = TextDifferencesNode(difference.config);
-  node["artifacts"] = TextDifferencesNode(difference.artifacts);
-  return node;
-}
-
 int Run(const Options& options) {
   const ProgressFn progress = MakeProgress();
   Result<Checkpoint> first = OpenSource(options.first, progress);
@@ -146,7 +131,7 @@ int Run(const Options& options) {
       Diff(*first, *second, {.only_weights = options.only_weights || options.canonical, .progress = progress});
   if (!difference.ok()) return Report(difference.status());
   if (options.json) {
-    Print(Config(Json(*difference)).ToJson() + "\n");
+    Print(Config(DifferenceNode(*difference)).ToJson() + "\n");
   } else {
     if (!options.stat) Print(Text(*difference));
     Print(Stat(*difference));

@@ -54,6 +54,21 @@ ConfigNode TextDifferencesNode(const std::vector<TextDifference>& differences) {
   return list;
 }
 
+ConfigNode DifferenceNode(const Difference& difference) {
+  ConfigNode node = ConfigNode::Map();
+  node["equal"] = ConfigNode::Bool(difference.empty());
+  node["tensors_compared"] = CountNode(difference.tensors_compared);
+  ConfigNode& tensors = node["tensors"] = ConfigNode::List();
+  for (const TensorDifference& d : difference.tensors) {
+    ConfigNode entry = TensorDifferenceNode(d);
+    entry["max_abs"] = ConfigNode::Float(d.max_abs);
+    tensors.list.push_back(std::move(entry));
+  }
+  node["config"] = TextDifferencesNode(difference.config);
+  node["artifacts"] = TextDifferencesNode(difference.artifacts);
+  return node;
+}
+
 void AddAmount(const Summary::Amount& amount, ConfigNode* map) {
   (*map)["tensors"] = CountNode(amount.tensors);
   (*map)["parameters"] = CountNode(amount.elements);

@@ -23,6 +23,8 @@ ConfigNode ArtifactsNode(const Checkpoint& checkpoint);
 // name, kind, first, second, elements; how far apart they are, each caller says in its own way.
 ConfigNode TensorDifferenceNode(const TensorDifference& difference);
 ConfigNode TextDifferencesNode(const std::vector<TextDifference>& differences);
+// equal, tensors_compared, tensors with how far apart they are, config, artifacts.
+ConfigNode DifferenceNode(const Difference& difference);
 // Adds tensors, parameters, bytes to a map.
 void AddAmount(const Summary::Amount& amount, ConfigNode* map);
 
