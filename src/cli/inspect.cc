@@ -19,6 +19,7 @@
 #include "ops/config_keys.h"
 #include "ops/json_nodes.h"
 #include "ops/model_class.h"
+#include "ops/provenance.h"
 #include "ops/sizes.h"
 #include "ops/source.h"
 #include "ops/summary.h"

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <string>
 #include <string_view>
 #include <system_error>
 
-#include "anemone/value.h"
+#include "base/tree.h"
 #include "family/family.h"
 
 namespace anemone {
@@ -28,27 +29,6 @@ uint64_t ImageSide(uint64_t positions, uint64_t patch) {
     if (positions > 1 && side * side == patches) return side * patch;
   }
   return 0;
-}
-
-// "12.0" after "consumed_samples=" in a checkpoint's name.
-std::string AfterWord(std::string_view name, std::string_view word) {
-  const size_t at = name.find(word);
-  if (at == std::string_view::npos) return {};
-  const std::string_view rest = name.substr(at + word.size());
-  std::string_view number = rest.substr(0, rest.find_first_not_of("0123456789."));
-  while (number.ends_with('.')) number.remove_suffix(1);  // the extension's
-  if (number.ends_with(".0")) number.remove_suffix(2);
-  return std::string(number);
-}
-
-std::string ScalarAt(const Config& config, std::string_view key) {
-  const ConfigNode* node = config.Find(key);
-  return node != nullptr && node->is_scalar() && !node->is_null() ? node->ScalarText() : std::string();
-}
-
-std::string IntegerAt(const ValueNode& training, std::string_view key) {
-  const ValueNode* node = Lookup(training, key);
-  return node != nullptr && node->kind == ValueNode::Kind::kInt ? std::to_string(node->integer) : std::string();
 }
 
 }  // namespace
@@ -77,31 +57,6 @@ std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint) {
   return towers;
 }
 
-std::vector<std::pair<std::string, std::string>> Provenance(const Checkpoint& checkpoint) {
-  std::vector<std::pair<std::string, std::string>> facts;
-  const auto add = [&facts](const char* name, std::string value) {
-    if (!value.empty()) facts.emplace_back(name, std::move(value));
-  };
-  if (checkpoint.config) {
-    add("nemo version", ScalarAt(*checkpoint.config, "nemo_version"));
-    add("transformers version", ScalarAt(*checkpoint.config, "transformers_version"));
-    add("precision", ScalarAt(*checkpoint.config, "precision"));
-  }
-  std::string name = checkpoint.origin.training_file;
-  if (name.empty()) name = fs::path(checkpoint.path).filename().string();
-  std::string epoch, step;
-  if (!checkpoint.shards.empty() && checkpoint.shards.front().training) {
-    const ValueNode& training = *checkpoint.shards.front().training->node;
-    epoch = IntegerAt(training, "epoch");
-    step = IntegerAt(training, "global_step");
-  }
-  if (step.empty()) step = AfterWord(name, "step=");
-  add("epoch", epoch.empty() ? AfterWord(name, "epoch=") : epoch);
-  add("step", step);
-  add("consumed samples", AfterWord(name, "consumed_samples="));
-  return facts;
-}
-
 std::optional<uint64_t> SizeOnDisk(const std::string& path) {
   std::error_code error;
   if (fs::is_regular_file(path, error)) {
@@ -109,12 +64,12 @@ std::optional<uint64_t> SizeOnDisk(const std::string& path) {
     return error ? std::nullopt : std::optional(size);
   }
   if (!fs::is_directory(path, error)) return std::nullopt;
+  const Result<std::vector<TreeEntry>> entries = ListTree(path);
+  if (!entries.ok()) return std::nullopt;
   uint64_t total = 0;
-  for (fs::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    std::error_code unreadable;
-    if (it->is_regular_file(unreadable)) total += it->file_size(unreadable);
-  }
-  return error ? std::nullopt : std::optional(total);
+  for (const TreeEntry& entry : *entries)
+    total += S_ISREG(entry.info.st_mode) ? static_cast<uint64_t>(entry.info.st_size) : 0;
+  return total;
 }
 
 }  // namespace anemone

@@ -1,11 +1,10 @@
-// What people look for first in a model: layers, width, heads, image, vocabulary; and how far it was trained.
+// How big a model is: layers, width, heads, image, vocabulary; bytes on disk.
 #ifndef ANEMONE_OPS_SIZES_H_
 #define ANEMONE_OPS_SIZES_H_
 
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "anemone/checkpoint.h"
@@ -19,9 +18,6 @@ struct TowerSizes {
 };
 // By the family's tables. Empty where the model or its config is not known.
 std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint);
-
-// What a checkpoint says of its origin: each is a name ("nemo version", "step", "consumed samples") and a value.
-std::vector<std::pair<std::string, std::string>> Provenance(const Checkpoint& checkpoint);
 
 // Bytes of the file, or of all files in the folder, that `path` names; nullopt where it cannot be read.
 std::optional<uint64_t> SizeOnDisk(const std::string& path);

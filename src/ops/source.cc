@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "base/tree.h"
 #include "format/format.h"
 #include "format/hub.h"
 #include "ops/openclip_run.h"
@@ -41,13 +42,9 @@ Status Explain(const Status& missing, const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path clean = fs::path(path).lexically_normal();
   const fs::path named = clean.has_filename() ? clean : clean.parent_path();
-  std::vector<std::string> names;
-  std::error_code error;
   const fs::path parent = named.has_parent_path() ? named.parent_path() : fs::path(".");
-  for (fs::directory_iterator it(parent, error), end; !error && it != end; it.increment(error))
-    names.push_back(it->path().filename().string());
-  std::ranges::sort(names);
-  const std::string nearest = Nearest(named.filename().string(), names, 2);
+  const Result<std::vector<std::string>> names = ListDirectory(parent.string());
+  const std::string nearest = names.ok() ? Nearest(named.filename().string(), *names, 2) : "";
   if (!nearest.empty())
     return Status(missing).Hint("did you mean " +
                                 (named.has_parent_path() ? parent / nearest : fs::path(nearest)).string() + "?");
