@@ -67,14 +67,14 @@ std::string SpellIn(const CLI::App& command, const Remedy& remedy) {
 // A remedy in the words of the command that runs, or else of one that has the option: convert above all.
 std::string Spell(const Remedy& remedy) {
   const CLI::App* app = globals().command;
-  std::string words = app == nullptr ? std::string() : SpellIn(*app, remedy);
-  if (!words.empty() || app == nullptr) return words.empty() ? Dashed(remedy.option) : words;
+  if (app == nullptr) return Dashed(remedy.option);
+  if (std::string words = SpellIn(*app, remedy); !words.empty()) return words;
   while (app->get_parent() != nullptr) app = app->get_parent();
   std::vector<const CLI::App*> others = app->get_subcommands([](const CLI::App*) { return true; });
   std::stable_partition(others.begin(), others.end(),
                         [](const CLI::App* other) { return other->get_name() == "convert"; });
   for (const CLI::App* other : others) {
-    words = SpellIn(*other, remedy);
+    const std::string words = SpellIn(*other, remedy);
     if (!words.empty()) return fmt::format("anemone {} {}", other->get_name(), words);
   }
   return Dashed(remedy.option);
@@ -82,12 +82,11 @@ std::string Spell(const Remedy& remedy) {
 
 // The failure in one line, an option that is wrong as the running command calls it.
 std::string Message(const Status& status) {
-  const Error& error = status.error();
-  if (error.option.empty()) return status.message();
+  const std::string& option = status.error().option;
+  if (option.empty()) return status.message();
   const CLI::App* command = globals().command;
-  const std::string flag = command == nullptr ? std::string() : FlagIn(*command, error.option);
-  return fmt::format("{}{}{}: {}", fmt::join(error.where, ": "), error.where.empty() ? "" : ": ",
-                     flag.empty() ? Dashed(error.option) : flag, error.what);
+  const std::string flag = command == nullptr ? std::string() : FlagIn(*command, option);
+  return status.OfOption(flag.empty() ? Dashed(option) : flag).message();
 }
 
 // What a stage counts, if not bytes.

@@ -55,13 +55,10 @@ std::string Paragraphs(std::string_view text, size_t width) {
     if (!paragraph.empty()) out += Wrap(paragraph, width, "") + "\n";
     paragraph.clear();
   };
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.empty() || line.starts_with("  ")) {
+  for (const auto& [line, is_code] : LinesOf(text)) {
+    if (line.empty() || is_code) {
       end_paragraph();
-      out += std::string(line) + "\n";
+      out.append(line).append("\n");
     } else {
       paragraph.append(paragraph.empty() ? "" : " ").append(line);
     }
@@ -94,11 +91,7 @@ std::string HelpText(const CommandInfo& command, const CommandInfo& program, siz
   }
   if (!command.examples.empty()) {
     text += "\nExamples:\n";
-    for (size_t at = 0; at < command.examples.size();) {
-      const size_t end = std::min(command.examples.find('\n', at), command.examples.size());
-      text += "  " + command.examples.substr(at, end - at) + "\n";
-      at = end + 1;
-    }
+    for (const Line& line : LinesOf(command.examples)) text.append("  ").append(line.text).append("\n");
   }
   return text;
 }

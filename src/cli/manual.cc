@@ -28,21 +28,6 @@ std::string Roff(std::string_view text) {
   return escaped;
 }
 
-// The text's lines; `is_code`: those that begin with two blanks.
-struct Line {
-  std::string_view text;
-  bool is_code;
-};
-std::vector<Line> LinesOf(std::string_view text) {
-  std::vector<Line> lines;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    lines.push_back({text.substr(0, end), text.starts_with("  ")});
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 constexpr std::string_view kManExits =
     ".SH EXIT STATUS\n0 success, 1 a difference, problem or finding was reported, 64 usage, 65 bad data, 66 no input, "
     "69 service unavailable, 70 internal error, 71 out of memory, 73 cannot create output, 74 input or output error, "

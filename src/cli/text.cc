@@ -43,6 +43,16 @@ size_t Width(std::string_view text) {
   return static_cast<size_t>(std::ranges::count_if(text, begins));
 }
 
+std::vector<Line> LinesOf(std::string_view text) {
+  std::vector<Line> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    lines.push_back({text.substr(0, end), text.starts_with("  ")});
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
 std::string Wrap(std::string_view text, size_t width, const std::string& indent) {
   std::string out;
   size_t column = 0;

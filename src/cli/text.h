@@ -19,6 +19,12 @@ std::string ShellWord(std::string_view word);
 size_t Width(std::string_view text);
 // Broken between words into lines of at most `width` columns, `indent` before all but the first.
 std::string Wrap(std::string_view text, size_t width, const std::string& indent);
+// The lines of a text; `is_code`: one that begins with two blanks, which is not wrapped.
+struct Line {
+  std::string_view text;
+  bool is_code;
+};
+std::vector<Line> LinesOf(std::string_view text);
 // Left-aligned columns two spaces apart; the last is not padded, and no line ends in blanks.
 std::string Columns(const std::vector<std::vector<std::string>>& rows);
 
