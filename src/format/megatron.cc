@@ -289,6 +289,25 @@ Status TakeMegatronFile(const std::string& folder, ConfigNode args, Checkpoint& 
   return {};
 }
 
+namespace {
+
+constexpr FormatTraits kTraits = {.language = ConfigLanguage::kMegatron,
+                                  .dialect = "mcore",
+                                  .takes_any_megatron = true,
+                                  .has_bare_names = true,
+                                  .is_chunked = true,
+                                  .training = ParameterKeys::kNames,
+                                  .takes_every_file = true,
+                                  .distributed_in = ""};
+
+constexpr FormatTraits BridgeTraits() {
+  FormatTraits traits = kTraits;
+  traits.own_files = {kRunConfig};
+  return traits;
+}
+
+}  // namespace
+
 extern const Format kMegatron;
 const Format kMegatron = {
     .name = "megatron",
@@ -298,14 +317,7 @@ const Format kMegatron = {
     .matches = IsMegatronFolder,
     .open = Open,
     .lay_out = nullptr,
-    .traits = {.language = ConfigLanguage::kMegatron,
-               .dialect = "mcore",
-               .takes_any_megatron = true,
-               .has_bare_names = true,
-               .is_chunked = true,
-               .training = ParameterKeys::kNames,
-               .takes_every_file = true,
-               .distributed_in = ""},
+    .traits = kTraits,
 };
 
 // Found by what a checkpoint of the above holds.
@@ -318,15 +330,7 @@ const Format kMegatronBridge = {
     .matches = [](const Probe&) { return false; },
     .open = Open,
     .lay_out = nullptr,
-    .traits = {.language = ConfigLanguage::kMegatron,
-               .dialect = "mcore",
-               .takes_any_megatron = true,
-               .has_bare_names = true,
-               .is_chunked = true,
-               .training = ParameterKeys::kNames,
-               .takes_every_file = true,
-               .own_files = {kRunConfig},
-               .distributed_in = ""},
+    .traits = BridgeTraits(),
 };
 
 }  // namespace anemone
