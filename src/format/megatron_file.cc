@@ -15,7 +15,8 @@ namespace {
 
 using Kind = ValueNode::Kind;
 
-constexpr int64_t kMaxRanks = 4096;
+constexpr int64_t kMaxRanks = 4096;      // of one kind
+constexpr int64_t kMaxAllRanks = 65536;  // a shard for each is made before its file is looked for
 
 // A dtype as Python writes it; other globals and objects are no plain values.
 ValueRef PlainArgument(ValueRef value, ValueGraph& graph) {
@@ -170,6 +171,9 @@ Result<Layout> LayoutOfMegatronArgs(const ConfigNode& args) {
     }
     *size = static_cast<int>(*value);
   }
+  const auto ranks = int64_t{layout.tp} * layout.pp * layout.ep;
+  if (ranks > kMaxAllRanks)
+    return Corrupt(fmt::format("[MEG-3] expected at most {} ranks, found {}", kMaxAllRanks, ranks)).In(kMegatronArgs);
   return layout;
 }
 

@@ -5,18 +5,18 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <string>
 
 #include "anemone/check.h"
 #include "anemone/convert.h"
-#include "base/hasher.h"
 #include "engine/execute.h"
 #include "family/megatron_config.h"
 #include "format/format.h"
+#include "format/megatron_file.h"
 #include "format/torch_file.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
+#include "unit/convert/model_files.h"
 
 namespace anemone {
 namespace {
@@ -30,39 +30,9 @@ using Kind = ValueNode::Kind;
 
 std::string Item(const std::string& name) { return Golden("megatron/" + name); }
 
-Status Convert(const std::string& source, const std::string& destination, const ConvertOptions& options = {}) {
+Status TryConvert(const std::string& source, const std::string& destination, const ConvertOptions& options = {}) {
   const auto conversion = PlanConversion(source, destination, options);
   return conversion.ok() ? RunConversion(*conversion, {}) : conversion.status();
-}
-
-// "dtype shape digest" by name.
-using Digests = std::map<std::string, std::string>;
-
-Digests DigestsOf(const std::string& path) {
-  Digests digests;
-  const auto checkpoint = OpenCheckpoint(path);
-  EXPECT_THAT(checkpoint, IsOk());
-  if (!checkpoint.ok()) return digests;
-  for (const StateDict::Item& item : checkpoint->weights().items()) {
-    if (item.tensor() == nullptr) continue;
-    const auto bytes = item.tensor()->Read();
-    EXPECT_THAT(bytes, IsOk()) << item.name;
-    if (!bytes.ok()) continue;
-    Hasher hasher(Hasher::Kind::kSha256);
-    hasher.Add(std::string_view(*bytes));
-    digests[item.name] = fmt::format("{} {} {}", Info(item.tensor()->dtype()).safetensors,
-                                     fmt::join(item.tensor()->shape(), ","), hasher.Hex());
-  }
-  return digests;
-}
-
-Digests Listed(const std::string& path) {
-  Digests digests;
-  std::ifstream file(path);
-  EXPECT_TRUE(file.good()) << path;
-  for (std::string line; std::getline(file, line);)
-    digests[line.substr(0, line.find(' '))] = line.substr(line.find(' ') + 1);
-  return digests;
 }
 
 std::string IterationOf(const std::string& item) {
@@ -76,22 +46,22 @@ class MegatronTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(MegatronTest, HasTheTensorsThatWereSaved) {  // MEG-7
   const TempDir temp;
-  ASSERT_THAT(Convert(Item(GetParam()) + "/ckpt", temp / "plain.safetensors"), IsOk());
+  ASSERT_THAT(TryConvert(Item(GetParam()) + "/ckpt", temp / "plain.safetensors"), IsOk());
   EXPECT_EQ(DigestsOf(temp / "plain.safetensors"), Listed(Item(GetParam()) + "/plain.sha256"));
-  ASSERT_THAT(Convert(IterationOf(GetParam()), temp / "iteration.safetensors"), IsOk());
+  ASSERT_THAT(TryConvert(IterationOf(GetParam()), temp / "iteration.safetensors"), IsOk());
   EXPECT_EQ(DigestsOf(temp / "iteration.safetensors"), Listed(Item(GetParam()) + "/plain.sha256"));
 }
 
 TEST_P(MegatronTest, BecomesTransformersModel) {  // MEG-8
   const TempDir temp;
   const std::string source = Item(GetParam()) + "/ckpt";
-  ASSERT_THAT(Convert(source, temp / "hf", {.to = "hf"}), IsOk());
+  ASSERT_THAT(TryConvert(source, temp / "hf", {.to = "hf"}), IsOk());
   EXPECT_EQ(DigestsOf(temp / "hf"), Listed(Item(GetParam()) + "/hf.sha256"));
   for (const char* format : {"nemo", "nemo2"}) {
     SCOPED_TRACE(format);
     const std::string there = temp / format, back = there + "-hf";
-    ASSERT_THAT(Convert(source, there, {.to = format}), IsOk());
-    ASSERT_THAT(Convert(there, back, {.to = "hf"}), IsOk());
+    ASSERT_THAT(TryConvert(source, there, {.to = format}), IsOk());
+    ASSERT_THAT(TryConvert(there, back, {.to = "hf"}), IsOk());
     EXPECT_EQ(DigestsOf(back), Listed(Item(GetParam()) + "/hf.sha256"));
   }
 }
@@ -125,10 +95,20 @@ TEST(MegatronFolder, TheArgumentsSayWhatARankFolderIs) {  // MEG-3
   EXPECT_EQ(stages->layout, (Layout{.pp = 2, .vp = 2}));
 }
 
+// A shard is made for each rank that the arguments speak of: a small file cannot ask for memory without end.
+TEST(MegatronFolder, MoreRanksThanAnyMachineAreRefused) {  // MEG-3
+  ConfigNode args = ConfigNode::Map();
+  args["tensor_model_parallel_size"] = ConfigNode::Int(4096);
+  EXPECT_THAT(LayoutOfMegatronArgs(args), IsOk());
+  for (const char* key : {"pipeline_model_parallel_size", "expert_model_parallel_size"})
+    args[key] = ConfigNode::Int(4096);
+  EXPECT_THAT(LayoutOfMegatronArgs(args), StatusIs(ErrorKind::kCorrupt, "at most 65536 ranks, found 68719476736"));
+}
+
 TEST(MegatronFolder, OneRankOfSeveralIsRefused) {  // MEG-4
   const TempDir temp;
   const std::string iteration = IterationOf("mlm09-torch-tp2pp2-legacy-gpt2");
-  EXPECT_THAT(Convert(iteration + "/mp_rank_00_000/model_optim_rng.pt", temp / "half.safetensors"),
+  EXPECT_THAT(TryConvert(iteration + "/mp_rank_00_000/model_optim_rng.pt", temp / "half.safetensors"),
               StatusIs(ErrorKind::kCorrupt, iteration + " has all parts: give that"));
 }
 
