@@ -16,17 +16,8 @@ using testing::IsOk;
 using testing::StatusIs;
 using testing::TempDir;
 
-// A copy of a Hugging Face folder, one key of whose config.json is another.
 std::string With(const std::string& source, const TempDir& temp, const char* key, const char* yaml) {
-  const std::string copy = temp.path() + "/hf";
-  std::filesystem::copy(source, copy);
-  Config config = JsonOf(copy + "/config.json");
-  const auto value = Config::ParseYaml(fmt::format("v: {}", yaml), "test");
-  EXPECT_THAT(value, IsOk());
-  config.root()[key] = *value->root().Get("v");
-  std::filesystem::permissions(copy + "/config.json", std::filesystem::perms::owner_all);
-  std::ofstream(copy + "/config.json") << config.ToJson();
-  return copy;
+  return WithKey(source, temp.path() + "/hf", "config.json", key, yaml);
 }
 
 // The .nemo without the config.json that came along: as NeMo's converter writes it.

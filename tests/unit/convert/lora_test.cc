@@ -141,17 +141,8 @@ TEST(Lora, PiecesOfTensorRanksAreJoined) {
   EXPECT_EQ(DigestsOf(merged), Listed(Golden("lora/nemo_fused.sha256")));
 }
 
-// A change of one key of adapter_config.json.
 std::string With(const std::string& source, const TempDir& temp, const char* key, const char* yaml) {
-  const std::string copy = fmt::format("{}/{}", temp.path(), key);
-  std::filesystem::copy(source, copy);
-  Config config = JsonOf(copy + "/adapter_config.json");
-  const auto value = Config::ParseYaml(fmt::format("v: {}", yaml), "test");
-  EXPECT_THAT(value, IsOk());
-  config.root()[key] = *value->root().Get("v");
-  std::filesystem::permissions(copy + "/adapter_config.json", std::filesystem::perms::owner_all);
-  std::ofstream(copy + "/adapter_config.json") << config.ToJson();
-  return copy;
+  return WithKey(source, fmt::format("{}/{}", temp.path(), key), "adapter_config.json", key, yaml);
 }
 
 TEST(Lora, WhatIsNotCarriedIsRefusedByName) {

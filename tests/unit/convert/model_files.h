@@ -65,6 +65,20 @@ inline Config JsonOf(const std::string& path) {
   return config.ok() ? *config : Config();
 }
 
+// A copy of `folder` at `copy`, one key of whose JSON file is another.
+inline std::string WithKey(const std::string& folder, const std::string& copy, const std::string& file, const char* key,
+                           const char* yaml) {
+  std::filesystem::copy(folder, copy);
+  const std::string path = copy + "/" + file;
+  Config config = JsonOf(path);
+  const auto value = Config::ParseYaml(fmt::format("v: {}", yaml), "test");
+  EXPECT_THAT(value, testing::IsOk());
+  config.root()[key] = *value->root().Get("v");
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  std::ofstream(path) << config.ToJson();
+  return copy;
+}
+
 inline std::set<std::string> FilesIn(const std::string& folder) {
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder))
