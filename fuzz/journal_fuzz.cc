@@ -1,7 +1,6 @@
-// The journal of an earlier run, and its work folder, with any content: a run with --resume goes on from them or
-// refuses them, and an output that the run calls done has all its files. In the input, `@JOURNAL@` stands for the
-// journal of the plan itself, and "@ …" in the line of a finished file for one with its checksum, which no mutation
-// would find.
+// The journal of an earlier run, and its work folder, with any content. A run with --resume either continues from them
+// or refuses them; when it succeeds, the output has all its files. In the input, `@JOURNAL@` stands for the journal of
+// the plan itself, and "@ …" in the line of a finished file for one with its checksum, which no mutation would find.
 #include "folder.h"
 
 #include <span>

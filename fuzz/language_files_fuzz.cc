@@ -1,5 +1,6 @@
 // A language model's file, its name in the first line: config.json of a decoder, a BERT, a T5 or a LLaVA, or a
-// tokenizer's. Never a crash; a config.json that NeMo can say is said again with the same meaning.
+// tokenizer's. Nothing crashes, and a config.json that converts to NeMo's config converts back to one that means the
+// same.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

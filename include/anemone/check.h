@@ -67,7 +67,7 @@ struct DiffOptions {
 // reentrant; works on all cores. Cost: reads both once, in constant memory.
 Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const DiffOptions& options);
 
-// What whoever loads a file with other software would run.
+// What other software runs when it loads a file.
 enum class Danger : uint8_t {
   kInert,      // builds plain data or a part of a model
   kUnknown,    // code that is not on the inert list, or something that was not looked into

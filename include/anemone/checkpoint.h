@@ -45,7 +45,7 @@ struct Opaque {
   bool holds_data = false;  // not one of the known empty forms: FP8 scaling state
 };
 
-// What happens to `_extra_state` entries: they are kept, dropped, or must be in the result.
+// Whether conversion keeps `_extra_state` entries, drops them, or fails when the result has none.
 enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
 using Entry = std::variant<Tensor, Opaque>;

@@ -50,8 +50,8 @@ struct ConvertOptions {
   std::vector<std::pair<std::string, std::string>> set = {};  // config path → value text
   std::vector<std::string> unset = {};
   std::vector<std::pair<std::string, std::string>> artifacts = {};  // config path → file
-  // Of the names that are written: keep only those that match a pattern, drop those that do, rename. `*` stands for any
-  // characters; in a new name it is what the pattern's stood for. In that order.
+  // Patterns for the names of written tensors, applied in this order: keep matches only, drop matches, rename matches.
+  // `*` matches any characters; in a new name it stands for what the pattern's `*` matched.
   std::vector<std::string> select = {}, drop = {};
   std::vector<std::pair<std::string, std::string>> rename = {};
   ExtraState extra_state = ExtraState::kKeep;

@@ -38,7 +38,7 @@ enum class ErrorKind : uint8_t {
 // A way on from a failure: an option of the call that failed, and the value that changes the outcome.
 struct Remedy {
   std::string option;  // as the call's options name it: "strict", "split_rank"; each front end spells it as its own
-  std::string value;   // "true", "false", a word, or what stands for one: "FILE"
+  std::string value;   // "true", "false", a word, or a placeholder such as "FILE"
   std::string effect;  // what for, as an infinitive: "replace it"
 };
 
@@ -119,8 +119,8 @@ Status OutOfMemory();
 // An I/O failure described by errno: ENOENT becomes kNotFound, ENOSPC and the rest kIo.
 Status ErrnoStatus(int error_number, std::string_view action);
 
-// What to do about a failure, in one line: the hint, and "use OPTION to EFFECT" for each remedy, whose option and value
-// `spell` writes. Empty when there is nothing to say.
+// One line of advice about a failure: the hint, then "use OPTION to EFFECT" for each remedy. `spell` writes a remedy's
+// option with its value. Empty when the failure has neither.
 using Spelling = std::function<std::string(const Remedy& remedy)>;
 std::string Advice(const Error& error, const Spelling& spell);
 // The same with options as the library's callers set them: "use force=true to replace it".

@@ -1,4 +1,4 @@
-// What somebody may have meant by a word that nobody knows.
+// The nearest known word to one that was mistyped.
 #ifndef ANEMONE_BASE_NEAREST_H_
 #define ANEMONE_BASE_NEAREST_H_
 

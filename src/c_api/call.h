@@ -17,7 +17,7 @@ namespace anemone::c_api {
 // Null for success. Does not throw: where there is no memory for a status, it is one that was made before.
 anemone_status* ToC(const Status& status) noexcept;
 
-// What `call()`, a function that answers a Status, comes to.
+// Runs `call`, which returns a Status, and turns exceptions into statuses.
 template <typename Call>
 anemone_status* Guarded(Call call) noexcept {
   try {

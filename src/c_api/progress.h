@@ -25,7 +25,7 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // signal handlers may c
 
 namespace anemone::c_api {
 
-// What the library calls; empty for null. `progress` must outlive it.
+// The function by which the library reports to `progress`; empty for null. `progress` must outlive it.
 ProgressFn ToProgressFn(anemone_progress* progress);
 
 }  // namespace anemone::c_api
