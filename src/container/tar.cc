@@ -8,6 +8,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "base/safe_path.h"
 #include "container/text.h"
 
 namespace anemone {
@@ -263,7 +264,7 @@ class Reader {
     if (raw.find('\0') != std::string::npos)
       return at(Corrupt("expected a safe name, found one that holds a NUL [TAR-6]"));
     if (!member.name.empty() || !member.is_directory) {
-      if (const std::string_view why = internal::UnsafeName(member.name); !why.empty()) {
+      if (const std::string_view why = UnsafePath(member.name); !why.empty()) {
         return at(Corrupt("expected a safe name, found one that " + std::string(why) + " [TAR-6]"));
       }
     }
@@ -438,7 +439,7 @@ Status AppendHeader(PlanFile& file, const std::string& raw, char type, uint32_t 
 }
 
 Status CheckName(std::string_view name) {
-  const std::string_view why = internal::UnsafeName(name);
+  const std::string_view why = UnsafePath(name);
   if (!why.empty())
     return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
                            " [TAR-6]");

@@ -68,23 +68,4 @@ void AppendUtf8(uint32_t code, std::string& out) {
   }
 }
 
-std::string_view UnsafeName(std::string_view name) {
-  if (name.empty()) return "is empty";
-  if (name.size() > 4096) return "is longer than 4096 bytes";
-  if (name[0] == '/' || name[0] == '\\') return "is absolute";
-  if (name.size() > 1 && name[1] == ':' && ((name[0] | 0x20) >= 'a' && (name[0] | 0x20) <= 'z')) return "names a drive";
-  for (const char c : name) {
-    if (c == '\0') return "holds a NUL";
-    if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) return "holds a control character";
-    if (c == '\\') return "holds a backslash";
-  }
-  for (size_t start = 0; start <= name.size();) {
-    const size_t end = std::min(name.find('/', start), name.size());
-    const std::string_view part = name.substr(start, end - start);
-    if (part == "..") return "climbs with \"..\"";
-    start = end + 1;
-  }
-  return {};
-}
-
 }  // namespace anemone::internal

@@ -17,10 +17,6 @@ bool IsUtf8(std::string_view text, bool surrogates);
 // Appends the UTF-8 of a code point below 0x110000 (surrogates included).
 void AppendUtf8(uint32_t code, std::string& out);
 
-// Why a member name may not be unpacked or chosen, or "" when it is safe: empty, absolute, "..", NUL, drive or
-// backslash forms, control characters, over-long. `name` is as TarMember has it (no leading "./", no trailing '/').
-std::string_view UnsafeName(std::string_view name);
-
 }  // namespace anemone::internal
 
 #endif  // ANEMONE_CONTAINER_TEXT_H_

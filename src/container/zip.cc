@@ -13,6 +13,7 @@
 
 #include "base/checked.h"
 #include "base/crc32.h"
+#include "base/safe_path.h"
 #include "container/inflate.h"
 #include "container/text.h"
 
@@ -318,6 +319,9 @@ std::string Lower(std::string name) {
 
 }  // namespace
 
+bool LooksLikeZip(std::string_view head) { return head.size() >= 4 && Load32(head, 0) == kLocalMagic; }
+bool IsEmptyZip(std::string_view head) { return head.size() >= 4 && Load32(head, 0) == kEndMagic; }
+
 Result<bool> EndsInZip(const ByteRange& range) {
   const Result<EndRecord> end = FindEnd(range);
   if (!end.ok()) return end.status().kind() == ErrorKind::kCorrupt ? Result<bool>(true) : end.status();
@@ -354,7 +358,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     std::string_view name = entry.name;
     const bool is_directory = name.ends_with('/');
     if (is_directory) name.remove_suffix(1);
-    if (const std::string_view why = internal::UnsafeName(name); !why.empty()) {
+    if (const std::string_view why = UnsafePath(name); !why.empty()) {
       return Corrupt("expected a safe name, found one that " + std::string(why) + " [ZIP-7]");
     }
     if (is_directory) {  // holds nothing and is skipped, whatever else has its name
@@ -422,7 +426,7 @@ void StoreCommon(std::string& out, bool wide, uint32_t crc32, uint64_t size) {
 ZipLayout::ZipLayout(PlanFile& file, uint64_t alignment) : file_(file), start_(file.size), alignment_(alignment) {}
 
 Status ZipLayout::Begin(std::string name, uint64_t size, uint32_t crc32, bool has_slot) {
-  if (const std::string_view why = internal::UnsafeName(name); !why.empty()) {
+  if (const std::string_view why = UnsafePath(name); !why.empty()) {
     return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
                            " [ZIP-7]");
   }
@@ -542,6 +546,27 @@ Status ZipLayout::Finish() {
   Store(directory, 0, 2);  // comment
   file_.Append(std::move(directory));
   return {};
+}
+
+Result<ByteRange> FirstZip(const ByteRange& range) {
+  constexpr uint64_t kWindow = uint64_t{4} << 20;
+  constexpr int kMaxTries = 1000;  // each reads a directory
+  std::string magic;
+  Store(magic, kEndMagic, 4);
+  int tries = 0;
+  for (uint64_t at = 0; at < range.size; at += kWindow) {
+    ANEMONE_ASSIGN(const ByteRange part, range.Sub(at, std::min(kWindow + kEndBytes, range.size - at)));
+    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow + kEndBytes));
+    for (size_t found = bytes.find(magic); found != std::string::npos && found < kWindow;
+         found = bytes.find(magic, found + 1)) {
+      if (at + found + kEndBytes > range.size) break;
+      if (++tries > kMaxTries) return Corrupt("expected a zip, found a thousand end records and none that ends one");
+      ANEMONE_ASSIGN(const ByteRange candidate, range.Sub(0, at + found + kEndBytes));
+      if (ZipArchive::Open(candidate).ok()) return candidate;
+    }
+  }
+  const Result<ZipArchive> whole = ZipArchive::Open(range);
+  return whole.ok() ? Result<ByteRange>(range) : whole.status();
 }
 
 }  // namespace anemone

@@ -28,8 +28,16 @@ struct ZipMember {
   uint64_t stored_size = 0;  // in the archive
 };
 
+// By the first bytes: a zip with members; one without.
+bool LooksLikeZip(std::string_view head);
+bool IsEmptyZip(std::string_view head);
+
 // Whether software that looks for a zip from the end (Python's zipfile) finds one here. Errors: as reading.
 Result<bool> EndsInZip(const ByteRange& range);
+
+// The first complete zip at the start of `range`, which may be followed by others: its end record says where it ends,
+// and bytes that look like one inside a member do not open. Errors: as ZipArchive::Open, as reading.
+Result<ByteRange> FirstZip(const ByteRange& range);
 
 class ZipArchive {
  public:

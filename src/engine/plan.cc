@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/safe_path.h"
 #include "tensor/lower.h"
 
 namespace anemone {
@@ -74,16 +75,6 @@ uint64_t ContentSize(const Segment& segment) {
   if (const auto* literal = std::get_if<std::string>(&segment.content)) return literal->size();
   if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return tensor->size_bytes();
   return std::get<ByteRange>(segment.content).size;
-}
-
-bool IsSafePath(std::string_view path) {
-  while (true) {
-    const size_t slash = path.find('/');
-    const std::string_view part = path.substr(0, slash);
-    if (part.empty() || part == "." || part == ".." || part.find('\0') != part.npos) return false;
-    if (slash == path.npos) return true;
-    path.remove_prefix(slash + 1);
-  }
 }
 
 std::string At(uint64_t byte) { return "byte " + std::to_string(byte); }
@@ -155,7 +146,8 @@ Status Check(const Plan& plan) {
   std::unordered_set<std::string_view> paths;      // of files and of empty directories
   std::unordered_set<std::string_view> ancestors;  // of them all: directories that will hold something
   const auto add = [&](std::string_view path) -> Status {
-    if (!IsSafePath(path)) return Internal("expected a relative path without '..'").In(path);
+    if (const std::string_view why = UnsafePath(path); !why.empty())
+      return Internal("expected a safe path, found one that " + std::string(why)).In(path);
     if (!paths.insert(path).second) return Internal("expected distinct paths").In(path);
     for (size_t slash = path.rfind('/'); slash != path.npos; slash = path.rfind('/', slash - 1)) {
       ancestors.insert(path.substr(0, slash));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/safe_path.h"
 #include "format/format.h"
 #include "format/lightning.h"
 
@@ -34,8 +35,7 @@ Result<std::string> ReadTag(const std::string& path) {
   ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
   ANEMONE_ASSIGN(std::string tag, Whole(std::move(source)).ReadAll(kMaxTagBytes));
   tag.erase(tag.find_last_not_of(" \r\n") + 1);
-  if (tag.empty() || tag == "." || tag == ".." || tag.find_first_of(std::string("/\0", 2)) != std::string::npos)
-    return Corrupt("[DS-1] expected the name of a folder beside it").In(path);
+  if (!IsPlainName(tag)) return Corrupt("[DS-1] expected the name of a folder beside it").In(path);
   return tag;
 }
 

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "anemone/config.h"
+#include "base/safe_path.h"
 #include "config/companions.h"
 #include "container/http.h"
 #include "format/hub_cache.h"
@@ -127,7 +128,7 @@ Result<std::vector<std::string>> Shards(const std::string& path) {
   if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : map->map) {
-    if (shard.kind != ConfigNode::Kind::kString || !internal::IsSafeName(shard.text)) {
+    if (shard.kind != ConfigNode::Kind::kString || !UnsafePath(shard.text).empty()) {
       return Corrupt("expected the name of a file, found '" + shard.ScalarText() + "'").In(tensor).In(path);
     }
     shards.insert(shard.text);
@@ -235,7 +236,7 @@ class Fetch {
     std::vector<std::string> names;
     if (const ConfigNode* siblings = info.root().Get("siblings")) {
       for (const ConfigNode& file : siblings->list) {
-        if (const ConfigNode* name = file.Get("rfilename"); name != nullptr && internal::IsSafeName(name->text))
+        if (const ConfigNode* name = file.Get("rfilename"); name != nullptr && UnsafePath(name->text).empty())
           names.push_back(name->text);
       }
     }
@@ -310,7 +311,7 @@ class Fetch {
     } else if (!elsewhere) {
       file.size = ParseSize(head.Header("content-length"));
     }
-    if (file.etag.empty() || !internal::IsSafeName(file.etag) || file.etag.find('/') != std::string::npos) {
+    if (!IsPlainName(file.etag)) {
       return Unavailable("expected an etag, the hub gives none (is HF_ENDPOINT a hub?)").In(name).In(Name());
     }
     return file;
@@ -451,7 +452,7 @@ Result<std::string> FetchModel(std::string_view repo_id, std::string_view revisi
                                const ProgressFn& progress) {
   const RepoId repo{std::string(repo_id), revision.empty() ? "main" : std::string(revision)};
   const bool one_slash = std::count(repo_id.begin(), repo_id.end(), '/') == 1;
-  if (!internal::IsSafeName(repo_id) || !one_slash || !internal::IsSafeName(repo.revision)) {
+  if (!UnsafePath(repo_id).empty() || !one_slash || !UnsafePath(repo.revision).empty()) {
     return InvalidArgument("expected org/name[@revision], found '" + repo.name + "@" + repo.revision + "'");
   }
   return Fetch(repo, options, progress).Run();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/sys.h"
+#include "base/tree.h"
 
 namespace anemone::internal {
 namespace {
@@ -171,11 +172,9 @@ Status HubCache::WriteRef(std::string_view revision, std::string_view commit) co
 
 std::vector<std::string> HubCache::Files(std::string_view commit) const {
   std::vector<std::string> names;
-  const fs::path root = Snapshot(commit);
-  std::error_code error;
-  for (fs::recursive_directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
-    std::error_code ignored;
-    if (at->is_regular_file(ignored)) names.push_back(at->path().lexically_relative(root).string());
+  const Result<std::vector<TreeEntry>> entries = ListTree(Snapshot(commit));
+  for (const TreeEntry& entry : entries.ok() ? *entries : std::vector<TreeEntry>()) {
+    if (S_ISREG(entry.info.st_mode)) names.push_back(entry.name);
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -254,17 +253,5 @@ Status HubCache::Create() const {
 }
 
 bool IsCommit(std::string_view text) { return IsHex(text, 40); }
-
-bool IsSafeName(std::string_view name) {
-  if (name.empty() || name.find('\\') != std::string_view::npos || name.find('\0') != std::string_view::npos)
-    return false;
-  while (true) {
-    const size_t slash = name.find('/');
-    const std::string_view part = name.substr(0, slash);
-    if (part.empty() || part == "." || part == "..") return false;
-    if (slash == std::string_view::npos) return true;
-    name.remove_prefix(slash + 1);
-  }
-}
 
 }  // namespace anemone::internal

@@ -92,8 +92,6 @@ class HubCache {
 
 // Whether 40 lower-case hexadecimal digits, as git names commits.
 bool IsCommit(std::string_view text);
-// Whether a repository's file name stays inside its snapshot: relative, without "..", ".", empty parts or backslashes.
-bool IsSafeName(std::string_view name);
 
 }  // namespace anemone::internal
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/tree.h"
 #include "format/format.h"
 #include "format/megatron.h"
 #include "format/rank_file.h"
@@ -35,13 +36,8 @@ bool IsFile(const fs::path& path) {
 
 // Names in a folder, sorted; none when it cannot be read.
 std::vector<std::string> Entries(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
+  Result<std::vector<std::string>> names = ListDirectory(folder.string());
+  return names.ok() ? *std::move(names) : std::vector<std::string>();
 }
 
 // hparams.yaml in `folder`, or in its newest version_N.

@@ -8,6 +8,7 @@
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
+#include "base/safe_path.h"
 #include "format/format.h"
 #include "format/rank_file.h"
 #include "format/recognise.h"
@@ -62,8 +63,7 @@ Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkp
   for (const auto& [name, node] : map->map) {
     const auto file = node.AsString();
     // The files lie beside the index: a name with a folder in it is an attempt to read elsewhere.
-    if (!file || file->empty() || *file == "." || *file == ".." ||
-        file->find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
+    if (!file || !IsPlainName(*file)) {
       return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
     }
     ++files[*file];

@@ -20,7 +20,6 @@ namespace {
 
 using Kind = ValueNode::Kind;
 
-constexpr std::string_view kZipMagic = "PK\x03\x04";
 // LONG1 of 0x1950A86A20F9469CFC6C and STOP [pytorch torch/serialization.py, MAGIC_NUMBER]. Before it PROTO, and from
 // protocol 4 on FRAME with its length.
 constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 13);
@@ -46,8 +45,6 @@ std::string_view GlobalName(const ValueNode* node) {
 std::string_view Callee(const ValueNode& node) {
   return node.kind == Kind::kObject ? GlobalName(node.callable) : std::string_view();
 }
-
-bool StartsWith(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
 
 // Text of a string; of a Python 2 byte string as well.
 std::optional<std::string_view> Text(const ValueNode* node) {
@@ -196,7 +193,7 @@ Result<StorageId> ParseStorageId(const ValueNode* node) {
   if (type == "torch.storage UntypedStorage" || type == "torch UntypedStorage") {
     // numel counts bytes
   } else if (!word.empty() &&
-             (StartsWith(type, "torch ") || StartsWith(type, "torch.cuda ") || StartsWith(type, "torch.storage "))) {
+             (type.starts_with("torch ") || type.starts_with("torch.cuda ") || type.starts_with("torch.storage "))) {
     id.dtype = FindDType(&DTypeInfo::storage, word);
     if (!id.dtype) return Unsupported(fmt::format("[TZ-11] a storage of type {}", type));
   } else {
@@ -266,7 +263,7 @@ const Callable* FindCallable(std::string_view name) {
 
 bool IsOldTensorClass(std::string_view name) {
   if (name == "torch.nn.parameter Parameter" || name == "torch Tensor") return true;
-  return (StartsWith(name, "torch ") || StartsWith(name, "torch.cuda ")) && name.size() > 12 &&
+  return (name.starts_with("torch ") || name.starts_with("torch.cuda ")) && name.size() > 12 &&
          name.substr(name.size() - 6) == "Tensor";
 }
 
@@ -359,7 +356,7 @@ struct Rebuilder {
     std::optional<DType> dtype = id.dtype;
     if (callable.rebuild == Rebuild::kV3) {
       const std::string_view name = GlobalName(args[6]);
-      if (!StartsWith(name, "torch ")) return Corrupt("[TZ-12] expected a dtype");
+      if (!name.starts_with("torch ")) return Corrupt("[TZ-12] expected a dtype");
       dtype = FindDType(&DTypeInfo::torch, name.substr(6));
       if (!dtype) return Unsupported(fmt::format("[TZ-11] elements of type {}", name));
     }
@@ -483,14 +480,14 @@ Records ReadRecords(const ZipArchive& zip, std::string_view prefix, const ByteSo
   };
   std::vector<RecordedCrc32> crcs;
   for (const ZipMember& member : zip.members()) {
-    if (!member.deflated && member.crc32 && member.size > 0 && StartsWith(member.name, prefix))
+    if (!member.deflated && member.crc32 && member.size > 0 && member.name.starts_with(prefix))
       crcs.push_back(recorded(member));
   }
   std::ranges::sort(crcs, {}, &RecordedCrc32::offset);
   const ByteSourcePtr checked = crcs.empty() ? file : std::make_shared<ZipSource>(file, std::move(crcs));
   Records records;
   for (const ZipMember& member : zip.members()) {
-    if (!StartsWith(member.name, prefix)) continue;
+    if (!member.name.starts_with(prefix)) continue;
     ByteRange content = member.content;
     if (!member.deflated) {
       content.source = checked;
@@ -673,7 +670,7 @@ bool EndsWith(std::string_view text, std::string_view suffix) {
 
 // A module of a TorchScript archive: its attributes are its BUILD state.
 const ValueNode* ScriptAttributes(const ValueNode& node) {
-  return StartsWith(Callee(node), "__torch__") && node.state != nullptr && DictEntries(*node.state) ? node.state
+  return Callee(node).starts_with("__torch__") && node.state != nullptr && DictEntries(*node.state) ? node.state
                                                                                                     : nullptr;
 }
 
@@ -897,15 +894,15 @@ std::string SerializationId(std::string_view pickle) {
 
 }  // namespace
 
-bool LooksLikeTorchFile(std::string_view head) { return StartsWith(head, kZipMagic) || HasLegacyMagic(head); }
+bool LooksLikeTorchFile(std::string_view head) { return LooksLikeZip(head) || HasLegacyMagic(head); }
 
 Result<TorchFile> ReadTorchFile(const ByteRange& range, std::string_view within) {
   const uint64_t head_bytes = std::min<uint64_t>(range.size, kLegacyHeadBytes);
   ANEMONE_ASSIGN(const ByteRange head_range, range.Sub(0, head_bytes));
   ANEMONE_ASSIGN(const std::string head, head_range.ReadAll(head_bytes));
-  if (StartsWith(head, kZipMagic)) return ReadZip(range, within);
+  if (LooksLikeZip(head)) return ReadZip(range, within);
   if (HasLegacyMagic(head)) return ReadLegacy(range);
-  if (StartsWith(head, "PYTORCH1")) return Unsupported("a file of torch's short-lived preview format");
+  if (head.starts_with("PYTORCH1")) return Unsupported("a file of torch's short-lived preview format");
   return Corrupt("[TZ-1] expected a torch file (a zip, or the older pickle), found neither");
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "anemone/config.h"
+#include "base/tree.h"
 #include "container/gzip.h"
 #include "container/tar.h"
 #include "format/format.h"
@@ -50,23 +51,20 @@ Result<std::vector<Member>> ReadArchive(const std::string& path) {
 
 // Depth first, names sorted, a folder before its content: as Python's tarfile.add(folder).
 Status ReadFolder(const fs::path& folder, const std::string& prefix, std::vector<Member>& members) {
-  std::error_code error;
-  std::vector<fs::directory_entry> entries;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) entries.push_back(*it);
-  if (error) return ErrnoStatus(error.value(), "cannot list").In(folder.string());
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.path() < b.path(); });
-  for (const fs::directory_entry& entry : entries) {
-    const std::string name = prefix + entry.path().filename().string();
-    if (entry.is_symlink(error) || !(entry.is_directory(error) || entry.is_regular_file(error))) {
-      return Unsupported("expected files and folders, found a link or a device", "replace it by the file it points to")
-          .In(entry.path().string());
-    }
-    if (entry.is_directory(error)) {
-      members.push_back({name, true, {}});
-      ANEMONE_TRY(ReadFolder(entry.path(), name + "/", members));
+  ANEMONE_ASSIGN(const std::vector<std::string> entries, ListDirectory(folder.string()));
+  for (const std::string& entry : entries) {
+    const fs::path path = folder / entry;
+    std::error_code error;
+    const fs::file_type type = fs::symlink_status(path, error).type();
+    if (type == fs::file_type::directory) {
+      members.push_back({prefix + entry, true, {}});
+      ANEMONE_TRY(ReadFolder(path, fmt::format("{}{}/", prefix, entry), members));
+    } else if (type == fs::file_type::regular) {
+      ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path.string()));
+      members.push_back({prefix + entry, false, Whole(std::move(file))});
     } else {
-      ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(entry.path().string()));
-      members.push_back({name, false, Whole(std::move(file))});
+      return Unsupported("expected files and folders, found a link or a device", "replace it by the file it points to")
+          .In(path.string());
     }
   }
   return {};

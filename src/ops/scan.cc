@@ -16,6 +16,7 @@
 #include "container/pickle.h"
 #include "container/pickle_trace.h"
 #include "container/tar.h"
+#include "container/zip.h"
 #include "ops/scan_rules.h"
 #include "ops/walk.h"
 
@@ -92,7 +93,7 @@ bool IsPlausible(std::string_view global) {
 }
 
 bool LooksLikeArchive(std::string_view head) {
-  return head.starts_with("PK\x03\x04") || LooksLikeGzip(head) || LooksLikeTar(head) || CodecOf(head) != Codec::kNone ||
+  return LooksLikeZip(head) || LooksLikeGzip(head) || LooksLikeTar(head) || CodecOf(head) != Codec::kNone ||
          std::ranges::any_of(kNotOpened, [&](const Magic& magic) { return head.starts_with(magic.bytes); });
 }
 

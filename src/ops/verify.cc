@@ -12,6 +12,7 @@
 #include "base/cores.h"
 #include "base/crc32.h"
 #include "base/for_each.h"
+#include "base/tree.h"
 #include "engine/direct.h"
 #include "family/family.h"
 #include "format/format.h"
@@ -31,9 +32,10 @@ uint64_t BytesUnder(const std::string& path) {
     const uint64_t size = std::filesystem::file_size(path, error);
     return error ? 0 : size;
   }
+  const Result<std::vector<TreeEntry>> entries = ListTree(path);
   uint64_t total = 0;
-  for (std::filesystem::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->is_regular_file(error)) total += it->file_size(error);
+  for (const TreeEntry& entry : entries.ok() ? *entries : std::vector<TreeEntry>()) {
+    if (S_ISREG(entry.info.st_mode)) total += static_cast<uint64_t>(entry.info.st_size);
   }
   return total;
 }

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/tree.h"
 #include "container/decompress.h"
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -40,29 +41,6 @@ ByteSourcePtr SourceOf(const ByteRange& range) {
   return is_whole ? range.source : std::make_shared<RangeSource>(range);
 }
 
-// The first complete zip at the start of `range`, which may be followed by others. Its end record says where it ends,
-// and bytes that look like one inside a tensor do not open. Errors: as ZipArchive::Open, as reading.
-Result<ByteRange> FirstZip(const ByteRange& range) {
-  constexpr uint64_t kWindow = uint64_t{4} << 20;
-  constexpr uint64_t kEndRecord = 22;
-  constexpr std::string_view kEndSignature = "PK\x05\x06";
-  constexpr int kMaxTries = 1000;  // each reads a directory
-  int tries = 0;
-  for (uint64_t at = 0; at < range.size; at += kWindow) {
-    ANEMONE_ASSIGN(const ByteRange part, range.Sub(at, std::min(kWindow + kEndRecord, range.size - at)));
-    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow + kEndRecord));
-    for (size_t found = bytes.find(kEndSignature); found != std::string::npos && found < kWindow;
-         found = bytes.find(kEndSignature, found + 1)) {
-      if (at + found + kEndRecord > range.size) break;
-      if (++tries > kMaxTries) return Corrupt("expected a zip, found a thousand end records and none that ends one");
-      ANEMONE_ASSIGN(const ByteRange candidate, range.Sub(0, at + found + kEndRecord));
-      if (ZipArchive::Open(candidate).ok()) return candidate;
-    }
-  }
-  const Result<ZipArchive> whole = ZipArchive::Open(range);
-  return whole.ok() ? Result<ByteRange>(range) : whole.status();
-}
-
 std::string_view KindOfStream(Codec codec) {
   switch (codec) {
     case Codec::kXz:
@@ -91,7 +69,7 @@ class Walker {
     const bool is_gzip = LooksLikeGzip(head) && head.size() >= 4 && head[2] == 8 && (head[3] & 0xe0) == 0;
     if (budget_ != nullptr ? is_gzip : LooksLikeGzip(head) && IsWhole(leaf)) return OpenStream(leaf, depth);
     // Python reads an empty zip as one.
-    const bool is_zip = head.starts_with("PK\x03\x04") || (head.starts_with("PK\x05\x06") && depth == 0);
+    const bool is_zip = LooksLikeZip(head) || (IsEmptyZip(head) && depth == 0);
     const bool is_tar = LooksLikeTar(head);
     if (is_zip && is_tar) {
       ANEMONE_TRY(on_broken_(Corrupt("expected one kind of archive, found a zip that is a tar too").In(leaf.path)));
@@ -202,7 +180,7 @@ class Walker {
       const Result<std::string> head = start.ReadAll(4);
       const std::string path = fmt::format("{}/{}", leaf.path, index);
       if (!head.ok()) return on_broken_(head.status().In(path));
-      if (*head == "PK\x03\x04") {
+      if (LooksLikeZip(*head)) {
         Result<ByteRange> zip = FirstZip(item);
         if (!zip.ok()) return on_broken_(zip.status().In(path));
         item = *zip;
@@ -232,11 +210,11 @@ Status Walk(const std::string& path, const LeafVisitor& visit, const BrokenVisit
     if (budget != nullptr) budget->Grant(file->size_bytes());
     return WalkLeaf({path, Whole(std::move(file)), std::nullopt}, 0, visit, on_broken, budget);
   }
+  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(path));
   std::vector<std::string> files;
-  for (std::filesystem::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    if (it->is_regular_file(error)) files.push_back(it->path().string());
+  for (const TreeEntry& entry : entries) {
+    if (S_ISREG(entry.info.st_mode)) files.push_back((std::filesystem::path(path) / entry.name).string());
   }
-  if (error) return ErrnoStatus(error.value(), "cannot list").In(path);
   std::sort(files.begin(), files.end());
   for (const std::string& file : files) ANEMONE_TRY(Walk(file, visit, on_broken, budget));
   return {};

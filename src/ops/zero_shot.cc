@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/tree.h"
 #include "ops/clip_source.h"
 
 namespace anemone {
@@ -36,25 +37,25 @@ bool HasExtension(const fs::path& path, std::span<const std::string_view> extens
   return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
 }
 
-bool IsHidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
+bool IsHidden(std::string_view name) { return name.starts_with('.'); }
 
 // `above`: the folders around this one, links resolved.
 Status CollectImages(const fs::path& folder, std::vector<fs::path>& above, std::vector<std::string>& found,
                      LeftOut* left_out) {
   std::error_code error;
   const fs::path resolved = fs::canonical(folder, error);
-  if (error) return Status(ErrorKind::kIo, error.message()).In(folder.string());
+  if (error) return ErrnoStatus(error.value(), "cannot follow").In(folder.string());
   if (std::find(above.begin(), above.end(), resolved) != above.end()) {
     left_out->loops.Add(folder.string());
     return {};
   }
   above.push_back(resolved);
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const fs::path& path = it->path();
-    std::error_code unknown;
-    if (IsHidden(path)) {
+  ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(folder.string()));
+  for (const std::string& name : names) {
+    const fs::path path = folder / name;
+    if (IsHidden(name)) {
       left_out->hidden.Add(path.string());
-    } else if (it->is_directory(unknown)) {
+    } else if (fs::is_directory(path, error)) {
       ANEMONE_TRY(CollectImages(path, above, found, left_out));
     } else if (HasExtension(path, kDecoded)) {
       found.push_back(path.string());
@@ -63,7 +64,6 @@ Status CollectImages(const fs::path& folder, std::vector<fs::path>& above, std::
     }
   }
   above.pop_back();
-  if (error) return Status(ErrorKind::kIo, error.message()).In(folder.string());
   return {};
 }
 
@@ -191,19 +191,18 @@ Result<ImageFolder> OpenImageFolder(const std::string& path) {
   ImageFolder folder;
   std::error_code error;
   if (!fs::is_directory(path, error)) return NotFound("no such folder").In(path);
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    std::error_code unknown;
-    if (IsHidden(it->path())) {
-      folder.left_out.hidden.Add(it->path().string());
-    } else if (it->is_directory(unknown)) {
-      folder.classes.push_back(it->path().filename().string());
+  ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(path));
+  for (const std::string& name : names) {
+    const fs::path entry = fs::path(path) / name;
+    if (IsHidden(name)) {
+      folder.left_out.hidden.Add(entry.string());
+    } else if (fs::is_directory(entry, error)) {
+      folder.classes.push_back(name);
     } else {
-      folder.left_out.nameless.Add(it->path().string());  // torchvision takes no picture beside the classes
+      folder.left_out.nameless.Add(entry.string());  // torchvision takes no picture beside the classes
     }
   }
-  if (error) return Status(ErrorKind::kIo, error.message()).In(path);
-  if (folder.classes.empty()) return NotFound("expected a folder a class, found none").In(path);
-  std::sort(folder.classes.begin(), folder.classes.end());
+  if (folder.classes.empty()) return NotFound("expected a folder for each class, found none").In(path);
   const fs::path root = fs::canonical(path, error);
   for (size_t i = 0; i < folder.classes.size(); ++i) {
     ANEMONE_ASSIGN(const std::vector<std::string> images,

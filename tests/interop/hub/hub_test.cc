@@ -14,6 +14,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/safe_path.h"
 #include "base/sys.h"
 #include "container/http.h"
 #include "format/hub_cache.h"
@@ -421,8 +422,7 @@ TEST(HubNames, ChooseSafetensorsFirstAndNeverBoth) {
   EXPECT_EQ(weights({"pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"}), "pytorch_model.bin.index.json");
   EXPECT_EQ(weights({"a.nemo", "b.nemo"}), "");
   EXPECT_EQ(weights({"sub/model.safetensors"}), "");
-  for (const char* bad : {"../x", "/x", "a/../b", "a//b", "", ".", "a\\b"})
-    EXPECT_FALSE(internal::IsSafeName(bad)) << bad;
+  for (const char* bad : {"../x", "/x", "a/../b", "a//b", "", ".", "a\\b"}) EXPECT_NE(UnsafePath(bad), "") << bad;
 }
 
 TEST(HubOptions, ComeFromTheEnvironment) {
