@@ -2,16 +2,35 @@
 //
 // Before:  the config is complete, in NeMo 1's words.
 // After:   it is in NeMo 2's, where NeMo 2 is to be written.
-// Notes:   each value that is not as NeMo 1's config has it.
+// Notes:   each value that is not as NeMo 1's config has it; each that NeMo 1 does not find outside a .nemo.
+#include <fmt/format.h>
+
 #include "convert/pass.h"
 #include "family/model_words.h"
 #include "family/nemo2_checkpoint.h"
+#include "format/nemo.h"
 
 namespace anemone {
+namespace {
+
+// NeMo looks for `nemo:` values in a .nemo only, and takes them for none elsewhere [NeMo v2.0.0
+// save_restore_connector.py, register_artifact]; its own .ckpt names a path.
+void NoteLostReferences(const ConfigNode& config, std::vector<std::string>* notes) {
+  for (const ArtifactReference& reference : ArtifactReferences(config)) {
+    notes->push_back(
+        fmt::format("{0} is nemo:{1}, which NeMo looks for in a .nemo only: before NeMo loads this output, set {0} to "
+                    "a path of {1}",
+                    reference.config_path, reference.name));
+  }
+}
+
+}  // namespace
 
 Status WriteConfig(Work& work) {
   Checkpoint& result = work.result();
   if (!result.config || IsNemo2Config(result.config->root())) return {};
+  if (work.traits().language == ConfigLanguage::kNemo1 && !work.traits().is_nemo1_archive())
+    NoteLostReferences(result.config->root(), &work.conversion.notes);
   if (work.traits().language != ConfigLanguage::kNemo2)
     return work.traits().is_megatron() ? CheckNemo1Factors(result.config->root()) : Status();
   return TakeNemo2Config({.id = work.options.nemo2_model, .version = work.options.nemo2_version}, work.KnownModel(),

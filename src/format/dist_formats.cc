@@ -3,6 +3,7 @@
 #include "format/artifacts.h"
 #include "format/dist.h"
 #include "format/format.h"
+#include "format/lightning.h"
 #include "format/megatron.h"
 
 namespace anemone {
@@ -46,8 +47,12 @@ Result<Checkpoint> Open(const Probe& probe) {
   return checkpoint;
 }
 
-Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
+Result<Plan> LayOut(const Checkpoint& source, const LayOutOptions& options) {
   Plan plan;
+  Checkpoint checkpoint = source;
+  // TD-13: Lightning and NeMo load this folder by what common.pt holds, the config among it [NeMo v2.0.0 nlp_model.py].
+  if (checkpoint.config && checkpoint.shards.size() == 1)
+    checkpoint.shards.front().training = ToTrainingDict(source, source.shards.front(), nullptr);
   TorchDistOptions dist;
   dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   dist.ranks = options.shard_grid;

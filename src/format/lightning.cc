@@ -25,10 +25,6 @@ using Kind = ValueNode::Kind;
 constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
 constexpr std::string_view kExtension = ".ckpt";
 
-bool EndsWith(std::string_view text, std::string_view suffix) {
-  return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
-}
-
 bool IsFile(const fs::path& path) {
   std::error_code error;
   return fs::is_regular_file(path, error);
@@ -103,7 +99,7 @@ size_t RanksWith(const fs::path& folder, const std::string& name) {
 
 // NeMo marks a save in progress beside its target: NAME-unfinished, without the extension, above the rank folders.
 Status CheckFinished(const fs::path& folder, const std::string& name) {
-  const std::string stem = EndsWith(name, kExtension) ? name.substr(0, name.size() - kExtension.size()) : name;
+  const std::string stem = name.ends_with(kExtension) ? name.substr(0, name.size() - kExtension.size()) : name;
   for (const std::string& marker : {stem + "-unfinished", name + "-unfinished"}) {
     std::error_code error;
     if (fs::exists(folder / marker, error)) {
@@ -128,14 +124,12 @@ std::string Joined(const std::set<std::string>& names) {
 std::vector<std::string> CheckpointsIn(const fs::path& folder) {
   std::vector<std::string> names;
   for (const std::string& name : Entries(folder)) {
-    if (EndsWith(name, kExtension) && IsFile(folder / name)) names.push_back(name);
+    if (name.ends_with(kExtension) && IsFile(folder / name)) names.push_back(name);
   }
   return names;
 }
 
 Result<Checkpoint> OpenLightningProbe(const Probe& probe) { return OpenLightningFolder(probe.path, "", probe.options); }
-
-Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options);
 
 }  // namespace
 
@@ -158,7 +152,7 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOption
   if (file.lightning) ANEMONE_TRY(SetConfig(folder, std::move(file.hparams), checkpoint));
   if (file.lightning) checkpoint.origin.training_file = name;
   checkpoint.origin.is_torch_script = !file.lightning && file.torchscript;
-  if (EndsWith(path, ".nemo")) {
+  if (path.ends_with(".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
   if (in_rank && RanksWith(folder.parent_path(), name) > 1) {
@@ -241,179 +235,6 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
 
 namespace {
 
-// --- Writing ---
-
-struct Builder {
-  ValueGraph& graph;
-  ValueRef Text(std::string_view text) {
-    ValueRef node = graph.New(Kind::kString);
-    node->text = text;
-    return node;
-  }
-  ValueRef Int(int64_t value) {
-    ValueRef node = graph.New(Kind::kInt);
-    node->integer = value;
-    return node;
-  }
-};
-
-bool IsOmegaConf(const ValueNode* node) {
-  return node != nullptr && node->kind == Kind::kObject && node->callable != nullptr &&
-         node->callable->text.starts_with("omegaconf.");
-}
-
-// The carried hyper_parameters if they still say what the config says, in words that NeMo loads.
-ValueRef SameHparams(const Value& training, const ConfigNode& config) {
-  std::vector<std::string> left_out;
-  const auto carried = ReadHparams(training, &left_out);
-  if (!carried.ok() || !*carried || !SameConfig(**carried, config)) return nullptr;
-  const ValueRef node = Lookup(*training.node, "hyper_parameters");
-  return IsOmegaConf(node) || IsOmegaConf(Lookup(*node, "cfg")) ? node : nullptr;
-}
-
-StateDict Kept(const StateDict& state, const LayOutOptions& options) {
-  if (options.extra_state != ExtraState::kDrop) return state;
-  StateDict kept;
-  for (const StateDict::Item& item : state.items()) {
-    if (item.tensor() != nullptr) (void)kept.Add(item.name, item.entry);  // names are unique already
-  }
-  return kept;
-}
-
-// Megatron's modules from before Megatron-core save and load dicts in dicts, down to the encoder's own flat state dict
-// [nemo language_model.py, state_dict_for_save_checkpoint].
-bool IsLegacy(const StateDict& chunk) {
-  return std::any_of(chunk.items().begin(), chunk.items().end(),
-                     [](const StateDict::Item& item) { return item.name.starts_with("language_model."); });
-}
-
-Value Nested(const StateDict& chunk) {
-  Value flat = FromStateDict(chunk);
-  ValueGraph& graph = *flat.graph;
-  Builder build{graph};
-  const ValueRef root = graph.New(Kind::kDict);
-  const std::vector<ValueRef>& pairs = *DictEntries(*flat.node);
-  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-    std::string_view rest = pairs[i]->text;
-    ValueRef dict = root;
-    for (size_t dot = rest.find('.'); dot != std::string_view::npos; dot = rest.find('.')) {
-      const std::string_view module = rest.substr(0, dot);
-      ValueRef child = Lookup(*dict, module);
-      if (child == nullptr) {
-        child = graph.New(Kind::kDict);
-        dict->items.insert(dict->items.end(), {build.Text(module), child});
-      }
-      dict = child;
-      rest.remove_prefix(dot + 1);
-      if (module == "encoder") break;
-    }
-    dict->items.insert(dict->items.end(), {build.Text(rest), pairs[i + 1]});
-  }
-  flat.node = graph.root = root;
-  return flat;
-}
-
-// The dictionary Lightning loads: the training dictionary the shard came with, its weights and config replaced; or the
-// least that `Trainer.fit(ckpt_path=…)` accepts as a starting point [lightning checkpoint_connector.py].
-Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOutOptions& options, PlanFile& file) {
-  Value value{std::make_shared<ValueGraph>(), nullptr};
-  Builder build{*value.graph};
-  const StateDict kept = Kept(shard.weights, options);
-  const Value weights = FromStateDict(kept);
-  std::vector<Value> chunks;
-  for (const StateDict& chunk : shard.chunks) {
-    chunks.push_back(IsLegacy(chunk) ? Nested(Kept(chunk, options)) : FromStateDict(Kept(chunk, options)));
-  }
-
-  ValueRef hparams = nullptr;
-  if (checkpoint.config) {
-    if (shard.training) hparams = SameHparams(*shard.training, checkpoint.config->root());
-    if (hparams == nullptr) {
-      // As NeMo's trainer saves it: load_from_checkpoint opens `cfg` as a DictConfig [nlp_model.py].
-      ConfigNode root = ConfigNode::Map();
-      root["cfg"] = checkpoint.config->root();
-      hparams = ToOmegaConf(root, *value.graph);
-    }
-  }
-  ValueRef root = value.node = value.graph->root = value.graph->New(Kind::kDict);
-  const auto put = [&](std::string_view key, ValueRef node) {
-    root->items.push_back(build.Text(key));
-    root->items.push_back(node);
-  };
-  bool has_weights = false, has_hparams = false;
-  if (shard.training && Lookup(*shard.training->node, "pytorch-lightning_version") != nullptr) {
-    const auto& entries = *DictEntries(*shard.training->node);
-    for (size_t i = 0; i + 1 < entries.size(); i += 2) {
-      const std::string& key = entries[i]->text;
-      ValueRef node = entries[i + 1];
-      if (key == "state_dict") {
-        node = weights.node;
-        has_weights = true;
-      } else if (key == "hyper_parameters" && hparams != nullptr) {
-        node = hparams;
-        has_hparams = true;
-      } else {
-        for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-          if (key == fmt::format("model{}", chunk)) node = chunks[chunk].node;
-        }
-      }
-      root->items.push_back(entries[i]);
-      root->items.push_back(node);
-    }
-  } else {
-    put("epoch", build.Int(0));
-    put("global_step", build.Int(0));
-    put("pytorch-lightning_version", build.Text("2.4.0"));
-    put("state_dict", weights.node);
-    has_weights = true;
-    put("callbacks", value.graph->New(Kind::kDict));
-    put("optimizer_states", value.graph->New(Kind::kList));
-    put("lr_schedulers", value.graph->New(Kind::kList));
-    for (size_t i = 0; i < chunks.size(); ++i) put(fmt::format("model{}", i), chunks[i].node);
-  }
-  if (!has_weights) put("state_dict", weights.node);
-  if (hparams != nullptr && !has_hparams) {
-    put("hparams_name", build.Text("kwargs"));
-    put("hyper_parameters", hparams);
-    ValueRef type = value.graph->New(Kind::kGlobal);
-    type->text = "omegaconf.dictconfig DictConfig";
-    put("hparams_type", type);
-  }
-  return LayOutTorchFile(value, "archive", file);
-}
-
-// That of the training's checkpoint, from which NeMo reads how far it came ("…-consumed_samples=12.0.ckpt"); a
-// distributed one is a folder of that name, or lies in one.
-std::string RankFileName(const Checkpoint& checkpoint) {
-  std::string name = checkpoint.origin.training_file;
-  for (const fs::path& part : fs::path(checkpoint.path).lexically_normal()) {
-    if (name.empty() && part.string().find("consumed_samples=") != std::string::npos) name = part.string();
-  }
-  if (name.empty()) return "model.ckpt";
-  return EndsWith(name, kExtension) ? name : name + std::string(kExtension);
-}
-
-Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options) {
-  Plan plan;
-  plan.is_directory = checkpoint.shards.size() > 1;
-  const std::string name = RankFileName(checkpoint);
-  for (const Shard& shard : checkpoint.shards) {
-    PlanFile& file = plan.files.emplace_back();
-    if (plan.is_directory) {
-      file.path = fmt::format("{}/{}", RankFolderName(checkpoint.layout, shard.tp_rank, shard.pp_rank), name);
-    }
-    ANEMONE_TRY(LayOutRank(checkpoint, shard, options, file));
-  }
-  if (plan.is_directory && checkpoint.config) {
-    ConfigNode root = ConfigNode::Map();
-    root["cfg"] = checkpoint.config->root();
-    PlanFile& file = plan.files.emplace_back();
-    file.path = "hparams.yaml";
-    file.Append(Config(std::move(root)).ToYaml());
-  }
-  return plan;
-}
-
 bool IsLightningFolder(const Probe& probe) {
   if (!probe.is_directory || probe.HasEntry("model_config.yaml") || probe.HasEntry("metadata.json") ||
       probe.HasEntry(".metadata")) {
@@ -421,7 +242,7 @@ bool IsLightningFolder(const Probe& probe) {
   }
   if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json") || IsMegatronFolder(probe)) return false;
   return HasRankFolders(probe) || std::any_of(probe.entries.begin(), probe.entries.end(),
-                                              [](const auto& name) { return EndsWith(name, kExtension); });
+                                              [](const auto& name) { return name.ends_with(kExtension); });
 }
 
 }  // namespace

@@ -19,6 +19,14 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOption
 Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name,
                                        const OpenOptions& options = {});
 
+// The dictionary that Lightning's trainer loads [lightning checkpoint_connector.py]: the one that `shard` came with, or
+// the least that `Trainer.fit(ckpt_path=…)` accepts, with `weights` as its state_dict and the checkpoint's config as
+// NeMo's trainer saves it. Without `weights` these lie elsewhere, in a distributed checkpoint, and whatever else came
+// with the shard stays. Refers to the values of `shard` and `weights`, which must outlive it.
+Value ToTrainingDict(const Checkpoint& checkpoint, const Shard& shard, const Value* weights);
+
+Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& options);
+
 // True for a folder with mp_rank_* or tp_rank_*_pp_rank_* in it.
 bool HasRankFolders(const Probe& probe);
 

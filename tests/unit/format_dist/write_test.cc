@@ -165,6 +165,37 @@ TEST(WriteTorchDist, TrainingStateComesBack) {
   }
 }
 
+// TD-13, as the common.pt of a checkpoint that NeMo's trainer saved; and where no training came along.
+TEST(WriteTorchDist, CommonValuesAreWhatLightningLoads) {
+  const TempFolder temp;
+  ANEMONE_ASSERT_ASSIGN(Checkpoint before, OpenFolder(Golden(kTorchDist)));
+  before.config = Config(ConfigNode::Map());
+  (void)before.config->Set("mcore_gpt", ConfigNode::Bool(true));
+  for (const bool has_training : {false, true}) {
+    if (has_training) {
+      ANEMONE_ASSERT_ASSIGN(const Checkpoint golden, OpenFolder(Golden(kFusedAdam)));
+      before.shards[0].training = golden.shards[0].training;
+    }
+    const std::string folder = temp / std::string(has_training ? "trained" : "alone");
+    ASSERT_THAT(Write(before, "torch_dist", folder), IsOk());
+    ANEMONE_ASSERT_ASSIGN(ByteSourcePtr file, OpenFile(folder + "/common.pt"));
+    ANEMONE_ASSERT_ASSIGN(const TorchFile common, ReadTorchFile(Whole(file)));
+    const ValueNode& values = *common.root.node;
+    for (const char* key : {"epoch", "global_step", "pytorch-lightning_version", "callbacks", "optimizer_states",
+                            "lr_schedulers", "hparams_name", "hparams_type"}) {
+      EXPECT_NE(Lookup(values, key), nullptr) << key;
+    }
+    ASSERT_NE(Lookup(values, "state_dict"), nullptr);
+    EXPECT_THAT(Lookup(values, "state_dict")->items, ::testing::IsEmpty());
+    const ValueRef hparams = Lookup(values, "hyper_parameters");
+    ASSERT_NE(hparams, nullptr);
+    EXPECT_EQ(hparams->callable->text, "omegaconf.dictconfig DictConfig");
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode config, ToConfigNode(Value{common.root.graph, hparams}));
+    ASSERT_NE(config.Get("cfg"), nullptr);
+    EXPECT_EQ(Config(*config.Get("cfg")).ToYaml(), before.config->ToYaml());
+  }
+}
+
 TEST(WriteTorchDist, TheMarkerIsLast) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(Golden(kTorchDist)));
   Plan plan;
