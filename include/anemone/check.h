@@ -22,6 +22,7 @@ struct Verification {
   std::string unchecked;              // why names and shapes were not compared with a family's; "": they were
   uint64_t tensors = 0;
   uint64_t bytes_read = 0;
+  std::vector<std::pair<std::string, uint64_t>> parts;  // tensors of each part that its family tells apart
 };
 
 // Container headers and checksums, every tensor inside its file, names and shapes against the config, copies on several

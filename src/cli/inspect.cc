@@ -155,6 +155,15 @@ std::string SizesLine(const TowerSizes& tower) {
   return line;
 }
 
+// "projector: 4.72 M parameters in 4 tensors, 9.44 MB".
+std::string PartLine(const Summary::Part& part) {
+  if (part.amount.tensors > 0) {
+    return fmt::format("{}: {} parameters in {} tensors, {}", part.name, HumanCount(part.amount.elements),
+                       part.amount.tensors, HumanBytes(part.amount.bytes));
+  }
+  return fmt::format("{}: not stored{}", part.name, part.from.empty() ? "" : fmt::format(" ({})", OneLine(part.from)));
+}
+
 ConfigNode SizesNode(const std::vector<TowerSizes>& towers) {
   ConfigNode node = ConfigNode::Map();
   for (const TowerSizes& tower : towers) {
@@ -196,6 +205,7 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
     ConfigNode& entry = dtypes[Name(dtype)] = ConfigNode::Map();
     AddAmount(amount, &entry);
   }
+  if (!summary.parts.empty()) node["parts"] = PartsNode(summary);
   node["training_state"] = ConfigNode::Bool(summary.has_training_state);
   node["config"] = checkpoint.config ? checkpoint.config->root() : ConfigNode::Null();
   node["artifacts"] = ArtifactsNode(checkpoint);
@@ -241,8 +251,10 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   const std::string unknown =
       summary.foreign.empty() ? "unknown: carried name by name"
                               : fmt::format("{}: not a family that is known, carried name by name", summary.foreign);
-  rows.push_back(
-      {"family", summary.family.empty() ? unknown : fmt::format("{}, dialect {}", summary.family, summary.dialect)});
+  const std::string alone = PartsAlone(summary);
+  rows.push_back({"family", summary.family.empty() ? unknown
+                                                   : fmt::format("{}, dialect {}{}", summary.family, summary.dialect,
+                                                                 alone.empty() ? "" : ", " + alone + " alone")});
   if (const ModelClass* model = ModelClassOf(checkpoint); model != nullptr && IsNemo(checkpoint)) {
     rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
   }
@@ -251,6 +263,10 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   if (checkpoint.shards.size() > 1 || layout.vp > 1) {
     rows.push_back({"layout", fmt::format("TP {} × PP {}{}", layout.tp, layout.pp,
                                           layout.vp > 1 ? fmt::format(" × VP {}", layout.vp) : "")});
+  }
+  std::string_view label = "parts";
+  for (const Summary::Part& part : summary.parts) {
+    rows.push_back({std::string(std::exchange(label, "")), PartLine(part)});
   }
   for (const auto& [dtype, amount] : summary.by_dtype) {
     rows.push_back({rows.back()[0] == "weights" || &amount != &summary.by_dtype.begin()->second ? "" : "weights",
@@ -270,7 +286,7 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
     rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
                     fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
   }
-  std::string_view label = "next";
+  label = "next";
   for (const Step& step : NextSteps(checkpoint, summary)) {
     rows.push_back({std::string(std::exchange(label, "")), fmt::format("{} ({})", step.command, step.purpose)});
   }

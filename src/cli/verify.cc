@@ -23,6 +23,14 @@ struct Options {
   bool json = false;
 };
 
+// " (image tower 57, projector 4, language model 19)".
+std::string PartsOf(const Verification& result) {
+  std::string text;
+  for (const auto& [name, tensors] : result.parts)
+    text += fmt::format("{}{} {}", text.empty() ? " (" : ", ", name, tensors);
+  return text.empty() ? text : text + ")";
+}
+
 Result<Answer> Run(const std::string& path, const Options& options) {
   ANEMONE_ASSIGN(const Verification result, Verify(path, MakeProgress()));
   Answer answer = {.status = result.problems.empty() ? kDone : kNo};
@@ -31,6 +39,10 @@ Result<Answer> Run(const std::string& path, const Options& options) {
     node["path"] = ConfigNode::String(path);
     node["ok"] = ConfigNode::Bool(result.problems.empty());
     node["tensors"] = CountNode(result.tensors);
+    if (!result.parts.empty()) {
+      ConfigNode& parts = node["parts"] = ConfigNode::Map();
+      for (const auto& [name, tensors] : result.parts) parts[name] = CountNode(tensors);
+    }
     node["bytes_read"] = CountNode(result.bytes_read);
     node["unchecked"] = result.unchecked.empty() ? ConfigNode::Null() : ConfigNode::String(result.unchecked);
     ConfigNode& problems = node["problems"] = ConfigNode::List();
@@ -41,7 +53,8 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   if (result.problems.empty() && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
   Print(result.problems.empty()
-            ? fmt::format("ok: {} tensors, {} read{}\n", result.tensors, HumanBytes(result.bytes_read),
+            ? fmt::format("ok: {} tensors{}, {} read{}\n", result.tensors, PartsOf(result),
+                          HumanBytes(result.bytes_read),
                           result.unchecked.empty()
                               ? ""
                               : fmt::format("; shapes not compared with a config: {}", OneLine(result.unchecked)))

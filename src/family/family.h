@@ -47,6 +47,13 @@ struct Refusal {
   std::string what;
 };
 
+// A part of a model that people tell apart.
+struct ModelPart {
+  std::string name;       // "image tower"
+  std::string prefix;     // of its canonical names
+  std::string from = {};  // the config key that says where it comes from in a checkpoint that leaves it out
+};
+
 struct Family {
   std::string name;
   std::string title;
@@ -90,6 +97,9 @@ struct Family {
   // Puts them among the checkpoint's own, from a checkpoint that has them. Errors: NotFound, Unsupported when it has
   // not; as Translate.
   Status (*take_parts)(const Checkpoint& donor, Checkpoint* checkpoint) = nullptr;
+
+  // Each canonical name belongs to the first whose prefix it has. Empty: such models are one.
+  std::vector<ModelPart> parts = {};
 
   // Sizes that stand for a config by name ("ViT-L-14"): those it has, and whether it knows one under any spelling.
   std::vector<std::string_view> (*presets)() = nullptr;

@@ -404,7 +404,10 @@ const Family& NevaFamily() {
       .choose_dialect = ChooseNevaDialect,
       .complete = CompleteNeva,
       .parts_elsewhere = TowerElsewhere,
-      .take_parts = TakeTower};
+      .take_parts = TakeTower,
+      .parts = {{"image tower", "vision.", "mm_cfg.vision_encoder.from_pretrained"},
+                {"projector", "projector", "mm_cfg.pretrain_mm_mlp_adapter"},
+                {"language model", "", "mm_cfg.llm.from_pretrained"}}};
   return family;
 }
 

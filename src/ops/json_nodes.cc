@@ -75,4 +75,14 @@ void AddAmount(const Summary::Amount& amount, ConfigNode* map) {
   (*map)["bytes"] = CountNode(amount.bytes);
 }
 
+ConfigNode PartsNode(const Summary& summary) {
+  ConfigNode node = ConfigNode::Map();
+  for (const Summary::Part& part : summary.parts) {
+    ConfigNode& entry = node[part.name] = ConfigNode::Map();
+    AddAmount(part.amount, &entry);
+    if (!part.from.empty()) entry["from"] = ConfigNode::String(part.from);
+  }
+  return node;
+}
+
 }  // namespace anemone

@@ -27,6 +27,8 @@ ConfigNode TextDifferencesNode(const std::vector<TextDifference>& differences);
 ConfigNode DifferenceNode(const Difference& difference);
 // Adds tensors, parameters, bytes to a map.
 void AddAmount(const Summary::Amount& amount, ConfigNode* map);
+// {"image tower": {"tensors", "parameters", "bytes", "from"?}, …}.
+ConfigNode PartsNode(const Summary& summary);
 
 }  // namespace anemone
 

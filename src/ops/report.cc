@@ -165,6 +165,7 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
     AddAmount(amount, &entry);
     dtypes.list.push_back(std::move(entry));
   }
+  if (!summary.parts.empty()) node["parts"] = PartsNode(summary);
   node["bytes"] = CountNode(summary.weights.bytes);
   node["opaque"] = CountNode(summary.opaque);
   node["training"] = ConfigNode::Bool(summary.has_training_state);

@@ -19,8 +19,8 @@ struct ReportOptions {
 
 // {"checkpoints": [one or two of
 //     {"path", "flavour", "format", "family", "dialect", "layout": {"tp", "pp", "vp"}, "parameters", "bytes", "dtypes":
-//      [{"dtype", "tensors", "parameters", "bytes"}], "opaque", "training", "config" (YAML text or null),
-//      "config_name", "artifacts": [{"name", "bytes"}], "metadata", "notes",
+//      [{"dtype", "tensors", "parameters", "bytes"}], "opaque", "training", "parts"? (as inspect has them),
+//      "config" (YAML text or null), "config_name", "artifacts": [{"name", "bytes"}], "metadata", "notes",
 //      "tensors": [{"name", "dtype", "shape", "bytes", "statistics"?}]   (merged over ranks where they can be)
 //      "ranks": [{"tp", "pp", "tensors", "parameters", "bytes", "holds": ["vision_model.layers 0–11", …]}]}],
 //  "difference"?: {"compared", "canonical", "tensors": [{"name", "kind", "first", "second", "of", "elements",

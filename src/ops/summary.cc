@@ -1,9 +1,14 @@
 #include "ops/summary.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <string_view>
 
 #include "anemone/value.h"
 #include "family/family.h"
+#include "family/language.h"
+#include "family/model_words.h"
 #include "ops/model_class.h"
 
 namespace anemone {
@@ -34,7 +39,52 @@ bool HoldsTrainingState(const Value& training) {
   return step != nullptr && step->kind == ValueNode::Kind::kInt && step->integer > 0;
 }
 
+// Where a config says that a part comes from.
+std::string Origin(const Checkpoint& checkpoint, const std::string& key) {
+  if (key.empty() || !checkpoint.config) return {};
+  const Result<ConfigNode> model = NemoModelNode(*checkpoint.config);
+  if (!model.ok() || !WordAt(*model, std::string_view(key).substr(0, key.find('.'))).is_map()) return {};
+  const std::string value = WordAt(*model, key).AsString().value_or("");
+  return fmt::format("{}: {}", key, value.empty() ? "null" : value);
+}
+
+std::vector<Summary::Part> CountParts(const Checkpoint& checkpoint, const Family& family, const Dialect& dialect) {
+  std::vector<Summary::Part> parts;
+  for (const ModelPart& part : family.parts) parts.push_back({part.name, {}, {}});
+  if (parts.empty()) return parts;
+  const NameMatcher names(dialect);
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    const std::string prefix = names.BestPrefix(dict).prefix;
+    for (const StateDict::Item& item : dict.items()) {
+      const auto match = names.Match(item.name, prefix);
+      if (!match || item.tensor() == nullptr) continue;
+      const std::string& canonical = names.row(match->row).canonical;
+      const auto part = std::ranges::find_if(
+          family.parts, [&](const ModelPart& candidate) { return canonical.starts_with(candidate.prefix); });
+      if (part != family.parts.end())
+        parts[static_cast<size_t>(part - family.parts.begin())].amount.Add(*item.tensor());
+    }
+  });
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i].amount.tensors == 0) parts[i].from = Origin(checkpoint, family.parts[i].from);
+  }
+  return parts;
+}
+
 }  // namespace
+
+std::string PartsAlone(const Summary& summary) {
+  std::string stored;
+  size_t missing = 0;
+  for (const Summary::Part& part : summary.parts) {
+    if (part.amount.tensors == 0) {
+      ++missing;
+    } else {
+      stored += (stored.empty() ? "" : " and ") + part.name;
+    }
+  }
+  return missing > 0 ? stored : std::string();
+}
 
 void Summary::Amount::Add(const Tensor& tensor) {
   ++tensors;
@@ -54,6 +104,7 @@ Summary Summarize(const Checkpoint& checkpoint) {
     summary.family = family->name;
     if (const Result<const Dialect*> dialect = DetectDialect(checkpoint, *family); dialect.ok()) {
       summary.dialect = (*dialect)->name;
+      summary.parts = CountParts(checkpoint, *family, **dialect);
     }
   }
   return summary;

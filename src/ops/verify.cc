@@ -18,6 +18,7 @@
 #include "format/format.h"
 #include "ops/canonical.h"
 #include "ops/model_class.h"
+#include "ops/summary.h"
 #include "ops/walk.h"
 #include "ops/wrappers.h"
 
@@ -130,6 +131,8 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
     result.tensors += shard.weights.size();
     for (const StateDict& chunk : shard.chunks) result.tensors += chunk.size();
   }
+  for (const Summary::Part& part : Summarize(*checkpoint).parts)
+    result.parts.emplace_back(part.name, part.amount.tensors);
   if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
   // What no family knows is checked as far as its containers go.
   std::string foreign;

@@ -4,6 +4,7 @@
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
+#include "ops/summary.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/model_files.h"
@@ -249,6 +250,27 @@ TEST(Llava, WhatNemoCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "vision_feature_layer"));
   EXPECT_THAT(PlanConversion(With(source, act, "projector_hidden_act", "relu"), temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
+}
+
+// What inspect, report and verify say of the three parts: which are stored, and where the others come from.
+TEST(Llava, ItsPartsAreToldApart) {
+  const auto whole = OpenCheckpoint(Golden("decoders/llava/hf")), bare = OpenCheckpoint(Golden("families/llava.nemo"));
+  ASSERT_THAT(whole, IsOk());
+  ASSERT_THAT(bare, IsOk());
+  const Summary all = Summarize(*whole), some = Summarize(*bare);
+  EXPECT_EQ(PartsAlone(all), "");
+  EXPECT_EQ(PartsAlone(some), "projector and language model");
+  ASSERT_EQ(all.parts.size(), 3u);
+  ASSERT_EQ(some.parts.size(), 3u);
+  uint64_t tensors = 0;
+  for (const Summary::Part& part : all.parts) tensors += part.amount.tensors;
+  EXPECT_EQ(tensors, all.weights.tensors);
+  EXPECT_EQ(some.parts[0].name, "image tower");
+  EXPECT_EQ(some.parts[0].amount.tensors, 0u);
+  EXPECT_EQ(some.parts[0].from, "mm_cfg.vision_encoder.from_pretrained: openai/clip-vit-large-patch14");
+  EXPECT_EQ(some.parts[1].amount.tensors, 4u);
+  EXPECT_EQ(some.parts[1].from, "");
+  EXPECT_TRUE(Summarize(*OpenCheckpoint(Golden("clip/mcore.nemo"))).parts.empty());
 }
 
 }  // namespace
