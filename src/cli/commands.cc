@@ -14,8 +14,8 @@ namespace {
   "  x.ckpt             a Lightning checkpoint; a folder of them for several ranks\n"   \
   "  x.safetensors      a safetensors file\n"                                           \
   "  x.pt x.bin x.pth   a PyTorch file (--to pytorch)\n"                                \
-  "  any, with --to     that format; hf, openclip, nemo-dir, nemo2 and torch_dist\n"    \
-  "                     are folders\n"                                                  \
+  "  any, with --to     that format; hf, openclip, nemo-dir, nemo2, torch_dist,\n"      \
+  "                     megatron and megatron-bridge are folders\n"                     \
   "  any other          an error\n"                                                     \
   "  -                  an error: checkpoints are not written to standard output\n"     \
   "  an empty folder    is filled\n"                                                    \

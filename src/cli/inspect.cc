@@ -115,12 +115,11 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     return {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"},
             {"anemone reshard " + path + " OUT.nemo --tp N --pp N", "for another number of GPUs"}};
   }
-  if (traits.language == ConfigLanguage::kMegatron && !checkpoint.origin.part_of.empty()) {
+  if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
     const std::string whole = ShellWord(OneLine(checkpoint.origin.part_of));
     return {{"anemone convert " + whole + " OUT --to hf", "of all ranks, for transformers"}};
   }
-  const bool has_other_words =
-      traits.language == ConfigLanguage::kNemo2 || traits.language == ConfigLanguage::kMegatron;
+  const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
   if (has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok())
     return {for_transformers, {convert + " OUT.nemo", "a model NeMo 1 restores"}};
   if (!traits.successor.empty())

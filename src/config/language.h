@@ -12,8 +12,14 @@ enum class ConfigLanguage : uint8_t {
   kNemo2,        // context/model.yaml
   kHuggingFace,  // config.json
   kOpenClip,     // open_clip_config.json
-  kMegatron,     // the arguments of Megatron-LM, run_config.yaml of Megatron-Bridge
+  kMegatron,     // the arguments of Megatron-LM
+  kBridge,       // run_config.yaml of Megatron-Bridge
 };
+
+// The words of either are put into NeMo 1's on reading, and made of them on writing.
+constexpr bool IsOfMegatron(ConfigLanguage language) {
+  return language == ConfigLanguage::kMegatron || language == ConfigLanguage::kBridge;
+}
 
 }  // namespace anemone
 

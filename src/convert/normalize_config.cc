@@ -34,7 +34,10 @@ Status NormalizeConfig(Work& work) {
   if (work.traits().language == ConfigLanguage::kNemo2 || !result.config || !IsNemo2Config(result.config->root()))
     return {};
   Result<ConfigNode> config = ToNemo1Config(result.config->root());
-  if (!config.ok()) return work.traits().is_nemo1_archive() ? config.status().In(result.config_name) : Status();
+  if (!config.ok()) {
+    const bool needs_words = work.traits().is_nemo1_archive() || IsOfMegatron(work.traits().language);
+    return needs_words ? config.status().In(result.config_name) : Status();
+  }
   return TakeNemo1Config(*std::move(config), &result);
 }
 

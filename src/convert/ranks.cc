@@ -26,7 +26,7 @@ Result<Layout> LayoutAskedFor(const Work& work) {
   Layout layout = work.traits().has_rank_files ? work.conversion.source.layout : Layout{};
   // NeMo keeps no file of ranks that divide experts, and an archive none of virtual stages.
   layout.ep = 1;
-  if (TraitsOf(work.conversion.source).language == ConfigLanguage::kMegatron) layout.vp = 1;
+  if (IsOfMegatron(TraitsOf(work.conversion.source).language)) layout.vp = 1;
   layout.tp = options.tp.value_or(layout.tp);
   layout.pp = options.pp.value_or(layout.pp);
   layout.vp = options.vp.value_or(layout.vp);
@@ -57,7 +57,8 @@ Status LayOutForLoaders(const Work& work, int tp) {
   const bool was_distributed = result.origin.distributed.has_value();
   ANEMONE_TRY(work.Merge());
   const bool is_nemo1 = result.config && !IsNemo2Config(result.config->root());
-  if (work.traits().language == ConfigLanguage::kNemo2 && is_nemo1 && work.table == nullptr)
+  const ConfigLanguage language = work.traits().language;
+  if ((language == ConfigLanguage::kNemo2 || IsOfMegatron(language)) && is_nemo1 && work.table == nullptr)
     ANEMONE_TRY(AddExtraStates(&result, work.KnownModel()));
   // Left as it was, nothing being asked.
   if (was_distributed && !work.options.tp && !work.options.pp) return {};

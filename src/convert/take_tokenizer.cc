@@ -14,14 +14,13 @@ Status TakeTokenizer(Work& work) {
   const std::string& path = work.options.tokenizer;
   if (path.empty()) return {};
   const ConfigLanguage from = TraitsOf(work.conversion.source).language;
-  if (from != ConfigLanguage::kMegatron && work.IsFromHuggingFace() == work.IsToHuggingFace()) {
+  if (!IsOfMegatron(from) && work.IsFromHuggingFace() == work.IsToHuggingFace()) {
     return WrongOption("tokenizer", "expected a conversion from or to Hugging Face")
         .Use("artifact", "tokenizer.model=FILE", "store a file for NeMo");
   }
   ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(path));
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
-    ConfigNode* config =
-        checkpoint->config && from != ConfigLanguage::kMegatron ? &checkpoint->config->root() : nullptr;
+    ConfigNode* config = checkpoint->config && !IsOfMegatron(from) ? &checkpoint->config->root() : nullptr;
     ANEMONE_TRY(ReplaceTokenizer(given, config, &checkpoint->artifacts).In(path));
   }
   return {};

@@ -45,6 +45,8 @@ Status DropTraining(Work& work) {
   if (work.options.only_weights) work.LeaveTraining("");
   if (!work.traits().training) work.LeaveTraining(fmt::format("a {} holds none", work.format->name));
   if (work.options.dtype) work.LeaveTraining("it belongs to the dtypes the weights had");
+  if (IsOfMegatron(work.traits().language) && !IsOfMegatron(TraitsOf(work.conversion.source).language))
+    work.LeaveTraining("NeMo and Megatron keep it in different forms");
   if (is_nemo2(TraitsOf(work.conversion.source)) != is_nemo2(work.traits()))
     work.LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
   return {};

@@ -1,13 +1,19 @@
 // WriteConfig: the config in the words of the format, where they are none that the passes before it speak.
 //
 // Before:  the config is complete, in NeMo 1's words.
-// After:   it is in NeMo 2's, where NeMo 2 is to be written.
-// Notes:   each value that is not as NeMo 1's config has it; each that NeMo 1 does not find outside a .nemo.
+// After:   it is in NeMo 2's, where NeMo 2 is to be written; in Megatron's, with the names and the tokenizer's files,
+//          where one of its formats is.
+// Notes:   each value that is not as NeMo 1's config has it; each that NeMo 1 does not find outside a .nemo; flags that
+//          Megatron-LM is to be given.
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "convert/pass.h"
+#include "family/megatron_config.h"
 #include "family/model_words.h"
 #include "family/nemo2_checkpoint.h"
+#include "format/megatron.h"
 #include "format/nemo.h"
 
 namespace anemone {
@@ -24,10 +30,20 @@ void NoteLostReferences(const ConfigNode& config, std::vector<std::string>* note
   }
 }
 
+Status WriteMegatron(Work& work) {
+  const ConfigLanguage language = work.traits().language;
+  const int64_t iteration = MegatronIteration(work.result(), language == ConfigLanguage::kBridge);
+  const std::filesystem::path folder =
+      std::filesystem::absolute(work.conversion.destination) / MegatronIterationFolder(iteration);
+  return GiveMegatronCheckpoint({.language = language, .folder = folder.lexically_normal().string()},
+                                work.conversion.source, &work.result(), &work.conversion.notes);
+}
+
 }  // namespace
 
 Status WriteConfig(Work& work) {
   Checkpoint& result = work.result();
+  if (result.config && IsOfMegatron(work.traits().language)) return WriteMegatron(work);
   if (!result.config || IsNemo2Config(result.config->root())) return {};
   if (work.traits().language == ConfigLanguage::kNemo1 && !work.traits().is_nemo1_archive())
     NoteLostReferences(result.config->root(), &work.conversion.notes);

@@ -68,6 +68,64 @@ Status TakeNemoNames(Checkpoint* checkpoint) {
   return {};
 }
 
+// The reverse, as distributed checkpoints name modules: `is_local` where Megatron-core's layers are the model's, which
+// have both norms in the linear layers behind them.
+class DistributedNames {
+ public:
+  DistributedNames(const Checkpoint& checkpoint, bool is_local)
+      : second_is_fused_(is_local || !HasName(checkpoint, ".mlp.router.")) {}
+
+  std::string operator()(std::string name) const {
+    for (const std::string_view prefix : {"model.module.", "module.", "model."}) {
+      if (!name.starts_with(prefix)) continue;
+      name.erase(0, prefix.size());
+      break;
+    }
+    if (!name.starts_with("decoder.layers.")) return name;
+    if (!name.ends_with("_extra_state")) {
+      Replace(".input_layernorm.", ".self_attention.linear_qkv.layer_norm_", &name);
+      if (second_is_fused_) Replace(".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", &name);
+    }
+    return EachExpert(std::move(name));
+  }
+
+ private:
+  static void Replace(std::string_view from, std::string_view to, std::string* name) {
+    if (const size_t at = name->find(from); at != std::string::npos) name->replace(at, from.size(), to);
+  }
+
+  // "mlp.experts.linear_fc1.weight3", of a grouped product, is an expert's like any other's.
+  static std::string EachExpert(std::string name) {
+    constexpr std::string_view kExperts = ".mlp.experts.linear_fc";
+    const size_t at = name.find(kExperts), end = name.find_last_not_of("0123456789") + 1;
+    if (at == std::string::npos || end == name.size()) return name;
+    const std::string expert = fmt::format("local_experts.{}.", name.substr(end));
+    name.resize(end);
+    return name.insert(at + std::string_view(".mlp.experts.").size(), expert);
+  }
+
+  bool second_is_fused_;
+};
+
+Status GiveDistributedNames(bool is_local, Checkpoint* checkpoint) {
+  if (!HasName(*checkpoint, "decoder.layers."))
+    return Unsupported("expected a decoder, found no decoder.layers: Megatron holds no other model here");
+  const DistributedNames rename(*checkpoint, is_local);
+  StateDict renamed;
+  bool is_other = false;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (item.name.ends_with(".mlp.experts.weight1") || item.name.ends_with(".mlp.experts.weight2"))
+      return Unsupported("expected a tensor for each expert, found all in one matrix").In(item.name);
+    std::string name = rename(item.name);
+    is_other |= name != item.name;
+    ANEMONE_TRY(renamed.Add(std::move(name), item.entry));
+  }
+  checkpoint->weights() = std::move(renamed);
+  auto& distributed = checkpoint->origin.distributed;
+  if (is_other && distributed) distributed->layer_stacks = {"decoder.layers"};
+  return {};
+}
+
 // Megatron-LM always does; Megatron-Bridge where it says so.
 bool PadsRows(const ConfigNode& config) {
   return IsMegatronArgs(config) || WordAt(config, "model.should_pad_vocab").AsBool().value_or(false);
@@ -124,14 +182,101 @@ Status TakeMegatronCheckpoint(const MegatronTarget& target, Checkpoint* checkpoi
     config["make_vocab_size_divisible_by"] = ConfigNode::Int(divisor * ranks);
   // Experts are read one by one, however Megatron multiplied them.
   if (HasName(*checkpoint, ".local_experts.")) config["moe_grouped_gemm"] = ConfigNode::Bool(false);
-  // They say how far a training came.
-  std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) { return artifact.name == "train_state.pt"; });
+  if (!IsOfMegatron(target.language)) {
+    // They say how far a training came.
+    std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) { return artifact.name == "train_state.pt"; });
+  }
   if (target.names) {
     ANEMONE_TRY(TakeNemoNames(checkpoint));
     ANEMONE_TRY(TakeTokenizer(words, target.language, &config, checkpoint, notes));
   }
   checkpoint->config = Config(std::move(config));
   checkpoint->config_name = "model_config.yaml";
+  return {};
+}
+
+namespace {
+
+// "meta-llama/Llama-2-7b-hf", "gpt2"; "" for a folder of another machine's, which Megatron would not find.
+std::string HubNameOf(std::string name) {
+  const bool is_path = name.starts_with('/') || name.starts_with('.') || std::ranges::count(name, '/') > 1;
+  return is_path ? std::string() : name;
+}
+
+// The files as a Hugging Face folder has them, in `tokenizer/`. What the tokenizer is loaded by: that folder, or else
+// the hub's name that the config has.
+Result<std::string> GiveTokenizer(const MegatronRequest& request, const ConfigNode& model, Checkpoint* checkpoint) {
+  const ConfigNode& tokenizer = WordAt(model, "tokenizer");
+  const Result<const HfArchitecture*> architecture = HfArchitectureOf(model);
+  std::vector<Artifact> files = checkpoint->artifacts;
+  std::vector<std::string> notes;
+  const HfTokenizerRequest of = {.architecture =
+                                     architecture.ok() ? std::string((*architecture)->name) : std::string()};
+  ANEMONE_TRY(TokenizerToHuggingFace(tokenizer.is_map() ? &tokenizer : nullptr, of, &files, &notes));
+  const bool is_loadable = std::ranges::any_of(files, [](const Artifact& file) {
+    return file.name == "tokenizer.json" || file.name == "tokenizer_config.json";
+  });
+  if (!is_loadable) return HubNameOf(WordAt(tokenizer, "type").AsString().value_or(""));
+  constexpr std::string_view kFolder = "tokenizer/";
+  for (Artifact& file : files) {
+    if (TokenizerFileName(file.name) == file.name) file.name.insert(0, kFolder);
+  }
+  checkpoint->artifacts = std::move(files);
+  return request.folder + "/tokenizer";
+}
+
+// The flags of what Megatron-LM does not take from a checkpoint [core_v0.20.0 megatron/training/checkpointing.py,
+// load_args_from_checkpoint].
+std::string FlagsBeside(const ConfigNode& args) {
+  std::string flags;
+  const auto add = [&](std::string_view flag, std::string_view value = "") {
+    flags += fmt::format(" --{}{}{}", flag, value.empty() ? "" : " ", value);
+  };
+  const auto is_true = [&](std::string_view key) { return WordAt(args, key).AsBool().value_or(false); };
+  for (const char* key : {"bf16", "fp16"}) {
+    if (is_true(key)) add(key);
+  }
+  const ConfigNode& epsilon = WordAt(args, "layernorm_epsilon");
+  if (epsilon.AsDouble() && *epsilon.AsDouble() != 1e-5) add("norm-epsilon", epsilon.ScalarText());
+  if (is_true("layernorm_zero_centered_gamma")) add("apply-layernorm-1p");
+  if (is_true("qk_layernorm")) add("qk-layernorm");
+  if (is_true("use_rope_scaling")) {
+    add("use-rope-scaling");
+    add("rope-scaling-factor", WordAt(args, "rope_scaling_factor").ScalarText());
+  }
+  const ConfigNode& factor = WordAt(args, "rotary_seq_len_interpolation_factor");
+  if (!factor.is_null()) add("rotary-seq-len-interpolation-factor", factor.ScalarText());
+  const ConfigNode& window = WordAt(args, "window_size");
+  if (window.is_list() && window.list.size() == 2)
+    add("window-size", fmt::format("{},{}", window.list[0].ScalarText(), window.list[1].ScalarText()));
+  const bool is_gelu = !is_true("swiglu") && !is_true("squared_relu") && is_true("add_bias_linear");
+  if (is_gelu && !is_true("bias_gelu_fusion")) add("no-bias-gelu-fusion");
+  return flags;
+}
+
+}  // namespace
+
+Status GiveMegatronCheckpoint(const MegatronRequest& request, const Checkpoint& source, Checkpoint* checkpoint,
+                              std::vector<std::string>* notes) {
+  const ConfigNode model = checkpoint->config->root();
+  const ConfigNode* kept = source.config ? &source.config->root() : nullptr;
+  const bool is_bridge = request.language == ConfigLanguage::kBridge;
+  MegatronFacts facts{.vocab_rows = EmbeddingRows(*checkpoint), .dtype = DTypeOf(*checkpoint)};
+  const bool is_kept = kept != nullptr && (is_bridge ? IsBridgeConfig(*kept) : IsMegatronArgs(*kept));
+  if (!is_kept) {
+    ANEMONE_ASSIGN(facts.tokenizer, GiveTokenizer(request, model, checkpoint));
+  }
+  Result<ConfigNode> config = is_bridge ? ToBridgeConfig(model, kept, facts) : ToMegatronArgs(model, kept, facts);
+  if (!config.ok()) return config.status().In(checkpoint->config_name);
+  const bool is_local = !is_bridge && WordAt(*config, "transformer_impl").AsString() == "local";
+  ANEMONE_TRY(GiveDistributedNames(is_local, checkpoint));
+  if (!is_bridge) {
+    const std::string flags = FlagsBeside(*config);
+    if (!flags.empty())
+      notes->push_back(fmt::format("Megatron-LM does not take these from a checkpoint, give them, too:{}", flags));
+  }
+  checkpoint->config = Config(*std::move(config));
+  checkpoint->config_name = is_bridge ? "run_config.yaml" : "args";
   return {};
 }
 

@@ -1,6 +1,4 @@
-// Facts: Megatron-LM v2.5, core_v0.9.0, core_v0.14.0, core_v0.20.0 megatron/training/arguments.py
-// (core_transformer_config_from_args, validate_args), gpt_builders.py; Megatron-Bridge 0.3.1 and 0.7.0
-// src/megatron/bridge/models/gpt_provider.py, gpt/model_config.py; files that they wrote.
+// Facts: as megatron_tables.h says; Megatron-LM gpt_builders.py.
 #include "family/megatron_config.h"
 
 #include <fmt/format.h>
@@ -12,111 +10,11 @@
 #include <utility>
 
 #include "family/megatron_layer.h"
+#include "family/megatron_tables.h"
 #include "family/model_words.h"
 
 namespace anemone {
 namespace {
-
-// Arguments that say the same in NeMo 1, under its name of them.
-struct Same {
-  std::string_view key, nemo1;
-};
-constexpr Same kSame[] = {
-    {"num_layers", "num_layers"},
-    {"hidden_size", "hidden_size"},
-    {"ffn_hidden_size", "ffn_hidden_size"},
-    {"num_attention_heads", "num_attention_heads"},
-    {"kv_channels", "kv_channels"},
-    {"max_position_embeddings", "max_position_embeddings"},
-    {"add_bias_linear", "bias"},
-    {"add_qkv_bias", "qkv_bias"},
-    {"qk_layernorm", "qk_layernorm"},
-    {"openai_gelu", "openai_gelu"},
-    {"norm_epsilon", "layernorm_epsilon"},       // up to core 0.15
-    {"layernorm_epsilon", "layernorm_epsilon"},  // before core 0.3, and since core 0.16
-    {"apply_layernorm_1p", "layernorm_zero_centered_gamma"},
-    {"layernorm_zero_centered_gamma", "layernorm_zero_centered_gamma"},
-    {"rotary_base", "rotary_base"},
-    {"rotary_percent", "rotary_percentage"},
-    {"rotary_interleaved", "rotary_interleaved"},
-    {"rotary_seq_len_interpolation_factor", "seq_len_interpolation_factor"},
-    {"init_method_std", "init_method_std"},
-    {"hidden_dropout", "hidden_dropout"},
-    {"attention_dropout", "attention_dropout"},
-    {"fp32_residual_connection", "fp32_residual_connection"},
-    {"apply_query_key_layer_scaling", "apply_query_key_layer_scaling"},
-    {"attention_softmax_in_fp32", "attention_softmax_in_fp32"},
-    {"masked_softmax_fusion", "masked_softmax_fusion"},
-    {"bias_dropout_fusion", "bias_dropout_add_fusion"},
-    {"apply_rope_fusion", "apply_rope_fusion"},
-    {"make_vocab_size_divisible_by", "make_vocab_size_divisible_by"},
-    {"num_experts", "num_moe_experts"},
-    {"moe_router_topk", "moe_router_topk"},
-    {"moe_router_pre_softmax", "moe_router_pre_softmax"},
-    {"moe_ffn_hidden_size", "moe_ffn_hidden_size"},
-    {"moe_grouped_gemm", "moe_grouped_gemm"},
-    {"moe_aux_loss_coeff", "moe_aux_loss_coeff"},
-    {"moe_z_loss_coeff", "moe_z_loss_coeff"},
-    {"moe_input_jitter_eps", "moe_input_jitter_eps"},
-    {"moe_router_load_balancing_type", "moe_router_load_balancing_type"},
-    {"moe_token_dispatcher_type", "moe_token_dispatcher_type"},
-    {"moe_expert_capacity_factor", "moe_expert_capacity_factor"},
-    {"moe_pad_expert_input_to_capacity", "moe_pad_expert_input_to_capacity"},
-    {"moe_extended_tp", "moe_extended_tp"},
-    {"expert_tensor_parallel_size", "expert_tensor_parallel_size"},
-    {"tensor_model_parallel_size", "tensor_model_parallel_size"},
-    {"pipeline_model_parallel_size", "pipeline_model_parallel_size"},
-    {"virtual_pipeline_model_parallel_size", "virtual_pipeline_model_parallel_size"},
-    {"expert_model_parallel_size", "expert_model_parallel_size"},
-    {"sequence_parallel", "sequence_parallel"},
-};
-
-// Arguments with one value that is carried; null is accepted, too, and another one is refused.
-struct Only {
-  std::string_view key, value;  // YAML
-  std::string_view why;
-};
-constexpr Only kOnly[] = {
-    {"activation_func_clamp_value", "null", "activations that are cut off"},
-    {"apply_residual_connection_post_layernorm", "false", "residuals behind norms"},
-    {"attention_output_gate", "false", "gated attention"},
-    {"enable_mhc_connections", "false", "hyper-connections"},
-    {"experimental_attention_variant", "null", "attention of another kind"},
-    {"glu_linear_offset", "0.0", "gates with an offset"},
-    {"heterogeneous_block_specs", "false", "layers that differ"},
-    {"heterogeneous_layers_config_encoded_json", "null", "layers that differ"},
-    {"heterogeneous_layers_config_path", "null", "layers that differ"},
-    {"hybrid_attention_ratio", "0.0", "state-space layers"},
-    {"hybrid_layer_pattern", "null", "state-space layers"},
-    {"hybrid_mlp_ratio", "0.0", "state-space layers"},
-    {"hybrid_override_pattern", "null", "state-space layers"},
-    {"is_hybrid_model", "false", "state-space layers"},
-    {"linear_attention_freq", "null", "linear attention"},
-    {"linear_attention_type", "null", "linear attention"},
-    {"moe_apply_probs_on_input", "false", "experts that are weighted before they compute"},
-    {"moe_latent_size", "null", "experts of a smaller width"},
-    {"moe_mlp_glu_interleave_size", "null", "gate and up in other rows"},
-    {"moe_router_enable_expert_bias", "false", "routers with a bias of scores"},
-    {"moe_router_group_topk", "null", "routers that choose among groups"},
-    {"moe_router_num_groups", "null", "routers that choose among groups"},
-    {"moe_router_score_function", "softmax", "routers that score otherwise"},
-    {"moe_router_topk_scaling_factor", "null", "routers that scale their scores"},
-    {"moe_shared_expert_gate", "false", "experts that all tokens share"},
-    {"moe_shared_expert_glu_interleave_size", "null", "experts that all tokens share"},
-    {"moe_shared_expert_intermediate_size", "null", "experts that all tokens share"},
-    {"mtp_num_layers", "null", "layers that predict several tokens"},
-    {"mup_embedding_mult", "1.0", "scaled embeddings"},
-    {"mup_output_mult", "1.0", "scaled logits"},
-    {"multi_latent_attention", "false", "multi-latent attention"},
-    {"no_rope_freq", "null", "layers without rotary positions"},
-    {"qk_l2_norm", "false", "norms of queries and keys without weights"},
-    {"quick_geglu", "false", "another activation"},
-    {"retro_add_retriever", "false", "models that retrieve"},
-    {"softmax_scale", "null", "attention that is scaled otherwise"},
-    {"softmax_type", "vanilla", "attention with sinks"},
-    {"use_mup", "false", "muP"},
-    {"window_attn_skip_freq", "null", "layers with and without a window"},
-};
 
 // Arguments that code below reads.
 constexpr std::string_view kRead[] = {
@@ -167,7 +65,7 @@ std::string Shown(const ConfigNode& node) {
 }
 
 Status CheckOnly(const ConfigNode& args) {
-  for (const Only& only : kOnly) {
+  for (const MegatronOnly& only : kMegatronOnly) {
     const ConfigNode& value = WordAt(args, only.key);
     if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
     return Unsupported(
@@ -218,10 +116,12 @@ Status SetPositions(const ConfigNode& args, ConfigNode* words) {
     return Unsupported("add_position_embedding: expected true, found false: models without positions are not carried");
   (*words)["position_embedding_type"] = Text(type);
   if (type != "rope" || !IsTrue(args, "use_rope_scaling")) return {};
-  // What NeMo 1 has built in, and Megatron but for the factor [core_v0.14.0 rotary_pos_embedding.py, _apply_scaling].
+  // What NeMo 1 has built in, but for the factor [core_v0.14.0 rotary_pos_embedding.py, _apply_scaling].
   const ConfigNode& factor = WordAt(args, "rope_scaling_factor");
-  if (!factor.is_null() && factor.AsDouble() != 8.0)
-    return Unsupported(fmt::format("rope_scaling_factor: expected 8, found {}", Shown(factor)));
+  if (!factor.is_null()) {
+    ConfigNode& scaling = (*words)["rope_scaling"] = ConfigNode::Map();
+    scaling["factor"] = factor;
+  }
   (*words)["scale_positional_embedding"] = ConfigNode::Bool(true);
   return {};
 }
@@ -254,14 +154,18 @@ void SetTokenizer(const ConfigNode& args, ConfigNode* words) {
 
 // ---- Megatron-Bridge ----
 
-// Keys of a provider under the names that the arguments have.
+// Keys of a provider that code reads, under the names that the arguments have.
 constexpr std::pair<std::string_view, std::string_view> kBridge[] = {
-    {"num_moe_experts", "num_experts"},
-    {"seq_len_interpolation_factor", "rotary_seq_len_interpolation_factor"},
     {"bias_activation_fusion", "bias_gelu_fusion"},
     {"rope_scaling", "use_rope_scaling"},
-    {"seq_length", "max_position_embeddings"},
 };
+
+std::string ArgumentOf(std::string_view bridge) {
+  const auto* row = std::ranges::find(kMegatronKeys, bridge, BridgeKeyOf);
+  if (row != std::end(kMegatronKeys)) return std::string(row->key);
+  const auto* other = std::ranges::find(kBridge, bridge, [](const auto& pair) { return pair.first; });
+  return std::string(other == std::end(kBridge) ? bridge : other->second);
+}
 
 // Classes that build what their fields say, by the beginnings of their names. Others compute more than that.
 constexpr std::string_view kBridgeClasses[] = {
@@ -292,19 +196,10 @@ std::string FunctionName(const ConfigNode& node) {
 Status TakeBridgeActivation(const ConfigNode& model, ConfigNode* args) {
   const std::string name = FunctionName(WordAt(model, "activation_func"));
   const bool gated = IsTrue(model, "gated_linear_unit");
-  struct Known {
-    std::string_view function;
-    std::string_view plain, gated;
-    bool by_tanh = false;
-  };
-  constexpr Known kKnown[] = {{"silu", "", "fast-swiglu"},
-                              {"gelu", "gelu", "fast-geglu"},
-                              {"relu", "", "fast-reglu"},
-                              {"squared_relu", "squared-relu", ""},
-                              {"fast_gelu", "gelu", "fast-geglu", true},
-                              {"openai_gelu", "gelu", "fast-geglu", true}};
-  const auto* known = std::ranges::find(kKnown, name.empty() ? std::string_view("gelu") : name, &Known::function);
-  const std::string_view word = known == std::end(kKnown) ? "" : gated ? known->gated : known->plain;
+  const std::string_view function = name.empty() ? std::string_view("gelu") : name;
+  const auto* known = std::ranges::find(kBridgeActivations, function,
+                                        [](const BridgeActivation& row) { return LastName(row.function); });
+  const std::string_view word = known == std::end(kBridgeActivations) ? "" : gated ? known->gated : known->plain;
   if (word.empty())
     return Unsupported(fmt::format("activation_func: expected one that is carried, found {}{}", name,
                                    gated ? " in a gated MLP" : " in an MLP without gates"));
@@ -328,10 +223,7 @@ Result<ConfigNode> ArgsOfBridge(const ConfigNode& root) {
     }
   }
   ConfigNode args = ConfigNode::Map();
-  for (const auto& [key, value] : model.map) {
-    const auto* other = std::ranges::find(kBridge, key, [](const auto& pair) { return pair.first; });
-    args[other == std::end(kBridge) ? key : std::string(other->second)] = value;
-  }
+  for (const auto& [key, value] : model.map) args[ArgumentOf(key)] = value;
   args["swiglu"] = ConfigNode::Bool(false);
   args["group_query_attention"] = ConfigNode::Bool(!WordAt(model, "num_query_groups").is_null());
   const bool shared = WordAt(model, "share_embeddings_and_output_weights").AsBool().value_or(true);
@@ -350,8 +242,8 @@ void NoteUnknown(const ConfigNode& args, std::vector<std::string>* notes) {
     const std::string& key = argument.first;
     const ConfigNode& value = argument.second;
     const auto has_key = [&](const auto& row) { return row.key == key; };
-    if (IsNothing(value) || Has(kRead, key) || std::ranges::any_of(kSame, has_key) ||
-        std::ranges::any_of(kOnly, has_key) || Has(kTraining, key))
+    if (IsNothing(value) || Has(kRead, key) || std::ranges::any_of(kMegatronKeys, has_key) ||
+        std::ranges::any_of(kMegatronOnly, has_key) || Has(kTraining, key))
       continue;
     unknown.push_back(fmt::format("{} = {}", key, Shown(value)));
   }
@@ -362,7 +254,7 @@ void NoteUnknown(const ConfigNode& args, std::vector<std::string>* notes) {
 Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
   ANEMONE_TRY(CheckOnly(args));
   ConfigNode words = ConfigNode::Map();
-  for (const Same& same : kSame) {
+  for (const MegatronKey& same : kMegatronKeys) {
     const ConfigNode* value = args.Get(same.key);
     if (value != nullptr && value->is_scalar() && !value->is_null()) words[std::string(same.nemo1)] = *value;
   }

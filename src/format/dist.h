@@ -40,6 +40,12 @@ bool LooksDistributed(const std::vector<Artifact>& members);
 // save did not finish).
 Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& members, std::string_view what);
 
+// Empty states of the modules that Transformer Engine's layers ask for and NeMo 1 takes out before it saves [NeMo
+// v2.0.0 megatron_gpt_model.py, sharded_state_dict]: attention's, and norms' of their own. Megatron's default
+// strictness accepts what it does not ask for.
+Status AddModuleStates(StateDict& weights);
+Status AddAttentionStates(StateDict& weights);
+
 // How a checkpoint is laid out as torch_dist.
 struct TorchDistOptions {
   std::string folder;            // put before every file's path: "weights/"

@@ -109,7 +109,7 @@ Result<std::string> Tracked(const Probe& probe) {
     return Corrupt("[MEG-1] expected the number of an iteration or \"release\", found something else")
         .In((folder / kTracker).string());
   }
-  return fmt::format("iter_{:07}", iteration);
+  return MegatronIterationFolder(static_cast<int64_t>(iteration));
 }
 
 Result<std::string> ChooseIteration(const Probe& probe) {
@@ -293,7 +293,6 @@ namespace {
 
 constexpr FormatTraits kTraits = {.language = ConfigLanguage::kMegatron,
                                   .dialect = "mcore",
-                                  .takes_any_megatron = true,
                                   .has_bare_names = true,
                                   .is_chunked = true,
                                   .training = ParameterKeys::kNames,
@@ -302,6 +301,7 @@ constexpr FormatTraits kTraits = {.language = ConfigLanguage::kMegatron,
 
 constexpr FormatTraits BridgeTraits() {
   FormatTraits traits = kTraits;
+  traits.language = ConfigLanguage::kBridge;
   traits.own_files = {kRunConfig};
   return traits;
 }
@@ -316,7 +316,7 @@ const Format kMegatron = {
     .is_directory = true,
     .matches = IsMegatronFolder,
     .open = Open,
-    .lay_out = nullptr,
+    .lay_out = LayOutMegatron,
     .traits = kTraits,
 };
 
@@ -329,7 +329,7 @@ const Format kMegatronBridge = {
     .is_directory = true,
     .matches = [](const Probe&) { return false; },
     .open = Open,
-    .lay_out = nullptr,
+    .lay_out = LayOutBridge,
     .traits = BridgeTraits(),
 };
 

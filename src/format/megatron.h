@@ -3,6 +3,7 @@
 #ifndef ANEMONE_FORMAT_MEGATRON_H_
 #define ANEMONE_FORMAT_MEGATRON_H_
 
+#include <cstdint>
 #include <string>
 
 #include "anemone/checkpoint.h"
@@ -23,6 +24,15 @@ Status TellMegatron(Checkpoint* checkpoint);
 // What one rank's file says of the whole: config, flavour and, where it is one of several, the folder that holds all.
 // Errors: as LayoutOfMegatronArgs.
 Status TakeMegatronFile(const std::string& folder, ConfigNode args, Checkpoint& checkpoint);
+
+// The iteration that a checkpoint is written as: its training's, or the first; and its folder's name.
+int64_t MegatronIteration(const Checkpoint& checkpoint, bool is_bridge);
+std::string MegatronIterationFolder(int64_t iteration);
+
+// One iteration of a distributed checkpoint and what names it. The config is Megatron-LM's arguments, or
+// run_config.yaml. Errors: as LayOutTorchDist; Unsupported (no config); Corrupt (train_state.pt).
+Result<Plan> LayOutMegatron(const Checkpoint& checkpoint, const LayOutOptions& options);
+Result<Plan> LayOutBridge(const Checkpoint& checkpoint, const LayOutOptions& options);
 
 }  // namespace anemone
 

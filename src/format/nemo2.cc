@@ -119,21 +119,6 @@ Result<Checkpoint> Open(const Probe& probe) {
   return checkpoint;
 }
 
-// N2-7. NeMo 2 asks for the state of attention too, which NeMo 1 takes out before it saves [NeMo v2.0.0
-// megatron_gpt_model.py, sharded_state_dict]. Megatron's default strictness accepts what it does not ask for.
-Status AddAttentionStates(Checkpoint& checkpoint) {
-  constexpr std::string_view kProjection = ".self_attention.linear_proj.weight";
-  std::vector<std::string> names;
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (!std::string_view(item.name).ends_with(kProjection)) continue;
-    const std::string layer = item.name.substr(0, item.name.size() - kProjection.size());
-    const std::string state = layer + ".self_attention.core_attention.fused_attention._extra_state";
-    if (checkpoint.weights().Find(state) == nullptr) names.push_back(state);
-  }
-  for (const std::string& name : names) ANEMONE_TRY(checkpoint.weights().Add(name, Opaque{}));
-  return {};
-}
-
 Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   Checkpoint checkpoint = named;
   const Parts* parts = checkpoint.shards.size() == 1 ? FindParts(checkpoint.weights(), /*to_nemo2=*/true) : nullptr;
@@ -142,7 +127,7 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
     RenameStacks(checkpoint, [&](std::string_view prefix) { return Renamed(prefix, *parts, /*to_nemo2=*/true); });
   }
   if (checkpoint.shards.size() == 1 && options.extra_state != ExtraState::kDrop)
-    ANEMONE_TRY(AddAttentionStates(checkpoint));
+    ANEMONE_TRY(AddAttentionStates(checkpoint.weights()));  // N2-7
   Plan plan;
   if (checkpoint.config) {
     // Of a model that was carried name by name, with no class to build: for people to read.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -450,7 +451,45 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
   return common;
 }
 
+// A state of the module `state` for each that has a weight `weight`, in the same layer.
+struct StateOf {
+  std::string_view weight, state;
+};
+
+Status AddStates(std::span<const StateOf> modules, StateDict& weights) {
+  std::vector<std::string> names;
+  for (const StateDict::Item& item : weights.items()) {
+    for (const StateOf& module : modules) {
+      if (!item.name.ends_with(module.weight)) continue;
+      std::string state = item.name.substr(0, item.name.size() - module.weight.size());
+      state += module.state;
+      if (weights.Find(state) == nullptr) names.push_back(std::move(state));
+    }
+  }
+  for (const std::string& name : names) ANEMONE_TRY(weights.Add(name, Opaque{}));
+  return {};
+}
+
 }  // namespace
+
+Status AddAttentionStates(StateDict& weights) {
+  constexpr StateOf kAttention[] = {
+      {".self_attention.linear_proj.weight", ".self_attention.core_attention.fused_attention._extra_state"}};
+  return AddStates(kAttention, weights);
+}
+
+Status AddModuleStates(StateDict& weights) {
+  // Attention's has its place by the version of Transformer Engine; norms have one since its version 2.
+  constexpr StateOf kModules[] = {
+      {".self_attention.linear_proj.weight", ".self_attention.core_attention._extra_state"},
+      {".self_attention.q_layernorm.weight", ".self_attention.q_layernorm._extra_state"},
+      {".self_attention.k_layernorm.weight", ".self_attention.k_layernorm._extra_state"},
+      {".pre_mlp_layernorm.weight", ".pre_mlp_layernorm._extra_state"},
+      {"decoder.final_layernorm.weight", "decoder.final_layernorm._extra_state"},
+  };
+  ANEMONE_TRY(AddAttentionStates(weights));
+  return AddStates(kModules, weights);
+}
 
 Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& options, Plan& plan) {
   if (checkpoint.shards.size() != 1) {

@@ -295,7 +295,6 @@ TEST(MegatronArgs, WhatIsNotCarriedIsRefusedByName) {
            {"moe_router_score_function: sigmoid", "moe_router_score_function"},
            {"position_embedding_type: yarn", "position_embedding_type"},
            {"position_embedding_type: learned_absolute, add_position_embedding: false", "add_position_embedding"},
-           {"use_rope_scaling: true, rope_scaling_factor: 32.0", "rope_scaling_factor"},
            {"normalization: L2Norm", "normalization"}}) {
     EXPECT_THAT(Nemo1OfMegatron(Args(more), nullptr), StatusIs(ErrorKind::kUnsupported, key)) << more;
   }

@@ -44,8 +44,14 @@ class Conformance : public ::testing::TestWithParam<const Format*> {
     Checkpoint checkpoint;
     checkpoint.shards.emplace_back();
     for (auto& [name, tensor] : tensors) EXPECT_THAT(checkpoint.weights().Add(name, std::move(tensor)), IsOk());
-    const char* const texts[] = {"", "target: a.b.C\nhidden_size: 4\n", "_target_: a.b.C\nconfig:\n  hidden_size: 4\n",
-                                 R"({"model_type": "x", "hidden_size": 4})", R"({"model_cfg": {"embed_dim": 4}})"};
+    const char* const texts[] = {
+        "",
+        "target: a.b.C\nhidden_size: 4\n",
+        "_target_: a.b.C\nconfig:\n  hidden_size: 4\n",
+        R"({"model_type": "x", "hidden_size": 4})",
+        R"({"model_cfg": {"embed_dim": 4}})",
+        "num_attention_heads: 1\npadded_vocab_size: 8\ntensor_model_parallel_size: 1\nworld_size: 1\n",
+        "model: {_target_: megatron.bridge.models.gpt_provider.GPTModelProvider}\n"};
     const char* text = texts[static_cast<size_t>(format().traits.language)];
     if (*text != '\0') checkpoint.config = *Config::ParseYaml(text, "config");
     return checkpoint;

@@ -1,0 +1,270 @@
+// Megatron-LM's and Megatron-Bridge's folders as they are written (rules MEG-11 … MEG-14 of docs/formats/megatron.md),
+// held against those that their own code wrote (tests/golden, megatron/).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "anemone/convert.h"
+#include "engine/execute.h"
+#include "family/megatron_config.h"
+#include "family/megatron_tables.h"
+#include "family/model_words.h"
+#include "format/dist_values.h"
+#include "format/format.h"
+#include "format/megatron_file.h"
+#include "format/torch_file.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+#include "unit/convert/model_files.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::Contains;
+using testing::Golden;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+using testing::TempDir;
+
+std::string Item(const std::string& name) { return Golden("megatron/" + name); }
+
+ConfigNode ConfigOf(const std::string& path) {
+  const auto checkpoint = OpenCheckpoint(path);
+  EXPECT_THAT(checkpoint, IsOk());
+  return checkpoint.ok() && checkpoint->config ? checkpoint->config->root() : ConfigNode::Map();
+}
+
+std::string Shown(const ConfigNode& node) { return node.is_scalar() ? node.ScalarText() : "a list or a map"; }
+
+class MegatronWriteTest : public ::testing::TestWithParam<const char*> {};
+
+// From a Hugging Face folder, which says nothing of Megatron, back to the tensors that Megatron had saved.
+TEST_P(MegatronWriteTest, HasTheTensorsThatMegatronSaved) {  // MEG-12
+  const TempDir temp;
+  Convert(Item(GetParam()) + "/ckpt", temp / "hf", {.to = "hf"});
+  for (const char* format : {"megatron", "megatron-bridge"}) {
+    SCOPED_TRACE(format);
+    const std::string written = temp / format;
+    Convert(temp / "hf", written, {.to = format});
+    EXPECT_EQ(OpenCheckpoint(written)->flavour, format);
+    Convert(written, written + ".safetensors", {});
+    EXPECT_EQ(DigestsOf(written + ".safetensors"), Listed(Item(GetParam()) + "/plain.sha256"));
+    Convert(written, written + "-hf", {.to = "hf"});
+    EXPECT_EQ(DigestsOf(written + "-hf"), Listed(Item(GetParam()) + "/hf.sha256"));
+  }
+}
+
+// Rows that are cut for as many ranks are the same rows.
+TEST_P(MegatronWriteTest, CutForRanksIsTheSame) {
+  const TempDir temp;
+  Convert(Item(GetParam()) + "/ckpt", temp / "hf", {.to = "hf"});
+  Convert(temp / "hf", temp / "two", {.to = "megatron", .tp = 2});
+  EXPECT_TRUE(fs::exists(temp / "two/iter_0000001/__1_0.distcp"));
+  EXPECT_EQ(ConfigOf(temp / "two").Get("tensor_model_parallel_size")->AsInt(), 2);
+  EXPECT_EQ(ConfigOf(temp / "two").Get("world_size")->AsInt(), 2);
+  Convert(temp / "two", temp / "hf2", {.to = "hf"});
+  EXPECT_EQ(DigestsOf(temp / "hf2"), Listed(Item(GetParam()) + "/hf.sha256"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MegatronWriteTest,
+                         ::testing::Values("mb031-provider-llama", "mlm09-dist-tp2-llama-te",
+                                           "mlm09-torch-ep2-moe-grouped", "mlm19-dist-tp1-llama"));
+
+// Of every key of the tables that Megatron-LM's own arguments have.
+TEST(MegatronWrite, ArgumentsSayWhatMegatronsOwnSay) {  // MEG-13
+  for (const char* item : {"mlm09-dist-tp2-llama-te", "mlm09-torch-ep2-moe-grouped", "mlm19-dist-tp1-llama",
+                           "mlm20-torch-pp2vpp2-llama"}) {
+    SCOPED_TRACE(item);
+    const TempDir temp;
+    Convert(Item(item) + "/ckpt", temp / "hf", {.to = "hf"});
+    Convert(temp / "hf", temp / "out", {.to = "megatron"});
+    const ConfigNode own = ConfigOf(temp / "out"), theirs = ConfigOf(Item(item) + "/ckpt");
+    std::vector<std::string_view> keys = {"num_query_groups",
+                                          "group_query_attention",
+                                          "normalization",
+                                          "swiglu",
+                                          "squared_relu",
+                                          "bias_gelu_fusion",
+                                          "position_embedding_type",
+                                          "add_position_embedding",
+                                          "untie_embeddings_and_output_weights",
+                                          "padded_vocab_size",
+                                          "use_rotary_position_embeddings",
+                                          "params_dtype",
+                                          "bf16",
+                                          "fp16",
+                                          "window_size"};
+    const auto words = WordsOf(ConfigNode::Map(), nullptr);
+    ASSERT_THAT(words, IsOk());
+    for (const MegatronKey& row : kMegatronKeys) {
+      if (words->Get(row.nemo1) != nullptr) keys.push_back(row.key);
+    }
+    for (const MegatronOnly& row : kMegatronOnly) keys.push_back(row.key);
+    size_t compared = 0;
+    for (const std::string_view key : keys) {
+      const ConfigNode* value = theirs.Get(key);
+      if (value == nullptr) continue;
+      ++compared;
+      EXPECT_TRUE(SameConfig(WordAt(own, key), *value))
+          << key << ": " << Shown(WordAt(own, key)) << ", not " << Shown(*value);
+    }
+    EXPECT_GT(compared, 35);
+  }
+}
+
+TEST(MegatronWrite, ProviderSaysWhatMegatronBridgesOwnSays) {  // MEG-13
+  // Of speed and of training alone.
+  constexpr std::string_view kOther[] = {"apply_rope_fusion",   "bias_activation_fusion",
+                                         "bias_dropout_fusion", "masked_softmax_fusion",
+                                         "init_method_std",     "make_vocab_size_divisible_by"};
+  const TempDir temp;
+  const std::string item = Item("mb031-provider-llama");
+  Convert(item + "/ckpt", temp / "hf", {.to = "hf"});
+  Convert(temp / "hf", temp / "out", {.to = "megatron-bridge"});
+  const ConfigNode own = *ConfigOf(temp / "out").Get("model"), theirs = *ConfigOf(item + "/ckpt").Get("model");
+  EXPECT_GT(own.map.size(), 35);
+  for (const auto& [key, value] : own.map) {
+    const ConfigNode* other = theirs.Get(key);
+    ASSERT_NE(other, nullptr) << key << " is no key of a provider";
+    if (std::ranges::find(kOther, key) != std::end(kOther)) continue;
+    EXPECT_TRUE(SameConfig(value, *other)) << key << ": " << Shown(value) << ", not " << Shown(*other);
+  }
+}
+
+Value CommonOf(const std::string& iteration) {
+  const auto source = OpenFile(iteration + "/common.pt");
+  EXPECT_THAT(source, IsOk());
+  const auto file = ReadTorchFile(Whole(*source));
+  EXPECT_THAT(file, IsOk());
+  return file->root;
+}
+
+// The training of a checkpoint stays whole: optimizer, schedule, random states and arguments of all kinds.
+TEST(MegatronWrite, MegatronsOwnFolderStaysWhatItIs) {  // MEG-13
+  const TempDir temp;
+  const std::string source = Item("mlm19-dist-tp1-llama") + "/ckpt";
+  Convert(source, temp / "out", {.to = "megatron"});
+  const auto before = OpenCheckpoint(source), after = OpenCheckpoint(temp / "out");
+  ASSERT_THAT(after, IsOk());
+  EXPECT_EQ(DigestsOf(temp / "out"), DigestsOf(source));
+  EXPECT_TRUE(fs::exists(temp / "out/iter_0000010/common.pt"));
+  for (const auto& [key, value] : before->config->root().map) {
+    const ConfigNode* other = after->config->root().Get(key);
+    ASSERT_NE(other, nullptr) << key;
+    EXPECT_TRUE(SameConfig(value, *other)) << key << ": " << Shown(*other) << ", not " << Shown(value);
+  }
+  const Value common = CommonOf(temp / "out/iter_0000010");
+  const ValueRef args = MegatronArgsOf(common);
+  ASSERT_NE(args, nullptr);
+  EXPECT_EQ(Lookup(*args, "params_dtype")->text, "torch bfloat16");
+  EXPECT_EQ(Lookup(*args, "attention_backend")->kind, ValueNode::Kind::kObject);
+  EXPECT_EQ(Lookup(*common.node, "iteration")->integer, 10);
+}
+
+TEST(MegatronWrite, SaysWhatMegatronIsToBeToldBesides) {
+  const TempDir temp;
+  Convert(Item("mlm19-dist-tp1-llama") + "/ckpt", temp / "hf", {.to = "hf"});
+  const auto conversion = PlanConversion(temp / "hf", temp / "out", {.to = "megatron"});
+  ASSERT_THAT(conversion, IsOk());
+  EXPECT_THAT(conversion->notes, Contains(HasSubstr("give them, too: --bf16 --norm-epsilon 1.0e-06")));
+}
+
+// What is not in the folder is not asked for [load_checkpoint, gen_sd_optim and gen_sd_rng_state].
+TEST(MegatronWrite, AsksForNoOptimizerThatIsNotThere) {  // MEG-13
+  const TempDir temp;
+  Convert(Item("mlm19-dist-tp1-llama") + "/ckpt", temp / "hf", {.to = "hf"});
+  Convert(temp / "hf", temp / "lm", {.to = "megatron"});
+  Convert(temp / "hf", temp / "bridge", {.to = "megatron-bridge"});
+  const ConfigNode args = ConfigOf(temp / "lm"), run = ConfigOf(temp / "bridge");
+  for (const char* key : {"no_save_optim", "no_save_rng"}) EXPECT_EQ(WordAt(args, key).AsBool(), true) << key;
+  for (const char* key : {"checkpoint.save_optim", "checkpoint.save_rng"})
+    EXPECT_EQ(WordAt(run, key).AsBool(), false) << key;
+  for (const char* file : {"latest_train_state.pt", "latest_checkpointed_iteration.txt", "iter_0000000/common.pt",
+                           "iter_0000000/train_state.pt", "iter_0000000/run_config.yaml"})
+    EXPECT_TRUE(fs::exists(fs::path(temp / "bridge") / file)) << file;
+  EXPECT_EQ(MegatronArgsOf(CommonOf(temp / "bridge/iter_0000000")), nullptr);
+}
+
+// The way that NVIDIA's guide to migration leaves out.
+TEST(MegatronWrite, Nemo2BecomesMegatronBridge) {
+  const TempDir temp;
+  const std::string source = Item("mb031-provider-llama") + "/ckpt";
+  Convert(source, temp / "nemo2", {.to = "nemo2"});
+  Convert(temp / "nemo2", temp / "bridge", {.to = "megatron-bridge"});
+  Convert(temp / "bridge", temp / "plain.safetensors", {});
+  EXPECT_EQ(DigestsOf(temp / "plain.safetensors"), Listed(Item("mb031-provider-llama") + "/plain.sha256"));
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
+    EXPECT_TRUE(fs::exists(fs::path(temp / "bridge/iter_0000000/tokenizer") / file)) << file;
+  const ConfigNode run = ConfigOf(temp / "bridge");
+  const ConfigNode& folder = WordAt(run, "tokenizer.tokenizer_model");
+  EXPECT_EQ(folder.AsString(), fs::path(temp / "bridge/iter_0000000/tokenizer").lexically_normal().string());
+}
+
+// ---- configs ----
+
+ConfigNode Model(const std::string& more) {
+  const auto config = Config::ParseYaml(
+      "{num_layers: 2, hidden_size: 8, ffn_hidden_size: 16, num_attention_heads: 2, encoder_seq_length: 8, "
+      "position_embedding_type: rope, normalization: rmsnorm, activation: fast-swiglu, bias: false}",
+      "model");
+  ConfigNode root = config->root();
+  const auto added = Config::ParseYaml("{" + more + "}", "model");
+  EXPECT_THAT(added, IsOk());
+  for (const auto& [key, value] : added->root().map) root[key] = value;
+  return root;
+}
+
+TEST(MegatronWrite, WhatMegatronHasNoWordForIsRefusedByName) {  // MEG-13
+  for (const auto& [more, key] : std::map<std::string, std::string>{
+           {"apply_embedding_scaling: true", "apply_embedding_scaling"},
+           {"activation: fast-reglu", "activation"},
+           {"activation: fast-geglu", "activation"},
+           {"activation: gelu, openai_gelu: true", "tanh"},
+           {"name: megatron_gemma2", "name"},
+           {"transformer_block_type: post_ln", "transformer_block_type"},
+           {"scale_positional_embedding: true, rope_scaling: {low_freq_factor: 2}", "low_freq_factor"},
+           {"position_embedding_type: alibi", "position_embedding_type"},
+           {"mcore_customization_config: {final_logit_softcapping: 30.0}", "final_logit_softcapping"},
+           {"target: a.b.MegatronBertModel", "MegatronBertModel"}}) {
+    EXPECT_THAT(ToMegatronArgs(Model(more), nullptr, {}), StatusIs(ErrorKind::kUnsupported, key)) << more;
+  }
+  EXPECT_THAT(ToBridgeConfig(Model("apply_embedding_scaling: true"), nullptr, {}),
+              StatusIs(ErrorKind::kUnsupported, "apply_embedding_scaling"));
+}
+
+TEST(MegatronWrite, BridgeHasActivationsThatMegatronLmHasNot) {
+  const auto function = [](const std::string& more) {
+    const auto config = ToBridgeConfig(Model(more), nullptr, {});
+    EXPECT_THAT(config, IsOk()) << more;
+    return config.ok() ? WordAt(*config, "model.activation_func._target_").AsString().value_or("") : "";
+  };
+  EXPECT_EQ(function(""), "torch.nn.functional.silu");
+  EXPECT_EQ(function("activation: fast-geglu, bias_activation_fusion: false"), "torch.nn.functional.gelu");
+  EXPECT_EQ(function("activation: fast-geglu, openai_gelu: true"), "megatron.core.activations.fast_gelu");
+  EXPECT_EQ(function("activation: gelu, openai_gelu: true"), "megatron.core.activations.fast_gelu");
+  EXPECT_EQ(function("activation: gelu, bias: true"), "torch.nn.functional.gelu");
+  EXPECT_EQ(function("activation: fast-reglu"), "torch.nn.functional.relu");
+  EXPECT_EQ(function("activation: squared-relu"), "megatron.core.activations.squared_relu");
+}
+
+TEST(MegatronWrite, PositionsAreScaledByAnyFactor) {
+  const auto args =
+      ToMegatronArgs(Model("scale_positional_embedding: true, rope_scaling: {factor: 32.0}"), nullptr, {});
+  ASSERT_THAT(args, IsOk());
+  EXPECT_EQ(WordAt(*args, "use_rope_scaling").AsBool(), true);
+  EXPECT_EQ(WordAt(*args, "rope_scaling_factor").AsDouble(), 32);
+}
+
+TEST(MegatronWrite, AModelWithoutAConfigIsRefused) {
+  Checkpoint checkpoint;
+  checkpoint.shards.emplace_back();
+  EXPECT_THAT(FindFormat("megatron")->lay_out(checkpoint, {}), StatusIs(ErrorKind::kUnsupported, "without a config"));
+}
+
+}  // namespace
+}  // namespace anemone
