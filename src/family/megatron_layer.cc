@@ -237,6 +237,7 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
                                })),
           // So does a layer with experts.
           When(second_apart, Norm("pre_mlp_layernorm.", "norm2")),
+          State("pre_mlp_layernorm", kReadOnly),
           If<R>(parts.other_norms, When(kReadOnly, Norm("post_self_attn_layernorm.", "norm2"))),
           When(second_fused, Norm("mlp.linear_fc1.layer_norm_", "norm2")),
           When(dense, Join<R>({
