@@ -131,13 +131,14 @@ void PutTokenizer(const MegatronFacts& facts, ConfigNode* to) {
   for (const char* key : {"vocab_file", "merge_file"}) (*to)[key] = ConfigNode::Null();
 }
 
-void PutMachines(ConfigNode* args) {
+void PutMachines(const Described& described, ConfigNode* args) {
   const int64_t ranks = SizeIn(*args, "tensor_model_parallel_size") * SizeIn(*args, "pipeline_model_parallel_size");
   (*args)["world_size"] = ConfigNode::Int(ranks);
   (*args)["data_parallel_size"] = ConfigNode::Int(1);
   (*args)["rank"] = ConfigNode::Int(0);
   (*args)["context_parallel_size"] = ConfigNode::Int(1);
-  (*args)["transformer_impl"] = Text("transformer_engine");
+  const bool is_local = WordAt(described.model, "transformer_engine").AsBool() == false;
+  (*args)["transformer_impl"] = Text(is_local ? "local" : "transformer_engine");
   (*args)["use_dist_ckpt"] = ConfigNode::Bool(true);
   (*args)["ckpt_format"] = Text("torch_dist");
 }
@@ -265,7 +266,7 @@ Result<ConfigNode> ToMegatronArgs(const ConfigNode& model, const ConfigNode* kep
   } else {
     PutPrecision(described, &args, Text(TorchName(facts.dtype)));
     PutTokenizer(facts, &args);
-    PutMachines(&args);
+    PutMachines(described, &args);
     args["seq_length"] = WordAt(args, "max_position_embeddings");
   }
   ANEMONE_TRY(CheckSame(described, args, "Megatron-LM"));
