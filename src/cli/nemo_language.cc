@@ -52,6 +52,12 @@ constexpr LanguageScript kScripts[] = {
      .flags = "--hf_input_path --hf_output_path --skip_verification",
      .has_precision = false,
      .lacks_tower = true},
+    {.name = "convert_llava_to_neva",
+     .model = "LLaVA",
+     .dtype = "fp32",
+     .flags = "--conv-template --tokenizer-model --config-file --mm-projector-ckpt-dir --mm-vision-tower --model-type",
+     .source = "--in-file",
+     .destination = "--out-file"},
     {"convert_mistral_7b_hf_to_nemo", "Mistral", To::kNemo, "bf16", "--low-ram --tmp-dir"},
     {"convert_mistral_7b_nemo_to_hf", "Mistral", To::kFolder, "bf16", "--hf_model_name"},
     {"convert_mixtral_hf_to_nemo", "Mixtral", To::kNemo, "bf16",
@@ -74,7 +80,7 @@ constexpr LanguageScript kScripts[] = {
 
 struct Language : Script {
   const LanguageScript* row = nullptr;
-  std::string precision, folder, tokenizer_folder, conversation, mcore = "True", unused;
+  std::string precision, folder, tokenizer_folder, conversation, tower_name, projector, mcore = "True", unused;
   std::vector<std::string> ignored_missing;
   bool flag = false;
 };
@@ -110,6 +116,16 @@ constexpr Flag kFlags[] = {
     {"--tokenizer_type", "Accepted, without effect: the files tell"},
     {"--conv_template", "How a conversation is written (default: v1)",
      [](Language& script) { return &script.conversation; }},
+    {"--conv-template", "How a conversation is written (default: v1; NeMo's default is llama_2)",
+     [](Language& script) { return &script.conversation; }},
+    {"--tokenizer-model", "A SentencePiece model (default here: the model's own tokenizer)", Tokenizer},
+    {"--config-file", "NeMo's YAML (default here: derived from config.json)",
+     [](Language& script) { return &script.convert.hparams; }},
+    {"--mm-vision-tower", "The tower that NeMo is to build (default: mm_vision_tower of config.json)",
+     [](Language& script) { return &script.tower_name; }},
+    {"--mm-projector-ckpt-dir", "Not supported: another projector in place of the model's own",
+     [](Language& script) { return &script.projector; }},
+    {"--model-type", "Accepted, without effect: config.json says which language model it is"},
     {"--tmp-dir", "Accepted, without effect: nothing is stored on the way"},
     {.name = "--low-ram,--low-mem", .help = "Accepted, without effect: tensors are streamed", .is_switch = true},
     {.name = "--cuda", .help = "Accepted, without effect", .is_switch = true},
@@ -201,6 +217,10 @@ int RunLanguage(Language& script) {
     for (const char* key : {"data.conv_template", "mm_cfg.llm.model_type"})
       script.convert.set.emplace_back(key, script.conversation);
   }
+  if (!script.projector.empty())
+    return Report(Unsupported("--mm-projector-ckpt-dir: expected none, as the projector of the model itself is taken"));
+  if (!script.tower_name.empty())
+    script.convert.set.emplace_back("mm_cfg.vision_encoder.from_pretrained", script.tower_name);
   constexpr std::string_view kUsuallyMissing = "rotary_pos_emb.inv_freq";
   script.convert.strict = std::all_of(script.ignored_missing.begin(), script.ignored_missing.end(),
                                       [&](const std::string& name) { return name.empty() || name == kUsuallyMissing; });
@@ -222,21 +242,14 @@ struct Llm : Script {
 struct ModelWord {
   std::string_view begins, model_class;
 };
-constexpr ModelWord kModelWords[] = {{"baichuan2", "Baichuan2"},
-                                     {"chatglm", "ChatGLM"},
-                                     {"code_llama", "Llama"},
-                                     {"codellama", "Llama"},
-                                     {"gemma2", "Gemma2"},
-                                     {"gemma", "Gemma"},
-                                     {"gpt", "GPT"},
-                                     {"llama", "Llama"},
-                                     {"mistral", "Mistral"},
-                                     {"mixtral", "Mixtral"},
-                                     {"nemotron", "Nemotron"},
-                                     {"phi3", "Phi3"},
-                                     {"qwen2", "Qwen2"},
-                                     {"starcoder2", "Starcoder2"},
-                                     {"starcoder", "Starcoder"}};
+constexpr ModelWord kModelWords[] = {
+    {"baichuan2", "Baichuan2"}, {"chatglm", "ChatGLM"}, {"code_llama", "Llama"}, {"codellama", "Llama"},
+    {"gemma2", "Gemma2"},       {"gemma", "Gemma"},     {"gpt", "GPT"},          {"llava_next", "LlavaNext"},
+    {"llavanext", "LlavaNext"},
+
+    {"llava", "Llava"},         {"llama", "Llama"},     {"mistral", "Mistral"},  {"mixtral", "Mixtral"},
+    {"nemotron", "Nemotron"},   {"phi3", "Phi3"},       {"qwen2", "Qwen2"},      {"starcoder2", "Starcoder2"},
+    {"starcoder", "Starcoder"}};
 
 Result<std::string_view> ClassOfWord(const std::string& model) {
   std::string lower = model.substr(model.rfind('.') == std::string::npos ? 0 : model.rfind('.') + 1);
@@ -369,14 +382,14 @@ std::function<int()> DeclareLanguageScript(CLI::App& app, const LanguageScript& 
   auto script = std::make_shared<Language>();
   script->row = &row;
   const bool is_hf = row.to == To::kNemo && row.dialect.empty();
-  app.add_option("--input_name_or_path", script->source,
+  app.add_option(std::string(row.source), script->source,
                  is_hf ? "A Hugging Face model: folder or hub id" : "A .nemo, or a folder of an unpacked one")
       ->required();
   const std::string help = !row.member.empty()     ? fmt::format("The folder for {}", row.member)
                            : row.to == To::kNemo   ? "The .nemo to write"
                            : row.to == To::kFolder ? "The Hugging Face folder to write"
                                                    : "The torch file to write: the weights alone";
-  DeclareWriting(app, script->plan, "--output_path", /*required=*/row.to != To::kTorch, help);
+  DeclareWriting(app, script->plan, std::string(row.destination), /*required=*/row.to != To::kTorch, help);
   if (row.has_precision) {
     app.add_option("--precision", script->precision,
                    row.dtype.empty()

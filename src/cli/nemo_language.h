@@ -22,6 +22,7 @@ struct LanguageScript {
   std::string_view member = {};  // the file in --output_path, which is a folder
   std::string_view dialect = {};
   bool has_precision = true;
+  std::string_view source = "--input_name_or_path", destination = "--output_path";
   bool lacks_tower = false;  // the .nemo does, which a Hugging Face model given beside it has
 };
 std::span<const LanguageScript> LanguageScripts();

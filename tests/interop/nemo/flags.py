@@ -66,6 +66,7 @@ COMMANDS = {
         ("llava", "hf_to_nemo", "x.nemo", "--tokenizer_path=absent.model --conv_template=v1 --hparams_file=absent.yaml"
          " --precision=bf16 --skip_verification"),
         ("llava", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --skip_verification"),
+        ("llava", "to_neva", "x.nemo", ""),
         ("mistral_7b", "hf_to_nemo", "x.nemo", "--precision=bf16 --low-ram --low-mem --tmp-dir=absent"),
         ("mistral_7b", "nemo_to_hf", "x", "--hf_model_name=absent --precision=bf16"),
         ("mixtral", "hf_to_nemo", "x.nemo", "--precision=bf16 --low-ram --tmp-dir=absent --tokenizer_type=fast"
@@ -81,6 +82,9 @@ COMMANDS = {
         ("starcoder2", "nemo_to_hf", "x", "--hf-model-name=absent --precision=32 --cpu-only"),
     ]},
 }
+COMMANDS["convert_llava_to_neva"] = (
+    "--in-file=./absent --out-file=x.nemo --conv-template=llama_2 --tokenizer-model=absent.model --precision=32"
+    " --config-file=absent.yaml --mm-vision-tower=openai/clip-vit-large-patch14 --model-type=llama")
 
 
 def run(folder, script, *words):
