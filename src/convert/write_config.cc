@@ -13,6 +13,7 @@
 #include "family/megatron_config.h"
 #include "family/model_words.h"
 #include "family/nemo2_checkpoint.h"
+#include "family/neva_config.h"
 #include "format/megatron.h"
 #include "format/nemo.h"
 
@@ -39,6 +40,15 @@ Status WriteMegatron(Work& work) {
                                 work.conversion.source, &work.result(), &work.conversion.notes);
 }
 
+// What a config of NeMo 1 cannot say, or NeMo 1 has no model for.
+Status CheckNemo1Words(const Config& config) {
+  if (IsLlavaNextConfig(config)) {
+    return Unsupported("image_newline: expected a LLaVA, which NeMo 1 has, found a LLaVA-NeXT",
+                       "NeMo 2 has it: --to nemo2");
+  }
+  return CheckNemo1Factors(config.root());
+}
+
 }  // namespace
 
 Status WriteConfig(Work& work) {
@@ -48,7 +58,7 @@ Status WriteConfig(Work& work) {
   if (work.traits().language == ConfigLanguage::kNemo1 && !work.traits().is_nemo1_archive())
     NoteLostReferences(result.config->root(), &work.conversion.notes);
   if (work.traits().language != ConfigLanguage::kNemo2)
-    return work.traits().is_megatron() ? CheckNemo1Factors(result.config->root()) : Status();
+    return work.traits().is_megatron() ? CheckNemo1Words(*result.config) : Status();
   return TakeNemo2Config({.id = work.options.nemo2_model, .version = work.options.nemo2_version}, work.KnownModel(),
                          &result, &work.conversion.notes);
 }

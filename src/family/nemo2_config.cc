@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "family/model_words.h"
+#include "family/neva_config.h"
 
 namespace anemone {
 namespace {
@@ -64,6 +65,7 @@ constexpr std::string_view kNemo1Neva =
 constexpr std::string_view kNemo1Gemma2 = "megatron_gemma2";
 constexpr const char* kGemma2Keys[] = {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"};
 constexpr std::string_view kNeva = "nemo.collections.vlm.neva.model.";
+constexpr std::string_view kLlavaNext = "nemo.collections.vlm.llava_next.model.", kFirstLlavaNext = "2.1.0";
 
 // The same value under two names, and what NeMo 1 takes it for where its config is silent; NeMo 2's classes take other
 // values then [NeMo v2.0.0 megatron_base_model.py build_transformer_config, megatron_gpt_model.py;
@@ -319,6 +321,8 @@ ConfigNode SeeingToNemo1(const ConfigNode& config) {
     SizesByName(TextOf(*vision, "pretrained_model_name_or_path"), encoder);
   }
   if (const ConfigNode* layer = config.Get("vision_feature_layer")) encoder["vision_select_layer"] = *layer;
+  if (!FlagOf(config, "drop_vision_class_token", true)) encoder["vision_select_feature"] = Text("cls_patch");
+  if (TextOf(config, "_target_").starts_with(kLlavaNext)) to[std::string(kPatchMerge)] = Text(kUnpad);
   const ConfigNode* projector = config.Get("vision_projection_config");
   const ConfigNode* width = projector == nullptr ? nullptr : projector->Get("input_size");
   if (width != nullptr && encoder.Get("hidden_size") == nullptr) encoder["hidden_size"] = *width;
@@ -426,7 +430,12 @@ Status SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, std::
   const std::string name = encoder == nullptr ? std::string() : TextOf(*encoder, "from_pretrained");
   if (name.empty())
     return Unsupported("mm_cfg.vision_encoder.from_pretrained: expected a tower's name, which NeMo 2 builds it from");
+  // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
+  if (encoder->Get("class_token_length") != nullptr && encoder->Get("class_token_length")->AsInt() == 0)
+    return Unsupported("mm_cfg.vision_encoder: expected a CLIP, as NeMo 2 builds for a LLaVA, found a SigLIP");
   vision["pretrained_model_name_or_path"] = Text(name);
+  if (TextOf(*encoder, "vision_select_feature") == "cls_patch")
+    config["drop_vision_class_token"] = ConfigNode::Bool(false);
   if (const ConfigNode* layer = encoder->Get("vision_select_layer")) config["vision_feature_layer"] = *layer;
   if (const ConfigNode* size = encoder->Get("hidden_size")) {
     projector["input_size"] = *size;
@@ -657,10 +666,17 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   ArchitectureToNemo2(*architecture, model_config, request, config, said);
   config["_target_"] = Text(asked != nullptr ? asked->config_class : architecture->config_class);
   if (const ConfigNode* seeing = model_config.Get("mm_cfg"); seeing != nullptr && seeing->is_map()) {
-    to["_target_"] = Text(std::string(kNeva) + "llava.LlavaModel");
+    const bool is_next = TextOf(*seeing, kPatchMerge) == kUnpad;
+    std::string written = version;
+    if (is_next) {
+      ANEMONE_ASSIGN(written, VersionFor(request, kFirstLlavaNext, "LLaVA-NeXT", said));
+    }
+    to["_target_"] =
+        Text(is_next ? std::string(kLlavaNext) + "llava_next.LlavaNextModel" : std::string(kNeva) + "llava.LlavaModel");
     ConfigNode& whole = to["config"] = ConfigNode::Map();
-    whole["_target_"] = Text(std::string(kNeva) + "llava.LlavaConfig");
-    ANEMONE_TRY(SeeingToNemo2(*seeing, config, version, whole));
+    whole["_target_"] =
+        Text(is_next ? std::string(kLlavaNext) + "base.LlavaNextConfig" : std::string(kNeva) + "llava.LlavaConfig");
+    ANEMONE_TRY(SeeingToNemo2(*seeing, config, written, whole));
     whole["language_transformer_config"] = std::move(config);
   } else {
     to["_target_"] = Text(model_class);

@@ -87,10 +87,18 @@ target: nemo.collections.multimodal.models.multimodal_llm.neva.neva_model.Megatr
 struct KnownTower {
   std::string_view name;
   int64_t width, image, patch, layers;
+  std::string_view config;  // of transformers
 };
-constexpr KnownTower kTowers[] = {{"openai/clip-vit-large-patch14-336", 1024, 336, 14, 24},
-                                  {"openai/clip-vit-large-patch14", 1024, 224, 14, 24},
-                                  {"google/siglip-so400m-patch14-384", 1152, 384, 14, 27}};
+constexpr KnownTower kTowers[] = {
+    {"openai/clip-vit-large-patch14-336", 1024, 336, 14, 24,
+     "{model_type: clip_vision_model, hidden_act: quick_gelu, hidden_size: 1024, image_size: 336, intermediate_size: "
+     "4096, num_attention_heads: 16, num_hidden_layers: 24, patch_size: 14, projection_dim: 768, vocab_size: 32000}"},
+    {"openai/clip-vit-large-patch14", 1024, 224, 14, 24,
+     "{model_type: clip_vision_model, hidden_act: quick_gelu, hidden_size: 1024, image_size: 224, intermediate_size: "
+     "4096, num_attention_heads: 16, num_hidden_layers: 24, patch_size: 14, projection_dim: 768, vocab_size: 32000}"},
+    {"google/siglip-so400m-patch14-384", 1152, 384, 14, 27,
+     "{model_type: siglip_vision_model, hidden_act: gelu_pytorch_tanh, hidden_size: 1152, image_size: 384, "
+     "intermediate_size: 4304, num_attention_heads: 16, num_hidden_layers: 27, patch_size: 14}"}};
 
 // Keys of one value that NeMo computes; the value applies where config.json is silent, too.
 struct Fixed {
@@ -98,7 +106,15 @@ struct Fixed {
 };
 constexpr Fixed kFixed[] = {{"projector_hidden_act", "gelu"}, {"multimodal_projector_bias", "true"}};
 
-// A tower's config whose missing sizes are its class's.
+// The class or, where none is named, the type of model.
+bool IsOf(const ConfigNode& root, std::string_view name, std::string_view type) {
+  const ConfigNode& names = WordAt(root, "architectures");
+  if (names.is_list() && !names.list.empty()) return names.list.front().AsString() == name;
+  return WordAt(root, "model_type").AsString() == type && root.Get("text_config") != nullptr;
+}
+
+}  // namespace
+
 ConfigNode WholeTower(const ConfigNode& vision) {
   const std::string type = WordAt(vision, "model_type").AsString().value_or("clip_vision_model");
   ConfigNode whole = SilentOf(kSilentTowers, type);
@@ -113,10 +129,19 @@ std::string TowerNameOf(const ConfigNode& whole, const ConfigNode& vision, std::
   const auto number = [&](std::string_view key) { return WordAt(whole, key).AsInt().value_or(0); };
   for (const KnownTower& tower : kTowers) {
     if (tower.width == number("hidden_size") && tower.image == number("image_size") &&
-        tower.patch == number("patch_size") && tower.layers == number("num_hidden_layers"))
+        tower.patch == number("patch_size") && tower.layers == number("num_hidden_layers")) {
+      const ConfigNode &act = WordAt(whole, "hidden_act"), known = WordAt(ParseWord(tower.config), "hidden_act");
+      if (notes != nullptr && !act.is_null() && !SameConfig(act, known)) {
+        notes->push_back(
+            fmt::format("vision_config.hidden_act: {}; NeMo builds {}, which computes {}: set "
+                        "mm_cfg.vision_encoder.from_pretrained",
+                        act.ScalarText(), tower.name, known.ScalarText()));
+      }
       return std::string(tower.name);
+    }
   }
-  const std::string_view name = kTowers[number("image_size") == kTowers[0].image ? 0 : 1].name;
+  const bool is_siglip = WordAt(whole, "model_type").AsString() == "siglip_vision_model";
+  const std::string_view name = kTowers[is_siglip ? 2 : number("image_size") == kTowers[0].image ? 0 : 1].name;
   if (notes != nullptr) {
     notes->push_back(fmt::format(
         "mm_cfg.vision_encoder.from_pretrained: {}, as NeMo's converter writes; the tower has another size: "
@@ -126,12 +151,20 @@ std::string TowerNameOf(const ConfigNode& whole, const ConfigNode& vision, std::
   return std::string(name);
 }
 
-}  // namespace
+ConfigNode TowerOfName(std::string_view name) {
+  const auto last = [](std::string_view path) { return path.substr(path.rfind('/') + 1); };
+  while (name.ends_with('/')) name.remove_suffix(1);
+  const auto* found =
+      std::ranges::find_if(kTowers, [&](const KnownTower& tower) { return last(tower.name) == last(name); });
+  return found == std::end(kTowers) ? ConfigNode::Map() : ParseWord(found->config);
+}
 
+bool IsLlavaNextJson(const ConfigNode& root) { return IsOf(root, "LlavaNextForConditionalGeneration", "llava_next"); }
 bool IsLlavaJson(const ConfigNode& root) {
-  const ConfigNode& names = WordAt(root, "architectures");
-  if (names.is_list() && !names.list.empty()) return names.list.front().AsString() == "LlavaForConditionalGeneration";
-  return WordAt(root, "model_type").AsString() == "llava" && root.Get("text_config") != nullptr;
+  return IsOf(root, "LlavaForConditionalGeneration", "llava") || IsLlavaNextJson(root);
+}
+bool IsLlavaNextConfig(const Config& config) {
+  return WordAt(ModelNode(config), fmt::format("mm_cfg.{}", kPatchMerge)).AsString() == kUnpad;
 }
 
 Result<ConfigNode> TextConfigOf(const ConfigNode& config_json) {
@@ -176,6 +209,7 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   if (strategy == "full") encoder["vision_select_feature"] = Str("cls_patch");
   const bool is_siglip = WordAt(tower, "model_type").AsString() == "siglip_vision_model";
   if (is_siglip) encoder["class_token_length"] = ConfigNode::Int(0);
+  if (IsLlavaNextJson(config_json)) to["mm_cfg"][std::string(kPatchMerge)] = Str(kUnpad);
   const int64_t patch = WordAt(tower, "patch_size").AsInt().value_or(0);
   const int64_t side = patch > 0 ? WordAt(tower, "image_size").AsInt().value_or(0) / patch : 0;
   constexpr int64_t kMostSide = 1 << 15;
@@ -189,11 +223,11 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
 
 Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std::vector<std::string>* notes) {
   const std::string projector = WordAt(model, "mm_cfg.mm_mlp_adapter_type").AsString().value_or("linear");
-  if (projector != "mlp2x_gelu") {
+  if (projector != "mlp2x_gelu" && !request.any_projector) {
     return Unsupported(fmt::format("mm_cfg.mm_mlp_adapter_type: expected mlp2x_gelu, as transformers' LLaVA computes, "
                                    "found {}",
                                    projector),
-                       "OUT.safetensors holds the weights alone");
+                       "--to hf --dialect llava writes LLaVA's own layout, which has it");
   }
   const ConfigNode& encoder = WordAt(model, "mm_cfg.vision_encoder");
   const std::string feature = WordAt(encoder, "vision_select_feature").AsString().value_or("patch");
@@ -205,8 +239,18 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
   if (request.kept != nullptr) {
     json = *request.kept;
   } else {
-    json = ParseWord("{ignore_index: -100, model_type: llava, projector_hidden_act: gelu, torch_dtype: float32}");
-    json["architectures"] = ConfigNode::List({Str("LlavaForConditionalGeneration")});
+    const bool is_next = WordAt(model, fmt::format("mm_cfg.{}", kPatchMerge)).AsString() == kUnpad;
+    json = ParseWord("{ignore_index: -100, projector_hidden_act: gelu, torch_dtype: float32}");
+    json["model_type"] = Str(is_next ? "llava_next" : "llava");
+    json["architectures"] =
+        ConfigNode::List({Str(is_next ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration")});
+    if (is_next) {
+      json["image_grid_pinpoints"] = ParseWord(kSilentPinpoints);
+      if (notes != nullptr) {
+        notes->push_back(fmt::format("image_grid_pinpoints: {}, transformers' own; NeMo's config has no such key",
+                                     kSilentPinpoints));
+      }
+    }
     json["transformers_version"] = Str("4.44.2");
     // The published ones have <image> and <pad> behind the tokens of Llama.
     constexpr int64_t kTokens = 32000;

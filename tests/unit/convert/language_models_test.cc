@@ -3,6 +3,7 @@
 #include "anemone/convert.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
+#include "family/family.h"
 #include "format/format.h"
 #include "ops/summary.h"
 #include "testing/matchers.h"
@@ -209,7 +210,14 @@ TEST(Llava, ComesBackInEveryLayout) {
     ComesBack(source, {.dialect = "mcore"});
     ComesBack(source, {.dialect = "legacy"});
     ComesBack(source, {.dialect = "mcore", .tp = 2, .pp = 2});
-    ComesBack(source, {.to = "nemo2"});
+    // NeMo 2's class of a tower is transformers' CLIPVisionModel.
+    if (source.find("siglip") == std::string::npos) {
+      ComesBack(source, {.to = "nemo2"});
+    } else {
+      const TempDir temp;
+      EXPECT_THAT(PlanConversion(source, temp.path() + "/x", {.to = "nemo2"}),
+                  StatusIs(ErrorKind::kUnsupported, "mm_cfg.vision_encoder: expected a CLIP"));
+    }
   }
 }
 
@@ -250,6 +258,159 @@ TEST(Llava, WhatNemoCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "vision_feature_layer"));
   EXPECT_THAT(PlanConversion(With(source, act, "projector_hidden_act", "relu"), temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
+}
+
+// A copy of `folder`, whose config.json has other values and whose weights have one tensor more.
+std::string WithTensor(const std::string& folder, const std::string& copy, const char* name, const Tensor& tensor,
+                       const std::vector<std::pair<const char*, const char*>>& keys) {
+  auto checkpoint = OpenCheckpoint(folder);
+  EXPECT_THAT(checkpoint, IsOk());
+  EXPECT_THAT(checkpoint->weights().Add(name, tensor), IsOk());
+  for (const auto& [key, yaml] : keys)
+    checkpoint->config->root()[key] = *Config::ParseYaml(fmt::format("v: {}", yaml), "test")->root().Get("v");
+  const auto plan = FindFormat("huggingface")->lay_out(*checkpoint, {});
+  EXPECT_THAT(plan, IsOk());
+  EXPECT_THAT(Execute(*plan, copy, {}), IsOk());
+  return copy;
+}
+
+// LLaVA-NeXT is a LLaVA with one vector more, which NeMo 2 has from 2.1.0 on, and NeMo 1 not at all.
+TEST(Llava, NextGoesToNemoTwoAndBack) {
+  const TempDir temp;
+  const auto newline = Tensor::Fill(DType::kF32, {64}, 0.5);
+  ASSERT_THAT(newline, IsOk());
+  const std::string source = WithTensor(Golden("decoders/llava/hf"), temp.path() + "/next", "image_newline", *newline,
+                                        {{"architectures", "[LlavaNextForConditionalGeneration]"},
+                                         {"model_type", "llava_next"},
+                                         {"image_grid_pinpoints", "[[28, 56], [56, 28]]"}});
+  ComesBack(source, {.to = "nemo2"});
+  const auto planned = PlanConversion(source, temp.path() + "/x", {.to = "nemo2"});
+  ASSERT_THAT(planned, IsOk());
+  EXPECT_EQ(planned->result.config->Find("_target_")->AsString(),
+            "nemo.collections.vlm.llava_next.model.llava_next.LlavaNextModel");
+  EXPECT_EQ(planned->result.config->Find("config._target_")->AsString(),
+            "nemo.collections.vlm.llava_next.model.base.LlavaNextConfig");
+  EXPECT_THAT(PlanConversion(source, temp.path() + "/x", {.to = "nemo2", .nemo2_version = "2.0.0"}),
+              StatusIs(ErrorKind::kUnsupported, "expected NeMo 2.1.0 or later"));
+  EXPECT_THAT(PlanConversion(source, temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "found a LLaVA-NeXT"));
+  Convert(source, temp.path() + "/two", {.to = "nemo2"});
+  EXPECT_THAT(PlanConversion(temp.path() + "/two", temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "found a LLaVA-NeXT"));
+}
+
+// NeMo 2 drops the class token unless it is told not to.
+TEST(Llava, TheClassTokenStaysWhereTransformersKeepsIt) {
+  const TempDir full, temp;
+  const std::string source = With(Golden("decoders/llava/hf"), full, "vision_feature_select_strategy", "full");
+  for (const char* strategy : {"full", "default"}) {
+    const bool is_full = std::string_view(strategy) == "full";
+    const std::string from = is_full ? source : Golden("decoders/llava/hf"), two = temp.path() + "/" + strategy;
+    Convert(from, two, {.to = "nemo2"});
+    const auto written = OpenCheckpoint(two);
+    ASSERT_THAT(written, IsOk());
+    const ConfigNode* drops = written->config->Find("config.drop_vision_class_token");
+    EXPECT_EQ(drops != nullptr, is_full);
+    std::filesystem::remove(two + "/context/config.json");
+    Convert(two, two + "_back", {.to = "hf", .tower = from});
+    EXPECT_EQ(JsonOf(two + "_back/config.json").Find("vision_feature_select_strategy")->AsString(), strategy);
+  }
+}
+
+// LLaVA's own folder: the language model's config with mm_* keys, and a tower that it names and does not describe.
+TEST(Llava, LlavasOwnLayoutBothWays) {
+  for (const std::string& source : {Golden("decoders/llava/hf"), Golden("transformers4_others/llava_clip"),
+                                    Golden("transformers5_others/llava_clip")}) {
+    SCOPED_TRACE(source);
+    const TempDir temp;
+    const std::string own = temp.path() + "/own", back = temp.path() + "/back", nemo = temp.path() + "/x.nemo",
+                      again = temp.path() + "/again";
+    Convert(source, own, {.to = "hf", .dialect = "llava"});
+    const Digests digests = DigestsOf(own);
+    for (const char* name :
+         {"model.embed_tokens.weight", "model.mm_projector.0.weight", "model.mm_projector.2.bias",
+          "model.vision_tower.vision_tower.vision_model.embeddings.class_embedding", "lm_head.weight"})
+      EXPECT_TRUE(digests.contains(name)) << name;
+    const Config config = JsonOf(own + "/config.json");
+    EXPECT_EQ(config.Find("architectures")->list.front().AsString(), "LlavaLlamaForCausalLM");
+    EXPECT_EQ(config.Find("mm_vision_select_layer")->AsInt(), -2);
+    EXPECT_EQ(config.Find("rope_parameters"), nullptr);
+    // Nothing tells the heads of a tower of no known name.
+    EXPECT_THAT(PlanConversion(own, back, {.to = "hf"}), StatusIs(ErrorKind::kNotFound, "mm_vision_tower"));
+    Convert(own, back, {.to = "hf", .tower = source});
+    const auto a = OpenCheckpoint(source), b = OpenCheckpoint(back);
+    ASSERT_THAT(a, IsOk());
+    ASSERT_THAT(b, IsOk());
+    const auto canonical_a = ToCanonical(*a), canonical_b = ToCanonical(*b);
+    ASSERT_THAT(canonical_a, IsOk());
+    ASSERT_THAT(canonical_b, IsOk());
+    ASSERT_EQ(canonical_a->weights().size(), canonical_b->weights().size());
+    for (const StateDict::Item& item : canonical_a->weights().items())
+      EXPECT_EQ(*item.tensor()->Read(), *canonical_b->weights().Find(item.name)->tensor()->Read()) << item.name;
+    // Through NeMo, the same folder.
+    Convert(own, nemo, {});
+    Convert(nemo, again, {.to = "hf", .dialect = "llava"});
+    EXPECT_EQ(DigestsOf(again), digests);
+    EXPECT_TRUE(SameConfig(JsonOf(again + "/config.json").root(), config.root()));
+  }
+}
+
+// A key that changes what is computed is refused by its name.
+TEST(Llava, WhatTransformersCannotSayOfLlavasOwnIsRefusedByName) {
+  const TempDir temp;
+  const std::string own = temp.path() + "/own";
+  Convert(Golden("decoders/llava/hf"), own, {.to = "hf", .dialect = "llava"});
+  for (const auto& [key, yaml] : {std::pair{"mm_use_im_start_end", "true"},
+                                  {"mm_patch_merge_type", "spatial"},
+                                  {"image_aspect_ratio", "anyres"},
+                                  {"mm_vision_select_feature", "cls"},
+                                  {"mm_projector_type", "linear"}}) {
+    const std::string changed = WithKey(own, temp.path() + "/" + key, "config.json", key, yaml);
+    EXPECT_THAT(PlanConversion(changed, temp.path() + "/x", {.to = "hf", .tower = Golden("decoders/llava/hf")}),
+                StatusIs(ErrorKind::kUnsupported, key))
+        << key;
+  }
+}
+
+// LLaVA's mm_projector.bin: its own file, which is no model.
+TEST(Llava, AProjectorAloneIsSaidToBeOne) {
+  const TempDir temp;
+  const std::string own = temp.path() + "/own", file = temp.path() + "/mm_projector.safetensors";
+  Convert(Golden("decoders/llava/hf"), own, {.to = "hf", .dialect = "llava"});
+  auto checkpoint = OpenCheckpoint(own);
+  ASSERT_THAT(checkpoint, IsOk());
+  StateDict projector;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (item.name.find("mm_projector") == std::string::npos) continue;
+    ASSERT_THAT(projector.Add(item.name, item.entry), IsOk());
+  }
+  checkpoint->weights() = projector;
+  checkpoint->config.reset();
+  const auto plan = FindFormat("safetensors")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, file, {}), IsOk());
+  const auto opened = OpenCheckpoint(file);
+  ASSERT_THAT(opened, IsOk());
+  EXPECT_EQ(PartsAlone(Summarize(*opened)), "projector");
+  EXPECT_THAT(ToCanonical(*opened), IsOk());
+  EXPECT_THAT(PlanConversion(file, temp.path() + "/x", {.to = "hf"}),
+              StatusIs(ErrorKind::kNotFound, "found its projector without the language model"));
+}
+
+// The tower's and the projector's sizes are the config's.
+TEST(Llava, AConfigOfAnotherTowerIsFound) {
+  for (const char* key : {"hidden_size", "num_hidden_layers", "intermediate_size", "patch_size"}) {
+    const TempDir temp;
+    const std::string copy = temp.path() + "/hf";
+    std::filesystem::copy(Golden("decoders/llava/hf"), copy);
+    Config config = JsonOf(copy + "/config.json");
+    config.root()["vision_config"][key] = ConfigNode::Int(7);
+    std::filesystem::permissions(copy + "/config.json", std::filesystem::perms::owner_all);
+    std::ofstream(copy + "/config.json") << config.ToJson();
+    const auto checkpoint = OpenCheckpoint(copy);
+    ASSERT_THAT(checkpoint, IsOk());
+    EXPECT_THAT(ToCanonical(*checkpoint), StatusIs(ErrorKind::kCorrupt, std::string("vision_config.") + key));
+  }
 }
 
 // What inspect, report and verify say of the three parts: which are stored, and where the others come from.

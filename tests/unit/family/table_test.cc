@@ -140,7 +140,7 @@ TEST(FamiliesTest, AreExactlyThese) {
                                  "gpt/hf_starcoder2", "gpt/hf_phi3", "gpt/hf_baichuan", "gpt/hf_falcon",
                                  "gpt/hf_falcon_old", "gpt/hf_gpt2", "gpt/hf_bigcode", "gpt/hf_chatglm", "t5/legacy",
                                  "t5/hf", "neva/mcore", "neva/legacy", "neva/hf", "neva/hf_v5", "neva/hf_nested",
-                                 "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads"));
+                                 "neva/llava", "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads"));
 }
 
 TEST(FamiliesTest, TablesObeyTheRules) {
