@@ -15,6 +15,7 @@
 #include "cli/describe.h"
 #include "cli/infer.h"
 #include "cli/nemo_language.h"
+#include "cli/nemo_megatron.h"
 #include "cli/nemo_script.h"
 #include "config/hydra.h"
 #include "ops/yaml.h"
@@ -481,6 +482,11 @@ std::function<int()> DeclareNemo(CLI::App& app) {
   llm->require_subcommand(1);
   add(*llm, "import", "A Hugging Face model → a NeMo 2 folder", DeclareLlmImport);
   add(*llm, "export", "A NeMo 2 folder → a Hugging Face model", DeclareLlmExport);
+  add(app, "convert", "Megatron-LM's tools/checkpoint/convert.py → a Megatron-LM folder", DeclareMegatronTool);
+  CLI::App* bridge = app.add_subcommand("convert_checkpoints", "Megatron-Bridge's converter");
+  bridge->require_subcommand(1);
+  add(*bridge, "import", "A Hugging Face model → a Megatron-Bridge folder", DeclareBridgeImport);
+  add(*bridge, "export", "A Megatron-Bridge or Megatron-LM folder → a Hugging Face model", DeclareBridgeExport);
   return [chosen] { return *chosen ? (*chosen)() : static_cast<int>(kUsage); };
 }
 

@@ -81,6 +81,8 @@ COMMANDS = {
         ("starcoder2", "hf_to_nemo", "x.nemo", "--precision=32"),
         ("starcoder2", "nemo_to_hf", "x", "--hf-model-name=absent --precision=32 --cpu-only"),
     ]},
+    # Megatron-Bridge v0.3.1 examples/conversion/convert_checkpoints.py
+    "convert_checkpoints": "import --hf-model=./absent --megatron-path=x --torch-dtype=bfloat16 --device-map=auto --trust-remote-code",
 }
 COMMANDS["convert_llava_to_neva"] = (
     "--in-file=./absent --out-file=x.nemo --conv-template=llama_2 --tokenizer-model=absent.model --precision=32"
@@ -157,6 +159,43 @@ class Flags(unittest.TestCase):
             self.assertEqual(said.returncode, 64, words)
             self.assertIn(says, said.stderr)
         self.assertEqual(run(self.dir, "llm").returncode, 64)
+
+    def test_converters_of_megatron(self):
+        # core_v0.16.1 tools/checkpoint/convert.py, loader_llama_mistral.py, saver_core.py; Megatron-Bridge's export.
+        tool = ("--model-type GPT --loader llama_mistral --saver core --load-dir ./absent --save-dir x --max-queue-size 9 --no-checking"
+                " --model-size llama3 --checkpoint-type hf --bf16 --tokenizer-model absent --megatron-path absent --true-vocab-size 5"
+                " --vocab-file absent --make-vocab-size-divisible-by 8 --loader-transformer-impl local --saver-transformer-impl local"
+                " --target-tensor-parallel-size 2 --target-pipeline-parallel-size 2 --target-expert-parallel-size 1").split()
+        for script, words in [("tools/checkpoint/convert.py", tool),
+                              ("convert_checkpoints.py", "export --hf-model absent --megatron-path ./absent --hf-path x --no-progress"
+                                                         " --not-strict".split())]:
+            said = run(self.dir, script, *words)
+            self.assertEqual(said.returncode, 66, said.stderr)
+            self.assertIn("absent", said.stderr)
+        for change, says in [(("--saver", "legacy"), "--saver legacy: expected core"), (("--checkpoint-type", "meta"), "expected hf"),
+                             (("--model-type", "BERT"), "--model-type BERT: expected GPT"), (("--fp16",), "found both")]:
+            words = list(tool)
+            if change[0] in words:
+                words[words.index(change[0]) + 1] = change[1]
+            else:
+                words += change
+            said = run(self.dir, "convert", *words)
+            self.assertIn(said.returncode, (64, 65), says)
+            self.assertIn(says, said.stderr)
+        said = run(self.dir, "convert_checkpoints", "import", "--hf-model=./absent", "--megatron-path=x", "--torch-dtype=int8")
+        self.assertEqual(said.returncode, 64)
+
+    def test_megatron_bridge_there_and_back(self):
+        source = f"{GOLDEN}/megatron/mb031-provider-llama/ckpt"
+        for script, words in [("convert_checkpoints", ["export", f"--megatron-path={source}", "--hf-path=hf"]),
+                              ("convert_checkpoints", ["import", "--hf-model=hf", "--megatron-path=bridge"]),
+                              ("convert", ["--model-type=GPT", "--loader=llama_mistral", "--load-dir=hf", "--save-dir=lm"])]:
+            said = run(self.dir, script, *words)
+            self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertTrue(os.path.exists(os.path.join(self.dir, "bridge/iter_0000000/run_config.yaml")))
+        for folder in ("bridge", "lm"):
+            said = subprocess.run([ANEMONE, "diff", source, folder], capture_output=True, text=True, cwd=self.dir)
+            self.assertIn("0 of 15 tensors that both have differ", said.stdout)
 
     def test_a_torch_file_and_a_folder_have_the_same_weights(self):
         for model in ("llama", "falcon", "chatglm"):
