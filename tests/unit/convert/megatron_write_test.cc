@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "anemone/convert.h"
+#include "anemone/save.h"
 #include "engine/execute.h"
 #include "family/megatron_config.h"
 #include "family/megatron_tables.h"
@@ -188,6 +189,52 @@ TEST(MegatronWrite, AsksForNoOptimizerThatIsNotThere) {  // MEG-13
                            "iter_0000000/train_state.pt", "iter_0000000/run_config.yaml"})
     EXPECT_TRUE(fs::exists(fs::path(temp / "bridge") / file)) << file;
   EXPECT_EQ(MegatronArgsOf(CommonOf(temp / "bridge/iter_0000000")), nullptr);
+}
+
+// As Megatron's optimizer of 16-bit parameters keeps it, between the two that share it.
+TEST(MegatronWrite, AnOptimizerGoesWithItsParametersToMegatronBridgeAndBack) {
+  const TempDir temp;
+  auto checkpoint = OpenCheckpoint(Item("mlm19-dist-tp1-llama") + "/ckpt");
+  ASSERT_THAT(checkpoint, IsOk());
+  Value& training = *checkpoint->shards.front().training;
+  ValueGraph& graph = *training.graph;
+  const ValueRef optimizer = graph.New(ValueNode::Kind::kDict), state = Child(graph, optimizer, "state");
+  SetKey(graph, optimizer, "param_groups", graph.New(ValueNode::Kind::kList));
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (item.tensor() == nullptr) continue;
+    for (const char* kind : {"exp_avg", "exp_avg_sq", "fp32_param"}) {
+      const ValueRef leaf = graph.New(ValueNode::Kind::kTensor);
+      leaf->tensor = *item.tensor()->Cast(DType::kF32);
+      SetKey(graph, Child(graph, state, item.name), kind, leaf);
+    }
+  }
+  SetKey(graph, training.node, "optimizer", optimizer);
+  const auto save = [&](const Checkpoint& source, const char* name, const char* format) {
+    const auto conversion = PlanSave(source, temp / name, {.to = format});
+    ASSERT_THAT(conversion, IsOk());
+    ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+  };
+  save(*checkpoint, "bridge", "megatron-bridge");
+  const auto bridge = OpenCheckpoint(temp / "bridge");
+  ASSERT_THAT(bridge, IsOk());
+  EXPECT_EQ(WordAt(bridge->config->root(), "checkpoint.save_optim").AsBool(), true);
+  save(*bridge, "lm", "megatron");
+  const auto back = OpenCheckpoint(temp / "lm");
+  ASSERT_THAT(back, IsOk());
+  EXPECT_EQ(WordAt(back->config->root(), "no_save_optim").AsBool(), std::nullopt);
+  EXPECT_EQ(WordAt(back->config->root(), "consumed_train_samples").AsInt(), 40);
+  for (const auto* written : {&*bridge, &*back}) {
+    const std::vector<ValueRef> found = FindOptimizers(written->shards.front().training->node);
+    ASSERT_EQ(found.size(), 1);
+    const std::vector<ValueRef>& pairs = *Pairs(Lookup(*found[0], "state"));
+    EXPECT_EQ(pairs.size(), Pairs(state)->size());
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      const ValueRef before = Lookup(*state, pairs[i]->text);
+      ASSERT_NE(before, nullptr) << pairs[i]->text;
+      for (const char* kind : {"exp_avg", "exp_avg_sq", "fp32_param"})
+        EXPECT_EQ(*Lookup(*pairs[i + 1], kind)->tensor->Read(), *Lookup(*before, kind)->tensor->Read()) << kind;
+    }
+  }
 }
 
 // The way that NVIDIA's guide to migration leaves out.
