@@ -45,7 +45,9 @@ Status DropTraining(Work& work) {
   if (work.options.only_weights) work.LeaveTraining("");
   if (!work.traits().training) work.LeaveTraining(fmt::format("a {} holds none", work.format->name));
   if (work.options.dtype) work.LeaveTraining("it belongs to the dtypes the weights had");
-  if (IsOfMegatron(work.traits().language) && !IsOfMegatron(TraitsOf(work.conversion.source).language))
+  const bool from_megatron = IsOfMegatron(TraitsOf(work.conversion.source).language);
+  const bool to_megatron = IsOfMegatron(work.traits().language);
+  if (to_megatron ? !from_megatron : from_megatron && is_nemo2(work.traits()))
     work.LeaveTraining("NeMo and Megatron keep it in different forms");
   if (is_nemo2(TraitsOf(work.conversion.source)) != is_nemo2(work.traits()))
     work.LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");

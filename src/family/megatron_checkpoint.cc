@@ -216,12 +216,12 @@ Result<std::string> GiveTokenizer(const MegatronRequest& request, const ConfigNo
   const bool is_loadable = std::ranges::any_of(files, [](const Artifact& file) {
     return file.name == "tokenizer.json" || file.name == "tokenizer_config.json";
   });
-  if (!is_loadable) return HubNameOf(WordAt(tokenizer, "type").AsString().value_or(""));
   constexpr std::string_view kFolder = "tokenizer/";
   for (Artifact& file : files) {
     if (TokenizerFileName(file.name) == file.name) file.name.insert(0, kFolder);
   }
   checkpoint->artifacts = std::move(files);
+  if (!is_loadable) return HubNameOf(WordAt(tokenizer, "type").AsString().value_or(""));
   return request.folder + "/tokenizer";
 }
 

@@ -252,6 +252,18 @@ TEST(MegatronWrite, Nemo2BecomesMegatronBridge) {
   EXPECT_EQ(folder.AsString(), fs::path(temp / "bridge/iter_0000000/tokenizer").lexically_normal().string());
 }
 
+// Without a whole tokenizer, too, what there is of one goes along.
+TEST(MegatronWrite, PartsOfATokenizerAreKept) {  // MEG-14
+  for (const auto& [model, file] :
+       std::map<std::string, std::string>{{"qwen2", "vocab.json"}, {"starcoder2", "tokenizer.model"}}) {
+    const TempDir temp;
+    Convert(Golden("families/" + model + ".nemo"), temp / "lm", {.to = "megatron"});
+    EXPECT_TRUE(fs::exists(fs::path(temp / "lm/iter_0000001/tokenizer") / file)) << file;
+    Convert(temp / "lm", temp / "hf", {.to = "hf"});
+    EXPECT_TRUE(fs::exists(fs::path(temp / "hf") / file)) << file;
+  }
+}
+
 // ---- configs ----
 
 ConfigNode Model(const std::string& more) {
