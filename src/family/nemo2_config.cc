@@ -308,6 +308,20 @@ void SizesByName(std::string_view name, ConfigNode& encoder) {
   encoder["crop_size"] = ConfigNode::List({ConfigNode::Int(size), ConfigNode::Int(size)});
 }
 
+// NeMo 2 builds a tower as transformers' module or as Megatron-core's; names and heads of the latter lie otherwise.
+Status CheckSeeing(const ConfigNode& config) {
+  constexpr std::string_view kHfTower = "HFCLIPVisionConfig", kTower = "vision_transformer_config";
+  const ConfigNode* vision = config.Get(kTower);
+  const std::string target = vision == nullptr ? "" : TextOf(*vision, "_target_");
+  if (!target.empty() && !target.ends_with(kHfTower))
+    return Unsupported(fmt::format("config.{}: expected {}, found {}", kTower, kHfTower, target));
+  const ConfigNode* projector = config.Get("vision_projection_config");
+  const std::string type = projector == nullptr ? "" : TextOf(*projector, "projector_type");
+  if (type.empty() || type == "linear" || (type.starts_with("mlp") && type.ends_with("x_gelu"))) return {};
+  return Unsupported(
+      fmt::format("config.vision_projection_config.projector_type: expected mlp2x_gelu or its kin, found {}", type));
+}
+
 ConfigNode SeeingToNemo1(const ConfigNode& config) {
   ConfigNode to = ConfigNode::Map();
   ConfigNode& encoder = to["vision_encoder"] = ConfigNode::Map();
@@ -602,6 +616,7 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     target = kNemo1Neva;
     if (!language->is_map()) return Unsupported("config.language_transformer_config: expected a config, found none");
     ANEMONE_TRY(TransformerToNemo1(*language, to).In("config.language_transformer_config"));
+    ANEMONE_TRY(CheckSeeing(config));
     to["mm_cfg"] = SeeingToNemo1(config);
   } else {
     ANEMONE_TRY(TransformerToNemo1(config, to).In("config"));
