@@ -1,6 +1,7 @@
 // A decoder's tokenizer on its way between NeMo and Hugging Face.
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 
 #include "family/gpt.h"
 #include "family/hf_architectures.h"
@@ -38,7 +39,8 @@ bool CameAlong(const Checkpoint& source, const std::string& name) {
 std::string NameOf(const Checkpoint& source) {
   const std::string name =
       source.config ? WordAt(source.config->root(), "_name_or_path").AsString().value_or("") : std::string();
-  return name.empty() ? std::filesystem::absolute(source.path).lexically_normal().string() : name;
+  std::error_code error;  // a checkpoint that was made in memory has no path
+  return name.empty() ? std::filesystem::absolute(source.path, error).lexically_normal().string() : name;
 }
 
 }  // namespace

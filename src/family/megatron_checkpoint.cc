@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "family/families.h"
@@ -149,7 +150,8 @@ Status TakeTokenizer(const ConfigNode& words, ConfigLanguage language, ConfigNod
   const Result<const HfArchitecture*> architecture = HfArchitectureOf(words);
   // The name that the training loaded it by; its folder says nothing of where the tokenizer came from.
   std::string name = WordAt(words, "tokenizer.type").AsString().value_or("");
-  if (name.empty()) name = std::filesystem::absolute(checkpoint->path).lexically_normal().string();
+  std::error_code error;  // a checkpoint that was made in memory has no path
+  if (name.empty()) name = std::filesystem::absolute(checkpoint->path, error).lexically_normal().string();
   const NemoTokenizerRequest request = {
       .architecture = architecture.ok() ? std::string((*architecture)->name) : std::string(), .name = std::move(name)};
   ANEMONE_ASSIGN((*config)["tokenizer"], TokenizerToNemo1(request, &checkpoint->artifacts, notes));

@@ -1,6 +1,7 @@
 // BERT, T5 and LLaVA between Hugging Face and NeMo: bit for bit what NeMo v2.0.0's own converters wrote (tests/golden,
 // decoders/), and what transformers 4 and 5 save, there and back.
 #include "anemone/convert.h"
+#include "anemone/save.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "family/family.h"
@@ -298,6 +299,121 @@ TEST(Llava, NextGoesToNemoTwoAndBack) {
   EXPECT_THAT(PlanConversion(temp.path() + "/two", temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "found a LLaVA-NeXT"));
 }
+
+// A tower or a projector that NeMo 2 builds of Megatron-core's layers has other names and another order of heads.
+TEST(Llava, WhatNemoTwoBuildsOfMegatronCoreIsRefusedByName) {
+  const TempDir temp;
+  const std::string two = temp.path() + "/two";
+  Convert(Golden("decoders/llava/hf"), two, {.to = "nemo2"});
+  for (const auto& [part, key, value] :
+       {std::tuple{"vision_transformer_config", "_target_", "nemo.collections.vlm.vision.base.CLIPViTConfig"},
+        {"vision_projection_config", "projector_type", "mcore_mlp"}}) {
+    auto checkpoint = OpenCheckpoint(two);
+    ASSERT_THAT(checkpoint, IsOk());
+    checkpoint->config->root()["config"][part][key] = ConfigNode::String(value);
+    const std::string changed = temp.path() + "/" + key;
+    const auto plan = FindFormat("nemo2")->lay_out(*checkpoint, {});
+    ASSERT_THAT(plan, IsOk());
+    ASSERT_THAT(Execute(*plan, changed, {}), IsOk());
+    EXPECT_THAT(PlanConversion(changed, temp.path() + "/x.nemo", {}), StatusIs(ErrorKind::kUnsupported, value));
+    EXPECT_FALSE(PlanConversion(changed, temp.path() + "/x", {.to = "hf"}).ok());
+  }
+}
+
+// The published sizes, planned to the byte without a weight: llava-1.5-7b-hf and llava-1.5-13b-hf.
+struct PublishedSize {
+  const char* name;
+  int64_t layers, width, ffn, heads;
+};
+class PublishedLlavaTest : public ::testing::TestWithParam<PublishedSize> {};
+
+Checkpoint Published(const PublishedSize& size) {
+  constexpr uint64_t kRows = 32064, kVision = 1024, kVisionFfn = 4096, kVisionLayers = 24;
+  const auto width = static_cast<uint64_t>(size.width), ffn = static_cast<uint64_t>(size.ffn);
+  Checkpoint checkpoint;
+  checkpoint.format = FindFormat("huggingface");
+  checkpoint.flavour = "huggingface";
+  checkpoint.config_name = "config.json";
+  checkpoint.config =
+      *Config::ParseJson(fmt::format(R"({{"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava",
+  "image_token_index": 32000, "pad_token_id": 32001, "projector_hidden_act": "gelu", "vision_feature_layer": -2,
+  "vision_feature_select_strategy": "default", "text_config": {{"model_type": "llama", "hidden_size": {},
+  "intermediate_size": {}, "num_hidden_layers": {}, "num_attention_heads": {}, "num_key_value_heads": {},
+  "max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "vocab_size": {}}}, "vision_config": {{"model_type":
+  "clip_vision_model", "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096, "num_attention_heads": 16,
+  "num_hidden_layers": 24, "patch_size": 14, "projection_dim": 768, "vocab_size": 32000}}}})",
+                                     size.width, size.ffn, size.layers, size.heads, size.heads, kRows),
+                         "config.json");
+  checkpoint.shards.resize(1);
+  const auto add = [&](const std::string& name, Shape shape) {
+    EXPECT_THAT(checkpoint.weights().Add(name, *Tensor::Fill(DType::kF16, std::move(shape), 0)), IsOk());
+  };
+  const auto linear = [&](const std::string& name, uint64_t rows, uint64_t columns) {
+    add(name + ".weight", {rows, columns});
+    add(name + ".bias", {rows});
+  };
+  const auto norm = [&](const std::string& name) {
+    add(name + ".weight", {kVision});
+    add(name + ".bias", {kVision});
+  };
+  const std::string tower = "vision_tower.vision_model.", text = "language_model.model.";
+  add(tower + "embeddings.class_embedding", {kVision});
+  add(tower + "embeddings.patch_embedding.weight", {kVision, 3, 14, 14});
+  add(tower + "embeddings.position_embedding.weight", {577, kVision});
+  norm(tower + "pre_layrnorm");
+  norm(tower + "post_layernorm");
+  for (uint64_t i = 0; i < kVisionLayers; ++i) {
+    const std::string layer = fmt::format("{}encoder.layers.{}.", tower, i);
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"})
+      linear(layer + "self_attn." + name, kVision, kVision);
+    norm(layer + "layer_norm1");
+    norm(layer + "layer_norm2");
+    linear(layer + "mlp.fc1", kVisionFfn, kVision);
+    linear(layer + "mlp.fc2", kVision, kVisionFfn);
+  }
+  linear("multi_modal_projector.linear_1", width, kVision);
+  linear("multi_modal_projector.linear_2", width, width);
+  add(text + "embed_tokens.weight", {kRows, width});
+  for (int64_t i = 0; i < size.layers; ++i) {
+    const std::string layer = fmt::format("{}layers.{}.", text, i);
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
+      add(fmt::format("{}self_attn.{}.weight", layer, name), {width, width});
+    add(layer + "mlp.gate_proj.weight", {ffn, width});
+    add(layer + "mlp.up_proj.weight", {ffn, width});
+    add(layer + "mlp.down_proj.weight", {width, ffn});
+    add(layer + "input_layernorm.weight", {width});
+    add(layer + "post_attention_layernorm.weight", {width});
+  }
+  add(text + "norm.weight", {width});
+  add("language_model.lm_head.weight", {kRows, width});
+  return checkpoint;
+}
+
+TEST_P(PublishedLlavaTest, IsPlannedForNemoOneAndTwo) {
+  const TempDir temp;
+  const Checkpoint checkpoint = Published(GetParam());
+  EXPECT_EQ(checkpoint.weights().size(), static_cast<size_t>(391 + 4 + 9 * GetParam().layers + 3));
+  const auto nemo = PlanSave(checkpoint, temp.path() + "/x.nemo", {});
+  ASSERT_THAT(nemo, IsOk());
+  const ConfigNode& config = nemo->result.config->root();
+  EXPECT_EQ(nemo->result.config->Find("mm_cfg.vision_encoder.from_pretrained")->AsString(),
+            "openai/clip-vit-large-patch14-336");
+  EXPECT_EQ(nemo->result.config->Find("data.image_token_len")->AsInt(), 576);
+  EXPECT_EQ(config.Get("override_vocab_size")->AsInt(), 32064);
+  EXPECT_EQ(config.Get("hidden_size")->AsInt(), GetParam().width);
+  for (const ConvertOptions& options : {ConvertOptions{.to = "nemo2"}, ConvertOptions{.tp = 4, .pp = 2}}) {
+    const std::string to = temp.path() + (options.to.empty() ? "/ranks.nemo" : "/two");
+    const auto planned = PlanSave(checkpoint, to, options);
+    ASSERT_THAT(planned, IsOk());
+    EXPECT_NE(planned->plan, nullptr);
+  }
+  EXPECT_THAT(PlanSave(checkpoint, temp.path() + "/own", {.to = "hf", .dialect = "llava"}), IsOk());
+}
+
+INSTANTIATE_TEST_SUITE_P(Llava, PublishedLlavaTest,
+                         ::testing::Values(PublishedSize{"v15_7b", 32, 4096, 11008, 32},
+                                           PublishedSize{"v15_13b", 40, 5120, 13824, 40}),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 // NeMo 2 drops the class token unless it is told not to.
 TEST(Llava, TheClassTokenStaysWhereTransformersKeepsIt) {
