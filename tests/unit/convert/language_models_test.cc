@@ -1,5 +1,7 @@
 // BERT, T5 and LLaVA between Hugging Face and NeMo: bit for bit what NeMo v2.0.0's own converters wrote (tests/golden,
 // decoders/), and what transformers 4 and 5 save, there and back.
+#include <algorithm>
+
 #include "anemone/convert.h"
 #include "anemone/save.h"
 #include "engine/execute.h"
@@ -219,6 +221,45 @@ TEST(Llava, ComesBackInEveryLayout) {
       EXPECT_THAT(PlanConversion(source, temp.path() + "/x", {.to = "nemo2"}),
                   StatusIs(ErrorKind::kUnsupported, "mm_cfg.vision_encoder: expected a CLIP"));
     }
+  }
+}
+
+// The names that transformers 5 has in memory, as state_dict() saved by hand has them.
+TEST(Llava, TheLayoutInMemoryIsRead) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/llava/hf"), nested = temp.path() + "/nested";
+  auto checkpoint = OpenCheckpoint(source);
+  ASSERT_THAT(checkpoint, IsOk());
+  constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+      {"language_model.model.", "model.language_model."},
+      {"language_model.lm_head.", "lm_head."},
+      {"multi_modal_projector.", "model.multi_modal_projector."},
+      {"vision_tower.", "model.vision_tower."}};
+  StateDict renamed;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    const auto* rule = std::ranges::find_if(kRenamed, [&](const auto& r) { return item.name.starts_with(r.first); });
+    ASSERT_NE(rule, std::end(kRenamed)) << item.name;
+    const std::string name = fmt::format("{}{}", rule->second, item.name.substr(rule->first.size()));
+    ASSERT_THAT(renamed.Add(name, item.entry), IsOk());
+  }
+  checkpoint->weights() = renamed;
+  const auto plan = FindFormat("huggingface")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, nested, {}), IsOk());
+  Convert(source, temp.path() + "/a.nemo", {});
+  Convert(nested, temp.path() + "/b.nemo", {});
+  EXPECT_EQ(DigestsOf(temp.path() + "/b.nemo"), DigestsOf(temp.path() + "/a.nemo"));
+  Convert(nested, temp.path() + "/own", {.to = "hf", .dialect = "llava"});
+  EXPECT_TRUE(DigestsOf(temp.path() + "/own").contains("model.mm_projector.0.weight"));
+}
+
+// The tower's own NeMo archive is a donor, too, and one of another size is none.
+TEST(Llava, ATowerOfAnotherSizeIsNotTaken) {
+  const TempDir temp;
+  for (const char* donor : {"clip/mcore.nemo", "siglip/siglip_32.nemo"}) {
+    EXPECT_THAT(PlanConversion(Golden("families/llava.nemo"), temp.path() + "/x", {.to = "hf", .tower = Golden(donor)}),
+                StatusIs(ErrorKind::kCorrupt, "mm_cfg.vision_encoder.hidden_size"))
+        << donor;
   }
 }
 
