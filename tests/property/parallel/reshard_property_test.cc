@@ -418,6 +418,20 @@ TEST_P(NevaPropertyTest, IsALanguageModelThatSeesOnItsFirstStage) {
   }
 }
 
+// Adam's moments lie where their parameters do, those of the tower and the projector on every rank of the first stage.
+TEST_P(NevaPropertyTest, TheOptimizerFollows) {
+  const auto& [dialect, tp, stages] = GetParam();
+  const auto& [pp, vp] = stages;
+  Checkpoint whole = Neva(dialect, ClipFamily(), pp * vp).seeing;
+  const ParameterRules rules = Rules({"neva", NevaFamily, dialect, ""}, whole);
+  ASSERT_NO_FATAL_FAILURE(TrainOnce(&whole, rules));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(whole, {.tp = tp, .pp = pp, .vp = vp}));
+  for (const Shard& shard : ranks.shards) ExpectMomentsFollow(shard, rules);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks));
+  ExpectSameTensors(merged.weights(), whole.weights());
+  ExpectMomentsFollow(merged.shards.front(), rules);
+}
+
 INSTANTIATE_TEST_SUITE_P(Grid, NevaPropertyTest,
                          ::testing::Combine(::testing::Values("mcore", "legacy"), ::testing::Values(1, 2, 4),
                                             ::testing::Values(std::pair(1, 1), std::pair(2, 1), std::pair(4, 1),
