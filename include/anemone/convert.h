@@ -21,6 +21,10 @@ namespace anemone {
 
 struct Plan;
 
+// Whether the output shares blocks with its source, as `cp --reflink`: where their file system can, only if it can,
+// not.
+enum class Reflink : uint8_t { kAuto, kAlways, kNever };
+
 struct ConvertOptions {
   std::string to = {};       // a format's name; empty: by DST's name
   std::string key = {};      // which dictionary of a torch file holds the weights; empty: what is in it decides
@@ -59,8 +63,11 @@ struct ConvertOptions {
   bool use_ema = false;       // weights from the EMA copy a .ckpt carries, or has beside it
   bool strict = true;         // missing and unexpected names are errors
   uint64_t max_shard_bytes = 0;
-  bool explain = false;      // fill Conversion::passes
-  ProgressFn progress = {};  // of fetching a source from the hub
+  Reflink reflink = Reflink::kAuto;
+  bool verify_source = false;  // shared bytes are read as well, and compared with what the source records of them
+  bool crc32 = true;           // false: torch files state no checksum of tensors ("not computed")
+  bool explain = false;        // fill Conversion::passes
+  ProgressFn progress = {};    // of fetching a source from the hub
 };
 
 // The changes that one pass of a conversion made.

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -63,6 +65,14 @@ bool IsCached(int fd, off_t offset, size_t size) {
   return !known || std::ranges::all_of(resident, [](unsigned char flags) { return (flags & 1) != 0; });
 }
 
+int CloneRange(int from, off_t from_offset, int to, off_t to_offset, size_t size) {
+  file_clone_range range = {.src_fd = from,
+                            .src_offset = static_cast<uint64_t>(from_offset),
+                            .src_length = size,
+                            .dest_offset = static_cast<uint64_t>(to_offset)};
+  return ::ioctl(to, FICLONERANGE, &range);
+}
+
 }  // namespace
 
 Sys sys = {
@@ -88,6 +98,7 @@ Sys sys = {
     .free_bytes = FreeBytes,
     .copy_range = [](int from, off_t from_offset, int to, off_t to_offset,
                      size_t size) { return ::copy_file_range(from, &from_offset, to, &to_offset, size, 0); },
+    .clone_range = CloneRange,
     .reserve = [](int fd, off_t size) { return ::fallocate(fd, 0, 0, size); },
     .reopen_direct = ReopenDirect,
     .start_writeback = [](int fd, off_t offset,

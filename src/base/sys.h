@@ -39,6 +39,8 @@ struct Sys {
   int (*free_bytes)(const char* path, uint64_t* out);
   // Moves bytes between files inside the kernel, as copy_file_range(2); file systems that share blocks share them here.
   ssize_t (*copy_range)(int from, off_t from_offset, int to, off_t to_offset, size_t size);
+  // Makes a file's bytes share the blocks of another's, as ioctl_ficlonerange(2); fails where they cannot.
+  int (*clone_range)(int from, off_t from_offset, int to, off_t to_offset, size_t size);
   // Reserves room for a file's first bytes, as fallocate(2).
   int (*reserve)(int fd, off_t size);
   // Another descriptor of a file, open for the same, past the page cache (O_DIRECT) and of whole, aligned blocks of so

@@ -48,17 +48,26 @@ Status SetPaths(std::string_view key, const ConfigNode& value, std::vector<std::
   return WrongType(key, "a list of paths", value);
 }
 
-Status SetExtraState(const ConfigNode& value, anemone::ExtraState* extra_state) {
-  constexpr std::pair<std::string_view, anemone::ExtraState> kWords[] = {{"keep", anemone::ExtraState::kKeep},
-                                                                         {"drop", anemone::ExtraState::kDrop},
-                                                                         {"require", anemone::ExtraState::kRequire}};
-  for (const auto& [word, meaning] : kWords) {
-    if (value.AsString() != word) continue;
-    *extra_state = meaning;
+// One of a few words.
+template <typename T, size_t N>
+Status SetWord(std::string_view key, const std::pair<std::string_view, T> (&words)[N], const ConfigNode& value,
+               T* out) {
+  std::string expected;
+  for (size_t i = 0; i < N; ++i) {
+    expected += fmt::format("{}{}", i == 0 ? "" : i + 1 < N ? ", " : " or ", words[i].first);
+    if (value.AsString() != words[i].first) continue;
+    *out = words[i].second;
     return {};
   }
-  return WrongType("extra_state", "keep, drop or require", value);
+  return WrongType(key, expected, value);
 }
+
+constexpr std::pair<std::string_view, anemone::ExtraState> kExtraStates[] = {
+    {"keep", anemone::ExtraState::kKeep},
+    {"drop", anemone::ExtraState::kDrop},
+    {"require", anemone::ExtraState::kRequire}};
+constexpr std::pair<std::string_view, anemone::Reflink> kReflinks[] = {
+    {"auto", anemone::Reflink::kAuto}, {"always", anemone::Reflink::kAlways}, {"never", anemone::Reflink::kNever}};
 
 Status SetDType(const ConfigNode& value, std::optional<anemone::DType>* dtype) {
   if (!value.AsString()) return WrongType("dtype", "a string", value);
@@ -88,11 +97,15 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"only_weights", &o.only_weights},
           {"use_ema", &o.use_ema},
           {"strict", &o.strict},
+          {"verify_source", &o.verify_source},
+          {"crc32", &o.crc32},
+          {"reflink", [&o](const ConfigNode& value) { return SetWord("reflink", kReflinks, value, &o.reflink); }},
           {"set", [&o](const ConfigNode& value) { return SetPairs("set", value, &o.set); }},
           {"unset", [&o](const ConfigNode& value) { return SetPaths("unset", value, &o.unset); }},
           {"lora", [&o](const ConfigNode& value) { return SetPaths("lora", value, &o.lora); }},
           {"artifacts", [&o](const ConfigNode& value) { return SetPairs("artifacts", value, &o.artifacts); }},
-          {"extra_state", [&o](const ConfigNode& value) { return SetExtraState(value, &o.extra_state); }},
+          {"extra_state",
+           [&o](const ConfigNode& value) { return SetWord("extra_state", kExtraStates, value, &o.extra_state); }},
           {"dtype", [&o](const ConfigNode& value) { return SetDType(value, &o.dtype); }},
           {"force", &run.force},
           {"threads", &run.threads}};

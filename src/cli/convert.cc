@@ -26,6 +26,9 @@ namespace {
 const std::map<std::string, ExtraState> kExtraStates = {
     {"keep", ExtraState::kKeep}, {"drop", ExtraState::kDrop}, {"require", ExtraState::kRequire}};
 
+const std::map<std::string, Reflink> kReflinks = {
+    {"auto", Reflink::kAuto}, {"always", Reflink::kAlways}, {"never", Reflink::kNever}};
+
 // torch's names.
 const std::map<std::string, std::string> kDTypeAliases = {
     {"float32", "fp32"}, {"float", "fp32"}, {"bfloat16", "bf16"}, {"float16", "fp16"}, {"half", "fp16"}};
@@ -36,6 +39,7 @@ struct Options {
   ConvertOptions convert;
   std::string dtype = "keep";
   std::string extra_state = "keep";
+  std::string reflink = "auto";
   std::string only = "all";
   std::vector<std::string> set;
   std::vector<std::string> artifacts;
@@ -53,6 +57,8 @@ Status Parse(Options& options) {
       return InvalidArgument(fmt::format("--dtype {}: expected keep, fp32, bf16 or fp16", options.dtype));
   }
   convert.extra_state = kExtraStates.at(options.extra_state);
+  convert.reflink = kReflinks.at(options.reflink);
+  convert.verify_source = options.plan.verify_source.value_or(false);
   convert.only_weights = options.only == "weights";
   ANEMONE_TRY(SplitEdits(options.set, convert.set, convert.unset));
   ANEMONE_TRY(SplitPairs(options.rename, convert.rename));
@@ -103,6 +109,11 @@ void DeclareConversion(CLI::App& app, Options& options) {
   Suggest(app.add_option("--to", convert.to, "Format to write (default: by the name of DST)"), WritableFormats());
   options.plan.DeclareShared(app);
   options.plan.DeclareResume(app);
+  OneOf(app.add_option("--reflink", options.reflink,
+                       "Share blocks with the source where the file system can (default: auto)"),
+        {"auto", "always", "never"});
+  app.add_flag("!--no-crc32", convert.crc32,
+               "State no checksum of tensors in torch files, for readers that do not check");
   Topic(app, "Layout");
   app.add_option("--tp", convert.tp, "Tensor-parallel size")->type_name("N");
   app.add_option("--pp", convert.pp, "Pipeline-parallel size")->type_name("N");

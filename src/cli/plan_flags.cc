@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/text.h"
 #include "engine/execute.h"
+#include "engine/share.h"
 #include "engine/work_folder.h"
 #include "format/format.h"
 #include "ops/destination.h"
@@ -27,11 +28,17 @@ uint64_t CountTensors(const Plan& plan) {
   return count;
 }
 
+// Blocks that the output will have in common with its sources take no room.
+uint64_t SharedBytes(const Plan& plan) { return plan.sharing == Sharing::kPlanned ? ShareableBytes(plan) : 0; }
+
 std::string Json(const Plan& plan, const std::string& destination, uint64_t peak) {
   ConfigNode node = ConfigNode::Map();
   node["destination"] = ConfigNode::String(destination);
   node["bytes_read"] = CountNode(plan.bytes_read());
   node["bytes_written"] = CountNode(plan.bytes_written());
+  const uint64_t shared = SharedBytes(plan);
+  node["bytes_shared"] = CountNode(shared);
+  node["bytes_of_disk"] = CountNode(plan.bytes_written() - shared);
   node["peak_memory_bytes"] = CountNode(peak);
   node["tensors"] = CountNode(CountTensors(plan));
   ConfigNode& files = node["files"] = ConfigNode::List();
@@ -47,6 +54,7 @@ std::string Json(const Plan& plan, const std::string& destination, uint64_t peak
 std::string Table(const Plan& plan, const std::string& destination, uint64_t peak) {
   std::vector<std::vector<std::string>> rows = {{"reads", HumanBytes(plan.bytes_read())},
                                                 {"writes", HumanBytes(plan.bytes_written())},
+                                                {"shares", HumanBytes(SharedBytes(plan))},
                                                 {"tensors", fmt::format("{}", CountTensors(plan))},
                                                 {"peak memory", HumanBytes(peak)}};
   for (const PlanFile& file : plan.files) {
@@ -64,7 +72,8 @@ void PlanFlags::DeclareShared(CLI::App& app) {
   app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
   app.add_flag("--json", json, "With --plan or --explain: print one JSON object");
   app.add_flag("--verify-source,!--no-verify-source", verify_source,
-               "Source records that do not match their checksum are an error (default), or a warning");
+               "Source records that do not match their checksum are an error (default), or a warning; given, what is "
+               "shared with the source is read for it, too");
 }
 
 void PlanFlags::DeclareResume(CLI::App& app) {
@@ -129,7 +138,7 @@ int PlanFlags::Run(const Result<Plan>& plan, const std::string& what) const {
                    HumanBytes(PeakMemoryBytes(*plan, options))),
        1);
   options.progress = MakeProgress();
-  if (!verify_source) {
+  if (!verify_source.value_or(true)) {
     options.on_damaged_source = [](const Status& damage) {
       if (IsSpeaker()) Note("warning: " + damage.message());
     };

@@ -3,6 +3,7 @@
 #define ANEMONE_CLI_PLAN_FLAGS_H_
 
 #include <CLI/App.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,7 +18,7 @@ namespace anemone::cli {
 struct PlanFlags {
   std::string destination;
   bool plan_only = false;
-  bool verify_source = true;
+  std::optional<bool> verify_source;  // as asked for
   bool force = false;
   bool json = false;
   bool resume = false;

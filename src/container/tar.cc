@@ -10,6 +10,7 @@
 
 #include "base/safe_path.h"
 #include "container/text.h"
+#include "engine/share.h"
 
 namespace anemone {
 namespace {
@@ -412,7 +413,14 @@ std::string PaxRecord(std::string_view key, std::string_view value) {
   return std::to_string(length) + rest;
 }
 
-Status AppendHeader(PlanFile& file, const std::string& raw, char type, uint32_t mode, uint64_t size) {
+// A record of `length` bytes that says nothing.
+std::string PaxComment(uint64_t length) {
+  const std::string begin = std::to_string(length) + " comment=";
+  return begin + std::string(length - begin.size() - 1, ' ') + "\n";
+}
+
+Status AppendHeader(PlanFile& file, const std::string& raw, char type, uint32_t mode, uint64_t size,
+                    std::optional<uint64_t> block_offset = {}) {
   if (file.size % kBlock != 0)
     return Internal("a tar header at byte " + std::to_string(file.size) + ", not on a block");
   std::string pax;
@@ -429,6 +437,13 @@ Status AppendHeader(PlanFile& file, const std::string& raw, char type, uint32_t 
     }
   }
   if (size > kMaxOctalSize) pax += PaxRecord("size", std::to_string(size));
+  if (block_offset) {
+    const uint64_t extension = pax.empty() ? 0 : kBlock + pax.size() + Padding(pax.size(), kBlock);
+    const uint64_t content_at = file.size + extension + kBlock;
+    uint64_t room = (*block_offset + kBlockBytes - content_at % kBlockBytes) % kBlockBytes;
+    if (room == kBlock && pax.empty()) room += kBlockBytes;  // a header and what it heads take two
+    if (room > 0) pax += PaxComment(pax.empty() ? room - kBlock : room + Padding(pax.size(), kBlock));
+  }
   if (!pax.empty()) {
     std::string extension = Header("././@PaxHeader", "", 'x', 0644, pax.size()) + pax;
     extension.append(Padding(extension.size(), kBlock), '\0');
@@ -479,6 +494,12 @@ Status AppendTarDirectory(PlanFile& file, std::string_view name) {
 Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size) {
   ANEMONE_TRY(CheckName(name));
   return AppendHeader(file, "./" + std::string(name), '0', 0644, size);
+}
+
+Status AppendTarHeaderAt(PlanFile& file, std::string_view name, uint64_t size, uint64_t block_offset) {
+  ANEMONE_TRY(CheckName(name));
+  if (block_offset % kBlock != 0) return Internal("tar content at byte " + std::to_string(block_offset));
+  return AppendHeader(file, "./" + std::string(name), '0', 0644, size, block_offset);
 }
 
 void PadTarMember(PlanFile& file) { file.AppendZeros(Padding(file.size, kBlock)); }

@@ -42,6 +42,9 @@ std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Stat
 // InvalidArgument (an unsafe name).
 Status AppendTarDirectory(PlanFile& file, std::string_view name);
 Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size);
+// As AppendTarHeader, and the content begins `block_offset` bytes, a multiple of 512, into a block of kBlockBytes: a
+// PAX comment takes the room before it.
+Status AppendTarHeaderAt(PlanFile& file, std::string_view name, uint64_t size, uint64_t block_offset);
 void PadTarMember(PlanFile& file);
 void EndTar(PlanFile& file);
 

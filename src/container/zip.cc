@@ -16,6 +16,7 @@
 #include "base/safe_path.h"
 #include "container/inflate.h"
 #include "container/text.h"
+#include "engine/share.h"
 
 namespace anemone {
 namespace {
@@ -423,9 +424,10 @@ void StoreCommon(std::string& out, bool wide, uint32_t crc32, uint64_t size) {
 
 }  // namespace
 
-ZipLayout::ZipLayout(PlanFile& file, uint64_t alignment) : file_(file), start_(file.size), alignment_(alignment) {}
+ZipLayout::ZipLayout(PlanFile& file, const ZipOptions& options) : file_(file), start_(file.size), options_(options) {}
 
-Status ZipLayout::Begin(std::string name, uint64_t size, uint32_t crc32, bool has_slot) {
+Status ZipLayout::Begin(Head head) {
+  const std::string& name = head.name;
   if (const std::string_view why = UnsafePath(name); !why.empty()) {
     return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
                            " [ZIP-7]");
@@ -435,9 +437,11 @@ Status ZipLayout::Begin(std::string name, uint64_t size, uint32_t crc32, bool ha
   }
   if (!names_.insert(Lower(name)).second)
     return InvalidArgument("expected every name once, found " + Quoted(name) + " again [ZIP-7]");
-  if (alignment_ == 0 || alignment_ > 32768 || (alignment_ & (alignment_ - 1)) != 0) {
-    return Internal("zip alignment of " + std::to_string(alignment_));
+  const uint64_t alignment = head.block_offset ? kBlockBytes : options_.alignment;
+  if (alignment == 0 || alignment > 32768 || (alignment & (alignment - 1)) != 0) {
+    return Internal("zip alignment of " + std::to_string(alignment));
   }
+  const uint64_t size = head.size;
   const bool wide = size >= kFull32;
   std::string extra;
   if (wide) {
@@ -448,14 +452,14 @@ Status ZipLayout::Begin(std::string name, uint64_t size, uint32_t crc32, bool ha
   }
   const uint64_t offset = file_.size - start_;
   const uint64_t bare = offset + kLocalBytes + name.size() + extra.size() + 4;
-  const uint64_t padding = (alignment_ - bare % alignment_) % alignment_;
+  const uint64_t padding = (alignment + head.block_offset.value_or(0) - bare % alignment) % alignment;
   Store(extra, kPaddingId, 2);
   Store(extra, padding, 2);
   extra.append(padding, 'Z');
 
   std::string header;
   Store(header, kLocalMagic, 4);
-  StoreCommon(header, wide, crc32, size);
+  StoreCommon(header, wide, head.crc32, size);
   Store(header, name.size(), 2);
   Store(header, extra.size(), 2);
   header += name;
@@ -463,28 +467,38 @@ Status ZipLayout::Begin(std::string name, uint64_t size, uint32_t crc32, bool ha
   file_.Append(std::move(header));
 
   size_t slot = kNoSlot;
-  if (has_slot && size > 0) {
+  if (head.has_slot && size > 0) {
     slot = file_.crcs.size();
     file_.crcs.push_back({file_.size, size, {start_ + offset + kLocalCrcAt}});
   }
-  members_.push_back({std::move(name), offset, size, crc32, slot});
+  members_.push_back({std::move(head.name), offset, size, head.crc32, slot});
   return {};
 }
 
 Status ZipLayout::Add(std::string name, std::string literal) {
-  ANEMONE_TRY(Begin(std::move(name), literal.size(), Crc32(0, std::as_bytes(std::span(literal))), false));
+  const uint32_t crc32 = Crc32(0, std::as_bytes(std::span(literal)));
+  ANEMONE_TRY(Begin({.name = std::move(name), .size = literal.size(), .crc32 = crc32}));
   file_.Append(std::move(literal));
   return {};
 }
 
 Status ZipLayout::Add(std::string name, const Tensor& tensor) {
-  ANEMONE_TRY(Begin(std::move(name), tensor.size_bytes(), 0, true));
+  Head head{.name = std::move(name), .size = tensor.size_bytes(), .has_slot = options_.has_crc32};
+  const std::optional<ByteRange> range = options_.keeps_blocks ? Shareable(tensor) : std::nullopt;
+  if (range) {
+    head.block_offset = range->offset % kBlockBytes;
+    if (const std::optional<uint32_t> known = RecordedCrcOf(*range); known && head.has_slot) {
+      head.crc32 = *known;
+      head.has_slot = false;
+    }
+  }
+  ANEMONE_TRY(Begin(std::move(head)));
   file_.Append(tensor);
   return {};
 }
 
 Status ZipLayout::Add(std::string name, ByteRange content) {
-  ANEMONE_TRY(Begin(std::move(name), content.size, 0, true));
+  ANEMONE_TRY(Begin({.name = std::move(name), .size = content.size, .has_slot = true}));
   file_.Append(std::move(content));
   return {};
 }

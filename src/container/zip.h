@@ -56,12 +56,21 @@ class ZipArchive {
   std::unordered_map<std::string, size_t> index_;
 };
 
+struct ZipOptions {
+  uint64_t alignment = 64;
+  // Large content stays where it lay in its source's blocks, whatever that does to its alignment, and keeps the CRC
+  // that the source records of it. The zip must begin at the beginning of a block.
+  bool keeps_blocks = false;
+  // False: 0 stands in place of every tensor's CRC, "not computed" to torch [torch.utils.serialization.config].
+  bool has_crc32 = true;
+};
+
 // Writes one zip at the current end of `file`, which may already hold other bytes (a tar header): offsets inside the
-// zip are relative to that point. Payloads of at least `alignment` bytes start at a multiple of it counted from the
+// zip are relative to that point. Payloads start at a multiple of the alignment counted from the
 // zip's start [pytorch caffe2/serialize/inline_container.cc: 64, by an extra field "FB"].
 class ZipLayout {
  public:
-  explicit ZipLayout(PlanFile& file, uint64_t alignment = 64);
+  explicit ZipLayout(PlanFile& file, const ZipOptions& options = {});
   Status Add(std::string name, std::string literal);
   Status Add(std::string name, const Tensor& tensor);
   Status Add(std::string name, ByteRange content);
@@ -76,11 +85,19 @@ class ZipLayout {
     uint32_t crc32;  // 0 while a CRC slot will tell
     size_t slot;     // in file_.crcs, or npos
   };
-  Status Begin(std::string name, uint64_t size, uint32_t crc32, bool has_slot);
+  // How a member's header is made; its content follows.
+  struct Head {
+    std::string name;
+    uint64_t size = 0;
+    uint32_t crc32 = 0;
+    bool has_slot = false;                   // for the CRC, which is not known yet
+    std::optional<uint64_t> block_offset{};  // where in a block the content begins; nullopt: aligned
+  };
+  Status Begin(Head head);
 
   PlanFile& file_;
   uint64_t start_;
-  uint64_t alignment_;
+  const ZipOptions options_;
   std::vector<Member> members_;
   std::unordered_set<std::string> names_;
 };

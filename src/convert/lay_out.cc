@@ -3,17 +3,46 @@
 // Before:  the result is what the format can hold.
 // After:   `plan` is set and checked; no two of its files have one name.
 // Notes:   none.
+#include <filesystem>
 #include <utility>
 
 #include "convert/pass.h"
 #include "engine/plan.h"
+#include "engine/share.h"
 #include "ops/destination.h"
 
 namespace anemone {
+namespace {
+
+// Asked with the first tensor that is worth it; one file system holds a checkpoint's files.
+bool CanShareWithSource(const Checkpoint& result, const std::string& destination) {
+  std::filesystem::path folder = std::filesystem::path(destination).lexically_normal();
+  folder = (folder.has_filename() ? folder : folder.parent_path()).parent_path();
+  for (const Shard& shard : result.shards) {
+    for (const StateDict::Item& item : shard.weights.items()) {
+      const std::optional<ByteRange> range = item.tensor() != nullptr ? Shareable(*item.tensor()) : std::nullopt;
+      if (range) return CanShareBlocks(range->source->fd(), folder.empty() ? "." : folder.string());
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 Status LayOutFiles(Work& work) {
-  work.lay_out.extra_state = work.options.extra_state;
-  work.lay_out.max_shard_bytes = work.options.max_shard_bytes;
+  const ConvertOptions& options = work.options;
+  work.lay_out.extra_state = options.extra_state;
+  work.lay_out.max_shard_bytes = options.max_shard_bytes;
+  work.lay_out.has_crc32 = options.crc32;
+  work.lay_out.keeps_blocks =
+      options.reflink != Reflink::kNever && CanShareWithSource(work.result(), work.conversion.destination);
+  if (options.reflink == Reflink::kAlways && !work.lay_out.keeps_blocks) {
+    return Unsupported("expected source and output on one file system that shares blocks, found others")
+        .Use("reflink", "auto", "copy what cannot be shared");
+  }
   ANEMONE_ASSIGN(Plan plan, work.format->lay_out(work.result(), work.lay_out));
+  if (options.reflink == Reflink::kNever) plan.sharing = Sharing::kNever;
+  if (work.lay_out.keeps_blocks && !options.verify_source) plan.sharing = Sharing::kPlanned;
   ANEMONE_TRY(CheckIsFolder(work.conversion.destination, plan.is_directory));
   ANEMONE_TRY(Check(plan));
   work.conversion.plan = std::make_shared<const Plan>(std::move(plan));

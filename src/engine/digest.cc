@@ -83,6 +83,7 @@ class PlanHasher {
 std::string Digest(const Plan& plan, std::vector<ByteSourcePtr>* files) {
   PlanHasher hash;
   hash.Add(uint64_t{plan.is_directory});
+  if (plan.sharing != Sharing::kAsItFalls) hash.Add(static_cast<uint64_t>(plan.sharing));  // windows follow from it
   for (const std::string& path : plan.empty_directories) hash.Add(std::string_view(path));
   hash.Add(plan.files.size());
   for (const PlanFile& file : plan.files) {

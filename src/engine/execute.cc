@@ -277,16 +277,19 @@ class Run {
 
   Status Handle(const Window& window, Output& output, BlockBuffer& buffer, WindowCheck& check,
                 std::vector<SlotCrc>& crcs) {
-    uint64_t begin = window.begin;
-    if (window.range) begin += MoveInKernel(window, output.file.get());
+    const uint64_t moved_to = window.begin + (window.range ? MoveInKernel(window, output.file.get()) : 0);
+    uint64_t begin = window.is_under_crc ? window.begin : moved_to;
+    if (begin > window.begin && source_check_ != nullptr)
+      source_check_->Skip(*window.range->source, window.range->offset, begin - window.begin);
     while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
-      const uint64_t count = window.range ? std::min(window.end - begin, WindowBytes(options_)) : window.end - begin;
+      const uint64_t stop = begin < moved_to ? moved_to : window.end;
+      const uint64_t count = window.range ? std::min(stop - begin, WindowBytes(options_)) : stop - begin;
       const std::span<std::byte> bytes = buffer.At(begin, count);
       check.Begin();
       ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, bytes, &check));
       if (staging_ != nullptr) {
         AddCrcs(output, begin, bytes, check, crcs);
-        ANEMONE_TRY(WriteParts(output, begin, bytes));
+        if (begin >= moved_to) ANEMONE_TRY(WriteParts(output, begin, bytes));
       }
       begin += count;
     }

@@ -147,7 +147,7 @@ Status Check(const Plan& plan) {
   std::unordered_set<std::string_view> ancestors;  // of them all: directories that will hold something
   const auto add = [&](std::string_view path) -> Status {
     if (const std::string_view why = UnsafePath(path); !why.empty())
-      return Internal("expected a safe path, found one that " + std::string(why)).In(path);
+      return Internal("expected a relative path without '..', found one that " + std::string(why)).In(path);
     if (!paths.insert(path).second) return Internal("expected distinct paths").In(path);
     for (size_t slash = path.rfind('/'); slash != path.npos; slash = path.rfind('/', slash - 1)) {
       ancestors.insert(path.substr(0, slash));

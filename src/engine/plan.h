@@ -49,10 +49,18 @@ struct PlanFile {
 // that comes first (a tar header's) can be known before what it counts is laid out.
 void AppendFile(PlanFile& to, PlanFile&& part);
 
+// Whether the output shares blocks with its sources, where their file system can (share.h).
+enum class Sharing : uint8_t {
+  kNever,      // every byte is read and written
+  kAsItFalls,  // the kernel may share what it is given to copy
+  kPlanned,    // the files are laid out for it; what can be shared is, unread, whatever CRCs its source records
+};
+
 struct Plan {
   std::vector<PlanFile> files;
   bool is_directory = false;                   // destination is a directory holding `files`
   std::vector<std::string> empty_directories;  // relative
+  Sharing sharing = Sharing::kAsItFalls;
   uint64_t bytes_read() const;     // source bytes the plan needs; reading may take more where strides are wide
   uint64_t bytes_written() const;  // sum of sizes
 };

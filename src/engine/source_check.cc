@@ -33,23 +33,34 @@ SourceCheck::SourceCheck(const Plan& plan) {
   }
 }
 
-void SourceCheck::Add(const ByteSource& source, uint64_t offset, std::span<const std::byte> bytes,
-                      std::vector<Known>& known_crcs) {
+template <typename Visit>
+void SourceCheck::ForRecords(const ByteSource& source, uint64_t offset, uint64_t end, const Visit& visit) {
   const auto known = first_.find(&source);
   if (known == first_.end()) return;
   const std::span<const RecordedCrc32> recorded = source.recorded_crcs();
-  const uint64_t end = offset + bytes.size();
   const auto first =
       std::ranges::partition_point(recorded, [&](const RecordedCrc32& r) { return r.offset + r.size <= offset; });
-  for (auto it = first; it != recorded.end() && it->offset < end; ++it) {
-    const uint64_t from = std::max(offset, it->offset), record_end = it->offset + it->size;
+  for (auto it = first; it != recorded.end() && it->offset < end; ++it)
+    visit(records_[known->second + static_cast<size_t>(it - recorded.begin())]);
+}
+
+void SourceCheck::Add(const ByteSource& source, uint64_t offset, std::span<const std::byte> bytes,
+                      std::vector<Known>& known_crcs) {
+  const uint64_t end = offset + bytes.size();
+  ForRecords(source, offset, end, [&](Record& record) {
+    const RecordedCrc32& recorded = *record.recorded;
+    const uint64_t from = std::max(offset, recorded.offset), record_end = recorded.offset + recorded.size;
     const uint64_t to = std::min(end, record_end);
-    Record& record = records_[known->second + static_cast<size_t>(it - recorded.begin())];
     const std::span<const std::byte> part = bytes.subspan(from - offset, to - from);
     known_crcs.push_back({part, Crc32(0, part)});
     record.crc ^= Crc32Shift(known_crcs.back().crc, record_end - to);
     record.is_read.store(true, std::memory_order_relaxed);
-  }
+  });
+}
+
+void SourceCheck::Skip(const ByteSource& source, uint64_t offset, uint64_t size) {
+  ForRecords(source, offset, offset + size,
+             [](Record& record) { record.is_skipped.store(true, std::memory_order_relaxed); });
 }
 
 uint32_t WindowCheck::CrcOf(std::span<const std::byte> bytes) {
@@ -62,18 +73,19 @@ uint32_t WindowCheck::CrcOf(std::span<const std::byte> bytes) {
 Status SourceCheck::Finish(Cluster& cluster, unsigned threads,
                            const std::function<Status(const Status&)>& on_damage) const {
   std::vector<uint32_t> crcs;
-  std::string is_read(records_.size(), '\0');
+  constexpr char kRead = 1, kSkipped = 2;
+  std::string seen(records_.size(), '\0');
   for (size_t i = 0; i < records_.size(); ++i) {
     crcs.push_back(records_[i].crc);
-    is_read[i] = records_[i].is_read ? 1 : 0;
+    seen[i] = static_cast<char>((records_[i].is_read ? kRead : 0) | (records_[i].is_skipped ? kSkipped : 0));
   }
   cluster.Xor(crcs);
-  for (const std::string& others : cluster.Gather(is_read)) {
-    for (size_t i = 0; i < std::min(others.size(), is_read.size()); ++i) is_read[i] |= others[i];
+  for (const std::string& others : cluster.Gather(seen)) {
+    for (size_t i = 0; i < std::min(others.size(), seen.size()); ++i) seen[i] |= others[i];
   }
   std::vector<size_t> doubtful;
   for (size_t i = 0; i < records_.size(); ++i) {
-    if (is_read[i] != 0 && crcs[i] != records_[i].recorded->crc32) doubtful.push_back(i);
+    if (seen[i] == kRead && crcs[i] != records_[i].recorded->crc32) doubtful.push_back(i);
   }
   std::vector<uint32_t> found(doubtful.size(), 0);
   ANEMONE_TRY(cluster.Agree(ForEach(doubtful.size(), threads, [&](uint64_t k, unsigned) -> Status {

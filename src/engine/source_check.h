@@ -32,6 +32,8 @@ class SourceCheck {
   };
   // Bytes of a source that were read; `known` receives the CRCs that were computed.
   void Add(const ByteSource& source, uint64_t offset, std::span<const std::byte> bytes, std::vector<Known>& known);
+  // Bytes of a source that were shared with the output, unread: of their records nothing can be said.
+  void Skip(const ByteSource& source, uint64_t offset, uint64_t size);
   // Collective. `on_damage` is told of every damaged record, in the plan's order; the first status it answers that is
   // not ok is the run's. Errors: those, as ReadAt.
   Status Finish(Cluster& cluster, unsigned threads, const std::function<Status(const Status&)>& on_damage) const;
@@ -42,8 +44,13 @@ class SourceCheck {
     const RecordedCrc32* recorded;
     std::atomic<uint32_t> crc = 0;
     std::atomic<bool> is_read = false;
+    std::atomic<bool> is_skipped = false;  // in part at least
     Record(const ByteSource* of, const RecordedCrc32* what) : source(of), recorded(what) {}
   };
+  // Those that bytes [offset, end) of a source lie in.
+  template <typename Visit>  // void(Record&)
+  void ForRecords(const ByteSource& source, uint64_t offset, uint64_t end, const Visit& visit);
+
   std::unordered_map<const ByteSource*, size_t> first_;  // of records_
   std::deque<Record> records_;
 };

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <variant>
 
+#include "engine/share.h"
+
 namespace anemone {
 namespace {
 
-constexpr uint64_t kBlockBytes = 4096;        // what file systems share and pages hold
-constexpr uint64_t kMoveBytes = 16 << 20;     // moved at once: progress and cancelling stay lively
-constexpr uint64_t kMinMoveBytes = 64 << 10;  // less is cheaper to read and write with its neighbours
+constexpr uint64_t kMoveBytes = 16 << 20;  // moved at once: progress and cancelling stay lively
 
 uint64_t AlignDown(uint64_t value, uint64_t unit) { return value / unit * unit; }
 uint64_t AlignUp(uint64_t value, uint64_t unit) { return AlignDown(value + unit - 1, unit); }
@@ -41,18 +41,22 @@ const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, siz
   movable_ = {};
   const Segment& segment = file.segments[index];
   const uint64_t end = segment.offset + segment.size;
-  if (!find_ranges_ || segment.size < kMinMoveBytes || UnderCrc(file, segment.offset, end)) return movable_;
+  if (!find_ranges_ || segment.size < kMinMoveBytes) return movable_;
+  const bool is_planned = plan_.sharing == Sharing::kPlanned, is_under_crc = UnderCrc(file, segment.offset, end);
+  if (is_under_crc && !is_planned) return movable_;
   std::optional<ByteRange> range;
   if (const auto* tensor = std::get_if<Tensor>(&segment.content)) range = tensor->AsByteRange();
   if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) range = *bytes;
-  if (!range || range->source->fd() < 0 || IsChecked(*range)) return movable_;
+  if (!range || range->source->fd() < 0 || (!is_planned && IsChecked(*range))) return movable_;
   // At equal places in their blocks, whole blocks can be shared instead of copied; the edges go with the neighbours.
   uint64_t from = segment.offset, to = end;
   if (range->offset % kBlockBytes == segment.offset % kBlockBytes) {
     from = AlignUp(from, kBlockBytes);
     to = AlignDown(to, kBlockBytes);
+  } else if (is_planned && (is_under_crc || IsChecked(*range))) {
+    return movable_;  // it cannot be shared: nothing is gained over reading and checking it
   }
-  movable_ = {from, to, {range->source, range->offset + (from - segment.offset), to - from}};
+  movable_ = {from, to, {range->source, range->offset + (from - segment.offset), to - from}, is_under_crc};
   return movable_;
 }
 
@@ -65,7 +69,7 @@ std::optional<Window> WindowCursor::Next() {
   if (file_ == plan_.files.size()) return std::nullopt;
   const PlanFile& file = plan_.files[file_];
   at_ = std::max(at_, file.segments[segment_].offset);
-  Window window{number_++, file_, segment_, at_, at_, std::nullopt};
+  Window window{number_++, file_, segment_, at_, at_, std::nullopt, false};
   const auto advance_to = [&](size_t segment, uint64_t end) {
     segment_ = segment;
     at_ = window.end = end;
@@ -78,6 +82,7 @@ std::optional<Window> WindowCursor::Next() {
   if (movable.begin <= at_ && at_ < movable.end) {
     const uint64_t count = std::min(kMoveBytes, movable.end - at_);
     window.range = ByteRange{movable.range.source, movable.range.offset + (at_ - movable.begin), count};
+    window.is_under_crc = movable.is_under_crc;
     return advance_to(segment_, at_ + count);
   }
 

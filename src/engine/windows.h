@@ -20,8 +20,9 @@ struct Window {
   size_t segment = 0;  // the first segment with bytes in it
   uint64_t begin = 0;
   uint64_t end = 0;
-  // Where all of it lies already, when the kernel may copy it there: a file's bytes, under no CRC.
+  // Where all of it lies already, when the kernel may copy it there: a file's bytes.
   std::optional<ByteRange> range;
+  bool is_under_crc = false;  // then `range` is read, too
 };
 
 // Gives out windows in order: a plan of any size is divided as one goes, in constant memory. Segments that follow each
@@ -30,7 +31,7 @@ class WindowCursor {
  public:
   // `plan` must outlive this. `find_ranges`: look for what the kernel can copy.
   WindowCursor(const Plan& plan, uint64_t window_bytes, bool find_ranges)
-      : plan_(plan), window_bytes_(window_bytes), find_ranges_(find_ranges) {}
+      : plan_(plan), window_bytes_(window_bytes), find_ranges_(find_ranges && plan.sharing != Sharing::kNever) {}
   std::optional<Window> Next();
 
  private:
@@ -39,6 +40,7 @@ class WindowCursor {
     uint64_t begin = 0;
     uint64_t end = 0;
     ByteRange range;
+    bool is_under_crc = false;
   };
   const Movable& FindMovable(const PlanFile& file, size_t segment);
 

@@ -39,6 +39,8 @@ struct LayOutOptions {
   ExtraState extra_state = ExtraState::kKeep;
   uint64_t max_shard_bytes = 0;  // huggingface, safetensors: split into model-0000i-of-0000n; 0: one file
   uint32_t shard_grid = 1;       // torch_dist, nemo2: cut as for this many tensor ranks, a file each
+  bool keeps_blocks = false;     // large tensors stay where they lay in their source's blocks, to be shared with it
+  bool has_crc32 = true;         // false: the zips of torch files state no CRC of tensors
 };
 
 // How a training state tells an optimizer's parameters apart.

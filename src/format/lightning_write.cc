@@ -168,7 +168,7 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
       entries.insert(entries.end(), {build.Text(key), chunks[chunk].node});
     }
   }
-  return LayOutTorchFile(value, "archive", file);
+  return LayOutTorchFile(value, "archive", file, ZipOptionsOf(options));
 }
 
 // That of the training's checkpoint, from which NeMo reads how far it came ("…-consumed_samples=12.0.ckpt"); a

@@ -9,6 +9,7 @@
 
 #include "container/gzip.h"
 #include "container/tar.h"
+#include "engine/share.h"
 #include "format/dist.h"
 #include "format/format.h"
 #include "format/rank_file.h"
@@ -262,7 +263,8 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
       }
       PlanFile& file = files.emplace_back();
       file.path = name;
-      if (const Status status = LayOutTorchFile(FromStateDict(state), "model_weights", file); !status.ok()) {
+      if (const Status status = LayOutTorchFile(FromStateDict(state), "model_weights", file, ZipOptionsOf(options));
+          !status.ok()) {
         return status.In(name);
       }
     }
@@ -293,7 +295,8 @@ Result<Plan> LayOutArchive(const Checkpoint& checkpoint, const LayOutOptions& op
     for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
       if (folders.insert(name.substr(0, slash)).second) ANEMONE_TRY(AppendTarDirectory(tar, name.substr(0, slash)));
     }
-    ANEMONE_TRY(AppendTarHeader(tar, name, member.size));
+    const bool keeps_blocks = options.keeps_blocks && member.size >= kMinMoveBytes;
+    ANEMONE_TRY(keeps_blocks ? AppendTarHeaderAt(tar, name, member.size, 0) : AppendTarHeader(tar, name, member.size));
     AppendFile(tar, std::move(member));
     PadTarMember(tar);
   }

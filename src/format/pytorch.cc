@@ -40,7 +40,7 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
     ANEMONE_TRY(state.Add(item.name, item.entry));
   }
   Plan plan;
-  ANEMONE_TRY(LayOutTorchFile(FromStateDict(state), "archive", plan.files.emplace_back()));
+  ANEMONE_TRY(LayOutTorchFile(FromStateDict(state), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));
   return plan;
 }
 

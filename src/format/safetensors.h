@@ -29,7 +29,8 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
 
 // Lays `tensors` out as one file at the end of `file` as the reference implementation does: larger dtypes first, then
 // by name. Errors: Unsupported (a dtype safetensors has no word for), InvalidArgument (a name twice).
-Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::string>& metadata, PlanFile& file);
+Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::string>& metadata, PlanFile& file,
+                         bool keeps_blocks = false);
 
 // The tensors of an unsharded checkpoint, in stored order. Entries that are no tensors are left out when they hold no
 // data. Errors: InvalidArgument (several ranks), Unsupported (an `_extra_state` with data, unless `options` drops

@@ -949,7 +949,7 @@ Value FromStateDict(const StateDict& state) {
   return value;
 }
 
-Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file) {
+Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file, const ZipOptions& options) {
   Encoder encoder;
   auto written = WritePickle(value, [&](const Tensor& tensor, ValueGraph& graph) {
     Result<ValueRef> node = encoder(tensor, graph);
@@ -960,7 +960,7 @@ Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file
   std::string pickle = *std::move(written);
   const std::string prefix = std::string(root) + "/";
   const std::string id = SerializationId(pickle);
-  ZipLayout zip(file);
+  ZipLayout zip(file, options);
   ANEMONE_TRY(zip.Add(prefix + "data.pkl", std::move(pickle)));
   ANEMONE_TRY(zip.Add(prefix + "byteorder", "little"));
   for (size_t i = 0; i < encoder.storages.size(); ++i) {

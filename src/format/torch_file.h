@@ -12,7 +12,9 @@
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "anemone/value.h"
+#include "container/zip.h"
 #include "engine/plan.h"
+#include "format/format.h"
 
 namespace anemone {
 
@@ -41,8 +43,12 @@ const ValueNode* ModuleState(const ValueNode& node);
 // The reverse: an OrderedDict of the items in order (Opaque without data as None).
 Value FromStateDict(const StateDict& state);
 
+inline ZipOptions ZipOptionsOf(const LayOutOptions& options) {
+  return {.keeps_blocks = options.keeps_blocks, .has_crc32 = options.has_crc32};
+}
+
 // Lays `value` out as a torch zip at the end of `file`, archive root `root` ("model_weights", "archive").
-Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file);
+Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file, const ZipOptions& options = {});
 
 // Converts an OmegaConf DictConfig / plain dict value (Lightning's hyper_parameters) to a config tree, interpolations
 // as text. Errors: Unsupported for a value that is no plain data; with `left_out`, such a value below the top is left

@@ -9,6 +9,8 @@
 #include <random>
 #include <set>
 
+#include "anemone/check.h"
+#include "engine/share.h"
 #include "support.h"
 
 namespace anemone {
@@ -60,7 +62,8 @@ class Conformance : public ::testing::TestWithParam<const Format*> {
   // Written to a fresh place, which is returned.
   Status Save(const Checkpoint& checkpoint, std::string* path) {
     *path = dir_ / fmt::format("out{}{}", ++outputs_, format().extension);
-    ANEMONE_ASSIGN(const Plan plan, format().lay_out(checkpoint, {}));
+    ANEMONE_ASSIGN(Plan plan, format().lay_out(checkpoint, lay_out_));
+    if (lay_out_.keeps_blocks) plan.sharing = Sharing::kPlanned;
     ANEMONE_TRY(Check(plan));
     ExecuteOptions options;
     options.threads = 1;
@@ -87,6 +90,7 @@ class Conformance : public ::testing::TestWithParam<const Format*> {
   }
 
   TempDir dir_;
+  LayOutOptions lay_out_;
   int outputs_ = 0;
 };
 
@@ -224,6 +228,46 @@ void WriteSparsely(const Plan& plan, const std::string& path, const std::vector<
       }
     }
     close(fd);
+  }
+}
+
+// Wherever in a block a source's tensors lie; and again from what was written, whose CRCs are taken over. Where formats
+// can (all whose tensors need not touch), they lie at the same place.
+TEST_P(Conformance, WhatIsLaidOutToShareBlocksComesBack) {
+  lay_out_.keeps_blocks = true;
+  const uint64_t count = 50000;
+  WriteFile(dir_ / "source", Pattern(3 * 4 * count + 9000));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir_ / "source"));
+  const uint64_t offsets[] = {8, 4 * count + 4096, 8 * count + 4936};
+  std::vector<std::pair<std::string, Tensor>> tensors = {{"model.small", Patterned(DType::kF32, {3})}};
+  for (size_t i = 0; i < std::size(offsets); ++i) {
+    ANEMONE_ASSERT_ASSIGN(const Tensor tensor, Tensor::FromFile(DType::kF32, {count}, source, offsets[i]));
+    tensors.emplace_back(fmt::format("model.t{}", i), tensor);
+  }
+  const bool is_free = std::ranges::count(std::array{"nemo", "nemo-dir", "ckpt", "pt"}, format().name) > 0;
+  Checkpoint model = Model(tensors);
+  std::vector<Checkpoint> alive;
+  for (const bool has_crc32 : {true, false, true}) {
+    lay_out_.has_crc32 = has_crc32;
+    std::string path;
+    ASSERT_THAT(Save(model, &path), IsOk());
+    alive.push_back(model);
+    ANEMONE_ASSERT_ASSIGN(model, OpenCheckpoint(path));
+    for (const auto& [name, tensor] : tensors) {
+      const StateDict::Item* item = model.weights().Find(name);
+      ASSERT_TRUE(item != nullptr && item->tensor() != nullptr) << name;
+      ExpectSameTensor(*item->tensor(), tensor, name);
+      const std::optional<ByteRange> before = alive.back().weights().Find(name)->tensor()->AsByteRange();
+      const std::optional<ByteRange> after = item->tensor()->AsByteRange();
+      if (is_free && before && before->size >= kMinMoveBytes) {
+        EXPECT_EQ(after->offset % kBlockBytes, before->offset % kBlockBytes) << format().name << " " << name;
+      }
+      if (is_free) {
+        EXPECT_EQ(after->source->recorded_crcs().size() > 2, has_crc32);
+      }
+    }
+    ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(path, {}));
+    EXPECT_THAT(verified.problems, ::testing::IsEmpty());
   }
 }
 
