@@ -43,8 +43,8 @@ Status WriteMegatron(Work& work) {
 // What a config of NeMo 1 cannot say, or NeMo 1 has no model for.
 Status CheckNemo1Words(const Config& config) {
   if (IsLlavaNextConfig(config)) {
-    return Unsupported("image_newline: expected a LLaVA, which NeMo 1 has, found a LLaVA-NeXT",
-                       "NeMo 2 has it: --to nemo2");
+    return Unsupported("image_newline: expected a LLaVA, which NeMo 1 has, found a LLaVA-NeXT")
+        .Use("to", "nemo2", "write it for NeMo 2, which has it");
   }
   return CheckNemo1Factors(config.root());
 }

@@ -226,8 +226,8 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
   if (projector != "mlp2x_gelu" && !request.any_projector) {
     return Unsupported(fmt::format("mm_cfg.mm_mlp_adapter_type: expected mlp2x_gelu, as transformers' LLaVA computes, "
                                    "found {}",
-                                   projector),
-                       "--to hf --dialect llava writes LLaVA's own layout, which has it");
+                                   projector))
+        .Use("dialect", "llava", "write LLaVA's own layout, which has it");
   }
   const ConfigNode& encoder = WordAt(model, "mm_cfg.vision_encoder");
   const std::string feature = WordAt(encoder, "vision_select_feature").AsString().value_or("patch");
