@@ -11,9 +11,7 @@
 
 #include "convert/pass.h"
 #include "family/megatron_config.h"
-#include "family/model_words.h"
 #include "family/nemo2_checkpoint.h"
-#include "family/neva_config.h"
 #include "format/megatron.h"
 #include "format/nemo.h"
 
@@ -38,15 +36,6 @@ Status WriteMegatron(Work& work) {
       std::filesystem::absolute(work.conversion.destination) / MegatronIterationFolder(iteration);
   return GiveMegatronCheckpoint({.language = language, .folder = folder.lexically_normal().string()},
                                 work.conversion.source, &work.result(), &work.conversion.notes);
-}
-
-// What a config of NeMo 1 cannot say, or NeMo 1 has no model for.
-Status CheckNemo1Words(const Config& config) {
-  if (IsLlavaNextConfig(config)) {
-    return Unsupported("image_newline: expected a LLaVA, which NeMo 1 has, found a LLaVA-NeXT")
-        .Use("to", "nemo2", "write it for NeMo 2, which has it");
-  }
-  return CheckNemo1Factors(config.root());
 }
 
 }  // namespace

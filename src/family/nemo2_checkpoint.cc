@@ -3,9 +3,19 @@
 #include <utility>
 
 #include "family/families.h"
+#include "family/model_words.h"
 #include "family/nemo_artifact.h"
+#include "family/neva_config.h"
 
 namespace anemone {
+
+Status CheckNemo1Words(const Config& config) {
+  if (IsLlavaNextConfig(config)) {
+    return Unsupported("image_newline: expected a LLaVA, which NeMo 1 has, found a LLaVA-NeXT")
+        .Use("to", "nemo2", "write it for NeMo 2, which has it");
+  }
+  return CheckNemo1Factors(config.root());
+}
 
 Status TakeNemo1Config(ConfigNode config, Checkpoint* checkpoint) {
   // A SentencePiece model is all that NeMo 1 needs of a tokenizer [NeMo scripts/checkpoint_converters/

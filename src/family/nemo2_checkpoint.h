@@ -12,6 +12,9 @@
 
 namespace anemone {
 
+// Whether NeMo 1 has words, and a model, for what a config says. Errors: Unsupported naming the key.
+Status CheckNemo1Words(const Config& config);
+
 // `config`, what ToNemo1Config made of the checkpoint's, takes its place; a SentencePiece model gets a member's name,
 // and what describes the objects of the old config goes. Errors: as MemberName.
 Status TakeNemo1Config(ConfigNode config, Checkpoint* checkpoint);
