@@ -42,6 +42,9 @@ struct ConvertOptions {
   std::string architecture = {};  // from or to hf: transformers' class ("LlamaForCausalLM"), whatever the config says
   // Adapters of low rank that become part of the weights: a PEFT folder, NeMo 1's .nemo, a NeMo 2 folder.
   std::vector<std::string> lora = {};
+  // Of an adapter alone, from PEFT to NeMo: the model that it adapts, whose config NeMo wants; empty: where the adapter
+  // says, if that is here.
+  std::string base = {};
   std::string tower = {};          // of a NeVA without its image tower: a CLIP, a SigLIP or a LLaVA that has it
   std::string tokenizer = {};      // from or to hf: a folder, or a SentencePiece model, in place of the source's own
   std::string nemo2_model = {};    // to nemo2: the model's id in NeMo's converter ("meta-llama/Llama-2-7b-hf")

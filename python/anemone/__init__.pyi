@@ -100,7 +100,7 @@ class Checkpoint(Mapping[str, Tensor]):
 def open(path: Path, *, dialect: Optional[str] = ..., framework: str = ..., device: Union[str, "TorchDevice"] = ...,
          progress: Optional[Progress] = ..., tqdm: bool = ...) -> Checkpoint: ...
 def convert(src: Path, dst: Path, *, to: Optional[str] = ..., hparams: Optional[Path] = ..., dialect: Optional[str] = ...,
-            architecture: Optional[str] = ..., vocab_size: Optional[int] = ..., tower: Optional[Path] = ...,
+            architecture: Optional[str] = ..., vocab_size: Optional[int] = ..., tower: Optional[Path] = ..., base: Optional[Path] = ...,
             lora: Optional[Sequence[Path]] = ..., tokenizer: Optional[Path] = ..., table: Optional[Path] = ..., preset: Optional[str] = ..., model_class: Optional[str] = ..., model_id: Optional[str] = ...,
             nemo2_version: Optional[str] = ..., tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ..., split_rank: Optional[int] = ...,
             dtype: Any = ..., set: Optional[Mapping[str, Any]] = ..., unset: Optional[Sequence[str]] = ...,

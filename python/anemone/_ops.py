@@ -7,7 +7,7 @@ from . import _c
 from ._checkpoint import Checkpoint
 from ._config import to_json
 
-_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "model_id", "nemo2_version", "dtype", "extra_state", "reflink")
+_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "dtype", "extra_state", "reflink")
 _NUMBERS = ("tp", "pp", "vp", "split_rank", "vocab_size", "max_shard_bytes", "threads")
 _FLAGS = ("only_weights", "use_ema", "strict", "crc32", "force")
 
@@ -124,7 +124,7 @@ def _open_again(path, dialect, framework, device):
     return open(path, dialect=dialect, framework=framework, device=device)
 
 
-def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
+def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, base=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
             nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other; `anemone convert` with the same options.
@@ -137,6 +137,7 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
     options = checked({
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect,
         "architecture": architecture, "vocab_size": vocab_size, "tower": tower and _path(tower),
+        "base": base and _path(base),
         "lora": lora if lora is None or isinstance(lora, str) else [_path(path) for path in lora],
         "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,

@@ -85,6 +85,7 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"model_class", &o.model_class},
           {"tokenizer", &o.tokenizer},
           {"tower", &o.tower},
+          {"base", &o.base},
           {"model_id", &o.nemo2_model},
           {"nemo2_version", &o.nemo2_version},
           {"key", &o.key},

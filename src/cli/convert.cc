@@ -181,6 +181,11 @@ std::function<int()> DeclareConvert(CLI::App& app) {
                  "A LoRA to merge into the weights: a PEFT folder, a .nemo or a NeMo 2 folder; may be repeated")
       ->type_name("PATH")
       ->allow_extra_args(false);
+  app.add_option(
+         "--base", options->convert.base,
+         "For a LoRA alone: the model that it adapts; from PEFT to NeMo, which wants its config (default: where "
+         "the adapter says)")
+      ->type_name("PATH");
   app.add_option("--tower", options->convert.tower,
                  "For a NeVA stored without its image tower: a CLIP, SigLIP or LLaVA that has it (default: where the "
                  "config says)")

@@ -19,6 +19,7 @@ constexpr Pass kPasses[] = {
     {"take-tokenizer", "puts another tokenizer in the source's place", TakeTokenizer},
     {"normalize-config", "puts a NeMo 2 config into NeMo 1's words", NormalizeConfig},
     {"resolve", "says which model it is", Resolve},
+    {"convert-adapter", "puts an adapter alone in the names of the format", ConvertAdapter},
     {"take-parts", "adds the parts that the checkpoint leaves out", TakeParts},
     {"merge-adapters", "adds adapters of low rank to the weights", MergeAdapters},
     {"translate", "gives tensors the names and shapes of the dialect", TranslateNames},

@@ -32,6 +32,7 @@ struct Work {
   std::shared_ptr<const Family> table;  // the user's own; after Resolve
   // Family and dialect of the result, looked for once: every pass leaves them what they are, but Translate.
   Result<ModelIdentity> identity = NotFound("not resolved");
+  bool is_adapter = false;  // the result is an adapter in the names of the format; after ConvertAdapter
   LayOutOptions lay_out;
 
   Checkpoint& result() const { return conversion.result; }
@@ -67,6 +68,7 @@ Status DropTraining(Work& work);     // training.cc
 Status TakeTokenizer(Work& work);    // take_tokenizer.cc
 Status NormalizeConfig(Work& work);  // normalize_config.cc
 Status Resolve(Work& work);          // resolve.cc
+Status ConvertAdapter(Work& work);   // convert_adapter.cc
 Status TakeParts(Work& work);        // take_parts.cc
 Status MergeAdapters(Work& work);    // merge_adapters.cc
 Status TranslateNames(Work& work);   // translate.cc

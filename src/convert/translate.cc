@@ -120,6 +120,7 @@ Result<TranslateOptions> OptionsOf(const Work& work) {
 }  // namespace
 
 Status TranslateNames(Work& work) {
+  if (work.is_adapter) return {};
   if (work.table != nullptr) return KeepNamesOfTable(work);
   if (!work.identity.ok()) return KeepNames(work);
   const ModelIdentity model = *work.identity;

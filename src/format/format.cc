@@ -20,7 +20,7 @@ extern const Format kNemo, kNemoDir;
 extern const Format kLightning;
 extern const Format kPytorch;
 extern const Format kSafetensors;
-extern const Format kHuggingFace, kOpenClip;
+extern const Format kHuggingFace, kOpenClip, kPeft;
 extern const Format kTorchDist, kZarr, kNemo2;
 extern const Format kDeepSpeed;
 extern const Format kMegatron, kMegatronBridge;
@@ -29,9 +29,9 @@ namespace {
 
 constexpr size_t kHeadBytes = 1024;
 
-constexpr std::array<const Format*, 13> kFormats = {
-    &kNemo,      &kNemoDir, &kLightning, &kPytorch,   &kSafetensors, &kHuggingFace,    &kOpenClip,
-    &kTorchDist, &kZarr,    &kNemo2,     &kDeepSpeed, &kMegatron,    &kMegatronBridge,
+constexpr std::array<const Format*, 14> kFormats = {
+    &kNemo, &kNemoDir,   &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip,
+    &kPeft, &kTorchDist, &kZarr,      &kNemo2,   &kDeepSpeed,   &kMegatron,    &kMegatronBridge,
 };
 
 // Other words for a format: flavours of what was read, and what people type.

@@ -23,6 +23,9 @@ constexpr uint64_t kMaxJsonBytes = uint64_t{16} << 20;
 // In order of precedence [HF-1: transformers modeling_utils.py, _get_resolved_checkpoint_files].
 constexpr std::string_view kHfWeights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                                            "pytorch_model.bin.index.json"};
+// [HF-9: peft utils/constants.py]
+constexpr std::string_view kAdapterConfig = "adapter_config.json";
+constexpr std::string_view kAdapterWeights[] = {"adapter_model.safetensors", "adapter_model.bin"};
 constexpr std::string_view kOpenClipWeights[] = {"open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
                                                  "open_clip_pytorch_model.bin"};
 
@@ -134,8 +137,14 @@ Result<Checkpoint> OpenHuggingFace(const Probe& probe) {
   return checkpoint;
 }
 
+// A folder that holds a whole model as well is a model's.
+bool IsAdapter(const Probe& probe) {
+  return probe.is_directory && !IsNemo(probe) && !IsHuggingFace(probe) && !FirstOf(probe, kAdapterWeights).empty();
+}
+
 bool IsOpenClip(const Probe& probe) {
-  return probe.is_directory && !IsNemo(probe) && !IsHuggingFace(probe) && !FirstOf(probe, kOpenClipWeights).empty();
+  return probe.is_directory && !IsNemo(probe) && !IsHuggingFace(probe) && !IsAdapter(probe) &&
+         !FirstOf(probe, kOpenClipWeights).empty();
 }
 
 // "model-00001-of-00003.safetensors": the index that names it, if that is there.
@@ -209,6 +218,25 @@ const Format kOpenClip = {
                .keeps_extra_state = false,
                .reads_fixed_names = true,
                .own_files = {"open_clip_config.json"}},
+};
+
+extern const Format kPeft;
+const Format kPeft = {
+    .name = "peft",
+    .title = "PEFT folder (adapter_config.json, adapter_model.safetensors)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsAdapter,
+    .open =
+        [](const Probe& probe) { return OpenFolder(probe, "peft", kAdapterConfig, FirstOf(probe, kAdapterWeights)); },
+    .lay_out =
+        [](const Checkpoint& checkpoint, const LayOutOptions& options) {
+          // PEFT reads one file.
+          LayOutOptions whole = options;
+          whole.max_shard_bytes = 0;
+          return LayOutFolder(checkpoint, whole, kAdapterConfig, "adapter_model");
+        },
+    .traits = {.keeps_extra_state = false, .reads_fixed_names = true, .own_files = {kAdapterConfig}},
 };
 
 }  // namespace anemone

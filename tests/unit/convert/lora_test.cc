@@ -155,12 +155,180 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
   };
   refused("use_dora", "true");
   refused("bias", "all");
-  refused("rank_pattern", "{q_proj: 8}");
   refused("peft_type", "IA3");
+  refused("modules_to_save", "[lm_head]");
+  refused("layer_replication", "[[0, 2]]");
+  refused("trainable_token_indices", "[1]");
+  refused("velora_config", "{groups: 2}");
+  refused("a_key_of_tomorrow", "7");
+  refused("init_lora_weights", "pissa");
   EXPECT_THAT(PlanConversion(Golden("lora/gpt2/base"), temp.path() + "/x", {.to = "hf", .lora = {top + "/adapter"}}),
               StatusIs(ErrorKind::kCorrupt, "expected a module"));
   EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x", {.to = "hf", .lora = {top + "/base"}}),
               StatusIs(ErrorKind::kNotFound, "expected"));
+}
+
+// Ranks and alphas of single modules, by the end of their names [peft utils/other.py, get_pattern_key].
+TEST(Lora, PatternsOfAlphaAndRank) {
+  const TempDir temp;
+  const std::string top = Golden("lora/llama_default"), base = top + "/base", plain = temp.path() + "/plain";
+  Convert(base, plain, {.to = "hf", .lora = {top + "/adapter"}});
+  const auto merged = [&](const char* copy, const char* key, const char* yaml) {
+    const std::string adapter = WithKey(top + "/adapter", temp.path() + "/" + copy, "adapter_config.json", key, yaml);
+    Convert(base, adapter + ".merged", {.to = "hf", .lora = {adapter}});
+    return DigestsOf(adapter + ".merged");
+  };
+  const Digests before = DigestsOf(plain);
+  // alpha 8 is what all have.
+  EXPECT_EQ(merged("same", "alpha_pattern", "{q_proj: 8}"), before);
+  EXPECT_EQ(merged("other", "alpha_pattern", "{o_proj: 3, 'j': 3}"), before);
+  const Digests changed = merged("one", "alpha_pattern", "{'layers\\.[01]\\.self_attn\\.q_proj': 0, v_proj: 8}"),
+                of_base = DigestsOf(base);
+  for (const auto& [name, digest] : changed) {
+    const bool is_query = name.find("q_proj") != std::string::npos;
+    EXPECT_EQ(digest, is_query ? of_base.at(name) : before.at(name)) << name;
+  }
+  EXPECT_THAT(PlanConversion(base, temp.path() + "/x",
+                             {.to = "hf", .lora = {With(top + "/adapter", temp, "rank_pattern", "{q_proj: 8}")}}),
+              StatusIs(ErrorKind::kCorrupt, "rank 8, found 4"));
+}
+
+// Conv1D's weights are stored [in, out], whatever fan_in_fan_out says: PEFT goes by the module.
+TEST(Lora, TheModuleSaysHowItsWeightIsStored) {
+  const TempDir temp;
+  const std::string top = Golden("lora/gpt2"), with = temp.path() + "/with", without = temp.path() + "/without";
+  Convert(top + "/base", with, {.to = "hf", .lora = {top + "/adapter"}});
+  Convert(top + "/base", without, {.to = "hf", .lora = {With(top + "/adapter", temp, "fan_in_fan_out", "false")}});
+  EXPECT_EQ(DigestsOf(with), DigestsOf(without));
+}
+
+// ---- adapters alone ----
+
+Digests MergedWith(const std::string& base, const std::string& adapter) {
+  Convert(base, adapter + ".merged", {.to = "hf", .lora = {adapter}});
+  return DigestsOf(adapter + ".merged");
+}
+
+// Merged, an adapter is the same whoever stores it: PEFT → NeMo 1 and 2 → PEFT. Parts of a fused layer that do not
+// share their first matrix get rows of their own in NeMo's.
+TEST(Lora, AnAdapterAloneGoesToNemoAndBack) {
+  for (const char* name : {"llama_default", "llama_all", "llama_rslora", "gpt2"}) {
+    SCOPED_TRACE(name);
+    const TempDir temp;
+    const std::string top = Golden(fmt::format("lora/{}", name)), base = top + "/base", nemo = temp.path() + "/a.nemo",
+                      nemo2 = temp.path() + "/nemo2", back = temp.path() + "/back", merged = temp.path() + "/merged";
+    Convert(base, merged, {.to = "hf", .lora = {top + "/adapter"}});
+    const Digests expected = DigestsOf(merged);
+    Convert(top + "/adapter", nemo, {.base = base});
+    EXPECT_EQ(MergedWith(base, nemo), expected);
+    Convert(top + "/adapter", nemo2, {.to = "nemo2", .base = base});
+    EXPECT_EQ(MergedWith(base, nemo2), expected);
+    Convert(nemo2, back, {.to = "peft"});
+    EXPECT_EQ(MergedWith(base, back), expected);
+  }
+}
+
+// NeMo 1 → PEFT and NeMo 2, without the base: fused layers become their parts, which share the first matrix.
+TEST(Lora, NemosAdaptersBecomePefts) {
+  for (const char* name : {"nemo_fused", "nemo_unfused"}) {
+    SCOPED_TRACE(name);
+    const TempDir temp;
+    const std::string base = Golden("decoders/llama/hf"), adapter = Golden(fmt::format("lora/{}.nemo", name)),
+                      peft = temp.path() + "/peft", nemo2 = temp.path() + "/nemo2", back = temp.path() + "/back.nemo";
+    const Digests expected = Listed(Golden(fmt::format("lora/{}.sha256", name)));
+    Convert(adapter, peft, {.to = "peft"});
+    EXPECT_EQ(MergedWith(base, peft), expected);
+    const Config config = JsonOf(peft + "/adapter_config.json");
+    EXPECT_EQ(config.root().Get("r")->AsInt(), 8);
+    EXPECT_EQ(config.root().Get("lora_alpha")->AsInt(), 12);
+    EXPECT_EQ(config.root().Get("target_modules")->list.size(), 7U);
+    EXPECT_EQ(OpenCheckpoint(peft)->weights().size(), 28U);
+    Convert(adapter, nemo2, {.to = "nemo2"});
+    EXPECT_EQ(MergedWith(base, nemo2), expected);
+    Convert(nemo2, back, {});
+    EXPECT_EQ(MergedWith(base, back), expected);
+  }
+  const TempDir temp;
+  const std::string peft = temp.path() + "/peft", nemo = temp.path() + "/nemo.nemo", again = temp.path() + "/again";
+  Convert(Golden("lora/nemo_fused.nemo"), peft, {.to = "peft"});
+  Convert(peft, nemo, {.base = Golden("decoders/llama/hf")});
+  EXPECT_EQ(DigestsOf(nemo), DigestsOf(Golden("lora/nemo_fused.nemo")));
+  Convert(nemo, again, {.to = "peft"});
+  EXPECT_EQ(DigestsOf(again), DigestsOf(peft));
+}
+
+// A stage of NeMo 1 numbers its layers from 0.
+TEST(Lora, LayersOfStagesAreCountedOn) {
+  const TempDir temp;
+  const std::string two = temp.path() + "/two.nemo";
+  const auto whole = OpenCheckpoint(Golden("lora/nemo_fused.nemo"));
+  ASSERT_THAT(whole, IsOk());
+  Checkpoint split = *whole;
+  split.layout.pp = 2;
+  split.config->root()["pipeline_model_parallel_size"] = ConfigNode::Int(2);
+  split.shards = {Shard(), Shard()};
+  split.shards[1].pp_rank = 1;
+  for (const StateDict::Item& item : whole->weights().items()) {
+    const size_t at = item.name.find(".layers.") + 8;
+    std::string name = item.name;
+    name[at] = '0';
+    EXPECT_THAT(split.shards[item.name[at] - '0'].weights.Add(name, *item.tensor()), IsOk());
+  }
+  const auto plan = FindFormat("nemo")->lay_out(split, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, two, {}), IsOk());
+  EXPECT_EQ(MergedWith(Golden("decoders/llama/hf"), two), Listed(Golden("lora/nemo_fused.sha256")));
+}
+
+TEST(Lora, WhatAnAdapterAloneCannotBecome) {
+  const TempDir temp;
+  const std::string top = Golden("lora/llama_all"), adapter = top + "/adapter", base = top + "/base",
+                    out = temp.path() + "/out";
+  const auto convert = [&](const std::string& source, const ConvertOptions& options) {
+    return PlanConversion(source, out, options);
+  };
+  EXPECT_THAT(convert(base, {.to = "peft"}), StatusIs(ErrorKind::kUnsupported, "expected a LoRA alone"));
+  EXPECT_THAT(convert(adapter, {.to = "hf"}), StatusIs(ErrorKind::kUnsupported, "found a LoRA alone"));
+  EXPECT_THAT(convert(adapter, {.to = "nemo"}), StatusIs(ErrorKind::kNotFound, "the model that is adapted"));
+  EXPECT_THAT(convert(base, {.to = "nemo", .base = base}), StatusIs(ErrorKind::kInvalidArgument, "LoRA alone"));
+  EXPECT_THAT(convert(adapter, {.to = "nemo", .base = Golden("decoders/llama/hf")}),
+              StatusIs(ErrorKind::kCorrupt, "as the base has it"));
+  EXPECT_THAT(convert(With(adapter, temp, "alpha_pattern", "{q_proj: 8}"), {.to = "nemo", .base = base}),
+              StatusIs(ErrorKind::kUnsupported, "alpha / rank"));
+}
+
+// PEFT's names of the parts, added by NeMo 2's CanonicalLoRA to other rows than they say.
+TEST(Lora, PartsOfNemo2GoByTheirOrder) {
+  const TempDir temp;
+  const std::string nemo2 = temp.path() + "/nemo2";
+  Convert(Golden("lora/nemo_fused.nemo"), nemo2, {.to = "nemo2"});
+  const auto opened = OpenCheckpoint(nemo2);
+  ASSERT_THAT(opened, IsOk());
+  Checkpoint canonical = *opened;
+  canonical.shards = {Shard()};
+  const auto add = [&](const char* part, uint64_t rows) {
+    for (const auto& [matrix, shape] : {std::pair{"linear_in", Shape{2, 64}}, {"linear_out", Shape{rows, 2}}}) {
+      EXPECT_THAT(canonical.weights().Add(fmt::format("model.decoder.layers.0.{}.{}.weight", part, matrix),
+                                          *Tensor::Fill(DType::kF32, shape, 0.5)),
+                  IsOk());
+    }
+  };
+  add("mlp.linear_fc1.adapter.adapter_up", 176);
+  const std::string base = Golden("decoders/llama/hf");
+  const auto merge = [&](const std::string& name) {
+    const std::string path = fmt::format("{}/{}", temp.path(), name);
+    const auto plan = FindFormat("nemo2")->lay_out(canonical, {});
+    EXPECT_THAT(plan, IsOk());
+    EXPECT_THAT(Execute(*plan, path, {}), IsOk());
+    return PlanConversion(base, path + ".merged", {.to = "hf", .lora = {path}});
+  };
+  const auto up = merge("up");
+  ASSERT_THAT(up, IsOk());
+  const std::string adapted = "model.layers.0.mlp.up_proj.weight";
+  EXPECT_NE(Floats(*up->result.weights().Find(adapted)->tensor()),
+            Floats(*OpenCheckpoint(base)->weights().Find(adapted)->tensor()));
+  add("self_attention.linear_qkv.adapter.adapter_q", 64);
+  EXPECT_THAT(merge("q"), StatusIs(ErrorKind::kUnsupported, "adapter_q"));
 }
 
 }  // namespace

@@ -142,6 +142,7 @@ TEST(Format, AnArtifactOfATakenNameIsRefused) {
                                      {"hf", "model.safetensors"},
                                      {"hf", "config.json/x"},
                                      {"openclip", "open_clip_config.json"},
+                                     {"peft", "adapter_config.json"},
                                      {"torch_dist", ".metadata"},
                                      {"torch_dist", "common.pt"},
                                      {"torch_dist", "hparams.yaml"},

@@ -103,6 +103,24 @@ TEST(HuggingFace, TransformersPrecedence) {
   EXPECT_EQ(OpenCheckpoint(dir.path())->weights().items()[0].name, "single");
 }
 
+// HF-9
+TEST(HuggingFace, AnAdapterIsPefts) {
+  TempDir dir;
+  WriteFile(dir / "adapter_config.json", R"({"peft_type": "LORA"})");
+  WriteFile(dir / "adapter_model.safetensors", Safetensors("adapter", "1111"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint adapter, OpenCheckpoint(dir.path()));
+  EXPECT_EQ(adapter.format, FindFormat("peft"));
+  EXPECT_EQ(adapter.config_name, "adapter_config.json");
+  ANEMONE_ASSERT_ASSIGN(const Plan plan, FindFormat("peft")->lay_out(adapter, {.max_shard_bytes = 1}));
+  testing::Write(plan, dir / "out");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(dir / "out"));
+  EXPECT_EQ(after.format, FindFormat("peft"));
+  ExpectSameTensors(adapter.weights(), after.weights());
+  // A model that was trained on in the same folder.
+  WriteFile(dir / "model.safetensors", Safetensors("whole", "2222"));
+  EXPECT_EQ(OpenCheckpoint(dir.path())->format, FindFormat("hf"));
+}
+
 // HF-5, too
 TEST(HuggingFace, RefusesBrokenIndexes) {
   TempDir dir;
