@@ -205,7 +205,8 @@ Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   symbols->Set("norms_apart", apart);
   symbols->Set("second_norm_apart", apart || has_experts);
   symbols->Set("single_norm", is_falcon && is_parallel && !is_new);
-  symbols->Set("post_norms", name == "megatron_gemma2" || HasName(checkpoint, ".linear_proj.post_layernorm."));
+  symbols->Set("post_norms",
+               name == "megatron_gemma2" || name == kGemma3Name || HasName(checkpoint, ".linear_proj.post_layernorm."));
   return {};
 }
 

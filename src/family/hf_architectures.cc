@@ -1,5 +1,5 @@
-// Facts: transformers 4.44.2 configuration_*.py and modeling_*.py (Qwen3 and Qwen3-MoE: 4.51); THUDM/chatglm2-6b
-// configuration_chatglm.py, baichuan-inc/Baichuan2-7B-Base configuration_baichuan.py; NeMo v2.0.0
+// Facts: transformers 4.44.2 configuration_*.py and modeling_*.py (Qwen3 and Qwen3-MoE: 4.51; Gemma 3: 4.50 and 5.24);
+// THUDM/chatglm2-6b configuration_chatglm.py, baichuan-inc/Baichuan2-7B-Base configuration_baichuan.py; NeMo v2.0.0
 // scripts/checkpoint_converters.
 #include "family/hf_architectures.h"
 
@@ -139,6 +139,22 @@ const std::vector<HfArchitecture>& Table() {
                 {"window_size", "sliding_window"},
                 {"mcore_customization_config.attn_logit_softcapping", "attn_logit_softcapping"},
                 {"mcore_customization_config.final_logit_softcapping", "final_logit_softcapping"},
+                {"mcore_customization_config.query_pre_attn_scalar", "query_pre_attn_scalar"}},
+       .unties = false},
+      {.name = "Gemma3ForCausalLM",
+       .model_type = "gemma3_text",
+       .dialect = "hf",
+       .silent = "{attention_bias: false, attention_dropout: 0.0, attn_logit_softcapping: null, cache_implementation: "
+                 "hybrid, final_logit_softcapping: null, head_dim: 256, hidden_activation: gelu_pytorch_tanh, "
+                 "initializer_range: 0.02, max_position_embeddings: 131072, num_key_value_heads: 4, "
+                 "query_pre_attn_scalar: 256, rms_norm_eps: 1.0e-06, rope_local_base_freq: 10000.0, rope_scaling: "
+                 "null, rope_theta: 1000000.0, sliding_window: 4096, sliding_window_pattern: 6, tie_word_embeddings: "
+                 "true, use_cache: true}",
+       .implied = "{normalization: rmsnorm, layernorm_zero_centered_gamma: true, position_embedding_type: rope, bias: "
+                  "false, qk_layernorm: true, apply_embedding_scaling: true, name: gemma3}",
+       .keys = {{"activation", "hidden_activation"},
+                {"window_size", "sliding_window"},
+                {"rotary_base_local", "rope_local_base_freq"},
                 {"mcore_customization_config.query_pre_attn_scalar", "query_pre_attn_scalar"}},
        .unties = false},
       {.name = "NemotronForCausalLM",

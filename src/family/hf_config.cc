@@ -52,6 +52,7 @@ constexpr std::string_view kHarmless[] = {"architectures",
                                           "unsloth_version",
                                           "vocab_size",
                                           "z_loss_weight",
+                                          "_sliding_window_pattern",
                                           "_attn_implementation_autoset",
                                           "_from_model_config",
                                           "_name_or_path",
@@ -83,6 +84,7 @@ constexpr Fixed kFixed[] = {
     {"rmsnorm", "true", "other norms"},
     {"scale_attn_by_inverse_layer_idx", "false", "attention scaled by layer"},
     {"scale_attn_weights", "true", "attention that is not scaled"},
+    {"use_bidirectional_attention", "false", "attention to later tokens"},
 };
 
 // Activations by transformers' names: ungated and gated NeMo's.
@@ -129,7 +131,7 @@ class HfReader {
     ANEMONE_TRY(ReadActivation());
     ANEMONE_TRY(Biases());
     ANEMONE_TRY(Window());
-    ANEMONE_TRY(Positions());
+    ANEMONE_TRY(IsGemma3() ? Gemma3() : Positions());
     ANEMONE_TRY(Groups());
     ANEMONE_TRY(Experts());
     if (notes != nullptr) NoteUnknown(notes);
@@ -222,7 +224,7 @@ class HfReader {
   Status Window() {
     const std::string_view key = HfKeyOf(architecture_, "window_size");
     const ConfigNode& types = At("layer_types");
-    const bool alternates = architecture_.model_type == "gemma2";
+    const bool alternates = architecture_.model_type == "gemma2" || IsGemma3();
     if (types.is_list() && !alternates) {
       const auto is = [&](std::string_view type) {
         return std::all_of(types.list.begin(), types.list.end(), [&](const ConfigNode& t) { return Text(t) == type; });
@@ -248,6 +250,59 @@ class HfReader {
     if (!size || *size < 1)
       return Corrupt(fmt::format("{}: expected a number above 0, found {}", key, window.ScalarText()));
     Set("window_size", ConfigNode::List({ConfigNode::Int(*size), ConfigNode::Int(0)}));
+    return {};
+  }
+
+  bool IsGemma3() const { return architecture_.model_type == "gemma3_text"; }
+
+  // After so many layers that see a window, one sees all [transformers configuration_gemma3.py].
+  Result<int64_t> LocalLayers() {
+    const auto layers = At("num_hidden_layers").AsInt();
+    const ConfigNode& types = At("layer_types");
+    const ConfigNode* saved = json_.Get("_sliding_window_pattern");
+    const auto period = saved != nullptr ? saved->AsInt() : At("sliding_window_pattern").AsInt();
+    if (!period || *period < 1) return Corrupt("sliding_window_pattern: expected a number above 0, found none");
+    if (!types.is_list()) return *period - 1;
+    const auto is_full = [](const ConfigNode& type) { return Text(type) == "full_attention"; };
+    const auto first = std::find_if(types.list.begin(), types.list.end(), is_full);
+    const auto count = static_cast<int64_t>(types.list.size());
+    // Where no layer sees all, any period beyond the layers is the same.
+    const int64_t local = first != types.list.end() ? first - types.list.begin() : std::max(*period - 1, count);
+    if (layers != count) return Corrupt("layer_types: expected one for each layer, found another number of them");
+    for (int64_t i = 0; i < count; ++i) {
+      if (is_full(types.list[static_cast<size_t>(i)]) != ((i + 1) % (local + 1) == 0))
+        return Unsupported("layer_types: expected layers that see all in equal distances, found others");
+    }
+    return local;
+  }
+
+  // Layers that see a window have positions of their own; only those of the others are scaled
+  // [transformers modeling_gemma3.py; NeMo v2.4.0 gemma3.py].
+  Status Gemma3() {
+    for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+      if (!At(key).is_null())
+        return Unsupported(
+            fmt::format("{}: expected null, found {}: NeMo's Gemma 3 has none", key, At(key).ScalarText()));
+    }
+    if (At("sliding_window").is_null()) return Unsupported("sliding_window: expected a number, found null");
+    ANEMONE_ASSIGN(const int64_t local, LocalLayers());
+    Set("interleaved_attn_pattern", ConfigNode::List({ConfigNode::Int(local), ConfigNode::Int(1)}));
+    const ConfigNode& parameters = At("rope_parameters");
+    const ConfigNode &full = parameters.is_map() ? WordAt(parameters, "full_attention") : At("rope_scaling"),
+                     &sliding = WordAt(parameters, "sliding_attention");
+    for (const auto& [word, map] : {std::pair{"rotary_base", &full}, {"rotary_base_local", &sliding}}) {
+      if (const ConfigNode* base = parameters.is_map() ? map->Get("rope_theta") : nullptr) Set(word, *base);
+    }
+    const auto type_of = [](const ConfigNode& map) {
+      const std::string type = Text(WordAt(map, "rope_type"));
+      return type.empty() ? Text(WordAt(map, "type")) : type;
+    };
+    if (const std::string type = type_of(sliding); !type.empty() && type != "default")
+      return Unsupported(fmt::format("rope_parameters.sliding_attention: expected default, found {}", type));
+    const std::string type = type_of(full);
+    if (type.empty() || type == "default") return {};
+    if (type != "linear") return Unsupported(fmt::format("rope_scaling.rope_type: expected linear, found {}", type));
+    Set("rope_scaling_factor", WordAt(full, "factor"));
     return {};
   }
 
@@ -429,8 +484,15 @@ class HfWriter {
     }
   }
 
+  // Of all layers, or of those that see all.
+  const ConfigNode& LinearFactor() const {
+    const ConfigNode& factor = WordAt(words_, "seq_len_interpolation_factor");
+    return factor.is_null() ? WordAt(words_, "rope_scaling_factor") : factor;
+  }
+
   void Positions(const ConfigNode& before) {
-    bool has_changed = Changed("seq_len_interpolation_factor", before) || Changed("scale_positional_embedding", before);
+    bool has_changed = Changed("seq_len_interpolation_factor", before) ||
+                       Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before);
     ConfigNode llama3 = ParseWord("{rope_type: llama3}");
     for (const PositionFactor& factor : PositionFactors()) {
       const std::string word = fmt::format("rope_scaling.{}", factor.hf);
@@ -445,7 +507,7 @@ class HfWriter {
     ConfigNode scaling = ConfigNode::Null();
     if (IsTrue(words_["scale_positional_embedding"])) {
       scaling = std::move(llama3);
-    } else if (const ConfigNode& factor = words_["seq_len_interpolation_factor"]; !factor.is_null()) {
+    } else if (const ConfigNode& factor = LinearFactor(); !factor.is_null()) {
       scaling = ConfigNode::Map();
       scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));
       scaling["rope_type"] = Str("linear");
@@ -468,6 +530,12 @@ class HfWriter {
       json_["norm_topk_prob"] = ConfigNode::Bool(!IsTrue(words_["moe_router_pre_softmax"]));
     if (type == "falcon" && !IsTrue(WordAt(json_, "new_decoder_architecture")) && Changed("num_query_groups", before))
       json_["multi_query"] = ConfigNode::Bool(WordAt(words_, "num_query_groups").AsInt() == 1);
+    if (type == "gemma3_text" && Changed("interleaved_attn_pattern", before)) {
+      const ConfigNode& pattern = WordAt(words_, "interleaved_attn_pattern");
+      const auto local = pattern.is_list() && pattern.list.size() == 2 ? pattern.list[0].AsInt() : std::nullopt;
+      if (local) json_["sliding_window_pattern"] = ConfigNode::Int(*local + 1);
+      json_.Erase("layer_types");
+    }
     if (type == "chatglm") {
       if (Changed("num_query_groups", before)) json_["multi_query_attention"] = ConfigNode::Bool(true);
       const auto base = words_["rotary_base"].AsDouble();
@@ -534,6 +602,8 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   std::string_view found;
   if (name == "megatron_gemma2") {
     found = "Gemma2ForCausalLM";
+  } else if (name == kGemma3Name) {
+    found = "Gemma3ForCausalLM";
   } else if (name == "megatron_falcon_gpt") {
     found = "FalconForCausalLM";
   } else if (rope && norm == "rmsnorm" && activation == "geglu" && is("apply_embedding_scaling")) {

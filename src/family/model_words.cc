@@ -34,6 +34,8 @@ constexpr Word kWords[] = {
     {"qk_layernorm", "false"},
     {"position_embedding_type", "learned_absolute"},
     {"rotary_base", "10000"},
+    {"rotary_base_local", "null"},
+    {"rope_scaling_factor", "null"},
     {"rotary_percentage", "1.0"},
     {"rotary_interleaved", "false"},
     {"seq_len_interpolation_factor", "null"},
@@ -43,6 +45,7 @@ constexpr Word kWords[] = {
     {"rope_scaling.high_freq_factor", "null"},
     {"rope_scaling.original_max_position_embeddings", "null"},
     {"window_size", "null"},
+    {"interleaved_attn_pattern", "null"},
     {"apply_embedding_scaling", "false"},
     {"transformer_block_type", "pre_ln"},
     {"normalize_attention_scores", "true"},
@@ -104,6 +107,7 @@ std::string WordOf(const PositionFactor& factor) { return fmt::format("rope_scal
 void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
   ConfigNode& factor = (*words)["seq_len_interpolation_factor"];
   if (factor.AsDouble() == 1.0) factor = ConfigNode::Null();
+  if (ConfigNode& global = (*words)["rope_scaling_factor"]; global.AsDouble() == 1.0) global = ConfigNode::Null();
   // [NeMo v2.0.0 convert_llama_hf_to_nemo.py, mended in 2.2.0 by pull request 11548.]
   if (IsTrue((*words)["scale_positional_embedding"]) && !factor.is_null()) {
     if (notes != nullptr) {
@@ -153,6 +157,8 @@ void SetSizes(const ConfigNode& model, ConfigNode* words) {
 std::span<const PositionFactor> PositionFactors() { return kFactors; }
 
 Status CheckNemo1Factors(const ConfigNode& model) {
+  if (WordAt(model, "name").AsString() == std::string(kGemma3Name))
+    return Unsupported("name: expected a model that NeMo 1 has, found Gemma 3", "NeMo 2 has it, from 2.4.0");
   for (const PositionFactor& factor : kFactors) {
     const auto value = WordAt(model, WordOf(factor)).AsDouble();
     if (!value || *value == factor.built_in) continue;

@@ -27,6 +27,9 @@ std::vector<std::string> DifferingWords(const ConfigNode& a, const ConfigNode& b
 // others.
 const ConfigNode* SilentWord(std::string_view key);
 
+// `name` of a Gemma 3, which NeMo 1 does not have: NeMo 2's config in the same keys.
+inline constexpr std::string_view kGemma3Name = "gemma3";
+
 // How positions are scaled as Llama 3.1's are, where `scale_positional_embedding` holds. NeMo 1 has the values built
 // in; others are words below `rope_scaling`, by transformers' names, which no config of NeMo 1 has.
 struct PositionFactor {
@@ -34,7 +37,7 @@ struct PositionFactor {
   double built_in;
 };
 std::span<const PositionFactor> PositionFactors();
-// Errors: Unsupported naming a factor that NeMo 1 does not compute.
+// Errors: Unsupported naming a factor or a model that NeMo 1 does not compute.
 Status CheckNemo1Factors(const ConfigNode& model);
 
 // The value at a key, which may be dotted; null where it is not there.

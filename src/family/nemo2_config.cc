@@ -45,6 +45,7 @@ constexpr Architecture kMixtral = {ANEMONE_LLM "mixtral.MixtralModel", ANEMONE_L
 constexpr Architecture kQwen2 = {ANEMONE_LLM "qwen2.Qwen2Model", ANEMONE_LLM "qwen2.Qwen2Config", "2.0.0", true};
 constexpr Architecture kGemma = {ANEMONE_LLM "gemma.GemmaModel", ANEMONE_LLM "gemma.GemmaConfig", "2.0.0"};
 constexpr Architecture kGemma2 = {ANEMONE_LLM "gemma2.Gemma2Model", ANEMONE_LLM "gemma2.Gemma2Config", "2.1.0", true};
+constexpr Architecture kGemma3 = {ANEMONE_LLM "gemma3.Gemma3Model", ANEMONE_LLM "gemma3.Gemma3Config", "2.4.0", true};
 constexpr Architecture kNemotron = {ANEMONE_LLM "nemotron.NemotronModel", ANEMONE_LLM "nemotron.NemotronConfig",
                                     "2.0.0"};
 constexpr Architecture kStarcoder = {ANEMONE_LLM "starcoder.StarcoderModel", ANEMONE_LLM "starcoder.StarcoderConfig",
@@ -225,10 +226,48 @@ Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   return {};
 }
 
+// NeMo 2's Gemma 3 has pairs where others have numbers [NeMo v2.4.0 gemma3.py]. NeMo 1 has no such model: these are
+// keys of this project's.
+void Gemma3ToNemo1(const ConfigNode& from, ConfigNode& to) {
+  to["name"] = Text(kGemma3Name);
+  to["qk_layernorm"] = ConfigNode::Bool(true);
+  const ConfigNode& bases = WordAt(from, "rotary_base");
+  if (bases.is_list() && bases.list.size() == 2) {
+    to["rotary_base_local"] = bases.list[0];
+    to["rotary_base"] = bases.list[1];
+  }
+  if (const ConfigNode& window = WordAt(from, "window_size"); window.AsInt())
+    to["window_size"] = ConfigNode::List({window, ConfigNode::Int(0)});
+  for (const char* key : {"interleaved_attn_pattern", "rope_scaling_factor"}) {
+    if (const ConfigNode* value = from.Get(key)) to[key] = *value;
+  }
+  // 1 / √ of it scales the scores; the channels of a head where nothing is said.
+  ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
+  ConfigNode& scalar = custom["query_pre_attn_scalar"] = WordAt(from, "kv_channels");
+  if (const auto scale = WordAt(from, "softmax_scale").AsDouble(); scale && *scale > 0) {
+    const double exact = 1 / (*scale * *scale), whole = std::round(exact);
+    const bool is_whole = std::abs(1 / std::sqrt(whole) - *scale) < 1e-9 * *scale;
+    scalar = is_whole ? ConfigNode::Int(static_cast<int64_t>(whole)) : ConfigNode::Float(exact);
+  }
+}
+
+void Gemma3ToNemo2(const ConfigNode& model, ConfigNode& config) {
+  config.Erase("qk_layernorm");  // its layers have these norms always
+  config["rotary_base"] = ConfigNode::List({WordAt(model, "rotary_base_local"), WordAt(model, "rotary_base")});
+  if (const ConfigNode& window = WordAt(model, "window_size"); window.is_list() && !window.list.empty())
+    config["window_size"] = window.list[0];
+  config["interleaved_attn_pattern"] = WordAt(model, "interleaved_attn_pattern");
+  const ConfigNode& factor = WordAt(model, "rope_scaling_factor");
+  config["rope_scaling_factor"] = factor.is_null() ? ConfigNode::Float(1.0) : factor;
+  const auto scalar = WordAt(model, "mcore_customization_config.query_pre_attn_scalar").AsDouble();
+  if (scalar && scalar != WordAt(model, "kv_channels").AsDouble())
+    config["softmax_scale"] = ConfigNode::Float(1 / std::sqrt(*scalar));
+}
+
 // What NeMo 1 says of some architectures in words of its own [NeMo v2.0.0 scripts/checkpoint_converters].
 void ArchitectureToNemo1(std::string_view model_class, std::string_view config_class, const ConfigNode& from,
                          ConfigNode& to) {
-  if (model_class == kGemma.model_class || model_class == kGemma2.model_class)
+  if (model_class == kGemma.model_class || model_class == kGemma2.model_class || model_class == kGemma3.model_class)
     to["apply_embedding_scaling"] = ConfigNode::Bool(true);
   if (config_class.find(".llama.Llama31") != std::string_view::npos) {
     to["scale_positional_embedding"] = ConfigNode::Bool(true);
@@ -240,6 +279,7 @@ void ArchitectureToNemo1(std::string_view model_class, std::string_view config_c
       scaling[std::string(factor.hf)] = *value;
     }
   }
+  if (model_class == kGemma3.model_class) Gemma3ToNemo1(from, to);
   if (model_class != kGemma2.model_class) return;
   to["name"] = Text(kNemo1Gemma2);
   ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
@@ -471,6 +511,7 @@ Result<const Architecture*> ArchitectureOf(const ConfigNode& model, const Config
   const bool is_gpt = class_name.empty() || class_name.starts_with("MegatronGPT") || class_name == "MegatronNevaModel";
   if (!is_gpt) return Unsupported(fmt::format("target: expected a GPT or a CLIP, found {}", target));
   if (name == kNemo1Gemma2) return &kGemma2;
+  if (name == kGemma3Name) return &kGemma3;
   if (!name.empty() && name != "te_gpt" && name != "megatron_gpt")
     return Unsupported(fmt::format("name: expected a layer that NeMo 2 builds, found {}", name));
   const std::string block = TextOf(model, "transformer_block_type"),
@@ -544,6 +585,7 @@ void ArchitectureToNemo2(const Architecture& architecture, const ConfigNode& mod
           is_whole ? ConfigNode::Int(static_cast<int64_t>(*value)) : ConfigNode::Float(*value);
     }
   }
+  if (&architecture == &kGemma3) Gemma3ToNemo2(model, config);
   if (&architecture != &kGemma2) return;
   const ConfigNode* custom = model.Get("mcore_customization_config");
   for (const char* key : kGemma2Keys) {
