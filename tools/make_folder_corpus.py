@@ -111,6 +111,10 @@ def write_clips(scratch):
     seed("folder", "huggingface", clip)
     seed("folder", "huggingface_shards", [clip[0], ("model.safetensors.index.json", json.dumps({"weight_map": {"a": "s1", "b": "s2"}}).encode()),
                                           ("s1", safetensors({"a": [2, 2]})), ("s2", safetensors({"b": [3]}))])
+    module = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    seed("folder", "peft", [("adapter_config.json", json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
+                                                                "alpha_pattern": {"k_proj": 3}}).encode()),
+                            ("adapter_model.safetensors", safetensors({f"{module}A.weight": [2, 4], f"{module}B.weight": [4, 2]}))])
     for name, words in {"nemo": ["--to", "nemo"], "nemo_tp2": ["--to", "nemo", "--tp", "2"], "nemo_pp2": ["--to", "nemo", "--dialect", "legacy"],
                         "torch_dist": ["--to", "torch_dist"],
                         "sharded": ["--to", "huggingface", "--max-shard-size", "2000"]}.items():

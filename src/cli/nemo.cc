@@ -349,6 +349,9 @@ Result<std::string> RequiredText(const Config& config, std::string_view path) {
   return node.ScalarText();
 }
 
+// How a script runs with its config; `hint` goes with what is wrong with that. Answers the exit status.
+using RunWithConfig = int (*)(const Config& config, const std::string& hint);
+
 Result<uint64_t> InferFromConfig(const Config& config) {
   InferOptions options;
   ANEMONE_ASSIGN(options.model, RequiredText(config, "model.restore_from_path"));
@@ -385,35 +388,95 @@ Result<uint64_t> ZeroShotFromConfig(const Config& config) {
 
 // A script that Hydra configures: overrides, and Hydra's own flags.
 std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::string_view name, std::string_view yaml,
-                                  Result<uint64_t> (*run)(const Config& config)) {
+                                  RunWithConfig run) {
   auto words = std::make_shared<HydraWords>();
   app.add_option("OVERRIDES", words->overrides, help)->type_name("");
   app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
   app.add_option("--config-name", words->name, "That YAML's name, without .yaml")->default_val(std::string(name));
   OneOf(app.add_option("-c,--cfg", words->show, "Print the resolved config, and stop"), {"job"});
   return [words, yaml, run, script = std::string(name), hint = fmt::format("see: anemone nemo {} --help", name)] {
-    if (!IsSpeaker()) return static_cast<int>(kDone);  // inference is not divided
     const Result<Config> config = Overridden(yaml, script, *words);
     if (!config.ok()) return Report(config.status().Hint(hint));
-    if (!words->show.empty()) {
-      Print(config->ToYaml());
-      return static_cast<int>(kDone);
-    }
-    const Result<uint64_t> unread = run(*config);
-    return InferStatus(unread.ok() ? unread : unread.status().Hint(hint));
+    if (words->show.empty()) return run(*config, hint);
+    if (IsSpeaker()) Print(config->ToYaml());
+    return static_cast<int>(kDone);
   };
+}
+
+// Inference is not divided among processes.
+template <Result<uint64_t> (*kInfer)(const Config&)>
+int RunInference(const Config& config, const std::string& hint) {
+  if (!IsSpeaker()) return kDone;
+  const Result<uint64_t> unread = kInfer(config);
+  return InferStatus(unread.ok() ? unread : unread.status().Hint(hint));
 }
 
 std::function<int()> DeclareClipInfer(CLI::App& app) {
   return DeclareHydra(app, "Hydra's: model.restore_from_path=x.nemo image_path=a.jpg texts='[\"a dog\", …]'",
-                      "megatron_clip_infer", kInferConfig, InferFromConfig);
+                      "megatron_clip_infer", kInferConfig, RunInference<InferFromConfig>);
 }
 
 std::function<int()> DeclareZeroShot(CLI::App& app) {
   return DeclareHydra(app,
                       "Hydra's: model.restore_from_path=x.nemo model.data.imagenet_val=DIR; for another data set also "
                       "model.data.labels=FILE model.data.templates=FILE",
-                      "megatron_clip_imagenet_zeroshot", kZeroShotConfig, ZeroShotFromConfig);
+                      "megatron_clip_imagenet_zeroshot", kZeroShotConfig, RunInference<ZeroShotFromConfig>);
+}
+
+// NeMo's conf/merge_lora_weights.yaml.
+constexpr std::string_view kMergeConfig =
+    "trainer: {devices: 1, num_nodes: 1, accelerator: gpu, logger: false, precision: 16}\n"
+    "tensor_model_parallel_size: -1\npipeline_model_parallel_size: -1\npipeline_model_parallel_split_rank: -1\n"
+    "gpt_model_file: null\ncheckpoint_dir: null\ncheckpoint_name: null\nhparams_file: null\nlora_model_path: ???\n"
+    "merged_model_path: ???\n";
+
+Result<Script> MergeScript(const Config& config) {
+  Script script;
+  const bool has_file = RequiredText(config, "gpt_model_file").ok();
+  ANEMONE_ASSIGN(script.source, RequiredText(config, has_file ? "gpt_model_file" : "checkpoint_dir"));
+  if (!has_file) {
+    ANEMONE_ASSIGN(const std::string name, RequiredText(config, "checkpoint_name"));
+    script.source = (fs::path(script.source) / name).string();
+    if (const auto hparams = RequiredText(config, "hparams_file"); hparams.ok()) script.convert.hparams = *hparams;
+  }
+  ANEMONE_ASSIGN(std::string lora, RequiredText(config, "lora_model_path"));
+  script.convert.lora = {std::move(lora)};
+  ANEMONE_ASSIGN(script.plan.destination, RequiredText(config, "merged_model_path"));
+  // -1: as the base.
+  for (const auto& [path, size] : {std::pair{"tensor_model_parallel_size", &script.convert.tp},
+                                   {"pipeline_model_parallel_size", &script.convert.pp}}) {
+    const ConfigNode* node = config.Find(path);
+    if (const auto number = node == nullptr ? std::nullopt : node->AsInt(); number && *number > 0 && *number < 4096)
+      *size = static_cast<int>(*number);
+  }
+  script.convert.to = "nemo";
+  return script;
+}
+
+int RunMerge(const Config& config, const std::string& hint) {
+  const Result<Script> script = MergeScript(config);
+  if (!script.ok()) return Report(script.status().Hint(hint));
+  Note("dtypes are kept; NeMo's script would convert to trainer.precision");
+  Note("alpha / rank is applied, as in training; NeMo's script leaves it out");
+  return RunScript(script->source, script->convert, script->plan);
+}
+
+std::function<int()> DeclareMergeLora(CLI::App& app) {
+  return DeclareHydra(app, "Hydra's: gpt_model_file=base.nemo lora_model_path=lora.nemo merged_model_path=out.nemo",
+                      "merge_lora_weights", kMergeConfig, RunMerge);
+}
+
+std::function<int()> DeclareT5Hf(CLI::App& app) {
+  struct T5 : Script {
+    std::string unused;
+  };
+  auto script = std::make_shared<T5>();
+  script->convert.to = "nemo";
+  app.add_option("--hf_model_name", script->source, "A Hugging Face T5 v1.1: folder or hub id")->required();
+  app.add_option("--nemo_state_dict_path", script->unused, "Accepted, without effect: nothing is stored on the way");
+  app.add_option("--base_yaml_config", script->unused, "Accepted, without effect: derived from config.json");
+  DeclareWriting(app, script->plan, "--nemo_file_path");
+  return [script] { return RunScript(script->source, script->convert, script->plan); };
 }
 
 struct NemoScript {
@@ -429,6 +492,9 @@ constexpr NemoScript kScripts[] = {
     {"megatron_ckpt_to_nemo", "A language model's training checkpoint → .nemo", DeclareMegatronCkpt},
     {"convert_zarr_to_torch_dist", "A zarr checkpoint → .nemo with torch_dist inside", DeclareZarrToTorchDist},
     {"convert_nemo1_to_nemo2", "A GPT's .nemo → a NeMo 2 folder", DeclareNemo1ToNemo2},
+    {"hf_t5-v1_1_to_nemo", "Hugging Face T5 v1.1 → .nemo", DeclareT5Hf},
+    {"merge", "merge_lora_weights/merge.py: a LoRA's .nemo merged into its base, with Hydra's overrides",
+     DeclareMergeLora},
     {"megatron_change_num_partitions", "Another tensor and pipeline layout", DeclarePartitions},
     {"megatron_clip_infer", "CLIP inference, with Hydra's overrides", DeclareClipInfer},
     {"megatron_clip_imagenet_zeroshot", "Zero-shot accuracy on ImageNet's validation folder", DeclareZeroShot},

@@ -243,13 +243,11 @@ struct ModelWord {
   std::string_view begins, model_class;
 };
 constexpr ModelWord kModelWords[] = {
-    {"baichuan2", "Baichuan2"}, {"chatglm", "ChatGLM"}, {"code_llama", "Llama"}, {"codellama", "Llama"},
-    {"gemma2", "Gemma2"},       {"gemma", "Gemma"},     {"gpt", "GPT"},          {"llava_next", "LlavaNext"},
-    {"llavanext", "LlavaNext"},
-
-    {"llava", "Llava"},         {"llama", "Llama"},     {"mistral", "Mistral"},  {"mixtral", "Mixtral"},
-    {"nemotron", "Nemotron"},   {"phi3", "Phi3"},       {"qwen2", "Qwen2"},      {"starcoder2", "Starcoder2"},
-    {"starcoder", "Starcoder"}};
+    {"baichuan2", "Baichuan2"},  {"chatglm", "ChatGLM"},       {"code_llama", "Llama"},   {"codellama", "Llama"},
+    {"gemma2", "Gemma2"},        {"gemma3", "Gemma3"},         {"gemma", "Gemma"},        {"gpt", "GPT"},
+    {"llava_next", "LlavaNext"}, {"llavanext", "LlavaNext"},   {"llava", "Llava"},        {"llama", "Llama"},
+    {"mistral", "Mistral"},      {"mixtral", "Mixtral"},       {"nemotron", "Nemotron"},  {"phi3", "Phi3"},
+    {"qwen2", "Qwen2"},          {"starcoder2", "Starcoder2"}, {"starcoder", "Starcoder"}};
 
 Result<std::string_view> ClassOfWord(const std::string& model) {
   std::string lower = model.substr(model.rfind('.') == std::string::npos ? 0 : model.rfind('.') + 1);
@@ -359,12 +357,13 @@ int RunExport(Llm& llm) {
                                        {"overwrite", &llm.overwrite}});
   if (!words.ok()) return Report(words);
   if (llm.path.empty()) return Report(InvalidArgument("expected path=FOLDER"));
-  if (llm.target != "hf") return Report(InvalidArgument(fmt::format("target={}: expected hf", llm.target)));
+  if (llm.target != "hf" && llm.target != "hf-peft")
+    return Report(InvalidArgument(fmt::format("target={}: expected hf or hf-peft", llm.target)));
   const Result<bool> overwrite = Truth("overwrite", llm.overwrite);
   if (!overwrite.ok()) return Report(overwrite.status());
   llm.plan.force = llm.plan.force || *overwrite;
-  if (llm.plan.destination.empty()) llm.plan.destination = (fs::path(llm.path) / "hf").string();
-  llm.convert.to = "hf";
+  if (llm.plan.destination.empty()) llm.plan.destination = (fs::path(llm.path) / llm.target).string();
+  llm.convert.to = llm.target == "hf" ? "hf" : "peft";
   return RunScript(llm.path, llm.convert, llm.plan);
 }
 
@@ -414,7 +413,7 @@ std::function<int()> DeclareLlmImport(CLI::App& app) {
 
 std::function<int()> DeclareLlmExport(CLI::App& app) {
   auto llm = std::make_shared<Llm>();
-  DeclareLlm(app, *llm, "path=FOLDER target=hf output_path=DIR overwrite=true");
+  DeclareLlm(app, *llm, "path=FOLDER target=hf|hf-peft output_path=DIR overwrite=true");
   return [llm] { return RunExport(*llm); };
 }
 

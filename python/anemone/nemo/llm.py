@@ -31,12 +31,13 @@ def import_ckpt(model, source, output_path=None, overwrite=False, **options):
 
 
 def export_ckpt(path, target="hf", output_path=None, overwrite=False, load_connector=None, **options):
-    """A NeMo 2 folder (or any other checkpoint) as a Hugging Face folder; answers its path, PATH/hf where none is given.
+    """A NeMo 2 folder (or any other checkpoint) as a Hugging Face folder, or a LoRA of NeMo's as a PEFT folder ("hf-peft");
+    answers its path, PATH/TARGET where none is given.
 
     `load_connector` is accepted for compatibility. `options` are those of anemone.convert().
     """
-    if target != "hf":
-        raise InvalidArgumentError(f"target: expected hf, found {target}")
+    if target not in ("hf", "hf-peft"):
+        raise InvalidArgumentError(f"target: expected hf or hf-peft, found {target}")
     output_path = pathlib.Path(output_path) if output_path is not None else pathlib.Path(path) / target
-    anemone.convert(path, output_path, to="hf", force=overwrite, **options)
+    anemone.convert(path, output_path, to="hf" if target == "hf" else "peft", force=overwrite, **options)
     return output_path

@@ -32,6 +32,12 @@ COMMANDS = {
     "convert_nemo1_to_nemo2":
         "--input_path=absent.nemo --output_path=x --model_id=meta-llama/Llama-2-7b-hf --tokenizer_path=absent.model"
         " --tokenizer_library=sentencepiece",
+    "hf_t5-v1_1_to_nemo":
+        "--hf_model_name=./absent --nemo_state_dict_path=absent.pt --nemo_file_path=x.nemo --base_yaml_config=absent.yaml",
+    "merge":
+        "gpt_model_file=absent.nemo lora_model_path=absent.nemo merged_model_path=x.nemo tensor_model_parallel_size=-1"
+        " pipeline_model_parallel_size=1 pipeline_model_parallel_split_rank=-1 checkpoint_dir=null checkpoint_name=null"
+        " hparams_file=null trainer.devices=1 trainer.num_nodes=1 trainer.accelerator=cpu trainer.precision=bf16",
     "megatron_change_num_partitions":
         "--model_file=absent.nemo --target_file=x.nemo --tensor_model_parallel_size=1 --target_tensor_model_parallel_size=1"
         " --pipeline_model_parallel_size=1 --target_pipeline_model_parallel_size=1 --target_pipeline_model_parallel_split_rank=0"
@@ -102,7 +108,7 @@ class Flags(unittest.TestCase):
 
     def test_all_scripts_are_here(self):
         said = subprocess.run([ANEMONE, "nemo", "--help"], capture_output=True, text=True).stdout
-        self.assertEqual(re.findall(r"^  (\w+_\w+)\s", said.split("Commands:")[1], re.M), list(COMMANDS))
+        self.assertEqual(re.findall(r"^  (merge|\w+_[\w-]+)\s", said.split("Commands:")[1], re.M), list(COMMANDS))
 
     def test_every_flag_is_taken(self):
         for script, words in COMMANDS.items():
@@ -231,6 +237,16 @@ class Flags(unittest.TestCase):
         self.assertIn("without its merges; the option tokenizer", said.stderr)
         said = run(self.dir, "convert_qwen2_nemo_to_hf", f"--input_name_or_path={qwen}", "--hf_output_path=m", "--input_tokenizer=none")
         self.assertEqual(said.returncode, 66, said.stderr)
+
+    def test_a_lora_is_merged_by_nemos_script(self):
+        words = ["/opt/NeMo/scripts/nlp_language_modeling/merge_lora_weights/merge.py", f"lora_model_path={GOLDEN}/lora/nemo_fused.nemo",
+                 "merged_model_path=x.nemo", "trainer.accelerator=cpu"]
+        said = run(self.dir, *words, f"gpt_model_file={GOLDEN}/decoders/llama/hf")
+        self.assertEqual(said.returncode, 0, said.stderr)
+        self.assertIn("merged a LoRA into 8 modules", said.stderr)
+        self.assertIn("alpha / rank is applied", said.stderr)
+        self.assertIn("expected lora_model_path=", run(self.dir, "merge", f"gpt_model_file={GOLDEN}/decoders/llama/hf").stderr)
+        self.assertIn("expected checkpoint_dir=", run(self.dir, "merge").stderr)
 
     def test_a_legacy_gpt_gets_mcores_names(self):
         said = run(self.dir, "convert_gpt_nemo_to_mcore", f"--input_name_or_path={GOLDEN}/gpt/A.nemo", "--output_path=x.nemo", "--cpu_only")
