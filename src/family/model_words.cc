@@ -105,11 +105,12 @@ constexpr PositionFactor kFactors[] = {
 std::string WordOf(const PositionFactor& factor) { return fmt::format("rope_scaling.{}", factor.hf); }
 
 void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
-  ConfigNode& factor = (*words)["seq_len_interpolation_factor"];
-  if (factor.AsDouble() == 1.0) factor = ConfigNode::Null();
-  if (ConfigNode& global = (*words)["rope_scaling_factor"]; global.AsDouble() == 1.0) global = ConfigNode::Null();
+  for (const char* key : {"seq_len_interpolation_factor", "rope_scaling_factor"}) {
+    if (ConfigNode& factor = (*words)[key]; factor.AsDouble() == 1.0) factor = ConfigNode::Null();
+  }
+  const bool is_scaled = IsTrue((*words)["scale_positional_embedding"]);
   // [NeMo v2.0.0 convert_llama_hf_to_nemo.py, mended in 2.2.0 by pull request 11548.]
-  if (IsTrue((*words)["scale_positional_embedding"]) && !factor.is_null()) {
+  if (ConfigNode& factor = (*words)["seq_len_interpolation_factor"]; is_scaled && !factor.is_null()) {
     if (notes != nullptr) {
       notes->push_back(
           "seq_len_interpolation_factor: left out beside scale_positional_embedding: NeMo's converter of Llama 3.1 "
@@ -121,8 +122,7 @@ void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
   const bool is_rope = Text((*words)["position_embedding_type"]) == "rope";
   for (const PositionFactor& position : kFactors) {
     ConfigNode& word = (*words)[WordOf(position)];
-    const bool is_scaled = is_rope && IsTrue((*words)["scale_positional_embedding"]);
-    word = is_scaled ? ConfigNode::Float(word.AsDouble().value_or(position.built_in)) : ConfigNode::Null();
+    word = is_rope && is_scaled ? ConfigNode::Float(word.AsDouble().value_or(position.built_in)) : ConfigNode::Null();
   }
   if (is_rope) return;
   for (const Word& word : kWords) {

@@ -364,7 +364,9 @@ Status CheckSeeing(const ConfigNode& config) {
 
 ConfigNode SeeingToNemo1(const ConfigNode& config) {
   ConfigNode to = ConfigNode::Map();
-  ConfigNode& encoder = to["vision_encoder"] = ConfigNode::Map();
+  // The first key, set last: keys that are added move the values before them.
+  to["vision_encoder"] = ConfigNode::Null();
+  ConfigNode encoder = ConfigNode::Map();
   encoder["from_hf"] = ConfigNode::Bool(true);
   encoder["class_token_length"] = ConfigNode::Int(1);
   if (const ConfigNode* vision = config.Get("vision_transformer_config"); vision != nullptr) {
@@ -382,6 +384,7 @@ ConfigNode SeeingToNemo1(const ConfigNode& config) {
   if (width != nullptr && encoder.Get("hidden_size") == nullptr) encoder["hidden_size"] = *width;
   if (const ConfigNode* type = projector == nullptr ? nullptr : projector->Get("projector_type"))
     to["mm_mlp_adapter_type"] = *type;
+  to["vision_encoder"] = std::move(encoder);
   return to;
 }
 
