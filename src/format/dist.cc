@@ -13,8 +13,8 @@
 #include "base/closed_file.h"
 #include "base/tree.h"
 #include "format/dist_entries.h"
-#include "format/dist_values.h"
 #include "format/torch_file.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {

@@ -10,6 +10,7 @@
 #include "format/rank_file.h"
 #include "format/ranks.h"
 #include "format/torch_file.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {
@@ -20,20 +21,6 @@ using Kind = ValueNode::Kind;
 constexpr std::string_view kExtension = ".ckpt";
 constexpr std::string_view kVersion = "pytorch-lightning_version", kWeights = "state_dict",
                            kHparams = "hyper_parameters";
-
-struct Builder {
-  ValueGraph& graph;
-  ValueRef Text(std::string_view text) {
-    ValueRef node = graph.New(Kind::kString);
-    node->text = text;
-    return node;
-  }
-  ValueRef Int(int64_t value) {
-    ValueRef node = graph.New(Kind::kInt);
-    node->integer = value;
-    return node;
-  }
-};
 
 bool IsOmegaConf(const ValueNode* node) {
   return node != nullptr && node->kind == Kind::kObject && node->callable != nullptr &&
@@ -68,7 +55,6 @@ bool IsLegacy(const StateDict& chunk) {
 Value Nested(const StateDict& chunk) {
   Value flat = FromStateDict(chunk);
   ValueGraph& graph = *flat.graph;
-  Builder build{graph};
   const ValueRef root = graph.New(Kind::kDict);
   const std::vector<ValueRef>& pairs = *DictEntries(*flat.node);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
@@ -76,16 +62,11 @@ Value Nested(const StateDict& chunk) {
     ValueRef dict = root;
     for (size_t dot = rest.find('.'); dot != std::string_view::npos; dot = rest.find('.')) {
       const std::string_view module = rest.substr(0, dot);
-      ValueRef child = Lookup(*dict, module);
-      if (child == nullptr) {
-        child = graph.New(Kind::kDict);
-        dict->items.insert(dict->items.end(), {build.Text(module), child});
-      }
-      dict = child;
+      dict = Child(graph, dict, module);
       rest.remove_prefix(dot + 1);
       if (module == "encoder") break;
     }
-    dict->items.insert(dict->items.end(), {build.Text(rest), pairs[i + 1]});
+    SetKey(graph, dict, rest, pairs[i + 1]);
   }
   flat.node = graph.root = root;
   return flat;
@@ -103,46 +84,34 @@ ValueRef Hparams(const ConfigNode& config, ValueGraph& graph) {
 
 Value ToTrainingDict(const Checkpoint& checkpoint, const Shard& shard, const Value* weights) {
   Value value{std::make_shared<ValueGraph>(), nullptr};
-  Builder build{*value.graph};
-  const ValueRef root = value.node = value.graph->root = value.graph->New(Kind::kDict);
-  const auto put = [&](std::string_view key, ValueRef node) {
-    root->items.insert(root->items.end(), {build.Text(key), node});
-  };
+  ValueGraph& graph = *value.graph;
+  const ValueRef root = value.node = graph.root = graph.New(Kind::kDict);
   const auto put_missing = [&](std::string_view key, ValueRef node) {
-    if (Lookup(*root, key) == nullptr) put(key, node);
+    if (Lookup(*root, key) == nullptr) SetKey(graph, root, key, node);
   };
-  ValueRef hparams = nullptr;
-  if (checkpoint.config) {
-    if (shard.training) hparams = SameHparams(*shard.training, checkpoint.config->root());
-    if (hparams == nullptr) hparams = Hparams(checkpoint.config->root(), *value.graph);
-  }
-  const ValueRef state = weights != nullptr ? weights->node : value.graph->New(Kind::kDict);
   const std::vector<ValueRef>* entries = shard.training ? DictEntries(*shard.training->node) : nullptr;
   const bool is_lightnings = entries != nullptr && Lookup(*shard.training->node, kVersion) != nullptr;
-  if (entries != nullptr && (is_lightnings || weights == nullptr)) {
-    for (size_t i = 0; i + 1 < entries->size(); i += 2) {
-      const std::string& key = (*entries)[i]->text;
-      ValueRef node = (*entries)[i + 1];
-      if (key == kWeights) node = state;
-      if (key == kHparams && hparams != nullptr) node = hparams;
-      root->items.insert(root->items.end(), {(*entries)[i], node});
-    }
-  }
+  if (entries != nullptr && (is_lightnings || weights == nullptr)) root->items = *entries;
   if (!is_lightnings) {
-    put_missing("epoch", build.Int(0));
-    put_missing("global_step", build.Int(0));
-    put_missing(kVersion, build.Text("2.4.0"));
-    put_missing(kWeights, state);
-    put_missing("callbacks", value.graph->New(Kind::kDict));
-    for (const char* key : {"optimizer_states", "lr_schedulers"}) put_missing(key, value.graph->New(Kind::kList));
+    put_missing("epoch", NewInt(graph, 0));
+    put_missing("global_step", NewInt(graph, 0));
+    put_missing(kVersion, NewString(graph, "2.4.0"));
+    put_missing(kWeights, graph.New(Kind::kDict));
+    put_missing("callbacks", graph.New(Kind::kDict));
+    for (const char* key : {"optimizer_states", "lr_schedulers"}) put_missing(key, graph.New(Kind::kList));
   }
-  put_missing(kWeights, state);
-  if (hparams != nullptr && Lookup(*root, kHparams) == nullptr) {
-    put("hparams_name", build.Text("kwargs"));
-    put(kHparams, hparams);
-    const ValueRef type = value.graph->New(Kind::kGlobal);
+  PutKey(graph, root, kWeights, weights != nullptr ? weights->node : graph.New(Kind::kDict));
+  if (!checkpoint.config) return value;
+  const ConfigNode& config = checkpoint.config->root();
+  ValueRef hparams = shard.training ? SameHparams(*shard.training, config) : nullptr;
+  if (hparams == nullptr) hparams = Hparams(config, graph);
+  const bool has_hparams = Lookup(*root, kHparams) != nullptr;
+  if (!has_hparams) SetKey(graph, root, "hparams_name", NewString(graph, "kwargs"));
+  PutKey(graph, root, kHparams, hparams);
+  if (!has_hparams) {
+    const ValueRef type = graph.New(Kind::kGlobal);
     type->text = "omegaconf.dictconfig DictConfig";
-    put("hparams_type", type);
+    SetKey(graph, root, "hparams_type", type);
   }
   return value;
 }
@@ -156,18 +125,8 @@ Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOut
     chunks.push_back(IsLegacy(chunk) ? Nested(Kept(chunk, options)) : FromStateDict(Kept(chunk, options)));
   }
   const Value value = ToTrainingDict(checkpoint, shard, &weights);
-  Builder build{*value.graph};
-  std::vector<ValueRef>& entries = value.node->items;
-  for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
-    const std::string key = fmt::format("model{}", chunk);
-    size_t at = 0;
-    while (at < entries.size() && entries[at]->text != key) at += 2;
-    if (at < entries.size()) {
-      entries[at + 1] = chunks[chunk].node;
-    } else {
-      entries.insert(entries.end(), {build.Text(key), chunks[chunk].node});
-    }
-  }
+  for (size_t chunk = 0; chunk < chunks.size(); ++chunk)
+    PutKey(*value.graph, value.node, fmt::format("model{}", chunk), chunks[chunk].node);
   return LayOutTorchFile(value, "archive", file, ZipOptionsOf(options));
 }
 

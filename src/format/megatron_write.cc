@@ -12,10 +12,10 @@
 #include "anemone/dtype.h"
 #include "format/artifacts.h"
 #include "format/dist.h"
-#include "format/dist_values.h"
 #include "format/megatron.h"
 #include "format/megatron_file.h"
 #include "format/torch_file.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {
@@ -26,38 +26,6 @@ constexpr std::string_view kTrainState = "train_state.pt";
 constexpr int64_t kMostIterations = 1'000'000'000;
 
 // ---- values ----
-
-ValueRef NewFloat(ValueGraph& graph, double number) {
-  const ValueRef node = graph.New(Kind::kFloat);
-  node->real = number;
-  return node;
-}
-
-ValueRef NewBool(ValueGraph& graph, bool value) {
-  const ValueRef node = graph.New(Kind::kBool);
-  node->integer = value ? 1 : 0;
-  return node;
-}
-
-// REQUIRES: Pairs(dict).
-void PutKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value) {
-  std::vector<ValueRef>& pairs = *Pairs(dict);
-  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-    if (pairs[i]->kind != Kind::kString || pairs[i]->text != key) continue;
-    pairs[i + 1] = value;
-    return;
-  }
-  SetKey(graph, dict, key, value);
-}
-
-void DropKey(ValueRef dict, std::string_view key) {
-  std::vector<ValueRef>& pairs = *Pairs(dict);
-  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-    if (pairs[i]->kind != Kind::kString || pairs[i]->text != key) continue;
-    pairs.erase(pairs.begin() + static_cast<ptrdiff_t>(i), pairs.begin() + static_cast<ptrdiff_t>(i) + 2);
-    return;
-  }
-}
 
 // "torch.bfloat16" is that dtype to Megatron-LM, as ReadMegatronArgs names it.
 ValueRef TextValue(const std::string& text, ValueGraph& graph) {

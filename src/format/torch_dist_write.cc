@@ -12,8 +12,8 @@
 #include "container/pickle.h"
 #include "format/dist.h"
 #include "format/dist_entries.h"
-#include "format/dist_values.h"
 #include "format/torch_file.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {

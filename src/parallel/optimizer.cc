@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "format/dist_values.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {

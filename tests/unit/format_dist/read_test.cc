@@ -4,7 +4,7 @@
 
 #include "container/tar.h"
 #include "format/dist_entries.h"
-#include "format/dist_values.h"
+#include "format/values.h"
 #include "unit/format_dist/support.h"
 
 namespace anemone {

@@ -6,8 +6,8 @@
 #include <map>
 #include <set>
 
-#include "format/dist_values.h"
 #include "format/torch_dist_metadata.h"
+#include "format/values.h"
 #include "unit/format_dist/support.h"
 
 namespace anemone {

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "format/dist_values.h"
 #include "format/format.h"
 #include "format/torch_file.h"
+#include "format/values.h"
 #include "parallel/reshard.h"
 #include "synthetic.h"
 

@@ -1,6 +1,6 @@
-// Small steps on plain values that reading and writing distributed checkpoints share.
-#ifndef ANEMONE_FORMAT_DIST_VALUES_H_
-#define ANEMONE_FORMAT_DIST_VALUES_H_
+// Small steps on the plain values of training dictionaries, which several formats read and write.
+#ifndef ANEMONE_FORMAT_VALUES_H_
+#define ANEMONE_FORMAT_VALUES_H_
 
 #include <string_view>
 #include <unordered_set>
@@ -12,10 +12,16 @@ namespace anemone {
 
 ValueRef NewString(ValueGraph& graph, std::string_view text);
 ValueRef NewInt(ValueGraph& graph, int64_t number);
+ValueRef NewFloat(ValueGraph& graph, double number);
+ValueRef NewBool(ValueGraph& graph, bool value);
 // A dict's or dict-like object's key, value … to add to; null when it is neither, or null itself.
 std::vector<ValueRef>* Pairs(ValueRef node);
 // Adds a pair. REQUIRES: Pairs(dict).
 void SetKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value);
+// Adds a pair, or replaces the value where the key is there. REQUIRES: Pairs(dict).
+void PutKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value);
+// Removes a pair, where the key is there. REQUIRES: Pairs(dict).
+void DropKey(ValueRef dict, std::string_view key);
 // The dict under a key, made when absent. REQUIRES: Pairs(dict).
 ValueRef Child(ValueGraph& graph, ValueRef dict, std::string_view key);
 // The same value in another graph, sharing and cycles kept. Pairs whose value is one of `without` are left out.
@@ -30,4 +36,4 @@ bool IsByName(ValueRef state);
 
 }  // namespace anemone
 
-#endif  // ANEMONE_FORMAT_DIST_VALUES_H_
+#endif  // ANEMONE_FORMAT_VALUES_H_

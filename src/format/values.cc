@@ -1,4 +1,4 @@
-#include "format/dist_values.h"
+#include "format/values.h"
 
 #include <unordered_map>
 
@@ -6,6 +6,14 @@ namespace anemone {
 namespace {
 
 using Kind = ValueNode::Kind;
+
+// Of the key among pairs; their size where it is not there.
+size_t IndexOf(const std::vector<ValueRef>& pairs, std::string_view key) {
+  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+    if (pairs[i]->kind == Kind::kString && pairs[i]->text == key) return i;
+  }
+  return pairs.size();
+}
 
 // Element 0 of a list, or of what Megatron makes of a list it took things out of: a dict with integer keys.
 ValueRef FirstOf(ValueRef node) {
@@ -55,6 +63,18 @@ ValueRef NewInt(ValueGraph& graph, int64_t number) {
   return node;
 }
 
+ValueRef NewFloat(ValueGraph& graph, double number) {
+  const ValueRef node = graph.New(Kind::kFloat);
+  node->real = number;
+  return node;
+}
+
+ValueRef NewBool(ValueGraph& graph, bool value) {
+  const ValueRef node = graph.New(Kind::kBool);
+  node->integer = value ? 1 : 0;
+  return node;
+}
+
 std::vector<ValueRef>* Pairs(ValueRef node) {
   if (node == nullptr) return nullptr;
   if (node->kind == Kind::kDict) return &node->items;
@@ -65,6 +85,21 @@ void SetKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef val
   std::vector<ValueRef>* pairs = Pairs(dict);
   pairs->push_back(NewString(graph, key));
   pairs->push_back(value);
+}
+
+void PutKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value) {
+  std::vector<ValueRef>& pairs = *Pairs(dict);
+  if (const size_t at = IndexOf(pairs, key); at < pairs.size()) {
+    pairs[at + 1] = value;
+  } else {
+    SetKey(graph, dict, key, value);
+  }
+}
+
+void DropKey(ValueRef dict, std::string_view key) {
+  std::vector<ValueRef>& pairs = *Pairs(dict);
+  const auto at = pairs.begin() + static_cast<ptrdiff_t>(IndexOf(pairs, key));
+  if (at != pairs.end()) pairs.erase(at, at + 2);
 }
 
 ValueRef Child(ValueGraph& graph, ValueRef dict, std::string_view key) {
