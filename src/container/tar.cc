@@ -491,14 +491,10 @@ Status AppendTarDirectory(PlanFile& file, std::string_view name) {
   return AppendHeader(file, "./" + std::string(name) + "/", '5', 0755, 0);
 }
 
-Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size) {
+Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size, std::optional<uint64_t> block_offset) {
   ANEMONE_TRY(CheckName(name));
-  return AppendHeader(file, "./" + std::string(name), '0', 0644, size);
-}
-
-Status AppendTarHeaderAt(PlanFile& file, std::string_view name, uint64_t size, uint64_t block_offset) {
-  ANEMONE_TRY(CheckName(name));
-  if (block_offset % kBlock != 0) return Internal("tar content at byte " + std::to_string(block_offset));
+  if (block_offset && *block_offset % kBlock != 0)
+    return Internal("tar content at byte " + std::to_string(*block_offset) + " of a block");
   return AppendHeader(file, "./" + std::string(name), '0', 0644, size, block_offset);
 }
 

@@ -4,6 +4,7 @@
 #define ANEMONE_CONTAINER_TAR_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,10 +42,9 @@ std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Stat
 // TarMember and are stored with a leading "./", as NeMo does. Deterministic: no times, no users. Errors:
 // InvalidArgument (an unsafe name).
 Status AppendTarDirectory(PlanFile& file, std::string_view name);
-Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size);
-// As AppendTarHeader, and the content begins `block_offset` bytes, a multiple of 512, into a block of kBlockBytes: a
-// PAX comment takes the room before it.
-Status AppendTarHeaderAt(PlanFile& file, std::string_view name, uint64_t size, uint64_t block_offset);
+// With `block_offset`, a multiple of 512, the content begins so far into a block of kBlockBytes: a PAX comment takes
+// the room before it.
+Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size, std::optional<uint64_t> block_offset = {});
 void PadTarMember(PlanFile& file);
 void EndTar(PlanFile& file);
 

@@ -296,7 +296,7 @@ Result<Plan> LayOutArchive(const Checkpoint& checkpoint, const LayOutOptions& op
       if (folders.insert(name.substr(0, slash)).second) ANEMONE_TRY(AppendTarDirectory(tar, name.substr(0, slash)));
     }
     const bool keeps_blocks = options.keeps_blocks && member.size >= kMinMoveBytes;
-    ANEMONE_TRY(keeps_blocks ? AppendTarHeaderAt(tar, name, member.size, 0) : AppendTarHeader(tar, name, member.size));
+    ANEMONE_TRY(AppendTarHeader(tar, name, member.size, keeps_blocks ? std::optional<uint64_t>(0) : std::nullopt));
     AppendFile(tar, std::move(member));
     PadTarMember(tar);
   }

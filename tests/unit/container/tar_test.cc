@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "engine/share.h"
 #include "render.h"
 #include "tar_blocks.h"
 #include "testing/matchers.h"
@@ -49,6 +50,32 @@ TEST(Tar, ReadsWhatItWrites) {  // TAR-12
   EXPECT_EQ(Contents(members[2].content), "hello");
   EXPECT_EQ(members[2].mode, 0644u);
   EXPECT_EQ(members[1].mode, 0755u);
+}
+
+// TAR-13: wherever in a block content is asked to begin, beside the other records that a header may need.
+TEST(TarWriter, ContentBeginsWhereItIsAsked) {
+  for (const size_t lead : {0, 512, 5120}) {
+    for (uint64_t offset = 0; offset < kBlockBytes; offset += 512) {
+      for (const std::string& name : {std::string("short"), std::string(200, 'n')}) {
+        PlanFile file;
+        if (lead > 0) {
+          EXPECT_THAT(AppendTarHeader(file, "lead", lead), IsOk());
+          file.Append(std::string(lead, 'l'));
+          PadTarMember(file);
+        }
+        ASSERT_THAT(AppendTarHeader(file, name, 3, offset), IsOk());
+        EXPECT_EQ(file.size % kBlockBytes, offset);
+        file.Append("abc");
+        PadTarMember(file);
+        EndTar(file);
+        ANEMONE_ASSERT_ASSIGN(const std::vector<TarMember> members, ReadTar(Memory(Render(file))));
+        EXPECT_EQ(members.back().name, name);
+        EXPECT_EQ(Contents(members.back().content), "abc");
+      }
+    }
+  }
+  PlanFile file;
+  EXPECT_THAT(AppendTarHeader(file, "x", 3, 100), StatusIs(ErrorKind::kInternal, "of a block"));
 }
 
 TEST(Tar, WritesLongNamesAndHugeSizes) {  // TAR-13
