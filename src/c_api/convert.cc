@@ -13,6 +13,7 @@
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
+#include "convert/option_words.h"
 #include "engine/plan.h"
 #include "format/format.h"
 #include "ops/destination.h"
@@ -62,13 +63,6 @@ Status SetWord(std::string_view key, const std::pair<std::string_view, T> (&word
   return WrongType(key, expected, value);
 }
 
-constexpr std::pair<std::string_view, anemone::ExtraState> kExtraStates[] = {
-    {"keep", anemone::ExtraState::kKeep},
-    {"drop", anemone::ExtraState::kDrop},
-    {"require", anemone::ExtraState::kRequire}};
-constexpr std::pair<std::string_view, anemone::Reflink> kReflinks[] = {
-    {"auto", anemone::Reflink::kAuto}, {"always", anemone::Reflink::kAlways}, {"never", anemone::Reflink::kNever}};
-
 Status SetDType(const ConfigNode& value, std::optional<anemone::DType>* dtype) {
   if (!value.AsString()) return WrongType("dtype", "a string", value);
   ANEMONE_ASSIGN(*dtype, DTypeOf(*value.AsString()));
@@ -100,13 +94,16 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"strict", &o.strict},
           {"verify_source", &o.verify_source},
           {"crc32", &o.crc32},
-          {"reflink", [&o](const ConfigNode& value) { return SetWord("reflink", kReflinks, value, &o.reflink); }},
+          {"reflink",
+           [&o](const ConfigNode& value) { return SetWord("reflink", anemone::kReflinkWords, value, &o.reflink); }},
           {"set", [&o](const ConfigNode& value) { return SetPairs("set", value, &o.set); }},
           {"unset", [&o](const ConfigNode& value) { return SetPaths("unset", value, &o.unset); }},
           {"lora", [&o](const ConfigNode& value) { return SetPaths("lora", value, &o.lora); }},
           {"artifacts", [&o](const ConfigNode& value) { return SetPairs("artifacts", value, &o.artifacts); }},
           {"extra_state",
-           [&o](const ConfigNode& value) { return SetWord("extra_state", kExtraStates, value, &o.extra_state); }},
+           [&o](const ConfigNode& value) {
+             return SetWord("extra_state", anemone::kExtraStateWords, value, &o.extra_state);
+           }},
           {"dtype", [&o](const ConfigNode& value) { return SetDType(value, &o.dtype); }},
           {"force", &run.force},
           {"threads", &run.threads}};

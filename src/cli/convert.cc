@@ -5,6 +5,7 @@
 
 #include <CLI/App.hpp>
 #include <CLI/Validators.hpp>
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,17 +18,24 @@
 #include "cli/explain.h"
 #include "cli/forward.h"
 #include "cli/plan_flags.h"
+#include "convert/option_words.h"
 #include "ops/destination.h"
 #include "ops/summary.h"
 
 namespace anemone::cli {
 namespace {
 
-const std::map<std::string, ExtraState> kExtraStates = {
-    {"keep", ExtraState::kKeep}, {"drop", ExtraState::kDrop}, {"require", ExtraState::kRequire}};
-
-const std::map<std::string, Reflink> kReflinks = {
-    {"auto", Reflink::kAuto}, {"always", Reflink::kAlways}, {"never", Reflink::kNever}};
+template <typename Words>
+std::vector<std::string> NamesOf(const Words& words) {
+  std::vector<std::string> names;
+  for (const auto& word : words) names.emplace_back(word.first);
+  return names;
+}
+// `name` is one of them: OneOf has seen to it.
+template <typename Words>
+auto ValueOf(const Words& words, const std::string& name) {
+  return std::ranges::find(words, name, [](const auto& word) { return word.first; })->second;
+}
 
 // torch's names.
 const std::map<std::string, std::string> kDTypeAliases = {
@@ -56,8 +64,8 @@ Status Parse(Options& options) {
     if (!convert.dtype)
       return InvalidArgument(fmt::format("--dtype {}: expected keep, fp32, bf16 or fp16", options.dtype));
   }
-  convert.extra_state = kExtraStates.at(options.extra_state);
-  convert.reflink = kReflinks.at(options.reflink);
+  convert.extra_state = ValueOf(kExtraStateWords, options.extra_state);
+  convert.reflink = ValueOf(kReflinkWords, options.reflink);
   convert.verify_source = options.plan.verify_source.value_or(false);
   convert.only_weights = options.only == "weights";
   ANEMONE_TRY(SplitEdits(options.set, convert.set, convert.unset));
@@ -111,7 +119,7 @@ void DeclareConversion(CLI::App& app, Options& options) {
   options.plan.DeclareResume(app);
   OneOf(app.add_option("--reflink", options.reflink,
                        "Share blocks with the source where the file system can (default: auto)"),
-        {"auto", "always", "never"});
+        NamesOf(kReflinkWords));
   app.add_flag("!--no-crc32", convert.crc32,
                "State no checksum of tensors in torch files, for readers that do not check");
   Topic(app, "Layout");
@@ -132,7 +140,7 @@ void DeclareConversion(CLI::App& app, Options& options) {
         {"weights", "all"});
   OneOf(
       app.add_option("--extra-state", options.extra_state, "Transformer Engine's _extra_state entries (default: keep)"),
-      {"keep", "drop", "require"});
+      NamesOf(kExtraStateWords));
   for (const auto& [flag, patterns, help] :
        {std::tuple{"--select", &convert.select,
                    "Write only tensors whose names match a pattern, `*` being any characters"},
