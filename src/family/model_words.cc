@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 
 #include "family/megatron_layer.h"
@@ -175,6 +176,11 @@ const ConfigNode& WordAt(const ConfigNode& map, std::string_view key) {
   const size_t dot = key.find('.');
   const ConfigNode* inner = dot == std::string_view::npos ? nullptr : map.Get(key.substr(0, dot));
   return inner == nullptr ? kNull : WordAt(*inner, key.substr(dot + 1));
+}
+
+ConfigNode NumberWord(double value) {
+  const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
+  return is_whole ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
 }
 
 ConfigNode ParseWord(std::string_view yaml) {

@@ -44,6 +44,8 @@ Status CheckNemo1Factors(const ConfigNode& model);
 const ConfigNode& WordAt(const ConfigNode& map, std::string_view key);
 // A scalar in YAML: "null", "1e-5".
 ConfigNode ParseWord(std::string_view yaml);
+// A number; a whole one as an integer.
+ConfigNode NumberWord(double value);
 
 }  // namespace anemone
 

@@ -582,10 +582,7 @@ void ArchitectureToNemo2(const Architecture& architecture, const ConfigNode& mod
     factor = ConfigNode::Null();
     for (const PositionFactor& position : PositionFactors()) {
       const auto value = WordAt(model, fmt::format("rope_scaling.{}", position.hf)).AsDouble();
-      if (!value) continue;
-      const bool is_whole = *value == std::floor(*value) && std::abs(*value) < 1e15;
-      config[std::string(position.nemo2)] =
-          is_whole ? ConfigNode::Int(static_cast<int64_t>(*value)) : ConfigNode::Float(*value);
+      if (value) config[std::string(position.nemo2)] = NumberWord(*value);
     }
   }
   if (&architecture == &kGemma3) Gemma3ToNemo2(model, config);

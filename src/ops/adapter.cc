@@ -119,8 +119,6 @@ Result<std::string> OnStage(const std::string& name, int stage, const Checkpoint
 
 // ---- PEFT's names ----
 
-constexpr std::string_view kPeftPrefix = "base_model.model.";
-
 Status PlacePeft(const std::string& name, const Tensor& tensor, Names* names) {
   std::string_view rest = name;
   if (rest.starts_with(kPeftPrefix)) rest.remove_prefix(kPeftPrefix.size());

@@ -42,6 +42,9 @@ bool HoldsAdapter(const Checkpoint& checkpoint);
 // Errors: NotFound (no adapter there), Unsupported naming what of the adapter is not carried, Corrupt.
 Result<Adapter> ReadAdapter(const Checkpoint& checkpoint);
 
+// What PEFT puts before a module's name.
+inline constexpr std::string_view kPeftPrefix = "base_model.model.";
+
 // How NeMo 1 calls an adapter, and what it adapts in Megatron-core, in legacy Megatron, and in transformers where it
 // adapts a part of those; and the layer's name in NeMo 1's list of target modules.
 struct NemoAdapter {

@@ -202,11 +202,6 @@ Result<Canonical> CanonicalOf(const Adapter& adapter, const AdaptedModel& model)
   return canonical;
 }
 
-// A whole number as one.
-ConfigNode Number(double value) {
-  const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
-  return is_whole ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
-}
 ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 template <typename Names>
 ConfigNode Texts(const Names& names) {
@@ -275,13 +270,13 @@ ConfigNode PeftConfig(const Adapter& adapter, const std::vector<Adapted>& target
   config["lora_dropout"] = ConfigNode::Float(adapter.dropout);
   const LowRank& first = targets.front().low;
   config["r"] = ConfigNode::Int(static_cast<int64_t>(first.rank()));
-  config["lora_alpha"] = Number(first.alpha);
+  config["lora_alpha"] = NumberWord(first.alpha);
   config["target_modules"] = Texts(target_modules);
   for (const Adapted& target : targets) {
     const std::string module(WithoutWeight(target.name));
     if (target.low.rank() != first.rank())
       config["rank_pattern"][module] = ConfigNode::Int(static_cast<int64_t>(target.low.rank()));
-    if (target.low.alpha != first.alpha) config["alpha_pattern"][module] = Number(target.low.alpha);
+    if (target.low.alpha != first.alpha) config["alpha_pattern"][module] = NumberWord(target.low.alpha);
   }
   return config;
 }
@@ -358,7 +353,7 @@ ConfigNode Nemo1Peft(uint64_t rank, double alpha, double dropout, const std::set
   ConfigNode& tuning = peft["lora_tuning"];
   tuning["target_modules"] = Texts(modules);
   tuning["adapter_dim"] = ConfigNode::Int(static_cast<int64_t>(rank));
-  tuning["alpha"] = Number(alpha);
+  tuning["alpha"] = NumberWord(alpha);
   tuning["adapter_dropout"] = ConfigNode::Float(dropout);
   return peft;
 }
@@ -368,7 +363,7 @@ ConfigNode Nemo2Transform(uint64_t rank, double alpha, double dropout, const std
   lora["_target_"] = Text("nemo.collections.llm.peft.lora.LoRA");
   lora["target_modules"] = Texts(modules);
   lora["dim"] = ConfigNode::Int(static_cast<int64_t>(rank));
-  lora["alpha"] = Number(alpha);
+  lora["alpha"] = NumberWord(alpha);
   lora["dropout"] = ConfigNode::Float(dropout);
   lora["dropout_position"] = Text("pre");
   lora["lora_A_init_method"] = Text("xavier");
@@ -409,8 +404,8 @@ Result<Checkpoint> AdapterToPeft(const Adapter& adapter, const AdaptedModel& mod
     adapted.insert(module);
     const auto hit = names.Match(target.name);
     is_transposed = is_transposed || (hit && IsTransposed(names.row(hit->row)));
-    ANEMONE_TRY(checkpoint.weights().Add(fmt::format("base_model.model.{}.lora_A.weight", module), target.low.in));
-    ANEMONE_TRY(checkpoint.weights().Add(fmt::format("base_model.model.{}.lora_B.weight", module), target.low.out));
+    ANEMONE_TRY(checkpoint.weights().Add(fmt::format("{}{}.lora_A.weight", kPeftPrefix, module), target.low.in));
+    ANEMONE_TRY(checkpoint.weights().Add(fmt::format("{}{}.lora_B.weight", kPeftPrefix, module), target.low.out));
   }
   const std::set<std::string> target_modules = TargetModules(adapted, all);
   checkpoint.config = Config(PeftConfig(adapter, targets, target_modules, is_transposed, base));
