@@ -21,8 +21,8 @@ namespace anemone {
 
 struct Plan;
 
-// Whether the output shares blocks with its source, as `cp --reflink`: where their file system can, only if it can,
-// not.
+// As `cp --reflink`. kAuto shares disk blocks with the source where the file system can, kAlways fails where it cannot,
+// kNever copies every byte.
 enum class Reflink : uint8_t { kAuto, kAlways, kNever };
 
 struct ConvertOptions {

@@ -11,7 +11,7 @@ namespace anemone {
 // backslash or control character); at most 4096 bytes.
 std::string_view UnsafePath(std::string_view path);
 
-// Whether `name` is a safe path of one part.
+// True for a safe path that has one part.
 bool IsPlainName(std::string_view name);
 
 }  // namespace anemone

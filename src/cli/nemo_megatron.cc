@@ -108,7 +108,7 @@ std::function<int()> DeclareBridgeExport(CLI::App& app) {
       "needed");
   app.add_option("--megatron-path", script->source, "A folder of Megatron-Bridge or Megatron-LM")->required();
   DeclareWriting(app, script->plan, "--hf-path", /*required=*/true, "The Hugging Face folder to write");
-  app.add_flag("--not-strict", script->is_lenient, "Names that do not fit are carried, as --no-strict does");
+  app.add_flag("--not-strict", script->is_lenient, "Missing and unexpected names are no errors, as with --no-strict");
   app.add_flag("--no-progress", script->flag, "Accepted, without effect");
   return [script] { return RunBridgeExport(*script); };
 }

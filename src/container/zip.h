@@ -61,7 +61,8 @@ struct ZipOptions {
   // Large content stays where it lay in its source's blocks, whatever that does to its alignment, and keeps the CRC
   // that the source records of it. The zip must begin at the beginning of a block.
   bool keeps_blocks = false;
-  // False: 0 stands in place of every tensor's CRC, "not computed" to torch [torch.utils.serialization.config].
+  // When false, every tensor's CRC is written as 0, which torch reads as "not computed" [torch.utils.serialization
+  // .config].
   bool has_crc32 = true;
 };
 

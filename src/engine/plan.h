@@ -49,7 +49,7 @@ struct PlanFile {
 // that comes first (a tar header's) can be known before what it counts is laid out.
 void AppendFile(PlanFile& to, PlanFile&& part);
 
-// Whether the output shares blocks with its sources, where their file system can (share.h).
+// How far the output shares disk blocks with its sources (share.h).
 enum class Sharing : uint8_t {
   kNever,      // every byte is read and written
   kAsItFalls,  // the kernel may share what it is given to copy
