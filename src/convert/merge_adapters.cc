@@ -6,7 +6,7 @@
 #include <string>
 
 #include "convert/pass.h"
-#include "ops/lora.h"
+#include "ops/adapter_merge.h"
 
 namespace anemone {
 

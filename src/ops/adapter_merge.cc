@@ -1,4 +1,4 @@
-#include "ops/lora.h"
+#include "ops/adapter_merge.h"
 
 #include <fmt/format.h>
 

@@ -1,6 +1,6 @@
 // LoRA: adapters of low rank as Hugging Face's PEFT, NeMo 1 and NeMo 2 store them, merged into the weights they adapt.
-#ifndef ANEMONE_OPS_LORA_H_
-#define ANEMONE_OPS_LORA_H_
+#ifndef ANEMONE_OPS_ADAPTER_MERGE_H_
+#define ANEMONE_OPS_ADAPTER_MERGE_H_
 
 #include <string>
 
@@ -18,4 +18,4 @@ Status MergeAdapter(const std::string& path, const ModelIdentity& model, const P
 
 }  // namespace anemone
 
-#endif  // ANEMONE_OPS_LORA_H_
+#endif  // ANEMONE_OPS_ADAPTER_MERGE_H_
