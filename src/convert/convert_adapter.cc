@@ -18,9 +18,6 @@
 namespace anemone {
 namespace {
 
-// PEFT's folder: its config is an adapter's.
-bool HoldsAdapters(const FormatTraits& traits) { return traits.own_files.front() == "adapter_config.json"; }
-
 bool IsNemo(const FormatTraits& traits) {
   return traits.is_nemo1_archive() || traits.language == ConfigLanguage::kNemo2;
 }
@@ -67,7 +64,7 @@ Status FromNemo(Work& work, const Adapter& adapter) {
   ANEMONE_ASSIGN(const Config nemo1, InNemo1(*source.config));
   ANEMONE_ASSIGN(const AdaptedModel model, AdaptedModelOf(nemo1, nullptr, {.architecture = work.options.architecture}));
   Checkpoint& result = work.result();
-  if (HoldsAdapters(work.traits())) {
+  if (work.traits().holds_adapter) {
     ANEMONE_ASSIGN(Checkpoint peft, AdapterToPeft(adapter, model, work.options.base));
     result.config = std::move(peft.config);
     result.config_name = std::move(peft.config_name);
@@ -90,10 +87,10 @@ Status ConvertAdapter(Work& work) {
   const Checkpoint& source = work.conversion.source;
   const FormatTraits &from = TraitsOf(source), &to = work.traits();
   const bool is_adapter = HoldsAdapter(source);
-  if (!is_adapter && HoldsAdapters(to))
+  if (!is_adapter && to.holds_adapter)
     return Unsupported(fmt::format("expected a LoRA alone for a {}, found other weights", work.format->title));
-  const bool changes = is_adapter && (HoldsAdapters(to) || IsNemo(to)) &&
-                       (HoldsAdapters(from) != HoldsAdapters(to) || from.language != to.language);
+  const bool changes = is_adapter && (to.holds_adapter || IsNemo(to)) &&
+                       (from.holds_adapter != to.holds_adapter || from.language != to.language);
   if (!changes) {
     if (!work.options.base.empty()) return WrongOption("base", "expected a LoRA alone on its way to or from PEFT");
     if (is_adapter && to.language == ConfigLanguage::kHuggingFace) {
@@ -103,7 +100,7 @@ Status ConvertAdapter(Work& work) {
     return {};
   }
   ANEMONE_ASSIGN(const Adapter adapter, ReadAdapter(source));
-  ANEMONE_TRY(HoldsAdapters(from) ? FromPeft(work, adapter) : FromNemo(work, adapter));
+  ANEMONE_TRY(from.holds_adapter ? FromPeft(work, adapter) : FromNemo(work, adapter));
   work.LeaveTraining("");
   Checkpoint& result = work.result();
   result.layout = {};

@@ -66,6 +66,7 @@ struct FormatTraits {
   std::string_view successor = {};                 // the format that is written in its place
   bool is_pickle = false;                          // a torch file by itself: whoever loads it runs what it says
   bool takes_every_file = false;                   // whatever is in its folder becomes an artifact
+  bool holds_adapter = false;                      // of low rank, alone, in PEFT's words
   bool reads_fixed_names = false;                  // files in its folder are read by names that no file says
   std::array<std::string_view, 3> own_files = {};  // in its folder, beside weights and artifacts
   // Where in its folder a distributed checkpoint is stored ("weights/"); nullopt: nowhere.

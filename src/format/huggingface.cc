@@ -236,7 +236,10 @@ const Format kPeft = {
           whole.max_shard_bytes = 0;
           return LayOutFolder(checkpoint, whole, kAdapterConfig, "adapter_model");
         },
-    .traits = {.keeps_extra_state = false, .reads_fixed_names = true, .own_files = {kAdapterConfig}},
+    .traits = {.keeps_extra_state = false,
+               .holds_adapter = true,
+               .reads_fixed_names = true,
+               .own_files = {kAdapterConfig}},
 };
 
 }  // namespace anemone
