@@ -10,7 +10,7 @@
 #include "engine/plan.h"
 #include "family/family.h"
 #include "format/format.h"
-#include "ops/hollow.h"
+#include "inspect/hollow.h"
 #include "parallel/reshard.h"
 
 namespace anemone {

@@ -20,15 +20,24 @@ if(ANEMONE_FUZZ_ENGINE)
   target_compile_options(anemone_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# One folder of src/: an object library whose objects become part of `anemone`. DEPENDS names the folders it may include
-# (tests/layering checks the includes); LINK its outside libraries.
+# One folder of src/: an object library whose objects become part of `anemone`. DEPENDS names the folders that it may
+# include, and with each those that this one may; LINK its outside libraries. A folder is seen by its name through a link
+# in its own build folder, which is its include directory: an include of any other folder does not compile.
+function(anemone_headers name)
+  file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/${name} SYMBOLIC)
+  add_library(anemone_${name}_headers INTERFACE)
+  list(TRANSFORM ARGN REPLACE "(.+)" "anemone_\\1_headers" OUTPUT_VARIABLE depends)
+  target_include_directories(anemone_${name}_headers INTERFACE ${PROJECT_SOURCE_DIR}/include ${CMAKE_CURRENT_BINARY_DIR})
+  target_link_libraries(anemone_${name}_headers INTERFACE ${depends})
+endfunction()
+
 function(anemone_folder name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPENDS;SOURCES;LINK" ${ARGN})
+  anemone_headers(${name} ${ARG_DEPENDS})
   add_library(anemone_${name} OBJECT ${ARG_SOURCES})
   set_target_properties(anemone_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
-  target_include_directories(anemone_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src
-                                                    ${PROJECT_BINARY_DIR}/generated)
-  target_link_libraries(anemone_${name} PRIVATE $<BUILD_INTERFACE:anemone_options> ${ARG_LINK})
+  target_link_libraries(anemone_${name} PRIVATE $<BUILD_INTERFACE:anemone_${name}_headers> $<BUILD_INTERFACE:anemone_options>
+                                                ${ARG_LINK})
   set_property(GLOBAL APPEND PROPERTY ANEMONE_FOLDERS anemone_${name})
   set_property(GLOBAL APPEND PROPERTY ANEMONE_LINK ${ARG_LINK})
 endfunction()

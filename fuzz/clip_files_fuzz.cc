@@ -3,8 +3,8 @@
 #include "folder.h"
 
 #include "format/format.h"
-#include "ops/clip_facts.h"
-#include "ops/clip_source.h"
+#include "infer/clip_facts.h"
+#include "infer/clip_source.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "format/torch_dist_metadata.h"
+#include "format/dist/torch_dist_metadata.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

@@ -11,7 +11,7 @@
 #include <mutex>
 #include <thread>
 
-#include "format/hub.h"
+#include "net/hub.h"
 
 namespace {
 

@@ -8,13 +8,13 @@
 
 #include "anemone/bytes.h"
 #include "anemone/config.h"
-#include "family/bert.h"
-#include "family/hf_config.h"
-#include "family/model_words.h"
-#include "family/neva_config.h"
-#include "family/t5_config.h"
-#include "family/tokenizer_files.h"
-#include "family/tokenizer_size.h"
+#include "family/bert/bert.h"
+#include "family/tokenizer/tokenizer_files.h"
+#include "family/tokenizer/tokenizer_size.h"
+#include "family/words/hf_config.h"
+#include "family/words/model_words.h"
+#include "family/words/neva_config.h"
+#include "family/words/t5_config.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include "engine/plan.h"
 #include "family/user_table.h"
 #include "format/format.h"
-#include "ops/hollow.h"
+#include "inspect/hollow.h"
 #include "parallel/reshard.h"
 
 namespace {

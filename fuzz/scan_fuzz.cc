@@ -7,7 +7,7 @@
 #include <string>
 
 #include "anemone/check.h"
-#include "ops/scan_rules.h"
+#include "check/scan_rules.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "format/rank_file.h"
-#include "format/torch_file.h"
+#include "format/torch/rank_file.h"
+#include "format/torch/torch_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string bytes(reinterpret_cast<const char*>(data), size);

@@ -11,7 +11,7 @@
 
 #include "anemone/convert.h"
 #include "engine/execute.h"
-#include "format/torch_file.h"
+#include "format/torch/torch_file.h"
 
 namespace anemone {
 namespace {

@@ -14,7 +14,7 @@
 
 #include "engine/plan.h"
 #include "format/format.h"
-#include "ops/hollow.h"
+#include "inspect/hollow.h"
 #include "parallel/reshard.h"
 
 namespace {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lists what checkpoints name of the frameworks that write them: what `anemone scan` takes for inert.
 
-usage: scan_names.py CLONE=PATH[,PATH…]=TAG[,TAG…] … > src/ops/scan_classes.inc
+usage: scan_names.py CLONE=PATH[,PATH…]=TAG[,TAG…] … > src/check/scan_classes.inc
 
 CLONE is a git directory, PATH a package in it (src/lightning: the package `lightning`). Listed are classes, and the
 functions that NeMo 2's configs hold (steps, layer specs, activations), under the module that defines them and under

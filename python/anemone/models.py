@@ -206,7 +206,7 @@ class MegatronCLIPModel(Model):
         return answer
 
 
-# NeMo's other classes, which are loaded, changed and saved (src/ops/model_classes.cc).
+# NeMo's other classes, which are loaded, changed and saved (src/edit/model_classes.cc).
 
 
 class MegatronContentFilteringModel(Model):

@@ -5,9 +5,9 @@
 #include "c_api/call.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
-#include "ops/canonical.h"
-#include "ops/json_nodes.h"
-#include "ops/source.h"
+#include "inspect/json_nodes.h"
+#include "source/canonical.h"
+#include "source/source.h"
 
 using anemone::Checkpoint;
 using anemone::ConfigNode;

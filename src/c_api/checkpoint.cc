@@ -11,9 +11,9 @@
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
-#include "ops/json_nodes.h"
-#include "ops/model_class.h"
-#include "ops/summary.h"
+#include "edit/model_class.h"
+#include "inspect/json_nodes.h"
+#include "inspect/summary.h"
 
 using anemone::Checkpoint;
 using anemone::Config;

@@ -16,7 +16,7 @@
 #include "c_api/options.h"
 #include "c_api/progress.h"
 #include "clip/image.h"
-#include "ops/clip_source.h"
+#include "infer/clip_source.h"
 
 using anemone::ClipFeatures;
 using anemone::Result;

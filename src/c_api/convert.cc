@@ -14,11 +14,11 @@
 #include "c_api/options.h"
 #include "c_api/progress.h"
 #include "convert/option_words.h"
+#include "edit/destination.h"
+#include "edit/save.h"
 #include "engine/plan.h"
 #include "format/format.h"
-#include "ops/destination.h"
-#include "ops/json_nodes.h"
-#include "ops/save.h"
+#include "inspect/json_nodes.h"
 
 using anemone::ConfigNode;
 using anemone::Conversion;

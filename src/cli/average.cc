@@ -1,5 +1,5 @@
 // average A B … DST: weights averaged over checkpoints.
-#include "ops/average.h"
+#include "edit/average.h"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 #include "cli/commands.h"
 #include "cli/describe.h"
 #include "cli/plan_flags.h"
-#include "ops/destination.h"
-#include "ops/source.h"
+#include "edit/destination.h"
+#include "source/source.h"
 
 namespace anemone::cli {
 namespace {

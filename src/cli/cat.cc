@@ -20,8 +20,8 @@
 #include "cli/signals.h"
 #include "cli/text.h"
 #include "container/npy.h"
-#include "ops/source.h"
 #include "parallel/reshard.h"
+#include "source/source.h"
 
 namespace anemone::cli {
 namespace {

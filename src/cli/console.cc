@@ -17,7 +17,7 @@
 #include "cli/command.h"
 #include "cli/signals.h"
 #include "cli/text.h"
-#include "format/hub.h"
+#include "net/hub.h"
 
 namespace anemone::cli {
 namespace {

@@ -19,8 +19,8 @@
 #include "cli/forward.h"
 #include "cli/plan_flags.h"
 #include "convert/option_words.h"
-#include "ops/destination.h"
-#include "ops/summary.h"
+#include "edit/destination.h"
+#include "inspect/summary.h"
 
 namespace anemone::cli {
 namespace {

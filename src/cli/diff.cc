@@ -16,10 +16,10 @@
 #include "cli/describe.h"
 #include "cli/forward.h"
 #include "cli/text.h"
-#include "ops/canonical.h"
-#include "ops/json_nodes.h"
-#include "ops/source.h"
-#include "ops/summary.h"
+#include "inspect/json_nodes.h"
+#include "inspect/summary.h"
+#include "source/canonical.h"
+#include "source/source.h"
 
 namespace anemone::cli {
 namespace {

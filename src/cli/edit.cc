@@ -13,9 +13,9 @@
 #include "cli/describe.h"
 #include "cli/plan_flags.h"
 #include "cli/text.h"
-#include "ops/archive.h"
-#include "ops/in_place.h"
-#include "ops/replace.h"
+#include "edit/archive.h"
+#include "edit/in_place.h"
+#include "edit/replace.h"
 
 namespace anemone::cli {
 

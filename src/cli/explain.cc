@@ -8,7 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/text.h"
-#include "ops/json_nodes.h"
+#include "inspect/json_nodes.h"
 
 namespace anemone::cli {
 namespace {

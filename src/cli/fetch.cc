@@ -9,7 +9,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/paths.h"
-#include "format/hub.h"
+#include "net/hub.h"
 
 namespace anemone::cli {
 

@@ -24,11 +24,12 @@
 #include "cli/text.h"
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
-#include "ops/clip_source.h"
-#include "ops/embeddings.h"
-#include "ops/json_nodes.h"
-#include "ops/source.h"
-#include "ops/zero_shot.h"
+#include "infer/clip_source.h"
+#include "infer/embeddings.h"
+#include "infer/zero_shot.h"
+#include "inspect/json_nodes.h"
+#include "source/source.h"
+#include "source/text_file.h"
 
 namespace anemone::cli {
 namespace {

@@ -5,7 +5,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/plan_flags.h"
-#include "ops/archive.h"
+#include "edit/archive.h"
 
 namespace anemone::cli {
 

@@ -2,8 +2,8 @@
 
 #include "anemone/bytes.h"
 #include "anemone/version.h"
+#include "edit/replace.h"
 #include "engine/execute.h"
-#include "ops/replace.h"
 
 namespace anemone::cli {
 namespace {

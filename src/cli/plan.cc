@@ -13,9 +13,9 @@
 #include "cli/commands.h"
 #include "cli/describe.h"
 #include "cli/text.h"
-#include "ops/destination.h"
-#include "ops/hollow.h"
-#include "ops/json_nodes.h"
+#include "edit/destination.h"
+#include "inspect/hollow.h"
+#include "inspect/json_nodes.h"
 #include "parallel/reshard.h"
 
 namespace anemone::cli {

@@ -8,14 +8,14 @@
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/text.h"
+#include "edit/destination.h"
+#include "edit/replace.h"
 #include "engine/execute.h"
 #include "engine/share.h"
 #include "engine/work_folder.h"
 #include "format/format.h"
-#include "ops/destination.h"
-#include "ops/json_nodes.h"
-#include "ops/replace.h"
-#include "ops/summary.h"
+#include "inspect/json_nodes.h"
+#include "inspect/summary.h"
 
 namespace anemone::cli {
 namespace {

@@ -1,5 +1,5 @@
 // report SRC [SRC2] -o FILE.html: one page to look at.
-#include "ops/report.h"
+#include "inspect/report.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/page.h"
 #include "cli/text.h"
-#include "ops/source.h"
+#include "source/source.h"
 
 namespace anemone::cli {
 namespace {

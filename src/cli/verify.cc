@@ -13,7 +13,7 @@
 #include "cli/commands.h"
 #include "cli/paths.h"
 #include "cli/text.h"
-#include "ops/json_nodes.h"
+#include "inspect/json_nodes.h"
 
 namespace anemone::cli {
 namespace {

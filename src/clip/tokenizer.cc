@@ -12,7 +12,7 @@
 
 #include "anemone/config.h"
 #include "clip/unicode.h"
-#include "family/clip_fields.h"
+#include "family/clip/clip_fields.h"
 
 namespace anemone {
 namespace {

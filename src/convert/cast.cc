@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "convert/pass.h"
-#include "family/language.h"
-#include "ops/rewrite.h"
+#include "edit/rewrite.h"
+#include "family/words/language.h"
 
 namespace anemone {
 namespace {

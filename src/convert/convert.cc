@@ -6,9 +6,9 @@
 #include "anemone/save.h"
 #include "convert/explain.h"
 #include "convert/pass.h"
+#include "edit/replace.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
-#include "ops/replace.h"
 
 namespace anemone {
 namespace {

@@ -10,10 +10,10 @@
 #include <string>
 #include <utility>
 
+#include "adapter/adapter.h"
+#include "adapter/adapter_convert.h"
 #include "convert/pass.h"
-#include "family/nemo2_config.h"
-#include "ops/adapter.h"
-#include "ops/adapter_convert.h"
+#include "family/words/nemo2_config.h"
 
 namespace anemone {
 namespace {

@@ -4,7 +4,7 @@
 // After:   keys are set and removed, files are added, as asked.
 // Notes:   none.
 #include "convert/pass.h"
-#include "ops/artifact.h"
+#include "edit/artifact.h"
 
 namespace anemone {
 

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "convert/pass.h"
+#include "edit/destination.h"
 #include "engine/plan.h"
 #include "engine/share.h"
-#include "ops/destination.h"
 
 namespace anemone {
 namespace {

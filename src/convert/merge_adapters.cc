@@ -5,8 +5,8 @@
 // Notes:   how many matrices of each, and its scale.
 #include <string>
 
+#include "adapter/adapter_merge.h"
 #include "convert/pass.h"
-#include "ops/adapter_merge.h"
 
 namespace anemone {
 

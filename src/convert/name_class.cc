@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "convert/pass.h"
-#include "ops/model_class.h"
+#include "edit/model_class.h"
 
 namespace anemone {
 namespace {

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "convert/pass.h"
-#include "family/megatron_config.h"
-#include "family/nemo2_checkpoint.h"
+#include "family/gpt/nemo2_checkpoint.h"
+#include "family/words/megatron_config.h"
 
 namespace anemone {
 

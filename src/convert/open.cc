@@ -4,9 +4,9 @@
 // After:   `source` and `result` are the checkpoint as it is stored; `format` is set and can be written.
 // Notes:   what the reader had to decide, with the checkpoint.
 #include "convert/pass.h"
-#include "ops/destination.h"
-#include "ops/ema.h"
-#include "ops/source.h"
+#include "edit/destination.h"
+#include "edit/ema.h"
+#include "source/source.h"
 
 namespace anemone {
 

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "convert/pass.h"
-#include "family/nemo2_config.h"
+#include "family/words/nemo2_config.h"
 #include "parallel/layout.h"
 #include "parallel/reshard.h"
 #include "parallel/vocabulary.h"

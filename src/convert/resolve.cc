@@ -12,7 +12,7 @@
 
 #include "convert/pass.h"
 #include "family/user_table.h"
-#include "ops/yaml.h"
+#include "source/text_file.h"
 
 namespace anemone {
 namespace {

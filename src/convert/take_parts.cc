@@ -10,7 +10,7 @@
 #include <string>
 
 #include "convert/pass.h"
-#include "ops/source.h"
+#include "source/source.h"
 
 namespace anemone {
 

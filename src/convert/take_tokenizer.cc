@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "convert/pass.h"
-#include "family/tokenizer_files.h"
+#include "family/tokenizer/tokenizer_files.h"
 
 namespace anemone {
 

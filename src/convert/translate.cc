@@ -13,8 +13,8 @@
 #include <fmt/format.h>
 
 #include "convert/pass.h"
-#include "family/language.h"
-#include "ops/yaml.h"
+#include "family/words/language.h"
+#include "source/text_file.h"
 
 namespace anemone {
 namespace {

@@ -10,10 +10,10 @@
 #include <filesystem>
 
 #include "convert/pass.h"
-#include "family/megatron_config.h"
-#include "family/nemo2_checkpoint.h"
-#include "format/megatron.h"
-#include "format/nemo.h"
+#include "family/gpt/nemo2_checkpoint.h"
+#include "family/words/megatron_config.h"
+#include "format/megatron/megatron.h"
+#include "format/nemo/nemo.h"
 
 namespace anemone {
 namespace {

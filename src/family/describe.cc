@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "family/hf_architectures.h"
+#include "family/words/hf_architectures.h"
 
 namespace anemone {
 namespace {

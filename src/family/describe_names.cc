@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/nearest.h"
-#include "family/translate.h"
+#include "schema/translate.h"
 
 namespace anemone {
 namespace {

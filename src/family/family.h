@@ -13,9 +13,9 @@
 #include "anemone/checkpoint.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
-#include "family/matcher.h"
-#include "family/table.h"
-#include "family/translate.h"
+#include "schema/matcher.h"
+#include "schema/table.h"
+#include "schema/translate.h"
 
 namespace anemone {
 

@@ -1,10 +1,10 @@
 // torch_dist and zarr folders as formats of their own: what Megatron-core, Lightning with NeMo, and torch itself save.
 #include "anemone/config.h"
 #include "format/artifacts.h"
-#include "format/dist.h"
+#include "format/dist/dist.h"
 #include "format/format.h"
-#include "format/lightning.h"
-#include "format/megatron.h"
+#include "format/lightning/lightning.h"
+#include "format/megatron/megatron.h"
 
 namespace anemone {
 namespace {

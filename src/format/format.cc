@@ -8,7 +8,7 @@
 
 #include "base/tree.h"
 #include "format/inside.h"
-#include "format/lightning.h"
+#include "format/lightning/lightning.h"
 #include "format/recognise.h"
 
 namespace anemone {

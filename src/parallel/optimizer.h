@@ -4,8 +4,8 @@
 // A rank's file numbers parameters (torch's form): through the groups in order; NeMo makes two groups, with weight
 // decay and without, in the order of `named_parameters()`, over all virtual chunks
 // [nemo/collections/nlp/modules/common/megatron/utils.py get_params_for_weight_decay_optimization;
-// core/optim/optimizer_with_main_params.py]. A distributed checkpoint names them (src/format/dist.h), its groups have
-// no `params`.
+// core/optim/optimizer_with_main_params.py]. A distributed checkpoint names them (src/format/dist/dist.h), its groups
+// have no `params`.
 #ifndef ANEMONE_PARALLEL_OPTIMIZER_H_
 #define ANEMONE_PARALLEL_OPTIMIZER_H_
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <string>
 
-#include "family/nemo_artifact.h"
-#include "family/tokenizer_size.h"
+#include "family/tokenizer/nemo_artifact.h"
+#include "family/tokenizer/tokenizer_size.h"
 
 namespace anemone {
 namespace {

@@ -6,10 +6,10 @@
 
 #include "anemone/convert.h"
 #include "container/gzip.h"
+#include "edit/archive.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
-#include "ops/archive.h"
 #include "testing/faulty_sys.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"

@@ -1,6 +1,6 @@
 // The hub client against a local server that speaks the hub's protocol, and huggingface_hub reading the cache it
 // leaves.
-#include "format/hub.h"
+#include "net/hub.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -16,8 +16,8 @@
 
 #include "base/safe_path.h"
 #include "base/sys.h"
-#include "container/http.h"
-#include "format/hub_cache.h"
+#include "net/http.h"
+#include "net/hub_cache.h"
 #include "testing/matchers.h"
 
 namespace anemone {

@@ -9,8 +9,8 @@
 
 #include "engine/execute.h"
 #include "format/format.h"
-#include "format/safetensors.h"
-#include "format/torch_file.h"
+#include "format/huggingface/safetensors.h"
+#include "format/torch/torch_file.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 

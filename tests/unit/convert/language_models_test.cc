@@ -8,7 +8,7 @@
 #include "engine/plan.h"
 #include "family/family.h"
 #include "format/format.h"
-#include "ops/summary.h"
+#include "inspect/summary.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/model_files.h"

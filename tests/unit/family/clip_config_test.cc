@@ -1,9 +1,9 @@
-#include "family/clip_config.h"
+#include "family/clip/clip_config.h"
 
 #include <fstream>
 #include <sstream>
 
-#include "family/nemo_clip_template.h"
+#include "family/clip/nemo_clip_template.h"
 #include "testing/matchers.h"
 
 namespace anemone {

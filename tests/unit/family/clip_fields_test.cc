@@ -1,13 +1,13 @@
 // The lists of fields hold together, the page says what they say, and every field does what its list says.
 // To write the page's tables anew: ANEMONE_UPDATE_DOCS=1 family_test
-#include "family/clip_fields.h"
+#include "family/clip/clip_fields.h"
 
 #include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
 
-#include "family/clip_config.h"
+#include "family/clip/clip_config.h"
 #include "family/family.h"
 #include "testing/matchers.h"
 

@@ -1,7 +1,7 @@
 // CLIP and SigLIP between all their dialects, on small synthetic models.
 #include <fmt/format.h>
 
-#include "family/clip_config.h"
+#include "family/clip/clip_config.h"
 #include "family/families.h"
 #include "synthetic.h"
 

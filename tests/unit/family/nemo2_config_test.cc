@@ -1,4 +1,4 @@
-#include "family/nemo2_config.h"
+#include "family/words/nemo2_config.h"
 
 #include "testing/matchers.h"
 

@@ -1,7 +1,7 @@
 // What the schema can say, each said by the synthetic family.
 #include <fmt/format.h>
 
-#include "family/check.h"
+#include "schema/check.h"
 #include "synthetic.h"
 #include "synthetic_family.h"
 

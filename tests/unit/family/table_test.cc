@@ -1,11 +1,11 @@
-#include "family/table.h"
+#include "schema/table.h"
 
 #include <functional>
 
-#include "family/check.h"
-#include "family/clip_transforms.h"
+#include "family/clip/clip_transforms.h"
 #include "family/family.h"
-#include "family/megatron_transforms.h"
+#include "family/megatron/megatron_transforms.h"
+#include "schema/check.h"
 #include "synthetic.h"
 
 namespace anemone {

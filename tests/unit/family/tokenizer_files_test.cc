@@ -1,4 +1,4 @@
-#include "family/tokenizer_files.h"
+#include "family/tokenizer/tokenizer_files.h"
 
 #include <gmock/gmock.h>
 

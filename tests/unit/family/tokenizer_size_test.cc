@@ -1,4 +1,4 @@
-#include "family/tokenizer_size.h"
+#include "family/tokenizer/tokenizer_size.h"
 
 #include <gmock/gmock.h>
 

@@ -1,8 +1,8 @@
 #include <filesystem>
 
-#include "format/safetensors.h"
-#include "format/shards.h"
-#include "format/torch_file.h"
+#include "format/huggingface/safetensors.h"
+#include "format/huggingface/shards.h"
+#include "format/torch/torch_file.h"
 #include "support.h"
 
 namespace anemone {

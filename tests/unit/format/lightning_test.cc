@@ -1,8 +1,8 @@
-#include "format/lightning.h"
+#include "format/lightning/lightning.h"
 
 #include <filesystem>
 
-#include "format/torch_file.h"
+#include "format/torch/torch_file.h"
 #include "support.h"
 
 namespace anemone {

@@ -1,9 +1,9 @@
-#include "format/nemo.h"
+#include "format/nemo/nemo.h"
 
 #include <filesystem>
 
 #include "container/tar.h"
-#include "format/torch_file.h"
+#include "format/torch/torch_file.h"
 #include "support.h"
 
 namespace anemone {

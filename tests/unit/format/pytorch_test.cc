@@ -1,5 +1,5 @@
-#include "format/rank_file.h"
-#include "format/torch_file.h"
+#include "format/torch/rank_file.h"
+#include "format/torch/torch_file.h"
 #include "support.h"
 
 namespace anemone {

@@ -1,4 +1,4 @@
-#include "format/safetensors.h"
+#include "format/huggingface/safetensors.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "format/torch_file.h"
+#include "format/torch/torch_file.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,7 +6,7 @@
 #include <set>
 
 #include "container/zip.h"
-#include "format/safetensors.h"
+#include "format/huggingface/safetensors.h"
 #include "support.h"
 
 namespace anemone {

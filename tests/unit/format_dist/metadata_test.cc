@@ -1,7 +1,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "format/torch_dist_metadata.h"
+#include "format/dist/torch_dist_metadata.h"
 #include "testing/matchers.h"
 
 namespace anemone {

@@ -1,4 +1,4 @@
-#include "format/nemo2_io.h"
+#include "format/nemo/nemo2_io.h"
 
 #include <functional>
 #include <map>

@@ -3,7 +3,7 @@
 #include <fstream>
 
 #include "container/tar.h"
-#include "format/dist_entries.h"
+#include "format/dist/entries.h"
 #include "format/values.h"
 #include "unit/format_dist/support.h"
 

@@ -9,9 +9,9 @@
 #include "anemone/value.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
-#include "format/dist.h"
+#include "format/dist/dist.h"
 #include "format/format.h"
-#include "format/torch_file.h"
+#include "format/torch/torch_file.h"
 #include "testing/matchers.h"
 
 namespace anemone::testing {

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "format/torch_dist_metadata.h"
+#include "format/dist/torch_dist_metadata.h"
 #include "format/values.h"
 #include "unit/format_dist/support.h"
 

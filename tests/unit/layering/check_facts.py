@@ -6,7 +6,7 @@ import sys
 root = pathlib.Path(sys.argv[1])
 FACTS = {  # what writes it down: its place
     r"directory_iterator": (),  # base/tree.h lists folders; std::filesystem's iterators end the process without memory
-    r'"PK\\x0|0x0[1-8]0[1-8]4b50': ("container/zip.cc", "ops/scan.cc"),  # scan names a part of a zip on several disks
+    r'"PK\\x0|0x0[1-8]0[1-8]4b50': ("container/zip.cc", "check/scan.cc"),  # scan names a part of a zip on several disks
     r'[!=]= ?"\.\."': ("base/safe_path.cc", "base/directory.cc", "container/tar.cc", "engine/commit.cc"),
     r'"ustar': ("container/tar.cc",),
 }

@@ -7,7 +7,7 @@ import sys
 
 root = pathlib.Path(sys.argv[1])
 names = {"deepspeed"}
-for source in sorted((root / "src/format").glob("*.cc")):
+for source in sorted((root / "src/format").rglob("*.cc")):
     text = source.read_text()
     names.update(re.findall(r'\.name = "([^"]+)"', text))
     names.update(word for line in re.findall(r"flavour = [^;]*;", text) for word in re.findall(r'"([^"]+)"', line))

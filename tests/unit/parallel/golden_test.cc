@@ -1,7 +1,7 @@
 // What NeMo itself wrote, translated, merged and split: bit for bit, in both directions.
 #include <fmt/format.h>
 
-#include "family/clip_config.h"
+#include "family/clip/clip_config.h"
 #include "family/family.h"
 #include "format/format.h"
 #include "parallel/reshard.h"

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "format/format.h"
-#include "format/torch_file.h"
+#include "format/torch/torch_file.h"
 #include "format/values.h"
 #include "parallel/reshard.h"
 #include "synthetic.h"

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "family/clip_config.h"
+#include "family/clip/clip_config.h"
 #include "family/families.h"
 #include "family/user_table.h"
 #include "parallel/vocabulary.h"

@@ -1,0 +1,323 @@
+#include "check/forward.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "check/cancel.h"
+#include "clip/image.h"
+#include "edit/rewrite.h"
+#include "infer/clip_facts.h"
+#include "source/source.h"
+
+namespace anemone {
+namespace {
+
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+
+// The same numbers on every machine and in every run.
+class Noise {
+ public:
+  uint32_t Next() {
+    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+    return static_cast<uint32_t>(state_ >> 33);
+  }
+
+ private:
+  uint64_t state_ = 20250101;
+};
+
+// Twice the tower's size and half as wide again, coarse and fine noise, so that resizing is seen, too. The width is
+// such that nothing is left over when the center is cut out, where transformers and torchvision differ.
+Image BuiltInImage(uint64_t side) {
+  Image image;
+  image.height = static_cast<uint32_t>(2 * side);
+  image.width = static_cast<uint32_t>(2 * side + 4 * (side / 4 + 1));
+  image.rgb.resize(size_t{3} * image.width * image.height);
+  Noise noise;
+  constexpr uint32_t kBlock = 16;
+  std::vector<uint32_t> coarse(size_t{3} * (image.width / kBlock + 1) * (image.height / kBlock + 1));
+  for (uint32_t& value : coarse) value = noise.Next() % 192;
+  for (size_t y = 0; y < image.height; ++y) {
+    for (size_t x = 0; x < image.width; ++x) {
+      for (size_t c = 0; c < 3; ++c) {
+        const size_t block = ((y / kBlock) * (image.width / kBlock + 1) + x / kBlock) * 3 + c;
+        image.rgb[(y * image.width + x) * 3 + c] = static_cast<uint8_t>(coarse[block] + noise.Next() % 64);
+      }
+    }
+  }
+  return image;
+}
+
+// One text that fills the context, so that every position counts, and a short one.
+std::vector<std::vector<int32_t>> BuiltInTexts(const ClipSpec& first, const ClipSpec& second) {
+  const uint64_t vocab = std::min(first.vocab, second.vocab);
+  const uint64_t context = std::min(first.context, second.context);
+  const bool finds_end = first.pooling == TextPooling::kFirstEos && static_cast<uint64_t>(first.eos_id) < vocab;
+  const int32_t end = finds_end ? first.eos_id : static_cast<int32_t>(vocab - 1);
+  Noise noise;
+  std::vector<std::vector<int32_t>> texts;
+  for (const uint64_t length : {context, std::min<uint64_t>(context, 7)}) {
+    std::vector<int32_t>& text = texts.emplace_back();
+    while (text.size() + 1 < length) {
+      const auto id = static_cast<int32_t>(noise.Next() % vocab);
+      text.push_back(id != end ? id : 0);
+    }
+    text.push_back(end);
+  }
+  return texts;
+}
+
+Result<std::vector<float>> Pixels(const ClipSpec& spec, const std::vector<std::string>& paths) {
+  if (paths.empty()) {
+    ANEMONE_ASSIGN(const Image image, ResizeAndCrop(BuiltInImage(spec.image_size), spec.preprocess));
+    std::vector<float> pixels(image.rgb.size());
+    Normalize(image, spec.preprocess, pixels);
+    return pixels;
+  }
+  std::vector<float> pixels;
+  for (const std::string& path : paths) {
+    ANEMONE_ASSIGN(const std::vector<float> one, LoadPixels(path, spec));
+    pixels.insert(pixels.end(), one.begin(), one.end());
+  }
+  return pixels;
+}
+
+LayerDifference Compare(std::string name, std::span<const float> a, std::span<const float> b) {
+  LayerDifference difference{std::move(name), "", 0, 0};
+  if (a.size() != b.size()) {
+    difference.detail = fmt::format("{} values in the first, {} in the second", a.size(), b.size());
+    difference.max_abs = difference.relative = kInfinite;
+    return difference;
+  }
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double distance = std::abs(double{a[i]} - double{b[i]});
+    if (!std::isfinite(distance)) {
+      difference.detail = "a value that is not finite";
+      difference.max_abs = difference.relative = kInfinite;
+      return difference;
+    }
+    difference.max_abs = std::max(difference.max_abs, distance);
+    largest = std::max(largest, std::abs(double{a[i]}));
+  }
+  if (difference.max_abs > 0) difference.relative = largest > 0 ? difference.max_abs / largest : kInfinite;
+  return difference;
+}
+
+// Hidden states by name; a batch comes in parts.
+struct Recording {
+  std::vector<std::pair<std::string, std::vector<float>>> steps;
+  void Add(std::string_view name, std::span<const float> values) {
+    if (steps.empty() || steps.back().first != name) steps.emplace_back(std::string(name), std::vector<float>());
+    steps.back().second.insert(steps.back().second.end(), values.begin(), values.end());
+  }
+};
+
+// The coarsest dtype of the checkpoint's matrices.
+DType CoarsestDType(const Checkpoint& checkpoint) {
+  DType coarsest = DType::kF32;
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (item.tensor() == nullptr || item.tensor()->shape().size() < 2) continue;
+    const DType dtype = item.tensor()->dtype();
+    if (dtype == DType::kBF16 || (dtype == DType::kF16 && coarsest == DType::kF32)) coarsest = dtype;
+  }
+  return coarsest;
+}
+
+double ToleranceFor(DType first, DType second) {
+  if (first == second) return 1e-5;
+  return first == DType::kBF16 || second == DType::kBF16 ? 1e-1 : 2e-2;
+}
+
+// Every token's id of every text, by one checkpoint's own tokenizer.
+Result<std::vector<std::vector<int32_t>>> Ids(const Checkpoint& checkpoint, const ClipSpec& spec,
+                                              const std::vector<std::string>& texts) {
+  ANEMONE_ASSIGN(const TextEncoder encode, LoadTokenizer(checkpoint, spec));
+  std::vector<std::vector<int32_t>> ids;
+  for (const std::string& text : texts) {
+    ANEMONE_ASSIGN(std::vector<int32_t> one, encode(text));
+    ids.push_back(std::move(one));
+  }
+  return ids;
+}
+
+LayerDifference CompareIds(const std::vector<std::string>& texts, const std::vector<std::vector<int32_t>>& a,
+                           const std::vector<std::vector<int32_t>>& b) {
+  LayerDifference difference{"text.tokens", "", 0, 0};
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (a[i] == b[i]) continue;
+    difference.detail = fmt::format("other tokens for '{}'", texts[i]);
+    difference.max_abs = difference.relative = kInfinite;
+    break;
+  }
+  return difference;
+}
+
+// What the models' own files say differently.
+void CompareFacts(const Checkpoint& first, const Checkpoint& second, std::vector<LayerDifference>* layers) {
+  const ClipFacts other_facts = ClipFactsOf(second);
+  for (const auto& [fact, value] : ClipFactsOf(first)) {
+    const auto other = other_facts.find(fact);
+    if (other == other_facts.end() || other->second == value) continue;
+    layers->push_back(
+        {fact, fmt::format("{} in the first, {} in the second", value, other->second), kInfinite, kInfinite});
+  }
+}
+
+LayerDifference CompareNumber(std::string name, double a, double b) {
+  const float x = static_cast<float>(a);
+  const float y = static_cast<float>(b);
+  return Compare(std::move(name), {&x, 1}, {&y, 1});
+}
+
+}  // namespace
+
+const LayerDifference* ForwardDifference::first_divergence() const {
+  const auto found =
+      std::find_if(layers.begin(), layers.end(), [this](const LayerDifference& d) { return d.relative > tolerance; });
+  return found == layers.end() ? nullptr : &*found;
+}
+
+Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint& second,
+                                      const ForwardOptions& options) {
+  Recording a;
+  Recording b;
+  const auto steps = std::make_shared<std::atomic<uint64_t>>(0);
+  const auto cancelled = CancelledBy(options.progress, "computing", steps, 4);
+  const auto load = [&](const Checkpoint& checkpoint, const ClipLoad& how, Recording* recording) {
+    ClipOptions clip;
+    clip.threads = options.threads;
+    clip.cancelled = cancelled;
+    clip.trace = [recording](std::string_view name, std::span<const float> values, uint64_t, uint64_t) {
+      recording->Add(name, values);
+    };
+    Result<ClipModel> model = LoadClip(checkpoint, clip, how);
+    return model.ok() ? std::move(model) : Result<ClipModel>(model.status().In(checkpoint.path));
+  };
+  Checkpoint rounded;
+  if (options.round_first) {
+    rounded = first;
+    ANEMONE_TRY(Rewrite(options.round_first, true, &rounded));
+  }
+  const Checkpoint& used = options.round_first ? rounded : first;
+  ANEMONE_ASSIGN(ClipModel one, load(used, options.first, &a));
+  ANEMONE_ASSIGN(ClipModel two, load(second, options.second, &b));
+  ForwardDifference result;
+  result.tolerance = options.tolerance.value_or(ToleranceFor(CoarsestDType(used), CoarsestDType(second)));
+  const auto step = [&](uint64_t done) {
+    *steps = done;
+    return !options.progress || options.progress("computing", done, 4) ? Status()
+                                                                       : Status(ErrorKind::kInterrupted, "interrupted");
+  };
+
+  const auto take = [&](std::string_view tower, uint64_t width_a, uint64_t width_b) {
+    for (size_t i = 0; i < std::max(a.steps.size(), b.steps.size()); ++i) {
+      if (i < a.steps.size() && i < b.steps.size() && a.steps[i].first == b.steps[i].first) {
+        result.layers.push_back(Compare(a.steps[i].first, a.steps[i].second, b.steps[i].second));
+        continue;
+      }
+      result.layers.push_back({fmt::format("{}.layers", tower),
+                               fmt::format("{} layers in the first, {} in the second", width_a, width_b), kInfinite,
+                               kInfinite});
+      break;
+    }
+    a.steps.clear();
+    b.steps.clear();
+  };
+
+  // A tower that only one of them has is a difference, after those of what both have.
+  std::vector<LayerDifference> lacking;
+  const auto both_have = [&](const char* tower, bool in_first, bool in_second) {
+    if (in_first != in_second) {
+      lacking.push_back({tower, fmt::format("in the {} alone", in_first ? "first" : "second"), kInfinite, kInfinite});
+    }
+    return in_first && in_second;
+  };
+  if (both_have("vision", one.spec().has_vision, two.spec().has_vision)) {
+    ANEMONE_ASSIGN(const std::vector<float> pixels, Pixels(one.spec(), options.images));
+    ANEMONE_ASSIGN(const std::vector<float> other_pixels, Pixels(two.spec(), options.images));
+    result.layers.push_back(Compare("vision.pixels", pixels, other_pixels));
+    if (pixels.size() == other_pixels.size()) {
+      ANEMONE_TRY(step(0));
+      ANEMONE_TRY(one.EncodeImages(pixels).status().In(first.path));
+      ANEMONE_TRY(step(1));
+      ANEMONE_TRY(two.EncodeImages(pixels).status().In(second.path));
+      take("vision", one.spec().vision.layers, two.spec().vision.layers);
+    }
+  }
+
+  if (both_have("text", one.spec().has_text, two.spec().has_text)) {
+    std::vector<std::vector<int32_t>> ids;
+    if (options.texts.empty()) {
+      ids = BuiltInTexts(one.spec(), two.spec());
+      if (one.spec().context != two.spec().context) {
+        result.layers.push_back(
+            {"text.positions", fmt::format("{} in the first, {} in the second", one.spec().context, two.spec().context),
+             kInfinite, kInfinite});
+      }
+    } else {
+      ANEMONE_ASSIGN(ids, Ids(first, one.spec(), options.texts));
+      ANEMONE_ASSIGN(const auto other, Ids(second, two.spec(), options.texts));
+      result.layers.push_back(CompareIds(options.texts, ids, other));
+    }
+    ANEMONE_TRY(step(2));
+    ANEMONE_TRY(one.EncodeTexts(ids).status().In(first.path));
+    ANEMONE_TRY(step(3));
+    ANEMONE_TRY(two.EncodeTexts(ids).status().In(second.path));
+    take("text", one.spec().text.layers, two.spec().text.layers);
+    ANEMONE_TRY(step(4));
+  }
+  result.layers.insert(result.layers.end(), lacking.begin(), lacking.end());
+  CompareFacts(first, second, &result.layers);
+  if (!lacking.empty() || !one.spec().has_vision || !one.spec().has_text) return result;
+
+  ANEMONE_ASSIGN(const double scale, one.LogitScale());
+  ANEMONE_ASSIGN(const double other_scale, two.LogitScale());
+  result.layers.push_back(CompareNumber("logit_scale", scale, other_scale));
+  if (one.spec().siglip || two.spec().siglip) {
+    ANEMONE_ASSIGN(const double bias, one.LogitBias());
+    ANEMONE_ASSIGN(const double other_bias, two.LogitBias());
+    result.layers.push_back(CompareNumber("logit_bias", bias, other_bias));
+  }
+  return result;
+}
+
+namespace {
+
+ClipLoad LoadOfSource(const Conversion& conversion, const ConvertOptions& convert) {
+  ClipLoad load;
+  load.preset = convert.preset;
+  load.strict = convert.strict;
+  if (convert.hparams.empty() || conversion.source.config) return load;
+  load.hparams = conversion.result.config;
+  load.hparams_name = convert.hparams;
+  return load;
+}
+
+}  // namespace
+
+Status CanCheck(const Conversion& conversion, const ConvertOptions& convert) {
+  const ClipLoad load = LoadOfSource(conversion, convert);
+  return LoadClip(conversion.source, {}, load).status().In(conversion.source.path);
+}
+
+Result<ForwardDifference> CheckConversion(const Conversion& conversion, const ConvertOptions& convert,
+                                          ForwardOptions options) {
+  ANEMONE_ASSIGN(const Checkpoint written, OpenSource(conversion.destination, {}));
+  options.first = LoadOfSource(conversion, convert);
+  options.round_first = convert.dtype;
+  options.second.strict = convert.strict;
+  if (!written.config) {  // a bare .safetensors
+    options.second.hparams = conversion.result.config;
+    options.second.hparams_name = conversion.destination;
+    options.second.preset = convert.preset;
+  }
+  return DiffForward(conversion.source, written, options);
+}
+
+}  // namespace anemone

@@ -1,0 +1,416 @@
+#include "anemone/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+#include <set>
+#include <span>
+#include <string_view>
+#include <tuple>
+
+#include "anemone/config.h"
+#include "check/scan_rules.h"
+#include "check/walk.h"
+#include "container/decompress.h"
+#include "container/gzip.h"
+#include "container/pickle.h"
+#include "container/pickle_trace.h"
+#include "container/tar.h"
+#include "container/zip.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+constexpr size_t kMaxFindings = 100'000;
+constexpr int kMaxPickles = 100'000;
+constexpr int kMaxNesting = 8;  // byte strings in pickles in byte strings …
+
+// ------------------------------------------------------------------------------------------- what names and heads say
+
+// What software unpickles without looking at the content.
+constexpr std::string_view kPickleNames[] = {".pkl", ".pickle", ".metadata", ".ckpt", ".pt",  ".pth", ".bin",
+                                             ".p",   ".pk",     ".joblib",   ".dill", ".dat", ".sav"};
+constexpr std::string_view kPackedNames[] = {".gz", ".xz", ".lzma", ".bz2", ".z"};
+// What holds names of code in a Hugging Face folder or a NeMo 2 context.
+constexpr std::string_view kJsonNames[] = {"/io.json",
+                                           "/config.json",
+                                           "/tokenizer_config.json",
+                                           "/processor_config.json",
+                                           "/preprocessor_config.json",
+                                           "/generation_config.json"};
+
+// Containers and programs that scan does not look into [the formats' own pages; file(1)].
+struct Magic {
+  std::string_view bytes, what;
+};
+using namespace std::string_view_literals;
+constexpr Magic kNotOpened[] = {
+    {"7z\xbc\xaf\x27\x1c"sv, "a 7z archive"},
+    {"Rar!\x1a\x07"sv, "a rar archive"},
+    {"\x28\xb5\x2f\xfd"sv, "a zstd stream"},
+    {"\x04\x22\x4d\x18"sv, "an lz4 stream"},
+    {"\x02\x21\x4c\x18"sv, "an lz4 stream"},
+    {"LZIP"sv, "an lzip stream"},
+    {"\x89LZO\0\r\n\x1a\n"sv, "an lzop stream"},
+    {"\xff\x06\0\0sNaPpY"sv, "a snappy stream"},
+    {"MSCF\0\0\0\0"sv, "a cabinet archive"},
+    {"xar!"sv, "a xar archive"},
+    {"!<arch>\n"sv, "an ar archive"},
+    {"070701"sv, "a cpio archive"},
+    {"070702"sv, "a cpio archive"},
+    {"070707"sv, "a cpio archive"},
+    {"\x89HDF\r\n\x1a\n"sv, "an HDF5 file"},
+    {"hsqs"sv, "a squashfs image"},
+    {"\x7f"
+     "ELF"sv,
+     "a native program or library"},
+    {"\xcf\xfa\xed\xfe"sv, "a native program or library"},
+    {"PK\x07\x08"sv, "a part of a zip of several disks"},
+};
+
+bool EndsWithAny(std::string_view text, std::span<const std::string_view> suffixes) {
+  return std::ranges::any_of(suffixes, [&](std::string_view suffix) { return text.ends_with(suffix); });
+}
+
+bool IsPickleName(std::string path) {
+  std::ranges::transform(path, path.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::string_view name = path;
+  for (const std::string_view packed : kPackedNames) {
+    if (name.ends_with(packed)) name.remove_suffix(packed.size());
+  }
+  return EndsWithAny(name, kPickleNames);
+}
+
+// A pickle that is not announced by its name or a header must name something that Python could import.
+bool IsPlausible(std::string_view global) {
+  return std::ranges::count(global, ' ') == 1 && std::ranges::all_of(global, [](char c) {
+           const auto byte = static_cast<unsigned char>(c);
+           return byte >= 0x80 || std::isalnum(byte) != 0 || c == '_' || c == '.' || c == ' ';
+         });
+}
+
+bool LooksLikeArchive(std::string_view head) {
+  return LooksLikeZip(head) || LooksLikeGzip(head) || LooksLikeTar(head) || CodecOf(head) != Codec::kNone ||
+         std::ranges::any_of(kNotOpened, [&](const Magic& magic) { return head.starts_with(magic.bytes); });
+}
+
+// Whether the pickle machine gets anywhere with bytes that begin so: few letters and no name do.
+bool MayBePickle(std::string_view head, uint64_t size) {
+  if (size < 4) return false;
+  if (LooksLikePickle(head)) return true;
+  constexpr std::string_view kFirst =
+      "(NIJKLMFGSTUVXBCc])}P\x80\x82\x83\x84\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96\x97";
+  if (kFirst.find(head[0]) == kFirst.npos) return false;
+  return size > head.size() || head.find_first_of("\n\x82\x83\x84\x93") != head.npos;
+}
+
+// Where the data of a .npy may begin [numpy/lib/format.py]: behind the header by its stated length, and by its end of
+// line. Nothing when it is not one.
+std::vector<uint64_t> NumpyData(std::string_view head) {
+  if (head.size() < 12 || !head.starts_with("\x93NUMPY")) return {};
+  const auto byte = [&](size_t at) { return static_cast<uint64_t>(static_cast<uint8_t>(head[at])); };
+  std::vector<uint64_t> places = {byte(6) == 1 ? 10 + (byte(8) | byte(9) << 8)
+                                               : 12 + (byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24)};
+  const size_t line = head.find('\n', 10);
+  if (line != head.npos && line + 1 != places[0]) places.push_back(line + 1);
+  return places;
+}
+
+// ---------------------------------------------------------------------------------------------------------- configs
+
+// The keys under which NeMo and Hydra of every release look for a callable
+// [hydra/_internal/instantiate/_instantiate2.py; Hydra 0.11 utils.py: `cls`, `class` or `target` with `params`; NeMo
+// core/classes/common.py from_config_dict].
+constexpr std::string_view kTargetKeys[] = {"_target_", "target", "cls", "class"};
+
+// "os.system", not "3.14" and not a sentence.
+bool IsDotted(std::string_view text) {
+  return text.find('.') != text.npos && text.find_first_of(" /:\\") == text.npos &&
+         std::isdigit(static_cast<unsigned char>(text[0])) == 0 && !text.starts_with('.') && !text.ends_with('.');
+}
+
+class Scanner {
+ public:
+  std::vector<ScanFinding> findings;
+
+  Status Run(const std::string& path) {
+    return Walk(
+        path, [this](const Leaf& leaf) { return Visit(leaf, 0); }, [this](const Status& s) { return Broken(s); },
+        &budget_);
+  }
+
+  // Everything in bytes that lie in memory, as if they were a file.
+  Status RunBytes(const ByteRange& bytes, const std::string& path) {
+    budget_.Grant(bytes.size);
+    return WalkLeaf(
+        {path, bytes, std::nullopt}, 0, [this](const Leaf& leaf) { return Visit(leaf, 0); },
+        [this](const Status& s) { return Broken(s); }, &budget_);
+  }
+
+ private:
+  void Add(ScanFinding finding) {
+    if (findings.size() == kMaxFindings) {
+      finding = {"", "not opened", "expected at most 100000 findings, found more", "", Danger::kUnknown};
+    }
+    if (findings.size() > kMaxFindings) return;
+    if (seen_.emplace(finding.file, finding.where, finding.name).second) findings.push_back(std::move(finding));
+  }
+  Status Broken(const Status& problem) {
+    if (problem.kind() == ErrorKind::kIo) return problem;
+    const bool closed = problem.kind() == ErrorKind::kLimitExceeded || problem.kind() == ErrorKind::kUnsupported;
+    Add({"", closed ? "not opened" : "unsafe or broken archive", problem.message(), "", Danger::kUnknown});
+    return {};
+  }
+
+  // A damaged member hides nothing that is stored behind it.
+  Status Visit(const Leaf& leaf, int nesting) {
+    const Status status = VisitContent(leaf, nesting);
+    return status.ok() ? status : Broken(status.In(leaf.path));
+  }
+
+  Status VisitContent(const Leaf& leaf, int nesting) {
+    constexpr uint64_t kHead = 512;
+    ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min(leaf.content.size, kHead)));
+    ANEMONE_ASSIGN(const std::string head, start.ReadAll(kHead));
+    if (head.empty()) return {};
+    for (const Magic& magic : kNotOpened) {
+      if (!head.starts_with(magic.bytes)) continue;
+      Add({leaf.path, "not opened", std::string(magic.what), "", Danger::kUnknown});
+      break;
+    }
+    const std::string_view path = leaf.path;
+    if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitYaml(leaf);
+    if (EndsWithAny("/" + leaf.path, kJsonNames)) return VisitJson(leaf);
+    for (const uint64_t data : NumpyData(head)) {
+      if (data >= leaf.content.size) continue;
+      ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));
+      ANEMONE_TRY(VisitPickles({leaf.path, objects, std::nullopt}, /*is_named=*/false, nesting));
+    }
+    return VisitPickles(leaf, IsPickleName(leaf.path), nesting);
+  }
+
+  // --- pickles
+
+  // The pickles that follow one another. Behind the last one may be other data: storages of a legacy torch file.
+  Status VisitPickles(const Leaf& leaf, bool is_named, int nesting) {
+    PickleVisitor visitor;
+    std::vector<ScanFinding> in_pickle;  // found on the way; they count if the bytes turn out to be a pickle
+    visitor.keys.assign(std::begin(kTargetKeys), std::end(kTargetKeys));
+    visitor.max_values >>= 2 * nesting;  // several traces are under way at once
+    visitor.literal = [&](const ByteRange& content, std::string_view head, bool is_text) {
+      VisitLiteral(leaf, content, head, is_text, nesting, in_pickle);
+    };
+    visitor.entry = [&](std::string_view key, const std::string* value) { VisitEntry(leaf, key, value, in_pickle); };
+    uint64_t at = 0;
+    for (int index = 0; at < leaf.content.size; ++index) {
+      ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
+      ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
+      ANEMONE_ASSIGN(const std::string head, start.ReadAll(2));
+      in_pickle.clear();
+      const PickleTrace trace = TracePickle(rest, visitor);
+      if (!trace.status.ok() && trace.status.kind() == ErrorKind::kIo) return trace.status;
+      const bool is_expected = index == 0 && is_named;
+      // A protocol of the future counts under a pickle's name.
+      const bool is_header =
+          LooksLikePickle(head) || (is_expected && head[0] == '\x80' && rest.size > 1 && head[1] < 16);
+      if (!Counts(trace, is_expected, is_header)) break;
+      Report(leaf, trace, nesting > 0, is_expected, is_header);
+      for (ScanFinding& finding : in_pickle) Add(std::move(finding));
+      if (!trace.status.ok()) break;
+      at += trace.consumed;
+      if (index == kMaxPickles) {
+        Add({leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown});
+        break;
+      }
+    }
+    return {};
+  }
+
+  // Bytes that no name and no header announces are a pickle when they are one to the end, or call something, or name
+  // something dangerous.
+  static bool Counts(const PickleTrace& trace, bool is_expected, bool is_header) {
+    if (is_expected || trace.status.ok() || trace.status.kind() == ErrorKind::kLimitExceeded) return true;
+    if (is_header && !(trace.globals.empty() && trace.oddities.empty())) return true;
+    return std::ranges::any_of(trace.globals, [&](const PickleGlobal& global) {
+      return IsPlausible(global.name) && (global.called || JudgeGlobal(global.name) == Danger::kDangerous);
+    });
+  }
+
+  void Report(const Leaf& leaf, const PickleTrace& trace, bool is_nested, bool is_expected, bool is_header) {
+    bool reaches = false;
+    for (const PickleGlobal& global : trace.globals) {
+      if (!is_header && !IsPlausible(global.name)) continue;
+      reaches = true;
+      Add({leaf.path, is_nested ? "nested pickle global" : "pickle global", global.name, "", JudgeGlobal(global.name)});
+    }
+    for (const std::string& oddity : trace.oddities) {
+      Add({leaf.path, "unreadable pickle", oddity, "", Danger::kUnknown});
+    }
+    if (trace.status.ok()) return;
+    // What is a pickle by its name or its first bytes alone, breaks and reaches nothing is other data.
+    const bool is_cut = trace.status.kind() == ErrorKind::kLimitExceeded;
+    if (is_cut || reaches || (is_expected && is_header)) {
+      Add({leaf.path, is_cut ? "not opened" : "unreadable pickle", trace.status.message(), "", Danger::kUnknown});
+    }
+  }
+
+  // A byte string may be a pickle or an archive itself: Transformer Engine's extra states are torch files.
+  void VisitLiteral(const Leaf& leaf, const ByteRange& content, std::string_view head, bool is_text, int nesting,
+                    std::vector<ScanFinding>& in_pickle) {
+    const bool is_value = head.starts_with("${") || head.find("${oc.env:") != head.npos;
+    if (is_value && JudgeResolvers(head) != Danger::kInert)
+      in_pickle.push_back({leaf.path, "config resolver", std::string(head), "", Danger::kUnknown});
+    std::string latin1;
+    // Protocol 2 writes bytes as text in which each byte is a letter.
+    const bool is_encoded = is_text && std::ranges::any_of(head.substr(0, 16), [](char c) { return (c & 0x80) != 0; });
+    if (is_encoded) {
+      latin1 = Latin1(head);
+      head = latin1;
+    }
+    const bool is_archive = LooksLikeArchive(head);
+    if (head.empty() || (!is_archive && !MayBePickle(head, content.size))) return;
+    if (nesting == kMaxNesting) {
+      return Add({leaf.path, "not opened", "byte strings nested more than 8 deep", "", Danger::kUnknown});
+    }
+    if (!budget_.Spend(content.size)) {
+      return Add(
+          {leaf.path, "not opened", "expected less in archives inside archives, found too much", "", Danger::kUnknown});
+    }
+    Leaf inside{leaf.path, content, std::nullopt};
+    if (is_encoded) {
+      constexpr uint64_t kMaxText = uint64_t{128} << 20;
+      Result<std::string> text = content.ReadAll(kMaxText);
+      if (!text.ok()) return (void)Broken(text.status().In(leaf.path));
+      inside.content = Whole(MemorySource(Latin1(*text), leaf.path));
+    }
+    if (!is_archive) return (void)VisitBytes(inside, nesting + 1);
+    inside.path += "/bytes";
+    const Status status = WalkLeaf(
+        inside, nesting + 1, [&](const Leaf& member) { return Visit(member, nesting + 1); },
+        // Text only looks like an archive when it is none.
+        [&](const Status& problem) { return is_text && !is_encoded ? Status() : Broken(problem); }, &budget_);
+    if (!status.ok()) (void)Broken(status);
+  }
+  Status VisitBytes(const Leaf& leaf, int nesting) {
+    const Status status = VisitPickles(leaf, /*is_named=*/false, nesting);
+    return status.ok() ? status : Broken(status.In(leaf.path));
+  }
+  // The bytes that text stands for; a letter beyond Latin-1 ends them.
+  static std::string Latin1(std::string_view text) {
+    std::string bytes;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto lead = static_cast<uint8_t>(text[i]);
+      if (lead >= 0x80 && ((lead != 0xc2 && lead != 0xc3) || i + 1 == text.size())) break;
+      bytes += lead < 0x80 ? text[i] : static_cast<char>(lead << 6 | (static_cast<uint8_t>(text[++i]) & 0x3f));
+    }
+    return bytes;
+  }
+
+  // A pickled config names classes as one in YAML does.
+  static void VisitEntry(const Leaf& leaf, std::string_view key, const std::string* value,
+                         std::vector<ScanFinding>& in_pickle) {
+    if (value == nullptr) {
+      if (key == "_target_") {
+        in_pickle.push_back({leaf.path, "config target", "(a value that is computed)", "", Danger::kUnknown});
+      }
+    } else if (IsDotted(*value)) {
+      in_pickle.push_back({leaf.path, "config target", *value, "", JudgeTarget(*value)});
+    }
+  }
+
+  // --- configs
+
+  using ParseConfig = Result<Config> (*)(std::string_view text, std::string_view name);
+  Result<Config> ReadConfig(const Leaf& leaf, ParseConfig parse) {
+    if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("expected a config of at most 16 MiB, found more");
+    ANEMONE_ASSIGN(const std::string text, leaf.content.ReadAll(kMaxConfigBytes));
+    return parse(text, leaf.path);
+  }
+  Status Unreadable(const Leaf& leaf, const Status& status) {
+    if (status.kind() == ErrorKind::kIo) return status;
+    Add({leaf.path, "unreadable config", status.message(), "", Danger::kUnknown});
+    return {};
+  }
+
+  Status VisitYaml(const Leaf& leaf) {
+    const Result<Config> config = ReadConfig(leaf, Config::ParseYaml);
+    if (!config.ok()) return Unreadable(leaf, config.status());
+    VisitTargets(leaf, config->root(), "");
+    for (const ConfigFinding& resolver : FindResolvers(config->root())) {
+      Add({leaf.path, "config resolver", resolver.text, resolver.path, JudgeResolvers(resolver.text)});
+    }
+    return {};
+  }
+
+  // Every key that names a callable. `cls` and `class` are also ordinary words: they count with `params` beside them
+  // or with a dotted value.
+  void VisitTargets(const Leaf& leaf, const ConfigNode& node, const std::string& path) {
+    for (const auto& [key, child] : node.map) {
+      const std::string where = path.empty() ? key : fmt::format("{}.{}", path, key);
+      const bool is_key = std::ranges::find(kTargetKeys, key) != std::end(kTargetKeys);
+      const std::string text = is_key ? child.ScalarText() : "";
+      if (is_key && !child.is_null() && child.map.empty() && child.list.empty() &&
+          (key == "_target_" || key == "target" || IsDotted(text) || node.Get("params") != nullptr)) {
+        Add({leaf.path, "config target", text, where, JudgeTarget(text)});
+      }
+      if (key == "trust_remote_code" && child.ScalarText() == "true") {
+        Add({leaf.path, "code beside the model", "trust_remote_code", where, Danger::kUnknown});
+      }
+      VisitTargets(leaf, child, where);
+    }
+    for (size_t i = 0; i < node.list.size(); ++i) VisitTargets(leaf, node.list[i], fmt::format("{}[{}]", path, i));
+  }
+
+  // NeMo 2's io.json and what transformers is told to import.
+  Status VisitJson(const Leaf& leaf) {
+    const Result<Config> config = ReadConfig(leaf, Config::ParseJson);
+    if (!config.ok()) return Unreadable(leaf, config.status());
+    if (const ConfigNode* map = config->root().Get("auto_map"); map != nullptr) {
+      for (const auto& [name, code] : map->map) {
+        Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map." + name, Danger::kUnknown});
+      }
+      for (const ConfigNode& code : map->list) {
+        Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map", Danger::kUnknown});
+      }
+    }
+    VisitReferences(leaf, config->root());
+    return {};
+  }
+
+  // {"type": "pyref", "module": …, "name": …} [fiddle/_src/experimental/serialization.py].
+  void VisitReferences(const Leaf& leaf, const ConfigNode& node) {
+    const ConfigNode* type = node.Get("type");
+    const ConfigNode *module = node.Get("module"), *name = node.Get("name");
+    if (type != nullptr && type->AsString() == "pyref" && module != nullptr && name != nullptr) {
+      const std::string global = module->ScalarText() + " " + name->ScalarText();
+      Add({leaf.path, "config target", module->ScalarText() + "." + name->ScalarText(), "", JudgeGlobal(global)});
+    }
+    if (const ConfigNode* target = node.Get("_target_"); target != nullptr && target->AsString()) {
+      Add({leaf.path, "config target", *target->AsString(), "", JudgeTarget(*target->AsString())});
+    }
+    for (const auto& [key, child] : node.map) VisitReferences(leaf, child);
+    for (const ConfigNode& child : node.list) VisitReferences(leaf, child);
+  }
+
+  WalkBudget budget_;
+  std::set<std::tuple<std::string, std::string, std::string>> seen_;
+};
+
+}  // namespace
+
+Result<std::vector<ScanFinding>> Scan(const std::string& path) {
+  Scanner scanner;
+  ANEMONE_TRY(scanner.Run(path));
+  return std::move(scanner.findings);
+}
+
+Result<std::vector<ScanFinding>> ScanBytes(std::string bytes, const std::string& name) {
+  Scanner scanner;
+  ANEMONE_TRY(scanner.RunBytes(Whole(MemorySource(std::move(bytes), name)), name));
+  return std::move(scanner.findings);
+}
+
+}  // namespace anemone

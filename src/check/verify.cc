@@ -1,0 +1,154 @@
+#include "anemone/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <mutex>
+#include <system_error>
+
+#include "anemone/checkpoint.h"
+#include "base/cores.h"
+#include "base/crc32.h"
+#include "base/for_each.h"
+#include "base/tree.h"
+#include "check/walk.h"
+#include "edit/model_class.h"
+#include "engine/direct.h"
+#include "family/family.h"
+#include "format/format.h"
+#include "inspect/summary.h"
+#include "source/canonical.h"
+#include "source/wrappers.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
+
+uint64_t BytesUnder(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    const uint64_t size = std::filesystem::file_size(path, error);
+    return error ? 0 : size;
+  }
+  const Result<std::vector<TreeEntry>> entries = ListTree(path);
+  uint64_t total = 0;
+  for (const TreeEntry& entry : entries.ok() ? *entries : std::vector<TreeEntry>()) {
+    if (S_ISREG(entry.info.st_mode)) total += static_cast<uint64_t>(entry.info.st_size);
+  }
+  return total;
+}
+
+bool IsAnswer(const Status& status) {
+  return status.kind() == ErrorKind::kCorrupt || status.kind() == ErrorKind::kUnsupported ||
+         status.kind() == ErrorKind::kLimitExceeded || status.kind() == ErrorKind::kInvalidArgument;
+}
+
+// Reads every byte once, several chunks at a time; compares with the box's checksum where there is one.
+class Reader {
+ public:
+  Reader(Verification& result, const ProgressFn& progress, uint64_t total)
+      : result_(result), progress_(progress), total_(total) {}
+
+  Status Visit(const Leaf& leaf) {
+    const uint64_t size = leaf.content.size;
+    const DirectReader reader(*leaf.content.source);
+    std::atomic<uint32_t> crc = 0;
+    const auto read = [&](uint64_t chunk, unsigned worker) -> Status {
+      const uint64_t from = chunk * kChunkBytes, to = std::min(from + kChunkBytes, size);
+      const std::span<std::byte> bytes = buffers_[worker].At(leaf.content.offset + from, to - from);
+      const Status status = reader.ReadAt(leaf.content.offset + from, bytes);
+      if (!status.ok()) return status.In(leaf.path);
+      if (leaf.crc32) crc ^= Crc32Shift(Crc32(0, bytes), size - to);
+      return Advance(to - from);
+    };
+    Status status = ForEach((size + kChunkBytes - 1) / kChunkBytes, static_cast<unsigned>(buffers_.size()), read);
+    if (!status.ok()) {
+      if (!IsAnswer(status)) return status;
+      result_.problems.push_back(status.message());
+    } else if (leaf.crc32 && crc != *leaf.crc32) {
+      result_.problems.push_back(fmt::format("{}: expected CRC-32 {:08x}, found {:08x}: the bytes have changed",
+                                             leaf.path, *leaf.crc32, crc.load()));
+    }
+    return {};
+  }
+
+ private:
+  Status Advance(uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    result_.bytes_read += bytes;
+    if (!progress_ || progress_("verifying", std::min(result_.bytes_read, total_), total_)) return {};
+    return {ErrorKind::kInterrupted, "interrupted"};
+  }
+
+  Verification& result_;
+  const ProgressFn& progress_;
+  const uint64_t total_;
+  // One a worker; half of the workers wait for the disk, and more than eight wait for the memory.
+  std::vector<BlockBuffer> buffers_{std::min(2 * UsableCores(), 8u)};
+  std::mutex mutex_;  // of bytes_read and progress_
+};
+
+void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const std::string& path,
+                     std::vector<std::string>& problems) {
+  for (const auto& [key, child] : node.map) {
+    CheckReferences(checkpoint, child, path.empty() ? key : fmt::format("{}.{}", path, key), problems);
+  }
+  for (size_t i = 0; i < node.list.size(); ++i) {
+    CheckReferences(checkpoint, node.list[i], fmt::format("{}[{}]", path, i), problems);
+  }
+  const std::optional<std::string> text = node.AsString();
+  if (text && text->starts_with("nemo:") && checkpoint.FindArtifact(text->substr(5)) == nullptr) {
+    problems.push_back(fmt::format("{}: {}: expected the artifact '{}' in the checkpoint, found none", checkpoint.path,
+                                   path, text->substr(5)));
+  }
+}
+
+}  // namespace
+
+Result<Verification> Verify(const std::string& path, const ProgressFn& progress) {
+  Verification result;
+  Reader reader(result, progress, BytesUnder(path));
+  const auto on_broken = [&result](const Status& problem) -> Status {
+    if (!IsAnswer(problem)) return problem;
+    result.problems.push_back(problem.message());
+    return {};
+  };
+  ANEMONE_TRY(Walk(
+      path, [&reader](const Leaf& leaf) { return reader.Visit(leaf); }, on_broken));
+
+  Result<Checkpoint> checkpoint = OpenCheckpoint(path);
+  if (!checkpoint.ok()) {
+    if (!IsAnswer(checkpoint.status())) return checkpoint.status();
+    // A broken box was already named by the walk.
+    if (result.problems.empty()) result.problems.push_back(checkpoint.status().message());
+    return result;
+  }
+  ANEMONE_TRY(TakeOffWrappers(&*checkpoint));
+  for (const Shard& shard : checkpoint->shards) {
+    result.tensors += shard.weights.size();
+    for (const StateDict& chunk : shard.chunks) result.tensors += chunk.size();
+  }
+  for (const Summary::Part& part : Summarize(*checkpoint).parts)
+    result.parts.emplace_back(part.name, part.amount.tensors);
+  if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
+  // What no family knows is checked as far as its containers go.
+  std::string foreign;
+  const bool known = DetectFamily(*checkpoint, &foreign) != nullptr && FamilyOf(*checkpoint) != nullptr;
+  const std::string& whole = checkpoint->origin.part_of;
+  const Status names = known && whole.empty() ? Canonical(*checkpoint).status() : Status();
+  if (!names.ok() && names.kind() == ErrorKind::kUnsupported) {
+    result.unchecked = names.message();
+  } else if (!names.ok()) {
+    result.problems.push_back(names.In(path).message());
+  } else if (!whole.empty()) {
+    result.unchecked = fmt::format("one part of several: anemone verify {} takes all", whole);
+  } else if (!known) {
+    result.unchecked = foreign.empty() ? "its family is not known" : "its family is not known: " + foreign;
+  }
+  return result;
+}
+
+}  // namespace anemone

@@ -1,0 +1,223 @@
+#include "check/walk.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "base/tree.h"
+#include "container/decompress.h"
+#include "container/gzip.h"
+#include "container/tar.h"
+#include "container/zip.h"
+
+namespace anemone {
+namespace {
+
+constexpr int kMaxDepth = 8;  // archives inside archives; a checkpoint has three
+
+// A range as a source of its own.
+class RangeSource final : public ByteSource {
+ public:
+  explicit RangeSource(ByteRange range) : range_(std::move(range)) {}
+  uint64_t size_bytes() const override { return range_.size; }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    ANEMONE_TRY(range_.Sub(offset, out.size()).status());
+    return range_.source->ReadAt(range_.offset + offset, out);
+  }
+  const std::string& name() const override { return range_.source->name(); }
+
+ private:
+  const ByteRange range_;
+};
+
+ByteSourcePtr SourceOf(const ByteRange& range) {
+  const bool is_whole = range.offset == 0 && range.size == range.source->size_bytes();
+  return is_whole ? range.source : std::make_shared<RangeSource>(range);
+}
+
+std::string_view KindOfStream(Codec codec) {
+  switch (codec) {
+    case Codec::kXz:
+      return "an xz stream";
+    case Codec::kBzip2:
+      return "a bzip2 stream";
+    default:
+      return "a zlib stream";
+  }
+}
+
+class Walker {
+ public:
+  Walker(const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget)
+      : visit_(visit), on_broken_(on_broken), budget_(budget) {}
+
+  // Opens `leaf`, which is inside `depth` archives, or visits it.
+  Status Open(const Leaf& leaf, int depth) {
+    if (depth > kMaxDepth) {
+      return on_broken_(LimitExceeded("expected archives nested at most 8 deep, found more: not opened").In(leaf.path));
+    }
+    const Result<std::string> read = Head(leaf);
+    if (!read.ok()) return on_broken_(read.status().In(leaf.path));
+    const std::string& head = *read;
+    // Two bytes occur in tensors as well; a method and flags that gzip has do not.
+    const bool is_gzip = LooksLikeGzip(head) && head.size() >= 4 && head[2] == 8 && (head[3] & 0xe0) == 0;
+    if (budget_ != nullptr ? is_gzip : LooksLikeGzip(head) && IsWhole(leaf)) return OpenStream(leaf, depth);
+    // Python reads an empty zip as one.
+    const bool is_zip = LooksLikeZip(head) || (IsEmptyZip(head) && depth == 0);
+    const bool is_tar = LooksLikeTar(head);
+    if (is_zip && is_tar) {
+      ANEMONE_TRY(on_broken_(Corrupt("expected one kind of archive, found a zip that is a tar too").In(leaf.path)));
+    } else if (!is_zip && depth == 0) {
+      const Result<bool> ends_in_zip = EndsInZip(leaf.content);
+      if (!ends_in_zip.ok()) return on_broken_(ends_in_zip.status().In(leaf.path));
+      if (*ends_in_zip)
+        ANEMONE_TRY(on_broken_(Corrupt("expected one kind of file, found a zip behind other content").In(leaf.path)));
+    }
+    if (is_zip && leaf.path.ends_with(".distcp")) return Streams(leaf, depth);
+    if (is_zip) return OpenZip(leaf, depth);
+    if (is_tar) return OpenTar(leaf, depth);
+    const Codec codec = budget_ == nullptr ? Codec::kNone : CodecOf(head);
+    return codec == Codec::kNone ? visit_(leaf) : OpenPacked(leaf, codec, depth);
+  }
+
+ private:
+  static bool IsWhole(const Leaf& leaf) {
+    return leaf.content.offset == 0 && leaf.content.size == leaf.content.source->size_bytes();
+  }
+  static Result<std::string> Head(const Leaf& leaf) {
+    constexpr uint64_t kHead = 1024;
+    ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min(leaf.content.size, kHead)));
+    return start.ReadAll(kHead);
+  }
+  Status TooMuch(const Leaf& leaf) {
+    return on_broken_(LimitExceeded("expected less in archives inside archives, found too much: not opened",
+                                    "unpack it and scan its files one by one")
+                          .In(leaf.path));
+  }
+
+  // One of an archive's members. Compressed ones of moderate size are inflated once, which checks them too.
+  Status Member(const Leaf& leaf, bool compressed, int depth) {
+    if (budget_ == nullptr) return Open(leaf, depth);
+    constexpr uint64_t kInMemory = uint64_t{32} << 20;
+    if (!budget_->Spend(compressed ? leaf.content.size : 0)) return TooMuch(leaf);
+    if (!compressed || leaf.content.size > kInMemory) return Open(leaf, depth);
+    const WalkBudget::Held held(*budget_, leaf.content.size);
+    if (!held.ok()) return TooMuch(leaf);
+    Result<std::string> bytes = leaf.content.ReadAll(kInMemory);
+    if (bytes.ok()) return Open({leaf.path, Whole(MemorySource(*std::move(bytes), leaf.path)), leaf.crc32}, depth);
+    ANEMONE_TRY(on_broken_(bytes.status().In(leaf.path)));
+    return bytes.status().kind() == ErrorKind::kIo ? Status() : visit_(leaf);  // its beginning may be whole
+  }
+
+  Status OpenZip(const Leaf& leaf, int depth) {
+    std::vector<Status> refused;
+    const Result<ZipArchive> zip = ZipArchive::Open(leaf.content, budget_ != nullptr ? &refused : nullptr);
+    if (!zip.ok()) return on_broken_(zip.status().In(leaf.path));
+    for (const Status& problem : refused) ANEMONE_TRY(on_broken_(problem.In(leaf.path)));
+    for (const ZipMember& member : zip->members()) {
+      ANEMONE_TRY(Member({leaf.path + "/" + member.name, member.content, member.crc32}, member.deflated, depth + 1));
+    }
+    return {};
+  }
+
+  Status OpenTar(const Leaf& leaf, int depth) {
+    Result<std::vector<TarMember>> members = ReadTar(leaf.content);
+    if (!members.ok()) {
+      if (budget_ == nullptr || members.status().kind() == ErrorKind::kIo)
+        return on_broken_(members.status().In(leaf.path));
+      std::vector<Status> refused;
+      members = ReadDamagedTar(leaf.content, refused);
+      if (refused.empty()) refused = {ReadTar(leaf.content).status()};
+      for (const Status& problem : refused) ANEMONE_TRY(on_broken_(problem.In(leaf.path)));
+    }
+    for (const TarMember& member : *members) {
+      if (member.is_directory) continue;
+      ANEMONE_TRY(Member({leaf.path + "/" + member.name, member.content, std::nullopt}, false, depth + 1));
+    }
+    return {};
+  }
+
+  // A gzip stream.
+  Status OpenStream(const Leaf& leaf, int depth) {
+    GzipOptions options;
+    if (budget_ != nullptr) {
+      options.ratio_free_bytes = budget_->left();  // and beyond it no ratio is allowed
+      options.max_ratio = 0;
+    }
+    Result<ByteSourcePtr> unpacked = OpenGzip(SourceOf(leaf.content), options);
+    if (!unpacked.ok()) return on_broken_(unpacked.status().In(leaf.path));
+    const Leaf inside{leaf.path, Whole(*std::move(unpacked)), std::nullopt};
+    return Member(inside, true, depth + 1);
+  }
+
+  // A stream that is unpacked into memory. What came out before it broke is looked at as well.
+  Status OpenPacked(const Leaf& leaf, Codec codec, int depth) {
+    Decompressed unpacked = Decompress(codec, leaf.content, std::min(budget_->room(), budget_->left()));
+    const WalkBudget::Held held(*budget_, unpacked.bytes.size());
+    if (unpacked.status.ok() || codec != Codec::kZlib || unpacked.status.kind() == ErrorKind::kLimitExceeded) {
+      if (!unpacked.status.ok())
+        ANEMONE_TRY(on_broken_(unpacked.status.In(std::string(KindOfStream(codec))).In(leaf.path)));
+    } else {
+      ANEMONE_TRY(visit_(leaf));  // zlib's two bytes may have been other data
+    }
+    if (unpacked.bytes.empty()) return {};
+    if (!budget_->Spend(unpacked.bytes.size())) return TooMuch(leaf);
+    return Open({leaf.path, Whole(MemorySource(std::move(unpacked.bytes), leaf.path)), std::nullopt}, depth + 1);
+  }
+
+  // A `.distcp` is zips one after another [torch distributed/checkpoint/filesystem.py].
+  Status Streams(const Leaf& leaf, int depth) {
+    size_t index = 0;
+    for (uint64_t at = 0; at < leaf.content.size; ++index) {
+      ANEMONE_ASSIGN(ByteRange item, leaf.content.Sub(at, leaf.content.size - at));
+      ANEMONE_ASSIGN(const ByteRange start, item.Sub(0, std::min<uint64_t>(item.size, 4)));
+      const Result<std::string> head = start.ReadAll(4);
+      const std::string path = fmt::format("{}/{}", leaf.path, index);
+      if (!head.ok()) return on_broken_(head.status().In(path));
+      if (LooksLikeZip(*head)) {
+        Result<ByteRange> zip = FirstZip(item);
+        if (!zip.ok()) return on_broken_(zip.status().In(path));
+        item = *zip;
+      }
+      at += item.size;
+      ANEMONE_TRY(Open({path, item, std::nullopt}, depth + 1));
+    }
+    return {};
+  }
+
+  const LeafVisitor& visit_;
+  const BrokenVisitor& on_broken_;
+  WalkBudget* const budget_;
+};
+
+}  // namespace
+
+Status WalkLeaf(const Leaf& leaf, int depth, const LeafVisitor& visit, const BrokenVisitor& on_broken,
+                WalkBudget* budget) {
+  return Walker(visit, on_broken, budget).Open(leaf, depth);
+}
+
+Status Walk(const std::string& path, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+    if (budget != nullptr) budget->Grant(file->size_bytes());
+    return WalkLeaf({path, Whole(std::move(file)), std::nullopt}, 0, visit, on_broken, budget);
+  }
+  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(path));
+  std::vector<std::string> files;
+  for (const TreeEntry& entry : entries) {
+    if (S_ISREG(entry.info.st_mode)) files.push_back((std::filesystem::path(path) / entry.name).string());
+  }
+  std::sort(files.begin(), files.end());
+  for (const std::string& file : files) ANEMONE_TRY(Walk(file, visit, on_broken, budget));
+  return {};
+}
+
+}  // namespace anemone

@@ -1,0 +1,37 @@
+#include "cli/nemo/nemo_script.h"
+
+#include <map>
+
+#include "cli/command.h"
+#include "format/format.h"
+
+namespace anemone::cli {
+
+int RunScript(const std::string& source, const ConvertOptions& convert, const PlanFlags& plan,
+              const std::function<Status(const Conversion&)>& on_planned) {
+  ConvertOptions options = convert;
+  options.progress = MakeProgress();
+  const Result<Conversion> conversion = PlanConversion(source, plan.destination, options);
+  Status status = conversion.status();
+  if (status.ok() && on_planned) status = on_planned(*conversion);
+  if (const Status all = globals().cluster->Agree(status); !all.ok()) return Report(all);
+  for (const std::string& note : conversion->notes) Note(note);
+  return plan.Run(*conversion->plan, InBrief(conversion->result, *FindFormat(conversion->format)));
+}
+
+void DeclareWriting(CLI::App& app, PlanFlags& plan, const std::string& name, bool required, const std::string& help) {
+  app.add_option(name, plan.destination, help)->required(required);
+  plan.DeclareShared(app);
+  plan.DeclareResume(app);
+}
+
+std::optional<DType> PrecisionDType(const std::string& precision) {
+  static const std::map<std::string, DType> kPrecisions = {
+      {"32", DType::kF32},          {"fp32", DType::kF32},      {"32-true", DType::kF32}, {"16", DType::kF16},
+      {"fp16", DType::kF16},        {"16-mixed", DType::kF16},  {"16-true", DType::kF16}, {"bf16", DType::kBF16},
+      {"bf16-mixed", DType::kBF16}, {"bf16-true", DType::kBF16}};
+  const auto found = kPrecisions.find(precision);
+  return found == kPrecisions.end() ? std::nullopt : std::optional(found->second);
+}
+
+}  // namespace anemone::cli

@@ -1,0 +1,185 @@
+#include "edit/replace.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "base/tree.h"
+#include "config/companions.h"
+#include "edit/destination.h"
+#include "engine/sources.h"
+#include "format/format.h"
+#include "format/inside.h"
+#include "format/nemo/nemo.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kRepositories[] = {".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "CVS"};
+
+constexpr std::string_view kDistributedNames[] = {".metadata", "metadata.json", "common.pt"};
+constexpr std::string_view kDistributedEndings[] = {".distcp", "/.zarray", "/.zattrs", "/.zgroup"};
+constexpr std::string_view kConfigs[] = {"config.json", "open_clip_config.json"};
+
+bool Contains(const fs::path& directory, const fs::path& path) {
+  return std::mismatch(directory.begin(), directory.end(), path.begin(), path.end()).first == directory.end();
+}
+
+Status Refuse(std::string what, std::string hint = "choose another name") {
+  return {ErrorKind::kAlreadyExists, std::move(what), std::move(hint)};
+}
+
+// "a, b, c and 4 more".
+std::string Listing(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 5;
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
+  return text;
+}
+
+bool IsMountPoint(const fs::path& path) {
+  struct stat here, above;
+  if (::lstat(path.c_str(), &here) != 0 || ::lstat((path / "..").c_str(), &above) != 0) return false;
+  if (here.st_dev != above.st_dev || here.st_ino == above.st_ino) return true;
+#ifdef STATX_ATTR_MOUNT_ROOT
+  struct statx info;
+  return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, 0, &info) == 0 &&
+         (info.stx_attributes_mask & info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+#else
+  return false;
+#endif
+}
+
+// A place that is no output, whatever it holds.
+Status CheckPlace(const fs::path& folder) {
+  std::error_code error;
+  const char* const home = std::getenv("HOME");
+  if (home != nullptr && *home != 0 && Contains(folder, fs::weakly_canonical(home, error)))
+    return Refuse("expected a folder to replace, found the home folder or one above it");
+  if (IsMountPoint(folder)) return Refuse("expected a folder to replace, found a mount point");
+  for (const std::string_view name : kRepositories) {
+    if (fs::exists(fs::symlink_status(folder / name, error)))
+      return Refuse(fmt::format("expected a folder to replace, found a repository ({})", name));
+  }
+  return {};
+}
+
+// `path` is canonical.
+Status CheckSources(const Plan& plan, const fs::path& path) {
+  for (const ByteSource* source : SourcesOf(plan)) {
+    std::error_code error;
+    const fs::path target = fs::canonical(source->name(), error);
+    if (error) continue;  // not a file: bytes in memory
+    const fs::path name(source->name());
+    const fs::path place = fs::canonical(name.has_parent_path() ? name.parent_path() : ".", error) / name.filename();
+    if (target == path || place == path)
+      return Refuse("expected another output than the source", "write to another name, then rename");
+    if (Contains(path, target) || Contains(path, place))
+      return Refuse(fmt::format("it holds the source {}", source->name()));
+  }
+  return {};
+}
+
+// Relative names of the files that the checkpoint was read from, and of those its format keeps beside them.
+std::set<std::string> FilesOf(const Checkpoint& checkpoint, const fs::path& folder) {
+  std::set<std::string> files;
+  std::set<std::string> referenced;
+  if (checkpoint.config) {
+    for (const ArtifactReference& reference : ArtifactReferences(checkpoint.config->root()))
+      referenced.insert(reference.name);
+  }
+  for (const ByteSource* source : WeightFiles(checkpoint)) {
+    files.insert(fs::path(source->name()).lexically_normal().lexically_relative(folder.lexically_normal()).string());
+  }
+  // An unpacked .nemo and a NeMo 2 folder read whatever lies in them; only what is referred to is theirs.
+  const bool takes_all = TraitsOf(checkpoint).takes_every_file;
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    const std::string base = fs::path(artifact.name).filename().string();
+    const bool is_companion = FindCompanion(base) != nullptr || std::ranges::find(kConfigs, base) != std::end(kConfigs);
+    if (!takes_all || referenced.contains(artifact.name) || is_companion) files.insert(artifact.name);
+  }
+  return files;
+}
+
+// What formats keep beside weights and artifacts.
+bool IsBookkeeping(const FormatTraits& traits, std::string_view name) {
+  if (std::ranges::find(traits.own_files, name) != traits.own_files.end()) return true;
+  if (!traits.distributed_in || !name.starts_with(*traits.distributed_in)) return false;
+  const std::string_view inner = name.substr(traits.distributed_in->size());
+  return std::ranges::find(kDistributedNames, inner) != std::end(kDistributedNames) ||
+         std::ranges::any_of(kDistributedEndings, [&](std::string_view end) { return inner.ends_with(end); });
+}
+
+Status CheckContent(const Plan& plan, const std::string& directory) {
+  std::error_code error;
+  std::vector<std::string> foreign;
+  const Result<Checkpoint> opened = OpenCheckpoint(directory);
+  if (!opened.ok()) {
+    ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(directory));
+    for (const std::string& name : names)
+      foreign.push_back(name + (fs::is_directory(fs::path(directory) / name, error) ? "/" : ""));
+    return Refuse(fmt::format("a folder that is no whole checkpoint, and holds {}", Listing(foreign)),
+                  "only a checkpoint is replaced: remove the folder by hand, or choose another name");
+  }
+  std::set<std::string> known = FilesOf(*opened, directory);
+  for (const PlanFile& file : plan.files) known.insert(file.path);
+  struct stat top;
+  if (::lstat(directory.c_str(), &top) != 0) return ErrnoStatus(errno, "cannot stat").In(directory);
+  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(directory));
+  for (const auto& [name, info] : entries) {
+    const bool is_directory = S_ISDIR(info.st_mode);
+    // An empty folder is no loss, but what is mounted on it may be.
+    const bool is_ours =
+        is_directory ? info.st_dev == top.st_dev : known.contains(name) || IsBookkeeping(TraitsOf(*opened), name);
+    if (!is_ours) foreign.push_back(name + (is_directory ? "/" : ""));
+  }
+  if (foreign.empty()) return {};
+  std::ranges::sort(foreign);
+  return Refuse(fmt::format("replacing it would lose what is not the checkpoint: {}", Listing(foreign)),
+                "move that away, or choose another name");
+}
+
+Status Check(const Plan& plan, bool in_place, const std::string& path) {
+  std::error_code error;
+  const fs::path whole = fs::canonical(path, error);
+  if (error) return ErrnoStatus(error.value(), "cannot resolve").In(path);
+  if (!in_place) ANEMONE_TRY(CheckSources(plan, whole));
+  if (!fs::is_directory(whole, error)) {
+    const fs::path above = whole.parent_path();
+    if (above.filename() == "blobs" && fs::is_directory(above.parent_path() / "snapshots", error))
+      return Refuse("a blob of the Hugging Face cache, whose name is the checksum of its content");
+    return {};
+  }
+  ANEMONE_TRY(CheckPlace(whole));
+  return fs::is_empty(whole, error) ? Status() : CheckContent(plan, path);
+}
+
+}  // namespace
+
+Status CheckReplacesOwn(const std::string& path, bool replace, std::string_view kind,
+                        bool (*is_own)(const std::string& path, std::string_view head)) {
+  ANEMONE_TRY(CheckIsNoStream(path));
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(path, error))) return {};
+  const Result<Probe> probe = ProbePath(path);
+  const bool is_ours = probe.ok() && !probe->is_directory && (probe->size_bytes == 0 || is_own(path, probe->head));
+  if (!is_ours) return Refuse(fmt::format("already exists, and is not {}", kind)).In(path);
+  return replace ? Status() : Refuse("already exists", "").Use("force", "true", "replace it").In(path);
+}
+
+std::function<Status(const std::string& path)> MayReplace(const Plan& plan, bool in_place) {
+  return [&plan, in_place](const std::string& path) { return Check(plan, in_place, path); };
+}
+
+}  // namespace anemone

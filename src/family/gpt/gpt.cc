@@ -1,0 +1,290 @@
+// GPT as NeMo and Megatron store it: a decoder of pre-norm blocks, Megatron-core and legacy.
+//
+// Facts: Megatron-LM core_v0.9.0 megatron/core/models/gpt; NeMo v2.0.0 language_model.py, transformer.py, mlp.py and
+// scripts/checkpoint_converters/convert_gpt_nemo_to_mcore.py; files that NeMo wrote (tests/golden).
+#include <fmt/format.h>
+
+#include "family/families.h"
+#include "family/gpt/gpt.h"
+#include "family/megatron/megatron_layer.h"
+#include "family/words/hf_config.h"
+#include "family/words/megatron_config.h"
+#include "family/words/model_words.h"
+
+namespace anemone {
+namespace {
+
+using C = CanonicalRow;
+using R = StoredRow;
+
+constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true, .other_norms = true};
+
+}  // namespace
+
+std::vector<Symbol> GptDeclared() {
+  return Join<Symbol>({
+      LayerSymbols("", kParts),
+      {
+          Symbol::Size("vocab", "tokens"),
+          Symbol::Size("padded_vocab", "rows of the stored embedding"),
+          Symbol::Size("positions", "of a sequence"),
+          Symbol::Flag("learned_absolute", "positions have an embedding"),
+          Symbol::Flag("tied", "the output layer is the embedding"),
+          Symbol::Flag("zero_centered", "norms store their weights less one"),
+      },
+  });
+}
+
+std::vector<C> GptCanonical() {
+  std::vector<C> rows = Join<C>({
+      {
+          {"token_embedding.weight", "vocab, width", "", ""},
+          {"position_embedding.weight", "positions, width", "learned_absolute", ""},
+      },
+      CanonicalLayer("", kParts),
+      {
+          {"final_norm.weight", "width", "", ""},
+          {"final_norm.bias", "width", "norm_bias", ""},
+          {.name = "output.weight", .shape = "vocab, width", .when = "!tied", .equal_to = "token_embedding.weight"},
+      },
+  });
+  for (C& row : rows) {
+    if (row.name.find("norm") != std::string::npos && row.name.ends_with(".weight")) row.centered = "zero_centered";
+  }
+  return rows;
+}
+
+namespace {
+
+R Frequencies(std::string name) {
+  return {.name = std::move(name), .role = Role::kDrop, .why = "rotary frequencies are computed, not learned"};
+}
+
+std::vector<R> Embedding(const std::string& name, std::vector<R> in_word_embeddings) {
+  return Join<R>({
+      {VocabTable(name + ".word_embeddings.weight", "token_embedding.weight", Stage::kFirst)},
+      std::move(in_word_embeddings),
+      {{.name = name + ".position_embeddings.weight",
+        .canonical = "position_embedding.weight",
+        .stage = Stage::kFirst}},
+  });
+}
+
+std::vector<R> FinalNorm(const std::string& name) {
+  return {
+      {.name = name + ".weight", .canonical = "final_norm.weight", .stage = Stage::kLast},
+      {.name = name + ".bias", .canonical = "final_norm.bias", .stage = Stage::kLast},
+  };
+}
+
+// The last stage's copy of the embedding, in models where `only` holds.
+R TiedCopy(std::string name, std::string_view only) {
+  R row = VocabTable(std::move(name), "token_embedding.weight", Stage::kTiedCopy);
+  row.when = "tied";
+  row.only = only;
+  return row;
+}
+
+}  // namespace
+
+Dialect GptMcore(std::vector<StoredRow> in_word_embeddings) {
+  R output = VocabTable("output_layer.weight", "output.weight", Stage::kLast);
+  output.only = "!tied";
+  return {"mcore",
+          "NeMo GPT, Megatron-core",
+          {"model.", "model.module.", "module.", ""},
+          Join<R>({
+              Embedding("embedding", std::move(in_word_embeddings)),
+              {Frequencies("rotary_pos_emb.inv_freq")},
+              McoreLayer("", "decoder.layers.{i}", kParts),
+              FinalNorm("decoder.final_layernorm"),
+              {
+                  ExtraState("decoder.final_layernorm._extra_state", kReadOnly, Stage::kLast),
+                  output,
+                  TiedCopy("output_layer.weight", "tied"),
+                  ExtraState("output_layer._extra_state", kReadOnly, Stage::kLast),
+              },
+          }),
+          true};
+}
+
+Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings) {
+  Dialect dialect{"legacy",
+                  "NeMo GPT, legacy Megatron",
+                  {"model.", "model.module.", "module.", ""},
+                  Join<R>({
+                      Embedding("language_model.embedding", std::move(in_word_embeddings)),
+                      {Frequencies("language_model.rotary_pos_emb.inv_freq")},
+                      LegacyLayer("", "language_model.encoder.layers.{i}", kParts),
+                      FinalNorm("language_model.encoder.final_layernorm"),
+                      {
+                          VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
+                          ExtraState("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
+                          TiedCopy("word_embeddings.weight", "!virtual"),
+                          TiedCopy("word_embeddings_for_head.weight", "virtual"),
+                      },
+                  }),
+                  true};
+  dialect.never = "experts, post_norms";
+  return dialect;
+}
+
+namespace {
+
+// Megatron-LM's own before Megatron-core, and beside it up to core 0.15 (--use-legacy-models).
+Dialect GptMegatronLm() {
+  LayerParts parts = kParts;
+  parts.short_norms = true;
+  Dialect dialect = GptLegacy();
+  dialect.name = "megatron-lm";
+  dialect.title = "Megatron-LM, legacy models";
+  dialect.rows = Join<R>({
+      Embedding("language_model.embedding", {}),
+      {Frequencies("language_model.rotary_pos_emb.inv_freq")},
+      LegacyLayer("", "language_model.encoder.layers.{i}", parts),
+      FinalNorm("language_model.encoder.final_norm"),
+      {
+          VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
+          ExtraState("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
+          TiedCopy("word_embeddings_for_head.weight", ""),
+      },
+  });
+  dialect.is_read_only = true;
+  return dialect;
+}
+
+}  // namespace
+
+// ---- sizes ----
+
+namespace {
+
+// What of a mixture of experts is not carried, and which of its forms the model has: the one that is stored, or else
+// the one that its config makes.
+Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
+                        ModelSymbols* symbols) {
+  bool side_by_side = false, te = false;
+  ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
+  if (has_experts) {
+    if (dialect.name != "mcore" && dialect.is_megatron)
+      return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
+    ANEMONE_ASSIGN(const bool extended, FlagOf(model, "moe_extended_tp", false));
+    if (extended)
+      return Unsupported("moe_extended_tp: experts divided over expert ranks as over tensor ranks are not carried");
+    ANEMONE_ASSIGN(const uint64_t tp, SizeOf(model, "tensor_model_parallel_size", 1));
+    ANEMONE_ASSIGN(const uint64_t expert_tp, SizeOf(model, "expert_tensor_parallel_size", tp));
+    if (expert_tp != tp) {
+      return Unsupported(
+          fmt::format("expert_tensor_parallel_size: expected that of the other layers, {}, found {}", tp, expert_tp));
+    }
+    ANEMONE_ASSIGN(const bool grouped, FlagOf(model, "moe_grouped_gemm", false));
+    side_by_side = HasName(checkpoint, ".mlp.experts.weight1");
+    te = !side_by_side && (HasName(checkpoint, ".mlp.experts.linear_fc1.weight") ||
+                           (grouped && !HasName(checkpoint, ".local_experts.")));
+  }
+  symbols->Set("side_by_side_experts", side_by_side);
+  symbols->Set("te_experts", te);
+  symbols->Set("each_expert", has_experts && !side_by_side && !te);
+  return {};
+}
+
+// Which norms there are and where they stand: by the config's words, or by what is stored.
+Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
+                      ModelSymbols* symbols) {
+  const ConfigNode* custom = model.Get("mcore_customization_config");
+  const auto says = [&](std::string_view key) -> Result<bool> {
+    return custom != nullptr && custom->is_map() ? FlagOf(*custom, key, false) : Result<bool>(false);
+  };
+  ANEMONE_ASSIGN(const std::string name, TextOf(model, "name", ""));
+  ANEMONE_ASSIGN(const bool is_parallel, says("parallel_attention"));
+  ANEMONE_ASSIGN(const bool is_new, says("new_decoder_architecture"));
+  ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
+  // NeMo v2.0.0 falcon_decoder_layer.py: the newer architecture has one more, the oldest a norm behind its attention.
+  const bool is_falcon = name == "megatron_falcon_gpt";
+  const bool apart = is_falcon || (dialect.name == "mcore" && HasName(checkpoint, "decoder.layers.0.input_layernorm."));
+  symbols->Set("norms_apart", apart);
+  symbols->Set("second_norm_apart", apart || has_experts);
+  symbols->Set("single_norm", is_falcon && is_parallel && !is_new);
+  symbols->Set("post_norms",
+               name == "megatron_gemma2" || name == kGemma3Name || HasName(checkpoint, ".linear_proj.post_layernorm."));
+  return {};
+}
+
+Status SetSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const ConfigNode& model,
+                  ModelSymbols* symbols) {
+  ANEMONE_TRY(SetLayerSymbols(model, "", kParts, symbols));
+  ANEMONE_ASSIGN(const std::string positions_are, TextOf(model, "position_embedding_type", "learned_absolute"));
+  symbols->Set("learned_absolute", positions_are == "learned_absolute");
+  ANEMONE_ASSIGN(const uint64_t sequence, SizeOf(model, "encoder_seq_length", 1));
+  ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", sequence));
+  symbols->Set("positions", positions);
+  ANEMONE_ASSIGN(const bool tied, FlagOf(model, "share_embeddings_and_output_weights", true));
+  symbols->Set("tied", tied);
+  ANEMONE_ASSIGN(const std::string norm, TextOf(model, "normalization", "layernorm"));
+  ANEMONE_ASSIGN(const bool centered, FlagOf(model, "layernorm_zero_centered_gamma", norm == "layernorm1p"));
+  symbols->Set("zero_centered", centered);
+  ANEMONE_TRY(SetExpertSymbols(checkpoint, dialect, model, symbols));
+  return SetNormSymbols(checkpoint, dialect, model, symbols);
+}
+
+}  // namespace
+
+Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                      ModelSymbols* symbols) {
+  std::string name;
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
+  ConfigNode model = ModelNode(*config);
+  if (!dialect.is_megatron && IsHfDecoderConfig(config->root())) {
+    Result<ConfigNode> words = Nemo1OfHf(config->root(), nullptr);
+    if (!words.ok()) return words.status().In(name);
+    model = *std::move(words);
+  }
+  if (IsMegatronConfig(config->root())) {
+    Result<ConfigNode> words = Nemo1OfMegatron(config->root(), nullptr);
+    if (!words.ok()) return words.status().In(name);
+    model = *std::move(words);
+  }
+  ANEMONE_TRY(SetSymbols(checkpoint, dialect, model, symbols).In(name));
+  ANEMONE_ASSIGN(const uint64_t rows, StoredVocabRows(checkpoint, dialect, "token_embedding.weight"));
+  symbols->Set("vocab", rows);
+  symbols->Set("padded_vocab", rows);
+  return {};
+}
+
+namespace {
+
+// A config.json of a class that no table has.
+std::string ForeignDecoder(const Config& config) {
+  const ConfigNode& root = config.root();
+  if (root.Get("model_type") == nullptr && root.Get("architectures") == nullptr) return {};
+  if (FindHfArchitecture(root) != nullptr) return {};
+  const ConfigNode& names = WordAt(root, "architectures");
+  return names.is_list() && !names.list.empty() ? names.list.front().ScalarText()
+                                                : WordAt(root, "model_type").ScalarText();
+}
+
+// GPT-2 and GPTBigCode have the same names, and weights of other shapes.
+std::string_view DialectOfConfig(const Config& config) { return DialectOfHf(config.root()); }
+
+}  // namespace
+
+const Family& GptFamily() {
+  static const Family family = {
+      .name = "gpt",
+      .title = "GPT",
+      .symbols = GptDeclared(),
+      .canonical = GptCanonical(),
+      .dialects = Join<Dialect>({{GptMcore(), GptLegacy(), GptMegatronLm()}, GptHuggingFace()}),
+      .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
+      .tower_order = {},
+      .has_virtual_stages = true,
+      .read_symbols = ReadGptSymbols,
+      .target = GptTarget,
+      .foreign = ForeignDecoder,
+      .dialect_of = DialectOfConfig,
+      .choose_dialect = ChooseGptDialect,
+      .complete = CompleteGpt};
+  return family;
+}
+
+}  // namespace anemone

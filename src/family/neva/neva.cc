@@ -1,0 +1,693 @@
+// NeVA (LLaVA, VILA): a GPT whose word-embedding module contains the image tower, a Hugging Face CLIP or SigLIP, and
+// the projector. So these are on the first stage only, whole on every tensor rank. What is frozen is not stored.
+//
+// Facts: NeMo v2.0.0 neva_model.py (NevaWordEmbeddingMixin, MegatronNevaModel.state_dict), parallel_adapters.py
+// (MultimodalProjectorAdapter); transformers 4.44.2 and 5 modeling_llava.py; files that NeMo wrote (tests/golden).
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "family/families.h"
+#include "family/gpt/gpt.h"
+#include "family/megatron/megatron_layer.h"
+#include "family/mount.h"
+#include "family/tokenizer/tokenizer_files.h"
+#include "family/words/kept_config.h"
+#include "family/words/language.h"
+#include "family/words/llava_config.h"
+#include "family/words/model_words.h"
+#include "family/words/neva_config.h"
+
+namespace anemone {
+namespace {
+
+using C = CanonicalRow;
+using R = StoredRow;
+
+constexpr std::string_view kTower = "vision";
+// Where a Linear or LayerNorm is in the projector: alone ("linear"), or in a Sequential ("mlp2x_gelu" has 0 and 2,
+// "mlp_downsample" a LayerNorm at 1, and 2 and 4).
+constexpr std::string_view kProjections[] = {"projector",   "projector.0", "projector.1",
+                                             "projector.2", "projector.4", "projector.6"};
+constexpr const char* kNewline = "image_newline";
+bool IsNorm(std::string_view place) { return place == "projector.1"; }
+
+// Of CLIP, or of SigLIP where "vision.siglip" is set.
+Mounted ImageTower(std::string_view names) {
+  const MountPoint at = {
+      .names = std::string(names), .stage = Stage::kFirst, .tower = std::string(kTower), .below = "vision_model."};
+  return EitherOf(Mount(ClipFamily(), "hf", at), Mount(SiglipFamily(), "hf", at), "vision.siglip");
+}
+
+// {A}: its canonical name; {S}: its weight's shape; {P}: its name inside the word embedding.
+std::vector<Words> Places(std::string_view embedding) {
+  std::vector<Words> places;
+  for (const std::string_view place : kProjections) {
+    places.push_back({{"{S}", IsNorm(place) ? "{A}.rows" : "{A}.rows, {A}.columns"},
+                      {"{A}", std::string(place)},
+                      {"{P}", fmt::format("{}.adapter_layer.mm_projector_adapter.mm_{}", embedding, place)}});
+  }
+  return places;
+}
+
+std::vector<Symbol> Declared() {
+  std::vector<Symbol> projector;
+  for (const std::string_view place : kProjections) {
+    projector.push_back(Symbol::Flag(place, IsNorm(place) ? "a norm is there" : "a linear layer is there"));
+    projector.push_back(Symbol::Size(fmt::format("{}.rows", place), "of its weight"));
+    if (!IsNorm(place)) projector.push_back(Symbol::Size(fmt::format("{}.columns", place), "of its weight"));
+  }
+  return Join<Symbol>({GptDeclared(),
+                       ImageTower("").symbols,
+                       {Symbol::Flag("vision.siglip", "the image tower is a SigLIP's"),
+                        Symbol::Flag("language", "the language model is stored"),
+                        Symbol::Flag("image_newline", "rows of an image's tiles end in a vector: LLaVA-NeXT")},
+                       projector});
+}
+
+// A file may hold the projector alone.
+std::vector<C> Language() {
+  std::vector<C> rows = GptCanonical();
+  for (C& row : rows) {
+    if (row.name.find("{i}") == std::string::npos) row.when = Both(row.when, "language");
+  }
+  return rows;
+}
+
+std::vector<C> Canonical() {
+  return Join<C>(
+      {Language(),
+       ImageTower("").canonical,
+       ForPlaces(Places(""), std::vector<C>{{"{A}.weight", "{S}", "{A}", ""}, {"{A}.bias", "{A}.rows", "{A}", ""}}),
+       {{kNewline, "width", kNewline, ""}}});
+}
+
+// The rows inside the word embedding.
+std::vector<R> Seeing(const std::string& embedding) {
+  return Join<R>(
+      {ImageTower(embedding + ".vision_encoder.").rows,
+       ForPlaces(Places(embedding), std::vector<R>{
+                                        {.name = "{P}.weight", .canonical = "{A}.weight", .stage = Stage::kFirst},
+                                        {.name = "{P}.bias", .canonical = "{A}.bias", .stage = Stage::kFirst},
+                                    })});
+}
+
+// Of NeMo 2's LLaVA-NeXT; NeMo 1 has no such model.
+Dialect WithNewline(Dialect dialect) {
+  dialect.rows.push_back({.name = kNewline, .canonical = kNewline, .stage = Stage::kFirst});
+  return dialect;
+}
+
+Dialect Legacy() {
+  Dialect dialect = GptLegacy(Seeing("language_model.embedding.word_embeddings"));
+  dialect.title = "NeMo NeVA, legacy Megatron";
+  dialect.never += fmt::format(", {}", kNewline);
+  return dialect;
+}
+
+// ---- transformers ----
+
+// How one of its layouts calls the parts.
+struct HfLayout {
+  std::string_view name, title;
+  std::string_view language;  // stands before "model." of a decoder's names
+  std::string_view model;     // stands in place of that "model."
+  std::string_view head;      // stands before "lm_head."
+  std::string_view projector, tower, newline;
+  bool has_model = true;  // the tower's names begin with "vision_model."
+  bool is_own = false;    // LLaVA's: the projector is a Linear or a Sequential, of any form
+};
+constexpr HfLayout kHfLayouts[] = {
+    // As all published files and all versions of transformers have it.
+    {"hf", "Hugging Face transformers, LLaVA", "language_model.", "model.", "language_model.", "multi_modal_projector",
+     "vision_tower.", "image_newline"},
+    {"hf_v5", "Hugging Face transformers, LLaVA as version 5 saves it", "language_model.", "model.", "language_model.",
+     "multi_modal_projector", "vision_tower.", "image_newline", false},
+    {"hf_nested", "Hugging Face transformers, LLaVA as version 5 has it in memory", "model.language_model.", "", "",
+     "model.multi_modal_projector", "model.vision_tower.", "model.image_newline"},
+    {"llava", "LLaVA's own", "", "model.", "", "model.mm_", "model.vision_tower.vision_tower.", "model.image_newline",
+     true, true},
+};
+
+Dialect HuggingFace(const HfLayout& layout) {
+  Dialect dialect = GptHuggingFace().front();
+  const std::string_view model = "model.";
+  for (R& row : dialect.rows) {
+    row.name = row.name.starts_with(model)
+                   ? fmt::format("{}{}{}", layout.language, layout.model, row.name.substr(model.size()))
+                   : fmt::format("{}{}", layout.head, row.name);
+  }
+  std::vector<R> projector;
+  const auto add = [&](const std::string& name, std::string_view place) {
+    for (const char* end : {"weight", "bias"}) {
+      projector.push_back({.name = fmt::format("{}.{}", name, end), .canonical = fmt::format("{}.{}", place, end)});
+    }
+  };
+  if (layout.is_own) {
+    for (const std::string_view place : kProjections) add(fmt::format("{}{}", layout.projector, place), place);
+  } else {
+    add(fmt::format("{}.linear_1", layout.projector), "projector.0");
+    add(fmt::format("{}.linear_2", layout.projector), "projector.2");
+  }
+  projector.push_back({.name = std::string(layout.newline), .canonical = kNewline});
+  std::vector<R> tower = ImageTower(std::string(layout.tower)).rows;
+  const std::string_view inner = "vision_model.";
+  for (R& row : tower) {
+    if (!layout.has_model) row.name.erase(layout.tower.size(), inner.size());
+  }
+  dialect.name = layout.name;
+  dialect.title = layout.title;
+  dialect.rows = Join<R>({std::move(tower), std::move(projector), std::move(dialect.rows)});
+  if (layout.is_own) {
+    dialect.prefixes.emplace_back("base_model.model.");  // beside a LoRA: non_lora_trainables.bin
+    dialect.language = ConfigLanguage::kNone;            // its config.json is not transformers'
+  } else {
+    dialect.never += ", projector, projector.1, projector.4, projector.6";
+  }
+  return dialect;
+}
+
+std::vector<Dialect> HuggingFaceDialects() {
+  std::vector<Dialect> dialects;
+  for (const HfLayout& layout : kHfLayouts) dialects.push_back(HuggingFace(layout));
+  return dialects;
+}
+constexpr std::string_view kOwnDialect = "llava";
+
+Dialect Titled(Dialect dialect, std::string_view title) {
+  dialect.title = title;
+  return dialect;
+}
+
+// What of the tower and the projector is stored, and its shapes: NeVA's config names the tower and says little of it.
+struct Stored {
+  std::map<std::string, Shape> shapes;  // by canonical row
+  uint64_t layers = 0;
+  bool has_language = false;
+
+  bool Has(const std::string& row) const { return shapes.contains(row); }
+  uint64_t Axis(const std::string& row, size_t axis) const {
+    const auto it = shapes.find(row);
+    return it == shapes.end() || it->second.size() <= axis ? 0 : it->second[axis];
+  }
+};
+
+Stored StoredBesidesLanguage(const Checkpoint& checkpoint, const Dialect& dialect) {
+  Stored stored;
+  const NameMatcher matcher(dialect);
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    const std::string prefix = matcher.BestPrefix(dict).prefix;
+    for (const StateDict::Item& item : dict.items()) {
+      const auto hit = matcher.Match(item.name, prefix);
+      if (!hit || item.tensor() == nullptr || item.tensor()->shape().empty()) continue;
+      const R& row = matcher.row(hit->row);
+      if (row.tower != kTower && !row.canonical.starts_with("projector.") && row.canonical != kNewline) {
+        stored.has_language |= hit->captures.layer.has_value();
+        continue;
+      }
+      if (!row.canonical.empty()) stored.shapes.emplace(row.canonical, item.tensor()->shape());
+      if (hit->captures.layer) stored.layers = std::max(stored.layers, *hit->captures.layer + 1);
+    }
+  });
+  return stored;
+}
+
+Status SetVision(const Stored& stored, const ConfigNode& config, ModelSymbols* symbols) {
+  const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(kTower, key), value); };
+  const uint64_t width = stored.Axis("vision.patch_embedding.weight", 0);
+  const uint64_t ffn = stored.Axis("vision.layers.{i}.mlp.up.weight", 0);
+  symbols->Set(kTower, std::any_of(stored.shapes.begin(), stored.shapes.end(),
+                                   [](const auto& entry) { return entry.first.starts_with("vision."); }));
+  set("siglip", stored.Has("vision.patch_embedding.bias"));
+  set("head", stored.Has("vision.head.probe"));
+  set("layers", stored.layers);
+  set("width", width);
+  set("ffn", ffn);
+  set("up_rows", ffn);
+  // Where nothing says how many heads there are, nothing asks: Hugging Face keeps q, k and v apart.
+  const int64_t said = WordAt(config, "num_attention_heads").AsInt().value_or(1);
+  const uint64_t heads = said > 0 && width % static_cast<uint64_t>(said) == 0 ? static_cast<uint64_t>(said) : 1;
+  set("heads", heads);
+  set("head_dim", width / heads);
+  ANEMONE_ASSIGN(const uint64_t qkv_rows, symbols->Compute("3*vision.width"));
+  set("qkv_rows", qkv_rows);
+  set("positions", stored.Axis("vision.position_embedding.weight", 0));
+  symbols->Set("channels", stored.Axis("vision.patch_embedding.weight", 1));
+  symbols->Set("patch", stored.Axis("vision.patch_embedding.weight", 2));
+  for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
+  return {};
+}
+
+void SetProjector(const Stored& stored, ModelSymbols* symbols) {
+  for (const std::string_view place : kProjections) {
+    const std::string weight = fmt::format("{}.weight", place);
+    symbols->Set(place, stored.Has(weight) || stored.Has(fmt::format("{}.bias", place)));
+    symbols->Set(fmt::format("{}.rows", place), stored.Axis(weight, 0));
+    if (!IsNorm(place)) symbols->Set(fmt::format("{}.columns", place), stored.Axis(weight, 1));
+  }
+}
+
+// ---- configs ----
+
+bool IsAnyLlavaJson(const ConfigNode& root) { return IsLlavaJson(root) || IsOwnLlavaJson(root); }
+bool IsLlava(const Checkpoint& checkpoint) { return checkpoint.config && IsAnyLlavaJson(checkpoint.config->root()); }
+// Either of them in transformers' words.
+Result<ConfigNode> InHfWords(const ConfigNode& root) {
+  if (IsOwnLlavaJson(root)) return HfOfOwnLlava(root);
+  return root;
+}
+
+// The config.json that came along, inside a .nemo or a NeMo 2 folder.
+constexpr std::string_view kKeptNames[] = {"config.json", "context/config.json"};
+bool IsKept(const Artifact& artifact) {
+  return std::find(std::begin(kKeptNames), std::end(kKeptNames), artifact.name) != std::end(kKeptNames);
+}
+
+// The checkpoint with the config of its language model alone.
+Result<Checkpoint> LanguageOf(const Checkpoint& checkpoint) {
+  Checkpoint language = checkpoint;
+  if (IsLlava(checkpoint)) {
+    ANEMONE_ASSIGN(const ConfigNode whole, InHfWords(checkpoint.config->root()));
+    ANEMONE_ASSIGN(ConfigNode text, TextConfigOf(whole));
+    language.config = Config(std::move(text));
+  }
+  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsAnyLlavaJson);
+  if (!kept) return language;
+  ANEMONE_ASSIGN(const ConfigNode whole, InHfWords(kept->root()));
+  ANEMONE_ASSIGN(const ConfigNode text, TextConfigOf(whole));
+  for (Artifact& artifact : language.artifacts) {
+    if (IsKept(artifact)) artifact.content = Whole(MemorySource(Config(text).ToJson(), artifact.name));
+  }
+  return language;
+}
+
+// A projector alone, as LLaVA's mm_projector.bin is: nothing tells the language model, and nothing asks for it.
+void SetNoLanguage(uint64_t width, ModelSymbols* symbols) {
+  for (const Symbol& symbol : GptDeclared()) symbols->Set(symbol.name, 0);
+  symbols->Set("width", width);
+}
+
+// The config of the image tower, where the checkpoint has one, in transformers' words. LLaVA's own tells sizes by a
+// name alone.
+Result<ConfigNode> VisionConfigOf(const Checkpoint& checkpoint) {
+  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsAnyLlavaJson);
+  if (!IsLlava(checkpoint) && !kept) return ConfigNode();
+  const ConfigNode& root = IsLlava(checkpoint) ? checkpoint.config->root() : kept->root();
+  ANEMONE_ASSIGN(const ConfigNode json, InHfWords(root));
+  const ConfigNode& vision = WordAt(json, "vision_config");
+  return IsOwnLlavaJson(root) ? vision : WholeTower(vision);
+}
+
+// What a config says of the tower and the projector is what is stored: NeMo and transformers build them by it.
+struct Said {
+  std::string_view symbol, hf, nemo;
+};
+constexpr Said kSaid[] = {{"vision.width", "hidden_size", "hidden_size"},
+                          {"vision.layers", "num_hidden_layers", ""},
+                          {"vision.ffn", "intermediate_size", ""},
+                          {"patch", "patch_size", "patch_dim"},
+                          {"projector.0.columns", "hidden_size", "hidden_size"},
+                          {"projector.columns", "hidden_size", "hidden_size"}};
+
+Status CheckSaid(const Checkpoint& checkpoint, const ConfigNode& vision, const ModelSymbols& symbols) {
+  const bool is_hf = IsLlava(checkpoint);
+  if (!is_hf && !checkpoint.config) return {};
+  const ConfigNode& nemo = is_hf ? vision : WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder");
+  const std::string_view place = is_hf ? "vision_config" : "mm_cfg.vision_encoder";
+  for (const Said& said : kSaid) {
+    const std::string_view key = is_hf ? said.hf : said.nemo;
+    ANEMONE_ASSIGN(const uint64_t stored, symbols.Get(said.symbol));
+    const auto value = key.empty() ? std::nullopt : WordAt(nemo, key).AsInt();
+    if (stored == 0 || !value || *value == static_cast<int64_t>(stored)) continue;
+    return Corrupt(fmt::format("{}.{}: expected {}, as the weights have, found {}", place, key, stored, *value));
+  }
+  return {};
+}
+
+Status ReadNevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                       ModelSymbols* symbols) {
+  const Stored stored = StoredBesidesLanguage(checkpoint, dialect);
+  if (!stored.has_language && !checkpoint.config && !options.hparams) {
+    const uint64_t inner = stored.Axis("projector.weight", 0), outer = stored.Axis("projector.0.weight", 0);
+    SetNoLanguage(std::max(inner, outer), symbols);
+  } else if (IsLlava(checkpoint)) {
+    ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(checkpoint));
+    ANEMONE_TRY(ReadGptSymbols(language, dialect, options, symbols));
+  } else {
+    ANEMONE_TRY(ReadGptSymbols(checkpoint, dialect, options, symbols));
+  }
+  if (!stored.has_language) symbols->Set("layers", 0);
+  symbols->Set("language", stored.has_language);
+  const bool is_next =
+      checkpoint.config && (IsLlavaNextJson(checkpoint.config->root()) || IsLlavaNextConfig(*checkpoint.config));
+  symbols->Set(kNewline, is_next || stored.Has(kNewline));
+  SetProjector(stored, symbols);
+  ANEMONE_ASSIGN(const ConfigNode vision, VisionConfigOf(checkpoint));
+  ANEMONE_TRY(SetVision(stored, vision, symbols));
+  return CheckSaid(checkpoint, vision, *symbols);
+}
+
+constexpr const char* kTowerConfig = "vision_tower/config.json";  // of a tower that was taken from elsewhere
+
+// transformers and LLaVA load whole models: NeMo's and LLaVA's files may leave parts out.
+Status RequireWhole(const Checkpoint& source, const Dialect& to, const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const bool has_tower, symbols.Holds(kTower));
+  ANEMONE_ASSIGN(const uint64_t layers, symbols.Get("layers"));
+  ANEMONE_ASSIGN(const bool has_linear, symbols.Holds("projector"));
+  ANEMONE_ASSIGN(const bool has_mlp, symbols.Holds("projector.0"));
+  const bool is_own = IsLlava(source);
+  const ConfigNode none;
+  const ConfigNode& model = !source.config ? none : is_own ? source.config->root() : ModelNode(*source.config);
+  const auto says = [&](std::string_view nemo, std::string_view own) {
+    const std::string_view key = is_own ? own : nemo;
+    const ConfigNode& value = WordAt(model, key);
+    return key.empty() ? "" : fmt::format("; {} says {}", key, value.is_scalar() ? value.ScalarText() : "null");
+  };
+  if (layers == 0) {
+    return NotFound(fmt::format("expected a whole LLaVA, found its projector without the language model{}",
+                                says("mm_cfg.llm.from_pretrained", "")));
+  }
+  if (!has_linear && !has_mlp) {
+    return NotFound(fmt::format("multi_modal_projector: expected a projector, found none stored{}",
+                                says("mm_cfg.pretrain_mm_mlp_adapter", "")));
+  }
+  // LLaVA's own code takes the tower from its place when it loads.
+  if (has_tower || to.name == kOwnDialect) return {};
+  return NotFound(fmt::format("vision_tower: expected an image tower, found none stored{}",
+                              says("mm_cfg.vision_encoder.from_pretrained", "mm_vision_tower")))
+      .Use("tower", "DIR", "take it from a CLIP, a SigLIP or a LLaVA");
+}
+
+// The config of a tower that was taken from elsewhere.
+Result<std::optional<Config>> TakenTowerConfig(const Checkpoint& source) {
+  const Artifact* artifact = source.FindArtifact(kTowerConfig);
+  if (artifact == nullptr) return std::optional<Config>();
+  constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+  ANEMONE_ASSIGN(const std::string text, artifact->content.ReadAll(kMaxConfigBytes));
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, kTowerConfig));
+  return std::optional(std::move(config));
+}
+
+// config.json in the words of the dialect; `json` is in transformers'.
+Result<ConfigNode> InWordsOf(const Dialect& to, const Checkpoint& source, ConfigNode json, std::string tower,
+                             std::string projector, std::vector<std::string>* notes) {
+  if (to.name != kOwnDialect) {
+    ConfigNode* vision = json.Get("vision_config");
+    // A place on the disk of whoever trained it.
+    if (vision != nullptr && vision->is_map()) vision->Erase("_name_or_path");
+    return json;
+  }
+  const std::optional<Config> kept =
+      IsLlava(source) ? source.config
+                      : KeptHfConfig(source, [](const ConfigNode& root) { return IsOwnLlavaJson(root); });
+  const ConfigNode known = TowerOfName(tower), vision = WholeTower(WordAt(json, "vision_config"));
+  for (const char* key : {"hidden_size", "num_hidden_layers", "patch_size", "image_size"}) {
+    const ConfigNode& size = WordAt(vision, key);
+    if (tower.empty() || known.map.empty() || SameConfig(WordAt(known, key), size)) continue;
+    notes->push_back(fmt::format("mm_vision_tower: null; no known tower has {} {}: set it to the place of this tower",
+                                 key, size.is_scalar() ? size.ScalarText() : "none"));
+    tower.clear();
+  }
+  OwnLlavaRequest request{.tower = std::move(tower), .projector = std::move(projector)};
+  if (kept && IsOwnLlavaJson(kept->root())) {
+    request.kept = &kept->root();
+    ANEMONE_ASSIGN(const ConfigNode same, HfOfOwnLlava(kept->root()));
+    ANEMONE_ASSIGN(const ConfigNode text, TextConfigOf(same));
+    // What its class takes where it is silent stays unsaid.
+    if (ConfigNode* own = json.Get("text_config")) {
+      std::erase_if(own->map, [&](const auto& entry) {
+        return WordAt(same, "text_config").Get(entry.first) == nullptr &&
+               (SameConfig(entry.second, WordAt(text, entry.first)) || kept->root().Get(entry.first) == nullptr);
+      });
+    }
+  }
+  return OwnLlavaOfHf(json, request);
+}
+
+Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                             const TranslateOptions& options, const ModelSymbols& symbols) {
+  const ConfigNode& model = ModelNode(*source.config);
+  ANEMONE_TRY(RequireWhole(source, to, symbols));
+  ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(source));
+  // Of whatever layout, it is a Llama's spelling.
+  ANEMONE_ASSIGN(Target target, GptTarget(language, from, *NevaFamily().FindDialect("hf"), options, symbols));
+  std::optional<Config> kept = KeptHfConfig(source, IsAnyLlavaJson);
+  LlavaRequest request{.text = target.config->root()};
+  ANEMONE_ASSIGN(request.rows, target.symbols.Get("vocab"));
+  request.any_projector = to.name == kOwnDialect;
+  // What its class takes where it is silent was filled in to be read, not to be written.
+  if (kept) {
+    ANEMONE_ASSIGN(ConfigNode words, InHfWords(kept->root()));
+    kept = Config(std::move(words));
+    request.kept = &kept->root();
+    ANEMONE_ASSIGN(const ConfigNode filled, TextConfigOf(kept->root()));
+    const ConfigNode& own = WordAt(kept->root(), "text_config");
+    std::erase_if(request.text.map, [&](const auto& entry) {
+      return own.Get(entry.first) == nullptr && SameConfig(entry.second, WordAt(filled, entry.first));
+    });
+    if (const ConfigNode* names = own.Get("architectures")) request.text["architectures"] = *names;
+    if (SameConfig(request.text, own)) request.text = own;
+  }
+  ANEMONE_ASSIGN(const std::optional<Config> tower, TakenTowerConfig(source));
+  if (tower) request.vision = &tower->root();
+  request.image_token = TokenIdIn(source.artifacts, "<image>");
+  ANEMONE_ASSIGN(ConfigNode json, LlavaJson(model, std::move(request), &target.notes));
+  const auto text = [&](std::string_view key) { return WordAt(model, key).AsString().value_or(""); };
+  ANEMONE_ASSIGN(json, InWordsOf(to, source, std::move(json), text("mm_cfg.vision_encoder.from_pretrained"),
+                                 text("mm_cfg.mm_mlp_adapter_type"), &target.notes));
+  SetHuggingFaceDType(json, DTypeOf(source));
+  target.config = Config(std::move(json));
+  return target;
+}
+
+constexpr int64_t kPublishedImageToken = 32000;  // of the models in llava-hf/
+
+// Between transformers' layouts, and between them and LLaVA's own, whose configs differ.
+Result<Target> BetweenLayouts(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                              const ModelSymbols& symbols) {
+  Target target{symbols, source.config, source.config_name};
+  const bool was_own = from.name == kOwnDialect, is_own = to.name == kOwnDialect;
+  if (was_own == is_own) return target;
+  ANEMONE_TRY(RequireWhole(source, to, symbols));
+  if (!source.config) return target;
+  ANEMONE_ASSIGN(ConfigNode json, InHfWords(source.config->root()));
+  if (was_own) {
+    const std::string projector = WordAt(source.config->root(), "mm_projector_type").AsString().value_or("linear");
+    if (projector != "mlp2x_gelu") {
+      return Unsupported(
+          fmt::format("mm_projector_type: expected mlp2x_gelu, as transformers' LLaVA computes, found {}", projector));
+    }
+    const int64_t image = TokenIdIn(source.artifacts, "<image>").value_or(kPublishedImageToken);
+    json["image_token_index"] = ConfigNode::Int(image);
+    ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
+    if (image >= static_cast<int64_t>(rows)) {
+      target.notes.push_back(fmt::format(
+          "image_token_index: {}, and the embedding has {} rows: transformers needs a row for it (its own converter of "
+          "LLaVA adds random ones)",
+          image, rows));
+    }
+    ANEMONE_ASSIGN(const std::optional<Config> tower, TakenTowerConfig(source));
+    if (tower) json["vision_config"] = tower->root();
+    if (WordAt(json, "vision_config.num_hidden_layers").is_null()) {
+      return NotFound("mm_vision_tower: expected a tower whose config is known, found none")
+          .Use("tower", "DIR", "take the tower from there");
+    }
+    json["transformers_version"] = ConfigNode::String("4.44.2");
+  } else if (IsLlavaNextJson(json) && WordAt(json, "image_grid_pinpoints").is_null()) {
+    json["image_grid_pinpoints"] = ParseWord(kSilentPinpoints);
+  }
+  const std::string tower =
+      TowerNameOf(WholeTower(WordAt(json, "vision_config")), WordAt(json, "vision_config"), nullptr);
+  ANEMONE_ASSIGN(json, InWordsOf(to, source, std::move(json), tower, "mlp2x_gelu", &target.notes));
+  SetHuggingFaceDType(json, DTypeOf(source));
+  target.config = Config(std::move(json));
+  return target;
+}
+
+// What LLaVA's own config does not tell of a tower of another name, by what is stored; its heads stay unknown.
+Status AddStoredTower(const ModelSymbols& symbols, ConfigNode* vision) {
+  if (vision->Get("num_hidden_layers") != nullptr) return {};
+  ANEMONE_ASSIGN(const bool is_stored, symbols.Holds(kTower));
+  if (!is_stored) {
+    return NotFound("mm_vision_tower: expected a tower that is stored or whose sizes are known, found another")
+        .Use("tower", "DIR", "take the tower from there");
+  }
+  ANEMONE_ASSIGN(const bool is_siglip, symbols.Holds("vision.siglip"));
+  (*vision)["model_type"] = ConfigNode::String(is_siglip ? "siglip_vision_model" : "clip_vision_model");
+  const auto set = [&](const char* key, uint64_t size) {
+    (*vision)[key] = ConfigNode::Int(static_cast<int64_t>(size));
+  };
+  for (const auto& [key, symbol] : {std::pair{"hidden_size", "vision.width"},
+                                    {"intermediate_size", "vision.ffn"},
+                                    {"num_hidden_layers", "vision.layers"},
+                                    {"patch_size", "patch"}}) {
+    ANEMONE_ASSIGN(const uint64_t size, symbols.Get(symbol));
+    set(key, size);
+  }
+  ANEMONE_ASSIGN(const uint64_t positions, symbols.Get("vision.positions"));
+  ANEMONE_ASSIGN(const uint64_t patch, symbols.Get("patch"));
+  const auto side = static_cast<uint64_t>(std::lround(std::sqrt(static_cast<double>(positions - (is_siglip ? 0 : 1)))));
+  set("image_size", side * patch);
+  return {};
+}
+
+Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                               const TranslateOptions& options, const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(source));
+  ANEMONE_ASSIGN(Target target, GptTarget(language, from, to, options, symbols));
+  if (options.hparams || !source.config) return target;
+  ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
+  ANEMONE_ASSIGN(ConfigNode json, InHfWords(source.config->root()));
+  if (IsOwnLlavaJson(source.config->root())) {
+    ANEMONE_ASSIGN(const std::optional<Config> tower, TakenTowerConfig(source));
+    if (tower) json["vision_config"] = tower->root();
+    ANEMONE_TRY(AddStoredTower(symbols, &json["vision_config"]).In(source.config_name));
+  }
+  Result<ConfigNode> model = NemoNevaConfig(json, std::move(target.config->root()), rows, &target.notes);
+  if (!model.ok()) return model.status().In(source.config_name);
+  if (IsOwnLlavaJson(source.config->root())) {
+    const ConfigNode& own = source.config->root();
+    (*model)["mm_cfg"]["mm_mlp_adapter_type"] =
+        ConfigNode::String(WordAt(own, "mm_projector_type").AsString().value_or("linear"));
+    if (const ConfigNode& ratio = WordAt(own, "image_aspect_ratio"); !ratio.is_null())
+      (*model)["data"]["image_aspect_ratio"] = ratio;
+  }
+  target.config = Config(*std::move(model));
+  return target;
+}
+
+Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                          const TranslateOptions& options, const ModelSymbols& symbols) {
+  if (from.is_megatron && !to.is_megatron && source.config) return ToHuggingFace(source, from, to, options, symbols);
+  if (!from.is_megatron && to.is_megatron) return FromHuggingFace(source, from, to, options, symbols);
+  if (!from.is_megatron) return BetweenLayouts(source, from, to, symbols);
+  return GptTarget(source, from, to, options, symbols);
+}
+
+// The layout on the hub, which all versions read, but for a model that came from version 5.
+Result<const Dialect*> ChooseNevaDialect(const Checkpoint& source, const TranslateOptions&, ConfigLanguage language) {
+  if (language != ConfigLanguage::kHuggingFace) return NevaFamily().FindDialect("mcore");
+  const std::optional<Config> kept = KeptHfConfig(source, IsAnyLlavaJson);
+  if (kept && IsOwnLlavaJson(kept->root())) return NevaFamily().FindDialect("hf");
+  const std::string version =
+      kept ? WordAt(kept->root(), "transformers_version").AsString().value_or("") : std::string();
+  return NevaFamily().FindDialect(version.starts_with("5.") ? "hf_v5" : "hf");
+}
+
+Status CompleteNeva(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
+                    Checkpoint* result) {
+  if (language == ConfigLanguage::kNone) language = ConfigLanguage::kHuggingFace;  // LLaVA's own folder
+  std::erase_if(result->artifacts, [](const Artifact& artifact) { return artifact.name == kTowerConfig; });
+  // NeMo 2 has a folder's other files in its context.
+  constexpr std::string_view kContext = "context/";
+  for (Artifact& artifact : result->artifacts) {
+    const bool is_preprocessor =
+        artifact.name.starts_with(kContext) && artifact.name.ends_with("processor_config.json");
+    if (is_preprocessor && language == ConfigLanguage::kHuggingFace) artifact.name.erase(0, kContext.size());
+  }
+  return CompleteLanguageModel(source, IsLlava(source) ? "LlamaForCausalLM" : "", language, options, result);
+}
+
+// A config.json of another class, whose tensors may be called alike.
+std::string ForeignNeva(const Config& config) {
+  const ConfigNode& root = config.root();
+  if (root.Get("architectures") == nullptr && root.Get("model_type") == nullptr) return {};
+  if (IsAnyLlavaJson(root)) return {};
+  const ConfigNode& names = WordAt(root, "architectures");
+  return names.is_list() && !names.list.empty() ? names.list.front().ScalarText()
+                                                : WordAt(root, "model_type").ScalarText();
+}
+
+// ---- the tower from elsewhere ----
+
+// Where the tower lies that a NeMo checkpoint leaves out; "": it has one, or does not say.
+std::string TowerElsewhere(const Checkpoint& checkpoint) {
+  if (!checkpoint.config || HasName(checkpoint, ".vision_encoder.") || HasName(checkpoint, "vision_tower.")) return {};
+  if (IsLlava(checkpoint)) return WordAt(checkpoint.config->root(), "mm_vision_tower").AsString().value_or("");
+  return WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder.from_pretrained").AsString().value_or("");
+}
+
+// Where each dialect has it.
+constexpr std::pair<std::string_view, std::string_view> kTowerPlaces[] = {
+    {"mcore", "embedding.word_embeddings.vision_encoder."},
+    {"legacy", "language_model.embedding.word_embeddings.vision_encoder."},
+    {"hf", "vision_tower."},
+    {"hf_nested", "model.vision_tower."},
+    {"llava", "model.vision_tower.vision_tower."}};
+
+Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
+  const bool is_image = identity.family == &ClipFamily() || identity.family == &SiglipFamily();
+  if (!is_image && identity.family != &NevaFamily())
+    return Unsupported(fmt::format("expected a CLIP, a SigLIP or a LLaVA, found a {}", identity.family->title));
+  ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, "hf"));
+  const std::string_view before = is_image ? "" : "vision_tower.";
+  const std::string_view tower = "vision_model.";
+  ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(*checkpoint, NevaFamily()));
+  const std::string prefix = NameMatcher(*dialect).BestPrefix(checkpoint->weights()).prefix;
+  const auto* place = std::ranges::find_if(kTowerPlaces, [&](const auto& p) { return p.first == dialect->name; });
+  if (place == std::end(kTowerPlaces))
+    return Unsupported(fmt::format("expected another layout, found {}", dialect->name));
+  const std::string inside = fmt::format("{}{}", prefix, place->second);
+  // In place of one that is stored.
+  StateDict weights;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (!item.name.starts_with(inside)) ANEMONE_TRY(weights.Add(item.name, item.entry));
+  }
+  uint64_t taken = 0;
+  for (const StateDict::Item& item : whole.weights().items()) {
+    if (!item.name.starts_with(fmt::format("{}{}", before, tower))) continue;
+    ANEMONE_TRY(weights.Add(inside + item.name.substr(before.size()), item.entry));
+    ++taken;
+  }
+  checkpoint->weights() = std::move(weights);
+  if (taken == 0 || !whole.config) return NotFound("expected an image tower with its config, found none");
+  const ConfigNode& root = whole.config->root();
+  ConfigNode vision = WordAt(root, "vision_config").is_map() ? WordAt(root, "vision_config") : root;
+  checkpoint->artifacts.push_back(
+      {kTowerConfig, Whole(MemorySource(Config(std::move(vision)).ToJson() + "\n", kTowerConfig))});
+  constexpr const char* kPreprocessor = "preprocessor_config.json";
+  const Artifact* preprocessor = donor.FindArtifact(kPreprocessor);
+  const bool has_own = checkpoint->FindArtifact(kPreprocessor) != nullptr ||
+                       checkpoint->FindArtifact(fmt::format("context/{}", kPreprocessor)) != nullptr;
+  if (preprocessor != nullptr && !has_own) checkpoint->artifacts.push_back(*preprocessor);
+  checkpoint->notes.push_back(fmt::format("{} tensors of the image tower, of {}", taken, donor.path));
+  return {};
+}
+
+}  // namespace
+
+const Family& NevaFamily() {
+  static const Family family = {
+      .name = "neva",
+      .title = "NeVA",
+      .symbols = Declared(),
+      .canonical = Canonical(),
+      .dialects = Join<Dialect>(
+          {{
+               WithNewline(Titled(GptMcore(Seeing("embedding.word_embeddings")), "NeMo NeVA, Megatron-core")),
+               Legacy(),
+           },
+           HuggingFaceDialects()}),
+      .refusals = {{"vision_encoder.backbone.",
+                    "a NeVA that sees with NeMo's own CLIP, whose config alone tells its "
+                    "heads and how they lie"},
+                   {"mlp.shared_experts.", "experts that all tokens share"}},
+      .first_stage_towers = {std::string(kTower)},
+      .has_virtual_stages = true,
+      .read_symbols = ReadNevaSymbols,
+      .target = NevaTarget,
+      .foreign = ForeignNeva,
+      .choose_dialect = ChooseNevaDialect,
+      .complete = CompleteNeva,
+      .parts_elsewhere = TowerElsewhere,
+      .take_parts = TakeTower,
+      .parts = {{"image tower", "vision.", "mm_cfg.vision_encoder.from_pretrained"},
+                {"projector", "projector", "mm_cfg.pretrain_mm_mlp_adapter"},
+                {"language model", "", "mm_cfg.llm.from_pretrained"}}};
+  return family;
+}
+
+}  // namespace anemone

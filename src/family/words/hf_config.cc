@@ -1,0 +1,638 @@
+// Facts: transformers 4.44.2 and 5 configuration_utils.py, modeling_rope_utils.py, activations.py.
+#include "family/words/hf_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "family/words/language.h"
+#include "family/words/model_words.h"
+
+namespace anemone {
+namespace {
+
+// Keys that change nothing of what the weights compute, or are the tokenizer's.
+constexpr std::string_view kHarmless[] = {"architectures",
+                                          "auto_map",
+                                          "bos_token_id",
+                                          "cache_implementation",
+                                          "decoder_start_token_id",
+                                          "dtype",
+                                          "eos_token_id",
+                                          "gradient_checkpointing",
+                                          "id2label",
+                                          "is_decoder",
+                                          "keys_to_ignore_at_inference",
+                                          "label2id",
+                                          "max_window_layers",
+                                          "model_max_length",
+                                          "model_type",
+                                          "original_max_position_embeddings",
+                                          "output_attentions",
+                                          "output_hidden_states",
+                                          "pad_token_id",
+                                          "padded_vocab_size",
+                                          "return_dict",
+                                          "sep_token_id",
+                                          "sliding_window_size",
+                                          "summary_activation",
+                                          "summary_first_dropout",
+                                          "summary_proj_to_labels",
+                                          "summary_type",
+                                          "summary_use_proj",
+                                          "task_specific_params",
+                                          "tokenizer_class",
+                                          "torch_dtype",
+                                          "transformers_version",
+                                          "unk_token_id",
+                                          "unsloth_fixed",
+                                          "unsloth_version",
+                                          "vocab_size",
+                                          "z_loss_weight",
+                                          "_sliding_window_pattern",
+                                          "_attn_implementation_autoset",
+                                          "_from_model_config",
+                                          "_name_or_path",
+                                          "n_ctx",
+                                          "attention_softmax_in_fp32",
+                                          "scale_attention_softmax_in_fp32",
+                                          "fp32_residual_connection",
+                                          "runner_max_seq_length",
+                                          "inference_runner",
+                                          "validate_runner_input",
+                                          "pre_allocate_kv_cache",
+                                          "max_sequence_length",
+                                          "max_batch_size",
+                                          "classifier_dropout"};
+
+// Keys with one value that the tables carry; another one is refused.
+struct Fixed {
+  std::string_view key, value;  // YAML; null is accepted, too
+  std::string_view why;
+};
+constexpr Fixed kFixed[] = {
+    {"add_cross_attention", "false", "decoders that read an encoder"},
+    {"alibi", "false", "positions by ALiBi"},
+    {"apply_residual_connection_post_layernorm", "false", "residuals behind norms"},
+    {"decoder_sparse_step", "1", "layers with and without experts"},
+    {"original_rope", "true", "other rotary positions"},
+    {"post_layer_norm", "true", "a model without its last norm"},
+    {"reorder_and_upcast_attn", "false", "attention in another order"},
+    {"rmsnorm", "true", "other norms"},
+    {"scale_attn_by_inverse_layer_idx", "false", "attention scaled by layer"},
+    {"scale_attn_weights", "true", "attention that is not scaled"},
+    {"use_bidirectional_attention", "false", "attention to later tokens"},
+};
+
+// Activations by transformers' names: ungated and gated NeMo's.
+struct Activation {
+  std::string_view hf, plain, gated;
+  bool by_tanh;
+};
+constexpr Activation kActivations[] = {
+    {"silu", "", "fast-swiglu", false},
+    {"swish", "", "fast-swiglu", false},
+    {"gelu_pytorch_tanh", "gelu", "fast-geglu", true},
+    {"gelu_new", "gelu", "fast-geglu", true},
+    {"gelu_fast", "gelu", "fast-geglu", true},
+    {"gelu", "gelu", "fast-geglu", false},
+    {"relu2", "squared-relu", "", false},
+    {"relu", "", "fast-reglu", false},
+};
+
+// Another name that some version of transformers has for a key.
+constexpr std::pair<std::string_view, std::string_view> kAliases[] = {{"num_experts", "num_local_experts"}};
+
+// The name under which config.json has a key, or would have it.
+std::string_view NameIn(const ConfigNode& json, std::string_view key) {
+  if (json.Get(key) != nullptr) return key;
+  for (const auto& [name, alias] : kAliases) {
+    if (name == key && json.Get(alias) != nullptr) return alias;
+  }
+  return key;
+}
+
+bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
+std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
+ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
+
+class HfReader {
+ public:
+  HfReader(const ConfigNode& json, const HfArchitecture& architecture)
+      : json_(json), architecture_(architecture), silent_(ParseWord(architecture.silent)) {}
+
+  Result<ConfigNode> Read(std::vector<std::string>* notes) {
+    to_ = ParseWord(architecture_.implied);
+    ANEMONE_TRY(Keys());
+    ANEMONE_TRY(FixedKeys());
+    ANEMONE_TRY(ReadActivation());
+    ANEMONE_TRY(Biases());
+    ANEMONE_TRY(Window());
+    ANEMONE_TRY(IsGemma3() ? Gemma3() : Positions());
+    ANEMONE_TRY(Groups());
+    ANEMONE_TRY(Experts());
+    if (notes != nullptr) NoteUnknown(notes);
+    return std::move(to_);
+  }
+
+ private:
+  // What the class takes for a key.
+  const ConfigNode& At(std::string_view key) {
+    const std::string_view name = NameIn(json_, key);
+    known_.push_back(name);
+    static const ConfigNode kNull;
+    if (const ConfigNode* node = json_.Get(name)) return *node;
+    const ConfigNode* node = silent_.Get(key);
+    return node == nullptr ? kNull : *node;
+  }
+  void Set(std::string_view word, ConfigNode value) {
+    const size_t dot = word.find('.');
+    if (dot == std::string_view::npos) {
+      to_[std::string(word)] = std::move(value);
+      return;
+    }
+    ConfigNode& inner = to_[std::string(word.substr(0, dot))];
+    if (!inner.is_map()) inner = ConfigNode::Map();
+    inner[std::string(word.substr(dot + 1))] = std::move(value);
+  }
+
+  Status Keys() {
+    for (const HfKey& key : HfKeysOf(architecture_)) {
+      const ConfigNode& value = At(key.key);
+      if (value.is_null() || key.word == "vocab_size" || key.word == "activation" || key.word == "window_size")
+        continue;
+      if (!value.is_scalar())
+        return Corrupt(fmt::format("{}: expected one value, found a {}", key.key, value.is_map() ? "map" : "list"));
+      Set(key.word, value);
+    }
+    return {};
+  }
+
+  Status FixedKeys() {
+    for (const Fixed& fixed : kFixed) {
+      const ConfigNode& value = At(fixed.key);
+      if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) continue;
+      return Unsupported(fmt::format("{}: expected {}, found {}: {} are not carried", fixed.key, fixed.value,
+                                     value.is_scalar() ? value.ScalarText() : "something else", fixed.why));
+    }
+    const ConfigNode& quantized = At("quantization_config");
+    if (!quantized.is_null())
+      return Unsupported("quantization_config: expected weights as they are, found quantized ones",
+                         "save the model dequantized first");
+    return {};
+  }
+
+  Status ReadActivation() {
+    const std::string_view key = HfKeyOf(architecture_, "activation");
+    if (key.empty()) return {};
+    std::string name = Text(At(key));
+    // [transformers modeling_gemma.py: without hidden_activation, hidden_act does not count.]
+    if (name.empty() && key == "hidden_activation") name = "gelu_pytorch_tanh";
+    const auto* found = std::find_if(std::begin(kActivations), std::end(kActivations),
+                                     [&](const Activation& a) { return a.hf == name; });
+    const bool is_known = found != std::end(kActivations);
+    const std::string_view ours = !is_known ? "" : architecture_.is_gated ? found->gated : found->plain;
+    if (ours.empty()) return Unsupported(fmt::format("{}: expected an activation that NeMo has, found {}", key, name));
+    Set("activation", Str(ours));
+    const bool is_gelu = ours.ends_with("gelu") || ours.ends_with("geglu");
+    Set("openai_gelu", ConfigNode::Bool(is_gelu && architecture_.is_gated && found->by_tanh));
+    Set("bias_activation_fusion", ConfigNode::Bool(is_gelu && !architecture_.is_gated && found->by_tanh));
+    return {};
+  }
+
+  // All linear layers have biases or none, but for those of queries, keys and values.
+  Status Biases() {
+    if (!HfKeyOf(architecture_, "bias").empty() || to_.Get("bias") != nullptr) {
+      const ConfigNode& attention = At("attention_bias");
+      if (IsTrue(attention)) return Unsupported("attention_bias: expected false, found true: NeMo has no such model");
+      return {};
+    }
+    const bool in_attention = IsTrue(At("attention_bias")), in_mlp = IsTrue(At("mlp_bias"));
+    if (in_attention != in_mlp) {
+      return Unsupported(fmt::format(
+          "attention_bias: expected that of mlp_bias, {}, found {}: Megatron has biases in all linear layers "
+          "or in none",
+          in_mlp, in_attention));
+    }
+    Set("bias", ConfigNode::Bool(in_mlp));
+    return {};
+  }
+
+  Status Window() {
+    const std::string_view key = HfKeyOf(architecture_, "window_size");
+    const ConfigNode& types = At("layer_types");
+    const bool alternates = architecture_.model_type == "gemma2" || IsGemma3();
+    if (types.is_list() && !alternates) {
+      const auto is = [&](std::string_view type) {
+        return std::all_of(types.list.begin(), types.list.end(), [&](const ConfigNode& t) { return Text(t) == type; });
+      };
+      if (!is("full_attention") && !is("sliding_attention"))
+        return Unsupported("layer_types: expected one kind of attention in all layers, found several");
+      if (is("full_attention")) return {};
+    }
+    if (key.empty()) return {};
+    const ConfigNode &window = At(key), &use = At("use_sliding_window");
+    if (!use.is_null() && !IsTrue(use)) return {};
+    if (IsTrue(use) && json_.Get(key) == nullptr)
+      return Corrupt(fmt::format("{}: expected a number beside use_sliding_window, found nothing", key));
+    if (window.is_null()) return {};
+    if (!use.is_null() && !types.is_list()) {
+      // [transformers modeling_qwen2.py: layers from this one on have the window.]
+      const auto full = At("max_window_layers").AsInt(), layers = At("num_hidden_layers").AsInt();
+      if (full && layers && *full >= *layers) return {};
+      if (full.value_or(0) > 0)
+        return Unsupported("max_window_layers: expected one kind of attention in all layers, found two");
+    }
+    const auto size = window.AsInt();
+    if (!size || *size < 1)
+      return Corrupt(fmt::format("{}: expected a number above 0, found {}", key, window.ScalarText()));
+    Set("window_size", ConfigNode::List({ConfigNode::Int(*size), ConfigNode::Int(0)}));
+    return {};
+  }
+
+  bool IsGemma3() const { return architecture_.model_type == "gemma3_text"; }
+
+  // After so many layers that see a window, one sees all [transformers configuration_gemma3.py].
+  Result<int64_t> LocalLayers() {
+    const auto layers = At("num_hidden_layers").AsInt();
+    const ConfigNode& types = At("layer_types");
+    const ConfigNode* saved = json_.Get("_sliding_window_pattern");
+    const auto period = saved != nullptr ? saved->AsInt() : At("sliding_window_pattern").AsInt();
+    if (!period || *period < 1) return Corrupt("sliding_window_pattern: expected a number above 0, found none");
+    if (!types.is_list()) return *period - 1;
+    const auto is_full = [](const ConfigNode& type) { return Text(type) == "full_attention"; };
+    const auto first = std::find_if(types.list.begin(), types.list.end(), is_full);
+    const auto count = static_cast<int64_t>(types.list.size());
+    // Where no layer sees all, any period beyond the layers is the same.
+    const int64_t local = first != types.list.end() ? first - types.list.begin() : std::max(*period - 1, count);
+    if (layers != count) return Corrupt("layer_types: expected one for each layer, found another number of them");
+    for (int64_t i = 0; i < count; ++i) {
+      if (is_full(types.list[static_cast<size_t>(i)]) != ((i + 1) % (local + 1) == 0))
+        return Unsupported("layer_types: expected layers that see all in equal distances, found others");
+    }
+    return local;
+  }
+
+  // Layers that see a window have positions of their own; only those of the others are scaled
+  // [transformers modeling_gemma3.py; NeMo v2.4.0 gemma3.py].
+  Status Gemma3() {
+    for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+      if (!At(key).is_null())
+        return Unsupported(
+            fmt::format("{}: expected null, found {}: NeMo's Gemma 3 has none", key, At(key).ScalarText()));
+    }
+    if (At("sliding_window").is_null()) return Unsupported("sliding_window: expected a number, found null");
+    ANEMONE_ASSIGN(const int64_t local, LocalLayers());
+    Set("interleaved_attn_pattern", ConfigNode::List({ConfigNode::Int(local), ConfigNode::Int(1)}));
+    const ConfigNode& parameters = At("rope_parameters");
+    const ConfigNode &full = parameters.is_map() ? WordAt(parameters, "full_attention") : At("rope_scaling"),
+                     &sliding = WordAt(parameters, "sliding_attention");
+    for (const auto& [word, map] : {std::pair{"rotary_base", &full}, {"rotary_base_local", &sliding}}) {
+      if (const ConfigNode* base = parameters.is_map() ? map->Get("rope_theta") : nullptr) Set(word, *base);
+    }
+    const auto type_of = [](const ConfigNode& map) {
+      const std::string type = Text(WordAt(map, "rope_type"));
+      return type.empty() ? Text(WordAt(map, "type")) : type;
+    };
+    if (const std::string type = type_of(sliding); !type.empty() && type != "default")
+      return Unsupported(fmt::format("rope_parameters.sliding_attention: expected default, found {}", type));
+    const std::string type = type_of(full);
+    if (type.empty() || type == "default") return {};
+    if (type != "linear") return Unsupported(fmt::format("rope_scaling.rope_type: expected linear, found {}", type));
+    Set("rope_scaling_factor", WordAt(full, "factor"));
+    return {};
+  }
+
+  // rope_scaling and rope_theta of transformers 4, rope_parameters of 5.
+  Status Positions() {
+    const ConfigNode& parameters = At("rope_parameters");
+    const ConfigNode& scaling = parameters.is_map() ? parameters : At("rope_scaling");
+    // [baichuan-inc/Baichuan2-13B-Base modeling_baichuan.py; NeMo v2.0.0 convert_baichuan2_hf_to_nemo.py, which goes by
+    // the number of layers, too.]
+    constexpr int64_t kLayersWithAlibi = 40;
+    if (architecture_.model_type == "baichuan" && At("num_hidden_layers").AsInt() == kLayersWithAlibi)
+      return Unsupported(
+          "num_hidden_layers: expected a Baichuan2 with rotary positions (32), found 40, whose positions "
+          "are ALiBi: they are not carried");
+    if (const auto ratio = At("rope_ratio").AsDouble()) Set("rotary_base", ConfigNode::Float(10000.0 * *ratio));
+    if (!scaling.is_map()) return {};
+    for (const auto& [word, key] :
+         {std::pair{"rotary_base", "rope_theta"}, {"rotary_percentage", "partial_rotary_factor"}}) {
+      if (const ConfigNode* value = parameters.is_map() ? parameters.Get(key) : nullptr) Set(word, *value);
+    }
+    std::string type = Text(WordAt(scaling, "rope_type"));
+    if (type.empty()) type = Text(WordAt(scaling, "type"));
+    if (type == "default" || type.empty()) return {};
+    if (type == "linear") {
+      Set("seq_len_interpolation_factor", WordAt(scaling, "factor"));
+      return {};
+    }
+    if (type != "llama3")
+      return Unsupported(fmt::format("rope_scaling.rope_type: expected linear or llama3, found {}", type));
+    for (const PositionFactor& factor : PositionFactors()) {
+      const ConfigNode& found = WordAt(scaling, factor.hf);
+      const auto value = found.AsDouble();
+      if (!value)
+        return Corrupt(fmt::format("rope_scaling.{}: expected a number, found {}", factor.hf, found.ScalarText()));
+      if (*value != factor.built_in) Set(fmt::format("rope_scaling.{}", factor.hf), ConfigNode::Float(*value));
+    }
+    Set("scale_positional_embedding", ConfigNode::Bool(true));
+    return {};
+  }
+
+  // Words for groups that are not a number of them.
+  Status Groups() {
+    if (architecture_.model_type == "falcon" && !IsTrue(At("new_decoder_architecture"))) {
+      Set("num_query_groups", IsTrue(At("multi_query")) ? ConfigNode::Int(1) : ConfigNode::Null());
+    }
+    if (architecture_.model_type == "chatglm" && !IsTrue(At("multi_query_attention")))
+      Set("num_query_groups", ConfigNode::Null());
+    if (architecture_.model_type == "gpt_bigcode" && !IsTrue(At("multi_query")))
+      return Unsupported("multi_query: expected true, found false: heads with keys of their own are not carried");
+    if (architecture_.model_type != "falcon") return {};
+    const ConfigNode& norms = At("num_ln_in_parallel_attn");
+    if (norms.AsInt() == 1 && IsTrue(At("new_decoder_architecture")))
+      return Unsupported("num_ln_in_parallel_attn: expected 2, found 1: NeMo has no such model");
+    return {};
+  }
+
+  Status Experts() {
+    const ConfigNode& dense = At("mlp_only_layers");
+    if (dense.is_list() && !dense.list.empty())
+      return Unsupported("mlp_only_layers: expected none, found some: layers with and without experts are not carried");
+    if (HfKeyOf(architecture_, "moe_router_pre_softmax").empty()) return {};
+    Set("moe_router_pre_softmax", ConfigNode::Bool(!IsTrue(At("norm_topk_prob"))));
+    return {};
+  }
+
+  void NoteUnknown(std::vector<std::string>* notes) {
+    for (const auto& [key, value] : json_.map) {
+      const bool is_known = std::find(known_.begin(), known_.end(), key) != known_.end() ||
+                            std::find(std::begin(kHarmless), std::end(kHarmless), key) != std::end(kHarmless) ||
+                            silent_.Get(key) != nullptr;
+      if (!is_known) notes->push_back(fmt::format("{}: not known to change what the model computes, left alone", key));
+    }
+  }
+
+  const ConfigNode& json_;
+  const HfArchitecture& architecture_;
+  const ConfigNode silent_;
+  std::vector<std::string_view> known_;
+  ConfigNode to_;
+};
+
+// ---- the other way ----
+
+class HfWriter {
+ public:
+  HfWriter(const ConfigNode& model, const HfRequest& request)
+      : model_(model), request_(request), silent_(ParseWord(request.architecture->silent)) {}
+
+  Result<ConfigNode> Write(std::vector<std::string>* notes) {
+    const HfArchitecture& architecture = *request_.architecture;
+    ANEMONE_ASSIGN(words_, WordsOf(model_, notes));
+    // [NeMo v2.0.0 convert_mixtral_hf_to_nemo.py says true, mended by NeMo's pull request 13678.]
+    if (architecture.model_type == "mixtral" && IsTrue(words_["moe_router_pre_softmax"])) {
+      words_["moe_router_pre_softmax"] = ConfigNode::Bool(false);
+      if (notes != nullptr)
+        notes->emplace_back("moe_router_pre_softmax: read as false, as Mixtral computes; NeMo's converter says true");
+    }
+    if (request_.kept != nullptr) {
+      json_ = *request_.kept;
+    } else {
+      json_ = ParseWord(architecture.silent);
+      json_["architectures"] = ConfigNode::List({Str(architecture.name)});
+      json_["model_type"] = Str(architecture.model_type);
+      json_["torch_dtype"] = ConfigNode::Null();
+      json_["transformers_version"] = Str("4.44.2");
+    }
+    // What others are silent about follows from these.
+    const auto is_size = [](const HfKey& key) {
+      return key.word == "num_layers" || key.word == "hidden_size" || key.word == "num_attention_heads";
+    };
+    ANEMONE_ASSIGN(ConfigNode before, Words());
+    for (const HfKey& key : HfKeysOf(architecture)) {
+      if (is_size(key)) Key(key, before);
+    }
+    ANEMONE_ASSIGN(before, Words());
+    for (const HfKey& key : HfKeysOf(architecture)) {
+      if (!is_size(key)) Key(key, before);
+    }
+    WriteActivation(before);
+    Positions(before);
+    Special(before);
+    ANEMONE_ASSIGN(const ConfigNode after, Words());
+    const std::vector<std::string> lines = DifferingWords(words_, after);
+    if (!lines.empty()) {
+      return Unsupported(
+          fmt::format("{} cannot say what this model computes: {}", architecture.name, fmt::join(lines, "; ")),
+          "OUT.safetensors holds the weights alone");
+    }
+    const std::string rows(HfKeyOf(architecture, "vocab_size"));
+    for (const std::string& name : {rows, std::string("vocab_size")}) {
+      const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
+      if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
+    }
+    if (json_.Get("torch_dtype") != nullptr) json_["torch_dtype"] = Str("float32");
+    SetHuggingFaceDType(json_, request_.dtype);
+    if (request_.kept != nullptr) return std::move(json_);
+    for (auto& [key, value] : json_.map) {
+      if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
+    }
+    if (ConfigNode* size = json_.Get("head_dim"); size != nullptr && size->is_null()) *size = words_["kv_channels"];
+    std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    return std::move(json_);
+  }
+
+ private:
+  Result<ConfigNode> Words() const {
+    ANEMONE_ASSIGN(const ConfigNode model, HfReader(json_, *request_.architecture).Read(nullptr));
+    return WordsOf(model, nullptr);
+  }
+  // What the class takes for a key.
+  const ConfigNode& Said(std::string_view key) const {
+    const ConfigNode* own = json_.Get(key);
+    return own != nullptr ? *own : WordAt(silent_, key);
+  }
+  bool Changed(std::string_view word, const ConfigNode& before) const {
+    return !SameConfig(WordAt(words_, word), WordAt(before, word));
+  }
+
+  void Key(const HfKey& key, const ConfigNode& before) {
+    if (key.word == "activation" || key.word == "vocab_size" || key.word == "moe_router_pre_softmax") return;
+    const bool is_word = words_.Get(key.word) != nullptr;
+    if (is_word && !Changed(key.word, before)) return;
+    const ConfigNode& value = is_word ? WordAt(words_, key.word) : WordAt(model_, key.word);
+    if (!is_word && (value.is_null() || SameConfig(value, Said(key.key)))) return;
+    json_[std::string(NameIn(json_, key.key))] = value;
+  }
+
+  void WriteActivation(const ConfigNode& before) {
+    const std::string_view key = HfKeyOf(*request_.architecture, "activation");
+    if (key.empty() || (!Changed("activation", before) && !Changed("gelu by tanh", before))) return;
+    const std::string name = Text(words_["activation"]);
+    const bool by_tanh = IsTrue(words_["gelu by tanh"]);
+    for (const Activation& activation : kActivations) {
+      std::string_view ours = request_.architecture->is_gated ? activation.gated : activation.plain;
+      if (ours.starts_with("fast-")) ours.remove_prefix(5);
+      if (ours != name || activation.by_tanh != by_tanh) continue;
+      json_[std::string(key)] = Str(activation.hf);
+      return;
+    }
+  }
+
+  // Of all layers, or of those that see all.
+  const ConfigNode& LinearFactor() const {
+    const ConfigNode& factor = WordAt(words_, "seq_len_interpolation_factor");
+    return factor.is_null() ? WordAt(words_, "rope_scaling_factor") : factor;
+  }
+
+  void Positions(const ConfigNode& before) {
+    bool has_changed = Changed("seq_len_interpolation_factor", before) ||
+                       Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before);
+    ConfigNode llama3 = ParseWord("{rope_type: llama3}");
+    for (const PositionFactor& factor : PositionFactors()) {
+      const std::string word = fmt::format("rope_scaling.{}", factor.hf);
+      has_changed = has_changed || Changed(word, before);
+      const double value = words_[word].AsDouble().value_or(factor.built_in);
+      const bool is_length = factor.hf == "original_max_position_embeddings";
+      llama3[std::string(factor.hf)] =
+          is_length ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
+    }
+    if (!has_changed) return;
+    std::sort(llama3.map.begin(), llama3.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    ConfigNode scaling = ConfigNode::Null();
+    if (IsTrue(words_["scale_positional_embedding"])) {
+      scaling = std::move(llama3);
+    } else if (const ConfigNode& factor = LinearFactor(); !factor.is_null()) {
+      scaling = ConfigNode::Map();
+      scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));
+      scaling["rope_type"] = Str("linear");
+    }
+    json_["rope_scaling"] = std::move(scaling);
+  }
+
+  // Words that several keys say.
+  void Special(const ConfigNode& before) {
+    const std::string_view type = request_.architecture->model_type;
+    if (Changed("window_size", before) && !words_["window_size"].is_null() &&
+        json_.Get("use_sliding_window") != nullptr) {
+      json_["use_sliding_window"] = ConfigNode::Bool(true);
+      json_["max_window_layers"] = ConfigNode::Int(0);
+    }
+    if (Changed("bias", before) && json_.Get("mlp_bias") != nullptr) {
+      for (const char* key : {"attention_bias", "mlp_bias"}) json_[key] = words_["bias"];
+    }
+    if (Changed("moe_router_pre_softmax", before) && json_.Get("norm_topk_prob") != nullptr)
+      json_["norm_topk_prob"] = ConfigNode::Bool(!IsTrue(words_["moe_router_pre_softmax"]));
+    if (type == "falcon" && !IsTrue(WordAt(json_, "new_decoder_architecture")) && Changed("num_query_groups", before))
+      json_["multi_query"] = ConfigNode::Bool(WordAt(words_, "num_query_groups").AsInt() == 1);
+    if (type == "gemma3_text" && Changed("interleaved_attn_pattern", before)) {
+      const ConfigNode& pattern = WordAt(words_, "interleaved_attn_pattern");
+      const auto local = pattern.is_list() && pattern.list.size() == 2 ? pattern.list[0].AsInt() : std::nullopt;
+      if (local) json_["sliding_window_pattern"] = ConfigNode::Int(*local + 1);
+      json_.Erase("layer_types");
+    }
+    if (type == "chatglm") {
+      if (Changed("num_query_groups", before)) json_["multi_query_attention"] = ConfigNode::Bool(true);
+      const auto base = words_["rotary_base"].AsDouble();
+      if (base && Changed("rotary_base", before)) json_["rope_ratio"] = ConfigNode::Float(*base / 10000.0);
+    }
+    if (type == "baichuan" && Changed("max_position_embeddings", before))
+      json_["model_max_length"] = words_["max_position_embeddings"];
+  }
+
+  const ConfigNode& model_;
+  const HfRequest& request_;
+  const ConfigNode silent_;
+  ConfigNode words_, json_;
+};
+
+}  // namespace
+
+namespace {
+
+std::string KnownClasses() {
+  std::vector<std::string_view> known;
+  for (const HfArchitecture& a : HfArchitectures()) known.push_back(a.name);
+  return fmt::format("known are {}", fmt::join(known, ", "));
+}
+
+}  // namespace
+
+bool IsHfDecoderConfig(const ConfigNode& root) {
+  if (root.Get("model_type") == nullptr && root.Get("architectures") == nullptr) return false;
+  return FindHfArchitecture(root) != nullptr ||
+         (root.Get("text_config") == nullptr && root.Get("vision_config") == nullptr);
+}
+
+Result<const HfArchitecture*> HfArchitectureNamed(std::string_view name) {
+  if (const HfArchitecture* found = FindHfArchitecture(name)) return found;
+  return WrongOption("architecture", fmt::format("expected a class that is known, found {}", name), KnownClasses());
+}
+
+Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::string>* notes) {
+  const HfArchitecture* architecture = FindHfArchitecture(config_json);
+  if (architecture == nullptr) {
+    const ConfigNode& names = WordAt(config_json, "architectures");
+    return Unsupported(fmt::format("architectures: expected one that is known, found {}",
+                                   names.is_list() && !names.list.empty() ? names.list.front().ScalarText() : "none"),
+                       KnownClasses());
+  }
+  ANEMONE_ASSIGN(ConfigNode model, HfReader(config_json, *architecture).Read(notes));
+  for (const char* word : {"num_layers", "hidden_size", "num_attention_heads"}) {
+    if (model.Get(word) == nullptr)
+      return Corrupt(fmt::format("{}: expected a number, found nothing", HfKeyOf(*architecture, word)));
+  }
+  return model;
+}
+
+Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
+  ANEMONE_ASSIGN(const ConfigNode words, WordsOf(model, nullptr));
+  const auto text = [&](std::string_view word) { return Text(WordAt(words, word)); };
+  const auto is = [&](std::string_view word) { return IsTrue(WordAt(words, word)); };
+  const auto has = [&](std::string_view word) { return !WordAt(words, word).is_null(); };
+  const auto number = [&](std::string_view word) { return WordAt(words, word).AsInt().value_or(0); };
+  const std::string norm = text("normalization"), activation = text("activation"), name = text("name");
+  const bool rope = text("position_embedding_type") == "rope",
+             learned = text("position_embedding_type") == "learned_absolute";
+  std::string_view found;
+  if (name == "megatron_gemma2") {
+    found = "Gemma2ForCausalLM";
+  } else if (name == kGemma3Name) {
+    found = "Gemma3ForCausalLM";
+  } else if (name == "megatron_falcon_gpt") {
+    found = "FalconForCausalLM";
+  } else if (rope && norm == "rmsnorm" && activation == "geglu" && is("apply_embedding_scaling")) {
+    found = "GemmaForCausalLM";
+  } else if (rope && norm == "rmsnorm" && activation == "swiglu") {
+    const bool is_wide = number("kv_channels") * number("num_attention_heads") != number("hidden_size");
+    found = has("num_moe_experts")          ? is("qk_layernorm") ? "Qwen3MoeForCausalLM" : "MixtralForCausalLM"
+            : is("qk_layernorm")            ? "Qwen3ForCausalLM"
+            : is("rotary_interleaved")      ? "ChatGLMForConditionalGeneration"
+            : is("qkv_bias") && !is("bias") ? "Qwen2ForCausalLM"
+            : has("window_size") || is_wide ? "MistralForCausalLM"
+                                            : "LlamaForCausalLM";
+  } else if (rope && norm == "layernorm" && activation == "squared-relu") {
+    found = "NemotronForCausalLM";
+  } else if (rope && norm == "layernorm" && activation == "gelu") {
+    found = "Starcoder2ForCausalLM";
+  } else if (learned && norm == "layernorm" && activation == "gelu") {
+    found = number("num_query_groups") == 1 && number("num_attention_heads") > 1 ? "GPTBigCodeForCausalLM"
+                                                                                 : "GPT2LMHeadModel";
+  }
+  if (const HfArchitecture* architecture = found.empty() ? nullptr : FindHfArchitecture(found)) return architecture;
+  return Unsupported(
+      fmt::format("expected a model that a class of transformers computes, found positions {}, norms {}, activation {}",
+                  text("position_embedding_type"), norm, activation),
+      "OUT.safetensors holds the weights alone");
+}
+
+Result<ConfigNode> HfOfNemo1(const ConfigNode& model, const HfRequest& request, std::vector<std::string>* notes) {
+  return HfWriter(model, request).Write(notes);
+}
+
+}  // namespace anemone

@@ -1,0 +1,22 @@
+// The config that came along: that of the model which a NeMo checkpoint was made from, kept inside it (KeepConfig), so
+// that the way back gives what came in.
+#ifndef ANEMONE_FAMILY_WORDS_KEPT_CONFIG_H_
+#define ANEMONE_FAMILY_WORDS_KEPT_CONFIG_H_
+
+#include <optional>
+#include <string>
+
+#include "anemone/checkpoint.h"
+#include "anemone/config.h"
+
+namespace anemone {
+
+// The JSON file of that name; nullopt without one, or for one that cannot be read.
+std::optional<Config> ReadKeptConfig(const Checkpoint& source, const std::string& file);
+
+// Hugging Face's config.json, of a .nemo or of a NeMo 2 folder, if it is one of the family's; nullopt: none.
+std::optional<Config> KeptHfConfig(const Checkpoint& source, bool (*is_one)(const ConfigNode& root));
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_WORDS_KEPT_CONFIG_H_

@@ -1,0 +1,295 @@
+// Facts: as megatron_tables.h says; Megatron-LM gpt_builders.py.
+#include "family/words/megatron_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "family/megatron/megatron_layer.h"
+#include "family/words/megatron_tables.h"
+#include "family/words/model_words.h"
+
+namespace anemone {
+namespace {
+
+// Arguments that code below reads.
+constexpr std::string_view kRead[] = {
+    "add_position_embedding",
+    "bias_gelu_fusion",
+    "bias_swiglu_fusion",
+    "group_query_attention",
+    "merge_file",
+    "moe_layer_freq",
+    "normalization",
+    "num_query_groups",
+    "padded_vocab_size",
+    "position_embedding_type",
+    "rope_scaling_factor",
+    "squared_relu",
+    "swiglu",
+    "tokenizer_model",
+    "tokenizer_type",
+    "untie_embeddings_and_output_weights",
+    "use_legacy_models",
+    "use_rope_scaling",
+    "use_rotary_position_embeddings",
+    "vocab_file",
+    "window_size",
+};
+
+// Arguments of training, of files, of machines and of other models, which change nothing of what this one computes.
+constexpr std::string_view kTraining[] = {
+#include "family/words/megatron_arguments.inc"
+};
+
+bool Has(std::span<const std::string_view> names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+bool IsNothing(const ConfigNode& node) {
+  if (node.is_list()) return node.list.empty();
+  return node.is_null() || node.AsBool() == false || node.AsString() == "" || node.AsString() == "none";
+}
+
+std::string TextIn(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsString().value_or(""); }
+bool IsTrue(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsBool().value_or(false); }
+ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
+
+std::string Shown(const ConfigNode& node) {
+  if (node.is_scalar()) return node.ScalarText();
+  return node.is_list() ? "a list" : "a map";
+}
+
+Status CheckOnly(const ConfigNode& args) {
+  for (const MegatronOnly& only : kMegatronOnly) {
+    const ConfigNode& value = WordAt(args, only.key);
+    if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
+    return Unsupported(
+        fmt::format("{}: expected {}, found {}: {} are not carried", only.key, only.value, Shown(value), only.why));
+  }
+  // 1, or a list of which layers have experts.
+  const ConfigNode& layers = WordAt(args, "moe_layer_freq");
+  const auto is_one = [](const ConfigNode& node) { return node.AsInt() == 1; };
+  const bool all = layers.is_null() || is_one(layers) || (layers.is_list() && std::ranges::all_of(layers.list, is_one));
+  if (!all && !WordAt(args, "num_experts").is_null()) {
+    return Unsupported(
+        fmt::format("moe_layer_freq: expected experts in all layers, found {}: others are not carried", Shown(layers)));
+  }
+  return {};
+}
+
+Status SetNorm(const ConfigNode& args, ConfigNode* words) {
+  const std::string norm = TextIn(args, "normalization");
+  const bool centered = IsTrue(*words, "layernorm_zero_centered_gamma");
+  if (norm == "RMSNorm") {
+    (*words)["normalization"] = Text("rmsnorm");
+  } else if (norm.empty() || norm == "LayerNorm") {
+    (*words)["normalization"] = Text(centered ? "layernorm1p" : "layernorm");
+  } else {
+    return Unsupported(fmt::format("normalization: expected LayerNorm or RMSNorm, found {}", norm));
+  }
+  return {};
+}
+
+// An activation is fused with its bias, which computes gelu by its tanh form, unless there is none to add.
+void SetActivation(const ConfigNode& args, ConfigNode* words) {
+  const bool swiglu = IsTrue(args, "swiglu");
+  (*words)["activation"] = Text(swiglu ? "fast-swiglu" : IsTrue(args, "squared_relu") ? "squared-relu" : "gelu");
+  if (const std::string own = TextIn(args, "activation"); !own.empty()) (*words)["activation"] = Text(own);
+  const bool has_bias = WordAt(args, "add_bias_linear").AsBool().value_or(true);
+  const bool fused = WordAt(args, swiglu ? "bias_swiglu_fusion" : "bias_gelu_fusion").AsBool().value_or(has_bias);
+  (*words)["bias_activation_fusion"] = ConfigNode::Bool(fused);
+}
+
+Status SetPositions(const ConfigNode& args, ConfigNode* words) {
+  std::string type = TextIn(args, "position_embedding_type");
+  if (type.empty() || IsTrue(args, "use_rotary_position_embeddings"))
+    type = IsTrue(args, "use_rotary_position_embeddings") ? "rope" : "learned_absolute";
+  if (type != "rope" && type != "learned_absolute") {
+    return Unsupported(fmt::format("position_embedding_type: expected rope or learned_absolute, found {}", type));
+  }
+  if (type == "learned_absolute" && !WordAt(args, "add_position_embedding").AsBool().value_or(true))
+    return Unsupported("add_position_embedding: expected true, found false: models without positions are not carried");
+  (*words)["position_embedding_type"] = Text(type);
+  if (type != "rope" || !IsTrue(args, "use_rope_scaling")) return {};
+  // What NeMo 1 has built in, but for the factor [core_v0.14.0 rotary_pos_embedding.py, _apply_scaling].
+  const ConfigNode& factor = WordAt(args, "rope_scaling_factor");
+  if (!factor.is_null()) {
+    ConfigNode& scaling = (*words)["rope_scaling"] = ConfigNode::Map();
+    scaling["factor"] = factor;
+  }
+  (*words)["scale_positional_embedding"] = ConfigNode::Bool(true);
+  return {};
+}
+
+// Megatron's window is how many tokens one sees before itself; NeMo's converters, and transformers, count it, too.
+Status SetWindow(const ConfigNode& args, ConfigNode* words) {
+  const ConfigNode& window = WordAt(args, "window_size");
+  if (window.is_null()) return {};
+  const auto left = window.is_list() && window.list.size() == 2 ? window.list[0].AsInt() : std::nullopt;
+  const auto right = left ? window.list[1].AsInt() : std::nullopt;
+  if (!right || *left >= int64_t{1} << 40) return Corrupt("window_size: expected two numbers, found something else");
+  if (*left < 0) return {};
+  (*words)["window_size"] = ConfigNode::List({ConfigNode::Int(*left + 1), ConfigNode::Int(*right)});
+  return {};
+}
+
+// NeMo 1's name for a tokenizer, whose files are elsewhere.
+void SetTokenizer(const ConfigNode& args, ConfigNode* words) {
+  const std::string type = TextIn(args, "tokenizer_type"), model = TextIn(args, "tokenizer_model");
+  if (type.empty() || type.starts_with("Null")) return;
+  ConfigNode tokenizer = ConfigNode::Map();
+  const bool is_hf = type.find("HuggingFace") != std::string::npos;
+  const bool is_pieces = type.find("SentencePiece") != std::string::npos || type.starts_with("Llama2");
+  tokenizer["library"] = Text(is_hf ? "huggingface" : is_pieces ? "sentencepiece" : "megatron");
+  tokenizer["type"] = is_hf ? Text(model) : is_pieces ? ConfigNode::Null() : Text(type);
+  tokenizer["model"] = is_pieces ? Text(model) : ConfigNode::Null();
+  for (const char* key : {"vocab_file", "merge_file"}) tokenizer[key] = WordAt(args, key);
+  (*words)["tokenizer"] = std::move(tokenizer);
+}
+
+// ---- Megatron-Bridge ----
+
+// Keys of a provider that code reads, under the names that the arguments have.
+constexpr std::pair<std::string_view, std::string_view> kBridge[] = {
+    {"bias_activation_fusion", "bias_gelu_fusion"},
+    {"rope_scaling", "use_rope_scaling"},
+};
+
+std::string ArgumentOf(std::string_view bridge) {
+  const auto* row = std::ranges::find(kMegatronKeys, bridge, BridgeKeyOf);
+  if (row != std::end(kMegatronKeys)) return std::string(row->key);
+  const auto* other = std::ranges::find(kBridge, bridge, [](const auto& pair) { return pair.first; });
+  return std::string(other == std::end(kBridge) ? bridge : other->second);
+}
+
+// Classes that build what their fields say, by the beginnings of their names. Others compute more than that.
+constexpr std::string_view kBridgeClasses[] = {
+    "BridgeGPTModelConfig",
+    "GPTModelConfig",
+    "GPTModelProvider",
+    "GPTProvider",
+    "Llama",
+    "CodeLlama",
+    "MistralModelProvider",
+    "Mixtral",
+    "Qwen2",
+    "Qwen25",
+    "Qwen3",
+    "NemotronModelProvider",
+    "Nemotron3ModelProvider",
+    "Nemotron4ModelProvider",
+    "StarCoder",
+};
+
+std::string LastName(std::string_view python) { return std::string(python.substr(python.rfind('.') + 1)); }
+
+// How an activation is written: {_target_: torch.nn.functional.silu}, or "silu".
+std::string FunctionName(const ConfigNode& node) {
+  return LastName(node.is_map() ? TextIn(node, "_target_") : node.AsString().value_or(""));
+}
+
+Status TakeBridgeActivation(const ConfigNode& model, ConfigNode* args) {
+  const std::string name = FunctionName(WordAt(model, "activation_func"));
+  const bool gated = IsTrue(model, "gated_linear_unit");
+  const std::string_view function = name.empty() ? std::string_view("gelu") : name;
+  const auto* known = std::ranges::find(kBridgeActivations, function,
+                                        [](const BridgeActivation& row) { return LastName(row.function); });
+  const std::string_view word = known == std::end(kBridgeActivations) ? "" : gated ? known->gated : known->plain;
+  if (word.empty())
+    return Unsupported(fmt::format("activation_func: expected one that is carried, found {}{}", name,
+                                   gated ? " in a gated MLP" : " in an MLP without gates"));
+  (*args)["activation"] = Text(word);
+  (*args)["openai_gelu"] = ConfigNode::Bool(known->by_tanh);
+  return {};
+}
+
+// run_config.yaml's model in the words of Megatron-LM's arguments.
+Result<ConfigNode> ArgsOfBridge(const ConfigNode& root) {
+  ConfigNode model = *root.Get("model");
+  const std::string name = LastName(TextIn(model, "_target_"));
+  const auto begins = [&](std::string_view known) { return name.starts_with(known); };
+  if (std::ranges::none_of(kBridgeClasses, begins) || name.find("VL") != std::string::npos)
+    return Unsupported(fmt::format("_target_: expected a class that is carried, found {}", name)).In("model");
+  // The builder's layout keeps what the transformer is apart.
+  if (const ConfigNode* inner = model.Get("transformer"); inner != nullptr && inner->is_map()) {
+    const ConfigNode fields = *inner;
+    for (const auto& [key, value] : fields.map) {
+      if (model.Get(key) == nullptr) model[key] = value;
+    }
+  }
+  ConfigNode args = ConfigNode::Map();
+  for (const auto& [key, value] : model.map) args[ArgumentOf(key)] = value;
+  args["swiglu"] = ConfigNode::Bool(false);
+  args["group_query_attention"] = ConfigNode::Bool(!WordAt(model, "num_query_groups").is_null());
+  const bool shared = WordAt(model, "share_embeddings_and_output_weights").AsBool().value_or(true);
+  args["untie_embeddings_and_output_weights"] = ConfigNode::Bool(!shared);
+  if (const ConfigNode* tokenizer = root.Get("tokenizer"); tokenizer != nullptr && tokenizer->is_map()) {
+    for (const char* key : {"tokenizer_type", "tokenizer_model", "vocab_file", "merge_file"})
+      args[key] = WordAt(*tokenizer, key);
+  }
+  ANEMONE_TRY(TakeBridgeActivation(model, &args).In("model"));
+  return args;
+}
+
+void NoteUnknown(const ConfigNode& args, std::vector<std::string>* notes) {
+  std::vector<std::string> unknown;
+  for (const auto& argument : args.map) {
+    const std::string& key = argument.first;
+    const ConfigNode& value = argument.second;
+    const auto has_key = [&](const auto& row) { return row.key == key; };
+    if (IsNothing(value) || Has(kRead, key) || std::ranges::any_of(kMegatronKeys, has_key) ||
+        std::ranges::any_of(kMegatronOnly, has_key) || Has(kTraining, key))
+      continue;
+    unknown.push_back(fmt::format("{} = {}", key, Shown(value)));
+  }
+  if (!unknown.empty())
+    notes->push_back(fmt::format("arguments that are not known are not looked at: {}", fmt::join(unknown, ", ")));
+}
+
+Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
+  ANEMONE_TRY(CheckOnly(args));
+  ConfigNode words = ConfigNode::Map();
+  for (const MegatronKey& same : kMegatronKeys) {
+    const ConfigNode* value = args.Get(same.key);
+    if (value != nullptr && value->is_scalar() && !value->is_null()) words[std::string(same.nemo1)] = *value;
+  }
+  const bool grouped = IsTrue(args, "group_query_attention");
+  words["num_query_groups"] = WordAt(args, grouped ? "num_query_groups" : "num_attention_heads");
+  words["mcore_gpt"] = ConfigNode::Bool(!IsTrue(args, "use_legacy_models"));
+  words["share_embeddings_and_output_weights"] = ConfigNode::Bool(!IsTrue(args, "untie_embeddings_and_output_weights"));
+  ANEMONE_TRY(SetNorm(args, &words));
+  SetActivation(args, &words);
+  ANEMONE_TRY(SetPositions(args, &words));
+  ANEMONE_TRY(SetWindow(args, &words));
+  SetTokenizer(args, &words);
+  return words;
+}
+
+}  // namespace
+
+bool IsMegatronArgs(const ConfigNode& root) {
+  constexpr std::string_view kKeys[] = {"num_attention_heads", "padded_vocab_size", "tensor_model_parallel_size",
+                                        "world_size"};
+  return std::ranges::all_of(kKeys, [&](std::string_view key) { return root.Get(key) != nullptr; });
+}
+
+bool IsBridgeConfig(const ConfigNode& root) {
+  const ConfigNode* model = root.Get("model");
+  return model != nullptr && model->is_map() && TextIn(*model, "_target_").starts_with("megatron.bridge.");
+}
+
+Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::string>* notes) {
+  if (IsBridgeConfig(config)) {
+    ANEMONE_ASSIGN(const ConfigNode args, ArgsOfBridge(config));
+    return Nemo1OfArgs(args);
+  }
+  if (notes != nullptr) NoteUnknown(config, notes);
+  return Nemo1OfArgs(config);
+}
+
+}  // namespace anemone

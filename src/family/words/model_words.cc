@@ -1,0 +1,233 @@
+// Facts: NeMo v2.0.0 megatron_gpt_model.py, megatron_base_model.py (build_transformer_config), utils_funcs.py
+// (activation_to_func); Megatron-LM core_v0.9.0 transformer_config.py, mlp.py.
+#include "family/words/model_words.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+#include "family/megatron/megatron_layer.h"
+
+namespace anemone {
+namespace {
+
+struct Word {
+  std::string_view key;
+  std::string_view silent;  // YAML
+};
+constexpr Word kWords[] = {
+    {"num_layers", "null"},
+    {"hidden_size", "null"},
+    {"ffn_hidden_size", "null"},
+    {"num_attention_heads", "null"},
+    {"num_query_groups", "null"},
+    {"kv_channels", "null"},
+    {"max_position_embeddings", "null"},
+    {"share_embeddings_and_output_weights", "true"},
+    {"normalization", "layernorm"},
+    {"layernorm_zero_centered_gamma", "false"},
+    {"layernorm_epsilon", "1e-5"},
+    {"activation", "gelu"},
+    {"bias", "true"},
+    {"qkv_bias", "false"},
+    {"qk_layernorm", "false"},
+    {"position_embedding_type", "learned_absolute"},
+    {"rotary_base", "10000"},
+    {"rotary_base_local", "null"},
+    {"rope_scaling_factor", "null"},
+    {"rotary_percentage", "1.0"},
+    {"rotary_interleaved", "false"},
+    {"seq_len_interpolation_factor", "null"},
+    {"scale_positional_embedding", "false"},
+    {"rope_scaling.factor", "null"},
+    {"rope_scaling.low_freq_factor", "null"},
+    {"rope_scaling.high_freq_factor", "null"},
+    {"rope_scaling.original_max_position_embeddings", "null"},
+    {"window_size", "null"},
+    {"interleaved_attn_pattern", "null"},
+    {"apply_embedding_scaling", "false"},
+    {"transformer_block_type", "pre_ln"},
+    {"normalize_attention_scores", "true"},
+    {"headscale", "false"},
+    {"name", "null"},
+    {"num_moe_experts", "null"},
+    {"moe_router_topk", "2"},
+    {"moe_router_pre_softmax", "false"},
+    {"moe_ffn_hidden_size", "null"},
+    {"mcore_customization_config.attn_logit_softcapping", "null"},
+    {"mcore_customization_config.final_logit_softcapping", "null"},
+    {"mcore_customization_config.query_pre_attn_scalar", "null"},
+    {"mcore_customization_config.new_decoder_architecture", "false"},
+    {"mcore_customization_config.parallel_attention", "false"},
+};
+
+std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
+bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
+
+// gelu is computed by its tanh form wherever it is fused with its bias [megatron/core/fusions/fused_bias_gelu.py].
+Status SetActivation(const ConfigNode& model, ConfigNode* words) {
+  std::string name = Text((*words)["activation"]);
+  if (name.starts_with("fast-")) name = name.substr(5);
+  ANEMONE_ASSIGN(const bool openai, FlagOf(model, "openai_gelu", false));
+  ANEMONE_ASSIGN(const bool fused, FlagOf(model, "bias_activation_fusion", true));
+  const bool is_gelu = name == "gelu" || name == "geglu";
+  (*words)["activation"] = ConfigNode::String(name == "approx-gelu" ? "quick-gelu" : std::move(name));
+  (*words)["gelu by tanh"] = ConfigNode::Bool(is_gelu && (openai || fused));
+  return {};
+}
+
+// [w, 0]: a token sees so many before it. Others see all.
+Status SetWindow(ConfigNode* words) {
+  ConfigNode& window = (*words)["window_size"];
+  if (window.is_null()) return {};
+  const auto left = window.is_list() && window.list.size() == 2 ? window.list[0].AsInt() : std::nullopt;
+  const auto right = left ? window.list[1].AsInt() : std::nullopt;
+  if (!right) return Corrupt("window_size: expected two numbers, found something else");
+  if (*left < 0) {
+    window = ConfigNode::Null();
+  } else if (*right != 0) {
+    return Unsupported(
+        fmt::format("window_size: expected one that ends with the token itself, found [{}, {}]", *left, *right));
+  } else {
+    window = ConfigNode::Int(*left);
+  }
+  return {};
+}
+
+// [NeMo v2.0.0 megatron_gpt_model.py; nemo/collections/llm/gpt/model/llama.py, Llama31Config]
+constexpr PositionFactor kFactors[] = {
+    {"factor", "scale_factor", 8},
+    {"low_freq_factor", "low_freq_factor", 1},
+    {"high_freq_factor", "high_freq_factor", 4},
+    {"original_max_position_embeddings", "old_context_len", 8192},
+};
+std::string WordOf(const PositionFactor& factor) { return fmt::format("rope_scaling.{}", factor.hf); }
+
+void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
+  for (const char* key : {"seq_len_interpolation_factor", "rope_scaling_factor"}) {
+    if (ConfigNode& factor = (*words)[key]; factor.AsDouble() == 1.0) factor = ConfigNode::Null();
+  }
+  const bool is_scaled = IsTrue((*words)["scale_positional_embedding"]);
+  // [NeMo v2.0.0 convert_llama_hf_to_nemo.py, mended in 2.2.0 by pull request 11548.]
+  if (ConfigNode& factor = (*words)["seq_len_interpolation_factor"]; is_scaled && !factor.is_null()) {
+    if (notes != nullptr) {
+      notes->push_back(
+          "seq_len_interpolation_factor: left out beside scale_positional_embedding: NeMo's converter of Llama 3.1 "
+          "says "
+          "both, which scales positions twice; the model was trained with one");
+    }
+    factor = ConfigNode::Null();
+  }
+  const bool is_rope = Text((*words)["position_embedding_type"]) == "rope";
+  for (const PositionFactor& position : kFactors) {
+    ConfigNode& word = (*words)[WordOf(position)];
+    word = is_rope && is_scaled ? ConfigNode::Float(word.AsDouble().value_or(position.built_in)) : ConfigNode::Null();
+  }
+  if (is_rope) return;
+  for (const Word& word : kWords) {
+    if (word.key.starts_with("rotary_") || word.key.starts_with("seq_len_") || word.key.starts_with("scale_pos"))
+      (*words)[std::string(word.key)] = ConfigNode::Null();
+  }
+}
+
+void SetSizes(const ConfigNode& model, ConfigNode* words) {
+  const auto number = [&](const char* key) { return WordAt(*words, key).AsInt(); };
+  const auto fill = [&](const char* key, std::optional<int64_t> value) {
+    ConfigNode& node = (*words)[key];
+    if (node.is_null() && value) node = ConfigNode::Int(*value);
+  };
+  const auto heads = number("num_attention_heads"), width = number("hidden_size");
+  fill("num_query_groups", heads);
+  if (heads && width && *heads > 0) fill("kv_channels", *width / *heads);
+  constexpr int64_t kMostWidth = int64_t{1} << 40;
+  if (width && *width < kMostWidth) fill("ffn_hidden_size", 4 * *width);
+  fill("max_position_embeddings", WordAt(model, "encoder_seq_length").AsInt());
+  const bool has_experts = !WordAt(*words, "num_moe_experts").is_null();
+  if (has_experts) fill("moe_ffn_hidden_size", number("ffn_hidden_size"));
+  for (const char* key : {"moe_router_topk", "moe_router_pre_softmax", "moe_ffn_hidden_size"}) {
+    if (!has_experts) (*words)[key] = ConfigNode::Null();
+  }
+  // Where all layers have experts, nothing has the size of an MLP.
+  if (has_experts) (*words)["ffn_hidden_size"] = ConfigNode::Null();
+}
+
+}  // namespace
+
+std::span<const PositionFactor> PositionFactors() { return kFactors; }
+
+Status CheckNemo1Factors(const ConfigNode& model) {
+  if (WordAt(model, "name").AsString() == std::string(kGemma3Name))
+    return Unsupported("name: expected a model that NeMo 1 has, found Gemma 3", "NeMo 2 has it, from 2.4.0");
+  for (const PositionFactor& factor : kFactors) {
+    const auto value = WordAt(model, WordOf(factor)).AsDouble();
+    if (!value || *value == factor.built_in) continue;
+    return Unsupported(
+        fmt::format("{}: expected {}, which NeMo 1 has built in, found {}", WordOf(factor), factor.built_in, *value),
+        "no config of NeMo 1 says another: its model would compute other positions; NeMo 2 has it");
+  }
+  return {};
+}
+
+const ConfigNode& WordAt(const ConfigNode& map, std::string_view key) {
+  static const ConfigNode kNull;
+  if (const ConfigNode* node = map.Get(key)) return *node;
+  const size_t dot = key.find('.');
+  const ConfigNode* inner = dot == std::string_view::npos ? nullptr : map.Get(key.substr(0, dot));
+  return inner == nullptr ? kNull : WordAt(*inner, key.substr(dot + 1));
+}
+
+ConfigNode NumberWord(double value) {
+  const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
+  return is_whole ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
+}
+
+ConfigNode ParseWord(std::string_view yaml) {
+  const auto map = Config::ParseYaml(fmt::format("value: {}", yaml), "a table");
+  const ConfigNode* value = map.ok() ? map->root().Get("value") : nullptr;
+  return value == nullptr ? ConfigNode::Null() : *value;
+}
+
+const ConfigNode* SilentWord(std::string_view key) {
+  static const ConfigNode kSilent = [] {
+    ConfigNode map = ConfigNode::Map();
+    for (const Word& word : kWords) map[std::string(word.key)] = ParseWord(word.silent);
+    return map;
+  }();
+  const ConfigNode* value = kSilent.Get(key);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+Result<ConfigNode> WordsOf(const ConfigNode& model, std::vector<std::string>* notes) {
+  ConfigNode words = ConfigNode::Map();
+  for (const Word& word : kWords) {
+    const ConfigNode& value = WordAt(model, word.key);
+    const ConfigNode* silent = SilentWord(word.key);
+    words[std::string(word.key)] = value.is_null() && silent != nullptr ? *silent : value;
+  }
+  ANEMONE_TRY(SetActivation(model, &words));
+  ANEMONE_TRY(SetWindow(&words));
+  SetPositions(&words, notes);
+  SetSizes(model, &words);
+  const std::string norm = Text(words["normalization"]);
+  if (norm == "layernorm1p") words["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
+  if (norm.starts_with("layernorm") || norm == "low_precision_layernorm")
+    words["normalization"] = ConfigNode::String("layernorm");
+  if (IsTrue(words["bias"])) words["qkv_bias"] = ConfigNode::Bool(true);
+  const std::string name = Text(words["name"]);
+  if (name.empty() || name == "megatron_gpt" || name == "te_gpt") words["name"] = ConfigNode::Null();
+  return words;
+}
+
+std::vector<std::string> DifferingWords(const ConfigNode& a, const ConfigNode& b) {
+  const auto text = [](const ConfigNode& node) { return node.is_scalar() ? node.ScalarText() : std::string("a list"); };
+  std::vector<std::string> lines;
+  for (const auto& [key, value] : a.map) {
+    const ConfigNode& other = WordAt(b, key);
+    if (!SameConfig(value, other)) lines.push_back(fmt::format("{}: {} and {}", key, text(value), text(other)));
+  }
+  return lines;
+}
+
+}  // namespace anemone

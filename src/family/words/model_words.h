@@ -1,0 +1,52 @@
+// A decoder's words: what its config says that changes what it computes.
+//
+// They are a flat map in the keys of NeMo 1's model_config.yaml, which all tables of this folder speak, each with the
+// value that NeMo takes where the config is silent, and one spelling for what has several. Two configs whose words are
+// the same are of the same model, whoever wrote them.
+#ifndef ANEMONE_FAMILY_WORDS_MODEL_WORDS_H_
+#define ANEMONE_FAMILY_WORDS_MODEL_WORDS_H_
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/config.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// The words of a config in NeMo 1's keys; a size that it does not have is null. `notes`: a line for what it says twice.
+// Errors: Corrupt naming the key, for a value that makes no sense.
+Result<ConfigNode> WordsOf(const ConfigNode& model, std::vector<std::string>* notes);
+
+// Every word in which two models differ, with both values: "rotary_base: 10000 and 500000".
+std::vector<std::string> DifferingWords(const ConfigNode& a, const ConfigNode& b);
+
+// What NeMo takes for a word that a config does not have; nullptr: the key is no word, or its value follows from
+// others.
+const ConfigNode* SilentWord(std::string_view key);
+
+// `name` of a Gemma 3, which NeMo 1 does not have: NeMo 2's config in the same keys.
+inline constexpr std::string_view kGemma3Name = "gemma3";
+
+// How positions are scaled as Llama 3.1's are, where `scale_positional_embedding` holds. NeMo 1 has the values built
+// in; others are words below `rope_scaling`, by transformers' names, which no config of NeMo 1 has.
+struct PositionFactor {
+  std::string_view hf, nemo2;
+  double built_in;
+};
+std::span<const PositionFactor> PositionFactors();
+// Errors: Unsupported naming a factor or a model that NeMo 1 does not compute.
+Status CheckNemo1Factors(const ConfigNode& model);
+
+// The value at a key, which may be dotted; null where it is not there.
+const ConfigNode& WordAt(const ConfigNode& map, std::string_view key);
+// A scalar in YAML: "null", "1e-5".
+ConfigNode ParseWord(std::string_view yaml);
+// A number; a whole one as an integer.
+ConfigNode NumberWord(double value);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_WORDS_MODEL_WORDS_H_

@@ -1,0 +1,58 @@
+// A LLaVA's config: transformers' config.json around that of its language model, and NeMo 1's around a GPT's.
+//
+// The language model's part is translated as any decoder's is (hf_config.h); here is what is around it.
+#ifndef ANEMONE_FAMILY_WORDS_NEVA_CONFIG_H_
+#define ANEMONE_FAMILY_WORDS_NEVA_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/config.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// Whether this is transformers' config of a LLaVA.
+bool IsLlavaJson(const ConfigNode& root);
+
+// The same of a LLaVA-NeXT (LLaVA 1.6).
+bool IsLlavaNextJson(const ConfigNode& root);
+// Whether NeMo 1's words say one. NeMo 1 has no such model, and no such key: NeMo 2's config is put into these words.
+bool IsLlavaNextConfig(const Config& config);
+constexpr std::string_view kPatchMerge = "mm_patch_merge_type", kUnpad = "spatial_unpad";  // in mm_cfg
+// The tilings that transformers' LLaVA-NeXT takes where config.json is silent.
+constexpr std::string_view kSilentPinpoints = "[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]";
+
+// `vision_config`, with the sizes that its class takes where it is silent.
+ConfigNode WholeTower(const ConfigNode& vision);
+// The config of a tower by the last word of its published name, or of a path that ends in it; empty: it is not known.
+ConfigNode TowerOfName(std::string_view name);
+// What mm_cfg.vision_encoder.from_pretrained is to say; `whole`: of WholeTower. A note where the tower is another one.
+std::string TowerNameOf(const ConfigNode& whole, const ConfigNode& vision, std::vector<std::string>* notes);
+
+// `text_config`, with the sizes that its class takes where it is silent. Errors: Corrupt without one.
+Result<ConfigNode> TextConfigOf(const ConfigNode& config_json);
+
+// NeMo 1's config of the whole model: `model` is the language model's. `name`: of the source, for a tower of unknown
+// origin. Errors: Unsupported naming the key for what NeMo has no such model of.
+Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode model, uint64_t rows,
+                                  std::vector<std::string>* notes);
+
+struct LlavaRequest {
+  const ConfigNode* kept = nullptr;         // a config.json that came along; null: none
+  const ConfigNode* vision = nullptr;       // of the tower's own config.json; null: as `kept` says
+  ConfigNode text = {};                     // of the language model
+  std::optional<int64_t> image_token = {};  // its id, by the tokenizer
+  uint64_t rows = 0;
+  bool any_projector = false;  // for LLaVA's own code
+};
+// config.json of the model that NeMo's config describes. Errors: Unsupported naming the key for what transformers'
+// LLaVA does not compute; NotFound when nothing tells the tower's config.
+Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std::vector<std::string>* notes);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_WORDS_NEVA_CONFIG_H_

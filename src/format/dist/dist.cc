@@ -1,0 +1,482 @@
+#include "format/dist/dist.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "anemone/config.h"
+#include "base/closed_file.h"
+#include "base/tree.h"
+#include "format/dist/entries.h"
+#include "format/torch/torch_file.h"
+#include "format/values.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+using Kind = ValueNode::Kind;
+
+constexpr size_t kMaxFiles = 1'000'000;
+constexpr size_t kMaxChained = 64;  // optimizers
+constexpr std::string_view kOptimizer = "optimizer.";
+constexpr std::string_view kOptimizerState = "optimizer.state.";
+constexpr std::string_view kChained = "chained_";
+
+// An optimizer's tensor: the optimizer's number in a chain, 0 without one.
+struct OptimizerKey {
+  std::string whole;
+  size_t chained_bytes = 0;  // of "chained_1."
+  size_t member = 0;
+  bool is_chained() const { return chained_bytes > 0; }
+  std::string_view rest() const { return std::string_view(whole).substr(chained_bytes); }
+};
+std::optional<OptimizerKey> ReadOptimizerKey(const std::string& whole) {
+  OptimizerKey result{.whole = whole};
+  std::string_view key = whole;
+  if (key.starts_with(kChained)) {
+    const std::string_view number = key.substr(kChained.size());
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), result.member);
+    if (error != std::errc() || result.member >= kMaxChained || !std::string_view(end, number.end()).starts_with('.'))
+      return std::nullopt;
+    key = std::string_view(end + 1, number.end());
+    result.chained_bytes = whole.size() - key.size();
+  }
+  return key.starts_with(kOptimizer) ? std::optional(std::move(result)) : std::nullopt;
+}
+
+// What was stored, under the names it is shown by.
+class Presenter {
+ public:
+  // `listed`: objects were saved in a list, one element for each local shard, as Megatron does in torch_dist.
+  Presenter(bool megatron, bool listed, Value common)
+      : megatron_(megatron), listed_(listed), training_(std::move(common)) {
+    if (training_.graph == nullptr) training_.graph = std::make_shared<ValueGraph>();
+    if (Pairs(training_.node) == nullptr) training_.node = training_.graph->New(Kind::kDict);
+  }
+
+  Status Present(std::vector<DistEntry> entries) {
+    for (DistEntry& entry : entries) ANEMONE_TRY(Sort(entry).In(entry.key));
+    // A stack's layers stand where its first key stood, layer by layer: the order in which modules list their
+    // parameters.
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      Slot& slot = slots_[i];
+      if (!slot.stack) {
+        ANEMONE_TRY(AddWeight(slot.name, std::move(*slot.entry)));
+        continue;
+      }
+      for (size_t layer = 0; layer < slot.stack->layers.size(); ++layer) {
+        for (auto& [suffix, entry] : slot.stack->layers[layer]) {
+          ANEMONE_TRY(AddWeight(fmt::format("{}.{}.{}", slot.name, layer, suffix), std::move(entry)));
+        }
+      }
+    }
+    return PresentOptimizer();
+  }
+
+  // REQUIRES: Present() was called, once.
+  void Finish(Shard& shard, DistributedOrigin& origin) {
+    shard.weights = std::move(weights_);
+    if (!Pairs(training_.node)->empty()) shard.training = std::move(training_);
+    origin.layer_stacks.assign(stacks_.begin(), stacks_.end());
+    origin.has_flat_optimizer = flattened_;
+    origin.has_chained_optimizer = IsChained();
+  }
+
+ private:
+  struct Stack {
+    std::vector<std::vector<std::pair<std::string, Entry>>> layers;
+  };
+  struct Slot {
+    std::string name;  // of the weight, or the stack's prefix
+    std::optional<Entry> entry;
+    std::shared_ptr<Stack> stack;
+  };
+
+  Status Sort(DistEntry& entry) {
+    if (auto* tensor = std::get_if<ChunkedTensor>(&entry.content)) {
+      if (auto key = ReadOptimizerKey(entry.key); megatron_ && key) {
+        flattened_ = flattened_ || tensor->original_shape.has_value();
+        optimizer_.emplace_back(*std::move(key), std::move(*tensor));
+        return {};
+      }
+      if (!megatron_ && IsOptimizerPath(entry.path)) {
+        ANEMONE_ASSIGN(Tensor whole, AssembleWhole(*tensor));
+        const ValueRef node = training_.graph->New(Kind::kTensor);
+        node->tensor = std::move(whole);
+        return Nest(entry.path, node);
+      }
+      return SortWeight(entry.key, *tensor);
+    }
+    return SortObject(entry, std::get<Value>(entry.content));
+  }
+
+  Status SortWeight(const std::string& key, const ChunkedTensor& tensor) {
+    const LayerKey parts = megatron_ ? SplitStackedKey(key) : LayerKey{};
+    if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
+      ANEMONE_ASSIGN(Tensor whole, AssembleWhole(tensor));
+      slots_.push_back({key, std::move(whole), nullptr});
+      return {};
+    }
+    Stack& stack = StackOf(parts.prefix);
+    if (stack.layers.size() < tensor.shape[0]) stack.layers.resize(tensor.shape[0]);
+    for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
+      ANEMONE_ASSIGN(Tensor thin, AssembleLayer(tensor, layer));
+      stack.layers[layer].emplace_back(parts.suffix, std::move(thin));
+    }
+    return {};
+  }
+
+  Status SortObject(const DistEntry& entry, const Value& value) {
+    if (!megatron_) return Nest(entry.path, CopyValue(value.node, *training_.graph), entry.key);
+    const auto shard = SplitObjectKey(entry.key);
+    const std::string_view name = shard ? shard->key : std::string_view(entry.key);
+    if (!name.ends_with("_extra_state")) {
+      // Random number states, bucketed optimizers …: kept whole, understood by nobody here.
+      SetKey(*training_.graph, Child(*training_.graph, training_.node, "sharded_objects"), entry.key,
+             CopyValue(Unlisted(value.node), *training_.graph));
+      return {};
+    }
+    ANEMONE_ASSIGN(Opaque opaque, ToOpaque(value));
+    const LayerKey parts = SplitStackedKey(name);
+    if (parts.prefix.empty()) {
+      slots_.push_back({IsOnly(shard) ? std::string(name) : entry.key, std::move(opaque), nullptr});
+      return {};
+    }
+    if (!shard) return Corrupt("[TD-11] expected an object key that ends in /shard_<offsets>_<sizes>");
+    const uint64_t layer = shard->offsets[0];
+    if (layer >= kMaxLayers || (!shard->shape.empty() && layer >= shard->shape[0])) {
+      return Corrupt(fmt::format("[TD-11] expected a layer below {}, found {}",
+                                 shard->shape.empty() ? kMaxLayers : shard->shape[0], layer));
+    }
+    // Experts are a second axis; its index stays in the name.
+    std::string suffix(parts.suffix);
+    if (shard->offsets.size() > 1 && shard->shape.size() > 1 && shard->shape[1] > 1) {
+      suffix += fmt::format("/shard_{}_{}", shard->offsets[1], shard->shape[1]);
+    }
+    Stack& stack = StackOf(parts.prefix);
+    if (stack.layers.size() <= layer) stack.layers.resize(layer + 1);
+    stack.layers[layer].emplace_back(std::move(suffix), std::move(opaque));
+    return {};
+  }
+
+  Stack& StackOf(std::string_view prefix) {
+    const auto it = std::ranges::find_if(slots_, [&](const Slot& slot) { return slot.stack && slot.name == prefix; });
+    if (it != slots_.end()) return *it->stack;
+    stacks_.insert(std::string(prefix));
+    return *slots_.emplace_back(Slot{std::string(prefix), std::nullopt, std::make_shared<Stack>()}).stack;
+  }
+
+  // `use` of a tensor, or of each of the experts that it holds.
+  template <typename Use>
+  Status ForEachExpert(const std::string& key, const Tensor& tensor, Use use) {
+    if (!megatron_ || !IsExpertsKey(key) || tensor.shape().size() < 2) return use(key, tensor);
+    for (uint64_t expert = 0; expert < tensor.shape()[0]; ++expert) {
+      ANEMONE_ASSIGN(const Tensor one, tensor.Narrow(0, expert, 1));
+      ANEMONE_ASSIGN(Tensor matrix, one.Reshape(Shape(one.shape().begin() + 1, one.shape().end())));
+      ANEMONE_TRY(use(ExpertNameOf(key, expert), std::move(matrix)));
+    }
+    return {};
+  }
+
+  Status AddWeight(const std::string& name, Entry entry) {
+    if (const auto* tensor = std::get_if<Tensor>(&entry)) {
+      return ForEachExpert(name, *tensor,
+                           [&](const std::string& own, Tensor part) { return weights_.Add(own, std::move(part)); });
+    }
+    if (!megatron_ || !IsExpertsKey(name)) return weights_.Add(name, std::move(entry));
+    // An expert's extra state is one of several shards.
+    const auto shard = SplitObjectKey(name);
+    const bool is_one = shard && !shard->offsets.empty();
+    return weights_.Add(is_one ? ExpertNameOf(shard->key, shard->offsets.back()) : ExpertNameOf(name, 0),
+                        std::move(entry));
+  }
+
+  bool IsChained() const {
+    return std::ranges::any_of(optimizer_, [](const auto& entry) { return entry.first.is_chained(); });
+  }
+
+  // The optimizers' dicts, of which there are as many as the keys speak of; made where the common values have none.
+  Result<std::vector<ValueRef>> Optimizers() {
+    ValueGraph& graph = *training_.graph;
+    size_t needed = 0;
+    for (const auto& [key, tensor] : optimizer_) needed = std::max(needed, key.member + 1);
+    std::vector<ValueRef> optimizers = FindOptimizers(training_.node);
+    if (optimizers.empty()) {
+      const ValueRef list = graph.New(Kind::kList), chain = graph.New(Kind::kDict);
+      for (size_t member = 0; member < needed; ++member) optimizers.push_back(graph.New(Kind::kDict));
+      for (size_t member = 0; member < needed; ++member)
+        chain->items.insert(chain->items.end(), {NewInt(graph, static_cast<int64_t>(member)), optimizers[member]});
+      list->items.push_back(IsChained() ? chain : optimizers[0]);
+      SetKey(graph, training_.node, "optimizer_states", list);
+    }
+    if (optimizers.size() < needed) {
+      return Corrupt(fmt::format("[TD-12] expected {} chained optimizers, found {} in the common values", needed,
+                                 optimizers.size()));
+    }
+    return optimizers;
+  }
+
+  // optimizer.state.exp_avg.<parameter> → state[parameter]["exp_avg"].
+  Status PresentOptimizer() {
+    if (optimizer_.empty()) return {};
+    ValueGraph& graph = *training_.graph;
+    ANEMONE_ASSIGN(const std::vector<ValueRef> optimizers, Optimizers());
+    std::vector<std::unordered_map<std::string, ValueRef>> parameters(optimizers.size());
+    const auto put = [&](size_t member, std::string_view parameter, std::string_view kind, Tensor tensor) {
+      ValueRef& dict = parameters[member][std::string(parameter)];
+      if (dict == nullptr) {
+        dict = graph.New(Kind::kDict);
+        SetKey(graph, Child(graph, optimizers[member], "state"), parameter, dict);
+      }
+      const ValueRef leaf = graph.New(Kind::kTensor);
+      leaf->tensor = std::move(tensor);
+      SetKey(graph, dict, kind, leaf);
+    };
+    const auto put_experts = [&](size_t member, const std::string& parameter, std::string_view kind,
+                                 const Tensor& tensor) {
+      return ForEachExpert(parameter, tensor, [&](const std::string& name, Tensor part) {
+        put(member, name, kind, std::move(part));
+        return Status();
+      });
+    };
+    for (const auto& [key, tensor] : optimizer_) {
+      const std::string_view rest = key.rest();
+      const size_t dot =
+          rest.starts_with(kOptimizerState) ? rest.find('.', kOptimizerState.size()) : std::string_view::npos;
+      if (dot == std::string_view::npos) {
+        ANEMONE_ASSIGN(Tensor whole, AssembleWhole(tensor));
+        put(key.member, rest, "tensor", std::move(whole));
+        continue;
+      }
+      const std::string_view kind = rest.substr(kOptimizerState.size(), dot - kOptimizerState.size());
+      const std::string_view parameter = rest.substr(dot + 1);
+      const LayerKey parts = SplitStackedKey(parameter);
+      if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
+        auto whole = AssembleWhole(tensor);
+        if (!whole.ok()) return whole.status().In(key.whole);
+        ANEMONE_TRY(put_experts(key.member, std::string(parameter), kind, *whole));
+        continue;
+      }
+      for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
+        auto thin = AssembleLayer(tensor, layer);
+        if (!thin.ok()) return thin.status().In(key.whole);
+        ANEMONE_TRY(put_experts(key.member, fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *thin));
+      }
+    }
+    return {};
+  }
+
+  static bool IsOptimizerPath(const std::vector<DistStep>& path) {
+    if (path.size() < 2) return false;
+    const auto* first = std::get_if<std::string>(&path.front());
+    return first != nullptr && (*first == "optimizer" || *first == "optim" || *first == "optimizers" ||
+                                *first == "optimizer_state" || *first == "optimizer_states");
+  }
+
+  static bool IsOnly(const std::optional<ObjectShard>& shard) {
+    if (!shard) return true;
+    return std::ranges::all_of(shard->offsets, [](uint64_t v) { return v == 0; }) &&
+           std::ranges::all_of(shard->shape, [](uint64_t v) { return v == 1; });
+  }
+
+  ValueRef Unlisted(ValueRef node) const {
+    return listed_ && node->kind == Kind::kList && node->items.size() == 1 ? node->items[0] : node;
+  }
+
+  Result<Opaque> ToOpaque(const Value& value) const {
+    const ValueRef dict = value.graph->New(Kind::kDict);
+    SetKey(*value.graph, dict, "_extra_state", Unlisted(value.node));
+    ANEMONE_ASSIGN(const StateDict state, ToStateDict(Value{value.graph, dict}));
+    if (state.size() != 1 || state.items()[0].opaque() == nullptr)
+      return Corrupt("[TD-11] expected an extra state, found a tensor");
+    return *state.items()[0].opaque();
+  }
+
+  // Puts a value at a path of the training dictionary. Lists come out as dicts with integer keys.
+  Status Nest(const std::vector<DistStep>& path, ValueRef value, std::string_view key = {}) {
+    ValueGraph& graph = *training_.graph;
+    ValueRef at = training_.node;
+    if (path.empty()) {
+      SetKey(graph, at, key, value);
+      return {};
+    }
+    for (size_t i = 0; i < path.size(); ++i) {
+      const bool last = i + 1 == path.size();
+      // Keyed by the path so far, so that a thousand entries of one dict cost no thousand searches.
+      std::string so_far;
+      for (size_t j = 0; j <= i; ++j) {
+        if (const auto* word = std::get_if<std::string>(&path[j])) {
+          so_far += 's' + *word;
+        } else {
+          so_far += 'i' + std::to_string(std::get<int64_t>(path[j]));
+        }
+        so_far += '\0';
+      }
+      const auto [it, added] = nested_.emplace(so_far, nullptr);
+      if (!added && (last || Pairs(it->second) == nullptr))
+        return Corrupt("[TD-9] expected distinct paths, found two values at one");
+      if (added) {
+        it->second = last ? value : graph.New(Kind::kDict);
+        ValueRef name = nullptr;
+        if (const auto* word = std::get_if<std::string>(&path[i])) {
+          name = NewString(graph, *word);
+        } else {
+          name = NewInt(graph, std::get<int64_t>(path[i]));
+        }
+        Pairs(at)->push_back(name);
+        Pairs(at)->push_back(it->second);
+      }
+      at = it->second;
+    }
+    return {};
+  }
+
+  static constexpr uint64_t kMaxLayers = 100'000;
+  bool megatron_, listed_, flattened_ = false;
+  Value training_;
+  StateDict weights_;
+  std::vector<Slot> slots_;
+  std::set<std::string> stacks_;
+  std::vector<std::pair<OptimizerKey, ChunkedTensor>> optimizer_;
+  std::unordered_map<std::string, ValueRef> nested_;
+};
+
+// metadata.json's backend; empty for a folder that torch alone wrote.
+Result<std::string> ReadBackend(const std::vector<Artifact>& members) {
+  const Artifact* member = FindMember(members, "metadata.json");
+  if (member == nullptr) return std::string();
+  ANEMONE_ASSIGN(const std::string text, member->content.ReadAll(1 << 20));
+  ANEMONE_ASSIGN(const Config config, Config::ParseJson(text, member->name));
+  const ConfigNode* backend = config.root().Get("sharded_backend");
+  if (backend == nullptr || !backend->AsString()) {
+    return Corrupt("[TD-1] expected \"sharded_backend\", found none").In(member->name);
+  }
+  const ConfigNode* version = config.root().Get("sharded_backend_version");
+  if (version != nullptr && version->AsInt() != 1) {
+    return Unsupported(fmt::format("[TD-1] expected version 1 of the backend, found {}", version->ScalarText()))
+        .In(member->name);
+  }
+  return *backend->AsString();
+}
+
+// Since core 0.19 the common values are an object among the others, and there is no common.pt [core_v0.19.0
+// megatron/core/dist_checkpointing/strategies/torch.py].
+Value TakeCommonState(std::vector<DistEntry>& entries) {
+  const auto common = std::ranges::find_if(entries, [](const DistEntry& entry) {
+    const auto shard = SplitObjectKey(entry.key);
+    return shard && shard->key == "common_state" && std::holds_alternative<Value>(entry.content);
+  });
+  if (common == entries.end()) return {};
+  Value value = std::get<Value>(std::move(common->content));
+  if (value.node->kind == Kind::kList && value.node->items.size() == 1) value.node = value.node->items.front();
+  entries.erase(common);
+  return value;
+}
+
+// Lightning's hyper_parameters: NeMo's DictConfig, by itself or under `cfg`.
+void ReadHyperParameters(Checkpoint& checkpoint) {
+  const auto& training = checkpoint.shards.front().training;
+  if (!training) return;
+  const ValueRef parameters = Lookup(*training->node, "hyper_parameters");
+  if (parameters == nullptr) return;
+  auto node = ToConfigNode(Value{training->graph, parameters});
+  if (!node.ok()) {
+    checkpoint.notes.push_back("hyper_parameters left unread: " + node.status().message());
+    return;
+  }
+  if (const ConfigNode* cfg = node->Get("cfg"); cfg != nullptr && cfg->is_map()) node = ConfigNode(*cfg);
+  if (!node->is_map()) return;
+  checkpoint.config = Config(*std::move(node));
+  checkpoint.config_name = "common.pt › hyper_parameters";
+}
+
+}  // namespace
+
+Result<std::vector<Artifact>> ListFiles(const std::string& directory) {
+  std::vector<std::pair<std::string, std::string>> found;  // relative, full
+  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(directory, kMaxFiles));
+  for (const TreeEntry& entry : entries) {
+    if (S_ISREG(entry.info.st_mode)) found.emplace_back(entry.name, (fs::path(directory) / entry.name).string());
+  }
+  std::ranges::sort(found);
+  std::vector<Artifact> files;
+  files.reserve(found.size());
+  for (const auto& [name, path] : found) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, found.size() <= kMaxOpenFiles ? OpenFile(path) : OpenFileEachTime(path));
+    files.push_back({name, Whole(std::move(source))});
+  }
+  return files;
+}
+
+std::vector<Artifact> MembersBelow(const std::vector<Artifact>& members, std::string_view folder) {
+  const std::string prefix = std::string(folder) + "/";
+  std::vector<Artifact> below;
+  for (const Artifact& member : members) {
+    if (member.name.starts_with(prefix)) below.push_back({member.name.substr(prefix.size()), member.content});
+  }
+  return below;
+}
+
+bool LooksDistributed(const std::vector<Artifact>& members) {
+  const auto has = [&](std::string_view name) {
+    return std::ranges::any_of(members, [&](const Artifact& member) { return member.name == name; });
+  };
+  return has(".metadata") || (has("metadata.json") && has("common.pt"));
+}
+
+Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::string_view what) {
+  std::vector<Artifact> members = unsorted;
+  std::ranges::sort(members, {}, &Artifact::name);
+  const auto in = [&](const Status& status) { return what.empty() ? status : status.In(what); };
+
+  auto backend = ReadBackend(members);
+  if (!backend.ok()) return in(backend.status());
+  const bool megatron = !backend->empty();
+  std::vector<std::string> used = {"metadata.json"};
+  Result<std::vector<DistEntry>> entries = std::vector<DistEntry>();
+  if (!megatron || *backend == "torch_dist") {
+    entries = ReadTorchDist(members, used);
+  } else if (*backend == "zarr") {
+    entries = ReadZarr(members, used);
+  } else {
+    return in(Unsupported(fmt::format("[TD-1] expected the backend torch_dist or zarr, found \"{}\"", *backend)));
+  }
+  if (!entries.ok()) return in(entries.status());
+
+  Value common = TakeCommonState(*entries);
+  if (const Artifact* member = FindMember(members, "common.pt")) {
+    auto file = ReadTorchFile(member->content, member->name);
+    if (!file.ok()) return in(file.status().In(member->name));
+    common = std::move(file->root);
+    used.push_back(member->name);
+  }
+
+  Checkpoint checkpoint;
+  checkpoint.flavour = *backend == "zarr" ? "zarr" : "torch_dist";
+  checkpoint.path = what;
+  DistributedOrigin& origin = checkpoint.origin.distributed.emplace();
+  origin.backend = megatron ? *backend : "torch";
+  Shard& shard = checkpoint.shards.emplace_back();
+  Presenter presenter(megatron, *backend == "torch_dist", std::move(common));
+  ANEMONE_TRY(in(presenter.Present(*std::move(entries))));
+  presenter.Finish(shard, origin);
+  ReadHyperParameters(checkpoint);
+
+  std::ranges::sort(used);
+  for (Artifact& member : members) {
+    if (std::ranges::binary_search(used, member.name)) continue;
+    // Shards of ranks that stored nothing, zarr's own bookkeeping.
+    if (member.name.ends_with(".distcp") || member.name.ends_with(".zattrs") || member.name.ends_with(".zgroup"))
+      continue;
+    checkpoint.artifacts.push_back(std::move(member));
+  }
+  return checkpoint;
+}
+
+}  // namespace anemone

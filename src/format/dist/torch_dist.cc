@@ -1,0 +1,164 @@
+// Reading torch_dist folders: `.metadata` says where each chunk lies; an item is a complete torch file inside a
+// `.distcp`.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "format/dist/entries.h"
+#include "format/dist/torch_dist_metadata.h"
+#include "format/torch/torch_file.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kMaxMetadataBytes = uint64_t{1} << 30;
+
+// A file while its items are opened, one after another. A parser reads a zip's end, then headers here and there: two
+// windows, one for an item's end and one for its beginning, make that two reads an item. Drop() frees them; the tensors
+// that refer to this source then read the file as it is.
+class ItemReader final : public ByteSource {
+ public:
+  explicit ItemReader(ByteRange file) : file_(std::move(file)) {}
+  uint64_t size_bytes() const override { return file_.source->size_bytes(); }
+  const std::string& name() const override { return file_.source->name(); }
+  int fd() const override { return file_.source->fd(); }
+  Status CheckUnchanged() const override { return file_.source->CheckUnchanged(); }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    const uint64_t end = file_.offset + file_.size;
+    if (!opening_ || out.size() > kLargest || offset > end || out.size() > end - offset) {
+      return file_.source->ReadAt(offset, out);
+    }
+    for (Window& window : windows_) {
+      if (offset < window.start || offset + out.size() > window.start + window.bytes.size()) continue;
+      std::memcpy(out.data(), window.bytes.data() + (offset - window.start), out.size());
+      recent_ = &window;
+      return {};
+    }
+    Window& window = recent_ == &windows_[0] ? windows_[1] : windows_[0];
+    recent_ = &window;
+    window.start = offset;
+    window.bytes.resize(std::min<uint64_t>(end - offset, std::max<uint64_t>(out.size(), kAhead)));
+    if (Status status = file_.source->ReadAt(offset, window.bytes); !status.ok()) {
+      window.bytes.clear();
+      return status;
+    }
+    std::memcpy(out.data(), window.bytes.data(), out.size());
+    return {};
+  }
+  void Drop() {
+    opening_ = false;
+    for (Window& window : windows_) window.bytes = {};
+  }
+
+ private:
+  // A zip's end record is searched for in the last 64 KiB and a bit.
+  static constexpr uint64_t kLargest = 128 << 10, kAhead = 1024;
+  struct Window {
+    uint64_t start = 0;
+    std::vector<std::byte> bytes;
+  };
+  ByteRange file_;
+  bool opening_ = true;  // by one thread
+  mutable Window windows_[2];
+  mutable Window* recent_ = &windows_[0];
+};
+
+struct Item {
+  size_t entry, chunk;  // chunk: npos for an object
+  DistLocation location;
+};
+
+Status ReadItem(const ByteRange& range, const DistItem& declared, const Item& item, DistEntry& entry) {
+  ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
+  if (std::holds_alternative<DistLocation>(declared.content)) {
+    entry.content = std::move(file.root);
+    return {};
+  }
+  const DistTensor& tensor = std::get<DistTensor>(declared.content);
+  const DistChunk& chunk = tensor.chunks[item.chunk];
+  if (file.root.node->kind != ValueNode::Kind::kTensor)
+    return Corrupt("[TD-10] expected a tensor, found another object");
+  const Tensor& found = *file.root.node->tensor;
+  if (found.dtype() != tensor.dtype || found.shape() != chunk.sizes) {
+    return Corrupt(fmt::format("[TD-10] expected {} {}, found {} {}", Name(tensor.dtype), ToString(chunk.sizes),
+                               Name(found.dtype()), ToString(found.shape())));
+  }
+  std::get<ChunkedTensor>(entry.content).chunks[item.chunk].tensor = found;
+  return {};
+}
+
+// The items of one file, in the order they lie in it.
+Status ReadItems(const Artifact& member, const std::vector<DistItem>& declared, const std::vector<Item>& items,
+                 std::vector<DistEntry>& entries) {
+  const auto source = std::make_shared<ItemReader>(member.content);
+  for (const Item& item : items) {
+    const DistItem& of = declared[item.entry];
+    const uint64_t size = member.content.size;
+    if (item.location.offset > size || item.location.length > size - item.location.offset) {
+      return Corrupt(fmt::format("[TD-5] truncated: expected {} bytes at {}, found {} bytes in all",
+                                 item.location.length, item.location.offset, size))
+          .In(of.key)
+          .In(member.name);
+    }
+    const ByteRange range{source, member.content.offset + item.location.offset, item.location.length};
+    ANEMONE_TRY(ReadItem(range, of, item, entries[item.entry])
+                    .In(of.key)
+                    .In(fmt::format("{} at {}", member.name, item.location.offset)));
+  }
+  source->Drop();
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+  const Artifact* index = FindMember(members, ".metadata");
+  if (index == nullptr) {
+    return NotFound("[TD-1] expected .metadata, found none",
+                    "the save did not finish, or hidden files were left out of a copy");
+  }
+  used.push_back(index->name);
+  ANEMONE_ASSIGN(const std::string pickle, index->content.ReadAll(kMaxMetadataBytes));
+  auto parsed = ParseDistMetadata(pickle);
+  if (!parsed.ok()) return parsed.status().In(".metadata");
+  const DistMetadata& metadata = *parsed;
+
+  std::vector<DistEntry> entries(metadata.items.size());
+  std::vector<std::vector<Item>> by_file(metadata.files.size());
+  // Stands in for a chunk until its item is read.
+  ANEMONE_ASSIGN(const Tensor unread, Tensor::FromBytes(DType::kU8, {0}, {}));
+  for (size_t i = 0; i < metadata.items.size(); ++i) {
+    const DistItem& item = metadata.items[i];
+    entries[i].key = item.key;
+    entries[i].path = item.path;
+    if (const auto* location = std::get_if<DistLocation>(&item.content)) {
+      by_file[location->file].push_back({i, std::string::npos, *location});
+      continue;
+    }
+    const DistTensor& tensor = std::get<DistTensor>(item.content);
+    ChunkedTensor& chunked = entries[i].content.emplace<ChunkedTensor>();
+    chunked.dtype = tensor.dtype;
+    chunked.shape = tensor.shape;
+    chunked.original_shape = tensor.original_shape;
+    for (size_t c = 0; c < tensor.chunks.size(); ++c) {
+      chunked.chunks.push_back({tensor.chunks[c].offsets, unread});
+      by_file[tensor.chunks[c].location.file].push_back({i, c, tensor.chunks[c].location});
+    }
+  }
+  for (size_t f = 0; f < metadata.files.size(); ++f) {
+    if (by_file[f].empty()) continue;
+    const Artifact* member = FindMember(members, metadata.files[f]);
+    if (member == nullptr) {
+      return NotFound(fmt::format("[TD-5] expected the file {}, found none", metadata.files[f]),
+                      "a shard of the checkpoint is missing");
+    }
+    used.push_back(member->name);
+    std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location.offset; });
+    ANEMONE_TRY(ReadItems(*member, metadata.items, by_file[f], entries));
+  }
+  return entries;
+}
+
+}  // namespace anemone

@@ -1,0 +1,394 @@
+#include "format/dist/torch_dist_metadata.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "anemone/value.h"
+#include "container/pickle.h"
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+// TD-2. What a `.metadata` may name, besides the dtypes of torch. The first group is what is understood; the rest
+// occurs in attributes that are not.
+constexpr std::string_view kMetadata = "torch.distributed.checkpoint.metadata Metadata";
+constexpr std::string_view kMcoreMetadata = "megatron.core.dist_checkpointing.strategies.torch MCoreMetadata";
+constexpr std::string_view kTensorStorage = "torch.distributed.checkpoint.metadata TensorStorageMetadata";
+constexpr std::string_view kBytesStorage = "torch.distributed.checkpoint.metadata BytesStorageMetadata";
+constexpr std::string_view kChunk = "torch.distributed.checkpoint.metadata ChunkStorageMetadata";
+constexpr std::string_view kIndex = "torch.distributed.checkpoint.metadata MetadataIndex";
+constexpr std::string_view kStorageInfo = "torch.distributed.checkpoint.filesystem _StorageInfo";
+constexpr std::string_view kProperties = "torch.distributed.checkpoint.metadata TensorProperties";
+constexpr std::string_view kProperties22 =
+    "torch.distributed._shard.sharded_tensor.metadata TensorProperties";  // torch ≤ 2.2
+constexpr std::string_view kSize = "torch Size";
+constexpr std::string_view kAllowed[] = {
+    kMetadata,
+    kMcoreMetadata,
+    kTensorStorage,
+    kBytesStorage,
+    kChunk,
+    kIndex,
+    kStorageInfo,
+    kProperties,
+    kProperties22,
+    kSize,
+    "torch.distributed.checkpoint.metadata _MEM_FORMAT_ENCODING",
+    "torch.distributed._shard.sharded_tensor.metadata MEM_FORMAT_ENCODING",
+    "torch.distributed.checkpoint.metadata StorageMeta",
+    "torch.distributed.checkpoint.filesystem _StoragePrefix",
+    "megatron.core.dist_checkpointing.strategies.torch MCoreSavePlan",
+    "torch.distributed.checkpoint.planner SavePlan",  // which ranks planned to save
+    "torch.distributed.checkpoint.planner WriteItem",
+    "torch.distributed.checkpoint.planner WriteItemType",
+    "torch.distributed.checkpoint.planner TensorWriteData",
+    "torch.distributed.checkpoint.planner BytesIOWriteData",
+    "torch.serialization _get_layout",
+    "collections OrderedDict",
+    "pathlib Path",
+    "pathlib PosixPath",
+    "pathlib PurePosixPath",
+    "pathlib WindowsPath",
+    "pathlib PureWindowsPath",
+    "pathlib._local Path",
+    "pathlib._local PosixPath",
+    "pathlib._local PurePosixPath",
+    "pathlib._local WindowsPath",
+    "pathlib._local PureWindowsPath"};
+
+// Far above what torch writes; they keep shared nodes of a hostile pickle from being copied out many times.
+constexpr size_t kMaxKeyBytes = 4096;
+constexpr size_t kMaxRank = 64;
+constexpr size_t kMaxAttributes = 64;
+
+std::optional<std::string_view> DTypeWord(std::string_view global) {
+  constexpr std::string_view prefix = "torch ";
+  if (!global.starts_with(prefix)) return std::nullopt;
+  return global.substr(prefix.size());
+}
+
+Status CheckGlobals(const ValueGraph& graph) {
+  for (const PickleGlobal& global : ListGlobals(graph)) {
+    if (std::ranges::find(kAllowed, global.name) != std::end(kAllowed)) continue;
+    const auto word = DTypeWord(global.name);
+    if (word && FindDType(&DTypeInfo::torch, *word) && !global.called) continue;
+    if (global.name.starts_with("torch.distributed.checkpoint.hf_storage ")) {
+      return Unsupported(fmt::format("[TD-2] expected items saved by torch.save, found \"{}\"", global.name));
+    }
+    return Corrupt(
+        fmt::format("[TD-2] expected only the classes of torch.distributed.checkpoint, found \"{}\"", global.name),
+        "such a file would run that code when torch loads it; `anemone scan` lists all of it");
+  }
+  return {};
+}
+
+Status Expected(std::string_view what, const ValueNode* found) {
+  return Corrupt(fmt::format("[TD-3] expected {}, found {}", what, Describe(found)));
+}
+
+bool IsNone(const ValueNode* node) { return node == nullptr || node->kind == Kind::kNone; }
+
+// An attribute of a dataclass instance; null when it was not written (TD-3: then it has the class's default).
+Result<ValueRef> Attribute(const ValueNode& object, std::string_view name) {
+  if (object.state == nullptr) return ValueRef{nullptr};
+  const auto* entries = DictEntries(*object.state);
+  if (entries == nullptr) return Expected(fmt::format("a dict of attributes of {}", Describe(&object)), object.state);
+  if (entries->size() / 2 > kMaxAttributes) {
+    return Corrupt(fmt::format("[TD-3] expected at most {} attributes, found {}", kMaxAttributes, entries->size() / 2));
+  }
+  return Lookup(*object.state, name);
+}
+
+Result<uint64_t> Count(const ValueNode* node, std::string_view what) {
+  if (node == nullptr || node->kind != Kind::kInt || node->integer < 0) return Expected(what, node);
+  return static_cast<uint64_t>(node->integer);
+}
+
+// A torch.Size or a tuple of sizes.
+Result<Shape> ReadShape(const ValueNode* node, std::string_view what) {
+  if (node != nullptr && IsCall(*node, kSize)) {
+    if (node->items.empty()) return Shape{};
+    node = node->items.front();
+  }
+  if (node == nullptr || (node->kind != Kind::kTuple && node->kind != Kind::kList)) return Expected(what, node);
+  if (node->items.size() > kMaxRank) {
+    return Corrupt(fmt::format("[TD-3] expected at most {} axes, found {}", kMaxRank, node->items.size()));
+  }
+  Shape shape;
+  shape.reserve(node->items.size());
+  for (const ValueNode* item : node->items) {
+    ANEMONE_ASSIGN(const uint64_t size, Count(item, what));
+    shape.push_back(size);
+  }
+  return shape;
+}
+
+Result<std::string_view> ReadKey(const ValueNode* node) {
+  if (node == nullptr || node->kind != Kind::kString) return Expected("a key", node);
+  if (node->text.size() > kMaxKeyBytes) {
+    return LimitExceeded(fmt::format("expected keys of at most {} bytes, found {}", kMaxKeyBytes, node->text.size()));
+  }
+  return std::string_view(node->text);
+}
+
+// storage_data: (key, chunk offsets or none) → location.
+class Storage {
+ public:
+  Status Read(const ValueNode* storage_data, std::vector<std::string>& files) {
+    const auto* entries = storage_data == nullptr ? nullptr : DictEntries(*storage_data);
+    if (entries == nullptr) return Expected("a dict as storage_data", storage_data);
+    locations_.reserve(entries->size() / 2);
+    for (size_t i = 0; i + 1 < entries->size(); i += 2) ANEMONE_TRY(Add(*(*entries)[i], *(*entries)[i + 1], files));
+    return {};
+  }
+  size_t size() const { return locations_.size(); }
+  const DistLocation* Find(std::string_view key, const Shape* offsets) const {
+    const auto it = locations_.find(Id(key, offsets));
+    return it == locations_.end() ? nullptr : &it->second;
+  }
+
+ private:
+  static std::string Id(std::string_view key, const Shape* offsets) {
+    std::string id(key);
+    if (offsets == nullptr) return id;
+    id += '\0';
+    for (const uint64_t offset : *offsets) id.append(reinterpret_cast<const char*>(&offset), sizeof offset);
+    return id;
+  }
+
+  Status Add(const ValueNode& index, const ValueNode& info, std::vector<std::string>& files) {
+    if (!IsCall(index, kIndex)) return Expected("MetadataIndex", &index);
+    ANEMONE_ASSIGN(const ValueRef fqn, Attribute(index, "fqn"));
+    ANEMONE_ASSIGN(const std::string_view key, ReadKey(fqn));
+    ANEMONE_ASSIGN(const ValueRef offset, Attribute(index, "offset"));
+    std::optional<Shape> offsets;
+    if (!IsNone(offset)) {
+      ANEMONE_ASSIGN(offsets, ReadShape(offset, "offsets"));
+    }
+    auto location = ReadLocation(info, files);
+    if (!location.ok()) return location.status().In(key);
+    if (!locations_.emplace(Id(key, offsets ? &*offsets : nullptr), *location).second) {
+      return Corrupt("[TD-5] expected one place per chunk, found two").In(key);
+    }
+    return {};
+  }
+
+  Result<DistLocation> ReadLocation(const ValueNode& info, std::vector<std::string>& files) {
+    if (!IsCall(info, kStorageInfo)) return Expected("_StorageInfo", &info);
+    ANEMONE_ASSIGN(const ValueRef transforms, Attribute(info, "transform_descriptors"));
+    if (!IsNone(transforms) && !transforms->items.empty()) {
+      const ValueNode& first = *transforms->items.front();
+      return Unsupported(fmt::format("[TD-6] expected untransformed items, found \"{}\"", first.text));
+    }
+    ANEMONE_ASSIGN(const ValueRef path, Attribute(info, "relative_path"));
+    ANEMONE_ASSIGN(const std::string_view name, ReadKey(path));
+    if (name.empty() || name.front() == '.' ||
+        name.find_first_of(std::string_view("/\\\0", 3)) != std::string_view::npos) {
+      return Corrupt(fmt::format("[TD-7] expected the name of a file in this folder, found \"{}\"", name));
+    }
+    DistLocation location;
+    ANEMONE_ASSIGN(const ValueRef offset, Attribute(info, "offset"));
+    ANEMONE_ASSIGN(location.offset, Count(offset, "an offset"));
+    ANEMONE_ASSIGN(const ValueRef length, Attribute(info, "length"));
+    ANEMONE_ASSIGN(location.length, Count(length, "a length"));
+    const auto [it, added] = file_index_.emplace(name, files.size());
+    if (added) files.emplace_back(name);
+    location.file = it->second;
+    return location;
+  }
+
+  std::unordered_map<std::string, DistLocation> locations_;
+  std::unordered_map<std::string, size_t> file_index_;
+};
+
+Result<DType> ReadDType(const ValueNode* properties) {
+  if (properties == nullptr || !(IsCall(*properties, kProperties) || IsCall(*properties, kProperties22))) {
+    return Expected("TensorProperties", properties);
+  }
+  // A state of (dtype, layout, requires_grad, memory format, pin_memory) up to torch 2.11, and strides later; or the
+  // call TensorProperties(dtype), with which anemone writes what every torch can read.
+  const ValueNode* state = properties->state;
+  const bool is_called = state == nullptr && properties->items.size() == 1;
+  if (!is_called &&
+      (state == nullptr || state->kind != Kind::kTuple || state->items.size() < 5 || state->items.size() > 6)) {
+    return Expected("a tuple of 5 or 6 tensor properties", state);
+  }
+  const ValueNode& dtype = is_called ? *properties->items[0] : *state->items[0];
+  const auto word = dtype.kind == Kind::kGlobal ? DTypeWord(dtype.text) : std::nullopt;
+  const auto found = word ? FindDType(&DTypeInfo::torch, *word) : std::nullopt;
+  if (!found) return Expected("a dtype of torch", &dtype);
+  if (is_called) return *found;
+  const ValueNode& layout = *state->items[1];
+  if (layout.kind == Kind::kObject && !layout.items.empty() && layout.items[0]->text != "torch.strided") {
+    return Unsupported(fmt::format("[TD-3] expected torch.strided tensors, found {}", layout.items[0]->text));
+  }
+  return *found;
+}
+
+Status CheckInside(const DistTensor& tensor, const DistChunk& chunk) {
+  if (chunk.offsets.size() != tensor.shape.size() || chunk.sizes.size() != tensor.shape.size()) {
+    return Corrupt(fmt::format("[TD-4] expected chunks of {} axes, found {} and {}", tensor.shape.size(),
+                               chunk.offsets.size(), chunk.sizes.size()));
+  }
+  for (size_t axis = 0; axis < tensor.shape.size(); ++axis) {
+    if (chunk.offsets[axis] > tensor.shape[axis] || chunk.sizes[axis] > tensor.shape[axis] - chunk.offsets[axis]) {
+      return Corrupt(fmt::format("[TD-4] expected chunks inside {}, found {} at {}", ToString(tensor.shape),
+                                 ToString(chunk.sizes), ToString(chunk.offsets)));
+    }
+  }
+  return {};
+}
+
+// TD-4: N-D flattened optimizer tensors divide the original shape into fragments of equal shape.
+Status CheckFlattened(const DistTensor& tensor) {
+  const Shape& original = *tensor.original_shape;
+  const auto refuse = [&] {
+    return Corrupt(fmt::format("[TD-8] expected fragments of {} and their flat size, found {}", ToString(original),
+                               ToString(tensor.shape)));
+  };
+  if (tensor.shape.size() != original.size() + 1) return refuse();
+  uint64_t elements = 1;
+  for (size_t axis = 0; axis < original.size(); ++axis) {
+    const uint64_t fragments = tensor.shape[axis];
+    if (fragments == 0 || original[axis] % fragments != 0) return refuse();
+    if (__builtin_mul_overflow(elements, original[axis] / fragments, &elements)) return refuse();
+  }
+  return elements == tensor.shape.back() ? Status() : refuse();
+}
+
+Result<DistTensor> ReadTensor(std::string_view key, const ValueNode& node, const Storage& storage,
+                              size_t& chunks_left) {
+  DistTensor tensor;
+  ANEMONE_ASSIGN(const ValueRef properties, Attribute(node, "properties"));
+  ANEMONE_ASSIGN(tensor.dtype, ReadDType(properties));
+  ANEMONE_ASSIGN(const ValueRef size, Attribute(node, "size"));
+  ANEMONE_ASSIGN(tensor.shape, ReadShape(size, "a torch.Size"));
+  const auto total = NumElements(tensor.shape);
+  if (!total || *total > UINT64_MAX / 16)
+    return Corrupt(fmt::format("[TD-4] a size that overflows: {}", ToString(tensor.shape)));
+  ANEMONE_ASSIGN(const ValueRef chunks, Attribute(node, "chunks"));
+  if (chunks == nullptr || chunks->kind != Kind::kList) return Expected("a list of chunks", chunks);
+  // Every chunk has its own place in storage_data, so there cannot be more of them: a list shared by many keys is no
+  // bomb.
+  if (chunks->items.size() > chunks_left) {
+    return Corrupt(fmt::format("[TD-5] expected a stored item for each chunk, found {} chunks in all but {} items",
+                               storage.size() - chunks_left + chunks->items.size(), storage.size()));
+  }
+  chunks_left -= chunks->items.size();
+  uint64_t volume = 0;
+  for (const ValueNode* item : chunks->items) {
+    if (!IsCall(*item, kChunk)) return Expected("ChunkStorageMetadata", item);
+    DistChunk chunk;
+    ANEMONE_ASSIGN(const ValueRef offsets, Attribute(*item, "offsets"));
+    ANEMONE_ASSIGN(chunk.offsets, ReadShape(offsets, "offsets"));
+    ANEMONE_ASSIGN(const ValueRef sizes, Attribute(*item, "sizes"));
+    ANEMONE_ASSIGN(chunk.sizes, ReadShape(sizes, "sizes"));
+    ANEMONE_TRY(CheckInside(tensor, chunk));
+    const DistLocation* location = storage.Find(key, &chunk.offsets);
+    if (location == nullptr) {
+      return Corrupt(
+          fmt::format("[TD-5] expected a stored item for the chunk at {}, found none", ToString(chunk.offsets)));
+    }
+    chunk.location = *location;
+    volume += *NumElements(chunk.sizes);  // inside `shape`, at most `total` each; the sum is checked as it grows
+    if (volume > *total) break;
+    tensor.chunks.push_back(std::move(chunk));
+  }
+  if (volume != *total) {
+    return Corrupt(fmt::format("[TD-4] expected chunks that cover {} elements once, found {}{}", *total,
+                               volume > *total ? "more than " : "", std::min(volume, *total)));
+  }
+  return tensor;
+}
+
+Result<std::vector<DistStep>> ReadPath(const ValueNode& node) {
+  std::vector<DistStep> path;
+  if (node.kind != Kind::kTuple && node.kind != Kind::kList) return Expected("a tuple as path", &node);
+  if (node.items.size() > kMaxRank) return Corrupt(fmt::format("[TD-9] a path of {} steps", node.items.size()));
+  for (const ValueNode* step : node.items) {
+    if (step->kind == Kind::kInt) {
+      path.emplace_back(step->integer);
+    } else {
+      ANEMONE_ASSIGN(const std::string_view word, ReadKey(step));
+      path.emplace_back(std::string(word));
+    }
+  }
+  return path;
+}
+
+}  // namespace
+
+Result<DistMetadata> ParseDistMetadata(std::string_view pickle) {
+  ANEMONE_ASSIGN(const Value value, ReadPickle(pickle));
+  ANEMONE_TRY(CheckGlobals(*value.graph));
+  const ValueNode& root = *value.node;
+  if (!IsCall(root, kMetadata) && !IsCall(root, kMcoreMetadata)) {
+    return Expected("torch.distributed.checkpoint.metadata.Metadata", &root);
+  }
+  DistMetadata metadata;
+  Storage storage;
+  ANEMONE_ASSIGN(const ValueRef storage_data, Attribute(root, "storage_data"));
+  ANEMONE_TRY(storage.Read(storage_data, metadata.files));
+
+  ANEMONE_ASSIGN(const ValueRef state_dict, Attribute(root, "state_dict_metadata"));
+  const auto* entries = state_dict == nullptr ? nullptr : DictEntries(*state_dict);
+  if (entries == nullptr) return Expected("a dict as state_dict_metadata", state_dict);
+  std::unordered_map<std::string_view, size_t> index;
+  size_t chunks_left = storage.size();
+  metadata.items.reserve(entries->size() / 2);
+  for (size_t i = 0; i + 1 < entries->size(); i += 2) {
+    ANEMONE_ASSIGN(const std::string_view key, ReadKey((*entries)[i]));
+    const ValueNode& node = *(*entries)[i + 1];
+    if (!index.emplace(key, metadata.items.size()).second)
+      return Corrupt("[TD-3] expected one entry, found two").In(key);
+    DistItem& item = metadata.items.emplace_back();
+    item.key = key;
+    if (IsCall(node, kTensorStorage)) {
+      auto tensor = ReadTensor(key, node, storage, chunks_left);
+      if (!tensor.ok()) return tensor.status().In(key);
+      item.content = *std::move(tensor);
+    } else if (IsCall(node, kBytesStorage)) {
+      const DistLocation* location = storage.Find(key, nullptr);
+      if (location == nullptr) return Corrupt("[TD-5] expected a stored item, found none").In(key);
+      item.content = *location;
+    } else {
+      return Expected("TensorStorageMetadata or BytesStorageMetadata", &node).In(key);
+    }
+  }
+
+  ANEMONE_ASSIGN(const ValueRef planner_data, Attribute(root, "planner_data"));
+  if (const auto* paths = planner_data == nullptr ? nullptr : DictEntries(*planner_data)) {
+    for (size_t i = 0; i + 1 < paths->size(); i += 2) {
+      const auto it = index.find((*paths)[i]->text);
+      if (it == index.end()) continue;
+      auto path = ReadPath(*(*paths)[i + 1]);
+      if (!path.ok()) return path.status().In(it->first);
+      metadata.items[it->second].path = *std::move(path);
+    }
+  }
+  ANEMONE_ASSIGN(const ValueRef mcore_data, Attribute(root, "mcore_data"));
+  if (const auto* extras = mcore_data == nullptr ? nullptr : DictEntries(*mcore_data)) {
+    for (size_t i = 0; i + 1 < extras->size(); i += 2) {
+      const auto it = index.find((*extras)[i]->text);
+      if (it == index.end()) continue;
+      auto* tensor = std::get_if<DistTensor>(&metadata.items[it->second].content);
+      const ValueNode& extra = *(*extras)[i + 1];
+      if (tensor == nullptr || DictEntries(extra) == nullptr || DictEntries(extra)->size() > 2 * kMaxAttributes)
+        continue;
+      const ValueRef shape = Lookup(extra, "nd_reformulated_orig_global_shape");
+      if (IsNone(shape)) continue;
+      auto original = ReadShape(shape, "a global shape");
+      if (!original.ok()) return original.status().In(it->first);
+      tensor->original_shape = *std::move(original);
+      ANEMONE_TRY(CheckFlattened(*tensor).In(it->first));
+    }
+  }
+  return metadata;
+}
+
+}  // namespace anemone

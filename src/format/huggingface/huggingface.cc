@@ -1,0 +1,245 @@
+#include "format/huggingface/huggingface.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <span>
+
+#include "config/companions.h"
+#include "format/artifacts.h"
+#include "format/format.h"
+#include "format/huggingface/safetensors.h"
+#include "format/huggingface/shards.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxJsonBytes = uint64_t{16} << 20;
+
+// In order of precedence [HF-1: transformers modeling_utils.py, _get_resolved_checkpoint_files].
+constexpr std::string_view kHfWeights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                           "pytorch_model.bin.index.json"};
+// [HF-9: peft utils/constants.py]
+constexpr std::string_view kAdapterConfig = "adapter_config.json";
+constexpr std::string_view kAdapterWeights[] = {"adapter_model.safetensors", "adapter_model.bin"};
+constexpr std::string_view kOpenClipWeights[] = {"open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
+                                                 "open_clip_pytorch_model.bin"};
+
+template <size_t N>
+std::string_view FirstOf(const Probe& probe, const std::string_view (&names)[N]) {
+  const auto* found = std::find_if(std::begin(names), std::end(names), [&](auto name) { return probe.HasEntry(name); });
+  return found == std::end(names) ? std::string_view() : *found;
+}
+
+// "model.fp16.safetensors", "model.safetensors.index.fp16.json": weights saved with variant="fp16" [HF-8: transformers
+// utils/hub.py, _add_variant].
+bool IsVariantOf(std::string_view name, std::string_view weights) {
+  const size_t dot = weights.rfind('.');
+  const std::string_view stem = weights.substr(0, dot + 1), end = weights.substr(dot);
+  if (name.size() <= stem.size() + end.size() || !name.starts_with(stem) || !name.ends_with(end)) return false;
+  const std::string_view word = name.substr(stem.size(), name.size() - stem.size() - end.size());
+  return word != "index" &&
+         std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+}
+
+std::vector<std::string> VariantsIn(const Probe& probe) {
+  std::vector<std::string> found;
+  for (const std::string& name : probe.entries) {
+    if (std::any_of(std::begin(kHfWeights), std::end(kHfWeights),
+                    [&](auto weights) { return IsVariantOf(name, weights); }))
+      found.push_back(name);
+  }
+  return found;
+}
+
+Status AddConfig(const fs::path& folder, std::string_view config_name, Checkpoint& checkpoint) {
+  const std::string path = (folder / config_name).string();
+  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+  auto text = Whole(std::move(source)).ReadAll(kMaxJsonBytes);
+  if (!text.ok()) return text.status().In(path);
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(*text, path));
+  if (!config.root().is_map()) return Corrupt("[HF-2] expected a JSON object").In(path);
+  checkpoint.config = std::move(config);
+  checkpoint.config_name = config_name;
+  return {};
+}
+
+// HF-7.
+Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
+  for (const auto& [name, is_of_tokenizer] : kCompanions) {
+    if (!probe.HasEntry(name)) continue;
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile((fs::path(probe.path) / name).string()));
+    checkpoint.artifacts.push_back({std::string(name), Whole(std::move(source))});
+  }
+  return {};
+}
+
+Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std::string_view config_name,
+                              std::string_view weights) {
+  const fs::path folder(probe.path);
+  Checkpoint checkpoint;
+  checkpoint.flavour = flavour;
+  checkpoint.path = probe.path;
+  checkpoint.shards.resize(1);
+  if (probe.HasEntry(config_name)) {
+    ANEMONE_TRY(AddConfig(folder, config_name, checkpoint));
+  } else {
+    checkpoint.notes.push_back(fmt::format("no {} beside the weights", config_name));
+  }
+  const std::string path = (folder / weights).string();
+  if (weights.ends_with(".json")) {
+    ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(path, checkpoint));
+  } else {
+    ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadWeightsFile(path, checkpoint, probe.options.key));
+  }
+  ANEMONE_TRY(AddCompanions(probe, checkpoint));
+  return checkpoint;
+}
+
+Result<Plan> LayOutFolder(const Checkpoint& checkpoint, const LayOutOptions& options, std::string_view config_name,
+                          std::string_view stem) {
+  Plan plan;
+  plan.is_directory = true;
+  if (checkpoint.config) {
+    PlanFile& file = plan.files.emplace_back();
+    file.path = config_name;
+    file.Append(checkpoint.config->ToJson() + "\n");
+  }
+  ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, stem, kFormatMetadata, plan));
+  ANEMONE_TRY(AddArtifacts(checkpoint, "Hugging Face folder", plan.files));
+  return plan;
+}
+
+bool IsNemo(const Probe& probe) { return probe.HasEntry("model_config.yaml"); }
+
+bool IsHuggingFace(const Probe& probe) {
+  if (!probe.is_directory || IsNemo(probe)) return false;
+  if (!FirstOf(probe, kHfWeights).empty()) return true;
+  return FirstOf(probe, kOpenClipWeights).empty() && !VariantsIn(probe).empty();
+}
+
+Result<Checkpoint> OpenHuggingFace(const Probe& probe) {
+  const std::string_view weights = FirstOf(probe, kHfWeights);
+  if (!weights.empty()) return OpenFolder(probe, "huggingface", "config.json", weights);
+  const std::vector<std::string> variants = VariantsIn(probe);
+  if (variants.size() > 1) {
+    return InvalidArgument(
+               fmt::format("[HF-8] expected one variant of the weights, found {}", fmt::join(variants, ", ")),
+               fmt::format("give one of them: {}", (fs::path(probe.path) / variants[0]).string()))
+        .In(probe.path);
+  }
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenFolder(probe, "huggingface", "config.json", variants[0]));
+  checkpoint.notes.push_back(fmt::format("weights are those of the variant {}", variants[0]));
+  return checkpoint;
+}
+
+// A folder that holds a whole model as well is a model's.
+bool IsAdapter(const Probe& probe) {
+  return probe.is_directory && !IsNemo(probe) && !IsHuggingFace(probe) && !FirstOf(probe, kAdapterWeights).empty();
+}
+
+bool IsOpenClip(const Probe& probe) {
+  return probe.is_directory && !IsNemo(probe) && !IsHuggingFace(probe) && !IsAdapter(probe) &&
+         !FirstOf(probe, kOpenClipWeights).empty();
+}
+
+// "model-00001-of-00003.safetensors": the index that names it, if that is there.
+std::string IndexOf(const fs::path& folder, const std::string& name) {
+  const size_t of = name.rfind("-of-"), dash = of == std::string::npos || of == 0 ? of : name.rfind('-', of - 1);
+  const size_t dot = name.rfind('.');
+  if (dash == std::string::npos || dot == std::string::npos || dot < of) return {};
+  const fs::path index = folder / (name.substr(0, dash) + name.substr(dot) + ".index.json");
+  std::error_code error;
+  return fs::is_regular_file(index, error) ? index.string() : std::string();
+}
+
+bool IsAmong(std::span<const std::string_view> names, std::string_view name) {
+  return std::any_of(names.begin(), names.end(), [&](auto n) { return n == name || IsVariantOf(name, n); });
+}
+
+}  // namespace
+
+Status AddFolderOf(const std::string& path, Checkpoint& checkpoint) {
+  fs::path folder = fs::path(path).parent_path();
+  if (folder.empty()) folder = ".";
+  const std::string name = fs::path(path).filename().string();
+  if (const std::string index = IndexOf(folder, name); !index.empty()) {
+    checkpoint.notes.push_back(fmt::format("one shard of several: {} names all", index));
+    checkpoint.origin.part_of = index;
+  }
+  const bool is_openclip = IsAmong(kOpenClipWeights, name);
+  if (checkpoint.config || (!is_openclip && !IsAmong(kHfWeights, name))) return {};
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(folder.string()));
+  std::vector<std::string_view> configs = {"config.json", "open_clip_config.json"};
+  if (is_openclip) configs = {"open_clip_config.json"};
+  const auto config = std::find_if(configs.begin(), configs.end(), [&](auto entry) { return probe.HasEntry(entry); });
+  if (config == configs.end() || IsNemo(probe)) return {};
+  ANEMONE_TRY(AddConfig(folder, *config, checkpoint));
+  checkpoint.notes.push_back(fmt::format("config from {}", (folder / *config).string()));
+  return AddCompanions(probe, checkpoint);
+}
+
+extern const Format kHuggingFace;
+const Format kHuggingFace = {
+    .name = "hf",
+    .title = "Hugging Face folder (config.json, model.safetensors)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsHuggingFace,
+    .open = OpenHuggingFace,
+    .lay_out = [](const Checkpoint& checkpoint,
+                  const LayOutOptions& options) { return LayOutFolder(checkpoint, options, "config.json", "model"); },
+    .traits = {.language = ConfigLanguage::kHuggingFace,
+               .keeps_extra_state = false,
+               .reads_fixed_names = true,
+               .own_files = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}},
+};
+
+extern const Format kOpenClip;
+const Format kOpenClip = {
+    .name = "openclip",
+    .title = "OpenCLIP folder (open_clip_config.json, open_clip_model.safetensors)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsOpenClip,
+    .open =
+        [](const Probe& probe) {
+          return OpenFolder(probe, "openclip", "open_clip_config.json", FirstOf(probe, kOpenClipWeights));
+        },
+    .lay_out =
+        [](const Checkpoint& checkpoint, const LayOutOptions& options) {
+          return LayOutFolder(checkpoint, options, "open_clip_config.json", "open_clip_model");
+        },
+    .traits = {.language = ConfigLanguage::kOpenClip,
+               .keeps_extra_state = false,
+               .reads_fixed_names = true,
+               .own_files = {"open_clip_config.json"}},
+};
+
+extern const Format kPeft;
+const Format kPeft = {
+    .name = "peft",
+    .title = "PEFT folder (adapter_config.json, adapter_model.safetensors)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsAdapter,
+    .open =
+        [](const Probe& probe) { return OpenFolder(probe, "peft", kAdapterConfig, FirstOf(probe, kAdapterWeights)); },
+    .lay_out =
+        [](const Checkpoint& checkpoint, const LayOutOptions& options) {
+          // PEFT reads one file.
+          LayOutOptions whole = options;
+          whole.max_shard_bytes = 0;
+          return LayOutFolder(checkpoint, whole, kAdapterConfig, "adapter_model");
+        },
+    .traits = {.keeps_extra_state = false,
+               .holds_adapter = true,
+               .reads_fixed_names = true,
+               .own_files = {kAdapterConfig}},
+};
+
+}  // namespace anemone

@@ -1,0 +1,18 @@
+// Folders as transformers and OpenCLIP save them. Rules (HF-n): docs/formats/huggingface.md.
+#ifndef ANEMONE_FORMAT_HUGGINGFACE_HUGGINGFACE_H_
+#define ANEMONE_FORMAT_HUGGINGFACE_HUGGINGFACE_H_
+
+#include <string>
+
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// To weights that were opened by their own path: the config and the tokenizer's files beside them, if such a folder
+// calls its weights so; of one shard of several, the index that names all. Errors: as opening the folder.
+Status AddFolderOf(const std::string& path, Checkpoint& checkpoint);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FORMAT_HUGGINGFACE_HUGGINGFACE_H_

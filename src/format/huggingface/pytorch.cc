@@ -1,0 +1,61 @@
+// A torch file on its own: a state dict (.bin, .pt), any trainer's dictionary, a TorchScript archive, or the index of
+// several.
+#include <fmt/format.h>
+
+#include "format/format.h"
+#include "format/huggingface/huggingface.h"
+#include "format/huggingface/shards.h"
+#include "format/lightning/lightning.h"
+#include "format/torch/torch_file.h"
+
+namespace anemone {
+namespace {
+
+bool Matches(const Probe& probe) {
+  return !probe.is_directory &&
+         (LooksLikeTorchFile(probe.head) || (LooksLikeWeightIndex(probe.head) && IndexNamesTorchFiles(probe.head)));
+}
+
+Result<Checkpoint> Open(const Probe& probe) {
+  if (LooksLikeTorchFile(probe.head)) {
+    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(probe.path, probe.options));
+    ANEMONE_TRY(AddFolderOf(probe.path, checkpoint));
+    return checkpoint;
+  }
+  Checkpoint checkpoint;
+  checkpoint.flavour = "pytorch";
+  checkpoint.path = probe.path;
+  checkpoint.shards.resize(1);
+  ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.path, checkpoint));
+  return checkpoint;
+}
+
+Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
+  if (checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) {
+    return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
+  }
+  StateDict state;
+  for (const StateDict::Item& item : checkpoint.weights().items()) {
+    if (item.opaque() != nullptr && options.extra_state == ExtraState::kDrop) continue;
+    ANEMONE_TRY(state.Add(item.name, item.entry));
+  }
+  Plan plan;
+  ANEMONE_TRY(LayOutTorchFile(FromStateDict(state), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));
+  return plan;
+}
+
+}  // namespace
+
+extern const Format kPytorch;
+const Format kPytorch = {
+    .name = "pytorch",
+    .title = "torch file (.pt, .bin)",
+    .extension = ".pt",
+    .matches = Matches,
+    .open = Open,
+    .lay_out = LayOut,
+    .traits = {.is_pickle = true},
+    .other_extensions = {".bin", ".pth"},
+};
+
+}  // namespace anemone

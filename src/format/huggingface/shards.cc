@@ -1,0 +1,110 @@
+#include "format/huggingface/shards.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <map>
+#include <unordered_map>
+
+#include "anemone/config.h"
+#include "base/closed_file.h"
+#include "base/safe_path.h"
+#include "format/format.h"
+#include "format/huggingface/safetensors.h"
+#include "format/recognise.h"
+#include "format/torch/rank_file.h"
+#include "format/torch/torch_file.h"
+
+namespace anemone {
+namespace {
+
+constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
+
+bool Contains(std::string_view text, std::string_view word) { return text.find(word) != std::string_view::npos; }
+
+}  // namespace
+
+bool LooksLikeWeightIndex(std::string_view head) {
+  const size_t first = head.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && head[first] == '{' && Contains(head, "\"weight_map\"");
+}
+
+bool IndexNamesTorchFiles(std::string_view head) {
+  return !Contains(head, ".safetensors\"") && Contains(head, ".bin\"");
+}
+
+Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key,
+                                  bool stays_open) {
+  const auto open = stays_open ? OpenFile : OpenFileEachTime;
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
+  if (LooksLikeTorchFile(probe.head)) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
+    auto file = ReadRankFile(Whole(std::move(source)), {.key = key});
+    if (!file.ok()) return file.status().In(path);
+    for (std::string& note : file->notes) checkpoint.notes.push_back(fmt::format("{}: {}", path, note));
+    return std::move(file->shard.weights);
+  }
+  if (LooksLikeSafetensors(probe.head, probe.size_bytes)) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
+    auto state = ReadSafetensors(Whole(std::move(source)), &checkpoint.metadata);
+    return state.ok() ? state : state.status().In(path);
+  }
+  return internal::NotACheckpoint(probe).In(path);
+}
+
+Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxIndexBytes));
+  ANEMONE_ASSIGN(const Config index, Config::ParseJson(text, path));
+  const ConfigNode* map = index.root().Get("weight_map");
+  if (map == nullptr || !map->is_map()) return Corrupt("[HF-3] expected a weight_map").In(path);
+  std::map<std::string, size_t> files;  // name → tensors
+  std::unordered_map<std::string, std::string> home;
+  for (const auto& [name, node] : map->map) {
+    const auto file = node.AsString();
+    // The files lie beside the index: a name with a folder in it is an attempt to read elsewhere.
+    if (!file || !IsPlainName(*file)) {
+      return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
+    }
+    ++files[*file];
+    home.emplace(name, *file);
+  }
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::string missing;
+  for (const auto& [file, count] : files) {
+    std::error_code error;
+    if (!std::filesystem::exists(folder / file, error)) missing += (missing.empty() ? "" : ", ") + file;
+  }
+  if (!missing.empty()) {
+    return NotFound(fmt::format("[HF-5] the index names files that are not there: {}", missing), "download them too")
+        .In(path);
+  }
+  StateDict all;
+  size_t unlisted = 0;
+  for (const auto& [file, count] : files) {
+    ANEMONE_ASSIGN(const StateDict part,
+                   ReadWeightsFile((folder / file).string(), checkpoint, "", files.size() <= kMaxOpenFiles));
+    size_t found = 0;
+    for (const StateDict::Item& item : part.items()) {
+      const auto at = home.find(item.name);
+      if (at == home.end()) {
+        ++unlisted;
+      } else if (at->second == file) {
+        ++found;
+      } else {
+        continue;  // the index says it comes from another file
+      }
+      if (const Status status = all.Add(item.name, item.entry); !status.ok()) return status.In(file);
+    }
+    if (found == count) continue;
+    for (const auto& [name, owner] : home) {
+      if (owner == file && part.Find(name) == nullptr) {
+        return Corrupt(fmt::format("[HF-6] the index says {} holds \"{}\", it does not", file, name)).In(path);
+      }
+    }
+  }
+  if (unlisted != 0) checkpoint.notes.push_back(fmt::format("{}: {} tensors are not in the index", path, unlisted));
+  return all;
+}
+
+}  // namespace anemone

@@ -1,0 +1,85 @@
+// Folders that DeepSpeed saves, read only: `latest` names a folder with a file for each model-parallel rank
+// [deepspeed/runtime/engine.py, _get_ckpt_name, save_checkpoint]. Rules (DS-n): docs/formats/pytorch.md.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/safe_path.h"
+#include "format/format.h"
+#include "format/lightning/lightning.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kStates = "_model_states.pt";
+constexpr std::string_view kLatest = "latest";
+constexpr std::string_view kScript = "zero_to_fp32.py";
+constexpr uint64_t kMaxTagBytes = 4096;
+
+std::vector<std::string> StatesIn(const Probe& probe) {
+  std::vector<std::string> names;
+  std::copy_if(probe.entries.begin(), probe.entries.end(), std::back_inserter(names),
+               [](const std::string& name) { return name.ends_with(kStates); });
+  return names;
+}
+
+bool Matches(const Probe& probe) {
+  if (!probe.is_directory) return false;
+  return !StatesIn(probe).empty() || (probe.HasEntry(kLatest) && probe.HasEntry(kScript));
+}
+
+Result<std::string> ReadTag(const std::string& path) {
+  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+  ANEMONE_ASSIGN(std::string tag, Whole(std::move(source)).ReadAll(kMaxTagBytes));
+  tag.erase(tag.find_last_not_of(" \r\n") + 1);
+  if (!IsPlainName(tag)) return Corrupt("[DS-1] expected the name of a folder beside it").In(path);
+  return tag;
+}
+
+Result<Checkpoint> Open(const Probe& probe) {
+  if (StatesIn(probe).empty()) {
+    ANEMONE_ASSIGN(const std::string tag, ReadTag((fs::path(probe.path) / kLatest).string()));
+    const std::string folder = (fs::path(probe.path) / tag).string();
+    ANEMONE_ASSIGN(Probe below, ProbePath(folder));
+    if (StatesIn(below).empty()) return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(folder);
+    below.options = probe.options;
+    ANEMONE_ASSIGN(Checkpoint checkpoint, Open(below));
+    checkpoint.path = probe.path;
+    return checkpoint;
+  }
+  const std::vector<std::string> names = StatesIn(probe);
+  if (names.front().starts_with("zero_pp_rank_")) {
+    return Unsupported("[DS-3] a checkpoint of DeepSpeed's ZeRO stage 3: its weights are divided over its ranks",
+                       fmt::format("{} in the folder above joins them: python {} FOLDER OUT", kScript, kScript))
+        .In(probe.path);
+  }
+  if (names.size() > 1 || !names.front().starts_with("mp_rank_")) {
+    return Unsupported(fmt::format("[DS-4] a checkpoint of DeepSpeed's, divided over {} files: {} …", names.size(),
+                                   names.front()),
+                       "only one model-parallel rank without pipeline stages is read")
+        .In(probe.path);
+  }
+  const std::string file = (fs::path(probe.path) / names.front()).string();
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(file, probe.options));
+  checkpoint.path = probe.path;
+  checkpoint.notes.push_back(fmt::format("a folder of DeepSpeed's: weights from {}", file));
+  return checkpoint;
+}
+
+}  // namespace
+
+extern const Format kDeepSpeed;
+const Format kDeepSpeed = {
+    .name = "deepspeed",
+    .title = "DeepSpeed folder (ZeRO stages 0 to 2)",
+    .extension = "",
+    .is_directory = true,
+    .matches = Matches,
+    .open = Open,
+    .lay_out = nullptr,
+};
+
+}  // namespace anemone

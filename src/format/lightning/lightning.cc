@@ -1,0 +1,267 @@
+// Lightning checkpoints: one .ckpt, or a folder of rank folders that hold one each. Rules (PTL-n):
+// docs/formats/lightning.md.
+#include "format/lightning/lightning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "base/tree.h"
+#include "format/format.h"
+#include "format/megatron/megatron.h"
+#include "format/ranks.h"
+#include "format/recognise.h"
+#include "format/torch/rank_file.h"
+#include "format/torch/torch_file.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+using Kind = ValueNode::Kind;
+
+constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
+constexpr std::string_view kExtension = ".ckpt";
+
+bool IsFile(const fs::path& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+
+// Names in a folder, sorted; none when it cannot be read.
+std::vector<std::string> Entries(const fs::path& folder) {
+  Result<std::vector<std::string>> names = ListDirectory(folder.string());
+  return names.ok() ? *std::move(names) : std::vector<std::string>();
+}
+
+// hparams.yaml in `folder`, or in its newest version_N.
+std::optional<fs::path> HparamsIn(const fs::path& folder) {
+  if (IsFile(folder / "hparams.yaml")) return folder / "hparams.yaml";
+  long newest = -1;
+  for (const std::string& name : Entries(folder)) {
+    if (name.rfind("version_", 0) != 0 || name.size() > 16 || name.size() == 8) continue;
+    if (!std::all_of(name.begin() + 8, name.end(), [](char c) { return c >= '0' && c <= '9'; })) continue;
+    const long version = std::stol(name.substr(8));
+    if (IsFile(folder / name / "hparams.yaml")) newest = std::max(newest, version);
+  }
+  if (newest < 0) return std::nullopt;
+  return folder / fmt::format("version_{}", newest) / "hparams.yaml";
+}
+
+// Lightning writes <run>/checkpoints/x.ckpt and <run>/[version_N/]hparams.yaml; NeMo puts rank folders between.
+std::optional<fs::path> FindHparams(fs::path folder) {
+  std::error_code error;
+  folder = fs::absolute(folder, error).lexically_normal();
+  if (ParseRankFolder(folder.filename().string())) folder = folder.parent_path();
+  if (auto found = HparamsIn(folder)) return found;
+  return folder.filename() == "checkpoints" ? HparamsIn(folder.parent_path()) : std::nullopt;
+}
+
+// hparams.yaml beside the checkpoint, else what the checkpoint itself carries [PTL-5].
+Status SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
+  if (const auto path = FindHparams(folder)) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path->string()));
+    ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxYamlBytes));
+    Result<Config> config = Config::ParseYaml(text, path->string());
+    if (config.ok()) {
+      const ConfigNode* cfg = config->root().Get("cfg");
+      checkpoint.config = cfg != nullptr && cfg->is_map() ? Config(*cfg) : *std::move(config);
+      checkpoint.config_name = path->filename().string();
+      checkpoint.notes.push_back("config from " + path->string());
+      return {};
+    }
+    checkpoint.notes.push_back("not used: " + config.status().message());
+  }
+  if (!carried) return {};
+  checkpoint.config = Config(*std::move(carried));
+  checkpoint.config_name = "hyper_parameters";
+  return {};
+}
+
+Result<RankFile> ReadRank(const std::string& path, const OpenOptions& options) {
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
+  if (!LooksLikeTorchFile(probe.head)) return internal::NotACheckpoint(probe).In(path);
+  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+  auto file = ReadRankFile(Whole(std::move(source)), {.key = options.key});
+  if (!file.ok()) return file.status().In(path);
+  return file;
+}
+
+// Rank folders that hold a checkpoint of this name.
+size_t RanksWith(const fs::path& folder, const std::string& name) {
+  size_t count = 0;
+  for (const std::string& entry : Entries(folder))
+    count += ParseRankFolder(entry) && IsFile(folder / entry / name) ? 1 : 0;
+  return count;
+}
+
+// NeMo marks a save in progress beside its target: NAME-unfinished, without the extension, above the rank folders.
+Status CheckFinished(const fs::path& folder, const std::string& name) {
+  const std::string stem = name.ends_with(kExtension) ? name.substr(0, name.size() - kExtension.size()) : name;
+  for (const std::string& marker : {stem + "-unfinished", name + "-unfinished"}) {
+    std::error_code error;
+    if (fs::exists(folder / marker, error)) {
+      return Corrupt(fmt::format("[PTL-4] {} says this save never finished", marker),
+                     "take an earlier checkpoint; delete the marker if you know that the files are whole")
+          .In((folder / name).string());
+    }
+  }
+  return {};
+}
+
+std::string Joined(const std::set<std::string>& names) {
+  std::string text;
+  size_t shown = 0;
+  for (const std::string& name : names) {
+    if (shown == 8) return text + fmt::format(" and {} more", names.size() - shown);
+    text += (shown++ == 0 ? "" : ", ") + name;
+  }
+  return text;
+}
+
+std::vector<std::string> CheckpointsIn(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const std::string& name : Entries(folder)) {
+    if (name.ends_with(kExtension) && IsFile(folder / name)) names.push_back(name);
+  }
+  return names;
+}
+
+Result<Checkpoint> OpenLightningProbe(const Probe& probe) { return OpenLightningFolder(probe.path, "", probe.options); }
+
+}  // namespace
+
+Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOptions& options) {
+  const fs::path folder = fs::path(path).parent_path();
+  const std::string name = fs::path(path).filename().string();
+  const bool in_rank = ParseRankFolder(folder.filename().string()).has_value();
+  ANEMONE_TRY(CheckFinished(in_rank ? folder.parent_path() : folder, name));
+  ANEMONE_ASSIGN(RankFile file, ReadRank(path, options));
+  Checkpoint checkpoint;
+  checkpoint.flavour = file.lightning ? "lightning" : file.torchscript ? "torchscript" : "pytorch";
+  checkpoint.path = path;
+  checkpoint.notes = std::move(file.notes);
+  checkpoint.layout.vp = std::max<int>(1, static_cast<int>(file.shard.chunks.size()));
+  checkpoint.shards.push_back(std::move(file.shard));
+  if (file.megatron) {
+    ANEMONE_TRY(TakeMegatronFile(folder.string(), *std::move(file.hparams), checkpoint).In(path));
+    return checkpoint;
+  }
+  if (file.lightning) ANEMONE_TRY(SetConfig(folder, std::move(file.hparams), checkpoint));
+  if (file.lightning) checkpoint.origin.training_file = name;
+  checkpoint.origin.is_torch_script = !file.lightning && file.torchscript;
+  if (path.ends_with(".nemo")) {
+    checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
+  }
+  if (in_rank && RanksWith(folder.parent_path(), name) > 1) {
+    checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
+    checkpoint.origin.part_of = folder.parent_path().string();
+  }
+  return checkpoint;
+}
+
+bool HasRankFolders(const Probe& probe) {
+  return std::any_of(probe.entries.begin(), probe.entries.end(),
+                     [](const auto& name) { return ParseRankFolder(name).has_value(); });
+}
+
+Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name, const OpenOptions& options) {
+  const fs::path folder(path);
+  std::vector<std::string> ranks;
+  for (const std::string& entry : Entries(folder)) {
+    if (ParseRankFolder(entry)) ranks.push_back(entry);
+  }
+  std::set<std::string> choices;
+  if (ranks.empty()) {
+    for (std::string& file : CheckpointsIn(folder)) choices.insert(std::move(file));
+  } else {
+    for (const std::string& rank : ranks) {
+      for (std::string& file : CheckpointsIn(folder / rank)) choices.insert(std::move(file));
+    }
+  }
+  std::string chosen = name;
+  if (chosen.empty()) {
+    if (choices.empty()) return NotFound("[PTL-2] no .ckpt in it").In(path);
+    if (choices.size() > 1) {
+      return InvalidArgument(fmt::format("[PTL-2] {} checkpoints: {}", choices.size(), Joined(choices)),
+                             fmt::format("choose one: {}", (folder / *choices.begin()).string()))
+          .In(path);
+    }
+    chosen = *choices.begin();
+  } else if (choices.count(chosen) == 0) {
+    return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", chosen, Joined(choices))).In(path);
+  }
+  if (ranks.empty()) return OpenTorchCheckpoint((folder / chosen).string(), options);
+
+  ANEMONE_TRY(CheckFinished(folder, chosen));
+  std::vector<std::string> holding;
+  for (const std::string& rank : ranks) {
+    if (IsFile(folder / rank / chosen)) holding.push_back(rank);
+  }
+  auto set = ArrangeRanks(holding);
+  if (!set.ok()) return set.status().In((folder / chosen).string());
+  if (holding.size() != ranks.size()) {
+    return Corrupt(fmt::format("[PTL-1] {} of {} rank folders hold {}", holding.size(), ranks.size(), chosen)).In(path);
+  }
+  Checkpoint checkpoint;
+  checkpoint.flavour = "lightning";
+  checkpoint.path = path;
+  checkpoint.origin.training_file = chosen;
+  checkpoint.layout = set->layout;
+  std::optional<ConfigNode> hparams;
+  for (size_t i = 0; i < set->folders.size(); ++i) {
+    const std::string file_path = (folder / set->folders[i] / chosen).string();
+    ANEMONE_ASSIGN(RankFile file, ReadRank(file_path, options));
+    file.shard.pp_rank = static_cast<int>(i) / set->layout.tp;
+    file.shard.tp_rank = static_cast<int>(i) % set->layout.tp;
+    const int chunks = static_cast<int>(file.shard.chunks.size());
+    if (i == 0) {
+      checkpoint.layout.vp = std::max(1, chunks);
+      hparams = std::move(file.hparams);
+    } else if (std::max(1, chunks) != checkpoint.layout.vp) {
+      return Corrupt(fmt::format("[PTL-6] expected {} virtual chunks as the first rank has, found {}",
+                                 checkpoint.layout.vp, chunks))
+          .In(file_path);
+    }
+    if (i == 0) checkpoint.notes = std::move(file.notes);
+    checkpoint.shards.push_back(std::move(file.shard));
+  }
+  ANEMONE_TRY(SetConfig(folder, std::move(hparams), checkpoint));
+  CompareLayout(checkpoint);
+  return checkpoint;
+}
+
+namespace {
+
+bool IsLightningFolder(const Probe& probe) {
+  if (!probe.is_directory || probe.HasEntry("model_config.yaml") || probe.HasEntry("metadata.json") ||
+      probe.HasEntry(".metadata")) {
+    return false;
+  }
+  if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json") || IsMegatronFolder(probe)) return false;
+  return HasRankFolders(probe) || std::any_of(probe.entries.begin(), probe.entries.end(),
+                                              [](const auto& name) { return name.ends_with(kExtension); });
+}
+
+}  // namespace
+
+extern const Format kLightning;
+const Format kLightning = {
+    .name = "ckpt",
+    .title = "Lightning checkpoint (.ckpt, or a folder of ranks)",
+    .extension = ".ckpt",
+    .matches = IsLightningFolder,  // a single .ckpt is a torch file: format "pytorch" opens it and sees what it holds
+    .open = OpenLightningProbe,
+    .lay_out = LayOutLightning,
+    .traits = {.language = ConfigLanguage::kNemo1,
+               .dialect = "mcore",
+               .takes_any_megatron = true,
+               .has_rank_files = true,
+               .training = ParameterKeys::kNumbers,
+               .model_class = ModelClassIn::kScript,
+               .own_files = {"hparams.yaml"}},
+};
+
+}  // namespace anemone

@@ -1,0 +1,336 @@
+#include "format/megatron/megatron.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "format/artifacts.h"
+#include "format/dist/dist.h"
+#include "format/torch/megatron_file.h"
+#include "format/torch/rank_file.h"
+
+namespace anemone {
+
+extern const Format kTorchDist;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kTracker = "latest_checkpointed_iteration.txt";
+constexpr std::string_view kTrainTracker = "latest_train_state.pt";
+constexpr std::string_view kRunConfig = "run_config.yaml";
+constexpr std::string_view kRelease = "release";
+constexpr std::string_view kRank = "mp_rank_";
+// The second is of the months in which Megatron-LM kept an optimizer's file apart [v3.0 megatron/checkpointing.py].
+constexpr std::string_view kRankFiles[] = {"model_optim_rng.pt", "model_rng.pt"};
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+constexpr uint64_t kMaxTrackerBytes = 1024;
+
+bool IsFile(const fs::path& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+bool IsFolder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+bool IsNumber(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+bool IsIteration(std::string_view name) {
+  constexpr std::string_view kIteration = "iter_";
+  return name == kRelease || (name.starts_with(kIteration) && IsNumber(name.substr(kIteration.size())));
+}
+
+// mp_rank_00, mp_rank_00_001, mp_rank_00_001_002.
+bool IsRankFolder(std::string_view name) {
+  if (!name.starts_with(kRank)) return false;
+  name.remove_prefix(kRank.size());
+  size_t numbers = 0;
+  for (bool more = true; more; ++numbers) {
+    const size_t end = std::min(name.find('_'), name.size());
+    if (!IsNumber(name.substr(0, end))) return false;
+    more = end < name.size();
+    name.remove_prefix(more ? end + 1 : end);
+  }
+  return numbers <= 3;
+}
+
+// The file of a rank's folder; "" when it has none.
+std::string_view RankFileIn(const fs::path& folder) {
+  for (const std::string_view file : kRankFiles) {
+    if (IsFile(folder / file)) return file;
+  }
+  return {};
+}
+
+// The rank folder that says what all of them are: the first that holds Megatron-LM's file.
+std::optional<std::string> FirstRank(const Probe& probe) {
+  for (const std::string& entry : probe.entries) {
+    if (IsRankFolder(entry) && !RankFileIn(fs::path(probe.path) / entry).empty()) return entry;
+  }
+  return std::nullopt;
+}
+
+bool IsSaveFolder(const Probe& probe) {
+  if (probe.HasEntry("model_config.yaml") || probe.HasEntry(".metadata")) return false;
+  if (probe.HasEntry(kTracker) || probe.HasEntry(kTrainTracker)) return true;
+  return std::ranges::any_of(probe.entries, [&](const std::string& entry) {
+    return IsIteration(entry) && entry != kRelease && IsFolder(fs::path(probe.path) / entry);
+  });
+}
+
+// ---- which iteration ----
+
+Result<std::string> ReadText(const fs::path& path, uint64_t most) {
+  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path.string()));
+  auto text = Whole(std::move(source)).ReadAll(most);
+  if (!text.ok()) return text.status().In(path.string());
+  return text;
+}
+
+// What the tracker says; "" without one.
+Result<std::string> Tracked(const Probe& probe) {
+  const fs::path folder(probe.path);
+  if (!probe.HasEntry(kTracker)) return std::string();
+  ANEMONE_ASSIGN(std::string text, ReadText(folder / kTracker, kMaxTrackerBytes));
+  while (!text.empty() && std::string_view(" \t\r\n").find(text.back()) != std::string_view::npos) text.pop_back();
+  if (text == kRelease) return text;
+  uint64_t iteration = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), iteration);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return Corrupt("[MEG-1] expected the number of an iteration or \"release\", found something else")
+        .In((folder / kTracker).string());
+  }
+  return MegatronIterationFolder(static_cast<int64_t>(iteration));
+}
+
+Result<std::string> ChooseIteration(const Probe& probe) {
+  ANEMONE_ASSIGN(std::string tracked, Tracked(probe));
+  const fs::path folder(probe.path);
+  if (!tracked.empty() && IsFolder(folder / tracked)) return tracked;
+  std::vector<std::string> there;
+  std::ranges::copy_if(probe.entries, std::back_inserter(there),
+                       [&](const std::string& entry) { return IsIteration(entry) && IsFolder(folder / entry); });
+  if (tracked.empty() && there.size() == 1) return there.front();
+  const std::string names = there.empty() ? "none" : fmt::format("{}", fmt::join(there, ", "));
+  const std::string hint = there.empty() ? "" : fmt::format("choose one: {}", (folder / there.back()).string());
+  if (!tracked.empty()) {
+    return NotFound(fmt::format("[MEG-1] expected {} as {} says, found {}", tracked, kTracker, names), hint)
+        .In(probe.path);
+  }
+  return InvalidArgument(fmt::format("[MEG-1] expected {}, found several iterations: {}", kTracker, names), hint)
+      .In(probe.path);
+}
+
+// ---- a file for each rank ----
+
+std::string RankFolderOf(const Layout& layout, const Shard& shard) {
+  std::string name = fmt::format("{}{:02}", kRank, shard.tp_rank);
+  if (layout.pp > 1) name += fmt::format("_{:03}", shard.pp_rank);
+  if (layout.ep > 1) name += fmt::format("_{:03}", shard.ep_rank);
+  return name;
+}
+
+// The ranks that the arguments speak of, by stage, expert rank, tensor rank.
+std::vector<Shard> RanksOf(const Layout& layout) {
+  std::vector<Shard> shards(static_cast<size_t>(layout.tp) * static_cast<size_t>(layout.ep) *
+                            static_cast<size_t>(layout.pp));
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const int rank = static_cast<int>(i);
+    shards[i].tp_rank = rank % layout.tp;
+    shards[i].ep_rank = rank / layout.tp % layout.ep;
+    shards[i].pp_rank = rank / layout.tp / layout.ep;
+  }
+  return shards;
+}
+
+Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<Shard>& ranks) {
+  std::vector<std::string> missing, expected;
+  for (const Shard& rank : ranks) {
+    const std::string name = RankFolderOf(layout, rank);
+    if (RankFileIn(fs::path(probe.path) / name).empty()) missing.push_back(name);
+    expected.push_back(name);
+  }
+  const auto is_other = [&](const std::string& entry) {
+    return IsRankFolder(entry) && std::ranges::find(expected, entry) == expected.end();
+  };
+  const auto others = std::ranges::count_if(probe.entries, is_other);
+  if (missing.empty() && others == 0) return {};
+  constexpr size_t kShown = 8;
+  const size_t shown = std::min(missing.size(), kShown);
+  const std::string names =
+      fmt::format("{}{}", fmt::join(missing.begin(), missing.begin() + static_cast<ptrdiff_t>(shown), ", "),
+                  shown < missing.size() ? " …" : "");
+  return Corrupt(
+      fmt::format("[MEG-3] expected a folder for each of {} ranks (tensor parallel {}, pipeline parallel {}, "
+                  "expert parallel {}, as args say), found {} missing{}{} and {} others",
+                  ranks.size(), layout.tp, layout.pp, layout.ep, missing.size(), missing.empty() ? "" : ": ", names,
+                  others),
+      "every rank's folder is needed: copy the missing ones here");
+}
+
+Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
+  const fs::path folder(probe.path);
+  const auto read = [&](const std::string& rank) -> Result<RankFile> {
+    const std::string path = (folder / rank / RankFileIn(folder / rank)).string();
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+    auto file = ReadRankFile(Whole(std::move(source)));
+    if (!file.ok()) return file.status().In(path);
+    if (!file->megatron) return Corrupt("[MEG-4] expected the arguments of Megatron-LM (args), found none").In(path);
+    return file;
+  };
+  ANEMONE_ASSIGN(RankFile file, read(first));
+  Checkpoint checkpoint;
+  checkpoint.flavour = "megatron";
+  checkpoint.path = probe.path;
+  auto layout = LayoutOfMegatronArgs(*file.hparams);
+  if (!layout.ok()) return layout.status().In((folder / first).string());
+  checkpoint.layout = *layout;
+  checkpoint.shards = RanksOf(checkpoint.layout);
+  ANEMONE_TRY(CheckFolders(probe, checkpoint.layout, checkpoint.shards).In(probe.path));
+  bool has_optimizer_files = false;
+  for (size_t i = 0; i < checkpoint.shards.size(); ++i) {
+    Shard& shard = checkpoint.shards[i];
+    const std::string name = RankFolderOf(checkpoint.layout, shard);
+    RankFile own;
+    if (name == first) {
+      own = file;
+    } else {
+      ANEMONE_ASSIGN(own, read(name));
+    }
+    const int chunks = std::max(1, static_cast<int>(own.shard.chunks.size()));
+    if (i == 0) checkpoint.layout.vp = chunks;
+    if (chunks != checkpoint.layout.vp) {
+      return Corrupt(fmt::format("[MEG-4] expected {} virtual stages as the first rank has, found {}",
+                                 checkpoint.layout.vp, chunks))
+          .In((folder / name).string());
+    }
+    shard.weights = std::move(own.shard.weights);
+    shard.chunks = std::move(own.shard.chunks);
+    shard.training = std::move(own.shard.training);
+    has_optimizer_files |= IsFile(folder / name / "distrib_optim.pt") || IsFile(folder / name / "optim.pt");
+  }
+  checkpoint.config = Config(*std::move(file.hparams));
+  checkpoint.config_name = kMegatronArgs;
+  checkpoint.notes = std::move(file.notes);
+  if (has_optimizer_files) checkpoint.notes.emplace_back("the optimizer's own files (distrib_optim.pt) are not read");
+  for (const std::string& entry : probe.entries) {
+    if (entry != "tokenizer" || !IsFolder(folder / entry)) continue;
+    ANEMONE_ASSIGN(std::vector<Artifact> files, ListFiles((folder / entry).string()));
+    for (Artifact& artifact : files) artifact.name = "tokenizer/" + artifact.name;
+    checkpoint.artifacts = std::move(files);
+  }
+  return checkpoint;
+}
+
+Result<Checkpoint> Open(const Probe& probe) {
+  if (const auto first = FirstRank(probe)) return OpenRanks(probe, *first);
+  ANEMONE_ASSIGN(const std::string iteration, ChooseIteration(probe));
+  ANEMONE_ASSIGN(Probe inner, ProbePath((fs::path(probe.path) / iteration).string()));
+  inner.options = probe.options;
+  const auto first = FirstRank(inner);
+  if (!first && !kTorchDist.matches(inner)) {
+    return Corrupt("[MEG-1] expected a folder for each rank, or a distributed checkpoint (.metadata), found neither")
+        .In(inner.path);
+  }
+  ANEMONE_ASSIGN(Checkpoint checkpoint, first ? OpenRanks(inner, *first) : kTorchDist.open(inner));
+  checkpoint.path = probe.path;
+  checkpoint.notes.push_back(fmt::format("the iteration is {}", iteration));
+  return checkpoint;
+}
+
+Status TakeRunConfig(Checkpoint* checkpoint) {
+  const auto file = std::ranges::find(checkpoint->artifacts, kRunConfig, &Artifact::name);
+  ANEMONE_ASSIGN(const std::string text, file->content.ReadAll(kMaxConfigBytes));
+  ANEMONE_ASSIGN(checkpoint->config, Config::ParseYaml(text, kRunConfig));
+  checkpoint->config_name = kRunConfig;
+  checkpoint->artifacts.erase(file);
+  checkpoint->flavour = "megatron-bridge";
+  return {};
+}
+
+}  // namespace
+
+bool IsMegatronFolder(const Probe& probe) {
+  return probe.is_directory && (IsSaveFolder(probe) || FirstRank(probe).has_value());
+}
+
+Status TellMegatron(Checkpoint* checkpoint) {
+  const std::optional<Value>& training = checkpoint->shards.front().training;
+  if (checkpoint->FindArtifact(kRunConfig) != nullptr) return TakeRunConfig(checkpoint);
+  if (checkpoint->config || !training || MegatronArgsOf(*training) == nullptr) return {};
+  std::vector<std::string> objects;
+  ANEMONE_ASSIGN(ConfigNode args, ReadMegatronArgs(*training, &objects));
+  checkpoint->config = Config(std::move(args));
+  checkpoint->config_name = kMegatronArgs;
+  checkpoint->flavour = "megatron";
+  return {};
+}
+
+Status TakeMegatronFile(const std::string& folder, ConfigNode args, Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(const Layout layout, LayoutOfMegatronArgs(args));
+  checkpoint.flavour = "megatron";
+  checkpoint.config = Config(std::move(args));
+  checkpoint.config_name = kMegatronArgs;
+  const int ranks = layout.tp * layout.pp * layout.ep;
+  if (ranks == 1) return {};
+  const fs::path own = fs::path(folder).lexically_normal();
+  checkpoint.origin.part_of = IsRankFolder(own.filename().string()) ? own.parent_path().string() : folder;
+  if (checkpoint.origin.part_of.empty()) checkpoint.origin.part_of = ".";
+  checkpoint.notes.push_back(fmt::format("one rank of {}, as args say: open the folder above it to read all", ranks));
+  return {};
+}
+
+namespace {
+
+constexpr FormatTraits kTraits = {.language = ConfigLanguage::kMegatron,
+                                  .dialect = "mcore",
+                                  .has_bare_names = true,
+                                  .is_chunked = true,
+                                  .training = ParameterKeys::kNames,
+                                  .takes_every_file = true,
+                                  .distributed_in = ""};
+
+constexpr FormatTraits BridgeTraits() {
+  FormatTraits traits = kTraits;
+  traits.language = ConfigLanguage::kBridge;
+  traits.own_files = {kRunConfig};
+  return traits;
+}
+
+}  // namespace
+
+extern const Format kMegatron;
+const Format kMegatron = {
+    .name = "megatron",
+    .title = "Megatron-LM checkpoint (iter_… folder)",
+    .extension = "",
+    .is_directory = true,
+    .matches = IsMegatronFolder,
+    .open = Open,
+    .lay_out = LayOutMegatron,
+    .traits = kTraits,
+};
+
+// Found by what a checkpoint of the above holds.
+extern const Format kMegatronBridge;
+const Format kMegatronBridge = {
+    .name = "megatron-bridge",
+    .title = "Megatron-Bridge checkpoint (iter_… folder)",
+    .extension = "",
+    .is_directory = true,
+    .matches = [](const Probe&) { return false; },
+    .open = Open,
+    .lay_out = LayOutBridge,
+    .traits = BridgeTraits(),
+};
+
+}  // namespace anemone

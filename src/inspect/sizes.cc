@@ -1,0 +1,75 @@
+#include "inspect/sizes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "base/tree.h"
+#include "family/family.h"
+
+namespace anemone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kTowers[] = {"vision", "text", "encoder", "decoder", ""};
+
+uint64_t SizeOf(const ModelSymbols& symbols, std::string_view tower, std::string_view key) {
+  const Result<std::optional<uint64_t>> size = symbols.Find(tower, key);
+  return size.ok() ? size->value_or(0) : 0;
+}
+
+// The side of the image whose patches, and perhaps a class token, are so many positions; 0 for another number.
+uint64_t ImageSide(uint64_t positions, uint64_t patch) {
+  for (const uint64_t patches : {positions, positions - 1}) {
+    const auto side = static_cast<uint64_t>(std::lround(std::sqrt(static_cast<double>(patches))));
+    if (positions > 1 && side * side == patches) return side * patch;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint) {
+  const Result<ResolvedModel> model = ResolveModel(checkpoint);
+  if (!model.ok()) return {};
+  const ModelSymbols& symbols = model->symbols;
+  std::vector<TowerSizes> towers;
+  for (const std::string_view name : kTowers) {
+    TowerSizes tower = {.tower = std::string(name)};
+    tower.layers = SizeOf(symbols, name, "layers");
+    if (tower.layers == 0) continue;
+    tower.width = SizeOf(symbols, name, "width");
+    tower.heads = SizeOf(symbols, name, "heads");
+    tower.groups = SizeOf(symbols, name, "groups");
+    tower.positions = SizeOf(symbols, name, "positions");
+    tower.vocabulary = SizeOf(symbols, name, "vocab");
+    if (name == "vision") {
+      tower.patch = SizeOf(symbols, name, "patch");
+      if (tower.patch == 0) tower.patch = SizeOf(symbols, "", "patch");
+      tower.image = ImageSide(tower.positions, tower.patch);
+    }
+    towers.push_back(std::move(tower));
+  }
+  return towers;
+}
+
+std::optional<uint64_t> SizeOnDisk(const std::string& path) {
+  std::error_code error;
+  if (fs::is_regular_file(path, error)) {
+    const uint64_t size = fs::file_size(path, error);
+    return error ? std::nullopt : std::optional(size);
+  }
+  if (!fs::is_directory(path, error)) return std::nullopt;
+  const Result<std::vector<TreeEntry>> entries = ListTree(path);
+  if (!entries.ok()) return std::nullopt;
+  uint64_t total = 0;
+  for (const TreeEntry& entry : *entries)
+    total += S_ISREG(entry.info.st_mode) ? static_cast<uint64_t>(entry.info.st_size) : 0;
+  return total;
+}
+
+}  // namespace anemone

@@ -1,0 +1,27 @@
+// How big a model is: layers, width, heads, image, vocabulary; bytes on disk.
+#ifndef ANEMONE_INSPECT_SIZES_H_
+#define ANEMONE_INSPECT_SIZES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "anemone/checkpoint.h"
+
+namespace anemone {
+
+// The sizes of one tower ("vision", "text"), or of a model without towers (""). A size that is not known is 0.
+struct TowerSizes {
+  std::string tower;
+  uint64_t layers = 0, width = 0, heads = 0, groups = 0, patch = 0, image = 0, vocabulary = 0, positions = 0;
+};
+// By the family's tables. Empty where the model or its config is not known.
+std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint);
+
+// Bytes of the file, or of all files in the folder, that `path` names; nullopt where it cannot be read.
+std::optional<uint64_t> SizeOnDisk(const std::string& path);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_INSPECT_SIZES_H_

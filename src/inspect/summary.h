@@ -1,0 +1,45 @@
+// Summary: what a checkpoint is, in the words `inspect` prints.
+#ifndef ANEMONE_INSPECT_SUMMARY_H_
+#define ANEMONE_INSPECT_SUMMARY_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "anemone/checkpoint.h"
+
+namespace anemone {
+
+struct Summary {
+  struct Amount {
+    uint64_t tensors = 0;
+    uint64_t elements = 0;
+    uint64_t bytes = 0;
+
+    void Add(const Tensor& tensor);
+  };
+  // One part of a model that its family tells apart.
+  struct Part {
+    std::string name;
+    Amount amount;
+    std::string from;  // where a part that is not stored comes from: "key: value" of the config
+  };
+  std::string family;   // "clip"; empty when no table knows it
+  std::string dialect;  // "mcore"; empty likewise
+  std::string
+      foreign;     // the model that the config names, where the names of tensors are a known family's and it is not
+  Amount weights;  // over all shards, replicated tensors counted once per rank that stores them
+  std::map<DType, Amount> by_dtype;
+  std::vector<Part> parts;          // those that its family tells apart; empty: it is one
+  uint64_t opaque = 0;              // entries that are no tensors: `_extra_state`
+  bool has_training_state = false;  // an optimizer, schedulers, steps already taken
+};
+
+Summary Summarize(const Checkpoint& checkpoint);
+// "projector": the parts that are stored, where others are not; else "".
+std::string PartsAlone(const Summary& summary);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_INSPECT_SUMMARY_H_

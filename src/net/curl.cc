@@ -1,0 +1,36 @@
+#include "net/curl.h"
+
+#include "base/shared_library.h"
+
+namespace anemone::internal {
+namespace {
+
+Result<Curl> Load() {
+  ANEMONE_ASSIGN(const SharedLibrary library, SharedLibrary::Open({"libcurl.so.4", "libcurl.so"}));
+  Curl curl{};
+  decltype(&curl_global_init) global_init = nullptr;
+  ANEMONE_TRY(library.Find("curl_global_init", global_init));
+  ANEMONE_TRY(library.Find("curl_easy_init", curl.easy_init));
+  ANEMONE_TRY(library.Find("curl_easy_cleanup", curl.easy_cleanup));
+  ANEMONE_TRY(library.Find("curl_easy_reset", curl.easy_reset));
+  ANEMONE_TRY(library.Find("curl_easy_setopt", curl.easy_setopt));
+  ANEMONE_TRY(library.Find("curl_easy_getinfo", curl.easy_getinfo));
+  ANEMONE_TRY(library.Find("curl_easy_perform", curl.easy_perform));
+  ANEMONE_TRY(library.Find("curl_easy_strerror", curl.easy_strerror));
+  ANEMONE_TRY(library.Find("curl_getdate", curl.getdate));
+  ANEMONE_TRY(library.Find("curl_slist_append", curl.slist_append));
+  ANEMONE_TRY(library.Find("curl_slist_free_all", curl.slist_free_all));
+  if (global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    return Status(ErrorKind::kUnavailable, "libcurl could not be initialised");
+  return curl;
+}
+
+}  // namespace
+
+Result<const Curl*> LoadCurl() {
+  static const Result<Curl> loaded = Load();
+  if (!loaded.ok()) return loaded.status();
+  return &*loaded;
+}
+
+}  // namespace anemone::internal

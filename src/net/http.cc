@@ -1,0 +1,287 @@
+#include "net/http.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "net/curl.h"
+
+namespace anemone {
+namespace {
+
+constexpr size_t kMaxBody = size_t{16} << 20;
+constexpr size_t kMaxErrorBody = size_t{64} << 10;
+constexpr size_t kMaxHeaders = size_t{256} << 10;
+constexpr int kMaxRedirects = 10;
+constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the certificate authorities to trust";
+
+Status Unavailable(std::string what, std::string hint = {}) {
+  return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
+}
+
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+std::string_view Trim(std::string_view text) {
+  while (!text.empty() && std::string_view(" \t\r\n").find(text.front()) != std::string_view::npos)
+    text.remove_prefix(1);
+  while (!text.empty() && std::string_view(" \t\r\n").find(text.back()) != std::string_view::npos)
+    text.remove_suffix(1);
+  return text;
+}
+
+// "https://host:port" of an absolute URL, in lower case.
+std::string Origin(std::string_view url) {
+  const size_t scheme = url.find("://");
+  if (scheme == std::string_view::npos) return "";
+  return Lower(url.substr(0, url.find_first_of("/?#", scheme + 3)));
+}
+
+bool NamesNoHost(std::string_view location) {
+  return location.find("://") > location.find_first_of("/?#") ||
+         (location.find("://") == std::string_view::npos && !location.starts_with("//"));
+}
+
+// `location` as it stands in an answer to `base`.
+std::string Absolute(const std::string& base, std::string_view location) {
+  if (location.starts_with("//")) return base.substr(0, base.find("://") + 1) + std::string(location);
+  if (!NamesNoHost(location)) return std::string(location);
+  if (location.starts_with('/')) return Origin(base) + std::string(location);
+  const std::string path = base.substr(0, base.find_first_of("?#"));
+  return path.substr(0, path.rfind('/') + 1) + std::string(location);
+}
+
+}  // namespace
+
+std::string_view HttpResponse::Header(std::string_view name) const {
+  for (const auto& [key, value] : headers) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+// What libcurl's callbacks see of one request.
+struct HttpClient::Transfer {
+  HttpClient* client;
+  const HttpSink* sink;
+  HttpResponse response;
+  size_t header_bytes = 0;
+  bool* body_begun;
+  Status status;  // why a callback stopped the transfer
+
+  static size_t OnHeader(const char* data, size_t, size_t size, void* self) {
+    auto& transfer = *static_cast<Transfer*>(self);
+    const std::string_view line = Trim({data, size});
+    if (transfer.header_bytes += size; transfer.header_bytes > kMaxHeaders) {
+      transfer.status = Unavailable("expected at most 256 KiB of headers, found more");
+      return 0;
+    }
+    if (line.starts_with("HTTP/")) {
+      transfer.response.headers.clear();  // of a proxy or of "100 Continue"
+    } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
+      transfer.response.headers.emplace_back(Lower(line.substr(0, colon)), Trim(line.substr(colon + 1)));
+    }
+    return size;
+  }
+
+  static size_t OnBody(const char* data, size_t, size_t size, void* self) {
+    auto& transfer = *static_cast<Transfer*>(self);
+    HttpResponse& response = transfer.response;
+    const std::string_view bytes(data, size);
+    if (response.status == 0) {
+      long code = 0;
+      transfer.client->curl_->easy_getinfo(transfer.client->handle_, CURLINFO_RESPONSE_CODE, &code);
+      response.status = static_cast<int>(code);
+    }
+    const bool good = response.status >= 200 && response.status < 300;
+    if (good && transfer.sink != nullptr) {
+      if (!*transfer.body_begun) {
+        *transfer.body_begun = true;
+        if (transfer.sink->begin) transfer.status = transfer.sink->begin(response);
+      }
+      if (transfer.status.ok()) transfer.status = transfer.sink->bytes(bytes);
+      return transfer.status.ok() ? size : 0;
+    }
+    if (!good) {
+      response.body += bytes.substr(0, kMaxErrorBody - std::min(kMaxErrorBody, response.body.size()));
+      return size;
+    }
+    if (response.body.size() + size > kMaxBody) {
+      transfer.status = LimitExceeded("expected an answer of at most 16 MiB, found more");
+      return 0;
+    }
+    response.body += bytes;
+    return size;
+  }
+
+  static int OnProgress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+    const auto& transfer = *static_cast<Transfer*>(self);
+    return transfer.client->options_.cancelled && transfer.client->options_.cancelled() ? 1 : 0;
+  }
+};
+
+HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
+
+HttpClient::~HttpClient() {
+  if (handle_ != nullptr) curl_->easy_cleanup(handle_);
+}
+
+Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpRequest& request, bool send_token,
+                                         const HttpSink* sink, bool* body_begun) {
+  if (handle_ == nullptr) {
+    ANEMONE_ASSIGN(curl_, internal::LoadCurl());
+    handle_ = curl_->easy_init();
+    if (handle_ == nullptr) return Internal("libcurl gave no handle");
+  }
+  Transfer transfer{.client = this, .sink = sink, .response = {}, .body_begun = body_begun, .status = {}};
+  transfer.response.url = url;
+  curl_->easy_reset(handle_);  // keeps connections
+  const auto set = [this](CURLoption option, auto value) { curl_->easy_setopt(handle_, option, value); };
+  set(CURLOPT_URL, url.c_str());
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_FOLLOWLOCATION, 0L);
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_NOBODY, request.method == HttpRequest::Method::kHead ? 1L : 0L);
+  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout_s * 1000));
+  set(CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(options_.slowest_bytes_per_s));
+  set(CURLOPT_LOW_SPEED_TIME, std::max(1L, static_cast<long>(options_.stall_timeout_s)));
+  if (sink == nullptr) set(CURLOPT_TIMEOUT_MS, static_cast<long>(options_.answer_timeout_s * 1000));
+  set(CURLOPT_USERAGENT, options_.user_agent.c_str());
+  set(CURLOPT_BUFFERSIZE, 512L << 10);
+  if (!options_.ca_file.empty()) set(CURLOPT_CAINFO, options_.ca_file.c_str());
+  set(CURLOPT_HEADERFUNCTION, &Transfer::OnHeader);
+  set(CURLOPT_HEADERDATA, &transfer);
+  set(CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
+  set(CURLOPT_WRITEDATA, &transfer);
+  set(CURLOPT_NOPROGRESS, 0L);
+  set(CURLOPT_XFERINFOFUNCTION, &Transfer::OnProgress);
+  set(CURLOPT_XFERINFODATA, &transfer);
+  char words[CURL_ERROR_SIZE] = "";
+  set(CURLOPT_ERRORBUFFER, &words[0]);
+
+  const std::string range = std::to_string(request.range_start) + "-";
+  if (request.range_start > 0) set(CURLOPT_RANGE, range.c_str());
+  curl_slist* list = curl_->slist_append(nullptr, "Accept-Encoding: identity");
+  if (send_token && !request.bearer_token.empty())
+    list = curl_->slist_append(list, ("Authorization: Bearer " + request.bearer_token).c_str());
+  set(CURLOPT_HTTPHEADER, list);
+  const CURLcode code = curl_->easy_perform(handle_);
+  long status = 0;
+  curl_->easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
+  curl_->slist_free_all(list);
+  curl_->easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
+  transfer.response.status = static_cast<int>(status);
+
+  if (!transfer.status.ok()) return transfer.status;
+  if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "cancelled");
+  const std::string scheme = Lower(url.substr(0, url.find("://")));
+  const bool is_http = scheme == "http" || scheme == "https";
+  if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
+    return InvalidArgument("expected an http or https URL, found '" + url + "'");
+  if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY) {
+    may_pass_ = false;
+    return Unavailable("expected an answer in HTTP, found something else").In(Origin(url));
+  }
+  if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
+    may_pass_ = false;
+    return Unavailable(words[0] != 0 ? words : curl_->easy_strerror(code), std::string(kCertificateHint))
+        .In(Origin(url));
+  }
+  if (code != CURLE_OK)
+    return Unavailable(std::string(words[0] != 0 ? words : curl_->easy_strerror(code))).In(Origin(url));
+  // An empty body never called OnBody.
+  if (sink != nullptr && status >= 200 && status < 300 && !*body_begun && request.method == HttpRequest::Method::kGet) {
+    *body_begun = true;
+    if (sink->begin) ANEMONE_TRY(sink->begin(transfer.response));
+  }
+  return std::move(transfer.response);
+}
+
+Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const HttpSink* sink, bool* body_begun) {
+  std::string url = request.url;
+  const std::string origin = Origin(url);
+  for (int hop = 0; hop <= kMaxRedirects; ++hop) {
+    ANEMONE_ASSIGN(HttpResponse response, Perform(url, request, Origin(url) == origin, sink, body_begun));
+    const std::string_view location = response.Header("location");
+    const bool redirect =
+        response.status >= 301 && response.status <= 308 && response.status != 304 && !location.empty();
+    if (!redirect || (request.redirects == HttpRequest::Redirects::kRelative && !NamesNoHost(location)))
+      return response;
+    std::string next = Absolute(url, location);
+    if (url.starts_with("https://") && next.starts_with("http://")) {
+      return Unavailable("expected a redirect that stays on https, found one to " + Origin(next)).In(Origin(url));
+    }
+    url = std::move(next);
+  }
+  may_pass_ = false;
+  return Unavailable("expected at most 10 redirects, found more").In(origin);
+}
+
+Status HttpClient::Wait(double seconds) const {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+  while (Clock::now() < end) {
+    if (options_.cancelled && options_.cancelled()) return {ErrorKind::kInterrupted, "cancelled"};
+    std::this_thread::sleep_until(std::min(end, Clock::now() + std::chrono::milliseconds(50)));
+  }
+  return {};
+}
+
+Result<HttpResponse> HttpClient::Send(const HttpRequest& request, const HttpSink* sink) {
+  double wait = options_.first_wait_s;
+  for (int attempt = 1;; ++attempt) {
+    bool body_begun = false;
+    may_pass_ = true;
+    Result<HttpResponse> response = SendOnce(request, sink, &body_begun);
+    double pause = wait;
+    if (response.ok()) {
+      if (response->status != 429 && response->status < 500) return response;
+      if (const std::optional<double> asked = RetryAfter(*response)) pause = std::max(*asked, 0.0);
+    } else if (body_begun || response.status().kind() != ErrorKind::kUnavailable || !may_pass_) {
+      return response;
+    }
+    if (attempt >= options_.attempts || pause > options_.longest_wait_s) return response;
+    ANEMONE_TRY(Wait(pause));
+    wait = std::min(wait * 2, options_.longest_wait_s);
+  }
+}
+
+std::optional<double> RetryAfter(const HttpResponse& response) {
+  std::string_view text = response.Header("retry-after");
+  if (text.empty()) {
+    const std::string_view limits = response.Header("ratelimit");
+    const size_t at = limits.find(";t=");
+    if (at == std::string_view::npos) return std::nullopt;
+    text = limits.substr(at + 3);
+  }
+  double seconds = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), seconds).ec == std::errc())
+    return std::isfinite(seconds) ? std::optional(seconds) : std::nullopt;
+  const Result<const internal::Curl*> curl = internal::LoadCurl();
+  if (!curl.ok()) return std::nullopt;
+  const time_t when = (*curl)->getdate(std::string(text).c_str(), nullptr);  // the other form: a date
+  if (when < 0) return std::nullopt;
+  return std::max(0.0, std::difftime(when, time(nullptr)));
+}
+
+std::string UrlEncode(std::string_view text, std::string_view keep) {
+  std::string out;
+  for (const char c : text) {
+    const bool unreserved = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                            std::string_view("-._~").find(c) != std::string_view::npos ||
+                            keep.find(c) != std::string_view::npos;
+    if (unreserved) {
+      out += c;
+    } else {
+      out += {'%', "0123456789ABCDEF"[static_cast<unsigned char>(c) >> 4], "0123456789ABCDEF"[c & 0xF]};
+    }
+  }
+  return out;
+}
+
+}  // namespace anemone

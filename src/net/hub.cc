@@ -1,0 +1,482 @@
+#include "net/hub.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "anemone/config.h"
+#include "base/safe_path.h"
+#include "config/companions.h"
+#include "net/http.h"
+#include "net/hub_cache.h"
+
+namespace anemone {
+namespace {
+
+using internal::HubCache;
+using internal::HubChoice;
+
+constexpr std::string_view kConfigs[] = {"config.json", "open_clip_config.json"};
+
+// What is fetched beside the weights.
+std::vector<std::string_view> Beside() {
+  std::vector<std::string_view> names(std::begin(kConfigs), std::end(kConfigs));
+  std::ranges::transform(kCompanions, std::back_inserter(names), &Companion::name);
+  return names;
+}
+
+// First come, first served; safetensors before pickles.
+constexpr std::string_view kWeights[] = {
+    "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
+    "pytorch_model.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"};
+
+Status Unavailable(std::string what, std::string hint = {}) {
+  return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
+}
+
+std::string Env(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string ExpandUser(std::string path) {
+  if (path == "~" || path.starts_with("~/")) return Env("HOME") + path.substr(1);
+  return path;
+}
+
+std::string Strip(std::string text) {
+  std::erase_if(text, [](char c) { return c == '\n' || c == '\r'; });
+  const size_t first = text.find_first_not_of(" \t");
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+double Number(const std::string& text, double otherwise) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && value > 0 ? value : otherwise;
+}
+
+// A file as a HEAD request describes it.
+struct RemoteFile {
+  std::string name;
+  std::string url;
+  std::string etag;
+  uint64_t size = UINT64_MAX;  // UINT64_MAX: not said
+};
+
+// What the server's refusal means. `what` names the repository, the revision or the file.
+Status Refusal(const HttpResponse& response, const std::string& what) {
+  const std::string_view code = response.Header("x-error-code");
+  const std::string_view words = response.Header("x-error-message");
+  const std::string status = " (HTTP " + std::to_string(response.status) +
+                             (words.empty() ? "" : ": " + std::string(words.substr(0, 200))) + ")";
+  if (code == "GatedRepo") {
+    return Unavailable("expected access, the repository is gated" + status,
+                       "accept its conditions on its page, then set HF_TOKEN")
+        .In(what);
+  }
+  if (code == "DisabledRepo") return Unavailable("expected access, the repository is disabled" + status).In(what);
+  if (code == "RevisionNotFound")
+    return NotFound("expected the revision, the hub has none of that name" + status).In(what);
+  if (code == "EntryNotFound")
+    return NotFound("expected the file, the revision has none of that name" + status).In(what);
+  if (code == "RepoNotFound" || response.status == 404) {
+    return NotFound("expected a model repository, the hub shows none of that name" + status,
+                    "if it is private, set HF_TOKEN")
+        .In(what);
+  }
+  if (response.status == 401)
+    return Unavailable("expected access, the hub refuses the token" + status, "check HF_TOKEN, or log in again")
+        .In(what);
+  if (response.status == 403)
+    return Unavailable("expected access, the hub forbids it" + status, "check what the token may read").In(what);
+  if (response.status == 429) {
+    const std::optional<double> wait = RetryAfter(response);
+    return Unavailable("rate-limited" + status,
+                       wait ? "try again in " + std::to_string(static_cast<int64_t>(*wait)) + " s"
+                            : "try again later, or set HF_TOKEN")
+        .In(what);
+  }
+  if (response.status >= 500) return Unavailable("the hub is in trouble" + status, "try again later").In(what);
+  return Unavailable("expected the file, the hub answers otherwise" + status).In(what);
+}
+
+std::string Unquoted(std::string_view etag) {
+  if (etag.starts_with("W/")) etag.remove_prefix(2);
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
+  return std::string(etag);
+}
+
+uint64_t ParseSize(std::string_view text) {
+  uint64_t size = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
+  return text.empty() || error != std::errc() || end != text.data() + text.size() ? UINT64_MAX : size;
+}
+
+// The files that an index names.
+Result<std::vector<std::string>> Shards(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  ANEMONE_ASSIGN(const Config index, Config::ParseJson(text, path));
+  const ConfigNode* map = index.root().Get("weight_map");
+  if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : map->map) {
+    if (shard.kind != ConfigNode::Kind::kString || !UnsafePath(shard.text).empty()) {
+      return Corrupt("expected the name of a file, found '" + shard.ScalarText() + "'").In(tensor).In(path);
+    }
+    shards.insert(shard.text);
+  }
+  return std::vector<std::string>(shards.begin(), shards.end());
+}
+
+class Fetch {
+ public:
+  Fetch(const RepoId& repo, const HubOptions& options, const ProgressFn& progress)
+      : repo_(repo),
+        options_(options),
+        progress_(progress),
+        cache_(options.cache_dir, repo.name, options.symlinks),
+        client_(HttpOptions{.connect_timeout_s = options.timeout_s,
+                            .stall_timeout_s = options.stall_timeout_s,
+                            .first_wait_s = options.first_wait_s,
+                            .user_agent = options.user_agent.empty() ? "anemone" : options.user_agent,
+                            .ca_file = options.ca_file,
+                            .cancelled = [this] { return !Report("waiting"); }}) {}
+
+  Result<std::string> Run() {
+    const std::string cached = cache_.CommitOf(repo_.revision);
+    if (options_.offline || internal::IsCommit(repo_.revision)) {
+      if (std::string weights; !cached.empty() && IsComplete(cached, &weights)) return PathOf(cached, weights);
+      if (options_.offline) {
+        return NotFound("expected the model in the cache while offline, found " +
+                            std::string(cached.empty() ? "none" : "a part of it"),
+                        "unset HF_HUB_OFFLINE to download it into " + options_.cache_dir)
+            .In(Name());
+      }
+    }
+    Result<std::string> path = Download();
+    if (path.ok() || path.status().kind() != ErrorKind::kUnavailable || refused_) return path;
+    if (std::string weights; !cached.empty() && IsComplete(cached, &weights)) return PathOf(cached, weights);
+    return path;
+  }
+
+ private:
+  const RepoId repo_;
+  const HubOptions& options_;
+  const ProgressFn& progress_;
+  const HubCache cache_;
+  HttpClient client_;
+  bool refused_ = false;  // the hub answered and said no: what the cache has is not served instead
+  std::string stage_;
+  uint64_t done_ = 0;
+  uint64_t total_ = 0;
+  std::chrono::steady_clock::time_point reported_{};
+  bool cancelled_ = false;
+
+  std::string Name() const { return repo_.name + (repo_.revision == "main" ? "" : "@" + repo_.revision); }
+
+  bool Report(std::string_view stage) {
+    if (cancelled_) return false;
+    const auto now = std::chrono::steady_clock::now();
+    if (!progress_ || now - reported_ < std::chrono::milliseconds(50)) return true;
+    reported_ = now;
+    cancelled_ = !progress_(stage_.empty() ? stage : std::string_view(stage_), done_, total_);
+    return !cancelled_;
+  }
+
+  std::string PathOf(const std::string& commit, const std::string& weights) const {
+    const std::string snapshot = cache_.Snapshot(commit);
+    return weights.ends_with(".nemo") ? snapshot + "/" + weights : snapshot;
+  }
+
+  // Whether a snapshot holds weights, all shards of them, and the config that says what they are.
+  bool IsComplete(const std::string& commit, std::string* weights) const {
+    const std::vector<std::string> files = cache_.Files(commit);
+    const HubChoice choice = internal::ChooseFiles(files);
+    *weights = choice.weights;
+    if (choice.weights.empty()) return false;
+    if (choice.weights.ends_with(".nemo")) return true;
+    const auto has = [&](std::string_view name) { return std::find(files.begin(), files.end(), name) != files.end(); };
+    if (!has("config.json") && !has("open_clip_config.json")) return false;
+    if (!choice.weights.ends_with(".index.json")) return true;
+    const Result<std::vector<std::string>> shards = Shards(cache_.Snapshot(commit) + "/" + choice.weights);
+    return shards.ok() && std::all_of(shards->begin(), shards->end(), has);
+  }
+
+  Result<HttpResponse> Ask(HttpRequest request) {
+    request.bearer_token = options_.token;
+    Result<HttpResponse> response = client_.Send(request);
+    if (!response.ok() && response.status().kind() == ErrorKind::kUnavailable) {
+      return response.status().Hint(
+          "the hub cannot be reached; set HF_ENDPOINT for a mirror, HF_HUB_OFFLINE=1 to use the cache alone");
+    }
+    return response;
+  }
+
+  Result<std::string> Download() {
+    HttpRequest request;
+    request.url = options_.endpoint + "/api/models/" + repo_.name + "/revision/" + UrlEncode(repo_.revision);
+    ANEMONE_ASSIGN(const HttpResponse response, Ask(request));
+    if (response.status != 200) {
+      refused_ = response.status < 500 && response.status != 429;
+      return Refusal(response, Name());
+    }
+    ANEMONE_ASSIGN(const Config info, Config::ParseJson(response.body, Name()));
+    const ConfigNode* sha = info.root().Get("sha");
+    if (sha == nullptr || !internal::IsCommit(sha->text))
+      return Unavailable("expected the commit of the revision, the hub names none").In(Name());
+    const std::string commit = sha->text;
+    std::vector<std::string> names;
+    if (const ConfigNode* siblings = info.root().Get("siblings")) {
+      for (const ConfigNode& file : siblings->list) {
+        if (const ConfigNode* name = file.Get("rfilename"); name != nullptr && UnsafePath(name->text).empty())
+          names.push_back(name->text);
+      }
+    }
+    HubChoice choice = internal::ChooseFiles(names);
+    if (choice.weights.empty()) {
+      refused_ = true;
+      return NotFound(
+                 "expected weights (model.safetensors, pytorch_model.bin, open_clip_model.safetensors, …), found none "
+                 "among " +
+                 std::to_string(names.size()) + " files")
+          .In(Name());
+    }
+    ANEMONE_TRY(cache_.Create());
+    // Weights of another kind that are here already serve as well.
+    if (std::string weights; IsComplete(commit, &weights)) choice.weights = weights;
+
+    std::vector<std::string> wanted = choice.configs;
+    wanted.push_back(choice.weights);
+    ANEMONE_TRY(Get(commit, wanted));
+    if (choice.weights.ends_with(".index.json")) {
+      ANEMONE_ASSIGN(const std::vector<std::string> shards, Shards(cache_.Snapshot(commit) + "/" + choice.weights));
+      ANEMONE_TRY(Get(commit, shards));
+    }
+    for (const std::string_view name : Beside()) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) ANEMONE_TRY(cache_.NoteAbsent(commit, name));
+    }
+    // Last, so that the name leads to a complete snapshot.
+    ANEMONE_TRY(cache_.WriteRef(repo_.revision, commit));
+    return PathOf(commit, choice.weights);
+  }
+
+  // Downloads what a snapshot lacks of `names`.
+  Status Get(const std::string& commit, const std::vector<std::string>& names) {
+    std::vector<RemoteFile> missing;
+    uint64_t bytes = 0;
+    for (const std::string& name : names) {
+      if (cache_.HasFile(commit, name)) continue;  // a commit never changes
+      ANEMONE_ASSIGN(RemoteFile file, Describe(commit, name));
+      if (cache_.HasBlob(file.etag, file.size)) {
+        ANEMONE_TRY(cache_.Link(commit, name, file.etag));
+        continue;
+      }
+      if (file.size != UINT64_MAX) bytes += file.size;
+      missing.push_back(std::move(file));
+    }
+    total_ += bytes;
+    ANEMONE_TRY(cache_.CheckSpace(bytes));
+    for (const RemoteFile& file : missing) {
+      ANEMONE_TRY(GetBlob(file).In(file.name).In(Name()));
+      ANEMONE_TRY(cache_.Link(commit, file.name, file.etag));
+    }
+    return {};
+  }
+
+  Result<RemoteFile> Describe(const std::string& commit, const std::string& name) {
+    RemoteFile file;
+    file.name = name;
+    file.url = options_.endpoint + "/" + repo_.name + "/resolve/" + commit + "/" + UrlEncode(name, "/");
+    ANEMONE_ASSIGN(
+        const HttpResponse head,
+        Ask({.url = file.url, .method = HttpRequest::Method::kHead, .redirects = HttpRequest::Redirects::kRelative}));
+    const bool elsewhere = head.status >= 301 && head.status <= 308;
+    if (head.status != 200 && !elsewhere) {
+      refused_ = head.status < 500 && head.status != 429;
+      return Refusal(head, Name() + ": " + name);
+    }
+    const std::string_view linked = head.Header("x-linked-etag");
+    file.etag = Unquoted(linked.empty() ? head.Header("etag") : linked);
+    const std::string_view linked_size = head.Header("x-linked-size");
+    if (!linked_size.empty()) {
+      file.size = ParseSize(linked_size);
+    } else if (!elsewhere) {
+      file.size = ParseSize(head.Header("content-length"));
+    }
+    if (!IsPlainName(file.etag)) {
+      return Unavailable("expected an etag, the hub gives none (is HF_ENDPOINT a hub?)").In(name).In(Name());
+    }
+    return file;
+  }
+
+  Status GetBlob(const RemoteFile& file) {
+    stage_ = "download " + file.name;
+    const auto wait = [this] { return client_.Wait(0.1); };
+    ANEMONE_ASSIGN(const auto lock, cache_.Lock(file.etag, wait));
+    if (cache_.HasBlob(file.etag, file.size)) return {};  // another process fetched it while we waited
+    const uint64_t before = done_;
+    ANEMONE_ASSIGN(auto blob, cache_.OpenPartial(file.etag, file.size));
+    bool resumed = blob->size_bytes() > 0;  // then wrong content may be the fault of an earlier piece
+    bool again = true;
+    if (blob->size_bytes() > file.size) ANEMONE_TRY(blob->Restart());
+    double pause = options_.first_wait_s;
+    for (int failures = 0;;) {
+      const uint64_t start = blob->size_bytes();
+      Status status = start > 0 && start == file.size ? Status() : Transfer(file, *blob, before);
+      if (status.ok()) {
+        Status committed = blob->Commit();
+        if (committed.ok() || committed.kind() != ErrorKind::kCorrupt || !resumed || !again) return committed;
+        again = false;
+        ANEMONE_ASSIGN(blob, cache_.OpenPartial(file.etag, file.size));
+        continue;
+      }
+      if (status.kind() != ErrorKind::kUnavailable || refused_ || !client_.may_pass()) return status;
+      constexpr uint64_t kProgress = uint64_t{1} << 20;  // less is what a server that drips would give for ever
+      if (blob->size_bytes() >= start + kProgress) {
+        failures = 0;  // it goes on, in pieces
+        pause = options_.first_wait_s;
+      }
+      if (++failures >= 5) return status.Hint("run the same command again: the download goes on where it stopped");
+      ANEMONE_TRY(client_.Wait(pause));
+      pause = std::min(pause * 2, 60.0);
+      resumed = true;
+    }
+  }
+
+  // One GET of what is still missing.
+  Status Transfer(const RemoteFile& file, internal::PartialBlob& blob, uint64_t before) {
+    const uint64_t start = blob.size_bytes();
+    const HttpSink sink{.begin = [&](const HttpResponse& head) -> Status {
+                          const bool follows =
+                              head.status == 206 &&
+                              head.Header("content-range").starts_with("bytes " + std::to_string(start) + "-");
+                          return start > 0 && !follows ? blob.Restart() : Status();
+                        },
+                        .bytes = [&](std::string_view bytes) -> Status {
+                          ANEMONE_TRY(blob.Append(bytes));
+                          done_ = before + blob.size_bytes();
+                          return Report(stage_) ? Status() : Status(ErrorKind::kInterrupted, "cancelled");
+                        }};
+    ANEMONE_ASSIGN(const HttpResponse response,
+                   client_.Send({.url = file.url, .bearer_token = options_.token, .range_start = start}, &sink));
+    if (response.status == 416) {
+      ANEMONE_TRY(blob.Restart());
+      return Unavailable("expected the rest of the file, the server has no such range");
+    }
+    if (response.status != 200 && response.status != 206) {
+      refused_ = response.status < 500 && response.status != 429;
+      return Refusal(response, Origin(response.url));
+    }
+    if (file.size != UINT64_MAX && blob.size_bytes() < file.size) {
+      return Unavailable("expected " + std::to_string(file.size) + " bytes, the transfer ended at " +
+                         std::to_string(blob.size_bytes()));
+    }
+    return {};
+  }
+
+  static std::string Origin(const std::string& url) { return url.substr(0, url.find('/', url.find("://") + 3)); }
+};
+
+}  // namespace
+
+bool IsTrueInEnvironment(const char* name) {
+  std::string value = Env(name);
+  for (char& c : value) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
+}
+
+HubOptions HubOptions::FromEnvironment() {
+  HubOptions options;
+  if (std::string endpoint = Strip(Env("HF_ENDPOINT")); !endpoint.empty()) {
+    while (endpoint.ends_with('/')) endpoint.pop_back();
+    options.endpoint = std::move(endpoint);
+  }
+  std::string home = ExpandUser(Env("HF_HOME"));
+  if (home.empty()) {
+    const std::string xdg = ExpandUser(Env("XDG_CACHE_HOME"));
+    home = (xdg.empty() ? Env("HOME") + "/.cache" : xdg) + "/huggingface";
+  }
+  options.cache_dir = ExpandUser(Env("HF_HUB_CACHE"));
+  if (options.cache_dir.empty()) options.cache_dir = ExpandUser(Env("HUGGINGFACE_HUB_CACHE"));
+  if (options.cache_dir.empty()) options.cache_dir = home + "/hub";
+  if (!IsTrueInEnvironment("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
+    options.token = Strip(Env("HF_TOKEN"));
+    if (options.token.empty()) options.token = Strip(Env("HUGGING_FACE_HUB_TOKEN"));
+    if (options.token.empty()) {
+      const std::string path = ExpandUser(Env("HF_TOKEN_PATH"));
+      std::ifstream file(path.empty() ? home + "/token" : path);
+      options.token = Strip(std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>()));
+    }
+  }
+  options.offline = IsTrueInEnvironment("HF_HUB_OFFLINE") || IsTrueInEnvironment("TRANSFORMERS_OFFLINE");
+  options.symlinks = !IsTrueInEnvironment("HF_HUB_DISABLE_SYMLINKS");
+  options.timeout_s = Number(Env("HF_HUB_ETAG_TIMEOUT"), options.timeout_s);
+  options.stall_timeout_s = std::max(Number(Env("HF_HUB_DOWNLOAD_TIMEOUT"), 0), options.stall_timeout_s);
+  for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
+    if (options.ca_file.empty()) options.ca_file = Env(name);
+  }
+  options.user_agent = "anemone";
+  if (const std::string origin = Env("HF_HUB_USER_AGENT_ORIGIN"); !origin.empty())
+    options.user_agent += "; origin/" + origin;
+  return options;
+}
+
+bool LooksLikeRepoId(std::string_view text) {
+  static const RE2 kPattern(R"([A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(?:@[\w][\w./-]*)?)");
+  if (!RE2::FullMatch(re2::StringPiece(text.data(), text.size()), kPattern)) return false;
+  const std::string_view name = text.substr(0, text.find('@'));
+  if (name.size() > 96 || name.find("..") != std::string_view::npos || name.find("--") != std::string_view::npos)
+    return false;
+  for (const std::string_view ending : {".nemo", ".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".tar", ".gz", ".zip",
+                                        ".json", ".yaml", ".git", "-", "."}) {
+    if (name.ends_with(ending)) return false;
+  }
+  std::error_code ignored;
+  return !std::filesystem::exists(std::filesystem::path(text), ignored);
+}
+
+RepoId SplitRepoId(std::string_view text) {
+  const size_t at = text.find('@');
+  return {std::string(text.substr(0, at)), at == std::string_view::npos ? "main" : std::string(text.substr(at + 1))};
+}
+
+Result<std::string> FetchModel(std::string_view repo_id, std::string_view revision, const HubOptions& options,
+                               const ProgressFn& progress) {
+  const RepoId repo{std::string(repo_id), revision.empty() ? "main" : std::string(revision)};
+  const bool one_slash = std::count(repo_id.begin(), repo_id.end(), '/') == 1;
+  if (!UnsafePath(repo_id).empty() || !one_slash || !UnsafePath(repo.revision).empty()) {
+    return InvalidArgument("expected org/name[@revision], found '" + repo.name + "@" + repo.revision + "'");
+  }
+  return Fetch(repo, options, progress).Run();
+}
+
+namespace internal {
+
+HubChoice ChooseFiles(const std::vector<std::string>& names) {
+  const std::set<std::string_view> all(names.begin(), names.end());
+  HubChoice choice;
+  for (const std::string_view name : Beside()) {
+    if (all.contains(name)) choice.configs.emplace_back(name);
+  }
+  for (const std::string_view name : kWeights) {
+    if (!all.contains(name)) continue;
+    choice.weights = name;
+    return choice;
+  }
+  std::vector<std::string> archives;
+  std::copy_if(names.begin(), names.end(), std::back_inserter(archives),
+               [](const std::string& name) { return name.ends_with(".nemo"); });
+  if (archives.size() == 1) choice = {.configs = {}, .weights = archives[0]};
+  return choice;
+}
+
+}  // namespace internal
+}  // namespace anemone

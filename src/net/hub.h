@@ -1,0 +1,75 @@
+// Models from the Hugging Face hub: found in the local cache, or downloaded into it so that huggingface_hub and
+// transformers find them there.
+//
+//   <cache>/models--org--name/refs/<revision>              the commit that a branch or tag stood at
+//                             snapshots/<commit>/<file>    relative symlink to
+//                             blobs/<etag>                 the bytes; etag is sha256 (LFS) or git's sha1 of a blob
+//                             .no_exist/<commit>/<file>    empty: known to be absent
+//   <cache>/.locks/models--org--name/<etag>.lock           flock'ed while a blob is written
+//
+// Facts: huggingface.co/docs/hub/local-cache; huggingface_hub/file_download.py. docs/formats/hub.md has the protocol.
+#ifndef ANEMONE_NET_HUB_H_
+#define ANEMONE_NET_HUB_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "anemone/progress.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+struct HubOptions {
+  std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT
+  std::string cache_dir;  // HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
+  std::string
+      token;  // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH; none with HF_HUB_DISABLE_IMPLICIT_TOKEN
+  bool offline = false;         // HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE
+  bool symlinks = true;         // HF_HUB_DISABLE_SYMLINKS: files in snapshots/ are then real ones
+  double timeout_s = 10;        // HF_HUB_ETAG_TIMEOUT: to connect and for the first byte
+  double stall_timeout_s = 30;  // HF_HUB_DOWNLOAD_TIMEOUT where it is longer
+  double first_wait_s = 1;      // before the first repetition of a failed request
+  std::string ca_file;          // REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE
+  std::string user_agent;       // "anemone; …" with HF_HUB_USER_AGENT_ORIGIN
+
+  static HubOptions FromEnvironment();
+};
+// Whether a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
+bool IsTrueInEnvironment(const char* name);
+
+// "org/name" or "org/name@revision", when nothing of that name lies on disk and it does not end like a checkpoint file.
+bool LooksLikeRepoId(std::string_view text);
+// Splits "org/name@revision"; the revision is "main" when none is given.
+struct RepoId {
+  std::string name;
+  std::string revision;
+};
+RepoId SplitRepoId(std::string_view text);
+
+// The snapshot directory with the files that a conversion needs: configs, tokenizer, and the weights in the first of
+// safetensors (whole or sharded), OpenCLIP safetensors, PyTorch (whole or sharded), OpenCLIP PyTorch. For a repository
+// that holds nothing of these but one `.nemo` file, the path of that file.
+//
+// A 40-digit revision that is complete in the cache needs no network; a branch is looked up each time, and when the hub
+// cannot be reached what the cache has serves. An interrupted download resumes where it stopped, in a later run too;
+// every file is checked against its etag before it gets its name. Threads: reentrant; processes may share the cache.
+// `progress` is called from the calling thread. Errors: NotFound (repository, revision, nothing to convert; not in the
+// cache while offline), Unavailable (gated, token refused, rate-limited, down, unreachable), Corrupt (content differs
+// from its checksum), Io (disk full), Interrupted.
+Result<std::string> FetchModel(std::string_view repo_id, std::string_view revision, const HubOptions& options,
+                               const ProgressFn& progress = nullptr);
+
+namespace internal {
+// Which of a repository's files a conversion needs. `weights` is empty when there are none we know; an index stands for
+// the shards that it names.
+struct HubChoice {
+  std::vector<std::string> configs;
+  std::string weights;
+};
+HubChoice ChooseFiles(const std::vector<std::string>& names);
+}  // namespace internal
+
+}  // namespace anemone
+
+#endif  // ANEMONE_NET_HUB_H_

@@ -1,0 +1,56 @@
+#include "source/canonical.h"
+
+#include "family/words/megatron_config.h"
+#include "family/words/nemo2_config.h"
+#include "parallel/reshard.h"
+
+namespace anemone {
+
+namespace {
+
+// Weights alone, with a config in the words that the tables' sizes are told in: NeMo 1's for NeMo's.
+Result<Checkpoint> InWordsOfTables(const Checkpoint& checkpoint) {
+  Checkpoint weights = checkpoint;
+  for (Shard& shard : weights.shards) shard.training.reset();
+  if (weights.config && IsNemo2Config(weights.config->root())) {
+    Result<ConfigNode> config = ToNemo1Config(weights.config->root());
+    if (!config.ok()) return config.status().In(weights.config_name);
+    weights.config = Config(*std::move(config));
+  }
+  if (weights.config && IsMegatronConfig(weights.config->root())) {
+    std::vector<std::string> notes;
+    ANEMONE_TRY(TakeMegatronCheckpoint({}, &weights, &notes));
+  }
+  return weights;
+}
+
+// All ranks together.
+Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
+  return MergeShards(weights);
+}
+
+}  // namespace
+
+Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
+  return ToCanonical(whole, options);
+}
+
+Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
+  ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(weights));
+  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(weights, model, language, {}));
+  if (dialect == nullptr) return Unsupported("expected a family with such a dialect, found one without");
+  if (dialect == model.dialect || model.family->target == nullptr) return {};
+  // Its config must say the model, too.
+  ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(weights, *model.dialect, {}));
+  return model.family->target(weights, *model.dialect, *dialect, {}, symbols).status();
+}
+
+Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect) {
+  ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
+  return Translate(whole, dialect).status();
+}
+
+}  // namespace anemone

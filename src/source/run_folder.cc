@@ -1,0 +1,49 @@
+#include "source/run_folder.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "format/format.h"
+
+namespace anemone {
+namespace {
+
+constexpr size_t kMostFound = 100, kMostLooked = 2000;
+constexpr int kDeepest = 4;
+// Files whose names say that they are checkpoints: others are not opened to see.
+constexpr std::string_view kExtensions[] = {".nemo", ".ckpt", ".safetensors"};
+
+bool IsRecognised(const Probe& probe) {
+  return std::ranges::any_of(Formats(), [&probe](const Format* format) { return format->matches(probe); });
+}
+
+Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::string>* found) {
+  for (const std::string& entry : folder.entries) {
+    if (found->size() >= kMostFound || *looked >= kMostLooked) return {};
+    ++*looked;
+    const std::string path = (folder.path.ends_with('/') ? folder.path : folder.path + "/") + entry;
+    const Result<Probe> probe = ProbePath(path);
+    if (!probe.ok()) continue;  // a link that leads nowhere, a file that cannot be read
+    const bool has_name =
+        std::ranges::any_of(kExtensions, [&entry](std::string_view end) { return entry.ends_with(end); });
+    if ((probe->is_directory || has_name) && IsRecognised(*probe)) {
+      found->push_back(path);
+    } else if (probe->is_directory && depth < kDeepest && !entry.starts_with('.')) {
+      ANEMONE_TRY(Search(*probe, depth + 1, looked, found));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> FindCheckpoints(const std::string& folder) {
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(folder));
+  std::vector<std::string> found;
+  if (IsRecognised(probe)) return found;
+  size_t looked = 0;
+  ANEMONE_TRY(Search(probe, 1, &looked, &found));
+  return found;
+}
+
+}  // namespace anemone

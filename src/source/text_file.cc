@@ -1,0 +1,38 @@
+#include "source/text_file.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "anemone/bytes.h"
+
+namespace anemone {
+
+Result<Config> ReadYaml(const std::string& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string text, Whole(std::move(file)).ReadAll(kMaxBytes));
+  return Config::ParseYaml(text, path);
+}
+
+std::vector<std::string> Lines(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.find_first_not_of(" \t") != std::string_view::npos) lines.emplace_back(line);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return lines;
+}
+
+Result<std::vector<std::string>> ReadLines(const std::string& path) {
+  constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string all, Whole(std::move(file)).ReadAll(kMaxBytes));
+  return Lines(all);
+}
+
+}  // namespace anemone

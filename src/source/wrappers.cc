@@ -1,0 +1,119 @@
+#include "source/wrappers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "family/family.h"
+
+namespace anemone {
+namespace {
+
+// Attributes in which a wrapper keeps the module it wraps; no module of a model is called so.
+constexpr std::string_view kInner[] = {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
+                                       "_forward_module."};
+constexpr std::string_view kDataParallel = "module.";
+constexpr int kMaxDepth = 8;  // of the attribute that holds the model
+
+std::vector<StateDict*> DictsOf(Checkpoint& checkpoint) {
+  std::vector<StateDict*> dicts;
+  for (Shard& shard : checkpoint.shards) {
+    dicts.push_back(&shard.weights);
+    for (StateDict& chunk : shard.chunks) dicts.push_back(&chunk);
+  }
+  return dicts;
+}
+
+template <typename Visit>
+void ForEachName(Checkpoint& checkpoint, const Visit& visit) {
+  for (const StateDict* dict : DictsOf(checkpoint)) {
+    for (const StateDict::Item& item : dict->items()) visit(item.name);
+  }
+}
+
+Status Rename(Checkpoint& checkpoint, const std::function<std::string(const std::string&)>& rename) {
+  for (StateDict* dict : DictsOf(checkpoint)) {
+    StateDict renamed;
+    for (const StateDict::Item& item : dict->items()) ANEMONE_TRY(renamed.Add(rename(item.name), item.entry));
+    *dict = std::move(renamed);
+  }
+  return {};
+}
+
+Status TakeOff(Checkpoint& checkpoint, const std::string& prefix) {
+  return Rename(checkpoint,
+                [&](const std::string& name) { return name.starts_with(prefix) ? name.substr(prefix.size()) : name; });
+}
+
+std::string WithoutInner(std::string name) {
+  for (const std::string_view inner : kInner) {
+    for (size_t at = name.find(inner); at != std::string::npos; at = name.find(inner, at)) {
+      if (at == 0 || name[at - 1] == '.') {
+        name.erase(at, inner.size());
+      } else {
+        at += inner.size();
+      }
+    }
+  }
+  return name;
+}
+
+// The longest of the starts "a.", "a.b." … after `prefix` that most names have; "" when there is none.
+std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
+  std::map<std::string, size_t> counts;
+  size_t all = 0;
+  ForEachName(checkpoint, [&](const std::string& name) {
+    ++all;
+    if (!name.starts_with(prefix)) return;
+    const size_t dot = name.find('.', prefix.size());
+    if (dot != std::string::npos) ++counts[name.substr(0, dot + 1)];
+  });
+  const auto most =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most != counts.end() && 2 * most->second > all ? most->first : std::string();
+}
+
+}  // namespace
+
+Status TakeOffWrappers(Checkpoint* checkpoint) {
+  size_t names = 0, inner = 0;
+  ForEachName(*checkpoint, [&](const std::string& name) {
+    ++names;
+    inner += WithoutInner(name) != name ? 1 : 0;
+  });
+  if (names == 0) return {};
+  if (inner > 0) {
+    ANEMONE_TRY(Rename(*checkpoint, WithoutInner));
+    checkpoint->notes.push_back(
+        fmt::format("{} names hold what torch.compile and other wrappers put into them: it is taken out", inner));
+  }
+  const auto all_start_with = [&](std::string_view prefix) {
+    bool all = true;
+    ForEachName(*checkpoint, [&](const std::string& name) { all = all && name.starts_with(prefix); });
+    return all;
+  };
+  while (all_start_with(kDataParallel)) {
+    ANEMONE_TRY(TakeOff(*checkpoint, std::string(kDataParallel)));
+    checkpoint->notes.push_back("every name begins with \"module.\": read without it");
+  }
+  if (DetectFamily(*checkpoint) != nullptr) return {};
+  std::string prefix;
+  for (int depth = 0; depth < kMaxDepth; ++depth) {
+    prefix = NextPrefix(*checkpoint, prefix);
+    if (prefix.empty()) return {};
+    Checkpoint inside = *checkpoint;
+    ANEMONE_TRY(TakeOff(inside, prefix));
+    if (DetectFamily(inside) == nullptr) continue;
+    *checkpoint = std::move(inside);
+    checkpoint->notes.push_back(fmt::format("the model's names begin with \"{}\": read without it", prefix));
+    return {};
+  }
+  return {};
+}
+
+}  // namespace anemone
