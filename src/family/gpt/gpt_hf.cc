@@ -1,9 +1,9 @@
 // Decoders as transformers names their tensors: a dialect for each spelling, not for each architecture.
 //
 // Facts: transformers 4.44.2 modeling_{llama,mistral,mixtral,qwen2,gemma,gemma2,nemotron,starcoder2,phi3,falcon,
-// gpt_bigcode,gpt2}.py, 4.51 modeling_{qwen3,qwen3_moe}.py; THUDM/chatglm2-6b and baichuan-inc/Baichuan2-7B-Base
-// modeling files; NeMo v2.0.0 scripts/checkpoint_converters. Hugging Face and Megatron both rotate halves of a head's
-// vector, so no rows of queries and keys change places.
+// gpt_bigcode,gpt2,gpt_neox}.py, 4.51 modeling_{qwen3,qwen3_moe}.py; THUDM/chatglm2-6b and
+// baichuan-inc/Baichuan2-7B-Base modeling files; NeMo v2.0.0 scripts/checkpoint_converters. Hugging Face and Megatron
+// both rotate halves of a head's vector, so no rows of queries and keys change places.
 #include <fmt/format.h>
 
 #include "family/families.h"
@@ -27,7 +27,8 @@ struct Spelling {
   const Transform* linear = &kSame;  // of the weights of linear layers
   std::string_view router = {}, experts_up = {}, experts_down = {};
   std::string_view final_norm = "model.norm", output = "lm_head";
-  std::string_view buffers = {};  // of attention: causal masks that older versions stored
+  std::string_view rotary = "self_attn.rotary_emb";  // whose frequencies older versions stored
+  std::string_view buffers = {};                     // of attention: causal masks that older versions stored
   bool has_post_norms = false, has_qk_norms = false;
   std::string_view never = {};
 };
@@ -144,7 +145,7 @@ Dialect Spelled(const Spelling& spelling) {
       Experts(spelling),
       LayerNorm(spelling, spelling.norm1, "norm1"),
       SecondNorm(spelling),
-      {Dropped(fmt::format("{}.self_attn.rotary_emb.inv_freq", spelling.layer),
+      {Dropped(fmt::format("{}.{}.inv_freq", spelling.layer, spelling.rotary),
                "rotary frequencies are computed, not learned")},
       Norm(spelling.final_norm, "final_norm"),
       {output, copy},
@@ -249,6 +250,24 @@ Dialect OldFalcon() {
   return Spelled(spelling);
 }
 
+Dialect NeoX() {
+  return Spelled({.name = "hf_neox",
+                  .title = "Hugging Face transformers, GPT-NeoX",
+                  .embedding = "gpt_neox.embed_in",
+                  .layer = "gpt_neox.layers.{i}",
+                  .qkv = "attention.query_key_value",
+                  .qkv_transform = &kInterleave,
+                  .attention_out = "attention.dense",
+                  .gated_up = "mlp.dense_h_to_4h",
+                  .plain_up = "mlp.dense_h_to_4h",
+                  .down = "mlp.dense_4h_to_h",
+                  .final_norm = "gpt_neox.final_layer_norm",
+                  .output = "embed_out",
+                  .rotary = "attention.rotary_emb",
+                  .buffers = "attention",
+                  .never = kPlain});
+}
+
 Spelling Gpt2Spelling() {
   return {.embedding = "transformer.wte",
           .positions = "transformer.wpe",
@@ -306,8 +325,8 @@ Dialect ChatGlm() {
 }  // namespace
 
 std::vector<Dialect> GptHuggingFace() {
-  return {Llama(),  Mixtral(),   QwenMoe(), StarCoder2(), Phi3(),   Baichuan(),
-          Falcon(), OldFalcon(), Gpt2(),    BigCode(),    ChatGlm()};
+  return {Llama(),  Mixtral(),   QwenMoe(), StarCoder2(), Phi3(),    Baichuan(),
+          Falcon(), OldFalcon(), NeoX(),    Gpt2(),       BigCode(), ChatGlm()};
 }
 
 }  // namespace anemone

@@ -46,6 +46,7 @@ Result<Described> Describe(const ConfigNode& model, const MegatronFacts& facts) 
   const std::string name = target.substr(target.rfind('.') + 1);
   if (WordAt(model, "mm_cfg").is_map() || (!name.empty() && !name.starts_with("MegatronGPT")))
     return Unsupported(fmt::format("target: expected a GPT, found {}", name.empty() ? "a model with pictures" : name));
+  ANEMONE_TRY(CheckMegatronResidual(model));
   ANEMONE_ASSIGN(ConfigNode words, WordsOf(model, nullptr));
   return Described{model, std::move(words), facts};
 }

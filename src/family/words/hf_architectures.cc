@@ -1,4 +1,5 @@
-// Facts: transformers 4.44.2 configuration_*.py and modeling_*.py (Qwen3 and Qwen3-MoE: 4.51; Gemma 3: 4.50 and 5.24);
+// Facts: transformers 4.44.2 configuration_*.py and modeling_*.py (Qwen3 and Qwen3-MoE: 4.51; Gemma 3: 4.50 and 5.24;
+// GPT-NeoX: 4.44 and 5.24);
 // THUDM/chatglm2-6b configuration_chatglm.py, baichuan-inc/Baichuan2-7B-Base configuration_baichuan.py; NeMo v2.0.0
 // scripts/checkpoint_converters.
 #include "family/words/hf_architectures.h"
@@ -217,6 +218,22 @@ const std::vector<HfArchitecture>& Table() {
                 {"hidden_dropout", "hidden_dropout"},
                 {"mcore_customization_config.new_decoder_architecture", "new_decoder_architecture"},
                 {"mcore_customization_config.parallel_attention", "parallel_attn"}},
+       .is_gated = false},
+      {.name = "GPTNeoXForCausalLM",
+       .model_type = "gpt_neox",
+       .dialect = "hf_neox",
+       .silent = "{attention_bias: true, attention_dropout: 0.0, classifier_dropout: 0.1, hidden_act: gelu, "
+                 "hidden_dropout: 0.0, initializer_range: 0.02, layer_norm_eps: 1.0e-05, max_position_embeddings: "
+                 "2048, rope_scaling: null, rotary_emb_base: 10000, rotary_pct: 0.25, tie_word_embeddings: false, "
+                 "use_cache: true, use_parallel_residual: true}",
+       .implied = "{normalization: layernorm, position_embedding_type: rope, bias: true}",
+       .keys = {{"num_query_groups", ""},
+                {"kv_channels", ""},
+                {"layernorm_epsilon", "layer_norm_eps"},
+                {"rotary_base", "rotary_emb_base"},
+                {"rotary_percentage", "rotary_pct"},
+                {"parallel_residual", "use_parallel_residual"},
+                {"hidden_dropout", "hidden_dropout"}},
        .is_gated = false},
       {.name = "GPTBigCodeForCausalLM",
        .model_type = "gpt_bigcode",

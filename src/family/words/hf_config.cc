@@ -131,6 +131,7 @@ class HfReader {
     ANEMONE_TRY(ReadActivation());
     ANEMONE_TRY(Biases());
     ANEMONE_TRY(Window());
+    ANEMONE_TRY(SameTwice());
     ANEMONE_TRY(IsGemma3() ? Gemma3() : Positions());
     ANEMONE_TRY(Groups());
     ANEMONE_TRY(Experts());
@@ -206,8 +207,13 @@ class HfReader {
   // All linear layers have biases or none, but for those of queries, keys and values.
   Status Biases() {
     if (!HfKeyOf(architecture_, "bias").empty() || to_.Get("bias") != nullptr) {
-      const ConfigNode& attention = At("attention_bias");
-      if (IsTrue(attention)) return Unsupported("attention_bias: expected false, found true: NeMo has no such model");
+      const bool has_key = HfKeyOf(architecture_, "bias").empty(), is_implied = has_key && IsTrue(WordAt(to_, "bias"));
+      for (const char* key : {"attention_bias", "mlp_bias"}) {
+        const ConfigNode& bias = At(key);
+        if (bias.is_null() || IsTrue(bias) == is_implied) continue;
+        return Unsupported(
+            fmt::format("{}: expected {}, found {}: NeMo has no such model", key, is_implied, !is_implied));
+      }
       return {};
     }
     const bool in_attention = IsTrue(At("attention_bias")), in_mlp = IsTrue(At("mlp_bias"));
@@ -303,6 +309,20 @@ class HfReader {
     if (type.empty() || type == "default") return {};
     if (type != "linear") return Unsupported(fmt::format("rope_scaling.rope_type: expected linear, found {}", type));
     Set("rope_scaling_factor", WordAt(full, "factor"));
+    return {};
+  }
+
+  // Some versions of transformers write what rotary_emb_base and rotary_pct say under other names, too.
+  Status SameTwice() {
+    for (const auto& [key, other] :
+         {std::pair{"rope_theta", "rotary_base"}, {"partial_rotary_factor", "rotary_percentage"}}) {
+      const std::string_view own = HfKeyOf(architecture_, other);
+      if (own.empty() || own == key) continue;
+      const ConfigNode& value = At(key);
+      if (!value.is_null() && !SameConfig(value, At(own)))
+        return Corrupt(
+            fmt::format("{}: expected that of {}, {}, found {}", key, own, At(own).ScalarText(), value.ScalarText()));
+    }
     return {};
   }
 
@@ -619,7 +639,8 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   } else if (rope && norm == "layernorm" && activation == "squared-relu") {
     found = "NemotronForCausalLM";
   } else if (rope && norm == "layernorm" && activation == "gelu") {
-    found = "Starcoder2ForCausalLM";
+    const bool is_partial = WordAt(words, "rotary_percentage").AsDouble() != 1.0;
+    found = is_partial || is("parallel_residual") ? "GPTNeoXForCausalLM" : "Starcoder2ForCausalLM";
   } else if (learned && norm == "layernorm" && activation == "gelu") {
     found = number("num_query_groups") == 1 && number("num_attention_heads") > 1 ? "GPTBigCodeForCausalLM"
                                                                                  : "GPT2LMHeadModel";

@@ -61,6 +61,9 @@ constexpr Word kWords[] = {
     {"mcore_customization_config.query_pre_attn_scalar", "null"},
     {"mcore_customization_config.new_decoder_architecture", "false"},
     {"mcore_customization_config.parallel_attention", "false"},
+    // Attention and MLP both read the layer's input, each behind a norm of its own. NeMo's Falcon has it, but leaves
+    // out the biases of both sums [NeMo v2.0.0 falcon_decoder_layer.py].
+    {"parallel_residual", "false"},
 };
 
 std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
@@ -157,9 +160,18 @@ void SetSizes(const ConfigNode& model, ConfigNode* words) {
 
 std::span<const PositionFactor> PositionFactors() { return kFactors; }
 
+Status CheckMegatronResidual(const ConfigNode& model) {
+  if (!IsTrue(WordAt(model, "parallel_residual"))) return {};
+  return Unsupported(
+      "use_parallel_residual: expected false, found true: no layer of NeMo's or Megatron's computes attention and MLP "
+      "side by side and adds the biases of both",
+      "OUT.safetensors and a Hugging Face folder hold the model");
+}
+
 Status CheckNemo1Factors(const ConfigNode& model) {
   if (WordAt(model, "name").AsString() == std::string(kGemma3Name))
     return Unsupported("name: expected a model that NeMo 1 has, found Gemma 3", "NeMo 2 has it, from 2.4.0");
+  ANEMONE_TRY(CheckMegatronResidual(model));
   for (const PositionFactor& factor : kFactors) {
     const auto value = WordAt(model, WordOf(factor)).AsDouble();
     if (!value || *value == factor.built_in) continue;

@@ -37,6 +37,8 @@ struct PositionFactor {
   double built_in;
 };
 std::span<const PositionFactor> PositionFactors();
+// Errors: Unsupported for attention and MLP that read the same input, which GPT-NeoX alone has.
+Status CheckMegatronResidual(const ConfigNode& model);
 // Errors: Unsupported naming a factor or a model that NeMo 1 does not compute.
 Status CheckNemo1Factors(const ConfigNode& model);
 

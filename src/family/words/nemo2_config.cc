@@ -550,7 +550,9 @@ Result<const Architecture*> ArchitectureOf(const ConfigNode& model, const Config
   if (has_rope && !has_bias && TextOf(model, "activation") == "squared-relu" &&
       TextOf(model, "normalization") == "layernorm1p")
     return &kNemotron;
-  if (!is_rms && has_bias && !gates && has_rope) return &kStarcoder2;
+  const ConfigNode* part = config.Get("rotary_percent");
+  const bool is_partial = part != nullptr && part->AsDouble().value_or(1) != 1;  // GPT-NeoX
+  if (!is_rms && has_bias && !gates && has_rope) return is_partial ? &kGpt : &kStarcoder2;
   if (!is_rms && has_bias && !gates && number("num_query_groups") == 1) return &kStarcoder;
   return &kGpt;
 }
@@ -704,6 +706,7 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   if (model_config.Get("num_layers") == nullptr || model_config.Get("hidden_size") == nullptr) {
     return Unsupported("expected the config of a GPT or a CLIP, found neither's sizes");
   }
+  ANEMONE_TRY(CheckMegatronResidual(model_config));
   ConfigNode config = ConfigNode::Map();
   config["_target_"] = ConfigNode::Null();
   ANEMONE_TRY(TransformerToNemo2(model_config, IsHalf(model_config), config));

@@ -13,13 +13,37 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "anemone/convert.h"
 #include "base/hasher.h"
+#include "engine/execute.h"
+#include "engine/plan.h"
 #include "format/format.h"
 #include "testing/matchers.h"
 
 namespace anemone {
+
+// A folder of transformers' at `path`: float32 tensors that count on, element by element.
+inline void WriteHfModel(const std::string& path, const std::string& config_json,
+                         const std::vector<std::pair<std::string, Shape>>& tensors) {
+  Checkpoint model;
+  model.shards.emplace_back();
+  const auto config = Config::ParseJson(config_json, "config.json");
+  ASSERT_THAT(config, testing::IsOk());
+  model.config = *config;
+  float next = 0;
+  for (const auto& [name, shape] : tensors) {
+    std::string bytes;
+    for (uint64_t i = 0; i < *NumElements(shape); ++i, next += 0.25F)
+      bytes.append(reinterpret_cast<const char*>(&next), sizeof(next));
+    ASSERT_THAT(model.weights().Add(name, *Tensor::FromBytes(DType::kF32, shape, bytes)), testing::IsOk());
+  }
+  const auto plan = FindFormat("hf")->lay_out(model, {});
+  ASSERT_THAT(plan, testing::IsOk());
+  ASSERT_THAT(Execute(*plan, path, {}), testing::IsOk());
+}
 
 inline void Convert(const std::string& source, const std::string& destination, const ConvertOptions& options) {
   const auto conversion = PlanConversion(source, destination, options);
