@@ -22,6 +22,7 @@
 #include "cli/page.h"
 #include "cli/signals.h"
 #include "cli/text.h"
+#include "clip/gemm.h"
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
 #include "infer/clip_source.h"
@@ -298,6 +299,8 @@ Result<uint64_t> Infer(InferOptions options) {
   if (!loaded.ok()) return loaded.status().In(options.model);
   for (const std::string& note : notes) Note(note, 1);
   ClipModel& model = *loaded;
+  ANEMONE_ASSIGN(const internal::GemmChoice gemm, internal::ChooseGemm(internal::GemmShapeOf(model.spec())));
+  Note("products: " + gemm.ToString(), 1);
   const bool compares = !options.dataset.empty() || (!options.images.empty() && !options.texts.empty());
   ANEMONE_TRY(HasTowersFor(options, compares, model.spec()).In(options.model));
 

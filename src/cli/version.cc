@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/text.h"
+#include "clip/gemm.h"
 
 namespace anemone::cli {
 namespace {
@@ -42,12 +43,23 @@ std::string Blas() {
   return config();
 }
 
+// What a ViT-L/14 would be multiplied by, and why.
+Result<std::string> Products() {
+  const Result<internal::GemmChoice> choice = internal::ChooseGemm(internal::kGemmOfVitL14);
+  if (choice.ok()) return choice->ToString();
+  if (choice.status().kind() == ErrorKind::kUnavailable) return "none: " + choice.status().message();
+  return choice.status();
+}
+
 int Run() {
   Print(fmt::format("anemone {}\n", kVersion));
   if (globals().verbosity < 1) return kDone;
+  const Result<std::string> products = Products();
+  if (!products.ok()) return Report(products.status());
   Print(Columns({{"compiler", __VERSION__},
                  {"processor", Processor()},
                  {"mpi", globals().has_mpi ? "built in" : "not built in (-DANEMONE_WITH_MPI=ON)"},
+                 {"products", *products},
                  {"blas", Blas()},
                  {"bf16", Found(SharedLibrary::Open({"libdnnl.so.2"}), "libdnnl.so.2")},
                  {"tiff", Found(SharedLibrary::Open({"libtiff.so.6"}), "libtiff.so.6")},

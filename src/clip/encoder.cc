@@ -18,7 +18,7 @@
 #include <variant>
 
 #include "anemone/clip.h"
-#include "clip/blas.h"
+#include "clip/gemm.h"
 #include "clip/kernels.h"
 #include "clip/matmul.h"
 #include "tensor/lower.h"
@@ -27,7 +27,7 @@ namespace anemone {
 namespace {
 
 constexpr size_t kChunkRows = 1100;     // tokens at work at once: four ViT-L/14 pictures
-constexpr size_t kSkinnyRows = 24;      // up to here a weight is read once, unpacked; above, sgemm
+constexpr size_t kSkinnyRows = 24;      // up to here a weight is read once, unpacked; above, the library's product
 constexpr size_t kQueryBlock = 96;      // queries whose scores are at work at once
 constexpr uint64_t kMaxSize = 1 << 20;  // of any dimension; products of three fit 64 bits
 
@@ -105,7 +105,7 @@ struct ClipModel::Impl {
   ClipSpec spec;
   ClipWeights weights;
   ClipOptions options;
-  const internal::Blas* blas;
+  internal::GemmChoice gemm;
   tbb::task_arena arena;
 
   // Weights: named blocks kept for good (everything, with keep_weights; small tensors never need to be), and one block
@@ -115,10 +115,11 @@ struct ClipModel::Impl {
   Buffer hidden, normal, qkv, attended, wide, rounded;
   std::atomic<bool> stopped = false;
   bool has_multiplied = false;
-  Status product_failure;   // of oneDNN, which a probe said would not fail
+  std::mutex failure_mutex;
+  Status product_failure;   // the first, of any thread
   bool keeps_bf16 = false;  // factors, as instructions take them; else bf16 factors are fp32 values
 
-  Impl(const internal::Blas* loaded, int threads) : blas(loaded), arena(threads) {}
+  Impl(internal::GemmChoice choice, int threads) : gemm(std::move(choice)), arena(threads) {}
 
   template <typename F>
   void Parallel(size_t count, const F& f) {
@@ -133,9 +134,9 @@ struct ClipModel::Impl {
   }
   size_t threads() const { return static_cast<size_t>(arena.max_concurrency()); }
 
-  // The beginning of a call. OpenBLAS takes its memory with a thread's first product.
+  // The beginning of a call.
   Status Begin() {
-    if (!has_multiplied) ANEMONE_TRY(internal::CheckBlasMemory(threads()));
+    if (!has_multiplied) ANEMONE_TRY(gemm.library->make_room(threads()));
     has_multiplied = true;
     return {};
   }
@@ -291,6 +292,16 @@ struct ClipModel::Impl {
 
   // ---- arithmetic ----
 
+  // What a product's failure ends with. Threads: any.
+  void Fail(const Status& status) {
+    const std::lock_guard lock(failure_mutex);
+    if (product_failure.ok()) product_failure = status;
+  }
+  void Multiply(const internal::GemmCall& call) {
+    const Status status = gemm.library->multiply(call);
+    if (!status.ok()) Fail(status);
+  }
+
   // out = then(a · weightᵀ + bias): the weight's rows are divided among the threads.
   void Apply(const float* a, size_t a_stride, size_t rows, const Linear& linear, Then then, Activation activation,
              float* out, size_t out_stride) {
@@ -303,7 +314,7 @@ struct ClipModel::Impl {
       const Status status =
           internal::products.matmul(internal::MatmulType::kBf16, bits, linear.in, rows, linear.weight.bf16, linear.out,
                                     linear.in, then == Then::kAddTo, out, out_stride, arena.max_concurrency());
-      if (product_failure.ok()) product_failure = status;
+      if (!status.ok()) Fail(status);
     } else if (options.compute == ClipCompute::kBf16) {
       a = round(rounded.Get(rows * linear.in));
       a_stride = linear.in;
@@ -320,10 +331,16 @@ struct ClipModel::Impl {
       } else if (skinny) {
         internal::SkinnyGemm(a, a_stride, rows, weight, count, linear.in, then == Then::kAddTo, to, out_stride);
       } else {
-        blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(rows), static_cast<blasint>(count),
-                    static_cast<blasint>(linear.in), 1.0F, a, static_cast<blasint>(a_stride), weight,
-                    static_cast<blasint>(linear.in), then == Then::kAddTo ? 1.0F : 0.0F, to,
-                    static_cast<blasint>(out_stride));
+        Multiply({.rows = rows,
+                  .columns = count,
+                  .depth = linear.in,
+                  .a = a,
+                  .a_stride = a_stride,
+                  .b = weight,
+                  .b_stride = linear.in,
+                  .accumulate = then == Then::kAddTo,
+                  .out = to,
+                  .out_stride = out_stride});
       }
       const float* bias = linear.bias == nullptr ? nullptr : linear.bias + begin;
       if (then == Then::kActivate) {
@@ -347,22 +364,36 @@ struct ClipModel::Impl {
   // One head of one sequence: out = softmax(q · kᵀ / √d) · v for queries [0, queries), query i seeing keys up to
   // `first_query + i` where `causal`.
   void Attend(const float* q, size_t q_stride, size_t queries, size_t first_query, const float* k, const float* v,
-              size_t kv_stride, size_t keys, size_t d, bool causal, float* out, size_t out_stride) const {
+              size_t kv_stride, size_t keys, size_t d, bool causal, float* out, size_t out_stride) {
     thread_local Buffer scratch;
     const float scale = 1.0F / std::sqrt(static_cast<float>(d));
     for (size_t begin = 0; begin < queries; begin += kQueryBlock) {
       const size_t count = std::min(kQueryBlock, queries - begin);
       const size_t seen = causal ? std::min(keys, first_query + begin + count) : keys;
       float* scores = scratch.Get(kQueryBlock * keys);
-      blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(count), static_cast<blasint>(seen),
-                  static_cast<blasint>(d), scale, q + begin * q_stride, static_cast<blasint>(q_stride), k,
-                  static_cast<blasint>(kv_stride), 0.0F, scores, static_cast<blasint>(seen));
+      Multiply({.rows = count,
+                .columns = seen,
+                .depth = d,
+                .scale = scale,
+                .a = q + begin * q_stride,
+                .a_stride = q_stride,
+                .b = k,
+                .b_stride = kv_stride,
+                .out = scores,
+                .out_stride = seen});
       for (size_t i = 0; i < count; ++i) {
         internal::Softmax(scores + i * seen, causal ? std::min(seen, first_query + begin + i + 1) : seen, seen);
       }
-      blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(count), static_cast<blasint>(d),
-                  static_cast<blasint>(seen), 1.0F, scores, static_cast<blasint>(seen), v,
-                  static_cast<blasint>(kv_stride), 0.0F, out + begin * out_stride, static_cast<blasint>(out_stride));
+      Multiply({.rows = count,
+                .columns = d,
+                .depth = seen,
+                .a = scores,
+                .a_stride = seen,
+                .b = v,
+                .b_stride = kv_stride,
+                .b_transposed = false,
+                .out = out + begin * out_stride,
+                .out_stride = out_stride});
     }
   }
 
@@ -727,9 +758,9 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   }
   if (options.threads < 0)
     return InvalidArgument(fmt::format("expected a number of threads, found {}", options.threads));
-  ANEMONE_ASSIGN(const internal::Blas* const blas, internal::LoadBlas());
+  ANEMONE_ASSIGN(internal::GemmChoice gemm, internal::ChooseGemm(internal::GemmShapeOf(spec)));
   const int threads = options.threads == 0 ? int{tbb::task_arena::automatic} : options.threads;
-  auto impl = std::make_unique<Impl>(blas, threads);
+  auto impl = std::make_unique<Impl>(std::move(gemm), threads);
   impl->spec = spec;
   impl->weights = std::move(weights);
   impl->options = std::move(options);

@@ -1,4 +1,4 @@
-// The arithmetic of the encoders around OpenBLAS's sgemm, vectorised for whatever this machine has.
+// The arithmetic of the encoders around their large products (gemm.h), vectorised for whatever this machine has.
 //
 // Matrices are row-major, fp32; a "stride" is in elements between rows. Threads: pure functions of their arguments.
 #ifndef ANEMONE_CLIP_KERNELS_H_

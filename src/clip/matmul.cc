@@ -6,6 +6,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "base/shared_library.h"
+#include "clip/openmp.h"
 
 namespace anemone::internal {
 namespace {
@@ -36,7 +37,7 @@ struct OneDnn {
 #define ANEMONE_FUNCTION(name) decltype(&::name) name;
   ANEMONE_ONEDNN_FUNCTIONS(ANEMONE_FUNCTION)
 #undef ANEMONE_FUNCTION
-  void (*omp_set_num_threads)(int);  // of the calling thread's parallel regions alone
+  OpenMp openmp;
   dnnl_engine_t engine;
 };
 
@@ -46,7 +47,7 @@ Result<OneDnn> Load() {
 #define ANEMONE_FUNCTION(name) ANEMONE_TRY(library.Find(#name, dnn.name));
   ANEMONE_ONEDNN_FUNCTIONS(ANEMONE_FUNCTION)
 #undef ANEMONE_FUNCTION
-  ANEMONE_TRY(library.Find("omp_set_num_threads", dnn.omp_set_num_threads));  // of the OpenMP it is linked to
+  ANEMONE_ASSIGN(dnn.openmp, OpenMp::Of(library));
   if (dnn.dnnl_engine_create(&dnn.engine, dnnl_cpu, 0) != dnnl_success) {
     return Status(ErrorKind::kUnavailable, "oneDNN has no engine for this processor");
   }
@@ -108,7 +109,7 @@ Status Matmul(MatmulType type, const void* a, size_t a_stride, size_t rows, cons
                               {{dim(rows), dim(columns)}, {dim(out_stride), 1}, dnnl_f32, out}};
   dnnl_memory_desc_t descriptions[3];
   dnnl_matmul_desc_t matmul;
-  dnn->omp_set_num_threads(threads);
+  const OpenMpThreads limit(dnn->openmp, threads);
   dnnl_status_t status = dnnl_success;
   const auto done = [&status](dnnl_status_t next) { return (status = next) == dnnl_success; };
   bool ok = true;

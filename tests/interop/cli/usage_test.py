@@ -34,8 +34,47 @@ class Help(ProgramCase):
         self.assertEqual(self.ok("-V"), version)
         self.assertEqual(self.ok("--version"), version)
         more = self.ok("version", "-v")
-        for row in ("processor", "mpi", "blas"):
+        for row in ("processor", "mpi", "products", "blas"):
             self.assertRegex(more, rf"(?m)^{row} +\w")
+
+    def products(self, **env):
+        return re.search(r"(?m)^products +(.*)", self.ok("version", "-v", env=env))[1]
+
+    def test_the_library_for_products_is_chosen_with_a_reason(self):
+        self.assertRegex(self.products(), r"^(openblas|onednn): \w")
+        for library in ("openblas", "onednn"):
+            self.assertEqual(self.products(ANEMONE_GEMM=library), f"{library}: ANEMONE_GEMM asks for it")
+            told = self.run_program("infer", "-v", DEMO, "--image", DEMO / "images" / "bag.jpg", "--text", "a bag", "a coat", env={"ANEMONE_GEMM": library})
+            self.assertIn(f"note: products: {library}: ANEMONE_GEMM asks for it", told.stderr)
+            self.assertRegex(told.stdout, r"\('a bag', 0\.997")
+        wrong = "ANEMONE_GEMM: expected openblas or onednn, found 'mkl'"
+        self.fails(64, wrong, "version", "-v", env={"ANEMONE_GEMM": "mkl"})
+        self.fails(64, wrong, "infer", DEMO, "--image", DEMO / "images" / "bag.jpg", "--text", "a bag", env={"ANEMONE_GEMM": "mkl"})
+        # Kernels for a processor without AVX are not taken on one that has AVX2.
+        if "AVX2" in self.ok("version", "-v"):
+            self.assertRegex(self.products(OPENBLAS_CORETYPE="Prescott"), r"^onednn: on 257 × .* openblas \(Prescott kernels\) takes [\d.]+ times")
+
+    def test_a_library_for_products_that_is_missing(self):
+        broken = {"openblas": ("libopenblas.so.0", "libopenblas.so"), "onednn": ("libdnnl.so.2", "libdnnl.so.3")}
+        paths = {}
+        for library, names in broken.items():
+            paths[library] = str(self.dir / library)
+            os.mkdir(paths[library])
+            for name in names:
+                (self.dir / library / name).write_text("no library")
+        picture = ("infer", DEMO, "--image", DEMO / "images" / "bag.jpg", "--text", "a bag", "a coat")
+        self.assertRegex(self.products(LD_LIBRARY_PATH=paths["openblas"]), r"^onednn: no OpenBLAS: .*libopenblas")
+        without = self.products(LD_LIBRARY_PATH=paths["onednn"], OPENBLAS_CORETYPE="Prescott")
+        self.assertRegex(without, r"^openblas: its Prescott kernels")
+        if "AVX2" in self.ok("version", "-v"):
+            self.assertRegex(without, r"; no oneDNN to compare with: .*libdnnl")
+        for path in paths.values():
+            self.assertIn("('a bag', 0.997", self.ok(*picture, env={"LD_LIBRARY_PATH": path}))
+        for library, path in paths.items():
+            self.fails(69, "ANEMONE_GEMM: .*lib(openblas|dnnl)", *picture, env={"LD_LIBRARY_PATH": path, "ANEMONE_GEMM": library})
+        neither = ":".join(paths.values())
+        self.assertRegex(self.products(LD_LIBRARY_PATH=neither), "^none: .*libopenblas")
+        self.fails(69, "libopenblas", *picture, env={"LD_LIBRARY_PATH": neither})
 
     def test_help_fits_the_terminal_and_has_topics(self):
         for columns in (60, 80, 110):
