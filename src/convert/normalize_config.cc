@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "convert/pass.h"
-#include "family/gpt/nemo2_checkpoint.h"
+#include "family/nemo2_checkpoint.h"
 #include "family/words/megatron_config.h"
 
 namespace anemone {

@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "convert/pass.h"
-#include "family/gpt/nemo2_checkpoint.h"
+#include "family/nemo2_checkpoint.h"
 #include "family/words/megatron_config.h"
 #include "format/megatron/megatron.h"
 #include "format/nemo/nemo.h"

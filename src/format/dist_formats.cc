@@ -50,9 +50,10 @@ Result<Checkpoint> Open(const Probe& probe) {
 Result<Plan> LayOut(const Checkpoint& source, const LayOutOptions& options) {
   Plan plan;
   Checkpoint checkpoint = source;
+  if (checkpoint.config) NameTorchDist(*checkpoint.config);
   // TD-13: Lightning and NeMo load this folder by what common.pt holds, the config among it [NeMo v2.0.0 nlp_model.py].
   if (checkpoint.config && checkpoint.shards.size() == 1)
-    checkpoint.shards.front().training = ToTrainingDict(source, source.shards.front(), nullptr);
+    checkpoint.shards.front().training = ToTrainingDict(checkpoint, source.shards.front(), nullptr);
   TorchDistOptions dist;
   dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   dist.ranks = options.shard_grid;

@@ -46,6 +46,10 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& members, std::st
 Status AddModuleStates(StateDict& weights);
 Status AddAttentionStates(StateDict& weights);
 
+// NeMo chooses the reader of the weights by this key of its config, not by what is in the folder [NeMo v2.0.0
+// nlp_overrides.py].
+void NameTorchDist(Config& config);
+
 // How a checkpoint is laid out as torch_dist.
 struct TorchDistOptions {
   std::string folder;            // put before every file's path: "weights/"

@@ -491,6 +491,10 @@ Status AddModuleStates(StateDict& weights) {
   return AddStates(kModules, weights);
 }
 
+void NameTorchDist(Config& config) {
+  if (ConfigNode* format = config.root().Get("dist_ckpt_format")) *format = ConfigNode::String("torch_dist");
+}
+
 Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& options, Plan& plan) {
   if (checkpoint.shards.size() != 1) {
     return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),

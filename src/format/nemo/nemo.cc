@@ -229,10 +229,7 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
   // What NeMo saves through torch_dist it only loads from there.
   const bool distributed = checkpoint.origin.distributed && checkpoint.shards.size() == 1;
   Config config = *checkpoint.config;
-  // NeMo chooses the reader of the weights by this key, not by what is in the folder.
-  if (ConfigNode* format = config.root().Get("dist_ckpt_format"); distributed && format != nullptr) {
-    *format = ConfigNode::String("torch_dist");
-  }
+  if (distributed) NameTorchDist(config);
   std::vector<PlanFile> files;
   files.emplace_back().path = kConfigName;
   files.back().Append(config.ToYaml());

@@ -1,4 +1,4 @@
-#include "family/gpt/nemo2_checkpoint.h"
+#include "family/nemo2_checkpoint.h"
 
 #include <utility>
 
@@ -51,7 +51,8 @@ Status TakeNemo2Config(Nemo2Request request, const TranslateOptions& options, Ch
   }
   if (root.Get("mm_cfg") != nullptr && !HasName(*checkpoint, ".vision_encoder.")) {
     notes->push_back(
-        "its image tower is not stored, as NeMo 1 leaves frozen ones out; NeMo 2 asks for it when it loads");
+        "its image tower is not stored, as NeMo 1 leaves frozen ones out; NeMo 2 loads it from the checkpoint and from "
+        "nowhere else: before it can load this output, convert again with a tower");
   }
   if (options.dialect != nullptr) {
     ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(*checkpoint, options));

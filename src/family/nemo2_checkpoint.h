@@ -1,6 +1,6 @@
 // A checkpoint's config, and the files it refers to, in the words of NeMo 1 and of NeMo 2 (nemo2_config.h).
-#ifndef ANEMONE_FAMILY_GPT_NEMO2_CHECKPOINT_H_
-#define ANEMONE_FAMILY_GPT_NEMO2_CHECKPOINT_H_
+#ifndef ANEMONE_FAMILY_NEMO2_CHECKPOINT_H_
+#define ANEMONE_FAMILY_NEMO2_CHECKPOINT_H_
 
 #include <string>
 #include <vector>
@@ -26,4 +26,4 @@ Status TakeNemo2Config(Nemo2Request request, const TranslateOptions& options, Ch
 
 }  // namespace anemone
 
-#endif  // ANEMONE_FAMILY_GPT_NEMO2_CHECKPOINT_H_
+#endif  // ANEMONE_FAMILY_NEMO2_CHECKPOINT_H_
