@@ -13,6 +13,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -93,11 +94,21 @@ enum class Then : uint8_t {
   kAddTo
 };  // what becomes of a product: stored, activated, added to what is there
 
+// A picture or a text in a chunk. A text that begins as one before it does has no rows for what they share: a causal
+// tower computes the same there.
 struct Sequence {
-  size_t begin;  // first row of the chunk
-  size_t length;
-  size_t pooled;  // the row (from begin) that stands for it
+  size_t begin;                     // its first own row of the chunk
+  size_t length;                    // tokens, shared ones among them
+  size_t pooled;                    // the token that stands for it; an own one
+  std::vector<size_t> shared = {};  // rows of its first tokens, which are another's
+
+  size_t own() const { return length - shared.size(); }
+  size_t end() const { return begin + own(); }
+  size_t pooled_row() const { return begin + pooled - shared.size(); }
 };
+using Chunk = std::vector<Sequence>;
+
+size_t RowsOf(const Chunk& chunk) { return chunk.back().end(); }
 
 }  // namespace
 
@@ -397,6 +408,27 @@ struct ClipModel::Impl {
     }
   }
 
+  // As Attend, for the own rows of `s`, or its pooled row alone. `kv`: the chunk's keys of this head, values `values`
+  // further.
+  void AttendIn(const Sequence& s, bool pooled_alone, const float* q, size_t q_stride, const float* kv, size_t values,
+                size_t kv_stride, size_t d, bool causal, float* out, size_t out_stride) {
+    const size_t queries = pooled_alone ? 1 : s.own();
+    const size_t first_query = pooled_alone ? s.pooled : s.shared.size();
+    const float* k = kv + s.begin * kv_stride;
+    if (s.shared.empty()) {
+      Attend(q, q_stride, queries, first_query, k, k + values, kv_stride, s.length, d, causal, out, out_stride);
+      return;
+    }
+    thread_local Buffer side_by_side;  // what lies apart in the chunk: keys, and values beside them
+    float* const gathered = side_by_side.Get(s.length * 2 * d);
+    for (size_t i = 0; i < s.length; ++i) {
+      const size_t row = i < s.shared.size() ? s.shared[i] : s.begin + i - s.shared.size();
+      std::copy_n(kv + row * kv_stride, d, gathered + i * 2 * d);
+      std::copy_n(kv + row * kv_stride + values, d, gathered + i * 2 * d + d);
+    }
+    Attend(q, q_stride, queries, first_query, gathered, gathered + d, 2 * d, s.length, d, causal, out, out_stride);
+  }
+
   // x[rows] += MLP(norm2(x)), rows of the given stride.
   void Mlp(float* x, size_t stride, size_t rows, const ClipTower& tower, const LayerWeights& layer) {
     float* y = normal.Get(rows * tower.width);
@@ -407,11 +439,10 @@ struct ClipModel::Impl {
   }
 
   // All tokens of one chunk through one layer.
-  void FullLayer(float* x, const std::vector<Sequence>& sequences, const ClipTower& tower, const LayerWeights& layer,
-                 bool causal) {
+  void FullLayer(float* x, const Chunk& sequences, const ClipTower& tower, const LayerWeights& layer, bool causal) {
     const size_t h = tower.width;
     const size_t d = h / tower.heads;
-    const size_t rows = sequences.back().begin + sequences.back().length;
+    const size_t rows = RowsOf(sequences);
     float* y = normal.Get(rows * h);
     ApplyNorm(x, h, rows, h, layer.norm1, tower.norm_epsilon, y, h);
     float* all = qkv.Get(rows * 3 * h);
@@ -419,9 +450,9 @@ struct ClipModel::Impl {
     float* heads = attended.Get(rows * h);
     Parallel(sequences.size() * tower.heads, [&](size_t i) {
       const Sequence& s = sequences[i / tower.heads];
-      const float* q = all + s.begin * 3 * h + i % tower.heads * d;
-      Attend(q, 3 * h, s.length, 0, q + h, q + 2 * h, 3 * h, s.length, d, causal,
-             heads + s.begin * h + i % tower.heads * d, h);
+      const float* head = all + i % tower.heads * d;
+      AttendIn(s, false, head + s.begin * 3 * h, 3 * h, head + h, h, 3 * h, d, causal,
+               heads + s.begin * h + i % tower.heads * d, h);
     });
     Apply(heads, h, rows, layer.out, Then::kAddTo, tower.activation, x, h);
     Mlp(x, h, rows, tower, layer);
@@ -429,12 +460,12 @@ struct ClipModel::Impl {
 
   // The last layer: keys and values of every token, everything else for the pooled ones alone, which end up in
   // `pooled`.
-  void LastLayer(const float* x, const std::vector<Sequence>& sequences, const ClipTower& tower,
-                 const LayerWeights& layer, bool causal, float* pooled) {
+  void LastLayer(const float* x, const Chunk& sequences, const ClipTower& tower, const LayerWeights& layer, bool causal,
+                 float* pooled) {
     const size_t h = tower.width;
     const size_t d = h / tower.heads;
     const size_t n = sequences.size();
-    const size_t rows = sequences.back().begin + sequences.back().length;
+    const size_t rows = RowsOf(sequences);
     float* y = normal.Get(rows * h);
     ApplyNorm(x, h, rows, h, layer.norm1, tower.norm_epsilon, y, h);
     float* kv = qkv.Get(rows * 2 * h + 2 * n * h);
@@ -442,7 +473,7 @@ struct ClipModel::Impl {
     float* read = queries + n * h;
     Apply(y, h, rows, layer.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
     for (size_t i = 0; i < n; ++i) {
-      const size_t row = sequences[i].begin + sequences[i].pooled;
+      const size_t row = sequences[i].pooled_row();
       std::copy_n(y + row * h, h, read + i * h);
       std::copy_n(x + row * h, h, pooled + i * h);
     }
@@ -451,9 +482,8 @@ struct ClipModel::Impl {
     Parallel(n * tower.heads, [&](size_t i) {
       const Sequence& s = sequences[i / tower.heads];
       const size_t column = i % tower.heads * d;
-      const float* k = kv + s.begin * 2 * h + column;
-      Attend(queries + i / tower.heads * h + column, h, 1, s.pooled, k, k + h, 2 * h, s.length, d, causal,
-             heads + i / tower.heads * h + column, h);
+      AttendIn(s, true, queries + i / tower.heads * h + column, h, kv + column, h, 2 * h, d, causal,
+               heads + i / tower.heads * h + column, h);
     });
     Apply(heads, h, n, layer.out, Then::kAddTo, tower.activation, pooled, h);
     Mlp(pooled, h, n, tower, layer);
@@ -462,15 +492,15 @@ struct ClipModel::Impl {
   // Every layer over every chunk. Pooled rows end up in `pooled` unless all_rows, where the last layer is as the
   // others.
   Status RunTower(const std::string& name, const ClipTower& tower, bool causal, float* x,
-                  const std::vector<std::vector<Sequence>>& chunks, bool all_rows, float* pooled) {
+                  const std::vector<Chunk>& chunks, bool all_rows, float* pooled) {
     for (uint64_t i = 0; i < tower.layers && !Stops(); ++i) {
       LayerWeights layer;
       const std::string prefix = fmt::format("{}.layers.{}", name, i);
       ANEMONE_TRY(ReadLayer(prefix, tower, false, &layer));
       float* chunk_x = x;
       float* chunk_pooled = pooled;
-      for (const std::vector<Sequence>& chunk : chunks) {
-        const size_t rows = chunk.back().begin + chunk.back().length;
+      for (const Chunk& chunk : chunks) {
+        const size_t rows = RowsOf(chunk);
         if (i + 1 < tower.layers || all_rows) {
           FullLayer(chunk_x, chunk, tower, layer, causal);
           if (options.trace) options.trace(prefix, {chunk_x, rows * tower.width}, rows, tower.width);
@@ -484,28 +514,38 @@ struct ClipModel::Impl {
     return {};
   }
 
-  static void Gather(const float* x, size_t width, const std::vector<std::vector<Sequence>>& chunks, float* pooled) {
-    for (const std::vector<Sequence>& chunk : chunks) {
+  static void Gather(const float* x, size_t width, const std::vector<Chunk>& chunks, float* pooled) {
+    for (const Chunk& chunk : chunks) {
       for (const Sequence& s : chunk) {
-        std::copy_n(x + (s.begin + s.pooled) * width, width, pooled);
+        std::copy_n(x + s.pooled_row() * width, width, pooled);
         pooled += width;
       }
-      x += (chunk.back().begin + chunk.back().length) * width;
+      x += RowsOf(chunk) * width;
     }
   }
 
-  // Sequences laid side by side in chunks of about kChunkRows rows.
-  static std::vector<std::vector<Sequence>> Chunks(const std::vector<Sequence>& sequences) {
-    std::vector<std::vector<Sequence>> chunks;
-    size_t rows = 0;
-    for (Sequence s : sequences) {
-      if (chunks.empty() || rows + s.length > kChunkRows) {
+  // Sequences laid side by side in chunks of about kChunkRows rows. Where `ids` are given, the sequences' tokens, each
+  // has the rows of the one before for the tokens that both begin with, all but its last.
+  static std::vector<Chunk> Chunks(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids) {
+    std::vector<Chunk> chunks;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      Sequence& s = sequences[i];
+      if (chunks.empty() || RowsOf(chunks.back()) + s.length > kChunkRows) {
         chunks.emplace_back();
-        rows = 0;
+        s.begin = 0;
+      } else {
+        const Sequence& before = chunks.back().back();
+        s.begin = before.end();
+        if (ids != nullptr) {
+          const std::vector<int32_t>& text = (*ids)[i];
+          const auto differ = std::mismatch(text.begin(), text.end() - 1, (*ids)[i - 1].begin(), (*ids)[i - 1].end());
+          const auto same = static_cast<size_t>(differ.first - text.begin());
+          s.shared.assign(before.shared.begin(),
+                          before.shared.begin() + static_cast<ptrdiff_t>(std::min(same, before.shared.size())));
+          for (size_t row = before.begin; s.shared.size() < same; ++row) s.shared.push_back(row);
+        }
       }
-      s.begin = rows;
-      rows += s.length;
-      chunks.back().push_back(s);
+      chunks.back().push_back(std::move(s));
     }
     return chunks;
   }
@@ -580,7 +620,7 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   }
   if (options.trace) options.trace("vision.embeddings", {x, n * length * h}, n * length, h);
 
-  const std::vector<std::vector<Sequence>> chunks = Chunks(std::vector<Sequence>(n, Sequence{0, length, 0}));
+  const std::vector<Chunk> chunks = Chunks(std::vector<Sequence>(n, Sequence{0, length, 0}), nullptr);
   const bool all_rows = spec.siglip || options.trace != nullptr;
   std::vector<float> pooled(n * h);
   ANEMONE_TRY(RunTower("vision", spec.vision, false, x, chunks, all_rows, pooled.data()));
@@ -625,8 +665,7 @@ Status ClipModel::Impl::PoolByAttention(const float* x, size_t n, size_t length,
 Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>> texts) {
   const size_t h = spec.text.width;
   std::vector<std::vector<int32_t>> ids(texts.begin(), texts.end());
-  std::vector<Sequence> sequences;
-  size_t rows = 0;
+  std::vector<size_t> pooled_at;
   for (size_t i = 0; i < ids.size(); ++i) {
     std::vector<int32_t>& text = ids[i];
     if (text.empty() || text.size() > spec.context) {
@@ -653,9 +692,25 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
         break;
     }
     if (!spec.siglip) text.resize(pooled + 1);  // a causal mask: nothing after the pooled token is seen by it
-    sequences.push_back({0, text.size(), pooled});
-    rows += text.size();
+    pooled_at.push_back(pooled);
   }
+  // Texts that begin alike lie beside each other, and the beginning is computed once. A trace has every row.
+  const bool shares = !spec.siglip && options.trace == nullptr;
+  std::vector<size_t> order(ids.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (shares) {
+    std::ranges::stable_sort(order, {}, [&](size_t i) -> const std::vector<int32_t>& { return ids[i]; });
+    std::vector<std::vector<int32_t>> sorted;
+    sorted.reserve(ids.size());
+    for (const size_t i : order) sorted.push_back(std::move(ids[i]));
+    ids = std::move(sorted);
+  }
+  std::vector<Sequence> sequences;
+  sequences.reserve(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) sequences.push_back({0, ids[i].size(), pooled_at[order[i]]});
+  const std::vector<Chunk> chunks = Chunks(std::move(sequences), shares ? &ids : nullptr);
+  size_t rows = 0;
+  for (const Chunk& chunk : chunks) rows += RowsOf(chunk);
 
   // Embeddings: the rows that are used, not the table.
   ANEMONE_ASSIGN(const Tensor table, weights("text.token_embedding.weight"));
@@ -668,32 +723,38 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   float* x = hidden.Get(rows * h);
   std::map<int32_t, const float*> seen;
   float* row = x;
-  for (const std::vector<int32_t>& text : ids) {
-    for (size_t i = 0; i < text.size(); ++i, row += h) {
-      const auto [it, is_new] = seen.try_emplace(text[i], nullptr);
-      if (is_new) {
-        float* copy =
-            kept.try_emplace(fmt::format("token {}", text[i]), std::make_unique<Buffer>()).first->second->Get(h);
-        const Status status = Fill(cast, static_cast<uint64_t>(text[i]) * h * sizeof(float),
-                                   {reinterpret_cast<std::byte*>(copy), h * sizeof(float)});
-        if (!status.ok()) return status.In("text.token_embedding.weight");
-        it->second = copy;
+  auto text = ids.begin();
+  for (const Chunk& chunk : chunks) {
+    for (const Sequence& s : chunk) {
+      for (size_t i = s.shared.size(); i < s.length; ++i, row += h) {
+        const int32_t id = (*text)[i];
+        const auto [it, is_new] = seen.try_emplace(id, nullptr);
+        if (is_new) {
+          float* copy = kept.try_emplace(fmt::format("token {}", id), std::make_unique<Buffer>()).first->second->Get(h);
+          const Status status = Fill(cast, static_cast<uint64_t>(id) * h * sizeof(float),
+                                     {reinterpret_cast<std::byte*>(copy), h * sizeof(float)});
+          if (!status.ok()) return status.In("text.token_embedding.weight");
+          it->second = copy;
+        }
+        std::copy_n(it->second, h, row);
+        internal::AddBias(row, h, 1, h, positions + i * h);
       }
-      std::copy_n(it->second, h, row);
-      internal::AddBias(row, h, 1, h, positions + i * h);
+      ++text;
     }
   }
   if (options.trace) options.trace("text.embeddings", {x, rows * h}, rows, h);
 
-  const std::vector<std::vector<Sequence>> chunks = Chunks(sequences);
   const bool all_rows = options.trace != nullptr;
   std::vector<float> pooled(ids.size() * h);
   ANEMONE_TRY(RunTower("text", spec.text, !spec.siglip, x, chunks, all_rows, pooled.data()));
   if (all_rows) Gather(x, h, chunks, pooled.data());
   Norm norm;
   ANEMONE_TRY(ReadNorm("text.final_norm", h, &norm));
-  ApplyNorm(pooled.data(), h, ids.size(), h, norm, spec.text.norm_epsilon, pooled.data(), h);
-  return Project("text", std::move(pooled), ids.size(), h);
+  std::vector<float> in_order(pooled.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    ApplyNorm(pooled.data() + i * h, h, 1, h, norm, spec.text.norm_epsilon, in_order.data() + order[i] * h, h);
+  }
+  return Project("text", std::move(in_order), ids.size(), h);
 }
 
 Result<double> ClipModel::Impl::Scalar(const std::string& name) {

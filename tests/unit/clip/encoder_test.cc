@@ -1,5 +1,6 @@
 #include <simdjson.h>
 
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -316,6 +317,62 @@ TEST(Encoder, TokensAfterTheEndAndPaddingRowsOfTheTableChangeNothing) {
   ANEMONE_ASSERT_ASSIGN(const ClipFeatures one, model.EncodeTexts(a));
   ANEMONE_ASSERT_ASSIGN(const ClipFeatures other, model.EncodeTexts(b));
   EXPECT_EQ(one.values, other.values);
+}
+
+// Texts of a batch share the rows of what they begin with.
+TEST(Encoder, TextsThatBeginAlikeGiveWhatEachGivesAlone) {
+  // Many of each length, of few tokens: they begin alike at every length, some are equal, some begin others. More rows
+  // than one chunk takes.
+  std::vector<std::vector<int32_t>> texts = {{198, 1, 2, 3, 199}, {198, 1, 2, 199}, {198, 1, 2, 3, 199}, {198}, {199}};
+  uint64_t random = 1;
+  for (size_t i = 0; i < 400; ++i) {
+    std::vector<int32_t> text = {198};
+    for (size_t length = i % 19; text.size() <= length;) {
+      random = random * 6364136223846793005U + 1442695040888963407U;
+      text.push_back(static_cast<int32_t>(text.size() < 8 ? random >> 63 : random >> 57));
+    }
+    text.push_back(199);
+    texts.push_back(text);
+  }
+  for (const TextPooling pooling : {TextPooling::kArgmax, TextPooling::kFirstEos}) {
+    ClipSpec spec = Small();
+    spec.pooling = pooling;
+    ANEMONE_ASSERT_ASSIGN(ClipModel model, RandomModel(spec));
+    ANEMONE_ASSERT_ASSIGN(const ClipFeatures together, model.EncodeTexts(texts));
+    ASSERT_EQ(together.count, texts.size());
+    ANEMONE_ASSERT_ASSIGN(const ClipFeatures again, model.EncodeTexts(texts));
+    EXPECT_EQ(together.values, again.values);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      ANEMONE_ASSERT_ASSIGN(const ClipFeatures alone, model.EncodeTexts({&texts[i], 1}));
+      const auto row = together.values.begin() + static_cast<ptrdiff_t>(i * together.width);
+      ExpectNear({row, row + static_cast<ptrdiff_t>(together.width)}, alone.values, 1e-5F);
+    }
+  }
+}
+
+TEST(Encoder, WhatTextsBeginWithIsComputedOnce) {
+  ClipOptions options;
+  options.threads = 1;
+  std::atomic<size_t> parts = 0;  // of the work: the model asks before each
+  options.cancelled = [&] {
+    ++parts;
+    return false;
+  };
+  ClipSpec spec = Small();
+  spec.text.heads = 1;  // each head of a text is a part
+  ANEMONE_ASSERT_ASSIGN(ClipModel model, RandomModel(spec, options));
+  const auto parts_of = [&](bool begin_alike) {
+    std::vector<std::vector<int32_t>> texts;
+    for (int32_t i = 0; i < 150; ++i) {
+      texts.push_back({begin_alike ? 198 : i});
+      texts.back().resize(18, 5);
+      texts.back().insert(texts.back().end(), {i, 199});
+    }
+    parts = 0;
+    EXPECT_TRUE(model.EncodeTexts(texts).ok());
+    return parts.load();
+  };
+  EXPECT_LT(parts_of(true) * 4, parts_of(false) * 3);
 }
 
 TEST(Encoder, AChangedWeightChangesTheAnswer) {  // the negative control of the tests above
