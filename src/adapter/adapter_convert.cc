@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/families.h"
 #include "family/words/model_words.h"
 #include "family/words/nemo2_config.h"
@@ -202,11 +203,10 @@ Result<Canonical> CanonicalOf(const Adapter& adapter, const AdaptedModel& model)
   return canonical;
 }
 
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 template <typename Names>
 ConfigNode Texts(const Names& names) {
   ConfigNode list = ConfigNode::List();
-  for (const auto& name : names) list.list.push_back(Text(name));
+  for (const auto& name : names) list.list.push_back(TextNode(name));
   return list;
 }
 
@@ -265,7 +265,7 @@ ConfigNode PeftConfig(const Adapter& adapter, const std::vector<Adapted>& target
       "inference_mode: true, init_lora_weights: true, layers_pattern: null, layers_to_transform: null, lora_alpha: 0, "
       "lora_dropout: 0.0, modules_to_save: null, peft_type: LORA, r: 0, rank_pattern: {}, revision: null, "
       "target_modules: null, task_type: CAUSAL_LM, use_dora: false, use_rslora: false}");
-  if (!base.empty()) config["base_model_name_or_path"] = Text(base);
+  if (!base.empty()) config["base_model_name_or_path"] = TextNode(base);
   config["fan_in_fan_out"] = ConfigNode::Bool(is_transposed);
   config["lora_dropout"] = ConfigNode::Float(adapter.dropout);
   const LowRank& first = targets.front().low;
@@ -360,14 +360,14 @@ ConfigNode Nemo1Peft(uint64_t rank, double alpha, double dropout, const std::set
 
 ConfigNode Nemo2Transform(uint64_t rank, double alpha, double dropout, const std::set<std::string>& modules) {
   ConfigNode lora = ConfigNode::Map();
-  lora["_target_"] = Text("nemo.collections.llm.peft.lora.LoRA");
+  lora["_target_"] = TextNode("nemo.collections.llm.peft.lora.LoRA");
   lora["target_modules"] = Texts(modules);
   lora["dim"] = ConfigNode::Int(static_cast<int64_t>(rank));
   lora["alpha"] = NumberWord(alpha);
   lora["dropout"] = ConfigNode::Float(dropout);
-  lora["dropout_position"] = Text("pre");
-  lora["lora_A_init_method"] = Text("xavier");
-  lora["lora_B_init_method"] = Text("zero");
+  lora["dropout_position"] = TextNode("pre");
+  lora["lora_A_init_method"] = TextNode("xavier");
+  lora["lora_B_init_method"] = TextNode("zero");
   return lora;
 }
 
@@ -440,12 +440,13 @@ Status AdapterToNemo(const Adapter& adapter, const AdaptedModel& model, const st
   ConfigNode& root = checkpoint->config->root();
   if (!is_nemo2) {
     root["peft"] = Nemo1Peft(rank, alpha, adapter.dropout, modules);
-    root["target"] = Text("nemo.collections.nlp.models.language_modeling.megatron_gpt_sft_model.MegatronGPTSFTModel");
+    root["target"] =
+        TextNode("nemo.collections.nlp.models.language_modeling.megatron_gpt_sft_model.MegatronGPTSFTModel");
     return {};
   }
   root["model_transform"] = Nemo2Transform(rank, alpha, adapter.dropout, modules);
   ConfigNode metadata = ConfigNode::Map();
-  metadata["model_ckpt_path"] = Text(base);
+  metadata["model_ckpt_path"] = TextNode(base);
   constexpr const char* kMetadata = "weights/adapter_metadata.json";
   checkpoint->artifacts.push_back({kMetadata, Whole(MemorySource(Config(metadata).ToJson(-1), kMetadata))});
   return {};

@@ -11,6 +11,7 @@
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
+#include "config/nodes.h"
 #include "edit/model_class.h"
 #include "inspect/json_nodes.h"
 #include "inspect/summary.h"
@@ -23,6 +24,7 @@ using anemone::NotFound;
 using anemone::Shard;
 using anemone::StateDict;
 using anemone::Status;
+using anemone::TextNode;
 using namespace anemone::c_api;  // NOLINT(google-build-using-namespace)
 
 namespace {
@@ -41,8 +43,6 @@ std::vector<Part> PartsOf(const Checkpoint& checkpoint) {
   }
   return parts;
 }
-
-ConfigNode TextNode(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 ConfigNode Info(const Checkpoint& checkpoint) {
   ConfigNode info = ConfigNode::Map();

@@ -13,6 +13,7 @@
 #include "anemone/check.h"
 #include "base/cores.h"
 #include "base/for_each.h"
+#include "config/nodes.h"
 #include "format/format.h"
 #include "inspect/json_nodes.h"
 #include "inspect/statistics.h"
@@ -23,7 +24,6 @@
 namespace anemone {
 namespace {
 
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 ConfigNode Real(double value) {
   return std::isfinite(value) ? ConfigNode::Float(value) : ConfigNode::String(fmt::format("{}", value));
 }
@@ -128,7 +128,7 @@ ConfigNode HoldingsNode(const Shard& shard) {
       text += text == module ? " " : ", ";
       text += first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last);
     }
-    list.list.push_back(Text(text));
+    list.list.push_back(TextNode(text));
   }
   return list;
 }
@@ -152,16 +152,16 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   const Summary summary = Summarize(checkpoint);
   const Format* format = checkpoint.format;
   ConfigNode node = ConfigNode::Map();
-  node["path"] = Text(checkpoint.path);
-  node["flavour"] = Text(checkpoint.flavour);
-  node["format"] = Text(format != nullptr ? format->title : checkpoint.flavour);
-  node["family"] = Text(summary.family);
-  node["dialect"] = Text(summary.dialect);
+  node["path"] = TextNode(checkpoint.path);
+  node["flavour"] = TextNode(checkpoint.flavour);
+  node["format"] = TextNode(format != nullptr ? format->title : checkpoint.flavour);
+  node["family"] = TextNode(summary.family);
+  node["dialect"] = TextNode(summary.dialect);
   node["layout"] = LayoutNode(checkpoint.layout);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();
   for (const auto& [dtype, amount] : summary.by_dtype) {
     ConfigNode entry = ConfigNode::Map();
-    entry["dtype"] = Text(Name(dtype));
+    entry["dtype"] = TextNode(Name(dtype));
     AddAmount(amount, &entry);
     dtypes.list.push_back(std::move(entry));
   }
@@ -170,19 +170,19 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   node["opaque"] = CountNode(summary.opaque);
   node["training"] = ConfigNode::Bool(summary.has_training_state);
   // As text: a config may hold numbers that JSON has no word for, and YAML is what people read.
-  node["config"] = checkpoint.config ? Text(checkpoint.config->ToYaml()) : ConfigNode::Null();
-  node["config_name"] = Text(checkpoint.config_name);
+  node["config"] = checkpoint.config ? TextNode(checkpoint.config->ToYaml()) : ConfigNode::Null();
+  node["config_name"] = TextNode(checkpoint.config_name);
   node["artifacts"] = ArtifactsNode(checkpoint);
   ConfigNode& metadata = node["metadata"] = ConfigNode::Map();
   std::map<std::string, std::string> words = checkpoint.origin.ToMetadata();
   words.insert(checkpoint.metadata.begin(), checkpoint.metadata.end());
-  for (const auto& [key, value] : words) metadata[key] = Text(value);
+  for (const auto& [key, value] : words) metadata[key] = TextNode(value);
   ConfigNode& notes = node["notes"] = ConfigNode::List();
-  for (const std::string& note : checkpoint.notes) notes.list.push_back(Text(note));
+  for (const std::string& note : checkpoint.notes) notes.list.push_back(TextNode(note));
   node["ranks"] = RanksNode(checkpoint);
 
   const Result<Checkpoint> merged = MergeShards(checkpoint);
-  if (!merged.ok()) notes.list.push_back(Text("shown rank by rank: " + merged.status().message()));
+  if (!merged.ok()) notes.list.push_back(TextNode("shown rank by rank: " + merged.status().message()));
   const std::vector<Named> tensors = TensorsOf(merged.ok() ? *merged : checkpoint);
   std::vector<std::optional<Statistics>> statistics(tensors.size());
   if (options.statistics) {
@@ -194,8 +194,8 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
     const auto& [name, tensor] = tensors[i];
     parameters += tensor->num_elements();
     ConfigNode entry = ConfigNode::Map();
-    entry["name"] = Text(name);
-    entry["dtype"] = Text(Name(tensor->dtype()));
+    entry["name"] = TextNode(name);
+    entry["dtype"] = TextNode(Name(tensor->dtype()));
     entry["shape"] = CountsNode(tensor->shape());
     entry["bytes"] = CountNode(tensor->size_bytes());
     if (statistics[i]) entry["statistics"] = StatisticsNode(*statistics[i]);
@@ -236,7 +236,7 @@ Result<ConfigNode> DifferenceNode(const Checkpoint& first, const Checkpoint& sec
   node["canonical"] = ConfigNode::Bool(canonical);
   node["compared"] = CountNode(difference.tensors_compared);
   ConfigNode& names = node["names"] = ConfigNode::List();
-  for (const Named& named : TensorsOf(left)) names.list.push_back(Text(named.name));
+  for (const Named& named : TensorsOf(left)) names.list.push_back(TextNode(named.name));
   ConfigNode& tensors = node["tensors"] = ConfigNode::List();
   for (const TensorDifference& d : difference.tensors) {
     ConfigNode entry = TensorDifferenceNode(d);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "config/nodes.h"
 #include "family/bert/bert.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/language.h"
@@ -161,16 +162,14 @@ bool IsByTanh(const ConfigNode& model, bool has_head) {
 
 constexpr std::string_view kByTanh[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
 
-ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
-
 ConfigNode NewJson(const BertHeads& heads) {
   ConfigNode json = ParseWord(
       "{classifier_dropout: null, hidden_act: gelu, model_type: bert, pad_token_id: 0, position_embedding_type: "
       "absolute, torch_dtype: float32, type_vocab_size: 2, use_cache: true}");
-  json["transformers_version"] = Str("4.44.2");
-  json["architectures"] = ConfigNode::List({Str(!heads.lm      ? "BertModel"
-                                                : heads.binary ? "BertForPreTraining"
-                                                               : "BertForMaskedLM")});
+  json["transformers_version"] = TextNode("4.44.2");
+  json["architectures"] = ConfigNode::List({TextNode(!heads.lm      ? "BertModel"
+                                                     : heads.binary ? "BertForPreTraining"
+                                                                    : "BertForMaskedLM")});
   return json;
 }
 
@@ -228,7 +227,7 @@ Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept,
   }
   const std::string activation = WordAt(json, "hidden_act").AsString().value_or("gelu");
   const bool was_by_tanh = activation != "gelu", by_tanh = IsByTanh(model, heads.lm);
-  if (by_tanh != was_by_tanh) json["hidden_act"] = Str(by_tanh ? "gelu_new" : "gelu");
+  if (by_tanh != was_by_tanh) json["hidden_act"] = TextNode(by_tanh ? "gelu_new" : "gelu");
   return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "anemone/dtype.h"
+#include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/megatron_config.h"
 #include "family/words/megatron_tables.h"
@@ -16,7 +17,6 @@
 namespace anemone {
 namespace {
 
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 bool IsTrue(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsBool().value_or(false); }
 int64_t SizeIn(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsInt().value_or(1); }
 
@@ -127,8 +127,8 @@ void PutPositions(const Described& described, ConfigNode* args) {
 
 void PutTokenizer(const MegatronFacts& facts, ConfigNode* to) {
   const bool is_known = !facts.tokenizer.empty();
-  (*to)["tokenizer_type"] = is_known ? Text("HuggingFaceTokenizer") : ConfigNode::Null();
-  (*to)["tokenizer_model"] = is_known ? Text(facts.tokenizer) : ConfigNode::Null();
+  (*to)["tokenizer_type"] = is_known ? TextNode("HuggingFaceTokenizer") : ConfigNode::Null();
+  (*to)["tokenizer_model"] = is_known ? TextNode(facts.tokenizer) : ConfigNode::Null();
   for (const char* key : {"vocab_file", "merge_file"}) (*to)[key] = ConfigNode::Null();
 }
 
@@ -139,9 +139,9 @@ void PutMachines(const Described& described, ConfigNode* args) {
   (*args)["rank"] = ConfigNode::Int(0);
   (*args)["context_parallel_size"] = ConfigNode::Int(1);
   const bool is_local = WordAt(described.model, "transformer_engine").AsBool() == false;
-  (*args)["transformer_impl"] = Text(is_local ? "local" : "transformer_engine");
+  (*args)["transformer_impl"] = TextNode(is_local ? "local" : "transformer_engine");
   (*args)["use_dist_ckpt"] = ConfigNode::Bool(true);
-  (*args)["ckpt_format"] = Text("torch_dist");
+  (*args)["ckpt_format"] = TextNode("torch_dist");
 }
 
 // The keys of `made` in `kept`; a value that says the same keeps its form.
@@ -157,14 +157,14 @@ ConfigNode Over(ConfigNode kept, const ConfigNode& made) {
 
 ConfigNode Target(std::string_view name) {
   ConfigNode node = ConfigNode::Map();
-  node["_target_"] = Text(name);
+  node["_target_"] = TextNode(name);
   return node;
 }
 // A function or a dtype by name.
 ConfigNode Named(std::string_view name) {
   ConfigNode node = ConfigNode::Map();
   node["_call_"] = ConfigNode::Bool(false);
-  node["_target_"] = Text(name);
+  node["_target_"] = TextNode(name);
   return node;
 }
 
@@ -195,7 +195,7 @@ Result<ConfigNode> BridgeModel(const Described& described) {
   model["num_query_groups"] = WordAt(described.words, "num_query_groups");
   model["share_embeddings_and_output_weights"] = WordAt(described.words, "share_embeddings_and_output_weights");
   const bool is_rms = WordAt(described.words, "normalization").AsString() == "rmsnorm";
-  model["normalization"] = Text(is_rms ? "RMSNorm" : "LayerNorm");
+  model["normalization"] = TextNode(is_rms ? "RMSNorm" : "LayerNorm");
   ANEMONE_TRY(PutBridgeActivation(described, &model));
   model["position_embedding_type"] = WordAt(described.words, "position_embedding_type");
   const bool is_scaled = described.is_rope() && IsTrue(described.words, "scale_positional_embedding");
@@ -214,7 +214,7 @@ Result<ConfigNode> BridgeModel(const Described& described) {
 ConfigNode BridgeRun(ConfigNode model, const MegatronFacts& facts) {
   ConfigNode root = Target("megatron.bridge.training.config.ConfigContainer");
   ConfigNode& checkpoint = root["checkpoint"] = Target("megatron.bridge.training.config.CheckpointConfig");
-  checkpoint["ckpt_format"] = Text("torch_dist");
+  checkpoint["ckpt_format"] = TextNode("torch_dist");
   checkpoint["fully_parallel_save"] = ConfigNode::Bool(true);
   for (const char* key : {"dataset", "ddp", "dist"}) root[key] = ConfigNode::Null();
   root["logger"] = Target("megatron.bridge.training.config.LoggerConfig");
@@ -255,7 +255,7 @@ Result<ConfigNode> ToMegatronArgs(const ConfigNode& model, const ConfigNode* kep
   args["num_query_groups"] = groups;
   args["group_query_attention"] = ConfigNode::Bool(!SameConfig(groups, WordAt(words, "num_attention_heads")));
   const bool is_rms = WordAt(words, "normalization").AsString() == "rmsnorm";
-  args["normalization"] = Text(is_rms ? "RMSNorm" : "LayerNorm");
+  args["normalization"] = TextNode(is_rms ? "RMSNorm" : "LayerNorm");
   args["untie_embeddings_and_output_weights"] = ConfigNode::Bool(!IsTrue(words, "share_embeddings_and_output_weights"));
   args["use_legacy_models"] = ConfigNode::Bool(false);
   args["window_size"] = WindowOf(described);
@@ -265,7 +265,7 @@ Result<ConfigNode> ToMegatronArgs(const ConfigNode& model, const ConfigNode* kep
   if (kept != nullptr && IsMegatronArgs(*kept)) {
     args = Over(*kept, args);
   } else {
-    PutPrecision(described, &args, Text(TorchName(facts.dtype)));
+    PutPrecision(described, &args, TextNode(TorchName(facts.dtype)));
     PutTokenizer(facts, &args);
     PutMachines(described, &args);
     args["seq_length"] = WordAt(args, "max_position_embeddings");

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "config/nodes.h"
 #include "container/sentencepiece_model.h"
 #include "family/tokenizer/tokenizer_files.h"
 
@@ -15,8 +16,6 @@ namespace anemone {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;
-
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 std::string TextAt(const ConfigNode* node, std::string_view key) {
   const ConfigNode* child = node == nullptr ? nullptr : node->Get(key);
@@ -185,7 +184,7 @@ Status AddPieces(const ConfigNode& tokenizer, const ByteRange& content, std::str
   config["clean_up_tokenization_spaces"] = ConfigNode::Bool(false);
   config["sp_model_kwargs"] = ConfigNode::Map();
   config["spaces_between_special_tokens"] = ConfigNode::Bool(false);
-  config["tokenizer_class"] = Text(reader.tokenizer_class);
+  config["tokenizer_class"] = TextNode(reader.tokenizer_class);
   config["use_default_system_prompt"] = ConfigNode::Bool(false);
   PutArtifact(kPieces, content, artifacts);
   PutSpecialTokens(special, /*normalized=*/false, std::move(config), artifacts);
@@ -214,8 +213,8 @@ Status AddByteBpe(const ConfigNode& tokenizer, const Artifact& vocabulary, const
   config["add_bos_token"] = ConfigNode::Bool(false);
   config["add_prefix_space"] = ConfigNode::Bool(false);
   config["clean_up_tokenization_spaces"] = ConfigNode::Bool(true);
-  config["errors"] = Text("replace");
-  config["tokenizer_class"] = Text("GPT2Tokenizer");
+  config["errors"] = TextNode("replace");
+  config["tokenizer_class"] = TextNode("GPT2Tokenizer");
   PutArtifact("vocab.json", vocabulary.content, artifacts);
   PutArtifact("merges.txt", merges, artifacts);
   PutSpecialTokens(special, /*normalized=*/true, std::move(config), artifacts);
@@ -253,7 +252,7 @@ Status AddWordPieces(const ConfigNode& tokenizer, const ByteRange& words, std::v
   ConfigNode config = ConfigNode::Map();
   config["clean_up_tokenization_spaces"] = ConfigNode::Bool(true);
   config["do_lower_case"] = ConfigNode::Bool(TextAt(&tokenizer, "type") != "BertWordPieceCase");
-  config["tokenizer_class"] = Text("BertTokenizer");
+  config["tokenizer_class"] = TextNode("BertTokenizer");
   PutArtifact("vocab.txt", words, artifacts);
   PutSpecialTokens(special, /*normalized=*/false, std::move(config), artifacts);
   return {};
@@ -323,7 +322,7 @@ void AddGenerationConfig(std::vector<Artifact>* artifacts) {
        {std::pair{"bos_token_id", ids.begin}, {"eos_token_id", ids.end}, {"pad_token_id", ids.pad}}) {
     if (id) config[key] = ConfigNode::Int(*id);
   }
-  config["transformers_version"] = Text("4.44.2");
+  config["transformers_version"] = TextNode("4.44.2");
   PutJson(kGenerationConfig, std::move(config), artifacts);
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/words/language.h"
 #include "family/words/model_words.h"
 
@@ -117,7 +118,6 @@ std::string_view NameIn(const ConfigNode& json, std::string_view key) {
 
 bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
 std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
-ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 class HfReader {
  public:
@@ -197,7 +197,7 @@ class HfReader {
     const bool is_known = found != std::end(kActivations);
     const std::string_view ours = !is_known ? "" : architecture_.is_gated ? found->gated : found->plain;
     if (ours.empty()) return Unsupported(fmt::format("{}: expected an activation that NeMo has, found {}", key, name));
-    Set("activation", Str(ours));
+    Set("activation", TextNode(ours));
     const bool is_gelu = ours.ends_with("gelu") || ours.ends_with("geglu");
     Set("openai_gelu", ConfigNode::Bool(is_gelu && architecture_.is_gated && found->by_tanh));
     Set("bias_activation_fusion", ConfigNode::Bool(is_gelu && !architecture_.is_gated && found->by_tanh));
@@ -424,10 +424,10 @@ class HfWriter {
       json_ = *request_.kept;
     } else {
       json_ = ParseWord(architecture.silent);
-      json_["architectures"] = ConfigNode::List({Str(architecture.name)});
-      json_["model_type"] = Str(architecture.model_type);
+      json_["architectures"] = ConfigNode::List({TextNode(architecture.name)});
+      json_["model_type"] = TextNode(architecture.model_type);
       json_["torch_dtype"] = ConfigNode::Null();
-      json_["transformers_version"] = Str("4.44.2");
+      json_["transformers_version"] = TextNode("4.44.2");
     }
     // What others are silent about follows from these.
     const auto is_size = [](const HfKey& key) {
@@ -456,7 +456,7 @@ class HfWriter {
       const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
       if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
     }
-    if (json_.Get("torch_dtype") != nullptr) json_["torch_dtype"] = Str("float32");
+    if (json_.Get("torch_dtype") != nullptr) json_["torch_dtype"] = TextNode("float32");
     SetHuggingFaceDType(json_, request_.dtype);
     if (request_.kept != nullptr) return std::move(json_);
     for (auto& [key, value] : json_.map) {
@@ -499,7 +499,7 @@ class HfWriter {
       std::string_view ours = request_.architecture->is_gated ? activation.gated : activation.plain;
       if (ours.starts_with("fast-")) ours.remove_prefix(5);
       if (ours != name || activation.by_tanh != by_tanh) continue;
-      json_[std::string(key)] = Str(activation.hf);
+      json_[std::string(key)] = TextNode(activation.hf);
       return;
     }
   }
@@ -530,7 +530,7 @@ class HfWriter {
     } else if (const ConfigNode& factor = LinearFactor(); !factor.is_null()) {
       scaling = ConfigNode::Map();
       scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));
-      scaling["rope_type"] = Str("linear");
+      scaling["rope_type"] = TextNode("linear");
     }
     json_["rope_scaling"] = std::move(scaling);
   }

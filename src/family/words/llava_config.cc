@@ -9,13 +9,12 @@
 #include <optional>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/words/model_words.h"
 #include "family/words/neva_config.h"
 
 namespace anemone {
 namespace {
-
-ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 // A class of LLaVA's, and its language model's.
 struct OwnClass {
@@ -98,7 +97,7 @@ Result<ConfigNode> HfOfOwnLlava(const ConfigNode& own) {
         "mm_use_im_start_end: expected false, found true: transformers' LLaVA sets no tokens around images");
   }
   ConfigNode text = ConfigNode::Map();
-  text["model_type"] = Str(own_class->text);
+  text["model_type"] = TextNode(own_class->text);
   for (const auto& [key, value] : own.map) {
     if (!IsAround(key)) text[key] = value;
   }
@@ -117,17 +116,17 @@ Result<ConfigNode> HfOfOwnLlava(const ConfigNode& own) {
     return Unsupported(fmt::format("mm_vision_select_feature: expected patch or cls_patch, found {}", feature));
   ConfigNode json = ParseWord("{ignore_index: -100, image_token_index: 32000, projector_hidden_act: gelu}");
   json["architectures"] =
-      ConfigNode::List({Str(is_next ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration")});
-  json["model_type"] = Str(is_next ? "llava_next" : "llava");
+      ConfigNode::List({TextNode(is_next ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration")});
+  json["model_type"] = TextNode(is_next ? "llava_next" : "llava");
   if (const ConfigNode* dtype = own.Get("torch_dtype")) json["torch_dtype"] = *dtype;
   const ConfigNode& layer = WordAt(own, "mm_vision_select_layer");
   json["vision_feature_layer"] = layer.is_null() ? ConfigNode::Int(-2) : layer;
-  json["vision_feature_select_strategy"] = Str(feature == "patch" ? "default" : "full");
+  json["vision_feature_select_strategy"] = TextNode(feature == "patch" ? "default" : "full");
   if (const ConfigNode& points = WordAt(own, "image_grid_pinpoints"); is_next && !points.is_null())
     json["image_grid_pinpoints"] = Pinpoints(points);
   const std::string tower = WordAt(own, "mm_vision_tower").AsString().value_or("");
   ConfigNode vision = TowerOfName(tower);
-  if (!tower.empty()) vision["_name_or_path"] = Str(tower);
+  if (!tower.empty()) vision["_name_or_path"] = TextNode(tower);
   if (const ConfigNode& width = WordAt(own, "mm_hidden_size"); !width.is_null() && vision.Get("hidden_size") == nullptr)
     vision["hidden_size"] = width;
   json["vision_config"] = std::move(vision);
@@ -153,28 +152,28 @@ Result<ConfigNode> OwnLlavaOfHf(const ConfigNode& config_json, const OwnLlavaReq
     if (!SameConfig(WordAt(own, key), value)) own[key] = std::move(value);
   };
   if (request.kept == nullptr) {
-    set("architectures", ConfigNode::List({Str(own_class->name)}));
-    set("model_type", Str(own_class->model_type));
-    set("image_aspect_ratio", Str(is_next ? "anyres" : "pad"));
+    set("architectures", ConfigNode::List({TextNode(own_class->name)}));
+    set("model_type", TextNode(own_class->model_type));
+    set("image_aspect_ratio", TextNode(is_next ? "anyres" : "pad"));
     for (const char* flag : {"mm_use_im_patch_token", "mm_use_im_start_end"}) set(flag, ConfigNode::Bool(false));
     set("use_mm_proj", ConfigNode::Bool(true));
     if (const ConfigNode* dtype = config_json.Get("torch_dtype")) set("torch_dtype", *dtype);
   }
-  set("mm_projector_type", Str(request.projector));
+  set("mm_projector_type", TextNode(request.projector));
   if (request.tower.empty() != WordAt(own, "mm_vision_tower").is_null() || !request.tower.empty())
-    set("mm_vision_tower", request.tower.empty() ? ConfigNode::Null() : Str(request.tower));
+    set("mm_vision_tower", request.tower.empty() ? ConfigNode::Null() : TextNode(request.tower));
   if (const ConfigNode& width = WordAt(config_json, "vision_config.hidden_size"); !width.is_null())
     set("mm_hidden_size", width);
   set("mm_vision_select_layer", WordAt(config_json, "vision_feature_layer"));
   const bool is_full = WordAt(config_json, "vision_feature_select_strategy").AsString() == "full";
-  set("mm_vision_select_feature", Str(is_full ? "cls_patch" : "patch"));
+  set("mm_vision_select_feature", TextNode(is_full ? "cls_patch" : "patch"));
   if (is_next) {
-    set("mm_patch_merge_type", Str("spatial_unpad"));
+    set("mm_patch_merge_type", TextNode("spatial_unpad"));
     const ConfigNode& points = WordAt(config_json, "image_grid_pinpoints");
     if (!points.is_null() && !SameConfig(Pinpoints(WordAt(own, "image_grid_pinpoints")), points))
       own["image_grid_pinpoints"] = points;
   } else if (request.kept == nullptr) {
-    set("mm_patch_merge_type", Str("flat"));
+    set("mm_patch_merge_type", TextNode("flat"));
   }
   if (request.kept == nullptr)
     std::ranges::sort(

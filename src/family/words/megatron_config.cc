@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/megatron_tables.h"
 #include "family/words/model_words.h"
@@ -57,7 +58,6 @@ bool IsNothing(const ConfigNode& node) {
 
 std::string TextIn(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsString().value_or(""); }
 bool IsTrue(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsBool().value_or(false); }
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 std::string Shown(const ConfigNode& node) {
   if (node.is_scalar()) return node.ScalarText();
@@ -86,9 +86,9 @@ Status SetNorm(const ConfigNode& args, ConfigNode* words) {
   const std::string norm = TextIn(args, "normalization");
   const bool centered = IsTrue(*words, "layernorm_zero_centered_gamma");
   if (norm == "RMSNorm") {
-    (*words)["normalization"] = Text("rmsnorm");
+    (*words)["normalization"] = TextNode("rmsnorm");
   } else if (norm.empty() || norm == "LayerNorm") {
-    (*words)["normalization"] = Text(centered ? "layernorm1p" : "layernorm");
+    (*words)["normalization"] = TextNode(centered ? "layernorm1p" : "layernorm");
   } else {
     return Unsupported(fmt::format("normalization: expected LayerNorm or RMSNorm, found {}", norm));
   }
@@ -98,8 +98,8 @@ Status SetNorm(const ConfigNode& args, ConfigNode* words) {
 // An activation is fused with its bias, which computes gelu by its tanh form, unless there is none to add.
 void SetActivation(const ConfigNode& args, ConfigNode* words) {
   const bool swiglu = IsTrue(args, "swiglu");
-  (*words)["activation"] = Text(swiglu ? "fast-swiglu" : IsTrue(args, "squared_relu") ? "squared-relu" : "gelu");
-  if (const std::string own = TextIn(args, "activation"); !own.empty()) (*words)["activation"] = Text(own);
+  (*words)["activation"] = TextNode(swiglu ? "fast-swiglu" : IsTrue(args, "squared_relu") ? "squared-relu" : "gelu");
+  if (const std::string own = TextIn(args, "activation"); !own.empty()) (*words)["activation"] = TextNode(own);
   const bool has_bias = WordAt(args, "add_bias_linear").AsBool().value_or(true);
   const bool fused = WordAt(args, swiglu ? "bias_swiglu_fusion" : "bias_gelu_fusion").AsBool().value_or(has_bias);
   (*words)["bias_activation_fusion"] = ConfigNode::Bool(fused);
@@ -114,7 +114,7 @@ Status SetPositions(const ConfigNode& args, ConfigNode* words) {
   }
   if (type == "learned_absolute" && !WordAt(args, "add_position_embedding").AsBool().value_or(true))
     return Unsupported("add_position_embedding: expected true, found false: models without positions are not carried");
-  (*words)["position_embedding_type"] = Text(type);
+  (*words)["position_embedding_type"] = TextNode(type);
   if (type != "rope" || !IsTrue(args, "use_rope_scaling")) return {};
   // What NeMo 1 has built in, but for the factor [core_v0.14.0 rotary_pos_embedding.py, _apply_scaling].
   const ConfigNode& factor = WordAt(args, "rope_scaling_factor");
@@ -145,9 +145,9 @@ void SetTokenizer(const ConfigNode& args, ConfigNode* words) {
   ConfigNode tokenizer = ConfigNode::Map();
   const bool is_hf = type.find("HuggingFace") != std::string::npos;
   const bool is_pieces = type.find("SentencePiece") != std::string::npos || type.starts_with("Llama2");
-  tokenizer["library"] = Text(is_hf ? "huggingface" : is_pieces ? "sentencepiece" : "megatron");
-  tokenizer["type"] = is_hf ? Text(model) : is_pieces ? ConfigNode::Null() : Text(type);
-  tokenizer["model"] = is_pieces ? Text(model) : ConfigNode::Null();
+  tokenizer["library"] = TextNode(is_hf ? "huggingface" : is_pieces ? "sentencepiece" : "megatron");
+  tokenizer["type"] = is_hf ? TextNode(model) : is_pieces ? ConfigNode::Null() : TextNode(type);
+  tokenizer["model"] = is_pieces ? TextNode(model) : ConfigNode::Null();
   for (const char* key : {"vocab_file", "merge_file"}) tokenizer[key] = WordAt(args, key);
   (*words)["tokenizer"] = std::move(tokenizer);
 }
@@ -203,7 +203,7 @@ Status TakeBridgeActivation(const ConfigNode& model, ConfigNode* args) {
   if (word.empty())
     return Unsupported(fmt::format("activation_func: expected one that is carried, found {}{}", name,
                                    gated ? " in a gated MLP" : " in an MLP without gates"));
-  (*args)["activation"] = Text(word);
+  (*args)["activation"] = TextNode(word);
   (*args)["openai_gelu"] = ConfigNode::Bool(known->by_tanh);
   return {};
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/words/model_words.h"
 #include "family/words/neva_config.h"
 
@@ -167,13 +168,12 @@ bool FlagOf(const ConfigNode& map, std::string_view key, bool fallback = false) 
   const ConfigNode* node = map.Get(key);
   return node == nullptr ? fallback : node->AsBool().value_or(fallback);
 }
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 // A function or class by name, not called: what NeMo 2's YAML has for one.
 ConfigNode Reference(std::string_view name) {
   ConfigNode node = ConfigNode::Map();
   node["_call_"] = ConfigNode::Bool(false);
-  node["_target_"] = Text(name);
+  node["_target_"] = TextNode(name);
   return node;
 }
 std::string Target(const ConfigNode& map, std::string_view key) {
@@ -209,7 +209,7 @@ Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   }
   const std::string norm = TextOf(from, "normalization");
   const bool is_centered = FlagOf(from, "layernorm_zero_centered_gamma");
-  to["normalization"] = Text(norm == "RMSNorm" ? "rmsnorm" : is_centered ? "layernorm1p" : "layernorm");
+  to["normalization"] = TextNode(norm == "RMSNorm" ? "rmsnorm" : is_centered ? "layernorm1p" : "layernorm");
   if (norm == "RMSNorm" && is_centered) to["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
   const std::string function = Target(from, "activation_func");
   const bool gates = FlagOf(from, "gated_linear_unit");
@@ -219,7 +219,7 @@ Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   if (found == std::end(kActivations)) {
     return Unsupported(fmt::format("activation_func: expected one that NeMo 1 has, found {}", function));
   }
-  to["activation"] = Text(found->name);
+  to["activation"] = TextNode(found->name);
   if (found->openai) to["openai_gelu"] = ConfigNode::Bool(true);
   if (const ConfigNode* rows = from.Get("vocab_size"); rows != nullptr && !rows->is_null())
     to["override_vocab_size"] = *rows;
@@ -229,7 +229,7 @@ Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
 // NeMo 2's Gemma 3 has pairs where others have numbers [NeMo v2.4.0 gemma3.py]. NeMo 1 has no such model: these are
 // keys of this project's.
 void Gemma3ToNemo1(const ConfigNode& from, ConfigNode& to) {
-  to["name"] = Text(kGemma3Name);
+  to["name"] = TextNode(kGemma3Name);
   to["qk_layernorm"] = ConfigNode::Bool(true);
   const ConfigNode& bases = WordAt(from, "rotary_base");
   if (bases.is_list() && bases.list.size() == 2) {
@@ -281,7 +281,7 @@ void ArchitectureToNemo1(std::string_view model_class, std::string_view config_c
   }
   if (model_class == kGemma3.model_class) Gemma3ToNemo1(from, to);
   if (model_class != kGemma2.model_class) return;
-  to["name"] = Text(kNemo1Gemma2);
+  to["name"] = TextNode(kNemo1Gemma2);
   ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
   for (const char* key : kGemma2Keys) {
     if (const ConfigNode* value = from.Get(key)) custom[key] = *value;
@@ -290,7 +290,7 @@ void ArchitectureToNemo1(std::string_view model_class, std::string_view config_c
 
 ConfigNode PrecisionOf(const ConfigNode& config) {
   const std::string dtype = Target(config, "params_dtype");
-  if (FlagOf(config, "bf16") || dtype == "torch.bfloat16") return Text("bf16");
+  if (FlagOf(config, "bf16") || dtype == "torch.bfloat16") return TextNode("bf16");
   if (FlagOf(config, "fp16") || dtype == "torch.float16") return ConfigNode::Int(16);
   return ConfigNode::Int(32);
 }
@@ -299,7 +299,7 @@ ConfigNode PrecisionOf(const ConfigNode& config) {
 ConfigNode OptimToNemo1(const ConfigNode* optim) {
   ConfigNode to = ConfigNode::Map();
   const ConfigNode* config = optim == nullptr ? nullptr : optim->Get("config");
-  to["name"] = Text("fused_adam");
+  to["name"] = TextNode("fused_adam");
   if (config == nullptr) return to;
   for (const char* key : {"lr", "weight_decay"}) {
     if (const ConfigNode* value = config->Get(key)) to[key] = *value;
@@ -311,16 +311,16 @@ ConfigNode OptimToNemo1(const ConfigNode* optim) {
 
 ConfigNode TokenizerToNemo1(const ConfigNode* tokenizer) {
   ConfigNode to = ConfigNode::Map();
-  to["library"] = Text("huggingface");
+  to["library"] = TextNode("huggingface");
   to["type"] = ConfigNode::Null();
   to["model"] = ConfigNode::Null();
   to["vocab_file"] = ConfigNode::Null();
   to["merge_file"] = ConfigNode::Null();
   if (tokenizer == nullptr) return to;
   if (const ConfigNode* name = tokenizer->Get("pretrained_model_name"))
-    to["type"] = name->is_map() ? Text(TextOf(*name, "attr")) : *name;
+    to["type"] = name->is_map() ? TextNode(TextOf(*name, "attr")) : *name;
   if (TextOf(*tokenizer, "_target_").find("sentencepiece") != std::string::npos) {
-    to["library"] = Text("sentencepiece");
+    to["library"] = TextNode("sentencepiece");
     if (const ConfigNode* path = tokenizer->Get("model_path")) to["model"] = *path;
   }
   return to;
@@ -377,8 +377,8 @@ ConfigNode SeeingToNemo1(const ConfigNode& config) {
     SizesByName(TextOf(*vision, "pretrained_model_name_or_path"), encoder);
   }
   if (const ConfigNode* layer = config.Get("vision_feature_layer")) encoder["vision_select_layer"] = *layer;
-  if (!FlagOf(config, "drop_vision_class_token", true)) encoder["vision_select_feature"] = Text("cls_patch");
-  if (TextOf(config, "_target_").starts_with(kLlavaNext)) to[std::string(kPatchMerge)] = Text(kUnpad);
+  if (!FlagOf(config, "drop_vision_class_token", true)) encoder["vision_select_feature"] = TextNode("cls_patch");
+  if (TextOf(config, "_target_").starts_with(kLlavaNext)) to[std::string(kPatchMerge)] = TextNode(kUnpad);
   const ConfigNode* projector = config.Get("vision_projection_config");
   const ConfigNode* width = projector == nullptr ? nullptr : projector->Get("input_size");
   if (width != nullptr && encoder.Get("hidden_size") == nullptr) encoder["hidden_size"] = *width;
@@ -404,7 +404,7 @@ Status TransformerToNemo2(const ConfigNode& from, bool is_half, ConfigNode& to) 
   ConfigNode* sequence = to.Get("sequence_parallel");
   if (sequence != nullptr && (ranks == nullptr || ranks->AsInt().value_or(1) == 1)) *sequence = ConfigNode::Bool(false);
   const std::string norm = TextOf(from, "normalization");
-  to["normalization"] = Text(norm == "rmsnorm" ? "RMSNorm" : "LayerNorm");
+  to["normalization"] = TextNode(norm == "rmsnorm" ? "RMSNorm" : "LayerNorm");
   to["layernorm_zero_centered_gamma"] =
       ConfigNode::Bool(norm == "layernorm1p" || FlagOf(from, "layernorm_zero_centered_gamma"));
   const std::string activation = TextOf(from, "activation");
@@ -435,25 +435,25 @@ ConfigNode TokenizerToNemo2(const ConfigNode* from, const std::string& file) {
   const std::string library = from == nullptr ? "" : TextOf(*from, "library");
   std::string name = from == nullptr ? "" : TextOf(*from, "type");
   if (library == "sentencepiece" && !file.empty()) {
-    to["_target_"] = Text("nemo.collections.common.tokenizers.sentencepiece_tokenizer.SentencePieceTokenizer");
-    to["model_path"] = Text(file);
+    to["_target_"] = TextNode("nemo.collections.common.tokenizers.sentencepiece_tokenizer.SentencePieceTokenizer");
+    to["model_path"] = TextNode(file);
     return to;
   }
   const bool is_megatrons = library == "megatron" && name == "GPT2BPETokenizer";
   if (is_megatrons) name = "gpt2";  // [nlp/modules/common/megatron/megatron_utils.py]
   if (name.empty() || (library == "megatron" && !is_megatrons)) return ConfigNode::Null();
-  to["_target_"] = Text("nemo.collections.common.tokenizers.huggingface.auto_tokenizer.AutoTokenizer");
+  to["_target_"] = TextNode("nemo.collections.common.tokenizers.huggingface.auto_tokenizer.AutoTokenizer");
   // A plain text would be a folder in context/ [NeMo v2.0.0 lightning/io/mixin.py, _artifact_transform_load].
   ConfigNode& artifact = to["pretrained_model_name"] = ConfigNode::Map();
-  artifact["_target_"] = Text("nemo.lightning.io.artifact.file.DirOrStringArtifact");
-  artifact["attr"] = Text(name);
+  artifact["_target_"] = TextNode("nemo.lightning.io.artifact.file.DirOrStringArtifact");
+  artifact["attr"] = TextNode(name);
   artifact["skip"] = ConfigNode::Bool(true);
   constexpr Pair kFiles[] = {{"vocab_file", "vocab_file"}, {"merge_file", "merges_file"}};
   for (const Pair& pair : kFiles) {
     constexpr std::string_view kReference = "nemo:";
     const std::string text = TextOf(*from, pair.nemo1);
     if (is_megatrons && text.starts_with(kReference))
-      to[std::string(pair.nemo2)] = Text(std::string_view(text).substr(kReference.size()));
+      to[std::string(pair.nemo2)] = TextNode(std::string_view(text).substr(kReference.size()));
   }
   return to;
 }
@@ -481,8 +481,8 @@ Status SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, std::
   ConfigNode vision = ConfigNode::Map(), projector = ConfigNode::Map();
   const std::string place =
       IsBefore(version, "2.2.0") ? std::string(kNeva) + "base." : "nemo.collections.vlm.vision.base.";
-  vision["_target_"] = Text(place + "HFCLIPVisionConfig");
-  projector["_target_"] = Text(place + "MultimodalProjectorConfig");
+  vision["_target_"] = TextNode(place + "HFCLIPVisionConfig");
+  projector["_target_"] = TextNode(place + "MultimodalProjectorConfig");
   const ConfigNode* encoder = mm_cfg.Get("vision_encoder");
   const std::string name = encoder == nullptr ? std::string() : TextOf(*encoder, "from_pretrained");
   if (name.empty())
@@ -490,7 +490,7 @@ Status SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, std::
   // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
   if (encoder->Get("class_token_length") != nullptr && encoder->Get("class_token_length")->AsInt() == 0)
     return Unsupported("mm_cfg.vision_encoder: expected a CLIP, as NeMo 2 builds for a LLaVA, found a SigLIP");
-  vision["pretrained_model_name_or_path"] = Text(name);
+  vision["pretrained_model_name_or_path"] = TextNode(name);
   if (TextOf(*encoder, "vision_select_feature") == "cls_patch")
     config["drop_vision_class_token"] = ConfigNode::Bool(false);
   if (const ConfigNode* layer = encoder->Get("vision_select_layer")) config["vision_feature_layer"] = *layer;
@@ -613,12 +613,12 @@ Result<std::string> VersionFor(const Nemo2Request& request, std::string_view sin
 
 Result<ConfigNode> ClipToNemo2(const ConfigNode& from) {
   ConfigNode config = ConfigNode::Map();
-  config["_target_"] = Text(std::string(kClip) + "CLIPConfig");
+  config["_target_"] = TextNode(std::string(kClip) + "CLIPConfig");
   PrecisionToNemo2(from, config);
   for (const bool is_text : {true, false}) {
     const ConfigNode& tower = *from.Get(is_text ? "text" : "vision");
     ConfigNode& to = config[is_text ? "text_transformer_config" : "vision_transformer_config"] = ConfigNode::Map();
-    to["_target_"] = Text(std::string(kClip) + (is_text ? "CLIPTextModelConfig" : "CLIPViTConfig"));
+    to["_target_"] = TextNode(std::string(kClip) + (is_text ? "CLIPTextModelConfig" : "CLIPViTConfig"));
     if (const Status status = TransformerToNemo2(tower, IsHalf(from), to); !status.ok())
       return status.In(is_text ? "text" : "vision");
     to.Erase("position_embedding_type");  // these classes have no such field
@@ -626,7 +626,7 @@ Result<ConfigNode> ClipToNemo2(const ConfigNode& from) {
     if (is_text) {
       if (const ConfigNode* length = tower.Get("max_position_embeddings")) to["max_seq_length"] = *length;
     } else {
-      to["vision_model_type"] = Text("clip");
+      to["vision_model_type"] = TextNode("clip");
       to["add_class_token"] = ConfigNode::Bool(true);
     }
   }
@@ -653,7 +653,7 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     if (const ConfigNode* size = vision->Get("output_dim")) to["output_dim"] = *size;
     for (const auto& [name, tower] : {std::pair{"vision", vision}, std::pair{"text", text}}) {
       ConfigNode& node = to[name] = ConfigNode::Map();
-      node["position_embedding_type"] = Text("learned_absolute");
+      node["position_embedding_type"] = TextNode("learned_absolute");
       if (const Status status = TransformerToNemo1(*tower, node); !status.ok()) return status.In(name);
     }
   } else if (const ConfigNode* language = config.Get("language_transformer_config"); language != nullptr) {
@@ -668,8 +668,8 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
   }
   to["tokenizer"] = TokenizerToNemo1(model_yaml.Get("tokenizer"));
   to["optim"] = OptimToNemo1(model_yaml.Get("optim"));
-  to["target"] = Text(target);
-  to["nemo_version"] = Text("2.0.0");
+  to["target"] = TextNode(target);
+  to["nemo_version"] = TextNode("2.0.0");
   return to;
 }
 
@@ -697,7 +697,7 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   const ConfigNode *text = model_config.Get("text"), *vision = model_config.Get("vision");
   if (text != nullptr && text->is_map() && vision != nullptr && vision->is_map()) {
     ANEMONE_TRY(VersionFor(request, kFirstClip, "CLIP", said).status());
-    to["_target_"] = Text(std::string(kClip) + "CLIPModel");
+    to["_target_"] = TextNode(std::string(kClip) + "CLIPModel");
     ANEMONE_ASSIGN(to["config"], ClipToNemo2(model_config));
     to["tokenizer"] = TokenizerToNemo2(model_config.Get("tokenizer"), request.tokenizer);
     if (notes != nullptr) notes->insert(notes->end(), said.begin(), said.end());
@@ -724,22 +724,22 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   }
   ANEMONE_ASSIGN(const std::string version, VersionFor(request, architecture->since, architecture->model_class, said));
   ArchitectureToNemo2(*architecture, model_config, request, config, said);
-  config["_target_"] = Text(asked != nullptr ? asked->config_class : architecture->config_class);
+  config["_target_"] = TextNode(asked != nullptr ? asked->config_class : architecture->config_class);
   if (const ConfigNode* seeing = model_config.Get("mm_cfg"); seeing != nullptr && seeing->is_map()) {
     const bool is_next = TextOf(*seeing, kPatchMerge) == kUnpad;
     std::string written = version;
     if (is_next) {
       ANEMONE_ASSIGN(written, VersionFor(request, kFirstLlavaNext, "LLaVA-NeXT", said));
     }
-    to["_target_"] =
-        Text(is_next ? std::string(kLlavaNext) + "llava_next.LlavaNextModel" : std::string(kNeva) + "llava.LlavaModel");
+    to["_target_"] = TextNode(is_next ? std::string(kLlavaNext) + "llava_next.LlavaNextModel"
+                                      : std::string(kNeva) + "llava.LlavaModel");
     ConfigNode& whole = to["config"] = ConfigNode::Map();
     whole["_target_"] =
-        Text(is_next ? std::string(kLlavaNext) + "base.LlavaNextConfig" : std::string(kNeva) + "llava.LlavaConfig");
+        TextNode(is_next ? std::string(kLlavaNext) + "base.LlavaNextConfig" : std::string(kNeva) + "llava.LlavaConfig");
     ANEMONE_TRY(SeeingToNemo2(*seeing, config, written, whole));
     whole["language_transformer_config"] = std::move(config);
   } else {
-    to["_target_"] = Text(model_class);
+    to["_target_"] = TextNode(model_class);
     to["config"] = std::move(config);
   }
   to["optim"] = ConfigNode::Null();

@@ -8,14 +8,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/hf_architectures.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
 namespace {
-
-ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 // What the language model's class takes for a size that `text_config` leaves out, as the published files do.
 struct Silent {
@@ -118,7 +117,7 @@ bool IsOf(const ConfigNode& root, std::string_view name, std::string_view type) 
 ConfigNode WholeTower(const ConfigNode& vision) {
   const std::string type = WordAt(vision, "model_type").AsString().value_or("clip_vision_model");
   ConfigNode whole = SilentOf(kSilentTowers, type);
-  whole["model_type"] = Str(type);
+  whole["model_type"] = TextNode(type);
   for (const auto& [key, value] : vision.map) whole[key] = value;
   return whole;
 }
@@ -172,7 +171,7 @@ Result<ConfigNode> TextConfigOf(const ConfigNode& config_json) {
   if (!text.is_map()) return Corrupt("text_config: expected the language model's config, found none");
   const std::string type = WordAt(text, "model_type").AsString().value_or("llama");
   ConfigNode whole = SilentOf(kSilentTexts, type);
-  whole["model_type"] = Str(type);
+  whole["model_type"] = TextNode(type);
   for (const auto& [key, value] : text.map) whole[key] = value;
   // A name of LLaVA's own says no more than model_type does.
   if (FindHfArchitecture(whole) == nullptr)
@@ -201,15 +200,15 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   const ConfigNode around = Config::ParseYaml(std::string(kAround), "NeMo's configuration of a LLaVA")->root();
   for (const auto& [key, value] : around.map) to[key] = value;
   ConfigNode& encoder = to["mm_cfg"]["vision_encoder"];
-  encoder["from_pretrained"] = Str(TowerNameOf(tower, vision, notes));
+  encoder["from_pretrained"] = TextNode(TowerNameOf(tower, vision, notes));
   encoder["patch_dim"] = tower.map.empty() ? ConfigNode::Null() : WordAt(tower, "patch_size");
   encoder["crop_size"] = ConfigNode::List({WordAt(tower, "image_size"), WordAt(tower, "image_size")});
   encoder["hidden_size"] = WordAt(tower, "hidden_size");
   if (!layer.is_null()) encoder["vision_select_layer"] = layer;
-  if (strategy == "full") encoder["vision_select_feature"] = Str("cls_patch");
+  if (strategy == "full") encoder["vision_select_feature"] = TextNode("cls_patch");
   const bool is_siglip = WordAt(tower, "model_type").AsString() == "siglip_vision_model";
   if (is_siglip) encoder["class_token_length"] = ConfigNode::Int(0);
-  if (IsLlavaNextJson(config_json)) to["mm_cfg"][std::string(kPatchMerge)] = Str(kUnpad);
+  if (IsLlavaNextJson(config_json)) to["mm_cfg"][std::string(kPatchMerge)] = TextNode(kUnpad);
   const int64_t patch = WordAt(tower, "patch_size").AsInt().value_or(0);
   const int64_t side = patch > 0 ? WordAt(tower, "image_size").AsInt().value_or(0) / patch : 0;
   constexpr int64_t kMostSide = 1 << 15;
@@ -241,9 +240,9 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
   } else {
     const bool is_next = WordAt(model, fmt::format("mm_cfg.{}", kPatchMerge)).AsString() == kUnpad;
     json = ParseWord("{ignore_index: -100, projector_hidden_act: gelu, torch_dtype: float32}");
-    json["model_type"] = Str(is_next ? "llava_next" : "llava");
+    json["model_type"] = TextNode(is_next ? "llava_next" : "llava");
     json["architectures"] =
-        ConfigNode::List({Str(is_next ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration")});
+        ConfigNode::List({TextNode(is_next ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration")});
     if (is_next) {
       json["image_grid_pinpoints"] = ParseWord(kSilentPinpoints);
       if (notes != nullptr) {
@@ -251,7 +250,7 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
                                      kSilentPinpoints));
       }
     }
-    json["transformers_version"] = Str("4.44.2");
+    json["transformers_version"] = TextNode("4.44.2");
     // The published ones have <image> and <pad> behind the tokens of Llama.
     constexpr int64_t kTokens = 32000;
     const auto rows = static_cast<int64_t>(request.rows);
@@ -271,7 +270,7 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
     if (!SameConfig(now.is_null() ? ParseWord(silent) : now, value) || request.kept == nullptr) json[key] = value;
   };
   set("vision_feature_layer", "-2", layer);
-  set("vision_feature_select_strategy", "default", Str(strategy));
+  set("vision_feature_select_strategy", "default", TextNode(strategy));
   if (json.Get("vocab_size") != nullptr) json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(request.rows));
   if (request.kept != nullptr) return json;
   std::sort(json.map.begin(), json.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "config/nodes.h"
 #include "family/words/language.h"
 #include "family/words/model_words.h"
 
@@ -153,8 +154,6 @@ constexpr Fixed kFixedInTower[] = {{"position_embedding_type", "relative", "lear
                                    {"arch", "transformer", "transformer"}};
 constexpr Fixed kFixedInWhole[] = {{"share_token_embeddings", "true", "true"}, {"tokens_head_bias", "false", "true"}};
 
-ConfigNode Str(std::string_view text) { return ConfigNode::String(std::string(text)); }
-
 ConfigNode ValueAt(const ConfigNode& map, std::string_view key, std::string_view silent) {
   const ConfigNode& value = WordAt(map, key);
   return value.is_null() ? ParseWord(silent) : value;
@@ -187,8 +186,8 @@ ConfigNode NewJson() {
       "{classifier_dropout: 0.0, decoder_start_token_id: 0, eos_token_id: 1, initializer_factor: 1.0, "
       "is_encoder_decoder: true, model_type: t5, pad_token_id: 0, tie_word_embeddings: false, torch_dtype: float32, "
       "use_cache: true}");
-  json["transformers_version"] = Str("4.44.2");
-  json["architectures"] = ConfigNode::List({Str("T5ForConditionalGeneration")});
+  json["transformers_version"] = TextNode("4.44.2");
+  json["architectures"] = ConfigNode::List({TextNode("T5ForConditionalGeneration")});
   return json;
 }
 
@@ -244,7 +243,7 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
   }
   const ConfigNode dropout = ValueAt(config_json, "dropout_rate", "0.1");
   for (const char* key : {"hidden_dropout", "attention_dropout", "ffn_dropout"}) tower[key] = dropout;
-  tower["activation"] = Str(mlp->nemo);
+  tower["activation"] = TextNode(mlp->nemo);
   tower["openai_gelu"] = ConfigNode::Bool(mlp->by_tanh);
   ConfigNode to = Config::ParseYaml(std::string(kWhole), "NeMo's configuration of a T5")->root();
   const ConfigNode layers = ValueAt(config_json, "num_layers", "6");
@@ -254,7 +253,7 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
   tower["num_layers"] = decoder_layers.is_null() ? layers : decoder_layers;
   to["decoder"] = tower;
   to["share_decoder_tokens_head_embeddings"] = ConfigNode::Bool(shares_head);
-  if (dtype == DType::kBF16) to["precision"] = Str("bf16");
+  if (dtype == DType::kBF16) to["precision"] = TextNode("bf16");
   if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
   return to;
 }
@@ -297,7 +296,7 @@ Result<ConfigNode> HfT5Config(const ConfigNode& model, const ConfigNode* kept, u
   const std::string silent_decoder = ValueAt(json, "num_layers", "6").ScalarText();
   set("num_decoder_layers", silent_decoder, layers("decoder"));
   set("dropout_rate", "0.1", ValueAt(tower, "hidden_dropout", "0.1"));
-  set("feed_forward_proj", "relu", Str(mlp->hf));
+  set("feed_forward_proj", "relu", TextNode(mlp->hf));
   return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
 }
 

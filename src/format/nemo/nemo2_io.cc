@@ -1,4 +1,5 @@
 #include "format/nemo/nemo2_io.h"
+#include "config/nodes.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +8,6 @@
 
 namespace anemone {
 namespace {
-
-ConfigNode Text(std::string_view text) { return ConfigNode::String(std::string(text)); }
 
 std::string TargetOf(const ConfigNode& node) {
   const ConfigNode* target = node.Get("_target_");
@@ -41,10 +40,10 @@ class Graph {
     } else if (value.is_map()) {
       return Reference(AddEmptyDict(path));
     } else {
-      node["type"] = Text("leaf");
+      node["type"] = TextNode("leaf");
       node["value"] = value;
     }
-    node["paths"] = ConfigNode::List({Text(path)});
+    node["paths"] = ConfigNode::List({TextNode(path)});
     return node;
   }
 
@@ -53,7 +52,7 @@ class Graph {
     document["root"] = std::move(root);
     document["objects"] = std::move(objects_);
     document["refcounts"] = std::move(counts_);
-    document["version"] = Text("0.0.1");
+    document["version"] = TextNode("0.0.1");
     return document;
   }
 
@@ -61,9 +60,9 @@ class Graph {
   static ConfigNode Name(std::string_view dotted) {
     const size_t dot = dotted.rfind('.');
     ConfigNode node = ConfigNode::Map();
-    node["type"] = Text("pyref");
-    node["module"] = Text(dotted.substr(0, dot));
-    node["name"] = Text(dotted.substr(dot + 1));
+    node["type"] = TextNode("pyref");
+    node["module"] = TextNode(dotted.substr(0, dot));
+    node["name"] = TextNode(dotted.substr(dot + 1));
     return node;
   }
 
@@ -84,14 +83,14 @@ class Graph {
 
   static ConfigNode Reference(std::string_view key) {
     ConfigNode node = ConfigNode::Map();
-    node["type"] = Text("ref");
-    node["key"] = Text(key);
+    node["type"] = TextNode("ref");
+    node["key"] = TextNode(key);
     return node;
   }
 
   std::string AddEmptyDict(const std::string& path = "") {
     ConfigNode node = Container("builtins.dict", Container("builtins.tuple", ConfigNode::Null()));
-    if (!path.empty()) node["paths"] = ConfigNode::List({Text(path)});
+    if (!path.empty()) node["paths"] = ConfigNode::List({TextNode(path)});
     return Add("dict", std::move(node));
   }
 
@@ -102,22 +101,22 @@ class Graph {
     for (const auto& [key, child] : value.map) {
       if (key == "_target_") continue;
       const auto index = static_cast<int64_t>(names.Get("items")->list.size());
-      names["items"].list.push_back(ConfigNode::List({Text(fmt::format("Index(index={})", index)), Text(key)}));
-      object["items"].list.push_back(
-          ConfigNode::List({Text(fmt::format("Attr(name='{}')", key)), Value(child, fmt::format("{}.{}", path, key))}));
+      names["items"].list.push_back(ConfigNode::List({TextNode(fmt::format("Index(index={})", index)), TextNode(key)}));
+      object["items"].list.push_back(ConfigNode::List(
+          {TextNode(fmt::format("Attr(name='{}')", key)), Value(child, fmt::format("{}.{}", path, key))}));
     }
     ConfigNode metadata = Container("fiddle._src.config.BuildableTraverserMetadata",
                                     Name("fiddle._src.config.BuildableTraverserMetadata"));
     const auto add = [&](std::string_view attribute, ConfigNode node) {
       metadata["items"].list.push_back(
-          ConfigNode::List({Text(fmt::format("Attr(name='{}')", attribute)), std::move(node)}));
+          ConfigNode::List({TextNode(fmt::format("Attr(name='{}')", attribute)), std::move(node)}));
     };
     add("fn_or_cls", Name(target));
     add("argument_names", Reference(Add("tuple", std::move(names))));
     add("argument_tags", Reference(AddEmptyDict()));
     add("argument_history", Reference(AddEmptyDict()));
     object["metadata"] = Reference(Add("buildable_traverser_metadata", std::move(metadata)));
-    object["paths"] = ConfigNode::List({Text(path)});
+    object["paths"] = ConfigNode::List({TextNode(path)});
     return Reference(Add(SnakeCase(std::string_view(target).substr(target.rfind('.') + 1)), std::move(object)));
   }
 
@@ -130,13 +129,13 @@ class Graph {
 
 std::string MakeIoJson(const ConfigNode& model_yaml) {
   ConfigNode context = ConfigNode::Map();
-  context["_target_"] = Text("nemo.lightning.io.pl.TrainerContext");
+  context["_target_"] = TextNode("nemo.lightning.io.pl.TrainerContext");
   context["model"] = model_yaml;
   ConfigNode& trainer = context["trainer"] = ConfigNode::Map();
-  trainer["_target_"] = Text("nemo.lightning.pytorch.trainer.Trainer");
-  trainer["accelerator"] = Text("cpu");
+  trainer["_target_"] = TextNode("nemo.lightning.pytorch.trainer.Trainer");
+  trainer["accelerator"] = TextNode("cpu");
   ConfigNode& strategy = trainer["strategy"] = ConfigNode::Map();
-  strategy["_target_"] = Text("nemo.lightning.pytorch.strategies.megatron_strategy.MegatronStrategy");
+  strategy["_target_"] = TextNode("nemo.lightning.pytorch.strategies.megatron_strategy.MegatronStrategy");
   for (const char* key : {"tensor_model_parallel_size", "pipeline_model_parallel_size"}) {
     const ConfigNode* config = model_yaml.Get("config");
     const ConfigNode* size = config == nullptr ? nullptr : config->Get(key);
