@@ -129,8 +129,8 @@ Dialect Mcore() {
               Both("encoder.final_layernorm", "final_norm", Stage::kLast),
               Both("encoder.initial_layernorm", "embedding_norm", Stage::kEvery),
               MegatronHeads("pooler.dense", "lm_head.layer_norm", "output_layer.bias"),
-              {output, ExtraState("output_layer._extra_state", kReadOnly, Stage::kLast),
-               ExtraState("encoder.final_layernorm._extra_state", kReadOnly, Stage::kLast)},
+              {output, StateRow("output_layer._extra_state", kReadOnly, Stage::kLast),
+               StateRow("encoder.final_layernorm._extra_state", kReadOnly, Stage::kLast)},
           }),
           true};
 }

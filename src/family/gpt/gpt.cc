@@ -99,10 +99,10 @@ Dialect GptMcore(std::vector<StoredRow> in_word_embeddings) {
               McoreLayer("", "decoder.layers.{i}", kParts),
               FinalNorm("decoder.final_layernorm"),
               {
-                  ExtraState("decoder.final_layernorm._extra_state", kReadOnly, Stage::kLast),
+                  StateRow("decoder.final_layernorm._extra_state", kReadOnly, Stage::kLast),
                   output,
                   TiedCopy("output_layer.weight", "tied"),
-                  ExtraState("output_layer._extra_state", kReadOnly, Stage::kLast),
+                  StateRow("output_layer._extra_state", kReadOnly, Stage::kLast),
               },
           }),
           true};
@@ -119,7 +119,7 @@ Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings) {
                       FinalNorm("language_model.encoder.final_layernorm"),
                       {
                           VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
-                          ExtraState("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
+                          StateRow("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
                           TiedCopy("word_embeddings.weight", "!virtual"),
                           TiedCopy("word_embeddings_for_head.weight", "virtual"),
                       },
@@ -145,7 +145,7 @@ Dialect GptMegatronLm() {
       FinalNorm("language_model.encoder.final_norm"),
       {
           VocabTable("language_model.output_layer.weight", "output.weight", Stage::kLast),
-          ExtraState("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
+          StateRow("language_model.output_layer._extra_state", kReadOnly, Stage::kLast),
           TiedCopy("word_embeddings_for_head.weight", ""),
       },
   });

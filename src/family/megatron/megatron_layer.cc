@@ -63,7 +63,7 @@ std::vector<R> PostNorm(std::string_view name, std::string_view canonical) {
                   fmt::format("{{C}}.{}.post_norm.weight", canonical))};
 }
 std::vector<R> State(std::string_view name, std::string_view when = "") {
-  return {ExtraState(fmt::format("{{P}}.{}._extra_state", name), when)};
+  return {StateRow(fmt::format("{{P}}.{}._extra_state", name), when)};
 }
 
 // The same in canonical words, bias where `bias` holds.
@@ -100,10 +100,10 @@ std::vector<R> McoreExperts() {
     const Split bias_split = SplitOfBias(split);
     rows.push_back(When(kEach, InLayer(each + ".weight", weight, split, kStack)));
     rows.push_back(When(kEach, InLayer(each + ".bias", bias, bias_split, kStack)));
-    rows.push_back(ExtraState(each + "._extra_state", kEach));
+    rows.push_back(StateRow(each + "._extra_state", kEach));
     rows.push_back(When(kTe, InLayer(grouped + ".weight{e}", weight, split, kStack)));
     rows.push_back(When(kTe, InLayer(grouped + ".bias{e}", bias, bias_split, kStack)));
-    rows.push_back(ExtraState(grouped + "._extra_state", kReadOnly));
+    rows.push_back(StateRow(grouped + "._extra_state", kReadOnly));
   }
   R up = InLayer("{P}.mlp.experts.weight1", "{C}.experts.up.weight", kExpertColumns, kGroupedGemm);
   up.shape = "{T}.width, {T}.experts*{T}.expert_up_rows";
@@ -118,7 +118,7 @@ Words LayerWords(std::string_view name) { return {{"{P}", std::string(name)}, {"
 
 }  // namespace
 
-StoredRow ExtraState(std::string name, std::string_view when, Stage stage) {
+StoredRow StateRow(std::string name, std::string_view when, Stage stage) {
   return {.name = std::move(name), .role = Role::kExtraState, .stage = stage, .when = std::string(when)};
 }
 

@@ -41,7 +41,7 @@ std::vector<StoredRow> LegacyLayer(std::string_view tower, std::string_view name
 
 // Transformer Engine's `_extra_state` of a module. NeMo restores strictly, so the linear layers' must be there; the
 // others come and go with the version of Transformer Engine and are only read (kReadOnly).
-StoredRow ExtraState(std::string name, std::string_view when = "", Stage stage = Stage::kLayer);
+StoredRow StateRow(std::string name, std::string_view when = "", Stage stage = Stage::kLayer);
 
 // A table with a row a token, padded and divided over tensor ranks by rows: an embedding, an output layer, its bias.
 StoredRow VocabTable(std::string name, std::string canonical, Stage stage);

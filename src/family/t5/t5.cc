@@ -93,7 +93,7 @@ std::vector<R> Stack(std::string_view tower) {
 }
 
 Dialect Legacy() {
-  R head_state = ExtraState("tokens_head._extra_state", "", Stage::kLast);
+  R head_state = StateRow("tokens_head._extra_state", "", Stage::kLast);
   head_state.only = "!shared_head";
   return {"legacy",
           "NeMo T5, legacy Megatron",
