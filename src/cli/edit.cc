@@ -59,7 +59,7 @@ int Run(Options& options) {
   const Result<PreparedEdit> prepared = PrepareEdit(options.archive, options.edit, options.strict);
   // All ranks look before the first of them writes.
   const bool in_place = prepared.ok() && options.plan.destination.empty() && !prepared->removes && prepared->place &&
-                        CanEditInPlace(options.archive, prepared->written);
+                        CanEditInPlace(options.archive, prepared->written, *prepared->place);
   if (const Status all = globals().cluster->Agree(prepared.status()); !all.ok()) return Report(all);
   for (const std::string& note : prepared->notes) Note(note);
   if (options.plan.destination.empty()) {

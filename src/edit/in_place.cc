@@ -79,7 +79,7 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
   ANEMONE_ASSIGN(const Tail tail, FindTail(path));  // now that nobody else moves it
   struct stat info;
   if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat");
-  if (Place{info.st_ino, tail.begin} != place)
+  if (Place{info.st_ino, tail.begin, tail.replaced} != place)
     return {ErrorKind::kCannotCreate, "another run has changed it meanwhile", "edit it again"};
   const auto old_size = static_cast<uint64_t>(info.st_size);
   const uint64_t end = tail.begin + bytes.size() + 2 * kBlock;
@@ -104,17 +104,16 @@ std::optional<Place> PlaceOf(const std::string& archive) {
   struct stat info;
   const Result<Tail> tail = FindTail(archive);
   if (!tail.ok() || sys.stat(archive.c_str(), &info) != 0) return std::nullopt;
-  return Place{info.st_ino, tail->begin};
+  return Place{info.st_ino, tail->begin, tail->replaced};
 }
 
-bool CanEditInPlace(const std::string& archive, const NewMembers& members) {
+bool CanEditInPlace(const std::string& archive, const NewMembers& members, const Place& place) {
   std::error_code error;
-  if (SizeOf(members) > kMostAppended || !fs::is_regular_file(archive, error)) return false;
-  const Result<Tail> tail = FindTail(archive);
-  if (!tail.ok() || tail->replaced > kMostReplaced || fs::hard_link_count(archive, error) != 1) return false;
+  if (SizeOf(members) > kMostAppended || place.replaced > kMostReplaced) return false;
+  if (!fs::is_regular_file(archive, error) || fs::hard_link_count(archive, error) != 1) return false;
   // What lies behind the end marker would be overwritten: nothing that somebody put there.
   const uint64_t size = fs::file_size(archive, error);
-  return !error && size >= tail->begin && size - tail->begin <= kMostReplaced;
+  return !error && size >= place.end && size - place.end <= kMostReplaced;
 }
 
 Status EditInPlace(const std::string& archive, const NewMembers& members, const Place& place) {

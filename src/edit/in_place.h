@@ -18,18 +18,20 @@ namespace anemone {
 
 using NewMembers = std::vector<std::pair<std::string, std::string>>;  // names, and what they hold
 
-// Which file an archive is, and where its next member begins: another after every change.
+// Which file an archive is, where its next member begins, and how many bytes of it are of members that a later one
+// replaces: another after every change.
 struct Place {
   uint64_t inode = 0;
   uint64_t end = 0;
+  uint64_t replaced = 0;
   bool operator==(const Place&) const = default;
 };
 // nullopt for what is no plain tar.
 std::optional<Place> PlaceOf(const std::string& archive);
 
-// Whether EditInPlace should do it: the archive is a plain tar without other names (hard links) that has room for
-// `members` and little in it that is replaced already.
-bool CanEditInPlace(const std::string& archive, const NewMembers& members);
+// Whether EditInPlace should do it: the archive, at `place`, is a plain tar without other names (hard links) that has
+// room for `members` and little in it that is replaced already.
+bool CanEditInPlace(const std::string& archive, const NewMembers& members, const Place& place);
 
 // Writes what was made of the archive as it was at `place`. REQUIRES: CanEditInPlace. Errors: CannotCreate (another run
 // edits it or has edited it, it is read-only), Io; the archive is then as it was.

@@ -95,7 +95,7 @@ TEST_F(ArchiveTest, AnEditInPlaceIsDoneOrNot) {
       fs::copy_file(Golden("clip/mcore.nemo"), Path("x.nemo"), fs::copy_options::overwrite_existing);
       fs::permissions(Path("x.nemo"), fs::perms::owner_all);
       ANEMONE_ASSERT_ASSIGN(const PreparedEdit prepared, PrepareEdit(Path("x.nemo"), edit, true));
-      ASSERT_TRUE(CanEditInPlace(Path("x.nemo"), prepared.written));
+      ASSERT_TRUE(CanEditInPlace(Path("x.nemo"), prepared.written, *prepared.place));
       static Sys untouched;
       untouched = real;
       calls = 0;
