@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
+
+#include "family/clip/config_languages.h"
 
 namespace anemone {
 namespace {
@@ -12,140 +13,10 @@ constexpr FieldUse kHonored = FieldUse::kHonored;
 constexpr FieldUse kOnly = FieldUse::kOnly;
 constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
 
-// ---- OpenCLIP [open_clip src/open_clip/model.py, CLIP, CLIPVisionCfg, CLIPTextCfg; transform.py, PreprocessCfg] ----
+// ---- what every config.json may hold [transformers configuration_utils.py] ----
 
 constexpr std::string_view kOtherModel = "another model than two towers of transformer blocks";
-constexpr std::string_view kTimm = "only read with timm_model_name, which is refused";
-constexpr std::string_view kHfText = "only read with hf_model_name, which is refused";
-constexpr std::string_view kModern = "only read with text_arch modern, which is refused";
-constexpr std::string_view kBlocks = "norms and scales inside a block";
 constexpr std::string_view kTraining = "only used in training";
-constexpr std::string_view kInitial = "the stored tensor replaces the initial value";
-
-constexpr ClipField kOpenClipModelFields[] = {
-    {"embed_dim", kHonored, "width of the features"},
-    {"vision_cfg", kHonored, "the image tower"},
-    {"text_cfg", kHonored, "the text tower"},
-    {"quick_gelu", kHonored, "x·sigmoid(1.702x) instead of the exact GELU"},
-    {"custom_text", kOnly, "OpenCLIP's CustomTextCLIP, whose names and options differ", "[false]"},
-    {"multimodal_cfg", kOnly, "a CoCa", "[]"},
-    {"audio_cfg", kOnly, kOtherModel, "[]"},
-    {"audio_naflex_cfg", kOnly, kOtherModel, "[]"},
-    {"genlip_cfg", kOnly, kOtherModel, "[]"},
-    {"genlap_cfg", kOnly, kOtherModel, "[]"},
-    {"init_logit_scale", kNoEffect, kInitial},
-    {"init_logit_bias", kNoEffect, kInitial},
-    {"nonscalar_logit_scale", kNoEffect, "a scale of shape [1] is read as a scalar"},
-    {"cast_dtype", kNoEffect, "towers run in fp32"},
-    {"output_dict", kNoEffect, "the form of the answer"},
-};
-
-constexpr ClipField kOpenClipVisionFields[] = {
-    {"layers", kHonored, "number of blocks; a list is a ResNet CLIP and refused"},
-    {"width", kHonored, "hidden size"},
-    {"head_width", kHonored, "hidden size of an attention head"},
-    {"mlp_ratio", kHonored, "size of the feed-forward layer"},
-    {"patch_size", kHonored, "side of a patch"},
-    {"image_size", kHonored, "side of the picture"},
-    {"norm_kwargs", kHonored, "`eps` of every norm; other keys are refused"},
-    {"act_kwargs", kHonored, "`approximate` of the GELU; other keys are refused"},
-    {"pool_type", kOnly, "which tokens stand for the picture", R"(["tok"])"},
-    {"final_ln_after_pool", kNoEffect, "with pool_type tok the norm of the token is the same before and after"},
-    {"no_ln_pre", kOnly, "leaves out the norm before the blocks", "[false]"},
-    {"pos_embed_type", kOnly, "how positions are embedded", R"(["learnable"])"},
-    {"attentional_pool", kOnly, "a pooler that attends, as CoCa's", "[false]"},
-    {"attn_pooler_queries", kNoEffect, "only read with attentional_pool, which is refused"},
-    {"attn_pooler_heads", kNoEffect, "only read with attentional_pool, which is refused"},
-    {"ls_init_value", kOnly, "layer scale", "[]"},
-    {"patch_dropout", kNoEffect, kTraining},
-    {"output_tokens", kOnly, "answers every token beside the features", "[false]"},
-    {"image_seq_len", kNoEffect, "only read by captioning models"},
-    {"in_chans", kOnly, "channels of the picture", "[3]"},
-    {"block_type", kOnly, kBlocks, R"(["default"])"},
-    {"qk_norm", kOnly, kBlocks, "[false]"},
-    {"scaled_cosine_attn", kOnly, kBlocks, "[false]"},
-    {"scale_heads", kOnly, kBlocks, "[false]"},
-    {"scale_attn_inner", kOnly, kBlocks, "[false]"},
-    {"scale_attn", kOnly, kBlocks, "[false]"},
-    {"scale_fc", kOnly, kBlocks, "[false]"},
-    {"timm_model_name", kOnly, "a timm image tower", R"([""])"},
-    {"timm_model_pretrained", kNoEffect, kTimm},
-    {"timm_pool", kNoEffect, kTimm},
-    {"timm_proj", kNoEffect, kTimm},
-    {"timm_proj_bias", kNoEffect, kTimm},
-    {"timm_drop", kNoEffect, kTimm},
-    {"timm_drop_path", kNoEffect, kTimm},
-    {"timm_model_kwargs", kNoEffect, kTimm},
-};
-
-constexpr ClipField kOpenClipTextFields[] = {
-    {"context_length", kHonored, "positions of a text"},
-    {"vocab_size", kHonored, "rows of the embedding table"},
-    {"width", kHonored, "hidden size"},
-    {"heads", kHonored, "attention heads"},
-    {"layers", kHonored, "number of blocks"},
-    {"mlp_ratio", kHonored, "size of the feed-forward layer"},
-    {"norm_kwargs", kHonored, "`eps` of every norm; other keys are refused"},
-    {"act_kwargs", kHonored, "`approximate` of the GELU; other keys are refused"},
-    {"pool_type", kOnly, "which token stands for the text", R"(["argmax", "eos"])"},
-    {"eos_id", kHonored, "the token that pool_type eos looks for"},
-    {"hf_tokenizer_name", kHonored, "the tokenizer; one that is not CLIP's is refused where texts are read"},
-    {"tokenizer_kwargs", kOnly, "how texts are cleaned before they are cut", R"([{}, {"clean": "lower"}])"},
-    {"tokenizer_mode", kOnly, "another tokenizer", "[]"},
-    {"tokenizer_type", kOnly, "another tokenizer", R"([""])"},
-    {"tiktoken_name", kNoEffect, "only read with tokenizer_type tiktoken, which is refused"},
-    {"no_causal_mask", kOnly, "every token sees those behind it, and the padding", "[false]"},
-    {"embed_cls", kOnly, "a class token at the end, as CoCa's", "[false]"},
-    {"pad_id", kNoEffect, "padding follows the pooled token, which does not see it"},
-    {"bos_id", kNoEffect, "only read by tokenizer_type tiktoken, which is refused"},
-    {"proj_type", kOnly, "the projection to the features", R"(["linear"])"},
-    {"proj_bias", kOnly, "a bias of the projection", "[false]"},
-    {"final_ln_after_pool", kNoEffect, "OpenCLIP's text tower does not read it"},
-    {"ls_init_value", kOnly, "layer scale", "[]"},
-    {"output_tokens", kNoEffect, "CLIP does not read it"},
-    {"variable_text", kOnly, "another text tower", "[false]"},
-    {"text_arch", kOnly, "another text tower", R"(["clip"])"},
-    {"block_type", kOnly, kBlocks, R"(["default"])"},
-    {"qk_norm", kOnly, kBlocks, "[false]"},
-    {"scaled_cosine_attn", kOnly, kBlocks, "[false]"},
-    {"scale_heads", kOnly, kBlocks, "[false]"},
-    {"scale_attn_inner", kOnly, kBlocks, "[false]"},
-    {"scale_attn", kOnly, kBlocks, "[false]"},
-    {"scale_fc", kOnly, kBlocks, "[false]"},
-    {"attention_mode", kNoEffect, kModern},
-    {"pos_embed", kNoEffect, kModern},
-    {"rope_temperature", kNoEffect, kModern},
-    {"mlp_type", kNoEffect, kModern},
-    {"norm_type", kNoEffect, kModern},
-    {"norm_eps", kNoEffect, kModern},
-    {"attn_gated", kNoEffect, kModern},
-    {"pre_norm", kNoEffect, kModern},
-    {"norm_placement", kNoEffect, kModern},
-    {"zero_init_residual", kNoEffect, kModern},
-    {"reg_tokens", kNoEffect, kModern},
-    {"value_residual", kNoEffect, kModern},
-    {"attention_bias", kNoEffect, kModern},
-    {"mlp_bias", kNoEffect, kModern},
-    {"gate_bias", kNoEffect, kModern},
-    {"hf_model_name", kOnly, "a custom text model", R"([""])"},
-    {"hf_model_pretrained", kNoEffect, kHfText},
-    {"hf_proj_type", kNoEffect, kHfText},
-    {"hf_pooler_type", kNoEffect, kHfText},
-    {"hf_model_config", kNoEffect, kHfText},
-};
-
-constexpr ClipField kOpenClipPreprocessFields[] = {
-    {"mean", kHonored, "mean of pixels"},
-    {"std", kHonored, "deviation of pixels"},
-    {"resize_mode", kHonored, "shortest (and cut), longest (and padded) or squash"},
-    {"interpolation", kHonored, "bicubic or bilinear; random is bicubic outside training"},
-    {"fill_color", kHonored, "what resize_mode longest pads with"},
-    {"mode", kOnly, "color channels", R"(["RGB"])"},
-    {"size", kNoEffect, "OpenCLIP takes the image tower's size"},
-};
-
-// ---- Hugging Face config.json [transformers configuration_utils.py, models/clip/configuration_clip.py,
-// models/siglip/configuration_siglip.py] ----
 
 constexpr std::string_view kGeneration = "a setting of text generation, which CLIP does not do";
 constexpr std::string_view kAnswer = "the form of the answer";
@@ -216,57 +87,6 @@ constexpr ClipField kPretrainedFields[] = {
     {"exponential_decay_length_penalty", kNoEffect, kGeneration},
     {"suppress_tokens", kNoEffect, kGeneration},
     {"begin_suppress_tokens", kNoEffect, kGeneration},
-};
-
-constexpr ClipField kHuggingFaceFields[] = {
-    {"projection_dim", kHonored, "width of CLIP's features"},
-    {"text_config", kHonored, "the text tower"},
-    {"vision_config", kHonored, "the image tower"},
-    {"text_config_dict", kHonored, "wins over text_config, as in transformers"},
-    {"vision_config_dict", kHonored, "wins over vision_config, as in transformers"},
-    {"text_config_path", kOnly, "names another config", "[]"},
-    {"vision_config_path", kOnly, "names another config", "[]"},
-    {"logit_scale_init_value", kNoEffect, kInitial},
-    {"initializer_factor", kNoEffect, kTraining},
-    {"initializer_range", kNoEffect, kTraining},
-};
-
-constexpr ClipField kHuggingFaceVisionFields[] = {
-    {"hidden_size", kHonored, "hidden size"},
-    {"intermediate_size", kHonored, "size of the feed-forward layer"},
-    {"num_hidden_layers", kHonored, "number of blocks"},
-    {"num_attention_heads", kHonored, "attention heads"},
-    {"hidden_act", kHonored, "the activation"},
-    {"layer_norm_eps", kHonored, "epsilon of every norm"},
-    {"image_size", kHonored, "side of the picture"},
-    {"patch_size", kHonored, "side of a patch"},
-    {"num_channels", kHonored, "channels of the picture"},
-    {"vision_use_head", kOnly, "SigLIP without its pooling head", "[true]"},
-    {"projection_dim", kNoEffect, "both towers project to the model's own width"},
-    {"attention_dropout", kNoEffect, kTraining},
-    {"dropout", kNoEffect, kTraining},
-    {"hidden_dropout", kNoEffect, kTraining},
-    {"initializer_factor", kNoEffect, kTraining},
-    {"initializer_range", kNoEffect, kTraining},
-};
-
-constexpr ClipField kHuggingFaceTextFields[] = {
-    {"hidden_size", kHonored, "hidden size"},
-    {"intermediate_size", kHonored, "size of the feed-forward layer"},
-    {"num_hidden_layers", kHonored, "number of blocks"},
-    {"num_attention_heads", kHonored, "attention heads"},
-    {"hidden_act", kHonored, "the activation"},
-    {"layer_norm_eps", kHonored, "epsilon of every norm"},
-    {"max_position_embeddings", kHonored, "positions of a text"},
-    {"vocab_size", kHonored, "rows of the embedding table"},
-    {"eos_token_id", kHonored, "CLIP's pooled token: the largest id where it is 2, else the first that equals it"},
-    {"projection_size", kHonored, "width of SigLIP's features"},
-    {"projection_dim", kNoEffect, "both towers project to the model's own width"},
-    {"attention_dropout", kNoEffect, kTraining},
-    {"dropout", kNoEffect, kTraining},
-    {"hidden_dropout", kNoEffect, kTraining},
-    {"initializer_factor", kNoEffect, kTraining},
-    {"initializer_range", kNoEffect, kTraining},
 };
 
 // ---- preprocessors [transformers models/clip/image_processing_clip.py, models/siglip/image_processing_siglip.py,
@@ -395,26 +215,9 @@ constexpr ClipField kTokenizerModelFields[] = {
     {"unk_token", kNoEffect, "every byte is a token"},
 };
 
-constexpr ClipFieldList kLists[] = {
-    {ClipSection::kHuggingFace, "config.json", "", kHuggingFaceFields},
-    {ClipSection::kHuggingFaceVision, "config.json", "vision_config", kHuggingFaceVisionFields},
-    {ClipSection::kHuggingFaceText, "config.json", "text_config", kHuggingFaceTextFields},
-    {ClipSection::kPretrained, "config.json", "anywhere", kPretrainedFields},
-    {ClipSection::kOpenClipModel, "open_clip_config.json", "model_cfg", kOpenClipModelFields},
-    {ClipSection::kOpenClipVision, "open_clip_config.json", "model_cfg.vision_cfg", kOpenClipVisionFields},
-    {ClipSection::kOpenClipText, "open_clip_config.json", "model_cfg.text_cfg", kOpenClipTextFields},
-    {ClipSection::kOpenClipPreprocess, "open_clip_config.json", "preprocess_cfg", kOpenClipPreprocessFields},
-    {ClipSection::kPreprocessor, "preprocessor_config.json", "", kPreprocessorFields},
-    {ClipSection::kProcessor, "processor_config.json", "", kProcessorFields},
-    {ClipSection::kTokenizerConfig, "tokenizer_config.json", "", kTokenizerConfigFields},
-    {ClipSection::kSpecialTokens, "special_tokens_map.json", "", kSpecialTokensFields},
-    {ClipSection::kTokenizer, "tokenizer.json", "", kTokenizerFields},
-    {ClipSection::kTokenizerModel, "tokenizer.json", "model", kTokenizerModelFields},
-};
-
 const ClipField* FindField(std::string_view name, std::span<const ClipSection> sections) {
   for (const ClipSection section : sections) {
-    for (const ClipFieldList& list : kLists) {
+    for (const ClipFieldList& list : ClipFieldLists()) {
       if (list.section != section) continue;
       for (const ClipField& field : list.fields) {
         if (field.name == name) return &field;
@@ -467,7 +270,25 @@ std::string Cell(std::string_view text) {
 
 }  // namespace
 
-std::span<const ClipFieldList> ClipFieldLists() { return kLists; }
+std::span<const ClipFieldList> ClipFieldLists() {
+  static const ClipFieldList kLists[] = {
+      {ClipSection::kHuggingFace, "config.json", "", HuggingFaceFields()},
+      {ClipSection::kHuggingFaceVision, "config.json", "vision_config", HuggingFaceVisionFields()},
+      {ClipSection::kHuggingFaceText, "config.json", "text_config", HuggingFaceTextFields()},
+      {ClipSection::kPretrained, "config.json", "anywhere", kPretrainedFields},
+      {ClipSection::kOpenClipModel, "open_clip_config.json", "model_cfg", OpenClipModelFields()},
+      {ClipSection::kOpenClipVision, "open_clip_config.json", "model_cfg.vision_cfg", OpenClipVisionFields()},
+      {ClipSection::kOpenClipText, "open_clip_config.json", "model_cfg.text_cfg", OpenClipTextFields()},
+      {ClipSection::kOpenClipPreprocess, "open_clip_config.json", "preprocess_cfg", OpenClipPreprocessFields()},
+      {ClipSection::kPreprocessor, "preprocessor_config.json", "", kPreprocessorFields},
+      {ClipSection::kProcessor, "processor_config.json", "", kProcessorFields},
+      {ClipSection::kTokenizerConfig, "tokenizer_config.json", "", kTokenizerConfigFields},
+      {ClipSection::kSpecialTokens, "special_tokens_map.json", "", kSpecialTokensFields},
+      {ClipSection::kTokenizer, "tokenizer.json", "", kTokenizerFields},
+      {ClipSection::kTokenizerModel, "tokenizer.json", "model", kTokenizerModelFields},
+  };
+  return kLists;
+}
 
 Status CheckClipFields(const ConfigNode& node, std::span<const ClipSection> sections, std::string_view where,
                        bool strict, std::vector<std::string>* notes) {
@@ -541,7 +362,7 @@ std::string ForeignClipModel(const ConfigNode& root) {
 
 std::string DescribeClipFields() {
   std::string text;
-  for (const ClipFieldList& list : kLists) {
+  for (const ClipFieldList& list : ClipFieldLists()) {
     text += fmt::format("\n## {}{}\n\n| field | what is done | what it changes, or why it changes nothing |\n",
                         list.file, list.path.empty() ? "" : fmt::format(", {}", list.path));
     text += "| --- | --- | --- |\n";

@@ -1,5 +1,6 @@
 // Every field of the files that say what a CLIP or SigLIP computes, and what is done about each. Data: the lists below
-// are read by whoever reads such a file, and docs/families/clip-fields.md is written from them.
+// are read by whoever reads such a file, and docs/families/clip-fields.md is written from them. Those of a model's
+// config are the tables by which it is read and written (config_languages.h).
 #ifndef ANEMONE_FAMILY_CLIP_CLIP_FIELDS_H_
 #define ANEMONE_FAMILY_CLIP_CLIP_FIELDS_H_
 
@@ -11,21 +12,9 @@
 
 #include "anemone/config.h"
 #include "anemone/status.h"
+#include "family/clip/field.h"
 
 namespace anemone {
-
-enum class FieldUse : uint8_t {
-  kHonored,   // read, and the model computes by it
-  kOnly,      // changes the model in a way that is not supported: refused unless its value is one of `allowed`
-  kNoEffect,  // does not change what the model computes: `why` says so
-};
-
-struct ClipField {
-  std::string_view name;
-  FieldUse use;
-  std::string_view why;           // what it changes, or why it changes nothing
-  std::string_view allowed = {};  // kOnly: a JSON list; absent and null are always allowed
-};
 
 enum class ClipSection : uint8_t {
   kOpenClipModel,

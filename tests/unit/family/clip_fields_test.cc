@@ -60,6 +60,87 @@ TEST(ClipFields, AreRefusedIgnoredOrReadAsTheirListSays) {
   }
 }
 
+// A list that calls a field honored and a reader that does not look at it would be two truths.
+TEST(ClipFields, OfAModelThatAreHonoredAreReadByTheirRow) {
+  // Read by code: which towers there are, and where a tower's fields are.
+  const std::set<std::string_view> by_code = {"text_config", "vision_config",      "vision_cfg",
+                                              "text_cfg",    "vision_config_dict", "text_config_dict"};
+  const std::set<ClipSection> sections = {ClipSection::kHuggingFace,     ClipSection::kHuggingFaceVision,
+                                          ClipSection::kHuggingFaceText, ClipSection::kOpenClipModel,
+                                          ClipSection::kOpenClipVision,  ClipSection::kOpenClipText};
+  for (const ClipFieldList& list : ClipFieldLists()) {
+    for (const ClipField& field : list.fields) {
+      if (!sections.contains(list.section) || by_code.contains(field.name)) continue;
+      EXPECT_EQ(field.codec.read != nullptr, field.use == FieldUse::kHonored) << list.path << " " << field.name;
+    }
+  }
+}
+
+// Models of which no size is another one or a default: what a row reads from elsewhere than where it writes to shows.
+ClipArchitecture OddModel(bool siglip) {
+  ClipArchitecture spec;
+  spec.siglip = siglip;
+  spec.vision = {5, 96, 6, 200, "gelu_tanh", 1e-4};
+  spec.text = {7, 120, 10, 300, "gelu", 1e-3};
+  spec.image_height = spec.image_width = 90;
+  spec.patch = 15;
+  spec.channels = 4;
+  spec.class_tokens = siglip ? 0 : 1;
+  spec.context = 33;
+  spec.projection = 70;
+  spec.vocab = 1234;
+  return spec;
+}
+
+void ExpectSame(const ClipArchitecture& a, const ClipArchitecture& b) {
+  EXPECT_EQ(a.siglip, b.siglip);
+  for (const auto& [one, other] : {std::pair(&a.vision, &b.vision), std::pair(&a.text, &b.text)}) {
+    EXPECT_EQ(one->layers, other->layers);
+    EXPECT_EQ(one->width, other->width);
+    EXPECT_EQ(one->heads, other->heads);
+    EXPECT_EQ(one->ffn, other->ffn);
+    EXPECT_EQ(one->activation, other->activation);
+    EXPECT_EQ(one->epsilon, other->epsilon);
+  }
+  EXPECT_EQ(a.image_height, b.image_height);
+  EXPECT_EQ(a.image_width, b.image_width);
+  EXPECT_EQ(a.patch, b.patch);
+  EXPECT_EQ(a.channels, b.channels);
+  EXPECT_EQ(a.class_tokens, b.class_tokens);
+  EXPECT_EQ(a.context, b.context);
+  EXPECT_EQ(a.projection, b.projection);
+  EXPECT_EQ(a.eos_token, b.eos_token);
+}
+
+TEST(ClipFields, ComeBackAsTheyWereWritten) {
+  for (const bool siglip : {false, true}) {
+    ClipArchitecture spec = OddModel(siglip);
+    for (const NemoClipKind kind : {NemoClipKind::kMcore, NemoClipKind::kLegacy}) {
+      SCOPED_TRACE("NeMo");
+      ANEMONE_ASSERT_ASSIGN(const ClipArchitecture back, ReadClipArchitecture(NemoConfigFromArchitecture(spec, kind)));
+      ExpectSame(back, spec);
+    }
+    spec.eos_token = siglip ? std::nullopt : std::optional<int64_t>(17);
+    ANEMONE_ASSERT_ASSIGN(const Config json, HuggingFaceConfig(spec, DType::kF32));
+    ANEMONE_ASSERT_ASSIGN(const ClipArchitecture back, ReadClipArchitecture(json));
+    ExpectSame(back, spec);
+    EXPECT_EQ(back.vocab, spec.vocab);
+    if (siglip) continue;
+    spec.channels = 3;  // OpenCLIP has no other
+    spec.image_width = 75;
+    spec.mean = Rgb{0.1, 0.2, 0.3};
+    spec.deviation = Rgb{0.4, 0.5, 0.6};
+    spec.tokenizer = "someone/tokenizer";
+    ANEMONE_ASSERT_ASSIGN(const Config open, OpenClipConfig(spec));
+    ANEMONE_ASSERT_ASSIGN(const ClipArchitecture there, ReadClipArchitecture(open));
+    ExpectSame(there, spec);
+    EXPECT_EQ(there.vocab, spec.vocab);
+    EXPECT_EQ(there.mean, spec.mean);
+    EXPECT_EQ(there.deviation, spec.deviation);
+    EXPECT_EQ(there.tokenizer, spec.tokenizer);
+  }
+}
+
 TEST(ClipFields, OfNoListAreErrorsOrNotes) {
   const Config config = Parse(R"({"model_cfg": {"embed_dim": 8, "vision_cfg": {"wavelets": 3}, "text_cfg": {}}})");
   EXPECT_THAT(

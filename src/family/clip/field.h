@@ -1,0 +1,52 @@
+// One field of a file that says what a CLIP computes: what is done about it and, where it says something of the model,
+// how it is read into an architecture and written from one (field_codecs.h). A table of fields is a section of a file,
+// in the order in which it is written.
+#ifndef ANEMONE_FAMILY_CLIP_FIELD_H_
+#define ANEMONE_FAMILY_CLIP_FIELD_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "anemone/config.h"
+
+namespace anemone {
+
+enum class FieldUse : uint8_t {
+  kHonored,   // read, and the model computes by it
+  kOnly,      // changes the model in a way that is not supported: refused unless its value is one of `allowed`
+  kNoEffect,  // does not change what the model computes: `why` says so
+};
+
+struct FieldRead;
+struct FieldWrite;
+
+// Whose field it is. Another model's is neither read nor written.
+enum class FieldOwner : uint8_t { kBoth, kClip, kSiglip };
+
+struct FieldCodec {
+  void (*read)(const FieldRead& at) = nullptr;                         // null: says nothing of the architecture
+  std::optional<ConfigNode> (*write)(const FieldWrite& at) = nullptr;  // null: never written; nullopt: left out
+  std::optional<double> clip = {}, siglip = {};  // a number, where the field is absent; nullopt: it is required
+  FieldOwner owner = FieldOwner::kBoth;
+};
+
+struct ClipField {
+  std::string_view name;
+  FieldUse use;
+  std::string_view why;           // what it changes, or why it changes nothing
+  std::string_view allowed = {};  // kOnly: a JSON list; absent and null are always allowed
+  FieldCodec codec = {};
+
+  constexpr ClipField(std::string_view name_, FieldUse use_, std::string_view why_, std::string_view allowed_ = {},
+                      FieldCodec codec_ = {})
+      : name(name_), use(use_), why(why_), allowed(allowed_), codec(codec_) {}
+  constexpr ClipField(std::string_view name_, FieldUse use_, std::string_view why_, FieldCodec codec_)
+      : ClipField(name_, use_, why_, {}, codec_) {}
+
+  std::optional<double> Silent(bool siglip) const { return siglip ? codec.siglip : codec.clip; }
+};
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FAMILY_CLIP_FIELD_H_
