@@ -1,0 +1,154 @@
+#include "format/dist/optimizer.h"
+
+#include <algorithm>
+#include <functional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "format/values.h"
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+constexpr std::string_view kNamedMaster = "fp32_param";  // an fp32 master
+constexpr std::string_view kCommonStep = "common_step";  // beside the states, instead of a step in each
+
+// Where experts have ranks of their own their parameters have groups of their own. In one process they stand in those
+// of the others, which are trained the same way.
+Status FoldExperts(std::vector<ValueRef>* groups) {
+  const auto of_experts = [](ValueRef group) {
+    return IsTrue(Lookup(*group, "is_expert")) || IsTrue(Lookup(*group, "is_expert_parallel"));
+  };
+  const auto experts = std::stable_partition(groups->begin(), groups->end(), std::not_fn(of_experts));
+  std::set<std::string> dense;
+  for (auto group = groups->begin(); group != groups->end(); ++group) {
+    ANEMONE_ASSIGN(std::string text, GroupText(*group));
+    if (group < experts) {
+      dense.insert(std::move(text));
+    } else if (!dense.contains(text)) {
+      return NotCarried("expected the experts' learning rate, step and the like to be the others', found others");
+    }
+  }
+  groups->erase(experts, groups->end());
+  return {};
+}
+
+// What the members of a chain hold together.
+struct Members {
+  std::unordered_map<std::string, ValueRef> states;  // by parameter
+  std::vector<ValueRef> groups;
+};
+
+Result<Members> Together(const std::vector<ValueRef>& chain, OptimizerState* result) {
+  Members all;
+  for (ValueRef member : chain) {
+    ValueRef state = Lookup(*member, "state"), groups = Lookup(*member, "param_groups");
+    if (state == nullptr || DictEntries(*state) == nullptr || !IsList(groups))
+      return NotCarried("expected `state` and `param_groups`, found one of them");
+    const auto& pairs = *DictEntries(*state);
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      if (pairs[i]->text == kCommonStep) {
+        ANEMONE_TRY(ReadScalar("step", pairs[i + 1], result));
+      } else if (!all.states.emplace(pairs[i]->text, pairs[i + 1]).second) {
+        return NotCarried(fmt::format("expected one state of {}, found two", pairs[i]->text));
+      }
+    }
+    for (ValueRef group : groups->items) {
+      if (DictEntries(*group) == nullptr) return NotCarried("expected groups that are dicts");
+      all.groups.push_back(group);
+    }
+  }
+  return all;
+}
+
+// The state under the name that the family writes, or under one that it reads.
+ValueRef StateOf(const std::string& name, const Members& all, const ParameterRules& rules) {
+  auto found = all.states.find(name);
+  for (size_t i = 0; i < rules.old_names.size() && found == all.states.end(); ++i) {
+    const auto& [old, now] = rules.old_names[i];
+    if (name.ends_with(now)) found = all.states.find(name.substr(0, name.size() - now.size()) + old);
+  }
+  return found == all.states.end() ? nullptr : found->second;
+}
+
+// fp32 masters are a tensor of each parameter here; elsewhere they stand beside the optimizer.
+void TakeMasters(OptimizerState* result) {
+  auto masters = result->moments.extract(std::string(kNamedMaster));
+  result->inner_key = masters.empty() ? "" : "optimizer";
+  if (masters.empty()) return;
+  masters.key().clear();
+  result->moments.insert(std::move(masters));
+  std::erase(result->keys, kNamedMaster);
+  result->masters_key = "fp32_from_fp16_params";
+}
+
+Status TakeGroups(const std::vector<Parameter>& parameters, std::vector<ValueRef> stored, OptimizerState* result) {
+  ANEMONE_TRY(FoldExperts(&stored));
+  const auto decays = [](ValueRef group) {
+    ValueRef factor = Lookup(*group, "wd_mult");
+    return factor == nullptr || factor->kind != Kind::kFloat || factor->real != 0;
+  };
+  if (stored.size() == 2 && !decays(stored[0])) std::swap(stored[0], stored[1]);
+  if (stored.empty() || stored.size() > 2)
+    return NotCarried(fmt::format("expected one or two groups, found {}", stored.size()));
+  result->rule = result->rules.Default();
+  if (stored.size() == 1) {
+    if (!Grouped(parameters, result->rule)[1].empty()) result->rule = DecayRule::kAll;
+    stored.push_back(nullptr);
+  }
+  std::ranges::copy(stored, result->groups.begin());
+  return {};
+}
+
+}  // namespace
+
+Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<ValueRef>& chain, OptimizerState* result) {
+  ANEMONE_ASSIGN(Members all, Together(chain, result));
+  size_t dicts = 1;
+  for (const Parameter& parameter : parameters) {
+    dicts = std::max(dicts, parameter.dict + 1);
+    ValueRef own = StateOf(parameter.item->name, all, result->rules);
+    if (own == nullptr) return NotCarried(fmt::format("expected a state of {}, found none", parameter.item->name));
+    ANEMONE_TRY(ReadState(parameter, own, result));
+  }
+  if (all.states.size() != parameters.size()) {
+    return NotCarried(
+        fmt::format("expected the states of {} parameters, found {}", parameters.size(), all.states.size()));
+  }
+  if (result->scalars.contains("step") && std::ranges::find(result->keys, "step") == result->keys.end())
+    result->keys.insert(result->keys.begin(), "step");
+  TakeMasters(result);
+  for (auto& [key, moments] : result->moments) moments.dicts.resize(dicts);
+  return TakeGroups(parameters, std::move(all.groups), result);
+}
+
+Result<ValueRef> WriteNamed(const ParameterGroups& groups, StateWriter& writer) {
+  ValueGraph& graph = writer.graph();
+  const OptimizerState& optimizer = writer.optimizer();
+  if (!optimizer.scalars.empty()) {
+    return NotCarried(fmt::format("expected the {} in the groups, as apex's Adam has it, found one a parameter",
+                                  optimizer.scalars.begin()->first));
+  }
+  ValueRef state = graph.New(Kind::kDict), written = graph.New(Kind::kList);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    if (groups[g].empty()) continue;
+    ANEMONE_TRY(writer.CheckHasGroup(groups, g));
+    for (const Parameter& parameter : groups[g]) {
+      ANEMONE_ASSIGN(ValueRef own, writer.DictOf(parameter));
+      ANEMONE_ASSIGN(ValueRef master, writer.MasterOf(parameter));
+      if (master != nullptr) SetKey(graph, own, kNamedMaster, master);
+      if (!own->items.empty()) SetKey(graph, state, parameter.item->name, own);
+    }
+    written->items.push_back(writer.Group(optimizer.groups[g], nullptr));
+  }
+  return writer.Whole(state, written);
+}
+
+}  // namespace anemone
