@@ -81,12 +81,15 @@ struct ScanFinding {
   std::string name;   // "os system", "nemo.collections…MegatronCLIPModel"
   std::string where;  // config path; empty for pickles
   Danger danger = Danger::kInert;
+  bool weights_only = false;  // a pickle's global that torch.load(weights_only=True) takes
 };
 
 // Every finding, inert ones included, in stored order, each (file, name) once. What cannot be parsed, opened or read
-// within the budget (docs/scan.md) is a finding of Danger::kUnknown, not an error. Errors: NotFound, Io.
+// within the budget (docs/scan.md) is a finding of Danger::kUnknown, not an error.
+// Errors: NotFound, Io, Interrupted. `progress` is told the bytes of the files and members that were looked at; their
+// total is not known beforehand and 0.
 // Threads: reentrant. Cost: reads pickles and configs, not tensors; nothing is executed.
-Result<std::vector<ScanFinding>> Scan(const std::string& path);
+Result<std::vector<ScanFinding>> Scan(const std::string& path, const ProgressFn& progress = {});
 // Likewise for bytes in memory, as if they were a file of this name.
 Result<std::vector<ScanFinding>> ScanBytes(std::string bytes, const std::string& name);
 

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -11,6 +14,7 @@
 #include <tuple>
 
 #include "anemone/config.h"
+#include "check/cancel.h"
 #include "check/scan_rules.h"
 #include "check/walk.h"
 #include "container/decompress.h"
@@ -134,6 +138,9 @@ bool IsDotted(std::string_view text) {
 
 class Scanner {
  public:
+  explicit Scanner(const ProgressFn& progress = {})
+      : done_(std::make_shared<std::atomic<uint64_t>>(0)), is_cancelled_(CancelledBy(progress, "scanning", done_, 0)) {}
+
   std::vector<ScanFinding> findings;
 
   Status Run(const std::string& path) {
@@ -151,6 +158,12 @@ class Scanner {
   }
 
  private:
+  static bool EndsScan(const Status& status) {
+    return status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kInterrupted;
+  }
+  Status CheckCancelled() const {
+    return is_cancelled_ && is_cancelled_() ? Status(ErrorKind::kInterrupted, "interrupted") : Status();
+  }
   void Add(ScanFinding finding) {
     if (findings.size() == kMaxFindings) {
       finding = {"", "not opened", "expected at most 100000 findings, found more", "", Danger::kUnknown};
@@ -159,7 +172,7 @@ class Scanner {
     if (seen_.emplace(finding.file, finding.where, finding.name).second) findings.push_back(std::move(finding));
   }
   Status Broken(const Status& problem) {
-    if (problem.kind() == ErrorKind::kIo) return problem;
+    if (EndsScan(problem)) return problem;
     const bool closed = problem.kind() == ErrorKind::kLimitExceeded || problem.kind() == ErrorKind::kUnsupported;
     Add({"", closed ? "not opened" : "unsafe or broken archive", problem.message(), "", Danger::kUnknown});
     return {};
@@ -172,6 +185,8 @@ class Scanner {
   }
 
   Status VisitContent(const Leaf& leaf, int nesting) {
+    ANEMONE_TRY(CheckCancelled());
+    *done_ += leaf.content.size;
     constexpr uint64_t kHead = 512;
     ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min(leaf.content.size, kHead)));
     ANEMONE_ASSIGN(const std::string head, start.ReadAll(kHead));
@@ -206,12 +221,13 @@ class Scanner {
     visitor.entry = [&](std::string_view key, const std::string* value) { VisitEntry(leaf, key, value, in_pickle); };
     uint64_t at = 0;
     for (int index = 0; at < leaf.content.size; ++index) {
+      ANEMONE_TRY(CheckCancelled());
       ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
       ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
       ANEMONE_ASSIGN(const std::string head, start.ReadAll(2));
       in_pickle.clear();
       const PickleTrace trace = TracePickle(rest, visitor);
-      if (!trace.status.ok() && trace.status.kind() == ErrorKind::kIo) return trace.status;
+      if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
       const bool is_expected = index == 0 && is_named;
       // A protocol of the future counts under a pickle's name.
       const bool is_header =
@@ -244,7 +260,8 @@ class Scanner {
     for (const PickleGlobal& global : trace.globals) {
       if (!is_header && !IsPlausible(global.name)) continue;
       reaches = true;
-      Add({leaf.path, is_nested ? "nested pickle global" : "pickle global", global.name, "", JudgeGlobal(global.name)});
+      Add({leaf.path, is_nested ? "nested pickle global" : "pickle global", global.name, "", JudgeGlobal(global.name),
+           !trace.has_other_opcodes && LoadsWeightsOnly(global.name)});
     }
     for (const std::string& oddity : trace.oddities) {
       Add({leaf.path, "unreadable pickle", oddity, "", Danger::kUnknown});
@@ -395,14 +412,16 @@ class Scanner {
     for (const ConfigNode& child : node.list) VisitReferences(leaf, child);
   }
 
+  const std::shared_ptr<std::atomic<uint64_t>> done_;
+  const std::function<bool()> is_cancelled_;
   WalkBudget budget_;
   std::set<std::tuple<std::string, std::string, std::string>> seen_;
 };
 
 }  // namespace
 
-Result<std::vector<ScanFinding>> Scan(const std::string& path) {
-  Scanner scanner;
+Result<std::vector<ScanFinding>> Scan(const std::string& path, const ProgressFn& progress) {
+  Scanner scanner(progress);
   ANEMONE_TRY(scanner.Run(path));
   return std::move(scanner.findings);
 }

@@ -6,6 +6,7 @@
 #include <CLI/App.hpp>
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,10 +37,32 @@ struct Options {
   bool json = false;
 };
 
+// What torch.load(weights_only=True) makes of the torch files among what was scanned: files whose pickles rebuild
+// tensors.
+struct WeightsOnly {
+  std::set<std::string> files;
+  const ScanFinding* refused = nullptr;  // the first global that it does not take
+};
+
+WeightsOnly WeightsOnlyOf(const std::vector<ScanFinding>& findings) {
+  WeightsOnly result;
+  for (const ScanFinding& f : findings) {
+    if (f.what == "pickle global" && f.name.starts_with("torch._utils _rebuild")) result.files.insert(f.file);
+  }
+  const auto refused = std::ranges::find_if(findings, [&](const ScanFinding& f) {
+    return f.what == "pickle global" && !f.weights_only && result.files.contains(f.file);
+  });
+  if (refused != findings.end()) result.refused = &*refused;
+  return result;
+}
+
 ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& findings, bool clean) {
   ConfigNode node = ConfigNode::Map();
+  const WeightsOnly weights_only = WeightsOnlyOf(findings);
   node["path"] = ConfigNode::String(path);
   node["inert"] = ConfigNode::Bool(clean);
+  node["weights_only"] =
+      weights_only.files.empty() ? ConfigNode::Null() : ConfigNode::Bool(weights_only.refused == nullptr);
   ConfigNode& list = node["findings"] = ConfigNode::List();
   for (const ScanFinding& f : findings) {
     ConfigNode entry = ConfigNode::Map();
@@ -54,7 +77,7 @@ ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& finding
 }
 
 Result<Answer> Run(const std::string& path, const Options& options) {
-  ANEMONE_ASSIGN(const std::vector<ScanFinding> findings, Scan(path));
+  ANEMONE_ASSIGN(const std::vector<ScanFinding> findings, Scan(path, MakeProgress()));
   const bool clean = std::ranges::all_of(findings, [](const ScanFinding& f) { return f.danger == Danger::kInert; });
   Answer answer = {.status = clean ? kDone : kNo};
   if (options.json) {
@@ -71,8 +94,14 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   if (clean && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
   const auto found = std::ranges::count_if(findings, [](const ScanFinding& f) { return f.danger != Danger::kInert; });
-  Print(clean ? fmt::format("inert: {} findings, all of plain data\n", findings.size())
-              : fmt::format("NOT inert: {} of {} findings\n", found, findings.size()));
+  Print(clean ? fmt::format("{} {} findings, all of plain data\n", Paint(Style::kGreen, "inert:"), findings.size())
+              : fmt::format("{} {} of {} findings\n", Paint(Style::kRed, "NOT inert:"), found, findings.size()));
+  if (const WeightsOnly weights_only = WeightsOnlyOf(findings); !weights_only.files.empty()) {
+    Print("torch.load(weights_only=True) " +
+          (weights_only.refused == nullptr ? std::string("loads it\n")
+                                           : fmt::format("refuses it: {} in {}\n", OneLine(weights_only.refused->name),
+                                                         OneLine(weights_only.refused->file))));
+  }
   return answer;
 }
 

@@ -28,6 +28,9 @@ constexpr size_t kMaxFarTexts = 4096;
 // Behind compression a read of something far back costs up to a megabyte of work.
 constexpr uint64_t kMaxFarReads = 1'000'000, kMaxInflatedFarReads = 4096, kCheap = 64 << 20;
 
+// [pytorch torch/_weights_only_unpickler.py, v2.6]: what torch.save writes with protocol 2.
+constexpr std::string_view kWeightsOnlyOpcodes = "cRbaesu(t\x85\x86\x87N\x88\x89)]}\x8fJKMGXUQhjqr\x8a\x80\x81.";
+
 // Sixteen bytes: there may be millions.
 struct Slot {
   enum Kind : uint8_t {
@@ -181,7 +184,10 @@ class Tracer {
     while (!stopped_) {
       start_ = in_.at();
       Status status = Next();
-      if (status.ok()) status = Step(opcode_);
+      if (status.ok()) {
+        trace_.has_other_opcodes |= kWeightsOnlyOpcodes.find(static_cast<char>(opcode_)) == std::string_view::npos;
+        status = Step(opcode_);
+      }
       if (status.ok() && (stack_.size() + marks_.size() > visitor_.max_values / 4 ||
                           memo_.size() + far_memo_.size() > visitor_.max_values)) {
         status = LimitExceeded("expected at most " + std::to_string(visitor_.max_values) +

@@ -17,6 +17,7 @@ namespace anemone {
 struct PickleTrace {
   std::vector<PickleGlobal> globals;  // each once, in the order in which they are reached
   std::vector<std::string> oddities;  // what no pickler writes and readers disagree on; a few at most
+  bool has_other_opcodes = false;     // than those that PyTorch's weights-only unpickler knows
   uint64_t consumed = 0;              // bytes up to and with STOP, or up to where the trace ended
   Status status;                      // why there was no STOP
 };

@@ -46,6 +46,40 @@ TEST(ScanTest, JudgesGlobals) {
   EXPECT_EQ(JudgeGlobal("somebody.package Class"), Danger::kUnknown);
 }
 
+TEST(ScanTest, SaysWhatWeightsOnlyLoadingTakes) {
+  for (const char* name : {"torch._utils _rebuild_tensor_v2", "collections OrderedDict", "torch BFloat16Storage",
+                           "__builtin__ set", "torch float8_e4m3fn"})
+    EXPECT_TRUE(LoadsWeightsOnly(name)) << name;
+  for (const char* name : {"_io BytesIO", "numpy dtype", "omegaconf.dictconfig DictConfig", "os system", "torch", ""})
+    EXPECT_FALSE(LoadsWeightsOnly(name)) << name;
+  // The opcodes of protocol 4, whatever the names.
+  const std::string protocol2 = WriteFile("protocol2.pkl",
+                                          "\x80\x02"
+                                          "ccollections\nOrderedDict\n)R.");
+  const std::string protocol4 = WriteFile("protocol4.pkl", std::string("\x80\x04\x8c\x0b"
+                                                                       "collections\x8c\x0b"
+                                                                       "OrderedDict\x93)R.",
+                                                                       32));
+  for (const auto& [path, takes] : {std::pair{protocol2, true}, {protocol4, false}}) {
+    ANEMONE_ASSERT_ASSIGN(const std::vector<ScanFinding> findings, Scan(path));
+    ASSERT_EQ(findings.size(), 1U) << path;
+    EXPECT_EQ(findings[0].name, "collections OrderedDict");
+    EXPECT_EQ(findings[0].weights_only, takes) << path;
+  }
+}
+
+TEST(ScanTest, IsFollowedAndStopped) {
+  uint64_t seen = 0;
+  const ProgressFn follow = [&](std::string_view stage, uint64_t done, uint64_t) {
+    EXPECT_EQ(stage, "scanning");
+    seen = done;
+    return true;
+  };
+  EXPECT_THAT(Scan(testing::Golden("clip/mcore.nemo"), follow), IsOk());
+  const ProgressFn stop = [](std::string_view, uint64_t, uint64_t) { return false; };
+  EXPECT_THAT(Scan(testing::Golden("clip/mcore.nemo"), stop), StatusIs(ErrorKind::kInterrupted, "interrupted"));
+}
+
 // The functions that the advisories on picklescan and fickling name, each once found to pass as harmless
 // [GitHub advisories GHSA of picklescan 0.0.21 … 1.0.4, fickling 0.1.4 … 0.1.7].
 TEST(ScanTest, KnownGadgetsAreDangerous) {
