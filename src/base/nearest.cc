@@ -1,8 +1,12 @@
 #include "base/nearest.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 #include <vector>
+
+#include "base/tree.h"
 
 namespace anemone {
 
@@ -47,6 +51,26 @@ std::string DidYouMean(std::string_view word, std::span<const std::string> among
     if (begun != among.end()) meant = *begun;
   }
   return meant.empty() ? "" : "did you mean " + meant + "?";
+}
+
+Status WithNearestPath(const Status& status, const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (status.ok() || status.kind() != ErrorKind::kNotFound || fs::exists(fs::symlink_status(path, error)))
+    return status;
+  const fs::path clean = fs::path(path).lexically_normal();
+  const fs::path named = clean.has_filename() ? clean : clean.parent_path();
+  const fs::path parent = named.has_parent_path() ? named.parent_path() : fs::path(".");
+  const Result<std::vector<std::string>> names = ListDirectory(parent.string());
+  const std::string nearest = names.ok() ? Nearest(named.filename().string(), *names, 2) : "";
+  if (nearest.empty()) return status;
+  const fs::path meant = named.has_parent_path() ? parent / nearest : fs::path(nearest);
+  return status.Hint("did you mean " + meant.string() + "?");
+}
+
+Result<ByteSourcePtr> OpenGivenFile(const std::string& path) {
+  Result<ByteSourcePtr> file = OpenFile(path);
+  return file.ok() ? file : WithNearestPath(file.status(), path);
 }
 
 }  // namespace anemone

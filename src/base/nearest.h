@@ -7,6 +7,9 @@
 #include <string>
 #include <string_view>
 
+#include "anemone/bytes.h"
+#include "anemone/status.h"
+
 namespace anemone {
 
 // Levenshtein distance; `limit` + 1 where it is larger than `limit`.
@@ -19,6 +22,12 @@ std::string Nearest(std::string_view word, std::span<const std::string> among, s
 // "did you mean X?" for a word that was typed: X is at most a third of the word away, or begins with the word. Empty
 // where there is none.
 std::string DidYouMean(std::string_view word, std::span<const std::string> among);
+
+// The failure of opening a path that a user typed; where there is no such path, with a hint that names what lies beside
+// it under the nearest name.
+Status WithNearestPath(const Status& status, const std::string& path);
+// OpenFile of such a path.
+Result<ByteSourcePtr> OpenGivenFile(const std::string& path);
 
 }  // namespace anemone
 

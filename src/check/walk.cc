@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/nearest.h"
 #include "base/tree.h"
 #include "container/decompress.h"
 #include "container/gzip.h"
@@ -206,7 +207,7 @@ Status WalkLeaf(const Leaf& leaf, int depth, const LeafVisitor& visit, const Bro
 Status Walk(const std::string& path, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) {
-    ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+    ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
     if (budget != nullptr) budget->Grant(file->size_bytes());
     return WalkLeaf({path, Whole(std::move(file)), std::nullopt}, 0, visit, on_broken, budget);
   }

@@ -26,12 +26,19 @@ bool IsAsOthersWriteIt(const Work& work) {
          NameMatcher(dialect).BestPrefix(work.result().weights()).prefix == dialect.prefixes.front();
 }
 
+Result<Config> ReadHparams(const std::string& path) {
+  Result<Config> hparams = ReadYaml(path);
+  if (hparams.ok()) return hparams;
+  const Status& status = hparams.status();
+  return Status(status.kind(), status.message(), status.error().hint).OfOption("hparams");
+}
+
 // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
 // user's word.
 Status TakeUsersConfig(const Work& work) {
   const std::string& path = work.options.hparams;
   if (path.empty()) return {};
-  ANEMONE_ASSIGN(const Config hparams, ReadYaml(path));
+  ANEMONE_ASSIGN(const Config hparams, ReadHparams(path));
   ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
   work.result().config = Config(std::move(model));
   work.result().config_name = path;
@@ -108,7 +115,7 @@ Result<TranslateOptions> OptionsOf(const Work& work) {
   translate.strict = work.options.strict;
   translate.extra_state = work.options.extra_state != ExtraState::kDrop;
   if (work.options.hparams.empty()) return translate;
-  ANEMONE_ASSIGN(translate.hparams, ReadYaml(work.options.hparams));
+  ANEMONE_ASSIGN(translate.hparams, ReadHparams(work.options.hparams));
   translate.hparams_name = work.options.hparams;
   if (DescribesWeights(translate.hparams->root())) {
     work.conversion.source.config.reset();

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "anemone/config.h"
+#include "base/nearest.h"
 #include "base/tree.h"
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -31,7 +32,7 @@ struct Member {
 };
 
 Result<std::vector<Member>> ReadArchive(const std::string& path) {
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
   ANEMONE_ASSIGN(const ByteRange start, Whole(file).Sub(0, std::min<uint64_t>(file->size_bytes(), 512)));
   ANEMONE_ASSIGN(const std::string head, start.ReadAll(512));
   if (head.starts_with("\x1f\x8b")) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/nearest.h"
 #include "config/hydra.h"
 #include "family/tokenizer/nemo_artifact.h"
 
@@ -21,7 +22,7 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
   }
   for (const std::string& path : edit.unset) ANEMONE_TRY(config.Unset(path));
   for (const auto& [path, file] : edit.artifacts) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file));
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenGivenFile(file));
     const ByteRange content = Whole(std::move(source));
     const Result<std::string> named = MemberName(content, file);
     if (!named.ok()) return named.status().In(file);

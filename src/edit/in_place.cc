@@ -13,6 +13,7 @@
 
 #include "anemone/bytes.h"
 #include "base/descriptor.h"
+#include "base/nearest.h"
 #include "container/tar.h"
 #include "engine/plan.h"
 
@@ -32,7 +33,7 @@ struct Tail {
 };
 
 Result<Tail> FindTail(const std::string& path) {
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
   std::string head(std::min<uint64_t>(file->size_bytes(), kBlock), '\0');
   ANEMONE_TRY(file->ReadAt(0, std::as_writable_bytes(std::span(head))));
   if (!LooksLikeTar(head)) return Unsupported("expected a tar, found another file").In(path);

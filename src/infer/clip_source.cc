@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/nearest.h"
 #include "clip/image.h"
 #include "clip/sentencepiece.h"
 #include "clip/tokenizer.h"
@@ -213,7 +214,7 @@ Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& 
 }
 
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec) {
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
   auto pixels = [&]() -> Result<std::vector<float>> {
     ANEMONE_ASSIGN(const std::string bytes, Whole(file).ReadAll(ImageLimits{}.max_bytes));
     // Pictures are read side by side, but large ones one at a time, so that memory stays that of one.

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/nearest.h"
-#include "base/tree.h"
 #include "format/format.h"
 #include "net/hub.h"
 #include "source/openclip_run.h"
@@ -37,22 +36,14 @@ std::string RepoOfUrl(std::string_view url) {
   return {};
 }
 
-// "no such file": what lies beside it under a name like it.
+// "no such file": what it may have been instead.
 Status Explain(const Status& missing, const std::string& path) {
-  namespace fs = std::filesystem;
-  const fs::path clean = fs::path(path).lexically_normal();
-  const fs::path named = clean.has_filename() ? clean : clean.parent_path();
-  const fs::path parent = named.has_parent_path() ? named.parent_path() : fs::path(".");
-  const Result<std::vector<std::string>> names = ListDirectory(parent.string());
-  const std::string nearest = names.ok() ? Nearest(named.filename().string(), *names, 2) : "";
-  if (!nearest.empty())
-    return Status(missing).Hint("did you mean " +
-                                (named.has_parent_path() ? parent / nearest : fs::path(nearest)).string() + "?");
+  if (path == "-") return missing.Hint("standard input is not read: give the path of a file");
   if (path.find("://") != std::string::npos)
-    return Status(missing).Hint("a URL is not a path: download it first; a model of the hub is org/name");
+    return missing.Hint("a URL is not a path: download it first; a model of the hub is org/name");
   if (LooksLikeRepoId(path)) {
     const std::string folder = path.substr(0, path.find('/'));
-    return Status(missing).Hint(folder + "/ is a folder here; a model of the hub is then named hf://" + path);
+    return missing.Hint(folder + "/ is a folder here; a model of the hub is then named hf://" + path);
   }
   return missing;
 }
@@ -62,7 +53,7 @@ Result<Checkpoint> OpenPath(const std::string& path, const OpenOptions& options)
   Result<Checkpoint> opened = OpenCheckpoint(path, options);
   if (opened.ok()) return opened;
   const Status status = opened.status();
-  if (status.kind() == ErrorKind::kNotFound) return Explain(status, path);
+  if (status.kind() == ErrorKind::kNotFound) return Explain(WithNearestPath(status, path), path);
   std::error_code error;
   if (status.kind() != ErrorKind::kUnsupported || !std::filesystem::is_directory(path, error)) return status;
   const Result<std::vector<std::string>> found = FindCheckpoints(path);

@@ -4,12 +4,13 @@
 #include <utility>
 
 #include "anemone/bytes.h"
+#include "base/nearest.h"
 
 namespace anemone {
 
 Result<Config> ReadYaml(const std::string& path) {
   constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
   ANEMONE_ASSIGN(const std::string text, Whole(std::move(file)).ReadAll(kMaxBytes));
   return Config::ParseYaml(text, path);
 }
@@ -30,7 +31,7 @@ std::vector<std::string> Lines(std::string_view text) {
 
 Result<std::vector<std::string>> ReadLines(const std::string& path) {
   constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
   ANEMONE_ASSIGN(const std::string all, Whole(std::move(file)).ReadAll(kMaxBytes));
   return Lines(all);
 }
