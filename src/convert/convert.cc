@@ -6,6 +6,7 @@
 #include "anemone/save.h"
 #include "convert/explain.h"
 #include "convert/pass.h"
+#include "edit/nemo_yaml.h"
 #include "edit/replace.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
@@ -36,6 +37,8 @@ constexpr Pass kPasses[] = {
 
 Status RunPass(const Pass& pass, Work& work) {
   const Status status = pass.run(work);
+  // The value of an option is the user's: its error is not the source's.
+  if (!status.ok() && !status.error().option.empty()) return status;
   if (pass.place == ErrorPlace::kSource) return status.In(work.source_path);
   return pass.place == ErrorPlace::kDestination ? status.In(work.conversion.destination) : status;
 }
@@ -59,7 +62,9 @@ Result<Conversion> PlanPasses(const std::string& source, const Checkpoint* given
                               const ConvertOptions& options) {
   Conversion conversion;
   conversion.destination = destination;
-  Work work(options, conversion, source);
+  ConvertOptions own = options;
+  if (std::string note = LeaveOutNemosYaml(&own); !note.empty()) conversion.notes.push_back(std::move(note));
+  Work work(own, conversion, source);
   work.memory = given;
   for (const Pass& pass : kPasses) ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
   conversion.notes = AllNotes(conversion);

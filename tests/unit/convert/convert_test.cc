@@ -343,6 +343,21 @@ TEST(ConvertTest, AnArtifactIsNoFileOfTheFormat) {
               StatusIs(ErrorKind::kUnsupported, "common.pt"));
 }
 
+TEST(ConvertTest, NemosYamlNeedNotExist) {
+  const TempDir dir;
+  const std::string yaml = "/opt/NeMo/examples/conf/megatron_clip_VIT-L-14.yaml";
+  ANEMONE_ASSERT_ASSIGN(const Conversion derived, PlanConversion(Golden("clip/hf"), dir / "x.nemo", {.hparams = yaml}));
+  EXPECT_TRUE(HasNote(derived, "NeMo's megatron_clip_VIT-L-14.yaml does not exist here"));
+  ANEMONE_ASSERT_ASSIGN(const Conversion plain, PlanConversion(Golden("clip/hf"), dir / "x.nemo", {}));
+  EXPECT_EQ(derived.result.config->ToYaml(), plain.result.config->ToYaml());
+  // One that exists is read; one that NeMo does not ship must exist.
+  std::ofstream(dir / "megatron_clip_VIT-L-14.yaml") << "model: {}\n";
+  EXPECT_FALSE(
+      PlanConversion(Golden("clip/hf"), dir / "x.nemo", {.hparams = dir / "megatron_clip_VIT-L-14.yaml"}).ok());
+  EXPECT_THAT(PlanConversion(Golden("clip/hf"), dir / "x.nemo", {.hparams = "/opt/NeMo/mine.yaml"}),
+              StatusIs(ErrorKind::kNotFound, "hparams: /opt/NeMo/mine.yaml: cannot open"));
+}
+
 TEST(ConvertTest, SaysWhatTrainingStateItLeavesOut) {
   const std::string ranks = Golden("clip/ckpt_mcore_tp2");
   const struct {
