@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "base/nearest.h"
 
@@ -24,6 +26,23 @@ const Format* ByExtension(std::string_view name, bool is_folder) {
     return format->lay_out != nullptr && (has(format->extension) || std::ranges::any_of(format->other_extensions, has));
   });
   return found == formats.end() ? nullptr : *found;
+}
+
+// What other programs call a file of this name; "" where that is unknown.
+std::string_view OthersFormat(std::string_view name) {
+  constexpr std::pair<std::string_view, std::string_view> kEndings[] = {{".engine", "a TensorRT engine"},
+                                                                        {".gguf", "GGUF"},
+                                                                        {".ggml", "GGML"},
+                                                                        {".h5", "HDF5"},
+                                                                        {".keras", "Keras"},
+                                                                        {".msgpack", "MessagePack"},
+                                                                        {".npy", "NumPy"},
+                                                                        {".npz", "NumPy"},
+                                                                        {".onnx", "ONNX"},
+                                                                        {".pb", "TensorFlow"},
+                                                                        {".tflite", "TFLite"}};
+  const auto* found = std::ranges::find_if(kEndings, [&](const auto& ending) { return name.ends_with(ending.first); });
+  return found == std::end(kEndings) ? std::string_view() : found->second;
 }
 
 }  // namespace
@@ -59,7 +78,9 @@ Result<const Format*> DestinationFormat(const std::string& destination, const st
                        DidYouMean(to, known));
   }
   if (format == nullptr) {
-    return InvalidArgument(fmt::format("{}: cannot tell the format to write from this name", destination))
+    const std::string_view other = OthersFormat(name);
+    return InvalidArgument(fmt::format("{}: cannot tell the format to write from this name{}", destination,
+                                       other.empty() ? "" : fmt::format(": {} is not written", other)))
         .Use("to", "FORMAT", fmt::format("name it: one of {}", fmt::join(known, ", ")));
   }
   return format;
