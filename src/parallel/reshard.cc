@@ -1,7 +1,9 @@
 #include "parallel/reshard.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <set>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -402,6 +404,25 @@ Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const Ch
   return {};
 }
 
+// Tells that tables of `before` rows have `after` now; what was told of an earlier step, merging before splitting, and
+// this one become one note.
+void NoteRows(uint64_t before, uint64_t after, std::string_view why, std::vector<std::string>* notes) {
+  constexpr std::string_view kPrefix = "vocabulary: ", kArrow = " → ";
+  for (auto note = notes->begin(); note != notes->end(); ++note) {
+    if (!note->starts_with(kPrefix)) continue;
+    uint64_t first = 0, second = 0;
+    const char* const end = note->data() + note->size();
+    const auto read = std::from_chars(note->data() + kPrefix.size(), end, first);
+    if (!std::string_view(read.ptr, end).starts_with(kArrow)) continue;
+    std::from_chars(read.ptr + kArrow.size(), end, second);
+    if (second != before) continue;
+    before = first;
+    notes->erase(note);
+    break;
+  }
+  if (before != after) notes->push_back(fmt::format("{}{}{}{} rows, {}", kPrefix, before, kArrow, after, why));
+}
+
 // Vocabulary tables padded for `tp` ranks. `was_tp` is how many they were padded for; 0 where `dims` tell the tokens.
 Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int was_tp, Checkpoint* checkpoint) {
   const NameMatcher& naming = model.names;
@@ -410,6 +431,7 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
     ANEMONE_TRY(GuessVocab(naming, prefix, *checkpoint, was_tp, dims));
   }
   StateDict padded;
+  std::set<std::pair<uint64_t, uint64_t>> resized;  // rows before and after
   for (const StateDict::Item& item : checkpoint->weights().items()) {
     const auto hit = naming.Match(item.name, prefix);
     if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab) {
@@ -427,11 +449,19 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
       checkpoint->notes.push_back(
           fmt::format("{}: keeps its {} rows, as nothing says how many of them are tokens", item.name, rows));
     }
-    if (rows == before) continue;
-    checkpoint->notes.push_back(
-        rows < vocab ? fmt::format("{}: {} rows became {}, as the config has them", item.name, before, rows)
-                     : fmt::format("{}: {} rows of padding became {} ({} tokens)", item.name, before - vocab,
-                                   rows - vocab, vocab));
+    if (rows < vocab) {
+      checkpoint->notes.push_back(
+          fmt::format("{}: {} rows became {}, as the config has them", item.name, before, rows));
+    } else if (rows != before) {
+      resized.emplace(before, rows);
+    }
+  }
+  const uint64_t divisor = VocabDivisor(*checkpoint);
+  for (const auto& [before, rows] : resized) {
+    const bool is_padded = rows % (divisor * static_cast<uint64_t>(tp)) == 0;
+    NoteRows(before, rows,
+             is_padded ? fmt::format("padded to a multiple of {} × TP {}", divisor, tp) : "as the config has them",
+             &checkpoint->notes);
   }
   checkpoint->weights() = std::move(padded);
   return {};
