@@ -10,19 +10,19 @@
 #include "anemone/checkpoint.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/next_steps.h"
 #include "cli/paths.h"
 #include "cli/text.h"
 #include "cli/tree.h"
 #include "edit/config_keys.h"
 #include "edit/model_class.h"
 #include "format/format.h"
-#include "infer/clip_source.h"
 #include "inspect/json_nodes.h"
 #include "inspect/provenance.h"
 #include "inspect/sizes.h"
 #include "inspect/summary.h"
-#include "source/canonical.h"
 #include "source/source.h"
+#include "tensor/cast.h"
 
 namespace anemone::cli {
 namespace {
@@ -82,66 +82,6 @@ bool IsNemo(const Checkpoint& checkpoint) {
   return traits.language == ConfigLanguage::kNemo1 && traits.model_class != ModelClassIn::kNowhere;
 }
 
-struct Step {
-  std::string command;
-  std::string_view purpose;
-};
-
-// A command that is proposed must work; a config is still to be given where there is none.
-bool Works(const Status& status) { return status.ok() || status.kind() == ErrorKind::kNotFound; }
-
-bool CanInfer(const Checkpoint& checkpoint) {
-  const Result<ClipModel> model = LoadClip(checkpoint);
-  return model.ok() && model->spec().has_text && model->spec().has_vision &&
-         LoadTokenizer(checkpoint, model->spec()).ok();
-}
-
-// What people who hold such a thing most often want next.
-std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary) {
-  const FormatTraits& traits = TraitsOf(checkpoint);
-  const std::string path = ShellWord(OneLine(checkpoint.path));
-  const std::string convert = "anemone convert " + path;
-  const bool is_clip = summary.family == "clip" || summary.family == "siglip";
-  if (traits.is_nemo1_archive() && is_clip) {
-    std::vector<Step> steps;
-    if (Works(CanTranslate(checkpoint, "hf"))) steps.push_back({convert + " OUT --to hf", "for transformers"});
-    if (CanInfer(checkpoint))
-      steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
-    return steps;
-  }
-  const Step for_transformers = {convert + " OUT --to hf", "for transformers"};
-  if (traits.is_nemo1_archive()) {
-    const bool can_leave = CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok();
-    return {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"},
-            {"anemone reshard " + path + " OUT.nemo --tp N --pp N", "for another number of GPUs"}};
-  }
-  if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
-    const std::string whole = ShellWord(OneLine(checkpoint.origin.part_of));
-    return {{"anemone convert " + whole + " OUT --to hf", "of all ranks, for transformers"}};
-  }
-  const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
-  if (has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok())
-    return {for_transformers, {convert + " OUT.nemo", "a model NeMo 1 restores"}};
-  if (!traits.successor.empty())
-    return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
-  if (traits.is_megatron()) {
-    const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
-    const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
-    return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
-  }
-  if (is_clip && !Works(CanTranslate(checkpoint, "mcore"))) return {};
-  if (is_clip) {
-    // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
-    const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;
-    return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
-  }
-  if (traits.language == ConfigLanguage::kHuggingFace && CanBecome(checkpoint, ConfigLanguage::kNemo1).ok())
-    return {{convert + " OUT.nemo", "for NeMo"}};
-  if (traits.is_pickle && !checkpoint.origin.is_torch_script)
-    return {{convert + " OUT.safetensors", "the same without pickle"}};
-  return {};
-}
-
 // "vision 24 × 1024, 16 heads, patch 14, 224 px".
 std::string SizesLine(const TowerSizes& tower) {
   std::string line = tower.tower + (tower.tower.empty() ? "" : " ") + fmt::format("{} × {}", tower.layers, tower.width);
@@ -181,7 +121,8 @@ ConfigNode SizesNode(const std::vector<TowerSizes>& towers) {
   return node;
 }
 
-ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
+ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
+                      bool with_tensors) {
   ConfigNode node = ConfigNode::Map();
   const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
   node["path"] = ConfigNode::String(checkpoint.path);
@@ -197,7 +138,7 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = ConfigNode::String(value);
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
   node["file_bytes"] = on_disk ? CountNode(*on_disk) : ConfigNode::Null();
-  node["parameters"] = CountNode(summary.weights.elements);
+  node["parameters"] = CountNode(whole.weights.elements);
   node["bytes"] = CountNode(summary.weights.bytes);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::Map();
   for (const auto& [dtype, amount] : summary.by_dtype) {
@@ -208,8 +149,9 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool
   node["training_state"] = ConfigNode::Bool(summary.has_training_state);
   node["config"] = checkpoint.config ? checkpoint.config->root() : ConfigNode::Null();
   node["artifacts"] = ArtifactsNode(checkpoint);
+  node["problem"] = text(whole.misfit.ok() ? "" : whole.misfit.message());
   ConfigNode& next = node["next"] = ConfigNode::List();
-  for (const Step& step : NextSteps(checkpoint, summary)) next.list.push_back(ConfigNode::String(step.command));
+  for (const Step& step : NextSteps(checkpoint, summary, whole)) next.list.push_back(ConfigNode::String(step.command));
   if (with_tensors) node["tensors"] = TensorsNode(checkpoint);
   return node;
 }
@@ -241,7 +183,23 @@ void AddFacts(const Checkpoint& checkpoint, std::vector<std::vector<std::string>
   if (!origin.empty()) rows.push_back({"origin", origin});
 }
 
-std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
+// "2.65 M parameters in 86 fp32 tensors, 10.6 MB; stored on 4 ranks as 10.8 MB", a row for each dtype. What holds whole
+// numbers are counters and indices, not parameters.
+void AddWeights(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
+                std::vector<std::vector<std::string>>& rows) {
+  std::string_view label = "weights";
+  for (const auto& [dtype, amount] : whole.by_dtype) {
+    std::string text = fmt::format("{} {} in {} {} tensor{}, {}", HumanCount(amount.elements),
+                                   internal::IsFloat(dtype) ? "parameters" : "elements", amount.tensors, Name(dtype),
+                                   amount.tensors == 1 ? "" : "s", HumanBytes(amount.bytes));
+    const auto stored = summary.by_dtype.find(dtype);
+    if (stored != summary.by_dtype.end() && stored->second.bytes != amount.bytes)
+      text += fmt::format("; stored on {} ranks as {}", checkpoint.shards.size(), HumanBytes(stored->second.bytes));
+    rows.push_back({std::string(std::exchange(label, "")), text});
+  }
+}
+
+std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole) {
   std::vector<std::vector<std::string>> rows;
   const Format* format = checkpoint.format;
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
@@ -254,9 +212,8 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   rows.push_back({"family", summary.family.empty() ? unknown
                                                    : fmt::format("{}, dialect {}{}", summary.family, summary.dialect,
                                                                  alone.empty() ? "" : ", " + alone + " alone")});
-  if (const ModelClass* model = ModelClassOf(checkpoint); model != nullptr && IsNemo(checkpoint)) {
-    rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
-  }
+  const ModelClass* const model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
+  if (model != nullptr) rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
   AddFacts(checkpoint, rows);
   const Layout& layout = checkpoint.layout;
   if (checkpoint.shards.size() > 1 || layout.vp > 1) {
@@ -267,29 +224,36 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary) {
   for (const Summary::Part& part : summary.parts) {
     rows.push_back({std::string(std::exchange(label, "")), PartLine(part)});
   }
-  for (const auto& [dtype, amount] : summary.by_dtype) {
-    rows.push_back({rows.back()[0] == "weights" || &amount != &summary.by_dtype.begin()->second ? "" : "weights",
-                    fmt::format("{} parameters in {} {} tensors, {}", HumanCount(amount.elements), amount.tensors,
-                                Name(dtype), HumanBytes(amount.bytes))});
+  AddWeights(checkpoint, summary, whole, rows);
+  if (!whole.misfit.ok()) {
+    rows.push_back({"problem", OneLine(whole.misfit.message())});
+    if (const std::string& hint = whole.misfit.error().hint; !hint.empty()) rows.push_back({"", OneLine(hint)});
   }
-  if (summary.opaque > 0) rows.push_back({"extra state", fmt::format("{} entries", summary.opaque)});
+  if (summary.opaque > 0)
+    rows.push_back({"extra state", fmt::format("{} entries of Transformer Engine's", summary.opaque)});
   if (summary.has_training_state)
     rows.push_back({"training", "optimizer and loop state present (--only weights drops it)"});
   if (checkpoint.config) {
     const ConfigNode* target = checkpoint.config->Find("target");
     rows.push_back({"config", checkpoint.config_name});
-    // A class is long: the width of a terminal is kept for the rest.
-    if (target != nullptr) rows.push_back({"target", OneLine(target->ScalarText())});
+    // A class's path is longer than a terminal is wide, and a known class is named above.
+    const bool is_told = model != nullptr && globals().verbosity < 1;
+    if (target != nullptr && !is_told) rows.push_back({"target", OneLine(target->ScalarText())});
   }
   for (const Artifact& artifact : checkpoint.artifacts) {
     rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
                     fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
   }
   label = "next";
-  for (const Step& step : NextSteps(checkpoint, summary)) {
+  for (const Step& step : NextSteps(checkpoint, summary, whole)) {
     rows.push_back({std::string(std::exchange(label, "")), fmt::format("{} ({})", step.command, step.purpose)});
   }
-  return Columns(rows);
+  if (globals().verbosity > 0) {
+    label = "metadata";
+    for (const auto& [key, value] : checkpoint.metadata)
+      rows.push_back({std::string(std::exchange(label, "")), OneLine(key) + ": " + OneLine(value)});
+  }
+  return PaintLabels(Columns(rows));
 }
 
 // The stored config, or one value of it.
@@ -331,7 +295,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
     return Answer{};
   }
   const Summary summary = Summarize(checkpoint);
-  if (options.json) return Answer{.json = ToJsonNode(checkpoint, summary, options.tensors)};
+  if (options.json) return Answer{.json = ToJsonNode(checkpoint, summary, WholeModelOf(checkpoint), options.tensors)};
   if (options.tree) {
     Print(ModuleTree(checkpoint));
   } else if (options.tensors) {
@@ -341,7 +305,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
       Print(fmt::format("{:>12}  {}\n", artifact.content.size, OneLine(artifact.name)));
     }
   } else {
-    Print(Overview(checkpoint, summary));
+    Print(Overview(checkpoint, summary, WholeModelOf(checkpoint)));
   }
   return Answer{};
 }

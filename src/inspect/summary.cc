@@ -4,27 +4,33 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "anemone/value.h"
 #include "edit/model_class.h"
 #include "family/family.h"
 #include "family/words/language.h"
 #include "family/words/model_words.h"
+#include "source/canonical.h"
 
 namespace anemone {
 namespace {
 
-void Count(const StateDict& state, Summary& summary) {
-  for (const StateDict::Item& item : state.items()) {
-    const Tensor* tensor = item.tensor();
-    if (tensor == nullptr) {
-      ++summary.opaque;
-      continue;
+// Into `sum.weights` and `sum.by_dtype`; answers the entries that are no tensors.
+template <typename Sum>
+uint64_t Count(const Checkpoint& checkpoint, Sum& sum) {
+  uint64_t opaque = 0;
+  checkpoint.ForEachDict([&](const StateDict& state) {
+    for (const StateDict::Item& item : state.items()) {
+      const Tensor* tensor = item.tensor();
+      if (tensor == nullptr) {
+        ++opaque;
+        continue;
+      }
+      for (Summary::Amount* amount : {&sum.weights, &sum.by_dtype[tensor->dtype()]}) amount->Add(*tensor);
     }
-    for (Summary::Amount* amount : {&summary.weights, &summary.by_dtype[tensor->dtype()]}) {
-      amount->Add(*tensor);
-    }
-  }
+  });
+  return opaque;
 }
 
 // A starting point for trainers has the keys of a training and nothing under them, or counters at zero.
@@ -94,11 +100,9 @@ void Summary::Amount::Add(const Tensor& tensor) {
 
 Summary Summarize(const Checkpoint& checkpoint) {
   Summary summary;
-  for (const Shard& shard : checkpoint.shards) {
-    Count(shard.weights, summary);
-    for (const StateDict& chunk : shard.chunks) Count(chunk, summary);
+  summary.opaque = Count(checkpoint, summary);
+  for (const Shard& shard : checkpoint.shards)
     summary.has_training_state |= shard.training && HoldsTrainingState(*shard.training);
-  }
   DetectFamily(checkpoint, &summary.foreign);
   if (const Family* family = FamilyOf(checkpoint)) {
     summary.family = family->name;
@@ -108,6 +112,18 @@ Summary Summarize(const Checkpoint& checkpoint) {
     }
   }
   return summary;
+}
+
+WholeModel WholeModelOf(const Checkpoint& checkpoint) {
+  WholeModel model;
+  Result<Checkpoint> merged = MergedSkeleton(checkpoint);
+  if (merged.ok()) {
+    model.skeleton = *std::move(merged);
+  } else if (merged.status().kind() == ErrorKind::kCorrupt) {
+    model.misfit = merged.status();
+  }
+  Count(model.skeleton ? *model.skeleton : checkpoint, model);
+  return model;
 }
 
 }  // namespace anemone

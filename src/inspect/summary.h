@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "anemone/checkpoint.h"
+#include "anemone/status.h"
 
 namespace anemone {
 
@@ -29,7 +31,7 @@ struct Summary {
   std::string dialect;  // "mcore"; empty likewise
   std::string
       foreign;     // the model that the config names, where the names of tensors are a known family's and it is not
-  Amount weights;  // over all shards, replicated tensors counted once per rank that stores them
+  Amount weights;  // as stored: what several ranks have counts once for each
   std::map<DType, Amount> by_dtype;
   std::vector<Part> parts;          // those that its family tells apart; empty: it is one
   uint64_t opaque = 0;              // entries that are no tensors: `_extra_state`
@@ -37,6 +39,16 @@ struct Summary {
 };
 
 Summary Summarize(const Checkpoint& checkpoint);
+
+// The model that the ranks are together: what several of them store counts once.
+struct WholeModel {
+  Summary::Amount weights;
+  std::map<DType, Summary::Amount> by_dtype;
+  std::optional<Checkpoint> skeleton;  // MergedSkeleton
+  Status misfit;                       // why the ranks do not fit together; all of them are counted then
+};
+// Reads no weights. A checkpoint that no table knows is counted as it is stored.
+WholeModel WholeModelOf(const Checkpoint& checkpoint);
 // "projector": the parts that are stored, where others are not; else "".
 std::string PartsAlone(const Summary& summary);
 

@@ -1,5 +1,8 @@
 #include "source/canonical.h"
 
+#include <map>
+#include <utility>
+
 #include "family/words/megatron_config.h"
 #include "family/words/nemo2_config.h"
 #include "parallel/reshard.h"
@@ -30,7 +33,37 @@ Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
   return MergeShards(weights);
 }
 
+// Zeros in place of the tensors; those of one dtype and shape are one tensor, which equals itself at no cost.
+Status TakeOutWeights(std::map<std::pair<DType, Shape>, Tensor>& zeros, StateDict& state) {
+  StateDict skeleton;
+  for (const StateDict::Item& item : state.items()) {
+    const Tensor* tensor = item.tensor();
+    if (tensor == nullptr) {
+      ANEMONE_TRY(skeleton.Add(item.name, item.entry));
+      continue;
+    }
+    auto found = zeros.find({tensor->dtype(), tensor->shape()});
+    if (found == zeros.end()) {
+      ANEMONE_ASSIGN(Tensor zero, Tensor::Fill(tensor->dtype(), tensor->shape(), 0));
+      found = zeros.emplace(std::pair(tensor->dtype(), tensor->shape()), std::move(zero)).first;
+    }
+    ANEMONE_TRY(skeleton.Add(item.name, found->second));
+  }
+  state = std::move(skeleton);
+  return {};
+}
+
 }  // namespace
+
+Result<Checkpoint> MergedSkeleton(const Checkpoint& checkpoint) {
+  Checkpoint skeleton = checkpoint;
+  std::map<std::pair<DType, Shape>, Tensor> zeros;
+  for (Shard& shard : skeleton.shards) {
+    ANEMONE_TRY(TakeOutWeights(zeros, shard.weights));
+    for (StateDict& chunk : shard.chunks) ANEMONE_TRY(TakeOutWeights(zeros, chunk));
+  }
+  return Whole(skeleton);
+}
 
 Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
   ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));

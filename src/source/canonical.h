@@ -16,6 +16,10 @@ namespace anemone {
 // or unequal.
 Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options = {});
 
+// The whole model that the ranks of a checkpoint are together, with zeros for weights: names, shapes and dtypes. Reads
+// no weights. Errors: as MergeShards, Corrupt where the ranks do not fit together.
+Result<Checkpoint> MergedSkeleton(const Checkpoint& checkpoint);
+
 // Whether the weights can be spelled in another dialect of their family. Reads no weights. Errors: as Translate.
 Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect);
 // Whether its family has a dialect and a config in `language` for such a model, by names and config: reads no weights,

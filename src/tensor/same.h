@@ -7,7 +7,8 @@
 
 namespace anemone {
 
-// Equal in dtype, shape and every byte; read window by window, unless both are the same place of the same file.
+// Equal in dtype, shape and every byte; read window by window, unless both are one tensor, or the same place of
+// the same file.
 Result<bool> SameBytes(const Tensor& a, const Tensor& b);
 // Every byte is that of a zero.
 Result<bool> IsZero(const Tensor& tensor);

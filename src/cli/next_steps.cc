@@ -1,0 +1,84 @@
+#include "cli/next_steps.h"
+
+#include <fmt/format.h>
+
+#include "cli/text.h"
+#include "format/format.h"
+#include "infer/clip_source.h"
+#include "parallel/reshard.h"
+#include "source/canonical.h"
+
+namespace anemone::cli {
+namespace {
+
+// A command that is proposed must work; a config is still to be given where there is none.
+bool Works(const Status& status) { return status.ok() || status.kind() == ErrorKind::kNotFound; }
+
+bool CanInfer(const Checkpoint& checkpoint) {
+  const Result<ClipModel> model = LoadClip(checkpoint);
+  return model.ok() && model->spec().has_text && model->spec().has_vision &&
+         LoadTokenizer(checkpoint, model->spec()).ok();
+}
+
+// The sizes of a layout by which the model can be divided: some of " --tp N --pp N".
+std::string SizesToSplit(const WholeModel& whole) {
+  const auto can_split = [&](const Layout& by_two, const Layout& by_three) {
+    return whole.skeleton && (SplitShards(*whole.skeleton, by_two).ok() || SplitShards(*whole.skeleton, by_three).ok());
+  };
+  std::string sizes;
+  if (can_split({.tp = 2}, {.tp = 3})) sizes += " --tp N";
+  if (can_split({.pp = 2}, {.pp = 3})) sizes += " --pp N";
+  return sizes;
+}
+
+}  // namespace
+
+std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole) {
+  const FormatTraits& traits = TraitsOf(checkpoint);
+  const std::string path = ShellWord(OneLine(checkpoint.path));
+  if (!whole.misfit.ok()) return {{"anemone verify " + path, "all that is wrong"}};
+  const std::string convert = "anemone convert " + path;
+  const bool is_clip = summary.family == "clip" || summary.family == "siglip";
+  if (traits.is_nemo1_archive() && is_clip) {
+    std::vector<Step> steps;
+    if (Works(CanTranslate(checkpoint, "hf"))) steps.push_back({convert + " OUT --to hf", "for transformers"});
+    if (CanInfer(checkpoint))
+      steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
+    return steps;
+  }
+  const Step for_transformers = {convert + " OUT --to hf", "for transformers"};
+  if (traits.is_nemo1_archive()) {
+    const bool can_leave = CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok();
+    std::vector<Step> steps = {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"}};
+    if (const std::string sizes = SizesToSplit(whole); !sizes.empty())
+      steps.push_back({"anemone reshard " + path + " OUT.nemo" + sizes, "for another number of GPUs"});
+    return steps;
+  }
+  if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
+    const std::string all = ShellWord(OneLine(checkpoint.origin.part_of));
+    return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
+  }
+  const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
+  if (has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok())
+    return {for_transformers, {convert + " OUT.nemo", "a model NeMo 1 restores"}};
+  if (!traits.successor.empty())
+    return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
+  if (traits.is_megatron()) {
+    const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
+    const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
+    return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
+  }
+  if (is_clip && !Works(CanTranslate(checkpoint, "mcore"))) return {};
+  if (is_clip) {
+    // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
+    const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;
+    return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
+  }
+  if (traits.language == ConfigLanguage::kHuggingFace && CanBecome(checkpoint, ConfigLanguage::kNemo1).ok())
+    return {{convert + " OUT.nemo", "for NeMo"}};
+  if (traits.is_pickle && !checkpoint.origin.is_torch_script)
+    return {{convert + " OUT.safetensors", "the same without pickle"}};
+  return {};
+}
+
+}  // namespace anemone::cli
