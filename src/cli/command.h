@@ -5,7 +5,10 @@
 #ifndef ANEMONE_CLI_COMMAND_H_
 #define ANEMONE_CLI_COMMAND_H_
 
+#include <unistd.h>
+
 #include <CLI/App.hpp>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -40,16 +43,31 @@ bool IsSpeaker();
 // answers the exit status.
 int Report(const Status& status);
 
+// What a command would print, for a caller who runs it inside another program (program.h).
+struct Capture {
+  std::string output;
+  Status failure;       // the first that was reported
+  ProgressFn progress;  // the caller's
+};
+
 // What every command can be told.
 struct Globals {
   int verbosity = 0;  // -v adds, -q subtracts
   std::string progress = "auto";
+  std::string color = "auto";
   unsigned threads = 0;
   const CLI::App* command = nullptr;  // the one that runs
   Cluster* cluster = &Cluster::Alone();
-  bool has_mpi = false;  // built with it
+  bool has_mpi = false;        // built with it
+  Capture* capture = nullptr;  // null: it prints
 };
 Globals& globals();
+
+enum class Style : uint8_t { kBold, kDim, kRed, kGreen, kYellow, kCyan };
+// `text` as a terminal shows it in a style, where the stream `fd` is one that shows colors; else as it is.
+std::string Paint(Style style, std::string_view text, int fd = STDOUT_FILENO);
+// The first word of every line that begins with one.
+std::string PaintLabels(std::string_view text);
 
 // A progress bar (what is done, rate, time left) where one is wanted, cancelled by a signal; otherwise only the
 // cancelling.

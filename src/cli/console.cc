@@ -154,6 +154,21 @@ ProgressBar& Bar() {
   return bar;
 }
 
+// TERM=dumb: an editor's or a log's window, which shows escape codes as they are.
+bool IsTerminal(int fd) {
+  const char* const term = std::getenv("TERM");
+  return isatty(fd) == 1 && (term == nullptr || std::string_view(term) != "dumb");
+}
+
+// [no-color.org].
+bool ShowsColors(int fd) {
+  if (globals().capture != nullptr) return false;
+  const std::string& color = globals().color;
+  if (color != "auto") return color == "always";
+  const char* const none = std::getenv("NO_COLOR");
+  return (none == nullptr || *none == 0) && IsTerminal(fd);
+}
+
 // What is said on stderr, where the bar is.
 void Say(const std::string& text) {
   Bar().Clear();
@@ -193,10 +208,32 @@ bool IsSpeaker() { return globals().cluster->rank() == 0; }
 
 int Report(const Status& status) {
   if (!IsSpeaker()) return ExitStatus(status.kind());
-  Say(fmt::format("anemone: {}\n", OneLine(Message(status))));
+  if (Capture* capture = globals().capture; capture != nullptr) {
+    if (capture->failure.ok()) capture->failure = status;
+    return ExitStatus(status.kind());
+  }
+  const auto paint = [](Style style, std::string_view word) { return Paint(style, word, STDERR_FILENO); };
+  Say(fmt::format("{} {}\n", paint(Style::kRed, "anemone:"), OneLine(Message(status))));
   const std::string advice = Advice(status.error(), Spell);
-  if (!advice.empty()) Say(fmt::format("hint: {}\n", OneLine(advice)));
+  if (!advice.empty()) Say(fmt::format("{} {}\n", paint(Style::kCyan, "hint:"), OneLine(advice)));
   return ExitStatus(status.kind());
+}
+
+std::string Paint(Style style, std::string_view text, int fd) {
+  constexpr std::string_view kCodes[] = {"1", "2", "1;31", "32", "33", "36"};
+  if (text.empty() || !ShowsColors(fd)) return std::string(text);
+  return fmt::format("\033[{}m{}\033[0m", kCodes[static_cast<size_t>(style)], text);
+}
+
+std::string PaintLabels(std::string_view text) {
+  if (!ShowsColors(STDOUT_FILENO)) return std::string(text);
+  std::string painted;
+  for (const auto& [line, is_code] : LinesOf(text)) {
+    const size_t end = std::min(line.find("  "), line.size());
+    painted += Paint(Style::kCyan, line.substr(0, end));
+    painted.append(line.substr(end)).append("\n");
+  }
+  return painted;
 }
 
 Globals& globals() {
@@ -206,10 +243,11 @@ Globals& globals() {
 
 ProgressFn MakeProgress() {
   const Globals& g = globals();
+  if (g.capture != nullptr) return g.capture->progress;
   const bool wanted = !IsTrueInEnvironment("HF_HUB_DISABLE_PROGRESS_BARS");
   const bool visible =
       IsSpeaker() &&
-      (g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && isatty(STDERR_FILENO) == 1));
+      (g.progress == "always" || (g.progress == "auto" && wanted && g.verbosity >= 0 && IsTerminal(STDERR_FILENO)));
   return [visible](std::string_view stage, uint64_t done, uint64_t total) {
     if (visible) Bar().Update(stage, done, total);
     return Heed() == 0;
@@ -217,13 +255,13 @@ ProgressFn MakeProgress() {
 }
 
 void Note(std::string_view text, int level) {
-  if (!IsSpeaker() || globals().verbosity < level) return;
-  Say(fmt::format("anemone: note: {}\n", OneLine(text)));
+  if (!IsSpeaker() || globals().capture != nullptr || globals().verbosity < level) return;
+  Say(fmt::format("{} {}\n", Paint(Style::kDim, "anemone: note:", STDERR_FILENO), OneLine(text)));
 }
 
 void Warn(std::string_view text) {
-  if (!IsSpeaker()) return;
-  Say(fmt::format("anemone: warning: {}\n", OneLine(text)));
+  if (!IsSpeaker() || globals().capture != nullptr) return;
+  Say(fmt::format("{} {}\n", Paint(Style::kYellow, "anemone: warning:", STDERR_FILENO), OneLine(text)));
 }
 
 namespace {
@@ -238,11 +276,16 @@ namespace {
 
 void Print(std::string_view text) {
   if (!IsSpeaker()) return;
+  if (Capture* capture = globals().capture; capture != nullptr) {
+    capture->output += text;
+    return;
+  }
   Bar().Clear();
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) StopPrinting(errno);
 }
 
 void Flush() {
+  if (globals().capture != nullptr) return;
   Bar().Clear();
   if (std::fflush(stdout) != 0) StopPrinting(errno);
 }

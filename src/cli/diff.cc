@@ -38,6 +38,21 @@ struct Options {
 // Tensors that are listed; -v lists all.
 constexpr size_t kShownTensors = 20;
 
+// A value in at most so many columns as leave room for the other and for the name.
+std::string Brief(const std::string& value) {
+  constexpr size_t kMost = 24;
+  if (value.empty()) return "(absent)";
+  std::string line = OneLine(value);
+  return globals().verbosity > 0 || Width(line) <= kMost ? line : Leading(line, kMost - 1) + "…";
+}
+
+std::string Texts(const char* what, const std::vector<TextDifference>& differences) {
+  std::vector<std::vector<std::string>> rows;
+  for (const TextDifference& d : differences)
+    rows.push_back({what, fmt::format("{} → {}", Brief(d.first), Brief(d.second)), OneLine(d.path)});
+  return Columns(rows);
+}
+
 std::string Text(const Difference& difference) {
   std::vector<std::vector<std::string>> rows;
   const size_t shown = globals().verbosity > 0 ? difference.tensors.size() : kShownTensors;
@@ -52,25 +67,16 @@ std::string Text(const Difference& difference) {
     }
     rows.push_back({"tensor", std::string(Name(d.kind)), detail, OneLine(d.name)});
   }
-  if (shown < difference.tensors.size()) {
-    rows.push_back({"tensor", "…", fmt::format("{} more (-v lists all)", difference.tensors.size() - shown)});
-  }
-  const auto add_texts = [&rows](const char* what, const std::vector<TextDifference>& differences) {
-    for (const TextDifference& d : differences) {
-      const auto cut = [](const std::string& s) {
-        return s.empty() ? std::string("(absent)") : OneLine(s).substr(0, 80);
-      };
-      rows.push_back({what, "value", fmt::format("{} → {}", cut(d.first), cut(d.second)), OneLine(d.path)});
-    }
-  };
-  add_texts("config", difference.config);
-  add_texts("artifact", difference.artifacts);
-  return Columns(rows);
+  std::string text = Columns(rows);
+  if (shown < difference.tensors.size())
+    text += fmt::format("tensor  … {} more (-v lists all)\n", difference.tensors.size() - shown);
+  return text + Texts("config", difference.config) + Texts("artifact", difference.artifacts);
 }
 
 // "12 of 74 tensors differ: 10 in values, 2 in dtype; largest |a-b| 0.01 in X\n3 config values differ\n".
 std::string Stat(const Difference& difference) {
-  if (difference.empty()) return fmt::format("equal: {} tensors\n", difference.tensors_compared);
+  if (difference.empty())
+    return fmt::format("{} {} tensors\n", Paint(Style::kGreen, "equal:"), difference.tensors_compared);
   std::map<std::string_view, size_t> kinds;
   const TensorDifference* largest = nullptr;
   size_t compared = 0;

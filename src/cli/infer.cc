@@ -91,6 +91,26 @@ std::string JsonLine(const std::string& image, const std::vector<std::string>& t
   return Config(node).ToJson(-1) + "\n";
 }
 
+// A field as RFC 4180 has it.
+std::string CsvField(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == text.npos) return std::string(text);
+  std::string field = "\"";
+  for (const char c : text) field += c == '"' ? "\"\"" : std::string(1, c);
+  return field + '"';
+}
+
+std::string CsvHead(const std::vector<std::string>& texts) {
+  std::string line = "image";
+  for (const std::string& text : texts) line += "," + CsvField(text);
+  return line + "\n";
+}
+
+std::string CsvLine(const std::string& image, std::span<const float> probabilities) {
+  std::string line = CsvField(image);
+  for (const float p : probabilities) line += fmt::format(",{}", p);
+  return line + "\n";
+}
+
 // The most likely labels of an image, a bar each.
 std::string Table(const std::string& image, const std::vector<std::string>& texts, std::span<const float> probabilities,
                   uint64_t top) {
@@ -104,9 +124,10 @@ std::string Table(const std::string& image, const std::vector<std::string>& text
   for (const size_t i : std::span(order).first(shown)) {
     std::string bar;
     for (auto ticks = std::lround(probabilities[i] * kBar); ticks > 0; --ticks) bar += "█";
-    rows.push_back({fmt::format("  {:7.3f} %", 100 * static_cast<double>(probabilities[i])), OneLine(texts[i]), bar});
+    rows.push_back({fmt::format("  {:7.3f} %", 100 * static_cast<double>(probabilities[i])), OneLine(texts[i]),
+                    Paint(Style::kGreen, bar)});
   }
-  std::string text = OneLine(image) + "\n" + Columns(rows);
+  std::string text = Paint(Style::kBold, OneLine(image)) + "\n" + Columns(rows);
   if (shown < order.size()) text += fmt::format("  … {} more\n", order.size() - shown);
   return text;
 }
@@ -174,6 +195,9 @@ Status CheckOptions(const InferOptions& options) {
   }
   if (options.top > 0 && (options.images.empty() || options.texts.empty()))
     return InvalidArgument("--top: expected --image and --text, which the table shows", "see: anemone infer --help");
+  if (options.csv && (options.images.empty() || options.texts.empty()))
+    return InvalidArgument("--csv: expected --image and --text, which its rows and columns are",
+                           "see: anemone infer --help");
   if (!options.dataset.empty()) {
     if (options.images.empty() && options.texts.empty() && options.embeddings.empty()) return {};
     return InvalidArgument("expected --dataset or --image, --text and --embeddings, found both",
@@ -322,10 +346,11 @@ Result<uint64_t> Infer(InferOptions options) {
   }
 
   constexpr uint64_t kTopOnTerminal = 5;
-  const bool for_people = options.top == 0 && !options.nemo && isatty(STDOUT_FILENO) == 1;
+  const bool for_people = options.top == 0 && !options.nemo && !options.csv && isatty(STDOUT_FILENO) == 1;
   const uint64_t top = for_people ? kTopOnTerminal : options.top;
   ClipFeatures all_images;
   ConfigNode pictures = ConfigNode::List();
+  if (options.csv) Print(CsvHead(labels));
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
     const auto first = options.images.begin() + static_cast<ptrdiff_t>(at);
@@ -345,6 +370,8 @@ Result<uint64_t> Infer(InferOptions options) {
         const std::string& image = options.images[at + read.loaded[i]];
         if (options.json) {
           Print(JsonLine(image, labels, row, scale));
+        } else if (options.csv) {
+          Print(CsvLine(image, row));
         } else if (top > 0) {
           Print(Table(image, labels, row, top));
         } else {
@@ -408,8 +435,11 @@ std::function<int()> DeclareInfer(CLI::App& app) {
                          ->type_name("K");
   CLI::Option* nemo = app.add_flag("--nemo", options->nemo, "Print NeMo's line for each image, on a terminal too");
   CLI::Option* json = app.add_flag("--json", options->json, "JSON Lines: one object per image");
-  top->excludes(nemo)->excludes(json);
-  nemo->excludes(json);
+  CLI::Option* csv =
+      app.add_flag("--csv", options->csv, "CSV: a row for each image, a column for each label's probability");
+  top->excludes(nemo)->excludes(json)->excludes(csv);
+  nemo->excludes(json)->excludes(csv);
+  json->excludes(csv);
   app.add_option("--embeddings", options->embeddings,
                  "Write the normalized features: .safetensors with `image` and `text`, or .npy")
       ->type_name("FILE");

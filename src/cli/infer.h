@@ -29,6 +29,7 @@ struct InferOptions {
   bool strict = false;  // the first picture that cannot be read ends the run
   bool force = false;   // replace existing `embeddings` and `html`
   bool json = false;
+  bool csv = false;
   // A table of the most likely labels in place of NeMo's line; 0: as many as a terminal shows well, on one only.
   uint64_t top = 0;
   bool nemo = false;           // NeMo's line, on a terminal too

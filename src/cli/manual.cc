@@ -34,7 +34,14 @@ constexpr std::string_view kManExits =
     "130 interrupted, 143 terminated.\n";
 constexpr std::string_view kManEnvironment =
     ".SH ENVIRONMENT\nHF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN as huggingface_hub reads them; COLUMNS, the "
-    "width of help.\n";
+    "width of help; NO_COLOR, which turns colors off.\n";
+constexpr std::string_view kManFiles =
+    ".SH FILES\n.TP\n~/.cache/huggingface/hub\nModels of the hub, which are read here and downloaded to here.\n.TP\n"
+    "\\&.NAME.anemone\\-tmp\nAn output that is being written, beside its destination NAME. A run that is killed leaves "
+    "it; "
+    "the next one to NAME and anemone\\-clean(1) remove it.\n.TP\n\\&.NAME.anemone\\-resume\nAn interrupted output "
+    "that "
+    "\\-\\-resume continues.\n.PP\nThere is no configuration file.\n";
 
 std::string ManPage(const CommandInfo& command, const CommandInfo& program) {
   std::string page = fmt::format(".TH \"ANEMONE\\-{}\" 1\n.SH NAME\nanemone\\-{} \\- {}\n.SH SYNOPSIS\nanemone {}\n",
@@ -71,7 +78,7 @@ std::string ManPage(const CommandInfo& command, const CommandInfo& program) {
   std::string examples;
   for (const Line& line : LinesOf(command.examples)) examples.append("  ").append(Roff(line.text)).append("\n");
   page += fmt::format(".SH EXAMPLES\n.nf\n{}.fi\n", examples);
-  return page.append(kManExits).append(kManEnvironment).append(".SH SEE ALSO\n.BR anemone (1)\n");
+  return page.append(kManExits).append(kManEnvironment).append(kManFiles).append(".SH SEE ALSO\n.BR anemone (1)\n");
 }
 
 // anemone(1): the commands, each with a page of its own.
@@ -82,7 +89,7 @@ std::string ManOverview(const CommandInfo& program) {
   for (const CommandInfo& command : program.below) {
     page += fmt::format(".TP\n.BR anemone\\-{} (1)\n{}\n", Roff(command.name), Roff(command.summary));
   }
-  return page.append(kManExits).append(kManEnvironment);
+  return page.append(kManExits).append(kManEnvironment).append(kManFiles);
 }
 
 // In a table's cell, where a bare bar would begin the next cell, in a code span too.

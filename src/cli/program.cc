@@ -27,6 +27,7 @@
 #include "cli/manual.h"
 #include "cli/parse_error.h"
 #include "cli/signals.h"
+#include "cli/text.h"
 
 namespace anemone::cli {
 namespace {
@@ -59,7 +60,18 @@ void SpellOutHelp(std::vector<std::string>& words) {
   words.emplace_back("--help");
 }
 
-int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi) {
+// "Options:" and the other lines that stand out to the left and end so.
+std::string PaintHeadings(const std::string& help) {
+  std::string painted;
+  for (const auto& [line, is_code] : LinesOf(help)) {
+    const bool is_heading = !line.starts_with(' ') && line.ends_with(':') && line.find(". ") == line.npos;
+    painted += is_heading ? Paint(Style::kBold, line) : std::string(line);
+    painted += '\n';
+  }
+  return painted;
+}
+
+int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, Capture* capture) {
   CLI::App app("Load, save, convert, reshard and verify NVIDIA NeMo checkpoints", "anemone");
   Topic(app, kEverywhere);
   app.set_help_flag("-h,--help", "Print help");
@@ -72,7 +84,10 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi) 
   g = {};
   if (cluster != nullptr) g.cluster = cluster.get();
   g.has_mpi = has_mpi;
+  g.capture = capture;
   OneOf(app.add_option("--progress", g.progress, "When to draw a progress bar (default: auto, on a terminal)"),
+        {"auto", "always", "never"});
+  OneOf(app.add_option("--color", g.color, "When to color output (default: auto, on a terminal without NO_COLOR)"),
         {"auto", "always", "never"});
   app.add_option("--threads", g.threads, "Worker threads (default: one per core; two per core where files are written)")
       ->type_name("N");
@@ -113,7 +128,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi) 
     const std::vector<std::string> rest = app.remaining();
     if (wants_help && std::ranges::any_of(rest, [](const std::string& word) { return !word.starts_with('-'); }))
       return Report(ExplainParseError(error, app));  // help for a command that there is not
-    Print(wants_help ? HelpText(Describe(*NamedCommand(&app)), Describe(app), TextWidth())
+    Print(wants_help ? PaintHeadings(HelpText(Describe(*NamedCommand(&app)), Describe(app), TextWidth()))
                      : fmt::format("anemone {}\n", kVersion));
     Flush();
     return kDone;
@@ -153,7 +168,8 @@ int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   if (torchrun_rank.value_or(0) != 0) return kDone;
   const Signals signals(host == Host::kOwnProcess);
   try {
-    return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)), join != nullptr);
+    return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)), join != nullptr,
+                nullptr);
   } catch (const Stop& stop) {
     return stop.status;
   } catch (const std::bad_alloc&) {
@@ -164,6 +180,20 @@ int RunProgram(int argc, char** argv, Host host, JoinFn join) {
                  error.what());
   }
   return kSoftware;
+}
+
+int RunCaptured(int argc, char** argv, Capture* capture) {
+  try {
+    const int status = Main(argc, argv, nullptr, false, capture);
+    globals() = {};
+    return status;
+  } catch (const Stop& stop) {
+    globals() = {};
+    return stop.status;
+  } catch (...) {
+    globals() = {};
+    throw;
+  }
 }
 
 }  // namespace anemone::cli

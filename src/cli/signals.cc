@@ -48,6 +48,7 @@ Signals::Signals(bool owns_process) {
 }
 
 Signals::~Signals() {
+  caught = 0;
   for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &before[i], nullptr);
 }
 

@@ -19,6 +19,8 @@ std::string Scaled(uint64_t value, std::string_view unit, const std::array<std::
   return fmt::format("{:.{}f} {}{}", scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0, prefixes[prefix], unit);
 }
 
+bool BeginsCharacter(char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }  // of UTF-8
+
 }  // namespace
 
 std::string HumanBytes(uint64_t bytes) { return Scaled(bytes, "B", {"", "k", "M", "G", "T", "P"}); }
@@ -38,9 +40,14 @@ std::string OneLine(std::string_view text) {
   return line;
 }
 
-size_t Width(std::string_view text) {
-  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; };  // a character
-  return static_cast<size_t>(std::ranges::count_if(text, begins));
+size_t Width(std::string_view text) { return static_cast<size_t>(std::ranges::count_if(text, BeginsCharacter)); }
+
+std::string Leading(std::string_view text, size_t columns) {
+  size_t end = 0;
+  for (; end < text.size(); ++end) {
+    if (BeginsCharacter(text[end]) && columns-- == 0) break;
+  }
+  return std::string(text.substr(0, end));
 }
 
 std::vector<Line> LinesOf(std::string_view text) {

@@ -17,6 +17,8 @@ std::string OneLine(std::string_view text);
 std::string ShellWord(std::string_view word);
 // Columns that `text`, UTF-8, takes on a terminal, one a character.
 size_t Width(std::string_view text);
+// The first `columns` of those.
+std::string Leading(std::string_view text, size_t columns);
 // Broken between words into lines of at most `width` columns, `indent` before all but the first.
 std::string Wrap(std::string_view text, size_t width, const std::string& indent);
 // The lines of a text; `is_code`: one that begins with two blanks, which is not wrapped.

@@ -53,12 +53,14 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   if (result.problems.empty() && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
   Print(result.problems.empty()
-            ? fmt::format("ok: {} tensors{}, {} read{}\n", result.tensors, PartsOf(result),
+            ? fmt::format("{} {} tensors{}, {} read{}\n", Paint(Style::kGreen, "ok:"), result.tensors, PartsOf(result),
                           HumanBytes(result.bytes_read),
                           result.unchecked.empty()
                               ? ""
                               : fmt::format("; shapes not compared with a config: {}", OneLine(result.unchecked)))
-            : fmt::format("{} problem{}\n", result.problems.size(), result.problems.size() == 1 ? "" : "s"));
+            : Paint(Style::kRed,
+                    fmt::format("{} problem{}", result.problems.size(), result.problems.size() == 1 ? "" : "s")) +
+                  "\n");
   return answer;
 }
 
