@@ -16,6 +16,7 @@
 #include "config/nodes.h"
 #include "format/format.h"
 #include "inspect/json_nodes.h"
+#include "inspect/provenance.h"
 #include "inspect/statistics.h"
 #include "inspect/summary.h"
 #include "parallel/reshard.h"
@@ -148,6 +149,19 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
   return list;
 }
 
+// {"inert", "findings", "first"}: what loading it would run; null where that cannot be read, as of a model of the hub.
+ConfigNode ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
+  const Result<std::vector<ScanFinding>> findings = Scan(checkpoint.path, progress);
+  if (!findings.ok()) return ConfigNode::Null();
+  const auto first =
+      std::ranges::find_if(*findings, [](const ScanFinding& finding) { return finding.danger != Danger::kInert; });
+  ConfigNode node = ConfigNode::Map();
+  node["inert"] = ConfigNode::Bool(first == findings->end());
+  node["findings"] = CountNode(findings->size());
+  node["first"] = TextNode(first == findings->end() ? "" : first->name + " in " + first->file);
+  return node;
+}
+
 Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOptions& options) {
   const Summary summary = Summarize(checkpoint);
   const Format* format = checkpoint.format;
@@ -158,13 +172,6 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   node["family"] = TextNode(summary.family);
   node["dialect"] = TextNode(summary.dialect);
   node["layout"] = LayoutNode(checkpoint.layout);
-  ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();
-  for (const auto& [dtype, amount] : summary.by_dtype) {
-    ConfigNode entry = ConfigNode::Map();
-    entry["dtype"] = TextNode(Name(dtype));
-    AddAmount(amount, &entry);
-    dtypes.list.push_back(std::move(entry));
-  }
   if (!summary.parts.empty()) node["parts"] = PartsNode(summary);
   node["bytes"] = CountNode(summary.weights.bytes);
   node["opaque"] = CountNode(summary.opaque);
@@ -177,6 +184,9 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   std::map<std::string, std::string> words = checkpoint.origin.ToMetadata();
   words.insert(checkpoint.metadata.begin(), checkpoint.metadata.end());
   for (const auto& [key, value] : words) metadata[key] = TextNode(value);
+  ConfigNode& origin = node["origin"] = ConfigNode::Map();
+  for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = TextNode(value);
+  node["scan"] = ScanNode(checkpoint, options.progress);
   ConfigNode& notes = node["notes"] = ConfigNode::List();
   for (const std::string& note : checkpoint.notes) notes.list.push_back(TextNode(note));
   node["ranks"] = RanksNode(checkpoint);
@@ -189,10 +199,12 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
     ANEMONE_ASSIGN(statistics, ComputeAll(tensors, options));
   }
   uint64_t parameters = 0;
+  std::map<DType, Summary::Amount> by_dtype;
   ConfigNode& list = node["tensors"] = ConfigNode::List();
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto& [name, tensor] = tensors[i];
     parameters += tensor->num_elements();
+    by_dtype[tensor->dtype()].Add(*tensor);
     ConfigNode entry = ConfigNode::Map();
     entry["name"] = TextNode(name);
     entry["dtype"] = TextNode(Name(tensor->dtype()));
@@ -202,6 +214,13 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
     list.list.push_back(std::move(entry));
   }
   node["parameters"] = CountNode(parameters);
+  ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();
+  for (const auto& [dtype, amount] : by_dtype) {
+    ConfigNode entry = ConfigNode::Map();
+    entry["dtype"] = TextNode(Name(dtype));
+    AddAmount(amount, &entry);
+    dtypes.list.push_back(std::move(entry));
+  }
   return node;
 }
 

@@ -21,6 +21,7 @@ struct ReportOptions {
 //     {"path", "flavour", "format", "family", "dialect", "layout": {"tp", "pp", "vp"}, "parameters", "bytes", "dtypes":
 //      [{"dtype", "tensors", "parameters", "bytes"}], "opaque", "training", "parts"? (as inspect has them),
 //      "config" (YAML text or null), "config_name", "artifacts": [{"name", "bytes"}], "metadata", "notes",
+//      "origin": {name: text}, "scan": {"inert", "findings", "first"} or null,
 //      "tensors": [{"name", "dtype", "shape", "bytes", "statistics"?}]   (merged over ranks where they can be)
 //      "ranks": [{"tp", "pp", "tensors", "parameters", "bytes", "holds": ["vision_model.layers 0–11", …]}]}],
 //  "difference"?: {"compared", "canonical", "tensors": [{"name", "kind", "first", "second", "of", "elements",
