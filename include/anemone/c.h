@@ -73,6 +73,9 @@ ANEMONE_API anemone_kind anemone_status_kind(const anemone_status* status);
 ANEMONE_API const char* anemone_status_message(const anemone_status* status);
 /* What to do about it; "" where there is no advice. */
 ANEMONE_API const char* anemone_status_hint(const anemone_status* status);
+/* The parts of both as JSON, for callers who write options in words of their own: where [text] (from the outside in),
+ * hint, remedies [{option, value, effect}]: "use OPTION=VALUE to EFFECT". "{}" for NULL. */
+ANEMONE_API const char* anemone_status_details(const anemone_status* status);
 ANEMONE_API void anemone_status_free(anemone_status* status);
 
 /* ---- Progress: follow a long call, and stop it ---- */
@@ -146,6 +149,9 @@ ANEMONE_API size_t anemone_tensor_rank(const anemone_tensor* tensor);
 /* `rank` sizes in elements, outermost first. */
 ANEMONE_API const uint64_t* anemone_tensor_shape(const anemone_tensor* tensor);
 ANEMONE_API uint64_t anemone_tensor_bytes(const anemone_tensor* tensor);
+/* JSON: all element types, [{name, bits, numpy, safetensors}]: torch's name (ours where torch has none), bits of an
+ * element, what numpy's array interface ("<f4") and safetensors ("F32") call it; "" where they have no word. */
+ANEMONE_CHECKED anemone_status* anemone_dtypes(char** json);
 /* Reads all elements, in C order and little-endian, into `out`. `size` must be anemone_tensor_bytes. Large tensors are
  * read by several threads. */
 ANEMONE_CHECKED anemone_status* anemone_tensor_read(const anemone_tensor* tensor, void* out, uint64_t size);
@@ -224,8 +230,9 @@ ANEMONE_CHECKED anemone_status* anemone_verify(const char* path, anemone_progres
 ANEMONE_CHECKED anemone_status* anemone_diff(const char* first, const char* second, const char* options,
                                              anemone_progress* progress, char** json);
 /* What the files would import, call or write when other software loads them; nothing is executed to find out. JSON:
- * [{file, what, name, where, danger}], danger being "inert", "unknown" or "calls". */
-ANEMONE_CHECKED anemone_status* anemone_scan(const char* path, char** json);
+ * [{file, what, name, where, danger, weights_only}], danger being "inert", "unknown" or "calls"; weights_only tells of
+ * a pickle's global whether torch.load(weights_only=True) takes it. */
+ANEMONE_CHECKED anemone_status* anemone_scan(const char* path, anemone_progress* progress, char** json);
 
 /* ---- CLIP and SigLIP ---- */
 
@@ -238,6 +245,8 @@ ANEMONE_CHECKED anemone_status* anemone_clip_load(const anemone_checkpoint* chec
 ANEMONE_API uint64_t anemone_clip_image_size(const anemone_clip* clip);
 /* exp(logit_scale), which similarities are multiplied by. */
 ANEMONE_CHECKED anemone_status* anemone_clip_logit_scale(const anemone_clip* clip, double* scale);
+/* JSON: [path] of the pictures in a folder and below, sorted. Errors: ANEMONE_NOT_FOUND where there are none. */
+ANEMONE_CHECKED anemone_status* anemone_find_images(const char* folder, char** json);
 /* A picture, preprocessed: 3 x image_size x image_size floats. */
 ANEMONE_CHECKED anemone_status* anemone_clip_pixels_of_file(const anemone_clip* clip, const char* path, float* pixels);
 /* `rgb`: width x height x 3 bytes, rows from the top. */
@@ -265,6 +274,11 @@ ANEMONE_CHECKED anemone_status* anemone_nemo_scripts(char** json);
 /* The program `anemone` as a function: argv[0] is its name. Prints to stdout and stderr, puts signal handlers back, and
  * returns the exit status. One call at a time. */
 ANEMONE_API int anemone_main(int argc, const char* const* argv);
+/* Runs one of its commands ({"anemone", "inspect", path}), and hands out what it prints to stdout instead of printing
+ * it. `exit_status` is 0, or 1 where the command's answer is no; what it would report as an error is one. Notes and
+ * warnings are left out. Other calls wait for the one that runs; do not call it while anemone_main runs. */
+ANEMONE_CHECKED anemone_status* anemone_command(int argc, const char* const* argv, anemone_progress* progress,
+                                                int* exit_status, char** output);
 
 #ifdef __cplusplus
 }

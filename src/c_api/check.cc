@@ -49,10 +49,10 @@ anemone_status* anemone_diff(const char* first, const char* second, const char* 
   });
 }
 
-anemone_status* anemone_scan(const char* path, char** json) {
+anemone_status* anemone_scan(const char* path, anemone_progress* progress, char** json) {
   return Guarded([&]() -> Status {
     constexpr const char* kDangers[] = {"inert", "unknown", "calls"};
-    ANEMONE_ASSIGN(const std::vector<anemone::ScanFinding> findings, anemone::Scan(path));
+    ANEMONE_ASSIGN(const std::vector<anemone::ScanFinding> findings, anemone::Scan(path, ToProgressFn(progress)));
     ConfigNode list = ConfigNode::List();
     for (const anemone::ScanFinding& finding : findings) {
       ConfigNode node = ConfigNode::Map();
@@ -61,6 +61,7 @@ anemone_status* anemone_scan(const char* path, char** json) {
       node["name"] = ConfigNode::String(finding.name);
       node["where"] = ConfigNode::String(finding.where);
       node["danger"] = ConfigNode::String(kDangers[static_cast<size_t>(finding.danger)]);
+      node["weights_only"] = ConfigNode::Bool(finding.weights_only);
       list.list.push_back(std::move(node));
     }
     return GiveJson(list, json);

@@ -17,6 +17,7 @@
 #include "c_api/progress.h"
 #include "clip/image.h"
 #include "infer/clip_source.h"
+#include "infer/zero_shot.h"
 
 using anemone::ClipFeatures;
 using anemone::Result;
@@ -87,6 +88,16 @@ anemone_status* anemone_clip_load(const anemone_checkpoint* checkpoint, const ch
     ANEMONE_ASSIGN(anemone::ClipModel model, LoadClip(checkpoint->stored, clip_options));
     ANEMONE_ASSIGN(anemone::TextEncoder encode, LoadTokenizer(checkpoint->stored, model.spec()));
     return Give(clip, std::move(model), std::move(encode), std::move(progress));
+  });
+}
+
+anemone_status* anemone_find_images(const char* folder, char** json) {
+  return Guarded([&]() -> Status {
+    anemone::LeftOut left_out;
+    ANEMONE_ASSIGN(const std::vector<std::string> found, anemone::FindImages(folder, &left_out));
+    anemone::ConfigNode list = anemone::ConfigNode::List();
+    for (const std::string& path : found) list.list.push_back(anemone::ConfigNode::String(path));
+    return GiveJson(list, json);
   });
 }
 

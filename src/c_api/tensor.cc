@@ -68,6 +68,22 @@ const char* anemone_tensor_name(const anemone_tensor* tensor) { return tensor->n
 
 const char* anemone_tensor_dtype(const anemone_tensor* tensor) { return WordOf(tensor->tensor.dtype()).data(); }
 
+anemone_status* anemone_dtypes(char** json) {
+  return Guarded([&] {
+    anemone::ConfigNode list = anemone::ConfigNode::List();
+    const auto text = [](std::string_view word) { return anemone::ConfigNode::String(std::string(word)); };
+    for (const anemone::DTypeInfo& info : anemone::DTypes()) {
+      anemone::ConfigNode node = anemone::ConfigNode::Map();
+      node["name"] = text(WordOf(info.dtype));
+      node["bits"] = anemone::ConfigNode::Int(info.bits);
+      node["numpy"] = text(info.numpy);
+      node["safetensors"] = text(info.safetensors);
+      list.list.push_back(std::move(node));
+    }
+    return GiveJson(list, json);
+  });
+}
+
 size_t anemone_tensor_rank(const anemone_tensor* tensor) { return tensor->tensor.shape().size(); }
 
 const uint64_t* anemone_tensor_shape(const anemone_tensor* tensor) { return tensor->tensor.shape().data(); }

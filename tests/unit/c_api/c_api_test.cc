@@ -317,10 +317,69 @@ TEST_F(CApi, OneHandleInManyThreads) {
   }
 }
 
+TEST_F(CApi, DetailsOfAFailure) {
+  EXPECT_STREQ(anemone_status_details(nullptr), "{}");
+  std::ofstream(Path("x.nemo")) << "mine";
+  anemone_status* status = anemone_convert(kDemo, Path("x.nemo").c_str(), nullptr, nullptr, nullptr);
+  const std::string details = anemone_status_details(status), hint = anemone_status_hint(status);
+  anemone_status_free(status);
+  EXPECT_THAT(details, HasSubstr("\"where\": [\"" + Path("x.nemo") + "\"]"));
+  EXPECT_THAT(details, HasSubstr(R"({"option": "force", "value": "true", "effect": "replace it"})"));
+  EXPECT_THAT(hint, HasSubstr("use force=true to replace it"));
+}
+
+TEST_F(CApi, Dtypes) {
+  char* json = nullptr;
+  ASSERT_DONE(anemone_dtypes(&json));
+  const std::string text = Taken(json);
+  EXPECT_THAT(text, HasSubstr(R"({"name": "float32", "bits": 32, "numpy": "<f4", "safetensors": "F32"})"));
+  EXPECT_THAT(text, HasSubstr(R"({"name": "fp6_e2m3", "bits": 6, "numpy": "", "safetensors": "F6_E2M3"})"));
+}
+
+TEST_F(CApi, ACommandsOutput) {
+  int exit_status = -1;
+  char* output = nullptr;
+  const auto run = [&](std::vector<const char*> words, anemone_progress* progress = nullptr) {
+    words.insert(words.begin(), "anemone");
+    return anemone_command(static_cast<int>(words.size()), words.data(), progress, &exit_status, &output);
+  };
+  ASSERT_DONE(run({"inspect", kDemo, "--json"}));
+  EXPECT_EQ(exit_status, 0);
+  EXPECT_THAT(Taken(output), HasSubstr("\"family\": \"clip\""));
+  ASSERT_DONE(run({"diff", kDemo, kDemo}));
+  EXPECT_EQ(Taken(output), "equal: 110 tensors\n");
+  ASSERT_DONE(anemone_convert(kDemo, Path("half").c_str(), R"({"to": "hf", "dtype": "bf16"})", nullptr, nullptr));
+  ASSERT_DONE(run({"diff", kDemo, Path("half").c_str(), "--stat"}));
+  EXPECT_EQ(exit_status, 1);
+  anemone_free(output);
+  std::string message, hint;
+  EXPECT_EQ(KindOf(run({"inspect", "models/demo-clipp"}), &message, &hint), ANEMONE_NOT_FOUND);
+  EXPECT_EQ(hint, "did you mean models/demo-clip?");
+  EXPECT_EQ(KindOf(run({"inspct"}), &message), ANEMONE_INVALID_ARGUMENT);
+  EXPECT_THAT(message, HasSubstr("expected a command"));
+  anemone_progress* progress = anemone_progress_new(nullptr, nullptr);
+  anemone_progress_cancel(progress);
+  EXPECT_EQ(KindOf(run({"verify", kDemo}, progress)), ANEMONE_INTERRUPTED);
+  anemone_progress_free(progress);
+  ASSERT_DONE(run({"--version"}));
+  EXPECT_THAT(Taken(output), HasSubstr("anemone "));
+}
+
+TEST_F(CApi, PicturesOfAFolder) {
+  char* json = nullptr;
+  ASSERT_DONE(anemone_find_images("models/demo-clip/images", &json));
+  EXPECT_THAT(Taken(json), HasSubstr("models/demo-clip/images/bag.jpg"));
+  EXPECT_EQ(KindOf(anemone_find_images(folder_.c_str(), &json)), ANEMONE_NOT_FOUND);
+}
+
 TEST_F(CApi, ScanAndRestore) {
   char* json = nullptr;
-  ASSERT_DONE(anemone_scan(kDemo, &json));
+  ASSERT_DONE(anemone_scan(kDemo, nullptr, &json));
   EXPECT_THAT(Taken(json), Not(HasSubstr("\"danger\": \"calls\"")));
+  anemone_progress* progress = anemone_progress_new(nullptr, nullptr);
+  anemone_progress_cancel(progress);
+  EXPECT_EQ(KindOf(anemone_scan(kDemo, progress, &json)), ANEMONE_INTERRUPTED);
+  anemone_progress_free(progress);
   ASSERT_DONE(anemone_convert(kDemo, Path("x.nemo").c_str(), nullptr, nullptr, nullptr));
   ASSERT_DONE(anemone_restore(Path("x.nemo").c_str(), "{\"return_config\": true}", &checkpoint_));
   EXPECT_THAT(Config("target"), HasSubstr("MegatronCLIPModel"));
