@@ -9,6 +9,7 @@
 
 from . import _c, models
 from ._checkpoint import Checkpoint, Shard
+from ._commands import average, clean, edit, extract, fetch, inspect, pack, plan, report
 from ._errors import (AlreadyExistsError, CannotCreateError, CorruptError, Error, InternalError, InterruptedError,
                       InvalidArgumentError, IoError, LimitExceededError, NotFoundError, OutOfMemoryError, UnavailableError, UnsupportedError)
 from ._ops import convert, diff, infer, open, reshard, scan, verify
@@ -18,7 +19,8 @@ __version__ = _c.plain("version").decode()
 
 __all__ = ["AlreadyExistsError", "CannotCreateError", "Checkpoint", "CorruptError", "Error", "InternalError", "InterruptedError",
            "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "OutOfMemoryError", "Shard", "Slice", "Tensor", "UnavailableError",
-           "UnsupportedError", "__version__", "convert", "diff", "infer", "models", "open", "reshard", "scan", "verify"]
+           "UnsupportedError", "__version__", "average", "clean", "convert", "diff", "edit", "extract", "fetch", "infer", "inspect", "models", "open",
+           "pack", "plan", "report", "reshard", "scan", "verify"]
 
 
 def __getattr__(name):

@@ -13,10 +13,11 @@ _TYPES = {"s": ctypes.c_char_p, "p": ctypes.c_void_p, "n": ctypes.c_size_t, "q":
 _CHECKED = {"open": "sspp", "restore": "ssp", "create": "sp", "info": "pp", "translate": "psp", "part": "pnppp", "tensor_list": "pp",
             "tensor_at": "pnp", "tensor_read": "ppq", "tensor_narrow": "pnqqp", "tensor_view": "pp", "tensor_dlpack": "pip",
             "config_get": "psp", "config_set": "pss", "artifact_read": "pspp", "add_tensor": "pssnppq", "add_metadata": "pss",
-            "save": "psspp", "convert": "ssspp", "verify": "spp", "diff": "ssspp", "scan": "sp", "clip_load": "psp",
+            "save": "psspp", "convert": "ssspp", "verify": "spp", "diff": "ssspp", "scan": "spp", "clip_load": "psp",
             "clip_logit_scale": "pp", "clip_pixels_of_file": "psp", "clip_pixels_of_rgb": "puusp", "clip_encode_images": "ppnppp",
-            "clip_encode_texts": "ppnppp", "clip_probabilities": "ppnpnnpp", "model_classes": "p", "nemo_scripts": "p"}
-_PLAIN = {"version": ("", "s"), "free": ("p", ""), "status_kind": ("p", "i"), "status_message": ("p", "s"), "status_hint": ("p", "s"),
+            "clip_encode_texts": "ppnppp", "clip_probabilities": "ppnpnnpp", "dtypes": "p", "command": "ipppp", "find_images": "sp", "model_classes": "p",
+            "nemo_scripts": "p"}
+_PLAIN = {"version": ("", "s"), "free": ("p", ""), "status_kind": ("p", "i"), "status_message": ("p", "s"), "status_details": ("p", "s"),
           "status_free": ("p", ""), "progress_new": ("pp", "p"), "progress_cancel": ("p", ""), "progress_read": ("pppp", "i"),
           "progress_free": ("p", ""), "checkpoint_free": ("p", ""), "part_count": ("p", "n"), "tensor_free": ("p", ""),
           "view_data": ("p", "p"), "view_size": ("p", "q"), "view_free": ("p", ""), "dlpack_free": ("p", ""), "clip_image_size": ("p", "q"),
@@ -36,8 +37,8 @@ def _load():
 
 
 _functions = _load()
-_status_kind, _status_message, _status_hint, _status_free, free = (
-    _functions[name] for name in ("status_kind", "status_message", "status_hint", "status_free", "free"))
+_status_kind, _status_message, _status_details, _status_free, free = (
+    _functions[name] for name in ("status_kind", "status_message", "status_details", "status_free", "free"))
 # In the order of anemone_kind, from 1.
 _EXCEPTIONS = [_errors.NotFoundError, _errors.AlreadyExistsError, _errors.CannotCreateError, _errors.InvalidArgumentError,
                _errors.CorruptError, _errors.UnsupportedError, _errors.LimitExceededError, _errors.IoError, _errors.UnavailableError,
@@ -53,9 +54,22 @@ def check(status):
     """Raises what a status says, unless it is success."""
     if not status:
         return
-    kind, message, hint = _status_kind(status), _text(_status_message(status)), _text(_status_hint(status))
+    from json import loads
+    kind, message, details = _status_kind(status), _text(_status_message(status)), loads(_text(_status_details(status)))
     _status_free(status)
-    raise _EXCEPTIONS[kind - 1](message, hint.replace("=true ", "=True ").replace("=false ", "=False "))
+    error = _EXCEPTIONS[kind - 1](message, _advice(details))
+    if isinstance(error, OSError) and details["where"]:
+        error.filename = details["where"][0]
+    raise error
+
+
+_WORDS = {"true": "True", "false": "False"}
+
+
+def _advice(details):
+    """The hint, and the options that go on as Python writes them: "use force=True to replace it"."""
+    ways = [f"{way['option']}={_WORDS.get(way['value'], way['value'])} to {way['effect']}" for way in details["remedies"]]
+    return "; ".join(part for part in (details["hint"], "use " + ", or ".join(ways) if ways else "") if part)
 
 
 def call(name, *arguments):
@@ -98,6 +112,15 @@ def text_bytes(text, what="text"):
     if b"\0" in data:
         raise ValueError(f"{what}: embedded null character")
     return data
+
+
+def import_numpy():
+    """numpy, or an ImportError that says how to get it."""
+    try:
+        import numpy
+    except ImportError as error:
+        raise ImportError("this needs numpy: pip install 'anemone-nemo[numpy]'") from error
+    return numpy
 
 
 class Handle(ctypes.c_void_p):
@@ -215,6 +238,21 @@ _python("Py_IncRef", None, ctypes.py_object)(_free_capsule)  # it outlives this 
 def dlpack(tensor, copy):
     """A DLPack capsule."""
     return _capsule_new(pointer("tensor_dlpack", tensor, int(copy)), _DLTENSOR, ctypes.cast(_free_capsule, ctypes.c_void_p))
+
+
+def command(words, progress=None):
+    """What a command of the program prints, and its exit status."""
+    words = [b"anemone", *(os.fsencode(word) for word in words)]
+    arguments, status, output = (ctypes.c_char_p * (len(words) + 1))(*words), ctypes.c_int(), ctypes.c_void_p()
+
+    def work(following):
+        check(_functions["command"](len(words), arguments, following, ctypes.byref(status), ctypes.byref(output)))
+        try:
+            return _text(ctypes.string_at(output.value)), status.value
+        finally:
+            free(output.value)
+
+    return run(work, progress)
 
 
 def main(words):

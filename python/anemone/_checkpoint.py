@@ -1,11 +1,34 @@
 """Checkpoint: a mapping of names to tensors over any file or folder that anemone reads."""
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 
 from . import _c
 from ._tensor import Slice, Tensor, is_torch
 
 _SHOWN = 12  # rows of a table
+
+
+class _NoSuchTensor(KeyError):
+    """A KeyError that proposes the nearest name when it is shown."""
+
+    def __init__(self, name, names=()):
+        super().__init__(name)
+        self._names = names
+
+    def __str__(self):
+        from difflib import get_close_matches
+        near = get_close_matches(self.args[0], self._names, 1) if isinstance(self.args[0], str) else []
+        return repr(self.args[0]) + (f": did you mean {near[0]!r}?" if near else "")
+
+    def __reduce__(self):
+        return type(self), (self.args[0], list(self._names))
+
+
+class _Names(KeysView):
+    """The names of a checkpoint's tensors: a set in stored order."""
+
+    def __repr__(self):
+        return f"{type(self._mapping).__name__}.keys({list(self)})"
 
 
 class _Views(Mapping):
@@ -69,8 +92,30 @@ class _Tensors(Mapping):
         return _c.make("tensor", "tensor_at", self._handle, place), shape
 
     def __getitem__(self, name):
-        _, dtype, shape = self._listed()[name]
+        try:
+            _, dtype, shape = self._listed()[name]
+        except KeyError:
+            raise _NoSuchTensor(name, self._listed()) from None
         return Tensor(self, name, dtype, shape)
+
+    def keys(self):
+        """The tensors' names, in stored order."""
+        return _Names(self)
+
+    def table(self):
+        """All tensors, as `pandas.DataFrame` takes them.
+
+        Returns
+        -------
+        list of dict
+            name, dtype, shape and bytes of each.
+        """
+        return [{"name": name, "dtype": tensor.dtype, "shape": tensor.shape, "bytes": tensor.nbytes} for name, tensor in self.items()]
+
+    @property
+    def num_parameters(self):
+        """int: elements of all tensors together."""
+        return sum(tensor.size for tensor in self.values())
 
     def __iter__(self):
         return iter(self._listed())
@@ -81,12 +126,13 @@ class _Tensors(Mapping):
     def __contains__(self, name):
         return name in self._listed()
 
-    def _rows(self):
+    def _rows(self, all_rows=False):
         rows = [(name, dtype, " × ".join(map(str, shape)) or "scalar") for name, (_, dtype, shape) in self._listed().items()]
-        return rows[:_SHOWN], len(rows) - _SHOWN
+        shown = len(rows) if all_rows else _SHOWN
+        return rows[:shown], len(rows) - shown
 
-    def _table(self):
-        rows, more = self._rows()
+    def _table(self, all_rows=False):
+        rows, more = self._rows(all_rows)
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         return lines + ([f"… and {more} more"] if more > 0 else [])

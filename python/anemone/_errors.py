@@ -1,13 +1,20 @@
 """What anemone raises. The text is one line, `where: where: what`, as the program prints it; `hint` says what to do."""
 
+import errno
+
 
 class Error(Exception):
-    """Anything that anemone refuses or cannot do. `str(error)` is one line; `error.hint` may be empty."""
+    """Anything that anemone refuses or cannot do. `str(error)` is one line; `error.hint` may be empty. Errors of files have
+    `filename`, and `errno` where it is certain."""
+
+    _errno = None
 
     def __init__(self, message="", hint=""):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if self._errno is not None:
+            self.errno = self._errno
         if hint and hasattr(self, "add_note"):  # Python 3.11: shown below the message in a traceback
             self.add_note(f"hint: {hint}")
 
@@ -15,15 +22,23 @@ class Error(Exception):
         return self.message
 
     def __reduce__(self):
-        return type(self), (self.message, self.hint)
+        return type(self), (self.message, self.hint), {"filename": getattr(self, "filename", None)}
+
+    def __setstate__(self, state):
+        if state["filename"] is not None:
+            self.filename = state["filename"]
 
 
 class NotFoundError(Error, FileNotFoundError):
     """The path, tensor or config key named does not exist."""
 
+    _errno = errno.ENOENT
+
 
 class AlreadyExistsError(Error, FileExistsError):
     """The output is there and may not be replaced."""
+
+    _errno = errno.EEXIST
 
 
 class CannotCreateError(Error, OSError):
@@ -64,3 +79,7 @@ class OutOfMemoryError(Error, MemoryError):
 
 class InternalError(Error, RuntimeError):
     """A bug in anemone."""
+
+
+for _class in [_class for _class in globals().values() if isinstance(_class, type)]:
+    _class.__module__ = "anemone"  # where people find it

@@ -127,12 +127,65 @@ def _open_again(path, dialect, framework, device):
 def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, base=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
             nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
-    """Turns any checkpoint into any other; `anemone convert` with the same options.
+    """Turns any checkpoint into any other, with the options of `anemone convert`.
 
-    `model_class` is NeMo's class of a training whose config names none ("megatron_clip"), `model_id` the model's id in NeMo's
-    convert_nemo1_to_nemo2, `nemo2_version` the NeMo 2 that is to read the result. `set` and `artifacts` are dicts of config paths, `unset` a list of them. `progress(stage, done_bytes, total_bytes)` is
-    called in this thread now and then; answering False stops, and so does Ctrl-C: no output is left. Answers a dict with
-    destination, format, bytes_written and notes.
+    Parameters
+    ----------
+    src, dst : str or os.PathLike
+        What is read (a file, a folder, a hub id), and what is written.
+    to : str, optional
+        "nemo", "nemo-dir", "ckpt", "pytorch", "safetensors", "hf", "openclip", "peft", "torch_dist", "nemo2", "megatron" or
+        "megatron-bridge". Default: by the name of `dst`.
+    hparams : str or os.PathLike, optional
+        NeMo's YAML for the result, or the config of weights that have none.
+    dialect : str, optional
+        Names of tensors: "mcore", "legacy", "hf", "openclip". Default: by the format.
+    architecture : str, optional
+        From or to "hf": the model's class in transformers.
+    vocab_size : int, optional
+        To "hf": rows of the vocabulary.
+    tower, base, tokenizer : str or os.PathLike, optional
+        The image tower of a NeVA, the model that a LoRA adapts, another tokenizer.
+    lora : list of str or os.PathLike, optional
+        LoRAs to merge into the weights.
+    table : str or os.PathLike, optional
+        How a model of no known family is split.
+    preset : str, optional
+        A size by name, for a CLIP without a config: "ViT-L-14" …
+    model_class : str, optional
+        NeMo's class of a training whose config names none: "megatron_clip".
+    model_id, nemo2_version : str, optional
+        The model's id in NeMo's convert_nemo1_to_nemo2; the NeMo 2 that is to read the result.
+    tp, pp, vp, split_rank : int, optional
+        Tensor- and pipeline-parallel sizes, virtual chunks of a stage, stages of an encoder.
+    dtype : str or torch.dtype, optional
+        Of floating-point tensors: "fp32", "bf16", "fp16".
+    set, artifacts : dict, optional
+        Config paths to values, and to files that are stored.
+    unset : list of str, optional
+        Config paths to remove.
+    extra_state : {"keep", "drop", "require"}, optional
+        Transformer Engine's _extra_state entries.
+    only_weights, use_ema, strict, crc32 : bool, optional
+        Leave training state; take the EMA weights; refuse what would not load; state checksums.
+    max_shard_bytes : int, optional
+        Size of a file of "hf" and "safetensors".
+    reflink : {"auto", "always", "never"}, optional
+        Share blocks with the source.
+    force : bool
+        Replace an existing output.
+    threads : int
+        Worker threads; 0 is one for each core.
+    progress : callable, optional
+        Called in this thread with (stage, done_bytes, total_bytes). Returning False stops the work, as Ctrl-C does: no
+        output is left.
+    tqdm : bool
+        Draws a bar.
+
+    Returns
+    -------
+    dict
+        destination, format, bytes_written, notes.
     """
     options = checked({
         "to": to, "hparams": hparams and _path(hparams), "dialect": dialect,
@@ -151,7 +204,21 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
 
 
 def reshard(src, dst, *, tp=None, pp=None, vp=None, **options):
-    """The same checkpoint for another tensor and pipeline layout; options as for convert()."""
+    """Writes a checkpoint for another tensor- and pipeline-parallel layout.
+
+    Parameters
+    ----------
+    src, dst : str or os.PathLike
+    tp, pp, vp : int, optional
+        Tensor- and pipeline-parallel sizes, virtual chunks of a stage. At least one is needed.
+    **options
+        Those of convert().
+
+    Returns
+    -------
+    dict
+        destination, format, bytes_written, notes.
+    """
     if tp is None and pp is None and vp is None:
         from ._errors import InvalidArgumentError
         raise InvalidArgumentError("expected tp, pp or vp")
@@ -159,8 +226,23 @@ def reshard(src, dst, *, tp=None, pp=None, vp=None, **options):
 
 
 def diff(first, second, *, canonical=False, only_weights=False, progress=None, tqdm=False):
-    """How two checkpoints differ: a dict with equal, tensors_compared, tensors, config, artifacts. `canonical` compares across
-    dialects and layouts."""
+    """Compares two checkpoints.
+
+    Parameters
+    ----------
+    first, second : str or os.PathLike
+    canonical : bool
+        Compares across dialects and layouts.
+    only_weights : bool
+        Leaves config and files aside.
+    progress, tqdm
+        As for open().
+
+    Returns
+    -------
+    dict
+        equal, tensors_compared, tensors, config, artifacts.
+    """
     with _Progress(progress, tqdm) as callback:
         options = to_json({"canonical": canonical, "only_weights": only_weights}).encode()
         paths = _c.path_bytes(first), _c.path_bytes(second)
@@ -168,19 +250,61 @@ def diff(first, second, *, canonical=False, only_weights=False, progress=None, t
 
 
 def verify(path, *, progress=None, tqdm=False):
-    """Reads everything and checks it: a dict with ok, problems, tensors, bytes_read. What is wrong is an answer, no exception."""
+    """Reads everything and checks it. What is wrong is an answer, not an exception.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    progress, tqdm
+        As for open().
+
+    Returns
+    -------
+    dict
+        ok, problems, tensors, bytes_read.
+    """
     with _Progress(progress, tqdm) as callback:
         return _c.run(lambda following: _c.json("verify", _c.path_bytes(path), following), callback)
 
 
-def scan(path):
-    """What a file would import, call or write when other software loads it: a list of dicts with file, what, name, where and
-    danger ("inert", "unknown", "calls"). Nothing is executed to find out."""
-    return _c.run(lambda _: _c.json("scan", _c.path_bytes(path)))
+def scan(path, *, progress=None, tqdm=False):
+    """Lists what files would import, call or write when other software loads them. Nothing is executed to find out.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    progress, tqdm
+        As for open().
+
+    Returns
+    -------
+    list of dict
+        file, what, name, where and danger: "inert", "unknown" or "calls".
+    """
+    with _Progress(progress, tqdm) as callback:
+        return _c.run(lambda following: _c.json("scan", _c.path_bytes(path), following), callback)
 
 
 def infer(model, images, texts, *, logit_scale=None, threads=0):
-    """Probabilities of each text for each image, float32 [images, texts], with a CLIP of any format; see
-    anemone.models.MegatronCLIPModel for more than one call."""
+    """Classifies pictures with a CLIP of any format. For more than one call use anemone.models.MegatronCLIPModel.
+
+    Parameters
+    ----------
+    model : str or os.PathLike
+    images : path, PIL.Image.Image or uint8 array [height, width, 3], or a list of them
+        A folder stands for the pictures in it, sorted by name.
+    texts : str or list of str
+    logit_scale : float, optional
+        In place of the checkpoint's own.
+    threads : int
+        Worker threads; 0 is one for each core.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [images, texts]: the probability of each text.
+    """
     from .models import MegatronCLIPModel
+    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
+        images = _c.json("find_images", _c.path_bytes(images))
     return MegatronCLIPModel.restore_from(model, threads=threads, keep_weights=False).classify(images, texts, logit_scale=logit_scale)

@@ -2,31 +2,30 @@
 
 from . import _c
 
-# torch's name of a dtype → numpy's. The ones numpy lacks are ml_dtypes' where that is installed, else raw bits.
-_NUMPY = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "|i1",
-          "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "|u1", "bool": "|b1", "complex64": "<c8", "complex128": "<c16"}
-_BITS = {"bfloat16": "<u2", "complex32": "<u4"}
-_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "uint64": 8, "uint32": 4,
-          "uint16": 2, "complex32": 4, "complex64": 8, "complex128": 16}  # others: 1
-# As safetensors calls them.
-_SAFETENSORS = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "int16": "I16",
-                "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL", "complex64": "C64",
-                "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
 _TORCH = ("torch", "pt")
+_dtypes = {}  # by torch's name: the library's table, read at first use
+
+
+def dtype_info(name):
+    """What the library says of a dtype by torch's name: a dict with bits, numpy and safetensors."""
+    if not _dtypes:
+        _dtypes.update((info["name"], info) for info in _c.json("dtypes"))
+    return _dtypes[name]
 
 
 def numpy_dtype(name, raw=False):
-    """The numpy.dtype of a dtype by torch's name; bfloat16 and float8 by ml_dtypes, or as raw bits without it."""
-    import numpy
-    if name in _NUMPY:
-        return numpy.dtype(_NUMPY[name])
+    """The numpy.dtype of a dtype by torch's name. The ones numpy lacks (bfloat16, float8) are ml_dtypes' where that is
+    installed, else raw bits."""
+    numpy, info = _c.import_numpy(), dtype_info(name)
+    if info["numpy"][:1] in ("<", "|"):
+        return numpy.dtype(info["numpy"])
     if not raw:
         try:
             import ml_dtypes
             return numpy.dtype(getattr(ml_dtypes, name))
         except (ImportError, AttributeError):
             pass
-    return numpy.dtype(_BITS.get(name, "|u1"))
+    return numpy.dtype(f"<u{max(1, info['bits'] // 8)}")
 
 
 def is_torch(framework):
@@ -109,7 +108,7 @@ class Tensor:
     @property
     def nbytes(self):
         """int: size in bytes."""
-        return self.size * _BYTES.get(self._dtype, 1)
+        return self.size * dtype_info(self._dtype)["bits"] // 8
 
     @property
     def ndim(self):
@@ -151,8 +150,7 @@ class Tensor:
         UnsupportedError
             If `copy` is False and the bytes are not stored in one piece.
         """
-        import numpy
-        dtype = numpy_dtype(self.dtype, raw)
+        numpy, dtype = _c.import_numpy(), numpy_dtype(self.dtype, raw)
         if not copy:
             return numpy.frombuffer(self._view(), dtype).reshape(self.shape)
         array = numpy.empty(self.shape, dtype)
@@ -215,6 +213,27 @@ class Tensor:
             return self._part(cuts[0])
         return self._indexed(index, Tensor.numpy)
 
+    def item(self):
+        """The only element, as a Python number.
+
+        Raises
+        ------
+        ValueError
+            If there is another number of elements.
+        """
+        if self.size != 1:
+            raise ValueError(f"{self.name}: expected one element, found {self.size}")
+        return self.numpy().item()
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __bool__(self):
+        return bool(self.item())
+
     def __len__(self):
         if not self.ndim:
             raise TypeError("len() of a 0-d tensor")
@@ -241,7 +260,7 @@ class Slice:
 
     def get_dtype(self):
         """str: the element type as safetensors calls it, "F32", "BF16" …"""
-        return _SAFETENSORS.get(self._tensor.dtype, self._tensor.dtype)
+        return dtype_info(self._tensor.dtype)["safetensors"] or self._tensor.dtype
 
     def _read(self, tensor):
         return tensor.torch(device=self._device) if self._is_torch else tensor.numpy()

@@ -36,9 +36,32 @@ class Model:
     @classmethod
     def restore_from(cls, restore_path, override_config_path=None, map_location=None, strict=True, return_config=False,
                      save_restore_connector=None, trainer=None, *, threads=0, keep_weights=True):
-        """As NeMo's. `override_config_path` is a YAML file or a config (a dict, OmegaConf's): it replaces the stored one. `return_config`
-        answers the config and reads no weight. `trainer` and `map_location` are taken and not needed: the model is for the CPU.
-        `keep_weights=False` reads a layer at a time at every call and keeps none of it. A file of another class is refused."""
+        """Opens a model, as NeMo's restore_from does. A file of another class is refused.
+
+        Parameters
+        ----------
+        restore_path : str or os.PathLike
+        override_config_path : str, os.PathLike, dict or omegaconf.DictConfig, optional
+            A YAML file or a config that replaces the stored one.
+        map_location : optional
+            Accepted where it names the CPU.
+        strict : bool
+            Checks names and shapes against the config.
+        return_config : bool
+            Returns the config, and reads no weights.
+        save_restore_connector : None
+            Refused: every form of .nemo is read without one.
+        trainer : optional
+            Accepted and ignored.
+        threads : int
+            Worker threads; 0 is one for each core.
+        keep_weights : bool
+            With False each call reads a layer at a time and keeps none of it.
+
+        Returns
+        -------
+        Model or ConfigDict
+        """
         if save_restore_connector is not None:
             raise UnsupportedError("restore_from: save_restore_connector is not carried", "every form of .nemo is read without one")
         if map_location is not None and "cpu" not in str(map_location):
@@ -90,6 +113,23 @@ class Model:
         if str(device) != "cpu":
             raise UnsupportedError(f"to: expected cpu, found {device}", "inference runs on the CPU here")
         return self
+
+    def cuda(self, device=None):
+        """Refused: inference runs on the CPU here."""
+        return self.to("cuda" if device is None else device)
+
+    def load_state_dict(self, state_dict, strict=True):
+        """Refused: a model here is a file's, and its weights are the file's."""
+        raise UnsupportedError("load_state_dict: expected no other weights than the file's",
+                               "anemone.torch.save_file(state_dict, path, config=model.cfg) makes a file of them")
+
+    def summary(self):
+        """What it is and its tensors, as text: name, dtype, shape."""
+        checkpoint = self._checkpoint
+        return "\n".join([repr(self), *checkpoint._table(all_rows=True), f"{checkpoint.num_parameters:,} parameters"])
+
+    def __getstate__(self):
+        return {**self.__dict__, "_loaded": None}  # loaded again where it is needed
 
     def __repr__(self):
         return f"<anemone.models.{type(self).__name__} of {self._checkpoint._line()}>"
@@ -151,8 +191,17 @@ class MegatronCLIPModel(Model):
         return scale.value
 
     def preprocess(self, images):
-        """Pictures → float32 [n, 3, size, size]. A picture is a path, a PIL image or uint8 [height, width, 3]; one or a list."""
-        import numpy
+        """Pictures → float32 [n, 3, size, size].
+
+        Parameters
+        ----------
+        images : path, PIL.Image.Image or uint8 array [height, width, 3], or a list of them
+
+        Returns
+        -------
+        numpy.ndarray
+        """
+        numpy = _c.import_numpy()
         if isinstance(images, (str, os.PathLike)) or _is_picture_data(images):
             images = [images]
         size = _c.plain("clip_image_size", self._clip)
@@ -169,8 +218,23 @@ class MegatronCLIPModel(Model):
         return pixels
 
     def encode_image(self, images, normalize=False):
-        """Features of pictures (as for preprocess, or its result), float32 [n, width]."""
-        import numpy
+        """Features of pictures.
+
+        Parameters
+        ----------
+        images : as for preprocess, or its result
+        normalize : bool
+            Divides each row by its length.
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+            float32 [n, width]; a tensor where `images` is one.
+        """
+        numpy = _c.import_numpy()
+        if type(images).__module__.partition(".")[0] == "torch":
+            import torch
+            return torch.from_numpy(self.encode_image(images.detach().cpu().numpy(), normalize))
         if getattr(images, "ndim", None) != 4:
             single = isinstance(images, (str, os.PathLike)) or _is_picture_data(images)
             images = [images] if single else list(images)
@@ -182,12 +246,32 @@ class MegatronCLIPModel(Model):
         return _unit(numpy.concatenate(parts), normalize)
 
     def encode_text(self, texts, normalize=False):
-        """Features of texts (one or a list of str), float32 [n, width]."""
-        texts = [_c.text_bytes(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        """Features of texts.
+
+        Parameters
+        ----------
+        texts : str or list of str
+        normalize : bool
+            Divides each row by its length.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [n, width].
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"texts: expected a str or a list of str, found {type(texts).__name__} of {type(text).__name__}")
+        texts = [_c.text_bytes(text) for text in texts]
         return _unit(self._encoded("clip_encode_texts", (ctypes.c_char_p * len(texts))(*texts), len(texts)), normalize)
 
+    def __call__(self, images, texts):
+        """Features of pictures and of texts, each row of length 1, as NeMo's forward gives them."""
+        return self.encode_image(images, normalize=True), self.encode_text(texts, normalize=True)
+
     def _encoded(self, function, rows, count):
-        import numpy
+        numpy = _c.import_numpy()
         address, width = _c.run(lambda following: _c.floats_of(function, self._clip, rows, count, following))
         try:
             return numpy.frombuffer((ctypes.c_float * (count * width)).from_address(address), numpy.float32).reshape(count, width).copy()
@@ -195,9 +279,21 @@ class MegatronCLIPModel(Model):
             _c.free(address)
 
     def classify(self, images, texts, logit_scale=None):
-        """Probabilities of each text for each picture, float32 [images, texts]. `logit_scale`: instead of the checkpoint's own
-        (NeMo's script uses 100)."""
-        import numpy
+        """Probabilities of each text for each picture.
+
+        Parameters
+        ----------
+        images : as for preprocess
+        texts : str or list of str
+        logit_scale : float, optional
+            In place of the checkpoint's own (NeMo's script uses 100).
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [images, texts].
+        """
+        numpy = _c.import_numpy()
         image, text = self.encode_image(images), self.encode_text(texts)
         answer = numpy.empty((len(image), len(text)), numpy.float32)
         scale = None if logit_scale is None else ctypes.byref(ctypes.c_double(logit_scale))
@@ -304,5 +400,5 @@ def _yaml(config):
 
 
 def _unit(features, normalize):
-    import numpy
+    numpy = _c.import_numpy()
     return features / numpy.linalg.norm(features, axis=1, keepdims=True) if normalize else features

@@ -5,6 +5,7 @@ Needs python3-torch and python3-numpy (scripts/deps test), and PYTHONPATH naming
 """
 
 import ast
+import errno
 import glob
 import inspect
 import io
@@ -126,6 +127,15 @@ class Open(Case):
             part = file.get_slice(name)[3:7]
             np.testing.assert_array_equal(np.asarray(part), whole[3:7].numpy())
             np.testing.assert_array_equal(file[name][-1], whole[-1].numpy())
+
+    def test_a_table_and_names_for_a_notebook(self):
+        checkpoint = anemone.open(golden("clip/mcore.nemo"))
+        rows = checkpoint.table()
+        self.assertEqual([row["name"] for row in rows], list(checkpoint))
+        self.assertEqual(sum(row["bytes"] for row in rows), sum(tensor.nbytes for tensor in checkpoint.values()))
+        self.assertEqual(checkpoint.num_parameters, sum(tensor.size for tensor in checkpoint.values()))
+        self.assertIn("model.logit_scale", repr(checkpoint.keys()))
+        self.assertEqual(checkpoint.keys() & {"model.logit_scale"}, {"model.logit_scale"})
 
     def test_feeds_load_state_dict_in_another_dialect(self):
         expected = torch.load(golden("clip/hf/pytorch_model.bin"), map_location="cpu") if os.path.exists(
@@ -249,6 +259,27 @@ class Frameworks(Case):
         model.cfg.tried = 1
         self.assertEqual(pickle.loads(pickle.dumps(model)).cfg, model.cfg)
 
+    def test_one_element_is_a_number(self):
+        checkpoint = anemone.open(golden("clip/mcore.nemo"))
+        scale = checkpoint["model.logit_scale"]
+        self.assertEqual((float(scale), scale.item(), int(scale)), (float(scale.numpy()), scale.numpy().item(), int(scale.numpy())))
+        self.assertTrue(scale)
+        many = next(tensor for tensor in checkpoint.values() if tensor.size > 1)
+        for ask in (many.item, lambda: float(many), lambda: bool(many)):
+            self.assertRaises(ValueError, ask)
+
+    def test_every_dtype_of_torch_is_read_as_its_bits(self):
+        tensors = {name: torch.zeros(4, 2, dtype=getattr(torch, name)) for name in (
+            "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128")}
+        anemone.torch.save_file(tensors, self.path("x.pt"))
+        for name, tensor in anemone.open(self.path("x.pt")).items():
+            self.assertEqual((tensor.nbytes, tensor.numpy(raw=True).nbytes), (8 * tensors[name].element_size(),) * 2, name)
+        header = json.dumps({"x": {"dtype": "F4", "shape": [4, 6], "data_offsets": [0, 12]}}).encode()
+        with open(self.path("f4.safetensors"), "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header + bytes(12))
+        packed = anemone.open(self.path("f4.safetensors"))
+        self.assertEqual((packed["x"].nbytes, packed.get_slice("x").get_dtype()), (12, "F4"))
+
     def test_tables(self):
         for checkpoint in (anemone.open(DEMO), anemone.open(golden("clip/mcore_tp2.nemo"))):
             name = next(iter(checkpoint))
@@ -332,6 +363,38 @@ class Errors(Case):
         again = pickle.loads(pickle.dumps(caught.exception))
         self.assertEqual((type(again), str(again), again.hint), (type(caught.exception), str(caught.exception), caught.exception.hint))
 
+    def test_errors_of_files_name_them(self):
+        with self.assertRaises(OSError) as caught:
+            anemone.open(self.path("absent.nemo"))
+        for error in (caught.exception, pickle.loads(pickle.dumps(caught.exception))):
+            self.assertEqual((error.errno, error.filename), (errno.ENOENT, self.path("absent.nemo")))
+        self.assertEqual(anemone.NotFoundError.__module__, "anemone")
+        with open(self.path("x.nemo"), "w"):
+            pass
+        with self.assertRaises(FileExistsError) as caught:
+            anemone.convert(golden("clip/hf"), self.path("x.nemo"))
+        self.assertEqual((caught.exception.errno, caught.exception.filename), (errno.EEXIST, self.path("x.nemo")))
+
+    def test_hints_name_options_as_python_writes_them_and_leave_the_rest(self):
+        advice = anemone._c._advice
+        ways = [{"option": "force", "value": "true", "effect": "replace it"}, {"option": "dialect", "value": "hf", "effect": "name them"}]
+        self.assertEqual(advice({"hint": "", "remedies": ways}), "use force=True to replace it, or dialect=hf to name them")
+        self.assertEqual(advice({"hint": "mcore_gpt=true is needed", "remedies": []}), "mcore_gpt=true is needed")
+        self.assertEqual(advice({"hint": "look", "remedies": ways[:1]}), "look; use force=True to replace it")
+
+    def test_a_key_error_proposes_the_nearest_name(self):
+        checkpoint = anemone.open(golden("clip/mcore.nemo"))
+        with self.assertRaises(KeyError) as caught:
+            checkpoint["model.logitscale"]
+        self.assertEqual(str(caught.exception), "'model.logitscale': did you mean 'model.logit_scale'?")
+        self.assertEqual(str(pickle.loads(pickle.dumps(caught.exception))), str(caught.exception))
+        self.assertEqual(checkpoint.get("model.logitscale", 3), 3)
+
+    def test_what_needs_numpy_says_so(self):
+        code = (f"import sys; sys.modules['numpy'] = None; import anemone\nfor ask in (lambda: next(iter(anemone.open({DEMO!r}).values())).numpy(), "
+                f"lambda: anemone.infer({DEMO!r}, 'a.jpg', 'a')):\n try: ask()\n except ImportError as e: print(e)")
+        self.assertEqual(self.python("-c", code).stdout, "this needs numpy: pip install 'anemone-nemo[numpy]'\n" * 2)
+
     def test_corrupt_is_a_value_error(self):
         with open(self.path("x.nemo"), "wb") as file:
             file.write(open(golden("clip/mcore.nemo"), "rb").read()[:70000])
@@ -373,6 +436,40 @@ class Ops(Case):
         self.assertTrue(anemone.diff(golden("clip/hf"), self.path("x2.nemo"), canonical=True)["equal"])
         self.assertTrue(anemone.verify(self.path("x2.nemo"))["ok"])
         self.assertFalse([f for f in anemone.scan(self.path("x2.nemo")) if f["danger"] == "calls"])
+
+    def test_the_other_commands(self):
+        source = self.path("x.nemo")
+        anemone.convert(golden("clip/hf"), source)
+        self.assertEqual((anemone.inspect(source)["family"], "tensors" in anemone.inspect(source)), ("clip", False))
+        self.assertEqual(len(anemone.inspect(source, tensors=True)["tensors"]), len(anemone.open(source)) + len(anemone.open(source).opaque))
+        texts = {"a": "it's \\ fine", "b": "1", "c": "${d}", "e": "line\nline", "f": "", "g": "end\\"}
+        values = {"optim.lr": 0.5, "on": True, "none": None, "list": [1, "two", {"x": False}], "map": {"k'ey": "v", "n": np.float32(0.25)}, "far": float("inf")}
+        anemone.edit(source, set={**texts, **values}, unset=["seed"])
+        config = anemone.open(source).config
+        self.assertEqual({key: config[key] for key in texts}, texts)
+        self.assertEqual([config["optim"]["lr"], config["on"], config["none"], config["list"], config["map"], config["far"]],
+                         [0.5, True, None, [1, "two", {"x": False}], {"k'ey": "v", "n": 0.25}, float("inf")])
+        self.assertNotIn("seed", config)
+        with self.assertRaises(anemone.CorruptError):
+            anemone.edit(source, set={"vision.num_layers": 17})
+        anemone.edit(source, set={"vision.num_layers": 17}, strict=False, output=self.path("y.nemo"))
+        anemone.extract(source, self.path("folder"))
+        anemone.pack(self.path("folder"), self.path("z.nemo"))
+        self.assertTrue(anemone.diff(source, self.path("z.nemo"))["equal"])
+        with self.assertRaises(FileExistsError):
+            anemone.pack(self.path("folder"), self.path("z.nemo"))
+        anemone.average([source, self.path("z.nemo")], self.path("mean.nemo"))
+        anemone.report(source, self.path("z.nemo"), output=self.path("page.html"))
+        self.assertTrue(os.path.getsize(self.path("page.html")) > 1000)
+        self.assertEqual(anemone.plan(family="clip", preset="ViT-L-14", tp=2)["layout"]["tp"], 2)
+        anemone.clean(self.dir)
+        with self.assertRaises(FileNotFoundError) as caught:
+            anemone.inspect(self.path("x.nmo"))
+        self.assertEqual(caught.exception.hint, f"did you mean {source}?")
+        with self.assertRaises(anemone.InvalidArgumentError):
+            anemone.fetch("no-hub-id")
+        out = self.python("-c", f"import anemone; anemone.edit({source!r}, set={{'brand_new': 1}}); print(anemone.inspect({source!r})['family'])")
+        self.assertEqual((out.stdout, out.stderr), ("clip\n", ""))
 
     def test_a_callback_stops_the_work(self):
         with self.assertRaises(anemone.InterruptedError):
@@ -445,6 +542,27 @@ class Clip(Case):
         lines = self.python("-m", "anemone", "infer", DEMO, "--image", images[0], *sum((["--text", t] for t in texts), [])).stdout
         said = ast.literal_eval(lines.split(":", 1)[1].strip())
         np.testing.assert_allclose([p for _, p in said], answer[0], rtol=1e-5, atol=1e-9)
+
+    def test_as_nemos_and_torchs_scripts_call_it(self):
+        model = anemone.models.MegatronCLIPModel.restore_from(restore_path=DEMO)
+        images = sorted(glob.glob(os.path.join(DEMO, "images", "*")))[:2]
+        pixels = model.preprocess(images)
+        found = model.encode_image(torch.from_numpy(pixels))
+        self.assertIsInstance(found, torch.Tensor)
+        np.testing.assert_array_equal(found.numpy(), model.encode_image(pixels))
+        image, text = model(images, ["a bag"])
+        np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, rtol=1e-5)
+        self.assertEqual(text.shape, (1, image.shape[1]))
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).encode_text("a bag"), model.encode_text("a bag"))
+        for wrong in (np.zeros((1, 77), np.int64), [1], [["a"]]):
+            with self.assertRaises(TypeError) as caught:
+                model.encode_text(wrong)
+            self.assertRegex(str(caught.exception), r"^texts: expected a str or a list of str, found \w+ of \w+$")
+        self.assertRaises(anemone.UnsupportedError, model.cuda)
+        self.assertRaises(anemone.UnsupportedError, model.load_state_dict, {})
+        self.assertRegex(model.summary(), r"(?s)^<anemone.models.MegatronCLIPModel of .*logit_scale .* parameters$")
+        everything = anemone.infer(DEMO, os.path.join(DEMO, "images"), ["a bag", "a coat"])
+        self.assertEqual(everything.shape, (len(os.listdir(os.path.join(DEMO, "images"))), 2))
 
     def test_restored_with_another_config(self):
         restore = anemone.models.MegatronCLIPModel.restore_from
