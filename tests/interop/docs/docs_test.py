@@ -69,6 +69,18 @@ class Docs(unittest.TestCase):
     def test_python_blocks(self):
         self.run_pages("python", self.run_python)
 
+    def test_the_picture_of_a_terminal_is_what_it_shows(self):
+        def numbers_apart(path):
+            with open(path, encoding="utf-8") as file:
+                return re.sub(r"\d+\.\d+( %| s\b)|█+", "#", re.sub(r" +(?=\d+\.\d+ %)", " ", file.read()))
+
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = os.path.join(folder, "terminal.svg")
+            subprocess.run([sys.executable, os.path.join(SOURCE, "tools", "terminal_svg.py"), PROGRAM,
+                            os.path.join(SOURCE, "models", "demo-clip"), drawn], check=True, timeout=120)
+            self.assertEqual(numbers_apart(drawn), numbers_apart(os.path.join(SOURCE, "docs", "terminal.svg")),
+                             "tools/terminal_svg.py draws it anew")
+
     def test_links(self):
         for page in PAGES:
             for target in links(page):
