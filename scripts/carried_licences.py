@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Puts the licences of the shared libraries that a wheel carries into it, as Debian states them, with a page that lists them.
+"""Puts the licences of the shared libraries that a wheel or a tarball's folder carries into it, as Debian states them, with a page
+that lists them. To be run on the Debian machine that they were taken from.
 
-usage: carried_licences.py WHEEL       on the Debian machine that the wheel was made on; needs the package `wheel`
-
-anemone_nemo-*.dist-info/licenses/libraries/ gets README.md and a copyright file for each package of Debian that a library is of.
+usage: carried_licences.py WHEEL       into anemone_nemo-*.dist-info/licenses/libraries/; needs the package `wheel`
+       carried_licences.py FOLDER      into licenses/libraries/, of what is in lib/carried/
 """
 
 import glob
@@ -39,25 +39,35 @@ def package_of(file):
     raise SystemExit(f"{file}: no package of Debian has it")
 
 
-def main(wheel):
+def write_licences(libraries, root, licences):
+    """A folder `licences` of the licences of `libraries`, which lie below `root`."""
+    os.makedirs(licences)
+    rows, files = [], system_libraries()
+    for path in libraries:
+        name = re.sub(r"-[0-9a-f]{8}(?=\.)", "", os.path.basename(path))  # auditwheel adds eight digits of a hash
+        package, version, copyright_file = package_of(files[name])
+        shutil.copyfile(copyright_file, os.path.join(licences, f"{package}.txt"))
+        rows.append(f"| {os.path.relpath(path, root)} | {package} {version} | [{package}.txt]({package}.txt) |\n")
+    with open(os.path.join(licences, "README.md"), "w") as page:
+        page.write("# Libraries carried here\n\nEach is unchanged from Debian, but for the folder in which it looks for the others. Debian's statement of its copyright\n"
+                   "and licence lies beside this page. Their sources: `apt-get source PACKAGE=VERSION`.\n\n"
+                   "| file | Debian's package | licence |\n| --- | --- | --- |\n")
+        page.writelines(rows)
+    print(f"{root}: licences of {len(rows)} libraries")
+
+
+def of_wheel(wheel):
     with tempfile.TemporaryDirectory() as work:
         subprocess.run([sys.executable, "-m", "wheel", "unpack", "--dest", work, wheel], check=True, stdout=subprocess.DEVNULL)
         tree, = glob.glob(os.path.join(work, "*"))
         licences = os.path.join(glob.glob(os.path.join(tree, "*.dist-info"))[0], "licenses", "libraries")
-        os.makedirs(licences)
-        rows, files = [], system_libraries()
-        for path in sorted(glob.glob(os.path.join(tree, "*.libs", "*")) + glob.glob(os.path.join(tree, "anemone", "libraries", "*"))):
-            name = re.sub(r"-[0-9a-f]{8}(?=\.)", "", os.path.basename(path))  # auditwheel adds eight digits of a hash
-            package, version, copyright_file = package_of(files[name])
-            shutil.copyfile(copyright_file, os.path.join(licences, f"{package}.txt"))
-            rows.append(f"| {os.path.relpath(path, tree)} | {package} {version} | [{package}.txt]({package}.txt) |\n")
-        with open(os.path.join(licences, "README.md"), "w") as page:
-            page.write("# Libraries in this wheel\n\nEach is unchanged from Debian, whose statement of its copyright and licence lies beside this page.\n"
-                       "Their sources: `apt-get source PACKAGE=VERSION`.\n\n| file | Debian's package | licence |\n| --- | --- | --- |\n")
-            page.writelines(rows)
+        write_licences(sorted(glob.glob(os.path.join(tree, "*.libs", "*")) + glob.glob(os.path.join(tree, "anemone", "libraries", "*"))), tree, licences)
         subprocess.run([sys.executable, "-m", "wheel", "pack", "--dest-dir", os.path.dirname(wheel), tree], check=True, stdout=subprocess.DEVNULL)
-    print(f"{wheel}: licences of {len(rows)} libraries")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1].endswith(".whl"):
+        of_wheel(sys.argv[1])
+    else:
+        tree = sys.argv[1]
+        write_licences(sorted(glob.glob(os.path.join(tree, "lib", "carried", "*"))), tree, os.path.join(tree, "licenses", "libraries"))
