@@ -3,7 +3,9 @@
 usage: usage_test.py PROGRAM GOLDEN SOURCE
 """
 
+import csv
 import gzip
+import io
 import json
 import os
 import pathlib
@@ -12,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
@@ -139,6 +142,65 @@ class TypingErrors(ProgramCase):
         self.fails(66, "hint: models/ is a folder here; a model of the hub is then named hf://models/other-thing", "inspect",
                    "models/other-thing")
         self.fails(66, "hint: a URL is not a path", "inspect", "s3://bucket/x.nemo")
+        self.fails(66, "-: no such file or folder\nhint: standard input is not read", "inspect", "-")
+
+    def test_every_command_that_reads_a_path_names_the_nearest(self):
+        shutil.copy(CLIP / "mcore.nemo", self.dir / "clip.nemo")
+        shutil.copy(DEMO / "images" / "bag.jpg", self.dir)
+        (self.dir / "labels.txt").write_text("a bag\n")
+        (self.dir / "hparams.yaml").write_text("a: 1\n")
+        for words in (("inspect", "clp.nemo"), ("verify", "clp.nemo"), ("scan", "clp.nemo"), ("diff", "clip.nemo", "clp.nemo"),
+                      ("extract", "clp.nemo", "x"), ("cat", "clp.nemo", "x"), ("edit", "clp.nemo", "--set", "a=1"),
+                      ("convert", "clp.nemo", "y.nemo"), ("reshard", "clp.nemo", "y.nemo", "--tp", 2), ("report", "clp.nemo", "-o", "x.html"),
+                      ("average", "clip.nemo", "clp.nemo", "y.nemo"), ("infer", "clp.nemo", "--image", "bag.jpg", "--text", "a")):
+            self.fails(66, "clp.nemo: .*\nhint: did you mean clip.nemo\\?", *words)
+        for meant, *words in (("bag.jpg", "infer", DEMO, "--image", "bga.jpg", "--text", "a"),
+                              ("labels.txt", "infer", DEMO, "--image", "bag.jpg", "--labels", "lables.txt"),
+                              ("hparams.yaml", "edit", "clip.nemo", "--artifact", "x=hparam.yaml")):
+            self.fails(66, f"hint: did you mean {meant}\\?", *words)
+        self.fails(66, "^anemone: --hparams: hparam.yaml: cannot open: .*\nhint: did you mean hparams.yaml\\?", "convert", "clip.nemo", "y.nemo",
+                   "--hparams", "hparam.yaml")
+        (self.dir / "latin.yaml").write_bytes(b"a: \xe4\n")
+        self.fails(65, "^anemone: --hparams: latin.yaml: expected UTF-8", "convert", "clip.nemo", "y.nemo", "--hparams", "latin.yaml")
+
+
+class Colors(ProgramCase):
+    def test_where_they_are_wanted(self):
+        escape = "\x1b["
+        self.assertNotIn(escape, self.ok("inspect", CLIP / "mcore.nemo"))
+        self.assertIn(escape + "36mpath", self.ok("inspect", CLIP / "mcore.nemo", "--color", "always"))
+        self.assertIn(escape + "1mOptions", self.ok("inspect", "--help", "--color", "always"))
+        self.assertIn(escape + "1;31manemone:", self.run_program("inspect", "nope", "--color", "always").stderr)
+        self.fails(64, "--color: expected one of auto, always, never", "inspect", CLIP / "mcore.nemo", "--color", "red")
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", self.ok("inspect", CLIP / "mcore.nemo", "--color", "always"))
+        self.assertEqual(plain, self.ok("inspect", CLIP / "mcore.nemo"))
+
+    def test_on_a_terminal(self):
+        def on_terminal(*words, **environment):
+            keep = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+            command = " ".join(f"'{word}'" for word in (PROGRAM, *words))
+            return subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True, timeout=60,
+                                  env={**keep, "TERM": "xterm", **environment}).stdout
+
+        if not shutil.which("script"):
+            self.skipTest("no script(1)")
+        words = ("inspect", CLIP / "mcore.nemo")
+        self.assertIn("\x1b[", on_terminal(*words))
+        for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+            self.assertNotIn("\x1b", on_terminal(*words, **environment))
+        self.assertIn("\x1b[", on_terminal(*words, NO_COLOR=""))
+        self.assertNotIn("\x1b", on_terminal(*words, "--color", "never"))
+
+
+class Manual(ProgramCase):
+    def test_pages_have_their_sections(self):
+        self.ok("--manual", "man", self.dir)
+        for name in ("anemone.1", "anemone-convert.1"):
+            page = (self.dir / name).read_text()
+            for section in ("EXIT STATUS", "ENVIRONMENT", "FILES"):
+                self.assertIn(f".SH {section}\n", page, name)
+        self.assertIn("NO_COLOR", page)
+        self.assertIn("anemone\\-tmp", page)
 
 
 class Inspecting(ProgramCase):
@@ -152,8 +214,31 @@ class Inspecting(ProgramCase):
         self.assertRegex(text, r"(?m)^sizes +vision 3 × 64, 4 heads, patch 8, 32 px$")
         ckpt = next((CLIP / "ckpt_mcore").glob("*.ckpt"))
         self.assertRegex(self.ok("inspect", ckpt), r"(?m)^origin .*step 3, consumed samples 12$")
+        self.assertNotRegex(self.ok("inspect", CLIP / "mcore.nemo"), r"(?m)^target")
+        self.assertRegex(self.ok("inspect", CLIP / "mcore.nemo", "-v"), r"(?m)^target +nemo\.collections\.")
+        self.assertTrue(all(len(line) <= 100 for line in self.ok("inspect", CLIP / "mcore.nemo").splitlines() if not line.startswith(("path", "next", " "))))
         gpt = json.loads(self.ok("inspect", GOLDEN / "gpt" / "A.nemo", "--json"))["sizes"]["model"]
         self.assertEqual(gpt["layers"], int(self.ok("inspect", GOLDEN / "gpt" / "A.nemo", "--config", "num_layers")))
+
+    def test_what_ranks_share_counts_once(self):
+        whole = json.loads(self.ok("inspect", CLIP / "mcore.nemo", "--json"))["parameters"]
+        split = json.loads(self.ok("inspect", CLIP / "mcore_tp2.nemo", "--json"))
+        self.assertEqual(split["parameters"], whole)
+        self.assertGreater(split["bytes"], 4 * whole)
+        self.assertRegex(self.ok("inspect", CLIP / "mcore_tp2.nemo"), r"(?m)^weights +2.60 M parameters in 74 fp32 tensors, 10.4 MB; stored on 2 ranks as ")
+        for name in ("mcore_pp2.nemo", "mcore_tp2pp2.nemo", "legacy_tp2pp2.nemo"):
+            of_one = name.split("_")[0] + ".nemo"
+            self.assertEqual(*(json.loads(self.ok("inspect", GOLDEN / "clip_pp" / n, "--json"))["parameters"] for n in (name, of_one)))
+
+    def test_a_split_that_cannot_be_merged_is_told_at_once(self):
+        broken = CLIP / "broken_mcore_tp2_left_unsplit.nemo"
+        text = self.ok("inspect", broken)
+        self.assertRegex(text, r"(?m)^problem +model\..*: expected \[64, 32\] on each of 2 tensor ranks, found the whole \[64, 64\]")
+        self.assertIn("left unsplit", text)
+        told = json.loads(self.ok("inspect", broken, "--json"))
+        self.assertIn("found the whole", told["problem"])
+        self.assertEqual(told["next"], [f"anemone verify {broken}"])
+        self.assertIsNone(json.loads(self.ok("inspect", CLIP / "mcore_tp2.nemo", "--json"))["problem"])
 
     def test_tree(self):
         text = self.ok("inspect", CLIP / "mcore.nemo", "--tree")
@@ -188,6 +273,7 @@ class Differences(ProgramCase):
         self.assertGreater(len(re.findall(r"(?m)^tensor", self.run_program("diff", CLIP / "hf", CLIP / "mcore.nemo", "-v").stdout)), 100)
         done = self.run_program("diff", CLIP / "mcore.nemo", GOLDEN / "gpt" / "A.nemo")
         self.assertIn("these are different models: clip and gpt", done.stderr)
+        self.assertEqual([line for line in done.stdout.splitlines() if len(line) > 120 or line.endswith(" ")], [])
         self.ok("convert", CLIP / "mcore.nemo", "half.nemo", "--dtype", "bf16")
         done = self.run_program("diff", CLIP / "mcore.nemo", "half.nemo", "--stat")
         self.assertEqual(done.returncode, 1)
@@ -318,6 +404,13 @@ class Inferring(ProgramCase):
             self.assertRegex(on_terminal(), r"(?m)^ +[\d.]+ %  a \w+")
             self.assertIn("Given image's", on_terminal("--nemo"))
         self.fails(64, "--top", "infer", DEMO, "--image", images[0], *self.WORDS, "--top", 2, "--json")
+        rows = list(csv.reader(io.StringIO(self.ok("infer", DEMO, "--image", *images, "--text", "a bag, or two", 'a "coat"', "--csv"))))
+        self.assertEqual(rows[0], ["image", "a bag, or two", 'a "coat"'])
+        self.assertEqual([row[0] for row in rows[1:]], [str(image) for image in images])
+        for row in rows[1:]:
+            self.assertAlmostEqual(sum(map(float, row[1:])), 1, places=5)
+        self.fails(64, "--csv", "infer", DEMO, "--image", images[0], *self.WORDS, "--csv", "--json")
+        self.fails(64, "--csv: expected --image and --text", "infer", DEMO, "--csv", "--text", "a", "--embeddings", "x.npy")
         self.fails(64, "--top: expected --image and --text", "infer", DEMO, "--top", 2, "--text", "a", "--embeddings", "x.npy")
 
     def test_a_broken_picture_is_a_warning(self):
@@ -358,7 +451,49 @@ class ManyValues(ProgramCase):
         done = self.run_program("scan", good, "evil.pkl")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, rf"{good}: inert: (.*\n)*evil.pkl: NOT inert: 1 of 1 findings\n")
+        self.assertIn("torch.load(weights_only=True) refuses it: _io BytesIO in ", self.ok("scan", good))  # Transformer Engine's states
+        self.ok("convert", good, "x.pt", "--extra-state", "drop")
+        self.assertTrue(self.ok("scan", "x.pt").endswith("torch.load(weights_only=True) loads it\n"))
+        self.assertEqual([json.loads(self.ok("scan", path, "--json"))["weights_only"] for path in ("x.pt", good, DEMO)], [True, False, None])
         self.fails(64, "expected a hub id, org/name, found 'nope'", "fetch", "nope")
+
+
+class Reports(ProgramCase):
+    def test_the_page_is_named_by_its_source(self):
+        shutil.copy(CLIP / "mcore.nemo", self.dir / "my.clip.nemo")
+        self.assertEqual(self.ok("report", "my.clip.nemo"), "wrote my.clip.html\n")
+        self.fails(73, "my.clip.html: already exists", "report", "my.clip.nemo")
+        self.assertEqual(self.ok("report", "my.clip.nemo", DEMO), "wrote my.clip-demo-clip.html\n")
+
+    def test_open(self):
+        (self.dir / "bin").mkdir()
+        tool = self.dir / "bin" / "xdg-open"
+        tool.write_text(f"#!/bin/sh\necho \"$1\" > {self.dir}/opened\n")
+        tool.chmod(0o755)
+        self.ok("report", CLIP / "mcore.nemo", "-o", "x.html", "--open", env={"PATH": f"{tool.parent}:{os.environ['PATH']}"})
+        for _ in range(100):
+            if (self.dir / "opened").exists() and (self.dir / "opened").read_text():
+                break
+            time.sleep(0.05)
+        self.assertEqual((self.dir / "opened").read_text(), f"{self.dir}/x.html\n")
+        done = self.run_program("report", CLIP / "mcore.nemo", "-o", "y.html", "--open", env={"PATH": "/nonexistent"})
+        self.assertEqual(done.returncode, 69)
+        self.assertIn("--open", done.stderr)
+
+
+class Vocabularies(ProgramCase):
+    def notes(self, *words):
+        done = self.run_program("reshard", *words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [line for line in done.stderr.splitlines() if "vocabulary" in line or "rows" in line]
+
+    def test_one_line_with_the_net_change(self):
+        t5 = GOLDEN / "t5" / "t5_tp2pp2.nemo"
+        self.assertEqual(self.notes(t5, "a.nemo", "--tp", 2), [])
+        self.assertEqual(self.notes(t5, "b.nemo", "--tp", 1), ["anemone: note: vocabulary: 288 → 272 rows, padded to a multiple of 16 × TP 1"])
+        gpt = self.notes(GOLDEN / "gpt" / "A_tp2pp2.nemo", "c.nemo", "--tp", 4)
+        self.assertEqual(len(gpt), 1, gpt)
+        self.assertRegex(gpt[0], r"^anemone: note: vocabulary: 1020 → 1040 rows, padded to a multiple of 10 × TP 4$")
 
 
 class Destinations(ProgramCase):
@@ -375,6 +510,8 @@ class Destinations(ProgramCase):
             self.fails(64, "cannot tell the format", "convert", CLIP / "hf", "none")
             self.fails(64, "cannot tell the format", "convert", "named", "none/")
             self.fails(64, "cannot tell the format", "convert", source, "x.gguf")
+        for name, what in (("x.gguf", "GGUF"), ("x.onnx", "ONNX"), ("x.npz", "NumPy")):
+            self.fails(64, f"{name}: cannot tell the format to write from this name: {what} is not written\nhint: use --to", "convert", source, name)
         self.fails(64, "expected the name of a file", "convert", source, "z.safetensors/")
         self.fails(64, "expected the name of a file", "pack", "y.nemo", "z.nemo/")
         (self.dir / "empty").mkdir()
