@@ -328,6 +328,7 @@ Result<uint64_t> Infer(InferOptions options) {
   const bool compares = !options.dataset.empty() || (!options.images.empty() && !options.texts.empty());
   ANEMONE_TRY(HasTowersFor(options, compares, model.spec()).In(options.model));
 
+  PictureReader reader(options.images, options.batch, model.spec());
   ClipFeatures texts;
   if (!labels.empty()) {
     const Result<TextEncoder> tokenizer = LoadTokenizer(checkpoint, model.spec());
@@ -353,9 +354,7 @@ Result<uint64_t> Infer(InferOptions options) {
   if (options.csv) Print(CsvHead(labels));
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
-    const auto first = options.images.begin() + static_cast<ptrdiff_t>(at);
-    const Pictures read =
-        LoadPictures(std::vector<std::string>(first, first + static_cast<ptrdiff_t>(count)), model.spec());
+    const Pictures read = reader.Next();
     ANEMONE_TRY(bad.Add(read.failures));
     ClipFeatures features;
     if (!read.loaded.empty()) {

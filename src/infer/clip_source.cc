@@ -236,10 +236,11 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
   return pixels;
 }
 
-Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec) {
+Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec, const std::atomic<bool>* stop) {
   const size_t one = size_t{3} * spec.image_size * spec.image_size;
   std::vector<Result<std::vector<float>>> all(paths.size(), Internal("not read"));
   tbb::parallel_for(size_t{0}, paths.size(), [&](size_t i) {
+    if (stop != nullptr && *stop) return;
     all[i] = LoadPixels(paths[i], spec);
     if (!all[i].ok() || all[i]->size() == one) return;
     all[i] = Corrupt(fmt::format("expected {} values after preprocessing, found {}", one, all[i]->size()),
@@ -256,6 +257,32 @@ Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spe
     pictures.loaded.push_back(i);
     pictures.pixels.insert(pictures.pixels.end(), all[i]->begin(), all[i]->end());
   }
+  return pictures;
+}
+
+PictureReader::PictureReader(std::vector<std::string> paths, size_t batch, const ClipSpec& spec)
+    : paths_(std::move(paths)), batch_(batch), spec_(spec) {
+  ReadAhead();
+}
+
+PictureReader::~PictureReader() { stop_ = true; }
+
+void PictureReader::ReadAhead() {
+  const size_t count = std::min(batch_, paths_.size() - read_);
+  if (count == 0) return;
+  const auto first = paths_.begin() + static_cast<ptrdiff_t>(read_);
+  std::vector<std::string> next(first, first + static_cast<ptrdiff_t>(count));
+  read_ += count;
+  // Where two batches at once would take much memory, and where there is no further thread, Next reads.
+  constexpr uint64_t kMaxAhead = uint64_t{256} << 20;
+  const uint64_t size = sizeof(float) * 3 * spec_.image_size * spec_.image_size * count;
+  const auto when = size > kMaxAhead ? std::launch::deferred : std::launch::async | std::launch::deferred;
+  ahead_ = std::async(when, [this, next = std::move(next)] { return LoadPictures(next, spec_, &stop_); });
+}
+
+Pictures PictureReader::Next() {
+  Pictures pictures = ahead_.get();
+  ReadAhead();
   return pictures;
 }
 

@@ -2,8 +2,10 @@
 #ifndef ANEMONE_INFER_CLIP_SOURCE_H_
 #define ANEMONE_INFER_CLIP_SOURCE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,7 +50,32 @@ struct Pictures {
   std::vector<size_t> loaded;    // which these are
   std::vector<Status> failures;  // of the others
 };
-Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec);
+// No further one is begun once `stop` is set; then the result is to be thrown away.
+Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec,
+                      const std::atomic<bool>* stop = nullptr);
+
+// Many, `batch` at a time, in order: the next ones are read while the caller works on those it has, the first ones from
+// the beginning on. Threads: one call at a time. What reading throws, Next throws.
+class PictureReader {
+ public:
+  PictureReader(std::vector<std::string> paths, size_t batch, const ClipSpec& spec);
+  PictureReader(const PictureReader&) = delete;
+  PictureReader& operator=(const PictureReader&) = delete;
+  ~PictureReader();  // waits for the pictures that are being decoded, not for their batch
+
+  // As LoadPictures of the next `batch` paths, or of those that are left. REQUIRES: there are some.
+  Pictures Next();
+
+ private:
+  void ReadAhead();
+
+  std::vector<std::string> paths_;
+  size_t batch_;
+  ClipSpec spec_;
+  size_t read_ = 0;  // paths, those of `ahead_` among them
+  std::atomic<bool> stop_ = false;
+  std::future<Pictures> ahead_;  // last: it reads the others
+};
 
 }  // namespace anemone
 

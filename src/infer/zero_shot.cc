@@ -200,11 +200,13 @@ Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, c
   Accuracy accuracy;
   accuracy.classes.resize(folder.classes.size());
   std::vector<double> cosines(classifier.count);
+  std::vector<std::string> paths;
+  paths.reserve(folder.items.size());
+  for (const ImageFolder::Item& item : folder.items) paths.push_back(item.path);
+  PictureReader reader(std::move(paths), batch, model.spec());
   for (size_t at = 0; at < folder.items.size(); at += batch) {
     const size_t count = std::min(batch, folder.items.size() - at);
-    std::vector<std::string> paths;
-    for (size_t i = at; i < at + count; ++i) paths.push_back(folder.items[i].path);
-    const Pictures pictures = LoadPictures(paths, model.spec());
+    const Pictures pictures = reader.Next();
     if (!pictures.failures.empty()) ANEMONE_TRY(on_bad(pictures.failures));
     ClipFeatures features;
     if (!pictures.loaded.empty()) {

@@ -1,0 +1,66 @@
+// PictureReader: batches of pictures, read ahead.
+#include <atomic>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "infer/clip_source.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+
+namespace anemone {
+namespace {
+
+// Gray pictures of one pixel each, of different brightness; every third file is none.
+std::vector<std::string> Files(const std::string& folder, size_t count) {
+  std::vector<std::string> paths;
+  for (size_t i = 0; i < count; ++i) {
+    paths.push_back(folder + "/" + std::to_string(i) + ".pgm");
+    std::ofstream(paths.back()) << (i % 3 == 1 ? "no picture" : "P5 1 1 255\n" + std::string(1, static_cast<char>(i)));
+  }
+  return paths;
+}
+
+ClipSpec Spec() {
+  ClipSpec spec;
+  spec.image_size = spec.preprocess.shortest_edge = spec.preprocess.crop_height = spec.preprocess.crop_width = 2;
+  return spec;
+}
+
+TEST(PictureReader, GivesWhatReadingEachBatchGives) {
+  const testing::TempDir dir;
+  const std::vector<std::string> paths = Files(dir.path(), 10);
+  for (const size_t batch : {1, 3, 4, 10, 64}) {
+    PictureReader reader(paths, batch, Spec());
+    for (size_t at = 0; at < paths.size(); at += batch) {
+      const size_t end = std::min(paths.size(), at + batch);
+      const std::vector<std::string> part(paths.begin() + static_cast<ptrdiff_t>(at),
+                                          paths.begin() + static_cast<ptrdiff_t>(end));
+      const Pictures expected = LoadPictures(part, Spec());
+      const Pictures found = reader.Next();
+      EXPECT_EQ(found.pixels, expected.pixels);
+      EXPECT_EQ(found.loaded, expected.loaded);
+      ASSERT_EQ(found.failures.size(), expected.failures.size());
+      for (size_t i = 0; i < found.failures.size(); ++i) {
+        EXPECT_EQ(found.failures[i].message(), expected.failures[i].message());
+      }
+      EXPECT_EQ(found.loaded.size() + found.failures.size(), part.size());
+    }
+  }
+}
+
+TEST(PictureReader, MayEndBeforeAllIsRead) {
+  const testing::TempDir dir;
+  PictureReader reader(Files(dir.path(), 6), 2, Spec());
+  EXPECT_EQ(reader.Next().loaded, std::vector<size_t>{0});
+  const PictureReader of_none({}, 2, Spec());
+}
+
+TEST(LoadPictures, BeginsNoFurtherOneOnceItIsStopped) {
+  const testing::TempDir dir;
+  const std::atomic<bool> stop = true;
+  EXPECT_TRUE(LoadPictures(Files(dir.path(), 6), Spec(), &stop).loaded.empty());
+}
+
+}  // namespace
+}  // namespace anemone
