@@ -92,33 +92,6 @@ constexpr ClipField kPretrainedFields[] = {
 // ---- preprocessors [transformers models/clip/image_processing_clip.py, models/siglip/image_processing_siglip.py,
 // image_processing_backends.py] ----
 
-constexpr ClipField kPreprocessorFields[] = {
-    {"image_processor_type", kHonored, "CLIP's or SigLIP's, which have other defaults; others are refused"},
-    {"feature_extractor_type", kHonored, "the same, in older files"},
-    {"do_resize", kHonored, "whether the picture is resized"},
-    {"size", kHonored, "to what: a number or shortest_edge, or height and width; other keys are refused"},
-    {"resample", kHonored, "2 (bilinear) or 3 (bicubic); others are refused"},
-    {"do_center_crop", kHonored, "whether the center is cut out"},
-    {"crop_size", kHonored, "to what: a number, or height and width; other keys are refused"},
-    {"do_rescale", kHonored, "whether pixels are multiplied by rescale_factor"},
-    {"rescale_factor", kHonored, "by what pixels are multiplied"},
-    {"do_normalize", kHonored, "whether mean and deviation are applied"},
-    {"image_mean", kHonored, "mean of pixels"},
-    {"image_std", kHonored, "deviation of pixels"},
-    {"do_convert_rgb", kNoEffect, "without it transformers fails on all but RGB, and RGB stays as it is"},
-    {"do_pad", kOnly, "pads pictures", "[false]"},
-    {"pad_size", kOnly, "pads pictures", "[]"},
-    {"default_to_square", kOnly, "reads a number in size as height and width", "[false]"},
-    {"use_square_size", kOnly, "squashes to the shorter side", "[false]"},
-    {"auto_map", kOnly, "pictures are prepared by code of its own", "[]"},
-    {"processor_class", kNoEffect, "which class holds this one"},
-    {"data_format", kNoEffect, "the order of the answer's axes"},
-    {"input_data_format", kNoEffect, "the order of an array's axes"},
-    {"return_tensors", kNoEffect, kAnswer},
-    {"device", kNoEffect, "where it is computed"},
-    {"disable_grouping", kNoEffect, "computes the same in parts"},
-};
-
 constexpr ClipField kProcessorFields[] = {
     {"image_processor", kHonored, "wins over preprocessor_config.json, as in transformers 5"},
     {"processor_class", kNoEffect, "CLIP's and SigLIP's processors only hold the tokenizer and the image processor"},
@@ -280,7 +253,7 @@ std::span<const ClipFieldList> ClipFieldLists() {
       {ClipSection::kOpenClipVision, "open_clip_config.json", "model_cfg.vision_cfg", OpenClipVisionFields()},
       {ClipSection::kOpenClipText, "open_clip_config.json", "model_cfg.text_cfg", OpenClipTextFields()},
       {ClipSection::kOpenClipPreprocess, "open_clip_config.json", "preprocess_cfg", OpenClipPreprocessFields()},
-      {ClipSection::kPreprocessor, "preprocessor_config.json", "", kPreprocessorFields},
+      {ClipSection::kPreprocessor, "preprocessor_config.json", "", PreprocessorFields()},
       {ClipSection::kProcessor, "processor_config.json", "", kProcessorFields},
       {ClipSection::kTokenizerConfig, "tokenizer_config.json", "", kTokenizerConfigFields},
       {ClipSection::kSpecialTokens, "special_tokens_map.json", "", kSpecialTokensFields},

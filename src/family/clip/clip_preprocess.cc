@@ -6,7 +6,9 @@
 #include <optional>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/clip/clip_fields.h"
+#include "family/clip/config_languages.h"
 
 namespace anemone {
 namespace {
@@ -30,24 +32,6 @@ Result<uint32_t> ReadSide(const ConfigNode& node, std::string_view field) {
   const std::optional<int64_t> side = node.AsInt();
   if (!side || *side < 1 || *side > 65535) return Expected(field, "a size from 1 to 65535", node);
   return static_cast<uint32_t>(*side);
-}
-
-Status ReadFlag(const ConfigNode& root, std::string_view key, bool* flag) {
-  const ConfigNode* node = Value(root, key);
-  if (node == nullptr) return {};
-  const std::optional<bool> value = node->AsBool();
-  if (!value) return Expected(key, "true or false", *node);
-  *flag = *value;
-  return {};
-}
-
-Status ReadColors(const ConfigNode& root, std::string_view key, std::array<double, 3>* colors) {
-  const ConfigNode* node = Value(root, key);
-  if (node == nullptr) return {};
-  const std::optional<Rgb> value = ReadRgb(node);
-  if (!value) return Expected(key, "a number or three", *node);
-  *colors = *value;
-  return {};
 }
 
 struct Sides {
@@ -100,54 +84,285 @@ Result<bool> IsSiglipProcessor(const ConfigNode& root, bool siglip_model) {
   return siglip_model;
 }
 
+// What a file says of pictures: which steps are taken, and how.
+struct Said {
+  bool siglip = false;  // the image processor's class is SigLIP's
+  bool resizes = true, crops = true, rescales = true, normalizes = true;
+  Sides size = {}, crop = {};
+  std::string mode = "shortest";  // OpenCLIP's, of resizing
+  uint8_t fill = 0;
+  Resample resample = Resample::kBicubic;
+  double rescale_factor = kByte;
+  Rgb mean = kClipMean, std = kClipDeviation;
+};
+
+}  // namespace
+
+struct PixelRead {
+  const ConfigNode& value;
+  const ClipField& field;
+  Said& said;
+};
+struct PixelWrite {
+  const ClipPreprocess& from;
+  bool siglip;
+  uint64_t side;  // of the tower's pictures
+};
+
+namespace {
+
+Status ReadSaid(std::span<const ClipField> fields, const ConfigNode& root, Said* said) {
+  for (const ClipField& field : fields) {
+    const ConfigNode* value = field.pixels.read == nullptr ? nullptr : Value(root, field.name);
+    if (value != nullptr) ANEMONE_TRY(field.pixels.read({*value, field, *said}));
+  }
+  return {};
+}
+
+ConfigNode WriteSaid(std::span<const ClipField> fields, const PixelWrite& at) {
+  ConfigNode node = ConfigNode::Map();
+  for (const ClipField& field : fields) {
+    if (field.pixels.write == nullptr) continue;
+    if (std::optional<ConfigNode> value = field.pixels.write(at)) node[field.name] = *std::move(value);
+  }
+  return node;
+}
+
+template <bool Said::*flag>
+Status ReadFlag(const PixelRead& at) {
+  const std::optional<bool> value = at.value.AsBool();
+  if (!value) return Expected(at.field.name, "true or false", at.value);
+  at.said.*flag = *value;
+  return {};
+}
+std::optional<ConfigNode> WriteTrue(const PixelWrite& /*at*/) { return ConfigNode::Bool(true); }
+
+template <Rgb Said::*colors>
+Status ReadColors(const PixelRead& at) {
+  const std::optional<Rgb> value = ReadRgb(&at.value);
+  if (!value) return Expected(at.field.name, "a number or three", at.value);
+  at.said.*colors = *value;
+  return {};
+}
+template <Rgb ClipPreprocess::*colors>
+std::optional<ConfigNode> WriteColors(const PixelWrite& at) {
+  return RgbNode(at.from.*colors);
+}
+
+ConfigNode PairNode(uint32_t height, uint32_t width) {
+  ConfigNode node = ConfigNode::Map();
+  node["height"] = ConfigNode::Int(height);
+  node["width"] = ConfigNode::Int(width);
+  return node;
+}
+
+// ---- preprocessor_config.json ----
+
+Status ReadSize(const PixelRead& at) {
+  ANEMONE_ASSIGN(at.said.size, ReadSides(at.value, at.field.name, "shortest_edge"));
+  return {};
+}
+std::optional<ConfigNode> WriteSize(const PixelWrite& at) {
+  if (at.from.resize_height != 0) return PairNode(at.from.resize_height, at.from.resize_width);
+  if (at.from.shortest_edge == 0) return std::nullopt;
+  ConfigNode node = ConfigNode::Map();
+  node["shortest_edge"] = ConfigNode::Int(at.from.shortest_edge);
+  return node;
+}
+std::optional<ConfigNode> WriteResizes(const PixelWrite& at) {
+  return ConfigNode::Bool(at.from.shortest_edge != 0 || at.from.resize_height != 0);
+}
+
+Status ReadCropSize(const PixelRead& at) {
+  Sides& crop = at.said.crop;
+  ANEMONE_ASSIGN(crop, ReadSides(at.value, at.field.name, ""));
+  if (crop.edge != 0) crop.height = crop.width = crop.edge;
+  return {};
+}
+std::optional<ConfigNode> WriteCropSize(const PixelWrite& at) {
+  if (at.from.crop_height == 0) return std::nullopt;
+  return PairNode(at.from.crop_height, at.from.crop_width);
+}
+// SigLIP's class crops nothing where nothing is said.
+std::optional<ConfigNode> WriteCrops(const PixelWrite& at) {
+  if (at.from.crop_height != 0) return ConfigNode::Bool(true);
+  return at.from.resize_height != 0 && !at.siglip ? std::optional(ConfigNode::Bool(false)) : std::nullopt;
+}
+
+Status ReadResample(const PixelRead& at) {
+  const std::optional<int64_t> filter = at.value.AsInt();
+  if (filter != static_cast<int64_t>(Resample::kBicubic) && filter != static_cast<int64_t>(Resample::kBilinear)) {
+    return Unsupported(fmt::format("resample: expected 2 (bilinear) or 3 (bicubic), found {}", at.value.ScalarText()));
+  }
+  at.said.resample = static_cast<Resample>(*filter);
+  return {};
+}
+std::optional<ConfigNode> WriteResample(const PixelWrite& at) {
+  return ConfigNode::Int(static_cast<int64_t>(at.from.resample));
+}
+
+Status ReadFactor(const PixelRead& at) {
+  const std::optional<double> factor = at.value.AsDouble();
+  if (!factor) return Expected(at.field.name, "a number", at.value);
+  at.said.rescale_factor = *factor;
+  return {};
+}
+std::optional<ConfigNode> WriteFactor(const PixelWrite& at) { return ConfigNode::Float(at.from.rescale_factor); }
+
+std::optional<ConfigNode> WriteClass(const PixelWrite& at) {
+  return TextNode(at.siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
+}
+
+constexpr FieldUse kHonored = FieldUse::kHonored;
+constexpr FieldUse kOnly = FieldUse::kOnly;
+constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
+
+constexpr ClipField kPreprocessorFields[] = {
+    {"do_convert_rgb", kNoEffect, "without it transformers fails on all but RGB, and RGB stays as it is",
+     PixelCodec{nullptr, WriteTrue}},
+    {"do_normalize", kHonored, "whether mean and deviation are applied",
+     PixelCodec{ReadFlag<&Said::normalizes>, WriteTrue}},
+    {"do_rescale", kHonored, "whether pixels are multiplied by rescale_factor",
+     PixelCodec{ReadFlag<&Said::rescales>, WriteTrue}},
+    {"do_resize", kHonored, "whether the picture is resized", PixelCodec{ReadFlag<&Said::resizes>, WriteResizes}},
+    {"size", kHonored, "to what: a number or shortest_edge, or height and width; other keys are refused",
+     PixelCodec{ReadSize, WriteSize}},
+    {"do_center_crop", kHonored, "whether the center is cut out", PixelCodec{ReadFlag<&Said::crops>, WriteCrops}},
+    {"crop_size", kHonored, "to what: a number, or height and width; other keys are refused",
+     PixelCodec{ReadCropSize, WriteCropSize}},
+    {"image_mean", kHonored, "mean of pixels", PixelCodec{ReadColors<&Said::mean>, WriteColors<&ClipPreprocess::mean>}},
+    {"image_std", kHonored, "deviation of pixels",
+     PixelCodec{ReadColors<&Said::std>, WriteColors<&ClipPreprocess::std>}},
+    // Read before the others, whose defaults it decides.
+    {"image_processor_type", kHonored, "CLIP's or SigLIP's, which have other defaults; others are refused",
+     PixelCodec{nullptr, WriteClass}},
+    {"feature_extractor_type", kHonored, "the same, in older files"},
+    {"resample", kHonored, "2 (bilinear) or 3 (bicubic); others are refused", PixelCodec{ReadResample, WriteResample}},
+    {"rescale_factor", kHonored, "by what pixels are multiplied", PixelCodec{ReadFactor, WriteFactor}},
+    {"do_pad", kOnly, "pads pictures", "[false]"},
+    {"pad_size", kOnly, "pads pictures", "[]"},
+    {"default_to_square", kOnly, "reads a number in size as height and width", "[false]"},
+    {"use_square_size", kOnly, "squashes to the shorter side", "[false]"},
+    {"auto_map", kOnly, "pictures are prepared by code of its own", "[]"},
+    {"processor_class", kNoEffect, "which class holds this one"},
+    {"data_format", kNoEffect, "the order of the answer's axes"},
+    {"input_data_format", kNoEffect, "the order of an array's axes"},
+    {"return_tensors", kNoEffect, "the form of the answer"},
+    {"device", kNoEffect, "where it is computed"},
+    {"disable_grouping", kNoEffect, "computes the same in parts"},
+};
+
 Status ReadHuggingFace(const ConfigNode& root, bool siglip_model, ClipPreprocess* out) {
-  ANEMONE_ASSIGN(const bool siglip, IsSiglipProcessor(root, siglip_model));
-  bool resizes = true, crops = !siglip, rescales = true, normalizes = true;
-  ANEMONE_TRY(ReadFlag(root, "do_resize", &resizes));
-  ANEMONE_TRY(ReadFlag(root, "do_center_crop", &crops));
-  ANEMONE_TRY(ReadFlag(root, "do_rescale", &rescales));
-  ANEMONE_TRY(ReadFlag(root, "do_normalize", &normalizes));
-  if (siglip && crops) return Unsupported("do_center_crop: expected false for SigLIP's image processor, found true");
+  Said said{.resample = out->resample};
+  ANEMONE_ASSIGN(said.siglip, IsSiglipProcessor(root, siglip_model));
+  said.crops = !said.siglip;
+  said.crop.height = said.crop.width = 224;
+  if (said.siglip) {
+    said.size.height = said.size.width = 224;
+    said.mean = said.std = {0.5, 0.5, 0.5};
+  } else {
+    said.size.edge = 224;
+  }
+  ANEMONE_TRY(ReadSaid(kPreprocessorFields, root, &said));
+  if (said.siglip && said.crops)
+    return Unsupported("do_center_crop: expected false for SigLIP's image processor, found true");
+  const Sides size = said.resizes ? said.size : Sides{}, crop = said.crops ? said.crop : Sides{};
+  out->shortest_edge = size.edge;
+  out->resize_height = size.height;
+  out->resize_width = size.width;
+  out->crop_height = crop.height;
+  out->crop_width = crop.width;
+  out->resample = said.resample;
+  out->rescale_factor = said.rescales ? said.rescale_factor : 1;
+  out->mean = said.normalizes ? said.mean : Rgb{0, 0, 0};
+  out->std = said.normalizes ? said.std : Rgb{1, 1, 1};
+  return {};
+}
 
-  Sides size, crop;
-  (siglip ? size.height : size.edge) = 224;
-  if (siglip) size.width = 224;
-  crop.height = crop.width = 224;
-  if (const ConfigNode* node = Value(root, "size")) {
-    ANEMONE_ASSIGN(size, ReadSides(*node, "size", "shortest_edge"));
-  }
-  if (const ConfigNode* node = Value(root, "crop_size")) {
-    ANEMONE_ASSIGN(crop, ReadSides(*node, "crop_size", ""));
-    if (crop.edge != 0) crop.height = crop.width = crop.edge;
-  }
-  out->shortest_edge = resizes ? size.edge : 0;
-  out->resize_height = resizes ? size.height : 0;
-  out->resize_width = resizes ? size.width : 0;
-  out->crop_height = crops ? crop.height : 0;
-  out->crop_width = crops ? crop.width : 0;
+// ---- OpenCLIP's preprocess_cfg ----
 
-  if (const ConfigNode* node = Value(root, "resample")) {
-    const std::optional<int64_t> filter = node->AsInt();
-    if (filter != static_cast<int64_t>(Resample::kBicubic) && filter != static_cast<int64_t>(Resample::kBilinear)) {
-      return Unsupported(fmt::format("resample: expected 2 (bilinear) or 3 (bicubic), found {}", node->ScalarText()));
-    }
-    out->resample = static_cast<Resample>(*filter);
+// A model's mean and deviation, which NeMo has, too; those of pictures are read below.
+void ReadMean(const FieldRead& at) { at.spec.mean = ReadRgb(at.in.Get(at.field.name)); }
+std::optional<ConfigNode> WriteMean(const FieldWrite& at) { return RgbNode(at.spec.mean.value_or(kClipMean)); }
+void ReadDeviation(const FieldRead& at) { at.spec.deviation = ReadRgb(at.in.Get(at.field.name)); }
+std::optional<ConfigNode> WriteDeviation(const FieldWrite& at) {
+  return RgbNode(at.spec.deviation.value_or(kClipDeviation));
+}
+
+bool Crops(const PixelWrite& at) { return at.from.crop_height == at.side && at.from.crop_width == at.side; }
+bool IsShortest(const PixelWrite& at) { return at.from.shortest_edge == at.side && Crops(at); }
+bool IsLongest(const PixelWrite& at) { return at.from.longest_edge == at.side && Crops(at); }
+bool IsSquash(const PixelWrite& at) {
+  return at.from.resize_height == at.side && at.from.resize_width == at.side && (Crops(at) || at.from.crop_height == 0);
+}
+
+Status ReadMode(const PixelRead& at) {
+  at.said.mode = at.value.AsString().value_or("");
+  if (at.said.mode == "shortest" || at.said.mode == "longest" || at.said.mode == "squash") return {};
+  return Unsupported(
+      fmt::format("resize_mode: expected shortest, longest or squash, found {}", Config(at.value).ToJson(-1)));
+}
+std::optional<ConfigNode> WriteMode(const PixelWrite& at) {
+  if (IsLongest(at)) return TextNode("longest");
+  return IsSquash(at) ? std::optional(TextNode("squash")) : std::nullopt;
+}
+
+Status ReadFill(const PixelRead& at) {
+  if (at.said.mode != "longest") return {};
+  const std::optional<int64_t> color = at.value.AsInt();
+  if (!color || *color < 0 || *color > 255) return Expected(at.field.name, "a number from 0 to 255", at.value);
+  at.said.fill = static_cast<uint8_t>(*color);
+  return {};
+}
+std::optional<ConfigNode> WriteFill(const PixelWrite& at) {
+  return IsLongest(at) ? std::optional(ConfigNode::Int(at.from.fill)) : std::nullopt;
+}
+
+Status ReadInterpolation(const PixelRead& at) {
+  const std::string word = at.value.AsString().value_or("");
+  if (word != "bicubic" && word != "bilinear" && word != "random") {
+    return Unsupported(
+        fmt::format("interpolation: expected bicubic, bilinear or random, found {}", at.value.ScalarText()));
   }
-  out->rescale_factor = kByte;
-  if (const ConfigNode* node = Value(root, "rescale_factor")) {
-    const std::optional<double> factor = node->AsDouble();
-    if (!factor) return Expected("rescale_factor", "a number", *node);
-    out->rescale_factor = *factor;
-  }
-  if (!rescales) out->rescale_factor = 1;
-  constexpr Rgb kHalf = {0.5, 0.5, 0.5};
-  out->mean = siglip ? kHalf : kClipMean;
-  out->std = siglip ? kHalf : kClipDeviation;
-  ANEMONE_TRY(ReadColors(root, "image_mean", &out->mean));
-  ANEMONE_TRY(ReadColors(root, "image_std", &out->std));
-  if (!normalizes) {
-    out->mean = {0, 0, 0};
-    out->std = {1, 1, 1};
+  if (word == "bilinear") at.said.resample = Resample::kBilinear;
+  return {};
+}
+std::optional<ConfigNode> WriteInterpolation(const PixelWrite& at) {
+  return at.from.resample == Resample::kBilinear ? std::optional(TextNode("bilinear")) : std::nullopt;
+}
+
+constexpr ClipField kOpenClipFields[] = {
+    {"mean",
+     kHonored,
+     "mean of pixels",
+     PixelCodec{ReadColors<&Said::mean>, WriteColors<&ClipPreprocess::mean>},
+     {ReadMean, WriteMean}},
+    {"std",
+     kHonored,
+     "deviation of pixels",
+     PixelCodec{ReadColors<&Said::std>, WriteColors<&ClipPreprocess::std>},
+     {ReadDeviation, WriteDeviation}},
+    {"resize_mode", kHonored, "shortest (and cut), longest (and padded) or squash", PixelCodec{ReadMode, WriteMode}},
+    {"fill_color", kHonored, "what resize_mode longest pads with", PixelCodec{ReadFill, WriteFill}},
+    {"interpolation", kHonored, "bicubic or bilinear; random is bicubic outside training",
+     PixelCodec{ReadInterpolation, WriteInterpolation}},
+    {"mode", kOnly, "color channels", R"(["RGB"])"},
+    {"size", kNoEffect, "OpenCLIP takes the image tower's size"},
+};
+
+Status ReadOpenClip(const ConfigNode& node, uint32_t side, ClipPreprocess* out) {
+  Said said{.fill = out->fill, .resample = out->resample, .mean = out->mean, .std = out->std};
+  ANEMONE_TRY(ReadSaid(kOpenClipFields, node, &said));
+  out->mean = said.mean;
+  out->std = said.std;
+  out->resample = said.resample;
+  out->fill = said.fill;
+  if (said.mode == "squash") {
+    out->shortest_edge = out->crop_height = out->crop_width = 0;
+    out->resize_height = out->resize_width = side;
+  } else if (said.mode == "longest") {
+    out->shortest_edge = 0;
+    out->longest_edge = side;
   }
   return {};
 }
@@ -179,37 +394,6 @@ Status ReadFiles(const Checkpoint& checkpoint, bool siglip, bool strict, std::ve
   }
   ANEMONE_ASSIGN(const std::optional<Config> own, ReadJson(checkpoint, kPreprocessorFile));
   return own ? read(own->root(), "").In(kPreprocessorFile) : Status();
-}
-
-Status ReadOpenClip(const ConfigNode& node, uint32_t side, ClipPreprocess* out) {
-  ANEMONE_TRY(ReadColors(node, "mean", &out->mean));
-  ANEMONE_TRY(ReadColors(node, "std", &out->std));
-  if (const ConfigNode* value = Value(node, "interpolation")) {
-    const std::string word = value->AsString().value_or("");
-    if (word != "bicubic" && word != "bilinear" && word != "random") {
-      return Unsupported(
-          fmt::format("interpolation: expected bicubic, bilinear or random, found {}", value->ScalarText()));
-    }
-    if (word == "bilinear") out->resample = Resample::kBilinear;
-  }
-  const ConfigNode* mode = Value(node, "resize_mode");
-  const std::string word = mode == nullptr ? "shortest" : mode->AsString().value_or("");
-  if (word == "squash") {
-    out->shortest_edge = out->crop_height = out->crop_width = 0;
-    out->resize_height = out->resize_width = side;
-  } else if (word == "longest") {
-    out->shortest_edge = 0;
-    out->longest_edge = side;
-    if (const ConfigNode* fill = Value(node, "fill_color")) {
-      const std::optional<int64_t> color = fill->AsInt();
-      if (!color || *color < 0 || *color > 255) return Expected("fill_color", "a number from 0 to 255", *fill);
-      out->fill = static_cast<uint8_t>(*color);
-    }
-  } else if (word != "shortest") {
-    return Unsupported(
-        fmt::format("resize_mode: expected shortest, longest or squash, found {}", Config(*mode).ToJson(-1)));
-  }
-  return {};
 }
 
 std::string ResizeText(const ClipPreprocess& p) {
@@ -251,46 +435,27 @@ Result<ClipPreprocess> ClipPreprocessOf(const Checkpoint& checkpoint, const Clip
   return out;
 }
 
+std::span<const ClipField> PreprocessorFields() { return kPreprocessorFields; }
+std::span<const ClipField> OpenClipPreprocessFields() { return kOpenClipFields; }
+
 Result<ConfigNode> HuggingFacePreprocess(const ClipPreprocess& p, bool siglip) {
   if (p.longest_edge != 0) {
     return Unsupported(
         "preprocess_cfg.resize_mode: expected shortest or squash for Hugging Face's image processor, found longest");
   }
-  const auto pair = [](uint32_t height, uint32_t width) {
-    ConfigNode node = ConfigNode::Map();
-    node["height"] = ConfigNode::Int(height);
-    node["width"] = ConfigNode::Int(width);
-    return node;
+  ConfigNode root = WriteSaid(kPreprocessorFields, {p, siglip, 0});
+  // A shortest edge comes after what is cut, as in the files of OpenAI's CLIPs.
+  const auto at = [&](std::string_view key) {
+    return std::ranges::find(root.map, key, [](const auto& entry) { return std::string_view(entry.first); });
   };
-  ConfigNode root = ConfigNode::Map();
-  for (const char* step : {"do_convert_rgb", "do_normalize", "do_rescale"}) root[step] = ConfigNode::Bool(true);
-  root["do_resize"] = ConfigNode::Bool(p.shortest_edge != 0 || p.resize_height != 0);
-  if (p.resize_height != 0) {
-    root["size"] = pair(p.resize_height, p.resize_width);
-    if (!siglip && p.crop_height == 0) root["do_center_crop"] = ConfigNode::Bool(false);
-  }
-  if (p.crop_height != 0) {
-    root["do_center_crop"] = ConfigNode::Bool(true);
-    root["crop_size"] = pair(p.crop_height, p.crop_width);
-  }
-  if (p.shortest_edge != 0) {
-    root["size"] = ConfigNode::Map();
-    root["size"]["shortest_edge"] = ConfigNode::Int(p.shortest_edge);
-  }
-  root["image_mean"] = RgbNode(p.mean);
-  root["image_std"] = RgbNode(p.std);
-  root["image_processor_type"] = ConfigNode::String(siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
-  root["resample"] = ConfigNode::Int(static_cast<int64_t>(p.resample));
-  root["rescale_factor"] = ConfigNode::Float(p.rescale_factor);
+  if (const auto size = at("size"), crop = at("crop_size"); p.shortest_edge != 0 && crop != root.map.end())
+    std::rotate(size, size + 1, crop + 1);
   return root;
 }
 
 Result<ConfigNode> OpenClipPreprocess(const ClipPreprocess& p, uint64_t side) {
-  const bool crops = p.crop_height == side && p.crop_width == side;
-  const bool shortest = p.shortest_edge == side && crops;
-  const bool longest = p.longest_edge == side && crops;
-  const bool squash = p.resize_height == side && p.resize_width == side && (crops || p.crop_height == 0);
-  if (!shortest && !longest && !squash) {
+  const PixelWrite at{p, false, side};
+  if (!IsShortest(at) && !IsLongest(at) && !IsSquash(at)) {
     return Unsupported(
         fmt::format("size: expected the tower's own {} for OpenCLIP, found pictures resized {} and cut to {}×{}", side,
                     ResizeText(p), p.crop_height, p.crop_width));
@@ -298,16 +463,7 @@ Result<ConfigNode> OpenClipPreprocess(const ClipPreprocess& p, uint64_t side) {
   if (p.rescale_factor != kByte) {
     return Unsupported(fmt::format("rescale_factor: expected 1/255 for OpenCLIP, found {}", p.rescale_factor));
   }
-  ConfigNode node = ConfigNode::Map();
-  node["mean"] = RgbNode(p.mean);
-  node["std"] = RgbNode(p.std);
-  if (squash) node["resize_mode"] = ConfigNode::String("squash");
-  if (longest) {
-    node["resize_mode"] = ConfigNode::String("longest");
-    node["fill_color"] = ConfigNode::Int(p.fill);
-  }
-  if (p.resample == Resample::kBilinear) node["interpolation"] = ConfigNode::String("bilinear");
-  return node;
+  return WriteSaid(kOpenClipFields, at);
 }
 
 std::vector<std::string> BeyondNemo(const ClipPreprocess& p, const ClipArchitecture& spec, PixelRules rules) {

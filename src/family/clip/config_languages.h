@@ -23,8 +23,11 @@ Result<ClipArchitecture> ReadHuggingFaceClip(const Config& config, bool strict, 
 std::span<const ClipField> OpenClipModelFields();
 std::span<const ClipField> OpenClipVisionFields();
 std::span<const ClipField> OpenClipTextFields();
-std::span<const ClipField> OpenClipPreprocessFields();
 Result<ClipArchitecture> ReadOpenClip(const Config& config, bool strict, std::vector<std::string>* notes);
+
+// clip_preprocess.cc
+std::span<const ClipField> OpenClipPreprocessFields();
+std::span<const ClipField> PreprocessorFields();
 
 // nemo_config.cc
 Result<ClipArchitecture> ReadNemoClip(const ConfigNode& model);

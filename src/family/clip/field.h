@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "anemone/config.h"
+#include "anemone/status.h"
 
 namespace anemone {
 
@@ -31,18 +32,32 @@ struct FieldCodec {
   FieldOwner owner = FieldOwner::kBoth;
 };
 
+struct PixelRead;
+struct PixelWrite;
+
+// The same of a field that says how pictures are prepared (clip_preprocess.cc).
+struct PixelCodec {
+  Status (*read)(const PixelRead& at) = nullptr;  // of a value that is there
+  std::optional<ConfigNode> (*write)(const PixelWrite& at) = nullptr;
+};
+
 struct ClipField {
   std::string_view name;
   FieldUse use;
   std::string_view why;           // what it changes, or why it changes nothing
   std::string_view allowed = {};  // kOnly: a JSON list; absent and null are always allowed
   FieldCodec codec = {};
+  PixelCodec pixels = {};
 
   constexpr ClipField(std::string_view name_, FieldUse use_, std::string_view why_, std::string_view allowed_ = {},
                       FieldCodec codec_ = {})
       : name(name_), use(use_), why(why_), allowed(allowed_), codec(codec_) {}
   constexpr ClipField(std::string_view name_, FieldUse use_, std::string_view why_, FieldCodec codec_)
-      : ClipField(name_, use_, why_, {}, codec_) {}
+      : ClipField(name_, use_, why_, std::string_view(), codec_) {}
+
+  constexpr ClipField(std::string_view name_, FieldUse use_, std::string_view why_, PixelCodec pixels_,
+                      FieldCodec codec_ = {})
+      : name(name_), use(use_), why(why_), codec(codec_), pixels(pixels_) {}
 
   std::optional<double> Silent(bool siglip) const { return siglip ? codec.siglip : codec.clip; }
 };

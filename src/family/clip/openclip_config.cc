@@ -140,13 +140,6 @@ std::optional<ConfigNode> WriteTokenizer(const FieldWrite& at) {
   return at.spec.tokenizer.empty() ? std::nullopt : std::optional(TextNode(at.spec.tokenizer));
 }
 
-void ReadMean(const FieldRead& at) { at.spec.mean = ReadRgb(at.in.Get(at.field.name)); }
-std::optional<ConfigNode> WriteMean(const FieldWrite& at) { return RgbNode(at.spec.mean.value_or(kClipMean)); }
-void ReadDeviation(const FieldRead& at) { at.spec.deviation = ReadRgb(at.in.Get(at.field.name)); }
-std::optional<ConfigNode> WriteDeviation(const FieldWrite& at) {
-  return RgbNode(at.spec.deviation.value_or(kClipDeviation));
-}
-
 constexpr ClipField kModelFields[] = {
     {"embed_dim", kHonored, "width of the features", Number<&Clip::projection>()},
     {"quick_gelu", kHonored, "x·sigmoid(1.702x) instead of the exact GELU", {ReadQuickGelu, WriteQuickGelu}},
@@ -262,23 +255,11 @@ constexpr ClipField kTextFields[] = {
     {"hf_model_config", kNoEffect, kHfText},
 };
 
-// Written only where nothing else says how pictures are prepared; the rest is read with pictures (preprocess.cc).
-constexpr ClipField kPreprocessFields[] = {
-    {"mean", kHonored, "mean of pixels", {ReadMean, WriteMean}},
-    {"std", kHonored, "deviation of pixels", {ReadDeviation, WriteDeviation}},
-    {"resize_mode", kHonored, "shortest (and cut), longest (and padded) or squash"},
-    {"interpolation", kHonored, "bicubic or bilinear; random is bicubic outside training"},
-    {"fill_color", kHonored, "what resize_mode longest pads with"},
-    {"mode", kOnly, "color channels", R"(["RGB"])"},
-    {"size", kNoEffect, "OpenCLIP takes the image tower's size"},
-};
-
 }  // namespace
 
 std::span<const ClipField> OpenClipModelFields() { return kModelFields; }
 std::span<const ClipField> OpenClipVisionFields() { return kVisionFields; }
 std::span<const ClipField> OpenClipTextFields() { return kTextFields; }
-std::span<const ClipField> OpenClipPreprocessFields() { return kPreprocessFields; }
 
 Result<ClipArchitecture> ReadOpenClip(const Config& config, bool strict, std::vector<std::string>* notes) {
   const ConfigNode& root = config.root();
@@ -297,7 +278,7 @@ Result<ClipArchitecture> ReadOpenClip(const Config& config, bool strict, std::ve
   ReadFields(kModelFields, top, spec);
   ReadFields(kVisionFields, vision, spec, &spec.vision);
   ReadFields(kTextFields, text, spec, &spec.text);
-  ReadFields(kPreprocessFields, preprocess, spec);
+  ReadFields(OpenClipPreprocessFields(), preprocess, spec);
   for (const FieldReader* reader : {&top, &vision, &text}) ANEMONE_TRY(reader->status());
   ANEMONE_TRY(CheckArchitecture(spec));
   return spec;
@@ -314,7 +295,7 @@ Result<Config> OpenClipConfig(const ClipArchitecture& spec, std::optional<Config
   WriteFields(kModelFields, spec, nullptr, model);
   WriteFields(kVisionFields, spec, &spec.vision, model["vision_cfg"] = ConfigNode::Map());
   WriteFields(kTextFields, spec, &spec.text, model["text_cfg"] = ConfigNode::Map());
-  if (!preprocess) WriteFields(kPreprocessFields, spec, nullptr, preprocess.emplace(ConfigNode::Map()));
+  if (!preprocess) WriteFields(OpenClipPreprocessFields(), spec, nullptr, preprocess.emplace(ConfigNode::Map()));
   root["preprocess_cfg"] = *std::move(preprocess);
   return Config(std::move(root));
 }
