@@ -63,9 +63,9 @@ constexpr GemmShape kGemmOfVitL14 = {257, 128, 1024};
 GemmShape GemmShapeOf(const ClipSpec& spec);
 
 // The product for models of that shape. ANEMONE_GEMM=openblas|onednn decides where it is set. Otherwise OpenBLAS, where
-// it has kernels for this processor's AVX2; else the faster of the two in a measurement of a few milliseconds, done
-// once for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (neither library, or not the one
-// that is asked for), OutOfMemory.
+// it has kernels for this processor's AVX2 and rows enough for them; else the faster of the two in a measurement of a
+// few milliseconds, done once for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (neither
+// library, or not the one that is asked for), OutOfMemory.
 Result<GemmChoice> ChooseGemm(const GemmShape& shape);
 
 // The least times of one product, in milliseconds, and which library they speak for. oneDNN keeps the preference unless

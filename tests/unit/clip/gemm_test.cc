@@ -199,6 +199,22 @@ TEST(Gemm, WithoutTheVariableTheChoiceHasAReasonAndStays) {
   }
 }
 
+TEST(Gemm, ManyRowsAreOpenBlassWhereItsKernelsFitFewAreMeasured) {
+  const GemmVariable unset("");
+  ANEMONE_ASSERT_ASSIGN(const Gemm* const openblas, internal::OpenBlasGemm());
+  if (internal::ProcessorInstructions() != InstructionSet::kAvx2 ||
+      internal::OpenBlasInstructions(openblas->kernels) != InstructionSet::kAvx2) {
+    GTEST_SKIP() << "for AVX2, and an OpenBLAS with kernels for it";
+  }
+  for (const GemmShape& shape : {GemmShape{257, 128, 1024}, GemmShape{128, 128, 768}, GemmShape{17, 128, 96}}) {
+    ANEMONE_ASSERT_ASSIGN(const GemmChoice choice, ChooseGemm(shape));
+    EXPECT_EQ(choice.library, openblas);
+    EXPECT_THAT(choice.reason, ::testing::HasSubstr("made for this processor"));
+  }
+  ANEMONE_ASSERT_ASSIGN(const GemmChoice few, ChooseGemm({50, 128, 768}));  // ViT-B/32
+  EXPECT_THAT(few.reason, ::testing::HasSubstr("on 50 × 128 × 768 openblas"));
+}
+
 TEST(Gemm, OpenBlasIsPreferredOnlyWhereItIsFasterByMoreThanChance) {
   EXPECT_FALSE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.0}).PrefersOpenBlas());
   EXPECT_FALSE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.09}).PrefersOpenBlas());
