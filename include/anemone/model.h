@@ -9,6 +9,10 @@
 #ifndef ANEMONE_MODEL_H_
 #define ANEMONE_MODEL_H_
 
+#if __cplusplus < 202002L
+#error "anemone needs C++20: -std=c++20"
+#endif
+
 #include <algorithm>
 #include <array>
 #include <cstddef>

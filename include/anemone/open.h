@@ -5,6 +5,10 @@
 #ifndef ANEMONE_OPEN_H_
 #define ANEMONE_OPEN_H_
 
+#if __cplusplus < 202002L
+#error "anemone needs C++20: -std=c++20"
+#endif
+
 #include <string>
 #include <string_view>
 #include <vector>

@@ -8,6 +8,10 @@
 #ifndef ANEMONE_SAVE_H_
 #define ANEMONE_SAVE_H_
 
+#if __cplusplus < 202002L
+#error "anemone needs C++20: -std=c++20"
+#endif
+
 #include <string>
 
 #include "anemone/checkpoint.h"

@@ -2,7 +2,21 @@
 
 #include <dlfcn.h>
 
+#include <string>
+#include <string_view>
+
 namespace anemone {
+
+namespace {
+
+// Debian's name for the package of "libopenblas.so.0": libopenblas0.
+std::string DebianPackage(std::string name) {
+  constexpr std::string_view kMiddle = ".so.";
+  const size_t at = name.find(kMiddle);
+  return at == std::string::npos ? name : name.erase(at, kMiddle.size());
+}
+
+}  // namespace
 
 Result<SharedLibrary> SharedLibrary::Open(std::initializer_list<const char*> names) {
   std::string why;
@@ -10,7 +24,9 @@ Result<SharedLibrary> SharedLibrary::Open(std::initializer_list<const char*> nam
     if (void* handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL); handle != nullptr) return SharedLibrary(handle, name);
     if (const char* error = dlerror(); error != nullptr && why.empty()) why = error;
   }
-  return Status(ErrorKind::kUnavailable, why, std::string("install the package that holds ") + *names.begin());
+  return Status(ErrorKind::kUnavailable, why,
+                std::string("install the package that holds ") + *names.begin() +
+                    ": on Debian and Ubuntu, apt-get install " + DebianPackage(*names.begin()));
 }
 
 Result<void*> SharedLibrary::Address(const char* name) const {

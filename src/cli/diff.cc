@@ -48,6 +48,7 @@ std::string Brief(const std::string& value) {
 
 std::string Texts(const char* what, const std::vector<TextDifference>& differences) {
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(differences.size());
   for (const TextDifference& d : differences)
     rows.push_back({what, fmt::format("{} → {}", Brief(d.first), Brief(d.second)), OneLine(d.path)});
   return Columns(rows);

@@ -295,11 +295,10 @@ Result<uint64_t> Infer(InferOptions options) {
       std::transform(folder.classes.begin(), folder.classes.end(), std::back_inserter(labels), LabelOfFolder);
     }
     if (labels.size() != folder.classes.size()) {
-      return InvalidArgument(fmt::format("{}: expected {} folders, one a label, found {}", options.dataset,
-                                         labels.size(), folder.classes.size()),
-                             options.labels.empty()
-                                 ? "--labels FILE names the classes, one a line, in the order of the folders' names"
-                                 : "");
+      return InvalidArgument(
+          fmt::format("{}: expected {} folders, one a label, found {}", options.dataset, labels.size(),
+                      folder.classes.size()),
+          options.labels.empty() ? "--labels FILE names one class per line, in the order of the folders' names" : "");
     }
   }
 

@@ -205,9 +205,9 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
   rows.push_back({"path", OneLine(checkpoint.path) + (on_disk ? " (" + HumanBytes(*on_disk) + ")" : "")});
   rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
-  const std::string unknown =
-      summary.foreign.empty() ? "unknown: carried name by name"
-                              : fmt::format("{}: not a family that is known, carried name by name", summary.foreign);
+  const std::string unknown = summary.foreign.empty()
+                                  ? "unknown: tensors keep their names"
+                                  : fmt::format("{}: not a known family, tensors keep their names", summary.foreign);
   const std::string alone = PartsAlone(summary);
   rows.push_back({"family", summary.family.empty() ? unknown
                                                    : fmt::format("{}, dialect {}{}", summary.family, summary.dialect,
