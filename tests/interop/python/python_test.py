@@ -162,6 +162,10 @@ class Open(Case):
         for name, tensor in anemone.open(back).items():
             self.assertTrue(torch.equal(tensor.torch(), state[name]), name)
 
+    def test_import_takes_less_than_50_ms(self):
+        code = "import time; begin = time.process_time(); import anemone; print(time.process_time() - begin)"
+        self.assertLess(min(float(self.python("-c", code).stdout) for _ in range(5)), 0.05)  # of processor time: the machine may be busy
+
     def test_import_is_quick_and_brings_no_numpy(self):
         self.python("-c", "import sys, anemone; assert not {'numpy', 'torch', 'tqdm'} & set(sys.modules)")
 
