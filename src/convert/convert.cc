@@ -36,7 +36,7 @@ constexpr Pass kPasses[] = {
 };
 
 Status RunPass(const Pass& pass, Work& work) {
-  const Status status = pass.run(work);
+  Status status = pass.run(work);
   // The value of an option is the user's: its error is not the source's.
   if (!status.ok() && !status.error().option.empty()) return status;
   if (pass.place == ErrorPlace::kSource) return status.In(work.source_path);
