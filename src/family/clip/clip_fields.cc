@@ -9,9 +9,7 @@
 namespace anemone {
 namespace {
 
-constexpr FieldUse kHonored = FieldUse::kHonored;
-constexpr FieldUse kOnly = FieldUse::kOnly;
-constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
+using enum FieldUse;
 
 // ---- what every config.json may hold [transformers configuration_utils.py] ----
 

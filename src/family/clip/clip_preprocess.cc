@@ -213,9 +213,7 @@ std::optional<ConfigNode> WriteClass(const PixelWrite& at) {
   return TextNode(at.siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
 }
 
-constexpr FieldUse kHonored = FieldUse::kHonored;
-constexpr FieldUse kOnly = FieldUse::kOnly;
-constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
+using enum FieldUse;
 
 constexpr ClipField kPreprocessorFields[] = {
     {"do_convert_rgb", kNoEffect, "without it transformers fails on all but RGB, and RGB stays as it is",

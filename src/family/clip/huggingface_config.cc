@@ -19,9 +19,7 @@ namespace {
 using Clip = ClipArchitecture;
 using Tower = TowerArchitecture;
 
-constexpr FieldUse kHonored = FieldUse::kHonored;
-constexpr FieldUse kOnly = FieldUse::kOnly;
-constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
+using enum FieldUse;
 
 constexpr std::string_view kTraining = "only used in training";
 constexpr std::string_view kInitial = "the stored tensor replaces the initial value";

@@ -203,8 +203,7 @@ void ReadVocab(const FieldRead& at) {
 
 // ---- the table, in the order of comparison ----
 
-constexpr FieldUse kHonored = FieldUse::kHonored;
-constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
+using enum FieldUse;
 
 constexpr NemoField kTopFields[] = {
     {{"use_siglip", kHonored, "a SigLIP", {ReadSiglip, WriteSiglip}}, CompareSiglip},

@@ -16,9 +16,7 @@ namespace {
 using Clip = ClipArchitecture;
 using Tower = TowerArchitecture;
 
-constexpr FieldUse kHonored = FieldUse::kHonored;
-constexpr FieldUse kOnly = FieldUse::kOnly;
-constexpr FieldUse kNoEffect = FieldUse::kNoEffect;
+using enum FieldUse;
 
 constexpr std::string_view kOtherModel = "another model than two towers of transformer blocks";
 constexpr std::string_view kTimm = "only read with timm_model_name, which is refused";
