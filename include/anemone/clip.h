@@ -131,9 +131,9 @@ struct ClipFeatures {
 
 // The two towers.
 //
-// Ownership:  keeps `weights` (and by it the files). OpenBLAS is told to use one thread a call, process-wide: the
-// threads
-//             are this class's.
+// Ownership:  keeps `weights` (and by it the files). fp32 products are OpenBLAS's or oneDNN's, whichever is faster here
+//             (docs/inference.md); OpenBLAS is told to use one thread a call, process-wide: the threads are this
+//             class's.
 // Threads:    one call at a time.
 // Errors:     those of `weights`; Corrupt (a shape that the spec does not give); InvalidArgument (below); Interrupted;
 //             OutOfMemory where OpenBLAS would wait for memory for ever.
