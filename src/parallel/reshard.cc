@@ -44,7 +44,7 @@ Status CheckDivides(const ResolvedModel& model, int tp) {
   const auto& whole = model.family->first_stage_towers;
   for (const std::string& tower : TowersOf(*model.dialect)) {
     if (std::find(whole.begin(), whole.end(), tower) != whole.end()) continue;
-    for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn"}) {
+    for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn", "shared_ffn"}) {
       ANEMONE_ASSIGN(const std::optional<uint64_t> size, model.symbols.Find(tower, key));
       if (!size || *size % static_cast<uint64_t>(tp) == 0) continue;
       const std::string_view what = key.ends_with("ffn") ? "feed-forward size"

@@ -17,7 +17,7 @@ namespace {
 using C = CanonicalRow;
 using R = StoredRow;
 
-constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true, .other_norms = true};
+constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true, .latent = true, .other_norms = true};
 
 }  // namespace
 
@@ -125,7 +125,7 @@ Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings) {
                       },
                   }),
                   true};
-  dialect.never = "experts, post_norms";
+  dialect.never = "experts, mla, post_norms";
   return dialect;
 }
 
@@ -198,12 +198,17 @@ Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   ANEMONE_ASSIGN(const std::string name, TextOf(model, "name", ""));
   ANEMONE_ASSIGN(const bool is_parallel, says("parallel_attention"));
   ANEMONE_ASSIGN(const bool is_new, says("new_decoder_architecture"));
-  ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
   // NeMo v2.0.0 falcon_decoder_layer.py: the newer architecture has one more, the oldest a norm behind its attention.
   const bool is_falcon = name == "megatron_falcon_gpt";
   const bool apart = is_falcon || (dialect.name == "mcore" && HasName(checkpoint, "decoder.layers.0.input_layernorm."));
-  symbols->Set("norms_apart", apart);
-  symbols->Set("second_norm_apart", apart || has_experts);
+  ANEMONE_ASSIGN(const bool is_latent, symbols->Holds("mla"));
+  symbols->Set("norms_apart", apart || is_latent);
+  ANEMONE_ASSIGN(const uint64_t layers, symbols->Get("layers"));
+  ANEMONE_ASSIGN(std::vector<bool> second_apart, ExpertLayers(model, layers));
+  const bool all_apart =
+      is_latent ? !second_apart.front() && HasName(checkpoint, "decoder.layers.0.pre_mlp_layernorm.") : apart;
+  if (all_apart) second_apart.assign(second_apart.size(), true);
+  symbols->SetLayers("second_norm_apart", std::move(second_apart));
   symbols->Set("single_norm", is_falcon && is_parallel && !is_new);
   symbols->Set("post_norms",
                name == "megatron_gemma2" || name == kGemma3Name || HasName(checkpoint, ".linear_proj.post_layernorm."));
@@ -275,7 +280,7 @@ const Family& GptFamily() {
       .symbols = GptDeclared(),
       .canonical = GptCanonical(),
       .dialects = Join<Dialect>({{GptMcore(), GptLegacy(), GptMegatronLm()}, GptHuggingFace()}),
-      .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
+      .refusals = {{"weight_scale_inv", "weights in FP8 with a scale for each block, to be made BF16 first"}},
       .tower_order = {},
       .has_virtual_stages = true,
       .read_symbols = ReadGptSymbols,

@@ -1,9 +1,9 @@
 // Decoders as transformers names their tensors: a dialect for each spelling, not for each architecture.
 //
 // Facts: transformers 4.44.2 modeling_{llama,mistral,mixtral,qwen2,gemma,gemma2,nemotron,starcoder2,phi3,falcon,
-// gpt_bigcode,gpt2,gpt_neox}.py, 4.51 modeling_{qwen3,qwen3_moe}.py; THUDM/chatglm2-6b and
-// baichuan-inc/Baichuan2-7B-Base modeling files; NeMo v2.0.0 scripts/checkpoint_converters. Hugging Face and Megatron
-// both rotate halves of a head's vector, so no rows of queries and keys change places.
+// gpt_bigcode,gpt2,gpt_neox}.py, 4.51 modeling_{qwen3,qwen3_moe}.py, 5.24 modeling_deepseek_{v2,v3}.py;
+// THUDM/chatglm2-6b and baichuan-inc/Baichuan2-7B-Base modeling files; NeMo v2.0.0 scripts/checkpoint_converters.
+// Hugging Face and Megatron both rotate halves of a head's vector, so no rows of queries and keys change places.
 #include <fmt/format.h>
 
 #include "family/families.h"
@@ -26,6 +26,8 @@ struct Spelling {
   std::string_view gated_up = "mlp.{gate,up}_proj", plain_up = "mlp.up_proj", down = "mlp.down_proj";
   const Transform* linear = &kSame;  // of the weights of linear layers
   std::string_view router = {}, experts_up = {}, experts_down = {};
+  std::string_view score_bias = {}, shared_up = {}, shared_down = {};  // of DeepSeek's experts
+  bool is_latent = false;                                              // DeepSeek's attention
   std::string_view final_norm = "model.norm", output = "lm_head";
   std::string_view rotary = "self_attn.rotary_emb";  // whose frequencies older versions stored
   std::string_view buffers = {};                     // of attention: causal masks that older versions stored
@@ -62,6 +64,22 @@ std::vector<R> Qkv(const Spelling& spelling) {
       Row(fmt::format("{}.{}.bias", spelling.layer, spelling.qkv), "layers.{i}.attn.qkv.bias", of_bias)};
   for (R& row : rows) {
     if (row.transform == &kStack) row.parts = kUnequal;
+  }
+  return rows;
+}
+
+// Rows of queries and keys are rotated in pairs by both sides; none change places [core_v0.11.0 rope_utils.py].
+std::vector<R> Latent(const Spelling& spelling) {
+  std::vector<R> rows;
+  for (const auto& [name, canonical] : {std::pair{"q_proj", "q"},
+                                        {"q_a_proj", "q_a"},
+                                        {"q_a_layernorm", "q_a_norm"},
+                                        {"q_b_proj", "q_b"},
+                                        {"kv_a_proj_with_mqa", "kv_a"},
+                                        {"kv_a_layernorm", "kv_a_norm"},
+                                        {"kv_b_proj", "kv_b"}}) {
+    rows.push_back(Row(fmt::format("{}.self_attn.{}.weight", spelling.layer, name),
+                       fmt::format("layers.{{i}}.attn.{}.weight", canonical)));
   }
   return rows;
 }
@@ -126,6 +144,24 @@ std::vector<R> Experts(const Spelling& spelling) {
   };
 }
 
+// What DeepSeek's layers have beside them.
+std::vector<R> SharedExperts(const Spelling& spelling) {
+  if (spelling.shared_up.empty()) return {};
+  return {
+      Row(fmt::format("{}.{}", spelling.layer, spelling.score_bias), "layers.{i}.router.score_bias"),
+      Row(fmt::format("{}.{}.weight", spelling.layer, spelling.shared_up), "layers.{i}.shared.up.weight", kStack),
+      Row(fmt::format("{}.{}.weight", spelling.layer, spelling.shared_down), "layers.{i}.shared.down.weight"),
+  };
+}
+
+// Flags of models that alone have what a spelling has no rows for.
+std::string NeverOf(const Spelling& spelling) {
+  std::string never(spelling.never);
+  never += spelling.is_latent ? ", !mla" : ", mla";
+  if (spelling.shared_up.empty()) never += ", score_bias, shared_ffn";
+  return never;
+}
+
 Dialect Spelled(const Spelling& spelling) {
   R output = Row(fmt::format("{}.weight", spelling.output), "output.weight", kSame, "!tied");
   R copy{.name = output.name,
@@ -138,11 +174,12 @@ Dialect Spelled(const Spelling& spelling) {
       spelling.positions.empty()
           ? std::vector<R>()
           : std::vector<R>{Row(fmt::format("{}.weight", spelling.positions), "position_embedding.weight")},
-      Qkv(spelling),
+      spelling.is_latent ? Latent(spelling) : Qkv(spelling),
       QkNorms(spelling),
       Linear(spelling, spelling.attention_out, "attn.out"),
       Mlp(spelling),
       Experts(spelling),
+      SharedExperts(spelling),
       LayerNorm(spelling, spelling.norm1, "norm1"),
       SecondNorm(spelling),
       {Dropped(fmt::format("{}.{}.inv_freq", spelling.layer, spelling.rotary),
@@ -160,7 +197,7 @@ Dialect Spelled(const Spelling& spelling) {
           .title = std::string(spelling.title),
           .prefixes = {""},
           .rows = std::move(rows),
-          .never = std::string(spelling.never),
+          .never = NeverOf(spelling),
           .language = ConfigLanguage::kHuggingFace};
 }
 
@@ -191,6 +228,19 @@ Dialect QwenMoe() {
                   .experts_down = "mlp.experts.{e}.down_proj",
                   .has_qk_norms = true,
                   .never = "learned_absolute, post_norms"});
+}
+
+Dialect DeepSeek() {
+  return Spelled({.name = "hf_deepseek",
+                  .title = "Hugging Face transformers, DeepSeek V2 and V3",
+                  .router = "mlp.gate",
+                  .experts_up = "mlp.experts.{e}.{gate,up}_proj",
+                  .experts_down = "mlp.experts.{e}.down_proj",
+                  .score_bias = "mlp.gate.e_score_correction_bias",
+                  .shared_up = "mlp.shared_experts.{gate,up}_proj",
+                  .shared_down = "mlp.shared_experts.down_proj",
+                  .is_latent = true,
+                  .never = "learned_absolute, post_norms, qk_norm"});
 }
 
 Dialect StarCoder2() {
@@ -325,8 +375,8 @@ Dialect ChatGlm() {
 }  // namespace
 
 std::vector<Dialect> GptHuggingFace() {
-  return {Llama(),  Mixtral(),   QwenMoe(), StarCoder2(), Phi3(),    Baichuan(),
-          Falcon(), OldFalcon(), NeoX(),    Gpt2(),       BigCode(), ChatGlm()};
+  return {Llama(),  Mixtral(),   QwenMoe(), DeepSeek(), StarCoder2(), Phi3(),   Baichuan(),
+          Falcon(), OldFalcon(), NeoX(),    Gpt2(),     BigCode(),    ChatGlm()};
 }
 
 }  // namespace anemone

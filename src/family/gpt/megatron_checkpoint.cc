@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -31,9 +33,36 @@ uint64_t EmbeddingRows(const Checkpoint& checkpoint) {
   return rows;
 }
 
+// "decoder.layers.7" of a tensor in that layer.
+std::string_view LayerOf(std::string_view name) {
+  constexpr std::string_view kLayers = "decoder.layers.";
+  const size_t at = name.find(kLayers), end = name.find('.', at + kLayers.size());
+  return at == std::string_view::npos || end == std::string_view::npos ? std::string_view() : name.substr(at, end - at);
+}
+
+// How the layers of a checkpoint differ in where their norms are.
+struct Layers {
+  bool is_latent = false;  // attention's norm is before it, by itself
+  std::set<std::string, std::less<>> all = {}, with_experts = {};
+
+  explicit Layers(const Checkpoint& checkpoint) : is_latent(HasName(checkpoint, ".linear_kv_down_proj.")) {
+    checkpoint.ForEachDict([&](const StateDict& dict) {
+      for (const StateDict::Item& item : dict.items()) {
+        const std::string layer(LayerOf(item.name));
+        if (layer.empty()) continue;
+        all.insert(layer);
+        if (item.name.find(".mlp.router.") != std::string::npos) with_experts.insert(layer);
+      }
+    });
+  }
+  bool has_experts(std::string_view name) const { return with_experts.contains(LayerOf(name)); }
+  bool differ() const { return !with_experts.empty() && with_experts.size() != all.size(); }
+};
+
 // Norms as Transformer Engine's layers have them, which NeMo builds: in the linear layers behind them, but before
-// experts [core_v0.9.0 megatron/core/models/gpt/gpt_layer_specs.py].
-std::string NemoName(std::string name, bool has_experts) {
+// experts and latent attention [core_v0.9.0, core_v0.11.0 megatron/core/models/gpt/gpt_layer_specs.py].
+std::string NemoName(std::string name, const Layers& layers) {
+  const bool has_experts = layers.has_experts(name);
   constexpr std::string_view kFirst = ".input_layernorm.", kSecond = ".pre_mlp_layernorm.",
                              kFused = ".mlp.linear_fc1.layer_norm_";
   const auto replace = [&](std::string_view from, std::string_view to) {
@@ -41,7 +70,7 @@ std::string NemoName(std::string name, bool has_experts) {
     if (at == std::string::npos || !name.starts_with("decoder.layers.") || name.ends_with("_extra_state")) return;
     name.replace(at, from.size(), to);
   };
-  replace(kFirst, ".self_attention.linear_qkv.layer_norm_");
+  if (!layers.is_latent) replace(kFirst, ".self_attention.linear_qkv.layer_norm_");
   if (has_experts) {
     replace(kFused, kSecond);
   } else {
@@ -51,11 +80,10 @@ std::string NemoName(std::string name, bool has_experts) {
 }
 
 Status TakeNemoNames(Checkpoint* checkpoint) {
-  const bool has_experts = HasName(*checkpoint, ".mlp.router.");
+  const Layers layers(*checkpoint);
   const auto rename = [&](StateDict& dict) -> Status {
     StateDict renamed;
-    for (const StateDict::Item& item : dict.items())
-      ANEMONE_TRY(renamed.Add(NemoName(item.name, has_experts), item.entry));
+    for (const StateDict::Item& item : dict.items()) ANEMONE_TRY(renamed.Add(NemoName(item.name, layers), item.entry));
     dict = std::move(renamed);
     return {};
   };
@@ -74,7 +102,8 @@ Status TakeNemoNames(Checkpoint* checkpoint) {
 class DistributedNames {
  public:
   DistributedNames(const Checkpoint& checkpoint, bool is_local)
-      : second_is_fused_(is_local || !HasName(checkpoint, ".mlp.router.")) {}
+      : is_latent_(HasName(checkpoint, ".linear_kv_down_proj.")),
+        second_is_fused_(!is_latent_ && (is_local || !HasName(checkpoint, ".mlp.router."))) {}
 
   std::string operator()(std::string name) const {
     for (const std::string_view prefix : {"model.module.", "module.", "model."}) {
@@ -84,7 +113,7 @@ class DistributedNames {
     }
     if (!name.starts_with("decoder.layers.")) return name;
     if (!name.ends_with("_extra_state")) {
-      Replace(".input_layernorm.", ".self_attention.linear_qkv.layer_norm_", &name);
+      if (!is_latent_) Replace(".input_layernorm.", ".self_attention.linear_qkv.layer_norm_", &name);
       if (second_is_fused_) Replace(".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", &name);
     }
     return EachExpert(std::move(name));
@@ -105,7 +134,7 @@ class DistributedNames {
     return name.insert(at + std::string_view(".mlp.experts.").size(), expert);
   }
 
-  bool second_is_fused_;
+  bool is_latent_, second_is_fused_;
 };
 
 Status GiveDistributedNames(bool is_local, Checkpoint* checkpoint) {
@@ -123,7 +152,7 @@ Status GiveDistributedNames(bool is_local, Checkpoint* checkpoint) {
   }
   checkpoint->weights() = std::move(renamed);
   auto& distributed = checkpoint->origin.distributed;
-  if (is_other && distributed) distributed->layer_stacks = {"decoder.layers"};
+  if (is_other && distributed && !Layers(*checkpoint).differ()) distributed->layer_stacks = {"decoder.layers"};
   return {};
 }
 
@@ -242,6 +271,17 @@ std::string FlagsBeside(const ConfigNode& args) {
   if (epsilon.AsDouble() && *epsilon.AsDouble() != 1e-5) add("norm-epsilon", epsilon.ScalarText());
   if (is_true("layernorm_zero_centered_gamma")) add("apply-layernorm-1p");
   if (is_true("qk_layernorm")) add("qk-layernorm");
+  if (is_true("multi_latent_attention")) {
+    add("multi-latent-attention");
+    for (const char* key : {"q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim",
+                            "rope_type", "rotary_scaling_factor", "original_max_position_embeddings", "beta_fast",
+                            "beta_slow", "mscale", "mscale_all_dim"}) {
+      const ConfigNode& value = WordAt(args, key);
+      std::string flag = key;
+      std::ranges::replace(flag, '_', '-');
+      if (!value.is_null()) add(flag, value.ScalarText());
+    }
+  }
   if (is_true("use_rope_scaling")) {
     add("use-rope-scaling");
     add("rope-scaling-factor", WordAt(args, "rope_scaling_factor").ScalarText());

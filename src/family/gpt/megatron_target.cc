@@ -29,11 +29,12 @@ struct Described {
   // The value that stands for a key of NeMo 1's; null: none does.
   ConfigNode Value(std::string_view nemo1) const {
     const ConfigNode* word = words.Get(nemo1);
-    if (word == nullptr) return WordAt(model, nemo1);
+    if (word == nullptr || (word->is_null() && IsLatentWord(nemo1))) return WordAt(model, nemo1);
     const ConfigNode* silent = SilentWord(nemo1);
     return word->is_null() && silent != nullptr ? *silent : *word;
   }
   bool has_experts() const { return !WordAt(words, "num_moe_experts").is_null(); }
+  bool is_latent() const { return IsTrue(words, "multi_latent_attention"); }
   bool is_rope() const { return WordAt(words, "position_embedding_type").AsString() == "rope"; }
   std::string activation() const { return WordAt(words, "activation").AsString().value_or(""); }
   bool by_tanh() const { return IsTrue(words, "gelu by tanh"); }
@@ -57,7 +58,9 @@ void PutTable(const Described& described, NameOf name_of, ConfigNode* to) {
   for (const MegatronKey& row : kMegatronKeys) {
     const std::string_view name = name_of(row);
     const ConfigNode value = described.Value(row.nemo1);
-    const bool is_known = described.words.Get(row.nemo1) != nullptr || !value.is_null();
+    const bool is_word = described.words.Get(row.nemo1) != nullptr, is_known = is_word || !value.is_null();
+    // Of attention that the model does not have.
+    if (is_word && value.is_null() && IsLatentWord(row.nemo1) && !described.is_latent()) continue;
     if (name != kNoBridgeKey && is_known && value.is_scalar()) (*to)[name] = value;
   }
   // Read from texts of JSON and YAML; written as numbers are.
@@ -190,6 +193,9 @@ Status PutBridgeActivation(const Described& described, ConfigNode* model) {
 }
 
 Result<ConfigNode> BridgeModel(const Described& described) {
+  if (described.is_latent())
+    return Unsupported("multi_latent_attention: expected false, found true: its class in Megatron-Bridge is not known",
+                       "Megatron-LM's folder holds the model");
   ConfigNode model = Target("megatron.bridge.models.gpt_provider.GPTModelProvider");
   PutTable(described, BridgeKeyOf, &model);
   model["num_query_groups"] = WordAt(described.words, "num_query_groups");
@@ -250,7 +256,8 @@ Result<ConfigNode> ToMegatronArgs(const ConfigNode& model, const ConfigNode* kep
   for (const MegatronOnly& only : kMegatronOnly) args[only.key] = ParseWord(only.value);
   PutTable(
       described, [](const MegatronKey& row) { return row.key; }, &args);
-  args["moe_layer_freq"] = ConfigNode::Int(1);
+  const ConfigNode& expert_layers = WordAt(words, "moe_layer_freq");
+  args["moe_layer_freq"] = expert_layers.is_null() ? ConfigNode::Int(1) : expert_layers;
   const ConfigNode& groups = WordAt(words, "num_query_groups");
   args["num_query_groups"] = groups;
   args["group_query_attention"] = ConfigNode::Bool(!SameConfig(groups, WordAt(words, "num_attention_heads")));

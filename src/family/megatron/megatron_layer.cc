@@ -2,6 +2,7 @@
 // that NeMo wrote (tests/golden).
 #include "family/megatron/megatron_layer.h"
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -90,8 +91,10 @@ std::vector<C> PostNorm(std::string_view name) {
 // [core_v0.9.0 megatron/core/transformer/moe/experts.py: SequentialMLP, TEGroupedMLP, GroupedMLP].
 std::vector<R> McoreExperts() {
   using enum Split;
-  constexpr std::string_view kEach = "{T}.each_expert", kTe = "{T}.te_experts", kOne = "{T}.side_by_side_experts";
-  std::vector<R> rows = {InLayer("{P}.mlp.router.weight", "{C}.router.weight")};
+  constexpr std::string_view kEach = "{T}.each_expert & {T}.moe_layer", kTe = "{T}.te_experts & {T}.moe_layer",
+                             kOne = "{T}.side_by_side_experts & {T}.moe_layer";
+  std::vector<R> rows = {InLayer("{P}.mlp.router.weight", "{C}.router.weight"),
+                         InLayer("{P}.mlp.router.expert_bias", "{C}.router.score_bias")};
   for (const auto& [module, part, split] :
        {std::tuple("linear_fc1", "{C}.experts.up", kGlu), {"linear_fc2", "{C}.experts.down", kRows}}) {
     const std::string each = fmt::format("{{P}}.mlp.experts.local_experts.{{e}}.{}", module);
@@ -111,7 +114,38 @@ std::vector<R> McoreExperts() {
   down.shape = "{T}.experts*{T}.expert_ffn, {T}.width";
   rows.push_back(When(kOne, up));
   rows.push_back(When(kOne, down));
+  for (const auto& [module, part, split] :
+       {std::tuple("linear_fc1", "{C}.shared.up.weight", kGlu), {"linear_fc2", "{C}.shared.down.weight", kRows}}) {
+    rows.push_back(InLayer(fmt::format("{{P}}.mlp.shared_experts.{}.weight", module), part, split));
+    rows.push_back(
+        StateRow(fmt::format("{{P}}.mlp.shared_experts.{}._extra_state", module), "{T}.moe_layer & {T}.shared_ffn"));
+  }
   return rows;
+}
+
+// Megatron-core without Transformer Engine keeps the latents' norms apart [core_v0.11.0 gpt_layer_specs.py].
+std::vector<R> McoreLatent() {
+  using enum Split;
+  constexpr std::string_view kQuery = "{T}.mla & !{T}.q_lora", kTwoSteps = "{T}.mla & {T}.q_lora", kAny = "{T}.mla";
+  const auto norm = [](std::string_view module, std::string canonical) {
+    return InLayer(fmt::format("{{P}}.self_attention.{}", module), std::move(canonical));
+  };
+  const auto linear = [](std::string_view module, std::string canonical, Split split, std::string_view when) {
+    return std::vector<R>{InLayer(fmt::format("{{P}}.self_attention.{}.weight", module), std::move(canonical), split),
+                          StateRow(fmt::format("{{P}}.self_attention.{}._extra_state", module), when)};
+  };
+  return Join<R>({
+      linear("linear_q_proj", "{C}.attn.q.weight", kColumns, kQuery),
+      linear("linear_q_down_proj", "{C}.attn.q_a.weight", kReplicated, kTwoSteps),
+      {norm("linear_q_up_proj.layer_norm_weight", "{C}.attn.q_a_norm.weight")},
+      linear("linear_q_up_proj", "{C}.attn.q_b.weight", kColumns, kTwoSteps),
+      linear("linear_kv_down_proj", "{C}.attn.kv_a.weight", kReplicated, kAny),
+      {norm("linear_kv_up_proj.layer_norm_weight", "{C}.attn.kv_a_norm.weight")},
+      linear("linear_kv_up_proj", "{C}.attn.kv_b.weight", kColumns, kAny),
+      Only(kAny, When(kReadOnly, std::vector<R>{norm("q_layernorm.weight", "{C}.attn.q_a_norm.weight"),
+                                                norm("kv_layernorm.weight", "{C}.attn.kv_a_norm.weight")})),
+      State("self_attention.kv_layernorm", kReadOnly),
+  });
 }
 
 Words LayerWords(std::string_view name) { return {{"{P}", std::string(name)}, {"{C}", "{T}.layers.{i}"}}; }
@@ -158,59 +192,103 @@ std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts
           If<S>(parts.other_norms,
                 {
                     S::Flag("{T}.norms_apart", "norms stand before the linear layers they belong to"),
-                    S::Flag("{T}.second_norm_apart", "the MLP's does"),
+                    S::LayerFlag("{T}.second_norm_apart", "the MLP's does"),
                     S::Flag("{T}.single_norm", "attention and MLP share one"),
                     S::Flag("{T}.post_norms", "what attention and MLP add has norms"),
                 }),
           If<S>(parts.experts,
                 {
                     S::Size("{T}.experts", "in the MLP's place; 0: an MLP"),
+                    S::LayerFlag("{T}.moe_layer", "experts in the MLP's place"),
+                    S::Size("{T}.shared_ffn", "of the inner vector of the expert that all tokens share; 0: none"),
+                    S::Size("{T}.shared_up_rows", "of its gate and up"),
+                    S::Flag("{T}.score_bias", "experts are chosen by scores with a bias"),
                     S::Size("{T}.expert_ffn", "of an expert's inner vector"),
                     S::Size("{T}.expert_up_rows", "of an expert's gate and up"),
                     S::Flag("{T}.each_expert", "experts are stored as an MLP each"),
                     S::Flag("{T}.te_experts", "as Transformer Engine's grouped layers"),
                     S::Flag("{T}.side_by_side_experts", "all of a rank's in one matrix"),
                 }),
+          If<S>(parts.latent,
+                {
+                    S::Flag("{T}.mla", "keys and values are computed from a latent vector"),
+                    S::Flag("{T}.q_lora", "queries are, too"),
+                    S::Size("{T}.q_rank", "of the latent vector of queries"),
+                    S::Size("{T}.kv_rank", "of that of keys and values"),
+                    S::Size("{T}.nope_dim", "of a head's query and key, without what is rotated"),
+                    S::Size("{T}.rope_dim", "of what is rotated"),
+                    S::Size("{T}.value_dim", "of a head's value"),
+                    S::Size("{T}.attn_columns", "of the values of all heads"),
+                }),
       }));
 }
 
+namespace {
+
+// Multi-latent attention [core_v0.11.0 megatron/core/transformer/multi_latent_attention.py].
+std::vector<C> CanonicalLatent() {
+  constexpr const char *kQuery = "{T}.mla & !{T}.q_lora", *kTwoSteps = "{T}.mla & {T}.q_lora", *kAny = "{T}.mla";
+  constexpr const char* kQueryRows = "{T}.heads*({T}.nope_dim+{T}.rope_dim)";
+  const auto row = [](const char* name, std::string shape, const char* when) {
+    return C{fmt::format("{{T}}.layers.{{i}}.attn.{}.weight", name), std::move(shape), when, ""};
+  };
+  return {row("q", fmt::format("{}, {{T}}.width", kQueryRows), kQuery),
+          row("q_a", "{T}.q_rank, {T}.width", kTwoSteps),
+          row("q_a_norm", "{T}.q_rank", kTwoSteps),
+          row("q_b", fmt::format("{}, {{T}}.q_rank", kQueryRows), kTwoSteps),
+          row("kv_a", "{T}.kv_rank+{T}.rope_dim, {T}.width", kAny),
+          row("kv_a_norm", "{T}.kv_rank", kAny),
+          row("kv_b", "{T}.heads*({T}.nope_dim+{T}.value_dim), {T}.kv_rank", kAny)};
+}
+
+std::vector<C> CanonicalExperts() {
+  constexpr const char *kLayers = "{T}.experts & {T}.moe_layer",
+                       *kShared = "{T}.experts & {T}.moe_layer & {T}.shared_ffn";
+  return Join<C>({
+      {{"{T}.layers.{i}.router.weight", "{T}.experts, {T}.width", kLayers, ""},
+       {"{T}.layers.{i}.router.score_bias", "{T}.experts", "{T}.experts & {T}.moe_layer & {T}.score_bias", ""}},
+      Linear("experts.up", "{T}.experts*{T}.expert_up_rows", "{T}.width", kLayers),
+      Linear("experts.down", "{T}.experts*{T}.width", "{T}.expert_ffn", kLayers),
+      {{"{T}.layers.{i}.shared.up.weight", "{T}.shared_up_rows, {T}.width", kShared, ""},
+       {"{T}.layers.{i}.shared.down.weight", "{T}.width, {T}.shared_ffn", kShared, ""}},
+  });
+}
+
+}  // namespace
+
 std::vector<CanonicalRow> CanonicalLayer(std::string_view tower, const LayerParts& parts) {
-  const std::string_view dense = parts.experts ? "!{T}.experts" : "", heads = "{T}.heads*{T}.head_dim";
+  const std::string_view dense = parts.experts ? "!{T}.moe_layer" : "", heads = "{T}.heads*{T}.head_dim";
   const std::string_view second_norm = parts.other_norms ? "!{T}.single_norm" : "";
-  return ForTower(
-      tower,
-      Join<C>({
-          CanonicalNorm("norm1"),
-          Linear("attn.qkv", "{T}.qkv_rows", "{T}.width", "", "{T}.qkv_bias"),
-          If<C>(parts.qk_norm,
-                {
-                    {"{T}.layers.{i}.attn.q_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
-                    {"{T}.layers.{i}.attn.k_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
-                }),
-          Linear("attn.out", "{T}.width", heads),
-          If<C>(parts.other_norms, PostNorm("attn")),
-          CanonicalNorm("norm2", second_norm),
-          If<C>(parts.cross_attention, Join<C>({
-                                           Linear("cross.q", heads, "{T}.width"),
-                                           Linear("cross.kv", "2*{T}.heads*{T}.head_dim", "encoder.width"),
-                                           Linear("cross.out", "{T}.width", heads),
-                                           CanonicalNorm("norm3"),
-                                       })),
-          Linear("mlp.up", "{T}.up_rows", "{T}.width", dense),
-          Linear("mlp.down", "{T}.width", "{T}.ffn", dense),
-          If<C>(parts.other_norms, PostNorm("mlp")),
-          If<C>(parts.experts, Join<C>({
-                                   {{"{T}.layers.{i}.router.weight", "{T}.experts, {T}.width", "{T}.experts", ""}},
-                                   Linear("experts.up", "{T}.experts*{T}.expert_up_rows", "{T}.width", "{T}.experts"),
-                                   Linear("experts.down", "{T}.experts*{T}.width", "{T}.expert_ffn", "{T}.experts"),
-                               })),
-      }));
+  return ForTower(tower,
+                  Join<C>({
+                      CanonicalNorm("norm1"),
+                      Linear("attn.qkv", "{T}.qkv_rows", "{T}.width", parts.latent ? "!{T}.mla" : "", "{T}.qkv_bias"),
+                      If<C>(parts.latent, CanonicalLatent()),
+                      If<C>(parts.qk_norm,
+                            {
+                                {"{T}.layers.{i}.attn.q_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
+                                {"{T}.layers.{i}.attn.k_norm.weight", "{T}.head_dim", "{T}.qk_norm", ""},
+                            }),
+                      Linear("attn.out", "{T}.width", parts.latent ? "{T}.attn_columns" : heads),
+                      If<C>(parts.other_norms, PostNorm("attn")),
+                      CanonicalNorm("norm2", second_norm),
+                      If<C>(parts.cross_attention, Join<C>({
+                                                       Linear("cross.q", heads, "{T}.width"),
+                                                       Linear("cross.kv", "2*{T}.heads*{T}.head_dim", "encoder.width"),
+                                                       Linear("cross.out", "{T}.width", heads),
+                                                       CanonicalNorm("norm3"),
+                                                   })),
+                      Linear("mlp.up", "{T}.up_rows", "{T}.width", dense),
+                      Linear("mlp.down", "{T}.width", "{T}.ffn", dense),
+                      If<C>(parts.other_norms, PostNorm("mlp")),
+                      If<C>(parts.experts, CanonicalExperts()),
+                  }));
 }
 
 std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name, const LayerParts& parts) {
   using enum Split;
   const Split up = parts.gated ? kGlu : kColumns;
-  const std::string_view dense = parts.experts ? "!{T}.experts" : "";
+  const std::string_view dense = parts.experts ? "!{T}.moe_layer" : "", plain = parts.latent ? "!{T}.mla" : "";
   const std::string_view first_apart = parts.other_norms ? "{T}.norms_apart" : kReadOnly;
   const std::string_view first_fused = parts.other_norms ? "!{T}.norms_apart" : "";
   const std::string_view second_apart = parts.other_norms ? "{T}.second_norm_apart" : kReadOnly;
@@ -228,13 +306,15 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
           If<R>(parts.other_norms, PostNorm("self_attention.linear_proj", "attn")),
           When(first_fused, Norm("self_attention.linear_qkv.layer_norm_", "norm1")),
           Linear("self_attention.linear_qkv", "attn.qkv", kColumns, kInterleave),
-          State("self_attention.linear_qkv"),
-          If<R>(parts.qk_norm, Join<R>({
-                                   {InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight")},
-                                   State("self_attention.q_layernorm", kReadOnly),
-                                   {InLayer("{P}.self_attention.k_layernorm.weight", "{C}.attn.k_norm.weight")},
-                                   State("self_attention.k_layernorm", kReadOnly),
-                               })),
+          State("self_attention.linear_qkv", plain),
+          If<R>(parts.latent, McoreLatent()),
+          If<R>(parts.qk_norm,
+                Join<R>({
+                    Only(plain, {InLayer("{P}.self_attention.q_layernorm.weight", "{C}.attn.q_norm.weight")}),
+                    State("self_attention.q_layernorm", kReadOnly),
+                    Only(plain, {InLayer("{P}.self_attention.k_layernorm.weight", "{C}.attn.k_norm.weight")}),
+                    State("self_attention.k_layernorm", kReadOnly),
+                })),
           // So does a layer with experts.
           When(second_apart, Norm("pre_mlp_layernorm.", "norm2")),
           State("pre_mlp_layernorm", kReadOnly),
@@ -322,6 +402,60 @@ Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optio
   return static_cast<uint64_t>(*value);
 }
 
+Result<std::vector<bool>> ExpertLayers(const ConfigNode& model, uint64_t layers) {
+  constexpr uint64_t kMost = 100'001;  // more are refused elsewhere
+  const auto is_set = [](const ConfigNode* node) { return node != nullptr && !node->is_null(); };
+  const bool has_experts = is_set(model.Get("num_moe_experts"));
+  std::vector<bool> which(std::min(layers, kMost), has_experts);
+  if (!has_experts || !is_set(model.Get("moe_layer_freq"))) return which;
+  const ConfigNode& freq = *model.Get("moe_layer_freq");
+  const auto period = freq.AsInt();
+  if (period && *period > 0) {
+    for (size_t i = 0; i < which.size(); ++i) which[i] = static_cast<int64_t>(i) % *period == 0;
+    return which;
+  }
+  if (!freq.is_list() || freq.list.size() != layers)
+    return Corrupt(fmt::format("moe_layer_freq: expected a number, or 0 or 1 for each of {} layers, found {}", layers,
+                               freq.is_list() ? fmt::format("a list of {}", freq.list.size()) : freq.ScalarText()));
+  for (size_t i = 0; i < which.size(); ++i) {
+    const auto has = freq.list[i].AsInt();
+    if (has != 0 && has != 1) return Corrupt("moe_layer_freq: expected 0 or 1 for each layer, found something else");
+    which[i] = has == 1;
+  }
+  return which;
+}
+
+namespace {
+
+// 0 where it is not there.
+Result<uint64_t> SizeOr0(const ConfigNode& node, std::string_view key) {
+  const ConfigNode* child = node.Get(key);
+  const bool is_none = child == nullptr || child->is_null() || child->AsInt() == 0;
+  return is_none ? Result<uint64_t>(0) : SizeOf(node, key);
+}
+
+Status SetLatentSymbols(const ConfigNode& config, std::string_view tower, ModelSymbols* symbols) {
+  const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(tower, key), value); };
+  ANEMONE_ASSIGN(const bool is_latent, FlagOf(config, "multi_latent_attention", false));
+  set("mla", is_latent);
+  for (const auto& [symbol, key] : {std::pair{"kv_rank", "kv_lora_rank"},
+                                    {"nope_dim", "qk_head_dim"},
+                                    {"rope_dim", "qk_pos_emb_head_dim"},
+                                    {"value_dim", "v_head_dim"}}) {
+    ANEMONE_ASSIGN(const uint64_t size, is_latent ? SizeOf(config, key) : Result<uint64_t>(0));
+    set(symbol, size);
+  }
+  ANEMONE_ASSIGN(const uint64_t q_rank, SizeOr0(config, "q_lora_rank"));
+  set("q_rank", is_latent ? q_rank : 0);
+  set("q_lora", is_latent && q_rank > 0 ? 1 : 0);
+  const std::string_view columns = is_latent ? "{T}.heads*{T}.value_dim" : "{T}.heads*{T}.head_dim";
+  ANEMONE_ASSIGN(const uint64_t attn_columns, symbols->Compute(TowerText(tower, std::string(columns))));
+  set("attn_columns", attn_columns);
+  return {};
+}
+
+}  // namespace
+
 Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const LayerParts& parts,
                        ModelSymbols* symbols) {
   const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(tower, key), value); };
@@ -360,9 +494,11 @@ Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const L
     set("glu", glu);
     set("two_matrices", glu && !activation.starts_with("fast-"));
   }
+  if (parts.latent) ANEMONE_TRY(SetLatentSymbols(config, tower, symbols));
   if (parts.qk_norm) {
     ANEMONE_ASSIGN(const bool qk_norm, FlagOf(config, "qk_layernorm", false));
-    set("qk_norm", qk_norm);
+    ANEMONE_ASSIGN(const bool is_latent, parts.latent ? symbols->Holds(InTower(tower, "mla")) : Result<bool>(false));
+    set("qk_norm", qk_norm && !is_latent);  // a latent's norms are always there
   }
   if (!parts.experts) return {};
   const ConfigNode* node = config.Get("num_moe_experts");
@@ -374,6 +510,14 @@ Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const L
   set("expert_ffn", expert_ffn);
   ANEMONE_ASSIGN(const uint64_t expert_up_rows, compute(glu ? "2*{T}.expert_ffn" : "{T}.expert_ffn"));
   set("expert_up_rows", expert_up_rows);
+  ANEMONE_ASSIGN(const uint64_t shared_ffn, SizeOr0(config, "moe_shared_expert_intermediate_size"));
+  set("shared_ffn", has_experts ? shared_ffn : 0);
+  ANEMONE_ASSIGN(const uint64_t shared_up_rows, compute(glu ? "2*{T}.shared_ffn" : "{T}.shared_ffn"));
+  set("shared_up_rows", shared_up_rows);
+  ANEMONE_ASSIGN(const bool score_bias, FlagOf(config, "moe_router_enable_expert_bias", false));
+  set("score_bias", has_experts && score_bias);
+  ANEMONE_ASSIGN(std::vector<bool> moe_layers, ExpertLayers(config, layers));
+  symbols->SetLayers(InTower(tower, "moe_layer"), std::move(moe_layers));
   return {};
 }
 

@@ -25,7 +25,11 @@ struct LayerParts {
   bool cross_attention = false;  // attention that reads an encoder
   bool legacy = true;            // legacy Megatron has it, too, with queries, keys and values apart where
                                  // "qkv_stacked" is set
-  bool experts = false;          // a mixture of experts in the MLP's place, where "experts" is not 0
+  // A mixture of experts in the MLP's place, where "experts" is not 0, in layers where "moe_layer" is set; beside them
+  // an expert that all tokens share, where "shared_ffn" is not 0.
+  bool experts = false;
+  // Attention whose keys and values are computed from a latent vector of each token, where "mla" is set (DeepSeek).
+  bool latent = false;
   // Norms in unusual places: one for attention and MLP alike where "single_norm" is set, apart from the linear layers
   // behind them where "norms_apart" is (Falcon); norms of what attention and MLP add, where "post_norms" is (Gemma 2).
   bool other_norms = false;
@@ -59,6 +63,10 @@ const ConfigNode& ModelNode(const Config& config);
 Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optional<uint64_t> fallback = std::nullopt);
 Result<bool> FlagOf(const ConfigNode& node, std::string_view key, bool fallback);
 Result<std::string> TextOf(const ConfigNode& node, std::string_view key, std::string_view fallback);
+
+// Which layers have experts in their MLP's place, by `num_moe_experts` and `moe_layer_freq`: a number, of which layers
+// in every so many, or a list of 0 and 1. Errors: Corrupt naming the key.
+Result<std::vector<bool>> ExpertLayers(const ConfigNode& model, uint64_t layers);
 
 }  // namespace anemone
 

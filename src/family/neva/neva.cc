@@ -285,7 +285,13 @@ Result<Checkpoint> LanguageOf(const Checkpoint& checkpoint) {
 
 // A projector alone, as LLaVA's mm_projector.bin is: nothing tells the language model, and nothing asks for it.
 void SetNoLanguage(uint64_t width, ModelSymbols* symbols) {
-  for (const Symbol& symbol : GptDeclared()) symbols->Set(symbol.name, 0);
+  for (const Symbol& symbol : GptDeclared()) {
+    if (symbol.kind == Symbol::Kind::kLayerFlag) {
+      symbols->SetLayers(symbol.name, {});
+    } else {
+      symbols->Set(symbol.name, 0);
+    }
+  }
   symbols->Set("width", width);
 }
 

@@ -1,5 +1,5 @@
 // Facts: transformers 4.44.2 configuration_*.py and modeling_*.py (Qwen3 and Qwen3-MoE: 4.51; Gemma 3: 4.50 and 5.24;
-// GPT-NeoX: 4.44 and 5.24);
+// GPT-NeoX: 4.44 and 5.24; DeepSeek: 5.24 and deepseek-ai/DeepSeek-V3 configuration_deepseek.py);
 // THUDM/chatglm2-6b configuration_chatglm.py, baichuan-inc/Baichuan2-7B-Base configuration_baichuan.py; NeMo v2.0.0
 // scripts/checkpoint_converters.
 #include "family/words/hf_architectures.h"
@@ -41,6 +41,23 @@ std::vector<HfKey> Gpt2Keys() {
           {"rotary_base", ""},
           {"attention_dropout", "attn_pdrop"},
           {"hidden_dropout", "resid_pdrop"}};
+}
+
+std::vector<HfKey> DeepSeekKeys() {
+  return {{"num_query_groups", ""},
+          {"kv_channels", ""},
+          {"num_moe_experts", "n_routed_experts"},
+          {"moe_router_topk", "num_experts_per_tok"},
+          {"moe_ffn_hidden_size", "moe_intermediate_size"},
+          {"moe_router_num_groups", "n_group"},
+          {"moe_router_group_topk", "topk_group"},
+          {"moe_router_topk_scaling_factor", "routed_scaling_factor"},
+          {"moe_aux_loss_coeff", "aux_loss_alpha"},
+          {"q_lora_rank", "q_lora_rank"},
+          {"kv_lora_rank", "kv_lora_rank"},
+          {"qk_head_dim", "qk_nope_head_dim"},
+          {"qk_pos_emb_head_dim", "qk_rope_head_dim"},
+          {"v_head_dim", "v_head_dim"}};
 }
 
 const std::vector<HfArchitecture>& Table() {
@@ -115,6 +132,33 @@ const std::vector<HfArchitecture>& Table() {
                 {"moe_router_pre_softmax", "norm_topk_prob"}},
        .unties = false,
        .fixes_rows = true},
+      {.name = "DeepseekV2ForCausalLM",
+       .model_type = "deepseek_v2",
+       .dialect = "hf_deepseek",
+       .silent = "{attention_bias: false, attention_dropout: 0.0, aux_loss_alpha: 0.001, first_k_dense_replace: 0, "
+                 "hidden_act: silu, initializer_range: 0.02, kv_lora_rank: 512, max_position_embeddings: 2048, "
+                 "moe_intermediate_size: 1407, n_group: null, n_routed_experts: 64, n_shared_experts: 2, "
+                 "norm_topk_prob: false, num_experts_per_tok: null, num_key_value_heads: null, q_lora_rank: 1536, "
+                 "qk_nope_head_dim: 128, qk_rope_head_dim: 64, rms_norm_eps: 1.0e-06, rope_scaling: null, rope_theta: "
+                 "10000.0, routed_scaling_factor: 1.0, scoring_func: softmax, tie_word_embeddings: false, topk_group: "
+                 "null, topk_method: greedy, use_cache: true, v_head_dim: 128}",
+       .implied = "{normalization: rmsnorm, position_embedding_type: rope, bias: false, qk_layernorm: true, "
+                  "multi_latent_attention: true, moe_router_pre_softmax: true}",
+       .keys = DeepSeekKeys()},
+      {.name = "DeepseekV3ForCausalLM",
+       .model_type = "deepseek_v3",
+       .dialect = "hf_deepseek",
+       .silent = "{attention_bias: false, attention_dropout: 0.0, aux_loss_alpha: 0.001, first_k_dense_replace: 3, "
+                 "hidden_act: silu, initializer_range: 0.02, kv_lora_rank: 512, max_position_embeddings: 4096, "
+                 "moe_intermediate_size: 2048, n_group: 8, n_routed_experts: 256, n_shared_experts: 1, "
+                 "norm_topk_prob: true, num_experts_per_tok: 8, num_key_value_heads: null, q_lora_rank: 1536, "
+                 "qk_nope_head_dim: 128, qk_rope_head_dim: 64, rms_norm_eps: 1.0e-06, rope_interleave: true, "
+                 "rope_scaling: null, rope_theta: 10000.0, routed_scaling_factor: 2.5, scoring_func: sigmoid, "
+                 "tie_word_embeddings: false, topk_group: 4, topk_method: noaux_tc, use_cache: true, v_head_dim: 128}",
+       .implied = "{normalization: rmsnorm, position_embedding_type: rope, bias: false, qk_layernorm: true, "
+                  "multi_latent_attention: true, moe_router_score_function: sigmoid, moe_router_enable_expert_bias: "
+                  "true}",
+       .keys = DeepSeekKeys()},
       {.name = "GemmaForCausalLM",
        .model_type = "gemma",
        .dialect = "hf",

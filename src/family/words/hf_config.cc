@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <span>
+#include <tuple>
 #include <utility>
 
 #include "config/nodes.h"
@@ -21,6 +23,10 @@ constexpr std::string_view kHarmless[] = {"architectures",
                                           "bos_token_id",
                                           "cache_implementation",
                                           "decoder_start_token_id",
+                                          "ep_size",
+                                          "num_mtp_layers",
+                                          "num_nextn_predict_layers",
+                                          "seq_aux",
                                           "dtype",
                                           "eos_token_id",
                                           "gradient_checkpointing",
@@ -132,7 +138,7 @@ class HfReader {
     ANEMONE_TRY(Biases());
     ANEMONE_TRY(Window());
     ANEMONE_TRY(SameTwice());
-    ANEMONE_TRY(IsGemma3() ? Gemma3() : Positions());
+    ANEMONE_TRY(IsGemma3() ? Gemma3() : IsLatent() ? Latent(notes) : Positions());
     ANEMONE_TRY(Groups());
     ANEMONE_TRY(Experts());
     if (notes != nullptr) NoteUnknown(notes);
@@ -172,13 +178,15 @@ class HfReader {
     return {};
   }
 
+  Status CheckFixed(const Fixed& fixed) {
+    const ConfigNode& value = At(fixed.key);
+    if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) return {};
+    return Unsupported(fmt::format("{}: expected {}, found {}: {} are not carried", fixed.key, fixed.value,
+                                   value.is_scalar() ? value.ScalarText() : "something else", fixed.why));
+  }
+
   Status FixedKeys() {
-    for (const Fixed& fixed : kFixed) {
-      const ConfigNode& value = At(fixed.key);
-      if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) continue;
-      return Unsupported(fmt::format("{}: expected {}, found {}: {} are not carried", fixed.key, fixed.value,
-                                     value.is_scalar() ? value.ScalarText() : "something else", fixed.why));
-    }
+    for (const Fixed& fixed : kFixed) ANEMONE_TRY(CheckFixed(fixed));
     const ConfigNode& quantized = At("quantization_config");
     if (!quantized.is_null())
       return Unsupported("quantization_config: expected weights as they are, found quantized ones",
@@ -309,6 +317,139 @@ class HfReader {
     if (type.empty() || type == "default") return {};
     if (type != "linear") return Unsupported(fmt::format("rope_scaling.rope_type: expected linear, found {}", type));
     Set("rope_scaling_factor", WordAt(full, "factor"));
+    return {};
+  }
+
+  // ---- DeepSeek ----
+
+  bool IsLatent() const { return IsTrue(WordAt(to_, "multi_latent_attention")); }
+  bool IsV3() const { return architecture_.model_type == "deepseek_v3"; }
+
+  Status Latent(std::vector<std::string>* notes) {
+    for (const char* key : {"head_dim", "qk_head_dim"}) At(key);  // sums of others
+    const ConfigNode& heads = At("num_key_value_heads");
+    if (!heads.is_null() && !At("num_attention_heads").is_null() && !SameConfig(heads, At("num_attention_heads")))
+      return Unsupported(fmt::format("num_key_value_heads: expected that of num_attention_heads, {}, found {}",
+                                     At("num_attention_heads").ScalarText(), heads.ScalarText()));
+    if (At("q_lora_rank").is_null()) Set("q_lora_rank", ConfigNode::Null());
+    ANEMONE_TRY(LatentPositions());
+    ANEMONE_TRY(DenseLayers());
+    ANEMONE_TRY(Router(notes));
+    // [transformers modeling_deepseek_v2.py: q_a_layernorm, kv_a_layernorm]
+    if (notes != nullptr && At("rms_norm_eps").AsDouble() != 1e-6) {
+      notes->push_back(
+          fmt::format("rms_norm_eps: transformers takes 1e-06 for the norms of latent vectors, Megatron {}",
+                      At("rms_norm_eps").ScalarText()));
+    }
+    return {};
+  }
+
+  Status DenseLayers() {
+    const ConfigNode &first = At("first_k_dense_replace"), &shared = At("n_shared_experts");
+    const auto dense = first.is_null() ? std::optional<int64_t>(0) : first.AsInt(),
+               layers = At("num_hidden_layers").AsInt();
+    if (!dense || *dense < 0)
+      return Corrupt(fmt::format("first_k_dense_replace: expected a number of layers, found {}", first.ScalarText()));
+    constexpr int64_t kMost = 100'000;  // more layers are refused elsewhere
+    if (*dense > 0 && layers && *layers <= kMost) {
+      ConfigNode& which = to_["moe_layer_freq"] = ConfigNode::List();
+      for (int64_t i = 0; i < *layers; ++i) which.list.push_back(ConfigNode::Int(i < *dense ? 0 : 1));
+    }
+    const auto count = shared.is_null() ? std::optional<int64_t>(0) : shared.AsInt(),
+               size = At("moe_intermediate_size").AsInt();
+    constexpr int64_t kLargest = int64_t{1} << 31;
+    if (!count || *count < 0 || *count > kLargest || size.value_or(0) > kLargest)
+      return Corrupt(fmt::format("n_shared_experts: expected a number of experts, found {}", shared.ScalarText()));
+    if (*count > 0 && size) Set("moe_shared_expert_intermediate_size", ConfigNode::Int(*count * *size));
+    return {};
+  }
+
+  Status Router(std::vector<std::string>* notes) {
+    const Fixed of_v2[] = {{"scoring_func", "softmax", "other scores"},
+                           {"norm_topk_prob", "false", "weights divided by their sum"}};
+    const Fixed of_v3[] = {{"scoring_func", "sigmoid", "other scores"},
+                           {"topk_method", "noaux_tc", "other ways to choose experts"},
+                           {"norm_topk_prob", "true", "weights as they are"},
+                           {"rope_interleave", "true", "rotary positions by halves"}};
+    for (const Fixed& fixed : IsV3() ? std::span<const Fixed>(of_v3) : std::span<const Fixed>(of_v2))
+      ANEMONE_TRY(CheckFixed(fixed));
+    ANEMONE_TRY(CheckFixed({"moe_layer_freq", "1", "layers with and without experts in turns"}));
+    const int64_t topk = At("num_experts_per_tok").AsInt().value_or(0), groups = At("n_group").AsInt().value_or(1),
+                  chosen = At("topk_group").AsInt().value_or(groups);
+    if (IsV3() && topk == 1)
+      return Unsupported(
+          "num_experts_per_tok: expected 2 or more, found 1: its weight is 1 in transformers, its score in Megatron");
+    const std::string method = IsV3() ? "group_limited_greedy" : Text(At("topk_method"));
+    if (method == "greedy") {
+      for (const char* word : {"moe_router_num_groups", "moe_router_group_topk"}) Set(word, ConfigNode::Null());
+      return {};
+    }
+    if (method != "group_limited_greedy")
+      return Unsupported(fmt::format("topk_method: expected greedy or group_limited_greedy, found {}", method));
+    // [core_v0.16.1 moe_utils.py, group_limited_topk; transformers modeling_deepseek_v2.py and _v3.py]
+    const int64_t theirs = IsV3() ? 2 : 1, megatrons = chosen > 0 ? topk / chosen : 0;
+    if (chosen >= groups || theirs == megatrons) return {};
+    const std::string line = fmt::format(
+        "n_group: transformers chooses groups by the sum of their best {}, Megatron by that of {} = "
+        "num_experts_per_tok / "
+        "topk_group",
+        theirs, megatrons);
+    if (IsV3()) return Unsupported(line);
+    // NVIDIA's converters carry DeepSeek-V2 so.
+    if (notes != nullptr) notes->push_back(fmt::format("{}: some tokens may go to other experts", line));
+    return {};
+  }
+
+  // YaRN, or none [transformers modeling_rope_utils.py, _compute_yarn_parameters].
+  Status LatentPositions() {
+    const ConfigNode& parameters = At("rope_parameters");
+    const ConfigNode& scaling = parameters.is_map() ? parameters : At("rope_scaling");
+    if (const ConfigNode* base = parameters.is_map() ? parameters.Get("rope_theta") : nullptr)
+      Set("rotary_base", *base);
+    std::string type = Text(WordAt(scaling, "rope_type"));
+    if (type.empty()) type = Text(WordAt(scaling, "type"));
+    const bool is_plain = type.empty() || type == "default";
+    Set("rope_type", TextNode(is_plain ? "rope" : "yarn"));
+    if (is_plain) {
+      for (const auto& [word, value] :
+           {std::pair{"rotary_scaling_factor", 1.0}, {"mscale", 1.0}, {"mscale_all_dim", 0.0}})
+        Set(word, ConfigNode::Float(value));
+      return {};
+    }
+    if (type != "yarn") return Unsupported(fmt::format("rope_scaling.rope_type: expected yarn, found {}", type));
+    for (const auto& [key, value] : scaling.map) {
+      constexpr std::string_view kKnown[] = {
+          "rope_type", "type",      "rope_theta", "factor",        "original_max_position_embeddings",
+          "beta_fast", "beta_slow", "mscale",     "mscale_all_dim"};
+      const bool is_known =
+          std::ranges::find(kKnown, key) != std::end(kKnown) || value.is_null() || (key == "truncate" && IsTrue(value));
+      if (!is_known)
+        return Unsupported(fmt::format("rope_scaling.{}: expected none, found {}: Megatron has no word for it", key,
+                                       value.is_scalar() ? value.ScalarText() : "something else"));
+    }
+    const auto number = [&](const char* key, double silent) {
+      const ConfigNode& value = WordAt(scaling, key);
+      return value.is_null() ? std::optional(silent) : value.AsDouble();
+    };
+    for (const auto& [word, key, silent] :
+         {std::tuple{"rotary_scaling_factor", "factor", 0.0},
+          {"original_max_position_embeddings", "original_max_position_embeddings", 0.0},
+          {"beta_fast", "beta_fast", 32.0},
+          {"beta_slow", "beta_slow", 1.0},
+          {"mscale", "mscale", 0.0},
+          {"mscale_all_dim", "mscale_all_dim", 0.0}}) {
+      const auto value = number(key, silent);
+      const bool is_needed =
+          std::string_view(word).starts_with("rotary_") || std::string_view(word).starts_with("original_");
+      if (!value || (is_needed && *value <= 0))
+        return Corrupt(fmt::format("rope_scaling.{}: expected a number above 0, found {}", key,
+                                   WordAt(scaling, key).ScalarText()));
+      Set(word, NumberWord(*value));
+    }
+    const double scale = *number("mscale", 0), all = *number("mscale_all_dim", 0);
+    if (scale == 0 && all == 0) Set("mscale", ConfigNode::Int(1));
+    if ((scale == 0) != (all == 0) && !(all == 0 && scale == 1))
+      return Unsupported("rope_scaling.mscale: expected it and mscale_all_dim, or neither, found one of them");
     return {};
   }
 
@@ -510,7 +651,55 @@ class HfWriter {
     return factor.is_null() ? WordAt(words_, "rope_scaling_factor") : factor;
   }
 
+  // YaRN as DeepSeek writes it.
+  void LatentPositions(const ConfigNode& before) {
+    constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+        {"beta_fast", "beta_fast"},           {"beta_slow", "beta_slow"},
+        {"factor", "rotary_scaling_factor"},  {"mscale", "mscale"},
+        {"mscale_all_dim", "mscale_all_dim"}, {"original_max_position_embeddings", "original_max_position_embeddings"}};
+    const bool has_changed = Changed("rope_type", before) ||
+                             std::ranges::any_of(kKeys, [&](const auto& key) { return Changed(key.second, before); });
+    if (!has_changed) return;
+    ConfigNode scaling = ConfigNode::Null();
+    if (Text(words_["rope_type"]) == "yarn") {
+      scaling = ConfigNode::Map();
+      for (const auto& [key, word] : kKeys) scaling[std::string(key)] = WordAt(words_, word);
+      scaling["type"] = TextNode("yarn");
+    }
+    json_["rope_scaling"] = std::move(scaling);
+  }
+
+  // What DeepSeek counts otherwise.
+  void LatentSizes(const ConfigNode& before) {
+    if (ConfigNode* heads = json_.Get("num_key_value_heads");
+        heads != nullptr && !SameConfig(*heads, WordAt(words_, "num_attention_heads")))
+      *heads = WordAt(words_, "num_attention_heads");
+    if (Changed("moe_layer_freq", before)) {
+      const std::vector<ConfigNode>& layers = WordAt(words_, "moe_layer_freq").list;
+      const auto has_experts = [](const ConfigNode& layer) { return layer.AsInt() == 1; };
+      json_["first_k_dense_replace"] = ConfigNode::Int(std::ranges::find_if(layers, has_experts) - layers.begin());
+    }
+    const auto size = WordAt(words_, "moe_ffn_hidden_size").AsInt(),
+               shared = WordAt(words_, "moe_shared_expert_intermediate_size").AsInt();
+    if (Changed("moe_shared_expert_intermediate_size", before) || Changed("moe_ffn_hidden_size", before))
+      json_["n_shared_experts"] = ConfigNode::Int(size.value_or(0) > 0 ? shared.value_or(0) / *size : 0);
+    if (json_.Get("topk_method") != nullptr && request_.architecture->model_type == "deepseek_v2" &&
+        Changed("moe_router_num_groups", before))
+      json_["topk_method"] = TextNode(words_["moe_router_num_groups"].is_null() ? "greedy" : "group_limited_greedy");
+    // No groups are one group.
+    for (const char* key : {"n_group", "topk_group", "routed_scaling_factor"}) {
+      if (ConfigNode* node = json_.Get(key); node != nullptr && node->is_null()) *node = ConfigNode::Int(1);
+    }
+    if (ConfigNode* node = json_.Get("num_experts_per_tok"); node != nullptr && node->is_null())
+      *node = WordAt(words_, "moe_router_topk");
+  }
+
   void Positions(const ConfigNode& before) {
+    if (IsTrue(words_["multi_latent_attention"])) {
+      LatentPositions(before);
+      LatentSizes(before);
+      return;
+    }
     bool has_changed = Changed("seq_len_interpolation_factor", before) ||
                        Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before);
     ConfigNode llama3 = ParseWord("{rope_type: llama3}");
@@ -620,7 +809,9 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   const bool rope = text("position_embedding_type") == "rope",
              learned = text("position_embedding_type") == "learned_absolute";
   std::string_view found;
-  if (name == "megatron_gemma2") {
+  if (is("multi_latent_attention")) {
+    found = text("moe_router_score_function") == "sigmoid" ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM";
+  } else if (name == "megatron_gemma2") {
     found = "Gemma2ForCausalLM";
   } else if (name == kGemma3Name) {
     found = "Gemma3ForCausalLM";

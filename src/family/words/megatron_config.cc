@@ -71,14 +71,6 @@ Status CheckOnly(const ConfigNode& args) {
     return Unsupported(
         fmt::format("{}: expected {}, found {}: {} are not carried", only.key, only.value, Shown(value), only.why));
   }
-  // 1, or a list of which layers have experts.
-  const ConfigNode& layers = WordAt(args, "moe_layer_freq");
-  const auto is_one = [](const ConfigNode& node) { return node.AsInt() == 1; };
-  const bool all = layers.is_null() || is_one(layers) || (layers.is_list() && std::ranges::all_of(layers.list, is_one));
-  if (!all && !WordAt(args, "num_experts").is_null()) {
-    return Unsupported(
-        fmt::format("moe_layer_freq: expected experts in all layers, found {}: others are not carried", Shown(layers)));
-  }
   return {};
 }
 
@@ -258,6 +250,9 @@ Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
     const ConfigNode* value = args.Get(same.key);
     if (value != nullptr && value->is_scalar() && !value->is_null()) words[std::string(same.nemo1)] = *value;
   }
+  // 1, or a list of which layers have experts.
+  if (const ConfigNode* layers = args.Get("moe_layer_freq"); layers != nullptr && !layers->is_null())
+    words["moe_layer_freq"] = *layers;
   const bool grouped = IsTrue(args, "group_query_attention");
   words["num_query_groups"] = WordAt(args, grouped ? "num_query_groups" : "num_attention_heads");
   words["mcore_gpt"] = ConfigNode::Bool(!IsTrue(args, "use_legacy_models"));

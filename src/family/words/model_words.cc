@@ -64,7 +64,40 @@ constexpr Word kWords[] = {
     // Attention and MLP both read the layer's input, each behind a norm of its own. NeMo's Falcon has it, but leaves
     // out the biases of both sums [NeMo v2.0.0 falcon_decoder_layer.py].
     {"parallel_residual", "false"},
+    // Below are Megatron-core's and NeMo 2's names; NeMo 1 has none of it.
+    {"multi_latent_attention", "false"},
+    {"q_lora_rank", "null"},
+    {"kv_lora_rank", "null"},
+    {"qk_head_dim", "null"},
+    {"qk_pos_emb_head_dim", "null"},
+    {"v_head_dim", "null"},
+    {"rope_type", "null"},
+    {"rotary_scaling_factor", "null"},
+    {"original_max_position_embeddings", "null"},
+    {"beta_fast", "null"},
+    {"beta_slow", "null"},
+    {"mscale", "null"},
+    {"mscale_all_dim", "null"},
+    {"moe_layer_freq", "null"},
+    {"moe_shared_expert_intermediate_size", "null"},
+    {"moe_router_score_function", "softmax"},
+    {"moe_router_enable_expert_bias", "false"},
+    {"moe_router_num_groups", "null"},
+    {"moe_router_group_topk", "null"},
+    {"moe_router_topk_scaling_factor", "null"},
 };
+constexpr std::string_view kLatent[] = {"q_lora_rank",
+                                        "kv_lora_rank",
+                                        "qk_head_dim",
+                                        "qk_pos_emb_head_dim",
+                                        "v_head_dim",
+                                        "rope_type",
+                                        "rotary_scaling_factor",
+                                        "original_max_position_embeddings",
+                                        "beta_fast",
+                                        "beta_slow",
+                                        "mscale",
+                                        "mscale_all_dim"};
 
 std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
 bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
@@ -147,18 +180,92 @@ void SetSizes(const ConfigNode& model, ConfigNode* words) {
   constexpr int64_t kMostWidth = int64_t{1} << 40;
   if (width && *width < kMostWidth) fill("ffn_hidden_size", 4 * *width);
   fill("max_position_embeddings", WordAt(model, "encoder_seq_length").AsInt());
+}
+
+Status SetExperts(const ConfigNode& model, ConfigNode* words) {
+  const auto null = [&](std::string_view key) { (*words)[key] = ConfigNode::Null(); };
   const bool has_experts = !WordAt(*words, "num_moe_experts").is_null();
-  if (has_experts) fill("moe_ffn_hidden_size", number("ffn_hidden_size"));
-  for (const char* key : {"moe_router_topk", "moe_router_pre_softmax", "moe_ffn_hidden_size"}) {
-    if (!has_experts) (*words)[key] = ConfigNode::Null();
+  if (!has_experts) {
+    for (const Word& word : kWords) {
+      if (word.key.starts_with("moe_")) null(word.key);
+    }
+    return {};
+  }
+  if (ConfigNode& ffn = (*words)["moe_ffn_hidden_size"]; ffn.is_null()) ffn = WordAt(*words, "ffn_hidden_size");
+  const auto layers = WordAt(*words, "num_layers").AsInt();
+  ConfigNode freq = ConfigNode::Null();
+  if (layers && *layers > 0 && !WordAt(model, "moe_layer_freq").is_null()) {
+    ANEMONE_ASSIGN(const std::vector<bool> which, ExpertLayers(model, static_cast<uint64_t>(*layers)));
+    const bool all = std::ranges::all_of(which, [](bool has) { return has; });
+    if (!all) freq = ConfigNode::List();
+    for (const bool has : which) {
+      if (!all) freq.list.push_back(ConfigNode::Int(has ? 1 : 0));
+    }
   }
   // Where all layers have experts, nothing has the size of an MLP.
-  if (has_experts) (*words)["ffn_hidden_size"] = ConfigNode::Null();
+  if (freq.is_null()) null("ffn_hidden_size");
+  (*words)["moe_layer_freq"] = std::move(freq);
+  if (WordAt(*words, "moe_shared_expert_intermediate_size").AsInt() == 0) null("moe_shared_expert_intermediate_size");
+  if (WordAt(*words, "moe_router_topk_scaling_factor").AsDouble() == 1.0) null("moe_router_topk_scaling_factor");
+  // Scores of sigmoids are divided by their sum, whatever this says.
+  if (Text(WordAt(*words, "moe_router_score_function")) == "sigmoid") null("moe_router_pre_softmax");
+  const auto groups = WordAt(*words, "moe_router_num_groups").AsInt(),
+             chosen = WordAt(*words, "moe_router_group_topk").AsInt();
+  if (!groups || !chosen || *chosen >= *groups) {
+    for (const char* key : {"moe_router_num_groups", "moe_router_group_topk"}) null(key);
+  }
+  return {};
+}
+
+// [core_v0.16.1 multi_latent_attention.py, yarn_rotary_pos_embedding.py]
+void SetLatent(ConfigNode* words) {
+  const auto null = [&](std::string_view key) { (*words)[key] = ConfigNode::Null(); };
+  if (!IsTrue(WordAt(*words, "multi_latent_attention"))) {
+    for (const std::string_view key : kLatent) null(key);
+    return;
+  }
+  null("kv_channels");  // heads have sizes of their own
+  const auto fill = [&](const char* key, const ConfigNode& value) {
+    if (ConfigNode& node = (*words)[key]; node.is_null()) node = value;
+  };
+  fill("rope_type", ConfigNode::String("yarn"));
+  const ConfigNode length = WordAt(*words, "max_position_embeddings");
+  fill("original_max_position_embeddings", length);  // an older name
+  fill("beta_fast", ConfigNode::Int(32));
+  fill("beta_slow", ConfigNode::Int(1));
+  if (Text(WordAt(*words, "rope_type")) != "rope") return;
+  for (const char* key : {"original_max_position_embeddings", "beta_fast", "beta_slow", "mscale"}) null(key);
+  // It scales attention also where positions are not scaled.
+  const bool is_scaled = WordAt(*words, "rotary_scaling_factor").AsDouble().value_or(1) > 1 &&
+                         WordAt(*words, "mscale_all_dim").AsDouble().value_or(0) != 0;
+  for (const char* key : {"rotary_scaling_factor", "mscale_all_dim"}) {
+    if (!is_scaled) null(key);
+  }
 }
 
 }  // namespace
 
 std::span<const PositionFactor> PositionFactors() { return kFactors; }
+
+bool IsLatentWord(std::string_view key) { return std::ranges::find(kLatent, key) != std::end(kLatent); }
+
+std::string_view KeyBeyondNemo1(const ConfigNode& model) {
+  if (IsTrue(WordAt(model, "multi_latent_attention"))) return "multi_latent_attention";
+  if (WordAt(model, "num_moe_experts").is_null()) return {};
+  const auto number = [&](std::string_view key) { return WordAt(model, key).AsDouble().value_or(0); };
+  const ConfigNode& freq = WordAt(model, "moe_layer_freq");
+  const auto has_experts = [](const ConfigNode& layer) { return layer.AsInt() == 1; };
+  if (!freq.is_null() && !has_experts(freq) && !(freq.is_list() && std::ranges::all_of(freq.list, has_experts)))
+    return "moe_layer_freq";
+  if (number("moe_shared_expert_intermediate_size") > 0) return "moe_shared_expert_intermediate_size";
+  const std::string score = Text(WordAt(model, "moe_router_score_function"));
+  if (!score.empty() && score != "softmax") return "moe_router_score_function";
+  if (IsTrue(WordAt(model, "moe_router_enable_expert_bias"))) return "moe_router_enable_expert_bias";
+  if (number("moe_router_group_topk") > 0 && number("moe_router_group_topk") < number("moe_router_num_groups"))
+    return "moe_router_num_groups";
+  const double factor = number("moe_router_topk_scaling_factor");
+  return factor != 0 && factor != 1 ? "moe_router_topk_scaling_factor" : std::string_view();
+}
 
 Status CheckMegatronResidual(const ConfigNode& model) {
   if (!IsTrue(WordAt(model, "parallel_residual"))) return {};
@@ -172,6 +279,12 @@ Status CheckNemo1Factors(const ConfigNode& model) {
   if (WordAt(model, "name").AsString() == std::string(kGemma3Name))
     return Unsupported("name: expected a model that NeMo 1 has, found Gemma 3", "NeMo 2 has it, from 2.4.0");
   ANEMONE_TRY(CheckMegatronResidual(model));
+  if (const std::string_view key = KeyBeyondNemo1(model); !key.empty()) {
+    const ConfigNode& value = WordAt(model, key);
+    return Unsupported(fmt::format("{}: expected a model that NeMo 1 has, found {}", key,
+                                   value.is_scalar() ? value.ScalarText() : "a list"),
+                       "NeMo 2 has DeepSeek V2 and V3, from 2.2.0");
+  }
   for (const PositionFactor& factor : kFactors) {
     const auto value = WordAt(model, WordOf(factor)).AsDouble();
     if (!value || *value == factor.built_in) continue;
@@ -222,6 +335,8 @@ Result<ConfigNode> WordsOf(const ConfigNode& model, std::vector<std::string>* no
   ANEMONE_TRY(SetWindow(&words));
   SetPositions(&words, notes);
   SetSizes(model, &words);
+  ANEMONE_TRY(SetExperts(model, &words));
+  SetLatent(&words);
   const std::string norm = Text(words["normalization"]);
   if (norm == "layernorm1p") words["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
   if (norm.starts_with("layernorm") || norm == "low_precision_layernorm")

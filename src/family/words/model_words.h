@@ -30,6 +30,13 @@ const ConfigNode* SilentWord(std::string_view key);
 // `name` of a Gemma 3, which NeMo 1 does not have: NeMo 2's config in the same keys.
 inline constexpr std::string_view kGemma3Name = "gemma3";
 
+// Whether a word says something of multi-latent attention alone.
+bool IsLatentWord(std::string_view key);
+
+// The first key that says what no model of NeMo 1's computes: multi-latent attention, layers with and without experts,
+// experts that all tokens share, routers of DeepSeek's; empty: none.
+std::string_view KeyBeyondNemo1(const ConfigNode& model);
+
 // How positions are scaled as Llama 3.1's are, where `scale_positional_embedding` holds. NeMo 1 has the values built
 // in; others are words below `rope_scaling`, by transformers' names, which no config of NeMo 1 has.
 struct PositionFactor {

@@ -47,6 +47,8 @@ constexpr Architecture kQwen2 = {ANEMONE_LLM "qwen2.Qwen2Model", ANEMONE_LLM "qw
 constexpr Architecture kGemma = {ANEMONE_LLM "gemma.GemmaModel", ANEMONE_LLM "gemma.GemmaConfig", "2.0.0"};
 constexpr Architecture kGemma2 = {ANEMONE_LLM "gemma2.Gemma2Model", ANEMONE_LLM "gemma2.Gemma2Config", "2.1.0", true};
 constexpr Architecture kGemma3 = {ANEMONE_LLM "gemma3.Gemma3Model", ANEMONE_LLM "gemma3.Gemma3Config", "2.4.0", true};
+constexpr Architecture kDeepSeek = {ANEMONE_LLM "deepseek.DeepSeekModel", ANEMONE_LLM "deepseek.DeepSeekConfig",
+                                    "2.2.0"};
 constexpr Architecture kNemotron = {ANEMONE_LLM "nemotron.NemotronModel", ANEMONE_LLM "nemotron.NemotronConfig",
                                     "2.0.0"};
 constexpr Architecture kStarcoder = {ANEMONE_LLM "starcoder.StarcoderModel", ANEMONE_LLM "starcoder.StarcoderConfig",
@@ -118,6 +120,14 @@ constexpr Pair kShared[] = {
     // Mixtures of experts.
     {"num_moe_experts", "num_moe_experts"},
     {"moe_router_topk", "moe_router_topk"},
+    {"moe_ffn_hidden_size", "moe_ffn_hidden_size"},
+    {"moe_layer_freq", "moe_layer_freq"},
+    {"moe_shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"},
+    {"moe_router_score_function", "moe_router_score_function"},
+    {"moe_router_enable_expert_bias", "moe_router_enable_expert_bias"},
+    {"moe_router_num_groups", "moe_router_num_groups"},
+    {"moe_router_group_topk", "moe_router_group_topk"},
+    {"moe_router_topk_scaling_factor", "moe_router_topk_scaling_factor"},
     {"moe_router_load_balancing_type", "moe_router_load_balancing_type"},
     {"moe_router_pre_softmax", "moe_router_pre_softmax"},
     {"moe_grouped_gemm", "moe_grouped_gemm"},
@@ -128,6 +138,19 @@ constexpr Pair kShared[] = {
     {"moe_token_dispatcher_type", "moe_token_dispatcher_type"},
     {"moe_expert_capacity_factor", "moe_expert_capacity_factor"},
     {"moe_pad_expert_input_to_capacity", "moe_pad_expert_input_to_capacity"},
+    // Multi-latent attention.
+    {"multi_latent_attention", "multi_latent_attention"},
+    {"q_lora_rank", "q_lora_rank"},
+    {"kv_lora_rank", "kv_lora_rank"},
+    {"qk_head_dim", "qk_head_dim"},
+    {"qk_pos_emb_head_dim", "qk_pos_emb_head_dim"},
+    {"v_head_dim", "v_head_dim"},
+    {"rope_type", "rope_type"},
+    {"rotary_scaling_factor", "rotary_scaling_factor"},
+    {"beta_fast", "beta_fast"},
+    {"beta_slow", "beta_slow"},
+    {"mscale", "mscale"},
+    {"mscale_all_dim", "mscale_all_dim"},
     // CLIP's towers.
     {"output_dim", "output_dim"},
     {"patch_dim", "patch_dim"},
@@ -248,6 +271,39 @@ void Gemma3ToNemo1(const ConfigNode& from, ConfigNode& to) {
     const double exact = 1 / (*scale * *scale), whole = std::round(exact);
     const bool is_whole = std::abs(1 / std::sqrt(whole) - *scale) < 1e-9 * *scale;
     scalar = is_whole ? ConfigNode::Int(static_cast<int64_t>(whole)) : ConfigNode::Float(exact);
+  }
+}
+
+// The length that YaRN stretches was `max_position_embeddings` up to Megatron-core 0.13, which NeMo 2.4 builds with
+// [core_v0.13.0 and core_v0.14.0 MLATransformerConfig].
+constexpr const char* kStretched = "original_max_position_embeddings";
+constexpr int64_t kStretchedBuiltIn = 4096;
+
+Status DeepSeekToNemo1(const ConfigNode& from, ConfigNode& to) {
+  // Its classes have other values for each of them; a config that leaves one out tells no model.
+  for (const char* key : {"q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim",
+                          "rotary_scaling_factor", "mscale", "mscale_all_dim", "moe_layer_freq", "qk_layernorm"}) {
+    if (from.Get(key) == nullptr) return Corrupt(fmt::format("{}: expected a value, found nothing", key));
+  }
+  to["multi_latent_attention"] = ConfigNode::Bool(true);
+  to.Erase("kv_channels");  // it means nothing here: NeMo's importer puts a number of heads there
+  const ConfigNode* length = from.Get(kStretched);
+  if (length == nullptr) length = from.Get("max_position_embeddings");
+  to[kStretched] = length == nullptr ? ConfigNode::Int(kStretchedBuiltIn) : *length;
+  return {};
+}
+
+void DeepSeekToNemo2(const ConfigNode& model, ConfigNode& config) {
+  config["kv_channels"] = WordAt(model, "num_attention_heads");
+  const ConfigNode& length = WordAt(model, kStretched);
+  config["max_position_embeddings"] = length.is_null() ? ConfigNode::Int(kStretchedBuiltIn) : length;
+  if (length.AsInt().value_or(kStretchedBuiltIn) != kStretchedBuiltIn) config[kStretched] = length;
+  for (const char* key : {"moe_layer_freq", "moe_router_pre_softmax"}) {
+    if (config.Get(key) == nullptr) config[key] = key[4] == 'l' ? ConfigNode::Int(1) : ConfigNode::Bool(true);
+  }
+  for (const char* key : {"moe_shared_expert_intermediate_size", "moe_router_num_groups", "moe_router_group_topk",
+                          "moe_router_topk_scaling_factor"}) {
+    if (config.Get(key) == nullptr) config[key] = ConfigNode::Null();
   }
 }
 
@@ -515,6 +571,9 @@ Result<const Architecture*> ArchitectureOf(const ConfigNode& model, const Config
   if (!is_gpt) return Unsupported(fmt::format("target: expected a GPT or a CLIP, found {}", target));
   if (name == kNemo1Gemma2) return &kGemma2;
   if (name == kGemma3Name) return &kGemma3;
+  if (FlagOf(model, "multi_latent_attention")) return &kDeepSeek;
+  if (const std::string_view key = KeyBeyondNemo1(model); !key.empty())
+    return Unsupported(fmt::format("{}: expected a model that NeMo 2 has, found other experts than DeepSeek's", key));
   if (!name.empty() && name != "te_gpt" && name != "megatron_gpt")
     return Unsupported(fmt::format("name: expected a layer that NeMo 2 builds, found {}", name));
   const std::string block = TextOf(model, "transformer_block_type"),
@@ -588,6 +647,7 @@ void ArchitectureToNemo2(const Architecture& architecture, const ConfigNode& mod
     }
   }
   if (&architecture == &kGemma3) Gemma3ToNemo2(model, config);
+  if (&architecture == &kDeepSeek) DeepSeekToNemo2(model, config);
   if (&architecture != &kGemma2) return;
   const ConfigNode* custom = model.Get("mcore_customization_config");
   for (const char* key : kGemma2Keys) {
@@ -664,6 +724,8 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     to["mm_cfg"] = SeeingToNemo1(config);
   } else {
     ANEMONE_TRY(TransformerToNemo1(config, to).In("config"));
+    if (TextOf(model_yaml, "_target_") == kDeepSeek.model_class || FlagOf(config, "multi_latent_attention"))
+      ANEMONE_TRY(DeepSeekToNemo1(config, to).In("config"));
     ArchitectureToNemo1(TextOf(model_yaml, "_target_"), TextOf(config, "_target_"), config, to);
   }
   to["tokenizer"] = TokenizerToNemo1(model_yaml.Get("tokenizer"));
@@ -722,7 +784,11 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
     return InvalidArgument(
         fmt::format("expected a {} as asked, found the config of a {}", model_class, architecture->model_class));
   }
-  ANEMONE_ASSIGN(const std::string version, VersionFor(request, architecture->since, architecture->model_class, said));
+  // The first version whose Megatron-core has the key beside `max_position_embeddings`.
+  const auto stretched = WordAt(model_config, kStretched).AsInt();
+  const bool is_other = architecture == &kDeepSeek && stretched.value_or(kStretchedBuiltIn) != kStretchedBuiltIn;
+  ANEMONE_ASSIGN(const std::string version,
+                 VersionFor(request, is_other ? "2.5.0" : architecture->since, architecture->model_class, said));
   ArchitectureToNemo2(*architecture, model_config, request, config, said);
   config["_target_"] = TextNode(asked != nullptr ? asked->config_class : architecture->config_class);
   if (const ConfigNode* seeing = model_config.Get("mm_cfg"); seeing != nullptr && seeing->is_map()) {

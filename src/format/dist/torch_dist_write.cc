@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
@@ -39,11 +41,20 @@ std::unordered_set<std::string> FindStacks(const Checkpoint& checkpoint) {
   if (const auto& origin = checkpoint.origin.distributed) {
     return {origin->layer_stacks.begin(), origin->layer_stacks.end()};
   }
+  std::map<std::string, std::pair<std::set<uint64_t>, std::set<uint64_t>>, std::less<>> layers;  // all, with experts
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     const auto name = SplitLayerName(item.name);
-    if (name && (name->suffix.starts_with("self_attention.linear_") || name->suffix.starts_with("mlp.linear_"))) {
+    if (!name) continue;
+    auto& [all, with_experts] = layers[std::string(name->prefix)];
+    all.insert(name->layer);
+    if (name->suffix == "mlp.router.weight") with_experts.insert(name->layer);
+    if ((name->suffix.starts_with("self_attention.linear_") || name->suffix.starts_with("mlp.linear_"))) {
       stacks.emplace(name->prefix);
     }
+  }
+  // Layers with and without experts are not stacked [core_v0.16.1 transformer_block.py, non_homogeneous_layers].
+  for (const auto& [prefix, which] : layers) {
+    if (!which.second.empty() && which.second.size() != which.first.size()) stacks.erase(prefix);
   }
   return stacks;
 }

@@ -11,6 +11,7 @@
 #include "anemone/convert.h"
 #include "engine/execute.h"
 #include "family/words/megatron_config.h"
+#include "family/words/model_words.h"
 #include "format/format.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/torch_file.h"
@@ -288,17 +289,30 @@ TEST(MegatronArgs, SayWhatNemoSays) {
 
 TEST(MegatronArgs, WhatIsNotCarriedIsRefusedByName) {
   for (const auto& [more, key] : std::map<std::string, std::string>{
-           {"multi_latent_attention: true", "multi_latent_attention"},
            {"softmax_type: learnable", "softmax_type"},
-           {"moe_shared_expert_intermediate_size: 8", "moe_shared_expert_intermediate_size"},
-           {"num_experts: 2, moe_layer_freq: [0, 1]", "moe_layer_freq"},
-           {"moe_router_score_function: sigmoid", "moe_router_score_function"},
            {"position_embedding_type: yarn", "position_embedding_type"},
            {"position_embedding_type: learned_absolute, add_position_embedding: false", "add_position_embedding"},
            {"normalization: L2Norm", "normalization"}}) {
     EXPECT_THAT(Nemo1OfMegatron(Args(more), nullptr), StatusIs(ErrorKind::kUnsupported, key)) << more;
   }
   EXPECT_THAT(Nemo1OfMegatron(Args("num_experts: 2, moe_layer_freq: [1, 1]"), nullptr), IsOk());
+}
+
+// What Megatron and NeMo 2 have, and NeMo 1 has not.
+TEST(MegatronArgs, WhatNemo1HasNotIsToldByName) {
+  for (const auto& [more, key] : std::map<std::string, std::string>{
+           {"multi_latent_attention: true", "multi_latent_attention"},
+           {"num_experts: 2, moe_shared_expert_intermediate_size: 8", "moe_shared_expert_intermediate_size"},
+           {"num_experts: 2, moe_layer_freq: [0, 1]", "moe_layer_freq"},
+           {"num_experts: 2, moe_router_score_function: sigmoid", "moe_router_score_function"},
+           {"num_experts: 2, moe_layer_freq: [1, 1]", ""},
+           {"moe_router_score_function: softmax", ""}}) {
+    const auto words = Nemo1OfMegatron(Args(more), nullptr);
+    ASSERT_THAT(words, IsOk()) << more;
+    EXPECT_EQ(KeyBeyondNemo1(*words), key) << more;
+    if (key.empty()) continue;
+    EXPECT_THAT(CheckNemo1Factors(*words), StatusIs(ErrorKind::kUnsupported, key)) << more;
+  }
 }
 
 TEST(MegatronArgs, WhatIsNotKnownIsNoted) {

@@ -103,7 +103,8 @@ TEST(MegatronWrite, ArgumentsSayWhatMegatronsOwnSay) {  // MEG-13
     const auto words = WordsOf(ConfigNode::Map(), nullptr);
     ASSERT_THAT(words, IsOk());
     for (const MegatronKey& row : kMegatronKeys) {
-      if (words->Get(row.nemo1) != nullptr) keys.push_back(row.key);
+      // Megatron-LM also has sizes of latent attention where a model has none.
+      if (words->Get(row.nemo1) != nullptr && !IsLatentWord(row.nemo1)) keys.push_back(row.key);
     }
     for (const MegatronOnly& row : kMegatronOnly) keys.push_back(row.key);
     size_t compared = 0;
