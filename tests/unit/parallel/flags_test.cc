@@ -82,10 +82,19 @@ Sample FromGolden(const std::string& name) {
   return {name, *std::move(opened), *identity, *std::move(symbols)};
 }
 
+struct Parts {
+  bool siglip = false;
+  bool experts = false;
+  bool latent = false;  // attention
+};
 // A model made from its family's tables: a NeVA that sees with a CLIP or a SigLIP and has a projector of each form, a
 // GPT with experts.
-Sample Made(const Family& family, const std::string& dialect, bool siglip, bool experts) {
+Sample Made(const Family& family, const std::string& dialect, const Parts& parts) {
+  const bool experts = parts.experts, siglip = parts.siglip;
   std::set<std::string> off = {"tied", "te_experts", "side_by_side_experts", "two_matrices", "qkv_stacked"};
+  if (parts.latent) off.insert("qk_norm");  // its latent vectors have theirs
+  if (!parts.latent) off.insert({"mla", "q_lora"});
+  if (!experts) off.insert("moe_layer");
   if (dialect == "legacy") off.insert({"post_norms", "image_newline"});  // which it cannot name
   const std::map<std::string, uint64_t> values = {{"layers", 2},
                                                   {"vision.layers", 2},
@@ -99,10 +108,15 @@ Sample Made(const Family& family, const std::string& dialect, bool siglip, bool 
                                                   {"experts", experts ? 2 : 0},
                                                   {"each_expert", experts},
                                                   {"vision.siglip", siglip},
-                                                  {"vision.head", siglip}};
+                                                  {"vision.head", siglip},
+                                                  {"attn_columns", parts.latent ? 8 : 4}};
   ModelSymbols symbols(family.symbols);
   for (const Symbol& symbol : family.symbols) {
     const auto value = values.find(symbol.name);
+    if (symbol.kind == Symbol::Kind::kLayerFlag) {
+      symbols.SetLayers(symbol.name, std::vector<bool>(2, !off.contains(symbol.name)));
+      continue;
+    }
     const uint64_t any = symbol.kind == Symbol::Kind::kFlag ? !off.contains(symbol.name) : 4;
     symbols.Set(symbol.name, value == values.end() ? any : value->second);
   }
@@ -119,10 +133,12 @@ std::vector<Sample> Samples() {
   for (const char* name : {"clip/hf", "clip/mcore.nemo", "clip/legacy.nemo", "siglip/hf_siglip",
                            "siglip/siglip_32.nemo", "gpt/A.nemo", "gpt/C.nemo", "gpt/Z.nemo", "t5/t5.nemo"})
     samples.push_back(FromGolden(name));
-  samples.push_back(Made(GptFamily(), "mcore", false, true));
-  samples.push_back(Made(NevaFamily(), "mcore", false, true));
-  samples.push_back(Made(NevaFamily(), "mcore", true, false));
-  samples.push_back(Made(NevaFamily(), "legacy", true, false));
+  samples.push_back(Made(GptFamily(), "mcore", {.experts = true}));
+  samples.push_back(Made(GptFamily(), "mcore", {.experts = true, .latent = true}));
+  samples.push_back(Made(NevaFamily(), "mcore", {.experts = true}));
+  samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true}));
+  samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true, .latent = true}));
+  samples.push_back(Made(NevaFamily(), "legacy", {.siglip = true}));
   return samples;
 }
 
@@ -137,10 +153,17 @@ TEST(FlagsTest, AFlagThatIsSetWronglyIsNoticed) {
                                                                   family.canonical, symbols, true, nullptr));
     const std::string before = Observed(sample, symbols, canonical);
     for (const Symbol& symbol : family.symbols) {
-      if (symbol.kind != Symbol::Kind::kFlag) continue;
+      if (symbol.kind == Symbol::Kind::kSize) continue;
       ModelSymbols flipped = symbols;
-      ANEMONE_ASSERT_ASSIGN(const uint64_t value, symbols.Get(symbol.name));
-      flipped.Set(symbol.name, 1 - value);
+      if (symbol.kind == Symbol::Kind::kFlag) {
+        ANEMONE_ASSERT_ASSIGN(const uint64_t value, symbols.Get(symbol.name));
+        flipped.Set(symbol.name, 1 - value);
+      } else {
+        std::vector<bool> layers;
+        for (uint64_t layer = 0; symbols.Holds(symbol.name, layer).ok(); ++layer)
+          layers.push_back(!*symbols.Holds(symbol.name, layer));
+        flipped.SetLayers(symbol.name, std::move(layers));
+      }
       bool& is_noticed = noticed[family.name + " " + symbol.name];
       is_noticed = is_noticed || Observed(sample, flipped, canonical) != before;
     }
