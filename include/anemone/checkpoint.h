@@ -95,12 +95,19 @@ struct DistributedOrigin {
   bool has_chained_optimizer = false;     // several optimizers, each with keys of its own
 };
 
+// A change of vocabulary tables' rows that a note tells. A later step takes the note back and tells the whole change.
+struct ResizedRows {
+  uint64_t stored = 0, now = 0;
+  std::string note;
+};
+
 // How a checkpoint was stored, beyond its tensors.
 struct Origin {
   std::optional<DistributedOrigin> distributed;
   std::string part_of;           // of one rank or shard of several: the path that opens all; else ""
   std::string training_file;     // "…-consumed_samples=12.0.ckpt": from the name NeMo reads how far a training came
   bool is_torch_script = false;  // a TorchScript archive, whose code is its config
+  std::vector<ResizedRows> resized_rows;
   // The same in words, as inspection lists them beside `Checkpoint::metadata`.
   std::map<std::string, std::string> ToMetadata() const;
 };

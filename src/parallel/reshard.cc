@@ -1,7 +1,6 @@
 #include "parallel/reshard.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <set>
 #include <unordered_map>
@@ -404,23 +403,18 @@ Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const Ch
   return {};
 }
 
-// Tells that tables of `before` rows have `after` now; what was told of an earlier step, merging before splitting, and
-// this one become one note.
-void NoteRows(uint64_t before, uint64_t after, std::string_view why, std::vector<std::string>* notes) {
-  constexpr std::string_view kPrefix = "vocabulary: ", kArrow = " → ";
-  for (auto note = notes->begin(); note != notes->end(); ++note) {
-    if (!note->starts_with(kPrefix)) continue;
-    uint64_t first = 0, second = 0;
-    const char* const end = note->data() + note->size();
-    const auto read = std::from_chars(note->data() + kPrefix.size(), end, first);
-    if (!std::string_view(read.ptr, end).starts_with(kArrow)) continue;
-    std::from_chars(read.ptr + kArrow.size(), end, second);
-    if (second != before) continue;
-    before = first;
-    notes->erase(note);
-    break;
+// Tells that tables of `before` rows have `after` now. Two steps, merging before splitting, are one change.
+void NoteRows(uint64_t before, uint64_t after, std::string_view why, Checkpoint* checkpoint) {
+  std::vector<ResizedRows>& told = checkpoint->origin.resized_rows;
+  const auto earlier = std::ranges::find(told, before, &ResizedRows::now);
+  if (earlier != told.end()) {
+    if (std::erase(checkpoint->notes, earlier->note) > 0) before = earlier->stored;
+    told.erase(earlier);
   }
-  if (before != after) notes->push_back(fmt::format("{}{}{}{} rows, {}", kPrefix, before, kArrow, after, why));
+  if (before == after) return;
+  std::string note = fmt::format("vocabulary: {} → {} rows, {}", before, after, why);
+  checkpoint->notes.push_back(note);
+  told.push_back({before, after, std::move(note)});
 }
 
 // Vocabulary tables padded for `tp` ranks. `was_tp` is how many they were padded for; 0 where `dims` tell the tokens.
@@ -461,7 +455,7 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
     const bool is_padded = rows % (divisor * static_cast<uint64_t>(tp)) == 0;
     NoteRows(before, rows,
              is_padded ? fmt::format("padded to a multiple of {} × TP {}", divisor, tp) : "as the config has them",
-             &checkpoint->notes);
+             checkpoint);
   }
   checkpoint->weights() = std::move(padded);
   return {};
