@@ -40,12 +40,15 @@ std::string_view LayerOf(std::string_view name) {
   return at == std::string_view::npos || end == std::string_view::npos ? std::string_view() : name.substr(at, end - at);
 }
 
+// Whether attention is a latent's, whose norm is before it, by itself.
+bool IsLatent(const Checkpoint& checkpoint) { return HasName(checkpoint, ".linear_kv_down_proj."); }
+
 // How the layers of a checkpoint differ in where their norms are.
 struct Layers {
-  bool is_latent = false;  // attention's norm is before it, by itself
+  bool is_latent = false;
   std::set<std::string, std::less<>> all = {}, with_experts = {};
 
-  explicit Layers(const Checkpoint& checkpoint) : is_latent(HasName(checkpoint, ".linear_kv_down_proj.")) {
+  explicit Layers(const Checkpoint& checkpoint) : is_latent(IsLatent(checkpoint)) {
     checkpoint.ForEachDict([&](const StateDict& dict) {
       for (const StateDict::Item& item : dict.items()) {
         const std::string layer(LayerOf(item.name));
@@ -102,7 +105,7 @@ Status TakeNemoNames(Checkpoint* checkpoint) {
 class DistributedNames {
  public:
   DistributedNames(const Checkpoint& checkpoint, bool is_local)
-      : is_latent_(HasName(checkpoint, ".linear_kv_down_proj.")),
+      : is_latent_(IsLatent(checkpoint)),
         second_is_fused_(!is_latent_ && (is_local || !HasName(checkpoint, ".mlp.router."))) {}
 
   std::string operator()(std::string name) const {
@@ -273,11 +276,9 @@ std::string FlagsBeside(const ConfigNode& args) {
   if (is_true("qk_layernorm")) add("qk-layernorm");
   if (is_true("multi_latent_attention")) {
     add("multi-latent-attention");
-    for (const char* key : {"q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim",
-                            "rope_type", "rotary_scaling_factor", "original_max_position_embeddings", "beta_fast",
-                            "beta_slow", "mscale", "mscale_all_dim"}) {
+    for (const std::string_view key : LatentWords()) {
       const ConfigNode& value = WordAt(args, key);
-      std::string flag = key;
+      std::string flag(key);
       std::ranges::replace(flag, '_', '-');
       if (!value.is_null()) add(flag, value.ScalarText());
     }

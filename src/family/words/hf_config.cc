@@ -391,8 +391,8 @@ class HfReader {
     if (chosen >= groups || theirs == megatrons) return {};
     const std::string line = fmt::format(
         "n_group: transformers chooses groups by the sum of their best {}, Megatron by that of {} = "
-        "num_experts_per_tok / "
-        "topk_group",
+        "num_experts_per_tok "
+        "/ topk_group",
         theirs, megatrons);
     if (IsV3()) return Unsupported(line);
     // NVIDIA's converters carry DeepSeek-V2 so.

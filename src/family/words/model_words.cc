@@ -16,6 +16,7 @@ namespace {
 struct Word {
   std::string_view key;
   std::string_view silent;  // YAML
+  bool is_latent = false;   // of multi-latent attention
 };
 constexpr Word kWords[] = {
     {"num_layers", "null"},
@@ -66,18 +67,18 @@ constexpr Word kWords[] = {
     {"parallel_residual", "false"},
     // Below are Megatron-core's and NeMo 2's names; NeMo 1 has none of it.
     {"multi_latent_attention", "false"},
-    {"q_lora_rank", "null"},
-    {"kv_lora_rank", "null"},
-    {"qk_head_dim", "null"},
-    {"qk_pos_emb_head_dim", "null"},
-    {"v_head_dim", "null"},
-    {"rope_type", "null"},
-    {"rotary_scaling_factor", "null"},
-    {"original_max_position_embeddings", "null"},
-    {"beta_fast", "null"},
-    {"beta_slow", "null"},
-    {"mscale", "null"},
-    {"mscale_all_dim", "null"},
+    {"q_lora_rank", "null", true},
+    {"kv_lora_rank", "null", true},
+    {"qk_head_dim", "null", true},
+    {"qk_pos_emb_head_dim", "null", true},
+    {"v_head_dim", "null", true},
+    {"rope_type", "null", true},
+    {"rotary_scaling_factor", "null", true},
+    {"original_max_position_embeddings", "null", true},
+    {"beta_fast", "null", true},
+    {"beta_slow", "null", true},
+    {"mscale", "null", true},
+    {"mscale_all_dim", "null", true},
     {"moe_layer_freq", "null"},
     {"moe_shared_expert_intermediate_size", "null"},
     {"moe_router_score_function", "softmax"},
@@ -86,18 +87,6 @@ constexpr Word kWords[] = {
     {"moe_router_group_topk", "null"},
     {"moe_router_topk_scaling_factor", "null"},
 };
-constexpr std::string_view kLatent[] = {"q_lora_rank",
-                                        "kv_lora_rank",
-                                        "qk_head_dim",
-                                        "qk_pos_emb_head_dim",
-                                        "v_head_dim",
-                                        "rope_type",
-                                        "rotary_scaling_factor",
-                                        "original_max_position_embeddings",
-                                        "beta_fast",
-                                        "beta_slow",
-                                        "mscale",
-                                        "mscale_all_dim"};
 
 std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
 bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
@@ -221,7 +210,7 @@ Status SetExperts(const ConfigNode& model, ConfigNode* words) {
 void SetLatent(ConfigNode* words) {
   const auto null = [&](std::string_view key) { (*words)[key] = ConfigNode::Null(); };
   if (!IsTrue(WordAt(*words, "multi_latent_attention"))) {
-    for (const std::string_view key : kLatent) null(key);
+    for (const std::string_view key : LatentWords()) null(key);
     return;
   }
   null("kv_channels");  // heads have sizes of their own
@@ -247,7 +236,18 @@ void SetLatent(ConfigNode* words) {
 
 std::span<const PositionFactor> PositionFactors() { return kFactors; }
 
-bool IsLatentWord(std::string_view key) { return std::ranges::find(kLatent, key) != std::end(kLatent); }
+const std::vector<std::string_view>& LatentWords() {
+  static const std::vector<std::string_view> words = [] {
+    std::vector<std::string_view> latent;
+    for (const Word& word : kWords) {
+      if (word.is_latent) latent.push_back(word.key);
+    }
+    return latent;
+  }();
+  return words;
+}
+
+bool IsLatentWord(std::string_view key) { return std::ranges::find(LatentWords(), key) != LatentWords().end(); }
 
 std::string_view KeyBeyondNemo1(const ConfigNode& model) {
   if (IsTrue(WordAt(model, "multi_latent_attention"))) return "multi_latent_attention";

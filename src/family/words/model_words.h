@@ -30,7 +30,8 @@ const ConfigNode* SilentWord(std::string_view key);
 // `name` of a Gemma 3, which NeMo 1 does not have: NeMo 2's config in the same keys.
 inline constexpr std::string_view kGemma3Name = "gemma3";
 
-// Whether a word says something of multi-latent attention alone.
+// The words that say something of multi-latent attention alone, and whether one does.
+const std::vector<std::string_view>& LatentWords();
 bool IsLatentWord(std::string_view key);
 
 // The first key that says what no model of NeMo 1's computes: multi-latent attention, layers with and without experts,

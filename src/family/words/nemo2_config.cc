@@ -298,12 +298,14 @@ void DeepSeekToNemo2(const ConfigNode& model, ConfigNode& config) {
   const ConfigNode& length = WordAt(model, kStretched);
   config["max_position_embeddings"] = length.is_null() ? ConfigNode::Int(kStretchedBuiltIn) : length;
   if (length.AsInt().value_or(kStretchedBuiltIn) != kStretchedBuiltIn) config[kStretched] = length;
-  for (const char* key : {"moe_layer_freq", "moe_router_pre_softmax"}) {
-    if (config.Get(key) == nullptr) config[key] = key[4] == 'l' ? ConfigNode::Int(1) : ConfigNode::Bool(true);
-  }
+  const auto fill = [&](const char* key, ConfigNode value) {
+    if (config.Get(key) == nullptr) config[key] = std::move(value);
+  };
+  fill("moe_layer_freq", ConfigNode::Int(1));
+  fill("moe_router_pre_softmax", ConfigNode::Bool(true));
   for (const char* key : {"moe_shared_expert_intermediate_size", "moe_router_num_groups", "moe_router_group_topk",
                           "moe_router_topk_scaling_factor"}) {
-    if (config.Get(key) == nullptr) config[key] = ConfigNode::Null();
+    fill(key, ConfigNode::Null());
   }
 }
 
