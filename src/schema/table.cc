@@ -84,6 +84,14 @@ std::vector<StoredRow> ForTower(std::string_view tower, std::vector<StoredRow> r
   return RowsForTower(tower, std::move(rows), words);
 }
 
+StoredRow CopyOf(std::string name, std::string_view canonical, std::string_view only) {
+  return {.name = std::move(name),
+          .canonical = std::string(canonical),
+          .role = Role::kDropCopy,
+          .why = "it is stored under another name",
+          .only = std::string(only)};
+}
+
 std::vector<CanonicalRow> ForPlaces(const std::vector<Words>& places, const std::vector<CanonicalRow>& rows) {
   return RowsForPlaces(places, rows);
 }

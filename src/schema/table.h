@@ -95,6 +95,9 @@ struct StoredRow {
   std::string parts = {};  // kStack of unequal parts: rows of each word, "heads*head_dim | groups*head_dim"
 };
 
+// A name that is read and dropped, as its tensor is stored under another one, too.
+StoredRow CopyOf(std::string name, std::string_view canonical, std::string_view only = "");
+
 // Rows with every "{T}" replaced by `tower`; `words` gives other replacements ("{P}" → …). In a model without towers
 // "{T}.width" is "width".
 using Words = std::vector<std::pair<std::string, std::string>>;

@@ -196,15 +196,6 @@ Dialect HfBare() {
           .language = ConfigLanguage::kHuggingFace};
 }
 
-R CopyOf(std::string name, std::string_view canonical, std::string_view only = "") {
-  R row{.name = std::move(name),
-        .canonical = std::string(canonical),
-        .role = Role::kDropCopy,
-        .why = "it is stored under another name"};
-  row.only = only;
-  return row;
-}
-
 Dialect HfWithHeads() {
   return {.name = "hf_heads",
           .title = "Hugging Face transformers, BertForPreTraining and BertForMaskedLM",

@@ -14,7 +14,6 @@ using enum FieldUse;
 // ---- what every config.json may hold [transformers configuration_utils.py] ----
 
 constexpr std::string_view kOtherModel = "another model than two towers of transformer blocks";
-constexpr std::string_view kTraining = "only used in training";
 
 constexpr std::string_view kGeneration = "a setting of text generation, which CLIP does not do";
 constexpr std::string_view kAnswer = "the form of the answer";

@@ -19,6 +19,10 @@ enum class FieldUse : uint8_t {
   kNoEffect,  // does not change what the model computes: `why` says so
 };
 
+// Reasons that several tables give.
+inline constexpr std::string_view kTraining = "only used in training";
+inline constexpr std::string_view kInitial = "the stored tensor replaces the initial value";
+
 struct FieldRead;
 struct FieldWrite;
 

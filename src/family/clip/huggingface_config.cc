@@ -21,8 +21,6 @@ using Tower = TowerArchitecture;
 
 using enum FieldUse;
 
-constexpr std::string_view kTraining = "only used in training";
-constexpr std::string_view kInitial = "the stored tensor replaces the initial value";
 constexpr std::string_view kOwnWidth = "both towers project to the model's own width";
 
 // transformers' word, and what is computed. The first word of several is the one that is written.

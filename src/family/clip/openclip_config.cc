@@ -23,8 +23,6 @@ constexpr std::string_view kTimm = "only read with timm_model_name, which is ref
 constexpr std::string_view kHfText = "only read with hf_model_name, which is refused";
 constexpr std::string_view kModern = "only read with text_arch modern, which is refused";
 constexpr std::string_view kBlocks = "norms and scales inside a block";
-constexpr std::string_view kTraining = "only used in training";
-constexpr std::string_view kInitial = "the stored tensor replaces the initial value";
 
 constexpr double kEpsilon = 1e-5;
 constexpr uint64_t kHeadWidth = 64;
@@ -68,7 +66,7 @@ std::optional<ConfigNode> WriteMlpRatio(const FieldWrite& at) {
   return ConfigNode::Float(Product(tower, ratio) == tower.ffn ? ratio : ratio + 1e-9);
 }
 
-// nn.LayerNorm's arguments, of which eps is carried.
+// nn.LayerNorm's arguments, of which eps is read.
 void ReadNorm(const FieldRead& at) {
   at.tower->epsilon = kEpsilon;
   const std::string_view name = at.field.name;

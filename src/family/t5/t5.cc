@@ -151,15 +151,6 @@ std::vector<R> HfTower(std::string_view tower) {
   return ForTower(tower, std::move(rows), {{"{B}", "{T}.block.{i}"}, {"{C}", "{T}.layers.{i}"}});
 }
 
-R CopyOf(std::string name, std::string_view canonical, std::string_view only = "") {
-  R row{.name = std::move(name),
-        .canonical = std::string(canonical),
-        .role = Role::kDropCopy,
-        .why = "it is stored under another name"};
-  row.only = only;
-  return row;
-}
-
 Dialect HuggingFace() {
   const std::string_view table = "encoder.token_embedding.weight";
   return {.name = "hf",
