@@ -6,10 +6,10 @@
 #include "anemone/save.h"
 #include "convert/explain.h"
 #include "convert/pass.h"
-#include "edit/nemo_yaml.h"
 #include "edit/replace.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
+#include "source/nemo_yaml.h"
 
 namespace anemone {
 namespace {

@@ -1,6 +1,6 @@
 // NeMo's own YAMLs by name: `--hparams_file=/opt/NeMo/…/megatron_clip_VIT-L-14.yaml` on a machine without NeMo.
-#ifndef ANEMONE_EDIT_NEMO_YAML_H_
-#define ANEMONE_EDIT_NEMO_YAML_H_
+#ifndef ANEMONE_SOURCE_NEMO_YAML_H_
+#define ANEMONE_SOURCE_NEMO_YAML_H_
 
 #include <string>
 
@@ -14,4 +14,4 @@ std::string LeaveOutNemosYaml(ConvertOptions* options);
 
 }  // namespace anemone
 
-#endif  // ANEMONE_EDIT_NEMO_YAML_H_
+#endif  // ANEMONE_SOURCE_NEMO_YAML_H_

@@ -1,4 +1,4 @@
-#include "edit/nemo_yaml.h"
+#include "source/nemo_yaml.h"
 
 #include <fmt/format.h>
 
