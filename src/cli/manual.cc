@@ -37,11 +37,9 @@ constexpr std::string_view kManEnvironment =
     "width of help; NO_COLOR, which turns colors off.\n";
 constexpr std::string_view kManFiles =
     ".SH FILES\n.TP\n~/.cache/huggingface/hub\nModels of the hub, which are read here and downloaded to here.\n.TP\n"
-    "\\&.NAME.anemone\\-tmp\nAn output that is being written, beside its destination NAME. A run that is killed leaves "
-    "it; "
-    "the next one to NAME and anemone\\-clean(1) remove it.\n.TP\n\\&.NAME.anemone\\-resume\nAn interrupted output "
-    "that "
-    "\\-\\-resume continues.\n.PP\nThere is no configuration file.\n";
+    "\\&.NAME.anemone\\-tmp\nAn output that is being written, beside its destination NAME. A run that is killed "
+    "leaves it; the next one to NAME and anemone\\-clean(1) remove it.\n.TP\n\\&.NAME.anemone\\-resume\nAn "
+    "interrupted output that \\-\\-resume continues.\n.PP\nThere is no configuration file.\n";
 
 std::string ManPage(const CommandInfo& command, const CommandInfo& program) {
   std::string page = fmt::format(".TH \"ANEMONE\\-{}\" 1\n.SH NAME\nanemone\\-{} \\- {}\n.SH SYNOPSIS\nanemone {}\n",

@@ -183,16 +183,13 @@ int RunProgram(int argc, char** argv, Host host, JoinFn join) {
 }
 
 int RunCaptured(int argc, char** argv, Capture* capture) {
+  const struct Reset {
+    ~Reset() { globals() = {}; }
+  } reset;
   try {
-    const int status = Main(argc, argv, nullptr, false, capture);
-    globals() = {};
-    return status;
+    return Main(argc, argv, nullptr, false, capture);
   } catch (const Stop& stop) {
-    globals() = {};
     return stop.status;
-  } catch (...) {
-    globals() = {};
-    throw;
   }
 }
 
