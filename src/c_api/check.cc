@@ -5,6 +5,7 @@
 #include "c_api/call.h"
 #include "c_api/options.h"
 #include "c_api/progress.h"
+#include "config/nodes.h"
 #include "inspect/json_nodes.h"
 #include "source/canonical.h"
 #include "source/source.h"
@@ -23,8 +24,8 @@ anemone_status* anemone_verify(const char* path, anemone_progress* progress, cha
     ConfigNode& problems = node["problems"] = ConfigNode::List();
     for (const std::string& problem : found.problems) problems.list.push_back(ConfigNode::String(problem));
     node["unchecked"] = ConfigNode::String(found.unchecked);
-    node["tensors"] = anemone::CountNode(found.tensors);
-    node["bytes_read"] = anemone::CountNode(found.bytes_read);
+    node["tensors"] = anemone::SizeNode(found.tensors);
+    node["bytes_read"] = anemone::SizeNode(found.bytes_read);
     return GiveJson(node, json);
   });
 }

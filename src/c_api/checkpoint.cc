@@ -54,7 +54,7 @@ ConfigNode Info(const Checkpoint& checkpoint) {
   info["dialect"] = TextNode(summary.dialect);
   info["model_class"] = TextNode(model_class == nullptr ? "" : model_class->name);
   info["layout"] = LayoutNode(checkpoint.layout);
-  info["parts"] = anemone::CountNode(PartsOf(checkpoint).size());
+  info["parts"] = anemone::SizeNode(PartsOf(checkpoint).size());
   std::map<std::string, std::string> words = checkpoint.origin.ToMetadata();
   words.insert(checkpoint.metadata.begin(), checkpoint.metadata.end());
   ConfigNode& metadata = info["metadata"] = ConfigNode::Map();
@@ -236,7 +236,7 @@ anemone_status* anemone_tensor_list(const anemone_checkpoint* checkpoint, char**
     for (const StateDict::Item& item : weights->items()) {
       if (const anemone::Tensor* tensor = item.tensor()) {
         tensors.list.push_back(ConfigNode::List(
-            {TextNode(item.name), TextNode(WordOf(tensor->dtype())), anemone::CountsNode(tensor->shape())}));
+            {TextNode(item.name), TextNode(WordOf(tensor->dtype())), anemone::SizesNode(tensor->shape())}));
       } else {
         opaque.list.push_back(TextNode(item.name));
       }

@@ -1,5 +1,6 @@
 // Converting what is stored, and saving what is in memory.
 #include "anemone/convert.h"
+#include "config/nodes.h"
 
 #include <fmt/format.h>
 
@@ -113,8 +114,8 @@ ConfigNode ResultNode(const std::string& destination, std::string_view format, u
                       const std::vector<std::string>& notes) {
   ConfigNode node = ConfigNode::Map();
   node["destination"] = ConfigNode::String(destination);
-  node["format"] = ConfigNode::String(std::string(format));
-  node["bytes_written"] = anemone::CountNode(bytes_written);
+  node["format"] = anemone::TextNode(format);
+  node["bytes_written"] = anemone::SizeNode(bytes_written);
   ConfigNode& list = node["notes"] = ConfigNode::List();
   for (const std::string& note : notes) list.list.push_back(ConfigNode::String(note));
   return node;

@@ -14,6 +14,7 @@
 #include "c_api/checkpoint.h"
 #include "c_api/dlpack.h"
 #include "c_api/dtype_words.h"
+#include "config/nodes.h"
 #include "tensor/lower.h"
 
 using anemone::InvalidArgument;
@@ -71,13 +72,12 @@ const char* anemone_tensor_dtype(const anemone_tensor* tensor) { return WordOf(t
 anemone_status* anemone_dtypes(char** json) {
   return Guarded([&] {
     anemone::ConfigNode list = anemone::ConfigNode::List();
-    const auto text = [](std::string_view word) { return anemone::ConfigNode::String(std::string(word)); };
     for (const anemone::DTypeInfo& info : anemone::DTypes()) {
       anemone::ConfigNode node = anemone::ConfigNode::Map();
-      node["name"] = text(WordOf(info.dtype));
+      node["name"] = anemone::TextNode(WordOf(info.dtype));
       node["bits"] = anemone::ConfigNode::Int(info.bits);
-      node["numpy"] = text(info.numpy);
-      node["safetensors"] = text(info.safetensors);
+      node["numpy"] = anemone::TextNode(info.numpy);
+      node["safetensors"] = anemone::TextNode(info.safetensors);
       list.list.push_back(std::move(node));
     }
     return GiveJson(list, json);

@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/text.h"
+#include "config/nodes.h"
 #include "inspect/json_nodes.h"
 
 namespace anemone::cli {
@@ -30,14 +31,14 @@ ConfigNode ToJsonNode(const PassReport& pass) {
                                    {"removed", pass.names_removed},
                                    {"recast", pass.recast},
                                    {"reshaped", pass.reshaped}}) {
-    tensors[key] = CountNode(count);
+    tensors[key] = SizeNode(count);
   }
   node["config_keys"] = Texts(pass.config_keys);
   node["artifacts_added"] = Texts(pass.artifacts_added);
   node["artifacts_removed"] = Texts(pass.artifacts_removed);
   node["layout"] = pass.layout ? LayoutNode(*pass.layout) : ConfigNode::Null();
   node["drops_training"] = ConfigNode::Bool(pass.drops_training);
-  node["files"] = CountNode(pass.files);
+  node["files"] = SizeNode(pass.files);
   node["notes"] = Texts(pass.notes);
   return node;
 }

@@ -25,6 +25,7 @@
 #include "clip/gemm.h"
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
+#include "config/nodes.h"
 #include "infer/clip_source.h"
 #include "infer/embeddings.h"
 #include "infer/zero_shot.h"
@@ -138,7 +139,7 @@ std::string AccuracyJson(const ImageFolder& folder, const std::vector<std::strin
       return c.images == 0 ? ConfigNode::Null()
                            : ConfigNode::Float(static_cast<double>(count) / static_cast<double>(c.images));
     };
-    node["images"] = CountNode(c.images);
+    node["images"] = SizeNode(c.images);
     node["top1"] = rate(c.top1);
     node["top5"] = rate(c.top5);
     return node;

@@ -14,6 +14,7 @@
 #include "cli/paths.h"
 #include "cli/text.h"
 #include "cli/tree.h"
+#include "config/nodes.h"
 #include "edit/config_keys.h"
 #include "edit/model_class.h"
 #include "format/format.h"
@@ -56,18 +57,18 @@ ConfigNode TensorsNode(const Checkpoint& checkpoint) {
       ConfigNode node = ConfigNode::Map();
       node["name"] = ConfigNode::String(item.name);
       if (const Tensor* tensor = item.tensor()) {
-        node["dtype"] = ConfigNode::String(std::string(Name(tensor->dtype())));
-        node["shape"] = CountsNode(tensor->shape());
+        node["dtype"] = TextNode(Name(tensor->dtype()));
+        node["shape"] = SizesNode(tensor->shape());
         const std::optional<ByteRange> range = tensor->AsByteRange();
         node["file"] = range ? ConfigNode::String(range->source->name()) : ConfigNode::Null();
-        node["offset"] = range ? CountNode(range->offset) : ConfigNode::Null();
-        node["bytes"] = CountNode(tensor->size_bytes());
+        node["offset"] = range ? SizeNode(range->offset) : ConfigNode::Null();
+        node["bytes"] = SizeNode(tensor->size_bytes());
       } else {
         node["dtype"] = ConfigNode::String("opaque");
         node["shape"] = ConfigNode::Null();
         node["file"] = ConfigNode::Null();
         node["offset"] = ConfigNode::Null();
-        node["bytes"] = CountNode(0);
+        node["bytes"] = SizeNode(0);
       }
       if (!rank.empty()) node["rank"] = ConfigNode::String(rank);
       list.list.push_back(std::move(node));
@@ -115,7 +116,7 @@ ConfigNode SizesNode(const std::vector<TowerSizes>& towers) {
                                     {"image", tower.image},
                                     {"vocabulary", tower.vocabulary},
                                     {"positions", tower.positions}}) {
-      if (size > 0) entry[key] = CountNode(size);
+      if (size > 0) entry[key] = SizeNode(size);
     }
   }
   return node;
@@ -137,9 +138,9 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, cons
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = ConfigNode::String(value);
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
-  node["file_bytes"] = on_disk ? CountNode(*on_disk) : ConfigNode::Null();
-  node["parameters"] = CountNode(whole.weights.elements);
-  node["bytes"] = CountNode(summary.weights.bytes);
+  node["file_bytes"] = on_disk ? SizeNode(*on_disk) : ConfigNode::Null();
+  node["parameters"] = SizeNode(whole.weights.elements);
+  node["bytes"] = SizeNode(summary.weights.bytes);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::Map();
   for (const auto& [dtype, amount] : summary.by_dtype) {
     ConfigNode& entry = dtypes[Name(dtype)] = ConfigNode::Map();

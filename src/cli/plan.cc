@@ -1,5 +1,6 @@
 // plan: what a model of a config would weigh in a layout, without its weights.
 #include "engine/plan.h"
+#include "config/nodes.h"
 
 #include <fmt/format.h>
 
@@ -69,15 +70,15 @@ std::string Json(const Weighed& weighed, const std::vector<RankSizes>& ranks, ui
   ConfigNode node = ConfigNode::Map();
   node["family"] = ConfigNode::String(weighed.hollow.model.family->name);
   node["dialect"] = ConfigNode::String(weighed.hollow.model.dialect->name);
-  node["parameters"] = CountNode(parameters);
+  node["parameters"] = SizeNode(parameters);
   node["layout"] = LayoutNode(checkpoint.layout);
-  node["bytes_written"] = CountNode(weighed.plan.bytes_written());
+  node["bytes_written"] = SizeNode(weighed.plan.bytes_written());
   node["balance"] = ConfigNode::Float(Balance(ranks));
   ConfigNode& files = node["files"] = ConfigNode::List();
   for (const PlanFile& file : weighed.plan.files) {
     ConfigNode entry = ConfigNode::Map();
     entry["path"] = ConfigNode::String(PathOf(weighed, file));
-    entry["bytes"] = CountNode(file.size);
+    entry["bytes"] = SizeNode(file.size);
     files.list.push_back(std::move(entry));
   }
   ConfigNode& list = node["ranks"] = ConfigNode::List();
@@ -85,9 +86,9 @@ std::string Json(const Weighed& weighed, const std::vector<RankSizes>& ranks, ui
     ConfigNode entry = ConfigNode::Map();
     entry["tp_rank"] = ConfigNode::Int(checkpoint.shards[i].tp_rank);
     entry["pp_rank"] = ConfigNode::Int(checkpoint.shards[i].pp_rank);
-    entry["parameters"] = CountNode(ranks[i].parameters);
-    entry["weight_bytes"] = CountNode(ranks[i].weight_bytes);
-    entry["optimizer_bytes"] = CountNode(ranks[i].optimizer_bytes);
+    entry["parameters"] = SizeNode(ranks[i].parameters);
+    entry["weight_bytes"] = SizeNode(ranks[i].weight_bytes);
+    entry["optimizer_bytes"] = SizeNode(ranks[i].optimizer_bytes);
     list.list.push_back(std::move(entry));
   }
   return Config(node).ToJson() + "\n";

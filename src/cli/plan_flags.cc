@@ -8,6 +8,7 @@
 #include "anemone/config.h"
 #include "cli/command.h"
 #include "cli/text.h"
+#include "config/nodes.h"
 #include "edit/destination.h"
 #include "edit/replace.h"
 #include "engine/execute.h"
@@ -34,18 +35,18 @@ uint64_t SharedBytes(const Plan& plan) { return plan.sharing == Sharing::kPlanne
 std::string Json(const Plan& plan, const std::string& destination, uint64_t peak) {
   ConfigNode node = ConfigNode::Map();
   node["destination"] = ConfigNode::String(destination);
-  node["bytes_read"] = CountNode(plan.bytes_read());
-  node["bytes_written"] = CountNode(plan.bytes_written());
+  node["bytes_read"] = SizeNode(plan.bytes_read());
+  node["bytes_written"] = SizeNode(plan.bytes_written());
   const uint64_t shared = SharedBytes(plan);
-  node["bytes_shared"] = CountNode(shared);
-  node["bytes_of_disk"] = CountNode(plan.bytes_written() - shared);
-  node["peak_memory_bytes"] = CountNode(peak);
-  node["tensors"] = CountNode(CountTensors(plan));
+  node["bytes_shared"] = SizeNode(shared);
+  node["bytes_of_disk"] = SizeNode(plan.bytes_written() - shared);
+  node["peak_memory_bytes"] = SizeNode(peak);
+  node["tensors"] = SizeNode(CountTensors(plan));
   ConfigNode& files = node["files"] = ConfigNode::List();
   for (const PlanFile& file : plan.files) {
     ConfigNode entry = ConfigNode::Map();
     entry["path"] = ConfigNode::String(file.path.empty() ? destination : destination + "/" + file.path);
-    entry["bytes"] = CountNode(file.size);
+    entry["bytes"] = SizeNode(file.size);
     files.list.push_back(std::move(entry));
   }
   return Config(node).ToJson() + "\n";

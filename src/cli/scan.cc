@@ -1,5 +1,6 @@
 // scan PATH …: what a file would import, call or write; exit 1 when something is not on the inert list.
 #include "anemone/check.h"
+#include "config/nodes.h"
 
 #include <fmt/format.h>
 
@@ -66,7 +67,7 @@ ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& finding
   ConfigNode& list = node["findings"] = ConfigNode::List();
   for (const ScanFinding& f : findings) {
     ConfigNode entry = ConfigNode::Map();
-    entry["danger"] = ConfigNode::String(std::string(Word(f.danger)));
+    entry["danger"] = TextNode(Word(f.danger));
     entry["what"] = ConfigNode::String(f.what);
     entry["name"] = ConfigNode::String(f.name);
     entry["where"] = f.where.empty() ? ConfigNode::Null() : ConfigNode::String(f.where);

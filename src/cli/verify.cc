@@ -1,5 +1,6 @@
 // verify PATH …: reads everything and checks it.
 #include "anemone/check.h"
+#include "config/nodes.h"
 
 #include <fmt/format.h>
 
@@ -38,12 +39,12 @@ Result<Answer> Run(const std::string& path, const Options& options) {
     ConfigNode& node = answer.json = ConfigNode::Map();
     node["path"] = ConfigNode::String(path);
     node["ok"] = ConfigNode::Bool(result.problems.empty());
-    node["tensors"] = CountNode(result.tensors);
+    node["tensors"] = SizeNode(result.tensors);
     if (!result.parts.empty()) {
       ConfigNode& parts = node["parts"] = ConfigNode::Map();
-      for (const auto& [name, tensors] : result.parts) parts[name] = CountNode(tensors);
+      for (const auto& [name, tensors] : result.parts) parts[name] = SizeNode(tensors);
     }
-    node["bytes_read"] = CountNode(result.bytes_read);
+    node["bytes_read"] = SizeNode(result.bytes_read);
     node["unchecked"] = result.unchecked.empty() ? ConfigNode::Null() : ConfigNode::String(result.unchecked);
     ConfigNode& problems = node["problems"] = ConfigNode::List();
     for (const std::string& problem : result.problems) problems.list.push_back(ConfigNode::String(problem));

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "config/nodes.h"
 #include "convert/pass.h"
 #include "edit/model_class.h"
 
@@ -47,7 +48,7 @@ Status NameClass(Work& work) {
     if (model == nullptr) {
       work.Note("the model's class is not known, and NeMo wants it as `target` in the config");
     } else {
-      root["target"] = ConfigNode::String(std::string(model->target));
+      root["target"] = TextNode(model->target);
     }
   }
   if (root.Get("nemo_version") == nullptr) root["nemo_version"] = ConfigNode::String("2.0.0");

@@ -3,13 +3,13 @@
 #include <string>
 #include <utility>
 
+#include "config/nodes.h"
+
 namespace anemone {
 
-ConfigNode CountNode(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
-
-ConfigNode CountsNode(std::span<const uint64_t> values) {
+ConfigNode SizesNode(std::span<const uint64_t> values) {
   ConfigNode list = ConfigNode::List();
-  for (const uint64_t value : values) list.list.push_back(CountNode(value));
+  for (const uint64_t value : values) list.list.push_back(SizeNode(value));
   return list;
 }
 
@@ -26,7 +26,7 @@ ConfigNode ArtifactsNode(const Checkpoint& checkpoint) {
   for (const Artifact& artifact : checkpoint.artifacts) {
     ConfigNode node = ConfigNode::Map();
     node["name"] = ConfigNode::String(artifact.name);
-    node["bytes"] = CountNode(artifact.content.size);
+    node["bytes"] = SizeNode(artifact.content.size);
     list.list.push_back(std::move(node));
   }
   return list;
@@ -35,10 +35,10 @@ ConfigNode ArtifactsNode(const Checkpoint& checkpoint) {
 ConfigNode TensorDifferenceNode(const TensorDifference& difference) {
   ConfigNode node = ConfigNode::Map();
   node["name"] = ConfigNode::String(difference.name);
-  node["kind"] = ConfigNode::String(std::string(Name(difference.kind)));
+  node["kind"] = TextNode(Name(difference.kind));
   node["first"] = ConfigNode::String(difference.first);
   node["second"] = ConfigNode::String(difference.second);
-  node["elements"] = CountNode(difference.elements);
+  node["elements"] = SizeNode(difference.elements);
   return node;
 }
 
@@ -57,7 +57,7 @@ ConfigNode TextDifferencesNode(const std::vector<TextDifference>& differences) {
 ConfigNode DifferenceNode(const Difference& difference) {
   ConfigNode node = ConfigNode::Map();
   node["equal"] = ConfigNode::Bool(difference.empty());
-  node["tensors_compared"] = CountNode(difference.tensors_compared);
+  node["tensors_compared"] = SizeNode(difference.tensors_compared);
   ConfigNode& tensors = node["tensors"] = ConfigNode::List();
   for (const TensorDifference& d : difference.tensors) {
     ConfigNode entry = TensorDifferenceNode(d);
@@ -70,9 +70,9 @@ ConfigNode DifferenceNode(const Difference& difference) {
 }
 
 void AddAmount(const Summary::Amount& amount, ConfigNode* map) {
-  (*map)["tensors"] = CountNode(amount.tensors);
-  (*map)["parameters"] = CountNode(amount.elements);
-  (*map)["bytes"] = CountNode(amount.bytes);
+  (*map)["tensors"] = SizeNode(amount.tensors);
+  (*map)["parameters"] = SizeNode(amount.elements);
+  (*map)["bytes"] = SizeNode(amount.bytes);
 }
 
 ConfigNode PartsNode(const Summary& summary) {

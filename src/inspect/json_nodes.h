@@ -13,9 +13,7 @@
 
 namespace anemone {
 
-// A size or a number of things.
-ConfigNode CountNode(uint64_t value);
-ConfigNode CountsNode(std::span<const uint64_t> values);
+ConfigNode SizesNode(std::span<const uint64_t> values);
 // {tp, pp, vp}.
 ConfigNode LayoutNode(const Layout& layout);
 // Each artifact's name and bytes.

@@ -85,13 +85,13 @@ Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Name
 ConfigNode StatisticsNode(const Statistics& s) {
   ConfigNode node = ConfigNode::Map();
   for (const auto& [key, value] : {std::pair{"zeros", s.zeros}, {"nans", s.nans}, {"infinities", s.infinities}}) {
-    node[key] = CountNode(value);
+    node[key] = SizeNode(value);
   }
   for (const auto& [key, value] : {std::pair{"min", s.min}, {"max", s.max}, {"mean", s.mean}, {"std", s.deviation}}) {
     node[key] = Real(value);
   }
   node["range"] = Real(s.range);
-  node["bins"] = s.range > 0 ? CountsNode(s.bins) : ConfigNode::List();
+  node["bins"] = s.range > 0 ? SizesNode(s.bins) : ConfigNode::List();
   return node;
 }
 
@@ -157,7 +157,7 @@ ConfigNode ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
       std::ranges::find_if(*findings, [](const ScanFinding& finding) { return finding.danger != Danger::kInert; });
   ConfigNode node = ConfigNode::Map();
   node["inert"] = ConfigNode::Bool(first == findings->end());
-  node["findings"] = CountNode(findings->size());
+  node["findings"] = SizeNode(findings->size());
   node["first"] = TextNode(first == findings->end() ? "" : first->name + " in " + first->file);
   return node;
 }
@@ -173,8 +173,8 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   node["dialect"] = TextNode(summary.dialect);
   node["layout"] = LayoutNode(checkpoint.layout);
   if (!summary.parts.empty()) node["parts"] = PartsNode(summary);
-  node["bytes"] = CountNode(summary.weights.bytes);
-  node["opaque"] = CountNode(summary.opaque);
+  node["bytes"] = SizeNode(summary.weights.bytes);
+  node["opaque"] = SizeNode(summary.opaque);
   node["training"] = ConfigNode::Bool(summary.has_training_state);
   // As text: a config may hold numbers that JSON has no word for, and YAML is what people read.
   node["config"] = checkpoint.config ? TextNode(checkpoint.config->ToYaml()) : ConfigNode::Null();
@@ -208,12 +208,12 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
     ConfigNode entry = ConfigNode::Map();
     entry["name"] = TextNode(name);
     entry["dtype"] = TextNode(Name(tensor->dtype()));
-    entry["shape"] = CountsNode(tensor->shape());
-    entry["bytes"] = CountNode(tensor->size_bytes());
+    entry["shape"] = SizesNode(tensor->shape());
+    entry["bytes"] = SizeNode(tensor->size_bytes());
     if (statistics[i]) entry["statistics"] = StatisticsNode(*statistics[i]);
     list.list.push_back(std::move(entry));
   }
-  node["parameters"] = CountNode(parameters);
+  node["parameters"] = SizeNode(parameters);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();
   for (const auto& [dtype, amount] : by_dtype) {
     ConfigNode entry = ConfigNode::Map();
@@ -253,13 +253,13 @@ Result<ConfigNode> DifferenceNode(const Checkpoint& first, const Checkpoint& sec
 
   ConfigNode node = ConfigNode::Map();
   node["canonical"] = ConfigNode::Bool(canonical);
-  node["compared"] = CountNode(difference.tensors_compared);
+  node["compared"] = SizeNode(difference.tensors_compared);
   ConfigNode& names = node["names"] = ConfigNode::List();
   for (const Named& named : TensorsOf(left)) names.list.push_back(TextNode(named.name));
   ConfigNode& tensors = node["tensors"] = ConfigNode::List();
   for (const TensorDifference& d : difference.tensors) {
     ConfigNode entry = TensorDifferenceNode(d);
-    entry["of"] = CountNode(sizes[d.name]);
+    entry["of"] = SizeNode(sizes[d.name]);
     entry["max_abs"] = Real(d.max_abs);
     tensors.list.push_back(std::move(entry));
   }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "config/companions.h"
+#include "config/nodes.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_config.h"
 #include "family/tokenizer/tokenizer_size.h"
@@ -221,7 +222,7 @@ Status ReplaceTokenizer(const std::vector<Artifact>& given, ConfigNode* config, 
     if (is_nemo2) {
       node["_target_"] =
           ConfigNode::String("nemo.collections.common.tokenizers.sentencepiece_tokenizer.SentencePieceTokenizer");
-      node["model_path"] = ConfigNode::String(std::string(kPieces));
+      node["model_path"] = TextNode(kPieces);
     } else {
       node["library"] = ConfigNode::String("sentencepiece");
       node["type"] = ConfigNode::Null();
@@ -288,7 +289,7 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
   const std::string_view name = row.fixed_name.empty() || is_hub_id ? std::string_view(request.name) : row.fixed_name;
   for (auto& [key, value] : node.map) {
     if (value.AsString() == "FILE") value = ConfigNode::String(reference);
-    if (value.AsString() == "NAME") value = name.empty() ? ConfigNode::Null() : ConfigNode::String(std::string(name));
+    if (value.AsString() == "NAME") value = name.empty() ? ConfigNode::Null() : TextNode(name);
   }
   for (Artifact& artifact : *artifacts) {
     if (IsFile(artifact.name)) artifact.name.insert(0, kNemo1Folder);

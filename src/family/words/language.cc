@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "config/nodes.h"
 #include "family/words/megatron_config.h"
 #include "family/words/nemo2_config.h"
 
@@ -54,7 +55,7 @@ Result<ConfigNode> NemoModelNode(const Config& config) {
 void SetHuggingFaceDType(ConfigNode& root, DType dtype) {
   for (const std::string_view key : {"torch_dtype", "dtype"}) {
     ConfigNode* node = root.Get(key);
-    if (node != nullptr && !node->is_null()) *node = ConfigNode::String(std::string(Info(dtype).torch));
+    if (node != nullptr && !node->is_null()) *node = TextNode(Info(dtype).torch);
   }
 }
 
