@@ -9,10 +9,10 @@
 
 from . import _c, models
 from ._checkpoint import Checkpoint, Shard
-from ._commands import average, clean, edit, extract, fetch, inspect, pack, plan, report
+from ._commands import average, clean, edit, extract, fetch, infer, inspect, pack, plan, report
 from ._errors import (AlreadyExistsError, CannotCreateError, CorruptError, Error, InternalError, InterruptedError,
                       InvalidArgumentError, IoError, LimitExceededError, NotFoundError, OutOfMemoryError, UnavailableError, UnsupportedError)
-from ._ops import convert, diff, infer, open, reshard, scan, verify
+from ._ops import convert, diff, open, reshard, scan, verify
 from ._tensor import Slice, Tensor
 
 __version__ = _c.plain("version").decode()

@@ -283,28 +283,3 @@ def scan(path, *, progress=None, tqdm=False):
     """
     with _Progress(progress, tqdm) as callback:
         return _c.run(lambda following: _c.json("scan", _c.path_bytes(path), following), callback)
-
-
-def infer(model, images, texts, *, logit_scale=None, threads=0):
-    """Classifies pictures with a CLIP of any format. For more than one call use anemone.models.MegatronCLIPModel.
-
-    Parameters
-    ----------
-    model : str or os.PathLike
-    images : path, PIL.Image.Image or uint8 array [height, width, 3], or a list of them
-        A folder stands for the pictures in it, sorted by name.
-    texts : str or list of str
-    logit_scale : float, optional
-        In place of the checkpoint's own.
-    threads : int
-        Worker threads; 0 is one for each core.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 [images, texts]: the probability of each text.
-    """
-    from .models import MegatronCLIPModel
-    if isinstance(images, (str, os.PathLike)) and os.path.isdir(images):
-        images = _c.json("find_images", _c.path_bytes(images))
-    return MegatronCLIPModel.restore_from(model, threads=threads, keep_weights=False).classify(images, texts, logit_scale=logit_scale)
