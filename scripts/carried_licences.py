@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Puts the licences of the shared libraries that a wheel or a tarball's folder carries into it, as Debian states them, with a page
-that lists them. To be run on the Debian machine that they were taken from.
+"""Adds the licences of the bundled shared libraries to a wheel or to a tarball's folder, as Debian states them, with a page that
+lists them. To be run on the Debian machine that the libraries were taken from.
 
 usage: carried_licences.py WHEEL       into anemone_nemo-*.dist-info/licenses/libraries/; needs the package `wheel`
-       carried_licences.py FOLDER      into licenses/libraries/, of what is in lib/carried/
+       carried_licences.py FOLDER      into licenses/libraries/, of what is in lib/bundled/
 """
 
 import glob
@@ -49,8 +49,8 @@ def write_licences(libraries, root, licences):
         shutil.copyfile(copyright_file, os.path.join(licences, f"{package}.txt"))
         rows.append(f"| {os.path.relpath(path, root)} | {package} {version} | [{package}.txt]({package}.txt) |\n")
     with open(os.path.join(licences, "README.md"), "w") as page:
-        page.write("# Libraries carried here\n\nEach is unchanged from Debian, but for the folder in which it looks for the others. Debian's statement of its copyright\n"
-                   "and licence lies beside this page. Their sources: `apt-get source PACKAGE=VERSION`.\n\n"
+        page.write("# Bundled libraries\n\nThese files are Debian's. Only the folder in which each looks for the others was changed. Debian's statement of the\n"
+                   "copyright and licence of each is beside this page. Sources: `apt-get source PACKAGE=VERSION`.\n\n"
                    "| file | Debian's package | licence |\n| --- | --- | --- |\n")
         page.writelines(rows)
     print(f"{root}: licences of {len(rows)} libraries")
@@ -70,4 +70,4 @@ if __name__ == "__main__":
         of_wheel(sys.argv[1])
     else:
         tree = sys.argv[1]
-        write_licences(sorted(glob.glob(os.path.join(tree, "lib", "carried", "*"))), tree, os.path.join(tree, "licenses", "libraries"))
+        write_licences(sorted(glob.glob(os.path.join(tree, "lib", "bundled", "*"))), tree, os.path.join(tree, "licenses", "libraries"))
