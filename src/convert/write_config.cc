@@ -8,12 +8,14 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
 #include "family/words/megatron_config.h"
 #include "format/megatron/megatron.h"
 #include "format/nemo/nemo.h"
+#include "format/optimizer_state.h"
 
 namespace anemone {
 namespace {
@@ -34,8 +36,13 @@ Status WriteMegatron(Work& work) {
   const int64_t iteration = MegatronIteration(work.result(), language == ConfigLanguage::kBridge);
   const std::filesystem::path folder =
       std::filesystem::absolute(work.conversion.destination) / MegatronIterationFolder(iteration);
-  return GiveMegatronCheckpoint({.language = language, .folder = folder.lexically_normal().string()},
-                                work.conversion.source, &work.result(), &work.conversion.notes);
+  Checkpoint& result = work.result();
+  const StateDict before = result.weights();
+  ANEMONE_TRY(GiveMegatronCheckpoint({.language = language, .folder = folder.lexically_normal().string()},
+                                     work.conversion.source, &result, &work.conversion.notes));
+  std::optional<Value>& training = result.shards.front().training;
+  if (training) training = RenameStates(*training, before, result.weights());
+  return {};
 }
 
 }  // namespace

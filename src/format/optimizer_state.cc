@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
@@ -112,6 +116,26 @@ size_t DecayGroupOf(std::string_view name, DecayRule rule) {
   const std::string_view path = name.substr(0, dot);
   const std::string_view module = path.substr(path.rfind('.') + 1);
   return module.find("norm") != std::string_view::npos || module.starts_with("ln_") ? 1 : 0;
+}
+
+Value RenameStates(const Value& training, const StateDict& before, const StateDict& after) {
+  std::unordered_map<std::string_view, std::string_view> names;
+  for (size_t i = 0; i < before.size() && i < after.size(); ++i) {
+    if (before.items()[i].name != after.items()[i].name) names.emplace(before.items()[i].name, after.items()[i].name);
+  }
+  if (names.empty()) return training;
+  Value result{std::make_shared<ValueGraph>(), nullptr};
+  result.node = CopyValue(training.node, *result.graph);
+  for (ValueRef optimizer : FindOptimizers(result.node)) {
+    ValueRef state = Lookup(*optimizer, "state");
+    if (!IsByName(state)) continue;
+    std::vector<ValueRef>& pairs = *Pairs(state);
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      const auto name = names.find(pairs[i]->text);
+      if (name != names.end()) pairs[i] = NewString(*result.graph, name->second);
+    }
+  }
+  return result;
 }
 
 bool IsList(ValueRef node) { return node != nullptr && (node->kind == Kind::kList || node->kind == Kind::kTuple); }

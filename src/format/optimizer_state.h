@@ -82,6 +82,10 @@ ParameterGroups Grouped(const std::vector<Parameter>& parameters, DecayRule rule
 // On other stages a second name is a parameter of its own, with the same moments.
 Status NameMomentsTwice(const Shard& shard, OptimizerState* state);
 
+// The training dictionary with states under the names that the weights have now. `before` and `after` are the same
+// entries in the same order.
+Value RenameStates(const Value& training, const StateDict& before, const StateDict& after);
+
 // Unsupported, with what to do instead.
 Status NotCarried(std::string what);
 bool IsList(ValueRef node);

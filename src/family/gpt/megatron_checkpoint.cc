@@ -155,7 +155,9 @@ Status GiveDistributedNames(bool is_local, Checkpoint* checkpoint) {
   }
   checkpoint->weights() = std::move(renamed);
   auto& distributed = checkpoint->origin.distributed;
-  if (is_other && distributed && !Layers(*checkpoint).differ()) distributed->layer_stacks = {"decoder.layers"};
+  // torch alone stacks nothing.
+  const bool is_apart = distributed && (is_other || distributed->backend == "torch");
+  if (is_apart && !Layers(*checkpoint).differ()) distributed->layer_stacks = {"decoder.layers"};
   return {};
 }
 

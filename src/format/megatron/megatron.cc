@@ -10,6 +10,7 @@
 
 #include "format/artifacts.h"
 #include "format/dist/dist.h"
+#include "format/megatron/megatron_fsdp.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/rank_file.h"
 
@@ -272,7 +273,8 @@ Status TellMegatron(Checkpoint* checkpoint) {
   checkpoint->config = Config(std::move(args));
   checkpoint->config_name = kMegatronArgs;
   checkpoint->flavour = "megatron";
-  return {};
+  const auto& distributed = checkpoint->origin.distributed;
+  return distributed && distributed->backend == "torch" ? TakeModuleNames(checkpoint) : Status();
 }
 
 Status TakeMegatronFile(const std::string& folder, ConfigNode args, Checkpoint& checkpoint) {

@@ -54,12 +54,9 @@ inline void Convert(const std::string& source, const std::string& destination, c
 // "dtype shape digest" by name.
 using Digests = std::map<std::string, std::string>;
 
-inline Digests DigestsOf(const std::string& path) {
+inline Digests DigestsOf(const StateDict& weights) {
   Digests digests;
-  const auto checkpoint = OpenCheckpoint(path);
-  EXPECT_THAT(checkpoint, testing::IsOk());
-  if (!checkpoint.ok()) return digests;
-  for (const StateDict::Item& item : checkpoint->weights().items()) {
+  for (const StateDict::Item& item : weights.items()) {
     if (item.tensor() == nullptr) continue;
     const auto bytes = item.tensor()->Read();
     EXPECT_THAT(bytes, testing::IsOk()) << item.name;
@@ -70,6 +67,12 @@ inline Digests DigestsOf(const std::string& path) {
                                      fmt::join(item.tensor()->shape(), ","), hasher.Hex());
   }
   return digests;
+}
+
+inline Digests DigestsOf(const std::string& path) {
+  const auto checkpoint = OpenCheckpoint(path);
+  EXPECT_THAT(checkpoint, testing::IsOk());
+  return checkpoint.ok() ? DigestsOf(checkpoint->weights()) : Digests();
 }
 
 inline Digests Listed(const std::string& path) {
