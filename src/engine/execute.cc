@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -21,6 +20,7 @@
 #include "engine/digest.h"
 #include "engine/direct.h"
 #include "engine/journal.h"
+#include "engine/planned.h"
 #include "engine/source_check.h"
 #include "engine/sources.h"
 #include "engine/windows.h"
@@ -43,35 +43,6 @@ unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
 }
 
 uint64_t WindowBytes(const ExecuteOptions& options) { return std::max<uint64_t>(options.window_bytes, 4096); }
-
-Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> out, ReadObserver* observer) {
-  if (const auto* literal = std::get_if<std::string>(&segment.content)) {
-    std::memcpy(out.data(), literal->data() + from, out.size());
-    return {};
-  }
-  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return Fill(*tensor, from, out, observer);
-  const ByteRange& range = std::get<ByteRange>(segment.content);
-  ANEMONE_TRY(range.source->ReadAt(range.offset + from, out));
-  if (observer != nullptr) observer->OnRead(*range.source, range.offset + from, out);
-  return {};
-}
-
-// Fills `out` with bytes [begin, …) of a file.
-Status ReadWindow(const PlanFile& file, size_t segment, uint64_t begin, std::span<std::byte> out,
-                  ReadObserver* observer) {
-  const uint64_t end = begin + out.size();
-  uint64_t at = begin;
-  for (; at < end && segment < file.segments.size() && file.segments[segment].offset < end; ++segment) {
-    const Segment& next = file.segments[segment];
-    const uint64_t from = std::max(at, next.offset);
-    const uint64_t to = std::min(end, next.offset + next.size);
-    std::memset(out.data() + (at - begin), 0, from - at);
-    ANEMONE_TRY(ReadContent(next, from - next.offset, out.subspan(from - begin, to - from), observer));
-    at = to;
-  }
-  std::memset(out.data() + (at - begin), 0, end - at);
-  return {};
-}
 
 // One pass over this rank's share of a plan's windows by several threads: into `staging`, or nowhere.
 class Run {
@@ -286,7 +257,7 @@ class Run {
       const uint64_t count = window.range ? std::min(stop - begin, WindowBytes(options_)) : stop - begin;
       const std::span<std::byte> bytes = buffer.At(begin, count);
       check.Begin();
-      ANEMONE_TRY(ReadWindow(output.plan, window.segment, begin, bytes, &check));
+      ANEMONE_TRY(ReadPlanned(output.plan, window.segment, begin, bytes, &check));
       if (staging_ != nullptr) {
         AddCrcs(output, begin, bytes, check, crcs);
         if (begin >= moved_to) ANEMONE_TRY(WriteParts(output, begin, bytes));

@@ -1,0 +1,80 @@
+// Plan: every output file laid out to the byte before anything is written. Plain data: printable, comparable,
+// checkable; and every file of it can be read before it exists.
+//
+//   ANEMONE_ASSIGN(const Conversion conversion, PlanConversion("clip-hf/", "clip.nemo", {}));
+//   for (const PlanFile& file : conversion.plan->files) std::cout << file.path << ' ' << file.size << '\n';
+//   const ByteSourcePtr nemo = OpenPlanned(conversion.plan, 0);
+//   ANEMONE_TRY(nemo->ReadAt(0, header));
+#ifndef ANEMONE_PLAN_H_
+#define ANEMONE_PLAN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/status.h"
+#include "anemone/tensor.h"
+
+namespace anemone {
+
+// A run of bytes of an output file and what fills it.
+struct Segment {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  // Literal bytes (headers, padding other than zeros) | a tensor's elements in C order | bytes of a source moved
+  // untouched.
+  std::variant<std::string, Tensor, ByteRange> content;
+};
+
+// A CRC-32 (IEEE, as zip has it) of file bytes [offset, offset + size), stored little-endian at each of `stores`, once
+// known. Covered bytes lie in segments; `stores` lie in literal segments that hold zeros there, outside every covered
+// range.
+struct Crc32Slot {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  std::vector<uint64_t> stores;
+};
+
+struct PlanFile {
+  std::string path;  // relative to the plan's destination; "" when the destination is this one file
+  uint64_t size = 0;
+  std::vector<Segment> segments;  // ascending, not overlapping; gaps are zeros (left as holes or written)
+  std::vector<Crc32Slot> crcs;    // ascending, not overlapping
+
+  // Append at the end of the file.
+  void Append(std::string literal);
+  void Append(const Tensor& tensor);
+  void Append(ByteRange range);
+  void AppendZeros(uint64_t count) { size += count; }
+};
+
+// How far the output shares disk blocks with its sources.
+enum class Sharing : uint8_t {
+  kNever,      // every byte is read and written
+  kAsItFalls,  // the kernel may share what it is given to copy
+  kPlanned,    // the files are laid out for it; what can be shared is, unread, whatever CRCs its source records
+};
+
+struct Plan {
+  std::vector<PlanFile> files;
+  bool is_directory = false;                   // destination is a directory holding `files`
+  std::vector<std::string> empty_directories;  // relative
+  Sharing sharing = Sharing::kAsItFalls;
+  uint64_t bytes_read() const;     // source bytes the plan needs; reading may take more where strides are wide
+  uint64_t bytes_written() const;  // sum of sizes
+};
+
+// File `file` of the plan, as Execute would write it, computed when it is read. A CRC that a source records of the same
+// bytes is taken from there; any other is computed when bytes that hold it are read for the first time, for which the
+// bytes it covers are read once more. So a damaged source is found by those who compare CRCs, not here.
+// REQUIRES: a plan of PlanConversion's or PlanSave's; file < plan->files.size(). Ownership: keeps the plan, and so its
+// sources, open. Threads: as a ByteSource. Errors of ReadAt: as its sources'. CheckUnchanged speaks for all of them.
+ByteSourcePtr OpenPlanned(std::shared_ptr<const Plan> plan, size_t file);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_PLAN_H_
