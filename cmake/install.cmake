@@ -58,7 +58,7 @@ set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME anemone)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 # Loaded by name at first use, so no linker lists them.
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libopenblas0, libcurl4, libtiff6")
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_RECOMMENDS "libdnnl2 | libdnnl3")
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_RECOMMENDS "libdnnl2 | libdnnl3, fuse3")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libanemone-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "anemone, libfmt-dev, libdeflate-dev, libsimdjson-dev, libtbb-dev, libssl-dev, \

@@ -47,6 +47,23 @@ constexpr Command kCommands[] = {
                  "anemone reshard clip_tp4.nemo clip.nemo --tp 1 --pp 1",
      .declare = DeclareReshard,
      .is_divided = true},
+    {.name = "mount",
+     .summary = "Show what convert would write as read-only files, computed as they are read",
+     .details = "Nothing is converted and no disk is used: transformers, torch and safetensors read the files in DIR "
+                "as if they were there. The command returns once they can be read; `anemone unmount DIR` ends it. A "
+                "format that is one file shows it by the source's name: DIR/clip.nemo. A source that changes makes "
+                "reads fail.\n"
+                "\n"
+                "Torch files state a checksum before each tensor. It is taken from the source where that has it; else "
+                "the tensor is read once more to compute it, which --no-crc32 saves for torch, which does not check. "
+                "Damage in the source is not looked for: `anemone verify` does.",
+     .examples = "anemone mount llama.nemo view --to hf\n"
+                 "anemone mount org/model view --to nemo --tp 8",
+     .declare = DeclareMount},
+    {.name = "unmount",
+     .summary = "End what mount shows in a folder",
+     .examples = "anemone unmount view\nanemone unmount models/clip-hf",
+     .declare = DeclareUnmount},
     {.name = "plan",
      .summary = "Estimate the files and per-rank sizes of a model for a parallel layout",
      .details = "Needs a config or the name of a size, no weights.",

@@ -23,6 +23,7 @@ std::function<int()> DeclareExtract(CLI::App& app);
 std::function<int()> DeclareFetch(CLI::App& app);
 std::function<int()> DeclareInfer(CLI::App& app);
 std::function<int()> DeclareInspect(CLI::App& app);
+std::function<int()> DeclareMount(CLI::App& app);
 std::function<int()> DeclareNemo(CLI::App& app);
 // After the word `nemo`: a script's path ("scripts/x.py") becomes its name, Hydra's flags of two letters behind one
 // dash (`-cp DIR`) their long names; other words stay.
@@ -32,6 +33,7 @@ std::function<int()> DeclarePlan(CLI::App& app);
 std::function<int()> DeclareReport(CLI::App& app);
 std::function<int()> DeclareReshard(CLI::App& app);
 std::function<int()> DeclareScan(CLI::App& app);
+std::function<int()> DeclareUnmount(CLI::App& app);
 std::function<int()> DeclareVerify(CLI::App& app);
 std::function<int()> DeclareVersion(CLI::App& app);
 

@@ -1,0 +1,40 @@
+#include "mount/fuse.h"
+
+#include "base/shared_library.h"
+
+namespace anemone::internal {
+namespace {
+
+// From 3.17 on, the structures are others.
+#if FUSE_MINOR_VERSION >= 17
+constexpr const char* kLibrary = "libfuse3.so.4";
+#else
+constexpr const char* kLibrary = "libfuse3.so.3";
+#endif
+
+Result<Fuse> Load() {
+  ANEMONE_ASSIGN(const SharedLibrary library, SharedLibrary::Open({kLibrary}));
+  Fuse fuse{};
+  ANEMONE_TRY(library.Find("fuse_new", fuse.create));
+  ANEMONE_TRY(library.Find("fuse_mount", fuse.mount));
+  ANEMONE_TRY(library.Find("fuse_unmount", fuse.unmount));
+  ANEMONE_TRY(library.Find("fuse_destroy", fuse.destroy));
+  ANEMONE_TRY(library.Find("fuse_get_session", fuse.get_session));
+  ANEMONE_TRY(library.Find("fuse_get_context", fuse.get_context));
+  ANEMONE_TRY(library.Find("fuse_set_signal_handlers", fuse.set_signal_handlers));
+  ANEMONE_TRY(library.Find("fuse_remove_signal_handlers", fuse.remove_signal_handlers));
+  ANEMONE_TRY(library.Find("fuse_daemonize", fuse.daemonize));
+  ANEMONE_TRY(library.Find("fuse_loop_mt_31", fuse.loop));
+  ANEMONE_TRY(library.Find("fuse_set_log_func", fuse.set_log_func));
+  return fuse;
+}
+
+}  // namespace
+
+Result<const Fuse*> LoadFuse() {
+  static const Result<Fuse> loaded = Load();
+  if (!loaded.ok()) return loaded.status().Hint("install libfuse 3 (Debian: fuse3)");
+  return &*loaded;
+}
+
+}  // namespace anemone::internal

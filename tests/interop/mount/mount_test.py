@@ -1,0 +1,208 @@
+"""anemone mount: what convert would write, read by other people's code through the kernel.
+
+usage: mount_test.py ANEMONE GOLDEN_DIR [unittest's arguments]
+Exit status 77 where nothing can be mounted.
+"""
+
+import concurrent.futures
+import errno
+import filecmp
+import mmap
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import unittest
+import zipfile
+
+import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
+
+ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
+
+
+def golden(path):
+    return os.path.join(GOLDEN, path)
+
+
+def run(*arguments):
+    return subprocess.run([ANEMONE, *arguments], capture_output=True, text=True)
+
+
+def same(left, right):
+    """Whether two folders hold the same names and bytes."""
+    compared = filecmp.dircmp(left, right)
+    if compared.left_only or compared.right_only or compared.funny_files:
+        return False
+    files = filecmp.cmpfiles(left, right, compared.common_files, shallow=False)
+    return not files[1] and not files[2] and all(same(os.path.join(left, name), os.path.join(right, name))
+                                                 for name in compared.common_dirs)
+
+
+class Mount(FolderCase):
+    def setUp(self):
+        super().setUp()
+        self.view = self.path("view dir")
+        os.mkdir(self.view)
+
+    def tearDown(self):
+        run("unmount", self.view)
+        super().tearDown()
+
+    def mount(self, *arguments):
+        result = run("mount", *arguments, self.view)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result
+
+    def unmount(self):
+        result = run("unmount", self.view)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(os.listdir(self.view), [])
+
+    def convert(self, source, name, *arguments):
+        result = run("convert", source, self.path(name), "--reflink", "never", *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return self.path(name)
+
+    def test_every_format_is_as_convert_writes_it(self):
+        for source, words in (("clip/mcore.nemo", ["--to", "hf"]), ("clip/hf", ["--to", "nemo", "--tp", "2"]),
+                              ("clip/hf", ["--to", "nemo", "--no-crc32"]), ("clip/hf", ["--to", "ckpt", "--tp", "2"]),
+                              ("decoders/llama/hf", ["--to", "nemo2"]), ("decoders/llama/hf", ["--to", "torch_dist"]),
+                              ("clip/mcore_tp2.nemo", ["--tp", "1"])):
+            with self.subTest(source, words=words):
+                self.mount(golden(source), *words)
+                to = [] if "--to" in words else ["--to", "nemo"]
+                written = self.convert(golden(source), "written", *to, *words)
+                if os.path.isdir(written):
+                    self.assertTrue(same(self.view, written))
+                    shutil.rmtree(written)
+                else:
+                    name, = os.listdir(self.view)
+                    self.assertTrue(filecmp.cmp(os.path.join(self.view, name), written, shallow=False))
+                    os.remove(written)
+                self.unmount()
+
+    def test_torch_zipfile_and_tarfile_read_it(self):
+        self.mount(golden("clip/hf"), "--to", "nemo")
+        nemo = os.path.join(self.view, "hf.nemo")
+        with tarfile.open(nemo) as archive:
+            weights = archive.extractfile("./model_weights.ckpt")
+            with zipfile.ZipFile(weights) as members:
+                self.assertIsNone(members.testzip(), "every CRC is right")
+            weights.seek(0)
+            self.assertEqual(len(torch.load(weights)), 94, "tensors and extra states")
+
+    def test_several_readers_at_once_and_memory_maps(self):
+        self.mount(golden("clip/hf"), "--to", "pytorch")
+        name, = os.listdir(self.view)
+        written = self.convert(golden("clip/hf"), "written.pt")
+        with open(written, "rb") as file:
+            expected = file.read()
+
+        def read(worker):
+            with open(os.path.join(self.view, name), "rb") as file:
+                if worker % 2:
+                    with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                        return bytes(mapped[::1])
+                file.seek(worker * 1000)
+                return expected[:worker * 1000] + file.read()
+
+        with concurrent.futures.ThreadPoolExecutor(8) as readers:
+            self.assertTrue(all(got == expected for got in readers.map(read, range(16))))
+
+    def test_nothing_can_be_changed(self):
+        self.mount(golden("clip/mcore.nemo"), "--to", "hf")
+        config = os.path.join(self.view, "config.json")
+        for change in (lambda: open(config, "w"), lambda: os.remove(config), lambda: os.mkdir(os.path.join(self.view, "x")),
+                       lambda: os.chmod(config, 0o666)):
+            with self.assertRaises(OSError) as raised:
+                change()
+            self.assertEqual(raised.exception.errno, errno.EROFS)
+        self.assertEqual(os.stat(config).st_mode & 0o777, 0o444)
+
+    def test_a_source_that_changes_is_an_error(self):
+        source = self.path("clip.nemo")
+        shutil.copyfile(golden("clip/mcore.nemo"), source)
+        self.mount(source, "--to", "hf")
+        weights = os.path.join(self.view, "model.safetensors")
+        with open(weights, "rb") as file:
+            self.assertEqual(len(file.read(100)), 100)
+        with open(source, "r+b") as file:
+            file.seek(200000)
+            file.write(b"other")
+        time.sleep(1.1)
+        with self.assertRaises(OSError) as raised:
+            open(weights, "rb").close()
+        self.assertEqual(raised.exception.errno, errno.EIO)
+
+    def test_a_killed_mount_is_cleaned_up(self):
+        process = subprocess.Popen([ANEMONE, "mount", "-q", "-f", golden("clip/mcore.nemo"), self.view, "--to", "hf"])
+        while not os.listdir(self.view):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        result = run("mount", golden("clip/mcore.nemo"), self.view, "--to", "hf")
+        self.assertEqual(result.returncode, 73, result.stderr)
+        self.assertIn("hint: anemone unmount removes it", result.stderr)
+        self.unmount()
+
+    def test_a_signal_ends_the_foreground(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = subprocess.Popen([ANEMONE, "mount", "-q", "-f", golden("clip/mcore.nemo"), self.view, "--to", "hf"])
+            while not os.listdir(self.view):
+                time.sleep(0.01)
+            process.send_signal(number)
+            self.assertEqual(process.wait(5), 0)
+            self.assertEqual(os.listdir(self.view), [])
+
+    def test_relative_paths(self):
+        shutil.copyfile(golden("clip/mcore.nemo"), self.path("clip.nemo"))
+        result = subprocess.run([ANEMONE, "mount", "-q", "clip.nemo", "view dir", "--to", "hf"], cwd=self.path("."))
+        self.assertEqual(result.returncode, 0)
+        time.sleep(1.1)
+        with open(os.path.join(self.view, "config.json")) as file:
+            self.assertIn("CLIPModel", file.read())
+
+    def test_a_wrong_place_is_refused(self):
+        with open(self.path("file"), "w"):
+            pass
+        os.mkdir(self.path("full"))
+        with open(self.path("full/file"), "w"):
+            pass
+        for place, status, words in (("absent", 66, "found nothing"), ("file", 64, "found a file"),
+                                     ("full", 73, "found one that holds something")):
+            result = run("mount", golden("clip/mcore.nemo"), self.path(place), "--to", "hf")
+            self.assertEqual(result.returncode, status, result.stderr)
+            self.assertIn(words, result.stderr)
+        result = run("unmount", self.view)
+        self.assertEqual(result.returncode, 64)
+        self.assertIn("nothing that anemone has mounted is there", result.stderr)
+
+    def test_a_wrong_source_is_refused(self):
+        result = run("mount", self.path("nothing.nemo"), self.view)
+        self.assertEqual(result.returncode, 66, result.stderr)
+        self.assertEqual(os.listdir(self.view), [])
+
+
+def can_mount():
+    """Whether this machine lets us, asked of the kernel, not of anemone."""
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError:
+        return False
+    if os.geteuid() != 0:
+        return shutil.which("fusermount3") is not None
+    return "fuse" in open("/proc/filesystems").read()
+
+
+if __name__ == "__main__":
+    if not can_mount():
+        print("nothing can be mounted here", file=sys.stderr)
+        sys.exit(77)
+    del sys.argv[1:3]
+    unittest.main()
