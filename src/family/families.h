@@ -19,6 +19,9 @@ Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateO
 // Whether a stored name has `part` in it.
 bool HasName(const Checkpoint& checkpoint, std::string_view part);
 
+// The class that a config.json names, or its kind of model; empty: neither.
+std::string ClassNamedIn(const ConfigNode& config_json);
+
 // The dtype of its first matrix; fp32 where it has none.
 DType DTypeOf(const Checkpoint& checkpoint);
 // The stored tensor of a dialect's row for a canonical one, of the first layer and part; nullptr: none.

@@ -211,6 +211,12 @@ bool HasName(const Checkpoint& checkpoint, std::string_view part) {
   return found;
 }
 
+std::string ClassNamedIn(const ConfigNode& config_json) {
+  const ConfigNode *names = config_json.Get("architectures"), *type = config_json.Get("model_type");
+  if (names != nullptr && names->is_list() && !names->list.empty()) return names->list.front().ScalarText();
+  return type == nullptr ? "" : type->ScalarText();
+}
+
 DType DTypeOf(const Checkpoint& checkpoint) {
   std::optional<DType> dtype;
   checkpoint.ForEachDict([&](const StateDict& dict) {
@@ -227,6 +233,12 @@ const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::s
     if (names.row(r).canonical != canonical || names.row(r).role != Role::kTensor) continue;
     const StateDict::Item* item = dict.Find(prefix + names.pattern(r).Fill(0, 0));
     if (item != nullptr && item->tensor() != nullptr) return item->tensor();
+  }
+  if (names.dialect().omitted.empty()) return nullptr;
+  for (const StateDict::Item& item : dict.items()) {
+    const auto hit = item.tensor() == nullptr ? std::nullopt : names.Match(item.name, prefix);
+    if (hit && names.row(hit->row).canonical == canonical && names.row(hit->row).role == Role::kTensor)
+      return item.tensor();
   }
   return nullptr;
 }

@@ -321,6 +321,12 @@ Status CompleteBert(const Checkpoint& source, ConfigLanguage language, const Tra
   return CompleteLanguageModel(source, from_hf ? "BertModel" : "", language, options, result);
 }
 
+// A config.json of another class, whose tensors are called alike.
+std::string ForeignBert(const Config& config) {
+  const ConfigNode& root = config.root();
+  return IsBertJson(root) ? "" : ClassNamedIn(root);
+}
+
 }  // namespace
 
 const Family& BertFamily() {
@@ -334,6 +340,7 @@ const Family& BertFamily() {
                                              {"crossattention.", "a BERT that reads an encoder"}},
                                 .read_symbols = ReadBertSymbols,
                                 .target = BertTarget,
+                                .foreign = ForeignBert,
                                 .complete = CompleteBert};
   return family;
 }

@@ -167,9 +167,9 @@ ConfigNode NewJson(const BertHeads& heads) {
       "{classifier_dropout: null, hidden_act: gelu, model_type: bert, pad_token_id: 0, position_embedding_type: "
       "absolute, torch_dtype: float32, type_vocab_size: 2, use_cache: true}");
   json["transformers_version"] = TextNode("4.44.2");
-  json["architectures"] = ConfigNode::List({TextNode(!heads.lm      ? "BertModel"
-                                                     : heads.binary ? "BertForPreTraining"
-                                                                    : "BertForMaskedLM")});
+  json["architectures"] = ConfigNode::List({TextNode(heads.lm ? heads.binary ? "BertForPreTraining" : "BertForMaskedLM"
+                                                     : heads.binary ? "BertForNextSentencePrediction"
+                                                                    : "BertModel")});
   return json;
 }
 

@@ -261,11 +261,7 @@ namespace {
 // A config.json of a class that no table has.
 std::string ForeignDecoder(const Config& config) {
   const ConfigNode& root = config.root();
-  if (root.Get("model_type") == nullptr && root.Get("architectures") == nullptr) return {};
-  if (FindHfArchitecture(root) != nullptr) return {};
-  const ConfigNode& names = WordAt(root, "architectures");
-  return names.is_list() && !names.list.empty() ? names.list.front().ScalarText()
-                                                : WordAt(root, "model_type").ScalarText();
+  return FindHfArchitecture(root) != nullptr ? "" : ClassNamedIn(root);
 }
 
 // GPT-2 and GPTBigCode have the same names, and weights of other shapes.

@@ -187,6 +187,8 @@ Dialect Spelled(const Spelling& spelling) {
       Norm(spelling.final_norm, "final_norm"),
       {output, copy},
   });
+  if (spelling.layer.starts_with("model."))
+    rows.push_back(Dropped("model.rotary_emb.inv_freq", "rotary frequencies are computed, not learned"));
   if (!spelling.buffers.empty()) {
     for (const char* name : {"bias", "masked_bias"}) {
       rows.push_back(

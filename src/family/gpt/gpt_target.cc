@@ -49,11 +49,25 @@ Result<bool> Ties(const Checkpoint& source, const Dialect* from, const ConfigNod
   return IsCopyOfEmbedding(source, *from);
 }
 
+// The dtype that config.json says, where some of the weights have it; else that of the weights.
+DType DTypeBy(const ConfigNode& config_json, const Checkpoint& source) {
+  const ConfigNode* said = config_json.Get("torch_dtype");
+  if (said == nullptr) said = config_json.Get("dtype");
+  const std::string name = said == nullptr ? "" : said->AsString().value_or("");
+  for (const Shard& shard : source.shards) {
+    for (const StateDict::Item& item : shard.weights.items()) {
+      if (item.tensor() != nullptr && Info(item.tensor()->dtype()).torch == name) return item.tensor()->dtype();
+    }
+  }
+  return DTypeOf(source);
+}
+
 // By the config that came along, changed where the model is.
 Result<HfModel> AsItCame(const Checkpoint& source, const Dialect* from, ConfigNode model, const Config& kept,
                          HfRequest request) {
   request.architecture = FindHfArchitecture(kept.root());
   request.kept = &kept.root();
+  request.dtype = DTypeBy(kept.root(), source);
   const ConfigNode& own = WordAt(kept.root(), "tie_word_embeddings");
   ANEMONE_ASSIGN(const bool ties,
                  Ties(source, from, model, own.AsBool().value_or(TiesByDefault(*request.architecture))));
@@ -136,6 +150,14 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   return target;
 }
 
+// On the way back, rows beyond what config.json says would count as padding.
+Status CheckRows(const Config& config_json, std::string_view key, uint64_t rows) {
+  const auto said = WordAt(config_json.root(), key).AsInt();
+  if (!said || *said == static_cast<int64_t>(rows)) return {};
+  return Corrupt(fmt::format("{}: expected {}, the rows of the embedding, found {}", key, rows, *said),
+                 "transformers does not load such a folder; the number of rows is the right one");
+}
+
 // NeMo 1's config of a model of Hugging Face's. One that is given must be of the same model.
 Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
   Target target{symbols, options.hparams, options.hparams_name};
@@ -144,6 +166,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   if (!model.ok()) return model.status().In(source.config_name);
   const HfArchitecture& architecture = *FindHfArchitecture(source.config->root());
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
+  ANEMONE_TRY(CheckRows(*source.config, HfKeyOf(architecture, "vocab_size"), rows).In(source.config_name));
   ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
   const NemoGptRequest request{.vocab_rows = rows,
                                .fixes_rows = architecture.fixes_rows,

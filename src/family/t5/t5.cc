@@ -300,10 +300,7 @@ Status CompleteT5(const Checkpoint& source, ConfigLanguage language, const Trans
 // A config.json of another class, whose tensors are called alike: UMT5 has a bias of distances in every layer.
 std::string ForeignT5(const Config& config) {
   const ConfigNode& root = config.root();
-  if ((root.Get("architectures") == nullptr && root.Get("model_type") == nullptr) || IsT5Json(root)) return {};
-  const ConfigNode& names = WordAt(root, "architectures");
-  return names.is_list() && !names.list.empty() ? names.list.front().ScalarText()
-                                                : WordAt(root, "model_type").ScalarText();
+  return IsT5Json(root) ? "" : ClassNamedIn(root);
 }
 
 }  // namespace

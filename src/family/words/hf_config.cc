@@ -173,6 +173,8 @@ class HfReader {
         continue;
       if (!value.is_scalar())
         return Corrupt(fmt::format("{}: expected one value, found a {}", key.key, value.is_map() ? "map" : "list"));
+      if (value.kind == ConfigNode::Kind::kString)
+        return Corrupt(fmt::format("{}: expected a number, found \"{}\"", key.key, Text(value)));
       Set(key.word, value);
     }
     return {};
@@ -187,10 +189,11 @@ class HfReader {
 
   Status FixedKeys() {
     for (const Fixed& fixed : kFixed) ANEMONE_TRY(CheckFixed(fixed));
-    const ConfigNode& quantized = At("quantization_config");
-    if (!quantized.is_null())
-      return Unsupported("quantization_config: expected weights as they are, found quantized ones",
-                         "save the model dequantized first");
+    for (const char* key : {"quantization_config", "compression_config"}) {
+      if (!At(key).is_null())
+        return Unsupported(fmt::format("{}: expected weights as they are, found quantized ones", key),
+                           "save the model dequantized first");
+    }
     return {};
   }
 
@@ -247,6 +250,7 @@ class HfReader {
         return Unsupported("layer_types: expected one kind of attention in all layers, found several");
       if (is("full_attention")) return {};
     }
+    if (architecture_.model_type == "gemma2") ANEMONE_TRY(Gemma2Layers(types));
     if (key.empty()) return {};
     const ConfigNode &window = At(key), &use = At("use_sliding_window");
     if (!use.is_null() && !IsTrue(use)) return {};
@@ -264,6 +268,16 @@ class HfReader {
     if (!size || *size < 1)
       return Corrupt(fmt::format("{}: expected a number above 0, found {}", key, window.ScalarText()));
     Set("window_size", ConfigNode::List({ConfigNode::Int(*size), ConfigNode::Int(0)}));
+    return {};
+  }
+
+  // NeMo's Gemma 2 has a window in every other layer, from the first on [NeMo v2.0.0 gemma2_modules.py].
+  Status Gemma2Layers(const ConfigNode& types) {
+    if (At("sliding_window").is_null()) return Unsupported("sliding_window: expected a number, found null");
+    for (size_t i = 0; types.is_list() && i < types.list.size(); ++i) {
+      if (Text(types.list[i]) != (i % 2 == 0 ? "sliding_attention" : "full_attention"))
+        return Unsupported("layer_types: expected a window in every other layer, from the first on, found others");
+    }
     return {};
   }
 
@@ -464,6 +478,12 @@ class HfReader {
         return Corrupt(
             fmt::format("{}: expected that of {}, {}, found {}", key, own, At(own).ScalarText(), value.ScalarText()));
     }
+    // Version 5 takes the one of rope_parameters, version 4 the other.
+    const std::string_view own = HfKeyOf(architecture_, "rotary_base");
+    const ConfigNode &base = WordAt(json_, own), &newer = WordAt(At("rope_parameters"), "rope_theta");
+    if (!own.empty() && !base.is_null() && !newer.is_null() && !SameConfig(base, newer))
+      return Corrupt(fmt::format("rope_parameters.rope_theta: expected that of {}, {}, found {}", own,
+                                 base.ScalarText(), newer.ScalarText()));
     return {};
   }
 
@@ -480,15 +500,24 @@ class HfReader {
           "are ALiBi: they are not carried");
     if (const auto ratio = At("rope_ratio").AsDouble()) Set("rotary_base", ConfigNode::Float(10000.0 * *ratio));
     if (!scaling.is_map()) return {};
-    for (const auto& [word, key] :
-         {std::pair{"rotary_base", "rope_theta"}, {"rotary_percentage", "partial_rotary_factor"}}) {
-      if (const ConfigNode* value = parameters.is_map() ? parameters.Get(key) : nullptr) Set(word, *value);
-    }
+    if (const ConfigNode& base = WordAt(parameters, "rope_theta"); !base.is_null()) Set("rotary_base", base);
     std::string type = Text(WordAt(scaling, "rope_type"));
     if (type.empty()) type = Text(WordAt(scaling, "type"));
-    if (type == "default" || type.empty()) return {};
+    const bool is_plain = type == "default" || type.empty();
+    if (const ConfigNode& part = WordAt(parameters, "partial_rotary_factor"); !part.is_null()) {
+      // A class that rotates all of a head does not read it, unless positions are scaled.
+      const bool is_read = !HfKeyOf(architecture_, "rotary_percentage").empty();
+      if (is_read) Set("rotary_percentage", part);
+      if (!is_read && !is_plain && part.AsDouble() != 1.0)
+        return Unsupported(fmt::format("rope_parameters.partial_rotary_factor: expected 1, as {} computes, found {}",
+                                       architecture_.name, part.ScalarText()));
+    }
+    if (is_plain) return {};
     if (type == "linear") {
-      Set("seq_len_interpolation_factor", WordAt(scaling, "factor"));
+      const ConfigNode& factor = WordAt(scaling, "factor");
+      if (factor.AsDouble().value_or(0) <= 0)
+        return Corrupt(fmt::format("rope_scaling.factor: expected a number above 0, found {}", factor.ScalarText()));
+      Set("seq_len_interpolation_factor", factor);
       return {};
     }
     if (type != "llama3")
@@ -572,7 +601,8 @@ class HfWriter {
     }
     // What others are silent about follows from these.
     const auto is_size = [](const HfKey& key) {
-      return key.word == "num_layers" || key.word == "hidden_size" || key.word == "num_attention_heads";
+      return key.word == "num_layers" || key.word == "hidden_size" || key.word == "num_attention_heads" ||
+             key.word == "mcore_customization_config.new_decoder_architecture";
     };
     ANEMONE_ASSIGN(ConfigNode before, Words());
     for (const HfKey& key : HfKeysOf(architecture)) {
@@ -597,7 +627,7 @@ class HfWriter {
       const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
       if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
     }
-    if (json_.Get("torch_dtype") != nullptr) json_["torch_dtype"] = TextNode("float32");
+    if (request_.kept == nullptr) json_["torch_dtype"] = TextNode("float32");
     SetHuggingFaceDType(json_, request_.dtype);
     if (request_.kept != nullptr) return std::move(json_);
     for (auto& [key, value] : json_.map) {
@@ -686,6 +716,7 @@ class HfWriter {
     if (json_.Get("topk_method") != nullptr && request_.architecture->model_type == "deepseek_v2" &&
         Changed("moe_router_num_groups", before))
       json_["topk_method"] = TextNode(words_["moe_router_num_groups"].is_null() ? "greedy" : "group_limited_greedy");
+    if (request_.kept != nullptr) return;
     // No groups are one group.
     for (const char* key : {"n_group", "topk_group", "routed_scaling_factor"}) {
       if (ConfigNode* node = json_.Get(key); node != nullptr && node->is_null()) *node = ConfigNode::Int(1);
@@ -807,7 +838,8 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   const auto number = [&](std::string_view word) { return WordAt(words, word).AsInt().value_or(0); };
   const std::string norm = text("normalization"), activation = text("activation"), name = text("name");
   const bool rope = text("position_embedding_type") == "rope",
-             learned = text("position_embedding_type") == "learned_absolute";
+             learned = text("position_embedding_type") == "learned_absolute",
+             is_partial = WordAt(words, "rotary_percentage").AsDouble() != 1.0;
   std::string_view found;
   if (is("multi_latent_attention")) {
     found = text("moe_router_score_function") == "sigmoid" ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM";
@@ -819,18 +851,20 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
     found = "FalconForCausalLM";
   } else if (rope && norm == "rmsnorm" && activation == "geglu" && is("apply_embedding_scaling")) {
     found = "GemmaForCausalLM";
-  } else if (rope && norm == "rmsnorm" && activation == "swiglu") {
+  } else if (rope && norm == "rmsnorm" && activation.ends_with("glu")) {
     const bool is_wide = number("kv_channels") * number("num_attention_heads") != number("hidden_size");
     found = has("num_moe_experts")          ? is("qk_layernorm") ? "Qwen3MoeForCausalLM" : "MixtralForCausalLM"
             : is("qk_layernorm")            ? "Qwen3ForCausalLM"
             : is("rotary_interleaved")      ? "ChatGLMForConditionalGeneration"
-            : is("qkv_bias") && !is("bias") ? "Qwen2ForCausalLM"
+            : is_partial                    ? "Phi3ForCausalLM"
+            : is("bias")                    ? "LlamaForCausalLM"
+            : is("qkv_bias")                ? "Qwen2ForCausalLM"
             : has("window_size") || is_wide ? "MistralForCausalLM"
                                             : "LlamaForCausalLM";
-  } else if (rope && norm == "layernorm" && activation == "squared-relu") {
+  } else if (rope && norm == "layernorm" &&
+             (activation == "squared-relu" || (activation == "gelu" && is("layernorm_zero_centered_gamma")))) {
     found = "NemotronForCausalLM";
   } else if (rope && norm == "layernorm" && activation == "gelu") {
-    const bool is_partial = WordAt(words, "rotary_percentage").AsDouble() != 1.0;
     found = is_partial || is("parallel_residual") ? "GPTNeoXForCausalLM" : "Starcoder2ForCausalLM";
   } else if (learned && norm == "layernorm" && activation == "gelu") {
     found = number("num_query_groups") == 1 && number("num_attention_heads") > 1 ? "GPTBigCodeForCausalLM"

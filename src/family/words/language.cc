@@ -63,7 +63,7 @@ ConfigNode FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, 
   const ConfigNode* said = json.Get("vocab_size");
   if (said == nullptr || said->AsInt() != static_cast<int64_t>(rows))
     json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
-  if (json.Get("torch_dtype") != nullptr) json["torch_dtype"] = ConfigNode::String("float32");
+  if (!came_along) json["torch_dtype"] = ConfigNode::String("float32");
   SetHuggingFaceDType(json, dtype);
   if (!came_along)
     std::ranges::sort(

@@ -768,7 +768,9 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
     return to;
   }
   if (model_config.Get("num_layers") == nullptr || model_config.Get("hidden_size") == nullptr) {
-    return Unsupported("expected the config of a GPT or a CLIP, found neither's sizes");
+    const bool is_t5 = model_config.Get("encoder") != nullptr && model_config.Get("decoder") != nullptr;
+    return Unsupported(fmt::format("expected the config of a GPT or a CLIP, found {}",
+                                   is_t5 ? "that of a T5: NeMo 2.0 has none" : "neither's sizes"));
   }
   ANEMONE_TRY(CheckMegatronResidual(model_config));
   ConfigNode config = ConfigNode::Map();

@@ -50,6 +50,12 @@ constexpr const char* kV2Lite =
        "n_shared_experts": 2, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "routed_scaling_factor": 1.0,
        "norm_topk_prob": false, "scoring_func": "softmax", "topk_method": "greedy", "rope_theta": 10000,
        "rope_scaling": null, "torch_dtype": "float32")";
+// As transformers saves one whose groups nobody named.
+constexpr const char* kV2Silent =
+    R"("architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "q_lora_rank": null,
+       "n_shared_experts": 2, "n_group": null, "topk_group": null, "num_experts_per_tok": 2,
+       "routed_scaling_factor": 1.0, "norm_topk_prob": false, "topk_method": "greedy",
+       "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}, "dtype": "float32")";
 
 using Tensors = std::vector<std::pair<std::string, Shape>>;
 
@@ -111,7 +117,7 @@ std::string Model(const TempDir& temp, const std::string& keys, const std::strin
 }
 
 TEST(DeepSeek, ThereAndBackBitForBit) {
-  for (const char* keys : {kV3, kV3Five, kV2, kV2Lite}) {
+  for (const char* keys : {kV3, kV3Five, kV2, kV2Lite, kV2Silent}) {
     for (const char* to : {"nemo2", "megatron"}) {
       const TempDir temp;
       const std::string hf = Model(temp, keys), there = temp.path() + "/there", back = temp.path() + "/back";

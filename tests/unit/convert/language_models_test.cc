@@ -81,6 +81,29 @@ TEST(Bert, IsMadeAnewWithoutTheConfigThatCameAlong) {
   }
 }
 
+// With the head for sentences alone it is a class of its own.
+TEST(Bert, IsTheClassOfItsHeads) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", file = temp.path() + "/m.ckpt", back = temp.path() + "/back";
+  auto model = OpenCheckpoint(Golden("transformers4_others/bert_pretraining"));
+  ASSERT_THAT(model, IsOk());
+  StateDict weights;
+  for (const StateDict::Item& item : model->weights().items()) {
+    if (item.name.starts_with("cls.predictions.")) continue;
+    ASSERT_THAT(weights.Add(item.name, item.entry), IsOk());
+  }
+  model->weights() = std::move(weights);
+  model->config->root()["architectures"] = ConfigNode::List({ConfigNode::String("BertForNextSentencePrediction")});
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, source, {}), IsOk());
+  Convert(source, file, {.to = "ckpt"});
+  Convert(file, back, {.to = "hf", .vocab_size = 200});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("architectures")->list.front().AsString(),
+            "BertForNextSentencePrediction");
+}
+
 // 200 rows became 256 in NeMo, with zeros; config.json that came along says so, or the user does.
 TEST(Bert, RowsThatNemoPaddedAreLeftOutOnEvidence) {
   const TempDir temp;
@@ -100,7 +123,8 @@ TEST(Bert, WhatTheOtherSideCannotSayIsRefusedByName) {
     const char *key, *value;
   };
   for (const Case& c : {Case{"position_embedding_type", "relative_key"}, Case{"is_decoder", "true"},
-                        Case{"hidden_act", "relu"}, Case{"type_vocab_size", "4"}}) {
+                        Case{"hidden_act", "relu"}, Case{"type_vocab_size", "4"},
+                        Case{"architectures", "[BertLMHeadModel]"}, Case{"architectures", "[RobertaForMaskedLM]"}}) {
     const TempDir temp;
     EXPECT_THAT(PlanConversion(With(source, temp, c.key, c.value), temp.path() + "/x.nemo", {}),
                 StatusIs(ErrorKind::kUnsupported, c.key));

@@ -1,0 +1,160 @@
+// Configs of Hugging Face's that people have and no golden file is of: models that only their words tell apart, files
+// that older versions wrote, keys that say nothing. From a trainer's file a config.json is made anew.
+#include "anemone/save.h"
+#include "testing/temp_dir.h"
+#include "unit/convert/hollow_model.h"
+#include "unit/convert/model_files.h"
+
+namespace anemone {
+namespace {
+
+using testing::IsOk;
+using testing::StatusIs;
+using testing::TempDir;
+
+// The same with other values, by YAML.
+ConfigNode With(ConfigNode config, const char* yaml) {
+  const auto values = Config::ParseYaml(yaml, "test");
+  EXPECT_THAT(values, IsOk());
+  for (const auto& [key, value] : values->root().map) config[key] = value;
+  return config;
+}
+
+ConfigNode ModelOf(const char* architecture, const char* type, const char* yaml) {
+  ConfigNode config = ConfigNode::Map();
+  config["architectures"] = ConfigNode::List({ConfigNode::String(architecture)});
+  config["model_type"] = ConfigNode::String(type);
+  config = With(config,
+                "{hidden_size: 12, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, "
+                "intermediate_size: 20, vocab_size: 31, max_position_embeddings: 64, torch_dtype: float32}");
+  return With(config, yaml);
+}
+
+void WriteHollow(const ConfigNode& config, const std::string& folder) {
+  const auto model = Hollow(config);
+  ASSERT_THAT(model, IsOk());
+  const auto conversion = PlanSave(*model, folder, {.to = "hf"});
+  ASSERT_THAT(conversion, IsOk());
+  ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+}
+
+struct Model {
+  const char *architecture, *type, *yaml;
+};
+constexpr Model kToldByWords[] = {
+    {"LlamaForCausalLM", "llama", "{attention_bias: true, mlp_bias: true, head_dim: 10, num_key_value_heads: 1}"},
+    {"LlamaForCausalLM", "llama", "{hidden_act: gelu}"},
+    {"LlamaForCausalLM", "llama", "{hidden_act: gelu_pytorch_tanh}"},
+    {"LlamaForCausalLM", "llama", "{hidden_act: relu}"},
+    {"MistralForCausalLM", "mistral", "{head_dim: 8, sliding_window: null}"},
+    {"Phi3ForCausalLM", "phi3",
+     "{partial_rotary_factor: 0.5, head_dim: 4, num_attention_heads: 3, "
+     "num_key_value_heads: 1}"},
+    {"NemotronForCausalLM", "nemotron", "{hidden_act: gelu}"},
+    {"FalconForCausalLM", "falcon",
+     "{new_decoder_architecture: true, num_kv_heads: 1, bias: true, "
+     "tie_word_embeddings: false}"},
+    {"FalconForCausalLM", "falcon", "{new_decoder_architecture: true, num_kv_heads: 2, ffn_hidden_size: 20}"},
+};
+
+TEST(HfConfigs, AModelIsToldByItsWords) {
+  for (const Model& model : kToldByWords) {
+    SCOPED_TRACE(fmt::format("{}: {}", model.architecture, model.yaml));
+    const TempDir temp;
+    const std::string hf = temp.path() + "/hf", file = temp.path() + "/m.ckpt", back = temp.path() + "/back";
+    WriteHollow(ModelOf(model.architecture, model.type, model.yaml), hf);
+    Convert(hf, file, {.to = "ckpt"});
+    Convert(file, back, {.to = "hf"});
+    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+    EXPECT_EQ(JsonOf(back + "/config.json").root().Get("architectures")->list.front().AsString(), model.architecture);
+  }
+}
+
+// What changes nothing of what a model computes, and must come back as it was.
+constexpr Model kComesBack[] = {
+    {"LlamaForCausalLM", "llama", "{torch_dtype: null}"},
+    {"LlamaForCausalLM", "llama",
+     "{rope_theta: 10000.0, rope_parameters: {rope_type: default, rope_theta: 10000.0, "
+     "partial_rotary_factor: 0.5}}"},
+    {"LlamaForCausalLM", "llama", "{rope_scaling: {type: linear, factor: 1.0}, partial_rotary_factor: 0.5}"},
+    {"Gemma2ForCausalLM", "gemma2", "{head_dim: 8, layer_types: [sliding_attention, full_attention]}"},
+};
+
+TEST(HfConfigs, WhatSaysNothingComesBack) {
+  for (const Model& model : kComesBack) {
+    SCOPED_TRACE(fmt::format("{}: {}", model.architecture, model.yaml));
+    const TempDir temp;
+    const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back";
+    WriteHollow(ModelOf(model.architecture, model.type, model.yaml), hf);
+    Convert(hf, nemo, {});
+    Convert(nemo, back, {.to = "hf"});
+    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+    EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root()));
+  }
+}
+
+TEST(HfConfigs, TheDtypeOfSomeWeightsStaysTheModels) {
+  const TempDir temp;
+  const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back",
+                    cast = temp.path() + "/cast";
+  auto model = Hollow(ModelOf("LlamaForCausalLM", "llama", "{}"));
+  ASSERT_THAT(model, IsOk());
+  StateDict mixed;
+  for (const StateDict::Item& item : model->weights().items()) {
+    const bool is_norm = item.name.find("norm") != std::string::npos;
+    ASSERT_THAT(mixed.Add(item.name, is_norm ? *item.tensor() : *item.tensor()->Cast(DType::kBF16)), IsOk());
+  }
+  model->weights() = std::move(mixed);
+  const auto conversion = PlanSave(*model, hf, {.to = "hf"});
+  ASSERT_THAT(conversion, IsOk());
+  ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+  Convert(hf, nemo, {});
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("torch_dtype")->AsString(), "float32");
+  Convert(nemo, cast, {.to = "hf", .dtype = DType::kBF16});
+  EXPECT_EQ(JsonOf(cast + "/config.json").root().Get("torch_dtype")->AsString(), "bfloat16");
+}
+
+// The first files of GPT-2 have names without "transformer." and masks of attention.
+TEST(HfConfigs, TheFirstFilesOfGpt2AreRead) {
+  const TempDir temp;
+  const std::string hf = temp.path() + "/hf", bare = temp.path() + "/bare", nemo = temp.path() + "/m.nemo",
+                    back = temp.path() + "/back";
+  const ConfigNode config =
+      With(ConfigNode::Map(),
+           "{architectures: [GPT2LMHeadModel], model_type: gpt2, n_embd: 12, n_layer: 2, n_head: 4, n_positions: 16, "
+           "n_ctx: 16, vocab_size: 31, torch_dtype: float32}");
+  WriteHollow(config, hf);
+  auto model = Hollow(config);
+  ASSERT_THAT(model, IsOk());
+  StateDict old;
+  for (const StateDict::Item& item : model->weights().items())
+    ASSERT_THAT(old.Add(item.name.substr(std::string_view("transformer.").size()), *item.tensor()), IsOk());
+  ASSERT_THAT(old.Add("h.0.attn.bias", *Tensor::Fill(DType::kF32, {1, 1, 16, 16}, 1)), IsOk());
+  model->weights() = std::move(old);
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, bare, {}), IsOk());
+  Convert(bare, nemo, {});
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+}
+
+TEST(HfConfigs, AFrequencyBesideTheLayersIsLeftOut) {
+  const TempDir temp;
+  const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back";
+  auto model = Hollow(ModelOf("LlamaForCausalLM", "llama", "{}"));
+  ASSERT_THAT(model, IsOk());
+  ASSERT_THAT(model->weights().Add("model.rotary_emb.inv_freq", *Tensor::Fill(DType::kF32, {6}, 1)), IsOk());
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, hf, {}), IsOk());
+  Convert(hf, nemo, {});
+  Convert(nemo, back, {.to = "hf"});
+  Digests expected = DigestsOf(hf);
+  EXPECT_EQ(expected.erase("model.rotary_emb.inv_freq"), 1U);
+  EXPECT_EQ(DigestsOf(back), expected);
+}
+
+}  // namespace
+}  // namespace anemone

@@ -1,0 +1,57 @@
+// A checkpoint of Hugging Face's that a config alone tells.
+#ifndef ANEMONE_TESTS_UNIT_CONVERT_HOLLOW_MODEL_H_
+#define ANEMONE_TESTS_UNIT_CONVERT_HOLLOW_MODEL_H_
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "anemone/checkpoint.h"
+#include "family/families.h"
+
+namespace anemone {
+
+// A model of Hugging Face's by its config alone: the elements of each tensor are one number.
+inline Result<Checkpoint> Hollow(const ConfigNode& config) {
+  const Family& family = GptFamily();
+  Checkpoint model;
+  model.config = Config(config);
+  model.config_name = "config.json";
+  StateDict& weights = model.shards.emplace_back().weights;
+  const Dialect* dialect = family.FindDialect(family.dialect_of(*model.config));
+  if (dialect == nullptr) return Corrupt("expected a known class");
+  const DType dtype = config.Get("torch_dtype")->AsString() == "float32" ? DType::kF32 : DType::kBF16;
+  const char* vocabulary = config.Get("padded_vocab_size") != nullptr ? "padded_vocab_size" : "vocab_size";
+  const uint64_t rows = static_cast<uint64_t>(*config.Get(vocabulary)->AsInt());
+  for (const StoredRow& row : dialect->rows) {  // from whose rows the family tells the vocabulary
+    if (row.canonical != "token_embedding.weight" || row.role != Role::kTensor) continue;
+    ANEMONE_ASSIGN(Tensor table, Tensor::Fill(dtype, {rows, 1}, 0));
+    ANEMONE_TRY(weights.Add(row.name, std::move(table)));
+  }
+  ANEMONE_ASSIGN(const ModelSymbols symbols, family.SymbolsOf(model, *dialect, {}));
+  StateDict canonical;
+  ANEMONE_TRY(ForEachCanonical(
+      family.canonical, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
+      [&](size_t index, uint64_t layer) -> Status {
+        const CanonicalRow& row = family.canonical[index];
+        const Pattern pattern(row.name);
+        ANEMONE_ASSIGN(const bool has,
+                       symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
+        if (!has) return {};
+        ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
+        ANEMONE_ASSIGN(Tensor zeros, Tensor::Fill(dtype, shape, 0));
+        return canonical.Add(pattern.Fill(layer, 0), std::move(zeros));
+      }));
+  ANEMONE_ASSIGN(const StateDict stored, FromCanonical(canonical, *dialect, family.canonical, symbols, true, nullptr));
+  weights = {};
+  int number = 0;
+  for (const StateDict::Item& item : stored.items()) {
+    ANEMONE_ASSIGN(Tensor filled, Tensor::Fill(dtype, item.tensor()->shape(), ++number % 251 + 1));
+    ANEMONE_TRY(weights.Add(item.name, std::move(filled)));
+  }
+  return model;
+}
+
+}  // namespace anemone
+
+#endif  // ANEMONE_TESTS_UNIT_CONVERT_HOLLOW_MODEL_H_
