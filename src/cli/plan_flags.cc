@@ -72,9 +72,11 @@ void PlanFlags::DeclareShared(CLI::App& app) {
   app.add_flag("--force", force, "Replace an existing file, or a folder that holds a checkpoint and nothing else");
   app.add_flag("--plan", plan_only, "Print what would be read and written, and stop");
   app.add_flag("--json", json, "With --plan or --explain: print one JSON object");
-  app.add_flag("--verify-source,!--no-verify-source", verify_source,
-               "Source records that do not match their checksum are an error (default), or a warning; given, what is "
-               "shared with the source is read for it, too");
+  // A function, as CLI11 counts into an optional, which then is false and not empty where neither flag is given.
+  app.add_flag_function(
+      "--verify-source,!--no-verify-source", [this](int64_t count) { verify_source = count > 0; },
+      "Source records that do not match their checksum are an error (default), or a warning; given, what is "
+      "shared with the source is read for it, too");
 }
 
 void PlanFlags::DeclareResume(CLI::App& app) {

@@ -465,6 +465,22 @@ class Endings(ProgramCase):
             self.assertIn("x.nemo: changed while it was read\nhint: nothing is written", said)
             self.assertFalse((self.dir / "y.safetensors").exists())
 
+    def test_a_damaged_source(self):
+        """A record that does not match its checksum: an error of every command that copies it, unless told to go on."""
+        self.ok("convert", DEMO, "good.nemo")
+        content = bytearray((self.dir / "good.nemo").read_bytes())
+        content[len(content) // 2] ^= 1
+        (self.dir / "bad.nemo").write_bytes(content)
+        for words in (["convert", "bad.nemo", "y.safetensors"], ["convert", "bad.nemo", "y", "--to", "hf"],
+                      ["average", "bad.nemo", "good.nemo", "y.nemo"]):
+            self.fails(65, "found [0-9a-f]{8}: the bytes have changed\nhint: use --no-verify-source", *words)
+            done = self.run_program(*words, "--no-verify-source")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("note: warning: bad.nemo", done.stderr)
+            self.ok(*(word.replace("bad.nemo", "good.nemo") for word in words), "--force")
+            output = next(self.dir.glob("y*"))
+            shutil.rmtree(output) if output.is_dir() else output.unlink()
+
     def test_a_limit_of_file_size(self):
         limit = 1 << 20
         done = subprocess.run([PROGRAM, "convert", DEMO, "x.nemo"], cwd=self.dir, capture_output=True, text=True,
