@@ -19,7 +19,8 @@ Status KeyBy(ParameterKeys keys, Work& work) {
   Shard& shard = result.shards.front();
   if (result.shards.size() != 1 || !shard.training) return {};
   if (Lookup(*shard.training->node, "pytorch-lightning_version") == nullptr) {
-    if (keys == ParameterKeys::kNumbers || !result.origin.distributed) work.LeaveTraining("it is not Lightning's");
+    const bool is_named = result.origin.distributed || IsOfMegatron(TraitsOf(work.conversion.source).language);
+    if (keys == ParameterKeys::kNumbers || !is_named) work.LeaveTraining("it is not Lightning's");
     return {};
   }
   const std::optional<ParameterKeys> stored = KeysOf(*shard.training);

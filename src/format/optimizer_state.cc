@@ -64,6 +64,10 @@ constexpr std::string_view kWhoIsIn[] = {"params", "is_expert", "is_expert_paral
 
 }  // namespace
 
+std::string StateNameIn(size_t model, const std::string& name) {
+  return model == 0 ? name : fmt::format("model{}.{}", model, name);
+}
+
 Status NotCarried(std::string what) { return Without(Unsupported(std::move(what))); }
 
 std::vector<const StateDict*> DictsOf(const Shard& shard) {
@@ -115,6 +119,7 @@ size_t DecayGroupOf(std::string_view name, DecayRule rule) {
   if (dot == std::string_view::npos) return 0;
   const std::string_view path = name.substr(0, dot);
   const std::string_view module = path.substr(path.rfind('.') + 1);
+  if (rule == DecayRule::kNoVectors && name.substr(dot).find("norm") != std::string_view::npos) return 1;
   return module.find("norm") != std::string_view::npos || module.starts_with("ln_") ? 1 : 0;
 }
 

@@ -23,6 +23,7 @@ namespace anemone {
 enum class DecayRule : uint8_t {
   kAllButBiases,    // Transformer Engine's norms are ordinary modules
   kNorBiasNorNorm,  // apex's norms are known to NeMo
+  kNoVectors,       // Megatron-LM: norms have none, whichever module they are in
   kAll,             // one group
 };
 
@@ -37,9 +38,17 @@ struct ParameterRules {
   // Ends of names, behind the layer's number, that the family reads but writes otherwise: the one read, the one
   // written.
   std::vector<std::pair<std::string, std::string>> old_names;
-  // The rule of NeMo's own training.
-  DecayRule Default() const { return is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm; }
+  bool is_megatron_lm = false;  // of its own training
+  // The rule of NeMo's own training, or Megatron-LM's.
+  DecayRule Default() const {
+    if (is_megatron_lm) return DecayRule::kNoVectors;
+    return is_mcore ? DecayRule::kAllButBiases : DecayRule::kNorBiasNorNorm;
+  }
 };
+
+// What a parameter's state is called in a rank's dictionary: its name, behind "model1." … in virtual stages but the
+// first.
+std::string StateNameIn(size_t model, const std::string& name);
 
 // The tensors of one kind that lie beside the weights, as a rank or a whole model stores those: by name, per chunk.
 struct MomentTensors {
@@ -56,9 +65,10 @@ struct OptimizerState {
   std::array<ValueRef, 2> groups = {};  // with weight decay, and without; null where a rank has none
   std::vector<std::string> keys;        // of one parameter's state, in order: moments and scalars
   std::map<std::string, ValueRef> scalars;
-  std::string masters_key;      // "fp32_from_fp16_params"; empty: no masters
-  std::string inner_key;        // "optimizer"; empty: the state stands by itself
-  bool is_distributed = false;  // Megatron's distributed optimizer, whose masters and moments are named ones
+  std::string masters_key;       // "fp32_from_fp16_params"; empty: no masters
+  std::string inner_key;         // "optimizer"; empty: the state stands by itself
+  bool has_common_step = false;  // written beside named states, as it was read
+  bool is_distributed = false;   // Megatron's distributed optimizer, whose masters and moments are named ones
   Value keep;
 };
 

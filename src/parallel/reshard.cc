@@ -469,6 +469,7 @@ namespace {
 // code.
 Checkpoint Twin(const Checkpoint& checkpoint, const std::vector<const MomentTensors*>& moments) {
   Checkpoint twin;
+  twin.format = checkpoint.format;
   twin.config = checkpoint.config;
   twin.layout = checkpoint.layout;
   for (size_t i = 0; i < checkpoint.shards.size(); ++i) {
@@ -494,13 +495,19 @@ MomentTensors OfShard(Shard shard) {
   return moments;
 }
 
-// Lightning's dictionaries are carried; what other trainers keep beside the weights is not.
+bool IsCarried(const Value& training) {
+  if (!IsMegatrons(training)) return Lookup(*training.node, "pytorch-lightning_version") != nullptr;
+  return !HasOptimizer(training) || KeysOf(training) == ParameterKeys::kNames;
+}
+
+// Lightning's dictionaries are carried, and Megatron-LM's with states by name; what other trainers keep beside the
+// weights is not.
 bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* notes) {
   size_t trained = 0, carried = 0;
   for (const Shard& shard : checkpoint.shards) {
     if (!shard.training) continue;
     ++trained;
-    if (Lookup(*shard.training->node, "pytorch-lightning_version") != nullptr) ++carried;
+    if (IsCarried(*shard.training)) ++carried;
   }
   if (trained == 0) return false;
   if (carried == checkpoint.shards.size()) return true;
@@ -791,7 +798,7 @@ Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& che
   ModelSymbols whole = model.symbols;
   ANEMONE_TRY(PadForRanks(model, &whole, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
-    ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
+    if (HasOptimizer(*checkpoint.shards.front().training)) ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
     ANEMONE_TRY(MergeTraining(checkpoint, model, whole, 1, &result));
   }
   if (result.config) ANEMONE_TRY(SetLayoutOf(*model.family, result.layout, &*result.config));
@@ -809,8 +816,12 @@ Result<Checkpoint> PadVocab(const Checkpoint& checkpoint, int was_tp, int tp, co
   const bool as_before = std::equal(
       result.weights().items().begin(), result.weights().items().end(), checkpoint.weights().items().begin(),
       [](const auto& a, const auto& b) { return a.tensor() == nullptr || a.tensor()->shape() == b.tensor()->shape(); });
-  if (!as_before && CarriesTraining(checkpoint, &result.notes))
+  if (as_before || !checkpoint.shards.front().training) return result;
+  if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(MergeTraining(checkpoint, model, padded, tp, &result));
+  } else {
+    result.shards.front().training.reset();
+  }
   return result;
 }
 

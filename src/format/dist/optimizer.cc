@@ -56,6 +56,7 @@ Result<Members> Together(const std::vector<ValueRef>& chain, OptimizerState* res
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       if (pairs[i]->text == kCommonStep) {
         ANEMONE_TRY(ReadScalar("step", pairs[i + 1], result));
+        result->has_common_step = true;
       } else if (!all.states.emplace(pairs[i]->text, pairs[i + 1]).second) {
         return NotCarried(fmt::format("expected one state of {}, found two", pairs[i]->text));
       }
@@ -114,7 +115,7 @@ Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<Val
   size_t dicts = 1;
   for (const Parameter& parameter : parameters) {
     dicts = std::max(dicts, parameter.dict + 1);
-    ValueRef own = StateOf(parameter.item->name, all, result->rules);
+    ValueRef own = StateOf(StateNameIn(parameter.dict, parameter.item->name), all, result->rules);
     if (own == nullptr) return NotCarried(fmt::format("expected a state of {}, found none", parameter.item->name));
     ANEMONE_TRY(ReadState(parameter, own, result));
   }
@@ -132,7 +133,7 @@ Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<Val
 Result<ValueRef> WriteNamed(const ParameterGroups& groups, StateWriter& writer) {
   ValueGraph& graph = writer.graph();
   const OptimizerState& optimizer = writer.optimizer();
-  if (!optimizer.scalars.empty()) {
+  if (!optimizer.scalars.empty() && !optimizer.has_common_step) {
     return NotCarried(fmt::format("expected the {} in the groups, as apex's Adam has it, found one a parameter",
                                   optimizer.scalars.begin()->first));
   }
@@ -142,12 +143,15 @@ Result<ValueRef> WriteNamed(const ParameterGroups& groups, StateWriter& writer) 
     ANEMONE_TRY(writer.CheckHasGroup(groups, g));
     for (const Parameter& parameter : groups[g]) {
       ANEMONE_ASSIGN(ValueRef own, writer.DictOf(parameter));
+      if (optimizer.has_common_step) DropKey(own, "step");
       ANEMONE_ASSIGN(ValueRef master, writer.MasterOf(parameter));
       if (master != nullptr) SetKey(graph, own, kNamedMaster, master);
       if (!own->items.empty()) SetKey(graph, state, parameter.item->name, own);
     }
     written->items.push_back(writer.Group(optimizer.groups[g], nullptr));
   }
+  if (const auto step = optimizer.scalars.find("step"); optimizer.has_common_step && step != optimizer.scalars.end())
+    SetKey(graph, state, kCommonStep, CopyValue(step->second, graph));
   return writer.Whole(state, written);
 }
 

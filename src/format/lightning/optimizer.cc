@@ -12,12 +12,15 @@
 #include <fmt/format.h>
 
 #include "format/dist/optimizer.h"
+#include "format/torch/megatron_file.h"
 #include "format/values.h"
 
 namespace anemone {
 namespace {
 
 using Kind = ValueNode::Kind;
+
+constexpr std::string_view kMegatrons = "optimizer";  // its key in a dictionary of Megatron-LM's
 
 ValueRef FirstOf(ValueRef node, std::initializer_list<std::string_view> keys, std::string* key) {
   for (const std::string_view name : keys) {
@@ -115,7 +118,20 @@ Status ReadNumbered(ValueRef outer, const std::vector<Parameter>& parameters, Op
   return {};
 }
 
+// Megatron-LM's only optimizer, whose states are by name.
+Result<OptimizerState> ReadMegatrons(const Shard& shard, const ParameterRules& rules) {
+  OptimizerState result;
+  result.rules = rules;
+  result.rules.is_megatron_lm = true;
+  result.keep = *shard.training;
+  ValueRef outer = Lookup(*shard.training->node, kMegatrons);
+  ANEMONE_TRY(ReadNamed(ParametersOf(shard, rules), FindOptimizers(shard.training->node), &result));
+  result.inner_key = Lookup(*outer, "optimizer") == nullptr ? "" : "optimizer";
+  return result;
+}
+
 Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rules) {
+  if (IsMegatrons(*shard.training)) return ReadMegatrons(shard, rules);
   OptimizerState result;
   result.rules = rules;
   result.keep = *shard.training;
@@ -164,6 +180,16 @@ Result<ValueRef> WriteNumbered(const ParameterGroups& groups, StateWriter& write
   return outer;
 }
 
+// What stands beside an optimizer's state: how it is divided, the scale of its gradients.
+void KeepOthers(ValueRef stored, ValueRef written, ValueGraph& graph) {
+  const std::vector<ValueRef>* pairs = DictEntries(*stored);
+  for (size_t i = 0; pairs != nullptr && i + 1 < pairs->size(); i += 2) {
+    const std::string& key = (*pairs)[i]->text;
+    if (Lookup(*written, key) == nullptr && key != "state" && key != "param_groups")
+      SetKey(graph, written, key, CopyValue((*pairs)[i + 1], graph));
+  }
+}
+
 bool IsChunkKey(std::string_view key) {
   return key.size() > 5 && key.starts_with("model") &&
          std::all_of(key.begin() + 5, key.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -171,8 +197,11 @@ bool IsChunkKey(std::string_view key) {
 
 }  // namespace
 
+bool IsMegatrons(const Value& training) { return MegatronArgsOf(training) != nullptr; }
+
 bool HasOptimizer(const Value& training) {
   if (training.node == nullptr || DictEntries(*training.node) == nullptr) return false;
+  if (IsMegatrons(training)) return Lookup(*training.node, kMegatrons) != nullptr;
   if (Lookup(*training.node, "pytorch-lightning_version") == nullptr) return false;
   ValueRef states = Lookup(*training.node, "optimizer_states");
   return IsList(states) && !states->items.empty();
@@ -203,6 +232,10 @@ Result<Value> WithOptimizer(const Value& training, const Shard& shard, const Opt
     ValueRef value = nullptr;
     if (key == "state_dict") {
       value = graph.New(Kind::kDict);
+    } else if (key == kMegatrons && optimizer != nullptr && IsMegatrons(training)) {
+      StateWriter writer(graph, *optimizer, moments);
+      ANEMONE_ASSIGN(value, WriteNamed(Grouped(ParametersOf(shard, optimizer->rules), optimizer->rule), writer));
+      KeepOthers(pairs[i + 1], value, graph);
     } else if (key == "optimizer_states" && optimizer != nullptr) {
       StateWriter writer(graph, *optimizer, moments);
       const ParameterGroups groups = Grouped(ParametersOf(shard, optimizer->rules), optimizer->rule);

@@ -1,4 +1,5 @@
-// The optimizer in Lightning's training dictionary (`optimizer_states`), to and from its state by parameter name.
+// The optimizer in Lightning's training dictionary (`optimizer_states`), or Megatron-LM's (`optimizer`, its states
+// already by name), to and from its state by parameter name.
 //
 // A rank's file numbers parameters (torch's form): through the groups in order [core/optim/
 // optimizer_with_main_params.py]; a distributed checkpoint's names them (dist/optimizer.h).
@@ -14,7 +15,9 @@
 
 namespace anemone {
 
-// True when the dictionary is Lightning's and holds an optimizer.
+// True for a training dictionary of Megatron-LM's.
+bool IsMegatrons(const Value& training);
+// True when the dictionary is Lightning's, or Megatron-LM's, and holds an optimizer.
 bool HasOptimizer(const Value& training);
 // How the training dictionary tells parameters apart; nullopt without an optimizer's state.
 std::optional<ParameterKeys> KeysOf(const Value& training);

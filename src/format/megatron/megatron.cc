@@ -11,8 +11,10 @@
 #include "format/artifacts.h"
 #include "format/dist/dist.h"
 #include "format/megatron/megatron_fsdp.h"
+#include "format/megatron/megatron_optimizer.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/rank_file.h"
+#include "format/values.h"
 
 namespace anemone {
 
@@ -178,6 +180,19 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
       "every rank's folder is needed: copy the missing ones here");
 }
 
+Status TakeOptimizer(const fs::path& rank, const ConfigNode& args, const Layout& layout, Shard& shard) {
+  std::optional<ByteRange> buckets;
+  if (const fs::path file = rank / "distrib_optim.pt"; IsFile(file)) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file.string()));
+    buckets = Whole(std::move(source));
+  }
+  Status taken = TakeRankOptimizer(buckets, args, shard);
+  if (!taken.ok() || Lookup(*shard.training->node, "optimizer") == nullptr) return taken;
+  // With ranks of their own, experts have an optimizer of their own.
+  if (layout.ep > 1) return Unsupported("expected one expert rank, found several [MEG-16]");
+  return IsFile(rank / "optim.pt") ? Unsupported("expected it beside the model, found a file of its own") : Status();
+}
+
 Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
   const fs::path folder(probe.path);
   const auto read = [&](const std::string& rank) -> Result<RankFile> {
@@ -197,7 +212,7 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
   checkpoint.layout = *layout;
   checkpoint.shards = RanksOf(checkpoint.layout);
   ANEMONE_TRY(CheckFolders(probe, checkpoint.layout, checkpoint.shards).In(probe.path));
-  bool has_optimizer_files = false;
+  std::string not_read;  // why an optimizer is left out
   for (size_t i = 0; i < checkpoint.shards.size(); ++i) {
     Shard& shard = checkpoint.shards[i];
     const std::string name = RankFolderOf(checkpoint.layout, shard);
@@ -217,12 +232,16 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
     shard.weights = std::move(own.shard.weights);
     shard.chunks = std::move(own.shard.chunks);
     shard.training = std::move(own.shard.training);
-    has_optimizer_files |= IsFile(folder / name / "distrib_optim.pt") || IsFile(folder / name / "optim.pt");
+    const Status taken = TakeOptimizer(folder / name, *file.hparams, checkpoint.layout, shard);
+    if (!taken.ok() && not_read.empty()) not_read = taken.In(name).message();
   }
   checkpoint.config = Config(*std::move(file.hparams));
   checkpoint.config_name = kMegatronArgs;
   checkpoint.notes = std::move(file.notes);
-  if (has_optimizer_files) checkpoint.notes.emplace_back("the optimizer's own files (distrib_optim.pt) are not read");
+  if (!not_read.empty()) {
+    for (Shard& shard : checkpoint.shards) DropKey(shard.training->node, "optimizer");
+    checkpoint.notes.push_back("the optimizer's state is not read: " + not_read);
+  }
   for (const std::string& entry : probe.entries) {
     if (entry != "tokenizer" || !IsFolder(folder / entry)) continue;
     ANEMONE_ASSIGN(std::vector<Artifact> files, ListFiles((folder / entry).string()));

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "format/megatron/megatron_optimizer.h"
 #include "format/optimizer_state.h"
 #include "format/values.h"
 
@@ -21,7 +22,6 @@ namespace {
 using Kind = ValueNode::Kind;
 
 constexpr std::string_view kModel = "model.", kModule = "module.";
-constexpr std::string_view kSharding = "fully_reshardable";
 // One name for each: the gate and the other half of a gated linear_fc1, each divided by itself.
 constexpr std::string_view kGate = "_w", kOther = "_v";
 
@@ -145,7 +145,7 @@ Result<ValueRef> Reshardable(ValueRef stored, const StateDict& weights, ValueGra
                                  tensors.size()));
     }
   }
-  SetKey(graph, result, "param_state_sharding_type", NewString(graph, kSharding));
+  SetKey(graph, result, "param_state_sharding_type", NewString(graph, kFullyReshardable));
   return result;
 }
 
@@ -170,10 +170,7 @@ Status TakeModuleNames(Checkpoint* checkpoint) {
   auto reshardable = Reshardable(optimizer, shard.weights, graph);
   if (!reshardable.ok()) return reshardable.status().In("optimizer");
   SetKey(graph, root, "optimizer", *reshardable);
-  const ValueRef content = Child(graph, root, "content_metadata");
-  PutKey(graph, content, "distrib_optim_sharding_type", NewString(graph, kSharding));
-  PutKey(graph, content, "singleton_local_shards", NewBool(graph, false));
-  PutKey(graph, content, "chained_optim_avoid_prefix", NewBool(graph, true));
+  SetContentMetadata(kFullyReshardable, *shard.training);
   return {};
 }
 

@@ -177,6 +177,11 @@ Result<Layout> LayoutOfMegatronArgs(const ConfigNode& args) {
   return layout;
 }
 
+Result<StateDict> InTodaysWords(const StateDict& stored, const Value& root, const ConfigNode& args) {
+  ANEMONE_ASSIGN(const Layout layout, LayoutOfMegatronArgs(args));
+  return Modernizer(args, layout, VersionOf(root)).Run(stored);
+}
+
 Result<Shard> ReadMegatronShard(const Value& root, const ConfigNode& args, std::vector<std::string>* notes) {
   ANEMONE_ASSIGN(const Layout layout, LayoutOfMegatronArgs(args));
   Modernizer modernizer(args, layout, VersionOf(root));

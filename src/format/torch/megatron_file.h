@@ -27,6 +27,10 @@ Result<ConfigNode> ReadMegatronArgs(const Value& root, std::vector<std::string>*
 // How many ranks the arguments speak of; sizes they do not have are 1. Errors: Corrupt naming the argument.
 Result<Layout> LayoutOfMegatronArgs(const ConfigNode& args);
 
+// Tensors of a rank's model, weights or an optimizer's of the same shapes, under the names and in the order of rows
+// that Megatron's newest code has for them: MEG-5, MEG-6. `root` says what they were stored by. Errors: Corrupt.
+Result<StateDict> InTodaysWords(const StateDict& stored, const Value& root, const ConfigNode& args);
+
 // One rank's weights, under the names and in the order of rows that Megatron's newest code has for them: see MEG-5.
 // Errors: Corrupt, Unsupported.
 Result<Shard> ReadMegatronShard(const Value& root, const ConfigNode& args, std::vector<std::string>* notes);

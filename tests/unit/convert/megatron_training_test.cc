@@ -11,6 +11,8 @@
 #include "anemone/save.h"
 #include "engine/execute.h"
 #include "format/format.h"
+#include "format/torch/megatron_file.h"
+#include "format/torch/torch_file.h"
 #include "format/values.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
@@ -125,6 +127,220 @@ TEST(Fsdp, AHalfByItselfIsRefused) {  // MEG-15
 TEST(Fsdp, StagesOfVirtualPipelinesAreRefused) {  // MEG-15
   const TempDir temp;
   EXPECT_THAT(OpenCheckpoint(WriteByTorch(temp, {"model0.module.a.weight"})), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
+}
+
+// ---- a file for each rank ----
+
+// What a rank's file holds, to be changed and written again.
+struct RankFile {
+  std::string path;
+  Value root;
+  std::vector<StateDict> models;  // model0, model1
+};
+
+RankFile ReadRank(const std::string& path) {
+  RankFile file{.path = path, .root = {}, .models = {}};
+  const auto source = OpenFile(path);
+  EXPECT_THAT(source, IsOk());
+  file.root = ReadTorchFile(Whole(*source))->root;
+  for (const char* key : {"model0", "model1"})
+    file.models.push_back(*ToStateDict({file.root.graph, Lookup(*file.root.node, key)}));
+  return file;
+}
+
+void Write(const Value& value, const std::string& path) {
+  Plan plan;
+  ASSERT_THAT(LayOutTorchFile(value, "archive", plan.files.emplace_back()), IsOk());
+  ASSERT_THAT(Execute(plan, path + ".new", {}), IsOk());
+  fs::rename(path + ".new", path);
+}
+
+ValueRef TensorValue(ValueGraph& graph, Tensor tensor) {
+  const ValueRef node = graph.New(ValueNode::Kind::kTensor);
+  node->tensor = std::move(tensor);
+  return node;
+}
+
+// A state that tells whose it is: the weight plus a number of its kind.
+constexpr std::pair<const char*, double> kKinds[] = {{"exp_avg", 1}, {"exp_avg_sq", 2}};
+Tensor StateOf(const Tensor& weight, double more) { return *weight.Cast(DType::kF32)->Plus(more); }
+
+ValueRef GroupOf(ValueGraph& graph, bool decays) {
+  const ValueRef group = graph.New(ValueNode::Kind::kDict);
+  SetKey(graph, group, "wd_mult", NewFloat(graph, decays ? 1 : 0));
+  SetKey(graph, group, "lr", NewFloat(graph, 0.001));
+  return group;
+}
+
+// torch's Adam with fp32 masters: parameters are numbered through two groups.
+void AddAdam(RankFile& file) {
+  ValueGraph& graph = *file.root.graph;
+  const ValueRef optimizer = graph.New(ValueNode::Kind::kDict), inner = Child(graph, optimizer, "optimizer");
+  const ValueRef state = Child(graph, inner, "state");
+  const ValueRef groups = graph.New(ValueNode::Kind::kList), masters = graph.New(ValueNode::Kind::kList);
+  int64_t next = 0;
+  for (const bool decays : {true, false}) {
+    const ValueRef numbers = graph.New(ValueNode::Kind::kList), own = graph.New(ValueNode::Kind::kList);
+    for (const StateDict& model : file.models) {
+      for (const StateDict::Item& item : model.items()) {
+        if (item.tensor() == nullptr || (item.tensor()->shape().size() > 1) != decays) continue;
+        const ValueRef kinds = graph.New(ValueNode::Kind::kDict);
+        SetKey(graph, kinds, "step", NewFloat(graph, 10));
+        for (const auto& [kind, more] : kKinds)
+          SetKey(graph, kinds, kind, TensorValue(graph, StateOf(*item.tensor(), more)));
+        numbers->items.push_back(NewInt(graph, next++));
+        state->items.insert(state->items.end(), {numbers->items.back(), kinds});
+        own->items.push_back(TensorValue(graph, *item.tensor()->Cast(DType::kF32)));
+      }
+    }
+    groups->items.push_back(GroupOf(graph, decays));
+    SetKey(graph, groups->items.back(), "params", numbers);
+    masters->items.push_back(own);
+  }
+  SetKey(graph, inner, "param_groups", groups);
+  SetKey(graph, optimizer, "fp32_from_fp16_params", masters);
+  PutKey(graph, file.root.node, "optimizer", optimizer);
+}
+
+// A model's states of one kind in one tensor: last first, each at a multiple of 64 elements of its bucket.
+Tensor InBuckets(const StateDict& model, double more, uint64_t bucket_size) {
+  std::vector<Tensor> parts;
+  uint64_t in_bucket = 0;
+  for (size_t i = model.size(); i-- > 0;) {
+    const Tensor* weight = model.items()[i].tensor();
+    if (weight == nullptr) continue;
+    const uint64_t size = weight->num_elements(), gap = (64 - in_bucket % 64) % 64;
+    parts.push_back(*StateOf(*weight, more).Reshape({size})->Pad(0, gap, 0));
+    in_bucket += gap + size;
+    if (bucket_size > 0 && in_bucket >= bucket_size) in_bucket = 0;
+  }
+  return *Tensor::Concat(std::move(parts), 0);
+}
+
+// The distributed optimizer: groups in the rank's file, and in the file beside it a buffer for each model, the first of
+// which may have several buckets.
+void AddDistributed(RankFile& file, uint64_t bucket_size) {
+  ValueGraph& graph = *file.root.graph;
+  const ValueRef optimizer = graph.New(ValueNode::Kind::kDict), inner = Child(graph, optimizer, "optimizer");
+  const ValueRef groups = graph.New(ValueNode::Kind::kList);
+  for (const bool decays : {true, false}) groups->items.push_back(GroupOf(graph, decays));
+  SetKey(graph, inner, "param_groups", groups);
+  PutKey(graph, file.root.node, "optimizer", optimizer);
+  const Value buckets{std::make_shared<ValueGraph>(), nullptr};
+  ValueGraph& own = *buckets.graph;
+  const ValueRef root = own.New(ValueNode::Kind::kDict);
+  SetKey(own, root, "buckets_coalesced", NewBool(own, true));
+  for (size_t m = 0; m < file.models.size(); ++m) {
+    const ValueRef buffer = own.New(ValueNode::Kind::kDict), of_dtype = own.New(ValueNode::Kind::kDict);
+    const uint64_t size = m == 0 ? bucket_size : 0;
+    SetKey(own, buffer, "param", TensorValue(own, InBuckets(file.models[m], 0, size)));
+    for (const auto& [kind, more] : kKinds)
+      SetKey(own, buffer, kind, TensorValue(own, InBuckets(file.models[m], more, size)));
+    const ValueRef dtypes = own.New(ValueNode::Kind::kTuple);
+    for (const char* dtype : {"torch bfloat16", "torch float32"}) {
+      dtypes->items.push_back(own.New(ValueNode::Kind::kGlobal));
+      dtypes->items.back()->text = dtype;
+    }
+    of_dtype->items = {dtypes, buffer};
+    root->items.insert(root->items.end(), {NewInt(own, static_cast<int64_t>(m)), of_dtype});
+  }
+  Write({buckets.graph, root}, fs::path(file.path).replace_filename("distrib_optim.pt").string());
+}
+
+// Two stages of two virtual ones, without optimizer, in a copy.
+class RankOptimizerTest : public ::testing::Test {
+ protected:
+  template <typename Change>
+  void ForEachRank(Change change) {
+    fs::copy(Golden("megatron/mlm20-torch-pp2vpp2-llama/ckpt"), temp_ / "ckpt", fs::copy_options::recursive);
+    for (const int stage : {0, 1}) {
+      const std::string path = temp_ / fmt::format("ckpt/iter_0000010/mp_rank_00_{:03}/model_optim_rng.pt", stage);
+      fs::permissions(fs::path(path).parent_path(), fs::perms::owner_all);
+      RankFile file = ReadRank(path);
+      change(file, stage);
+      Write(file.root, path);
+    }
+  }
+  // Every weight has the states that tell so, and the optimizer's own parameter.
+  void ExpectStates(const std::string& path, const char* master) const {
+    const auto written = OpenCheckpoint(path);
+    ASSERT_THAT(written, IsOk());
+    const ValueRef inner = Lookup(*Lookup(*written->shards.front().training->node, "optimizer"), "optimizer");
+    ASSERT_NE(inner, nullptr);
+    EXPECT_EQ(Lookup(*inner, "param_groups")->items.size(), 2);
+    size_t compared = 0;
+    for (const StateDict::Item& item : written->weights().items()) {
+      if (item.tensor() == nullptr) continue;
+      const ValueRef own = Lookup(*Lookup(*inner, "state"), item.name);
+      ASSERT_NE(own, nullptr) << item.name;
+      for (const auto& [kind, more] : kKinds)
+        EXPECT_EQ(*Lookup(*own, kind)->tensor->Read(), *StateOf(*item.tensor(), more).Read()) << item.name;
+      EXPECT_EQ(*Lookup(*own, master)->tensor->Read(), *StateOf(*item.tensor(), 0).Read()) << item.name;
+      ++compared;
+    }
+    EXPECT_EQ(compared, 27);
+  }
+  std::vector<std::string> NotesOf(const std::string& path) const {
+    const auto checkpoint = OpenCheckpoint(path);
+    EXPECT_THAT(checkpoint, IsOk());
+    return checkpoint.ok() ? checkpoint->notes : std::vector<std::string>();
+  }
+  TempDir temp_;
+};
+
+TEST_F(RankOptimizerTest, NumberedStatesBecomeThoseOfADistributedCheckpoint) {  // MEG-16
+  ForEachRank([](RankFile& file, int) { AddAdam(file); });
+  Convert(temp_ / "ckpt", temp_ / "lm", {.to = "megatron"});
+  ExpectStates(temp_ / "lm", "fp32_param");
+  const auto written = OpenCheckpoint(temp_ / "lm");
+  const ValueRef inner = Lookup(*Lookup(*written->shards.front().training->node, "optimizer"), "optimizer");
+  EXPECT_EQ(Lookup(*Lookup(*inner, "state"), "common_step")->real, 10);
+}
+
+TEST_F(RankOptimizerTest, BuffersBecomeStatesByName) {  // MEG-17
+  ForEachRank([](RankFile& file, int) { AddDistributed(file, 0); });
+  Convert(temp_ / "ckpt", temp_ / "lm", {.to = "megatron"});
+  ExpectStates(temp_ / "lm", "param");
+  Convert(temp_ / "ckpt", temp_ / "bridge", {.to = "megatron-bridge"});
+  ExpectStates(temp_ / "bridge", "param");
+}
+
+// Where gradients are reduced in pieces, the first stage's buffer has several buckets.
+TEST_F(RankOptimizerTest, BucketsBeginAnew) {  // MEG-17
+  ForEachRank([](RankFile& file, int stage) {
+    const ValueRef args = MegatronArgsOf(file.root);
+    PutKey(*file.root.graph, args, "overlap_grad_reduce", NewBool(*file.root.graph, true));
+    PutKey(*file.root.graph, args, "ddp_bucket_size", NewInt(*file.root.graph, 100));
+    AddDistributed(file, stage == 0 ? 100 : 0);
+  });
+  Convert(temp_ / "ckpt", temp_ / "lm", {.to = "megatron"});
+  ExpectStates(temp_ / "lm", "param");
+}
+
+TEST_F(RankOptimizerTest, AnotherOrderIsNotTaken) {  // MEG-17
+  ForEachRank([](RankFile& file, int) {
+    std::swap(file.models[0], file.models[1]);
+    AddDistributed(file, 0);
+  });
+  EXPECT_THAT(NotesOf(temp_ / "ckpt"), ::testing::Contains(::testing::HasSubstr("the optimizer's state is not read")));
+  Convert(temp_ / "ckpt", temp_ / "lm", {.to = "megatron"});
+  EXPECT_EQ(OpenCheckpoint(temp_ / "lm")->config->root().Get("no_save_optim")->AsBool(), true);
+}
+
+TEST_F(RankOptimizerTest, OtherGroupsAreNotTaken) {  // MEG-16
+  ForEachRank([](RankFile& file, int) {
+    AddAdam(file);
+    std::vector<ValueRef>& groups =
+        Lookup(*Lookup(*Lookup(*file.root.node, "optimizer"), "optimizer"), "param_groups")->items;
+    groups.pop_back();
+  });
+  EXPECT_THAT(NotesOf(temp_ / "ckpt"), ::testing::Contains(::testing::HasSubstr("the optimizer's state is not read")));
+}
+
+// Without an optimizer, too, the training goes on where it was.
+TEST_F(RankOptimizerTest, TheIterationStays) {  // MEG-16
+  Convert(Golden("megatron/mlm20-torch-pp2vpp2-llama/ckpt"), temp_ / "lm", {.to = "megatron"});
+  EXPECT_TRUE(fs::exists(temp_ / "lm/iter_0000010"));
 }
 
 }  // namespace

@@ -1,0 +1,30 @@
+// The optimizer of one rank of Megatron-LM's, by parameter name, as a distributed checkpoint has it. Rules MEG-16,
+// MEG-17: docs/formats/megatron.md.
+#ifndef ANEMONE_FORMAT_MEGATRON_MEGATRON_OPTIMIZER_H_
+#define ANEMONE_FORMAT_MEGATRON_MEGATRON_OPTIMIZER_H_
+
+#include <optional>
+#include <string>
+
+#include "anemone/bytes.h"
+#include "anemone/checkpoint.h"
+#include "anemone/config.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// How the distributed optimizer's states are stored that any layout loads [distrib_optimizer.py].
+inline constexpr std::string_view kFullyReshardable = "fully_reshardable";
+
+// What tells Megatron-core's readers how a distributed checkpoint is made; `sharding` of the distributed optimizer, or
+// "" for another. Adds to the training dictionary.
+void SetContentMetadata(std::string_view sharding, Value& training);
+
+// The training dictionary of a rank with the optimizer in the form of a distributed checkpoint, without weights and
+// without random states. `buckets` is distrib_optim.pt. Errors: Unsupported, Corrupt, where its states are not found;
+// `training` then is without an optimizer.
+Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, Shard& shard);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_FORMAT_MEGATRON_MEGATRON_OPTIMIZER_H_
