@@ -33,7 +33,7 @@ Status NormalizeConfig(Work& work) {
   if (result.config && IsMegatronConfig(result.config->root())) return NormalizeMegatron(work);
   if (work.traits().language == ConfigLanguage::kNemo2 || !result.config || !IsNemo2Config(result.config->root()))
     return {};
-  Result<ConfigNode> config = ToNemo1Config(result.config->root());
+  Result<ConfigNode> config = Nemo1ConfigOf(result);
   if (!config.ok()) {
     const bool needs_words = work.traits().is_nemo1_archive() || IsOfMegatron(work.traits().language);
     return needs_words ? config.status().In(result.config_name) : Status();

@@ -102,7 +102,9 @@ Result<std::string> DialectToWrite(const Work& work) {
   const Format& format = as_in != nullptr ? *as_in : *work.format;
   const FormatTraits& traits = format.traits;
   const Dialect& own = *work.identity->dialect;
-  if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && own.is_megatron && !own.is_read_only))
+  const bool is_nemo1 = LanguageOf(own) == ConfigLanguage::kNemo1 && !own.is_read_only;
+  const bool is_only_of_nemo2 = LanguageOf(own) == ConfigLanguage::kNemo2 && traits.language == ConfigLanguage::kNemo2;
+  if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && is_nemo1) || is_only_of_nemo2)
     return own.name;
   if (traits.is_megatron()) return MegatronDialect(*work.identity->family, traits.dialect);
   ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(work.result(), *work.identity, traits.language, work.KnownModel()));

@@ -1,9 +1,14 @@
 #include "family/nemo2_checkpoint.h"
 
+#include <optional>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "family/families.h"
+#include "family/megatron/megatron_layer.h"
 #include "family/tokenizer/nemo_artifact.h"
+#include "family/words/kept_config.h"
 #include "family/words/model_words.h"
 #include "family/words/neva_config.h"
 
@@ -14,7 +19,26 @@ Status CheckNemo1Words(const Config& config) {
     return Unsupported("image_newline: expected a LLaVA, which NeMo 1 has, found a LLaVA-NeXT")
         .Use("to", "nemo2", "write it for NeMo 2, which has it");
   }
+  if (!WordAt(ModelNode(config), fmt::format("mm_cfg.vision_encoder.{}", kIsMegatronTower)).is_null())
+    return Unsupported(
+        "mm_cfg.vision_encoder: expected a tower of transformers', as NeMo 1 builds, found Megatron-core's");
   return CheckNemo1Factors(config.root());
+}
+
+Result<ConfigNode> Nemo1ConfigOf(const Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(ConfigNode config, ToNemo1Config(checkpoint.config->root()));
+  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsLlavaJson);
+  ConfigNode* seeing = config.Get("mm_cfg");
+  if (!kept || seeing == nullptr) return config;
+  ConfigNode& encoder = (*seeing)["vision_encoder"];
+  const ConfigNode& vision = WordAt(kept->root(), "vision_config");
+  if (encoder.Get(kTowerConfigKey) == nullptr && vision.is_map()) {
+    const ConfigNode name = encoder["from_pretrained"];
+    SetTower(WholeTower(vision), vision, nullptr, &encoder);
+    if (!name.is_null()) encoder["from_pretrained"] = name;
+  }
+  if (const ConfigNode& image = WordAt(kept->root(), kImageTokenKey); image.AsInt()) (*seeing)[kImageTokenKey] = image;
+  return config;
 }
 
 Status TakeNemo1Config(ConfigNode config, Checkpoint* checkpoint) {

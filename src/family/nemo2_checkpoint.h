@@ -15,6 +15,10 @@ namespace anemone {
 // Whether NeMo 1 has words, and a model, for what a config says. Errors: Unsupported naming the key.
 Status CheckNemo1Words(const Config& config);
 
+// ToNemo1Config of the checkpoint's config, with what a config.json that came along says of a LLaVA's image tower: NeMo
+// 2's config names it. REQUIRES: the config is NeMo 2's.
+Result<ConfigNode> Nemo1ConfigOf(const Checkpoint& checkpoint);
+
 // `config`, what ToNemo1Config made of the checkpoint's, takes its place; a SentencePiece model gets a member's name,
 // and what describes the objects of the old config goes. Errors: as MemberName.
 Status TakeNemo1Config(ConfigNode config, Checkpoint* checkpoint);

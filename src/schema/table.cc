@@ -127,7 +127,8 @@ Status ForEachCanonical(const std::vector<CanonicalRow>& rows,
 }
 
 ConfigLanguage LanguageOf(const Dialect& dialect) {
-  return dialect.is_megatron ? ConfigLanguage::kNemo1 : dialect.language;
+  const bool is_nemo1 = dialect.is_megatron && dialect.language == ConfigLanguage::kNone;
+  return is_nemo1 ? ConfigLanguage::kNemo1 : dialect.language;
 }
 
 std::string Both(std::string_view a, std::string_view b) {

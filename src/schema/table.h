@@ -70,6 +70,7 @@ struct CanonicalRow {
   // spell such a row; then nothing else may be left out.
   std::optional<double> made = {};
   std::string why = {};
+  bool is_idle = false;  // nothing is computed with it: a dialect that does not spell it leaves it out, whatever it is
   // What it is equal to in models for which `when` does not hold: a translation from one such model to another copies
   // it, or leaves it out once both are found to be the same.
   std::string equal_to = {};
@@ -133,7 +134,7 @@ struct Dialect {
   std::vector<OmittedPrefix> omitted = {};
   // Flags, with commas, of models that have no such dialect: it spells none of what they alone have.
   std::string never = {};
-  // Of the config that goes with such names; Megatron's go with NeMo 1's.
+  // Of the config that goes with such names; of Megatron's, none means NeMo 1's.
   ConfigLanguage language = ConfigLanguage::kNone;
   bool is_read_only = false;  // nobody loads it any more: what is stored so is written in another
 };

@@ -250,7 +250,9 @@ class DialectWriter {
     for (const StateDict::Item& item : canonical_.items()) {
       if (written_.contains(item.name)) continue;
       const CanonicalRow* made = MadeRow(item.name);
-      ANEMONE_ASSIGN(const bool says_nothing, made == nullptr ? Result<bool>(false) : IsAsMade(*made, item));
+      ANEMONE_ASSIGN(const bool says_nothing, made == nullptr ? Result<bool>(false)
+                                              : made->is_idle ? Result<bool>(true)
+                                                              : IsAsMade(*made, item));
       if (says_nothing) {
         left.Add(made->why);
       } else {

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "family/nemo2_checkpoint.h"
 #include "family/words/megatron_config.h"
 #include "family/words/nemo2_config.h"
 #include "parallel/reshard.h"
@@ -16,7 +17,7 @@ Result<Checkpoint> InWordsOfTables(const Checkpoint& checkpoint) {
   Checkpoint weights = checkpoint;
   for (Shard& shard : weights.shards) shard.training.reset();
   if (weights.config && IsNemo2Config(weights.config->root())) {
-    Result<ConfigNode> config = ToNemo1Config(weights.config->root());
+    Result<ConfigNode> config = Nemo1ConfigOf(weights);
     if (!config.ok()) return config.status().In(weights.config_name);
     weights.config = Config(*std::move(config));
   }

@@ -1,8 +1,12 @@
 // NeVA (LLaVA, VILA): a GPT whose word-embedding module contains the image tower, a Hugging Face CLIP or SigLIP, and
 // the projector. So these are on the first stage only, whole on every tensor rank. What is frozen is not stored.
 //
+// NeMo 2 may build the tower and the projector of Megatron-core, divided over tensor ranks: a dialect of its own.
+//
 // Facts: NeMo v2.0.0 neva_model.py (NevaWordEmbeddingMixin, MegatronNevaModel.state_dict), parallel_adapters.py
-// (MultimodalProjectorAdapter); transformers 4.44.2 and 5 modeling_llava.py; files that NeMo wrote (tests/golden).
+// (MultimodalProjectorAdapter); NeMo v2.1.0 nemo/collections/vlm/neva/model/{base,llava}.py, Megatron-LM core_v0.9.0
+// models/vision/{clip_vit_model,multimodal_projector}.py; transformers 4.44.2 and 5 modeling_llava.py; files that NeMo
+// wrote (tests/golden).
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -14,6 +18,7 @@
 #include "family/megatron/megatron_layer.h"
 #include "family/mount.h"
 #include "family/tokenizer/tokenizer_files.h"
+#include "family/words/hf_architectures.h"
 #include "family/words/kept_config.h"
 #include "family/words/language.h"
 #include "family/words/llava_config.h"
@@ -41,6 +46,29 @@ Mounted ImageTower(std::string_view names) {
   return EitherOf(Mount(ClipFamily(), "hf", at), Mount(SiglipFamily(), "hf", at), "vision.siglip");
 }
 
+// The same as NeMo 2 builds it of Megatron-core: whole on the first stage, divided over tensor ranks. It ends with its
+// layers; SigLIP's has a norm behind them.
+constexpr const char *kMegatronVision = "vision.mcore", *kMegatronProjector = "projector_mcore";
+Mounted MegatronTower(const std::string& names) {
+  const MountPoint at = {
+      .names = names, .stage = Stage::kFirst, .tower = std::string(kTower), .below = "vision_encoder."};
+  Mounted mounted = EitherOf(Mount(ClipFamily(), "mcore", at), Mount(SiglipFamily(), "mcore", at), "vision.siglip");
+  const std::string module = names + "vision_encoder.";
+  std::erase_if(mounted.rows, [&](const R& row) {
+    return row.name.starts_with(module + "head.") || row.name.starts_with(module + "final_layernorm.");
+  });
+  std::erase_if(mounted.symbols,
+                [](const Symbol& symbol) { return symbol.name == "projection" || symbol.name == "vision.projects"; });
+  for (const char* end : {"weight", "bias"}) {
+    mounted.rows.push_back({.name = fmt::format("{}ln_post.{}", module, end),
+                            .canonical = fmt::format("vision.post_norm.{}", end),
+                            .stage = Stage::kFirst,
+                            .when = "vision.siglip",
+                            .tower = std::string(kTower)});
+  }
+  return mounted;
+}
+
 // {A}: its canonical name; {S}: its weight's shape; {P}: its name inside the word embedding.
 std::vector<Words> Places(std::string_view embedding) {
   std::vector<Words> places;
@@ -60,8 +88,11 @@ std::vector<Symbol> Declared() {
     if (!IsNorm(place)) projector.push_back(Symbol::Size(fmt::format("{}.columns", place), "of its weight"));
   }
   return Join<Symbol>({GptDeclared(),
-                       ImageTower("").symbols,
+                       EitherOf(ImageTower(""), MegatronTower(""), kMegatronVision).symbols,
                        {Symbol::Flag("vision.siglip", "the image tower is a SigLIP's"),
+                        Symbol::Flag(kMegatronVision, "the image tower is Megatron-core's"),
+                        Symbol::Flag(kMegatronProjector, "the projector is Megatron-core's"),
+                        Symbol::Flag("projector_bias", "the projector's linear layers have one"),
                         Symbol::Flag("language", "the language model is stored"),
                         Symbol::Flag("image_newline", "rows of an image's tiles end in a vector: LLaVA-NeXT")},
                        projector});
@@ -76,12 +107,24 @@ std::vector<C> Language() {
   return rows;
 }
 
+// A LLaVA's picture is what a layer before this norm gives.
+std::vector<C> TowerCanonical() {
+  std::vector<C> rows = ImageTower("").canonical;
+  for (C& row : rows) {
+    if (!row.name.starts_with("vision.post_norm.")) continue;
+    row.made = row.name.ends_with("weight") ? 1 : 0;
+    row.why = "the norm behind the image tower's last layer, which no LLaVA computes";
+    row.is_idle = true;
+  }
+  return rows;
+}
+
 std::vector<C> Canonical() {
-  return Join<C>(
-      {Language(),
-       ImageTower("").canonical,
-       ForPlaces(Places(""), std::vector<C>{{"{A}.weight", "{S}", "{A}", ""}, {"{A}.bias", "{A}.rows", "{A}", ""}}),
-       {{kNewline, "width", kNewline, ""}}});
+  return Join<C>({Language(),
+                  TowerCanonical(),
+                  ForPlaces(Places(""), std::vector<C>{{"{A}.weight", "{S}", "{A}", ""},
+                                                       {"{A}.bias", "{A}.rows", "{A} & projector_bias", ""}}),
+                  {{kNewline, "width", kNewline, ""}}});
 }
 
 // The rows inside the word embedding.
@@ -97,6 +140,44 @@ std::vector<R> Seeing(const std::string& embedding) {
 // Of NeMo 2's LLaVA-NeXT; NeMo 1 has no such model.
 Dialect WithNewline(Dialect dialect) {
   dialect.rows.push_back({.name = kNewline, .canonical = kNewline, .stage = Stage::kFirst});
+  return dialect;
+}
+
+std::vector<R> When(std::string_view condition, std::vector<R> rows) {
+  for (R& row : rows) {
+    if (row.when != kReadOnly) row.when = Both(row.when, condition);
+  }
+  return rows;
+}
+
+// NeMo 2 with parts of Megatron-core: the tower, the projector, or both. The other kind's rows are here as well.
+Dialect MegatronVit() {
+  const std::string embedding = "embedding.word_embeddings";
+  const std::string projector = embedding + ".adapter_layer.mm_projector_adapter.mm_projector.encoder";
+  const auto linear = [&](const std::string& name, const std::string& canonical, bool is_columns) {
+    const std::string when(kMegatronProjector);
+    return std::vector<R>{{.name = fmt::format("{}{}.weight", projector, name),
+                           .canonical = fmt::format("{}.weight", canonical),
+                           .split = is_columns ? Split::kColumns : Split::kRows,
+                           .stage = Stage::kFirst,
+                           .when = when},
+                          {.name = fmt::format("{}{}.bias", projector, name),
+                           .canonical = fmt::format("{}.bias", canonical),
+                           .split = is_columns ? Split::kColumns : Split::kReplicated,
+                           .stage = Stage::kFirst,
+                           .when = when},
+                          StateRow(fmt::format("{}{}._extra_state", projector, name), kReadOnly, Stage::kFirst)};
+  };
+  std::vector<R> tower = ImageTower(embedding + ".vision_encoder.").rows, seeing = Seeing(embedding);
+  seeing.erase(seeing.begin(), seeing.begin() + static_cast<ptrdiff_t>(tower.size()));
+  Dialect dialect = WithNewline(
+      GptMcore(Join<R>({When(fmt::format("!{}", kMegatronVision), std::move(tower)),
+                        When(kMegatronVision, MegatronTower(embedding + ".").rows),
+                        When(fmt::format("!{}", kMegatronProjector), std::move(seeing)), linear("", "projector", true),
+                        linear(".linear_fc1", "projector.0", true), linear(".linear_fc2", "projector.2", false)})));
+  dialect.name = kMegatronTowerDialect;
+  dialect.title = "NeMo 2 NeVA, image tower of Megatron-core";
+  dialect.language = ConfigLanguage::kNemo2;
   return dialect;
 }
 
@@ -185,7 +266,7 @@ Dialect Titled(Dialect dialect, std::string_view title) {
 struct Stored {
   std::map<std::string, Shape> shapes;  // by canonical row
   uint64_t layers = 0;
-  bool has_language = false;
+  bool has_language = false, has_megatron_tower = false, has_megatron_projector = false;
 
   bool Has(const std::string& row) const { return shapes.contains(row); }
   uint64_t Axis(const std::string& row, size_t axis) const {
@@ -207,6 +288,8 @@ Stored StoredBesidesLanguage(const Checkpoint& checkpoint, const Dialect& dialec
         stored.has_language |= hit->captures.layer.has_value();
         continue;
       }
+      stored.has_megatron_tower |= row.name.find(".vision_encoder.decoder.") != std::string::npos;
+      stored.has_megatron_projector |= row.name.find(".mm_projector.encoder.") != std::string::npos;
       if (!row.canonical.empty()) stored.shapes.emplace(row.canonical, item.tensor()->shape());
       if (hit->captures.layer) stored.layers = std::max(stored.layers, *hit->captures.layer + 1);
     }
@@ -231,16 +314,19 @@ Status SetVision(const Stored& stored, const ConfigNode& config, ModelSymbols* s
   const uint64_t heads = said > 0 && width % static_cast<uint64_t>(said) == 0 ? static_cast<uint64_t>(said) : 1;
   set("heads", heads);
   set("head_dim", width / heads);
+  set("groups", heads);
   ANEMONE_ASSIGN(const uint64_t qkv_rows, symbols->Compute("3*vision.width"));
   set("qkv_rows", qkv_rows);
   set("positions", stored.Axis("vision.position_embedding.weight", 0));
   symbols->Set("channels", stored.Axis("vision.patch_embedding.weight", 1));
   symbols->Set("patch", stored.Axis("vision.patch_embedding.weight", 2));
   for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
+  symbols->Set(kMegatronVision, stored.has_megatron_tower);
   return {};
 }
 
 void SetProjector(const Stored& stored, ModelSymbols* symbols) {
+  symbols->Set(kMegatronProjector, stored.has_megatron_projector);
   for (const std::string_view place : kProjections) {
     const std::string weight = fmt::format("{}.weight", place);
     symbols->Set(place, stored.Has(weight) || stored.Has(fmt::format("{}.bias", place)));
@@ -295,15 +381,38 @@ void SetNoLanguage(uint64_t width, ModelSymbols* symbols) {
   symbols->Set("width", width);
 }
 
-// The config of the image tower, where the checkpoint has one, in transformers' words. LLaVA's own tells sizes by a
-// name alone.
-Result<ConfigNode> VisionConfigOf(const Checkpoint& checkpoint) {
+constexpr const char* kTowerConfig = "vision_tower/config.json";  // of a tower that was taken from elsewhere
+
+// The config of a tower that was taken from elsewhere.
+Result<std::optional<Config>> TakenTowerConfig(const Checkpoint& source) {
+  const Artifact* artifact = source.FindArtifact(kTowerConfig);
+  if (artifact == nullptr) return std::optional<Config>();
+  constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+  ANEMONE_ASSIGN(const std::string text, artifact->content.ReadAll(kMaxConfigBytes));
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, kTowerConfig));
+  return std::optional(std::move(config));
+}
+
+// The config of the image tower in transformers' words, and where the checkpoint says it; LLaVA's own tells sizes by a
+// name alone. Empty where nothing does; one that came along says nothing of weights that changed since.
+struct VisionConfig {
+  ConfigNode words = {};
+  std::string place = {};
+};
+Result<VisionConfig> VisionConfigOf(const Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(const std::optional<Config> taken, TakenTowerConfig(checkpoint));
+  if (taken) return VisionConfig{WholeTower(taken->root()), kTowerConfig};
+  if (checkpoint.config && !IsLlava(checkpoint)) {
+    const std::string place = fmt::format("mm_cfg.vision_encoder.{}", kTowerConfigKey);
+    const ConfigNode& said = WordAt(ModelNode(*checkpoint.config), place);
+    if (said.is_map()) return VisionConfig{WholeTower(said), place};
+  }
   const std::optional<Config> kept = KeptHfConfig(checkpoint, IsAnyLlavaJson);
-  if (!IsLlava(checkpoint) && !kept) return ConfigNode();
+  if (!IsLlava(checkpoint) && !kept) return VisionConfig();
   const ConfigNode& root = IsLlava(checkpoint) ? checkpoint.config->root() : kept->root();
   ANEMONE_ASSIGN(const ConfigNode json, InHfWords(root));
   const ConfigNode& vision = WordAt(json, "vision_config");
-  return IsOwnLlavaJson(root) ? vision : WholeTower(vision);
+  return VisionConfig{IsOwnLlavaJson(root) ? vision : WholeTower(vision), IsLlava(checkpoint) ? "vision_config" : ""};
 }
 
 // What a config says of the tower and the projector is what is stored: NeMo and transformers build them by it.
@@ -317,23 +426,69 @@ constexpr Said kSaid[] = {{"vision.width", "hidden_size", "hidden_size"},
                           {"projector.0.columns", "hidden_size", "hidden_size"},
                           {"projector.columns", "hidden_size", "hidden_size"}};
 
-Status CheckSaid(const Checkpoint& checkpoint, const ConfigNode& vision, const ModelSymbols& symbols) {
-  const bool is_hf = IsLlava(checkpoint);
-  if (!is_hf && !checkpoint.config) return {};
-  const ConfigNode& nemo = is_hf ? vision : WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder");
-  const std::string_view place = is_hf ? "vision_config" : "mm_cfg.vision_encoder";
+Status CheckSizes(const ConfigNode& node, std::string_view place, std::string_view Said::*word, bool is_of_one_layer,
+                  const ModelSymbols& symbols) {
   for (const Said& said : kSaid) {
-    const std::string_view key = is_hf ? said.hf : said.nemo;
+    const std::string_view key = said.*word;
     ANEMONE_ASSIGN(const uint64_t stored, symbols.Get(said.symbol));
-    const auto value = key.empty() ? std::nullopt : WordAt(nemo, key).AsInt();
-    if (stored == 0 || !value || *value == static_cast<int64_t>(stored)) continue;
+    const auto value = key.empty() ? std::nullopt : WordAt(node, key).AsInt();
+    const bool is_projector = said.symbol.starts_with("projector");
+    if (stored == 0 || !value || *value == static_cast<int64_t>(stored) || (is_projector && !is_of_one_layer)) continue;
     return Corrupt(fmt::format("{}.{}: expected {}, as the weights have, found {}", place, key, stored, *value));
   }
   return {};
 }
 
+// transformers' table of positions has a row for each patch of a picture, and CLIP's one for its class token.
+Status CheckPositions(const VisionConfig& vision, const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("vision.positions"));
+  ANEMONE_ASSIGN(const bool is_siglip, symbols.Holds("vision.siglip"));
+  const int64_t image = WordAt(vision.words, "image_size").AsInt().value_or(0),
+                patch = WordAt(vision.words, "patch_size").AsInt().value_or(0);
+  constexpr int64_t kMostSide = 1 << 15;
+  if (stored == 0 || image <= 0 || patch <= 0 || image / patch > kMostSide) return {};
+  const int64_t positions = (image / patch) * (image / patch) + (is_siglip ? 0 : 1);
+  if (positions == static_cast<int64_t>(stored)) return {};
+  return Corrupt(fmt::format("{}.image_size: expected pictures of {} positions, as the weights have, found {}, of {}",
+                             vision.place, stored, image, positions));
+}
+
+Status CheckSaid(const Checkpoint& checkpoint, const VisionConfig& vision, const ModelSymbols& symbols) {
+  const bool is_hf = IsLlava(checkpoint);
+  if (!is_hf && checkpoint.config) {
+    ANEMONE_TRY(CheckSizes(WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder"), "mm_cfg.vision_encoder",
+                           &Said::nemo, true, symbols));
+  }
+  if (vision.place.empty()) return {};
+  const ConfigNode none;
+  const ConfigNode& layer = is_hf ? WordAt(checkpoint.config->root(), "vision_feature_layer") : none;
+  const bool is_of_one = !layer.is_list() || layer.list.size() == 1;
+  ANEMONE_TRY(CheckSizes(vision.words, vision.place, &Said::hf, is_of_one, symbols));
+  return CheckPositions(vision, symbols);
+}
+
+// transformers builds a decoder of any class and a tower of any class: those that are spelled as Llama's, CLIP's and
+// SigLIP's are known.
+Status CheckClasses(const Checkpoint& checkpoint) {
+  if (!IsLlava(checkpoint)) return {};
+  ANEMONE_ASSIGN(const ConfigNode json, InHfWords(checkpoint.config->root()));
+  ANEMONE_ASSIGN(const ConfigNode text, TextConfigOf(json));
+  const auto type = [](const ConfigNode& config) { return WordAt(config, "model_type").ScalarText(); };
+  if (FindHfArchitecture(text) == nullptr || DialectOfHf(text) != "hf") {
+    return Unsupported(
+        fmt::format("text_config.model_type: expected a decoder with Llama's names, as llama, mistral, qwen2 and "
+                    "nemotron have, found {}",
+                    type(text)));
+  }
+  const ConfigNode vision = WholeTower(WordAt(json, "vision_config"));
+  if (type(vision) == "clip_vision_model" || type(vision) == "siglip_vision_model") return {};
+  return Unsupported(fmt::format(
+      "vision_config.model_type: expected clip_vision_model or siglip_vision_model, found {}", type(vision)));
+}
+
 Status ReadNevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                        ModelSymbols* symbols) {
+  ANEMONE_TRY(CheckClasses(checkpoint));
   const Stored stored = StoredBesidesLanguage(checkpoint, dialect);
   if (!stored.has_language && !checkpoint.config && !options.hparams) {
     const uint64_t inner = stored.Axis("projector.weight", 0), outer = stored.Axis("projector.0.weight", 0);
@@ -350,12 +505,13 @@ Status ReadNevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
       checkpoint.config && (IsLlavaNextJson(checkpoint.config->root()) || IsLlavaNextConfig(*checkpoint.config));
   symbols->Set(kNewline, is_next || stored.Has(kNewline));
   SetProjector(stored, symbols);
-  ANEMONE_ASSIGN(const ConfigNode vision, VisionConfigOf(checkpoint));
-  ANEMONE_TRY(SetVision(stored, vision, symbols));
+  const ConfigNode no_config;
+  const ConfigNode& root = IsLlava(checkpoint) ? checkpoint.config->root() : no_config;
+  symbols->Set("projector_bias", WordAt(root, "multimodal_projector_bias").AsBool().value_or(true));
+  ANEMONE_ASSIGN(const VisionConfig vision, VisionConfigOf(checkpoint));
+  ANEMONE_TRY(SetVision(stored, vision.words, symbols));
   return CheckSaid(checkpoint, vision, *symbols);
 }
-
-constexpr const char* kTowerConfig = "vision_tower/config.json";  // of a tower that was taken from elsewhere
 
 // transformers and LLaVA load whole models: NeMo's and LLaVA's files may leave parts out.
 Status RequireWhole(const Checkpoint& source, const Dialect& to, const ModelSymbols& symbols) {
@@ -384,16 +540,6 @@ Status RequireWhole(const Checkpoint& source, const Dialect& to, const ModelSymb
   return NotFound(fmt::format("vision_tower: expected an image tower, found none stored{}",
                               says("mm_cfg.vision_encoder.from_pretrained", "mm_vision_tower")))
       .Use("tower", "DIR", "take it from a CLIP, a SigLIP or a LLaVA");
-}
-
-// The config of a tower that was taken from elsewhere.
-Result<std::optional<Config>> TakenTowerConfig(const Checkpoint& source) {
-  const Artifact* artifact = source.FindArtifact(kTowerConfig);
-  if (artifact == nullptr) return std::optional<Config>();
-  constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-  ANEMONE_ASSIGN(const std::string text, artifact->content.ReadAll(kMaxConfigBytes));
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, kTowerConfig));
-  return std::optional(std::move(config));
 }
 
 // config.json in the words of the dialect; `json` is in transformers'.
@@ -456,11 +602,21 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
     if (const ConfigNode* names = own.Get("architectures")) request.text["architectures"] = *names;
     if (SameConfig(request.text, own)) request.text = own;
   }
+  const auto text = [&](std::string_view key) { return WordAt(model, key).AsString().value_or(""); };
   ANEMONE_ASSIGN(const std::optional<Config> tower, TakenTowerConfig(source));
   if (tower) request.vision = &tower->root();
+  // A published tower is told by its name, as long as the weights have its sizes.
+  const ConfigNode known = TowerOfName(text("mm_cfg.vision_encoder.from_pretrained"));
+  const bool is_told =
+      tower || kept || WordAt(model, fmt::format("mm_cfg.vision_encoder.{}", kTowerConfigKey)).is_map();
+  if (!is_told && !known.map.empty()) {
+    const VisionConfig named{known, "mm_cfg.vision_encoder.from_pretrained"};
+    ANEMONE_TRY(CheckSizes(known, named.place, &Said::hf, true, symbols));
+    ANEMONE_TRY(CheckPositions(named, symbols));
+    request.vision = &known;
+  }
   request.image_token = TokenIdIn(source.artifacts, "<image>");
   ANEMONE_ASSIGN(ConfigNode json, LlavaJson(model, std::move(request), &target.notes));
-  const auto text = [&](std::string_view key) { return WordAt(model, key).AsString().value_or(""); };
   ANEMONE_ASSIGN(json, InWordsOf(to, source, std::move(json), text("mm_cfg.vision_encoder.from_pretrained"),
                                  text("mm_cfg.mm_mlp_adapter_type"), &target.notes));
   SetHuggingFaceDType(json, DTypeOf(source));
@@ -485,7 +641,8 @@ Result<Target> BetweenLayouts(const Checkpoint& source, const Dialect& from, con
       return Unsupported(
           fmt::format("mm_projector_type: expected mlp2x_gelu, as transformers' LLaVA computes, found {}", projector));
     }
-    const int64_t image = TokenIdIn(source.artifacts, "<image>").value_or(kPublishedImageToken);
+    const int64_t said = WordAt(json, kImageTokenKey).AsInt().value_or(kPublishedImageToken);
+    const int64_t image = TokenIdIn(source.artifacts, "<image>").value_or(said);
     json["image_token_index"] = ConfigNode::Int(image);
     ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
     if (image >= static_cast<int64_t>(rows)) {
@@ -546,11 +703,10 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& from, co
   if (options.hparams || !source.config) return target;
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
   ANEMONE_ASSIGN(ConfigNode json, InHfWords(source.config->root()));
-  if (IsOwnLlavaJson(source.config->root())) {
-    ANEMONE_ASSIGN(const std::optional<Config> tower, TakenTowerConfig(source));
-    if (tower) json["vision_config"] = tower->root();
+  ANEMONE_ASSIGN(const std::optional<Config> tower, TakenTowerConfig(source));
+  if (tower) json["vision_config"] = tower->root();
+  if (IsOwnLlavaJson(source.config->root()))
     ANEMONE_TRY(AddStoredTower(symbols, &json["vision_config"]).In(source.config_name));
-  }
   Result<ConfigNode> model = NemoNevaConfig(json, std::move(target.config->root()), rows, &target.notes);
   if (!model.ok()) return model.status().In(source.config_name);
   if (IsOwnLlavaJson(source.config->root())) {
@@ -564,12 +720,37 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& from, co
   return target;
 }
 
+// Says whether the tower of a model for NeMo is Megatron-core's: only NeMo 2 builds one.
+Status SetTowerKind(const Checkpoint& source, const Dialect& to, Target* target) {
+  const bool is_megatron = to.name == kMegatronTowerDialect;
+  target->symbols.Set(kMegatronVision, is_megatron);
+  if (!target->config) return {};
+  ConfigNode& root = target->config->root();
+  ConfigNode* within = root.Get("cfg");
+  ConfigNode& encoder = (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["vision_encoder"];
+  encoder.Erase(kIsMegatronTower);
+  if (!is_megatron) return {};
+  encoder[kIsMegatronTower] = ConfigNode::Bool(true);
+  ANEMONE_ASSIGN(VisionConfig vision, VisionConfigOf(source));
+  if (vision.words.map.empty()) vision.words = TowerOfName(WordAt(encoder, "from_pretrained").AsString().value_or(""));
+  if (WordAt(vision.words, "num_attention_heads").is_null()) {
+    return NotFound("num_attention_heads: expected the image tower's config, which orders its heads, found none")
+        .Use("tower", "DIR", "take the tower from there");
+  }
+  if (!WordAt(encoder, kTowerConfigKey).is_map()) encoder[kTowerConfigKey] = vision.words;
+  return {};
+}
+
 Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options, const ModelSymbols& symbols) {
   if (from.is_megatron && !to.is_megatron && source.config) return ToHuggingFace(source, from, to, options, symbols);
-  if (!from.is_megatron && to.is_megatron) return FromHuggingFace(source, from, to, options, symbols);
-  if (!from.is_megatron) return BetweenLayouts(source, from, to, symbols);
-  return GptTarget(source, from, to, options, symbols);
+  if (!to.is_megatron) return BetweenLayouts(source, from, to, symbols);
+  // Where Megatron-core's parts are, the language model is spelled alike.
+  const Dialect& usual = to.name == kMegatronTowerDialect ? *NevaFamily().FindDialect("mcore") : to;
+  Result<Target> target = from.is_megatron ? GptTarget(source, from, usual, options, symbols)
+                                           : FromHuggingFace(source, from, usual, options, symbols);
+  if (target.ok()) ANEMONE_TRY(SetTowerKind(source, to, &*target));
+  return target;
 }
 
 // The layout on the hub, which all versions read, but for a model that came from version 5.
@@ -615,13 +796,17 @@ std::string TowerElsewhere(const Checkpoint& checkpoint) {
   return WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder.from_pretrained").AsString().value_or("");
 }
 
-// Where each dialect has it.
-constexpr std::pair<std::string_view, std::string_view> kTowerPlaces[] = {
-    {"mcore", "embedding.word_embeddings.vision_encoder."},
-    {"legacy", "language_model.embedding.word_embeddings.vision_encoder."},
-    {"hf", "vision_tower."},
-    {"hf_nested", "model.vision_tower."},
-    {"llava", "model.vision_tower.vision_tower."}};
+// Where each dialect has it; `below` is left out before its names.
+struct TowerPlace {
+  std::string_view dialect, inside, below;
+};
+constexpr std::string_view kTowerModule = "vision_model.";
+constexpr TowerPlace kTowerPlaces[] = {{"mcore", "embedding.word_embeddings.vision_encoder.", ""},
+                                       {"legacy", "language_model.embedding.word_embeddings.vision_encoder.", ""},
+                                       {"hf", "vision_tower.", ""},
+                                       {"hf_v5", "vision_tower.", kTowerModule},
+                                       {"hf_nested", "model.vision_tower.", ""},
+                                       {"llava", "model.vision_tower.vision_tower.", ""}};
 
 Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
   ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
@@ -630,13 +815,13 @@ Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
     return Unsupported(fmt::format("expected a CLIP, a SigLIP or a LLaVA, found a {}", identity.family->title));
   ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, "hf"));
   const std::string_view before = is_image ? "" : "vision_tower.";
-  const std::string_view tower = "vision_model.";
   ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(*checkpoint, NevaFamily()));
   const std::string prefix = NameMatcher(*dialect).BestPrefix(checkpoint->weights()).prefix;
-  const auto* place = std::ranges::find_if(kTowerPlaces, [&](const auto& p) { return p.first == dialect->name; });
+  const auto* place =
+      std::ranges::find_if(kTowerPlaces, [&](const TowerPlace& p) { return p.dialect == dialect->name; });
   if (place == std::end(kTowerPlaces))
     return Unsupported(fmt::format("expected another layout, found {}", dialect->name));
-  const std::string inside = fmt::format("{}{}", prefix, place->second);
+  const std::string inside = fmt::format("{}{}", prefix, place->inside);
   // In place of one that is stored.
   StateDict weights;
   for (const StateDict::Item& item : checkpoint->weights().items()) {
@@ -644,8 +829,8 @@ Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
   }
   uint64_t taken = 0;
   for (const StateDict::Item& item : whole.weights().items()) {
-    if (!item.name.starts_with(fmt::format("{}{}", before, tower))) continue;
-    ANEMONE_TRY(weights.Add(inside + item.name.substr(before.size()), item.entry));
+    if (!item.name.starts_with(fmt::format("{}{}", before, kTowerModule))) continue;
+    ANEMONE_TRY(weights.Add(inside + item.name.substr(before.size() + place->below.size()), item.entry));
     ++taken;
   }
   checkpoint->weights() = std::move(weights);
@@ -675,6 +860,7 @@ const Family& NevaFamily() {
           {{
                WithNewline(Titled(GptMcore(Seeing("embedding.word_embeddings")), "NeMo NeVA, Megatron-core")),
                Legacy(),
+               MegatronVit(),
            },
            HuggingFaceDialects()}),
       .refusals = {{"vision_encoder.backbone.",

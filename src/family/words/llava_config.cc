@@ -46,12 +46,14 @@ bool IsAround(std::string_view key) {
                                         "image_crop_resolution",
                                         "image_grid_pinpoints",
                                         "image_split_resolution",
+                                        "image_token_index",
                                         "model_type",
                                         "tokenizer_model_max_length",
                                         "tokenizer_padding_side",
                                         "torch_dtype",
                                         "dtype",
                                         "transformers_version",
+                                        "vision_config",
                                         "_name_or_path"};
   return key.starts_with("mm_") || key.find("_mm_") != std::string_view::npos ||
          std::ranges::find(kKeys, key) != std::end(kKeys);
@@ -119,6 +121,7 @@ Result<ConfigNode> HfOfOwnLlava(const ConfigNode& own) {
       ConfigNode::List({TextNode(is_next ? "LlavaNextForConditionalGeneration" : "LlavaForConditionalGeneration")});
   json["model_type"] = TextNode(is_next ? "llava_next" : "llava");
   if (const ConfigNode* dtype = own.Get("torch_dtype")) json["torch_dtype"] = *dtype;
+  if (const ConfigNode* image = own.Get(kImageTokenKey)) json[kImageTokenKey] = *image;
   const ConfigNode& layer = WordAt(own, "mm_vision_select_layer");
   json["vision_feature_layer"] = layer.is_null() ? ConfigNode::Int(-2) : layer;
   json["vision_feature_select_strategy"] = TextNode(feature == "patch" ? "default" : "full");
@@ -126,6 +129,8 @@ Result<ConfigNode> HfOfOwnLlava(const ConfigNode& own) {
     json["image_grid_pinpoints"] = Pinpoints(points);
   const std::string tower = WordAt(own, "mm_vision_tower").AsString().value_or("");
   ConfigNode vision = TowerOfName(tower);
+  // A key of this project's, where no name tells the tower.
+  if (const ConfigNode* said = own.Get("vision_config"); said != nullptr && said->is_map()) vision = *said;
   if (!tower.empty()) vision["_name_or_path"] = TextNode(tower);
   if (const ConfigNode& width = WordAt(own, "mm_hidden_size"); !width.is_null() && vision.Get("hidden_size") == nullptr)
     vision["hidden_size"] = width;
@@ -142,6 +147,7 @@ Result<ConfigNode> OwnLlavaOfHf(const ConfigNode& config_json, const OwnLlavaReq
     return Unsupported(
         fmt::format("text_config.model_type: expected llama, mistral or qwen2, as LLaVA has them, found {}", type));
   }
+  ANEMONE_TRY(CheckPictures(config_json));
   const bool is_next = WordAt(config_json, "model_type").AsString() == "llava_next";
   ConfigNode own = request.kept != nullptr ? *request.kept : ConfigNode::Map();
   for (const auto& [key, value] : text.map) {
@@ -164,7 +170,12 @@ Result<ConfigNode> OwnLlavaOfHf(const ConfigNode& config_json, const OwnLlavaReq
     set("mm_vision_tower", request.tower.empty() ? ConfigNode::Null() : TextNode(request.tower));
   if (const ConfigNode& width = WordAt(config_json, "vision_config.hidden_size"); !width.is_null())
     set("mm_hidden_size", width);
-  set("mm_vision_select_layer", WordAt(config_json, "vision_feature_layer"));
+  if (request.kept == nullptr) {
+    // LLaVA's own code passes over these two.
+    set(kImageTokenKey, WordAt(config_json, kImageTokenKey));
+    if (request.tower.empty()) set("vision_config", WordAt(config_json, "vision_config"));
+  }
+  if (const auto layer = FeatureLayerOf(config_json)) set("mm_vision_select_layer", ConfigNode::Int(*layer));
   const bool is_full = WordAt(config_json, "vision_feature_select_strategy").AsString() == "full";
   set("mm_vision_select_feature", TextNode(is_full ? "cls_patch" : "patch"));
   if (is_next) {

@@ -10,6 +10,7 @@
 
 #include "config/nodes.h"
 #include "family/words/model_words.h"
+#include "family/words/nemo2_tower.h"
 #include "family/words/neva_config.h"
 
 namespace anemone {
@@ -322,10 +323,15 @@ void Gemma3ToNemo2(const ConfigNode& model, ConfigNode& config) {
     config["softmax_scale"] = ConfigNode::Float(1 / std::sqrt(*scalar));
 }
 
+// Whether a class of NeMo 2's is in the architecture's module: the config's and the model's are in one.
+bool IsOf(const Architecture& architecture, std::string_view name) {
+  const auto module = [](std::string_view path) { return path.substr(0, path.rfind('.')); };
+  return module(name) == module(architecture.model_class);
+}
+
 // What NeMo 1 says of some architectures in words of its own [NeMo v2.0.0 scripts/checkpoint_converters].
-void ArchitectureToNemo1(std::string_view model_class, std::string_view config_class, const ConfigNode& from,
-                         ConfigNode& to) {
-  if (model_class == kGemma.model_class || model_class == kGemma2.model_class || model_class == kGemma3.model_class)
+void ArchitectureToNemo1(std::string_view config_class, const ConfigNode& from, ConfigNode& to) {
+  if (IsOf(kGemma, config_class) || IsOf(kGemma2, config_class) || IsOf(kGemma3, config_class))
     to["apply_embedding_scaling"] = ConfigNode::Bool(true);
   if (config_class.find(".llama.Llama31") != std::string_view::npos) {
     to["scale_positional_embedding"] = ConfigNode::Bool(true);
@@ -337,8 +343,8 @@ void ArchitectureToNemo1(std::string_view model_class, std::string_view config_c
       scaling[std::string(factor.hf)] = *value;
     }
   }
-  if (model_class == kGemma3.model_class) Gemma3ToNemo1(from, to);
-  if (model_class != kGemma2.model_class) return;
+  if (IsOf(kGemma3, config_class)) Gemma3ToNemo1(from, to);
+  if (!IsOf(kGemma2, config_class)) return;
   to["name"] = TextNode(kNemo1Gemma2);
   ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
   for (const char* key : kGemma2Keys) {
@@ -406,42 +412,64 @@ void SizesByName(std::string_view name, ConfigNode& encoder) {
   encoder["crop_size"] = ConfigNode::List({ConfigNode::Int(size), ConfigNode::Int(size)});
 }
 
-// NeMo 2 builds a tower as transformers' module or as Megatron-core's; names and heads of the latter lie otherwise.
-Status CheckSeeing(const ConfigNode& config) {
-  constexpr std::string_view kHfTower = "HFCLIPVisionConfig", kTower = "vision_transformer_config";
-  const ConfigNode* vision = config.Get(kTower);
-  const std::string target = vision == nullptr ? "" : TextOf(*vision, "_target_");
-  if (!target.empty() && !target.ends_with(kHfTower))
-    return Unsupported(fmt::format("config.{}: expected {}, found {}", kTower, kHfTower, target));
-  const ConfigNode* projector = config.Get("vision_projection_config");
-  const std::string type = projector == nullptr ? "" : TextOf(*projector, "projector_type");
-  if (type.empty() || type == "linear" || (type.starts_with("mlp") && type.ends_with("x_gelu"))) return {};
-  return Unsupported(
-      fmt::format("config.vision_projection_config.projector_type: expected mlp2x_gelu or its kin, found {}", type));
+// A projector of the same layers under NeMo 2's name and under NeMo 1's.
+constexpr Pair kProjectors[] = {
+    {"mlp2x_gelu", "mcore_mlp"}, {"linear", "mcore_affine"}, {"mlp_downsample", "vila_downsample_mlp"}};
+bool IsMlpOfGelu(std::string_view type) { return type.starts_with("mlp") && type.ends_with("x_gelu"); }
+
+// mm_mlp_adapter_type. Errors: Unsupported for a projector that NeMo 1 does not build.
+Result<std::string> ProjectorToNemo1(const ConfigNode& projector) {
+  const std::string type = TextOf(projector, "projector_type");
+  if (type.empty() || type == "linear" || IsMlpOfGelu(type)) return type;
+  const auto* found = std::ranges::find(kProjectors, type, &Pair::nemo2);
+  if (found == std::end(kProjectors))
+    return Unsupported(fmt::format("projector_type: expected mlp2x_gelu or its kin, found {}", type));
+  constexpr std::string_view kGelu = "torch.nn.functional.gelu";
+  const std::string function = Target(projector, "activation_func");
+  if (found == kProjectors && !function.empty() && function != kGelu)
+    return Unsupported(fmt::format("activation_func: expected {}, as NeMo 1 computes, found {}", kGelu, function));
+  return std::string(found->nemo1);
 }
 
-ConfigNode SeeingToNemo1(const ConfigNode& config) {
+// NeMo 2 builds a tower as transformers' module or as Megatron-core's.
+Status TowerToNemo1(const ConfigNode& vision, ConfigNode& encoder) {
+  const std::string target = TextOf(vision, "_target_");
+  if (target.empty() || target.ends_with("HFCLIPVisionConfig")) {
+    for (const Pair& pair : kVision) {
+      if (const ConfigNode* value = vision.Get(pair.nemo2)) encoder[pair.nemo1] = *value;
+    }
+    if (const ConfigNode* size = vision.Get("image_size")) encoder["crop_size"] = ConfigNode::List({*size, *size});
+    SizesByName(TextOf(vision, "pretrained_model_name_or_path"), encoder);
+    return {};
+  }
+  if (!IsMegatronTower(vision))
+    return Unsupported(fmt::format("expected HFCLIPVisionConfig or CLIPViTConfig, found {}", target));
+  ANEMONE_ASSIGN(const ConfigNode tower, HfTowerOfNemo2(vision));
+  SetTower(tower, tower, nullptr, &encoder);
+  encoder[std::string(kIsMegatronTower)] = ConfigNode::Bool(true);
+  return {};
+}
+
+Result<ConfigNode> SeeingToNemo1(const ConfigNode& config) {
+  constexpr std::string_view kTower = "vision_transformer_config", kProjector = "vision_projection_config";
   ConfigNode to = ConfigNode::Map();
   // The first key, set last: keys that are added move the values before them.
   to["vision_encoder"] = ConfigNode::Null();
   ConfigNode encoder = ConfigNode::Map();
   encoder["from_hf"] = ConfigNode::Bool(true);
   encoder["class_token_length"] = ConfigNode::Int(1);
-  if (const ConfigNode* vision = config.Get("vision_transformer_config"); vision != nullptr) {
-    for (const Pair& pair : kVision) {
-      if (const ConfigNode* value = vision->Get(pair.nemo2)) encoder[pair.nemo1] = *value;
-    }
-    if (const ConfigNode* size = vision->Get("image_size")) encoder["crop_size"] = ConfigNode::List({*size, *size});
-    SizesByName(TextOf(*vision, "pretrained_model_name_or_path"), encoder);
-  }
+  if (const ConfigNode* vision = config.Get(kTower); vision != nullptr)
+    ANEMONE_TRY(TowerToNemo1(*vision, encoder).In(fmt::format("config.{}", kTower)));
   if (const ConfigNode* layer = config.Get("vision_feature_layer")) encoder["vision_select_layer"] = *layer;
   if (!FlagOf(config, "drop_vision_class_token", true)) encoder["vision_select_feature"] = TextNode("cls_patch");
   if (TextOf(config, "_target_").starts_with(kLlavaNext)) to[std::string(kPatchMerge)] = TextNode(kUnpad);
-  const ConfigNode* projector = config.Get("vision_projection_config");
-  const ConfigNode* width = projector == nullptr ? nullptr : projector->Get("input_size");
-  if (width != nullptr && encoder.Get("hidden_size") == nullptr) encoder["hidden_size"] = *width;
-  if (const ConfigNode* type = projector == nullptr ? nullptr : projector->Get("projector_type"))
-    to["mm_mlp_adapter_type"] = *type;
+  if (const ConfigNode* projector = config.Get(kProjector); projector != nullptr) {
+    const ConfigNode* width = projector->Get("input_size");
+    if (width != nullptr && encoder.Get("hidden_size") == nullptr) encoder["hidden_size"] = *width;
+    Result<std::string> type = ProjectorToNemo1(*projector);
+    if (!type.ok()) return type.status().In(fmt::format("config.{}", kProjector));
+    if (!type->empty()) to["mm_mlp_adapter_type"] = TextNode(*type);
+  }
   to["vision_encoder"] = std::move(encoder);
   return to;
 }
@@ -532,35 +560,58 @@ std::vector<int64_t> ParseVersion(std::string_view text) {
 }
 bool IsBefore(std::string_view version, std::string_view other) { return ParseVersion(version) < ParseVersion(other); }
 
-// Into a LLaVA's `config`, which has its language model's already. What its tower's class takes grew with NeMo:
-// a name alone in 2.0.0, a width from 2.1.0 [nemo/collections/vlm/neva/model/base.py], another place from 2.2.0.
+// The config of the tower. What its class takes grew with NeMo: a name alone in 2.0.0, a width from 2.1.0
+// [nemo/collections/vlm/neva/model/base.py].
+Result<ConfigNode> TowerToNemo2(const ConfigNode& encoder, std::string_view place, std::string_view version) {
+  if (FlagOf(encoder, kIsMegatronTower)) {
+    const ConfigNode& tower = WordAt(encoder, kTowerConfigKey);
+    if (!tower.is_map()) return NotFound(fmt::format("{}: expected the tower's config, found none", kTowerConfigKey));
+    return Nemo2TowerOfHf(WholeTower(tower), place);
+  }
+  // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
+  if (WordAt(encoder, "class_token_length").AsInt() == 0) {
+    return Unsupported("expected a CLIP, as NeMo 2 builds of transformers for a LLaVA, found a SigLIP")
+        .Use("dialect", kMegatronTowerDialect, "write a tower of Megatron-core's, which NeMo 2.1 has");
+  }
+  const std::string name = TextOf(encoder, "from_pretrained");
+  if (name.empty()) return Unsupported("from_pretrained: expected a tower's name, which NeMo 2 builds it from");
+  ConfigNode vision = ConfigNode::Map();
+  vision["_target_"] = TextNode(fmt::format("{}HFCLIPVisionConfig", place));
+  vision["pretrained_model_name_or_path"] = TextNode(name);
+  const ConfigNode* size = encoder.Get("hidden_size");
+  if (size != nullptr && !IsBefore(version, "2.1.0")) vision["hidden_size"] = *size;
+  return vision;
+}
+
+// Into a LLaVA's `config`, which has its language model's already. The classes are in another place from 2.2.0.
 Status SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, std::string_view version,
                      ConfigNode& config) {
-  ConfigNode vision = ConfigNode::Map(), projector = ConfigNode::Map();
   const std::string place =
       IsBefore(version, "2.2.0") ? std::string(kNeva) + "base." : "nemo.collections.vlm.vision.base.";
-  vision["_target_"] = TextNode(place + "HFCLIPVisionConfig");
+  const ConfigNode& encoder = WordAt(mm_cfg, "vision_encoder");
+  Result<ConfigNode> vision = TowerToNemo2(encoder, place, version);
+  if (!vision.ok()) return vision.status().In("mm_cfg.vision_encoder");
+  ConfigNode projector = ConfigNode::Map();
   projector["_target_"] = TextNode(place + "MultimodalProjectorConfig");
-  const ConfigNode* encoder = mm_cfg.Get("vision_encoder");
-  const std::string name = encoder == nullptr ? std::string() : TextOf(*encoder, "from_pretrained");
-  if (name.empty())
-    return Unsupported("mm_cfg.vision_encoder.from_pretrained: expected a tower's name, which NeMo 2 builds it from");
-  // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
-  if (encoder->Get("class_token_length") != nullptr && encoder->Get("class_token_length")->AsInt() == 0)
-    return Unsupported("mm_cfg.vision_encoder: expected a CLIP, as NeMo 2 builds for a LLaVA, found a SigLIP");
-  vision["pretrained_model_name_or_path"] = TextNode(name);
-  if (TextOf(*encoder, "vision_select_feature") == "cls_patch")
+  if (TextOf(encoder, "vision_select_feature") == "cls_patch")
     config["drop_vision_class_token"] = ConfigNode::Bool(false);
-  if (const ConfigNode* layer = encoder->Get("vision_select_layer")) config["vision_feature_layer"] = *layer;
-  if (const ConfigNode* size = encoder->Get("hidden_size")) {
-    projector["input_size"] = *size;
-    if (!IsBefore(version, "2.1.0")) vision["hidden_size"] = *size;
+  if (const ConfigNode* layer = encoder.Get("vision_select_layer")) config["vision_feature_layer"] = *layer;
+  if (const ConfigNode* size = encoder.Get("hidden_size")) projector["input_size"] = *size;
+  if (const std::string type = TextOf(mm_cfg, "mm_mlp_adapter_type"); !type.empty()) {
+    // [MultimodalProjectorConfig.configure_model of every version; VILA's from 2.4.0.]
+    constexpr std::string_view kFirstDownsample = "2.4.0";
+    if (!IsMlpOfGelu(type) && (type != kProjectors[2].nemo1 || IsBefore(version, kFirstDownsample))) {
+      return Unsupported(
+          fmt::format("mm_cfg.mm_mlp_adapter_type: expected mlp2x_gelu or its kin, as NeMo {} builds, "
+                      "found {}",
+                      version, type));
+    }
+    projector["projector_type"] = TextNode(IsMlpOfGelu(type) ? std::string_view(type) : kProjectors[2].nemo2);
   }
-  if (const ConfigNode* type = mm_cfg.Get("mm_mlp_adapter_type")) projector["projector_type"] = *type;
   for (const char* key : {"hidden_size", "ffn_hidden_size"}) {
     if (const ConfigNode* size = language.Get("hidden_size")) projector[key] = *size;
   }
-  config["vision_transformer_config"] = std::move(vision);
+  config["vision_transformer_config"] = *std::move(vision);
   config["vision_projection_config"] = std::move(projector);
   return {};
 }
@@ -722,13 +773,13 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     target = kNemo1Neva;
     if (!language->is_map()) return Unsupported("config.language_transformer_config: expected a config, found none");
     ANEMONE_TRY(TransformerToNemo1(*language, to).In("config.language_transformer_config"));
-    ANEMONE_TRY(CheckSeeing(config));
-    to["mm_cfg"] = SeeingToNemo1(config);
+    ArchitectureToNemo1(TextOf(*language, "_target_"), *language, to);
+    ANEMONE_ASSIGN(to["mm_cfg"], SeeingToNemo1(config));
   } else {
     ANEMONE_TRY(TransformerToNemo1(config, to).In("config"));
     if (TextOf(model_yaml, "_target_") == kDeepSeek.model_class || FlagOf(config, "multi_latent_attention"))
       ANEMONE_TRY(DeepSeekToNemo1(config, to).In("config"));
-    ArchitectureToNemo1(TextOf(model_yaml, "_target_"), TextOf(config, "_target_"), config, to);
+    ArchitectureToNemo1(TextOf(config, "_target_"), config, to);
   }
   to["tokenizer"] = TokenizerToNemo1(model_yaml.Get("tokenizer"));
   to["optim"] = OptimToNemo1(model_yaml.Get("optim"));
@@ -797,9 +848,12 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   config["_target_"] = TextNode(asked != nullptr ? asked->config_class : architecture->config_class);
   if (const ConfigNode* seeing = model_config.Get("mm_cfg"); seeing != nullptr && seeing->is_map()) {
     const bool is_next = TextOf(*seeing, kPatchMerge) == kUnpad;
+    const bool is_megatron = FlagOf(WordAt(*seeing, "vision_encoder"), kIsMegatronTower);
     std::string written = version;
     if (is_next) {
       ANEMONE_ASSIGN(written, VersionFor(request, kFirstLlavaNext, "LLaVA-NeXT", said));
+    } else if (is_megatron) {
+      ANEMONE_ASSIGN(written, VersionFor(request, kFirstMegatronTower, "the layers of such a tower", said));
     }
     to["_target_"] = TextNode(is_next ? std::string(kLlavaNext) + "llava_next.LlavaNextModel"
                                       : std::string(kNeva) + "llava.LlavaModel");
@@ -807,6 +861,7 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
     whole["_target_"] =
         TextNode(is_next ? std::string(kLlavaNext) + "base.LlavaNextConfig" : std::string(kNeva) + "llava.LlavaConfig");
     ANEMONE_TRY(SeeingToNemo2(*seeing, config, written, whole));
+    if (is_megatron) PrecisionToNemo2(model_config, whole["vision_transformer_config"]);
     whole["language_transformer_config"] = std::move(config);
   } else {
     to["_target_"] = TextNode(model_class);

@@ -33,8 +33,12 @@ constexpr Silent kSilentTexts[] = {
 };
 // The same of the tower's classes.
 constexpr Silent kSilentTowers[] = {
-    {"clip_vision_model", "{hidden_size: 768, image_size: 224, patch_size: 32, num_hidden_layers: 12}"},
-    {"siglip_vision_model", "{hidden_size: 768, image_size: 224, patch_size: 16, num_hidden_layers: 12}"},
+    {"clip_vision_model",
+     "{hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, image_size: 224, patch_size: 32, "
+     "num_hidden_layers: 12}"},
+    {"siglip_vision_model",
+     "{hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, image_size: 224, patch_size: 16, "
+     "num_hidden_layers: 12}"},
 };
 
 template <size_t n>
@@ -158,6 +162,35 @@ ConfigNode TowerOfName(std::string_view name) {
   return found == std::end(kTowers) ? ConfigNode::Map() : ParseWord(found->config);
 }
 
+void SetTower(const ConfigNode& whole, const ConfigNode& vision, std::vector<std::string>* notes, ConfigNode* encoder) {
+  ConfigNode& to = *encoder;
+  to["from_pretrained"] = TextNode(TowerNameOf(whole, vision, notes));
+  to["patch_dim"] = WordAt(whole, "patch_size");
+  to["crop_size"] = ConfigNode::List({WordAt(whole, "image_size"), WordAt(whole, "image_size")});
+  to["hidden_size"] = WordAt(whole, "hidden_size");
+  const bool is_siglip = WordAt(whole, "model_type").AsString() == "siglip_vision_model";
+  to["class_token_length"] = ConfigNode::Int(is_siglip ? 0 : 1);
+  to[kTowerConfigKey] = vision;
+}
+
+Status CheckPictures(const ConfigNode& config_json) {
+  for (const Fixed& fixed : kFixed) {
+    const ConfigNode& value = WordAt(config_json, fixed.key);
+    if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) continue;
+    return Unsupported(fmt::format("{}: expected {}, as NeMo computes, found {}", fixed.key, fixed.value,
+                                   value.is_scalar() ? value.ScalarText() : "something else"));
+  }
+  const ConfigNode& layer = WordAt(config_json, "vision_feature_layer");
+  if (!layer.is_null() && !FeatureLayerOf(config_json))
+    return Unsupported("vision_feature_layer: expected one layer, as NeMo computes, found several");
+  return {};
+}
+
+std::optional<int64_t> FeatureLayerOf(const ConfigNode& config_json) {
+  const ConfigNode& layer = WordAt(config_json, "vision_feature_layer");
+  return layer.is_list() && layer.list.size() == 1 ? layer.list.front().AsInt() : layer.AsInt();
+}
+
 bool IsLlavaNextJson(const ConfigNode& root) { return IsOf(root, "LlavaNextForConditionalGeneration", "llava_next"); }
 bool IsLlavaJson(const ConfigNode& root) {
   return IsOf(root, "LlavaForConditionalGeneration", "llava") || IsLlavaNextJson(root);
@@ -181,15 +214,8 @@ Result<ConfigNode> TextConfigOf(const ConfigNode& config_json) {
 
 Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode model, uint64_t rows,
                                   std::vector<std::string>* notes) {
-  for (const Fixed& fixed : kFixed) {
-    const ConfigNode& value = WordAt(config_json, fixed.key);
-    if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) continue;
-    return Unsupported(fmt::format("{}: expected {}, as NeMo computes, found {}", fixed.key, fixed.value,
-                                   value.is_scalar() ? value.ScalarText() : "something else"));
-  }
+  ANEMONE_TRY(CheckPictures(config_json));
   const ConfigNode& layer = WordAt(config_json, "vision_feature_layer");
-  if (!layer.is_null() && !layer.AsInt())
-    return Unsupported("vision_feature_layer: expected one layer, as NeMo computes, found several");
   const std::string strategy = WordAt(config_json, "vision_feature_select_strategy").AsString().value_or("default");
   if (strategy != "default" && strategy != "full")
     return Unsupported(fmt::format("vision_feature_select_strategy: expected default or full, found {}", strategy));
@@ -200,14 +226,12 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   const ConfigNode around = Config::ParseYaml(std::string(kAround), "NeMo's configuration of a LLaVA")->root();
   for (const auto& [key, value] : around.map) to[key] = value;
   ConfigNode& encoder = to["mm_cfg"]["vision_encoder"];
-  encoder["from_pretrained"] = TextNode(TowerNameOf(tower, vision, notes));
-  encoder["patch_dim"] = tower.map.empty() ? ConfigNode::Null() : WordAt(tower, "patch_size");
-  encoder["crop_size"] = ConfigNode::List({WordAt(tower, "image_size"), WordAt(tower, "image_size")});
-  encoder["hidden_size"] = WordAt(tower, "hidden_size");
-  if (!layer.is_null()) encoder["vision_select_layer"] = layer;
+  SetTower(tower, vision, notes, &encoder);
+  if (!layer.is_null()) encoder["vision_select_layer"] = ConfigNode::Int(*FeatureLayerOf(config_json));
   if (strategy == "full") encoder["vision_select_feature"] = TextNode("cls_patch");
-  const bool is_siglip = WordAt(tower, "model_type").AsString() == "siglip_vision_model";
-  if (is_siglip) encoder["class_token_length"] = ConfigNode::Int(0);
+  const bool is_siglip = WordAt(encoder, "class_token_length").AsInt() == 0;
+  if (const ConfigNode& image = WordAt(config_json, kImageTokenKey); image.AsInt())
+    to["mm_cfg"][kImageTokenKey] = image;
   if (IsLlavaNextJson(config_json)) to["mm_cfg"][std::string(kPatchMerge)] = TextNode(kUnpad);
   const int64_t patch = WordAt(tower, "patch_size").AsInt().value_or(0);
   const int64_t side = patch > 0 ? WordAt(tower, "image_size").AsInt().value_or(0) / patch : 0;
@@ -254,6 +278,7 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
     // The published ones have <image> and <pad> behind the tokens of Llama.
     constexpr int64_t kTokens = 32000;
     const auto rows = static_cast<int64_t>(request.rows);
+    if (!request.image_token) request.image_token = WordAt(model, fmt::format("mm_cfg.{}", kImageTokenKey)).AsInt();
     if (!request.image_token && notes != nullptr) {
       notes->push_back(fmt::format("image_token_index: {}; no tokenizer says which token stands for an image",
                                    rows > kTokens ? kTokens : rows - 1));
@@ -261,6 +286,9 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
     json["image_token_index"] = ConfigNode::Int(request.image_token.value_or(rows > kTokens ? kTokens : rows - 1));
   }
   if (request.vision != nullptr) json["vision_config"] = *request.vision;
+  if (const ConfigNode& said = WordAt(encoder, kTowerConfigKey);
+      said.is_map() && WordAt(json, "vision_config").is_null())
+    json["vision_config"] = said;
   if (WordAt(json, "vision_config").is_null())
     return NotFound("vision_config: expected the image tower's config, found none")
         .Use("tower", "DIR", "take the tower from there");
@@ -269,7 +297,7 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
     const ConfigNode& now = WordAt(json, key);
     if (!SameConfig(now.is_null() ? ParseWord(silent) : now, value) || request.kept == nullptr) json[key] = value;
   };
-  set("vision_feature_layer", "-2", layer);
+  if (request.kept == nullptr || FeatureLayerOf(json) != layer.AsInt()) set("vision_feature_layer", "-2", layer);
   set("vision_feature_select_strategy", "default", TextNode(strategy));
   if (json.Get("vocab_size") != nullptr) json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(request.rows));
   if (request.kept != nullptr) return json;

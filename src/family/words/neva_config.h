@@ -26,12 +26,29 @@ constexpr std::string_view kPatchMerge = "mm_patch_merge_type", kUnpad = "spatia
 // The tilings that transformers' LLaVA-NeXT takes where config.json is silent.
 constexpr std::string_view kSilentPinpoints = "[[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]";
 
+// In mm_cfg.vision_encoder, keys of this project's: transformers' config of the tower, which NeMo 1 has no words for;
+// and whether NeMo 2 builds the tower of Megatron-core, as the dialect of that name spells it.
+constexpr const char *kTowerConfigKey = "hf_config", *kIsMegatronTower = "megatron_core";
+constexpr const char* kMegatronTowerDialect = "mcore_vit";
+// In mm_cfg, one more: the token that stands for an image.
+constexpr const char* kImageTokenKey = "image_token_index";
+
 // `vision_config`, with the sizes that its class takes where it is silent.
 ConfigNode WholeTower(const ConfigNode& vision);
 // The config of a tower by the last word of its published name, or of a path that ends in it; empty: it is not known.
 ConfigNode TowerOfName(std::string_view name);
 // What mm_cfg.vision_encoder.from_pretrained is to say; `whole`: of WholeTower. A note where the tower is another one.
 std::string TowerNameOf(const ConfigNode& whole, const ConfigNode& vision, std::vector<std::string>* notes);
+
+// Into mm_cfg.vision_encoder, all that a tower's config says. Arguments as above; `vision` is kept as it is.
+void SetTower(const ConfigNode& whole, const ConfigNode& vision, std::vector<std::string>* notes, ConfigNode* encoder);
+
+// Whether the projector and the layer of the tower are as NeMo, and LLaVA's own code, compute them. Errors: Unsupported
+// naming the key.
+Status CheckPictures(const ConfigNode& config_json);
+
+// The one layer of `vision_feature_layer`, a list of one included; empty: several, or none is said.
+std::optional<int64_t> FeatureLayerOf(const ConfigNode& config_json);
 
 // `text_config`, with the sizes that its class takes where it is silent. Errors: Corrupt without one.
 Result<ConfigNode> TextConfigOf(const ConfigNode& config_json);

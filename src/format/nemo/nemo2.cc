@@ -25,18 +25,19 @@ struct Part {
   std::string_view theirs, ours;
 };
 struct Parts {
-  std::string_view their_mark, our_mark;  // only these models have such names
-  std::array<Part, 3> parts;              // the longer first
+  std::string_view their_mark;
+  std::array<std::string_view, 2> our_marks;  // only these models have such names
+  std::array<Part, 3> parts;                  // the longer first
 };
 constexpr Parts kParts[] = {
     // CLIP [NeMo v2.4.0 nemo/collections/vlm/clip/model/base.py MCoreClipModel].
     {"model.text_model.",
-     "model.text_encoder.",
+     {"model.text_encoder."},
      {{{"model.vision_model.", "model.vision_encoder."}, {"model.text_model.", "model.text_encoder."}}}},
     // LLaVA [NeMo v2.0.0 nemo/collections/vlm/neva/model/base.py MCoreNevaModel; multimodal_llm/neva/neva_model.py
     // NevaWordEmbeddingMixin].
     {"model.language_model.",
-     "model.embedding.word_embeddings.vision_encoder.",
+     {"model.embedding.word_embeddings.vision_encoder.", "model.embedding.word_embeddings.adapter_layer."},
      {{{"model.vision_model.", "model.embedding.word_embeddings.vision_encoder."},
        {"model.vision_projection.", "model.embedding.word_embeddings.adapter_layer.mm_projector_adapter.mm_projector."},
        {"model.language_model.", "model."}}}},
@@ -50,9 +51,11 @@ bool Matches(const Probe& probe) {
 // Null for models whose names are NeMo 1's but for the prefix of all.
 const Parts* FindParts(const StateDict& state, bool to_nemo2) {
   const auto* found = std::find_if(std::begin(kParts), std::end(kParts), [&](const Parts& parts) {
-    const std::string_view mark = to_nemo2 ? parts.our_mark : parts.their_mark;
-    return std::any_of(state.items().begin(), state.items().end(),
-                       [&](const StateDict::Item& item) { return item.name.starts_with(mark); });
+    const auto marks = [&](const StateDict::Item& item) {
+      const auto begins = [&](std::string_view mark) { return !mark.empty() && item.name.starts_with(mark); };
+      return to_nemo2 ? std::ranges::any_of(parts.our_marks, begins) : begins(parts.their_mark);
+    };
+    return std::any_of(state.items().begin(), state.items().end(), marks);
   });
   return found == std::end(kParts) ? nullptr : found;
 }

@@ -324,6 +324,24 @@ TEST(Llava, WhatNemoCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "vision_feature_layer"));
   EXPECT_THAT(PlanConversion(With(source, act, "projector_hidden_act", "relu"), temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
+  EXPECT_THAT(PlanConversion(act.path() + "/hf", temp.path() + "/x", {.to = "hf", .dialect = "llava"}),
+              StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
+  // A list of one layer is that layer, and comes back as a list.
+  const TempDir one, other;
+  const std::string listed = With(source, one, "vision_feature_layer", "[-2]"), nemo = temp.path() + "/one.nemo";
+  Convert(listed, nemo, {});
+  EXPECT_EQ(OpenCheckpoint(nemo)->config->Find("mm_cfg.vision_encoder.vision_select_layer")->AsInt(), -2);
+  Convert(nemo, temp.path() + "/listed", {.to = "hf"});
+  EXPECT_TRUE(SameConfig(JsonOf(temp.path() + "/listed/config.json").root(), JsonOf(listed + "/config.json").root()));
+  for (const auto& [key, yaml] : {std::pair{"text_config.model_type", "mixtral"},
+                                  {"text_config.model_type", "phi3"},
+                                  {"vision_config.model_type", "pixtral"}}) {
+    auto checkpoint = OpenCheckpoint(source);
+    ASSERT_THAT(checkpoint, IsOk());
+    checkpoint->config->root()["text_config"].Erase("architectures");
+    ASSERT_THAT(checkpoint->config->Set(key, ConfigNode::String(yaml)), IsOk());
+    EXPECT_THAT(PlanSave(*checkpoint, temp.path() + "/x.nemo", {}), StatusIs(ErrorKind::kUnsupported, key));
+  }
 }
 
 // A copy of `folder`, whose config.json has other values and whose weights have one tensor more.
@@ -365,24 +383,114 @@ TEST(Llava, NextGoesToNemoTwoAndBack) {
               StatusIs(ErrorKind::kUnsupported, "found a LLaVA-NeXT"));
 }
 
-// A tower or a projector that NeMo 2 builds of Megatron-core's layers has other names and another order of heads.
-TEST(Llava, WhatNemoTwoBuildsOfMegatronCoreIsRefusedByName) {
-  const TempDir temp;
-  const std::string two = temp.path() + "/two";
-  Convert(Golden("decoders/llava/hf"), two, {.to = "nemo2"});
-  for (const auto& [part, key, value] :
-       {std::tuple{"vision_transformer_config", "_target_", "nemo.collections.vlm.vision.base.CLIPViTConfig"},
-        {"vision_projection_config", "projector_type", "mcore_mlp"}}) {
-    auto checkpoint = OpenCheckpoint(two);
+// NeMo 2 may build the tower of Megatron-core: names of its layers, queries, keys and values of a head together.
+TEST(Llava, ATowerOfMegatronCoreGoesToNemoTwoAndBack) {
+  constexpr std::string_view kTower = "model.embedding.word_embeddings.vision_encoder.";
+  for (const std::string& source : {Golden("decoders/llava/hf"), Golden("transformers4_others/llava_siglip_mistral"),
+                                    Golden("transformers5_others/llava_clip")}) {
+    SCOPED_TRACE(source);
+    const bool is_clip = source.find("siglip") == std::string::npos;
+    const TempDir temp;
+    const std::string two = temp.path() + "/two", nemo = temp.path() + "/out.nemo";
+    Convert(source, two, {.to = "nemo2", .dialect = "mcore_vit"});
+    const auto checkpoint = OpenCheckpoint(two);
     ASSERT_THAT(checkpoint, IsOk());
-    checkpoint->config->root()["config"][part][key] = ConfigNode::String(value);
-    const std::string changed = temp.path() + "/" + key;
-    const auto plan = FindFormat("nemo2")->lay_out(*checkpoint, {});
-    ASSERT_THAT(plan, IsOk());
-    ASSERT_THAT(Execute(*plan, changed, {}), IsOk());
-    EXPECT_THAT(PlanConversion(changed, temp.path() + "/x.nemo", {}), StatusIs(ErrorKind::kUnsupported, value));
-    EXPECT_FALSE(PlanConversion(changed, temp.path() + "/x", {.to = "hf"}).ok());
+    const ConfigNode& tower = *checkpoint->config->Find("config.vision_transformer_config");
+    EXPECT_EQ(tower.Get("_target_")->AsString(), "nemo.collections.vlm.neva.model.base.CLIPViTConfig");
+    EXPECT_EQ(tower.Get("vision_model_type")->AsString(), is_clip ? "clip" : "siglip");
+    const StateDict& weights = checkpoint->weights();
+    const auto* qkv = weights.Find(std::string(kTower) + "decoder.layers.1.self_attention.linear_qkv.weight");
+    ASSERT_NE(qkv, nullptr);
+    const StateDict::Item* token = weights.Find(std::string(kTower) + "class_token");
+    ASSERT_EQ(token != nullptr, is_clip);
+    if (is_clip) {
+      EXPECT_EQ(token->tensor()->shape(), (Shape{1, 1, qkv->tensor()->shape()[1]}));
+    }
+    Convert(two, nemo, {});
+    // No LLaVA computes the norm behind CLIP's layers, and NeMo's tower has none.
+    const auto without_norm = [](Digests digests) {
+      std::erase_if(digests, [](const auto& item) { return item.first.find("post_layernorm") != std::string::npos; });
+      return digests;
+    };
+    for (const std::string& from : {two, nemo}) {
+      const std::string back = from + "_back";
+      Convert(from, back, {.to = "hf"});
+      EXPECT_EQ(FilesIn(back), FilesIn(source));
+      EXPECT_EQ(is_clip ? without_norm(DigestsOf(back)) : DigestsOf(back),
+                is_clip ? without_norm(DigestsOf(source)) : DigestsOf(source));
+      EXPECT_EQ(DigestsOf(back).size(), DigestsOf(source).size());
+      EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(source + "/config.json").root()));
+    }
+    EXPECT_THAT(PlanConversion(two, temp.path() + "/x.nemo", {.dialect = "mcore_vit"}),
+                StatusIs(ErrorKind::kUnsupported, "found Megatron-core's"));
   }
+}
+
+// A copy of a NeMo 2 folder whose config has another value.
+std::string WithNemo2Word(const std::string& two, const std::string& copy, const char* part, const char* key,
+                          const ConfigNode& value) {
+  auto checkpoint = OpenCheckpoint(two);
+  EXPECT_THAT(checkpoint, IsOk());
+  checkpoint->config->root()["config"][part][key] = value;
+  const auto plan = FindFormat("nemo2")->lay_out(*checkpoint, {});
+  EXPECT_THAT(plan, IsOk());
+  EXPECT_THAT(Execute(*plan, copy, {}), IsOk());
+  return copy;
+}
+
+TEST(Llava, APartThatNeitherNemoNorTransformersBuildsIsRefusedByName) {
+  const TempDir temp;
+  const std::string two = temp.path() + "/two", vit = temp.path() + "/vit";
+  Convert(Golden("decoders/llava/hf"), two, {.to = "nemo2"});
+  Convert(Golden("decoders/llava/hf"), vit, {.to = "nemo2", .dialect = "mcore_vit"});
+  const ConfigNode intern = ConfigNode::String("nemo.collections.vlm.vision.base.InternViTConfig");
+  for (const auto& [from, part, key, value, said] :
+       {std::tuple{two, "vision_transformer_config", "_target_", intern, "InternViTConfig"},
+        {two, "vision_projection_config", "projector_type", ConfigNode::String("perceiver"), "perceiver"},
+        {vit, "vision_transformer_config", "num_query_groups", ConfigNode::Int(1), "num_query_groups"},
+        {vit, "vision_transformer_config", "gated_linear_unit", ConfigNode::Bool(true), "gated_linear_unit"},
+        {vit, "vision_transformer_config", "vision_model_type", ConfigNode::String("internvit"), "internvit"}}) {
+    const std::string changed = WithNemo2Word(from, temp.path() + "/" + said, part, key, value);
+    EXPECT_THAT(PlanConversion(changed, temp.path() + "/x.nemo", {}), StatusIs(ErrorKind::kUnsupported, said));
+  }
+}
+
+// The same two layers under the names of Megatron-core's MLP.
+TEST(Llava, AProjectorOfMegatronCoreIsRead) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/llava/hf"), two = temp.path() + "/two", back = temp.path() + "/back";
+  Convert(source, temp.path() + "/sequential", {.to = "nemo2"});
+  auto checkpoint = OpenCheckpoint(temp.path() + "/sequential");
+  ASSERT_THAT(checkpoint, IsOk());
+  checkpoint->config->root()["config"]["vision_projection_config"]["projector_type"] = ConfigNode::String("mcore_mlp");
+  StateDict renamed;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    std::string name = item.name;
+    for (const auto& [from, to] :
+         {std::pair<std::string, std::string>{".mm_projector.0.", ".mm_projector.encoder.linear_fc1."},
+          {".mm_projector.2.", ".mm_projector.encoder.linear_fc2."}}) {
+      if (const size_t at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
+    }
+    ASSERT_THAT(renamed.Add(name, item.entry), IsOk());
+  }
+  checkpoint->weights() = std::move(renamed);
+  const auto plan = FindFormat("nemo2")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, two, {}), IsOk());
+  Convert(two, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+}
+
+// A checkpoint of training has no files beside it: its config tells the tower.
+TEST(Llava, ACheckpointOfTrainingKeepsTheTowersConfig) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/llava/hf"), there = temp.path() + "/x.ckpt", back = temp.path() + "/back";
+  Convert(source, there, {});
+  Convert(there, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+  const Config made = JsonOf(back + "/config.json"), own = JsonOf(source + "/config.json");
+  for (const char* key : {"vision_config", "image_token_index", "vision_feature_layer"})
+    EXPECT_TRUE(SameConfig(*made.root().Get(key), *own.root().Get(key))) << key;
 }
 
 // The published sizes, planned to the byte without a weight: llava-1.5-7b-hf and llava-1.5-13b-hf.
@@ -516,8 +624,20 @@ TEST(Llava, LlavasOwnLayoutBothWays) {
     EXPECT_EQ(config.Find("architectures")->list.front().AsString(), "LlavaLlamaForCausalLM");
     EXPECT_EQ(config.Find("mm_vision_select_layer")->AsInt(), -2);
     EXPECT_EQ(config.Find("rope_parameters"), nullptr);
-    // Nothing tells the heads of a tower of no known name.
-    EXPECT_THAT(PlanConversion(own, back, {.to = "hf"}), StatusIs(ErrorKind::kNotFound, "mm_vision_tower"));
+    // No known name tells the heads of such a tower: its config is written beside.
+    const std::string told = temp.path() + "/told";
+    Convert(own, told, {.to = "hf"});
+    const Config of_told = JsonOf(told + "/config.json"), of_source = JsonOf(source + "/config.json");
+    for (const char* key : {"num_attention_heads", "num_hidden_layers", "image_size", "hidden_act"}) {
+      const std::string path = fmt::format("vision_config.{}", key);
+      if (of_source.Find(path) == nullptr) continue;
+      EXPECT_TRUE(SameConfig(*of_told.Find(path), *of_source.Find(path))) << key;
+    }
+    EXPECT_TRUE(SameConfig(*of_told.Find("image_token_index"), *of_source.Find("image_token_index")));
+    auto bare = OpenCheckpoint(own);
+    ASSERT_THAT(bare, IsOk());
+    bare->config->root().Erase("vision_config");
+    EXPECT_THAT(PlanSave(*bare, back, {.to = "hf"}), StatusIs(ErrorKind::kNotFound, "mm_vision_tower"));
     Convert(own, back, {.to = "hf", .tower = source});
     const auto a = OpenCheckpoint(source), b = OpenCheckpoint(back);
     ASSERT_THAT(a, IsOk());

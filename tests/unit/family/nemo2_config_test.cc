@@ -95,6 +95,21 @@ TEST(Nemo2Config, ALlavaThereAndBack) {
   EXPECT_TRUE(back.Get("target")->AsString()->ends_with(".MegatronNevaModel"));
 }
 
+// The class of a LLaVA's language model says what no field of it does.
+TEST(Nemo2Config, TheLanguageModelOfALlavaIsOfItsClass) {
+  for (const auto& [word, target] : {std::pair{"scale_positional_embedding", "llama.Llama31Config"},
+                                     {"apply_embedding_scaling", "gemma.GemmaConfig"}}) {
+    Config nemo1 = Yaml(std::string(kLlama) + word + ": true\n");
+    ASSERT_THAT(nemo1.Set("mm_cfg", Yaml("vision_encoder: {from_pretrained: openai/clip-vit-large-patch14}\n").root()),
+                IsOk());
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode nemo2, ToNemo2Config(nemo1.root(), {}));
+    EXPECT_TRUE(Config(nemo2).Find("config.language_transformer_config._target_")->AsString()->ends_with(target));
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode back, ToNemo1Config(nemo2));
+    ASSERT_NE(back.Get(word), nullptr) << word;
+    EXPECT_EQ(back.Get(word)->AsBool(), true);
+  }
+}
+
 TEST(Nemo2Config, AMixtureThereAndBack) {
   Config nemo1 = Yaml(std::string(kLlama) + "num_moe_experts: 4\nmoe_router_topk: 2\nmoe_router_pre_softmax: true\n");
   std::vector<std::string> notes;

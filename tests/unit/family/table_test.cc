@@ -140,8 +140,8 @@ TEST(FamiliesTest, AreExactlyThese) {
                           "gpt/mcore", "gpt/legacy", "gpt/megatron-lm", "gpt/hf", "gpt/hf_mixtral", "gpt/hf_moe",
                           "gpt/hf_deepseek", "gpt/hf_starcoder2", "gpt/hf_phi3", "gpt/hf_baichuan", "gpt/hf_falcon",
                           "gpt/hf_falcon_old", "gpt/hf_neox", "gpt/hf_gpt2", "gpt/hf_bigcode", "gpt/hf_chatglm",
-                          "t5/legacy", "t5/hf", "neva/mcore", "neva/legacy", "neva/hf", "neva/hf_v5", "neva/hf_nested",
-                          "neva/llava", "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads"));
+                          "t5/legacy", "t5/hf", "neva/mcore", "neva/legacy", "neva/mcore_vit", "neva/hf", "neva/hf_v5",
+                          "neva/hf_nested", "neva/llava", "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads"));
 }
 
 TEST(FamiliesTest, TablesObeyTheRules) {
