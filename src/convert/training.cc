@@ -7,7 +7,13 @@
 // NameTraining    For formats that name them. Before: ranks are merged. After: states are by name.
 #include <fmt/format.h>
 
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include "convert/pass.h"
+#include "format/megatron/nemo2_training.h"
 #include "parallel/optimizer.h"
 #include "parallel/reshard.h"
 
@@ -39,6 +45,16 @@ Status KeyBy(ParameterKeys keys, Work& work) {
   return KeyParametersBy(keys, rules, &shard, &work.conversion.notes);
 }
 
+// The training dictionary in the words of another framework, or none.
+void TakeDictionary(std::optional<Value> (*convert)(const Value&), Work& work, std::string_view told) {
+  std::optional<Value>& training = work.result().shards.front().training;
+  if (!training) return;
+  std::optional<Value> converted = convert(*training);
+  if (!converted) return work.LeaveTraining("no optimizer's states by parameter name are in it");
+  training = std::move(converted);
+  work.Note(std::string(told));
+}
+
 }  // namespace
 
 Status DropTraining(Work& work) {
@@ -48,10 +64,16 @@ Status DropTraining(Work& work) {
   if (work.options.dtype) work.LeaveTraining("it belongs to the dtypes the weights had");
   const bool from_megatron = IsOfMegatron(TraitsOf(work.conversion.source).language);
   const bool to_megatron = IsOfMegatron(work.traits().language);
-  if (to_megatron ? !from_megatron : from_megatron && is_nemo2(work.traits()))
-    work.LeaveTraining("NeMo and Megatron keep it in different forms");
-  if (is_nemo2(TraitsOf(work.conversion.source)) != is_nemo2(work.traits()))
+  const bool from_nemo2 = is_nemo2(TraitsOf(work.conversion.source)), to_nemo2 = is_nemo2(work.traits());
+  if (to_megatron && from_nemo2) {
+    TakeDictionary(
+        TrainingForMegatron, work,
+        "the schedule of the learning rate is not told: Megatron-LM is to override it (override_opt_param_scheduler)");
+  } else if (to_megatron && !from_megatron) {
+    work.LeaveTraining("NeMo 1 and Megatron keep it in different forms");
+  } else if (from_nemo2 != to_nemo2 && !from_megatron) {
     work.LeaveTraining("NeMo 1 and NeMo 2 train with different optimizers");
+  }
   return {};
 }
 
@@ -60,6 +82,11 @@ Status NumberTraining(Work& work) {
 }
 
 Status NameTraining(Work& work) {
+  const bool from_megatron = IsOfMegatron(TraitsOf(work.conversion.source).language);
+  if (from_megatron && work.traits().language == ConfigLanguage::kNemo2) {
+    TakeDictionary(TrainingForNemo2, work, "NeMo 2 counts steps and schedules the learning rate anew");
+    return {};
+  }
   return work.traits().training == ParameterKeys::kNames ? KeyBy(ParameterKeys::kNames, work) : Status();
 }
 

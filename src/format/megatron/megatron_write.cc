@@ -124,6 +124,7 @@ Result<Progress> ReadProgress(const Checkpoint& checkpoint) {
   const std::optional<Value>& training = checkpoint.shards.front().training;
   if (training) {
     progress.operations = NumberOf(Lookup(*training->node, "num_floating_point_operations_so_far")).value_or(0);
+    ReadSamples(*training->node, &progress);
     if (const ValueRef args = MegatronArgsOf(*training)) ReadSamples(*args, &progress);
   }
   const Artifact* file = checkpoint.FindArtifact(std::string(kTrainState));

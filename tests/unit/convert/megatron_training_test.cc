@@ -92,6 +92,31 @@ TEST_P(FsdpTest, BecomesADistributedCheckpointWithItsOptimizer) {  // MEG-10, ME
 
 INSTANTIATE_TEST_SUITE_P(All, FsdpTest, ::testing::Values("fsdp-llama", "fsdp-experts"));
 
+// ---- NeMo 2 ----
+
+// To NeMo 2, whose own names the optimizer then has, and on to Megatron-Bridge: every moment as it was.
+TEST_P(FsdpTest, GoesOnInNemo2AndMegatronBridge) {  // MEG-18
+  const TempDir temp;
+  Convert(item() + "/ckpt", temp / "lm", {.to = "megatron"});
+  Convert(temp / "lm", temp / "nemo2", {.to = "nemo2"});
+  Convert(temp / "nemo2", temp / "bridge", {.to = "megatron-bridge"});
+  EXPECT_EQ(MomentsIn(temp / "bridge"), MomentsIn(temp / "lm"));
+  const auto nemo2 = OpenCheckpoint(temp / "nemo2/weights");
+  ASSERT_THAT(nemo2, IsOk());
+  const Value& training = *nemo2->shards.front().training;
+  EXPECT_EQ(Lookup(*training.node, "global_step")->integer, 7);
+  EXPECT_EQ(Lookup(*training.node, "optimizer")->items.size(), 1);
+  const std::vector<ValueRef>& states = *Pairs(Lookup(*FindOptimizers(training.node)[0], "state"));
+  for (size_t i = 0; i + 1 < states.size(); i += 2)
+    EXPECT_NE(nemo2->weights().Find(states[i]->text), nullptr) << states[i]->text;
+  const auto bridge = OpenCheckpoint(temp / "bridge");
+  ASSERT_THAT(bridge, IsOk());
+  EXPECT_TRUE(fs::exists(temp / "bridge/iter_0000007"));
+  const Value& back = *bridge->shards.front().training;
+  EXPECT_NE(Lookup(*back.node, "opt_param_scheduler"), nullptr);
+  EXPECT_EQ(Lookup(*Lookup(*back.node, "content_metadata"), "distrib_optim_sharding_type")->text, "fully_reshardable");
+}
+
 // A checkpoint as torch alone writes one: these weights, and a training's arguments.
 std::string WriteByTorch(const TempDir& temp, const std::vector<std::string>& names) {
   Checkpoint checkpoint;
@@ -301,7 +326,8 @@ TEST_F(RankOptimizerTest, BuffersBecomeStatesByName) {  // MEG-17
   ForEachRank([](RankFile& file, int) { AddDistributed(file, 0); });
   Convert(temp_ / "ckpt", temp_ / "lm", {.to = "megatron"});
   ExpectStates(temp_ / "lm", "param");
-  Convert(temp_ / "ckpt", temp_ / "bridge", {.to = "megatron-bridge"});
+  Convert(temp_ / "ckpt", temp_ / "nemo2", {.to = "nemo2"});
+  Convert(temp_ / "nemo2", temp_ / "bridge", {.to = "megatron-bridge"});
   ExpectStates(temp_ / "bridge", "param");
 }
 
