@@ -2,6 +2,8 @@
 // planning models that fit no laptop.
 //
 //   make_sparse_checkpoint CONFIG.yaml DIR TP PP     a GPT's, bf16 with fp32 masters and Adam's moments
+//   make_sparse_checkpoint CONFIG.yaml DIR RANKS     a distributed one (torch_dist), cut for so many ranks, without
+//   them
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -35,13 +38,17 @@ Status WriteSparse(const anemone::PlanFile& file, const std::string& path) {
   return ok ? Status() : anemone::ErrnoStatus(errno, "writing").In(path);
 }
 
-Status Make(const std::string& config, const std::string& folder, int tp, int pp) {
+Status Make(const std::string& config, const std::string& folder, const std::optional<anemone::Layout>& layout,
+            uint32_t ranks) {
   const anemone::HollowOptions options{
-      .family = "gpt", .config = config, .dtype = anemone::DType::kBF16, .optimizer = true};
+      .family = "gpt", .config = config, .dtype = anemone::DType::kBF16, .optimizer = layout.has_value()};
   ANEMONE_ASSIGN(const anemone::Hollow hollow, anemone::HollowCheckpoint(options));
-  ANEMONE_ASSIGN(const anemone::Checkpoint ranks, anemone::SplitShards(hollow.checkpoint, {.tp = tp, .pp = pp}));
-  const anemone::Format* format = anemone::FindFormat("ckpt");
-  ANEMONE_ASSIGN(const anemone::Plan plan, format->lay_out(ranks, {}));
+  anemone::Checkpoint checkpoint = hollow.checkpoint;
+  if (layout) {
+    ANEMONE_ASSIGN(checkpoint, anemone::SplitShards(hollow.checkpoint, *layout));
+  }
+  const anemone::Format* format = anemone::FindFormat(layout ? "ckpt" : "torch_dist");
+  ANEMONE_ASSIGN(const anemone::Plan plan, format->lay_out(checkpoint, {.shard_grid = ranks}));
   for (const anemone::PlanFile& file : plan.files) {
     const std::filesystem::path path = std::filesystem::path(folder) / (file.path.empty() ? "model.ckpt" : file.path);
     std::error_code error;
@@ -54,11 +61,13 @@ Status Make(const std::string& config, const std::string& folder, int tp, int pp
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::fputs("usage: make_sparse_checkpoint CONFIG.yaml DIR TP PP\n", stderr);
+  if (argc != 5 && argc != 4) {
+    std::fputs("usage: make_sparse_checkpoint CONFIG.yaml DIR RANKS|TP PP\n", stderr);
     return 64;
   }
-  const Status status = Make(argv[1], argv[2], std::atoi(argv[3]), std::atoi(argv[4]));
+  std::optional<anemone::Layout> layout;
+  if (argc == 5) layout = anemone::Layout{.tp = std::atoi(argv[3]), .pp = std::atoi(argv[4])};
+  const Status status = Make(argv[1], argv[2], layout, layout ? 1 : static_cast<uint32_t>(std::atoi(argv[3])));
   if (!status.ok()) std::fprintf(stderr, "make_sparse_checkpoint: %s\n", status.message().c_str());
   return status.ok() ? 0 : 74;
 }
