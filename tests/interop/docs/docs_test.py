@@ -98,7 +98,7 @@ class Docs(unittest.TestCase):
         index = {os.path.normpath(target.partition("#")[0]) for target in links(os.path.join(docs, "README.md"))}
         self.assertEqual(pages - index, {"README.md"})
         with open(os.path.join(SOURCE, "mkdocs.yml"), encoding="utf-8") as file:
-            named = re.findall(r": (\S+\.md)$", file.read(), re.M)
+            named = re.findall(r": (?!api/)(\S+\.md)$", file.read(), re.M)  # api/: made of the headers
         self.assertEqual(sorted(named), sorted(pages))
 
 
