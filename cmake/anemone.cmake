@@ -20,7 +20,7 @@ if(ANEMONE_FUZZ_ENGINE)
   target_compile_options(anemone_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# One folder of src/: an object library whose objects become part of `anemone`. DEPENDS names the folders that it may
+# One folder of src/: an object library whose objects become part of `anemone`, or of the library that LIBRARY names. DEPENDS names the folders that it may
 # include, and with each those that this one may; LINK its outside libraries. A folder is seen by its name through a link
 # in its own build folder, which is its include directory: an include of any other folder does not compile.
 function(anemone_headers name)
@@ -32,14 +32,14 @@ function(anemone_headers name)
 endfunction()
 
 function(anemone_folder name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "LIBRARY" "DEPENDS;SOURCES;LINK" ${ARGN})
   anemone_headers(${name} ${ARG_DEPENDS})
   add_library(anemone_${name} OBJECT ${ARG_SOURCES})
   set_target_properties(anemone_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
   target_link_libraries(anemone_${name} PRIVATE $<BUILD_INTERFACE:anemone_${name}_headers> $<BUILD_INTERFACE:anemone_options>
                                                 ${ARG_LINK})
-  set_property(GLOBAL APPEND PROPERTY ANEMONE_FOLDERS anemone_${name})
-  set_property(GLOBAL APPEND PROPERTY ANEMONE_LINK ${ARG_LINK})
+  set_property(GLOBAL APPEND PROPERTY ANEMONE_FOLDERS_${ARG_LIBRARY} anemone_${name})
+  set_property(GLOBAL APPEND PROPERTY ANEMONE_LINK_${ARG_LIBRARY} ${ARG_LINK})
 endfunction()
 
 # One test program of GoogleTest cases, linked to the whole library. Working directory: the source tree's root.
@@ -55,7 +55,7 @@ endfunction()
 # ANEMONE_FUZZ_ENGINE, with libFuzzer.
 function(anemone_fuzz name)
   add_executable(${name}_fuzz ${name}_fuzz.cc)
-  target_link_libraries(${name}_fuzz PRIVATE anemone_options anemone)
+  target_link_libraries(${name}_fuzz PRIVATE anemone_options anemone_of_clip)
   target_include_directories(${name}_fuzz PRIVATE ${PROJECT_SOURCE_DIR}/src)
   if(ANEMONE_FUZZ_ENGINE)
     target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)

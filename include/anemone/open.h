@@ -32,10 +32,6 @@ struct SourceOptions {
 // accepted; LimitExceeded; Io; Unavailable (the hub).
 Result<Checkpoint> Open(const std::string& path, const SourceOptions& options = {});
 
-// All ranks' shards as one, in the same dialect; one shard stays as it is. Cost: reads small tensors that several ranks
-// hold. Errors: Corrupt naming tensor and ranks; NotFound where no family knows how its tensors are cut.
-Result<Checkpoint> MergeRanks(const Checkpoint& checkpoint);
-
 // The tensors under the names and in the shapes of another dialect of their family ("hf", "openclip", "mcore"), the
 // config with them; "canonical" is the family's own names. Ranks are merged. Cost: reads no weights but for merging.
 // Errors: NotFound (no family knows it), InvalidArgument (no such dialect), Corrupt naming what is missing or

@@ -66,6 +66,8 @@ struct Plan {
   Sharing sharing = Sharing::kAsItFalls;
   uint64_t bytes_read() const;     // source bytes the plan needs; reading may take more where strides are wide
   uint64_t bytes_written() const;  // sum of sizes
+  uint64_t bytes_shared() const;   // of these, bytes whose blocks the output will have in common with its sources
+  uint64_t num_tensors() const;
 };
 
 // File `file` of the plan, as Execute would write it, computed when it is read. A CRC that a source records of the same
@@ -74,6 +76,10 @@ struct Plan {
 // REQUIRES: a plan of PlanConversion's or PlanSave's; file < plan->files.size(). Ownership: keeps the plan, and so its
 // sources, open. Threads: as a ByteSource. Errors of ReadAt: as its sources'. CheckUnchanged speaks for all of them.
 ByteSourcePtr OpenPlanned(std::shared_ptr<const Plan> plan, size_t file);
+
+// The plan as a JSON object, as `--plan --json` prints it (docs/json.md): what it reads, writes and shares, the memory
+// that carrying it out takes with so many threads (0: as RunOptions), and each file's path and size.
+std::string PlanJson(const Plan& plan, const std::string& destination, unsigned threads = 0);
 
 }  // namespace anemone
 

@@ -7,6 +7,7 @@
 
 #include "anemone/model.h"
 #include "anemone/open.h"
+#include "anemone/reshard.h"
 #include "c_api/call.h"
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"

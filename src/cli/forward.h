@@ -3,7 +3,7 @@
 #define ANEMONE_CLI_FORWARD_H_
 
 #include "anemone/status.h"
-#include "check/forward.h"
+#include "infer/forward.h"
 
 namespace anemone::cli {
 

@@ -21,42 +21,11 @@
 namespace anemone::cli {
 namespace {
 
-uint64_t CountTensors(const Plan& plan) {
-  uint64_t count = 0;
-  for (const PlanFile& file : plan.files) {
-    for (const Segment& segment : file.segments) count += std::holds_alternative<Tensor>(segment.content) ? 1 : 0;
-  }
-  return count;
-}
-
-// Blocks that the output will have in common with its sources take no room.
-uint64_t SharedBytes(const Plan& plan) { return plan.sharing == Sharing::kPlanned ? ShareableBytes(plan) : 0; }
-
-std::string Json(const Plan& plan, const std::string& destination, uint64_t peak) {
-  ConfigNode node = ConfigNode::Map();
-  node["destination"] = ConfigNode::String(destination);
-  node["bytes_read"] = SizeNode(plan.bytes_read());
-  node["bytes_written"] = SizeNode(plan.bytes_written());
-  const uint64_t shared = SharedBytes(plan);
-  node["bytes_shared"] = SizeNode(shared);
-  node["bytes_of_disk"] = SizeNode(plan.bytes_written() - shared);
-  node["peak_memory_bytes"] = SizeNode(peak);
-  node["tensors"] = SizeNode(CountTensors(plan));
-  ConfigNode& files = node["files"] = ConfigNode::List();
-  for (const PlanFile& file : plan.files) {
-    ConfigNode entry = ConfigNode::Map();
-    entry["path"] = ConfigNode::String(file.path.empty() ? destination : destination + "/" + file.path);
-    entry["bytes"] = SizeNode(file.size);
-    files.list.push_back(std::move(entry));
-  }
-  return Config(node).ToJson() + "\n";
-}
-
 std::string Table(const Plan& plan, const std::string& destination, uint64_t peak) {
   std::vector<std::vector<std::string>> rows = {{"reads", HumanBytes(plan.bytes_read())},
                                                 {"writes", HumanBytes(plan.bytes_written())},
-                                                {"shares", HumanBytes(SharedBytes(plan))},
-                                                {"tensors", fmt::format("{}", CountTensors(plan))},
+                                                {"shares", HumanBytes(plan.bytes_shared())},
+                                                {"tensors", fmt::format("{}", plan.num_tensors())},
                                                 {"peak memory", HumanBytes(peak)}};
   for (const PlanFile& file : plan.files) {
     rows.push_back({&file == plan.files.data() ? "files" : "",
@@ -132,8 +101,8 @@ int PlanFlags::Run(const Result<Plan>& plan, const std::string& what) const {
   options.resume = resume;
   if (plan_only) {
     if (status = Check(*plan); !status.ok()) return Report(status.In(destination));
-    const uint64_t peak = PeakMemoryBytes(*plan, options);
-    Print(json ? Json(*plan, destination, peak) : Table(*plan, destination, peak));
+    Print(json ? PlanJson(*plan, destination, globals().threads)
+               : Table(*plan, destination, PeakMemoryBytes(*plan, options)));
     return kDone;
   }
   Note(fmt::format("reads {}, writes {} in {} file{}; at most {} of memory", HumanBytes(plan->bytes_read()),

@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/safe_path.h"
+#include "engine/share.h"
 #include "tensor/lower.h"
 
 namespace anemone {
@@ -56,6 +57,17 @@ uint64_t Plan::bytes_written() const {
   uint64_t sum = 0;
   for (const PlanFile& file : files) sum += file.size;
   return sum;
+}
+
+// Blocks that the output will have in common with its sources take no room.
+uint64_t Plan::bytes_shared() const { return sharing == Sharing::kPlanned ? ShareableBytes(*this) : 0; }
+
+uint64_t Plan::num_tensors() const {
+  uint64_t count = 0;
+  for (const PlanFile& file : files) {
+    for (const Segment& segment : file.segments) count += std::holds_alternative<Tensor>(segment.content) ? 1 : 0;
+  }
+  return count;
 }
 
 uint64_t Plan::bytes_read() const {

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "anemone/reshard.h"
 #include "format/format.h"
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
@@ -930,6 +931,12 @@ Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& che
   result.layout = layout;
   if (result.config) ANEMONE_TRY(SetLayoutOf(*model.family, layout, &*result.config));
   return result;
+}
+
+Result<Checkpoint> MergeRanks(const Checkpoint& checkpoint) { return MergeShards(checkpoint); }
+
+Result<Checkpoint> SplitRanks(const Checkpoint& checkpoint, const Layout& layout) {
+  return SplitShards(checkpoint, layout);
 }
 
 }  // namespace anemone

@@ -12,8 +12,6 @@ Result<Checkpoint> Open(const std::string& path, const SourceOptions& options) {
   return OpenSource(path, options.progress, {options.key});
 }
 
-Result<Checkpoint> MergeRanks(const Checkpoint& checkpoint) { return MergeShards(checkpoint); }
-
 Result<Checkpoint> InDialect(const Checkpoint& checkpoint, std::string_view dialect) {
   if (dialect == "canonical") return Canonical(checkpoint);
   ANEMONE_ASSIGN(const Checkpoint merged, MergeShards(checkpoint));

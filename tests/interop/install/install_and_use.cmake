@@ -23,6 +23,12 @@ run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/foreign -DCMAKE_PREFIX_PATH=${WORK}
 run(${CMAKE_COMMAND} --build ${WORK}/foreign)
 run(${WORK}/foreign/foreign ${SAMPLE} ${WORK}/foreign/copy.nemo)
 run(${WORK}/prefix/bin/anemone verify ${WORK}/foreign/copy.nemo)
+run(${WORK}/foreign/foreign_clip)
+# Who links anemone::anemone gets no image codec and no tokenizer.
+file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${WORK}/foreign/foreign RESOLVED_DEPENDENCIES_VAR loaded UNRESOLVED_DEPENDENCIES_VAR unresolved)
+if("${loaded}" MATCHES "libjpeg|libpng|libwebp|libgif|libtbb|libutf8proc|blas")
+  message(FATAL_ERROR "anemone::anemone brings along: ${loaded}")
+endif()
 
 # The examples, each on a .nemo of its own.
 run(${CMAKE_COMMAND} -S ${EXAMPLES} -B ${WORK}/examples -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_CXX_COMPILER=${CXX} -DCMAKE_C_COMPILER=${CC})
@@ -47,6 +53,8 @@ if(PKG_CONFIG)
   set(ENV{PKG_CONFIG_PATH} ${pc_dir})
   run(sh -c "${CXX} -std=c++20 ${SOURCE}/main.cc $(${PKG_CONFIG} --cflags --libs anemone) -o ${WORK}/foreign/by_pkg_config")
   run(${WORK}/foreign/by_pkg_config ${SAMPLE} ${WORK}/foreign/copy.nemo)
+  run(sh -c "${CXX} -std=c++20 ${SOURCE}/clip.cc $(${PKG_CONFIG} --cflags --libs anemone-clip) -o ${WORK}/foreign/clip_by_pkg_config")
+  run(${WORK}/foreign/clip_by_pkg_config)
   run(sh -c "${CC} ${EXAMPLES}/edit.c $(${PKG_CONFIG} --cflags --libs anemone-c) -o ${WORK}/examples/by_pkg_config")
 endif()
 

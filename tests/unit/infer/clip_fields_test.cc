@@ -5,13 +5,13 @@
 #include <iterator>
 
 #include "anemone/convert.h"
-#include "check/forward.h"
 #include "clip/image.h"
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
 #include "format/format.h"
 #include "infer/clip_facts.h"
 #include "infer/clip_source.h"
+#include "infer/forward.h"
 #include "source/source.h"
 #include "tensor_values.h"
 #include "testing/matchers.h"

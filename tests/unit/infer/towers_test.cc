@@ -1,8 +1,8 @@
 // Towers alone: what transformers computes with them, and what they cannot be asked.
-#include "check/forward.h"
 #include "family/family.h"
 #include "format/format.h"
 #include "infer/clip_source.h"
+#include "infer/forward.h"
 #include "source/source.h"
 #include "tensor_values.h"
 #include "testing/matchers.h"

@@ -1,7 +1,7 @@
 // DiffForward: whether two CLIPs compute the same, layer by layer. What names, shapes and values cannot show: a flipped
 // head, another activation, another norm's epsilon.
-#ifndef ANEMONE_CHECK_FORWARD_H_
-#define ANEMONE_CHECK_FORWARD_H_
+#ifndef ANEMONE_INFER_FORWARD_H_
+#define ANEMONE_INFER_FORWARD_H_
 
 #include <cstdint>
 #include <optional>
@@ -58,4 +58,4 @@ Status CanCheck(const Conversion& conversion, const ConvertOptions& convert);
 
 }  // namespace anemone
 
-#endif  // ANEMONE_CHECK_FORWARD_H_
+#endif  // ANEMONE_INFER_FORWARD_H_

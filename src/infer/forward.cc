@@ -1,4 +1,4 @@
-#include "check/forward.h"
+#include "infer/forward.h"
 
 #include <fmt/format.h>
 

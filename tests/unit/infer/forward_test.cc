@@ -1,5 +1,5 @@
 // What names and shapes cannot show must be seen, and named where it begins.
-#include "check/forward.h"
+#include "infer/forward.h"
 
 #include <algorithm>
 #include <functional>
