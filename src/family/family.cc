@@ -75,20 +75,21 @@ class DistinctDicts {
         ++entries_[it->second].count;
       } else {
         by_hash_.emplace(hash, entries_.size());
-        entries_.push_back({&dict, 1});
+        entries_.push_back({&dict, NamesByEnd(dict), 1});
       }
     });
   }
 
   size_t CountMatches(const NameMatcher& matcher) const {
     size_t count = 0;
-    for (const Entry& entry : entries_) count += entry.count * matcher.BestPrefix(*entry.dict).matched;
+    for (const Entry& entry : entries_) count += entry.count * matcher.BestPrefix(entry.names).matched;
     return count;
   }
 
  private:
   struct Entry {
     const StateDict* dict;
+    NamesByEnd names;
     size_t count;
   };
   static bool HaveSameNames(const StateDict& a, const StateDict& b) {
@@ -286,10 +287,11 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
   const Family* best = nullptr;
   size_t best_matched = 0;
   std::string name;
+  const size_t all = CountNames(checkpoint);
   for (const Registered& entry : TheRegistry().entries) {
-    size_t matched = 0;
-    for (const NameMatcher& matcher : entry.matchers) matched = std::max(matched, dicts.CountMatches(matcher));
-    if (matched > best_matched) {
+    for (size_t d = 0; d < entry.matchers.size() && best_matched < all; ++d) {
+      const size_t matched = dicts.CountMatches(entry.matchers[d]);
+      if (matched <= best_matched) continue;
       best = entry.family;
       best_matched = matched;
     }

@@ -1,17 +1,17 @@
 #include "schema/matcher.h"
 
+#include <unordered_map>
+
 namespace anemone {
-namespace {
-
-// "linear_qkv.weight" of "decoder.layers.0.self_attention.linear_qkv.weight"; empty where there is nothing before it.
-std::string_view LastTwoWords(std::string_view name) {
-  const size_t last = name.rfind('.');
-  if (last == std::string_view::npos || last == 0) return {};
-  const size_t second = name.rfind('.', last - 1);
-  return second == std::string_view::npos ? std::string_view() : name.substr(second + 1);
+NamesByEnd::NamesByEnd(const StateDict& weights) : size_(weights.size()) {
+  std::unordered_map<std::string_view, size_t> group_of;
+  for (const StateDict::Item& item : weights.items()) {
+    const std::string_view end = LastTwoWords(item.name);
+    const auto [found, is_new] = group_of.try_emplace(end, groups_.size());
+    if (is_new) groups_.push_back({end, {}});
+    groups_[found->second].names.push_back(item.name);
+  }
 }
-
-}  // namespace
 
 NameMatcher::NameMatcher(const Dialect& dialect)
     : dialect_(&dialect), is_active_(dialect.rows.size(), true), num_experts_(dialect.rows.size(), 0) {
@@ -47,38 +47,60 @@ void NameMatcher::Index() {
   with_any_end_.clear();
   for (size_t r = 0; r < dialect_->rows.size(); ++r) {
     if (!is_active_[r]) continue;
-    const std::string_view end = LastTwoWords(pattern(r).end());
-    if (end.empty()) {
+    const std::vector<std::string> ends = pattern(r).Ends();
+    if (ends.empty()) {
       for (auto& [words, rows] : by_end_) rows.push_back(r);
       with_any_end_.push_back(r);
-    } else {
-      by_end_.try_emplace(std::string(end), with_any_end_).first->second.push_back(r);
+    }
+    for (const std::string& end : ends) {
+      std::vector<size_t>& rows = by_end_.try_emplace(end, with_any_end_).first->second;
+      if (rows.empty() || rows.back() != r) rows.push_back(r);
     }
   }
 }
 
-std::optional<NameMatcher::Hit> NameMatcher::Match(std::string_view name) const {
-  std::optional<Hit> hit = MatchWhole(name);
-  for (size_t i = 0; !hit && i < omitted_.size(); ++i) hit = MatchWhole(omitted_[i] + std::string(name));
-  return hit;
+const std::vector<size_t>& NameMatcher::RowsOfEnd(std::string_view end) const {
+  const auto found = by_end_.find(end);
+  return found == by_end_.end() ? with_any_end_ : found->second;
 }
 
-std::optional<NameMatcher::Hit> NameMatcher::MatchWhole(std::string_view name) const {
-  const auto found = by_end_.find(LastTwoWords(name));
-  for (const size_t r : found == by_end_.end() ? with_any_end_ : found->second) {
+std::optional<NameMatcher::Hit> NameMatcher::MatchAmong(const std::vector<size_t>& rows, std::string_view name) const {
+  for (const size_t r : rows) {
     if (const auto captures = pattern(r).Match(name)) return Hit{r, *captures};
   }
   return std::nullopt;
 }
 
-NameMatcher::PrefixScore NameMatcher::BestPrefix(const StateDict& weights) const {
+std::optional<NameMatcher::Hit> NameMatcher::Match(std::string_view name) const {
+  std::optional<Hit> hit = MatchAmong(RowsOfEnd(LastTwoWords(name)), name);
+  for (size_t i = 0; !hit && i < omitted_.size(); ++i) {
+    const std::string whole = omitted_[i] + std::string(name);
+    hit = MatchAmong(RowsOfEnd(LastTwoWords(whole)), whole);
+  }
+  return hit;
+}
+
+size_t NameMatcher::CountMatches(const NamesByEnd::Group& group, std::string_view prefix) const {
+  const std::vector<size_t>& rows = RowsOfEnd(group.end);
+  size_t matched = 0;
+  for (const std::string_view name : group.names) {
+    // Where nothing stands between the prefix and the last two words, the words behind the prefix may be others.
+    const bool has_end = name.size() > prefix.size() + group.end.size();
+    if ((has_end && rows.empty()) || !name.starts_with(prefix)) continue;
+    const std::string_view rest = name.substr(prefix.size());
+    const bool is_match = has_end && omitted_.empty() ? MatchAmong(rows, rest).has_value() : Match(rest).has_value();
+    if (is_match) ++matched;
+  }
+  return matched;
+}
+
+NameMatcher::PrefixScore NameMatcher::BestPrefix(const NamesByEnd& names) const {
   PrefixScore best;
   for (const std::string& prefix : dialect_->prefixes) {
     size_t matched = 0;
-    for (const StateDict::Item& item : weights.items()) {
-      if (Match(item.name, prefix)) ++matched;
-    }
+    for (const NamesByEnd::Group& group : names.groups()) matched += CountMatches(group, prefix);
     if (matched > best.matched) best = {prefix, matched};
+    if (best.matched == names.size()) break;
   }
   return best;
 }

@@ -17,6 +17,23 @@
 
 namespace anemone {
 
+// The names of a state dict by their last two words: where no row of a dialect has such an end, its names are not
+// compared one by one. Refers to the state dict, which must outlive it.
+class NamesByEnd {
+ public:
+  struct Group {
+    std::string_view end;
+    std::vector<std::string_view> names;
+  };
+  explicit NamesByEnd(const StateDict& weights);
+  const std::vector<Group>& groups() const { return groups_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::vector<Group> groups_;
+  size_t size_;
+};
+
 // A dialect's rows, their patterns parsed. Copies share the patterns. The dialect must outlive it.
 class NameMatcher {
  public:
@@ -51,14 +68,17 @@ class NameMatcher {
     std::string prefix;
     size_t matched = 0;
   };
-  PrefixScore BestPrefix(const StateDict& weights) const;
+  PrefixScore BestPrefix(const StateDict& weights) const { return BestPrefix(NamesByEnd(weights)); }
+  PrefixScore BestPrefix(const NamesByEnd& names) const;
 
  private:
   struct RowPatterns {
     Pattern stored, canonical;
   };
   void Index();
-  std::optional<Hit> MatchWhole(std::string_view name) const;
+  const std::vector<size_t>& RowsOfEnd(std::string_view end) const;
+  size_t CountMatches(const NamesByEnd::Group& group, std::string_view prefix) const;
+  std::optional<Hit> MatchAmong(const std::vector<size_t>& rows, std::string_view name) const;
 
   const Dialect* dialect_;
   std::shared_ptr<const std::vector<RowPatterns>> patterns_;

@@ -6,6 +6,13 @@
 
 namespace anemone {
 
+std::string_view LastTwoWords(std::string_view name) {
+  const size_t last = name.rfind('.');
+  if (last == std::string_view::npos || last == 0) return name;
+  const size_t second = name.rfind('.', last - 1);
+  return second == std::string_view::npos ? name : name.substr(second + 1);
+}
+
 Pattern::Pattern(std::string_view text) {
   while (!text.empty()) {
     const size_t open = text.find('{');
@@ -68,8 +75,20 @@ std::optional<Pattern::Captures> Pattern::Match(std::string_view name) const {
   return Captures{found.layer, static_cast<size_t>(found.expert.value_or(0)) * num_words() + found.word};
 }
 
-std::string_view Pattern::end() const {
-  return pieces_.empty() || pieces_.back().kind != Piece::Kind::kText ? std::string_view() : pieces_.back().text;
+std::vector<std::string> Pattern::Ends() const {
+  const auto is_number = [](const Piece& p) { return p.kind == Piece::Kind::kLayer || p.kind == Piece::Kind::kExpert; };
+  const auto tail = std::find_if(pieces_.rbegin(), pieces_.rend(), is_number).base();
+  std::vector<std::string> ends;
+  for (size_t word = 0; word < num_words(); ++word) {
+    std::string text;
+    for (auto piece = tail; piece != pieces_.end(); ++piece)
+      text += piece->kind == Piece::Kind::kText ? piece->text : words_[word];
+    const std::string_view end = LastTwoWords(text);
+    // Behind a number two words are known only where something stands before them.
+    if (tail != pieces_.begin() && end.size() == text.size()) return {};
+    ends.emplace_back(end);
+  }
+  return ends;
 }
 
 std::string Pattern::Fill(std::optional<uint64_t> layer, size_t part) const {

@@ -11,6 +11,9 @@
 
 namespace anemone {
 
+// "linear_qkv.weight" of "decoder.layers.0.self_attention.linear_qkv.weight"; a name of fewer words as it is.
+std::string_view LastTwoWords(std::string_view name);
+
 // "{i}" is a layer's number, "{e}" an expert's, "{q,k,v}" one of several words; everything else stands for itself. The
 // words, the experts, or both are in order the parts of one canonical tensor: with both, all words of an expert, then
 // those of the next.
@@ -23,8 +26,8 @@ class Pattern {
   explicit Pattern(std::string_view text);
   std::optional<Captures> Match(std::string_view name) const;
   std::string Fill(std::optional<uint64_t> layer, size_t part) const;
-  // What every name ends with that matches; empty: nothing in particular.
-  std::string_view end() const;
+  // The last two words (LastTwoWords) of every name that matches; empty: nothing in particular.
+  std::vector<std::string> Ends() const;
   bool has_layer() const { return has_layer_; }
   bool has_experts() const { return has_experts_; }
   size_t num_words() const { return words_.empty() ? 1 : words_.size(); }

@@ -360,5 +360,28 @@ TEST(DescribeNamesTest, CapsLongLists) {
   EXPECT_THAT(DescribeNames(missing, {}), HasSubstr("and 92 more"));
 }
 
+// Names are looked up by their last two words; that must hide no row.
+TEST(NameMatcherTest, EveryNameOfADialectIsFoundBehindItsPrefixes) {
+  for (const Family* family : Families()) {
+    for (const Dialect& dialect : family->dialects) {
+      const NameMatcher matcher(dialect);
+      for (const std::string& prefix : dialect.prefixes) {
+        StateDict names;
+        for (size_t r = 0; r < dialect.rows.size(); ++r) {
+          const Pattern& pattern = matcher.pattern(r);
+          for (size_t part = 0; part < pattern.num_parts(2); ++part) {
+            const std::string name = pattern.Fill(12, part);
+            ASSERT_TRUE(pattern.Match(name)) << name;
+            EXPECT_TRUE(matcher.Match(prefix + name, prefix)) << dialect.name << " " << name;
+            if (names.Find(prefix + name) != nullptr) continue;
+            ASSERT_THAT(names.Add(prefix + name, Opaque{}), IsOk());
+          }
+        }
+        EXPECT_EQ(matcher.BestPrefix(names).matched, names.size()) << family->name << " " << dialect.name;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace anemone
