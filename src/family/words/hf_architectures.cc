@@ -60,6 +60,7 @@ std::vector<HfKey> DeepSeekKeys() {
           {"v_head_dim", "v_head_dim"}};
 }
 
+// Long as it is data: a row for each class.
 const std::vector<HfArchitecture>& Table() {
   static const std::vector<HfArchitecture> table = {
       {.name = "LlamaForCausalLM",

@@ -1,6 +1,6 @@
+// Reading a decoder's config.json (hf_config.h).
+//
 // Facts: transformers 4.44.2 and 5 configuration_utils.py, modeling_rope_utils.py, activations.py.
-#include "family/words/hf_config.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,11 +11,18 @@
 #include <utility>
 
 #include "config/nodes.h"
+#include "family/words/hf_config.h"
+#include "family/words/hf_keys.h"
 #include "family/words/language.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
 namespace {
+
+using internal::HfActivation;
+using internal::HfNameIn;
+using internal::IsTrue;
+using internal::Text;
 
 // Keys that change nothing of what the weights compute, or are the tokenizer's.
 constexpr std::string_view kHarmless[] = {"architectures",
@@ -94,12 +101,7 @@ constexpr Fixed kFixed[] = {
     {"use_bidirectional_attention", "false", "attention to later tokens"},
 };
 
-// Activations by transformers' names: ungated and gated NeMo's.
-struct Activation {
-  std::string_view hf, plain, gated;
-  bool by_tanh;
-};
-constexpr Activation kActivations[] = {
+constexpr HfActivation kActivations[] = {
     {"silu", "", "fast-swiglu", false},
     {"swish", "", "fast-swiglu", false},
     {"gelu_pytorch_tanh", "gelu", "fast-geglu", true},
@@ -112,18 +114,6 @@ constexpr Activation kActivations[] = {
 
 // Another name that some version of transformers has for a key.
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {{"num_experts", "num_local_experts"}};
-
-// The name under which config.json has a key, or would have it.
-std::string_view NameIn(const ConfigNode& json, std::string_view key) {
-  if (json.Get(key) != nullptr) return key;
-  for (const auto& [name, alias] : kAliases) {
-    if (name == key && json.Get(alias) != nullptr) return alias;
-  }
-  return key;
-}
-
-bool IsTrue(const ConfigNode& node) { return node.AsBool().value_or(false); }
-std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
 
 class HfReader {
  public:
@@ -148,7 +138,7 @@ class HfReader {
  private:
   // What the class takes for a key.
   const ConfigNode& At(std::string_view key) {
-    const std::string_view name = NameIn(json_, key);
+    const std::string_view name = HfNameIn(json_, key);
     known_.push_back(name);
     static const ConfigNode kNull;
     if (const ConfigNode* node = json_.Get(name)) return *node;
@@ -204,7 +194,7 @@ class HfReader {
     // [transformers modeling_gemma.py: without hidden_activation, hidden_act does not count.]
     if (name.empty() && key == "hidden_activation") name = "gelu_pytorch_tanh";
     const auto* found = std::find_if(std::begin(kActivations), std::end(kActivations),
-                                     [&](const Activation& a) { return a.hf == name; });
+                                     [&](const HfActivation& a) { return a.hf == name; });
     const bool is_known = found != std::end(kActivations);
     const std::string_view ours = !is_known ? "" : architecture_.is_gated ? found->gated : found->plain;
     if (ours.empty()) return Unsupported(fmt::format("{}: expected an activation that NeMo has, found {}", key, name));
@@ -574,244 +564,31 @@ class HfReader {
   ConfigNode to_;
 };
 
-// ---- the other way ----
-
-class HfWriter {
- public:
-  HfWriter(const ConfigNode& model, const HfRequest& request)
-      : model_(model), request_(request), silent_(ParseWord(request.architecture->silent)) {}
-
-  Result<ConfigNode> Write(std::vector<std::string>* notes) {
-    const HfArchitecture& architecture = *request_.architecture;
-    ANEMONE_ASSIGN(words_, WordsOf(model_, notes));
-    // [NeMo v2.0.0 convert_mixtral_hf_to_nemo.py says true, mended by NeMo's pull request 13678.]
-    if (architecture.model_type == "mixtral" && IsTrue(words_["moe_router_pre_softmax"])) {
-      words_["moe_router_pre_softmax"] = ConfigNode::Bool(false);
-      if (notes != nullptr)
-        notes->emplace_back("moe_router_pre_softmax: read as false, as Mixtral computes; NeMo's converter says true");
-    }
-    if (request_.kept != nullptr) {
-      json_ = *request_.kept;
-    } else {
-      json_ = ParseWord(architecture.silent);
-      json_["architectures"] = ConfigNode::List({TextNode(architecture.name)});
-      json_["model_type"] = TextNode(architecture.model_type);
-      json_["torch_dtype"] = ConfigNode::Null();
-      json_["transformers_version"] = TextNode("4.44.2");
-    }
-    // What others are silent about follows from these.
-    const auto is_size = [](const HfKey& key) {
-      return key.word == "num_layers" || key.word == "hidden_size" || key.word == "num_attention_heads" ||
-             key.word == "mcore_customization_config.new_decoder_architecture";
-    };
-    ANEMONE_ASSIGN(ConfigNode before, Words());
-    for (const HfKey& key : HfKeysOf(architecture)) {
-      if (is_size(key)) Key(key, before);
-    }
-    ANEMONE_ASSIGN(before, Words());
-    for (const HfKey& key : HfKeysOf(architecture)) {
-      if (!is_size(key)) Key(key, before);
-    }
-    WriteActivation(before);
-    Positions(before);
-    Special(before);
-    ANEMONE_ASSIGN(const ConfigNode after, Words());
-    const std::vector<std::string> lines = DifferingWords(words_, after);
-    if (!lines.empty()) {
-      return Unsupported(
-          fmt::format("{} cannot say what this model computes: {}", architecture.name, fmt::join(lines, "; ")),
-          "OUT.safetensors holds the weights alone");
-    }
-    const std::string rows(HfKeyOf(architecture, "vocab_size"));
-    for (const std::string& name : {rows, std::string("vocab_size")}) {
-      const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
-      if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
-    }
-    if (request_.kept == nullptr) json_["torch_dtype"] = TextNode("float32");
-    SetHuggingFaceDType(json_, request_.dtype);
-    if (request_.kept != nullptr) return std::move(json_);
-    for (auto& [key, value] : json_.map) {
-      if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
-    }
-    if (ConfigNode* size = json_.Get("head_dim"); size != nullptr && size->is_null()) *size = words_["kv_channels"];
-    std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    return std::move(json_);
-  }
-
- private:
-  Result<ConfigNode> Words() const {
-    ANEMONE_ASSIGN(const ConfigNode model, HfReader(json_, *request_.architecture).Read(nullptr));
-    return WordsOf(model, nullptr);
-  }
-  // What the class takes for a key.
-  const ConfigNode& Said(std::string_view key) const {
-    const ConfigNode* own = json_.Get(key);
-    return own != nullptr ? *own : WordAt(silent_, key);
-  }
-  bool Changed(std::string_view word, const ConfigNode& before) const {
-    return !SameConfig(WordAt(words_, word), WordAt(before, word));
-  }
-
-  void Key(const HfKey& key, const ConfigNode& before) {
-    if (key.word == "activation" || key.word == "vocab_size" || key.word == "moe_router_pre_softmax") return;
-    const bool is_word = words_.Get(key.word) != nullptr;
-    if (is_word && !Changed(key.word, before)) return;
-    const ConfigNode& value = is_word ? WordAt(words_, key.word) : WordAt(model_, key.word);
-    if (!is_word && (value.is_null() || SameConfig(value, Said(key.key)))) return;
-    json_[std::string(NameIn(json_, key.key))] = value;
-  }
-
-  void WriteActivation(const ConfigNode& before) {
-    const std::string_view key = HfKeyOf(*request_.architecture, "activation");
-    if (key.empty() || (!Changed("activation", before) && !Changed("gelu by tanh", before))) return;
-    const std::string name = Text(words_["activation"]);
-    const bool by_tanh = IsTrue(words_["gelu by tanh"]);
-    for (const Activation& activation : kActivations) {
-      std::string_view ours = request_.architecture->is_gated ? activation.gated : activation.plain;
-      if (ours.starts_with("fast-")) ours.remove_prefix(5);
-      if (ours != name || activation.by_tanh != by_tanh) continue;
-      json_[std::string(key)] = TextNode(activation.hf);
-      return;
-    }
-  }
-
-  // Of all layers, or of those that see all.
-  const ConfigNode& LinearFactor() const {
-    const ConfigNode& factor = WordAt(words_, "seq_len_interpolation_factor");
-    return factor.is_null() ? WordAt(words_, "rope_scaling_factor") : factor;
-  }
-
-  // YaRN as DeepSeek writes it.
-  void LatentPositions(const ConfigNode& before) {
-    constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
-        {"beta_fast", "beta_fast"},           {"beta_slow", "beta_slow"},
-        {"factor", "rotary_scaling_factor"},  {"mscale", "mscale"},
-        {"mscale_all_dim", "mscale_all_dim"}, {"original_max_position_embeddings", "original_max_position_embeddings"}};
-    const bool has_changed = Changed("rope_type", before) ||
-                             std::ranges::any_of(kKeys, [&](const auto& key) { return Changed(key.second, before); });
-    if (!has_changed) return;
-    ConfigNode scaling = ConfigNode::Null();
-    if (Text(words_["rope_type"]) == "yarn") {
-      scaling = ConfigNode::Map();
-      for (const auto& [key, word] : kKeys) scaling[std::string(key)] = WordAt(words_, word);
-      scaling["type"] = TextNode("yarn");
-    }
-    json_["rope_scaling"] = std::move(scaling);
-  }
-
-  // What DeepSeek counts otherwise.
-  void LatentSizes(const ConfigNode& before) {
-    if (ConfigNode* heads = json_.Get("num_key_value_heads");
-        heads != nullptr && !SameConfig(*heads, WordAt(words_, "num_attention_heads")))
-      *heads = WordAt(words_, "num_attention_heads");
-    if (Changed("moe_layer_freq", before)) {
-      const std::vector<ConfigNode>& layers = WordAt(words_, "moe_layer_freq").list;
-      const auto has_experts = [](const ConfigNode& layer) { return layer.AsInt() == 1; };
-      json_["first_k_dense_replace"] = ConfigNode::Int(std::ranges::find_if(layers, has_experts) - layers.begin());
-    }
-    const auto size = WordAt(words_, "moe_ffn_hidden_size").AsInt(),
-               shared = WordAt(words_, "moe_shared_expert_intermediate_size").AsInt();
-    if (Changed("moe_shared_expert_intermediate_size", before) || Changed("moe_ffn_hidden_size", before))
-      json_["n_shared_experts"] = ConfigNode::Int(size.value_or(0) > 0 ? shared.value_or(0) / *size : 0);
-    if (json_.Get("topk_method") != nullptr && request_.architecture->model_type == "deepseek_v2" &&
-        Changed("moe_router_num_groups", before))
-      json_["topk_method"] = TextNode(words_["moe_router_num_groups"].is_null() ? "greedy" : "group_limited_greedy");
-    if (request_.kept != nullptr) return;
-    // No groups are one group.
-    for (const char* key : {"n_group", "topk_group", "routed_scaling_factor"}) {
-      if (ConfigNode* node = json_.Get(key); node != nullptr && node->is_null()) *node = ConfigNode::Int(1);
-    }
-    if (ConfigNode* node = json_.Get("num_experts_per_tok"); node != nullptr && node->is_null())
-      *node = WordAt(words_, "moe_router_topk");
-  }
-
-  void Positions(const ConfigNode& before) {
-    if (IsTrue(words_["multi_latent_attention"])) {
-      LatentPositions(before);
-      LatentSizes(before);
-      return;
-    }
-    bool has_changed = Changed("seq_len_interpolation_factor", before) ||
-                       Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before);
-    ConfigNode llama3 = ParseWord("{rope_type: llama3}");
-    for (const PositionFactor& factor : PositionFactors()) {
-      const std::string word = fmt::format("rope_scaling.{}", factor.hf);
-      has_changed = has_changed || Changed(word, before);
-      const double value = words_[word].AsDouble().value_or(factor.built_in);
-      const bool is_length = factor.hf == "original_max_position_embeddings";
-      llama3[std::string(factor.hf)] =
-          is_length ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
-    }
-    if (!has_changed) return;
-    std::sort(llama3.map.begin(), llama3.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    ConfigNode scaling = ConfigNode::Null();
-    if (IsTrue(words_["scale_positional_embedding"])) {
-      scaling = std::move(llama3);
-    } else if (const ConfigNode& factor = LinearFactor(); !factor.is_null()) {
-      scaling = ConfigNode::Map();
-      scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));
-      scaling["rope_type"] = TextNode("linear");
-    }
-    json_["rope_scaling"] = std::move(scaling);
-  }
-
-  // Words that several keys say.
-  void Special(const ConfigNode& before) {
-    const std::string_view type = request_.architecture->model_type;
-    if (Changed("window_size", before) && !words_["window_size"].is_null() &&
-        json_.Get("use_sliding_window") != nullptr) {
-      json_["use_sliding_window"] = ConfigNode::Bool(true);
-      json_["max_window_layers"] = ConfigNode::Int(0);
-    }
-    if (Changed("bias", before) && json_.Get("mlp_bias") != nullptr) {
-      for (const char* key : {"attention_bias", "mlp_bias"}) json_[key] = words_["bias"];
-    }
-    if (Changed("moe_router_pre_softmax", before) && json_.Get("norm_topk_prob") != nullptr)
-      json_["norm_topk_prob"] = ConfigNode::Bool(!IsTrue(words_["moe_router_pre_softmax"]));
-    if (type == "falcon" && !IsTrue(WordAt(json_, "new_decoder_architecture")) && Changed("num_query_groups", before))
-      json_["multi_query"] = ConfigNode::Bool(WordAt(words_, "num_query_groups").AsInt() == 1);
-    if (type == "gemma3_text" && Changed("interleaved_attn_pattern", before)) {
-      const ConfigNode& pattern = WordAt(words_, "interleaved_attn_pattern");
-      const auto local = pattern.is_list() && pattern.list.size() == 2 ? pattern.list[0].AsInt() : std::nullopt;
-      if (local) json_["sliding_window_pattern"] = ConfigNode::Int(*local + 1);
-      json_.Erase("layer_types");
-    }
-    if (type == "chatglm") {
-      if (Changed("num_query_groups", before)) json_["multi_query_attention"] = ConfigNode::Bool(true);
-      const auto base = words_["rotary_base"].AsDouble();
-      if (base && Changed("rotary_base", before)) json_["rope_ratio"] = ConfigNode::Float(*base / 10000.0);
-    }
-    if (type == "baichuan" && Changed("max_position_embeddings", before))
-      json_["model_max_length"] = words_["max_position_embeddings"];
-  }
-
-  const ConfigNode& model_;
-  const HfRequest& request_;
-  const ConfigNode silent_;
-  ConfigNode words_, json_;
-};
-
 }  // namespace
 
-namespace {
+namespace internal {
 
-std::string KnownClasses() {
-  std::vector<std::string_view> known;
-  for (const HfArchitecture& a : HfArchitectures()) known.push_back(a.name);
-  return fmt::format("known are {}", fmt::join(known, ", "));
+std::span<const HfActivation> HfActivations() { return kActivations; }
+
+std::string_view HfNameIn(const ConfigNode& json, std::string_view key) {
+  if (json.Get(key) != nullptr) return key;
+  for (const auto& [name, alias] : kAliases) {
+    if (name == key && json.Get(alias) != nullptr) return alias;
+  }
+  return key;
 }
 
-}  // namespace
+Result<ConfigNode> ReadHfConfig(const ConfigNode& json, const HfArchitecture& architecture,
+                                std::vector<std::string>* notes) {
+  return HfReader(json, architecture).Read(notes);
+}
+
+}  // namespace internal
 
 bool IsHfDecoderConfig(const ConfigNode& root) {
   if (root.Get("model_type") == nullptr && root.Get("architectures") == nullptr) return false;
   return FindHfArchitecture(root) != nullptr ||
          (root.Get("text_config") == nullptr && root.Get("vision_config") == nullptr);
-}
-
-Result<const HfArchitecture*> HfArchitectureNamed(std::string_view name) {
-  if (const HfArchitecture* found = FindHfArchitecture(name)) return found;
-  return WrongOption("architecture", fmt::format("expected a class that is known, found {}", name), KnownClasses());
 }
 
 Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::string>* notes) {
@@ -820,65 +597,14 @@ Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::str
     const ConfigNode& names = WordAt(config_json, "architectures");
     return Unsupported(fmt::format("architectures: expected one that is known, found {}",
                                    names.is_list() && !names.list.empty() ? names.list.front().ScalarText() : "none"),
-                       KnownClasses());
+                       internal::KnownHfClasses());
   }
-  ANEMONE_ASSIGN(ConfigNode model, HfReader(config_json, *architecture).Read(notes));
+  ANEMONE_ASSIGN(ConfigNode model, internal::ReadHfConfig(config_json, *architecture, notes));
   for (const char* word : {"num_layers", "hidden_size", "num_attention_heads"}) {
     if (model.Get(word) == nullptr)
       return Corrupt(fmt::format("{}: expected a number, found nothing", HfKeyOf(*architecture, word)));
   }
   return model;
-}
-
-Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
-  ANEMONE_ASSIGN(const ConfigNode words, WordsOf(model, nullptr));
-  const auto text = [&](std::string_view word) { return Text(WordAt(words, word)); };
-  const auto is = [&](std::string_view word) { return IsTrue(WordAt(words, word)); };
-  const auto has = [&](std::string_view word) { return !WordAt(words, word).is_null(); };
-  const auto number = [&](std::string_view word) { return WordAt(words, word).AsInt().value_or(0); };
-  const std::string norm = text("normalization"), activation = text("activation"), name = text("name");
-  const bool rope = text("position_embedding_type") == "rope",
-             learned = text("position_embedding_type") == "learned_absolute",
-             is_partial = WordAt(words, "rotary_percentage").AsDouble() != 1.0;
-  std::string_view found;
-  if (is("multi_latent_attention")) {
-    found = text("moe_router_score_function") == "sigmoid" ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM";
-  } else if (name == "megatron_gemma2") {
-    found = "Gemma2ForCausalLM";
-  } else if (name == kGemma3Name) {
-    found = "Gemma3ForCausalLM";
-  } else if (name == "megatron_falcon_gpt") {
-    found = "FalconForCausalLM";
-  } else if (rope && norm == "rmsnorm" && activation == "geglu" && is("apply_embedding_scaling")) {
-    found = "GemmaForCausalLM";
-  } else if (rope && norm == "rmsnorm" && activation.ends_with("glu")) {
-    const bool is_wide = number("kv_channels") * number("num_attention_heads") != number("hidden_size");
-    found = has("num_moe_experts")          ? is("qk_layernorm") ? "Qwen3MoeForCausalLM" : "MixtralForCausalLM"
-            : is("qk_layernorm")            ? "Qwen3ForCausalLM"
-            : is("rotary_interleaved")      ? "ChatGLMForConditionalGeneration"
-            : is_partial                    ? "Phi3ForCausalLM"
-            : is("bias")                    ? "LlamaForCausalLM"
-            : is("qkv_bias")                ? "Qwen2ForCausalLM"
-            : has("window_size") || is_wide ? "MistralForCausalLM"
-                                            : "LlamaForCausalLM";
-  } else if (rope && norm == "layernorm" &&
-             (activation == "squared-relu" || (activation == "gelu" && is("layernorm_zero_centered_gamma")))) {
-    found = "NemotronForCausalLM";
-  } else if (rope && norm == "layernorm" && activation == "gelu") {
-    found = is_partial || is("parallel_residual") ? "GPTNeoXForCausalLM" : "Starcoder2ForCausalLM";
-  } else if (learned && norm == "layernorm" && activation == "gelu") {
-    found = number("num_query_groups") == 1 && number("num_attention_heads") > 1 ? "GPTBigCodeForCausalLM"
-                                                                                 : "GPT2LMHeadModel";
-  }
-  if (const HfArchitecture* architecture = found.empty() ? nullptr : FindHfArchitecture(found)) return architecture;
-  return Unsupported(
-      fmt::format("expected a model that a class of transformers computes, found positions {}, norms {}, activation {}",
-                  text("position_embedding_type"), norm, activation),
-      "OUT.safetensors holds the weights alone");
-}
-
-Result<ConfigNode> HfOfNemo1(const ConfigNode& model, const HfRequest& request, std::vector<std::string>* notes) {
-  return HfWriter(model, request).Write(notes);
 }
 
 }  // namespace anemone

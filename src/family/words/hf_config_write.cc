@@ -1,0 +1,246 @@
+// Writing a decoder's config.json (hf_config.h): what config.json does not say already is set, then what it says is
+// compared with the words of the model.
+//
+// Facts: transformers 4.44.2 and 5 configuration_utils.py, modeling_rope_utils.py, activations.py.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "config/nodes.h"
+#include "family/words/hf_config.h"
+#include "family/words/hf_keys.h"
+#include "family/words/language.h"
+#include "family/words/model_words.h"
+
+namespace anemone {
+namespace {
+
+using internal::HfActivation;
+using internal::HfNameIn;
+using internal::IsTrue;
+using internal::Text;
+
+class HfWriter {
+ public:
+  HfWriter(const ConfigNode& model, const HfRequest& request)
+      : model_(model), request_(request), silent_(ParseWord(request.architecture->silent)) {}
+
+  Result<ConfigNode> Write(std::vector<std::string>* notes) {
+    const HfArchitecture& architecture = *request_.architecture;
+    ANEMONE_ASSIGN(words_, WordsOf(model_, notes));
+    // [NeMo v2.0.0 convert_mixtral_hf_to_nemo.py says true, mended by NeMo's pull request 13678.]
+    if (architecture.model_type == "mixtral" && IsTrue(words_["moe_router_pre_softmax"])) {
+      words_["moe_router_pre_softmax"] = ConfigNode::Bool(false);
+      if (notes != nullptr)
+        notes->emplace_back("moe_router_pre_softmax: read as false, as Mixtral computes; NeMo's converter says true");
+    }
+    if (request_.kept != nullptr) {
+      json_ = *request_.kept;
+    } else {
+      json_ = ParseWord(architecture.silent);
+      json_["architectures"] = ConfigNode::List({TextNode(architecture.name)});
+      json_["model_type"] = TextNode(architecture.model_type);
+      json_["torch_dtype"] = ConfigNode::Null();
+      json_["transformers_version"] = TextNode("4.44.2");
+    }
+    // What others are silent about follows from these.
+    const auto is_size = [](const HfKey& key) {
+      return key.word == "num_layers" || key.word == "hidden_size" || key.word == "num_attention_heads" ||
+             key.word == "mcore_customization_config.new_decoder_architecture";
+    };
+    ANEMONE_ASSIGN(ConfigNode before, Words());
+    for (const HfKey& key : HfKeysOf(architecture)) {
+      if (is_size(key)) Key(key, before);
+    }
+    ANEMONE_ASSIGN(before, Words());
+    for (const HfKey& key : HfKeysOf(architecture)) {
+      if (!is_size(key)) Key(key, before);
+    }
+    WriteActivation(before);
+    Positions(before);
+    Special(before);
+    ANEMONE_ASSIGN(const ConfigNode after, Words());
+    const std::vector<std::string> lines = DifferingWords(words_, after);
+    if (!lines.empty()) {
+      return Unsupported(
+          fmt::format("{} cannot say what this model computes: {}", architecture.name, fmt::join(lines, "; ")),
+          "OUT.safetensors holds the weights alone");
+    }
+    const std::string rows(HfKeyOf(architecture, "vocab_size"));
+    for (const std::string& name : {rows, std::string("vocab_size")}) {
+      const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
+      if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
+    }
+    if (request_.kept == nullptr) json_["torch_dtype"] = TextNode("float32");
+    SetHuggingFaceDType(json_, request_.dtype);
+    if (request_.kept != nullptr) return std::move(json_);
+    for (auto& [key, value] : json_.map) {
+      if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
+    }
+    if (ConfigNode* size = json_.Get("head_dim"); size != nullptr && size->is_null()) *size = words_["kv_channels"];
+    std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    return std::move(json_);
+  }
+
+ private:
+  Result<ConfigNode> Words() const {
+    ANEMONE_ASSIGN(const ConfigNode model, internal::ReadHfConfig(json_, *request_.architecture, nullptr));
+    return WordsOf(model, nullptr);
+  }
+  // What the class takes for a key.
+  const ConfigNode& Said(std::string_view key) const {
+    const ConfigNode* own = json_.Get(key);
+    return own != nullptr ? *own : WordAt(silent_, key);
+  }
+  bool Changed(std::string_view word, const ConfigNode& before) const {
+    return !SameConfig(WordAt(words_, word), WordAt(before, word));
+  }
+
+  void Key(const HfKey& key, const ConfigNode& before) {
+    if (key.word == "activation" || key.word == "vocab_size" || key.word == "moe_router_pre_softmax") return;
+    const bool is_word = words_.Get(key.word) != nullptr;
+    if (is_word && !Changed(key.word, before)) return;
+    const ConfigNode& value = is_word ? WordAt(words_, key.word) : WordAt(model_, key.word);
+    if (!is_word && (value.is_null() || SameConfig(value, Said(key.key)))) return;
+    json_[std::string(HfNameIn(json_, key.key))] = value;
+  }
+
+  void WriteActivation(const ConfigNode& before) {
+    const std::string_view key = HfKeyOf(*request_.architecture, "activation");
+    if (key.empty() || (!Changed("activation", before) && !Changed("gelu by tanh", before))) return;
+    const std::string name = Text(words_["activation"]);
+    const bool by_tanh = IsTrue(words_["gelu by tanh"]);
+    for (const HfActivation& activation : internal::HfActivations()) {
+      std::string_view ours = request_.architecture->is_gated ? activation.gated : activation.plain;
+      if (ours.starts_with("fast-")) ours.remove_prefix(5);
+      if (ours != name || activation.by_tanh != by_tanh) continue;
+      json_[std::string(key)] = TextNode(activation.hf);
+      return;
+    }
+  }
+
+  // Of all layers, or of those that see all.
+  const ConfigNode& LinearFactor() const {
+    const ConfigNode& factor = WordAt(words_, "seq_len_interpolation_factor");
+    return factor.is_null() ? WordAt(words_, "rope_scaling_factor") : factor;
+  }
+
+  // YaRN as DeepSeek writes it.
+  void LatentPositions(const ConfigNode& before) {
+    constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+        {"beta_fast", "beta_fast"},           {"beta_slow", "beta_slow"},
+        {"factor", "rotary_scaling_factor"},  {"mscale", "mscale"},
+        {"mscale_all_dim", "mscale_all_dim"}, {"original_max_position_embeddings", "original_max_position_embeddings"}};
+    const bool has_changed = Changed("rope_type", before) ||
+                             std::ranges::any_of(kKeys, [&](const auto& key) { return Changed(key.second, before); });
+    if (!has_changed) return;
+    ConfigNode scaling = ConfigNode::Null();
+    if (Text(words_["rope_type"]) == "yarn") {
+      scaling = ConfigNode::Map();
+      for (const auto& [key, word] : kKeys) scaling[std::string(key)] = WordAt(words_, word);
+      scaling["type"] = TextNode("yarn");
+    }
+    json_["rope_scaling"] = std::move(scaling);
+  }
+
+  // What DeepSeek counts otherwise.
+  void LatentSizes(const ConfigNode& before) {
+    if (ConfigNode* heads = json_.Get("num_key_value_heads");
+        heads != nullptr && !SameConfig(*heads, WordAt(words_, "num_attention_heads")))
+      *heads = WordAt(words_, "num_attention_heads");
+    if (Changed("moe_layer_freq", before)) {
+      const std::vector<ConfigNode>& layers = WordAt(words_, "moe_layer_freq").list;
+      const auto has_experts = [](const ConfigNode& layer) { return layer.AsInt() == 1; };
+      json_["first_k_dense_replace"] = ConfigNode::Int(std::ranges::find_if(layers, has_experts) - layers.begin());
+    }
+    const auto size = WordAt(words_, "moe_ffn_hidden_size").AsInt(),
+               shared = WordAt(words_, "moe_shared_expert_intermediate_size").AsInt();
+    if (Changed("moe_shared_expert_intermediate_size", before) || Changed("moe_ffn_hidden_size", before))
+      json_["n_shared_experts"] = ConfigNode::Int(size.value_or(0) > 0 ? shared.value_or(0) / *size : 0);
+    if (json_.Get("topk_method") != nullptr && request_.architecture->model_type == "deepseek_v2" &&
+        Changed("moe_router_num_groups", before))
+      json_["topk_method"] = TextNode(words_["moe_router_num_groups"].is_null() ? "greedy" : "group_limited_greedy");
+    if (request_.kept != nullptr) return;
+    // No groups are one group.
+    for (const char* key : {"n_group", "topk_group", "routed_scaling_factor"}) {
+      if (ConfigNode* node = json_.Get(key); node != nullptr && node->is_null()) *node = ConfigNode::Int(1);
+    }
+    if (ConfigNode* node = json_.Get("num_experts_per_tok"); node != nullptr && node->is_null())
+      *node = WordAt(words_, "moe_router_topk");
+  }
+
+  void Positions(const ConfigNode& before) {
+    if (IsTrue(words_["multi_latent_attention"])) {
+      LatentPositions(before);
+      LatentSizes(before);
+      return;
+    }
+    bool has_changed = Changed("seq_len_interpolation_factor", before) ||
+                       Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before);
+    ConfigNode llama3 = ParseWord("{rope_type: llama3}");
+    for (const PositionFactor& factor : PositionFactors()) {
+      const std::string word = fmt::format("rope_scaling.{}", factor.hf);
+      has_changed = has_changed || Changed(word, before);
+      const double value = words_[word].AsDouble().value_or(factor.built_in);
+      const bool is_length = factor.hf == "original_max_position_embeddings";
+      llama3[std::string(factor.hf)] =
+          is_length ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
+    }
+    if (!has_changed) return;
+    std::sort(llama3.map.begin(), llama3.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    ConfigNode scaling = ConfigNode::Null();
+    if (IsTrue(words_["scale_positional_embedding"])) {
+      scaling = std::move(llama3);
+    } else if (const ConfigNode& factor = LinearFactor(); !factor.is_null()) {
+      scaling = ConfigNode::Map();
+      scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));
+      scaling["rope_type"] = TextNode("linear");
+    }
+    json_["rope_scaling"] = std::move(scaling);
+  }
+
+  // Words that several keys say.
+  void Special(const ConfigNode& before) {
+    const std::string_view type = request_.architecture->model_type;
+    if (Changed("window_size", before) && !words_["window_size"].is_null() &&
+        json_.Get("use_sliding_window") != nullptr) {
+      json_["use_sliding_window"] = ConfigNode::Bool(true);
+      json_["max_window_layers"] = ConfigNode::Int(0);
+    }
+    if (Changed("bias", before) && json_.Get("mlp_bias") != nullptr) {
+      for (const char* key : {"attention_bias", "mlp_bias"}) json_[key] = words_["bias"];
+    }
+    if (Changed("moe_router_pre_softmax", before) && json_.Get("norm_topk_prob") != nullptr)
+      json_["norm_topk_prob"] = ConfigNode::Bool(!IsTrue(words_["moe_router_pre_softmax"]));
+    if (type == "falcon" && !IsTrue(WordAt(json_, "new_decoder_architecture")) && Changed("num_query_groups", before))
+      json_["multi_query"] = ConfigNode::Bool(WordAt(words_, "num_query_groups").AsInt() == 1);
+    if (type == "gemma3_text" && Changed("interleaved_attn_pattern", before)) {
+      const ConfigNode& pattern = WordAt(words_, "interleaved_attn_pattern");
+      const auto local = pattern.is_list() && pattern.list.size() == 2 ? pattern.list[0].AsInt() : std::nullopt;
+      if (local) json_["sliding_window_pattern"] = ConfigNode::Int(*local + 1);
+      json_.Erase("layer_types");
+    }
+    if (type == "chatglm") {
+      if (Changed("num_query_groups", before)) json_["multi_query_attention"] = ConfigNode::Bool(true);
+      const auto base = words_["rotary_base"].AsDouble();
+      if (base && Changed("rotary_base", before)) json_["rope_ratio"] = ConfigNode::Float(*base / 10000.0);
+    }
+    if (type == "baichuan" && Changed("max_position_embeddings", before))
+      json_["model_max_length"] = words_["max_position_embeddings"];
+  }
+
+  const ConfigNode& model_;
+  const HfRequest& request_;
+  const ConfigNode silent_;
+  ConfigNode words_, json_;
+};
+
+}  // namespace
+
+Result<ConfigNode> HfOfNemo1(const ConfigNode& model, const HfRequest& request, std::vector<std::string>* notes) {
+  return HfWriter(model, request).Write(notes);
+}
+
+}  // namespace anemone
