@@ -612,6 +612,12 @@ class Reader {
   }
 
   Status Step(uint8_t opcode);
+  Status Control(uint8_t opcode);
+  Status Scalar(uint8_t opcode);
+  Status String(uint8_t opcode);
+  Status Container(uint8_t opcode);
+  Status Name(uint8_t opcode);
+  Status Refused(uint8_t opcode);
 
   static constexpr uint64_t kNoMemo = ~uint64_t{0};
   std::string_view bytes_;
@@ -634,8 +640,9 @@ class Reader {
   uint64_t fresh_memo_ = kNoMemo;
 };
 
+// One function for each group of opcodes; it hands those of other groups on.
 Status Reader::Step(uint8_t opcode) {
-  switch (opcode) {  // opcodes that leave fresh_ alone come first
+  switch (opcode) {  // those that leave fresh_ alone, or need it
     case op::kPut: {
       ANEMONE_ASSIGN(const uint64_t index, MemoLine());
       return Put(index);
@@ -665,9 +672,11 @@ Status Reader::Step(uint8_t opcode) {
     }
     default:
       fresh_ = nullptr;
-      break;
+      return Control(opcode);
   }
-  std::vector<ValueRef> items;
+}
+
+Status Reader::Control(uint8_t opcode) {
   switch (opcode) {
     case op::kProto: {
       ANEMONE_ASSIGN(const uint64_t protocol, Number(1));
@@ -699,13 +708,21 @@ Status Reader::Step(uint8_t opcode) {
       ANEMONE_TRY(Need(1));
       Pop();
       return {};
-    case op::kPopMark:
-      return PopMark(items);
+    case op::kPopMark: {
+      std::vector<ValueRef> dropped;
+      return PopMark(dropped);
+    }
     case op::kDup:
       ANEMONE_TRY(Need(1));
       Push(stack_.back());
       return {};
+    default:
+      return Scalar(opcode);
+  }
+}
 
+Status Reader::Scalar(uint8_t opcode) {
+  switch (opcode) {
     case op::kNone:
       return PushAtom(none_, Kind::kNone), Status();
     case op::kNewTrue:
@@ -744,6 +761,13 @@ Status Reader::Step(uint8_t opcode) {
       PushNew(Kind::kFloat)->real = std::bit_cast<double>(__builtin_bswap64(little));
       return {};
     }
+    default:
+      return String(opcode);
+  }
+}
+
+Status Reader::String(uint8_t opcode) {
+  switch (opcode) {
     case op::kShortBinUnicode:
     case op::kBinUnicode:
     case op::kBinUnicode8: {
@@ -777,7 +801,13 @@ Status Reader::Step(uint8_t opcode) {
       ANEMONE_ASSIGN(const std::string_view raw, Counted(8));
       return PushBytes(raw, /*bytearray=*/true), Status();
     }
+    default:
+      return Container(opcode);
+  }
+}
 
+Status Reader::Container(uint8_t opcode) {
+  switch (opcode) {
     case op::kEmptyTuple:
       return PushAtom(empty_tuple_, Kind::kTuple), Status();
     case op::kTuple:
@@ -794,19 +824,21 @@ Status Reader::Step(uint8_t opcode) {
       return PushNew(Kind::kSet), Status();
     case op::kFrozenSet:
       return PushMarked(Kind::kSet);
-    case op::kAppend:
+    case op::kAppend: {
       ANEMONE_TRY(Need(2));
-      items = {Pop()};
+      std::vector<ValueRef> items = {Pop()};
       return AddItems(*stack_.back(), items);
+    }
     case op::kSetItem: {
       ANEMONE_TRY(Need(3));
       const ValueRef value = Pop(), key = Pop();
-      items = {key, value};
+      std::vector<ValueRef> items = {key, value};
       return AddEntries(*stack_.back(), items);
     }
     case op::kAppends:
     case op::kSetItems:
     case op::kAddItems: {
+      std::vector<ValueRef> items;
       ANEMONE_TRY(PopMark(items));
       ANEMONE_TRY(Need(1));
       ValueNode& target = *stack_.back();
@@ -814,7 +846,13 @@ Status Reader::Step(uint8_t opcode) {
              : opcode == op::kSetItems ? AddEntries(target, items)
                                        : AddMembers(target, items);
     }
+    default:
+      return Name(opcode);
+  }
+}
 
+Status Reader::Name(uint8_t opcode) {
+  switch (opcode) {
     case op::kGet: {
       ANEMONE_ASSIGN(const uint64_t index, MemoLine());
       return Get(index);
@@ -824,7 +862,6 @@ Status Reader::Step(uint8_t opcode) {
       ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinGet ? 1 : 4));
       return Get(index);
     }
-
     case op::kGlobal: {
       ANEMONE_ASSIGN(const std::string_view module, Line());
       ANEMONE_ASSIGN(const std::string_view name, Line());
@@ -850,7 +887,13 @@ Status Reader::Step(uint8_t opcode) {
       PushNew(Kind::kPersistent)->items = {id};
       return {};
     }
+    default:
+      return Refused(opcode);
+  }
+}
 
+Status Reader::Refused(uint8_t opcode) {
+  switch (opcode) {
     case op::kInst:
     case op::kObj:
       return RefuseInstance(opcode);

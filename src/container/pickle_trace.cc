@@ -510,6 +510,11 @@ class Tracer {
   }
 
   Status Step(uint8_t opcode);
+  Status Scalar(uint8_t opcode);
+  Status String(uint8_t opcode);
+  Status Container(uint8_t opcode);
+  Status Memo(uint8_t opcode);
+  Status Name(uint8_t opcode);
 
   static constexpr uint8_t kNoSlot = 255;
   static constexpr size_t kMaxKey = 63;
@@ -535,6 +540,7 @@ class Tracer {
   const uint64_t max_far_reads_;
 };
 
+// One function for each group of opcodes; it hands those of other groups on.
 Status Tracer::Step(uint8_t opcode) {
   switch (opcode) {
     case op::kProto: {
@@ -567,7 +573,13 @@ Status Tracer::Step(uint8_t opcode) {
     case op::kDup:
       ANEMONE_TRY(Need(1));
       return Push(stack_.back()), Status();
+    default:
+      return Scalar(opcode);
+  }
+}
 
+Status Tracer::Scalar(uint8_t opcode) {
+  switch (opcode) {
     case op::kNone:
     case op::kNewTrue:
     case op::kNewFalse:
@@ -602,7 +614,13 @@ Status Tracer::Step(uint8_t opcode) {
     case op::kLong:
     case op::kFloat:
       return NumberLine();
+    default:
+      return String(opcode);
+  }
+}
 
+Status Tracer::String(uint8_t opcode) {
+  switch (opcode) {
     case op::kShortBinUnicode:
       return Counted(Slot::kText, 1);
     case op::kBinUnicode:
@@ -624,7 +642,13 @@ Status Tracer::Step(uint8_t opcode) {
       return LiteralLine(Slot::kQuoted);
     case op::kUnicode:
       return LiteralLine(Slot::kEscaped);
+    default:
+      return Container(opcode);
+  }
+}
 
+Status Tracer::Container(uint8_t opcode) {
+  switch (opcode) {
     case op::kTuple:
     case op::kList:
     case op::kFrozenSet:
@@ -650,7 +674,13 @@ Status Tracer::Step(uint8_t opcode) {
       ANEMONE_TRY(PopMark(from));
       return AddTo(from, opcode == op::kSetItems);
     }
+    default:
+      return Memo(opcode);
+  }
+}
 
+Status Tracer::Memo(uint8_t opcode) {
+  switch (opcode) {
     case op::kPut: {
       ANEMONE_ASSIGN(const uint64_t index, IndexLine());
       return Put(index);
@@ -671,7 +701,13 @@ Status Tracer::Step(uint8_t opcode) {
       ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinGet ? 1 : 4));
       return Get(index);
     }
+    default:
+      return Name(opcode);
+  }
+}
 
+Status Tracer::Name(uint8_t opcode) {
+  switch (opcode) {
     case op::kGlobal:
       return GlobalLines();
     case op::kStackGlobal:

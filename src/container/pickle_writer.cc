@@ -269,16 +269,31 @@ class Writer {
   }
 
   Status Save(ValueRef node) {
-    node = IsAtom(*node) ? node : Canonical(node);
-    switch (node->kind) {
+    if (IsAtom(*node)) return SaveAtom(*node);
+    node = Canonical(node);
+    if (IsAtom(*node)) return SaveAtom(*node);
+    Use& use = uses_[node];
+    if (use.memo >= 0) {
+      Emit(use.memo < 256 ? op::kBinGet : op::kLongBinGet);
+      Number(static_cast<uint64_t>(use.memo), use.memo < 256 ? 1 : 4);
+      return {};
+    }
+    if (use.open)
+      return Unsupported(
+          "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
+    return SaveNew(node);
+  }
+
+  Status SaveAtom(const ValueNode& node) {
+    switch (node.kind) {
       case Kind::kNone:
         return Emit(op::kNone), Status();
       case Kind::kBool:
-        return Emit(node->integer != 0 ? op::kNewTrue : op::kNewFalse), Status();
+        return Emit(node.integer != 0 ? op::kNewTrue : op::kNewFalse), Status();
       case Kind::kInt:
-        return Int(node->integer), Status();
+        return Int(node.integer), Status();
       case Kind::kBigInt: {
-        const std::string bytes = TwosComplement(node->text);
+        const std::string bytes = TwosComplement(node.text);
         if (bytes.size() > 255)
           return Unsupported("expected an int of at most 255 bytes, found " + std::to_string(bytes.size()) +
                              " [PKL-15]");
@@ -289,25 +304,15 @@ class Writer {
       }
       case Kind::kFloat:
         Emit(op::kBinFloat);
-        Number(__builtin_bswap64(std::bit_cast<uint64_t>(node->real)), 8);
+        Number(__builtin_bswap64(std::bit_cast<uint64_t>(node.real)), 8);
         return {};
-      case Kind::kTuple:
-        if (node->items.empty()) return Emit(op::kEmptyTuple), Status();
-        break;
       default:
-        break;
+        return Emit(op::kEmptyTuple), Status();
     }
+  }
 
-    Use& use = uses_[node];
-    if (use.memo >= 0) {
-      Emit(use.memo < 256 ? op::kBinGet : op::kLongBinGet);
-      Number(static_cast<uint64_t>(use.memo), use.memo < 256 ? 1 : 4);
-      return {};
-    }
-    if (use.open)
-      return Unsupported(
-          "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
-
+  // What stands for itself the first time, and can be named from then on.
+  Status SaveNew(ValueRef node) {
     switch (node->kind) {
       case Kind::kTensor: {
         ValueGraph graph;
@@ -320,33 +325,10 @@ class Writer {
         ANEMONE_TRY(Text(node->text));
         Memoize(node);
         return {};
-      case Kind::kGlobal: {
-        if (node->text.find(' ') == std::string::npos || node->text.find('\n') != std::string::npos) {
-          return InvalidArgument("expected a global \"module name\", found " + internal::Quoted(node->text) +
-                                 " [PKL-8]");
-        }
-        const internal::ModuleAndName written = internal::Protocol2Global(node->text);
-        Emit(op::kGlobal);
-        out_.append(written.module).append("\n").append(written.name).append("\n");
-        Memoize(node);
-        return {};
-      }
-      case Kind::kBytes: {
-        ANEMONE_TRY(Save(Callee(*node)));
-        if (node->text.empty()) {
-          Emit(op::kEmptyTuple);
-        } else {
-          std::string text;
-          text.reserve(node->text.size() + node->text.size() / 2);
-          for (const char c : node->text) internal::AppendUtf8(static_cast<uint8_t>(c), text);
-          ANEMONE_TRY(Text(text));
-          ANEMONE_TRY(Text("latin1"));
-          Emit(op::kTuple2);
-        }
-        Emit(op::kReduce);
-        Memoize(node);
-        return {};
-      }
+      case Kind::kGlobal:
+        return SaveGlobal(node);
+      case Kind::kBytes:
+        return SaveBytes(node);
       case Kind::kSet:
         Open(node);
         ScheduleEmit(op::kReduce);
@@ -373,21 +355,53 @@ class Writer {
         Schedule(node->items[0]);
         return {};
       case Kind::kObject:
-        if (node->state != nullptr) {
-          ScheduleEmit(op::kBuild);
-          Schedule(node->state);
-        }
-        steps_.push_back({What::kSetItems, 0, nullptr, &node->entries, 0});
-        steps_.push_back({What::kAppend, 0, nullptr, &node->appended, 0});
-        Open(node);
-        ScheduleEmit(node->is_new ? op::kNewObj : op::kReduce);
-        ScheduleTuple(node->items);
-        Schedule(node->callable);
-        return {};
+        return ScheduleObject(node), Status();
       default:
         return Internal("a value of no known kind");
     }
   }
+
+  Status SaveGlobal(ValueRef node) {
+    if (node->text.find(' ') == std::string::npos || node->text.find('\n') != std::string::npos) {
+      return InvalidArgument("expected a global \"module name\", found " + internal::Quoted(node->text) + " [PKL-8]");
+    }
+    const internal::ModuleAndName written = internal::Protocol2Global(node->text);
+    Emit(op::kGlobal);
+    out_.append(written.module).append("\n").append(written.name).append("\n");
+    Memoize(node);
+    return {};
+  }
+
+  Status SaveBytes(ValueRef node) {
+    ANEMONE_TRY(Save(Callee(*node)));
+    if (node->text.empty()) {
+      Emit(op::kEmptyTuple);
+    } else {
+      std::string text;
+      text.reserve(node->text.size() + node->text.size() / 2);
+      for (const char c : node->text) internal::AppendUtf8(static_cast<uint8_t>(c), text);
+      ANEMONE_TRY(Text(text));
+      ANEMONE_TRY(Text("latin1"));
+      Emit(op::kTuple2);
+    }
+    Emit(op::kReduce);
+    Memoize(node);
+    return {};
+  }
+
+  void ScheduleObject(ValueRef node) {
+    if (node->state != nullptr) {
+      ScheduleEmit(op::kBuild);
+      Schedule(node->state);
+    }
+    steps_.push_back({What::kSetItems, 0, nullptr, &node->entries, 0});
+    steps_.push_back({What::kAppend, 0, nullptr, &node->appended, 0});
+    Open(node);
+    ScheduleEmit(node->is_new ? op::kNewObj : op::kReduce);
+    ScheduleTuple(node->items);
+    Schedule(node->callable);
+  }
+
   // What is scheduled after this comes first and is the node's inside; then the node can be named.
   void Open(ValueRef node) {
     uses_[node].open = true;

@@ -329,6 +329,21 @@ Result<bool> EndsInZip(const ByteRange& range) {
   return end->at.has_value();
 }
 
+namespace {
+
+Status CheckSideBySide(std::vector<Entry> entries) {
+  std::ranges::sort(entries, {}, &Entry::local_at);
+  for (size_t i = 1; i < entries.size(); ++i) {
+    if (entries[i].local_at >= entries[i - 1].end) continue;
+    return Corrupt("expected members side by side, found it inside " + Quoted(entries[i - 1].name) + " [ZIP-6]")
+        .In(At(entries[i].local_at))
+        .In("member " + Quoted(entries[i].name));
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status>* refused) {
   ANEMONE_ASSIGN(const Directory where, FindDirectory(archive));
   ANEMONE_ASSIGN(const std::string directory, ReadBytes(archive, where.offset, where.size));
@@ -380,15 +395,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     if (!refuse(named)) return named;
     if (entry.payload_at != 0) zip.members_.push_back(MemberOf(archive, entry));
   }
-  if (refused != nullptr) return zip;
-
-  std::ranges::sort(entries, {}, &Entry::local_at);
-  for (size_t i = 1; i < entries.size(); ++i) {
-    if (entries[i].local_at >= entries[i - 1].end) continue;
-    return Corrupt("expected members side by side, found it inside " + Quoted(entries[i - 1].name) + " [ZIP-6]")
-        .In(At(entries[i].local_at))
-        .In("member " + Quoted(entries[i].name));
-  }
+  if (refused == nullptr) ANEMONE_TRY(CheckSideBySide(std::move(entries)));
   return zip;
 }
 
