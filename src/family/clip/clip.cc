@@ -447,6 +447,7 @@ Dialect SiglipMcore() {
       true};
 }
 
+// Long as it is data: a row for each name.
 Dialect ClipLegacy() {
   return {
       "legacy", "NeMo CLIP, legacy Megatron", NemoPrefixes(),

@@ -48,7 +48,10 @@ ConfigNode SilentOf(const Silent (&table)[n], std::string_view model_type) {
   return found == std::end(table) ? ConfigNode::Map() : ParseWord(found->sizes);
 }
 
-// What NeMo's config has beside the language model's.
+// What NeMo's config has beside the language model's. Code reads and writes mm_cfg, not a table of fields as for a
+// CLIP: most of what it says follows from several keys together (the tower's name stands for its sizes,
+// class_token_length and image_token_len follow from the tower's class and from vision_select_feature). Sizes are those
+// of the weights; a table compares what the config says of them (kSaid in neva/neva.cc).
 constexpr std::string_view kAround = R"yaml(restore_from_path: null
 mm_cfg:
   llm:
