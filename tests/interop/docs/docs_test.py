@@ -92,6 +92,19 @@ class Docs(unittest.TestCase):
                 if anchor:
                     self.assertIn(anchor, anchors(path), f"{page}: {target}")
 
+    def test_the_files_that_pages_about_the_source_name_are_there(self):
+        there = {os.path.relpath(path, SOURCE) for top in ("include", "src", "tests", "fuzz", "bench", "tools", "docs", "scripts", "cmake")
+                 for path in glob.glob(os.path.join(SOURCE, top, "**"), recursive=True)}
+        for page in ("adding-a-family.md", "adding-a-format.md", "design.md", "engine.md", "benchmarks.md"):
+            prose = re.sub(r"^```.*?^```", "", read(os.path.join(SOURCE, "docs", page)), flags=re.S | re.M)
+            named = {word.rstrip("/") for word in re.findall(r"`([^`\n]+)`", prose)
+                     if re.fullmatch(r"(?:[\w.-]+/)*\w+\.(?:cc|h|py)|(?:include|src|tests|fuzz|bench|tools|docs|scripts|cmake)/[\w./-]+", word)}
+            self.assertTrue(named, page)
+            for path in named:
+                if "mine" in path or path == "docs/families/my.md":  # the one that is added
+                    continue
+                self.assertTrue(any(f"/{file}".endswith(f"/{path}") for file in there), f"{page}: {path}")
+
     def test_every_page_is_in_the_index_and_in_the_navigation(self):
         docs = os.path.join(SOURCE, "docs")
         pages = {os.path.relpath(page, docs) for page in PAGES[1:]}
