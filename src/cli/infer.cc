@@ -261,51 +261,58 @@ Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOption
   return {};
 }
 
-}  // namespace
+// What is asked of a model, as files and folders say it.
+struct Asked {
+  std::vector<std::string> labels, templates;
+  ImageFolder folder;  // the data set
+};
 
-Result<uint64_t> Infer(InferOptions options) {
-  std::vector<std::string> labels;
-  if (!options.labels.empty()) {
-    ANEMONE_ASSIGN(labels, ReadLines(options.labels));
-  }
-  if (options.dataset.empty()) {
-    options.texts.insert(options.texts.end(), labels.begin(), labels.end());
-    labels = options.texts;
-  }
-  if (!options.image_list.empty()) {
-    ANEMONE_ASSIGN(const std::vector<std::string> listed, ReadLines(options.image_list));
-    options.images.insert(options.images.end(), listed.begin(), listed.end());
-  }
-  ANEMONE_TRY(ExpandImages(&options.images));
-  ANEMONE_TRY(CheckOptions(options));
-  std::vector<std::string> templates;
-  if (!options.templates.empty()) {
-    ANEMONE_ASSIGN(templates, ReadLines(options.templates));
-    if (templates.empty()) return InvalidArgument("expected a template a line, found none").In(options.templates);
-    for (const std::string& line : templates) ANEMONE_TRY(FillTemplate(line, "").status().In(options.templates));
-  } else if (options.imagenet) {
-    templates = Lines(ImagenetTemplates());
-  }
-  ImageFolder folder;
-  if (!options.dataset.empty()) {
-    ANEMONE_ASSIGN(folder, OpenImageFolder(options.dataset));
-    for (const std::string& note : folder.left_out.Notes()) Note(note);
-    if (options.labels.empty() && options.imagenet) {
-      labels = Lines(ImagenetClassNames());
-    } else if (options.labels.empty()) {
-      std::transform(folder.classes.begin(), folder.classes.end(), std::back_inserter(labels), LabelOfFolder);
-    }
-    if (labels.size() != folder.classes.size()) {
-      return InvalidArgument(
-          fmt::format("{}: expected {} folders, one a label, found {}", options.dataset, labels.size(),
-                      folder.classes.size()),
-          options.labels.empty() ? "--labels FILE names one class per line, in the order of the folders' names" : "");
-    }
-  }
+Result<std::vector<std::string>> TemplatesOf(const InferOptions& options) {
+  if (options.templates.empty()) return options.imagenet ? Lines(ImagenetTemplates()) : std::vector<std::string>();
+  ANEMONE_ASSIGN(std::vector<std::string> templates, ReadLines(options.templates));
+  if (templates.empty()) return InvalidArgument("expected a template a line, found none").In(options.templates);
+  for (const std::string& line : templates) ANEMONE_TRY(FillTemplate(line, "").status().In(options.templates));
+  return templates;
+}
 
-  BadPictures bad(options.strict, options.images.size() + folder.items.size());
-  const ProgressFn progress = MakeProgress();
-  ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
+Status OpenDataset(const InferOptions& options, Asked* asked) {
+  ANEMONE_ASSIGN(asked->folder, OpenImageFolder(options.dataset));
+  const ImageFolder& folder = asked->folder;
+  for (const std::string& note : folder.left_out.Notes()) Note(note);
+  if (options.labels.empty() && options.imagenet) {
+    asked->labels = Lines(ImagenetClassNames());
+  } else if (options.labels.empty()) {
+    std::transform(folder.classes.begin(), folder.classes.end(), std::back_inserter(asked->labels), LabelOfFolder);
+  }
+  if (asked->labels.size() == folder.classes.size()) return {};
+  return InvalidArgument(
+      fmt::format("{}: expected {} folders, one a label, found {}", options.dataset, asked->labels.size(),
+                  folder.classes.size()),
+      options.labels.empty() ? "--labels FILE names one class per line, in the order of the folders' names" : "");
+}
+
+// Adds to the options' images and texts what files list.
+Result<Asked> ReadAsked(InferOptions* options) {
+  Asked asked;
+  if (!options->labels.empty()) {
+    ANEMONE_ASSIGN(asked.labels, ReadLines(options->labels));
+  }
+  if (options->dataset.empty()) {
+    options->texts.insert(options->texts.end(), asked.labels.begin(), asked.labels.end());
+    asked.labels = options->texts;
+  }
+  if (!options->image_list.empty()) {
+    ANEMONE_ASSIGN(const std::vector<std::string> listed, ReadLines(options->image_list));
+    options->images.insert(options->images.end(), listed.begin(), listed.end());
+  }
+  ANEMONE_TRY(ExpandImages(&options->images));
+  ANEMONE_TRY(CheckOptions(*options));
+  ANEMONE_ASSIGN(asked.templates, TemplatesOf(*options));
+  if (!options->dataset.empty()) ANEMONE_TRY(OpenDataset(*options, &asked));
+  return asked;
+}
+
+Result<ClipModel> LoadModel(const Checkpoint& checkpoint, const InferOptions& options, size_t pictures) {
   ClipOptions clip_options;
   clip_options.threads = static_cast<int>(globals().threads);
   clip_options.cancelled = [] { return Heed() != 0; };
@@ -313,7 +320,7 @@ Result<uint64_t> Infer(InferOptions options) {
     clip_options.compute = ClipCompute::kBf16;
     if (!ClipHasBf16()) Note("this processor multiplies no bf16: rounded values are multiplied in fp32, no faster");
   }
-  clip_options.keep_weights = std::max(options.images.size(), folder.items.size()) > options.batch;
+  clip_options.keep_weights = pictures > options.batch;
   ClipLoad load;
   load.preset = options.preset;
   load.strict = !options.leave_unknown;
@@ -322,36 +329,104 @@ Result<uint64_t> Infer(InferOptions options) {
   Result<ClipModel> loaded = LoadClip(checkpoint, clip_options, load);
   if (!loaded.ok()) return loaded.status().In(options.model);
   for (const std::string& note : notes) Note(note, 1);
-  ClipModel& model = *loaded;
-  ANEMONE_ASSIGN(const internal::GemmChoice gemm, internal::ChooseGemm(internal::GemmShapeOf(model.spec())));
+  ANEMONE_ASSIGN(const internal::GemmChoice gemm, internal::ChooseGemm(internal::GemmShapeOf(loaded->spec())));
   Note("products: " + gemm.ToString(), 1);
+  return loaded;
+}
+
+// How pictures are compared with texts, and where the answers go.
+class PictureAnswers {
+ public:
+  PictureAnswers(const InferOptions& options, const std::vector<std::string>& labels)
+      : options_(options), labels_(labels) {
+    constexpr uint64_t kTopOnTerminal = 5;
+    const bool for_people = options.top == 0 && !options.nemo && !options.csv && isatty(STDOUT_FILENO) == 1;
+    top_ = for_people ? kTopOnTerminal : options.top;
+  }
+
+  void SetTexts(ClipFeatures texts) { texts_ = std::move(texts); }
+  Status ReadScale(ClipModel& model) {
+    is_siglip_ = model.spec().siglip;
+    ANEMONE_ASSIGN(const double own_scale, model.LogitScale());
+    scale_ = options_.logit_scale.value_or(own_scale);
+    ANEMONE_ASSIGN(bias_, model.LogitBias());
+    return {};
+  }
+  void PrintHead() const {
+    if (options_.csv) Print(CsvHead(labels_));
+  }
+  // Of a batch that begins at this image: features of those that could be read.
+  Status Add(size_t at, const std::vector<size_t>& loaded, const ClipFeatures& features) {
+    if (texts_.count == 0 || features.count == 0) return {};
+    ANEMONE_ASSIGN(const std::vector<float> probabilities,
+                   ClipProbabilities(features, texts_, scale_, is_siglip_, bias_));
+    for (size_t i = 0; i < features.count; ++i) {
+      const std::span<const float> row(probabilities.data() + i * texts_.count, texts_.count);
+      const std::string& image = options_.images[at + loaded[i]];
+      PrintRow(image, row);
+      if (options_.html.empty()) continue;
+      ANEMONE_ASSIGN(ConfigNode picture, PictureNode(image, row));
+      pictures_.list.push_back(std::move(picture));
+    }
+    return {};
+  }
+  Status Write(const ClipFeatures& images) {
+    if (!options_.html.empty()) ANEMONE_TRY(WriteInferPage(options_, labels_, scale_, std::move(pictures_)));
+    if (options_.embeddings.empty()) return {};
+    return WriteEmbeddings(options_.embeddings, images, texts_, options_.force);
+  }
+
+ private:
+  void PrintRow(const std::string& image, std::span<const float> row) const {
+    if (options_.json) {
+      Print(JsonLine(image, labels_, row, scale_));
+    } else if (options_.csv) {
+      Print(CsvLine(image, row));
+    } else if (top_ > 0) {
+      Print(Table(image, labels_, row, top_));
+    } else {
+      Print((options_.images.size() > 1 ? image + ": " : "") + ProbabilityLine(labels_, row) + "\n");
+    }
+  }
+
+  const InferOptions& options_;
+  const std::vector<std::string>& labels_;
+  uint64_t top_ = 0;
+  ClipFeatures texts_;
+  bool is_siglip_ = false;
+  double scale_ = 0, bias_ = 0;
+  ConfigNode pictures_ = ConfigNode::List();
+};
+
+}  // namespace
+
+Result<uint64_t> Infer(InferOptions options) {
+  ANEMONE_ASSIGN(const Asked asked, ReadAsked(&options));
+  const std::vector<std::string>& labels = asked.labels;
+  BadPictures bad(options.strict, options.images.size() + asked.folder.items.size());
+  const ProgressFn progress = MakeProgress();
+  ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
+  ANEMONE_ASSIGN(ClipModel model,
+                 LoadModel(checkpoint, options, std::max(options.images.size(), asked.folder.items.size())));
   const bool compares = !options.dataset.empty() || (!options.images.empty() && !options.texts.empty());
   ANEMONE_TRY(HasTowersFor(options, compares, model.spec()).In(options.model));
 
   PictureReader reader(options.images, options.batch, model.spec());
-  ClipFeatures texts;
+  PictureAnswers answers(options, labels);
   if (!labels.empty()) {
     const Result<TextEncoder> tokenizer = LoadTokenizer(checkpoint, model.spec());
     if (!tokenizer.ok()) return tokenizer.status().In(options.model);
     if (!options.dataset.empty()) {
-      ANEMONE_TRY(RunDataset(model, *tokenizer, options, folder, labels, templates, &bad, progress));
+      ANEMONE_TRY(RunDataset(model, *tokenizer, options, asked.folder, labels, asked.templates, &bad, progress));
       return bad.count();
     }
-    ANEMONE_ASSIGN(texts, EncodeLabels(model, *tokenizer, labels, templates, progress));
+    ANEMONE_ASSIGN(ClipFeatures texts, EncodeLabels(model, *tokenizer, labels, asked.templates, progress));
+    answers.SetTexts(std::move(texts));
   }
-  double scale = 0, bias = 0;
-  if (compares) {
-    ANEMONE_ASSIGN(const double own_scale, model.LogitScale());
-    scale = options.logit_scale.value_or(own_scale);
-    ANEMONE_ASSIGN(bias, model.LogitBias());
-  }
+  if (compares) ANEMONE_TRY(answers.ReadScale(model));
+  answers.PrintHead();
 
-  constexpr uint64_t kTopOnTerminal = 5;
-  const bool for_people = options.top == 0 && !options.nemo && !options.csv && isatty(STDOUT_FILENO) == 1;
-  const uint64_t top = for_people ? kTopOnTerminal : options.top;
   ClipFeatures all_images;
-  ConfigNode pictures = ConfigNode::List();
-  if (options.csv) Print(CsvHead(labels));
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
     const Pictures read = reader.Next();
@@ -361,35 +436,12 @@ Result<uint64_t> Infer(InferOptions options) {
       ANEMONE_ASSIGN(features, model.EncodeImages(read.pixels));
       features.Normalize();
     }
-    if (texts.count > 0 && features.count > 0) {
-      ANEMONE_ASSIGN(const std::vector<float> probabilities,
-                     ClipProbabilities(features, texts, scale, model.spec().siglip, bias));
-      for (size_t i = 0; i < features.count; ++i) {
-        const std::span<const float> row(probabilities.data() + i * texts.count, texts.count);
-        const std::string& image = options.images[at + read.loaded[i]];
-        if (options.json) {
-          Print(JsonLine(image, labels, row, scale));
-        } else if (options.csv) {
-          Print(CsvLine(image, row));
-        } else if (top > 0) {
-          Print(Table(image, labels, row, top));
-        } else {
-          Print((options.images.size() > 1 ? image + ": " : "") + ProbabilityLine(labels, row) + "\n");
-        }
-        if (!options.html.empty()) {
-          ANEMONE_ASSIGN(ConfigNode picture, PictureNode(image, row));
-          pictures.list.push_back(std::move(picture));
-        }
-      }
-    }
+    ANEMONE_TRY(answers.Add(at, read.loaded, features));
     if (!options.embeddings.empty()) AppendRows(features, read.loaded, count, &all_images);
     if (progress && !progress("images", at + count, options.images.size()))
       return Status(ErrorKind::kInterrupted, "interrupted");
   }
-  if (!options.html.empty()) ANEMONE_TRY(WriteInferPage(options, labels, scale, std::move(pictures)));
-  if (!options.embeddings.empty()) {
-    ANEMONE_TRY(WriteEmbeddings(options.embeddings, all_images, texts, options.force));
-  }
+  ANEMONE_TRY(answers.Write(all_images));
   return bad.count();
 }
 

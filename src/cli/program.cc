@@ -71,20 +71,13 @@ std::string PaintHeadings(const std::string& help) {
   return painted;
 }
 
-int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, Capture* capture) {
-  CLI::App app("Load, save, convert, reshard and verify NVIDIA NeMo checkpoints", "anemone");
+void DeclareGlobalOptions(CLI::App& app, Globals& g) {
   Topic(app, kEverywhere);
   app.set_help_flag("-h,--help", "Print help");
   app.set_version_flag("-V,--version", fmt::format("anemone {}", kVersion), "Print the version");
   app.require_subcommand(1);
   app.fallthrough();
   app.option_defaults()->always_capture_default(false);
-
-  Globals& g = globals();
-  g = {};
-  if (cluster != nullptr) g.cluster = cluster.get();
-  g.has_mpi = has_mpi;
-  g.capture = capture;
   OneOf(app.add_option("--progress", g.progress, "When to draw a progress bar (default: auto, on a terminal)"),
         {"auto", "always", "never"});
   OneOf(app.add_option("--color", g.color, "When to color output (default: auto, on a terminal without NO_COLOR)"),
@@ -95,6 +88,29 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
       "-v,--verbose", [&g](int64_t count) { g.verbosity += static_cast<int>(count); }, "Print more: what was decided");
   app.add_flag(
       "-q,--quiet", [&g](int64_t count) { g.verbosity -= static_cast<int>(count); }, "Print errors only");
+}
+
+// What the parser stopped for: help, the version, or words that it does not take.
+int ReportStop(const CLI::ParseError& error, CLI::App& app) {
+  if (error.get_exit_code() != 0) return Report(ExplainParseError(error, app));
+  const bool wants_help = dynamic_cast<const CLI::CallForHelp*>(&error) != nullptr;
+  const std::vector<std::string> rest = app.remaining();
+  if (wants_help && std::ranges::any_of(rest, [](const std::string& word) { return !word.starts_with('-'); }))
+    return Report(ExplainParseError(error, app));  // help for a command that there is not
+  Print(wants_help ? PaintHeadings(HelpText(Describe(*NamedCommand(&app)), Describe(app), TextWidth()))
+                   : fmt::format("anemone {}\n", kVersion));
+  Flush();
+  return kDone;
+}
+
+int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, Capture* capture) {
+  CLI::App app("Load, save, convert, reshard and verify NVIDIA NeMo checkpoints", "anemone");
+  Globals& g = globals();
+  g = {};
+  if (cluster != nullptr) g.cluster = cluster.get();
+  g.has_mpi = has_mpi;
+  g.capture = capture;
+  DeclareGlobalOptions(app, g);
 
   std::function<int()> run;
   const Command* chosen = nullptr;
@@ -123,15 +139,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
     std::ranges::reverse(words);  // as the parser takes them
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() != 0) return Report(ExplainParseError(error, app));
-    const bool wants_help = dynamic_cast<const CLI::CallForHelp*>(&error) != nullptr;
-    const std::vector<std::string> rest = app.remaining();
-    if (wants_help && std::ranges::any_of(rest, [](const std::string& word) { return !word.starts_with('-'); }))
-      return Report(ExplainParseError(error, app));  // help for a command that there is not
-    Print(wants_help ? PaintHeadings(HelpText(Describe(*NamedCommand(&app)), Describe(app), TextWidth()))
-                     : fmt::format("anemone {}\n", kVersion));
-    Flush();
-    return kDone;
+    return ReportStop(error, app);
   }
   if (cluster != nullptr && (chosen == nullptr || !chosen->is_divided)) {
     const bool is_idle = !IsSpeaker();

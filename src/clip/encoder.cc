@@ -570,9 +570,37 @@ struct ClipModel::Impl {
 
   Result<ClipFeatures> Images(std::span<const float> pixels);
   Result<ClipFeatures> Texts(std::span<const std::vector<int32_t>> texts);
+  void EmbedPatches(std::span<const float> pixels, const Linear& patch, const float* positions, size_t first, float* x);
+  Result<std::vector<size_t>> PooledTokens(std::vector<std::vector<int32_t>>& ids) const;
+  Status EmbedTexts(const std::vector<std::vector<int32_t>>& ids, const std::vector<Chunk>& chunks, float* row);
   Status PoolByAttention(const float* x, size_t n, size_t length, float* pooled);
   Result<double> Scalar(const std::string& name);
 };
+
+// Patches as rows (channel, row, column), through the convolution's weight, on top of the positions. `x` has `first`
+// rows before an image's patches.
+void ClipModel::Impl::EmbedPatches(std::span<const float> pixels, const Linear& patch, const float* positions,
+                                   size_t first, float* x) {
+  const size_t side = spec.image_size, p = spec.patch_size, grid = side / p, h = spec.vision.width;
+  const size_t length = grid * grid + first;
+  std::vector<float> rows(grid * grid * patch.in);
+  for (size_t image = 0; image < pixels.size() / (3 * side * side); ++image) {
+    const float* from = pixels.data() + image * 3 * side * side;
+    float* to = x + image * length * h;
+    Parallel(grid, [&](size_t gy) {
+      for (size_t gx = 0; gx < grid; ++gx) {
+        float* row = rows.data() + (gy * grid + gx) * patch.in;
+        for (size_t c = 0; c < 3; ++c) {
+          for (size_t y = 0; y < p; ++y) {
+            row = std::copy_n(from + (c * side + gy * p + y) * side + gx * p, p, row);
+          }
+        }
+      }
+    });
+    std::copy_n(positions, length * h, to);
+    Apply(rows.data(), patch.in, grid * grid, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
+  }
+}
 
 Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   const size_t side = spec.image_size;
@@ -592,25 +620,7 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   }
   ANEMONE_ASSIGN(const float* positions, ReadOne("vision.position_embedding.weight", {length, h}));
   float* x = hidden.Get(n * length * h);
-  {  // Patches as rows (channel, row, column), through the convolution's weight, on top of the positions.
-    std::vector<float> rows(grid * grid * patch.in);
-    for (size_t image = 0; image < n; ++image) {
-      const float* from = pixels.data() + image * 3 * side * side;
-      float* to = x + image * length * h;
-      Parallel(grid, [&](size_t gy) {
-        for (size_t gx = 0; gx < grid; ++gx) {
-          float* row = rows.data() + (gy * grid + gx) * patch.in;
-          for (size_t c = 0; c < 3; ++c) {
-            for (size_t y = 0; y < p; ++y) {
-              row = std::copy_n(from + (c * side + gy * p + y) * side + gx * p, p, row);
-            }
-          }
-        }
-      });
-      std::copy_n(positions, length * h, to);
-      Apply(rows.data(), patch.in, grid * grid, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
-    }
-  }
+  EmbedPatches(pixels, patch, positions, first, x);
   if (!spec.siglip) {
     ANEMONE_ASSIGN(const float* token, ReadOne("vision.class_embedding", {h}));
     for (size_t image = 0; image < n; ++image) internal::AddBias(x + image * length * h, h, 1, h, token);
@@ -662,9 +672,8 @@ Status ClipModel::Impl::PoolByAttention(const float* x, size_t n, size_t length,
   return {};
 }
 
-Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>> texts) {
-  const size_t h = spec.text.width;
-  std::vector<std::vector<int32_t>> ids(texts.begin(), texts.end());
+// Each text's token whose row is its feature. Cuts texts behind it, or pads them to it.
+Result<std::vector<size_t>> ClipModel::Impl::PooledTokens(std::vector<std::vector<int32_t>>& ids) const {
   std::vector<size_t> pooled_at;
   for (size_t i = 0; i < ids.size(); ++i) {
     std::vector<int32_t>& text = ids[i];
@@ -694,25 +703,13 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
     if (!spec.siglip) text.resize(pooled + 1);  // a causal mask: nothing after the pooled token is seen by it
     pooled_at.push_back(pooled);
   }
-  // Texts that begin alike lie beside each other, and the beginning is computed once. A trace has every row.
-  const bool shares = !spec.siglip && options.trace == nullptr;
-  std::vector<size_t> order(ids.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  if (shares) {
-    std::ranges::stable_sort(order, {}, [&](size_t i) -> const std::vector<int32_t>& { return ids[i]; });
-    std::vector<std::vector<int32_t>> sorted;
-    sorted.reserve(ids.size());
-    for (const size_t i : order) sorted.push_back(std::move(ids[i]));
-    ids = std::move(sorted);
-  }
-  std::vector<Sequence> sequences;
-  sequences.reserve(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) sequences.push_back({0, ids[i].size(), pooled_at[order[i]]});
-  const std::vector<Chunk> chunks = Chunks(std::move(sequences), shares ? &ids : nullptr);
-  size_t rows = 0;
-  for (const Chunk& chunk : chunks) rows += RowsOf(chunk);
+  return pooled_at;
+}
 
-  // Embeddings: the rows that are used, not the table.
+// The rows that the texts need of the table, with their positions: those of `chunks`, in order.
+Status ClipModel::Impl::EmbedTexts(const std::vector<std::vector<int32_t>>& ids, const std::vector<Chunk>& chunks,
+                                   float* row) {
+  const size_t h = spec.text.width;
   ANEMONE_ASSIGN(const Tensor table, weights("text.token_embedding.weight"));
   if (table.shape() != Shape{spec.vocab, h}) {
     return Corrupt(fmt::format("text.token_embedding.weight: expected shape {}, found {}", ToString({spec.vocab, h}),
@@ -720,9 +717,7 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   }
   ANEMONE_ASSIGN(const Tensor cast, table.Cast(DType::kF32));
   ANEMONE_ASSIGN(const float* positions, ReadOne("text.position_embedding.weight", {spec.context, h}));
-  float* x = hidden.Get(rows * h);
   std::map<int32_t, const float*> seen;
-  float* row = x;
   auto text = ids.begin();
   for (const Chunk& chunk : chunks) {
     for (const Sequence& s : chunk) {
@@ -742,6 +737,33 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
       ++text;
     }
   }
+  return {};
+}
+
+Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>> texts) {
+  const size_t h = spec.text.width;
+  std::vector<std::vector<int32_t>> ids(texts.begin(), texts.end());
+  ANEMONE_ASSIGN(const std::vector<size_t> pooled_at, PooledTokens(ids));
+  // Texts that begin alike lie beside each other, and the beginning is computed once. A trace has every row.
+  const bool shares = !spec.siglip && options.trace == nullptr;
+  std::vector<size_t> order(ids.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (shares) {
+    std::ranges::stable_sort(order, {}, [&](size_t i) -> const std::vector<int32_t>& { return ids[i]; });
+    std::vector<std::vector<int32_t>> sorted;
+    sorted.reserve(ids.size());
+    for (const size_t i : order) sorted.push_back(std::move(ids[i]));
+    ids = std::move(sorted);
+  }
+  std::vector<Sequence> sequences;
+  sequences.reserve(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) sequences.push_back({0, ids[i].size(), pooled_at[order[i]]});
+  const std::vector<Chunk> chunks = Chunks(std::move(sequences), shares ? &ids : nullptr);
+  size_t rows = 0;
+  for (const Chunk& chunk : chunks) rows += RowsOf(chunk);
+
+  float* x = hidden.Get(rows * h);
+  ANEMONE_TRY(EmbedTexts(ids, chunks, x));
   if (options.trace) options.trace("text.embeddings", {x, rows * h}, rows, h);
 
   const bool all_rows = options.trace != nullptr;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <tuple>
 #include <utility>
 
 namespace anemone {
@@ -38,6 +39,15 @@ struct Taps {
   size_t stride = 0;
 
   const int32_t* Weights(size_t i) const { return weights.data() + i * stride; }
+  // All that the windows read: from here to behind there. REQUIRES: there are windows.
+  std::pair<int64_t, int64_t> Read() const {
+    int64_t begin = windows.front().begin, end = begin;
+    for (const Window& window : windows) {
+      begin = std::min(begin, window.begin);
+      end = std::max(end, window.begin + window.length);
+    }
+    return {begin, end};
+  }
 };
 
 // Output positions [first, first + count) of `size_in` resampled to `size_out`.
@@ -100,19 +110,16 @@ Kept Crop(int64_t size, int64_t crop, CropRule rule) {
   return {rule == CropRule::kFloor ? HalfFloor(size - crop) : HalfRoundEven(size - crop), crop, 0};
 }
 
-}  // namespace
+struct Size {
+  int64_t width = 0, height = 0;
+};
 
-Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) {
-  const auto width = static_cast<int64_t>(image.width);
-  const auto height = static_cast<int64_t>(image.height);
-  if (width == 0 || height == 0 || image.rgb.size() != image.width * uint64_t{3} * image.height) {
-    return InvalidArgument("expected a picture of at least one pixel, found an empty one");
-  }
+// Before the crop.
+Result<Size> SizeToResizeTo(int64_t width, int64_t height, const ClipPreprocess& settings) {
   if ((settings.crop_height == 0) != (settings.crop_width == 0) ||
       (settings.resize_height == 0) != (settings.resize_width == 0)) {
     return InvalidArgument("preprocessing: expected height and width, found one of them");
   }
-
   int64_t new_width = width;
   int64_t new_height = height;
   if (settings.shortest_edge != 0) {
@@ -137,6 +144,51 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
     new_width = settings.resize_width;
     new_height = settings.resize_height;
   }
+  return Size{new_width, new_height};
+}
+
+// A row's pixels, each a weighted sum of some of `in`.
+void ResizeRow(const uint8_t* in, const Taps& across, uint8_t* to) {
+  for (size_t x = 0; x < across.windows.size(); ++x) {
+    const Taps::Window& window = across.windows[x];
+    const int32_t* weights = across.Weights(x);
+    const uint8_t* from = in + window.begin * 3;
+    int32_t r = 1 << (kPrecisionBits - 1);
+    int32_t g = r;
+    int32_t b = r;
+    for (int64_t i = 0; i < window.length; ++i) {
+      r += from[3 * i] * weights[i];
+      g += from[3 * i + 1] * weights[i];
+      b += from[3 * i + 2] * weights[i];
+    }
+    to[3 * x] = Clip8(r);
+    to[3 * x + 1] = Clip8(g);
+    to[3 * x + 2] = Clip8(b);
+  }
+}
+
+// A row whose bytes are each a weighted sum of those above each other in `rows`, `width` bytes apart.
+void SumRows(const uint8_t* rows, size_t width, const int32_t* weights, int64_t count, std::vector<int32_t>& sums,
+             uint8_t* to) {
+  std::fill(sums.begin(), sums.end(), 1 << (kPrecisionBits - 1));
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t* from = rows + static_cast<size_t>(i) * width;
+    for (size_t x = 0; x < width; ++x) sums[x] += from[x] * weights[i];
+  }
+  for (size_t x = 0; x < width; ++x) to[x] = Clip8(sums[x]);
+}
+
+}  // namespace
+
+// Long as both passes need all sizes.
+Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) {
+  const auto width = static_cast<int64_t>(image.width);
+  const auto height = static_cast<int64_t>(image.height);
+  if (width == 0 || height == 0 || image.rgb.size() != image.width * uint64_t{3} * image.height) {
+    return InvalidArgument("expected a picture of at least one pixel, found an empty one");
+  }
+  ANEMONE_ASSIGN(const Size resized, SizeToResizeTo(width, height, settings));
+  const auto [new_width, new_height] = resized;
 
   const int64_t out_width = settings.crop_width != 0 ? settings.crop_width : new_width;
   const int64_t out_height = settings.crop_height != 0 ? settings.crop_height : new_height;
@@ -159,12 +211,7 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
   int64_t end_row = rows.begin + rows.length;
   if (vertical) {
     down = MakeTaps(height, new_height, rows.begin, rows.length, settings.resample);
-    first_row = down.windows.front().begin;
-    end_row = down.windows.back().begin + down.windows.back().length;
-    for (const Taps::Window& window : down.windows) {
-      first_row = std::min(first_row, window.begin);
-      end_row = std::max(end_row, window.begin + window.length);
-    }
+    std::tie(first_row, end_row) = down.Read();
   }
 
   // First pass: the needed source rows, their kept columns.
@@ -175,25 +222,10 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
   for (int64_t y = first_row; y < end_row; ++y) {
     const uint8_t* in = image.rgb.data() + static_cast<size_t>(y * width * 3);
     uint8_t* to = middle.data() + static_cast<size_t>(y - first_row) * row_bytes;
-    if (!horizontal) {
+    if (horizontal) {
+      ResizeRow(in, across, to);
+    } else {
       std::copy_n(in + columns.begin * 3, row_bytes, to);
-      continue;
-    }
-    for (size_t x = 0; x < across.windows.size(); ++x) {
-      const Taps::Window& window = across.windows[x];
-      const int32_t* weights = across.Weights(x);
-      const uint8_t* from = in + window.begin * 3;
-      int32_t r = 1 << (kPrecisionBits - 1);
-      int32_t g = r;
-      int32_t b = r;
-      for (int64_t i = 0; i < window.length; ++i) {
-        r += from[3 * i] * weights[i];
-        g += from[3 * i + 1] * weights[i];
-        b += from[3 * i + 2] * weights[i];
-      }
-      to[3 * x] = Clip8(r);
-      to[3 * x + 1] = Clip8(g);
-      to[3 * x + 2] = Clip8(b);
     }
   }
 
@@ -206,13 +238,8 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
       continue;
     }
     const Taps::Window& window = down.windows[static_cast<size_t>(y)];
-    const int32_t* weights = down.Weights(static_cast<size_t>(y));
-    std::fill(sums.begin(), sums.end(), 1 << (kPrecisionBits - 1));
-    for (int64_t i = 0; i < window.length; ++i) {
-      const uint8_t* from = middle.data() + static_cast<size_t>(window.begin - first_row + i) * row_bytes;
-      for (size_t x = 0; x < row_bytes; ++x) sums[x] += from[x] * weights[i];
-    }
-    for (size_t x = 0; x < row_bytes; ++x) to[x] = Clip8(sums[x]);
+    SumRows(middle.data() + static_cast<size_t>(window.begin - first_row) * row_bytes, row_bytes,
+            down.Weights(static_cast<size_t>(y)), window.length, sums, to);
   }
   return out;
 }

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -107,6 +108,18 @@ struct Tags {
   std::array<uint16_t*, 3> colors = {};  // of a palette
 };
 
+// Of Pillow's rules the last: samples beyond the colors are one alpha that the colors are not multiplied by, or
+// nothing. Null: they are; else what is expected.
+const char* ReadExtraSamples(uint16_t colors, std::span<const uint16_t> kinds, Tags* tags) {
+  const auto more = static_cast<uint16_t>(tags->samples - colors);
+  if (more > 3 || (more > 0 && kinds.empty() && (colors != 3 || more > 1))) return "no further samples";
+  if (more == 0) return nullptr;
+  const uint16_t kind = kinds.empty() ? static_cast<uint16_t>(EXTRASAMPLE_UNASSALPHA) : kinds.front();
+  if (kind == EXTRASAMPLE_ASSOCALPHA) return "alpha that colors are not multiplied by";
+  tags->has_alpha = kind != EXTRASAMPLE_UNSPECIFIED && colors != 4;
+  return nullptr;
+}
+
 // Errors: Unsupported for what is not 8-bit gray, color or CMYK by one of Pillow's rules.
 Result<Tags> ReadTags(const LibTiff& lib, TIFF* tiff, const Input& input) {
   Tags tags;
@@ -164,14 +177,8 @@ Result<Tags> ReadTags(const LibTiff& lib, TIFF* tiff, const Input& input) {
       (tags.samples > 1 || (tags.bits == 16 && input.bytes.front() == 'M'))) {
     return refuse("white as 0 in one sample of at most 8 bits");
   }
-  const uint16_t more = static_cast<uint16_t>(tags.samples - colors);
-  if (input.extra_unsaid) extra_count = 0;
-  if (more > 3 || (more > 0 && extra_count == 0 && (colors != 3 || more > 1))) return refuse("no further samples");
-  if (more > 0) {
-    const uint16_t kind = extra_count > 0 ? extra[0] : static_cast<uint16_t>(EXTRASAMPLE_UNASSALPHA);
-    if (kind == EXTRASAMPLE_ASSOCALPHA) return refuse("alpha that colors are not multiplied by");
-    tags.has_alpha = kind != EXTRASAMPLE_UNSPECIFIED && colors != 4;
-  }
+  const std::span<const uint16_t> kinds(extra, input.extra_unsaid ? 0 : extra_count);
+  if (const char* expected = ReadExtraSamples(colors, kinds, &tags)) return refuse(expected);
   return tags;
 }
 

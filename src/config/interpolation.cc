@@ -131,6 +131,41 @@ class Resolver {
     return Absolute(dots, parent, internal::SplitPath(key.substr(dots)), key);
   }
 
+  // The keys that an interpolation inside another stands for; `dots` grows by those that its text begins with, where
+  // that is the first key.
+  static Result<Keys> KeysOf(const ConfigNode& value, bool is_first, bool bracket, size_t* dots,
+                             std::string_view text) {
+    if (value.kind == ConfigNode::Kind::kInt) return Keys{std::to_string(value.integer)};
+    if (value.kind != ConfigNode::Kind::kString) {
+      return Corrupt("expected a string or an integer as key, found '" + value.ScalarText() + "' from '" +
+                     std::string(text) + "'");
+    }
+    std::string_view key = value.text;
+    if (is_first && !bracket) {
+      const size_t leading = std::min(key.find_first_not_of('.'), key.size());
+      *dots += leading;
+      key.remove_prefix(leading);
+    }
+    return bracket ? Keys{std::string(key)} : internal::SplitPath(key);
+  }
+
+  // The key that stands at `*at`, which moves behind it.
+  static std::string PlainKey(std::string_view inner, size_t* at) {
+    std::string key;
+    while (*at < inner.size() && std::string_view("{}()[]:. \t\n'\"").find(inner[*at]) == std::string_view::npos) {
+      if (inner[*at] == '\\' && *at + 1 < inner.size()) ++*at;
+      key += inner[(*at)++];
+    }
+    return key;
+  }
+
+  Result<ConfigNode> ValueAt(const Keys& path) {
+    ANEMONE_ASSIGN(std::optional<ConfigNode> value, Select(path));
+    if (!value) return NotFound("expected the key '" + Dotted(path) + "' of an interpolation, found none");
+    if (IsMissing(*value)) return NotFound("expected a value for '" + Dotted(path) + "', found ??? (missing)");
+    return *std::move(value);
+  }
+
   // text: "${…}"
   Result<ConfigNode> Interpolation(std::string_view text, const Keys& parent) {
     std::string_view inner = text.substr(2, text.size() - 3);
@@ -172,27 +207,10 @@ class Resolver {
         ANEMONE_ASSIGN(const size_t end, internal::InterpolationEnd(inner, at));
         ANEMONE_ASSIGN(const ConfigNode value, nested(inner.substr(at, end - at)));
         at = end;
-        if (value.kind == ConfigNode::Kind::kInt) {
-          found.push_back(std::to_string(value.integer));
-        } else if (value.kind == ConfigNode::Kind::kString) {
-          std::string_view key = value.text;
-          if (keys.empty() && !bracket) {
-            const size_t leading = std::min(key.find_first_not_of('.'), key.size());
-            dots += leading;
-            key.remove_prefix(leading);
-          }
-          found = bracket ? Keys{std::string(key)} : internal::SplitPath(key);
-        } else {
-          return Corrupt("expected a string or an integer as key, found '" + value.ScalarText() + "' from '" +
-                         std::string(text) + "'");
-        }
+        ANEMONE_ASSIGN(found, KeysOf(value, keys.empty(), bracket, &dots, text));
         name += found.empty() ? "" : found.back();
       } else {
-        std::string key;
-        while (at < inner.size() && std::string_view("{}()[]:. \t\n'\"").find(inner[at]) == std::string_view::npos) {
-          if (inner[at] == '\\' && at + 1 < inner.size()) ++at;
-          key += inner[at++];
-        }
+        std::string key = PlainKey(inner, &at);
         if (key.empty()) return grammar();
         name += key;
         found.push_back(std::move(key));
@@ -206,10 +224,7 @@ class Resolver {
     }
     if (keys.empty() && dots == 0) return grammar();
     ANEMONE_ASSIGN(const Keys path, Absolute(dots, parent, keys, text));
-    ANEMONE_ASSIGN(std::optional<ConfigNode> value, Select(path));
-    if (!value) return NotFound("expected the key '" + Dotted(path) + "' of an interpolation, found none");
-    if (IsMissing(*value)) return NotFound("expected a value for '" + Dotted(path) + "', found ??? (missing)");
-    return *std::move(value);
+    return ValueAt(path);
   }
 
   Result<ConfigNode> Call(std::string_view name, std::string_view arguments_text, const Keys& parent,

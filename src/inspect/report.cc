@@ -162,6 +162,17 @@ ConfigNode ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
   return node;
 }
 
+ConfigNode TensorNode(const Named& named, const std::optional<Statistics>& statistics) {
+  const auto& [name, tensor] = named;
+  ConfigNode node = ConfigNode::Map();
+  node["name"] = TextNode(name);
+  node["dtype"] = TextNode(Name(tensor->dtype()));
+  node["shape"] = SizesNode(tensor->shape());
+  node["bytes"] = SizeNode(tensor->size_bytes());
+  if (statistics) node["statistics"] = StatisticsNode(*statistics);
+  return node;
+}
+
 Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOptions& options) {
   const Summary summary = Summarize(checkpoint);
   const Format* format = checkpoint.format;
@@ -202,16 +213,10 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   std::map<DType, Summary::Amount> by_dtype;
   ConfigNode& list = node["tensors"] = ConfigNode::List();
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto& [name, tensor] = tensors[i];
-    parameters += tensor->num_elements();
-    by_dtype[tensor->dtype()].Add(*tensor);
-    ConfigNode entry = ConfigNode::Map();
-    entry["name"] = TextNode(name);
-    entry["dtype"] = TextNode(Name(tensor->dtype()));
-    entry["shape"] = SizesNode(tensor->shape());
-    entry["bytes"] = SizeNode(tensor->size_bytes());
-    if (statistics[i]) entry["statistics"] = StatisticsNode(*statistics[i]);
-    list.list.push_back(std::move(entry));
+    const Tensor& tensor = *tensors[i].tensor;
+    parameters += tensor.num_elements();
+    by_dtype[tensor.dtype()].Add(tensor);
+    list.list.push_back(TensorNode(tensors[i], statistics[i]));
   }
   node["parameters"] = SizeNode(parameters);
   ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();

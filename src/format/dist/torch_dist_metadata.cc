@@ -321,6 +321,40 @@ Result<std::vector<DistStep>> ReadPath(const ValueNode& node) {
   return path;
 }
 
+using ItemIndex = std::unordered_map<std::string_view, size_t>;  // by key
+
+// Where in the dictionary that was saved each item was.
+Status ReadPaths(const ValueNode& planner_data, const ItemIndex& index, std::vector<DistItem>* items) {
+  const auto* paths = DictEntries(planner_data);
+  for (size_t i = 0; paths != nullptr && i + 1 < paths->size(); i += 2) {
+    const auto it = index.find((*paths)[i]->text);
+    if (it == index.end()) continue;
+    auto path = ReadPath(*(*paths)[i + 1]);
+    if (!path.ok()) return path.status().In(it->first);
+    (*items)[it->second].path = *std::move(path);
+  }
+  return {};
+}
+
+// What Megatron-core adds: the shapes of tensors that are stored in another.
+Status ReadOriginalShapes(const ValueNode& mcore_data, const ItemIndex& index, std::vector<DistItem>* items) {
+  const auto* extras = DictEntries(mcore_data);
+  for (size_t i = 0; extras != nullptr && i + 1 < extras->size(); i += 2) {
+    const auto it = index.find((*extras)[i]->text);
+    if (it == index.end()) continue;
+    auto* tensor = std::get_if<DistTensor>(&(*items)[it->second].content);
+    const ValueNode& extra = *(*extras)[i + 1];
+    if (tensor == nullptr || DictEntries(extra) == nullptr || DictEntries(extra)->size() > 2 * kMaxAttributes) continue;
+    const ValueRef shape = Lookup(extra, "nd_reformulated_orig_global_shape");
+    if (IsNone(shape)) continue;
+    auto original = ReadShape(shape, "a global shape");
+    if (!original.ok()) return original.status().In(it->first);
+    tensor->original_shape = *std::move(original);
+    ANEMONE_TRY(CheckFlattened(*tensor).In(it->first));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<DistMetadata> ParseDistMetadata(std::string_view pickle) {
@@ -338,7 +372,7 @@ Result<DistMetadata> ParseDistMetadata(std::string_view pickle) {
   ANEMONE_ASSIGN(const ValueRef state_dict, Attribute(root, "state_dict_metadata"));
   const auto* entries = state_dict == nullptr ? nullptr : DictEntries(*state_dict);
   if (entries == nullptr) return Expected("a dict as state_dict_metadata", state_dict);
-  std::unordered_map<std::string_view, size_t> index;
+  ItemIndex index;
   size_t chunks_left = storage.size();
   metadata.items.reserve(entries->size() / 2);
   for (size_t i = 0; i + 1 < entries->size(); i += 2) {
@@ -362,32 +396,9 @@ Result<DistMetadata> ParseDistMetadata(std::string_view pickle) {
   }
 
   ANEMONE_ASSIGN(const ValueRef planner_data, Attribute(root, "planner_data"));
-  if (const auto* paths = planner_data == nullptr ? nullptr : DictEntries(*planner_data)) {
-    for (size_t i = 0; i + 1 < paths->size(); i += 2) {
-      const auto it = index.find((*paths)[i]->text);
-      if (it == index.end()) continue;
-      auto path = ReadPath(*(*paths)[i + 1]);
-      if (!path.ok()) return path.status().In(it->first);
-      metadata.items[it->second].path = *std::move(path);
-    }
-  }
+  if (planner_data != nullptr) ANEMONE_TRY(ReadPaths(*planner_data, index, &metadata.items));
   ANEMONE_ASSIGN(const ValueRef mcore_data, Attribute(root, "mcore_data"));
-  if (const auto* extras = mcore_data == nullptr ? nullptr : DictEntries(*mcore_data)) {
-    for (size_t i = 0; i + 1 < extras->size(); i += 2) {
-      const auto it = index.find((*extras)[i]->text);
-      if (it == index.end()) continue;
-      auto* tensor = std::get_if<DistTensor>(&metadata.items[it->second].content);
-      const ValueNode& extra = *(*extras)[i + 1];
-      if (tensor == nullptr || DictEntries(extra) == nullptr || DictEntries(extra)->size() > 2 * kMaxAttributes)
-        continue;
-      const ValueRef shape = Lookup(extra, "nd_reformulated_orig_global_shape");
-      if (IsNone(shape)) continue;
-      auto original = ReadShape(shape, "a global shape");
-      if (!original.ok()) return original.status().In(it->first);
-      tensor->original_shape = *std::move(original);
-      ANEMONE_TRY(CheckFlattened(*tensor).In(it->first));
-    }
-  }
+  if (mcore_data != nullptr) ANEMONE_TRY(ReadOriginalShapes(*mcore_data, index, &metadata.items));
   return metadata;
 }
 

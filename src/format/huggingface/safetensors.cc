@@ -109,6 +109,58 @@ Result<Row> ReadRow(std::string_view name, simdjson::dom::element element) {
   return row;
 }
 
+Status ReadMetadata(simdjson::dom::element element, std::map<std::string, std::string>* metadata) {
+  simdjson::dom::object map;
+  if (element.get(map) != simdjson::SUCCESS) return Corrupt("[ST-4] expected one object of strings as __metadata__");
+  for (const auto [name, text] : map) {
+    std::string_view string;
+    if (text.get(string) != simdjson::SUCCESS)
+      return Corrupt(fmt::format("[ST-4] expected a string as __metadata__ \"{}\"", name));
+    if (metadata != nullptr) metadata->insert_or_assign(std::string(name), std::string(string));
+  }
+  return {};
+}
+
+// The tensors that a header tells of, in its order.
+Result<std::vector<Row>> ReadRows(std::string header, std::map<std::string, std::string>* metadata) {
+  header.reserve(header.size() + simdjson::SIMDJSON_PADDING);
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  simdjson::dom::object object;
+  if (const auto error = parser.parse(header.data(), header.size(), false).get(root); error != simdjson::SUCCESS) {
+    return Corrupt(fmt::format("[ST-3] the header is no JSON: {}", simdjson::error_message(error)));
+  }
+  if (root.get(object) != simdjson::SUCCESS) return Corrupt("[ST-3] expected a JSON object as header");
+  std::vector<Row> rows;
+  bool has_metadata = false;
+  for (const auto [key, value] : object) {
+    if (key == kMetadata) {
+      if (has_metadata) return Corrupt("[ST-4] expected one object of strings as __metadata__");
+      has_metadata = true;
+      ANEMONE_TRY(ReadMetadata(value, metadata));
+      continue;
+    }
+    ANEMONE_TRY(CheckName(key).In(key.substr(0, 200)));
+    auto row = ReadRow(key, value);
+    if (!row.ok()) return row.status().In(key);
+    rows.push_back(*std::move(row));
+  }
+  return rows;
+}
+
+// REQUIRES: row.begin <= row.end.
+Status CheckSize(const Row& row) {
+  const auto count = NumElements(row.shape);
+  const std::optional<uint64_t> bytes = count ? BytesOfElements(row.dtype, *count) : std::nullopt;
+  if (!bytes) {
+    return Corrupt(fmt::format("[ST-8] expected whole bytes that 64 bits count, found {} {}", Name(row.dtype),
+                               ToString(row.shape)));
+  }
+  if (row.end - row.begin == *bytes) return {};
+  return Corrupt(fmt::format("[ST-8] expected {} bytes for {} {}, found {}", *bytes, ToString(row.shape),
+                             Name(row.dtype), row.end - row.begin));
+}
+
 Result<Checkpoint> OpenSafetensors(const Probe& probe) {
   Checkpoint checkpoint;
   checkpoint.flavour = "safetensors";
@@ -166,38 +218,7 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
   ANEMONE_ASSIGN(std::string header, header_range.ReadAll(kMaxHeaderBytes));
   if (header.empty() || header[0] != '{') return Corrupt("[ST-3] expected the header to begin with '{'");
 
-  header.reserve(header.size() + simdjson::SIMDJSON_PADDING);
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  simdjson::dom::object object;
-  if (const auto error = parser.parse(header.data(), header.size(), false).get(root); error != simdjson::SUCCESS) {
-    return Corrupt(fmt::format("[ST-3] the header is no JSON: {}", simdjson::error_message(error)));
-  }
-  if (root.get(object) != simdjson::SUCCESS) return Corrupt("[ST-3] expected a JSON object as header");
-
-  std::vector<Row> rows;
-  bool has_metadata = false;
-  for (const auto [key, value] : object) {
-    if (key == kMetadata) {
-      simdjson::dom::object map;
-      if (has_metadata || value.get(map) != simdjson::SUCCESS) {
-        return Corrupt("[ST-4] expected one object of strings as __metadata__");
-      }
-      has_metadata = true;
-      for (const auto [name, text] : map) {
-        std::string_view string;
-        if (text.get(string) != simdjson::SUCCESS) {
-          return Corrupt(fmt::format("[ST-4] expected a string as __metadata__ \"{}\"", name));
-        }
-        if (metadata != nullptr) metadata->insert_or_assign(std::string(name), std::string(string));
-      }
-      continue;
-    }
-    ANEMONE_TRY(CheckName(key).In(key.substr(0, 200)));
-    auto row = ReadRow(key, value);
-    if (!row.ok()) return row.status().In(key);
-    rows.push_back(*std::move(row));
-  }
+  ANEMONE_ASSIGN(std::vector<Row> rows, ReadRows(std::move(header), metadata));
 
   // One loop proves that the tensors tile the buffer: in order of offset, each begins where the last ended, has the
   // bytes its shape asks for, and the last ends where the file does. No overlap, hole or surplus survives it.
@@ -212,18 +233,7 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
                                  row.end))
           .In(row.name);
     }
-    const auto count = NumElements(row.shape);
-    const std::optional<uint64_t> bytes = count ? BytesOfElements(row.dtype, *count) : std::nullopt;
-    if (!bytes) {
-      return Corrupt(fmt::format("[ST-8] expected whole bytes that 64 bits count, found {} {}", Name(row.dtype),
-                                 ToString(row.shape)))
-          .In(row.name);
-    }
-    if (row.end - row.begin != *bytes) {
-      return Corrupt(fmt::format("[ST-8] expected {} bytes for {} {}, found {}", *bytes, ToString(row.shape),
-                                 Name(row.dtype), row.end - row.begin))
-          .In(row.name);
-    }
+    ANEMONE_TRY(CheckSize(row).In(row.name));
     if (row.end > buffer_bytes) {
       return Corrupt(fmt::format("[ST-7] expected a file of at least {} bytes, found {}", 8 + header_bytes + row.end,
                                  range.size),

@@ -167,12 +167,11 @@ bool HasRankFolders(const Probe& probe) {
                      [](const auto& name) { return ParseRankFolder(name).has_value(); });
 }
 
-Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name, const OpenOptions& options) {
-  const fs::path folder(path);
-  std::vector<std::string> ranks;
-  for (const std::string& entry : Entries(folder)) {
-    if (ParseRankFolder(entry)) ranks.push_back(entry);
-  }
+namespace {
+
+// The name of the checkpoint that is meant: the only one, where `name` is empty.
+Result<std::string> ChooseCheckpoint(const fs::path& folder, const std::vector<std::string>& ranks,
+                                     const std::string& name) {
   std::set<std::string> choices;
   if (ranks.empty()) {
     for (std::string& file : CheckpointsIn(folder)) choices.insert(std::move(file));
@@ -181,18 +180,27 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
       for (std::string& file : CheckpointsIn(folder / rank)) choices.insert(std::move(file));
     }
   }
-  std::string chosen = name;
-  if (chosen.empty()) {
-    if (choices.empty()) return NotFound("[PTL-2] no .ckpt in it").In(path);
-    if (choices.size() > 1) {
-      return InvalidArgument(fmt::format("[PTL-2] {} checkpoints: {}", choices.size(), Joined(choices)),
-                             fmt::format("choose one: {}", (folder / *choices.begin()).string()))
-          .In(path);
-    }
-    chosen = *choices.begin();
-  } else if (choices.count(chosen) == 0) {
-    return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", chosen, Joined(choices))).In(path);
+  if (!name.empty()) {
+    if (choices.contains(name)) return name;
+    return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", name, Joined(choices)));
   }
+  if (choices.empty()) return NotFound("[PTL-2] no .ckpt in it");
+  if (choices.size() == 1) return *choices.begin();
+  return InvalidArgument(fmt::format("[PTL-2] {} checkpoints: {}", choices.size(), Joined(choices)),
+                         fmt::format("choose one: {}", (folder / *choices.begin()).string()));
+}
+
+}  // namespace
+
+Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name, const OpenOptions& options) {
+  const fs::path folder(path);
+  std::vector<std::string> ranks;
+  for (const std::string& entry : Entries(folder)) {
+    if (ParseRankFolder(entry)) ranks.push_back(entry);
+  }
+  const Result<std::string> choice = ChooseCheckpoint(folder, ranks, name);
+  if (!choice.ok()) return choice.status().In(path);
+  const std::string& chosen = *choice;
   if (ranks.empty()) return OpenTorchCheckpoint((folder / chosen).string(), options);
 
   ANEMONE_TRY(CheckFinished(folder, chosen));

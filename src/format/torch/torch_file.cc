@@ -345,6 +345,43 @@ struct Rebuilder {
     return std::optional(*std::move(tensor));
   }
 
+  // Of a rebuilt tensor's elements: what its call says, or its storage; of neither, bytes.
+  static Result<DType> DTypeIn(const Callable& callable, const std::vector<ValueRef>& args, const StorageId& id) {
+    if (callable.rebuild != Rebuild::kV3) return id.dtype.value_or(DType::kU8);
+    const std::string_view name = GlobalName(args[6]);
+    if (!name.starts_with("torch ")) return Corrupt("[TZ-12] expected a dtype");
+    const std::optional<DType> dtype = FindDType(&DTypeInfo::torch, name.substr(6));
+    if (!dtype) return Unsupported(fmt::format("[TZ-11] elements of type {}", name));
+    return *dtype;
+  }
+
+  static Status CheckFlags(const Callable& callable, const std::vector<ValueRef>& args) {
+    const size_t metadata = callable.rebuild == Rebuild::kV3 ? 7 : 6;
+    if (callable.rebuild == Rebuild::kOldState || args.size() <= metadata) return {};
+    for (const std::string_view flag : {"conj", "neg"}) {
+      const ValueNode* value = DictEntries(*args[metadata]) ? Lookup(*args[metadata], flag) : nullptr;
+      if (value != nullptr && value->kind == Kind::kBool && value->integer != 0) {
+        return Unsupported(fmt::format("[TZ-13] a tensor saved with its {} bit set", flag));
+      }
+    }
+    return {};
+  }
+
+  // The farthest element lies in a storage of so many.
+  static Status CheckExtent(const Shape& shape, const std::vector<uint64_t>& strides, uint64_t offset,
+                            const StorageId& id, uint64_t available) {
+    uint64_t last = offset;
+    bool overflow = false;
+    for (size_t axis = 0; axis < shape.size(); ++axis) {
+      uint64_t reach = 0;
+      overflow |= __builtin_mul_overflow(shape[axis] - 1, strides[axis], &reach);
+      overflow |= __builtin_add_overflow(last, reach, &last);
+    }
+    if (!overflow && last < available) return {};
+    return Corrupt(fmt::format("[TZ-15] {} with strides {} from element {} leaves storage {} of {} elements",
+                               ToString(shape), ToString(strides), offset, id.key, available));
+  }
+
   Result<Tensor> FromStorage(const Callable& callable, const std::vector<ValueRef>& args) const {
     ANEMONE_ASSIGN(const StorageId id, ParseStorageId(args[0]));
     ANEMONE_ASSIGN(const uint64_t offset, Unsigned(args[1], "storage offset"));
@@ -353,27 +390,12 @@ struct Rebuilder {
     if (shape.size() != strides.size()) {
       return Corrupt(fmt::format("[TZ-12] size {} with {} strides", ToString(shape), strides.size()));
     }
-    std::optional<DType> dtype = id.dtype;
-    if (callable.rebuild == Rebuild::kV3) {
-      const std::string_view name = GlobalName(args[6]);
-      if (!name.starts_with("torch ")) return Corrupt("[TZ-12] expected a dtype");
-      dtype = FindDType(&DTypeInfo::torch, name.substr(6));
-      if (!dtype) return Unsupported(fmt::format("[TZ-11] elements of type {}", name));
-    }
-    if (!dtype) dtype = DType::kU8;
-    const size_t metadata = callable.rebuild == Rebuild::kV3 ? 7 : 6;
-    if (callable.rebuild != Rebuild::kOldState && args.size() > metadata) {
-      for (const std::string_view flag : {"conj", "neg"}) {
-        const ValueNode* value = DictEntries(*args[metadata]) ? Lookup(*args[metadata], flag) : nullptr;
-        if (value != nullptr && value->kind == Kind::kBool && value->integer != 0) {
-          return Unsupported(fmt::format("[TZ-13] a tensor saved with its {} bit set", flag));
-        }
-      }
-    }
+    ANEMONE_ASSIGN(const DType dtype, DTypeIn(callable, args, id));
+    ANEMONE_TRY(CheckFlags(callable, args));
     const auto found = records.find(id.key);
     if (found == records.end()) return Corrupt(fmt::format("[TZ-14] storage {} has no record", id.key));
     const ByteRange& record = found->second;
-    const uint64_t item = SizeBytes(*dtype);
+    const uint64_t item = SizeBytes(dtype);
     const Shape stored_shape = shape;
 
     // The record holds the storage, the storage the tensor's extent.
@@ -386,38 +408,26 @@ struct Rebuilder {
     }
     const auto count = NumElements(shape);
     if (!count) return Corrupt(fmt::format("[TZ-15] the size of {} overflows", ToString(shape)));
-    if (IsPacked(*dtype)) {  // torch counts bytes, of two elements each
-      if (shape.empty()) return Unsupported(fmt::format("[TZ-11] a scalar of {}", Name(*dtype)));
+    if (IsPacked(dtype)) {  // torch counts bytes, of two elements each
+      if (shape.empty()) return Unsupported(fmt::format("[TZ-11] a scalar of {}", Name(dtype)));
       if (__builtin_mul_overflow(shape.back(), uint64_t{2}, &shape.back()))
         return Corrupt(fmt::format("[TZ-15] the size of {} overflows", ToString(stored_shape)));
     }
-    if (*count == 0) return Tensor::FromBytes(*dtype, std::move(shape), "");
-    uint64_t last = offset;
-    bool overflow = false;
-    for (size_t axis = 0; axis < stored_shape.size(); ++axis) {
-      uint64_t reach = 0;
-      overflow |= __builtin_mul_overflow(stored_shape[axis] - 1, strides[axis], &reach);
-      overflow |= __builtin_add_overflow(last, reach, &last);
-    }
-    const uint64_t available = id.numel * unit / item;
-    if (overflow || last >= available) {
-      return Corrupt(fmt::format("[TZ-15] {} with strides {} from element {} leaves storage {} of {} elements",
-                                 ToString(stored_shape), ToString(strides), offset, id.key, available));
-    }
-    if (IsPacked(*dtype)) {
+    if (*count == 0) return Tensor::FromBytes(dtype, std::move(shape), "");
+    ANEMONE_TRY(CheckExtent(stored_shape, strides, offset, id, id.numel * unit / item));
+    if (IsPacked(dtype)) {
       if (strides != DenseStrides(stored_shape))
-        return Unsupported(fmt::format("[TZ-11] {} with strides {}", Name(*dtype), ToString(strides)));
-      return Tensor::FromFile(*dtype, std::move(shape), record.source, record.offset + id.view_offset * unit + offset);
+        return Unsupported(fmt::format("[TZ-11] {} with strides {}", Name(dtype), ToString(strides)));
+      return Tensor::FromFile(dtype, std::move(shape), record.source, record.offset + id.view_offset * unit + offset);
     }
     begin = id.view_offset * unit + offset * item;
     if (big_endian && item > 1) {
-      const bool complex =
-          *dtype == DType::kC32 || *dtype == DType::kC64 || *dtype == DType::kC128;  // two numbers each
+      const bool complex = dtype == DType::kC32 || dtype == DType::kC64 || dtype == DType::kC128;  // two numbers each
       ANEMONE_ASSIGN(ByteRange storage, record.Sub(0, storage_bytes / item * item));
       auto swapped = std::make_shared<SwappedSource>(std::move(storage), complex ? item / 2 : item);
-      return Tensor::FromFile(*dtype, std::move(shape), std::move(swapped), begin, std::move(strides));
+      return Tensor::FromFile(dtype, std::move(shape), std::move(swapped), begin, std::move(strides));
     }
-    return Tensor::FromFile(*dtype, std::move(shape), record.source, record.offset + begin, std::move(strides));
+    return Tensor::FromFile(dtype, std::move(shape), record.source, record.offset + begin, std::move(strides));
   }
 
   // (array, dtype, device, requires_grad), the array being numpy's _reconstruct with BUILD (version, shape, dtype,
