@@ -68,4 +68,5 @@ def measured(args, work):
     return 1 if missed else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -100,7 +100,7 @@ void ConvertFlags::DeclareForeign(CLI::App& app) {
   app.add_option("--hparams", convert.hparams,
                  "NeMo's YAML for the result (default: derived), or the config of weights that have none")
       ->type_name("FILE");
-  Suggest(app.add_option("--preset", convert.preset, "Size by name, for a CLIP without a config"), PresetNames());
+  SuggestPresets(app.add_option("--preset", convert.preset, "Size by name, for a CLIP without a config"));
   app.add_option("--architecture", convert.architecture,
                  "From or to hf: the model's class in transformers (default: as the config says)")
       ->type_name("CLASS");

@@ -28,6 +28,15 @@ OptionInfo DescribeOption(const CLI::Option& option) {
   return info;
 }
 
+std::vector<std::string> PresetNames() {
+  std::vector<std::string> names;
+  for (const Family* family : Families()) {
+    if (family->presets == nullptr) continue;
+    for (const std::string_view name : family->presets()) names.emplace_back(name);
+  }
+  return names;
+}
+
 }  // namespace
 
 std::vector<std::string> ValuesOf(const std::string& argument) {
@@ -94,13 +103,8 @@ std::string Joined(const OptionInfo& option) {
 
 void Topic(CLI::App& app, const std::string& topic) { app.option_defaults()->group(topic); }
 
-std::vector<std::string> PresetNames() {
-  std::vector<std::string> names;
-  for (const Family* family : Families()) {
-    if (family->presets == nullptr) continue;
-    for (const std::string_view name : family->presets()) names.emplace_back(name);
-  }
-  return names;
+CLI::Option* SuggestPresets(CLI::Option* option) {
+  return option->type_name_fn([] { return fmt::format("{}", fmt::join(PresetNames(), "|")); });
 }
 
 CLI::Option* Suggest(CLI::Option* option, const std::vector<std::string>& values) {

@@ -470,7 +470,7 @@ std::function<int()> DeclareInfer(CLI::App& app) {
       ->type_name("DIR");
   app.add_flag("--imagenet", options->imagenet, "With --dataset: OpenAI's 1,000 names and 80 templates for ImageNet");
   Topic(app, "Model");
-  Suggest(app.add_option("--preset", options->preset, "Size by name, for a CLIP without a config"), PresetNames());
+  SuggestPresets(app.add_option("--preset", options->preset, "Size by name, for a CLIP without a config"));
   app.add_option("--logit-scale", options->logit_scale,
                  "Scale in place of the checkpoint's own (NeMo's script uses 100)")
       ->type_name("X");

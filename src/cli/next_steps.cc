@@ -17,7 +17,7 @@ bool Works(const Status& status) { return status.ok() || status.kind() == ErrorK
 bool CanInfer(const Checkpoint& checkpoint) {
   const Result<ClipModel> model = LoadClip(checkpoint);
   return model.ok() && model->spec().has_text && model->spec().has_vision &&
-         LoadTokenizer(checkpoint, model->spec()).ok();
+         CheckTokenizer(checkpoint, model->spec()).ok();
 }
 
 // The sizes of a layout by which the model can be divided: some of " --tp N --pp N".

@@ -145,8 +145,7 @@ std::function<int()> DeclarePlan(CLI::App& app) {
   Suggest(app.add_option("--family", options->model.family, "Model family")->required(),
           {"clip", "siglip", "gpt", "t5"});
   app.add_option("--config", options->model.config, "YAML file with the model's config")->type_name("FILE");
-  Suggest(app.add_option("--preset", options->model.preset, "Size of a CLIP by name, in place of --config"),
-          PresetNames());
+  SuggestPresets(app.add_option("--preset", options->model.preset, "Size of a CLIP by name, in place of --config"));
   Suggest(app.add_option("--dialect", options->model.dialect, "Names of tensors (default: as the config says)"),
           {"mcore", "legacy"});
   Topic(app, "Layout");

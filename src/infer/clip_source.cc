@@ -63,6 +63,7 @@ Result<std::optional<std::string>> ReadArtifact(const Checkpoint& checkpoint, st
 struct TokenizerTexts {
   std::optional<std::string> whole, vocab, merges, config, added, specials;
 
+  bool is_there() const { return whole || (vocab && merges); }
   TokenizerFiles Files() const {
     const auto view = [](const std::optional<std::string>& text) {
       return text ? std::string_view(*text) : std::string_view();
@@ -89,7 +90,8 @@ bool HasClipVocabulary(const Checkpoint& checkpoint, uint64_t rows) {
   return rows == kClipVocab || (is_nemo && rows > kClipVocab && rows < kClipVocab + kMostPadding);
 }
 
-Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint, uint64_t rows) {
+// None are there: CLIP's public vocabulary stands in.
+Result<TokenizerTexts> FindTokenizer(const Checkpoint& checkpoint, uint64_t rows) {
   const std::string other = checkpoint.config ? OtherTokenizer(*checkpoint.config) : "";
   const bool is_open = checkpoint.config && KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kOpenClip;
   if (is_open && !other.empty()) {
@@ -97,14 +99,19 @@ Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint, uint64_t rows) {
                        "the features of pictures need no tokenizer")
         .Use("embeddings", "FILE", "write those, without texts");
   }
-  ANEMONE_ASSIGN(const TokenizerTexts texts, ReadTokenizerTexts(checkpoint));
-  if (texts.whole || (texts.vocab && texts.merges)) return Tokenizer::FromFiles(texts.Files());
-  if (!other.empty() || !HasClipVocabulary(checkpoint, rows)) {
+  ANEMONE_ASSIGN(TokenizerTexts texts, ReadTokenizerTexts(checkpoint));
+  if (!texts.is_there() && (!other.empty() || !HasClipVocabulary(checkpoint, rows))) {
     return NotFound(other.empty() ? fmt::format("expected vocab.json and merges.txt for {} tokens, found none", rows)
                                   : fmt::format("expected the files of the tokenizer {}, found none", other))
         .Use("artifact", "tokenizer/vocab.json=vocab.json", "store them with the model");
   }
-  return Tokenizer::FromVocabAndMerges(ClipVocabJson(), ClipMerges());
+  return texts;
+}
+
+Result<Tokenizer> ReadTokenizer(const Checkpoint& checkpoint, uint64_t rows) {
+  ANEMONE_ASSIGN(const TokenizerTexts texts, FindTokenizer(checkpoint, rows));
+  return texts.is_there() ? Tokenizer::FromFiles(texts.Files())
+                          : Tokenizer::FromVocabAndMerges(ClipVocabJson(), ClipMerges());
 }
 
 Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
@@ -211,6 +218,14 @@ Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& 
   }
   ANEMONE_ASSIGN(Tokenizer tokenizer, ReadTokenizer(checkpoint, spec.vocab));
   return encoder(std::move(tokenizer), "vocab.json and merges.txt");
+}
+
+Status CheckTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec) {
+  if (spec.has_text && !spec.siglip) {
+    ANEMONE_ASSIGN(const TokenizerTexts texts, FindTokenizer(checkpoint, spec.vocab));
+    if (!texts.is_there()) return {};
+  }
+  return LoadTokenizer(checkpoint, spec).status();
 }
 
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec) {

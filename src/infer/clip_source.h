@@ -40,6 +40,8 @@ using TextEncoder = std::function<Result<std::vector<int32_t>>(std::string_view 
 // vocabulary. Errors: NotFound (a SigLIP without), Corrupt (damaged files, more tokens than the embedding has rows),
 // Unsupported. For an image tower alone it refuses every text (InvalidArgument).
 Result<TextEncoder> LoadTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec);
+// Whether it can be loaded. CLIP's public vocabulary, which can, is not read for that.
+Status CheckTokenizer(const Checkpoint& checkpoint, const ClipSpec& spec);
 
 // One picture file → fp32 pixels [3, image_size, image_size]. Errors carry the path.
 Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& spec);
