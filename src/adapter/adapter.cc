@@ -177,7 +177,13 @@ bool IsEmpty(const ConfigNode& value) {
          (value.AsBool() && !*value.AsBool());
 }
 
-std::string InWords(const ConfigNode& value) { return value.is_scalar() ? value.ScalarText() : "something else"; }
+std::string InWords(const ConfigNode& value) {
+  if (!value.is_list()) return value.is_scalar() ? value.ScalarText() : "something else";
+  std::vector<std::string> words;
+  words.reserve(value.list.size());
+  for (const ConfigNode& element : value.list) words.push_back(InWords(element));
+  return fmt::format("[{}]", fmt::join(words, ", "));
+}
 
 Status CheckPeftKeys(const ConfigNode& root) {
   for (const auto& [key, value] : root.map) {

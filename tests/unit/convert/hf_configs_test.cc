@@ -93,6 +93,45 @@ TEST(HfConfigs, WhatSaysNothingComesBack) {
   }
 }
 
+constexpr Model kEverywhere[] = {
+    {"Qwen3ForCausalLM", "qwen3", "{head_dim: 5, tie_word_embeddings: true}"},
+    {"Qwen3MoeForCausalLM", "qwen3_moe",
+     "{head_dim: 5, num_experts: 3, num_experts_per_tok: 2, moe_intermediate_size: 6, norm_topk_prob: true}"},
+    {"NemotronForCausalLM", "nemotron", "{head_dim: 8, partial_rotary_factor: 0.25}"},
+    {"Phi3ForCausalLM", "phi3", "{sliding_window: 37}"},
+    {"GPTNeoXForCausalLM", "gpt_neox", "{use_parallel_residual: false, num_key_value_heads: 4}"},
+};
+
+TEST(HfConfigs, NemoTwoAndMegatronGiveThemBack) {
+  for (const Model& model : kEverywhere) {
+    for (const char* format : {"nemo2", "megatron", "megatron-bridge"}) {
+      SCOPED_TRACE(fmt::format("{}: {}", model.architecture, format));
+      const TempDir temp;
+      const std::string hf = temp.path() + "/hf", there = temp.path() + "/there", back = temp.path() + "/back";
+      WriteHollow(ModelOf(model.architecture, model.type, model.yaml), hf);
+      Convert(hf, there, {.to = format});
+      Convert(there, back, {.to = "hf"});
+      EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+    }
+  }
+}
+
+TEST(HfConfigs, NemoTwoGivesBackGemma2AndGpt2) {
+  const ConfigNode gpt2 = With(ConfigNode::Map(),
+                               "{architectures: [GPT2LMHeadModel], model_type: gpt2, n_embd: 12, n_layer: 2, n_head: "
+                               "4, n_positions: 16, vocab_size: 31, torch_dtype: float32}");
+  for (const ConfigNode& config :
+       {ModelOf("Gemma2ForCausalLM", "gemma2", "{head_dim: 5, attn_logit_softcapping: null}"), gpt2}) {
+    const TempDir temp;
+    const std::string hf = temp.path() + "/hf", there = temp.path() + "/there", back = temp.path() + "/back";
+    WriteHollow(config, hf);
+    Convert(hf, there, {.to = "nemo2"});
+    Convert(there, back, {.to = "hf"});
+    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+    EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root()));
+  }
+}
+
 TEST(HfConfigs, TheDtypeOfSomeWeightsStaysTheModels) {
   const TempDir temp;
   const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back",

@@ -1,15 +1,19 @@
 // LoRAs merged into their base: what PEFT's own merge makes of both (tests/golden, lora/), whatever the base is stored
 // as, and what an adapter of NeMo's says by its config.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "anemone/convert.h"
+#include "anemone/save.h"
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
+#include "unit/convert/hollow_model.h"
 #include "unit/convert/model_files.h"
 
 namespace anemone {
@@ -159,6 +163,10 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
   refused("modules_to_save", "[lm_head]");
   refused("layer_replication", "[[0, 2]]");
   refused("trainable_token_indices", "[1]");
+  EXPECT_THAT(PlanConversion(
+                  top + "/base", temp.path() + "/x",
+                  {.to = "hf", .lora = {With(top + "/adapter", temp, "target_parameters", "[mlp.experts.down_proj]")}}),
+              StatusIs(ErrorKind::kUnsupported, "target_parameters: expected [], found [mlp.experts.down_proj]"));
   refused("velora_config", "{groups: 2}");
   refused("a_key_of_tomorrow", "7");
   refused("init_lora_weights", "pissa");
@@ -166,6 +174,104 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
               StatusIs(ErrorKind::kCorrupt, "expected a module"));
   EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x", {.to = "hf", .lora = {top + "/base"}}),
               StatusIs(ErrorKind::kNotFound, "expected"));
+}
+
+// ---- mixtures of experts ----
+
+constexpr const char* kMixtures[] = {
+    "{architectures: [MixtralForCausalLM], model_type: mixtral, hidden_size: 12, num_hidden_layers: 2, "
+    "num_attention_heads: 4, num_key_value_heads: 2, intermediate_size: 20, vocab_size: 31, num_local_experts: 3, "
+    "torch_dtype: float32}",
+    "{architectures: [Qwen3MoeForCausalLM], model_type: qwen3_moe, hidden_size: 12, num_hidden_layers: 2, "
+    "num_attention_heads: 4, num_key_value_heads: 2, intermediate_size: 20, moe_intermediate_size: 6, head_dim: 5, "
+    "vocab_size: 31, num_experts: 4, num_experts_per_tok: 2, norm_topk_prob: true, torch_dtype: float32}",
+    "{architectures: [DeepseekV2ForCausalLM], model_type: deepseek_v2, hidden_size: 12, num_hidden_layers: 2, "
+    "num_attention_heads: 4, num_key_value_heads: 4, intermediate_size: 20, moe_intermediate_size: 6, "
+    "q_lora_rank: null, kv_lora_rank: 5, qk_nope_head_dim: 4, qk_rope_head_dim: 2, v_head_dim: 3, vocab_size: 31, "
+    "n_routed_experts: 4, n_shared_experts: 2, num_experts_per_tok: 2, first_k_dense_replace: 1, torch_dtype: float32}",
+};
+
+void WriteMixture(const char* yaml, const std::string& folder) {
+  const auto config = Config::ParseYaml(yaml, "test");
+  ASSERT_THAT(config, IsOk());
+  const auto model = Hollow(config->root());
+  ASSERT_THAT(model, IsOk());
+  const auto conversion = PlanSave(*model, folder, {.to = "hf"});
+  ASSERT_THAT(conversion, IsOk());
+  ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+}
+
+// Adds 4 to every element of each weight of `base` whose name has one of these words.
+void WriteAdapter(const std::string& base, const std::vector<std::string>& words, const std::string& folder) {
+  const auto model = OpenCheckpoint(base);
+  ASSERT_THAT(model, IsOk());
+  Checkpoint adapter;
+  StateDict& weights = adapter.shards.emplace_back().weights;
+  for (const StateDict::Item& item : model->weights().items()) {
+    const auto has = [&](const std::string& word) { return item.name.find(word) != std::string::npos; };
+    if (std::ranges::none_of(words, has)) continue;
+    const std::string module = "base_model.model." + item.name.substr(0, item.name.size() - 7);
+    const Shape& shape = item.tensor()->shape();
+    ASSERT_THAT(weights.Add(module + ".lora_A.weight", *Tensor::Fill(DType::kF32, {2, shape[1]}, 0.5)), IsOk());
+    ASSERT_THAT(weights.Add(module + ".lora_B.weight", *Tensor::Fill(DType::kF32, {shape[0], 2}, 2)), IsOk());
+  }
+  std::filesystem::create_directories(folder);
+  const auto plan = FindFormat("safetensors")->lay_out(adapter, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, folder + "/adapter_model.safetensors", {}), IsOk());
+  std::ofstream(folder + "/adapter_config.json") << R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4})";
+}
+
+void ExpectFourMore(const std::string& merged, const std::string& base, const std::vector<std::string>& words) {
+  const auto found = OpenCheckpoint(merged), before = OpenCheckpoint(base);
+  ASSERT_THAT(found, IsOk());
+  ASSERT_THAT(before, IsOk());
+  size_t adapted = 0;
+  for (const StateDict::Item& item : before->weights().items()) {
+    const auto has = [&](const std::string& word) { return item.name.find(word) != std::string::npos; };
+    const bool is_adapted = std::ranges::any_of(words, has);
+    adapted += is_adapted;
+    std::vector<float> expected = Floats(*item.tensor());
+    for (float& value : expected) value += is_adapted ? 4 : 0;
+    ASSERT_NE(found->weights().Find(item.name), nullptr) << item.name;
+    EXPECT_EQ(Floats(*found->weights().Find(item.name)->tensor()), expected) << item.name;
+  }
+  EXPECT_GT(adapted, 6U);
+}
+
+TEST(Lora, OfExpertsMerges) {
+  const std::vector<std::string> words = {"experts.", ".gate.weight", "o_proj"};
+  for (const char* mixture : kMixtures) {
+    SCOPED_TRACE(mixture);
+    const TempDir temp;
+    const std::string base = temp.path() + "/base", adapter = temp.path() + "/adapter", nemo2 = temp.path() + "/nemo2",
+                      merged = temp.path() + "/merged", other = temp.path() + "/other";
+    WriteMixture(mixture, base);
+    WriteAdapter(base, words, adapter);
+    Convert(base, merged, {.to = "hf", .lora = {adapter}});
+    ExpectFourMore(merged, base, words);
+    Convert(base, nemo2, {.to = "nemo2"});
+    Convert(nemo2, other, {.to = "hf", .lora = {adapter}});
+    ExpectFourMore(other, base, words);
+  }
+}
+
+// NeMo 2 adapts single experts, NeMo 1 none, and neither the router.
+TEST(Lora, OfExpertsAloneGoesToNemoTwo) {
+  const TempDir temp;
+  const std::string base = temp.path() + "/base", adapter = temp.path() + "/adapter", router = temp.path() + "/router",
+                    nemo2 = temp.path() + "/nemo2", merged = temp.path() + "/merged";
+  WriteMixture(kMixtures[1], base);
+  WriteAdapter(base, {"experts."}, adapter);
+  WriteAdapter(base, {".gate.weight"}, router);
+  Convert(adapter, nemo2, {.to = "nemo2", .base = base});
+  Convert(base, merged, {.to = "hf", .lora = {nemo2}});
+  ExpectFourMore(merged, base, {"experts."});
+  const std::string out = temp.path() + "/out";
+  EXPECT_THAT(PlanConversion(adapter, out, {.to = "nemo", .base = base}),
+              StatusIs(ErrorKind::kUnsupported, "expected a module that NeMo adapts"));
+  EXPECT_THAT(PlanConversion(router, out, {.to = "nemo2", .base = base}),
+              StatusIs(ErrorKind::kUnsupported, "mlp.router.weight: expected a module that NeMo adapts"));
 }
 
 // Ranks and alphas of single modules, by the end of their names [peft utils/other.py, get_pattern_key].
