@@ -66,6 +66,17 @@ Result<Directory> OpenLeftover(const std::string& path) {
   return folder;
 }
 
+// Removes what runs for the output `name` were removing when they died.
+void RemoveDead(const std::string& parent, const std::string& name) {
+  const Result<std::vector<Leftover>> leftovers = FindLeftovers(parent);
+  if (!leftovers.ok()) return;
+  const std::string beginning = FolderName(name, "");
+  for (const Leftover& leftover : *leftovers) {
+    const bool is_dead = leftover.name.starts_with(beginning) && leftover.name.ends_with(kDead);
+    if (is_dead) static_cast<void>(RemoveLeftover(parent, leftover));  // what stays is in nobody's way
+  }
+}
+
 }  // namespace
 
 Status CannotCreate(int error_number, const std::string& path) {
@@ -87,6 +98,7 @@ std::string OldFolderName(const std::string& name) { return FolderName(name, kOl
 
 Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::string& name, bool keep) {
   const std::string path = parent + "/" + FolderName(name, keep ? kResume : kTemporary);
+  RemoveDead(parent, name);
   constexpr int kAttempts = 20;  // another run may be removing it, again and again
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     WorkFolder folder;

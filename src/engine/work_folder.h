@@ -2,7 +2,7 @@
 //
 //   .NAME.anemone-tmp               of an ordinary run: goes with it; what a dead one left, the next one clears
 //   .NAME.anemone-resume            of a run with --resume: stays when that fails, for the next one to go on from
-//   .NAME.anemone-PID-RANDOM.tmp    either of them, on its way out
+//   .NAME.anemone-PID-RANDOM.tmp    either of them, on its way out; what a dead run left, the next one removes
 //   .NAME.anemone-old               a replaced folder, on file systems that cannot exchange two names at once
 // Each is private to the user (mode 0700). A file `lock` in it is locked by the run that has it, and so tells the
 // living from the dead.

@@ -294,9 +294,9 @@ class Work(ProgramCase):
         self.assertEqual(sorted(p.name for p in self.dir.iterdir()), [".mine", "anemone-tmp", "d", "e", "x.nemo"])
 
     def test_a_dead_run_is_in_nobodys_way(self):
-        folder = self.dir / ".x.nemo.anemone-tmp"
-        folder.mkdir(mode=0o700)
-        (folder / "output").write_bytes(b"half")
+        for name in (".x.nemo.anemone-tmp", ".x.nemo.anemone-12-0123456789abcdef.tmp"):
+            (self.dir / name).mkdir(mode=0o700)
+            (self.dir / name / "output").write_bytes(b"half")
         self.ok("convert", DEMO, "x.nemo")
         self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
 
