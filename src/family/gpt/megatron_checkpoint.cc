@@ -192,12 +192,22 @@ Status TakeTokenizer(const ConfigNode& words, ConfigLanguage language, ConfigNod
   return {};
 }
 
+// NeMo's converter says so of every Mixtral, wrongly; Megatron's arguments are what was trained.
+Status CheckRouter(const ConfigNode& words) {
+  const Result<const HfArchitecture*> architecture = HfArchitectureOf(words);
+  const bool is_mixtral = architecture.ok() && (*architecture)->model_type == "mixtral";
+  if (!is_mixtral || !WordAt(words, "moe_router_pre_softmax").AsBool().value_or(false)) return {};
+  return Unsupported("moe_router_pre_softmax: expected false, as MixtralForCausalLM computes, found true",
+                     "OUT.safetensors holds the weights alone");
+}
+
 }  // namespace
 
 Status TakeMegatronCheckpoint(const MegatronTarget& target, Checkpoint* checkpoint, std::vector<std::string>* notes) {
   Result<ConfigNode> said = Nemo1OfMegatron(checkpoint->config->root(), notes);
   if (!said.ok()) return said.status().In(checkpoint->config_name);
   ConfigNode words = *std::move(said);
+  if (target.language == ConfigLanguage::kHuggingFace) ANEMONE_TRY(CheckRouter(words).In(checkpoint->config_name));
   const uint64_t rows = EmbeddingRows(*checkpoint);
   const auto said_rows = WordAt(checkpoint->config->root(), "padded_vocab_size").AsInt();
   if (said_rows && rows > 0 && *said_rows != static_cast<int64_t>(rows)) {

@@ -330,6 +330,22 @@ TEST(MegatronArgs, TheEmbeddingsRowsAreChecked) {  // MEG-9
   EXPECT_THAT(TakeMegatronCheckpoint({}, &*checkpoint, &notes), StatusIs(ErrorKind::kCorrupt, "padded_vocab_size"));
 }
 
+// Mixtral makes the chosen experts' weights add up to one, which a softmax before the choice does not.
+TEST(MegatronArgs, AnotherRouterThanMixtralsIsRefused) {
+  for (const bool before : {true, false}) {
+    auto checkpoint = OpenCheckpoint(Item("mlm09-torch-ep2-moe-grouped") + "/ckpt");
+    ASSERT_THAT(checkpoint, IsOk());
+    checkpoint->config->root()["moe_router_pre_softmax"] = ConfigNode::Bool(before);
+    std::vector<std::string> notes;
+    const Status taken = TakeMegatronCheckpoint({.language = ConfigLanguage::kHuggingFace}, &*checkpoint, &notes);
+    if (before) {
+      EXPECT_THAT(taken, StatusIs(ErrorKind::kUnsupported, "moe_router_pre_softmax"));
+    } else {
+      EXPECT_THAT(taken, IsOk());
+    }
+  }
+}
+
 TEST(BridgeConfig, ClassesThatComputeMoreAreRefused) {
   const auto config = Config::ParseYaml(
       "model: {_target_: megatron.bridge.models.gemma.gemma2_provider.Gemma2ModelProvider, num_layers: 2}",
