@@ -10,6 +10,7 @@
 #include <string>
 
 #include "convert/pass.h"
+#include "family/nemo2_checkpoint.h"
 #include "source/source.h"
 
 namespace anemone {
@@ -30,7 +31,12 @@ Status TakeParts(Work& work) {
     if (!std::filesystem::exists(place, error)) return {};
   }
   ANEMONE_TRY(work.Merge());
-  ANEMONE_ASSIGN(const Checkpoint donor, OpenSource(place, work.options.progress));
+  ANEMONE_ASSIGN(Checkpoint donor, OpenSource(place, work.options.progress));
+  if (donor.config && IsNemo2Config(donor.config->root())) {
+    Result<ConfigNode> config = Nemo1ConfigOf(donor);
+    if (!config.ok()) return config.status().In(place);
+    ANEMONE_TRY(TakeNemo1Config(*std::move(config), &donor));
+  }
   return family->take_parts(donor, &work.result()).In(place);
 }
 

@@ -720,14 +720,19 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& from, co
   return target;
 }
 
+// What NeMo's config, which a checkpoint of training has below `cfg`, says of the tower.
+ConfigNode& EncoderOf(Config& config) {
+  ConfigNode& root = config.root();
+  ConfigNode* within = root.Get("cfg");
+  return (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["vision_encoder"];
+}
+
 // Says whether the tower of a model for NeMo is Megatron-core's: only NeMo 2 builds one.
 Status SetTowerKind(const Checkpoint& source, const Dialect& to, Target* target) {
   const bool is_megatron = to.name == kMegatronTowerDialect;
   target->symbols.Set(kMegatronVision, is_megatron);
   if (!target->config) return {};
-  ConfigNode& root = target->config->root();
-  ConfigNode* within = root.Get("cfg");
-  ConfigNode& encoder = (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["vision_encoder"];
+  ConfigNode& encoder = EncoderOf(*target->config);
   encoder.Erase(kIsMegatronTower);
   if (!is_megatron) return {};
   encoder[kIsMegatronTower] = ConfigNode::Bool(true);
@@ -837,6 +842,13 @@ Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
   if (taken == 0 || !whole.config) return NotFound("expected an image tower with its config, found none");
   const ConfigNode& root = whole.config->root();
   ConfigNode vision = WordAt(root, "vision_config").is_map() ? WordAt(root, "vision_config") : root;
+  // NeMo's own CLIP has other names than the tower that is stored now: NeMo is to build that one.
+  const bool is_nemos = checkpoint->config && !IsLlava(*checkpoint);
+  if (is_nemos && WordAt(ModelNode(*checkpoint->config), "mm_cfg.vision_encoder.from_hf").AsBool() == false) {
+    ConfigNode& encoder = EncoderOf(*checkpoint->config);
+    encoder["from_hf"] = ConfigNode::Bool(true);
+    SetTower(WholeTower(vision), vision, &checkpoint->notes, &encoder);
+  }
   checkpoint->artifacts.push_back(
       {kTowerConfig, Whole(MemorySource(Config(std::move(vision)).ToJson() + "\n", kTowerConfig))});
   constexpr const char* kPreprocessor = "preprocessor_config.json";
@@ -864,8 +876,8 @@ const Family& NevaFamily() {
            },
            HuggingFaceDialects()}),
       .refusals = {{"vision_encoder.backbone.",
-                    "a NeVA that sees with NeMo's own CLIP, whose config alone tells its "
-                    "heads and how they lie"},
+                    "a NeVA with a stored tower of NeMo's own CLIP: only the file that "
+                    "mm_cfg.vision_encoder.from_pretrained names tells the order of its heads"},
                    {"mlp.shared_experts.", "experts that all tokens share"}},
       .first_stage_towers = {std::string(kTower)},
       .has_virtual_stages = true,

@@ -287,6 +287,42 @@ TEST(Llava, ATowerOfAnotherSizeIsNotTaken) {
   }
 }
 
+// A donor may be of any format; a NeVA that was to see with NeMo's own CLIP then builds transformers' tower.
+TEST(Llava, TheDonorMayBeAnyCheckpointOfATower) {
+  const TempDir temp;
+  const std::string source = Golden("decoders/llava/hf"), bare = temp.path() + "/bare.nemo",
+                    nemo = temp.path() + "/donor.nemo", two = temp.path() + "/donor2";
+  Convert(source, nemo, {});
+  Convert(source, two, {.to = "nemo2"});
+  auto checkpoint = OpenCheckpoint(Golden("families/llava.nemo"));
+  ASSERT_THAT(checkpoint, IsOk());
+  ASSERT_THAT(checkpoint->config->Set("mm_cfg.vision_encoder.from_hf", ConfigNode::Bool(false)), IsOk());
+  ASSERT_THAT(checkpoint->config->Set("mm_cfg.vision_encoder.from_pretrained", ConfigNode::String("/models/clip.nemo")),
+              IsOk());
+  const auto plan = FindFormat("nemo")->lay_out(*checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, bare, {}), IsOk());
+  EXPECT_THAT(PlanConversion(bare, temp.path() + "/x", {.to = "hf"}),
+              StatusIs(ErrorKind::kNotFound, "mm_cfg.vision_encoder.from_pretrained says /models/clip.nemo"));
+  Digests first;
+  for (const std::string& donor : {source, nemo, two}) {
+    const TempDir out;
+    const std::string back = out.path() + "/back";
+    Convert(bare, back, {.to = "hf", .tower = donor});
+    const Digests digests = DigestsOf(back);
+    EXPECT_TRUE(digests.contains("vision_tower.vision_model.post_layernorm.weight")) << donor;
+    if (first.empty()) first = digests;
+    EXPECT_EQ(digests, first) << donor;
+  }
+  Convert(bare, temp.path() + "/whole.nemo", {.tower = two});
+  const auto whole = OpenCheckpoint(temp.path() + "/whole.nemo");
+  ASSERT_THAT(whole, IsOk());
+  EXPECT_EQ(whole->config->Find("mm_cfg.vision_encoder.from_hf")->AsBool(), true);
+  EXPECT_NE(whole->config->Find("mm_cfg.vision_encoder.from_pretrained")->AsString(), "/models/clip.nemo");
+  Convert(temp.path() + "/whole.nemo", temp.path() + "/again", {.to = "hf"});
+  EXPECT_EQ(DigestsOf(temp.path() + "/again"), first);
+}
+
 // NeMo's own file has no tower: it is taken from where the user says, and everything is as it was.
 TEST(Llava, TheTowerIsTakenFromElsewhere) {
   const TempDir temp;
