@@ -713,6 +713,16 @@ bool IsSharded(const ValueNode& value) {
   return what.find("DTensor") != std::string_view::npos || what.find("ShardedTensor") != std::string_view::npos;
 }
 
+// Of a tensor on PyTorch's meta device, a file holds the shape alone.
+bool IsMeta(const ValueNode& value) {
+  const ValueNode* node = &value;
+  const auto is_wrapper = [](std::string_view name) {
+    return std::find(std::begin(kWrappers), std::end(kWrappers), name) != std::end(kWrappers);
+  };
+  for (int depth = 0; depth < 16 && is_wrapper(Callee(*node)) && !node->items.empty(); ++depth) node = node->items[0];
+  return Callee(*node) == "torch._utils _rebuild_meta_tensor_no_storage";
+}
+
 // What a value is called where a tensor was expected, and what to do about it.
 Status NotATensor(const ValueNode* value) {
   const std::string_view what = DescribeTensor(*value);
@@ -720,6 +730,10 @@ Status NotATensor(const ValueNode* value) {
     return Unsupported(
         fmt::format("[TZ-23] expected a whole tensor, found a shard of a distributed one ({})", what),
         "save full_tensor() of each, or the whole with torch.distributed.checkpoint: its folder is read");
+  }
+  if (IsMeta(*value)) {
+    return Unsupported("[TZ-23] expected a tensor with its elements, found one of the meta device, which has none",
+                       "save the model after its weights are loaded");
   }
   return Unsupported(fmt::format("[TZ-21] expected a tensor, found {}", what));
 }
@@ -792,7 +806,7 @@ struct Flattener {
         ANEMONE_TRY(AddModule(name, *module, depth + 1));
       } else if (DictEntries(*value)) {
         ANEMONE_TRY(Add(name, *value, false, depth + 1));
-      } else if (left_out != nullptr && !IsSharded(*value) && !ContainsTensor(*value, plain)) {
+      } else if (left_out != nullptr && !IsSharded(*value) && !IsMeta(*value) && !ContainsTensor(*value, plain)) {
         left_out->push_back(name);
       } else {
         return NotATensor(value).In(name);

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import unittest
+import zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
 from program_case import ProgramCase  # noqa: E402
@@ -480,6 +481,19 @@ class Endings(ProgramCase):
             self.ok(*(word.replace("bad.nemo", "good.nemo") for word in words), "--force")
             output = next(self.dir.glob("y*"))
             shutil.rmtree(output) if output.is_dir() else output.unlink()
+
+    def test_a_tensor_without_elements(self):
+        """Of the meta device: it is not left out as if it were a number."""
+        meta = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\nK\x01\x85K\x01\x85\x89tR"
+        plain = (b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+                 b"X\x03\x00\x00\x00cpuK\x01tQK\x00K\x01\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR")
+        parameter = b"ctorch._utils\n_rebuild_parameter\n(" + meta + b"\x88ccollections\nOrderedDict\n)RtR"
+        for value in (meta, parameter):
+            with zipfile.ZipFile(self.dir / "m.pt", "w") as file:
+                file.writestr("m/data.pkl", b"\x80\x02}(X\x01\x00\x00\x00a" + plain + b"X\x01\x00\x00\x00w" + value + b"u.")
+                file.writestr("m/version", "3\n")
+                file.writestr("m/data/0", bytes(4))
+            self.fails(65, r"m.pt: w: \[TZ-23\] .* meta device", "convert", "m.pt", "m.safetensors")
 
     def test_a_limit_of_file_size(self):
         limit = 1 << 20
