@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
@@ -29,6 +30,12 @@ constexpr std::string_view kGate = "_w", kOther = "_v";
 std::string_view WithoutWrappers(std::string_view name) {
   while (name.starts_with(kModule)) name.remove_prefix(kModule.size());
   return name;
+}
+
+// "model.module.NAME", "model0.module.NAME".
+bool IsWrapped(std::string_view name) {
+  const size_t dot = name.find('.');
+  return name.starts_with("model") && dot != std::string_view::npos && name.substr(dot + 1).starts_with(kModule);
 }
 
 bool IsHalf(std::string_view name, std::string_view end) {
@@ -153,6 +160,9 @@ Result<ValueRef> Reshardable(ValueRef stored, const StateDict& weights, ValueGra
 
 Status TakeModuleNames(Checkpoint* checkpoint) {
   Shard& shard = checkpoint->shards.front();
+  // A folder that has lost its metadata.json is torch's own, too.
+  const auto& items = shard.weights.items();
+  if (std::ranges::none_of(items, [](const auto& item) { return IsWrapped(item.name); })) return {};
   ANEMONE_ASSIGN(shard.weights, PlainNames(shard.weights));
   const Value old = *shard.training;
   shard.training = Value{std::make_shared<ValueGraph>(), nullptr};
