@@ -465,7 +465,8 @@ TEST(NevaTest, ATowerOfNemosOwnIsRefusedByName) {
   Checkpoint neva = Neva("mcore", ClipFamily(), 2).seeing;
   const std::string name = "model.embedding.word_embeddings.vision_encoder.backbone.cls_token";
   ASSERT_THAT(neva.weights().Add(name, *Tensor::Fill(DType::kBF16, {1, 1, 24}, 0)), IsOk());
-  EXPECT_THAT(SplitShards(neva, {.tp = 2}), StatusIs(ErrorKind::kUnsupported, "a NeVA with a stored tower of NeMo's own CLIP"));
+  EXPECT_THAT(SplitShards(neva, {.tp = 2}),
+              StatusIs(ErrorKind::kUnsupported, "a NeVA with a stored tower of NeMo's own CLIP"));
 }
 
 // ---- the law ----
