@@ -116,7 +116,7 @@ struct ClipModel::Impl {
   ClipSpec spec;
   ClipWeights weights;
   ClipOptions options;
-  internal::GemmChoice gemm;
+  const internal::Gemm* gemm = nullptr;  // chosen when the first product is wanted: opening a library takes time
   tbb::task_arena arena;
 
   // Weights: named blocks kept for good (everything, with keep_weights; small tensors never need to be), and one block
@@ -130,7 +130,7 @@ struct ClipModel::Impl {
   Status product_failure;   // the first, of any thread
   bool keeps_bf16 = false;  // factors, as instructions take them; else bf16 factors are fp32 values
 
-  Impl(internal::GemmChoice choice, int threads) : gemm(std::move(choice)), arena(threads) {}
+  explicit Impl(int threads) : arena(threads) {}
 
   template <typename F>
   void Parallel(size_t count, const F& f) {
@@ -147,7 +147,11 @@ struct ClipModel::Impl {
 
   // The beginning of a call.
   Status Begin() {
-    if (!has_multiplied) ANEMONE_TRY(gemm.library->make_room(threads()));
+    if (gemm == nullptr) {
+      ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
+      gemm = choice.library;
+    }
+    if (!has_multiplied) ANEMONE_TRY(gemm->make_room(threads()));
     has_multiplied = true;
     return {};
   }
@@ -309,7 +313,7 @@ struct ClipModel::Impl {
     if (product_failure.ok()) product_failure = status;
   }
   void Multiply(const internal::GemmCall& call) {
-    const Status status = gemm.library->multiply(call);
+    const Status status = gemm->multiply(call);
     if (!status.ok()) Fail(status);
   }
 
@@ -841,9 +845,9 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   }
   if (options.threads < 0)
     return InvalidArgument(fmt::format("expected a number of threads, found {}", options.threads));
-  ANEMONE_ASSIGN(internal::GemmChoice gemm, internal::ChooseGemm(internal::GemmShapeOf(spec)));
+  ANEMONE_TRY(internal::CheckGemmVariable());
   const int threads = options.threads == 0 ? int{tbb::task_arena::automatic} : options.threads;
-  auto impl = std::make_unique<Impl>(std::move(gemm), threads);
+  auto impl = std::make_unique<Impl>(threads);
   impl->spec = spec;
   impl->weights = std::move(weights);
   impl->options = std::move(options);

@@ -21,6 +21,16 @@ using Library = Result<const Gemm*> (*)();
 constexpr std::array<std::pair<std::string_view, Library>, 2> kLibraries = {
     {{"openblas", OpenBlasGemm}, {"onednn", OneDnnGemm}}};
 
+// The library that the variable names; null where it is not set.
+Result<Library> Asked() {
+  const char* const asked = std::getenv(kVariable);
+  if (asked == nullptr || *asked == '\0') return Library{};
+  for (const auto& [name, library] : kLibraries) {
+    if (asked == name) return library;
+  }
+  return InvalidArgument(fmt::format("{}: expected openblas or onednn, found '{}'", kVariable, asked));
+}
+
 // Of this thread: time that others take from it does not count.
 double ThreadMilliseconds() {
   timespec time{};
@@ -122,15 +132,14 @@ GemmShape GemmShapeOf(const ClipSpec& spec) {
   return shape;
 }
 
+Status CheckGemmVariable() { return Asked().status(); }
+
 Result<GemmChoice> ChooseGemm(const GemmShape& shape) {
-  if (const char* const asked = std::getenv(kVariable); asked != nullptr && *asked != '\0') {
-    for (const auto& [name, library] : kLibraries) {
-      if (asked != name) continue;
-      const Result<const Gemm*> gemm = library();
-      if (!gemm.ok()) return gemm.status().In(kVariable);
-      return GemmChoice{*gemm, fmt::format("{} asks for it", kVariable)};
-    }
-    return InvalidArgument(fmt::format("{}: expected openblas or onednn, found '{}'", kVariable, asked));
+  ANEMONE_ASSIGN(const Library asked, Asked());
+  if (asked != nullptr) {
+    const Result<const Gemm*> gemm = asked();
+    if (!gemm.ok()) return gemm.status().In(kVariable);
+    return GemmChoice{*gemm, fmt::format("{} asks for it", kVariable)};
   }
   static std::mutex mutex;
   static std::map<std::array<size_t, 3>, GemmChoice> chosen;
