@@ -70,10 +70,7 @@ class PlannedFile final : public ByteSource {
 
   Status CheckUnchanged() const override {
     Sources sources;
-    for (const Segment& segment : file_.segments) {
-      if (const auto* range = std::get_if<ByteRange>(&segment.content)) sources.Add(range->source);
-      if (const auto* tensor = std::get_if<Tensor>(&segment.content)) sources.Add(*tensor);
-    }
+    sources.Add(file_);
     for (const ByteSource* source : sources.all()) ANEMONE_TRY(source->CheckUnchanged());
     return {};
   }

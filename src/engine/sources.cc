@@ -22,14 +22,16 @@ void Sources::Add(const Tensor& tensor) {
   }
 }
 
+void Sources::Add(const PlanFile& file) {
+  for (const Segment& segment : file.segments) {
+    if (const auto* range = std::get_if<ByteRange>(&segment.content)) Add(range->source);
+    if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Add(*tensor);
+  }
+}
+
 std::vector<const ByteSource*> SourcesOf(const Plan& plan) {
   Sources sources;
-  for (const PlanFile& file : plan.files) {
-    for (const Segment& segment : file.segments) {
-      if (const auto* range = std::get_if<ByteRange>(&segment.content)) sources.Add(range->source);
-      if (const auto* tensor = std::get_if<Tensor>(&segment.content)) sources.Add(*tensor);
-    }
-  }
+  for (const PlanFile& file : plan.files) sources.Add(file);
   return sources.all();
 }
 

@@ -16,6 +16,7 @@ class Sources {
  public:
   void Add(const ByteSourcePtr& source);
   void Add(const Tensor& tensor);
+  void Add(const PlanFile& file);
   const std::vector<const ByteSource*>& all() const { return all_; }
 
  private:

@@ -12,8 +12,9 @@ std::string PlanJson(const Plan& plan, const std::string& destination, unsigned 
   node["destination"] = ConfigNode::String(destination);
   node["bytes_read"] = SizeNode(plan.bytes_read());
   node["bytes_written"] = SizeNode(plan.bytes_written());
-  node["bytes_shared"] = SizeNode(plan.bytes_shared());
-  node["bytes_of_disk"] = SizeNode(plan.bytes_written() - plan.bytes_shared());
+  const uint64_t shared = plan.bytes_shared();
+  node["bytes_shared"] = SizeNode(shared);
+  node["bytes_of_disk"] = SizeNode(plan.bytes_written() - shared);
   node["peak_memory_bytes"] = SizeNode(PeakMemoryBytes(plan, options));
   node["tensors"] = SizeNode(plan.num_tensors());
   ConfigNode& files = node["files"] = ConfigNode::List();

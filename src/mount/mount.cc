@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "base/descriptor.h"
+#include "engine/sources.h"
 #include "mount/fuse.h"
 
 namespace anemone {
@@ -37,7 +38,7 @@ namespace {
 // What is shown: folders and files by their paths, which begin with '/'.
 class View {
  public:
-  View(const std::shared_ptr<const Plan>& plan, const std::string& file_name) {
+  View(const std::shared_ptr<const Plan>& plan, const std::string& file_name) : sources_(SourcesOf(*plan)) {
     folders_["/"];
     for (const std::string& folder : plan->empty_directories) AddFolder("/" + folder);
     for (size_t i = 0; i < plan->files.size(); ++i) {
@@ -62,11 +63,12 @@ class View {
   // Asked often, looked for once a second: a file system's time of change is no finer on some.
   Status CheckUnchanged() {
     const time_t now = std::time(nullptr);
-    if (checked_.exchange(now) == now && !is_changed_) return {};
-    for (const ByteSourcePtr& file : files_) {
-      Status status = file->CheckUnchanged();
-      if (!status.ok()) is_changed_ = true;
-      ANEMONE_TRY(status);
+    if (checked_.exchange(now) == now) return {};
+    for (const ByteSource* source : sources_) {
+      Status status = source->CheckUnchanged();
+      if (status.ok()) continue;
+      checked_ = 0;  // once changed, whoever asks next is told, too
+      return status;
     }
     return {};
   }
@@ -90,12 +92,12 @@ class View {
   }
 
   std::map<std::string, std::set<std::string>> folders_;
+  std::vector<const ByteSource*> sources_;  // which the files keep open
   std::vector<ByteSourcePtr> files_;
   std::map<std::string, size_t> numbers_;  // of files_
   uint64_t size_bytes_ = 0;
   time_t time_ = std::time(nullptr);
   std::atomic<time_t> checked_ = 0;
-  std::atomic<bool> is_changed_ = false;
 };
 
 // LoadFuse has succeeded.
