@@ -7,7 +7,6 @@
 //          write needs them.
 // Notes:   arguments of Megatron's that are not known.
 #include <utility>
-#include <vector>
 
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
@@ -18,32 +17,14 @@ namespace anemone {
 
 namespace {
 
-// What states are called in a rank's training dictionary.
-Result<StateDict> NamesOfStates(const Shard& shard) {
-  StateDict names;
-  const std::vector<const StateDict*> dicts = DictsOf(shard);
-  for (size_t d = 0; d < dicts.size(); ++d) {
-    for (const StateDict::Item& item : dicts[d]->items()) ANEMONE_TRY(names.Add(StateNameIn(d, item.name), item.entry));
-  }
-  return names;
-}
-
-Status RenameTraining(const Shard& before, Shard& after) {
-  if (!after.training) return {};
-  ANEMONE_ASSIGN(const StateDict old, NamesOfStates(before));
-  ANEMONE_ASSIGN(const StateDict now, NamesOfStates(after));
-  after.training = RenameStates(*after.training, old, now);
-  return {};
-}
-
 // A target without a config needs none: tensors of a model that NeMo 1 has no words for keep their names.
 Status NormalizeMegatron(Work& work) {
   const FormatTraits& traits = work.traits();
   MegatronTarget target{.language = traits.language};
   target.names = traits.is_megatron() && traits.model_class != ModelClassIn::kNowhere;
-  const std::vector<Shard> before = work.result().shards;
+  const StateNames states(work.result());
   const Status taken = TakeMegatronCheckpoint(target, &work.result(), &work.conversion.notes);
-  for (size_t i = 0; i < before.size(); ++i) ANEMONE_TRY(RenameTraining(before[i], work.result().shards[i]));
+  states.Follow(&work.result());
   const bool is_needed = traits.language != ConfigLanguage::kNone || !work.HasOneWhole();
   return taken.ok() || is_needed ? taken : Status();
 }

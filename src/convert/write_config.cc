@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <optional>
 
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
@@ -37,11 +36,10 @@ Status WriteMegatron(Work& work) {
   const std::filesystem::path folder =
       std::filesystem::absolute(work.conversion.destination) / MegatronIterationFolder(iteration);
   Checkpoint& result = work.result();
-  const StateDict before = result.weights();
+  const StateNames states(result);
   ANEMONE_TRY(GiveMegatronCheckpoint({.language = language, .folder = folder.lexically_normal().string()},
                                      work.conversion.source, &result, &work.conversion.notes));
-  std::optional<Value>& training = result.shards.front().training;
-  if (training) training = RenameStates(*training, before, result.weights());
+  states.Follow(&result);
   return {};
 }
 

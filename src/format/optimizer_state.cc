@@ -62,6 +62,33 @@ Result<std::string> Text(ValueRef node, int depth = 0) {
 // What a group says of its parameters, not of how they are trained.
 constexpr std::string_view kWhoIsIn[] = {"params", "is_expert", "is_expert_parallel"};
 
+// Of all parameters, virtual stage by virtual stage; none where a shard has no training.
+std::vector<std::string> NamesOfStates(const Shard& shard) {
+  std::vector<std::string> names;
+  if (!shard.training) return names;
+  const std::vector<const StateDict*> dicts = DictsOf(shard);
+  for (size_t d = 0; d < dicts.size(); ++d) {
+    for (const StateDict::Item& item : dicts[d]->items()) names.push_back(StateNameIn(d, item.name));
+  }
+  return names;
+}
+
+// The training dictionary with states under other names.
+Value Renamed(const Value& training, const std::unordered_map<std::string_view, std::string_view>& names) {
+  Value result{std::make_shared<ValueGraph>(), nullptr};
+  result.node = CopyValue(training.node, *result.graph);
+  for (ValueRef optimizer : FindOptimizers(result.node)) {
+    ValueRef state = Lookup(*optimizer, "state");
+    if (!IsByName(state)) continue;
+    std::vector<ValueRef>& pairs = *Pairs(state);
+    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      const auto name = names.find(pairs[i]->text);
+      if (name != names.end()) pairs[i] = NewString(*result.graph, name->second);
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string StateNameIn(size_t model, const std::string& name) {
@@ -123,24 +150,20 @@ size_t DecayGroupOf(std::string_view name, DecayRule rule) {
   return module.find("norm") != std::string_view::npos || module.starts_with("ln_") ? 1 : 0;
 }
 
-Value RenameStates(const Value& training, const StateDict& before, const StateDict& after) {
-  std::unordered_map<std::string_view, std::string_view> names;
-  for (size_t i = 0; i < before.size() && i < after.size(); ++i) {
-    if (before.items()[i].name != after.items()[i].name) names.emplace(before.items()[i].name, after.items()[i].name);
-  }
-  if (names.empty()) return training;
-  Value result{std::make_shared<ValueGraph>(), nullptr};
-  result.node = CopyValue(training.node, *result.graph);
-  for (ValueRef optimizer : FindOptimizers(result.node)) {
-    ValueRef state = Lookup(*optimizer, "state");
-    if (!IsByName(state)) continue;
-    std::vector<ValueRef>& pairs = *Pairs(state);
-    for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-      const auto name = names.find(pairs[i]->text);
-      if (name != names.end()) pairs[i] = NewString(*result.graph, name->second);
+StateNames::StateNames(const Checkpoint& before) {
+  for (const Shard& shard : before.shards) before_.push_back(NamesOfStates(shard));
+}
+
+void StateNames::Follow(Checkpoint* after) const {
+  for (size_t s = 0; s < before_.size() && s < after->shards.size(); ++s) {
+    Shard& shard = after->shards[s];
+    const std::vector<std::string> now = NamesOfStates(shard);
+    std::unordered_map<std::string_view, std::string_view> names;
+    for (size_t i = 0; i < before_[s].size() && i < now.size(); ++i) {
+      if (before_[s][i] != now[i]) names.emplace(before_[s][i], now[i]);
     }
+    if (!names.empty()) shard.training = Renamed(*shard.training, names);
   }
-  return result;
 }
 
 bool IsList(ValueRef node) { return node != nullptr && (node->kind == Kind::kList || node->kind == Kind::kTuple); }
@@ -236,9 +259,7 @@ Result<ValueRef> StateWriter::TensorOf(const std::string& kind, const Parameter&
     return NotCarried(
         fmt::format("expected {} of {}, found none", kind.empty() ? "an fp32 master" : kind, parameter.item->name));
   }
-  ValueRef node = graph_.New(Kind::kTensor);
-  node->tensor = *item->tensor();
-  return node;
+  return NewTensor(graph_, *item->tensor());
 }
 
 ValueRef StateWriter::Group(ValueRef stored, ValueRef ids) {

@@ -92,9 +92,16 @@ ParameterGroups Grouped(const std::vector<Parameter>& parameters, DecayRule rule
 // On other stages a second name is a parameter of its own, with the same moments.
 Status NameMomentsTwice(const Shard& shard, OptimizerState* state);
 
-// The training dictionary with states under the names that the weights have now. `before` and `after` are the same
-// entries in the same order.
-Value RenameStates(const Value& training, const StateDict& before, const StateDict& after);
+// The names of parameters in a checkpoint's training dictionaries, which follow the weights' when those get others.
+class StateNames {
+ public:
+  explicit StateNames(const Checkpoint& before);
+  // Gives states the names that the weights have now. REQUIRES: the weights are the same entries in the same order.
+  void Follow(Checkpoint* after) const;
+
+ private:
+  std::vector<std::vector<std::string>> before_;  // of each shard; empty where it has no training
+};
 
 // Unsupported, with what to do instead.
 Status NotCarried(std::string what);

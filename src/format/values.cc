@@ -75,6 +75,12 @@ ValueRef NewBool(ValueGraph& graph, bool value) {
   return node;
 }
 
+ValueRef NewTensor(ValueGraph& graph, Tensor tensor) {
+  const ValueRef node = graph.New(Kind::kTensor);
+  node->tensor = std::move(tensor);
+  return node;
+}
+
 std::vector<ValueRef>* Pairs(ValueRef node) {
   if (node == nullptr) return nullptr;
   if (node->kind == Kind::kDict) return &node->items;

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "anemone/tensor.h"
 #include "anemone/value.h"
 
 namespace anemone {
@@ -14,6 +15,7 @@ ValueRef NewString(ValueGraph& graph, std::string_view text);
 ValueRef NewInt(ValueGraph& graph, int64_t number);
 ValueRef NewFloat(ValueGraph& graph, double number);
 ValueRef NewBool(ValueGraph& graph, bool value);
+ValueRef NewTensor(ValueGraph& graph, Tensor tensor);
 // A dict's or dict-like object's key, value … to add to; null when it is neither, or null itself.
 std::vector<ValueRef>* Pairs(ValueRef node);
 // Adds a pair. REQUIRES: Pairs(dict).

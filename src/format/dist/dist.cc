@@ -107,9 +107,7 @@ class Presenter {
       }
       if (!megatron_ && IsOptimizerPath(entry.path)) {
         ANEMONE_ASSIGN(Tensor whole, AssembleWhole(*tensor));
-        const ValueRef node = training_.graph->New(Kind::kTensor);
-        node->tensor = std::move(whole);
-        return Nest(entry.path, node);
+        return Nest(entry.path, NewTensor(*training_.graph, std::move(whole)));
       }
       return SortWeight(entry.key, *tensor);
     }
@@ -234,9 +232,7 @@ class Presenter {
         dict = graph.New(Kind::kDict);
         SetKey(graph, Child(graph, optimizers[member], "state"), parameter, dict);
       }
-      const ValueRef leaf = graph.New(Kind::kTensor);
-      leaf->tensor = std::move(tensor);
-      SetKey(graph, dict, kind, leaf);
+      SetKey(graph, dict, kind, NewTensor(graph, std::move(tensor)));
     };
     const auto put_experts = [&](size_t member, const std::string& parameter, std::string_view kind,
                                  const Tensor& tensor) {

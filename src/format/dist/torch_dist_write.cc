@@ -348,8 +348,7 @@ Shape Flat(const Shape& shape, bool stacked) {
 
 Status AppendTensor(Tensor tensor, PlanFile& file) {
   Value value{std::make_shared<ValueGraph>(), nullptr};
-  value.node = value.graph->New(Kind::kTensor);
-  value.node->tensor = std::move(tensor);
+  value.node = NewTensor(*value.graph, std::move(tensor));
   return LayOutTorchFile(value, "archive", file);
 }
 

@@ -133,17 +133,13 @@ Result<ValueRef> Reshardable(ValueRef stored, const StateDict& weights, ValueGra
   SetKey(graph, inner, "param_groups", list);
   for (const StateDict::Item& item : weights.items()) {
     const ValueRef own = graph.New(Kind::kDict);
-    const auto put = [&](std::string_view kind, Tensor tensor) {
-      const ValueRef leaf = graph.New(Kind::kTensor);
-      leaf->tensor = std::move(tensor);
-      SetKey(graph, own, kind, leaf);
-    };
     for (const auto& [kind, tensors] : states.kinds) {
-      if (const StateDict::Item* moment = tensors.Find(item.name)) put(kind, *moment->tensor());
+      const StateDict::Item* moment = tensors.Find(item.name);
+      if (moment != nullptr) SetKey(graph, own, kind, NewTensor(graph, *moment->tensor()));
     }
     if (own->items.empty()) continue;
     ANEMONE_ASSIGN(Tensor parameter, item.tensor()->Cast(DType::kF32));
-    put("param", std::move(parameter));
+    SetKey(graph, own, "param", NewTensor(graph, std::move(parameter)));
     SetKey(graph, state, item.name, own);
   }
   for (const auto& [kind, tensors] : states.kinds) {
@@ -165,12 +161,8 @@ Status TakeModuleNames(Checkpoint* checkpoint) {
   if (std::ranges::none_of(items, [](const auto& item) { return IsWrapped(item.name); })) return {};
   ANEMONE_ASSIGN(shard.weights, PlainNames(shard.weights));
   const Value old = *shard.training;
-  shard.training = Value{std::make_shared<ValueGraph>(), nullptr};
+  shard.training = OfAllRanks(old);
   ValueGraph& graph = *shard.training->graph;
-  shard.training->node = CopyValue(old.node, graph);
-  const ValueRef root = shard.training->node;
-  // What is of each rank has another form there.
-  for (const char* key : {"model", "rng_state", "rerun_state_machine", "optimizer"}) DropKey(root, key);
   const ValueRef optimizer = Lookup(*old.node, "optimizer");
   if (optimizer == nullptr || Pairs(optimizer) == nullptr) return {};
   if (!IsByName(Lookup(*optimizer, "state"))) {
@@ -179,7 +171,7 @@ Status TakeModuleNames(Checkpoint* checkpoint) {
   }
   auto reshardable = Reshardable(optimizer, shard.weights, graph);
   if (!reshardable.ok()) return reshardable.status().In("optimizer");
-  SetKey(graph, root, "optimizer", *reshardable);
+  SetKey(graph, shard.training->node, "optimizer", *reshardable);
   SetContentMetadata(kFullyReshardable, *shard.training);
   return {};
 }

@@ -313,10 +313,7 @@ Result<ValueRef> NamedStates(States states, const Value& root, const ConfigNode&
       const ValueRef own = graph.New(Kind::kDict);
       for (const auto& [kind, dicts] : states.kinds) {
         const StateDict::Item* part = dicts[m].Find(item.name);
-        if (part == nullptr) continue;
-        const ValueRef leaf = graph.New(Kind::kTensor);
-        leaf->tensor = *part->tensor();
-        SetKey(graph, own, kind, leaf);
+        if (part != nullptr) SetKey(graph, own, kind, NewTensor(graph, *part->tensor()));
       }
       SetKey(graph, state, StateNameIn(m, item.name), own);
     }
@@ -367,17 +364,21 @@ void SetContentMetadata(std::string_view sharding, Value& training) {
   PutKey(graph, content, "chained_optim_avoid_prefix", NewBool(graph, true));
 }
 
-Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, Shard& shard) {
-  const Value root = *shard.training;
-  Value own{std::make_shared<ValueGraph>(), nullptr};
-  own.node = own.graph->New(Kind::kDict);
-  const std::vector<ValueRef>& pairs = *Pairs(root.node);
+Value OfAllRanks(const Value& training) {
+  Value result{std::make_shared<ValueGraph>(), nullptr};
+  result.node = result.graph->New(Kind::kDict);
+  const std::vector<ValueRef>& pairs = *Pairs(training.node);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const std::string_view key = pairs[i]->text;
-    // Random states are a rank's own, and have another form where ranks are not stored by themselves.
     if (key.starts_with("model") || key == "optimizer" || key == "rng_state" || key == "rerun_state_machine") continue;
-    SetKey(*own.graph, own.node, key, CopyValue(pairs[i + 1], *own.graph));
+    SetKey(*result.graph, result.node, key, CopyValue(pairs[i + 1], *result.graph));
   }
+  return result;
+}
+
+Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, Shard& shard) {
+  const Value root = *shard.training;
+  Value own = OfAllRanks(root);
   SetContentMetadata(buckets ? kFullyReshardable : "", own);
   shard.training = own;
   if (Lookup(*root.node, "optimizer") == nullptr) return {};

@@ -20,6 +20,10 @@ inline constexpr std::string_view kFullyReshardable = "fully_reshardable";
 // "" for another. Adds to the training dictionary.
 void SetContentMetadata(std::string_view sharding, Value& training);
 
+// A training dictionary without models, optimizer and random states: these have another form where ranks are not stored
+// by themselves.
+Value OfAllRanks(const Value& training);
+
 // The training dictionary of a rank with the optimizer in the form of a distributed checkpoint, without weights and
 // without random states. `buckets` is distrib_optim.pt. Errors: Unsupported, Corrupt, where its states are not found;
 // `training` then is without an optimizer.

@@ -142,9 +142,8 @@ Status LayOutTrainState(const Progress& progress, int64_t iteration, PlanFile& f
   ValueGraph& graph = *value.graph;
   const ValueRef dict = graph.New(Kind::kDict);
   const auto put = [&](std::string_view key, DType dtype, std::string bytes) -> Status {
-    const ValueRef node = graph.New(Kind::kTensor);
-    ANEMONE_ASSIGN(node->tensor, Tensor::FromBytes(dtype, {}, std::move(bytes)));
-    SetKey(graph, dict, key, node);
+    ANEMONE_ASSIGN(Tensor tensor, Tensor::FromBytes(dtype, {}, std::move(bytes)));
+    SetKey(graph, dict, key, NewTensor(graph, std::move(tensor)));
     return {};
   };
   const auto bytes_of = [](auto number) { return std::string(reinterpret_cast<const char*>(&number), sizeof number); };

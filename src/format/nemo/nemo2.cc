@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
-#include <optional>
 
 #include "anemone/config.h"
 #include "format/artifacts.h"
@@ -88,13 +87,11 @@ void RenameStacks(Checkpoint& checkpoint, Rename rename) {
 
 // N2-3.
 Status Rename(Checkpoint& checkpoint) {
-  const StateDict stored = checkpoint.weights();
+  const StateNames states(checkpoint);
   ANEMONE_TRY(RenamePrefix(checkpoint.weights(), kTheirs, kOurs, checkpoint.notes));
   const Parts* parts = FindParts(checkpoint.weights(), /*to_nemo2=*/false);
   if (parts != nullptr) ANEMONE_TRY(RenameWeights(checkpoint, *parts, /*to_nemo2=*/false));
-  // An optimizer's states have their parameters' names.
-  std::optional<Value>& training = checkpoint.shards.front().training;
-  if (training) training = RenameStates(*training, stored, checkpoint.weights());
+  states.Follow(&checkpoint);
   RenameStacks(checkpoint, [&](std::string_view prefix) {
     std::string name(prefix);
     if (prefix.starts_with(kTheirs)) name = std::string(kOurs) + name.substr(kTheirs.size());

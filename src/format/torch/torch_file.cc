@@ -14,6 +14,7 @@
 #include "base/crc32.h"
 #include "container/pickle.h"
 #include "container/zip.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {
@@ -254,6 +255,9 @@ constexpr std::string_view kWrappers[] = {
     "torch._utils _rebuild_parameter_with_state",
     "torch._utils _rebuild_device_tensor_from_cpu_tensor",
 };
+bool IsWrapper(std::string_view callee) {
+  return std::find(std::begin(kWrappers), std::end(kWrappers), callee) != std::end(kWrappers);
+}
 
 const Callable* FindCallable(std::string_view name) {
   const auto* found =
@@ -280,7 +284,7 @@ struct Rebuilder {
       if (node->kind == Kind::kTensor) return std::optional(*node->tensor);
       const std::string_view callee = Callee(*node);
       if (callee.empty()) return std::optional<Tensor>();
-      if (std::find(std::begin(kWrappers), std::end(kWrappers), callee) != std::end(kWrappers)) {
+      if (IsWrapper(callee)) {
         if (node->items.empty()) return Corrupt(fmt::format("[TZ-12] {} without arguments", callee));
         node = node->items[0];
         continue;
@@ -291,7 +295,7 @@ struct Rebuilder {
         if (args == nullptr)
           return Corrupt(fmt::format("[TZ-12] expected (function, type, arguments, state) for {}", callee));
         const std::string_view inner = GlobalName(node->items[0]);
-        if (std::find(std::begin(kWrappers), std::end(kWrappers), inner) != std::end(kWrappers) && !args->empty()) {
+        if (IsWrapper(inner) && !args->empty()) {
           node = (*args)[0];
           continue;
         }
@@ -716,10 +720,7 @@ bool IsSharded(const ValueNode& value) {
 // Of a tensor on PyTorch's meta device, a file holds the shape alone.
 bool IsMeta(const ValueNode& value) {
   const ValueNode* node = &value;
-  const auto is_wrapper = [](std::string_view name) {
-    return std::find(std::begin(kWrappers), std::end(kWrappers), name) != std::end(kWrappers);
-  };
-  for (int depth = 0; depth < 16 && is_wrapper(Callee(*node)) && !node->items.empty(); ++depth) node = node->items[0];
+  for (int depth = 0; depth < 16 && IsWrapper(Callee(*node)) && !node->items.empty(); ++depth) node = node->items[0];
   return Callee(*node) == "torch._utils _rebuild_meta_tensor_no_storage";
 }
 
@@ -824,12 +825,6 @@ ValueRef NewText(ValueGraph& graph, Kind kind, std::string_view text) {
   return node;
 }
 
-ValueRef NewInt(ValueGraph& graph, uint64_t value) {
-  ValueRef node = graph.New(Kind::kInt);
-  node->integer = static_cast<int64_t>(value);
-  return node;
-}
-
 ValueRef NewTuple(ValueGraph& graph, std::vector<ValueRef> items) {
   ValueRef node = graph.New(Kind::kTuple);
   node->items = std::move(items);
@@ -864,7 +859,7 @@ struct Encoder {
     storage->items = {NewTuple(
         graph, {NewText(graph, Kind::kString, "storage"), NewText(graph, Kind::kGlobal, type),
                 NewText(graph, Kind::kString, std::to_string(place->second)), NewText(graph, Kind::kString, "cpu"),
-                NewInt(graph, untyped ? tensor.size_bytes() : tensor.num_elements())})};
+                NewInt(graph, static_cast<int64_t>(untyped ? tensor.size_bytes() : tensor.num_elements()))})};
     Shape shape = tensor.shape();
     if (IsPacked(tensor.dtype())) {
       if (shape.empty() || shape.back() % 2 != 0)
@@ -874,8 +869,8 @@ struct Encoder {
     const std::vector<uint64_t> steps = DenseStrides(shape);
     std::vector<ValueRef> sizes(shape.size()), strides(shape.size());
     for (size_t axis = 0; axis < shape.size(); ++axis) {
-      sizes[axis] = NewInt(graph, shape[axis]);
-      strides[axis] = NewInt(graph, steps[axis]);
+      sizes[axis] = NewInt(graph, static_cast<int64_t>(shape[axis]));
+      strides[axis] = NewInt(graph, static_cast<int64_t>(steps[axis]));
     }
     const ValueRef no_hooks = NewCall(graph, NewText(graph, Kind::kGlobal, "collections OrderedDict"), {});
     std::vector<ValueRef> args = {storage,
@@ -961,9 +956,7 @@ Value FromStateDict(const StateDict& state) {
   for (const StateDict::Item& item : state.items()) {
     dict->entries.push_back(NewText(graph, Kind::kString, item.name));
     if (const Tensor* tensor = item.tensor()) {
-      ValueRef node = graph.New(Kind::kTensor);
-      node->tensor = *tensor;
-      dict->entries.push_back(node);
+      dict->entries.push_back(NewTensor(graph, *tensor));
     } else {
       const Opaque& opaque = *item.opaque();
       dict->entries.push_back(opaque.value.node != nullptr ? opaque.value.node : graph.New(Kind::kNone));
