@@ -14,6 +14,7 @@
 #include <iterator>
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/families.h"
 #include "family/words/model_words.h"
 #include "family/words/nemo2_config.h"
@@ -178,7 +179,7 @@ bool IsEmpty(const ConfigNode& value) {
 }
 
 std::string InWords(const ConfigNode& value) {
-  if (!value.is_list()) return value.is_scalar() ? value.ScalarText() : "something else";
+  if (!value.is_list()) return Shown(value);
   std::vector<std::string> words;
   words.reserve(value.list.size());
   for (const ConfigNode& element : value.list) words.push_back(InWords(element));

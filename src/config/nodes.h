@@ -14,6 +14,12 @@ inline ConfigNode TextNode(std::string_view text) { return ConfigNode::String(st
 // A size or a number of things.
 inline ConfigNode SizeNode(uint64_t value) { return ConfigNode::Int(static_cast<int64_t>(value)); }
 
+// A value in a message: a scalar as it is written.
+inline std::string Shown(const ConfigNode& value) {
+  if (value.is_scalar()) return value.ScalarText();
+  return value.is_list() ? "a list" : "a map";
+}
+
 }  // namespace anemone
 
 #endif  // ANEMONE_CONFIG_NODES_H_

@@ -114,42 +114,25 @@ constexpr Key kKeys[] = {
 };
 
 // Keys of one value that both sides compute.
-struct Fixed {
-  std::string_view key, value;  // YAML; the value applies where the config is silent, too
-  std::string_view silent;
-};
-constexpr Fixed kFixedInJson[] = {{"position_embedding_type", "absolute", "absolute"},
-                                  {"is_decoder", "false", "false"},
-                                  {"add_cross_attention", "false", "false"},
-                                  {"type_vocab_size", "2", "2"},
-                                  {"chunk_size_feed_forward", "0", "0"},
-                                  {"pruned_heads", "{}", "{}"},
-                                  {"quantization_config", "null", "null"}};
-constexpr Fixed kFixedInNemo[] = {{"transformer_block_type", "post_ln", "pre_ln"},
-                                  {"normalization", "layernorm", "layernorm"},
-                                  {"position_embedding_type", "learned_absolute", "learned_absolute"},
-                                  {"bias", "true", "true"},
-                                  {"activation", "gelu", "gelu"},
-                                  {"num_query_groups", "null", "null"},
-                                  {"headscale", "false", "false"},
-                                  {"normalize_attention_scores", "true", "true"}};
+constexpr FixedWord kFixedInJson[] = {{"position_embedding_type", "absolute", "absolute"},
+                                      {"is_decoder", "false", "false"},
+                                      {"add_cross_attention", "false", "false"},
+                                      {"type_vocab_size", "2", "2"},
+                                      {"chunk_size_feed_forward", "0", "0"},
+                                      {"pruned_heads", "{}", "{}"},
+                                      {"quantization_config", "null", "null"}};
+constexpr FixedWord kFixedInNemo[] = {{"transformer_block_type", "post_ln", "pre_ln"},
+                                      {"normalization", "layernorm", "layernorm"},
+                                      {"position_embedding_type", "learned_absolute", "learned_absolute"},
+                                      {"bias", "true", "true"},
+                                      {"activation", "gelu", "gelu"},
+                                      {"num_query_groups", "null", "null"},
+                                      {"headscale", "false", "false"},
+                                      {"normalize_attention_scores", "true", "true"}};
 
 const ConfigNode& ValueAt(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
   const ConfigNode& value = WordAt(map, key);
   return value.is_null() ? silent : value;
-}
-
-template <size_t n>
-Status CheckFixed(const ConfigNode& config, const Fixed (&table)[n], std::string_view who) {
-  for (const Fixed& fixed : table) {
-    const ConfigNode silent = ParseWord(fixed.silent);
-    const ConfigNode& value = ValueAt(config, fixed.key, silent);
-    if (SameConfig(value, ParseWord(fixed.value))) continue;
-    return Unsupported(fmt::format("{}: expected {}, as {} computes, found {}", fixed.key, fixed.value, who,
-                                   value.is_scalar() ? value.ScalarText() : "something else"),
-                       "OUT.safetensors holds the weights alone");
-  }
-  return {};
 }
 
 // gelu by tanh, where it is fused with its bias [megatron/core/fusions/fused_bias_gelu.py]. NeMo's converter says
@@ -187,7 +170,7 @@ bool IsBertJson(const ConfigNode& root) {
 }
 
 Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
-  ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo"));
+  ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo").Hint(kWeightsAlone));
   ConfigNode to = Config::ParseYaml(std::string(kTemplate), "NeMo's configuration of a BERT")->root();
   for (const Key& key : kKeys) {
     const ConfigNode silent = ParseWord(key.hf_silent);
@@ -210,7 +193,7 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
 
 Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept, const BertHeads& heads, uint64_t rows,
                                 DType dtype) {
-  ANEMONE_TRY(CheckFixed(model, kFixedInNemo, "transformers' BERT"));
+  ANEMONE_TRY(CheckFixed(model, kFixedInNemo, "transformers' BERT").Hint(kWeightsAlone));
   ANEMONE_ASSIGN(const uint64_t width, SizeOf(model, "hidden_size"));
   ANEMONE_ASSIGN(const uint64_t num_heads, SizeOf(model, "num_attention_heads"));
   ANEMONE_ASSIGN(const uint64_t channels, SizeOf(model, "kv_channels", width / num_heads));

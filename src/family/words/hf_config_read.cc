@@ -173,8 +173,8 @@ class HfReader {
   Status CheckFixed(const Fixed& fixed) {
     const ConfigNode& value = At(fixed.key);
     if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) return {};
-    return Unsupported(fmt::format("{}: expected {}, found {}: {} are not carried", fixed.key, fixed.value,
-                                   value.is_scalar() ? value.ScalarText() : "something else", fixed.why));
+    return Unsupported(
+        fmt::format("{}: expected {}, found {}: {} are not carried", fixed.key, fixed.value, Shown(value), fixed.why));
   }
 
   Status FixedKeys() {
@@ -428,8 +428,8 @@ class HfReader {
       const bool is_known =
           std::ranges::find(kKnown, key) != std::end(kKnown) || value.is_null() || (key == "truncate" && IsTrue(value));
       if (!is_known)
-        return Unsupported(fmt::format("rope_scaling.{}: expected none, found {}: Megatron has no word for it", key,
-                                       value.is_scalar() ? value.ScalarText() : "something else"));
+        return Unsupported(
+            fmt::format("rope_scaling.{}: expected none, found {}: Megatron has no word for it", key, Shown(value)));
     }
     const auto number = [&](const char* key, double silent) {
       const ConfigNode& value = WordAt(scaling, key);

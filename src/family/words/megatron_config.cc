@@ -59,11 +59,6 @@ bool IsNothing(const ConfigNode& node) {
 std::string TextIn(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsString().value_or(""); }
 bool IsTrue(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsBool().value_or(false); }
 
-std::string Shown(const ConfigNode& node) {
-  if (node.is_scalar()) return node.ScalarText();
-  return node.is_list() ? "a list" : "a map";
-}
-
 Status CheckOnly(const ConfigNode& args) {
   for (const MegatronOnly& only : kMegatronOnly) {
     const ConfigNode& value = WordAt(args, only.key);

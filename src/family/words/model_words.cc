@@ -8,6 +8,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 
 namespace anemone {
@@ -306,6 +307,17 @@ const ConfigNode& WordAt(const ConfigNode& map, std::string_view key) {
 ConfigNode NumberWord(double value) {
   const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
   return is_whole ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);
+}
+
+Status CheckFixed(const ConfigNode& config, std::span<const FixedWord> words, std::string_view who) {
+  for (const FixedWord& word : words) {
+    const ConfigNode& said = WordAt(config, word.key);
+    const ConfigNode value = said.is_null() ? ParseWord(word.silent) : said;
+    if (SameConfig(value, ParseWord(word.value))) continue;
+    return Unsupported(
+        fmt::format("{}: expected {}, as {} computes, found {}", word.key, word.value, who, Shown(value)));
+  }
+  return {};
 }
 
 ConfigNode ParseWord(std::string_view yaml) {

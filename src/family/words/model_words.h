@@ -57,6 +57,14 @@ ConfigNode ParseWord(std::string_view yaml);
 // A number; a whole one as an integer.
 ConfigNode NumberWord(double value);
 
+// A key that has one value in whatever a class computes, and the value that a silent config stands for; both in YAML.
+struct FixedWord {
+  std::string_view key, value, silent;
+};
+inline constexpr std::string_view kWeightsAlone = "OUT.safetensors holds the weights alone";  // a hint
+// Errors: Unsupported, naming the first key that has another value. `who` computes the fixed one.
+Status CheckFixed(const ConfigNode& config, std::span<const FixedWord> words, std::string_view who);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_FAMILY_WORDS_MODEL_WORDS_H_

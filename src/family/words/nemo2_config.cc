@@ -413,8 +413,8 @@ void SizesByName(std::string_view name, ConfigNode& encoder) {
 }
 
 // A projector of the same layers under NeMo 2's name and under NeMo 1's.
-constexpr Pair kProjectors[] = {
-    {"mlp2x_gelu", "mcore_mlp"}, {"linear", "mcore_affine"}, {"mlp_downsample", "vila_downsample_mlp"}};
+constexpr Pair kDownsample = {"mlp_downsample", "vila_downsample_mlp"};
+constexpr Pair kProjectors[] = {{"mlp2x_gelu", "mcore_mlp"}, {"linear", "mcore_affine"}, kDownsample};
 bool IsMlpOfGelu(std::string_view type) { return type.starts_with("mlp") && type.ends_with("x_gelu"); }
 
 // mm_mlp_adapter_type. Errors: Unsupported for a projector that NeMo 1 does not build.
@@ -600,13 +600,13 @@ Status SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, std::
   if (const std::string type = TextOf(mm_cfg, "mm_mlp_adapter_type"); !type.empty()) {
     // [MultimodalProjectorConfig.configure_model of every version; VILA's from 2.4.0.]
     constexpr std::string_view kFirstDownsample = "2.4.0";
-    if (!IsMlpOfGelu(type) && (type != kProjectors[2].nemo1 || IsBefore(version, kFirstDownsample))) {
+    if (!IsMlpOfGelu(type) && (type != kDownsample.nemo1 || IsBefore(version, kFirstDownsample))) {
       return Unsupported(
           fmt::format("mm_cfg.mm_mlp_adapter_type: expected mlp2x_gelu or its kin, as NeMo {} builds, "
                       "found {}",
                       version, type));
     }
-    projector["projector_type"] = TextNode(IsMlpOfGelu(type) ? std::string_view(type) : kProjectors[2].nemo2);
+    projector["projector_type"] = TextNode(IsMlpOfGelu(type) ? std::string_view(type) : kDownsample.nemo2);
   }
   for (const char* key : {"hidden_size", "ffn_hidden_size"}) {
     if (const ConfigNode* size = language.Get("hidden_size")) projector[key] = *size;

@@ -32,14 +32,11 @@ constexpr Pair kActivations[] = {
 };
 
 // What such a tower is always, with the value that NeMo's class takes where nothing is said.
-struct Fixed {
-  std::string_view key, value, silent;  // YAML
-};
-constexpr Fixed kFixed[] = {{"normalization", "LayerNorm", "LayerNorm"},
-                            {"layernorm_zero_centered_gamma", "false", "false"},
-                            {"gated_linear_unit", "false", "false"},
-                            {"add_bias_linear", "true", "true"},
-                            {"qk_layernorm", "false", "false"}};
+constexpr FixedWord kFixed[] = {{"normalization", "LayerNorm", "LayerNorm"},
+                                {"layernorm_zero_centered_gamma", "false", "false"},
+                                {"gated_linear_unit", "false", "false"},
+                                {"add_bias_linear", "true", "true"},
+                                {"qk_layernorm", "false", "false"}};
 
 // What is written besides: how it is computed, and not what.
 constexpr std::string_view kWritten =
@@ -54,8 +51,7 @@ std::string ClassOf(const ConfigNode& vision) {
 }
 
 Status Expect(std::string_view key, std::string_view expected, const ConfigNode& found) {
-  return Unsupported(fmt::format("{}: expected {}, found {}", key, expected,
-                                 found.is_scalar() ? found.ScalarText() : "something else"));
+  return Unsupported(fmt::format("{}: expected {}, found {}", key, expected, Shown(found)));
 }
 
 Result<int64_t> Size(const ConfigNode& node, std::string_view key) {
@@ -87,11 +83,7 @@ Result<ConfigNode> HfTowerOfNemo2(const ConfigNode& vision) {
   const std::string type = WordAt(vision, "vision_model_type").AsString().value_or("clip");
   const bool is_siglip = type == kSiglip || ClassOf(vision).starts_with("SigLIPViT");
   if (!is_siglip && type != "clip") return Expect("vision_model_type", "clip or siglip", TextNode(type));
-  for (const Fixed& fixed : kFixed) {
-    const ConfigNode& said = WordAt(vision, fixed.key);
-    if (!SameConfig(said.is_null() ? ParseWord(fixed.silent) : said, ParseWord(fixed.value)))
-      return Expect(fixed.key, fixed.value, said);
-  }
+  ANEMONE_TRY(CheckFixed(vision, kFixed, is_siglip ? "transformers' SigLIP" : "transformers' CLIP"));
   ConfigNode hf = ConfigNode::Map();
   hf["model_type"] = TextNode(is_siglip ? kSiglipType : kClipType);
   for (const Pair& pair : kSizes) {
@@ -136,7 +128,7 @@ Result<ConfigNode> Nemo2TowerOfHf(const ConfigNode& whole, std::string_view plac
   to["img_w"] = to["img_h"];
   to["num_query_groups"] = ConfigNode::Int(heads);
   to["kv_channels"] = ConfigNode::Int(*to["hidden_size"].AsInt() / heads);
-  for (const Fixed& fixed : kFixed) to[std::string(fixed.key)] = ParseWord(fixed.value);
+  for (const FixedWord& fixed : kFixed) to[std::string(fixed.key)] = ParseWord(fixed.value);
   const std::string act =
       WordAt(whole, "hidden_act").AsString().value_or(is_siglip ? "gelu_pytorch_tanh" : "quick_gelu");
   const auto* found = std::ranges::find(kActivations, act, &Pair::hf);

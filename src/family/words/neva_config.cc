@@ -106,11 +106,9 @@ constexpr KnownTower kTowers[] = {
      "{model_type: siglip_vision_model, hidden_act: gelu_pytorch_tanh, hidden_size: 1152, image_size: 384, "
      "intermediate_size: 4304, num_attention_heads: 16, num_hidden_layers: 27, patch_size: 14}"}};
 
-// Keys of one value that NeMo computes; the value applies where config.json is silent, too.
-struct Fixed {
-  std::string_view key, value;  // YAML
-};
-constexpr Fixed kFixed[] = {{"projector_hidden_act", "gelu"}, {"multimodal_projector_bias", "true"}};
+// Keys of one value that NeMo computes.
+constexpr FixedWord kFixed[] = {{"projector_hidden_act", "gelu", "gelu"},
+                                {"multimodal_projector_bias", "true", "true"}};
 
 // The class or, where none is named, the type of model.
 bool IsOf(const ConfigNode& root, std::string_view name, std::string_view type) {
@@ -177,12 +175,7 @@ void SetTower(const ConfigNode& whole, const ConfigNode& vision, std::vector<std
 }
 
 Status CheckPictures(const ConfigNode& config_json) {
-  for (const Fixed& fixed : kFixed) {
-    const ConfigNode& value = WordAt(config_json, fixed.key);
-    if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) continue;
-    return Unsupported(fmt::format("{}: expected {}, as NeMo computes, found {}", fixed.key, fixed.value,
-                                   value.is_scalar() ? value.ScalarText() : "something else"));
-  }
+  ANEMONE_TRY(CheckFixed(config_json, kFixed, "NeMo"));
   const ConfigNode& layer = WordAt(config_json, "vision_feature_layer");
   if (!layer.is_null() && !FeatureLayerOf(config_json))
     return Unsupported("vision_feature_layer: expected one layer, as NeMo computes, found several");

@@ -140,35 +140,22 @@ struct Mlp {
 constexpr Mlp kMlps[] = {
     {"gated-gelu", "geglu", true}, {"gated-silu", "swiglu", false}, {"gated-relu", "reglu", false}};
 
-// Keys of one value that transformers' T5 computes; `silent`: NeMo's, where its config does not have the key.
-struct Fixed {
-  std::string_view key, value, silent;  // YAML
-};
-constexpr Fixed kFixedInTower[] = {{"position_embedding_type", "relative", "learned_absolute"},
-                                   {"relative_position_bias_self_attention_only", "true", "true"},
-                                   {"normalization", "rmsnorm", "layernorm"},
-                                   {"bias", "false", "true"},
-                                   {"normalize_attention_scores", "false", "true"},
-                                   {"transformer_block_type", "pre_ln", "pre_ln"},
-                                   {"headscale", "false", "false"},
-                                   {"arch", "transformer", "transformer"}};
-constexpr Fixed kFixedInWhole[] = {{"share_token_embeddings", "true", "true"}, {"tokens_head_bias", "false", "true"}};
+// Keys of one value that transformers' T5 computes; a silent config has NeMo's.
+constexpr std::string_view kWho = "transformers' T5";
+constexpr FixedWord kFixedInTower[] = {{"position_embedding_type", "relative", "learned_absolute"},
+                                       {"relative_position_bias_self_attention_only", "true", "true"},
+                                       {"normalization", "rmsnorm", "layernorm"},
+                                       {"bias", "false", "true"},
+                                       {"normalize_attention_scores", "false", "true"},
+                                       {"transformer_block_type", "pre_ln", "pre_ln"},
+                                       {"headscale", "false", "false"},
+                                       {"arch", "transformer", "transformer"}};
+constexpr FixedWord kFixedInWhole[] = {{"share_token_embeddings", "true", "true"},
+                                       {"tokens_head_bias", "false", "true"}};
 
 ConfigNode ValueAt(const ConfigNode& map, std::string_view key, std::string_view silent) {
   const ConfigNode& value = WordAt(map, key);
   return value.is_null() ? ParseWord(silent) : value;
-}
-
-template <size_t n>
-Status CheckFixed(const ConfigNode& config, const Fixed (&table)[n]) {
-  for (const Fixed& fixed : table) {
-    const ConfigNode value = ValueAt(config, fixed.key, fixed.silent);
-    if (SameConfig(value, ParseWord(fixed.value))) continue;
-    return Unsupported(fmt::format("{}: expected {}, as transformers' T5 computes, found {}", fixed.key, fixed.value,
-                                   value.is_scalar() ? value.ScalarText() : "something else"),
-                       "OUT.safetensors holds the weights alone");
-  }
-  return {};
 }
 
 // The first T5 scales what its decoder gives by its width; version 5 of transformers says so in a key of its own.
@@ -196,7 +183,7 @@ Result<ConfigNode> SharedTower(const ConfigNode& model) {
   const ConfigNode& encoder = WordAt(model, "encoder").is_map() ? WordAt(model, "encoder") : model;
   const ConfigNode& decoder = WordAt(model, "decoder").is_map() ? WordAt(model, "decoder") : model;
   for (const auto& [name, tower] : {std::pair{"encoder", &encoder}, {"decoder", &decoder}}) {
-    const Status status = CheckFixed(*tower, kFixedInTower);
+    const Status status = CheckFixed(*tower, kFixedInTower, kWho).Hint(kWeightsAlone);
     if (!status.ok()) return status.In(name);
   }
   const auto check = [&](std::string_view key) -> Status {
@@ -259,7 +246,7 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
 }
 
 Result<ConfigNode> HfT5Config(const ConfigNode& model, const ConfigNode* kept, uint64_t rows, DType dtype) {
-  ANEMONE_TRY(CheckFixed(model, kFixedInWhole));
+  ANEMONE_TRY(CheckFixed(model, kFixedInWhole, kWho).Hint(kWeightsAlone));
   ANEMONE_ASSIGN(const ConfigNode tower, SharedTower(model));
   std::string activation = WordAt(tower, "activation").AsString().value_or("gelu");
   if (activation.starts_with("fast-")) activation = activation.substr(5);
