@@ -84,17 +84,10 @@ Result<StateDict> VocabTables(const Dialect& dialect, uint64_t rows, DType dtype
 
 Result<StateDict> CanonicalZeros(const Family& family, const ModelSymbols& symbols, DType dtype) {
   StateDict canonical;
-  const auto add = [&](size_t index, uint64_t layer) -> Status {
-    const CanonicalRow& row = family.canonical[index];
-    const Pattern pattern(row.name);
-    ANEMONE_ASSIGN(const bool has, symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
-    if (!has) return {};
-    ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
+  ANEMONE_TRY(ForEachTensor(family.canonical, symbols, [&](std::string name, const Shape& shape) -> Status {
     ANEMONE_ASSIGN(Tensor zeros, Tensor::Fill(dtype, shape, 0));
-    return canonical.Add(pattern.Fill(layer, 0), std::move(zeros));
-  };
-  ANEMONE_TRY(ForEachCanonical(
-      family.canonical, [&](const std::string& tower) { return symbols.Of(tower, "layers"); }, add));
+    return canonical.Add(std::move(name), std::move(zeros));
+  }));
   return canonical;
 }
 

@@ -24,7 +24,7 @@ Result<ParameterRules> RulesOf(const ResolvedModel& model) {
     }
     return std::string();
   };
-  ParameterRules rules{.is_mcore = model.dialect->name.starts_with("mcore"), .second_names = {}, .old_names = {}};
+  ParameterRules rules{.is_mcore = IsMegatronCore(*model.dialect), .second_names = {}, .old_names = {}};
   for (const CanonicalRow& row : model.family->canonical) {
     if (row.copy_of.empty()) continue;
     ANEMONE_ASSIGN(const bool is_tied, model.symbols.Holds(row.tied));

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "schema/pattern.h"
+
 namespace anemone {
 namespace {
 
@@ -124,6 +126,21 @@ Status ForEachCanonical(const std::vector<CanonicalRow>& rows,
     }
     return {};
   });
+}
+
+Status ForEachTensor(const std::vector<CanonicalRow>& rows, const ModelSymbols& symbols,
+                     const std::function<Status(std::string name, const Shape& shape)>& visit) {
+  return ForEachCanonical(
+      rows, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
+      [&](size_t index, uint64_t layer) -> Status {
+        const CanonicalRow& row = rows[index];
+        const Pattern pattern(row.name);
+        ANEMONE_ASSIGN(const bool has,
+                       symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
+        if (!has) return {};
+        ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
+        return visit(pattern.Fill(layer, 0), shape);
+      });
 }
 
 ConfigLanguage LanguageOf(const Dialect& dialect) {

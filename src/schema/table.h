@@ -138,6 +138,9 @@ struct Dialect {
   ConfigLanguage language = ConfigLanguage::kNone;
   bool is_read_only = false;  // nobody loads it any more: what is stored so is written in another
 };
+
+// Whether its names are Megatron-core's, however the parts around a language model are spelled.
+inline bool IsMegatronCore(const Dialect& dialect) { return dialect.is_megatron && dialect.name.starts_with("mcore"); }
 ConfigLanguage LanguageOf(const Dialect& dialect);
 
 // Calls `visit(row index, layer)` for every row and layer in the order a dialect stores them: rows with a layer number
@@ -148,6 +151,9 @@ Status ForEachStored(const Dialect& dialect, const std::function<uint64_t(const 
 Status ForEachCanonical(const std::vector<CanonicalRow>& rows,
                         const std::function<Result<uint64_t>(const std::string& tower)>& layers,
                         const std::function<Status(size_t row, uint64_t layer)>& visit);
+// Calls `visit(name, shape)` for every canonical tensor of a model of these sizes, in the same order.
+Status ForEachTensor(const std::vector<CanonicalRow>& rows, const ModelSymbols& symbols,
+                     const std::function<Status(std::string name, const Shape& shape)>& visit);
 
 // "x & y" of two conditions, either of which may be empty.
 std::string Both(std::string_view a, std::string_view b);

@@ -166,7 +166,7 @@ Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, co
   bool side_by_side = false, te = false;
   ANEMONE_ASSIGN(const bool has_experts, symbols->Holds("experts"));
   if (has_experts) {
-    if (!dialect.name.starts_with("mcore") && dialect.is_megatron)
+    if (dialect.is_megatron && !IsMegatronCore(dialect))
       return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
     ANEMONE_ASSIGN(const bool extended, FlagOf(model, "moe_extended_tp", false));
     if (extended)
@@ -200,8 +200,7 @@ Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   ANEMONE_ASSIGN(const bool is_new, says("new_decoder_architecture"));
   // NeMo v2.0.0 falcon_decoder_layer.py: the newer architecture has one more, the oldest a norm behind its attention.
   const bool is_falcon = name == "megatron_falcon_gpt";
-  const bool apart =
-      is_falcon || (dialect.name.starts_with("mcore") && HasName(checkpoint, "decoder.layers.0.input_layernorm."));
+  const bool apart = is_falcon || (IsMegatronCore(dialect) && HasName(checkpoint, "decoder.layers.0.input_layernorm."));
   ANEMONE_ASSIGN(const bool is_latent, symbols->Holds("mla"));
   symbols->Set("norms_apart", apart || is_latent);
   ANEMONE_ASSIGN(const uint64_t layers, symbols->Get("layers"));

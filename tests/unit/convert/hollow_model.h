@@ -2,7 +2,6 @@
 #ifndef ANEMONE_TESTS_UNIT_CONVERT_HOLLOW_MODEL_H_
 #define ANEMONE_TESTS_UNIT_CONVERT_HOLLOW_MODEL_H_
 
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -30,18 +29,10 @@ inline Result<Checkpoint> Hollow(const ConfigNode& config) {
   }
   ANEMONE_ASSIGN(const ModelSymbols symbols, family.SymbolsOf(model, *dialect, {}));
   StateDict canonical;
-  ANEMONE_TRY(ForEachCanonical(
-      family.canonical, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
-      [&](size_t index, uint64_t layer) -> Status {
-        const CanonicalRow& row = family.canonical[index];
-        const Pattern pattern(row.name);
-        ANEMONE_ASSIGN(const bool has,
-                       symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
-        if (!has) return {};
-        ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
-        ANEMONE_ASSIGN(Tensor zeros, Tensor::Fill(dtype, shape, 0));
-        return canonical.Add(pattern.Fill(layer, 0), std::move(zeros));
-      }));
+  ANEMONE_TRY(ForEachTensor(family.canonical, symbols, [&](std::string name, const Shape& shape) -> Status {
+    ANEMONE_ASSIGN(Tensor zeros, Tensor::Fill(dtype, shape, 0));
+    return canonical.Add(std::move(name), std::move(zeros));
+  }));
   ANEMONE_ASSIGN(const StateDict stored, FromCanonical(canonical, *dialect, family.canonical, symbols, true, nullptr));
   weights = {};
   int number = 0;

@@ -35,17 +35,9 @@ inline ModelSymbols Sizes(const std::vector<std::pair<std::string, uint64_t>>& v
 inline StateDict SyntheticCanonical(const Family& family, const ModelSymbols& symbols) {
   StateDict result;
   float next = 1;
-  const Status made = ForEachCanonical(
-      family.canonical, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
-      [&](size_t index, uint64_t layer) -> Status {
-        const CanonicalRow& row = family.canonical[index];
-        const Pattern pattern(row.name);
-        ANEMONE_ASSIGN(const bool has,
-                       symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
-        if (!has) return {};
-        ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
-        return result.Add(pattern.Fill(layer, 0), Counting(shape, &next));
-      });
+  const Status made = ForEachTensor(family.canonical, symbols, [&](std::string name, const Shape& shape) {
+    return result.Add(std::move(name), Counting(shape, &next));
+  });
   EXPECT_THAT(made, IsOk());
   return result;
 }
