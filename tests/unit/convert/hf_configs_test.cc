@@ -57,16 +57,29 @@ constexpr Model kToldByWords[] = {
     {"FalconForCausalLM", "falcon", "{new_decoder_architecture: true, num_kv_heads: 2, ffn_hidden_size: 20}"},
 };
 
+// A config.json, and the one that comes back of a model that went through a format with all its tensors.
+struct ThereAndBack {
+  Config before, after;
+};
+ThereAndBack Through(const std::string& format, const ConfigNode& config) {
+  const TempDir temp;
+  const std::string hf = temp / "hf", there = temp / "there", back = temp / "back";
+  WriteHollow(config, hf);
+  Convert(hf, there, {.to = format});
+  Convert(there, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+  return {JsonOf(hf + "/config.json"), JsonOf(back + "/config.json")};
+}
+
 TEST(HfConfigs, AModelIsToldByItsWords) {
   for (const Model& model : kToldByWords) {
     SCOPED_TRACE(fmt::format("{}: {}", model.architecture, model.yaml));
-    const TempDir temp;
-    const std::string hf = temp.path() + "/hf", file = temp.path() + "/m.ckpt", back = temp.path() + "/back";
-    WriteHollow(ModelOf(model.architecture, model.type, model.yaml), hf);
-    Convert(hf, file, {.to = "ckpt"});
-    Convert(file, back, {.to = "hf"});
-    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
-    EXPECT_EQ(JsonOf(back + "/config.json").root().Get("architectures")->list.front().AsString(), model.architecture);
+    EXPECT_EQ(Through("ckpt", ModelOf(model.architecture, model.type, model.yaml))
+                  .after.root()
+                  .Get("architectures")
+                  ->list.front()
+                  .AsString(),
+              model.architecture);
   }
 }
 
@@ -83,13 +96,8 @@ constexpr Model kComesBack[] = {
 TEST(HfConfigs, WhatSaysNothingComesBack) {
   for (const Model& model : kComesBack) {
     SCOPED_TRACE(fmt::format("{}: {}", model.architecture, model.yaml));
-    const TempDir temp;
-    const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back";
-    WriteHollow(ModelOf(model.architecture, model.type, model.yaml), hf);
-    Convert(hf, nemo, {});
-    Convert(nemo, back, {.to = "hf"});
-    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
-    EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root()));
+    const ThereAndBack json = Through("nemo", ModelOf(model.architecture, model.type, model.yaml));
+    EXPECT_TRUE(SameConfig(json.after.root(), json.before.root()));
   }
 }
 
@@ -106,12 +114,7 @@ TEST(HfConfigs, NemoTwoAndMegatronGiveThemBack) {
   for (const Model& model : kEverywhere) {
     for (const char* format : {"nemo2", "megatron", "megatron-bridge"}) {
       SCOPED_TRACE(fmt::format("{}: {}", model.architecture, format));
-      const TempDir temp;
-      const std::string hf = temp.path() + "/hf", there = temp.path() + "/there", back = temp.path() + "/back";
-      WriteHollow(ModelOf(model.architecture, model.type, model.yaml), hf);
-      Convert(hf, there, {.to = format});
-      Convert(there, back, {.to = "hf"});
-      EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+      Through(format, ModelOf(model.architecture, model.type, model.yaml));
     }
   }
 }
@@ -122,13 +125,8 @@ TEST(HfConfigs, NemoTwoGivesBackGemma2AndGpt2) {
                                "4, n_positions: 16, vocab_size: 31, torch_dtype: float32}");
   for (const ConfigNode& config :
        {ModelOf("Gemma2ForCausalLM", "gemma2", "{head_dim: 5, attn_logit_softcapping: null}"), gpt2}) {
-    const TempDir temp;
-    const std::string hf = temp.path() + "/hf", there = temp.path() + "/there", back = temp.path() + "/back";
-    WriteHollow(config, hf);
-    Convert(hf, there, {.to = "nemo2"});
-    Convert(there, back, {.to = "hf"});
-    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
-    EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root()));
+    const ThereAndBack json = Through("nemo2", config);
+    EXPECT_TRUE(SameConfig(json.after.root(), json.before.root()));
   }
 }
 
