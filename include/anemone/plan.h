@@ -74,7 +74,7 @@ struct Plan {
 // bytes is taken from there; any other is computed when bytes that hold it are read for the first time, for which the
 // bytes it covers are read once more. So a damaged source is found by those who compare CRCs, not here.
 // REQUIRES: a plan of PlanConversion's or PlanSave's; file < plan->files.size(). Ownership: keeps the plan, and so its
-// sources, open. Threads: as a ByteSource. Errors of ReadAt: as its sources'. CheckUnchanged speaks for all of them.
+// sources, open. Threads: as a ByteSource. ReadAt fails where a source fails; CheckUnchanged looks at every source.
 ByteSourcePtr OpenPlanned(std::shared_ptr<const Plan> plan, size_t file);
 
 // The plan as a JSON object, as `--plan --json` prints it (docs/json.md): what it reads, writes and shares, the memory

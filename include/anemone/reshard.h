@@ -4,7 +4,7 @@
 //   ANEMONE_ASSIGN(const Checkpoint whole, MergeRanks(stored));
 //   ANEMONE_ASSIGN(const Checkpoint pairs, SplitRanks(whole, {.tp = 2}));
 //
-// What is to be written needs neither: ConvertOptions::tp and ::pp say the layout (convert.h), training state included.
+// To write a checkpoint in another layout, set ConvertOptions::tp and ::pp (convert.h): the training state follows.
 #ifndef ANEMONE_RESHARD_H_
 #define ANEMONE_RESHARD_H_
 

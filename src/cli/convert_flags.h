@@ -1,4 +1,4 @@
-// What a conversion can be told, by convert, reshard and mount: words of the command line that become ConvertOptions.
+// The options that convert, reshard and mount have in common: words of the command line that become ConvertOptions.
 #ifndef ANEMONE_CLI_CONVERT_FLAGS_H_
 #define ANEMONE_CLI_CONVERT_FLAGS_H_
 

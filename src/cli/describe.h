@@ -47,8 +47,8 @@ std::vector<std::string> Topics(const std::vector<OptionInfo>& options);
 void Topic(CLI::App& app, const std::string& topic);
 // Help and completion list these values; whoever reads the option checks it. Answers `option`.
 CLI::Option* Suggest(CLI::Option* option, const std::vector<std::string>& values);
-// The same of the names of sizes that stand for a config. They are asked for when help is printed: every process would
-// pay for the families' tables.
+// The same for the names of model sizes (--preset). They are collected when help is printed, as collecting them builds
+// the families' tables.
 CLI::Option* SuggestPresets(CLI::Option* option);
 // Only these values are taken; an error names the nearest. Answers `option`.
 CLI::Option* OneOf(CLI::Option* option, const std::vector<std::string>& values);

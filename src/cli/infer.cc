@@ -261,7 +261,7 @@ Status RunDataset(ClipModel& model, const TextEncoder& encode, const InferOption
   return {};
 }
 
-// What is asked of a model, as files and folders say it.
+// A run's labels, templates and pictures, read from the files and folders that its options name.
 struct Asked {
   std::vector<std::string> labels, templates;
   ImageFolder folder;  // the data set

@@ -90,7 +90,7 @@ void DeclareGlobalOptions(CLI::App& app, Globals& g) {
       "-q,--quiet", [&g](int64_t count) { g.verbosity -= static_cast<int>(count); }, "Print errors only");
 }
 
-// What the parser stopped for: help, the version, or words that it does not take.
+// Prints why the parser stopped: help, the version, or an error in the words.
 int ReportStop(const CLI::ParseError& error, CLI::App& app) {
   if (error.get_exit_code() != 0) return Report(ExplainParseError(error, app));
   const bool wants_help = dynamic_cast<const CLI::CallForHelp*>(&error) != nullptr;

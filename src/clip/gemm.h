@@ -67,7 +67,7 @@ GemmShape GemmShapeOf(const ClipSpec& spec);
 // few milliseconds, done once for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (neither
 // library, or not the one that is asked for), OutOfMemory.
 Result<GemmChoice> ChooseGemm(const GemmShape& shape);
-// Whether ANEMONE_GEMM says what ChooseGemm takes. Opens nothing. Errors: InvalidArgument.
+// Checks the value of ANEMONE_GEMM, and loads no library. Errors: InvalidArgument.
 Status CheckGemmVariable();
 
 // The least times of one product, in milliseconds, and which library they speak for. oneDNN keeps the preference unless

@@ -311,7 +311,7 @@ class Writer {
     }
   }
 
-  // What stands for itself the first time, and can be named from then on.
+  // Writes a value for the first time, and numbers it: Save then refers to the number.
   Status SaveNew(ValueRef node) {
     switch (node->kind) {
       case Kind::kTensor: {

@@ -1,4 +1,4 @@
-// What the engine and the formats ask of a plan, beyond what everybody may (anemone/plan.h).
+// Functions on plans that only the library needs. Plan itself is public (anemone/plan.h).
 #ifndef ANEMONE_ENGINE_PLAN_H_
 #define ANEMONE_ENGINE_PLAN_H_
 
