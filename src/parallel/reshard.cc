@@ -9,6 +9,7 @@
 
 #include "anemone/reshard.h"
 #include "format/format.h"
+#include "format/torch/megatron_file.h"
 #include "parallel/layout.h"
 #include "parallel/optimizer.h"
 #include "parallel/slices.h"
@@ -497,7 +498,7 @@ MomentTensors OfShard(Shard shard) {
 }
 
 bool IsCarried(const Value& training) {
-  if (!IsMegatrons(training)) return Lookup(*training.node, "pytorch-lightning_version") != nullptr;
+  if (!IsMegatronTraining(training)) return Lookup(*training.node, "pytorch-lightning_version") != nullptr;
   return !HasOptimizer(training) || KeysOf(training) == ParameterKeys::kNames;
 }
 

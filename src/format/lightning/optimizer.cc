@@ -131,7 +131,7 @@ Result<OptimizerState> ReadMegatrons(const Shard& shard, const ParameterRules& r
 }
 
 Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rules) {
-  if (IsMegatrons(*shard.training)) return ReadMegatrons(shard, rules);
+  if (IsMegatronTraining(*shard.training)) return ReadMegatrons(shard, rules);
   OptimizerState result;
   result.rules = rules;
   result.keep = *shard.training;
@@ -197,11 +197,9 @@ bool IsChunkKey(std::string_view key) {
 
 }  // namespace
 
-bool IsMegatrons(const Value& training) { return MegatronArgsOf(training) != nullptr; }
-
 bool HasOptimizer(const Value& training) {
   if (training.node == nullptr || DictEntries(*training.node) == nullptr) return false;
-  if (IsMegatrons(training)) return Lookup(*training.node, kMegatrons) != nullptr;
+  if (IsMegatronTraining(training)) return Lookup(*training.node, kMegatrons) != nullptr;
   if (Lookup(*training.node, "pytorch-lightning_version") == nullptr) return false;
   ValueRef states = Lookup(*training.node, "optimizer_states");
   return IsList(states) && !states->items.empty();
@@ -232,7 +230,7 @@ Result<Value> WithOptimizer(const Value& training, const Shard& shard, const Opt
     ValueRef value = nullptr;
     if (key == "state_dict") {
       value = graph.New(Kind::kDict);
-    } else if (key == kMegatrons && optimizer != nullptr && IsMegatrons(training)) {
+    } else if (key == kMegatrons && optimizer != nullptr && IsMegatronTraining(training)) {
       StateWriter writer(graph, *optimizer, moments);
       ANEMONE_ASSIGN(value, WriteNamed(Grouped(ParametersOf(shard, optimizer->rules), optimizer->rule), writer));
       KeepOthers(pairs[i + 1], value, graph);

@@ -15,8 +15,6 @@
 
 namespace anemone {
 
-// True for a training dictionary of Megatron-LM's.
-bool IsMegatrons(const Value& training);
 // True when the dictionary is Lightning's, or Megatron-LM's, and holds an optimizer.
 bool HasOptimizer(const Value& training);
 // How the training dictionary tells parameters apart; nullopt without an optimizer's state.

@@ -19,6 +19,7 @@ inline constexpr std::string_view kMegatronArgs = "args";
 
 // The arguments of the training (argparse's Namespace) in a dictionary that Megatron-LM saved; null: it has none.
 ValueRef MegatronArgsOf(const Value& root);
+inline bool IsMegatronTraining(const Value& root) { return MegatronArgsOf(root) != nullptr; }
 
 // The arguments as a config: dtypes as "torch.bfloat16"; objects are left out and named in `left_out`. REQUIRES:
 // MegatronArgsOf(root). Errors: as ToConfigNode.
