@@ -647,14 +647,16 @@ Result<const Architecture*> ArchitectureOf(const ConfigNode& model, const Config
     return node == nullptr ? 0 : node->AsInt().value_or(0);
   };
   if (is_rms && gates && has_rope && !has_bias) {
-    if (FlagOf(model, "apply_embedding_scaling")) return &kGemma;
+    const bool is_scaled = FlagOf(model, "scale_positional_embedding");
+    if (FlagOf(model, "apply_embedding_scaling") && !is_scaled) return &kGemma;
+    // The one class that scales positions so; it builds experts, windows and biases as its fields say.
+    if (is_scaled && !FlagOf(model, "apply_embedding_scaling")) return &kLlama31;
     if (!is_silu || FlagOf(config, "qk_layernorm")) return &kGpt;
     if (is_set("num_moe_experts")) return &kMixtral;
     if (FlagOf(config, "add_qkv_bias")) return FlagOf(config, "rotary_interleaved") ? &kChatGlm : &kQwen2;
     const bool is_wide =
         is_set("kv_channels") && number("kv_channels") * number("num_attention_heads") != number("hidden_size");
-    if (is_set("window_size") || is_wide) return &kMistral;
-    return FlagOf(model, "scale_positional_embedding") ? &kLlama31 : &kLlama;
+    return is_set("window_size") || is_wide ? &kMistral : &kLlama;
   }
   if (FlagOf(model, "apply_embedding_scaling") || FlagOf(model, "scale_positional_embedding"))
     return Unsupported("expected a model that NeMo 2 has, found scaled embeddings or positions in another");
@@ -744,6 +746,19 @@ Result<ConfigNode> ClipToNemo2(const ConfigNode& from) {
     }
   }
   return config;
+}
+
+// What the written class computes must be what the model is.
+Status CheckSameWords(const ConfigNode& model, const ConfigNode& model_yaml) {
+  ANEMONE_ASSIGN(const ConfigNode read, ToNemo1Config(model_yaml));
+  ANEMONE_ASSIGN(ConfigNode own, WordsOf(model, nullptr));
+  ANEMONE_ASSIGN(const ConfigNode written, WordsOf(read, nullptr));
+  if (TextOf(model_yaml, "_target_") == kMixtral.model_class && !own["moe_router_pre_softmax"].is_null())
+    own["moe_router_pre_softmax"] = ConfigNode::Bool(false);  // said in a note
+  const std::vector<std::string> lines = DifferingWords(own, written);
+  if (lines.empty()) return {};
+  return Unsupported(
+      fmt::format("expected a model that NeMo 2 has words for, found others: {}", fmt::join(lines, "; ")));
 }
 
 }  // namespace
@@ -866,6 +881,7 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   } else {
     to["_target_"] = TextNode(model_class);
     to["config"] = std::move(config);
+    ANEMONE_TRY(CheckSameWords(model_config, to));
   }
   to["optim"] = ConfigNode::Null();
   to["tokenizer"] = TokenizerToNemo2(model_config.Get("tokenizer"), request.tokenizer);

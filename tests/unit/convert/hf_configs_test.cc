@@ -130,6 +130,29 @@ TEST(HfConfigs, NemoTwoGivesBackGemma2AndGpt2) {
   }
 }
 
+// One class of NeMo 2's scales positions as Llama 3.1 does, and it builds what its fields say; Gemma's scales none.
+TEST(HfConfigs, NemoTwoScalesThePositionsOfEveryClass) {
+  constexpr const char* kScaled =
+      "{rope_scaling: {rope_type: llama3, factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, "
+      "original_max_position_embeddings: 16}}";
+  for (const Model& model :
+       {Model{"LlamaForCausalLM", "llama", "{head_dim: 5}"},
+        {"MistralForCausalLM", "mistral", "{sliding_window: 37}"},
+        {"MixtralForCausalLM", "mixtral", "{num_local_experts: 3, num_experts_per_tok: 2, sliding_window: null}"},
+        {"Qwen2ForCausalLM", "qwen2", "{}"},
+        {"Qwen3ForCausalLM", "qwen3", "{head_dim: 5}"},
+        {"Qwen3MoeForCausalLM", "qwen3_moe",
+         "{num_experts: 3, num_experts_per_tok: 2, moe_intermediate_size: 6, norm_topk_prob: true}"}}) {
+    SCOPED_TRACE(model.architecture);
+    const ThereAndBack json = Through("nemo2", With(ModelOf(model.architecture, model.type, model.yaml), kScaled));
+    EXPECT_TRUE(SameConfig(json.after.root(), json.before.root()));
+  }
+  const auto gemma = Hollow(With(ModelOf("GemmaForCausalLM", "gemma", "{}"), kScaled));
+  ASSERT_THAT(gemma, IsOk());
+  EXPECT_THAT(PlanSave(*gemma, "/no/such/folder/out", {.to = "nemo2"}),
+              StatusIs(ErrorKind::kUnsupported, "apply_embedding_scaling"));
+}
+
 TEST(HfConfigs, TheDtypeOfSomeWeightsStaysTheModels) {
   const TempDir temp;
   const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back",
