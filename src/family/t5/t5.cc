@@ -151,14 +151,25 @@ std::vector<R> HfTower(std::string_view tower) {
   return ForTower(tower, std::move(rows), {{"{B}", "{T}.block.{i}"}, {"{C}", "{T}.layers.{i}"}});
 }
 
+constexpr const char *kSharedTable = "shared.weight", *kEncoderTable = "encoder.embed_tokens.weight";
+
+// A file that lacks the shared name: a safetensors file has one name of a tensor that several parameters are, and
+// transformers ties them again whichever it is.
+R TableOfEncoder() {
+  R row{.name = kEncoderTable, .canonical = "encoder.token_embedding.weight"};
+  row.when = kReadOnly;
+  row.only = "!shared_name";
+  return row;
+}
+
 Dialect HuggingFace() {
   const std::string_view table = "encoder.token_embedding.weight";
   return {.name = "hf",
           .title = "Hugging Face transformers, T5 v1.1 and mT5",
           .prefixes = {""},
           .rows = Join<R>({
-              ForTower("encoder", std::vector<R>{Weight("shared", "encoder.token_embedding"),
-                                                 CopyOf("encoder.embed_tokens.weight", table),
+              ForTower("encoder", std::vector<R>{Weight("shared", "encoder.token_embedding", kSame, "shared_name"),
+                                                 TableOfEncoder(), CopyOf(kEncoderTable, table, "shared_name"),
                                                  CopyOf("decoder.embed_tokens.weight", table)}),
               HfTower("encoder"),
               HfTower("decoder"),
@@ -190,6 +201,7 @@ std::vector<Symbol> Declared() {
           Symbol::Size("buckets", "of distances between tokens"),
           Symbol::Flag("learned_absolute", "positions have an embedding"),
           Symbol::Flag("relative", "attention has a bias for distances"),
+          Symbol::Flag("shared_name", "the embedding is called by the name that encoder and decoder share"),
           Symbol::Flag("one_table", "the embedding is stored once for encoder and decoder"),
           Symbol::Flag("tokens_head_bias", "the output layer has one"),
           Symbol::Flag("shared_embeddings", "encoder and decoder have one embedding"),
@@ -212,7 +224,15 @@ Status ReadT5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const
                      ModelSymbols* symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(checkpoint, options, &name));
+  if (!dialect.is_megatron && options.strict && !HasName(checkpoint, kSharedTable) &&
+      !HasName(checkpoint, kEncoderTable)) {
+    return Corrupt(fmt::format("{}: expected the embedding of the tokens under this name or as {}, found neither",
+                               kSharedTable, kEncoderTable),
+                   "a part of a model was saved: save all of it, T5ForConditionalGeneration's save_pretrained()")
+        .Use("strict", "false", "convert what is there and leave the rest out");
+  }
   symbols->Set("one_table", !dialect.is_megatron);
+  symbols->Set("shared_name", HasName(checkpoint, kSharedTable) || !HasName(checkpoint, kEncoderTable));
   for (const std::string_view tower : {"encoder", "decoder"}) {
     // Older configs say it once for both towers, at the top.
     const ConfigNode& node = model.Get(tower) != nullptr ? *model.Get(tower) : model;
@@ -262,6 +282,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   Target target{symbols, Config(*std::move(json)), "config.json", {}};
   SetRows("vocab", rows.rows, &target.symbols);
   target.symbols.Set("one_table", 1);
+  target.symbols.Set("shared_name", 1);
   // A class of version 4 that does not scale has an output layer of its own.
   if (!kept) target.symbols.Set("shared_head", 0);
   if (!rows.note.empty()) target.notes.push_back(std::move(rows.note));
@@ -288,7 +309,9 @@ Result<Target> T5Target(const Checkpoint& source, const Dialect& from, const Dia
                         const TranslateOptions& options, const ModelSymbols& symbols) {
   if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, options, symbols);
   if (!from.is_megatron && to.is_megatron) return FromHuggingFace(source, options, symbols);
-  return Target{symbols, options.hparams ? options.hparams : source.config, source.config_name};
+  Target same{symbols, options.hparams ? options.hparams : source.config, source.config_name};
+  if (!to.is_megatron) same.symbols.Set("shared_name", 1);
+  return same;
 }
 
 Status CompleteT5(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,

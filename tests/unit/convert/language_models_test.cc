@@ -211,6 +211,28 @@ TEST(T5, WhatTheOtherSideCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "expected"));
 }
 
+// A safetensors file has one name of what several parameters are; transformers takes either.
+TEST(T5, TheEmbeddingMayHaveTheEncodersName) {
+  const TempDir temp;
+  const std::string source = Golden("transformers4_others/t5_v1_1"), other = temp.path() + "/other",
+                    nemo = temp.path() + "/out.nemo", back = temp.path() + "/back";
+  Convert(source, other, {.to = "hf", .rename = {{"shared.weight", "encoder.embed_tokens.weight"}}, .strict = false});
+  ASSERT_EQ(DigestsOf(other).count("shared.weight"), 0U);
+  Convert(other, nemo, {});
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+}
+
+TEST(T5, AnEmbeddingThatIsMissingIsSaidByFileAndName) {
+  const TempDir temp;
+  const std::string part = temp.path() + "/part";
+  Convert(Golden("transformers4_others/t5_v1_1"), part, {.to = "hf", .drop = {"shared.weight"}, .strict = false});
+  const auto plan = PlanConversion(part, temp.path() + "/out.nemo", {});
+  EXPECT_THAT(plan, StatusIs(ErrorKind::kCorrupt, "shared.weight: expected the embedding of the tokens"));
+  EXPECT_THAT(plan, StatusIs(ErrorKind::kCorrupt, part));
+  EXPECT_THAT(Advice(plan.status().error()), ::testing::HasSubstr("save_pretrained"));
+}
+
 // ---- LLaVA ----
 
 Digests WithoutTower(Digests digests) {
