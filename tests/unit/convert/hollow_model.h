@@ -12,18 +12,22 @@ namespace anemone {
 
 // A model of Hugging Face's by its config alone: the elements of each tensor are one number.
 inline Result<Checkpoint> Hollow(const ConfigNode& config) {
-  const Family& family = GptFamily();
+  const std::string type = config.Get("model_type")->AsString().value_or("");
+  const bool is_t5 = type == "t5" || type == "mt5";
+  const Family& family = is_t5 ? T5Family() : type == "bert" ? BertFamily() : GptFamily();
   Checkpoint model;
   model.config = Config(config);
   model.config_name = "config.json";
   StateDict& weights = model.shards.emplace_back().weights;
-  const Dialect* dialect = family.FindDialect(family.dialect_of(*model.config));
+  const Dialect* dialect =
+      family.FindDialect(family.dialect_of != nullptr ? family.dialect_of(*model.config) : std::string_view("hf"));
   if (dialect == nullptr) return Corrupt("expected a known class");
   const DType dtype = config.Get("torch_dtype")->AsString() == "float32" ? DType::kF32 : DType::kBF16;
   const char* vocabulary = config.Get("padded_vocab_size") != nullptr ? "padded_vocab_size" : "vocab_size";
   const uint64_t rows = static_cast<uint64_t>(*config.Get(vocabulary)->AsInt());
   for (const StoredRow& row : dialect->rows) {  // from whose rows the family tells the vocabulary
-    if (row.canonical != "token_embedding.weight" || row.role != Role::kTensor) continue;
+    const bool is_table = row.canonical.ends_with("token_embedding.weight") && row.role == Role::kTensor;
+    if (!is_table || row.when == kReadOnly) continue;
     ANEMONE_ASSIGN(Tensor table, Tensor::Fill(dtype, {rows, 1}, 0));
     ANEMONE_TRY(weights.Add(row.name, std::move(table)));
   }
