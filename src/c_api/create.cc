@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "anemone/bytes.h"
+#include "c_api/c_checkpoint.h"
 #include "c_api/call.h"
-#include "c_api/checkpoint.h"
 #include "c_api/dtype_words.h"
 
 using anemone::InvalidArgument;

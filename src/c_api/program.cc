@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "c_api/c_progress.h"
 #include "c_api/call.h"
-#include "c_api/progress.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 

@@ -8,7 +8,7 @@
 
 #include "convert/pass.h"
 #include "edit/rewrite.h"
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 
 namespace anemone {
 namespace {

@@ -13,7 +13,7 @@
 #include <fmt/format.h>
 
 #include "convert/pass.h"
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 #include "source/text_file.h"
 
 namespace anemone {

@@ -9,7 +9,7 @@
 #include "anemone/value.h"
 #include "edit/model_class.h"
 #include "family/family.h"
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 #include "family/words/model_words.h"
 #include "source/canonical.h"
 

@@ -9,7 +9,7 @@
 #include "config/nodes.h"
 #include "family/bert/bert.h"
 #include "family/megatron/megatron_layer.h"
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 #include "family/words/model_words.h"
 
 namespace anemone {

@@ -18,7 +18,7 @@
 #include "anemone/dtype.h"
 #include "anemone/status.h"
 #include "family/family.h"
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 
 namespace anemone {
 

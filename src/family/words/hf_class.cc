@@ -1,9 +1,9 @@
 // Which class of transformers computes what a decoder's config says (hf_config.h).
 #include <fmt/format.h>
 
+#include "family/words/config_languages.h"
 #include "family/words/hf_config.h"
 #include "family/words/hf_keys.h"
-#include "family/words/language.h"
 #include "family/words/model_words.h"
 
 namespace anemone {

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "config/nodes.h"
+#include "family/words/config_languages.h"
 #include "family/words/hf_config.h"
 #include "family/words/hf_keys.h"
-#include "family/words/language.h"
 #include "family/words/model_words.h"
 
 namespace anemone {

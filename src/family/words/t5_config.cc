@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "config/nodes.h"
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 #include "family/words/model_words.h"
 
 namespace anemone {

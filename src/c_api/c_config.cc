@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "anemone/config.h"
+#include "c_api/c_checkpoint.h"
 #include "c_api/call.h"
-#include "c_api/checkpoint.h"
 
 using anemone::Config;
 using anemone::ConfigNode;

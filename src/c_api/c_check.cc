@@ -2,9 +2,9 @@
 #include <string>
 
 #include "anemone/check.h"
+#include "c_api/c_progress.h"
 #include "c_api/call.h"
 #include "c_api/options.h"
-#include "c_api/progress.h"
 #include "config/nodes.h"
 #include "inspect/json_nodes.h"
 #include "source/canonical.h"

@@ -1,4 +1,4 @@
-#include "family/words/language.h"
+#include "family/words/config_languages.h"
 
 #include <fmt/format.h>
 

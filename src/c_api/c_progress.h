@@ -1,6 +1,6 @@
 // anemone_progress: what a long call reports, and the wish that it stop.
-#ifndef ANEMONE_C_API_PROGRESS_H_
-#define ANEMONE_C_API_PROGRESS_H_
+#ifndef ANEMONE_C_API_C_PROGRESS_H_
+#define ANEMONE_C_API_C_PROGRESS_H_
 
 #include <atomic>
 #include <cstdint>
@@ -30,4 +30,4 @@ ProgressFn ToProgressFn(anemone_progress* progress);
 
 }  // namespace anemone::c_api
 
-#endif  // ANEMONE_C_API_PROGRESS_H_
+#endif  // ANEMONE_C_API_C_PROGRESS_H_

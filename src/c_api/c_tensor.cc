@@ -10,8 +10,8 @@
 
 #include "base/cores.h"
 #include "base/for_each.h"
+#include "c_api/c_checkpoint.h"
 #include "c_api/call.h"
-#include "c_api/checkpoint.h"
 #include "c_api/dlpack.h"
 #include "c_api/dtype_words.h"
 #include "config/nodes.h"

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "anemone/save.h"
+#include "c_api/c_checkpoint.h"
+#include "c_api/c_progress.h"
 #include "c_api/call.h"
-#include "c_api/checkpoint.h"
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"
-#include "c_api/progress.h"
 #include "convert/option_words.h"
 #include "edit/destination.h"
 #include "edit/save.h"

@@ -1,5 +1,5 @@
 // Opening a checkpoint, and what is in it.
-#include "c_api/checkpoint.h"
+#include "c_api/c_checkpoint.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,10 @@
 #include "anemone/model.h"
 #include "anemone/open.h"
 #include "anemone/reshard.h"
+#include "c_api/c_progress.h"
 #include "c_api/call.h"
 #include "c_api/dtype_words.h"
 #include "c_api/options.h"
-#include "c_api/progress.h"
 #include "config/nodes.h"
 #include "edit/model_class.h"
 #include "inspect/json_nodes.h"

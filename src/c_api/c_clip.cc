@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "c_api/c_checkpoint.h"
+#include "c_api/c_progress.h"
 #include "c_api/call.h"
-#include "c_api/checkpoint.h"
 #include "c_api/options.h"
-#include "c_api/progress.h"
 #include "clip/image.h"
 #include "infer/clip_source.h"
 #include "infer/zero_shot.h"

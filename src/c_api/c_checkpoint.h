@@ -1,6 +1,6 @@
 // anemone_checkpoint, anemone_tensor: the library's values as C's handles.
-#ifndef ANEMONE_C_API_CHECKPOINT_H_
-#define ANEMONE_C_API_CHECKPOINT_H_
+#ifndef ANEMONE_C_API_C_CHECKPOINT_H_
+#define ANEMONE_C_API_C_CHECKPOINT_H_
 
 #include <memory>
 #include <mutex>
@@ -53,4 +53,4 @@ struct anemone_tensor {
   anemone::Tensor tensor;
 };
 
-#endif  // ANEMONE_C_API_CHECKPOINT_H_
+#endif  // ANEMONE_C_API_C_CHECKPOINT_H_

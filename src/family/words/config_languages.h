@@ -1,6 +1,6 @@
 // What a config of each language looks like, and what all configs of one say alike.
-#ifndef ANEMONE_FAMILY_WORDS_LANGUAGE_H_
-#define ANEMONE_FAMILY_WORDS_LANGUAGE_H_
+#ifndef ANEMONE_FAMILY_WORDS_CONFIG_LANGUAGES_H_
+#define ANEMONE_FAMILY_WORDS_CONFIG_LANGUAGES_H_
 
 #include "anemone/config.h"
 #include "anemone/dtype.h"
@@ -29,4 +29,4 @@ ConfigNode FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, 
 
 }  // namespace anemone
 
-#endif  // ANEMONE_FAMILY_WORDS_LANGUAGE_H_
+#endif  // ANEMONE_FAMILY_WORDS_CONFIG_LANGUAGES_H_

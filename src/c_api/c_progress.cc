@@ -1,4 +1,4 @@
-#include "c_api/progress.h"
+#include "c_api/c_progress.h"
 
 #include <algorithm>
 #include <cstring>
