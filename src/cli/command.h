@@ -10,6 +10,7 @@
 #include <CLI/App.hpp>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -57,6 +58,7 @@ struct Globals {
   std::string color = "auto";
   unsigned threads = 0;
   const CLI::App* command = nullptr;  // the one that runs
+  std::map<CLI::App*, std::function<void(CLI::App&)>> undeclared;  // declare.h
   Cluster* cluster = &Cluster::Alone();
   bool has_mpi = false;        // built with it
   Capture* capture = nullptr;  // null: it prints

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/declare.h"
 #include "cli/signals.h"
 #include "cli/text.h"
 #include "net/hub.h"
@@ -70,6 +71,7 @@ std::string Spell(const Remedy& remedy) {
   if (app == nullptr) return Dashed(remedy.option);
   if (std::string words = SpellIn(*app, remedy); !words.empty()) return words;
   while (app->get_parent() != nullptr) app = app->get_parent();
+  DeclareAll();
   std::vector<const CLI::App*> others = app->get_subcommands([](const CLI::App*) { return true; });
   std::stable_partition(others.begin(), others.end(),
                         [](const CLI::App* other) { return other->get_name() == "convert"; });

@@ -22,6 +22,7 @@
 #include "anemone/version.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/declare.h"
 #include "cli/describe.h"
 #include "cli/help.h"
 #include "cli/manual.h"
@@ -43,14 +44,6 @@ int WriteManual(const CLI::App& app, const std::string& kind, const std::string&
     if (!out.flush()) return Report(ErrnoStatus(errno, "cannot write").In(directory + "/" + file.name));
   }
   return kDone;
-}
-
-// `--tensors=3` is an error, not a flag that was given three times.
-void RefuseFlagValues(CLI::App& app) {
-  for (CLI::Option* option : app.get_options()) {
-    if (option->get_items_expected_max() == 0) option->disable_flag_override();
-  }
-  for (CLI::App* below : app.get_subcommands(nullptr)) RefuseFlagValues(*below);
 }
 
 // "help convert" is "convert --help", "help" is "--help".
@@ -115,13 +108,15 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
   std::function<int()> run;
   const Command* chosen = nullptr;
   for (const Command& command : Commands()) {
-    CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
-    Topic(*sub, "Options");
-    std::function<int()> action = command.declare(*sub);
-    sub->final_callback([&run, &chosen, &command, action = std::move(action)] {
-      run = action;
-      chosen = &command;
-    });
+    DeclareOnceNamed(*app.add_subcommand(std::string(command.name), std::string(command.summary)),
+                     [&run, &chosen, &command](CLI::App& sub) {
+                       Topic(sub, "Options");
+                       std::function<int()> action = command.declare(sub);
+                       sub.final_callback([&run, &chosen, &command, action = std::move(action)] {
+                         run = action;
+                         chosen = &command;
+                       });
+                     });
   }
 
   RefuseFlagValues(app);
@@ -147,6 +142,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
     cluster.reset();
     if (is_idle) return kDone;
   }
+  if (!manual.empty()) DeclareAll();
   if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
   g.command = NamedCommand(&app);
   const int status = run ? run() : kUsage;

@@ -12,6 +12,7 @@
 #include "anemone/model.h"
 #include "cli/command.h"
 #include "cli/commands.h"
+#include "cli/declare.h"
 #include "cli/describe.h"
 #include "cli/infer.h"
 #include "cli/nemo/nemo_language.h"
@@ -536,8 +537,9 @@ std::function<int()> DeclareNemo(CLI::App& app) {
   auto chosen = std::make_shared<std::function<int()>>();
   app.require_subcommand(1);
   const auto add = [chosen](CLI::App& parent, const std::string& name, const std::string& summary, auto declare) {
-    CLI::App* sub = parent.add_subcommand(name, summary);
-    sub->final_callback([chosen, run = std::function<int()>(declare(*sub))] { *chosen = run; });
+    DeclareOnceNamed(*parent.add_subcommand(name, summary), [chosen, declare](CLI::App& sub) {
+      sub.final_callback([chosen, run = std::function<int()>(declare(sub))] { *chosen = run; });
+    });
   };
   for (const NemoScript& script : kScripts) add(app, script.name, script.summary, script.declare);
   for (const LanguageScript& script : LanguageScripts()) {

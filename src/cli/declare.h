@@ -1,0 +1,24 @@
+// When the options of a command are declared.
+//
+// The program has about sixty commands, NeMo's scripts included, and a run names one. Declaring the options of all took
+// as long as loading the program.
+#ifndef ANEMONE_CLI_DECLARE_H_
+#define ANEMONE_CLI_DECLARE_H_
+
+#include <CLI/App.hpp>
+#include <functional>
+
+namespace anemone::cli {
+
+// Calls `declare` with `app` as soon as the words name it: before its help, and before the words that follow.
+void DeclareOnceNamed(CLI::App& app, std::function<void(CLI::App&)> declare);
+
+// Declares what no word has named: for manuals, and to tell which other command has an option.
+void DeclareAll();
+
+// `--tensors=3` is an error, not a flag that was given three times.
+void RefuseFlagValues(CLI::App& app);
+
+}  // namespace anemone::cli
+
+#endif  // ANEMONE_CLI_DECLARE_H_
