@@ -57,7 +57,7 @@ struct Globals {
   std::string progress = "auto";
   std::string color = "auto";
   unsigned threads = 0;
-  const CLI::App* command = nullptr;  // the one that runs
+  const CLI::App* command = nullptr;                               // the one that runs
   std::map<CLI::App*, std::function<void(CLI::App&)>> undeclared;  // declare.h
   Cluster* cluster = &Cluster::Alone();
   bool has_mpi = false;        // built with it

@@ -74,8 +74,9 @@ std::vector<uint32_t> Normalized(const std::vector<uint32_t>& text) {
   return normal;
 }
 
-using Vocab = std::vector<std::pair<std::string, int64_t>>;
-using Merges = std::vector<std::pair<std::string, std::string>>;
+// Both lie in the files' texts, or in what these were read into.
+using Vocab = std::vector<std::pair<std::string_view, int64_t>>;
+using Merges = std::vector<std::pair<std::string_view, std::string_view>>;
 
 Result<ConfigNode> ReadJson(std::string_view text, std::string_view file) {
   if (text.size() > kMaxFileBytes) return LimitExceeded(fmt::format("{} is over 64 MiB", file));
@@ -96,13 +97,13 @@ Result<Vocab> ReadVocab(const ConfigNode& object, std::string_view file) {
   return vocab;
 }
 
-Result<std::pair<std::string, std::string>> SplitMerge(std::string_view line, size_t number) {
+Result<std::pair<std::string_view, std::string_view>> SplitMerge(std::string_view line, size_t number) {
   const size_t space = line.find(' ');
   if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
       line.find(' ', space + 1) != std::string_view::npos) {
     return Corrupt(fmt::format("merges: line {}: expected two parts and one space, found \"{}\"", number, line));
   }
-  return std::pair(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
+  return std::pair(line.substr(0, space), line.substr(space + 1));
 }
 
 Result<Merges> ReadMergesText(std::string_view text) {
@@ -127,8 +128,8 @@ Result<Merges> ReadMergesList(const ConfigNode* list) {
   if (list == nullptr || !list->is_list()) return Corrupt("tokenizer.json: model.merges: expected a list");
   Merges merges;
   for (const ConfigNode& entry : list->list) {
-    if (const std::optional<std::string> line = entry.AsString()) {
-      ANEMONE_ASSIGN(auto merge, SplitMerge(*line, merges.size() + 1));
+    if (entry.kind == ConfigNode::Kind::kString) {
+      ANEMONE_ASSIGN(auto merge, SplitMerge(entry.text, merges.size() + 1));
       merges.push_back(std::move(merge));
       continue;
     }
@@ -176,7 +177,7 @@ Result<AddedTokens> ReadAddedTokens(const TokenizerFiles& files, const ConfigNod
     constexpr std::string_view kFile = "added_tokens.json";
     ANEMONE_ASSIGN(const ConfigNode root, ReadJson(files.added_tokens_json, kFile));
     ANEMONE_ASSIGN(const Vocab added, ReadVocab(root, kFile));
-    for (const auto& [text, id] : added) tokens[text].id = id;
+    for (const auto& [text, id] : added) tokens[std::string(text)].id = id;
   }
   if (const ConfigNode* list = whole == nullptr ? nullptr : whole->Get("added_tokens")) {
     for (const ConfigNode& node : list->list) {
@@ -329,6 +330,7 @@ Result<Tokenizer> Tokenizer::FromTokenizerJson(std::string_view tokenizer_json) 
 Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
   ANEMONE_ASSIGN(const SmallFiles small, ReadSmallFiles(files));
   std::optional<ConfigNode> whole;
+  ConfigNode vocab_json;
   Vocab vocab;
   Merges merges;
   if (!files.tokenizer_json.empty()) {
@@ -352,8 +354,8 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
     ANEMONE_ASSIGN(vocab, ReadVocab(*tokens, kFile));
     ANEMONE_ASSIGN(merges, ReadMergesList(model->Get("merges")));
   } else {
-    ANEMONE_ASSIGN(const ConfigNode root, ReadJson(files.vocab_json, "vocab.json"));
-    ANEMONE_ASSIGN(vocab, ReadVocab(root, "vocab.json"));
+    ANEMONE_ASSIGN(vocab_json, ReadJson(files.vocab_json, "vocab.json"));
+    ANEMONE_ASSIGN(vocab, ReadVocab(vocab_json, "vocab.json"));
     ANEMONE_ASSIGN(merges, ReadMergesText(files.merges_txt));
   }
   ANEMONE_ASSIGN(AddedTokens added, ReadAddedTokens(files, whole ? &*whole : nullptr, small.config, false));

@@ -68,8 +68,8 @@ class Tokenizer {
     int32_t id;
   };
 
-  Status Load(const std::vector<std::pair<std::string, int64_t>>& vocab,
-              const std::vector<std::pair<std::string, std::string>>& merges,
+  Status Load(const std::vector<std::pair<std::string_view, int64_t>>& vocab,
+              const std::vector<std::pair<std::string_view, std::string_view>>& merges,
               const std::vector<std::pair<std::string, bool>>& specials);
   void TokenizePiece(std::string_view piece, std::vector<int32_t>* ids) const;
   template <typename Plain>

@@ -2,9 +2,14 @@
 // parsers drop or refuse: the spelling of numbers, integers beyond 64 bits (`model_max_length`), NaN and Infinity, a
 // key that is there twice (the last one counts), half a surrogate pair.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdint>
+#include <functional>
 #include <limits>
-#include <unordered_map>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "anemone/config.h"
 #include "config/json_string.h"
@@ -18,6 +23,37 @@ using Kind = ConfigNode::Kind;
 constexpr uint64_t kMaxJsonBytes = uint64_t{64} << 20;
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+// Where each key of a map that grows is, so that one that is there twice is found. A vocabulary has 50,000.
+class KeyIndex {
+ public:
+  using Items = std::vector<std::pair<std::string, ConfigNode>>;
+
+  // The place of `key` among `items`; the end, where it is to be put, if it is not among them.
+  size_t Find(const Items& items, std::string_view key) {
+    if (2 * items.size() >= slots_.size()) Grow(items);
+    return Slot(items, key);
+  }
+
+ private:
+  static constexpr uint32_t kFree = UINT32_MAX;
+  std::vector<uint32_t> slots_ = std::vector<uint32_t>(16, kFree);  // places by their key's hash; a power of two
+
+  uint32_t& Slot(const Items& items, std::string_view key) {
+    size_t at = std::hash<std::string_view>()(key) & (slots_.size() - 1);
+    while (slots_[at] != kFree && items[slots_[at]].first != key) at = (at + 1) & (slots_.size() - 1);
+    if (slots_[at] == kFree) slots_[at] = static_cast<uint32_t>(items.size());
+    return slots_[at];
+  }
+  void Grow(const Items& items) {
+    slots_.assign(4 * slots_.size(), kFree);
+    for (uint32_t place = 0; place < items.size(); ++place) {
+      size_t at = std::hash<std::string_view>()(items[place].first) & (slots_.size() - 1);
+      while (slots_[at] != kFree) at = (at + 1) & (slots_.size() - 1);
+      slots_[at] = place;
+    }
+  }
+};
 
 class Reader {
  public:
@@ -112,6 +148,12 @@ class Reader {
       if (!digits()) return Expected("a digit");
     }
     const std::string_view word = text_.substr(start, at_ - start);
+    if (!real && word.size() < 19) {  // fits
+      ConfigNode node = ConfigNode::Int(0);
+      std::from_chars(word.data(), word.data() + word.size(), node.integer);
+      node.text = word;
+      return node;
+    }
     if (!real) return internal::MakeInteger(word, word);
     ConfigNode node = ConfigNode::Float(internal::ParseDecimal(word));
     node.text = word;
@@ -193,9 +235,9 @@ class Reader {
   Result<ConfigNode> Map(int depth) {
     ++at_;
     ConfigNode map = ConfigNode::Map();
-    std::unordered_map<std::string, size_t> seen;
     SkipSpace();
     if (Take("}")) return map;
+    KeyIndex index;
     while (true) {
       SkipSpace();
       if (at_ == text_.size() || text_[at_] != '"') return Expected("a key");
@@ -203,11 +245,10 @@ class Reader {
       SkipSpace();
       if (!Take(":")) return Expected("':'");
       ANEMONE_ASSIGN(ConfigNode value, Value(depth + 1));
-      const auto [it, is_new] = seen.try_emplace(key, map.map.size());
-      if (is_new) {
-        map.map.emplace_back(std::move(key), std::move(value));
+      if (const size_t place = index.Find(map.map, key); place < map.map.size()) {
+        map.map[place].second = std::move(value);
       } else {
-        map.map[it->second].second = std::move(value);
+        map.map.emplace_back(std::move(key), std::move(value));
       }
       SkipSpace();
       if (Take("}")) return map;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <list>
+#include <mutex>
 #include <set>
 #include <unordered_map>
 
@@ -15,32 +17,33 @@
 namespace anemone {
 namespace {
 
-// A family and the patterns of its dialects, parsed once.
-struct Registered {
-  explicit Registered(const Family& f) : family(&f) {
-    for (const Dialect& dialect : f.dialects) matchers.emplace_back(dialect);
+// A family and the patterns of its dialects, made and parsed when first asked for: most runs need those of one family
+// and of the ones tried before it.
+class Registered {
+ public:
+  explicit Registered(std::function<const Family&()> family) : make_(std::move(family)) {}
+
+  const Family& family() const { return make_(); }
+  std::span<const NameMatcher> matchers() {
+    std::call_once(parsed_, [this] {
+      for (const Dialect& dialect : family().dialects) matchers_.emplace_back(dialect);
+    });
+    return matchers_;
   }
-  const Family* family;
-  std::vector<NameMatcher> matchers;
+
+ private:
+  std::function<const Family&()> make_;
+  std::once_flag parsed_;
+  std::vector<NameMatcher> matchers_;
 };
 
-struct Registry {
-  std::vector<const Family*> families;
-  std::vector<Registered> entries;
-
-  void Add(const Family& family) {
-    families.push_back(&family);
-    entries.emplace_back(family);
-  }
-};
-
-// One line a family; tried in this order.
-Registry& TheRegistry() {
-  static Registry registry = [] {
-    Registry all;
-    for (const Family* family :
-         {&ClipFamily(), &SiglipFamily(), &GptFamily(), &T5Family(), &NevaFamily(), &BertFamily()})
-      all.Add(*family);
+// One word a family; tried in this order. The entries keep their addresses.
+std::list<Registered>& Registry() {
+  static std::list<Registered> registry = [] {
+    std::list<Registered> all;
+    for (const auto& family : {ClipFamily, SiglipFamily, GptFamily, T5Family, NevaFamily, BertFamily}) {
+      all.emplace_back(family);
+    }
     return all;
   }();
   return registry;
@@ -48,9 +51,10 @@ Registry& TheRegistry() {
 
 // The parsed patterns of a dialect: the registered ones, or those of a user's table.
 NameMatcher MatcherOf(const Dialect& dialect) {
-  for (const Registered& entry : TheRegistry().entries) {
-    for (const NameMatcher& matcher : entry.matchers) {
-      if (&matcher.dialect() == &dialect) return matcher;
+  for (Registered& entry : Registry()) {
+    const std::vector<Dialect>& dialects = entry.family().dialects;
+    for (size_t d = 0; d < dialects.size(); ++d) {
+      if (&dialects[d] == &dialect) return entry.matchers()[d];
     }
   }
   return NameMatcher(dialect);
@@ -271,13 +275,19 @@ const Dialect* Family::FindDialect(std::string_view dialect) const {
   return it == dialects.end() ? nullptr : &*it;
 }
 
-std::span<const Family* const> Families() { return TheRegistry().families; }
+std::vector<const Family*> Families() {
+  std::vector<const Family*> families;
+  for (const Registered& entry : Registry()) families.push_back(&entry.family());
+  return families;
+}
 
-void RegisterFamily(const Family& family) { TheRegistry().Add(family); }
+void RegisterFamily(const Family& family) {
+  Registry().emplace_back([&family]() -> const Family& { return family; });
+}
 
 const Family* FindFamily(std::string_view name) {
-  for (const Family* family : Families()) {
-    if (family->name == name) return family;
+  for (const Registered& entry : Registry()) {
+    if (entry.family().name == name) return &entry.family();
   }
   return nullptr;
 }
@@ -288,11 +298,12 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
   size_t best_matched = 0;
   std::string name;
   const size_t all = CountNames(checkpoint);
-  for (const Registered& entry : TheRegistry().entries) {
-    for (size_t d = 0; d < entry.matchers.size() && best_matched < all; ++d) {
-      const size_t matched = dicts.CountMatches(entry.matchers[d]);
+  for (Registered& entry : Registry()) {
+    if (best_matched == all) break;
+    for (const NameMatcher& matcher : entry.matchers()) {
+      const size_t matched = dicts.CountMatches(matcher);
       if (matched <= best_matched) continue;
-      best = entry.family;
+      best = &entry.family();
       best_matched = matched;
     }
   }

@@ -113,7 +113,7 @@ struct Family {
 };
 
 // Every family, in the order they are tried. Lives as long as the program.
-std::span<const Family* const> Families();
+std::vector<const Family*> Families();
 const Family* FindFamily(std::string_view name);
 // One more, tried after the others. Not thread-safe: before anything else is asked. The family must live as long as the
 // program.
