@@ -140,6 +140,24 @@ ANEMONE_CHECKED anemone_status* anemone_tensor_named(const anemone_checkpoint* c
  * are no tensors, such as Transformer Engine's _extra_state. */
 ANEMONE_CHECKED anemone_status* anemone_tensor_list(const anemone_checkpoint* checkpoint, char** json);
 
+/* The training state of a checkpoint's only rank (anemone_part gives one of several): the dictionary that Lightning,
+ * NeMo 2 or Megatron-LM saved. JSON: [value, ...], the first is the dictionary; null where there is none. A value is
+ * null, a bool, a number, text, or an object, whose n are numbers of other values in the list:
+ *
+ *   {"list": [n, ...]}, "tuple", "set", "frozenset"
+ *   {"dict": [key n, value n, ...], "attributes": n}           attributes: torch's _metadata, if any
+ *   {"tensor": number, "dtype": name, "shape": [size, ...]}    for anemone_training_tensor
+ *   {"int": digits}, {"bytes": hex}, {"bytearray": hex}        what JSON has no numbers or texts for
+ *   {"global": "module name"}, {"persistent": [n]}             not imported, not looked up
+ *   {"object": "module name", "arguments": [n, ...], "state": n, "appended": [n, ...], "entries": [n, ...]}
+ *
+ * An object is what a pickle says of it; it is never made. Values may be shared, and lists, dicts and objects may
+ * contain themselves. Cost: no tensor is read. Errors: ANEMONE_INVALID_ARGUMENT where there are several ranks. */
+ANEMONE_CHECKED anemone_status* anemone_training(const anemone_checkpoint* checkpoint, char** json);
+/* A tensor of the training state by its number there. */
+ANEMONE_CHECKED anemone_status* anemone_training_tensor(const anemone_checkpoint* checkpoint, size_t number,
+                                                        anemone_tensor** tensor);
+
 /* ---- Tensors: immutable, unread until they are read ---- */
 
 ANEMONE_API const char* anemone_tensor_name(const anemone_tensor* tensor);

@@ -14,11 +14,12 @@ from ._errors import (AlreadyExistsError, CannotCreateError, CorruptError, Error
                       InvalidArgumentError, IoError, LimitExceededError, NotFoundError, OutOfMemoryError, UnavailableError, UnsupportedError)
 from ._ops import convert, diff, open, reshard, scan, verify
 from ._tensor import Slice, Tensor
+from ._training import Opaque
 
 __version__ = _c.plain("version").decode()
 
 __all__ = ["AlreadyExistsError", "CannotCreateError", "Checkpoint", "CorruptError", "Error", "InternalError", "InterruptedError",
-           "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "OutOfMemoryError", "Shard", "Slice", "Tensor", "UnavailableError",
+           "InvalidArgumentError", "IoError", "LimitExceededError", "NotFoundError", "Opaque", "OutOfMemoryError", "Shard", "Slice", "Tensor", "UnavailableError",
            "UnsupportedError", "__version__", "average", "clean", "convert", "diff", "edit", "extract", "fetch", "infer", "inspect", "models", "open",
            "pack", "plan", "report", "reshard", "scan", "verify"]
 

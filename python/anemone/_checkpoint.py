@@ -4,6 +4,7 @@ from collections.abc import KeysView, Mapping
 
 from . import _c
 from ._tensor import Slice, Tensor, is_torch
+from ._training import HasTraining
 
 _SHOWN = 12  # rows of a table
 
@@ -147,7 +148,7 @@ class _Tensors(Mapping):
                 + "".join(f"<tr>{row}</tr>" for row in cells) + "</tbody></table>")
 
 
-class Shard(_Tensors):
+class Shard(HasTraining, _Tensors):
     """What one tensor- and pipeline-parallel rank stored, as it stored it.
 
     Attributes
@@ -161,6 +162,7 @@ class Shard(_Tensors):
         tp, pp = ctypes.c_int(), ctypes.c_int()
         self._checkpoint, self._index = checkpoint, index
         self._handle = _c.make("checkpoint", "part", checkpoint._stored, index, ctypes.byref(tp), ctypes.byref(pp))
+        self._stored = self._handle
         self.tp_rank, self.pp_rank = tp.value, pp.value
 
     def __reduce__(self):
@@ -173,7 +175,7 @@ class Shard(_Tensors):
         return self._line()
 
 
-class Checkpoint(_Tensors):
+class Checkpoint(HasTraining, _Tensors):
     """Names to tensors, in stored order; reading a tensor is the only thing that costs.
 
     Ranks are merged, and the names are those of `dialect`. Besides the mapping it speaks safetensors' `safe_open`: keys,

@@ -187,6 +187,7 @@ anemone_status* anemone_part(const anemone_checkpoint* checkpoint, size_t index,
     only.pp_rank = shard.pp_rank;
     only.ep_rank = shard.ep_rank;
     only.weights = *parts[index].weights;
+    only.training = shard.training;
     one.layout = {};
     if (tp_rank != nullptr) *tp_rank = shard.tp_rank;
     if (pp_rank != nullptr) *pp_rank = shard.pp_rank;

@@ -4,6 +4,7 @@ usage: python_test.py GOLDEN_DIR DEMO_CLIP_DIR [unittest's arguments]
 Needs python3-torch and python3-numpy (scripts/deps test), and PYTHONPATH naming the package.
 """
 
+import argparse
 import ast
 import errno
 import glob
@@ -168,6 +169,156 @@ class Open(Case):
 
     def test_import_is_quick_and_brings_no_numpy(self):
         self.python("-c", "import sys, anemone; assert not {'numpy', 'torch', 'tqdm'} & set(sys.modules)")
+
+
+class PlainUnpickler(pickle.Unpickler):
+    """Makes what is plain data or torch's, and stand-ins of everything else."""
+
+    def find_class(self, module, name):
+        if module.split(".")[0] in ("torch", "collections", "builtins", "_codecs"):
+            return super().find_class(module, name)
+        return type(name, (StandIn,), {"__module__": module})
+
+
+class StandIn:
+    def __new__(cls, *arguments, **_):
+        made = super().__new__(cls)
+        made.arguments = arguments
+        return made
+
+    def __init__(self, *arguments):
+        pass
+
+    def __setstate__(self, state):
+        self.state = state
+
+
+def torch_load(path):
+    with unittest.mock.patch.object(pickle, "Unpickler", PlainUnpickler):  # torch 1.13 ignores pickle_module
+        return torch.load(path, map_location="cpu")
+
+
+class Training(Case):
+    """The training state is what torch.load makes of the file, its tensors unread and its objects unmade."""
+
+    def compare(self, found, expected, where):
+        if isinstance(expected, torch.Tensor):
+            self.assertIsInstance(found, anemone.Tensor, where)
+            self.assertTrue(torch.equal(found.torch(), expected), where)
+            self.tensors += 1
+        elif isinstance(expected, dict):
+            self.assertIs(type(found), dict, where)
+            self.assertEqual(list(found), list(expected), where)
+            for key, value in expected.items():
+                self.compare(found[key], value, f"{where}.{key}")
+        elif isinstance(expected, (list, tuple)):
+            self.assertIs(type(found), type(expected), where)
+            self.assertEqual(len(found), len(expected), where)
+            for index, value in enumerate(expected):
+                self.compare(found[index], value, f"{where}.{index}")
+        elif isinstance(expected, (StandIn, type)):
+            named = expected if isinstance(expected, type) else type(expected)
+            self.assertIsInstance(found, anemone.Opaque, where)
+            self.assertEqual(found.name, f"{named.__module__} {named.__name__}", where)
+            if getattr(expected, "state", None) is not None:
+                self.assertIs(type(found.state), type(expected.state), where)
+        else:
+            self.assertEqual((type(found), found), (type(expected), expected), where)
+
+    def test_every_rank_of_a_lightning_checkpoint(self):
+        for folder, ranks in (("ckpt_mcore", [""]), ("ckpt_mcore_bf16_O2", [""]), ("ckpt_mcore_tp2", ["mp_rank_00", "mp_rank_01"])):
+            checkpoint = anemone.open(golden("clip/" + folder))
+            for shard, rank in zip(checkpoint.shards, ranks):
+                self.tensors = 0
+                path, = glob.glob(os.path.join(golden("clip/" + folder), rank, "*.ckpt"))
+                self.compare(shard.training, torch_load(path), folder)
+                self.assertGreater(self.tensors, 100)
+
+    def test_distributed_checkpoints(self):
+        for folder in (*glob.glob(golden("gpt_fused_adam_dist/*-last")), golden("dist/nemo2_llama/nemo")):
+            training = anemone.open(folder).training
+            common = torch_load(next(path for path in (folder + "/common.pt", folder + "/weights/common.pt") if os.path.exists(path)))
+            for key in ("epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks", "lr_schedulers"):
+                self.tensors = 0
+                self.compare(training[key], common[key], key)
+
+    def test_the_moments_of_a_distributed_optimizer(self):
+        folder, = glob.glob(golden("gpt_fused_adam_dist/*-last"))
+        checkpoint = anemone.open(folder)
+        moments = [t.torch() for t in self.tensors_in(checkpoint.training["optimizer_states"])]
+        plain = list(self.torch_tensors_in(torch_load(golden("gpt_fused_adam_dist/opt1.plain.rank0.pt"))))
+        self.assertEqual(len(moments), 2 * len(checkpoint))
+        for moment in moments:
+            self.assertTrue(any(torch.equal(moment.flatten(), one.flatten()) for one in plain if one.numel() == moment.numel()))
+
+    def tensors_in(self, value, kind=anemone.Tensor):
+        if isinstance(value, kind):
+            yield value
+        for child in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+            yield from self.tensors_in(child, kind)
+
+    def torch_tensors_in(self, value):
+        return self.tensors_in(value, torch.Tensor)
+
+    def test_tensors_are_named_unread_and_pickled(self):
+        checkpoint = anemone.open(golden("clip/ckpt_mcore"))
+        state = checkpoint.training["optimizer_states"][0]["state"]
+        moment = state[max(state, key=lambda key: state[key]["exp_avg"].ndim)]["exp_avg"]
+        self.assertRegex(moment.name, r"^optimizer_states\[0\]\.state\[\d+\]\.exp_avg$")
+        for part in (moment, moment[:1]):
+            np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)).numpy(), part.numpy())
+        self.assertIs(checkpoint.training, checkpoint.training)
+
+    def test_none_and_several(self):
+        self.assertIsNone(anemone.open(golden("clip/mcore.nemo")).training)
+        with self.assertRaisesRegex(anemone.InvalidArgumentError, "expected one rank, found 2"):
+            anemone.open(golden("clip/ckpt_mcore_tp2")).training  # noqa: B018
+
+    def saved(self, training):
+        """The training state of a Lightning file that holds this beside a weight."""
+        torch.save({"pytorch-lightning_version": "2.4.0", "state_dict": {"w": torch.ones(2)}, **training}, self.path("x.ckpt"))
+        return anemone.open(self.path("x.ckpt")).training
+
+    def test_values_of_every_kind(self):
+        shared = [1]
+        circle = [shared]
+        circle.append(({"circle": circle},))
+        values = {"none": None, "yes": True, "int": -5, "big": 1 << 80, "float": 0.1, "inf": float("inf"), "text": 'a "é" \n\ud800',
+                  "bytes": b"\0\xff", "array": bytearray(b"ab"), "tuple": (1, (2, ("x",))), "set": {1, 2}, "frozen": frozenset({(1, 2)}),
+                  "keys": {(1, "a"): 1, 2.5: 2, None: 3, frozenset({7}): 4}, "one": shared, "two": shared, "circle": circle,
+                  "object": argparse.Namespace(lr=[0.5], step=torch.arange(3)), "class": argparse.Namespace}
+        found = self.saved(values)
+        plain = set(values) - {"one", "two", "circle", "object", "class"}
+        self.assertEqual({key: found[key] for key in plain}, {key: values[key] for key in plain})
+        self.assertEqual({key: type(found[key]) for key in plain}, {key: type(values[key]) for key in plain})
+        self.assertEqual(found["one"], [1])
+        self.assertIs(found["one"], found["two"])
+        self.assertIs(found["circle"][1][0]["circle"], found["circle"])
+        self.assertIs(found["circle"][0], found["one"])
+        self.assertEqual((found["object"].name, found["object"].state["lr"]), ("argparse Namespace", [0.5]))
+        np.testing.assert_array_equal(found["object"].state["step"].numpy(), [0, 1, 2])
+        self.assertEqual(found["class"].name, "argparse Namespace")
+
+    def test_sharing_and_depth_cost_nothing(self):
+        doubled, deep, tuples = [1], [], ()
+        for _ in range(60):
+            doubled = [doubled, doubled]
+        for _ in range(300):
+            deep, tuples = [deep], (tuples,)
+        found = self.saved({"doubled": doubled, "deep": deep, "tuples": tuples})
+        for _ in range(60):
+            self.assertIs(found["doubled"][0], found["doubled"][1])
+            found["doubled"] = found["doubled"][0]
+        self.assertEqual(found["doubled"], [1])
+        for key in ("deep", "tuples"):
+            depth = 0
+            while found[key]:
+                found[key], depth = found[key][0], depth + 1
+            self.assertEqual(depth, 300)
+
+    def test_two_tensors_never_have_one_name(self):
+        found = self.saved({"a.b": torch.zeros(1), "a": {"b": torch.ones(1)}})
+        self.assertEqual((found["a.b"].item(), found["a"]["b"].item()), (0, 1))
 
 
 class Frameworks(Case):

@@ -275,6 +275,33 @@ TEST_F(CApi, RanksAreMergedAndSeenApart) {
   anemone_checkpoint_free(translated);
 }
 
+TEST_F(CApi, TheTrainingStateIsATableOfValues) {
+  char* json = nullptr;
+  ASSERT_DONE(anemone_open(kDemo, nullptr, nullptr, &checkpoint_));
+  ASSERT_DONE(anemone_training(checkpoint_, &json));
+  EXPECT_EQ(Taken(json), "null");
+  anemone_checkpoint_free(checkpoint_);
+  checkpoint_ = nullptr;
+
+  ASSERT_DONE(anemone_convert(kDemo, Path("x.ckpt").c_str(), nullptr, nullptr, nullptr));
+  ASSERT_DONE(anemone_open(Path("x.ckpt").c_str(), nullptr, nullptr, &checkpoint_));
+  ASSERT_DONE(anemone_training(checkpoint_, &json));
+  const std::string table = Taken(json);
+  EXPECT_EQ(table.rfind("[{\"dict\"", 0), 0U) << table.substr(0, 80);
+  const std::string key = "{\"tensor\": ";
+  const size_t at = table.find(key);
+  ASSERT_NE(at, std::string::npos) << table.substr(0, 2000);
+  const size_t number = std::strtoul(table.c_str() + at + key.size(), nullptr, 10);
+  anemone_tensor* tensor = nullptr;
+  ASSERT_DONE(anemone_training_tensor(checkpoint_, number, &tensor));
+  std::vector<char> bytes(anemone_tensor_bytes(tensor));
+  ASSERT_DONE(anemone_tensor_read(tensor, bytes.data(), bytes.size()));
+  anemone_tensor_free(tensor);
+  for (const size_t wrong : {size_t{0}, SIZE_MAX}) {  // the dictionary; beyond the graph
+    EXPECT_EQ(KindOf(anemone_training_tensor(checkpoint_, wrong, &tensor)), ANEMONE_INVALID_ARGUMENT);
+  }
+}
+
 TEST_F(CApi, ACallIsFollowedAndStopped) {
   int calls = 0;
   const auto count = [](void* context, const char* stage, uint64_t, uint64_t) {
