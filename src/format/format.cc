@@ -6,7 +6,6 @@
 #include <array>
 #include <filesystem>
 
-#include "base/tree.h"
 #include "format/inside.h"
 #include "format/lightning/lightning.h"
 #include "format/recognise.h"
@@ -43,21 +42,22 @@ constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
 
 bool Probe::HasEntry(std::string_view name) const { return std::binary_search(entries.begin(), entries.end(), name); }
 
-Result<Probe> ProbePath(const std::string& path) {
+Result<Probe> ProbePath(const Location& place) {
   Probe probe;
-  probe.path = path;
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) {
-    if (error && error != std::errc::no_such_file_or_directory) return ErrnoStatus(error.value(), "opening").In(path);
-    return NotFound("no such file or folder").In(path);
-  }
-  if (fs::is_directory(status)) {
+  probe.path = place.string();
+  probe.files = place.files();
+  if (place.IsFolder()) {
     probe.is_directory = true;
-    ANEMONE_ASSIGN(probe.entries, ListDirectory(path));
+    ANEMONE_ASSIGN(probe.entries, place.List());
     return probe;
   }
-  ANEMONE_ASSIGN(const ByteSourcePtr source, OpenFile(path));
+  std::error_code error;
+  if (place.files() == nullptr && !fs::exists(fs::status(probe.path, error))) {
+    if (error && error != std::errc::no_such_file_or_directory)
+      return ErrnoStatus(error.value(), "opening").In(probe.path);
+    return NotFound("no such file or folder").In(probe.path);
+  }
+  ANEMONE_ASSIGN(const ByteSourcePtr source, place.Open());
   probe.size_bytes = source->size_bytes();
   probe.head.resize(std::min<uint64_t>(probe.size_bytes, kHeadBytes));
   ANEMONE_TRY(source->ReadAt(0, std::as_writable_bytes(std::span(probe.head))));
@@ -91,15 +91,16 @@ Result<Checkpoint> WithFormat(Result<Checkpoint> opened) {
 
 }  // namespace
 
-Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& options) {
-  auto probe = ProbePath(path);
+Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& options) {
+  const std::string& path = place.string();
+  auto probe = ProbePath(place);
   if (!probe.ok()) {
     // FOLDER/NAME.ckpt may stand for FOLDER/mp_rank_00/NAME.ckpt and its siblings, as in NeMo's own commands.
-    const fs::path parent = fs::path(path).parent_path();
-    if (probe.status().kind() != ErrorKind::kNotFound || parent.empty()) return probe.status();
-    const auto above = ProbePath(parent.string());
+    const Location parent = place.parent();
+    if (probe.status().kind() != ErrorKind::kNotFound || parent.string().empty()) return probe.status();
+    const auto above = ProbePath(parent);
     if (!above.ok() || !above->is_directory || !HasRankFolders(*above)) return probe.status();
-    return WithFormat(OpenLightningFolder(parent.string(), fs::path(path).filename().string(), options));
+    return WithFormat(OpenLightningFolder(parent, place.filename(), options));
   }
   probe->options = options;
   const Format* chosen = nullptr;
@@ -112,7 +113,7 @@ Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& op
   }
   if (chosen == nullptr) return internal::NotACheckpoint(*probe).In(path);
   Result<Checkpoint> opened = WithFormat(chosen->open(*probe));
-  if (opened.ok() && probe->is_directory) ANEMONE_TRY(CheckInside(*opened, path));
+  if (opened.ok() && probe->is_directory && place.files() == nullptr) ANEMONE_TRY(CheckInside(*opened, path));
   return opened;
 }
 

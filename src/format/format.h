@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "base/location.h"
 #include "config/language.h"
 #include "engine/plan.h"
 
@@ -25,14 +27,16 @@ struct OpenOptions {
 // What is cheap to know of a path: read once, shown to every format.
 struct Probe {
   std::string path;
+  std::shared_ptr<const Files> files = nullptr;  // that `path` is one of; null: this machine's
   OpenOptions options;
   bool is_directory = false;
   uint64_t size_bytes = 0;
   std::string head;                  // the first 1024 bytes of a file
   std::vector<std::string> entries;  // names in a directory, sorted
   bool HasEntry(std::string_view name) const;
+  Location place() const { return {path, files}; }
 };
-Result<Probe> ProbePath(const std::string& path);
+Result<Probe> ProbePath(const Location& place);
 
 // How an output is written. Formats ignore what does not concern them.
 struct LayOutOptions {
@@ -100,7 +104,7 @@ const FormatTraits& TraitsOf(const Checkpoint& checkpoint);
 
 // Finds the one format that matches and opens the path with it. Errors: NotFound; Corrupt or Unsupported naming what
 // was found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted.
-Result<Checkpoint> OpenCheckpoint(const std::string& path, const OpenOptions& options = {});
+Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& options = {});
 
 }  // namespace anemone
 

@@ -21,13 +21,13 @@ Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::s
   for (const std::string& entry : folder.entries) {
     if (found->size() >= kMostFound || *looked >= kMostLooked) return {};
     ++*looked;
-    const std::string path = (folder.path.ends_with('/') ? folder.path : folder.path + "/") + entry;
-    const Result<Probe> probe = ProbePath(path);
+    const Location place = folder.place() / entry;
+    const Result<Probe> probe = ProbePath(place);
     if (!probe.ok()) continue;  // a link that leads nowhere, a file that cannot be read
     const bool has_name =
         std::ranges::any_of(kExtensions, [&entry](std::string_view end) { return entry.ends_with(end); });
     if ((probe->is_directory || has_name) && IsRecognised(*probe)) {
-      found->push_back(path);
+      found->push_back(place.string());
     } else if (probe->is_directory && depth < kDeepest && !entry.starts_with('.')) {
       ANEMONE_TRY(Search(*probe, depth + 1, looked, found));
     }
@@ -37,7 +37,7 @@ Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::s
 
 }  // namespace
 
-Result<std::vector<std::string>> FindCheckpoints(const std::string& folder) {
+Result<std::vector<std::string>> FindCheckpoints(const Location& folder) {
   ANEMONE_ASSIGN(const Probe probe, ProbePath(folder));
   std::vector<std::string> found;
   if (IsRecognised(probe)) return found;

@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/location.h"
 
 namespace anemone {
 
 // Paths of the checkpoints in and below `folder`: what a format recognises, four folders deep, at most 100 of them,
 // sorted. A folder that is a checkpoint is not searched: `folder` has none in it
 // then. Errors: as listing a folder.
-Result<std::vector<std::string>> FindCheckpoints(const std::string& folder);
+Result<std::vector<std::string>> FindCheckpoints(const Location& folder);
 
 }  // namespace anemone
 

@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <unordered_map>
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
-#include "base/tree.h"
+#include "base/for_each.h"
 #include "format/dist/entries.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
@@ -19,7 +18,6 @@
 namespace anemone {
 namespace {
 
-namespace fs = std::filesystem;
 using Kind = ValueNode::Kind;
 
 constexpr size_t kMaxFiles = 1'000'000;
@@ -394,19 +392,14 @@ void ReadHyperParameters(Checkpoint& checkpoint) {
 
 }  // namespace
 
-Result<std::vector<Artifact>> ListFiles(const std::string& directory) {
-  std::vector<std::pair<std::string, std::string>> found;  // relative, full
-  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(directory, kMaxFiles));
-  for (const TreeEntry& entry : entries) {
-    if (S_ISREG(entry.info.st_mode)) found.emplace_back(entry.name, (fs::path(directory) / entry.name).string());
-  }
-  std::ranges::sort(found);
-  std::vector<Artifact> files;
-  files.reserve(found.size());
-  for (const auto& [name, path] : found) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, found.size() <= kMaxOpenFiles ? OpenFile(path) : OpenFileEachTime(path));
-    files.push_back({name, Whole(std::move(source))});
-  }
+Result<std::vector<Artifact>> ListFiles(const Location& directory) {
+  ANEMONE_ASSIGN(const std::vector<std::string> found, directory.FilesBelow(kMaxFiles));
+  std::vector<Artifact> files(found.size());
+  ANEMONE_TRY(ForEach(found.size(), directory.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
+    ANEMONE_ASSIGN(ByteSourcePtr source, (directory / found[i]).Open(found.size() <= kMaxOpenFiles));
+    files[i] = {found[i], Whole(std::move(source))};
+    return {};
+  }));
   return files;
 }
 

@@ -20,13 +20,14 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "base/location.h"
 #include "engine/plan.h"
 
 namespace anemone {
 
 // Every regular file below `directory`, sorted by name ('/'-separated, relative). Errors: as OpenFile; LimitExceeded.
 // Where there are many files they are opened anew for every read instead of being kept open.
-Result<std::vector<Artifact>> ListFiles(const std::string& directory);
+Result<std::vector<Artifact>> ListFiles(const Location& directory);
 
 // The members whose names begin with `folder` + "/", without that beginning.
 std::vector<Artifact> MembersBelow(const std::vector<Artifact>& members, std::string_view folder);

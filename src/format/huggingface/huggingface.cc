@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <filesystem>
 #include <span>
 
 #include "config/companions.h"
@@ -15,8 +14,6 @@
 
 namespace anemone {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxJsonBytes = uint64_t{16} << 20;
 
@@ -56,9 +53,10 @@ std::vector<std::string> VariantsIn(const Probe& probe) {
   return found;
 }
 
-Status AddConfig(const fs::path& folder, std::string_view config_name, Checkpoint& checkpoint) {
-  const std::string path = (folder / config_name).string();
-  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+Status AddConfig(const Location& folder, std::string_view config_name, Checkpoint& checkpoint) {
+  const Location place = folder / config_name;
+  const std::string& path = place.string();
+  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   auto text = Whole(std::move(source)).ReadAll(kMaxJsonBytes);
   if (!text.ok()) return text.status().In(path);
   ANEMONE_ASSIGN(Config config, Config::ParseJson(*text, path));
@@ -72,7 +70,7 @@ Status AddConfig(const fs::path& folder, std::string_view config_name, Checkpoin
 Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
   for (const auto& [name, is_of_tokenizer] : kCompanions) {
     if (!probe.HasEntry(name)) continue;
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile((fs::path(probe.path) / name).string()));
+    ANEMONE_ASSIGN(ByteSourcePtr source, (probe.place() / name).Open());
     checkpoint.artifacts.push_back({std::string(name), Whole(std::move(source))});
   }
   return {};
@@ -80,7 +78,7 @@ Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
 
 Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std::string_view config_name,
                               std::string_view weights) {
-  const fs::path folder(probe.path);
+  const Location folder = probe.place();
   Checkpoint checkpoint;
   checkpoint.flavour = flavour;
   checkpoint.path = probe.path;
@@ -90,7 +88,7 @@ Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std:
   } else {
     checkpoint.notes.push_back(fmt::format("no {} beside the weights", config_name));
   }
-  const std::string path = (folder / weights).string();
+  const Location path = folder / weights;
   if (weights.ends_with(".json")) {
     ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(path, checkpoint));
   } else {
@@ -129,7 +127,7 @@ Result<Checkpoint> OpenHuggingFace(const Probe& probe) {
   if (variants.size() > 1) {
     return InvalidArgument(
                fmt::format("[HF-8] expected one variant of the weights, found {}", fmt::join(variants, ", ")),
-               fmt::format("give one of them: {}", (fs::path(probe.path) / variants[0]).string()))
+               fmt::format("give one of them: {}", (probe.place() / variants[0]).string()))
         .In(probe.path);
   }
   ANEMONE_ASSIGN(Checkpoint checkpoint, OpenFolder(probe, "huggingface", "config.json", variants[0]));
@@ -148,13 +146,12 @@ bool IsOpenClip(const Probe& probe) {
 }
 
 // "model-00001-of-00003.safetensors": the index that names it, if that is there.
-std::string IndexOf(const fs::path& folder, const std::string& name) {
+std::string IndexOf(const Location& folder, const std::string& name) {
   const size_t of = name.rfind("-of-"), dash = of == std::string::npos || of == 0 ? of : name.rfind('-', of - 1);
   const size_t dot = name.rfind('.');
   if (dash == std::string::npos || dot == std::string::npos || dot < of) return {};
-  const fs::path index = folder / (name.substr(0, dash) + name.substr(dot) + ".index.json");
-  std::error_code error;
-  return fs::is_regular_file(index, error) ? index.string() : std::string();
+  const Location index = folder / (name.substr(0, dash) + name.substr(dot) + ".index.json");
+  return index.IsFile() ? index.string() : std::string();
 }
 
 bool IsAmong(std::span<const std::string_view> names, std::string_view name) {
@@ -163,17 +160,17 @@ bool IsAmong(std::span<const std::string_view> names, std::string_view name) {
 
 }  // namespace
 
-Status AddFolderOf(const std::string& path, Checkpoint& checkpoint) {
-  fs::path folder = fs::path(path).parent_path();
-  if (folder.empty()) folder = ".";
-  const std::string name = fs::path(path).filename().string();
+Status AddFolderOf(const Location& weights, Checkpoint& checkpoint) {
+  Location folder = weights.parent();
+  if (folder.string().empty()) folder = Location(".");
+  const std::string name = weights.filename();
   if (const std::string index = IndexOf(folder, name); !index.empty()) {
     checkpoint.notes.push_back(fmt::format("one shard of several: {} names all", index));
     checkpoint.origin.part_of = index;
   }
   const bool is_openclip = IsAmong(kOpenClipWeights, name);
   if (checkpoint.config || (!is_openclip && !IsAmong(kHfWeights, name))) return {};
-  ANEMONE_ASSIGN(const Probe probe, ProbePath(folder.string()));
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(folder));
   std::vector<std::string_view> configs = {"config.json", "open_clip_config.json"};
   if (is_openclip) configs = {"open_clip_config.json"};
   const auto config = std::find_if(configs.begin(), configs.end(), [&](auto entry) { return probe.HasEntry(entry); });

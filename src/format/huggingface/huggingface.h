@@ -6,12 +6,13 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "base/location.h"
 
 namespace anemone {
 
 // To weights that were opened by their own path: the config and the tokenizer's files beside them, if such a folder
 // calls its weights so; of one shard of several, the index that names all. Errors: as opening the folder.
-Status AddFolderOf(const std::string& path, Checkpoint& checkpoint);
+Status AddFolderOf(const Location& weights, Checkpoint& checkpoint);
 
 }  // namespace anemone
 

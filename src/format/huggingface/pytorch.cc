@@ -18,15 +18,15 @@ bool Matches(const Probe& probe) {
 
 Result<Checkpoint> Open(const Probe& probe) {
   if (LooksLikeTorchFile(probe.head)) {
-    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(probe.path, probe.options));
-    ANEMONE_TRY(AddFolderOf(probe.path, checkpoint));
+    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(probe.place(), probe.options));
+    ANEMONE_TRY(AddFolderOf(probe.place(), checkpoint));
     return checkpoint;
   }
   Checkpoint checkpoint;
   checkpoint.flavour = "pytorch";
   checkpoint.path = probe.path;
   checkpoint.shards.resize(1);
-  ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.path, checkpoint));
+  ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.place(), checkpoint));
   return checkpoint;
 }
 

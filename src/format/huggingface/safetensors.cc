@@ -166,14 +166,14 @@ Result<Checkpoint> OpenSafetensors(const Probe& probe) {
   checkpoint.flavour = "safetensors";
   checkpoint.path = probe.path;
   checkpoint.shards.resize(1);
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(probe.path));
+  ANEMONE_ASSIGN(ByteSourcePtr file, probe.place().Open());
   if (LooksLikeWeightIndex(probe.head)) {
-    ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.path, checkpoint));
+    ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.place(), checkpoint));
   } else {
     auto weights = ReadSafetensors(Whole(file), &checkpoint.metadata);
     if (!weights.ok()) return weights.status().In(probe.path);
     checkpoint.shards[0].weights = *std::move(weights);
-    ANEMONE_TRY(AddFolderOf(probe.path, checkpoint));
+    ANEMONE_TRY(AddFolderOf(probe.place(), checkpoint));
   }
   return checkpoint;
 }

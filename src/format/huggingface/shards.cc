@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <map>
 #include <unordered_map>
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
+#include "base/for_each.h"
 #include "base/safe_path.h"
 #include "format/format.h"
 #include "format/huggingface/safetensors.h"
@@ -33,27 +33,28 @@ bool IndexNamesTorchFiles(std::string_view head) {
   return !Contains(head, ".safetensors\"") && Contains(head, ".bin\"");
 }
 
-Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key,
+Result<StateDict> ReadWeightsFile(const Location& place, Checkpoint& checkpoint, std::string_view key,
                                   bool stays_open) {
-  const auto open = stays_open ? OpenFile : OpenFileEachTime;
-  ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
+  const std::string& path = place.string();
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(place));
   if (LooksLikeTorchFile(probe.head)) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
+    ANEMONE_ASSIGN(ByteSourcePtr source, place.Open(stays_open));
     auto file = ReadRankFile(Whole(std::move(source)), {.key = key});
     if (!file.ok()) return file.status().In(path);
     for (std::string& note : file->notes) checkpoint.notes.push_back(fmt::format("{}: {}", path, note));
     return std::move(file->shard.weights);
   }
   if (LooksLikeSafetensors(probe.head, probe.size_bytes)) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, open(path));
+    ANEMONE_ASSIGN(ByteSourcePtr source, place.Open(stays_open));
     auto state = ReadSafetensors(Whole(std::move(source)), &checkpoint.metadata);
     return state.ok() ? state : state.status().In(path);
   }
   return internal::NotACheckpoint(probe).In(path);
 }
 
-Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkpoint) {
-  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint) {
+  const std::string& path = place.string();
+  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxIndexBytes));
   ANEMONE_ASSIGN(const Config index, Config::ParseJson(text, path));
   const ConfigNode* map = index.root().Get("weight_map");
@@ -69,21 +70,28 @@ Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkp
     ++files[*file];
     home.emplace(name, *file);
   }
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  const Location folder = place.parent();
   std::string missing;
   for (const auto& [file, count] : files) {
-    std::error_code error;
-    if (!std::filesystem::exists(folder / file, error)) missing += (missing.empty() ? "" : ", ") + file;
+    if (!(folder / file).Exists()) missing += (missing.empty() ? "" : ", ") + file;
   }
   if (!missing.empty()) {
     return NotFound(fmt::format("[HF-5] the index names files that are not there: {}", missing), "download them too")
         .In(path);
   }
+  // Opened at once, then read in order.
+  std::vector<std::pair<StateDict, Checkpoint>> parts(files.size());
+  ANEMONE_TRY(ForEach(files.size(), folder.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
+    const std::string& file = std::next(files.begin(), static_cast<ptrdiff_t>(i))->first;
+    ANEMONE_ASSIGN(parts[i].first, ReadWeightsFile(folder / file, parts[i].second, "", files.size() <= kMaxOpenFiles));
+    return {};
+  }));
   StateDict all;
-  size_t unlisted = 0;
+  size_t unlisted = 0, next = 0;
   for (const auto& [file, count] : files) {
-    ANEMONE_ASSIGN(const StateDict part,
-                   ReadWeightsFile((folder / file).string(), checkpoint, "", files.size() <= kMaxOpenFiles));
+    const auto& [part, said] = parts[next++];
+    checkpoint.notes.insert(checkpoint.notes.end(), said.notes.begin(), said.notes.end());
+    for (const auto& [key, value] : said.metadata) checkpoint.metadata[key] = value;
     size_t found = 0;
     for (const StateDict::Item& item : part.items()) {
       const auto at = home.find(item.name);

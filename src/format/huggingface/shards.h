@@ -8,6 +8,7 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "base/location.h"
 
 namespace anemone {
 
@@ -16,15 +17,15 @@ bool LooksLikeWeightIndex(std::string_view head);
 // Among indexes: true when the files it names first are torch files.
 bool IndexNamesTorchFiles(std::string_view head);
 
-// Reads the index at `path` and every file it names, which lie beside it. Tensors come in the order of the files'
+// Reads the index at `place` and every file it names, which lie beside it. Tensors come in the order of the files'
 // names, and within a file as it holds them. Adds to checkpoint.notes and .metadata. Errors: Corrupt (no weight_map,
 // unsafe file names, a tensor the index names and its file lacks, a name in two files), NotFound (a file is missing:
 // all are named).
-Result<StateDict> ReadIndexedWeights(const std::string& path, Checkpoint& checkpoint);
+Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint);
 
 // Reads one weights file, safetensors or torch, by its content. One of very many does not stay open. Errors name the
 // path.
-Result<StateDict> ReadWeightsFile(const std::string& path, Checkpoint& checkpoint, std::string_view key = {},
+Result<StateDict> ReadWeightsFile(const Location& place, Checkpoint& checkpoint, std::string_view key = {},
                                   bool stays_open = true);
 
 }  // namespace anemone

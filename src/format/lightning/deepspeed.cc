@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/safe_path.h"
 #include "format/format.h"
@@ -11,8 +10,6 @@
 
 namespace anemone {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view kStates = "_model_states.pt";
 constexpr std::string_view kLatest = "latest";
@@ -31,20 +28,21 @@ bool Matches(const Probe& probe) {
   return !StatesIn(probe).empty() || (probe.HasEntry(kLatest) && probe.HasEntry(kScript));
 }
 
-Result<std::string> ReadTag(const std::string& path) {
-  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+Result<std::string> ReadTag(const Location& place) {
+  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   ANEMONE_ASSIGN(std::string tag, Whole(std::move(source)).ReadAll(kMaxTagBytes));
   tag.erase(tag.find_last_not_of(" \r\n") + 1);
-  if (!IsPlainName(tag)) return Corrupt("[DS-1] expected the name of a folder beside it").In(path);
+  if (!IsPlainName(tag)) return Corrupt("[DS-1] expected the name of a folder beside it").In(place.string());
   return tag;
 }
 
 Result<Checkpoint> Open(const Probe& probe) {
   if (StatesIn(probe).empty()) {
-    ANEMONE_ASSIGN(const std::string tag, ReadTag((fs::path(probe.path) / kLatest).string()));
-    const std::string folder = (fs::path(probe.path) / tag).string();
+    ANEMONE_ASSIGN(const std::string tag, ReadTag(probe.place() / kLatest));
+    const Location folder = probe.place() / tag;
     ANEMONE_ASSIGN(Probe below, ProbePath(folder));
-    if (StatesIn(below).empty()) return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(folder);
+    if (StatesIn(below).empty())
+      return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(folder.string());
     below.options = probe.options;
     ANEMONE_ASSIGN(Checkpoint checkpoint, Open(below));
     checkpoint.path = probe.path;
@@ -62,10 +60,10 @@ Result<Checkpoint> Open(const Probe& probe) {
                        "only one model-parallel rank without pipeline stages is read")
         .In(probe.path);
   }
-  const std::string file = (fs::path(probe.path) / names.front()).string();
+  const Location file = probe.place() / names.front();
   ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(file, probe.options));
   checkpoint.path = probe.path;
-  checkpoint.notes.push_back(fmt::format("a folder of DeepSpeed's: weights from {}", file));
+  checkpoint.notes.push_back(fmt::format("a folder of DeepSpeed's: weights from {}", file.string()));
   return checkpoint;
 }
 

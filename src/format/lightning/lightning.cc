@@ -5,10 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
-#include "base/tree.h"
 #include "format/format.h"
 #include "format/megatron/megatron.h"
 #include "format/ranks.h"
@@ -19,56 +17,49 @@
 namespace anemone {
 namespace {
 
-namespace fs = std::filesystem;
 using Kind = ValueNode::Kind;
 
 constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
 constexpr std::string_view kExtension = ".ckpt";
 
-bool IsFile(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
 // Names in a folder, sorted; none when it cannot be read.
-std::vector<std::string> Entries(const fs::path& folder) {
-  Result<std::vector<std::string>> names = ListDirectory(folder.string());
+std::vector<std::string> Entries(const Location& folder) {
+  Result<std::vector<std::string>> names = folder.List();
   return names.ok() ? *std::move(names) : std::vector<std::string>();
 }
 
 // hparams.yaml in `folder`, or in its newest version_N.
-std::optional<fs::path> HparamsIn(const fs::path& folder) {
-  if (IsFile(folder / "hparams.yaml")) return folder / "hparams.yaml";
+std::optional<Location> HparamsIn(const Location& folder) {
+  if ((folder / "hparams.yaml").IsFile()) return folder / "hparams.yaml";
   long newest = -1;
   for (const std::string& name : Entries(folder)) {
     if (name.rfind("version_", 0) != 0 || name.size() > 16 || name.size() == 8) continue;
     if (!std::all_of(name.begin() + 8, name.end(), [](char c) { return c >= '0' && c <= '9'; })) continue;
     const long version = std::stol(name.substr(8));
-    if (IsFile(folder / name / "hparams.yaml")) newest = std::max(newest, version);
+    if ((folder / name / "hparams.yaml").IsFile()) newest = std::max(newest, version);
   }
   if (newest < 0) return std::nullopt;
   return folder / fmt::format("version_{}", newest) / "hparams.yaml";
 }
 
 // Lightning writes <run>/checkpoints/x.ckpt and <run>/[version_N/]hparams.yaml; NeMo puts rank folders between.
-std::optional<fs::path> FindHparams(fs::path folder) {
-  std::error_code error;
-  folder = fs::absolute(folder, error).lexically_normal();
-  if (ParseRankFolder(folder.filename().string())) folder = folder.parent_path();
+std::optional<Location> FindHparams(const Location& given) {
+  Location folder = given.Absolute();
+  if (ParseRankFolder(folder.filename())) folder = folder.parent();
   if (auto found = HparamsIn(folder)) return found;
-  return folder.filename() == "checkpoints" ? HparamsIn(folder.parent_path()) : std::nullopt;
+  return folder.filename() == "checkpoints" ? HparamsIn(folder.parent()) : std::nullopt;
 }
 
 // hparams.yaml beside the checkpoint, else what the checkpoint itself carries [PTL-5].
-Status SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
+Status SetConfig(const Location& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
   if (const auto path = FindHparams(folder)) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path->string()));
+    ANEMONE_ASSIGN(ByteSourcePtr source, path->Open());
     ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxYamlBytes));
     Result<Config> config = Config::ParseYaml(text, path->string());
     if (config.ok()) {
       const ConfigNode* cfg = config->root().Get("cfg");
       checkpoint.config = cfg != nullptr && cfg->is_map() ? Config(*cfg) : *std::move(config);
-      checkpoint.config_name = path->filename().string();
+      checkpoint.config_name = path->filename();
       checkpoint.notes.push_back("config from " + path->string());
       return {};
     }
@@ -80,29 +71,29 @@ Status SetConfig(const fs::path& folder, std::optional<ConfigNode> carried, Chec
   return {};
 }
 
-Result<RankFile> ReadRank(const std::string& path, const OpenOptions& options) {
-  ANEMONE_ASSIGN(const Probe probe, ProbePath(path));
+Result<RankFile> ReadRank(const Location& place, const OpenOptions& options) {
+  const std::string& path = place.string();
+  ANEMONE_ASSIGN(const Probe probe, ProbePath(place));
   if (!LooksLikeTorchFile(probe.head)) return internal::NotACheckpoint(probe).In(path);
-  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   auto file = ReadRankFile(Whole(std::move(source)), {.key = options.key});
   if (!file.ok()) return file.status().In(path);
   return file;
 }
 
 // Rank folders that hold a checkpoint of this name.
-size_t RanksWith(const fs::path& folder, const std::string& name) {
+size_t RanksWith(const Location& folder, const std::string& name) {
   size_t count = 0;
   for (const std::string& entry : Entries(folder))
-    count += ParseRankFolder(entry) && IsFile(folder / entry / name) ? 1 : 0;
+    count += ParseRankFolder(entry) && (folder / entry / name).IsFile() ? 1 : 0;
   return count;
 }
 
 // NeMo marks a save in progress beside its target: NAME-unfinished, without the extension, above the rank folders.
-Status CheckFinished(const fs::path& folder, const std::string& name) {
+Status CheckFinished(const Location& folder, const std::string& name) {
   const std::string stem = name.ends_with(kExtension) ? name.substr(0, name.size() - kExtension.size()) : name;
   for (const std::string& marker : {stem + "-unfinished", name + "-unfinished"}) {
-    std::error_code error;
-    if (fs::exists(folder / marker, error)) {
+    if ((folder / marker).Exists()) {
       return Corrupt(fmt::format("[PTL-4] {} says this save never finished", marker),
                      "take an earlier checkpoint; delete the marker if you know that the files are whole")
           .In((folder / name).string());
@@ -121,24 +112,27 @@ std::string Joined(const std::set<std::string>& names) {
   return text;
 }
 
-std::vector<std::string> CheckpointsIn(const fs::path& folder) {
+std::vector<std::string> CheckpointsIn(const Location& folder) {
   std::vector<std::string> names;
   for (const std::string& name : Entries(folder)) {
-    if (name.ends_with(kExtension) && IsFile(folder / name)) names.push_back(name);
+    if (name.ends_with(kExtension) && (folder / name).IsFile()) names.push_back(name);
   }
   return names;
 }
 
-Result<Checkpoint> OpenLightningProbe(const Probe& probe) { return OpenLightningFolder(probe.path, "", probe.options); }
+Result<Checkpoint> OpenLightningProbe(const Probe& probe) {
+  return OpenLightningFolder(probe.place(), "", probe.options);
+}
 
 }  // namespace
 
-Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOptions& options) {
-  const fs::path folder = fs::path(path).parent_path();
-  const std::string name = fs::path(path).filename().string();
-  const bool in_rank = ParseRankFolder(folder.filename().string()).has_value();
-  ANEMONE_TRY(CheckFinished(in_rank ? folder.parent_path() : folder, name));
-  ANEMONE_ASSIGN(RankFile file, ReadRank(path, options));
+Result<Checkpoint> OpenTorchCheckpoint(const Location& place, const OpenOptions& options) {
+  const std::string& path = place.string();
+  const Location folder = place.parent();
+  const std::string name = place.filename();
+  const bool in_rank = ParseRankFolder(folder.filename()).has_value();
+  ANEMONE_TRY(CheckFinished(in_rank ? folder.parent() : folder, name));
+  ANEMONE_ASSIGN(RankFile file, ReadRank(place, options));
   Checkpoint checkpoint;
   checkpoint.flavour = file.lightning ? "lightning" : file.torchscript ? "torchscript" : "pytorch";
   checkpoint.path = path;
@@ -155,9 +149,9 @@ Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOption
   if (path.ends_with(".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
-  if (in_rank && RanksWith(folder.parent_path(), name) > 1) {
+  if (in_rank && RanksWith(folder.parent(), name) > 1) {
     checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
-    checkpoint.origin.part_of = folder.parent_path().string();
+    checkpoint.origin.part_of = folder.parent().string();
   }
   return checkpoint;
 }
@@ -170,7 +164,7 @@ bool HasRankFolders(const Probe& probe) {
 namespace {
 
 // The name of the checkpoint that is meant: the only one, where `name` is empty.
-Result<std::string> ChooseCheckpoint(const fs::path& folder, const std::vector<std::string>& ranks,
+Result<std::string> ChooseCheckpoint(const Location& folder, const std::vector<std::string>& ranks,
                                      const std::string& name) {
   std::set<std::string> choices;
   if (ranks.empty()) {
@@ -192,8 +186,8 @@ Result<std::string> ChooseCheckpoint(const fs::path& folder, const std::vector<s
 
 }  // namespace
 
-Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name, const OpenOptions& options) {
-  const fs::path folder(path);
+Result<Checkpoint> OpenLightningFolder(const Location& folder, const std::string& name, const OpenOptions& options) {
+  const std::string& path = folder.string();
   std::vector<std::string> ranks;
   for (const std::string& entry : Entries(folder)) {
     if (ParseRankFolder(entry)) ranks.push_back(entry);
@@ -201,12 +195,12 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
   const Result<std::string> choice = ChooseCheckpoint(folder, ranks, name);
   if (!choice.ok()) return choice.status().In(path);
   const std::string& chosen = *choice;
-  if (ranks.empty()) return OpenTorchCheckpoint((folder / chosen).string(), options);
+  if (ranks.empty()) return OpenTorchCheckpoint(folder / chosen, options);
 
   ANEMONE_TRY(CheckFinished(folder, chosen));
   std::vector<std::string> holding;
   for (const std::string& rank : ranks) {
-    if (IsFile(folder / rank / chosen)) holding.push_back(rank);
+    if ((folder / rank / chosen).IsFile()) holding.push_back(rank);
   }
   auto set = ArrangeRanks(holding);
   if (!set.ok()) return set.status().In((folder / chosen).string());
@@ -220,7 +214,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
   checkpoint.layout = set->layout;
   std::optional<ConfigNode> hparams;
   for (size_t i = 0; i < set->folders.size(); ++i) {
-    const std::string file_path = (folder / set->folders[i] / chosen).string();
+    const Location file_path = folder / set->folders[i] / chosen;
     ANEMONE_ASSIGN(RankFile file, ReadRank(file_path, options));
     file.shard.pp_rank = static_cast<int>(i) / set->layout.tp;
     file.shard.tp_rank = static_cast<int>(i) % set->layout.tp;
@@ -231,7 +225,7 @@ Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::strin
     } else if (std::max(1, chunks) != checkpoint.layout.vp) {
       return Corrupt(fmt::format("[PTL-6] expected {} virtual chunks as the first rank has, found {}",
                                  checkpoint.layout.vp, chunks))
-          .In(file_path);
+          .In(file_path.string());
     }
     if (i == 0) checkpoint.notes = std::move(file.notes);
     checkpoint.shards.push_back(std::move(file.shard));

@@ -6,17 +6,18 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "base/location.h"
 #include "format/format.h"
 
 namespace anemone {
 
 // Opens one torch file; flavour "lightning", "torchscript" or "pytorch", by what it holds.
-Result<Checkpoint> OpenTorchCheckpoint(const std::string& path, const OpenOptions& options = {});
+Result<Checkpoint> OpenTorchCheckpoint(const Location& place, const OpenOptions& options = {});
 
 // Opens the checkpoint `name` ("x.ckpt"; "" when there is only one) of a folder, or of the rank folders in it.
 // Errors: NotFound, InvalidArgument (several to choose from: they are listed), Corrupt (ranks missing, a save that
 // never finished), as ReadRankFile.
-Result<Checkpoint> OpenLightningFolder(const std::string& path, const std::string& name,
+Result<Checkpoint> OpenLightningFolder(const Location& folder, const std::string& name,
                                        const OpenOptions& options = {});
 
 // The dictionary that Lightning's trainer loads [lightning checkpoint_connector.py]: the one that `shard` came with, or

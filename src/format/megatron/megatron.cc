@@ -34,15 +34,6 @@ constexpr std::string_view kRankFiles[] = {"model_optim_rng.pt", "model_rng.pt"}
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 constexpr uint64_t kMaxTrackerBytes = 1024;
 
-bool IsFile(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-bool IsFolder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
-
 bool IsNumber(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
@@ -67,9 +58,9 @@ bool IsRankFolder(std::string_view name) {
 }
 
 // The file of a rank's folder; "" when it has none.
-std::string_view RankFileIn(const fs::path& folder) {
+std::string_view RankFileIn(const Location& folder) {
   for (const std::string_view file : kRankFiles) {
-    if (IsFile(folder / file)) return file;
+    if ((folder / file).IsFile()) return file;
   }
   return {};
 }
@@ -77,7 +68,7 @@ std::string_view RankFileIn(const fs::path& folder) {
 // The rank folder that says what all of them are: the first that holds Megatron-LM's file.
 std::optional<std::string> FirstRank(const Probe& probe) {
   for (const std::string& entry : probe.entries) {
-    if (IsRankFolder(entry) && !RankFileIn(fs::path(probe.path) / entry).empty()) return entry;
+    if (IsRankFolder(entry) && !RankFileIn(probe.place() / entry).empty()) return entry;
   }
   return std::nullopt;
 }
@@ -86,14 +77,14 @@ bool IsSaveFolder(const Probe& probe) {
   if (probe.HasEntry("model_config.yaml") || probe.HasEntry(".metadata")) return false;
   if (probe.HasEntry(kTracker) || probe.HasEntry(kTrainTracker)) return true;
   return std::ranges::any_of(probe.entries, [&](const std::string& entry) {
-    return IsIteration(entry) && entry != kRelease && IsFolder(fs::path(probe.path) / entry);
+    return IsIteration(entry) && entry != kRelease && (probe.place() / entry).IsFolder();
   });
 }
 
 // ---- which iteration ----
 
-Result<std::string> ReadText(const fs::path& path, uint64_t most) {
-  ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path.string()));
+Result<std::string> ReadText(const Location& path, uint64_t most) {
+  ANEMONE_ASSIGN(ByteSourcePtr source, path.Open());
   auto text = Whole(std::move(source)).ReadAll(most);
   if (!text.ok()) return text.status().In(path.string());
   return text;
@@ -101,7 +92,7 @@ Result<std::string> ReadText(const fs::path& path, uint64_t most) {
 
 // What the tracker says; "" without one.
 Result<std::string> Tracked(const Probe& probe) {
-  const fs::path folder(probe.path);
+  const Location folder = probe.place();
   if (!probe.HasEntry(kTracker)) return std::string();
   ANEMONE_ASSIGN(std::string text, ReadText(folder / kTracker, kMaxTrackerBytes));
   while (!text.empty() && std::string_view(" \t\r\n").find(text.back()) != std::string_view::npos) text.pop_back();
@@ -117,11 +108,11 @@ Result<std::string> Tracked(const Probe& probe) {
 
 Result<std::string> ChooseIteration(const Probe& probe) {
   ANEMONE_ASSIGN(std::string tracked, Tracked(probe));
-  const fs::path folder(probe.path);
-  if (!tracked.empty() && IsFolder(folder / tracked)) return tracked;
+  const Location folder = probe.place();
+  if (!tracked.empty() && (folder / tracked).IsFolder()) return tracked;
   std::vector<std::string> there;
   std::ranges::copy_if(probe.entries, std::back_inserter(there),
-                       [&](const std::string& entry) { return IsIteration(entry) && IsFolder(folder / entry); });
+                       [&](const std::string& entry) { return IsIteration(entry) && (folder / entry).IsFolder(); });
   if (tracked.empty() && there.size() == 1) return there.front();
   const std::string names = there.empty() ? "none" : fmt::format("{}", fmt::join(there, ", "));
   const std::string hint = there.empty() ? "" : fmt::format("choose one: {}", (folder / there.back()).string());
@@ -159,7 +150,7 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
   std::vector<std::string> missing, expected;
   for (const Shard& rank : ranks) {
     const std::string name = RankFolderOf(layout, rank);
-    if (RankFileIn(fs::path(probe.path) / name).empty()) missing.push_back(name);
+    if (RankFileIn(probe.place() / name).empty()) missing.push_back(name);
     expected.push_back(name);
   }
   const auto is_other = [&](const std::string& entry) {
@@ -180,24 +171,25 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
       "every rank's folder is needed: copy the missing ones here");
 }
 
-Status TakeOptimizer(const fs::path& rank, const ConfigNode& args, const Layout& layout, Shard& shard) {
+Status TakeOptimizer(const Location& rank, const ConfigNode& args, const Layout& layout, Shard& shard) {
   std::optional<ByteRange> buckets;
-  if (const fs::path file = rank / "distrib_optim.pt"; IsFile(file)) {
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file.string()));
+  if (const Location file = rank / "distrib_optim.pt"; file.IsFile()) {
+    ANEMONE_ASSIGN(ByteSourcePtr source, file.Open());
     buckets = Whole(std::move(source));
   }
   Status taken = TakeRankOptimizer(buckets, args, shard);
   if (!taken.ok() || Lookup(*shard.training->node, "optimizer") == nullptr) return taken;
   // With ranks of their own, experts have an optimizer of their own.
   if (layout.ep > 1) return Unsupported("expected one expert rank, found several [MEG-16]");
-  return IsFile(rank / "optim.pt") ? Unsupported("expected it beside the model, found a file of its own") : Status();
+  return (rank / "optim.pt").IsFile() ? Unsupported("expected it beside the model, found a file of its own") : Status();
 }
 
 Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
-  const fs::path folder(probe.path);
+  const Location folder = probe.place();
   const auto read = [&](const std::string& rank) -> Result<RankFile> {
-    const std::string path = (folder / rank / RankFileIn(folder / rank)).string();
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(path));
+    const Location place = folder / rank / RankFileIn(folder / rank);
+    const std::string& path = place.string();
+    ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
     auto file = ReadRankFile(Whole(std::move(source)));
     if (!file.ok()) return file.status().In(path);
     if (!file->megatron) return Corrupt("[MEG-4] expected the arguments of Megatron-LM (args), found none").In(path);
@@ -243,8 +235,8 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
     checkpoint.notes.push_back("the optimizer's state is not read: " + not_read);
   }
   for (const std::string& entry : probe.entries) {
-    if (entry != "tokenizer" || !IsFolder(folder / entry)) continue;
-    ANEMONE_ASSIGN(std::vector<Artifact> files, ListFiles((folder / entry).string()));
+    if (entry != "tokenizer" || !(folder / entry).IsFolder()) continue;
+    ANEMONE_ASSIGN(std::vector<Artifact> files, ListFiles(folder / entry));
     for (Artifact& artifact : files) artifact.name = "tokenizer/" + artifact.name;
     checkpoint.artifacts = std::move(files);
   }
@@ -254,7 +246,7 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
 Result<Checkpoint> Open(const Probe& probe) {
   if (const auto first = FirstRank(probe)) return OpenRanks(probe, *first);
   ANEMONE_ASSIGN(const std::string iteration, ChooseIteration(probe));
-  ANEMONE_ASSIGN(Probe inner, ProbePath((fs::path(probe.path) / iteration).string()));
+  ANEMONE_ASSIGN(Probe inner, ProbePath(probe.place() / iteration));
   inner.options = probe.options;
   const auto first = FirstRank(inner);
   if (!first && !kTorchDist.matches(inner)) {

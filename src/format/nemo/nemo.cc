@@ -185,7 +185,7 @@ Result<Members> TarMembers(const ByteRange& archive, std::vector<std::string>& n
 
 Result<Checkpoint> OpenArchive(const Probe& probe) {
   const auto open = [&]() -> Result<Checkpoint> {
-    ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(probe.path));
+    ANEMONE_ASSIGN(ByteSourcePtr source, probe.place().Open());
     if (LooksLikeGzip(probe.head)) {
       ANEMONE_ASSIGN(source, OpenGzip(std::move(source)));
       ANEMONE_ASSIGN(const ByteRange first, Whole(source).Sub(0, std::min<uint64_t>(source->size_bytes(), 512)));
@@ -205,7 +205,7 @@ Result<Checkpoint> OpenArchive(const Probe& probe) {
 }
 
 Result<Checkpoint> OpenFolder(const Probe& probe) {
-  ANEMONE_ASSIGN(Members members, ListFiles(probe.path));
+  ANEMONE_ASSIGN(Members members, ListFiles(probe.place()));
   auto checkpoint = OpenMembers(std::move(members), "nemo-dir", probe.path);
   return checkpoint.ok() ? checkpoint : checkpoint.status().In(probe.path);
 }

@@ -101,7 +101,7 @@ Status Rename(Checkpoint& checkpoint) {
 }
 
 Result<Checkpoint> Open(const Probe& probe) {
-  ANEMONE_ASSIGN(std::vector<Artifact> members, ListFiles(probe.path));
+  ANEMONE_ASSIGN(std::vector<Artifact> members, ListFiles(probe.place()));
   auto opened = OpenDistributed(MembersBelow(members, "weights"), "weights");
   if (!opened.ok()) return opened.status().In(probe.path);
   Checkpoint checkpoint = *std::move(opened);

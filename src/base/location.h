@@ -1,0 +1,66 @@
+// Location: a path, and the files it is a path in: this machine's, or a server's. Formats open all they read by it.
+#ifndef ANEMONE_BASE_LOCATION_H_
+#define ANEMONE_BASE_LOCATION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "anemone/bytes.h"
+#include "anemone/status.h"
+
+namespace anemone {
+
+// Files that are not on this machine. What there is has been listed before: only Open may fail on the way.
+// Threads: all const methods may run concurrently.
+class Files {
+ public:
+  enum class Kind : uint8_t { kNothing, kFile, kFolder };
+  virtual ~Files() = default;
+  virtual Kind KindOf(const std::string& path) const = 0;
+  // Errors: NotFound, and those of the server.
+  virtual Result<ByteSourcePtr> Open(const std::string& path) const = 0;
+  // Every file below a folder, relative, sorted; none where there is no such folder.
+  virtual std::vector<std::string> Below(const std::string& folder) const = 0;
+};
+
+class Location {
+ public:
+  // Without `files`: on this machine.
+  Location(std::string path, std::shared_ptr<const Files> files = nullptr)  // NOLINT(google-explicit-constructor)
+      : path_(std::move(path)), files_(std::move(files)) {}
+
+  const std::string& string() const { return path_; }
+  const std::shared_ptr<const Files>& files() const { return files_; }
+  Location operator/(std::string_view name) const { return {(std::filesystem::path(path_) / name).string(), files_}; }
+  std::string filename() const { return std::filesystem::path(path_).filename().string(); }
+  Location parent() const { return {std::filesystem::path(path_).parent_path().string(), files_}; }
+  // The same place by a path without "." and "..", from the root of its files.
+  Location Absolute() const;
+
+  // How many files are best opened at once: many wait for a server.
+  unsigned OpensAtOnce() const { return files_ != nullptr ? 16 : 1; }
+
+  bool IsFile() const;
+  bool IsFolder() const;
+  bool Exists() const { return IsFile() || IsFolder(); }
+  // Opens a file; one of very many does not stay open. Errors: as OpenFile.
+  Result<ByteSourcePtr> Open(bool stays_open = true) const;
+  // The names in a folder, sorted. Errors: as ListDirectory.
+  Result<std::vector<std::string>> List() const;
+  // Every file below a folder, relative, sorted. Errors: as ListTree.
+  Result<std::vector<std::string>> FilesBelow(size_t max_files = SIZE_MAX) const;
+
+ private:
+  std::string path_;
+  std::shared_ptr<const Files> files_;
+};
+
+}  // namespace anemone
+
+#endif  // ANEMONE_BASE_LOCATION_H_
