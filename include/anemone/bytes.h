@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/status.h"
@@ -32,6 +33,9 @@ class ByteSource {
   virtual Status CheckUnchanged() const { return {}; }
   // Checksums that the file records of its own bytes, ascending and not overlapping. Reading does not compare them.
   virtual std::span<const RecordedCrc32> recorded_crcs() const { return {}; }
+  // Of a file on a server: what tells this version of it from others (its ETag); reading waits for the server, so that
+  // many reads at once are worth it. Empty for all else.
+  virtual std::string_view remote_version() const { return {}; }
 };
 
 using ByteSourcePtr = std::shared_ptr<const ByteSource>;

@@ -4,15 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <filesystem>
 #include <mutex>
-#include <system_error>
 
 #include "anemone/checkpoint.h"
 #include "base/cores.h"
 #include "base/crc32.h"
 #include "base/for_each.h"
-#include "base/tree.h"
 #include "check/walk.h"
 #include "edit/model_class.h"
 #include "engine/direct.h"
@@ -20,6 +17,7 @@
 #include "format/format.h"
 #include "inspect/summary.h"
 #include "source/canonical.h"
+#include "source/source.h"
 #include "source/wrappers.h"
 
 namespace anemone {
@@ -27,17 +25,15 @@ namespace {
 
 constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
 
-uint64_t BytesUnder(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(path, error)) {
-    const uint64_t size = std::filesystem::file_size(path, error);
-    return error ? 0 : size;
-  }
-  const Result<std::vector<TreeEntry>> entries = ListTree(path);
+uint64_t BytesUnder(const Location& place) {
   uint64_t total = 0;
-  for (const TreeEntry& entry : entries.ok() ? *entries : std::vector<TreeEntry>()) {
-    if (S_ISREG(entry.info.st_mode)) total += static_cast<uint64_t>(entry.info.st_size);
-  }
+  const auto add = [&total](const Location& file) {
+    const Result<ByteSourcePtr> opened = file.Open();
+    total += opened.ok() ? (*opened)->size_bytes() : 0;
+  };
+  if (!place.IsFolder()) add(place);
+  const Result<std::vector<std::string>> files = place.FilesBelow();
+  for (const std::string& file : files.ok() ? *files : std::vector<std::string>()) add(place / file);
   return total;
 }
 
@@ -109,17 +105,18 @@ void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const
 }  // namespace
 
 Result<Verification> Verify(const std::string& path, const ProgressFn& progress) {
+  ANEMONE_ASSIGN(const Location place, FindSource(path, progress));
   Verification result;
-  Reader reader(result, progress, BytesUnder(path));
+  Reader reader(result, progress, BytesUnder(place));
   const auto on_broken = [&result](const Status& problem) -> Status {
     if (!IsAnswer(problem)) return problem;
     result.problems.push_back(problem.message());
     return {};
   };
   ANEMONE_TRY(Walk(
-      path, [&reader](const Leaf& leaf) { return reader.Visit(leaf); }, on_broken));
+      place, [&reader](const Leaf& leaf) { return reader.Visit(leaf); }, on_broken));
 
-  Result<Checkpoint> checkpoint = OpenCheckpoint(path);
+  Result<Checkpoint> checkpoint = OpenCheckpoint(place);
   if (!checkpoint.ok()) {
     if (!IsAnswer(checkpoint.status())) return checkpoint.status();
     // A broken box was already named by the walk.

@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include "base/nearest.h"
-#include "base/tree.h"
 #include "container/decompress.h"
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -204,20 +201,15 @@ Status WalkLeaf(const Leaf& leaf, int depth, const LeafVisitor& visit, const Bro
   return Walker(visit, on_broken, budget).Open(leaf, depth);
 }
 
-Status Walk(const std::string& path, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(path, error)) {
-    ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
+Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
+  if (!place.IsFolder()) {
+    const std::string& path = place.string();
+    ANEMONE_ASSIGN(ByteSourcePtr file, place.files() != nullptr ? place.Open() : OpenGivenFile(path));
     if (budget != nullptr) budget->Grant(file->size_bytes());
     return WalkLeaf({path, Whole(std::move(file)), std::nullopt}, 0, visit, on_broken, budget);
   }
-  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(path));
-  std::vector<std::string> files;
-  for (const TreeEntry& entry : entries) {
-    if (S_ISREG(entry.info.st_mode)) files.push_back((std::filesystem::path(path) / entry.name).string());
-  }
-  std::sort(files.begin(), files.end());
-  for (const std::string& file : files) ANEMONE_TRY(Walk(file, visit, on_broken, budget));
+  ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow());
+  for (const std::string& file : files) ANEMONE_TRY(Walk(place / file, visit, on_broken, budget));
   return {};
 }
 

@@ -11,6 +11,7 @@
 
 #include "anemone/bytes.h"
 #include "anemone/status.h"
+#include "base/location.h"
 
 namespace anemone {
 
@@ -77,7 +78,7 @@ class WalkBudget {
 // LimitExceeded.
 using LeafVisitor = std::function<Status(const Leaf& leaf)>;
 using BrokenVisitor = std::function<Status(const Status& problem)>;
-Status Walk(const std::string& path, const LeafVisitor& visit, const BrokenVisitor& on_broken,
+Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor& on_broken,
             WalkBudget* budget = nullptr);
 // Likewise everything inside `leaf`, which may lie in memory, `depth` archives down; `leaf` itself when it is no
 // archive.

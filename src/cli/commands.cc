@@ -32,8 +32,9 @@ constexpr Command kCommands[] = {
      .declare = DeclareInspect},
     {.name = "convert",
      .summary = "Convert a checkpoint to another format, naming, dtype or layout",
-     .details = "The source is a file, a folder or a model of the Hugging Face hub (org/name@revision). Its content "
-                "decides the format. Dtypes and values stay as they are unless an option changes them. The output "
+     .details = "The source is a file, a folder, a model of the Hugging Face hub (org/name@revision) or an address "
+                "(https://, hf://, s3://, gs://), which is read in place. Its content decides the format. Dtypes and "
+                "values stay as they are unless an option changes them. The output "
                 "appears when it is complete; an interrupted run leaves nothing unless --resume is given.\n"
                 "\n" ANEMONE_DESTINATIONS,
      .examples = "anemone convert clip-vit-large-patch14/ openai_clip.nemo\n"

@@ -40,6 +40,7 @@ class InflatingSource final : public ByteSource {
   uint64_t size_bytes() const override { return size_; }
   const std::string& name() const override { return compressed_.source->name(); }
   Status CheckUnchanged() const override { return compressed_.source->CheckUnchanged(); }
+  std::string_view remote_version() const override { return compressed_.source->remote_version(); }
 
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     if (!Within(offset, out.size(), size_)) {

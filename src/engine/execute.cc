@@ -30,14 +30,17 @@ namespace anemone {
 namespace {
 
 constexpr uint64_t kBytesPerThread = 4 << 20;  // less work than this is not worth a thread
+constexpr unsigned kRemoteReads = 16;          // in flight at once
 
 Cluster& ClusterOf(const ExecuteOptions& options) {
   return options.cluster != nullptr ? *options.cluster : Cluster::Alone();
 }
 
 unsigned Threads(const Plan& plan, const ExecuteOptions& options) {
-  // Two a core: one waits for the device while the other computes.
-  const unsigned wanted = options.threads != 0 ? options.threads : 2 * UsableCores();
+  const auto is_remote = [](const ByteSource* source) { return !source->remote_version().empty(); };
+  unsigned wanted = options.threads;
+  // Two a core: one waits for the device while the other computes. More wait for a server.
+  if (wanted == 0) wanted = std::ranges::any_of(SourcesOf(plan), is_remote) ? kRemoteReads : 2 * UsableCores();
   const uint64_t share = plan.bytes_written() / ClusterOf(options).size();
   return static_cast<unsigned>(std::clamp<uint64_t>(share / kBytesPerThread, 1, wanted));
 }

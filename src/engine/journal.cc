@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cinttypes>
@@ -51,8 +52,18 @@ uint64_t CountWindows(const Plan& plan, uint64_t window_bytes) {
   return count;
 }
 
+std::string LineOf(std::string text) {
+  std::ranges::replace(text, '\n', '?');
+  return text + '\n';
+}
+
 // A line that is different once the file's content may be.
 Result<std::string> SourceLine(const ByteSource& source) {
+  if (!source.remote_version().empty()) {
+    std::string version(source.remote_version());
+    std::ranges::replace(version, ' ', '_');  // a word, as the time of a file is
+    return LineOf("source " + std::to_string(source.size_bytes()) + ' ' + version + ' ' + source.name());
+  }
   struct stat info;
   Descriptor opened;
   if (source.fd() < 0) {
@@ -68,9 +79,7 @@ Result<std::string> SourceLine(const ByteSource& source) {
   std::snprintf(numbers, sizeof numbers, "source %" PRIu64 " %" PRId64 ".%09" PRId64 " ",
                 static_cast<uint64_t>(info.st_size), static_cast<int64_t>(info.st_mtim.tv_sec),
                 static_cast<int64_t>(info.st_mtim.tv_nsec));
-  std::string line = numbers + source.name();
-  for (char& c : line) c = c == '\n' ? '?' : c;
-  return line + '\n';
+  return LineOf(numbers + source.name());
 }
 
 // What is being written from what: the same text means that going on gives what one run would have given.

@@ -15,6 +15,8 @@ constexpr size_t kMaxBody = size_t{16} << 20;
 constexpr size_t kMaxErrorBody = size_t{64} << 10;
 constexpr size_t kMaxHeaders = size_t{256} << 10;
 constexpr int kMaxRedirects = 10;
+// Of no bytes: the body of every request.
+constexpr std::string_view kEmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the certificate authorities to trust";
 
 Status Unavailable(std::string what, std::string hint = {}) {
@@ -35,13 +37,6 @@ std::string_view Trim(std::string_view text) {
   return text;
 }
 
-// "https://host:port" of an absolute URL, in lower case.
-std::string Origin(std::string_view url) {
-  const size_t scheme = url.find("://");
-  if (scheme == std::string_view::npos) return "";
-  return Lower(url.substr(0, url.find_first_of("/?#", scheme + 3)));
-}
-
 bool NamesNoHost(std::string_view location) {
   return location.find("://") > location.find_first_of("/?#") ||
          (location.find("://") == std::string_view::npos && !location.starts_with("//"));
@@ -51,7 +46,7 @@ bool NamesNoHost(std::string_view location) {
 std::string Absolute(const std::string& base, std::string_view location) {
   if (location.starts_with("//")) return base.substr(0, base.find("://") + 1) + std::string(location);
   if (!NamesNoHost(location)) return std::string(location);
-  if (location.starts_with('/')) return Origin(base) + std::string(location);
+  if (location.starts_with('/')) return HttpOrigin(base) + std::string(location);
   const std::string path = base.substr(0, base.find_first_of("?#"));
   return path.substr(0, path.rfind('/') + 1) + std::string(location);
 }
@@ -131,7 +126,7 @@ HttpClient::~HttpClient() {
   if (handle_ != nullptr) curl_->easy_cleanup(handle_);
 }
 
-Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpRequest& request, bool send_token,
+Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpRequest& request, bool send_credentials,
                                          const HttpSink* sink, bool* body_begun) {
   if (handle_ == nullptr) {
     ANEMONE_ASSIGN(curl_, internal::LoadCurl());
@@ -164,11 +159,21 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   char words[CURL_ERROR_SIZE] = "";
   set(CURLOPT_ERRORBUFFER, &words[0]);
 
-  const std::string range = std::to_string(request.range_start) + "-";
-  if (request.range_start > 0) set(CURLOPT_RANGE, range.c_str());
+  std::string range = std::to_string(request.range_start) + "-";
+  if (request.range_end > request.range_start) range += std::to_string(request.range_end - 1);
+  if (!range.starts_with("0-") || range.size() > 2) set(CURLOPT_RANGE, range.c_str());
   curl_slist* list = curl_->slist_append(nullptr, "Accept-Encoding: identity");
-  if (send_token && !request.bearer_token.empty())
-    list = curl_->slist_append(list, ("Authorization: Bearer " + request.bearer_token).c_str());
+  const auto add = [&](const std::string& header) { list = curl_->slist_append(list, header.c_str()); };
+  if (!request.if_range.empty()) add("If-Range: " + request.if_range);
+  if (send_credentials && !request.bearer_token.empty()) add("Authorization: Bearer " + request.bearer_token);
+  if (send_credentials && request.signature) {
+    const HttpSignature& signature = *request.signature;
+    set(CURLOPT_AWS_SIGV4, signature.scope.c_str());
+    set(CURLOPT_USERNAME, signature.key_id.c_str());
+    set(CURLOPT_PASSWORD, signature.secret.c_str());
+    add("x-amz-content-sha256: " + std::string(kEmptySha256));
+    if (!signature.session_token.empty()) add("x-amz-security-token: " + signature.session_token);
+  }
   set(CURLOPT_HTTPHEADER, list);
   const CURLcode code = curl_->easy_perform(handle_);
   long status = 0;
@@ -185,15 +190,15 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
     return InvalidArgument("expected an http or https URL, found '" + url + "'");
   if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY) {
     may_pass_ = false;
-    return Unavailable("expected an answer in HTTP, found something else").In(Origin(url));
+    return Unavailable("expected an answer in HTTP, found something else").In(HttpOrigin(url));
   }
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
     may_pass_ = false;
     return Unavailable(words[0] != 0 ? words : curl_->easy_strerror(code), std::string(kCertificateHint))
-        .In(Origin(url));
+        .In(HttpOrigin(url));
   }
   if (code != CURLE_OK)
-    return Unavailable(std::string(words[0] != 0 ? words : curl_->easy_strerror(code))).In(Origin(url));
+    return Unavailable(std::string(words[0] != 0 ? words : curl_->easy_strerror(code))).In(HttpOrigin(url));
   // An empty body never called OnBody.
   if (sink != nullptr && status >= 200 && status < 300 && !*body_begun && request.method == HttpRequest::Method::kGet) {
     *body_begun = true;
@@ -204,9 +209,9 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
 
 Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const HttpSink* sink, bool* body_begun) {
   std::string url = request.url;
-  const std::string origin = Origin(url);
+  const std::string origin = HttpOrigin(url);
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
-    ANEMONE_ASSIGN(HttpResponse response, Perform(url, request, Origin(url) == origin, sink, body_begun));
+    ANEMONE_ASSIGN(HttpResponse response, Perform(url, request, HttpOrigin(url) == origin, sink, body_begun));
     const std::string_view location = response.Header("location");
     const bool redirect =
         response.status >= 301 && response.status <= 308 && response.status != 304 && !location.empty();
@@ -214,7 +219,8 @@ Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const Http
       return response;
     std::string next = Absolute(url, location);
     if (url.starts_with("https://") && next.starts_with("http://")) {
-      return Unavailable("expected a redirect that stays on https, found one to " + Origin(next)).In(Origin(url));
+      return Unavailable("expected a redirect that stays on https, found one to " + HttpOrigin(next))
+          .In(HttpOrigin(url));
     }
     url = std::move(next);
   }
@@ -267,6 +273,36 @@ std::optional<double> RetryAfter(const HttpResponse& response) {
   const time_t when = (*curl)->getdate(std::string(text).c_str(), nullptr);  // the other form: a date
   if (when < 0) return std::nullopt;
   return std::max(0.0, std::difftime(when, time(nullptr)));
+}
+
+std::string HttpOrigin(std::string_view url) {
+  const size_t scheme = url.find("://");
+  if (scheme == std::string_view::npos) return "";
+  const std::string_view host = url.substr(scheme + 3, url.find_first_of("/?#", scheme + 3) - scheme - 3);
+  return Lower(url.substr(0, scheme + 3)) + Lower(host.substr(host.rfind('@') + 1));
+}
+
+std::optional<ContentRange> ParseContentRange(std::string_view header) {
+  constexpr std::string_view kUnit = "bytes ";
+  if (!header.starts_with(kUnit)) return std::nullopt;
+  header.remove_prefix(kUnit.size());
+  const auto number = [&header](char behind, uint64_t* value) {
+    const auto [end, error] = std::from_chars(header.data(), header.data() + header.size(), *value);
+    const auto digits = static_cast<size_t>(end - header.data());
+    const bool ends = behind == 0 ? digits == header.size() : digits < header.size() && header[digits] == behind;
+    if (error != std::errc() || !ends) return false;
+    header.remove_prefix(digits + (behind == 0 ? 0 : 1));
+    return true;
+  };
+  ContentRange range;
+  if (header.starts_with("*/")) {
+    header.remove_prefix(2);
+    return number(0, &range.size) ? std::optional(range) : std::nullopt;
+  }
+  if (!number('-', &range.begin) || !number('/', &range.end) || !number(0, &range.size)) return std::nullopt;
+  if (range.begin > range.end || range.end >= range.size) return std::nullopt;
+  ++range.end;
+  return range;
 }
 
 std::string UrlEncode(std::string_view text, std::string_view keep) {

@@ -22,6 +22,14 @@ namespace internal {
 struct Curl;
 }  // namespace internal
 
+// Credentials that sign requests by AWS's Signature Version 4.
+struct HttpSignature {
+  std::string scope;  // as CURLOPT_AWS_SIGV4 has it: "aws:amz:REGION:s3"
+  std::string key_id;
+  std::string secret;
+  std::string session_token = {};
+};
+
 struct HttpRequest {
   enum class Method : uint8_t { kGet, kHead };
   // kRelative follows only redirects that stay on the host by naming no host; an answer with another Location is
@@ -31,7 +39,10 @@ struct HttpRequest {
   Method method = Method::kGet;
   Redirects redirects = Redirects::kAll;
   std::string bearer_token = {};  // sent to the host of `url` only: dropped when a redirect leads to another one
-  uint64_t range_start = 0;       // above 0: asks for the bytes from there on; see `status` 206
+  std::optional<HttpSignature> signature = {};  // signs for the host of `url` only, likewise
+  uint64_t range_start = 0;                     // above 0: asks for the bytes from there on; see `status` 206
+  uint64_t range_end = 0;                       // above `range_start`: asks for the bytes up to there
+  std::string if_range = {};                    // the strong ETag that a range must be of; of another, all is sent
 };
 
 struct HttpResponse {
@@ -85,7 +96,7 @@ class HttpClient {
  private:
   struct Transfer;
   Result<HttpResponse> SendOnce(const HttpRequest& request, const HttpSink* sink, bool* body_begun);
-  Result<HttpResponse> Perform(const std::string& url, const HttpRequest& request, bool send_token,
+  Result<HttpResponse> Perform(const std::string& url, const HttpRequest& request, bool send_credentials,
                                const HttpSink* sink, bool* body_begun);
 
   HttpOptions options_;
@@ -96,6 +107,17 @@ class HttpClient {
 
 // How long a 429 or 503 asks to wait, in seconds: Retry-After, or `t=` of the `ratelimit` header.
 std::optional<double> RetryAfter(const HttpResponse& response);
+// "https://host:port" of an absolute URL, in lower case and without a user's name; empty for anything else.
+std::string HttpOrigin(std::string_view url);
+
+// What a Content-Range header says of an answer 206 or 416 [RFC 9110, 14.4].
+struct ContentRange {
+  uint64_t begin = 0, end = 0;  // both 0 in "bytes */SIZE"
+  uint64_t size = 0;            // of the whole file
+};
+// nullopt for anything else, a size that is not said ("*") included.
+std::optional<ContentRange> ParseContentRange(std::string_view header);
+
 // Percent-encodes everything but unreserved characters and those in `keep`.
 std::string UrlEncode(std::string_view text, std::string_view keep = "");
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
 
 #include "anemone/config.h"
@@ -15,6 +16,7 @@
 #include "config/companions.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
+#include "net/remote_files.h"
 
 namespace anemone {
 namespace {
@@ -22,6 +24,7 @@ namespace {
 using internal::HubCache;
 using internal::HubChoice;
 
+constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
 constexpr std::string_view kConfigs[] = {"config.json", "open_clip_config.json"};
 
 // What is fetched beside the weights.
@@ -63,48 +66,42 @@ double Number(const std::string& text, double otherwise) {
 }
 
 // A file as a HEAD request describes it.
-struct RemoteFile {
+struct HubFile {
   std::string name;
   std::string url;
   std::string etag;
   uint64_t size = UINT64_MAX;  // UINT64_MAX: not said
 };
 
-// What the server's refusal means. `what` names the repository, the revision or the file.
-Status Refusal(const HttpResponse& response, const std::string& what) {
+// What the server's refusal means.
+Status Refusal(const HttpResponse& response) {
   const std::string_view code = response.Header("x-error-code");
   const std::string_view words = response.Header("x-error-message");
   const std::string status = " (HTTP " + std::to_string(response.status) +
                              (words.empty() ? "" : ": " + std::string(words.substr(0, 200))) + ")";
   if (code == "GatedRepo") {
     return Unavailable("expected access, the repository is gated" + status,
-                       "accept its conditions on its page, then set HF_TOKEN")
-        .In(what);
+                       "accept its conditions on its page, then set HF_TOKEN");
   }
-  if (code == "DisabledRepo") return Unavailable("expected access, the repository is disabled" + status).In(what);
-  if (code == "RevisionNotFound")
-    return NotFound("expected the revision, the hub has none of that name" + status).In(what);
-  if (code == "EntryNotFound")
-    return NotFound("expected the file, the revision has none of that name" + status).In(what);
+  if (code == "DisabledRepo") return Unavailable("expected access, the repository is disabled" + status);
+  if (code == "RevisionNotFound") return NotFound("expected the revision, the hub has none of that name" + status);
+  if (code == "EntryNotFound") return NotFound("expected the file, the revision has none of that name" + status);
   if (code == "RepoNotFound" || response.status == 404) {
     return NotFound("expected a model repository, the hub shows none of that name" + status,
-                    "if it is private, set HF_TOKEN")
-        .In(what);
+                    "if it is private, set HF_TOKEN");
   }
   if (response.status == 401)
-    return Unavailable("expected access, the hub refuses the token" + status, "check HF_TOKEN, or log in again")
-        .In(what);
+    return Unavailable("expected access, the hub refuses the token" + status, "check HF_TOKEN, or log in again");
   if (response.status == 403)
-    return Unavailable("expected access, the hub forbids it" + status, "check what the token may read").In(what);
+    return Unavailable("expected access, the hub forbids it" + status, "check what the token may read");
   if (response.status == 429) {
     const std::optional<double> wait = RetryAfter(response);
     return Unavailable("rate-limited" + status,
                        wait ? "try again in " + std::to_string(static_cast<int64_t>(*wait)) + " s"
-                            : "try again later, or set HF_TOKEN")
-        .In(what);
+                            : "try again later, or set HF_TOKEN");
   }
-  if (response.status >= 500) return Unavailable("the hub is in trouble" + status, "try again later").In(what);
-  return Unavailable("expected the file, the hub answers otherwise" + status).In(what);
+  if (response.status >= 500) return Unavailable("the hub is in trouble" + status, "try again later");
+  return Unavailable("expected the file, the hub answers otherwise" + status);
 }
 
 std::string Unquoted(std::string_view etag) {
@@ -119,21 +116,16 @@ uint64_t ParseSize(std::string_view text) {
   return text.empty() || error != std::errc() || end != text.data() + text.size() ? UINT64_MAX : size;
 }
 
-// The files that an index names.
 Result<std::vector<std::string>> Shards(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  ANEMONE_ASSIGN(const Config index, Config::ParseJson(text, path));
-  const ConfigNode* map = index.root().Get("weight_map");
-  if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
-  std::set<std::string> shards;
-  for (const auto& [tensor, shard] : map->map) {
-    if (shard.kind != ConfigNode::Kind::kString || !UnsafePath(shard.text).empty()) {
-      return Corrupt("expected the name of a file, found '" + shard.ScalarText() + "'").In(tensor).In(path);
-    }
-    shards.insert(shard.text);
-  }
-  return std::vector<std::string>(shards.begin(), shards.end());
+  return internal::ShardsOf(std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>()),
+                            path);
+}
+
+// Address of a file of a commit.
+std::string ResolveUrl(const HubOptions& options, const std::string& repo, const std::string& commit,
+                       const std::string& name) {
+  return options.endpoint + "/" + repo + "/resolve/" + commit + "/" + UrlEncode(name, "/");
 }
 
 class Fetch {
@@ -143,28 +135,23 @@ class Fetch {
         options_(options),
         progress_(progress),
         cache_(options.cache_dir, repo.name, options.symlinks),
-        client_(HttpOptions{.connect_timeout_s = options.timeout_s,
-                            .stall_timeout_s = options.stall_timeout_s,
-                            .first_wait_s = options.first_wait_s,
-                            .user_agent = options.user_agent.empty() ? "anemone" : options.user_agent,
-                            .ca_file = options.ca_file,
-                            .cancelled = [this] { return !Report("waiting"); }}) {}
+        client_(options.Http([this] { return !Report("waiting"); })) {}
 
   Result<std::string> Run() {
-    const std::string cached = cache_.CommitOf(repo_.revision);
-    if (options_.offline || internal::IsCommit(repo_.revision)) {
-      if (std::string weights; !cached.empty() && IsComplete(cached, &weights)) return PathOf(cached, weights);
-      if (options_.offline) {
-        return NotFound("expected the model in the cache while offline, found " +
-                            std::string(cached.empty() ? "none" : "a part of it"),
-                        "unset HF_HUB_OFFLINE to download it into " + options_.cache_dir)
-            .In(Name());
-      }
-    }
+    if (const std::optional<std::string> path = Known()) return *path;
+    if (options_.offline) return NotKnown();
     Result<std::string> path = Download();
-    if (path.ok() || path.status().kind() != ErrorKind::kUnavailable || refused_) return path;
-    if (std::string weights; !cached.empty() && IsComplete(cached, &weights)) return PathOf(cached, weights);
-    return path;
+    return path.ok() ? path : InsteadOf(path.status());
+  }
+
+  // Where the model, or `inside` of its repository, is: in the cache, or read in place.
+  Result<Location> Find(const std::string& inside, const std::string& shown) {
+    if (const std::optional<std::string> path = Known(inside)) return Location(*path);
+    if (options_.offline) return NotKnown();
+    Result<Location> place = ReadInPlace(inside, shown);
+    if (place.ok()) return place;
+    const Result<std::string> path = InsteadOf(place.status(), inside);
+    return path.ok() ? Location(*path) : place;
   }
 
  private:
@@ -189,6 +176,32 @@ class Fetch {
     reported_ = now;
     cancelled_ = !progress_(stage_.empty() ? stage : std::string_view(stage_), done_, total_);
     return !cancelled_;
+  }
+
+  // Where the cache has what a commit is, or `inside` of it; nullopt where it has not all.
+  std::optional<std::string> InCache(const std::string& commit, const std::string& inside) const {
+    if (commit.empty()) return std::nullopt;
+    if (!inside.empty())
+      return cache_.HasFile(commit, inside) ? std::optional(cache_.Snapshot(commit) + "/" + inside) : std::nullopt;
+    std::string weights;
+    return IsComplete(commit, &weights) ? std::optional(PathOf(commit, weights)) : std::nullopt;
+  }
+  // What needs no hub: a commit never changes.
+  std::optional<std::string> Known(const std::string& inside = "") const {
+    const bool may_serve = options_.offline || internal::IsCommit(repo_.revision);
+    return may_serve ? InCache(cache_.CommitOf(repo_.revision), inside) : std::nullopt;
+  }
+  Status NotKnown() const {
+    return NotFound("expected the model in the cache while offline, found " +
+                        std::string(cache_.CommitOf(repo_.revision).empty() ? "none" : "a part of it"),
+                    "unset HF_HUB_OFFLINE to read it from the hub, or to download it into " + options_.cache_dir)
+        .In(Name());
+  }
+  // What the cache has, where the hub cannot be reached.
+  Result<std::string> InsteadOf(const Status& failure, const std::string& inside = "") const {
+    if (failure.kind() != ErrorKind::kUnavailable || refused_) return failure;
+    const std::optional<std::string> path = InCache(cache_.CommitOf(repo_.revision), inside);
+    return path ? Result<std::string>(*path) : failure;
   }
 
   std::string PathOf(const std::string& commit, const std::string& weights) const {
@@ -220,26 +233,48 @@ class Fetch {
     return response;
   }
 
-  Result<std::string> Download() {
+  // What the revision is now.
+  Result<internal::HubModel> Look() {
     HttpRequest request;
     request.url = options_.endpoint + "/api/models/" + repo_.name + "/revision/" + UrlEncode(repo_.revision);
     ANEMONE_ASSIGN(const HttpResponse response, Ask(request));
     if (response.status != 200) {
       refused_ = response.status < 500 && response.status != 429;
-      return Refusal(response, Name());
+      return Refusal(response).In(Name());
     }
-    ANEMONE_ASSIGN(const Config info, Config::ParseJson(response.body, Name()));
-    const ConfigNode* sha = info.root().Get("sha");
-    if (sha == nullptr || !internal::IsCommit(sha->text))
-      return Unavailable("expected the commit of the revision, the hub names none").In(Name());
-    const std::string commit = sha->text;
-    std::vector<std::string> names;
-    if (const ConfigNode* siblings = info.root().Get("siblings")) {
-      for (const ConfigNode& file : siblings->list) {
-        if (const ConfigNode* name = file.Get("rfilename"); name != nullptr && UnsafePath(name->text).empty())
-          names.push_back(name->text);
-      }
+    return internal::ParseHubModel(response.body, Name());
+  }
+
+  Result<Location> ReadInPlace(const std::string& inside, const std::string& shown) {
+    ANEMONE_ASSIGN(const internal::HubModel model, Look());
+    if (const std::optional<std::string> path = InCache(model.commit, inside)) return Location(*path);
+    RemoteFile file{.name = {}, .request = {.bearer_token = options_.token}, .refusal = Refusal};
+    auto files = std::make_shared<RemoteFiles>(shown, std::move(file), options_.Http(nullptr));
+    const auto add = [&](const std::vector<std::string>& names) {
+      for (const std::string& name : names) files->Add(name, ResolveUrl(options_, repo_.name, model.commit, name));
+    };
+    const HubChoice choice = inside.empty() ? internal::ChooseFiles(model.files) : HubChoice();
+    if (choice.weights.empty()) {  // a part of it, or a format that is not Hugging Face's
+      add(model.files);
+      return inside.empty() ? Location(shown, files) : Location(shown, files) / inside;
     }
+    add(choice.configs);
+    add({choice.weights});
+    const Location weights = Location(shown, files) / choice.weights;
+    if (choice.weights.ends_with(".nemo")) return weights;
+    if (choice.weights.ends_with(".index.json")) {
+      ANEMONE_ASSIGN(ByteSourcePtr index, weights.Open());
+      ANEMONE_ASSIGN(const std::string text, Whole(std::move(index)).ReadAll(kMaxIndexBytes));
+      ANEMONE_ASSIGN(const std::vector<std::string> shards, internal::ShardsOf(text, weights.string()));
+      add(shards);
+    }
+    return Location(shown, files);
+  }
+
+  Result<std::string> Download() {
+    ANEMONE_ASSIGN(const internal::HubModel model, Look());
+    const std::string& commit = model.commit;
+    const std::vector<std::string>& names = model.files;
     HubChoice choice = internal::ChooseFiles(names);
     if (choice.weights.empty()) {
       refused_ = true;
@@ -270,11 +305,11 @@ class Fetch {
 
   // Downloads what a snapshot lacks of `names`.
   Status Get(const std::string& commit, const std::vector<std::string>& names) {
-    std::vector<RemoteFile> missing;
+    std::vector<HubFile> missing;
     uint64_t bytes = 0;
     for (const std::string& name : names) {
       if (cache_.HasFile(commit, name)) continue;  // a commit never changes
-      ANEMONE_ASSIGN(RemoteFile file, Describe(commit, name));
+      ANEMONE_ASSIGN(HubFile file, Describe(commit, name));
       if (cache_.HasBlob(file.etag, file.size)) {
         ANEMONE_TRY(cache_.Link(commit, name, file.etag));
         continue;
@@ -284,24 +319,24 @@ class Fetch {
     }
     total_ += bytes;
     ANEMONE_TRY(cache_.CheckSpace(bytes));
-    for (const RemoteFile& file : missing) {
+    for (const HubFile& file : missing) {
       ANEMONE_TRY(GetBlob(file).In(file.name).In(Name()));
       ANEMONE_TRY(cache_.Link(commit, file.name, file.etag));
     }
     return {};
   }
 
-  Result<RemoteFile> Describe(const std::string& commit, const std::string& name) {
-    RemoteFile file;
+  Result<HubFile> Describe(const std::string& commit, const std::string& name) {
+    HubFile file;
     file.name = name;
-    file.url = options_.endpoint + "/" + repo_.name + "/resolve/" + commit + "/" + UrlEncode(name, "/");
+    file.url = ResolveUrl(options_, repo_.name, commit, name);
     ANEMONE_ASSIGN(
         const HttpResponse head,
         Ask({.url = file.url, .method = HttpRequest::Method::kHead, .redirects = HttpRequest::Redirects::kRelative}));
     const bool elsewhere = head.status >= 301 && head.status <= 308;
     if (head.status != 200 && !elsewhere) {
       refused_ = head.status < 500 && head.status != 429;
-      return Refusal(head, Name() + ": " + name);
+      return Refusal(head).In(name).In(Name());
     }
     const std::string_view linked = head.Header("x-linked-etag");
     file.etag = Unquoted(linked.empty() ? head.Header("etag") : linked);
@@ -317,7 +352,7 @@ class Fetch {
     return file;
   }
 
-  Status GetBlob(const RemoteFile& file) {
+  Status GetBlob(const HubFile& file) {
     stage_ = "download " + file.name;
     const auto wait = [this] { return client_.Wait(0.1); };
     ANEMONE_ASSIGN(const auto lock, cache_.Lock(file.etag, wait));
@@ -352,7 +387,7 @@ class Fetch {
   }
 
   // One GET of what is still missing.
-  Status Transfer(const RemoteFile& file, internal::PartialBlob& blob, uint64_t before) {
+  Status Transfer(const HubFile& file, internal::PartialBlob& blob, uint64_t before) {
     const uint64_t start = blob.size_bytes();
     const HttpSink sink{.begin = [&](const HttpResponse& head) -> Status {
                           const bool follows =
@@ -373,7 +408,7 @@ class Fetch {
     }
     if (response.status != 200 && response.status != 206) {
       refused_ = response.status < 500 && response.status != 429;
-      return Refusal(response, Origin(response.url));
+      return Refusal(response).In(HttpOrigin(response.url));
     }
     if (file.size != UINT64_MAX && blob.size_bytes() < file.size) {
       return Unavailable("expected " + std::to_string(file.size) + " bytes, the transfer ended at " +
@@ -381,8 +416,6 @@ class Fetch {
     }
     return {};
   }
-
-  static std::string Origin(const std::string& url) { return url.substr(0, url.find('/', url.find("://") + 3)); }
 };
 
 }  // namespace
@@ -443,22 +476,86 @@ bool LooksLikeRepoId(std::string_view text) {
   return !std::filesystem::exists(std::filesystem::path(text), ignored);
 }
 
+HttpOptions HubOptions::Http(std::function<bool()> cancelled) const {
+  return {.connect_timeout_s = timeout_s,
+          .stall_timeout_s = stall_timeout_s,
+          .first_wait_s = first_wait_s,
+          .user_agent = user_agent.empty() ? "anemone" : user_agent,
+          .ca_file = ca_file,
+          .cancelled = std::move(cancelled)};
+}
+
 RepoId SplitRepoId(std::string_view text) {
   const size_t at = text.find('@');
   return {std::string(text.substr(0, at)), at == std::string_view::npos ? "main" : std::string(text.substr(at + 1))};
 }
 
+namespace {
+
+Result<RepoId> CheckRepo(std::string_view repo_id, std::string_view revision) {
+  RepoId repo{std::string(repo_id), revision.empty() ? "main" : std::string(revision)};
+  const bool one_slash = std::count(repo_id.begin(), repo_id.end(), '/') == 1;
+  if (!UnsafePath(repo_id).empty() || !one_slash || !UnsafePath(repo.revision).empty())
+    return InvalidArgument("expected org/name[@revision], found '" + repo.name + "@" + repo.revision + "'");
+  return repo;
+}
+
+}  // namespace
+
 Result<std::string> FetchModel(std::string_view repo_id, std::string_view revision, const HubOptions& options,
                                const ProgressFn& progress) {
-  const RepoId repo{std::string(repo_id), revision.empty() ? "main" : std::string(revision)};
-  const bool one_slash = std::count(repo_id.begin(), repo_id.end(), '/') == 1;
-  if (!UnsafePath(repo_id).empty() || !one_slash || !UnsafePath(repo.revision).empty()) {
-    return InvalidArgument("expected org/name[@revision], found '" + repo.name + "@" + repo.revision + "'");
-  }
+  ANEMONE_ASSIGN(const RepoId repo, CheckRepo(repo_id, revision));
   return Fetch(repo, options, progress).Run();
 }
 
+Result<Location> FindModel(const RepoId& id, const std::string& inside, const std::string& shown,
+                           const HubOptions& options, const ProgressFn& progress) {
+  ANEMONE_ASSIGN(const RepoId repo, CheckRepo(id.name, id.revision));
+  if (!inside.empty() && !UnsafePath(inside).empty())
+    return InvalidArgument("expected a path in the repository, found '" + inside + "'").In(repo.name);
+  return Fetch(repo, options, progress).Find(inside, shown);
+}
+
 namespace internal {
+
+Result<HubModel> ParseHubModel(const std::string& json, const std::string& name) {
+  ANEMONE_ASSIGN(const Config info, Config::ParseJson(json, name));
+  const ConfigNode* sha = info.root().Get("sha");
+  if (sha == nullptr || !IsCommit(sha->text))
+    return Unavailable("expected the commit of the revision, the hub names none").In(name);
+  HubModel model{.commit = sha->text, .files = {}};
+  const ConfigNode* siblings = info.root().Get("siblings");
+  if (siblings == nullptr) return model;
+  for (const ConfigNode& file : siblings->list) {
+    if (const ConfigNode* path = file.Get("rfilename"); path != nullptr && UnsafePath(path->text).empty())
+      model.files.push_back(path->text);
+  }
+  return model;
+}
+
+Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path) {
+  ANEMONE_ASSIGN(const Config config, Config::ParseJson(index, path));
+  const ConfigNode* map = config.root().Get("weight_map");
+  if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
+  std::set<std::string> shards;
+  for (const auto& [tensor, shard] : map->map) {
+    if (shard.kind != ConfigNode::Kind::kString || !UnsafePath(shard.text).empty())
+      return Corrupt("expected the name of a file, found '" + shard.ScalarText() + "'").In(tensor).In(path);
+    shards.insert(shard.text);
+  }
+  return std::vector<std::string>(shards.begin(), shards.end());
+}
+
+std::vector<std::string> FilesBeside() {
+  const std::vector<std::string_view> names = Beside();
+  return {names.begin(), names.end()};
+}
+
+std::vector<std::string> FilesOfModels() {
+  std::vector<std::string> names = FilesBeside();
+  names.insert(names.end(), std::begin(kWeights), std::end(kWeights));
+  return names;
+}
 
 HubChoice ChooseFiles(const std::vector<std::string>& names) {
   const std::set<std::string_view> all(names.begin(), names.end());

@@ -11,12 +11,15 @@
 #ifndef ANEMONE_NET_HUB_H_
 #define ANEMONE_NET_HUB_H_
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "anemone/progress.h"
 #include "anemone/status.h"
+#include "base/location.h"
+#include "net/http.h"
 
 namespace anemone {
 
@@ -34,6 +37,7 @@ struct HubOptions {
   std::string user_agent;       // "anemone; …" with HF_HUB_USER_AGENT_ORIGIN
 
   static HubOptions FromEnvironment();
+  HttpOptions Http(std::function<bool()> cancelled) const;
 };
 // Whether a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
 bool IsTrueInEnvironment(const char* name);
@@ -60,7 +64,26 @@ RepoId SplitRepoId(std::string_view text);
 Result<std::string> FetchModel(std::string_view repo_id, std::string_view revision, const HubOptions& options,
                                const ProgressFn& progress = nullptr);
 
+// As FetchModel, but what the cache has not is read in place, by ranges: nothing is downloaded. `inside`: a file or
+// folder of the repository; empty: what a conversion needs of a Hugging Face model, else all of it. `shown` is what
+// messages call the repository. Errors: as FetchModel.
+Result<Location> FindModel(const RepoId& repo, const std::string& inside, const std::string& shown,
+                           const HubOptions& options, const ProgressFn& progress = nullptr);
+
 namespace internal {
+// What the hub says of a revision. Names that are no safe paths are left out.
+struct HubModel {
+  std::string commit;
+  std::vector<std::string> files;
+};
+// Errors: Corrupt (no JSON), Unavailable (no commit).
+Result<HubModel> ParseHubModel(const std::string& json, const std::string& name);
+// The files that an index of weights names. Errors: Corrupt.
+Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path);
+// What is taken along beside weights; and with the names that weights may have.
+std::vector<std::string> FilesBeside();
+std::vector<std::string> FilesOfModels();
+
 // Which of a repository's files a conversion needs. `weights` is empty when there are none we know; an index stands for
 // the shards that it names.
 struct HubChoice {

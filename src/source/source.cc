@@ -1,7 +1,10 @@
 #include "source/source.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -9,6 +12,8 @@
 #include "base/nearest.h"
 #include "format/format.h"
 #include "net/hub.h"
+#include "net/remote_files.h"
+#include "net/url.h"
 #include "source/openclip_run.h"
 #include "source/run_folder.h"
 #include "source/wrappers.h"
@@ -17,8 +22,14 @@ namespace anemone {
 
 namespace {
 
-// "https://huggingface.co/org/name/tree/main", "hf://org/name": org/name@main, org/name. Empty for anything else.
-std::string RepoOfUrl(std::string_view url) {
+// What an address names on the hub.
+struct OnHub {
+  RepoId repo;
+  std::string inside;  // a file or folder of the repository; empty: the model
+};
+
+// "https://huggingface.co/org/name/tree/main/sub", "hf://org/name@main/sub".
+std::optional<OnHub> HubAddress(std::string_view url) {
   constexpr std::string_view kHosts[] = {"https://huggingface.co/", "http://huggingface.co/", "https://hf.co/",
                                          "huggingface.co/", "hf://"};
   for (const std::string_view host : kHosts) {
@@ -29,18 +40,24 @@ std::string RepoOfUrl(std::string_view url) {
       if (slash > 0) parts.emplace_back(rest.substr(0, slash));
       rest.remove_prefix(std::min(slash + 1, rest.size()));
     }
-    if (parts.size() < 2) return {};
-    const bool has_revision = parts.size() >= 4 && (parts[2] == "tree" || parts[2] == "blob" || parts[2] == "resolve");
-    return parts[0] + "/" + parts[1] + (has_revision ? "@" + parts[3] : std::string());
+    if (parts.size() < 2) return std::nullopt;
+    OnHub found{.repo = SplitRepoId(parts[0] + "/" + parts[1]), .inside = {}};
+    size_t next = 2;
+    if (parts.size() >= 4 && (parts[2] == "tree" || parts[2] == "blob" || parts[2] == "resolve")) {
+      found.repo.revision = parts[3];
+      next = 4;
+    }
+    for (; next < parts.size(); ++next) found.inside += (found.inside.empty() ? "" : "/") + parts[next];
+    return found;
   }
-  return {};
+  return std::nullopt;
 }
 
 // "no such file": what it may have been instead.
 Status Explain(const Status& missing, const std::string& path) {
   if (path == "-") return missing.Hint("standard input is not read: give the path of a file");
   if (path.find("://") != std::string::npos)
-    return missing.Hint("a URL is not a path: download it first; a model of the hub is org/name");
+    return missing.Hint("addresses begin with https://, http://, hf://, s3:// or gs://");
   if (LooksLikeRepoId(path)) {
     const std::string folder = path.substr(0, path.find('/'));
     return missing.Hint(folder + "/ is a folder here; a model of the hub is then named hf://" + path);
@@ -48,18 +65,19 @@ Status Explain(const Status& missing, const std::string& path) {
   return missing;
 }
 
-// The checkpoint at `path`, or the only one in a training's folder.
-Result<Checkpoint> OpenPath(const std::string& path, const OpenOptions& options) {
-  Result<Checkpoint> opened = OpenCheckpoint(path, options);
+// The checkpoint at `place`, or the only one in a training's folder.
+Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) {
+  const std::string& path = place.string();
+  Result<Checkpoint> opened = OpenCheckpoint(place, options);
   if (opened.ok()) return opened;
   const Status status = opened.status();
-  if (status.kind() == ErrorKind::kNotFound) return Explain(WithNearestPath(status, path), path);
-  std::error_code error;
-  if (status.kind() != ErrorKind::kUnsupported || !std::filesystem::is_directory(path, error)) return status;
-  const Result<std::vector<std::string>> found = FindCheckpoints(path);
+  if (status.kind() == ErrorKind::kNotFound && place.files() == nullptr)
+    return Explain(WithNearestPath(status, path), path);
+  if (status.kind() != ErrorKind::kUnsupported || !place.IsFolder()) return status;
+  const Result<std::vector<std::string>> found = FindCheckpoints(place);
   if (!found.ok() || found->empty()) return status;
   if (found->size() == 1) {
-    opened = OpenCheckpoint(found->front(), options);
+    opened = OpenCheckpoint({found->front(), place.files()}, options);
     if (opened.ok()) opened->notes.push_back("the only checkpoint in " + path + " is " + found->front());
     return opened;
   }
@@ -74,31 +92,41 @@ Result<Checkpoint> OpenPath(const std::string& path, const OpenOptions& options)
       .In(path);
 }
 
+// How much of a model on a server was read to open it.
+std::string ReadSoFar(const Location& place) {
+  const auto* files = dynamic_cast<const RemoteFiles*>(place.files().get());
+  return files == nullptr ? std::string()
+                          : fmt::format("read in place: {} bytes in {} requests so far",
+                                        files->pool().bytes_read.load(), files->pool().requests.load());
+}
+
 }  // namespace
 
-Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progress, const OpenOptions& options) {
+Result<Location> FindSource(const std::string& source, const ProgressFn& progress) {
   if (source.empty()) return InvalidArgument("expected the path of a checkpoint, found nothing");
-  const std::string url_repo = RepoOfUrl(source);
+  std::optional<OnHub> hub = HubAddress(source);
   // "models/demo-clipp" beside a folder models/ is a path with a typing error: nothing is asked of the hub.
   std::error_code error;
   const bool is_below_a_folder = std::filesystem::is_directory(source.substr(0, source.find('/')), error);
-  if (!url_repo.empty() || (LooksLikeRepoId(source) && !is_below_a_folder)) {
-    const RepoId repo = SplitRepoId(url_repo.empty() ? source : url_repo);
-    const Result<std::string> snapshot = FetchModel(repo.name, repo.revision, HubOptions::FromEnvironment(), progress);
-    if (!snapshot.ok()) {
-      const Status& status = snapshot.status();
-      const bool named = !status.error().where.empty() && status.error().where.front().starts_with(repo.name);
-      return named ? status : status.In(source);
-    }
-    Result<Checkpoint> checkpoint = OpenCheckpoint(*snapshot, options);
-    if (!checkpoint.ok()) return checkpoint;
-    checkpoint->path = source;
-    ANEMONE_TRY(TakeOffWrappers(&*checkpoint));
-    return checkpoint;
-  }
-  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenPath(source, options));
+  if (!hub && LooksLikeRepoId(source) && !is_below_a_folder) hub = OnHub{SplitRepoId(source), {}};
+  const HubOptions options = HubOptions::FromEnvironment();
+  if (!hub) return IsUrl(source) ? OpenUrl(source, options.Http(nullptr)) : Location(source);
+  std::string shown = hub->repo.name + (hub->repo.revision == "main" ? "" : "@" + hub->repo.revision);
+  Result<Location> place = FindModel(hub->repo, hub->inside, shown, options, progress);
+  if (place.ok()) return place;
+  const Status& status = place.status();
+  const bool named = !status.error().where.empty() && status.error().where.front().starts_with(hub->repo.name);
+  return named ? status : status.In(source);
+}
+
+Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progress, const OpenOptions& options) {
+  ANEMONE_ASSIGN(const Location place, FindSource(source, progress));
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenPlace(place, options));
+  const bool is_given_path = place.string() == source;
   ANEMONE_TRY(TakeOffWrappers(&checkpoint));
-  ANEMONE_TRY(AddConfigOfOpenClipRun(&checkpoint));
+  if (place.files() != nullptr) checkpoint.notes.push_back(ReadSoFar(place));
+  if (is_given_path && place.files() == nullptr) ANEMONE_TRY(AddConfigOfOpenClipRun(&checkpoint));
+  if (!is_given_path && place.files() == nullptr) checkpoint.path = source;
   return checkpoint;
 }
 

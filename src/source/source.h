@@ -7,12 +7,17 @@
 #include "anemone/checkpoint.h"
 #include "anemone/progress.h"
 #include "anemone/status.h"
+#include "base/location.h"
 #include "format/format.h"
 
 namespace anemone {
 
-// Opens a path; if there is none and `source` reads like a hub id ("org/name", "org/name@revision"), finds the model in
-// the local Hugging Face cache or downloads what conversion needs. Errors carry `source` as their outermost coordinate.
+// Where `source` is: a path; a hub id ("org/name", "org/name@revision") where no such path exists, or an address
+// (hf://, https://, http://, s3://, gs://). What the local Hugging Face cache lacks is read in place. Errors: those of
+// FindModel and OpenUrl.
+Result<Location> FindSource(const std::string& source, const ProgressFn& progress);
+
+// Opens what FindSource finds. Errors carry `source` as their outermost coordinate.
 // Names that a wrapper of the model put before its own are taken off where a family knows what is behind (wrappers.h).
 Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progress, const OpenOptions& options = {});
 

@@ -25,6 +25,7 @@ class ItemReader final : public ByteSource {
   const std::string& name() const override { return file_.source->name(); }
   int fd() const override { return file_.source->fd(); }
   Status CheckUnchanged() const override { return file_.source->CheckUnchanged(); }
+  std::string_view remote_version() const override { return file_.source->remote_version(); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     const uint64_t end = file_.offset + file_.size;
     if (!opening_ || out.size() > kLargest || offset > end || out.size() > end - offset) {

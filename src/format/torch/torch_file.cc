@@ -122,6 +122,7 @@ class ZipSource final : public ByteSource {
   const std::string& name() const override { return file_->name(); }
   int fd() const override { return file_->fd(); }
   Status CheckUnchanged() const override { return file_->CheckUnchanged(); }
+  std::string_view remote_version() const override { return file_->remote_version(); }
   std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return file_->ReadAt(offset, out); }
 
@@ -146,6 +147,7 @@ class SwappedSource : public ByteSource {
   uint64_t size_bytes() const override { return record_.size; }
   const std::string& name() const override { return record_.source->name(); }
   Status CheckUnchanged() const override { return record_.source->CheckUnchanged(); }
+  std::string_view remote_version() const override { return record_.source->remote_version(); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     if (!Within(offset, out.size(), record_.size)) return Corrupt("a read beyond the storage's end");
     // Whole elements, a window at a time: a request may begin or end inside one.

@@ -141,7 +141,7 @@ class TypingErrors(ProgramCase):
         self.fails(66, "models/demp: no such file or folder\nhint: did you mean models/demo\\?", "inspect", "models/demp")
         self.fails(66, "hint: models/ is a folder here; a model of the hub is then named hf://models/other-thing", "inspect",
                    "models/other-thing")
-        self.fails(66, "hint: a URL is not a path", "inspect", "s3://bucket/x.nemo")
+        self.fails(66, "hint: addresses begin with https://", "inspect", "ftp://host/x.nemo")
         self.fails(66, "-: no such file or folder\nhint: standard input is not read", "inspect", "-")
 
     def test_every_command_that_reads_a_path_names_the_nearest(self):

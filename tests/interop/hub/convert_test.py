@@ -1,4 +1,4 @@
-"""convert of a hub id, from a hub that speaks the protocol and from the cache it fills; and what transformers finds there.
+"""convert of a hub id, read in place from a hub that speaks the protocol, and from the cache that fetch fills; and what transformers finds there.
 
 usage: convert_test.py ANEMONE GOLDEN_DIR
 ANEMONE_TEST_PYTHON names a Python with transformers, where this machine's has none.
@@ -51,11 +51,21 @@ class Convert(FolderCase):
 
     def test_a_hub_id_becomes_a_nemo(self):
         hparams = ("--hparams", GOLDEN / "clip" / "hparams.yaml")
-        self.run_anemone("convert", NAME, "openai_clip.nemo", *hparams, "--check")
+        token = {"HF_TOKEN": "hf_test"}
+        self.run_anemone("convert", NAME, "openai_clip.nemo", *hparams, "--check", **token)
         self.assertIn("equal: 74 tensors", self.run_anemone("diff", "openai_clip.nemo", GOLDEN / "clip" / "mcore.nemo", "--weights"))
         self.assertIn("model.safetensors", self.requests())
+        # Read in place: nothing is in the cache. The token goes to the hub alone.
+        self.assertFalse(os.path.exists(self.path("home/hub")))
+        lines = [line.split() for line in self.requests().splitlines()]
+        self.assertEqual({line[-1] for line in lines if line[1] == "cdn"}, {"-"})
+        self.assertIn("auth", {line[-1] for line in lines if line[1] == "hub"})
+        # The same by an address, a revision and a file.
+        for name in (f"hf://{NAME}", f"hf://{NAME}@main", f"https://huggingface.co/{NAME}/tree/main", f"hf://{NAME}/model.safetensors"):
+            self.assertIn("equal: ", self.run_anemone("diff", name, GOLDEN / "clip" / "hf", "--weights"))
+        # Once it is fetched, its cache serves without a hub, and so do the variables that name it otherwise.
+        self.run_anemone("fetch", NAME)
         asked = self.requests()
-        # Its cache serves the next run without a hub, and so do the variables that name it otherwise.
         hub = self.path("home/hub")
         for where in ({}, {"HF_HOME": "/nope", "HF_HUB_CACHE": hub}, {"HF_HOME": "/nope", "HUGGINGFACE_HUB_CACHE": hub}):
             for offline in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):

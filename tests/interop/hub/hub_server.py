@@ -180,20 +180,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = REPOS[repo][name]
         if repo == "corrupt":
             content = content[:-1] + b"!"
-        start = 0
+        start, end = 0, len(content)
         wanted = self.headers.get("Range")
         if wanted and repo != "cutnorange":
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            first, last = wanted.removeprefix("bytes=").split("-")
+            start, end = int(first), min(int(last or end) + 1, end)
             if start >= len(content):
                 return self.answer(416, [("Content-Range", f"bytes */{len(content)}")])
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        part = start > 0 or end < len(content) or wanted and repo != "cutnorange"
+        self.send_response(206 if part else 200)
+        self.send_header("ETag", f'"{etag(name, content)}"')
+        self.send_header("Content-Length", str(end - start))
+        if part:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
         self.end_headers()
         if self.command == "HEAD":
             return None
-        end = len(content)
+        whole = end
         if repo == "cut" or (repo == "cutnorange" and count("cutnorange") == 1):
             end = min(end, start + 300_000)
         try:
@@ -208,7 +211,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(0.1)
                 start += 100_000
             self.wfile.write(content[start:end])
-            if end < len(content):
+            if end < whole:
                 self.wfile.flush()
                 self.close_connection = True
                 self.connection.shutdown(2)

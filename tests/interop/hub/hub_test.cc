@@ -314,6 +314,51 @@ TEST_F(Hub, GivesUpOnAServerThatDrips) {
   EXPECT_LE(Requests("GET cdn "), 5U);
 }
 
+TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {
+  options_.token = "hf_test";
+  ANEMONE_ASSERT_ASSIGN(const Location model, FindModel({"org/plain", "main"}, "", "org/plain", options_));
+  EXPECT_TRUE(model.IsFolder());
+  ANEMONE_ASSERT_ASSIGN(const std::vector<std::string> names, model.List());
+  EXPECT_THAT(names, ::testing::ElementsAre("config.json", "merges.txt", "model.safetensors",
+                                            "preprocessor_config.json", "vocab.json"));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr weights, (model / "model.safetensors").Open());
+  EXPECT_EQ(weights->size_bytes(), 1000003U);
+  EXPECT_EQ(weights->name(), "org/plain/model.safetensors");
+  EXPECT_FALSE(weights->remote_version().empty());
+  const ByteRange end{weights, 900000, 100003};
+  ANEMONE_ASSERT_ASSIGN(const std::string in_place, end.ReadAll(end.size));
+  EXPECT_FALSE(fs::exists(options_.cache_dir));
+  EXPECT_EQ(Requests(" cdn ", " auth"), 0U);
+  EXPECT_GT(Requests(" hub ", " auth"), 0U);
+  EXPECT_EQ(Requests("GET hub", "model.safetensors"), 1U);  // later ranges go where it led
+  // Of the repository, and what is not there.
+  ANEMONE_ASSERT_ASSIGN(const Location inside,
+                        FindModel({"org/plain", "main"}, "onnx/model.onnx", "org/plain", options_));
+  EXPECT_TRUE(inside.IsFile());
+  EXPECT_FALSE((model / "absent").Exists());
+  EXPECT_THAT((model / "absent").Open(), StatusIs(ErrorKind::kNotFound, "org/plain/absent"));
+  EXPECT_THAT(FindModel({"org/plain", "main"}, "../x", "org/plain", options_),
+              StatusIs(ErrorKind::kInvalidArgument, "a path in the repository"));
+  // The cache serves once it has all, then without a hub.
+  ANEMONE_ASSERT_ASSIGN(const std::string path, FetchModel("org/plain", "main", options_));
+  ANEMONE_ASSERT_ASSIGN(const Location cached, FindModel({"org/plain", "main"}, "", "org/plain", options_));
+  EXPECT_EQ(cached.string(), path);
+  EXPECT_EQ(cached.files(), nullptr);
+  EXPECT_EQ(in_place, ReadText(path + "/model.safetensors").substr(900000));
+  options_.offline = true;
+  EXPECT_THAT(FindModel({"org/plain", "main"}, "", "org/plain", options_), IsOk());
+  EXPECT_THAT(FindModel({"org/sharded", "main"}, "", "org/sharded", options_),
+              StatusIs(ErrorKind::kNotFound, "while offline"));
+}
+
+TEST_F(Hub, GivesUpReadingFromAServerThatDrips) {
+  options_.stall_timeout_s = 1;
+  ANEMONE_ASSERT_ASSIGN(const Location model, FindModel({"org/drip", "main"}, "", "org/drip", options_));
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THAT((model / "model.safetensors").Open(), StatusIs(ErrorKind::kUnavailable, "org/drip/model.safetensors"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+}
+
 TEST_F(Hub, AsksNoTwiceWhatCannotPass) {
   EXPECT_THAT(FetchModel("org/loop", "main", options_), StatusIs(ErrorKind::kUnavailable, "at most 10 redirects"));
   EXPECT_EQ(Requests("GET cdn "), 10U);  // the first request asks the hub

@@ -1,0 +1,229 @@
+"""Sources on servers: read by ranges, streamed into outputs, and every way in which a server can fail.
+
+usage: remote_test.py ANEMONE GOLDEN_DIR
+ANEMONE_TEST_PYTHON names a Python with botocore, where this machine's has none.
+"""
+
+import filecmp
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "testing")]
+import remote_server  # noqa: E402
+from folder_case import FolderCase  # noqa: E402
+
+ANEMONE, GOLDEN = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
+OUTSIDE = ("HF_", "HUGGING", "AWS_", "GS_", "GOOGLE_", "CLOUDSDK_", "STORAGE_")
+
+
+def write_sparse(folder, name, tensors):
+    """A safetensors file of zeros with these tensors (name: shape, in F16), of which only the header takes room."""
+    header, at = {}, 0
+    for tensor, shape in tensors.items():
+        size = 2
+        for dimension in shape:
+            size *= dimension
+        header[tensor] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (folder / (name + ".header")).write_bytes(struct.pack("<Q", len(text)) + text)
+    (folder / name).write_text(json.dumps({"size": 8 + len(text) + at}))
+    return at
+
+
+class Remote(FolderCase):
+    def setUp(self):
+        super().setUp()
+        self.served = pathlib.Path(self.path("served"))
+        self.served.mkdir()
+        shutil.copytree(GOLDEN / "clip" / "hf", self.served / "hf")
+        shutil.copy(GOLDEN / "clip" / "mcore.nemo", self.served)
+        server = subprocess.Popen([sys.executable, HERE / "remote_server.py", self.path("log"), self.served],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(server.communicate)
+        self.url = server.stdout.readline().split()[0]
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OUTSIDE)}
+        self.environment |= {"no_proxy": "127.0.0.1,localhost", "HF_HOME": self.path("home"), "HF_HUB_OFFLINE": "1"}
+
+    def run_anemone(self, *words, exit=0, **environment):
+        done = subprocess.run([ANEMONE, *map(str, words)], cwd=self.dir, env=self.environment | environment, capture_output=True, text=True)
+        self.assertEqual(done.returncode, exit, f"{words}: {done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def log(self):
+        return pathlib.Path(self.path("log")).read_text().splitlines()
+
+    def expected(self):
+        if not os.path.exists(self.path("expected")):
+            self.run_anemone("convert", GOLDEN / "clip" / "mcore.nemo", "expected", "--to", "hf")
+        return self.path("expected")
+
+    def assert_same(self, folder):
+        names = sorted(os.listdir(self.expected()))
+        self.assertEqual(sorted(os.listdir(folder)), names)
+        self.assertEqual(filecmp.cmpfiles(self.expected(), folder, names, shallow=False)[1:], ([], []))
+
+    def test_streams_what_a_server_sends(self):
+        """Rightly, however it sends it; and writes what a local source would have given."""
+        for behaviour in ("plain", "weak", "dated", "norange", "less", "cut", "busy", "moved", "expiring", "slow"):
+            with self.subTest(behaviour):
+                self.run_anemone("convert", f"{self.url}/{behaviour}/mcore.nemo", behaviour, "--to", "hf")
+                self.assert_same(self.path(behaviour))
+        self.assertFalse([line for line in self.log() if line.startswith("GET other") and " auth " in line])
+
+    def test_refuses_what_is_wrong(self):
+        for behaviour, exit, words in (
+            ("wrongrange", 69, "expected bytes 0-65535, the server answers with Content-Range: bytes 1-65536/"),
+            ("badrange", 69, "the server answers with Content-Range: bytes who knows"),
+            ("more", 69, "the server sends more"),
+            ("unversioned", 69, "expected an ETag or a Last-Modified"),
+            ("loop", 69, "at most 10 redirects"),
+            ("forbidden", 66, "the server forbids it (HTTP 403)"),
+            ("plain/absent", 66, "expected a file, the server has none (HTTP 404)"),
+        ):
+            with self.subTest(behaviour):
+                said = self.run_anemone("convert", f"{self.url}/{behaviour}/mcore.nemo", "out", "--to", "hf", exit=exit)
+                self.assertIn(f"{self.url}/{behaviour}/mcore.nemo: ", said)
+                self.assertIn(words, said)
+                self.assertFalse(os.path.exists(self.path("out")))
+        write_sparse(self.served, "big.sparse.safetensors", {"x": [1 << 24]})
+        self.assertIn("it serves no ranges", self.run_anemone("inspect", f"{self.url}/norange/big.sparse.safetensors", exit=69))
+        self.assertIn("expected the path", self.run_anemone("inspect", "", exit=64))
+        self.assertIn("begin with https://", self.run_anemone("inspect", "ftp://host/x", exit=66))
+
+    def test_a_file_that_changes_is_an_error(self):
+        for behaviour in ("changing", "rewritten"):
+            with self.subTest(behaviour):
+                url = f"{self.url}/{behaviour}/hf/model.safetensors"
+                self.assertIn(f"{url}: changed on the server while it was read", self.run_anemone("convert", url, "out.nemo", exit=74))
+                self.assertFalse(os.path.exists(self.path("out.nemo")))
+
+    def test_each_request_fails_once(self):
+        """Right where it can be asked again, absent where it cannot."""
+        self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "plain", "--to", "hf")
+        requests = len(self.log())
+        self.assertGreater(requests, 3)
+        failed = 0
+        for how in ("reset", "half", "400"):
+            for number in range(1, requests + 1):
+                before = len(self.log())
+                with self.subTest(how=how, number=number):
+                    out = f"{how}-{number}"
+                    url = f"{self.url}/fail-{number}-{how}/mcore.nemo"
+                    done = subprocess.run([ANEMONE, "convert", url, out, "--to", "hf"], cwd=self.dir, env=self.environment, capture_output=True)
+                    # Which requests share a block is a matter of threads: the last ones may not be made.
+                    if any(line.endswith(" 400") for line in self.log()[before:]):
+                        self.assertEqual(done.returncode, 69, done.stderr)
+                        self.assertFalse([name for name in os.listdir(self.dir) if out in name])
+                        failed += 1
+                    else:
+                        self.assertEqual(done.returncode, 0, done.stderr)
+                        self.assert_same(self.path(out))
+        self.assertGreater(failed, requests // 2)
+
+    def test_a_large_model_is_inspected_in_little_time(self):
+        """400 GB in 80 files behind a server that takes 50 ms an answer."""
+        folder = self.served / "large"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}))
+        weight_map, total = {}, 0
+        for i in range(80):
+            name = f"model-{i + 1:05}-of-00080.sparse.safetensors"
+            tensors = {f"model.layers.{i}.{j}.weight": [5000, 5000] for j in range(100)}
+            total += write_sparse(folder, name, tensors)
+            weight_map |= dict.fromkeys(tensors, name)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+        self.assertEqual(total, 400_000_000_000)
+        begin = time.monotonic()
+        said = json.JSONDecoder().raw_decode(self.run_anemone("inspect", f"{self.url}/slow/large/", "--json"))[0]
+        seconds = time.monotonic() - begin
+        ranges = [line.split()[3] for line in self.log() if " 206" in line]
+        read = sum(int(end) - int(start) + 1 for start, end in (r.removeprefix("bytes=").split("-") for r in ranges))
+        print(f"\n400 GB inspected in {seconds:.1f} s, {read / 1e6:.1f} MB asked for in {len(self.log())} requests", file=sys.stderr)
+        self.assertEqual(sum(amount["tensors"] for amount in said["dtypes"].values()), 8000)
+        self.assertLess(seconds, 20)  # far from one after another on a fast machine, far from all bytes on any
+        self.assertLess(read, 20e6)
+
+    def test_folders_files_and_what_is_beside_them(self):
+        local = self.run_anemone("diff", GOLDEN / "clip" / "hf", f"{self.url}/plain/hf/")
+        self.assertIn("equal", local)
+        self.assertIn("equal", self.run_anemone("diff", GOLDEN / "clip" / "hf", f"{self.url}/plain/hf/model.safetensors?token=secret"))
+        said = self.run_anemone("inspect", f"{self.url}/plain/hf/model.safetensors?token=secret")
+        self.assertNotIn("secret", said)
+        self.assertIn("config from", said)
+        self.assertIn("ok", self.run_anemone("verify", f"{self.url}/plain/mcore.nemo"))
+        self.assertIn("expected model.safetensors", self.run_anemone("inspect", f"{self.url}/plain/", exit=66))
+
+    def test_a_conversion_goes_on(self):
+        """--resume knows the version of a file on a server."""
+        self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "out", "--to", "hf", "--resume")
+        self.assert_same(self.path("out"))
+
+    def object_store(self, scheme):
+        shutil.copytree(self.served / "hf", self.served / "models" / "a b & <c>" / "hf")
+        shutil.copytree(self.served / "models", self.served / "public-models")
+        if scheme == "s3":
+            return {"AWS_ENDPOINT_URL_S3": self.url + "/s3", "AWS_REGION": "eu-north-1"}, {
+                "AWS_ACCESS_KEY_ID": remote_server.KEY_ID, "AWS_SECRET_ACCESS_KEY": remote_server.SECRET}
+        return {"STORAGE_EMULATOR_HOST": self.url + "/gs"}, {"GS_ACCESS_KEY_ID": remote_server.KEY_ID, "GS_SECRET_ACCESS_KEY": remote_server.SECRET}
+
+    def check_store(self, scheme, keys, credentials):
+        for name in (f"{scheme}://models/a b & <c>/hf", f"{scheme}://models/a b & <c>/hf/", f"{scheme}://models/a b & <c>/hf/model.safetensors"):
+            for more in credentials:
+                self.assertIn("equal", self.run_anemone("diff", GOLDEN / "clip" / "hf", name, **keys, **more))
+            self.assertIn("HTTP 403", self.run_anemone("inspect", name, exit=66, **keys))
+            public = name.replace("://models", "://public-models")
+            self.assertIn("equal", self.run_anemone("diff", GOLDEN / "clip" / "hf", public, **keys))
+        self.assertIn("HTTP 404", self.run_anemone("inspect", f"{scheme}://public-models/absent", exit=66, **keys))
+
+    def test_s3(self):
+        keys, credentials = self.object_store("s3")
+        self.check_store("s3", keys, [credentials, credentials | {"AWS_SESSION_TOKEN": remote_server.SESSION}])
+        wrong = credentials | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+        self.assertIn("HTTP 403", self.run_anemone("inspect", "s3://models/a b & <c>/hf", exit=66, **keys, **wrong))
+        del wrong["AWS_SECRET_ACCESS_KEY"]
+        self.assertIn("AWS_SECRET_ACCESS_KEY", self.run_anemone("inspect", "s3://models/x", exit=64, **keys, **wrong))
+        self.assertIn("expected a bucket", self.run_anemone("inspect", "s3:///x", exit=64, **keys))
+        self.assertNotIn(remote_server.SECRET, "".join(self.log()))
+
+    def test_gs(self):
+        keys, credentials = self.object_store("gs")
+        self.check_store("gs", keys, [credentials, {"GOOGLE_OAUTH_ACCESS_TOKEN": remote_server.BEARER}])
+
+    def test_the_servers_signatures_are_amazons(self):
+        """The server of this test accepts what botocore signs, and nothing that was changed afterwards."""
+        python = os.environ.get("ANEMONE_TEST_PYTHON") or sys.executable
+        sign = """
+import sys
+try:
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+except ImportError:
+    sys.exit(77)
+sys.path.insert(0, sys.argv[1])
+import remote_server as server
+request = AWSRequest("GET", "http://host/s3/models?list-type=2&prefix=a%20b%2F", headers={"Host": "host"})
+S3SigV4Auth(Credentials(server.KEY_ID, server.SECRET, server.SESSION), "s3", "eu-north-1").add_auth(request)
+headers = {"host": "host"} | dict(request.headers) | {name.lower(): value for name, value in request.headers.items()}
+path = "/s3/models?list-type=2&prefix=a%20b%2F"
+assert server.signature_problem("GET", path, headers) == "", headers
+assert server.signature_problem("GET", path + "c", headers) == "a wrong signature"
+"""
+        done = subprocess.run([python, "-c", sign, HERE], capture_output=True, text=True)
+        if done.returncode == 77:
+            self.skipTest("this Python has no botocore (ANEMONE_TEST_PYTHON names another)")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
