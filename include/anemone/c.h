@@ -129,6 +129,12 @@ ANEMONE_API size_t anemone_part_count(const anemone_checkpoint* checkpoint);
 ANEMONE_CHECKED anemone_status* anemone_part(const anemone_checkpoint* checkpoint, size_t index, int* tp_rank,
                                              int* pp_rank, anemone_checkpoint** part);
 
+/* The checkpoint divided anew over tensor- and pipeline-parallel ranks: as many parts, those of the first stage first.
+ * Reads nothing, but for small copies that ranks share. Errors: ANEMONE_INVALID_ARGUMENT (sizes that do not divide it,
+ * a dialect without ranks), ANEMONE_NOT_FOUND (an unknown family). */
+ANEMONE_CHECKED anemone_status* anemone_split(const anemone_checkpoint* checkpoint, int tp, int pp,
+                                              anemone_checkpoint** split);
+
 /* Tensors, in stored order. The parts of several ranks are merged at the first call that asks for a tensor. */
 ANEMONE_CHECKED anemone_status* anemone_tensor_count(const anemone_checkpoint* checkpoint, size_t* count);
 ANEMONE_CHECKED anemone_status* anemone_tensor_at(const anemone_checkpoint* checkpoint, size_t index,

@@ -10,7 +10,7 @@ _LIBRARY = "libanemone.so"
 
 # A function's arguments: s text or bytes, p a pointer (handle, memory, where an output goes), n a size, q 64 bits, i an int, u 32 bits.
 _TYPES = {"s": ctypes.c_char_p, "p": ctypes.c_void_p, "n": ctypes.c_size_t, "q": ctypes.c_uint64, "i": ctypes.c_int, "u": ctypes.c_uint32}
-_CHECKED = {"open": "sspp", "restore": "ssp", "create": "sp", "info": "pp", "translate": "psp", "part": "pnppp", "tensor_list": "pp",
+_CHECKED = {"open": "sspp", "restore": "ssp", "create": "sp", "info": "pp", "translate": "psp", "part": "pnppp", "split": "piip", "tensor_list": "pp",
             "training": "pp", "training_tensor": "pnp",
             "tensor_at": "pnp", "tensor_read": "ppq", "tensor_narrow": "pnqqp", "tensor_view": "pp", "tensor_dlpack": "pip",
             "config_get": "psp", "config_set": "pss", "artifact_read": "pspp", "add_tensor": "pssnppq", "add_metadata": "pss",

@@ -149,7 +149,7 @@ class _Tensors(Mapping):
 
 
 class Shard(HasTraining, _Tensors):
-    """What one tensor- and pipeline-parallel rank stored, as it stored it.
+    """What one tensor- and pipeline-parallel rank stored, as it stored it; or what it is given of another layout.
 
     Attributes
     ----------
@@ -157,15 +157,17 @@ class Shard(HasTraining, _Tensors):
         The rank.
     """
 
-    def __init__(self, checkpoint, index):
+    def __init__(self, checkpoint, index, split=None):
         import ctypes
         tp, pp = ctypes.c_int(), ctypes.c_int()
-        self._checkpoint, self._index = checkpoint, index
-        self._handle = _c.make("checkpoint", "part", checkpoint._stored, index, ctypes.byref(tp), ctypes.byref(pp))
+        self._checkpoint, self._index, self._is_stored = checkpoint, index, split is None
+        self._handle = _c.make("checkpoint", "part", split or checkpoint._stored, index, ctypes.byref(tp), ctypes.byref(pp))
         self._stored = self._handle
         self.tp_rank, self.pp_rank = tp.value, pp.value
 
     def __reduce__(self):
+        if not self._is_stored:
+            raise TypeError("a rank of another layout than the stored one cannot be pickled")
         return Shard, (self._checkpoint, self._index)
 
     def _line(self):
@@ -262,7 +264,28 @@ class Checkpoint(HasTraining, _Tensors):
         self._listed()
         return list(self._opaque_names)
 
-    def state_dict(self, framework="torch", copy=True):
+    def rank(self, tp=None, pp=None, tp_rank=0, pp_rank=0):
+        """What one rank holds of the model, whatever layout it is stored in: unread, and reading it reads no other's part.
+
+        Parameters
+        ----------
+        tp, pp : int, optional
+            Tensor- and pipeline-parallel sizes. Default: as it is stored.
+        tp_rank, pp_rank : int
+            Which rank.
+
+        Returns
+        -------
+        Shard
+        """
+        layout = self._info["layout"]
+        tp, pp = (layout["tp"] if tp is None else tp), (layout["pp"] if pp is None else pp)
+        if not (0 <= tp_rank < tp and 0 <= pp_rank < pp):
+            raise _c._errors.InvalidArgumentError(f"expected a rank of TP {tp} × PP {pp}, found tp_rank={tp_rank}, pp_rank={pp_rank}")
+        split = _c.run(lambda _: _c.make("checkpoint", "split", self._handle, tp, pp))
+        return Shard(self, pp_rank * tp + tp_rank, split)
+
+    def state_dict(self, framework="torch", copy=True, device=None):
         """A lazy mapping of names to arrays, for `torch.nn.Module.load_state_dict`.
 
         Parameters
@@ -270,13 +293,19 @@ class Checkpoint(HasTraining, _Tensors):
         framework : {"torch", "numpy"}
         copy : bool
             As for Tensor.numpy().
+        device : str or torch.device, optional
+            Reads all tensors to this device at once, as anemone.torch.load_file does, and answers a dict.
 
         Returns
         -------
         Mapping
         """
-        is_torch(framework)
-        return _Views(self, framework, copy)
+        if not is_torch(framework) and device is not None:
+            raise ValueError("device: expected framework='torch' with it")
+        if device is None:
+            return _Views(self, framework, copy)
+        from . import _device
+        return _device.load(self, device)
 
     def get_tensor(self, name, framework=None, copy=True):
         """The tensor, read.

@@ -6,29 +6,38 @@
 
 import torch
 
-from . import _ops, _save
+from . import _device, _ops, _save
 
 __all__ = ["load_file", "safe_open", "save_file"]
 
 
-def load_file(filename, device="cpu", *, dialect=None):
-    """Reads all tensors of a checkpoint.
+def load_file(filename, device="cpu", *, dialect=None, tp=None, pp=None, tp_rank=None, pp_rank=None):
+    """Reads all tensors of a checkpoint, or those of one tensor- and pipeline-parallel rank.
+
+    To a CUDA device several threads read into pinned windows, each copied while the next is read. On the CPU, bytes that
+    are stored in one piece are mapped, as safetensors maps them: writing to a tensor changes no file.
 
     Parameters
     ----------
     filename : str or os.PathLike
-        A file, a folder or a hub id of any format.
+        A file, a folder, an address or a hub id of any format.
     device : str or torch.device
         Where the tensors are to be.
     dialect : str, optional
-        Other names for the tensors, as for anemone.open.
+        Other names for the tensors, as for anemone.open. Ranks need Megatron's: "mcore", "legacy".
+    tp, pp : int, optional
+        Into how many ranks the model is divided, whatever its file is. Default: as it is stored.
+    tp_rank, pp_rank : int, optional
+        Reads this rank's part alone. Default, where one of the four is given: 0.
 
     Returns
     -------
     dict of str to torch.Tensor
     """
-    with safe_open(filename, device=device, dialect=dialect) as file:
-        return {name: file.get_tensor(name) for name in file}
+    checkpoint = _ops.open(filename, framework="pt", device=device, dialect=dialect)
+    if (tp, pp, tp_rank, pp_rank) == (None, None, None, None):
+        return _device.load(checkpoint, device)
+    return _device.load(checkpoint.rank(tp, pp, tp_rank or 0, pp_rank or 0), device)
 
 
 def safe_open(filename, framework="pt", device="cpu", *, dialect=None):

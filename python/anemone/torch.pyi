@@ -7,7 +7,8 @@ from . import Checkpoint
 
 Path = Union[str, "os.PathLike[str]"]
 
-def load_file(filename: Path, device: Union[str, "torch.device"] = ..., *, dialect: Optional[str] = ...) -> Dict[str, torch.Tensor]: ...
+def load_file(filename: Path, device: Union[str, "torch.device"] = ..., *, dialect: Optional[str] = ..., tp: Optional[int] = ...,
+              pp: Optional[int] = ..., tp_rank: Optional[int] = ..., pp_rank: Optional[int] = ...) -> Dict[str, torch.Tensor]: ...
 def safe_open(filename: Path, framework: str = ..., device: Any = ..., *, dialect: Optional[str] = ...) -> Checkpoint: ...
 def save_file(tensors: Mapping[str, torch.Tensor], filename: Path, metadata: Optional[Mapping[str, str]] = ..., *,
               config: Optional[Mapping[str, Any]] = ..., force: bool = ...,

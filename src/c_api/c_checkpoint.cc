@@ -195,6 +195,16 @@ anemone_status* anemone_part(const anemone_checkpoint* checkpoint, size_t index,
   });
 }
 
+anemone_status* anemone_split(const anemone_checkpoint* checkpoint, int tp, int pp, anemone_checkpoint** split) {
+  return Guarded([&]() -> Status {
+    const anemone::Layout wanted = {.tp = tp, .pp = pp};
+    if (checkpoint->stored.layout == wanted) return Give(split, checkpoint->stored);
+    ANEMONE_ASSIGN(const Checkpoint whole, MergeRanks(checkpoint->stored));
+    ANEMONE_ASSIGN(Checkpoint ranks, SplitRanks(whole, wanted));
+    return Give(split, std::move(ranks));
+  });
+}
+
 anemone_status* anemone_tensor_count(const anemone_checkpoint* checkpoint, size_t* count) {
   return Guarded([&]() -> Status {
     const std::vector<const StateDict::Item*>* tensors = nullptr;
