@@ -85,6 +85,13 @@ constexpr Command kCommands[] = {
                 "one line a problem; the exit status is 1 where there is any.",
      .examples = "anemone verify openai_clip.nemo\nanemone verify *.ckpt -q",
      .declare = DeclareVerify},
+    {.name = "bench",
+     .summary = "Measure the disk of a checkpoint and estimate what each way to convert costs on it",
+     .details =
+         "Reads at most 256 MB from the page cache and as much from the device, and writes at most 256 MB, each for "
+         "about two seconds, in the folder of the checkpoint. What it writes has no name and is gone afterwards.",
+     .examples = "anemone bench openai_clip.nemo\nanemone bench clip-hf --json",
+     .declare = DeclareBench},
     {.name = "diff",
      .summary = "Compare two checkpoints",
      .details = "Compares names, shapes, dtypes, values, config and files. The exit status is 1 where they differ.",

@@ -14,6 +14,7 @@ class App;
 namespace anemone::cli {
 
 std::function<int()> DeclareAverage(CLI::App& app);
+std::function<int()> DeclareBench(CLI::App& app);
 std::function<int()> DeclareCat(CLI::App& app);
 std::function<int()> DeclareClean(CLI::App& app);
 std::function<int()> DeclareConvert(CLI::App& app);
