@@ -164,8 +164,9 @@ class RemoteSource final : public ByteSource {
                               has_begun = true;
                               Result<Answer> checked = Check(head, begin, end);
                               is_wrong = !checked.ok();
-                              if (checked.ok()) answer = *std::move(checked);
-                              return is_wrong ? checked.status() : Status();
+                              if (is_wrong) return checked.status();
+                              answer = *std::move(checked);
+                              return {};
                             },
                             .bytes = [&](std::string_view part) -> Status {
                               const uint64_t most = answer.is_whole ? kMaxWhole : end - begin;
@@ -182,7 +183,7 @@ class RemoteSource final : public ByteSource {
         // What came before a connection broke is as good as a shorter answer.
         answer.broken = response.status();
         if ((response.ok() && answer.is_whole) || (!bytes.empty() && !is_wrong && !answer.is_whole)) return {};
-        const Status status = response.ok() ? Unavailable("expected bytes, the server sends none") : response.status();
+        Status status = response.ok() ? Unavailable("expected bytes, the server sends none") : response.status();
         if (is_wrong || !has_begun || status.kind() != ErrorKind::kUnavailable || !client.may_pass() ||
             attempt >= pool_->options().attempts)
           return status;

@@ -23,8 +23,9 @@ Status RemoteFiles::AddIfThere(const std::vector<std::string>& names, const std:
     file.name = root_ + "/" + names[i];
     file.request.url = base_url + UrlEncode(names[i], "/");
     Result<ByteSourcePtr> opened = OpenRemoteFile(std::move(file), pool_);
-    if (opened.ok()) found[i] = *std::move(opened);
-    return opened.ok() || opened.status().kind() == ErrorKind::kNotFound ? Status() : opened.status();
+    if (!opened.ok()) return opened.status().kind() == ErrorKind::kNotFound ? Status() : opened.status();
+    found[i] = *std::move(opened);
+    return {};
   }));
   for (size_t i = 0; i < names.size(); ++i) {
     if (found[i] == nullptr) continue;
