@@ -144,6 +144,23 @@ class TypingErrors(ProgramCase):
         self.fails(66, "hint: addresses begin with https://", "inspect", "ftp://host/x.nemo")
         self.fails(66, "-: no such file or folder\nhint: standard input is not read", "inspect", "-")
 
+    def test_bench_measures_and_leaves_nothing(self):
+        shutil.copytree(CLIP / "hf", self.dir / "model")
+        before = sorted(self.dir.rglob("*"))
+        said = json.loads(self.ok("bench", "model", "--json"))
+        self.assertEqual(sorted(self.dir.rglob("*")), before)
+        self.assertEqual(said["bytes"], (self.dir / "model" / "model.safetensors").stat().st_size)
+        self.assertGreater(min(said["read_cached_bytes_per_second"], said["write_bytes_per_second"]), 0)
+        ways = {way["way"]: way for way in said["ways"]}
+        self.assertEqual("convert, shared" in ways, said["shares_blocks"])
+        self.assertEqual(ways["convert"]["bytes_written"], said["bytes"])
+        self.assertEqual(ways["mount"]["bytes_written"], 0)
+        direct = None if said["is_cached"] else said["read_direct_bytes_per_second"]
+        rates = [said["write_bytes_per_second"], direct or said["read_cached_bytes_per_second"]]
+        self.assertAlmostEqual(ways["convert"]["seconds"] * min(rates) / said["bytes"], 1, places=2)
+        self.assertRegex(self.ok("bench", "model"), r"convert +about [0-9.]+ s, [0-9.]+ MB written")
+        self.fails(66, "absent: no such file or folder", "bench", "absent")
+
     def test_every_command_that_reads_a_path_names_the_nearest(self):
         shutil.copy(CLIP / "mcore.nemo", self.dir / "clip.nemo")
         shutil.copy(DEMO / "images" / "bag.jpg", self.dir)
