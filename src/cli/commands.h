@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -40,6 +41,8 @@ std::function<int()> DeclareVersion(CLI::App& app);
 
 // The names of NeMo's scripts that `anemone nemo` has, each with its summary.
 std::vector<std::pair<std::string, std::string>> NemoScripts();
+// Why it does not have another script of NeMo's, and what does instead; empty: NeMo has no such script.
+std::string_view WhyNoNemoScript(std::string_view name);
 
 }  // namespace anemone::cli
 

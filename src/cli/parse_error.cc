@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "cli/commands.h"
 
 namespace anemone::cli {
 namespace {
@@ -82,6 +83,9 @@ Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
     const std::string_view kind = named == &app ? "a command" : "one of its commands";
     const std::string found = word == words.end() ? "nothing" : "'" + *word + "'";
     const bool is_flag = word == words.end() && !words.empty();
+    if (const std::string_view why = word == words.end() ? "" : WhyNoNemoScript(*word);
+        !why.empty() && named->get_name() == "nemo")
+      return InvalidArgument(fmt::format("nemo {}: {}", *word, why), see);
     if (!is_flag) {
       std::string meant = word == words.end() ? "" : DidYouMean(*word, commands);
       if (meant.empty() && named != &app) meant = fmt::format("it has: {};", fmt::join(commands, ", "));

@@ -30,12 +30,15 @@ def import_ckpt(model, source, output_path=None, overwrite=False, **options):
     return output_path
 
 
-def export_ckpt(path, target="hf", output_path=None, overwrite=False, load_connector=None, **options):
+def export_ckpt(path, target="hf", output_path=None, overwrite=False, load_connector=None, modelopt_export_kwargs=None, **options):
     """A NeMo 2 folder (or any other checkpoint) as a Hugging Face folder, or a LoRA of NeMo's as a PEFT folder ("hf-peft");
     answers its path, PATH/TARGET where none is given.
 
-    `load_connector` is accepted for compatibility. `options` are those of anemone.convert().
+    `load_connector` is accepted for compatibility. `modelopt_export_kwargs` is for quantized models, which are not converted.
+    `options` are those of anemone.convert().
     """
+    if modelopt_export_kwargs is not None:
+        raise InvalidArgumentError(f"modelopt_export_kwargs: expected None, found {modelopt_export_kwargs}")
     if target not in ("hf", "hf-peft"):
         raise InvalidArgumentError(f"target: expected hf or hf-peft, found {target}")
     output_path = pathlib.Path(output_path) if output_path is not None else pathlib.Path(path) / target

@@ -210,6 +210,8 @@ std::function<int()> DeclareMegatronCkpt(CLI::App& app) {
   auto script = std::make_shared<Megatron>();
   DeclareMegatron(app, *script, "--nemo_file_path");
   app.add_flag("--no_pack_nemo_file", script->flag, "Write a folder instead of an archive");
+  app.add_flag_function(
+      "--convert_mlm", [](int64_t) {}, "Accepted, without effect: Megatron-LM's checkpoints are told by their content");
   return [script] {
     script->convert.to = script->flag ? "nemo-dir" : "nemo";
     return RunMegatron(*script);
@@ -220,6 +222,7 @@ std::function<int()> DeclareZarrToTorchDist(CLI::App& app) {
   auto script = std::make_shared<Megatron>();
   DeclareMegatron(app, *script, "--path_to_save");
   app.add_flag("--save_to_nemo", script->flag, "Write an archive instead of a folder");
+  OneOf(app.add_option("--ckpt_format", script->unused, "torch_dist: the one format that is written"), {"torch_dist"});
   return [script] {
     script->convert.to = script->flag ? "nemo" : "nemo-dir";
     script->convert.set.emplace_back("torch_distributed_checkpoint", "true");  // as NeMo's script does
@@ -229,7 +232,7 @@ std::function<int()> DeclareZarrToTorchDist(CLI::App& app) {
 
 std::function<int()> DeclareNemo1ToNemo2(CLI::App& app) {
   struct Nemo2 : Script {
-    std::string tokenizer, library = "sentencepiece";
+    std::string tokenizer, library = "sentencepiece", vocab_file, model_name;
   };
   auto script = std::make_shared<Nemo2>();
   script->convert.to = "nemo2";
@@ -237,6 +240,8 @@ std::function<int()> DeclareNemo1ToNemo2(CLI::App& app) {
   app.add_option("--model_id", script->convert.nemo2_model, "meta-llama/Llama-2-7b-hf, nemotron4-15b …")->required();
   app.add_option("--tokenizer_path", script->tokenizer, "A tokenizer's file to store with the model");
   app.add_option("--tokenizer_library", script->library, "sentencepiece (default) or huggingface");
+  app.add_option("--tokenizer_vocab_file", script->vocab_file, "A tokenizer's vocabulary to store with the model");
+  app.add_option("--tokenizer_model_name", script->model_name, "The tokenizer that the vocabulary is of");
   DeclareWriting(app, script->plan, "--output_path");
   return [script] {
     std::error_code error;
@@ -247,6 +252,11 @@ std::function<int()> DeclareNemo1ToNemo2(CLI::App& app) {
     if (!script->tokenizer.empty()) {
       script->convert.artifacts = {{"tokenizer.model", script->tokenizer}};
       script->convert.set.emplace_back("tokenizer.library", script->library);
+    }
+    if (!script->vocab_file.empty()) {
+      script->convert.artifacts.emplace_back("tokenizer.vocab_file", script->vocab_file);
+      script->convert.set.emplace_back("tokenizer.library", script->library);
+      if (!script->model_name.empty()) script->convert.set.emplace_back("tokenizer.type", script->model_name);
     }
     Note("dtypes are kept; NeMo's script would store bfloat16 (anemone convert --to nemo2 --dtype bf16)");
     return RunScript(source.string(), script->convert, script->plan);
@@ -476,6 +486,8 @@ std::function<int()> DeclareT5Hf(CLI::App& app) {
   app.add_option("--hf_model_name", script->source, "A Hugging Face T5 v1.1: folder or hub id")->required();
   app.add_option("--nemo_state_dict_path", script->unused, "Accepted, without effect: nothing is stored on the way");
   app.add_option("--base_yaml_config", script->unused, "Accepted, without effect: derived from config.json");
+  app.add_flag_function(
+      "--megatron_amp_O2", [](int64_t) {}, "Accepted, without effect: names are those that NeMo stores");
   DeclareWriting(app, script->plan, "--nemo_file_path");
   return [script] { return RunScript(script->source, script->convert, script->plan); };
 }
@@ -502,6 +514,28 @@ constexpr NemoScript kScripts[] = {
 };
 
 }  // namespace
+
+std::string_view WhyNoNemoScript(std::string_view name) {
+  constexpr std::string_view kOriginals =
+      "Google's own files of Gemma are not read; convert_gemma_hf_to_nemo takes the same weights as a Hugging Face "
+      "folder";
+  constexpr std::string_view kNoGriffin = "Griffin is not supported: no layer of its family is known";
+  constexpr std::string_view kInOneStep = "convert_llama_hf_to_nemo does both steps at once, without loading the model";
+  constexpr std::string_view kLora = "anemone convert LORA OUT --to peft, or OUT.nemo --base MODEL, converts LoRAs";
+  constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
+      {"convert_gemma_jax_to_nemo", kOriginals},
+      {"convert_gemma_pyt_to_nemo", kOriginals},
+      {"convert_griffin_hf_to_nemo", kNoGriffin},
+      {"convert_griffin_nemo_to_hf", kNoGriffin},
+      {"convert_hf_to_canonical", kLora},
+      {"convert_nemo_to_canonical", kLora},
+      {"convert_llama_hf_to_nemo_load", kInOneStep},
+      {"convert_llama_hf_to_nemo_save_dict", kInOneStep},
+      {"convert_mamba2_pyt_to_nemo", "Mamba is not supported: no layer of its family is known"},
+      {"convert_stablediffusion_hf_to_nemo", "Stable Diffusion is not supported: its parts are known by name alone"}};
+  const auto* other = std::ranges::find(kOthers, name, [](const auto& row) { return row.first; });
+  return other == std::end(kOthers) ? std::string_view() : other->second;
+}
 
 std::vector<std::pair<std::string, std::string>> NemoScripts() {
   std::vector<std::pair<std::string, std::string>> scripts;

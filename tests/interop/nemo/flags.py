@@ -119,6 +119,22 @@ class Flags(unittest.TestCase):
                 self.assertEqual(os.listdir(self.dir), [])
                 self.assertEqual(run(self.dir, script, *words.split(), "--no_such_flag=1").returncode, 64)
 
+    def test_each_flag_of_nemos_parsers_is_declared(self):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "argparse.txt")) as file:
+            lines = [line.split(": ", 1) for line in file if not line.startswith("#")]
+        self.assertGreater(sum(len(flags.split()) for _, flags in lines), 290)
+        for script, flags in lines:
+            shown = run(self.dir, script, "--help")
+            if script not in COMMANDS:
+                self.assertEqual(shown.returncode, 64, script)
+                self.assertRegex(shown.stderr, f"^anemone: nemo {script}: .*(not supported|not read|convert)")
+                continue
+            declared = re.findall(r"--[\w-]+", shown.stdout)
+            for flag in flags.split():
+                for name in flag.split("@")[0].split(","):
+                    with self.subTest(f"{script} {name}"):
+                        self.assertIn(name, declared)
+
     def test_a_config_of_ones_own_replaces_nemos(self):
         with open(os.path.join(self.dir, "mine.yaml"), "w") as file:
             file.write("model: {restore_from_path: absent.nemo}\nimage_path: a.jpg\ntexts: [a]\n")

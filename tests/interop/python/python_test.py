@@ -837,6 +837,12 @@ class Scripts(Case):
         from anemone.nemo import llm
         with self.assertRaises(anemone.Error):
             llm.export_ckpt(self.path("absent"), "onnx")
+        with self.assertRaisesRegex(anemone.Error, "modelopt_export_kwargs"):
+            llm.export_ckpt(self.path("absent"), "hf", modelopt_export_kwargs={"dtype": "fp8"})
+        # NeMo 2.0.0 to 2.5.0, nemo/collections/llm/api.py
+        self.assertEqual(list(inspect.signature(llm.import_ckpt).parameters)[:4], ["model", "source", "output_path", "overwrite"])
+        self.assertEqual(list(inspect.signature(llm.export_ckpt).parameters)[:6],
+                         ["path", "target", "output_path", "overwrite", "load_connector", "modelopt_export_kwargs"])
         with self.assertRaisesRegex(anemone.Error, "absent"):
             llm.import_ckpt("llama3_8b", "hf://" + self.path("absent"), self.path("x"))
         out = llm.export_ckpt(golden("clip/mcore.nemo"), "hf", self.path("x"))
