@@ -54,6 +54,8 @@ struct ConvertOptions {
   std::optional<int> tp = {}, pp = {}, vp = {};
   std::optional<int> split_rank = {};  // how many stages an encoder-decoder's encoder takes; empty: as the config says
   std::optional<DType> dtype = {};     // empty: keep
+  // Weights that are stored in FP8 with a scale for each block are multiplied by their scales, to bf16.
+  bool dequantize = false;
   std::vector<std::pair<std::string, std::string>> set = {};  // config path → value text
   std::vector<std::string> unset = {};
   std::vector<std::pair<std::string, std::string>> artifacts = {};  // config path → file

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         unset: Optional[Sequence[str]]
         artifacts: Optional[Mapping[str, "Path"]]
         extra_state: Optional[str]
+        dequantize: Optional[bool]
         only_weights: Optional[bool]
         use_ema: Optional[bool]
         strict: Optional[bool]
@@ -162,7 +163,7 @@ def convert(src: Path, dst: Path, *, to: Optional[str] = ..., hparams: Optional[
             lora: Optional[Sequence[Path]] = ..., tokenizer: Optional[Path] = ..., table: Optional[Path] = ..., preset: Optional[str] = ..., model_class: Optional[str] = ..., model_id: Optional[str] = ...,
             nemo2_version: Optional[str] = ..., tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ..., split_rank: Optional[int] = ...,
             dtype: Any = ..., set: Optional[Mapping[str, Any]] = ..., unset: Optional[Sequence[str]] = ...,
-            artifacts: Optional[Mapping[str, Path]] = ..., extra_state: Optional[str] = ..., only_weights: Optional[bool] = ...,
+            artifacts: Optional[Mapping[str, Path]] = ..., extra_state: Optional[str] = ..., dequantize: Optional[bool] = ..., only_weights: Optional[bool] = ...,
             use_ema: Optional[bool] = ..., strict: Optional[bool] = ..., max_shard_bytes: Optional[int] = ..., reflink: Optional[str] = ..., crc32: Optional[bool] = ..., force: bool = ...,
             threads: int = ..., progress: Optional[Progress] = ..., tqdm: bool = ...) -> Dict[str, Any]: ...
 def reshard(src: Path, dst: Path, *, tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ...,

@@ -9,7 +9,7 @@ from ._config import to_json
 
 _TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "dtype", "extra_state", "reflink")
 _NUMBERS = ("tp", "pp", "vp", "split_rank", "vocab_size", "max_shard_bytes", "threads")
-_FLAGS = ("only_weights", "use_ema", "strict", "crc32", "force")
+_FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "crc32", "force")
 
 
 def _is_flag(value):
@@ -126,7 +126,7 @@ def _open_again(path, dialect, framework, device):
 
 def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, base=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
             nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
-            only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
+            dequantize=None, only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other, with the options of `anemone convert`.
 
     Parameters
@@ -166,6 +166,8 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         Config paths to remove.
     extra_state : {"keep", "drop", "require"}, optional
         Transformer Engine's _extra_state entries.
+    dequantize : bool, optional
+        Multiply weights in FP8 by the scales of their blocks, to bf16.
     only_weights, use_ema, strict, crc32 : bool, optional
         Leave training state; take the EMA weights; refuse what would not load; state checksums.
     max_shard_bytes : int, optional
@@ -196,7 +198,7 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
         "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),
-        "set": set, "unset": unset, "artifacts": artifacts, "extra_state": extra_state, "only_weights": only_weights,
+        "set": set, "unset": unset, "artifacts": artifacts, "extra_state": extra_state, "dequantize": dequantize, "only_weights": only_weights,
         "use_ema": use_ema, "strict": strict, "max_shard_bytes": max_shard_bytes, "reflink": reflink, "crc32": crc32, "force": force, "threads": threads})
     source, destination = _c.path_bytes(src), _c.path_bytes(dst)
     with _Progress(progress, tqdm) as callback:

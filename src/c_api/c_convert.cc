@@ -92,6 +92,7 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"max_shard_bytes", &o.max_shard_bytes},
           {"only_weights", &o.only_weights},
           {"use_ema", &o.use_ema},
+          {"dequantize", &o.dequantize},
           {"strict", &o.strict},
           {"verify_source", &o.verify_source},
           {"crc32", &o.crc32},

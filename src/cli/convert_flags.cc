@@ -64,6 +64,10 @@ void ConvertFlags::DeclareCommon(CLI::App& app) {
   OneOf(app.add_option("--dtype", dtype_, "Dtype of floating-point tensors (default: keep)"),
         {"keep", "fp32", "bf16", "fp16", "float32", "float", "bfloat16", "float16", "half"})
       ->type_name("keep|fp32|bf16|fp16");
+  app.add_flag(
+      "--dequantize", convert.dequantize,
+      "Multiply weights in FP8 by the scales of their blocks, to bf16 (default: a format without scales refuses "
+      "them)");
   app.add_option("--key", convert.key, "Dictionary of a torch file that holds the weights (default: by its content)")
       ->type_name("NAME");
   OneOf(app.add_option("--only", only_, "Convert the weights alone, or training state too (default: all)"),

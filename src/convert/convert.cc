@@ -19,6 +19,7 @@ constexpr Pass kPasses[] = {
     {"drop-training", "drops training state that the result cannot have", DropTraining},
     {"take-tokenizer", "puts another tokenizer in the source's place", TakeTokenizer},
     {"normalize-config", "puts a NeMo 2 config into NeMo 1's words", NormalizeConfig},
+    {"dequantize", "multiplies weights by the scales of their blocks", Dequantize},
     {"resolve", "says which model it is", Resolve},
     {"convert-adapter", "puts an adapter alone in the names of the format", ConvertAdapter},
     {"take-parts", "adds the parts that the checkpoint leaves out", TakeParts},

@@ -67,6 +67,7 @@ Status Open(Work& work);             // open.cc
 Status DropTraining(Work& work);     // training.cc
 Status TakeTokenizer(Work& work);    // take_tokenizer.cc
 Status NormalizeConfig(Work& work);  // normalize_config.cc
+Status Dequantize(Work& work);       // dequantize.cc
 Status Resolve(Work& work);          // resolve.cc
 Status ConvertAdapter(Work& work);   // convert_adapter.cc
 Status TakeParts(Work& work);        // take_parts.cc

@@ -236,6 +236,7 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
     case Kind::kCast:
     case Kind::kAverage:
     case Kind::kProduct:
+    case Kind::kScaled:
       return sink.OnCompute(node, box, to);
     case Kind::kPacked:
       break;  // nothing is made of one, and Fill looks through it
@@ -429,6 +430,10 @@ class FillSink final : public Sink {
       ANEMONE_TRY(Multiply(node, box, steps, destination));
       return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
     }
+    if (node.kind == Kind::kScaled) {
+      ANEMONE_TRY(Scale(node, box, steps, destination));
+      return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
+    }
     const DType from = node.children[0]->dtype;
     std::vector<std::byte> part(volume * SizeBytes(from));
     Placement place{0, steps};
@@ -487,6 +492,28 @@ class FillSink final : public Sink {
     return {};
   }
 
+  // A box of a matrix times the number of each element's block.
+  Status Scale(const TensorNode& node, const Box& box, const std::vector<uint64_t>& steps, std::byte* destination) {
+    const uint64_t rows = node.starts[0], columns = node.starts[1];
+    const uint64_t top = box.start[0] / rows, left = box.start[1] / columns;
+    const uint64_t height = (box.start[0] + box.length[0] - 1) / rows - top + 1,
+                   width = (box.start[1] + box.length[1] - 1) / columns - left + 1;
+    std::vector<float> values(box.length[0] * box.length[1]), scales(height * width);
+    FillSink elements(std::as_writable_bytes(std::span(values)), stage_, observer_);
+    ANEMONE_TRY(Lower(*node.children[0], box, {0, DenseStrides(box.length, sizeof(float))}, elements));
+    FillSink factors(std::as_writable_bytes(std::span(scales)), stage_, observer_);
+    ANEMONE_TRY(Lower(*node.children[1], {{top, left}, {height, width}},
+                      {0, DenseStrides({height, width}, sizeof(float))}, factors));
+    for (uint64_t r = 0; r < box.length[0]; ++r) {
+      const float* const row = scales.data() + ((box.start[0] + r) / rows - top) * width;
+      for (uint64_t c = 0; c < box.length[1]; ++c) {
+        const float value = values[r * box.length[1] + c] * row[(box.start[1] + c) / columns - left];
+        std::memcpy(destination + (r * steps[0] + c * steps[1]) * sizeof(float), &value, sizeof(float));
+      }
+    }
+    return {};
+  }
+
   Status ReadDoubles(const TensorNode& node, const Box& box, std::vector<double>* values) {
     values->resize(box.length[0] * box.length[1]);
     FillSink sink(std::as_writable_bytes(std::span(*values)), stage_, observer_);
@@ -503,6 +530,7 @@ uint64_t ComputeDepth(const TensorNode& node) {
   for (const NodePtr& child : node.children) depth = std::max(depth, ComputeDepth(*child));
   const uint64_t own = node.kind == Kind::kProduct                               ? 2
                        : node.kind == Kind::kCast || node.kind == Kind::kAverage ? 1
+                       : node.kind == Kind::kScaled                              ? 2
                                                                                  : 0;
   return depth + own;
 }
@@ -523,7 +551,8 @@ uint64_t SourceBytesOf(const TensorNode& node, uint64_t elements) {
   if (node.kind == Kind::kStrided) return elements * node.item_bytes();
   if (node.kind == Kind::kPacked) return node.children[0]->num_elements;
   uint64_t sum = 0;
-  const bool is_tiles = node.kind == Kind::kTiles || node.kind == Kind::kProduct;  // parts of other sizes
+  const bool is_tiles =
+      node.kind == Kind::kTiles || node.kind == Kind::kProduct || node.kind == Kind::kScaled;  // parts of other sizes
   for (const NodePtr& child : node.children) sum += SourceBytesOf(*child, is_tiles ? child->num_elements : elements);
   // Of a part of tiles: the same share of each.
   if (!is_tiles || elements == node.num_elements) return sum;

@@ -42,7 +42,7 @@ class Sink {
  public:
   virtual ~Sink() = default;
   virtual Status OnCopy(Copy copy) = 0;
-  // `node` is kCast, kAverage or kProduct: its elements must be computed.
+  // `node` is kCast, kAverage, kProduct or kScaled: its elements must be computed.
   virtual Status OnCompute(const TensorNode& node, const Box& box, const Placement& to) = 0;
 };
 

@@ -40,6 +40,7 @@ struct TensorNode {
     kCast,     // children[0]
     kAverage,  // the sum of children, over `divisor`
     kProduct,  // children[0] · children[1], matrices in double, times `factor`
+    kScaled,   // children[0] · children[1] in fp32: a number for each block of starts[0] by starts[1] elements
     kPacked,   // children[0]: the bytes of elements that share them
   };
   Kind kind = Kind::kStrided;

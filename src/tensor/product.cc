@@ -37,6 +37,21 @@ Result<Tensor> Product(const Tensor& a, const Tensor& b, double factor) {
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node)));
 }
 
+Result<Tensor> Scaled(const Tensor& matrix, const Tensor& scales, uint64_t rows, uint64_t columns) {
+  const auto blocks = [](uint64_t size, uint64_t block) { return size / block + (size % block == 0 ? 0 : 1); };
+  const bool fits = IsReal(matrix) && IsReal(scales) && matrix.shape().size() == 2 && rows > 0 && columns > 0 &&
+                    scales.shape() == Shape{blocks(matrix.shape()[0], rows), blocks(matrix.shape()[1], columns)};
+  if (!fits) return DoNotFit("product by blocks", matrix, scales);
+  ANEMONE_ASSIGN(const Tensor values, matrix.Cast(DType::kF32));
+  ANEMONE_ASSIGN(const Tensor factors, scales.Cast(DType::kF32));
+  ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF32, matrix.shape(), 0));
+  TensorNode node = zeros.node();
+  node.kind = TensorNode::Kind::kScaled;
+  node.children = {TensorNode::Of(values), TensorNode::Of(factors)};
+  node.starts = {rows, columns};
+  return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node)));
+}
+
 Result<Tensor> Sum(const Tensor& a, const Tensor& b) {
   if (!IsReal(a) || !IsReal(b) || a.shape() != b.shape()) return DoNotFit("sum", a, b);
   ANEMONE_ASSIGN(const Tensor left, a.Cast(DType::kF64));

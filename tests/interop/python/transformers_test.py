@@ -5,13 +5,14 @@ Not part of the ordinary tests, whose machine has no transformers: -DANEMONE_TRA
 """
 
 import glob
+import importlib.util
 import os
 import sys
 import tempfile
 import unittest
 
 import numpy as np
-import safetensors
+import safetensors.torch
 import torch
 import transformers
 from PIL import Image
@@ -59,6 +60,57 @@ class Transformers(unittest.TestCase):
         model = anemone.models.MegatronCLIPModel.restore_from(DEMO)  # in the process that has torch's own libraries
         np.testing.assert_allclose(model.classify(images, TEXTS), expected, atol=2e-5)
         np.testing.assert_allclose(model.classify([Image.open(path) for path in images], TEXTS), expected, atol=2e-5)
+
+    def test_weights_in_fp8_become_what_torch_makes_of_them(self):
+        # deepseek-ai/DeepSeek-V3 inference/kernel.py, weight_dequant: products in fp32, stored in bf16.
+        torch.manual_seed(11)
+        config = transformers.LlamaConfig(hidden_size=96, intermediate_size=200, num_hidden_layers=2, num_attention_heads=4, vocab_size=64)
+        model = transformers.LlamaForCausalLM(config).bfloat16()
+        block, tensors, expected = (48, 32), {}, {}
+        for name, tensor in model.state_dict().items():
+            expected[name] = tensors[name] = tensor
+            if not name.endswith("proj.weight"):
+                continue
+            weight = (torch.randn(tensor.shape) * 100).to(torch.float8_e4m3fn)
+            scales = torch.rand([-(-size // part) for size, part in zip(tensor.shape, block)]) * 1e-3
+            whole = scales.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)[:tensor.shape[0], :tensor.shape[1]]
+            tensors[name], tensors[name + "_scale_inv"] = weight, scales
+            expected[name] = (weight.float() * whole).bfloat16()
+        with tempfile.TemporaryDirectory() as folder:
+            hf, nemo, back = (os.path.join(folder, name) for name in ("hf", "x.nemo", "back"))
+            config.quantization_config = {"quant_method": "fp8", "weight_block_size": list(block), "activation_scheme": "dynamic"}
+            config.architectures, config.dtype = ["LlamaForCausalLM"], "bfloat16"
+            config.save_pretrained(hf)
+            safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()},
+                                        os.path.join(hf, "model.safetensors"), {"format": "pt"})
+            with self.assertRaisesRegex(anemone.Error, "weight_scale_inv: expected weights as they are") as said:
+                anemone.convert(hf, nemo)
+            self.assertIn("dequantize=True", said.exception.hint)
+            anemone.convert(hf, nemo, dequantize=True)
+            anemone.convert(nemo, back, to="hf")
+            loaded, said = transformers.LlamaForCausalLM.from_pretrained(back, output_loading_info=True)
+        self.assertFalse(said["missing_keys"] or said["unexpected_keys"] or said["mismatched_keys"], said)
+        self.assertEqual(loaded.dtype, torch.bfloat16)
+        for name, tensor in loaded.state_dict().items():
+            self.assertTrue(torch.equal(tensor, expected[name]), name)
+
+    @unittest.skipUnless(importlib.util.find_spec("peft"), "no peft")
+    def test_a_lora_of_parameters_is_refused_by_its_key(self):
+        import peft
+        config = transformers.Qwen3MoeConfig(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=4,
+                                             num_key_value_heads=2, vocab_size=32, head_dim=8, num_experts=4, moe_intermediate_size=8)
+        with tempfile.TemporaryDirectory() as folder:
+            base, adapter, merged = (os.path.join(folder, name) for name in ("base", "adapter", "merged"))
+            model = transformers.AutoModelForCausalLM.from_config(config)
+            model.save_pretrained(base)
+            adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM",
+                                                                 target_parameters=["mlp.experts.down_proj"]))
+            adapted.save_pretrained(adapter)
+            with self.assertRaisesRegex(anemone.Error, r"target_parameters: expected \[\], found \[mlp.experts.down_proj\]") as said:
+                anemone.convert(base, os.path.join(folder, "x.nemo"), lora=[adapter])
+            self.assertIn("merge_and_unload", said.exception.hint)
+            adapted.merge_and_unload().save_pretrained(merged)  # as the message says
+            anemone.convert(merged, os.path.join(folder, "x"), to="nemo2")
 
     def test_as_safe_open(self):
         path = os.path.join(DEMO, "model.safetensors")

@@ -307,6 +307,45 @@ TEST(DeepSeek, WhatIsNotCarriedIsRefusedByName) {
   }
   const Tensors scaled = {{"model.layers.0.self_attn.o_proj.weight_scale_inv", {1, 1}}};
   EXPECT_THAT(convert(kV3, "", "nemo2", scaled), StatusIs(ErrorKind::kUnsupported, "weight_scale_inv"));
+  // Scales that do not fit, and other ways to quantize.
+  const std::string quantized = Model(temp, kV3, R"("quantization_config": {"quant_method": "gptq"})", scaled);
+  EXPECT_THAT(PlanConversion(quantized, temp.path() + "/out", {.to = "nemo2", .dequantize = true}),
+              StatusIs(ErrorKind::kUnsupported, "quant_method: expected fp8, found gptq"));
+  const Tensors more = {{"model.layers.0.self_attn.o_proj.weight_scale_inv", {2, 1}}};
+  EXPECT_THAT(PlanConversion(Model(temp, kV3, "", more), temp.path() + "/out", {.to = "nemo2", .dequantize = true}),
+              StatusIs(ErrorKind::kCorrupt, "o_proj.weight_scale_inv: expected a scale for each block"));
+}
+
+// A weight of one block times its scale; all else keeps its dtype.
+TEST(DeepSeek, WeightsWithScalesAreMultipliedWhenAsked) {
+  const TempDir temp;
+  const std::string name = "model.layers.0.self_attn.o_proj.weight";
+  const Tensors scaled = {{name + "_scale_inv", {1, 1}}};
+  const std::string hf = Model(temp, kV3, R"("quantization_config": {"quant_method": "fp8"})", scaled),
+                    nemo2 = temp.path() + "/nemo2", back = temp.path() + "/back";
+  Convert(hf, nemo2, {.to = "nemo2", .dequantize = true});
+  Convert(nemo2, back, {.to = "hf"});
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("quantization_config"), nullptr);
+  const auto before = OpenCheckpoint(hf), after = OpenCheckpoint(back);
+  ASSERT_THAT(before, IsOk());
+  ASSERT_THAT(after, IsOk());
+  const Tensor product = *after->weights().Find(name)->tensor();
+  EXPECT_EQ(product.dtype(), DType::kBF16);
+  const auto values = before->weights().Find(name)->tensor()->Read(),
+             scale = before->weights().Find(name + "_scale_inv")->tensor()->Read(), found = product.Read();
+  float value = 0, factor = 0;
+  std::memcpy(&value, values->data() + sizeof(float), sizeof(float));
+  std::memcpy(&factor, scale->data(), sizeof(float));
+  uint16_t half = 0;
+  std::memcpy(&half, found->data() + sizeof(half), sizeof(half));
+  const uint32_t bits = uint32_t{half} << 16;
+  float got = 0;
+  std::memcpy(&got, &bits, sizeof(got));
+  EXPECT_NEAR(got, value * factor, std::abs(value * factor) / 256);
+  Digests others = DigestsOf(after->weights()), expected = DigestsOf(before->weights());
+  others.erase(name);
+  for (const std::string& gone : {name, name + "_scale_inv"}) expected.erase(gone);
+  EXPECT_EQ(others, expected);
 }
 
 // Layers that predict several tokens follow the others; they are left out when one asks for it, with a note.

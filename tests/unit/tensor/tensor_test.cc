@@ -3,6 +3,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "tensor/product.h"
 #include "testing/matchers.h"
 
 namespace anemone {
@@ -86,6 +87,24 @@ TEST(Tensor, AssembleWantsEveryElementOnce) {
 TEST(Tensor, AverageSumsInDouble) {
   const Tensor a = *Tensor::Fill(DType::kF32, {3}, 1), b = *Tensor::Fill(DType::kF32, {3}, 2);
   EXPECT_EQ(Values(*Tensor::Average({a, b, b, b})->Reshape({3})), Values(*Tensor::Fill(DType::kF32, {3}, 1.75)));
+}
+
+// Each element times the number of its block, the last blocks cut off; in parts as whole.
+TEST(Tensor, ScaledByBlocks) {
+  const Tensor matrix = *Iota({5, 7}).Cast(DType::kF32), scales = *Iota({3, 2}, 1).Cast(DType::kF32);
+  const auto product = Scaled(matrix, scales, 2, 4);
+  ASSERT_THAT(product, IsOk());
+  Ints expected, in_part;
+  for (int r = 0; r < 5; ++r) {
+    for (int c = 0; c < 7; ++c) expected.push_back((r * 7 + c) * (1 + r / 2 * 2 + c / 4));
+  }
+  EXPECT_EQ(Values(*product->Cast(DType::kI32)), expected);
+  const Tensor part = *product->Narrow(0, 1, 3)->Narrow(1, 3, 2)->Permute({1, 0});
+  for (int c = 3; c < 5; ++c) {
+    for (int r = 1; r < 4; ++r) in_part.push_back(expected[static_cast<size_t>(r * 7 + c)]);
+  }
+  EXPECT_EQ(Values(*part.Cast(DType::kI32)), in_part);
+  EXPECT_THAT(Scaled(matrix, scales, 3, 4), StatusIs(ErrorKind::kInvalidArgument, "product by blocks"));
 }
 
 TEST(Tensor, FromFileRefusesWhatLiesOutside) {
