@@ -170,6 +170,7 @@ constexpr std::string_view kHarmless[] = {"auto_mapping",
                                           "target_modules",
                                           "task_type",
                                           "use_rslora"};
+constexpr const char* kMergedByPeft = "peft's merge_and_unload() makes a whole model of base and adapter: convert that";
 // Ways to begin a training that leave the base as it was; others change it, too.
 constexpr std::string_view kStarts[] = {"true", "false", "gaussian", "eva", "orthogonal"};
 
@@ -191,10 +192,10 @@ Status CheckPeftKeys(const ConfigNode& root) {
     const auto* fixed = std::ranges::find(kFixed, key, &Fixed::key);
     if (fixed != std::end(kFixed)) {
       if (value.is_null() || SameConfig(value, ParseWord(fixed->value))) continue;
-      return Unsupported(fmt::format("{}: expected {}, found {}", key, fixed->value, InWords(value)));
+      return Unsupported(fmt::format("{}: expected {}, found {}", key, fixed->value, InWords(value)), kMergedByPeft);
     }
     if (std::ranges::find(kHarmless, key) != std::end(kHarmless) || IsEmpty(value)) continue;
-    return Unsupported(fmt::format("{}: expected a LoRA without it, found {}", key, InWords(value)));
+    return Unsupported(fmt::format("{}: expected a LoRA without it, found {}", key, InWords(value)), kMergedByPeft);
   }
   const ConfigNode& start = WordAt(root, "init_lora_weights");
   if (start.is_null() || std::ranges::find(kStarts, start.ScalarText()) != std::end(kStarts)) return {};

@@ -148,8 +148,8 @@ Status TranslateNames(Work& work) {
   const Dialect& to = *model.family->FindDialect(dialect);
   work.identity = ModelIdentity{model.family, &to};
   if (model.family->complete == nullptr || &to == model.dialect) return {};
-  const bool is_nemo2 = traits.language == ConfigLanguage::kNemo2;
-  return model.family->complete(work.conversion.source, is_nemo2 ? traits.language : LanguageOf(to), translate,
+  const bool is_formats = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
+  return model.family->complete(work.conversion.source, is_formats ? traits.language : LanguageOf(to), translate,
                                 &work.result());
 }
 

@@ -5,6 +5,7 @@
 
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"
+#include "family/gpt/traps.h"
 #include "family/tokenizer/tokenizer_files.h"
 #include "family/words/hf_architectures.h"
 #include "family/words/model_words.h"
@@ -47,6 +48,8 @@ std::string NameOf(const Checkpoint& source) {
 
 Status CompleteGpt(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                    Checkpoint* result) {
+  const std::vector<std::string> traps = NotesOnTraps(source, language, CameAlong(source, "config.json"), *result);
+  result->notes.insert(result->notes.end(), traps.begin(), traps.end());
   return CompleteLanguageModel(source, source.config ? ArchitectureOf(*source.config) : "", language, options, result);
 }
 

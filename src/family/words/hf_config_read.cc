@@ -315,11 +315,14 @@ class HfReader {
       const std::string type = Text(WordAt(map, "rope_type"));
       return type.empty() ? Text(WordAt(map, "type")) : type;
     };
+    const std::string_view place = PlaceOf(parameters);
     if (const std::string type = type_of(sliding); !type.empty() && type != "default")
       return Unsupported(fmt::format("rope_parameters.sliding_attention: expected default, found {}", type));
     const std::string type = type_of(full);
     if (type.empty() || type == "default") return {};
-    if (type != "linear") return Unsupported(fmt::format("rope_scaling.rope_type: expected linear, found {}", type));
+    if (type != "linear")
+      return Unsupported(fmt::format("{}.{}rope_type: expected linear, found {}", place,
+                                     parameters.is_map() ? "full_attention." : "", type));
     Set("rope_scaling_factor", WordAt(full, "factor"));
     return {};
   }
@@ -420,7 +423,8 @@ class HfReader {
         Set(word, ConfigNode::Float(value));
       return {};
     }
-    if (type != "yarn") return Unsupported(fmt::format("rope_scaling.rope_type: expected yarn, found {}", type));
+    const std::string_view place = PlaceOf(parameters);
+    if (type != "yarn") return Unsupported(fmt::format("{}.rope_type: expected yarn, found {}", place, type));
     for (const auto& [key, value] : scaling.map) {
       constexpr std::string_view kKnown[] = {
           "rope_type", "type",      "rope_theta", "factor",        "original_max_position_embeddings",
@@ -429,7 +433,7 @@ class HfReader {
           std::ranges::find(kKnown, key) != std::end(kKnown) || value.is_null() || (key == "truncate" && IsTrue(value));
       if (!is_known)
         return Unsupported(
-            fmt::format("rope_scaling.{}: expected none, found {}: Megatron has no word for it", key, Shown(value)));
+            fmt::format("{}.{}: expected none, found {}: Megatron has no word for it", place, key, Shown(value)));
     }
     const auto number = [&](const char* key, double silent) {
       const ConfigNode& value = WordAt(scaling, key);
@@ -446,14 +450,15 @@ class HfReader {
       const bool is_needed =
           std::string_view(word).starts_with("rotary_") || std::string_view(word).starts_with("original_");
       if (!value || (is_needed && *value <= 0))
-        return Corrupt(fmt::format("rope_scaling.{}: expected a number above 0, found {}", key,
-                                   WordAt(scaling, key).ScalarText()));
+        return Corrupt(
+            fmt::format("{}.{}: expected a number above 0, found {}", place, key, WordAt(scaling, key).ScalarText()));
       Set(word, NumberWord(*value));
     }
     const double scale = *number("mscale", 0), all = *number("mscale_all_dim", 0);
     if (scale == 0 && all == 0) Set("mscale", ConfigNode::Int(1));
     if ((scale == 0) != (all == 0) && !(all == 0 && scale == 1))
-      return Unsupported("rope_scaling.mscale: expected it and mscale_all_dim, or neither, found one of them");
+      return Unsupported(
+          fmt::format("{}.mscale: expected it and mscale_all_dim, or neither, found one of them", place));
     return {};
   }
 
@@ -475,6 +480,11 @@ class HfReader {
       return Corrupt(fmt::format("rope_parameters.rope_theta: expected that of {}, {}, found {}", own,
                                  base.ScalarText(), newer.ScalarText()));
     return {};
+  }
+
+  // The key that says how positions are scaled.
+  static std::string_view PlaceOf(const ConfigNode& parameters) {
+    return parameters.is_map() ? "rope_parameters" : "rope_scaling";
   }
 
   // rope_scaling and rope_theta of transformers 4, rope_parameters of 5.
@@ -503,20 +513,22 @@ class HfReader {
                                        architecture_.name, part.ScalarText()));
     }
     if (is_plain) return {};
+    const std::string_view place = PlaceOf(parameters);
     if (type == "linear") {
       const ConfigNode& factor = WordAt(scaling, "factor");
       if (factor.AsDouble().value_or(0) <= 0)
-        return Corrupt(fmt::format("rope_scaling.factor: expected a number above 0, found {}", factor.ScalarText()));
+        return Corrupt(fmt::format("{}.factor: expected a number above 0, found {}", place, factor.ScalarText()));
       Set("seq_len_interpolation_factor", factor);
       return {};
     }
     if (type != "llama3")
-      return Unsupported(fmt::format("rope_scaling.rope_type: expected linear or llama3, found {}", type));
+      return Unsupported(fmt::format("{}.rope_type: expected linear or llama3, found {}", place, type),
+                         "neither NeMo's decoders nor Megatron-LM's scale positions so");
     for (const PositionFactor& factor : PositionFactors()) {
       const ConfigNode& found = WordAt(scaling, factor.hf);
       const auto value = found.AsDouble();
       if (!value)
-        return Corrupt(fmt::format("rope_scaling.{}: expected a number, found {}", factor.hf, found.ScalarText()));
+        return Corrupt(fmt::format("{}.{}: expected a number, found {}", place, factor.hf, found.ScalarText()));
       if (*value != factor.built_in) Set(fmt::format("rope_scaling.{}", factor.hf), ConfigNode::Float(*value));
     }
     Set("scale_positional_embedding", ConfigNode::Bool(true));

@@ -289,6 +289,40 @@ TEST(Decoders, OtherFactorsOfPositionsGoToNemo2AndBack) {
   }
 }
 
+// ---- what NeMo's own converters have wrong ----
+
+TEST(Decoders, WhatNemosConvertersHaveWrongIsSaid) {
+  using ::testing::Contains;
+  using ::testing::HasSubstr;
+  using ::testing::Not;
+  const TempDir temp;
+  const auto notes = [&](const std::string& source, const char* to) {
+    const auto plan = PlanConversion(source, temp.path() + "/x", {.to = to});
+    EXPECT_THAT(plan, IsOk()) << source;
+    return plan.ok() ? plan->notes : std::vector<std::string>();
+  };
+  // Scaled twice, and scaled at a length of 128: --llama31 is true by default.
+  const auto llama31 = notes(Golden("families/llama31.nemo"), "hf");
+  EXPECT_THAT(llama31, Contains(HasSubstr("seq_len_interpolation_factor: left out")));
+  EXPECT_THAT(llama31, Contains(HasSubstr("scale_positional_embedding: true beside a length of 128")));
+  EXPECT_THAT(notes(Golden("families/llama.nemo"), "hf"), Not(Contains(HasSubstr("scale_positional_embedding"))));
+  EXPECT_THAT(notes(Golden("families/mixtral.nemo"), "hf"), Contains(HasSubstr("moe_router_pre_softmax: read as")));
+  // A window counts the token itself, or it does not.
+  for (const char* to : {"nemo", "nemo2"})
+    EXPECT_THAT(notes(Golden("decoders/mistral/hf"), to), Contains(HasSubstr("window_size: [")));
+  EXPECT_THAT(notes(Golden("families/mistral.nemo"), "hf"), Contains(HasSubstr("counts the token itself")));
+  EXPECT_THAT(notes(Golden("decoders/mistral/hf"), "megatron"), Not(Contains(HasSubstr("window_size"))));
+  // A Llama 3.1 that lost its scaling.
+  const std::string bare = temp.path() + "/bare";
+  std::filesystem::copy(Golden("transformers4/llama31"), bare);
+  std::filesystem::permissions(bare + "/config.json", std::filesystem::perms::owner_all);
+  EXPECT_THAT(notes(bare, "nemo2"), Not(Contains(HasSubstr("rope_scaling: none"))));
+  Config config = JsonOf(bare + "/config.json");
+  config.root()["rope_scaling"] = ConfigNode::Null();
+  std::ofstream(bare + "/config.json") << config.ToJson();
+  EXPECT_THAT(notes(bare, "nemo"), Contains(HasSubstr("rope_scaling: none beside rope_theta 500000")));
+}
+
 // ---- the rows of the vocabulary ----
 
 uint64_t RowsIn(const std::string& folder) {

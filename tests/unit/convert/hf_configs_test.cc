@@ -153,6 +153,75 @@ TEST(HfConfigs, NemoTwoScalesThePositionsOfEveryClass) {
               StatusIs(ErrorKind::kUnsupported, "apply_embedding_scaling"));
 }
 
+// Every architecture with rotary positions, and the kinds of scaling that each carries there and back; others are
+// refused by the key that the file has, of transformers 4 or 5.
+struct Scaling {
+  Model model;
+  std::set<std::string> carried;
+};
+const Scaling kScalings[] = {
+    {{"LlamaForCausalLM", "llama", "{}"}, {"linear", "llama3"}},
+    {{"MistralForCausalLM", "mistral", "{sliding_window: null}"}, {"linear", "llama3"}},
+    {{"MixtralForCausalLM", "mixtral", "{num_local_experts: 3, num_experts_per_tok: 2, sliding_window: null}"},
+     {"linear", "llama3"}},
+    {{"Qwen2ForCausalLM", "qwen2", "{}"}, {"linear", "llama3"}},
+    {{"Qwen3ForCausalLM", "qwen3", "{head_dim: 4}"}, {"linear", "llama3"}},
+    {{"Qwen3MoeForCausalLM", "qwen3_moe",
+      "{head_dim: 4, num_experts: 3, num_experts_per_tok: 2, moe_intermediate_size: 6, norm_topk_prob: true}"},
+     {"linear", "llama3"}},
+    {{"GemmaForCausalLM", "gemma", "{head_dim: 4}"}, {"linear"}},
+    {{"Gemma2ForCausalLM", "gemma2", "{head_dim: 4}"}, {"linear"}},
+    {{"Gemma3ForCausalLM", "gemma3_text", "{head_dim: 4, num_hidden_layers: 2}"}, {"linear"}},
+    {{"NemotronForCausalLM", "nemotron", "{head_dim: 4}"}, {"linear"}},
+    {{"Starcoder2ForCausalLM", "starcoder2", "{}"}, {"linear"}},
+    {{"Phi3ForCausalLM", "phi3", "{}"}, {"linear", "llama3"}},
+    {{"GPTNeoXForCausalLM", "gpt_neox", "{use_parallel_residual: false, num_key_value_heads: 4}"}, {"linear"}},
+    {{"DeepseekV3ForCausalLM", "deepseek_v3",
+      "{num_key_value_heads: 4, q_lora_rank: 6, kv_lora_rank: 5, qk_nope_head_dim: 4, qk_rope_head_dim: 2, v_head_dim: "
+      "3, n_routed_experts: 8, n_group: 4, topk_group: 2, num_experts_per_tok: 4, first_k_dense_replace: 1, "
+      "moe_intermediate_size: 6, n_shared_experts: 1}"},
+     {"yarn"}},
+};
+constexpr std::pair<const char*, const char*> kScalingKinds[] = {
+    {"linear", "rope_type: linear, factor: 2.5"},
+    {"dynamic", "rope_type: dynamic, factor: 2.0"},
+    {"yarn", "rope_type: yarn, factor: 4.0, original_max_position_embeddings: 16"},
+    {"longrope", "rope_type: longrope, short_factor: [1.0], long_factor: [2.0], original_max_position_embeddings: 16"},
+    {"llama3",
+     "rope_type: llama3, factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: "
+     "16"},
+};
+
+TEST(HfConfigs, EachKindOfScaledPositionsIsCarriedOrRefusedByKey) {
+  for (const Scaling& scaling : kScalings) {
+    for (const auto& [kind, yaml] : kScalingKinds) {
+      for (const bool is_five : {false, true}) {
+        const char* key = is_five ? "rope_parameters" : "rope_scaling";
+        const bool is_gemma3 = std::string_view(scaling.model.type) == "gemma3_text";
+        const std::string value = !is_five ? fmt::format("{{rope_scaling: {{{}}}}}", yaml)
+                                  : is_gemma3
+                                      ? fmt::format(
+                                            "{{rope_parameters: {{full_attention: {{rope_theta: 10000.0, {}}}, "
+                                            "sliding_attention: {{rope_type: default, rope_theta: 10000.0}}}}}}",
+                                            yaml)
+                                      : fmt::format("{{rope_parameters: {{rope_theta: 10000.0, {}}}}}", yaml);
+        SCOPED_TRACE(fmt::format("{}: {}", scaling.model.architecture, value));
+        const ConfigNode config =
+            With(ModelOf(scaling.model.architecture, scaling.model.type, scaling.model.yaml), value.c_str());
+        if (scaling.carried.contains(kind)) {
+          const ThereAndBack json = Through("nemo2", config);
+          EXPECT_TRUE(SameConfig(json.after.root(), json.before.root()));
+          continue;
+        }
+        const auto model = Hollow(config);
+        const auto plan =
+            model.ok() ? PlanSave(*model, "/no/such/folder/out", {.to = "nemo2"}).status() : model.status();
+        EXPECT_THAT(plan, StatusIs(ErrorKind::kUnsupported, model.ok() ? "expected" : key));
+      }
+    }
+  }
+}
+
 TEST(HfConfigs, TheDtypeOfSomeWeightsStaysTheModels) {
   const TempDir temp;
   const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back",
