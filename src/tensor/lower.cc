@@ -1,5 +1,7 @@
 #include "tensor/lower.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -375,6 +377,7 @@ class FillSink final : public Sink {
       for (uint64_t i = 0; i < block.count && status.ok(); i += fitting) {
         const uint64_t count = std::min(fitting, block.count - i);
         const uint64_t at = from + i * block.from;
+        if (!one_read && count > 1) Announce(*copy.leaf->source, at, (count - 1) * block.from + run);
         if (one_read) {
           status = Read(*copy.leaf->source, at, std::span(stage_).first((count - 1) * block.from + run));
         }
@@ -388,6 +391,14 @@ class FillSink final : public Sink {
       }
     });
     return status;
+  }
+
+  // The kernel takes runs with gaps between them for random reads, and would fetch a page at a time.
+  static void Announce(const ByteSource& source, uint64_t offset, uint64_t size) {
+    const int fd = source.fd();
+    if (fd < 0) return;
+    // A hint: failing is no failure.
+    static_cast<void>(posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(size), POSIX_FADV_WILLNEED));
   }
 
   // Halves the box along its furthest-strided axis until it has at most `limit` elements.
