@@ -53,7 +53,8 @@ Result<std::array<uint64_t, 2>> BlockOf(const Checkpoint& checkpoint) {
 Status Multiply(const std::array<uint64_t, 2>& block, StateDict* weights, uint64_t* count) {
   StateDict result;
   for (const StateDict::Item& item : weights->items()) {
-    if (item.name.ends_with(kScales) && weights->Find(item.name.substr(0, item.name.size() - kScales.size())) != nullptr)
+    if (item.name.ends_with(kScales) &&
+        weights->Find(item.name.substr(0, item.name.size() - kScales.size())) != nullptr)
       continue;
     const StateDict::Item* scales = weights->Find(item.name + std::string(kScales));
     if (scales == nullptr || item.tensor() == nullptr || scales->tensor() == nullptr) {
@@ -62,8 +63,8 @@ Status Multiply(const std::array<uint64_t, 2>& block, StateDict* weights, uint64
     }
     const Result<Tensor> product = Scaled(*item.tensor(), *scales->tensor(), block[0], block[1]);
     if (!product.ok())
-      return Corrupt(fmt::format("{}: expected a scale for each block of {} by {} elements of {}, found {}", scales->name,
-                                 block[0], block[1], ToString(item.tensor()->shape()),
+      return Corrupt(fmt::format("{}: expected a scale for each block of {} by {} elements of {}, found {}",
+                                 scales->name, block[0], block[1], ToString(item.tensor()->shape()),
                                  ToString(scales->tensor()->shape())));
     ANEMONE_ASSIGN(Tensor weight, product->Cast(DType::kBF16));
     ANEMONE_TRY(result.Add(item.name, std::move(weight)));

@@ -34,7 +34,8 @@ std::string NoteOnUnscaledPositions(int64_t length) {
 
 std::string NoteOnWindow(int64_t window) {
   return fmt::format(
-      "window_size: [{0}, 0], as NeMo's converters write it: NeMo's layers see {0} tokens before a token, transformers' "
+      "window_size: [{0}, 0], as NeMo's converters write it: NeMo's layers see {0} tokens before a token, "
+      "transformers' "
       "window of {0} counts the token itself",
       window);
 }
@@ -54,7 +55,8 @@ std::vector<std::string> NotesOnTraps(const Checkpoint& source, ConfigLanguage l
   std::vector<std::string> notes;
   const auto length = WordAt(*words, "max_position_embeddings").AsInt().value_or(0);
   const bool is_scaled = WordAt(*words, "scale_positional_embedding").AsBool().value_or(false);
-  const bool is_llama = architecture->model_type == "llama", is_of_nemo1 = source.config->root().Get("target") != nullptr;
+  const bool is_llama = architecture->model_type == "llama",
+             is_of_nemo1 = source.config->root().Get("target") != nullptr;
   if (to_hf && !has_own_json && is_of_nemo1 && is_llama && is_scaled && length <= kLongestUnscaled)
     notes.push_back(NoteOnScaledPositions(length));
   const bool has_linear = !WordAt(*words, "seq_len_interpolation_factor").is_null();
