@@ -19,17 +19,18 @@
 #include <variant>
 
 #include "anemone/clip.h"
+#include "clip/attention.h"
 #include "clip/gemm.h"
 #include "clip/kernels.h"
 #include "clip/matmul.h"
+#include "clip/packed.h"
 #include "tensor/lower.h"
 
 namespace anemone {
 namespace {
 
 constexpr size_t kChunkRows = 1100;     // tokens at work at once: four ViT-L/14 pictures
-constexpr size_t kSkinnyRows = 24;      // up to here a weight is read once, unpacked; above, the library's product
-constexpr size_t kQueryBlock = 96;      // queries whose scores are at work at once
+constexpr size_t kSkinnyRows = 24;      // up to here a library's product would pack a weight for longer than multiply
 constexpr uint64_t kMaxSize = 1 << 20;  // of any dimension; products of three fit 64 bits
 
 // Memory that is reused and never shrinks; not initialised. Large blocks ask for huge pages: a weight is read once from
@@ -59,9 +60,10 @@ class Buffer {
   size_t capacity_ = 0;
 };
 
-// A linear layer's weight, [out, in]: one of the two.
+// A linear layer's weight, [out, in]: one of the three.
 struct Factor {
-  const float* fp32 = nullptr;
+  const float* packed = nullptr;   // panels, for the project's own products
+  const float* fp32 = nullptr;     // for a library's
   const uint16_t* bf16 = nullptr;  // the bits
 };
 
@@ -70,17 +72,34 @@ struct Linear {
   const float* bias = nullptr;  // [out], may be null
   size_t in = 0;
   size_t out = 0;
+  size_t group = 0;  // outputs that are packed apart from others; divides `out`
 
-  // Output features [begin, end) alone.
+  internal::ColumnPanels Panels() const { return {out, group}; }
+  // Output features [begin, end) alone: whole groups.
   Linear Rows(size_t begin, size_t end) const {
-    const auto from = [&](const auto* rows, size_t width) { return rows == nullptr ? nullptr : rows + begin * width; };
-    return {{from(weight.fp32, in), from(weight.bf16, in)}, from(bias, 1), in, end - begin};
+    const auto from = [&](const auto* at, size_t offset) { return at == nullptr ? nullptr : at + offset; };
+    const size_t panels = begin / group * Panels().in_group;
+    return {{from(weight.packed, internal::ColumnPanels::Offset(panels, in)), from(weight.fp32, begin * in),
+             from(weight.bf16, begin * in)},
+            from(bias, begin),
+            in,
+            end - begin,
+            group};
   }
 };
 
 struct Norm {
   const float* weight = nullptr;
   const float* bias = nullptr;
+};
+
+// Rows that a linear layer is applied to, normalised before where there is a norm.
+struct Input {
+  const float* data;
+  size_t stride;
+  size_t rows;
+  const Norm* norm = nullptr;
+  double epsilon = 0;
 };
 
 struct LayerWeights {
@@ -123,12 +142,13 @@ struct ClipModel::Impl {
   // that each layer reuses.
   std::map<std::string, std::unique_ptr<Buffer>> kept;
   Buffer layer_block;
-  Buffer hidden, normal, qkv, attended, wide, rounded;
+  Buffer hidden, normal, qkv, attended, wide, rounded, packed_rows;
   std::atomic<bool> stopped = false;
   bool has_multiplied = false;
   std::mutex failure_mutex;
   Status product_failure;   // the first, of any thread
   bool keeps_bf16 = false;  // factors, as instructions take them; else bf16 factors are fp32 values
+  bool packs = false;       // fp32 factors, for the project's own products
 
   explicit Impl(int threads) : arena(threads) {}
 
@@ -150,6 +170,7 @@ struct ClipModel::Impl {
     if (gemm == nullptr) {
       ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
       gemm = choice.library;
+      packs = gemm == internal::OwnGemm() && !keeps_bf16;
     }
     if (!has_multiplied) ANEMONE_TRY(gemm->make_room(threads()));
     has_multiplied = true;
@@ -167,6 +188,10 @@ struct ClipModel::Impl {
     std::string name;
     Shape shape;
     std::variant<const float**, Factor*> to;
+    size_t group = 0;  // of a factor: as Linear's
+
+    bool is_factor() const { return std::holds_alternative<Factor*>(to); }
+    size_t depth() const { return *NumElements(shape) / shape[0]; }
   };
 
   // What a linear layer's weight is in memory.
@@ -181,51 +206,80 @@ struct ClipModel::Impl {
       **to = static_cast<const float*>(at);
     } else if (keeps_bf16) {
       std::get<Factor*>(want.to)->bf16 = static_cast<const uint16_t*>(at);
+    } else if (packs) {
+      std::get<Factor*>(want.to)->packed = static_cast<const float*>(at);
     } else {
       std::get<Factor*>(want.to)->fp32 = static_cast<const float*>(at);
     }
   }
 
+  // A part of a tensor that one thread reads: as it is, or a panel of a factor, to be packed.
+  struct Piece {
+    const Tensor* tensor;
+    uint64_t offset;
+    uint64_t size;
+    std::byte* to;
+    const std::string* name;
+    size_t depth = 0;  // of a panel's columns
+  };
+  static Status ReadPiece(const Piece& piece) {
+    if (piece.depth == 0) return Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
+    thread_local Buffer unpacked;
+    float* const rows = unpacked.Get(piece.size / sizeof(float));
+    ANEMONE_TRY(Fill(*piece.tensor, piece.offset, {reinterpret_cast<std::byte*>(rows), piece.size}));
+    internal::PackPanel(rows, piece.depth, piece.size / sizeof(float) / piece.depth, piece.depth,
+                        reinterpret_cast<float*>(piece.to));
+    return {};
+  }
+  // Adds the pieces of a tensor that goes to `to`, and answers what they take there.
+  uint64_t Cut(const Want& want, const Tensor& tensor, std::byte* to, std::vector<Piece>* pieces) const {
+    constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+    const uint64_t size = tensor.size_bytes();
+    if (!want.is_factor() || !packs) {
+      for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
+        pieces->push_back({&tensor, offset, std::min(kPieceBytes, size - offset), to + offset, &want.name});
+      }
+      return size;
+    }
+    const size_t depth = want.depth();
+    const uint64_t row = depth * sizeof(float);
+    const internal::ColumnPanels panels(want.shape[0], want.group);
+    for (size_t p = 0; p < panels.count; ++p) {
+      pieces->push_back({&tensor, panels.Begin(p) * row, panels.Size(p) * row,
+                         to + internal::ColumnPanels::Offset(p, depth) * sizeof(float), &want.name, depth});
+    }
+    return internal::ColumnPanels::Offset(panels.count, depth) * sizeof(float);
+  }
+
   // Reads tensors side by side into `block`, with all threads: in fp32, factors as AsFactor says.
   Status Read(const std::vector<Want>& wants, Buffer* block) {
-    struct Piece {
-      const Tensor* tensor;
-      uint64_t offset;
-      uint64_t size;
-      std::byte* to;
-      const std::string* name;
-    };
     std::vector<Tensor> tensors;
     tensors.reserve(wants.size());
     const auto padded = [](uint64_t bytes) { return (bytes + Buffer::kAlign - 1) / Buffer::kAlign * Buffer::kAlign; };
-    size_t total = 0;
     for (const Want& want : wants) {
       ANEMONE_ASSIGN(Tensor tensor, weights(want.name));
       if (tensor.shape() != want.shape) {
         return Corrupt(
             fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
       }
-      Result<Tensor> cast = std::holds_alternative<Factor*>(want.to) ? AsFactor(tensor) : tensor.Cast(DType::kF32);
+      Result<Tensor> cast = want.is_factor() ? AsFactor(tensor) : tensor.Cast(DType::kF32);
       if (!cast.ok()) return cast.status().In(want.name);
-      total += padded(cast->size_bytes());
       tensors.push_back(*std::move(cast));
     }
-    auto* to = block->Get<std::byte>(total);
     std::vector<Piece> pieces;
-    constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+    size_t total = 0;
+    for (size_t i = 0; i < wants.size(); ++i) total += padded(Cut(wants[i], tensors[i], nullptr, &pieces));
+    pieces.clear();
+    auto* to = block->Get<std::byte>(total);
     for (size_t i = 0; i < wants.size(); ++i) {
       Point(wants[i], to);
-      const uint64_t size = tensors[i].size_bytes();
-      for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
-        pieces.push_back({&tensors[i], offset, std::min(kPieceBytes, size - offset), to + offset, &wants[i].name});
-      }
-      to += padded(size);
+      to += padded(Cut(wants[i], tensors[i], to, &pieces));
     }
     std::mutex mutex;
     Status failure;
     Parallel(pieces.size(), [&](size_t i) {
       const Piece& piece = pieces[i];
-      const Status status = Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
+      const Status status = ReadPiece(piece);
       if (!status.ok()) {
         const std::lock_guard lock(mutex);
         if (failure.ok()) failure = status.In(*piece.name);
@@ -260,8 +314,8 @@ struct ClipModel::Impl {
 
   Status ReadLinear(const std::string& name, uint64_t out, uint64_t in, bool bias, Linear* linear) {
     linear->in = in;
-    linear->out = out;
-    ANEMONE_TRY(ReadOne({name + ".weight", {out, in}, &linear->weight}));
+    linear->out = linear->group = out;
+    ANEMONE_TRY(ReadOne({name + ".weight", {out, in}, &linear->weight, out}));
     if (bias) {
       ANEMONE_ASSIGN(linear->bias, ReadOne(name + ".bias", {out}));
     }
@@ -272,20 +326,21 @@ struct ClipModel::Impl {
   Status ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, LayerWeights* layer) {
     const uint64_t h = tower.width;
     const uint64_t f = tower.ffn;
-    layer->qkv.in = layer->out.in = layer->out.out = layer->up.in = layer->down.out = h;
-    layer->qkv.out = 3 * h;
-    layer->up.out = layer->down.in = f;
+    layer->qkv = {{}, nullptr, h, 3 * h, h};
+    layer->out = {{}, nullptr, h, h, h};
+    layer->up = {{}, nullptr, h, f, f};
+    layer->down = {{}, nullptr, f, h, h};
     const std::string norm2 = is_head ? ".norm" : ".norm2";
     std::vector<Want> wants = {
-        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight},
+        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight, h},
         {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
-        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight},
+        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight, h},
         {prefix + ".attn.out.bias", {h}, &layer->out.bias},
         {prefix + norm2 + ".weight", {h}, &layer->norm2.weight},
         {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
-        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight},
+        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight, f},
         {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
-        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight},
+        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight, h},
         {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
     };
     if (!is_head) {
@@ -312,14 +367,63 @@ struct ClipModel::Impl {
     const std::lock_guard lock(failure_mutex);
     if (product_failure.ok()) product_failure = status;
   }
-  void Multiply(const internal::GemmCall& call) {
-    const Status status = gemm->multiply(call);
-    if (!status.ok()) Fail(status);
+
+  // out = then(a · weightᵀ + bias).
+  void Apply(const Input& a, const Linear& linear, Then then, Activation activation, float* out, size_t out_stride) {
+    if (linear.weight.packed == nullptr) return ApplyByLibrary(a, linear, then, activation, out, out_stride);
+    const internal::RowTiles tiles(a.rows);
+    float* const packed = packed_rows.Get(a.rows * linear.in);
+    Parallel(tiles.count, [&](size_t t) { PackTile(a, tiles, t, linear.in, packed + tiles.Begin(t) * linear.in); });
+    const internal::PackedProduct product = {
+        .tiles = tiles,
+        .a = packed,
+        .panels = linear.Panels(),
+        .weight = linear.weight.packed,
+        .depth = linear.in,
+        .bias = linear.bias,
+        .accumulate = then == Then::kAddTo,
+        .activation = then == Then::kActivate ? std::optional(activation) : std::nullopt,
+        .out = out,
+        .out_stride = out_stride};
+    const internal::PackedProduct::Parts parts = product.For(threads());
+    Parallel(parts.count(), [&](size_t part) { product.Multiply(parts, part); });
   }
 
-  // out = then(a · weightᵀ + bias): the weight's rows are divided among the threads.
-  void Apply(const float* a, size_t a_stride, size_t rows, const Linear& linear, Then then, Activation activation,
-             float* out, size_t out_stride) {
+  // A tile of rows: normalised, rounded where products are bf16's, packed.
+  void PackTile(const Input& a, const internal::RowTiles& tiles, size_t t, size_t width, float* to) const {
+    const float* rows = a.data + tiles.Begin(t) * a.stride;
+    size_t stride = a.stride;
+    const size_t count = tiles.Size(t);
+    if (a.norm != nullptr || options.compute == ClipCompute::kBf16) {
+      thread_local Buffer scratch;
+      float* const values = scratch.Get(count * width);
+      if (a.norm != nullptr) {
+        internal::LayerNorm(rows, stride, count, width, a.norm->weight, a.norm->bias, static_cast<float>(a.epsilon),
+                            values, width);
+        rows = values;
+        stride = width;
+      }
+      if (options.compute == ClipCompute::kBf16) {
+        for (size_t r = 0; r < count; ++r) internal::RoundToBf16(rows + r * stride, width, values + r * width);
+      }
+      rows = values;
+      stride = width;
+    }
+    internal::Transpose(rows, stride, count, width, to, count);
+  }
+
+  // As Apply, by OpenBLAS or oneDNN: the weight's rows are divided among the threads.
+  void ApplyByLibrary(const Input& input, const Linear& linear, Then then, Activation activation, float* out,
+                      size_t out_stride) {
+    const size_t rows = input.rows;
+    const float* a = input.data;
+    size_t a_stride = input.stride;
+    if (input.norm != nullptr) {
+      float* const y = normal.Get(rows * linear.in);
+      ApplyNorm(a, a_stride, rows, linear.in, *input.norm, input.epsilon, y, linear.in);
+      a = y;
+      a_stride = linear.in;
+    }
     const auto round = [&](auto* to) {
       Parallel(rows, [&](size_t r) { internal::RoundToBf16(a + r * a_stride, linear.in, to + r * linear.in); });
       return to;
@@ -340,22 +444,23 @@ struct ClipModel::Impl {
     Parallel((linear.out + block - 1) / block, [&](size_t part) {
       const size_t begin = part * block;
       const size_t count = std::min(block, linear.out - begin);
-      const float* weight = linear.Rows(begin, linear.out).weight.fp32;
       float* to = out + begin;
-      if (weight == nullptr) {  // multiplied above
+      if (linear.weight.fp32 == nullptr) {  // multiplied above
       } else if (skinny) {
-        internal::SkinnyGemm(a, a_stride, rows, weight, count, linear.in, then == Then::kAddTo, to, out_stride);
+        internal::SkinnyGemm(a, a_stride, rows, linear.weight.fp32 + begin * linear.in, count, linear.in,
+                             then == Then::kAddTo, to, out_stride);
       } else {
-        Multiply({.rows = rows,
-                  .columns = count,
-                  .depth = linear.in,
-                  .a = a,
-                  .a_stride = a_stride,
-                  .b = weight,
-                  .b_stride = linear.in,
-                  .accumulate = then == Then::kAddTo,
-                  .out = to,
-                  .out_stride = out_stride});
+        const Status status = gemm->multiply({.rows = rows,
+                                              .columns = count,
+                                              .depth = linear.in,
+                                              .a = a,
+                                              .a_stride = a_stride,
+                                              .b = linear.weight.fp32 + begin * linear.in,
+                                              .b_stride = linear.in,
+                                              .accumulate = then == Then::kAddTo,
+                                              .out = to,
+                                              .out_stride = out_stride});
+        if (!status.ok()) Fail(status);
       }
       const float* bias = linear.bias == nullptr ? nullptr : linear.bias + begin;
       if (then == Then::kActivate) {
@@ -376,53 +481,23 @@ struct ClipModel::Impl {
     });
   }
 
-  // One head of one sequence: out = softmax(q · kᵀ / √d) · v for queries [0, queries), query i seeing keys up to
-  // `first_query + i` where `causal`.
-  void Attend(const float* q, size_t q_stride, size_t queries, size_t first_query, const float* k, const float* v,
-              size_t kv_stride, size_t keys, size_t d, bool causal, float* out, size_t out_stride) {
-    thread_local Buffer scratch;
-    const float scale = 1.0F / std::sqrt(static_cast<float>(d));
-    for (size_t begin = 0; begin < queries; begin += kQueryBlock) {
-      const size_t count = std::min(kQueryBlock, queries - begin);
-      const size_t seen = causal ? std::min(keys, first_query + begin + count) : keys;
-      float* scores = scratch.Get(kQueryBlock * keys);
-      Multiply({.rows = count,
-                .columns = seen,
-                .depth = d,
-                .scale = scale,
-                .a = q + begin * q_stride,
-                .a_stride = q_stride,
-                .b = k,
-                .b_stride = kv_stride,
-                .out = scores,
-                .out_stride = seen});
-      for (size_t i = 0; i < count; ++i) {
-        internal::Softmax(scores + i * seen, causal ? std::min(seen, first_query + begin + i + 1) : seen, seen);
-      }
-      Multiply({.rows = count,
-                .columns = d,
-                .depth = seen,
-                .a = scores,
-                .a_stride = seen,
-                .b = v,
-                .b_stride = kv_stride,
-                .b_transposed = false,
-                .out = out + begin * out_stride,
-                .out_stride = out_stride});
-    }
-  }
-
-  // As Attend, for the own rows of `s`, or its pooled row alone. `kv`: the chunk's keys of this head, values `values`
-  // further.
-  void AttendIn(const Sequence& s, bool pooled_alone, const float* q, size_t q_stride, const float* kv, size_t values,
-                size_t kv_stride, size_t d, bool causal, float* out, size_t out_stride) {
-    const size_t queries = pooled_alone ? 1 : s.own();
-    const size_t first_query = pooled_alone ? s.pooled : s.shared.size();
-    const float* k = kv + s.begin * kv_stride;
-    if (s.shared.empty()) {
-      Attend(q, q_stride, queries, first_query, k, k + values, kv_stride, s.length, d, causal, out, out_stride);
-      return;
-    }
+  // One head: attention of the own rows of `s`, or of its pooled row alone. `kv`: the chunk's keys of this head, values
+  // `values` further.
+  static void AttendIn(const Sequence& s, bool pooled_alone, const float* q, size_t q_stride, const float* kv,
+                       size_t values, size_t kv_stride, size_t d, bool causal, float* out, size_t out_stride) {
+    internal::Attention call = {.q = q,
+                                .q_stride = q_stride,
+                                .queries = pooled_alone ? 1 : s.own(),
+                                .k = kv + s.begin * kv_stride,
+                                .v = kv + s.begin * kv_stride + values,
+                                .kv_stride = kv_stride,
+                                .keys = s.length,
+                                .depth = d,
+                                .causal = causal,
+                                .first_query = pooled_alone ? s.pooled : s.shared.size(),
+                                .out = out,
+                                .out_stride = out_stride};
+    if (s.shared.empty()) return Attend(call);
     thread_local Buffer side_by_side;  // what lies apart in the chunk: keys, and values beside them
     float* const gathered = side_by_side.Get(s.length * 2 * d);
     for (size_t i = 0; i < s.length; ++i) {
@@ -430,16 +505,18 @@ struct ClipModel::Impl {
       std::copy_n(kv + row * kv_stride, d, gathered + i * 2 * d);
       std::copy_n(kv + row * kv_stride + values, d, gathered + i * 2 * d + d);
     }
-    Attend(q, q_stride, queries, first_query, gathered, gathered + d, 2 * d, s.length, d, causal, out, out_stride);
+    call.k = gathered;
+    call.v = gathered + d;
+    call.kv_stride = 2 * d;
+    Attend(call);
   }
 
   // x[rows] += MLP(norm2(x)), rows of the given stride.
   void Mlp(float* x, size_t stride, size_t rows, const ClipTower& tower, const LayerWeights& layer) {
-    float* y = normal.Get(rows * tower.width);
     float* z = wide.Get(rows * tower.ffn);
-    ApplyNorm(x, stride, rows, tower.width, layer.norm2, tower.norm_epsilon, y, tower.width);
-    Apply(y, tower.width, rows, layer.up, Then::kActivate, tower.activation, z, tower.ffn);
-    Apply(z, tower.ffn, rows, layer.down, Then::kAddTo, tower.activation, x, stride);
+    Apply({x, stride, rows, &layer.norm2, tower.norm_epsilon}, layer.up, Then::kActivate, tower.activation, z,
+          tower.ffn);
+    Apply({z, tower.ffn, rows}, layer.down, Then::kAddTo, tower.activation, x, stride);
   }
 
   // All tokens of one chunk through one layer.
@@ -447,10 +524,8 @@ struct ClipModel::Impl {
     const size_t h = tower.width;
     const size_t d = h / tower.heads;
     const size_t rows = RowsOf(sequences);
-    float* y = normal.Get(rows * h);
-    ApplyNorm(x, h, rows, h, layer.norm1, tower.norm_epsilon, y, h);
     float* all = qkv.Get(rows * 3 * h);
-    Apply(y, h, rows, layer.qkv, Then::kBias, tower.activation, all, 3 * h);
+    Apply({x, h, rows, &layer.norm1, tower.norm_epsilon}, layer.qkv, Then::kBias, tower.activation, all, 3 * h);
     float* heads = attended.Get(rows * h);
     Parallel(sequences.size() * tower.heads, [&](size_t i) {
       const Sequence& s = sequences[i / tower.heads];
@@ -458,7 +533,7 @@ struct ClipModel::Impl {
       AttendIn(s, false, head + s.begin * 3 * h, 3 * h, head + h, h, 3 * h, d, causal,
                heads + s.begin * h + i % tower.heads * d, h);
     });
-    Apply(heads, h, rows, layer.out, Then::kAddTo, tower.activation, x, h);
+    Apply({heads, h, rows}, layer.out, Then::kAddTo, tower.activation, x, h);
     Mlp(x, h, rows, tower, layer);
   }
 
@@ -470,18 +545,13 @@ struct ClipModel::Impl {
     const size_t d = h / tower.heads;
     const size_t n = sequences.size();
     const size_t rows = RowsOf(sequences);
-    float* y = normal.Get(rows * h);
-    ApplyNorm(x, h, rows, h, layer.norm1, tower.norm_epsilon, y, h);
-    float* kv = qkv.Get(rows * 2 * h + 2 * n * h);
+    float* kv = qkv.Get(rows * 2 * h + n * h);
     float* queries = kv + rows * 2 * h;
-    float* read = queries + n * h;
-    Apply(y, h, rows, layer.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
-    for (size_t i = 0; i < n; ++i) {
-      const size_t row = sequences[i].pooled_row();
-      std::copy_n(y + row * h, h, read + i * h);
-      std::copy_n(x + row * h, h, pooled + i * h);
-    }
-    Apply(read, h, n, layer.qkv.Rows(0, h), Then::kBias, tower.activation, queries, h);
+    Apply({x, h, rows, &layer.norm1, tower.norm_epsilon}, layer.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv,
+          2 * h);
+    for (size_t i = 0; i < n; ++i) std::copy_n(x + sequences[i].pooled_row() * h, h, pooled + i * h);
+    Apply({pooled, h, n, &layer.norm1, tower.norm_epsilon}, layer.qkv.Rows(0, h), Then::kBias, tower.activation,
+          queries, h);
     float* heads = attended.Get(n * h);
     Parallel(n * tower.heads, [&](size_t i) {
       const Sequence& s = sequences[i / tower.heads];
@@ -489,7 +559,7 @@ struct ClipModel::Impl {
       AttendIn(s, true, queries + i / tower.heads * h + column, h, kv + column, h, 2 * h, d, causal,
                heads + i / tower.heads * h + column, h);
     });
-    Apply(heads, h, n, layer.out, Then::kAddTo, tower.activation, pooled, h);
+    Apply({heads, h, n}, layer.out, Then::kAddTo, tower.activation, pooled, h);
     Mlp(pooled, h, n, tower, layer);
   }
 
@@ -564,7 +634,7 @@ struct ClipModel::Impl {
       Linear projection;
       ANEMONE_TRY(ReadLinear(tower + ".projection", spec.projection, width, spec.siglip, &projection));
       features.values.resize(n * spec.projection);
-      Apply(pooled.data(), width, n, projection, Then::kBias, {}, features.values.data(), spec.projection);
+      Apply({pooled.data(), width, n}, projection, Then::kBias, {}, features.values.data(), spec.projection);
     } else {
       features.values = std::move(pooled);
     }
@@ -602,7 +672,7 @@ void ClipModel::Impl::EmbedPatches(std::span<const float> pixels, const Linear& 
       }
     });
     std::copy_n(positions, length * h, to);
-    Apply(rows.data(), patch.in, grid * grid, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
+    Apply({rows.data(), patch.in, grid * grid}, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
   }
 }
 
@@ -617,8 +687,8 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
 
   Linear patch;
   patch.in = 3 * p * p;
-  patch.out = h;
-  ANEMONE_TRY(ReadOne({"vision.patch_embedding.weight", {h, 3, p, p}, &patch.weight}));
+  patch.out = patch.group = h;
+  ANEMONE_TRY(ReadOne({"vision.patch_embedding.weight", {h, 3, p, p}, &patch.weight, h}));
   if (spec.siglip) {
     ANEMONE_ASSIGN(patch.bias, ReadOne("vision.patch_embedding.bias", {h}));
   }
@@ -661,17 +731,17 @@ Status ClipModel::Impl::PoolByAttention(const float* x, size_t n, size_t length,
   LayerWeights head;
   ANEMONE_TRY(ReadLayer("vision.head", tower, true, &head));
   std::vector<float> query(h);
-  Apply(probe, h, 1, head.qkv.Rows(0, h), Then::kBias, tower.activation, query.data(), h);
+  Apply({probe, h, 1}, head.qkv.Rows(0, h), Then::kBias, tower.activation, query.data(), h);
   float* kv = qkv.Get(length * 2 * h);
   float* heads = attended.Get(n * h);
   for (size_t image = 0; image < n; ++image) {
-    Apply(x + image * length * h, h, length, head.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
+    Apply({x + image * length * h, h, length}, head.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
     Parallel(tower.heads, [&](size_t i) {
-      Attend(query.data() + i * d, h, 1, 0, kv + i * d, kv + h + i * d, 2 * h, length, d, false,
-             heads + image * h + i * d, h);
+      AttendIn({0, length, 0}, true, query.data() + i * d, h, kv + i * d, h, 2 * h, d, false,
+               heads + image * h + i * d, h);
     });
   }
-  Apply(heads, h, n, head.out, Then::kBias, tower.activation, pooled, h);
+  Apply({heads, h, n}, head.out, Then::kBias, tower.activation, pooled, h);
   Mlp(pooled, h, n, tower, head);
   return {};
 }

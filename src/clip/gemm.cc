@@ -12,14 +12,15 @@
 #include <vector>
 
 #include "anemone/clip.h"
+#include "clip/packed.h"
 
 namespace anemone::internal {
 namespace {
 
 constexpr const char* kVariable = "ANEMONE_GEMM";
 using Library = Result<const Gemm*> (*)();
-constexpr std::array<std::pair<std::string_view, Library>, 2> kLibraries = {
-    {{"openblas", OpenBlasGemm}, {"onednn", OneDnnGemm}}};
+constexpr std::array<std::pair<std::string_view, Library>, 3> kLibraries = {
+    {{"own", [] { return Result<const Gemm*>(OwnGemm()); }}, {"onednn", OneDnnGemm}, {"openblas", OpenBlasGemm}}};
 
 // The library that the variable names; null where it is not set.
 Result<Library> Asked() {
@@ -28,7 +29,7 @@ Result<Library> Asked() {
   for (const auto& [name, library] : kLibraries) {
     if (asked == name) return library;
   }
-  return InvalidArgument(fmt::format("{}: expected openblas or onednn, found '{}'", kVariable, asked));
+  return InvalidArgument(fmt::format("{}: expected own, openblas or onednn, found '{}'", kVariable, asked));
 }
 
 // Of this thread: time that others take from it does not count.
@@ -38,13 +39,9 @@ double ThreadMilliseconds() {
   return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) * 1e-6;
 }
 
-// In turns, the least of each: what slows one call down does not slow all. Ends early where the winner is clear, goes
-// on where it is not.
-Result<GemmTimes> Measure(const Gemm& openblas, const Gemm& onednn, const GemmShape& shape) {
-  constexpr int kFewestRounds = 2;
+// Milliseconds: in turns, the least of each, so that what slows one call down does not slow all.
+Result<std::vector<double>> Measure(const std::vector<const Gemm*>& products, const GemmShape& shape) {
   constexpr int kRounds = 8;
-  constexpr int kMostRounds = 24;
-  constexpr double kClear = 1.5;
   const std::vector<float> a(shape.rows * shape.depth, 0.5F);
   const std::vector<float> b(shape.columns * shape.depth, 0.25F);
   std::vector<float> out(shape.rows * shape.columns);
@@ -57,69 +54,79 @@ Result<GemmTimes> Measure(const Gemm& openblas, const Gemm& onednn, const GemmSh
                          .b_stride = shape.depth,
                          .out = out.data(),
                          .out_stride = shape.columns};
-  constexpr double kNever = std::numeric_limits<double>::infinity();
-  GemmTimes times = {kNever, kNever};
-  for (int round = 0; round <= kMostRounds; ++round) {  // round 0: oneDNN compiles, OpenBLAS takes its memory
-    for (const auto& [gemm, least] : {std::pair{&openblas, &times.openblas}, std::pair{&onednn, &times.onednn}}) {
+  std::vector<double> least(products.size(), std::numeric_limits<double>::infinity());
+  for (int round = 0; round <= kRounds; ++round) {  // round 0: oneDNN compiles, OpenBLAS takes its memory
+    for (size_t i = 0; i < products.size(); ++i) {
       const double start = ThreadMilliseconds();
-      ANEMONE_TRY(gemm->multiply(call));
-      if (round > 0) *least = std::min(*least, ThreadMilliseconds() - start);
+      ANEMONE_TRY(products[i]->multiply(call));
+      if (round > 0) least[i] = std::min(least[i], ThreadMilliseconds() - start);
     }
-    const bool is_clear = times.openblas * kClear < times.onednn || times.onednn * kClear < times.openblas;
-    if (round >= kFewestRounds && is_clear) break;
-    if (round >= kRounds && !times.IsClose()) break;
   }
-  return times;
+  return least;
 }
 
 Result<GemmChoice> Choose(const GemmShape& shape) {
-  const Result<const Gemm*> openblas = OpenBlasGemm();
-  const auto there_is = [](const Result<const Gemm*>& library) {
-    return library.ok() || library.status().kind() != ErrorKind::kUnavailable;
-  };
-  // OpenBLAS is slower with few rows, by 1.15 to 1.28 on ViT-B/32, on AVX2, too. In a narrow model that is less than
-  // oneDNN takes to compile.
-  constexpr size_t kFewRows = 128;
-  constexpr size_t kNarrow = 256;
-  const bool suits_openblas = shape.rows >= kFewRows || shape.depth < kNarrow;
-  if (openblas.ok() && suits_openblas && ProcessorInstructions() != InstructionSet::kAvx512 &&
-      OpenBlasInstructions((*openblas)->kernels) == ProcessorInstructions()) {
-    return GemmChoice{*openblas, fmt::format("its {} kernels are made for this processor", (*openblas)->kernels)};
+  const Gemm* const own = OwnGemm();
+  if (own->kernels == "AVX3" || own->kernels == "AVX2") {
+    return GemmChoice{own, fmt::format("its loop is made for {}", own->kernels == "AVX2" ? "AVX2" : "AVX-512")};
   }
-  if (!openblas.ok() && there_is(openblas)) return openblas.status();
-  const Result<const Gemm*> onednn = OneDnnGemm();
-  if (!onednn.ok()) {
-    if (!openblas.ok()) return openblas.status();
-    return GemmChoice{*openblas, fmt::format("its {} kernels; no oneDNN to compare with: {}", (*openblas)->kernels,
-                                             onednn.status().message())};
+  std::vector<const Gemm*> products;
+  for (const auto& [name, library] : kLibraries) {
+    const Result<const Gemm*> product = library();
+    if (product.ok()) products.push_back(*product);
+    if (!product.ok() && product.status().kind() != ErrorKind::kUnavailable) return product.status();
   }
-  if (!openblas.ok()) return GemmChoice{*onednn, "no OpenBLAS: " + openblas.status().message()};
-  ANEMONE_ASSIGN(const GemmTimes times, Measure(**openblas, **onednn, shape));
-  return GemmChoice{
-      times.PrefersOpenBlas() ? *openblas : *onednn,
-      fmt::format("on {} × {} × {} openblas ({} kernels) takes {:.2f} times what onednn takes", shape.rows,
-                  shape.columns, shape.depth, (*openblas)->kernels, times.openblas / times.onednn)};
+  ANEMONE_ASSIGN(const std::vector<double> times, Measure(products, shape));
+  const size_t preferred = PreferredOf(times);
+  std::string reason = fmt::format("on {} × {} × {}", shape.rows, shape.columns, shape.depth);
+  for (size_t i = 0; i < products.size(); ++i) {
+    reason += fmt::format("{} {} ({}) takes {:.2f} ms", i == 0 ? "" : ",", products[i]->name, products[i]->kernels, times[i]);
+  }
+  return GemmChoice{products[preferred], reason};
+}
+
+Status MultiplyOwn(const GemmCall& c) {
+  thread_local std::vector<float> packed_a;
+  thread_local std::vector<float> packed_b;
+  const RowTiles tiles(c.rows);
+  const ColumnPanels panels(c.columns, c.columns);
+  packed_a.resize(c.rows * c.depth);
+  packed_b.resize(ColumnPanels::Offset(panels.count, c.depth));
+  for (size_t t = 0; t < tiles.count; ++t) {
+    Transpose(c.a + tiles.Begin(t) * c.a_stride, c.a_stride, tiles.Size(t), c.depth,
+              packed_a.data() + tiles.Begin(t) * c.depth, tiles.Size(t));
+  }
+  for (size_t p = 0; p < panels.count; ++p) {
+    PackPanel(c.b + panels.Begin(p) * c.b_stride, c.b_stride, panels.Size(p), c.depth,
+              packed_b.data() + ColumnPanels::Offset(p, c.depth));
+  }
+  const PackedProduct product = {.tiles = tiles,
+                                 .a = packed_a.data(),
+                                 .panels = panels,
+                                 .weight = packed_b.data(),
+                                 .depth = c.depth,
+                                 .accumulate = c.accumulate,
+                                 .activation = {},
+                                 .out = c.out,
+                                 .out_stride = c.out_stride};
+  product.Multiply({1, 1}, 0);
+  return {};
 }
 
 }  // namespace
 
-InstructionSet ProcessorInstructions() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
-    return InstructionSet::kAvx512;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return InstructionSet::kAvx2;
-#endif
-  return InstructionSet::kOlder;
+const Gemm* OwnGemm() {
+  static const Gemm own = {"own", TileInstructions(), MultiplyOwn, [](size_t) { return Status(); }};
+  return &own;
 }
 
-InstructionSet OpenBlasInstructions(std::string_view kernels) {
-  constexpr std::array<std::string_view, 3> kAvx512 = {"SkylakeX", "Cooperlake", "SapphireRapids"};
-  constexpr std::array<std::string_view, 2> kAvx2 = {"Haswell", "Zen"};
-  if (std::ranges::find(kAvx512, kernels) != kAvx512.end()) return InstructionSet::kAvx512;
-  if (std::ranges::find(kAvx2, kernels) != kAvx2.end()) return InstructionSet::kAvx2;
-  return InstructionSet::kOlder;
+size_t PreferredOf(const std::vector<double>& milliseconds) {
+  constexpr double kMargin = 1.10;
+  size_t preferred = 0;
+  for (size_t i = 1; i < milliseconds.size(); ++i) {
+    if (milliseconds[i] * kMargin < milliseconds[preferred]) preferred = i;
+  }
+  return preferred;
 }
 
 std::string GemmChoice::ToString() const { return fmt::format("{}: {}", library->name, reason); }
@@ -132,7 +139,14 @@ GemmShape GemmShapeOf(const ClipSpec& spec) {
   return shape;
 }
 
-Status CheckGemmVariable() { return Asked().status(); }
+Status CheckGemmVariable() {
+  constexpr std::array<std::string_view, 4> kInstructions = {"", "AVX2", "SSE4", "baseline"};
+  const char* const most = std::getenv("ANEMONE_INSTRUCTIONS");
+  if (most != nullptr && std::ranges::find(kInstructions, most) == kInstructions.end()) {
+    return InvalidArgument(fmt::format("ANEMONE_INSTRUCTIONS: expected AVX2, SSE4 or baseline, found '{}'", most));
+  }
+  return Asked().status();
+}
 
 Result<GemmChoice> ChooseGemm(const GemmShape& shape) {
   ANEMONE_ASSIGN(const Library asked, Asked());

@@ -1,4 +1,4 @@
-// Products of fp32 matrices: by OpenBLAS or by oneDNN, whichever is faster on this machine.
+// What multiplies fp32 matrices: the project's own loop, OpenBLAS or oneDNN, whichever is fast on this machine.
 #ifndef ANEMONE_CLIP_GEMM_H_
 #define ANEMONE_CLIP_GEMM_H_
 
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "anemone/status.h"
 
@@ -15,26 +16,24 @@ struct ClipSpec;
 
 namespace anemone::internal {
 
-// out = scale · a · b, or that added to `out`. Row-major; strides are elements between rows.
+// out = a · bᵀ, or that added to `out`. Row-major; strides are elements between rows.
 struct GemmCall {
   size_t rows = 0;
   size_t columns = 0;
   size_t depth = 0;
-  float scale = 1;
   const float* a = nullptr;  // [rows, depth]
   size_t a_stride = 0;
-  const float* b = nullptr;  // [columns, depth], or [depth, columns] where not `b_transposed`
+  const float* b = nullptr;  // [columns, depth]
   size_t b_stride = 0;
-  bool b_transposed = true;
   bool accumulate = false;
   float* out = nullptr;  // [rows, columns]
   size_t out_stride = 0;
 };
 
-// A library's product. It runs in the calling thread alone: threads are the caller's.
+// A product. It runs in the calling thread alone: threads are the caller's.
 struct Gemm {
   std::string_view name;                     // as ANEMONE_GEMM has it
-  std::string_view kernels;                  // the processor that the library takes this one for; may be empty
+  std::string_view kernels;                  // the processor or instructions that they are made for; may be empty
   Status (*multiply)(const GemmCall& call);  // Threads: any. Errors: the library's own.
   Status (*make_room)(size_t threads);       // before the first product by so many threads. Errors: OutOfMemory.
 };
@@ -42,12 +41,15 @@ struct Gemm {
 // Loaded at the first call; owned by the library, valid for ever. Threads: safe. Errors: Unavailable, OutOfMemory.
 Result<const Gemm*> OpenBlasGemm();
 Result<const Gemm*> OneDnnGemm();
+// The project's own (tile.h), always there. The encoders do not call its `multiply`, which packs `b` each time: they
+// pack their weights once (packed.h).
+const Gemm* OwnGemm();
 
 struct GemmChoice {
   const Gemm* library = nullptr;
   std::string reason;
 
-  // "onednn: ANEMONE_GEMM asks for it"
+  // "own: ANEMONE_GEMM asks for it"
   std::string ToString() const;
 };
 
@@ -62,30 +64,18 @@ constexpr GemmShape kGemmOfVitL14 = {257, 128, 1024};
 // larger than kGemmOfVitL14.
 GemmShape GemmShapeOf(const ClipSpec& spec);
 
-// The product for models of that shape. ANEMONE_GEMM=openblas|onednn decides where it is set. Otherwise OpenBLAS, where
-// it has kernels for this processor's AVX2 and rows enough for them; else the faster of the two in a measurement of a
-// few milliseconds, done once for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (neither
-// library, or not the one that is asked for), OutOfMemory.
+// The product for models of that shape. ANEMONE_GEMM=own|openblas|onednn decides where it is set. Otherwise the
+// project's own, where its loop uses AVX2 or AVX-512; else the fastest in a measurement of a few milliseconds, done once
+// for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (not the library that is asked for),
+// OutOfMemory.
 Result<GemmChoice> ChooseGemm(const GemmShape& shape);
-// Checks the value of ANEMONE_GEMM, and loads no library. Errors: InvalidArgument.
+// Checks the values of ANEMONE_GEMM and ANEMONE_INSTRUCTIONS (tensor/simd.h), and loads no library. Errors: InvalidArgument.
 Status CheckGemmVariable();
 
-// The least times of one product, in milliseconds, and which library they speak for. oneDNN keeps the preference unless
-// OpenBLAS is faster by a margin that measurements do not cross by chance: a model's results must not differ in their
+// The place of the product to take, of those whose least times these are, the most wanted first: the first, unless a
+// later one is faster by a margin that measurements do not cross by chance. A model's results must not differ in their
 // last bits from run to run.
-struct GemmTimes {
-  double openblas = 0;
-  double onednn = 0;
-
-  bool PrefersOpenBlas() const { return openblas * kMargin < onednn; }
-  bool IsClose() const { return openblas * 1.03 < onednn && onednn < openblas * 1.2; }
-  static constexpr double kMargin = 1.10;
-};
-
-enum class InstructionSet : uint8_t { kOlder, kAvx2, kAvx512 };
-InstructionSet ProcessorInstructions();
-// What the kernels use that OpenBLAS has for a processor of that name.
-InstructionSet OpenBlasInstructions(std::string_view kernels);
+size_t PreferredOf(const std::vector<double>& milliseconds);
 
 }  // namespace anemone::internal
 

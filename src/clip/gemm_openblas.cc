@@ -16,9 +16,8 @@ decltype(&cblas_sgemm) sgemm = nullptr;
 
 Status Multiply(const GemmCall& c) {
   const auto size = [](size_t value) { return static_cast<blasint>(value); };
-  sgemm(CblasRowMajor, CblasNoTrans, c.b_transposed ? CblasTrans : CblasNoTrans, size(c.rows), size(c.columns),
-        size(c.depth), c.scale, c.a, size(c.a_stride), c.b, size(c.b_stride), c.accumulate ? 1.0F : 0.0F, c.out,
-        size(c.out_stride));
+  sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size(c.rows), size(c.columns), size(c.depth), 1.0F, c.a,
+        size(c.a_stride), c.b, size(c.b_stride), c.accumulate ? 1.0F : 0.0F, c.out, size(c.out_stride));
   return {};
 }
 

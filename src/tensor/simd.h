@@ -5,6 +5,11 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace anemone::internal {
@@ -33,13 +38,23 @@ struct Compiled {
   Function function;
 };
 
-// Those that this CPU runs, the fastest first; never empty.
+// Whether a target may be used: ANEMONE_INSTRUCTIONS=AVX2|SSE4|baseline forbids those that are faster than the named.
+inline bool IsAllowed(std::string_view target) {
+  static const std::string most = [] {
+    const char* const value = std::getenv("ANEMONE_INSTRUCTIONS");
+    return std::string(value == nullptr ? "" : value);
+  }();
+  constexpr std::array<std::string_view, 3> kFastestFirst = {"AVX3", "AVX2", "SSE4"};
+  return most.empty() || std::ranges::find(kFastestFirst, target) >= std::ranges::find(kFastestFirst, most);
+}
+
+// Those that this CPU runs and that are allowed, the fastest first; never empty.
 template <class Function>
 std::vector<Compiled<Function>> Runnable(Function avx3, Function avx2, Function sse4, Function baseline) {
   std::vector<Compiled<Function>> out;
-  if (avx3 != nullptr && CpuRuns(HWY_AVX3)) out.push_back({"AVX3", avx3});
-  if (avx2 != nullptr && CpuRuns(HWY_AVX2)) out.push_back({"AVX2", avx2});
-  if (sse4 != nullptr && CpuRuns(HWY_SSE4)) out.push_back({"SSE4", sse4});
+  if (avx3 != nullptr && CpuRuns(HWY_AVX3) && IsAllowed("AVX3")) out.push_back({"AVX3", avx3});
+  if (avx2 != nullptr && CpuRuns(HWY_AVX2) && IsAllowed("AVX2")) out.push_back({"AVX2", avx2});
+  if (sse4 != nullptr && CpuRuns(HWY_SSE4) && IsAllowed("SSE4")) out.push_back({"SSE4", sse4});
   out.push_back({"baseline", baseline});
   return out;
 }

@@ -44,18 +44,20 @@ class Help(ProgramCase):
         return re.search(r"(?m)^products +(.*)", self.ok("version", "-v", env=env))[1]
 
     def test_the_library_for_products_is_chosen_with_a_reason(self):
-        self.assertRegex(self.products(), r"^(openblas|onednn): \w")
-        for library in ("openblas", "onednn"):
+        self.assertRegex(self.products(), r"^(own|openblas|onednn): \w")
+        for library in ("own", "openblas", "onednn"):
             self.assertEqual(self.products(ANEMONE_GEMM=library), f"{library}: ANEMONE_GEMM asks for it")
             told = self.run_program("infer", "-v", DEMO, "--image", DEMO / "images" / "bag.jpg", "--text", "a bag", "a coat", env={"ANEMONE_GEMM": library})
             self.assertIn(f"note: products: {library}: ANEMONE_GEMM asks for it", told.stderr)
             self.assertRegex(told.stdout, r"\('a bag', 0\.997")
-        wrong = "ANEMONE_GEMM: expected openblas or onednn, found 'mkl'"
+        wrong = "ANEMONE_GEMM: expected own, openblas or onednn, found 'mkl'"
         self.fails(64, wrong, "version", "-v", env={"ANEMONE_GEMM": "mkl"})
         self.fails(64, wrong, "infer", DEMO, "--image", DEMO / "images" / "bag.jpg", "--text", "a bag", env={"ANEMONE_GEMM": "mkl"})
-        # Kernels for a processor without AVX are not taken on one that has AVX2.
         if "AVX2" in self.ok("version", "-v"):
-            self.assertRegex(self.products(OPENBLAS_CORETYPE="Prescott"), r"^onednn: on 257 × .* openblas \(Prescott kernels\) takes [\d.]+ times")
+            self.assertRegex(self.products(), r"^own: its loop is made for AVX(2|-512)$")
+            self.assertEqual(self.products(ANEMONE_INSTRUCTIONS="AVX2"), "own: its loop is made for AVX2")
+        # The loop for processors without AVX2 is taken only where it is the fastest.
+        self.assertRegex(self.products(ANEMONE_INSTRUCTIONS="SSE4"), r"^\w+: on 257 × 128 × 1024 own \(SSE4\) takes [\d.]+ ms, onednn \(\) takes .* ms, openblas \(\w+\) takes .* ms$")
 
     def test_a_library_for_products_that_is_missing(self):
         broken = {"openblas": ("libopenblas.so.0", "libopenblas.so"), "onednn": ("libdnnl.so.2", "libdnnl.so.3")}
@@ -66,18 +68,16 @@ class Help(ProgramCase):
             for name in names:
                 (self.dir / library / name).write_text("no library")
         picture = ("infer", DEMO, "--image", DEMO / "images" / "bag.jpg", "--text", "a bag", "a coat")
-        self.assertRegex(self.products(LD_LIBRARY_PATH=paths["openblas"]), r"^onednn: no OpenBLAS: .*libopenblas")
-        without = self.products(LD_LIBRARY_PATH=paths["onednn"], OPENBLAS_CORETYPE="Prescott")
-        self.assertRegex(without, r"^openblas: its Prescott kernels")
-        if "AVX2" in self.ok("version", "-v"):
-            self.assertRegex(without, r"; no oneDNN to compare with: .*libdnnl")
+        for library, path in paths.items():
+            other = "openblas" if library == "onednn" else "onednn"
+            self.assertRegex(self.products(LD_LIBRARY_PATH=path, ANEMONE_INSTRUCTIONS="SSE4"), rf"^(own|{other}): on .* own \(SSE4\) takes [\d.]+ ms, {other} [^,]*$")
         for path in paths.values():
             self.assertIn("('a bag', 0.997", self.ok(*picture, env={"LD_LIBRARY_PATH": path}))
         for library, path in paths.items():
             self.fails(69, "ANEMONE_GEMM: .*lib(openblas|dnnl)", *picture, env={"LD_LIBRARY_PATH": path, "ANEMONE_GEMM": library})
         neither = ":".join(paths.values())
-        self.assertRegex(self.products(LD_LIBRARY_PATH=neither), "^none: .*libopenblas")
-        self.fails(69, "libopenblas", *picture, env={"LD_LIBRARY_PATH": neither})
+        self.assertRegex(self.products(LD_LIBRARY_PATH=neither, ANEMONE_INSTRUCTIONS="SSE4"), r"^own: on .* own \(SSE4\) takes [\d.]+ ms$")
+        self.assertIn("('a bag', 0.997", self.ok(*picture, env={"LD_LIBRARY_PATH": neither}))
 
     def test_help_fits_the_terminal_and_has_topics(self):
         for columns in (60, 80, 110):

@@ -18,7 +18,6 @@ using internal::Gemm;
 using internal::GemmCall;
 using internal::GemmChoice;
 using internal::GemmShape;
-using internal::InstructionSet;
 using testing::IsOk;
 using testing::RandomValues;
 using testing::StatusIs;
@@ -41,18 +40,15 @@ class GemmVariable {
   std::string before_;
 };
 
-// The encoders' products: what they multiply by, rows beside each other (attention's queries, keys and values are
-// columns of one matrix), few and many of each.
+// The encoders' products, few and many rows, with room between rows and without.
 struct Case {
   GemmShape shape;
   size_t gap;  // between the end of a row and the next
-  bool b_transposed;
 };
 constexpr std::array kCases = {
-    Case{{257, 128, 1024}, 0, true}, Case{{256, 144, 588}, 0, true},  Case{{25, 48, 768}, 0, true},
-    Case{{96, 257, 64}, 640, true},  Case{{96, 64, 257}, 640, false}, Case{{1, 64, 77}, 128, false},
-    Case{{1, 77, 64}, 128, true},    Case{{5, 7, 33}, 2, true},       Case{{4, 3, 5}, 1, false},
-    Case{{1, 1, 1}, 0, true},        Case{{50, 200, 96}, 3, true},    Case{{77, 80, 77}, 48, false},
+    Case{{257, 128, 1024}, 0}, Case{{256, 144, 588}, 0}, Case{{25, 48, 768}, 0}, Case{{96, 257, 64}, 640},
+    Case{{13, 40, 1100}, 8},   Case{{1, 77, 64}, 128},   Case{{5, 7, 33}, 2},    Case{{4, 3, 5}, 1},
+    Case{{1, 1, 1}, 0},        Case{{50, 200, 96}, 3},   Case{{77, 80, 77}, 48}, Case{{300, 33, 2050}, 0},
 };
 
 struct Factors {
@@ -61,25 +57,22 @@ struct Factors {
   size_t b_stride;
 };
 Factors FactorsOf(const Case& c) {
-  const size_t b_rows = c.b_transposed ? c.shape.columns : c.shape.depth;
-  const size_t b_stride = (c.b_transposed ? c.shape.depth : c.shape.columns) + c.gap;
+  const size_t b_stride = c.shape.depth + c.gap;
   return {RandomValues("vision.head.probe", {c.shape.rows, c.shape.depth + c.gap}),
-          RandomValues("vision.class_embedding", {b_rows, b_stride}), b_stride};
+          RandomValues("vision.class_embedding", {c.shape.columns, b_stride}), b_stride};
 }
 
 constexpr float kBefore = 2;  // what `out` holds, between its rows, too
 
-std::vector<float> Multiplied(const Gemm& gemm, const Case& c, const Factors& factors, float scale, bool accumulate) {
+std::vector<float> Multiplied(const Gemm& gemm, const Case& c, const Factors& factors, bool accumulate) {
   std::vector<float> out(c.shape.rows * (c.shape.columns + c.gap), kBefore);
   EXPECT_THAT(gemm.multiply({.rows = c.shape.rows,
                              .columns = c.shape.columns,
                              .depth = c.shape.depth,
-                             .scale = scale,
                              .a = factors.a.data(),
                              .a_stride = c.shape.depth + c.gap,
                              .b = factors.b.data(),
                              .b_stride = factors.b_stride,
-                             .b_transposed = c.b_transposed,
                              .accumulate = accumulate,
                              .out = out.data(),
                              .out_stride = c.shape.columns + c.gap}),
@@ -99,8 +92,7 @@ Expected ExpectedOf(const Case& c, const Factors& factors) {
       double sum = 0;
       double size = 1;
       for (size_t k = 0; k < c.shape.depth; ++k) {
-        const size_t at = c.b_transposed ? j * factors.b_stride + k : k * factors.b_stride + j;
-        const double product = double{factors.a[r * (c.shape.depth + c.gap) + k]} * factors.b[at];
+        const double product = double{factors.a[r * (c.shape.depth + c.gap) + k]} * factors.b[j * factors.b_stride + k];
         sum += product;
         size += std::fabs(product);
       }
@@ -111,7 +103,7 @@ Expected ExpectedOf(const Case& c, const Factors& factors) {
   return expected;
 }
 
-TEST(Gemm, BothLibrariesGiveTheProductForEveryShapeOfTheEncoders) {
+TEST(Gemm, EachGivesTheProductForEveryShapeOfTheEncoders) {
   ANEMONE_ASSERT_ASSIGN(const Gemm* const openblas, internal::OpenBlasGemm());
   ANEMONE_ASSERT_ASSIGN(const Gemm* const onednn, internal::OneDnnGemm());
   for (const Case& c : kCases) {
@@ -119,29 +111,27 @@ TEST(Gemm, BothLibrariesGiveTheProductForEveryShapeOfTheEncoders) {
     SCOPED_TRACE(::testing::Message() << rows << " × " << columns << " × " << depth);
     const Factors factors = FactorsOf(c);
     const Expected expected = ExpectedOf(c, factors);
-    for (const Gemm* const gemm : {openblas, onednn}) {
+    for (const Gemm* const gemm : {internal::OwnGemm(), openblas, onednn}) {
       for (const bool accumulate : {false, true}) {
-        for (const float scale : {1.0F, 0.125F}) {
-          const std::vector<float> out = Multiplied(*gemm, c, factors, scale, accumulate);
-          for (size_t i = 0; i < out.size(); ++i) {
-            const size_t r = i / (columns + c.gap);
-            const size_t j = i % (columns + c.gap);
-            if (j >= columns) {
-              ASSERT_EQ(out[i], kBefore) << gemm->name << ": between the rows";
-              continue;
-            }
-            const size_t at = r * columns + j;
-            const double sum = expected.sums[at] * double{scale} + (accumulate ? kBefore : 0);
-            ASSERT_NEAR(out[i], sum, 1e-6 * expected.sizes[at]) << gemm->name << ": " << r << ", " << j;
+        const std::vector<float> out = Multiplied(*gemm, c, factors, accumulate);
+        for (size_t i = 0; i < out.size(); ++i) {
+          const size_t r = i / (columns + c.gap);
+          const size_t j = i % (columns + c.gap);
+          if (j >= columns) {
+            ASSERT_EQ(out[i], kBefore) << gemm->name << ": between the rows";
+            continue;
           }
-          EXPECT_EQ(out, Multiplied(*gemm, c, factors, scale, accumulate)) << gemm->name << ": the same bits each time";
+          const size_t at = r * columns + j;
+          const double sum = expected.sums[at] + (accumulate ? kBefore : 0);
+          ASSERT_NEAR(out[i], sum, 1e-6 * expected.sizes[at]) << gemm->name << ": " << r << ", " << j;
         }
+        EXPECT_EQ(out, Multiplied(*gemm, c, factors, accumulate)) << gemm->name << ": the same bits each time";
       }
     }
   }
 }
 
-TEST(Gemm, FeaturesOfBothLibrariesAgree) {
+TEST(Gemm, FeaturesAgree) {
   ClipSpec spec;
   spec.vision = {.layers = 2, .width = 96, .ffn = 200, .heads = 3};
   spec.text = {.layers = 2, .width = 64, .ffn = 256, .heads = 4};
@@ -153,7 +143,7 @@ TEST(Gemm, FeaturesOfBothLibrariesAgree) {
   std::vector<std::vector<int32_t>> texts(3);
   for (int i = 0; i < 60; ++i) texts[static_cast<size_t>(i) % 3].push_back(i);
   std::vector<std::vector<float>> found;
-  for (const char* library : {"openblas", "onednn"}) {
+  for (const char* library : {"own", "openblas", "onednn"}) {
     const GemmVariable asked(library);
     ANEMONE_ASSERT_ASSIGN(ClipModel model, ClipModel::Create(spec, testing::RandomWeights(spec)));
     ANEMONE_ASSERT_ASSIGN(const GemmChoice choice, ChooseGemm(internal::GemmShapeOf(spec)));
@@ -165,20 +155,22 @@ TEST(Gemm, FeaturesOfBothLibrariesAgree) {
   }
   float largest = 0;
   for (const float value : found[0]) largest = std::max(largest, std::fabs(value));
-  for (size_t i = 0; i < found[0].size(); ++i) EXPECT_NEAR(found[0][i], found[1][i], 1e-5F * largest) << i;
+  for (size_t other = 1; other < found.size(); ++other) {
+    for (size_t i = 0; i < found[0].size(); ++i) EXPECT_NEAR(found[0][i], found[other][i], 1e-5F * largest) << i;
+  }
 }
 
 TEST(Gemm, TheVariableDecides) {
-  for (const char* library : {"onednn", "openblas"}) {
+  for (const char* library : {"own", "onednn", "openblas"}) {
     const GemmVariable asked(library);
     ANEMONE_ASSERT_ASSIGN(const GemmChoice choice, ChooseGemm(kAny));
     EXPECT_EQ(choice.library->name, library);
     EXPECT_EQ(choice.reason, "ANEMONE_GEMM asks for it");
   }
-  for (const char* wrong : {"mkl", "OpenBLAS", "onednn ", "openblas,onednn"}) {
+  for (const char* wrong : {"mkl", "OpenBLAS", "onednn ", "openblas,onednn", "anemone"}) {
     const GemmVariable asked(wrong);
     EXPECT_THAT(ChooseGemm(kAny), StatusIs(ErrorKind::kInvalidArgument,
-                                           std::string("ANEMONE_GEMM: expected openblas or onednn, found '") + wrong));
+                                           std::string("ANEMONE_GEMM: expected own, openblas or onednn, found '") + wrong));
     ClipSpec spec;
     spec.text = {.layers = 1, .width = 8, .ffn = 8, .heads = 1};
     spec.has_vision = false;
@@ -199,41 +191,33 @@ TEST(Gemm, WithoutTheVariableTheChoiceHasAReasonAndStays) {
   }
 }
 
-TEST(Gemm, ManyRowsAreOpenBlassWhereItsKernelsFitFewAreMeasured) {
+TEST(Gemm, TheOwnLoopIsTakenWhereItIsMadeForTheProcessorElseAllAreMeasured) {
   const GemmVariable unset("");
-  ANEMONE_ASSERT_ASSIGN(const Gemm* const openblas, internal::OpenBlasGemm());
-  const InstructionSet instructions = internal::ProcessorInstructions();
-  const bool fits =
-      instructions != InstructionSet::kAvx512 && internal::OpenBlasInstructions(openblas->kernels) == instructions;
-  for (const GemmShape& shape : {GemmShape{257, 128, 1024}, GemmShape{128, 128, 768}, GemmShape{17, 128, 96}}) {
-    ANEMONE_ASSERT_ASSIGN(const GemmChoice choice, ChooseGemm(shape));
-    if (fits) {
-      EXPECT_EQ(choice.library, openblas);
-    }
-    EXPECT_THAT(choice.reason, ::testing::HasSubstr(fits ? "made for this processor" : " openblas ("));
+  const Gemm* const own = internal::OwnGemm();
+  ANEMONE_ASSERT_ASSIGN(const GemmChoice choice, ChooseGemm({50, 128, 768}));
+  if (own->kernels == "AVX3" || own->kernels == "AVX2") {
+    EXPECT_EQ(choice.library, own);
+    EXPECT_THAT(choice.reason, ::testing::StartsWith("its loop is made for AVX"));
+  } else {
+    EXPECT_THAT(choice.reason, ::testing::StartsWith("on 50 × 128 × 768 own (" + std::string(own->kernels) + ") takes "));
+    for (const char* other : {", openblas (", ", onednn ("}) EXPECT_THAT(choice.reason, ::testing::HasSubstr(other));
   }
-  ANEMONE_ASSERT_ASSIGN(const GemmChoice few, ChooseGemm({50, 128, 768}));  // ViT-B/32
-  EXPECT_THAT(few.reason, ::testing::HasSubstr("on 50 × 128 × 768 openblas"));
 }
 
-TEST(Gemm, OpenBlasIsPreferredOnlyWhereItIsFasterByMoreThanChance) {
-  EXPECT_FALSE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.0}).PrefersOpenBlas());
-  EXPECT_FALSE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.09}).PrefersOpenBlas());
-  EXPECT_TRUE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.14}).PrefersOpenBlas());  // before 1.15
-  EXPECT_FALSE((internal::GemmTimes{.openblas = 5.5, .onednn = 1.0}).PrefersOpenBlas());
-  // Near the margin it is measured for longer.
-  EXPECT_TRUE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.10}).IsClose());
-  EXPECT_FALSE((internal::GemmTimes{.openblas = 1.0, .onednn = 0.95}).IsClose());
-  EXPECT_FALSE((internal::GemmTimes{.openblas = 1.0, .onednn = 1.40}).IsClose());
+TEST(Gemm, AnotherIsPreferredOnlyWhereItIsFasterByMoreThanChance) {
+  EXPECT_EQ(internal::PreferredOf({1.0}), 0);
+  EXPECT_EQ(internal::PreferredOf({1.0, 1.0, 0.95}), 0);
+  EXPECT_EQ(internal::PreferredOf({1.0, 0.92, 0.92}), 0);
+  EXPECT_EQ(internal::PreferredOf({1.0, 0.88, 0.88}), 1);
+  EXPECT_EQ(internal::PreferredOf({1.0, 0.8, 0.7}), 2);
+  EXPECT_EQ(internal::PreferredOf({1.0, 5.5, 0.85}), 2);
 }
 
-TEST(Gemm, KernelsForOlderProcessorsAreNotTakenForNewOnes) {
-  for (const char* old : {"Prescott", "Nehalem", "Sandybridge", "Core2", "Bulldozer", "unknown", ""}) {
-    EXPECT_EQ(internal::OpenBlasInstructions(old), InstructionSet::kOlder) << old;
-  }
-  EXPECT_EQ(internal::OpenBlasInstructions("Zen"), InstructionSet::kAvx2);
-  EXPECT_EQ(internal::OpenBlasInstructions("Haswell"), InstructionSet::kAvx2);
-  EXPECT_EQ(internal::OpenBlasInstructions("SkylakeX"), InstructionSet::kAvx512);
+TEST(Gemm, InstructionsThatAreNotKnownAreRefused) {
+  setenv("ANEMONE_INSTRUCTIONS", "AVX9", 1);
+  EXPECT_THAT(internal::CheckGemmVariable(), StatusIs(ErrorKind::kInvalidArgument, "ANEMONE_INSTRUCTIONS: expected AVX2, SSE4 or baseline, found 'AVX9'"));
+  unsetenv("ANEMONE_INSTRUCTIONS");
+  EXPECT_THAT(internal::CheckGemmVariable(), IsOk());
 }
 
 TEST(Gemm, OtherUsersOfOpenMpKeepTheirThreads) {
@@ -244,7 +228,7 @@ TEST(Gemm, OtherUsersOfOpenMpKeepTheirThreads) {
   ASSERT_THAT(openmp.Find("omp_set_num_threads", set), IsOk());
   ASSERT_THAT(openmp.Find("omp_get_max_threads", get), IsOk());
   set(7);
-  Multiplied(*onednn, kCases[0], FactorsOf(kCases[0]), 1, false);
+  Multiplied(*onednn, kCases[0], FactorsOf(kCases[0]), false);
   EXPECT_EQ(get(), 7);
 }
 

@@ -1,0 +1,77 @@
+// Products of packed matrices: the weights of a model are packed once, the rows that they multiply each time.
+//
+// Each sum is made in the same order whatever else is multiplied with it: results depend neither on the number of
+// threads nor on the other rows. Threads: pure functions of their arguments; parts of a product are the caller's to
+// give to threads.
+#ifndef ANEMONE_CLIP_PACKED_H_
+#define ANEMONE_CLIP_PACKED_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+
+#include "anemone/clip.h"
+#include "clip/tile.h"
+
+namespace anemone::internal {
+
+// Rows in tiles of about equal size. Tile i of a packed matrix begins at element Begin(i) · depth.
+struct RowTiles {
+  explicit RowTiles(size_t all) : rows(all), count((all + BestTile().rows - 1) / BestTile().rows) {}
+
+  size_t Begin(size_t i) const { return i * rows / count; }
+  size_t Size(size_t i) const { return Begin(i + 1) - Begin(i); }
+
+  size_t rows;
+  size_t count;
+};
+
+// Columns in panels of one size. A group of columns begins with a panel of its own, so that groups can be multiplied
+// apart; the last panel of a group is filled up with zeros.
+struct ColumnPanels {
+  ColumnPanels(size_t all, size_t of_group)
+      : group(of_group), in_group((of_group + BestTile().columns - 1) / BestTile().columns),
+        count(all / of_group * in_group) {}
+
+  size_t Begin(size_t i) const { return i / in_group * group + i % in_group * BestTile().columns; }
+  size_t Size(size_t i) const { return std::min(BestTile().columns, group - i % in_group * BestTile().columns); }
+  // Elements of the packed matrix before panel i.
+  static size_t Offset(size_t i, size_t depth) { return i * depth * BestTile().columns; }
+
+  size_t group;
+  size_t in_group;
+  size_t count;
+};
+
+// A panel of a weight [columns, depth], from `columns` (a panel's) rows of it, of that stride.
+void PackPanel(const float* rows, size_t stride, size_t columns, size_t depth, float* to);
+
+// out = a · weightᵀ + bias, or that added to `out`, then activated.
+struct PackedProduct {
+  RowTiles tiles;
+  const float* a = nullptr;  // packed
+  ColumnPanels panels;
+  const float* weight = nullptr;  // packed
+  size_t depth = 0;
+  const float* bias = nullptr;  // may be null
+  bool accumulate = false;
+  std::optional<Activation> activation;
+  float* out = nullptr;
+  size_t out_stride = 0;
+
+  // The product cut into parts for so many threads; Multiply does one of them.
+  struct Parts {
+    size_t of_tiles;
+    size_t of_panels;
+    size_t count() const { return of_tiles * of_panels; }
+  };
+  Parts For(size_t threads) const;
+  void Multiply(const Parts& parts, size_t part) const;
+
+ private:
+  void MultiplyBlock(size_t first_tile, size_t last_tile, size_t first_panel, size_t last_panel) const;
+};
+
+}  // namespace anemone::internal
+
+#endif  // ANEMONE_CLIP_PACKED_H_
