@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """anemone's encoders beside ONNX Runtime's and OpenVINO's, random weights, fp32, in one run.
 
-    encoder.py [--model ViT-L-14|ViT-B-32] [--threads 1,2] [--cases Image/1,Image/16,Texts/3,Texts/32] BUILD/bench/encoder_bench [FOLDER_FOR_ONNX_FILES]
+    encoder.py [--model ViT-L-14|ViT-B-32] [--threads 1,2] [--cases Image/1,Image/16,Texts/3,Texts/32] [--sides …] [--instructions AVX2]
+               BUILD/bench/encoder_bench [FOLDER_FOR_ONNX_FILES]
 
 Each side runs in turn, ROUNDS (3) times, each time in a process of its own; the least CPU time of a call counts, so that other
-work on the machine does not, and beside it the least time on the clock. anemone runs with OpenBLAS and with oneDNN;
-`infer -v` says which it takes for a model. Texts/3 are as long for all sides, Texts/32 of 4 to 20 tokens: the
-others get them padded to the longest. Needs torch, transformers, onnxruntime, onnxscript, openvino (nothing else of the project does).
+work on the machine does not, and beside it the least time on the clock. anemone runs with its own products (as bf16 and int8,
+too), with OpenBLAS's and with oneDNN's; `infer -v` says which it takes for a model. Texts/3 are as long for all sides, Texts/32
+of 4 to 20 tokens: the others get them padded to the longest. --instructions AVX2 forbids faster ones to anemone, OpenBLAS and
+oneDNN, OpenVINO's included; ONNX Runtime has no such switch. The variables by which a machine names OpenBLAS's kernels are not
+heeded. Needs torch, transformers, onnxruntime, onnxscript, openvino (nothing else of the project does).
 """
 import argparse
 import json
@@ -22,8 +25,10 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tools"))
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-CALLS = {"Image/1": 3, "Image/16": 1, "Texts/3": 10, "Texts/32": 3}
-SIDES = ("ONNX Runtime", "OpenVINO", "openblas", "onednn")
+CALLS = {"Image/1": 3, "Image/16": 2, "Texts/3": 10, "Texts/32": 3}
+OTHERS = ("ONNX Runtime", "OpenVINO")
+SIDES = (*OTHERS, "own", "openblas", "onednn", "bf16", "int8")
+CAPS = {"AVX2": {"ANEMONE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}}
 
 
 def input_of(case):
@@ -82,7 +87,8 @@ def others(side, case, threads, path):
 
 
 def ours(side, case, threads, bench, model):
-    environment = {**os.environ, "ANEMONE_GEMM": side, "ANEMONE_BENCH_THREADS": str(threads), "ANEMONE_BENCH_MODEL": model}
+    compute = {"ANEMONE_BENCH_COMPUTE": side} if side in ("bf16", "int8") else {"ANEMONE_GEMM": side}
+    environment = {**os.environ, **compute, "ANEMONE_BENCH_THREADS": str(threads), "ANEMONE_BENCH_MODEL": model}
     words = [bench, "--benchmark_format=json", f"--benchmark_filter=^{case}/", f"--benchmark_repetitions={CALLS[case]}"]
     output = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment).stdout
     rows = [row for row in json.loads(output)["benchmarks"] if row["run_type"] == "iteration"]
@@ -94,10 +100,16 @@ def main():
     parser.add_argument("--model", default="ViT-L-14", choices=("ViT-L-14", "ViT-B-32"))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--cases", default=",".join(CALLS))
+    parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--instructions", choices=CAPS)
     parser.add_argument("--side", help=argparse.SUPPRESS)  # in a process of its own
     parser.add_argument("bench")
     parser.add_argument("folder", nargs="?", default=None)
     args = parser.parse_args()
+    sides = args.sides.split(",")
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        os.environ.pop(name, None)
+    os.environ.update(CAPS.get(args.instructions, {}))
     folder = pathlib.Path(args.folder or tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     path_of = {case: folder / f"{args.model}-{case.replace('/', '-')}.onnx" for case in args.cases.split(",")}
@@ -111,8 +123,8 @@ def main():
     for _ in range(ROUNDS):
         for threads in map(int, args.threads.split(",")):
             for case in path_of:
-                for side in SIDES:
-                    if side in ("openblas", "onednn"):
+                for side in sides:
+                    if side not in OTHERS:
                         found = ours(side, case, threads, args.bench, args.model)
                     else:
                         words = [sys.executable, __file__, "--side", side, "--model", args.model, "--threads", str(threads), "--cases", case, args.bench, str(folder)]
@@ -122,10 +134,10 @@ def main():
     print(f"{args.model}: ms of CPU (of the clock), the least of {ROUNDS} rounds")
     for case in path_of:
         for threads in map(int, args.threads.split(",")):
-            row = {side: best[case, threads, side] for side in SIDES}
-            least = min(row["ONNX Runtime"][0], row["OpenVINO"][0])
+            row = {side: best[case, threads, side] for side in sides}
+            least = min((row[side][0] for side in OTHERS if side in row), default=float("nan"))
             print(f"{case:9} {threads} thread{'s' if threads > 1 else ' '} " + "  ".join(
-                f"{side} {cpu:.1f} ({clock:.1f})" + (f" = {cpu / least:.2f}×" if side in ("openblas", "onednn") else "") for side, (cpu, clock) in row.items()))
+                f"{side} {cpu:.1f} ({clock:.1f})" + (f" = {cpu / least:.2f}×" if side not in OTHERS else "") for side, (cpu, clock) in row.items()))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 // The encoders on ViT-L/14 (ANEMONE_BENCH_MODEL=ViT-B-32: on that) with random weights. bench/encoder.py runs this
-// beside ONNX Runtime and OpenVINO and gives the ratios. ANEMONE_BENCH_THREADS: threads (2).
+// beside ONNX Runtime and OpenVINO and gives the ratios. ANEMONE_BENCH_THREADS: threads (2); ANEMONE_BENCH_COMPUTE:
+// fp32, bf16 or int8.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -37,6 +38,10 @@ ClipModel& Model() {
     ClipOptions options;
     options.threads = threads == nullptr ? 2 : std::atoi(threads);
     options.keep_weights = true;
+    const char* const compute = std::getenv("ANEMONE_BENCH_COMPUTE");
+    const std::string_view precision = compute == nullptr ? "fp32" : compute;
+    if (precision == "bf16") options.compute = ClipCompute::kBf16;
+    if (precision == "int8") options.compute = ClipCompute::kInt8;
     // The token table is asked for at each call, for the rows used: it is made once.
     const ClipWeights make = testing::RandomWeights(Spec());
     const Tensor tokens = *make("text.token_embedding.weight");

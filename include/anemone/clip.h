@@ -1,4 +1,4 @@
-// CLIP (and SigLIP) zero-shot inference on the CPU, in fp32 or with bf16 products.
+// CLIP (and SigLIP) zero-shot inference on the CPU, in fp32 or with bf16 or int8 products.
 //
 // Contents:  ClipPreprocess, ClipTower, ClipSpec, ClipModel.
 // Use when:  a checkpoint is to be proven by what it says about a picture.
@@ -105,9 +105,13 @@ enum class ClipCompute : uint8_t {
   kFp32,
   kBf16,  // both factors rounded to bf16, summed in fp32: faster and half the memory where ClipHasBf16(), the same
           // numbers up to the order of summation, and no faster, elsewhere
+  kInt8,  // both factors of the layers' products rounded to integers of 8 bits, times a number a row and a column: for
+          // search and labels, where features may be off by some percent (docs/inference.md); faster and a quarter of
+          // the memory where ClipHasInt8(), the same numbers up to rounding, and no faster, elsewhere
 };
-// Whether this machine's processor has instructions for it (AVX-512 BF16, AMX) that this build can use.
+// Whether this machine's processor has instructions for it (AVX-512 BF16, AMX; AVX-512 VNNI) that this build can use.
 bool ClipHasBf16();
+bool ClipHasInt8();
 
 struct ClipOptions {
   ClipCompute compute = ClipCompute::kFp32;
@@ -131,9 +135,9 @@ struct ClipFeatures {
 
 // The two towers.
 //
-// Ownership:  keeps `weights` (and by it the files). fp32 products are OpenBLAS's or oneDNN's, whichever is faster here
-//             (docs/inference.md); OpenBLAS is told to use one thread a call, process-wide: the threads are this
-//             class's.
+// Ownership:  keeps `weights` (and by it the files). Where fp32 products are OpenBLAS's (docs/inference.md), it is told
+// to
+//             use one thread a call, process-wide: the threads are this class's.
 // Threads:    one call at a time.
 // Errors:     those of `weights`; Corrupt (a shape that the spec does not give); InvalidArgument (below); Interrupted;
 //             OutOfMemory where OpenBLAS would wait for memory for ever.

@@ -316,9 +316,13 @@ Result<ClipModel> LoadModel(const Checkpoint& checkpoint, const InferOptions& op
   ClipOptions clip_options;
   clip_options.threads = static_cast<int>(globals().threads);
   clip_options.cancelled = [] { return Heed() != 0; };
-  if (options.compute == "bf16") {
-    clip_options.compute = ClipCompute::kBf16;
-    if (!ClipHasBf16()) Note("this processor multiplies no bf16: rounded values are multiplied in fp32, no faster");
+  const bool is_int8 = options.compute == "int8";
+  if (options.compute != "fp32") {
+    clip_options.compute = is_int8 ? ClipCompute::kInt8 : ClipCompute::kBf16;
+    if (is_int8 ? !ClipHasInt8() : !ClipHasBf16()) {
+      Note(fmt::format("this processor multiplies no {}: rounded values are multiplied in fp32, no faster",
+                       options.compute));
+    }
   }
   clip_options.keep_weights = pictures > options.batch;
   ClipLoad load;
@@ -474,7 +478,8 @@ std::function<int()> DeclareInfer(CLI::App& app) {
   app.add_option("--logit-scale", options->logit_scale,
                  "Scale in place of the checkpoint's own (NeMo's script uses 100)")
       ->type_name("X");
-  OneOf(app.add_option("--compute", options->compute, "Precision of products (default: fp32)"), {"fp32", "bf16"});
+  OneOf(app.add_option("--compute", options->compute, "Precision of products (default: fp32)"),
+        {"fp32", "bf16", "int8"});
   app.add_option("--batch", options->batch, "Images encoded at once (default: 16)")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");

@@ -24,7 +24,7 @@ struct InferOptions {
   std::optional<double> logit_scale;  // empty: the checkpoint's own
   std::string html;                   // where to write a page; empty: nowhere
   std::string preset;                 // a size by name, for a CLIP without a config
-  std::string compute = "fp32";       // or "bf16"
+  std::string compute = "fp32";       // or "bf16", "int8"
   uint64_t batch = 16;
   bool strict = false;  // the first picture that cannot be read ends the run
   bool force = false;   // replace existing `embeddings` and `html`

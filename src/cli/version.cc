@@ -28,7 +28,7 @@ std::string Processor() {
     if (has) text.append(", ").append(name);
   }
 #endif
-  return text + (ClipHasBf16() ? ", multiplies bf16" : "");
+  return text + (ClipHasBf16() ? ", multiplies bf16" : "") + (ClipHasInt8() ? ", multiplies int8" : "");
 }
 
 // Libraries that are loaded at first use.

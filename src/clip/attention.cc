@@ -34,7 +34,7 @@ void PackKeysAndValues(const Attention& call, const RowTiles& tiles, const Colum
               scratch.keys.data() + tiles.Begin(t) * call.depth, tiles.Size(t));
   }
   for (size_t p = 0; p < panels.count; ++p) {
-    float* to = scratch.values.data() + ColumnPanels::Offset(p, call.keys);
+    float* to = scratch.values.data() + p * call.keys * width;
     for (size_t key = 0; key < call.keys; ++key, to += width) {
       std::copy_n(call.v + key * call.kv_stride + panels.Begin(p), panels.Size(p), to);
     }
@@ -72,7 +72,7 @@ void AttendPanel(const Attention& call, size_t first, size_t count, const RowTil
                     .depth = seen,
                     .a = scratch.scores.data() + rows.Begin(t),
                     .a_step = width,
-                    .b = scratch.values.data() + ColumnPanels::Offset(p, call.keys),
+                    .b = scratch.values.data() + p * call.keys * width,
                     .out = call.out + (first + rows.Begin(t)) * call.out_stride + panels.Begin(p),
                     .out_stride = call.out_stride});
     }

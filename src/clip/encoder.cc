@@ -62,7 +62,7 @@ class Buffer {
 
 // A linear layer's weight, [out, in]: one of the three.
 struct Factor {
-  const float* packed = nullptr;   // panels, for the project's own products
+  const float* packed = nullptr;   // panels, in `encoding`, for the project's own products
   const float* fp32 = nullptr;     // for a library's
   const uint16_t* bf16 = nullptr;  // the bits
 };
@@ -73,18 +73,20 @@ struct Linear {
   size_t in = 0;
   size_t out = 0;
   size_t group = 0;  // outputs that are packed apart from others; divides `out`
+  internal::Encoding encoding = {};
 
   internal::ColumnPanels Panels() const { return {out, group}; }
   // Output features [begin, end) alone: whole groups.
   Linear Rows(size_t begin, size_t end) const {
     const auto from = [&](const auto* at, size_t offset) { return at == nullptr ? nullptr : at + offset; };
     const size_t panels = begin / group * Panels().in_group;
-    return {{from(weight.packed, internal::ColumnPanels::Offset(panels, in)), from(weight.fp32, begin * in),
+    return {{from(weight.packed, panels * encoding.PanelSize(in)), from(weight.fp32, begin * in),
              from(weight.bf16, begin * in)},
             from(bias, begin),
             in,
             end - begin,
-            group};
+            group,
+            encoding};
   }
 };
 
@@ -129,6 +131,15 @@ using Chunk = std::vector<Sequence>;
 
 size_t RowsOf(const Chunk& chunk) { return chunk.back().end(); }
 
+// Whether oneDNN multiplies bf16 faster than the project's own loop, and does.
+bool LibraryHasBf16() {
+  if (!internal::products.has_bf16()) return false;
+  const uint16_t one = 0x3F80;
+  float product = 0;
+  return internal::products.matmul(internal::MatmulType::kBf16, &one, 1, 1, &one, 1, 1, false, &product, 1, 1).ok() &&
+         product == 1.0F;
+}
+
 }  // namespace
 
 struct ClipModel::Impl {
@@ -142,7 +153,7 @@ struct ClipModel::Impl {
   // that each layer reuses.
   std::map<std::string, std::unique_ptr<Buffer>> kept;
   Buffer layer_block;
-  Buffer hidden, normal, qkv, attended, wide, rounded, packed_rows;
+  Buffer hidden, normal, qkv, attended, wide, rounded, packed_rows, row_scales;
   std::atomic<bool> stopped = false;
   bool has_multiplied = false;
   std::mutex failure_mutex;
@@ -165,12 +176,18 @@ struct ClipModel::Impl {
   }
   size_t threads() const { return static_cast<size_t>(arena.max_concurrency()); }
 
+  // Of the first and the last product: int8 would save little there.
+  internal::Encoding OutsideLayers() const {
+    return internal::Encoding::For(options.compute == ClipCompute::kInt8 ? ClipCompute::kFp32 : options.compute);
+  }
+
   // The beginning of a call.
   Status Begin() {
     if (gemm == nullptr) {
       ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
       gemm = choice.library;
-      packs = gemm == internal::OwnGemm() && !keeps_bf16;
+      // int8 is the own loop's alone.
+      packs = (gemm == internal::OwnGemm() || options.compute == ClipCompute::kInt8) && !keeps_bf16;
     }
     if (!has_multiplied) ANEMONE_TRY(gemm->make_room(threads()));
     has_multiplied = true;
@@ -187,16 +204,17 @@ struct ClipModel::Impl {
   struct Want {
     std::string name;
     Shape shape;
-    std::variant<const float**, Factor*> to;
-    size_t group = 0;  // of a factor: as Linear's
+    std::variant<const float**, Linear*> to;
 
-    bool is_factor() const { return std::holds_alternative<Factor*>(to); }
-    size_t depth() const { return *NumElements(shape) / shape[0]; }
+    const Linear* factor_of() const {
+      const auto* const linear = std::get_if<Linear*>(&to);
+      return linear == nullptr ? nullptr : *linear;
+    }
   };
 
   // What a linear layer's weight is in memory.
   Result<Tensor> AsFactor(const Tensor& weight) const {
-    if (options.compute == ClipCompute::kFp32) return weight.Cast(DType::kF32);
+    if (options.compute != ClipCompute::kBf16) return weight.Cast(DType::kF32);
     ANEMONE_ASSIGN(Tensor bf16, weight.Cast(DType::kBF16));
     return keeps_bf16 ? bf16 : bf16.Cast(DType::kF32);
   }
@@ -205,11 +223,11 @@ struct ClipModel::Impl {
     if (const auto* const to = std::get_if<const float**>(&want.to)) {
       **to = static_cast<const float*>(at);
     } else if (keeps_bf16) {
-      std::get<Factor*>(want.to)->bf16 = static_cast<const uint16_t*>(at);
+      std::get<Linear*>(want.to)->weight.bf16 = static_cast<const uint16_t*>(at);
     } else if (packs) {
-      std::get<Factor*>(want.to)->packed = static_cast<const float*>(at);
+      std::get<Linear*>(want.to)->weight.packed = static_cast<const float*>(at);
     } else {
-      std::get<Factor*>(want.to)->fp32 = static_cast<const float*>(at);
+      std::get<Linear*>(want.to)->weight.fp32 = static_cast<const float*>(at);
     }
   }
 
@@ -220,14 +238,15 @@ struct ClipModel::Impl {
     uint64_t size;
     std::byte* to;
     const std::string* name;
-    size_t depth = 0;  // of a panel's columns
+    const Linear* linear = nullptr;  // whose panel it is
   };
   static Status ReadPiece(const Piece& piece) {
-    if (piece.depth == 0) return Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
+    if (piece.linear == nullptr) return Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
     thread_local Buffer unpacked;
     float* const rows = unpacked.Get(piece.size / sizeof(float));
     ANEMONE_TRY(Fill(*piece.tensor, piece.offset, {reinterpret_cast<std::byte*>(rows), piece.size}));
-    internal::PackPanel(rows, piece.depth, piece.size / sizeof(float) / piece.depth, piece.depth,
+    const size_t depth = piece.linear->in;
+    internal::PackPanel(piece.linear->encoding, rows, depth, piece.size / sizeof(float) / depth, depth,
                         reinterpret_cast<float*>(piece.to));
     return {};
   }
@@ -235,20 +254,20 @@ struct ClipModel::Impl {
   uint64_t Cut(const Want& want, const Tensor& tensor, std::byte* to, std::vector<Piece>* pieces) const {
     constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
     const uint64_t size = tensor.size_bytes();
-    if (!want.is_factor() || !packs) {
+    const Linear* const linear = want.factor_of();
+    if (linear == nullptr || !packs) {
       for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
         pieces->push_back({&tensor, offset, std::min(kPieceBytes, size - offset), to + offset, &want.name});
       }
       return size;
     }
-    const size_t depth = want.depth();
-    const uint64_t row = depth * sizeof(float);
-    const internal::ColumnPanels panels(want.shape[0], want.group);
+    const uint64_t row = linear->in * sizeof(float);
+    const uint64_t panel = linear->encoding.PanelSize(linear->in) * sizeof(float);
+    const internal::ColumnPanels panels = linear->Panels();
     for (size_t p = 0; p < panels.count; ++p) {
-      pieces->push_back({&tensor, panels.Begin(p) * row, panels.Size(p) * row,
-                         to + internal::ColumnPanels::Offset(p, depth) * sizeof(float), &want.name, depth});
+      pieces->push_back({&tensor, panels.Begin(p) * row, panels.Size(p) * row, to + p * panel, &want.name, linear});
     }
-    return internal::ColumnPanels::Offset(panels.count, depth) * sizeof(float);
+    return panels.count * panel;
   }
 
   // Reads tensors side by side into `block`, with all threads: in fp32, factors as AsFactor says.
@@ -262,7 +281,7 @@ struct ClipModel::Impl {
         return Corrupt(
             fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
       }
-      Result<Tensor> cast = want.is_factor() ? AsFactor(tensor) : tensor.Cast(DType::kF32);
+      Result<Tensor> cast = want.factor_of() != nullptr ? AsFactor(tensor) : tensor.Cast(DType::kF32);
       if (!cast.ok()) return cast.status().In(want.name);
       tensors.push_back(*std::move(cast));
     }
@@ -313,9 +332,8 @@ struct ClipModel::Impl {
   }
 
   Status ReadLinear(const std::string& name, uint64_t out, uint64_t in, bool bias, Linear* linear) {
-    linear->in = in;
-    linear->out = linear->group = out;
-    ANEMONE_TRY(ReadOne({name + ".weight", {out, in}, &linear->weight, out}));
+    *linear = {{}, nullptr, in, out, out, OutsideLayers()};
+    ANEMONE_TRY(ReadOne({name + ".weight", {out, in}, linear}));
     if (bias) {
       ANEMONE_ASSIGN(linear->bias, ReadOne(name + ".bias", {out}));
     }
@@ -326,22 +344,18 @@ struct ClipModel::Impl {
   Status ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, LayerWeights* layer) {
     const uint64_t h = tower.width;
     const uint64_t f = tower.ffn;
-    layer->qkv = {{}, nullptr, h, 3 * h, h};
-    layer->out = {{}, nullptr, h, h, h};
-    layer->up = {{}, nullptr, h, f, f};
-    layer->down = {{}, nullptr, f, h, h};
+    const internal::Encoding encoding = internal::Encoding::For(options.compute);
+    layer->qkv = {{}, nullptr, h, 3 * h, h, encoding};
+    layer->out = {{}, nullptr, h, h, h, encoding};
+    layer->up = {{}, nullptr, h, f, f, encoding};
+    layer->down = {{}, nullptr, f, h, h, encoding};
     const std::string norm2 = is_head ? ".norm" : ".norm2";
     std::vector<Want> wants = {
-        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv.weight, h},
-        {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
-        {prefix + ".attn.out.weight", {h, h}, &layer->out.weight, h},
-        {prefix + ".attn.out.bias", {h}, &layer->out.bias},
-        {prefix + norm2 + ".weight", {h}, &layer->norm2.weight},
-        {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
-        {prefix + ".mlp.up.weight", {f, h}, &layer->up.weight, f},
-        {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
-        {prefix + ".mlp.down.weight", {h, f}, &layer->down.weight, h},
-        {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
+        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv},  {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
+        {prefix + ".attn.out.weight", {h, h}, &layer->out},      {prefix + ".attn.out.bias", {h}, &layer->out.bias},
+        {prefix + norm2 + ".weight", {h}, &layer->norm2.weight}, {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
+        {prefix + ".mlp.up.weight", {f, h}, &layer->up},         {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
+        {prefix + ".mlp.down.weight", {h, f}, &layer->down},     {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
     };
     if (!is_head) {
       wants.push_back({prefix + ".norm1.weight", {h}, &layer->norm1.weight});
@@ -372,11 +386,17 @@ struct ClipModel::Impl {
   void Apply(const Input& a, const Linear& linear, Then then, Activation activation, float* out, size_t out_stride) {
     if (linear.weight.packed == nullptr) return ApplyByLibrary(a, linear, then, activation, out, out_stride);
     const internal::RowTiles tiles(a.rows);
-    float* const packed = packed_rows.Get(a.rows * linear.in);
-    Parallel(tiles.count, [&](size_t t) { PackTile(a, tiles, t, linear.in, packed + tiles.Begin(t) * linear.in); });
+    const size_t words = linear.encoding.WordsOf(linear.in);
+    float* const packed = packed_rows.Get(a.rows * words);
+    float* const scales = row_scales.Get(a.rows);
+    Parallel(tiles.count, [&](size_t t) {
+      PackTile(a, tiles.Begin(t), tiles.Size(t), linear, packed + tiles.Begin(t) * words, scales + tiles.Begin(t));
+    });
     const internal::PackedProduct product = {
+        .encoding = linear.encoding,
         .tiles = tiles,
         .a = packed,
+        .row_scales = scales,
         .panels = linear.Panels(),
         .weight = linear.weight.packed,
         .depth = linear.in,
@@ -389,27 +409,18 @@ struct ClipModel::Impl {
     Parallel(parts.count(), [&](size_t part) { product.Multiply(parts, part); });
   }
 
-  // A tile of rows: normalised, rounded where products are bf16's, packed.
-  void PackTile(const Input& a, const internal::RowTiles& tiles, size_t t, size_t width, float* to) const {
-    const float* rows = a.data + tiles.Begin(t) * a.stride;
+  static void PackTile(const Input& a, size_t first, size_t count, const Linear& linear, float* to, float* scales) {
+    const float* rows = a.data + first * a.stride;
     size_t stride = a.stride;
-    const size_t count = tiles.Size(t);
-    if (a.norm != nullptr || options.compute == ClipCompute::kBf16) {
-      thread_local Buffer scratch;
-      float* const values = scratch.Get(count * width);
-      if (a.norm != nullptr) {
-        internal::LayerNorm(rows, stride, count, width, a.norm->weight, a.norm->bias, static_cast<float>(a.epsilon),
-                            values, width);
-        rows = values;
-        stride = width;
-      }
-      if (options.compute == ClipCompute::kBf16) {
-        for (size_t r = 0; r < count; ++r) internal::RoundToBf16(rows + r * stride, width, values + r * width);
-      }
+    if (a.norm != nullptr) {
+      thread_local Buffer normalised;
+      float* const values = normalised.Get(count * linear.in);
+      internal::LayerNorm(rows, stride, count, linear.in, a.norm->weight, a.norm->bias, static_cast<float>(a.epsilon),
+                          values, linear.in);
       rows = values;
-      stride = width;
+      stride = linear.in;
     }
-    internal::Transpose(rows, stride, count, width, to, count);
+    internal::PackTile(linear.encoding, rows, stride, count, linear.in, to, scales);
   }
 
   // As Apply, by OpenBLAS or oneDNN: the weight's rows are divided among the threads.
@@ -685,10 +696,8 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   const size_t length = grid * grid + first;
   const size_t n = pixels.size() / (3 * side * side);
 
-  Linear patch;
-  patch.in = 3 * p * p;
-  patch.out = patch.group = h;
-  ANEMONE_TRY(ReadOne({"vision.patch_embedding.weight", {h, 3, p, p}, &patch.weight, h}));
+  Linear patch = {{}, nullptr, 3 * p * p, h, h, OutsideLayers()};
+  ANEMONE_TRY(ReadOne({"vision.patch_embedding.weight", {h, 3, p, p}, &patch}));
   if (spec.siglip) {
     ANEMONE_ASSIGN(patch.bias, ReadOne("vision.patch_embedding.bias", {h}));
   }
@@ -737,8 +746,8 @@ Status ClipModel::Impl::PoolByAttention(const float* x, size_t n, size_t length,
   for (size_t image = 0; image < n; ++image) {
     Apply({x + image * length * h, h, length}, head.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
     Parallel(tower.heads, [&](size_t i) {
-      AttendIn({0, length, 0}, true, query.data() + i * d, h, kv + i * d, h, 2 * h, d, false,
-               heads + image * h + i * d, h);
+      AttendIn({0, length, 0}, true, query.data() + i * d, h, kv + i * d, h, 2 * h, d, false, heads + image * h + i * d,
+               h);
     });
   }
   Apply({heads, h, n}, head.out, Then::kBias, tower.activation, pooled, h);
@@ -876,13 +885,8 @@ ClipModel& ClipModel::operator=(ClipModel&&) noexcept = default;
 
 const ClipSpec& ClipModel::spec() const { return impl_->spec; }
 
-bool ClipHasBf16() {
-  if (!internal::products.has_bf16()) return false;
-  const uint16_t one = 0x3F80;
-  float product = 0;
-  return internal::products.matmul(internal::MatmulType::kBf16, &one, 1, 1, &one, 1, 1, false, &product, 1, 1).ok() &&
-         product == 1.0F;
-}
+bool ClipHasInt8() { return internal::HasTileOf(internal::Words::kInt8); }
+bool ClipHasBf16() { return internal::HasTileOf(internal::Words::kBf16) || LibraryHasBf16(); }
 
 Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, ClipOptions options) {
   for (const auto& [name, tower, is_there] :
@@ -921,7 +925,7 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   impl->spec = spec;
   impl->weights = std::move(weights);
   impl->options = std::move(options);
-  impl->keeps_bf16 = impl->options.compute == ClipCompute::kBf16 && ClipHasBf16();
+  impl->keeps_bf16 = impl->options.compute == ClipCompute::kBf16 && LibraryHasBf16();
   return ClipModel(std::move(impl));
 }
 

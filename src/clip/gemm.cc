@@ -80,7 +80,8 @@ Result<GemmChoice> Choose(const GemmShape& shape) {
   const size_t preferred = PreferredOf(times);
   std::string reason = fmt::format("on {} × {} × {}", shape.rows, shape.columns, shape.depth);
   for (size_t i = 0; i < products.size(); ++i) {
-    reason += fmt::format("{} {} ({}) takes {:.2f} ms", i == 0 ? "" : ",", products[i]->name, products[i]->kernels, times[i]);
+    reason +=
+        fmt::format("{} {} ({}) takes {:.2f} ms", i == 0 ? "" : ",", products[i]->name, products[i]->kernels, times[i]);
   }
   return GemmChoice{products[preferred], reason};
 }
@@ -91,16 +92,18 @@ Status MultiplyOwn(const GemmCall& c) {
   const RowTiles tiles(c.rows);
   const ColumnPanels panels(c.columns, c.columns);
   packed_a.resize(c.rows * c.depth);
-  packed_b.resize(ColumnPanels::Offset(panels.count, c.depth));
+  const Encoding encoding;
+  packed_b.resize(panels.count * encoding.PanelSize(c.depth));
   for (size_t t = 0; t < tiles.count; ++t) {
-    Transpose(c.a + tiles.Begin(t) * c.a_stride, c.a_stride, tiles.Size(t), c.depth,
-              packed_a.data() + tiles.Begin(t) * c.depth, tiles.Size(t));
+    PackTile(encoding, c.a + tiles.Begin(t) * c.a_stride, c.a_stride, tiles.Size(t), c.depth,
+             packed_a.data() + tiles.Begin(t) * c.depth, nullptr);
   }
   for (size_t p = 0; p < panels.count; ++p) {
-    PackPanel(c.b + panels.Begin(p) * c.b_stride, c.b_stride, panels.Size(p), c.depth,
-              packed_b.data() + ColumnPanels::Offset(p, c.depth));
+    PackPanel(encoding, c.b + panels.Begin(p) * c.b_stride, c.b_stride, panels.Size(p), c.depth,
+              packed_b.data() + p * encoding.PanelSize(c.depth));
   }
-  const PackedProduct product = {.tiles = tiles,
+  const PackedProduct product = {.encoding = encoding,
+                                 .tiles = tiles,
                                  .a = packed_a.data(),
                                  .panels = panels,
                                  .weight = packed_b.data(),

@@ -65,11 +65,12 @@ constexpr GemmShape kGemmOfVitL14 = {257, 128, 1024};
 GemmShape GemmShapeOf(const ClipSpec& spec);
 
 // The product for models of that shape. ANEMONE_GEMM=own|openblas|onednn decides where it is set. Otherwise the
-// project's own, where its loop uses AVX2 or AVX-512; else the fastest in a measurement of a few milliseconds, done once
-// for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (not the library that is asked for),
-// OutOfMemory.
+// project's own, where its loop uses AVX2 or AVX-512; else the fastest in a measurement of a few milliseconds, done
+// once for a shape. Threads: safe. Errors: InvalidArgument (ANEMONE_GEMM), Unavailable (not the library that is asked
+// for), OutOfMemory.
 Result<GemmChoice> ChooseGemm(const GemmShape& shape);
-// Checks the values of ANEMONE_GEMM and ANEMONE_INSTRUCTIONS (tensor/simd.h), and loads no library. Errors: InvalidArgument.
+// Checks the values of ANEMONE_GEMM and ANEMONE_INSTRUCTIONS (tensor/simd.h), and loads no library. Errors:
+// InvalidArgument.
 Status CheckGemmVariable();
 
 // The place of the product to take, of those whose least times these are, the most wanted first: the first, unless a

@@ -22,8 +22,8 @@ Status Multiply(const GemmCall& c) {
   const OpenMpThreads one(openmp, 1);
   const auto size = [](size_t value) { return static_cast<dnnl_dim_t>(value); };
   const dnnl_status_t status =
-      sgemm('N', 'T', size(c.rows), size(c.columns), size(c.depth), 1.0F, c.a, size(c.a_stride), c.b,
-            size(c.b_stride), c.accumulate ? 1.0F : 0.0F, c.out, size(c.out_stride));
+      sgemm('N', 'T', size(c.rows), size(c.columns), size(c.depth), 1.0F, c.a, size(c.a_stride), c.b, size(c.b_stride),
+            c.accumulate ? 1.0F : 0.0F, c.out, size(c.out_stride));
   if (status == dnnl_success) return {};
   if (status == dnnl_out_of_memory) return OutOfMemory();
   return Unsupported(fmt::format("oneDNN cannot multiply these matrices here (status {})", static_cast<int>(status)));

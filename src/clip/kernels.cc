@@ -24,8 +24,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-V LoadPart(D d, const float* p, size_t count) { return hn::MaskedLoad(hn::FirstN(d, count), d, p); }
-void StorePart(D d, V v, float* p, size_t count) { hn::BlendedStore(v, hn::FirstN(d, count), d, p); }
+// Not MaskedLoad and BlendedStore: with SSE4 they want addresses of whole vectors, and touch what follows.
+V LoadPart(D d, const float* p, size_t count) {
+  HWY_ALIGN float whole[hn::MaxLanes(D())] = {};
+  std::copy_n(p, count, whole);
+  return hn::Load(d, whole);
+}
+void StorePart(D d, V v, float* p, size_t count) {
+  HWY_ALIGN float whole[hn::MaxLanes(D())];
+  hn::Store(v, d, whole);
+  std::copy_n(whole, count, p);
+}
 
 // Σ f(x) over a row.
 template <typename F>
@@ -232,6 +241,51 @@ void SkinnyGemmImpl(const float* a, size_t a_stride, size_t rows, const float* w
   for (; c < columns; ++c) DotColumns<1>(a, a_stride, rows, w + c * depth, depth, accumulate, out + c, out_stride);
 }
 
+float LargestSizeImpl(const float* x, size_t count) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  V most = hn::Zero(d);
+  V nothing = hn::Zero(d);  // unless there is a NaN or an infinity
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const V v = hn::LoadU(d, x + i);
+    most = hn::Max(most, hn::Abs(v));
+    nothing = hn::MulAdd(v, hn::Zero(d), nothing);
+  }
+  float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  float none = hn::GetLane(hn::SumOfLanes(d, nothing));
+  for (; i < count; ++i) {
+    largest = std::max(largest, std::fabs(x[i]));
+    none += x[i] * 0;
+  }
+  return largest + none;
+}
+
+void RoundToMultiplesImpl(const float* x, size_t count, float inverse, float scale, float* out) {
+  const D d;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const V rounded = hn::Round(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse)));
+    hn::StoreU(hn::Mul(rounded, hn::Set(d, scale)), d, out + i);
+  }
+  for (; i < count; ++i) out[i] = std::nearbyint(x[i] * inverse) * scale;
+}
+
+void RoundToIntegersImpl(const float* x, size_t count, float inverse, int more, uint8_t* out) {
+  const D d;
+  const hn::Rebind<int8_t, D> bytes;
+  const size_t lanes = hn::Lanes(d);
+  const auto flip = hn::Set(bytes, static_cast<int8_t>(more));  // 128 or 0 more: the highest bit, turned or not
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse)));
+    hn::StoreU(hn::Xor(hn::DemoteTo(bytes, hn::DemoteTo(hn::Rebind<int16_t, D>(), rounded)), flip), bytes,
+               reinterpret_cast<int8_t*>(out) + i);
+  }
+  for (; i < count; ++i) out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x[i] * inverse)) + more);
+}
+
 void NormalizeRowsImpl(float* x, size_t rows, size_t width) {
   for (size_t r = 0; r < rows; ++r) {
     float* row = x + r * width;
@@ -282,6 +336,13 @@ void RoundToBf16(const float* in, size_t count, uint16_t* out) {
 }
 void RoundToBf16(const float* in, size_t count, float* out) {
   for (size_t i = 0; i < count; ++i) out[i] = std::bit_cast<float>(Bf16Bits(in[i]));
+}
+float LargestSize(const float* x, size_t count) { return ANEMONE_BEST(LargestSizeImpl)(x, count); }
+void RoundToMultiples(const float* x, size_t count, float inverse, float scale, float* out) {
+  ANEMONE_BEST(RoundToMultiplesImpl)(x, count, inverse, scale, out);
+}
+void RoundToIntegers(const float* x, size_t count, float inverse, int more, uint8_t* out) {
+  ANEMONE_BEST(RoundToIntegersImpl)(x, count, inverse, more, out);
 }
 void NormalizeRows(float* x, size_t rows, size_t width) { ANEMONE_BEST(NormalizeRowsImpl)(x, rows, width); }
 

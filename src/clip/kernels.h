@@ -31,6 +31,13 @@ void SkinnyGemm(const float* a, size_t a_stride, size_t rows, const float* w, si
 void RoundToBf16(const float* in, size_t count, uint16_t* out);
 void RoundToBf16(const float* in, size_t count, float* out);
 
+// The largest size of an element; NaN where one is a NaN or infinite.
+float LargestSize(const float* x, size_t count);
+// x · inverse rounded to the nearest integer, from −127 to 127 where |x · inverse| is at most 127: times `scale`, or as
+// a byte that is `more` larger.
+void RoundToMultiples(const float* x, size_t count, float inverse, float scale, float* out);
+void RoundToIntegers(const float* x, size_t count, float inverse, int more, uint8_t* out);
+
 // Divides each row by its Euclidean norm, in place.
 void NormalizeRows(float* x, size_t rows, size_t width);
 

@@ -90,7 +90,7 @@ struct Product {
 bool HasBf16Products() {
   const Result<const OneDnn*> dnn = Loaded();
   return dnn.ok() &&
-         ((*dnn)->dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+         ((*dnn)->dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
 }
 
 Status Matmul(MatmulType type, const void* a, size_t a_stride, size_t rows, const void* w, size_t columns, size_t depth,

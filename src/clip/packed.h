@@ -11,11 +11,12 @@
 #include <optional>
 
 #include "anemone/clip.h"
+#include "clip/encoding.h"
 #include "clip/tile.h"
 
 namespace anemone::internal {
 
-// Rows in tiles of about equal size. Tile i of a packed matrix begins at element Begin(i) · depth.
+// Rows in tiles of about equal size. Tile i of a packed matrix begins at word Begin(i) · (words of a row).
 struct RowTiles {
   explicit RowTiles(size_t all) : rows(all), count((all + BestTile().rows - 1) / BestTile().rows) {}
 
@@ -30,26 +31,30 @@ struct RowTiles {
 // apart; the last panel of a group is filled up with zeros.
 struct ColumnPanels {
   ColumnPanels(size_t all, size_t of_group)
-      : group(of_group), in_group((of_group + BestTile().columns - 1) / BestTile().columns),
+      : group(of_group),
+        in_group((of_group + BestTile().columns - 1) / BestTile().columns),
         count(all / of_group * in_group) {}
 
   size_t Begin(size_t i) const { return i / in_group * group + i % in_group * BestTile().columns; }
   size_t Size(size_t i) const { return std::min(BestTile().columns, group - i % in_group * BestTile().columns); }
-  // Elements of the packed matrix before panel i.
-  static size_t Offset(size_t i, size_t depth) { return i * depth * BestTile().columns; }
 
   size_t group;
   size_t in_group;
   size_t count;
 };
 
-// A panel of a weight [columns, depth], from `columns` (a panel's) rows of it, of that stride.
-void PackPanel(const float* rows, size_t stride, size_t columns, size_t depth, float* to);
+// A tile of rows, and what their integers are multiples of: scales[rows], where there are some.
+void PackTile(const Encoding& encoding, const float* rows, size_t stride, size_t count, size_t depth, float* to,
+              float* scales);
+// A panel of a weight [columns, depth], from `columns` (a panel's) rows of it, of that stride: PanelSize elements.
+void PackPanel(const Encoding& encoding, const float* rows, size_t stride, size_t columns, size_t depth, float* to);
 
 // out = a · weightᵀ + bias, or that added to `out`, then activated.
 struct PackedProduct {
+  Encoding encoding;
   RowTiles tiles;
   const float* a = nullptr;  // packed
+  const float* row_scales = nullptr;
   ColumnPanels panels;
   const float* weight = nullptr;  // packed
   size_t depth = 0;

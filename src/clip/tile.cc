@@ -11,9 +11,11 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <utility>
 
 #include "clip/tile.h"
+#include "clip/tile_x86.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace anemone::internal {
@@ -31,25 +33,6 @@ size_t TileColumns() { return kVectors * hn::Lanes(D()); }
 
 TileShape ShapeImpl() { return {kTileRows, TileColumns()}; }
 
-// Fetches what a call names, a part of it at each of its steps through the depth.
-constexpr size_t kFetchSteps = 8;
-class Ahead {
- public:
-  explicit Ahead(const TileCall& call) : at_(call.next), end_(call.next + call.next_size) {
-    const size_t steps = (call.depth + kFetchSteps - 1) / kFetchSteps;
-    lines_ = (call.next_size / kLine + steps - 1) / steps;
-  }
-  HWY_INLINE void Fetch() {
-    for (size_t i = 0; i < lines_ && at_ < end_; ++i, at_ += kLine) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  static constexpr size_t kLine = 64 / sizeof(float);
-  const float* at_;
-  const float* end_;
-  size_t lines_;
-};
-
 template <size_t kRows>
 void TileOf(const TileCall& call) {
   const D d;
@@ -63,7 +46,7 @@ void TileOf(const TileCall& call) {
   Ahead ahead(call);
   for (size_t k = 0; k < call.depth;) {
     ahead.Fetch();
-    for (const size_t end = std::min(k + kFetchSteps, call.depth); k < end; ++k) {
+    for (const size_t end = std::min(k + Ahead::kSteps, call.depth); k < end; ++k) {
       V right[kVectors];
       for (size_t v = 0; v < kVectors; ++v) right[v] = hn::LoadU(d, b + v * lanes);
       for (size_t r = 0; r < kRows; ++r) {
@@ -180,7 +163,13 @@ const char* TileInstructions() {
   static const auto all = ANEMONE_RUNNABLE(ShapeImpl);
   return all.front().target;
 }
-void MultiplyTile(const TileCall& call) { ANEMONE_BEST(MultiplyTileImpl)(call); }
+bool HasTileOf(Words words) {
+  return words == Words::kF32 || (std::string_view(TileInstructions()) == "AVX3" && HasX86TileOf(words));
+}
+void MultiplyTile(const TileCall& call) {
+  if (call.words != Words::kF32) return MultiplyX86Tile(call);
+  ANEMONE_BEST(MultiplyTileImpl)(call);
+}
 void Transpose(const float* from, size_t stride, size_t rows, size_t columns, float* to, size_t to_step) {
   ANEMONE_BEST(TransposeImpl)(from, stride, rows, columns, to, to_step);
 }

@@ -534,14 +534,15 @@ class CommandLine(ProgramCase):
         for mine, theirs in zip(answer["probabilities"], golden.values(), strict=True):
             self.assertAlmostEqual(mine, theirs, delta=1e-4)  # its YAML's epsilon is another
 
-    def test_bf16_products(self):
+    def test_rounded_products(self):
         words = ["infer", DEMO, "--image", DEMO / "images", "--labels", DEMO / "labels.txt", "--json"]
         exact = [json.loads(line)["probabilities"] for line in self.ok(*words).splitlines()]
-        rounded = [json.loads(line)["probabilities"] for line in self.ok(*words, "--compute", "bf16").splitlines()]
-        self.assertNotEqual(exact, rounded)
-        for a, b in zip(exact, rounded, strict=True):
-            self.assertEqual(a.index(max(a)), b.index(max(b)))
-            self.assertLess(max(abs(x - y) for x, y in zip(a, b, strict=True)), 0.05)
+        for compute in ("bf16", "int8"):
+            rounded = [json.loads(line)["probabilities"] for line in self.ok(*words, "--compute", compute).splitlines()]
+            self.assertNotEqual(exact, rounded)
+            for a, b in zip(exact, rounded, strict=True):
+                self.assertEqual(a.index(max(a)), b.index(max(b)))
+                self.assertLess(max(abs(x - y) for x, y in zip(a, b, strict=True)), 0.05)
         self.fails(64, "--compute", *words, "--compute", "fp8")
 
     def test_embeddings_as_numpy(self):

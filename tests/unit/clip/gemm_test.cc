@@ -169,8 +169,9 @@ TEST(Gemm, TheVariableDecides) {
   }
   for (const char* wrong : {"mkl", "OpenBLAS", "onednn ", "openblas,onednn", "anemone"}) {
     const GemmVariable asked(wrong);
-    EXPECT_THAT(ChooseGemm(kAny), StatusIs(ErrorKind::kInvalidArgument,
-                                           std::string("ANEMONE_GEMM: expected own, openblas or onednn, found '") + wrong));
+    EXPECT_THAT(ChooseGemm(kAny),
+                StatusIs(ErrorKind::kInvalidArgument,
+                         std::string("ANEMONE_GEMM: expected own, openblas or onednn, found '") + wrong));
     ClipSpec spec;
     spec.text = {.layers = 1, .width = 8, .ffn = 8, .heads = 1};
     spec.has_vision = false;
@@ -199,7 +200,8 @@ TEST(Gemm, TheOwnLoopIsTakenWhereItIsMadeForTheProcessorElseAllAreMeasured) {
     EXPECT_EQ(choice.library, own);
     EXPECT_THAT(choice.reason, ::testing::StartsWith("its loop is made for AVX"));
   } else {
-    EXPECT_THAT(choice.reason, ::testing::StartsWith("on 50 × 128 × 768 own (" + std::string(own->kernels) + ") takes "));
+    EXPECT_THAT(choice.reason,
+                ::testing::StartsWith("on 50 × 128 × 768 own (" + std::string(own->kernels) + ") takes "));
     for (const char* other : {", openblas (", ", onednn ("}) EXPECT_THAT(choice.reason, ::testing::HasSubstr(other));
   }
 }
@@ -215,7 +217,9 @@ TEST(Gemm, AnotherIsPreferredOnlyWhereItIsFasterByMoreThanChance) {
 
 TEST(Gemm, InstructionsThatAreNotKnownAreRefused) {
   setenv("ANEMONE_INSTRUCTIONS", "AVX9", 1);
-  EXPECT_THAT(internal::CheckGemmVariable(), StatusIs(ErrorKind::kInvalidArgument, "ANEMONE_INSTRUCTIONS: expected AVX2, SSE4 or baseline, found 'AVX9'"));
+  EXPECT_THAT(
+      internal::CheckGemmVariable(),
+      StatusIs(ErrorKind::kInvalidArgument, "ANEMONE_INSTRUCTIONS: expected AVX2, SSE4 or baseline, found 'AVX9'"));
   unsetenv("ANEMONE_INSTRUCTIONS");
   EXPECT_THAT(internal::CheckGemmVariable(), IsOk());
 }

@@ -6,6 +6,7 @@
 
 #include "anemone/clip.h"
 #include "clip/attention.h"
+#include "clip/kernels.h"
 #include "random_weights.h"
 #include "testing/matchers.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 using internal::Attention;
 using internal::ColumnPanels;
+using internal::Encoding;
 using internal::PackedProduct;
 using internal::RowTiles;
 using testing::RandomValues;
@@ -24,22 +26,28 @@ struct Product {
 
 // out = a · weightᵀ + bias by parts of any number, from packed factors.
 std::vector<float> Multiplied(const Product& p, const std::vector<float>& a, const std::vector<float>& weight,
-                              const std::vector<float>& bias, std::optional<Activation> activation, size_t threads) {
+                              const std::vector<float>& bias, std::optional<Activation> activation, size_t threads,
+                              const Encoding& encoding = {}) {
   const RowTiles tiles(p.rows);
   const ColumnPanels panels(p.columns, p.group);
-  std::vector<float> rows(p.rows * p.depth);
+  const size_t words = encoding.WordsOf(p.depth);
+  const size_t panel_size = encoding.PanelSize(p.depth);
+  std::vector<float> rows(p.rows * words);
+  std::vector<float> scales(p.rows);
   for (size_t t = 0; t < tiles.count; ++t) {
-    internal::Transpose(a.data() + tiles.Begin(t) * p.depth, p.depth, tiles.Size(t), p.depth,
-                        rows.data() + tiles.Begin(t) * p.depth, tiles.Size(t));
+    internal::PackTile(encoding, a.data() + tiles.Begin(t) * p.depth, p.depth, tiles.Size(t), p.depth,
+                       rows.data() + tiles.Begin(t) * words, scales.data() + tiles.Begin(t));
   }
-  std::vector<float> packed(ColumnPanels::Offset(panels.count, p.depth));
+  std::vector<float> packed(panels.count * panel_size);
   for (size_t i = 0; i < panels.count; ++i) {
-    internal::PackPanel(weight.data() + panels.Begin(i) * p.depth, p.depth, panels.Size(i), p.depth,
-                        packed.data() + ColumnPanels::Offset(i, p.depth));
+    internal::PackPanel(encoding, weight.data() + panels.Begin(i) * p.depth, p.depth, panels.Size(i), p.depth,
+                        packed.data() + i * panel_size);
   }
   std::vector<float> out(p.rows * p.columns, NAN);
-  const PackedProduct product = {.tiles = tiles,
+  const PackedProduct product = {.encoding = encoding,
+                                 .tiles = tiles,
                                  .a = rows.data(),
+                                 .row_scales = scales.data(),
                                  .panels = panels,
                                  .weight = packed.data(),
                                  .depth = p.depth,
@@ -52,7 +60,7 @@ std::vector<float> Multiplied(const Product& p, const std::vector<float>& a, con
   return out;
 }
 
-constexpr Product kProducts[] = {{1, 1, 1, 1},      {3, 96, 32, 40},   {50, 72, 24, 33},      {13, 40, 40, 1100},
+constexpr Product kProducts[] = {{1, 1, 1, 1},      {3, 96, 32, 40},   {50, 72, 24, 33},     {13, 40, 40, 1100},
                                  {257, 96, 96, 64}, {700, 35, 35, 17}, {25, 128, 128, 2049}, {6, 3, 1, 8}};
 
 TEST(Packed, ProductsOfAnyShape) {
@@ -73,6 +81,60 @@ TEST(Packed, ProductsOfAnyShape) {
         }
         ASSERT_NEAR(out[r * p.columns + c], sum, 1e-6 * size) << r << ", " << c;
       }
+    }
+  }
+}
+
+// A row of `rows` as int8 has it: multiples of a 127th of its largest.
+std::vector<float> Rounded(ClipCompute compute, std::vector<float> x, size_t depth) {
+  if (compute == ClipCompute::kBf16) {
+    internal::RoundToBf16(x.data(), x.size(), x.data());
+    return x;
+  }
+  for (auto row = x.begin(); row != x.end(); row += static_cast<ptrdiff_t>(depth)) {
+    float largest = 0;
+    for (size_t i = 0; i < depth; ++i) largest = std::max(largest, std::fabs(row[static_cast<ptrdiff_t>(i)]));
+    const float scale = largest / 127;
+    const float inverse = 1 / scale;
+    for (size_t i = 0; i < depth && largest > 0; ++i) {
+      float& value = row[static_cast<ptrdiff_t>(i)];
+      value = std::nearbyint(value * inverse) * scale;
+    }
+  }
+  return x;
+}
+
+// By this processor's instructions and without them.
+TEST(Packed, RoundedFactorsGiveWhatTheyStandFor) {
+  for (const ClipCompute compute : {ClipCompute::kBf16, ClipCompute::kInt8}) {
+    for (const Product& p : kProducts) {
+      SCOPED_TRACE(::testing::Message() << p.rows << " × " << p.columns << " × " << p.depth);
+      std::vector<float> a = RandomValues("vision.head.probe", {p.rows, p.depth});
+      if (p.rows > 1) std::fill_n(a.begin(), p.depth, 0.0F);
+      const std::vector<float> weight = RandomValues("vision.class_embedding", {p.columns, p.depth});
+      const std::vector<float> bias = RandomValues("bias", {p.columns});
+      const std::vector<float> expected =
+          Multiplied(p, Rounded(compute, a, p.depth), Rounded(compute, weight, p.depth), bias, std::nullopt, 1);
+      float largest = 1;
+      for (const float value : expected) largest = std::max(largest, std::fabs(value));
+      for (const Encoding& encoding : {Encoding::For(compute), Encoding{compute, internal::Words::kF32}}) {
+        const std::vector<float> out = Multiplied(p, a, weight, bias, std::nullopt, 3, encoding);
+        for (size_t i = 0; i < out.size(); ++i) ASSERT_NEAR(out[i], expected[i], 2e-5 * largest) << i;
+      }
+    }
+  }
+}
+
+TEST(Packed, WhatIsNoNumberStaysSo) {
+  const Product p = {3, 40, 40, 70};
+  std::vector<float> a(p.rows * p.depth, 1);
+  const std::vector<float> weight(p.columns * p.depth, 1);
+  const std::vector<float> bias(p.columns);
+  a[p.depth + 5] = NAN;
+  for (const ClipCompute compute : {ClipCompute::kFp32, ClipCompute::kBf16, ClipCompute::kInt8}) {
+    for (const Encoding& encoding : {Encoding::For(compute), Encoding{compute, internal::Words::kF32}}) {
+      const std::vector<float> out = Multiplied(p, a, weight, bias, std::nullopt, 1, encoding);
+      for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(std::isnan(out[i]), i / p.columns == 1) << i;
     }
   }
 }
@@ -106,9 +168,18 @@ TEST(Packed, AttentionOfAnyShape) {
     const std::vector<float> k = RandomValues("vision.class_embedding", {s.keys, stride});
     const std::vector<float> v = RandomValues("vision.pixels", {s.keys, stride});
     std::vector<float> out(s.queries * stride, 2);
-    internal::Attend({.q = q.data(), .q_stride = stride, .queries = s.queries, .k = k.data(), .v = v.data(),
-                      .kv_stride = stride, .keys = s.keys, .depth = s.depth, .causal = s.causal,
-                      .first_query = s.first, .out = out.data(), .out_stride = stride});
+    internal::Attend({.q = q.data(),
+                      .q_stride = stride,
+                      .queries = s.queries,
+                      .k = k.data(),
+                      .v = v.data(),
+                      .kv_stride = stride,
+                      .keys = s.keys,
+                      .depth = s.depth,
+                      .causal = s.causal,
+                      .first_query = s.first,
+                      .out = out.data(),
+                      .out_stride = stride});
     for (size_t i = 0; i < s.queries; ++i) {
       const size_t seen = s.causal ? std::min(s.keys, s.first + i + 1) : s.keys;
       std::vector<double> weights(seen);
