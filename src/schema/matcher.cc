@@ -1,5 +1,6 @@
 #include "schema/matcher.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace anemone {
@@ -80,13 +81,13 @@ std::optional<NameMatcher::Hit> NameMatcher::Match(std::string_view name) const 
   return hit;
 }
 
-size_t NameMatcher::CountMatches(const NamesByEnd::Group& group, std::string_view prefix) const {
-  const std::vector<size_t>& rows = RowsOfEnd(group.end);
+size_t NameMatcher::CountMatches(const NamesByEnd::Group& group, const std::vector<size_t>& rows,
+                                 std::string_view prefix) const {
   size_t matched = 0;
   for (const std::string_view name : group.names) {
     // Where nothing stands between the prefix and the last two words, the words behind the prefix may be others.
-    const bool has_end = name.size() > prefix.size() + group.end.size();
-    if ((has_end && rows.empty()) || !name.starts_with(prefix)) continue;
+    const bool has_end = prefix.empty() || name.size() > prefix.size() + group.end.size();
+    if ((has_end && rows.empty() && omitted_.empty()) || !name.starts_with(prefix)) continue;
     const std::string_view rest = name.substr(prefix.size());
     const bool is_match = has_end && omitted_.empty() ? MatchAmong(rows, rest).has_value() : Match(rest).has_value();
     if (is_match) ++matched;
@@ -95,14 +96,14 @@ size_t NameMatcher::CountMatches(const NamesByEnd::Group& group, std::string_vie
 }
 
 NameMatcher::PrefixScore NameMatcher::BestPrefix(const NamesByEnd& names) const {
-  PrefixScore best;
-  for (const std::string& prefix : dialect_->prefixes) {
-    size_t matched = 0;
-    for (const NamesByEnd::Group& group : names.groups()) matched += CountMatches(group, prefix);
-    if (matched > best.matched) best = {prefix, matched};
-    if (best.matched == names.size()) break;
+  std::vector<size_t> matched(dialect_->prefixes.size(), 0);
+  for (const NamesByEnd::Group& group : names.groups()) {
+    const std::vector<size_t>& rows = RowsOfEnd(group.end);
+    for (size_t p = 0; p < matched.size(); ++p) matched[p] += CountMatches(group, rows, dialect_->prefixes[p]);
   }
-  return best;
+  const auto most = std::max_element(matched.begin(), matched.end());
+  if (most == matched.end() || *most == 0) return {};
+  return {dialect_->prefixes[static_cast<size_t>(most - matched.begin())], *most};
 }
 
 }  // namespace anemone

@@ -77,7 +77,7 @@ class NameMatcher {
   };
   void Index();
   const std::vector<size_t>& RowsOfEnd(std::string_view end) const;
-  size_t CountMatches(const NamesByEnd::Group& group, std::string_view prefix) const;
+  size_t CountMatches(const NamesByEnd::Group& group, const std::vector<size_t>& rows, std::string_view prefix) const;
   std::optional<Hit> MatchAmong(const std::vector<size_t>& rows, std::string_view name) const;
 
   const Dialect* dialect_;
