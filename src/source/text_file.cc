@@ -33,6 +33,10 @@ Result<std::vector<std::string>> ReadLines(const std::string& path) {
   constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
   ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
   ANEMONE_ASSIGN(const std::string all, Whole(std::move(file)).ReadAll(kMaxBytes));
+  // A zero byte would end a path early.
+  if (all.find('\0') != std::string::npos) {
+    return InvalidArgument("expected UTF-8 text, found zero bytes", "save it as UTF-8: UTF-16 is not read").In(path);
+  }
   return Lines(all);
 }
 

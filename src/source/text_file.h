@@ -16,7 +16,7 @@ Result<Config> ReadYaml(const std::string& path);
 
 // The lines of a text as they stand, without their ends. A byte order mark and blank lines are left out.
 std::vector<std::string> Lines(std::string_view text);
-// Errors: as OpenFile; LimitExceeded.
+// Errors: as OpenFile; LimitExceeded; InvalidArgument for zero bytes, as in UTF-16.
 Result<std::vector<std::string>> ReadLines(const std::string& path);
 
 }  // namespace anemone
