@@ -1,5 +1,6 @@
 // Converting what is stored, and saving what is in memory.
 #include "anemone/convert.h"
+#include "base/lower_case.h"
 #include "config/nodes.h"
 
 #include <fmt/format.h>
@@ -145,7 +146,7 @@ bool IsCopy(const anemone_checkpoint& checkpoint, const std::string& destination
   if (!ReadOptions(options, known).ok() || !TraitsOf(checkpoint.stored).is_nemo1_archive()) return false;
   const Result<const anemone::Format*> format = anemone::DestinationFormat(destination, to);
   return format.ok() && (*format)->traits.is_nemo1_archive() &&
-         (*format)->is_directory != destination.ends_with(".nemo");
+         (*format)->is_directory != anemone::EndsWith(destination, ".nemo");
 }
 
 }  // namespace

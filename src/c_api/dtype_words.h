@@ -8,6 +8,7 @@
 
 #include "anemone/dtype.h"
 #include "anemone/status.h"
+#include "convert/option_words.h"
 
 namespace anemone::c_api {
 
@@ -21,6 +22,7 @@ inline Result<DType> DTypeOf(std::string_view word) {
   for (const auto field : {&DTypeInfo::name, &DTypeInfo::torch}) {
     if (const std::optional<DType> dtype = FindDType(field, word)) return *dtype;
   }
+  if (const std::optional<DType> dtype = WeightsDType(word)) return *dtype;
   return WrongOption("dtype", fmt::format("expected fp32, bf16 or fp16, found '{}'", word));
 }
 

@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "anemone/config.h"
+#include "base/lower_case.h"
 #include "check/cancel.h"
 #include "check/scan_rules.h"
 #include "check/walk.h"
@@ -79,9 +80,9 @@ bool EndsWithAny(std::string_view text, std::span<const std::string_view> suffix
   return std::ranges::any_of(suffixes, [&](std::string_view suffix) { return text.ends_with(suffix); });
 }
 
-bool IsPickleName(std::string path) {
-  std::ranges::transform(path, path.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  std::string_view name = path;
+bool IsPickleName(std::string_view path) {
+  const std::string lower = LowerCase(path);
+  std::string_view name = lower;
   for (const std::string_view packed : kPackedNames) {
     if (name.ends_with(packed)) name.remove_suffix(packed.size());
   }
@@ -196,9 +197,9 @@ class Scanner {
       Add({leaf.path, "not opened", std::string(magic.what), "", Danger::kUnknown});
       break;
     }
-    const std::string_view path = leaf.path;
+    const std::string path = LowerCase(leaf.path);
     if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitYaml(leaf);
-    if (EndsWithAny("/" + leaf.path, kJsonNames)) return VisitJson(leaf);
+    if (EndsWithAny("/" + path, kJsonNames)) return VisitJson(leaf);
     for (const uint64_t data : NumpyData(head)) {
       if (data >= leaf.content.size) continue;
       ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));

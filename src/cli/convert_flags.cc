@@ -7,6 +7,8 @@
 #include <map>
 #include <tuple>
 
+#include "base/lower_case.h"
+#include "base/nearest.h"
 #include "cli/command.h"
 #include "cli/describe.h"
 #include "cli/plan_flags.h"
@@ -27,10 +29,6 @@ template <typename Words>
 auto ValueOf(const Words& words, const std::string& name) {
   return std::ranges::find(words, name, [](const auto& word) { return word.first; })->second;
 }
-
-// torch's names.
-const std::map<std::string, std::string> kDTypeAliases = {
-    {"float32", "fp32"}, {"float", "fp32"}, {"bfloat16", "bf16"}, {"float16", "fp16"}, {"half", "fp16"}};
 
 }  // namespace
 
@@ -61,8 +59,8 @@ void ConvertFlags::DeclareCommon(CLI::App& app) {
                  "YAML file that tells how a model of no known family is split: docs/resharding.md")
       ->type_name("FILE");
   Topic(app, "Weights");
-  OneOf(app.add_option("--dtype", dtype_, "Dtype of floating-point tensors (default: keep)"),
-        {"keep", "fp32", "bf16", "fp16", "float32", "float", "bfloat16", "float16", "half"})
+  Suggest(app.add_option("--dtype", dtype_, "Dtype of floating-point tensors (default: keep)"),
+          {"keep", "fp32", "bf16", "fp16"})
       ->type_name("keep|fp32|bf16|fp16");
   app.add_flag(
       "--dequantize", convert.dequantize,
@@ -143,10 +141,12 @@ void ConvertFlags::DeclareForeign(CLI::App& app) {
 }
 
 Status ConvertFlags::Parse() {
-  if (dtype_ != "keep") {
-    const auto alias = kDTypeAliases.find(dtype_);
-    convert.dtype = FindDType(&DTypeInfo::name, alias == kDTypeAliases.end() ? dtype_ : alias->second);
-    if (!convert.dtype) return InvalidArgument(fmt::format("--dtype {}: expected keep, fp32, bf16 or fp16", dtype_));
+  if (LowerCase(dtype_) != "keep") {
+    convert.dtype = WeightsDType(dtype_);
+    if (!convert.dtype) {
+      return WrongOption("dtype", fmt::format("expected keep, fp32, bf16 or fp16, found '{}'", dtype_),
+                         DidYouMean(dtype_, std::vector<std::string>{"keep", "fp32", "bf16", "fp16"}));
+    }
   }
   convert.extra_state = ValueOf(kExtraStateWords, extra_state_);
   convert.reflink = ValueOf(kReflinkWords, reflink_);

@@ -6,6 +6,7 @@
 #include <CLI/App.hpp>
 #include <algorithm>
 
+#include "base/lower_case.h"
 #include "base/nearest.h"
 #include "cli/command.h"
 #include "family/family.h"
@@ -112,13 +113,17 @@ CLI::Option* Suggest(CLI::Option* option, const std::vector<std::string>& values
 }
 
 CLI::Option* OneOf(CLI::Option* option, const std::vector<std::string>& values) {
-  const auto check = [values](const std::string& value) -> std::string {
-    if (std::ranges::find(values, value) != values.end()) return {};
+  const auto check = [values](std::string& value) -> std::string {
+    const auto is_same = [&value](const std::string& known) { return LowerCase(known) == LowerCase(value); };
+    if (const auto found = std::ranges::find_if(values, is_same); found != values.end()) {
+      value = *found;
+      return {};
+    }
     const std::string meant = DidYouMean(value, values);
     return fmt::format("expected one of {}, found '{}'{}", fmt::join(values, ", "), value,
                        meant.empty() ? "" : ": " + meant);
   };
-  return Suggest(option, values)->check(CLI::Validator(check, ""));
+  return Suggest(option, values)->transform(CLI::Validator(check, ""));
 }
 
 }  // namespace anemone::cli

@@ -50,7 +50,7 @@ CLI::Option* Suggest(CLI::Option* option, const std::vector<std::string>& values
 // The same for the names of model sizes (--preset). They are collected when help is printed, as collecting them builds
 // the families' tables.
 CLI::Option* SuggestPresets(CLI::Option* option);
-// Only these values are taken; an error names the nearest. Answers `option`.
+// Only these values are taken, in any case; an error names the nearest. Answers `option`.
 CLI::Option* OneOf(CLI::Option* option, const std::vector<std::string>& values);
 
 }  // namespace anemone::cli

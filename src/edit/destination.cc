@@ -7,20 +7,21 @@
 #include <iterator>
 #include <utility>
 
+#include "base/lower_case.h"
 #include "base/nearest.h"
 
 namespace anemone {
 namespace {
 
 const Format* WritableByName(std::string_view name) {
-  const Format* format = FindFormat(name);
+  const Format* format = FindFormat(LowerCase(name));
   return format != nullptr && format->lay_out != nullptr ? format : nullptr;
 }
 
 // `name` without slashes at its end.
 const Format* ByExtension(std::string_view name, bool is_folder) {
-  if (is_folder && name.ends_with(".nemo")) return WritableByName("nemo-dir");
-  const auto has = [name](std::string_view extension) { return !extension.empty() && name.ends_with(extension); };
+  if (is_folder && EndsWith(name, ".nemo")) return WritableByName("nemo-dir");
+  const auto has = [name](std::string_view extension) { return !extension.empty() && EndsWith(name, extension); };
   const auto formats = Formats();
   const auto found = std::ranges::find_if(formats, [&](const Format* format) {
     return format->lay_out != nullptr && (has(format->extension) || std::ranges::any_of(format->other_extensions, has));
@@ -41,7 +42,7 @@ std::string_view OthersFormat(std::string_view name) {
                                                                         {".onnx", "ONNX"},
                                                                         {".pb", "TensorFlow"},
                                                                         {".tflite", "TFLite"}};
-  const auto* found = std::ranges::find_if(kEndings, [&](const auto& ending) { return name.ends_with(ending.first); });
+  const auto* found = std::ranges::find_if(kEndings, [&](const auto& ending) { return EndsWith(name, ending.first); });
   return found == std::end(kEndings) ? std::string_view() : found->second;
 }
 

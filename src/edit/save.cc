@@ -1,5 +1,6 @@
 #include "edit/save.h"
 
+#include "base/lower_case.h"
 #include "edit/archive.h"
 #include "edit/replace.h"
 #include "engine/execute.h"
@@ -23,7 +24,7 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const Untouched& source, const
 Result<Saved> SaveNemo(const Checkpoint& checkpoint, const Untouched& source, const std::string& path,
                        const RunOptions& options) {
   if (checkpoint.shards.empty()) return InvalidArgument("only the config was restored").In(checkpoint.path);
-  const Format* format = FindFormat(path.ends_with(".nemo") ? "nemo" : "nemo-dir");
+  const Format* format = FindFormat(EndsWith(path, ".nemo") ? "nemo" : "nemo-dir");
   const Result<Plan> plan = LayOut(checkpoint, source, *format);
   if (!plan.ok()) return plan.status().In(path);
   ANEMONE_TRY(Check(*plan).In(path));

@@ -1,4 +1,5 @@
 #include "format/recognise.h"
+#include "base/lower_case.h"
 
 #include <fmt/format.h>
 
@@ -41,13 +42,6 @@ constexpr Signature kSignatures[] = {
     {0, "\xff\xd8\xff", ErrorKind::kUnsupported, "a JPEG picture", kAccepted},
 };
 
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return lower;
-}
-
 bool Has(std::string_view text, std::string_view word) { return text.find(word) != std::string_view::npos; }
 
 Status NotADirectoryCheckpoint(const Probe& probe) {
@@ -74,7 +68,7 @@ Status NotACheckpoint(const Probe& probe) {
       return {signature.kind, std::string(signature.what), std::string(signature.hint)};
     }
   }
-  const std::string text = Lower(head.substr(0, 512));
+  const std::string text = LowerCase(head.substr(0, 512));
   const size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
   if (first != std::string::npos && text[first] == '<') {
     return Corrupt(Has(text, "html") ? "an HTML page" : "an XML document", std::string(kDownloadAgain));

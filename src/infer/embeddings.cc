@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/lower_case.h"
 #include "container/npy.h"
 #include "edit/replace.h"
 #include "engine/execute.h"
@@ -28,7 +29,7 @@ bool IsEmbeddings(const std::string& path, std::string_view head) {
 }  // namespace
 
 Status CheckEmbeddingsPath(const std::string& path, bool replace) {
-  if (!path.ends_with(".safetensors") && !path.ends_with(".npy")) {
+  if (!EndsWith(path, ".safetensors") && !EndsWith(path, ".npy")) {
     return InvalidArgument("expected a name ending in .safetensors or .npy").In(path);
   }
   return CheckReplacesOwn(path, replace, "a file of embeddings", IsEmbeddings);
@@ -53,7 +54,7 @@ Result<Plan> LayOutNpy(const ClipFeatures& features) {
 
 Status WriteEmbeddings(const std::string& path, const ClipFeatures& images, const ClipFeatures& texts, bool replace) {
   ANEMONE_TRY(CheckEmbeddingsPath(path, replace));
-  if (path.ends_with(".npy")) {
+  if (EndsWith(path, ".npy")) {
     ANEMONE_ASSIGN(const Plan plan, LayOutNpy(images.count > 0 ? images : texts));
     return Execute(plan, path, {.replace = replace});
   }

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/lower_case.h"
 #include "base/tree.h"
 #include "infer/clip_source.h"
 
@@ -31,9 +32,7 @@ constexpr std::string_view kForeign[] = {".avif", ".heic", ".heif", ".jp2", ".j2
                                          ".psd",  ".pcx",  ".dds",  ".exr", ".hdr", ".pfm", ".raw", ".dng", ".eps"};
 
 bool HasExtension(const fs::path& path, std::span<const std::string_view> extensions) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const std::string extension = LowerCase(path.extension().string());
   return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
 }
 

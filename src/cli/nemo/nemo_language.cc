@@ -8,6 +8,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/lower_case.h"
 #include "cli/command.h"
 #include "cli/nemo/nemo_script.h"
 #include "engine/plan.h"
@@ -253,8 +254,7 @@ constexpr ModelWord kModelWords[] = {
     {"qwen2", "Qwen2"},          {"starcoder2", "Starcoder2"}, {"starcoder", "Starcoder"}};
 
 Result<std::string_view> ClassOfWord(const std::string& model) {
-  std::string lower = model.substr(model.rfind('.') == std::string::npos ? 0 : model.rfind('.') + 1);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string lower = LowerCase(model.substr(model.rfind('.') == std::string::npos ? 0 : model.rfind('.') + 1));
   const auto* found = std::find_if(std::begin(kModelWords), std::end(kModelWords),
                                    [&](const ModelWord& word) { return lower.starts_with(word.begins); });
   if (found != std::end(kModelWords)) return found->model_class;
