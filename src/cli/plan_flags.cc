@@ -15,6 +15,7 @@
 #include "engine/share.h"
 #include "engine/work_folder.h"
 #include "format/format.h"
+#include "format/torch/torch_file.h"
 #include "inspect/json_nodes.h"
 #include "inspect/summary.h"
 
@@ -33,6 +34,16 @@ std::string Table(const Plan& plan, const std::string& destination, uint64_t pea
                                 HumanBytes(file.size))});
   }
   return Columns(rows);
+}
+
+// Torch files that are moved as they are have checksums of their own.
+Plan WithRecordedCrcs(Plan plan) {
+  for (PlanFile& file : plan.files) {
+    for (Segment& segment : file.segments) {
+      if (auto* range = std::get_if<ByteRange>(&segment.content)) *range = anemone::WithRecordedCrcs(*range);
+    }
+  }
+  return plan;
 }
 
 }  // namespace
@@ -87,7 +98,9 @@ std::string InBrief(const Checkpoint& checkpoint, const Format& format) {
   return text;
 }
 
-int PlanFlags::Run(const Result<Plan>& plan, const std::string& what) const {
+int PlanFlags::Run(const Result<Plan>& given, const std::string& what) const {
+  const Result<Plan> plan =
+      given.ok() && verify_source.value_or(false) ? Result<Plan>(WithRecordedCrcs(*given)) : given;
   ExecuteOptions options;
   options.cluster = globals().cluster;
   Status status = CheckIsNoStream(destination);

@@ -487,20 +487,27 @@ Status RebuildTensors(ValueGraph& graph, const Records& records, bool big_endian
 
 // --- The zip layout ---
 
-// Storages by key, in sources with the CRCs of their records: stored ones in one source, deflated ones each in its own.
-Records ReadRecords(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
-                    std::string_view within) {
-  const auto recorded = [&](const ZipMember& member) {
-    const std::string name = within.empty() ? member.name : fmt::format("{}: {}", within, member.name);
-    return RecordedCrc32{member.content.offset, member.size, *member.crc32, member.content, name};
-  };
+RecordedCrc32 RecordedOf(const ZipMember& member, std::string_view within) {
+  const std::string name = within.empty() ? member.name : fmt::format("{}: {}", within, member.name);
+  return {member.content.offset, member.size, *member.crc32, member.content, name};
+}
+
+// `file` with the CRCs of the records that lie in it as they are.
+ByteSourcePtr WithCrcsOf(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
+                         std::string_view within) {
   std::vector<RecordedCrc32> crcs;
   for (const ZipMember& member : zip.members()) {
     if (!member.deflated && member.crc32 && member.size > 0 && member.name.starts_with(prefix))
-      crcs.push_back(recorded(member));
+      crcs.push_back(RecordedOf(member, within));
   }
   std::ranges::sort(crcs, {}, &RecordedCrc32::offset);
-  const ByteSourcePtr checked = crcs.empty() ? file : std::make_shared<ZipSource>(file, std::move(crcs));
+  return crcs.empty() ? file : std::make_shared<ZipSource>(file, std::move(crcs));
+}
+
+// Storages by key, in sources with the CRCs of their records: stored ones in one source, deflated ones each in its own.
+Records ReadRecords(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
+                    std::string_view within) {
+  const ByteSourcePtr checked = WithCrcsOf(zip, prefix, file, within);
   Records records;
   for (const ZipMember& member : zip.members()) {
     if (!member.name.starts_with(prefix)) continue;
@@ -508,7 +515,7 @@ Records ReadRecords(const ZipArchive& zip, std::string_view prefix, const ByteSo
     if (!member.deflated) {
       content.source = checked;
     } else if (member.crc32 && member.size > 0) {
-      content.source = std::make_shared<ZipSource>(content.source, std::vector{recorded(member)});
+      content.source = std::make_shared<ZipSource>(content.source, std::vector{RecordedOf(member, within)});
     }
     records.emplace(member.name.substr(prefix.size()), std::move(content));
   }
@@ -916,6 +923,16 @@ std::string SerializationId(std::string_view pickle) {
 }  // namespace
 
 bool LooksLikeTorchFile(std::string_view head) { return LooksLikeZip(head) || HasLegacyMagic(head); }
+
+ByteRange WithRecordedCrcs(const ByteRange& content) {
+  constexpr uint64_t kHead = 4;
+  const Result<ByteRange> start = content.Sub(0, std::min(content.size, kHead));
+  const Result<std::string> head = start.ok() ? start->ReadAll(kHead) : start.status();
+  if (!head.ok() || !LooksLikeZip(*head)) return content;
+  const Result<ZipArchive> zip = ZipArchive::Open(content);
+  if (!zip.ok()) return content;
+  return {WithCrcsOf(*zip, "", content.source, ""), content.offset, content.size};
+}
 
 Result<TorchFile> ReadTorchFile(const ByteRange& range, std::string_view within) {
   const uint64_t head_bytes = std::min<uint64_t>(range.size, kLegacyHeadBytes);

@@ -32,6 +32,10 @@ struct TorchFile {
 // Errors: Corrupt (truncated, storage out of range, lying sizes …), Unsupported (quantised, sparse … by name).
 Result<TorchFile> ReadTorchFile(const ByteRange& range, std::string_view within = {});
 
+// `content` with the CRC-32s that it records of its own records, which a plan that moves it then compares; itself where
+// it is no zip.
+ByteRange WithRecordedCrcs(const ByteRange& content);
+
 // A dict-like value whose keys are strings as a StateDict: tensors stay, `_extra_state` forms become Opaque. Nested
 // dicts are flattened with '.', and so are pickled modules (torch.save(model)), whose tensors are their parameters and
 // buffers. A value that holds no tensor is left out and named in `left_out`. Errors: Corrupt (non-string keys,

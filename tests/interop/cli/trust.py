@@ -482,6 +482,23 @@ class Endings(ProgramCase):
             output = next(self.dir.glob("y*"))
             shutil.rmtree(output) if output.is_dir() else output.unlink()
 
+    def test_a_damaged_source_that_is_moved_unread(self):
+        self.ok("convert", DEMO, "good.nemo")
+        content = bytearray((self.dir / "good.nemo").read_bytes())
+        content[len(content) // 2] ^= 1
+        (self.dir / "bad.nemo").write_bytes(content)
+        self.ok("extract", "bad.nemo", "bad")
+        damage = "found [0-9a-f]{8}: the bytes have changed"
+        for words in (["edit", "bad.nemo", "-o", "y.nemo", "--set", "precision=16"], ["extract", "bad.nemo", "y"], ["pack", "bad", "y.nemo"]):
+            self.fails(65, damage, *words, "--verify-source")
+            good = [word.replace("bad", "good") for word in words]
+            if words[0] == "pack":
+                self.ok("extract", "good.nemo", "good")
+            self.ok(*good, "--verify-source")
+            self.ok(*words, "--force")
+            output = self.dir / next(word for word in words if word.startswith("y"))
+            shutil.rmtree(output) if output.is_dir() else output.unlink()
+
     def test_a_tensor_without_elements(self):
         """Of the meta device: it is not left out as if it were a number."""
         meta = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\nK\x01\x85K\x01\x85\x89tR"
