@@ -1,5 +1,7 @@
 #include "engine/execute.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -506,7 +508,7 @@ Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {
   return CheckSources(plan);
 }
 
-uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
+uint64_t BufferBytes(const Plan& plan, const ExecuteOptions& options) {
   uint64_t scratch = 0;
   for (const PlanFile& file : plan.files) {
     for (const Segment& segment : file.segments) {
@@ -515,6 +517,13 @@ uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
     }
   }
   return Threads(plan, options) * (WindowBytes(options) + scratch);
+}
+
+uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
+  constexpr uint64_t kKiB = 1024;
+  rusage used = {};
+  const bool is_known = getrusage(RUSAGE_SELF, &used) == 0;
+  return BufferBytes(plan, options) + (is_known ? static_cast<uint64_t>(used.ru_maxrss) * kKiB : 0);
 }
 
 }  // namespace anemone

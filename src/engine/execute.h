@@ -42,7 +42,9 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
 // Reads every window of the plan's segments and throws them away, as `verify` does. Errors as Execute's reading ones.
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options);
 
-// Bytes of memory Execute will use at most, beyond the plan itself.
+// Bytes of buffers that Execute will use at most.
+uint64_t BufferBytes(const Plan& plan, const ExecuteOptions& options);
+// The same and the most that this process has held until now: the program, and the plan with all it was made from.
 uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options);
 
 }  // namespace anemone

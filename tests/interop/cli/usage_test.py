@@ -127,6 +127,44 @@ class TypingErrors(ProgramCase):
         self.fails(64, "found nothing\nhint: it has: .*megatron_clip_infer", "nemo")
         self.fails(64, "found 'nothing_like_it'\nhint: it has: .*megatron_clip_infer", "nemo", "nothing_like_it")
 
+    def test_words_in_any_case(self):
+        """As torch, safetensors and other systems' files spell them."""
+        for word, meant in (("BF16", "bf16"), ("FP16", "fp16"), ("torch.bfloat16", "bf16"), ("torch.half", "fp16"), ("Half", "fp16"),
+                            ("F32", "fp32"), ("float32", "fp32"), ("KEEP", "fp32")):
+            self.ok("convert", CLIP / "mcore.nemo", "x.safetensors", "--dtype", word, "--force", "--extra-state", "DROP")
+            self.assertIn(f"{meant}", {t["dtype"] for t in json.loads(self.ok("inspect", "x.safetensors", "--tensors", "--json"))["tensors"]})
+        self.fails(64, "expected keep, fp32, bf16 or fp16, found 'FP8'", "convert", CLIP / "mcore.nemo", "x.nemo", "--dtype", "FP8")
+        for name, flavour in (("x.PT", "pytorch"), ("x.NEMO", "nemo"), ("x.SafeTensors", "safetensors"), ("x.Bin", "pytorch")):
+            self.ok("convert", CLIP / "mcore.nemo", name)
+            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["flavour"], flavour)
+        self.ok("convert", CLIP / "mcore.nemo", "folder", "--to", "NeMo-Dir")
+        self.fails(64, "X.H5: cannot tell the format to write from this name: HDF5 is not written", "convert", CLIP / "mcore.nemo", "X.H5")
+
+    def test_an_item_of_a_list(self):
+        for command in (["edit", CLIP / "mcore.nemo", "-o"], ["convert", CLIP / "mcore.nemo"]):
+            for index, betas in (("[0]", "- 0.5\n- 0.98\n"), (".1", "- 0.9\n- 0.5\n"), ("[-1]", "- 0.9\n- 0.5\n")):
+                self.ok(*command, "x.nemo", "--force", "--set", f"optim.betas{index}=0.5")
+                self.assertEqual(self.ok("inspect", "x.nemo", "--config", "optim.betas"), betas)
+            self.fails(64, r"optim.betas\[2\]: expected an index inside the list, found '2'", *command, "y.nemo", "--set", "+optim.betas[2]=1")
+
+    def test_a_list_in_another_encoding(self):
+        for content in ("bag\n".encode("utf-16"), b"bag\0\n"):
+            (self.dir / "list").write_bytes(content)
+            for words in (["--labels", "list", "--image", "x.jpg"], ["--image-list", "list", "--text", "bag"]):
+                self.fails(64, "list: expected UTF-8 text, found zero bytes\nhint: save it as UTF-8", "infer", SOURCE / "models/demo-clip", *words)
+
+    def test_what_a_plan_says_of_memory(self):
+        """The program, the plan and its buffers, as the run then takes them."""
+        for output in ("x.safetensors", "x.nemo"):
+            words = ["convert", CLIP / "mcore.nemo", output, "--threads", "2"]
+            planned = json.loads(self.ok(*words, "--plan", "--json"))["peak_memory_bytes"]
+            run = subprocess.Popen([PROGRAM, *words], cwd=self.dir, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, used = os.wait4(run.pid, 0)
+            run.returncode = os.waitstatus_to_exitcode(status)
+            self.assertEqual(run.returncode, 0)
+            self.assertLess(used.ru_maxrss * 1024, planned + (4 << 20))
+            self.assertGreater(used.ru_maxrss * 1024, planned - (24 << 20))
+
     def test_values_in_our_words(self):
         hf = CLIP / "hf"
         self.fails(64, "--tp: expected a number, found 'two'", "convert", hf, "x.nemo", "--tp", "two")

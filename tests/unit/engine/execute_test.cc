@@ -240,15 +240,15 @@ TEST(Execute, UsesTheCoresItIsBoundTo) {
   one.threads = 1;
   cpu_set_t before, first;
   ASSERT_EQ(sched_getaffinity(0, sizeof before, &before), 0);
-  EXPECT_EQ(PeakMemoryBytes(plan, {}), 2 * CPU_COUNT(&before) * PeakMemoryBytes(plan, one));
+  EXPECT_EQ(BufferBytes(plan, {}), 2 * CPU_COUNT(&before) * BufferBytes(plan, one));
   CPU_ZERO(&first);
   for (int cpu = 0; CPU_COUNT(&first) == 0; ++cpu) {
     if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &first);
   }
   ASSERT_EQ(sched_setaffinity(0, sizeof first, &first), 0);
-  const uint64_t bound = PeakMemoryBytes(plan, {});
+  const uint64_t bound = BufferBytes(plan, {});
   sched_setaffinity(0, sizeof before, &before);
-  EXPECT_EQ(bound, 2 * PeakMemoryBytes(plan, one));
+  EXPECT_EQ(bound, 2 * BufferBytes(plan, one));
 }
 
 TEST(Execute, RefusesWhatTheDiskCannotHold) {
