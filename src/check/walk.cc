@@ -158,15 +158,17 @@ class Walker {
   Status OpenPacked(const Leaf& leaf, Codec codec, int depth) {
     Decompressed unpacked = Decompress(codec, leaf.content, std::min(budget_->room(), budget_->left()));
     const WalkBudget::Held held(*budget_, unpacked.bytes.size());
+    std::string inside = leaf.path;
     if (unpacked.status.ok() || codec != Codec::kZlib || unpacked.status.kind() == ErrorKind::kLimitExceeded) {
       if (!unpacked.status.ok())
         ANEMONE_TRY(on_broken_(unpacked.status.In(std::string(KindOfStream(codec))).In(leaf.path)));
     } else {
-      ANEMONE_TRY(visit_(leaf));  // zlib's two bytes may have been other data
+      ANEMONE_TRY(visit_(leaf));  // zlib's two bytes may have been other data,
+      inside += "/inflated";      // and what came out no pickle, whatever the file's name says
     }
     if (unpacked.bytes.empty()) return {};
     if (!budget_->Spend(unpacked.bytes.size())) return TooMuch(leaf);
-    return Open({leaf.path, Whole(MemorySource(std::move(unpacked.bytes), leaf.path)), std::nullopt}, depth + 1);
+    return Open({inside, Whole(MemorySource(std::move(unpacked.bytes), inside)), std::nullopt}, depth + 1);
   }
 
   // A `.distcp` is zips one after another [torch distributed/checkpoint/filesystem.py].
