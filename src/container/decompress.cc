@@ -116,6 +116,7 @@ Decompressed Decompress(Codec codec, const ByteRange& compressed, uint64_t max_b
   std::string_view in;
   uint64_t at = 0;
   bool fresh = true;  // nothing of this stream has been read
+  bool has_whole = false;
   std::string chunk(kOutput, '\0');
   while (true) {
     if (in.empty() && at < compressed.size) {
@@ -140,12 +141,12 @@ Decompressed Decompress(Codec codec, const ByteRange& compressed, uint64_t max_b
     result.bytes.append(chunk, 0, count);
     if (step == Step::kEnd) {
       stream = Start(codec);
-      fresh = true;
+      fresh = has_whole = true;
       continue;
     }
     if (step == Step::kDamaged) {
       // Other bytes behind a stream are nobody's.
-      if (!fresh || result.bytes.empty()) result.status = Corrupt("expected a compressed stream, found it damaged");
+      if (!fresh || !has_whole || count > 0) result.status = Corrupt("expected a compressed stream, found it damaged");
       return result;
     }
     fresh = fresh && before == in.size() && count == 0;

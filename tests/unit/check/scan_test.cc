@@ -576,6 +576,21 @@ TEST(ScanTest, BombsAreNotOpened) {
   }
 }
 
+// Two bytes of zlib's in front of others: a few come out before the rest proves damaged, and the file's name says
+// nothing of those. A pickle's first bytes do.
+TEST(ScanTest, WhatABrokenStreamGivesIsNoPickleByName) {
+  const std::string rest(99999, 'x'), code = "\x83\x34\x12";
+  const auto cut = [&](const std::string& begin) { return testing::Zlibbed(begin + rest).substr(0, 60); };
+  ANEMONE_ASSERT_ASSIGN(const auto noise, ScanBytes(cut(code), "x.bin"));
+  EXPECT_TRUE(noise.empty()) << noise.front().name;
+  std::string damaged = cut(code);
+  damaged.back() ^= 0x55;
+  ANEMONE_ASSERT_ASSIGN(const auto damage, ScanBytes(damaged + rest, "x.bin"));
+  EXPECT_TRUE(damage.empty()) << damage.front().name;
+  ANEMONE_ASSERT_ASSIGN(const auto pickle, ScanBytes(cut("\x80\x02" + code), "x.bin"));
+  EXPECT_EQ(Worst(pickle), Danger::kUnknown);
+}
+
 // Text that happens to begin with opcodes is not a pickle.
 TEST(ScanTest, TextIsNoPickle) {
   const testing::TempDir dir;
