@@ -34,7 +34,8 @@ assert CLIPTokenizer.from_pretrained(sys.argv[1])("a dog").input_ids == [49406, 
 class Convert(FolderCase):
     def setUp(self):
         super().setUp()
-        server = subprocess.Popen([sys.executable, HERE / "hub_server.py", self.path("log"), "-", f"clip-vit-large-patch14={GOLDEN}/clip/hf"],
+        server = subprocess.Popen([sys.executable, HERE / "hub_server.py", self.path("log"), "-", f"clip-vit-large-patch14={GOLDEN}/clip/hf",
+                                   f"tiny-llava={GOLDEN}/decoders/llava/hf"],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(server.communicate)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
@@ -74,6 +75,12 @@ class Convert(FolderCase):
         self.assertEqual(self.requests(), asked)
         words = ("infer", NAME, "--image", GOLDEN / "clip" / "test.jpg", "--text", "a dog", "--text", "a girl")
         self.assertTrue(self.run_anemone(*words).startswith("Given image's CLIP text probability:  [('a dog', "))
+
+    def test_a_hub_id_gives_the_tower(self):
+        self.run_anemone("convert", GOLDEN / "families" / "llava.nemo", "hf", "--to", "hf", "--with", "org/tiny-llava")
+        self.run_anemone("convert", GOLDEN / "families" / "llava.nemo", "local", "--to", "hf", "--with", GOLDEN / "decoders/llava/hf")
+        self.assertIn("equal: 80 tensors", self.run_anemone("diff", "hf", "local"))
+        self.assertIn("tiny-llava", self.requests())
 
     def test_transformers_finds_it(self):
         self.run_anemone("fetch", NAME)
