@@ -45,7 +45,9 @@ struct ConvertOptions {
   // Of an adapter alone, from PEFT to NeMo: the model that it adapts, whose config NeMo wants; empty: where the adapter
   // says, if that is here.
   std::string base = {};
-  std::string tower = {};          // of a NeVA without its image tower: a CLIP, a SigLIP or a LLaVA that has it
+  // Of a NeVA that leaves parts out, or is to get another projector: a CLIP, a SigLIP, a GPT, a LLaVA or a projector
+  // alone that has them.
+  std::string tower = {};
   std::string tokenizer = {};      // from or to hf: a folder, or a SentencePiece model, in place of the source's own
   std::string nemo2_model = {};    // to nemo2: the model's id in NeMo's converter ("meta-llama/Llama-2-7b-hf")
   std::string nemo2_version = {};  // to nemo2: the NeMo that is to read it; empty: 2.0.0, or the first with the model

@@ -329,7 +329,11 @@ bool IsPeft(const Checkpoint& checkpoint) {
   return checkpoint.config && checkpoint.config->root().Get("peft_type") != nullptr;
 }
 
+// NeVA's projector, which NeMo calls an adapter, and which is a part of the model.
+bool IsOfProjector(std::string_view name) { return name.find(".adapter_layer.mm_") != std::string_view::npos; }
+
 bool IsOfAdapter(std::string_view name) {
+  if (IsOfProjector(name)) return false;
   return name.find(".lora_A.") != std::string_view::npos || name.find(".lora_B.") != std::string_view::npos ||
          name.find(kNemo1) != std::string_view::npos || name.find(".adapter.") != std::string_view::npos;
 }
@@ -340,11 +344,28 @@ bool HoldsAdapter(const Checkpoint& checkpoint) {
   size_t tensors = 0, adapting = 0;
   checkpoint.ForEachDict([&](const StateDict& dict) {
     for (const StateDict::Item& item : dict.items()) {
-      tensors += item.tensor() != nullptr;
+      tensors += item.tensor() != nullptr && !IsOfProjector(item.name);
       adapting += item.tensor() != nullptr && IsOfAdapter(item.name);
     }
   });
   return IsPeft(checkpoint) || (tensors > 0 && adapting == tensors);
+}
+
+Result<std::optional<Checkpoint>> TakeProjectorOff(Checkpoint* adapter) {
+  std::optional<Checkpoint> projector;
+  for (Shard& shard : adapter->shards) {
+    StateDict rest, taken;
+    for (const StateDict::Item& item : shard.weights.items())
+      ANEMONE_TRY((IsOfProjector(item.name) ? taken : rest).Add(item.name, item.entry));
+    if (taken.size() == 0) continue;
+    shard.weights = std::move(rest);
+    if (projector) continue;  // whole on each rank
+    projector = *adapter;
+    projector->shards.assign(1, Shard());
+    projector->layout = {};
+    projector->weights() = std::move(taken);
+  }
+  return projector;
 }
 
 Result<Adapter> ReadAdapter(const Checkpoint& checkpoint) {

@@ -36,8 +36,10 @@ struct Adapter {
   std::vector<std::string> notes = {};
 };
 
-// Whether a checkpoint holds an adapter's matrices and nothing else.
+// Whether a checkpoint holds an adapter's matrices and nothing else but NeVA's projector, which is trained with it.
 bool HoldsAdapter(const Checkpoint& checkpoint);
+// That projector, which is no longer among the adapter's; empty: there was none.
+Result<std::optional<Checkpoint>> TakeProjectorOff(Checkpoint* adapter);
 
 // Errors: NotFound (no adapter there), Unsupported naming what of the adapter is not carried, Corrupt.
 Result<Adapter> ReadAdapter(const Checkpoint& checkpoint);

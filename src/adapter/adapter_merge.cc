@@ -123,7 +123,11 @@ Result<const Dialect*> SpellingOf(const Adapter& adapter, bool is_hf, const Mode
 
 Status MergeAdapter(const std::string& path, const ModelIdentity& model, const ProgressFn& progress, Checkpoint* base) {
   const auto merge = [&]() -> Status {
-    ANEMONE_ASSIGN(const Checkpoint opened, OpenSource(path, progress));
+    ANEMONE_ASSIGN(Checkpoint opened, OpenSource(path, progress));
+    if (model.family->take_parts != nullptr) {
+      ANEMONE_ASSIGN(const std::optional<Checkpoint> projector, TakeProjectorOff(&opened));
+      if (projector) ANEMONE_TRY(model.family->take_parts(*projector, base));
+    }
     ANEMONE_ASSIGN(const Adapter adapter, ReadAdapter(opened));
     ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(*base, *model.dialect, {}));
     Merger merger(model, symbols, base);

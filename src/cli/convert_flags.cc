@@ -118,10 +118,10 @@ void ConvertFlags::DeclareForeign(CLI::App& app) {
          "For a LoRA alone: the model that it adapts; from PEFT to NeMo, which wants its config (default: where "
          "the adapter says)")
       ->type_name("PATH");
-  app.add_option(
-         "--tower,--with", convert.tower,
-         "For a NeVA stored without its image tower: a CLIP, SigLIP or LLaVA that has it, a path or a name of the hub "
-         "(default: where the config says)")
+  app.add_option("--tower,--with", convert.tower,
+                 "For a NeVA that leaves parts out: a CLIP, SigLIP or LLaVA that has its image tower, a GPT its "
+                 "language model; "
+                 "for any LLaVA another projector; a path or a name of the hub (default: where the config says)")
       ->type_name("PATH");
   app.add_option("--tokenizer", convert.tokenizer,
                  "From or to hf: a folder with a tokenizer, or a SentencePiece model, in place of the source's own")

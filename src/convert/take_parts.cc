@@ -2,7 +2,7 @@
 //
 // Before:  `identity` is known, or says why not.
 // After:   a model on its way to Hugging Face has them where the user or its config says where they are; any other has
-//          them where the user says so.
+//          them where the user says so. The same of what only a donor's config says of parts that are stored.
 // Notes:   what was taken.
 #include <fmt/format.h>
 
@@ -11,6 +11,7 @@
 
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
+#include "parallel/reshard.h"
 #include "source/source.h"
 
 namespace anemone {
@@ -30,13 +31,21 @@ Status TakeParts(Work& work) {
     if (work.IsToHuggingFace()) place = family->parts_elsewhere(work.result());
     if (!std::filesystem::exists(place, error)) return {};
   }
-  ANEMONE_TRY(work.Merge());
   ANEMONE_ASSIGN(Checkpoint donor, OpenSource(place, work.options.progress));
+  if (donor.shards.size() > 1) {
+    ANEMONE_ASSIGN(donor, MergeShards(donor));
+  }
   if (donor.config && IsNemo2Config(donor.config->root())) {
     Result<ConfigNode> config = Nemo1ConfigOf(donor);
     if (!config.ok()) return config.status().In(place);
     ANEMONE_TRY(TakeNemo1Config(*std::move(config), &donor));
   }
+  if (family->tell_parts != nullptr) {
+    const Result<bool> told = family->tell_parts(donor, &work.result());
+    if (!told.ok()) return told.status().In(place);
+    if (*told) return {};
+  }
+  ANEMONE_TRY(work.Merge());
   return family->take_parts(donor, &work.result()).In(place);
 }
 

@@ -94,6 +94,9 @@ struct Family {
   // Where the parts are that such a checkpoint leaves out, by its config: a path or a hub's name; "": it leaves out
   // none, or does not say. Null: the family has no such parts.
   std::string (*parts_elsewhere)(const Checkpoint& checkpoint) = nullptr;
+  // Puts into the checkpoint's config what only the config of such a donor says of parts that are stored. False:
+  // nothing is. Errors: as Translate.
+  Result<bool> (*tell_parts)(const Checkpoint& donor, Checkpoint* checkpoint) = nullptr;
   // Puts them among the checkpoint's own, from a checkpoint that has them. Errors: NotFound, Unsupported when it has
   // not; as Translate.
   Status (*take_parts)(const Checkpoint& donor, Checkpoint* checkpoint) = nullptr;

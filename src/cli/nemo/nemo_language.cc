@@ -81,7 +81,7 @@ constexpr LanguageScript kScripts[] = {
 
 struct Language : Script {
   const LanguageScript* row = nullptr;
-  std::string precision, folder, tokenizer_folder, conversation, tower_name, projector, mcore = "True", unused;
+  std::string precision, folder, tokenizer_folder, conversation, tower_name, mcore = "True", unused;
   std::vector<std::string> ignored_missing;
   bool flag = false;
 };
@@ -124,8 +124,8 @@ constexpr Flag kFlags[] = {
      [](Language& script) { return &script.convert.hparams; }},
     {"--mm-vision-tower", "The tower that NeMo is to build (default: mm_vision_tower of config.json)",
      [](Language& script) { return &script.tower_name; }},
-    {"--mm-projector-ckpt-dir", "Not supported: another projector in place of the model's own",
-     [](Language& script) { return &script.projector; }},
+    {"--mm-projector-ckpt-dir", "A folder with a projector that replaces the model's own",
+     [](Language& script) { return &script.convert.tower; }},
     {"--model-type", "Accepted, without effect: config.json says which language model it is"},
     {"--tmp-dir", "Accepted, without effect: nothing is stored on the way"},
     {.name = "--add-additional-tokens",
@@ -221,8 +221,6 @@ int RunLanguage(Language& script) {
     for (const char* key : {"data.conv_template", "mm_cfg.llm.model_type"})
       script.convert.set.emplace_back(key, script.conversation);
   }
-  if (!script.projector.empty())
-    return Report(Unsupported("--mm-projector-ckpt-dir: expected none, as the projector of the model itself is taken"));
   if (!script.tower_name.empty())
     script.convert.set.emplace_back("mm_cfg.vision_encoder.from_pretrained", script.tower_name);
   constexpr std::string_view kUsuallyMissing = "rotary_pos_emb.inv_freq";

@@ -1,7 +1,8 @@
 // NeVA (LLaVA, VILA): a GPT whose word-embedding module contains the image tower, a Hugging Face CLIP or SigLIP, and
 // the projector. So these are on the first stage only, whole on every tensor rank. What is frozen is not stored.
 //
-// NeMo 2 may build the tower and the projector of Megatron-core, divided over tensor ranks: a dialect of its own.
+// NeMo 1 may build the tower of its own legacy CLIP instead (`from_hf: false`), and NeMo 2 the tower and the projector
+// of Megatron-core: both are divided over tensor ranks. The latter is a dialect of its own.
 //
 // Facts: NeMo v2.0.0 neva_model.py (NevaWordEmbeddingMixin, MegatronNevaModel.state_dict), parallel_adapters.py
 // (MultimodalProjectorAdapter); NeMo v2.1.0 nemo/collections/vlm/neva/model/{base,llava}.py, Megatron-LM core_v0.9.0
@@ -13,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "config/nodes.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/megatron/megatron_layer.h"
@@ -46,6 +48,17 @@ Mounted ImageTower(std::string_view names) {
   return EitherOf(Mount(ClipFamily(), "hf", at), Mount(SiglipFamily(), "hf", at), "vision.siglip");
 }
 
+// The tower of the CLIP that `from_pretrained` names, as legacy Megatron has it, which tells how its heads lie.
+constexpr const char* kNemoVision = "vision.nemo";
+constexpr std::string_view kNemoModule = ".vision_encoder.backbone.";
+// What of that CLIP's config the tower's names and rows follow. mm_cfg.vision_encoder keeps them, beside hf_config.
+constexpr const char *kHeadsApart = "megatron_legacy", *kPositions = "position_embedding_type";
+Mounted NemoTower(const std::string& names) {
+  return Mount(
+      ClipFamily(), "legacy",
+      {.names = names, .stage = Stage::kFirst, .tower = std::string(kTower), .below = "vision_encoder.backbone."});
+}
+
 // The same as NeMo 2 builds it of Megatron-core: whole on the first stage, divided over tensor ranks. It ends with its
 // layers; SigLIP's has a norm behind them.
 constexpr const char *kMegatronVision = "vision.mcore", *kMegatronProjector = "projector_mcore";
@@ -69,13 +82,16 @@ Mounted MegatronTower(const std::string& names) {
   return mounted;
 }
 
-// {A}: its canonical name; {S}: its weight's shape; {P}: its name inside the word embedding.
+// {A}: its canonical name; {S}: its weight's shape; {P}: its name inside the word embedding; {O}: its older name
+// [NLPSaveRestoreConnector.modify_state_dict].
 std::vector<Words> Places(std::string_view embedding) {
   std::vector<Words> places;
   for (const std::string_view place : kProjections) {
     places.push_back({{"{S}", IsNorm(place) ? "{A}.rows" : "{A}.rows, {A}.columns"},
                       {"{A}", std::string(place)},
-                      {"{P}", fmt::format("{}.adapter_layer.mm_projector_adapter.mm_{}", embedding, place)}});
+                      {"{P}", fmt::format("{}.adapter_layer.mm_projector_adapter.mm_{}", embedding, place)},
+                      {"{O}", fmt::format("{}.adapter_layer.mm_linear_adapter.linear{}", embedding,
+                                          place.substr(std::string_view("projector").size()))}});
   }
   return places;
 }
@@ -87,15 +103,17 @@ std::vector<Symbol> Declared() {
     projector.push_back(Symbol::Size(fmt::format("{}.rows", place), "of its weight"));
     if (!IsNorm(place)) projector.push_back(Symbol::Size(fmt::format("{}.columns", place), "of its weight"));
   }
-  return Join<Symbol>({GptDeclared(),
-                       EitherOf(ImageTower(""), MegatronTower(""), kMegatronVision).symbols,
-                       {Symbol::Flag("vision.siglip", "the image tower is a SigLIP's"),
-                        Symbol::Flag(kMegatronVision, "the image tower is Megatron-core's"),
-                        Symbol::Flag(kMegatronProjector, "the projector is Megatron-core's"),
-                        Symbol::Flag("projector_bias", "the projector's linear layers have one"),
-                        Symbol::Flag("language", "the language model is stored"),
-                        Symbol::Flag("image_newline", "rows of an image's tiles end in a vector: LLaVA-NeXT")},
-                       projector});
+  return Join<Symbol>(
+      {GptDeclared(),
+       EitherOf(ImageTower(""), EitherOf(MegatronTower(""), NemoTower(""), kNemoVision), kMegatronVision).symbols,
+       {Symbol::Flag("vision.siglip", "the image tower is a SigLIP's"),
+        Symbol::Flag(kMegatronVision, "the image tower is Megatron-core's"),
+        Symbol::Flag(kNemoVision, "the image tower is that of NeMo's own CLIP, legacy Megatron"),
+        Symbol::Flag(kMegatronProjector, "the projector is Megatron-core's"),
+        Symbol::Flag("projector_bias", "the projector's linear layers have one"),
+        Symbol::Flag("language", "the language model is stored"),
+        Symbol::Flag("image_newline", "rows of an image's tiles end in a vector: LLaVA-NeXT")},
+       projector});
 }
 
 // A file may hold the projector alone.
@@ -127,27 +145,34 @@ std::vector<C> Canonical() {
                   {{kNewline, "width", kNewline, ""}}});
 }
 
-// The rows inside the word embedding.
+std::vector<R> When(std::string_view condition, std::vector<R> rows) {
+  for (R& row : rows) {
+    if (row.when != kReadOnly) row.when = Both(row.when, condition);
+  }
+  return rows;
+}
+
+std::vector<R> Projector(const std::string& embedding) {
+  return ForPlaces(
+      Places(embedding),
+      std::vector<R>{
+          {.name = "{P}.weight", .canonical = "{A}.weight", .stage = Stage::kFirst},
+          {.name = "{P}.bias", .canonical = "{A}.bias", .stage = Stage::kFirst},
+          {.name = "{O}.weight", .canonical = "{A}.weight", .stage = Stage::kFirst, .when = std::string(kReadOnly)},
+          {.name = "{O}.bias", .canonical = "{A}.bias", .stage = Stage::kFirst, .when = std::string(kReadOnly)},
+      });
+}
+
+// The rows inside the word embedding of NeMo 1.
 std::vector<R> Seeing(const std::string& embedding) {
-  return Join<R>(
-      {ImageTower(embedding + ".vision_encoder.").rows,
-       ForPlaces(Places(embedding), std::vector<R>{
-                                        {.name = "{P}.weight", .canonical = "{A}.weight", .stage = Stage::kFirst},
-                                        {.name = "{P}.bias", .canonical = "{A}.bias", .stage = Stage::kFirst},
-                                    })});
+  return Join<R>({When(fmt::format("!{}", kNemoVision), ImageTower(embedding + ".vision_encoder.").rows),
+                  When(kNemoVision, NemoTower(embedding + ".").rows), Projector(embedding)});
 }
 
 // Of NeMo 2's LLaVA-NeXT; NeMo 1 has no such model.
 Dialect WithNewline(Dialect dialect) {
   dialect.rows.push_back({.name = kNewline, .canonical = kNewline, .stage = Stage::kFirst});
   return dialect;
-}
-
-std::vector<R> When(std::string_view condition, std::vector<R> rows) {
-  for (R& row : rows) {
-    if (row.when != kReadOnly) row.when = Both(row.when, condition);
-  }
-  return rows;
 }
 
 // NeMo 2 with parts of Megatron-core: the tower, the projector, or both. The other kind's rows are here as well.
@@ -168,13 +193,11 @@ Dialect MegatronVit() {
                            .when = when},
                           StateRow(fmt::format("{}{}._extra_state", projector, name), kReadOnly, Stage::kFirst)};
   };
-  std::vector<R> tower = ImageTower(embedding + ".vision_encoder.").rows, seeing = Seeing(embedding);
-  seeing.erase(seeing.begin(), seeing.begin() + static_cast<ptrdiff_t>(tower.size()));
-  Dialect dialect = WithNewline(
-      GptMcore(Join<R>({When(fmt::format("!{}", kMegatronVision), std::move(tower)),
-                        When(kMegatronVision, MegatronTower(embedding + ".").rows),
-                        When(fmt::format("!{}", kMegatronProjector), std::move(seeing)), linear("", "projector", true),
-                        linear(".linear_fc1", "projector.0", true), linear(".linear_fc2", "projector.2", false)})));
+  Dialect dialect = WithNewline(GptMcore(
+      Join<R>({When(fmt::format("!{}", kMegatronVision), ImageTower(embedding + ".vision_encoder.").rows),
+               When(kMegatronVision, MegatronTower(embedding + ".").rows),
+               When(fmt::format("!{}", kMegatronProjector), Projector(embedding)), linear("", "projector", true),
+               linear(".linear_fc1", "projector.0", true), linear(".linear_fc2", "projector.2", false)})));
   dialect.name = kMegatronTowerDialect;
   dialect.title = "NeMo 2 NeVA, image tower of Megatron-core";
   dialect.language = ConfigLanguage::kNemo2;
@@ -266,7 +289,8 @@ Dialect Titled(Dialect dialect, std::string_view title) {
 struct Stored {
   std::map<std::string, Shape> shapes;  // by canonical row
   uint64_t layers = 0;
-  bool has_language = false, has_megatron_tower = false, has_megatron_projector = false;
+  bool has_language = false, has_megatron_tower = false, has_megatron_projector = false, has_nemo_tower = false;
+  bool has_learned_positions = false;  // of NeMo's own CLIP: a parameter, no embedding
 
   bool Has(const std::string& row) const { return shapes.contains(row); }
   uint64_t Axis(const std::string& row, size_t axis) const {
@@ -288,6 +312,8 @@ Stored StoredBesidesLanguage(const Checkpoint& checkpoint, const Dialect& dialec
         stored.has_language |= hit->captures.layer.has_value();
         continue;
       }
+      stored.has_nemo_tower |= row.name.find(kNemoModule) != std::string::npos;
+      stored.has_learned_positions |= row.name.ends_with(".position_embeddings");
       stored.has_megatron_tower |= row.name.find(".vision_encoder.decoder.") != std::string::npos;
       stored.has_megatron_projector |= row.name.find(".mm_projector.encoder.") != std::string::npos;
       if (!row.canonical.empty()) stored.shapes.emplace(row.canonical, item.tensor()->shape());
@@ -322,6 +348,9 @@ Status SetVision(const Stored& stored, const ConfigNode& config, ModelSymbols* s
   symbols->Set("patch", stored.Axis("vision.patch_embedding.weight", 2));
   for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
   symbols->Set(kMegatronVision, stored.has_megatron_tower);
+  symbols->Set(kNemoVision, stored.has_nemo_tower);
+  set("learned_parameters", stored.has_learned_positions);
+  set("qkv_stacked", 0);
   return {};
 }
 
@@ -383,13 +412,15 @@ void SetNoLanguage(uint64_t width, ModelSymbols* symbols) {
 
 constexpr const char* kTowerConfig = "vision_tower/config.json";  // of a tower that was taken from elsewhere
 
+constexpr const char* kNemoTowerConfig = "vision_tower/nemo.json";  // of NeMo's own CLIP, what kHeadsApart is of
+
 // The config of a tower that was taken from elsewhere.
-Result<std::optional<Config>> TakenTowerConfig(const Checkpoint& source) {
-  const Artifact* artifact = source.FindArtifact(kTowerConfig);
+Result<std::optional<Config>> TakenTowerConfig(const Checkpoint& source, const char* name = kTowerConfig) {
+  const Artifact* artifact = source.FindArtifact(name);
   if (artifact == nullptr) return std::optional<Config>();
   constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
   ANEMONE_ASSIGN(const std::string text, artifact->content.ReadAll(kMaxConfigBytes));
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, kTowerConfig));
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, name));
   return std::optional(std::move(config));
 }
 
@@ -413,6 +444,35 @@ Result<VisionConfig> VisionConfigOf(const Checkpoint& checkpoint) {
   ANEMONE_ASSIGN(const ConfigNode json, InHfWords(root));
   const ConfigNode& vision = WordAt(json, "vision_config");
   return VisionConfig{IsOwnLlavaJson(root) ? vision : WholeTower(vision), IsLlava(checkpoint) ? "vision_config" : ""};
+}
+
+// What NeMo's config of a checkpoint says of the tower; null: it is no checkpoint of NeMo's.
+const ConfigNode& EncoderOf(const Checkpoint& checkpoint) {
+  static const ConfigNode none;
+  if (!checkpoint.config || IsLlava(checkpoint)) return none;
+  return WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder");
+}
+
+// Whether NeMo builds the tower of its own CLIP [NevaBaseModel.create_vision_encoder_and_processor].
+bool IsOfNemosClip(const ConfigNode& encoder) { return !WordAt(encoder, "from_hf").AsBool().value_or(false); }
+
+// A stored tower of NeMo's own CLIP: its sizes on one rank are not those of the whole, and its heads lie as that CLIP's
+// config says.
+Status SetNemoTower(const Checkpoint& checkpoint, const VisionConfig& vision, ModelSymbols* symbols) {
+  ANEMONE_ASSIGN(const bool is_nemos, symbols->Holds(kNemoVision));
+  if (!is_nemos) return {};
+  const ConfigNode& apart = WordAt(EncoderOf(checkpoint), kHeadsApart);
+  const int64_t ffn = WordAt(vision.words, "intermediate_size").AsInt().value_or(0);
+  if (apart.is_null() || ffn < 1 || WordAt(vision.words, "num_attention_heads").is_null()) {
+    return NotFound(
+               "mm_cfg.vision_encoder.from_pretrained: expected the CLIP's .nemo, whose config says how the heads of "
+               "the "
+               "stored image tower lie, found none")
+        .Use("tower", "CLIP.nemo", "read it from there");
+  }
+  symbols->Set("vision.qkv_stacked", apart.AsBool().value_or(false));
+  for (const char* key : {"vision.ffn", "vision.up_rows"}) symbols->Set(key, static_cast<uint64_t>(ffn));
+  return {};
 }
 
 // What a config says of the tower and the projector is what is stored: NeMo and transformers build them by it.
@@ -467,6 +527,45 @@ Status CheckSaid(const Checkpoint& checkpoint, const VisionConfig& vision, const
   return CheckPositions(vision, symbols);
 }
 
+// NeMo's and LLaVA's word for the projector that is stored; "": none is, or no word is for it.
+std::string ProjectorType(const ModelSymbols& symbols) {
+  const auto has = [&](std::string_view place) {
+    const Result<bool> holds = symbols.Holds(place);
+    return holds.ok() && *holds;
+  };
+  if (has("projector")) return "linear";
+  if (has("projector.1")) return "mlp_downsample";
+  constexpr std::string_view kLinears[] = {"projector.0", "projector.2", "projector.4", "projector.6"};
+  const auto* end = std::ranges::find_if_not(kLinears, has);
+  return end == std::begin(kLinears) ? "" : fmt::format("mlp{}x_gelu", end - std::begin(kLinears));
+}
+
+// It is of the form that the config says, and makes vectors of the language model's width.
+Status CheckProjector(const Checkpoint& checkpoint, const Stored& stored, const ModelSymbols& symbols) {
+  const std::string type = ProjectorType(symbols);
+  if (type.empty() || !checkpoint.config) return {};
+  const ConfigNode& root = checkpoint.config->root();
+  const bool is_own = IsOwnLlavaJson(root);
+  if (is_own && !stored.has_language) return {};  // LLaVA's config of a projector alone says no sizes
+  if (is_own || !IsLlava(checkpoint)) {
+    const std::string_view key = is_own ? "mm_projector_type" : "mm_cfg.mm_mlp_adapter_type";
+    const ConfigNode& said = WordAt(is_own ? root : ModelNode(*checkpoint.config), key);
+    if (!said.is_null() && said.AsString() != type)
+      return Corrupt(fmt::format("{}: expected {}, as the weights have, found {}", key, type, said.ScalarText()));
+  }
+  ANEMONE_ASSIGN(const uint64_t width, symbols.Get("width"));
+  for (const std::string_view place : kProjections) {
+    const bool is_last = place == "projector" || place == "projector.4" ||
+                         (place == "projector.2" && type == "mlp2x_gelu") ||
+                         (place == "projector.0" && type == "mlp1x_gelu");
+    const uint64_t rows = stored.Axis(fmt::format("{}.weight", place), 0);
+    if (!is_last || rows == 0 || rows == width || type == "mlp4x_gelu") continue;
+    return Corrupt(
+        fmt::format("{}.weight: expected {} rows, as the language model is wide, found {}", place, width, rows));
+  }
+  return {};
+}
+
 // transformers builds a decoder of any class and a tower of any class: those that are spelled as Llama's, CLIP's and
 // SigLIP's are known.
 Status CheckClasses(const Checkpoint& checkpoint) {
@@ -510,7 +609,19 @@ Status ReadNevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
   symbols->Set("projector_bias", WordAt(root, "multimodal_projector_bias").AsBool().value_or(true));
   ANEMONE_ASSIGN(const VisionConfig vision, VisionConfigOf(checkpoint));
   ANEMONE_TRY(SetVision(stored, vision.words, symbols));
+  ANEMONE_TRY(SetNemoTower(checkpoint, vision, symbols));
+  ANEMONE_TRY(CheckProjector(checkpoint, stored, *symbols));
   return CheckSaid(checkpoint, vision, *symbols);
+}
+
+// transformers counts layers from 0, too; NeMo's own CLIP gives what its last norm does [ParallelTransformer.forward].
+Status CheckNemoLayer(const ConfigNode& encoder) {
+  const ConfigNode& layer = WordAt(encoder, "vision_select_layer");
+  if (layer.AsInt().value_or(-2) < 0) return {};
+  return Unsupported(
+      fmt::format("mm_cfg.vision_encoder.vision_select_layer: expected a number below 0, as a tower of "
+                  "NeMo's own CLIP counts layers, found {}",
+                  layer.ScalarText()));
 }
 
 // transformers and LLaVA load whole models: NeMo's and LLaVA's files may leave parts out.
@@ -528,12 +639,15 @@ Status RequireWhole(const Checkpoint& source, const Dialect& to, const ModelSymb
     return key.empty() ? "" : fmt::format("; {} says {}", key, value.is_scalar() ? value.ScalarText() : "null");
   };
   if (layers == 0) {
-    return NotFound(fmt::format("expected a whole LLaVA, found its projector without the language model{}",
-                                says("mm_cfg.llm.from_pretrained", "")));
+    const std::string what = "expected a whole LLaVA, found its projector without the language model";
+    if (!source.config)
+      return NotFound(what, "convert the LLaVA whose projector it is to be, and name this file as its donor");
+    return NotFound(what + says("mm_cfg.llm.from_pretrained", "")).Use("tower", "DIR", "take it from a GPT or a LLaVA");
   }
   if (!has_linear && !has_mlp) {
     return NotFound(fmt::format("multi_modal_projector: expected a projector, found none stored{}",
-                                says("mm_cfg.pretrain_mm_mlp_adapter", "")));
+                                says("mm_cfg.pretrain_mm_mlp_adapter", "")))
+        .Use("tower", "DIR", "take it from a LLaVA or its projector");
   }
   // LLaVA's own code takes the tower from its place when it loads.
   if (has_tower || to.name == kOwnDialect) return {};
@@ -582,6 +696,8 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
                              const TranslateOptions& options, const ModelSymbols& symbols) {
   const ConfigNode& model = ModelNode(*source.config);
   ANEMONE_TRY(RequireWhole(source, to, symbols));
+  ANEMONE_ASSIGN(const bool is_of_nemos_clip, symbols.Holds(kNemoVision));
+  if (is_of_nemos_clip) ANEMONE_TRY(CheckNemoLayer(EncoderOf(source)));
   ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(source));
   // Of whatever layout, it is a Llama's spelling.
   ANEMONE_ASSIGN(Target target, GptTarget(language, from, *NevaFamily().FindDialect("hf"), options, symbols));
@@ -727,13 +843,41 @@ ConfigNode& EncoderOf(Config& config) {
   return (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["vision_encoder"];
 }
 
-// Says whether the tower of a model for NeMo is Megatron-core's: only NeMo 2 builds one.
-Status SetTowerKind(const Checkpoint& source, const Dialect& to, Target* target) {
+// The tower of a result whose config says that NeMo builds its own CLIP's: one that is stored is written as that.
+Status SetNemoKind(const Checkpoint& source, const Dialect& from, ConfigNode* encoder, ModelSymbols* symbols) {
+  ANEMONE_ASSIGN(const bool is_stored, symbols->Holds(kTower));
+  if (from.is_megatron || !is_stored || !IsOfNemosClip(*encoder)) return {};
+  ANEMONE_TRY(CheckNemoLayer(*encoder));
+  ANEMONE_ASSIGN(const std::optional<Config> clip, TakenTowerConfig(source, kNemoTowerConfig));
+  if (!clip) {
+    return NotFound(
+               "mm_cfg.vision_encoder.from_hf: false, as NeMo builds the tower of a CLIP in its legacy names: expected "
+               "that CLIP's .nemo, found none")
+        .Use("tower", "CLIP.nemo", "take the tower from there")
+        .Use("set", "mm_cfg.vision_encoder.from_hf=true", "write transformers' tower");
+  }
+  for (const auto& [key, value] : clip->root().map) (*encoder)[key] = value;
+  symbols->Set(kNemoVision, 1);
+  symbols->Set("vision.qkv_stacked", WordAt(*encoder, kHeadsApart).AsBool().value_or(false));
+  symbols->Set("vision.learned_parameters", WordAt(*encoder, kPositions).AsString() == "learned_parameters");
+  ANEMONE_ASSIGN(const VisionConfig vision, VisionConfigOf(source));
+  (*encoder)[kTowerConfigKey] = vision.words;
+  ANEMONE_ASSIGN(const uint64_t width, symbols->Get("vision.width"));
+  const auto heads = static_cast<uint64_t>(WordAt(vision.words, "num_attention_heads").AsInt().value_or(1));
+  for (const char* key : {"vision.heads", "vision.groups"}) symbols->Set(key, heads);
+  symbols->Set("vision.head_dim", heads == 0 ? 0 : width / heads);
+  return {};
+}
+
+// Says what kind of tower a model for NeMo has: only NeMo 1 builds its own CLIP's, and only NeMo 2 Megatron-core's.
+Status SetTowerKind(const Checkpoint& source, const Dialect& from, const Dialect& to, Target* target) {
   const bool is_megatron = to.name == kMegatronTowerDialect;
   target->symbols.Set(kMegatronVision, is_megatron);
+  if (is_megatron) target->symbols.Set(kNemoVision, 0);
   if (!target->config) return {};
   ConfigNode& encoder = EncoderOf(*target->config);
   encoder.Erase(kIsMegatronTower);
+  if (!is_megatron) ANEMONE_TRY(SetNemoKind(source, from, &encoder, &target->symbols));
   if (!is_megatron) return {};
   encoder[kIsMegatronTower] = ConfigNode::Bool(true);
   ANEMONE_ASSIGN(VisionConfig vision, VisionConfigOf(source));
@@ -754,7 +898,7 @@ Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const D
   const Dialect& usual = to.name == kMegatronTowerDialect ? *NevaFamily().FindDialect("mcore") : to;
   Result<Target> target = from.is_megatron ? GptTarget(source, from, usual, options, symbols)
                                            : FromHuggingFace(source, from, usual, options, symbols);
-  if (target.ok()) ANEMONE_TRY(SetTowerKind(source, to, &*target));
+  if (target.ok()) ANEMONE_TRY(SetTowerKind(source, from, to, &*target));
   return target;
 }
 
@@ -771,7 +915,9 @@ Result<const Dialect*> ChooseNevaDialect(const Checkpoint& source, const Transla
 Status CompleteNeva(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                     Checkpoint* result) {
   if (language == ConfigLanguage::kNone) language = ConfigLanguage::kHuggingFace;  // LLaVA's own folder
-  std::erase_if(result->artifacts, [](const Artifact& artifact) { return artifact.name == kTowerConfig; });
+  std::erase_if(result->artifacts, [](const Artifact& artifact) {
+    return artifact.name == kTowerConfig || artifact.name == kNemoTowerConfig;
+  });
   // NeMo 2 has a folder's other files in its context.
   constexpr std::string_view kContext = "context/";
   for (Artifact& artifact : result->artifacts) {
@@ -794,9 +940,12 @@ std::string ForeignNeva(const Config& config) {
 
 // ---- the tower from elsewhere ----
 
-// Where the tower lies that a NeMo checkpoint leaves out; "": it has one, or does not say.
+// Where the tower lies that a NeMo checkpoint leaves out, or the config of the one that it stores; "": it has both, or
+// does not say.
 std::string TowerElsewhere(const Checkpoint& checkpoint) {
-  if (!checkpoint.config || HasName(checkpoint, ".vision_encoder.") || HasName(checkpoint, "vision_tower.")) return {};
+  const bool lacks_config = HasName(checkpoint, kNemoModule) && WordAt(EncoderOf(checkpoint), kHeadsApart).is_null();
+  const bool is_stored = HasName(checkpoint, ".vision_encoder.") || HasName(checkpoint, "vision_tower.");
+  if (!checkpoint.config || (is_stored && !lacks_config)) return {};
   if (IsLlava(checkpoint)) return WordAt(checkpoint.config->root(), "mm_vision_tower").AsString().value_or("");
   return WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder.from_pretrained").AsString().value_or("");
 }
@@ -812,6 +961,31 @@ constexpr TowerPlace kTowerPlaces[] = {{"mcore", "embedding.word_embeddings.visi
                                        {"hf_v5", "vision_tower.", kTowerModule},
                                        {"hf_nested", "model.vision_tower.", ""},
                                        {"llava", "model.vision_tower.vision_tower.", ""}};
+
+// What of the config of a CLIP in NeMo's legacy names the names and rows of its tower follow; null: it is another
+// model.
+Result<ConfigNode> NemoTowerConfig(const Checkpoint& donor) {
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
+  if (identity.family != &ClipFamily() || identity.dialect->name != "legacy" || !donor.config) return ConfigNode();
+  const ConfigNode& vision = WordAt(ModelNode(*donor.config), "vision");
+  ConfigNode told = ConfigNode::Map();
+  told[kHeadsApart] = ConfigNode::Bool(WordAt(vision, kHeadsApart).AsBool().value_or(false));
+  told[kPositions] = TextNode(WordAt(vision, kPositions).AsString().value_or("learned_absolute"));
+  return told;
+}
+
+Result<bool> TellTower(const Checkpoint& donor, Checkpoint* checkpoint) {
+  if (!checkpoint->config || !HasName(*checkpoint, kNemoModule)) return false;
+  ANEMONE_ASSIGN(const ConfigNode told, NemoTowerConfig(donor));
+  if (told.is_null()) return false;
+  ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, "hf"));
+  ConfigNode& encoder = EncoderOf(*checkpoint->config);
+  for (const auto& [key, value] : told.map) encoder[key] = value;
+  encoder[kTowerConfigKey] = WordAt(whole.config->root(), "vision_config");
+  checkpoint->notes.push_back(
+      fmt::format("the image tower's config, of {}; its weights are those that are stored", donor.path));
+  return true;
+}
 
 Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
   ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
@@ -843,14 +1017,18 @@ Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
   const ConfigNode& root = whole.config->root();
   ConfigNode vision = WordAt(root, "vision_config").is_map() ? WordAt(root, "vision_config") : root;
   // NeMo's own CLIP has other names than the tower that is stored now: NeMo is to build that one.
-  const bool is_nemos = checkpoint->config && !IsLlava(*checkpoint);
-  if (is_nemos && WordAt(ModelNode(*checkpoint->config), "mm_cfg.vision_encoder.from_hf").AsBool() == false) {
+  if (checkpoint->config && !IsLlava(*checkpoint) && IsOfNemosClip(EncoderOf(*checkpoint))) {
     ConfigNode& encoder = EncoderOf(*checkpoint->config);
     encoder["from_hf"] = ConfigNode::Bool(true);
     SetTower(WholeTower(vision), vision, &checkpoint->notes, &encoder);
   }
   checkpoint->artifacts.push_back(
       {kTowerConfig, Whole(MemorySource(Config(std::move(vision)).ToJson() + "\n", kTowerConfig))});
+  ANEMONE_ASSIGN(ConfigNode told, NemoTowerConfig(donor));
+  if (!told.is_null()) {
+    checkpoint->artifacts.push_back(
+        {kNemoTowerConfig, Whole(MemorySource(Config(std::move(told)).ToJson() + "\n", kNemoTowerConfig))});
+  }
   constexpr const char* kPreprocessor = "preprocessor_config.json";
   const Artifact* preprocessor = donor.FindArtifact(kPreprocessor);
   const bool has_own = checkpoint->FindArtifact(kPreprocessor) != nullptr ||
@@ -858,6 +1036,124 @@ Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
   if (preprocessor != nullptr && !has_own) checkpoint->artifacts.push_back(*preprocessor);
   checkpoint->notes.push_back(fmt::format("{} tensors of the image tower, of {}", taken, donor.path));
   return {};
+}
+
+// The names of a checkpoint's projector, or of another part of it, in canonical words, in its own dialect.
+struct Spelled {
+  const Dialect* dialect;
+  std::string prefix;
+  Stored stored;
+};
+Result<Spelled> SpelledOf(const Checkpoint& checkpoint) {
+  ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, NevaFamily()));
+  return Spelled{dialect, NameMatcher(*dialect).BestPrefix(checkpoint.weights()).prefix,
+                 StoredBesidesLanguage(checkpoint, *dialect)};
+}
+
+constexpr std::string_view kProjectorRow = "projector";
+bool HasProjector(const Stored& stored) {
+  return std::ranges::any_of(stored.shapes, [](const auto& entry) { return entry.first.starts_with(kProjectorRow); });
+}
+
+// A projector in place of the one that is stored.
+Status TakeProjector(const Checkpoint& donor, const Spelled& from, Checkpoint* checkpoint) {
+  ANEMONE_ASSIGN(const Spelled to, SpelledOf(*checkpoint));
+  const NameMatcher there(*from.dialect), here(*to.dialect);
+  StateDict weights;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    const auto hit = here.Match(item.name, to.prefix);
+    if (!hit || !here.row(hit->row).canonical.starts_with(kProjectorRow))
+      ANEMONE_TRY(weights.Add(item.name, item.entry));
+  }
+  ModelSymbols symbols(NevaFamily().symbols);
+  SetProjector(from.stored, &symbols);
+  uint64_t taken = 0;
+  for (const StateDict::Item& item : donor.weights().items()) {
+    const auto hit = there.Match(item.name, from.prefix);
+    const std::string& canonical = hit ? there.row(hit->row).canonical : std::string();
+    if (!canonical.starts_with(kProjectorRow) || item.tensor() == nullptr) continue;
+    const auto row = std::ranges::find_if(to.dialect->rows, [&](const R& r) {
+      return r.canonical == canonical && r.when != kReadOnly && r.when != kMegatronProjector;
+    });
+    if (row == to.dialect->rows.end()) {
+      return Unsupported(fmt::format("expected mlp2x_gelu, as transformers' LLaVA computes, found a projector of {}",
+                                     ProjectorType(symbols)));
+    }
+    ANEMONE_TRY(weights.Add(to.prefix + row->name, item.entry));
+    ++taken;
+  }
+  checkpoint->weights() = std::move(weights);
+  if (checkpoint->config && (!IsLlava(*checkpoint) || IsOwnLlavaJson(checkpoint->config->root()))) {
+    ConfigNode& root = checkpoint->config->root();
+    const ConfigNode type = TextNode(ProjectorType(symbols));
+    if (IsLlava(*checkpoint)) {
+      root["mm_projector_type"] = type;
+    } else {
+      ConfigNode* within = root.Get("cfg");
+      (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["mm_mlp_adapter_type"] = type;
+    }
+  }
+  checkpoint->notes.push_back(fmt::format("{} tensors of the projector, of {}", taken, donor.path));
+  return {};
+}
+
+// The language model of a GPT, or of a LLaVA: NeMo calls its tensors alike.
+Status TakeLanguage(const Checkpoint& donor, Checkpoint* checkpoint) {
+  ANEMONE_ASSIGN(const Spelled to, SpelledOf(*checkpoint));
+  if (!to.dialect->is_megatron || to.stored.has_language) {
+    return Unsupported(
+        fmt::format("expected a tower or a projector for a model that has its language model, found a {}",
+                    to.dialect->is_megatron ? "language model" : "whole model"),
+        "convert the LLaVA whose projector this is to be, and name the projector as its donor");
+  }
+  const std::string dialect = to.dialect->name == "legacy" ? "legacy" : "mcore";
+  ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, dialect));
+  uint64_t taken = 0;
+  for (const StateDict::Item& item : whole.weights().items()) {
+    const bool is_seeing = item.name.find(".word_embeddings.vision_encoder.") != std::string::npos ||
+                           item.name.find(".word_embeddings.adapter_layer.") != std::string::npos;
+    if (is_seeing) continue;
+    ANEMONE_TRY(checkpoint->weights().Add(item.name, item.entry));
+    taken += item.tensor() != nullptr;
+  }
+  checkpoint->notes.push_back(fmt::format("{} tensors of the language model, of {}", taken, donor.path));
+  return {};
+}
+
+// The folder of a projector alone, as VILA saves one: its names say nothing of what they are.
+Result<Checkpoint> WithNamesOfLlava(const Checkpoint& donor) {
+  if (!donor.config || WordAt(donor.config->root(), "model_type").AsString() != "v2l_projector") return donor;
+  constexpr std::string_view kLayers = "layers.";
+  Checkpoint renamed = donor;
+  renamed.config.reset();
+  StateDict weights;
+  for (const StateDict::Item& item : donor.weights().items()) {
+    const std::string_view name = item.name;
+    ANEMONE_TRY(weights.Add(
+        name.starts_with(kLayers) ? fmt::format("model.mm_projector.{}", name.substr(kLayers.size())) : item.name,
+        item.entry));
+  }
+  renamed.weights() = std::move(weights);
+  return renamed;
+}
+
+// A CLIP's tower, a GPT's layers, or what of a LLaVA's parts: its tower, and what else is not there; a projector alone
+// is wanted for itself.
+Status TakePartsOf(const Checkpoint& given, Checkpoint* checkpoint) {
+  ANEMONE_ASSIGN(const Checkpoint donor, WithNamesOfLlava(given));
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
+  if (identity.family == &GptFamily()) return TakeLanguage(donor, checkpoint);
+  if (identity.family != &NevaFamily()) return TakeTower(donor, checkpoint);
+  ANEMONE_ASSIGN(const Spelled from, SpelledOf(donor));
+  ANEMONE_ASSIGN(const Spelled to, SpelledOf(*checkpoint));
+  const bool has_tower = HasName(donor, "vision_tower.") || HasName(donor, ".vision_encoder.");
+  const bool is_projector = !from.stored.has_language && !has_tower;
+  if (HasProjector(from.stored) && (is_projector || !HasProjector(to.stored)))
+    ANEMONE_TRY(TakeProjector(donor, from, checkpoint));
+  if (is_projector) return {};
+  if (!to.stored.has_language && from.stored.has_language) ANEMONE_TRY(TakeLanguage(donor, checkpoint));
+  if (!has_tower && to.stored.has_language) return TakeTower(donor, checkpoint);
+  return has_tower ? TakeTower(donor, checkpoint) : Status();
 }
 
 }  // namespace
@@ -875,10 +1171,7 @@ const Family& NevaFamily() {
                MegatronVit(),
            },
            HuggingFaceDialects()}),
-      .refusals = {{"vision_encoder.backbone.",
-                    "a NeVA with a stored tower of NeMo's own CLIP: only the file that "
-                    "mm_cfg.vision_encoder.from_pretrained names tells the order of its heads"},
-                   {"mlp.shared_experts.", "experts that all tokens share"}},
+      .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
       .first_stage_towers = {std::string(kTower)},
       .has_virtual_stages = true,
       .read_symbols = ReadNevaSymbols,
@@ -887,7 +1180,8 @@ const Family& NevaFamily() {
       .choose_dialect = ChooseNevaDialect,
       .complete = CompleteNeva,
       .parts_elsewhere = TowerElsewhere,
-      .take_parts = TakeTower,
+      .tell_parts = TellTower,
+      .take_parts = TakePartsOf,
       .parts = {{"image tower", "vision.", "mm_cfg.vision_encoder.from_pretrained"},
                 {"projector", "projector", "mm_cfg.pretrain_mm_mlp_adapter"},
                 {"language model", "", "mm_cfg.llm.from_pretrained"}}};

@@ -568,6 +568,11 @@ Result<ConfigNode> TowerToNemo2(const ConfigNode& encoder, std::string_view plac
     if (!tower.is_map()) return NotFound(fmt::format("{}: expected the tower's config, found none", kTowerConfigKey));
     return Nemo2TowerOfHf(WholeTower(tower), place);
   }
+  if (WordAt(encoder, "from_hf").AsBool() == false) {
+    return Unsupported(
+        "from_hf: expected true, as NeMo 2 builds a tower of transformers' or of Megatron-core, found false",
+        "convert it to Hugging Face, and that to NeMo 2");
+  }
   // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
   if (WordAt(encoder, "class_token_length").AsInt() == 0) {
     return Unsupported("expected a CLIP, as NeMo 2 builds of transformers for a LLaVA, found a SigLIP")

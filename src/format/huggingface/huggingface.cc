@@ -17,9 +17,10 @@ namespace {
 
 constexpr uint64_t kMaxJsonBytes = uint64_t{16} << 20;
 
-// In order of precedence [HF-1: transformers modeling_utils.py, _get_resolved_checkpoint_files].
+// In order of precedence [HF-1: transformers modeling_utils.py, _get_resolved_checkpoint_files]; the last is LLaVA's,
+// of a projector alone.
 constexpr std::string_view kHfWeights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                                           "pytorch_model.bin.index.json"};
+                                           "pytorch_model.bin.index.json", "mm_projector.bin"};
 // [HF-9: peft utils/constants.py]
 constexpr std::string_view kAdapterConfig = "adapter_config.json";
 constexpr std::string_view kAdapterWeights[] = {"adapter_model.safetensors", "adapter_model.bin"};

@@ -92,7 +92,7 @@ COMMANDS = {
 }
 COMMANDS["convert_llava_to_neva"] = (
     "--in-file=./absent --out-file=x.nemo --conv-template=llama_2 --tokenizer-model=absent.model --precision=32"
-    " --config-file=absent.yaml --mm-vision-tower=openai/clip-vit-large-patch14 --model-type=llama")
+    " --config-file=absent.yaml --mm-projector-ckpt-dir=absent --mm-vision-tower=openai/clip-vit-large-patch14 --model-type=llama")
 
 
 def run(folder, script, *words):

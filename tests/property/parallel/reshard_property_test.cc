@@ -461,12 +461,13 @@ TEST(NevaTest, WhatIsFrozenNeedNotBeThere) {
   EXPECT_EQ(ranks.shards[2].weights.size(), 0u);
 }
 
-TEST(NevaTest, ATowerOfNemosOwnIsRefusedByName) {
+// Which of its rows are a head's only the CLIP's config says (llava_test).
+TEST(NevaTest, ATowerOfNemosOwnIsDividedByItsConfig) {
   Checkpoint neva = Neva("mcore", ClipFamily(), 2).seeing;
   const std::string name = "model.embedding.word_embeddings.vision_encoder.backbone.cls_token";
   ASSERT_THAT(neva.weights().Add(name, *Tensor::Fill(DType::kBF16, {1, 1, 24}, 0)), IsOk());
   EXPECT_THAT(SplitShards(neva, {.tp = 2}),
-              StatusIs(ErrorKind::kUnsupported, "a NeVA with a stored tower of NeMo's own CLIP"));
+              StatusIs(ErrorKind::kNotFound, "mm_cfg.vision_encoder.from_pretrained: expected the CLIP's .nemo"));
 }
 
 // ---- the law ----

@@ -722,13 +722,22 @@ TEST(Llava, WhatTransformersCannotSayOfLlavasOwnIsRefusedByName) {
   for (const auto& [key, yaml] : {std::pair{"mm_use_im_start_end", "true"},
                                   {"mm_patch_merge_type", "spatial"},
                                   {"image_aspect_ratio", "anyres"},
-                                  {"mm_vision_select_feature", "cls"},
-                                  {"mm_projector_type", "linear"}}) {
+                                  {"mm_vision_select_feature", "cls"}}) {
     const std::string changed = WithKey(own, temp.path() + "/" + key, "config.json", key, yaml);
     EXPECT_THAT(PlanConversion(changed, temp.path() + "/x", {.to = "hf", .tower = Golden("decoders/llava/hf")}),
                 StatusIs(ErrorKind::kUnsupported, key))
         << key;
   }
+}
+
+TEST(Llava, AProjectorOfTheConfigsFormIsExpected) {
+  const TempDir temp;
+  const std::string own = temp.path() + "/own";
+  Convert(Golden("decoders/llava/hf"), own, {.to = "hf", .dialect = "llava"});
+  const std::string changed = WithKey(own, temp.path() + "/linear", "config.json", "mm_projector_type", "linear");
+  EXPECT_THAT(
+      PlanConversion(changed, temp.path() + "/x", {.to = "hf", .tower = Golden("decoders/llava/hf")}),
+      StatusIs(ErrorKind::kCorrupt, "mm_projector_type: expected mlp2x_gelu, as the weights have, found linear"));
 }
 
 // LLaVA's mm_projector.bin: its own file, which is no model.

@@ -86,6 +86,7 @@ struct Parts {
   bool siglip = false;
   bool experts = false;
   bool latent = false;  // attention
+  bool nemo = false;    // the image tower is NeMo's own CLIP's
 };
 // A model made from its family's tables: a NeVA that sees with a CLIP or a SigLIP and has a projector of each form, a
 // GPT with experts.
@@ -108,6 +109,7 @@ Sample Made(const Family& family, const std::string& dialect, const Parts& parts
                                                   {"experts", experts ? 2 : 0},
                                                   {"each_expert", experts},
                                                   {"vision.siglip", siglip},
+                                                  {"vision.nemo", parts.nemo},
                                                   {"vision.head", siglip},
                                                   {"attn_columns", parts.latent ? 8 : 4}};
   ModelSymbols symbols(family.symbols);
@@ -139,6 +141,7 @@ std::vector<Sample> Samples() {
   samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true}));
   samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true, .latent = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.siglip = true}));
+  samples.push_back(Made(NevaFamily(), "legacy", {.nemo = true}));
   return samples;
 }
 
