@@ -628,8 +628,6 @@ Status CheckNemoLayer(const ConfigNode& encoder) {
 Status RequireWhole(const Checkpoint& source, const Dialect& to, const ModelSymbols& symbols) {
   ANEMONE_ASSIGN(const bool has_tower, symbols.Holds(kTower));
   ANEMONE_ASSIGN(const uint64_t layers, symbols.Get("layers"));
-  ANEMONE_ASSIGN(const bool has_linear, symbols.Holds("projector"));
-  ANEMONE_ASSIGN(const bool has_mlp, symbols.Holds("projector.0"));
   const bool is_own = IsLlava(source);
   const ConfigNode none;
   const ConfigNode& model = !source.config ? none : is_own ? source.config->root() : ModelNode(*source.config);
@@ -644,7 +642,7 @@ Status RequireWhole(const Checkpoint& source, const Dialect& to, const ModelSymb
       return NotFound(what, "convert the LLaVA whose projector it is to be, and name this file as its donor");
     return NotFound(what + says("mm_cfg.llm.from_pretrained", "")).Use("tower", "DIR", "take it from a GPT or a LLaVA");
   }
-  if (!has_linear && !has_mlp) {
+  if (ProjectorType(symbols).empty()) {
     return NotFound(fmt::format("multi_modal_projector: expected a projector, found none stored{}",
                                 says("mm_cfg.pretrain_mm_mlp_adapter", "")))
         .Use("tower", "DIR", "take it from a LLaVA or its projector");

@@ -265,6 +265,37 @@ TEST(Projector, OfAnotherFormOrWidthIsRefusedByName) {
   EXPECT_THAT(ToCanonical(wrong), StatusIs(ErrorKind::kCorrupt, "projector.weight: expected 64 rows"));
 }
 
+// VILA's, which is no LLaVA's of transformers.
+TEST(Projector, OfVilaGoesWhereItCanBeSaid) {
+  const TempDir temp;
+  auto neva = OpenCheckpoint(Golden("families/llava.nemo"));
+  ASSERT_THAT(neva, IsOk());
+  StateDict weights;
+  for (const StateDict::Item& item : neva->weights().items()) {
+    if (item.name.starts_with(kProjector)) continue;
+    ASSERT_THAT(weights.Add(item.name, item.entry), IsOk());
+  }
+  const std::pair<const char*, Shape> kTensors[] = {{".1.weight", {128}}, {".1.bias", {128}}, {".2.weight", {64, 128}},
+                                                    {".2.bias", {64}},    {".4.bias", {64}},  {".4.weight", {64, 64}}};
+  for (const auto& [end, shape] : kTensors)
+    ASSERT_THAT(weights.Add(std::string(kProjector) + end, *Tensor::Fill(DType::kF32, shape, 0.5)), IsOk());
+  neva->weights() = std::move(weights);
+  ASSERT_THAT(neva->config->Set("mm_cfg.mm_mlp_adapter_type", ConfigNode::String("mlp_downsample")), IsOk());
+  const std::string vila = temp.path() + "/vila.nemo", own = temp.path() + "/own", back = temp.path() + "/back.nemo",
+                    donor = Golden("decoders/llava/hf");
+  ASSERT_THAT(Write(*neva, "nemo", vila), IsOk());
+  EXPECT_THAT(PlanConversion(vila, temp.path() + "/hf", {.to = "hf", .tower = donor}),
+              StatusIs(ErrorKind::kUnsupported, "mm_cfg.mm_mlp_adapter_type: expected mlp2x_gelu"));
+  EXPECT_THAT(PlanConversion(vila, temp.path() + "/two", {.to = "nemo2", .tower = donor}),
+              StatusIs(ErrorKind::kUnsupported, "mm_cfg.mm_mlp_adapter_type"));
+  Convert(vila, own, {.to = "hf", .dialect = "llava", .tower = donor});
+  EXPECT_EQ(JsonOf(own + "/config.json").Find("mm_projector_type")->AsString(), "mlp_downsample");
+  Convert(own, back, {});
+  Digests digests = DigestsOf(back);
+  std::erase_if(digests, [](const auto& item) { return item.first.starts_with(kTower); });
+  EXPECT_EQ(digests, DigestsOf(vila));
+}
+
 // NeVA's PEFT saves the projector with the adapter [MultimodalAdapterModelMixin.add_adapter].
 TEST(Projector, ComesWithALoraThatNevaSaved) {
   const TempDir temp;
