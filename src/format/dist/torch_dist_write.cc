@@ -31,6 +31,8 @@ struct Output {
   bool stacked = false;
   bool flattened = false;  // laid out as Megatron's distributed optimizer does
   Value object;            // when `layers` is empty
+  bool has_experts = false;
+  uint64_t halves = 1;  // of a flattened one: 2, a gate's rows and those that it weighs
 };
 
 // Prefixes ("model.decoder.layers") whose layers Megatron stacks: those that were, and those with its attention's
@@ -172,6 +174,7 @@ class Gatherer {
     const bool stack = named.stacked && is_uniform;
     if (named.parts[0].tensor && (stack || has_experts)) {
       Output& output = outputs_.emplace_back(Output{named.prefix + Renamed(named.key), {}, stack, named.flattened, {}});
+      output.has_experts = has_experts;
       for (size_t at = 0; at < named.parts.size(); at += std::max<uint64_t>(named.experts, 1)) {
         ANEMONE_ASSIGN(Tensor layer, LayerOf(&named.parts[at], named.experts));
         output.layers.push_back(std::move(layer));
@@ -338,12 +341,57 @@ class MetadataWriter {
   std::map<DType, ValueRef> properties_;
 };
 
-// [a, b] → [1, 1, a·b]; one axis stays as it is, as Megatron leaves it when unstacked.
-Shape Flat(const Shape& shape, bool stacked) {
-  if (shape.empty() || (shape.size() == 1 && !stacked)) return shape;
+// The fragments of a layer's flat tensor and the size of one: [a, b] → [1, 1, a·b], of a gated MLP [2, 1, a·b/2], of
+// experts with theirs before. Megatron-core loads one fragment for each part that it divides a parameter into, and one
+// twice is an error [core_v0.9.0 dist_checkpointing/strategies/torch.py, sharded_tensor_to_torch_sharded_tensor]. One
+// axis stays as it is, as Megatron leaves it when unstacked.
+Shape FlatShape(const Output& output) {
+  const Shape& shape = output.layers.front().shape();
+  if (!output.flattened || shape.empty() || (shape.size() == 1 && !output.stacked)) return shape;
   Shape flat(shape.size(), 1);
-  flat.push_back(*NumElements(shape));
+  if (output.has_experts) flat[0] = shape[0];
+  flat[output.has_experts ? 1 : 0] *= output.halves;
+  uint64_t fragments = 1;
+  for (const uint64_t count : flat) fragments *= count;
+  flat.push_back(*NumElements(shape) / fragments);
   return flat;
+}
+
+// A gated MLP's first layer has twice the rows that its second has columns.
+void FindHalves(std::vector<Output>& outputs) {
+  std::unordered_map<std::string_view, uint64_t> columns;
+  for (const Output& output : outputs) {
+    if (!output.layers.empty() && output.key.ends_with(".linear_fc2.weight"))
+      columns.emplace(output.key, output.layers.front().shape().back());
+  }
+  constexpr std::string_view kFirst = ".linear_fc1.";
+  for (Output& output : outputs) {
+    const size_t at = output.key.rfind(kFirst);
+    if (!output.flattened || at == std::string::npos) continue;
+    const auto second = columns.find(output.key.substr(0, at) + ".linear_fc2.weight");
+    const std::string_view end = std::string_view(output.key).substr(at + kFirst.size());
+    if (second == columns.end() || (end != "weight" && end != "bias")) continue;
+    const Shape& shape = output.layers.front().shape();
+    const size_t rows = output.has_experts ? 1 : 0;
+    if (rows < shape.size() && shape[rows] == 2 * second->second) output.halves = 2;
+  }
+}
+
+// Where the pieces of a layer's tensor of the shape `part` begin: all of it, or a flat one's fragments.
+std::vector<Shape> FragmentsOf(const Shape& part, bool is_flat) {
+  std::vector<Shape> begins = {Shape(part.size(), 0)};
+  if (!is_flat) return begins;
+  for (size_t axis = 0; axis + 1 < part.size(); ++axis) {
+    const std::vector<Shape> before = std::move(begins);
+    begins.clear();
+    for (const Shape& shape : before) {
+      for (uint64_t i = 0; i < part[axis]; ++i) {
+        begins.push_back(shape);
+        begins.back()[axis] = i;
+      }
+    }
+  }
+  return begins;
 }
 
 Status AppendTensor(Tensor tensor, PlanFile& file) {
@@ -377,32 +425,36 @@ Status Append(const Output& output, std::vector<PlanFile>& files, MetadataWriter
   }
   const Tensor& first = output.layers.front();
   const uint64_t layers = output.layers.size();
-  const Shape part = output.flattened ? Flat(first.shape(), output.stacked) : first.shape();
+  const Shape part = FlatShape(output);
   const bool reformed = part != first.shape();
   const Shape original = output.stacked ? Prepended(layers, first.shape()) : first.shape();
   metadata.BeginTensor(output.key, first.dtype(), output.stacked ? Prepended(layers, part) : part,
                        reformed ? &original : nullptr);
   const size_t axis = reformed ? part.size() : SplitAxis(output.key).value_or(part.size());
   const bool split = axis < part.size() && part[axis] % files.size() == 0;
-  const size_t ranks = split ? files.size() : 1;
+  std::vector<Shape> begins = FragmentsOf(part, reformed);
+  Shape sizes = part;
+  if (reformed) std::fill(sizes.begin(), sizes.end() - 1, 1);
+  if (split) {
+    sizes[axis] /= files.size();
+    begins.resize(files.size(), begins.front());
+    for (size_t rank = 0; rank < begins.size(); ++rank) begins[rank][axis] = rank * sizes[axis];
+  }
   for (uint64_t layer = 0; layer < layers; ++layer) {
-    for (size_t rank = 0; rank < ranks; ++rank) {
-      Tensor piece = output.layers[layer];
-      Shape sizes = part, offsets(part.size(), 0);
-      if (split) {
-        sizes[axis] /= ranks;
-        offsets[axis] = rank * sizes[axis];
-        ANEMONE_ASSIGN(piece, piece.Narrow(axis, offsets[axis], sizes[axis]));
+    ANEMONE_ASSIGN(const Tensor whole, output.layers[layer].Reshape(part));
+    for (size_t i = 0; i < begins.size(); ++i) {
+      Tensor piece = whole;
+      for (size_t cut = 0; cut < part.size(); ++cut) {
+        ANEMONE_ASSIGN(piece, piece.Narrow(cut, begins[i][cut], sizes[cut]));
       }
-      if (output.stacked) {
-        sizes.insert(sizes.begin(), 1);
-        offsets.insert(offsets.begin(), layer);
-      }
-      ANEMONE_ASSIGN(Tensor chunk, piece.Reshape(sizes));
+      const size_t rank = split ? i : 0;
+      const Shape offsets = output.stacked ? Prepended(layer, begins[i]) : begins[i];
+      const Shape stored = output.stacked ? Prepended(1, sizes) : sizes;
+      ANEMONE_ASSIGN(Tensor chunk, piece.Reshape(stored));
       PlanFile& file = files[rank];
       const uint64_t start = file.size;
       ANEMONE_TRY(AppendTensor(std::move(chunk), file));
-      metadata.AddChunk(offsets, sizes, rank, start, file.size - start);
+      metadata.AddChunk(offsets, stored, rank, start, file.size - start);
     }
   }
   return {};
@@ -523,6 +575,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
     }
   }
   ANEMONE_ASSIGN(std::vector<Output> outputs, gatherer.Take());
+  FindHalves(outputs);
   // Objects first, as torch does.
   std::stable_partition(outputs.begin(), outputs.end(), [](const Output& output) { return output.layers.empty(); });
 

@@ -14,58 +14,20 @@ import warnings
 
 import torch
 import torch.multiprocessing as multiprocessing
+from core_model import arguments, build, start
 from safetensors.torch import load_file
 
 warnings.filterwarnings("ignore")
 ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
 ITEMS = ("mlm19-dist-tp1-llama", "mlm09-dist-tp2-llama-te", "mlm09-torch-ep2-moe-grouped", "mlm09-torch-tp2pp2-legacy-gpt2",
          "mb031-provider-llama")
-# A field of TransformerConfig, where it is not called as the argument [megatron/training/arguments.py,
-# core_transformer_config_from_args].
-FIELDS = {"num_moe_experts": "num_experts"}
-
-
-def transformer_config(args, ranks):
-    import dataclasses
-
-    from megatron.core.transformer.transformer_config import TransformerConfig
-    given = {}
-    for field in dataclasses.fields(TransformerConfig):
-        name = FIELDS.get(field.name, field.name)
-        if getattr(args, name, None) is not None and field.name != "transformer_impl":
-            given[field.name] = getattr(args, name)
-    swiglu = args.swiglu
-    given.update(num_query_groups=args.num_query_groups, gated_linear_unit=swiglu, use_cpu_initialization=True,
-                 activation_func=torch.nn.functional.silu if swiglu else torch.nn.functional.gelu, tensor_model_parallel_size=ranks,
-                 bias_activation_fusion=not swiglu and args.bias_gelu_fusion, gradient_accumulation_fusion=False, masked_softmax_fusion=False,
-                 pipeline_dtype=args.params_dtype, persist_layer_norm=False, expert_tensor_parallel_size=ranks)
-    return TransformerConfig(**given)
-
-
-def build(args, ranks):
-    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
-    from megatron.core.models.gpt.gpt_model import GPTModel
-    spec = get_gpt_layer_local_spec(num_experts=args.num_experts, qk_layernorm=bool(args.qk_layernorm), normalization=args.normalization)
-    return GPTModel(transformer_config(args, ranks), spec, args.padded_vocab_size, args.max_position_embeddings,
-                    share_embeddings_and_output_weights=not args.untie_embeddings_and_output_weights,
-                    position_embedding_type=args.position_embedding_type, rotary_base=args.rotary_base or 10000,
-                    rotary_percent=args.rotary_percent).to(args.params_dtype)
-
-
-def arguments(folder):
-    from megatron.core import dist_checkpointing
-    return dist_checkpointing.load_common_state_dict(folder)["args"]
-
 
 def load(rank, ranks, cases, out):
     """Loads the models on a rank as Megatron does: every key that it asks for must be there."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", RANK=str(rank), WORLD_SIZE=str(ranks))
-    store = torch.distributed.FileStore(os.path.join(out, f"store-{ranks}"), ranks)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
-    from megatron.core import dist_checkpointing, parallel_state
-    parallel_state.initialize_model_parallel(tensor_model_parallel_size=ranks, expert_tensor_parallel_size=ranks)
+    start(rank, ranks, out, expert_tensor_parallel_size=ranks)
+    from megatron.core import dist_checkpointing
     for title, folder, told_by in cases:
-        model = build(arguments(told_by), ranks)
+        model = build(arguments(told_by), ranks, expert_tensor_parallel_size=ranks)
         for parameter in model.parameters():
             parameter.data.fill_(7)
         loaded = dist_checkpointing.load(model.sharded_state_dict(), folder)

@@ -4,12 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "anemone/convert.h"
 #include "anemone/save.h"
 #include "engine/execute.h"
+#include "format/dist/torch_dist_metadata.h"
 #include "format/format.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/torch_file.h"
@@ -91,6 +97,74 @@ TEST_P(FsdpTest, BecomesADistributedCheckpointWithItsOptimizer) {  // MEG-10, ME
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FsdpTest, ::testing::Values("fsdp-llama", "fsdp-experts"));
+
+// ---- core 0.9's fully_sharded_model_space ----
+
+// The fragments that Megatron-core 0.9 asks for: one for each part that it divides a parameter into [mlm09-dist-dp2-
+// fully_sharded/.metadata: linear_fc1 (2, 2, 1, 11264), linear_fc2 (2, 1, 1, 11264), norms (2, 1, 64)].
+TEST(FullySharded, AGatesHalvesAndExpertsAreFragmentsOfTheirOwn) {  // TD-8
+  const TempDir temp;
+  Checkpoint checkpoint;
+  Shard& shard = checkpoint.shards.emplace_back();
+  Value& training = shard.training.emplace(Value{std::make_shared<ValueGraph>(), nullptr});
+  ValueGraph& graph = *training.graph;
+  training.node = graph.New(ValueNode::Kind::kDict);
+  const ValueRef optimizer = graph.New(ValueNode::Kind::kDict), state = graph.New(ValueNode::Kind::kDict);
+  SetKey(graph, training.node, "optimizer", optimizer);
+  SetKey(graph, optimizer, "state", state);
+  const std::pair<const char*, Shape> parameters[] = {{"mlp.linear_fc1.weight", {8, 2}},
+                                                      {"mlp.linear_fc2.weight", {2, 4}},
+                                                      {"mlp.linear_fc1.layer_norm_weight", {2}},
+                                                      {"mlp.experts.local_experts.0.linear_fc1.weight", {8, 2}},
+                                                      {"mlp.experts.local_experts.1.linear_fc1.weight", {8, 2}},
+                                                      {"mlp.experts.local_experts.0.linear_fc2.weight", {2, 4}},
+                                                      {"mlp.experts.local_experts.1.linear_fc2.weight", {2, 4}}};
+  std::map<std::string, std::string> values;
+  for (const int layer : {0, 1}) {
+    for (const auto& [name, shape] : parameters) {
+      const std::string full = "decoder.layers." + std::to_string(layer) + "." + name;
+      std::string bytes(*NumElements(shape) * 4, '\0');
+      for (char& byte : bytes) byte = static_cast<char>(values.size() * 7 + static_cast<size_t>(&byte - bytes.data()));
+      values.emplace(full, bytes);
+      const ValueRef kinds = graph.New(ValueNode::Kind::kDict);
+      SetKey(graph, kinds, "exp_avg", NewTensor(graph, *Tensor::FromBytes(DType::kF32, shape, bytes)));
+      SetKey(graph, state, full, kinds);
+    }
+  }
+  EXPECT_THAT(shard.weights.Add("decoder.final_layernorm.weight", *Tensor::Fill(DType::kF32, {2}, 1)), IsOk());
+  checkpoint.origin.distributed.emplace();
+  checkpoint.origin.distributed->layer_stacks = {"decoder.layers"};
+  checkpoint.origin.distributed->has_flat_optimizer = true;
+  const auto plan = FindFormat("torch_dist")->lay_out(checkpoint, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, temp / "out", {}), IsOk());
+
+  std::ifstream in(temp / "out/.metadata", std::ios::binary);
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata index,
+                        ParseDistMetadata(std::string((std::istreambuf_iterator<char>(in)), {})));
+  std::map<std::string, std::pair<Shape, size_t>> found;
+  for (const DistItem& item : index.items) {
+    const auto* tensor = std::get_if<DistTensor>(&item.content);
+    if (tensor != nullptr && item.key.starts_with("optimizer.state.exp_avg.decoder.layers."))
+      found[item.key.substr(39)] = {tensor->shape, tensor->chunks.size()};
+  }
+  const std::map<std::string, std::pair<Shape, size_t>> expected = {
+      {"mlp.linear_fc1.weight", {{2, 2, 1, 8}, 4}},
+      {"mlp.linear_fc2.weight", {{2, 1, 1, 8}, 2}},
+      {"mlp.linear_fc1.layer_norm_weight", {{2, 1, 2}, 2}},
+      {"mlp.experts.experts.linear_fc1.weight", {{2, 2, 2, 1, 8}, 8}},
+      {"mlp.experts.experts.linear_fc2.weight", {{2, 2, 1, 1, 8}, 4}}};
+  EXPECT_EQ(found, expected);
+  // What is read of it is what was written.
+  const auto read = OpenCheckpoint(temp / "out");
+  ASSERT_THAT(read, IsOk());
+  const ValueRef states = Lookup(*FindOptimizers(read->shards.front().training->node)[0], "state");
+  for (const auto& [name, bytes] : values) {
+    const ValueRef kinds = Lookup(*states, name);
+    ASSERT_NE(kinds, nullptr) << name;
+    EXPECT_EQ(*Lookup(*kinds, "exp_avg")->tensor->Read(), bytes) << name;
+  }
+}
 
 // ---- NeMo 2 ----
 
