@@ -546,10 +546,16 @@ std::vector<std::pair<std::string, std::string>> NemoScripts() {
 
 namespace {
 
-// Hydra's flags of two letters behind one dash [hydra _internal/utils.py, get_args_parser].
-void SpellOutHydra(std::string& word) {
-  for (const auto& [letters, name] :
-       {std::pair{"-cp", "--config-path"}, {"-cd", "--config-dir"}, {"-cn", "--config-name"}}) {
+// Flags of several letters behind one dash: Hydra's [hydra _internal/utils.py, get_args_parser] and Megatron-Bridge's
+// [v0.6.0 scripts/conversion/arguments.py].
+void SpellOutLetters(std::string& word) {
+  for (const auto& [letters, name] : {std::pair{"-cp", "--config-path"},
+                                      {"-cd", "--config-dir"},
+                                      {"-cn", "--config-name"},
+                                      {"-tp", "--tp"},
+                                      {"-pp", "--pp"},
+                                      {"-ep", "--ep"},
+                                      {"-etp", "--etp"}}) {
     const std::string_view flag = letters;
     if (word.starts_with(flag) && (word.size() == flag.size() || word[flag.size()] == '=')) {
       word.replace(0, flag.size(), name);
@@ -564,7 +570,9 @@ void SpellOutNemo(std::vector<std::string>& words) {
   const auto script =
       std::find_if(nemo, words.end(), [](const std::string& word) { return word != "nemo" && !word.starts_with('-'); });
   if (script != words.end() && script->ends_with(".py")) *script = fs::path(*script).stem().string();
-  for (auto word = nemo; word != words.end(); ++word) SpellOutHydra(*word);
+  // Megatron-Bridge's converter since 0.6; `convert` is Megatron-LM's.
+  if (script != words.end() && fs::path(*script).filename() == "convert.sh") *script = "convert_checkpoints";
+  for (auto word = nemo; word != words.end(); ++word) SpellOutLetters(*word);
 }
 
 std::function<int()> DeclareNemo(CLI::App& app) {
@@ -585,10 +593,12 @@ std::function<int()> DeclareNemo(CLI::App& app) {
   add(*llm, "import", "A Hugging Face model → a NeMo 2 folder", DeclareLlmImport);
   add(*llm, "export", "A NeMo 2 folder → a Hugging Face model", DeclareLlmExport);
   add(app, "convert", "Megatron-LM's tools/checkpoint/convert.py → a Megatron-LM folder", DeclareMegatronTool);
-  CLI::App* bridge = app.add_subcommand("convert_checkpoints", "Megatron-Bridge's converter");
+  CLI::App* bridge =
+      app.add_subcommand("convert_checkpoints", "Megatron-Bridge's convert_checkpoints.py and convert.sh");
   bridge->require_subcommand(1);
   add(*bridge, "import", "A Hugging Face model → a Megatron-Bridge folder", DeclareBridgeImport);
   add(*bridge, "export", "A Megatron-Bridge or Megatron-LM folder → a Hugging Face model", DeclareBridgeExport);
+  add(*bridge, "roundtrip", "Not here: says which commands check a conversion", DeclareBridgeRoundtrip);
   return [chosen] { return *chosen ? (*chosen)() : static_cast<int>(kUsage); };
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/nemo/nemo_script.h"
@@ -18,22 +19,61 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// ---- Megatron-Bridge's convert_checkpoints.py ----
+// ---- Megatron-Bridge's convert_checkpoints.py and convert.sh ----
 
 struct Bridge : Script {
-  std::string model, dtype, unused;
+  std::string model, dtype, export_dtype, revision, executor = "local", unused;
+  std::vector<std::string> all_unused;
+  int tp = 1;
   bool is_lenient = false, flag = false;
 };
 
 Status TakeDType(Bridge& script) {
-  if (script.dtype.empty()) return {};
+  const bool is_cast = !script.export_dtype.empty();  // of what is written, behind what the model is read in
+  const std::string dtype = is_cast ? script.export_dtype : script.dtype;
+  if (dtype.empty()) return {};
   constexpr std::pair<std::string_view, DType> kDTypes[] = {
       {"float32", DType::kF32}, {"float16", DType::kF16}, {"bfloat16", DType::kBF16}};
-  const auto* found = std::ranges::find(kDTypes, script.dtype, [](const auto& row) { return row.first; });
-  if (found == std::end(kDTypes))
-    return InvalidArgument(fmt::format("--torch-dtype {}: expected float32, float16 or bfloat16", script.dtype));
+  const auto* found = std::ranges::find(kDTypes, dtype, [](const auto& row) { return row.first; });
+  if (found == std::end(kDTypes)) {
+    return InvalidArgument(fmt::format("--{} {}: expected float32, float16 or bfloat16",
+                                       is_cast ? "export-weight-dtype" : "torch-dtype", dtype));
+  }
   script.convert.dtype = found->second;
   return {};
+}
+
+Status TakeBridgeFlags(Bridge& script) {
+  if (script.executor != "local") {
+    return Unsupported(fmt::format("--executor {}: expected local: no job is submitted", script.executor),
+                       "run this command in the job, without --executor");
+  }
+  return TakeDType(script);
+}
+
+// How Megatron-Bridge's launcher runs a conversion, which changes nothing of what is written.
+void DeclareLaunching(CLI::App& app, Bridge& script) {
+  app.add_option("--executor", script.executor, "local");
+  app.add_option("--hf-revision", script.revision, "The revision of a hub's model");
+  app.add_flag("--overwrite", script.plan.force, "Replace the destination, as --force");
+  app.add_flag("--dry-run,--submission-dry-run", script.plan.plan_only, "Write nothing, as --plan");
+  for (const char* name :
+       {"--device", "--nodes", "--gpus-per-node,--gpus_per_node", "--mem", "--account", "--partition", "--time",
+        "--gres", "--container-image", "--experiment-name", "--distributed-timeout-minutes"})
+    app.add_option(name, script.unused, "Accepted, without effect: one process does the work");
+  for (const char* name : {"--mount", "--env", "--srun-arg"})
+    app.add_option(name, script.all_unused, "Accepted, without effect: one process does the work");
+  for (const char* name : {"--exclusive", "--no-gpu-resource-request", "--detach"})
+    app.add_flag(name, script.flag, "Accepted, without effect: one process does the work");
+  app.add_option("--pp,--pipeline-parallel-size", script.unused, "Accepted: what is written loads at any");
+  app.add_option("--ep,--expert-parallel-size", script.unused, "Accepted: what is written loads at any");
+  app.add_option("--etp,--expert-tensor-parallel-size", script.unused, "Accepted: what is written loads at any");
+}
+
+// A hub's model at its revision.
+std::string AtRevision(const std::string& model, const std::string& revision) {
+  std::error_code error;
+  return revision.empty() || fs::exists(model, error) ? model : fmt::format("{}@{}", model, revision);
 }
 
 int RunBridgeExport(Bridge& script) {
@@ -94,9 +134,13 @@ std::function<int()> DeclareBridgeImport(CLI::App& app) {
                  "Convert to float32, float16 or bfloat16 (default: the model's own is kept)");
   app.add_option("--device-map", script->unused, "Accepted, without effect: no device is used");
   app.add_flag("--trust-remote-code", script->flag, "Accepted, without effect: no code is run");
+  app.add_flag("--low-memory-save", script->flag, "Accepted, without effect: no more memory is used than with it");
+  app.add_option("--tp,--tensor-parallel-size", script->tp, "Tensor ranks to cut for; what is written loads at any");
+  DeclareLaunching(app, *script);
   return [script] {
-    if (const Status status = TakeDType(*script); !status.ok()) return Report(status);
-    return RunScript(script->source, script->convert, script->plan);
+    if (const Status status = TakeBridgeFlags(*script); !status.ok()) return Report(status);
+    if (script->tp > 1) script->convert.tp = script->tp;
+    return RunScript(AtRevision(script->source, script->revision), script->convert, script->plan);
   };
 }
 
@@ -110,7 +154,31 @@ std::function<int()> DeclareBridgeExport(CLI::App& app) {
   DeclareWriting(app, script->plan, "--hf-path", /*required=*/true, "The Hugging Face folder to write");
   app.add_flag("--not-strict", script->is_lenient, "Missing and unexpected names are no errors, as with --no-strict");
   app.add_flag("--no-progress", script->flag, "Accepted, without effect");
-  return [script] { return RunBridgeExport(*script); };
+  app.add_option("--torch-dtype", script->dtype,
+                 "Convert to float32, float16 or bfloat16 (default: the checkpoint's own is kept)");
+  app.add_option("--export-weight-dtype", script->export_dtype, "The same, of the weights that are written");
+  app.add_option("--tp,--tensor-parallel-size", script->unused, "Accepted, without effect: all ranks are read");
+  app.add_option("--save-every-n-ranks", script->unused, "Accepted, without effect: one process writes");
+  for (const char* name : {"--distributed-save", "--no-distributed-save", "--trust-remote-code"})
+    app.add_flag(name, script->flag, "Accepted, without effect: one process writes, and no code is run");
+  DeclareLaunching(app, *script);
+  return [script] {
+    if (const Status status = TakeBridgeFlags(*script); !status.ok()) return Report(status);
+    return RunBridgeExport(*script);
+  };
+}
+
+std::function<int()> DeclareBridgeRoundtrip(CLI::App& app) {
+  auto script = std::make_shared<Bridge>();
+  app.add_option("--hf-model,--hf-model-id", script->model, "A Hugging Face model: folder or hub id");
+  app.add_option("--tp,--tensor-parallel-size", script->unused, "Accepted, without effect");
+  app.add_flag("--trust-remote-code", script->flag, "Accepted, without effect: no code is run");
+  DeclareLaunching(app, *script);
+  return [script] {
+    return Report(Unsupported("roundtrip: expected import or export",
+                              "import, export, and compare by `anemone diff MODEL OUT`: it tells each tensor that "
+                              "differs"));
+  };
 }
 
 std::function<int()> DeclareMegatronTool(CLI::App& app) {

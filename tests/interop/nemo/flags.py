@@ -207,6 +207,52 @@ class Flags(unittest.TestCase):
         said = run(self.dir, "convert_checkpoints", "import", "--hf-model=./absent", "--megatron-path=x", "--torch-dtype=int8")
         self.assertEqual(said.returncode, 64)
 
+    # Megatron-Bridge v0.6.0 and 067f987 scripts/conversion/arguments.py: what import and export share, and what each has of its own.
+    LAUNCHER = {"--executor": "local", "--device": "cpu", "--nodes": "1", "--gpus-per-node": "8", "--gpus_per_node": "8", "--mem": "0",
+                "--account": "a", "--partition": "p", "--time": "01:00:00", "--gres": "gpu:8", "--exclusive": None,
+                "--no-gpu-resource-request": None, "--container-image": "x.sqsh", "--mount": "/a:/b", "--env": "HF_TOKEN",
+                "--srun-arg=--mpi=pmix": None, "--experiment-name": "e", "--submission-dry-run": None, "--dry-run": None, "--detach": None,
+                "-tp": "2", "--tp": "2", "--tensor-parallel-size": "2", "-pp": "1", "--pp": "1", "--pipeline-parallel-size": "1",
+                "-ep": "1", "--ep": "1", "--expert-parallel-size": "1", "-etp": "1", "--etp": "1", "--expert-tensor-parallel-size": "1",
+                "--distributed-timeout-minutes": "9", "--hf-revision": "main", "--torch-dtype": "bfloat16", "--trust-remote-code": None,
+                "--overwrite": None}
+    OWN = {"import": {"--low-memory-save": None},
+           "export": {"--no-progress": None, "--not-strict": None, "--distributed-save": None, "--no-distributed-save": None,
+                      "--save-every-n-ranks": "2", "--export-weight-dtype": "float16"}}
+
+    def test_flags_of_megatron_bridges_launcher_one_by_one(self):
+        needed = {"import": ["--hf-model=./absent", "--megatron-path=x"],
+                  "export": ["--hf-model=absent", "--megatron-path=./absent", "--hf-path=x"]}
+        for command, words in needed.items():
+            for flag, value in {**self.LAUNCHER, **self.OWN[command]}.items():
+                with self.subTest(command=command, flag=flag):
+                    said = run(self.dir, "scripts/conversion/convert.sh", command, *words, flag, *([value] if value else []))
+                    self.assertEqual(said.returncode, 66, said.stderr)
+                    self.assertIn("absent", said.stderr)
+            for flags, says in [(["--executor=slurm"], "--executor slurm: expected local"), (["--torch-dtype=int8"], "--torch-dtype int8"),
+                                (["--no-such-flag"], "no-such-flag")]:
+                said = run(self.dir, "convert.sh", command, *words, *flags)
+                self.assertIn(said.returncode, (64, 65))
+                self.assertIn(says, said.stderr)
+        said = run(self.dir, "convert.sh", "roundtrip", "--hf-model=x", "--ep", "8")
+        self.assertIn("anemone diff", said.stderr)
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_flags_of_megatron_bridges_launcher_that_say_what_is_written(self):
+        source = f"{GOLDEN}/megatron/mb031-provider-llama/ckpt"
+        export = ["export", f"--megatron-path={source}", "--hf-path=hf"]
+        said = run(self.dir, "convert.sh", *export, "--dry-run")
+        self.assertEqual((said.returncode, os.listdir(self.dir)), (0, []), said.stderr)
+        self.assertEqual(run(self.dir, "convert.sh", *export, "--torch-dtype=bfloat16", "--export-weight-dtype=float16").returncode, 0)
+        self.assertEqual(run(self.dir, "convert.sh", *export).returncode, 73)
+        with open(os.path.join(self.dir, "hf/config.json")) as file:
+            self.assertIn('"float16"', file.read())
+        self.assertEqual(run(self.dir, "convert.sh", *export, "--overwrite").returncode, 0)
+        said = run(self.dir, "convert.sh", "import", "--hf-model=hf", "--megatron-path=bridge", "-tp", "2")
+        self.assertEqual(said.returncode, 0, said.stderr)
+        with open(os.path.join(self.dir, "bridge/iter_0000000/run_config.yaml")) as file:
+            self.assertIn("tensor_model_parallel_size: 2", file.read())
+
     def test_megatron_bridge_there_and_back(self):
         source = f"{GOLDEN}/megatron/mb031-provider-llama/ckpt"
         for script, words in [("convert_checkpoints", ["export", f"--megatron-path={source}", "--hf-path=hf"]),
