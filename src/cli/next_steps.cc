@@ -31,6 +31,9 @@ std::string SizesToSplit(const WholeModel& whole) {
   return sizes;
 }
 
+// Whether names and shapes are those that the config says.
+Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*whole.skeleton).status() : Status(); }
+
 }  // namespace
 
 std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole) {
@@ -57,6 +60,12 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
   if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
     const std::string all = ShellWord(OneLine(checkpoint.origin.part_of));
     return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
+  }
+  if (IsOfMegatron(traits.language)) {
+    if (const Status fits = FitsConfig(whole); !fits.ok() && fits.kind() == ErrorKind::kCorrupt)
+      return {{"anemone verify " + path, "what does not fit the config"}};
+    if (!CanBecome(checkpoint, ConfigLanguage::kNemo1).ok())
+      return {{convert + " OUT.safetensors", "the weights alone: the config is not one that others have"}};
   }
   const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
   if (has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok())
