@@ -5,12 +5,14 @@
 // After:   it is not in Megatron's; a checkpoint of Megatron's has the names of NeMo's modules, where NeMo is to load
 //          it. It is not in NeMo 2's, unless NeMo 2 is written, or NeMo 1 has no words for the model and no format to
 //          write needs them.
-// Notes:   arguments of Megatron's that are not known.
+//          One of Megatron's that no table has words for stays as it is where the same framework's is written.
+// Notes:   arguments of Megatron's that are not known, or why the config stays.
 #include <utility>
 
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
 #include "family/words/megatron_config.h"
+#include "format/format.h"
 #include "format/optimizer_state.h"
 
 namespace anemone {
@@ -23,10 +25,15 @@ Status NormalizeMegatron(Work& work) {
   MegatronTarget target{.language = traits.language};
   target.names = traits.is_megatron() && traits.model_class != ModelClassIn::kNowhere;
   const StateNames states(work.result());
-  const Status taken = TakeMegatronCheckpoint(target, &work.result(), &work.conversion.notes);
+  Status taken = TakeMegatronCheckpoint(target, &work.result(), &work.conversion.notes);
   states.Follow(&work.result());
-  const bool is_needed = traits.language != ConfigLanguage::kNone || !work.HasOneWhole();
-  return taken.ok() || is_needed ? taken : Status();
+  if (taken.ok() || !work.HasOneWhole()) return taken;
+  if (traits.language == ConfigLanguage::kNone) return {};
+  // The same framework reads what it wrote, whatever the words mean.
+  const bool is_same = traits.language == TraitsOf(work.conversion.source).language && !work.options.dtype;
+  if (!is_same || taken.kind() != ErrorKind::kUnsupported) return taken;
+  work.conversion.notes.push_back("the config is carried as it is: " + taken.message());
+  return {};
 }
 
 }  // namespace

@@ -47,7 +47,8 @@ Status WriteMegatron(Work& work) {
 
 Status WriteConfig(Work& work) {
   Checkpoint& result = work.result();
-  if (result.config && IsOfMegatron(work.traits().language)) return WriteMegatron(work);
+  if (result.config && IsOfMegatron(work.traits().language))
+    return IsMegatronConfig(result.config->root()) ? Status() : WriteMegatron(work);
   if (!result.config || IsNemo2Config(result.config->root())) return {};
   if (work.traits().language == ConfigLanguage::kNemo1 && !work.traits().is_nemo1_archive())
     NoteLostReferences(result.config->root(), &work.conversion.notes);

@@ -238,7 +238,19 @@ void NoteUnknown(const ConfigNode& args, std::vector<std::string>* notes) {
     notes->push_back(fmt::format("arguments that are not known are not looked at: {}", fmt::join(unknown, ", ")));
 }
 
+// What no model is without.
+Status CheckSizes(const ConfigNode& args) {
+  for (const char* key : {"num_layers", "hidden_size", "num_attention_heads"}) {
+    const ConfigNode& value = WordAt(args, key);
+    if (value.AsInt().value_or(0) < 1) {
+      return Corrupt(fmt::format("{}: expected a number, found {}", key, value.is_null() ? "nothing" : Shown(value)));
+    }
+  }
+  return {};
+}
+
 Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
+  ANEMONE_TRY(CheckSizes(args));
   ANEMONE_TRY(CheckOnly(args));
   ConfigNode words = ConfigNode::Map();
   for (const MegatronKey& same : kMegatronKeys) {
@@ -263,8 +275,7 @@ Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
 }  // namespace
 
 bool IsMegatronArgs(const ConfigNode& root) {
-  constexpr std::string_view kKeys[] = {"num_attention_heads", "padded_vocab_size", "tensor_model_parallel_size",
-                                        "world_size"};
+  constexpr std::string_view kKeys[] = {"num_attention_heads", "tensor_model_parallel_size", "world_size"};
   return std::ranges::all_of(kKeys, [&](std::string_view key) { return root.Get(key) != nullptr; });
 }
 
@@ -276,10 +287,14 @@ bool IsBridgeConfig(const ConfigNode& root) {
 Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::string>* notes) {
   if (IsBridgeConfig(config)) {
     ANEMONE_ASSIGN(const ConfigNode args, ArgsOfBridge(config));
-    return Nemo1OfArgs(args);
+    auto words = Nemo1OfArgs(args);
+    return words.ok() ? std::move(words) : words.status().In("model");
   }
   if (notes != nullptr) NoteUnknown(config, notes);
-  return Nemo1OfArgs(config);
+  ConfigNode args = config;
+  // Legacy models alone look at it [core_v0.9.0 megatron/legacy/model/transformer.py, ParallelMLP].
+  if (!IsTrue(args, "use_legacy_models")) args["openai_gelu"] = ConfigNode::Bool(false);
+  return Nemo1OfArgs(args);
 }
 
 }  // namespace anemone

@@ -100,7 +100,10 @@ Result<std::string> Tracked(const Probe& probe) {
   uint64_t iteration = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), iteration);
   if (error != std::errc() || end != text.data() + text.size()) {
-    return Corrupt("[MEG-1] expected the number of an iteration or \"release\", found something else")
+    constexpr size_t kShown = 40;
+    return Corrupt(fmt::format("[MEG-1] expected the number of an iteration or \"release\", found {}",
+                               text.empty() ? "nothing" : fmt::format("\"{}\"", text.substr(0, kShown))),
+                   "name the iteration's folder instead of the one above it")
         .In((folder / kTracker).string());
   }
   return MegatronIterationFolder(static_cast<int64_t>(iteration));
@@ -153,22 +156,22 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
     if (RankFileIn(probe.place() / name).empty()) missing.push_back(name);
     expected.push_back(name);
   }
-  const auto is_other = [&](const std::string& entry) {
+  std::vector<std::string> others;
+  std::ranges::copy_if(probe.entries, std::back_inserter(others), [&](const std::string& entry) {
     return IsRankFolder(entry) && std::ranges::find(expected, entry) == expected.end();
+  });
+  if (missing.empty() && others.empty()) return {};
+  const auto told = [](const std::vector<std::string>& names) {
+    constexpr size_t kShown = 8;
+    const auto end = names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kShown));
+    return names.empty() ? std::string("none")
+                         : fmt::format("{}{}", fmt::join(names.begin(), end, ", "), end == names.end() ? "" : ", …");
   };
-  const auto others = std::ranges::count_if(probe.entries, is_other);
-  if (missing.empty() && others == 0) return {};
-  constexpr size_t kShown = 8;
-  const size_t shown = std::min(missing.size(), kShown);
-  const std::string names =
-      fmt::format("{}{}", fmt::join(missing.begin(), missing.begin() + static_cast<ptrdiff_t>(shown), ", "),
-                  shown < missing.size() ? " …" : "");
-  return Corrupt(
-      fmt::format("[MEG-3] expected a folder for each of {} ranks (tensor parallel {}, pipeline parallel {}, "
-                  "expert parallel {}, as args say), found {} missing{}{} and {} others",
-                  ranks.size(), layout.tp, layout.pp, layout.ep, missing.size(), missing.empty() ? "" : ": ", names,
-                  others),
-      "every rank's folder is needed: copy the missing ones here");
+  return Corrupt(fmt::format("[MEG-3] expected a folder for each of {} ranks (tensor parallel {}, pipeline parallel "
+                             "{}, expert parallel {}, as args say), found missing: {}; others: {}",
+                             ranks.size(), layout.tp, layout.pp, layout.ep, told(missing), told(others)),
+                 missing.empty() ? "other ranks' folders are of another save: move them away"
+                                 : "every rank's folder is needed: copy the missing ones here");
 }
 
 Status TakeOptimizer(const Location& rank, const ConfigNode& args, const Layout& layout, Shard& shard) {

@@ -207,6 +207,31 @@ Value Common(const Checkpoint& checkpoint, const Writer& writer, const Progress&
   return {common.graph, root};
 }
 
+// Megatron-core stores a tied embedding once, by the first stage's name, however many stages had it
+// [core_v0.16.1 megatron/core/models/common/language_module/language_module.py,
+// tie_embeddings_and_output_weights_state_dict].
+bool TiesOutput(const ConfigNode& config, bool is_bridge) {
+  const ConfigNode* model = is_bridge ? config.Get("model") : &config;
+  const ConfigNode* node = model == nullptr ? nullptr
+                                            : model->Get(is_bridge ? "share_embeddings_and_output_weights"
+                                                                   : "untie_embeddings_and_output_weights");
+  return node != nullptr && node->AsBool() == is_bridge;
+}
+
+// Leaves out the copy of the last stage, and its states. REQUIRES: the training dictionary is this checkpoint's own.
+Status DropTiedCopy(Checkpoint* checkpoint) {
+  constexpr std::string_view kCopy = "output_layer.weight";
+  StateDict weights;
+  for (const StateDict::Item& item : checkpoint->weights().items()) {
+    if (item.name != kCopy) ANEMONE_TRY(weights.Add(item.name, item.entry));
+  }
+  checkpoint->weights() = std::move(weights);
+  for (const ValueRef optimizer : FindOptimizers(checkpoint->shards.front().training->node)) {
+    if (const ValueRef state = Lookup(*optimizer, "state"); Pairs(state) != nullptr) DropKey(state, kCopy);
+  }
+  return {};
+}
+
 void AddText(std::string path, std::string text, Plan& plan) {
   PlanFile& file = plan.files.emplace_back();
   file.path = std::move(path);
@@ -226,6 +251,7 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options, const
   const std::string folder = MegatronIterationFolder(iteration);
   ANEMONE_ASSIGN(const Progress progress, ReadProgress(checkpoint));
   checkpoint.shards.front().training = Common(named, writer, progress, iteration);
+  if (TiesOutput(checkpoint.config->root(), writer.is_bridge)) ANEMONE_TRY(DropTiedCopy(&checkpoint));
   if (!TraitsOf(checkpoint).has_bare_names && options.extra_state != ExtraState::kDrop)
     ANEMONE_TRY(AddModuleStates(checkpoint.weights()));
   Plan plan;

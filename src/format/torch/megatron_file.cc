@@ -58,10 +58,16 @@ Result<Tensor> InCurrentOrder(const Tensor& rows, double version, uint64_t heads
   return together.Reshape(std::move(shape));
 }
 
-double VersionOf(const Value& root) {
+// Of the order of rows; 0 where the file does not say.
+Result<double> VersionOf(const Value& root) {
+  constexpr double kNewest = 3;
   const ValueRef node = Lookup(*root.node, "checkpoint_version");
-  if (node == nullptr) return 0;
-  return node->kind == Kind::kFloat ? node->real : static_cast<double>(node->integer);
+  if (node == nullptr || node->kind == Kind::kNone) return 0.0;
+  const bool is_number = node->kind == Kind::kFloat || node->kind == Kind::kInt;
+  const double version = node->kind == Kind::kFloat ? node->real : static_cast<double>(node->integer);
+  if (is_number && version >= 0 && version <= kNewest) return version;
+  const std::string found = is_number ? fmt::format("{}", version) : "another value";
+  return Unsupported(fmt::format("[MEG-5] checkpoint_version: expected 0 to 3, found {}", found));
 }
 
 // 0 where the arguments do not say.
@@ -179,12 +185,14 @@ Result<Layout> LayoutOfMegatronArgs(const ConfigNode& args) {
 
 Result<StateDict> InTodaysWords(const StateDict& stored, const Value& root, const ConfigNode& args) {
   ANEMONE_ASSIGN(const Layout layout, LayoutOfMegatronArgs(args));
-  return Modernizer(args, layout, VersionOf(root)).Run(stored);
+  ANEMONE_ASSIGN(const double version, VersionOf(root));
+  return Modernizer(args, layout, version).Run(stored);
 }
 
 Result<Shard> ReadMegatronShard(const Value& root, const ConfigNode& args, std::vector<std::string>* notes) {
   ANEMONE_ASSIGN(const Layout layout, LayoutOfMegatronArgs(args));
-  Modernizer modernizer(args, layout, VersionOf(root));
+  ANEMONE_ASSIGN(const double version, VersionOf(root));
+  Modernizer modernizer(args, layout, version);
   Shard shard;
   shard.training = root;
   std::vector<std::string> left_out;

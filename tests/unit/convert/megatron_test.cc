@@ -117,7 +117,14 @@ TEST(MegatronFolder, AMissingRankIsNamed) {  // MEG-3
   const TempDir temp;
   fs::copy(Item("mlm09-torch-tp2pp2-legacy-gpt2") + "/ckpt", temp / "ckpt", fs::copy_options::recursive);
   fs::remove_all(temp / "ckpt/iter_0000010/mp_rank_01_000");
-  EXPECT_THAT(OpenCheckpoint(temp / "ckpt"), StatusIs(ErrorKind::kCorrupt, "1 missing: mp_rank_01_000"));
+  EXPECT_THAT(OpenCheckpoint(temp / "ckpt"), StatusIs(ErrorKind::kCorrupt, "missing: mp_rank_01_000; others: none"));
+}
+
+TEST(MegatronFolder, ARankOfAnotherSaveIsNamed) {  // MEG-3
+  const TempDir temp;
+  fs::copy(Item("mlm09-torch-tp2pp2-legacy-gpt2") + "/ckpt", temp / "ckpt", fs::copy_options::recursive);
+  fs::copy(temp / "ckpt/iter_0000010/mp_rank_01_000", temp / "ckpt/iter_0000010/mp_rank_02_000");
+  EXPECT_THAT(OpenCheckpoint(temp / "ckpt"), StatusIs(ErrorKind::kCorrupt, "missing: none; others: mp_rank_02_000"));
 }
 
 TEST(MegatronFolder, TheTrackerIsBelievedOrAsked) {  // MEG-1
@@ -243,6 +250,19 @@ TEST(MegatronFile, ExpertsInOneMatrixMustBeAsManyAsTheArgumentsSay) {  // MEG-6
   EXPECT_THAT(OpenCheckpoint(temp.path()), StatusIs(ErrorKind::kCorrupt, "MEG-6"));
 }
 
+TEST(MegatronFile, AnUnknownVersionIsRefused) {  // MEG-5
+  const TempDir temp;
+  RankFileMaker make;
+  for (const ValueRef version : {make.Float(4), make.Float(-1), make.Text("3.0")}) {
+    make.Write(make.Dict({{"args", make.Namespace({{"num_attention_heads", make.Int(2)}})},
+                          {"checkpoint_version", version},
+                          {"model", make.Dict({{"decoder.final_norm.weight", make.Rows({1})}})}}),
+               temp / "mp_rank_00/model_optim_rng.pt");
+    EXPECT_THAT(OpenCheckpoint(temp.path()), StatusIs(ErrorKind::kUnsupported, "MEG-5"));
+    fs::remove_all(temp / "mp_rank_00");
+  }
+}
+
 // ---- arguments ----
 
 ConfigNode Args(const std::string& more = "") {
@@ -285,6 +305,17 @@ TEST(MegatronArgs, SayWhatNemoSays) {
   EXPECT_EQ(Word("position_embedding_type: learned_absolute, use_rotary_position_embeddings: true",
                  "position_embedding_type"),
             "rope");
+}
+
+// Megatron-core has no such activation; legacy models have.
+TEST(MegatronArgs, LegacyModelsAloneLookAtOpenaiGelu) {
+  EXPECT_EQ(Word("openai_gelu: true", "openai_gelu"), "false");
+  EXPECT_EQ(Word("openai_gelu: true, use_legacy_models: true", "openai_gelu"), "true");
+}
+
+TEST(MegatronArgs, ASizeThatNoModelIsWithoutIsAskedFor) {
+  for (const char* key : {"num_layers", "hidden_size", "num_attention_heads"})
+    EXPECT_THAT(Nemo1OfMegatron(Args(std::string(key) + ": null"), nullptr), StatusIs(ErrorKind::kCorrupt, key));
 }
 
 TEST(MegatronArgs, WhatIsNotCarriedIsRefusedByName) {

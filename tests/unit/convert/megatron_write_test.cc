@@ -102,6 +102,62 @@ TEST(MegatronWrite, OtherNamesHaveTheTensorsThatMegatronSaved) {  // MEG-12
   }
 }
 
+// Writes a checkpoint as it is, and answers where.
+std::string LayOut(const Checkpoint& checkpoint, const TempDir& temp) {
+  const auto plan = FindFormat("megatron")->lay_out(checkpoint, {});
+  EXPECT_THAT(plan, IsOk());
+  EXPECT_THAT(Execute(*plan, temp / "made", {}), IsOk());
+  return temp / "made";
+}
+
+// A config that no table has words for stays as it is where the same framework's is written.
+TEST(MegatronWrite, TheSameFrameworkKeepsWordsThatNoneElseHas) {  // MEG-13
+  for (const auto& [key, value] : {std::pair{"position_embedding_type", ConfigNode::String("yarn")},
+                                   {"position_embedding_type", ConfigNode::String("none")},
+                                   {"mtp_num_layers", ConfigNode::Int(1)}}) {
+    SCOPED_TRACE(key);
+    const TempDir temp;
+    auto checkpoint = OpenCheckpoint(Item("mlm19-dist-tp1-llama") + "/ckpt");
+    ASSERT_THAT(checkpoint, IsOk());
+    checkpoint->config->root()[key] = value;
+    const std::string source = LayOut(*checkpoint, temp);
+    const auto conversion = PlanConversion(source, temp / "out", {.to = "megatron"});
+    ASSERT_THAT(conversion, IsOk());
+    EXPECT_THAT(conversion->notes, Contains(HasSubstr(key)));
+    ASSERT_THAT(RunConversion(*conversion, {}), IsOk());
+    EXPECT_TRUE(SameConfig(ConfigOf(temp / "out"), ConfigOf(source)));
+    EXPECT_EQ(DigestsOf(temp / "out"), DigestsOf(source));
+    for (const char* other : {"hf", "megatron-bridge", "nemo2"})
+      EXPECT_THAT(PlanConversion(source, temp / other, {.to = other}), StatusIs(ErrorKind::kUnsupported, key));
+  }
+}
+
+TEST(MegatronWrite, ATiedEmbeddingIsStoredOnce) {  // MEG-7
+  const TempDir temp;
+  Convert(Item("mlm09-torch-tp2pp2-legacy-gpt2") + "/ckpt", temp / "lm", {.to = "megatron"});
+  auto checkpoint = OpenCheckpoint(temp / "lm");
+  ASSERT_THAT(checkpoint, IsOk());
+  const Tensor embedding = *checkpoint->weights().Find("embedding.word_embeddings.weight")->tensor();
+  ASSERT_THAT(checkpoint->weights().Add("output_layer.weight", embedding), IsOk());
+  Value& training = *checkpoint->shards.front().training;
+  ValueGraph& graph = *training.graph;
+  const ValueRef optimizer = graph.New(ValueNode::Kind::kDict), state = graph.New(ValueNode::Kind::kDict);
+  for (const char* name : {"embedding.word_embeddings.weight", "output_layer.weight"}) {
+    const ValueRef kinds = graph.New(ValueNode::Kind::kDict);
+    SetKey(graph, kinds, "exp_avg", NewTensor(graph, embedding));
+    SetKey(graph, state, name, kinds);
+  }
+  SetKey(graph, optimizer, "state", state);
+  SetKey(graph, training.node, "optimizer", optimizer);
+  const auto written = OpenCheckpoint(LayOut(*checkpoint, temp));
+  ASSERT_THAT(written, IsOk());
+  EXPECT_EQ(written->weights().Find("output_layer.weight"), nullptr);
+  EXPECT_NE(written->weights().Find("embedding.word_embeddings.weight"), nullptr);
+  const ValueRef states = Lookup(*FindOptimizers(written->shards.front().training->node)[0], "state");
+  EXPECT_EQ(Lookup(*states, "output_layer.weight"), nullptr);
+  EXPECT_NE(Lookup(*states, "embedding.word_embeddings.weight"), nullptr);
+}
+
 // Rows that are cut for as many ranks are the same rows.
 TEST_P(MegatronWriteTest, CutForRanksIsTheSame) {
   const TempDir temp;
