@@ -14,4 +14,15 @@ function section(title) {
   add(element, "h2", title);
   return element;
 }
+// Links to the sections, which stay in sight; none where there is little to skip.
+function contents() {
+  const titles = [...page.querySelectorAll("section > h2")];
+  if (titles.length < 3) return;
+  const list = document.createElement("nav");
+  titles.forEach((title, i) => {
+    title.parentNode.id = "part-" + i;
+    add(list, "a", title.textContent.split(":")[0]).href = "#part-" + i;
+  });
+  page.insertBefore(list, titles[0].parentNode);
+}
 const base = path => path.replace(/\/+$/, "").split("/").pop();

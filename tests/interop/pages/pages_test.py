@@ -53,6 +53,15 @@ class Pages(FolderCase):
         if CHROMIUM is not None:
             self.assertIn(text, self.dom)
 
+    def check_contents(self, *titles):
+        """The links above the sections, each to the section that it names."""
+        if CHROMIUM is None:
+            return
+        links = re.findall(r'<a href="#([\w-]+)">([^<]+)</a>', re.search(r"<nav>(.*?)</nav>", self.dom)[1])
+        self.assertEqual([title for _, title in links], list(titles))
+        for place, title in links:
+            self.assertRegex(self.dom, f'<section id="{place}"><h2>{title}')
+
     def browse(self, path):
         if CHROMIUM is None:
             return
@@ -90,6 +99,7 @@ class Pages(FolderCase):
         self.assertEqual({t["name"] for t in checkpoint["tensors"]}, set(expected))
         self.assertEqual(checkpoint["parameters"], sum(x.size for x in expected.values()))
         self.assertEqual((checkpoint["family"], checkpoint["layout"]), ("clip", {"tp": 1, "pp": 1, "vp": 1}))
+        self.check_contents("Config", "Files that travel with it", "Next", "Notes", "Parameters by module", "Standard deviation over depth", "Tensors")
         for tensor in checkpoint["tensors"]:
             x, s = expected[tensor["name"]], tensor["statistics"]
             self.assertEqual((s["min"], s["max"], s["zeros"]), (x.min(), x.max(), (x == 0).sum()))
@@ -112,8 +122,10 @@ class Pages(FolderCase):
         difference = self.page("report", mcore, "half.nemo", "-o")["difference"]
         self.assertEqual(difference["canonical"], False)
         self.shows("Other dtypes, values rounded")
+        self.check_contents("Config values that differ", "Differences by layer", "Tensors that differ")
         if CHROMIUM is not None:  # the verdict, then the config, then the tensors
-            places = [self.dom.index(f">{title}") for title in ("Other dtypes", "Config values that differ", "Differences by layer", "Tensors that differ")]
+            sections = re.sub("<nav>.*?</nav>", "", self.dom)
+            places = [sections.index(f">{title}") for title in ("Other dtypes", "Config values that differ", "Differences by layer", "Tensors that differ")]
             self.assertEqual(places, sorted(places))
         self.assertEqual(len(difference["tensors"]), difference["compared"])
         self.assertIn("0.5", [entry["second"] for entry in difference["config"] if entry["path"] == "optim.lr"])
