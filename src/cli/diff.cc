@@ -64,7 +64,7 @@ std::string Text(const Difference& difference) {
     if (d.kind == TensorDifference::Kind::kValues && d.elements == 0) {
       detail = "equal as numbers, but not bit for bit (signs of zero, or NaN)";
     } else if (values) {
-      detail += fmt::format("{}{} elements, max |a-b| {:.6g}", detail.empty() ? "" : "; ", d.elements, d.max_abs);
+      detail += fmt::format("{}{}, max |a-b| {:.6g}", detail.empty() ? "" : "; ", Counted(d.elements, "element"), d.max_abs);
     }
     rows.push_back({"tensor", std::string(Name(d.kind)), detail, OneLine(d.name)});
   }
@@ -94,8 +94,8 @@ std::string Stat(const Difference& difference) {
   if (largest != nullptr) text += fmt::format("; largest |a-b| {:.6g} in {}", largest->max_abs, OneLine(largest->name));
   text += '\n';
   for (const auto& [what, count] :
-       {std::pair{"config values", difference.config.size()}, {"files", difference.artifacts.size()}}) {
-    if (count > 0) text += fmt::format("{} {} differ\n", count, what);
+       {std::pair{"config value", difference.config.size()}, {"file", difference.artifacts.size()}}) {
+    if (count > 0) text += fmt::format("{} {}\n", Counted(count, what), count == 1 ? "differs" : "differ");
   }
   return text;
 }

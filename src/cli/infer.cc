@@ -452,7 +452,7 @@ Result<uint64_t> Infer(InferOptions options) {
 int InferStatus(const Result<uint64_t>& unread) {
   if (!unread.ok()) return Report(unread.status());
   if (*unread == 0) return kDone;
-  Warn(fmt::format("{} picture{} could not be read", *unread, *unread == 1 ? "" : "s"));
+  Warn(Counted(*unread, "picture") + " could not be read");
   return kNo;
 }
 

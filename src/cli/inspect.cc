@@ -127,7 +127,7 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, cons
   ConfigNode node = ConfigNode::Map();
   const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
   node["path"] = ConfigNode::String(checkpoint.path);
-  node["flavour"] = ConfigNode::String(checkpoint.flavour);
+  node["format"] = ConfigNode::String(checkpoint.flavour);
   const ModelClass* model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
   node["model"] = text(model != nullptr ? std::string(model->name) : "");
   node["family"] = text(summary.family);
@@ -205,7 +205,7 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const
   const Format* format = checkpoint.format;
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
   rows.push_back({"path", OneLine(checkpoint.path) + (on_disk ? " (" + HumanBytes(*on_disk) + ")" : "")});
-  rows.push_back({"flavour", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
+  rows.push_back({"format", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
   const std::string unknown = summary.foreign.empty()
                                   ? "unknown: tensors keep their names"
                                   : fmt::format("{}: not a known family, tensors keep their names", summary.foreign);

@@ -95,7 +95,9 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   if (clean && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
   const auto found = std::ranges::count_if(findings, [](const ScanFinding& f) { return f.danger != Danger::kInert; });
-  Print(clean ? fmt::format("{} {} findings, all of plain data\n", Paint(Style::kGreen, "inert:"), findings.size())
+  Print(clean ? fmt::format("{} {}\n", Paint(Style::kGreen, "inert:"),
+                            findings.empty() ? "nothing is imported, called or written"
+                                             : Counted(findings.size(), "finding") + ", all of plain data")
               : fmt::format("{} {} of {} findings\n", Paint(Style::kRed, "NOT inert:"), found, findings.size()));
   if (const WeightsOnly weights_only = WeightsOnlyOf(findings); !weights_only.files.empty()) {
     Print("torch.load(weights_only=True) " +

@@ -24,6 +24,10 @@ bool BeginsCharacter(char c) { return (static_cast<unsigned char>(c) & 0xc0) != 
 }  // namespace
 
 std::string HumanBytes(uint64_t bytes) { return Scaled(bytes, "B", {"", "k", "M", "G", "T", "P"}); }
+std::string Counted(uint64_t count, std::string_view thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
 std::string HumanCount(uint64_t count) { return Scaled(count, "", {"", "k", "M", "G", "T", "P"}); }
 
 std::string OneLine(std::string_view text) {

@@ -60,7 +60,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
                               ? ""
                               : fmt::format("; shapes not compared with a config: {}", OneLine(result.unchecked)))
             : Paint(Style::kRed,
-                    fmt::format("{} problem{}", result.problems.size(), result.problems.size() == 1 ? "" : "s")) +
+                    Counted(result.problems.size(), "problem")) +
                   "\n");
   return answer;
 }

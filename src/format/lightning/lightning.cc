@@ -180,7 +180,7 @@ Result<std::string> ChooseCheckpoint(const Location& folder, const std::vector<s
   }
   if (choices.empty()) return NotFound("[PTL-2] no .ckpt in it");
   if (choices.size() == 1) return *choices.begin();
-  return InvalidArgument(fmt::format("[PTL-2] {} checkpoints: {}", choices.size(), Joined(choices)),
+  return InvalidArgument(fmt::format("[PTL-2] expected one checkpoint, found {}: {}", choices.size(), Joined(choices)),
                          fmt::format("choose one: {}", (folder / *choices.begin()).string()));
 }
 

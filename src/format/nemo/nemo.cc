@@ -175,7 +175,8 @@ Result<Members> TarMembers(const ByteRange& archive, std::vector<std::string>& n
   Members members;
   for (TarMember& member : tar) {
     if (member.is_replaced) {
-      notes.push_back(fmt::format("{} is there more than once: the last one counts", member.name));
+      std::string note = fmt::format("{} is there more than once: the last one counts", member.name);
+      if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
       continue;
     }
     if (!member.is_directory) members.push_back({std::move(member.name), std::move(member.content)});

@@ -79,7 +79,7 @@ class Inspect(unittest.TestCase):
             path, = glob.glob(os.path.join(GOLDEN, pattern))
             with self.subTest(pattern):
                 said = json.loads(run("inspect", "--json", path).stdout)
-                self.assertEqual((said["flavour"], said["family"], said["dialect"]), (flavour, family, dialect))
+                self.assertEqual((said["format"], said["family"], said["dialect"]), (flavour, family, dialect))
                 text = run("inspect", path).stdout
                 self.assertEqual(len(said["next"]), len(ways))
                 for command, way in zip(said["next"], ways):

@@ -310,7 +310,7 @@ class Inspecting(ProgramCase):
         done = self.run_program("inspect", "nemo_experiments")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("note: the only checkpoint in nemo_experiments is ", done.stderr)
-        self.assertRegex(done.stdout, r"(?m)^flavour +lightning")
+        self.assertRegex(done.stdout, r"(?m)^format +lightning")
         shutil.copy(CLIP / "mcore.nemo", checkpoints / "clip.nemo")
         (checkpoints.parent / "more").mkdir()
         shutil.copy(CLIP / "mcore.nemo", checkpoints.parent / "more" / "x.nemo")
@@ -334,6 +334,16 @@ class Differences(ProgramCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, r"^74 of 74 tensors that both have differ: 74 dtype; largest \|a-b\| \S+ in model\.\S+\n")
         self.assertRegex(self.ok("diff", CLIP / "mcore.nemo", CLIP / "mcore.nemo", "--stat"), r"^equal: 74 tensors\n$")
+
+
+    def test_one_is_not_counted_as_many(self):
+        self.ok("convert", DEMO, "a.nemo")
+        self.ok("convert", "a.nemo", "b.nemo", "--set", "optim.lr=7")
+        said = self.run_program("diff", "--stat", "a.nemo", "b.nemo").stdout
+        self.assertRegex(said, r"(?m)^1 config value differs$")
+        said = self.run_program("diff", CLIP / "mcore.nemo", CLIP / "mcore_bf16_O2.nemo").stdout
+        self.assertRegex(said, r"fp32 → bf16; 1 element, ")
+        self.assertRegex(said, r"fp32 → bf16; 64 elements, ")
 
 
 class Tensors(ProgramCase):
@@ -435,6 +445,14 @@ class Editing(ProgramCase):
             self.assertEqual(path.read_bytes(), before)
         self.ok("edit", path, "--set", "vision.num_layers=5", "--no-strict")
         self.ok("edit", path, "--set", "vision.num_layers=3")  # what did not fit may be mended
+
+
+    def test_several_edits_are_noted_once(self):
+        self.ok("convert", DEMO, "x.nemo")
+        for rate in (1, 2, 3):
+            self.ok("edit", "x.nemo", "--set", f"optim.lr={rate}")
+        said = self.run_program("inspect", "-v", "x.nemo")
+        self.assertLessEqual((said.stdout + said.stderr).count("more than once"), 1)
 
 
 class Inferring(ProgramCase):
@@ -559,7 +577,7 @@ class Destinations(ProgramCase):
                               ("x.pt", "pytorch"), ("x.bin", "pytorch"), ("x.pth", "pytorch")):
             self.assertIn(name.split(".")[1].rstrip("/"), self.ok("help", "convert"))
             self.ok("convert", source, name, "--only", "weights")
-            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["flavour"], flavour, name)
+            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["format"], flavour, name)
         self.ok("convert", source, "named", "--to", "hf")
         for _ in range(2):
             self.fails(64, "cannot tell the format", "convert", CLIP / "hf", "none")

@@ -107,7 +107,7 @@ TEST(Lightning, RefusesUnfinishedSavesAndChoices) {
   EXPECT_THAT(OpenCheckpoint(dir.path()), IsOk());
   WriteFile(dir / "b.ckpt", ReadFile(Golden("torch/2.15/lightning.pt")));
   EXPECT_THAT(OpenCheckpoint(dir.path()),
-              StatusIs(ErrorKind::kInvalidArgument, "[PTL-2] 2 checkpoints: a.ckpt, b.ckpt"));
+              StatusIs(ErrorKind::kInvalidArgument, "[PTL-2] expected one checkpoint, found 2: a.ckpt, b.ckpt"));
   WriteFile(dir / "a-unfinished", "");
   EXPECT_THAT(OpenCheckpoint(dir / "a.ckpt"), StatusIs(ErrorKind::kCorrupt, "[PTL-4]"));
   EXPECT_THAT(OpenCheckpoint(dir / "b.ckpt"), IsOk());
