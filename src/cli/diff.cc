@@ -64,7 +64,8 @@ std::string Text(const Difference& difference) {
     if (d.kind == TensorDifference::Kind::kValues && d.elements == 0) {
       detail = "equal as numbers, but not bit for bit (signs of zero, or NaN)";
     } else if (values) {
-      detail += fmt::format("{}{}, max |a-b| {:.6g}", detail.empty() ? "" : "; ", Counted(d.elements, "element"), d.max_abs);
+      detail +=
+          fmt::format("{}{}, max |a-b| {:.6g}", detail.empty() ? "" : "; ", Counted(d.elements, "element"), d.max_abs);
     }
     rows.push_back({"tensor", std::string(Name(d.kind)), detail, OneLine(d.name)});
   }

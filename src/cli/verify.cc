@@ -59,9 +59,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
                           result.unchecked.empty()
                               ? ""
                               : fmt::format("; shapes not compared with a config: {}", OneLine(result.unchecked)))
-            : Paint(Style::kRed,
-                    Counted(result.problems.size(), "problem")) +
-                  "\n");
+            : Paint(Style::kRed, Counted(result.problems.size(), "problem")) + "\n");
   return answer;
 }
 

@@ -77,7 +77,7 @@ class Wheel(unittest.TestCase):
         self.assertEqual(sorted(os.listdir(folder)), ["COPYRIGHT", "LICENSE", "libraries"])
 
     def test_it_is_imported_quickly(self):
-        code = "import time; t = time.perf_counter(); import anemone; print(time.perf_counter() - t)"
+        code = "import time; t = time.process_time(); import anemone; print(time.process_time() - t)"
         self.assertLess(min(float(run(sys.executable, "-c", code)) for _ in range(5)), 0.05)
 
     def test_the_documentations_commands(self):
