@@ -136,7 +136,7 @@ class TypingErrors(ProgramCase):
         self.fails(64, "expected keep, fp32, bf16 or fp16, found 'FP8'", "convert", CLIP / "mcore.nemo", "x.nemo", "--dtype", "FP8")
         for name, flavour in (("x.PT", "pytorch"), ("x.NEMO", "nemo"), ("x.SafeTensors", "safetensors"), ("x.Bin", "pytorch")):
             self.ok("convert", CLIP / "mcore.nemo", name)
-            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["flavour"], flavour)
+            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["format"], flavour)
         self.ok("convert", CLIP / "mcore.nemo", "folder", "--to", "NeMo-Dir")
         self.fails(64, "X.H5: cannot tell the format to write from this name: HDF5 is not written", "convert", CLIP / "mcore.nemo", "X.H5")
 
