@@ -61,7 +61,7 @@ def inspect(path, *, key=None, tensors=False):
     Returns
     -------
     dict
-        path, flavour, family, dialect, layout, sizes, origin, parameters, bytes, dtypes, config, artifacts, next …
+        path, format, family, dialect, layout, sizes, origin, parameters, bytes, dtypes, config, artifacts, next …
     """
     return _json("inspect", _path(path), *_words(key=key, tensors=tensors))
 
