@@ -431,11 +431,17 @@ class Endings(ProgramCase):
             self.assertNotIn(b"s leftG", line)
 
     def test_little_memory(self):
-        for limit in (1 << 15, 1 << 16, 3 << 15, 1 << 17, 3 << 16):  # KiB of addresses
+        ended = set()
+        for limit in range(24 << 10, 72 << 10, 4 << 10):  # KiB of addresses
             done = subprocess.run(["sh", "-c", f"ulimit -v {limit}; exec '{PROGRAM}' infer '{DEMO}' --image '{DEMO}/images' --text a"],
                                   cwd=self.dir, capture_output=True, text=True, timeout=60)
-            self.assertEqual(done.returncode, 71, (limit, done.stderr))
-            self.assertIn("out of memory", done.stderr)
+            if done.returncode == 127:
+                continue  # not even the loader
+            ended.add(done.returncode)
+            if done.returncode != 0:
+                self.assertEqual(done.returncode, 71, (limit, done.stderr))
+                self.assertIn("out of memory", done.stderr)
+        self.assertIn(71, ended)
         ended = set()
         for limit in range(24 << 10, 72 << 10, 2 << 10):
             done = subprocess.run(["sh", "-c", f"ulimit -v {limit}; exec '{PROGRAM}' convert {DEMO} x.nemo --dtype bf16"],
