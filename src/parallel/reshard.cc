@@ -41,10 +41,18 @@ void NoteDroppedStates(uint64_t dropped, std::vector<std::string>* notes) {
         fmt::format("left out the FP8 scaling state of {} modules: it belongs to the old layout", dropped));
 }
 
+// Whether ranks divide any tensor of a tower in this model: an image tower of transformers lies whole on each.
+bool IsSplit(const ResolvedModel& model, const std::string& tower) {
+  const std::vector<StoredRow>& rows = model.dialect->rows;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (rows[r].tower == tower && rows[r].split != Split::kReplicated && model.names.is_active(r)) return true;
+  }
+  return false;
+}
+
 Status CheckDivides(const ResolvedModel& model, int tp) {
-  const auto& whole = model.family->first_stage_towers;
   for (const std::string& tower : TowersOf(*model.dialect)) {
-    if (std::find(whole.begin(), whole.end(), tower) != whole.end()) continue;
+    if (!IsSplit(model, tower)) continue;
     for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn", "shared_ffn"}) {
       ANEMONE_ASSIGN(const std::optional<uint64_t> size, model.symbols.Find(tower, key));
       if (!size || *size % static_cast<uint64_t>(tp) == 0) continue;

@@ -127,6 +127,18 @@ TEST_F(NemosClipTest, IsDividedOverTensorRanks) {
   EXPECT_EQ(Below(hf_, "vision_tower.vision_model."), Below(Golden("clip/hf"), "vision_model."));
 }
 
+// A head is not cut in two, in whichever part it is.
+TEST_F(NemosClipTest, HasHeadsThatRanksDivide) {
+  const std::string one_head = temp_.path() + "/clip.nemo";
+  auto clip = OpenCheckpoint(clip_);
+  ASSERT_THAT(clip, IsOk());
+  ASSERT_THAT(clip->config->Set("vision.num_attention_heads", ConfigNode::Int(1)), IsOk());
+  ASSERT_THAT(Write(*clip, "nemo", one_head), IsOk());
+  EXPECT_THAT(
+      PlanConversion(nemo_, temp_.path() + "/two.nemo", {.dialect = "legacy", .tower = one_head, .tp = 2}),
+      StatusIs(ErrorKind::kInvalidArgument, "expected a number of heads that tensor parallel 2 divides in the"));
+}
+
 // A LLaVA becomes such a NeVA where the user's YAML says that NeMo builds it so.
 TEST_F(NemosClipTest, IsWrittenWhereTheConfigSaysSo) {
   const std::string back = temp_.path() + "/back.nemo";
