@@ -152,6 +152,7 @@ Result<SentencePiece> SentencePiece::FromModel(std::string_view model_proto) {
   if (model.treat_whitespace_as_suffix) return Unsupported("treat_whitespace_as_suffix is set");
   SentencePiece tokenizer;
   tokenizer.byte_fallback_ = model.byte_fallback;
+  tokenizer.begins_with_space_ = model.add_dummy_prefix;
   tokenizer.remove_extra_spaces_ = model.remove_extra_whitespaces;
   tokenizer.escape_spaces_ = model.escape_whitespaces;
   ANEMONE_TRY(tokenizer.Load(std::move(model.pieces), model.charsmap));
@@ -326,6 +327,7 @@ std::string SentencePiece::Normalize(std::string_view text) const {
     text.remove_prefix(length);
   }
   std::string result;
+  if (begins_with_space_ && !text.empty()) result = space;
   bool after_space = remove_extra_spaces_;
   while (!text.empty()) {
     auto [what, length] = NormalizePrefix(text);
@@ -396,7 +398,9 @@ std::vector<int32_t> SentencePiece::EncodeRaw(std::string_view text) const {
   return ids;
 }
 
-// transformers encodes behind "<unk>", so that a first ▁ survives, and cuts off what "<unk>" alone gives.
+// transformers encodes behind "<unk>", so that a first ▁ survives, and cuts off what "<unk>" alone gives. Before
+// version 5 it took add_dummy_prefix out of the model; what stands before the text tells only which of paths of equal
+// score is taken, and there version 5 is followed.
 void SentencePiece::TokenizePart(std::string_view text, std::vector<int32_t>* ids) const {
   const auto decoded = internal::DecodeUtf8(text);
   if (!decoded.ok() || decoded->empty()) return;

@@ -59,6 +59,7 @@ class SentencePiece {
   size_t longest_piece_ = 0;
   bool has_user_defined_ = false;
   bool byte_fallback_ = false;
+  bool begins_with_space_ = false;  // add_dummy_prefix
   bool remove_extra_spaces_ = true;
   bool escape_spaces_ = true;
   float min_score_ = 0;

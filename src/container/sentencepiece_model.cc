@@ -65,6 +65,7 @@ Status ReadNormalizer(std::string_view bytes, SentencePieceModel& model) {
   for (ProtoReader reader(bytes); !reader.done();) {
     ANEMONE_ASSIGN(const ProtoReader::Field field, reader.Next());
     if (field.number == 2) model.charsmap = field.bytes;
+    if (field.number == 3) model.add_dummy_prefix = field.value != 0;
     if (field.number == 4) model.remove_extra_whitespaces = field.value != 0;
     if (field.number == 5) model.escape_whitespaces = field.value != 0;
   }

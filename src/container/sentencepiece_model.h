@@ -30,6 +30,7 @@ struct SentencePieceModel {
   bool treat_whitespace_as_suffix = false;
   std::string unknown_piece = "<unk>", begin_piece = "<s>", end_piece = "</s>", pad_piece = "<pad>";
   std::string charsmap;  // precompiled_charsmap
+  bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;
 

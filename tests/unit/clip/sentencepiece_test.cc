@@ -83,27 +83,43 @@ TEST(SentencePiece, TokenizerJsonIsTheSameModel) {
               StatusIs(ErrorKind::kUnsupported, "Unigram"));
 }
 
-// A model of these pieces, all of one score: `<unk>`, `</s>`, and what is given.
-std::string EqualScores(const std::vector<std::string>& pieces) {
+// A model of `<unk>`, `</s>` and these pieces.
+std::string ModelOf(const std::vector<std::pair<std::string, float>>& pieces) {
   std::string model;
-  const auto add = [&](const std::string& text, char kind) {
-    std::string piece = "\n" + std::string(1, static_cast<char>(text.size())) + text;
-    piece += std::string("\x15\x55\x5f\x0a\xc1\x18", 6) + kind;  // a score of -8.648274, and the type
+  const auto add = [&](const std::string& text, float score, char kind) {
+    std::string piece = "\n" + std::string(1, static_cast<char>(text.size())) + text + "\x15";
+    piece.append(reinterpret_cast<const char*>(&score), sizeof score);
+    piece += std::string("\x18") + kind;
     model += "\n" + std::string(1, static_cast<char>(piece.size())) + piece;
   };
-  add("<unk>", 2);
-  add("</s>", 3);
-  for (const std::string& piece : pieces) add(piece, 1);
+  add("<unk>", 0, 2);
+  add("</s>", 0, 3);
+  for (const auto& [text, score] : pieces) add(text, score, 1);
   return model;
 }
 
-// Scores are added in fp32, and of paths of equal score the first one stays: [▁, 00, 0, 00] of transformers.
+std::string EqualScores(const std::vector<std::string>& pieces) {
+  std::vector<std::pair<std::string, float>> scored;
+  for (const std::string& piece : pieces) scored.emplace_back(piece, -8.648274F);
+  return ModelOf(scored);
+}
+
+// Scores are added in fp32, and of paths of equal score the first one stays: transformers 5.24's tokens.
 TEST(SentencePiece, TiesAreBrokenAsTransformersBreaksThem) {
-  ANEMONE_ASSERT_ASSIGN(const SentencePiece tokenizer,
-                        SentencePiece::FromModel(EqualScores({"\xE2\x96\x81", "0", "00", "1"})));
-  const auto texts = [&](std::string_view text) { return *tokenizer.Tokenize(text); };
-  EXPECT_EQ(texts("00000"), (std::vector<int32_t>{2, 3, 4, 4}));
-  EXPECT_EQ(texts("0000000"), (std::vector<int32_t>{2, 3, 4, 4, 4}));
+  const std::string space = "\xE2\x96\x81";
+  ANEMONE_ASSERT_ASSIGN(const SentencePiece equal, SentencePiece::FromModel(EqualScores({space, "0", "00", "1"})));
+  EXPECT_EQ(*equal.Tokenize("00000"), (std::vector<int32_t>{2, 3, 4, 4}));
+  EXPECT_EQ(*equal.Tokenize("0000000"), (std::vector<int32_t>{2, 3, 4, 4, 4}));
+  // Which sums are equal depends on what is added before: the `<unk>` that transformers encodes text behind, and the
+  // space that the model puts before that.
+  ANEMONE_ASSERT_ASSIGN(const SentencePiece tokenizer, SentencePiece::FromModel(ModelOf({{space, -1.8264377F},
+                                                                                         {"0", -6.999151F},
+                                                                                         {"00", -7.98809F},
+                                                                                         {space + "<", -5.683696F},
+                                                                                         {"un", -6.9444146F},
+                                                                                         {"k", -5.9758816F},
+                                                                                         {">", -5.1652412F}})));
+  EXPECT_EQ(*tokenizer.Tokenize("00000"), (std::vector<int32_t>{2, 4, 3, 4}));
 }
 
 // A Σ at the end of a word is ς in Python; Roman numerals and circled letters are cased, marks and points inside words
