@@ -10,7 +10,6 @@
 // wrote (tests/golden).
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include <fmt/format.h>
 
@@ -19,6 +18,8 @@
 #include "family/gpt/gpt.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/mount.h"
+#include "family/neva/donor.h"
+#include "family/neva/stored.h"
 #include "family/tokenizer/tokenizer_files.h"
 #include "family/words/config_languages.h"
 #include "family/words/hf_architectures.h"
@@ -28,18 +29,11 @@
 #include "family/words/neva_config.h"
 
 namespace anemone {
+namespace neva {
 namespace {
 
 using C = CanonicalRow;
 using R = StoredRow;
-
-constexpr std::string_view kTower = "vision";
-// Where a Linear or LayerNorm is in the projector: alone ("linear"), or in a Sequential ("mlp2x_gelu" has 0 and 2,
-// "mlp_downsample" a LayerNorm at 1, and 2 and 4).
-constexpr std::string_view kProjections[] = {"projector",   "projector.0", "projector.1",
-                                             "projector.2", "projector.4", "projector.6"};
-constexpr const char* kNewline = "image_newline";
-bool IsNorm(std::string_view place) { return place == "projector.1"; }
 
 // Of CLIP, or of SigLIP where "vision.siglip" is set.
 Mounted ImageTower(std::string_view names) {
@@ -49,10 +43,6 @@ Mounted ImageTower(std::string_view names) {
 }
 
 // The tower of the CLIP that `from_pretrained` names, as legacy Megatron has it, which tells how its heads lie.
-constexpr const char* kNemoVision = "vision.nemo";
-constexpr std::string_view kNemoModule = ".vision_encoder.backbone.";
-// What of that CLIP's config the tower's names and rows follow. mm_cfg.vision_encoder keeps them, beside hf_config.
-constexpr const char *kHeadsApart = "megatron_legacy", *kPositions = "position_embedding_type";
 Mounted NemoTower(const std::string& names) {
   return Mount(
       ClipFamily(), "legacy",
@@ -61,7 +51,6 @@ Mounted NemoTower(const std::string& names) {
 
 // The same as NeMo 2 builds it of Megatron-core: whole on the first stage, divided over tensor ranks. It ends with its
 // layers; SigLIP's has a norm behind them.
-constexpr const char *kMegatronVision = "vision.mcore", *kMegatronProjector = "projector_mcore";
 Mounted MegatronTower(const std::string& names) {
   const MountPoint at = {
       .names = names, .stage = Stage::kFirst, .tower = std::string(kTower), .below = "vision_encoder."};
@@ -285,44 +274,6 @@ Dialect Titled(Dialect dialect, std::string_view title) {
   return dialect;
 }
 
-// What of the tower and the projector is stored, and its shapes: NeVA's config names the tower and says little of it.
-struct Stored {
-  std::map<std::string, Shape> shapes;  // by canonical row
-  uint64_t layers = 0;
-  bool has_language = false, has_megatron_tower = false, has_megatron_projector = false, has_nemo_tower = false;
-  bool has_learned_positions = false;  // of NeMo's own CLIP: a parameter, no embedding
-
-  bool Has(const std::string& row) const { return shapes.contains(row); }
-  uint64_t Axis(const std::string& row, size_t axis) const {
-    const auto it = shapes.find(row);
-    return it == shapes.end() || it->second.size() <= axis ? 0 : it->second[axis];
-  }
-};
-
-Stored StoredBesidesLanguage(const Checkpoint& checkpoint, const Dialect& dialect) {
-  Stored stored;
-  const NameMatcher matcher(dialect);
-  checkpoint.ForEachDict([&](const StateDict& dict) {
-    const std::string prefix = matcher.BestPrefix(dict).prefix;
-    for (const StateDict::Item& item : dict.items()) {
-      const auto hit = matcher.Match(item.name, prefix);
-      if (!hit || item.tensor() == nullptr || item.tensor()->shape().empty()) continue;
-      const R& row = matcher.row(hit->row);
-      if (row.tower != kTower && !row.canonical.starts_with("projector.") && row.canonical != kNewline) {
-        stored.has_language |= hit->captures.layer.has_value();
-        continue;
-      }
-      stored.has_nemo_tower |= row.name.find(kNemoModule) != std::string::npos;
-      stored.has_learned_positions |= row.name.ends_with(".position_embeddings");
-      stored.has_megatron_tower |= row.name.find(".vision_encoder.decoder.") != std::string::npos;
-      stored.has_megatron_projector |= row.name.find(".mm_projector.encoder.") != std::string::npos;
-      if (!row.canonical.empty()) stored.shapes.emplace(row.canonical, item.tensor()->shape());
-      if (hit->captures.layer) stored.layers = std::max(stored.layers, *hit->captures.layer + 1);
-    }
-  });
-  return stored;
-}
-
 Status SetVision(const Stored& stored, const ConfigNode& config, ModelSymbols* symbols) {
   const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(kTower, key), value); };
   const uint64_t width = stored.Axis("vision.patch_embedding.weight", 0);
@@ -354,20 +305,8 @@ Status SetVision(const Stored& stored, const ConfigNode& config, ModelSymbols* s
   return {};
 }
 
-void SetProjector(const Stored& stored, ModelSymbols* symbols) {
-  symbols->Set(kMegatronProjector, stored.has_megatron_projector);
-  for (const std::string_view place : kProjections) {
-    const std::string weight = fmt::format("{}.weight", place);
-    symbols->Set(place, stored.Has(weight) || stored.Has(fmt::format("{}.bias", place)));
-    symbols->Set(fmt::format("{}.rows", place), stored.Axis(weight, 0));
-    if (!IsNorm(place)) symbols->Set(fmt::format("{}.columns", place), stored.Axis(weight, 1));
-  }
-}
-
 // ---- configs ----
 
-bool IsAnyLlavaJson(const ConfigNode& root) { return IsLlavaJson(root) || IsOwnLlavaJson(root); }
-bool IsLlava(const Checkpoint& checkpoint) { return checkpoint.config && IsAnyLlavaJson(checkpoint.config->root()); }
 // Either of them in transformers' words.
 Result<ConfigNode> InHfWords(const ConfigNode& root) {
   if (IsOwnLlavaJson(root)) return HfOfOwnLlava(root);
@@ -410,10 +349,6 @@ void SetNoLanguage(uint64_t width, ModelSymbols* symbols) {
   symbols->Set("width", width);
 }
 
-constexpr const char* kTowerConfig = "vision_tower/config.json";  // of a tower that was taken from elsewhere
-
-constexpr const char* kNemoTowerConfig = "vision_tower/nemo.json";  // of NeMo's own CLIP, what kHeadsApart is of
-
 // The config of a tower that was taken from elsewhere.
 Result<std::optional<Config>> TakenTowerConfig(const Checkpoint& source, const char* name = kTowerConfig) {
   const Artifact* artifact = source.FindArtifact(name);
@@ -445,16 +380,6 @@ Result<VisionConfig> VisionConfigOf(const Checkpoint& checkpoint) {
   const ConfigNode& vision = WordAt(json, "vision_config");
   return VisionConfig{IsOwnLlavaJson(root) ? vision : WholeTower(vision), IsLlava(checkpoint) ? "vision_config" : ""};
 }
-
-// What NeMo's config of a checkpoint says of the tower; null: it is no checkpoint of NeMo's.
-const ConfigNode& EncoderOf(const Checkpoint& checkpoint) {
-  static const ConfigNode none;
-  if (!checkpoint.config || IsLlava(checkpoint)) return none;
-  return WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder");
-}
-
-// Whether NeMo builds the tower of its own CLIP [NevaBaseModel.create_vision_encoder_and_processor].
-bool IsOfNemosClip(const ConfigNode& encoder) { return !WordAt(encoder, "from_hf").AsBool().value_or(false); }
 
 // A stored tower of NeMo's own CLIP: its sizes on one rank are not those of the whole, and its heads lie as that CLIP's
 // config says.
@@ -525,19 +450,6 @@ Status CheckSaid(const Checkpoint& checkpoint, const VisionConfig& vision, const
   const bool is_of_one = !layer.is_list() || layer.list.size() == 1;
   ANEMONE_TRY(CheckSizes(vision.words, vision.place, &Said::hf, is_of_one, symbols));
   return CheckPositions(vision, symbols);
-}
-
-// NeMo's and LLaVA's word for the projector that is stored; "": none is, or no word is for it.
-std::string ProjectorType(const ModelSymbols& symbols) {
-  const auto has = [&](std::string_view place) {
-    const Result<bool> holds = symbols.Holds(place);
-    return holds.ok() && *holds;
-  };
-  if (has("projector")) return "linear";
-  if (has("projector.1")) return "mlp_downsample";
-  constexpr std::string_view kLinears[] = {"projector.0", "projector.2", "projector.4", "projector.6"};
-  const auto* end = std::ranges::find_if_not(kLinears, has);
-  return end == std::begin(kLinears) ? "" : fmt::format("mlp{}x_gelu", end - std::begin(kLinears));
 }
 
 // It is of the form that the config says, and makes vectors of the language model's width.
@@ -834,13 +746,6 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& from, co
   return target;
 }
 
-// What NeMo's config, which a checkpoint of training has below `cfg`, says of the tower.
-ConfigNode& EncoderOf(Config& config) {
-  ConfigNode& root = config.root();
-  ConfigNode* within = root.Get("cfg");
-  return (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["vision_encoder"];
-}
-
 // The tower of a result whose config says that NeMo builds its own CLIP's: one that is stored is written as that.
 Status SetNemoKind(const Checkpoint& source, const Dialect& from, ConfigNode* encoder, ModelSymbols* symbols) {
   ANEMONE_ASSIGN(const bool is_stored, symbols->Holds(kTower));
@@ -936,253 +841,39 @@ std::string ForeignNeva(const Config& config) {
                                                 : WordAt(root, "model_type").ScalarText();
 }
 
-// ---- the tower from elsewhere ----
-
-// Where the tower lies that a NeMo checkpoint leaves out, or the config of the one that it stores; "": it has both, or
-// does not say.
-std::string TowerElsewhere(const Checkpoint& checkpoint) {
-  const bool lacks_config = HasName(checkpoint, kNemoModule) && WordAt(EncoderOf(checkpoint), kHeadsApart).is_null();
-  const bool is_stored = HasName(checkpoint, ".vision_encoder.") || HasName(checkpoint, "vision_tower.");
-  if (!checkpoint.config || (is_stored && !lacks_config)) return {};
-  if (IsLlava(checkpoint)) return WordAt(checkpoint.config->root(), "mm_vision_tower").AsString().value_or("");
-  return WordAt(ModelNode(*checkpoint.config), "mm_cfg.vision_encoder.from_pretrained").AsString().value_or("");
-}
-
-// Where each dialect has it; `below` is left out before its names.
-struct TowerPlace {
-  std::string_view dialect, inside, below;
-};
-constexpr std::string_view kTowerModule = "vision_model.";
-constexpr TowerPlace kTowerPlaces[] = {{"mcore", "embedding.word_embeddings.vision_encoder.", ""},
-                                       {"legacy", "language_model.embedding.word_embeddings.vision_encoder.", ""},
-                                       {"hf", "vision_tower.", ""},
-                                       {"hf_v5", "vision_tower.", kTowerModule},
-                                       {"hf_nested", "model.vision_tower.", ""},
-                                       {"llava", "model.vision_tower.vision_tower.", ""}};
-
-// What of the config of a CLIP in NeMo's legacy names the names and rows of its tower follow; null: it is another
-// model.
-Result<ConfigNode> NemoTowerConfig(const Checkpoint& donor) {
-  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
-  if (identity.family != &ClipFamily() || identity.dialect->name != "legacy" || !donor.config) return ConfigNode();
-  const ConfigNode& vision = WordAt(ModelNode(*donor.config), "vision");
-  ConfigNode told = ConfigNode::Map();
-  told[kHeadsApart] = ConfigNode::Bool(WordAt(vision, kHeadsApart).AsBool().value_or(false));
-  told[kPositions] = TextNode(WordAt(vision, kPositions).AsString().value_or("learned_absolute"));
-  return told;
-}
-
-Result<bool> TellTower(const Checkpoint& donor, Checkpoint* checkpoint) {
-  if (!checkpoint->config || !HasName(*checkpoint, kNemoModule)) return false;
-  ANEMONE_ASSIGN(const ConfigNode told, NemoTowerConfig(donor));
-  if (told.is_null()) return false;
-  ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, "hf"));
-  ConfigNode& encoder = EncoderOf(*checkpoint->config);
-  for (const auto& [key, value] : told.map) encoder[key] = value;
-  encoder[kTowerConfigKey] = WordAt(whole.config->root(), "vision_config");
-  checkpoint->notes.push_back(
-      fmt::format("the image tower's config, of {}; its weights are those that are stored", donor.path));
-  return true;
-}
-
-Status TakeTower(const Checkpoint& donor, Checkpoint* checkpoint) {
-  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
-  const bool is_image = identity.family == &ClipFamily() || identity.family == &SiglipFamily();
-  if (!is_image && identity.family != &NevaFamily())
-    return Unsupported(fmt::format("expected a CLIP, a SigLIP or a LLaVA, found a {}", identity.family->title));
-  ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, "hf"));
-  const std::string_view before = is_image ? "" : "vision_tower.";
-  ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(*checkpoint, NevaFamily()));
-  const std::string prefix = NameMatcher(*dialect).BestPrefix(checkpoint->weights()).prefix;
-  const auto* place =
-      std::ranges::find_if(kTowerPlaces, [&](const TowerPlace& p) { return p.dialect == dialect->name; });
-  if (place == std::end(kTowerPlaces))
-    return Unsupported(fmt::format("expected another layout, found {}", dialect->name));
-  const std::string inside = fmt::format("{}{}", prefix, place->inside);
-  // In place of one that is stored.
-  StateDict weights;
-  for (const StateDict::Item& item : checkpoint->weights().items()) {
-    if (!item.name.starts_with(inside)) ANEMONE_TRY(weights.Add(item.name, item.entry));
-  }
-  uint64_t taken = 0;
-  for (const StateDict::Item& item : whole.weights().items()) {
-    if (!item.name.starts_with(fmt::format("{}{}", before, kTowerModule))) continue;
-    ANEMONE_TRY(weights.Add(inside + item.name.substr(before.size() + place->below.size()), item.entry));
-    ++taken;
-  }
-  checkpoint->weights() = std::move(weights);
-  if (taken == 0 || !whole.config) return NotFound("expected an image tower with its config, found none");
-  const ConfigNode& root = whole.config->root();
-  ConfigNode vision = WordAt(root, "vision_config").is_map() ? WordAt(root, "vision_config") : root;
-  // NeMo's own CLIP has other names than the tower that is stored now: NeMo is to build that one.
-  if (checkpoint->config && !IsLlava(*checkpoint) && IsOfNemosClip(EncoderOf(*checkpoint))) {
-    ConfigNode& encoder = EncoderOf(*checkpoint->config);
-    encoder["from_hf"] = ConfigNode::Bool(true);
-    SetTower(WholeTower(vision), vision, &checkpoint->notes, &encoder);
-  }
-  checkpoint->artifacts.push_back(
-      {kTowerConfig, Whole(MemorySource(Config(std::move(vision)).ToJson() + "\n", kTowerConfig))});
-  ANEMONE_ASSIGN(ConfigNode told, NemoTowerConfig(donor));
-  if (!told.is_null()) {
-    checkpoint->artifacts.push_back(
-        {kNemoTowerConfig, Whole(MemorySource(Config(std::move(told)).ToJson() + "\n", kNemoTowerConfig))});
-  }
-  constexpr const char* kPreprocessor = "preprocessor_config.json";
-  const Artifact* preprocessor = donor.FindArtifact(kPreprocessor);
-  const bool has_own = checkpoint->FindArtifact(kPreprocessor) != nullptr ||
-                       checkpoint->FindArtifact(fmt::format("context/{}", kPreprocessor)) != nullptr;
-  if (preprocessor != nullptr && !has_own) checkpoint->artifacts.push_back(*preprocessor);
-  checkpoint->notes.push_back(fmt::format("{} tensors of the image tower, of {}", taken, donor.path));
-  return {};
-}
-
-// The names of a checkpoint's projector, or of another part of it, in canonical words, in its own dialect.
-struct Spelled {
-  const Dialect* dialect;
-  std::string prefix;
-  Stored stored;
-};
-Result<Spelled> SpelledOf(const Checkpoint& checkpoint) {
-  ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, NevaFamily()));
-  return Spelled{dialect, NameMatcher(*dialect).BestPrefix(checkpoint.weights()).prefix,
-                 StoredBesidesLanguage(checkpoint, *dialect)};
-}
-
-constexpr std::string_view kProjectorRow = "projector";
-bool HasProjector(const Stored& stored) {
-  return std::ranges::any_of(stored.shapes, [](const auto& entry) { return entry.first.starts_with(kProjectorRow); });
-}
-
-// A projector in place of the one that is stored.
-Status TakeProjector(const Checkpoint& donor, const Spelled& from, Checkpoint* checkpoint) {
-  ANEMONE_ASSIGN(const Spelled to, SpelledOf(*checkpoint));
-  const NameMatcher there(*from.dialect), here(*to.dialect);
-  StateDict weights;
-  for (const StateDict::Item& item : checkpoint->weights().items()) {
-    const auto hit = here.Match(item.name, to.prefix);
-    if (!hit || !here.row(hit->row).canonical.starts_with(kProjectorRow))
-      ANEMONE_TRY(weights.Add(item.name, item.entry));
-  }
-  ModelSymbols symbols(NevaFamily().symbols);
-  SetProjector(from.stored, &symbols);
-  uint64_t taken = 0;
-  for (const StateDict::Item& item : donor.weights().items()) {
-    const auto hit = there.Match(item.name, from.prefix);
-    const std::string& canonical = hit ? there.row(hit->row).canonical : std::string();
-    if (!canonical.starts_with(kProjectorRow) || item.tensor() == nullptr) continue;
-    const auto row = std::ranges::find_if(to.dialect->rows, [&](const R& r) {
-      return r.canonical == canonical && r.when != kReadOnly && r.when != kMegatronProjector;
-    });
-    if (row == to.dialect->rows.end()) {
-      return Unsupported(fmt::format("expected mlp2x_gelu, as transformers' LLaVA computes, found a projector of {}",
-                                     ProjectorType(symbols)));
-    }
-    ANEMONE_TRY(weights.Add(to.prefix + row->name, item.entry));
-    ++taken;
-  }
-  checkpoint->weights() = std::move(weights);
-  if (checkpoint->config && (!IsLlava(*checkpoint) || IsOwnLlavaJson(checkpoint->config->root()))) {
-    ConfigNode& root = checkpoint->config->root();
-    const ConfigNode type = TextNode(ProjectorType(symbols));
-    if (IsLlava(*checkpoint)) {
-      root["mm_projector_type"] = type;
-    } else {
-      ConfigNode* within = root.Get("cfg");
-      (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["mm_mlp_adapter_type"] = type;
-    }
-  }
-  checkpoint->notes.push_back(fmt::format("{} tensors of the projector, of {}", taken, donor.path));
-  return {};
-}
-
-// The language model of a GPT, or of a LLaVA: NeMo calls its tensors alike.
-Status TakeLanguage(const Checkpoint& donor, Checkpoint* checkpoint) {
-  ANEMONE_ASSIGN(const Spelled to, SpelledOf(*checkpoint));
-  if (!to.dialect->is_megatron || to.stored.has_language) {
-    return Unsupported(
-        fmt::format("expected a tower or a projector for a model that has its language model, found a {}",
-                    to.dialect->is_megatron ? "language model" : "whole model"),
-        "convert the LLaVA whose projector this is to be, and name the projector as its donor");
-  }
-  const std::string dialect = to.dialect->name == "legacy" ? "legacy" : "mcore";
-  ANEMONE_ASSIGN(const Checkpoint whole, Translate(donor, dialect));
-  uint64_t taken = 0;
-  for (const StateDict::Item& item : whole.weights().items()) {
-    const bool is_seeing = item.name.find(".word_embeddings.vision_encoder.") != std::string::npos ||
-                           item.name.find(".word_embeddings.adapter_layer.") != std::string::npos;
-    if (is_seeing) continue;
-    ANEMONE_TRY(checkpoint->weights().Add(item.name, item.entry));
-    taken += item.tensor() != nullptr;
-  }
-  checkpoint->notes.push_back(fmt::format("{} tensors of the language model, of {}", taken, donor.path));
-  return {};
-}
-
-// The folder of a projector alone, as VILA saves one: its names say nothing of what they are.
-Result<Checkpoint> WithNamesOfLlava(const Checkpoint& donor) {
-  if (!donor.config || WordAt(donor.config->root(), "model_type").AsString() != "v2l_projector") return donor;
-  constexpr std::string_view kLayers = "layers.";
-  Checkpoint renamed = donor;
-  renamed.config.reset();
-  StateDict weights;
-  for (const StateDict::Item& item : donor.weights().items()) {
-    const std::string_view name = item.name;
-    ANEMONE_TRY(weights.Add(
-        name.starts_with(kLayers) ? fmt::format("model.mm_projector.{}", name.substr(kLayers.size())) : item.name,
-        item.entry));
-  }
-  renamed.weights() = std::move(weights);
-  return renamed;
-}
-
-// A CLIP's tower, a GPT's layers, or what of a LLaVA's parts: its tower, and what else is not there; a projector alone
-// is wanted for itself.
-Status TakePartsOf(const Checkpoint& given, Checkpoint* checkpoint) {
-  ANEMONE_ASSIGN(const Checkpoint donor, WithNamesOfLlava(given));
-  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(donor));
-  if (identity.family == &GptFamily()) return TakeLanguage(donor, checkpoint);
-  if (identity.family != &NevaFamily()) return TakeTower(donor, checkpoint);
-  ANEMONE_ASSIGN(const Spelled from, SpelledOf(donor));
-  ANEMONE_ASSIGN(const Spelled to, SpelledOf(*checkpoint));
-  const bool has_tower = HasName(donor, "vision_tower.") || HasName(donor, ".vision_encoder.");
-  const bool is_projector = !from.stored.has_language && !has_tower;
-  if (HasProjector(from.stored) && (is_projector || !HasProjector(to.stored)))
-    ANEMONE_TRY(TakeProjector(donor, from, checkpoint));
-  if (is_projector) return {};
-  if (!to.stored.has_language && from.stored.has_language) ANEMONE_TRY(TakeLanguage(donor, checkpoint));
-  if (!has_tower && to.stored.has_language) return TakeTower(donor, checkpoint);
-  return has_tower ? TakeTower(donor, checkpoint) : Status();
+Family Make() {
+  return {.name = "neva",
+          .title = "NeVA",
+          .symbols = Declared(),
+          .canonical = Canonical(),
+          .dialects = Join<Dialect>(
+              {{
+                   WithNewline(Titled(GptMcore(Seeing("embedding.word_embeddings")), "NeMo NeVA, Megatron-core")),
+                   Legacy(),
+                   MegatronVit(),
+               },
+               HuggingFaceDialects()}),
+          .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
+          .first_stage_towers = {std::string(kTower)},
+          .has_virtual_stages = true,
+          .read_symbols = ReadNevaSymbols,
+          .target = NevaTarget,
+          .foreign = ForeignNeva,
+          .choose_dialect = ChooseNevaDialect,
+          .complete = CompleteNeva,
+          .parts_elsewhere = TowerElsewhere,
+          .tell_parts = TellTower,
+          .take_parts = TakePartsOf,
+          .parts = {{"image tower", "vision.", "mm_cfg.vision_encoder.from_pretrained"},
+                    {"projector", "projector", "mm_cfg.pretrain_mm_mlp_adapter"},
+                    {"language model", "", "mm_cfg.llm.from_pretrained"}}};
 }
 
 }  // namespace
+}  // namespace neva
 
 const Family& NevaFamily() {
-  static const Family family = {
-      .name = "neva",
-      .title = "NeVA",
-      .symbols = Declared(),
-      .canonical = Canonical(),
-      .dialects = Join<Dialect>(
-          {{
-               WithNewline(Titled(GptMcore(Seeing("embedding.word_embeddings")), "NeMo NeVA, Megatron-core")),
-               Legacy(),
-               MegatronVit(),
-           },
-           HuggingFaceDialects()}),
-      .refusals = {{"mlp.shared_experts.", "experts that all tokens share"}},
-      .first_stage_towers = {std::string(kTower)},
-      .has_virtual_stages = true,
-      .read_symbols = ReadNevaSymbols,
-      .target = NevaTarget,
-      .foreign = ForeignNeva,
-      .choose_dialect = ChooseNevaDialect,
-      .complete = CompleteNeva,
-      .parts_elsewhere = TowerElsewhere,
-      .tell_parts = TellTower,
-      .take_parts = TakePartsOf,
-      .parts = {{"image tower", "vision.", "mm_cfg.vision_encoder.from_pretrained"},
-                {"projector", "projector", "mm_cfg.pretrain_mm_mlp_adapter"},
-                {"language model", "", "mm_cfg.llm.from_pretrained"}}};
+  static const Family family = neva::Make();
   return family;
 }
 
