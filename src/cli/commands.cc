@@ -158,6 +158,12 @@ constexpr Command kCommands[] = {
                  "texts='[\"a dog\", \"a girl\"]'",
      .declare = DeclareNemo,
      .is_divided = true},
+    {.name = "completion",
+     .summary = "Print what a shell reads to complete commands, options and their values",
+     .details = "`cmake --install` puts the three where shells look; this is for a program that came otherwise.",
+     .examples = "anemone completion bash > ~/.local/share/bash-completion/completions/anemone\n"
+                 "anemone completion fish > ~/.config/fish/completions/anemone.fish",
+     .declare = DeclareCompletion},
     {.name = "version",
      .summary = "Print the version",
      .details = "With -v also what the program was built with and what it found on this machine.",

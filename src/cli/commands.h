@@ -18,6 +18,7 @@ std::function<int()> DeclareAverage(CLI::App& app);
 std::function<int()> DeclareBench(CLI::App& app);
 std::function<int()> DeclareCat(CLI::App& app);
 std::function<int()> DeclareClean(CLI::App& app);
+std::function<int()> DeclareCompletion(CLI::App& app);
 std::function<int()> DeclareConvert(CLI::App& app);
 std::function<int()> DeclareDiff(CLI::App& app);
 std::function<int()> DeclareEdit(CLI::App& app);

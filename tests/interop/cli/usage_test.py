@@ -93,6 +93,12 @@ class Help(ProgramCase):
         self.assertRegex(text, r"--preset VALUE(.|\n)*ViT-L-14,")
         self.assertNotIn("--manual", text)
 
+    def test_completion_prints_what_is_installed(self):
+        for shell, name in (("bash", "anemone"), ("zsh", "_anemone"), ("fish", "anemone.fish")):
+            self.ok("--manual", shell, self.dir)
+            self.assertEqual(self.ok("completion", shell), (self.dir / name).read_text())
+        self.fails(64, "expected one of bash, zsh, fish", "completion", "tcsh")
+
     def test_completion_offers_values(self):
         self.ok("--manual", "bash", self.dir)
         script = self.dir / "anemone"
