@@ -357,7 +357,7 @@ Result<std::optional<Checkpoint>> TakeProjectorOff(Checkpoint* adapter) {
     StateDict rest, taken;
     for (const StateDict::Item& item : shard.weights.items())
       ANEMONE_TRY((IsOfProjector(item.name) ? taken : rest).Add(item.name, item.entry));
-    if (taken.size() == 0) continue;
+    if (taken.empty()) continue;
     shard.weights = std::move(rest);
     if (projector) continue;  // whole on each rank
     projector = *adapter;
