@@ -42,17 +42,20 @@ void NoteDroppedStates(uint64_t dropped, std::vector<std::string>* notes) {
 }
 
 // Whether ranks divide any tensor of a tower in this model: an image tower of transformers lies whole on each.
-bool IsSplit(const ResolvedModel& model, const std::string& tower) {
+Result<bool> IsSplit(const ResolvedModel& model, const std::string& tower) {
   const std::vector<StoredRow>& rows = model.dialect->rows;
   for (size_t r = 0; r < rows.size(); ++r) {
-    if (rows[r].tower == tower && rows[r].split != Split::kReplicated && model.names.is_active(r)) return true;
+    if (rows[r].tower != tower || rows[r].split == Split::kReplicated || !model.names.is_active(r)) continue;
+    ANEMONE_ASSIGN(const bool is_written, model.symbols.HoldsAnywhere(rows[r].when));
+    if (is_written) return true;
   }
   return false;
 }
 
 Status CheckDivides(const ResolvedModel& model, int tp) {
   for (const std::string& tower : TowersOf(*model.dialect)) {
-    if (!IsSplit(model, tower)) continue;
+    ANEMONE_ASSIGN(const bool is_split, IsSplit(model, tower));
+    if (!is_split) continue;
     for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn", "shared_ffn"}) {
       ANEMONE_ASSIGN(const std::optional<uint64_t> size, model.symbols.Find(tower, key));
       if (!size || *size % static_cast<uint64_t>(tp) == 0) continue;
