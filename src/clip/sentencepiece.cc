@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "anemone/config.h"
+#include "base/utf8.h"
 #include "clip/unicode.h"
 
 namespace anemone {
@@ -94,7 +95,7 @@ std::string Canonicalize(const std::vector<uint32_t>& text) {
     }
     if (space) result += ' ';
     space = false;
-    internal::AppendUtf8(c, &result);
+    AppendUtf8(c, result);
   }
   return result;
 }
@@ -114,7 +115,7 @@ std::string_view Trim(std::string_view text, bool begin, bool end) {
   while (end && last > first && IsPythonSpace((*decoded)[last - 1])) --last;
   std::string before;
   std::string inside;
-  for (size_t i = 0; i < last; ++i) internal::AppendUtf8((*decoded)[i], i < first ? &before : &inside);
+  for (size_t i = 0; i < last; ++i) AppendUtf8((*decoded)[i], i < first ? before : inside);
   return text.substr(before.size(), inside.size());
 }
 

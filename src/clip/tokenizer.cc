@@ -11,6 +11,7 @@
 #include <span>
 
 #include "anemone/config.h"
+#include "base/utf8.h"
 #include "clip/unicode.h"
 #include "family/clip/clip_fields.h"
 
@@ -410,7 +411,7 @@ Status Tokenizer::Load(const Vocab& vocab, const Merges& merges,
   const std::array<uint32_t, 256> characters = ByteCharacters();
   for (size_t byte = 0; byte < 256; ++byte) {
     std::string symbol;
-    internal::AppendUtf8(characters[byte], &symbol);
+    AppendUtf8(characters[byte], symbol);
     const int32_t inside = find(symbol);
     symbol += kEndOfWord;
     const int32_t last = find(symbol);
@@ -494,7 +495,7 @@ void Tokenizer::TokenizePlain(const uint32_t* begin, const uint32_t* end, std::v
   std::string piece;
   const auto emit = [&](const uint32_t* from, const uint32_t* to) {
     piece.clear();
-    for (; from < to; ++from) internal::AppendUtf8(*from, &piece);
+    for (; from < to; ++from) AppendUtf8(*from, piece);
     TokenizePiece(piece, ids);
   };
   while (begin < end) {

@@ -151,12 +151,6 @@ Result<std::vector<uint32_t>> DecodeUtf8(std::string_view text) {
   return out;
 }
 
-void AppendUtf8(uint32_t code_point, std::string* out) {
-  utf8proc_uint8_t bytes[4];
-  const utf8proc_ssize_t length = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes);
-  out->append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(length));
-}
-
 std::vector<uint32_t> ToNfc(std::vector<uint32_t> text) {
   constexpr uint32_t kFirstAffected = 0x300;  // every character below is its own composition, and no mark
   if (std::all_of(text.begin(), text.end(), [](uint32_t c) { return c < kFirstAffected; })) return text;

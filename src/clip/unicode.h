@@ -18,7 +18,6 @@ CharClass Classify(uint32_t code_point);
 
 // Code points of `text`. Errors: InvalidArgument naming the first byte that is not UTF-8.
 Result<std::vector<uint32_t>> DecodeUtf8(std::string_view text);
-void AppendUtf8(uint32_t code_point, std::string* out);
 
 // Canonical composition by Unicode 9, as Hugging Face's tokenizers: newer marks stay where they stand. Linear but for
 // the sorting of combining marks, which is n log n.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "anemone/config.h"
+#include "base/utf8.h"
 #include "config/json_string.h"
 #include "config/scalar.h"
 
@@ -211,7 +212,7 @@ class Reader {
             at_ = after;
           }
         }
-        internal::AppendUtf8(out, code_point);
+        AppendUtf8(code_point, out);
       } else {
         return Expected("an escape");
       }

@@ -36,8 +36,6 @@ std::string PythonStr(const ConfigNode& scalar);
 std::string YamlScalar(const ConfigNode& scalar);
 // Whether the bytes are UTF-8: shortest forms, no surrogates, nothing beyond U+10FFFF.
 bool ValidUtf8(std::string_view text);
-// Appends the UTF-8 bytes of a code point.
-void AppendUtf8(std::string& out, uint32_t code_point);
 // The code point that starts at `text[at]`, its length in *length; a stray byte counts as the code point of its value.
 uint32_t DecodeUtf8(std::string_view text, size_t at, size_t* length);
 

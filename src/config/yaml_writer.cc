@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "anemone/config.h"
+#include "base/utf8.h"
 #include "config/scalar.h"
 
 namespace anemone {
@@ -73,7 +74,7 @@ class Writer {
     std::string repaired;
     if (!internal::ValidUtf8(text)) {
       for (size_t i = 0, length = 0; i < text.size(); i += length) {
-        internal::AppendUtf8(repaired, internal::DecodeUtf8(text, i, &length));
+        AppendUtf8(internal::DecodeUtf8(text, i, &length), repaired);
       }
       text = repaired;
     }

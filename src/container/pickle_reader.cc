@@ -8,6 +8,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "base/utf8.h"
 #include "container/pickle.h"
 #include "container/pickle_names.h"
 #include "container/text.h"
@@ -389,7 +390,7 @@ class Reader {
         }
         i += 1 + digits;
       }
-      internal::AppendUtf8(code, text);
+      AppendUtf8(code, text);
     }
     // Two escapes that make one letter in UTF-16 stay two surrogates here, as in Python.
     PushNew(Kind::kString)->text = std::move(text);

@@ -10,6 +10,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "base/utf8.h"
 #include "container/pickle_names.h"
 #include "container/text.h"
 
@@ -133,7 +134,7 @@ std::string Unescape(std::string_view body, bool unicode) {
     };
     if (body[i] != '\\' || i + 1 == body.size()) {
       if (unicode) {
-        internal::AppendUtf8(static_cast<uint8_t>(body[i]), text);
+        AppendUtf8(static_cast<uint8_t>(body[i]), text);
       } else {
         text += body[i];
       }
@@ -144,7 +145,7 @@ std::string Unescape(std::string_view body, bool unicode) {
       const size_t digits = next == 'u' ? 4 : next == 'U' ? 8 : 0;
       const auto [code, used] = number(i + 2, digits, 16);
       if (digits != 0 && used == digits && code <= 0x10ffff) {
-        internal::AppendUtf8(code, text);
+        AppendUtf8(code, text);
         i += 1 + digits;
       } else {
         text += '\\';

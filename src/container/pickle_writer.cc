@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/utf8.h"
 #include "container/pickle.h"
 #include "container/pickle_names.h"
 #include "container/text.h"
@@ -379,7 +380,7 @@ class Writer {
     } else {
       std::string text;
       text.reserve(node->text.size() + node->text.size() / 2);
-      for (const char c : node->text) internal::AppendUtf8(static_cast<uint8_t>(c), text);
+      for (const char c : node->text) AppendUtf8(static_cast<uint8_t>(c), text);
       ANEMONE_TRY(Text(text));
       ANEMONE_TRY(Text("latin1"));
       Emit(op::kTuple2);

@@ -14,8 +14,6 @@ std::string Quoted(std::string_view text);
 // True for well-formed UTF-8; with `surrogates`, lone surrogates (ED A0 80 … ED BF BF) are let through as Python's
 // surrogatepass does.
 bool IsUtf8(std::string_view text, bool surrogates);
-// Appends the UTF-8 of a code point below 0x110000 (surrogates included).
-void AppendUtf8(uint32_t code, std::string& out);
 
 }  // namespace anemone::internal
 

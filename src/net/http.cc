@@ -6,6 +6,7 @@
 #include <cmath>
 #include <thread>
 
+#include "base/lower_case.h"
 #include "net/curl.h"
 
 namespace anemone {
@@ -21,12 +22,6 @@ constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the cert
 
 Status Unavailable(std::string what, std::string hint = {}) {
   return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
-}
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
 }
 
 std::string_view Trim(std::string_view text) {
@@ -79,7 +74,7 @@ struct HttpClient::Transfer {
     if (line.starts_with("HTTP/")) {
       transfer.response.headers.clear();  // of a proxy or of "100 Continue"
     } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
-      transfer.response.headers.emplace_back(Lower(line.substr(0, colon)), Trim(line.substr(colon + 1)));
+      transfer.response.headers.emplace_back(LowerCase(line.substr(0, colon)), Trim(line.substr(colon + 1)));
     }
     return size;
   }
@@ -184,7 +179,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
 
   if (!transfer.status.ok()) return transfer.status;
   if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "cancelled");
-  const std::string scheme = Lower(url.substr(0, url.find("://")));
+  const std::string scheme = LowerCase(url.substr(0, url.find("://")));
   const bool is_http = scheme == "http" || scheme == "https";
   if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
     return InvalidArgument("expected an http or https URL, found '" + url + "'");
@@ -279,7 +274,7 @@ std::string HttpOrigin(std::string_view url) {
   const size_t scheme = url.find("://");
   if (scheme == std::string_view::npos) return "";
   const std::string_view host = url.substr(scheme + 3, url.find_first_of("/?#", scheme + 3) - scheme - 3);
-  return Lower(url.substr(0, scheme + 3)) + Lower(host.substr(host.rfind('@') + 1));
+  return LowerCase(url.substr(0, scheme + 3)) + LowerCase(host.substr(host.rfind('@') + 1));
 }
 
 std::optional<ContentRange> ParseContentRange(std::string_view header) {

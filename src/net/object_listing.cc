@@ -5,27 +5,13 @@
 #include <optional>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace anemone::internal {
 namespace {
 
 constexpr std::pair<std::string_view, char> kEntities[] = {
     {"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}};
-
-void AppendUtf8(std::string& text, uint32_t code) {
-  const auto put = [&text](uint32_t byte) { text += static_cast<char>(byte); };
-  if (code < 0x80) return put(code);
-  if (code < 0x800) {
-    put(0xC0 | code >> 6);
-  } else if (code < 0x10000) {
-    put(0xE0 | code >> 12);
-    put(0x80 | (code >> 6 & 0x3F));
-  } else {
-    put(0xF0 | code >> 18);
-    put(0x80 | (code >> 12 & 0x3F));
-    put(0x80 | (code >> 6 & 0x3F));
-  }
-  put(0x80 | (code & 0x3F));
-}
 
 // What an entity such as "amp" or "#x2F" stands for; false for one that XML does not define.
 bool AppendEntity(std::string& text, std::string_view entity) {
@@ -41,7 +27,7 @@ bool AppendEntity(std::string& text, std::string_view entity) {
   uint32_t code = 0;
   const auto [end, error] = std::from_chars(entity.data(), entity.data() + entity.size(), code, is_hex ? 16 : 10);
   if (error != std::errc() || end != entity.data() + entity.size() || code == 0 || code > 0x10FFFF) return false;
-  AppendUtf8(text, code);
+  AppendUtf8(code, text);
   return true;
 }
 

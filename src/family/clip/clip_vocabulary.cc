@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "base/utf8.h"
+
 // The assembler copies the file; no generated source, no run-time path.
 asm(R"(
     .section .rodata
@@ -22,15 +24,6 @@ extern const char anemone_clip_merges_end[];
 namespace anemone {
 namespace {
 
-void AppendUtf8(char32_t code, std::string* out) {
-  if (code < 0x80) {
-    *out += static_cast<char>(code);
-  } else {
-    *out += static_cast<char>(0xC0 | (code >> 6));
-    *out += static_cast<char>(0x80 | (code & 0x3F));
-  }
-}
-
 // GPT-2's order of byte symbols: printable bytes stand for themselves, then the others shifted to U+0100…
 // [openai/CLIP clip/simple_tokenizer.py, bytes_to_unicode].
 std::vector<std::string> ByteSymbols() {
@@ -39,11 +32,11 @@ std::vector<std::string> ByteSymbols() {
   };
   std::vector<std::string> symbols;
   for (unsigned byte = 0; byte < 256; ++byte) {
-    if (printable(byte)) AppendUtf8(byte, &symbols.emplace_back());
+    if (printable(byte)) AppendUtf8(byte, symbols.emplace_back());
   }
   char32_t next = 0x100;
   for (unsigned byte = 0; byte < 256; ++byte) {
-    if (!printable(byte)) AppendUtf8(next++, &symbols.emplace_back());
+    if (!printable(byte)) AppendUtf8(next++, symbols.emplace_back());
   }
   return symbols;
 }
