@@ -138,14 +138,9 @@ Status TakeProjector(const Checkpoint& donor, const Spelled& from, Checkpoint* c
   }
   checkpoint->weights() = std::move(weights);
   if (checkpoint->config && (!IsLlava(*checkpoint) || IsOwnLlavaJson(checkpoint->config->root()))) {
-    ConfigNode& root = checkpoint->config->root();
-    const ConfigNode type = TextNode(ProjectorType(symbols));
-    if (IsLlava(*checkpoint)) {
-      root["mm_projector_type"] = type;
-    } else {
-      ConfigNode* within = root.Get("cfg");
-      (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["mm_mlp_adapter_type"] = type;
-    }
+    ConfigNode& type = IsLlava(*checkpoint) ? checkpoint->config->root()["mm_projector_type"]
+                                            : MmCfgOf(*checkpoint->config)["mm_mlp_adapter_type"];
+    type = TextNode(ProjectorType(symbols));
   }
   checkpoint->notes.push_back(fmt::format("{} tensors of the projector, of {}", taken, donor.path));
   return {};

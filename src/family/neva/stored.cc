@@ -70,10 +70,12 @@ const ConfigNode& EncoderOf(const Checkpoint& checkpoint) {
 
 bool IsOfNemosClip(const ConfigNode& encoder) { return !WordAt(encoder, "from_hf").AsBool().value_or(false); }
 
-ConfigNode& EncoderOf(Config& config) {
+ConfigNode& MmCfgOf(Config& config) {
   ConfigNode& root = config.root();
   ConfigNode* within = root.Get("cfg");
-  return (within != nullptr && within->is_map() ? *within : root)["mm_cfg"]["vision_encoder"];
+  return (within != nullptr && within->is_map() ? *within : root)["mm_cfg"];
 }
+
+ConfigNode& EncoderOf(Config& config) { return MmCfgOf(config)["vision_encoder"]; }
 
 }  // namespace anemone::neva

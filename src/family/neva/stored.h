@@ -57,7 +57,8 @@ bool IsAnyLlavaJson(const ConfigNode& root);
 bool IsLlava(const Checkpoint& checkpoint);
 // What NeMo's config of a checkpoint says of the tower; null: it is no checkpoint of NeMo's. As long as the checkpoint.
 const ConfigNode& EncoderOf(const Checkpoint& checkpoint);
-// What NeMo's config, which a checkpoint of training has below `cfg`, says of the tower.
+// What NeMo's config, which a checkpoint of training has below `cfg`, says of seeing, and of the tower.
+ConfigNode& MmCfgOf(Config& config);
 ConfigNode& EncoderOf(Config& config);
 // Whether NeMo builds the tower of its own CLIP [NevaBaseModel.create_vision_encoder_and_processor].
 bool IsOfNemosClip(const ConfigNode& encoder);
