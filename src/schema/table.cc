@@ -130,11 +130,13 @@ Status ForEachCanonical(const std::vector<CanonicalRow>& rows,
 
 Status ForEachTensor(const std::vector<CanonicalRow>& rows, const ModelSymbols& symbols,
                      const std::function<Status(std::string name, const Shape& shape)>& visit) {
+  std::vector<Pattern> patterns;
+  for (const CanonicalRow& row : rows) patterns.emplace_back(row.name);
   return ForEachCanonical(
       rows, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
       [&](size_t index, uint64_t layer) -> Status {
         const CanonicalRow& row = rows[index];
-        const Pattern pattern(row.name);
+        const Pattern& pattern = patterns[index];
         ANEMONE_ASSIGN(const bool has,
                        symbols.Holds(row.when, pattern.has_layer() ? std::optional(layer) : std::nullopt));
         if (!has) return {};
