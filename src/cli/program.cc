@@ -142,8 +142,10 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
     cluster.reset();
     if (is_idle) return kDone;
   }
-  if (!manual.empty()) DeclareAll();
-  if (!manual.empty()) return WriteManual(app, manual[0], manual[1]);
+  if (!manual.empty()) {
+    DeclareAll();
+    return WriteManual(app, manual[0], manual[1]);
+  }
   g.command = NamedCommand(&app);
   const int status = run ? run() : kUsage;
   Flush();
