@@ -19,7 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "interop", "scan"))
 import samples  # noqa: E402
 
-# What each tool's own program decides its exit status by.
+# For each tool, Python that answers as the exit status of its own program does: is the file flagged?
 FLAGS = {
     "picklescan": "from picklescan.scanner import scan_file_path\n"
                   "def flags(path):\n"

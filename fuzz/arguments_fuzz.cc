@@ -1,6 +1,6 @@
-// What Python passes to the library: the file `calls` has a line for each call, a function and its words between tabs,
-// options and values being JSON; the other files are the checkpoint that the calls are about. Whatever they say, a call
-// answers, or its status says what is wrong.
+// Calls of the C API, as the Python package makes them. The file `calls` has one call a line: a function and its
+// arguments, parted by tabs, options and values as JSON. The other files are the checkpoint. Every call must answer or
+// return an error.
 #include <array>
 
 #include "anemone/c.h"

@@ -1,4 +1,4 @@
-// What servers answer to a source that is read in place: a Content-Range, a page of an object store's listing, the
+// Answers of servers to a source that is read in place: a Content-Range, a page of an object store's listing, the
 // hub's word on a revision. Never crash; what is accepted is within bounds.
 #include <cstdint>
 #include <cstdlib>

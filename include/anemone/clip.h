@@ -109,7 +109,8 @@ enum class ClipCompute : uint8_t {
           // search and labels, where features may be off by some percent (docs/inference.md); faster and a quarter of
           // the memory where ClipHasInt8(), the same numbers up to rounding, and no faster, elsewhere
 };
-// Whether this machine's processor has instructions for it (AVX-512 BF16, AMX; AVX-512 VNNI) that this build can use.
+// True where the processor has instructions for such numbers, and this build uses them: AVX-512 BF16 or AMX; AVX-512
+// VNNI.
 bool ClipHasBf16();
 bool ClipHasInt8();
 

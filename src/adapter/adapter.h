@@ -36,9 +36,9 @@ struct Adapter {
   std::vector<std::string> notes = {};
 };
 
-// Whether a checkpoint holds an adapter's matrices and nothing else but NeVA's projector, which is trained with it.
+// Whether a checkpoint holds only an adapter's matrices. NeVA trains its projector with them: it may be there, too.
 bool HoldsAdapter(const Checkpoint& checkpoint);
-// That projector, which is no longer among the adapter's; empty: there was none.
+// Moves NeVA's projector out of the adapter and returns it; nullopt where there is none.
 Result<std::optional<Checkpoint>> TakeProjectorOff(Checkpoint* adapter);
 
 // Errors: NotFound (no adapter there), Unsupported naming what of the adapter is not carried, Corrupt.

@@ -28,7 +28,8 @@ namespace {
 
 using Kind = ValueNode::Kind;
 
-// What is reachable from a value, in the order in which it was found. Tensors have their place in the graph as number.
+// All values that can be reached from one, in the order in which they are found. A tensor's number is its place in the
+// graph.
 class Table {
  public:
   explicit Table(const Value& value) {

@@ -31,7 +31,7 @@ std::string SizesToSplit(const WholeModel& whole) {
   return sizes;
 }
 
-// Whether names and shapes are those that the config says.
+// Checks that the tensors have the names and shapes that the config asks for.
 Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*whole.skeleton).status() : Status(); }
 
 }  // namespace

@@ -131,7 +131,7 @@ using Chunk = std::vector<Sequence>;
 
 size_t RowsOf(const Chunk& chunk) { return chunk.back().end(); }
 
-// Whether oneDNN multiplies bf16 faster than the project's own loop, and does.
+// Whether oneDNN is to multiply bf16: it is there, is faster than the project's own loop, and a trial product is right.
 bool LibraryHasBf16() {
   if (!internal::products.has_bf16()) return false;
   const uint16_t one = 0x3F80;
