@@ -131,6 +131,7 @@ Status ForEachCanonical(const std::vector<CanonicalRow>& rows,
 Status ForEachTensor(const std::vector<CanonicalRow>& rows, const ModelSymbols& symbols,
                      const std::function<Status(std::string name, const Shape& shape)>& visit) {
   std::vector<Pattern> patterns;
+  patterns.reserve(rows.size());
   for (const CanonicalRow& row : rows) patterns.emplace_back(row.name);
   return ForEachCanonical(
       rows, [&](const std::string& tower) { return symbols.Of(tower, "layers"); },
