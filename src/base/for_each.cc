@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/cancel.h"
+
 namespace anemone {
 
 Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint64_t, unsigned)>& work) {
@@ -15,7 +17,9 @@ Status ForEach(uint64_t count, unsigned workers, const std::function<Status(uint
   std::mutex mutex;
   Status failure;
   std::exception_ptr thrown;
+  const CancelScope* const scope_of_caller = CancelScope::Current();
   const auto run = [&](unsigned worker) {
+    const CancelScope scope({}, scope_of_caller);
     try {
       for (uint64_t item = next++; item < count; item = next++) {
         Status status = work(item, worker);

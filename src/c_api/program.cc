@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cancel.h"
 #include "c_api/c_progress.h"
 #include "c_api/call.h"
 #include "cli/command.h"
@@ -54,6 +55,7 @@ anemone_status* anemone_command(int argc, const char* const* argv, anemone_progr
     capture.progress = [report = ToProgressFn(progress)](std::string_view stage, uint64_t done, uint64_t total) {
       return !report || report(stage, done, total);
     };
+    const anemone::CancelScope scope([progress] { return progress != nullptr && progress->cancelled; });
     Words words(argc, argv);
     const int status = anemone::cli::RunCaptured(argc, words.argv(), &capture);
     ANEMONE_TRY(capture.failure);

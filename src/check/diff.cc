@@ -7,6 +7,8 @@
 #include <cstring>
 #include <set>
 
+#include "base/cancel.h"
+
 namespace anemone {
 namespace {
 
@@ -62,6 +64,8 @@ class Comparer {
     return {};
   }
 
+  bool IsCancelled() const { return options_.progress && !options_.progress("comparing", done_bytes_, total_bytes_); }
+
  private:
   Status CompareValues(const std::string& name, const Tensor& a, const Tensor& b, Difference& out) {
     TensorDifference difference{TensorDifference::Kind::kValues, name, "", "", 0, 0};
@@ -90,9 +94,7 @@ class Comparer {
         bits_differ_ = true;
       }
       done_bytes_ += count * (SizeBytes(a.dtype()) + SizeBytes(b.dtype()));
-      if (options_.progress && !options_.progress("comparing", done_bytes_, total_bytes_)) {
-        return {ErrorKind::kInterrupted, "interrupted"};
-      }
+      if (IsCancelled()) return {ErrorKind::kInterrupted, "interrupted"};
     }
     if (!same_dtype || difference.elements > 0 || bits_differ_) out.tensors.push_back(std::move(difference));
     bits_differ_ = false;
@@ -175,6 +177,7 @@ Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const
   }
   Difference difference;
   Comparer comparer(options, WeightBytes(first) + WeightBytes(second));
+  const CancelScope scope([&comparer] { return comparer.IsCancelled(); });
   for (size_t i = 0; i < first.shards.size(); ++i) {
     const Shard& a = first.shards[i];
     const Shard& b = second.shards[i];

@@ -14,8 +14,8 @@
 #include <tuple>
 
 #include "anemone/config.h"
+#include "base/cancel.h"
 #include "base/lower_case.h"
-#include "check/cancel.h"
 #include "check/scan_rules.h"
 #include "check/walk.h"
 #include "container/decompress.h"
@@ -145,6 +145,7 @@ class Scanner {
   std::vector<ScanFinding> findings;
 
   Status Run(const std::string& path) {
+    const CancelScope scope(is_cancelled_);
     return Walk(
         path, [this](const Leaf& leaf) { return Visit(leaf, 0); }, [this](const Status& s) { return Broken(s); },
         &budget_);

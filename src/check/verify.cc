@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "anemone/checkpoint.h"
+#include "base/cancel.h"
 #include "base/cores.h"
 #include "base/crc32.h"
 #include "base/for_each.h"
@@ -49,6 +50,7 @@ class Reader {
       : result_(result), progress_(progress), total_(total) {}
 
   Status Visit(const Leaf& leaf) {
+    const CancelScope scope([this] { return !Advance(0).ok(); });
     const uint64_t size = leaf.content.size;
     const DirectReader reader(*leaf.content.source);
     std::atomic<uint32_t> crc = 0;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "anemone/version.h"
+#include "base/cancel.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/declare.h"
@@ -173,6 +174,7 @@ int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   const std::optional<int> torchrun_rank = TorchrunRank();
   if (torchrun_rank.value_or(0) != 0) return kDone;
   const Signals signals(host == Host::kOwnProcess);
+  const CancelScope scope([] { return CaughtSignal() != 0; });
   try {
     return Main(argc, argv, join == nullptr || torchrun_rank ? nullptr : join(Job(argc, argv)), join != nullptr,
                 nullptr);

@@ -12,6 +12,7 @@
 #include <set>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/cores.h"
 #include "base/crc32.h"
 #include "base/descriptor.h"
@@ -236,6 +237,10 @@ class Run {
   }
 
   void Work() {
+    const CancelScope scope([this] {
+      Report(/*always=*/false);
+      return !Going();
+    });
     BlockBuffer buffer;
     std::vector<SlotCrc> crcs;
     WindowCheck check(source_check_);

@@ -8,7 +8,7 @@
 #include <span>
 #include <utility>
 
-#include "check/cancel.h"
+#include "base/cancel.h"
 #include "clip/image.h"
 #include "edit/rewrite.h"
 #include "infer/clip_facts.h"
@@ -189,6 +189,7 @@ Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint&
   Recording b;
   const auto steps = std::make_shared<std::atomic<uint64_t>>(0);
   const auto cancelled = CancelledBy(options.progress, "computing", steps, 4);
+  const CancelScope scope(cancelled);
   const auto load = [&](const Checkpoint& checkpoint, const ClipLoad& how, Recording* recording) {
     ClipOptions clip;
     clip.threads = options.threads;

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "anemone/check.h"
+#include "base/cancel.h"
 #include "base/cores.h"
 #include "base/for_each.h"
 #include "config/nodes.h"
@@ -71,6 +72,7 @@ Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Name
     done += elements;
     return !options.progress || options.progress("statistics", done, total);
   };
+  const CancelScope scope([&] { return !advance(0); });
   const auto compute = [&](uint64_t i, unsigned) -> Status {
     if (!HasStatistics(tensors[i].tensor->dtype())) return {};
     Result<Statistics> result = ComputeStatistics(*tensors[i].tensor, advance);

@@ -21,6 +21,8 @@ Result<Fuse> Load() {
   ANEMONE_TRY(library.Find("fuse_destroy", fuse.destroy));
   ANEMONE_TRY(library.Find("fuse_get_session", fuse.get_session));
   ANEMONE_TRY(library.Find("fuse_get_context", fuse.get_context));
+  ANEMONE_TRY(library.Find("fuse_interrupted", fuse.interrupted));
+  ANEMONE_TRY(library.Find("fuse_session_exited", fuse.session_exited));
   ANEMONE_TRY(library.Find("fuse_set_signal_handlers", fuse.set_signal_handlers));
   ANEMONE_TRY(library.Find("fuse_remove_signal_handlers", fuse.remove_signal_handlers));
   ANEMONE_TRY(library.Find("fuse_daemonize", fuse.daemonize));

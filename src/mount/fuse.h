@@ -19,6 +19,8 @@ struct Fuse {
   decltype(&::fuse_destroy) destroy;
   decltype(&::fuse_get_session) get_session;
   decltype(&::fuse_get_context) get_context;
+  decltype(&::fuse_interrupted) interrupted;
+  int (*session_exited)(fuse_session* session);
   decltype(&::fuse_set_signal_handlers) set_signal_handlers;
   decltype(&::fuse_remove_signal_handlers) remove_signal_handlers;
   decltype(&::fuse_daemonize) daemonize;

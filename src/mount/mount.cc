@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/descriptor.h"
 #include "engine/sources.h"
 #include "mount/fuse.h"
@@ -108,6 +109,7 @@ View& Mounted() { return *static_cast<View*>(Library().get_context()->private_da
 // What a call of the kernel's answers for a failure, whose reason nobody else would hear.
 int Answer(const Status& status, const char* path) {
   if (status.ok()) return 0;
+  if (status.kind() == ErrorKind::kInterrupted) return -EINTR;
   syslog(LOG_ERR, "%s: %s", path, status.message().c_str());
   return -EIO;
 }
@@ -175,6 +177,10 @@ int Open(const char* path, fuse_file_info* file) {
 
 int Read(const char* path, char* to, size_t size, off_t offset, fuse_file_info* file) {
   return Guarded([&] {
+    // Who waits for a server ends with the mount, and with the reader.
+    fuse_session* const session = Library().get_session(Library().get_context()->fuse);
+    const CancelScope scope(
+        [session] { return Library().session_exited(session) != 0 || Library().interrupted() != 0; });
     const ByteSource& source = Mounted().file(file->fh);
     const auto from = static_cast<uint64_t>(offset);
     if (from >= source.size_bytes()) return 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <thread>
 
+#include "base/cancel.h"
 #include "base/lower_case.h"
 #include "net/curl.h"
 
@@ -16,6 +17,7 @@ constexpr size_t kMaxBody = size_t{16} << 20;
 constexpr size_t kMaxErrorBody = size_t{64} << 10;
 constexpr size_t kMaxHeaders = size_t{256} << 10;
 constexpr int kMaxRedirects = 10;
+constexpr int kAskMs = 100;  // how often who waits asks whether to go on
 // Of no bytes: the body of every request.
 constexpr std::string_view kEmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the certificate authorities to trust";
@@ -108,25 +110,41 @@ struct HttpClient::Transfer {
     response.body += bytes;
     return size;
   }
-
-  static int OnProgress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-    const auto& transfer = *static_cast<Transfer*>(self);
-    return transfer.client->options_.cancelled && transfer.client->options_.cancelled() ? 1 : 0;
-  }
 };
 
 HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {}
 
 HttpClient::~HttpClient() {
   if (handle_ != nullptr) curl_->easy_cleanup(handle_);
+  if (multi_ != nullptr) curl_->multi_cleanup(multi_);
+}
+
+int HttpClient::Run() {
+  if (curl_->multi_add_handle(multi_, handle_) != CURLM_OK) return CURLE_FAILED_INIT;
+  std::optional<CURLcode> result;
+  while (!result) {
+    int running = 0, queued = 0;
+    const bool works = curl_->multi_perform(multi_, &running) == CURLM_OK;
+    const CURLMsg* const message = curl_->multi_info_read(multi_, &queued);
+    if (message != nullptr && message->msg == CURLMSG_DONE) {
+      result = message->data.result;
+    } else if (CancelRequested()) {
+      result = CURLE_ABORTED_BY_CALLBACK;
+    } else if (!works || curl_->multi_poll(multi_, nullptr, 0, kAskMs, nullptr) != CURLM_OK) {
+      result = CURLE_OUT_OF_MEMORY;
+    }
+  }
+  curl_->multi_remove_handle(multi_, handle_);
+  return *result;
 }
 
 Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpRequest& request, bool send_credentials,
                                          const HttpSink* sink, bool* body_begun) {
   if (handle_ == nullptr) {
     ANEMONE_ASSIGN(curl_, internal::LoadCurl());
+    if (multi_ == nullptr) multi_ = curl_->multi_init();
     handle_ = curl_->easy_init();
-    if (handle_ == nullptr) return Internal("libcurl gave no handle");
+    if (handle_ == nullptr || multi_ == nullptr) return OutOfMemory();
   }
   Transfer transfer{.client = this, .sink = sink, .response = {}, .body_begun = body_begun, .status = {}};
   transfer.response.url = url;
@@ -136,6 +154,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_QUICK_EXIT, 1L);  // a name that is still being resolved is not waited for
   set(CURLOPT_NOBODY, request.method == HttpRequest::Method::kHead ? 1L : 0L);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout_s * 1000));
   set(CURLOPT_LOW_SPEED_LIMIT, static_cast<long>(options_.slowest_bytes_per_s));
@@ -148,9 +167,6 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   set(CURLOPT_HEADERDATA, &transfer);
   set(CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
   set(CURLOPT_WRITEDATA, &transfer);
-  set(CURLOPT_NOPROGRESS, 0L);
-  set(CURLOPT_XFERINFOFUNCTION, &Transfer::OnProgress);
-  set(CURLOPT_XFERINFODATA, &transfer);
   char words[CURL_ERROR_SIZE] = "";
   set(CURLOPT_ERRORBUFFER, &words[0]);
 
@@ -170,7 +186,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
     if (!signature.session_token.empty()) add("x-amz-security-token: " + signature.session_token);
   }
   set(CURLOPT_HTTPHEADER, list);
-  const CURLcode code = curl_->easy_perform(handle_);
+  const auto code = static_cast<CURLcode>(Run());
   long status = 0;
   curl_->easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
   curl_->slist_free_all(list);
@@ -178,7 +194,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   transfer.response.status = static_cast<int>(status);
 
   if (!transfer.status.ok()) return transfer.status;
-  if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "cancelled");
+  if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "interrupted");
   const std::string scheme = LowerCase(url.substr(0, url.find("://")));
   const bool is_http = scheme == "http" || scheme == "https";
   if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
@@ -227,7 +243,7 @@ Status HttpClient::Wait(double seconds) const {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point end = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   while (Clock::now() < end) {
-    if (options_.cancelled && options_.cancelled()) return {ErrorKind::kInterrupted, "cancelled"};
+    if (CancelRequested()) return {ErrorKind::kInterrupted, "interrupted"};
     std::this_thread::sleep_until(std::min(end, Clock::now() + std::chrono::milliseconds(50)));
   }
   return {};

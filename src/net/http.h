@@ -1,7 +1,7 @@
 // HTTP GET and HEAD over libcurl: redirects under our own rules, retries with back-off, ranges, bodies streamed.
 //
-// TLS is verified; proxies come from the usual environment variables, which libcurl reads. Nothing here knows of models
-// or of the hub.
+// Whoever waits asks CancelRequested (base/cancel.h). TLS is verified; proxies come from the usual environment
+// variables, which libcurl reads. Nothing here knows of models or of the hub.
 #ifndef ANEMONE_NET_HTTP_H_
 #define ANEMONE_NET_HTTP_H_
 
@@ -70,8 +70,7 @@ struct HttpOptions {
   double first_wait_s = 1;        // doubled each time
   double longest_wait_s = 60;     // a server that asks for more (Retry-After) is not waited for
   std::string user_agent = "anemone";
-  std::string ca_file = {};              // empty: the system's
-  std::function<bool()> cancelled = {};  // asked now and then
+  std::string ca_file = {};  // empty: the system's
 };
 
 // Threads: one client per thread; clients share nothing.
@@ -95,13 +94,16 @@ class HttpClient {
 
  private:
   struct Transfer;
+  // As curl_easy_perform, but CURLE_ABORTED_BY_CALLBACK soon after a cancel is requested.
+  int Run();
   Result<HttpResponse> SendOnce(const HttpRequest& request, const HttpSink* sink, bool* body_begun);
   Result<HttpResponse> Perform(const std::string& url, const HttpRequest& request, bool send_credentials,
                                const HttpSink* sink, bool* body_begun);
 
   HttpOptions options_;
   const internal::Curl* curl_ = nullptr;  // loaded by the first request
-  void* handle_ = nullptr;                // CURL*: connections are kept between requests
+  void* handle_ = nullptr;                // CURL*
+  void* multi_ = nullptr;                 // CURLM*: connections are kept between requests
   bool may_pass_ = true;
 };
 

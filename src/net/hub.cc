@@ -12,6 +12,7 @@
 #include <set>
 
 #include "anemone/config.h"
+#include "base/cancel.h"
 #include "base/safe_path.h"
 #include "config/companions.h"
 #include "net/http.h"
@@ -135,7 +136,8 @@ class Fetch {
         options_(options),
         progress_(progress),
         cache_(options.cache_dir, repo.name, options.symlinks),
-        client_(options.Http([this] { return !Report("waiting"); })) {}
+        client_(options.Http()),
+        scope_([this] { return !Report("waiting"); }) {}
 
   Result<std::string> Run() {
     if (const std::optional<std::string> path = Known()) return *path;
@@ -160,6 +162,7 @@ class Fetch {
   const ProgressFn& progress_;
   const HubCache cache_;
   HttpClient client_;
+  const CancelScope scope_;
   bool refused_ = false;  // the hub answered and said no: what the cache has is not served instead
   std::string stage_;
   uint64_t done_ = 0;
@@ -249,7 +252,7 @@ class Fetch {
     ANEMONE_ASSIGN(const internal::HubModel model, Look());
     if (const std::optional<std::string> path = InCache(model.commit, inside)) return Location(*path);
     RemoteFile file{.name = {}, .request = {.bearer_token = options_.token}, .refusal = Refusal};
-    auto files = std::make_shared<RemoteFiles>(shown, std::move(file), options_.Http(nullptr));
+    auto files = std::make_shared<RemoteFiles>(shown, std::move(file), options_.Http());
     const auto add = [&](const std::vector<std::string>& names) {
       for (const std::string& name : names) files->Add(name, ResolveUrl(options_, repo_.name, model.commit, name));
     };
@@ -398,7 +401,7 @@ class Fetch {
                         .bytes = [&](std::string_view bytes) -> Status {
                           ANEMONE_TRY(blob.Append(bytes));
                           done_ = before + blob.size_bytes();
-                          return Report(stage_) ? Status() : Status(ErrorKind::kInterrupted, "cancelled");
+                          return Report(stage_) ? Status() : Status(ErrorKind::kInterrupted, "interrupted");
                         }};
     ANEMONE_ASSIGN(const HttpResponse response,
                    client_.Send({.url = file.url, .bearer_token = options_.token, .range_start = start}, &sink));
@@ -476,13 +479,12 @@ bool LooksLikeRepoId(std::string_view text) {
   return !std::filesystem::exists(std::filesystem::path(text), ignored);
 }
 
-HttpOptions HubOptions::Http(std::function<bool()> cancelled) const {
+HttpOptions HubOptions::Http() const {
   return {.connect_timeout_s = timeout_s,
           .stall_timeout_s = stall_timeout_s,
           .first_wait_s = first_wait_s,
           .user_agent = user_agent.empty() ? "anemone" : user_agent,
-          .ca_file = ca_file,
-          .cancelled = std::move(cancelled)};
+          .ca_file = ca_file};
 }
 
 RepoId SplitRepoId(std::string_view text) {

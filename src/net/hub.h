@@ -37,7 +37,7 @@ struct HubOptions {
   std::string user_agent;       // "anemone; …" with HF_HUB_USER_AGENT_ORIGIN
 
   static HubOptions FromEnvironment();
-  HttpOptions Http(std::function<bool()> cancelled) const;
+  HttpOptions Http() const;
 };
 // Whether a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
 bool IsTrueInEnvironment(const char* name);

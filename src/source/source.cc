@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/nearest.h"
 #include "format/format.h"
 #include "net/hub.h"
@@ -110,7 +111,11 @@ Result<Location> FindSource(const std::string& source, const ProgressFn& progres
   const bool is_below_a_folder = std::filesystem::is_directory(source.substr(0, source.find('/')), error);
   if (!hub && LooksLikeRepoId(source) && !is_below_a_folder) hub = OnHub{SplitRepoId(source), {}};
   const HubOptions options = HubOptions::FromEnvironment();
-  if (!hub) return IsUrl(source) ? OpenUrl(source, options.Http(nullptr)) : Location(source);
+  if (!hub && !IsUrl(source)) return Location(source);
+  if (!hub) {
+    const CancelScope scope(CancelledBy(progress, "waiting"));
+    return OpenUrl(source, options.Http());
+  }
   std::string shown = hub->repo.name + (hub->repo.revision == "main" ? "" : "@" + hub->repo.revision);
   Result<Location> place = FindModel(hub->repo, hub->inside, shown, options, progress);
   if (place.ok()) return place;
@@ -121,6 +126,7 @@ Result<Location> FindSource(const std::string& source, const ProgressFn& progres
 
 Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progress, const OpenOptions& options) {
   ANEMONE_ASSIGN(const Location place, FindSource(source, progress));
+  const CancelScope scope(CancelledBy(progress, "waiting"));
   ANEMONE_ASSIGN(Checkpoint checkpoint, OpenPlace(place, options));
   const bool is_given_path = place.string() == source;
   ANEMONE_TRY(TakeOffWrappers(&checkpoint));

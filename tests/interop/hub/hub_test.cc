@@ -189,7 +189,7 @@ TEST_F(Hub, ResumesWhatAnEarlierRunLeft) {
     stop = stop || (stage == "download model.safetensors" && done > 0);
     return !stop;
   };
-  EXPECT_THAT(FetchModel("org/cut", "main", options_, progress), StatusIs(ErrorKind::kInterrupted, "cancelled"));
+  EXPECT_THAT(FetchModel("org/cut", "main", options_, progress), StatusIs(ErrorKind::kInterrupted, "interrupted"));
   EXPECT_FALSE(fs::exists(Repo("cut") / "refs/main"));
   uint64_t left = 0;
   for (const auto& blob : fs::directory_iterator(Repo("cut") / "blobs")) {

@@ -23,6 +23,7 @@ import torch
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
 from folder_case import FolderCase  # noqa: E402
 
+SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "remote", "remote_server.py")
 ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
 
 
@@ -159,6 +160,42 @@ class Mount(FolderCase):
             process.send_signal(number)
             self.assertEqual(process.wait(5), 0)
             self.assertEqual(os.listdir(self.view), [])
+
+    def test_a_signal_ends_what_waits_for_a_server(self):
+        """Within half a second: the mount, by a signal or unmount, and a reader that is killed."""
+        os.mkdir(self.path("served"))
+        shutil.copyfile(golden("clip/mcore.nemo"), self.path("served/clip.nemo"))
+        log = self.path("log")
+        server = subprocess.Popen([sys.executable, SERVER, log, self.path("served")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(server.communicate)
+        url = server.stdout.readline().split()[0]
+
+        def count(end):
+            with open(log) as file:
+                return sum(line.endswith(end) for line in file)
+
+        self.mount(f"{url}/plain/clip.nemo", "--to", "hf")
+        requests = count("\n")  # that opening it makes
+        self.unmount()
+        for how, ends in (("head", signal.SIGINT), ("body", signal.SIGTERM), ("head", signal.SIGKILL)):
+            with self.subTest(how, ends=ends):
+                stalls = count(" stall\n")
+                process = subprocess.Popen([ANEMONE, "mount", "-q", "-f", f"{url}/stall-{requests + 1}-{how}-{ends}/clip.nemo", self.view, "--to", "hf"])
+                while not os.listdir(self.view):
+                    time.sleep(0.01)
+                reader = subprocess.Popen(["cat", os.path.join(self.view, "model.safetensors")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                while count(" stall\n") == stalls:
+                    time.sleep(0.01)
+                begin = time.monotonic()
+                if ends == signal.SIGKILL:
+                    reader.kill()
+                    self.assertEqual(reader.wait(), -signal.SIGKILL)
+                    self.unmount()
+                else:
+                    process.send_signal(ends)
+                self.assertEqual(process.wait(), 0)
+                self.assertLess(time.monotonic() - begin, 0.5)
+                self.assertNotEqual(reader.wait(), 0)
 
     def test_relative_paths(self):
         shutil.copyfile(golden("clip/mcore.nemo"), self.path("clip.nemo"))

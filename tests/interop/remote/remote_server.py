@@ -22,6 +22,7 @@ Serves FOLDER under /BEHAVIOUR/…, where each behaviour is one of:
   loop          a redirect to itself
   slow          each answer takes 50 ms
   drip          ten bytes a second
+  stall-N-HOW   from the Nth on, each answer stalls for a minute: HOW is "head" (nothing is sent) or "body" (half of it)
   down          500
   forbidden     403
   fail-N-HOW    the Nth answer fails: HOW is "reset", "half" or "400"
@@ -159,6 +160,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if fails[2] == "400":
                 return self.answer(400)
             behaviour = fails[2]
+        stalls = behaviour.startswith("stall-") and behaviour.split("-")
+        if stalls and count(behaviour) >= int(stalls[1]):
+            behaviour = stalls[2]
+        if behaviour == "head":
+            self.note("stall")
+            return time.sleep(60)
         if behaviour == "reset":
             self.note("reset")
             self.close_connection = True
@@ -187,7 +194,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = content.read(begin, end)
         if behaviour == "more":
             return self.answer(206, [*version, ("Content-Range", said)], body + b"more", length=False)
-        if behaviour in ("half", "drip") or (behaviour == "cut" and len(body) >= 1 << 15):
+        if behaviour in ("half", "drip", "body") or (behaviour == "cut" and len(body) >= 1 << 15):
             return self.serve_part(version, said, body, behaviour)
         return self.answer(206, [*version, ("Content-Range", said)], body)
 
@@ -205,6 +212,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.wfile.write(body[:(len(body) + 1) // 2])
         self.wfile.flush()
+        if behaviour == "body":
+            self.note("stall")
+            time.sleep(60)
         self.close_connection = True
         self.connection.shutdown(2)
 

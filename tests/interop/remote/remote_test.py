@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -167,6 +168,53 @@ class Remote(FolderCase):
         """--resume knows the version of a file on a server."""
         self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "out", "--to", "hf", "--resume")
         self.assert_same(self.path("out"))
+
+    def stop_when_stalled(self, stop, *words):
+        """Runs a command until the server stalls, then sends the signal. The exit status, and how many seconds it took to end."""
+        stalled = sum(line.endswith(" stall") for line in self.log())
+        run = subprocess.Popen([ANEMONE, *map(str, words)], cwd=self.dir, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while sum(line.endswith(" stall") for line in self.log()) == stalled:
+            self.assertIsNone(run.poll(), f"{words} ended before the server stalled")
+            time.sleep(0.01)
+        time.sleep(0.1)
+        begin = time.monotonic()
+        run.send_signal(stop)
+        return run.wait(), time.monotonic() - begin
+
+    def test_a_signal_ends_what_waits_for_a_server(self):
+        """Within half a second, wherever it waits, with nothing left behind."""
+        write_sparse(self.served, "big.sparse.safetensors", {name: [1 << 22] for name in "abcd"})
+        model, big = "mcore.nemo", "big.sparse.safetensors"
+        commands = {
+            ("inspect", model): (1, 2),
+            ("convert", model, "out", "--to", "hf"): (1, 2, 3),
+            ("convert", model, "out", "--to", "hf", "--resume"): (3,),
+            ("convert", "hf/model.safetensors", "out.nemo"): (1, 4),
+            ("convert", big, "out.safetensors", "--dtype", "fp32"): (2, 3),
+            ("verify", model): (1, 2),
+            ("diff", big, big): (2, 3),
+            ("report", big, "-o", "out.html", "--statistics"): (1, 4),
+            ("cat", big, "a"): (2,),
+            ("average", big, big, "out.safetensors"): (1, 3),
+        }
+        number = 0
+        for words, stalls in commands.items():
+            for at in stalls:
+                for how, stop in (("head", signal.SIGINT), ("body", signal.SIGTERM)):
+                    with self.subTest(words, at=at, how=how):
+                        before = sorted(os.listdir(self.dir))
+                        seconds = []
+                        while not seconds or (min(seconds) > 0.5 and len(seconds) < 3):  # a busy machine may be late once
+                            number += 1
+                            address = f"{self.url}/stall-{at}-{how}-{number}/"
+                            given = [address + word if word in (model, big, "hf/model.safetensors") else word for word in words]
+                            exit, took = self.stop_when_stalled(stop, *given)
+                            seconds.append(took)
+                            if "--resume" in words:
+                                self.run_anemone("clean", ".", "--all")
+                        self.assertLess(min(seconds), 0.5)
+                        self.assertIn(exit, (128 + stop, -stop))
+                        self.assertEqual(sorted(os.listdir(self.dir)), before)
 
     def object_store(self, scheme):
         shutil.copytree(self.served / "hf", self.served / "models" / "a b & <c>" / "hf")

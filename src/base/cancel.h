@@ -1,0 +1,53 @@
+// Cancelling: what waits, however deep, asks whether its caller still wants the answer.
+//
+//   const CancelScope scope(CancelledBy(progress, "opening"));
+//   ... reads from a server: it ends soon after `progress` has answered false ...
+#ifndef ANEMONE_BASE_CANCEL_H_
+#define ANEMONE_BASE_CANCEL_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "anemone/progress.h"
+
+namespace anemone {
+
+// While it lives, CancelRequested on this thread, and within ForEach on its threads, is true once `is_cancelled` or
+// that of a scope around it is. An empty function never cancels. `is_cancelled` is called from several threads at once,
+// about every 100 ms.
+class CancelScope {
+ public:
+  explicit CancelScope(std::function<bool()> is_cancelled) : CancelScope(std::move(is_cancelled), Current()) {}
+  // For a thread that works for another one: `outer` is a scope of that one, or null.
+  CancelScope(std::function<bool()> is_cancelled, const CancelScope* outer);
+  ~CancelScope();
+  CancelScope(const CancelScope&) = delete;
+  CancelScope& operator=(const CancelScope&) = delete;
+
+  // The innermost scope of this thread; null without.
+  static const CancelScope* Current();
+  bool IsCancelled() const;
+
+ private:
+  const std::function<bool()> is_cancelled_;
+  const CancelScope* const outer_;
+  const CancelScope* const before_;  // of this thread
+};
+
+bool CancelRequested();
+
+// True once `progress(stage, *done, total)` has answered false; that is asked every 50 ms, by one thread at a time. An
+// empty `progress` never cancels. Threads: safe.
+std::function<bool()> CancelledBy(const ProgressFn& progress, const std::string& stage,
+                                  const std::shared_ptr<const std::atomic<uint64_t>>& done = nullptr,
+                                  uint64_t total = 0);
+
+}  // namespace anemone
+
+#endif  // ANEMONE_BASE_CANCEL_H_
