@@ -24,6 +24,7 @@
 #include "container/pickle_trace.h"
 #include "container/tar.h"
 #include "container/zip.h"
+#include "source/source.h"
 
 namespace anemone {
 namespace {
@@ -144,10 +145,10 @@ class Scanner {
 
   std::vector<ScanFinding> findings;
 
-  Status Run(const std::string& path) {
+  Status Run(const Location& place) {
     const CancelScope scope(is_cancelled_);
     return Walk(
-        path, [this](const Leaf& leaf) { return Visit(leaf, 0); }, [this](const Status& s) { return Broken(s); },
+        place, [this](const Leaf& leaf) { return Visit(leaf, 0); }, [this](const Status& s) { return Broken(s); },
         &budget_);
   }
 
@@ -161,7 +162,8 @@ class Scanner {
 
  private:
   static bool EndsScan(const Status& status) {
-    return status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kInterrupted;
+    return status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kInterrupted ||
+           status.kind() == ErrorKind::kUnavailable;
   }
   Status CheckCancelled() const {
     return is_cancelled_ && is_cancelled_() ? Status(ErrorKind::kInterrupted, "interrupted") : Status();
@@ -424,7 +426,8 @@ class Scanner {
 
 Result<std::vector<ScanFinding>> Scan(const std::string& path, const ProgressFn& progress) {
   Scanner scanner(progress);
-  ANEMONE_TRY(scanner.Run(path));
+  ANEMONE_ASSIGN(const Location place, FindSource(path, progress, /*all_files=*/true));
+  ANEMONE_TRY(scanner.Run(place));
   return std::move(scanner.findings);
 }
 

@@ -18,7 +18,7 @@ std::function<int()> DeclareExtract(CLI::App& app) {
     PlanFlags plan;
   };
   auto options = std::make_shared<Options>();
-  app.add_option("SRC", options->source, "A .nemo archive")->required();
+  app.add_option("SRC", options->source, "A .nemo archive, here or at an address")->required();
   options->plan.Declare(app, "DIR", "The folder to make");
   app.add_option("--member", options->members,
                  "Only this member (a file, or a folder with its content); may be repeated")

@@ -112,7 +112,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
 
 std::function<int()> DeclareScan(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("PATH", options->paths, "Files or folders")->required();
+  app.add_option("PATH", options->paths, "Files, folders, hub ids or addresses")->required();
   app.add_flag("--json", options->json, "Print one JSON object, or a list of them for several paths");
   return [options] {
     return AnswerEach(options->paths, options->json, [&](const std::string& path) { return Run(path, *options); });

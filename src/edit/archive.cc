@@ -15,6 +15,7 @@
 #include "edit/config_keys.h"
 #include "format/format.h"
 #include "source/canonical.h"
+#include "source/source.h"
 
 namespace anemone {
 namespace {
@@ -32,7 +33,10 @@ struct Member {
 };
 
 Result<std::vector<Member>> ReadArchive(const std::string& path) {
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenGivenFile(path));
+  ANEMONE_ASSIGN(const Location place, FindSource(path, {}));
+  if (place.files() != nullptr && place.IsFolder())
+    return Corrupt("expected a .nemo archive (tar), found a folder", "name a file in it").In(path);
+  ANEMONE_ASSIGN(ByteSourcePtr file, place.files() != nullptr ? place.Open() : OpenGivenFile(place.string()));
   ANEMONE_ASSIGN(const ByteRange start, Whole(file).Sub(0, std::min<uint64_t>(file->size_bytes(), 512)));
   ANEMONE_ASSIGN(const std::string head, start.ReadAll(512));
   if (head.starts_with("\x1f\x8b")) {
@@ -99,6 +103,14 @@ Result<std::vector<Member>> ReadMembers(const std::string& archive) {
   std::vector<Member> members;
   ANEMONE_TRY(ReadFolder(archive, "", members));
   return members;
+}
+
+// A file on a server cannot be changed, and one in the hub's cache must not be.
+Status IsHere(const std::string& archive) {
+  if (!IsAddress(archive)) return {};
+  return Unsupported("expected a file or folder on this machine to edit, found an address or a hub id",
+                     "convert it to a .nemo here, or extract or fetch it, and edit that")
+      .In(archive);
 }
 
 // The config at the top, or in the folder the archive was packed with.
@@ -190,6 +202,7 @@ Result<Plan> PlanPack(const std::string& directory) {
 }
 
 Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit) {
+  ANEMONE_TRY(IsHere(archive));
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   ANEMONE_TRY(EditMembers(members, edit).In(archive));
   std::error_code error;
@@ -223,6 +236,7 @@ std::vector<std::string> NewKeys(const ConfigEdit& edit, const Config& before) {
 
 Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& edit, bool strict) {
   constexpr uint64_t kMaxMemberBytes = uint64_t{64} << 20;
+  ANEMONE_TRY(IsHere(archive));
   PreparedEdit prepared;
   prepared.place = PlaceOf(archive);  // before anything is read that another run may change
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));

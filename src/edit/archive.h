@@ -14,8 +14,9 @@
 
 namespace anemone {
 
-// The members of `archive` (a tar, gzipped or not) as files of a directory; only those in `members` if any are named,
-// each a file or a directory's whole content. Errors: NotFound naming a member that is not there; as ReadTar.
+// The members of `archive` (a tar, gzipped or not; here or on a server) as files of a directory; only those in
+// `members` if any are named, each a file or a directory's whole content. Errors: NotFound naming a member that is not
+// there; as ReadTar.
 Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::string>& members);
 
 // Everything under `directory` as a tar, in the order Python's tarfile adds a folder (names sorted, depth first).
@@ -23,7 +24,7 @@ Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::stri
 Result<Plan> PlanPack(const std::string& directory);
 
 // `archive` (a .nemo, packed or not) with its config and artifacts changed; all other members, the weights among them,
-// are moved untouched.
+// are moved untouched. Errors: Unsupported for what is not on this machine.
 Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit);
 
 // What an edit changes, before it is done.
@@ -39,7 +40,7 @@ Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& e
 // `archive` member for member, packed or as a folder; its config replaced by `config` unless that is null.
 Result<Plan> PlanCopy(const std::string& archive, const Config* config, bool as_folder);
 
-// The config of a .nemo, packed or not, weights unread. Errors: Corrupt without one; as ReadTar.
+// The config of a .nemo, packed or not, here or on a server, weights unread. Errors: Corrupt without one; as ReadTar.
 Result<Config> ReadStoredConfig(const std::string& archive);
 
 }  // namespace anemone

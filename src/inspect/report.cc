@@ -151,7 +151,7 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
   return list;
 }
 
-// {"inert", "findings", "first"}: what loading it would run; null where that cannot be read, as of a model of the hub.
+// {"inert", "findings", "first"}: what loading it would run; null where that cannot be read.
 ConfigNode ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
   const Result<std::vector<ScanFinding>> findings = Scan(checkpoint.path, progress);
   if (!findings.ok()) return ConfigNode::Null();

@@ -147,11 +147,12 @@ class Fetch {
   }
 
   // Where the model, or `inside` of its repository, is: in the cache, or read in place.
-  Result<Location> Find(const std::string& inside, const std::string& shown) {
-    if (const std::optional<std::string> path = Known(inside)) return Location(*path);
+  Result<Location> Find(const std::string& inside, const std::string& shown, bool all_files) {
+    if (const std::optional<std::string> path = Known(inside); path && (options_.offline || !all_files))
+      return Location(*path);
     if (options_.offline) return NotKnown();
-    Result<Location> place = ReadInPlace(inside, shown);
-    if (place.ok()) return place;
+    Result<Location> place = ReadInPlace(inside, shown, all_files);
+    if (place.ok() || all_files) return place;
     const Result<std::string> path = InsteadOf(place.status(), inside);
     return path.ok() ? Location(*path) : place;
   }
@@ -248,15 +249,16 @@ class Fetch {
     return internal::ParseHubModel(response.body, Name());
   }
 
-  Result<Location> ReadInPlace(const std::string& inside, const std::string& shown) {
+  Result<Location> ReadInPlace(const std::string& inside, const std::string& shown, bool all_files) {
     ANEMONE_ASSIGN(const internal::HubModel model, Look());
-    if (const std::optional<std::string> path = InCache(model.commit, inside)) return Location(*path);
+    const std::optional<std::string> path = all_files ? std::nullopt : InCache(model.commit, inside);
+    if (path) return Location(*path);
     RemoteFile file{.name = {}, .request = {.bearer_token = options_.token}, .refusal = Refusal};
     auto files = std::make_shared<RemoteFiles>(shown, std::move(file), options_.Http());
     const auto add = [&](const std::vector<std::string>& names) {
       for (const std::string& name : names) files->Add(name, ResolveUrl(options_, repo_.name, model.commit, name));
     };
-    const HubChoice choice = inside.empty() ? internal::ChooseFiles(model.files) : HubChoice();
+    const HubChoice choice = inside.empty() && !all_files ? internal::ChooseFiles(model.files) : HubChoice();
     if (choice.weights.empty()) {  // a part of it, or a format that is not Hugging Face's
       add(model.files);
       return inside.empty() ? Location(shown, files) : Location(shown, files) / inside;
@@ -511,11 +513,11 @@ Result<std::string> FetchModel(std::string_view repo_id, std::string_view revisi
 }
 
 Result<Location> FindModel(const RepoId& id, const std::string& inside, const std::string& shown,
-                           const HubOptions& options, const ProgressFn& progress) {
+                           const HubOptions& options, const ProgressFn& progress, bool all_files) {
   ANEMONE_ASSIGN(const RepoId repo, CheckRepo(id.name, id.revision));
   if (!inside.empty() && !UnsafePath(inside).empty())
     return InvalidArgument("expected a path in the repository, found '" + inside + "'").In(repo.name);
-  return Fetch(repo, options, progress).Find(inside, shown);
+  return Fetch(repo, options, progress).Find(inside, shown, all_files);
 }
 
 namespace internal {

@@ -66,9 +66,10 @@ Result<std::string> FetchModel(std::string_view repo_id, std::string_view revisi
 
 // As FetchModel, but what the cache has not is read in place, by ranges: nothing is downloaded. `inside`: a file or
 // folder of the repository; empty: what a conversion needs of a Hugging Face model, else all of it. `shown` is what
-// messages call the repository. Errors: as FetchModel.
+// messages call the repository. With `all_files` all of it is meant, whatever the cache has of it, unless offline.
+// Errors: as FetchModel.
 Result<Location> FindModel(const RepoId& repo, const std::string& inside, const std::string& shown,
-                           const HubOptions& options, const ProgressFn& progress = nullptr);
+                           const HubOptions& options, const ProgressFn& progress = nullptr, bool all_files = false);
 
 namespace internal {
 // What the hub says of a revision. Names that are no safe paths are left out.

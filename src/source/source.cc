@@ -54,6 +54,16 @@ std::optional<OnHub> HubAddress(std::string_view url) {
   return std::nullopt;
 }
 
+// What an address or an id names on the hub.
+std::optional<OnHub> NamedOnHub(const std::string& source) {
+  std::optional<OnHub> hub = HubAddress(source);
+  // "models/demo-clipp" beside a folder models/ is a path with a typing error: nothing is asked of the hub.
+  std::error_code error;
+  const bool is_below_a_folder = std::filesystem::is_directory(source.substr(0, source.find('/')), error);
+  if (!hub && LooksLikeRepoId(source) && !is_below_a_folder) hub = OnHub{SplitRepoId(source), {}};
+  return hub;
+}
+
 // "no such file": what it may have been instead.
 Status Explain(const Status& missing, const std::string& path) {
   if (path == "-") return missing.Hint("standard input is not read: give the path of a file");
@@ -103,13 +113,11 @@ std::string ReadSoFar(const Location& place) {
 
 }  // namespace
 
-Result<Location> FindSource(const std::string& source, const ProgressFn& progress) {
+bool IsAddress(const std::string& source) { return IsUrl(source) || NamedOnHub(source).has_value(); }
+
+Result<Location> FindSource(const std::string& source, const ProgressFn& progress, bool all_files) {
   if (source.empty()) return InvalidArgument("expected the path of a checkpoint, found nothing");
-  std::optional<OnHub> hub = HubAddress(source);
-  // "models/demo-clipp" beside a folder models/ is a path with a typing error: nothing is asked of the hub.
-  std::error_code error;
-  const bool is_below_a_folder = std::filesystem::is_directory(source.substr(0, source.find('/')), error);
-  if (!hub && LooksLikeRepoId(source) && !is_below_a_folder) hub = OnHub{SplitRepoId(source), {}};
+  const std::optional<OnHub> hub = NamedOnHub(source);
   const HubOptions options = HubOptions::FromEnvironment();
   if (!hub && !IsUrl(source)) return Location(source);
   if (!hub) {
@@ -117,7 +125,7 @@ Result<Location> FindSource(const std::string& source, const ProgressFn& progres
     return OpenUrl(source, options.Http());
   }
   std::string shown = hub->repo.name + (hub->repo.revision == "main" ? "" : "@" + hub->repo.revision);
-  Result<Location> place = FindModel(hub->repo, hub->inside, shown, options, progress);
+  Result<Location> place = FindModel(hub->repo, hub->inside, shown, options, progress, all_files);
   if (place.ok()) return place;
   const Status& status = place.status();
   const bool named = !status.error().where.empty() && status.error().where.front().starts_with(hub->repo.name);

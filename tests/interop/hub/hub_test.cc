@@ -345,6 +345,10 @@ TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {
   EXPECT_EQ(cached.string(), path);
   EXPECT_EQ(cached.files(), nullptr);
   EXPECT_EQ(in_place, ReadText(path + "/model.safetensors").substr(900000));
+  // All of the repository, also what a conversion does not need and the cache therefore lacks.
+  ANEMONE_ASSERT_ASSIGN(const Location all, FindModel({"org/plain", "main"}, "", "org/plain", options_, {}, true));
+  ANEMONE_ASSERT_ASSIGN(const std::vector<std::string> files, all.FilesBelow());
+  EXPECT_THAT(files, ::testing::IsSupersetOf({"README.md", "onnx/model.onnx", "pytorch_model.bin", "tf_model.h5"}));
   options_.offline = true;
   EXPECT_THAT(FindModel({"org/plain", "main"}, "", "org/plain", options_), IsOk());
   EXPECT_THAT(FindModel({"org/sharded", "main"}, "", "org/sharded", options_),

@@ -8,6 +8,7 @@ import filecmp
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import struct
@@ -164,6 +165,41 @@ class Remote(FolderCase):
         self.assertIn("ok", self.run_anemone("verify", f"{self.url}/plain/mcore.nemo"))
         self.assertIn("expected model.safetensors", self.run_anemone("inspect", f"{self.url}/plain/", exit=66))
 
+    def test_reading_commands_answer_as_of_a_file_here(self):
+        url, here = f"{self.url}/plain/mcore.nemo", self.served / "mcore.nemo"
+        name = "model.text_encoder.final_layernorm.weight"
+        for words in (["scan", "-v"], ["verify"], ["cat", "SRC", name, "--summary"], ["extract", "SRC", "out"],
+                      ["extract", "SRC", "out", "--member", "model_config.yaml"], ["report", "SRC", "-o", "out", "--statistics"],
+                      ["average", "SRC", "SRC", "out", "--to", "safetensors"]):
+            with self.subTest(words):
+                said = []
+                for source in (str(here), url):
+                    given = [source if word == "SRC" else word for word in words]
+                    if "SRC" not in words:
+                        given.append(source)
+                    text = self.run_anemone(*given).replace(source, "SRC")
+                    said.append("\n".join(line for line in text.splitlines() if not line.startswith(("wrote ", "anemone: note: read in place"))))
+                    out = pathlib.Path(self.path("out"))
+                    if out.is_dir():
+                        said[-1] = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+                        self.assertTrue(said[-1])
+                        shutil.rmtree(out)
+                    elif out.exists():
+                        said[-1] = re.sub(rb'"read in place: [^"]*"', b"", out.read_bytes().replace(source.encode(), b"SRC"))
+                        out.unlink()
+                self.assertEqual(said[0], said[1])
+        self.assertIn('"scan": {"inert": true', self.report_of(url))
+        self.assertIn("expected a .nemo archive (tar)", self.run_anemone("extract", f"{self.url}/plain/hf/", "out", exit=65))
+        self.assertIn("HTTP 400", self.run_anemone("scan", f"{self.url}/fail-2-400/mcore.nemo", exit=69))
+        for name in (url, "org/name", "hf://org/name/x.nemo"):
+            said = self.run_anemone("edit", name, "--set", "a=1", exit=65)
+            self.assertIn(f"{name}: expected a file or folder on this machine to edit, found an address or a hub id", said)
+            self.assertIn("hint: convert it to a .nemo here", said)
+
+    def report_of(self, source):
+        self.run_anemone("report", source, "-o", "report.html")
+        return pathlib.Path(self.path("report.html")).read_text()
+
     def test_a_conversion_goes_on(self):
         """--resume knows the version of a file on a server."""
         self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "out", "--to", "hf", "--resume")
@@ -192,6 +228,8 @@ class Remote(FolderCase):
             ("convert", "hf/model.safetensors", "out.nemo"): (1, 4),
             ("convert", big, "out.safetensors", "--dtype", "fp32"): (2, 3),
             ("verify", model): (1, 2),
+            ("scan", model): (1, 2),
+            ("extract", model, "out"): (1, 2),
             ("diff", big, big): (2, 3),
             ("report", big, "-o", "out.html", "--statistics"): (1, 4),
             ("cat", big, "a"): (2,),
