@@ -25,7 +25,8 @@ class PlanHasher {
     for (const auto number : numbers) Add(static_cast<uint64_t>(number));
   }
 
-  // A source's name once, then its number. What lies in memory has no file whose name could stand for it.
+  // A source's name once, then its number. What lies in memory has neither a file nor a version that could stand for
+  // it.
   void Add(const ByteSourcePtr& source) {
     if (source == nullptr) return Add(uint64_t{0});
     const auto [known, is_new] = sources_.try_emplace(source.get(), sources_.size() + 1);
@@ -34,7 +35,7 @@ class PlanHasher {
     Add(std::string_view(source->name()));
     Add(source->size_bytes());
     constexpr uint64_t kMaxInMemory = 16 << 20;
-    if (source->fd() < 0 && source->size_bytes() <= kMaxInMemory) {
+    if (source->fd() < 0 && source->remote_version().empty() && source->size_bytes() <= kMaxInMemory) {
       const Result<std::string> bytes = Whole(source).ReadAll(kMaxInMemory);
       if (bytes.ok()) return Add(std::string_view(*bytes));
     }

@@ -176,7 +176,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.05)
         content = Content(path)
         changes = behaviour in ("changing", "rewritten") and path.suffix == ".safetensors" and count(self.path) > 2
-        tag = f'"{path.name}-{content.size}{"-new" if changes else ""}"'
+        tag = f'"{path.name}-{content.size}-{path.stat().st_mtime_ns}{"-new" if changes else ""}"'
         version = {"weak": [("ETag", "W/" + tag)], "dated": [("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")], "unversioned": []}.get(
             behaviour, [("ETag", tag)])
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))

@@ -200,10 +200,58 @@ class Remote(FolderCase):
         self.run_anemone("report", source, "-o", "report.html")
         return pathlib.Path(self.path("report.html")).read_text()
 
-    def test_a_conversion_goes_on(self):
-        """--resume knows the version of a file on a server."""
+    def test_a_killed_conversion_goes_on(self):
+        """--resume asks again only for what was not recorded; a file that has changed meanwhile is refused by name."""
         self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "out", "--to", "hf", "--resume")
         self.assert_same(self.path("out"))
+        size = 80 << 20
+        tensors = {name: {"dtype": "U8", "shape": [size], "data_offsets": [i * size, (i + 1) * size]} for i, name in enumerate("abcdef")}
+        header = json.dumps(tensors).encode()
+        served = self.served / "large.safetensors"
+        with open(served, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            for _ in tensors:
+                file.write(os.urandom(size))
+        words = ["convert", f"{self.url}/slow/large.safetensors", "out.safetensors", "--resume"]
+
+        def bytes_sent():
+            ranges = [line.split()[3].removeprefix("bytes=").split("-") for line in self.log() if "large" in line and line.endswith(" 206")]
+            return sum(int(end) - int(begin) + 1 for begin, end in ranges)
+
+        def kill_half_way():
+            done = pathlib.Path(self.path(".out.safetensors.anemone-resume/done.0"))
+            run = subprocess.Popen([ANEMONE, *words], cwd=self.dir, env=self.environment, stderr=subprocess.DEVNULL)
+            while not done.exists() or done.stat().st_size == 0:
+                self.assertIsNone(run.poll(), "it ended before it recorded anything")
+                time.sleep(0.01)
+            run.kill()
+            run.wait()
+            self.assertFalse(os.path.exists(self.path("out.safetensors")))
+
+        kill_half_way()
+        before = bytes_sent()
+        self.run_anemone(*words)
+        self.assertLess(bytes_sent() - before, 5 * size)  # of 6; 256 MiB were recorded
+        self.run_anemone("diff", served, "out.safetensors")
+        self.assertEqual([name for name in os.listdir(self.dir) if "resume" in name], [])
+
+        os.remove(self.path("out.safetensors"))
+        kill_half_way()
+        os.utime(served, (0, 0))  # another ETag
+        said = self.run_anemone(*words, exit=64)
+        self.assertIn(f"out.safetensors: cannot resume what was begun before {self.url}/slow/large.safetensors changed", said)
+        self.assertIn("use no --resume to write it anew", said)
+        self.assertFalse(os.path.exists(self.path("out.safetensors")))
+
+        # A file so small that its bytes could be compared instead.
+        before = len(self.log())
+        self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "whole", "--to", "hf")
+        failing = f"{self.url}/fail-{len(self.log()) - before}-400/mcore.nemo"
+        self.run_anemone("convert", failing, "small", "--to", "hf", "--resume", exit=69)
+        self.assertTrue(os.path.exists(self.path(".small.anemone-resume")))
+        os.utime(self.served / "mcore.nemo", (0, 0))
+        said = self.run_anemone("convert", failing, "small", "--to", "hf", "--resume", exit=64)
+        self.assertIn(f"small: cannot resume what was begun before {failing} changed", said)
 
     def stop_when_stalled(self, stop, *words):
         """Runs a command until the server stalls, then sends the signal. The exit status, and how many seconds it took to end."""
