@@ -2,8 +2,10 @@
 // registered: who the model is is asked of every name and every dialect.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 
@@ -46,7 +48,7 @@ const Family& Stranger(int64_t number) {
 }
 
 Checkpoint Ranks() {
-  const std::string path = std::tmpnam(nullptr);
+  const std::string path = std::filesystem::temp_directory_path() / fmt::format("plan_bench.{}.yaml", getpid());
   std::ofstream(path) << kConfig;
   Result<Hollow> hollow = HollowCheckpoint({.family = "gpt", .config = path, .dtype = DType::kBF16});
   std::remove(path.c_str());

@@ -51,8 +51,8 @@ ConfigNode Info(const Checkpoint& checkpoint) {
   const anemone::ModelClass* model_class = ModelClassOf(checkpoint);
   info["path"] = TextNode(checkpoint.path);
   info["format"] = TextNode(checkpoint.flavour);
-  info["family"] = TextNode(summary.family);
-  info["dialect"] = TextNode(summary.dialect);
+  info["family"] = TextNode(summary.family());
+  info["dialect"] = TextNode(summary.dialect());
   info["model_class"] = TextNode(model_class == nullptr ? "" : model_class->name);
   info["layout"] = LayoutNode(checkpoint.layout);
   info["parts"] = anemone::SizeNode(PartsOf(checkpoint).size());

@@ -135,7 +135,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
   // What no family knows is checked as far as its containers go.
   std::string foreign;
-  const bool known = DetectFamily(*checkpoint, &foreign) != nullptr && FamilyOf(*checkpoint) != nullptr;
+  const bool known = FamilyOf(*checkpoint, &foreign) != nullptr;
   const std::string& whole = checkpoint->origin.part_of;
   const Status names = known && whole.empty() ? Canonical(*checkpoint).status() : Status();
   if (!names.ok() && names.kind() == ErrorKind::kUnsupported) {

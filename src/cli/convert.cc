@@ -30,8 +30,9 @@ struct Options {
 void NoteDecisions(const Conversion& conversion, const Format& format) {
   const auto tell = [](const char* which, const Checkpoint& checkpoint, const Format& stored_as) {
     const Summary summary = Summarize(checkpoint);
-    const std::string model = summary.family.empty() ? std::string("unknown family")
-                                                     : fmt::format("{}, names of {}", summary.family, summary.dialect);
+    const std::string model = summary.family().empty()
+                                  ? std::string("unknown family")
+                                  : fmt::format("{}, names of {}", summary.family(), summary.dialect());
     Note(fmt::format("{}: {}, {}", which, model, InBrief(checkpoint, stored_as)), 1);
   };
   if (conversion.source.format != nullptr) tell("source", conversion.source, *conversion.source.format);

@@ -108,11 +108,12 @@ void NoteOtherNames(const Checkpoint& first, const Checkpoint& second, const Dif
   };
   if (std::ranges::none_of(difference.tensors, is_missing)) return;
   const Summary a = Summarize(first), b = Summarize(second);
-  if (a.family.empty() || b.family.empty()) return;
-  if (a.family != b.family) {
-    Note(fmt::format("these are different models: {} and {}", a.family, b.family));
-  } else if (a.dialect != b.dialect) {
-    Note(fmt::format("tensors have the names of {} and of {}: --canonical compares the models", a.dialect, b.dialect));
+  if (a.family().empty() || b.family().empty()) return;
+  if (a.family() != b.family()) {
+    Note(fmt::format("these are different models: {} and {}", a.family(), b.family()));
+  } else if (a.dialect() != b.dialect()) {
+    Note(fmt::format("tensors have the names of {} and of {}: --canonical compares the models", a.dialect(),
+                     b.dialect()));
   }
 }
 

@@ -130,11 +130,11 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, cons
   node["format"] = ConfigNode::String(checkpoint.flavour);
   const ModelClass* model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
   node["model"] = text(model != nullptr ? std::string(model->name) : "");
-  node["family"] = text(summary.family);
-  node["dialect"] = text(summary.dialect);
+  node["family"] = text(summary.family());
+  node["dialect"] = text(summary.dialect());
   if (!summary.foreign.empty()) node["model_type"] = text(summary.foreign);
   node["layout"] = LayoutNode(checkpoint.layout);
-  node["sizes"] = SizesNode(ModelSizes(checkpoint));
+  node["sizes"] = SizesNode(ModelSizes(checkpoint, summary.model));
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = ConfigNode::String(value);
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
@@ -174,9 +174,9 @@ std::string TensorTable(const Checkpoint& checkpoint) {
 }
 
 // Rows that tell how big the model is, on disk and in layers, and where it comes from.
-void AddFacts(const Checkpoint& checkpoint, std::vector<std::vector<std::string>>& rows) {
+void AddFacts(const Checkpoint& checkpoint, const Summary& summary, std::vector<std::vector<std::string>>& rows) {
   std::string_view label = "sizes";
-  for (const TowerSizes& tower : ModelSizes(checkpoint))
+  for (const TowerSizes& tower : ModelSizes(checkpoint, summary.model))
     rows.push_back({std::string(std::exchange(label, "")), SizesLine(tower)});
   std::string origin;
   for (const auto& [name, value] : Provenance(checkpoint))
@@ -210,12 +210,13 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const
                                   ? "unknown: tensors keep their names"
                                   : fmt::format("{}: not a known family, tensors keep their names", summary.foreign);
   const std::string alone = PartsAlone(summary);
-  rows.push_back({"family", summary.family.empty() ? unknown
-                                                   : fmt::format("{}, dialect {}{}", summary.family, summary.dialect,
-                                                                 alone.empty() ? "" : ", " + alone + " alone")});
+  rows.push_back({"family", summary.family().empty()
+                                ? unknown
+                                : fmt::format("{}, dialect {}{}", summary.family(), summary.dialect(),
+                                              alone.empty() ? "" : ", " + alone + " alone")});
   const ModelClass* const model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
   if (model != nullptr) rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
-  AddFacts(checkpoint, rows);
+  AddFacts(checkpoint, summary, rows);
   const Layout& layout = checkpoint.layout;
   if (checkpoint.shards.size() > 1 || layout.vp > 1) {
     rows.push_back({"layout", fmt::format("TP {} × PP {}{}", layout.tp, layout.pp,

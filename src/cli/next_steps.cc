@@ -14,8 +14,8 @@ namespace {
 // A command that is proposed must work; a config is still to be given where there is none.
 bool Works(const Status& status) { return status.ok() || status.kind() == ErrorKind::kNotFound; }
 
-bool CanInfer(const Checkpoint& checkpoint) {
-  const Result<ClipModel> model = LoadClip(checkpoint);
+bool CanInfer(const Checkpoint& checkpoint, const ModelIdentity& identity) {
+  const Result<ClipModel> model = LoadClip(checkpoint, {}, {.model = identity});
   return model.ok() && model->spec().has_text && model->spec().has_vision &&
          CheckTokenizer(checkpoint, model->spec()).ok();
 }
@@ -41,11 +41,12 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
   const std::string path = ShellWord(OneLine(checkpoint.path));
   if (!whole.misfit.ok()) return {{"anemone verify " + path, "all that is wrong"}};
   const std::string convert = "anemone convert " + path;
-  const bool is_clip = summary.family == "clip" || summary.family == "siglip";
+  const bool is_clip = summary.family() == "clip" || summary.family() == "siglip";
+  const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
   if (traits.is_nemo1_archive() && is_clip) {
     std::vector<Step> steps;
-    if (Works(CanTranslate(checkpoint, "hf"))) steps.push_back({convert + " OUT --to hf", "for transformers"});
-    if (CanInfer(checkpoint))
+    if (Works(CanTranslate(checkpoint, "hf", known))) steps.push_back({convert + " OUT --to hf", "for transformers"});
+    if (CanInfer(checkpoint, summary.model))
       steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
     return steps;
   }
@@ -77,7 +78,7 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
     return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
   }
-  if (is_clip && !Works(CanTranslate(checkpoint, "mcore"))) return {};
+  if (is_clip && !Works(CanTranslate(checkpoint, "mcore", known))) return {};
   if (is_clip) {
     // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
     const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;

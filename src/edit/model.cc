@@ -43,8 +43,8 @@ const ModelClass* ModelClassOf(const Checkpoint& checkpoint) {
   return found == classes.end() ? nullptr : &*found;
 }
 
-const Family* FamilyOf(const Checkpoint& checkpoint) {
-  const Family* family = DetectFamily(checkpoint);
+const Family* FamilyOf(const Checkpoint& checkpoint, std::string* foreign) {
+  const Family* family = DetectFamily(checkpoint, foreign);
   const ModelClass* model_class = family == nullptr ? nullptr : ModelClassOf(checkpoint);
   return model_class == nullptr || Has(*model_class, *family) ? family : nullptr;
 }

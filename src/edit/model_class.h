@@ -12,8 +12,8 @@ struct Family;
 // By its config's `target`; without one, by its weights' family. Nullptr when neither is known.
 const ModelClass* ModelClassOf(const Checkpoint& checkpoint);
 // The family whose tables hold for its weights; nullptr where none does, as for a class that only contains one (a
-// content filter's CLIP).
-const Family* FamilyOf(const Checkpoint& checkpoint);
+// content filter's CLIP). `foreign` as DetectFamily.
+const Family* FamilyOf(const Checkpoint& checkpoint, std::string* foreign = nullptr);
 
 }  // namespace anemone
 

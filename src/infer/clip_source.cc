@@ -171,11 +171,13 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
 }  // namespace
 
 Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& options, const ClipLoad& load) {
-  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint));
+  TranslateOptions translate = {.family = load.model.family, .dialect = load.model.dialect};
+  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint, translate));
   if (model.family->name != "clip" && model.family->name != "siglip") {
     return Unsupported(fmt::format("expected a CLIP, found {}", model.family->title));
   }
-  TranslateOptions translate;
+  translate.family = model.family;
+  translate.dialect = model.dialect;
   translate.preset = load.preset;
   translate.hparams = load.hparams;
   translate.hparams_name = load.hparams_name;

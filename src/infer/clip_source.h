@@ -15,11 +15,13 @@
 #include "anemone/clip.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
+#include "family/family.h"
 
 namespace anemone {
 
 // What a checkpoint without a config needs to be understood.
 struct ClipLoad {
+  ModelIdentity model = {};                   // what it is, where that is known; else its names tell
   std::string preset = {};                    // a size by name ("ViT-L-14")
   std::optional<Config> hparams = {};         // NeMo's YAML
   std::string hparams_name = {};              // for messages

@@ -182,8 +182,8 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   node["path"] = TextNode(checkpoint.path);
   node["flavour"] = TextNode(checkpoint.flavour);
   node["format"] = TextNode(format != nullptr ? format->title : checkpoint.flavour);
-  node["family"] = TextNode(summary.family);
-  node["dialect"] = TextNode(summary.dialect);
+  node["family"] = TextNode(summary.family());
+  node["dialect"] = TextNode(summary.dialect());
   node["layout"] = LayoutNode(checkpoint.layout);
   if (!summary.parts.empty()) node["parts"] = PartsNode(summary);
   node["bytes"] = SizeNode(summary.weights.bytes);
@@ -244,8 +244,8 @@ bool SameNames(const Checkpoint& first, const Checkpoint& second) {
 Result<ConfigNode> DifferenceNode(const Checkpoint& first, const Checkpoint& second, const ReportOptions& options) {
   std::optional<Checkpoint> a;
   std::optional<Checkpoint> b;
-  const bool canonical = !SameNames(first, second) && !Summarize(first).family.empty() &&
-                         Summarize(first).family == Summarize(second).family;
+  const bool canonical = !SameNames(first, second) && !Summarize(first).family().empty() &&
+                         Summarize(first).family() == Summarize(second).family();
   if (canonical) {
     ANEMONE_ASSIGN(a, Canonical(first));
     ANEMONE_ASSIGN(b, Canonical(second));

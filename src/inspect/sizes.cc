@@ -33,10 +33,11 @@ uint64_t ImageSide(uint64_t positions, uint64_t patch) {
 
 }  // namespace
 
-std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint) {
-  const Result<ResolvedModel> model = ResolveModel(checkpoint);
-  if (!model.ok()) return {};
-  const ModelSymbols& symbols = model->symbols;
+std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint, const ModelIdentity& model) {
+  if (model.dialect == nullptr) return {};
+  const Result<ModelSymbols> found = model.family->SymbolsOf(checkpoint, *model.dialect, {});
+  if (!found.ok()) return {};
+  const ModelSymbols& symbols = *found;
   std::vector<TowerSizes> towers;
   for (const std::string_view name : kTowers) {
     TowerSizes tower = {.tower = std::string(name)};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "anemone/checkpoint.h"
+#include "family/family.h"
 
 namespace anemone {
 
@@ -16,8 +17,8 @@ struct TowerSizes {
   std::string tower;
   uint64_t layers = 0, width = 0, heads = 0, groups = 0, patch = 0, image = 0, vocabulary = 0, positions = 0;
 };
-// By the family's tables. Empty where the model or its config is not known.
-std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint);
+// By the tables of `model`, as Summary has it. Empty where the model or its config is not known.
+std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint, const ModelIdentity& model);
 
 // Bytes of the file, or of all files in the folder, that `path` names; nullopt where it cannot be read.
 std::optional<uint64_t> SizeOnDisk(const std::string& path);

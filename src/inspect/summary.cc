@@ -103,16 +103,18 @@ Summary Summarize(const Checkpoint& checkpoint) {
   summary.opaque = Count(checkpoint, summary);
   for (const Shard& shard : checkpoint.shards)
     summary.has_training_state |= shard.training && HoldsTrainingState(*shard.training);
-  DetectFamily(checkpoint, &summary.foreign);
-  if (const Family* family = FamilyOf(checkpoint)) {
-    summary.family = family->name;
-    if (const Result<const Dialect*> dialect = DetectDialect(checkpoint, *family); dialect.ok()) {
-      summary.dialect = (*dialect)->name;
-      summary.parts = CountParts(checkpoint, *family, **dialect);
-    }
+  const Family* const family = summary.model.family = FamilyOf(checkpoint, &summary.foreign);
+  if (family == nullptr) return summary;
+  if (const Result<const Dialect*> dialect = DetectDialect(checkpoint, *family); dialect.ok()) {
+    summary.model.dialect = *dialect;
+    summary.parts = CountParts(checkpoint, *family, **dialect);
   }
   return summary;
 }
+
+std::string Summary::family() const { return model.family == nullptr ? std::string() : model.family->name; }
+
+std::string Summary::dialect() const { return model.dialect == nullptr ? std::string() : model.dialect->name; }
 
 WholeModel WholeModelOf(const Checkpoint& checkpoint) {
   WholeModel model;

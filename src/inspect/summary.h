@@ -10,6 +10,7 @@
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "family/family.h"
 
 namespace anemone {
 
@@ -27,8 +28,7 @@ struct Summary {
     Amount amount;
     std::string from;  // where a part that is not stored comes from: "key: value" of the config
   };
-  std::string family;   // "clip"; empty when no table knows it
-  std::string dialect;  // "mcore"; empty likewise
+  ModelIdentity model;  // what tables know it; null where none does
   std::string
       foreign;     // the model that the config names, where the names of tensors are a known family's and it is not
   Amount weights;  // as stored: what several ranks have counts once for each
@@ -36,6 +36,9 @@ struct Summary {
   std::vector<Part> parts;          // those that its family tells apart; empty: it is one
   uint64_t opaque = 0;              // entries that are no tensors: `_extra_state`
   bool has_training_state = false;  // an optimizer, schedulers, steps already taken
+
+  std::string family() const;   // "clip"; empty when no table knows it
+  std::string dialect() const;  // "mcore"; empty likewise
 };
 
 Summary Summarize(const Checkpoint& checkpoint);

@@ -82,9 +82,9 @@ Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
   return model.family->target(weights, *model.dialect, *dialect, {}, symbols).status();
 }
 
-Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect) {
+Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options) {
   ANEMONE_ASSIGN(const Checkpoint whole, Whole(checkpoint));
-  return Translate(whole, dialect).status();
+  return Translate(whole, dialect, options).status();
 }
 
 }  // namespace anemone

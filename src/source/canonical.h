@@ -21,7 +21,7 @@ Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOption
 Result<Checkpoint> MergedSkeleton(const Checkpoint& checkpoint);
 
 // Whether the weights can be spelled in another dialect of their family. Reads no weights. Errors: as Translate.
-Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect);
+Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options = {});
 // Whether its family has a dialect and a config in `language` for such a model, by names and config: reads no weights,
 // however many ranks there are. Errors: Unsupported where it has none; as DialectFor and Family::target.
 Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language);
