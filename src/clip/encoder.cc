@@ -1,135 +1,38 @@
 // The towers. A batch goes through a layer at a time, so that a layer's weights need be in memory only while it is at
 // work; inside a layer, a chunk of sequences at a time, so that activations stay small however large the batch is.
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <map>
-#include <mutex>
 #include <numeric>
 #include <tuple>
 #include <utility>
-#include <variant>
 
 #include "anemone/clip.h"
-#include "clip/attention.h"
+#include "clip/chunks.h"
 #include "clip/gemm.h"
 #include "clip/kernels.h"
+#include "clip/layers.h"
 #include "clip/matmul.h"
 #include "clip/packed.h"
+#include "clip/weights.h"
+#include "clip/workers.h"
 #include "tensor/lower.h"
 
 namespace anemone {
 namespace {
 
-constexpr size_t kChunkRows = 1100;     // tokens at work at once: four ViT-L/14 pictures
-constexpr size_t kSkinnyRows = 24;      // up to here a library's product would pack a weight for longer than multiply
+using internal::Chunk;
+using internal::FactorForm;
+using internal::LayerWeights;
+using internal::Linear;
+using internal::Norm;
+using internal::Sequence;
+using internal::Then;
+
 constexpr uint64_t kMaxSize = 1 << 20;  // of any dimension; products of three fit 64 bits
-
-// Memory that is reused and never shrinks; not initialised. Large blocks ask for huge pages: a weight is read once from
-// end to end, where small pages would cost a fault each to fill and a table walk each to read.
-class Buffer {
- public:
-  template <typename T = float>
-  T* Get(size_t count) {
-    const size_t size = count * sizeof(T);
-    if (size > capacity_) {
-      const size_t align = size >= 2 * kHugePage ? kHugePage : kAlign;
-      data_ = {::operator new[](size, std::align_val_t{align}), Free{align}};
-      if (align == kHugePage) madvise(data_.get(), size, MADV_HUGEPAGE);  // a hint: failing is no failure
-      capacity_ = size;
-    }
-    return static_cast<T*>(data_.get());
-  }
-  static constexpr size_t kAlign = 64;
-
- private:
-  static constexpr size_t kHugePage = size_t{2} << 20;
-  struct Free {
-    size_t align;
-    void operator()(void* p) const { ::operator delete[](p, std::align_val_t{align}); }
-  };
-  std::unique_ptr<void, Free> data_{nullptr, Free{kAlign}};
-  size_t capacity_ = 0;
-};
-
-// A linear layer's weight, [out, in]: one of the three.
-struct Factor {
-  const float* packed = nullptr;   // panels, in `encoding`, for the project's own products
-  const float* fp32 = nullptr;     // for a library's
-  const uint16_t* bf16 = nullptr;  // the bits
-};
-
-struct Linear {
-  Factor weight;
-  const float* bias = nullptr;  // [out], may be null
-  size_t in = 0;
-  size_t out = 0;
-  size_t group = 0;  // outputs that are packed apart from others; divides `out`
-  internal::Encoding encoding = {};
-
-  internal::ColumnPanels Panels() const { return {out, group}; }
-  // Output features [begin, end) alone: whole groups.
-  Linear Rows(size_t begin, size_t end) const {
-    const auto from = [&](const auto* at, size_t offset) { return at == nullptr ? nullptr : at + offset; };
-    const size_t panels = begin / group * Panels().in_group;
-    return {{from(weight.packed, panels * encoding.PanelSize(in)), from(weight.fp32, begin * in),
-             from(weight.bf16, begin * in)},
-            from(bias, begin),
-            in,
-            end - begin,
-            group,
-            encoding};
-  }
-};
-
-struct Norm {
-  const float* weight = nullptr;
-  const float* bias = nullptr;
-};
-
-// Rows that a linear layer is applied to, normalised before where there is a norm.
-struct Input {
-  const float* data;
-  size_t stride;
-  size_t rows;
-  const Norm* norm = nullptr;
-  double epsilon = 0;
-};
-
-struct LayerWeights {
-  Norm norm1, norm2;
-  Linear qkv, out, up, down;
-};
-
-enum class Then : uint8_t {
-  kBias,
-  kActivate,
-  kAddTo
-};  // what becomes of a product: stored, activated, added to what is there
-
-// A picture or a text in a chunk. A text that begins as one before it does has no rows for what they share: a causal
-// tower computes the same there.
-struct Sequence {
-  size_t begin;                     // its first own row of the chunk
-  size_t length;                    // tokens, shared ones among them
-  size_t pooled;                    // the token that stands for it; an own one
-  std::vector<size_t> shared = {};  // rows of its first tokens, which are another's
-
-  size_t own() const { return length - shared.size(); }
-  size_t end() const { return begin + own(); }
-  size_t pooled_row() const { return begin + pooled - shared.size(); }
-};
-using Chunk = std::vector<Sequence>;
-
-size_t RowsOf(const Chunk& chunk) { return chunk.back().end(); }
 
 // Whether oneDNN is to multiply bf16: it is there, is faster than the project's own loop, and a trial product is right.
 bool LibraryHasBf16() {
@@ -144,495 +47,65 @@ bool LibraryHasBf16() {
 
 struct ClipModel::Impl {
   ClipSpec spec;
-  ClipWeights weights;
   ClipOptions options;
-  const internal::Gemm* gemm = nullptr;  // chosen when the first product is wanted: opening a library takes time
-  tbb::task_arena arena;
+  internal::Workers workers;
+  internal::WeightReader weights;
+  internal::Layers layers;
+  internal::Buffer hidden;
+  bool has_begun = false;
 
-  // Weights: named blocks kept for good (everything, with keep_weights; small tensors never need to be), and one block
-  // that each layer reuses.
-  std::map<std::string, std::unique_ptr<Buffer>> kept;
-  Buffer layer_block;
-  Buffer hidden, normal, qkv, attended, wide, rounded, packed_rows, row_scales;
-  std::atomic<bool> stopped = false;
-  bool has_multiplied = false;
-  std::mutex failure_mutex;
-  Status product_failure;   // the first, of any thread
-  bool keeps_bf16 = false;  // factors, as instructions take them; else bf16 factors are fp32 values
-  bool packs = false;       // fp32 factors, for the project's own products
+  Impl(const ClipSpec& model, ClipWeights source, ClipOptions how)
+      : spec(model),
+        options(std::move(how)),
+        workers(options.threads, options.cancelled),
+        weights(std::move(source), options.compute, options.keep_weights, &workers),
+        layers(options.compute, &workers) {}
 
-  explicit Impl(int threads) : arena(threads) {}
-
-  template <typename F>
-  void Parallel(size_t count, const F& f) {
-    arena.execute([&] {
-      tbb::parallel_for(
-          tbb::blocked_range<size_t>(0, count, 1),
-          [&](const tbb::blocked_range<size_t>& range) {
-            for (size_t i = range.begin(); i < range.end() && !Stops(); ++i) f(i);
-          },
-          tbb::simple_partitioner());
-    });
-  }
-  size_t threads() const { return static_cast<size_t>(arena.max_concurrency()); }
-
-  // Of the first and the last product: int8 would save little there.
-  internal::Encoding OutsideLayers() const {
-    return internal::Encoding::For(options.compute == ClipCompute::kInt8 ? ClipCompute::kFp32 : options.compute);
-  }
-
-  // The beginning of a call.
+  // The beginning of a call. What multiplies is chosen at the first: opening a library takes time.
   Status Begin() {
-    if (gemm == nullptr) {
-      ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
-      gemm = choice.library;
-      // int8 is the own loop's alone.
-      packs = (gemm == internal::OwnGemm() || options.compute == ClipCompute::kInt8) && !keeps_bf16;
-    }
-    if (!has_multiplied) ANEMONE_TRY(gemm->make_room(threads()));
-    has_multiplied = true;
-    return {};
-  }
-  // Whether the call was cancelled: what is left of it is skipped, and its result is thrown away.
-  bool Stops() {
-    if (!stopped && options.cancelled && options.cancelled()) stopped = true;
-    return stopped;
-  }
-
-  // ---- weights ----
-
-  struct Want {
-    std::string name;
-    Shape shape;
-    std::variant<const float**, Linear*> to;
-
-    const Linear* factor_of() const {
-      const auto* const linear = std::get_if<Linear*>(&to);
-      return linear == nullptr ? nullptr : *linear;
-    }
-  };
-
-  // What a linear layer's weight is in memory.
-  Result<Tensor> AsFactor(const Tensor& weight) const {
-    if (options.compute != ClipCompute::kBf16) return weight.Cast(DType::kF32);
-    ANEMONE_ASSIGN(Tensor bf16, weight.Cast(DType::kBF16));
-    return keeps_bf16 ? bf16 : bf16.Cast(DType::kF32);
-  }
-
-  void Point(const Want& want, const void* at) const {
-    if (const auto* const to = std::get_if<const float**>(&want.to)) {
-      **to = static_cast<const float*>(at);
-    } else if (keeps_bf16) {
-      std::get<Linear*>(want.to)->weight.bf16 = static_cast<const uint16_t*>(at);
-    } else if (packs) {
-      std::get<Linear*>(want.to)->weight.packed = static_cast<const float*>(at);
-    } else {
-      std::get<Linear*>(want.to)->weight.fp32 = static_cast<const float*>(at);
-    }
-  }
-
-  // A part of a tensor that one thread reads: as it is, or a panel of a factor, to be packed.
-  struct Piece {
-    const Tensor* tensor;
-    uint64_t offset;
-    uint64_t size;
-    std::byte* to;
-    const std::string* name;
-    const Linear* linear = nullptr;  // whose panel it is
-  };
-  static Status ReadPiece(const Piece& piece) {
-    if (piece.linear == nullptr) return Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
-    thread_local Buffer unpacked;
-    float* const rows = unpacked.Get(piece.size / sizeof(float));
-    ANEMONE_TRY(Fill(*piece.tensor, piece.offset, {reinterpret_cast<std::byte*>(rows), piece.size}));
-    const size_t depth = piece.linear->in;
-    internal::PackPanel(piece.linear->encoding, rows, depth, piece.size / sizeof(float) / depth, depth,
-                        reinterpret_cast<float*>(piece.to));
-    return {};
-  }
-  // Adds the pieces of a tensor that goes to `to`, and answers what they take there.
-  uint64_t Cut(const Want& want, const Tensor& tensor, std::byte* to, std::vector<Piece>* pieces) const {
-    constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
-    const uint64_t size = tensor.size_bytes();
-    const Linear* const linear = want.factor_of();
-    if (linear == nullptr || !packs) {
-      for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
-        pieces->push_back({&tensor, offset, std::min(kPieceBytes, size - offset), to + offset, &want.name});
-      }
-      return size;
-    }
-    const uint64_t row = linear->in * sizeof(float);
-    const uint64_t panel = linear->encoding.PanelSize(linear->in) * sizeof(float);
-    const internal::ColumnPanels panels = linear->Panels();
-    for (size_t p = 0; p < panels.count; ++p) {
-      pieces->push_back({&tensor, panels.Begin(p) * row, panels.Size(p) * row, to + p * panel, &want.name, linear});
-    }
-    return panels.count * panel;
-  }
-
-  // Reads tensors side by side into `block`, with all threads: in fp32, factors as AsFactor says.
-  Status Read(const std::vector<Want>& wants, Buffer* block) {
-    std::vector<Tensor> tensors;
-    tensors.reserve(wants.size());
-    const auto padded = [](uint64_t bytes) { return (bytes + Buffer::kAlign - 1) / Buffer::kAlign * Buffer::kAlign; };
-    for (const Want& want : wants) {
-      ANEMONE_ASSIGN(Tensor tensor, weights(want.name));
-      if (tensor.shape() != want.shape) {
-        return Corrupt(
-            fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
-      }
-      Result<Tensor> cast = want.factor_of() != nullptr ? AsFactor(tensor) : tensor.Cast(DType::kF32);
-      if (!cast.ok()) return cast.status().In(want.name);
-      tensors.push_back(*std::move(cast));
-    }
-    std::vector<Piece> pieces;
-    size_t total = 0;
-    for (size_t i = 0; i < wants.size(); ++i) total += padded(Cut(wants[i], tensors[i], nullptr, &pieces));
-    pieces.clear();
-    auto* to = block->Get<std::byte>(total);
-    for (size_t i = 0; i < wants.size(); ++i) {
-      Point(wants[i], to);
-      to += padded(Cut(wants[i], tensors[i], to, &pieces));
-    }
-    std::mutex mutex;
-    Status failure;
-    Parallel(pieces.size(), [&](size_t i) {
-      const Piece& piece = pieces[i];
-      const Status status = ReadPiece(piece);
-      if (!status.ok()) {
-        const std::lock_guard lock(mutex);
-        if (failure.ok()) failure = status.In(*piece.name);
-      }
-    });
-    return stopped ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
-  }
-
-  // One tensor, in a block of its own.
-  Status ReadOne(const Want& want) {
-    auto& block = kept[want.name];
-    if (block != nullptr) {
-      Point(want, block->Get(0));
-      return {};
-    }
-    block = std::make_unique<Buffer>();
-    Status status = Read({want}, block.get());
-    if (!status.ok()) kept.erase(want.name);
-    return status;
-  }
-  Result<const float*> ReadOne(const std::string& name, const Shape& shape) {
-    const float* data = nullptr;
-    ANEMONE_TRY(ReadOne({name, shape, &data}));
-    return data;
-  }
-
-  Status ReadNorm(const std::string& name, uint64_t width, Norm* norm) {
-    ANEMONE_ASSIGN(norm->weight, ReadOne(name + ".weight", {width}));
-    ANEMONE_ASSIGN(norm->bias, ReadOne(name + ".bias", {width}));
+    if (has_begun) return {};
+    ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
+    ANEMONE_TRY(choice.library->make_room(workers.count()));
+    layers.set_gemm(choice.library);
+    // int8 is the own loop's alone.
+    const bool packs = choice.library == internal::OwnGemm() || options.compute == ClipCompute::kInt8;
+    const bool keeps_bf16 = options.compute == ClipCompute::kBf16 && LibraryHasBf16();
+    weights.set_form(keeps_bf16 ? FactorForm::kBf16 : packs ? FactorForm::kPacked : FactorForm::kFp32);
+    has_begun = true;
     return {};
   }
 
-  Status ReadLinear(const std::string& name, uint64_t out, uint64_t in, bool bias, Linear* linear) {
-    *linear = {{}, nullptr, in, out, out, OutsideLayers()};
-    ANEMONE_TRY(ReadOne({name + ".weight", {out, in}, linear}));
-    if (bias) {
-      ANEMONE_ASSIGN(linear->bias, ReadOne(name + ".bias", {out}));
-    }
-    return {};
-  }
-
-  // A layer, or SigLIP's pooling head, whose one norm comes before the MLP.
-  Status ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, LayerWeights* layer) {
-    const uint64_t h = tower.width;
-    const uint64_t f = tower.ffn;
-    const internal::Encoding encoding = internal::Encoding::For(options.compute);
-    layer->qkv = {{}, nullptr, h, 3 * h, h, encoding};
-    layer->out = {{}, nullptr, h, h, h, encoding};
-    layer->up = {{}, nullptr, h, f, f, encoding};
-    layer->down = {{}, nullptr, f, h, h, encoding};
-    const std::string norm2 = is_head ? ".norm" : ".norm2";
-    std::vector<Want> wants = {
-        {prefix + ".attn.qkv.weight", {3 * h, h}, &layer->qkv},  {prefix + ".attn.qkv.bias", {3 * h}, &layer->qkv.bias},
-        {prefix + ".attn.out.weight", {h, h}, &layer->out},      {prefix + ".attn.out.bias", {h}, &layer->out.bias},
-        {prefix + norm2 + ".weight", {h}, &layer->norm2.weight}, {prefix + norm2 + ".bias", {h}, &layer->norm2.bias},
-        {prefix + ".mlp.up.weight", {f, h}, &layer->up},         {prefix + ".mlp.up.bias", {f}, &layer->up.bias},
-        {prefix + ".mlp.down.weight", {h, f}, &layer->down},     {prefix + ".mlp.down.bias", {h}, &layer->down.bias},
-    };
-    if (!is_head) {
-      wants.push_back({prefix + ".norm1.weight", {h}, &layer->norm1.weight});
-      wants.push_back({prefix + ".norm1.bias", {h}, &layer->norm1.bias});
-    }
-    if (!options.keep_weights) return Read(wants, &layer_block);
-    for (const Want& want : wants) ANEMONE_TRY(ReadOne(want));
-    return {};
-  }
-
-  // The end of a call: what was read apart from layers is forgotten, unless it is to be kept, and what failed is told.
+  // The end of a call: what was read is forgotten, unless it is to be kept, and what failed is told.
   Status Finish() {
-    const bool was_stopped = stopped.exchange(false);
-    if (!options.keep_weights || was_stopped) kept.clear();
-    Status failure = std::exchange(product_failure, {});
+    const bool was_stopped = workers.TakeStop();
+    weights.Forget(was_stopped);
+    Status failure = layers.TakeFailure();
     return was_stopped ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
-  }
-
-  // ---- arithmetic ----
-
-  // What a product's failure ends with. Threads: any.
-  void Fail(const Status& status) {
-    const std::lock_guard lock(failure_mutex);
-    if (product_failure.ok()) product_failure = status;
-  }
-
-  // out = then(a · weightᵀ + bias).
-  void Apply(const Input& a, const Linear& linear, Then then, Activation activation, float* out, size_t out_stride) {
-    if (linear.weight.packed == nullptr) return ApplyByLibrary(a, linear, then, activation, out, out_stride);
-    const internal::RowTiles tiles(a.rows);
-    const size_t words = linear.encoding.WordsOf(linear.in);
-    float* const packed = packed_rows.Get(a.rows * words);
-    float* const scales = row_scales.Get(a.rows);
-    Parallel(tiles.count, [&](size_t t) {
-      PackTile(a, tiles.Begin(t), tiles.Size(t), linear, packed + tiles.Begin(t) * words, scales + tiles.Begin(t));
-    });
-    const internal::PackedProduct product = {
-        .encoding = linear.encoding,
-        .tiles = tiles,
-        .a = packed,
-        .row_scales = scales,
-        .panels = linear.Panels(),
-        .weight = linear.weight.packed,
-        .depth = linear.in,
-        .bias = linear.bias,
-        .accumulate = then == Then::kAddTo,
-        .activation = then == Then::kActivate ? std::optional(activation) : std::nullopt,
-        .out = out,
-        .out_stride = out_stride};
-    const internal::PackedProduct::Parts parts = product.For(threads());
-    Parallel(parts.count(), [&](size_t part) { product.Multiply(parts, part); });
-  }
-
-  static void PackTile(const Input& a, size_t first, size_t count, const Linear& linear, float* to, float* scales) {
-    const float* rows = a.data + first * a.stride;
-    size_t stride = a.stride;
-    if (a.norm != nullptr) {
-      thread_local Buffer normalised;
-      float* const values = normalised.Get(count * linear.in);
-      internal::LayerNorm(rows, stride, count, linear.in, a.norm->weight, a.norm->bias, static_cast<float>(a.epsilon),
-                          values, linear.in);
-      rows = values;
-      stride = linear.in;
-    }
-    internal::PackTile(linear.encoding, rows, stride, count, linear.in, to, scales);
-  }
-
-  // As Apply, by OpenBLAS or oneDNN: the weight's rows are divided among the threads.
-  void ApplyByLibrary(const Input& input, const Linear& linear, Then then, Activation activation, float* out,
-                      size_t out_stride) {
-    const size_t rows = input.rows;
-    const float* a = input.data;
-    size_t a_stride = input.stride;
-    if (input.norm != nullptr) {
-      float* const y = normal.Get(rows * linear.in);
-      ApplyNorm(a, a_stride, rows, linear.in, *input.norm, input.epsilon, y, linear.in);
-      a = y;
-      a_stride = linear.in;
-    }
-    const auto round = [&](auto* to) {
-      Parallel(rows, [&](size_t r) { internal::RoundToBf16(a + r * a_stride, linear.in, to + r * linear.in); });
-      return to;
-    };
-    if (linear.weight.bf16 != nullptr) {
-      const uint16_t* bits = round(rounded.Get<uint16_t>(rows * linear.in));
-      const Status status =
-          internal::products.matmul(internal::MatmulType::kBf16, bits, linear.in, rows, linear.weight.bf16, linear.out,
-                                    linear.in, then == Then::kAddTo, out, out_stride, arena.max_concurrency());
-      if (!status.ok()) Fail(status);
-    } else if (options.compute == ClipCompute::kBf16) {
-      a = round(rounded.Get(rows * linear.in));
-      a_stride = linear.in;
-    }
-    const bool skinny = rows <= kSkinnyRows;
-    const size_t parts = threads() * 2;
-    const size_t block = std::max<size_t>((linear.out / parts + 15) / 16 * 16, skinny ? 48 : 128);
-    Parallel((linear.out + block - 1) / block, [&](size_t part) {
-      const size_t begin = part * block;
-      const size_t count = std::min(block, linear.out - begin);
-      float* to = out + begin;
-      if (linear.weight.fp32 == nullptr) {  // multiplied above
-      } else if (skinny) {
-        internal::SkinnyGemm(a, a_stride, rows, linear.weight.fp32 + begin * linear.in, count, linear.in,
-                             then == Then::kAddTo, to, out_stride);
-      } else {
-        const Status status = gemm->multiply({.rows = rows,
-                                              .columns = count,
-                                              .depth = linear.in,
-                                              .a = a,
-                                              .a_stride = a_stride,
-                                              .b = linear.weight.fp32 + begin * linear.in,
-                                              .b_stride = linear.in,
-                                              .accumulate = then == Then::kAddTo,
-                                              .out = to,
-                                              .out_stride = out_stride});
-        if (!status.ok()) Fail(status);
-      }
-      const float* bias = linear.bias == nullptr ? nullptr : linear.bias + begin;
-      if (then == Then::kActivate) {
-        internal::AddBiasActivate(to, out_stride, rows, count, bias, activation);
-      } else if (bias != nullptr) {
-        internal::AddBias(to, out_stride, rows, count, bias);
-      }
-    });
-  }
-
-  void ApplyNorm(const float* in, size_t in_stride, size_t rows, size_t width, const Norm& norm, double epsilon,
-                 float* out, size_t out_stride) {
-    constexpr size_t kRows = 32;
-    Parallel((rows + kRows - 1) / kRows, [&](size_t part) {
-      const size_t begin = part * kRows;
-      internal::LayerNorm(in + begin * in_stride, in_stride, std::min(kRows, rows - begin), width, norm.weight,
-                          norm.bias, static_cast<float>(epsilon), out + begin * out_stride, out_stride);
-    });
-  }
-
-  // One head: attention of the own rows of `s`, or of its pooled row alone. `kv`: the chunk's keys of this head, values
-  // `values` further.
-  static void AttendIn(const Sequence& s, bool pooled_alone, const float* q, size_t q_stride, const float* kv,
-                       size_t values, size_t kv_stride, size_t d, bool causal, float* out, size_t out_stride) {
-    internal::Attention call = {.q = q,
-                                .q_stride = q_stride,
-                                .queries = pooled_alone ? 1 : s.own(),
-                                .k = kv + s.begin * kv_stride,
-                                .v = kv + s.begin * kv_stride + values,
-                                .kv_stride = kv_stride,
-                                .keys = s.length,
-                                .depth = d,
-                                .causal = causal,
-                                .first_query = pooled_alone ? s.pooled : s.shared.size(),
-                                .out = out,
-                                .out_stride = out_stride};
-    if (s.shared.empty()) return Attend(call);
-    thread_local Buffer side_by_side;  // what lies apart in the chunk: keys, and values beside them
-    float* const gathered = side_by_side.Get(s.length * 2 * d);
-    for (size_t i = 0; i < s.length; ++i) {
-      const size_t row = i < s.shared.size() ? s.shared[i] : s.begin + i - s.shared.size();
-      std::copy_n(kv + row * kv_stride, d, gathered + i * 2 * d);
-      std::copy_n(kv + row * kv_stride + values, d, gathered + i * 2 * d + d);
-    }
-    call.k = gathered;
-    call.v = gathered + d;
-    call.kv_stride = 2 * d;
-    Attend(call);
-  }
-
-  // x[rows] += MLP(norm2(x)), rows of the given stride.
-  void Mlp(float* x, size_t stride, size_t rows, const ClipTower& tower, const LayerWeights& layer) {
-    float* z = wide.Get(rows * tower.ffn);
-    Apply({x, stride, rows, &layer.norm2, tower.norm_epsilon}, layer.up, Then::kActivate, tower.activation, z,
-          tower.ffn);
-    Apply({z, tower.ffn, rows}, layer.down, Then::kAddTo, tower.activation, x, stride);
-  }
-
-  // All tokens of one chunk through one layer.
-  void FullLayer(float* x, const Chunk& sequences, const ClipTower& tower, const LayerWeights& layer, bool causal) {
-    const size_t h = tower.width;
-    const size_t d = h / tower.heads;
-    const size_t rows = RowsOf(sequences);
-    float* all = qkv.Get(rows * 3 * h);
-    Apply({x, h, rows, &layer.norm1, tower.norm_epsilon}, layer.qkv, Then::kBias, tower.activation, all, 3 * h);
-    float* heads = attended.Get(rows * h);
-    Parallel(sequences.size() * tower.heads, [&](size_t i) {
-      const Sequence& s = sequences[i / tower.heads];
-      const float* head = all + i % tower.heads * d;
-      AttendIn(s, false, head + s.begin * 3 * h, 3 * h, head + h, h, 3 * h, d, causal,
-               heads + s.begin * h + i % tower.heads * d, h);
-    });
-    Apply({heads, h, rows}, layer.out, Then::kAddTo, tower.activation, x, h);
-    Mlp(x, h, rows, tower, layer);
-  }
-
-  // The last layer: keys and values of every token, everything else for the pooled ones alone, which end up in
-  // `pooled`.
-  void LastLayer(const float* x, const Chunk& sequences, const ClipTower& tower, const LayerWeights& layer, bool causal,
-                 float* pooled) {
-    const size_t h = tower.width;
-    const size_t d = h / tower.heads;
-    const size_t n = sequences.size();
-    const size_t rows = RowsOf(sequences);
-    float* kv = qkv.Get(rows * 2 * h + n * h);
-    float* queries = kv + rows * 2 * h;
-    Apply({x, h, rows, &layer.norm1, tower.norm_epsilon}, layer.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv,
-          2 * h);
-    for (size_t i = 0; i < n; ++i) std::copy_n(x + sequences[i].pooled_row() * h, h, pooled + i * h);
-    Apply({pooled, h, n, &layer.norm1, tower.norm_epsilon}, layer.qkv.Rows(0, h), Then::kBias, tower.activation,
-          queries, h);
-    float* heads = attended.Get(n * h);
-    Parallel(n * tower.heads, [&](size_t i) {
-      const Sequence& s = sequences[i / tower.heads];
-      const size_t column = i % tower.heads * d;
-      AttendIn(s, true, queries + i / tower.heads * h + column, h, kv + column, h, 2 * h, d, causal,
-               heads + i / tower.heads * h + column, h);
-    });
-    Apply({heads, h, n}, layer.out, Then::kAddTo, tower.activation, pooled, h);
-    Mlp(pooled, h, n, tower, layer);
   }
 
   // Every layer over every chunk. Pooled rows end up in `pooled` unless all_rows, where the last layer is as the
   // others.
   Status RunTower(const std::string& name, const ClipTower& tower, bool causal, float* x,
                   const std::vector<Chunk>& chunks, bool all_rows, float* pooled) {
-    for (uint64_t i = 0; i < tower.layers && !Stops(); ++i) {
+    for (uint64_t i = 0; i < tower.layers && !workers.Stops(); ++i) {
       LayerWeights layer;
       const std::string prefix = fmt::format("{}.layers.{}", name, i);
-      ANEMONE_TRY(ReadLayer(prefix, tower, false, &layer));
+      ANEMONE_TRY(weights.ReadLayer(prefix, tower, false, &layer));
       float* chunk_x = x;
       float* chunk_pooled = pooled;
       for (const Chunk& chunk : chunks) {
         const size_t rows = RowsOf(chunk);
         if (i + 1 < tower.layers || all_rows) {
-          FullLayer(chunk_x, chunk, tower, layer, causal);
+          layers.FullLayer(chunk_x, chunk, tower, layer, causal);
           if (options.trace) options.trace(prefix, {chunk_x, rows * tower.width}, rows, tower.width);
         } else {
-          LastLayer(chunk_x, chunk, tower, layer, causal, chunk_pooled);
+          layers.LastLayer(chunk_x, chunk, tower, layer, causal, chunk_pooled);
         }
         chunk_x += rows * tower.width;
         chunk_pooled += chunk.size() * tower.width;
       }
     }
     return {};
-  }
-
-  static void Gather(const float* x, size_t width, const std::vector<Chunk>& chunks, float* pooled) {
-    for (const Chunk& chunk : chunks) {
-      for (const Sequence& s : chunk) {
-        std::copy_n(x + s.pooled_row() * width, width, pooled);
-        pooled += width;
-      }
-      x += RowsOf(chunk) * width;
-    }
-  }
-
-  // Sequences laid side by side in chunks of about kChunkRows rows. Where `ids` are given, the sequences' tokens, each
-  // has the rows of the one before for the tokens that both begin with, all but its last.
-  static std::vector<Chunk> Chunks(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids) {
-    std::vector<Chunk> chunks;
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      Sequence& s = sequences[i];
-      if (chunks.empty() || RowsOf(chunks.back()) + s.length > kChunkRows) {
-        chunks.emplace_back();
-        s.begin = 0;
-      } else {
-        const Sequence& before = chunks.back().back();
-        s.begin = before.end();
-        if (ids != nullptr) {
-          const std::vector<int32_t>& text = (*ids)[i];
-          const auto differ = std::mismatch(text.begin(), text.end() - 1, (*ids)[i - 1].begin(), (*ids)[i - 1].end());
-          const auto same = static_cast<size_t>(differ.first - text.begin());
-          s.shared.assign(before.shared.begin(),
-                          before.shared.begin() + static_cast<ptrdiff_t>(std::min(same, before.shared.size())));
-          for (size_t row = before.begin; s.shared.size() < same; ++row) s.shared.push_back(row);
-        }
-      }
-      chunks.back().push_back(std::move(s));
-    }
-    return chunks;
   }
 
   // The features of n pooled rows; those of a tower without a projection (SigLIP's images) are the rows themselves.
@@ -643,9 +116,9 @@ struct ClipModel::Impl {
     features.width = projects ? spec.projection : width;
     if (projects) {
       Linear projection;
-      ANEMONE_TRY(ReadLinear(tower + ".projection", spec.projection, width, spec.siglip, &projection));
+      ANEMONE_TRY(weights.ReadLinear(tower + ".projection", {spec.projection, width}, spec.siglip, &projection));
       features.values.resize(n * spec.projection);
-      Apply({pooled.data(), width, n}, projection, Then::kBias, {}, features.values.data(), spec.projection);
+      layers.Apply({pooled.data(), width, n}, projection, Then::kBias, {}, features.values.data(), spec.projection);
     } else {
       features.values = std::move(pooled);
     }
@@ -658,7 +131,6 @@ struct ClipModel::Impl {
   void EmbedPatches(std::span<const float> pixels, const Linear& patch, const float* positions, size_t first, float* x);
   Result<std::vector<size_t>> PooledTokens(std::vector<std::vector<int32_t>>& ids) const;
   Status EmbedTexts(const std::vector<std::vector<int32_t>>& ids, const std::vector<Chunk>& chunks, float* row);
-  Status PoolByAttention(const float* x, size_t n, size_t length, float* pooled);
   Result<double> Scalar(const std::string& name);
 };
 
@@ -672,7 +144,7 @@ void ClipModel::Impl::EmbedPatches(std::span<const float> pixels, const Linear& 
   for (size_t image = 0; image < pixels.size() / (3 * side * side); ++image) {
     const float* from = pixels.data() + image * 3 * side * side;
     float* to = x + image * length * h;
-    Parallel(grid, [&](size_t gy) {
+    workers.Parallel(grid, [&](size_t gy) {
       for (size_t gx = 0; gx < grid; ++gx) {
         float* row = rows.data() + (gy * grid + gx) * patch.in;
         for (size_t c = 0; c < 3; ++c) {
@@ -683,7 +155,7 @@ void ClipModel::Impl::EmbedPatches(std::span<const float> pixels, const Linear& 
       }
     });
     std::copy_n(positions, length * h, to);
-    Apply({rows.data(), patch.in, grid * grid}, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
+    layers.Apply({rows.data(), patch.in, grid * grid}, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
   }
 }
 
@@ -696,63 +168,38 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   const size_t length = grid * grid + first;
   const size_t n = pixels.size() / (3 * side * side);
 
-  Linear patch = {{}, nullptr, 3 * p * p, h, h, OutsideLayers()};
-  ANEMONE_TRY(ReadOne({"vision.patch_embedding.weight", {h, 3, p, p}, &patch}));
-  if (spec.siglip) {
-    ANEMONE_ASSIGN(patch.bias, ReadOne("vision.patch_embedding.bias", {h}));
-  }
-  ANEMONE_ASSIGN(const float* positions, ReadOne("vision.position_embedding.weight", {length, h}));
+  Linear patch;
+  ANEMONE_TRY(weights.ReadLinear("vision.patch_embedding", {h, 3, p, p}, spec.siglip, &patch));
+  ANEMONE_ASSIGN(const float* positions, weights.Read("vision.position_embedding.weight", {length, h}));
   float* x = hidden.Get(n * length * h);
   EmbedPatches(pixels, patch, positions, first, x);
   if (!spec.siglip) {
-    ANEMONE_ASSIGN(const float* token, ReadOne("vision.class_embedding", {h}));
+    ANEMONE_ASSIGN(const float* token, weights.Read("vision.class_embedding", {h}));
     for (size_t image = 0; image < n; ++image) internal::AddBias(x + image * length * h, h, 1, h, token);
     Norm norm;
-    ANEMONE_TRY(ReadNorm("vision.pre_norm", h, &norm));
-    ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
+    ANEMONE_TRY(weights.ReadNorm("vision.pre_norm", h, &norm));
+    layers.ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
   }
   if (options.trace) options.trace("vision.embeddings", {x, n * length * h}, n * length, h);
 
-  const std::vector<Chunk> chunks = Chunks(std::vector<Sequence>(n, Sequence{0, length, 0}), nullptr);
+  const std::vector<Chunk> chunks = internal::ChunksOf(std::vector<Sequence>(n, Sequence{0, length, 0}), nullptr);
   const bool all_rows = spec.siglip || options.trace != nullptr;
   std::vector<float> pooled(n * h);
   ANEMONE_TRY(RunTower("vision", spec.vision, false, x, chunks, all_rows, pooled.data()));
 
   Norm norm;
-  ANEMONE_TRY(ReadNorm("vision.post_norm", h, &norm));
+  ANEMONE_TRY(weights.ReadNorm("vision.post_norm", h, &norm));
   if (spec.siglip) {
-    ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
-    ANEMONE_TRY(PoolByAttention(x, n, length, pooled.data()));
+    layers.ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
+    ANEMONE_ASSIGN(const float* probe, weights.Read("vision.head.probe", {1, 1, h}));
+    LayerWeights head;
+    ANEMONE_TRY(weights.ReadLayer("vision.head", spec.vision, true, &head));
+    layers.PoolByAttention(x, n, length, probe, spec.vision, head, pooled.data());
   } else {
-    if (all_rows) Gather(x, h, chunks, pooled.data());
-    ApplyNorm(pooled.data(), h, n, h, norm, spec.vision.norm_epsilon, pooled.data(), h);
+    if (all_rows) internal::Gather(x, h, chunks, pooled.data());
+    layers.ApplyNorm(pooled.data(), h, n, h, norm, spec.vision.norm_epsilon, pooled.data(), h);
   }
   return Project("vision", std::move(pooled), n, h);
-}
-
-// SigLIP: a learned query attends to every token; then an MLP with a residual [transformers modeling_siglip.py,
-// SiglipMultiheadAttentionPoolingHead].
-Status ClipModel::Impl::PoolByAttention(const float* x, size_t n, size_t length, float* pooled) {
-  const ClipTower& tower = spec.vision;
-  const size_t h = tower.width;
-  const size_t d = h / tower.heads;
-  ANEMONE_ASSIGN(const float* probe, ReadOne("vision.head.probe", {1, 1, h}));
-  LayerWeights head;
-  ANEMONE_TRY(ReadLayer("vision.head", tower, true, &head));
-  std::vector<float> query(h);
-  Apply({probe, h, 1}, head.qkv.Rows(0, h), Then::kBias, tower.activation, query.data(), h);
-  float* kv = qkv.Get(length * 2 * h);
-  float* heads = attended.Get(n * h);
-  for (size_t image = 0; image < n; ++image) {
-    Apply({x + image * length * h, h, length}, head.qkv.Rows(h, 3 * h), Then::kBias, tower.activation, kv, 2 * h);
-    Parallel(tower.heads, [&](size_t i) {
-      AttendIn({0, length, 0}, true, query.data() + i * d, h, kv + i * d, h, 2 * h, d, false, heads + image * h + i * d,
-               h);
-    });
-  }
-  Apply({heads, h, n}, head.out, Then::kBias, tower.activation, pooled, h);
-  Mlp(pooled, h, n, tower, head);
-  return {};
 }
 
 // Each text's token whose row is its feature. Cuts texts behind it, or pads them to it.
@@ -793,13 +240,13 @@ Result<std::vector<size_t>> ClipModel::Impl::PooledTokens(std::vector<std::vecto
 Status ClipModel::Impl::EmbedTexts(const std::vector<std::vector<int32_t>>& ids, const std::vector<Chunk>& chunks,
                                    float* row) {
   const size_t h = spec.text.width;
-  ANEMONE_ASSIGN(const Tensor table, weights("text.token_embedding.weight"));
+  ANEMONE_ASSIGN(const Tensor table, weights.Find("text.token_embedding.weight"));
   if (table.shape() != Shape{spec.vocab, h}) {
     return Corrupt(fmt::format("text.token_embedding.weight: expected shape {}, found {}", ToString({spec.vocab, h}),
                                ToString(table.shape())));
   }
   ANEMONE_ASSIGN(const Tensor cast, table.Cast(DType::kF32));
-  ANEMONE_ASSIGN(const float* positions, ReadOne("text.position_embedding.weight", {spec.context, h}));
+  ANEMONE_ASSIGN(const float* positions, weights.Read("text.position_embedding.weight", {spec.context, h}));
   std::map<int32_t, const float*> seen;
   auto text = ids.begin();
   for (const Chunk& chunk : chunks) {
@@ -808,11 +255,8 @@ Status ClipModel::Impl::EmbedTexts(const std::vector<std::vector<int32_t>>& ids,
         const int32_t id = (*text)[i];
         const auto [it, is_new] = seen.try_emplace(id, nullptr);
         if (is_new) {
-          float* copy = kept.try_emplace(fmt::format("token {}", id), std::make_unique<Buffer>()).first->second->Get(h);
-          const Status status = Fill(cast, static_cast<uint64_t>(id) * h * sizeof(float),
-                                     {reinterpret_cast<std::byte*>(copy), h * sizeof(float)});
-          if (!status.ok()) return status.In("text.token_embedding.weight");
-          it->second = copy;
+          ANEMONE_ASSIGN(it->second,
+                         weights.ReadRow("text.token_embedding.weight", cast, static_cast<uint64_t>(id), h));
         }
         std::copy_n(it->second, h, row);
         internal::AddBias(row, h, 1, h, positions + i * h);
@@ -841,9 +285,8 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   std::vector<Sequence> sequences;
   sequences.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) sequences.push_back({0, ids[i].size(), pooled_at[order[i]]});
-  const std::vector<Chunk> chunks = Chunks(std::move(sequences), shares ? &ids : nullptr);
-  size_t rows = 0;
-  for (const Chunk& chunk : chunks) rows += RowsOf(chunk);
+  const std::vector<Chunk> chunks = internal::ChunksOf(std::move(sequences), shares ? &ids : nullptr);
+  const size_t rows = RowsOf(chunks);
 
   float* x = hidden.Get(rows * h);
   ANEMONE_TRY(EmbedTexts(ids, chunks, x));
@@ -852,12 +295,12 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   const bool all_rows = options.trace != nullptr;
   std::vector<float> pooled(ids.size() * h);
   ANEMONE_TRY(RunTower("text", spec.text, !spec.siglip, x, chunks, all_rows, pooled.data()));
-  if (all_rows) Gather(x, h, chunks, pooled.data());
+  if (all_rows) internal::Gather(x, h, chunks, pooled.data());
   Norm norm;
-  ANEMONE_TRY(ReadNorm("text.final_norm", h, &norm));
+  ANEMONE_TRY(weights.ReadNorm("text.final_norm", h, &norm));
   std::vector<float> in_order(pooled.size());
   for (size_t i = 0; i < order.size(); ++i) {
-    ApplyNorm(pooled.data() + i * h, h, 1, h, norm, spec.text.norm_epsilon, in_order.data() + order[i] * h, h);
+    layers.ApplyNorm(pooled.data() + i * h, h, 1, h, norm, spec.text.norm_epsilon, in_order.data() + order[i] * h, h);
   }
   return Project("text", std::move(in_order), ids.size(), h);
 }
@@ -867,7 +310,7 @@ Result<double> ClipModel::Impl::Scalar(const std::string& name) {
     return InvalidArgument(fmt::format("expected both towers to compare pictures with texts, found the {} tower alone",
                                        spec.has_vision ? "image" : "text"));
   }
-  ANEMONE_ASSIGN(const Tensor tensor, weights(name));
+  ANEMONE_ASSIGN(const Tensor tensor, weights.Find(name));
   if (tensor.num_elements() != 1) {
     return Corrupt(fmt::format("{}: expected one number, found shape {}", name, ToString(tensor.shape())));
   }
@@ -920,13 +363,7 @@ Result<ClipModel> ClipModel::Create(const ClipSpec& spec, ClipWeights weights, C
   if (options.threads < 0)
     return InvalidArgument(fmt::format("expected a number of threads, found {}", options.threads));
   ANEMONE_TRY(internal::CheckGemmVariable());
-  const int threads = options.threads == 0 ? int{tbb::task_arena::automatic} : options.threads;
-  auto impl = std::make_unique<Impl>(threads);
-  impl->spec = spec;
-  impl->weights = std::move(weights);
-  impl->options = std::move(options);
-  impl->keeps_bf16 = impl->options.compute == ClipCompute::kBf16 && LibraryHasBf16();
-  return ClipModel(std::move(impl));
+  return ClipModel(std::make_unique<Impl>(spec, std::move(weights), std::move(options)));
 }
 
 Result<ClipFeatures> ClipModel::EncodeImages(std::span<const float> pixels) {
