@@ -4,18 +4,16 @@
 // writer stores the tensors. docs/families/clip.md says the same in prose.
 // Facts: NeMo v2.0.0 convert_clip_hf_to_nemo.py, convert_external_clip_to_nemo.py, convert_siglip_hf_to_nemo.py; names
 // and order as in files that NeMo wrote (tests/golden).
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_fields.h"
-#include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_processor.h"
+#include "family/clip/clip_symbols.h"
+#include "family/clip/clip_target.h"
 #include "family/clip/clip_transforms.h"
 #include "family/families.h"
 #include "family/megatron/megatron_layer.h"
-#include "family/words/kept_config.h"
 
 namespace anemone {
 namespace {
@@ -531,222 +529,6 @@ Dialect ClipLegacy() {
       true};
 }
 
-// ---- sizes ----
-
-constexpr const char* kPipelineWarning = "NeMo 2.0.0 loads a CLIP of several pipeline stages but cannot run it";
-
-// Flags that only NeMo's configs have. SigLIP has no legacy models.
-Status SetNemoFlags(const Config& config, ModelSymbols* symbols) {
-  if (!symbols->Declares("text.qkv_stacked")) return {};
-  ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
-  for (const std::string_view tower : {"vision", "text"}) {
-    const ConfigNode* node = model.Get(tower);
-    const ConfigNode* legacy = node == nullptr ? nullptr : node->Get("megatron_legacy");
-    symbols->Set(InTower(tower, "qkv_stacked"), legacy != nullptr && legacy->AsBool().value_or(false) ? 1 : 0);
-    const ConfigNode* type = node == nullptr ? nullptr : node->Get("position_embedding_type");
-    symbols->Set(InTower(tower, "learned_parameters"),
-                 type != nullptr && type->AsString() == "learned_parameters" ? 1 : 0);
-  }
-  return {};
-}
-
-uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
-  uint64_t divisor = 128;
-  if (const ConfigNode* node = model.Get("make_vocab_size_divisible_by");
-      node != nullptr && node->AsInt().value_or(0) > 0) {
-    divisor = static_cast<uint64_t>(*node->AsInt());
-  }
-  return (vocab + divisor - 1) / divisor * divisor;
-}
-
-Status SetSizes(const ClipArchitecture& spec, ModelSymbols* symbols) {
-  const bool siglip = symbols->Declares("vision.head");
-  symbols->Set("both", spec.has_vision && spec.has_text);
-  for (const std::string_view name : {"vision", "text"}) {
-    const TowerArchitecture& tower = name == "vision" ? spec.vision : spec.text;
-    const bool has = name == "vision" ? spec.has_vision : spec.has_text;
-    const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(name, key), value); };
-    symbols->Set(name, has);
-    if (name == "text" || !siglip) set("projects", has && spec.projects);
-    set("layers", has ? tower.layers : 0);
-    set("width", tower.width);
-    set("heads", tower.heads);
-    set("groups", tower.heads);
-    set("head_dim", tower.heads == 0 ? 0 : tower.width / tower.heads);
-    ANEMONE_ASSIGN(const uint64_t qkv_rows, symbols->Compute(TowerText(name, "3*{T}.width")));
-    set("qkv_rows", qkv_rows);
-    set("ffn", tower.ffn);
-    set("up_rows", tower.ffn);
-    for (const std::string_view flag : {"bias", "qkv_bias", "norm_bias"}) set(flag, 1);
-    // NeMo's configs say otherwise (SetNemoFlags).
-    for (const std::string_view flag : {"qkv_stacked", "learned_parameters"}) {
-      if (!siglip) set(flag, 0);
-    }
-  }
-  if (siglip) symbols->Set("vision.head", spec.has_vision);
-  symbols->Set("vision.positions", spec.has_vision ? spec.positions() : 0);
-  symbols->Set("text.positions", spec.context);
-  symbols->Set("patch", spec.patch);
-  symbols->Set("channels", spec.channels);
-  symbols->Set("projection", spec.projection);
-  return {};
-}
-
-// The vocabulary of a NeMo checkpoint: its table may have padding rows. Its config says how many are real where anemone
-// wrote it; CLIP's own tokenizer is known; otherwise all rows are real.
-uint64_t NemoVocab(const ClipArchitecture& spec, uint64_t rows, const ConfigNode& model) {
-  if (spec.vocab && *spec.vocab <= rows) return *spec.vocab;
-  const bool pads = rows > kClipVocab && rows < kClipVocab + uint64_t{128} * 64;
-  return pads && NamesClipTokenizer(model) ? kClipVocab : rows;
-}
-
-Status ReadClipSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
-                       ModelSymbols* symbols) {
-  std::string name;
-  ANEMONE_ASSIGN(const ClipArchitecture spec, ClipArchitectureOf(checkpoint, options, &name));
-  ANEMONE_TRY(SetSizes(spec, symbols).In(name));
-  ANEMONE_ASSIGN(uint64_t rows, StoredVocabRows(checkpoint, dialect, "text.token_embedding.weight"));
-  if (rows == 0) rows = spec.vocab.value_or(kClipVocab);
-  if (!dialect.is_megatron) {
-    symbols->Set("text.vocab", spec.vocab.value_or(rows));
-    symbols->Set("text.padded_vocab", spec.vocab.value_or(rows));
-    symbols->Set("text.vocab_is_known", 1);
-    return {};
-  }
-  const Config& config = checkpoint.config ? *checkpoint.config : *options.hparams;
-  ANEMONE_TRY(SetNemoFlags(config, symbols).In(name));
-  ANEMONE_ASSIGN(const ConfigNode model, NemoModelNode(config));
-  const uint64_t vocab = NemoVocab(spec, rows, model);
-  symbols->Set("text.vocab", vocab);
-  symbols->Set("text.vocab_is_known", vocab != rows || spec.vocab.has_value() || rows == kClipVocab);
-  symbols->Set("text.padded_vocab", rows);
-  return {};
-}
-
-// A model's own config that came along inside a .nemo, as long as what NeMo's says is still the same model. Its dtype
-// is that of the weights as they are now.
-std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {
-  std::optional<Config> config = source.config ? ReadKeptConfig(source, file) : std::nullopt;
-  if (!config) return std::nullopt;
-  const Result<ClipArchitecture> spec = ReadClipArchitecture(*config, false);
-  if (!spec.ok() || spec->vocab != vocab) return std::nullopt;
-  const bool agrees =
-      NemoConfigFromHparams(*source.config, source.config_name, *spec, file, NemoClipKind::kMcore, nullptr).ok();
-  if (!agrees) return std::nullopt;
-  SetHuggingFaceDType(config->root(), DTypeOf(source));
-  return *std::move(config);
-}
-
-PixelRules RulesOf(const Checkpoint& source, const Dialect& dialect) {
-  if (dialect.is_megatron) return PixelRules::kNemo;
-  const bool open = source.config && KindOfClipConfig(*source.config) == ClipConfigKind::kOpenClip;
-  return open || dialect.language == ConfigLanguage::kOpenClip ? PixelRules::kOpenClip : PixelRules::kHuggingFace;
-}
-
-// NeMo's transform, tokenizer and pooling are fixed: what the model has otherwise is told, or refused where every text
-// would be pooled elsewhere.
-Status SayWhatNemoCannot(const Checkpoint& source, const ClipArchitecture& spec, const Dialect& from,
-                         const TranslateOptions& options, std::vector<std::string>* notes) {
-  if (from.is_megatron) return {};
-  const PixelRules rules = RulesOf(source, from);
-  const bool open = rules == PixelRules::kOpenClip;
-  ANEMONE_ASSIGN(const ClipPreprocess pixels, ClipPreprocessOf(source, spec, rules, options.strict, notes));
-  for (std::string& line : BeyondNemo(pixels, spec, rules)) notes->push_back(std::move(line));
-  if (spec.siglip) return {};
-  const uint64_t vocab = spec.vocab.value_or(kClipVocab);
-  const std::string_view eos_key = open ? "model_cfg.text_cfg.eos_id" : "text_config.eos_token_id";
-  if (spec.eos_token && static_cast<uint64_t>(*spec.eos_token) + 1 != vocab) {
-    if (*spec.eos_token + 1 != static_cast<int64_t>(kClipVocab)) {
-      return Unsupported(fmt::format("{}: expected {}, the largest id, at which NeMo pools a text, found {}", eos_key,
-                                     vocab - 1, *spec.eos_token));
-    }
-    notes->push_back(
-        fmt::format("{}: the model pools a text at token {}, NeMo at its largest id: texts with tokens "
-                    "beyond {} differ",
-                    eos_key, *spec.eos_token, *spec.eos_token));
-  }
-  if (vocab != kClipVocab && spec.tokenizer.empty()) {
-    notes->push_back(
-        fmt::format("{}: the model has {} tokens, the tokenizer that NeMo's config names has {}; the "
-                    "model's own files, where there are some, are in tokenizer/",
-                    open ? "model_cfg.text_cfg.vocab_size" : "text_config.vocab_size", vocab, kClipVocab));
-  }
-  return {};
-}
-
-Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                          const TranslateOptions& options, const ModelSymbols& symbols) {
-  std::string name;
-  std::vector<std::string> notes;
-  ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name, &notes));
-  ANEMONE_ASSIGN(const uint64_t vocab, symbols.Get("text.vocab"));
-  spec.vocab = vocab;
-  Target target{symbols, std::nullopt, {}, std::move(notes)};
-  target.symbols.Set("text.padded_vocab", vocab);
-  if (!to.is_megatron) {
-    if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
-    const bool hugging_face = to.language == ConfigLanguage::kHuggingFace;
-    // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
-    if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
-    target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
-    target.config = KeptConfig(source, target.config_name, vocab);
-    if (target.config) return target;
-    if (hugging_face && !spec.tokenizer.empty()) {
-      target.notes.push_back(
-          fmt::format("model_cfg.text_cfg.hf_tokenizer_name: the model's tokenizer is {}; a CLIP of "
-                      "Hugging Face names none: put its files beside the weights",
-                      spec.tokenizer));
-    }
-    if (hugging_face) {
-      ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
-    } else {
-      ANEMONE_ASSIGN(const ClipPreprocess pixels,
-                     ClipPreprocessOf(source, spec, RulesOf(source, from), options.strict));
-      ANEMONE_ASSIGN(ConfigNode preprocess, OpenClipPreprocess(pixels, spec.image_height));
-      ANEMONE_ASSIGN(target.config, OpenClipConfig(spec, std::move(preprocess)));
-    }
-    // The user's own says more, where it is of this kind.
-    const ClipConfigKind kind = options.hparams ? KindOfClipConfig(*options.hparams) : ClipConfigKind::kNone;
-    if (kind == (hugging_face ? ClipConfigKind::kHuggingFace : ClipConfigKind::kOpenClip)) {
-      for (const auto& [key, value] : options.hparams->root().map) target.config->root()[key] = value;
-    }
-    return target;
-  }
-  if (!spec.has_vision || !spec.has_text) {
-    return Unsupported(fmt::format("expected both towers for {}, found the {} tower alone", to.title,
-                                   spec.has_vision ? "image" : "text"));
-  }
-  ANEMONE_TRY(SayWhatNemoCannot(source, spec, from, options, &target.notes));
-  const NemoClipKind kind = to.name == "mcore" ? NemoClipKind::kMcore : NemoClipKind::kLegacy;
-  target.config_name = "model_config.yaml";
-  // A YAML is the result's; the config of OpenCLIP or Hugging Face only says what weights without one are.
-  const bool describes_source =
-      options.hparams && !source.config && KindOfClipConfig(*options.hparams) != ClipConfigKind::kNemo;
-  if (options.hparams && !describes_source) {
-    ANEMONE_ASSIGN(target.config,
-                   NemoConfigFromHparams(*options.hparams, options.hparams_name, spec, name, kind, nullptr));
-  } else if (&from == &to) {
-    return Target{symbols, source.config, source.config_name};
-  } else if (from.is_megatron) {
-    ANEMONE_ASSIGN(target.config, NemoConfigFromHparams(*source.config, source.config_name, spec, name, kind, nullptr));
-    // Megatron-core knows one kind of position table, NeMo's published legacy YAMLs the other.
-    if (kind == NemoClipKind::kLegacy) {
-      for (const std::string_view tower : {"text", "vision"}) {
-        target.config->root()[tower]["position_embedding_type"] = ConfigNode::String("learned_parameters");
-      }
-    }
-  } else {
-    target.config = NemoConfigFromArchitecture(spec, kind);
-  }
-  ANEMONE_TRY(SetNemoFlags(*target.config, &target.symbols));
-  ConfigNode& root = target.config->root();
-  const uint64_t padded = Padded(vocab, root);
-  target.symbols.Set("text.padded_vocab", padded);
-  // Without it nobody could tell padding from tokens later; NeMo does not read the key.
-  if (padded != vocab) root["text"]["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(vocab));
-  return target;
-}
-
 const std::vector<Refusal>& ClipRefusals() {
   static const std::vector<Refusal> refusals = {
       {"visual.trunk.", "a timm image tower"},
@@ -765,119 +547,13 @@ const std::vector<Refusal>& ClipRefusals() {
   return refusals;
 }
 
-}  // namespace
-
-namespace {
-
-// OpenAI's own files carry no config: its code reads the sizes off the shapes, and knows that heads are 64 wide, that
-// an MLP is four times as wide, and that the activation is quick GELU [openai/CLIP clip/model.py, build_model].
-std::optional<ClipArchitecture> OpenAiArchitecture(const Checkpoint& checkpoint) {
-  if (checkpoint.shards.size() != 1) return std::nullopt;
-  const StateDict& weights = checkpoint.weights();
-  if (!checkpoint.origin.is_torch_script && weights.Find("input_resolution") == nullptr) return std::nullopt;
-  const auto shape = [&weights](std::string_view name, size_t rank) {
-    const StateDict::Item* item = weights.Find(name);
-    const bool fits = item != nullptr && item->tensor() != nullptr && item->tensor()->shape().size() == rank;
-    return fits ? item->tensor()->shape() : Shape();
-  };
-  const Shape patch = shape("visual.conv1.weight", 4);
-  const Shape positions = shape("visual.positional_embedding", 2);
-  const Shape tokens = shape("token_embedding.weight", 2);
-  const Shape context = shape("positional_embedding", 2);
-  const Shape projection = shape("text_projection", 2);
-  if (patch.empty() || positions.empty() || tokens.empty() || context.empty() || projection.empty())
-    return std::nullopt;
-  const auto tower = [&weights](std::string_view prefix, uint64_t width) {
-    TowerArchitecture result;
-    result.width = width;
-    result.heads = width / 64;
-    result.ffn = 4 * width;
-    result.activation = "quick_gelu";
-    result.layers = 0;
-    while (weights.Find(fmt::format("{}transformer.resblocks.{}.ln_1.weight", prefix, result.layers)) != nullptr) {
-      ++result.layers;
-    }
-    return result;
-  };
-  ClipArchitecture spec;
-  spec.vision = tower("visual.", patch[0]);
-  spec.text = tower("", tokens[1]);
-  spec.patch = patch[3];
-  uint64_t grid = 0;
-  while ((grid + 1) * (grid + 1) < positions[0]) ++grid;
-  spec.image_height = spec.image_width = grid * spec.patch;
-  spec.channels = patch[1];
-  spec.context = context[0];
-  spec.vocab = tokens[0];
-  spec.projection = projection[1];
-  const bool makes_sense = spec.vision.heads > 0 && spec.text.heads > 0 && spec.vision.layers > 0 &&
-                           spec.text.layers > 0 && grid > 0 && spec.vision.width % 64 == 0 && spec.text.width % 64 == 0;
-  return makes_sense ? std::optional(spec) : std::nullopt;
-}
-
-// A preset says the sizes of what is not OpenAI's as well; here it may only agree. Under the plain name it leaves the
-// activation open.
-Status CheckPreset(const ClipArchitecture& spec, const std::string& preset) {
-  const std::optional<ClipArchitecture> named = ClipPreset(preset);
-  if (!named) return {};
-  const auto sizes = [](const ClipArchitecture& a) {
-    return fmt::format("{} layers of {} for {}-pixel images in patches of {}, {} layers of {} for texts",
-                       a.vision.layers, a.vision.width, a.image_height, a.patch, a.text.layers, a.text.width);
-  };
-  if (sizes(*named) == sizes(spec)) return {};
-  return Corrupt(fmt::format("{}: expected {}, found {}", preset, sizes(*named), sizes(spec)),
-                 "leave the preset out: the archive's own sizes are known")
-      .OfOption("preset");
-}
-
 std::string ForeignClip(const Config& config) {
   return KindOfClipConfig(config) == ClipConfigKind::kHuggingFace ? ForeignClipModel(config.root()) : "";
 }
 
-// Hugging Face says beside the config how pixels are normalised. Who looks at pictures says what is wrong with it.
-void ReadPixels(const Checkpoint& checkpoint, ClipArchitecture* spec) {
-  const bool has_file = checkpoint.FindArtifact("preprocessor_config.json") != nullptr ||
-                        checkpoint.FindArtifact("processor_config.json") != nullptr;
-  if (!has_file && !spec->siglip) return;
-  const Result<ClipPreprocess> pixels = ClipPreprocessOf(checkpoint, *spec, PixelRules::kHuggingFace, false);
-  if (!pixels.ok()) return;
-  spec->mean = pixels->mean;
-  spec->deviation = pixels->std;
-}
+constexpr const char* kPipelineWarning = "NeMo 2.0.0 loads a CLIP of several pipeline stages but cannot run it";
 
 }  // namespace
-
-Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const TranslateOptions& options,
-                                            std::string* name, std::vector<std::string>* notes) {
-  if (checkpoint.config && KindOfClipConfig(*checkpoint.config) != ClipConfigKind::kNone) {
-    *name = checkpoint.config_name;
-    auto spec = ReadClipArchitecture(*checkpoint.config, options.strict, notes);
-    if (!spec.ok()) return spec.status().In(*name);
-    const bool hugging_face = KindOfClipConfig(*checkpoint.config) == ClipConfigKind::kHuggingFace;
-    if (hugging_face) ReadPixels(checkpoint, &*spec);
-    return spec;
-  }
-  if (const auto spec = OpenAiArchitecture(checkpoint)) {
-    *name = "OpenAI's archive";
-    ANEMONE_TRY(CheckPreset(*spec, options.preset));
-    return *spec;
-  }
-  if (!options.preset.empty()) {
-    *name = options.preset;
-    if (auto spec = ClipPreset(options.preset)) return *std::move(spec);
-    return InvalidArgument(
-        fmt::format("expected a size by name ({}), found '{}'", fmt::join(ClipPresetNames(), ", "), options.preset));
-  }
-  if (options.hparams) {
-    *name = options.hparams_name;
-    auto spec = ReadClipArchitecture(*options.hparams, options.strict, notes);
-    if (!spec.ok()) return spec.status().In(*name);
-    return spec;
-  }
-  return NotFound("expected a config beside the weights, found none")
-      .Use("preset", "ViT-L-14", "name the model's size")
-      .Use("hparams", "FILE", "give NeMo's YAML");
-}
 
 const Family& ClipFamily() {
   static const Family family = {.name = "clip",
