@@ -177,7 +177,7 @@ Result<std::vector<Adapted>> Spelled(const Canonical& canonical, const Dialect& 
       uint64_t begin = 0;
       for (size_t part = 0; part < shapes.size(); ++part) {
         const uint64_t end = begin + RowsOfPart(row, shapes[part]);
-        const std::string weight = names.pattern(r).Fill(layer, part);
+        const std::string weight = names.StoredName(r, layer, part);
         ANEMONE_ASSIGN(std::optional<LowRank> low, AddedTo(weight, segments, begin, end));
         begin = end;
         if (!low) continue;
@@ -252,7 +252,7 @@ Result<std::set<std::string>> ModulesOf(const AdaptedModel& model) {
     for (uint64_t layer = 0; layer < (has_layer ? layers : 1); ++layer) {
       ANEMONE_ASSIGN(const bool exists, model.symbols.Holds(canonical->when, layer));
       for (size_t part = 0; exists && part < names.num_parts(r); ++part)
-        modules.emplace(WithoutWeight(names.pattern(r).Fill(layer, part)));
+        modules.emplace(WithoutWeight(names.StoredName(r, layer, part)));
     }
   }
   return modules;

@@ -73,11 +73,11 @@ class Merger {
       if (row.canonical != canonical.name || row.role != Role::kTensor || !into_->is_active(r)) continue;
       const TransformContext context{symbols_, row};
       const size_t num_parts = into_->num_parts(r);
-      if (base_->weights().Find(prefix_ + into_->pattern(r).Fill(layer, 0)) == nullptr) continue;
+      if (base_->weights().Find(prefix_ + into_->StoredName(r, layer, 0)) == nullptr) continue;
       ANEMONE_ASSIGN(const std::vector<Shape> shapes, row.transform->stored_shapes(delta.shape(), num_parts, context));
       ANEMONE_ASSIGN(const Parts parts, row.transform->inverse(delta, shapes, context));
       for (size_t part = 0; part < parts.size(); ++part) {
-        const std::string name = prefix_ + into_->pattern(r).Fill(layer, part);
+        const std::string name = prefix_ + into_->StoredName(r, layer, part);
         ANEMONE_TRY(AddTo(name, parts[part]));
       }
       return {};

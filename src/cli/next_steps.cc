@@ -62,15 +62,20 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     const std::string all = ShellWord(OneLine(checkpoint.origin.part_of));
     return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
   }
+  const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
+  const bool can_be_hf = has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok();
+  const bool can_be_nemo1 = has_other_words && CanBecome(checkpoint, ConfigLanguage::kNemo1).ok();
   if (IsOfMegatron(traits.language)) {
     if (const Status fits = FitsConfig(whole); !fits.ok() && fits.kind() == ErrorKind::kCorrupt)
       return {{"anemone verify " + path, "what does not fit the config"}};
-    if (!CanBecome(checkpoint, ConfigLanguage::kNemo1).ok())
+    if (!can_be_hf && !can_be_nemo1)
       return {{convert + " OUT.safetensors", "the weights alone: the config is not one that others have"}};
   }
-  const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
-  if (has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok())
-    return {for_transformers, {convert + " OUT.nemo", "a model NeMo 1 restores"}};
+  if (can_be_hf) {
+    std::vector<Step> steps = {for_transformers};
+    if (can_be_nemo1) steps.push_back({convert + " OUT.nemo", "a model NeMo 1 restores"});
+    return steps;
+  }
   if (!traits.successor.empty())
     return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
   if (traits.is_megatron()) {

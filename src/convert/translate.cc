@@ -107,7 +107,9 @@ Result<std::string> DialectToWrite(const Work& work) {
   if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && is_nemo1) || is_only_of_nemo2)
     return own.name;
   if (traits.is_megatron()) return MegatronDialect(*work.identity->family, traits.dialect);
-  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(work.result(), *work.identity, traits.language, work.KnownModel()));
+  TranslateOptions known = work.KnownModel();
+  known.strict = work.options.strict;
+  ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(work.result(), *work.identity, traits.language, known));
   return dialect != nullptr ? dialect->name : std::string(format.name);
 }
 

@@ -10,12 +10,22 @@
 namespace anemone {
 namespace {
 
+// "model.layers.{layers + i}.eh_proj.weight" where a tower's layers are counted behind others.
+std::string NameOf(const StoredRow& row) {
+  constexpr std::string_view kLayer = "{i}";
+  std::string name = row.name;
+  if (const size_t at = name.find(kLayer); at != std::string::npos && !row.first_layer.empty())
+    name.replace(at, kLayer.size(), fmt::format("{{{} + i}}", row.first_layer));
+  return name;
+}
+
 std::string Cell(const Dialect& dialect, const CanonicalRow& canonical) {
   std::string cell;
   for (const StoredRow& row : dialect.rows) {
     if (row.canonical != canonical.name || row.stage == Stage::kTiedCopy) continue;
     if (!cell.empty()) cell += "<br>";
-    cell += fmt::format("`{}`", row.name);
+    cell += fmt::format("`{}`", NameOf(row));
+    if (row.role == Role::kCopy) cell += " (a copy)";
     if (row.transform != &kSame) cell += fmt::format(" ({})", row.transform->name);
     if (row.when == kReadOnly) {
       cell += " (read only)";

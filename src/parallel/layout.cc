@@ -71,10 +71,17 @@ Result<PipelineRanges> DividePipeline(const ResolvedModel& model, const Layout& 
   for (const std::string& tower : TowersOf(*model.dialect)) {
     ANEMONE_ASSIGN(const uint64_t layers, model.symbols.Of(tower, "layers"));
     const ConfigNode* node = config == nullptr ? nullptr : tower.empty() ? &config->root() : config->root().Get(tower);
-    const auto& on_first = model.family->first_stage_towers;
-    if (std::find(on_first.begin(), on_first.end(), tower) != on_first.end()) {
+    const auto is_among = [&](const std::vector<std::string>& towers) {
+      return std::find(towers.begin(), towers.end(), tower) != towers.end();
+    };
+    if (is_among(model.family->first_stage_towers)) {
       ranges[tower].assign(pieces, {layers, layers});
       ranges[tower].front() = {0, layers};
+      continue;
+    }
+    if (is_among(model.family->last_stage_towers)) {
+      ranges[tower].assign(pieces, {0, 0});
+      ranges[tower].back() = {0, layers};
       continue;
     }
     const auto place = std::find(order.begin(), order.end(), tower);

@@ -361,7 +361,7 @@ class Merger {
     const Status walked = ForEachStored(naming_.dialect(), layers_of, [&](size_t row, uint64_t layer) -> Status {
       for (size_t part = 0; part < naming_.num_parts(row); ++part) {
         const auto it = merged_.find({row, {layer, part}});
-        if (it != merged_.end()) ANEMONE_TRY(result.Add(prefix + naming_.pattern(row).Fill(layer, part), it->second));
+        if (it != merged_.end()) ANEMONE_TRY(result.Add(prefix + naming_.StoredName(row, layer, part), it->second));
       }
       return {};
     });
@@ -856,7 +856,7 @@ Status AddExtraStates(Checkpoint* checkpoint, const TranslateOptions& options) {
     if (row.role != Role::kExtraState || !model.names.is_active(r)) return {};
     ANEMONE_ASSIGN(const bool is_written, model.symbols.Holds(row.when, layer));
     for (size_t part = 0; is_written && part < model.names.num_parts(r); ++part) {
-      ANEMONE_TRY(weights.Add(model.prefix + model.names.pattern(r).Fill(layer, part), Opaque{}));
+      ANEMONE_TRY(weights.Add(model.prefix + model.names.StoredName(r, layer, part), Opaque{}));
     }
     return {};
   });

@@ -20,6 +20,13 @@ bool AreOpposite(std::string_view a, std::string_view b) {
   return !a.empty() && b.size() == a.size() + 1 && b.front() == '!' && b.substr(1) == a;
 }
 
+// Rows of two towers whose layers are counted on, and a table with its copy on another stage, share a name.
+bool AreApart(const StoredRow& a, const StoredRow& b) {
+  const bool is_copy =
+      a.name == b.name && a.canonical == b.canonical && (a.stage == Stage::kTiedCopy) != (b.stage == Stage::kTiedCopy);
+  return a.first_layer != b.first_layer || is_copy;
+}
+
 // The symbols that a tower's ranks are divided by.
 std::vector<std::string_view> SymbolsOf(Split split) {
   switch (split) {
@@ -102,7 +109,8 @@ class Checker {
     const StoredRow& row = dialect_.rows[index];
     const Pattern& pattern = matcher_.pattern(index);
     ANEMONE_TRY(Names(row.when, pattern.has_layer()));
-    for (const std::string* text : {&row.only, &row.shape, &row.parts}) ANEMONE_TRY(Names(*text, false));
+    for (const std::string* text : {&row.only, &row.shape, &row.parts, &row.first_layer})
+      ANEMONE_TRY(Names(*text, false));
     if (pattern.has_layer()) ANEMONE_TRY(Needs(row.tower, "layers"));
     if (pattern.has_experts()) ANEMONE_TRY(Needs(row.tower, "experts"));
     for (const std::string_view key : row.transform->symbols) ANEMONE_TRY(Needs(row.tower, key));
@@ -117,7 +125,8 @@ class Checker {
     if (row.name.find("{T}") != std::string::npos || row.canonical.find("{T}") != std::string::npos)
       return Internal("expected the tower's name, found {T}");
     const bool carries = row.role == Role::kTensor;
-    if ((carries || row.role == Role::kDropCopy) != !row.canonical.empty())
+    const bool is_copy = row.role == Role::kDropCopy || row.role == Role::kCopy;
+    if ((carries || is_copy) != !row.canonical.empty())
       return Internal("expected a canonical name exactly where a tensor is carried");
     const bool drops = !carries && row.role != Role::kExtraState;
     if (drops && row.why.empty()) return Internal("expected a drop to say why");
@@ -127,9 +136,9 @@ class Checker {
       const auto owner = by_name_.find(row.canonical);
       if (owner == by_name_.end())
         return Internal(fmt::format("expected a canonical row {}, found none", row.canonical));
-      if (Pattern(row.canonical).has_layer() != pattern.has_layer())
+      if (!is_copy && Pattern(row.canonical).has_layer() != pattern.has_layer())
         return Internal("expected the same captures as its canonical row");
-      if (owner->second->tower != row.tower) return Internal("expected the tower of its canonical row");
+      if (!is_copy && owner->second->tower != row.tower) return Internal("expected the tower of its canonical row");
     }
     if (carries && row.when != kReadOnly && row.stage != Stage::kTiedCopy) written_.insert(row.canonical);
     if (carries && pattern.has_parts() != row.transform->takes_parts)
@@ -148,7 +157,7 @@ class Checker {
       for (const uint64_t layer : {uint64_t{0}, uint64_t{17}}) {
         const std::string sample = pattern.Fill(layer, part);
         for (size_t other = 0; other < dialect_.rows.size(); ++other) {
-          if (AreOpposite(row.only, dialect_.rows[other].only)) continue;
+          if (AreOpposite(row.only, dialect_.rows[other].only) || AreApart(row, dialect_.rows[other])) continue;
           const auto hit = matcher_.pattern(other).Match(sample);
           if ((other == index) != hit.has_value())
             return Internal(fmt::format("expected {} to match it alone, found {}", sample, dialect_.rows[other].name));

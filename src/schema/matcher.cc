@@ -15,7 +15,10 @@ NamesByEnd::NamesByEnd(const StateDict& weights) : size_(weights.size()) {
 }
 
 NameMatcher::NameMatcher(const Dialect& dialect)
-    : dialect_(&dialect), is_active_(dialect.rows.size(), true), num_experts_(dialect.rows.size(), 0) {
+    : dialect_(&dialect),
+      is_active_(dialect.rows.size(), true),
+      num_experts_(dialect.rows.size(), 0),
+      first_layer_(dialect.rows.size(), 0) {
   std::vector<RowPatterns> patterns;
   patterns.reserve(dialect.rows.size());
   for (const StoredRow& row : dialect.rows) patterns.push_back({Pattern(row.name), Pattern(row.canonical)});
@@ -33,6 +36,9 @@ Result<NameMatcher> NameMatcher::For(const ModelSymbols& symbols) const {
     if (pattern(r).has_experts()) {
       ANEMONE_ASSIGN(result.num_experts_[r], symbols.Of(row.tower, "experts"));
     }
+    if (!row.first_layer.empty()) {
+      ANEMONE_ASSIGN(result.first_layer_[r], symbols.Get(row.first_layer));
+    }
   }
   result.omitted_.clear();
   for (const OmittedPrefix& omitted : dialect_->omitted) {
@@ -46,8 +52,13 @@ Result<NameMatcher> NameMatcher::For(const ModelSymbols& symbols) const {
 void NameMatcher::Index() {
   by_end_.clear();
   with_any_end_.clear();
+  std::vector<size_t> order;
   for (size_t r = 0; r < dialect_->rows.size(); ++r) {
-    if (!is_active_[r]) continue;
+    if (is_active_[r]) order.push_back(r);
+  }
+  // Names of layers behind others match the others' rows, too.
+  std::stable_partition(order.begin(), order.end(), [this](size_t r) { return first_layer_[r] > 0; });
+  for (const size_t r : order) {
     const std::vector<std::string> ends = pattern(r).Ends();
     if (ends.empty()) {
       for (auto& [words, rows] : by_end_) rows.push_back(r);
@@ -67,7 +78,10 @@ const std::vector<size_t>& NameMatcher::RowsOfEnd(std::string_view end) const {
 
 std::optional<NameMatcher::Hit> NameMatcher::MatchAmong(const std::vector<size_t>& rows, std::string_view name) const {
   for (const size_t r : rows) {
-    if (const auto captures = pattern(r).Match(name)) return Hit{r, *captures};
+    auto captures = pattern(r).Match(name);
+    if (!captures || captures->layer.value_or(first_layer_[r]) < first_layer_[r]) continue;
+    if (captures->layer) *captures->layer -= first_layer_[r];
+    return Hit{r, *captures};
   }
   return std::nullopt;
 }

@@ -53,6 +53,10 @@ class NameMatcher {
   bool is_active(size_t index) const { return is_active_[index]; }
   // How many tensors of a layer the row stands for. REQUIRES: made by For, where the row has experts.
   size_t num_parts(size_t index) const { return pattern(index).num_parts(num_experts_[index]); }
+  // How a row spells a part in a layer of its tower.
+  std::string StoredName(size_t index, std::optional<uint64_t> layer, size_t part) const {
+    return pattern(index).Fill(layer.value_or(0) + first_layer_[index], part);
+  }
   // The name of the canonical tensor that a row's is, in this layer.
   std::string CanonicalName(size_t index, std::optional<uint64_t> layer) const {
     return (*patterns_)[index].canonical.Fill(layer, 0);
@@ -84,6 +88,7 @@ class NameMatcher {
   std::shared_ptr<const std::vector<RowPatterns>> patterns_;
   std::vector<bool> is_active_;
   std::vector<uint64_t> num_experts_;
+  std::vector<uint64_t> first_layer_;
   std::vector<std::string> omitted_;
   // The active rows that a name may belong to, in order, by its last two words: most names of a model begin alike.
   std::map<std::string, std::vector<size_t>, std::less<>> by_end_;

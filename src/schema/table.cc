@@ -19,8 +19,8 @@ std::string Replace(std::string text, std::string_view from, std::string_view to
 std::array<std::string*, 6> TextsOf(CanonicalRow& row) {
   return {&row.name, &row.shape, &row.when, &row.copy_of, &row.tied, &row.why};
 }
-std::array<std::string*, 7> TextsOf(StoredRow& row) {
-  return {&row.name, &row.canonical, &row.when, &row.why, &row.shape, &row.only, &row.parts};
+std::array<std::string*, 8> TextsOf(StoredRow& row) {
+  return {&row.name, &row.canonical, &row.when, &row.why, &row.shape, &row.only, &row.parts, &row.first_layer};
 }
 
 template <typename Row>

@@ -55,6 +55,7 @@ enum class Role : uint8_t {
   kDrop,        // read and left out; `why` says why
   kDropZeros,   // the same, but only zeros may be left out; anything else is refused with `why`
   kDropCopy,    // the same, but only what equals the canonical tensor, stored under its own name
+  kCopy,        // read as kDropCopy, and written: the canonical tensor is stored under this name, too
 };
 
 struct CanonicalRow {
@@ -94,6 +95,9 @@ struct StoredRow {
   // another where it does not (a row with the opposite condition). Of whole models, not of single layers.
   std::string only = {};
   std::string parts = {};  // kStack of unequal parts: rows of each word, "heads*head_dim | groups*head_dim"
+  // The size that a stored name's {i} begins with; empty: 0. "layers" where a tower's layers are counted behind those
+  // of another: such a name is this row's, and not the other tower's, from that number on.
+  std::string first_layer = {};
 };
 
 // A name that is read and dropped, as its tensor is stored under another one, too.

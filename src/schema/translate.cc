@@ -100,7 +100,7 @@ class Canonicalizer {
     if (item.tensor() == nullptr)
       return Corrupt(fmt::format("{}: expected a tensor, found an opaque object", item.name));
     const std::string target = names_.CanonicalName(hit->row, hit->captures.layer);
-    if (row.role == Role::kDropCopy || row.stage == Stage::kTiedCopy) {
+    if (row.role == Role::kDropCopy || row.role == Role::kCopy || row.stage == Stage::kTiedCopy) {
       copies_.push_back({&item, target});
       if (!row.why.empty()) dropped_.Add(row.why);
       return {};
@@ -111,7 +111,7 @@ class Canonicalizer {
       found.parts.resize(names_.num_parts(hit->row));
     } else if (found.row != hit->row) {
       return Corrupt(fmt::format("{}: expected one spelling, found also {}", item.name,
-                                 names_.pattern(found.row).Fill(hit->captures.layer, 0)));
+                                 names_.StoredName(found.row, hit->captures.layer, 0)));
     }
     if (hit->captures.part < found.parts.size()) {
       found.parts[hit->captures.part] = &item;
@@ -157,7 +157,7 @@ class Canonicalizer {
     bool complete = it != found_.end();
     for (size_t part = 0; part < names_.num_parts(*spelling); ++part) {
       if (it != found_.end() && it->second.parts[part] != nullptr) continue;
-      missing_.push_back(prefix_ + names_.pattern(*spelling).Fill(layer, part));
+      missing_.push_back(prefix_ + names_.StoredName(*spelling, layer, part));
       complete = false;
     }
     if (complete) ANEMONE_TRY(Join(row, *spelling, name, it->second.parts));
@@ -269,7 +269,7 @@ class DialectWriter {
     const StoredRow& row = names_.row(index);
     const Pattern& pattern = names_.pattern(index);
     if (!names_.is_active(index) || row.stage == Stage::kTiedCopy) return {};
-    if (row.role != Role::kTensor && row.role != Role::kExtraState) return {};
+    if (row.role != Role::kTensor && row.role != Role::kExtraState && row.role != Role::kCopy) return {};
     const auto in_layer = pattern.has_layer() ? std::optional(layer) : std::nullopt;
     ANEMONE_ASSIGN(const bool is_written, symbols_.Holds(row.when, in_layer));
     if (!is_written) return {};
@@ -277,7 +277,7 @@ class DialectWriter {
     if (row.role == Role::kExtraState) {
       ANEMONE_ASSIGN(const bool wanted, symbols_.Holds("extra_state"));
       for (size_t part = 0; part < names_.num_parts(index) && wanted; ++part) {
-        ANEMONE_TRY(result_.Add(prefix + pattern.Fill(layer, part), Opaque{}));
+        ANEMONE_TRY(result_.Add(prefix + names_.StoredName(index, layer, part), Opaque{}));
       }
       return {};
     }
@@ -298,7 +298,7 @@ class DialectWriter {
     auto parts = row.transform->inverse(*item->tensor(), *shapes, context);
     if (!parts.ok()) return parts.status().In(source);
     for (size_t part = 0; part < parts->size(); ++part) {
-      ANEMONE_TRY(result_.Add(prefix + pattern.Fill(layer, part), std::move((*parts)[part])));
+      ANEMONE_TRY(result_.Add(prefix + names_.StoredName(index, layer, part), std::move((*parts)[part])));
     }
     return {};
   }

@@ -76,10 +76,14 @@ Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
   ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(weights));
   ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(weights, model, language, {}));
   if (dialect == nullptr) return Unsupported("expected a family with such a dialect, found one without");
-  if (dialect == model.dialect || model.family->target == nullptr) return {};
   // Its config must say the model, too.
+  const auto can_say = [language](const std::optional<Config>& config) {
+    return language == ConfigLanguage::kNemo1 && config ? CheckNemo1Words(*config) : Status();
+  };
+  if (dialect == model.dialect || model.family->target == nullptr) return can_say(weights.config);
   ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(weights, *model.dialect, {}));
-  return model.family->target(weights, *model.dialect, *dialect, {}, symbols).status();
+  ANEMONE_ASSIGN(const Target target, model.family->target(weights, *model.dialect, *dialect, {}, symbols));
+  return can_say(target.config);
 }
 
 Status CanTranslate(const Checkpoint& checkpoint, std::string_view dialect, const TranslateOptions& options) {

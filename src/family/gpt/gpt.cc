@@ -4,8 +4,11 @@
 // scripts/checkpoint_converters/convert_gpt_nemo_to_mcore.py; files that NeMo wrote (tests/golden).
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "family/families.h"
 #include "family/gpt/gpt.h"
+#include "family/gpt/mtp.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/hf_config.h"
 #include "family/words/megatron_config.h"
@@ -18,6 +21,13 @@ using C = CanonicalRow;
 using R = StoredRow;
 
 constexpr LayerParts kParts = {.gated = true, .qk_norm = true, .experts = true, .latent = true, .other_norms = true};
+
+std::vector<C> WithCentered(std::vector<C> rows) {
+  for (C& row : rows) {
+    if (row.name.find("norm") != std::string::npos && row.name.ends_with(".weight")) row.centered = "zero_centered";
+  }
+  return rows;
+}
 
 }  // namespace
 
@@ -48,10 +58,7 @@ std::vector<C> GptCanonical() {
           {.name = "output.weight", .shape = "vocab, width", .when = "!tied", .equal_to = "token_embedding.weight"},
       },
   });
-  for (C& row : rows) {
-    if (row.name.find("norm") != std::string::npos && row.name.ends_with(".weight")) row.centered = "zero_centered";
-  }
-  return rows;
+  return WithCentered(std::move(rows));
 }
 
 namespace {
@@ -87,21 +94,32 @@ R TiedCopy(std::string name, std::string_view only) {
 
 }  // namespace
 
-Dialect GptMcore(std::vector<StoredRow> in_word_embeddings) {
+Dialect GptMcore(std::vector<StoredRow> in_word_embeddings, bool has_mtp) {
   R output = VocabTable("output_layer.weight", "output.weight", Stage::kLast);
   output.only = "!tied";
+  R tied = TiedCopy("output_layer.weight", "tied");
+  std::vector<R> beside_mtp;
+  if (has_mtp) {
+    // The layers' stage has the embedding, and no copy of it in the output layer
+    // [core_v0.16.1 gpt_model.py, shared_embedding_or_output_weight].
+    tied.when = fmt::format("tied & !{}", kMtpLayers);
+    beside_mtp = {VocabTable("embedding.word_embeddings.weight", "token_embedding.weight", Stage::kTiedCopy)};
+    beside_mtp.front().when = kMtpLayers;
+  }
   return {"mcore",
           "NeMo GPT, Megatron-core",
           {"model.", "model.module.", "module.", ""},
           Join<R>({
               Embedding("embedding", std::move(in_word_embeddings)),
+              std::move(beside_mtp),
               {Frequencies("rotary_pos_emb.inv_freq")},
               McoreLayer("", "decoder.layers.{i}", kParts),
               FinalNorm("decoder.final_layernorm"),
+              {StateRow("decoder.final_layernorm._extra_state", kReadOnly, Stage::kLast)},
+              has_mtp ? McoreMtp(kParts) : std::vector<R>(),
               {
-                  StateRow("decoder.final_layernorm._extra_state", kReadOnly, Stage::kLast),
                   output,
-                  TiedCopy("output_layer.weight", "tied"),
+                  tied,
                   StateRow("output_layer._extra_state", kReadOnly, Stage::kLast),
               },
           }),
@@ -229,7 +247,8 @@ Status SetSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const Co
   ANEMONE_ASSIGN(const bool centered, FlagOf(model, "layernorm_zero_centered_gamma", norm == "layernorm1p"));
   symbols->Set("zero_centered", centered);
   ANEMONE_TRY(SetExpertSymbols(checkpoint, dialect, model, symbols));
-  return SetNormSymbols(checkpoint, dialect, model, symbols);
+  ANEMONE_TRY(SetNormSymbols(checkpoint, dialect, model, symbols));
+  return symbols->Declares(kMtpLayers) ? SetMtpSymbols(model, kParts, symbols) : Status();
 }
 
 }  // namespace
@@ -243,6 +262,7 @@ Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
     Result<ConfigNode> words = Nemo1OfHf(config->root(), nullptr);
     if (!words.ok()) return words.status().In(name);
     model = *std::move(words);
+    LeaveAbsentMtp(checkpoint, &model);
   }
   if (IsMegatronConfig(config->root())) {
     Result<ConfigNode> words = Nemo1OfMegatron(config->root(), nullptr);
@@ -267,17 +287,28 @@ std::string ForeignDecoder(const Config& config) {
 // GPT-2 and GPTBigCode have the same names, and weights of other shapes.
 std::string_view DialectOfConfig(const Config& config) { return DialectOfHf(config.root()); }
 
+std::vector<Dialect> Dialects() {
+  const Dialect mcore = GptMcore({}, /*has_mtp=*/true);
+  std::vector<Dialect> dialects = Join<Dialect>({{mcore, GptLegacy(), GptMegatronLm()}, GptHuggingFace()});
+  const auto is_mtp = [](const R& row) { return row.tower == "mtp"; };
+  for (Dialect& dialect : dialects) {
+    if (std::ranges::none_of(dialect.rows, is_mtp)) dialect.never += fmt::format(", {}", kMtpLayers);
+  }
+  return dialects;
+}
+
 }  // namespace
 
 const Family& GptFamily() {
   static const Family family = {
       .name = "gpt",
       .title = "GPT",
-      .symbols = GptDeclared(),
-      .canonical = GptCanonical(),
-      .dialects = Join<Dialect>({{GptMcore(), GptLegacy(), GptMegatronLm()}, GptHuggingFace()}),
+      .symbols = Join<Symbol>({GptDeclared(), MtpSymbols(kParts)}),
+      .canonical = Join<C>({GptCanonical(), WithCentered(MtpCanonical(kParts))}),
+      .dialects = Dialects(),
       .refusals = {{"weight_scale_inv", "weights in FP8 with a scale for each block, to be made BF16 first"}},
       .tower_order = {},
+      .last_stage_towers = {"mtp"},
       .has_virtual_stages = true,
       .read_symbols = ReadGptSymbols,
       .target = GptTarget,

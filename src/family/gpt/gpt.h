@@ -11,8 +11,8 @@ namespace anemone {
 
 std::vector<Symbol> GptDeclared();
 std::vector<CanonicalRow> GptCanonical();
-// With these rows of other modules inside that of the word embedding.
-Dialect GptMcore(std::vector<StoredRow> in_word_embeddings = {});
+// With these rows of other modules inside that of the word embedding, and with layers that predict several tokens.
+Dialect GptMcore(std::vector<StoredRow> in_word_embeddings = {}, bool has_mtp = false);
 Dialect GptLegacy(std::vector<StoredRow> in_word_embeddings = {});
 // A dialect for each way in which transformers' classes spell a decoder (gpt_hf.cc).
 std::vector<Dialect> GptHuggingFace();

@@ -8,6 +8,7 @@
 
 #include "family/families.h"
 #include "family/gpt/gpt.h"
+#include "family/gpt/mtp.h"
 
 namespace anemone {
 namespace {
@@ -32,6 +33,7 @@ struct Spelling {
   std::string_view rotary = "self_attn.rotary_emb";  // whose frequencies older versions stored
   std::string_view buffers = {};                     // of attention: causal masks that older versions stored
   bool has_post_norms = false, has_qk_norms = false;
+  bool has_mtp = false;  // layers that predict several tokens may follow
   std::string_view never = {};
 };
 
@@ -159,6 +161,7 @@ std::string NeverOf(const Spelling& spelling) {
   std::string never(spelling.never);
   never += spelling.is_latent ? ", !mla" : ", mla";
   if (spelling.shared_up.empty()) never += ", score_bias, shared_ffn";
+  if (spelling.has_mtp) never += ", mtp.post_norms, mtp.qk_norm, !mtp.mla";
   return never;
 }
 
@@ -169,11 +172,7 @@ Dialect Spelled(const Spelling& spelling) {
          .role = Role::kDropCopy,
          .why = "the output layer is the embedding"};
   copy.only = "tied";
-  std::vector<R> rows = Join<R>({
-      {Row(fmt::format("{}.weight", spelling.embedding), "token_embedding.weight")},
-      spelling.positions.empty()
-          ? std::vector<R>()
-          : std::vector<R>{Row(fmt::format("{}.weight", spelling.positions), "position_embedding.weight")},
+  const std::vector<R> layer = Join<R>({
       spelling.is_latent ? Latent(spelling) : Qkv(spelling),
       QkNorms(spelling),
       Linear(spelling, spelling.attention_out, "attn.out"),
@@ -184,6 +183,14 @@ Dialect Spelled(const Spelling& spelling) {
       SecondNorm(spelling),
       {Dropped(fmt::format("{}.{}.inv_freq", spelling.layer, spelling.rotary),
                "rotary frequencies are computed, not learned")},
+  });
+  std::vector<R> rows = Join<R>({
+      {Row(fmt::format("{}.weight", spelling.embedding), "token_embedding.weight")},
+      spelling.positions.empty()
+          ? std::vector<R>()
+          : std::vector<R>{Row(fmt::format("{}.weight", spelling.positions), "position_embedding.weight")},
+      layer,
+      spelling.has_mtp ? HfMtp(layer) : std::vector<R>(),
       Norm(spelling.final_norm, "final_norm"),
       {output, copy},
   });
@@ -242,6 +249,7 @@ Dialect DeepSeek() {
                   .shared_up = "mlp.shared_experts.{gate,up}_proj",
                   .shared_down = "mlp.shared_experts.down_proj",
                   .is_latent = true,
+                  .has_mtp = true,
                   .never = "learned_absolute, post_norms, qk_norm"});
 }
 

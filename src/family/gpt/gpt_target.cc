@@ -6,6 +6,7 @@
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"
+#include "family/gpt/mtp.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/hf_config.h"
 #include "family/words/kept_config.h"
@@ -39,6 +40,7 @@ struct HfModel {
   ConfigNode json;
   std::vector<std::string> notes = {};
   uint64_t vocab_rows = 0;
+  bool leaves_mtp = false;
 };
 
 // Whether the class ties the output layer: as it says, unless NeMo's converters gave the layer a copy of the embedding
@@ -94,11 +96,8 @@ Result<HfModel> MadeAnew(const Checkpoint& source, const Dialect* from, ConfigNo
 }
 
 // `stored`: rows of the vocabulary; 0: nobody asks. The weights in the dialect `from`; null: they are not looked at.
-Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_t stored,
-                          const TranslateOptions& options) {
-  std::string name;
-  ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
-  const ConfigNode& model = ModelNode(*config);
+Result<HfModel> HfModelOf(const Checkpoint& source, const ConfigNode& model, const std::string& name,
+                          const Dialect* from, uint64_t stored, const TranslateOptions& options) {
   HfRequest request{.dtype = DTypeOf(source)};
   if (!options.architecture.empty()) {
     ANEMONE_ASSIGN(request.architecture, HfArchitectureNamed(options.architecture));
@@ -131,6 +130,28 @@ Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_
   return finish(*std::move(made));
 }
 
+// The same by the source's config. A class without layers that predict several tokens has the model without them, if
+// one asks for it.
+Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_t stored,
+                          const TranslateOptions& options) {
+  std::string name;
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
+  const ConfigNode& model = ModelNode(*config);
+  Result<HfModel> whole = HfModelOf(source, model, name, from, stored, options);
+  const ConfigNode& layers = WordAt(model, "mtp_num_layers");
+  if (whole.ok() || layers.AsInt().value_or(0) == 0) return whole;
+  ConfigNode less = model;
+  less.Erase("mtp_num_layers");
+  Result<HfModel> without = HfModelOf(source, less, name, from, stored, options);
+  if (!without.ok()) return whole;
+  if (options.strict)
+    return Status(whole.status()).Use("strict", "false", "leave the layers that predict several tokens out");
+  without->leaves_mtp = true;
+  without->notes.push_back(fmt::format("left out {} layers that predict several tokens, which {} has not",
+                                       layers.ScalarText(), without->architecture->name));
+  return without;
+}
+
 Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const Dialect& to,
                              const TranslateOptions& options, const ModelSymbols& symbols) {
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
@@ -141,6 +162,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   }
   Target target{symbols, {}, "config.json", std::move(model.notes)};
   target.symbols.Set("vocab", model.vocab_rows);
+  if (model.leaves_mtp) target.symbols.Set(kMtpLayers, 0);
   ANEMONE_ASSIGN(const ConfigNode own, Nemo1OfHf(model.json, nullptr));
   ANEMONE_ASSIGN(const ConfigNode words, WordsOf(own, nullptr));
   for (const auto& [symbol, word] : {std::pair{"tied", kTied}, {"zero_centered", "layernorm_zero_centered_gamma"}}) {
@@ -164,6 +186,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   if (!source.config) return target;
   Result<ConfigNode> model = Nemo1OfHf(source.config->root(), &target.notes);
   if (!model.ok()) return model.status().In(source.config_name);
+  LeaveAbsentMtp(source, &*model);
   const HfArchitecture& architecture = *FindHfArchitecture(source.config->root());
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
   ANEMONE_TRY(CheckRows(*source.config, HfKeyOf(architecture, "vocab_size"), rows).In(source.config_name));

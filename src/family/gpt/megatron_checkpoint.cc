@@ -33,11 +33,19 @@ uint64_t EmbeddingRows(const Checkpoint& checkpoint) {
   return rows;
 }
 
+// A decoder's layers, and those behind them that predict several tokens.
+constexpr std::string_view kLayers[] = {"decoder.layers.", "mtp.layers."};
+bool IsInLayer(std::string_view name) {
+  return std::ranges::any_of(kLayers, [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
 // "decoder.layers.7" of a tensor in that layer.
 std::string_view LayerOf(std::string_view name) {
-  constexpr std::string_view kLayers = "decoder.layers.";
-  const size_t at = name.find(kLayers), end = name.find('.', at + kLayers.size());
-  return at == std::string_view::npos || end == std::string_view::npos ? std::string_view() : name.substr(at, end - at);
+  for (const std::string_view prefix : kLayers) {
+    const size_t at = name.find(prefix), end = at == std::string_view::npos ? at : name.find('.', at + prefix.size());
+    if (end != std::string_view::npos) return name.substr(at, end - at);
+  }
+  return {};
 }
 
 // Whether attention is a latent's, whose norm is before it, by itself.
@@ -70,7 +78,7 @@ std::string NemoName(std::string name, const Layers& layers) {
                              kFused = ".mlp.linear_fc1.layer_norm_";
   const auto replace = [&](std::string_view from, std::string_view to) {
     const size_t at = name.find(from);
-    if (at == std::string::npos || !name.starts_with("decoder.layers.") || name.ends_with("_extra_state")) return;
+    if (at == std::string::npos || !IsInLayer(name) || name.ends_with("_extra_state")) return;
     name.replace(at, from.size(), to);
   };
   if (!layers.is_latent) replace(kFirst, ".self_attention.linear_qkv.layer_norm_");
@@ -82,11 +90,19 @@ std::string NemoName(std::string name, const Layers& layers) {
   return std::string(kNemoPrefix) + name;
 }
 
-Status TakeNemoNames(Checkpoint* checkpoint) {
-  const Layers layers(*checkpoint);
+// Megatron-core's newer name of the module in a layer that predicts several tokens; distributed checkpoints keep the
+// older one [Megatron-LM d98e8a6 multi_token_prediction.py].
+std::string OlderName(std::string name) {
+  constexpr std::string_view kNewer = ".mtp_model_layer.";
+  if (const size_t at = name.find(kNewer); at != std::string::npos)
+    name.replace(at, kNewer.size(), ".transformer_layer.");
+  return name;
+}
+
+Status Rename(const std::function<std::string(std::string)>& to, Checkpoint* checkpoint) {
   const auto rename = [&](StateDict& dict) -> Status {
     StateDict renamed;
-    for (const StateDict::Item& item : dict.items()) ANEMONE_TRY(renamed.Add(NemoName(item.name, layers), item.entry));
+    for (const StateDict::Item& item : dict.items()) ANEMONE_TRY(renamed.Add(to(item.name), item.entry));
     dict = std::move(renamed);
     return {};
   };
@@ -94,6 +110,12 @@ Status TakeNemoNames(Checkpoint* checkpoint) {
     ANEMONE_TRY(rename(shard.weights));
     for (StateDict& chunk : shard.chunks) ANEMONE_TRY(rename(chunk));
   }
+  return {};
+}
+
+Status TakeNemoNames(Checkpoint* checkpoint) {
+  const Layers layers(*checkpoint);
+  ANEMONE_TRY(Rename([&](std::string name) { return NemoName(std::move(name), layers); }, checkpoint));
   if (auto& distributed = checkpoint->origin.distributed) {
     for (std::string& stack : distributed->layer_stacks) stack.insert(0, kNemoPrefix);
   }
@@ -114,7 +136,7 @@ class DistributedNames {
       name.erase(0, prefix.size());
       break;
     }
-    if (!name.starts_with("decoder.layers.")) return name;
+    if (!IsInLayer(name)) return name;
     if (!name.ends_with("_extra_state")) {
       if (!is_latent_) Replace(".input_layernorm.", ".self_attention.linear_qkv.layer_norm_", &name);
       if (second_is_fused_) Replace(".pre_mlp_layernorm.", ".mlp.linear_fc1.layer_norm_", &name);
@@ -207,6 +229,7 @@ Status TakeMegatronCheckpoint(const MegatronTarget& target, Checkpoint* checkpoi
   Result<ConfigNode> said = Nemo1OfMegatron(checkpoint->config->root(), notes);
   if (!said.ok()) return said.status().In(checkpoint->config_name);
   ConfigNode words = *std::move(said);
+  if (HasName(*checkpoint, ".mtp_model_layer.")) ANEMONE_TRY(Rename(OlderName, checkpoint));
   if (target.language == ConfigLanguage::kHuggingFace) ANEMONE_TRY(CheckRouter(words).In(checkpoint->config_name));
   const uint64_t rows = EmbeddingRows(*checkpoint);
   const auto said_rows = WordAt(checkpoint->config->root(), "padded_vocab_size").AsInt();
@@ -294,6 +317,11 @@ std::string FlagsBeside(const ConfigNode& args) {
       std::ranges::replace(flag, '_', '-');
       if (!value.is_null()) add(flag, value.ScalarText());
     }
+  }
+  if (const ConfigNode& layers = WordAt(args, "mtp_num_layers"); layers.AsInt().value_or(0) > 0) {
+    add("mtp-num-layers", layers.ScalarText());
+    const ConfigNode& factor = WordAt(args, "mtp_loss_scaling_factor");
+    if (!factor.is_null()) add("mtp-loss-scaling-factor", factor.ScalarText());
   }
   if (is_true("use_rope_scaling")) {
     add("use-rope-scaling");

@@ -183,11 +183,8 @@ std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts
               S::Flag("{T}.norm_bias", "norms have one"),
           },
           If<S>(parts.legacy, {S::Flag("{T}.qkv_stacked", "megatron_legacy: all queries, all keys, all values")}),
-          If<S>(parts.gated,
-                {
-                    S::Flag("{T}.glu", "the MLP is gated"),
-                    S::Flag("{T}.two_matrices", "legacy Megatron keeps gate and up apart"),
-                }),
+          If<S>(parts.gated, {S::Flag("{T}.glu", "the MLP is gated")}),
+          If<S>(parts.gated && parts.legacy, {S::Flag("{T}.two_matrices", "legacy Megatron keeps gate and up apart")}),
           If<S>(parts.qk_norm, {S::Flag("{T}.qk_norm", "queries and keys have norms")}),
           If<S>(parts.other_norms,
                 {
@@ -492,7 +489,7 @@ Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const L
   }
   if (parts.gated) {
     set("glu", glu);
-    set("two_matrices", glu && !activation.starts_with("fast-"));
+    if (parts.legacy) set("two_matrices", glu && !activation.starts_with("fast-"));
   }
   if (parts.latent) ANEMONE_TRY(SetLatentSymbols(config, tower, symbols));
   if (parts.qk_norm) {

@@ -60,6 +60,12 @@ std::vector<HfKey> DeepSeekKeys() {
           {"v_head_dim", "v_head_dim"}};
 }
 
+std::vector<HfKey> DeepSeekV3Keys() {
+  std::vector<HfKey> keys = DeepSeekKeys();
+  keys.push_back({"mtp_num_layers", "num_nextn_predict_layers"});
+  return keys;
+}
+
 // Long as it is data: a row for each class.
 const std::vector<HfArchitecture>& Table() {
   static const std::vector<HfArchitecture> table = {
@@ -159,7 +165,7 @@ const std::vector<HfArchitecture>& Table() {
        .implied = "{normalization: rmsnorm, position_embedding_type: rope, bias: false, qk_layernorm: true, "
                   "multi_latent_attention: true, moe_router_score_function: sigmoid, moe_router_enable_expert_bias: "
                   "true}",
-       .keys = DeepSeekKeys()},
+       .keys = DeepSeekV3Keys()},
       {.name = "GemmaForCausalLM",
        .model_type = "gemma",
        .dialect = "hf",

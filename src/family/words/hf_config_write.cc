@@ -86,7 +86,9 @@ class HfWriter {
 
  private:
   Result<ConfigNode> Words() const {
-    ANEMONE_ASSIGN(const ConfigNode model, internal::ReadHfConfig(json_, *request_.architecture, nullptr));
+    ANEMONE_ASSIGN(ConfigNode model, internal::ReadHfConfig(json_, *request_.architecture, nullptr));
+    // A config.json may say a number of layers that no folder of transformers' has.
+    if (WordAt(words_, "mtp_num_layers").is_null()) model.Erase("mtp_num_layers");
     return WordsOf(model, nullptr);
   }
   // What the class takes for a key.

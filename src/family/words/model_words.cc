@@ -87,6 +87,7 @@ constexpr Word kWords[] = {
     {"moe_router_num_groups", "null"},
     {"moe_router_group_topk", "null"},
     {"moe_router_topk_scaling_factor", "null"},
+    {"mtp_num_layers", "null"},
 };
 
 std::string Text(const ConfigNode& node) { return node.AsString().value_or(""); }
@@ -170,6 +171,7 @@ void SetSizes(const ConfigNode& model, ConfigNode* words) {
   constexpr int64_t kMostWidth = int64_t{1} << 40;
   if (width && *width < kMostWidth) fill("ffn_hidden_size", 4 * *width);
   fill("max_position_embeddings", WordAt(model, "encoder_seq_length").AsInt());
+  if (number("mtp_num_layers") == 0) (*words)["mtp_num_layers"] = ConfigNode::Null();
 }
 
 Status SetExperts(const ConfigNode& model, ConfigNode* words) {
@@ -286,6 +288,9 @@ Status CheckNemo1Factors(const ConfigNode& model) {
                                    value.is_scalar() ? value.ScalarText() : "a list"),
                        "NeMo 2 has DeepSeek V2 and V3, from 2.2.0");
   }
+  if (const ConfigNode& layers = WordAt(model, "mtp_num_layers"); layers.AsInt().value_or(0) > 0)
+    return Unsupported(fmt::format("mtp_num_layers: expected none, as NeMo 1 builds, found {}", layers.ScalarText()),
+                       "NeMo 2 has them, from 2.3.0");
   for (const PositionFactor& factor : kFactors) {
     const auto value = WordAt(model, WordOf(factor)).AsDouble();
     if (!value || *value == factor.built_in) continue;

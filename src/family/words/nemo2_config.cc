@@ -57,7 +57,7 @@ constexpr Architecture kStarcoder = {ANEMONE_LLM "starcoder.StarcoderModel", ANE
 constexpr Architecture kStarcoder2 = {ANEMONE_LLM "starcoder2.Starcoder2Model",
                                       ANEMONE_LLM "starcoder2.Starcoder2Config", "2.0.0"};
 constexpr Architecture kChatGlm = {ANEMONE_LLM "chatglm.ChatGLMModel", ANEMONE_LLM "chatglm.ChatGLMConfig", "2.0.0"};
-constexpr std::string_view kFirstClip = "2.2.0";
+constexpr std::string_view kFirstClip = "2.2.0", kFirstMtp = "2.3.0";
 
 constexpr std::string_view kClip = "nemo.collections.vlm.clip.model.base.";
 constexpr std::string_view kNemo1Clip =
@@ -139,6 +139,9 @@ constexpr Pair kShared[] = {
     {"moe_token_dispatcher_type", "moe_token_dispatcher_type"},
     {"moe_expert_capacity_factor", "moe_expert_capacity_factor"},
     {"moe_pad_expert_input_to_capacity", "moe_pad_expert_input_to_capacity"},
+    // Layers that predict several tokens.
+    {"mtp_num_layers", "mtp_num_layers"},
+    {"mtp_loss_scaling_factor", "mtp_loss_scaling_factor"},
     // Multi-latent attention.
     {"multi_latent_attention", "multi_latent_attention"},
     {"q_lora_rank", "q_lora_rank"},
@@ -862,8 +865,14 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   // The first version whose Megatron-core has the key beside `max_position_embeddings`.
   const auto stretched = WordAt(model_config, kStretched).AsInt();
   const bool is_other = architecture == &kDeepSeek && stretched.value_or(kStretchedBuiltIn) != kStretchedBuiltIn;
-  ANEMONE_ASSIGN(const std::string version,
-                 VersionFor(request, is_other ? "2.5.0" : architecture->since, architecture->model_class, said));
+  const bool has_mtp =
+      WordAt(model_config, "mtp_num_layers").AsInt().value_or(0) > 0 && IsBefore(architecture->since, kFirstMtp);
+  const std::string_view what = has_mtp ? "layers that predict several tokens" : architecture->model_class;
+  ANEMONE_ASSIGN(const std::string version, VersionFor(request,
+                                                       is_other  ? "2.5.0"
+                                                       : has_mtp ? kFirstMtp
+                                                                 : architecture->since,
+                                                       what, said));
   ArchitectureToNemo2(*architecture, model_config, request, config, said);
   config["_target_"] = TextNode(asked != nullptr ? asked->config_class : architecture->config_class);
   if (const ConfigNode* seeing = model_config.Get("mm_cfg"); seeing != nullptr && seeing->is_map()) {

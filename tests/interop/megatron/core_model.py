@@ -19,10 +19,11 @@ NOT_OF_THE_MODEL = ("transformer_impl", "tensor_parallel_num_weight_shards", "mo
 OLDER = {"layernorm_epsilon": "norm_epsilon"}  # up to core 0.15
 
 
-def transformer_config(args, ranks, **changed):
+def transformer_config(args, ranks, kind=None, **changed):
     from megatron.core.transformer.transformer_config import TransformerConfig
+    kind = kind or TransformerConfig
     given = {}
-    for field in dataclasses.fields(TransformerConfig):
+    for field in dataclasses.fields(kind):
         name = FIELDS.get(field.name, field.name)
         name = name if hasattr(args, name) else OLDER.get(name, name)
         if getattr(args, name, None) is not None and name not in NOT_OF_THE_MODEL:
@@ -32,7 +33,7 @@ def transformer_config(args, ranks, **changed):
                  activation_func=torch.nn.functional.silu if swiglu else torch.nn.functional.gelu, tensor_model_parallel_size=ranks,
                  bias_activation_fusion=not swiglu and args.bias_gelu_fusion, gradient_accumulation_fusion=False, masked_softmax_fusion=False,
                  pipeline_dtype=args.params_dtype, persist_layer_norm=False, **changed)
-    return TransformerConfig(**given)
+    return kind(**given)
 
 
 class RmsNorm(torch.nn.RMSNorm):
@@ -53,8 +54,12 @@ def local_layers(args):
 
 def build(args, ranks, **changed):
     from megatron.core.models.gpt.gpt_model import GPTModel
-    spec = local_layers(args)
-    return GPTModel(transformer_config(args, ranks, **changed), spec, args.padded_vocab_size, args.max_position_embeddings,
+    spec, config = local_layers(args), transformer_config(args, ranks, **changed)
+    further = {}
+    if getattr(args, "mtp_num_layers", None):
+        from megatron.core.models.gpt.gpt_layer_specs import get_gpt_mtp_block_spec
+        further["mtp_block_spec"] = get_gpt_mtp_block_spec(config, spec, use_transformer_engine=False)
+    return GPTModel(config, spec, args.padded_vocab_size, args.max_position_embeddings, **further,
                     share_embeddings_and_output_weights=not args.untie_embeddings_and_output_weights,
                     position_embedding_type=args.position_embedding_type, rotary_base=args.rotary_base or 10000,
                     rotary_percent=args.rotary_percent).to(args.params_dtype)
@@ -66,12 +71,12 @@ def arguments(folder):
 
 
 def start(rank, ranks, out, **sizes):
-    """The process group of one of `ranks` tensor ranks; `out` is a folder that all of them see."""
+    """The process group of one of `ranks` tensor ranks, if `sizes` say no other; `out` is a folder that all of them see."""
     os.environ.update(MASTER_ADDR="127.0.0.1", RANK=str(rank), WORLD_SIZE=str(ranks))
     store = torch.distributed.FileStore(os.path.join(out, f"store-{ranks}"), ranks)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=datetime.timedelta(seconds=60))
     from megatron.core import parallel_state
-    parallel_state.initialize_model_parallel(tensor_model_parallel_size=ranks, **sizes)
+    parallel_state.initialize_model_parallel(**{"tensor_model_parallel_size": ranks, **sizes})
 
 
 class CpuForCuda(TorchFunctionMode):
@@ -79,9 +84,56 @@ class CpuForCuda(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
+        if function is torch.Tensor.cuda:
+            return args[0]
         if str(kwargs.get("device", "")).startswith("cuda"):
             kwargs["device"] = "cpu"
         result = function(*args, **kwargs)
         if function is torch.Tensor.type and isinstance(result, str):  # the optimizer asks for a GPU's
             return result.replace("torch.", "torch.cuda.")
         return result
+
+
+class LatentAttention(torch.nn.Module):
+    """Causal attention whose values are narrower than its keys, which Megatron-core leaves to Transformer Engine."""
+
+    def __init__(self, config, layer_number, attn_mask_type, attention_type, softmax_scale=None, **_):
+        super().__init__()
+        self.scale = softmax_scale
+
+    def forward(self, query, key, value, *_, **__):
+        query, key, value = (part.permute(1, 2, 0, 3) for part in (query, key, value))
+        scores = query @ key.transpose(-1, -2) * self.scale
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        return (scores.masked_fill(later, float("-inf")).softmax(-1) @ value).permute(2, 0, 1, 3).flatten(2)
+
+
+def latent_model(args, ranks, **changed):
+    """A DeepSeek with layers that predict several tokens. Call in CpuForCuda."""
+    torch.cuda.synchronize, torch.cuda.current_device = lambda *_: None, lambda: "cpu"
+    from megatron.core.models import backends
+    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec, get_gpt_mtp_block_spec
+    from megatron.core.models.gpt.gpt_model import GPTModel
+    from megatron.core.transformer import multi_latent_attention
+    from megatron.core.transformer.moe import moe_utils
+    from megatron.core.transformer.transformer_config import MLATransformerConfig
+    backends.LocalSpecProvider.core_attention = lambda _: LatentAttention
+    multi_latent_attention.TELinear = type("TELinear", (), {})  # what a layer is asked whether it is
+    moe_utils.te_general_gemm = None
+    config = transformer_config(args, ranks, kind=MLATransformerConfig, **changed)
+    layers = get_gpt_decoder_block_spec(config, use_transformer_engine=False)
+    further = get_gpt_mtp_block_spec(config, layers, use_transformer_engine=False) if args.mtp_num_layers else None
+    from megatron.core import parallel_state
+    return GPTModel(config, layers, args.padded_vocab_size, args.max_position_embeddings, position_embedding_type="rope",
+                    share_embeddings_and_output_weights=not args.untie_embeddings_and_output_weights, mtp_block_spec=further,
+                    pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage())
+
+
+def mtp_logits(model, ids):
+    """[batch, tokens, vocabulary] of the decoder, and of each layer behind it."""
+    parts = []
+    model.mtp.register_forward_hook(lambda _, __, hidden: parts.extend(hidden.chunk(1 + model.config.mtp_num_layers)))
+    positions = torch.arange(ids.shape[1]).expand(ids.shape)
+    with torch.no_grad():
+        model.eval()(ids, positions, None, labels=ids)
+        return [model.output_layer(part)[0].transpose(0, 1) for part in parts]

@@ -348,19 +348,6 @@ TEST(DeepSeek, WeightsWithScalesAreMultipliedWhenAsked) {
   EXPECT_EQ(others, expected);
 }
 
-// Layers that predict several tokens follow the others; they are left out when one asks for it, with a note.
-TEST(DeepSeek, LayersThatPredictMoreTokensAreRefusedByName) {
-  const TempDir temp;
-  const Tensors more = {{"model.layers.3.eh_proj.weight", {kWidth, 2 * kWidth}},
-                        {"model.layers.3.input_layernorm.weight", {kWidth}}};
-  const std::string hf = Model(temp, kV3, "", more);
-  EXPECT_THAT(PlanConversion(hf, temp.path() + "/out", {.to = "nemo2"}),
-              StatusIs(ErrorKind::kCorrupt, "model.layers.3.eh_proj.weight"));
-  const auto without = PlanConversion(hf, temp.path() + "/out", {.to = "nemo2", .strict = false});
-  ASSERT_THAT(without, IsOk());
-  EXPECT_THAT(without->notes, Contains(HasSubstr("model.layers.3.eh_proj.weight")));
-}
-
 // A V2 chooses groups of experts by their best one.
 TEST(DeepSeek, GroupsThatMegatronChoosesOtherwiseAreNoted) {
   const TempDir temp;

@@ -114,7 +114,7 @@ std::string LayOut(const Checkpoint& checkpoint, const TempDir& temp) {
 TEST(MegatronWrite, TheSameFrameworkKeepsWordsThatNoneElseHas) {  // MEG-13
   for (const auto& [key, value] : {std::pair{"position_embedding_type", ConfigNode::String("yarn")},
                                    {"position_embedding_type", ConfigNode::String("none")},
-                                   {"mtp_num_layers", ConfigNode::Int(1)}}) {
+                                   {"mtp_use_repeated_layer", ConfigNode::Bool(true)}}) {
     SCOPED_TRACE(key);
     const TempDir temp;
     auto checkpoint = OpenCheckpoint(Item("mlm19-dist-tp1-llama") + "/ckpt");

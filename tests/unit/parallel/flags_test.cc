@@ -114,12 +114,15 @@ Sample Made(const Family& family, const std::string& dialect, const Parts& parts
                                                   {"attn_columns", parts.latent ? 8 : 4}};
   ModelSymbols symbols(family.symbols);
   for (const Symbol& symbol : family.symbols) {
-    const auto value = values.find(symbol.name);
+    // Layers that predict several tokens are as the others.
+    constexpr std::string_view kMtp = "mtp.";
+    const std::string name = symbol.name.substr(symbol.name.starts_with(kMtp) ? kMtp.size() : 0);
+    const auto value = values.find(name);
     if (symbol.kind == Symbol::Kind::kLayerFlag) {
-      symbols.SetLayers(symbol.name, std::vector<bool>(2, !off.contains(symbol.name)));
+      symbols.SetLayers(symbol.name, std::vector<bool>(2, !off.contains(name)));
       continue;
     }
-    const uint64_t any = symbol.kind == Symbol::Kind::kFlag ? !off.contains(symbol.name) : 4;
+    const uint64_t any = symbol.kind == Symbol::Kind::kFlag ? !off.contains(name) : 4;
     symbols.Set(symbol.name, value == values.end() ? any : value->second);
   }
   const ModelIdentity identity{&family, family.FindDialect(dialect)};
