@@ -8,11 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "anemone/convert.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/paths.h"
 #include "cli/text.h"
 #include "config/nodes.h"
+#include "engine/plan.h"
+#include "engine/share.h"
 #include "format/inside.h"
 #include "inspect/disk.h"
 #include "inspect/json_nodes.h"
@@ -27,24 +30,44 @@ struct Options {
 };
 
 struct Cost {
-  const char* way;
-  double seconds;
-  uint64_t bytes_written;
+  std::string way;
+  uint64_t bytes_read = 0;
+  uint64_t bytes_written = 0;
+  uint64_t bytes_shared = 0;  // with the source: neither
   std::string note;
 };
 
-// A conversion reads and writes at the same time, so the slower of both decides.
-std::vector<Cost> Costs(const DiskSpeed& speed, uint64_t bytes) {
-  const double read = speed.is_cached || speed.read_direct == 0 ? speed.read_cached : speed.read_direct;
-  const auto seconds = [&](double rate) { return rate > 0 ? static_cast<double>(bytes) / rate : 0; };
-  const double reading = seconds(read), copying = seconds(std::min(read, speed.write));
-  std::vector<Cost> costs = {{"convert", copying, bytes, "every byte is read and written"}};
-  if (speed.shares_blocks)
-    costs.push_back(
-        {"convert, shared", 0, 0, "bytes that do not change share blocks with the source: no time, no room"});
-  costs.push_back({"mount", reading, 0, "nothing is written; to read all of it takes so long"});
-  costs.push_back({"verify", reading, 0, "every byte is read"});
+// What the conversions read and write that are asked for most, each planned as it would be done in `folder`.
+Result<std::vector<Cost>> CostsOfConverting(const Checkpoint& checkpoint, const std::string& folder) {
+  std::vector<std::string_view> formats = {"nemo", "hf"};
+  if (const Format* own = checkpoint.format; own != nullptr && own->lay_out != nullptr) {
+    std::erase(formats, own->name);
+    formats.insert(formats.begin(), own->name);
+  }
+  std::vector<Cost> costs;
+  for (const std::string_view to : formats) {
+    const Result<Conversion> conversion = PlanConversion(
+        checkpoint.path, folder + "/anemone-bench", {.to = std::string(to), .progress = MakeProgress()});
+    if (!conversion.ok() && conversion.status().kind() == ErrorKind::kInterrupted) return conversion.status();
+    if (!conversion.ok()) continue;
+    const Plan& plan = *conversion->plan;
+    const Shares shares = plan.sharing == Sharing::kPlanned ? ShareableBytes(plan) : Shares();
+    const uint64_t written = plan.bytes_written() - shares.bytes;
+    std::string note = "every byte is read and written";
+    if (shares.bytes > 0) {
+      note = HumanBytes(shares.bytes) + " share blocks with the source";
+      if (shares.read_bytes > 0) note += ", " + HumanBytes(shares.read_bytes) + " of them are read for checksums";
+    }
+    costs.push_back({fmt::format("convert --to {}", to), written + shares.read_bytes, written, shares.bytes, note});
+  }
   return costs;
+}
+
+// Reading and writing go on at the same time, so the slower of both decides.
+double Seconds(const DiskSpeed& speed, const Cost& cost) {
+  const double read = speed.is_cached || speed.read_direct == 0 ? speed.read_cached : speed.read_direct;
+  const auto seconds = [](uint64_t bytes, double rate) { return rate > 0 ? static_cast<double>(bytes) / rate : 0; };
+  return std::max(seconds(cost.bytes_read, read), seconds(cost.bytes_written, speed.write));
 }
 
 std::string Rate(double bytes_per_second) {
@@ -63,7 +86,9 @@ Result<Answer> Run(const std::string& path, bool json) {
   std::string folder = std::filesystem::path(largest->name()).parent_path().string();
   if (folder.empty()) folder = ".";
   ANEMONE_ASSIGN(const DiskSpeed speed, MeasureDisk(*largest, folder));
-  const std::vector<Cost> costs = Costs(speed, bytes);
+  ANEMONE_ASSIGN(std::vector<Cost> costs, CostsOfConverting(checkpoint, folder));
+  costs.push_back({"mount", bytes, 0, 0, "nothing is written; to read all of it takes so long"});
+  costs.push_back({"verify", bytes, 0, 0, "every byte is read"});
   Answer answer = {.status = kDone};
   if (json) {
     const auto whole = [](double rate) { return SizeNode(static_cast<uint64_t>(rate)); };
@@ -79,8 +104,10 @@ Result<Answer> Run(const std::string& path, bool json) {
     for (const Cost& cost : costs) {
       ConfigNode& way = ways.list.emplace_back(ConfigNode::Map());
       way["way"] = ConfigNode::String(cost.way);
-      way["seconds"] = ConfigNode::Float(cost.seconds);
+      way["seconds"] = ConfigNode::Float(Seconds(speed, cost));
+      way["bytes_read"] = SizeNode(cost.bytes_read);
       way["bytes_written"] = SizeNode(cost.bytes_written);
+      way["bytes_shared"] = SizeNode(cost.bytes_shared);
     }
     return answer;
   }
@@ -91,7 +118,7 @@ Result<Answer> Run(const std::string& path, bool json) {
       {"write", Rate(speed.write) + ", written and synced"},
       {"blocks", speed.shares_blocks ? "can be shared" : "cannot be shared"}};
   for (const Cost& cost : costs) {
-    rows.push_back({cost.way, fmt::format("about {:.2f} s, {} written: {}", cost.seconds,
+    rows.push_back({cost.way, fmt::format("about {:.2f} s, {} written: {}", Seconds(speed, cost),
                                           HumanBytes(cost.bytes_written), cost.note)});
   }
   Print(PaintLabels(Columns(rows)));

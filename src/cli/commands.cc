@@ -89,7 +89,8 @@ constexpr Command kCommands[] = {
      .summary = "Measure the disk of a checkpoint and estimate what each way to convert costs on it",
      .details =
          "Reads at most 256 MB from the page cache and as much from the device, and writes at most 256 MB, each for "
-         "about two seconds, in the folder of the checkpoint. What it writes has no name and is gone afterwards.",
+         "about two seconds, in the folder of the checkpoint. What it writes has no name and is gone afterwards. "
+         "Conversions are planned, so that what can share blocks with the source counts as neither read nor written.",
      .examples = "anemone bench openai_clip.nemo\nanemone bench clip-hf --json",
      .declare = DeclareBench},
     {.name = "diff",

@@ -60,7 +60,7 @@ uint64_t Plan::bytes_written() const {
 }
 
 // Blocks that the output will have in common with its sources take no room.
-uint64_t Plan::bytes_shared() const { return sharing == Sharing::kPlanned ? ShareableBytes(*this) : 0; }
+uint64_t Plan::bytes_shared() const { return sharing == Sharing::kPlanned ? ShareableBytes(*this).bytes : 0; }
 
 uint64_t Plan::num_tensors() const {
   uint64_t count = 0;

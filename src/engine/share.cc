@@ -29,14 +29,15 @@ std::optional<uint32_t> RecordedCrcOf(const ByteRange& range) {
   return is_it ? std::optional(found->crc32) : std::nullopt;
 }
 
-uint64_t ShareableBytes(const Plan& plan) {
-  uint64_t sum = 0;
+Shares ShareableBytes(const Plan& plan) {
+  Shares shares;
   WindowCursor cursor(plan, uint64_t{1} << 40, true);
   while (const std::optional<Window> window = cursor.Next()) {
-    if (window->range && window->range->offset % kBlockBytes == window->begin % kBlockBytes)
-      sum += window->end - window->begin;
+    if (!window->range || window->range->offset % kBlockBytes != window->begin % kBlockBytes) continue;
+    shares.bytes += window->end - window->begin;
+    if (window->is_under_crc) shares.read_bytes += window->end - window->begin;
   }
-  return sum;
+  return shares;
 }
 
 }  // namespace anemone

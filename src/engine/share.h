@@ -27,8 +27,12 @@ std::optional<ByteRange> Shareable(const Tensor& tensor);
 // What a source records as the CRC-32 of exactly these bytes.
 std::optional<uint32_t> RecordedCrcOf(const ByteRange& range);
 
-// How many bytes of a plan's output can share blocks with its sources.
-uint64_t ShareableBytes(const Plan& plan);
+// Of a plan's output: the bytes that can share blocks with its sources, and how many of those are read for a checksum.
+struct Shares {
+  uint64_t bytes = 0;
+  uint64_t read_bytes = 0;
+};
+Shares ShareableBytes(const Plan& plan);
 
 }  // namespace anemone
 

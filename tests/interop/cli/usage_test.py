@@ -196,13 +196,19 @@ class TypingErrors(ProgramCase):
         self.assertEqual(said["bytes"], (self.dir / "model" / "model.safetensors").stat().st_size)
         self.assertGreater(min(said["read_cached_bytes_per_second"], said["write_bytes_per_second"]), 0)
         ways = {way["way"]: way for way in said["ways"]}
-        self.assertEqual("convert, shared" in ways, said["shares_blocks"])
-        self.assertEqual(ways["convert"]["bytes_written"], said["bytes"])
+        for to in ("hf", "nemo"):
+            plan = json.loads(self.ok("convert", "model", "out", "--to", to, "--plan", "--json"))
+            way = ways[f"convert --to {to}"]
+            self.assertEqual((way["bytes_written"], way["bytes_shared"]), (plan["bytes_of_disk"], plan["bytes_shared"]))
+            self.assertLessEqual(way["bytes_written"], way["bytes_read"])
+            self.assertEqual(way["bytes_shared"] > 0, said["shares_blocks"])
         self.assertEqual(ways["mount"]["bytes_written"], 0)
         direct = None if said["is_cached"] else said["read_direct_bytes_per_second"]
         rates = [said["write_bytes_per_second"], direct or said["read_cached_bytes_per_second"]]
-        self.assertAlmostEqual(ways["convert"]["seconds"] * min(rates) / said["bytes"], 1, places=2)
-        self.assertRegex(self.ok("bench", "model"), r"convert +about [0-9.]+ s, [0-9.]+ MB written")
+        for way in ways.values():
+            expected = max(way["bytes_written"] / rates[0], way["bytes_read"] / rates[1])
+            self.assertAlmostEqual(way["seconds"] / expected, 1, places=2)
+        self.assertRegex(self.ok("bench", "model"), r"convert --to hf +about [0-9.]+ s, [0-9.]+ [kM]B written")
         self.fails(66, "absent: no such file or folder", "bench", "absent")
 
     def test_every_command_that_reads_a_path_names_the_nearest(self):

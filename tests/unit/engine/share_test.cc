@@ -104,8 +104,13 @@ TEST_F(SharedPlan, DamageIsFoundWhereBytesAreRead) {
 }
 
 TEST_F(SharedPlan, SaysHowMuchCanBeShared) {
-  EXPECT_EQ(ShareableBytes(Make(Sharing::kPlanned, crc_, true)), kBytes / kBlockBytes * kBlockBytes);
-  EXPECT_EQ(ShareableBytes(Make(Sharing::kNever, crc_, true)), 0u);
+  constexpr uint64_t kWhole = kBytes / kBlockBytes * kBlockBytes;
+  for (const bool is_under_crc : {true, false}) {
+    const Shares shares = ShareableBytes(Make(Sharing::kPlanned, crc_, is_under_crc));
+    EXPECT_EQ(shares.bytes, kWhole);
+    EXPECT_EQ(shares.read_bytes, is_under_crc ? kWhole : 0);
+  }
+  EXPECT_EQ(ShareableBytes(Make(Sharing::kNever, crc_, true)).bytes, 0u);
   EXPECT_EQ(RecordedCrcOf(Whole(std::make_shared<Recorded>(*OpenFile(dir_ / "source"), 7))), 7u);
   EXPECT_EQ(RecordedCrcOf(Whole(*OpenFile(dir_ / "source"))), std::nullopt);
 }
