@@ -152,6 +152,17 @@ class Mount(FolderCase):
         self.assertIn("hint: anemone unmount removes it", result.stderr)
         self.unmount()
 
+    def test_a_killed_reader_hurts_nothing(self):
+        expected = self.convert(golden("clip/mcore.nemo"), "expected", "--to", "hf")
+        self.mount(golden("clip/mcore.nemo"), "--to", "hf")
+        weights = os.path.join(self.view, "model.safetensors")
+        for _ in range(3):
+            reader = subprocess.Popen([sys.executable, "-c", "import sys\nwhile True: open(sys.argv[1], 'rb').read()", weights])
+            time.sleep(0.2)
+            reader.kill()
+            reader.wait()
+        self.assertTrue(same(self.view, expected))
+
     def test_a_signal_ends_the_foreground(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             process = subprocess.Popen([ANEMONE, "mount", "-q", "-f", golden("clip/mcore.nemo"), self.view, "--to", "hf"])
