@@ -46,8 +46,8 @@ Result<std::vector<Cost>> CostsOfConverting(const Checkpoint& checkpoint, const 
   }
   std::vector<Cost> costs;
   for (const std::string_view to : formats) {
-    const Result<Conversion> conversion = PlanConversion(
-        checkpoint.path, folder + "/anemone-bench", {.to = std::string(to), .progress = MakeProgress()});
+    const Result<Conversion> conversion =
+        PlanConversion(checkpoint.path, folder + "/anemone-bench", {.to = std::string(to), .progress = MakeProgress()});
     if (!conversion.ok() && conversion.status().kind() == ErrorKind::kInterrupted) return conversion.status();
     if (!conversion.ok()) continue;
     const Plan& plan = *conversion->plan;

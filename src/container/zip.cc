@@ -491,10 +491,14 @@ Status ZipLayout::Add(std::string name, std::string literal) {
 
 Status ZipLayout::Add(std::string name, const Tensor& tensor) {
   Head head{.name = std::move(name), .size = tensor.size_bytes(), .has_slot = options_.has_crc32};
-  const std::optional<ByteRange> range = options_.keeps_blocks ? Shareable(tensor) : std::nullopt;
-  if (range) {
-    head.block_offset = range->offset % kBlockBytes;
-    if (const std::optional<uint32_t> known = RecordedCrcOf(*range); known && head.has_slot) {
+  if (options_.keeps_blocks) {
+    const std::vector<Piece> pieces = Shareable(tensor);
+    Places places;
+    AddPlaces(pieces, 0, places);
+    head.block_offset = BestPlace(places);
+    const std::optional<ByteRange> whole = tensor.AsByteRange();
+    const std::optional<uint32_t> known = whole ? RecordedCrcOf(*whole) : std::nullopt;
+    if (known && head.has_slot) {
       head.crc32 = *known;
       head.has_slot = false;
     }

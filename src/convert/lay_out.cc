@@ -5,6 +5,7 @@
 // Notes:   none.
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "convert/pass.h"
 #include "edit/destination.h"
@@ -20,8 +21,9 @@ bool CanShareWithSource(const Checkpoint& result, const std::string& destination
   folder = (folder.has_filename() ? folder : folder.parent_path()).parent_path();
   for (const Shard& shard : result.shards) {
     for (const StateDict::Item& item : shard.weights.items()) {
-      const std::optional<ByteRange> range = item.tensor() != nullptr ? Shareable(*item.tensor()) : std::nullopt;
-      if (range) return CanShareBlocks(range->source->fd(), folder.empty() ? "." : folder.string());
+      const std::vector<Piece> pieces = item.tensor() != nullptr ? Shareable(*item.tensor()) : std::vector<Piece>();
+      if (!pieces.empty())
+        return CanShareBlocks(pieces.front().range.source->fd(), folder.empty() ? "." : folder.string());
     }
   }
   return false;

@@ -59,6 +59,7 @@ class DirectFile {
   // Of a file that is open for writing as `fd`; answers whether there is one: not where the file is small or its file
   // system has no direct writes. Before any thread asks for parts.
   bool Open(const PlanFile& file, int fd);
+  bool is_open() const { return direct_.is_open(); }
 
   // The first part of [begin, end) that is written in one way: up to `end`, through `fd`; -1: the ordinary one.
   struct Part {

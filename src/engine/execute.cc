@@ -24,6 +24,7 @@
 #include "engine/direct.h"
 #include "engine/journal.h"
 #include "engine/planned.h"
+#include "engine/share.h"
 #include "engine/source_check.h"
 #include "engine/sources.h"
 #include "engine/windows.h"
@@ -276,12 +277,22 @@ class Run {
     }
     if (!Going()) return {};
     for (const SlotCrc& crc : crcs) crcs_[crc.slot] ^= crc.crc;
-    if (staging_ != nullptr)
+    if (IsInCache(window, output, moved_to)) {
       sys.start_writeback(output.file.get(), static_cast<off_t>(window.begin),
                           static_cast<off_t>(begin - window.begin));
+    }
     done_ += window.end - window.begin;
     const bool is_last = output.left.fetch_sub(1) == 1;
     return is_last && staging_ != nullptr ? Finish(output) : Status();
+  }
+
+  // Whether the window is on its way to the device only once that is asked for. Not what shares its blocks with a
+  // source or went past the cache: what is left of it are edges, and a CRC that is stored there would wait for their
+  // writing.
+  bool IsInCache(const Window& window, const Output& output, uint64_t moved_to) const {
+    if (staging_ == nullptr) return false;
+    if (moved_to == window.begin) return !output.direct.is_open();
+    return plan_.sharing != Sharing::kPlanned || window.range->offset % kBlockBytes != window.begin % kBlockBytes;
   }
 
   // Bytes of the window that the kernel copied. What it refuses is left to be read and written.

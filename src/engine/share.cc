@@ -7,6 +7,8 @@
 #include "base/descriptor.h"
 #include "base/sys.h"
 #include "engine/windows.h"
+#include "tensor/lower.h"
+#include "tensor/node.h"
 
 namespace anemone {
 
@@ -15,10 +17,63 @@ bool CanShareBlocks(int source, const std::string& folder) {
   return file.is_open() && sys.clone_range(source, 0, file.get(), 0, kBlockBytes) == 0;
 }
 
-std::optional<ByteRange> Shareable(const Tensor& tensor) {
-  std::optional<ByteRange> range = tensor.AsByteRange();
-  if (range && (range->size < kMinMoveBytes || range->source->fd() < 0)) return std::nullopt;
-  return range;
+namespace {
+
+// Collects the pieces that a tensor lowers to. Stops at the first copy that is too small: others will be like it.
+class PieceCollector final : public internal::Sink {
+ public:
+  std::vector<Piece> pieces;
+
+  Status OnCopy(internal::Copy copy) override {
+    if (copy.leaf->kind == internal::TensorNode::Kind::kFill) return {};
+    uint64_t count = 1;
+    for (const internal::Loop& loop : copy.loops) count *= std::min(loop.count, kMaxPieces + 1);
+    const bool is_large = copy.item_bytes >= kMinMoveBytes && copy.leaf->source->fd() >= 0;
+    if (!is_large || count > kMaxPieces || pieces.size() + count > kMaxPieces) return Unsupported("no large pieces");
+    AddItems(copy, 0, copy.from, copy.to);
+    return {};
+  }
+  Status OnCompute(const internal::TensorNode&, const internal::Box&, const internal::Placement&) override {
+    return {};
+  }
+
+ private:
+  static constexpr uint64_t kMaxPieces = 1 << 14;
+
+  void AddItems(const internal::Copy& copy, size_t depth, uint64_t from, uint64_t to) {
+    if (depth == copy.loops.size()) {
+      pieces.push_back({to, {copy.leaf->source, from, copy.item_bytes}});
+      return;
+    }
+    const internal::Loop& loop = copy.loops[depth];
+    for (uint64_t i = 0; i < loop.count; ++i) AddItems(copy, depth + 1, from + i * loop.from, to + i * loop.to);
+  }
+};
+
+}  // namespace
+
+std::vector<Piece> Shareable(const Tensor& tensor) {
+  if (tensor.size_bytes() < kMinMoveBytes) return {};
+  if (const std::optional<ByteRange> range = tensor.AsByteRange())
+    return range->source->fd() < 0 ? std::vector<Piece>() : std::vector<Piece>{{0, *range}};
+  const Shape& shape = tensor.shape();
+  const internal::Box box{std::vector<uint64_t>(shape.size(), 0), {shape.begin(), shape.end()}};
+  PieceCollector collector;
+  const Status status = Lower(*internal::TensorNode::Of(tensor), box,
+                              {0, internal::DenseStrides(box.length, SizeBytes(tensor.dtype()))}, collector);
+  if (!status.ok()) return {};
+  std::ranges::sort(collector.pieces, {}, &Piece::at);
+  return std::move(collector.pieces);
+}
+
+void AddPlaces(std::span<const Piece> pieces, uint64_t position, Places& places) {
+  for (const Piece& piece : pieces)
+    places[(piece.range.offset - piece.at - position) % kBlockBytes] += piece.range.size;
+}
+
+std::optional<uint64_t> BestPlace(const Places& places) {
+  const auto best = std::ranges::max_element(places, {}, [](const auto& place) { return place.second; });
+  return best == places.end() ? std::nullopt : std::optional(best->first);
 }
 
 std::optional<uint32_t> RecordedCrcOf(const ByteRange& range) {

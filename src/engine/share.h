@@ -5,8 +5,11 @@
 #define ANEMONE_ENGINE_SHARE_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "anemone/bytes.h"
 #include "anemone/tensor.h"
@@ -21,8 +24,21 @@ constexpr uint64_t kMinMoveBytes = 64 << 10;  // less is cheaper to read and wri
 // name.
 bool CanShareBlocks(int source, const std::string& folder);
 
-// The bytes of a file that a tensor is, where they are worth sharing.
-std::optional<ByteRange> Shareable(const Tensor& tensor);
+// Bytes of a tensor that follow each other in a file as they do in it.
+struct Piece {
+  uint64_t at = 0;  // byte of the tensor
+  ByteRange range;
+};
+// What is worth sharing of a tensor, ascending: all of it where a file has it so; its large pieces where it is put
+// together of such, as q, k and v by turns or the parts of two ranks are; else nothing.
+std::vector<Piece> Shareable(const Tensor& tensor);
+
+// Where in a block something must begin for how many of its bytes to lie in their blocks as in their files.
+using Places = std::map<uint64_t, uint64_t>;
+// Counts pieces of a tensor that is `position` bytes behind its beginning.
+void AddPlaces(std::span<const Piece> pieces, uint64_t position, Places& places);
+// The place that is best for most bytes; nullopt without any.
+std::optional<uint64_t> BestPlace(const Places& places);
 
 // What a source records as the CRC-32 of exactly these bytes.
 std::optional<uint32_t> RecordedCrcOf(const ByteRange& range);

@@ -35,29 +35,40 @@ bool IsChecked(const ByteRange& range) {
 }  // namespace
 
 const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, size_t index) {
-  if (movable_file_ == file_ && movable_segment_ == index) return movable_;
+  if (movable_file_ != file_ || movable_segment_ != index) FindMovables(file, index);
+  static const Movable kNone;
+  const auto found = std::ranges::upper_bound(movables_, at_, {}, &Movable::end);
+  return found == movables_.end() ? kNone : *found;
+}
+
+void WindowCursor::FindMovables(const PlanFile& file, size_t index) {
   movable_file_ = file_;
   movable_segment_ = index;
-  movable_ = {};
+  movables_.clear();
   const Segment& segment = file.segments[index];
-  const uint64_t end = segment.offset + segment.size;
-  if (!find_ranges_ || segment.size < kMinMoveBytes) return movable_;
-  const bool is_planned = plan_.sharing == Sharing::kPlanned, is_under_crc = UnderCrc(file, segment.offset, end);
-  if (is_under_crc && !is_planned) return movable_;
-  std::optional<ByteRange> range;
-  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) range = tensor->AsByteRange();
-  if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) range = *bytes;
-  if (!range || range->source->fd() < 0 || (!is_planned && IsChecked(*range))) return movable_;
-  // At equal places in their blocks, whole blocks can be shared instead of copied; the edges go with the neighbours.
-  uint64_t from = segment.offset, to = end;
-  if (range->offset % kBlockBytes == segment.offset % kBlockBytes) {
-    from = AlignUp(from, kBlockBytes);
-    to = AlignDown(to, kBlockBytes);
-  } else if (is_planned && (is_under_crc || IsChecked(*range))) {
-    return movable_;  // it cannot be shared: nothing is gained over reading and checking it
+  if (!find_ranges_ || segment.size < kMinMoveBytes) return;
+  const bool is_planned = plan_.sharing == Sharing::kPlanned;
+  const bool is_under_crc = UnderCrc(file, segment.offset, segment.offset + segment.size);
+  if (is_under_crc && !is_planned) return;
+  std::vector<Piece> pieces;
+  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) {
+    pieces = Shareable(*tensor);
+    if (pieces.size() > 1 && !is_planned) return;  // copying small pieces gains nothing over reading and writing
   }
-  movable_ = {from, to, {range->source, range->offset + (from - segment.offset), to - from}, is_under_crc};
-  return movable_;
+  if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) pieces = {{0, *bytes}};
+  for (const auto& [at, range] : pieces) {
+    if (range.source->fd() < 0 || (!is_planned && IsChecked(range))) continue;
+    uint64_t from = segment.offset + at, to = from + range.size;
+    const uint64_t begin = from;
+    // At equal places in their blocks, whole blocks can be shared instead of copied; the edges go with the neighbours.
+    if (range.offset % kBlockBytes == begin % kBlockBytes) {
+      from = AlignUp(from, kBlockBytes);
+      to = AlignDown(to, kBlockBytes);
+    } else if (pieces.size() > 1 || (is_planned && (is_under_crc || IsChecked(range)))) {
+      continue;  // it cannot be shared: nothing is gained over reading and checking it
+    }
+    movables_.push_back({from, to, {range.source, range.offset + (from - begin), to - from}, is_under_crc});
+  }
 }
 
 std::optional<Window> WindowCursor::Next() {

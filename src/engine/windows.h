@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "anemone/bytes.h"
 #include "engine/plan.h"
@@ -35,14 +36,16 @@ class WindowCursor {
   std::optional<Window> Next();
 
  private:
-  // The part of a segment that the kernel can copy, in bytes of the file; empty when none is worth it.
+  // A part of a segment that the kernel can copy, in bytes of the file.
   struct Movable {
     uint64_t begin = 0;
     uint64_t end = 0;
     ByteRange range;
     bool is_under_crc = false;
   };
+  // The first of a segment that does not end before `at_`; empty when none is worth it.
   const Movable& FindMovable(const PlanFile& file, size_t segment);
+  void FindMovables(const PlanFile& file, size_t segment);
 
   const Plan& plan_;
   const uint64_t window_bytes_;
@@ -51,7 +54,7 @@ class WindowCursor {
   size_t segment_ = 0;
   uint64_t at_ = 0;
   uint64_t number_ = 0;
-  Movable movable_;  // of movable_file_, movable_segment_: the last one asked for
+  std::vector<Movable> movables_;  // ascending, of movable_file_, movable_segment_: the last one asked for
   size_t movable_file_ = SIZE_MAX;
   size_t movable_segment_ = SIZE_MAX;
 };

@@ -259,16 +259,14 @@ namespace {
 // Where in a block the buffer must begin for most bytes to lie in theirs as they did in their source. Tensors follow
 // each other without a gap, so one choice serves them all.
 uint64_t BestBlockOffset(const NamedTensors& tensors, uint64_t otherwise) {
-  std::map<uint64_t, uint64_t> bytes;  // by place
+  Places places;
   uint64_t position = 0;
   for (const auto& [name, tensor] : tensors) {
-    if (const std::optional<ByteRange> range = Shareable(tensor))
-      bytes[(range->offset - position) % kBlockBytes] += range->size;
+    AddPlaces(Shareable(tensor), position, places);
     position += tensor.size_bytes();
   }
-  std::erase_if(bytes, [](const auto& place) { return place.first % 8 != 0; });  // [ST-2]
-  const auto best = std::ranges::max_element(bytes, {}, [](const auto& place) { return place.second; });
-  return best == bytes.end() ? otherwise : best->first;
+  std::erase_if(places, [](const auto& place) { return place.first % 8 != 0; });  // [ST-2]
+  return BestPlace(places).value_or(otherwise);
 }
 
 }  // namespace

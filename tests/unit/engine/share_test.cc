@@ -115,6 +115,88 @@ TEST_F(SharedPlan, SaysHowMuchCanBeShared) {
   EXPECT_EQ(RecordedCrcOf(Whole(*OpenFile(dir_ / "source"))), std::nullopt);
 }
 
+// Rows of two tensors of a file by turns, as q, k and v of heads are; the second tensor is `gap` bytes behind the
+// first.
+class Turns : public SharedPlan {
+ protected:
+  static constexpr uint64_t kRow = 64 << 10, kRows = 2;
+
+  Tensor Make(uint64_t gap, uint64_t row_bytes) {
+    std::string content(2 * kRows * kRow + gap + 64, '\0');
+    for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 2654435761U >> 24);
+    WriteFile(dir_ / "turns", content);
+    source_ = *OpenFile(dir_ / "turns");
+    const Shape shape = {kRows, 1, row_bytes};
+    const uint64_t second = 64 + kRows * row_bytes + gap;
+    const std::vector<Tensor> parts = {*Tensor::FromFile(DType::kU8, shape, source_, 64),
+                                       *Tensor::FromFile(DType::kU8, shape, source_, second)};
+    return *Tensor::Concat(parts, 1)->Reshape({2 * kRows, row_bytes});
+  }
+  // The tensor, and what a writer puts around it.
+  static Plan PlanOf(const Tensor& tensor, uint64_t place, bool is_under_crc) {
+    Plan plan;
+    plan.sharing = Sharing::kPlanned;
+    PlanFile& file = plan.files.emplace_back();
+    file.Append(std::string(kBlockBytes + place, '\0'));
+    file.Append(tensor);
+    file.Append("tail");
+    if (is_under_crc) file.crcs.push_back({kBlockBytes + place, tensor.size_bytes(), {16}});
+    return plan;
+  }
+
+  ByteSourcePtr source_;
+};
+
+TEST_F(Turns, AreLargePieces) {
+  const Tensor tensor = Make(0, kRow);
+  const std::vector<Piece> pieces = Shareable(tensor);
+  ASSERT_EQ(pieces.size(), 2 * kRows);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    EXPECT_EQ(pieces[i].at, i * kRow);
+    EXPECT_EQ(pieces[i].range.source, source_);
+    EXPECT_EQ(pieces[i].range.offset, 64 + (i % 2) * kRows * kRow + i / 2 * kRow);
+    EXPECT_EQ(pieces[i].range.size, kRow);
+  }
+  Places places;
+  AddPlaces(pieces, 0, places);
+  EXPECT_EQ(BestPlace(places), 64U);
+  EXPECT_TRUE(Shareable(Make(0, kRow / 2)).empty());  // too small
+  EXPECT_TRUE(Shareable(*tensor.Cast(DType::kF16)).empty());
+  EXPECT_EQ(Shareable(*tensor.Pad(0, 0, 1)).size(), 2 * kRows);  // zeros are made, the rest lies in the file
+  EXPECT_EQ(Shareable(*tensor.Narrow(0, 1, 2)).size(), 2U);
+}
+
+TEST_F(Turns, AreSharedWhereTheirBlocksAgree) {
+  constexpr uint64_t kShared = kRow - kBlockBytes;  // of a row that begins within a block
+  for (const auto& [gap, rows] :
+       {std::pair{uint64_t{0}, 2 * kRows}, {uint64_t{8}, kRows}, {uint64_t{kBlockBytes}, 2 * kRows}}) {
+    const Tensor tensor = Make(gap, kRow);
+    const std::string expected = *tensor.Read();
+    for (const bool is_under_crc : {false, true}) {
+      const Plan plan = PlanOf(tensor, 64, is_under_crc);
+      EXPECT_EQ(ShareableBytes(plan).bytes, rows * kShared) << gap;
+      EXPECT_EQ(ShareableBytes(plan).read_bytes, is_under_crc ? rows * kShared : 0) << gap;
+      static Sys kernel = real_;
+      static uint64_t moved;
+      moved = 0;
+      sys.copy_range = [](int from, off_t at, int to, off_t to_at, size_t size) -> ssize_t {
+        EXPECT_EQ(at % kBlockBytes, 0U);
+        EXPECT_EQ(to_at % kBlockBytes, 0U);
+        moved += size;
+        return kernel.copy_range(from, at, to, to_at, size);
+      };
+      ASSERT_THAT(Execute(plan, dir_ / "out", {.threads = 1, .replace = true}), IsOk());
+      EXPECT_EQ(moved, rows * kShared) << gap;
+      const std::string written = ReadFile(dir_ / "out");
+      EXPECT_EQ(written.substr(kBlockBytes + 64), expected + "tail") << gap;
+      uint32_t crc = 0;
+      for (int i = 0; i < 4; ++i) crc |= static_cast<uint32_t>(static_cast<unsigned char>(written[16 + i])) << (8 * i);
+      EXPECT_EQ(crc, is_under_crc ? Crc32(0, std::as_bytes(std::span(expected))) : 0) << gap;
+    }
+    EXPECT_EQ(ShareableBytes(PlanOf(tensor, 72, false)).bytes, gap == 8 ? kRows * kShared : 0) << gap;
+  }
+}
+
 TEST_F(SharedPlan, TheFileSystemIsAsked) {
   ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir_ / "source"));
   sys.clone_range = [](int, off_t, int, off_t, size_t) { return 0; };
