@@ -229,10 +229,10 @@ ANEMONE_CHECKED anemone_status* anemone_add_metadata(anemone_checkpoint* checkpo
  *
  * Options, as `anemone convert` has them: "to" (a format's name; default: by the destination's name), "dialect",
  * "hparams", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id",
- * "nemo2_version", "key", "dtype", "extra_state", "reflink" (strings); "tp", "pp", "vp", "split_rank", "vocab_size",
- * "max_shard_bytes" (integers); "dequantize", "only_weights", "use_ema", "strict", "verify_source", "crc32" (bools);
- * "set" {path: value}, "unset" [path], "artifacts" {path: file}, "lora" [path]. Beside them: "force" (bool): replace an
- * existing output; "threads" (integer).
+ * "nemo2_version", "key", "dtype", "extra_state", "reflink" (strings); "tp", "pp", "vp", "ep", "split_rank",
+ * "vocab_size", "max_shard_bytes" (integers); "dequantize", "only_weights", "use_ema", "strict", "verify_source",
+ * "crc32" (bools); "set" {path: value}, "unset" [path], "artifacts" {path: file}, "lora" [path]. Beside them: "force"
+ * (bool): replace an existing output; "threads" (integer).
  *
  * The output appears whole or not at all. `result` (may be NULL) gets JSON: destination, format, bytes_written, notes.
  */

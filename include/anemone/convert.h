@@ -54,6 +54,8 @@ struct ConvertOptions {
   // Empty: as the source (1 for foreign sources). In formats that hold tensors whole (torch_dist, nemo2) `tp` says for
   // how many ranks: how many chunks each is cut into, how vocabularies are padded, what the config says.
   std::optional<int> tp = {}, pp = {}, vp = {};
+  // In those formats: how many ranks divide a mixture's experts, whose optimizer is then one of two.
+  std::optional<int> ep = {};
   std::optional<int> split_rank = {};  // how many stages an encoder-decoder's encoder takes; empty: as the config says
   std::optional<DType> dtype = {};     // empty: keep
   // Weights that are stored in FP8 with a scale for each block are multiplied by their scales, to bf16.

@@ -8,7 +8,7 @@ from ._checkpoint import Checkpoint
 from ._config import to_json
 
 _TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "dtype", "extra_state", "reflink")
-_NUMBERS = ("tp", "pp", "vp", "split_rank", "vocab_size", "max_shard_bytes", "threads")
+_NUMBERS = ("tp", "pp", "vp", "ep", "split_rank", "vocab_size", "max_shard_bytes", "threads")
 _FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "crc32", "force")
 
 
@@ -125,7 +125,7 @@ def _open_again(path, dialect, framework, device):
 
 
 def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, base=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
-            nemo2_version=None, tp=None, pp=None, vp=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
+            nemo2_version=None, tp=None, pp=None, vp=None, ep=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             dequantize=None, only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other, with the options of `anemone convert`.
 
@@ -156,8 +156,8 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         NeMo's class of a training whose config names none: "megatron_clip".
     model_id, nemo2_version : str, optional
         The model's id in NeMo's convert_nemo1_to_nemo2; the NeMo 2 that is to read the result.
-    tp, pp, vp, split_rank : int, optional
-        Tensor- and pipeline-parallel sizes, virtual chunks of a stage, stages of an encoder.
+    tp, pp, vp, ep, split_rank : int, optional
+        Tensor- and pipeline-parallel sizes, virtual chunks of a stage, ranks that divide experts, stages of an encoder.
     dtype : str or torch.dtype, optional
         Of floating-point tensors: "fp32", "bf16", "fp16".
     set, artifacts : dict, optional
@@ -196,7 +196,7 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         "lora": lora if lora is None or isinstance(lora, str) else [_path(path) for path in lora],
         "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
-        "tp": tp, "pp": pp, "vp": vp, "split_rank": split_rank,
+        "tp": tp, "pp": pp, "vp": vp, "ep": ep, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),
         "set": set, "unset": unset, "artifacts": artifacts, "extra_state": extra_state, "dequantize": dequantize, "only_weights": only_weights,
         "use_ema": use_ema, "strict": strict, "max_shard_bytes": max_shard_bytes, "reflink": reflink, "crc32": crc32, "force": force, "threads": threads})

@@ -88,6 +88,7 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"tp", &o.tp},
           {"pp", &o.pp},
           {"vp", &o.vp},
+          {"ep", &o.ep},
           {"split_rank", &o.split_rank},
           {"vocab_size", &o.vocab_size},
           {"max_shard_bytes", &o.max_shard_bytes},

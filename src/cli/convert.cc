@@ -94,8 +94,9 @@ std::function<int()> DeclareReshard(CLI::App& app) {
   auto options = std::make_shared<Options>();
   DeclareConversion(app, *options);
   return [options] {
-    if (!options->flags.convert.tp && !options->flags.convert.pp && !options->flags.convert.vp) {
-      return Report(InvalidArgument("expected --tp, --pp or --vp", "see: anemone reshard --help"));
+    const ConvertOptions& asked = options->flags.convert;
+    if (!asked.tp && !asked.pp && !asked.vp && !asked.ep) {
+      return Report(InvalidArgument("expected --tp, --pp, --vp or --ep", "see: anemone reshard --help"));
     }
     return Run(*options);
   };

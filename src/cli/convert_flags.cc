@@ -54,6 +54,7 @@ void ConvertFlags::DeclareCommon(CLI::App& app) {
   app.add_option("--tp", convert.tp, "Tensor-parallel size")->type_name("N");
   app.add_option("--pp", convert.pp, "Pipeline-parallel size")->type_name("N");
   app.add_option("--vp", convert.vp, "Virtual chunks per pipeline stage")->type_name("N");
+  app.add_option("--ep", convert.ep, "Expert-parallel size that a distributed checkpoint is for")->type_name("N");
   app.add_option("--split-rank", convert.split_rank, "Pipeline stages of an encoder-decoder's encoder")->type_name("N");
   app.add_option("--table", convert.table,
                  "YAML file that tells how a model of no known family is split: docs/resharding.md")

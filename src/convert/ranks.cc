@@ -11,6 +11,8 @@
 
 #include "convert/pass.h"
 #include "family/words/nemo2_config.h"
+#include "format/dist/chain.h"
+#include "format/values.h"
 #include "parallel/layout.h"
 #include "parallel/reshard.h"
 #include "parallel/vocabulary.h"
@@ -25,13 +27,16 @@ Result<Layout> LayoutAskedFor(const Work& work) {
   const ConvertOptions& options = work.options;
   Layout layout = work.traits().has_rank_files ? work.conversion.source.layout : Layout{};
   // NeMo keeps no file of ranks that divide experts, and an archive none of virtual stages.
+  if (options.ep && !work.traits().is_chunked)
+    return WrongOption("ep",
+                       fmt::format("expected a format that is divided when it is loaded, found {}", work.format->name));
   layout.ep = 1;
   if (IsOfMegatron(TraitsOf(work.conversion.source).language)) layout.vp = 1;
   layout.tp = options.tp.value_or(layout.tp);
   layout.pp = options.pp.value_or(layout.pp);
   layout.vp = options.vp.value_or(layout.vp);
-  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1)
-    return InvalidArgument("expected numbers of tensor, pipeline and virtual ranks of at least 1");
+  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1 || options.ep.value_or(1) < 1)
+    return InvalidArgument("expected numbers of tensor, pipeline, virtual and expert ranks of at least 1");
   return layout;
 }
 
@@ -51,6 +56,32 @@ Status Pad(const Work& work, int was_tp, int tp) {
   return {};
 }
 
+// The optimizer as `ep` expert ranks load it, and how its keys are called.
+Status DivideTraining(const Work& work, int ep) {
+  Checkpoint& result = work.result();
+  std::optional<Value>& training = result.shards.front().training;
+  if (!training || FindOptimizers(training->node).empty()) return {};
+  const bool was_chained = FindOptimizers(training->node).size() > 1;
+  if (was_chained == (ep > 1)) return {};
+  ANEMONE_ASSIGN(training, ep > 1 ? WithChain(*training) : WithoutChain(*training));
+  // Every version of Megatron-core loads keys that say whose they are, where the metadata does not say otherwise.
+  if (auto& distributed = result.origin.distributed) distributed->has_chained_optimizer = ep > 1;
+  if (const ValueRef content = Lookup(*training->node, "content_metadata"); Pairs(content) != nullptr)
+    PutKey(*training->graph, content, "chained_optim_avoid_prefix", NewBool(*training->graph, ep == 1));
+  return {};
+}
+
+// Expert ranks as asked for, or as a distributed source has them.
+Result<int> ExpertRanks(const Work& work, bool was_distributed) {
+  if (!work.options.ep) return was_distributed ? StatedExpertParallel(work.result()) : 1;
+  const int ep = *work.options.ep;
+  if (ep == 1) return ep;
+  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(work.result(), work.KnownModel()));
+  ANEMONE_ASSIGN(const uint64_t experts, NumExperts(model.symbols));
+  if (experts > 0 && experts % static_cast<uint64_t>(ep) == 0) return ep;
+  return WrongOption("ep", fmt::format("expected a divisor of {} experts, found {}", experts, ep));
+}
+
 // A distributed result: whole tensors, a config that says how to divide them, tables padded for that.
 Status LayOutForLoaders(const Work& work, int tp) {
   Checkpoint& result = work.result();
@@ -61,9 +92,11 @@ Status LayOutForLoaders(const Work& work, int tp) {
   if ((language == ConfigLanguage::kNemo2 || IsOfMegatron(language)) && is_nemo1 && work.table == nullptr)
     ANEMONE_TRY(AddExtraStates(&result, work.KnownModel()));
   // Left as it was, nothing being asked.
-  if (was_distributed && !work.options.tp && !work.options.pp) return {};
+  if (was_distributed && !work.options.tp && !work.options.pp && !work.options.ep) return {};
+  ANEMONE_ASSIGN(const int ep, ExpertRanks(work, was_distributed));
+  ANEMONE_TRY(DivideTraining(work, ep));
   ANEMONE_TRY(Pad(work, was_distributed ? StatedTensorParallel(result) : 1, tp));
-  return result.config ? SetLayout({.tp = tp}, &*result.config) : Status();
+  return result.config ? SetLayout({.tp = tp, .ep = ep}, &*result.config) : Status();
 }
 
 // What was divided when it was loaded becomes what is stored by rank.

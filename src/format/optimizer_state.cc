@@ -95,6 +95,8 @@ std::string StateNameIn(size_t model, const std::string& name) {
   return model == 0 ? name : fmt::format("model{}.{}", model, name);
 }
 
+bool IsOfExperts(std::string_view name) { return name.find(".mlp.experts.") != std::string_view::npos; }
+
 Status NotCarried(std::string what) { return Without(Unsupported(std::move(what))); }
 
 std::vector<const StateDict*> DictsOf(const Shard& shard) {

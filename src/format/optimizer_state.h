@@ -27,6 +27,9 @@ enum class DecayRule : uint8_t {
   kAll,             // one group
 };
 
+// Whether a parameter is an expert's, which ranks of experts divide. What all tokens share is none.
+bool IsOfExperts(std::string_view name);
+
 // A parameter's group: 0 with weight decay, 1 without.
 size_t DecayGroupOf(std::string_view name, DecayRule rule);
 

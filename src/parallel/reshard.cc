@@ -528,7 +528,8 @@ bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* not
   return false;
 }
 
-// Each expert rank steps an optimizer of its own for its experts; NeMo keeps no file of such ranks.
+// Each expert rank steps an optimizer of its own for its experts; NeMo keeps no file of such ranks. States by name are
+// read from Megatron-LM's.
 Status CheckTrainedRanks(const Layout& layout) {
   if (layout.ep == 1) return {};
   return Unsupported(fmt::format("expected one expert rank for a training state, found {}", layout.ep))
@@ -811,7 +812,8 @@ Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& che
   ModelSymbols whole = model.symbols;
   ANEMONE_TRY(PadForRanks(model, &whole, 1, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
-    if (HasOptimizer(*checkpoint.shards.front().training)) ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
+    if (KeysOf(*checkpoint.shards.front().training) == ParameterKeys::kNumbers)
+      ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
     ANEMONE_TRY(MergeTraining(checkpoint, model, whole, 1, &result));
   }
   if (result.config) ANEMONE_TRY(SetLayoutOf(*model.family, result.layout, &*result.config));

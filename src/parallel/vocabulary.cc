@@ -58,6 +58,11 @@ int StatedTensorParallel(const Checkpoint& checkpoint) {
   return static_cast<int>(std::min<uint64_t>(stated, 4096));
 }
 
+int StatedExpertParallel(const Checkpoint& checkpoint) {
+  const uint64_t stated = NumberAt(ModelConfig(checkpoint), "expert_model_parallel_size").value_or(1);
+  return static_cast<int>(std::clamp<uint64_t>(stated, 1, 4096));
+}
+
 std::optional<uint64_t> CountTokens(const Checkpoint& checkpoint) {
   const ConfigNode* tokenizer = checkpoint.config ? checkpoint.config->root().Get("tokenizer") : nullptr;
   for (const std::string_view key : {"model", "tokenizer_model", "vocab_file"}) {

@@ -24,6 +24,8 @@ Result<uint64_t> VocabRows(const Checkpoint& checkpoint, std::string_view tower,
 
 // The ranks that the config says the model runs on, which are those a distributed checkpoint's tables are padded for.
 int StatedTensorParallel(const Checkpoint& checkpoint);
+// The ranks that divide a mixture's experts, by the config.
+int StatedExpertParallel(const Checkpoint& checkpoint);
 
 // The tokens of the tokenizer whose file the config names: a SentencePiece model's pieces, or the entries of a
 // vocabulary in JSON. Tokens that NeMo adds when it loads them are not counted. nullopt without such a file.

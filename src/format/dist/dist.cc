@@ -12,6 +12,7 @@
 #include "base/closed_file.h"
 #include "base/for_each.h"
 #include "format/dist/entries.h"
+#include "format/optimizer_state.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
 
@@ -224,7 +225,10 @@ class Presenter {
     ValueGraph& graph = *training_.graph;
     ANEMONE_ASSIGN(const std::vector<ValueRef> optimizers, Optimizers());
     std::vector<std::unordered_map<std::string, ValueRef>> parameters(optimizers.size());
+    // Newer versions of Megatron-core name no member.
+    const bool has_experts_apart = optimizers.size() == 2 && !IsChained();
     const auto put = [&](size_t member, std::string_view parameter, std::string_view kind, Tensor tensor) {
+      if (has_experts_apart && IsOfExperts(parameter)) member = 1;
       ValueRef& dict = parameters[member][std::string(parameter)];
       if (dict == nullptr) {
         dict = graph.New(Kind::kDict);

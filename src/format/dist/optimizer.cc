@@ -1,8 +1,6 @@
 #include "format/dist/optimizer.h"
 
 #include <algorithm>
-#include <functional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -10,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "format/dist/chain.h"
 #include "format/values.h"
 
 namespace anemone {
@@ -18,27 +17,6 @@ namespace {
 using Kind = ValueNode::Kind;
 
 constexpr std::string_view kNamedMaster = "fp32_param";  // an fp32 master
-constexpr std::string_view kCommonStep = "common_step";  // beside the states, instead of a step in each
-
-// Where experts have ranks of their own their parameters have groups of their own. In one process they stand in those
-// of the others, which are trained the same way.
-Status FoldExperts(std::vector<ValueRef>* groups) {
-  const auto of_experts = [](ValueRef group) {
-    return IsTrue(Lookup(*group, "is_expert")) || IsTrue(Lookup(*group, "is_expert_parallel"));
-  };
-  const auto experts = std::stable_partition(groups->begin(), groups->end(), std::not_fn(of_experts));
-  std::set<std::string> dense;
-  for (auto group = groups->begin(); group != groups->end(); ++group) {
-    ANEMONE_ASSIGN(std::string text, GroupText(*group));
-    if (group < experts) {
-      dense.insert(std::move(text));
-    } else if (!dense.contains(text)) {
-      return NotCarried("expected the experts' learning rate, step and the like to be the others', found others");
-    }
-  }
-  groups->erase(experts, groups->end());
-  return {};
-}
 
 // What the members of a chain hold together.
 struct Members {

@@ -477,9 +477,11 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
     common.node = common.graph->New(Kind::kDict);
     return common;
   }
-  const DistributedOrigin origin = checkpoint.origin.distributed.value_or(DistributedOrigin());
-  std::unordered_set<ValueRef> own;
   const std::vector<ValueRef> optimizers = FindOptimizers(training->node);
+  DistributedOrigin origin;
+  origin.has_chained_optimizer = optimizers.size() > 1;
+  if (checkpoint.origin.distributed) origin = *checkpoint.origin.distributed;
+  std::unordered_set<ValueRef> own;
   for (size_t member = 0; member < optimizers.size(); ++member) {
     const ValueRef state = Lookup(*optimizers[member], "state");
     if (!IsByName(state)) continue;

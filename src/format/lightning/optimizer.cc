@@ -118,6 +118,13 @@ Status ReadNumbered(ValueRef outer, const std::vector<Parameter>& parameters, Op
   return {};
 }
 
+// The optimizer as it is wrapped; of a chain, {0: …, 1: …}, the first.
+ValueRef FirstMember(ValueRef outer) {
+  const std::vector<ValueRef>* pairs = DictEntries(*outer);
+  const bool is_chain = pairs != nullptr && pairs->size() > 1 && pairs->front()->kind == Kind::kInt;
+  return is_chain ? pairs->at(1) : outer;
+}
+
 // Megatron-LM's only optimizer, whose states are by name.
 Result<OptimizerState> ReadMegatrons(const Shard& shard, const ParameterRules& rules) {
   OptimizerState result;
@@ -126,7 +133,7 @@ Result<OptimizerState> ReadMegatrons(const Shard& shard, const ParameterRules& r
   result.keep = *shard.training;
   ValueRef outer = Lookup(*shard.training->node, kMegatrons);
   ANEMONE_TRY(ReadNamed(ParametersOf(shard, rules), FindOptimizers(shard.training->node), &result));
-  result.inner_key = Lookup(*outer, "optimizer") == nullptr ? "" : "optimizer";
+  result.inner_key = Lookup(*FirstMember(outer), "optimizer") == nullptr ? "" : "optimizer";
   return result;
 }
 
@@ -143,8 +150,7 @@ Result<OptimizerState> ReadStored(const Shard& shard, const ParameterRules& rule
   const std::vector<ValueRef> chain = FindOptimizers(shard.training->node);
   const std::vector<Parameter> parameters = ParametersOf(shard, rules);
   if (KeysOf(*shard.training) == ParameterKeys::kNames) {
-    ValueRef first = chain.size() > 1 ? DictEntries(*outer)->at(1) : outer;
-    result.is_distributed = Lookup(*first, "param_state_sharding_type") != nullptr;
+    result.is_distributed = Lookup(*FirstMember(outer), "param_state_sharding_type") != nullptr;
     ANEMONE_TRY(ReadNamed(parameters, chain, &result));
     return result;
   }
@@ -233,7 +239,7 @@ Result<Value> WithOptimizer(const Value& training, const Shard& shard, const Opt
     } else if (key == kMegatrons && optimizer != nullptr && IsMegatronTraining(training)) {
       StateWriter writer(graph, *optimizer, moments);
       ANEMONE_ASSIGN(value, WriteNamed(Grouped(ParametersOf(shard, optimizer->rules), optimizer->rule), writer));
-      KeepOthers(pairs[i + 1], value, graph);
+      KeepOthers(FirstMember(pairs[i + 1]), value, graph);
     } else if (key == "optimizer_states" && optimizer != nullptr) {
       StateWriter writer(graph, *optimizer, moments);
       const ParameterGroups groups = Grouped(ParametersOf(shard, optimizer->rules), optimizer->rule);

@@ -174,16 +174,15 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
                                  : "every rank's folder is needed: copy the missing ones here");
 }
 
-Status TakeOptimizer(const Location& rank, const ConfigNode& args, const Layout& layout, Shard& shard) {
+// `first`: see TakeRankOptimizer.
+Status TakeOptimizer(const Location& rank, const ConfigNode& args, const Shard* first, Shard& shard) {
   std::optional<ByteRange> buckets;
   if (const Location file = rank / "distrib_optim.pt"; file.IsFile()) {
     ANEMONE_ASSIGN(ByteSourcePtr source, file.Open());
     buckets = Whole(std::move(source));
   }
-  Status taken = TakeRankOptimizer(buckets, args, shard);
+  Status taken = TakeRankOptimizer(buckets, args, first, shard);
   if (!taken.ok() || Lookup(*shard.training->node, "optimizer") == nullptr) return taken;
-  // With ranks of their own, experts have an optimizer of their own.
-  if (layout.ep > 1) return Unsupported("expected one expert rank, found several [MEG-16]");
   return (rank / "optim.pt").IsFile() ? Unsupported("expected it beside the model, found a file of its own") : Status();
 }
 
@@ -227,7 +226,9 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
     shard.weights = std::move(own.shard.weights);
     shard.chunks = std::move(own.shard.chunks);
     shard.training = std::move(own.shard.training);
-    const Status taken = TakeOptimizer(folder / name, *file.hparams, checkpoint.layout, shard);
+    const size_t ranks_before = static_cast<size_t>(shard.ep_rank) * static_cast<size_t>(checkpoint.layout.tp);
+    const Shard* first_expert = ranks_before == 0 ? nullptr : &checkpoint.shards[i - ranks_before];
+    const Status taken = TakeOptimizer(folder / name, *file.hparams, first_expert, shard);
     if (!taken.ok() && not_read.empty()) not_read = taken.In(name).message();
   }
   checkpoint.config = Config(*std::move(file.hparams));

@@ -61,6 +61,13 @@ Result<Models> ModelsOf(const Value& root) {
   return models;
 }
 
+// Those of them that are the experts', or the others.
+Models Part(Models models, bool of_experts) {
+  for (auto& parameters : models.parameters)
+    std::erase_if(parameters, [&](const StateDict::Item* item) { return IsOfExperts(item->name) != of_experts; });
+  return models;
+}
+
 // ---- states ----
 
 // By kind ("exp_avg"), for each of a rank's models: its tensors under the names and in the shapes that are stored.
@@ -335,23 +342,57 @@ ValueRef OptimizerWith(ValueRef stored, ValueRef state, ValueGraph& graph) {
   return outer;
 }
 
-Result<ValueRef> NamedOptimizer(const std::optional<ByteRange>& buckets, const Value& root, const ConfigNode& args,
-                                const Shard& shard, ValueGraph& graph) {
-  const ValueRef stored = Lookup(*root.node, "optimizer");
-  if (Pairs(stored) == nullptr) return Unsupported("expected one optimizer, found several");
-  ANEMONE_ASSIGN(const Models models, ModelsOf(root));
-  Result<States> states = States();
-  if (buckets) {
-    ANEMONE_ASSIGN(const TorchFile file, ReadTorchFile(*buckets));
-    states = ReadBuckets(file.root, BufferLayout(args, shard, models), models);
+// What one optimizer is read from.
+struct Stored {
+  ValueRef optimizer = nullptr;        // beside the model
+  std::optional<Value> buffers;        // of distrib_optim.pt; a null node: another rank has them
+  ValueRef of_first_expert = nullptr;  // the same optimizer on the first expert rank, already read
+};
+
+Result<ValueRef> NamedOptimizer(const Stored& stored, const BufferLayout& layout, const Models& models,
+                                const Value& root, const ConfigNode& args, ValueGraph& graph) {
+  if (Pairs(stored.optimizer) == nullptr) return Unsupported("expected one optimizer, found several");
+  ValueRef state = nullptr;
+  if (!stored.buffers || stored.buffers->node != nullptr) {
+    ANEMONE_ASSIGN(States states, stored.buffers ? ReadBuckets(*stored.buffers, layout, models)
+                                                 : ReadNumbers(stored.optimizer, models));
+    ANEMONE_ASSIGN(state, NamedStates(std::move(states), root, args, graph));
   } else {
-    states = ReadNumbers(stored, models);
+    const ValueRef below = stored.of_first_expert == nullptr ? nullptr : Lookup(*stored.of_first_expert, "optimizer");
+    const ValueRef found = below == nullptr ? nullptr : Lookup(*below, "state");
+    if (found == nullptr) return Corrupt("expected the buffers of all but the experts on their first rank, found none");
+    state = CopyValue(found, graph);
   }
-  if (!states.ok()) return states.status();
-  ANEMONE_ASSIGN(const ValueRef state, NamedStates(*std::move(states), root, args, graph));
-  const ValueRef optimizer = OptimizerWith(stored, state, graph);
-  if (buckets) PutKey(graph, optimizer, "param_state_sharding_type", NewString(graph, kFullyReshardable));
+  const ValueRef optimizer = OptimizerWith(stored.optimizer, state, graph);
+  if (stored.buffers) PutKey(graph, optimizer, "param_state_sharding_type", NewString(graph, kFullyReshardable));
   return optimizer;
+}
+
+// Where experts have ranks of their own, {0: all but the experts', 1: the experts'}, which are lists in both files. The
+// buffers of the first lie beside the first expert rank alone [core_v0.16.1 optimizer.py, ChainedOptimizer].
+Result<ValueRef> NamedChain(const std::optional<Value>& buffers, const Value& root, const ConfigNode& args,
+                            const Shard& shard, const Shard* first, ValueGraph& graph) {
+  const ValueRef stored = Lookup(*root.node, "optimizer");
+  ANEMONE_ASSIGN(const Models models, ModelsOf(root));
+  const BufferLayout layout(args, shard, models);
+  if (!IsList(stored)) return NamedOptimizer({stored, buffers, nullptr}, layout, models, root, args, graph);
+  constexpr size_t kMembers = 2;
+  const bool fits = stored->items.size() == kMembers &&
+                    (!buffers || (IsList(buffers->node) && buffers->node->items.size() == kMembers));
+  if (!fits) return Unsupported("expected one optimizer, or one beside the experts', found others");
+  const ValueRef of_first = first == nullptr ? nullptr : Lookup(*first->training->node, "optimizer");
+  const ValueRef chain = graph.New(Kind::kDict);
+  for (size_t member = 0; member < kMembers; ++member) {
+    Stored own{.optimizer = stored->items[member], .buffers = buffers, .of_first_expert = nullptr};
+    if (buffers) {
+      const ValueRef node = buffers->node->items[member];
+      own.buffers = Value{buffers->graph, node->kind == Kind::kNone ? nullptr : node};
+    }
+    if (member == 0 && Pairs(of_first) != nullptr) own.of_first_expert = (*Pairs(of_first))[1];
+    ANEMONE_ASSIGN(const ValueRef named, NamedOptimizer(own, layout, Part(models, member == 1), root, args, graph));
+    chain->items.insert(chain->items.end(), {NewInt(graph, static_cast<int64_t>(member)), named});
+  }
+  return chain;
 }
 
 }  // namespace
@@ -376,13 +417,19 @@ Value OfAllRanks(const Value& training) {
   return result;
 }
 
-Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, Shard& shard) {
+Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, const Shard* first,
+                         Shard& shard) {
   const Value root = *shard.training;
   Value own = OfAllRanks(root);
   SetContentMetadata(buckets ? kFullyReshardable : "", own);
   shard.training = own;
   if (Lookup(*root.node, "optimizer") == nullptr) return {};
-  ANEMONE_ASSIGN(const ValueRef optimizer, NamedOptimizer(buckets, root, args, shard, *own.graph));
+  std::optional<Value> buffers;
+  if (buckets) {
+    ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(*buckets));
+    buffers = std::move(file.root);
+  }
+  ANEMONE_ASSIGN(const ValueRef optimizer, NamedChain(buffers, root, args, shard, first, *own.graph));
   SetKey(*own.graph, own.node, "optimizer", optimizer);
   return {};
 }

@@ -25,9 +25,11 @@ void SetContentMetadata(std::string_view sharding, Value& training);
 Value OfAllRanks(const Value& training);
 
 // The training dictionary of a rank with the optimizer in the form of a distributed checkpoint, without weights and
-// without random states. `buckets` is distrib_optim.pt. Errors: Unsupported, Corrupt, where its states are not found;
-// `training` then is without an optimizer.
-Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, Shard& shard);
+// without random states. `buckets` is distrib_optim.pt; `first` the same rank's shard of the first expert rank, which
+// has been read, or null for that itself. Errors: Unsupported, Corrupt, where its states are not found; `training` then
+// is without an optimizer.
+Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNode& args, const Shard* first,
+                         Shard& shard);
 
 }  // namespace anemone
 

@@ -49,7 +49,7 @@ class CommandLine(ProgramCase):
         self.fails(64, "--preset: expected the name of a size, found 'huge'", "convert", CLIP / "hf", "x.nemo",
                    "--preset", "huge")
         self.fails(64, "expected KEY=VALUE", "convert", CLIP / "hf", "x.nemo", "--set", "a")
-        self.fails(64, "expected --tp, --pp or --vp", "reshard", CLIP / "mcore.nemo", "x.nemo")
+        self.fails(64, "expected --tp, --pp, --vp or --ep", "reshard", CLIP / "mcore.nemo", "x.nemo")
         self.fails(64, "tensor parallel 3", "convert", CLIP / "hf", "x.nemo", "--tp", "3")
         self.fails(64, "finite", "infer", DEMO, "--image", "a.jpg", "--text", "a", "--logit-scale", "nan")
 

@@ -1,11 +1,14 @@
 """Megatron-core's GPT on a CPU: its local layers, torch's optimizer, gloo."""
 
+import contextlib
 import dataclasses
 import datetime
 import inspect
 import os
 import typing
+from unittest import mock
 
+import numpy
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -79,6 +82,20 @@ def start(rank, ranks, out, **sizes):
     parallel_state.initialize_model_parallel(**{"tensor_model_parallel_size": ranks, **sizes})
 
 
+def answer_as_a_cpu():
+    """What Megatron-core asks of a GPU."""
+    from megatron.core.tensor_parallel import random
+    random.CudaRNGStatesTracker.fork = lambda *_: contextlib.nullcontext()
+    torch.cuda.current_device = lambda: torch.device("cpu")
+    torch.cuda.synchronize = torch.cuda.empty_cache = lambda *_: None
+    torch.cuda.current_stream = lambda *_: mock.MagicMock()
+    torch.cuda.Stream = lambda *_, **__: mock.MagicMock()
+    torch.cuda.stream = lambda *_: contextlib.nullcontext()
+    torch.Tensor.cuda = lambda self, *_, **__: self
+    numpy.product = numpy.prod
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # as torch and numpy were when Megatron-core 0.9 came
+
+
 class CpuForCuda(TorchFunctionMode):
     """Tensors that are asked for on a GPU are on the CPU."""
 
@@ -137,3 +154,43 @@ def mtp_logits(model, ids):
     with torch.no_grad():
         model.eval()(ids, positions, None, labels=ids)
         return [model.output_layer(part)[0].transpose(0, 1) for part in parts]
+
+
+class FusedAdam(torch.optim.AdamW):
+    """Keeps the step with the group, as Transformer Engine's and apex's. Core 0.9's own training had these, and the distributed optimizer
+    of all versions asks a new one that is torch's for a step that it does not have."""
+
+    def __init__(self, params, lr, weight_decay, betas, eps, **_):
+        super().__init__(params, lr=lr, weight_decay=weight_decay, betas=betas, eps=eps)
+
+    def __setstate__(self, state):
+        steps = [group.pop("step", 0) for group in state["param_groups"]]
+        for own in state["state"].values():
+            own["step"] = torch.tensor(0.0)
+        super().__setstate__(state)
+        for group, step in zip(self.param_groups, steps):
+            group["step"] = step
+        for own in self.state.values():
+            del own["step"]
+
+    def step(self, closure=None):
+        parameters = [(group, parameter) for group in self.param_groups for parameter in group["params"]]
+        for group, parameter in parameters:
+            self.state[parameter]["step"] = torch.tensor(float(group["step"]))
+        super().step(closure)
+        for group, parameter in parameters:
+            del self.state[parameter]["step"]
+        for group in self.param_groups:
+            group["step"] += 1
+
+
+@contextlib.contextmanager
+def fused_adam(is_used):
+    from megatron.core import optimizer
+    from megatron.core.optimizer import distrib_optimizer
+    with contextlib.ExitStack() as stack:
+        if is_used:
+            for module, name, value in ((optimizer, "Adam", FusedAdam), (optimizer, "USING_PYTORCH_OPTIMIZER", False),
+                                        (distrib_optimizer, "Adam", FusedAdam), (distrib_optimizer, "HAVE_APEX_OR_TE", True)):
+                stack.enter_context(mock.patch.object(module, name, value, create=True))
+        yield

@@ -33,16 +33,18 @@ using testing::IsOk;
 using testing::StatusIs;
 using testing::TempDir;
 
-// "kind.parameter" of each tensor of an optimizer's states but the parameters themselves.
-Digests MomentsOf(const Checkpoint& checkpoint) {
+// "kind.parameter" of each tensor of an optimizer's states; the parameters themselves, or not.
+enum class Masters : uint8_t { kWith, kWithout };
+Digests MomentsOf(const Checkpoint& checkpoint, Masters masters = Masters::kWithout) {
   Checkpoint moments;
   moments.shards.emplace_back();
   for (const ValueRef optimizer : FindOptimizers(checkpoint.shards.front().training->node)) {
     const std::vector<ValueRef>& pairs = *Pairs(Lookup(*optimizer, "state"));
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
+      if (pairs[i]->text == "common_step") continue;
       const std::vector<ValueRef>& kinds = *Pairs(pairs[i + 1]);
       for (size_t j = 0; j + 1 < kinds.size(); j += 2) {
-        if (kinds[j]->text == "param") continue;
+        if (kinds[j]->text == "param" && masters == Masters::kWithout) continue;
         const std::string name = kinds[j]->text + "." + pairs[i]->text;
         EXPECT_THAT(moments.weights().Add(name, *kinds[j + 1]->tensor), IsOk());
       }
@@ -436,6 +438,96 @@ TEST_F(RankOptimizerTest, OtherGroupsAreNotTaken) {  // MEG-16
   });
   EXPECT_THAT(NotesOf(temp_ / "ckpt"), ::testing::Contains(::testing::HasSubstr("the optimizer's state is not read")));
 }
+
+// ---- several expert ranks ----
+
+// An optimizer of the experts' own beside the others', whose states the first expert rank alone may have.
+class ExpertRanksTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::string item() const { return Golden(std::string("megatron/") + GetParam()); }
+  static std::vector<ValueRef> Members(const Checkpoint& checkpoint) {
+    return FindOptimizers(checkpoint.shards.front().training->node);
+  }
+  void ExpectAll(const Checkpoint& checkpoint) const {
+    EXPECT_EQ(DigestsOf(checkpoint.weights()), Listed(item() + "/plain.sha256"));
+    EXPECT_EQ(MomentsOf(checkpoint, Masters::kWith), Listed(item() + "/optimizer.sha256"));
+  }
+};
+
+TEST_P(ExpertRanksTest, BecomeOneOptimizer) {  // MEG-16, MEG-17
+  const TempDir temp;
+  Convert(item() + "/ckpt", temp / "lm", {.to = "megatron"});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint written, OpenCheckpoint(temp / "lm"));
+  ExpectAll(written);
+  ASSERT_EQ(Members(written).size(), 1);
+  EXPECT_EQ(Lookup(*Members(written)[0], "param_groups")->items.size(), 2);
+  EXPECT_EQ(written.config->root().Get("expert_model_parallel_size")->AsInt(), 1);
+  EXPECT_THAT(written.notes, ::testing::Not(::testing::Contains(::testing::HasSubstr("not read"))));
+}
+
+// Where experts have ranks again, they have an optimizer again; without, the dictionary is as it was.
+TEST_P(ExpertRanksTest, AreAskedFor) {  // MEG-19
+  const TempDir temp;
+  Convert(item() + "/ckpt", temp / "two", {.to = "megatron", .ep = 2});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint two, OpenCheckpoint(temp / "two"));
+  ExpectAll(two);
+  ASSERT_EQ(Members(two).size(), 2);
+  EXPECT_TRUE(two.origin.distributed->has_chained_optimizer);
+  EXPECT_EQ(two.config->root().Get("expert_model_parallel_size")->AsInt(), 2);
+  const ValueRef groups = Lookup(*Members(two)[1], "param_groups");
+  ASSERT_EQ(groups->items.size(), 1);  // experts have no vectors
+  EXPECT_EQ(Lookup(*groups->items[0], "is_expert_parallel")->integer, 1);
+  EXPECT_EQ(
+      Lookup(*Lookup(*two.shards.front().training->node, "content_metadata"), "chained_optim_avoid_prefix")->integer,
+      0);
+  const std::vector<ValueRef>& experts = *Pairs(Lookup(*Members(two)[1], "state"));
+  for (size_t i = 0; i + 1 < experts.size(); i += 2)
+    EXPECT_THAT(experts[i]->text, ::testing::AnyOf("common_step", ::testing::HasSubstr(".mlp.experts.")));
+
+  Convert(temp / "two", temp / "tp", {.to = "megatron", .tp = 1});  // keeps expert ranks
+  EXPECT_EQ(Members(*OpenCheckpoint(temp / "tp")).size(), 2);
+  Convert(temp / "two", temp / "one", {.to = "megatron", .ep = 1});
+  Convert(item() + "/ckpt", temp / "merged", {.to = "megatron"});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint one, OpenCheckpoint(temp / "one"));
+  ExpectAll(one);
+  EXPECT_EQ(Members(one).size(), 1);
+  EXPECT_EQ(Lookup(*Members(one)[0], "param_groups")->items.size(), 2);
+  Convert(temp / "two", temp / "nemo2", {.to = "nemo2"});
+  Convert(temp / "nemo2", temp / "bridge", {.to = "megatron-bridge"});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint bridge, OpenCheckpoint(temp / "bridge"));
+  const std::string fused = ".mlp.linear_fc1.layer_norm_";  // of local layers; NeMo 2 has Transformer Engine's
+  Digests expected;
+  for (const auto& [name, digest] : Listed(item() + "/optimizer.sha256")) {
+    const size_t at = name.find(fused);
+    const bool is_fused = at != std::string::npos;
+    expected.emplace(is_fused ? std::string(name).replace(at, fused.size(), ".pre_mlp_layernorm.") : name, digest);
+  }
+  EXPECT_EQ(MomentsOf(bridge, Masters::kWith), expected);
+}
+
+TEST_P(ExpertRanksTest, AreRefusedWhereTheyDivideNothing) {  // MEG-19
+  const TempDir temp;
+  EXPECT_THAT(PlanConversion(item() + "/ckpt", temp / "lm", {.to = "megatron", .ep = 3}),
+              StatusIs(ErrorKind::kInvalidArgument, "4 experts"));
+  EXPECT_THAT(PlanConversion(item() + "/ckpt", temp / "a.nemo", {.ep = 2}),
+              StatusIs(ErrorKind::kInvalidArgument, "nemo"));
+  EXPECT_THAT(PlanConversion(Golden("megatron/mlm19-dist-tp1-llama/ckpt"), temp / "lm", {.to = "megatron", .ep = 2}),
+              StatusIs(ErrorKind::kInvalidArgument, "0 experts"));
+}
+
+// The buffers that the first expert rank alone has.
+TEST(ExpertRanks, AMissingFileLeavesTheOptimizer) {  // MEG-17
+  const TempDir temp;
+  fs::copy(Golden("megatron/experts-distributed/ckpt"), temp / "ckpt", fs::copy_options::recursive);
+  const fs::path rank = temp / "ckpt/iter_0000003/mp_rank_00_000_000";
+  fs::permissions(rank, fs::perms::owner_all);
+  fs::copy_file(rank.parent_path() / "mp_rank_00_000_001/distrib_optim.pt", rank / "distrib_optim.pt",
+                fs::copy_options::overwrite_existing);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint((temp / "ckpt")));
+  EXPECT_THAT(checkpoint.notes, ::testing::Contains(::testing::HasSubstr("buffers of all but the experts")));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExpertRanksTest, ::testing::Values("experts-adam", "experts-distributed"));
 
 // Without an optimizer, too, the training goes on where it was.
 TEST_F(RankOptimizerTest, TheIterationStays) {  // MEG-16
