@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "anemone/dtype.h"
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
+#include "family/words/gemma_words.h"
 #include "family/words/megatron_config.h"
 #include "family/words/megatron_tables.h"
 #include "family/words/model_words.h"
@@ -111,7 +113,9 @@ Status PutActivation(const Described& described, ConfigNode* args) {
   (*args)["bias_swiglu_fusion"] = ConfigNode::Bool(swiglu && IsTrue(described.model, "bias_activation_fusion"));
   if (!described.by_tanh() || IsTrue(described.words, "bias")) return {};
   return Unsupported(
-      "activation: expected gelu with a bias, found its tanh form without one: Megatron-LM has no argument for that");
+             "activation: expected gelu with a bias, found its tanh form without one: Megatron-LM has no argument for "
+             "that")
+      .Use("to", "megatron-bridge", "name a function");
 }
 
 void PutPositions(const Described& described, ConfigNode* args) {
@@ -192,12 +196,38 @@ Status PutBridgeActivation(const Described& described, ConfigNode* model) {
   return {};
 }
 
+// The class that computes what no field says.
+const BridgeClass& BridgeClassOf(const ConfigNode& words) {
+  const auto computes = [&](const BridgeClass& row) {
+    constexpr std::string_view kImplied[] = {"multi_latent_attention", "apply_embedding_scaling", "name"};
+    const ConfigNode implied = ParseWord(row.implied);
+    return !row.written.empty() && std::ranges::all_of(kImplied, [&](std::string_view key) {
+      const ConfigNode &said = WordAt(words, key), &own = WordAt(implied, key);
+      return SameConfig(own, said) || (own.is_null() && said.AsBool() == false);
+    });
+  };
+  const auto* found = std::ranges::find_if(kBridgeClasses, computes);
+  // What no class computes is refused where the words are compared.
+  return found == std::end(kBridgeClasses) ? kBridgeClasses[0] : *found;
+}
+
+// Layers with and without experts, or with latent attention: a provider's own layers are all alike, with neither.
+ConfigNode LayersOfTheirOwn() {
+  ConfigNode node = ConfigNode::Map();
+  node["_args_"] = ConfigNode::List();
+  node["_partial_"] = ConfigNode::Bool(true);
+  node["_target_"] = TextNode("megatron.core.models.gpt.gpt_layer_specs.get_gpt_decoder_block_spec");
+  node["use_transformer_engine"] = ConfigNode::Bool(true);
+  return node;
+}
+
 Result<ConfigNode> BridgeModel(const Described& described) {
-  if (described.is_latent())
-    return Unsupported("multi_latent_attention: expected false, found true: its class in Megatron-Bridge is not known",
-                       "Megatron-LM's folder holds the model");
-  ConfigNode model = Target("megatron.bridge.models.gpt_provider.GPTModelProvider");
+  ConfigNode model = Target(BridgeClassOf(described.words).written);
   PutTable(described, BridgeKeyOf, &model);
+  // The class has numbers for positions that are not scaled; no rank of queries is a value.
+  for (const std::string_view key : LatentWords()) {
+    if (key != "q_lora_rank" && WordAt(model, key).is_null()) model.Erase(key);
+  }
   model["num_query_groups"] = WordAt(described.words, "num_query_groups");
   model["share_embeddings_and_output_weights"] = WordAt(described.words, "share_embeddings_and_output_weights");
   const bool is_rms = WordAt(described.words, "normalization").AsString() == "rmsnorm";
@@ -209,6 +239,16 @@ Result<ConfigNode> BridgeModel(const Described& described) {
   model["rope_scaling"] = ConfigNode::Bool(is_scaled);
   if (is_scaled) model["rope_scaling_factor"] = factor.is_null() ? ConfigNode::Float(8) : factor;
   if (!WindowOf(described).is_null()) model["window_size"] = WindowOf(described);
+  const ConfigNode& expert_layers = WordAt(described.words, "moe_layer_freq");
+  model["moe_layer_freq"] = expert_layers.is_null() ? ConfigNode::Int(1) : expert_layers;
+  if (described.is_latent() || !expert_layers.is_null()) model["transformer_layer_spec"] = LayersOfTheirOwn();
+  const ConfigNode& name = WordAt(described.words, "name");
+  if (name.AsString() == std::string(kGemma2Name)) GiveGemma2(described.model, model);
+  if (name.AsString() == std::string(kGemma3Name)) {
+    GiveGemma3(described.model, model);
+    const auto scalar = WordAt(described.words, "mcore_customization_config.query_pre_attn_scalar").AsDouble();
+    if (scalar) model["softmax_scale"] = ConfigNode::Float(1 / std::sqrt(*scalar));
+  }
   // The rows that are stored, padded already.
   model["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(described.facts.vocab_rows));
   model["should_pad_vocab"] = ConfigNode::Bool(false);

@@ -11,6 +11,7 @@
 
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
+#include "family/words/gemma_words.h"
 #include "family/words/megatron_tables.h"
 #include "family/words/model_words.h"
 
@@ -154,25 +155,6 @@ std::string ArgumentOf(std::string_view bridge) {
   return std::string(other == std::end(kBridge) ? bridge : other->second);
 }
 
-// Classes that build what their fields say, by the beginnings of their names. Others compute more than that.
-constexpr std::string_view kBridgeClasses[] = {
-    "BridgeGPTModelConfig",
-    "GPTModelConfig",
-    "GPTModelProvider",
-    "GPTProvider",
-    "Llama",
-    "CodeLlama",
-    "MistralModelProvider",
-    "Mixtral",
-    "Qwen2",
-    "Qwen25",
-    "Qwen3",
-    "NemotronModelProvider",
-    "Nemotron3ModelProvider",
-    "Nemotron4ModelProvider",
-    "StarCoder",
-};
-
 std::string LastName(std::string_view python) { return std::string(python.substr(python.rfind('.') + 1)); }
 
 // How an activation is written: {_target_: torch.nn.functional.silu}, or "silu".
@@ -195,13 +177,46 @@ Status TakeBridgeActivation(const ConfigNode& model, ConfigNode* args) {
   return {};
 }
 
+// The class of run_config.yaml's model.
+Result<const BridgeClass*> ClassOfBridge(const ConfigNode& root) {
+  const std::string name = LastName(TextIn(*root.Get("model"), "_target_"));
+  const auto* known =
+      std::ranges::find_if(kBridgeClasses, [&](const BridgeClass& row) { return name.starts_with(row.name); });
+  if (known == std::end(kBridgeClasses) || name.find("VL") != std::string::npos)
+    return Unsupported(fmt::format("_target_: expected a class that is carried, found {}", name)).In("model");
+  return known;
+}
+
+// After so many layers that see a window one sees all: a pair, or a list of every layer's kind.
+Status PairOfKinds(ConfigNode* pattern) {
+  if (!pattern->is_list() || pattern->list.empty() || !pattern->list.front().AsString()) return {};
+  const auto sees_all = [](const ConfigNode& layer) { return layer.AsString() == "full_attention"; };
+  const auto local = static_cast<size_t>(std::ranges::find_if(pattern->list, sees_all) - pattern->list.begin());
+  for (size_t i = 0; i < pattern->list.size(); ++i) {
+    const bool expected = i % (local + 1) == local,
+               known = sees_all(pattern->list[i]) || pattern->list[i].AsString() == "sliding_attention";
+    if (!known || expected != sees_all(pattern->list[i]))
+      return Unsupported(fmt::format(
+          "interleaved_attn_pattern: expected one layer that sees all after each {}, found another order", local));
+  }
+  *pattern = ConfigNode::List({ConfigNode::Int(static_cast<int64_t>(local)), ConfigNode::Int(1)});
+  return {};
+}
+
+// What a class computes beside what its fields say.
+Status TakeBridgeClass(const BridgeClass& known, ConfigNode model, ConfigNode* words) {
+  for (const auto& [key, value] : ParseWord(known.implied).map) (*words)[key] = value;
+  const std::string name = TextIn(*words, "name");
+  if (name == kGemma2Name) TakeGemma2(model, *words);
+  if (name != kGemma3Name) return {};
+  if (ConfigNode* pattern = model.Get("interleaved_attn_pattern")) ANEMONE_TRY(PairOfKinds(pattern));
+  TakeGemma3(model, *words);
+  return {};
+}
+
 // run_config.yaml's model in the words of Megatron-LM's arguments.
 Result<ConfigNode> ArgsOfBridge(const ConfigNode& root) {
   ConfigNode model = *root.Get("model");
-  const std::string name = LastName(TextIn(model, "_target_"));
-  const auto begins = [&](std::string_view known) { return name.starts_with(known); };
-  if (std::ranges::none_of(kBridgeClasses, begins) || name.find("VL") != std::string::npos)
-    return Unsupported(fmt::format("_target_: expected a class that is carried, found {}", name)).In("model");
   // The builder's layout keeps what the transformer is apart.
   if (const ConfigNode* inner = model.Get("transformer"); inner != nullptr && inner->is_map()) {
     const ConfigNode fields = *inner;
@@ -286,9 +301,14 @@ bool IsBridgeConfig(const ConfigNode& root) {
 
 Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::string>* notes) {
   if (IsBridgeConfig(config)) {
-    ANEMONE_ASSIGN(const ConfigNode args, ArgsOfBridge(config));
+    ANEMONE_ASSIGN(const BridgeClass* known, ClassOfBridge(config));
+    ANEMONE_ASSIGN(ConfigNode args, ArgsOfBridge(config));
+    if (known->implied.find(kGemma3Name) != std::string_view::npos) {
+      for (const char* key : {"softmax_scale", "rotary_base", "window_size"}) args.Erase(key);  // its own, read below
+    }
     auto words = Nemo1OfArgs(args);
-    return words.ok() ? std::move(words) : words.status().In("model");
+    const Status taken = words.ok() ? TakeBridgeClass(*known, *config.Get("model"), &*words) : words.status();
+    return taken.ok() ? std::move(words) : taken.In("model");
   }
   if (notes != nullptr) NoteUnknown(config, notes);
   ConfigNode args = config;

@@ -130,6 +130,42 @@ inline constexpr MegatronOnly kMegatronOnly[] = {
     {"window_attn_skip_freq", "null", "layers with and without a window"},
 };
 
+// Classes of Megatron-Bridge's models whose names begin so, and what they compute beside what their fields say, in
+// NeMo 1's words (YAML). Others compute what is not carried.
+struct BridgeClass {
+  std::string_view name;
+  std::string_view implied = "{}";
+  std::string_view written = {};  // in full; empty: another of the class is
+};
+inline constexpr BridgeClass kBridgeClasses[] = {
+    {"GPTModelProvider", "{}", "megatron.bridge.models.gpt_provider.GPTModelProvider"},
+    {"BridgeGPTModelConfig"},
+    {"GPTModelConfig"},
+    {"GPTProvider"},
+    {"Llama"},
+    {"CodeLlama"},
+    {"MistralModelProvider"},
+    {"Mixtral"},
+    {"Qwen2"},
+    {"Qwen25"},
+    {"Qwen3"},
+    {"NemotronModelProvider"},
+    {"Nemotron3ModelProvider"},
+    {"Nemotron4ModelProvider"},
+    {"StarCoder"},
+    {"MLAModelProvider", "{multi_latent_attention: true}", "megatron.bridge.models.mla_provider.MLAModelProvider"},
+    {"DeepSeek", "{multi_latent_attention: true}"},
+    {"MoonlightModelProvider", "{multi_latent_attention: true}"},
+    {"KimiK2", "{multi_latent_attention: true}"},
+    {"GemmaModelProvider", "{apply_embedding_scaling: true}",
+     "megatron.bridge.models.gemma.gemma_provider.GemmaModelProvider"},
+    {"CodeGemma", "{apply_embedding_scaling: true}"},
+    {"Gemma2ModelProvider", "{apply_embedding_scaling: true, name: megatron_gemma2}",
+     "megatron.bridge.models.gemma.gemma2_provider.Gemma2ModelProvider"},
+    {"Gemma3ModelProvider", "{apply_embedding_scaling: true, name: gemma3}",
+     "megatron.bridge.models.gemma.gemma3_provider.Gemma3ModelProvider"},
+};
+
 // How a provider of Megatron-Bridge writes an activation: {_target_: torch.nn.functional.silu}, or "silu". NeMo 1's
 // word for it in an MLP without and with gates; empty: it has none.
 struct BridgeActivation {

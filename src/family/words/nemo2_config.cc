@@ -1,4 +1,5 @@
 #include "family/words/nemo2_config.h"
+#include "family/words/gemma_words.h"
 
 #include <fmt/format.h>
 
@@ -67,8 +68,6 @@ constexpr std::string_view kNemo1Gpt =
 
 constexpr std::string_view kNemo1Neva =
     "nemo.collections.multimodal.models.multimodal_llm.neva.neva_model.MegatronNevaModel";
-constexpr std::string_view kNemo1Gemma2 = "megatron_gemma2";
-constexpr const char* kGemma2Keys[] = {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"};
 constexpr std::string_view kNeva = "nemo.collections.vlm.neva.model.";
 constexpr std::string_view kLlavaNext = "nemo.collections.vlm.llava_next.model.", kFirstLlavaNext = "2.1.0";
 
@@ -253,31 +252,6 @@ Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   return {};
 }
 
-// NeMo 2's Gemma 3 has pairs where others have numbers [NeMo v2.4.0 gemma3.py]. NeMo 1 has no such model: these are
-// keys of this project's.
-void Gemma3ToNemo1(const ConfigNode& from, ConfigNode& to) {
-  to["name"] = TextNode(kGemma3Name);
-  to["qk_layernorm"] = ConfigNode::Bool(true);
-  const ConfigNode& bases = WordAt(from, "rotary_base");
-  if (bases.is_list() && bases.list.size() == 2) {
-    to["rotary_base_local"] = bases.list[0];
-    to["rotary_base"] = bases.list[1];
-  }
-  if (const ConfigNode& window = WordAt(from, "window_size"); window.AsInt())
-    to["window_size"] = ConfigNode::List({window, ConfigNode::Int(0)});
-  for (const char* key : {"interleaved_attn_pattern", "rope_scaling_factor"}) {
-    if (const ConfigNode* value = from.Get(key)) to[key] = *value;
-  }
-  // 1 / √ of it scales the scores; the channels of a head where nothing is said.
-  ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
-  ConfigNode& scalar = custom["query_pre_attn_scalar"] = WordAt(from, "kv_channels");
-  if (const auto scale = WordAt(from, "softmax_scale").AsDouble(); scale && *scale > 0) {
-    const double exact = 1 / (*scale * *scale), whole = std::round(exact);
-    const bool is_whole = std::abs(1 / std::sqrt(whole) - *scale) < 1e-9 * *scale;
-    scalar = is_whole ? ConfigNode::Int(static_cast<int64_t>(whole)) : ConfigNode::Float(exact);
-  }
-}
-
 // The length that YaRN stretches was `max_position_embeddings` up to Megatron-core 0.13, which NeMo 2.4 builds with
 // [core_v0.13.0 and core_v0.14.0 MLATransformerConfig].
 constexpr const char* kStretched = "original_max_position_embeddings";
@@ -313,19 +287,6 @@ void DeepSeekToNemo2(const ConfigNode& model, ConfigNode& config) {
   }
 }
 
-void Gemma3ToNemo2(const ConfigNode& model, ConfigNode& config) {
-  config.Erase("qk_layernorm");  // its layers have these norms always
-  config["rotary_base"] = ConfigNode::List({WordAt(model, "rotary_base_local"), WordAt(model, "rotary_base")});
-  if (const ConfigNode& window = WordAt(model, "window_size"); window.is_list() && !window.list.empty())
-    config["window_size"] = window.list[0];
-  config["interleaved_attn_pattern"] = WordAt(model, "interleaved_attn_pattern");
-  const ConfigNode& factor = WordAt(model, "rope_scaling_factor");
-  config["rope_scaling_factor"] = factor.is_null() ? ConfigNode::Float(1.0) : factor;
-  const auto scalar = WordAt(model, "mcore_customization_config.query_pre_attn_scalar").AsDouble();
-  if (scalar && scalar != WordAt(model, "kv_channels").AsDouble())
-    config["softmax_scale"] = ConfigNode::Float(1 / std::sqrt(*scalar));
-}
-
 // Whether a class of NeMo 2's is in the architecture's module: the config's and the model's are in one.
 bool IsOf(const Architecture& architecture, std::string_view name) {
   const auto module = [](std::string_view path) { return path.substr(0, path.rfind('.')); };
@@ -346,13 +307,8 @@ void ArchitectureToNemo1(std::string_view config_class, const ConfigNode& from, 
       scaling[std::string(factor.hf)] = *value;
     }
   }
-  if (IsOf(kGemma3, config_class)) Gemma3ToNemo1(from, to);
-  if (!IsOf(kGemma2, config_class)) return;
-  to["name"] = TextNode(kNemo1Gemma2);
-  ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
-  for (const char* key : kGemma2Keys) {
-    if (const ConfigNode* value = from.Get(key)) custom[key] = *value;
-  }
+  if (IsOf(kGemma3, config_class)) TakeGemma3(from, to);
+  if (IsOf(kGemma2, config_class)) TakeGemma2(from, to);
 }
 
 ConfigNode PrecisionOf(const ConfigNode& config) {
@@ -630,7 +586,7 @@ Result<const Architecture*> ArchitectureOf(const ConfigNode& model, const Config
   const std::string class_name = target.substr(target.rfind('.') + 1);
   const bool is_gpt = class_name.empty() || class_name.starts_with("MegatronGPT") || class_name == "MegatronNevaModel";
   if (!is_gpt) return Unsupported(fmt::format("target: expected a GPT or a CLIP, found {}", target));
-  if (name == kNemo1Gemma2) return &kGemma2;
+  if (name == kGemma2Name) return &kGemma2;
   if (name == kGemma3Name) return &kGemma3;
   if (FlagOf(model, "multi_latent_attention")) return &kDeepSeek;
   if (const std::string_view key = KeyBeyondNemo1(model); !key.empty())
@@ -709,13 +665,9 @@ void ArchitectureToNemo2(const Architecture& architecture, const ConfigNode& mod
       if (value) config[std::string(position.nemo2)] = NumberWord(*value);
     }
   }
-  if (&architecture == &kGemma3) Gemma3ToNemo2(model, config);
+  if (&architecture == &kGemma3) GiveGemma3(model, config);
   if (&architecture == &kDeepSeek) DeepSeekToNemo2(model, config);
-  if (&architecture != &kGemma2) return;
-  const ConfigNode* custom = model.Get("mcore_customization_config");
-  for (const char* key : kGemma2Keys) {
-    if (const ConfigNode* value = custom == nullptr ? nullptr : custom->Get(key)) config[key] = *value;
-  }
+  if (&architecture == &kGemma2) GiveGemma2(model, config);
 }
 
 // The version that is written for. Errors: Unsupported where it lacks the model.

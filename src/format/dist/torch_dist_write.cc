@@ -548,7 +548,10 @@ Status AddModuleStates(StateDict& weights) {
       {".self_attention.linear_proj.weight", ".self_attention.core_attention._extra_state"},
       {".self_attention.q_layernorm.weight", ".self_attention.q_layernorm._extra_state"},
       {".self_attention.k_layernorm.weight", ".self_attention.k_layernorm._extra_state"},
+      {".input_layernorm.weight", ".input_layernorm._extra_state"},
       {".pre_mlp_layernorm.weight", ".pre_mlp_layernorm._extra_state"},
+      {".linear_proj.post_layernorm.weight", ".linear_proj.post_layernorm._extra_state"},
+      {".linear_fc2.post_layernorm.weight", ".linear_fc2.post_layernorm._extra_state"},
       {"decoder.final_layernorm.weight", "decoder.final_layernorm._extra_state"},
   };
   ANEMONE_TRY(AddAttentionStates(weights));

@@ -31,12 +31,14 @@ def transformer_config(args, ranks, kind=None, **changed):
         name = name if hasattr(args, name) else OLDER.get(name, name)
         if getattr(args, name, None) is not None and name not in NOT_OF_THE_MODEL:
             given[field.name] = getattr(args, name)
+    if kind is not TransformerConfig:
+        given["q_lora_rank"] = args.q_lora_rank  # none is a value
     swiglu = args.swiglu
     given.update(num_query_groups=args.num_query_groups, gated_linear_unit=swiglu, use_cpu_initialization=True,
                  activation_func=torch.nn.functional.silu if swiglu else torch.nn.functional.gelu, tensor_model_parallel_size=ranks,
                  bias_activation_fusion=not swiglu and args.bias_gelu_fusion, gradient_accumulation_fusion=False, masked_softmax_fusion=False,
-                 pipeline_dtype=args.params_dtype, persist_layer_norm=False, **changed)
-    return kind(**given)
+                 pipeline_dtype=args.params_dtype, persist_layer_norm=False)
+    return kind(**{**given, **changed})
 
 
 class RmsNorm(torch.nn.RMSNorm):

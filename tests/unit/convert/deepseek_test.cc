@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "family/words/model_words.h"
 #include "family/words/nemo2_config.h"
 #include "parallel/reshard.h"
 #include "testing/temp_dir.h"
@@ -118,15 +119,38 @@ std::string Model(const TempDir& temp, const std::string& keys, const std::strin
 
 TEST(DeepSeek, ThereAndBackBitForBit) {
   for (const char* keys : {kV3, kV3Five, kV2, kV2Lite, kV2Silent}) {
-    for (const char* to : {"nemo2", "megatron"}) {
+    for (const char* to : {"nemo2", "megatron", "megatron-bridge"}) {
       const TempDir temp;
       const std::string hf = Model(temp, keys), there = temp.path() + "/there", back = temp.path() + "/back";
       Convert(hf, there, {.to = to});
       Convert(there, back, {.to = "hf"});
       EXPECT_EQ(DigestsOf(back), DigestsOf(hf)) << to << keys;
-      if (std::string_view(to) == "megatron") continue;  // it keeps no config.json
+      if (std::string_view(to) != "nemo2") continue;  // they keep no config.json
       EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root())) << keys;
     }
+  }
+}
+
+// What Megatron-Bridge's own importer says [067f987 deepseek_v3_bridge.py, deepseek_v2_bridge.py].
+TEST(DeepSeek, MegatronBridgesProvider) {
+  const TempDir temp;
+  const auto v3 = PlanConversion(Model(temp, kV3), temp.path() + "/bridge", {.to = "megatron-bridge"});
+  ASSERT_THAT(v3, IsOk());
+  const ConfigNode& model = *v3->result.config->Find("model");
+  EXPECT_EQ(model.Get("_target_")->AsString(), "megatron.bridge.models.mla_provider.MLAModelProvider");
+  EXPECT_EQ(v3->result.config->Find("model.transformer_layer_spec._target_")->AsString(),
+            "megatron.core.models.gpt.gpt_layer_specs.get_gpt_decoder_block_spec");
+  EXPECT_EQ(model.Get("multi_latent_attention")->AsBool(), true);
+  EXPECT_EQ(model.Get("qk_layernorm")->AsBool(), true);
+  EXPECT_EQ(model.Get("moe_router_score_function")->AsString(), "sigmoid");
+  EXPECT_TRUE(model.Get("moe_layer_freq")->is_list());
+  const auto lite = PlanConversion(Model(temp, kV2Lite), temp.path() + "/bridge", {.to = "megatron-bridge"});
+  ASSERT_THAT(lite, IsOk());
+  const ConfigNode& own = *lite->result.config->Find("model");
+  EXPECT_TRUE(own.Get("q_lora_rank")->is_null());  // the class has a number
+  for (const auto& [key, value] : own.map) {
+    const bool is_none = key == "q_lora_rank" || !IsLatentWord(key) || !value.is_null();
+    EXPECT_TRUE(is_none) << key;
   }
 }
 
@@ -280,7 +304,6 @@ TEST(DeepSeek, WhatIsNotCarriedIsRefusedByName) {
     return PlanConversion(Model(temp, keys, other, more), temp.path() + "/out", {.to = to});
   };
   EXPECT_THAT(convert(kV3, "", "nemo"), StatusIs(ErrorKind::kUnsupported, "multi_latent_attention"));
-  EXPECT_THAT(convert(kV3, "", "megatron-bridge"), StatusIs(ErrorKind::kUnsupported, "multi_latent_attention"));
   for (const auto& [keys, other, what] : {
            std::tuple{kV3, R"("norm_topk_prob": false)", "norm_topk_prob"},
            {kV2, R"("norm_topk_prob": true)", "norm_topk_prob"},

@@ -106,6 +106,42 @@ TEST(Gemma3, Nemo2sConfig) {
   }
 }
 
+TEST(Gemma3, MegatronBridgesProvider) {
+  for (const char* keys : {kFour, kFive}) {
+    const TempDir temp;
+    const std::string hf = Model(temp, keys), bridge = temp.path() + "/bridge", back = temp.path() + "/back";
+    Convert(hf, bridge, {.to = "megatron-bridge"});
+    const auto checkpoint = OpenCheckpoint(bridge);
+    ASSERT_THAT(checkpoint, IsOk());
+    const auto is = [&](const std::string& key, const char* yaml) {
+      const auto value = Config::ParseYaml(fmt::format("v: {}", yaml), "test");
+      const ConfigNode* found = checkpoint->config->Find("model." + key);
+      ASSERT_NE(found, nullptr) << key;
+      EXPECT_TRUE(SameConfig(*found, *value->root().Get("v"))) << key;
+    };
+    is("_target_", "megatron.bridge.models.gemma.gemma3_provider.Gemma3ModelProvider");
+    is("rotary_base", "[10000, 1000000]");
+    is("window_size", "8");
+    is("interleaved_attn_pattern", "[1, 1]");
+    is("rope_scaling_factor", "8");
+    is("softmax_scale", "0.5773502691896258");
+    is("activation_func._target_", "megatron.core.activations.fast_gelu");
+    is("layernorm_zero_centered_gamma", "true");
+    // [067f987 gemma3_bridge.py, mapping_registry]
+    for (const char* name : {"self_attention.linear_proj.post_layernorm.weight", "mlp.linear_fc2.post_layernorm.weight",
+                             "self_attention.q_layernorm.weight", "self_attention.linear_qkv.layer_norm_weight",
+                             "mlp.linear_fc1.layer_norm_weight"})
+      EXPECT_NE(checkpoint->weights().Find(fmt::format("decoder.layers.0.{}", name)), nullptr) << name;
+    Convert(bridge, back, {.to = "hf"});
+    EXPECT_EQ(DigestsOf(back), DigestsOf(hf));
+    const Config made = JsonOf(back + "/config.json"), was = JsonOf(hf + "/config.json");
+    for (const char* key : {"query_pre_attn_scalar", "sliding_window", "head_dim", "hidden_activation"})
+      EXPECT_TRUE(SameConfig(*made.root().Get(key), *was.root().Get(key))) << key;
+    EXPECT_THAT(PlanConversion(hf, temp.path() + "/lm", {.to = "megatron"}),
+                StatusIs(ErrorKind::kUnsupported, "activation"));
+  }
+}
+
 // What NeMo's config alone tells.
 TEST(Gemma3, AConfigIsMadeAnew) {
   const TempDir temp;

@@ -378,11 +378,53 @@ TEST(MegatronArgs, AnotherRouterThanMixtralsIsRefused) {
 }
 
 TEST(BridgeConfig, ClassesThatComputeMoreAreRefused) {
-  const auto config = Config::ParseYaml(
-      "model: {_target_: megatron.bridge.models.gemma.gemma2_provider.Gemma2ModelProvider, num_layers: 2}",
-      "run_config.yaml");
-  ASSERT_THAT(config, IsOk());
-  EXPECT_THAT(Nemo1OfMegatron(config->root(), nullptr), StatusIs(ErrorKind::kUnsupported, "Gemma2ModelProvider"));
+  for (const char* name : {"Gemma4ModelProvider", "Gemma3VLModelProvider", "KimiK3Provider", "MambaModelProvider"}) {
+    const auto config = Config::ParseYaml(
+        fmt::format("model: {{_target_: megatron.bridge.models.a.b.{}, num_layers: 2}}", name), "run_config.yaml");
+    ASSERT_THAT(config, IsOk());
+    EXPECT_THAT(Nemo1OfMegatron(config->root(), nullptr), StatusIs(ErrorKind::kUnsupported, name));
+  }
+}
+
+// Classes of Gemma's scale embeddings; each layer's kind may be listed.
+TEST(BridgeConfig, ClassesSayWhatNoFieldSays) {
+  const auto words = [](const std::string& name, const std::string& fields) {
+    const auto config = Config::ParseYaml(
+        fmt::format(
+            "model: {{_target_: megatron.bridge.models.{}, num_layers: 4, hidden_size: 8, num_attention_heads: 2, "
+            "seq_length: 8, activation_func: {{_target_: megatron.core.activations.fast_gelu}}, "
+            "gated_linear_unit: true, kv_channels: 4, position_embedding_type: rope, {}}}",
+            name, fields),
+        "run_config.yaml");
+    EXPECT_THAT(config, IsOk());
+    return Nemo1OfMegatron(config->root(), nullptr);
+  };
+  const auto gemma = words("gemma.gemma_provider.GemmaModelProvider2B", "rotary_base: 10000");
+  ASSERT_THAT(gemma, IsOk());
+  EXPECT_EQ(WordAt(*gemma, "apply_embedding_scaling").AsBool(), true);
+  const auto second = words("gemma.gemma2_provider.Gemma2ModelProvider",
+                            "window_size: [7, 0], query_pre_attn_scalar: 9, final_logit_softcapping: 30.0");
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(WordAt(*second, "name").AsString(), "megatron_gemma2");
+  EXPECT_EQ(WordAt(*second, "mcore_customization_config.query_pre_attn_scalar").AsInt(), 9);
+  EXPECT_EQ(WordAt(*second, "window_size").list.front().AsInt(), 8);
+  const std::string third = "gemma.gemma3_provider.Gemma3ModelProvider1B";
+  const std::string pairs = "rotary_base: [10000, 1000000], window_size: 8, softmax_scale: 0.5, qk_layernorm: false, ";
+  const auto listed = words(third, pairs +
+                                       "interleaved_attn_pattern: [sliding_attention, full_attention, "
+                                       "sliding_attention, full_attention]");
+  ASSERT_THAT(listed, IsOk());
+  EXPECT_EQ(WordAt(*listed, "name").AsString(), "gemma3");
+  EXPECT_EQ(WordAt(*listed, "rotary_base_local").AsInt(), 10000);
+  EXPECT_EQ(WordAt(*listed, "qk_layernorm").AsBool(), true);
+  EXPECT_EQ(WordAt(*listed, "mcore_customization_config.query_pre_attn_scalar").AsInt(), 4);
+  EXPECT_EQ(WordAt(*listed, "interleaved_attn_pattern").list.front().AsInt(), 1);
+  EXPECT_THAT(words(third, pairs + "interleaved_attn_pattern: [full_attention, full_attention, sliding_attention, "
+                                   "full_attention]"),
+              StatusIs(ErrorKind::kUnsupported, "interleaved_attn_pattern"));
+  const auto latent = words("deepseek.deepseek_provider.DeepSeekV3ModelProvider", "rotary_base: 10000");
+  ASSERT_THAT(latent, IsOk());
+  EXPECT_EQ(WordAt(*latent, "multi_latent_attention").AsBool(), true);
 }
 
 }  // namespace

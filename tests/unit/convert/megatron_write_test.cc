@@ -391,7 +391,10 @@ TEST(MegatronWrite, WhatMegatronHasNoWordForIsRefusedByName) {  // MEG-13
            {"target: a.b.MegatronBertModel", "MegatronBertModel"}}) {
     EXPECT_THAT(ToMegatronArgs(Model(more), nullptr, {}), StatusIs(ErrorKind::kUnsupported, key)) << more;
   }
-  EXPECT_THAT(ToBridgeConfig(Model("apply_embedding_scaling: true"), nullptr, {}),
+  EXPECT_THAT(ToBridgeConfig(Model("mcore_customization_config: {parallel_attention: true}"), nullptr, {}),
+              StatusIs(ErrorKind::kUnsupported, "parallel_attention"));
+  EXPECT_THAT(ToBridgeConfig(Model("name: a_layer"), nullptr, {}), StatusIs(ErrorKind::kUnsupported, "name"));
+  EXPECT_THAT(ToBridgeConfig(Model("apply_embedding_scaling: true, multi_latent_attention: true"), nullptr, {}),
               StatusIs(ErrorKind::kUnsupported, "apply_embedding_scaling"));
 }
 
