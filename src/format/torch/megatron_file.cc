@@ -140,8 +140,13 @@ class Modernizer {
 ValueRef MegatronArgsOf(const Value& root) {
   if (root.node == nullptr || DictEntries(*root.node) == nullptr) return nullptr;
   const ValueRef args = Lookup(*root.node, "args");
-  if (args == nullptr || !IsCall(*args, "argparse Namespace") || args->state == nullptr) return nullptr;
-  return DictEntries(*args->state) != nullptr ? args->state : nullptr;
+  if (args == nullptr) return nullptr;
+  if (IsCall(*args, "argparse Namespace"))
+    return args->state != nullptr && DictEntries(*args->state) != nullptr ? args->state : nullptr;
+  // Other trainings have `args`, too.
+  const bool is_megatrons = DictEntries(*args) != nullptr && Lookup(*args, "num_attention_heads") != nullptr &&
+                            Lookup(*args, "tensor_model_parallel_size") != nullptr;
+  return is_megatrons ? args : nullptr;
 }
 
 Result<ConfigNode> ReadMegatronArgs(const Value& root, std::vector<std::string>* left_out) {

@@ -17,7 +17,8 @@ namespace anemone {
 // What messages call the config of a checkpoint by Megatron-LM.
 inline constexpr std::string_view kMegatronArgs = "args";
 
-// The arguments of the training (argparse's Namespace) in a dictionary that Megatron-LM saved; null: it has none.
+// The arguments of the training (argparse's Namespace, or vars() of it) in a dictionary that Megatron-LM saved; null:
+// it has none.
 ValueRef MegatronArgsOf(const Value& root);
 inline bool IsMegatronTraining(const Value& root) { return MegatronArgsOf(root) != nullptr; }
 

@@ -439,6 +439,20 @@ TEST_F(RankOptimizerTest, OtherGroupsAreNotTaken) {  // MEG-16
   EXPECT_THAT(NotesOf(temp_ / "ckpt"), ::testing::Contains(::testing::HasSubstr("the optimizer's state is not read")));
 }
 
+// What vars() makes of the arguments; a dictionary of another training's is none.
+TEST_F(RankOptimizerTest, ArgumentsMayBeADictionary) {  // MEG-2
+  ForEachRank([](RankFile& file, int) {
+    PutKey(*file.root.graph, file.root.node, "args", MegatronArgsOf(file.root));
+    ASSERT_EQ(Lookup(*file.root.node, "args")->kind, ValueNode::Kind::kDict);
+  });
+  Convert(temp_ / "ckpt", temp_ / "hf", {.to = "hf"});
+  EXPECT_EQ(DigestsOf(temp_ / "hf"), Listed(Golden("megatron/mlm20-torch-pp2vpp2-llama/hf.sha256")));
+  const Value other{std::make_shared<ValueGraph>(), nullptr};
+  const ValueRef root = other.graph->New(ValueNode::Kind::kDict);
+  SetKey(*other.graph, Child(*other.graph, root, "args"), "num_attention_heads", NewInt(*other.graph, 8));
+  EXPECT_FALSE(IsMegatronTraining({other.graph, root}));
+}
+
 // ---- several expert ranks ----
 
 // An optimizer of the experts' own beside the others', whose states the first expert rank alone may have.
