@@ -17,7 +17,7 @@ using anemone::Status;
 using namespace anemone::c_api;  // NOLINT(google-build-using-namespace)
 
 anemone_status* anemone_verify(const char* path, anemone_progress* progress, char** json) {
-  return Guarded([&]() -> Status {
+  return Guarded(progress, [&]() -> Status {
     ANEMONE_ASSIGN(const anemone::Verification found, anemone::Verify(path, ToProgressFn(progress)));
     ConfigNode node = ConfigNode::Map();
     node["ok"] = ConfigNode::Bool(found.problems.empty());
@@ -32,7 +32,7 @@ anemone_status* anemone_verify(const char* path, anemone_progress* progress, cha
 
 anemone_status* anemone_diff(const char* first, const char* second, const char* options, anemone_progress* progress,
                              char** json) {
-  return Guarded([&]() -> Status {
+  return Guarded(progress, [&]() -> Status {
     bool canonical = false;
     bool only_weights = false;
     const Option known[] = {{"canonical", &canonical}, {"only_weights", &only_weights}};
@@ -51,7 +51,7 @@ anemone_status* anemone_diff(const char* first, const char* second, const char* 
 }
 
 anemone_status* anemone_scan(const char* path, anemone_progress* progress, char** json) {
-  return Guarded([&]() -> Status {
+  return Guarded(progress, [&]() -> Status {
     constexpr const char* kDangers[] = {"inert", "unknown", "calls"};
     ANEMONE_ASSIGN(const std::vector<anemone::ScanFinding> findings, anemone::Scan(path, ToProgressFn(progress)));
     ConfigNode list = ConfigNode::List();

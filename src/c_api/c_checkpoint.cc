@@ -108,7 +108,7 @@ void anemone_checkpoint::Forget() {
 
 anemone_status* anemone_open(const char* path, const char* options, anemone_progress* progress,
                              anemone_checkpoint** checkpoint) {
-  return Guarded([&]() -> Status {
+  return Guarded(progress, [&]() -> Status {
     anemone::SourceOptions source{.progress = ToProgressFn(progress)};
     const Option known[] = {{"key", &source.key}};
     ANEMONE_TRY(ReadOptions(options, known));

@@ -154,7 +154,7 @@ bool IsCopy(const anemone_checkpoint& checkpoint, const std::string& destination
 
 anemone_status* anemone_save(const anemone_checkpoint* checkpoint, const char* destination, const char* options,
                              anemone_progress* progress, char** result) {
-  return Guarded([&]() -> Status {
+  return Guarded(progress, [&]() -> Status {
     if (checkpoint->stored.shards.empty()) return NoTensors(checkpoint->stored);
     if (!IsCopy(*checkpoint, destination, options)) {
       return Write(options, progress, result,
@@ -173,7 +173,7 @@ anemone_status* anemone_save(const anemone_checkpoint* checkpoint, const char* d
 
 anemone_status* anemone_convert(const char* source, const char* destination, const char* options,
                                 anemone_progress* progress, char** result) {
-  return Guarded([&] {
+  return Guarded(progress, [&] {
     return Write(options, progress, result,
                  [&](const ConvertOptions& convert) { return anemone::PlanConversion(source, destination, convert); });
   });

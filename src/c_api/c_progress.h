@@ -9,6 +9,8 @@
 
 #include "anemone/c.h"
 #include "anemone/progress.h"
+#include "base/cancel.h"
+#include "c_api/call.h"
 
 struct anemone_progress {
   anemone_progress_fn callback = nullptr;
@@ -27,6 +29,15 @@ namespace anemone::c_api {
 
 // The function by which the library reports to `progress`; empty for null. `progress` must outlive it.
 ProgressFn ToProgressFn(anemone_progress* progress);
+
+// As Guarded; what waits within `call` ends once `progress` is cancelled.
+template <typename Call>
+anemone_status* Guarded(anemone_progress* progress, Call call) noexcept {
+  return Guarded([&]() -> anemone::Status {
+    const CancelScope scope([progress] { return progress != nullptr && progress->cancelled; });
+    return call();
+  });
+}
 
 }  // namespace anemone::c_api
 

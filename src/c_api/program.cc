@@ -6,7 +6,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/cancel.h"
 #include "c_api/c_progress.h"
 #include "c_api/call.h"
 #include "cli/command.h"
@@ -48,14 +47,13 @@ int anemone_main(int argc, const char* const* argv) {
 
 anemone_status* anemone_command(int argc, const char* const* argv, anemone_progress* progress, int* exit_status,
                                 char** output) {
-  return Guarded([&]() -> anemone::Status {
+  return Guarded(progress, [&]() -> anemone::Status {
     static std::mutex one_at_a_time;
     const std::lock_guard lock(one_at_a_time);
     anemone::cli::Capture capture;
     capture.progress = [report = ToProgressFn(progress)](std::string_view stage, uint64_t done, uint64_t total) {
       return !report || report(stage, done, total);
     };
-    const anemone::CancelScope scope([progress] { return progress != nullptr && progress->cancelled; });
     Words words(argc, argv);
     const int status = anemone::cli::RunCaptured(argc, words.argv(), &capture);
     ANEMONE_TRY(capture.failure);

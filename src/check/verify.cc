@@ -50,7 +50,6 @@ class Reader {
       : result_(result), progress_(progress), total_(total) {}
 
   Status Visit(const Leaf& leaf) {
-    const CancelScope scope([this] { return !Advance(0).ok(); });
     const uint64_t size = leaf.content.size;
     const DirectReader reader(*leaf.content.source);
     std::atomic<uint32_t> crc = 0;
@@ -72,6 +71,8 @@ class Reader {
     }
     return {};
   }
+
+  bool IsCancelled() { return !Advance(0).ok(); }
 
  private:
   Status Advance(uint64_t bytes) {
@@ -110,6 +111,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   ANEMONE_ASSIGN(const Location place, FindSource(path, progress));
   Verification result;
   Reader reader(result, progress, BytesUnder(place));
+  const CancelScope scope([&reader] { return reader.IsCancelled(); });
   const auto on_broken = [&result](const Status& problem) -> Status {
     if (!IsAnswer(problem)) return problem;
     result.problems.push_back(problem.message());

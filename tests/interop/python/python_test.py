@@ -672,6 +672,30 @@ class Ops(Case):
                 os.remove(target)
         self.assertEqual(sorted(os.listdir(self.dir)), ["large.safetensors"])
 
+    def test_ctrl_c_ends_what_waits_for_a_server(self):
+        server = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "remote", "remote_server.py")
+        process = subprocess.Popen([sys.executable, server, self.path("log"), golden("clip")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.communicate)
+        url = process.stdout.readline().split()[0]
+        for number, (at, work) in enumerate((
+                (2, anemone.open), (2, anemone.verify), (4, anemone.verify), (2, anemone.scan), (2, lambda source: anemone.diff(source, source)),
+                (2, lambda source: anemone.convert(source, self.path("out"), to="hf")))):
+            sent = []
+
+            def interrupt():
+                while " stall\n" not in open(self.path("log")).read():
+                    time.sleep(0.01)
+                time.sleep(0.1)
+                sent.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGINT)
+
+            open(self.path("log"), "w").close()
+            threading.Thread(target=interrupt).start()
+            with self.subTest(number), self.assertRaises(KeyboardInterrupt):
+                work(f"{url}/stall-{at}-head-{number}/mcore.nemo")
+            self.assertLess(time.monotonic() - sent[0], 0.5)
+        self.assertFalse(os.path.exists(self.path("out")))
+
     def large(self, gigabytes=0.6):
         """A sparse safetensors file that takes a while to read."""
         path, size = self.path("large.safetensors"), int(gigabytes * 1000) << 20
