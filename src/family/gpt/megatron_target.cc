@@ -37,6 +37,7 @@ struct Described {
   }
   bool has_experts() const { return !WordAt(words, "num_moe_experts").is_null(); }
   bool is_latent() const { return IsTrue(words, "multi_latent_attention"); }
+  bool is_yarn() const { return WordAt(words, "position_embedding_type").AsString() == std::string(kYarn); }
   bool is_rope() const { return WordAt(words, "position_embedding_type").AsString() == "rope"; }
   std::string activation() const { return WordAt(words, "activation").AsString().value_or(""); }
   bool by_tanh() const { return IsTrue(words, "gelu by tanh"); }
@@ -221,8 +222,20 @@ ConfigNode LayersOfTheirOwn() {
   return node;
 }
 
+// The plain provider's fields; whether others' layers compute the same with them is not known.
+Status PutYarn(const Described& described, ConfigNode* model) {
+  if (!described.is_yarn()) return {};
+  const std::string name = WordAt(*model, "_target_").AsString().value_or("");
+  if (!name.ends_with(".GPTModelProvider"))
+    return Unsupported(fmt::format("position_embedding_type: expected rope in a {}, found {}",
+                                   name.substr(name.rfind('.') + 1), kYarn));
+  for (const std::string_view word : YarnWords()) (*model)[word] = WordAt(described.words, word);
+  return {};
+}
+
 Result<ConfigNode> BridgeModel(const Described& described) {
   ConfigNode model = Target(BridgeClassOf(described.words).written);
+  ANEMONE_TRY(PutYarn(described, &model));
   PutTable(described, BridgeKeyOf, &model);
   // The class has numbers for positions that are not scaled; no rank of queries is a value.
   for (const std::string_view key : LatentWords()) {

@@ -30,8 +30,8 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   const auto has = [&](std::string_view word) { return !WordAt(words, word).is_null(); };
   const auto number = [&](std::string_view word) { return WordAt(words, word).AsInt().value_or(0); };
   const std::string norm = text("normalization"), activation = text("activation"), name = text("name");
-  const bool rope = text("position_embedding_type") == "rope",
-             learned = text("position_embedding_type") == "learned_absolute",
+  const std::string positions = text("position_embedding_type");
+  const bool rope = positions == "rope" || positions == kYarn, learned = positions == "learned_absolute",
              is_partial = WordAt(words, "rotary_percentage").AsDouble() != 1.0;
   std::string_view found;
   if (is("multi_latent_attention")) {
@@ -66,7 +66,7 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   if (const HfArchitecture* architecture = found.empty() ? nullptr : FindHfArchitecture(found)) return architecture;
   return Unsupported(
       fmt::format("expected a model that a class of transformers computes, found positions {}, norms {}, activation {}",
-                  text("position_embedding_type"), norm, activation),
+                  positions, norm, activation),
       "OUT.safetensors holds the weights alone");
 }
 

@@ -115,6 +115,14 @@ constexpr HfActivation kActivations[] = {
 // Another name that some version of transformers has for a key.
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {{"num_experts", "num_local_experts"}};
 
+constexpr HfKey kYarnKeys[] = {{"yarn_rotary_scaling_factor", "factor"},
+                               {"yarn_original_max_position_embeddings", "original_max_position_embeddings"},
+                               {"yarn_beta_fast", "beta_fast"},
+                               {"yarn_beta_slow", "beta_slow"},
+                               {"yarn_mscale", "mscale"},
+                               {"yarn_mscale_all_dim", "mscale_all_dim"},
+                               {"yarn_correction_range_round_to_int", "truncate"}};
+
 class HfReader {
  public:
   HfReader(const ConfigNode& json, const HfArchitecture& architecture)
@@ -489,6 +497,36 @@ class HfReader {
     return parameters.is_map() ? "rope_parameters" : "rope_scaling";
   }
 
+  // Classes whose code is not the folder's own.
+  bool IsOfTransformers() const {
+    return architecture_.model_type != "baichuan" && architecture_.model_type != "chatglm";
+  }
+
+  // [transformers 5.24 modeling_rope_utils.py, _compute_yarn_parameters and standardize_rope_params]
+  Status Yarn(const ConfigNode& scaling, std::string_view place) {
+    for (const auto& [key, value] : scaling.map) {
+      constexpr std::string_view kRead[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
+      const bool is_known = value.is_null() || std::ranges::find(kRead, key) != std::end(kRead) ||
+                            std::ranges::find(kYarnKeys, key, &HfKey::key) != std::end(kYarnKeys);
+      if (!is_known)
+        return Unsupported(
+            fmt::format("{}.{}: expected none, found {}: Megatron has no word for it", place, key, Shown(value)));
+    }
+    Set("position_embedding_type", TextNode(kYarn));
+    for (const HfKey& key : kYarnKeys) {
+      const ConfigNode& value = WordAt(scaling, key.key);
+      const bool is_flag = key.key == "truncate";
+      if (!value.is_null() && (is_flag ? !value.AsBool() : value.AsDouble().value_or(0) <= 0))
+        return Corrupt(fmt::format("{}.{}: expected {}, found {}", place, key.key,
+                                   is_flag ? "true or false" : "a number above 0", Shown(value)));
+      if (!value.is_null()) Set(key.word, is_flag ? value : NumberWord(*value.AsDouble()));
+    }
+    if (WordAt(to_, "yarn_original_max_position_embeddings").is_null())
+      Set("yarn_original_max_position_embeddings", At("max_position_embeddings"));
+    if (!WordAt(to_, "yarn_rotary_scaling_factor").is_null()) return {};
+    return Corrupt(fmt::format("{}.factor: expected a number above 0, found nothing", place));
+  }
+
   // rope_scaling and rope_theta of transformers 4, rope_parameters of 5.
   Status Positions() {
     const ConfigNode& parameters = At("rope_parameters");
@@ -523,9 +561,10 @@ class HfReader {
       Set("seq_len_interpolation_factor", factor);
       return {};
     }
+    if (type == kYarn && IsOfTransformers()) return Yarn(scaling, place);
     if (type != "llama3")
-      return Unsupported(fmt::format("{}.rope_type: expected linear or llama3, found {}", place, type),
-                         "neither NeMo's decoders nor Megatron-LM's scale positions so");
+      return Unsupported(fmt::format("{}.rope_type: expected linear, llama3 or yarn, found {}", place, type),
+                         "neither NeMo's decoders nor Megatron's scale positions so");
     for (const PositionFactor& factor : PositionFactors()) {
       const ConfigNode& found = WordAt(scaling, factor.hf);
       const auto value = found.AsDouble();
@@ -583,6 +622,7 @@ class HfReader {
 namespace internal {
 
 std::span<const HfActivation> HfActivations() { return kActivations; }
+std::span<const HfKey> YarnKeys() { return kYarnKeys; }
 
 std::string_view HfNameIn(const ConfigNode& json, std::string_view key) {
   if (json.Get(key) != nullptr) return key;

@@ -180,7 +180,9 @@ class HfWriter {
       return;
     }
     bool has_changed = Changed("seq_len_interpolation_factor", before) ||
-                       Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before);
+                       Changed("scale_positional_embedding", before) || Changed("rope_scaling_factor", before) ||
+                       Changed("position_embedding_type", before) ||
+                       std::ranges::any_of(YarnWords(), [&](std::string_view word) { return Changed(word, before); });
     ConfigNode llama3 = ParseWord("{rope_type: llama3}");
     for (const PositionFactor& factor : PositionFactors()) {
       const std::string word = fmt::format("rope_scaling.{}", factor.hf);
@@ -195,6 +197,13 @@ class HfWriter {
     ConfigNode scaling = ConfigNode::Null();
     if (IsTrue(words_["scale_positional_embedding"])) {
       scaling = std::move(llama3);
+    } else if (Text(words_["position_embedding_type"]) == kYarn) {
+      scaling = ParseWord("{rope_type: yarn}");
+      for (const HfKey& key : internal::YarnKeys()) {
+        // Silent where it says what is taken then.
+        const ConfigNode& value = WordAt(words_, key.word);
+        if (!value.is_null() && !(key.key == "truncate" && IsTrue(value))) scaling[std::string(key.key)] = value;
+      }
     } else if (const ConfigNode& factor = LinearFactor(); !factor.is_null()) {
       scaling = ConfigNode::Map();
       scaling["factor"] = ConfigNode::Float(factor.AsDouble().value_or(1));

@@ -20,6 +20,9 @@ struct HfActivation {
 };
 std::span<const HfActivation> HfActivations();
 
+// What `rope_scaling` of type yarn says.
+std::span<const HfKey> YarnKeys();
+
 // The name under which config.json has a key, or would have it.
 std::string_view HfNameIn(const ConfigNode& json, std::string_view key);
 

@@ -97,7 +97,15 @@ Status SetPositions(const ConfigNode& args, ConfigNode* words) {
   std::string type = TextIn(args, "position_embedding_type");
   if (type.empty() || IsTrue(args, "use_rotary_position_embeddings"))
     type = IsTrue(args, "use_rotary_position_embeddings") ? "rope" : "learned_absolute";
-  if (type != "rope" && type != "learned_absolute") {
+  // Megatron-Bridge's providers say how YaRN scales them; no argument of Megatron-LM's does.
+  const bool is_yarn = type == kYarn && !WordAt(args, YarnWords().front()).is_null();
+  for (const std::string_view word : YarnWords()) {
+    if (is_yarn) (*words)[word] = WordAt(args, word);
+  }
+  // [core_v0.16.1 yarn_rotary_pos_embedding.py: its frequencies are those of a whole head.]
+  if (const ConfigNode& part = WordAt(args, "rotary_percent"); is_yarn && part.AsDouble().value_or(1) != 1)
+    return Unsupported(fmt::format("rotary_percent: expected 1 beside yarn, found {}", part.ScalarText()));
+  if (type != "rope" && type != "learned_absolute" && !is_yarn) {
     return Unsupported(fmt::format("position_embedding_type: expected rope or learned_absolute, found {}", type));
   }
   if (type == "learned_absolute" && !WordAt(args, "add_position_embedding").AsBool().value_or(true))

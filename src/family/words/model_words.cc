@@ -42,6 +42,14 @@ constexpr Word kWords[] = {
     {"rotary_percentage", "1.0"},
     {"rotary_interleaved", "false"},
     {"seq_len_interpolation_factor", "null"},
+    // Of positions that YaRN scales (`position_embedding_type: yarn`): Megatron-Bridge's names; no NeMo has them.
+    {"yarn_rotary_scaling_factor", "null"},
+    {"yarn_original_max_position_embeddings", "null"},
+    {"yarn_beta_fast", "null"},
+    {"yarn_beta_slow", "null"},
+    {"yarn_mscale", "null"},
+    {"yarn_mscale_all_dim", "null"},
+    {"yarn_correction_range_round_to_int", "null"},
     {"scale_positional_embedding", "false"},
     {"rope_scaling.factor", "null"},
     {"rope_scaling.low_freq_factor", "null"},
@@ -132,6 +140,23 @@ constexpr PositionFactor kFactors[] = {
 };
 std::string WordOf(const PositionFactor& factor) { return fmt::format("rope_scaling.{}", factor.hf); }
 
+// [core_v0.16.1 yarn_rotary_pos_embedding.py; transformers 5.24 modeling_rope_utils.py]
+void SetYarn(ConfigNode* words) {
+  const bool is_yarn = Text((*words)["position_embedding_type"]) == kYarn;
+  for (const std::string_view word : YarnWords()) {
+    if (!is_yarn) (*words)[word] = ConfigNode::Null();
+  }
+  if (!is_yarn) return;
+  const auto fill = [&](const char* key, ConfigNode value) {
+    if (ConfigNode& node = (*words)[key]; node.is_null()) node = std::move(value);
+  };
+  fill("yarn_beta_fast", ConfigNode::Int(32));
+  fill("yarn_beta_slow", ConfigNode::Int(1));
+  fill("yarn_correction_range_round_to_int", ConfigNode::Bool(true));
+  ConfigNode &scale = (*words)["yarn_mscale"], &all = (*words)["yarn_mscale_all_dim"];
+  if (scale.is_null() || all.is_null()) scale = all = ConfigNode::Null();  // one alone says nothing
+}
+
 void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
   for (const char* key : {"seq_len_interpolation_factor", "rope_scaling_factor"}) {
     if (ConfigNode& factor = (*words)[key]; factor.AsDouble() == 1.0) factor = ConfigNode::Null();
@@ -147,12 +172,14 @@ void SetPositions(ConfigNode* words, std::vector<std::string>* notes) {
     }
     factor = ConfigNode::Null();
   }
-  const bool is_rope = Text((*words)["position_embedding_type"]) == "rope";
+  SetYarn(words);
+  const std::string type = Text((*words)["position_embedding_type"]);
+  const bool is_rope = type == "rope", is_rotary = is_rope || type == kYarn;
   for (const PositionFactor& position : kFactors) {
     ConfigNode& word = (*words)[WordOf(position)];
     word = is_rope && is_scaled ? ConfigNode::Float(word.AsDouble().value_or(position.built_in)) : ConfigNode::Null();
   }
-  if (is_rope) return;
+  if (is_rotary) return;
   for (const Word& word : kWords) {
     if (word.key.starts_with("rotary_") || word.key.starts_with("seq_len_") || word.key.starts_with("scale_pos"))
       (*words)[std::string(word.key)] = ConfigNode::Null();
@@ -250,6 +277,17 @@ const std::vector<std::string_view>& LatentWords() {
   return words;
 }
 
+const std::vector<std::string_view>& YarnWords() {
+  static const std::vector<std::string_view> words = [] {
+    std::vector<std::string_view> yarn;
+    for (const Word& word : kWords) {
+      if (word.key.starts_with("yarn_")) yarn.push_back(word.key);
+    }
+    return yarn;
+  }();
+  return words;
+}
+
 bool IsLatentWord(std::string_view key) { return std::ranges::find(LatentWords(), key) != LatentWords().end(); }
 
 std::string_view KeyBeyondNemo1(const ConfigNode& model) {
@@ -288,6 +326,9 @@ Status CheckNemo1Factors(const ConfigNode& model) {
                                    value.is_scalar() ? value.ScalarText() : "a list"),
                        "NeMo 2 has DeepSeek V2 and V3, from 2.2.0");
   }
+  if (Text(WordAt(model, "position_embedding_type")) == kYarn)
+    return Unsupported("rope_type: expected none, linear or llama3, as NeMo 1 scales positions, found yarn",
+                       "Megatron-Bridge has it");
   if (const ConfigNode& layers = WordAt(model, "mtp_num_layers"); layers.AsInt().value_or(0) > 0)
     return Unsupported(fmt::format("mtp_num_layers: expected none, as NeMo 1 builds, found {}", layers.ScalarText()),
                        "NeMo 2 has them, from 2.3.0");

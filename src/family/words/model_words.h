@@ -34,6 +34,10 @@ inline constexpr std::string_view kGemma3Name = "gemma3";
 const std::vector<std::string_view>& LatentWords();
 bool IsLatentWord(std::string_view key);
 
+// The type of positions that YaRN scales, and the words that say how.
+inline constexpr std::string_view kYarn = "yarn";
+const std::vector<std::string_view>& YarnWords();
+
 // The first key that says what no model of NeMo 1's computes: multi-latent attention, layers with and without experts,
 // experts that all tokens share, routers of DeepSeek's; empty: none.
 std::string_view KeyBeyondNemo1(const ConfigNode& model);

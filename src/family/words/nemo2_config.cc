@@ -598,7 +598,8 @@ Result<const Architecture*> ArchitectureOf(const ConfigNode& model, const Config
   if (!block.empty() && block != "pre_ln")
     return Unsupported(fmt::format("transformer_block_type: expected pre_ln, found {}", block));
   if (positions != "rope" && positions != "learned_absolute" && positions != "none")
-    return Unsupported(fmt::format("position_embedding_type: expected rope or learned_absolute, found {}", positions));
+    return Unsupported(fmt::format("position_embedding_type: expected rope or learned_absolute, found {}", positions),
+                       positions == kYarn ? "no class of NeMo 2's but GPT-OSS scales so; Megatron-Bridge does" : "");
   const bool has_rope = positions == "rope", has_bias = FlagOf(config, "add_bias_linear", true);
   const bool gates = FlagOf(config, "gated_linear_unit"), is_silu = Target(config, "activation_func") == kSilu;
   const bool is_rms = TextOf(config, "normalization") == "RMSNorm";

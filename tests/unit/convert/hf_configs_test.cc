@@ -222,6 +222,35 @@ TEST(HfConfigs, EachKindOfScaledPositionsIsCarriedOrRefusedByKey) {
   }
 }
 
+// Megatron-Bridge's provider has fields for YaRN; Megatron-LM, NeMo 1 and NeMo 2 have none
+// (tests/interop/megatron/yarn_test.py).
+TEST(HfConfigs, YarnGoesToMegatronBridgeAlone) {
+  for (const Scaling& scaling : kScalings) {
+    const std::string_view type = scaling.model.type;
+    if (type == "deepseek_v3" || type == "gemma3_text") continue;  // whose positions are others
+    SCOPED_TRACE(type);
+    const ConfigNode config = With(ModelOf(scaling.model.architecture, scaling.model.type, scaling.model.yaml),
+                                   "{rope_scaling: {rope_type: yarn, factor: 4.0, original_max_position_embeddings: "
+                                   "16, beta_fast: 16, mscale: 0.5, mscale_all_dim: 0.25, truncate: false}}");
+    const auto model = Hollow(config);
+    ASSERT_THAT(model, IsOk());
+    for (const auto& [to, key] : {std::pair{"nemo", "rope_type: expected none, linear or llama3"},
+                                  {"nemo2", "position_embedding_type: expected rope"},
+                                  {"megatron", "position_embedding_type: expected rope"}}) {
+      const bool is_other = type.starts_with("gemma") || type == "gpt_neox";  // which some refuse by another key
+      EXPECT_THAT(PlanSave(*model, "/no/such/folder/out", {.to = to}),
+                  StatusIs(ErrorKind::kUnsupported, is_other ? "expected" : key))
+          << to;
+    }
+    if (type == "nemotron" || type.starts_with("gemma") || type == "gpt_neox") {
+      EXPECT_FALSE(PlanSave(*model, "/no/such/folder/out", {.to = "megatron-bridge"}).ok());
+      continue;
+    }
+    const ThereAndBack json = Through("megatron-bridge", config);
+    EXPECT_TRUE(SameConfig(json.after.root(), json.before.root()));
+  }
+}
+
 TEST(HfConfigs, TheDtypeOfSomeWeightsStaysTheModels) {
   const TempDir temp;
   const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back",

@@ -97,12 +97,12 @@ TEST(Mtp, ThereAndBackBitForBit) {
   const TempDir temp;
   const std::string hf = ToHf(temp), back = temp.path() + "/back";
   const Digests expected = DigestsOf(hf);
-  for (const char* to : {"nemo2", "megatron"}) {
+  for (const char* to : {"nemo2", "megatron", "megatron-bridge"}) {
     const TempDir out;
     Convert(hf, out.path() + "/there", {.to = to});
     Convert(out.path() + "/there", out.path() + "/back", {.to = "hf"});
     EXPECT_EQ(DigestsOf(out.path() + "/back"), expected) << to;
-    if (std::string_view(to) == "nemo2") {  // the other keeps no config.json
+    if (std::string_view(to) == "nemo2") {  // Megatron-LM keeps no config.json
       EXPECT_TRUE(SameConfig(JsonOf(out.path() + "/back/config.json").root(), JsonOf(hf + "/config.json").root()));
     }
   }
