@@ -219,8 +219,9 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const
   AddFacts(checkpoint, summary, rows);
   const Layout& layout = checkpoint.layout;
   if (checkpoint.shards.size() > 1 || layout.vp > 1) {
-    rows.push_back({"layout", fmt::format("TP {} × PP {}{}", layout.tp, layout.pp,
-                                          layout.vp > 1 ? fmt::format(" × VP {}", layout.vp) : "")});
+    rows.push_back({"layout", fmt::format("TP {} × PP {}{}{}", layout.tp, layout.pp,
+                                          layout.vp > 1 ? fmt::format(" × VP {}", layout.vp) : "",
+                                          layout.ep > 1 ? fmt::format(" × EP {}", layout.ep) : "")});
   }
   std::string_view label = "parts";
   for (const Summary::Part& part : summary.parts) {

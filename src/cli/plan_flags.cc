@@ -95,6 +95,7 @@ std::string InBrief(const Checkpoint& checkpoint, const Format& format) {
   const Layout& layout = checkpoint.layout;
   if (checkpoint.shards.size() > 1) text += fmt::format(", TP {} × PP {}", layout.tp, layout.pp);
   if (layout.vp > 1) text += fmt::format(" × VP {}", layout.vp);
+  if (layout.ep > 1) text += fmt::format(" × EP {}", layout.ep);
   return text;
 }
 

@@ -18,6 +18,7 @@ ConfigNode LayoutNode(const Layout& layout) {
   node["tp"] = ConfigNode::Int(layout.tp);
   node["pp"] = ConfigNode::Int(layout.pp);
   node["vp"] = ConfigNode::Int(layout.vp);
+  if (layout.ep > 1) node["ep"] = ConfigNode::Int(layout.ep);
   return node;
 }
 

@@ -14,7 +14,7 @@
 namespace anemone {
 
 ConfigNode SizesNode(std::span<const uint64_t> values);
-// {tp, pp, vp}.
+// {tp, pp, vp}, and ep where it is not 1.
 ConfigNode LayoutNode(const Layout& layout);
 // Each artifact's name and bytes.
 ConfigNode ArtifactsNode(const Checkpoint& checkpoint);

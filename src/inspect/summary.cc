@@ -121,7 +121,7 @@ WholeModel WholeModelOf(const Checkpoint& checkpoint) {
   Result<Checkpoint> merged = MergedSkeleton(checkpoint);
   if (merged.ok()) {
     model.skeleton = *std::move(merged);
-  } else if (merged.status().kind() == ErrorKind::kCorrupt) {
+  } else if (merged.status().kind() == ErrorKind::kCorrupt && checkpoint.origin.part_of.empty()) {
     model.misfit = merged.status();
   }
   Count(model.skeleton ? *model.skeleton : checkpoint, model);

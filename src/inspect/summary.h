@@ -48,7 +48,7 @@ struct WholeModel {
   Summary::Amount weights;
   std::map<DType, Summary::Amount> by_dtype;
   std::optional<Checkpoint> skeleton;  // MergedSkeleton
-  Status misfit;                       // why the ranks do not fit together; all of them are counted then
+  Status misfit;  // why the ranks do not fit together; all of them are counted then. One rank alone misfits nothing.
 };
 // Reads no weights. A checkpoint that no table knows is counted as it is stored.
 WholeModel WholeModelOf(const Checkpoint& checkpoint);

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,14 @@ TABLE = {
     "dist/mcore_direct_torch_dist": ("torch_dist", None, None, [OUT]),
     "dist_torch_2.15/plain_dcp": ("torch_dist", None, None, [OUT]),
     "t5/t5_tp2pp2.nemo": ("nemo", "t5", "legacy", [PLAIN, RESHARD]),
+    "megatron/mlm19-dist-tp1-llama/ckpt": ("megatron", "gpt", "mcore", [HF, OUT]),  # its arguments lie in a .distcp
+    "megatron/mlm09-torch-tp2pp2-legacy-gpt2/ckpt": ("megatron", "gpt", "megatron-lm", [HF, OUT]),
+    "megatron/mlm09-torch-tp2pp2-legacy-gpt2/ckpt/iter_0000010/mp_rank_00_000/model_optim_rng.pt": ("megatron", "gpt", "megatron-lm", [HF]),
+    "megatron/mlm20-torch-pp2vpp2-llama/ckpt/iter_0000010": ("megatron", "gpt", "mcore", [HF, OUT]),
+    "megatron/experts-adam/ckpt": ("megatron", "gpt", "mcore", [HF, OUT]),
+    "megatron/fsdp-llama/ckpt": ("megatron", "gpt", "mcore", [HF, OUT]),
+    "megatron/mb031-provider-llama/ckpt": ("megatron-bridge", "gpt", "mcore", [HF, OUT]),
+    "megatron/mb07-builder-llama/ckpt": ("megatron-bridge", "gpt", "mcore", [HF, OUT]),
     DEMO: ("huggingface", "clip", "hf", [OUT]),
 }
 
@@ -85,7 +94,8 @@ class Inspect(unittest.TestCase):
                 for command, way in zip(said["next"], ways):
                     self.assertIn(command, text)
                     words = shlex.split(command)
-                    self.assertEqual((words[0], words[2]), ("anemone", path))
+                    whole = re.sub("/mp_rank_00_000/.*", "", path)  # of a rank's file the folder of all is proposed
+                    self.assertEqual((words[0], words[2]), ("anemone", whole))
                     self.assertTrue(set(way.split()) <= set(words), command)
 
     def test_what_is_proposed_works(self):
@@ -96,6 +106,22 @@ class Inspect(unittest.TestCase):
                     words = self.complete(command, path)
                     done = subprocess.run([ANEMONE, *words[1:]], capture_output=True, text=True, timeout=300, cwd=folder)
                     self.assertEqual(done.returncode, 0, f"{words}\n{done.stderr}")
+
+    def test_what_is_proposed_without_a_config_works(self):
+        for item in ("mb031-provider-llama", "mb07-builder-llama"):  # with a common.pt and with all in the .distcp, neither with arguments
+            with self.subTest(item), tempfile.TemporaryDirectory() as folder:
+                whole, bare = os.path.join(GOLDEN, "megatron", item, "ckpt"), os.path.join(folder, "bare")
+                shutil.copytree(whole, bare, ignore=shutil.ignore_patterns("run_config.yaml"))
+                self.assertEqual(run("convert", whole, os.path.join(folder, "whole.nemo")).returncode, 0)
+                with open(os.path.join(self.dir, "hparams.yaml"), "w") as file:
+                    file.write(re.sub(r"nemo:\S+", "null", run("inspect", os.path.join(folder, "whole.nemo"), "--config").stdout))
+                for path in (bare, os.path.join(bare, "iter_0000000")):
+                    said = json.loads(run("inspect", "--json", path).stdout)
+                    self.assertEqual((said["format"], len(said["next"])), ("torch_dist", 1))
+                    words = shlex.split(said["next"][0].replace("HPARAMS.yaml", os.path.join(self.dir, "hparams.yaml")))
+                    done = subprocess.run([ANEMONE, *words[1:], "--force"], capture_output=True, text=True, timeout=300, cwd=folder)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertIn("0 of 15 tensors that both have differ", run("diff", os.path.join(folder, "OUT.nemo"), f"{folder}/whole.nemo").stdout)
 
     def test_a_path_is_quoted_for_the_shell(self):
         path = os.path.join(self.dir, "a model's copy")
