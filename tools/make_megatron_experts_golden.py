@@ -47,15 +47,22 @@ def name_in_all(args, name):
     return re.sub(r"local_experts\.(\d+)", lambda found: f"local_experts.{int(found[1]) + experts}", name)
 
 
+def part_of(parameter):
+    """What tells a tensor rank's part of it."""
+    from megatron.core import parallel_state
+    rank = parallel_state.get_tensor_model_parallel_rank()
+    return f" {rank}" if rank and getattr(parameter, "tensor_model_parallel", False) else ""
+
+
 def build(args):
     from megatron.core import parallel_state
     from megatron.core.models.gpt.gpt_model import GPTModel
-    config = transformer_config(args, 1)
+    config = transformer_config(args, args.tensor_model_parallel_size)
     model = GPTModel(config, local_layers(args), args.padded_vocab_size, args.max_position_embeddings, position_embedding_type="rope",
                      pre_process=parallel_state.is_pipeline_first_stage(), post_process=parallel_state.is_pipeline_last_stage(),
                      share_embeddings_and_output_weights=False).to(args.params_dtype)
     for name, parameter in model.named_parameters():
-        seed(name_in_all(args, name))
+        seed(name_in_all(args, name) + part_of(parameter))
         parameter.data.normal_(1 if "norm" in name else 0, 0.1)
     return model
 
@@ -74,7 +81,7 @@ def optimizer_of(args, model):
 def step(args, model, optimizer, number):
     """Random gradients, the same wherever a parameter is."""
     for name, parameter in model.named_parameters():
-        seed(f"gradient {number} {name_in_all(args, name)}")
+        seed(f"gradient {number} {name_in_all(args, name)}" + part_of(parameter))
         parameter.main_grad.normal_()
     assert optimizer.step()[0]
 
@@ -118,7 +125,8 @@ def process(rank, args, scratch):
     """One process of a training."""
     answer_as_a_cpu()
     with CpuForCuda():
-        start(rank, args.world_size, str(scratch), tensor_model_parallel_size=1, pipeline_model_parallel_size=args.pipeline_model_parallel_size,
+        start(rank, args.world_size, str(scratch), tensor_model_parallel_size=args.tensor_model_parallel_size,
+              pipeline_model_parallel_size=args.pipeline_model_parallel_size,
               expert_model_parallel_size=args.expert_model_parallel_size)
         yield
     torch.distributed.barrier()
@@ -139,7 +147,7 @@ def make(rank, args, out, scratch):
 
 def arguments_of(item, **changed):
     args = argparse.Namespace(**{**ARGS, **ITEMS[item], **changed})
-    args.world_size = args.pipeline_model_parallel_size * args.data_parallel_size
+    args.world_size = args.tensor_model_parallel_size * args.pipeline_model_parallel_size * args.data_parallel_size
     return args
 
 

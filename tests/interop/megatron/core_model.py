@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 if not hasattr(typing, "override"):
     typing.override = lambda function: function  # Megatron-core 0.19 and later ask for Python 3.12
 
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # as torch was when Megatron-core 0.9 came
+
 # A field of TransformerConfig, where it is not called as the argument [megatron/training/arguments.py,
 # core_transformer_config_from_args].
 FIELDS = {"num_moe_experts": "num_experts"}
@@ -94,8 +96,7 @@ def answer_as_a_cpu():
     torch.cuda.Stream = lambda *_, **__: mock.MagicMock()
     torch.cuda.stream = lambda *_: contextlib.nullcontext()
     torch.Tensor.cuda = lambda self, *_, **__: self
-    numpy.product = numpy.prod
-    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # as torch and numpy were when Megatron-core 0.9 came
+    numpy.product = numpy.prod  # as numpy was when Megatron-core 0.9 came
 
 
 class CpuForCuda(TorchFunctionMode):

@@ -21,6 +21,10 @@ import make_megatron_experts_golden as training  # noqa: E402
 
 warnings.filterwarnings("ignore")
 ANEMONE = sys.argv[1]
+# Beside those that are stored: two tensor ranks.
+ITEMS = {**training.ITEMS, "experts-tensor": dict(tensor_model_parallel_size=2, pipeline_model_parallel_size=1, data_parallel_size=2,
+                                                   use_distributed_optimizer=True)}
+training.ITEMS = ITEMS
 
 
 def go_on(rank, args, folder, scratch):
@@ -44,7 +48,7 @@ def go_on(rank, args, folder, scratch):
 
 class Experts(unittest.TestCase):
     def test_trainings_go_on(self):
-        for item in training.ITEMS:
+        for item in ITEMS:
             with tempfile.TemporaryDirectory() as made:
                 source = pathlib.Path(made)
                 training.make_item(item, source / "item", source)

@@ -5,6 +5,7 @@ Not part of the ordinary tests, whose machine has no Megatron-core: -DANEMONE_ME
 torch einops transformers). On a CPU: the local layers, torch's optimizer, gloo.
 """
 
+import inspect
 import os
 import subprocess
 import sys
@@ -24,10 +25,12 @@ ITEMS = ("mlm19-dist-tp1-llama", "mlm09-dist-tp2-llama-te", "mlm09-torch-ep2-moe
 
 def load(rank, ranks, cases, out):
     """Loads the models on a rank as Megatron does: every key that it asks for must be there."""
-    start(rank, ranks, out, expert_tensor_parallel_size=ranks)
-    from megatron.core import dist_checkpointing
+    from megatron.core import dist_checkpointing, parallel_state
+    name = "expert_tensor_parallel_size"  # since core 0.10
+    sizes = {name: ranks} if name in inspect.signature(parallel_state.initialize_model_parallel).parameters else {}
+    start(rank, ranks, out, **sizes)
     for title, folder, told_by in cases:
-        model = build(arguments(told_by), ranks, expert_tensor_parallel_size=ranks)
+        model = build(arguments(told_by), ranks, **sizes)
         for parameter in model.parameters():
             parameter.data.fill_(7)
         loaded = dist_checkpointing.load(model.sharded_state_dict(), folder)
@@ -43,15 +46,20 @@ class Load(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.dir = folder.name
         cls.cases, cls.plain = [], {}
+        local = ("--set", "transformer_engine=false")  # whose norms beside experts have other names
         for item in ITEMS:
             hf = cls.convert(os.path.join(GOLDEN, "megatron", item, "ckpt"), item + "-hf", "--to", "hf")
-            local = ("--set", "transformer_engine=false")  # whose norms beside experts have other names
             lm = cls.iteration(cls.convert(hf, item + "-lm", "--to", "megatron", "--tp", "2", *local))
-            cls.cases.append((item + "-lm", lm, lm))
+            cls.add(item + "-lm", lm, lm)
             if "moe" not in item:
                 bridge = cls.iteration(cls.convert(hf, item + "-bridge", "--to", "megatron-bridge"))
-                cls.cases.append((item + "-bridge", bridge, lm))
-            cls.plain[item] = load_file(cls.convert(lm, item + ".safetensors"))
+                cls.add(item + "-bridge", bridge, cls.iteration(cls.convert(hf, item + "-one", "--to", "megatron", *local)))
+
+    @classmethod
+    def add(cls, title, folder, told_by):
+        """`told_by` has the arguments for the folder's model, and its tensors."""
+        cls.cases.append((title, folder, told_by))
+        cls.plain[title] = load_file(cls.convert(told_by, title + ".safetensors"))
 
     @classmethod
     def convert(cls, source, name, *options):
@@ -77,7 +85,7 @@ class Load(unittest.TestCase):
             self.assertGreater(len(parts[0]), 10)
             for name in parts[0]:
                 with self.subTest(title, name=name):
-                    want = self.plain[title.rpartition("-")[0]][stored_name(name)]
+                    want = self.plain[title][stored_name(name)]
                     self.assertTrue(torch.equal(joined(name, [part[name] for part in parts], want, args), want))
 
 
