@@ -51,9 +51,11 @@ void WindowCursor::FindMovables(const PlanFile& file, size_t index) {
   const bool is_under_crc = UnderCrc(file, segment.offset, segment.offset + segment.size);
   if (is_under_crc && !is_planned) return;
   std::vector<Piece> pieces;
-  if (const auto* tensor = std::get_if<Tensor>(&segment.content)) {
+  const auto* const tensor = std::get_if<Tensor>(&segment.content);
+  if (tensor != nullptr && is_planned) {
     pieces = Shareable(*tensor);
-    if (pieces.size() > 1 && !is_planned) return;  // copying small pieces gains nothing over reading and writing
+  } else if (tensor != nullptr) {  // copying its pieces would gain nothing over reading and writing it
+    if (const std::optional<ByteRange> range = tensor->AsByteRange()) pieces = {{0, *range}};
   }
   if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) pieces = {{0, *bytes}};
   for (const auto& [at, range] : pieces) {

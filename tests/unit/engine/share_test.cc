@@ -192,6 +192,21 @@ TEST_F(Turns, AreSharedWhereTheirBlocksAgree) {
       uint32_t crc = 0;
       for (int i = 0; i < 4; ++i) crc |= static_cast<uint32_t>(static_cast<unsigned char>(written[16 + i])) << (8 * i);
       EXPECT_EQ(crc, is_under_crc ? Crc32(0, std::as_bytes(std::span(expected))) : 0) << gap;
+      sys.copy_range = [](int from, off_t at, int to, off_t to_at, size_t size) -> ssize_t {
+        static int calls = 0;  // all, a part, nothing, then it is refused for good
+        switch (calls++ % 4) {
+          case 0:
+            return kernel.copy_range(from, at, to, to_at, size);
+          case 1:
+            return kernel.copy_range(from, at, to, to_at, size / 3);
+          case 2:
+            return 0;
+          default:
+            return errno = EXDEV, -1;
+        }
+      };
+      ASSERT_THAT(Execute(plan, dir_ / "failing", {.threads = 1, .replace = true}), IsOk());
+      EXPECT_EQ(ReadFile(dir_ / "failing"), written) << gap;
     }
     EXPECT_EQ(ShareableBytes(PlanOf(tensor, 72, false)).bytes, gap == 8 ? kRows * kShared : 0) << gap;
   }
