@@ -94,7 +94,7 @@ Status LayOutForLoaders(const Work& work, int tp) {
   // Left as it was, nothing being asked.
   if (was_distributed && !work.options.tp && !work.options.pp && !work.options.ep) return {};
   ANEMONE_ASSIGN(const int ep, ExpertRanks(work, was_distributed));
-  ANEMONE_TRY(DivideTraining(work, ep));
+  if (!was_distributed || work.options.ep) ANEMONE_TRY(DivideTraining(work, ep));
   ANEMONE_TRY(Pad(work, was_distributed ? StatedTensorParallel(result) : 1, tp));
   return result.config ? SetLayout({.tp = tp, .ep = ep}, &*result.config) : Status();
 }
