@@ -7,6 +7,7 @@ ANEMONE_TEST_PYTHON names a Python with transformers, where this machine's has n
 import os
 import pathlib
 import pty
+import shutil
 import subprocess
 import sys
 import unittest
@@ -34,17 +35,20 @@ assert CLIPTokenizer.from_pretrained(sys.argv[1])("a dog").input_ids == [49406, 
 class Convert(FolderCase):
     def setUp(self):
         super().setUp()
+        self.mixed = pathlib.Path(self.path("mixed"))  # good weights, and a pickle beside them that a conversion leaves alone
+        shutil.copytree(GOLDEN / "clip" / "hf", self.mixed)
+        (self.mixed / "old_model.bin").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
         server = subprocess.Popen([sys.executable, HERE / "hub_server.py", self.path("log"), "-", f"clip-vit-large-patch14={GOLDEN}/clip/hf",
-                                   f"tiny-llava={GOLDEN}/decoders/llava/hf"],
+                                   f"tiny-llava={GOLDEN}/decoders/llava/hf", f"mixed={self.mixed}"],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(server.communicate)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
         self.environment |= {"HF_ENDPOINT": server.stdout.readline().split()[0], "HF_HOME": self.path("home"), "no_proxy": "127.0.0.1,localhost"}
 
-    def run_anemone(self, *words, **environment):
+    def run_anemone(self, *words, exit=0, **environment):
         done = subprocess.run([ANEMONE, *words], cwd=self.dir, env=self.environment | environment, capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, f"{words}: {done.stdout}{done.stderr}")
-        return done.stdout
+        self.assertEqual(done.returncode, exit, f"{words}: {done.stdout}{done.stderr}")
+        return done.stdout if exit == 0 else done.stdout + done.stderr
 
     def requests(self):
         with open(self.path("log")) as log:
@@ -75,6 +79,18 @@ class Convert(FolderCase):
         self.assertEqual(self.requests(), asked)
         words = ("infer", NAME, "--image", GOLDEN / "clip" / "test.jpg", "--text", "a dog", "--text", "a girl")
         self.assertTrue(self.run_anemone(*words).startswith("Given image's CLIP text probability:  [('a dog', "))
+
+    def test_scan_reads_the_whole_repository(self):
+        self.assertIn("inert", self.run_anemone("scan", NAME))
+        for fetched in (False, True):  # the cache lacks what a conversion does not need
+            said = self.run_anemone("scan", "org/mixed", exit=1)
+            self.assertRegex(said, r"DANGEROUS.*posix system.*org/mixed/old_model\.bin")
+            self.assertIn("ok", self.run_anemone("verify", "org/mixed"))
+            self.assertIn("[]", self.run_anemone("cat", "org/mixed", "logit_scale", "--summary"))
+            self.run_anemone("report", "org/mixed", "-o", f"{fetched}.html")
+            self.run_anemone("fetch", "org/mixed")
+        said = self.run_anemone("edit", "org/mixed", "--set", "a=1", exit=65)
+        self.assertIn("org/mixed: expected a file or folder on this machine to edit, found an address or a hub id", said)
 
     def test_a_hub_id_gives_the_tower(self):
         self.run_anemone("convert", GOLDEN / "families" / "llava.nemo", "hf", "--to", "hf", "--with", "org/tiny-llava")
