@@ -281,8 +281,8 @@ void DeepSeekToNemo2(const ConfigNode& model, ConfigNode& config) {
   };
   fill("moe_layer_freq", ConfigNode::Int(1));
   fill("moe_router_pre_softmax", ConfigNode::Bool(true));
-  for (const char* key : {"moe_shared_expert_intermediate_size", "moe_router_num_groups", "moe_router_group_topk",
-                          "moe_router_topk_scaling_factor"}) {
+  for (const char* key : {"q_lora_rank", "moe_shared_expert_intermediate_size", "moe_router_num_groups",
+                          "moe_router_group_topk", "moe_router_topk_scaling_factor"}) {
     fill(key, ConfigNode::Null());
   }
 }

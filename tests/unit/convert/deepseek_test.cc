@@ -125,6 +125,12 @@ TEST(DeepSeek, ThereAndBackBitForBit) {
       Convert(hf, there, {.to = to});
       Convert(there, back, {.to = "hf"});
       EXPECT_EQ(DigestsOf(back), DigestsOf(hf)) << to << keys;
+      if (std::string_view(to) != "nemo2") {
+        const std::string nemo2 = temp.path() + "/nemo2", again = temp.path() + "/again";
+        Convert(there, nemo2, {.to = "nemo2"});
+        Convert(nemo2, again, {.to = "hf"});
+        EXPECT_EQ(DigestsOf(again), DigestsOf(hf)) << to << keys;
+      }
       if (std::string_view(to) != "nemo2") continue;  // they keep no config.json
       EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root())) << keys;
     }

@@ -351,6 +351,27 @@ TEST(MegatronWrite, Nemo2BecomesMegatronBridge) {
   EXPECT_EQ(folder.AsString(), fs::path(temp / "bridge/iter_0000000/tokenizer").lexically_normal().string());
 }
 
+// Its classes compute what no field says, as Gemma's in NeMo 2 do.
+TEST(MegatronWrite, GemmasGoToMegatronBridgeAndBack) {  // MEG-13
+  for (const auto& [model, name] : std::map<std::string, std::string>{
+           {"gemma", "gemma_provider.GemmaModelProvider"}, {"gemma2", "gemma2_provider.Gemma2ModelProvider"}}) {
+    const TempDir temp;
+    const std::string hf = Golden("decoders/" + model + "/hf");
+    Convert(hf, temp / "bridge", {.to = "megatron-bridge"});
+    EXPECT_EQ(WordAt(ConfigOf(temp / "bridge"), "model._target_").AsString(), "megatron.bridge.models.gemma." + name);
+    EXPECT_EQ(WordAt(ConfigOf(temp / "bridge"), "model.layernorm_zero_centered_gamma").AsBool(), true);
+    Convert(temp / "bridge", temp / "back", {.to = "hf"});
+    EXPECT_EQ(DigestsOf(temp / "back"), DigestsOf(hf));
+    const Config made = JsonOf(temp / "back/config.json"), was = JsonOf(hf + "/config.json");
+    for (const char* key : {"architectures", "head_dim", "sliding_window", "query_pre_attn_scalar",
+                            "attn_logit_softcapping", "final_logit_softcapping", "hidden_activation", "rms_norm_eps"}) {
+      if (was.root().Get(key) == nullptr) continue;
+      ASSERT_NE(made.root().Get(key), nullptr) << key;
+      EXPECT_TRUE(SameConfig(*made.root().Get(key), *was.root().Get(key))) << key;
+    }
+  }
+}
+
 // Without a whole tokenizer, too, what there is of one goes along.
 TEST(MegatronWrite, PartsOfATokenizerAreKept) {  // MEG-14
   for (const auto& [model, file] :
