@@ -99,29 +99,35 @@ std::string InBrief(const Checkpoint& checkpoint, const Format& format) {
   return text;
 }
 
-int PlanFlags::Run(const Result<Plan>& given, const std::string& what) const {
-  const Result<Plan> plan =
-      given.ok() && verify_source.value_or(false) ? Result<Plan>(WithRecordedCrcs(*given)) : given;
+int PlanFlags::Run(const Result<Plan>& plan, const std::string& what) const {
+  return plan.ok() ? Run(*plan, what) : Run(Plan(), what, plan.status());
+}
+
+int PlanFlags::Run(const Plan& given, const std::string& what, Status status) const {
+  // A plan is as large as the model has tensors: it is not copied without need.
+  std::optional<Plan> checked;
+  if (verify_source.value_or(false)) checked = WithRecordedCrcs(given);
+  const Plan& plan = checked ? *checked : given;
+  const Status planned = std::exchange(status, CheckIsNoStream(destination));
   ExecuteOptions options;
   options.cluster = globals().cluster;
-  Status status = CheckIsNoStream(destination);
   if (status.ok() && json && !plan_only) status = InvalidArgument("--json: expected --plan beside it");
-  if (status.ok()) status = plan.status();
-  if (status.ok()) status = CheckIsFolder(destination, plan->is_directory);
+  if (status.ok()) status = planned;
+  if (status.ok()) status = CheckIsFolder(destination, plan.is_directory);
   if (status = options.cluster->Agree(status); !status.ok()) return Report(status);
   options.threads = globals().threads;
   options.replace = force;
-  options.may_replace = MayReplace(*plan, in_place);
+  options.may_replace = MayReplace(plan, in_place);
   options.resume = resume;
   if (plan_only) {
-    if (status = Check(*plan); !status.ok()) return Report(status.In(destination));
-    Print(json ? PlanJson(*plan, destination, globals().threads)
-               : Table(*plan, destination, PeakMemoryBytes(*plan, options)));
+    if (status = Check(plan); !status.ok()) return Report(status.In(destination));
+    Print(json ? PlanJson(plan, destination, globals().threads)
+               : Table(plan, destination, PeakMemoryBytes(plan, options)));
     return kDone;
   }
-  Note(fmt::format("reads {}, writes {} in {} file{}; at most {} of memory", HumanBytes(plan->bytes_read()),
-                   HumanBytes(plan->bytes_written()), plan->files.size(), plan->files.size() == 1 ? "" : "s",
-                   HumanBytes(PeakMemoryBytes(*plan, options))),
+  Note(fmt::format("reads {}, writes {} in {} file{}; at most {} of memory", HumanBytes(plan.bytes_read()),
+                   HumanBytes(plan.bytes_written()), plan.files.size(), plan.files.size() == 1 ? "" : "s",
+                   HumanBytes(PeakMemoryBytes(plan, options))),
        1);
   options.progress = MakeProgress();
   if (!verify_source.value_or(true)) {
@@ -130,12 +136,12 @@ int PlanFlags::Run(const Result<Plan>& given, const std::string& what) const {
     };
   }
   const auto start = std::chrono::steady_clock::now();
-  if (status = Execute(*plan, destination, options); !status.ok()) return Report(status);
+  if (status = Execute(plan, destination, options); !status.ok()) return Report(status);
   NoteLeftovers();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (globals().verbosity >= 0) {
     Print(fmt::format("wrote {} ({}{}{} in {:.1f} s)\n", OneLine(destination), what, what.empty() ? "" : ", ",
-                      HumanBytes(plan->bytes_written()), seconds));
+                      HumanBytes(plan.bytes_written()), seconds));
   }
   return kDone;
 }
