@@ -50,11 +50,11 @@ class PlanHasher {
     Add(node.offset_bytes);
     AddAll(node.strides);
     AddAll(node.element);
-    AddAll(node.starts);
-    AddAll(node.order);
-    Add(std::bit_cast<uint64_t>(node.divisor));
-    Add(node.children.size());
-    for (const NodePtr& child : node.children) Add(*child);
+    AddAll(node.op().starts);
+    AddAll(node.op().order);
+    Add(std::bit_cast<uint64_t>(node.op().divisor));
+    Add(node.op().children.size());
+    for (const NodePtr& child : node.op().children) Add(*child);
   }
 
   void Add(const Segment& segment) {

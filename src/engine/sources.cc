@@ -16,9 +16,9 @@ void Sources::Add(const Tensor& tensor) {
   while (!open.empty()) {
     const TensorNode& node = *open.back();
     open.pop_back();
-    if (!node.children.empty() && !seen_.insert(&node).second) continue;
+    if (!node.op().children.empty() && !seen_.insert(&node).second) continue;
     Add(node.source);
-    for (const NodePtr& child : node.children) open.push_back(child.get());
+    for (const NodePtr& child : node.op().children) open.push_back(child.get());
   }
 }
 

@@ -94,13 +94,14 @@ Status LowerTiles(const TensorNode& node, const Box& box, const Placement& to, S
   const size_t rank = node.shape.size();
   size_t tile = 0;
   if (rank > 0) {
-    const auto furthest = std::ranges::upper_bound(node.tile_ends, box.start[node.tile_axis]);
-    tile = static_cast<size_t>(furthest - node.tile_ends.begin());
+    const auto furthest = std::ranges::upper_bound(node.op().tile_ends, box.start[node.op().tile_axis]);
+    tile = static_cast<size_t>(furthest - node.op().tile_ends.begin());
   }
-  for (; tile < node.children.size(); ++tile) {
-    const TensorNode& child = *node.children[tile];
-    const uint64_t* starts = node.starts.data() + tile * rank;
-    if (rank > 0 && starts[node.tile_axis] >= box.start[node.tile_axis] + box.length[node.tile_axis]) break;
+  for (; tile < node.op().children.size(); ++tile) {
+    const TensorNode& child = *node.op().children[tile];
+    const uint64_t* starts = node.op().starts.data() + tile * rank;
+    if (rank > 0 && starts[node.op().tile_axis] >= box.start[node.op().tile_axis] + box.length[node.op().tile_axis])
+      break;
     Request part{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)}, to};
     bool meets = true;
     for (size_t i = 0; meets && i < rank; ++i) {
@@ -121,8 +122,8 @@ Status LowerTiles(const TensorNode& node, const Box& box, const Placement& to, S
 // lowers the child.
 Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to, size_t group_index, Request& child,
                     Sink& sink) {
-  if (group_index == node.groups.size()) return Lower(*node.children[0], child.box, child.to, sink);
-  const AxisGroup& group = node.groups[group_index];
+  if (group_index == node.op().groups.size()) return Lower(*node.op().children[0], child.box, child.to, sink);
+  const AxisGroup& group = node.op().groups[group_index];
 
   // From the innermost axis outwards, as long as the destination stays one arithmetic progression.
   uint64_t begin = 0, length = 1, stride = 0, inner = 1;
@@ -142,7 +143,7 @@ Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to,
     inner *= node.shape[i];
   }
 
-  const Shape& child_shape = node.children[0]->shape;
+  const Shape& child_shape = node.op().children[0]->shape;
   const Shape in_shape(child_shape.begin() + static_cast<ptrdiff_t>(group.in_begin),
                        child_shape.begin() + static_cast<ptrdiff_t>(group.in_end));
   const std::vector<uint64_t> in_strides = DenseStrides(in_shape, stride);
@@ -213,8 +214,8 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
       return sink.OnCopy(LeafCopy(node, box, to));
     case Kind::kNarrow: {
       Box inner = box;
-      for (size_t i = 0; i < inner.start.size(); ++i) inner.start[i] += node.starts[i];
-      return Lower(*node.children[0], inner, to, sink);
+      for (size_t i = 0; i < inner.start.size(); ++i) inner.start[i] += node.op().starts[i];
+      return Lower(*node.op().children[0], inner, to, sink);
     }
     case Kind::kTiles:
       return LowerTiles(node, box, to, sink);
@@ -223,14 +224,14 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
       Request inner{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)},
                     {to.offset, std::vector<uint64_t>(rank)}};
       for (size_t i = 0; i < rank; ++i) {
-        inner.box.start[node.order[i]] = box.start[i];
-        inner.box.length[node.order[i]] = box.length[i];
-        inner.to.strides[node.order[i]] = to.strides[i];
+        inner.box.start[node.op().order[i]] = box.start[i];
+        inner.box.length[node.op().order[i]] = box.length[i];
+        inner.to.strides[node.op().order[i]] = to.strides[i];
       }
-      return Lower(*node.children[0], inner.box, inner.to, sink);
+      return Lower(*node.op().children[0], inner.box, inner.to, sink);
     }
     case Kind::kReshape: {
-      const size_t rank = node.children[0]->shape.size();
+      const size_t rank = node.op().children[0]->shape.size();
       Request child{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)},
                     {to.offset, std::vector<uint64_t>(rank)}};
       return LowerReshape(node, box, to, 0, child, sink);
@@ -337,7 +338,7 @@ class FillSink final : public Sink {
 
   Status OnCompute(const TensorNode& node, const Box& box, const Placement& to) override {
     // Items of each element held at once: the child's, and the sum or the result.
-    const uint64_t per_element = std::max<uint64_t>(node.children[0]->item_bytes(), sizeof(double));
+    const uint64_t per_element = std::max<uint64_t>(node.op().children[0]->item_bytes(), sizeof(double));
     return Divide(node, box, to, kStageBytes / per_element);
   }
 
@@ -445,22 +446,22 @@ class FillSink final : public Sink {
       ANEMONE_TRY(Scale(node, box, steps, destination));
       return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
     }
-    const DType from = node.children[0]->dtype;
+    const DType from = node.op().children[0]->dtype;
     std::vector<std::byte> part(volume * SizeBytes(from));
     Placement place{0, steps};
     for (uint64_t& stride : place.strides) stride *= SizeBytes(from);
     FillSink sink(part, stage_, observer_);
     if (node.kind == Kind::kCast) {
-      ANEMONE_TRY(Lower(*node.children[0], box, place, sink));
+      ANEMONE_TRY(Lower(*node.op().children[0], box, place, sink));
       CastElements(from, part.data(), node.dtype, destination, volume);
     } else {
       std::vector<double> sum(volume, -0.0), values(volume);  // -0 + x is x, whatever its sign
-      for (const NodePtr& child : node.children) {
+      for (const NodePtr& child : node.op().children) {
         ANEMONE_TRY(Lower(*child, box, place, sink));
         CastElements(from, part.data(), DType::kF64, reinterpret_cast<std::byte*>(values.data()), volume);
         for (size_t i = 0; i < volume; ++i) sum[i] += values[i];
       }
-      for (double& value : sum) value /= node.divisor;
+      for (double& value : sum) value /= node.op().divisor;
       CastElements(DType::kF64, reinterpret_cast<std::byte*>(sum.data()), node.dtype, destination, volume);
     }
     return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
@@ -479,7 +480,7 @@ class FillSink final : public Sink {
 
   // A box of a product, a block of the inner axis after the other, so that memory follows the box.
   Status Multiply(const TensorNode& node, const Box& box, const std::vector<uint64_t>& steps, std::byte* destination) {
-    const TensorNode &left = *node.children[0], &right = *node.children[1];
+    const TensorNode &left = *node.op().children[0], &right = *node.op().children[1];
     const uint64_t rows = box.length[0], columns = box.length[1], inner = left.shape[1];
     const uint64_t block = std::max<uint64_t>(1, kStageBytes / sizeof(double) / std::max(rows, columns));
     std::vector<double> sum(rows * columns), a, b;
@@ -496,7 +497,7 @@ class FillSink final : public Sink {
     }
     for (uint64_t r = 0; r < rows; ++r) {
       for (uint64_t c = 0; c < columns; ++c) {
-        const double value = sum[r * columns + c] * node.factor;
+        const double value = sum[r * columns + c] * node.op().factor;
         std::memcpy(destination + (r * steps[0] + c * steps[1]) * sizeof(double), &value, sizeof(double));
       }
     }
@@ -505,15 +506,15 @@ class FillSink final : public Sink {
 
   // A box of a matrix times the number of each element's block.
   Status Scale(const TensorNode& node, const Box& box, const std::vector<uint64_t>& steps, std::byte* destination) {
-    const uint64_t rows = node.starts[0], columns = node.starts[1];
+    const uint64_t rows = node.op().starts[0], columns = node.op().starts[1];
     const uint64_t top = box.start[0] / rows, left = box.start[1] / columns;
     const uint64_t height = (box.start[0] + box.length[0] - 1) / rows - top + 1,
                    width = (box.start[1] + box.length[1] - 1) / columns - left + 1;
     std::vector<float> values(box.length[0] * box.length[1]), scales(height * width);
     FillSink elements(std::as_writable_bytes(std::span(values)), stage_, observer_);
-    ANEMONE_TRY(Lower(*node.children[0], box, {0, DenseStrides(box.length, sizeof(float))}, elements));
+    ANEMONE_TRY(Lower(*node.op().children[0], box, {0, DenseStrides(box.length, sizeof(float))}, elements));
     FillSink factors(std::as_writable_bytes(std::span(scales)), stage_, observer_);
-    ANEMONE_TRY(Lower(*node.children[1], {{top, left}, {height, width}},
+    ANEMONE_TRY(Lower(*node.op().children[1], {{top, left}, {height, width}},
                       {0, DenseStrides({height, width}, sizeof(float))}, factors));
     for (uint64_t r = 0; r < box.length[0]; ++r) {
       const float* const row = scales.data() + ((box.start[0] + r) / rows - top) * width;
@@ -538,7 +539,7 @@ class FillSink final : public Sink {
 
 uint64_t ComputeDepth(const TensorNode& node) {
   uint64_t depth = 0;
-  for (const NodePtr& child : node.children) depth = std::max(depth, ComputeDepth(*child));
+  for (const NodePtr& child : node.op().children) depth = std::max(depth, ComputeDepth(*child));
   const uint64_t own = node.kind == Kind::kProduct                               ? 2
                        : node.kind == Kind::kCast || node.kind == Kind::kAverage ? 1
                        : node.kind == Kind::kScaled                              ? 2
@@ -560,11 +561,12 @@ Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::s
 uint64_t SourceBytesOf(const TensorNode& node, uint64_t elements) {
   if (node.kind == Kind::kFill || elements == 0) return 0;
   if (node.kind == Kind::kStrided) return elements * node.item_bytes();
-  if (node.kind == Kind::kPacked) return node.children[0]->num_elements;
+  if (node.kind == Kind::kPacked) return node.op().children[0]->num_elements;
   uint64_t sum = 0;
   const bool is_tiles =
       node.kind == Kind::kTiles || node.kind == Kind::kProduct || node.kind == Kind::kScaled;  // parts of other sizes
-  for (const NodePtr& child : node.children) sum += SourceBytesOf(*child, is_tiles ? child->num_elements : elements);
+  for (const NodePtr& child : node.op().children)
+    sum += SourceBytesOf(*child, is_tiles ? child->num_elements : elements);
   // Of a part of tiles: the same share of each.
   if (!is_tiles || elements == node.num_elements) return sum;
   return static_cast<uint64_t>(static_cast<double>(sum) * static_cast<double>(elements) /
@@ -578,7 +580,8 @@ uint64_t SourceBytes(const Tensor& tensor) { return internal::SourceBytesOf(tens
 
 std::optional<ByteRange> Tensor::AsByteRange() const {
   if (num_elements() == 0) return std::nullopt;
-  const internal::TensorNode& root = node_->kind == internal::TensorNode::Kind::kPacked ? *node_->children[0] : *node_;
+  const internal::TensorNode& root =
+      node_->kind == internal::TensorNode::Kind::kPacked ? *node_->op().children[0] : *node_;
   internal::ByteRangeSink sink(size_bytes());
   const internal::Placement to{0, internal::DenseStrides(root.shape, root.item_bytes())};
   if (!internal::Lower(root, internal::WholeBox(root.shape), to, sink).ok()) return std::nullopt;
@@ -596,7 +599,7 @@ Status Fill(const Tensor& tensor, uint64_t offset, std::span<std::byte> out, Rea
                            ") do not lie in a tensor of " + std::to_string(tensor.size_bytes()));
   }
   const bool is_packed = tensor.node().kind == internal::TensorNode::Kind::kPacked;
-  const internal::TensorNode& node = is_packed ? *tensor.node().children[0] : tensor.node();
+  const internal::TensorNode& node = is_packed ? *tensor.node().op().children[0] : tensor.node();
   const uint64_t item = node.item_bytes();
   while (!out.empty()) {
     uint64_t count = out.size() / item * item;

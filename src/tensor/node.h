@@ -52,14 +52,27 @@ struct TensorNode {
   uint64_t offset_bytes = 0;
   std::vector<uint64_t> strides;           // in elements
   std::array<std::byte, 16> element = {};  // little-endian, SizeBytes(dtype) of them
-  std::vector<NodePtr> children;
-  std::vector<uint64_t> starts;
-  std::vector<size_t> order;
-  std::vector<AxisGroup> groups;
-  double divisor = 1;
-  double factor = 1;
-  size_t tile_axis = 0;
-  std::vector<uint64_t> tile_ends;  // per tile: the furthest end along tile_axis of it and those before it
+
+  // What is made of other nodes; most nodes are leaves, which a checkpoint has as many of as tensors, and have none.
+  struct Operation {
+    std::vector<NodePtr> children;
+    std::vector<uint64_t> starts;
+    std::vector<size_t> order;
+    std::vector<AxisGroup> groups;
+    double divisor = 1;
+    double factor = 1;
+    size_t tile_axis = 0;
+    std::vector<uint64_t> tile_ends;  // per tile: the furthest end along tile_axis of it and those before it
+  };
+  const Operation& op() const {
+    static const Operation none;
+    return operation.empty() ? none : operation.front();
+  }
+  Operation& op() {
+    if (operation.empty()) operation.emplace_back();
+    return operation.front();
+  }
+  std::vector<Operation> operation;  // one, or none
 
   uint64_t item_bytes() const { return SizeBytes(dtype); }
 

@@ -32,8 +32,8 @@ Result<Tensor> Product(const Tensor& a, const Tensor& b, double factor) {
   ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF64, {a.shape()[0], b.shape()[1]}, 0));
   TensorNode node = zeros.node();
   node.kind = TensorNode::Kind::kProduct;
-  node.children = {TensorNode::Of(left), TensorNode::Of(right)};
-  node.factor = factor;
+  node.op().children = {TensorNode::Of(left), TensorNode::Of(right)};
+  node.op().factor = factor;
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node)));
 }
 
@@ -47,8 +47,8 @@ Result<Tensor> Scaled(const Tensor& matrix, const Tensor& scales, uint64_t rows,
   ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF32, matrix.shape(), 0));
   TensorNode node = zeros.node();
   node.kind = TensorNode::Kind::kScaled;
-  node.children = {TensorNode::Of(values), TensorNode::Of(factors)};
-  node.starts = {rows, columns};
+  node.op().children = {TensorNode::Of(values), TensorNode::Of(factors)};
+  node.op().starts = {rows, columns};
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node)));
 }
 
@@ -58,7 +58,7 @@ Result<Tensor> Sum(const Tensor& a, const Tensor& b) {
   ANEMONE_ASSIGN(const Tensor right, b.Cast(DType::kF64));
   ANEMONE_ASSIGN(const Tensor mean, Tensor::Average({left, right}));
   TensorNode node = mean.node();
-  node.divisor = 1;
+  node.op().divisor = 1;
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node))).Cast(a.dtype());
 }
 

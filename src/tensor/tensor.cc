@@ -96,21 +96,22 @@ void SortTiles(TensorNode& node, const std::vector<Tensor::Tile>& tiles) {
     const size_t distinct = static_cast<size_t>(std::unique(starts.begin(), starts.end()) - starts.begin());
     if (distinct > best) {
       best = distinct;
-      node.tile_axis = axis;
+      node.op().tile_axis = axis;
     }
   }
   std::vector<size_t> order(tiles.size());
   std::iota(order.begin(), order.end(), size_t{0});
   if (rank > 0) {
-    std::ranges::stable_sort(order, {}, [&](size_t i) { return tiles[i].offsets[node.tile_axis]; });
+    std::ranges::stable_sort(order, {}, [&](size_t i) { return tiles[i].offsets[node.op().tile_axis]; });
   }
   uint64_t furthest = 0;
   for (const size_t i : order) {
     const NodePtr& child = TensorNode::Of(tiles[i].tensor);
-    node.starts.insert(node.starts.end(), tiles[i].offsets.begin(), tiles[i].offsets.end());
-    if (rank > 0) furthest = std::max(furthest, tiles[i].offsets[node.tile_axis] + child->shape[node.tile_axis]);
-    node.tile_ends.push_back(furthest);
-    node.children.push_back(child);
+    node.op().starts.insert(node.op().starts.end(), tiles[i].offsets.begin(), tiles[i].offsets.end());
+    if (rank > 0)
+      furthest = std::max(furthest, tiles[i].offsets[node.op().tile_axis] + child->shape[node.op().tile_axis]);
+    node.op().tile_ends.push_back(furthest);
+    node.op().children.push_back(child);
   }
 }
 
@@ -118,8 +119,8 @@ void SortTiles(TensorNode& node, const std::vector<Tensor::Tile>& tiles) {
 // "exactly once". Sweeps along the axis with the most distinct starts; only boxes open at the same time are compared.
 std::optional<std::pair<size_t, size_t>> FindOverlap(const TensorNode& node) {
   const size_t rank = node.shape.size();
-  const auto start = [&](size_t tile, size_t axis) { return node.starts[tile * rank + axis]; };
-  const auto end = [&](size_t tile, size_t axis) { return start(tile, axis) + node.children[tile]->shape[axis]; };
+  const auto start = [&](size_t tile, size_t axis) { return node.op().starts[tile * rank + axis]; };
+  const auto end = [&](size_t tile, size_t axis) { return start(tile, axis) + node.op().children[tile]->shape[axis]; };
   const auto meet = [&](size_t a, size_t b) {
     for (size_t axis = 0; axis < rank; ++axis) {
       if (start(a, axis) >= end(b, axis) || start(b, axis) >= end(a, axis)) return false;
@@ -127,12 +128,12 @@ std::optional<std::pair<size_t, size_t>> FindOverlap(const TensorNode& node) {
     return true;
   };
   std::multimap<uint64_t, size_t> open;  // end along tile_axis → tile
-  for (size_t tile = 0; tile < node.children.size(); ++tile) {
-    if (rank > 0) open.erase(open.begin(), open.upper_bound(start(tile, node.tile_axis)));
+  for (size_t tile = 0; tile < node.op().children.size(); ++tile) {
+    if (rank > 0) open.erase(open.begin(), open.upper_bound(start(tile, node.op().tile_axis)));
     for (const auto& [unused, other] : open) {
       if (meet(tile, other)) return std::pair(other, tile);
     }
-    open.emplace(rank > 0 ? end(tile, node.tile_axis) : 1, tile);
+    open.emplace(rank > 0 ? end(tile, node.op().tile_axis) : 1, tile);
   }
   return std::nullopt;
 }
@@ -150,7 +151,7 @@ Result<Tensor> Tensor::FromFile(DType dtype, Shape shape, ByteSourcePtr source, 
     ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kPacked, dtype, std::move(shape)));
     const uint64_t bytes = *BytesOfElements(dtype, node.num_elements);
     ANEMONE_ASSIGN(const Tensor stored, FromFile(DType::kU8, {bytes}, std::move(source), offset_bytes));
-    node.children = {stored.node_};
+    node.op().children = {stored.node_};
     return Finish(std::move(node));
   }
   ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kStrided, dtype, std::move(shape)));
@@ -221,13 +222,13 @@ Result<Tensor> Tensor::Narrow(size_t axis, uint64_t start, uint64_t length) cons
   } else if (node_->kind == Kind::kFill) {
     node.element = node_->element;
   } else if (node_->kind == Kind::kNarrow) {
-    node.starts = node_->starts;
-    node.starts[axis] += start;
-    node.children = node_->children;
+    node.op().starts = node_->op().starts;
+    node.op().starts[axis] += start;
+    node.op().children = node_->op().children;
   } else {
-    node.starts.assign(whole.size(), 0);
-    node.starts[axis] = start;
-    node.children = {node_};
+    node.op().starts.assign(whole.size(), 0);
+    node.op().starts[axis] = start;
+    node.op().children = {node_};
   }
   return Finish(std::move(node));
 }
@@ -290,8 +291,8 @@ Result<Tensor> Tensor::Assemble(Shape shape, std::vector<Tile> tiles) {
   SortTiles(node, tiles);
   if (const auto overlap = FindOverlap(node)) {
     const auto describe = [&](size_t i) {
-      const auto first = node.starts.begin() + static_cast<ptrdiff_t>(i * node.shape.size());
-      return ToString(node.children[i]->shape) + " at " +
+      const auto first = node.op().starts.begin() + static_cast<ptrdiff_t>(i * node.shape.size());
+      return ToString(node.op().children[i]->shape) + " at " +
              ToString(Shape(first, first + static_cast<ptrdiff_t>(node.shape.size())));
     };
     return InvalidArgument("tiles overlap: " + describe(overlap->first) + " and " + describe(overlap->second));
@@ -324,8 +325,8 @@ Result<Tensor> Tensor::Permute(std::vector<size_t> order) const {
   } else if (node_->kind == Kind::kFill) {
     node.element = node_->element;
   } else {
-    node.order = std::move(order);
-    node.children = {node_};
+    node.op().order = std::move(order);
+    node.op().children = {node_};
   }
   return Finish(std::move(node));
 }
@@ -338,15 +339,15 @@ Result<Tensor> Tensor::Reshape(Shape new_shape) const {
   if (new_shape == shape()) return *this;
   if (node_->kind == Kind::kPacked) {
     ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kPacked, dtype(), std::move(new_shape)));
-    node.children = node_->children;
+    node.op().children = node_->op().children;
     return Finish(std::move(node));
   }
   if (num_elements() == 0) return Fill(dtype(), std::move(new_shape), 0);
   // A reshape of a reshape is one; a cast commutes with it, and is kept outside so that what is below may be seen
   // through.
-  if (node_->kind == Kind::kReshape) return TensorNode::Wrap(node_->children[0]).Reshape(std::move(new_shape));
+  if (node_->kind == Kind::kReshape) return TensorNode::Wrap(node_->op().children[0]).Reshape(std::move(new_shape));
   if (node_->kind == Kind::kCast) {
-    ANEMONE_ASSIGN(Tensor inner, TensorNode::Wrap(node_->children[0]).Reshape(std::move(new_shape)));
+    ANEMONE_ASSIGN(Tensor inner, TensorNode::Wrap(node_->op().children[0]).Reshape(std::move(new_shape)));
     return inner.Cast(dtype());
   }
   std::vector<internal::AxisGroup> groups = internal::GroupAxes(shape(), new_shape);
@@ -364,8 +365,8 @@ Result<Tensor> Tensor::Reshape(Shape new_shape) const {
   if (is_fill) {
     node.element = node_->element;
   } else {
-    node.groups = std::move(groups);
-    node.children = {node_};
+    node.op().groups = std::move(groups);
+    node.op().children = {node_};
   }
   return Finish(std::move(node));
 }
@@ -392,7 +393,7 @@ Result<Tensor> Tensor::Cast(DType to) const {
   if (node_->kind == Kind::kFill) {
     internal::CastElements(dtype(), node_->element.data(), to, node.element.data(), 1);
   } else {
-    node.children = {node_};
+    node.op().children = {node_};
   }
   return Finish(std::move(node));
 }
@@ -408,9 +409,9 @@ Result<Tensor> Tensor::Average(std::vector<Tensor> parts) {
       return InvalidArgument("cannot average " + std::string(Name(node.dtype)) + " " + ToString(node.shape) + " and " +
                              std::string(Name(part.dtype())) + " " + ToString(part.shape()));
     }
-    node.children.push_back(part.node_);
+    node.op().children.push_back(part.node_);
   }
-  node.divisor = static_cast<double>(parts.size());
+  node.op().divisor = static_cast<double>(parts.size());
   return Finish(std::move(node));
 }
 
@@ -418,7 +419,7 @@ Result<Tensor> Tensor::Plus(double value) const {
   ANEMONE_ASSIGN(const Tensor added, Fill(dtype(), shape(), value));
   ANEMONE_ASSIGN(const Tensor mean, Average({*this, added}));
   TensorNode node = *mean.node_;
-  node.divisor = 1;
+  node.op().divisor = 1;
   return Finish(std::move(node));
 }
 
