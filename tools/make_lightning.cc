@@ -54,7 +54,7 @@ struct Maker {
   }
   ValueRef Of(const Tensor& tensor) const {
     ValueRef node = graph.New(Kind::kTensor);
-    node->tensor = tensor;
+    node->tensor = std::make_unique<Tensor>(tensor);
     return node;
   }
   ValueRef Of(const ConfigNode& config) const {

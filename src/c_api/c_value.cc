@@ -20,6 +20,7 @@ using anemone::Status;
 using anemone::TextNode;
 using anemone::Value;
 using anemone::ValueGraph;
+using anemone::ValueList;
 using anemone::ValueNode;
 using anemone::ValueRef;
 using namespace anemone::c_api;  // NOLINT(google-build-using-namespace)
@@ -54,7 +55,7 @@ class Table {
     return SizeNode(at->second);
   }
 
-  ConfigNode Numbers(const std::vector<ValueRef>& items) {
+  ConfigNode Numbers(const ValueList& items) {
     ConfigNode list = ConfigNode::List();
     list.list.reserve(items.size());
     for (const ValueRef item : items) list.list.push_back(NumberOf(item));

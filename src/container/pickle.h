@@ -24,6 +24,15 @@ struct PickleLimits {
   uint32_t max_depth = 10'000;  // of nested marks
 };
 
+// Sees values while the pickle is read, so that what is understood need not be kept. References do not outlast a call.
+struct ObjectVisitor {
+  // Each kObject once it is called and again once it has its state, and each kPersistent. True: the node now holds all
+  // that matters (as a kTensor, or under its callable), and its parts are freed.
+  std::function<Result<bool>(ValueNode& node)> object;
+  // Each key and value that is put into a kDict, or on a kObject. True: the pair is not kept.
+  std::function<Result<bool>(const ValueNode& dict, const ValueNode& key, const ValueNode& value)> pair;
+};
+
 // Reads one pickle from the start of `bytes`; `consumed`, if given, receives its length (several may follow one
 // another).
 //
@@ -37,7 +46,9 @@ struct PickleLimits {
 // Errors: Corrupt with the byte offset and opcode (stack underflow, memo miss, counts beyond the input …), Unsupported
 //   (EXT, INST, out-of-band buffers), LimitExceeded; each with its rule's id.
 // Cost: linear in the input; memory bounded by limits and by the input.
-Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits = {}, uint64_t* consumed = nullptr);
+//   With a visitor, memory is bounded by what it leaves.
+Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits = {}, uint64_t* consumed = nullptr,
+                         const ObjectVisitor& visitor = {});
 
 // Writes protocol 2, using only opcodes that torch.load(weights_only=True) of 1.13 … 2.15 accepts where the values
 // allow. A kTensor node is handed to `tensor`, which answers the node to write in its place (calls, tuples, names and a

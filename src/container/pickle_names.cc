@@ -159,6 +159,77 @@ constexpr Alias kWritten[] = {
 
 }  // namespace
 
+std::optional<std::string_view> TakeArgument(uint8_t opcode, std::string_view pickle, size_t& at) {
+  size_t size = 0, width = 0;  // of the argument; of the count before it
+  switch (opcode) {
+    case op::kProto:
+    case op::kBinInt1:
+    case op::kBinGet:
+    case op::kBinPut:
+    case op::kExt1:
+      size = 1;
+      break;
+    case op::kBinInt2:
+    case op::kExt2:
+      size = 2;
+      break;
+    case op::kBinInt:
+    case op::kLongBinGet:
+    case op::kLongBinPut:
+    case op::kExt4:
+      size = 4;
+      break;
+    case op::kBinFloat:
+    case op::kFrame:
+      size = 8;
+      break;
+    case op::kShortBinString:
+    case op::kShortBinBytes:
+    case op::kShortBinUnicode:
+    case op::kLong1:
+      width = 1;
+      break;
+    case op::kBinString:
+    case op::kBinUnicode:
+    case op::kBinBytes:
+    case op::kLong4:
+      width = 4;
+      break;
+    case op::kBinUnicode8:
+    case op::kBinBytes8:
+    case op::kByteArray8:
+      width = 8;
+      break;
+    case op::kGlobal:
+    case op::kInst:
+    case op::kFloat:
+    case op::kInt:
+    case op::kLong:
+    case op::kPersId:
+    case op::kString:
+    case op::kUnicode:
+    case op::kGet:
+    case op::kPut: {
+      const bool has_two = opcode == op::kGlobal || opcode == op::kInst;
+      size_t end = pickle.find('\n', at);
+      if (has_two && end != std::string_view::npos) end = pickle.find('\n', end + 1);
+      if (end == std::string_view::npos) return std::nullopt;
+      const std::string_view lines = pickle.substr(at, end - at);
+      at = end + 1;
+      return lines;
+    }
+    default:
+      break;  // no argument, or no opcode, after which nothing is read
+  }
+  if (width > pickle.size() - at) return std::nullopt;
+  for (size_t i = width; i-- > 0;) size = size << 8 | static_cast<uint8_t>(pickle[at + i]);
+  at += width;
+  if (size > pickle.size() - at) return std::nullopt;
+  const std::string_view argument = pickle.substr(at, size);
+  at += size;
+  return argument;
+}
+
 std::string OpcodeName(uint8_t opcode) {
   const auto* found = std::find_if(std::begin(kNames), std::end(kNames), [&](auto& n) { return n.code == opcode; });
   if (found != std::end(kNames)) return std::string(found->name);

@@ -2,7 +2,9 @@
 #ifndef ANEMONE_CONTAINER_PICKLE_NAMES_H_
 #define ANEMONE_CONTAINER_PICKLE_NAMES_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -87,6 +89,10 @@ enum : uint8_t {
 
 // "SETITEMS"; "0x07" for a byte that is no opcode.
 std::string OpcodeName(uint8_t opcode);
+
+// The bytes of an opcode's argument, without a count before them or a line's end behind them; `at` is moved from the
+// opcode's end to the argument's. Nothing where the pickle ends before it. REQUIRES: at <= pickle.size().
+std::optional<std::string_view> TakeArgument(uint8_t opcode, std::string_view pickle, size_t& at);
 
 // "module name" with Python 2's spelling turned into Python 3's: "__builtin__ unicode" → "builtins str".
 std::string ModernGlobal(std::string_view module, std::string_view name);

@@ -23,6 +23,7 @@ namespace op = internal::op;
 constexpr size_t kMaxIntBytes = 255;    // the longest LONG1; an int in a checkpoint has 8
 constexpr size_t kMaxIntDigits = 613;   // every number of so many digits fits kMaxIntBytes
 constexpr size_t kMaxNameBytes = 4096;  // of a global's module or name
+constexpr uint64_t kPutAhead = 65536;   // of a memo index beyond the bytes read: writers count up from 0
 
 std::string_view KindName(Kind kind) {
   constexpr std::string_view kNames[] = {"None",     "a bool",   "an int",    "an int",          "a float",
@@ -111,7 +112,7 @@ Key KeyOf(const ValueNode& node) {
 }
 
 // Keeps of every key its first place and its last value, as Python's dicts do.
-void DropDuplicateKeys(std::vector<ValueRef>& pairs) {
+void DropDuplicateKeys(ValueList& pairs) {
   std::unordered_map<Key, size_t, KeyHash> places;
   const bool many = pairs.size() > 16;
   if (many) places.reserve(pairs.size() / 2);
@@ -135,11 +136,67 @@ void DropDuplicateKeys(std::vector<ValueRef>& pairs) {
   pairs.resize(kept);
 }
 
+// The memo, with a slot for each index that the pickle reads: writers put nearly every value there and read few.
+class Memo {
+ public:
+  Memo() = default;
+  explicit Memo(std::string_view pickle) {
+    uint64_t end = 0;
+    for (size_t at = 0; at < pickle.size();) {
+      const auto opcode = static_cast<uint8_t>(pickle[at++]);
+      const std::optional<std::string_view> argument = internal::TakeArgument(opcode, pickle, at);
+      if (!argument || opcode == op::kStop) break;
+      const std::optional<uint64_t> index = IndexIn(opcode, *argument);
+      if (!index || *index > at + kPutAhead) continue;
+      end = std::max(end, *index + 1);
+      if (words_.size() < (end + 63) / 64) words_.resize(std::max<size_t>((end + 63) / 64, 2 * words_.size()));
+      words_[*index / 64].bits |= uint64_t{1} << *index % 64;
+    }
+    size_t count = 0;
+    for (Word& word : words_) {
+      word.before = count;
+      count += static_cast<size_t>(std::popcount(word.bits));
+    }
+    slots_.resize(count);
+  }
+  // Null for an index that is never read.
+  ValueRef* Find(uint64_t index) {
+    if (index / 64 >= words_.size()) return nullptr;
+    const Word& word = words_[index / 64];
+    const uint64_t bit = uint64_t{1} << index % 64;
+    if ((word.bits & bit) == 0) return nullptr;
+    return &slots_[word.before + static_cast<size_t>(std::popcount(word.bits & (bit - 1)))];
+  }
+
+ private:
+  struct Word {
+    uint64_t bits = 0;
+    size_t before = 0;  // bits in the words before
+  };
+  static std::optional<uint64_t> IndexIn(uint8_t opcode, std::string_view argument) {
+    uint64_t index = 0;
+    switch (opcode) {
+      case op::kGet:
+        std::from_chars(argument.data(), argument.data() + argument.size(), index);
+        return index;
+      case op::kBinGet:
+      case op::kLongBinGet:
+        for (size_t i = argument.size(); i-- > 0;) index = index << 8 | static_cast<uint8_t>(argument[i]);
+        return index;
+      default:
+        return std::nullopt;
+    }
+  }
+  std::vector<Word> words_;
+  std::vector<ValueRef> slots_;
+};
+
 class Reader {
  public:
-  Reader(std::string_view bytes, const PickleLimits& limits, ValueGraph& graph)
+  Reader(std::string_view bytes, const PickleLimits& limits, ValueGraph& graph, const ObjectVisitor& visitor)
       : bytes_(bytes),
         limits_(limits),
+        visitor_(visitor),
         max_nodes_(std::min(limits.max_nodes,
                             1'000'000 + (limits.stored_bytes != 0 ? limits.stored_bytes : bytes.size()) / 4)),
         graph_(graph) {}
@@ -147,6 +204,7 @@ class Reader {
   // Runs until STOP. The graph holds what was built, also on failure.
   Status Run() {
     if (bytes_.size() > limits_.max_bytes) bytes_ = bytes_.substr(0, limits_.max_bytes), cut_ = true;
+    memo_ = Memo(bytes_);
     while (!stopped_) {
       start_ = at_;
       if (at_ == bytes_.size()) return Where(Truncated("STOP", 1));
@@ -166,11 +224,6 @@ class Reader {
   uint64_t consumed() const { return at_; }
 
  private:
-  struct MemoSlot {
-    ValueRef node = nullptr;
-    bool is_args = false;  // the argument tuple that became this object
-  };
-
   // --- errors
   Status Where(const Status& status) const {
     const std::string name =
@@ -245,9 +298,9 @@ class Reader {
     return node;
   }
   // Everything above the topmost mark.
-  Status PopMark(std::vector<ValueRef>& items) {
+  Status PopMark(ValueList& items) {
     if (marks_.empty()) return Corrupt("expected a mark on the stack, found none [PKL-4]");
-    items.insert(items.end(), stack_.begin() + static_cast<ptrdiff_t>(marks_.back()), stack_.end());
+    items = ValueList(std::span(stack_).subspan(marks_.back()));
     stack_.resize(marks_.back());
     marks_.pop_back();
     return {};
@@ -261,9 +314,19 @@ class Reader {
   }
 
   // --- atoms
+  ValueRef NewShared(Kind kind) {
+    const ValueRef node = graph_.New(kind);
+    node->is_shared = true;
+    return node;
+  }
+  // What another node's list holds, too.
+  static const ValueList& Shared(const ValueList& refs) {
+    for (const ValueRef ref : refs) ref->is_shared = true;
+    return refs;
+  }
   void PushAtom(ValueRef& shared, Kind kind, int64_t integer = 0) {
     if (shared == nullptr) {
-      shared = graph_.New(kind);
+      shared = NewShared(kind);
       shared->integer = integer;
     }
     Push(shared);
@@ -271,7 +334,7 @@ class Reader {
   void PushInt(int64_t value) {
     ValueRef& slot = ints_[(static_cast<uint64_t>(value) * 0x9e3779b97f4a7c15u) >> 54];
     if (slot == nullptr || slot->integer != value) {
-      slot = graph_.New(Kind::kInt);
+      slot = NewShared(Kind::kInt);
       slot->integer = value;
     }
     Push(slot);
@@ -400,31 +463,24 @@ class Reader {
   // --- memo
   Status Put(uint64_t index) {
     ANEMONE_TRY(Need(1));
-    if (index > at_ + 65536) {  // writers count up from 0, one entry an opcode
-      return Corrupt("expected a memo index near " + std::to_string(memo_.size()) + ", found " + std::to_string(index) +
+    if (index > at_ + kPutAhead) {
+      return Corrupt("expected a memo index near " + std::to_string(memo_end_) + ", found " + std::to_string(index) +
                      " [PKL-5]");
     }
-    if (index >= memo_.size()) memo_.resize(index + 1);
-    memo_[index] = {stack_.back()};
-    if (fresh_ != nullptr && fresh_memo_ == kNoMemo) {
-      fresh_memo_ = index;
-    } else {
+    memo_end_ = std::max(memo_end_, index + 1);
+    if (ValueRef* const slot = memo_.Find(index); slot != nullptr) {
+      *slot = stack_.back();
+      (*slot)->is_shared = true;
       fresh_ = nullptr;
     }
     return {};
   }
   Status Get(uint64_t index) {
-    if (index >= memo_.size() || memo_[index].node == nullptr) {
+    const ValueRef* const slot = memo_.Find(index);
+    if (slot == nullptr || *slot == nullptr) {
       return Corrupt("expected a memo entry " + std::to_string(index) + ", found none [PKL-5]");
     }
-    MemoSlot& slot = memo_[index];
-    if (slot.is_args) {
-      ANEMONE_TRY(Copying(slot.node->items.size()));
-      const ValueRef tuple = graph_.New(Kind::kTuple);
-      tuple->items = slot.node->items;
-      slot = {tuple};
-    }
-    Push(slot.node);
+    Push(*slot);
     return {};
   }
 
@@ -432,23 +488,22 @@ class Reader {
   Status PushTuple(size_t count) {
     ANEMONE_TRY(Need(count));
     const ValueRef node = graph_.New(Kind::kTuple);
-    node->items.assign(stack_.end() - static_cast<ptrdiff_t>(count), stack_.end());
+    node->items = ValueList(std::span(stack_).last(count));
     stack_.resize(stack_.size() - count);
     Push(node);
     fresh_ = node;
-    fresh_memo_ = kNoMemo;
     return {};
   }
   Status PushMarked(Kind kind) {
-    std::vector<ValueRef> items;
+    ValueList items;
     ANEMONE_TRY(PopMark(items));
     if (kind == Kind::kTuple && items.empty()) {
       PushAtom(empty_tuple_, Kind::kTuple);
       return {};
     }
     const ValueRef node = PushNew(kind);
-    if (kind == Kind::kDict) return AddEntries(*node, items);
-    if (kind == Kind::kTuple) fresh_ = node, fresh_memo_ = kNoMemo;
+    if (kind == Kind::kDict) return AddEntries(*node, std::move(items));
+    if (kind == Kind::kTuple) fresh_ = node;
     if (kind == Kind::kSet) {
       node->integer = 1;
       ANEMONE_TRY(CheckHashable(items, 1));
@@ -456,7 +511,7 @@ class Reader {
     node->items = std::move(items);
     return {};
   }
-  static Status CheckHashable(const std::vector<ValueRef>& items, size_t step) {
+  static Status CheckHashable(const ValueList& items, size_t step) {
     for (size_t i = 0; i < items.size(); i += step) {
       const ValueNode& key = *items[i];
       const bool unhashable = key.kind == Kind::kList || key.kind == Kind::kDict ||
@@ -466,21 +521,22 @@ class Reader {
     }
     return {};
   }
-  static Status AddEntries(ValueNode& target, const std::vector<ValueRef>& pairs) {
+  Status AddEntries(ValueNode& target, ValueList pairs) {
     if (target.kind != Kind::kDict && target.kind != Kind::kObject) return Wrong("a dict", target, "PKL-11");
     if (pairs.size() % 2 != 0) return Corrupt("expected keys and values, found a key alone [PKL-11]");
     ANEMONE_TRY(CheckHashable(pairs, 2));
-    std::vector<ValueRef>& entries = target.kind == Kind::kDict ? target.items : target.entries;
+    if (visitor_.pair) ANEMONE_TRY(VisitPairs(target, pairs));
+    ValueList& entries = target.kind == Kind::kDict ? target.items : target.entries;
     entries.insert(entries.end(), pairs.begin(), pairs.end());
     return {};
   }
-  static Status AddItems(ValueNode& target, const std::vector<ValueRef>& items) {
+  static Status AddItems(ValueNode& target, const ValueList& items) {
     if (target.kind != Kind::kList && target.kind != Kind::kObject) return Wrong("a list", target, "PKL-11");
-    std::vector<ValueRef>& all = target.kind == Kind::kList ? target.items : target.appended;
+    ValueList& all = target.kind == Kind::kList ? target.items : target.appended;
     all.insert(all.end(), items.begin(), items.end());
     return {};
   }
-  static Status AddMembers(ValueNode& target, const std::vector<ValueRef>& items) {
+  static Status AddMembers(ValueNode& target, const ValueList& items) {
     if (target.kind != Kind::kSet || target.integer == 1) return Wrong("a set", target, "PKL-11");
     ANEMONE_TRY(CheckHashable(items, 1));
     target.items.insert(target.items.end(), items.begin(), items.end());
@@ -496,7 +552,7 @@ class Reader {
     }
     ValueRef& node = globals_[internal::ModernGlobal(module, name)];
     if (node == nullptr) {
-      node = graph_.New(Kind::kGlobal);
+      node = NewShared(Kind::kGlobal);
       node->text = internal::ModernGlobal(module, name);
     }
     return node;
@@ -516,16 +572,38 @@ class Reader {
     if (args != fresh_) {
       ANEMONE_TRY(Copying(args->items.size()));
       node = graph_.New(Kind::kObject);
-      node->items = args->items;
-    } else if (fresh_memo_ != kNoMemo) {
-      memo_[fresh_memo_].is_args = true;
+      node->items = Shared(args->items);
     }
     node->kind = Kind::kObject;
     node->callable = callable;
     node->is_new = is_new;
     Push(node);
-    // A memoised tuple must stay what it is; see Get.
+    if (callable->kind == Kind::kGlobal) callable->integer = 1;
     if (!is_new) ANEMONE_TRY(Simplify(*node));
+    return Visit(*node);
+  }
+  Status VisitPairs(const ValueNode& dict, ValueList& pairs) {
+    ValueNode taken;
+    auto kept = pairs.begin();
+    for (auto pair = pairs.begin(); pair != pairs.end(); pair += 2) {
+      ANEMONE_ASSIGN(const bool is_understood, visitor_.pair(dict, *pair[0], *pair[1]));
+      if (is_understood) {
+        taken.items.insert(taken.items.end(), pair, pair + 2);
+      } else {
+        kept = std::copy_n(pair, 2, kept);
+      }
+    }
+    pairs.erase(kept, pairs.end());
+    graph_.FreeParts(taken);
+    return {};
+  }
+  Status Visit(ValueNode& node) {
+    if (!visitor_.object || (node.kind != Kind::kObject && node.kind != Kind::kPersistent)) return {};
+    ANEMONE_ASSIGN(const bool is_understood, visitor_.object(node));
+    if (!is_understood) return {};
+    const ValueRef callable = node.callable;
+    graph_.FreeParts(node);
+    if (node.kind == Kind::kObject) node.callable = callable;
     return {};
   }
   // The calls that stand for plain data in protocol 2 [CPython Lib/pickle.py save_bytes, save_bytearray,
@@ -533,7 +611,7 @@ class Reader {
   Status Simplify(ValueNode& node) {
     if (node.callable->kind != Kind::kGlobal) return {};
     const std::string& name = node.callable->text;
-    const std::vector<ValueRef>& args = node.items;
+    const ValueList& args = node.items;
     const bool is_bytearray = name == "builtins bytearray";
     if (name == "_codecs encode" || is_bytearray || name == "builtins bytes") {
       std::optional<std::string> text;
@@ -550,23 +628,17 @@ class Reader {
       if (text) Become(node, Kind::kBytes, is_bytearray).text = *std::move(text);
     } else if ((name == "builtins set" || name == "builtins frozenset") && args.size() <= 1 &&
                (args.empty() || args[0]->kind == Kind::kList || args[0]->kind == Kind::kTuple)) {
-      std::vector<ValueRef> items;
+      ValueList items;
       if (!args.empty()) {
         ANEMONE_TRY(Copying(args[0]->items.size()));
-        items = args[0]->items;
+        items = Shared(args[0]->items);
       }
       ANEMONE_TRY(CheckHashable(items, 1));
       Become(node, Kind::kSet, name == "builtins frozenset").items = std::move(items);
     }
     return {};
   }
-  ValueNode& Become(ValueNode& node, Kind kind, bool flag) {
-    // The arguments may still be asked for by their memo index: let that slot have a tuple of its own.
-    if (&node == fresh_ && fresh_memo_ != kNoMemo) {
-      const ValueRef tuple = graph_.New(Kind::kTuple);
-      tuple->items = node.items;
-      memo_[fresh_memo_] = {tuple};
-    }
+  static ValueNode& Become(ValueNode& node, Kind kind, bool flag) {
     node.kind = kind;
     node.integer = flag;
     node.items.clear();
@@ -582,6 +654,7 @@ class Reader {
     ANEMONE_ASSIGN(const ValueRef helper, Global("copyreg", "__newobj_ex__"));
     const ValueRef node = PushNew(Kind::kObject);
     node->callable = helper;
+    helper->integer = 1;
     node->items = {callable, args, keywords};
     return {};
   }
@@ -592,7 +665,7 @@ class Reader {
     if (target.kind != Kind::kObject) return Wrong("an object to give a state", target, "PKL-10");
     if (target.state != nullptr) return Corrupt("expected one state for an object, found a second [PKL-10]");
     target.state = state;
-    return {};
+    return Visit(target);
   }
   // INST and OBJ are Python 2's class instances.
   Status RefuseInstance(uint8_t opcode) {
@@ -605,7 +678,7 @@ class Reader {
       callable = stack_[marks_.back()];
     }
     if (callable == nullptr) return Refuse(opcode, "a class instance as protocol 0 wrote it");
-    graph_.New(Kind::kObject)->callable = callable;
+    callable->integer = 1;
     return Refuse(opcode, "an instance of " + callable->text + " as protocol 0 wrote it");
   }
   static Status Refuse(uint8_t opcode, const std::string& what) {
@@ -620,9 +693,9 @@ class Reader {
   Status Name(uint8_t opcode);
   Status Refused(uint8_t opcode);
 
-  static constexpr uint64_t kNoMemo = ~uint64_t{0};
   std::string_view bytes_;
   const PickleLimits& limits_;
+  const ObjectVisitor& visitor_;
   const uint64_t max_nodes_;
   ValueGraph& graph_;
   uint64_t at_ = 0;
@@ -632,13 +705,12 @@ class Reader {
   bool stopped_ = false;
   std::vector<ValueRef> stack_;
   std::vector<size_t> marks_;
-  std::vector<MemoSlot> memo_;
+  Memo memo_;
+  uint64_t memo_end_ = 0;  // one more than the largest index that was put
   std::unordered_map<std::string, ValueRef> globals_;
   std::array<ValueRef, 1024> ints_ = {};
   ValueRef none_ = nullptr, true_ = nullptr, false_ = nullptr, empty_tuple_ = nullptr;
-  // The tuple on top of the stack if nothing but at most one memo slot refers to it.
-  ValueRef fresh_ = nullptr;
-  uint64_t fresh_memo_ = kNoMemo;
+  ValueRef fresh_ = nullptr;  // the tuple on top of the stack if nothing else refers to it
 };
 
 // One function for each group of opcodes; it hands those of other groups on.
@@ -654,7 +726,7 @@ Status Reader::Step(uint8_t opcode) {
       return Put(index);
     }
     case op::kMemoize:
-      return Put(memo_.size());
+      return Put(memo_end_);
     case op::kTuple1:
       return PushTuple(1);
     case op::kTuple2:
@@ -710,11 +782,12 @@ Status Reader::Control(uint8_t opcode) {
       Pop();
       return {};
     case op::kPopMark: {
-      std::vector<ValueRef> dropped;
+      ValueList dropped;
       return PopMark(dropped);
     }
     case op::kDup:
       ANEMONE_TRY(Need(1));
+      stack_.back()->is_shared = true;
       Push(stack_.back());
       return {};
     default:
@@ -827,24 +900,23 @@ Status Reader::Container(uint8_t opcode) {
       return PushMarked(Kind::kSet);
     case op::kAppend: {
       ANEMONE_TRY(Need(2));
-      std::vector<ValueRef> items = {Pop()};
+      const ValueList items = {Pop()};
       return AddItems(*stack_.back(), items);
     }
     case op::kSetItem: {
       ANEMONE_TRY(Need(3));
       const ValueRef value = Pop(), key = Pop();
-      std::vector<ValueRef> items = {key, value};
-      return AddEntries(*stack_.back(), items);
+      return AddEntries(*stack_.back(), {key, value});
     }
     case op::kAppends:
     case op::kSetItems:
     case op::kAddItems: {
-      std::vector<ValueRef> items;
+      ValueList items;
       ANEMONE_TRY(PopMark(items));
       ANEMONE_TRY(Need(1));
       ValueNode& target = *stack_.back();
       return opcode == op::kAppends    ? AddItems(target, items)
-             : opcode == op::kSetItems ? AddEntries(target, items)
+             : opcode == op::kSetItems ? AddEntries(target, std::move(items))
                                        : AddMembers(target, items);
     }
     default:
@@ -885,8 +957,9 @@ Status Reader::Name(uint8_t opcode) {
     case op::kBinPersId: {
       ANEMONE_TRY(Need(1));
       const ValueRef id = Pop();
-      PushNew(Kind::kPersistent)->items = {id};
-      return {};
+      const ValueRef node = PushNew(Kind::kPersistent);
+      node->items = {id};
+      return Visit(*node);
     }
     default:
       return Refused(opcode);
@@ -918,9 +991,10 @@ bool LooksLikePickle(std::string_view bytes) {
   return bytes.size() >= 2 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5;
 }
 
-Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits, uint64_t* consumed) {
+Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits, uint64_t* consumed,
+                         const ObjectVisitor& visitor) {
   auto graph = std::make_shared<ValueGraph>();
-  Reader reader(bytes, limits, *graph);
+  Reader reader(bytes, limits, *graph, visitor);
   ANEMONE_TRY(reader.Run());
   if (consumed != nullptr) *consumed = reader.consumed();
   const ValueRef root = graph->root;
@@ -930,8 +1004,7 @@ Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits, uin
 std::vector<PickleGlobal> ListGlobals(const ValueGraph& graph) {
   std::map<std::string, bool> uses;  // name → called
   for (const ValueNode& node : graph.nodes()) {
-    if (node.kind == Kind::kGlobal) uses.try_emplace(node.text, false);
-    if (node.callable != nullptr && node.callable->kind == Kind::kGlobal) uses[node.callable->text] = true;
+    if (node.kind == Kind::kGlobal) uses[node.text] |= node.integer != 0;
   }
   std::vector<PickleGlobal> globals;
   globals.reserve(uses.size());

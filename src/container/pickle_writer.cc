@@ -88,10 +88,10 @@ class Writer {
   // What to do next. Steps form a stack, so that depth is bounded by memory alone.
   struct Step {
     enum class What : uint8_t { kSave, kEmit, kClose, kMemoize, kAppend, kSetItems } what;
-    uint8_t opcode = 0;                            // kEmit
-    ValueRef node = nullptr;                       // kSave, kClose, kMemoize
-    const std::vector<ValueRef>* items = nullptr;  // kAppend, kSetItems: what of it is left,
-    size_t from = 0;                               // from here on
+    uint8_t opcode = 0;                // kEmit
+    ValueRef node = nullptr;           // kSave, kClose, kMemoize
+    const ValueList* items = nullptr;  // kAppend, kSetItems: what of it is left,
+    size_t from = 0;                   // from here on
   };
   using What = Step::What;
 
@@ -175,11 +175,11 @@ class Writer {
     for (int i = 0; i < width; ++i) out_ += static_cast<char>(value >> (8 * i));
   }
   void Schedule(ValueRef node) { steps_.push_back({What::kSave, 0, node}); }
-  void ScheduleAll(const std::vector<ValueRef>& items) {
+  void ScheduleAll(const ValueList& items) {
     for (size_t i = items.size(); i-- > 0;) Schedule(items[i]);
   }
   void ScheduleEmit(uint8_t opcode) { steps_.push_back({What::kEmit, opcode}); }
-  void ScheduleTuple(const std::vector<ValueRef>& items) {
+  void ScheduleTuple(const ValueList& items) {
     constexpr uint8_t kSmall[] = {op::kEmptyTuple, op::kTuple1, op::kTuple2, op::kTuple3};
     ScheduleEmit(items.size() < 4 ? kSmall[items.size()] : static_cast<uint8_t>(op::kTuple));
     ScheduleAll(items);
@@ -238,7 +238,7 @@ class Writer {
   }
   // One batch of a container's items, then the rest.
   void Items(const Step& step, size_t width, uint8_t single, uint8_t several) {
-    const std::vector<ValueRef>& items = *step.items;
+    const ValueList& items = *step.items;
     if (step.from >= items.size()) return;
     const size_t end = std::min(items.size(), step.from + kBatch * width);
     steps_.push_back({step.what, 0, nullptr, &items, end});

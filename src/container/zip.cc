@@ -368,6 +368,8 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
   }
 
   ZipArchive zip;
+  zip.members_.reserve(entries.size());
+  zip.by_name_.reserve(entries.size());
   std::unordered_set<std::string> lower_names;
   const auto add = [&](Entry& entry) -> Status {
     ANEMONE_TRY(CheckLocal(archive, where.offset, entry));
@@ -384,7 +386,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     if (!lower_names.insert(Lower(std::string(name))).second) {
       return Corrupt("expected every name once, found it again [ZIP-7]");
     }
-    zip.index_.emplace(entry.name, zip.members_.size());
+    zip.by_name_.push_back(zip.members_.size());
     zip.members_.push_back(MemberOf(archive, entry));
     return {};
   };
@@ -395,13 +397,15 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     if (!refuse(named)) return named;
     if (entry.payload_at != 0) zip.members_.push_back(MemberOf(archive, entry));
   }
+  std::ranges::sort(zip.by_name_, {}, [&](size_t i) -> const std::string& { return zip.members_[i].name; });
   if (refused == nullptr) ANEMONE_TRY(CheckSideBySide(std::move(entries)));
   return zip;
 }
 
 const ZipMember* ZipArchive::Find(std::string_view name) const {
-  const auto found = index_.find(std::string(name));
-  return found == index_.end() ? nullptr : &members_[found->second];
+  const auto name_of = [&](size_t i) { return std::string_view(members_[i].name); };
+  const auto found = std::ranges::lower_bound(by_name_, name, {}, name_of);
+  return found == by_name_.end() || name_of(*found) != name ? nullptr : &members_[*found];
 }
 
 // ------------------------------------------------------------------------------------------------- writing

@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -53,7 +52,7 @@ class ZipArchive {
 
  private:
   std::vector<ZipMember> members_;  // directory order
-  std::unordered_map<std::string, size_t> index_;
+  std::vector<size_t> by_name_;     // places in members_
 };
 
 struct ZipOptions {

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::string_view kExtension = ".ckpt";
 
-const std::vector<ValueRef>* Items(const ValueNode* node) {
+const ValueList* Items(const ValueNode* node) {
   if (node == nullptr) return nullptr;
   return node->kind == ValueNode::Kind::kList || node->kind == ValueNode::Kind::kTuple ? &node->items : nullptr;
 }
@@ -26,7 +26,7 @@ const std::vector<ValueRef>* Items(const ValueNode* node) {
 // EMAOptimizer.state_dict].
 const ValueNode* EmaOptimizer(const Shard& shard) {
   const ValueNode* states = shard.training ? Lookup(*shard.training->node, "optimizer_states") : nullptr;
-  const std::vector<ValueRef>* list = Items(states);
+  const ValueList* list = Items(states);
   if (list == nullptr || list->empty()) return nullptr;
   return Items(Lookup(*list->front(), "ema")) != nullptr ? list->front() : nullptr;
 }
@@ -35,11 +35,11 @@ const ValueNode* EmaOptimizer(const Shard& shard) {
 std::vector<size_t> GroupSizes(const ValueNode& optimizer) {
   const ValueNode* inner = Lookup(optimizer, "opt");
   if (const ValueNode* nested = inner == nullptr ? nullptr : Lookup(*inner, "optimizer")) inner = nested;
-  const std::vector<ValueRef>* groups = inner == nullptr ? nullptr : Items(Lookup(*inner, "param_groups"));
+  const ValueList* groups = inner == nullptr ? nullptr : Items(Lookup(*inner, "param_groups"));
   std::vector<size_t> sizes;
   if (groups == nullptr) return sizes;
   for (const ValueNode* group : *groups) {
-    const std::vector<ValueRef>* parameters = Items(Lookup(*group, "params"));
+    const ValueList* parameters = Items(Lookup(*group, "params"));
     sizes.push_back(parameters == nullptr ? 0 : parameters->size());
   }
   return sizes;
@@ -48,7 +48,7 @@ std::vector<size_t> GroupSizes(const ValueNode& optimizer) {
 using Places = std::vector<std::pair<size_t, size_t>>;  // of a rank's parameters: (state dict, item), in its order
 
 // The averages' places, in their order, where `rule` makes groups of those sizes whose shapes are theirs.
-std::optional<Places> Order(const std::vector<StateDict*>& dicts, const std::vector<ValueRef>& averages,
+std::optional<Places> Order(const std::vector<StateDict*>& dicts, const ValueList& averages,
                             const std::vector<size_t>& sizes, DecayRule rule) {
   std::array<Places, 2> groups;
   for (size_t d = 0; d < dicts.size(); ++d) {
@@ -78,7 +78,7 @@ std::optional<Places> Order(const std::vector<StateDict*>& dicts, const std::vec
 
 // The rank's weights, each parameter replaced by its average.
 Status TakeAverages(const ValueNode& optimizer, Shard& shard) {
-  const std::vector<ValueRef>& averages = *Items(Lookup(optimizer, "ema"));
+  const ValueList& averages = *Items(Lookup(optimizer, "ema"));
   std::vector<StateDict*> dicts;
   if (!shard.weights.empty()) dicts.push_back(&shard.weights);
   for (StateDict& chunk : shard.chunks) dicts.push_back(&chunk);

@@ -80,7 +80,7 @@ Value Renamed(const Value& training, const std::unordered_map<std::string_view, 
   for (ValueRef optimizer : FindOptimizers(result.node)) {
     ValueRef state = Lookup(*optimizer, "state");
     if (!IsByName(state)) continue;
-    std::vector<ValueRef>& pairs = *Pairs(state);
+    ValueList& pairs = *Pairs(state);
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       const auto name = names.find(pairs[i]->text);
       if (name != names.end()) pairs[i] = NewString(*result.graph, name->second);

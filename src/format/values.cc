@@ -8,7 +8,7 @@ namespace {
 using Kind = ValueNode::Kind;
 
 // Of the key among pairs; their size where it is not there.
-size_t IndexOf(const std::vector<ValueRef>& pairs, std::string_view key) {
+size_t IndexOf(const ValueList& pairs, std::string_view key) {
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     if (pairs[i]->kind == Kind::kString && pairs[i]->text == key) return i;
   }
@@ -77,24 +77,24 @@ ValueRef NewBool(ValueGraph& graph, bool value) {
 
 ValueRef NewTensor(ValueGraph& graph, Tensor tensor) {
   const ValueRef node = graph.New(Kind::kTensor);
-  node->tensor = std::move(tensor);
+  node->tensor = std::make_unique<Tensor>(std::move(tensor));
   return node;
 }
 
-std::vector<ValueRef>* Pairs(ValueRef node) {
+ValueList* Pairs(ValueRef node) {
   if (node == nullptr) return nullptr;
   if (node->kind == Kind::kDict) return &node->items;
   return DictEntries(*node) != nullptr ? &node->entries : nullptr;
 }
 
 void SetKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value) {
-  std::vector<ValueRef>* pairs = Pairs(dict);
+  ValueList* pairs = Pairs(dict);
   pairs->push_back(NewString(graph, key));
   pairs->push_back(value);
 }
 
 void PutKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value) {
-  std::vector<ValueRef>& pairs = *Pairs(dict);
+  ValueList& pairs = *Pairs(dict);
   if (const size_t at = IndexOf(pairs, key); at < pairs.size()) {
     pairs[at + 1] = value;
   } else {
@@ -103,7 +103,7 @@ void PutKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef val
 }
 
 void DropKey(ValueRef dict, std::string_view key) {
-  std::vector<ValueRef>& pairs = *Pairs(dict);
+  ValueList& pairs = *Pairs(dict);
   const auto at = pairs.begin() + static_cast<ptrdiff_t>(IndexOf(pairs, key));
   if (at != pairs.end()) pairs.erase(at, at + 2);
 }
@@ -134,9 +134,8 @@ ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<Va
     todo.pop_back();
     into->is_new = node.is_new;
     into->integer = node.integer;
-    into->real = node.real;
     into->text = node.text;
-    into->tensor = node.tensor;
+    if (node.tensor) into->tensor = std::make_unique<Tensor>(*node.tensor);
     into->callable = copy(node.callable);
     into->state = copy(node.state);
     for (const ValueRef item : node.appended) into->appended.push_back(copy(item));
@@ -144,7 +143,7 @@ ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<Va
     if (!dict) {
       for (const ValueRef item : node.items) into->items.push_back(copy(item));
     }
-    const std::vector<ValueRef>& pairs = dict ? node.items : node.entries;
+    const ValueList& pairs = dict ? node.items : node.entries;
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       if (without.contains(pairs[i + 1])) continue;
       for (const ValueRef part : {pairs[i], pairs[i + 1]}) (dict ? into->items : into->entries).push_back(copy(part));

@@ -17,7 +17,7 @@ ValueRef NewFloat(ValueGraph& graph, double number);
 ValueRef NewBool(ValueGraph& graph, bool value);
 ValueRef NewTensor(ValueGraph& graph, Tensor tensor);
 // A dict's or dict-like object's key, value … to add to; null when it is neither, or null itself.
-std::vector<ValueRef>* Pairs(ValueRef node);
+ValueList* Pairs(ValueRef node);
 // Adds a pair. REQUIRES: Pairs(dict).
 void SetKey(ValueGraph& graph, ValueRef dict, std::string_view key, ValueRef value);
 // Adds a pair, or replaces the value where the key is there. REQUIRES: Pairs(dict).

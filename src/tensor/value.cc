@@ -1,6 +1,47 @@
 #include "anemone/value.h"
 
+#include <algorithm>
+
 namespace anemone {
+
+void ValueList::insert(iterator at, const ValueRef* first, const ValueRef* last) {
+  const auto offset = static_cast<size_t>(at - begin()), count = static_cast<size_t>(last - first);
+  if (count == 0) return;
+  Reserve(size() + count);
+  std::copy_backward(begin() + offset, end(), end() + count);
+  std::copy(first, last, begin() + offset);
+  block_->size += count;
+}
+
+void ValueList::Reserve(size_t count) {
+  if (block_ != nullptr && count <= block_->capacity) return;
+  const size_t capacity = block_ == nullptr ? count : std::max(count, 2 * block_->capacity);
+  auto* grown = static_cast<Block*>(
+      ::operator new(sizeof(Block) + capacity * sizeof(ValueRef)));  // NOLINT(bugprone-sizeof-expression)
+  *grown = {size(), capacity};
+  std::copy(begin(), end(), Refs(grown));
+  ::operator delete(std::exchange(block_, grown));
+}
+
+void ValueGraph::FreeParts(ValueNode& node) {
+  std::vector<ValueRef> open;
+  const auto take = [&](ValueNode& from) {
+    for (ValueList* list : {&from.items, &from.appended, &from.entries}) {
+      open.insert(open.end(), list->begin(), list->end());
+      *list = {};
+    }
+    for (ValueRef* ref : {&from.callable, &from.state}) open.push_back(std::exchange(*ref, nullptr));
+  };
+  take(node);
+  while (!open.empty()) {
+    const ValueRef next = open.back();
+    open.pop_back();
+    if (next == nullptr || next->is_shared) continue;
+    take(*next);
+    *next = ValueNode();
+    next->callable = std::exchange(free_, next);
+  }
+}
 
 bool IsGlobal(const ValueNode& node, std::string_view module_and_name) {
   return node.kind == ValueNode::Kind::kGlobal && node.text == module_and_name;
@@ -10,7 +51,7 @@ bool IsCall(const ValueNode& node, std::string_view module_and_name) {
   return node.kind == ValueNode::Kind::kObject && node.callable != nullptr && IsGlobal(*node.callable, module_and_name);
 }
 
-const std::vector<ValueRef>* DictEntries(const ValueNode& node) {
+const ValueList* DictEntries(const ValueNode& node) {
   if (node.kind == ValueNode::Kind::kDict) return &node.items;
   if (node.kind != ValueNode::Kind::kObject) return nullptr;
   if (!node.entries.empty()) return &node.entries;
@@ -25,7 +66,7 @@ const std::vector<ValueRef>* DictEntries(const ValueNode& node) {
 }
 
 ValueRef Lookup(const ValueNode& node, std::string_view key) {
-  const std::vector<ValueRef>* entries = DictEntries(node);
+  const ValueList* entries = DictEntries(node);
   if (entries == nullptr) return nullptr;
   ValueRef found = nullptr;  // the last one wins, as in Python
   for (size_t i = 0; i + 1 < entries->size(); i += 2) {

@@ -40,7 +40,7 @@ struct Copy {
 Result<Copy> CopyOf(const Value& training) {
   Copy copy{.training = {std::make_shared<ValueGraph>(), nullptr}, .optimizer = nullptr, .members = {}};
   copy.training.node = CopyValue(training.node, copy.graph());
-  std::vector<ValueRef>& pairs = *Pairs(copy.training.node);
+  ValueList& pairs = *Pairs(copy.training.node);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     if (pairs[i]->text == "optimizer") copy.optimizer = &pairs[i + 1];
   }
@@ -63,7 +63,7 @@ bool Decays(ValueRef group) {
 
 }  // namespace
 
-Status FoldExperts(std::vector<ValueRef>* groups) {
+Status FoldExperts(ValueList* groups) {
   const auto of_experts = [](ValueRef group) {
     return IsTrue(Lookup(*group, "is_expert")) || IsTrue(Lookup(*group, kOfExperts));
   };
@@ -121,7 +121,7 @@ Result<Value> WithoutChain(const Value& training) {
   const ValueRef state = graph.New(Kind::kDict), groups = graph.New(Kind::kList);
   bool has_step = false;
   for (const ValueRef member : copy.members) {
-    const std::vector<ValueRef>& pairs = *Pairs(Lookup(*member, "state"));
+    const ValueList& pairs = *Pairs(Lookup(*member, "state"));
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       const bool of_all = pairs[i]->text == kCommonStep;
       if (!of_all || !std::exchange(has_step, true)) SetKey(graph, state, pairs[i]->text, pairs[i + 1]);

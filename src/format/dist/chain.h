@@ -16,7 +16,7 @@ inline constexpr std::string_view kCommonStep = "common_step";
 
 // Leaves out the groups of experts, which one process trains in the groups of the others. Errors: Unsupported where
 // they are trained otherwise.
-Status FoldExperts(std::vector<ValueRef>* groups);
+Status FoldExperts(ValueList* groups);
 
 // The training dictionary with a chain, {0: all but the experts, 1: the experts}, or with one optimizer. A dictionary
 // that has it so stays as it is. REQUIRES: an optimizer (FindOptimizers). Errors: Unsupported for states that are not

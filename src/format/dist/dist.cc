@@ -60,7 +60,10 @@ class Presenter {
   }
 
   Status Present(std::vector<DistEntry> entries) {
-    for (DistEntry& entry : entries) ANEMONE_TRY(Sort(entry).In(entry.key));
+    for (DistEntry& entry : entries) {
+      ANEMONE_TRY(Sort(entry).In(entry.key));
+      entry = {};
+    }
     // A stack's layers stand where its first key stood, layer by layer: the order in which modules list their
     // parameters.
     for (size_t i = 0; i < slots_.size(); ++i) {
@@ -300,10 +303,7 @@ class Presenter {
   Status Nest(const std::vector<DistStep>& path, ValueRef value, std::string_view key = {}) {
     ValueGraph& graph = *training_.graph;
     ValueRef at = training_.node;
-    if (path.empty()) {
-      SetKey(graph, at, key, value);
-      return {};
-    }
+    if (path.empty()) return Nest({std::string(key)}, value);
     for (size_t i = 0; i < path.size(); ++i) {
       const bool last = i + 1 == path.size();
       // Keyed by the path so far, so that a thousand entries of one dict cost no thousand searches.

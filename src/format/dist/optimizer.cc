@@ -21,10 +21,10 @@ constexpr std::string_view kNamedMaster = "fp32_param";  // an fp32 master
 // What the members of a chain hold together.
 struct Members {
   std::unordered_map<std::string, ValueRef> states;  // by parameter
-  std::vector<ValueRef> groups;
+  ValueList groups;
 };
 
-Result<Members> Together(const std::vector<ValueRef>& chain, OptimizerState* result) {
+Result<Members> Together(const ValueList& chain, OptimizerState* result) {
   Members all;
   for (ValueRef member : chain) {
     ValueRef state = Lookup(*member, "state"), groups = Lookup(*member, "param_groups");
@@ -68,7 +68,7 @@ void TakeMasters(OptimizerState* result) {
   result->masters_key = "fp32_from_fp16_params";
 }
 
-Status TakeGroups(const std::vector<Parameter>& parameters, std::vector<ValueRef> stored, OptimizerState* result) {
+Status TakeGroups(const std::vector<Parameter>& parameters, ValueList stored, OptimizerState* result) {
   ANEMONE_TRY(FoldExperts(&stored));
   const auto decays = [](ValueRef group) {
     ValueRef factor = Lookup(*group, "wd_mult");
@@ -88,7 +88,7 @@ Status TakeGroups(const std::vector<Parameter>& parameters, std::vector<ValueRef
 
 }  // namespace
 
-Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<ValueRef>& chain, OptimizerState* result) {
+Status ReadNamed(const std::vector<Parameter>& parameters, const ValueList& chain, OptimizerState* result) {
   ANEMONE_ASSIGN(Members all, Together(chain, result));
   size_t dicts = 1;
   for (const Parameter& parameter : parameters) {

@@ -13,7 +13,7 @@ namespace anemone {
 // state[name] = {exp_avg, exp_avg_sq[, fp32_param]}. Who is in which group is not written; they are NeMo's. Of a chain
 // (FindOptimizers), each member has the states of some of the parameters. REQUIRES: result->rules is set. Errors:
 // Unsupported, naming what was found.
-Status ReadNamed(const std::vector<Parameter>& parameters, const std::vector<ValueRef>& chain, OptimizerState* result);
+Status ReadNamed(const std::vector<Parameter>& parameters, const ValueList& chain, OptimizerState* result);
 // The optimizer's dict with these parameters. Errors: Unsupported where a parameter has no moments, and for states that
 // names cannot say (a step of each parameter's own).
 Result<ValueRef> WriteNamed(const ParameterGroups& groups, StateWriter& writer);

@@ -69,44 +69,42 @@ class ItemReader final : public ByteSource {
 struct Item {
   size_t entry, chunk;  // chunk: npos for an object
   DistLocation location;
+  Shape sizes;  // of the chunk
 };
 
-Status ReadItem(const ByteRange& range, const DistItem& declared, const Item& item, DistEntry& entry) {
+Status ReadItem(const ByteRange& range, const Item& item, DistEntry& entry) {
   ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
-  if (std::holds_alternative<DistLocation>(declared.content)) {
+  if (item.chunk == std::string::npos) {
     entry.content = std::move(file.root);
     return {};
   }
-  const DistTensor& tensor = std::get<DistTensor>(declared.content);
-  const DistChunk& chunk = tensor.chunks[item.chunk];
+  ChunkedTensor& tensor = std::get<ChunkedTensor>(entry.content);
   if (file.root.node->kind != ValueNode::Kind::kTensor)
     return Corrupt("[TD-10] expected a tensor, found another object");
   const Tensor& found = *file.root.node->tensor;
-  if (found.dtype() != tensor.dtype || found.shape() != chunk.sizes) {
-    return Corrupt(fmt::format("[TD-10] expected {} {}, found {} {}", Name(tensor.dtype), ToString(chunk.sizes),
+  if (found.dtype() != tensor.dtype || found.shape() != item.sizes) {
+    return Corrupt(fmt::format("[TD-10] expected {} {}, found {} {}", Name(tensor.dtype), ToString(item.sizes),
                                Name(found.dtype()), ToString(found.shape())));
   }
-  std::get<ChunkedTensor>(entry.content).chunks[item.chunk].tensor = found;
+  tensor.chunks[item.chunk].tensor = found;
   return {};
 }
 
 // The items of one file, in the order they lie in it.
-Status ReadItems(const Artifact& member, const std::vector<DistItem>& declared, const std::vector<Item>& items,
-                 std::vector<DistEntry>& entries) {
+Status ReadItems(const Artifact& member, const std::vector<Item>& items, std::vector<DistEntry>& entries) {
   const auto source = std::make_shared<ItemReader>(member.content);
   for (const Item& item : items) {
-    const DistItem& of = declared[item.entry];
+    DistEntry& entry = entries[item.entry];
     const uint64_t size = member.content.size;
     if (item.location.offset > size || item.location.length > size - item.location.offset) {
       return Corrupt(fmt::format("[TD-5] truncated: expected {} bytes at {}, found {} bytes in all",
                                  item.location.length, item.location.offset, size))
-          .In(of.key)
+          .In(entry.key)
           .In(member.name);
     }
     const ByteRange range{source, member.content.offset + item.location.offset, item.location.length};
-    ANEMONE_TRY(ReadItem(range, of, item, entries[item.entry])
-                    .In(of.key)
-                    .In(fmt::format("{} at {}", member.name, item.location.offset)));
+    ANEMONE_TRY(
+        ReadItem(range, item, entry).In(entry.key).In(fmt::format("{} at {}", member.name, item.location.offset)));
   }
   source->Drop();
   return {};
@@ -121,21 +119,21 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
                     "the save did not finish, or hidden files were left out of a copy");
   }
   used.push_back(index->name);
-  ANEMONE_ASSIGN(const std::string pickle, index->content.ReadAll(kMaxMetadataBytes));
-  auto parsed = ParseDistMetadata(pickle);
+  ANEMONE_ASSIGN(std::string pickle, index->content.ReadAll(kMaxMetadataBytes));
+  auto parsed = ParseDistMetadata(std::move(pickle));
   if (!parsed.ok()) return parsed.status().In(".metadata");
-  const DistMetadata& metadata = *parsed;
+  DistMetadata& metadata = *parsed;
 
   std::vector<DistEntry> entries(metadata.items.size());
   std::vector<std::vector<Item>> by_file(metadata.files.size());
   // Stands in for a chunk until its item is read.
   ANEMONE_ASSIGN(const Tensor unread, Tensor::FromBytes(DType::kU8, {0}, {}));
   for (size_t i = 0; i < metadata.items.size(); ++i) {
-    const DistItem& item = metadata.items[i];
+    const DistItem item = std::exchange(metadata.items[i], {});
     entries[i].key = item.key;
     entries[i].path = item.path;
     if (const auto* location = std::get_if<DistLocation>(&item.content)) {
-      by_file[location->file].push_back({i, std::string::npos, *location});
+      by_file[location->file].push_back({i, std::string::npos, *location, {}});
       continue;
     }
     const DistTensor& tensor = std::get<DistTensor>(item.content);
@@ -145,7 +143,7 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
     chunked.original_shape = tensor.original_shape;
     for (size_t c = 0; c < tensor.chunks.size(); ++c) {
       chunked.chunks.push_back({tensor.chunks[c].offsets, unread});
-      by_file[tensor.chunks[c].location.file].push_back({i, c, tensor.chunks[c].location});
+      by_file[tensor.chunks[c].location.file].push_back({i, c, tensor.chunks[c].location, tensor.chunks[c].sizes});
     }
   }
   for (size_t f = 0; f < metadata.files.size(); ++f) {
@@ -157,7 +155,7 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
     }
     used.push_back(member->name);
     std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location.offset; });
-    ANEMONE_TRY(ReadItems(*member, metadata.items, by_file[f], entries));
+    ANEMONE_TRY(ReadItems(*member, by_file[f], entries));
   }
   return entries;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <unordered_map>
 
 #include "anemone/value.h"
@@ -136,49 +137,56 @@ Result<std::string_view> ReadKey(const ValueNode* node) {
   return std::string_view(node->text);
 }
 
-// storage_data: (key, chunk offsets or none) → location.
+// Of a stored item: its key, and the offsets of the chunk that it holds.
+std::string ItemId(std::string_view key, const Shape* offsets) {
+  std::string id(key);
+  if (offsets == nullptr) return id;
+  id += '\0';
+  for (const uint64_t offset : *offsets) id.append(reinterpret_cast<const char*>(&offset), sizeof offset);
+  return id;
+}
+
+Result<std::string> ReadItemId(const ValueNode& index) {
+  ANEMONE_ASSIGN(const ValueRef fqn, Attribute(index, "fqn"));
+  ANEMONE_ASSIGN(const std::string_view key, ReadKey(fqn));
+  ANEMONE_ASSIGN(const ValueRef offset, Attribute(index, "offset"));
+  if (IsNone(offset)) return ItemId(key, nullptr);
+  ANEMONE_ASSIGN(const Shape offsets, ReadShape(offset, "offsets"));
+  return ItemId(key, &offsets);
+}
+
+// storage_data: item → location.
 class Storage {
  public:
-  Status Read(const ValueNode* storage_data, std::vector<std::string>& files) {
-    const auto* entries = storage_data == nullptr ? nullptr : DictEntries(*storage_data);
-    if (entries == nullptr) return Expected("a dict as storage_data", storage_data);
-    locations_.reserve(entries->size() / 2);
-    for (size_t i = 0; i + 1 < entries->size(); i += 2) ANEMONE_TRY(Add(*(*entries)[i], *(*entries)[i + 1], files));
+  // In any order.
+  Status Add(std::string id, const ValueNode& info) {
+    auto location = ReadLocation(info);
+    if (!location.ok()) return location.status().In(id.substr(0, id.find('\0')));
+    items_.push_back({std::move(id), *location});
     return {};
   }
-  size_t size() const { return locations_.size(); }
-  const DistLocation* Find(std::string_view key, const Shape* offsets) const {
-    const auto it = locations_.find(Id(key, offsets));
-    return it == locations_.end() ? nullptr : &it->second;
+  // REQUIRES of Find: nothing is added any more.
+  Status Sort() {
+    std::ranges::sort(items_, {}, &Item::id);
+    const auto twice = std::ranges::adjacent_find(items_, {}, &Item::id);
+    if (twice == items_.end()) return {};
+    return Corrupt("[TD-5] expected one place per chunk, found two").In(twice->id.substr(0, twice->id.find('\0')));
   }
+  size_t size() const { return items_.size(); }
+  const DistLocation* Find(std::string_view key, const Shape* offsets) const {
+    const std::string id = ItemId(key, offsets);
+    const auto it = std::ranges::lower_bound(items_, id, {}, &Item::id);
+    return it == items_.end() || it->id != id ? nullptr : &it->location;
+  }
+  std::vector<std::string> TakeFiles() { return std::move(files_); }
 
  private:
-  static std::string Id(std::string_view key, const Shape* offsets) {
-    std::string id(key);
-    if (offsets == nullptr) return id;
-    id += '\0';
-    for (const uint64_t offset : *offsets) id.append(reinterpret_cast<const char*>(&offset), sizeof offset);
-    return id;
-  }
+  struct Item {
+    std::string id;
+    DistLocation location;
+  };
 
-  Status Add(const ValueNode& index, const ValueNode& info, std::vector<std::string>& files) {
-    if (!IsCall(index, kIndex)) return Expected("MetadataIndex", &index);
-    ANEMONE_ASSIGN(const ValueRef fqn, Attribute(index, "fqn"));
-    ANEMONE_ASSIGN(const std::string_view key, ReadKey(fqn));
-    ANEMONE_ASSIGN(const ValueRef offset, Attribute(index, "offset"));
-    std::optional<Shape> offsets;
-    if (!IsNone(offset)) {
-      ANEMONE_ASSIGN(offsets, ReadShape(offset, "offsets"));
-    }
-    auto location = ReadLocation(info, files);
-    if (!location.ok()) return location.status().In(key);
-    if (!locations_.emplace(Id(key, offsets ? &*offsets : nullptr), *location).second) {
-      return Corrupt("[TD-5] expected one place per chunk, found two").In(key);
-    }
-    return {};
-  }
-
-  Result<DistLocation> ReadLocation(const ValueNode& info, std::vector<std::string>& files) {
+  Result<DistLocation> ReadLocation(const ValueNode& info) {
     if (!IsCall(info, kStorageInfo)) return Expected("_StorageInfo", &info);
     ANEMONE_ASSIGN(const ValueRef transforms, Attribute(info, "transform_descriptors"));
     if (!IsNone(transforms) && !transforms->items.empty()) {
@@ -196,13 +204,14 @@ class Storage {
     ANEMONE_ASSIGN(location.offset, Count(offset, "an offset"));
     ANEMONE_ASSIGN(const ValueRef length, Attribute(info, "length"));
     ANEMONE_ASSIGN(location.length, Count(length, "a length"));
-    const auto [it, added] = file_index_.emplace(name, files.size());
-    if (added) files.emplace_back(name);
+    const auto [it, added] = file_index_.emplace(name, files_.size());
+    if (added) files_.emplace_back(name);
     location.file = it->second;
     return location;
   }
 
-  std::unordered_map<std::string, DistLocation> locations_;
+  std::deque<Item> items_;
+  std::vector<std::string> files_;
   std::unordered_map<std::string, size_t> file_index_;
 };
 
@@ -261,8 +270,7 @@ Status CheckFlattened(const DistTensor& tensor) {
   return elements == tensor.shape.back() ? Status() : refuse();
 }
 
-Result<DistTensor> ReadTensor(std::string_view key, const ValueNode& node, const Storage& storage,
-                              size_t& chunks_left) {
+Result<DistTensor> ReadTensor(const ValueNode& node, size_t& chunks_left) {
   DistTensor tensor;
   ANEMONE_ASSIGN(const ValueRef properties, Attribute(node, "properties"));
   ANEMONE_ASSIGN(tensor.dtype, ReadDType(properties));
@@ -273,12 +281,9 @@ Result<DistTensor> ReadTensor(std::string_view key, const ValueNode& node, const
     return Corrupt(fmt::format("[TD-4] a size that overflows: {}", ToString(tensor.shape)));
   ANEMONE_ASSIGN(const ValueRef chunks, Attribute(node, "chunks"));
   if (chunks == nullptr || chunks->kind != Kind::kList) return Expected("a list of chunks", chunks);
-  // Every chunk has its own place in storage_data, so there cannot be more of them: a list shared by many keys is no
-  // bomb.
-  if (chunks->items.size() > chunks_left) {
-    return Corrupt(fmt::format("[TD-5] expected a stored item for each chunk, found {} chunks in all but {} items",
-                               storage.size() - chunks_left + chunks->items.size(), storage.size()));
-  }
+  // A list that many keys share is no bomb.
+  if (chunks->items.size() > chunks_left)
+    return Corrupt("[TD-5] expected a stored item for each chunk, found more chunks than the file has room for");
   chunks_left -= chunks->items.size();
   uint64_t volume = 0;
   for (const ValueNode* item : chunks->items) {
@@ -289,12 +294,6 @@ Result<DistTensor> ReadTensor(std::string_view key, const ValueNode& node, const
     ANEMONE_ASSIGN(const ValueRef sizes, Attribute(*item, "sizes"));
     ANEMONE_ASSIGN(chunk.sizes, ReadShape(sizes, "sizes"));
     ANEMONE_TRY(CheckInside(tensor, chunk));
-    const DistLocation* location = storage.Find(key, &chunk.offsets);
-    if (location == nullptr) {
-      return Corrupt(
-          fmt::format("[TD-5] expected a stored item for the chunk at {}, found none", ToString(chunk.offsets)));
-    }
-    chunk.location = *location;
     volume += *NumElements(chunk.sizes);  // inside `shape`, at most `total` each; the sum is checked as it grows
     if (volume > *total) break;
     tensor.chunks.push_back(std::move(chunk));
@@ -304,6 +303,26 @@ Result<DistTensor> ReadTensor(std::string_view key, const ValueNode& node, const
                                volume > *total ? "more than " : "", std::min(volume, *total)));
   }
   return tensor;
+}
+
+// TD-5: every chunk has its own place in storage_data.
+Status Locate(const Storage& storage, DistItem& item) {
+  auto* const tensor = std::get_if<DistTensor>(&item.content);
+  if (tensor == nullptr) {
+    const DistLocation* location = storage.Find(item.key, nullptr);
+    if (location == nullptr) return Corrupt("[TD-5] expected a stored item, found none");
+    item.content = *location;
+    return {};
+  }
+  for (DistChunk& chunk : tensor->chunks) {
+    const DistLocation* location = storage.Find(item.key, &chunk.offsets);
+    if (location == nullptr) {
+      return Corrupt(
+          fmt::format("[TD-5] expected a stored item for the chunk at {}, found none", ToString(chunk.offsets)));
+    }
+    chunk.location = *location;
+  }
+  return {};
 }
 
 Result<std::vector<DistStep>> ReadPath(const ValueNode& node) {
@@ -324,7 +343,7 @@ Result<std::vector<DistStep>> ReadPath(const ValueNode& node) {
 using ItemIndex = std::unordered_map<std::string_view, size_t>;  // by key
 
 // Where in the dictionary that was saved each item was.
-Status ReadPaths(const ValueNode& planner_data, const ItemIndex& index, std::vector<DistItem>* items) {
+Status ReadPaths(const ValueNode& planner_data, const ItemIndex& index, std::deque<DistItem>* items) {
   const auto* paths = DictEntries(planner_data);
   for (size_t i = 0; paths != nullptr && i + 1 < paths->size(); i += 2) {
     const auto it = index.find((*paths)[i]->text);
@@ -337,7 +356,7 @@ Status ReadPaths(const ValueNode& planner_data, const ItemIndex& index, std::vec
 }
 
 // What Megatron-core adds: the shapes of tensors that are stored in another.
-Status ReadOriginalShapes(const ValueNode& mcore_data, const ItemIndex& index, std::vector<DistItem>* items) {
+Status ReadOriginalShapes(const ValueNode& mcore_data, const ItemIndex& index, std::deque<DistItem>* items) {
   const auto* extras = DictEntries(mcore_data);
   for (size_t i = 0; extras != nullptr && i + 1 < extras->size(); i += 2) {
     const auto it = index.find((*extras)[i]->text);
@@ -355,44 +374,101 @@ Status ReadOriginalShapes(const ValueNode& mcore_data, const ItemIndex& index, s
   return {};
 }
 
+// The two dictionaries of a `.metadata`, taken pair by pair while it is read: of each tensor the pickle has twenty
+// values.
+class PairReader {
+ public:
+  PairReader(size_t pickle_bytes, std::deque<DistItem>* items)
+      : chunks_left_(pickle_bytes / kLeastChunkBytes), items_(items) {}
+
+  Result<bool> Take(const ValueNode& dict, const ValueNode& key, const ValueNode& value) {
+    if (IsCall(key, kIndex)) {
+      ANEMONE_TRY(CheckIsOne(dict, &storage_data_, "storage_data"));
+      ANEMONE_ASSIGN(std::string id, ReadItemId(key));
+      ANEMONE_TRY(storage_.Add(std::move(id), value));
+      return true;
+    }
+    if (IsPathOfOne(key, value)) return true;
+    const bool is_tensor = IsCall(value, kTensorStorage);
+    if (!is_tensor && !IsCall(value, kBytesStorage)) return false;
+    ANEMONE_TRY(CheckIsOne(dict, &state_dict_, "state_dict_metadata"));
+    ANEMONE_ASSIGN(const std::string_view name, ReadKey(&key));
+    DistItem& item = items_->emplace_back();
+    item.key = name;
+    item.content = DistLocation();
+    if (!is_tensor) return true;
+    auto tensor = ReadTensor(value, chunks_left_);
+    if (!tensor.ok()) return tensor.status().In(name);
+    item.content = *std::move(tensor);
+    return true;
+  }
+
+  // Checks that the pairs were those of `root`'s dictionaries, and all of them.
+  Result<Storage> Finish(const ValueNode& root) {
+    ANEMONE_TRY(CheckIsTaken(root, "storage_data", storage_data_, "MetadataIndex"));
+    ANEMONE_TRY(
+        CheckIsTaken(root, "state_dict_metadata", state_dict_, "TensorStorageMetadata or BytesStorageMetadata"));
+    ANEMONE_TRY(storage_.Sort());
+    return std::move(storage_);
+  }
+
+ private:
+  // In planner_data, that a key was where it is.
+  static bool IsPathOfOne(const ValueNode& key, const ValueNode& value) {
+    return key.kind == Kind::kString && value.kind == Kind::kTuple && value.items.size() == 1 &&
+           value.items[0]->kind == Kind::kString && value.items[0]->text == key.text;
+  }
+  static Status CheckIsOne(const ValueNode& dict, const ValueNode** known, std::string_view name) {
+    if (*known == nullptr) *known = &dict;
+    if (*known == &dict) return {};
+    return Corrupt(fmt::format("[TD-3] expected one dict as {}, found two", name));
+  }
+  static Status CheckIsTaken(const ValueNode& root, std::string_view name, const ValueNode* taken,
+                             std::string_view what) {
+    ANEMONE_ASSIGN(const ValueRef dict, Attribute(root, name));
+    const auto* left = dict == nullptr ? nullptr : DictEntries(*dict);
+    if (left == nullptr || (taken != nullptr && dict != taken))
+      return Expected(fmt::format("a dict as {}", name), dict);
+    if (left->empty()) return {};
+    const ValueNode& key = *(*left)[0];
+    const bool is_named = key.kind == Kind::kString;
+    return Expected(what, is_named ? (*left)[1] : &key).In(is_named ? key.text : name);
+  }
+
+  // Every chunk has a place of its own in storage_data: two objects that are called and built.
+  static constexpr size_t kLeastChunkBytes = 16;
+  size_t chunks_left_;
+  std::deque<DistItem>* items_;
+  Storage storage_;
+  const ValueNode* storage_data_ = nullptr;
+  const ValueNode* state_dict_ = nullptr;
+};
+
 }  // namespace
 
-Result<DistMetadata> ParseDistMetadata(std::string_view pickle) {
-  ANEMONE_ASSIGN(const Value value, ReadPickle(pickle));
-  ANEMONE_TRY(CheckGlobals(*value.graph));
-  const ValueNode& root = *value.node;
+Result<DistMetadata> ParseDistMetadata(std::string pickle) {
+  DistMetadata metadata;
+  PairReader pairs(pickle.size(), &metadata.items);
+  const auto take = [&](const ValueNode& dict, const ValueNode& key, const ValueNode& value) {
+    return pairs.Take(dict, key, value);
+  };
+  const auto value = ReadPickle(pickle, {}, nullptr, {.object = {}, .pair = take});
+  // What a class of another kind leads to is said by its name.
+  const auto whole = value.ok() ? value : ReadPickle(pickle);
+  if (whole.ok()) ANEMONE_TRY(CheckGlobals(*whole->graph));
+  if (!value.ok()) return value.status();
+  pickle = {};
+  const ValueNode& root = *value->node;
   if (!IsCall(root, kMetadata) && !IsCall(root, kMcoreMetadata)) {
     return Expected("torch.distributed.checkpoint.metadata.Metadata", &root);
   }
-  DistMetadata metadata;
-  Storage storage;
-  ANEMONE_ASSIGN(const ValueRef storage_data, Attribute(root, "storage_data"));
-  ANEMONE_TRY(storage.Read(storage_data, metadata.files));
-
-  ANEMONE_ASSIGN(const ValueRef state_dict, Attribute(root, "state_dict_metadata"));
-  const auto* entries = state_dict == nullptr ? nullptr : DictEntries(*state_dict);
-  if (entries == nullptr) return Expected("a dict as state_dict_metadata", state_dict);
+  ANEMONE_ASSIGN(Storage storage, pairs.Finish(root));
+  metadata.files = storage.TakeFiles();
   ItemIndex index;
-  size_t chunks_left = storage.size();
-  metadata.items.reserve(entries->size() / 2);
-  for (size_t i = 0; i + 1 < entries->size(); i += 2) {
-    ANEMONE_ASSIGN(const std::string_view key, ReadKey((*entries)[i]));
-    const ValueNode& node = *(*entries)[i + 1];
-    if (!index.emplace(key, metadata.items.size()).second)
-      return Corrupt("[TD-3] expected one entry, found two").In(key);
-    DistItem& item = metadata.items.emplace_back();
-    item.key = key;
-    if (IsCall(node, kTensorStorage)) {
-      auto tensor = ReadTensor(key, node, storage, chunks_left);
-      if (!tensor.ok()) return tensor.status().In(key);
-      item.content = *std::move(tensor);
-    } else if (IsCall(node, kBytesStorage)) {
-      const DistLocation* location = storage.Find(key, nullptr);
-      if (location == nullptr) return Corrupt("[TD-5] expected a stored item, found none").In(key);
-      item.content = *location;
-    } else {
-      return Expected("TensorStorageMetadata or BytesStorageMetadata", &node).In(key);
-    }
+  for (DistItem& item : metadata.items) {
+    if (!index.emplace(item.key, index.size()).second)
+      return Corrupt("[TD-3] expected one entry, found two").In(item.key);
+    ANEMONE_TRY(Locate(storage, item).In(item.key));
   }
 
   ANEMONE_ASSIGN(const ValueRef planner_data, Attribute(root, "planner_data"));

@@ -6,6 +6,7 @@
 #define ANEMONE_FORMAT_DIST_TORCH_DIST_METADATA_H_
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,18 +46,18 @@ using DistStep = std::variant<std::string, int64_t>;
 
 struct DistItem {
   std::string key;
-  std::vector<DistStep> path;                      // planner_data; empty where it says nothing
+  std::vector<DistStep> path;                      // planner_data; empty where it is the key alone, or not told
   std::variant<DistTensor, DistLocation> content;  // a tensor, or an object saved by torch.save
 };
 
 struct DistMetadata {
   std::vector<std::string> files;  // relative_path of the items, plain names
-  std::vector<DistItem> items;     // in the order of state_dict_metadata; keys are unique
+  std::deque<DistItem> items;      // in the order of state_dict_metadata; keys are unique
 };
 
 // Errors: Corrupt (the rules), Unsupported (transforms, other storage classes, dtypes by name), LimitExceeded.
 // Cost: linear in the pickle, memory too.
-Result<DistMetadata> ParseDistMetadata(std::string_view pickle);
+Result<DistMetadata> ParseDistMetadata(std::string pickle);
 
 }  // namespace anemone
 

@@ -249,7 +249,7 @@ class MetadataWriter {
     const ValueRef state = graph().New(Kind::kDict);
     SetAttribute(state, "offsets", at);
     SetAttribute(state, "sizes", sizes_);
-    const ValueRef index = NewInt(graph(), static_cast<int64_t>(chunks_->items.size()));
+    const ValueRef index = Number(chunks_->items.size());
     chunks_->items.push_back(Object("torch.distributed.checkpoint.metadata ChunkStorageMetadata", state));
     AddPlace(tensor_, at, index, rank, offset, length);
   }
@@ -280,6 +280,13 @@ class MetadataWriter {
     }
     return node;
   }
+  ValueRef Number(uint64_t number) {
+    constexpr uint64_t kKept = 1 << 16;
+    if (number >= kKept) return NewInt(graph(), static_cast<int64_t>(number));
+    ValueRef& node = numbers_[number];
+    if (node == nullptr) node = NewInt(graph(), static_cast<int64_t>(number));
+    return node;
+  }
   void SetAttribute(ValueRef state, std::string_view name, ValueRef value) {
     state->items.push_back(Word(name));
     state->items.push_back(value);
@@ -300,7 +307,7 @@ class MetadataWriter {
   }
   ValueRef Tuple(const Shape& numbers) {
     const ValueRef tuple = graph().New(Kind::kTuple);
-    for (const uint64_t number : numbers) tuple->items.push_back(NewInt(graph(), static_cast<int64_t>(number)));
+    for (const uint64_t number : numbers) tuple->items.push_back(Number(number));
     return tuple;
   }
   ValueRef Size(const Shape& sizes) { return Call("torch Size", Tuple(sizes)); }
@@ -328,8 +335,8 @@ class MetadataWriter {
     if (offsets != nullptr) SetAttribute(where, "offset", offsets);
     const ValueRef info = graph().New(Kind::kDict);
     SetAttribute(info, "relative_path", Word(FileOfRank(rank)));
-    SetAttribute(info, "offset", NewInt(graph(), static_cast<int64_t>(offset)));
-    SetAttribute(info, "length", NewInt(graph(), static_cast<int64_t>(length)));
+    SetAttribute(info, "offset", Number(offset));
+    SetAttribute(info, "length", Number(length));
     storage_->items.push_back(Object("torch.distributed.checkpoint.metadata MetadataIndex", where));
     storage_->items.push_back(Object("torch.distributed.checkpoint.filesystem _StorageInfo", info));
   }
@@ -338,6 +345,7 @@ class MetadataWriter {
   ValueRef state_dict_, planner_, storage_, mcore_;
   ValueRef tensor_ = nullptr, chunks_ = nullptr, sizes_ = nullptr;
   std::unordered_map<std::string, ValueRef> words_, globals_;
+  std::unordered_map<uint64_t, ValueRef> numbers_;
   std::map<DType, ValueRef> properties_;
 };
 

@@ -56,7 +56,7 @@ Value Nested(const StateDict& chunk) {
   Value flat = FromStateDict(chunk);
   ValueGraph& graph = *flat.graph;
   const ValueRef root = graph.New(Kind::kDict);
-  const std::vector<ValueRef>& pairs = *DictEntries(*flat.node);
+  const ValueList& pairs = *DictEntries(*flat.node);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     std::string_view rest = pairs[i]->text;
     ValueRef dict = root;
@@ -89,7 +89,7 @@ Value ToTrainingDict(const Checkpoint& checkpoint, const Shard& shard, const Val
   const auto put_missing = [&](std::string_view key, ValueRef node) {
     if (Lookup(*root, key) == nullptr) SetKey(graph, root, key, node);
   };
-  const std::vector<ValueRef>* entries = shard.training ? DictEntries(*shard.training->node) : nullptr;
+  const ValueList* entries = shard.training ? DictEntries(*shard.training->node) : nullptr;
   const bool is_lightnings = entries != nullptr && Lookup(*shard.training->node, kVersion) != nullptr;
   if (entries != nullptr && (is_lightnings || weights == nullptr)) root->items = *entries;
   if (!is_lightnings) {

@@ -33,8 +33,7 @@ ValueRef FirstOf(ValueRef node, std::initializer_list<std::string_view> keys, st
 }
 
 // The rule by which the parameters fill the stored groups.
-Result<DecayRule> RuleFor(const std::vector<Parameter>& parameters, const std::vector<ValueRef>& stored,
-                          bool is_mcore) {
+Result<DecayRule> RuleFor(const std::vector<Parameter>& parameters, const ValueList& stored, bool is_mcore) {
   std::vector<size_t> sizes;
   sizes.reserve(stored.size());
   for (ValueRef group : stored) sizes.push_back(Lookup(*group, "params")->items.size());
@@ -120,9 +119,9 @@ Status ReadNumbered(ValueRef outer, const std::vector<Parameter>& parameters, Op
 
 // The optimizer as it is wrapped; of a chain, {0: …, 1: …}, the first.
 ValueRef FirstMember(ValueRef outer) {
-  const std::vector<ValueRef>* pairs = DictEntries(*outer);
+  const ValueList* pairs = DictEntries(*outer);
   const bool is_chain = pairs != nullptr && pairs->size() > 1 && pairs->front()->kind == Kind::kInt;
-  return is_chain ? pairs->at(1) : outer;
+  return is_chain ? (*pairs)[1] : outer;
 }
 
 // Megatron-LM's only optimizer, whose states are by name.
@@ -188,7 +187,7 @@ Result<ValueRef> WriteNumbered(const ParameterGroups& groups, StateWriter& write
 
 // What stands beside an optimizer's state: how it is divided, the scale of its gradients.
 void KeepOthers(ValueRef stored, ValueRef written, ValueGraph& graph) {
-  const std::vector<ValueRef>* pairs = DictEntries(*stored);
+  const ValueList* pairs = DictEntries(*stored);
   for (size_t i = 0; pairs != nullptr && i + 1 < pairs->size(); i += 2) {
     const std::string& key = (*pairs)[i]->text;
     if (Lookup(*written, key) == nullptr && key != "state" && key != "param_groups")

@@ -80,7 +80,7 @@ Result<StateDict> PlainNames(const StateDict& stored) {
 Result<std::vector<ValueRef>> GroupsOf(ValueRef metas) {
   std::vector<ValueRef> groups;
   std::set<std::string> seen;
-  const std::vector<ValueRef>* pairs = Pairs(metas);
+  const ValueList* pairs = Pairs(metas);
   for (size_t i = 0; pairs != nullptr && i + 1 < pairs->size(); i += 2) {
     if (Pairs((*pairs)[i + 1]) == nullptr) return Corrupt("[MEG-15] expected a dict for each parameter's group");
     ANEMONE_ASSIGN(std::string text, GroupText((*pairs)[i + 1]));
@@ -98,10 +98,10 @@ struct States {
 // state["module.module.NAME"] = {exp_avg, …}.
 Result<States> ReadStates(ValueRef state) {
   States result;
-  const std::vector<ValueRef>& pairs = *Pairs(state);
+  const ValueList& pairs = *Pairs(state);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const std::string name(WithoutWrappers(pairs[i]->text));
-    const std::vector<ValueRef>* values = Pairs(pairs[i + 1]);
+    const ValueList* values = Pairs(pairs[i + 1]);
     if (values == nullptr) return Corrupt("[MEG-15] expected a dict for each parameter").In(name);
     for (size_t j = 0; j + 1 < values->size(); j += 2) {
       const ValueRef value = (*values)[j + 1];

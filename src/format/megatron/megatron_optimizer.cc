@@ -171,7 +171,7 @@ Result<bool> IsMasterOf(const Tensor& master, const Tensor& weight) {
 
 // One buffer's tensors, {param, exp_avg, exp_avg_sq, numel_unpadded}, divided into parameters.
 Status ReadBuffer(const Buffer& buffer, ValueRef stored, size_t models, States* states) {
-  const std::vector<ValueRef>* pairs = Pairs(stored);
+  const ValueList* pairs = Pairs(stored);
   if (pairs == nullptr || Lookup(*stored, "param") == nullptr)
     return Unsupported("expected one tensor for each kind of state, found an older form");
   for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
@@ -202,7 +202,7 @@ Result<States> ReadBuckets(const Value& file, const BufferLayout& layout, const 
   if (Pairs(file.node) == nullptr || Lookup(*file.node, "buckets_coalesced") == nullptr)
     return Unsupported("expected the buffers of one optimizer, found several or an older form");
   std::map<int64_t, ValueRef> buffers;
-  const std::vector<ValueRef>& pairs = *Pairs(file.node);
+  const ValueList& pairs = *Pairs(file.node);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     if (pairs[i]->kind == Kind::kInt) buffers.emplace(pairs[i]->integer, pairs[i + 1]);
   }
@@ -218,7 +218,7 @@ Result<States> ReadBuckets(const Value& file, const BufferLayout& layout, const 
       std::ranges::copy_if(models.parameters[m], std::back_inserter(own),
                            [&](const StateDict::Item* item) { return item->tensor()->dtype() == dtype; });
       const auto found = buffers.find(next++);
-      const std::vector<ValueRef>* of_dtype = found == buffers.end() ? nullptr : Pairs(found->second);
+      const ValueList* of_dtype = found == buffers.end() ? nullptr : Pairs(found->second);
       if (of_dtype == nullptr || of_dtype->size() != 2)
         return Corrupt(fmt::format("expected buffer {} of one dtype, found none", next - 1));
       ANEMONE_TRY(ReadBuffer(layout.Of(m, own), (*of_dtype)[1], models.parameters.size(), &states)
@@ -281,7 +281,7 @@ Result<States> ReadNumbers(ValueRef outer, const Models& models) {
     for (size_t i = 0; i < members.size(); ++i) {
       const auto& [model, item] = members[i];
       const auto own = by_number.find(numbers->items[i]->integer);
-      const std::vector<ValueRef>* pairs = own == by_number.end() ? nullptr : Pairs(own->second);
+      const ValueList* pairs = own == by_number.end() ? nullptr : Pairs(own->second);
       if (pairs == nullptr) return Corrupt("expected a state, found none").In(item->name);
       for (size_t j = 0; j + 1 < pairs->size(); j += 2) {
         const ValueRef value = (*pairs)[j + 1];
@@ -408,7 +408,7 @@ void SetContentMetadata(std::string_view sharding, Value& training) {
 Value OfAllRanks(const Value& training) {
   Value result{std::make_shared<ValueGraph>(), nullptr};
   result.node = result.graph->New(Kind::kDict);
-  const std::vector<ValueRef>& pairs = *Pairs(training.node);
+  const ValueList& pairs = *Pairs(training.node);
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const std::string_view key = pairs[i]->text;
     if (key.starts_with("model") || key == "optimizer" || key == "rng_state" || key == "rerun_state_machine") continue;

@@ -78,7 +78,7 @@ ValueRef Namespace(const ConfigNode& args, ValueRef old, ValueGraph& graph) {
     if (key == "window_size" && own->kind == Kind::kList) own->kind = Kind::kTuple;
     SetKey(graph, node->state, key, own);
   }
-  const std::vector<ValueRef>* pairs = Pairs(old);
+  const ValueList* pairs = Pairs(old);
   for (size_t i = 0; pairs != nullptr && i + 1 < pairs->size(); i += 2) {
     if (args.Get((*pairs)[i]->text) == nullptr) SetKey(graph, node->state, (*pairs)[i]->text, (*pairs)[i + 1]);
   }
@@ -169,7 +169,7 @@ bool HasOptimizer(const Checkpoint& checkpoint) {
 bool HasRandomState(const Checkpoint& checkpoint) {
   const std::optional<Value>& training = checkpoint.shards.front().training;
   const ValueRef objects = training ? Lookup(*training->node, "sharded_objects") : nullptr;
-  const std::vector<ValueRef>* pairs = Pairs(objects);
+  const ValueList* pairs = Pairs(objects);
   for (size_t i = 0; pairs != nullptr && i + 1 < pairs->size(); i += 2) {
     if ((*pairs)[i]->text.starts_with("rng_state/")) return true;
   }

@@ -49,7 +49,7 @@ void TakeContent(const Value& from, ValueRef optimizer, Value& into) {
 
 // How many samples NeMo's data module has given out: it stands under the module's class.
 int64_t ConsumedSamples(const Value& training) {
-  const std::vector<ValueRef>& pairs = *Pairs(training.node);
+  const ValueList& pairs = *Pairs(training.node);
   for (size_t i = 1; i < pairs.size(); i += 2) {
     const ValueRef samples = Pairs(pairs[i]) == nullptr ? nullptr : Lookup(*pairs[i], "consumed_samples");
     if (samples != nullptr && samples->kind == Kind::kInt) return samples->integer;

@@ -152,7 +152,7 @@ ValueRef MegatronArgsOf(const Value& root) {
 Result<ConfigNode> ReadMegatronArgs(const Value& root, std::vector<std::string>* left_out) {
   const Value plain{std::make_shared<ValueGraph>(), nullptr};
   const ValueRef dict = plain.graph->New(Kind::kDict);
-  const std::vector<ValueRef>& pairs = *DictEntries(*MegatronArgsOf(root));
+  const ValueList& pairs = *DictEntries(*MegatronArgsOf(root));
   for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
     const ValueRef value = PlainArgument(pairs[i + 1], *plain.graph);
     // An enumeration's member is an object of one number, which says nothing without the class.

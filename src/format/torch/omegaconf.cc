@@ -79,7 +79,7 @@ struct Converter {
     return ConfigNode::String(std::move(name));
   }
 
-  Result<ConfigNode> List(const std::vector<ValueRef>& items, int depth) {
+  Result<ConfigNode> List(const ValueList& items, int depth) {
     ConfigNode list = ConfigNode::List();
     for (size_t i = 0; i < items.size(); ++i) {
       ANEMONE_ASSIGN(std::optional<ConfigNode> item, Child(items[i], std::to_string(i), depth));
@@ -88,7 +88,7 @@ struct Converter {
     return list;
   }
 
-  Result<ConfigNode> Map(const std::vector<ValueRef>& entries, int depth) {
+  Result<ConfigNode> Map(const ValueList& entries, int depth) {
     ConfigNode map = ConfigNode::Map();
     for (size_t i = 0; i + 1 < entries.size(); i += 2) {
       ANEMONE_ASSIGN(const ConfigNode key, Convert(entries[i], depth + 1));

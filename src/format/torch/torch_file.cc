@@ -62,7 +62,7 @@ Result<uint64_t> Unsigned(const ValueNode* node, std::string_view what) {
   return static_cast<uint64_t>(node->integer);
 }
 
-const std::vector<ValueRef>* Sequence(const ValueNode* node) {
+const ValueList* Sequence(const ValueNode* node) {
   if (node == nullptr) return nullptr;
   if (node->kind == Kind::kTuple || node->kind == Kind::kList) return &node->items;
   if (Callee(*node) == "torch Size" && node->items.size() == 1) return Sequence(node->items[0]);
@@ -221,7 +221,7 @@ Result<StorageId> ParseStorageId(const ValueNode* node) {
   return id;
 }
 
-using Records = std::unordered_map<std::string, ByteRange>;
+using FindRecord = std::function<std::optional<ByteRange>(const std::string& key)>;
 
 // --- Tensors ---
 
@@ -273,10 +273,13 @@ bool IsOldTensorClass(std::string_view name) {
          name.substr(name.size() - 6) == "Tensor";
 }
 
+// Of those that are rebuilt from arguments alone.
+bool IsTensorCall(const ValueNode& node) { return FindCallable(Callee(node)) != nullptr || IsWrapper(Callee(node)); }
+
 constexpr int kMaxNestedTensors = 4;  // a pickle may make one hold itself
 
 struct Rebuilder {
-  const Records& records;  // by storage key
+  FindRecord find_record;  // by storage key
   bool big_endian;
 
   // The tensor a node describes; nullopt when it describes something else.
@@ -342,7 +345,7 @@ struct Rebuilder {
     return tensor && !is_sum && tensor->shape() == whole ? tensor : std::optional<Tensor>();
   }
 
-  Result<std::optional<Tensor>> Call(const Callable& callable, const std::vector<ValueRef>& args) const {
+  Result<std::optional<Tensor>> Call(const Callable& callable, const ValueList& args) const {
     if (args.size() < callable.min_args || args.size() > callable.max_args) {
       return Corrupt(fmt::format("[TZ-12] {} with {} arguments", callable.name, args.size()));
     }
@@ -352,7 +355,7 @@ struct Rebuilder {
   }
 
   // Of a rebuilt tensor's elements: what its call says, or its storage; of neither, bytes.
-  static Result<DType> DTypeIn(const Callable& callable, const std::vector<ValueRef>& args, const StorageId& id) {
+  static Result<DType> DTypeIn(const Callable& callable, const ValueList& args, const StorageId& id) {
     if (callable.rebuild != Rebuild::kV3) return id.dtype.value_or(DType::kU8);
     const std::string_view name = GlobalName(args[6]);
     if (!name.starts_with("torch ")) return Corrupt("[TZ-12] expected a dtype");
@@ -361,7 +364,7 @@ struct Rebuilder {
     return *dtype;
   }
 
-  static Status CheckFlags(const Callable& callable, const std::vector<ValueRef>& args) {
+  static Status CheckFlags(const Callable& callable, const ValueList& args) {
     const size_t metadata = callable.rebuild == Rebuild::kV3 ? 7 : 6;
     if (callable.rebuild == Rebuild::kOldState || args.size() <= metadata) return {};
     for (const std::string_view flag : {"conj", "neg"}) {
@@ -388,7 +391,7 @@ struct Rebuilder {
                                ToString(shape), ToString(strides), offset, id.key, available));
   }
 
-  Result<Tensor> FromStorage(const Callable& callable, const std::vector<ValueRef>& args) const {
+  Result<Tensor> FromStorage(const Callable& callable, const ValueList& args) const {
     ANEMONE_ASSIGN(const StorageId id, ParseStorageId(args[0]));
     ANEMONE_ASSIGN(const uint64_t offset, Unsigned(args[1], "storage offset"));
     ANEMONE_ASSIGN(Shape shape, UnsignedList(args[2], "size"));
@@ -398,9 +401,9 @@ struct Rebuilder {
     }
     ANEMONE_ASSIGN(const DType dtype, DTypeIn(callable, args, id));
     ANEMONE_TRY(CheckFlags(callable, args));
-    const auto found = records.find(id.key);
-    if (found == records.end()) return Corrupt(fmt::format("[TZ-14] storage {} has no record", id.key));
-    const ByteRange& record = found->second;
+    const std::optional<ByteRange> found = find_record(id.key);
+    if (!found) return Corrupt(fmt::format("[TZ-14] storage {} has no record", id.key));
+    const ByteRange& record = *found;
     const uint64_t item = SizeBytes(dtype);
     const Shape stored_shape = shape;
 
@@ -438,7 +441,7 @@ struct Rebuilder {
 
   // (array, dtype, device, requires_grad), the array being numpy's _reconstruct with BUILD (version, shape, dtype,
   // is_fortran, bytes).
-  Result<Tensor> FromNumpy(const std::vector<ValueRef>& args) const {
+  Result<Tensor> FromNumpy(const ValueList& args) const {
     const auto* state = Sequence(args[0]->state);
     const std::string_view array = Callee(*args[0]);
     if ((array != "numpy.core.multiarray _reconstruct" && array != "numpy._core.multiarray _reconstruct") ||
@@ -469,20 +472,17 @@ struct Rebuilder {
   }
 };
 
-// Replaces every node that describes a tensor by the tensor.
-Status RebuildTensors(ValueGraph& graph, const Records& records, bool big_endian) {
-  const Rebuilder rebuild{records, big_endian};
-  for (ValueNode& node : graph.nodes()) {
-    if (node.kind != Kind::kObject) continue;
+// Makes every object that describes a tensor the tensor.
+ObjectVisitor RebuildTensors(FindRecord find_record, bool big_endian) {
+  const Rebuilder rebuild{std::move(find_record), big_endian};
+  const auto object = [rebuild](ValueNode& node) -> Result<bool> {
     ANEMONE_ASSIGN(std::optional<Tensor> tensor, rebuild(node));
-    if (!tensor) continue;
+    if (!tensor) return false;
     node.kind = Kind::kTensor;
-    node.tensor = *std::move(tensor);
-    node.callable = nullptr;
-    node.state = nullptr;
-    node.items.clear();
-  }
-  return {};
+    node.tensor = std::make_unique<Tensor>(*std::move(tensor));
+    return true;
+  };
+  return {.object = object, .pair = {}};
 }
 
 // --- The zip layout ---
@@ -505,21 +505,20 @@ ByteSourcePtr WithCrcsOf(const ZipArchive& zip, std::string_view prefix, const B
 }
 
 // Storages by key, in sources with the CRCs of their records: stored ones in one source, deflated ones each in its own.
-Records ReadRecords(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
-                    std::string_view within) {
-  const ByteSourcePtr checked = WithCrcsOf(zip, prefix, file, within);
-  Records records;
-  for (const ZipMember& member : zip.members()) {
-    if (!member.name.starts_with(prefix)) continue;
-    ByteRange content = member.content;
-    if (!member.deflated) {
+FindRecord RecordsIn(const ZipArchive& zip, const std::string& prefix, const ByteSourcePtr& file,
+                     std::string_view within) {
+  return [&zip, prefix, within,
+          checked = WithCrcsOf(zip, prefix, file, within)](const std::string& key) -> std::optional<ByteRange> {
+    const ZipMember* member = zip.Find(prefix + key);
+    if (member == nullptr) return std::nullopt;
+    ByteRange content = member->content;
+    if (!member->deflated) {
       content.source = checked;
-    } else if (member.crc32 && member.size > 0) {
-      content.source = std::make_shared<ZipSource>(content.source, std::vector{RecordedOf(member, within)});
+    } else if (member->crc32 && member->size > 0) {
+      content.source = std::make_shared<ZipSource>(content.source, std::vector{RecordedOf(*member, within)});
     }
-    records.emplace(member.name.substr(prefix.size()), std::move(content));
-  }
-  return records;
+    return content;
+  };
 }
 
 Result<TorchFile> ReadZip(const ByteRange& range, std::string_view within) {
@@ -549,7 +548,7 @@ Result<TorchFile> ReadZip(const ByteRange& range, std::string_view within) {
       return Corrupt(fmt::format("[TZ-4] expected little or big as byteorder, found \"{}\"", word));
     big_endian = word == "big";
   }
-  const Records records = ReadRecords(zip, root + "data/", range.source, within);
+  const FindRecord find_record = RecordsIn(zip, root + "data/", range.source, within);
   // Only hand-made files deflate it, and then by little.
   const uint64_t max_bytes = std::min(kMaxPickleBytes, (uint64_t{64} << 20) + 64 * data->stored_size);
   auto pickle = data->content.ReadAll(max_bytes);
@@ -557,11 +556,10 @@ Result<TorchFile> ReadZip(const ByteRange& range, std::string_view within) {
   if (data->crc32 && Crc32(0, std::as_bytes(std::span(*pickle))) != *data->crc32) {
     return Corrupt("[TZ-5] the pickle does not match its CRC-32").In(data->name);
   }
-  auto value = ReadPickle(*pickle, {.stored_bytes = data->stored_size});
+  auto value =
+      ReadPickle(*pickle, {.stored_bytes = data->stored_size}, nullptr, RebuildTensors(find_record, big_endian));
   if (!value.ok()) return value.status().In(data->name);
   file.root = *std::move(value);
-  if (const Status status = RebuildTensors(*file.root.graph, records, big_endian); !status.ok())
-    return status.In(data->name);
   return file;
 }
 
@@ -572,10 +570,10 @@ Result<TorchFile> ReadZip(const ByteRange& range, std::string_view within) {
 class PickleSequence {
  public:
   explicit PickleSequence(const ByteRange& range) : range_(range) {}
-  Result<Value> Next() {
+  Result<Value> Next(const ObjectVisitor& visitor = {}) {
     while (true) {
       uint64_t consumed = 0;
-      auto value = ReadPickle(std::string_view(bytes_).substr(position_), {}, &consumed);
+      auto value = ReadPickle(std::string_view(bytes_).substr(position_), {}, &consumed, visitor);
       if (value.ok()) {
         position_ += consumed;
         return value;
@@ -586,6 +584,10 @@ class PickleSequence {
       ANEMONE_ASSIGN(const ByteRange more, range_.Sub(0, want));
       ANEMONE_ASSIGN(bytes_, more.ReadAll(want));
     }
+  }
+  // The pickle at a position that was passed.
+  Result<Value> Again(uint64_t position, const ObjectVisitor& visitor) const {
+    return ReadPickle(std::string_view(bytes_).substr(position), {}, nullptr, visitor);
   }
   uint64_t position() const { return position_; }
 
@@ -608,21 +610,23 @@ Result<TorchFile> ReadLegacy(const ByteRange& range) {
     return Corrupt("[TL-2] expected little_endian in the system description");
   TorchFile file;
   file.legacy = true;
-  auto root = pickles.Next();
-  if (!root.ok()) return root.status().In("the object's pickle");
-  file.root = *std::move(root);
+  // The element size of a storage is only said where it is used; the first use wins. The object is read once for that,
+  // and again once it is known where the storages are.
+  std::unordered_map<std::string, uint64_t> item_bytes;
+  const auto see = [&](ValueNode& node) -> Result<bool> {
+    if (node.kind != Kind::kPersistent) return IsTensorCall(node);
+    if (IsModuleClass(node)) return false;
+    ANEMONE_ASSIGN(const StorageId id, ParseStorageId(&node));
+    item_bytes.emplace(id.key, id.dtype ? SizeBytes(*id.dtype) : 1);
+    return false;
+  };
+  const uint64_t object_at = pickles.position();
+  if (auto seen = pickles.Next({.object = see, .pair = {}}); !seen.ok()) return seen.status().In("the object's pickle");
   auto keys = pickles.Next();
   if (!keys.ok()) return keys.status().In("the storage keys");
   if (keys->node->kind != Kind::kList) return Corrupt("[TL-3] expected a list of storage keys");
 
-  // The element size of a storage is only said where it is used; the first use wins.
-  std::unordered_map<std::string, uint64_t> item_bytes;
-  for (ValueNode& node : file.root.graph->nodes()) {
-    if (node.kind != Kind::kPersistent || IsModuleClass(node)) continue;
-    ANEMONE_ASSIGN(const StorageId id, ParseStorageId(&node));
-    item_bytes.emplace(id.key, id.dtype ? SizeBytes(*id.dtype) : 1);
-  }
-  Records records;
+  std::unordered_map<std::string, ByteRange> records;
   uint64_t position = pickles.position();
   for (const ValueNode* node : keys->node->items) {
     const std::string key(Text(node).value_or(""));
@@ -648,7 +652,13 @@ Result<TorchFile> ReadLegacy(const ByteRange& range) {
       return Corrupt(fmt::format("[TL-3] storage {} is listed twice", key));
     position += size;
   }
-  ANEMONE_TRY(RebuildTensors(*file.root.graph, records, little->integer == 0));
+  const FindRecord find_record = [&](const std::string& key) {
+    const auto found = records.find(key);
+    return found == records.end() ? std::nullopt : std::optional(found->second);
+  };
+  auto root = pickles.Again(object_at, RebuildTensors(find_record, little->integer == 0));
+  if (!root.ok()) return root.status().In("the object's pickle");
+  file.root = *std::move(root);
   return file;
 }
 
@@ -708,7 +718,7 @@ bool ContainsTensor(const ValueNode& node, std::unordered_set<const ValueNode*>&
     open.pop_back();
     if (next == nullptr || !seen.insert(next).second) continue;
     if (next->kind == Kind::kTensor || (next->kind == Kind::kPersistent && !IsModuleClass(*next))) return true;
-    for (const std::vector<ValueRef>* below : {&next->items, &next->appended, &next->entries})
+    for (const ValueList* below : {&next->items, &next->appended, &next->entries})
       open.insert(open.end(), below->begin(), below->end());
     open.push_back(next->state);
   }
@@ -771,7 +781,7 @@ struct Flattener {
     };
     for (const std::string_view part : {"_parameters", "_buffers", "_modules"}) {
       const ValueNode* dict = Lookup(module, part);
-      const std::vector<ValueRef>* entries = dict != nullptr ? DictEntries(*dict) : nullptr;
+      const ValueList* entries = dict != nullptr ? DictEntries(*dict) : nullptr;
       ANEMONE_TRY(CountEntries(entries != nullptr ? entries->size() : 0));
       for (size_t i = 0; entries != nullptr && i + 1 < entries->size(); i += 2) {
         const ValueNode& key = *(*entries)[i];
@@ -834,13 +844,13 @@ ValueRef NewText(ValueGraph& graph, Kind kind, std::string_view text) {
   return node;
 }
 
-ValueRef NewTuple(ValueGraph& graph, std::vector<ValueRef> items) {
+ValueRef NewTuple(ValueGraph& graph, ValueList items) {
   ValueRef node = graph.New(Kind::kTuple);
   node->items = std::move(items);
   return node;
 }
 
-ValueRef NewCall(ValueGraph& graph, ValueRef callable, std::vector<ValueRef> args) {
+ValueRef NewCall(ValueGraph& graph, ValueRef callable, ValueList args) {
   ValueRef node = graph.New(Kind::kObject);
   node->callable = callable;
   node->items = std::move(args);
@@ -882,12 +892,8 @@ struct Encoder {
       strides[axis] = NewInt(graph, static_cast<int64_t>(steps[axis]));
     }
     const ValueRef no_hooks = NewCall(graph, NewText(graph, Kind::kGlobal, "collections OrderedDict"), {});
-    std::vector<ValueRef> args = {storage,
-                                  NewInt(graph, 0),
-                                  NewTuple(graph, std::move(sizes)),
-                                  NewTuple(graph, std::move(strides)),
-                                  graph.New(Kind::kBool),
-                                  no_hooks};
+    ValueList args = {
+        storage, NewInt(graph, 0), NewTuple(graph, sizes), NewTuple(graph, strides), graph.New(Kind::kBool), no_hooks};
     if (untyped) args.push_back(NewText(graph, Kind::kGlobal, fmt::format("torch {}", info.torch)));
     const std::string_view rebuild = untyped ? "torch._utils _rebuild_tensor_v3" : "torch._utils _rebuild_tensor_v2";
     return NewCall(graph, NewText(graph, Kind::kGlobal, rebuild), std::move(args));
@@ -899,7 +905,7 @@ std::string PathOf(const ValueNode& node, const Tensor* tensor, std::unordered_s
                    int depth = 0) {
   constexpr int kDeepest = 8;
   const bool goes_in = depth < kDeepest && seen.insert(&node).second;
-  const std::vector<ValueRef>* entries = goes_in ? DictEntries(node) : nullptr;
+  const ValueList* entries = goes_in ? DictEntries(node) : nullptr;
   for (size_t i = 0; entries != nullptr && i + 1 < entries->size(); i += 2) {
     const ValueNode& value = *(*entries)[i + 1];
     const std::string& key = (*entries)[i]->text;

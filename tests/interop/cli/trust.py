@@ -527,6 +527,30 @@ class Endings(ProgramCase):
         self.assertEqual(list(self.dir.iterdir()), [])
 
 
+class Memory(ProgramCase):
+    """What is known of a tensor, its names included, takes at most so much."""
+
+    def peak(self, *words):
+        run = subprocess.Popen([PROGRAM, *words], cwd=self.dir, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual(run.returncode, 0, words)
+        return used.ru_maxrss * 1024
+
+    def test_of_a_tensor(self):
+        few, many = 20_000, 60_000
+        for count in (few, many):
+            header = {f"layers.{i}.weight": {"dtype": "F32", "shape": [2], "data_offsets": [8 * i, 8 * i + 8]} for i in range(count)}
+            words = json.dumps(header).encode()
+            (self.dir / f"{count}.safetensors").write_bytes(struct.pack("<Q", len(words)) + words + bytes(8 * count))
+            self.ok("convert", f"{count}.safetensors", f"{count}.pt")
+            self.ok("convert", f"{count}.safetensors", f"{count}.dist", "--to", "torch_dist")
+        for kind in ("safetensors", "pt", "dist"):
+            with self.subTest(kind=kind):
+                each = (self.peak("inspect", f"{many}.{kind}") - self.peak("inspect", f"{few}.{kind}")) / (many - few)
+                self.assertLess(each, 1024)
+
+
 class Links(ProgramCase):
     """A folder checkpoint is read from its own folder."""
 

@@ -90,13 +90,13 @@ TEST(PickleReader, ReadsNumbersAtTheirEdges) {
 
 TEST(PickleReader, KeepsIdentityAndCycles) {
   ANEMONE_ASSERT_ASSIGN(const Value list, ReadPickle("\x80\2]q\0h\0a."s));
-  EXPECT_EQ(list.node->items.at(0), list.node);
+  EXPECT_EQ(list.node->items[0], list.node);
   // An OmegaConf child names its parent before the parent has a state.
   ANEMONE_ASSERT_ASSIGN(const Value parent,
                         ReadPickle("\x80\2"
                                    "ca\nP\n)\x81q\0}X\5\0\0\0childca\nC\n)\x81}X\1\0\0\0ph\0sbsb."s));
-  const ValueRef child = parent.node->state->items.at(1);
-  EXPECT_EQ(child->state->items.at(1), parent.node);
+  const ValueRef child = parent.node->state->items[1];
+  EXPECT_EQ(child->state->items[1], parent.node);
 }
 
 TEST(PickleReader, AnArgumentTupleFetchedAgainIsATuple) {
@@ -207,6 +207,55 @@ TEST(PickleReader, HoldsItsLimits) {
               StatusIs(ErrorKind::kLimitExceeded, "at most 1001250 objects"));
   EXPECT_THAT(ReadPickle(std::string(1'400'000, '}') + "."),
               StatusIs(ErrorKind::kLimitExceeded, "at most 1350000 objects"));
+}
+
+// Calls of one argument and more become the first.
+Result<bool> TakeFirst(ValueNode& node) {
+  if (node.kind != ValueNode::Kind::kObject || node.items.empty()) return false;
+  node.kind = ValueNode::Kind::kInt;
+  node.integer = node.items[0]->integer;
+  return true;
+}
+
+TEST(PickleReader, WhatAVisitorUnderstandsIsNotKept) {
+  std::string p = "(";
+  for (int i = 0; i < 1000; ++i)
+    p += "cm\nf\n(M"s + static_cast<char>(i % 256) + static_cast<char>(i / 256) + "](K\1K\2e}K\3X\1\0\0\0vstR"s;
+  ANEMONE_ASSERT_ASSIGN(const Value value, ReadPickle(p + "l.", {}, nullptr, {.object = TakeFirst, .pair = {}}));
+  ASSERT_EQ(value.node->items.size(), 1000u);
+  for (size_t i = 0; i < 1000; ++i) {
+    EXPECT_EQ(value.node->items[i]->kind, ValueNode::Kind::kInt);
+    EXPECT_EQ(value.node->items[i]->integer, static_cast<int64_t>(i));
+  }
+  EXPECT_LT(value.graph->size(), 2050u);  // the list, what it holds, and numbers, which are shared
+}
+
+TEST(PickleReader, WhatAVisitorUnderstandsStaysWhereItIsReadAgain) {
+  // f(5, a := [7]) of arguments b, g(9, c := {}) twice, then a, b, c.
+  const std::string p = "(cm\nf\n(K\5]q\1K\7atq\2Rcm\ng\n(K\t}q\3tR2h\1h\2h\3l."s;
+  ANEMONE_ASSERT_ASSIGN(const Value value, ReadPickle(p, {}, nullptr, {.object = TakeFirst, .pair = {}}));
+  EXPECT_EQ(Show(value.node), "[5, 9, 9, [7], (5, [7]), {}]");
+  EXPECT_EQ(value.node->items[1], value.node->items[2]);
+  EXPECT_EQ(value.node->items[3], value.node->items[4]->items[1]);
+}
+
+TEST(PickleReader, AVisitorSeesStatesAndTakesPairs) {
+  std::vector<std::string> seen;
+  const auto object = [&](ValueNode& node) -> Result<bool> {
+    seen.push_back(node.state == nullptr ? "called" : "built");
+    return node.state != nullptr;
+  };
+  const auto pair = [&](const ValueNode& dict, const ValueNode& key, const ValueNode& value) -> Result<bool> {
+    EXPECT_EQ(dict.kind, ValueNode::Kind::kDict);
+    if (key.integer > 4) return Corrupt("five");
+    return key.integer % 2 == 1 && value.kind == ValueNode::Kind::kInt;
+  };
+  const auto read = [&](const std::string& p) { return ReadPickle(p, {}, nullptr, {.object = object, .pair = pair}); };
+  ANEMONE_ASSERT_ASSIGN(const Value value,
+                        read("}(K\0K\x0aK\1K\x0bK\2K\x0cuK\3K\x0dsK\3NsK\4cm\nC\n)\x81}K\0K\0sbs."s));
+  EXPECT_EQ(seen, (std::vector<std::string>{"called", "built"}));
+  EXPECT_EQ(Show(value.node), "{0: 10, 2: 12, 3: None, 4: new m C()}");
+  EXPECT_THAT(read("}K\5Ns."s), StatusIs(ErrorKind::kCorrupt, "byte 4 (SETITEM): five"));
 }
 
 // A state dict of 100,000 tensors as torch.save writes it.

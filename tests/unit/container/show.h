@@ -19,7 +19,7 @@ inline std::string Show(const ValueNode* node, std::set<const ValueNode*> open =
   using Kind = ValueNode::Kind;
   if (node == nullptr) return "null";
   if (!open.insert(node).second) return "...";
-  const auto list = [&](const std::vector<ValueRef>& items, size_t step) {
+  const auto list = [&](const ValueList& items, size_t step) {
     std::string text;
     for (size_t i = 0; i < items.size(); i += step) {
       text += (i == 0 ? "" : ", ") + Show(items[i], open);

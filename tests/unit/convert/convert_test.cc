@@ -203,12 +203,12 @@ TEST(ConvertTest, TheDistributedOptimizerBecomesAdamWithMasters) {
     EXPECT_EQ(next, masters->items.size());
   }
   Convert(dir / "ranks", dir / "dist", {.to = "torch_dist", .tp = 1, .pp = 1});
-  const auto named = [](const Checkpoint& c) {
+  const auto named = [](const Checkpoint& c) -> const ValueNode& {
     return *Lookup(*Lookup(*Lookup(*c.shards.front().training->node, "optimizer_states")->items[0], "optimizer"),
                    "state");
   };
   const Checkpoint back = Open(dir / "dist"), golden = Open(Golden(kDistributedAdam));
-  const ValueNode states = named(golden), actual = named(back);
+  const ValueNode &states = named(golden), &actual = named(back);
   size_t compared = 0;
   for (size_t i = 0; i + 1 < states.items.size(); i += 2) {
     const ValueRef own = Lookup(actual, states.items[i]->text);

@@ -184,7 +184,7 @@ class RankFileMaker {
   }
   ValueRef Rows(const std::vector<uint8_t>& rows) {
     auto tensor = Tensor::FromBytes(DType::kU8, {rows.size(), 1}, std::string(rows.begin(), rows.end()));
-    return Made(Kind::kTensor, [&](ValueNode& node) { node.tensor = *std::move(tensor); });
+    return Made(Kind::kTensor, [&](ValueNode& node) { node.tensor = std::make_unique<Tensor>(*std::move(tensor)); });
   }
   ValueRef Namespace(const std::vector<std::pair<std::string, ValueRef>>& pairs) {
     const ValueRef node = value_.graph->New(Kind::kObject);

@@ -39,10 +39,10 @@ Digests MomentsOf(const Checkpoint& checkpoint, Masters masters = Masters::kWith
   Checkpoint moments;
   moments.shards.emplace_back();
   for (const ValueRef optimizer : FindOptimizers(checkpoint.shards.front().training->node)) {
-    const std::vector<ValueRef>& pairs = *Pairs(Lookup(*optimizer, "state"));
+    const ValueList& pairs = *Pairs(Lookup(*optimizer, "state"));
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       if (pairs[i]->text == "common_step") continue;
-      const std::vector<ValueRef>& kinds = *Pairs(pairs[i + 1]);
+      const ValueList& kinds = *Pairs(pairs[i + 1]);
       for (size_t j = 0; j + 1 < kinds.size(); j += 2) {
         if (kinds[j]->text == "param" && masters == Masters::kWithout) continue;
         const std::string name = kinds[j]->text + "." + pairs[i]->text;
@@ -89,7 +89,7 @@ TEST_P(FsdpTest, BecomesADistributedCheckpointWithItsOptimizer) {  // MEG-10, ME
   EXPECT_EQ(Lookup(*inner, "param_groups")->items.size(), 2);
   EXPECT_EQ(Lookup(*Lookup(*inner, "param_groups")->items[1], "step")->integer, 7);
   // Every state is that of a weight, and has that weight as the optimizer's parameter.
-  const std::vector<ValueRef>& states = *Pairs(Lookup(*inner, "state"));
+  const ValueList& states = *Pairs(Lookup(*inner, "state"));
   EXPECT_EQ(states.size() / 2, DigestsOf(temp / "lm").size());
   for (size_t i = 0; i + 1 < states.size(); i += 2) {
     const StateDict::Item* weight = written->weights().Find(states[i]->text);
@@ -182,7 +182,7 @@ TEST_P(FsdpTest, GoesOnInNemo2AndMegatronBridge) {  // MEG-18
   const Value& training = *nemo2->shards.front().training;
   EXPECT_EQ(Lookup(*training.node, "global_step")->integer, 7);
   EXPECT_EQ(Lookup(*training.node, "optimizer")->items.size(), 1);
-  const std::vector<ValueRef>& states = *Pairs(Lookup(*FindOptimizers(training.node)[0], "state"));
+  const ValueList& states = *Pairs(Lookup(*FindOptimizers(training.node)[0], "state"));
   for (size_t i = 0; i + 1 < states.size(); i += 2)
     EXPECT_NE(nemo2->weights().Find(states[i]->text), nullptr) << states[i]->text;
   const auto bridge = OpenCheckpoint(temp / "bridge");
@@ -258,7 +258,7 @@ void Write(const Value& value, const std::string& path) {
 
 ValueRef TensorValue(ValueGraph& graph, Tensor tensor) {
   const ValueRef node = graph.New(ValueNode::Kind::kTensor);
-  node->tensor = std::move(tensor);
+  node->tensor = std::make_unique<Tensor>(std::move(tensor));
   return node;
 }
 
@@ -432,9 +432,8 @@ TEST_F(RankOptimizerTest, AnotherOrderIsNotTaken) {  // MEG-17
 TEST_F(RankOptimizerTest, OtherGroupsAreNotTaken) {  // MEG-16
   ForEachRank([](RankFile& file, int) {
     AddAdam(file);
-    std::vector<ValueRef>& groups =
-        Lookup(*Lookup(*Lookup(*file.root.node, "optimizer"), "optimizer"), "param_groups")->items;
-    groups.pop_back();
+    ValueList& groups = Lookup(*Lookup(*Lookup(*file.root.node, "optimizer"), "optimizer"), "param_groups")->items;
+    groups.erase(groups.end() - 1, groups.end());
   });
   EXPECT_THAT(NotesOf(temp_ / "ckpt"), ::testing::Contains(::testing::HasSubstr("the optimizer's state is not read")));
 }
@@ -494,7 +493,7 @@ TEST_P(ExpertRanksTest, AreAskedFor) {  // MEG-19
   EXPECT_EQ(
       Lookup(*Lookup(*two.shards.front().training->node, "content_metadata"), "chained_optim_avoid_prefix")->integer,
       0);
-  const std::vector<ValueRef>& experts = *Pairs(Lookup(*Members(two)[1], "state"));
+  const ValueList& experts = *Pairs(Lookup(*Members(two)[1], "state"));
   for (size_t i = 0; i + 1 < experts.size(); i += 2)
     EXPECT_THAT(experts[i]->text, ::testing::AnyOf("common_step", ::testing::HasSubstr(".mlp.experts.")));
 

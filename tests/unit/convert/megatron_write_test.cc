@@ -303,7 +303,7 @@ TEST(MegatronWrite, AnOptimizerGoesWithItsParametersToMegatronBridgeAndBack) {
     if (item.tensor() == nullptr) continue;
     for (const char* kind : {"exp_avg", "exp_avg_sq", "fp32_param"}) {
       const ValueRef leaf = graph.New(ValueNode::Kind::kTensor);
-      leaf->tensor = *item.tensor()->Cast(DType::kF32);
+      leaf->tensor = std::make_unique<Tensor>(*item.tensor()->Cast(DType::kF32));
       SetKey(graph, Child(graph, state, item.name), kind, leaf);
     }
   }
@@ -325,7 +325,7 @@ TEST(MegatronWrite, AnOptimizerGoesWithItsParametersToMegatronBridgeAndBack) {
   for (const auto* written : {&*bridge, &*back}) {
     const std::vector<ValueRef> found = FindOptimizers(written->shards.front().training->node);
     ASSERT_EQ(found.size(), 1);
-    const std::vector<ValueRef>& pairs = *Pairs(Lookup(*found[0], "state"));
+    const ValueList& pairs = *Pairs(Lookup(*found[0], "state"));
     EXPECT_EQ(pairs.size(), Pairs(state)->size());
     for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
       const ValueRef before = Lookup(*state, pairs[i]->text);

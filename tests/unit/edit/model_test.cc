@@ -52,7 +52,7 @@ class TestValue {
     node->integer = value;
     return node;
   }
-  ValueRef List(std::vector<ValueRef> items) {
+  ValueRef List(ValueList items) {
     ValueRef node = graph_->New(ValueNode::Kind::kList);
     node->items = std::move(items);
     return node;
@@ -71,7 +71,7 @@ class TestValue {
     ValueRef node = graph_->New(ValueNode::Kind::kTensor);
     auto made = anemone::Tensor::FromBytes(dtype, std::move(shape), std::string(bytes, fill));
     EXPECT_THAT(made, IsOk());
-    node->tensor = *made;
+    node->tensor = std::make_unique<anemone::Tensor>(*made);
     return node;
   }
   // A torch file of this root.
@@ -287,8 +287,7 @@ TEST(ConvertTrainingTest, EmaWeightsAreThoseOfTheOptimizer) {
   const auto group = [&](int parameters) {
     return value.Dict({{"params", value.List(std::vector<ValueRef>(parameters, value.Int(0)))}});
   };
-  const auto write = [&](const std::string& path, const std::vector<ValueRef>& groups,
-                         const std::vector<ValueRef>& ema) {
+  const auto write = [&](const std::string& path, const ValueList& groups, const ValueList& ema) {
     const ValueRef optimizer =
         value.Dict({{"opt", value.Dict({{"state", value.Dict({})}, {"param_groups", value.List(groups)}})},
                     {"ema", value.List(ema)},

@@ -53,9 +53,9 @@ TEST(Lightning, ReadsOptimizerStatesOfO2) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint ckpt, OpenCheckpoint(Golden("clip/ckpt_mcore_bf16_O2")));
   ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, OpenCheckpoint(Golden("clip/mcore_bf16_O2.nemo")));
   const ValueNode* states = Lookup(*ckpt.shards[0].training->node, "optimizer_states");
-  const ValueNode* masters = Lookup(*states->items.at(0), "fp32_from_fp16_params");
+  const ValueNode* masters = Lookup(*states->items[0], "fp32_from_fp16_params");
   ASSERT_NE(masters, nullptr);
-  ASSERT_EQ(masters->items.at(0)->items.at(0)->kind, ValueNode::Kind::kTensor);
+  ASSERT_EQ(masters->items[0]->items[0]->kind, ValueNode::Kind::kTensor);
   EXPECT_EQ(masters->items[0]->items[0]->tensor->dtype(), DType::kF32);
   EXPECT_EQ(ckpt.weights().size(), nemo.weights().size());
 }
@@ -126,7 +126,7 @@ TEST(Lightning, RefusesATrainingWithoutWeights) {
   ANEMONE_ASSERT_ASSIGN(const TorchFile torch, ReadTorchFile(testing::Range(saved)));
   Value emptied{std::make_shared<ValueGraph>(), nullptr};
   emptied.node = emptied.graph->New(ValueNode::Kind::kDict);
-  const std::vector<ValueRef>& entries = *DictEntries(*torch.root.node);
+  const ValueList& entries = *DictEntries(*torch.root.node);
   for (size_t i = 0; i + 1 < entries.size(); i += 2) {
     const bool is_state = entries[i]->text == "state_dict";
     emptied.node->items.push_back(entries[i]);

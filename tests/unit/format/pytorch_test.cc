@@ -81,7 +81,7 @@ class Trainer {
   }
   ValueRef TensorNode(Shape shape = {}) {
     ValueRef node = graph_->New(Kind::kTensor);
-    node->tensor = Numbers(DType::kF32, shape, shape.empty() ? "1234" : "");
+    node->tensor = std::make_unique<Tensor>(Numbers(DType::kF32, shape, shape.empty() ? "1234" : ""));
     return node;
   }
   ValueGraph& graph() { return *graph_; }

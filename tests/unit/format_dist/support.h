@@ -58,7 +58,7 @@ inline ValueRef At(const Value& value, std::initializer_list<std::string_view> p
   ValueRef node = value.node;
   for (const std::string_view key : path) {
     if (node == nullptr) return nullptr;
-    node = node->kind == ValueNode::Kind::kList && key == "0" ? node->items.at(0) : Lookup(*node, key);
+    node = node->kind == ValueNode::Kind::kList && key == "0" ? node->items[0] : Lookup(*node, key);
   }
   return node;
 }

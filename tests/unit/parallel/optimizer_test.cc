@@ -171,18 +171,17 @@ TEST(OptimizerTest, StatesOfOtherParametersAreRefused) {
 TEST(OptimizerTest, ChainsThatDisagreeAreRefused) {
   const struct {
     const char* words;
-    void (*spoil)(const std::vector<ValueRef>& chain);
+    void (*spoil)(const ValueList& chain);
   } cases[] = {
       {"the experts' learning rate",
-       [](const std::vector<ValueRef>& chain) {
-         Lookup(*Lookup(*chain[1], "param_groups")->items[0], "lr")->real = 0.5;
-       }},
+       [](const ValueList& chain) { Lookup(*Lookup(*chain[1], "param_groups")->items[0], "lr")->real = 0.5; }},
       {"expected one step for all parameters, found several",
-       [](const std::vector<ValueRef>& chain) {
-         Lookup(*Lookup(*chain[1], "state"), "common_step")->tensor = *Tensor::Fill(DType::kF32, {}, 3);
+       [](const ValueList& chain) {
+         Lookup(*Lookup(*chain[1], "state"), "common_step")->tensor =
+             std::make_unique<Tensor>(*Tensor::Fill(DType::kF32, {}, 3));
        }},
       {"expected one state of model.decoder.final_layernorm.weight, found two",
-       [](const std::vector<ValueRef>& chain) {
+       [](const ValueList& chain) {
          const ValueRef own = Lookup(*Lookup(*chain[0], "state"), "model.decoder.final_layernorm.weight");
          const auto& states = *DictEntries(*Lookup(*chain[0], "state"));
          const auto at = std::ranges::find(states, own);
