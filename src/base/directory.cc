@@ -12,19 +12,30 @@
 #include "base/sys.h"
 
 namespace anemone {
-namespace {
 
-Status CannotOpen(int error, const std::string& path) {
-  if (error == ELOOP || error == ENOTDIR)
-    return InvalidArgument("expected a directory, found a link or a file").In(path);
-  return ErrnoStatus(error, "cannot open").In(path);
+Status CannotOpen(int error_number) {
+  Status status = ErrnoStatus(error_number, "cannot open");
+  switch (error_number) {
+    case EACCES:
+      return {ErrorKind::kNotFound, status.error().what, "ls -ld shows who may read it and the folders above it"};
+    case ENOTDIR:
+      return {ErrorKind::kNotFound, status.error().what, "what is before a '/' in this path is a file"};
+    case ELOOP:
+    case ENAMETOOLONG:
+      return {ErrorKind::kNotFound, status.error().what};
+    default:
+      return status;
+  }
 }
-
-}  // namespace
 
 Result<Directory> Directory::Open(std::string path) {
   Descriptor directory(sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0));
-  if (!directory.is_open()) return CannotOpen(errno, path);
+  if (!directory.is_open()) {
+    const int error = errno;
+    if (error == ELOOP || error == ENOTDIR)
+      return InvalidArgument("expected a directory, found a link or a file").In(path);
+    return CannotOpen(error).In(path);
+  }
   return Directory(std::move(directory), std::move(path));
 }
 

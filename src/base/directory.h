@@ -12,6 +12,10 @@
 
 namespace anemone {
 
+// Why something to be read is not opened. What is not there, lies below a file or may not be read is no input alike
+// [sysexits.h, EX_NOINPUT].
+Status CannotOpen(int error_number);
+
 class Directory {
  public:
   Directory() = default;

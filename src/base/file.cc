@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/closed_file.h"
 #include "base/descriptor.h"
+#include "base/directory.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -127,17 +128,14 @@ class StringSource final : public ByteSource {
 Result<ByteSourcePtr> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a pipe must fail below rather than wait here.
   Descriptor file(sys.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
-  if (!file.is_open()) {
-    const int error = errno;
-    const Status status = ErrnoStatus(error, "cannot open");
-    // What may not be read is as good as absent [sysexits.h, EX_NOINPUT].
-    return (error == EACCES ? Status(ErrorKind::kNotFound, status.error().what) : status).In(path);
-  }
+  if (!file.is_open()) return CannotOpen(errno).In(path);
   struct stat info;
   if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path);
   if (S_ISDIR(info.st_mode)) return InvalidArgument("expected a file, found a directory").In(path);
   if (!S_ISREG(info.st_mode))
-    return InvalidArgument("expected a regular file, found a device, pipe or socket").In(path);
+    return InvalidArgument("expected a regular file, found a device, pipe or socket",
+                           "copy what it gives to a file first")
+        .In(path);
   return ByteSourcePtr(std::make_shared<FileSource>(std::move(file), info, path));
 }
 

@@ -82,11 +82,15 @@ void RemoveDead(const std::string& parent, const std::string& name) {
 Status CannotCreate(int error_number, const std::string& path) {
   const Status status = ErrnoStatus(error_number, "cannot create");
   switch (error_number) {
-    case ENOENT:
     case ENOTDIR:
+      return Status(ErrorKind::kCannotCreate, status.error().what, "what is before a '/' in this path is a file")
+          .In(path);
     case EACCES:
     case EPERM:
     case EROFS:
+      return Status(ErrorKind::kCannotCreate, status.error().what, "write to a folder in which you may create files")
+          .In(path);
+    case ENOENT:
     case ENAMETOOLONG:
       return Status(ErrorKind::kCannotCreate, status.error().what).In(path);
     default:

@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "base/directory.h"
 #include "format/inside.h"
 #include "format/lightning/lightning.h"
 #include "format/recognise.h"
@@ -53,8 +54,7 @@ Result<Probe> ProbePath(const Location& place) {
   }
   std::error_code error;
   if (place.files() == nullptr && !fs::exists(fs::status(probe.path, error))) {
-    if (error && error != std::errc::no_such_file_or_directory)
-      return ErrnoStatus(error.value(), "opening").In(probe.path);
+    if (error && error != std::errc::no_such_file_or_directory) return CannotOpen(error.value()).In(probe.path);
     return NotFound("no such file or folder").In(probe.path);
   }
   ANEMONE_ASSIGN(const ByteSourcePtr source, place.Open());

@@ -551,6 +551,43 @@ class Memory(ProgramCase):
                 self.assertLess(each, 1024)
 
 
+class Inputs(ProgramCase):
+    """What is no input is called so, whatever is there instead."""
+
+    def test_a_place_that_cannot_be_opened(self):
+        (self.dir / "x.nemo").write_bytes(b"")
+        os.mkfifo(self.dir / "fifo")
+        for command in (["inspect"], ["verify"], ["scan"], ["convert", "--to", "hf", "--", "out"]):
+            for path in ("x.nemo/", "x.nemo/y.nemo"):
+                self.fails(66, "Not a directory\nhint: what is before a '/' in this path is a file", *self.words(command, path))
+            self.fails(66, "no such file or folder|No such file or directory", *self.words(command, "none.nemo"))
+            self.fails(66, "File name too long", *self.words(command, "n" * 300))
+            self.fails(64, "found a device, pipe or socket\nhint: copy what it gives to a file first", *self.words(command, "fifo"))
+
+    def test_a_place_that_may_not_be_read(self):
+        if os.geteuid() == 0:
+            self.skipTest("root may read everything")
+        (self.dir / "x.nemo").write_bytes(b"x")
+        (self.dir / "folder").mkdir()
+        (self.dir / "folder/y.nemo").write_bytes(b"y")
+        for closed in ("x.nemo", "folder"):
+            (self.dir / closed).chmod(0)
+            self.addCleanup((self.dir / closed).chmod, 0o700)
+        for path in ("x.nemo", "folder", "folder/y.nemo"):
+            self.fails(66, "Permission denied\nhint: ls -ld shows who may read it", "inspect", path)
+
+    def test_a_place_that_cannot_be_written(self):
+        (self.dir / "file").write_bytes(b"")
+        self.fails(73, "Not a directory\nhint: what is before a '/' in this path is a file", "convert", DEMO, "file/x.nemo")
+        if os.geteuid() != 0:
+            (self.dir / "closed").mkdir(mode=0o500)
+            self.fails(73, "Permission denied\nhint: write to a folder in which you may create files", "convert", DEMO, "closed/x.nemo")
+
+    @staticmethod
+    def words(command, path):
+        return [*command[:-1], path, command[-1]] if command[-1] == "out" else [*command, path]
+
+
 class Links(ProgramCase):
     """A folder checkpoint is read from its own folder."""
 
