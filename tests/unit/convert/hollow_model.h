@@ -31,6 +31,9 @@ inline Result<Checkpoint> Hollow(const ConfigNode& config) {
     ANEMONE_ASSIGN(Tensor table, Tensor::Fill(dtype, {rows, 1}, 0));
     ANEMONE_TRY(weights.Add(row.name, std::move(table)));
   }
+  // The number of layers that predict several tokens counts where there is one.
+  ANEMONE_ASSIGN(Tensor join, Tensor::Fill(dtype, {1, 1}, 0));
+  if (config.Get("num_nextn_predict_layers") != nullptr) ANEMONE_TRY(weights.Add("eh_proj.eh_proj.weight", join));
   ANEMONE_ASSIGN(const ModelSymbols symbols, family.SymbolsOf(model, *dialect, {}));
   StateDict canonical;
   ANEMONE_TRY(ForEachTensor(family.canonical, symbols, [&](std::string name, const Shape& shape) -> Status {
@@ -41,7 +44,12 @@ inline Result<Checkpoint> Hollow(const ConfigNode& config) {
   weights = {};
   int number = 0;
   for (const StateDict::Item& item : stored.items()) {
-    ANEMONE_ASSIGN(Tensor filled, Tensor::Fill(dtype, item.tensor()->shape(), ++number % 251 + 1));
+    // A table and its copies have one number.
+    const int of_table = item.name.ends_with("embed_tokens.weight") ? 252
+                         : item.name.ends_with("head.weight")       ? 253
+                                                                    : 0;
+    ANEMONE_ASSIGN(Tensor filled,
+                   Tensor::Fill(dtype, item.tensor()->shape(), of_table > 0 ? of_table : ++number % 251 + 1));
     ANEMONE_TRY(weights.Add(item.name, std::move(filled)));
   }
   return model;
