@@ -439,9 +439,7 @@ Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLim
   return image;
 }
 
-}  // namespace
-
-Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
+Result<Image> DecodeByStart(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
   if (bytes.size() > limits.max_bytes) {
     return LimitExceeded(fmt::format("expected at most {} bytes, found {}", limits.max_bytes, bytes.size()));
   }
@@ -464,6 +462,14 @@ Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha, const ImageLi
     found = "bytes " + found + "at the start";
   }
   return Unsupported(fmt::format("expected a JPEG, PNG, WebP, GIF, BMP, PPM or TIFF picture, found {}", found));
+}
+
+}  // namespace
+
+Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
+  Result<Image> image = DecodeByStart(bytes, alpha, limits);
+  if (image.ok() || image.status().kind() != ErrorKind::kUnsupported) return image;
+  return image.status().Hint("save the picture as PNG with another program");
 }
 
 }  // namespace anemone

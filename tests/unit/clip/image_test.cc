@@ -176,6 +176,7 @@ TEST(Image, EveryTruncationIsCorrupt) {
 TEST(Image, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(DecodeImage(""), StatusIs(ErrorKind::kUnsupported, "empty"));
   EXPECT_THAT(DecodeImage("8BPS\0\1"), StatusIs(ErrorKind::kUnsupported, "38 42 50 53"));
+  EXPECT_EQ(DecodeImage("8BPS\0\1").status().error().hint, "save the picture as PNG with another program");
   EXPECT_THAT(DecodeImage("GIF89a"), StatusIs(ErrorKind::kCorrupt, "GIF"));
   EXPECT_THAT(DecodeImage("\xff\xd8\xff"), StatusIs(ErrorKind::kCorrupt, "JPEG"));
 }
