@@ -205,14 +205,14 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         return _c.run(lambda following: _c.json("convert", source, destination, options, following), callback)
 
 
-def reshard(src, dst, *, tp=None, pp=None, vp=None, **options):
+def reshard(src, dst, *, tp=None, pp=None, vp=None, ep=None, **options):
     """Writes a checkpoint for another tensor- and pipeline-parallel layout.
 
     Parameters
     ----------
     src, dst : str or os.PathLike
-    tp, pp, vp : int, optional
-        Tensor- and pipeline-parallel sizes, virtual chunks of a stage. At least one is needed.
+    tp, pp, vp, ep : int, optional
+        Tensor- and pipeline-parallel sizes, virtual chunks of a stage, ranks that divide experts. At least one is needed.
     **options
         Those of convert().
 
@@ -221,10 +221,10 @@ def reshard(src, dst, *, tp=None, pp=None, vp=None, **options):
     dict
         destination, format, bytes_written, notes.
     """
-    if tp is None and pp is None and vp is None:
+    if all(size is None for size in (tp, pp, vp, ep)):
         from ._errors import InvalidArgumentError
-        raise InvalidArgumentError("expected tp, pp or vp")
-    return convert(src, dst, tp=tp, pp=pp, vp=vp, **options)
+        raise InvalidArgumentError("expected tp, pp, vp or ep")
+    return convert(src, dst, tp=tp, pp=pp, vp=vp, ep=ep, **options)
 
 
 def diff(first, second, *, canonical=False, only_weights=False, progress=None, tqdm=False):
