@@ -244,9 +244,13 @@ class Remote(FolderCase):
         self.assertFalse(os.path.exists(self.path("out.safetensors")))
 
         # A file so small that its bytes could be compared instead.
-        before = len(self.log())
+        def requests():  # a killed run's may be noted still
+            return sum("/plain/mcore.nemo" in line for line in self.log())
+
+        before = requests()
         self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "whole", "--to", "hf")
-        failing = f"{self.url}/fail-{len(self.log()) - before}-400/mcore.nemo"
+        # Some threads ask for what others have just got, so that the number differs from run to run by a few.
+        failing = f"{self.url}/fail-{(requests() - before) * 3 // 4}-400/mcore.nemo"
         self.run_anemone("convert", failing, "small", "--to", "hf", "--resume", exit=69)
         self.assertTrue(os.path.exists(self.path(".small.anemone-resume")))
         os.utime(self.served / "mcore.nemo", (0, 0))
