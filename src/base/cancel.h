@@ -1,20 +1,12 @@
 // Cancelling: what waits, however deep, asks whether its caller still wants the answer.
 //
-//   const CancelScope scope(CancelledBy(progress, "opening"));
+//   const CancelScope scope(CancelledBy(progress, "opening"));  // progress.h
 //   ... reads from a server: it ends soon after `progress` has answered false ...
 #ifndef ANEMONE_BASE_CANCEL_H_
 #define ANEMONE_BASE_CANCEL_H_
 
-#include <atomic>
-#include <chrono>
-#include <cstdint>
 #include <functional>
-#include <memory>
-#include <mutex>
-#include <string>
 #include <utility>
-
-#include "anemone/progress.h"
 
 namespace anemone {
 
@@ -41,12 +33,6 @@ class CancelScope {
 };
 
 bool CancelRequested();
-
-// True once `progress(stage, *done, total)` has answered false; that is asked every 50 ms, by one thread at a time. An
-// empty `progress` never cancels. Threads: safe.
-std::function<bool()> CancelledBy(const ProgressFn& progress, const std::string& stage,
-                                  const std::shared_ptr<const std::atomic<uint64_t>>& done = nullptr,
-                                  uint64_t total = 0);
 
 }  // namespace anemone
 

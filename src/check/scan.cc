@@ -16,6 +16,7 @@
 #include "anemone/config.h"
 #include "base/cancel.h"
 #include "base/lower_case.h"
+#include "base/progress.h"
 #include "check/scan_rules.h"
 #include "check/walk.h"
 #include "container/decompress.h"

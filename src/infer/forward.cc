@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/cancel.h"
+#include "base/progress.h"
 #include "clip/image.h"
 #include "edit/rewrite.h"
 #include "infer/clip_facts.h"

@@ -11,6 +11,7 @@
 
 #include "base/cancel.h"
 #include "base/nearest.h"
+#include "base/progress.h"
 #include "format/format.h"
 #include "net/hub.h"
 #include "net/remote_files.h"
