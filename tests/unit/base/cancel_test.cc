@@ -1,4 +1,5 @@
 #include "base/cancel.h"
+#include "base/progress.h"
 
 #include <atomic>
 #include <thread>
