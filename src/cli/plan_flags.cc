@@ -103,14 +103,14 @@ int PlanFlags::Run(const Result<Plan>& plan, const std::string& what) const {
   return plan.ok() ? Run(*plan, what) : Run(Plan(), what, plan.status());
 }
 
-int PlanFlags::Run(const Plan& given, const std::string& what, Status status) const {
+int PlanFlags::Run(const Plan& given, const std::string& what, const Status& planned) const {
   // A plan is as large as the model has tensors: it is not copied without need.
   std::optional<Plan> checked;
   if (verify_source.value_or(false)) checked = WithRecordedCrcs(given);
   const Plan& plan = checked ? *checked : given;
-  const Status planned = std::exchange(status, CheckIsNoStream(destination));
   ExecuteOptions options;
   options.cluster = globals().cluster;
+  Status status = CheckIsNoStream(destination);
   if (status.ok() && json && !plan_only) status = InvalidArgument("--json: expected --plan beside it");
   if (status.ok()) status = planned;
   if (status.ok()) status = CheckIsFolder(destination, plan.is_directory);

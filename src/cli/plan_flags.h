@@ -29,8 +29,8 @@ struct PlanFlags {
   // Prints the plan (--plan) or executes it at `destination`; answers the exit status. `what` it writes is told with
   // the destination's name.
   int Run(const Result<Plan>& plan, const std::string& what = "") const;
-  int Run(const Plan& plan, const std::string& what, Status status = {}) const;  // `status`: why there is no plan
-  void DeclareShared(CLI::App& app);                                             // without a destination
+  int Run(const Plan& plan, const std::string& what, const Status& planned = {}) const;  // `planned`: why there is none
+  void DeclareShared(CLI::App& app);                                                     // without a destination
   void DeclareResume(CLI::App& app);  // --resume, for what may write for long
 
  private:

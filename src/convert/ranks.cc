@@ -60,9 +60,9 @@ Status Pad(const Work& work, int was_tp, int tp) {
 Status DivideTraining(const Work& work, int ep) {
   Checkpoint& result = work.result();
   std::optional<Value>& training = result.shards.front().training;
-  if (!training || FindOptimizers(training->node).empty()) return {};
-  const bool was_chained = FindOptimizers(training->node).size() > 1;
-  if (was_chained == (ep > 1)) return {};
+  const size_t optimizers = training ? FindOptimizers(training->node).size() : 0;
+  const bool was_chained = optimizers > 1;
+  if (optimizers == 0 || was_chained == (ep > 1)) return {};
   ANEMONE_ASSIGN(training, ep > 1 ? WithChain(*training) : WithoutChain(*training));
   // Every version of Megatron-core loads keys that say whose they are, where the metadata does not say otherwise.
   if (auto& distributed = result.origin.distributed) distributed->has_chained_optimizer = ep > 1;

@@ -56,8 +56,7 @@ std::vector<Piece> Shareable(const Tensor& tensor) {
   if (tensor.size_bytes() < kMinMoveBytes) return {};
   if (const std::optional<ByteRange> range = tensor.AsByteRange())
     return range->source->fd() < 0 ? std::vector<Piece>() : std::vector<Piece>{{0, *range}};
-  const Shape& shape = tensor.shape();
-  const internal::Box box{std::vector<uint64_t>(shape.size(), 0), {shape.begin(), shape.end()}};
+  const internal::Box box = internal::WholeBox(tensor.shape());
   PieceCollector collector;
   const Status status = Lower(*internal::TensorNode::Of(tensor), box,
                               {0, internal::DenseStrides(box.length, SizeBytes(tensor.dtype()))}, collector);

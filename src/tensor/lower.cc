@@ -247,9 +247,9 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
   return Internal("a tensor node of no kind");
 }
 
-namespace {
-
 Box WholeBox(const Shape& shape) { return {std::vector<uint64_t>(shape.size(), 0), shape}; }
+
+namespace {
 
 // Accepts copies as long as they all move one source's bytes by one distance.
 class ByteRangeSink final : public Sink {

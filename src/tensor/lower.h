@@ -48,6 +48,9 @@ class Sink {
 
 Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& sink);
 
+// All elements of such a shape.
+Box WholeBox(const Shape& shape);
+
 // Splits elements [begin, end) of `shape`, in C order, into at most 2 · rank - 1 boxes, in order.
 // `visit(box, first)`: the box's elements are [first, …) of the range's linear order. REQUIRES: begin <= end <=
 // elements.

@@ -138,8 +138,8 @@ Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_
   ANEMONE_ASSIGN(const Config* config, SizesConfig(source, {}, &name));
   const ConfigNode& model = ModelNode(*config);
   Result<HfModel> whole = HfModelOf(source, model, name, from, stored, options);
-  const ConfigNode& layers = WordAt(model, "mtp_num_layers");
-  if (whole.ok() || layers.AsInt().value_or(0) == 0) return whole;
+  const int64_t layers = MtpLayersOf(model);
+  if (whole.ok() || layers == 0) return whole;
   ConfigNode less = model;
   less.Erase("mtp_num_layers");
   Result<HfModel> without = HfModelOf(source, less, name, from, stored, options);
@@ -147,8 +147,8 @@ Result<HfModel> HfModelOf(const Checkpoint& source, const Dialect* from, uint64_
   if (options.strict)
     return Status(whole.status()).Use("strict", "false", "leave the layers that predict several tokens out");
   without->leaves_mtp = true;
-  without->notes.push_back(fmt::format("left out {} layers that predict several tokens, which {} has not",
-                                       layers.ScalarText(), without->architecture->name));
+  without->notes.push_back(fmt::format("left out {} layers that predict several tokens, which {} has not", layers,
+                                       without->architecture->name));
   return without;
 }
 

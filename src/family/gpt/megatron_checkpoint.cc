@@ -318,8 +318,8 @@ std::string FlagsBeside(const ConfigNode& args) {
       if (!value.is_null()) add(flag, value.ScalarText());
     }
   }
-  if (const ConfigNode& layers = WordAt(args, "mtp_num_layers"); layers.AsInt().value_or(0) > 0) {
-    add("mtp-num-layers", layers.ScalarText());
+  if (const int64_t layers = MtpLayersOf(args); layers > 0) {
+    add("mtp-num-layers", std::to_string(layers));
     const ConfigNode& factor = WordAt(args, "mtp_loss_scaling_factor");
     if (!factor.is_null()) add("mtp-loss-scaling-factor", factor.ScalarText());
   }

@@ -351,7 +351,7 @@ class HfReader {
     ANEMONE_TRY(DenseLayers());
     ANEMONE_TRY(Router(notes));
     // No key of transformers' says how much training heeds them: as in NeMo's recipe and Megatron-core.
-    if (WordAt(to_, "mtp_num_layers").AsInt().value_or(0) > 0) Set("mtp_loss_scaling_factor", ConfigNode::Float(0.1));
+    if (MtpLayersOf(to_) > 0) Set("mtp_loss_scaling_factor", ConfigNode::Float(0.1));
     // [transformers modeling_deepseek_v2.py: q_a_layernorm, kv_a_layernorm]
     if (notes != nullptr && At("rms_norm_eps").AsDouble() != 1e-6) {
       notes->push_back(

@@ -277,6 +277,8 @@ const std::vector<std::string_view>& LatentWords() {
   return words;
 }
 
+int64_t MtpLayersOf(const ConfigNode& model) { return WordAt(model, "mtp_num_layers").AsInt().value_or(0); }
+
 const std::vector<std::string_view>& YarnWords() {
   static const std::vector<std::string_view> words = [] {
     std::vector<std::string_view> yarn;
@@ -329,8 +331,8 @@ Status CheckNemo1Factors(const ConfigNode& model) {
   if (Text(WordAt(model, "position_embedding_type")) == kYarn)
     return Unsupported("rope_type: expected none, linear or llama3, as NeMo 1 scales positions, found yarn",
                        "Megatron-Bridge has it");
-  if (const ConfigNode& layers = WordAt(model, "mtp_num_layers"); layers.AsInt().value_or(0) > 0)
-    return Unsupported(fmt::format("mtp_num_layers: expected none, as NeMo 1 builds, found {}", layers.ScalarText()),
+  if (const int64_t layers = MtpLayersOf(model); layers > 0)
+    return Unsupported(fmt::format("mtp_num_layers: expected none, as NeMo 1 builds, found {}", layers),
                        "NeMo 2 has them, from 2.3.0");
   for (const PositionFactor& factor : kFactors) {
     const auto value = WordAt(model, WordOf(factor)).AsDouble();

@@ -34,6 +34,8 @@ inline constexpr std::string_view kGemma3Name = "gemma3";
 const std::vector<std::string_view>& LatentWords();
 bool IsLatentWord(std::string_view key);
 
+// How many layers that predict several tokens such a config has, NeMo's or Megatron-LM's; 0 where it says none.
+int64_t MtpLayersOf(const ConfigNode& model);
 // The type of positions that YaRN scales, and the words that say how.
 inline constexpr std::string_view kYarn = "yarn";
 const std::vector<std::string_view>& YarnWords();

@@ -818,8 +818,7 @@ Result<ConfigNode> ToNemo2Config(const ConfigNode& model_config, const Nemo2Requ
   // The first version whose Megatron-core has the key beside `max_position_embeddings`.
   const auto stretched = WordAt(model_config, kStretched).AsInt();
   const bool is_other = architecture == &kDeepSeek && stretched.value_or(kStretchedBuiltIn) != kStretchedBuiltIn;
-  const bool has_mtp =
-      WordAt(model_config, "mtp_num_layers").AsInt().value_or(0) > 0 && IsBefore(architecture->since, kFirstMtp);
+  const bool has_mtp = MtpLayersOf(model_config) > 0 && IsBefore(architecture->since, kFirstMtp);
   const std::string_view what = has_mtp ? "layers that predict several tokens" : architecture->model_class;
   ANEMONE_ASSIGN(const std::string version, VersionFor(request,
                                                        is_other  ? "2.5.0"
