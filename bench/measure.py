@@ -150,6 +150,16 @@ def within(value, bound):
     return "yes" if value <= bound else "**no**"
 
 
+def against_cp(runs, path):
+    """{contestant: [(seconds, peak KiB)]}, "cp" among them: prints medians beside cp's, writes them to `path` as JSON. (seconds, peaks)."""
+    seconds = {name: median([r[0] for r in these]) for name, these in runs.items()}
+    peaks = {name: max(r[1] for r in these) for name, these in runs.items()}
+    for name in runs:
+        print(f"{name}: {seconds[name]:.2f} s, {seconds[name] / seconds['cp']:.2f} of cp, {peaks[name] / 1024:.0f} MiB")
+    write_json(path, {name: {"seconds": seconds[name], "peak_kib": peaks[name]} for name in runs})
+    return seconds, peaks
+
+
 def write_json(path, value):
     if path:
         with open(path, "w") as file:

@@ -92,14 +92,8 @@ def measured(args, work):
             runs[name].append(run())
             print(f"  {name}: {runs[name][-1][0]:.3f} s, {runs[name][-1][1] / 1024:.0f} MiB", flush=True)
             shutil.rmtree(copy if name == "cp" else out)
-    seconds = {name: measure.median([r[0] for r in these]) for name, these in runs.items()}
-    peak = {name: max(r[1] for r in these) for name, these in runs.items()}
     print(f"torch_dist of {len(files)} files, {size / 1e9:.1f} GB")
-    for name in contestants:
-        print(f"{name}: {seconds[name]:.2f} s, {seconds[name] / seconds['cp']:.2f} of cp, {peak[name] / 1024:.0f} MiB")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump({name: {"seconds": seconds[name], "peak_kib": peak[name]} for name in contestants}, file, indent=1)
+    seconds, peak = measure.against_cp(runs, args.json)
     return 1 if seconds["anemone"] > RATIO * seconds["cp"] or peak["anemone"] > KIB else 0
 
 

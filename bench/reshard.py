@@ -10,7 +10,6 @@ and an anemone that was built with MPI, also one rank against two as mpirun star
 one. Beside that, without a limit, as they share all cores and as many threads.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -59,14 +58,8 @@ def measured(args, work):
             ground.settle()
             runs[name].append(run())
             os.remove(out)
-    seconds = {name: measure.median([r[0] for r in these]) for name, these in runs.items()}
-    peak = {name: max(r[1] for r in these) for name, these in runs.items()}
     print(f"{args.model}: {os.path.getsize(one) / 1e9:.1f} GB")
-    for name in contestants:
-        print(f"{name}: {seconds[name]:.2f} s, {seconds[name] / seconds['cp']:.2f} of cp, {peak[name] / 1024:.0f} MiB")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump({name: {"seconds": seconds[name], "peak_kib": peak[name]} for name in contestants}, file, indent=1)
+    seconds, peak = measure.against_cp(runs, args.json)
     ours = [name for name in contestants if name.startswith("TP ")]
     slower = args.mpirun and seconds["2 ranks"] > seconds["1 rank"]
     return 1 if slower or any(seconds[n] > RATIO * seconds["cp"] or peak[n] > KIB for n in ours) else 0

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import inspect
 import os
+import subprocess
 import typing
 from unittest import mock
 
@@ -22,6 +23,12 @@ os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # as torch was when Megatr
 FIELDS = {"num_moe_experts": "num_experts"}
 NOT_OF_THE_MODEL = ("transformer_impl", "tensor_parallel_num_weight_shards", "moe_deepep_num_sms", "moe_hybridep_num_sms")
 OLDER = {"layernorm_epsilon": "norm_epsilon"}  # up to core 0.15
+
+
+def convert(anemone, source, destination, *options):
+    """`destination`, once it is written."""
+    subprocess.run([anemone, "convert", source, destination, *options], check=True, capture_output=True, text=True)
+    return destination
 
 
 def transformer_config(args, ranks, kind=None, **changed):

@@ -7,7 +7,6 @@ torch einops transformers). On a CPU: the local layers, torch's optimizer, gloo.
 
 import inspect
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -15,7 +14,7 @@ import warnings
 
 import torch
 import torch.multiprocessing as multiprocessing
-from core_model import arguments, build, start
+from core_model import arguments, build, convert, start
 from safetensors.torch import load_file
 
 warnings.filterwarnings("ignore")
@@ -63,9 +62,7 @@ class Load(unittest.TestCase):
 
     @classmethod
     def convert(cls, source, name, *options):
-        out = os.path.join(cls.dir, name)
-        subprocess.run([ANEMONE, "convert", source, out, *options], check=True, capture_output=True, text=True)
-        return out
+        return convert(ANEMONE, source, os.path.join(cls.dir, name), *options)
 
     @staticmethod
     def iteration(folder):

@@ -5,14 +5,13 @@ As load_test.py. transformers' class leaves these layers out; here they are put 
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 import unittest
 import warnings
 
 import torch
-from core_model import CpuForCuda, arguments, latent_model, mtp_logits, start
+from core_model import CpuForCuda, arguments, convert, latent_model, mtp_logits, start
 from safetensors.torch import load_file
 
 warnings.filterwarnings("ignore")
@@ -42,9 +41,7 @@ class Mtp(unittest.TestCase):
 
     @classmethod
     def convert(cls, source, name, *options):
-        out = os.path.join(cls.dir, name)
-        subprocess.run([ANEMONE, "convert", source, out, *options], check=True, capture_output=True, text=True)
-        return out
+        return convert(ANEMONE, source, os.path.join(cls.dir, name), *options)
 
     def test_megatron_core_loads_and_computes_the_same(self):
         folder = next(entry.path for entry in os.scandir(self.convert(self.hf, "lm", "--to", "megatron")) if entry.is_dir())

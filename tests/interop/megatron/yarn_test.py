@@ -8,7 +8,6 @@ a config of the fields that run_config.yaml names has them, too. Without them, a
 import contextlib
 import dataclasses
 import os
-import subprocess
 import sys
 import tempfile
 import types
@@ -17,7 +16,7 @@ import warnings
 
 import torch
 import yaml
-from core_model import CpuForCuda, start
+from core_model import CpuForCuda, convert, start
 
 warnings.filterwarnings("ignore")
 ANEMONE = os.path.abspath(sys.argv[1])
@@ -73,9 +72,7 @@ class Yarn(unittest.TestCase):
         cls.addClassCleanup(torch.distributed.destroy_process_group)
 
     def convert(self, source, name, *options):
-        out = os.path.join(self.dir, name)
-        subprocess.run([ANEMONE, "convert", source, out, *options], check=True, capture_output=True, text=True)
-        return out
+        return convert(ANEMONE, source, os.path.join(self.dir, name), *options)
 
     def test_megatron_core_computes_the_same(self):
         from megatron.core import dist_checkpointing
