@@ -27,7 +27,8 @@ namespace anemone {
 struct ValueNode;
 using ValueRef = ValueNode*;
 
-// What a node holds. A vector of eight bytes: most of a node's lists are empty, and a pickle has millions of nodes.
+// A vector of references to nodes. It takes eight bytes, because a pickle has millions of nodes and most of their lists
+// are empty.
 class ValueList {
  public:
   using value_type = ValueRef;

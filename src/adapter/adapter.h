@@ -36,7 +36,8 @@ struct Adapter {
   std::vector<std::string> notes = {};
 };
 
-// Whether a checkpoint holds only an adapter's matrices. NeVA trains its projector with them: it may be there, too.
+// True when a checkpoint holds an adapter's matrices and nothing else but, perhaps, the projector that NeVA trains with
+// them.
 bool HoldsAdapter(const Checkpoint& checkpoint);
 // Moves NeVA's projector out of the adapter and returns it; nullopt where there is none.
 Result<std::optional<Checkpoint>> TakeProjectorOff(Checkpoint* adapter);

@@ -1,4 +1,4 @@
-// What a progress function says of going on.
+// Asking a progress function, now and then, whether to go on.
 #ifndef ANEMONE_BASE_PROGRESS_H_
 #define ANEMONE_BASE_PROGRESS_H_
 

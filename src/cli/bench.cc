@@ -37,7 +37,7 @@ struct Cost {
   std::string note;
 };
 
-// What the conversions read and write that are asked for most, each planned as it would be done in `folder`.
+// The cost of the most usual conversions. Each is planned as if its output went to `folder`.
 Result<std::vector<Cost>> CostsOfConverting(const Checkpoint& checkpoint, const std::string& folder) {
   std::vector<std::string_view> formats = {"nemo", "hf"};
   if (const Format* own = checkpoint.format; own != nullptr && own->lay_out != nullptr) {

@@ -13,7 +13,7 @@ namespace anemone::internal {
 struct Sequence {
   size_t begin;                     // its first own row of the chunk
   size_t length;                    // tokens, shared ones among them
-  size_t pooled;                    // the token that stands for it; an own one
+  size_t pooled;                    // the token whose row is its feature; not a shared one
   std::vector<size_t> shared = {};  // rows of its first tokens, which are another's
 
   size_t own() const { return length - shared.size(); }

@@ -25,7 +25,7 @@ struct Input {
   double epsilon = 0;
 };
 
-// What becomes of a product: stored, activated, added to what is there.
+// A product is stored, stored after its activation, or added to what the output holds. A bias is added in each case.
 enum class Then : uint8_t { kBias, kActivate, kAddTo };
 
 // Rows are fp32, `tower.width` wide and side by side unless a stride is given. Results depend neither on the number of
@@ -36,7 +36,7 @@ class Layers {
   // `workers` must live as long.
   Layers(ClipCompute compute, Workers* workers) : compute_(compute), workers_(*workers) {}
 
-  // What multiplies factors that are fp32 rows. Before the first product of such.
+  // Sets the library that multiplies weights in fp32 rows. To be called before the first such product.
   void set_gemm(const Gemm* gemm) { gemm_ = gemm; }
 
   // out = then(input · weightᵀ + bias).

@@ -32,7 +32,7 @@ struct WeightReader::Piece {
   const Linear* linear = nullptr;  // whose panel it is
 };
 
-// What a linear layer's weight is in memory.
+// A linear layer's weight in the precision in which it is held.
 Result<Tensor> WeightReader::AsFactor(const Tensor& weight) const {
   if (compute_ != ClipCompute::kBf16) return weight.Cast(DType::kF32);
   ANEMONE_ASSIGN(Tensor bf16, weight.Cast(DType::kBF16));

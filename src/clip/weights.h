@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,7 +21,7 @@
 
 namespace anemone::internal {
 
-// What the weights of linear layers are in memory.
+// The form in which the weights of linear layers lie in memory.
 enum class FactorForm : uint8_t {
   kFp32,    // rows, for a library
   kBf16,    // the bits, for oneDNN
