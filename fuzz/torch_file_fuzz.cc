@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "format/torch/omegaconf.h"
 #include "format/torch/rank_file.h"
+#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

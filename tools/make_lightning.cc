@@ -11,7 +11,8 @@
 
 #include "anemone/convert.h"
 #include "engine/execute.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 
 namespace anemone {
 namespace {

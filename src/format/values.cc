@@ -81,6 +81,33 @@ ValueRef NewTensor(ValueGraph& graph, Tensor tensor) {
   return node;
 }
 
+ValueRef NewGlobal(ValueGraph& graph, std::string_view name) {
+  const ValueRef node = graph.New(Kind::kGlobal);
+  node->text = name;
+  return node;
+}
+
+ValueRef NewTuple(ValueGraph& graph, ValueList items) {
+  const ValueRef node = graph.New(Kind::kTuple);
+  node->items = std::move(items);
+  return node;
+}
+
+ValueRef NewCall(ValueGraph& graph, std::string_view function, ValueList arguments) {
+  const ValueRef node = graph.New(Kind::kObject);
+  node->callable = NewGlobal(graph, function);
+  node->items = std::move(arguments);
+  return node;
+}
+
+ValueRef NewObject(ValueGraph& graph, std::string_view cls, ValueRef state) {
+  const ValueRef node = graph.New(Kind::kObject);
+  node->is_new = true;
+  node->callable = NewGlobal(graph, cls);
+  node->state = state;
+  return node;
+}
+
 ValueList* Pairs(ValueRef node) {
   if (node == nullptr) return nullptr;
   if (node->kind == Kind::kDict) return &node->items;

@@ -16,6 +16,12 @@ ValueRef NewInt(ValueGraph& graph, int64_t number);
 ValueRef NewFloat(ValueGraph& graph, double number);
 ValueRef NewBool(ValueGraph& graph, bool value);
 ValueRef NewTensor(ValueGraph& graph, Tensor tensor);
+// A class or function: "module name".
+ValueRef NewGlobal(ValueGraph& graph, std::string_view name);
+ValueRef NewTuple(ValueGraph& graph, ValueList items);
+ValueRef NewCall(ValueGraph& graph, std::string_view function, ValueList arguments = {});
+// cls.__new__(cls), then its state.
+ValueRef NewObject(ValueGraph& graph, std::string_view cls, ValueRef state);
 // A dict's or dict-like object's key, value … to add to; null when it is neither, or null itself.
 ValueList* Pairs(ValueRef node);
 // Adds a pair. REQUIRES: Pairs(dict).

@@ -13,6 +13,8 @@
 #include "base/for_each.h"
 #include "format/dist/entries.h"
 #include "format/optimizer_state.h"
+#include "format/torch/omegaconf.h"
+#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
 

@@ -14,7 +14,7 @@
 #include "container/pickle.h"
 #include "format/dist/dist.h"
 #include "format/dist/entries.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 #include "format/values.h"
 
 namespace anemone {
@@ -274,10 +274,7 @@ class MetadataWriter {
   }
   ValueRef Global(std::string_view name) {
     ValueRef& node = globals_[std::string(name)];
-    if (node == nullptr) {
-      node = graph().New(Kind::kGlobal);
-      node->text = name;
-    }
+    if (node == nullptr) node = NewGlobal(graph(), name);
     return node;
   }
   ValueRef Number(uint64_t number) {

@@ -6,7 +6,9 @@
 #include "format/huggingface/huggingface.h"
 #include "format/huggingface/shards.h"
 #include "format/lightning/lightning.h"
+#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 
 namespace anemone {
 namespace {

@@ -8,8 +8,10 @@
 
 #include "format/format.h"
 #include "format/ranks.h"
+#include "format/torch/omegaconf.h"
 #include "format/torch/rank_file.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 #include "format/values.h"
 
 namespace anemone {
@@ -108,11 +110,7 @@ Value ToTrainingDict(const Checkpoint& checkpoint, const Shard& shard, const Val
   const bool has_hparams = Lookup(*root, kHparams) != nullptr;
   if (!has_hparams) SetKey(graph, root, "hparams_name", NewString(graph, "kwargs"));
   PutKey(graph, root, kHparams, hparams);
-  if (!has_hparams) {
-    const ValueRef type = graph.New(Kind::kGlobal);
-    type->text = "omegaconf.dictconfig DictConfig";
-    SetKey(graph, root, "hparams_type", type);
-  }
+  if (!has_hparams) SetKey(graph, root, "hparams_type", NewGlobal(graph, "omegaconf.dictconfig DictConfig"));
   return value;
 }
 

@@ -16,6 +16,7 @@
 
 #include "format/optimizer_state.h"
 #include "format/torch/megatron_file.h"
+#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
 

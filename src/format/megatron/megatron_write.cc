@@ -15,6 +15,7 @@
 #include "format/megatron/megatron.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 #include "format/values.h"
 
 namespace anemone {
@@ -31,11 +32,8 @@ constexpr int64_t kMostIterations = 1'000'000'000;
 ValueRef TextValue(const std::string& text, ValueGraph& graph) {
   constexpr std::string_view kTorch = "torch.";
   const std::string_view name = text.starts_with(kTorch) ? std::string_view(text).substr(kTorch.size()) : "";
-  if (std::ranges::any_of(DTypes(), [&](const DTypeInfo& info) { return info.torch == name && !name.empty(); })) {
-    const ValueRef node = graph.New(Kind::kGlobal);
-    node->text = fmt::format("torch {}", name);
-    return node;
-  }
+  if (std::ranges::any_of(DTypes(), [&](const DTypeInfo& info) { return info.torch == name && !name.empty(); }))
+    return NewGlobal(graph, fmt::format("torch {}", name));
   return NewString(graph, text);
 }
 
@@ -68,11 +66,7 @@ ValueRef ValueOf(const ConfigNode& config, ValueGraph& graph) {
 
 // argparse's Namespace. Objects of Megatron's classes, which no config holds, stay as they were in `old`.
 ValueRef Namespace(const ConfigNode& args, ValueRef old, ValueGraph& graph) {
-  const ValueRef node = graph.New(Kind::kObject);
-  node->is_new = true;
-  node->callable = graph.New(Kind::kGlobal);
-  node->callable->text = "argparse Namespace";
-  node->state = graph.New(Kind::kDict);
+  const ValueRef node = NewObject(graph, "argparse Namespace", graph.New(Kind::kDict));
   for (const auto& [key, value] : args.map) {
     const ValueRef own = ValueOf(value, graph);
     if (key == "window_size" && own->kind == Kind::kList) own->kind = Kind::kTuple;

@@ -15,7 +15,8 @@
 #include "format/ranks.h"
 #include "format/recognise.h"
 #include "format/torch/rank_file.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 
 namespace anemone {
 namespace {

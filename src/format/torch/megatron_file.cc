@@ -8,7 +8,8 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/omegaconf.h"
+#include "format/torch/state_dict.h"
 
 namespace anemone {
 namespace {

@@ -1,5 +1,5 @@
-// Pickled OmegaConf nodes, and plain Python data, as a config tree, and the tree as pickled nodes [omegaconf/base.py
-// Node.__getstate__, omegaconf/basecontainer.py; the shapes: docs/formats/pytorch.md].
+#include "format/torch/omegaconf.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "format/torch/torch_file.h"
+#include "format/values.h"
 
 namespace anemone {
 namespace {
@@ -201,17 +201,13 @@ class Pickler {
   ValueRef Metadata(bool is_map, bool is_list, ValueRef key) {
     const ValueRef metadata =
         Object(is_map || is_list ? "omegaconf.base ContainerMetadata" : "omegaconf.base Metadata");
-    const ValueRef cache = graph_.New(Kind::kObject);
-    cache->callable = Global("collections defaultdict");
-    cache->items = {Global("builtins dict")};
-    const ValueRef yes = graph_.New(Kind::kBool), no = graph_.New(Kind::kBool);
-    yes->integer = 1;
+    const ValueRef cache = NewCall(graph_, "collections defaultdict", {Global("builtins dict")});
     Set(metadata->state, "ref_type", Global("typing Any"));
     Set(metadata->state, "object_type", is_map ? Global("builtins dict") : is_list ? Global("builtins list") : None());
-    Set(metadata->state, "optional", yes);
+    Set(metadata->state, "optional", NewBool(graph_, true));
     Set(metadata->state, "key", key == nullptr ? None() : key);
     Set(metadata->state, "flags", graph_.New(Kind::kDict));
-    Set(metadata->state, "flags_root", no);
+    Set(metadata->state, "flags_root", NewBool(graph_, false));
     Set(metadata->state, "resolver_cache", cache);
     if (is_map || is_list) {
       Set(metadata->state, "key_type", is_list ? Global("builtins int") : Global("typing Any"));
@@ -220,30 +216,15 @@ class Pickler {
     return metadata;
   }
 
-  // cls.__new__(cls), then its state.
-  ValueRef Object(std::string_view cls) {
-    const ValueRef node = graph_.New(Kind::kObject);
-    node->is_new = true;
-    node->callable = Global(cls);
-    node->state = graph_.New(Kind::kDict);
-    return node;
-  }
+  ValueRef Object(std::string_view cls) { return NewObject(graph_, cls, graph_.New(Kind::kDict)); }
   void Set(ValueRef dict, std::string_view name, ValueRef value) {
     ValueRef& word = words_[name];
     if (word == nullptr) word = Text(name);
     dict->items.insert(dict->items.end(), {word, value});
   }
   ValueRef None() { return graph_.New(Kind::kNone); }
-  ValueRef Text(std::string_view text) {
-    const ValueRef node = graph_.New(Kind::kString);
-    node->text = text;
-    return node;
-  }
-  ValueRef Global(std::string_view name) {
-    const ValueRef node = graph_.New(Kind::kGlobal);
-    node->text = name;
-    return node;
-  }
+  ValueRef Text(std::string_view text) { return NewString(graph_, text); }
+  ValueRef Global(std::string_view name) { return NewGlobal(graph_, name); }
 
   ValueGraph& graph_;
   std::map<std::string_view, ValueRef> words_;  // of attributes: literals

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "format/torch/megatron_file.h"
+#include "format/torch/omegaconf.h"
+#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
 
 namespace anemone {

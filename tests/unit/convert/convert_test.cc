@@ -10,7 +10,9 @@
 #include "engine/execute.h"
 #include "format/format.h"
 #include "format/huggingface/safetensors.h"
+#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 

@@ -9,6 +9,7 @@
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
+#include "format/torch/omegaconf.h"
 #include "format/torch/torch_file.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"

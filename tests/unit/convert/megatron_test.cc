@@ -14,7 +14,7 @@
 #include "family/words/model_words.h"
 #include "format/format.h"
 #include "format/torch/megatron_file.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/model_files.h"

@@ -8,7 +8,7 @@
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "format/format.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 #include "inspect/summary.h"
 #include "source/source.h"
 #include "testing/matchers.h"

@@ -2,7 +2,8 @@
 
 #include "format/huggingface/safetensors.h"
 #include "format/huggingface/shards.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 #include "support.h"
 
 namespace anemone {

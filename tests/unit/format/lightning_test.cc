@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "format/torch/torch_file.h"
+#include "format/torch/torch_write.h"
 #include "support.h"
 
 namespace anemone {

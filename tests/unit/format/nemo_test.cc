@@ -3,7 +3,8 @@
 #include <filesystem>
 
 #include "container/tar.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 #include "support.h"
 
 namespace anemone {

@@ -1,5 +1,6 @@
 #include "format/torch/rank_file.h"
-#include "format/torch/torch_file.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 #include "support.h"
 
 namespace anemone {

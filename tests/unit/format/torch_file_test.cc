@@ -1,4 +1,7 @@
 #include "format/torch/torch_file.h"
+#include "format/torch/omegaconf.h"
+#include "format/torch/state_dict.h"
+#include "format/torch/torch_write.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -4,6 +4,7 @@
 
 #include "container/tar.h"
 #include "format/dist/entries.h"
+#include "format/torch/torch_file.h"
 #include "format/values.h"
 #include "unit/format_dist/support.h"
 

@@ -11,7 +11,6 @@
 #include "engine/plan.h"
 #include "format/dist/dist.h"
 #include "format/format.h"
-#include "format/torch/torch_file.h"
 #include "testing/matchers.h"
 
 namespace anemone::testing {

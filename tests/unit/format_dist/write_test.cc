@@ -7,6 +7,8 @@
 #include <set>
 
 #include "format/dist/torch_dist_metadata.h"
+#include "format/torch/omegaconf.h"
+#include "format/torch/torch_file.h"
 #include "format/values.h"
 #include "unit/format_dist/support.h"
 

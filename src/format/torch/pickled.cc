@@ -1,0 +1,78 @@
+#include "format/torch/pickled.h"
+
+#include <fmt/format.h>
+
+namespace anemone {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+}  // namespace
+
+std::string_view GlobalName(const ValueNode* node) {
+  return node != nullptr && node->kind == Kind::kGlobal ? std::string_view(node->text) : std::string_view();
+}
+
+// What an object calls, "" for anything else.
+std::string_view Callee(const ValueNode& node) {
+  return node.kind == Kind::kObject ? GlobalName(node.callable) : std::string_view();
+}
+
+// Text of a string; of a Python 2 byte string as well.
+std::optional<std::string_view> Text(const ValueNode* node) {
+  if (node == nullptr || (node->kind != Kind::kString && node->kind != Kind::kBytes)) return std::nullopt;
+  return node->text;
+}
+
+Result<uint64_t> Unsigned(const ValueNode* node, std::string_view what) {
+  if (node == nullptr || (node->kind != Kind::kInt && node->kind != Kind::kBool)) {
+    return Corrupt(fmt::format("[TZ-12] expected an integer as {}", what));
+  }
+  if (node->integer < 0)
+    return Corrupt(fmt::format("[TZ-12] expected a {} of at least 0, found {}", what, node->integer));
+  return static_cast<uint64_t>(node->integer);
+}
+
+const ValueList* Sequence(const ValueNode* node) {
+  if (node == nullptr) return nullptr;
+  if (node->kind == Kind::kTuple || node->kind == Kind::kList) return &node->items;
+  if (Callee(*node) == "torch Size" && node->items.size() == 1) return Sequence(node->items[0]);
+  return nullptr;
+}
+
+Result<std::vector<uint64_t>> UnsignedList(const ValueNode* node, std::string_view what) {
+  const auto* items = Sequence(node);
+  if (items == nullptr) return Corrupt(fmt::format("[TZ-12] expected a tuple as {}", what));
+  if (items->size() > 64) return Corrupt(fmt::format("[TZ-12] {} of {} axes", what, items->size()));
+  std::vector<uint64_t> values;
+  for (const ValueNode* item : *items) {
+    ANEMONE_ASSIGN(const uint64_t value, Unsigned(item, what));
+    values.push_back(value);
+  }
+  return values;
+}
+
+// The bytes a node stands for: bytes, or protocol 2's `_codecs.encode(text, 'latin1')`, or an empty `bytes()`.
+std::optional<std::string> BytesOf(const ValueNode* node) {
+  if (node == nullptr) return std::nullopt;
+  if (node->kind == Kind::kBytes) return node->text;
+  const std::string_view callee = Callee(*node);
+  if ((callee == "builtins bytes" || callee == "__builtin__ bytes") && node->items.empty()) return std::string();
+  if (callee != "_codecs encode" || node->items.size() != 2 || node->items[0]->kind != Kind::kString)
+    return std::nullopt;
+  std::string bytes;
+  const std::string& text = node->items[0]->text;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c < 0x80) {
+      bytes += text[i];
+    } else if ((c == 0xC2 || c == 0xC3) && i + 1 < text.size()) {
+      bytes += static_cast<char>(((c & 3) << 6) | (static_cast<unsigned char>(text[++i]) & 0x3F));
+    } else {
+      return std::nullopt;  // not latin-1
+    }
+  }
+  return bytes;
+}
+
+}  // namespace anemone

@@ -1,0 +1,121 @@
+#include "format/torch/torch_zip.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/crc32.h"
+#include "container/pickle.h"
+#include "container/zip.h"
+#include "format/torch/rebuild.h"
+
+namespace anemone {
+namespace {
+
+// The file of a zip, with the CRCs that the zip's directory records.
+class ZipSource final : public ByteSource {
+ public:
+  ZipSource(ByteSourcePtr file, std::vector<RecordedCrc32> crcs) : file_(std::move(file)), crcs_(std::move(crcs)) {}
+  uint64_t size_bytes() const override { return file_->size_bytes(); }
+  const std::string& name() const override { return file_->name(); }
+  int fd() const override { return file_->fd(); }
+  Status CheckUnchanged() const override { return file_->CheckUnchanged(); }
+  std::string_view remote_version() const override { return file_->remote_version(); }
+  std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return file_->ReadAt(offset, out); }
+
+ private:
+  ByteSourcePtr file_;
+  std::vector<RecordedCrc32> crcs_;
+};
+
+RecordedCrc32 RecordedOf(const ZipMember& member, std::string_view within) {
+  const std::string name = within.empty() ? member.name : fmt::format("{}: {}", within, member.name);
+  return {member.content.offset, member.size, *member.crc32, member.content, name};
+}
+
+// `file` with the CRCs of the records that lie in it as they are.
+ByteSourcePtr WithCrcsOf(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
+                         std::string_view within) {
+  std::vector<RecordedCrc32> crcs;
+  for (const ZipMember& member : zip.members()) {
+    if (!member.deflated && member.crc32 && member.size > 0 && member.name.starts_with(prefix))
+      crcs.push_back(RecordedOf(member, within));
+  }
+  std::ranges::sort(crcs, {}, &RecordedCrc32::offset);
+  return crcs.empty() ? file : std::make_shared<ZipSource>(file, std::move(crcs));
+}
+
+// Storages by key, in sources with the CRCs of their records: stored ones in one source, deflated ones each in its own.
+FindRecord RecordsIn(const ZipArchive& zip, const std::string& prefix, const ByteSourcePtr& file,
+                     std::string_view within) {
+  return [&zip, prefix, within,
+          checked = WithCrcsOf(zip, prefix, file, within)](const std::string& key) -> std::optional<ByteRange> {
+    const ZipMember* member = zip.Find(prefix + key);
+    if (member == nullptr) return std::nullopt;
+    ByteRange content = member->content;
+    if (!member->deflated) {
+      content.source = checked;
+    } else if (member->crc32 && member->size > 0) {
+      content.source = std::make_shared<ZipSource>(content.source, std::vector{RecordedOf(*member, within)});
+    }
+    return content;
+  };
+}
+
+}  // namespace
+
+Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) {
+  ANEMONE_ASSIGN(const ZipArchive zip, ZipArchive::Open(range));
+  if (zip.members().empty()) return Corrupt("[TZ-1] an empty zip");
+  const std::string& first = zip.members().front().name;
+  const size_t slash = first.find('/');
+  if (slash == std::string::npos) {
+    return Corrupt(fmt::format("[TZ-1] expected records under one root folder, found \"{}\"", first),
+                   "a zip, but not one that torch.save wrote");
+  }
+  const std::string root = first.substr(0, slash + 1);
+  const ZipMember* data = zip.Find(root + "data.pkl");
+  if (data == nullptr) {
+    return Corrupt(fmt::format("[TZ-2] expected a record {}data.pkl", root),
+                   "a zip, but not one that torch.save wrote");
+  }
+  const ZipMember* version = zip.Find(root + "version");
+  if (version == nullptr) version = zip.Find(root + ".data/version");
+  if (version == nullptr) return Corrupt(fmt::format("[TZ-3] expected a record {}version", root));
+  TorchFile file;
+  file.torchscript = zip.Find(root + "constants.pkl") != nullptr;
+  bool big_endian = false;
+  if (const ZipMember* order = zip.Find(root + "byteorder")) {
+    ANEMONE_ASSIGN(const std::string word, order->content.ReadAll(64));
+    if (word != "little" && word != "big")
+      return Corrupt(fmt::format("[TZ-4] expected little or big as byteorder, found \"{}\"", word));
+    big_endian = word == "big";
+  }
+  const FindRecord find_record = RecordsIn(zip, root + "data/", range.source, within);
+  // Only hand-made files deflate it, and then by little.
+  const uint64_t max_bytes = std::min(kMaxPickleBytes, (uint64_t{64} << 20) + 64 * data->stored_size);
+  auto pickle = data->content.ReadAll(max_bytes);
+  if (!pickle.ok()) return pickle.status().In(data->name);
+  if (data->crc32 && Crc32(0, std::as_bytes(std::span(*pickle))) != *data->crc32) {
+    return Corrupt("[TZ-5] the pickle does not match its CRC-32").In(data->name);
+  }
+  auto value =
+      ReadPickle(*pickle, {.stored_bytes = data->stored_size}, nullptr, RebuildTensors(find_record, big_endian));
+  if (!value.ok()) return value.status().In(data->name);
+  file.root = *std::move(value);
+  return file;
+}
+
+ByteRange WithRecordedCrcs(const ByteRange& content) {
+  constexpr uint64_t kHead = 4;
+  const Result<ByteRange> start = content.Sub(0, std::min(content.size, kHead));
+  const Result<std::string> head = start.ok() ? start->ReadAll(kHead) : start.status();
+  if (!head.ok() || !LooksLikeZip(*head)) return content;
+  const Result<ZipArchive> zip = ZipArchive::Open(content);
+  if (!zip.ok()) return content;
+  return {WithCrcsOf(*zip, "", content.source, ""), content.offset, content.size};
+}
+
+}  // namespace anemone
