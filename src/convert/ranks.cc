@@ -14,6 +14,7 @@
 #include "format/dist/chain.h"
 #include "format/values.h"
 #include "parallel/layout.h"
+#include "parallel/rank_states.h"
 #include "parallel/reshard.h"
 #include "parallel/vocabulary.h"
 

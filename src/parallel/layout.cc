@@ -111,6 +111,16 @@ Span SpanOf(const PipelineRanges& ranges, const std::string& tower, size_t piece
   return span;
 }
 
+size_t NumRanks(const Layout& layout) {
+  return static_cast<size_t>(layout.tp) * static_cast<size_t>(layout.ep) * static_cast<size_t>(layout.pp);
+}
+
+size_t ShardIndex(const Layout& layout, PipelinePlace place, int tp_rank) {
+  return (static_cast<size_t>(place.stage) * static_cast<size_t>(layout.ep) + static_cast<size_t>(place.expert)) *
+             static_cast<size_t>(layout.tp) +
+         static_cast<size_t>(tp_rank);
+}
+
 std::vector<std::string> TowersOf(const Dialect& dialect) {
   std::vector<std::string> towers;
   for (const StoredRow& row : dialect.rows) {

@@ -46,6 +46,10 @@ inline PipelinePlace PlaceOf(size_t index, const Layout& layout) {
           static_cast<int>(index / static_cast<size_t>(layout.pp))};
 }
 
+size_t NumRanks(const Layout& layout);  // of tensors, experts and stages
+// Where a rank's shard is among them, in the order of Checkpoint::shards.
+size_t ShardIndex(const Layout& layout, PipelinePlace place, int tp_rank);
+
 // The towers a dialect's rows name ("vision", "text"; "" for a family without).
 std::vector<std::string> TowersOf(const Dialect& dialect);
 

@@ -37,10 +37,6 @@ Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options = {});
 // with them. What no table knows stays as it is. Errors: as SplitShards.
 Result<Checkpoint> PadVocab(const Checkpoint& checkpoint, int was_tp, int tp, const TranslateOptions& options = {});
 
-// The `_extra_state` entries that strict loading asks of a Megatron model's linear layers, where a whole checkpoint has
-// none: NeMo's converter leaves them out of a LLaVA.
-Status AddExtraStates(Checkpoint* checkpoint, const TranslateOptions& options = {});
-
 }  // namespace anemone
 
 #endif  // ANEMONE_PARALLEL_RESHARD_H_
