@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <variant>
 
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -283,6 +285,15 @@ Result<Plan> LayOutFolder(const Checkpoint& checkpoint, const LayOutOptions& opt
   return plan;
 }
 
+// Where in a block a member begins, for its blocks to be shared: an artifact where it did in its archive; weights,
+// whose records choose their own places, at the beginning.
+std::optional<uint64_t> PlaceOf(const PlanFile& member, const LayOutOptions& options) {
+  if (!options.keeps_blocks || member.size < kMinMoveBytes) return std::nullopt;
+  const auto* const whole = std::get_if<ByteRange>(&member.segments.front().content);
+  const uint64_t place = whole == nullptr ? 0 : whole->offset % kBlockBytes;
+  return place % 512 == 0 ? place : 0;  // as tar's headers leave it
+}
+
 Result<Plan> LayOutArchive(const Checkpoint& checkpoint, const LayOutOptions& options) {
   ANEMONE_ASSIGN(std::vector<PlanFile> members, LayOutMembers(checkpoint, options));
   Plan plan;
@@ -294,8 +305,7 @@ Result<Plan> LayOutArchive(const Checkpoint& checkpoint, const LayOutOptions& op
     for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
       if (folders.insert(name.substr(0, slash)).second) ANEMONE_TRY(AppendTarDirectory(tar, name.substr(0, slash)));
     }
-    const bool keeps_blocks = options.keeps_blocks && member.size >= kMinMoveBytes;
-    ANEMONE_TRY(AppendTarHeader(tar, name, member.size, keeps_blocks ? std::optional<uint64_t>(0) : std::nullopt));
+    ANEMONE_TRY(AppendTarHeader(tar, name, member.size, PlaceOf(member, options)));
     AppendFile(tar, std::move(member));
     PadTarMember(tar);
   }
