@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -260,18 +261,26 @@ class Run {
   Status Handle(const Window& window, Output& output, BlockBuffer& buffer, WindowCheck& check,
                 std::vector<SlotCrc>& crcs) {
     const uint64_t moved_to = window.begin + (window.range ? MoveInKernel(window, output.file.get()) : 0);
-    uint64_t begin = window.is_under_crc ? window.begin : moved_to;
-    if (begin > window.begin && source_check_ != nullptr)
-      source_check_->Skip(*window.range->source, window.range->offset, begin - window.begin);
-    while (begin < window.end && Going()) {  // once, unless the kernel left a large range to us
-      const uint64_t stop = begin < moved_to ? moved_to : window.end;
-      const uint64_t count = window.range ? std::min(stop - begin, WindowBytes(options_)) : stop - begin;
+    const std::vector<Segment>& segments = output.plan.segments;
+    size_t segment = window.segment;
+    uint64_t begin = window.begin;
+    while (begin < window.end && Going()) {  // once, but for a range
+      const Part part = FirstPart(window, begin, moved_to);
+      const uint64_t count = window.range ? std::min(part.end - begin, WindowBytes(options_)) : part.end - begin;
+      if (part.way == Way::kLeave) {
+        if (source_check_ != nullptr)
+          source_check_->Skip(*window.range->source, window.SourceOf(begin), part.end - begin);
+        begin = part.end;
+        continue;
+      }
+      while (segments[segment].offset + segments[segment].size <= begin) ++segment;
       const std::span<std::byte> bytes = buffer.At(begin, count);
       check.Begin();
-      ANEMONE_TRY(ReadPlanned(output.plan, window.segment, begin, bytes, &check));
+      ANEMONE_TRY(ReadPlanned(output.plan, segment, begin, bytes, &check));
       if (staging_ != nullptr) {
         AddCrcs(output, begin, bytes, check, crcs);
-        if (begin >= moved_to) ANEMONE_TRY(WriteParts(output, begin, bytes));
+        const bool is_there = part.way == Way::kRead || (part.way == Way::kCompare && IsSame(window, begin, bytes));
+        if (!is_there) ANEMONE_TRY(WriteParts(output, begin, bytes));
       }
       begin += count;
     }
@@ -284,6 +293,30 @@ class Run {
     done_ += window.end - window.begin;
     const bool is_last = output.left.fetch_sub(1) == 1;
     return is_last && staging_ != nullptr ? Finish(output) : Status();
+  }
+
+  // What is left to do about bytes of a window: nothing, reading them for a CRC, comparing them with what the kernel
+  // moved there, writing them.
+  enum class Way { kLeave, kRead, kCompare, kWrite };
+  struct Part {
+    uint64_t end;
+    Way way;
+  };
+  // The first of a window from `begin` on. What is before `moved_to` was moved.
+  static Part FirstPart(const Window& window, uint64_t begin, uint64_t moved_to) {
+    if (begin >= moved_to) return {window.end, Way::kWrite};
+    const auto seam = std::ranges::upper_bound(window.seams, begin, {}, &Window::Seam::end);
+    if (seam != window.seams.end() && seam->begin <= begin) return {std::min(seam->end, moved_to), Way::kCompare};
+    const uint64_t end = seam == window.seams.end() ? moved_to : std::min(seam->begin, moved_to);
+    return {end, window.is_under_crc ? Way::kRead : Way::kLeave};
+  }
+
+  // Whether the source has these bytes where the window's range has them. What cannot be read is written: that says
+  // why.
+  static bool IsSame(const Window& window, uint64_t begin, std::span<const std::byte> bytes) {
+    std::vector<std::byte> there(bytes.size());
+    return window.range->source->ReadAt(window.SourceOf(begin), there).ok() &&
+           std::memcmp(there.data(), bytes.data(), bytes.size()) == 0;
   }
 
   // Whether the window is on its way to the device only once that is asked for. Not what shares its blocks with a
@@ -432,12 +465,12 @@ class Run {
   uint64_t total_ = 0;
 };
 
-// What must be free: a range the kernel moves may come to share its blocks, so it is not asked for.
+// What must be free: a range the kernel moves may come to share its blocks, so only its seams are asked for.
 uint64_t NeededBytes(const Plan& plan) {
   uint64_t sum = 0;
   WindowCursor cursor(plan, uint64_t{1} << 40, true);
   while (const std::optional<Window> window = cursor.Next()) {
-    if (!window->range) sum += window->end - window->begin;
+    sum += window->range ? window->seam_bytes() : window->end - window->begin;
   }
   return sum;
 }

@@ -88,8 +88,9 @@ Shares ShareableBytes(const Plan& plan) {
   WindowCursor cursor(plan, uint64_t{1} << 40, true);
   while (const std::optional<Window> window = cursor.Next()) {
     if (!window->range || window->range->offset % kBlockBytes != window->begin % kBlockBytes) continue;
-    shares.bytes += window->end - window->begin;
-    if (window->is_under_crc) shares.read_bytes += window->end - window->begin;
+    const uint64_t bytes = window->end - window->begin - window->seam_bytes();
+    shares.bytes += bytes;
+    if (window->is_under_crc) shares.read_bytes += bytes;
   }
   return shares;
 }

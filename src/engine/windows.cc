@@ -8,7 +8,9 @@
 namespace anemone {
 namespace {
 
-constexpr uint64_t kMoveBytes = 16 << 20;  // moved at once: progress and cancelling stay lively
+// Moved at once: progress and cancelling stay lively. Sharing is quicker than copying.
+constexpr uint64_t kMoveBytes = 16 << 20, kShareBytes = 128 << 20;
+constexpr uint64_t kMaxSeamBytes = kMinMoveBytes;  // a call for each movable costs more than comparing so much between
 
 uint64_t AlignDown(uint64_t value, uint64_t unit) { return value / unit * unit; }
 uint64_t AlignUp(uint64_t value, uint64_t unit) { return AlignDown(value + unit - 1, unit); }
@@ -34,11 +36,32 @@ bool IsChecked(const ByteRange& range) {
 
 }  // namespace
 
-const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, size_t index) {
-  if (movable_file_ != file_ || movable_segment_ != index) FindMovables(file, index);
+uint64_t Window::seam_bytes() const {
+  uint64_t sum = 0;
+  for (const Seam& seam : seams) sum += seam.end - seam.begin;
+  return sum;
+}
+
+const WindowCursor::Movable& WindowCursor::FindMovable(const PlanFile& file, size_t index, uint64_t at) {
   static const Movable kNone;
-  const auto found = std::ranges::upper_bound(movables_, at_, {}, &Movable::end);
+  if (!find_ranges_ || file.segments[index].size < kMinMoveBytes) return kNone;
+  if (movable_file_ != file_ || movable_segment_ != index) FindMovables(file, index);
+  const auto found = std::ranges::upper_bound(movables_, at, {}, &Movable::end);
   return found == movables_.end() ? kNone : *found;
+}
+
+WindowCursor::Movable WindowCursor::FindNeighbour(const PlanFile& file, const Movable& movable, size_t& segment) {
+  for (size_t s = segment; s < file.segments.size(); ++s) {
+    if (file.segments[s].offset > movable.end + kMaxSeamBytes) break;
+    const Movable& next = FindMovable(file, s, movable.end);
+    if (next.begin == next.end) continue;
+    const bool lies_alike = next.range.source == movable.range.source && !next.is_under_crc &&
+                            next.begin - movable.begin == next.range.offset - movable.range.offset;
+    if (!lies_alike || next.begin > movable.end + kMaxSeamBytes) break;
+    segment = s;
+    return next;
+  }
+  return {};
 }
 
 void WindowCursor::FindMovables(const PlanFile& file, size_t index) {
@@ -46,7 +69,6 @@ void WindowCursor::FindMovables(const PlanFile& file, size_t index) {
   movable_segment_ = index;
   movables_.clear();
   const Segment& segment = file.segments[index];
-  if (!find_ranges_ || segment.size < kMinMoveBytes) return;
   const bool is_planned = plan_.sharing == Sharing::kPlanned;
   const bool is_under_crc = UnderCrc(file, segment.offset, segment.offset + segment.size);
   if (is_under_crc && !is_planned) return;
@@ -91,12 +113,26 @@ std::optional<Window> WindowCursor::Next() {
     return window;
   };
 
-  const Movable& movable = FindMovable(file, segment_);
+  Movable movable = FindMovable(file, segment_, at_);
   if (movable.begin <= at_ && at_ < movable.end) {
-    const uint64_t count = std::min(kMoveBytes, movable.end - at_);
-    window.range = ByteRange{movable.range.source, movable.range.offset + (at_ - movable.begin), count};
     window.is_under_crc = movable.is_under_crc;
-    return advance_to(segment_, at_ + count);
+    const uint64_t from = movable.range.offset + (at_ - movable.begin);
+    const bool shares =
+        plan_.sharing == Sharing::kPlanned && from % kBlockBytes == at_ % kBlockBytes && !movable.is_under_crc;
+    const uint64_t limit = at_ + (shares ? kShareBytes : kMoveBytes);
+    uint64_t end = std::min(movable.end, limit);
+    size_t segment = segment_;
+    while (shares && end == movable.end) {
+      size_t next_segment = segment;
+      Movable next = FindNeighbour(file, movable, next_segment);
+      if (next.begin == next.end || next.begin >= limit) break;
+      if (end < next.begin) window.seams.push_back({end, next.begin});
+      end = std::min(next.end, limit);
+      segment = next_segment;
+      movable = std::move(next);
+    }
+    window.range = ByteRange{movable.range.source, from, end - at_};
+    return advance_to(segment, end);
   }
 
   uint64_t limit = AlignDown(at_, window_bytes_) + window_bytes_;
@@ -106,7 +142,7 @@ std::optional<Window> WindowCursor::Next() {
     if (segment.offset >= limit || segment.offset > end + kBlockBytes) return advance_to(s, end);
     const uint64_t segment_end = segment.offset + segment.size;
     // Up to where the kernel takes over, or to the whole elements that fit.
-    const Movable& next = FindMovable(file, s);
+    const Movable& next = FindMovable(file, s, at_);
     uint64_t stop = next.begin < next.end && next.end > at_ && next.begin >= at_ ? next.begin : segment_end;
     if (stop > limit) stop = segment.offset + AlignDown(limit - segment.offset, ItemBytes(segment));
     if (stop <= at_ && stop < segment_end) {  // not one element before the limit

@@ -24,6 +24,17 @@ struct Window {
   // Where all of it lies already, when the kernel may copy it there: a file's bytes.
   std::optional<ByteRange> range;
   bool is_under_crc = false;  // then `range` is read, too
+  // Bytes of `range` that may be others than the source has there, ascending: they are compared, and written where they
+  // differ.
+  struct Seam {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+  };
+  std::vector<Seam> seams = {};
+
+  uint64_t seam_bytes() const;
+  // Where in the range's source byte `at` of the file is.
+  uint64_t SourceOf(uint64_t at) const { return range->offset + (at - begin); }
 };
 
 // Gives out windows in order: a plan of any size is divided as one goes, in constant memory. Segments that follow each
@@ -43,9 +54,12 @@ class WindowCursor {
     ByteRange range;
     bool is_under_crc = false;
   };
-  // The first of a segment that does not end before `at_`; empty when none is worth it.
-  const Movable& FindMovable(const PlanFile& file, size_t segment);
+  // The first of a segment that ends behind `at`; empty when none is worth it.
+  const Movable& FindMovable(const PlanFile& file, size_t segment, uint64_t at);
   void FindMovables(const PlanFile& file, size_t segment);
+  // The first one behind a movable of segment `segment` that lies in their source as it does here, a seam away; the
+  // segment becomes its own. Empty without one.
+  Movable FindNeighbour(const PlanFile& file, const Movable& movable, size_t& segment);
 
   const Plan& plan_;
   const uint64_t window_bytes_;

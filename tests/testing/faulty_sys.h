@@ -78,6 +78,13 @@ class FaultySys {
       size = Shortened(size, true);
       return size == 0 ? 0 : real_.copy_range(from, from_offset, to, to_offset, size);
     };
+    sys.clone_range = [](int from, off_t from_offset, int to, off_t to_offset, size_t size) {
+      return Fails("clone_range", true, false) ? -1 : real_.clone_range(from, from_offset, to, to_offset, size);
+    };
+    sys.reserve = [](int fd, off_t size) { return Fails("reserve", true, false) ? -1 : real_.reserve(fd, size); };
+    sys.reopen_direct = [](int fd, unsigned block) {
+      return Fails("reopen_direct", false, false) ? -1 : real_.reopen_direct(fd, block);
+    };
     sys.start_writeback = [](int, off_t, off_t) { return Fails("start_writeback", false, false) ? -1 : 0; };
   }
   ~FaultySys() { sys = real_; }

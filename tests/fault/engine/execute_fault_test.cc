@@ -26,7 +26,7 @@ size_t OpenDescriptors() {
   return static_cast<size_t>(std::distance(begin(all), end(all)));
 }
 
-// A literal, a cast, a transpose, a CRC and a range for the kernel.
+// A literal, a cast, a transpose, a CRC, a range for the kernel, and two that lie alike with a seam between them.
 PlanFile SomeFile(const std::string& path, const ByteSourcePtr& source) {
   PlanFile file;
   file.path = path;
@@ -35,11 +35,17 @@ PlanFile SomeFile(const std::string& path, const ByteSourcePtr& source) {
   file.crcs.push_back({8, file.size - 8, {4}});
   file.Append(ByteRange{source, 100, 80000});
   file.AppendZeros(5);
+  constexpr uint64_t kBlock = 4096, kRange = 70000, kSeam = 300;
+  const uint64_t at = file.size % kBlock;
+  file.Append(ByteRange{source, at, kRange});
+  file.Append(std::string(kSeam, 's'));
+  file.Append(ByteRange{source, at + kRange + kSeam, kRange});
   return file;
 }
 
 Plan SomePlan(bool is_directory, const ByteSourcePtr& source) {
   Plan plan;
+  plan.sharing = Sharing::kPlanned;
   plan.is_directory = is_directory;
   if (!is_directory) {
     plan.files = {SomeFile("", source)};
@@ -57,7 +63,7 @@ class ExecuteSweep : public ::testing::TestWithParam<std::tuple<bool, bool, bool
 TEST_P(ExecuteSweep, LeavesTheDestinationAbsentOldOrComplete) {
   const auto [is_directory, replace, renames_take_flags] = GetParam();
   const TempDir dir;
-  std::string content(90000, '\0');
+  std::string content(150000, '\0');
   for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7 + i / 251);
   WriteFile(dir / "source", content);
   std::filesystem::create_directory(dir / "place");
@@ -134,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(All, ExecuteSweep,
 // A run with `resume` fails at any of its calls, and the next one goes on from there.
 TEST(ExecuteFault, WhateverFailsResumeGoesOn) {
   const TempDir dir;
-  WriteFile(dir / "source", std::string(90000, 's'));
+  WriteFile(dir / "source", std::string(150000, 's'));
   std::filesystem::create_directory(dir / "place");
   ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
   ExecuteOptions options;

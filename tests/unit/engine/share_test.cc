@@ -5,6 +5,7 @@
 #include "base/crc32.h"
 #include "base/sys.h"
 #include "engine/execute.h"
+#include "engine/windows.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 
@@ -210,6 +211,118 @@ TEST_F(Turns, AreSharedWhereTheirBlocksAgree) {
     }
     EXPECT_EQ(ShareableBytes(PlanOf(tensor, 72, false)).bytes, gap == 8 ? kRows * kShared : 0) << gap;
   }
+}
+
+// What a checkpoint becomes of which one small tensor is another: large ones with small ones and headers between, as
+// far apart as in the source.
+class Seams : public SharedPlan {
+ protected:
+  static constexpr uint64_t kLarge = (80 << 10) + 12, kSmall = 5000, kAhead = 2 * kBlockBytes, kTensors = 5;
+  static constexpr uint64_t kStep = kLarge + kSmall;
+
+  Seams() {
+    source_content_.resize(kAhead + kTensors * kStep);
+    for (size_t i = 0; i < source_content_.size(); ++i) source_content_[i] = static_cast<char>(i * 2654435761U >> 24);
+    WriteFile(dir_ / "seams", source_content_);
+    source_ = *OpenFile(dir_ / "seams");
+  }
+  // A block further on than in the source. Small tensor `changed` is another, and the one behind it is made anew.
+  Plan Make(uint64_t changed, std::optional<uint64_t> under_crc = {}) {
+    Plan plan;
+    plan.sharing = Sharing::kPlanned;
+    PlanFile& file = plan.files.emplace_back();
+    file.Append(std::string(kAhead + kBlockBytes, '\0'));
+    expected_ = std::string(kAhead + kBlockBytes, '\0');
+    for (uint64_t i = 0; i < kTensors; ++i) {
+      const uint64_t at = kAhead + i * kStep;
+      file.Append(*Tensor::FromFile(DType::kU8, {kLarge}, source_, at));
+      std::string small = source_content_.substr(at + kLarge, kSmall);
+      if (i == changed) small[kSmall / 2] = static_cast<char>(small[kSmall / 2] + 1);
+      if (under_crc == i) file.crcs.push_back({file.size, kSmall, {16}});
+      expected_ += source_content_.substr(at, kLarge) + small;
+      if (under_crc == i) {
+        const uint32_t crc = Crc32(0, std::as_bytes(std::span(small)));
+        for (int k = 0; k < 4; ++k) expected_[16 + static_cast<size_t>(k)] = static_cast<char>(crc >> (8 * k));
+      }
+      if (i == changed + 1) {
+        file.Append(*Tensor::FromFile(DType::kU8, {kSmall}, source_, at + kLarge));
+      } else {
+        file.Append(std::move(small));
+      }
+    }
+    return plan;
+  }
+
+  std::string source_content_, expected_;
+  ByteSourcePtr source_;
+};
+
+TEST_F(Seams, AreMovedWithWhatIsAroundThemAndWrittenWhereTheyDiffer) {
+  static Sys kernel = real_;
+  static int moves;
+  static std::vector<std::pair<uint64_t, uint64_t>> writes;
+  sys.copy_range = [](int from, off_t at, int to, off_t to_at, size_t size) -> ssize_t {
+    ++moves;
+    return kernel.copy_range(from, at, to, to_at, size);
+  };
+  sys.pwrite = [](int fd, const void* bytes, size_t size, off_t at) -> ssize_t {
+    writes.emplace_back(static_cast<uint64_t>(at), static_cast<uint64_t>(at) + size);
+    return kernel.pwrite(fd, bytes, size, at);
+  };
+  for (uint64_t changed = 0; changed <= kTensors; ++changed) {
+    const Plan plan = Make(changed, 1);
+    moves = 0;
+    writes.clear();
+    ASSERT_THAT(Execute(plan, dir_ / "out", {.threads = 1, .replace = true}), IsOk());
+    EXPECT_EQ(ReadFile(dir_ / "out"), expected_) << changed;
+    EXPECT_EQ(moves, 1) << changed;
+    // What is before the first one, the CRC, what is behind the last one, and what is another.
+    EXPECT_EQ(writes.size(), changed < kTensors - 1 ? 4U : 3U) << changed;
+    uint64_t blocks = 0;  // seams are whole blocks, and no promise
+    for (uint64_t i = 0; i < kTensors; ++i) {
+      const uint64_t begin = kAhead + i * kStep, end = begin + kLarge;
+      blocks += end / kBlockBytes - (begin + kBlockBytes - 1) / kBlockBytes;
+    }
+    EXPECT_EQ(ShareableBytes(plan).bytes, blocks * kBlockBytes);
+  }
+}
+
+// The kernel moves a part, stops anywhere, and refuses in every way.
+TEST_F(Seams, AreWrittenWhateverTheKernelDoes) {
+  static Sys kernel = real_;
+  static size_t most;
+  static int refusal, calls_left;
+  sys.copy_range = [](int from, off_t at, int to, off_t to_at, size_t size) -> ssize_t {
+    if (calls_left-- == 0) return errno = refusal, refusal == 0 ? 0 : -1;
+    return kernel.copy_range(from, at, to, to_at, std::min(size, most));
+  };
+  for (const int error : {0, EXDEV, EINVAL, EOPNOTSUPP, ENOSPC, EDQUOT, EIO, EBADF, ETXTBSY, ENOMEM}) {
+    for (int call = 0; call < 3; ++call) {
+      for (most = 1; most < source_content_.size(); most = most * 5 + 3000) {
+        refusal = error;
+        calls_left = call;
+        const Plan plan = Make(2, 1);
+        ASSERT_THAT(Execute(plan, dir_ / "out", {.threads = 2, .replace = true}), IsOk());
+        ASSERT_EQ(ReadFile(dir_ / "out"), expected_) << error << ' ' << call << ' ' << most;
+      }
+    }
+  }
+}
+
+// Files that do not lie alike have no seams.
+TEST_F(Seams, AreBetweenWhatLiesAlike) {
+  Plan plan;
+  plan.sharing = Sharing::kPlanned;
+  PlanFile& file = plan.files.emplace_back();
+  for (const uint64_t i : {0, 1, 3, 4, 2}) file.Append(ByteRange{source_, i * 25 * kBlockBytes, 25 * kBlockBytes});
+  WindowCursor cursor(plan, 1 << 20, true);
+  std::vector<std::pair<uint64_t, uint64_t>> windows;
+  while (const std::optional<Window> window = cursor.Next()) {
+    ASSERT_TRUE(window->range);
+    EXPECT_TRUE(window->seams.empty());
+    windows.emplace_back(window->range->offset / kBlockBytes, (window->end - window->begin) / kBlockBytes);
+  }
+  EXPECT_EQ(windows, (std::vector<std::pair<uint64_t, uint64_t>>{{0, 50}, {75, 50}, {50, 25}}));
 }
 
 TEST_F(SharedPlan, TheFileSystemIsAsked) {
