@@ -20,16 +20,6 @@ bool IsNemo2Config(const ConfigNode& root);
 // NeMo 1 has not (mixtures of experts, activations of one's own).
 Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml);
 
-// A model of NeMo 2 that its converter of NeMo 1 checkpoints knows [NeMo v2.0.0
-// scripts/checkpoint_converters/convert_nemo1_to_nemo2.py, MODEL_CONFIG_MAPPING].
-struct Nemo2Model {
-  std::string_view id;            // "meta-llama/Llama-2-7b-hf"
-  std::string_view model_class;   // Python path
-  std::string_view config_class;  // Python path
-};
-const Nemo2Model* FindNemo2Model(std::string_view id);
-std::vector<std::string_view> Nemo2ModelIds();
-
 // What is known besides NeMo 1's config.
 struct Nemo2Request {
   std::string_view id = {};       // as above; empty: by the config's own words

@@ -1,0 +1,170 @@
+#include "family/words/nemo2_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "family/words/gemma_words.h"
+#include "family/words/model_words.h"
+#include "family/words/nemo2_classes.h"
+#include "family/words/nemo2_pictures.h"
+#include "family/words/nemo2_words.h"
+
+namespace anemone {
+namespace {
+
+using nemo2::FlagOf;
+using nemo2::Target;
+using nemo2::TextOf;
+
+constexpr std::string_view kNemo1Clip =
+    "nemo.collections.multimodal.models.vision_language_foundation.clip.megatron_clip_models.MegatronCLIPModel";
+constexpr std::string_view kNemo1Gpt =
+    "nemo.collections.nlp.models.language_modeling.megatron_gpt_model.MegatronGPTModel";
+
+constexpr std::string_view kNemo1Neva =
+    "nemo.collections.multimodal.models.multimodal_llm.neva.neva_model.MegatronNevaModel";
+
+Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
+  nemo2::CopyShared(from, &nemo2::Pair::nemo2, &nemo2::Pair::nemo1, to);
+  for (const char* key : {"encoder_seq_length", "max_position_embeddings"}) {
+    for (const char* theirs : {"seq_length", "max_seq_length"}) {
+      if (const ConfigNode* length = from.Get(theirs)) to[key] = *length;
+    }
+  }
+  const std::string norm = TextOf(from, "normalization");
+  const bool is_centered = FlagOf(from, "layernorm_zero_centered_gamma");
+  to["normalization"] = TextNode(norm == "RMSNorm" ? "rmsnorm" : is_centered ? "layernorm1p" : "layernorm");
+  if (norm == "RMSNorm" && is_centered) to["layernorm_zero_centered_gamma"] = ConfigNode::Bool(true);
+  const std::string function = Target(from, "activation_func");
+  const bool gates = FlagOf(from, "gated_linear_unit");
+  const auto* found =
+      std::find_if(std::begin(nemo2::kActivations), std::end(nemo2::kActivations), [&](const nemo2::Activation& a) {
+        return a.gates == gates && (a.function == function || (function.empty() && a.name == "gelu"));
+      });
+  if (found == std::end(nemo2::kActivations)) {
+    return Unsupported(fmt::format("activation_func: expected one that NeMo 1 has, found {}", function));
+  }
+  to["activation"] = TextNode(found->name);
+  if (found->openai) to["openai_gelu"] = ConfigNode::Bool(true);
+  if (const ConfigNode* rows = from.Get("vocab_size"); rows != nullptr && !rows->is_null())
+    to["override_vocab_size"] = *rows;
+  return {};
+}
+
+Status DeepSeekToNemo1(const ConfigNode& from, ConfigNode& to) {
+  // Its classes have other values for each of them; a config that leaves one out tells no model.
+  for (const char* key : {"q_lora_rank", "kv_lora_rank", "qk_head_dim", "qk_pos_emb_head_dim", "v_head_dim",
+                          "rotary_scaling_factor", "mscale", "mscale_all_dim", "moe_layer_freq", "qk_layernorm"}) {
+    if (from.Get(key) == nullptr) return Corrupt(fmt::format("{}: expected a value, found nothing", key));
+  }
+  to["multi_latent_attention"] = ConfigNode::Bool(true);
+  to.Erase("kv_channels");  // it means nothing here: NeMo's importer puts a number of heads there
+  const ConfigNode* length = from.Get(nemo2::kStretched);
+  if (length == nullptr) length = from.Get("max_position_embeddings");
+  to[nemo2::kStretched] = length == nullptr ? ConfigNode::Int(nemo2::kStretchedBuiltIn) : *length;
+  return {};
+}
+
+// What NeMo 1 says of some architectures in words of its own [NeMo v2.0.0 scripts/checkpoint_converters].
+void ArchitectureToNemo1(std::string_view config_class, const ConfigNode& from, ConfigNode& to) {
+  if (nemo2::IsOf(nemo2::kGemma, config_class) || nemo2::IsOf(nemo2::kGemma2, config_class) ||
+      nemo2::IsOf(nemo2::kGemma3, config_class))
+    to["apply_embedding_scaling"] = ConfigNode::Bool(true);
+  if (config_class.find(".llama.Llama31") != std::string_view::npos) {
+    to["scale_positional_embedding"] = ConfigNode::Bool(true);
+    for (const PositionFactor& factor : PositionFactors()) {
+      const ConfigNode* value = from.Get(factor.nemo2);
+      if (value == nullptr || !value->AsDouble() || value->AsDouble() == factor.built_in) continue;
+      ConfigNode& scaling = to["rope_scaling"];
+      if (!scaling.is_map()) scaling = ConfigNode::Map();
+      scaling[std::string(factor.hf)] = *value;
+    }
+  }
+  if (nemo2::IsOf(nemo2::kGemma3, config_class)) TakeGemma3(from, to);
+  if (nemo2::IsOf(nemo2::kGemma2, config_class)) TakeGemma2(from, to);
+}
+
+ConfigNode PrecisionOf(const ConfigNode& config) {
+  const std::string dtype = Target(config, "params_dtype");
+  if (FlagOf(config, "bf16") || dtype == "torch.bfloat16") return TextNode("bf16");
+  if (FlagOf(config, "fp16") || dtype == "torch.float16") return ConfigNode::Int(16);
+  return ConfigNode::Int(32);
+}
+
+// NeMo 1 demands an `optim` [megatron_base_model.py].
+ConfigNode OptimToNemo1(const ConfigNode* optim) {
+  ConfigNode to = ConfigNode::Map();
+  const ConfigNode* config = optim == nullptr ? nullptr : optim->Get("config");
+  to["name"] = TextNode("fused_adam");
+  if (config == nullptr) return to;
+  for (const char* key : {"lr", "weight_decay"}) {
+    if (const ConfigNode* value = config->Get(key)) to[key] = *value;
+  }
+  const ConfigNode *beta1 = config->Get("adam_beta1"), *beta2 = config->Get("adam_beta2");
+  if (beta1 != nullptr && beta2 != nullptr) to["betas"] = ConfigNode::List({*beta1, *beta2});
+  return to;
+}
+
+ConfigNode TokenizerToNemo1(const ConfigNode* tokenizer) {
+  ConfigNode to = ConfigNode::Map();
+  to["library"] = TextNode("huggingface");
+  to["type"] = ConfigNode::Null();
+  to["model"] = ConfigNode::Null();
+  to["vocab_file"] = ConfigNode::Null();
+  to["merge_file"] = ConfigNode::Null();
+  if (tokenizer == nullptr) return to;
+  if (const ConfigNode* name = tokenizer->Get("pretrained_model_name"))
+    to["type"] = name->is_map() ? TextNode(TextOf(*name, "attr")) : *name;
+  if (TextOf(*tokenizer, "_target_").find("sentencepiece") != std::string::npos) {
+    to["library"] = TextNode("sentencepiece");
+    if (const ConfigNode* path = tokenizer->Get("model_path")) to["model"] = *path;
+  }
+  return to;
+}
+
+}  // namespace
+
+bool IsNemo2Config(const ConfigNode& root) {
+  const ConfigNode* config = root.Get("config");
+  return root.Get("_target_") != nullptr && config != nullptr && config->is_map();
+}
+
+Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
+  const ConfigNode& config = *model_yaml.Get("config");
+  ConfigNode to = ConfigNode::Map();
+  to["precision"] = PrecisionOf(config);
+  to["mcore_gpt"] = ConfigNode::Bool(true);
+  to["transformer_engine"] = ConfigNode::Bool(true);
+  const ConfigNode *text = config.Get("text_transformer_config"), *vision = config.Get("vision_transformer_config");
+  std::string_view target = kNemo1Gpt;
+  if (text != nullptr && text->is_map() && vision != nullptr && vision->is_map()) {
+    target = kNemo1Clip;
+    if (const ConfigNode* size = vision->Get("output_dim")) to["output_dim"] = *size;
+    for (const auto& [name, tower] : {std::pair{"vision", vision}, std::pair{"text", text}}) {
+      ConfigNode& node = to[name] = ConfigNode::Map();
+      node["position_embedding_type"] = TextNode("learned_absolute");
+      if (const Status status = TransformerToNemo1(*tower, node); !status.ok()) return status.In(name);
+    }
+  } else if (const ConfigNode* language = config.Get("language_transformer_config"); language != nullptr) {
+    target = kNemo1Neva;
+    if (!language->is_map()) return Unsupported("config.language_transformer_config: expected a config, found none");
+    ANEMONE_TRY(TransformerToNemo1(*language, to).In("config.language_transformer_config"));
+    ArchitectureToNemo1(TextOf(*language, "_target_"), *language, to);
+    ANEMONE_ASSIGN(to["mm_cfg"], SeeingToNemo1(config));
+  } else {
+    ANEMONE_TRY(TransformerToNemo1(config, to).In("config"));
+    if (TextOf(model_yaml, "_target_") == nemo2::kDeepSeek.model_class || FlagOf(config, "multi_latent_attention"))
+      ANEMONE_TRY(DeepSeekToNemo1(config, to).In("config"));
+    ArchitectureToNemo1(TextOf(config, "_target_"), config, to);
+  }
+  to["tokenizer"] = TokenizerToNemo1(model_yaml.Get("tokenizer"));
+  to["optim"] = OptimToNemo1(model_yaml.Get("optim"));
+  to["target"] = TextNode(target);
+  to["nemo_version"] = TextNode("2.0.0");
+  return to;
+}
+
+}  // namespace anemone
