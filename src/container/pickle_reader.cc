@@ -10,7 +10,11 @@
 
 #include "base/utf8.h"
 #include "container/pickle.h"
+#include "container/pickle_dict.h"
+#include "container/pickle_escapes.h"
+#include "container/pickle_memo.h"
 #include "container/pickle_names.h"
+#include "container/pickle_opcodes.h"
 #include "container/text.h"
 
 namespace anemone {
@@ -23,7 +27,6 @@ namespace op = internal::op;
 constexpr size_t kMaxIntBytes = 255;    // the longest LONG1; an int in a checkpoint has 8
 constexpr size_t kMaxIntDigits = 613;   // every number of so many digits fits kMaxIntBytes
 constexpr size_t kMaxNameBytes = 4096;  // of a global's module or name
-constexpr uint64_t kPutAhead = 65536;   // of a memo index beyond the bytes read: writers count up from 0
 
 std::string_view KindName(Kind kind) {
   constexpr std::string_view kNames[] = {"None",     "a bool",   "an int",    "an int",          "a float",
@@ -76,121 +79,6 @@ std::optional<std::string> ToLatin1(std::string_view text) {
   return bytes;
 }
 
-// A dict key as Python compares it: atoms by value (True == 1 == 1.0), everything else by identity.
-struct Key {
-  char type;
-  uint64_t number;
-  std::string_view text;
-  bool operator==(const Key&) const = default;
-};
-struct KeyHash {
-  size_t operator()(const Key& key) const {
-    return std::hash<std::string_view>()(key.text) ^ (key.number * 0x9e3779b97f4a7c15u) ^ static_cast<size_t>(key.type);
-  }
-};
-Key KeyOf(const ValueNode& node) {
-  switch (node.kind) {
-    case Kind::kBool:
-    case Kind::kInt:
-      return {'i', static_cast<uint64_t>(node.integer), {}};
-    case Kind::kFloat:
-      if (std::abs(node.real) < 0x1p62 && node.real == std::floor(node.real)) {
-        return {'i', static_cast<uint64_t>(static_cast<int64_t>(node.real)), {}};
-      }
-      if (std::isnan(node.real)) break;
-      return {'f', std::bit_cast<uint64_t>(node.real), {}};
-    case Kind::kBigInt:
-      return {'I', 0, node.text};
-    case Kind::kString:
-      return {'s', 0, node.text};
-    case Kind::kBytes:
-      return {'b', 0, node.text};
-    default:
-      break;
-  }
-  return {'p', std::bit_cast<uintptr_t>(&node), {}};
-}
-
-// Keeps of every key its first place and its last value, as Python's dicts do.
-void DropDuplicateKeys(ValueList& pairs) {
-  std::unordered_map<Key, size_t, KeyHash> places;
-  const bool many = pairs.size() > 16;
-  if (many) places.reserve(pairs.size() / 2);
-  size_t kept = 0;
-  for (size_t i = 0; i + 1 < pairs.size(); i += 2) {
-    const Key key = KeyOf(*pairs[i]);
-    size_t place = kept;
-    if (many) {
-      place = places.emplace(key, kept).first->second;
-    } else {
-      for (size_t j = 0; j < kept && place == kept; j += 2) {
-        if (KeyOf(*pairs[j]) == key) place = j;
-      }
-    }
-    if (place == kept) {
-      pairs[kept] = pairs[i];
-      kept += 2;
-    }
-    pairs[place + 1] = pairs[i + 1];
-  }
-  pairs.resize(kept);
-}
-
-// The memo, with a slot for each index that the pickle reads: writers put nearly every value there and read few.
-class Memo {
- public:
-  Memo() = default;
-  explicit Memo(std::string_view pickle) {
-    uint64_t end = 0;
-    for (size_t at = 0; at < pickle.size();) {
-      const auto opcode = static_cast<uint8_t>(pickle[at++]);
-      const std::optional<std::string_view> argument = internal::TakeArgument(opcode, pickle, at);
-      if (!argument || opcode == op::kStop) break;
-      const std::optional<uint64_t> index = IndexIn(opcode, *argument);
-      if (!index || *index > at + kPutAhead) continue;
-      end = std::max(end, *index + 1);
-      if (words_.size() < (end + 63) / 64) words_.resize(std::max<size_t>((end + 63) / 64, 2 * words_.size()));
-      words_[*index / 64].bits |= uint64_t{1} << *index % 64;
-    }
-    size_t count = 0;
-    for (Word& word : words_) {
-      word.before = count;
-      count += static_cast<size_t>(std::popcount(word.bits));
-    }
-    slots_.resize(count);
-  }
-  // Null for an index that is never read.
-  ValueRef* Find(uint64_t index) {
-    if (index / 64 >= words_.size()) return nullptr;
-    const Word& word = words_[index / 64];
-    const uint64_t bit = uint64_t{1} << index % 64;
-    if ((word.bits & bit) == 0) return nullptr;
-    return &slots_[word.before + static_cast<size_t>(std::popcount(word.bits & (bit - 1)))];
-  }
-
- private:
-  struct Word {
-    uint64_t bits = 0;
-    size_t before = 0;  // bits in the words before
-  };
-  static std::optional<uint64_t> IndexIn(uint8_t opcode, std::string_view argument) {
-    uint64_t index = 0;
-    switch (opcode) {
-      case op::kGet:
-        std::from_chars(argument.data(), argument.data() + argument.size(), index);
-        return index;
-      case op::kBinGet:
-      case op::kLongBinGet:
-        for (size_t i = argument.size(); i-- > 0;) index = index << 8 | static_cast<uint8_t>(argument[i]);
-        return index;
-      default:
-        return std::nullopt;
-    }
-  }
-  std::vector<Word> words_;
-  std::vector<ValueRef> slots_;
-};
-
 class Reader {
  public:
   Reader(std::string_view bytes, const PickleLimits& limits, ValueGraph& graph, const ObjectVisitor& visitor)
@@ -204,7 +92,7 @@ class Reader {
   // Runs until STOP. The graph holds what was built, also on failure.
   Status Run() {
     if (bytes_.size() > limits_.max_bytes) bytes_ = bytes_.substr(0, limits_.max_bytes), cut_ = true;
-    memo_ = Memo(bytes_);
+    memo_ = internal::PickleMemo(bytes_);
     while (!stopped_) {
       start_ = at_;
       if (at_ == bytes_.size()) return Where(Truncated("STOP", 1));
@@ -216,8 +104,8 @@ class Reader {
       }
     }
     for (ValueNode& node : graph_.nodes()) {
-      if (node.kind == Kind::kDict && node.items.size() > 2) DropDuplicateKeys(node.items);
-      if (node.kind == Kind::kObject && node.entries.size() > 2) DropDuplicateKeys(node.entries);
+      if (node.kind == Kind::kDict && node.items.size() > 2) internal::DropDuplicateKeys(node.items);
+      if (node.kind == Kind::kObject && node.entries.size() > 2) internal::DropDuplicateKeys(node.entries);
     }
     return {};
   }
@@ -250,16 +138,16 @@ class Reader {
     at_ += count;
     return taken;
   }
-  // A little-endian number of `width` bytes.
-  Result<uint64_t> Number(int width) {
-    ANEMONE_ASSIGN(const std::string_view raw, Take("an argument", static_cast<uint64_t>(width)));
+  // A little-endian number, the opcode's argument or the count before it.
+  Result<uint64_t> Number(uint8_t opcode) {
+    ANEMONE_ASSIGN(const std::string_view raw, Take("an argument", internal::ArgumentWidth(opcode)));
     uint64_t value = 0;
     for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
     return value;
   }
   // Bytes behind their count.
-  Result<std::string_view> Counted(int width) {
-    ANEMONE_ASSIGN(const uint64_t count, Number(width));
+  Result<std::string_view> Counted(uint8_t opcode) {
+    ANEMONE_ASSIGN(const uint64_t count, Number(opcode));
     return Take("data", count);
   }
   Result<std::string_view> Line() {
@@ -402,68 +290,26 @@ class Reader {
     PushNew(Kind::kFloat)->real = value;
     return {};
   }
-  // repr() of a Python 2 string: 'a\x00b'.
   Status PushQuotedLine(std::string_view line) {
-    const auto bad = [&] { return Corrupt("expected a quoted string, found " + Quoted(line) + " [PKL-7]"); };
-    if (line.size() < 2 || (line[0] != '\'' && line[0] != '"') || line.back() != line[0]) return bad();
-    const std::string_view body = line.substr(1, line.size() - 2);
-    std::string text;
-    for (size_t i = 0; i < body.size(); ++i) {
-      if (body[i] != '\\') {
-        text += body[i];
-        continue;
-      }
-      if (++i == body.size()) return bad();
-      constexpr std::string_view kEscapes = "\\'\"abfnrtv", kMeanings = "\\'\"\a\b\f\n\r\t\v";
-      unsigned code = 0;
-      if (const size_t simple = kEscapes.find(body[i]); simple != std::string_view::npos) {
-        text += kMeanings[simple];
-      } else if (body[i] == 'x') {
-        const char* from = body.data() + i + 1;
-        if (body.size() - i < 3 || std::from_chars(from, from + 2, code, 16).ptr != from + 2) return bad();
-        text += static_cast<char>(code);
-        i += 2;
-      } else if (body[i] >= '0' && body[i] <= '7') {
-        const char* from = body.data() + i;
-        const char* end = std::from_chars(from, from + std::min<size_t>(3, body.size() - i), code, 8).ptr;
-        text += static_cast<char>(code);
-        i += static_cast<size_t>(end - from) - 1;
-      } else {
-        text += '\\';  // Python keeps an escape that it does not know
-        text += body[i];
-      }
-    }
-    PushPython2String(std::move(text));
+    const bool is_quoted = line.size() >= 2 && (line[0] == '\'' || line[0] == '"') && line.back() == line[0];
+    internal::Unescaped body = internal::UnescapeString(is_quoted ? line.substr(1, line.size() - 2) : "");
+    if (!is_quoted || body.broken_at != std::string_view::npos)
+      return Corrupt("expected a quoted string, found " + Quoted(line) + " [PKL-7]");
+    PushPython2String(std::move(body.text));
     return {};
   }
-  // Python's raw-unicode-escape: Latin-1 with \uXXXX and \UXXXXXXXX.
   Status PushUnicodeLine(std::string_view line) {
-    std::string text;
-    for (size_t i = 0; i < line.size(); ++i) {
-      uint32_t code = static_cast<uint8_t>(line[i]);
-      const size_t digits = line[i] != '\\' || i + 1 == line.size() ? 0
-                            : line[i + 1] == 'u'                    ? 4
-                            : line[i + 1] == 'U'                    ? 8
-                                                                    : 0;
-      if (digits != 0) {
-        const char* from = line.data() + i + 2;
-        if (line.size() - i - 2 < digits || std::from_chars(from, from + digits, code, 16).ptr != from + digits ||
-            code > 0x10ffff) {
-          return Corrupt("expected \\uXXXX, found " + Quoted(line.substr(i)) + " [PKL-6]");
-        }
-        i += 1 + digits;
-      }
-      AppendUtf8(code, text);
-    }
-    // Two escapes that make one letter in UTF-16 stay two surrogates here, as in Python.
-    PushNew(Kind::kString)->text = std::move(text);
+    internal::Unescaped body = internal::UnescapeUnicode(line);
+    if (body.broken_at != std::string_view::npos)
+      return Corrupt("expected \\uXXXX, found " + Quoted(line.substr(body.broken_at)) + " [PKL-6]");
+    PushNew(Kind::kString)->text = std::move(body.text);
     return {};
   }
 
   // --- memo
   Status Put(uint64_t index) {
     ANEMONE_TRY(Need(1));
-    if (index > at_ + kPutAhead) {
+    if (index > at_ + internal::kPutAhead) {
       return Corrupt("expected a memo index near " + std::to_string(memo_end_) + ", found " + std::to_string(index) +
                      " [PKL-5]");
     }
@@ -705,7 +551,7 @@ class Reader {
   bool stopped_ = false;
   std::vector<ValueRef> stack_;
   std::vector<size_t> marks_;
-  Memo memo_;
+  internal::PickleMemo memo_;
   uint64_t memo_end_ = 0;  // one more than the largest index that was put
   std::unordered_map<std::string, ValueRef> globals_;
   std::array<ValueRef, 1024> ints_ = {};
@@ -722,7 +568,7 @@ Status Reader::Step(uint8_t opcode) {
     }
     case op::kBinPut:
     case op::kLongBinPut: {
-      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinPut ? 1 : 4));
+      ANEMONE_ASSIGN(const uint64_t index, Number(opcode));
       return Put(index);
     }
     case op::kMemoize:
@@ -752,12 +598,12 @@ Status Reader::Step(uint8_t opcode) {
 Status Reader::Control(uint8_t opcode) {
   switch (opcode) {
     case op::kProto: {
-      ANEMONE_ASSIGN(const uint64_t protocol, Number(1));
+      ANEMONE_ASSIGN(const uint64_t protocol, Number(opcode));
       if (protocol > 5) return Unsupported("expected protocol 0 to 5, found " + std::to_string(protocol) + " [PKL-1]");
       return {};
     }
     case op::kFrame: {
-      ANEMONE_ASSIGN(const uint64_t size, Number(8));
+      ANEMONE_ASSIGN(const uint64_t size, Number(opcode));
       if (size > bytes_.size() - at_) return Truncated("a frame", size);
       return {};
     }
@@ -806,13 +652,13 @@ Status Reader::Scalar(uint8_t opcode) {
     case op::kBinInt1:
     case op::kBinInt2:
     case op::kBinInt: {
-      ANEMONE_ASSIGN(const uint64_t value, Number(opcode == op::kBinInt1 ? 1 : opcode == op::kBinInt2 ? 2 : 4));
+      ANEMONE_ASSIGN(const uint64_t value, Number(opcode));
       PushInt(opcode == op::kBinInt ? static_cast<int32_t>(value) : static_cast<int64_t>(value));
       return {};
     }
     case op::kLong1:
     case op::kLong4: {
-      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode == op::kLong1 ? 1 : 4));
+      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode));
       return PushLong(raw);
     }
     case op::kInt: {
@@ -831,7 +677,7 @@ Status Reader::Scalar(uint8_t opcode) {
       return PushFloatLine(line);
     }
     case op::kBinFloat: {
-      ANEMONE_ASSIGN(const uint64_t little, Number(8));
+      ANEMONE_ASSIGN(const uint64_t little, Number(opcode));
       PushNew(Kind::kFloat)->real = std::bit_cast<double>(__builtin_bswap64(little));
       return {};
     }
@@ -845,9 +691,7 @@ Status Reader::String(uint8_t opcode) {
     case op::kShortBinUnicode:
     case op::kBinUnicode:
     case op::kBinUnicode8: {
-      ANEMONE_ASSIGN(const std::string_view text, Counted(opcode == op::kShortBinUnicode ? 1
-                                                          : opcode == op::kBinUnicode    ? 4
-                                                                                         : 8));
+      ANEMONE_ASSIGN(const std::string_view text, Counted(opcode));
       return PushText(text);
     }
     case op::kUnicode: {
@@ -856,7 +700,7 @@ Status Reader::String(uint8_t opcode) {
     }
     case op::kShortBinString:
     case op::kBinString: {
-      ANEMONE_ASSIGN(const std::string_view text, Counted(opcode == op::kShortBinString ? 1 : 4));
+      ANEMONE_ASSIGN(const std::string_view text, Counted(opcode));
       return PushPython2String(std::string(text)), Status();
     }
     case op::kString: {
@@ -866,13 +710,11 @@ Status Reader::String(uint8_t opcode) {
     case op::kShortBinBytes:
     case op::kBinBytes:
     case op::kBinBytes8: {
-      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode == op::kShortBinBytes ? 1
-                                                         : opcode == op::kBinBytes    ? 4
-                                                                                      : 8));
+      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode));
       return PushBytes(raw, /*bytearray=*/false), Status();
     }
     case op::kByteArray8: {
-      ANEMONE_ASSIGN(const std::string_view raw, Counted(8));
+      ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode));
       return PushBytes(raw, /*bytearray=*/true), Status();
     }
     default:
@@ -932,7 +774,7 @@ Status Reader::Name(uint8_t opcode) {
     }
     case op::kBinGet:
     case op::kLongBinGet: {
-      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinGet ? 1 : 4));
+      ANEMONE_ASSIGN(const uint64_t index, Number(opcode));
       return Get(index);
     }
     case op::kGlobal: {

@@ -11,7 +11,9 @@
 #include <unordered_map>
 
 #include "base/utf8.h"
+#include "container/pickle_escapes.h"
 #include "container/pickle_names.h"
+#include "container/pickle_opcodes.h"
 #include "container/text.h"
 
 namespace anemone {
@@ -114,64 +116,6 @@ std::string_view Strip(std::string_view text) {
   return text.substr(from, text.find_last_not_of(kBlank) - from + 1);
 }
 
-// 'a\x00b' as repr() of Python 2 writes it, without the quotes; raw-unicode-escape when `unicode`.
-std::string Unescape(std::string_view body, bool unicode) {
-  std::string text;
-  for (size_t i = 0; i < body.size(); ++i) {
-    const auto number = [&](size_t from, size_t digits, unsigned base) {
-      uint32_t value = 0;
-      size_t used = 0;
-      for (; used < digits && from + used < body.size(); ++used) {
-        const char c = body[from + used];
-        const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
-                               : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
-                               : c >= 'A' && c <= 'F' ? static_cast<unsigned>(c - 'A' + 10)
-                                                      : 99;
-        if (digit >= base) break;
-        value = value * base + digit;
-      }
-      return std::pair(value, used);
-    };
-    if (body[i] != '\\' || i + 1 == body.size()) {
-      if (unicode) {
-        AppendUtf8(static_cast<uint8_t>(body[i]), text);
-      } else {
-        text += body[i];
-      }
-      continue;
-    }
-    const char next = body[i + 1];
-    if (unicode) {
-      const size_t digits = next == 'u' ? 4 : next == 'U' ? 8 : 0;
-      const auto [code, used] = number(i + 2, digits, 16);
-      if (digits != 0 && used == digits && code <= 0x10ffff) {
-        AppendUtf8(code, text);
-        i += 1 + digits;
-      } else {
-        text += '\\';
-      }
-      continue;
-    }
-    constexpr std::string_view kEscapes = "\\'\"abfnrtv", kMeanings = "\\'\"\a\b\f\n\r\t\v";
-    ++i;
-    if (const size_t simple = kEscapes.find(next); simple != kEscapes.npos) {
-      text += kMeanings[simple];
-    } else if (next == 'x') {
-      const auto [code, used] = number(i + 1, 2, 16);
-      text += static_cast<char>(code);
-      i += used;
-    } else if (next >= '0' && next <= '7') {
-      const auto [code, used] = number(i, 3, 8);
-      text += static_cast<char>(code);
-      i += used - 1;
-    } else {
-      text += '\\';
-      text += next;
-    }
-  }
-  return text;
-}
-
 class Tracer {
  public:
   Tracer(const ByteRange& input, const PickleVisitor& visitor)
@@ -233,9 +177,11 @@ class Tracer {
       trace_.oddities.push_back(Where() + ": " + std::string(what));
     }
   }
-  Result<uint64_t> Number(int width) {
-    ANEMONE_TRY(Enter(static_cast<uint64_t>(width)));
-    ANEMONE_ASSIGN(const std::string_view raw, in_.Peek(static_cast<uint64_t>(width)));
+  // The opcode's argument, or the count before it.
+  Result<uint64_t> Number() {
+    const uint8_t width = internal::ArgumentWidth(opcode_);
+    ANEMONE_TRY(Enter(width));
+    ANEMONE_ASSIGN(const std::string_view raw, in_.Peek(width));
     uint64_t value = 0;
     for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
     in_.Skip(raw.size());
@@ -264,8 +210,8 @@ class Tracer {
   // The text that a slot stands for, its beginning where it is longer than `limit`.
   Result<std::string> Text(const Slot& slot, uint64_t limit) {
     ANEMONE_ASSIGN(std::string raw, Raw(slot.at, slot.size, limit));
-    if (slot.kind == Slot::kQuoted) return Unescape(raw, /*unicode=*/false);
-    if (slot.kind == Slot::kEscaped || slot.kind == Slot::kWrappedLine) return Unescape(raw, /*unicode=*/true);
+    if (slot.kind == Slot::kQuoted) return internal::UnescapeString(raw).text;
+    if (slot.kind == Slot::kEscaped || slot.kind == Slot::kWrappedLine) return internal::UnescapeUnicode(raw).text;
     return raw;
   }
   // A number in a line: anything that strtol, PyLong_FromString or PyOS_string_to_double could take.
@@ -306,8 +252,8 @@ class Tracer {
     Push(slot);
     return {};
   }
-  Status Counted(Slot::Kind kind, int width, bool is_signed = false) {
-    ANEMONE_ASSIGN(const uint64_t count, Number(width));
+  Status Counted(Slot::Kind kind, bool is_signed = false) {
+    ANEMONE_ASSIGN(const uint64_t count, Number());
     if ((is_signed && count > 0x7fffffff) || count > ~uint64_t{0} / 2) return Stops("a count that is not negative");
     return Literal(kind, count);
   }
@@ -432,8 +378,8 @@ class Tracer {
     Call(Pop());
     return {};
   }
-  Status Extension(int width) {
-    ANEMONE_ASSIGN(const uint64_t code, Number(width));
+  Status Extension() {
+    ANEMONE_ASSIGN(const uint64_t code, Number());
     Odd("extension code " + std::to_string(code) + ", a name outside the file");
     Push({Slot::kResult, 0, 0});
     return {};
@@ -503,7 +449,7 @@ class Tracer {
   }
 
   Status Frame() {
-    ANEMONE_ASSIGN(const uint64_t size, Number(8));
+    ANEMONE_ASSIGN(const uint64_t size, Number());
     ANEMONE_TRY(Enter(size));
     if (in_.at() < frame_end_) Odd("a frame inside a frame");
     frame_end_ = in_.at() + size;
@@ -545,7 +491,7 @@ class Tracer {
 Status Tracer::Step(uint8_t opcode) {
   switch (opcode) {
     case op::kProto: {
-      ANEMONE_ASSIGN(protocol_, Number(1));
+      ANEMONE_ASSIGN(protocol_, Number());
       return protocol_ > 5 ? Stops("protocol 0 to 5 [PKL-1]") : Status();
     }
     case op::kFrame:
@@ -597,15 +543,11 @@ Status Tracer::Scalar(uint8_t opcode) {
     case op::kBinInt2:
     case op::kBinInt:
     case op::kBinFloat:
-      ANEMONE_TRY(Number(opcode == op::kBinInt1   ? 1
-                         : opcode == op::kBinInt2 ? 2
-                         : opcode == op::kBinInt  ? 4
-                                                  : 8)
-                      .status());
+      ANEMONE_TRY(Number().status());
       return Push({}), Status();
     case op::kLong1:
     case op::kLong4: {
-      ANEMONE_ASSIGN(const uint64_t count, Number(opcode == op::kLong1 ? 1 : 4));
+      ANEMONE_ASSIGN(const uint64_t count, Number());
       if (count > 0x7fffffff) return Stops("a count that is not negative");
       ANEMONE_TRY(Enter(count));
       in_.Skip(count);
@@ -623,22 +565,17 @@ Status Tracer::Scalar(uint8_t opcode) {
 Status Tracer::String(uint8_t opcode) {
   switch (opcode) {
     case op::kShortBinUnicode:
-      return Counted(Slot::kText, 1);
     case op::kBinUnicode:
-      return Counted(Slot::kText, 4);
     case op::kBinUnicode8:
-      return Counted(Slot::kText, 8);
     case op::kShortBinString:  // Python 2's: text once decoded
-      return Counted(Slot::kText, 1);
+      return Counted(Slot::kText);
     case op::kBinString:
-      return Counted(Slot::kText, 4, /*is_signed=*/true);
+      return Counted(Slot::kText, /*is_signed=*/true);
     case op::kShortBinBytes:
-      return Counted(Slot::kBytes, 1);
     case op::kBinBytes:
-      return Counted(Slot::kBytes, 4);
     case op::kBinBytes8:
     case op::kByteArray8:
-      return Counted(Slot::kBytes, 8);
+      return Counted(Slot::kBytes);
     case op::kString:
       return LiteralLine(Slot::kQuoted);
     case op::kUnicode:
@@ -688,7 +625,7 @@ Status Tracer::Memo(uint8_t opcode) {
     }
     case op::kBinPut:
     case op::kLongBinPut: {
-      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinPut ? 1 : 4));
+      ANEMONE_ASSIGN(const uint64_t index, Number());
       return Put(index);
     }
     case op::kMemoize:
@@ -699,7 +636,7 @@ Status Tracer::Memo(uint8_t opcode) {
     }
     case op::kBinGet:
     case op::kLongBinGet: {
-      ANEMONE_ASSIGN(const uint64_t index, Number(opcode == op::kBinGet ? 1 : 4));
+      ANEMONE_ASSIGN(const uint64_t index, Number());
       return Get(index);
     }
     default:
@@ -732,11 +669,9 @@ Status Tracer::Name(uint8_t opcode) {
       stack_.back() = {Slot::kResult, 0, 0};
       return {};
     case op::kExt1:
-      return Extension(1);
     case op::kExt2:
-      return Extension(2);
     case op::kExt4:
-      return Extension(4);
+      return Extension();
     default:
       return Stops("an opcode, found " + internal::OpcodeName(opcode) + " [PKL-3]");
   }

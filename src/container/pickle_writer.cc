@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "container/pickle.h"
 #include "container/pickle_names.h"
+#include "container/pickle_opcodes.h"
 #include "container/text.h"
 
 namespace anemone {

@@ -40,8 +40,8 @@ Opaque ToOpaque(const Value& owner, ValueRef node) {
   } else if (Callee(*node) == "_io BytesIO") {
     opaque.form = Opaque::Form::kBytesIO;
     const auto* state = Sequence(node->state);
-    auto bytes = state != nullptr && !state->empty() ? BytesOf((*state)[0]) : std::nullopt;
-    opaque.holds_data = !bytes || !IsSavedNone(*std::move(bytes));
+    const ValueNode* bytes = state != nullptr && !state->empty() ? (*state)[0] : nullptr;
+    opaque.holds_data = bytes == nullptr || bytes->kind != Kind::kBytes || !IsSavedNone(bytes->text);
   }
   return opaque;
 }

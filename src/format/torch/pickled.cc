@@ -53,26 +53,5 @@ Result<std::vector<uint64_t>> UnsignedList(const ValueNode* node, std::string_vi
 }
 
 // The bytes a node stands for: bytes, or protocol 2's `_codecs.encode(text, 'latin1')`, or an empty `bytes()`.
-std::optional<std::string> BytesOf(const ValueNode* node) {
-  if (node == nullptr) return std::nullopt;
-  if (node->kind == Kind::kBytes) return node->text;
-  const std::string_view callee = Callee(*node);
-  if ((callee == "builtins bytes" || callee == "__builtin__ bytes") && node->items.empty()) return std::string();
-  if (callee != "_codecs encode" || node->items.size() != 2 || node->items[0]->kind != Kind::kString)
-    return std::nullopt;
-  std::string bytes;
-  const std::string& text = node->items[0]->text;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c < 0x80) {
-      bytes += text[i];
-    } else if ((c == 0xC2 || c == 0xC3) && i + 1 < text.size()) {
-      bytes += static_cast<char>(((c & 3) << 6) | (static_cast<unsigned char>(text[++i]) & 0x3F));
-    } else {
-      return std::nullopt;  // not latin-1
-    }
-  }
-  return bytes;
-}
 
 }  // namespace anemone

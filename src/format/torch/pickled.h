@@ -1,4 +1,4 @@
-// What the parts of a pickled object say, where torch is asked: names, calls, numbers, sizes, bytes. Rule TZ-12:
+// What the parts of a pickled object say, where torch is asked: names, calls, numbers, sizes. Rule TZ-12:
 // docs/formats/pytorch.md.
 #ifndef ANEMONE_FORMAT_TORCH_PICKLED_H_
 #define ANEMONE_FORMAT_TORCH_PICKLED_H_
@@ -20,8 +20,6 @@ std::string_view GlobalName(const ValueNode* node);
 std::string_view Callee(const ValueNode& node);
 // Text of a string; of a Python 2 byte string as well.
 std::optional<std::string_view> Text(const ValueNode* node);
-// The bytes a node stands for: bytes, or protocol 2's `_codecs.encode(text, 'latin1')`, or an empty `bytes()`.
-std::optional<std::string> BytesOf(const ValueNode* node);
 // The items of a tuple, list or torch.Size; null for anything else.
 const ValueList* Sequence(const ValueNode* node);
 // Errors: Corrupt, calling it `what`.

@@ -233,14 +233,15 @@ struct Rebuilder {
     if (!dtype) dtype = FindDType(&DTypeInfo::numpy, "|" + word);
     if (!dtype) return Unsupported(fmt::format("[TZ-11] a numpy array of type {}", word));
     if ((*state)[3]->integer != 0) return Unsupported("[TZ-16] a Fortran-ordered numpy array");
-    auto bytes = BytesOf((*state)[4]);
-    if (!bytes) return Corrupt("[TZ-16] expected bytes as the array's content");
+    const ValueNode* bytes = (*state)[4];
+    if (bytes == nullptr || bytes->kind != Kind::kBytes)
+      return Corrupt("[TZ-16] expected bytes as the array's content");
     const auto count = NumElements(shape);
     uint64_t size = 0;
-    if (!count || __builtin_mul_overflow(*count, SizeBytes(*dtype), &size) || size != bytes->size()) {
-      return Corrupt(fmt::format("[TZ-16] a numpy array {} with {} bytes", ToString(shape), bytes->size()));
+    if (!count || __builtin_mul_overflow(*count, SizeBytes(*dtype), &size) || size != bytes->text.size()) {
+      return Corrupt(fmt::format("[TZ-16] a numpy array {} with {} bytes", ToString(shape), bytes->text.size()));
     }
-    return Tensor::FromBytes(*dtype, std::move(shape), *std::move(bytes));
+    return Tensor::FromBytes(*dtype, std::move(shape), bytes->text);
   }
 };
 

@@ -38,7 +38,8 @@ Result<StorageId> ParseStorageId(const ValueNode* node) {
   if (!key) return Corrupt("[TZ-10] expected a string as storage key");
   id.key = *key;
   ANEMONE_ASSIGN(id.numel, Unsigned((*parts)[4], "storage size"));
-  if (parts->size() == 6 && (*parts)[5]->kind != ValueNode::Kind::kNone) {  // (view key, offset, size) of the root storage
+  if (parts->size() == 6 &&
+      (*parts)[5]->kind != ValueNode::Kind::kNone) {  // (view key, offset, size) of the root storage
     const auto* view = Sequence((*parts)[5]);
     if (view == nullptr || view->size() != 3) return Corrupt("[TL-4] expected (key, offset, size) as storage view");
     ANEMONE_ASSIGN(id.view_offset, Unsigned((*view)[1], "view offset"));
