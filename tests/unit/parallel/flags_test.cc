@@ -1,5 +1,6 @@
 // Negative controls: a family that sets a flag wrongly is noticed. Each flag of each family is flipped on files that
-// NeMo wrote (of NeVA, on a model made from its tables); then something must fail or come out otherwise.
+// NeMo wrote, or transformers (of NeVA, and of experts, on models made from their tables); then something must fail or
+// come out otherwise.
 #include <functional>
 #include <map>
 #include <set>
@@ -135,8 +136,11 @@ Sample Made(const Family& family, const std::string& dialect, const Parts& parts
 
 std::vector<Sample> Samples() {
   std::vector<Sample> samples;
-  for (const char* name : {"clip/hf", "clip/mcore.nemo", "clip/legacy.nemo", "siglip/hf_siglip",
-                           "siglip/siglip_32.nemo", "gpt/A.nemo", "gpt/C.nemo", "gpt/Z.nemo", "t5/t5.nemo"})
+  for (const char* name :
+       {"clip/hf", "clip/mcore.nemo", "clip/legacy.nemo", "siglip/hf_siglip", "siglip/siglip_32.nemo", "gpt/A.nemo",
+        "gpt/C.nemo", "gpt/Z.nemo", "t5/t5.nemo", "decoders/bert/hf", "transformers5_others/bert_pretraining",
+        "transformers5_others/bert_masked_lm", "mtp/llama/ckpt", "mtp/deepseek/ckpt", "decoders/llava/hf",
+        "transformers5/qwen3_moe", "transformers5_others/llava_siglip_mistral"})
     samples.push_back(FromGolden(name));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true}));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true, .latent = true}));
@@ -172,6 +176,12 @@ TEST(FlagsTest, AFlagThatIsSetWronglyIsNoticed) {
       }
       bool& is_noticed = noticed[family.name + " " + symbol.name];
       is_noticed = is_noticed || Observed(sample, flipped, canonical) != before;
+    }
+  }
+  for (const Family* family : Families()) {
+    for (const Symbol& symbol : family->symbols) {
+      const std::string flag = family->name + " " + symbol.name;
+      EXPECT_TRUE(symbol.kind == Symbol::Kind::kSize || noticed.contains(flag)) << flag << " was never flipped";
     }
   }
   // It only says whether a merge looks for zero rows to count the tokens, which gives the same number here.
