@@ -197,7 +197,7 @@ Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept,
   ANEMONE_ASSIGN(const uint64_t width, SizeOf(model, "hidden_size"));
   ANEMONE_ASSIGN(const uint64_t num_heads, SizeOf(model, "num_attention_heads"));
   ANEMONE_ASSIGN(const uint64_t channels, SizeOf(model, "kv_channels", width / num_heads));
-  if (channels * num_heads != width)
+  if (width % num_heads != 0 || channels != width / num_heads)
     return Unsupported(
         fmt::format("kv_channels: expected {}, as transformers' BERT computes, found {}", width / num_heads, channels));
   ConfigNode json = kept != nullptr ? *kept : NewJson(heads);

@@ -45,15 +45,14 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   } else if (rope && norm == "rmsnorm" && activation == "geglu" && is("apply_embedding_scaling")) {
     found = "GemmaForCausalLM";
   } else if (rope && norm == "rmsnorm" && activation.ends_with("glu")) {
-    const bool is_wide = number("kv_channels") * number("num_attention_heads") != number("hidden_size");
-    found = has("num_moe_experts")          ? is("qk_layernorm") ? "Qwen3MoeForCausalLM" : "MixtralForCausalLM"
-            : is("qk_layernorm")            ? "Qwen3ForCausalLM"
-            : is("rotary_interleaved")      ? "ChatGLMForConditionalGeneration"
-            : is_partial                    ? "Phi3ForCausalLM"
-            : is("bias")                    ? "LlamaForCausalLM"
-            : is("qkv_bias")                ? "Qwen2ForCausalLM"
-            : has("window_size") || is_wide ? "MistralForCausalLM"
-                                            : "LlamaForCausalLM";
+    found = has("num_moe_experts")     ? is("qk_layernorm") ? "Qwen3MoeForCausalLM" : "MixtralForCausalLM"
+            : is("qk_layernorm")       ? "Qwen3ForCausalLM"
+            : is("rotary_interleaved") ? "ChatGLMForConditionalGeneration"
+            : is_partial               ? "Phi3ForCausalLM"
+            : is("bias")               ? "LlamaForCausalLM"
+            : is("qkv_bias")           ? "Qwen2ForCausalLM"
+            : has("window_size") || HasOddHeads(words) ? "MistralForCausalLM"
+                                                       : "LlamaForCausalLM";
   } else if (rope && norm == "layernorm" &&
              (activation == "squared-relu" || (activation == "gelu" && is("layernorm_zero_centered_gamma")))) {
     found = "NemotronForCausalLM";

@@ -277,6 +277,14 @@ const std::vector<std::string_view>& LatentWords() {
   return words;
 }
 
+bool HasOddHeads(const ConfigNode& config) {
+  const auto number = [&](std::string_view word) { return WordAt(config, word).AsInt().value_or(0); };
+  int64_t together = 0;
+  return !WordAt(config, "kv_channels").is_null() &&
+         (__builtin_mul_overflow(number("kv_channels"), number("num_attention_heads"), &together) ||
+          together != number("hidden_size"));
+}
+
 int64_t MtpLayersOf(const ConfigNode& model) { return WordAt(model, "mtp_num_layers").AsInt().value_or(0); }
 
 const std::vector<std::string_view>& YarnWords() {

@@ -40,6 +40,9 @@ int64_t MtpLayersOf(const ConfigNode& model);
 inline constexpr std::string_view kYarn = "yarn";
 const std::vector<std::string_view>& YarnWords();
 
+// Whether a config says heads that are not `hidden_size` wide together.
+bool HasOddHeads(const ConfigNode& config);
+
 // The first key that says what no model of NeMo 1's computes: multi-latent attention, layers with and without experts,
 // experts that all tokens share, routers of DeepSeek's; empty: none.
 std::string_view KeyBeyondNemo1(const ConfigNode& model);

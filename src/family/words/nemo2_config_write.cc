@@ -160,9 +160,7 @@ Result<const nemo2::Architecture*> ArchitectureOf(const ConfigNode& model, const
     if (!is_silu || FlagOf(config, "qk_layernorm")) return &nemo2::kGpt;
     if (is_set("num_moe_experts")) return &nemo2::kMixtral;
     if (FlagOf(config, "add_qkv_bias")) return FlagOf(config, "rotary_interleaved") ? &nemo2::kChatGlm : &nemo2::kQwen2;
-    const bool is_wide =
-        is_set("kv_channels") && number("kv_channels") * number("num_attention_heads") != number("hidden_size");
-    return is_set("window_size") || is_wide ? &nemo2::kMistral : &nemo2::kLlama;
+    return is_set("window_size") || HasOddHeads(config) ? &nemo2::kMistral : &nemo2::kLlama;
   }
   if (FlagOf(model, "apply_embedding_scaling") || FlagOf(model, "scale_positional_embedding"))
     return Unsupported("expected a model that NeMo 2 has, found scaled embeddings or positions in another");

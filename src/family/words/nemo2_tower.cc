@@ -56,7 +56,8 @@ Status Expect(std::string_view key, std::string_view expected, const ConfigNode&
 
 Result<int64_t> Size(const ConfigNode& node, std::string_view key) {
   const int64_t size = WordAt(node, key).AsInt().value_or(0);
-  if (size > 0) return size;
+  constexpr int64_t kMost = int64_t{1} << 32;
+  if (size > 0 && size <= kMost) return size;
   return Corrupt(fmt::format("{}: expected a size, found {}", key,
                              WordAt(node, key).is_null() ? "none" : WordAt(node, key).ScalarText()));
 }
