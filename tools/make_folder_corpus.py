@@ -116,7 +116,7 @@ def write_clips(scratch):
                                                                 "alpha_pattern": {"k_proj": 3}}).encode()),
                             ("adapter_model.safetensors", safetensors({f"{module}A.weight": [2, 4], f"{module}B.weight": [4, 2]}))])
     for name, words in {"nemo": ["--to", "nemo"], "nemo_tp2": ["--to", "nemo", "--tp", "2"], "nemo_pp2": ["--to", "nemo", "--dialect", "legacy"],
-                        "torch_dist": ["--to", "torch_dist"],
+                        "torch_dist": ["--to", "torch_dist"], "openclip": ["--to", "openclip"],
                         "sharded": ["--to", "huggingface", "--max-shard-size", "2000"]}.items():
         target = scratch / name
         done = subprocess.run([ANEMONE, "convert", source, target, "--no-strict", *words], capture_output=True, text=True)
@@ -146,6 +146,11 @@ def write_clips(scratch):
 def write_dist():
     for flavour in ("torch_dist", "zarr"):
         seed("folder", f"mcore_{flavour}", files_below(GOLDEN / "dist" / f"mcore_direct_{flavour}"))
+    target = b"model: {_target_: megatron.bridge.models.gpt_provider.GPTModelProvider}\n"
+    chunks = files_below(GOLDEN / "dist" / "mcore_direct_torch_dist", lambda name: f"iter_0000001/{name}")
+    seed("folder", "megatron_bridge", [("latest_checkpointed_iteration.txt", b"1"), ("iter_0000001/run_config.yaml", target), *chunks])
+    states = (GOLDEN / "torch/2.15/views.pt").read_bytes()
+    seed("folder", "deepspeed", [("latest", b"step1"), ("zero_to_fp32.py", b""), ("step1/mp_rank_00_model_states.pt", states)])
     nemo2 = GOLDEN / "dist" / "nemo2_llama" / "nemo"
     wanted = ("context/model.yaml", "weights/.metadata", "weights/common.pt", "weights/metadata.json")
     shards = []

@@ -451,6 +451,11 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
     common = std::move(file->root);
     used.push_back(member->name);
   }
+  // Read as torch's own, layers would stay stacked and extra states would be missing.
+  if (!megatron && common.node != nullptr) {
+    return in(Corrupt("[TD-1] expected metadata.json beside Megatron-core's common values, found none",
+                      "the copy of the folder is not whole"));
+  }
 
   Checkpoint checkpoint;
   checkpoint.flavour = *backend == "zarr" ? "zarr" : "torch_dist";

@@ -135,10 +135,30 @@ Result<ChunkedTensor> ReadArray(const std::vector<Artifact>& members, const Arti
   }
 }
 
+constexpr std::string_view kArray = "/.zarray";
+
+// A chunk lies below its array: "a/b/0.1", or "a/b/0/1".
+Status CheckChunksHaveArrays(const std::vector<Artifact>& members) {
+  for (const Artifact& member : members) {
+    std::string_view folder = member.name;
+    bool is_chunk = false, has_array = false;
+    for (size_t slash = folder.rfind('/'); slash != std::string_view::npos; slash = folder.rfind('/')) {
+      if (folder.substr(slash + 1).find_first_not_of("0123456789.") != std::string_view::npos) break;
+      is_chunk = true;
+      folder = folder.substr(0, slash);
+      has_array = has_array || FindMember(members, fmt::format("{}{}", folder, kArray)) != nullptr;
+    }
+    if (is_chunk && !has_array)
+      return Corrupt(fmt::format("[ZA-1] expected {}{} for the chunk {}, found none", folder, kArray, member.name),
+                     "the copy of the folder is not whole");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used) {
-  constexpr std::string_view kArray = "/.zarray";
+  ANEMONE_TRY(CheckChunksHaveArrays(members));
   constexpr std::string_view kObject = ".pt";
   std::vector<DistEntry> entries;
   for (const Artifact& member : members) {

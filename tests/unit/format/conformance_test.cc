@@ -104,6 +104,20 @@ TEST_P(Conformance, EveryDTypeComesBackOrIsRefused) {
     EXPECT_TRUE(held.contains(dtype)) << Name(dtype);
 }
 
+// Without a tensor there is no model: that is said when it is written, or when it is read.
+TEST_P(Conformance, NothingComesBackAsNothingOrIsRefused) {
+  std::string path;
+  const Status status = Save(Model({}), &path);
+  EXPECT_EQ(status.ok(), std::filesystem::exists(path));
+  if (!status.ok()) return;
+  const Result<Checkpoint> back = OpenCheckpoint(path);
+  if (back.ok()) {
+    EXPECT_TRUE(back->weights().items().empty());
+  } else {
+    EXPECT_NE(back.status().kind(), ErrorKind::kInternal) << back.status().message();
+  }
+}
+
 TEST_P(Conformance, EveryShapeComesBack) {
   for (const Shape& shape : {Shape{}, Shape{0}, Shape{1}, Shape{3, 0, 2}, Shape{0, 0}, Shape{1, 1, 1, 1, 1, 1, 1, 1},
                              Shape{7, 5, 3}, Shape{100003}})
@@ -244,7 +258,7 @@ TEST_P(Conformance, WhatIsLaidOutToShareBlocksComesBack) {
     ANEMONE_ASSERT_ASSIGN(const Tensor tensor, Tensor::FromFile(DType::kF32, {count}, source, offsets[i]));
     tensors.emplace_back(fmt::format("model.t{}", i), tensor);
   }
-  const bool is_free = std::ranges::count(std::array{"nemo", "nemo-dir", "ckpt", "pt"}, format().name) > 0;
+  const bool is_free = std::ranges::count(std::array{"nemo", "nemo-dir", "ckpt", "pytorch"}, format().name) > 0;
   Checkpoint model = Model(tensors);
   const bool is_archive = std::string_view("nemo") == format().name;
   constexpr uint64_t kPlace = 1536;  // of an artifact, in its block
