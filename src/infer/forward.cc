@@ -184,109 +184,138 @@ const LayerDifference* ForwardDifference::first_divergence() const {
   return found == layers.end() ? nullptr : &*found;
 }
 
-Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint& second,
-                                      const ForwardOptions& options) {
-  Recording a;
-  Recording b;
-  const auto steps = std::make_shared<std::atomic<uint64_t>>(0);
-  const auto cancelled = CancelledBy(options.progress, "computing", steps, 4);
-  const CancelScope scope(cancelled);
-  const auto load = [&](const Checkpoint& checkpoint, const ClipLoad& how, Recording* recording) {
+namespace {
+
+// Two models, computed one tower after the other.
+class Comparison {
+ public:
+  Comparison(const Checkpoint& first, const Checkpoint& second, const ForwardOptions& options)
+      : first_(first), second_(second), options_(options) {}
+
+  Result<ForwardDifference> Run() {
+    const auto cancelled = CancelledBy(options_.progress, "computing", steps_, kSteps);
+    const CancelScope scope(cancelled);
+    Checkpoint rounded;
+    if (options_.round_first) {
+      rounded = first_;
+      ANEMONE_TRY(Rewrite(options_.round_first, true, &rounded));
+    }
+    const Checkpoint& used = options_.round_first ? rounded : first_;
+    ANEMONE_ASSIGN(ClipModel one, Load(used, options_.first, cancelled, &a_));
+    ANEMONE_ASSIGN(ClipModel two, Load(second_, options_.second, cancelled, &b_));
+    result_.tolerance = options_.tolerance.value_or(ToleranceFor(CoarsestDType(used), CoarsestDType(second_)));
+    if (BothHave("vision", one.spec().has_vision, two.spec().has_vision)) ANEMONE_TRY(Images(one, two));
+    if (BothHave("text", one.spec().has_text, two.spec().has_text)) ANEMONE_TRY(Texts(one, two));
+    result_.layers.insert(result_.layers.end(), lacking_.begin(), lacking_.end());
+    CompareFacts(first_, second_, &result_.layers);
+    if (lacking_.empty() && one.spec().has_vision && one.spec().has_text) ANEMONE_TRY(Logits(one, two));
+    return std::move(result_);
+  }
+
+ private:
+  static constexpr uint64_t kSteps = 4;
+
+  Result<ClipModel> Load(const Checkpoint& checkpoint, const ClipLoad& how, const std::function<bool()>& cancelled,
+                         Recording* recording) const {
     ClipOptions clip;
-    clip.threads = options.threads;
+    clip.threads = options_.threads;
     clip.cancelled = cancelled;
     clip.trace = [recording](std::string_view name, std::span<const float> values, uint64_t, uint64_t) {
       recording->Add(name, values);
     };
     Result<ClipModel> model = LoadClip(checkpoint, clip, how);
     return model.ok() ? std::move(model) : Result<ClipModel>(model.status().In(checkpoint.path));
-  };
-  Checkpoint rounded;
-  if (options.round_first) {
-    rounded = first;
-    ANEMONE_TRY(Rewrite(options.round_first, true, &rounded));
   }
-  const Checkpoint& used = options.round_first ? rounded : first;
-  ANEMONE_ASSIGN(ClipModel one, load(used, options.first, &a));
-  ANEMONE_ASSIGN(ClipModel two, load(second, options.second, &b));
-  ForwardDifference result;
-  result.tolerance = options.tolerance.value_or(ToleranceFor(CoarsestDType(used), CoarsestDType(second)));
-  const auto step = [&](uint64_t done) {
-    *steps = done;
-    return !options.progress || options.progress("computing", done, 4) ? Status()
-                                                                       : Status(ErrorKind::kInterrupted, "interrupted");
-  };
 
-  const auto take = [&](std::string_view tower, uint64_t width_a, uint64_t width_b) {
-    for (size_t i = 0; i < std::max(a.steps.size(), b.steps.size()); ++i) {
-      if (i < a.steps.size() && i < b.steps.size() && a.steps[i].first == b.steps[i].first) {
-        result.layers.push_back(Compare(a.steps[i].first, a.steps[i].second, b.steps[i].second));
-        continue;
-      }
-      result.layers.push_back({fmt::format("{}.layers", tower),
-                               fmt::format("{} layers in the first, {} in the second", width_a, width_b), kInfinite,
-                               kInfinite});
-      break;
-    }
-    a.steps.clear();
-    b.steps.clear();
-  };
+  Status Step(uint64_t done) {
+    *steps_ = done;
+    const bool goes_on = !options_.progress || options_.progress("computing", done, kSteps);
+    return goes_on ? Status() : Status(ErrorKind::kInterrupted, "interrupted");
+  }
 
   // A tower that only one of them has is a difference, after those of what both have.
-  std::vector<LayerDifference> lacking;
-  const auto both_have = [&](const char* tower, bool in_first, bool in_second) {
-    if (in_first != in_second) {
-      lacking.push_back({tower, fmt::format("in the {} alone", in_first ? "first" : "second"), kInfinite, kInfinite});
-    }
+  bool BothHave(const char* tower, bool in_first, bool in_second) {
+    if (in_first != in_second)
+      lacking_.push_back({tower, fmt::format("in the {} alone", in_first ? "first" : "second"), kInfinite, kInfinite});
     return in_first && in_second;
-  };
-  if (both_have("vision", one.spec().has_vision, two.spec().has_vision)) {
-    ANEMONE_ASSIGN(const std::vector<float> pixels, Pixels(one.spec(), options.images));
-    ANEMONE_ASSIGN(const std::vector<float> other_pixels, Pixels(two.spec(), options.images));
-    result.layers.push_back(Compare("vision.pixels", pixels, other_pixels));
-    if (pixels.size() == other_pixels.size()) {
-      ANEMONE_TRY(step(0));
-      ANEMONE_TRY(one.EncodeImages(pixels).status().In(first.path));
-      ANEMONE_TRY(step(1));
-      ANEMONE_TRY(two.EncodeImages(pixels).status().In(second.path));
-      take("vision", one.spec().vision.layers, two.spec().vision.layers);
-    }
   }
 
-  if (both_have("text", one.spec().has_text, two.spec().has_text)) {
-    std::vector<std::vector<int32_t>> ids;
-    if (options.texts.empty()) {
-      ids = BuiltInTexts(one.spec(), two.spec());
-      if (one.spec().context != two.spec().context) {
-        result.layers.push_back(
-            {"text.positions", fmt::format("{} in the first, {} in the second", one.spec().context, two.spec().context),
-             kInfinite, kInfinite});
+  void AddOther(std::string name, std::string_view what, uint64_t first, uint64_t second) {
+    const std::string unit = what.empty() ? "" : fmt::format(" {}", what);
+    result_.layers.push_back({std::move(name), fmt::format("{}{} in the first, {} in the second", first, unit, second),
+                              kInfinite, kInfinite});
+  }
+
+  // What both towers recorded, up to the first step that one of them lacks.
+  void Take(std::string_view tower, uint64_t layers_a, uint64_t layers_b) {
+    for (size_t i = 0; i < std::max(a_.steps.size(), b_.steps.size()); ++i) {
+      if (i >= a_.steps.size() || i >= b_.steps.size() || a_.steps[i].first != b_.steps[i].first) {
+        AddOther(fmt::format("{}.layers", tower), "layers", layers_a, layers_b);
+        break;
       }
-    } else {
-      ANEMONE_ASSIGN(ids, Ids(first, one.spec(), options.texts));
-      ANEMONE_ASSIGN(const auto other, Ids(second, two.spec(), options.texts));
-      result.layers.push_back(CompareIds(options.texts, ids, other));
+      result_.layers.push_back(Compare(a_.steps[i].first, a_.steps[i].second, b_.steps[i].second));
     }
-    ANEMONE_TRY(step(2));
-    ANEMONE_TRY(one.EncodeTexts(ids).status().In(first.path));
-    ANEMONE_TRY(step(3));
-    ANEMONE_TRY(two.EncodeTexts(ids).status().In(second.path));
-    take("text", one.spec().text.layers, two.spec().text.layers);
-    ANEMONE_TRY(step(4));
+    a_.steps.clear();
+    b_.steps.clear();
   }
-  result.layers.insert(result.layers.end(), lacking.begin(), lacking.end());
-  CompareFacts(first, second, &result.layers);
-  if (!lacking.empty() || !one.spec().has_vision || !one.spec().has_text) return result;
 
-  ANEMONE_ASSIGN(const double scale, one.LogitScale());
-  ANEMONE_ASSIGN(const double other_scale, two.LogitScale());
-  result.layers.push_back(CompareNumber("logit_scale", scale, other_scale));
-  if (one.spec().siglip || two.spec().siglip) {
+  Status Images(ClipModel& one, ClipModel& two) {
+    ANEMONE_ASSIGN(const std::vector<float> pixels, Pixels(one.spec(), options_.images));
+    ANEMONE_ASSIGN(const std::vector<float> other_pixels, Pixels(two.spec(), options_.images));
+    result_.layers.push_back(Compare("vision.pixels", pixels, other_pixels));
+    if (pixels.size() != other_pixels.size()) return {};
+    ANEMONE_TRY(Step(0));
+    ANEMONE_TRY(one.EncodeImages(pixels).status().In(first_.path));
+    ANEMONE_TRY(Step(1));
+    ANEMONE_TRY(two.EncodeImages(pixels).status().In(second_.path));
+    Take("vision", one.spec().vision.layers, two.spec().vision.layers);
+    return {};
+  }
+
+  Status Texts(ClipModel& one, ClipModel& two) {
+    std::vector<std::vector<int32_t>> ids;
+    if (options_.texts.empty()) {
+      ids = BuiltInTexts(one.spec(), two.spec());
+      if (one.spec().context != two.spec().context)
+        AddOther("text.positions", "", one.spec().context, two.spec().context);
+    } else {
+      ANEMONE_ASSIGN(ids, Ids(first_, one.spec(), options_.texts));
+      ANEMONE_ASSIGN(const auto other, Ids(second_, two.spec(), options_.texts));
+      result_.layers.push_back(CompareIds(options_.texts, ids, other));
+    }
+    ANEMONE_TRY(Step(2));
+    ANEMONE_TRY(one.EncodeTexts(ids).status().In(first_.path));
+    ANEMONE_TRY(Step(3));
+    ANEMONE_TRY(two.EncodeTexts(ids).status().In(second_.path));
+    Take("text", one.spec().text.layers, two.spec().text.layers);
+    return Step(4);
+  }
+
+  Status Logits(ClipModel& one, ClipModel& two) {
+    ANEMONE_ASSIGN(const double scale, one.LogitScale());
+    ANEMONE_ASSIGN(const double other_scale, two.LogitScale());
+    result_.layers.push_back(CompareNumber("logit_scale", scale, other_scale));
+    if (!one.spec().siglip && !two.spec().siglip) return {};
     ANEMONE_ASSIGN(const double bias, one.LogitBias());
     ANEMONE_ASSIGN(const double other_bias, two.LogitBias());
-    result.layers.push_back(CompareNumber("logit_bias", bias, other_bias));
+    result_.layers.push_back(CompareNumber("logit_bias", bias, other_bias));
+    return {};
   }
-  return result;
+
+  const Checkpoint& first_;
+  const Checkpoint& second_;
+  const ForwardOptions& options_;
+  const std::shared_ptr<std::atomic<uint64_t>> steps_ = std::make_shared<std::atomic<uint64_t>>(0);
+  Recording a_, b_;
+  ForwardDifference result_;
+  std::vector<LayerDifference> lacking_;
+};
+
+}  // namespace
+
+Result<ForwardDifference> DiffForward(const Checkpoint& first, const Checkpoint& second,
+                                      const ForwardOptions& options) {
+  return Comparison(first, second, options).Run();
 }
 
 namespace {

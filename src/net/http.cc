@@ -138,6 +138,35 @@ int HttpClient::Run() {
   return *result;
 }
 
+namespace {
+
+// "0-" where all is asked for.
+std::string RangeOf(const HttpRequest& request) {
+  const bool has_end = request.range_end > request.range_start;
+  return std::to_string(request.range_start) + "-" + (has_end ? std::to_string(request.range_end - 1) : "");
+}
+
+// What curl answers for a transfer; `words`: what it says. `may_pass` becomes false where another try is of no use.
+Status StatusOf(CURLcode code, std::string_view words, const std::string& url, bool* may_pass) {
+  if (code == CURLE_OK) return {};
+  if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "interrupted");
+  const std::string scheme = LowerCase(url.substr(0, url.find("://")));
+  const bool is_http = scheme == "http" || scheme == "https";
+  if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
+    return InvalidArgument("expected an http or https URL, found '" + url + "'");
+  if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY) {
+    *may_pass = false;
+    return Unavailable("expected an answer in HTTP, found something else").In(HttpOrigin(url));
+  }
+  if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
+    *may_pass = false;
+    return Unavailable(std::string(words), std::string(kCertificateHint)).In(HttpOrigin(url));
+  }
+  return Unavailable(std::string(words)).In(HttpOrigin(url));
+}
+
+}  // namespace
+
 Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpRequest& request, bool send_credentials,
                                          const HttpSink* sink, bool* body_begun) {
   if (handle_ == nullptr) {
@@ -170,9 +199,8 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   char words[CURL_ERROR_SIZE] = "";
   set(CURLOPT_ERRORBUFFER, &words[0]);
 
-  std::string range = std::to_string(request.range_start) + "-";
-  if (request.range_end > request.range_start) range += std::to_string(request.range_end - 1);
-  if (!range.starts_with("0-") || range.size() > 2) set(CURLOPT_RANGE, range.c_str());
+  const std::string range = RangeOf(request);
+  if (range != "0-") set(CURLOPT_RANGE, range.c_str());
   curl_slist* list = curl_->slist_append(nullptr, "Accept-Encoding: identity");
   const auto add = [&](const std::string& header) { list = curl_->slist_append(list, header.c_str()); };
   if (!request.if_range.empty()) add("If-Range: " + request.if_range);
@@ -194,22 +222,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   transfer.response.status = static_cast<int>(status);
 
   if (!transfer.status.ok()) return transfer.status;
-  if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "interrupted");
-  const std::string scheme = LowerCase(url.substr(0, url.find("://")));
-  const bool is_http = scheme == "http" || scheme == "https";
-  if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
-    return InvalidArgument("expected an http or https URL, found '" + url + "'");
-  if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY) {
-    may_pass_ = false;
-    return Unavailable("expected an answer in HTTP, found something else").In(HttpOrigin(url));
-  }
-  if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
-    may_pass_ = false;
-    return Unavailable(words[0] != 0 ? words : curl_->easy_strerror(code), std::string(kCertificateHint))
-        .In(HttpOrigin(url));
-  }
-  if (code != CURLE_OK)
-    return Unavailable(std::string(words[0] != 0 ? words : curl_->easy_strerror(code))).In(HttpOrigin(url));
+  ANEMONE_TRY(StatusOf(code, words[0] != 0 ? words : curl_->easy_strerror(code), url, &may_pass_));
   // An empty body never called OnBody.
   if (sink != nullptr && status >= 200 && status < 300 && !*body_begun && request.method == HttpRequest::Method::kGet) {
     *body_begun = true;

@@ -73,46 +73,43 @@ Status SayWhatNemoCannot(const Checkpoint& source, const ClipArchitecture& spec,
   return {};
 }
 
-}  // namespace
-
-Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                          const TranslateOptions& options, const ModelSymbols& symbols) {
-  std::string name;
-  std::vector<std::string> notes;
-  ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name, &notes));
-  ANEMONE_ASSIGN(const uint64_t vocab, symbols.Get("text.vocab"));
-  spec.vocab = vocab;
-  Target target{symbols, std::nullopt, {}, std::move(notes)};
-  target.symbols.Set("text.padded_vocab", vocab);
-  if (!to.is_megatron) {
-    if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
-    const bool hugging_face = to.language == ConfigLanguage::kHuggingFace;
-    // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
-    if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
-    target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
-    target.config = KeptConfig(source, target.config_name, vocab);
-    if (target.config) return target;
-    if (hugging_face && !spec.tokenizer.empty()) {
-      target.notes.push_back(
-          fmt::format("model_cfg.text_cfg.hf_tokenizer_name: the model's tokenizer is {}; a CLIP of "
-                      "Hugging Face names none: put its files beside the weights",
-                      spec.tokenizer));
-    }
-    if (hugging_face) {
-      ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
-    } else {
-      ANEMONE_ASSIGN(const ClipPreprocess pixels,
-                     ClipPreprocessOf(source, spec, RulesOf(source, from), options.strict));
-      ANEMONE_ASSIGN(ConfigNode preprocess, OpenClipPreprocess(pixels, spec.image_height));
-      ANEMONE_ASSIGN(target.config, OpenClipConfig(spec, std::move(preprocess)));
-    }
-    // The user's own says more, where it is of this kind.
-    const ClipConfigKind kind = options.hparams ? KindOfClipConfig(*options.hparams) : ClipConfigKind::kNone;
-    if (kind == (hugging_face ? ClipConfigKind::kHuggingFace : ClipConfigKind::kOpenClip)) {
-      for (const auto& [key, value] : options.hparams->root().map) target.config->root()[key] = value;
-    }
-    return target;
+// transformers' config.json, or OpenCLIP's.
+Result<Target> PlainTarget(const Checkpoint& source, ClipArchitecture spec, const Dialect& from, const Dialect& to,
+                           const TranslateOptions& options, const ModelSymbols& symbols, Target target) {
+  const uint64_t vocab = *spec.vocab;
+  if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
+  const bool hugging_face = to.language == ConfigLanguage::kHuggingFace;
+  // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
+  if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
+  target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
+  target.config = KeptConfig(source, target.config_name, vocab);
+  if (target.config) return target;
+  if (hugging_face && !spec.tokenizer.empty()) {
+    target.notes.push_back(
+        fmt::format("model_cfg.text_cfg.hf_tokenizer_name: the model's tokenizer is {}; a CLIP of "
+                    "Hugging Face names none: put its files beside the weights",
+                    spec.tokenizer));
   }
+  if (hugging_face) {
+    ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
+  } else {
+    ANEMONE_ASSIGN(const ClipPreprocess pixels, ClipPreprocessOf(source, spec, RulesOf(source, from), options.strict));
+    ANEMONE_ASSIGN(ConfigNode preprocess, OpenClipPreprocess(pixels, spec.image_height));
+    ANEMONE_ASSIGN(target.config, OpenClipConfig(spec, std::move(preprocess)));
+  }
+  // The user's own says more, where it is of this kind.
+  const ClipConfigKind kind = options.hparams ? KindOfClipConfig(*options.hparams) : ClipConfigKind::kNone;
+  if (kind == (hugging_face ? ClipConfigKind::kHuggingFace : ClipConfigKind::kOpenClip)) {
+    for (const auto& [key, value] : options.hparams->root().map) target.config->root()[key] = value;
+  }
+  return target;
+}
+
+// NeMo's model_config.yaml. `name`: of the config that `spec` was read from.
+Result<Target> NemoTarget(const Checkpoint& source, const ClipArchitecture& spec, const std::string& name,
+                          const Dialect& from, const Dialect& to, const TranslateOptions& options,
+                          const ModelSymbols& symbols, Target target) {
+  const uint64_t vocab = *spec.vocab;
   if (!spec.has_vision || !spec.has_text) {
     return Unsupported(fmt::format("expected both towers for {}, found the {} tower alone", to.title,
                                    spec.has_vision ? "image" : "text"));
@@ -146,6 +143,21 @@ Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const D
   // Without it nobody could tell padding from tokens later; NeMo does not read the key.
   if (padded != vocab) root["text"]["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(vocab));
   return target;
+}
+
+}  // namespace
+
+Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                          const TranslateOptions& options, const ModelSymbols& symbols) {
+  std::string name;
+  std::vector<std::string> notes;
+  ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name, &notes));
+  ANEMONE_ASSIGN(const uint64_t vocab, symbols.Get("text.vocab"));
+  spec.vocab = vocab;
+  Target target{symbols, std::nullopt, {}, std::move(notes)};
+  target.symbols.Set("text.padded_vocab", vocab);
+  return to.is_megatron ? NemoTarget(source, spec, name, from, to, options, symbols, std::move(target))
+                        : PlainTarget(source, spec, from, to, options, symbols, std::move(target));
 }
 
 }  // namespace anemone

@@ -454,6 +454,32 @@ Status SetLatentSymbols(const ConfigNode& config, std::string_view tower, ModelS
   return {};
 }
 
+// Those of a mixture of experts; its layers' sizes are set already.
+Status SetExpertSymbols(const ConfigNode& config, std::string_view tower, bool glu, ModelSymbols* symbols) {
+  const auto set = [&](std::string_view key, uint64_t value) { symbols->Set(InTower(tower, key), value); };
+  const auto compute = [&](std::string_view text) { return symbols->Compute(TowerText(tower, std::string(text))); };
+  ANEMONE_ASSIGN(const uint64_t layers, symbols->Get(InTower(tower, "layers")));
+  ANEMONE_ASSIGN(const uint64_t ffn, symbols->Get(InTower(tower, "ffn")));
+  const ConfigNode* node = config.Get("num_moe_experts");
+  const bool has_experts = node != nullptr && !node->is_null();
+  ANEMONE_ASSIGN(const uint64_t experts, has_experts ? SizeOf(config, "num_moe_experts") : Result<uint64_t>(0));
+  ANEMONE_ASSIGN(const uint64_t expert_ffn,
+                 has_experts ? SizeOf(config, "moe_ffn_hidden_size", ffn) : Result<uint64_t>(ffn));
+  set("experts", experts);
+  set("expert_ffn", expert_ffn);
+  ANEMONE_ASSIGN(const uint64_t expert_up_rows, compute(glu ? "2*{T}.expert_ffn" : "{T}.expert_ffn"));
+  set("expert_up_rows", expert_up_rows);
+  ANEMONE_ASSIGN(const uint64_t shared_ffn, SizeOr0(config, "moe_shared_expert_intermediate_size"));
+  set("shared_ffn", has_experts ? shared_ffn : 0);
+  ANEMONE_ASSIGN(const uint64_t shared_up_rows, compute(glu ? "2*{T}.shared_ffn" : "{T}.shared_ffn"));
+  set("shared_up_rows", shared_up_rows);
+  ANEMONE_ASSIGN(const bool score_bias, FlagOf(config, "moe_router_enable_expert_bias", false));
+  set("score_bias", has_experts && score_bias);
+  ANEMONE_ASSIGN(std::vector<bool> moe_layers, ExpertLayers(config, layers));
+  symbols->SetLayers(InTower(tower, "moe_layer"), std::move(moe_layers));
+  return {};
+}
+
 }  // namespace
 
 Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const LayerParts& parts,
@@ -500,25 +526,7 @@ Status SetLayerSymbols(const ConfigNode& config, std::string_view tower, const L
     ANEMONE_ASSIGN(const bool is_latent, parts.latent ? symbols->Holds(InTower(tower, "mla")) : Result<bool>(false));
     set("qk_norm", qk_norm && !is_latent);  // a latent's norms are always there
   }
-  if (!parts.experts) return {};
-  const ConfigNode* node = config.Get("num_moe_experts");
-  const bool has_experts = node != nullptr && !node->is_null();
-  ANEMONE_ASSIGN(const uint64_t experts, has_experts ? SizeOf(config, "num_moe_experts") : Result<uint64_t>(0));
-  ANEMONE_ASSIGN(const uint64_t expert_ffn,
-                 has_experts ? SizeOf(config, "moe_ffn_hidden_size", ffn) : Result<uint64_t>(ffn));
-  set("experts", experts);
-  set("expert_ffn", expert_ffn);
-  ANEMONE_ASSIGN(const uint64_t expert_up_rows, compute(glu ? "2*{T}.expert_ffn" : "{T}.expert_ffn"));
-  set("expert_up_rows", expert_up_rows);
-  ANEMONE_ASSIGN(const uint64_t shared_ffn, SizeOr0(config, "moe_shared_expert_intermediate_size"));
-  set("shared_ffn", has_experts ? shared_ffn : 0);
-  ANEMONE_ASSIGN(const uint64_t shared_up_rows, compute(glu ? "2*{T}.shared_ffn" : "{T}.shared_ffn"));
-  set("shared_up_rows", shared_up_rows);
-  ANEMONE_ASSIGN(const bool score_bias, FlagOf(config, "moe_router_enable_expert_bias", false));
-  set("score_bias", has_experts && score_bias);
-  ANEMONE_ASSIGN(std::vector<bool> moe_layers, ExpertLayers(config, layers));
-  symbols->SetLayers(InTower(tower, "moe_layer"), std::move(moe_layers));
-  return {};
+  return parts.experts ? SetExpertSymbols(config, tower, glu, symbols) : Status();
 }
 
 }  // namespace anemone

@@ -55,6 +55,39 @@ class PickleSequence {
   uint64_t position_ = 0;
 };
 
+using Records = std::unordered_map<std::string, ByteRange>;  // of storages, by key
+
+// The storages that stand from `position` on in the order of `keys`, each behind its number of elements.
+Result<Records> ReadRecords(const ValueNode& keys, const std::unordered_map<std::string, uint64_t>& item_bytes,
+                            bool is_little, const ByteRange& range, uint64_t position) {
+  Records records;
+  for (const ValueNode* node : keys.items) {
+    const std::string key(Text(node).value_or(""));
+    const auto unit = item_bytes.find(key);
+    if (unit == item_bytes.end()) return Corrupt(fmt::format("[TL-3] storage {} is listed but never used", key));
+    auto count_range = range.Sub(position, 8);
+    if (!count_range.ok())
+      return Corrupt(fmt::format("[TL-3] the file ends before storage {}", key), "the file is cut short");
+    ANEMONE_ASSIGN(const std::string count_bytes, count_range->ReadAll(8));
+    uint64_t count = 0, size = 0;
+    for (size_t i = 0; i < 8; ++i) {
+      const size_t at = is_little ? i : 7 - i;
+      count |= uint64_t{static_cast<unsigned char>(count_bytes[at])} << (8 * i);
+    }
+    position += 8;
+    if (__builtin_mul_overflow(count, unit->second, &size) || size > range.size - position) {
+      return Corrupt(fmt::format("[TL-3] expected {} elements in storage {}, found {} bytes up to the end", count, key,
+                                 range.size - position),
+                     "the file is cut short");
+    }
+    ANEMONE_ASSIGN(ByteRange record, range.Sub(position, size));
+    if (!records.emplace(key, std::move(record)).second)
+      return Corrupt(fmt::format("[TL-3] storage {} is listed twice", key));
+    position += size;
+  }
+  return records;
+}
+
 }  // namespace
 
 bool HasLegacyMagic(std::string_view head) {
@@ -94,32 +127,8 @@ Result<TorchFile> ReadTorchLegacy(const ByteRange& range) {
   if (!keys.ok()) return keys.status().In("the storage keys");
   if (keys->node->kind != Kind::kList) return Corrupt("[TL-3] expected a list of storage keys");
 
-  std::unordered_map<std::string, ByteRange> records;
-  uint64_t position = pickles.position();
-  for (const ValueNode* node : keys->node->items) {
-    const std::string key(Text(node).value_or(""));
-    const auto unit = item_bytes.find(key);
-    if (unit == item_bytes.end()) return Corrupt(fmt::format("[TL-3] storage {} is listed but never used", key));
-    auto count_range = range.Sub(position, 8);
-    if (!count_range.ok())
-      return Corrupt(fmt::format("[TL-3] the file ends before storage {}", key), "the file is cut short");
-    ANEMONE_ASSIGN(const std::string count_bytes, count_range->ReadAll(8));
-    uint64_t count = 0, size = 0;
-    for (size_t i = 0; i < 8; ++i) {
-      const size_t at = little->integer != 0 ? i : 7 - i;
-      count |= uint64_t{static_cast<unsigned char>(count_bytes[at])} << (8 * i);
-    }
-    position += 8;
-    if (__builtin_mul_overflow(count, unit->second, &size) || size > range.size - position) {
-      return Corrupt(fmt::format("[TL-3] expected {} elements in storage {}, found {} bytes up to the end", count, key,
-                                 range.size - position),
-                     "the file is cut short");
-    }
-    ANEMONE_ASSIGN(ByteRange record, range.Sub(position, size));
-    if (!records.emplace(key, std::move(record)).second)
-      return Corrupt(fmt::format("[TL-3] storage {} is listed twice", key));
-    position += size;
-  }
+  ANEMONE_ASSIGN(const Records records,
+                 ReadRecords(*keys->node, item_bytes, little->integer != 0, range, pickles.position()));
   const FindRecord find_record = [&](const std::string& key) {
     const auto found = records.find(key);
     return found == records.end() ? std::nullopt : std::optional(found->second);
