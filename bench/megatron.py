@@ -97,4 +97,5 @@ def measured(args, work):
     return 1 if seconds["anemone"] > RATIO * seconds["cp"] or peak["anemone"] > KIB else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -35,7 +35,8 @@ namespace anemone {
 namespace {
 
 constexpr uint64_t kBytesPerThread = 4 << 20;  // less work than this is not worth a thread
-constexpr unsigned kRemoteReads = 16;          // in flight at once
+constexpr uint64_t kMinDirectBytes = 16 << 20;
+constexpr unsigned kRemoteReads = 16;  // in flight at once
 
 Cluster& ClusterOf(const ExecuteOptions& options) {
   return options.cluster != nullptr ? *options.cluster : Cluster::Alone();
@@ -214,11 +215,13 @@ class Run {
     return std::make_shared<Output>(plan, std::move(file), first_crc_[index], windows_[index]);
   }
 
-  // Before a file's first window: writes past the cache, if that is possible.
+  // Before a file's first window: writes past the cache, if that is possible. Not where the kernel moves nearly all of
+  // it: each write would wait for the device, and the sync at the end waits once.
   Status GoDirect(Output& output, uint64_t moved_bytes) const {
-    if (staging_ == nullptr || !output.direct.Open(output.plan, output.file.get())) return {};
-    // Direct writes into room that is there need no lock of the whole file. What the kernel moves may need none.
     const uint64_t size = output.plan.size;
+    if (staging_ == nullptr || moved_bytes + kMinDirectBytes > size) return {};
+    if (!output.direct.Open(output.plan, output.file.get())) return {};
+    // Direct writes into room that is there need no lock of the whole file. What the kernel moves may need none.
     if (moved_bytes >= size / 16 || sys.reserve(output.file.get(), static_cast<off_t>(size)) == 0) return {};
     return errno == ENOSPC || errno == EDQUOT ? staging_->WriteError(errno, output.plan.path) : Status();
   }
@@ -319,12 +322,11 @@ class Run {
            std::memcmp(there.data(), bytes.data(), bytes.size()) == 0;
   }
 
-  // Whether the window is on its way to the device only once that is asked for. Not what shares its blocks with a
-  // source or went past the cache: what is left of it are edges, and a CRC that is stored there would wait for their
-  // writing.
+  // Whether the window is on its way to the device only once that is asked for. Not what went past the cache, nor where
+  // blocks are shared: what is left of that are edges, and a CRC that is stored there would wait for their writing.
   bool IsInCache(const Window& window, const Output& output, uint64_t moved_to) const {
     if (staging_ == nullptr) return false;
-    if (moved_to == window.begin) return !output.direct.is_open();
+    if (moved_to == window.begin) return !output.direct.is_open() && plan_.sharing != Sharing::kPlanned;
     return plan_.sharing != Sharing::kPlanned || window.range->offset % kBlockBytes != window.begin % kBlockBytes;
   }
 

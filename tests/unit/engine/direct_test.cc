@@ -20,6 +20,7 @@ using ::anemone::testing::ReadFile;
 using ::anemone::testing::StatusIs;
 using ::anemone::testing::TempDir;
 using ::anemone::testing::Tree;
+using ::anemone::testing::WriteFile;
 
 // Any file system has direct writes here: an ordinary descriptor takes them, which only this test knows.
 std::atomic<int> direct_fd = -1;
@@ -109,6 +110,24 @@ TEST_F(Direct, SmallFilesStayInTheCache) {
   std::string bytes;
   ASSERT_THAT(Execute(Checked(8 << 20, &bytes), dir_ / "out", {}), IsOk());
   EXPECT_EQ(direct_fd, -1);
+}
+
+// Of which the kernel moves nearly all: the little that is left need not wait for the device.
+TEST_F(Direct, WhatIsMovedStaysInTheCache) {
+  constexpr uint64_t kMoved = 80 << 20, kLittle = 8 << 20, kMuch = 24 << 20;
+  WriteFile(dir_ / "source", std::string(kMoved, '\0'));
+  for (const uint64_t written : {kLittle, kMuch}) {
+    direct_fd = -1;
+    PlanFile file;
+    file.Append(std::string(written, 'w'));
+    file.Append(Whole(*OpenFile(dir_ / "source")));
+    Plan plan;
+    plan.files.push_back(std::move(file));
+    ASSERT_THAT(Execute(plan, dir_ / "out", {.replace = true}), IsOk());
+    EXPECT_EQ(direct_fd >= 0, written == kMuch);
+    const std::string found = ReadFile(dir_ / "out");
+    EXPECT_TRUE(found == std::string(written, 'w') + std::string(kMoved, '\0'));
+  }
 }
 
 TEST_F(Direct, NoRoomToReserveIsADiskFull) {
