@@ -62,10 +62,10 @@ set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME anemone)
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 # Loaded by name at first use, so no linker lists them.
-set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libopenblas0, libcurl4, libtiff6")
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libopenblas0, libcurl4, libtiff6, libgif7, libwebp7, libwebpdemux2, libbz2-1.0, liblzma5")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_RECOMMENDS "libdnnl2 | libdnnl3, fuse3")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libanemone-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "anemone, libfmt-dev, libdeflate-dev, libsimdjson-dev, libtbb-dev, libssl-dev, \
-libyaml-dev, libre2-dev, zlib1g-dev, libbz2-dev, liblzma-dev, libjpeg-dev, libpng-dev, libwebp-dev, libgif-dev, libutf8proc-dev")
+libyaml-dev, libre2-dev, zlib1g-dev, libjpeg-dev, libpng-dev, libutf8proc-dev")
 include(CPack)

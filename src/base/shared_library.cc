@@ -9,11 +9,13 @@ namespace anemone {
 
 namespace {
 
-// Debian's name for the package of "libopenblas.so.0": libopenblas0.
+// Debian's name for the package of "libopenblas.so.0": libopenblas0; of "libbz2.so.1.0": libbz2-1.0.
 std::string DebianPackage(std::string name) {
   constexpr std::string_view kMiddle = ".so.";
   const size_t at = name.find(kMiddle);
-  return at == std::string::npos ? name : name.erase(at, kMiddle.size());
+  if (at == std::string::npos) return name;
+  const bool ends_in_digit = at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9';
+  return name.replace(at, kMiddle.size(), ends_in_digit ? "-" : "");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// PPM, BMP and GIF as Pillow reads them [PIL PpmImagePlugin.py, BmpImagePlugin.py, GifImagePlugin.py].
+// PPM and BMP as Pillow reads them [PIL PpmImagePlugin.py, BmpImagePlugin.py].
 #include <fmt/format.h>
-#include <gif_lib.h>
 
 #include <algorithm>
 #include <array>
@@ -12,11 +11,7 @@
 #include "clip/image_codec.h"
 
 namespace anemone::internal {
-namespace {
 
-using Palette = std::array<std::array<uint8_t, 3>, 256>;
-
-// What a gray picture's samples mean. Of a palette with colors, the entries that a file leaves out are black.
 Palette GrayRamp() {
   Palette palette;
   for (size_t i = 0; i < palette.size(); ++i) palette[i].fill(static_cast<uint8_t>(i));
@@ -31,6 +26,8 @@ Result<Image> NewImage(uint64_t width, uint64_t height, uint64_t bytes_per_pixel
   image.rgb.resize(width * height * 3);
   return image;
 }
+
+namespace {
 
 Status EndsInside() { return Corrupt("the file ends inside the picture"); }
 
@@ -327,50 +324,6 @@ void UnpackBmpRow(const char* row, const Bmp& bmp, size_t out_channels, uint8_t*
   }
 }
 
-// ---- GIF ----
-
-int ReadGif(GifFileType* gif, GifByteType* out, int size) {
-  auto* rest = static_cast<std::string_view*>(gif->UserData);
-  const size_t count = std::min(static_cast<size_t>(size), rest->size());
-  std::memcpy(out, rest->data(), count);
-  rest->remove_prefix(count);
-  return static_cast<int>(count);
-}
-
-// The first picture's descriptor, and the transparent index before it or -1.
-bool FindGifFrame(GifFileType* gif, int* transparent) {
-  constexpr int kGraphicControl = 0xF9;
-  for (;;) {
-    GifRecordType type = UNDEFINED_RECORD_TYPE;
-    if (DGifGetRecordType(gif, &type) == GIF_ERROR || type == TERMINATE_RECORD_TYPE) return false;
-    if (type == IMAGE_DESC_RECORD_TYPE) return DGifGetImageDesc(gif) == GIF_OK;
-    if (type != EXTENSION_RECORD_TYPE) continue;
-    int code = 0;
-    GifByteType* block = nullptr;
-    if (DGifGetExtension(gif, &code, &block) == GIF_ERROR) return false;
-    if (code == kGraphicControl && block != nullptr && block[0] >= 4 && (block[1] & 1) != 0) *transparent = block[4];
-    while (block != nullptr) {
-      if (DGifGetExtensionNext(gif, &block) == GIF_ERROR) return false;
-    }
-  }
-}
-
-// The frame's indexes onto a canvas of `width` columns.
-bool ReadGifLines(GifFileType* gif, size_t width, uint8_t* canvas) {
-  constexpr std::array<std::array<int, 2>, 4> kInterlaced = {{{0, 8}, {4, 8}, {2, 4}, {1, 2}}};
-  constexpr std::array<std::array<int, 2>, 1> kPlain = {{{0, 1}}};
-  const GifImageDesc& frame = gif->Image;
-  const std::span<const std::array<int, 2>> passes =
-      frame.Interlace ? std::span<const std::array<int, 2>>(kInterlaced) : kPlain;
-  for (const auto& [first, step] : passes) {
-    for (int y = first; y < frame.Height; y += step) {
-      uint8_t* line = canvas + static_cast<size_t>(frame.Top + y) * width + static_cast<size_t>(frame.Left);
-      if (DGifGetLine(gif, line, frame.Width) == GIF_ERROR) return false;
-    }
-  }
-  return true;
-}
-
 }  // namespace
 
 Result<Image> DecodePpm(std::string_view bytes, const ImageLimits& limits) {
@@ -435,46 +388,6 @@ Result<Image> DecodeBmp(std::string_view bytes, AlphaRule alpha, const ImageLimi
   };
   Result<Image> image = decode();
   return image.ok() ? std::move(image) : image.status().In("BMP");
-}
-
-Result<Image> DecodeGif(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  int error = 0;
-  const std::unique_ptr<GifFileType, void (*)(GifFileType*)> gif(
-      DGifOpen(&bytes, ReadGif, &error), [](GifFileType* file) { DGifCloseFile(file, nullptr); });
-  int transparent = -1;
-  const auto broken = [&] {
-    const char* why = GifErrorString(gif ? gif->Error : error);
-    return Corrupt(fmt::format("GIF: {}", why != nullptr ? why : "it holds no picture"));
-  };
-  if (!gif || !FindGifFrame(gif.get(), &transparent)) return broken();
-  const GifImageDesc& frame = gif->Image;
-  // A frame that leaves the canvas makes it larger.
-  const auto width = static_cast<uint64_t>(std::max(gif->SWidth, frame.Left + frame.Width));
-  const auto height = static_cast<uint64_t>(std::max(gif->SHeight, frame.Top + frame.Height));
-  const bool keep_alpha = alpha == AlphaRule::kOverWhite && transparent >= 0;
-  Result<Image> created = NewImage(width, height, keep_alpha ? 5 : 4, limits);
-  if (!created.ok()) return created.status().In("GIF");
-  std::vector<uint8_t> canvas(width * height, static_cast<uint8_t>(std::max(transparent, 0)));
-  if (!ReadGifLines(gif.get(), width, canvas.data())) return broken();
-
-  Palette palette{};
-  const ColorMapObject* colors = frame.ColorMap != nullptr ? frame.ColorMap : gif->SColorMap;
-  for (int i = 0; colors != nullptr && i < std::min(colors->ColorCount, 256); ++i) {
-    const GifColorType& color = colors->Colors[i];
-    palette[static_cast<size_t>(i)] = {color.Red, color.Green, color.Blue};
-  }
-  const Palette ramp = GrayRamp();
-  const auto count = static_cast<ptrdiff_t>(colors == nullptr ? 0 : std::min(colors->ColorCount, 256));
-  if (std::equal(palette.begin(), palette.begin() + count, ramp.begin())) palette = ramp;  // no palette, or of grays
-  Image image = *std::move(created);
-  const size_t channels = keep_alpha ? 4 : 3;
-  image.rgb.resize(width * height * channels);
-  for (size_t i = 0; i < canvas.size(); ++i) {
-    std::copy_n(palette[canvas[i]].begin(), 3, image.rgb.begin() + static_cast<ptrdiff_t>(i * channels));
-    if (keep_alpha) image.rgb[i * 4 + 3] = canvas[i] == transparent ? 0 : 255;
-  }
-  if (keep_alpha) RemoveAlpha(&image.rgb, alpha);
-  return image;
 }
 
 }  // namespace anemone::internal

@@ -2,6 +2,7 @@
 #ifndef ANEMONE_CLIP_IMAGE_CODEC_H_
 #define ANEMONE_CLIP_IMAGE_CODEC_H_
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -14,17 +15,26 @@ namespace anemone::internal {
 // `bytes_per_pixel`: of everything that decoding holds at once. Errors: Corrupt (no pixel), LimitExceeded.
 Status CheckSize(uint64_t width, uint64_t height, uint64_t bytes_per_pixel, const ImageLimits& limits);
 
+// An image of that size, black. Errors: as CheckSize.
+Result<Image> NewImage(uint64_t width, uint64_t height, uint64_t bytes_per_pixel, const ImageLimits& limits);
+
+using Palette = std::array<std::array<uint8_t, 3>, 256>;
+// What a gray picture's samples mean. Of a palette with colors, the entries that a file leaves out are black.
+Palette GrayRamp();
+
 // a / 255, rounded: Pillow's MULDIV255.
 uint32_t DivideBy255(uint32_t a);
 
 // RGBA to RGB in place at the front of `pixels`; over white by Pillow's alpha_composite.
 void RemoveAlpha(std::vector<uint8_t>* pixels, AlphaRule rule);
 
-// Each as Pillow reads the format, or refused: image_bitmap.cc, image_tiff.cc. Errors: as DecodeImage.
+// Each as Pillow reads the format, or refused: image_bitmap.cc, image_gif.cc, image_tiff.cc, image_webp.cc. Errors: as
+// DecodeImage.
 Result<Image> DecodePpm(std::string_view bytes, const ImageLimits& limits);
 Result<Image> DecodeBmp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
 Result<Image> DecodeGif(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
 Result<Image> DecodeTiff(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
+Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
 
 }  // namespace anemone::internal
 

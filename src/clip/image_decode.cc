@@ -1,9 +1,7 @@
-// JPEG by libjpeg-turbo, PNG by libpng, WebP by libwebp: the libraries that Pillow uses, asked as Pillow asks them.
+// JPEG by libjpeg-turbo, PNG by libpng: the libraries that Pillow uses, asked as Pillow asks them.
 #include <fmt/format.h>
 #include <jpeglib.h>
 #include <png.h>
-#include <webp/decode.h>
-#include <webp/demux.h>
 
 #include <algorithm>
 #include <cctype>
@@ -388,57 +386,6 @@ Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimi
   return image;
 }
 
-// ---- WebP ----
-
-// The first frame on its canvas.
-Result<Image> DecodeWebpAnimation(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  WebPAnimDecoderOptions options;
-  if (WebPAnimDecoderOptionsInit(&options) == 0) return Internal("libwebp cannot start");
-  options.color_mode = MODE_RGBA;
-  const WebPData input{reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
-  const std::unique_ptr<WebPAnimDecoder, void (*)(WebPAnimDecoder*)> decoder(WebPAnimDecoderNew(&input, &options),
-                                                                             WebPAnimDecoderDelete);
-  if (decoder == nullptr) return Corrupt("WebP: the file is damaged or ends early");
-  WebPAnimInfo info;
-  uint8_t* pixels = nullptr;
-  int timestamp = 0;
-  if (WebPAnimDecoderGetInfo(decoder.get(), &info) == 0) return Corrupt("WebP: the header is damaged");
-  ANEMONE_TRY(CheckSize(info.canvas_width, info.canvas_height, 16, limits).In("WebP"));
-  if (WebPAnimDecoderGetNext(decoder.get(), &pixels, &timestamp) == 0) {
-    return Corrupt("WebP: the file is damaged or ends early");
-  }
-  Image image;
-  image.width = info.canvas_width;
-  image.height = info.canvas_height;
-  image.rgb.assign(pixels, pixels + size_t{image.width} * image.height * 4);
-  RemoveAlpha(&image.rgb, alpha);
-  return image;
-}
-
-Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  WebPBitstreamFeatures features;
-  if (WebPGetFeatures(data, bytes.size(), &features) != VP8_STATUS_OK) return Corrupt("WebP: the header is damaged");
-  const auto width = static_cast<uint64_t>(features.width), height = static_cast<uint64_t>(features.height);
-  if (features.has_alpha == 0) alpha = AlphaRule::kDrop;
-  // A still picture is held once as libwebp works on it and once as a result; an animation's canvas thrice, and the
-  // result.
-  ANEMONE_TRY(CheckSize(width, height, features.has_animation != 0 ? 16 : 8, limits).In("WebP"));
-  if (features.has_animation != 0) return DecodeWebpAnimation(bytes, alpha, limits);
-  Image image;
-  image.width = static_cast<uint32_t>(width);
-  image.height = static_cast<uint32_t>(height);
-  const size_t channels = alpha == AlphaRule::kOverWhite ? 4 : 3;
-  image.rgb.resize(width * height * channels);
-  const auto decode = channels == 4 ? WebPDecodeRGBAInto : WebPDecodeRGBInto;
-  const int stride = static_cast<int>(width * channels);
-  if (decode(data, bytes.size(), image.rgb.data(), image.rgb.size(), stride) == nullptr) {
-    return Corrupt("WebP: the file is damaged or ends early");
-  }
-  if (channels == 4) RemoveAlpha(&image.rgb, alpha);
-  return image;
-}
-
 Result<Image> DecodeByStart(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
   if (bytes.size() > limits.max_bytes) {
     return LimitExceeded(fmt::format("expected at most {} bytes, found {}", limits.max_bytes, bytes.size()));
@@ -446,7 +393,8 @@ Result<Image> DecodeByStart(std::string_view bytes, AlphaRule alpha, const Image
   const auto starts = [&](std::string_view magic) { return bytes.starts_with(magic); };
   if (starts("\xff\xd8\xff")) return DecodeJpeg(bytes, limits);
   if (starts("\x89PNG\r\n\x1a\n")) return DecodePng(bytes, alpha, limits);
-  if (starts("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") return DecodeWebp(bytes, alpha, limits);
+  if (starts("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP")
+    return internal::DecodeWebp(bytes, alpha, limits);
   if (starts("GIF87a") || starts("GIF89a")) return internal::DecodeGif(bytes, alpha, limits);
   if (starts("BM")) return internal::DecodeBmp(bytes, alpha, limits);
   if (bytes.size() >= 2 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '6') {

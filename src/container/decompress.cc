@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/shared_library.h"
+
 namespace anemone {
 namespace {
 
@@ -38,16 +40,33 @@ struct Zlib final : Stream {
   }
 };
 
+// Few files are packed by bzip2 or xz: their libraries are loaded at first use.
+struct Bzip2Library {
+  decltype(&BZ2_bzDecompressInit) init;
+  decltype(&BZ2_bzDecompress) run;
+  decltype(&BZ2_bzDecompressEnd) end;
+
+  static Result<Bzip2Library> Load() {
+    ANEMONE_ASSIGN(const SharedLibrary library, SharedLibrary::Open({"libbz2.so.1.0", "libbz2.so.1"}));
+    Bzip2Library bzip2{};
+    ANEMONE_TRY(library.Find("BZ2_bzDecompressInit", bzip2.init));
+    ANEMONE_TRY(library.Find("BZ2_bzDecompress", bzip2.run));
+    ANEMONE_TRY(library.Find("BZ2_bzDecompressEnd", bzip2.end));
+    return bzip2;
+  }
+};
+
 struct Bzip2 final : Stream {
+  const Bzip2Library& lib;
   bz_stream z = {};
-  Bzip2() { (void)BZ2_bzDecompressInit(&z, 0, 0); }
-  ~Bzip2() override { BZ2_bzDecompressEnd(&z); }
+  explicit Bzip2(const Bzip2Library& library) : lib(library) { (void)lib.init(&z, 0, 0); }
+  ~Bzip2() override { lib.end(&z); }
   Step Run(std::string_view& in, char*& out, size_t& room, bool) override {
     z.next_in = const_cast<char*>(in.data());
     z.avail_in = static_cast<unsigned>(in.size());
     z.next_out = out;
     z.avail_out = static_cast<unsigned>(room);
-    const int code = BZ2_bzDecompress(&z);
+    const int code = lib.run(&z);
     in.remove_prefix(in.size() - z.avail_in);
     out = z.next_out;
     room = z.avail_out;
@@ -55,18 +74,36 @@ struct Bzip2 final : Stream {
   }
 };
 
+struct XzLibrary {
+  decltype(&lzma_auto_decoder) decoder;
+  decltype(&lzma_code) run;
+  decltype(&lzma_end) end;
+
+  static Result<XzLibrary> Load() {
+    ANEMONE_ASSIGN(const SharedLibrary library, SharedLibrary::Open({"liblzma.so.5"}));
+    XzLibrary xz{};
+    ANEMONE_TRY(library.Find("lzma_auto_decoder", xz.decoder));
+    ANEMONE_TRY(library.Find("lzma_code", xz.run));
+    ANEMONE_TRY(library.Find("lzma_end", xz.end));
+    return xz;
+  }
+};
+
 // xz, and the bare LZMA format that Python's lzma and joblib write as well.
 struct Xz final : Stream {
+  const XzLibrary& lib;
   lzma_stream z = LZMA_STREAM_INIT;
   // Without a decoder lzma_code answers that it was misused.
-  Xz() { [[maybe_unused]] const lzma_ret code = lzma_auto_decoder(&z, kXzMemory, 0); }
-  ~Xz() override { lzma_end(&z); }
+  explicit Xz(const XzLibrary& library) : lib(library) {
+    [[maybe_unused]] const lzma_ret code = lib.decoder(&z, kXzMemory, 0);
+  }
+  ~Xz() override { lib.end(&z); }
   Step Run(std::string_view& in, char*& out, size_t& room, bool at_end) override {
     z.next_in = reinterpret_cast<const uint8_t*>(in.data());
     z.avail_in = in.size();
     z.next_out = reinterpret_cast<uint8_t*>(out);
     z.avail_out = room;
-    const lzma_ret code = lzma_code(&z, at_end ? LZMA_FINISH : LZMA_RUN);
+    const lzma_ret code = lib.run(&z, at_end ? LZMA_FINISH : LZMA_RUN);
     in.remove_prefix(in.size() - z.avail_in);
     out = reinterpret_cast<char*>(z.next_out);
     room = z.avail_out;
@@ -74,18 +111,29 @@ struct Xz final : Stream {
   }
 };
 
-std::unique_ptr<Stream> Start(Codec codec) {
+// Loaded once. Errors: Unavailable.
+template <class Library>
+Result<const Library*> Loaded() {
+  static const Result<Library> library = Library::Load();
+  if (!library.ok()) return library.status();
+  return &*library;
+}
+
+Result<std::unique_ptr<Stream>> Start(Codec codec) {
   switch (codec) {
+    case Codec::kBzip2: {
+      ANEMONE_ASSIGN(const Bzip2Library* const library, Loaded<Bzip2Library>());
+      return std::unique_ptr<Stream>(std::make_unique<Bzip2>(*library));
+    }
+    case Codec::kXz: {
+      ANEMONE_ASSIGN(const XzLibrary* const library, Loaded<XzLibrary>());
+      return std::unique_ptr<Stream>(std::make_unique<Xz>(*library));
+    }
     case Codec::kZlib:
-      return std::make_unique<Zlib>();
-    case Codec::kBzip2:
-      return std::make_unique<Bzip2>();
-    case Codec::kXz:
-      return std::make_unique<Xz>();
     case Codec::kNone:
       break;
   }
-  return nullptr;
+  return std::unique_ptr<Stream>(std::make_unique<Zlib>());
 }
 
 }  // namespace
@@ -111,7 +159,8 @@ Codec CodecOf(std::string_view head) {
 
 Decompressed Decompress(Codec codec, const ByteRange& compressed, uint64_t max_bytes) {
   Decompressed result;
-  std::unique_ptr<Stream> stream = Start(codec);
+  Result<std::unique_ptr<Stream>> stream = Start(codec);
+  if (!stream.ok()) return result.status = stream.status(), std::move(result);
   std::string input;
   std::string_view in;
   uint64_t at = 0;
@@ -132,7 +181,7 @@ Decompressed Decompress(Codec codec, const ByteRange& compressed, uint64_t max_b
     char* out = chunk.data();
     size_t room = chunk.size();
     const size_t before = in.size();
-    const Step step = stream->Run(in, out, room, at_end);
+    const Step step = (*stream)->Run(in, out, room, at_end);
     const size_t count = chunk.size() - room;
     if (result.bytes.size() + count > max_bytes) {
       result.status = LimitExceeded("expected a stream of at most " + std::to_string(max_bytes) + " bytes, found more");

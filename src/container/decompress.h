@@ -18,7 +18,7 @@ Codec CodecOf(std::string_view head);
 
 struct Decompressed {
   std::string bytes;  // what came out before `status`
-  Status status;      // Corrupt (damaged, truncated), LimitExceeded (more than `max_bytes`), Io
+  Status status;      // Corrupt (damaged, truncated), LimitExceeded (more than `max_bytes`), Io, Unavailable
 };
 // One stream after another, as far as they go; other bytes behind them are left. Memory: the output and at most 64 MiB.
 Decompressed Decompress(Codec codec, const ByteRange& compressed, uint64_t max_bytes);

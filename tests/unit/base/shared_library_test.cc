@@ -10,6 +10,8 @@ namespace {
 TEST(SharedLibraryTest, SaysWhichPackageIsMissing) {
   EXPECT_THAT(SharedLibrary::Open({"libanemone_has_none.so.7", "libanemone_has_none.so"}),
               testing::StatusIs(ErrorKind::kUnavailable, "apt-get install libanemone_has_none7"));
+  EXPECT_THAT(SharedLibrary::Open({"libanemone2.so.1.0"}),
+              testing::StatusIs(ErrorKind::kUnavailable, "apt-get install libanemone2-1.0"));
 }
 
 }  // namespace
