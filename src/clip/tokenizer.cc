@@ -207,6 +207,30 @@ std::optional<std::string> TokenText(const ConfigNode* node) {
   return content == nullptr ? std::nullopt : content->AsString();
 }
 
+struct SmallFiles {
+  ConfigNode config = ConfigNode::Map();
+  ConfigNode specials = ConfigNode::Map();
+};
+
+// A token of a role is cut out of a text whole, even where the vocabulary has it as an ordinary one: SDXL pads by "!".
+// special_tokens_map.json counts, and then more, where tokenizer_config.json lists no added tokens [transformers
+// tokenization_utils_base.py, _from_pretrained].
+Status AddTokensOfRoles(const SmallFiles& small, AddedTokens* added) {
+  const bool has_decoder = small.config.Get("added_tokens_decoder") != nullptr;
+  for (const char* role : {"pad_token", "sep_token", "cls_token", "mask_token"}) {
+    const bool is_in_map = !has_decoder && TokenText(small.specials.Get(role)).has_value();
+    const ConfigNode* node = (is_in_map ? small.specials : small.config).Get(role);
+    const std::optional<std::string> text = TokenText(node);
+    if (!text || text->empty() || added->contains(*text)) continue;
+    if (node->is_map()) {
+      ANEMONE_TRY(ReadAddedToken(*node, std::nullopt, false, role, added));
+    } else {
+      (*added)[*text].normalized = false;
+    }
+  }
+  return {};
+}
+
 struct SpecialToken {
   std::string_view key, text;
 };
@@ -237,11 +261,6 @@ Status CheckSpecialTokens(const ConfigNode& root, std::span<const SpecialToken> 
 
 constexpr SpecialToken kClipTokens[] = {{"bos_token", kStart}, {"eos_token", kEnd}, {"unk_token", kEnd}};
 constexpr SpecialToken kSiglipTokens[] = {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "</s>"}};
-
-struct SmallFiles {
-  ConfigNode config = ConfigNode::Map();
-  ConfigNode specials = ConfigNode::Map();
-};
 
 Result<SmallFiles> ReadSmallFiles(const TokenizerFiles& files) {
   SmallFiles small;
@@ -342,7 +361,8 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
     const ConfigNode* model = whole->Get("model");
     const std::optional<std::string> suffix =
         model == nullptr ? std::nullopt : TokenText(model->Get("end_of_word_suffix"));
-    if (suffix != kEndOfWord) {
+    const std::optional<std::string> type = model == nullptr ? std::nullopt : TokenText(model->Get("type"));
+    if (suffix != kEndOfWord || type.value_or("BPE") != "BPE") {
       return Unsupported("tokenizer.json: expected a BPE model whose words end in </w>, as CLIP's");
     }
     ANEMONE_TRY(CheckClipFields(*model, kModel, "model.", true, nullptr).In(kFile));
@@ -364,6 +384,7 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
     if (token.id) vocab.emplace_back(text, *token.id);
   }
   for (const std::string_view text : {kStart, kEnd}) added.try_emplace(std::string(text));
+  ANEMONE_TRY(AddTokensOfRoles(small, &added));
   std::vector<std::pair<std::string, bool>> specials;
   for (const auto& [text, token] : added) specials.emplace_back(text, token.normalized);
   Tokenizer tokenizer;

@@ -111,7 +111,7 @@ constexpr ClipField kTokenizerConfigFields[] = {
     {"bos_token", kHonored, "begins each text; for CLIP another than <|startoftext|> is refused"},
     {"eos_token", kHonored, "ends each text; another than <|endoftext|> (SigLIP: </s>) is refused"},
     {"unk_token", kHonored, "an unknown piece; another than <|endoftext|> (SigLIP: <unk>) is refused"},
-    {"pad_token", kHonored, "SigLIP sees the padding: another than </s> is refused; CLIP's pooled token does not"},
+    {"pad_token", kHonored, "cut out of a text as one token; SigLIP sees the padding: another than </s> is refused"},
     {"do_lower_case", kHonored, "CLIP's tokenizers always do; SigLIP without is refused"},
     {"add_prefix_space", kOnly, "a space before each text", "[false]"},
     {"add_bos_token", kOnly, "whether a text has a begin", "[true]"},
@@ -154,9 +154,9 @@ constexpr ClipField kSpecialTokensFields[] = {
     {"unk_token", kHonored, "as in tokenizer_config.json"},
     {"pad_token", kHonored, "as in tokenizer_config.json"},
     {"additional_special_tokens", kHonored, "as in tokenizer_config.json"},
-    {"sep_token", kNoEffect, "CLIP's and SigLIP's texts have none"},
-    {"cls_token", kNoEffect, "CLIP's and SigLIP's texts have none"},
-    {"mask_token", kNoEffect, "CLIP's and SigLIP's texts have none"},
+    {"sep_token", kHonored, "cut out of a text as one token"},
+    {"cls_token", kHonored, "cut out of a text as one token"},
+    {"mask_token", kHonored, "cut out of a text as one token"},
 };
 
 constexpr ClipField kTokenizerFields[] = {

@@ -11,6 +11,10 @@ bool Has(const ClipField& field, const ClipArchitecture& spec) {
   return field.codec.owner == FieldOwner::kBoth || (field.codec.owner == FieldOwner::kSiglip) == spec.siglip;
 }
 
+std::string Written(const ConfigNode& node) {
+  return node.is_map() || node.is_list() ? Config(node).ToJson(-1) : node.ScalarText();
+}
+
 }  // namespace
 
 const ConfigNode* FieldReader::Get(std::string_view key) const {
@@ -26,7 +30,7 @@ uint64_t FieldReader::Size(std::string_view key, std::optional<uint64_t> fallbac
   }
   const auto value = child->AsInt();
   if (!value || *value < 0 || static_cast<uint64_t>(*value) > kMaxSize) {
-    Fail(key, "a size", child->ScalarText());
+    Fail(key, "a size", Written(*child));
     return 1;
   }
   return static_cast<uint64_t>(*value);
@@ -36,7 +40,7 @@ double FieldReader::Real(std::string_view key, double fallback) {
   const ConfigNode* child = Get(key);
   if (child == nullptr) return fallback;
   const auto value = child->AsDouble();
-  if (!value) Fail(key, "a number", child->ScalarText());
+  if (!value) Fail(key, "a number", Written(*child));
   return value.value_or(fallback);
 }
 
@@ -44,7 +48,7 @@ bool FieldReader::Bool(std::string_view key, bool fallback) {
   const ConfigNode* child = Get(key);
   if (child == nullptr) return fallback;
   const auto value = child->AsBool();
-  if (!value) Fail(key, "true or false", child->ScalarText());
+  if (!value) Fail(key, "true or false", Written(*child));
   return value.value_or(fallback);
 }
 
@@ -52,7 +56,7 @@ std::string FieldReader::Text(std::string_view key, std::string_view fallback) {
   const ConfigNode* child = Get(key);
   if (child == nullptr) return std::string(fallback);
   const auto value = child->AsString();
-  if (!value) Fail(key, "a word", child->ScalarText());
+  if (!value) Fail(key, "a word", Written(*child));
   return value.value_or(std::string(fallback));
 }
 

@@ -149,6 +149,39 @@ TEST(Tokenizer, CutsAddedTokensOutAsTransformersDoes) {
   EXPECT_THAT(newer_ids, ElementsAre(89, 45038));
 }
 
+// What transformers 5.24 gives where an ordinary token pads, as SDXL's "!" does.
+TEST(Tokenizer, CutsTokensOfRolesOutAsTransformersDoes) {
+  const std::string vocab = ReadAll(Golden("clip/hf/vocab.json")), merges = ReadAll(Golden("clip/hf/merges.txt"));
+  const std::vector<int32_t> plain = {320, 3365, 256, 2781, 748}, whole = {320, 3365, 0, 2781, 0, 0};
+  struct Case {
+    const char *config, *specials;
+    const std::vector<int32_t>& expected;
+  };
+  const Case cases[] = {
+      {R"({"pad_token": "<|endoftext|>"})", "{}", plain},
+      {R"({"pad_token": "!"})", "{}", whole},
+      {R"({"pad_token": {"content": "!", "normalized": true}})", "{}", whole},
+      {R"({"pad_token": "<|endoftext|>"})", R"({"pad_token": "!"})", whole},
+      {R"({"pad_token": "<|endoftext|>"})", R"({"mask_token": {"content": "!"}})", whole},
+      {"{}", R"({"sep_token": "!"})", whole},
+      {R"({"added_tokens_decoder": {}})", R"({"pad_token": "!"})", plain},
+      {R"({"pad_token": "!", "added_tokens_decoder": {"0": {"content": "!", "normalized": false}}})", "{}", whole},
+      {R"({"pad_token": "<pad>"})", "{}", plain},
+  };
+  for (const auto& [config, specials, expected] : cases) {
+    ANEMONE_ASSERT_ASSIGN(const Tokenizer tokenizer, Tokenizer::FromFiles({.vocab_json = vocab,
+                                                                           .merges_txt = merges,
+                                                                           .tokenizer_config_json = config,
+                                                                           .special_tokens_map_json = specials}));
+    ANEMONE_ASSERT_ASSIGN(const auto ids, tokenizer.Tokenize("a bag! wow!!"));
+    EXPECT_EQ(ids, expected) << config << " " << specials;
+  }
+  EXPECT_THAT(Tokenizer::FromFiles({.vocab_json = vocab,
+                                    .merges_txt = merges,
+                                    .tokenizer_config_json = R"({"pad_token": {"content": "!", "rstrip": true}})"}),
+              StatusIs(ErrorKind::kUnsupported, "rstrip"));
+}
+
 TEST(Tokenizer, TokenizerJsonComesFirst) {
   ANEMONE_ASSERT_ASSIGN(const Tokenizer tokenizer,
                         Tokenizer::FromFiles({.tokenizer_json = SmallTokenizer().ToJson(),

@@ -85,6 +85,9 @@ TEST(ReadClipSpecTest, NamesTheFieldThatIsWrong) {
   ANEMONE_ASSERT_ASSIGN(Config config, Config::ParseJson(R"({"vision_config": {"hidden_size": "wide"}})", "c"));
   EXPECT_THAT(ReadClipArchitecture(config),
               StatusIs(ErrorKind::kCorrupt, "vision_config.hidden_size: expected a size, found wide"));
+  ANEMONE_ASSERT_ASSIGN(config, Config::ParseJson(R"({"vision_config": {"patch_size": [7, 7]}})", "c"));
+  EXPECT_THAT(ReadClipArchitecture(config),
+              StatusIs(ErrorKind::kCorrupt, "vision_config.patch_size: expected a size, found [7, 7]"));
   ANEMONE_ASSERT_ASSIGN(config, Config::ParseJson(R"({"vision_config": {"num_attention_heads": 7}})", "c"));
   EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kCorrupt, "7 heads"));
 }
