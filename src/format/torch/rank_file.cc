@@ -104,6 +104,21 @@ Result<Candidate*> Choose(Contents& contents) {
   return candidates[0].weights.size() > contents.tensors ? &candidates[0] : nullptr;
 }
 
+// A file of one dictionary, in which all else lies: {"weights": {…}}, {"checkpoint": {"model": {…}, "epoch": 3}}.
+// `path` receives the keys that lead to it.
+Value Unwrapped(Value root, std::string* path) {
+  constexpr int kMaxDepth = 8;
+  for (int depth = 0; depth < kMaxDepth; ++depth) {
+    const auto& entries = *DictEntries(*root.node);
+    if (entries.size() != 2 || !IsDict(entries[1])) break;
+    const std::string& key = entries[0]->text;
+    if (std::ranges::find(kWeightKeys, key) != std::end(kWeightKeys) || IsOther(key)) break;
+    *path += (path->empty() ? "" : ".") + key;
+    root.node = entries[1];
+  }
+  return root;
+}
+
 Result<Candidate> TakeKey(const Value& root, std::string_view key) {
   Candidate candidate{std::string(key), {}, {}};
   ValueNode* node = HoldsNames(root.node) ? Lookup(*root.node, key) : nullptr;
@@ -139,8 +154,23 @@ void NoteLeftOut(const std::vector<std::string>& names, RankFile& file) {
   file.notes.push_back(fmt::format("values among the weights that are no tensors are left out: {}", Listed(names)));
 }
 
+// FSDP joins the parameters of a module into one, of which each rank has a part: "_flat_param", before torch 2.0
+// "flat_param", FairScale's "flat_param_0".
+bool IsFlat(std::string_view name) {
+  name.remove_prefix(name.rfind('.') + 1);
+  return name == "_flat_param" || name == "flat_param" ||
+         (name.starts_with("flat_param_") && name.find_first_not_of("0123456789", 11) == std::string_view::npos);
+}
+
 // Under ZeRO stage 3 a state dict holds empty tensors: the weights are divided over the optimizer's files.
 Status CheckNotPlaceholders(const StateDict& weights) {
+  for (const StateDict::Item& item : weights.items()) {
+    if (IsFlat(item.name)) {
+      return Unsupported("[TZ-25] expected weights, found FSDP's flat parameter, in which many are joined",
+                         "save it again under StateDictType.FULL_STATE_DICT, or by torch.distributed.checkpoint")
+          .In(item.name);
+    }
+  }
   size_t empty = 0;
   std::string first;
   for (const StateDict::Item& item : weights.items()) {
@@ -226,11 +256,14 @@ Status ReadLightning(const Value& root, const RankFileOptions& options, RankFile
 }
 
 Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankFile& file) {
-  const Value& root = torch.root;
+  Value root = torch.root;
   std::optional<Candidate> candidate;
   if (!options.key.empty()) {
     ANEMONE_ASSIGN(candidate, TakeKey(root, options.key));
   } else if (!torch.torchscript && IsDict(root.node)) {
+    std::string path;
+    root = Unwrapped(root, &path);
+    if (!path.empty()) file.notes.push_back(fmt::format("all of the file is under \"{}\"", path));
     Contents contents = ContentsOf(root);
     ANEMONE_ASSIGN(Candidate * chosen, Choose(contents));
     if (chosen != nullptr) candidate = std::move(*chosen);

@@ -156,6 +156,43 @@ TEST(Pytorch, PlaceholdersOfZero3AreRefused) {
   EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kUnsupported, "[TZ-25]"));
 }
 
+TEST(Pytorch, AFileOfOneDictionaryIsThatDictionary) {
+  Trainer trainer;
+  trainer.Dict("weights", {"w", "b"});
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read());
+  EXPECT_NE(file.shard.weights.Find("w"), nullptr);
+  EXPECT_THAT(file.notes, ::testing::Contains(::testing::HasSubstr("all of the file is under \"weights\"")));
+  // A trainer's file within.
+  Trainer nested;
+  ValueRef inner = nested.Put("checkpoint", nested.graph().New(Kind::kDict));
+  const auto put = [&](const char* key, ValueRef value) {
+    ValueRef name = nested.graph().New(Kind::kString);
+    name->text = key;
+    inner->items.push_back(name);
+    inner->items.push_back(value);
+  };
+  ValueRef model = nested.graph().New(Kind::kDict), name = nested.graph().New(Kind::kString);
+  name->text = "w";
+  model->items = {name, nested.TensorNode()};
+  put("model", model);
+  put("epoch", nested.graph().New(Kind::kInt));
+  ANEMONE_ASSERT_ASSIGN(const RankFile both, nested.Read());
+  EXPECT_NE(both.shard.weights.Find("w"), nullptr);
+  EXPECT_EQ(both.shard.weights.size(), 1u);
+}
+
+TEST(Pytorch, FlatParametersOfFsdpAreRefused) {
+  for (const char* name : {"_fsdp_wrapped_module._flat_param", "_flat_param", "layers.0.flat_param", "flat_param_0"}) {
+    Trainer trainer;
+    trainer.Weight(name);
+    EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kUnsupported, "[TZ-25] expected weights, found FSDP's flat"))
+        << name;
+  }
+  Trainer other;
+  other.Weight("flat_param_norm");
+  EXPECT_THAT(other.Read(), IsOk());
+}
+
 TEST(Pytorch, ReadsAPickledModule) {
   Trainer trainer;
   ValueGraph& graph = trainer.graph();
