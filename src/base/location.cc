@@ -39,7 +39,7 @@ Result<std::vector<std::string>> Location::List() const {
   return names;
 }
 
-Result<std::vector<std::string>> Location::FilesBelow(size_t max_files) const {
+Result<std::vector<std::string>> Location::FilesBelow(size_t max_files, std::vector<std::string>* links) const {
   std::vector<std::string> files;
   if (files_ != nullptr) {
     files = files_->Below(path_);
@@ -50,6 +50,8 @@ Result<std::vector<std::string>> Location::FilesBelow(size_t max_files) const {
   ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(path_, max_files));
   for (const TreeEntry& entry : entries) {
     if (S_ISREG(entry.info.st_mode)) files.push_back(entry.name);
+    if (links != nullptr && S_ISLNK(entry.info.st_mode) && (*this / entry.name).IsFolder())
+      links->push_back(entry.name);
   }
   std::ranges::sort(files);
   return files;

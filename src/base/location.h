@@ -53,8 +53,10 @@ class Location {
   Result<ByteSourcePtr> Open(bool stays_open = true) const;
   // The names in a folder, sorted. Errors: as ListDirectory.
   Result<std::vector<std::string>> List() const;
-  // Every file below a folder, relative, sorted. Errors: as ListTree.
-  Result<std::vector<std::string>> FilesBelow(size_t max_files = SIZE_MAX) const;
+  // Every file below a folder, relative, sorted. Links to folders are not followed: `links` receives them. Errors: as
+  // ListTree.
+  Result<std::vector<std::string>> FilesBelow(size_t max_files = SIZE_MAX,
+                                              std::vector<std::string>* links = nullptr) const;
 
  private:
   std::string path_;

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "base/nearest.h"
@@ -196,6 +198,14 @@ class Walker {
   WalkBudget* const budget_;
 };
 
+// Whether a link in a folder leads to what is not walked with that folder.
+bool LeadsOut(const Location& folder, const std::string& link) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path whole = fs::canonical(folder.string(), error), target = fs::canonical((folder / link).string(), error);
+  return error || std::mismatch(whole.begin(), whole.end(), target.begin(), target.end()).first != whole.end();
+}
+
 }  // namespace
 
 Status WalkLeaf(const Leaf& leaf, int depth, const LeafVisitor& visit, const BrokenVisitor& on_broken,
@@ -210,7 +220,12 @@ Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor
     if (budget != nullptr) budget->Grant(file->size_bytes());
     return WalkLeaf({path, Whole(std::move(file)), std::nullopt}, 0, visit, on_broken, budget);
   }
-  ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow());
+  std::vector<std::string> links;
+  ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow(SIZE_MAX, &links));
+  for (const std::string& link : links) {
+    if (budget != nullptr && LeadsOut(place, link))  // what is scanned is all there is
+      ANEMONE_TRY(on_broken(Unsupported("a link to a folder: not followed").In((place / link).string())));
+  }
   for (const std::string& file : files) ANEMONE_TRY(Walk(place / file, visit, on_broken, budget));
   return {};
 }

@@ -399,7 +399,12 @@ void ReadHyperParameters(Checkpoint& checkpoint) {
 }  // namespace
 
 Result<std::vector<Artifact>> ListFiles(const Location& directory) {
-  ANEMONE_ASSIGN(const std::vector<std::string> found, directory.FilesBelow(kMaxFiles));
+  std::vector<std::string> links;
+  ANEMONE_ASSIGN(const std::vector<std::string> found, directory.FilesBelow(kMaxFiles, &links));
+  if (!links.empty()) {
+    return Unsupported("expected files and folders, found a link to a folder", "replace it by the folder it leads to")
+        .In((directory / links.front()).string());
+  }
   std::vector<Artifact> files(found.size());
   ANEMONE_TRY(ForEach(found.size(), directory.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
     ANEMONE_ASSIGN(ByteSourcePtr source, (directory / found[i]).Open(found.size() <= kMaxOpenFiles));

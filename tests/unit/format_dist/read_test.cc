@@ -400,6 +400,14 @@ TEST(Zarr, AMissingChunkIsNamed) {
   EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "[ZA-4] expected the chunk 1.1.0"));
 }
 
+TEST(Distributed, ALinkToAFolderIsRefused) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kZarr);
+  std::filesystem::create_directory_symlink("/tmp", folder + "/stolen");
+  EXPECT_THAT(OpenFolder(folder),
+              StatusIs(ErrorKind::kUnsupported, "stolen: expected files and folders, found a link"));
+}
+
 TEST(Zarr, ChunksHaveTheirSize) {
   const TempFolder temp;
   const std::string folder = temp.CopyOf(kZarr);
