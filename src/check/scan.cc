@@ -130,8 +130,8 @@ std::vector<uint64_t> NumpyData(std::string_view head) {
 
 // The keys under which NeMo and Hydra of every release look for a callable
 // [hydra/_internal/instantiate/_instantiate2.py; Hydra 0.11 utils.py: `cls`, `class` or `target` with `params`; NeMo
-// core/classes/common.py from_config_dict].
-constexpr std::string_view kTargetKeys[] = {"_target_", "target", "cls", "class"};
+// core/classes/common.py from_config_dict], and Lightning's command line [jsonargparse: `class_path` with `init_args`].
+constexpr std::string_view kTargetKeys[] = {"_target_", "target", "cls", "class", "class_path"};
 
 // "os.system", not "3.14" and not a sentence.
 bool IsDotted(std::string_view text) {
@@ -378,7 +378,7 @@ class Scanner {
           (key == "_target_" || key == "target" || IsDotted(text) || node.Get("params") != nullptr)) {
         Add({leaf.path, "config target", text, where, JudgeTarget(text)});
       }
-      if (key == "trust_remote_code" && child.ScalarText() == "true") {
+      if (key == "trust_remote_code" && (child.AsBool() == true || child.ScalarText() == "true")) {
         Add({leaf.path, "code beside the model", "trust_remote_code", where, Danger::kUnknown});
       }
       VisitTargets(leaf, child, where);

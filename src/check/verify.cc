@@ -105,6 +105,18 @@ void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const
   }
 }
 
+// A file that was cut short is no JSON any more.
+Status CheckJson(const Checkpoint& checkpoint, std::vector<std::string>& problems) {
+  constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    if (!artifact.name.ends_with(".json") || artifact.content.size > kMaxBytes) continue;
+    ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxBytes));
+    const Status status = Config::ParseJson(text, artifact.name).status();
+    if (!status.ok()) problems.push_back(status.In(checkpoint.path).message());
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Verification> Verify(const std::string& path, const ProgressFn& progress) {
@@ -134,6 +146,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   }
   for (const Summary::Part& part : Summarize(*checkpoint).parts)
     result.parts.emplace_back(part.name, part.amount.tensors);
+  ANEMONE_TRY(CheckJson(*checkpoint, result.problems));
   if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
   // What no family knows is checked as far as its containers go.
   std::string foreign;

@@ -167,7 +167,10 @@ Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<s
     if (equals == std::string::npos || equals == 0) {
       return InvalidArgument(fmt::format("expected KEY=VALUE, found '{}'", word));
     }
-    pairs.emplace_back(word.substr(0, equals), word.substr(equals + 1));
+    const std::string key = word.substr(0, equals);
+    if (key.front() == '.' || key.find("..") != key.npos || (key.ends_with('.') && !key.ends_with("\\.")))
+      return InvalidArgument(fmt::format("expected names between the dots of a key, found '{}'", key));
+    pairs.emplace_back(key, word.substr(equals + 1));
   }
   return {};
 }

@@ -20,9 +20,8 @@ std::vector<std::string> Lines(std::string_view text) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   std::vector<std::string> lines;
   while (!text.empty()) {
-    const size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
+    const size_t end = text.find_first_of("\r\n");  // as Python's text files; blank lines are left out anyway
+    const std::string_view line = text.substr(0, end);
     if (line.find_first_not_of(" \t") != std::string_view::npos) lines.emplace_back(line);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   }

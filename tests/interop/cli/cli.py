@@ -49,6 +49,8 @@ class CommandLine(ProgramCase):
         self.fails(64, "--preset: expected the name of a size, found 'huge'", "convert", CLIP / "hf", "x.nemo",
                    "--preset", "huge")
         self.fails(64, "expected KEY=VALUE", "convert", CLIP / "hf", "x.nemo", "--set", "a")
+        for key in ("a.", ".a", "a..b"):
+            self.fails(64, f"expected names between the dots of a key, found '{key}'", "edit", CLIP / "mcore.nemo", "-o", "x.nemo", "--set", f"{key}=1")
         self.fails(64, "expected --tp, --pp, --vp or --ep", "reshard", CLIP / "mcore.nemo", "x.nemo")
         self.fails(64, "tensor parallel 3", "convert", CLIP / "hf", "x.nemo", "--tp", "3")
         self.fails(64, "finite", "infer", DEMO, "--image", "a.jpg", "--text", "a", "--logit-scale", "nan")
@@ -113,6 +115,17 @@ class CommandLine(ProgramCase):
             for size in (0, 100, 700, 20000, len(data) // 2):
                 short.write_bytes(data[:size])
                 self.fails(65, re.escape(short.name), "convert", short.name, "x.safetensors")
+
+    def test_verify_reads_the_json_beside_the_weights(self):
+        for to, name in (("hf", "vocab.json"), ("hf", "preprocessor_config.json"), ("nemo-dir", "tokenizer/vocab.json")):
+            shutil.rmtree(self.dir / to, ignore_errors=True)
+            self.ok("convert", CLIP / "hf", to, "--to", to)
+            self.ok("verify", to)
+            whole = (self.dir / to / name).read_bytes()
+            (self.dir / to / name).write_bytes(whole[:len(whole) // 2])
+            done = self.run_program("verify", to)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertRegex(done.stdout, f"{to}: {name}: line \\d+, column \\d+: expected ")
 
     def test_verify_names_the_member_whose_bytes_changed(self):
         data = random.Random(7).randbytes(5 << 20)
@@ -450,12 +463,12 @@ class CommandLine(ProgramCase):
         bag = DEMO / "images" / "bag.jpg"
         (self.dir / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
         (self.dir / "list.txt").write_bytes(f"\ufeffbad.png\r\n\r\n{bag}\r\nbad.png\r\n".encode())
-        (self.dir / "labels.txt").write_bytes("\ufeffbag\r\n \n\ncoat".encode())
+        (self.dir / "labels.txt").write_bytes("\ufeffbag\r\n \n\ncoat\rshoe".encode())
         done = self.run_program("infer", DEMO, "--image-list", "list.txt", "--labels", "labels.txt", "--json", "--embeddings", "e.npy")
         self.assertEqual(done.returncode, 1, done.stderr)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual([line["image"] for line in lines], [str(bag)])
-        self.assertEqual(lines[0]["texts"], ["bag", "coat"])
+        self.assertEqual(lines[0]["texts"], ["bag", "coat", "shoe"])
         self.assertEqual(done.stderr.count("warning: bad.png: "), 2)
         self.assertIn("warning: 2 pictures could not be read", done.stderr)
         data = (self.dir / "e.npy").read_bytes()

@@ -448,6 +448,10 @@ std::vector<Attack> Attacks() {
       {"a resolver inside another", "model_config.yaml", "a: ${multiply:2,${oc.env:X}}\n", kUnknown, "oc.env"},
       {"code beside the model, asked for", "model_config.yaml", "tokenizer:\n  trust_remote_code: true\n", kUnknown,
        "trust_remote_code"},
+      {"code beside the model, asked for as Python spells it", "model_config.yaml", "trust_remote_code: True\n",
+       kUnknown, "trust_remote_code"},
+      {"a class path of Lightning's command line", "config.yaml", "model:\n  class_path: os.system\n", kDangerous,
+       "os.system"},
       {"an argument beyond its frame", "x.pkl",
        B("\x80\x05N(\x95\x02\0\0\0\0\0\0\0"
          "B\x07\x01\0\0") +
