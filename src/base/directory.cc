@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "base/sys.h"
@@ -28,13 +29,24 @@ Status CannotOpen(int error_number) {
   }
 }
 
+namespace {
+
+// As the user knows it: "a", where "a//." is opened to follow a link.
+std::string Shown(std::string_view path) {
+  if (path.ends_with("/.")) path.remove_suffix(1);
+  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  return std::string(path);
+}
+
+}  // namespace
+
 Result<Directory> Directory::Open(std::string path) {
   Descriptor directory(sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0));
   if (!directory.is_open()) {
     const int error = errno;
     if (error == ELOOP || error == ENOTDIR)
-      return InvalidArgument("expected a directory, found a link or a file").In(path);
-    return CannotOpen(error).In(path);
+      return InvalidArgument("expected a directory, found a link or a file").In(Shown(path));
+    return CannotOpen(error).In(Shown(path));
   }
   return Directory(std::move(directory), std::move(path));
 }

@@ -19,6 +19,7 @@ Status::Status(ErrorKind kind, std::string what, std::string hint)
     : error_(std::make_shared<const Error>(Error{kind, {}, std::move(what), std::move(hint)})) {}
 
 Status Status::In(std::string_view coordinate) const {
+  if (coordinate.empty()) return *this;
   return Changed([&](Error& error) { error.where.insert(error.where.begin(), std::string(coordinate)); });
 }
 

@@ -75,6 +75,10 @@ class InflatingSource final : public ByteSource {
       if (count == 0) break;
       const uint64_t used = std::max<uint64_t>(stream->used(), 1);
       if (stream->out > options.ratio_free_bytes && stream->out / used >= options.max_ratio) {
+        if (options.max_ratio == 0) {
+          return LimitExceeded("expected a gzip stream of at most " + std::to_string(options.ratio_free_bytes) +
+                               " bytes, found more [GZ-6]");
+        }
         return LimitExceeded("expected at most " + std::to_string(options.max_ratio) +
                              " times the bytes of the gzip stream, found " + std::to_string(stream->out) + " in " +
                              std::to_string(used) + " [GZ-6]");

@@ -24,9 +24,10 @@ using internal::Quoted;
 using Kind = ValueNode::Kind;
 namespace op = internal::op;
 
-constexpr size_t kMaxIntBytes = 255;    // the longest LONG1; an int in a checkpoint has 8
-constexpr size_t kMaxIntDigits = 613;   // every number of so many digits fits kMaxIntBytes
-constexpr size_t kMaxNameBytes = 4096;  // of a global's module or name
+constexpr size_t kMaxIntBytes = 255;             // the longest LONG1; an int in a checkpoint has 8
+constexpr size_t kMaxIntDigits = 613;            // every number of so many digits fits kMaxIntBytes
+constexpr uint64_t kFreeReferences = 8'000'000;  // besides one for each byte that the pickle takes in its file
+constexpr size_t kMaxNameBytes = 4096;           // of a global's module or name
 
 std::string_view KindName(Kind kind) {
   constexpr std::string_view kNames[] = {"None",     "a bool",   "an int",    "an int",          "a float",
@@ -85,8 +86,8 @@ class Reader {
       : bytes_(bytes),
         limits_(limits),
         visitor_(visitor),
-        max_nodes_(std::min(limits.max_nodes,
-                            1'000'000 + (limits.stored_bytes != 0 ? limits.stored_bytes : bytes.size()) / 4)),
+        stored_bytes_(limits.stored_bytes != 0 ? limits.stored_bytes : bytes.size()),
+        max_nodes_(std::min(limits.max_nodes, 1'000'000 + stored_bytes_ / 4)),
         graph_(graph) {}
 
   // Runs until STOP. The graph holds what was built, also on failure.
@@ -98,7 +99,7 @@ class Reader {
       if (at_ == bytes_.size()) return Where(Truncated("STOP", 1));
       const auto opcode = static_cast<uint8_t>(bytes_[at_++]);
       if (Status status = Step(opcode); !status.ok()) return Where(status);
-      if (graph_.size() > max_nodes_) {
+      if (graph_.size() > max_nodes_ || pushed_ > kFreeReferences + stored_bytes_) {
         return Where(LimitExceeded("expected at most " + std::to_string(max_nodes_) +
                                    " objects in a pickle of this size, found more [PKL-14]"));
       }
@@ -174,7 +175,10 @@ class Reader {
     return Corrupt("expected " + std::to_string(count) + " values on the stack, found " +
                    std::to_string(stack_.size() - Floor()) + " [PKL-4]");
   }
-  void Push(ValueRef node) { stack_.push_back(node); }
+  void Push(ValueRef node) {
+    stack_.push_back(node);
+    ++pushed_;
+  }
   ValueRef Pop() {
     const ValueRef node = stack_.back();
     stack_.pop_back();
@@ -542,11 +546,11 @@ class Reader {
   std::string_view bytes_;
   const PickleLimits& limits_;
   const ObjectVisitor& visitor_;
-  const uint64_t max_nodes_;
+  const uint64_t stored_bytes_, max_nodes_;
   ValueGraph& graph_;
   uint64_t at_ = 0;
   uint64_t start_ = 0;  // of the opcode being read
-  uint64_t copied_ = 0;
+  uint64_t copied_ = 0, pushed_ = 0;
   bool cut_ = false;  // bytes_ was shortened to the limit
   bool stopped_ = false;
   std::vector<ValueRef> stack_;

@@ -73,6 +73,8 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   staging->may_replace_ = options.may_replace;
   staging->keep_ = options.resume;
   staging->output_bytes_ = plan.bytes_written();
+  if (destination.find("://") != std::string::npos)
+    return InvalidArgument("expected a path, found an address: outputs are written to this machine").In(destination);
   ANEMONE_TRY(staging->FindDestination(destination));
   ANEMONE_TRY(staging->CheckDestination());
 
@@ -220,11 +222,19 @@ Staging::~Staging() {
 Result<Descriptor> Staging::OpenFile(const std::string& path, uint64_t size) const {
   const std::string name = path.empty() ? kOutput : std::string(kOutput) + "/" + path;
   // Never for reading: an NFS client that has read a page writes all of it back, over what another rank wrote there.
-  Descriptor file(sys.openat(folder().fd(), name.c_str() + 1, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
+  Descriptor file(
+      sys.openat(folder().fd(), name.c_str() + 1, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666));
   if (!file.is_open()) {
     const int error = errno;
     const Status status = CannotCreate(error, path.empty() ? shown_ : shown_ + "/" + path);
     return leads_ || error != ENOENT ? status : status.Hint("all ranks must share the file system it is written to");
+  }
+  struct stat info;
+  if (sys.fstat(file.get(), &info) != 0) return WriteError(errno, path);
+  if (!S_ISREG(info.st_mode) || info.st_nlink != 1) {
+    return InvalidArgument("expected a file of this run's own, found a pipe, a device or a file of another name, too",
+                           "rm -r '" + work_.path() + "' begins anew")
+        .In(work_.path() + name);
   }
   if (sys.ftruncate(file.get(), static_cast<off_t>(size)) != 0) return WriteError(errno, path);
   return file;

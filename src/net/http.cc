@@ -17,7 +17,8 @@ constexpr size_t kMaxBody = size_t{16} << 20;
 constexpr size_t kMaxErrorBody = size_t{64} << 10;
 constexpr size_t kMaxHeaders = size_t{256} << 10;
 constexpr int kMaxRedirects = 10;
-constexpr int kAskMs = 100;  // how often who waits asks whether to go on
+constexpr double kLongestRetry = 366 * 24 * 3600;  // of seconds that a server may ask to wait
+constexpr int kAskMs = 100;                        // how often who waits asks whether to go on
 // Of no bytes: the body of every request.
 constexpr std::string_view kEmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the certificate authorities to trust";
@@ -271,7 +272,7 @@ Result<HttpResponse> HttpClient::Send(const HttpRequest& request, const HttpSink
     double pause = wait;
     if (response.ok()) {
       if (response->status != 429 && response->status < 500) return response;
-      if (const std::optional<double> asked = RetryAfter(*response)) pause = std::max(*asked, 0.0);
+      if (const std::optional<double> asked = RetryAfter(*response)) pause = *asked;
     } else if (body_begun || response.status().kind() != ErrorKind::kUnavailable || !may_pass_) {
       return response;
     }
@@ -291,12 +292,12 @@ std::optional<double> RetryAfter(const HttpResponse& response) {
   }
   double seconds = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), seconds).ec == std::errc())
-    return std::isfinite(seconds) ? std::optional(seconds) : std::nullopt;
+    return std::isfinite(seconds) && seconds >= 0 ? std::optional(std::min(seconds, kLongestRetry)) : std::nullopt;
   const Result<const internal::Curl*> curl = internal::LoadCurl();
   if (!curl.ok()) return std::nullopt;
   const time_t when = (*curl)->getdate(std::string(text).c_str(), nullptr);  // the other form: a date
   if (when < 0) return std::nullopt;
-  return std::max(0.0, std::difftime(when, time(nullptr)));
+  return std::clamp(std::difftime(when, time(nullptr)), 0.0, kLongestRetry);
 }
 
 std::string HttpOrigin(std::string_view url) {

@@ -219,6 +219,15 @@ class Work(ProgramCase):
             self.assertEqual(victim.read_text(), "victim")
             self.assertFalse((self.dir / "x.nemo").exists())
             shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        for plant in (lambda path: os.link(victim, path), os.mkfifo):  # no file of this run's own
+            plant(folder / "output")
+            done = self.run_program("convert", DEMO, "x.nemo", "--resume")
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(victim.read_text(), "victim")
+            self.assertFalse((self.dir / "x.nemo").exists())
+            (folder / "output").unlink()
+        shutil.rmtree(folder)
         folder.mkdir()
         folder.chmod(0o777)
         self.fails(64, "only its owner writes to", "convert", DEMO, "x.nemo", "--resume")
@@ -573,10 +582,11 @@ class Inputs(ProgramCase):
         for closed in ("x.nemo", "folder"):
             (self.dir / closed).chmod(0)
             self.addCleanup((self.dir / closed).chmod, 0o700)
-        for path in ("x.nemo", "folder", "folder/y.nemo"):
-            self.fails(66, "Permission denied\nhint: ls -ld shows who may read it", "inspect", path)
+        for path in ("x.nemo", "folder", "folder/", "folder/y.nemo"):
+            self.fails(66, f"{path.rstrip('/')}: cannot open: Permission denied\nhint: ls -ld shows who may read it", "inspect", path)
 
     def test_a_place_that_cannot_be_written(self):
+        self.fails(64, "s3://b/x.nemo: expected a path, found an address: outputs are written to this machine", "convert", DEMO, "s3://b/x.nemo")
         (self.dir / "file").write_bytes(b"")
         self.fails(73, "Not a directory\nhint: what is before a '/' in this path is a file", "convert", DEMO, "file/x.nemo")
         if os.geteuid() != 0:
@@ -604,6 +614,21 @@ class Links(ProgramCase):
                     self.fails(65, "found a link that leads out of it to .*secret\\nhint: copy the file there", "convert", "source", "x.safetensors")
                     self.fails(65, "leads out of it", "inspect", "source")
                     shutil.rmtree(self.dir / "source")
+
+    def test_a_link_to_a_folder_is_no_way_round(self):
+        """Not followed: a checkpoint would lose what is there, and a scan would not see it."""
+        (self.dir / "elsewhere").mkdir()
+        shutil.copy(GOLDEN / "torch" / "2.15" / "views.pt", self.dir / "elsewhere")
+        for to in ("nemo-dir", "torch_dist", "nemo2"):
+            self.ok("convert", CLIP / "hf", to, "--to", to)
+            os.symlink("../elsewhere", self.dir / to / "more")
+            self.fails(65, "expected files and folders, found a link to a folder\nhint: replace it", "convert", to, "x.safetensors")
+            done = self.run_program("scan", to)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(f"{to}/more: a link to a folder: not followed", done.stdout)
+        (self.dir / "scanned/v1").mkdir(parents=True)
+        os.symlink("v1", self.dir / "scanned/latest")  # its target is scanned
+        self.ok("scan", "scanned")
 
     def test_links_inside_and_of_the_hub_cache_are_followed(self):
         self.ok("convert", CLIP / "hf", "hf", "--to", "hf")

@@ -395,7 +395,11 @@ TEST(RetryAfterHeader, IsATimeOrNothing) {
     return RetryAfter(response);
   };
   EXPECT_EQ(asked("7"), 7);
-  for (const char* no : {"nan", "inf", "-inf", "NAN(1)", "1e999", "soon", ""}) EXPECT_EQ(asked(no), std::nullopt) << no;
+  EXPECT_EQ(asked("1e308"), 366 * 24 * 3600);  // what is printed of it is a number of seconds
+  EXPECT_EQ(asked("Fri, 31 Dec 9999 23:59:59 GMT"), 366 * 24 * 3600);
+  EXPECT_EQ(asked("Thu, 01 Jan 1970 00:00:01 GMT"), 0);
+  for (const char* no : {"nan", "inf", "-inf", "-5", "NAN(1)", "1e999", "soon", ""})
+    EXPECT_EQ(asked(no), std::nullopt) << no;
 }
 
 class TlsHub : public Hub {

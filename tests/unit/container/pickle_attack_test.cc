@@ -138,6 +138,13 @@ TEST(PickleAttack, RepeatedArgumentsAreBounded) {
 }
 
 // "Billion laughs": every list holds the one before ten times. Shared, so it stays as small as it is.
+// A byte of a pickle makes a reference of eight, and a thousand bytes come from one that is deflated.
+TEST(PickleAttack, ReferencesAreBoundedByTheBytesInTheFile) {
+  const std::string nones = "(" + std::string(9'000'000, 'N') + "l.";
+  EXPECT_THAT(ReadPickle(nones), IsOk());
+  EXPECT_THAT(ReadPickle(nones, {.stored_bytes = 9'000}), StatusIs(ErrorKind::kLimitExceeded, "[PKL-14]"));
+}
+
 TEST(PickleAttack, SharingIsNotExpanded) {
   std::string laughs = "\x80\2]q\0"s;
   for (int i = 0; i < 200; ++i) {
