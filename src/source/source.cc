@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -30,29 +32,52 @@ struct OnHub {
   std::string inside;  // a file or folder of the repository; empty: the model
 };
 
+// "refs%2Fpr%2F1" is how a browser shows "refs/pr/1".
+std::string Decoded(std::string_view text) {
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    unsigned value = 0;
+    const bool is_escape = text[i] == '%' && i + 2 < text.size() &&
+                           std::from_chars(&text[i + 1], &text[i + 3], value, 16).ptr == &text[i + 3];
+    decoded += is_escape ? static_cast<char>(value) : text[i];
+    i += is_escape ? 2 : 0;
+  }
+  return decoded;
+}
+
+std::vector<std::string> PartsOf(std::string_view path) {
+  std::vector<std::string> parts;
+  while (!path.empty()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    if (slash > 0) parts.emplace_back(path.substr(0, slash));
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return parts;
+}
+
 // "https://huggingface.co/org/name/tree/main/sub", "hf://org/name@main/sub".
 std::optional<OnHub> HubAddress(std::string_view url) {
-  constexpr std::string_view kHosts[] = {"https://huggingface.co/", "http://huggingface.co/", "https://hf.co/",
-                                         "huggingface.co/", "hf://"};
-  for (const std::string_view host : kHosts) {
-    if (!url.starts_with(host)) continue;
-    std::vector<std::string> parts;
-    for (std::string_view rest = url.substr(host.size(), url.find_first_of("?#") - host.size()); !rest.empty();) {
-      const size_t slash = std::min(rest.find('/'), rest.size());
-      if (slash > 0) parts.emplace_back(rest.substr(0, slash));
-      rest.remove_prefix(std::min(slash + 1, rest.size()));
-    }
-    if (parts.size() < 2) return std::nullopt;
-    OnHub found{.repo = SplitRepoId(parts[0] + "/" + parts[1]), .inside = {}};
-    size_t next = 2;
-    if (parts.size() >= 4 && (parts[2] == "tree" || parts[2] == "blob" || parts[2] == "resolve")) {
-      found.repo.revision = parts[3];
-      next = 4;
-    }
-    for (; next < parts.size(); ++next) found.inside += (found.inside.empty() ? "" : "/") + parts[next];
-    return found;
+  constexpr std::string_view kHosts[] = {
+      "https://huggingface.co/", "http://huggingface.co/", "https://hf.co/", "huggingface.co/", "hf.co/", "hf://"};
+  constexpr std::string_view kPages[] = {"tree", "blob", "resolve", "raw", "commit"};
+  const auto* const host = std::ranges::find_if(kHosts, [&](std::string_view known) { return url.starts_with(known); });
+  if (host == std::end(kHosts)) return std::nullopt;
+  std::vector<std::string> parts = PartsOf(url.substr(host->size(), url.find_first_of("?#") - host->size()));
+  if (parts.size() > 2 && parts[0] == "models") parts.erase(parts.begin());
+  if (parts.size() < 2) return std::nullopt;
+  OnHub found{.repo = SplitRepoId(parts[0] + "/" + parts[1]), .inside = {}};
+  size_t next = 2;
+  if (parts.size() >= 4 && std::ranges::find(kPages, parts[2]) != std::end(kPages)) {
+    found.repo.revision = Decoded(parts[3]);
+    next = 4;
   }
-  return std::nullopt;
+  // A revision of two slashes [huggingface_hub hf_file_system.py, SPECIAL_REFS_REVISION_REGEX].
+  if (found.repo.revision == "refs" && parts.size() >= next + 2 && (parts[next] == "pr" || parts[next] == "convert")) {
+    found.repo.revision += "/" + parts[next] + "/" + parts[next + 1];
+    next += 2;
+  }
+  for (; next < parts.size(); ++next) found.inside += (found.inside.empty() ? "" : "/") + Decoded(parts[next]);
+  return found;
 }
 
 // What an address or an id names on the hub.
@@ -124,6 +149,10 @@ Result<Location> FindSource(const std::string& source, const ProgressFn& progres
   if (!hub) {
     const CancelScope scope(CancelledBy(progress, "waiting"));
     return OpenUrl(source, options.Http());
+  }
+  for (const std::string_view kind : {"dataset", "space"}) {
+    if (hub->repo.name.starts_with(std::string(kind) + "s/"))
+      return InvalidArgument(fmt::format("expected a model of the hub, found a {}", kind)).In(source);
   }
   std::string shown = hub->repo.name + (hub->repo.revision == "main" ? "" : "@" + hub->repo.revision);
   Result<Location> place = FindModel(hub->repo, hub->inside, shown, options, progress, all_files);

@@ -66,8 +66,12 @@ class Convert(FolderCase):
         self.assertEqual({line[-1] for line in lines if line[1] == "cdn"}, {"-"})
         self.assertIn("auth", {line[-1] for line in lines if line[1] == "hub"})
         # The same by an address, a revision and a file.
-        for name in (f"hf://{NAME}", f"hf://{NAME}@main", f"https://huggingface.co/{NAME}/tree/main", f"hf://{NAME}/model.safetensors"):
+        for name in (f"hf://{NAME}", f"hf://{NAME}@main", f"https://huggingface.co/{NAME}/tree/main", f"hf://{NAME}/model.safetensors",
+                     f"hf://models/{NAME}", f"hf.co/{NAME}", f"https://huggingface.co/{NAME}/raw/refs%2Fpr%2F1/model%2Esafetensors",
+                     f"hf://{NAME}@refs/pr/1/model.safetensors", f"https://huggingface.co/{NAME}/tree/refs/pr/1"):
             self.assertIn("equal: ", self.run_anemone("diff", name, GOLDEN / "clip" / "hf", "--weights"))
+        for name in ("https://huggingface.co/datasets/org/name", "hf://spaces/org/name/x.bin"):
+            self.assertIn("expected a model of the hub, found a ", self.run_anemone("inspect", name, exit=64))
         # Once it is fetched, its cache serves without a hub, and so do the variables that name it otherwise.
         self.run_anemone("fetch", NAME)
         asked = self.requests()
