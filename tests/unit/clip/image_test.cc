@@ -100,6 +100,65 @@ TEST(Image, DecodesOtherFormatsAsPillow) {
       "infer/image_formats");
 }
 
+std::string BigEndian(size_t value) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
+  return bytes;
+}
+
+std::string LittleEndian(size_t value, int count) {
+  std::string bytes;
+  for (int i = 0; i < count; ++i) bytes += static_cast<char>(value >> (8 * i));
+  return bytes;
+}
+
+// A TIFF's header and one directory of one tag: the orientation.
+std::string Exif(int orientation) {
+  std::string exif("MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0", 26);
+  exif[19] = static_cast<char>(orientation);
+  return exif;
+}
+
+std::string PngChunk(const std::string& type, const std::string& data) {
+  const std::string body = type + data;
+  return BigEndian(data.size()) + body + BigEndian(Crc32({body.begin(), body.end()}));
+}
+
+std::string RiffChunk(const std::string& type, const std::string& data) {
+  return type + LittleEndian(data.size(), 4) + data + std::string(data.size() % 2, '\0');
+}
+
+// NeMo opens a picture by Image.open(path).convert("RGB"), and its transforms never call ImageOps.exif_transpose [NeMo
+// examples/multimodal/vision_language_foundation/clip/megatron_clip_infer.py,
+// nemo/collections/multimodal/data/clip/augmentations/augmentations.py]: an orientation changes nothing. Pillow itself
+// turns a TIFF: the golden turned*.tif.
+TEST(Image, AnExifOrientationChangesNothing) {
+  const std::string jpeg = Picture("jpeg_rgb.jpg"), png = Picture("png_rgb.png"), webp = Picture("webp_lossy.webp");
+  ANEMONE_ASSERT_ASSIGN(const Image plain_jpeg, DecodeImage(jpeg));
+  ANEMONE_ASSERT_ASSIGN(const Image plain_png, DecodeImage(png));
+  ANEMONE_ASSERT_ASSIGN(const Image plain_webp, DecodeImage(webp));
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    SCOPED_TRACE(orientation);
+    const std::string exif = Exif(orientation), marker = std::string("Exif\0\0", 6) + exif;
+    const std::string with_length = BigEndian(marker.size() + 2).substr(2) + marker;
+    ANEMONE_ASSERT_ASSIGN(const Image turned_jpeg,
+                          DecodeImage(jpeg.substr(0, 2) + "\xff\xe1" + with_length + jpeg.substr(2)));
+    EXPECT_EQ(turned_jpeg.rgb, plain_jpeg.rgb);
+    EXPECT_EQ(turned_jpeg.width, plain_jpeg.width);
+    constexpr size_t kFirstChunk = 33;  // behind the signature and IHDR
+    ANEMONE_ASSERT_ASSIGN(const Image turned_png,
+                          DecodeImage(png.substr(0, kFirstChunk) + PngChunk("eXIf", exif) + png.substr(kFirstChunk)));
+    EXPECT_EQ(turned_png.rgb, plain_png.rgb);
+    EXPECT_EQ(turned_png.width, plain_png.width);
+    const std::string size = LittleEndian(plain_webp.width - 1, 3) + LittleEndian(plain_webp.height - 1, 3);
+    const std::string chunks =
+        "WEBP" + RiffChunk("VP8X", std::string("\x08\0\0\0", 4) + size) + webp.substr(12) + RiffChunk("EXIF", exif);
+    ANEMONE_ASSERT_ASSIGN(const Image turned_webp, DecodeImage("RIFF" + LittleEndian(chunks.size(), 4) + chunks));
+    EXPECT_EQ(turned_webp.rgb, plain_webp.rgb);
+    EXPECT_EQ(turned_webp.width, plain_webp.width);
+  }
+}
+
 TEST(Image, RefusesWhatPillowRefuses) {
   ForEachCase(
       "refuse", 20,
