@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "base/directory.h"
@@ -29,7 +28,7 @@ namespace {
 
 constexpr size_t kHeadBytes = 1024;
 
-constexpr std::array<const Format*, 14> kFormats = {
+constexpr const Format* kFormats[] = {
     &kNemo, &kNemoDir,   &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip,
     &kPeft, &kTorchDist, &kZarr,      &kNemo2,   &kDeepSpeed,   &kMegatron,    &kMegatronBridge,
 };
