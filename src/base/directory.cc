@@ -20,7 +20,7 @@ Status CannotOpen(int error_number) {
     case EACCES:
       return {ErrorKind::kNotFound, status.error().what, "ls -ld shows who may read it and the folders above it"};
     case ENOTDIR:
-      return {ErrorKind::kNotFound, status.error().what, "what is before a '/' in this path is a file"};
+      return {ErrorKind::kNotFound, status.error().what, std::string(kFileAmongFolders)};
     case ELOOP:
     case ENAMETOOLONG:
       return {ErrorKind::kNotFound, status.error().what};

@@ -4,6 +4,7 @@
 #define ANEMONE_BASE_DIRECTORY_H_
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,9 @@
 #include "base/descriptor.h"
 
 namespace anemone {
+
+// What to do about ENOTDIR.
+inline constexpr std::string_view kFileAmongFolders = "what is before a '/' in this path is a file";
 
 // Why something to be read is not opened. What is not there, lies below a file or may not be read is no input alike
 // [sysexits.h, EX_NOINPUT].

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/crc32.h"
+#include "base/directory.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -83,8 +84,7 @@ Status CannotCreate(int error_number, const std::string& path) {
   const Status status = ErrnoStatus(error_number, "cannot create");
   switch (error_number) {
     case ENOTDIR:
-      return Status(ErrorKind::kCannotCreate, status.error().what, "what is before a '/' in this path is a file")
-          .In(path);
+      return Status(ErrorKind::kCannotCreate, status.error().what, std::string(kFileAmongFolders)).In(path);
     case EACCES:
     case EPERM:
     case EROFS:
