@@ -1,0 +1,193 @@
+#include "family/family.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "family/registry.h"
+
+namespace anemone {
+namespace {
+
+// The state dicts of a checkpoint whose names differ, and how many have the same: ranks of one stage do.
+class DistinctDicts {
+ public:
+  explicit DistinctDicts(const Checkpoint& checkpoint) {
+    checkpoint.ForEachDict([&](const StateDict& dict) {
+      size_t hash = dict.size();
+      for (const StateDict::Item& item : dict.items()) hash = hash * 31 + std::hash<std::string>()(item.name);
+      auto [it, end] = by_hash_.equal_range(hash);
+      while (it != end && !HaveSameNames(*entries_[it->second].dict, dict)) ++it;
+      if (it != end) {
+        ++entries_[it->second].count;
+      } else {
+        by_hash_.emplace(hash, entries_.size());
+        entries_.push_back({&dict, NamesByEnd(dict), 1});
+      }
+    });
+  }
+
+  size_t CountMatches(const NameMatcher& matcher) const {
+    size_t count = 0;
+    for (const Entry& entry : entries_) count += entry.count * matcher.BestPrefix(entry.names).matched;
+    return count;
+  }
+
+ private:
+  struct Entry {
+    const StateDict* dict;
+    NamesByEnd names;
+    size_t count;
+  };
+  static bool HaveSameNames(const StateDict& a, const StateDict& b) {
+    return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
+                      [](const StateDict::Item& x, const StateDict::Item& y) { return x.name == y.name; });
+  }
+  std::vector<Entry> entries_;
+  std::unordered_multimap<size_t, size_t> by_hash_;
+};
+
+const Refusal* FindRefusal(const Checkpoint& checkpoint, const Family& family, std::string* name) {
+  const Refusal* found = nullptr;
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      for (const Refusal& refusal : family.refusals) {
+        if (found == nullptr && item.name.find(refusal.contains) != std::string::npos) {
+          found = &refusal;
+          *name = item.name;
+        }
+      }
+    }
+  });
+  return found;
+}
+
+}  // namespace
+
+std::string DialectNames(const Family& family) {
+  std::string names;
+  for (const Dialect& dialect : family.dialects) names += (names.empty() ? "" : ", ") + dialect.name;
+  return names;
+}
+
+const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
+  const DistinctDicts dicts(checkpoint);
+  const Family* best = nullptr;
+  size_t best_matched = 0;
+  std::string name;
+  const size_t all = CountNames(checkpoint);
+  TryFamilies([&](const Family& family, std::span<const NameMatcher> dialects) {
+    for (const NameMatcher& matcher : dialects) {
+      const size_t matched = dicts.CountMatches(matcher);
+      if (matched <= best_matched) continue;
+      best = &family;
+      best_matched = matched;
+    }
+    return best_matched < all;
+  });
+  if (best == nullptr) return nullptr;
+  if (best->foreign != nullptr && checkpoint.config) {
+    std::string other = best->foreign(*checkpoint.config);
+    if (!other.empty()) {
+      if (foreign != nullptr) *foreign = std::move(other);
+      return nullptr;
+    }
+  }
+  // A relative that the family refuses by name is still the family's to speak about.
+  if (2 * best_matched < CountNames(checkpoint) && FindRefusal(checkpoint, *best, &name) == nullptr) return nullptr;
+  return best;
+}
+
+Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family& family) {
+  std::string name;
+  if (const Refusal* refusal = FindRefusal(checkpoint, family, &name)) {
+    return Unsupported(fmt::format("expected a {} model, found {} ({})", family.title, refusal->what, name));
+  }
+  const DistinctDicts dicts(checkpoint);
+  const Dialect* best = nullptr;
+  size_t best_matched = 0;
+  const std::string_view told =
+      family.dialect_of != nullptr && checkpoint.config ? family.dialect_of(*checkpoint.config) : std::string_view();
+  for (const Dialect& dialect : family.dialects) {
+    const size_t matched = dicts.CountMatches(MatcherOf(dialect));
+    if (matched > best_matched || (matched == best_matched && matched > 0 && dialect.name == told)) {
+      best = &dialect;
+      best_matched = matched;
+    }
+  }
+  if (best == nullptr)
+    return Unsupported(
+        fmt::format("expected names of a {} model ({}), found none", family.title, DialectNames(family)));
+  return best;
+}
+
+Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family) {
+  if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
+  std::string foreign;
+  if (family == nullptr) family = DetectFamily(checkpoint, &foreign);
+  if (!foreign.empty()) {
+    return Unsupported(fmt::format("{}: expected a model of a known family by model_type and architectures, found {}",
+                                   checkpoint.config_name, foreign),
+                       "its weights can be converted to safetensors, name by name");
+  }
+  if (family == nullptr) {
+    std::string known;
+    for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
+    std::string first;
+    checkpoint.ForEachDict([&](const StateDict& dict) {
+      if (first.empty() && !dict.empty()) first = dict.items().front().name;
+    });
+    return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first),
+                       "docs/resharding.md describes tables for other Megatron models")
+        .Use("table", "FILE", "reshard one of another");
+  }
+  ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, *family));
+  return ModelIdentity{family, dialect};
+}
+
+Result<const Dialect*> DialectFor(const Checkpoint& checkpoint, const ModelIdentity& model, ConfigLanguage language,
+                                  const TranslateOptions& options) {
+  if (LanguageOf(*model.dialect) == language) return model.dialect;
+  std::vector<const Dialect*> speaking;
+  for (const Dialect& dialect : model.family->dialects) {
+    if (LanguageOf(dialect) == language) speaking.push_back(&dialect);
+  }
+  if (speaking.empty()) return nullptr;
+  if (speaking.size() == 1) return speaking.front();
+  ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(checkpoint, *model.dialect, options));
+  if (model.family->choose_dialect != nullptr) return model.family->choose_dialect(checkpoint, options, language);
+  for (const Dialect* dialect : speaking) {
+    bool is_excluded = false;
+    for (const std::string_view flag : SplitAt(dialect->never, ',')) {
+      ANEMONE_ASSIGN(const bool has, symbols.HoldsAnywhere(flag));
+      is_excluded = is_excluded || (!flag.empty() && has);
+    }
+    if (!is_excluded) return dialect;
+  }
+  return speaking.front();
+}
+
+Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  if (options.family != nullptr && options.dialect != nullptr) return ModelIdentity{options.family, options.dialect};
+  return IdentifyModel(checkpoint, options.family);
+}
+
+Result<ResolvedModel> ResolveModel(const Checkpoint& checkpoint, const ModelIdentity& identity, ModelSymbols symbols) {
+  const NameMatcher any = MatcherOf(*identity.dialect);
+  ANEMONE_ASSIGN(NameMatcher names, any.For(symbols));
+  std::string prefix;
+  if (!checkpoint.shards.empty()) {
+    const Shard& first = checkpoint.shards.front();
+    prefix = names.BestPrefix(first.chunks.empty() ? first.weights : first.chunks.front()).prefix;
+  }
+  return ResolvedModel{identity.family, identity.dialect, std::move(prefix), std::move(symbols), std::move(names)};
+}
+
+Result<ResolvedModel> ResolveModel(const Checkpoint& checkpoint, const TranslateOptions& options) {
+  ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
+  ANEMONE_ASSIGN(ModelSymbols symbols, identity.family->SymbolsOf(checkpoint, *identity.dialect, options));
+  return ResolveModel(checkpoint, identity, std::move(symbols));
+}
+
+}  // namespace anemone
