@@ -87,10 +87,13 @@ struct ClipModel::Impl {
   // others.
   Status RunTower(const std::string& name, const ClipTower& tower, bool causal, float* x,
                   const std::vector<Chunk>& chunks, bool all_rows, float* pooled) {
+    // More rows would read them from memory for each panel of the weights.
+    constexpr size_t kMostRowsBesideAPanel = 600;
+    const bool once = chunks.size() == 1 && RowsOf(chunks.front()) <= kMostRowsBesideAPanel;
     for (uint64_t i = 0; i < tower.layers && !workers.Stops(); ++i) {
       LayerWeights layer;
       const std::string prefix = fmt::format("{}.layers.{}", name, i);
-      ANEMONE_TRY(weights.ReadLayer(prefix, tower, false, &layer));
+      ANEMONE_TRY(weights.ReadLayer(prefix, tower, false, once, &layer));
       float* chunk_x = x;
       float* chunk_pooled = pooled;
       for (const Chunk& chunk : chunks) {
@@ -104,6 +107,7 @@ struct ClipModel::Impl {
         chunk_x += rows * tower.width;
         chunk_pooled += chunk.size() * tower.width;
       }
+      ANEMONE_TRY(layers.TakeFailure());
     }
     return {};
   }
@@ -193,7 +197,7 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
     layers.ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
     ANEMONE_ASSIGN(const float* probe, weights.Read("vision.head.probe", {1, 1, h}));
     LayerWeights head;
-    ANEMONE_TRY(weights.ReadLayer("vision.head", spec.vision, true, &head));
+    ANEMONE_TRY(weights.ReadLayer("vision.head", spec.vision, true, n == 1, &head));
     layers.PoolByAttention(x, n, length, probe, spec.vision, head, pooled.data());
   } else {
     if (all_rows) internal::Gather(x, h, chunks, pooled.data());

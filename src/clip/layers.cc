@@ -69,7 +69,8 @@ Status Layers::TakeFailure() { return std::exchange(failure_, {}); }
 
 void Layers::Apply(const Input& input, const Linear& linear, Then then, Activation activation, float* out,
                    size_t out_stride) {
-  if (linear.weight.packed != nullptr) return ApplyPacked(input, linear, then, activation, out, out_stride);
+  if (linear.weight.packed != nullptr || linear.weight.stored != nullptr)
+    return ApplyPacked(input, linear, then, activation, out, out_stride);
   ApplyByLibrary(input, linear, then, activation, out, out_stride);
 }
 
@@ -94,6 +95,15 @@ void Layers::ApplyPacked(const Input& a, const Linear& linear, Then then, Activa
                                  .activation = then == Then::kActivate ? std::optional(activation) : std::nullopt,
                                  .out = out,
                                  .out_stride = out_stride};
+  if (const StoredFactor* const stored = linear.weight.stored; stored != nullptr) {
+    return workers_.Parallel(product.panels.count, [&](size_t p) {
+      thread_local Buffer panel;
+      float* const at = panel.Get(linear.encoding.PanelSize(linear.in));
+      const Status status = stored->ReadPanel(linear.first_panel + p, at);
+      if (!status.ok()) return Fail(status);
+      product.MultiplyPanel(p, at);
+    });
+  }
   const PackedProduct::Parts parts = product.For(workers_.count());
   workers_.Parallel(parts.count(), [&](size_t part) { product.Multiply(parts, part); });
 }

@@ -47,52 +47,71 @@ PackedProduct::Parts PackedProduct::For(size_t threads) const {
   return {std::min(tiles.count, (wanted + of_panels - 1) / of_panels), of_panels};
 }
 
+// Blocks of about equal size.
+std::vector<PackedProduct::Block> PackedProduct::BlocksOf(size_t first_tile, size_t last_tile) const {
+  const size_t count = last_tile - first_tile;
+  const size_t most = kRows / BestTile().rows;
+  std::vector<Block> blocks((count + most - 1) / most);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    blocks[i] = {first_tile + i * count / blocks.size(), first_tile + (i + 1) * count / blocks.size()};
+  }
+  return blocks;
+}
+
 void PackedProduct::Multiply(const Parts& parts, size_t part) const {
   const size_t t = part % parts.of_tiles;
   const size_t p = part / parts.of_tiles;
-  const size_t first_tile = t * tiles.count / parts.of_tiles;
-  const size_t count = (t + 1) * tiles.count / parts.of_tiles - first_tile;
-  const size_t most = kRows / BestTile().rows;
-  const size_t blocks = (count + most - 1) / most;
-  for (size_t i = 0; i < blocks; ++i) {
-    MultiplyBlock(first_tile + i * count / blocks, first_tile + (i + 1) * count / blocks,
-                  p * panels.count / parts.of_panels, (p + 1) * panels.count / parts.of_panels);
+  for (const Block& block : BlocksOf(t * tiles.count / parts.of_tiles, (t + 1) * tiles.count / parts.of_tiles)) {
+    MultiplyBlock(block, p * panels.count / parts.of_panels, (p + 1) * panels.count / parts.of_panels);
   }
 }
 
-void PackedProduct::MultiplyBlock(size_t first_tile, size_t last_tile, size_t first_panel, size_t last_panel) const {
-  const size_t words = encoding.WordsOf(depth);
-  const size_t panel_size = encoding.PanelSize(depth);
-  const size_t width = BestTile().columns;
-  for (size_t k = 0; k < words; k += kDepth) {
-    const bool is_last = k + kDepth >= words;
-    const size_t fetched = std::min(kDepth, words - k) * width / (last_tile - first_tile) + 1;
+void PackedProduct::MultiplyPanel(size_t p, const float* panel) const {
+  for (const Block& block : BlocksOf(0, tiles.count)) {
+    for (size_t k = 0; k < encoding.WordsOf(depth); k += kDepth) MultiplyPart(block, p, panel, false, k);
+  }
+}
+
+void PackedProduct::MultiplyBlock(const Block& block, size_t first_panel, size_t last_panel) const {
+  for (size_t k = 0; k < encoding.WordsOf(depth); k += kDepth) {
     for (size_t p = first_panel; p < last_panel; ++p) {
-      const size_t column = panels.Begin(p);
-      const float* const panel = weight + p * panel_size;
-      for (size_t t = first_tile; t < last_tile; ++t) {
-        const size_t rows = tiles.Size(t);
-        MultiplyTile({.words = encoding.words,
-                      .rows = rows,
-                      .columns = panels.Size(p),
-                      .depth = std::min(kDepth, words - k),
-                      .a = a + tiles.Begin(t) * words + k * rows,
-                      .a_step = rows,
-                      .b = panel + k * width,
-                      .bias = is_last && bias != nullptr ? bias + column : nullptr,
-                      .accumulate = accumulate || k > 0,
-                      .row_scales = encoding.has_scales() ? row_scales + tiles.Begin(t) : nullptr,
-                      .column_scales = encoding.has_scales() ? panel + words * width : nullptr,
-                      .out = out + tiles.Begin(t) * out_stride + column,
-                      .out_stride = out_stride,
-                      .next = panel + panel_size + k * width + (t - first_tile) * fetched,
-                      .next_size = fetched});
-      }
-      if (!is_last || !activation.has_value()) continue;
-      AddBiasActivate(out + tiles.Begin(first_tile) * out_stride + column, out_stride,
-                      tiles.Begin(last_tile) - tiles.Begin(first_tile), panels.Size(p), nullptr, *activation);
+      MultiplyPart(block, p, weight + p * encoding.PanelSize(depth), true, k);
     }
   }
+}
+
+// A block of rows by a panel, kDepth of the depth from `k` on. The next panel is fetched meanwhile, where it lies
+// behind this one.
+void PackedProduct::MultiplyPart(const Block& block, size_t p, const float* panel, bool is_next_beside,
+                                 size_t k) const {
+  const size_t words = encoding.WordsOf(depth);
+  const size_t width = BestTile().columns;
+  const bool is_last = k + kDepth >= words;
+  const size_t part = std::min(kDepth, words - k);
+  const size_t fetched = is_next_beside ? part * width / (block.last - block.first) + 1 : 0;
+  const float* const next = panel + encoding.PanelSize(depth) + k * width;
+  const size_t column = panels.Begin(p);
+  for (size_t t = block.first; t < block.last; ++t) {
+    const size_t rows = tiles.Size(t);
+    MultiplyTile({.words = encoding.words,
+                  .rows = rows,
+                  .columns = panels.Size(p),
+                  .depth = part,
+                  .a = a + tiles.Begin(t) * words + k * rows,
+                  .a_step = rows,
+                  .b = panel + k * width,
+                  .bias = is_last && bias != nullptr ? bias + column : nullptr,
+                  .accumulate = accumulate || k > 0,
+                  .row_scales = encoding.has_scales() ? row_scales + tiles.Begin(t) : nullptr,
+                  .column_scales = encoding.has_scales() ? panel + words * width : nullptr,
+                  .out = out + tiles.Begin(t) * out_stride + column,
+                  .out_stride = out_stride,
+                  .next = next + (t - block.first) * fetched,
+                  .next_size = fetched});
+  }
+  if (!is_last || !activation.has_value()) return;
+  AddBiasActivate(out + tiles.Begin(block.first) * out_stride + column, out_stride,
+                  tiles.Begin(block.last) - tiles.Begin(block.first), panels.Size(p), nullptr, *activation);
 }
 
 }  // namespace anemone::internal

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <optional>
+#include <vector>
 
 #include "anemone/clip.h"
 #include "clip/encoding.h"
@@ -72,9 +73,16 @@ struct PackedProduct {
   };
   Parts For(size_t threads) const;
   void Multiply(const Parts& parts, size_t part) const;
+  // The columns of one panel alone, which lies at `panel`, not in `weight`.
+  void MultiplyPanel(size_t p, const float* panel) const;
 
  private:
-  void MultiplyBlock(size_t first_tile, size_t last_tile, size_t first_panel, size_t last_panel) const;
+  struct Block {  // of tiles, multiplied by a panel while they are in the cache
+    size_t first, last;
+  };
+  std::vector<Block> BlocksOf(size_t first_tile, size_t last_tile) const;
+  void MultiplyBlock(const Block& block, size_t first_panel, size_t last_panel) const;
+  void MultiplyPart(const Block& block, size_t p, const float* panel, bool is_next_beside, size_t k) const;
 };
 
 }  // namespace anemone::internal

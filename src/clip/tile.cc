@@ -88,34 +88,74 @@ void TileOfRows(const TileCall& call, std::index_sequence<kLess...>) {
 
 void MultiplyTileImpl(const TileCall& call) { TileOfRows(call, std::make_index_sequence<kTileRows>()); }
 
-// Four rows by four columns at a time.
+#if HWY_TARGET != HWY_SCALAR
+// Turns squares within each block of four numbers: of four rows' vectors, columns of four numbers.
+template <class DT, class VT = hn::Vec<DT>>
+void TransposeInBlocks(DT d, VT* v) {
+  const hn::Repartition<double, DT> pairs;
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, v[0], v[1]));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, v[2], v[3]));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, v[0], v[1]));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, v[2], v[3]));
+  v[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+  v[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+  v[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+  v[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+}
+
+// A square of as many rows and columns as `d` has numbers.
+template <class DT>
+void TransposeSquare(DT d, const float* from, size_t stride, float* to, size_t to_step) {
+  constexpr size_t kBlocks = hn::MaxLanes(DT()) / 4;
+  hn::Vec<DT> v[kBlocks][4];  // of each four rows
+  for (size_t g = 0; g < kBlocks; ++g) {
+    for (size_t i = 0; i < 4; ++i) v[g][i] = hn::LoadU(d, from + (g * 4 + i) * stride);
+    TransposeInBlocks(d, v[g]);
+  }
+  // Block b of v[g][i] holds rows 4g to 4g+3 of column 4b+i.
+  for (size_t i = 0; i < 4; ++i) {
+    float* const out = to + i * to_step;
+    if constexpr (kBlocks == 1) {
+      hn::StoreU(v[0][i], d, out);
+    } else if constexpr (kBlocks == 2) {
+      hn::StoreU(hn::ConcatLowerLower(d, v[1][i], v[0][i]), d, out);
+      hn::StoreU(hn::ConcatUpperUpper(d, v[1][i], v[0][i]), d, out + 4 * to_step);
+    } else {
+      static_assert(kBlocks == 4);
+      const auto even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(v[1][i]), v[0][i]);
+      const auto odd01 = hn::OddEvenBlocks(v[1][i], hn::SwapAdjacentBlocks(v[0][i]));
+      const auto even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(v[3][i]), v[2][i]);
+      const auto odd23 = hn::OddEvenBlocks(v[3][i], hn::SwapAdjacentBlocks(v[2][i]));
+      hn::StoreU(hn::ConcatLowerLower(d, even23, even01), d, out);
+      hn::StoreU(hn::ConcatLowerLower(d, odd23, odd01), d, out + 4 * to_step);
+      hn::StoreU(hn::ConcatUpperUpper(d, even23, even01), d, out + 8 * to_step);
+      hn::StoreU(hn::ConcatUpperUpper(d, odd23, odd01), d, out + 12 * to_step);
+    }
+  }
+}
+
+// The rows from `r` on that fill squares of `d`; the first row that is left.
+template <class DT>
+size_t TransposeRows(DT d, const float* from, size_t stride, size_t r, size_t rows, size_t columns, float* to,
+                     size_t to_step) {
+  constexpr size_t kSide = hn::MaxLanes(DT());
+  for (; r + kSide <= rows; r += kSide) {
+    const float* const row = from + r * stride;
+    size_t c = 0;
+    for (; c + kSide <= columns; c += kSide) TransposeSquare(d, row + c, stride, to + c * to_step + r, to_step);
+    for (; c < columns; ++c) {
+      for (size_t i = 0; i < kSide; ++i) to[c * to_step + r + i] = row[i * stride + c];
+    }
+  }
+  return r;
+}
+#endif
+
 void TransposeImpl(const float* from, size_t stride, size_t rows, size_t columns, float* to, size_t to_step) {
   size_t r = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const hn::FixedTag<float, 4> d4;
-  const hn::Repartition<double, decltype(d4)> pairs;
-  for (; r + 4 <= rows; r += 4) {
-    const float* const row = from + r * stride;
-    size_t c = 0;
-    for (; c + 4 <= columns; c += 4) {
-      const auto v0 = hn::LoadU(d4, row + c);
-      const auto v1 = hn::LoadU(d4, row + stride + c);
-      const auto v2 = hn::LoadU(d4, row + 2 * stride + c);
-      const auto v3 = hn::LoadU(d4, row + 3 * stride + c);
-      const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d4, v0, v1));
-      const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d4, v2, v3));
-      const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d4, v0, v1));
-      const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d4, v2, v3));
-      float* const out = to + c * to_step + r;
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(pairs, low01, low23)), d4, out);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(pairs, low01, low23)), d4, out + to_step);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(pairs, high01, high23)), d4, out + 2 * to_step);
-      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(pairs, high01, high23)), d4, out + 3 * to_step);
-    }
-    for (; c < columns; ++c) {
-      for (size_t i = 0; i < 4; ++i) to[c * to_step + r + i] = row[i * stride + c];
-    }
-  }
+  r = TransposeRows(D(), from, stride, r, rows, columns, to, to_step);
+  r = TransposeRows(hn::FixedTag<float, 4>(), from, stride, r, rows, columns, to, to_step);
 #endif
   for (; r < rows; ++r) {
     for (size_t c = 0; c < columns; ++c) to[c * to_step + r] = from[r * stride + c];

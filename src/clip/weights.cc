@@ -9,27 +9,46 @@
 #include "tensor/lower.h"
 
 namespace anemone::internal {
+namespace {
+
+// A panel of `weight`, the tensor of all of the layer's rows.
+Status PackedPanel(const Tensor& weight, const Linear& linear, size_t p, float* to) {
+  const ColumnPanels panels = linear.Panels();
+  const size_t columns = panels.Size(p);
+  const size_t row = linear.in * sizeof(float);
+  thread_local Buffer unpacked;
+  float* const rows = unpacked.Get(columns * linear.in);
+  ANEMONE_TRY(Fill(weight, panels.Begin(p) * row, {reinterpret_cast<std::byte*>(rows), columns * row}));
+  PackPanel(linear.encoding, rows, linear.in, columns, linear.in, to);
+  return {};
+}
+
+}  // namespace
 
 Linear Linear::Rows(size_t begin, size_t end) const {
   const auto from = [&](const auto* at, size_t offset) { return at == nullptr ? nullptr : at + offset; };
   const size_t panels = begin / group * Panels().in_group;
-  return {{from(weight.packed, panels * encoding.PanelSize(in)), from(weight.fp32, begin * in),
+  return {{from(weight.packed, panels * encoding.PanelSize(in)), weight.stored, from(weight.fp32, begin * in),
            from(weight.bf16, begin * in)},
           from(bias, begin),
           in,
           end - begin,
           group,
-          encoding};
+          encoding,
+          first_panel + panels};
 }
 
-// A part of a tensor that one thread reads: as it is, or a panel of a factor, to be packed.
+Status StoredFactor::ReadPanel(size_t p, float* to) const { return PackedPanel(tensor, linear, p, to).In(name); }
+
+// A part of a tensor that one thread reads: bytes as they are, or a panel of a factor, to be packed.
 struct WeightReader::Piece {
   const Tensor* tensor;
-  uint64_t offset;
-  uint64_t size;
-  std::byte* to;
   const std::string* name;
+  std::byte* to;
+  uint64_t offset = 0;
+  uint64_t size = 0;
   const Linear* linear = nullptr;  // whose panel it is
+  size_t panel = 0;
 };
 
 // A linear layer's weight in the precision in which it is held.
@@ -60,13 +79,7 @@ void WeightReader::Point(const Want& want, const void* at) const {
 
 Status WeightReader::ReadPiece(const Piece& piece) {
   if (piece.linear == nullptr) return Fill(*piece.tensor, piece.offset, {piece.to, piece.size});
-  thread_local Buffer unpacked;
-  float* const rows = unpacked.Get(piece.size / sizeof(float));
-  ANEMONE_TRY(Fill(*piece.tensor, piece.offset, {reinterpret_cast<std::byte*>(rows), piece.size}));
-  const size_t depth = piece.linear->in;
-  PackPanel(piece.linear->encoding, rows, depth, piece.size / sizeof(float) / depth, depth,
-            reinterpret_cast<float*>(piece.to));
-  return {};
+  return PackedPanel(*piece.tensor, *piece.linear, piece.panel, reinterpret_cast<float*>(piece.to));
 }
 
 // Adds the pieces of a tensor that goes to `to`, and answers what they take there.
@@ -76,33 +89,42 @@ uint64_t WeightReader::Cut(const Want& want, const Tensor& tensor, std::byte* to
   const Linear* const linear = want.factor_of();
   if (linear == nullptr || form_ != FactorForm::kPacked) {
     for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
-      pieces->push_back({&tensor, offset, std::min(kPieceBytes, size - offset), to + offset, &want.name});
+      pieces->push_back({.tensor = &tensor,
+                         .name = &want.name,
+                         .to = to + offset,
+                         .offset = offset,
+                         .size = std::min(kPieceBytes, size - offset)});
     }
     return size;
   }
-  const uint64_t row = linear->in * sizeof(float);
   const uint64_t panel = linear->encoding.PanelSize(linear->in) * sizeof(float);
-  const ColumnPanels panels = linear->Panels();
-  for (size_t p = 0; p < panels.count; ++p) {
-    pieces->push_back({&tensor, panels.Begin(p) * row, panels.Size(p) * row, to + p * panel, &want.name, linear});
+  const size_t count = linear->Panels().count;
+  for (size_t p = 0; p < count; ++p) {
+    pieces->push_back({.tensor = &tensor, .name = &want.name, .to = to + p * panel, .linear = linear, .panel = p});
   }
-  return panels.count * panel;
+  return count * panel;
 }
 
-// Reads tensors side by side into `block`, with all threads: in fp32, factors as AsFactor says.
+// The tensor of that name, in fp32, a factor's as AsFactor says.
+Result<Tensor> WeightReader::TensorOf(const Want& want) const {
+  ANEMONE_ASSIGN(const Tensor tensor, source_(want.name));
+  if (tensor.shape() != want.shape) {
+    return Corrupt(
+        fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
+  }
+  Result<Tensor> cast = want.factor_of() != nullptr ? AsFactor(tensor) : tensor.Cast(DType::kF32);
+  if (!cast.ok()) return cast.status().In(want.name);
+  return cast;
+}
+
+// Reads tensors side by side into `block`, with all threads.
 Status WeightReader::ReadInto(const std::vector<Want>& wants, Buffer* block) {
   std::vector<Tensor> tensors;
   tensors.reserve(wants.size());
   const auto padded = [](uint64_t bytes) { return (bytes + Buffer::kAlign - 1) / Buffer::kAlign * Buffer::kAlign; };
   for (const Want& want : wants) {
-    ANEMONE_ASSIGN(Tensor tensor, source_(want.name));
-    if (tensor.shape() != want.shape) {
-      return Corrupt(
-          fmt::format("{}: expected shape {}, found {}", want.name, ToString(want.shape), ToString(tensor.shape())));
-    }
-    Result<Tensor> cast = want.factor_of() != nullptr ? AsFactor(tensor) : tensor.Cast(DType::kF32);
-    if (!cast.ok()) return cast.status().In(want.name);
-    tensors.push_back(*std::move(cast));
+    ANEMONE_ASSIGN(Tensor tensor, TensorOf(want));
+    tensors.push_back(std::move(tensor));
   }
   std::vector<Piece> pieces;
   size_t total = 0;
@@ -124,6 +146,20 @@ Status WeightReader::ReadInto(const std::vector<Want>& wants, Buffer* block) {
     }
   });
   return workers_.Stops() ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
+}
+
+// Takes the factors out of `wants`: their panels are read when they are multiplied.
+Status WeightReader::LeaveStored(std::vector<Want>* wants) {
+  stored_.clear();
+  stored_.reserve(wants->size());  // they are pointed to
+  for (const Want& want : *wants) {
+    if (want.factor_of() == nullptr) continue;
+    Linear& linear = *std::get<Linear*>(want.to);
+    ANEMONE_ASSIGN(Tensor tensor, TensorOf(want));
+    linear.weight.stored = &stored_.emplace_back(StoredFactor{want.name, std::move(tensor), linear});
+  }
+  std::erase_if(*wants, [](const Want& want) { return want.factor_of() != nullptr; });
+  return {};
 }
 
 // One tensor, in a block of its own.
@@ -178,7 +214,8 @@ Status WeightReader::ReadLinear(const std::string& name, const Shape& shape, boo
   return {};
 }
 
-Status WeightReader::ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, LayerWeights* layer) {
+Status WeightReader::ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, bool once,
+                               LayerWeights* layer) {
   const uint64_t h = tower.width;
   const uint64_t f = tower.ffn;
   const Encoding encoding = Encoding::For(compute_);
@@ -198,6 +235,7 @@ Status WeightReader::ReadLayer(const std::string& prefix, const ClipTower& tower
     wants.push_back({prefix + ".norm1.weight", {h}, &layer->norm1.weight});
     wants.push_back({prefix + ".norm1.bias", {h}, &layer->norm1.bias});
   }
+  if (!keep_ && once && form_ == FactorForm::kPacked) ANEMONE_TRY(LeaveStored(&wants));
   if (!keep_) return ReadInto(wants, &layer_);
   for (const Want& want : wants) ANEMONE_TRY(ReadOne(want));
   return {};

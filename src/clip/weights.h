@@ -28,11 +28,14 @@ enum class FactorForm : uint8_t {
   kPacked,  // panels, for the project's own products
 };
 
-// A linear layer's weight, [out, in]: one of the three.
+struct StoredFactor;
+
+// A linear layer's weight, [out, in]: one of the four.
 struct Factor {
-  const float* packed = nullptr;   // panels, in `encoding`, for the project's own products
-  const float* fp32 = nullptr;     // for a library's
-  const uint16_t* bf16 = nullptr;  // the bits
+  const float* packed = nullptr;         // panels, in `encoding`, for the project's own products
+  const StoredFactor* stored = nullptr;  // the same, but read as they are multiplied
+  const float* fp32 = nullptr;           // for a library's
+  const uint16_t* bf16 = nullptr;        // the bits
 };
 
 struct Linear {
@@ -43,9 +46,22 @@ struct Linear {
   size_t group = 0;  // outputs that are packed apart from others; divides `out`
   Encoding encoding = {};
 
+  size_t first_panel = 0;  // of a stored weight, of which these are some rows
+
   ColumnPanels Panels() const { return {out, group}; }
   // Output features [begin, end) alone: whole groups.
   Linear Rows(size_t begin, size_t end) const;
+};
+
+// A weight that is multiplied but once: each panel is read, packed, multiplied and forgotten, and stays in the cache
+// meanwhile.
+struct StoredFactor {
+  std::string name;
+  Tensor tensor;  // as products take it
+  Linear linear;  // all of its rows
+
+  // Panel p, packed: Encoding::PanelSize elements. Threads: any. Errors: those of the source.
+  Status ReadPanel(size_t p, float* to) const;
 };
 
 struct Norm {
@@ -78,8 +94,9 @@ class WeightReader {
   Status ReadNorm(const std::string& name, uint64_t width, Norm* norm);
   // `shape`: that of the weight, of which the first dimension is outputs.
   Status ReadLinear(const std::string& name, const Shape& shape, bool bias, Linear* linear);
-  // A layer, or SigLIP's pooling head, whose one norm comes before the MLP.
-  Status ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, LayerWeights* layer);
+  // A layer, or SigLIP's pooling head, whose one norm comes before the MLP. `once`: each row of a weight is multiplied
+  // in one product.
+  Status ReadLayer(const std::string& prefix, const ClipTower& tower, bool is_head, bool once, LayerWeights* layer);
 
   // The end of a call: what was read apart from layers goes, unless it is to be kept; all of it after a stop.
   void Forget(bool was_stopped) {
@@ -103,7 +120,9 @@ class WeightReader {
   Result<Tensor> AsFactor(const Tensor& weight) const;
   void Point(const Want& want, const void* at) const;
   uint64_t Cut(const Want& want, const Tensor& tensor, std::byte* to, std::vector<Piece>* pieces) const;
+  Result<Tensor> TensorOf(const Want& want) const;
   Status ReadInto(const std::vector<Want>& wants, Buffer* block);
+  Status LeaveStored(std::vector<Want>* wants);
   Status ReadOne(const Want& want);
 
   ClipWeights source_;
@@ -113,6 +132,7 @@ class WeightReader {
   FactorForm form_ = FactorForm::kFp32;
   std::map<std::string, std::unique_ptr<Buffer>> kept_;  // by name; with keep_ all, else what is no layer's
   Buffer layer_;                                         // each layer in turn
+  std::vector<StoredFactor> stored_;                     // the layer's
 };
 
 }  // namespace anemone::internal

@@ -437,6 +437,36 @@ TEST(Encoder, RefusesSpecsTextsAndWeightsThatDoNotFit) {
               StatusIs(ErrorKind::kNotFound, "vision.layers.1.mlp.up.bias"));
 }
 
+// Where weights are read as they are multiplied, and where they are read before.
+TEST(Encoder, AWeightThatCannotBeReadIsNamed) {
+  class Broken final : public ByteSource {
+   public:
+    explicit Broken(uint64_t size) : size_(size) {}
+    uint64_t size_bytes() const override { return size_; }
+    Status ReadAt(uint64_t, std::span<std::byte>) const override { return Status(ErrorKind::kIo, "a bad block"); }
+    const std::string& name() const override { return name_; }
+
+   private:
+    uint64_t size_;
+    std::string name_ = "broken";
+  };
+  const ClipSpec spec = Small();
+  const ClipWeights good = RandomWeights(spec);
+  for (const bool keep : {false, true}) {
+    for (const std::string name : {"vision.layers.1.mlp.up.weight", "vision.layers.2.attn.qkv.weight"}) {
+      ClipOptions options;
+      options.keep_weights = keep;
+      const ClipWeights weights = [&](const std::string& asked) -> Result<Tensor> {
+        ANEMONE_ASSIGN(const Tensor tensor, good(asked));
+        if (asked != name) return tensor;
+        return Tensor::FromFile(DType::kF32, tensor.shape(), std::make_shared<Broken>(tensor.size_bytes()), 0);
+      };
+      ANEMONE_ASSERT_ASSIGN(ClipModel model, ClipModel::Create(spec, weights, options));
+      EXPECT_THAT(model.EncodeImages(RandomPixels(spec, 1)), StatusIs(ErrorKind::kIo, name + ": a bad block"));
+    }
+  }
+}
+
 // What instructions for bf16 do, one number after the other: factors as bits, sums in fp32.
 Status PlainBf16(internal::MatmulType type, const void* a, size_t a_stride, size_t rows, const void* w, size_t columns,
                  size_t depth, bool accumulate, float* out, size_t out_stride, int) {
