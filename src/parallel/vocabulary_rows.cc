@@ -85,6 +85,9 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
       ANEMONE_TRY(padded.Add(item.name, item.entry));
       continue;
     }
+    if (item.tensor()->shape().empty()) {
+      return Corrupt(fmt::format("{}: expected one row for each token of the vocabulary, found shape []", item.name));
+    }
     const StoredRow& row = naming.row(hit->row);
     ANEMONE_ASSIGN(const uint64_t vocab, dims->Of(row.tower, "vocab"));
     ANEMONE_ASSIGN(const uint64_t rows, VocabRows(*checkpoint, row.tower, vocab, tp));

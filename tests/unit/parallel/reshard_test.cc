@@ -183,6 +183,17 @@ TEST(MergeTest, StackedQkvIsSplitPartByPart) {
   EXPECT_EQ(*ranks.shards[0].weights.Find(name)->tensor()->Read(), expected);
 }
 
+TEST(UserTableTest, RefusesAVocabularyWithoutRows) {
+  ANEMONE_ASSERT_ASSIGN(const Config table, Config::ParseYaml("rows:\n- {name: emb.weight, split: vocabulary}\n", "t"));
+  ANEMONE_ASSERT_ASSIGN(const auto family, ParseUserTable(table));
+  StateDict weights;
+  float next = 1;
+  ASSERT_THAT(weights.Add("emb.weight", testing::Counting({}, &next)), IsOk());
+  EXPECT_THAT(
+      SplitShards(testing::WithWeights(weights, std::nullopt, ""), {.tp = 2}, TranslateOptions{.family = family.get()}),
+      StatusIs(ErrorKind::kCorrupt, "emb.weight: expected one row for each token of the vocabulary, found shape []"));
+}
+
 TEST(UserTableTest, MergesAndSplitsAModelNobodyKnows) {
   ANEMONE_ASSERT_ASSIGN(const Config table, Config::ParseYaml(R"(
 prefixes: ["model."]
