@@ -6,7 +6,8 @@
 
 ViT-bigG-14 (10 GB) needs 30 GB in DIR; its targets are 1.0× cp and 96 MiB.
 
-All start warm (source in the page cache) and end durable (fsync). The contestants alternate; the figures are medians.
+Beside them, what two threads need to write as many bytes past the page cache: the device's limit. All start warm (source in the page cache)
+and end durable (fsync). The contestants alternate; the figures are medians.
 """
 
 import os
@@ -27,14 +28,16 @@ def main():
 
 
 def measured(args, work):
-    source, copy, nemo, torch_nemo = (os.path.join(work, n) for n in (args.model, "copy.safetensors", "anemone.nemo", "torch.nemo"))
+    source, copy, nemo, torch_nemo, direct = (
+        os.path.join(work, n) for n in (args.model, "copy.safetensors", "anemone.nemo", "torch.nemo", "direct"))
     measure.run([args.make_checkpoint, args.model, source, "--tokenizer", args.tokenizer])
     weights = os.path.join(source, "model.safetensors")
     size = os.path.getsize(weights)
     # Room for the source in the cache, both outputs, and torch, which holds all weights and their copies.
     ground = measure.Ground(room=3 * size + (4 << 30 if args.torch else 1 << 30))
 
-    contestants = {"cp": (lambda: measure.copying(weights, copy), copy), "anemone": (lambda: measure.run([args.anemone, "convert", source, nemo, "-q"]), nemo)}
+    contestants = {"cp": (lambda: measure.copying(weights, copy), copy), "anemone": (lambda: measure.run([args.anemone, "convert", source, nemo, "-q"]), nemo),
+                   "device": (lambda: measure.device(direct, size), direct)}
     work_only = []
     if args.torch:
         def by_torch():
@@ -67,6 +70,8 @@ def measured(args, work):
     rows = [(f"`cp` of {size / 1e9:.2f} GB, then fsync", f"{med['cp']:.2f} s ({measure.spread(seconds['cp'])})", "", ""),
             (f"`anemone convert {args.model} x.nemo`", f"{med['anemone']:.2f} s ({measure.spread(seconds['anemone'])})", "", ""),
             ("anemone / cp", f"{ratio:.2f}×", f"≤ {most_time}×", measure.within(ratio, most_time)),
+            ("two threads that write as many bytes past the page cache", f"{med['device']:.2f} s ({measure.spread(seconds['device'])})", "", ""),
+            ("anemone / these two threads", f"{med['anemone'] / med['device']:.2f}×", "≤ 1.05×", measure.within(med["anemone"] / med["device"], 1.05)),
             ("anemone, peak resident memory", f"{peak:.0f} MiB", f"≤ {most_memory} MiB", measure.within(peak, most_memory))]
     if args.torch:
         against = med["anemone"] / med["torch"]

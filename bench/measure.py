@@ -4,12 +4,14 @@ parent's, so this process stays small."""
 import argparse
 import contextlib
 import json
+import mmap
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 
@@ -64,6 +66,28 @@ def copying(source, target):
     start = time.perf_counter()
     fsync(target)
     return seconds + time.perf_counter() - start, peak
+
+
+def device(path, size, threads=2, window=1 << 20):
+    """What two threads need to write so many bytes past the page cache (O_DIRECT), then fsync: the device's limit. (seconds, 0)."""
+    buffer = mmap.mmap(-1, window)
+    buffer.write(os.urandom(window))
+    start = time.perf_counter()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT, 0o644)
+    os.posix_fallocate(fd, 0, size)
+
+    def write(first):
+        for offset in range(first * window, size, threads * window):
+            os.pwrite(fd, buffer, offset)  # the last window writes more than is asked for: direct writes are of whole blocks
+
+    workers = [threading.Thread(target=write, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    os.fsync(fd)
+    os.close(fd)
+    return time.perf_counter() - start, 0
 
 
 def warm(path):

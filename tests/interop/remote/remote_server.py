@@ -23,6 +23,7 @@ Serves FOLDER under /BEHAVIOUR/…, where each behaviour is one of:
   slow          each answer takes 50 ms
   drip          ten bytes a second
   stall-N-HOW   from the Nth on, each answer stalls for a minute: HOW is "head" (nothing is sent) or "body" (half of it)
+  pause-N-HOW   so does the Nth answer alone
   down          500
   forbidden     403
   fail-N-HOW    the Nth answer fails: HOW is "reset", "half" or "400"
@@ -160,9 +161,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if fails[2] == "400":
                 return self.answer(400)
             behaviour = fails[2]
-        stalls = behaviour.startswith("stall-") and behaviour.split("-")
-        if stalls and count(behaviour) >= int(stalls[1]):
-            behaviour = stalls[2]
+        if behaviour.startswith(("stall-", "pause-")):
+            kind, first, how = behaviour.split("-")[:3]
+            number = count(behaviour)
+            if number == int(first) or (number > int(first) and kind == "stall"):
+                behaviour = how
         if behaviour == "head":
             self.note("stall")
             return time.sleep(60)

@@ -306,6 +306,36 @@ class Remote(FolderCase):
                         self.assertIn(exit, (128 + stop, -stop))
                         self.assertEqual(sorted(os.listdir(self.dir)), before)
 
+    def test_killed_while_a_server_stalls(self):
+        """What is left is hidden; --resume goes on from it, and a run without clears it."""
+        write_sparse(self.served, "big.sparse.safetensors", {name: [1 << 22] for name in "abcd"})
+        self.run_anemone("convert", f"{self.url}/plain/big.sparse.safetensors", "want.safetensors", "--dtype", "fp32")
+        for how in ("head", "body"):
+            for more, left in ((["--resume"], ".out.safetensors.anemone-resume"), ([], ".out.safetensors.anemone-tmp")):
+                with self.subTest(how, more=more):
+                    url = f"{self.url}/pause-4-{how}-{len(more)}/big.sparse.safetensors"
+                    words = ["convert", url, "out.safetensors", "--dtype", "fp32", *more]
+                    before = sorted(os.listdir(self.dir))
+                    exit, took = self.stop_when_stalled(signal.SIGKILL, *words)
+                    self.assertEqual(exit, -signal.SIGKILL)
+                    self.assertLess(took, 0.5)
+                    self.assertEqual(sorted(os.listdir(self.dir)), sorted([*before, left]))
+                    self.run_anemone(*words)
+                    self.assertEqual(sorted(os.listdir(self.dir)), sorted([*before, "out.safetensors"]))
+                    self.assertTrue(filecmp.cmp(self.path("want.safetensors"), self.path("out.safetensors"), shallow=False))
+                    os.remove(self.path("out.safetensors"))
+
+    def test_a_signal_ends_a_fetch(self):
+        """Wherever the hub stalls: nothing of the model is left that a later fetch would take for a whole file."""
+        for how, stop in (("head", signal.SIGINT), ("head", signal.SIGTERM)):
+            with self.subTest(stop):
+                self.environment |= {"HF_ENDPOINT": f"{self.url}/stall-1-{how}-{int(stop)}", "HF_HUB_OFFLINE": "0"}
+                before = sorted(os.listdir(self.dir))
+                exit, took = self.stop_when_stalled(stop, "fetch", "org/model")
+                self.assertLess(took, 0.5)
+                self.assertIn(exit, (128 + stop, -stop))
+                self.assertEqual([name for name in os.listdir(self.dir) if name not in (*before, "home")], [])
+
     def object_store(self, scheme):
         shutil.copytree(self.served / "hf", self.served / "models" / "a b & <c>" / "hf")
         shutil.copytree(self.served / "models", self.served / "public-models")
