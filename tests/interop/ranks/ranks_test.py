@@ -7,14 +7,17 @@ usage: ranks_test.py PROGRAM GOLDEN [MPIRUN]   under a Python that has torch
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 PROGRAM, GOLDEN = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
 MPIRUN = sys.argv[3:]
 CLIP = GOLDEN / "clip"
+SERVER = pathlib.Path(__file__).resolve().parents[1] / "remote" / "remote_server.py"
 # torch 1.13 loses its defaults of --redirects and --tee under Python 3.11; a rank that is not there restores them.
 TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--redirects=9:1", "--tee=9:1", "--standalone"]
 
@@ -29,6 +32,14 @@ def tree(path):
     if path.is_file():
         return path.read_bytes()
     return {str(p.relative_to(path)): p.read_bytes() if p.is_file() else None for p in sorted(path.rglob("*"))}
+
+
+def is_running(pid):
+    """Whether there is such a process, and not just what mpirun has not asked for yet."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 class Ranks(unittest.TestCase):
@@ -138,6 +149,35 @@ class Mpi(Ranks):
         done = self.run_words(*self.mpirun(3, PROGRAM, "reshard", CLIP / "mcore.nemo", "x.nemo", "--tp", "5"))
         self.assertEqual((done.returncode, done.stderr.count("anemone: ")), (64, 1), done.stderr)
         self.assertEqual(self.left(), [])
+
+    def test_a_signal_ends_ranks_that_wait_for_a_server(self):
+        """As Slurm sends it, to all of them: within half a second, with nothing left behind."""
+        log = self.dir / "log"
+        server = subprocess.Popen([sys.executable, SERVER, log, CLIP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(server.communicate)
+        url = server.stdout.readline().split()[0]
+        noted = ["sh", "-c", 'echo $$ >> "$0"; exec "$@"', "pids", PROGRAM]  # what becomes of the shell is the rank
+        seconds = []
+        while not seconds or (min(seconds) > 0.5 and len(seconds) < 3):  # a busy machine may be late once
+            source = f"{url}/stall-3-body-{len(seconds)}/mcore.nemo"
+            words = [*self.mpirun(2, *noted), "convert", source, "out", "--to", "hf"]
+            run = subprocess.Popen([*map(str, words)], cwd=self.dir, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env=dict(os.environ, no_proxy="127.0.0.1"))
+            while f"stall-3-body-{len(seconds)}/" not in "".join(line for line in log.read_text().splitlines() if line.endswith(" stall")):
+                self.assertIsNone(run.poll(), "it ended before the server stalled")
+                time.sleep(0.01)
+            time.sleep(0.1)
+            pids = (self.dir / "pids").read_text().split()
+            begin = time.monotonic()
+            for pid in pids:
+                os.kill(int(pid), signal.SIGTERM)
+            while any(is_running(pid) for pid in pids):
+                time.sleep(0.01)
+            seconds.append(time.monotonic() - begin)
+            self.assertNotEqual(run.wait(), 0)
+            os.remove(self.dir / "pids")
+            self.assertEqual(self.left(), ["log"])
+        self.assertLess(min(seconds), 0.5)
 
     def test_other_commands_run_once(self):
         self.assertEqual(self.ok(*self.mpirun(3, PROGRAM, "inspect", CLIP / "mcore.nemo")).count("family"), 1)
