@@ -349,16 +349,33 @@ void ForgetSpelling(ConfigNode& node) {
   for (auto& [key, child] : node.map) ForgetSpelling(child);
 }
 
-}  // namespace
+// What NeMo's own layers do as told, and Megatron core's do not [megatron_clip_models.py, CLIPVisionTransformer and
+// MCoreCLIPViTModel].
+void CheckOwnLayers(Readers& in, const Clip& spec) {
+  if (!spec.has_vision || spec.siglip || in.top.Bool("mcore_gpt", false)) return;
+  if (in.vision.Bool("global_average_pool", false))
+    in.vision.Fail("global_average_pool", "false", "true (the mean of all tokens stands for the picture)");
+  if (!in.vision.Bool("preprocess_layernorm", true))
+    in.vision.Fail("preprocess_layernorm", "true", "false (no norm before the blocks)");
+}
 
-Result<ClipArchitecture> ReadNemoClip(const ConfigNode& model) {
-  Readers in(model);
+Result<ClipArchitecture> ReadAll(Readers& in) {
   ClipArchitecture spec;
   for (const NemoField& row : kTopFields) ReadFields({&row.field, 1}, in.top, spec);
   Read(kOfVision, in.vision, spec, &spec.vision);
   Read(kOfText, in.text, spec, &spec.text);
   ANEMONE_TRY(in.status());
   ANEMONE_TRY(CheckArchitecture(spec));
+  return spec;
+}
+
+}  // namespace
+
+Result<ClipArchitecture> ReadNemoClip(const ConfigNode& model) {
+  Readers in(model);
+  ANEMONE_ASSIGN(ClipArchitecture spec, ReadAll(in));
+  CheckOwnLayers(in, spec);
+  ANEMONE_TRY(in.status());
   return spec;
 }
 
@@ -375,7 +392,8 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
   if (!node.ok() && node.status().kind() == ErrorKind::kNotFound) node = node.status().As(ErrorKind::kCorrupt);
   if (!node.ok()) return node.status().In(hparams_name);
   ConfigNode model = *std::move(node);
-  const auto yaml = ReadNemoClip(model);
+  Readers in(model);
+  const auto yaml = ReadAll(in);  // whatever else it says is compared
   if (!yaml.ok()) return yaml.status().In(hparams_name);
   Differences found{.yaml_name = hparams_name, .spec_name = spec_name, .notes = notes};
   ANEMONE_TRY(CompareWithYaml(model, *yaml, spec, found));

@@ -144,6 +144,21 @@ TEST(NemoConfigTest, SeesEachFieldThatMatters) {
   }
 }
 
+// A model that was trained so, of NeMo's own layers: Megatron core's take the first token whatever is said.
+TEST(NemoConfigTest, WhatNemosOwnLayersDoIsRefused) {
+  for (const Change& change : {Change{"model.vision.global_average_pool", ConfigNode::Bool(true)},
+                               Change{"model.vision.preprocess_layernorm", ConfigNode::Bool(false)}}) {
+    Config config = Yaml("megatron_clip_VIT-L-14.yaml");
+    EXPECT_THAT(ReadClipArchitecture(config), IsOk());
+    ASSERT_THAT(config.Set(change.path, change.value), IsOk());
+    ASSERT_THAT(config.Set("model.mcore_gpt", ConfigNode::Bool(false)), IsOk());
+    const std::string field = std::string(change.path).substr(std::string("model.").size());
+    EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kCorrupt, field + ": expected "));
+    ASSERT_THAT(config.Set("model.mcore_gpt", ConfigNode::Bool(true)), IsOk());
+    EXPECT_THAT(ReadClipArchitecture(config), IsOk());
+  }
+}
+
 TEST(NemoConfigTest, PixelsAreTheSpecsUnlessTheYamlSaysOthers) {
   ClipArchitecture spec = Openai("ViT-L-14-quickgelu");
   Config yaml = Yaml("megatron_clip_VIT-L-14.yaml");
