@@ -33,4 +33,15 @@ Status AddArtifacts(const Checkpoint& checkpoint, std::string_view title, std::v
   return {};
 }
 
+Status CheckFetched(const Checkpoint& checkpoint) {
+  constexpr uint64_t kMaxPointer = 1024;  // [git-lfs docs/spec.md]
+  for (const Artifact& artifact : checkpoint.artifacts) {
+    if (artifact.content.size > kMaxPointer) continue;
+    ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxPointer));
+    if (text.starts_with("version https://git-lfs"))
+      return Corrupt("a git-lfs pointer, not the file it stands for", "run `git lfs pull`").In(artifact.name);
+  }
+  return {};
+}
+
 }  // namespace anemone

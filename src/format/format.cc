@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/directory.h"
+#include "format/artifacts.h"
 #include "format/inside.h"
 #include "format/lightning/lightning.h"
 #include "format/recognise.h"
@@ -112,7 +113,10 @@ Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& opti
   }
   if (chosen == nullptr) return internal::NotACheckpoint(*probe).In(path);
   Result<Checkpoint> opened = WithFormat(chosen->open(*probe));
-  if (opened.ok() && probe->is_directory && place.files() == nullptr) ANEMONE_TRY(CheckInside(*opened, path));
+  if (opened.ok() && probe->is_directory && place.files() == nullptr) {
+    ANEMONE_TRY(CheckInside(*opened, path));
+    ANEMONE_TRY(CheckFetched(*opened).In(path));
+  }
   return opened;
 }
 

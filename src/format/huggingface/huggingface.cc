@@ -96,6 +96,10 @@ Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std:
     ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadWeightsFile(path, checkpoint, probe.options.key));
   }
   ANEMONE_TRY(AddCompanions(probe, checkpoint));
+  if (config_name != kAdapterConfig && probe.HasEntry(kAdapterConfig)) {
+    checkpoint.notes.push_back(
+        fmt::format("an adapter lies beside the weights ({}): it is not merged into them", kAdapterConfig));
+  }
   return checkpoint;
 }
 

@@ -52,33 +52,50 @@ Result<StateDict> ReadWeightsFile(const Location& place, Checkpoint& checkpoint,
   return internal::NotACheckpoint(probe).In(path);
 }
 
-Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint) {
+namespace {
+
+// The weight_map: which file holds a tensor.
+struct Index {
+  std::map<std::string, size_t> files;  // name → tensors
+  std::unordered_map<std::string, std::string> home;
+};
+
+Result<Index> ReadIndex(const Location& place) {
   const std::string& path = place.string();
   ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxIndexBytes));
-  ANEMONE_ASSIGN(const Config index, Config::ParseJson(text, path));
-  const ConfigNode* map = index.root().Get("weight_map");
+  ANEMONE_ASSIGN(const Config config, Config::ParseJson(text, path));
+  const ConfigNode* map = config.root().Get("weight_map");
   if (map == nullptr || !map->is_map()) return Corrupt("[HF-3] expected a weight_map").In(path);
-  std::map<std::string, size_t> files;  // name → tensors
-  std::unordered_map<std::string, std::string> home;
+  Index index;
   for (const auto& [name, node] : map->map) {
     const auto file = node.AsString();
     // The files lie beside the index: a name with a folder in it is an attempt to read elsewhere.
     if (!file || !IsPlainName(*file)) {
       return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
     }
-    ++files[*file];
-    home.emplace(name, *file);
+    ++index.files[*file];
+    index.home.emplace(name, *file);
   }
-  const Location folder = place.parent();
   std::string missing;
-  for (const auto& [file, count] : files) {
-    if (!(folder / file).Exists()) missing += (missing.empty() ? "" : ", ") + file;
+  for (const auto& [file, count] : index.files) {
+    if (!(place.parent() / file).Exists()) missing += (missing.empty() ? "" : ", ") + file;
   }
   if (!missing.empty()) {
     return NotFound(fmt::format("[HF-5] the index names files that are not there: {}", missing), "download them too")
         .In(path);
   }
+  return index;
+}
+
+}  // namespace
+
+Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint) {
+  const std::string& path = place.string();
+  const Location folder = place.parent();
+  ANEMONE_ASSIGN(const Index index, ReadIndex(place));
+  const std::map<std::string, size_t>& files = index.files;
+  const std::unordered_map<std::string, std::string>& home = index.home;
   // Opened at once, then read in order.
   std::vector<std::pair<StateDict, Checkpoint>> parts(files.size());
   ANEMONE_TRY(ForEach(files.size(), folder.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
@@ -87,7 +104,7 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
     return {};
   }));
   StateDict all;
-  size_t unlisted = 0, next = 0;
+  size_t unlisted = 0, doubled = 0, next = 0;
   for (const auto& [file, count] : files) {
     const auto& [part, said] = parts[next++];
     checkpoint.notes.insert(checkpoint.notes.end(), said.notes.begin(), said.notes.end());
@@ -100,6 +117,7 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
       } else if (at->second == file) {
         ++found;
       } else {
+        ++doubled;
         continue;  // the index says it comes from another file
       }
       if (const Status status = all.Add(item.name, item.entry); !status.ok()) return status.In(file);
@@ -112,6 +130,10 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
     }
   }
   if (unlisted != 0) checkpoint.notes.push_back(fmt::format("{}: {} tensors are not in the index", path, unlisted));
+  if (doubled != 0) {
+    checkpoint.notes.push_back(
+        fmt::format("{}: {} tensors lie in several files: those that the index names are read", path, doubled));
+  }
   return all;
 }
 

@@ -119,7 +119,17 @@ TEST(HuggingFace, AnAdapterIsPefts) {
   ExpectSameTensors(adapter.weights(), after.weights());
   // A model that was trained on in the same folder.
   WriteFile(dir / "model.safetensors", Safetensors("whole", "2222"));
-  EXPECT_EQ(OpenCheckpoint(dir.path())->format, FindFormat("hf"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint both, OpenCheckpoint(dir.path()));
+  EXPECT_EQ(both.format, FindFormat("hf"));
+  EXPECT_THAT(both.notes, ::testing::Contains(::testing::HasSubstr("an adapter lies beside the weights")));
+}
+
+TEST(HuggingFace, AFileThatGitLfsHasNotFetchedIsNamed) {
+  TempDir dir;
+  WriteFile(dir / "config.json", "{}");
+  WriteFile(dir / "model.safetensors", Safetensors("a", "1111"));
+  WriteFile(dir / "vocab.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 862328\n");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "vocab.json: a git-lfs pointer"));
 }
 
 // HF-5, too
@@ -144,6 +154,13 @@ TEST(HuggingFace, RefusesBrokenIndexes) {
   // Two files hold "a": the index says whose.
   ANEMONE_ASSERT_ASSIGN(const Checkpoint chosen, open(R"({"weight_map":{"a":"b.safetensors"}})"));
   EXPECT_EQ(*chosen.weights().items()[0].tensor()->Read(), "2222");
+  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                             R"("z":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})";
+  WriteFile(dir / "a.safetensors",
+            std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header + "12");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint twice, open(R"({"weight_map":{"a":"b.safetensors","z":"a.safetensors"}})"));
+  EXPECT_EQ(*twice.weights().Find("a")->tensor()->Read(), "2222");
+  EXPECT_THAT(twice.notes, ::testing::Contains(::testing::HasSubstr("1 tensors lie in several files")));
   WriteFile(dir / "config.json", "[1]");
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[HF-2]"));
 }
