@@ -34,4 +34,19 @@ std::optional<DType> PrecisionDType(const std::string& precision) {
   return found == kPrecisions.end() ? std::nullopt : std::optional(found->second);
 }
 
+void DeclareLauncherFlags(CLI::App& app) {
+  for (const char* name :
+       {"--gpus_per_node", "--num_gpu_per_node", "--local_rank,--local-rank", "--pipeline_model_parallel_split_rank"}) {
+    app.add_option_function<std::string>(
+        name, [](const std::string&) {}, "Accepted for compatibility; ignored: one process does all ranks' work");
+  }
+  app.add_flag_function(
+      "--bcp", [](int64_t) {}, "Accepted for compatibility; ignored");
+}
+
+void DeclareLayout(CLI::App& app, ConvertOptions& convert) {
+  app.add_option("--tensor_model_parallel_size", convert.tp, "Tensor-parallel size of the result");
+  app.add_option("--pipeline_model_parallel_size", convert.pp, "Pipeline-parallel size of the result");
+}
+
 }  // namespace anemone::cli

@@ -26,6 +26,10 @@ int RunScript(const std::string& source, const ConvertOptions& convert, const Pl
 void DeclareWriting(CLI::App& app, PlanFlags& plan, const std::string& name, bool required = true,
                     const std::string& help = "The .nemo to write");
 
+// Flags of NeMo's scripts that say how many processes run them. One process does all ranks' work here.
+void DeclareLauncherFlags(CLI::App& app);
+void DeclareLayout(CLI::App& app, ConvertOptions& convert);
+
 // "32", "16", "bf16" and PyTorch Lightning's longer words; nullopt for others.
 std::optional<DType> PrecisionDType(const std::string& precision);
 
