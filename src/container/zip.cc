@@ -130,7 +130,8 @@ Result<Directory> FindDirectory(const ByteRange& archive) {
                                                       : "none";
     return Corrupt("expected a zip end record in the last bytes of " + std::to_string(archive.size) + ", found " +
                        std::string(what) + " [ZIP-1]",
-                   "the archive was cut short or is not a zip");
+                   record.seen ? "the archive was cut short, or something was written behind its end"
+                               : "the archive was cut short or is not a zip");
   }
 
   const std::string_view end = std::string_view(tail).substr(*found, kEndBytes);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <vector>
 
 #include "base/crc32.h"
@@ -64,6 +65,18 @@ FindRecord RecordsIn(const ZipArchive& zip, const std::string& prefix, const Byt
   };
 }
 
+// What torch reads [caffe2/serialize/versions.h].
+Status CheckVersion(const ZipMember& version) {
+  constexpr int kFirst = 1, kLast = 10;
+  ANEMONE_ASSIGN(const std::string text, version.content.ReadAll(64));
+  int number = 0;
+  const bool is_number = std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc();
+  if (is_number && number >= kFirst && number <= kLast) return {};
+  return Unsupported(fmt::format("[TZ-3] expected a version from {} to {}, found \"{}\"", kFirst, kLast, text),
+                     "a torch newer than this program wrote it, or none")
+      .In(version.name);
+}
+
 }  // namespace
 
 Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) {
@@ -84,6 +97,7 @@ Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) 
   const ZipMember* version = zip.Find(root + "version");
   if (version == nullptr) version = zip.Find(root + ".data/version");
   if (version == nullptr) return Corrupt(fmt::format("[TZ-3] expected a record {}version", root));
+  ANEMONE_TRY(CheckVersion(*version));
   TorchFile file;
   file.torchscript = zip.Find(root + "constants.pkl") != nullptr;
   bool big_endian = false;

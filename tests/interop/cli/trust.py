@@ -527,6 +527,20 @@ class Endings(ProgramCase):
                 file.writestr("m/data/0", bytes(4))
             self.fails(65, r"m.pt: w: \[TZ-23\] .* meta device", "convert", "m.pt", "m.safetensors")
 
+    def test_a_torch_file_of_another_version(self):
+        """What torch itself does not read is not guessed at."""
+        tensor = (b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+                  b"X\x03\x00\x00\x00cpuK\x01tQK\x00K\x01\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR")
+        for version, is_read in (("1", True), ("3\n", True), ("10\n", True), ("11\n", False), ("0", False), ("x", False), ("", False)):
+            with zipfile.ZipFile(self.dir / "m.pt", "w") as file:
+                file.writestr("m/data.pkl", b"\x80\x02}X\x01\x00\x00\x00a" + tensor + b"s.")
+                file.writestr("m/version", version)
+                file.writestr("m/data/0", bytes(4))
+            if is_read:
+                self.ok("inspect", "m.pt")
+            else:
+                self.fails(65, r"m.pt: m/version: \[TZ-3\] expected a version from 1 to 10, found", "inspect", "m.pt")
+
     def test_a_limit_of_file_size(self):
         limit = 1 << 20
         done = subprocess.run([PROGRAM, "convert", DEMO, "x.nemo"], cwd=self.dir, capture_output=True, text=True,
