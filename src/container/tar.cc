@@ -17,6 +17,7 @@ namespace {
 
 using internal::Quoted;
 
+constexpr const char* kWithoutSparse = "pack it again with tar, without -S";
 constexpr uint64_t kBlock = 512;
 constexpr uint64_t kRecord = 20 * kBlock;         // what tar pads archives to
 constexpr uint64_t kMaxOctalSize = 077777777777;  // 8 GiB - 1: eleven octal digits
@@ -109,7 +110,8 @@ Status ParsePax(std::string_view text, bool global, Extension& extension) {
                      " [TAR-8]");
     }
     const std::string_view key = record.substr(0, equals), value = record.substr(equals + 1);
-    if (key.starts_with("GNU.sparse.")) return Unsupported("expected whole files, found a sparse one [TAR-5]");
+    if (key.starts_with("GNU.sparse."))
+      return Unsupported("expected whole files, found a sparse one [TAR-5]", kWithoutSparse);
     if (global && (key == "path" || key == "linkpath" || key == "size")) {
       return Corrupt("expected names and sizes beside their members, found a global " + std::string(key) + " [TAR-8]");
     }
@@ -259,7 +261,8 @@ class Reader {
     member.is_directory = type == '5' || (is_file && !is_link && raw.ends_with('/'));
     if (is_link) size = 0;  // some writers repeat the size of what is linked; no content follows
     if (!is_file && type != '5') {
-      return at(Unsupported("expected files and directories, found " + std::string(TypeName(type)) + " [TAR-5]"));
+      return at(Unsupported("expected files and directories, found " + std::string(TypeName(type)) + " [TAR-5]",
+                            type == 'S' ? kWithoutSparse : ""));
     }
     if (raw.empty()) return at(Corrupt("expected a name, found none [TAR-6]"));
     if (raw.find('\0') != std::string::npos)

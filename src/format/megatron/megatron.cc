@@ -153,7 +153,12 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
   std::vector<std::string> missing, expected;
   for (const Shard& rank : ranks) {
     const std::string name = RankFolderOf(layout, rank);
-    if (RankFileIn(probe.place() / name).empty()) missing.push_back(name);
+    const Location folder = probe.place() / name;
+    if (RankFileIn(folder).empty()) {
+      const Status status = probe.HasEntry(name) ? folder.List().status() : Status();
+      if (!status.ok() && status.kind() == ErrorKind::kNotFound) return status;  // it is there, and may not be read
+      missing.push_back(name);
+    }
     expected.push_back(name);
   }
   std::vector<std::string> others;

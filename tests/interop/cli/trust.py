@@ -599,6 +599,20 @@ class Inputs(ProgramCase):
         for path in ("x.nemo", "folder", "folder/", "folder/y.nemo"):
             self.fails(66, f"{path.rstrip('/')}: cannot open: Permission denied\nhint: ls -ld shows who may read it", "inspect", path)
 
+    def test_a_rank_folder_that_cannot_be_opened(self):
+        """It is there: not missing."""
+        shutil.copytree(GOLDEN / "megatron/mlm09-torch-tp2pp2-legacy-gpt2/ckpt", self.dir / "ckpt")
+        rank = self.dir / "ckpt/iter_0000010/mp_rank_01_001"
+        if os.geteuid() != 0:
+            rank.chmod(0)
+            self.addCleanup(rank.chmod, 0o700)
+            self.fails(66, "mp_rank_01_001: cannot open: Permission denied", "inspect", "ckpt")
+            rank.chmod(0o700)
+        shutil.rmtree(rank)
+        self.fails(65, "found missing: mp_rank_01_001", "inspect", "ckpt")
+        rank.write_text("a file")
+        self.fails(65, "found missing: mp_rank_01_001", "inspect", "ckpt")
+
     def test_a_place_that_cannot_be_written(self):
         self.fails(64, "s3://b/x.nemo: expected a path, found an address: outputs are written to this machine", "convert", DEMO, "s3://b/x.nemo")
         (self.dir / "file").write_bytes(b"")

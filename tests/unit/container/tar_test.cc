@@ -172,6 +172,12 @@ TEST(Tar, RefusesEachBrokenRule) {
       {TarBlock({.name = "."}, '0'), ErrorKind::kCorrupt, "[TAR-6]"},
   };
   for (const Case& c : cases) EXPECT_THAT(ReadTar(Memory(c.archive)), StatusIs(c.kind, c.words));
+  for (const std::string& sparse :
+       {TarPax('x', "26 GNU.sparse.major=1\n   \n") + a, TarBlock({.name = "s", .content = "x"}, 'S')}) {
+    const auto read = ReadTar(Memory(sparse));
+    ASSERT_THAT(read, StatusIs(ErrorKind::kUnsupported, "sparse"));
+    EXPECT_THAT(read.status().error().hint, ::testing::HasSubstr("without -S"));
+  }
 }
 
 // As `tar -r` leaves it, and as whoever unpacks it sees it.
