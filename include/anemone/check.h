@@ -7,6 +7,7 @@
 #define ANEMONE_CHECK_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -81,7 +82,8 @@ struct ScanFinding {
   std::string name;   // "os system", "nemo.collections…MegatronCLIPModel"
   std::string where;  // config path; empty for pickles
   Danger danger = Danger::kInert;
-  bool weights_only = false;  // a pickle's global that torch.load(weights_only=True) takes
+  // Of a global that a file's own pickle names: whether torch.load(weights_only=True) takes it. Of all else: nothing.
+  std::optional<bool> weights_only = {};
 };
 
 // Every finding, inert ones included, in stored order, each (file, name) once. What cannot be parsed, opened or read

@@ -62,7 +62,7 @@ anemone_status* anemone_scan(const char* path, anemone_progress* progress, char*
       node["name"] = ConfigNode::String(finding.name);
       node["where"] = ConfigNode::String(finding.where);
       node["danger"] = ConfigNode::String(kDangers[static_cast<size_t>(finding.danger)]);
-      node["weights_only"] = ConfigNode::Bool(finding.weights_only);
+      node["weights_only"] = ConfigNode::Bool(finding.weights_only.value_or(false));
       list.list.push_back(std::move(node));
     }
     return GiveJson(list, json);

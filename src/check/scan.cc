@@ -265,8 +265,9 @@ class Scanner {
     for (const PickleGlobal& global : trace.globals) {
       if (!is_header && !IsPlausible(global.name)) continue;
       reaches = true;
+      const bool is_taken = !trace.has_other_opcodes && LoadsWeightsOnly(global.name);
       Add({leaf.path, is_nested ? "nested pickle global" : "pickle global", global.name, "", JudgeGlobal(global.name),
-           !trace.has_other_opcodes && LoadsWeightsOnly(global.name)});
+           is_nested ? std::nullopt : std::optional(is_taken)});
     }
     for (const std::string& oddity : trace.oddities) {
       Add({leaf.path, "unreadable pickle", oddity, "", Danger::kUnknown});

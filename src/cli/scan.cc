@@ -48,11 +48,10 @@ struct WeightsOnly {
 WeightsOnly WeightsOnlyOf(const std::vector<ScanFinding>& findings) {
   WeightsOnly result;
   for (const ScanFinding& f : findings) {
-    if (f.what == "pickle global" && f.name.starts_with("torch._utils _rebuild")) result.files.insert(f.file);
+    if (f.weights_only && f.name.starts_with("torch._utils _rebuild")) result.files.insert(f.file);
   }
-  const auto refused = std::ranges::find_if(findings, [&](const ScanFinding& f) {
-    return f.what == "pickle global" && !f.weights_only && result.files.contains(f.file);
-  });
+  const auto refused = std::ranges::find_if(
+      findings, [&](const ScanFinding& f) { return f.weights_only == false && result.files.contains(f.file); });
   if (refused != findings.end()) result.refused = &*refused;
   return result;
 }
