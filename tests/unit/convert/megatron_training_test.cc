@@ -17,6 +17,7 @@
 #include "engine/execute.h"
 #include "format/dist/torch_dist_metadata.h"
 #include "format/format.h"
+#include "format/megatron/megatron.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
@@ -195,13 +196,15 @@ TEST_P(FsdpTest, GoesOnInNemo2AndMegatronBridge) {  // MEG-18
   EXPECT_EQ(Lookup(*Lookup(*back.node, "content_metadata"), "distrib_optim_sharding_type")->text, "fully_reshardable");
 }
 
-// A checkpoint as torch alone writes one: these weights, and a training's arguments.
-std::string WriteByTorch(const TempDir& temp, const std::vector<std::string>& names) {
+// A checkpoint as torch alone writes one: these weights, without what Megatron-core adds; and the arguments, which
+// torch keeps as an object among them.
+Result<Checkpoint> OpenByTorch(const std::vector<std::string>& names) {
+  const TempDir temp;
   Checkpoint checkpoint;
   Shard& shard = checkpoint.shards.emplace_back();
   for (const std::string& name : names)
     EXPECT_THAT(shard.weights.Add(name, *Tensor::Fill(DType::kF32, {2, 2}, 1)), IsOk());
-  Value& training = shard.training.emplace(Value{std::make_shared<ValueGraph>(), nullptr});
+  Value training{std::make_shared<ValueGraph>(), nullptr};
   training.node = training.graph->New(ValueNode::Kind::kDict);
   const ValueRef args = training.graph->New(ValueNode::Kind::kObject);
   args->is_new = true;
@@ -213,23 +216,24 @@ std::string WriteByTorch(const TempDir& temp, const std::vector<std::string>& na
   const auto plan = FindFormat("torch_dist")->lay_out(checkpoint, {});
   EXPECT_THAT(plan, IsOk());
   EXPECT_THAT(Execute(*plan, temp / "dcp", {}), IsOk());
-  fs::remove(temp / "dcp/metadata.json");
-  return temp / "dcp";
+  for (const char* name : {"dcp/metadata.json", "dcp/common.pt"}) fs::remove(temp / name);
+  ANEMONE_ASSIGN(Checkpoint opened, OpenCheckpoint(temp / "dcp"));
+  opened.shards.front().training = training;
+  ANEMONE_TRY(TellMegatron(&opened));
+  return opened;
 }
 
 TEST(Fsdp, AHalfByItselfIsRefused) {  // MEG-15
   const std::string layer = "model.module.module.decoder.layers.0.mlp.linear_fc1.";
-  const TempDir whole, gate, other, twice;
-  EXPECT_THAT(OpenCheckpoint(WriteByTorch(whole, {layer + "weight_v", layer + "weight_w"})), IsOk());
-  EXPECT_THAT(OpenCheckpoint(WriteByTorch(gate, {layer + "weight_w"})), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
-  EXPECT_THAT(OpenCheckpoint(WriteByTorch(other, {layer + "weight_v"})), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
-  EXPECT_THAT(OpenCheckpoint(WriteByTorch(twice, {layer + "weight_w", layer + "weight_v", layer + "weight"})),
+  EXPECT_THAT(OpenByTorch({layer + "weight_v", layer + "weight_w"}), IsOk());
+  EXPECT_THAT(OpenByTorch({layer + "weight_w"}), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
+  EXPECT_THAT(OpenByTorch({layer + "weight_v"}), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
+  EXPECT_THAT(OpenByTorch({layer + "weight_w", layer + "weight_v", layer + "weight"}),
               StatusIs(ErrorKind::kCorrupt, "weight"));
 }
 
 TEST(Fsdp, StagesOfVirtualPipelinesAreRefused) {  // MEG-15
-  const TempDir temp;
-  EXPECT_THAT(OpenCheckpoint(WriteByTorch(temp, {"model0.module.a.weight"})), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
+  EXPECT_THAT(OpenByTorch({"model0.module.a.weight"}), StatusIs(ErrorKind::kCorrupt, "MEG-15"));
 }
 
 // ---- a file for each rank ----
