@@ -14,6 +14,7 @@
 
 namespace anemone {
 
+struct ByteRange;
 struct RecordedCrc32;
 
 // A fixed sequence of bytes with random access: a file, a gzip stream with an index, memory.
@@ -33,6 +34,10 @@ class ByteSource {
   virtual Status CheckUnchanged() const { return {}; }
   // Checksums that the file records of its own bytes, ascending and not overlapping. Reading does not compare them.
   virtual std::span<const RecordedCrc32> recorded_crcs() const { return {}; }
+  // What such a record is called in messages.
+  virtual std::string NameOfRecord(const RecordedCrc32& record) const;
+  // The bytes that it is the checksum of, in the source that this shows; nothing: this has them itself.
+  virtual ByteRange StoredOf(const RecordedCrc32& record) const;
   // Of a file on a server: what tells this version of it from others (its ETag); reading waits for the server, so that
   // many reads at once are worth it. Empty for all else.
   virtual std::string_view remote_version() const { return {}; }
@@ -52,20 +57,19 @@ struct ByteRange {
   Result<ByteRange> Sub(uint64_t from, uint64_t count) const;
 };
 
-// Bytes [offset, offset + size) of a source, and what a file records as CRC-32 of `stored`: the same bytes, before they
-// were put into the order that the source shows.
+// Bytes [offset, offset + size) of a source, and what a file records as their CRC-32.
 struct RecordedCrc32 {
   uint64_t offset = 0;
   uint64_t size = 0;
   uint32_t crc32 = 0;
-  ByteRange stored;
-  std::string name;  // of the record, in messages
 };
 
 // Opens a regular file for reading. Errors: NotFound, Io, InvalidArgument (a directory, a device).
 Result<ByteSourcePtr> OpenFile(const std::string& path);
 // Bytes held in memory.
 ByteSourcePtr MemorySource(std::string bytes, std::string name);
+inline std::string ByteSource::NameOfRecord(const RecordedCrc32& /*record*/) const { return {}; }
+inline ByteRange ByteSource::StoredOf(const RecordedCrc32& /*record*/) const { return {}; }
 inline ByteRange Whole(ByteSourcePtr source) {
   const uint64_t size = source->size_bytes();
   return {std::move(source), 0, size};

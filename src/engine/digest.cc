@@ -48,8 +48,8 @@ class PlanHasher {
     AddAll(node.shape);
     Add(node.source);
     Add(node.offset_bytes);
-    AddAll(node.strides);
-    AddAll(node.element);
+    AddAll(node.op().strides);
+    AddAll(node.op().element);
     AddAll(node.op().starts);
     AddAll(node.op().order);
     Add(std::bit_cast<uint64_t>(node.op().divisor));

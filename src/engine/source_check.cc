@@ -12,12 +12,12 @@
 namespace anemone {
 namespace {
 
-Result<uint32_t> CrcOf(const ByteRange& range) {
-  std::vector<std::byte> buffer(std::min<uint64_t>(range.size, uint64_t{1} << 20));
+Result<uint32_t> CrcOf(const ByteSource& source, uint64_t offset, uint64_t size) {
+  std::vector<std::byte> buffer(std::min<uint64_t>(size, uint64_t{1} << 20));
   uint32_t crc = 0;
-  for (uint64_t at = 0; at < range.size; at += buffer.size()) {
-    const std::span<std::byte> piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), range.size - at));
-    ANEMONE_TRY(range.source->ReadAt(range.offset + at, piece));
+  for (uint64_t at = 0; at < size; at += buffer.size()) {
+    const std::span<std::byte> piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), size - at));
+    ANEMONE_TRY(source.ReadAt(offset + at, piece));
     crc = Crc32(crc, piece);
   }
   return crc;
@@ -90,7 +90,11 @@ Status SourceCheck::Finish(Cluster& cluster, unsigned threads,
   std::vector<uint32_t> found(doubtful.size(), 0);
   ANEMONE_TRY(cluster.Agree(ForEach(doubtful.size(), threads, [&](uint64_t k, unsigned) -> Status {
     if (k % static_cast<uint64_t>(cluster.size()) != static_cast<uint64_t>(cluster.rank())) return {};
-    ANEMONE_ASSIGN(found[k], CrcOf(records_[doubtful[k]].recorded->stored));
+    const Record& record = records_[doubtful[k]];
+    const ByteRange stored = record.source->StoredOf(*record.recorded);
+    ANEMONE_ASSIGN(found[k], stored.source != nullptr
+                                 ? CrcOf(*stored.source, stored.offset, stored.size)
+                                 : CrcOf(*record.source, record.recorded->offset, record.recorded->size));
     return {};
   })));
   cluster.Xor(found);
@@ -100,7 +104,7 @@ Status SourceCheck::Finish(Cluster& cluster, unsigned threads,
     if (found[k] == recorded.crc32) continue;
     ANEMONE_TRY(on_damage(
         Corrupt(fmt::format("expected CRC-32 {:08x}, found {:08x}: the bytes have changed", recorded.crc32, found[k]))
-            .In(recorded.name)
+            .In(record.source->NameOfRecord(recorded))
             .In(record.source->name())));
   }
   return {};

@@ -46,6 +46,10 @@ std::vector<AxisGroup> GroupAxes(const Shape& in, const Shape& out) {
   return groups;
 }
 
+std::vector<uint64_t> TensorNode::strides() const {
+  return op().strides.empty() ? DenseStrides(shape, 1) : op().strides;
+}
+
 namespace {
 
 using BoxVisitor = std::function<Status(const Box& box, uint64_t first)>;
@@ -179,9 +183,10 @@ Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to,
 Copy LeafCopy(const TensorNode& node, const Box& box, const Placement& to) {
   const uint64_t item = node.item_bytes();
   const bool is_fill = node.kind == Kind::kFill;
+  const std::vector<uint64_t> strides = node.strides();
   Copy copy{&node, node.offset_bytes, to.offset, item, {}};
   for (size_t i = 0; i < node.shape.size(); ++i) {
-    const uint64_t from = is_fill ? 0 : node.strides[i] * item;
+    const uint64_t from = is_fill ? 0 : strides[i] * item;
     copy.from += box.start[i] * from;
     if (box.length[i] == 1) continue;
     const Loop loop{box.length[i], from, to.strides[i]};
@@ -323,7 +328,7 @@ class FillSink final : public Sink {
 
   Status OnCopy(Copy copy) override {
     if (copy.leaf->kind == Kind::kFill) {
-      MoveStrided(copy.leaf->element.data(), out_.data() + copy.to, copy.item_bytes, std::move(copy.loops));
+      MoveStrided(copy.leaf->op().element.data(), out_.data() + copy.to, copy.item_bytes, std::move(copy.loops));
       return {};
     }
     if (copy.loops.empty() || copy.item_bytes >= kDirectBytes) {

@@ -31,7 +31,7 @@ struct AxisGroup {
 
 struct TensorNode {
   enum class Kind : uint8_t {
-    kStrided,  // source, offset_bytes, strides
+    kStrided,  // source, offset_bytes, strides unless its elements are in C order
     kFill,     // element
     kNarrow,   // children[0], starts
     kTiles,    // children at `starts` (rank numbers each), sorted along `tile_axis`
@@ -50,11 +50,11 @@ struct TensorNode {
 
   ByteSourcePtr source;
   uint64_t offset_bytes = 0;
-  std::vector<uint64_t> strides;           // in elements
-  std::array<std::byte, 16> element = {};  // little-endian, SizeBytes(dtype) of them
 
-  // What is made of other nodes; most nodes are leaves, which a checkpoint has as many of as tensors, and have none.
+  // What is more than a range of a source. A checkpoint has as many ranges as tensors.
   struct Operation {
+    std::vector<uint64_t> strides;           // in elements
+    std::array<std::byte, 16> element = {};  // little-endian, SizeBytes(dtype) of them
     std::vector<NodePtr> children;
     std::vector<uint64_t> starts;
     std::vector<size_t> order;
@@ -74,6 +74,7 @@ struct TensorNode {
   }
   std::vector<Operation> operation;  // one, or none
 
+  std::vector<uint64_t> strides() const;  // of a kStrided
   uint64_t item_bytes() const { return SizeBytes(dtype); }
 
   static Tensor Wrap(NodePtr node) { return Tensor(std::move(node)); }

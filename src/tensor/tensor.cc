@@ -59,9 +59,14 @@ Result<TensorNode> NewNode(Kind kind, DType dtype, Shape shape) {
 
 Tensor Finish(TensorNode node) { return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node))); }
 
+void SetStrides(TensorNode& node, std::vector<uint64_t> strides) {
+  if (strides != DenseStrides(node.shape, 1)) node.op().strides = std::move(strides);
+}
+
 // The strides under which a strided leaf is seen as `shape` without moving anything, where there are such.
 std::optional<std::vector<uint64_t>> ViewStrides(const TensorNode& leaf, const Shape& shape,
                                                  const std::vector<internal::AxisGroup>& groups) {
+  const std::vector<uint64_t> from = leaf.strides();
   std::vector<uint64_t> strides(shape.size(), 0);
   for (const internal::AxisGroup& group : groups) {
     // The group's child axes must be one run: each axis steps over the whole of the next.
@@ -70,8 +75,8 @@ std::optional<std::vector<uint64_t>> ViewStrides(const TensorNode& leaf, const S
     uint64_t run = 1;
     for (size_t i = group.in_end; i-- > group.in_begin;) {
       if (leaf.shape[i] == 1) continue;
-      if (first) inner = leaf.strides[i];
-      if (!first && leaf.strides[i] != inner * run) return std::nullopt;
+      if (first) inner = from[i];
+      if (!first && from[i] != inner * run) return std::nullopt;
       first = false;
       run *= leaf.shape[i];
     }
@@ -175,7 +180,7 @@ Result<Tensor> Tensor::FromFile(DType dtype, Shape shape, ByteSourcePtr source, 
   }
   node.source = std::move(source);
   node.offset_bytes = offset_bytes;
-  node.strides = std::move(strides);
+  SetStrides(node, std::move(strides));
   return Finish(std::move(node));
 }
 
@@ -197,7 +202,7 @@ Result<Tensor> Tensor::Fill(DType dtype, Shape shape, double value) {
       return InvalidArgument("cannot fill " + std::string(Name(dtype)) + " with a number other than 0");
     std::byte bytes[sizeof(double)];
     std::memcpy(bytes, &value, sizeof(double));
-    internal::CastElements(DType::kF64, bytes, dtype, node.element.data(), 1);
+    internal::CastElements(DType::kF64, bytes, dtype, node.op().element.data(), 1);
   }
   return Finish(std::move(node));
 }
@@ -215,12 +220,13 @@ Result<Tensor> Tensor::Narrow(size_t axis, uint64_t start, uint64_t length) cons
   ANEMONE_ASSIGN(TensorNode node, NewNode(is_leaf ? node_->kind : Kind::kNarrow, dtype(), std::move(part)));
   if (node_->kind == Kind::kStrided) {
     node.source = node_->source;
-    node.strides = node_->strides;
+    std::vector<uint64_t> strides = node_->strides();
     // An empty part keeps the start: its place would be meaningless.
     node.offset_bytes =
-        node_->offset_bytes + (node.num_elements == 0 ? 0 : start * node_->strides[axis] * node_->item_bytes());
+        node_->offset_bytes + (node.num_elements == 0 ? 0 : start * strides[axis] * node_->item_bytes());
+    SetStrides(node, std::move(strides));
   } else if (node_->kind == Kind::kFill) {
-    node.element = node_->element;
+    node.op().element = node_->op().element;
   } else if (node_->kind == Kind::kNarrow) {
     node.op().starts = node_->op().starts;
     node.op().starts[axis] += start;
@@ -321,9 +327,11 @@ Result<Tensor> Tensor::Permute(std::vector<size_t> order) const {
   if (node_->kind == Kind::kStrided) {
     node.source = node_->source;
     node.offset_bytes = node_->offset_bytes;
-    for (const size_t axis : order) node.strides.push_back(node_->strides[axis]);
+    std::vector<uint64_t> strides(order.size());
+    for (size_t i = 0; i < order.size(); ++i) strides[i] = node_->strides()[order[i]];
+    SetStrides(node, std::move(strides));
   } else if (node_->kind == Kind::kFill) {
-    node.element = node_->element;
+    node.op().element = node_->op().element;
   } else {
     node.op().order = std::move(order);
     node.op().children = {node_};
@@ -356,14 +364,14 @@ Result<Tensor> Tensor::Reshape(Shape new_shape) const {
       ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kStrided, dtype(), std::move(new_shape)));
       node.source = node_->source;
       node.offset_bytes = node_->offset_bytes;
-      node.strides = *std::move(strides);
+      SetStrides(node, *std::move(strides));
       return Finish(std::move(node));
     }
   }
   const bool is_fill = node_->kind == Kind::kFill;
   ANEMONE_ASSIGN(TensorNode node, NewNode(is_fill ? Kind::kFill : Kind::kReshape, dtype(), std::move(new_shape)));
   if (is_fill) {
-    node.element = node_->element;
+    node.op().element = node_->op().element;
   } else {
     node.op().groups = std::move(groups);
     node.op().children = {node_};
@@ -391,7 +399,7 @@ Result<Tensor> Tensor::Cast(DType to) const {
     return InvalidArgument("cannot cast " + std::string(Name(dtype())) + " to " + std::string(Name(to)));
   ANEMONE_ASSIGN(TensorNode node, NewNode(node_->kind == Kind::kFill ? Kind::kFill : Kind::kCast, to, shape()));
   if (node_->kind == Kind::kFill) {
-    internal::CastElements(dtype(), node_->element.data(), to, node.element.data(), 1);
+    internal::CastElements(dtype(), node_->op().element.data(), to, node.op().element.data(), 1);
   } else {
     node.op().children = {node_};
   }

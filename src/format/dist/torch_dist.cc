@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "format/dist/entries.h"
 #include "format/dist/torch_dist_metadata.h"
@@ -17,10 +21,11 @@ constexpr uint64_t kMaxMetadataBytes = uint64_t{1} << 30;
 
 // A file while its items are opened, one after another. A parser reads a zip's end, then headers here and there: two
 // windows, one for an item's end and one for its beginning, make that two reads an item. Drop() frees them; the tensors
-// that refer to this source then read the file as it is.
+// that refer to this source then read the file as it is. It records the CRCs of all items, which would else each have a
+// source of its own.
 class ItemReader final : public ByteSource {
  public:
-  explicit ItemReader(ByteRange file) : file_(std::move(file)) {}
+  explicit ItemReader(const Artifact& member) : file_(member.content), member_(member.name) {}
   uint64_t size_bytes() const override { return file_.source->size_bytes(); }
   const std::string& name() const override { return file_.source->name(); }
   int fd() const override { return file_.source->fd(); }
@@ -48,9 +53,24 @@ class ItemReader final : public ByteSource {
     std::memcpy(out.data(), window.bytes.data(), out.size());
     return {};
   }
+  std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
+  std::string NameOfRecord(const RecordedCrc32& record) const override {
+    const std::string place = fmt::format("record at byte {}", record.offset - file_.offset);
+    return name().ends_with(member_) ? place : fmt::format("{}: {}", member_, place);
+  }
+  // The same tensor in this source, where it is one record of it.
+  Result<Tensor> Take(const Tensor& tensor, const std::shared_ptr<ItemReader>& self) {
+    const std::optional<ByteRange> range = tensor.AsByteRange();
+    const auto crcs = range ? range->source->recorded_crcs() : std::span<const RecordedCrc32>();
+    if (crcs.size() != 1 || crcs[0].offset != range->offset || crcs[0].size != range->size) return tensor;
+    if (range->source->StoredOf(crcs[0]).source != self) return tensor;
+    crcs_.push_back(crcs[0]);
+    return Tensor::FromFile(tensor.dtype(), tensor.shape(), self, range->offset);
+  }
   void Drop() {
     opening_ = false;
     for (Window& window : windows_) window.bytes = {};
+    std::ranges::sort(crcs_, {}, &RecordedCrc32::offset);
   }
 
  private:
@@ -61,6 +81,8 @@ class ItemReader final : public ByteSource {
     std::vector<std::byte> bytes;
   };
   ByteRange file_;
+  std::string member_;
+  std::vector<RecordedCrc32> crcs_;
   bool opening_ = true;  // by one thread
   mutable Window windows_[2];
   mutable Window* recent_ = &windows_[0];
@@ -72,7 +94,7 @@ struct Item {
   Shape sizes;  // of the chunk
 };
 
-Status ReadItem(const ByteRange& range, const Item& item, DistEntry& entry) {
+Status ReadItem(const ByteRange& range, const Item& item, const std::shared_ptr<ItemReader>& reader, DistEntry& entry) {
   ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
   if (item.chunk == std::string::npos) {
     entry.content = std::move(file.root);
@@ -86,13 +108,13 @@ Status ReadItem(const ByteRange& range, const Item& item, DistEntry& entry) {
     return Corrupt(fmt::format("[TD-10] expected {} {}, found {} {}", Name(tensor.dtype), ToString(item.sizes),
                                Name(found.dtype()), ToString(found.shape())));
   }
-  tensor.chunks[item.chunk].tensor = found;
+  ANEMONE_ASSIGN(tensor.chunks[item.chunk].tensor, reader->Take(found, reader));
   return {};
 }
 
 // The items of one file, in the order they lie in it.
 Status ReadItems(const Artifact& member, const std::vector<Item>& items, std::vector<DistEntry>& entries) {
-  const auto source = std::make_shared<ItemReader>(member.content);
+  const auto source = std::make_shared<ItemReader>(member);
   for (const Item& item : items) {
     DistEntry& entry = entries[item.entry];
     const uint64_t size = member.content.size;
@@ -103,8 +125,9 @@ Status ReadItems(const Artifact& member, const std::vector<Item>& items, std::ve
           .In(member.name);
     }
     const ByteRange range{source, member.content.offset + item.location.offset, item.location.length};
-    ANEMONE_TRY(
-        ReadItem(range, item, entry).In(entry.key).In(fmt::format("{} at {}", member.name, item.location.offset)));
+    ANEMONE_TRY(ReadItem(range, item, source, entry)
+                    .In(entry.key)
+                    .In(fmt::format("{} at {}", member.name, item.location.offset)));
   }
   source->Drop();
   return {};
@@ -129,23 +152,26 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
   // Stands in for a chunk until its item is read.
   ANEMONE_ASSIGN(const Tensor unread, Tensor::FromBytes(DType::kU8, {0}, {}));
   for (size_t i = 0; i < metadata.items.size(); ++i) {
-    const DistItem item = std::exchange(metadata.items[i], {});
-    entries[i].key = item.key;
-    entries[i].path = item.path;
+    DistItem item = std::exchange(metadata.items[i], {});
+    entries[i].key = std::move(item.key);
+    entries[i].path = std::move(item.path);
     if (const auto* location = std::get_if<DistLocation>(&item.content)) {
       by_file[location->file].push_back({i, std::string::npos, *location, {}});
       continue;
     }
-    const DistTensor& tensor = std::get<DistTensor>(item.content);
+    DistTensor& tensor = std::get<DistTensor>(item.content);
     ChunkedTensor& chunked = entries[i].content.emplace<ChunkedTensor>();
     chunked.dtype = tensor.dtype;
-    chunked.shape = tensor.shape;
-    chunked.original_shape = tensor.original_shape;
+    chunked.shape = std::move(tensor.shape);
+    chunked.original_shape = std::move(tensor.original_shape);
+    chunked.chunks.reserve(tensor.chunks.size());
     for (size_t c = 0; c < tensor.chunks.size(); ++c) {
-      chunked.chunks.push_back({tensor.chunks[c].offsets, unread});
-      by_file[tensor.chunks[c].location.file].push_back({i, c, tensor.chunks[c].location, tensor.chunks[c].sizes});
+      DistChunk& chunk = tensor.chunks[c];
+      chunked.chunks.push_back({std::move(chunk.offsets), unread});
+      by_file[chunk.location.file].push_back({i, c, chunk.location, std::move(chunk.sizes)});
     }
   }
+  metadata.items = {};
   for (size_t f = 0; f < metadata.files.size(); ++f) {
     if (by_file[f].empty()) continue;
     const Artifact* member = FindMember(members, metadata.files[f]);
@@ -156,6 +182,7 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
     used.push_back(member->name);
     std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location.offset; });
     ANEMONE_TRY(ReadItems(*member, by_file[f], entries));
+    by_file[f] = {};
   }
   return entries;
 }

@@ -12,12 +12,17 @@ class SwappedSource : public ByteSource {
  public:
   SwappedSource(ByteRange record, uint64_t item) : record_(std::move(record)), item_(item) {
     // Of the whole record, which the swapped bytes cannot tell: it is read once more to be checked.
-    for (const RecordedCrc32& crc : record_.source->recorded_crcs()) {
-      if (crc.offset != record_.offset || crc.size < record_.size) continue;
-      crcs_.push_back(crc);
-      crcs_.back().offset = 0;
-      crcs_.back().size = record_.size;
-    }
+    const std::span<const RecordedCrc32> all = record_.source->recorded_crcs();
+    const auto found = std::ranges::lower_bound(all, record_.offset, {}, &RecordedCrc32::offset);
+    if (found == all.end() || found->offset != record_.offset || found->size < record_.size) return;
+    whole_ = *found;
+    crcs_.push_back({0, record_.size, whole_.crc32});
+  }
+  std::string NameOfRecord(const RecordedCrc32& /*record*/) const override {
+    return record_.source->NameOfRecord(whole_);
+  }
+  ByteRange StoredOf(const RecordedCrc32& /*record*/) const override {
+    return {record_.source, whole_.offset, whole_.size};
   }
   std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
   uint64_t size_bytes() const override { return record_.size; }
@@ -46,6 +51,7 @@ class SwappedSource : public ByteSource {
  private:
   ByteRange record_;
   uint64_t item_;
+  RecordedCrc32 whole_;  // what the file records
   std::vector<RecordedCrc32> crcs_;
 };
 

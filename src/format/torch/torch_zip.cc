@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "base/crc32.h"
@@ -17,49 +19,91 @@ namespace {
 // The file of a zip, with the CRCs that the zip's directory records.
 class ZipSource final : public ByteSource {
  public:
-  ZipSource(ByteSourcePtr file, std::vector<RecordedCrc32> crcs) : file_(std::move(file)), crcs_(std::move(crcs)) {}
-  uint64_t size_bytes() const override { return file_->size_bytes(); }
-  const std::string& name() const override { return file_->name(); }
-  int fd() const override { return file_->fd(); }
-  Status CheckUnchanged() const override { return file_->CheckUnchanged(); }
-  std::string_view remote_version() const override { return file_->remote_version(); }
+  // `within` is how messages call the zip; "": it is the file.
+  ZipSource(ByteRange archive, std::vector<RecordedCrc32> crcs, std::string_view within)
+      : crcs_(std::move(crcs)), archive_(std::move(archive)), within_(within) {}
+  uint64_t size_bytes() const override { return archive_.source->size_bytes(); }
+  const std::string& name() const override { return archive_.source->name(); }
+  int fd() const override { return archive_.source->fd(); }
+  Status CheckUnchanged() const override { return archive_.source->CheckUnchanged(); }
+  std::string_view remote_version() const override { return archive_.source->remote_version(); }
   std::span<const RecordedCrc32> recorded_crcs() const override { return crcs_; }
-  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return file_->ReadAt(offset, out); }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
+    return archive_.source->ReadAt(offset, out);
+  }
+  ByteRange StoredOf(const RecordedCrc32& record) const override {
+    return {archive_.source, record.offset, record.size};
+  }
+  // Names are read when one is asked for: messages rarely name a record.
+  std::string NameOfRecord(const RecordedCrc32& record) const override {
+    std::call_once(has_names_, [this] {
+      const Result<ZipArchive> zip = ZipArchive::Open(archive_);
+      for (const ZipMember& member : zip.ok() ? zip->members() : std::vector<ZipMember>()) {
+        if (!member.deflated && member.size > 0) names_.emplace(member.content.offset, member.name);
+      }
+    });
+    const auto found = names_.find(record.offset);
+    const std::string name = found != names_.end() ? found->second : fmt::format("record at byte {}", record.offset);
+    return within_.empty() ? name : fmt::format("{}: {}", within_, name);
+  }
 
  private:
-  ByteSourcePtr file_;
   std::vector<RecordedCrc32> crcs_;
+  ByteRange archive_;
+  std::string within_;
+  mutable std::once_flag has_names_;
+  mutable std::unordered_map<uint64_t, std::string> names_;  // by where the records begin
 };
 
-RecordedCrc32 RecordedOf(const ZipMember& member, std::string_view within) {
-  const std::string name = within.empty() ? member.name : fmt::format("{}: {}", within, member.name);
-  return {member.content.offset, member.size, *member.crc32, member.content, name};
-}
+// The content of a deflated record.
+class DeflatedSource final : public ByteSource {
+ public:
+  DeflatedSource(const ZipMember& member, std::string_view within)
+      : content_(member.content.source),
+        crc_{member.content.offset, member.size, *member.crc32},
+        name_(within.empty() ? member.name : fmt::format("{}: {}", within, member.name)) {}
+  uint64_t size_bytes() const override { return content_->size_bytes(); }
+  const std::string& name() const override { return content_->name(); }
+  Status CheckUnchanged() const override { return content_->CheckUnchanged(); }
+  std::string_view remote_version() const override { return content_->remote_version(); }
+  std::span<const RecordedCrc32> recorded_crcs() const override { return {&crc_, 1}; }
+  std::string NameOfRecord(const RecordedCrc32& /*record*/) const override { return name_; }
+  Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return content_->ReadAt(offset, out); }
+
+ private:
+  ByteSourcePtr content_;
+  RecordedCrc32 crc_;
+  std::string name_;
+};
 
 // `file` with the CRCs of the records that lie in it as they are.
-ByteSourcePtr WithCrcsOf(const ZipArchive& zip, std::string_view prefix, const ByteSourcePtr& file,
+ByteSourcePtr WithCrcsOf(const ZipArchive& zip, std::string_view prefix, const ByteRange& archive,
                          std::string_view within) {
+  const auto has_crc = [&](const ZipMember& member) {
+    return !member.deflated && member.crc32 && member.size > 0 && member.name.starts_with(prefix);
+  };
   std::vector<RecordedCrc32> crcs;
+  crcs.reserve(static_cast<size_t>(std::ranges::count_if(zip.members(), has_crc)));
   for (const ZipMember& member : zip.members()) {
-    if (!member.deflated && member.crc32 && member.size > 0 && member.name.starts_with(prefix))
-      crcs.push_back(RecordedOf(member, within));
+    if (has_crc(member)) crcs.push_back({member.content.offset, member.size, *member.crc32});
   }
+  if (crcs.empty()) return archive.source;
   std::ranges::sort(crcs, {}, &RecordedCrc32::offset);
-  return crcs.empty() ? file : std::make_shared<ZipSource>(file, std::move(crcs));
+  return std::make_shared<ZipSource>(archive, std::move(crcs), within);
 }
 
 // Storages by key, in sources with the CRCs of their records: stored ones in one source, deflated ones each in its own.
-FindRecord RecordsIn(const ZipArchive& zip, const std::string& prefix, const ByteSourcePtr& file,
+FindRecord RecordsIn(const ZipArchive& zip, const std::string& prefix, const ByteRange& archive,
                      std::string_view within) {
   return [&zip, prefix, within,
-          checked = WithCrcsOf(zip, prefix, file, within)](const std::string& key) -> std::optional<ByteRange> {
+          checked = WithCrcsOf(zip, prefix, archive, within)](const std::string& key) -> std::optional<ByteRange> {
     const ZipMember* member = zip.Find(prefix + key);
     if (member == nullptr) return std::nullopt;
     ByteRange content = member->content;
     if (!member->deflated) {
       content.source = checked;
     } else if (member->crc32 && member->size > 0) {
-      content.source = std::make_shared<ZipSource>(content.source, std::vector{RecordedOf(*member, within)});
+      content.source = std::make_shared<DeflatedSource>(*member, within);
     }
     return content;
   };
@@ -107,7 +151,7 @@ Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) 
       return Corrupt(fmt::format("[TZ-4] expected little or big as byteorder, found \"{}\"", word));
     big_endian = word == "big";
   }
-  const FindRecord find_record = RecordsIn(zip, root + "data/", range.source, within);
+  const FindRecord find_record = RecordsIn(zip, root + "data/", range, within);
   // Only hand-made files deflate it, and then by little.
   const uint64_t max_bytes = std::min(kMaxPickleBytes, (uint64_t{64} << 20) + 64 * data->stored_size);
   auto pickle = data->content.ReadAll(max_bytes);
@@ -129,7 +173,7 @@ ByteRange WithRecordedCrcs(const ByteRange& content) {
   if (!head.ok() || !LooksLikeZip(*head)) return content;
   const Result<ZipArchive> zip = ZipArchive::Open(content);
   if (!zip.ok()) return content;
-  return {WithCrcsOf(*zip, "", content.source, ""), content.offset, content.size};
+  return {WithCrcsOf(*zip, "", content, ""), content.offset, content.size};
 }
 
 }  // namespace anemone

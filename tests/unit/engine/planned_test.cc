@@ -68,7 +68,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, Planned,
 class Recorded final : public ByteSource {
  public:
   Recorded(std::string bytes, uint32_t crc) : bytes_(MemorySource(std::move(bytes), "recorded")) {
-    records_.push_back({0, bytes_->size_bytes(), crc, Whole(bytes_), "record"});
+    records_.push_back({0, bytes_->size_bytes(), crc});
   }
   uint64_t size_bytes() const override { return bytes_->size_bytes(); }
   const std::string& name() const override { return bytes_->name(); }
@@ -78,6 +78,7 @@ class Recorded final : public ByteSource {
   }
   Status CheckUnchanged() const override { return is_changed ? Corrupt("it changed") : Status(); }
   std::span<const RecordedCrc32> recorded_crcs() const override { return records_; }
+  std::string NameOfRecord(const RecordedCrc32& /*record*/) const override { return "record"; }
 
   mutable int reads = 0;
   bool is_changed = false;

@@ -24,13 +24,14 @@ constexpr uint64_t kBytes = 300000;
 class Recorded final : public ByteSource {
  public:
   Recorded(ByteSourcePtr file, uint32_t crc) : file_(std::move(file)) {
-    records_.push_back({0, file_->size_bytes(), crc, Whole(file_), "record"});
+    records_.push_back({0, file_->size_bytes(), crc});
   }
   uint64_t size_bytes() const override { return file_->size_bytes(); }
   const std::string& name() const override { return file_->name(); }
   int fd() const override { return file_->fd(); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override { return file_->ReadAt(offset, out); }
   std::span<const RecordedCrc32> recorded_crcs() const override { return records_; }
+  std::string NameOfRecord(const RecordedCrc32& /*record*/) const override { return "record"; }
 
  private:
   ByteSourcePtr file_;
