@@ -29,7 +29,7 @@ Status WriteSparse(const anemone::PlanFile& file, const std::string& path) {
   if (fd < 0) return anemone::ErrnoStatus(errno, "creating").In(path);
   bool ok = ftruncate(fd, static_cast<off_t>(file.size)) == 0;
   for (const anemone::Segment& segment : file.segments) {
-    const auto* literal = std::get_if<std::string>(&segment.content);
+    const auto* literal = std::get_if<std::string_view>(&segment.content);
     if (literal == nullptr) continue;
     const ssize_t written = pwrite(fd, literal->data(), literal->size(), static_cast<off_t>(segment.offset));
     ok = ok && written == static_cast<ssize_t>(literal->size());

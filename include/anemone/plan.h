@@ -8,10 +8,13 @@
 #ifndef ANEMONE_PLAN_H_
 #define ANEMONE_PLAN_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -25,9 +28,39 @@ namespace anemone {
 struct Segment {
   uint64_t offset = 0;
   uint64_t size = 0;
-  // Literal bytes (headers, padding other than zeros) | a tensor's elements in C order | bytes of a source moved
-  // untouched.
-  std::variant<std::string, Tensor, ByteRange> content;
+  // Literal bytes (headers, padding other than zeros), which the file's `literals` keep | a tensor's elements in C
+  // order | bytes of a source moved untouched.
+  std::variant<std::string_view, Tensor, ByteRange> content;
+};
+
+// Keeps the bytes of literal segments where they are, however many follow. Copies share them.
+class Literals {
+ public:
+  std::string_view Keep(std::string text);
+  void Take(Literals&& other);
+
+ private:
+  std::vector<std::shared_ptr<std::string>> blocks_;  // a block never grows beyond its capacity
+};
+
+// Up to two places of a file: a vector would take two allocations for each tensor.
+class CrcStores {
+ public:
+  CrcStores(std::initializer_list<uint64_t> places = {}) {
+    for (const uint64_t place : places) push_back(place);
+  }
+  // REQUIRES: size() < 2.
+  void push_back(uint64_t place) { places_.at(size_++) = place; }
+  size_t size() const { return size_; }
+  uint64_t* begin() { return places_.data(); }
+  uint64_t* end() { return places_.data() + size_; }
+  const uint64_t* begin() const { return places_.data(); }
+  const uint64_t* end() const { return places_.data() + size_; }
+  uint64_t operator[](size_t i) const { return places_.at(i); }
+
+ private:
+  std::array<uint64_t, 2> places_ = {};
+  size_t size_ = 0;
 };
 
 // A CRC-32 (IEEE, as zip has it) of file bytes [offset, offset + size), stored little-endian at each of `stores`, once
@@ -36,7 +69,7 @@ struct Segment {
 struct Crc32Slot {
   uint64_t offset = 0;
   uint64_t size = 0;
-  std::vector<uint64_t> stores;
+  CrcStores stores;
 };
 
 struct PlanFile {
@@ -44,9 +77,12 @@ struct PlanFile {
   uint64_t size = 0;
   std::vector<Segment> segments;  // ascending, not overlapping; gaps are zeros (left as holes or written)
   std::vector<Crc32Slot> crcs;    // ascending, not overlapping
+  Literals literals;
 
   // Append at the end of the file.
   void Append(std::string literal);
+  // Bytes that `literals` keep or that outlast the plan.
+  void AppendKept(std::string_view literal);
   void Append(const Tensor& tensor);
   void Append(ByteRange range);
   void AppendZeros(uint64_t count) { size += count; }

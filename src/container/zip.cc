@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <iterator>
 #include <optional>
 #include <span>
 
@@ -170,7 +172,7 @@ Result<Directory> FindDirectory(const ByteRange& archive) {
 
 // What one header, local or central, says.
 struct Entry {
-  std::string name;
+  std::string_view name;  // in the directory
   uint16_t flags = 0, method = 0;
   uint32_t crc32 = 0;
   uint64_t size = 0, stored_size = 0;  // uncompressed, compressed
@@ -304,7 +306,7 @@ ZipMember MemberOf(const ByteRange& archive, const Entry& entry) {
   const ByteRange payload{archive.source, archive.offset + entry.payload_at, entry.stored_size};
   const bool deflated = entry.method == kDeflated;
   const bool has_crc = entry.crc32 != 0 || entry.size == 0 || deflated;
-  return {entry.name,
+  return {std::string(entry.name),
           has_crc ? std::optional(entry.crc32) : std::nullopt,
           deflated,
           entry.size,
@@ -312,14 +314,22 @@ ZipMember MemberOf(const ByteRange& archive, const Entry& entry) {
           entry.stored_size};
 }
 
-std::string Lower(std::string name) {
-  for (char& c : name) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
-  }
-  return name;
-}
+char LowerOf(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
 
 }  // namespace
+
+namespace internal {
+
+size_t AnyCaseHash::operator()(std::string_view name) const {
+  std::string lower(name);
+  std::ranges::transform(lower, lower.begin(), LowerOf);
+  return std::hash<std::string>()(lower);
+}
+bool AnyCaseEqual::operator()(std::string_view a, std::string_view b) const {
+  return std::ranges::equal(a, b, {}, LowerOf, LowerOf);
+}
+
+}  // namespace internal
 
 bool LooksLikeZip(std::string_view head) { return head.size() >= 4 && Load32(head, 0) == kLocalMagic; }
 bool IsEmptyZip(std::string_view head) { return head.size() >= 4 && Load32(head, 0) == kEndMagic; }
@@ -371,7 +381,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
   ZipArchive zip;
   zip.members_.reserve(entries.size());
   zip.by_name_.reserve(entries.size());
-  std::unordered_set<std::string> lower_names;
+  internal::AnyCaseNames names;
   const auto add = [&](Entry& entry) -> Status {
     ANEMONE_TRY(CheckLocal(archive, where.offset, entry));
     std::string_view name = entry.name;
@@ -383,8 +393,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     if (is_directory) {  // holds nothing and is skipped, whatever else has its name
       return entry.size == 0 ? Status() : Corrupt("expected a directory without content, found some [ZIP-7]");
     }
-    // torch looks names up without regard to case [miniz mz_zip_reader_locate_file]: two such would be one.
-    if (!lower_names.insert(Lower(std::string(name))).second) {
+    if (!names.insert(name).second) {  // torch would take two such for one
       return Corrupt("expected every name once, found it again [ZIP-7]");
     }
     zip.by_name_.push_back(zip.members_.size());
@@ -413,7 +422,6 @@ const ZipMember* ZipArchive::Find(std::string_view name) const {
 
 namespace {
 
-constexpr size_t kNoSlot = ~size_t{0};
 constexpr uint16_t kDosDate = 1 << 5 | 1;  // 1 January 1980, the first day zip knows
 constexpr size_t kLocalCrcAt = 14, kCentralCrcAt = 16;
 
@@ -436,9 +444,10 @@ void StoreCommon(std::string& out, bool wide, uint32_t crc32, uint64_t size) {
 
 }  // namespace
 
-ZipLayout::ZipLayout(PlanFile& file, const ZipOptions& options) : file_(file), start_(file.size), options_(options) {}
+ZipLayout::ZipLayout(PlanFile& file, const ZipOptions& options)
+    : file_(file), start_(file.size), first_slot_(file.crcs.size()), options_(options) {}
 
-Status ZipLayout::Begin(Head head) {
+Status ZipLayout::Begin(const Head& head) {
   const std::string& name = head.name;
   if (const std::string_view why = UnsafePath(name); !why.empty()) {
     return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
@@ -447,7 +456,7 @@ Status ZipLayout::Begin(Head head) {
   if (name.ends_with('/') || !internal::IsUtf8(name, false)) {
     return InvalidArgument("expected a file name in UTF-8, found " + Quoted(name) + " [ZIP-7]");
   }
-  if (!names_.insert(Lower(name)).second)
+  if (names_.contains(name))
     return InvalidArgument("expected every name once, found " + Quoted(name) + " again [ZIP-7]");
   const uint64_t alignment = head.block_offset ? kBlockBytes : options_.alignment;
   if (alignment == 0 || alignment > 32768 || (alignment & (alignment - 1)) != 0) {
@@ -478,13 +487,43 @@ Status ZipLayout::Begin(Head head) {
   header += extra;
   file_.Append(std::move(header));
 
-  size_t slot = kNoSlot;
-  if (head.has_slot && size > 0) {
-    slot = file_.crcs.size();
-    file_.crcs.push_back({file_.size, size, {start_ + offset + kLocalCrcAt}});
-  }
-  members_.push_back({std::move(head.name), offset, size, head.crc32, slot});
+  const bool has_slot = head.has_slot && size > 0;
+  if (has_slot) file_.crcs.push_back({file_.size, size, {start_ + offset + kLocalCrcAt}});
+  AddToDirectory(head, offset, has_slot);
   return {};
+}
+
+void ZipLayout::AddToDirectory(const Head& head, uint64_t offset, bool has_slot) {
+  std::string extra;
+  if (head.size >= kFull32) {
+    Store(extra, head.size, 8);
+    Store(extra, head.size, 8);
+  }
+  if (offset >= kFull32) Store(extra, offset, 8);
+  if (!extra.empty()) {
+    std::string id;
+    Store(id, kZip64Id, 2);
+    Store(id, extra.size(), 2);
+    extra.insert(0, id);
+  }
+  if (has_slot) file_.crcs.back().stores.push_back(directory_.size + kCentralCrcAt);
+  std::string entry;
+  Store(entry, kCentralMagic, 4);
+  Store(entry, 45, 2);  // made by
+  StoreCommon(entry, !extra.empty(), head.crc32, head.size);
+  Store(entry, head.name.size(), 2);
+  Store(entry, extra.size(), 2);
+  Store(entry, 0, 2);  // comment
+  Store(entry, 0, 2);  // disk
+  Store(entry, 0, 2);  // internal attributes
+  Store(entry, 0, 4);  // external attributes
+  Store(entry, Narrow(offset), 4);
+  entry += head.name;
+  entry += extra;
+  const std::string_view kept = directory_.literals.Keep(std::move(entry));
+  directory_.AppendKept(kept);
+  names_.insert(kept.substr(kCentralBytes, head.name.size()));
+  ++count_;
 }
 
 Status ZipLayout::Add(std::string name, std::string literal) {
@@ -508,7 +547,7 @@ Status ZipLayout::Add(std::string name, const Tensor& tensor) {
       head.has_slot = false;
     }
   }
-  ANEMONE_TRY(Begin(std::move(head)));
+  ANEMONE_TRY(Begin(head));
   file_.Append(tensor);
   return {};
 }
@@ -520,61 +559,35 @@ Status ZipLayout::Add(std::string name, ByteRange content) {
 }
 
 Status ZipLayout::Finish() {
-  const uint64_t directory_at = file_.size - start_;
-  std::string directory;
-  for (const Member& member : members_) {
-    std::string extra;
-    if (member.size >= kFull32) {
-      Store(extra, member.size, 8);
-      Store(extra, member.size, 8);
-    }
-    if (member.offset >= kFull32) Store(extra, member.offset, 8);
-    if (!extra.empty()) {
-      std::string head;
-      Store(head, kZip64Id, 2);
-      Store(head, extra.size(), 2);
-      extra.insert(0, head);
-    }
-    if (member.slot != kNoSlot)
-      file_.crcs[member.slot].stores.push_back(start_ + directory_at + directory.size() + kCentralCrcAt);
-    Store(directory, kCentralMagic, 4);
-    Store(directory, 45, 2);  // made by
-    StoreCommon(directory, !extra.empty(), member.crc32, member.size);
-    Store(directory, member.name.size(), 2);
-    Store(directory, extra.size(), 2);
-    Store(directory, 0, 2);  // comment
-    Store(directory, 0, 2);  // disk
-    Store(directory, 0, 2);  // internal attributes
-    Store(directory, 0, 4);  // external attributes
-    Store(directory, Narrow(member.offset), 4);
-    directory += member.name;
-    directory += extra;
-  }
-  const uint64_t size = directory.size(), count = members_.size();
+  const uint64_t directory_at = file_.size - start_, size = directory_.size, count = count_;
+  for (size_t slot = first_slot_; slot < file_.crcs.size(); ++slot)
+    *std::prev(file_.crcs[slot].stores.end()) += file_.size;
+  std::string end;
   if (size >= kFull32 || directory_at >= kFull32 || count >= kFull16) {
     const uint64_t end64_at = directory_at + size;
-    Store(directory, kEnd64Magic, 4);
-    Store(directory, kEnd64Bytes - 12, 8);
-    Store(directory, 45, 2);
-    Store(directory, 45, 2);
-    Store(directory, 0, 8);  // disks
-    Store(directory, count, 8);
-    Store(directory, count, 8);
-    Store(directory, size, 8);
-    Store(directory, directory_at, 8);
-    Store(directory, kLocatorMagic, 4);
-    Store(directory, 0, 4);
-    Store(directory, end64_at, 8);
-    Store(directory, 1, 4);
+    Store(end, kEnd64Magic, 4);
+    Store(end, kEnd64Bytes - 12, 8);
+    Store(end, 45, 2);
+    Store(end, 45, 2);
+    Store(end, 0, 8);  // disks
+    Store(end, count, 8);
+    Store(end, count, 8);
+    Store(end, size, 8);
+    Store(end, directory_at, 8);
+    Store(end, kLocatorMagic, 4);
+    Store(end, 0, 4);
+    Store(end, end64_at, 8);
+    Store(end, 1, 4);
   }
-  Store(directory, kEndMagic, 4);
-  Store(directory, 0, 4);  // disks
-  Store(directory, std::min<uint64_t>(count, kFull16), 2);
-  Store(directory, std::min<uint64_t>(count, kFull16), 2);
-  Store(directory, Narrow(size), 4);
-  Store(directory, Narrow(directory_at), 4);
-  Store(directory, 0, 2);  // comment
-  file_.Append(std::move(directory));
+  Store(end, kEndMagic, 4);
+  Store(end, 0, 4);  // disks
+  Store(end, std::min<uint64_t>(count, kFull16), 2);
+  Store(end, std::min<uint64_t>(count, kFull16), 2);
+  Store(end, Narrow(size), 4);
+  Store(end, Narrow(directory_at), 4);
+  Store(end, 0, 2);  // comment
+  directory_.Append(std::move(end));
+  AppendFile(file_, std::move(directory_));
   return {};
 }
 

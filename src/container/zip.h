@@ -16,6 +16,19 @@
 
 namespace anemone {
 
+namespace internal {
+
+// Names as torch looks them up, without regard to case [miniz mz_zip_reader_locate_file].
+struct AnyCaseHash {
+  size_t operator()(std::string_view name) const;
+};
+struct AnyCaseEqual {
+  bool operator()(std::string_view a, std::string_view b) const;
+};
+using AnyCaseNames = std::unordered_set<std::string_view, AnyCaseHash, AnyCaseEqual>;
+
+}  // namespace internal
+
 struct ZipMember {
   std::string name;
   // None where none was computed: torch writes 0 everywhere under torch.utils.serialization.config.save.compute_crc32 =
@@ -78,13 +91,6 @@ class ZipLayout {
   Status Finish();
 
  private:
-  struct Member {
-    std::string name;
-    uint64_t offset;  // of the local header, from the zip's start
-    uint64_t size;
-    uint32_t crc32;  // 0 while a CRC slot will tell
-    size_t slot;     // in file_.crcs, or npos
-  };
   // How a member's header is made; its content follows.
   struct Head {
     std::string name;
@@ -93,13 +99,16 @@ class ZipLayout {
     bool has_slot = false;                   // for the CRC, which is not known yet
     std::optional<uint64_t> block_offset{};  // where in a block the content begins; nullopt: aligned
   };
-  Status Begin(Head head);
+  Status Begin(const Head& head);
+  void AddToDirectory(const Head& head, uint64_t offset, bool has_slot);
 
   PlanFile& file_;
   uint64_t start_;
+  size_t first_slot_;  // of the zip, in file_.crcs
   const ZipOptions options_;
-  std::vector<Member> members_;
-  std::unordered_set<std::string> names_;
+  PlanFile directory_;            // stores of its CRCs count from its start until it is appended
+  uint64_t count_ = 0;            // of members
+  internal::AnyCaseNames names_;  // which the directory keeps
 };
 
 // The size the zip will have can be read off PlanFile::size before and after: a tar header that precedes it is patched

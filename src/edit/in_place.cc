@@ -61,7 +61,7 @@ Result<std::string> TailBytes(const NewMembers& members) {
   }
   std::string bytes(file.size, '\0');
   for (const Segment& segment : file.segments) {
-    const auto& literal = std::get<std::string>(segment.content);
+    const auto literal = std::get<std::string_view>(segment.content);
     std::ranges::copy(literal, bytes.begin() + static_cast<ptrdiff_t>(segment.offset));
   }
   return bytes;

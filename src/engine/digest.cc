@@ -60,7 +60,7 @@ class PlanHasher {
   void Add(const Segment& segment) {
     Add(segment.offset);
     Add(segment.content.index());
-    if (const auto* literal = std::get_if<std::string>(&segment.content)) Add(std::string_view(*literal));
+    if (const auto* literal = std::get_if<std::string_view>(&segment.content)) Add(*literal);
     if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Add(*TensorNode::Of(*tensor));
     if (const auto* range = std::get_if<ByteRange>(&segment.content)) {
       Add(range->source);

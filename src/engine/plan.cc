@@ -1,6 +1,7 @@
 #include "engine/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
@@ -12,17 +13,43 @@
 
 namespace anemone {
 
-void PlanFile::Append(std::string literal) {
-  if (literal.empty()) return;
-  const uint64_t count = literal.size();
-  std::string* last = segments.empty() ? nullptr : std::get_if<std::string>(&segments.back().content);
-  if (last != nullptr && segments.back().offset + segments.back().size == size) {
-    *last += literal;
-    segments.back().size += count;
-  } else {
-    segments.push_back({size, count, std::move(literal)});
+std::string_view Literals::Keep(std::string text) {
+  constexpr size_t kBlock = 64 << 10;
+  const auto has_room = [&](const std::shared_ptr<std::string>& block) {
+    return block.use_count() == 1 && block->capacity() - block->size() >= text.size();
+  };
+  if (blocks_.empty() || !has_room(blocks_.back())) {
+    const size_t last = blocks_.empty() ? 0 : blocks_.back()->capacity();
+    std::string& block = *blocks_.emplace_back(std::make_shared<std::string>());
+    if (text.size() >= kBlock) return block = std::move(text);
+    block.reserve(std::clamp(2 * last, text.size(), kBlock));
   }
-  size += count;
+  std::string& block = *blocks_.back();
+  block += text;
+  return std::string_view(block).substr(block.size() - text.size());
+}
+
+void Literals::Take(Literals&& other) {
+  std::ranges::move(other.blocks_, std::back_inserter(blocks_));
+  other.blocks_.clear();
+}
+
+void PlanFile::Append(std::string literal) {
+  if (!literal.empty()) AppendKept(literals.Keep(std::move(literal)));
+}
+
+void PlanFile::AppendKept(std::string_view literal) {
+  if (literal.empty()) return;
+  std::string_view* last = segments.empty() ? nullptr : std::get_if<std::string_view>(&segments.back().content);
+  const bool is_next = last != nullptr && segments.back().offset + segments.back().size == size &&
+                       last->data() + last->size() == literal.data();
+  if (is_next) {
+    *last = {last->data(), last->size() + literal.size()};
+    segments.back().size += literal.size();
+  } else {
+    segments.push_back({size, literal.size(), literal});
+  }
+  size += literal.size();
 }
 
 void PlanFile::Append(const Tensor& tensor) {
@@ -39,18 +66,50 @@ void PlanFile::Append(ByteRange range) {
 }
 
 void AppendFile(PlanFile& to, PlanFile&& part) {
-  to.segments.reserve(to.segments.size() + part.segments.size());
   for (Segment& segment : part.segments) {
     segment.offset += to.size;
     to.segments.push_back(std::move(segment));
   }
-  for (Crc32Slot& slot : part.crcs) {
+  for (Crc32Slot slot : part.crcs) {
     slot.offset += to.size;
     for (uint64_t& store : slot.stores) store += to.size;
-    to.crcs.push_back(std::move(slot));
+    to.crcs.push_back(slot);
   }
   to.size += part.size;
+  to.literals.Take(std::move(part.literals));
   part = {};
+}
+
+namespace {
+
+// The first segment, or slot, that ends beyond a byte.
+template <typename Part>
+size_t FindAt(const std::vector<Part>& parts, uint64_t byte) {
+  const auto ends_before = [byte](const Part& part) { return part.offset + part.size <= byte; };
+  return static_cast<size_t>(std::ranges::partition_point(parts, ends_before) - parts.begin());
+}
+
+}  // namespace
+
+void AppendAlike(PlanFile& file, uint64_t first, uint64_t second, uint64_t size, const Tensor& tensor) {
+  const uint64_t start = file.size;
+  const size_t slot = FindAt(file.crcs, second);
+  uint64_t from = second;  // the head as it is behind the first one's tail: both then are one literal
+  while (file.size < start + size) {
+    const Segment at = file.segments[FindAt(file.segments, from + (file.size - start))];
+    if (const auto* literal = std::get_if<std::string_view>(&at.content)) {
+      const uint64_t skip = from + (file.size - start) - at.offset;
+      file.AppendKept(literal->substr(skip, std::min(at.size - skip, start + size - file.size)));
+    } else {
+      file.Append(tensor);
+      from = first;
+    }
+  }
+  if (slot == file.crcs.size() || file.crcs[slot].offset >= second + size) return;
+  Crc32Slot alike = file.crcs[slot];
+  alike.offset += start - second;
+  for (uint64_t& store : alike.stores) store += start - second;
+  file.crcs.push_back(alike);
 }
 
 uint64_t Plan::bytes_written() const {
@@ -84,7 +143,7 @@ uint64_t Plan::bytes_read() const {
 namespace {
 
 uint64_t ContentSize(const Segment& segment) {
-  if (const auto* literal = std::get_if<std::string>(&segment.content)) return literal->size();
+  if (const auto* literal = std::get_if<std::string_view>(&segment.content)) return literal->size();
   if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return tensor->size_bytes();
   return std::get<ByteRange>(segment.content).size;
 }
@@ -133,11 +192,11 @@ Status CheckCrcs(const PlanFile& file) {
   for (const Crc32Slot& slot : file.crcs) {
     for (const uint64_t store : slot.stores) {
       const auto segment = segment_at(store);
-      const std::string* literal =
-          segment == file.segments.end() ? nullptr : std::get_if<std::string>(&segment->content);
+      const std::string_view* literal =
+          segment == file.segments.end() ? nullptr : std::get_if<std::string_view>(&segment->content);
       if (literal == nullptr || store < segment->offset || !Within(store - segment->offset, 4, segment->size))
         return Internal("CRC is stored outside literal bytes").In(At(store));
-      if (std::string_view(*literal).substr(store - segment->offset, 4) != std::string_view("\0\0\0\0", 4))
+      if (literal->substr(store - segment->offset, 4) != std::string_view("\0\0\0\0", 4))
         return Internal("CRC is stored over bytes other than zeros").In(At(store));
       const auto covering = std::ranges::partition_point(
           file.crcs, [&](const Crc32Slot& other) { return other.offset + other.size <= store; });

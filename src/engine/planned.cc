@@ -23,7 +23,7 @@ namespace {
 constexpr uint64_t kWindowBytes = 1 << 20;
 
 Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> out, ReadObserver* observer) {
-  if (const auto* literal = std::get_if<std::string>(&segment.content)) {
+  if (const auto* literal = std::get_if<std::string_view>(&segment.content)) {
     std::memcpy(out.data(), literal->data() + from, out.size());
     return {};
   }

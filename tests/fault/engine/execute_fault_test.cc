@@ -52,7 +52,7 @@ Plan SomePlan(bool is_directory, const ByteSourcePtr& source) {
     return plan;
   }
   plan.files = {SomeFile("weights/model", source), SomeFile("other", source)};
-  plan.files.push_back({"empty", 0, {}, {}});
+  plan.files.push_back({"empty", 0, {}, {}, {}});
   plan.empty_directories = {"nothing"};
   return plan;
 }

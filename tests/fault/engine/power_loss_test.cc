@@ -29,7 +29,7 @@ Plan SomePlan(bool is_directory) {
   plan.files = {file};
   if (!is_directory) return plan;
   plan.files[0].path = "weights/model";
-  plan.files.push_back({"empty", 0, {}, {}});
+  plan.files.push_back({"empty", 0, {}, {}, {}});
   plan.empty_directories = {"nothing"};
   return plan;
 }

@@ -78,7 +78,7 @@ TEST(Zip, LaysOutMembersAndOffsetsBeyond4GiB) {  // ZIP-12
     Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
       std::ranges::fill(out, std::byte{0});
       for (const Segment& segment : file.segments) {
-        const auto* literal = std::get_if<std::string>(&segment.content);
+        const auto* literal = std::get_if<std::string_view>(&segment.content);
         for (uint64_t i = 0; literal != nullptr && i < segment.size; ++i) {
           const uint64_t at = segment.offset + i;
           if (at >= offset && at < offset + out.size()) out[at - offset] = static_cast<std::byte>((*literal)[i]);

@@ -79,7 +79,7 @@ TEST_F(ClusterTest, ARankThatFailsStopsAllAndLeavesNothing) {
 TEST_F(ClusterTest, RefusesRanksOfDifferentMinds) {
   const auto statuses = RunRanks(3, [&](Cluster& cluster) {
     Plan plan = MakePlan();
-    if (cluster.rank() == 2) plan.files[0].segments[0].content = std::string("Head\0\0\0\0\0\0\0\0", 12);
+    if (cluster.rank() == 2) plan.files[0].segments[0].content = std::string_view("Head\0\0\0\0\0\0\0\0", 12);
     return Execute(plan, dir_ / "place/out", Options(cluster));
   });
   for (const Status& status : statuses)

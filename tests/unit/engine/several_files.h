@@ -39,7 +39,7 @@ class SeveralFiles : public ::testing::Test {
       file.Append(ByteRange{source_, 64, 150000});
       plan.files.push_back(std::move(file));
     }
-    plan.files.push_back({"empty", 5, {}, {}});
+    plan.files.push_back({"empty", 5, {}, {}, {}});
     return plan;
   }
 

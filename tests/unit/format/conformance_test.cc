@@ -220,11 +220,11 @@ void WriteSparsely(const Plan& plan, const std::string& path, const std::vector<
     const int fd = open(target.c_str(), O_CREAT | O_WRONLY, 0644);
     ASSERT_GE(fd, 0) << target;
     ASSERT_EQ(ftruncate(fd, static_cast<off_t>(file.size)), 0);
-    const auto put = [&](const std::string& bytes, uint64_t offset) {
+    const auto put = [&](std::string_view bytes, uint64_t offset) {
       ASSERT_EQ(pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset)), static_cast<ssize_t>(bytes.size()));
     };
     for (const Segment& segment : file.segments) {
-      if (const auto* literal = std::get_if<std::string>(&segment.content)) {
+      if (const auto* literal = std::get_if<std::string_view>(&segment.content)) {
         put(*literal, segment.offset);
         continue;
       }
