@@ -9,6 +9,7 @@
 #include "container/pickle.h"
 #include "container/pickle_names.h"
 #include "container/pickle_opcodes.h"
+#include "container/pickle_stream.h"
 #include "container/text.h"
 
 namespace anemone {
@@ -16,8 +17,6 @@ namespace {
 
 using Kind = ValueNode::Kind;
 namespace op = internal::op;
-
-constexpr size_t kBatch = 1000;  // of APPENDS and SETITEMS [CPython Lib/pickle.py _BATCHSIZE]
 
 // Written out again each time rather than fetched from the memo.
 bool IsAtom(const ValueNode& node) {
@@ -69,22 +68,23 @@ class Writer {
 
   Result<std::string> Run(ValueRef root) {
     ANEMONE_TRY(CountReferences(root));
-    out_ = "\x80\x02";
+    out_.bytes = "\x80\x02";
     Schedule(root);
     while (!steps_.empty()) {
       const Step step = steps_.back();
       steps_.pop_back();
       ANEMONE_TRY(Do(step));
     }
-    out_ += static_cast<char>(op::kStop);
-    return std::move(out_);
+    Emit(op::kStop);
+    return std::move(out_.bytes);
   }
 
  private:
+  static constexpr uint32_t kNoMemo = ~uint32_t{0};
   struct Use {
     bool shared = false;  // referred to more than once
     bool open = false;    // its parts are being written
-    int64_t memo = -1;
+    uint32_t memo = kNoMemo;
   };
   // What to do next. Steps form a stack, so that depth is bounded by memory alone.
   struct Step {
@@ -171,10 +171,7 @@ class Writer {
   }
 
   // --- second pass
-  void Emit(uint8_t opcode) { out_ += static_cast<char>(opcode); }
-  void Number(uint64_t value, int width) {
-    for (int i = 0; i < width; ++i) out_ += static_cast<char>(value >> (8 * i));
-  }
+  void Emit(uint8_t opcode) { out_.Emit(opcode); }
   void Schedule(ValueRef node) { steps_.push_back({What::kSave, 0, node}); }
   void ScheduleAll(const ValueList& items) {
     for (size_t i = items.size(); i-- > 0;) Schedule(items[i]);
@@ -190,34 +187,13 @@ class Writer {
     Use& use = uses_[node];
     if (!use.shared) return;
     use.memo = next_memo_++;
-    Emit(use.memo < 256 ? op::kBinPut : op::kLongBinPut);
-    Number(static_cast<uint64_t>(use.memo), use.memo < 256 ? 1 : 4);
+    out_.Put(use.memo);
   }
   Status Text(std::string_view text) {
     if (text.size() > 0xffffffff)
       return Unsupported("expected text below 4 GiB, found " + std::to_string(text.size()) + " bytes [PKL-15]");
-    Emit(op::kBinUnicode);
-    Number(text.size(), 4);
-    out_ += text;
+    out_.Text(text);
     return {};
-  }
-  void Int(int64_t value) {
-    if (value >= 0 && value < 256) {
-      Emit(op::kBinInt1);
-      Number(static_cast<uint64_t>(value), 1);
-    } else if (value >= 0 && value < 65536) {
-      Emit(op::kBinInt2);
-      Number(static_cast<uint64_t>(value), 2);
-    } else if (value == static_cast<int32_t>(value)) {
-      Emit(op::kBinInt);
-      Number(static_cast<uint64_t>(value), 4);
-    } else {
-      int width = 8;  // the fewest bytes that keep the sign
-      while (width > 1 && value >> (8 * width - 9) == value >> 63) --width;
-      Emit(op::kLong1);
-      Number(static_cast<uint64_t>(width), 1);
-      Number(static_cast<uint64_t>(value), width);
-    }
   }
 
   Status Do(const Step& step) {
@@ -241,7 +217,7 @@ class Writer {
   void Items(const Step& step, size_t width, uint8_t single, uint8_t several) {
     const ValueList& items = *step.items;
     if (step.from >= items.size()) return;
-    const size_t end = std::min(items.size(), step.from + kBatch * width);
+    const size_t end = std::min(items.size(), step.from + internal::PickleStream::kBatch * width);
     steps_.push_back({step.what, 0, nullptr, &items, end});
     const bool alone = end - step.from == width;
     ScheduleEmit(alone ? single : several);
@@ -261,11 +237,10 @@ class Writer {
                          node->entries.empty() && node->appended.empty();
     if (!is_call && node->kind != Kind::kTuple) return Internal("a tensor is written as calls, tuples and names");
     if (is_call) ANEMONE_TRY(SaveStandIn(node->callable));
-    constexpr uint8_t kSmall[] = {op::kEmptyTuple, op::kTuple1, op::kTuple2, op::kTuple3};
     const size_t size = node->items.size();
     if (size >= 4) Emit(op::kMark);
     for (const ValueRef item : node->items) ANEMONE_TRY(SaveStandIn(item));
-    Emit(size < 4 ? kSmall[size] : static_cast<uint8_t>(op::kTuple));
+    out_.Tuple(size);
     if (is_call) Emit(op::kReduce);
     return {};
   }
@@ -275,11 +250,7 @@ class Writer {
     node = Canonical(node);
     if (IsAtom(*node)) return SaveAtom(*node);
     Use& use = uses_[node];
-    if (use.memo >= 0) {
-      Emit(use.memo < 256 ? op::kBinGet : op::kLongBinGet);
-      Number(static_cast<uint64_t>(use.memo), use.memo < 256 ? 1 : 4);
-      return {};
-    }
+    if (use.memo != kNoMemo) return out_.Get(use.memo), Status();
     if (use.open)
       return Unsupported(
           "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
@@ -293,20 +264,20 @@ class Writer {
       case Kind::kBool:
         return Emit(node.integer != 0 ? op::kNewTrue : op::kNewFalse), Status();
       case Kind::kInt:
-        return Int(node.integer), Status();
+        return out_.Int(node.integer), Status();
       case Kind::kBigInt: {
         const std::string bytes = TwosComplement(node.text);
         if (bytes.size() > 255)
           return Unsupported("expected an int of at most 255 bytes, found " + std::to_string(bytes.size()) +
                              " [PKL-15]");
         Emit(op::kLong1);
-        Number(bytes.size(), 1);
-        out_ += bytes;
+        out_.Number(bytes.size(), 1);
+        out_.bytes += bytes;
         return {};
       }
       case Kind::kFloat:
         Emit(op::kBinFloat);
-        Number(__builtin_bswap64(std::bit_cast<uint64_t>(node.real)), 8);
+        out_.Number(__builtin_bswap64(std::bit_cast<uint64_t>(node.real)), 8);
         return {};
       default:
         return Emit(op::kEmptyTuple), Status();
@@ -367,9 +338,7 @@ class Writer {
     if (node->text.find(' ') == std::string::npos || node->text.find('\n') != std::string::npos) {
       return InvalidArgument("expected a global \"module name\", found " + internal::Quoted(node->text) + " [PKL-8]");
     }
-    const internal::ModuleAndName written = internal::Protocol2Global(node->text);
-    Emit(op::kGlobal);
-    out_.append(written.module).append("\n").append(written.name).append("\n");
+    out_.Global(node->text);
     Memoize(node);
     return {};
   }
@@ -416,8 +385,8 @@ class Writer {
   std::unordered_map<const ValueNode*, Use> uses_;
   std::unordered_map<std::string, ValueRef> globals_;
   std::vector<Step> steps_;
-  int64_t next_memo_ = 0;
-  std::string out_;
+  uint32_t next_memo_ = 0;
+  internal::PickleStream out_;
 };
 
 }  // namespace
