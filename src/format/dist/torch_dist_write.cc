@@ -1,9 +1,9 @@
-// Writing torch_dist folders: one `.distcp` with an item for each tensor or layer, `.metadata` in the words of
-// torch 2.3, with the attributes that all versions share. [pytorch v2.2 … v2.15 distributed/checkpoint/metadata.py:
-// absent attributes have defaults]
+// Writing torch_dist folders: a `.distcp` for each rank with an item for each tensor or layer, and `.metadata`, which
+// indexes them.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <map>
 #include <set>
@@ -11,9 +11,9 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "container/pickle.h"
 #include "format/dist/dist.h"
 #include "format/dist/entries.h"
+#include "format/dist/torch_dist_index.h"
 #include "format/torch/torch_write.h"
 #include "format/values.h"
 
@@ -26,11 +26,11 @@ constexpr size_t kMaxRanks = 4096;
 
 // What becomes one key: a tensor, a stack of them, or an object.
 struct Output {
-  std::string key;
+  std::string_view key;
   std::vector<Tensor> layers;  // one for each layer when stacked, else one
   bool stacked = false;
-  bool flattened = false;  // laid out as Megatron's distributed optimizer does
-  Value object;            // when `layers` is empty
+  bool flattened = false;     // laid out as Megatron's distributed optimizer does
+  ValueRef object = nullptr;  // when `layers` is empty; null: None
   bool has_experts = false;
   uint64_t halves = 1;  // of a flattened one: 2, a gate's rows and those that it weighs
 };
@@ -67,37 +67,43 @@ Shape Prepended(uint64_t first, const Shape& rest) {
   return shape;
 }
 
-// Gathers named tensors and objects into keys, stacking layers where every layer has the same.
+// Gathers named tensors and objects into keys, stacking layers where every layer has the same. What it is given must
+// outlast it: of a million tensors it holds views.
 class Gatherer {
  public:
   Gatherer(std::unordered_set<std::string> stacks, const TorchDistOptions& options)
       : stacks_(std::move(stacks)), options_(options) {}
 
-  void Add(std::string_view prefix, const std::string& name, const Tensor& tensor, bool flattened = false) {
-    Named& named = Place(prefix, name);
-    named.parts.back().tensor = tensor;
+  void Add(std::string_view prefix, std::string_view name, const Tensor& tensor, bool flattened = false) {
+    Named& named = Place(*texts_.emplace(prefix).first, name);
+    named.parts.back().tensor = &tensor;
     named.flattened = flattened;
   }
-  void Add(const std::string& name, Value object) { Place("", name).parts.back().object = std::move(object); }
-  void AddVerbatim(std::string key, Value object) {
-    outputs_.push_back({std::move(key), {}, false, false, std::move(object)});
-  }
+  void Add(std::string_view name, ValueRef object) { Place("", name).parts.back().object = object; }
+  void AddVerbatim(std::string_view key, ValueRef object) { outputs_.push_back({key, {}, false, false, object}); }
 
+  // Their keys last as long as this.
   Result<std::vector<Output>> Take() {
-    for (Named& named : named_) ANEMONE_TRY(Emit(named).In(named.key));
+    index_ = {};
+    outputs_.reserve(outputs_.size() + named_.size());
+    for (Named& named : named_) {
+      ANEMONE_TRY(Emit(named).In(named.key));
+      named.parts = {};
+    }
+    named_ = {};
     return std::move(outputs_);
   }
 
  private:
   struct Part {
     uint64_t layer, expert;
-    std::string name;
-    std::optional<Tensor> tensor;
-    Value object;
+    std::string_view name;
+    const Tensor* tensor = nullptr;
+    ValueRef object = nullptr;
   };
   struct Named {
-    std::string prefix;  // "optimizer.state.exp_avg.", behind "chained_0." in a chain, or nothing
-    std::string key;     // without the layer's index when stacked, nor the expert's
+    std::string_view prefix;  // "optimizer.state.exp_avg.", behind "chained_0." in a chain, or nothing
+    std::string_view key;     // without the layer's index when stacked, nor the expert's
     bool stacked = false, flattened = false;
     uint64_t experts = 0;  // of a layer; none where names speak of no expert
     std::vector<Part> parts;
@@ -109,29 +115,36 @@ class Gatherer {
     return split;
   }
 
-  // Where it belongs, with a last part that has its name and place and nothing else.
-  Named& Place(std::string_view prefix, const std::string& full_name) {
+  // Where it belongs, with a last part that has its name and place and nothing else. `prefix` is of `texts_`.
+  Named& Place(std::string_view prefix, std::string_view full_name) {
     const auto expert = SplitExpertName(full_name);
-    const std::string& name = expert ? expert->key : full_name;
+    const std::string_view name = expert ? std::string_view(expert->key) : full_name;
     const auto split = Stacked(name);
-    const std::string key = split ? fmt::format("{}.{}", split->prefix, split->suffix) : name;
     if (split) {
       uint64_t& count = layer_counts_[std::string(split->prefix)];
       count = std::max(count, split->layer + 1);
     }
-    const auto [it, added] = index_.emplace(fmt::format("{}{}", prefix, key), named_.size());
-    if (added) named_.push_back({std::string(prefix), key, split.has_value(), false, 0, {}});
+    std::string_view key = full_name;
+    if (split) {
+      key = *texts_.insert(fmt::format("{}.{}", split->prefix, split->suffix)).first;
+    } else if (expert) {
+      key = *texts_.insert(expert->key).first;
+    }
+    const auto [it, added] = index_.emplace(std::pair(prefix, key), named_.size());
+    if (added) named_.push_back({prefix, key, split.has_value(), false, 0, {}});
     Named& named = named_[it->second];
     if (expert) named.experts = std::max(named.experts, expert->expert + 1);
-    named.parts.push_back({split ? split->layer : 0, expert ? expert->expert : 0, full_name, {}, {}});
+    named.parts.push_back({split ? split->layer : 0, expert ? expert->expert : 0, full_name});
     return named;
   }
 
-  std::string Renamed(std::string_view key) const {
-    if (!options_.key_from.empty() && key.starts_with(options_.key_from)) {
-      return options_.key_to + std::string(key.substr(options_.key_from.size()));
-    }
-    return std::string(key);
+  std::string_view Keep(std::string text) { return keys_.emplace_back(std::move(text)); }
+  // `name` lasts as long as this.
+  std::string_view KeyOf(const Named& named, std::string_view name) {
+    const bool is_renamed = !options_.key_from.empty() && name.starts_with(options_.key_from);
+    if (is_renamed) name.remove_prefix(options_.key_from.size());
+    if (named.prefix.empty() && !is_renamed) return name;
+    return Keep(fmt::format("{}{}{}", named.prefix, is_renamed ? options_.key_to : "", name));
   }
 
   // A layer's tensor: the `experts` parts from `part` on as one, or where there are none that part.
@@ -153,7 +166,7 @@ class Gatherer {
     const Part& first = named.parts[0];
     for (uint64_t i = 0; i < named.parts.size(); ++i) {
       const Part& part = named.parts[i];
-      if (part.layer != i / each || part.expert != i % each || part.tensor.has_value() != first.tensor.has_value())
+      if (part.layer != i / each || part.expert != i % each || (part.tensor == nullptr) != (first.tensor == nullptr))
         return false;
       if (part.tensor &&
           (part.tensor->dtype() != first.tensor->dtype() || part.tensor->shape() != first.tensor->shape())) {
@@ -173,7 +186,7 @@ class Gatherer {
     }
     const bool stack = named.stacked && is_uniform;
     if (named.parts[0].tensor && (stack || has_experts)) {
-      Output& output = outputs_.emplace_back(Output{named.prefix + Renamed(named.key), {}, stack, named.flattened, {}});
+      Output& output = outputs_.emplace_back(Output{KeyOf(named, named.key), {}, stack, named.flattened});
       output.has_experts = has_experts;
       for (size_t at = 0; at < named.parts.size(); at += std::max<uint64_t>(named.experts, 1)) {
         ANEMONE_ASSIGN(Tensor layer, LayerOf(&named.parts[at], named.experts));
@@ -182,168 +195,35 @@ class Gatherer {
       return {};
     }
     for (Part& part : named.parts) {
-      const std::string own =
-          has_experts ? fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts) : part.name;
-      const std::string key = named.prefix + Renamed(stack && !has_experts ? named.key : own);
-      if (part.tensor) {
-        outputs_.push_back({key, {std::move(*part.tensor)}, false, named.flattened, {}});
+      std::string_view own = part.name;
+      if (has_experts) own = Keep(fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts));
+      const std::string_view key = KeyOf(named, stack && !has_experts ? named.key : own);
+      if (part.tensor != nullptr) {
+        outputs_.push_back({key, {*part.tensor}, false, named.flattened});
       } else {
-        outputs_.push_back(
-            {ObjectKey(key, stack ? part.layer : 0, stack ? layers : 1), {}, false, false, std::move(part.object)});
+        const std::string object = ObjectKey(key, stack ? part.layer : 0, stack ? layers : 1);
+        outputs_.push_back({Keep(object), {}, false, false, part.object});
       }
     }
     return {};
   }
 
   // `key/shard_3_24`; a name that ends in a shard of its own (an expert's) has that as its second axis.
-  static std::string ObjectKey(const std::string& name, uint64_t index, uint64_t count) {
+  static std::string ObjectKey(std::string_view name, uint64_t index, uint64_t count) {
     const auto own = SplitObjectKey(name);
     if (!own) return fmt::format("{}/shard_{}_{}", name, index, count);
-    if (count == 1 || own->shape.empty()) return name;
+    if (count == 1 || own->shape.empty()) return std::string(name);
     return fmt::format("{}/shard_{}.{}_{}.{}", own->key, index, own->offsets[0], count, own->shape[0]);
   }
 
   std::unordered_set<std::string> stacks_;
   const TorchDistOptions& options_;
+  std::set<std::string, std::less<>> texts_;  // prefixes, and keys of several parts
+  std::deque<std::string> keys_;              // of outputs, where they are no names
   std::vector<Named> named_;
-  std::unordered_map<std::string, size_t> index_;
+  std::map<std::pair<std::string_view, std::string_view>, size_t> index_;  // by prefix and key
   std::map<std::string, uint64_t> layer_counts_;
   std::vector<Output> outputs_;
-};
-
-std::string FileOfRank(size_t rank) { return fmt::format("__{}_0.distcp", rank); }
-
-// The nodes of `.metadata`; what repeats is shared, as pickling shared Python objects would.
-class MetadataWriter {
- public:
-  MetadataWriter() : value_{std::make_shared<ValueGraph>(), nullptr} {
-    state_dict_ = graph().New(Kind::kDict);
-    planner_ = graph().New(Kind::kDict);
-    storage_ = graph().New(Kind::kDict);
-    mcore_ = graph().New(Kind::kDict);
-  }
-
-  void AddObject(const std::string& key, uint64_t offset, uint64_t length) {
-    const ValueRef name = AddKey(key, Object("torch.distributed.checkpoint.metadata BytesStorageMetadata", nullptr));
-    AddPlace(name, nullptr, nullptr, 0, offset, length);
-  }
-
-  // Chunks follow by AddChunk.
-  void BeginTensor(const std::string& key, DType dtype, const Shape& size, const Shape* original) {
-    const ValueRef state = graph().New(Kind::kDict);
-    chunks_ = graph().New(Kind::kList);
-    SetAttribute(state, "properties", Properties(dtype));
-    SetAttribute(state, "size", Size(size));
-    SetAttribute(state, "chunks", chunks_);
-    tensor_ = AddKey(key, Object("torch.distributed.checkpoint.metadata TensorStorageMetadata", state));
-    sizes_ = {};
-    const ValueRef extra = graph().New(Kind::kDict);
-    if (original != nullptr) SetAttribute(extra, "nd_reformulated_orig_global_shape", Tuple(*original));
-    mcore_->items.push_back(tensor_);
-    mcore_->items.push_back(extra);
-  }
-
-  void AddChunk(const Shape& offsets, const Shape& sizes, size_t rank, uint64_t offset, uint64_t length) {
-    if (sizes_ == nullptr) sizes_ = Size(sizes);  // all chunks of a tensor written here have one size
-    const ValueRef at = Size(offsets);
-    const ValueRef state = graph().New(Kind::kDict);
-    SetAttribute(state, "offsets", at);
-    SetAttribute(state, "sizes", sizes_);
-    const ValueRef index = Number(chunks_->items.size());
-    chunks_->items.push_back(Object("torch.distributed.checkpoint.metadata ChunkStorageMetadata", state));
-    AddPlace(tensor_, at, index, rank, offset, length);
-  }
-
-  Result<std::string> Finish() {
-    const ValueRef state = graph().New(Kind::kDict);
-    SetAttribute(state, "state_dict_metadata", state_dict_);
-    SetAttribute(state, "planner_data", planner_);
-    SetAttribute(state, "storage_data", storage_);
-    SetAttribute(state, "mcore_data", mcore_);
-    value_.node = Object("torch.distributed.checkpoint.metadata Metadata", state);
-    return WritePickle(value_, {});
-  }
-
- private:
-  ValueGraph& graph() { return *value_.graph; }
-
-  ValueRef Word(std::string_view text) {
-    ValueRef& node = words_[std::string(text)];
-    if (node == nullptr) node = NewString(graph(), text);
-    return node;
-  }
-  ValueRef Global(std::string_view name) {
-    ValueRef& node = globals_[std::string(name)];
-    if (node == nullptr) node = NewGlobal(graph(), name);
-    return node;
-  }
-  ValueRef Number(uint64_t number) {
-    constexpr uint64_t kKept = 1 << 16;
-    if (number >= kKept) return NewInt(graph(), static_cast<int64_t>(number));
-    ValueRef& node = numbers_[number];
-    if (node == nullptr) node = NewInt(graph(), static_cast<int64_t>(number));
-    return node;
-  }
-  void SetAttribute(ValueRef state, std::string_view name, ValueRef value) {
-    state->items.push_back(Word(name));
-    state->items.push_back(value);
-  }
-  // cls.__new__(cls), then its state.
-  ValueRef Object(std::string_view cls, ValueRef state) {
-    const ValueRef node = graph().New(Kind::kObject);
-    node->is_new = true;
-    node->callable = Global(cls);
-    node->state = state;
-    return node;
-  }
-  ValueRef Call(std::string_view function, ValueRef argument) {
-    const ValueRef node = graph().New(Kind::kObject);
-    node->callable = Global(function);
-    node->items.push_back(argument);
-    return node;
-  }
-  ValueRef Tuple(const Shape& numbers) {
-    const ValueRef tuple = graph().New(Kind::kTuple);
-    for (const uint64_t number : numbers) tuple->items.push_back(Number(number));
-    return tuple;
-  }
-  ValueRef Size(const Shape& sizes) { return Call("torch Size", Tuple(sizes)); }
-  ValueRef Properties(DType dtype) {
-    ValueRef& node = properties_[dtype];
-    if (node != nullptr) return node;
-    // Called and not built from a state, whose enum torch 2.2 knows by another name.
-    node = Call("torch.distributed.checkpoint.metadata TensorProperties",
-                Global(fmt::format("torch {}", Info(dtype).torch)));
-    return node;
-  }
-
-  ValueRef AddKey(const std::string& key, ValueRef metadata) {
-    const ValueRef name = NewString(graph(), key);
-    state_dict_->items.insert(state_dict_->items.end(), {name, metadata});
-    const ValueRef path = graph().New(Kind::kTuple);
-    path->items.push_back(name);
-    planner_->items.insert(planner_->items.end(), {name, path});
-    return name;
-  }
-  void AddPlace(ValueRef key, ValueRef offsets, ValueRef index, size_t rank, uint64_t offset, uint64_t length) {
-    const ValueRef where = graph().New(Kind::kDict);
-    SetAttribute(where, "fqn", key);
-    SetAttribute(where, "index", index != nullptr ? index : graph().New(Kind::kNone));
-    if (offsets != nullptr) SetAttribute(where, "offset", offsets);
-    const ValueRef info = graph().New(Kind::kDict);
-    SetAttribute(info, "relative_path", Word(FileOfRank(rank)));
-    SetAttribute(info, "offset", Number(offset));
-    SetAttribute(info, "length", Number(length));
-    storage_->items.push_back(Object("torch.distributed.checkpoint.metadata MetadataIndex", where));
-    storage_->items.push_back(Object("torch.distributed.checkpoint.filesystem _StorageInfo", info));
-  }
-
-  Value value_;
-  ValueRef state_dict_, planner_, storage_, mcore_;
-  ValueRef tensor_ = nullptr, chunks_ = nullptr, sizes_ = nullptr;
-  std::unordered_map<std::string, ValueRef> words_, globals_;
-  std::unordered_map<uint64_t, ValueRef> numbers_;
-  std::map<DType, ValueRef> properties_;
 };
 
 // The fragments of a layer's flat tensor and the size of one: [a, b] → [1, 1, a·b], of a gated MLP [2, 1, a·b/2], of
@@ -373,8 +253,8 @@ void FindHalves(std::vector<Output>& outputs) {
   for (Output& output : outputs) {
     const size_t at = output.key.rfind(kFirst);
     if (!output.flattened || at == std::string::npos) continue;
-    const auto second = columns.find(output.key.substr(0, at) + ".linear_fc2.weight");
-    const std::string_view end = std::string_view(output.key).substr(at + kFirst.size());
+    const auto second = columns.find(std::string(output.key.substr(0, at)) + ".linear_fc2.weight");
+    const std::string_view end = output.key.substr(at + kFirst.size());
     if (second == columns.end() || (end != "weight" && end != "bias")) continue;
     const Shape& shape = output.layers.front().shape();
     const size_t rows = output.has_experts ? 1 : 0;
@@ -399,11 +279,51 @@ std::vector<Shape> FragmentsOf(const Shape& part, bool is_flat) {
   return begins;
 }
 
-Status AppendTensor(Tensor tensor, PlanFile& file) {
-  Value value{std::make_shared<ValueGraph>(), nullptr};
-  value.node = NewTensor(*value.graph, std::move(tensor));
-  return LayOutTorchFile(value, "archive", file);
-}
+// Appends the items of a folder: each a torch.save of one tensor, which its dtype and shape lay out but for the
+// elements.
+class ItemWriter {
+ public:
+  // `chunks`: how many tensors each rank's file will have.
+  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& chunks) : files_(files), known_(files.size()) {
+    for (size_t rank = 0; rank < files.size(); ++rank) {
+      files[rank].segments.reserve(2 * chunks[rank] + 1);
+      files[rank].crcs.reserve(chunks[rank]);
+    }
+  }
+
+  Status Append(size_t rank, const Tensor& tensor) {
+    PlanFile& file = files_[rank];
+    const uint64_t start = file.size;
+    std::vector<ItemPlace>& alike = known_[rank][{tensor.dtype(), tensor.shape()}];
+    if (alike.size() == 2) {
+      AppendAlike(file, alike[0].offset, alike[1].offset, alike[0].length, tensor);
+    } else {
+      Value value{std::make_shared<ValueGraph>(), nullptr};
+      value.node = NewTensor(*value.graph, tensor);
+      ANEMONE_TRY(LayOutTorchFile(std::move(value), "archive", file));
+      alike.push_back({start, file.size - start});
+    }
+    places_.push_back({start, file.size - start});
+    return {};
+  }
+  // In a list of one, as Megatron saves objects.
+  Status Append(ValueRef object) {
+    PlanFile& file = files_.front();
+    Value listed{std::make_shared<ValueGraph>(), nullptr};
+    listed.node = listed.graph->New(Kind::kList);
+    listed.node->items.push_back(object != nullptr ? CopyValue(object, *listed.graph) : listed.graph->New(Kind::kNone));
+    const uint64_t start = file.size;
+    ANEMONE_TRY(LayOutTorchFile(listed, "archive", file));
+    places_.push_back({start, file.size - start});
+    return {};
+  }
+  const std::vector<ItemPlace>& places() const { return places_; }
+
+ private:
+  std::vector<PlanFile>& files_;                                                  // by rank
+  std::vector<std::map<std::pair<DType, Shape>, std::vector<ItemPlace>>> known_;  // by rank, the first two of a kind
+  std::vector<ItemPlace> places_;
+};
 
 // The axis along which Megatron's tensor ranks divide a parameter; any grid of chunks is legal, this one lets each rank
 // read one file. nullopt: kept whole.
@@ -419,59 +339,79 @@ std::optional<size_t> SplitAxis(std::string_view key) {
   return std::nullopt;
 }
 
-// `files` are those of the ranks.
-Status Append(const Output& output, std::vector<PlanFile>& files, MetadataWriter& metadata) {
-  if (output.layers.empty()) {
-    PlanFile& file = files.front();
-    const uint64_t start = file.size;
-    ANEMONE_TRY(LayOutTorchFile(output.object, "archive", file));
-    metadata.AddObject(output.key, start, file.size - start);
-    return {};
+// How one layer of an output is cut into chunks.
+struct Grid {
+  Shape part;                // the layer, as it is stored
+  bool is_reformed = false;  // in another shape than it has
+  bool is_split = false;     // over the ranks, one chunk in each one's file
+  std::vector<Shape> begins;
+  Shape sizes;
+};
+
+Grid GridOf(const Output& output, size_t ranks) {
+  Grid grid;
+  grid.part = FlatShape(output);
+  grid.is_reformed = grid.part != output.layers.front().shape();
+  const size_t rank = grid.part.size();
+  const size_t axis = grid.is_reformed ? rank : SplitAxis(output.key).value_or(rank);
+  grid.is_split = axis < rank && grid.part[axis] % ranks == 0;
+  grid.begins = FragmentsOf(grid.part, grid.is_reformed);
+  grid.sizes = grid.part;
+  if (grid.is_reformed) std::fill(grid.sizes.begin(), grid.sizes.end() - 1, 1);
+  if (grid.is_split) {
+    grid.sizes[axis] /= ranks;
+    grid.begins.resize(ranks, grid.begins.front());
+    for (size_t i = 0; i < ranks; ++i) grid.begins[i][axis] = i * grid.sizes[axis];
   }
-  const Tensor& first = output.layers.front();
-  const uint64_t layers = output.layers.size();
-  const Shape part = FlatShape(output);
-  const bool reformed = part != first.shape();
-  const Shape original = output.stacked ? Prepended(layers, first.shape()) : first.shape();
-  metadata.BeginTensor(output.key, first.dtype(), output.stacked ? Prepended(layers, part) : part,
-                       reformed ? &original : nullptr);
-  const size_t axis = reformed ? part.size() : SplitAxis(output.key).value_or(part.size());
-  const bool split = axis < part.size() && part[axis] % files.size() == 0;
-  std::vector<Shape> begins = FragmentsOf(part, reformed);
-  Shape sizes = part;
-  if (reformed) std::fill(sizes.begin(), sizes.end() - 1, 1);
-  if (split) {
-    sizes[axis] /= files.size();
-    begins.resize(files.size(), begins.front());
-    for (size_t rank = 0; rank < begins.size(); ++rank) begins[rank][axis] = rank * sizes[axis];
+  return grid;
+}
+
+// Chunks in each rank's file.
+std::vector<size_t> CountChunks(const std::vector<Output>& outputs, size_t ranks) {
+  std::vector<size_t> chunks(ranks);
+  for (const Output& output : outputs) {
+    if (output.layers.empty()) continue;
+    const Grid grid = GridOf(output, ranks);
+    for (size_t i = 0; i < grid.begins.size(); ++i) chunks[grid.is_split ? i : 0] += output.layers.size();
   }
-  for (uint64_t layer = 0; layer < layers; ++layer) {
-    ANEMONE_ASSIGN(const Tensor whole, output.layers[layer].Reshape(part));
-    for (size_t i = 0; i < begins.size(); ++i) {
+  return chunks;
+}
+
+Status AppendItems(const Output& output, size_t ranks, ItemWriter& items) {
+  if (output.layers.empty()) return items.Append(output.object);
+  const Grid grid = GridOf(output, ranks);
+  for (const Tensor& layer : output.layers) {
+    ANEMONE_ASSIGN(const Tensor whole, layer.Reshape(grid.part));
+    for (size_t i = 0; i < grid.begins.size(); ++i) {
       Tensor piece = whole;
-      for (size_t cut = 0; cut < part.size(); ++cut) {
-        ANEMONE_ASSIGN(piece, piece.Narrow(cut, begins[i][cut], sizes[cut]));
+      for (size_t cut = 0; cut < grid.part.size(); ++cut) {
+        ANEMONE_ASSIGN(piece, piece.Narrow(cut, grid.begins[i][cut], grid.sizes[cut]));
       }
-      const size_t rank = split ? i : 0;
-      const Shape offsets = output.stacked ? Prepended(layer, begins[i]) : begins[i];
-      const Shape stored = output.stacked ? Prepended(1, sizes) : sizes;
-      ANEMONE_ASSIGN(Tensor chunk, piece.Reshape(stored));
-      PlanFile& file = files[rank];
-      const uint64_t start = file.size;
-      ANEMONE_TRY(AppendTensor(std::move(chunk), file));
-      metadata.AddChunk(offsets, stored, rank, start, file.size - start);
+      ANEMONE_ASSIGN(const Tensor chunk, piece.Reshape(output.stacked ? Prepended(1, grid.sizes) : grid.sizes));
+      ANEMONE_TRY(items.Append(grid.is_split ? i : 0, chunk));
     }
   }
   return {};
 }
 
-// A value in a list of one, as Megatron saves objects.
-Value Listed(const Value& value) {
-  Value listed{std::make_shared<ValueGraph>(), nullptr};
-  listed.node = listed.graph->New(Kind::kList);
-  listed.node->items.push_back(value.node != nullptr ? CopyValue(value.node, *listed.graph)
-                                                     : listed.graph->New(Kind::kNone));
-  return listed;
+// What the index says of an output.
+IndexedKey KeyOf(const Output& output, size_t ranks) {
+  IndexedKey key;
+  key.name = output.key;
+  if (output.layers.empty()) return key;
+  const Grid grid = GridOf(output, ranks);
+  const Tensor& first = output.layers.front();
+  const uint64_t layers = output.layers.size();
+  key.dtype = first.dtype();
+  key.shape = output.stacked ? Prepended(layers, grid.part) : grid.part;
+  if (grid.is_reformed) key.original_shape = output.stacked ? Prepended(layers, first.shape()) : first.shape();
+  key.chunk_shape = output.stacked ? Prepended(1, grid.sizes) : grid.sizes;
+  for (uint64_t layer = 0; layer < layers; ++layer) {
+    for (size_t i = 0; i < grid.begins.size(); ++i) {
+      key.chunks.push_back({output.stacked ? Prepended(layer, grid.begins[i]) : grid.begins[i], grid.is_split ? i : 0});
+    }
+  }
+  return key;
 }
 
 // The training dictionary without what is written as keys of its own.
@@ -513,7 +453,7 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
   if (const ValueRef objects = Lookup(*training->node, "sharded_objects"); Pairs(objects) != nullptr) {
     own.insert(objects);
     for (size_t i = 0; i + 1 < Pairs(objects)->size(); i += 2) {
-      gatherer.AddVerbatim((*Pairs(objects))[i]->text, Listed({training->graph, (*Pairs(objects))[i + 1]}));
+      gatherer.AddVerbatim((*Pairs(objects))[i]->text, (*Pairs(objects))[i + 1]);
     }
   }
   common.node = CopyValue(training->node, *common.graph, own);
@@ -581,7 +521,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
     if (item.tensor() != nullptr) {
       gatherer.Add("", item.name, *item.tensor());
     } else if (!options.drop_extra_state) {
-      gatherer.Add(item.name, Listed(item.opaque()->value));
+      gatherer.Add(item.name, item.opaque()->value.node);
     }
   }
   ANEMONE_ASSIGN(std::vector<Output> outputs, gatherer.Take());
@@ -595,10 +535,10 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   index.path = options.folder + ".metadata";
   rest.path = options.folder + "common.pt";
   marker.path = options.folder + "metadata.json";
-  MetadataWriter metadata;
-  for (const Output& output : outputs) ANEMONE_TRY(Append(output, items, metadata).In(output.key));
-  ANEMONE_ASSIGN(std::string pickle, metadata.Finish());
-  index.Append(std::move(pickle));
+  ItemWriter writer(items, CountChunks(outputs, options.ranks));
+  for (const Output& output : outputs) ANEMONE_TRY(AppendItems(output, options.ranks, writer).In(output.key));
+  AppendTorchDistIndex(
+      outputs.size(), [&](size_t i) { return KeyOf(outputs[i], options.ranks); }, writer.places(), index);
   ANEMONE_TRY(LayOutTorchFile(common, "common", rest));
   marker.Append(
       R"({"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch", "common_backend_version": 1})");
