@@ -36,13 +36,9 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
   if (checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) {
     return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
   }
-  StateDict state;
-  for (const StateDict::Item& item : checkpoint.weights().items()) {
-    if (item.opaque() != nullptr && options.extra_state == ExtraState::kDrop) continue;
-    ANEMONE_TRY(state.Add(item.name, item.entry));
-  }
   Plan plan;
-  ANEMONE_TRY(LayOutTorchFile(FromStateDict(state), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));
+  Value state = FromStateDict(WrittenState(checkpoint.weights(), options));
+  ANEMONE_TRY(LayOutTorchFile(std::move(state), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));
   return plan;
 }
 

@@ -283,7 +283,7 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
     const size_t left = Order(a.second.dtype()), right = Order(b.second.dtype());
     return left != right ? left > right : a.first < b.first;
   });
-  std::string header = "{";
+  std::string header = LittleEndian64(0) + "{";  // its length comes last
   if (!metadata.empty()) {
     header += "\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
@@ -299,7 +299,7 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
     uint64_t end = 0;
     if (__builtin_add_overflow(position, tensor.size_bytes(), &end))
       return LimitExceeded("more than 2^64 bytes").In(name);
-    if (header.size() > 1) header += ',';
+    if (header.back() != '{') header += ',';
     header += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", internal::JsonString(name),
                           Info(tensor.dtype()).safetensors, fmt::join(tensor.shape(), ","), position, end);
     position = end;
@@ -307,11 +307,14 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
   header += '}';
   header.resize((header.size() + 7) / 8 * 8, ' ');  // the buffer starts aligned
   if (keeps_blocks) {
-    const uint64_t at = file.size + 8 + header.size(), wanted = BestBlockOffset(tensors, at);
+    const uint64_t at = file.size + header.size(), wanted = BestBlockOffset(tensors, at);
     header.resize(header.size() + (wanted - at) % kBlockBytes, ' ');
   }
-  if (header.size() > kMaxHeaderBytes) return LimitExceeded(fmt::format("[ST-2] a header of {} bytes", header.size()));
-  file.Append(LittleEndian64(header.size()) + header);
+  const uint64_t header_bytes = header.size() - 8;
+  if (header_bytes > kMaxHeaderBytes) return LimitExceeded(fmt::format("[ST-2] a header of {} bytes", header_bytes));
+  header.replace(0, 8, LittleEndian64(header_bytes));
+  file.Append(std::move(header));
+  file.segments.reserve(file.segments.size() + tensors.size());
   for (const auto& [name, tensor] : tensors) file.Append(tensor);
   return {};
 }
@@ -349,6 +352,7 @@ Status AddSafetensorsFiles(const Checkpoint& checkpoint, const LayOutOptions& op
     total_bytes += bytes;
     shards.back().push_back(std::move(named));
   }
+  tensors = {};
   if (shards.size() == 1) {
     PlanFile& file = plan.files.emplace_back();
     file.path = fmt::format("{}.safetensors", stem);

@@ -38,15 +38,6 @@ ValueRef SameHparams(const Value& training, const ConfigNode& config) {
   return IsOmegaConf(node) || IsOmegaConf(Lookup(*node, "cfg")) ? node : nullptr;
 }
 
-StateDict Kept(const StateDict& state, const LayOutOptions& options) {
-  if (options.extra_state != ExtraState::kDrop) return state;
-  StateDict kept;
-  for (const StateDict::Item& item : state.items()) {
-    if (item.tensor() != nullptr) (void)kept.Add(item.name, item.entry);  // names are unique already
-  }
-  return kept;
-}
-
 // Megatron's modules from before Megatron-core save and load dicts in dicts, down to the encoder's own flat state dict
 // [nemo language_model.py, state_dict_for_save_checkpoint].
 bool IsLegacy(const StateDict& chunk) {
@@ -116,16 +107,17 @@ Value ToTrainingDict(const Checkpoint& checkpoint, const Shard& shard, const Val
 
 namespace {
 
-Status LayOutRank(const Checkpoint& checkpoint, const Shard& shard, const LayOutOptions& options, PlanFile& file) {
-  const Value weights = FromStateDict(Kept(shard.weights, options));
+Result<TorchPickle> PickleRank(const Checkpoint& checkpoint, const Shard& shard, const LayOutOptions& options) {
+  const Value weights = FromStateDict(WrittenState(shard.weights, options));
   std::vector<Value> chunks;
   for (const StateDict& chunk : shard.chunks) {
-    chunks.push_back(IsLegacy(chunk) ? Nested(Kept(chunk, options)) : FromStateDict(Kept(chunk, options)));
+    chunks.push_back(IsLegacy(chunk) ? Nested(WrittenState(chunk, options))
+                                     : FromStateDict(WrittenState(chunk, options)));
   }
   const Value value = ToTrainingDict(checkpoint, shard, &weights);
   for (size_t chunk = 0; chunk < chunks.size(); ++chunk)
     PutKey(*value.graph, value.node, fmt::format("model{}", chunk), chunks[chunk].node);
-  return LayOutTorchFile(value, "archive", file, ZipOptionsOf(options));
+  return PickleTorch(value);
 }
 
 // That of the training's checkpoint, from which NeMo reads how far it came ("…-consumed_samples=12.0.ckpt"); a
@@ -150,7 +142,8 @@ Result<Plan> LayOutLightning(const Checkpoint& checkpoint, const LayOutOptions& 
     if (plan.is_directory) {
       file.path = fmt::format("{}/{}", RankFolderName(checkpoint.layout, shard.tp_rank, shard.pp_rank), name);
     }
-    ANEMONE_TRY(LayOutRank(checkpoint, shard, options, file));
+    ANEMONE_ASSIGN(TorchPickle pickle, PickleRank(checkpoint, shard, options));
+    ANEMONE_TRY(LayOutTorchFile(std::move(pickle), "archive", file, ZipOptionsOf(options)));
   }
   if (plan.is_directory && checkpoint.config) {
     ConfigNode root = ConfigNode::Map();

@@ -257,17 +257,10 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     }
     std::sort(shards.begin(), shards.end());
     for (const auto& [name, shard] : shards) {
-      StateDict state;
-      for (const StateDict::Item& item : shard->weights.items()) {
-        if (item.opaque() != nullptr && options.extra_state == ExtraState::kDrop) continue;
-        ANEMONE_TRY(state.Add(item.name, item.entry));
-      }
       PlanFile& file = files.emplace_back();
       file.path = name;
-      if (const Status status = LayOutTorchFile(FromStateDict(state), "model_weights", file, ZipOptionsOf(options));
-          !status.ok()) {
-        return status.In(name);
-      }
+      Value state = FromStateDict(WrittenState(shard->weights, options));
+      ANEMONE_TRY(LayOutTorchFile(std::move(state), "model_weights", file, ZipOptionsOf(options)).In(name));
     }
   }
   // A distributed source's folder does not outlive its weights.

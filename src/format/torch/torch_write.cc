@@ -88,7 +88,16 @@ std::string SerializationId(std::string_view pickle) {
 
 }  // namespace
 
-Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file, const ZipOptions& options) {
+StateDict WrittenState(const StateDict& state, const LayOutOptions& options) {
+  if (options.extra_state != ExtraState::kDrop) return state;
+  StateDict kept;
+  for (const StateDict::Item& item : state.items()) {
+    if (item.tensor() != nullptr) (void)kept.Add(item.name, item.entry);  // names are unique already
+  }
+  return kept;
+}
+
+Result<TorchPickle> PickleTorch(const Value& value) {
   Encoder encoder;
   auto written = WritePickle(value, [&](const Tensor& tensor, ValueGraph& graph) {
     Result<ValueRef> node = encoder(tensor, graph);
@@ -96,14 +105,17 @@ Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file
     return node.ok() ? node : node.status().In(PathOf(*value.node, &tensor, seen));
   });
   if (!written.ok()) return written.status();
-  std::string pickle = *std::move(written);
+  return TorchPickle{*std::move(written), std::move(encoder.storages)};
+}
+
+Status LayOutTorchFile(TorchPickle pickle, std::string_view root, PlanFile& file, const ZipOptions& options) {
   const std::string prefix = std::string(root) + "/";
-  const std::string id = SerializationId(pickle);
+  const std::string id = SerializationId(pickle.bytes);
   ZipLayout zip(file, options);
-  ANEMONE_TRY(zip.Add(prefix + "data.pkl", std::move(pickle)));
+  ANEMONE_TRY(zip.Add(prefix + "data.pkl", std::move(pickle.bytes)));
   ANEMONE_TRY(zip.Add(prefix + "byteorder", "little"));
-  for (size_t i = 0; i < encoder.storages.size(); ++i) {
-    ANEMONE_TRY(zip.Add(prefix + "data/" + std::to_string(i), encoder.storages[i]));
+  for (size_t i = 0; i < pickle.storages.size(); ++i) {
+    ANEMONE_TRY(zip.Add(prefix + "data/" + std::to_string(i), pickle.storages[i]));
   }
   ANEMONE_TRY(zip.Add(prefix + "version", "3\n"));
   ANEMONE_TRY(zip.Add(prefix + ".data/serialization_id", id));

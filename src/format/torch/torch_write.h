@@ -2,9 +2,13 @@
 #ifndef ANEMONE_FORMAT_TORCH_TORCH_WRITE_H_
 #define ANEMONE_FORMAT_TORCH_TORCH_WRITE_H_
 
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "anemone/checkpoint.h"
 #include "anemone/status.h"
+#include "anemone/tensor.h"
 #include "anemone/value.h"
 #include "container/zip.h"
 #include "engine/plan.h"
@@ -16,8 +20,23 @@ inline ZipOptions ZipOptionsOf(const LayOutOptions& options) {
   return {.keeps_blocks = options.keeps_blocks, .has_crc32 = options.has_crc32};
 }
 
-// Lays `value` out at the end of `file`, archive root `root` ("model_weights", "archive").
-Status LayOutTorchFile(const Value& value, std::string_view root, PlanFile& file, const ZipOptions& options = {});
+// The state dict as it is written: itself, or without its extra states.
+StateDict WrittenState(const StateDict& state, const LayOutOptions& options);
+
+// A value's pickle and, in its order, the storages. Of a million tensors the value need not be kept for the layout.
+struct TorchPickle {
+  std::string bytes;
+  std::vector<Tensor> storages;
+};
+Result<TorchPickle> PickleTorch(const Value& value);
+
+// Lays `pickle` out at the end of `file`, archive root `root` ("model_weights", "archive").
+Status LayOutTorchFile(TorchPickle pickle, std::string_view root, PlanFile& file, const ZipOptions& options = {});
+inline Status LayOutTorchFile(Value value, std::string_view root, PlanFile& file, const ZipOptions& options = {}) {
+  Result<TorchPickle> pickle = PickleTorch(value);
+  value = {};
+  return pickle.ok() ? LayOutTorchFile(*std::move(pickle), root, file, options) : pickle.status();
+}
 
 }  // namespace anemone
 

@@ -572,6 +572,11 @@ class Memory(ProgramCase):
             with self.subTest(kind=kind):
                 each = (self.peak("inspect", f"{many}.{kind}") - self.peak("inspect", f"{few}.{kind}")) / (many - few)
                 self.assertLess(each, 1024)
+        name = len(f"layers.{many}.weight")
+        for kind in ("safetensors",):
+            with self.subTest(written=kind):
+                peaks = [self.peak("convert", f"{count}.safetensors", f"written.{count}.{kind}", "--to", kind) for count in (few, many)]
+                self.assertLess((peaks[1] - peaks[0]) / (many - few), 1024 + name)
 
 
 class Inputs(ProgramCase):
