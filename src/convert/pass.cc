@@ -29,9 +29,9 @@ bool Work::IsToHuggingFace() const {
 
 bool Work::HasOneWhole() const { return result().shards.size() == 1 && result().shards.front().chunks.empty(); }
 
-Status Work::Merge() const {
+Status Work::Merge(int tp) const {
   if (HasOneWhole()) return {};
-  ANEMONE_ASSIGN(result(), MergeShards(result(), KnownModel()));
+  ANEMONE_ASSIGN(result(), MergeShards(result(), KnownModel(), tp));
   return {};
 }
 

@@ -45,7 +45,7 @@ struct Work {
   // One shard without virtual chunks.
   bool HasOneWhole() const;
   // All ranks' shards become one.
-  Status Merge() const;
+  Status Merge(int tp = 1) const;
   // Drops the training state, and notes why, unless `why` is empty.
   void LeaveTraining(std::string_view why) const;
 };

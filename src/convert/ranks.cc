@@ -87,7 +87,8 @@ Result<int> ExpertRanks(const Work& work, bool was_distributed) {
 Status LayOutForLoaders(const Work& work, int tp) {
   Checkpoint& result = work.result();
   const bool was_distributed = result.origin.distributed.has_value();
-  ANEMONE_TRY(work.Merge());
+  const bool had_ranks = !work.HasOneWhole();
+  ANEMONE_TRY(work.Merge(tp));
   const bool is_nemo1 = result.config && !IsNemo2Config(result.config->root());
   const ConfigLanguage language = work.traits().language;
   if ((language == ConfigLanguage::kNemo2 || IsOfMegatron(language)) && is_nemo1 && work.table == nullptr)
@@ -96,14 +97,14 @@ Status LayOutForLoaders(const Work& work, int tp) {
   if (was_distributed && !work.options.tp && !work.options.pp && !work.options.ep) return {};
   ANEMONE_ASSIGN(const int ep, ExpertRanks(work, was_distributed));
   if (!was_distributed || work.options.ep) ANEMONE_TRY(DivideTraining(work, ep));
-  ANEMONE_TRY(Pad(work, was_distributed ? StatedTensorParallel(result) : 1, tp));
+  if (!had_ranks) ANEMONE_TRY(Pad(work, was_distributed ? StatedTensorParallel(result) : 1, tp));
   return result.config ? SetLayout({.tp = tp, .ep = ep}, &*result.config) : Status();
 }
 
-// What was divided when it was loaded becomes what is stored by rank.
-Status LeaveDistributed(const Work& work) {
+// What was divided when it was loaded becomes what is stored by rank, with the tables' rows for `tp` of them.
+Status LeaveDistributed(const Work& work, int tp) {
   Checkpoint& result = work.result();
-  ANEMONE_TRY(Pad(work, StatedTensorParallel(result), 1));
+  ANEMONE_TRY(Pad(work, StatedTensorParallel(result), tp));
   if (work.table == nullptr) ANEMONE_TRY(AddExtraStates(&result, work.KnownModel()));
   return result.config ? SetLayout({}, &*result.config) : Status();
 }
@@ -114,7 +115,7 @@ Status MergeForSplit(const Work& work, const Layout& layout) {
   const ConfigNode* split = result.config ? result.config->Find(kSplitRank) : nullptr;
   const std::optional<ConfigNode> kept_split =
       split != nullptr && layout.pp == result.layout.pp ? std::optional(*split) : std::nullopt;
-  ANEMONE_TRY(work.Merge());
+  ANEMONE_TRY(work.Merge(layout.tp));
   if (kept_split) result.config->root()[kSplitRank] = *kept_split;
   const std::optional<int>& asked = work.options.split_rank;
   if (!asked || !result.config) return {};
@@ -147,7 +148,7 @@ Status LayOutOverRanks(Work& work) {
     return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
                            "write a .nemo or a .ckpt");
   }
-  if (is_distributed && traits.has_rank_files) ANEMONE_TRY(LeaveDistributed(work));
+  if (is_distributed && traits.has_rank_files) ANEMONE_TRY(LeaveDistributed(work, layout.tp));
   if (layout == result.layout && !work.options.split_rank) return {};
   ANEMONE_TRY(MergeForSplit(work, layout));
   if (layout == Layout{}) return {};

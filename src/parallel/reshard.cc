@@ -84,7 +84,7 @@ Status CheckSplits(const ResolvedModel& model, const Layout& layout) {
 
 }  // namespace
 
-Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options) {
+Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options, int tp) {
   if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
     return checkpoint;
   ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
@@ -95,10 +95,10 @@ Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOpti
   ANEMONE_ASSIGN(ModelSymbols symbols, identity.family->SymbolsOf(checkpoint, *identity.dialect, options));
   symbols.Set("virtual", checkpoint.layout.vp > 1);
   ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, identity, std::move(symbols)));
-  return MergeShards(model, checkpoint);
+  return MergeShards(model, checkpoint, tp);
 }
 
-Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& checkpoint) {
+Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& checkpoint, int tp) {
   Checkpoint result = checkpoint;
   result.layout = {};
   ANEMONE_ASSIGN(MergedWeights merged, MergeWeights(checkpoint, model, Copies::kCompare, &result.notes));
@@ -113,11 +113,11 @@ Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& che
   result.shards.assign(1, Shard{});
   result.weights() = std::move(merged.weights);
   ModelSymbols whole = model.symbols;
-  ANEMONE_TRY(PadForRanks(model, &whole, 1, checkpoint.layout.tp, &result));
+  ANEMONE_TRY(PadForRanks(model, &whole, tp, checkpoint.layout.tp, &result));
   if (CarriesTraining(checkpoint, &result.notes)) {
     if (KeysOf(*checkpoint.shards.front().training) == ParameterKeys::kNumbers)
       ANEMONE_TRY(CheckTrainedRanks(checkpoint.layout));
-    ANEMONE_TRY(MergeTraining(checkpoint, model, whole, 1, &result));
+    ANEMONE_TRY(MergeTraining(checkpoint, model, whole, tp, &result));
   }
   if (result.config) ANEMONE_TRY(SetLayoutOf(*model.family, result.layout, &*result.config));
   return result;

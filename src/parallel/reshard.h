@@ -14,12 +14,12 @@ namespace anemone {
 
 // All ranks' shards → one, in the same dialect, config included. One shard stays as it is.
 // Copies of a tensor that several ranks hold are compared, bytes against bytes, unless they lie in the same place; this
-// reads them (a few small tensors).
-// Errors: Corrupt naming tensor and ranks: shards that are missing or hold other names, shapes that are not a slice by
-// the config, copies that differ; as IdentifyModel.
-Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options = {});
+// reads them (a few small tensors). Vocabulary tables get the rows that `tp` ranks have together: who splits them for
+// as many afterwards loses no row that the source has. Errors: Corrupt naming tensor and ranks: shards that are missing
+// or hold other names, shapes that are not a slice by the config, copies that differ; as IdentifyModel.
+Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options = {}, int tp = 1);
 // The same of a model that is known, of a Megatron dialect.
-Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& checkpoint);
+Result<Checkpoint> MergeShards(const ResolvedModel& model, const Checkpoint& checkpoint, int tp = 1);
 
 // One shard → `layout.tp * layout.pp` shards. Vocabulary rows are padded as Megatron pads them for `layout.tp`, with
 // zeros. Errors: InvalidArgument (sizes that the layout does not divide; a dialect without splits, such as Hugging

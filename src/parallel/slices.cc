@@ -13,7 +13,7 @@ namespace {
 Result<std::vector<int64_t>> Numbers(const Tensor& tensor) {
   ANEMONE_ASSIGN(const std::string bytes, tensor.Read());
   std::vector<int64_t> numbers(bytes.size() / sizeof(int64_t));
-  std::memcpy(numbers.data(), bytes.data(), bytes.size());
+  if (!numbers.empty()) std::memcpy(numbers.data(), bytes.data(), bytes.size());
   return numbers;
 }
 

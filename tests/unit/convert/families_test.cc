@@ -269,6 +269,28 @@ TEST(FamiliesTest, AVocabularyIsPaddedAnewFromEverySource) {
   }
 }
 
+// Rows behind the tokenizer's tokens have been trained: the softmax sees them. They stay where the result has rows for
+// them, as in NeMo's own ranks.
+TEST(FamiliesTest, RowsOfAVocabularyThatAreNoTokensStayWhereThereIsRoom) {
+  TempDir dir;
+  const std::string table = "model.embedding.word_embeddings.weight";
+  const auto table_of = [&](const Conversion& conversion, size_t rank) {
+    return *conversion.result.shards[rank].weights.Find(table)->tensor()->Read();
+  };
+  const Conversion ranks = PlanOf(Golden("gpt_gqa_tp2/gqa_tp2.nemo"), dir / "tp2.nemo", {.tp = 2});
+  for (size_t rank = 0; rank < 2; ++rank) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint own,
+                          OpenCheckpoint(Golden(fmt::format("gpt_gqa_tp2/gqa_tp2.nemo.params.rank{}.pt", rank))));
+    EXPECT_TRUE(table_of(ranks, rank) == *own.weights().Find(table)->tensor()->Read()) << rank;
+  }
+  ASSERT_THAT(Execute(*ranks.plan, dir / "tp2.nemo", {}), IsOk());
+  const Conversion stages = PlanOf(dir / "tp2.nemo", dir / "pp3.nemo", {.tp = 2, .pp = 3});
+  EXPECT_EQ(table_of(stages, 0), table_of(ranks, 0));
+  EXPECT_EQ(table_of(stages, 1), table_of(ranks, 1));
+  const Conversion distributed = PlanOf(dir / "tp2.nemo", dir / "dist", {.to = "torch_dist", .tp = 2});
+  EXPECT_EQ(table_of(distributed, 0), table_of(ranks, 0) + table_of(ranks, 1));
+}
+
 TEST(FamiliesTest, UntiedLegacyGptsKeepTheirHeadsStateOnTheLastStage) {
   TempDir dir;
   ANEMONE_ASSERT_ASSIGN(Checkpoint source, OpenCheckpoint(Golden("gpt/A.nemo")));
