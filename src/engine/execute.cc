@@ -232,9 +232,9 @@ class Run {
     std::optional<Window> window = cursor_.Next();
     while (window && !IsMine(*window)) window = cursor_.Next();
     if (window && window->file != output_file_) {
-      output_file_ = window->file;
       ANEMONE_ASSIGN(output_, Open(window->file));
       ANEMONE_TRY(GoDirect(*output_, moves_[window->file]));
+      output_file_ = window->file;  // last: where opening fails, no other thread takes what is not there
     }
     output = output_;
     if (!window) output_.reset();
