@@ -30,8 +30,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   while (!rest.empty() && words.size() < 40) {
     const std::string_view word = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(word.size() + 1, rest.size()));
-    // A path may lead to what is not ours.
-    if (word.find("..") != word.npos || word.find("=/") != word.npos || word.starts_with('/')) return 0;
+    // A path may lead to what is not ours, an address away from here.
+    if (word.find("..") != word.npos || word.find("=/") != word.npos || word.starts_with('/') ||
+        word.find("://") != word.npos)
+      return 0;
     words.emplace_back(word.substr(0, word.find('\0')));
   }
   const fuzz::FuzzFolder folder(files);
