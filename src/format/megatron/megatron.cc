@@ -155,8 +155,9 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
     const std::string name = RankFolderOf(layout, rank);
     const Location folder = probe.place() / name;
     if (RankFileIn(folder).empty()) {
-      const Status status = probe.HasEntry(name) ? folder.List().status() : Status();
-      if (!status.ok() && status.kind() == ErrorKind::kNotFound) return status;  // it is there, and may not be read
+      if (Status status = probe.HasEntry(name) ? folder.List().status() : Status();
+          !status.ok() && status.kind() == ErrorKind::kNotFound)
+        return status;  // it is there, and may not be read
       missing.push_back(name);
     }
     expected.push_back(name);
