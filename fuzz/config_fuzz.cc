@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!config.ok()) return 0;
   const std::string yaml = config->ToYaml();
   const anemone::Result<Config> again = Config::ParseYaml(yaml, "again");
-  // A few anchors may stand for more than a file may hold.
+  // Anchors may expand to more text than a YAML file may have.
   if (!again.ok() && again.status().kind() == anemone::ErrorKind::kLimitExceeded) return 0;
   if (!again.ok() || !SameConfig(again->root(), config->root())) std::abort();
   if (again->ToYaml() != yaml) std::abort();

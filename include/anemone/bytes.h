@@ -34,7 +34,7 @@ class ByteSource {
   virtual Status CheckUnchanged() const { return {}; }
   // Checksums that the file records of its own bytes, ascending and not overlapping. Reading does not compare them.
   virtual std::span<const RecordedCrc32> recorded_crcs() const { return {}; }
-  // What such a record is called in messages.
+  // The name that messages give such a record.
   virtual std::string NameOfRecord(const RecordedCrc32& record) const;
   // The bytes that it is the checksum of, in the source that this shows; nothing: this has them itself.
   virtual ByteRange StoredOf(const RecordedCrc32& record) const;

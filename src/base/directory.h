@@ -13,7 +13,7 @@
 
 namespace anemone {
 
-// What to do about ENOTDIR.
+// The hint that goes with ENOTDIR.
 inline constexpr std::string_view kFileAmongFolders = "what is before a '/' in this path is a file";
 
 // Why something to be read is not opened. What is not there, lies below a file or may not be read is no input alike

@@ -5,6 +5,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <type_traits>
 
 #include "anemone/status.h"
 
@@ -32,6 +33,15 @@ class SharedLibrary {
   void* handle_;
   const char* name_;
 };
+
+// The functions of a library, as `kLoad` finds them: a Result of a struct. It runs once in a process; its answer, an
+// error too, stays. Threads: safe.
+template <auto kLoad>
+auto LoadedOnce() -> Result<const std::decay_t<decltype(*kLoad())>*> {
+  static const auto loaded = kLoad();
+  if (!loaded.ok()) return loaded.status();
+  return &*loaded;
+}
 
 }  // namespace anemone
 

@@ -198,7 +198,7 @@ class Walker {
   WalkBudget* const budget_;
 };
 
-// Whether a link in a folder leads to what is not walked with that folder.
+// Whether a link in a folder leads out of that folder, or nowhere.
 bool LeadsOut(const Location& folder, const std::string& link) {
   namespace fs = std::filesystem;
   std::error_code error;

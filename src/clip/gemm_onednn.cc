@@ -38,11 +38,7 @@ Result<Gemm> Load() {
 
 }  // namespace
 
-Result<const Gemm*> OneDnnGemm() {
-  static const Result<Gemm> loaded = Load();
-  if (!loaded.ok()) return loaded.status();
-  return &*loaded;
-}
+Result<const Gemm*> OneDnnGemm() { return LoadedOnce<Load>(); }
 
 }  // namespace anemone::internal
 

@@ -54,10 +54,9 @@ Result<const Gemm*> OpenBlasGemm() {
   // It would start its threads, and ask for memory until it has some, while it is loaded.
   static std::atomic<bool> is_loaded = false;
   if (!is_loaded) ANEMONE_TRY(MakeRoom(UsableCores()));
-  static const Result<Gemm> loaded = Load();
-  if (!loaded.ok()) return loaded.status();
+  ANEMONE_ASSIGN(const Gemm* const gemm, LoadedOnce<Load>());
   is_loaded = true;
-  return &*loaded;
+  return gemm;
 }
 
 }  // namespace anemone::internal

@@ -18,8 +18,9 @@ Status CheckSize(uint64_t width, uint64_t height, uint64_t bytes_per_pixel, cons
 // An image of that size, black. Errors: as CheckSize.
 Result<Image> NewImage(uint64_t width, uint64_t height, uint64_t bytes_per_pixel, const ImageLimits& limits);
 
+// Colors by index; those that a file leaves out are black.
 using Palette = std::array<std::array<uint8_t, 3>, 256>;
-// What a gray picture's samples mean. Of a palette with colors, the entries that a file leaves out are black.
+// The palette of a picture without colors: sample i is gray i.
 Palette GrayRamp();
 
 // a / 255, rounded: Pillow's MULDIV255.

@@ -86,9 +86,9 @@ bool ReadGifLines(const LibGif& lib, GifFileType* gif, size_t width, uint8_t* ca
 }  // namespace
 
 Result<Image> DecodeGif(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  static const Result<LibGif> loaded = Load();
+  const Result<const LibGif*> loaded = LoadedOnce<Load>();
   if (!loaded.ok()) return loaded.status().In("GIF");
-  const LibGif& lib = *loaded;
+  const LibGif& lib = **loaded;
   int error = 0;
   const auto close = [&lib](GifFileType* file) { lib.close(file, nullptr); };
   const std::unique_ptr<GifFileType, decltype(close)> gif(lib.open(&bytes, ReadGif, &error), close);

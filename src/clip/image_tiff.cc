@@ -300,9 +300,9 @@ Result<Image> Decode(const LibTiff& lib, TIFF* tiff, const Input& input, AlphaRu
 }  // namespace
 
 Result<Image> DecodeTiff(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  static const Result<LibTiff> loaded = Load();
+  const Result<const LibTiff*> loaded = LoadedOnce<Load>();
   if (!loaded.ok()) return loaded.status().In("TIFF");
-  const LibTiff& lib = *loaded;
+  const LibTiff& lib = **loaded;
   Input input{.bytes = bytes};
   const std::unique_ptr<TIFFOpenOptions, decltype(lib.options_free)> options(lib.options_alloc(), lib.options_free);
   if (!options) return Internal("libtiff cannot start");

@@ -66,9 +66,9 @@ Result<Image> DecodeAnimation(const LibWebp& lib, std::string_view bytes, AlphaR
 }  // namespace
 
 Result<Image> DecodeWebp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits) {
-  static const Result<LibWebp> loaded = Load();
+  const Result<const LibWebp*> loaded = LoadedOnce<Load>();
   if (!loaded.ok()) return loaded.status().In("WebP");
-  const LibWebp& lib = *loaded;
+  const LibWebp& lib = **loaded;
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
   WebPBitstreamFeatures features;
   if (lib.get_features(data, bytes.size(), &features, WEBP_DECODER_ABI_VERSION) != VP8_STATUS_OK)

@@ -54,12 +54,6 @@ Result<OneDnn> Load() {
   return dnn;
 }
 
-Result<const OneDnn*> Loaded() {
-  static const Result<OneDnn> loaded = Load();
-  if (!loaded.ok()) return loaded.status();
-  return &*loaded;
-}
-
 // What one product allocates, freed whatever happens.
 struct Product {
   const OneDnn& dnn;
@@ -88,14 +82,14 @@ struct Product {
 }  // namespace
 
 bool HasBf16Products() {
-  const Result<const OneDnn*> dnn = Loaded();
+  const Result<const OneDnn*> dnn = LoadedOnce<Load>();
   return dnn.ok() &&
          ((*dnn)->dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
 }
 
 Status Matmul(MatmulType type, const void* a, size_t a_stride, size_t rows, const void* w, size_t columns, size_t depth,
               bool accumulate, float* out, size_t out_stride, int threads) {
-  ANEMONE_ASSIGN(const OneDnn* const dnn, Loaded());
+  ANEMONE_ASSIGN(const OneDnn* const dnn, LoadedOnce<Load>());
   Product p(*dnn);
   const dnnl_data_type_t in = type == MatmulType::kBf16 ? dnnl_bf16 : dnnl_f32;
   const auto dim = [](size_t value) { return static_cast<dnnl_dim_t>(value); };

@@ -111,22 +111,14 @@ struct Xz final : Stream {
   }
 };
 
-// Loaded once. Errors: Unavailable.
-template <class Library>
-Result<const Library*> Loaded() {
-  static const Result<Library> library = Library::Load();
-  if (!library.ok()) return library.status();
-  return &*library;
-}
-
 Result<std::unique_ptr<Stream>> Start(Codec codec) {
   switch (codec) {
     case Codec::kBzip2: {
-      ANEMONE_ASSIGN(const Bzip2Library* const library, Loaded<Bzip2Library>());
+      ANEMONE_ASSIGN(const Bzip2Library* const library, LoadedOnce<Bzip2Library::Load>());
       return std::unique_ptr<Stream>(std::make_unique<Bzip2>(*library));
     }
     case Codec::kXz: {
-      ANEMONE_ASSIGN(const XzLibrary* const library, Loaded<XzLibrary>());
+      ANEMONE_ASSIGN(const XzLibrary* const library, LoadedOnce<XzLibrary::Load>());
       return std::unique_ptr<Stream>(std::make_unique<Xz>(*library));
     }
     case Codec::kZlib:

@@ -1,5 +1,4 @@
-// The opcodes of a pickle that is written, of protocol 2. Its users know what comes in which order and what the memo
-// holds.
+// Writes single opcodes of a protocol 2 pickle. Its users decide their order, and number the memo.
 #ifndef ANEMONE_CONTAINER_PICKLE_STREAM_H_
 #define ANEMONE_CONTAINER_PICKLE_STREAM_H_
 

@@ -101,7 +101,8 @@ Status LayOutForLoaders(const Work& work, int tp) {
   return result.config ? SetLayout({.tp = tp, .ep = ep}, &*result.config) : Status();
 }
 
-// What was divided when it was loaded becomes what is stored by rank, with the tables' rows for `tp` of them.
+// Makes a distributed result, which is divided only when it is loaded, one to be stored by rank: its tables get the
+// rows of `tp` ranks.
 Status LeaveDistributed(const Work& work, int tp) {
   Checkpoint& result = work.result();
   ANEMONE_TRY(Pad(work, StatedTensorParallel(result), tp));

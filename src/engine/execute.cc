@@ -298,8 +298,8 @@ class Run {
     return is_last && staging_ != nullptr ? Finish(output) : Status();
   }
 
-  // What is left to do about bytes of a window: nothing, reading them for a CRC, comparing them with what the kernel
-  // moved there, writing them.
+  // The work that bytes of a window still need: none, being read for a CRC, being compared with what the kernel moved
+  // there, being written.
   enum class Way { kLeave, kRead, kCompare, kWrite };
   struct Part {
     uint64_t end;
@@ -314,8 +314,8 @@ class Run {
     return {end, window.is_under_crc ? Way::kRead : Way::kLeave};
   }
 
-  // Whether the source has these bytes where the window's range has them. What cannot be read is written: that says
-  // why.
+  // Whether the source has the same bytes at this place of the window's range. Where it cannot be read there, the
+  // answer is no, and the bytes are written.
   static bool IsSame(const Window& window, uint64_t begin, std::span<const std::byte> bytes) {
     std::vector<std::byte> there(bytes.size());
     return window.range->source->ReadAt(window.SourceOf(begin), there).ok() &&

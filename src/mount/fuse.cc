@@ -34,9 +34,8 @@ Result<Fuse> Load() {
 }  // namespace
 
 Result<const Fuse*> LoadFuse() {
-  static const Result<Fuse> loaded = Load();
-  if (!loaded.ok()) return loaded.status().Hint("install libfuse 3 (Debian: fuse3)");
-  return &*loaded;
+  const Result<const Fuse*> fuse = LoadedOnce<Load>();
+  return fuse.ok() ? fuse : fuse.status().Hint("install libfuse 3 (Debian: fuse3)");
 }
 
 }  // namespace anemone::internal

@@ -33,10 +33,6 @@ Result<Curl> Load() {
 
 }  // namespace
 
-Result<const Curl*> LoadCurl() {
-  static const Result<Curl> loaded = Load();
-  if (!loaded.ok()) return loaded.status();
-  return &*loaded;
-}
+Result<const Curl*> LoadCurl() { return LoadedOnce<Load>(); }
 
 }  // namespace anemone::internal

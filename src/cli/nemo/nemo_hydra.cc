@@ -23,7 +23,7 @@ constexpr std::string_view kInferConfig =
     "image_path: ???\ntexts: ???\ntrainer: {devices: 1, num_nodes: 1, accelerator: gpu, logger: false, precision: 32}\n"
     "model: {restore_from_path: null, precision: '${trainer.precision}'}\n";
 
-// What Hydra is told: its own flags, and overrides.
+// The words that Hydra reads from a command line: its own flags, and overrides.
 struct HydraWords {
   std::string folder, name;  // the config's, in place of the script's own
   std::string show;          // "job": print the config and do nothing

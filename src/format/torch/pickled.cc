@@ -13,12 +13,10 @@ std::string_view GlobalName(const ValueNode* node) {
   return node != nullptr && node->kind == Kind::kGlobal ? std::string_view(node->text) : std::string_view();
 }
 
-// What an object calls, "" for anything else.
 std::string_view Callee(const ValueNode& node) {
   return node.kind == Kind::kObject ? GlobalName(node.callable) : std::string_view();
 }
 
-// Text of a string; of a Python 2 byte string as well.
 std::optional<std::string_view> Text(const ValueNode* node) {
   if (node == nullptr || (node->kind != Kind::kString && node->kind != Kind::kBytes)) return std::nullopt;
   return node->text;
@@ -51,7 +49,5 @@ Result<std::vector<uint64_t>> UnsignedList(const ValueNode* node, std::string_vi
   }
   return values;
 }
-
-// The bytes a node stands for: bytes, or protocol 2's `_codecs.encode(text, 'latin1')`, or an empty `bytes()`.
 
 }  // namespace anemone
