@@ -90,8 +90,9 @@ class RemoteSource final : public ByteSource {
   struct Answer {
     uint64_t size = 0;
     std::string version;
-    bool is_whole = false;  // the server knows no ranges, and sent all
-    Status broken = {};     // why the bytes are fewer than it promised
+    uint64_t length = kMaxWhole;  // of the body, at most
+    bool is_whole = false;        // the server knows no ranges, and sent all
+    Status broken = {};           // why the bytes are fewer than it promised
   };
 
   Result<HttpPool::Block> BlockAt(uint64_t number) const {
@@ -136,6 +137,7 @@ class RemoteSource final : public ByteSource {
                            ", the server answers with Content-Range: " + std::string(header.substr(0, 100)));
       }
       answer.size = range->size;
+      answer.length = range->end - range->begin;
       if (!version_.empty() && answer.size != size_) return Changed();
       return answer;
     }
@@ -169,15 +171,19 @@ class RemoteSource final : public ByteSource {
                               return {};
                             },
                             .bytes = [&](std::string_view part) -> Status {
-                              const uint64_t most = answer.is_whole ? kMaxWhole : end - begin;
-                              is_wrong = part.size() > most - bytes.size();
+                              is_wrong = part.size() > answer.length - bytes.size();
                               if (is_wrong) return answer.is_whole ? NoRanges() : TooMuch();
                               bytes += part;
                               pool_->bytes_read += part.size();
                               return {};
                             }};
         const Result<HttpResponse> response = Send(client, begin, end, sink);
-        if (response.ok() && response->status == 416 && begin == 0) return OpenEmpty(*response, answer);
+        if (response.ok() && response->status == 416 && version_.empty() && end != 0) {
+          const std::optional<ContentRange> range = ParseContentRange(response->Header("content-range"));
+          if (range) return OpenEmpty(*response, *range, answer);
+          end = 0;  // an object store does not say that the file is empty: asks for all of it
+          continue;
+        }
         if (response.ok() && response->status != 200 && response->status != 206) return file_.refusal(*response);
         if (response.ok() && answer.is_whole) answer.size = bytes.size();
         // What came before a connection broke is as good as a shorter answer.
@@ -200,9 +206,8 @@ class RemoteSource final : public ByteSource {
   static Status TooMuch() { return Unavailable("expected the part that was asked for, the server sends more"); }
 
   // A file of no bytes has no range.
-  static Status OpenEmpty(const HttpResponse& response, Answer& answer) {
-    const std::optional<ContentRange> range = ParseContentRange(response.Header("content-range"));
-    if (range && range->size != 0) return Unavailable("expected the first bytes, the server has no such range (416)");
+  static Status OpenEmpty(const HttpResponse& response, const ContentRange& range, Answer& answer) {
+    if (range.size != 0) return Unavailable("expected the first bytes, the server has no such range (416)");
     answer = {.version = VersionOf(response), .is_whole = true};
     return {};
   }

@@ -26,9 +26,14 @@ Serves FOLDER under /BEHAVIOUR/…, where each behaviour is one of:
   pause-N-HOW   so does the Nth answer alone
   down          500
   forbidden     403
-  fail-N-HOW    the Nth answer fails: HOW is "reset", "half" or "400"
+  shy           416 without a size, where a file is empty
+  fail-N-HOW    the Nth answer is a fault, and noted as one; "fail-N-HOW-on": from the Nth on, all are. HOW is a behaviour above that spoils one
+                answer, an HTTP status, "nosize" (a 416 that tells no size), "reset", "half" (the connection breaks after half of it), "short" (half of the bytes that
+                Content-Range says), "tagged" (another ETag), "changed" (another ETag, and the bytes of FILE.new, if there is one)
   s3, gs        an object store, /s3/BUCKET/KEY: ListObjectsV2 with two keys a page, Signature Version 4 with the key below; a bucket
                 that begins with "public" needs none
+
+Below each behaviour is a hub as well, for HF_ENDPOINT: FOLDER/ORG/NAME is the repository ORG/NAME, at one commit.
 
 A file whose name ends in .sparse.safetensors and holds a JSON text {"size": N} is served as N bytes: the header beside it
 (NAME.header), then zeros. Prints its address, then the other host name's; serves until stdin closes. LOG gets one line a request.
@@ -45,6 +50,7 @@ import time
 import urllib.parse
 
 KEY_ID, SECRET, SESSION, REGIONS, BEARER = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session+token/==", ("eu-north-1", "auto"), "ya29.token"
+COMMIT = "c" * 40
 counts = {}
 lock = threading.Lock()
 
@@ -155,17 +161,40 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(403, body=b"<Error><Code>AccessDenied</Code></Error>")
         return self.serve_file(self.server.folder / name, behaviour)
 
+    def fault_of(self, behaviour, path):
+        """What this answer is to be, if the behaviour is "fail-N-HOW" and its turn has come."""
+        _, first, how, *more = behaviour.split("-")
+        number = count(behaviour)
+        is_first = count(behaviour + self.path) == 1
+        if number != int(first) and not (number > int(first) and "on" in more):
+            return "plain"
+        self.note("fault " + ("first" if is_first else "later") + ("" if path.is_file() else " absent"))
+        return how
+
+    def serve_status(self, path, status):
+        size = path.stat().st_size if path.is_file() else 1
+        headers = {302: [("Location", "/loop/")], 416: [("Content-Range", f"bytes */{size}")], 429: [("Retry-After", "0")], 503: [("Retry-After", "0")]}
+        return self.answer(status, headers.get(status, ()))
+
+    def serve_repository(self, folder):
+        names = sorted(path.name for path in folder.iterdir())
+        return self.answer(200, [], json.dumps({"sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}).encode())
+
     def serve_file(self, path, behaviour):
-        fails = behaviour.startswith("fail-") and behaviour.split("-")
-        if fails and count(behaviour) == int(fails[1]):
-            if fails[2] == "400":
-                return self.answer(400)
-            behaviour = fails[2]
+        hub = re.fullmatch(r"(.*)/resolve/" + COMMIT + "/([^/]+)", str(path))
+        if hub:
+            path = pathlib.Path(hub[1], hub[2])
+        if behaviour.startswith("fail-"):
+            behaviour = self.fault_of(behaviour, path)
+        if behaviour.isdigit() and behaviour != "200":
+            return self.serve_status(path, int(behaviour))
         if behaviour.startswith(("stall-", "pause-")):
             kind, first, how = behaviour.split("-")[:3]
             number = count(behaviour)
             if number == int(first) or (number > int(first) and kind == "stall"):
                 behaviour = how
+        if behaviour == "nosize":
+            return self.answer(416)
         if behaviour == "head":
             self.note("stall")
             return time.sleep(60)
@@ -173,28 +202,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.note("reset")
             self.close_connection = True
             return self.connection.shutdown(2)
+        repository = re.fullmatch(r"(.*)/api/models/(.*)/revision/main", str(path))
+        if repository:
+            return self.serve_repository(pathlib.Path(repository[1], repository[2]))
         if not path.is_file():
             return self.answer(404, body=b"none")
         if behaviour == "slow":
             time.sleep(0.05)
+        new = path.with_name(path.name + ".new")
+        return self.serve_content(new if behaviour == "changed" and new.exists() else path, "tagged" if behaviour == "changed" else behaviour)
+
+    def serve_content(self, path, behaviour):
         content = Content(path)
         changes = behaviour in ("changing", "rewritten") and path.suffix == ".safetensors" and count(self.path) > 2
-        tag = f'"{path.name}-{content.size}-{path.stat().st_mtime_ns}{"-new" if changes else ""}"'
+        tag = f'"{path.name}-{content.size}-{path.stat().st_mtime_ns}{"-new" if changes or behaviour == "tagged" else ""}"'
         version = {"weak": [("ETag", "W/" + tag)], "dated": [("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")], "unversioned": []}.get(
             behaviour, [("ETag", tag)])
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         minds = behaviour == "rewritten" and self.headers.get("If-Range", tag) != tag
-        if not found or behaviour == "norange" or minds:
+        if not found or behaviour in ("norange", "200") or minds:
             return self.answer(200, version, content.read(0, content.size))
         begin, end = int(found[1]), min(int(found[2] or content.size) + 1, content.size)
         if begin >= content.size:
-            return self.answer(416, [*version, ("Content-Range", f"bytes */{content.size}")])
+            return self.answer(416, version if behaviour == "shy" else [*version, ("Content-Range", f"bytes */{content.size}")])
         if behaviour == "wrongrange":
             begin, end = begin + 1, min(end + 1, content.size)
         if behaviour == "less":
             end = begin + max(1, (end - begin) // 2)
         said = "bytes who knows" if behaviour == "badrange" else f"bytes {begin}-{end - 1}/{content.size}"
         body = content.read(begin, end)
+        if behaviour == "short":
+            body = body[:len(body) // 2]
         if behaviour == "more":
             return self.answer(206, [*version, ("Content-Range", said)], body + b"more", length=False)
         if behaviour in ("half", "drip", "body") or (behaviour == "cut" and len(body) >= 1 << 15):

@@ -18,12 +18,9 @@ import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "testing")]
+sys.path.insert(0, str(HERE))
 import remote_server  # noqa: E402
-from folder_case import FolderCase  # noqa: E402
-
-ANEMONE, GOLDEN = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
-OUTSIDE = ("HF_", "HUGGING", "AWS_", "GS_", "GOOGLE_", "CLOUDSDK_", "STORAGE_")
+from remote_case import ANEMONE, GOLDEN, RemoteCase  # noqa: E402
 
 
 def write_sparse(folder, name, tensors):
@@ -42,28 +39,7 @@ def write_sparse(folder, name, tensors):
     return at
 
 
-class Remote(FolderCase):
-    def setUp(self):
-        super().setUp()
-        self.served = pathlib.Path(self.path("served"))
-        self.served.mkdir()
-        shutil.copytree(GOLDEN / "clip" / "hf", self.served / "hf")
-        shutil.copy(GOLDEN / "clip" / "mcore.nemo", self.served)
-        server = subprocess.Popen([sys.executable, HERE / "remote_server.py", self.path("log"), self.served],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.addCleanup(server.communicate)
-        self.url = server.stdout.readline().split()[0]
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OUTSIDE)}
-        self.environment |= {"no_proxy": "127.0.0.1,localhost", "HF_HOME": self.path("home"), "HF_HUB_OFFLINE": "1"}
-
-    def run_anemone(self, *words, exit=0, **environment):
-        done = subprocess.run([ANEMONE, *map(str, words)], cwd=self.dir, env=self.environment | environment, capture_output=True, text=True)
-        self.assertEqual(done.returncode, exit, f"{words}: {done.stdout}{done.stderr}")
-        return done.stdout + done.stderr
-
-    def log(self):
-        return pathlib.Path(self.path("log")).read_text().splitlines()
-
+class Remote(RemoteCase):
     def expected(self):
         if not os.path.exists(self.path("expected")):
             self.run_anemone("convert", GOLDEN / "clip" / "mcore.nemo", "expected", "--to", "hf")
@@ -99,6 +75,9 @@ class Remote(FolderCase):
                 self.assertFalse(os.path.exists(self.path("out")))
         write_sparse(self.served, "big.sparse.safetensors", {"x": [1 << 24]})
         self.assertIn("it serves no ranges", self.run_anemone("inspect", f"{self.url}/norange/big.sparse.safetensors", exit=69))
+        (self.served / "empty.safetensors").touch()
+        for behaviour in ("plain", "shy", "norange"):
+            self.assertIn("an empty file", self.run_anemone("inspect", f"{self.url}/{behaviour}/empty.safetensors", exit=65))
         self.assertIn("expected the path", self.run_anemone("inspect", "", exit=64))
         self.assertIn("begin with https://", self.run_anemone("inspect", "ftp://host/x", exit=66))
 
@@ -108,29 +87,6 @@ class Remote(FolderCase):
                 url = f"{self.url}/{behaviour}/hf/model.safetensors"
                 self.assertIn(f"{url}: changed on the server while it was read", self.run_anemone("convert", url, "out.nemo", exit=74))
                 self.assertFalse(os.path.exists(self.path("out.nemo")))
-
-    def test_each_request_fails_once(self):
-        """Right where it can be asked again, absent where it cannot."""
-        self.run_anemone("convert", f"{self.url}/plain/mcore.nemo", "plain", "--to", "hf")
-        requests = len(self.log())
-        self.assertGreater(requests, 3)
-        failed = 0
-        for how in ("reset", "half", "400"):
-            for number in range(1, requests + 1):
-                before = len(self.log())
-                with self.subTest(how=how, number=number):
-                    out = f"{how}-{number}"
-                    url = f"{self.url}/fail-{number}-{how}/mcore.nemo"
-                    done = subprocess.run([ANEMONE, "convert", url, out, "--to", "hf"], cwd=self.dir, env=self.environment, capture_output=True)
-                    # Which requests share a block is a matter of threads: the last ones may not be made.
-                    if any(line.endswith(" 400") for line in self.log()[before:]):
-                        self.assertEqual(done.returncode, 69, done.stderr)
-                        self.assertFalse([name for name in os.listdir(self.dir) if out in name])
-                        failed += 1
-                    else:
-                        self.assertEqual(done.returncode, 0, done.stderr)
-                        self.assert_same(self.path(out))
-        self.assertGreater(failed, requests // 2)
 
     def test_a_large_model_is_inspected_in_little_time(self):
         """400 GB in 80 files behind a server that takes 50 ms an answer."""
