@@ -9,7 +9,6 @@
 
 #include "../tests/unit/container/show.h"
 #include "container/pickle.h"
-#include "container/pickle_names.h"
 #include "container/pickle_trace.h"
 
 namespace {
@@ -29,11 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (consumed > size) std::abort();
   if (!trace.status.ok() || trace.consumed != consumed) std::abort();
   std::set<std::string> traced;
-  for (const PickleGlobal& global : trace.globals) {
-    // Python 2's names stay as they are from protocol 3 on; the reader turns them in every protocol.
-    const size_t space = global.name.find(' ');
-    traced.insert(internal::ModernGlobal(global.name.substr(0, space), global.name.substr(space + 1)));
-  }
+  for (const PickleGlobal& global : trace.globals) traced.insert(global.name);
   for (const PickleGlobal& global : ListGlobals(*value->graph)) {
     if (!traced.contains(global.name) && !IsAdded(global.name)) std::abort();
   }

@@ -70,6 +70,9 @@ Unescaped UnescapeUnicode(std::string_view body) {
       } else {
         result.broken_at = std::min(result.broken_at, i);
       }
+    } else if (next != '\0') {  // a backslash is no escape's where it follows another
+      result.text += '\\';
+      code = static_cast<uint8_t>(body[++i]);
     }
     AppendUtf8(code, result.text);
   }

@@ -38,22 +38,36 @@ PickleMemo::PickleMemo(std::string_view pickle) {
     if (!index || *index > at + kPutAhead) continue;
     end = std::max(end, *index + 1);
     if (words_.size() < (end + 63) / 64) words_.resize(std::max<size_t>((end + 63) / 64, 2 * words_.size()));
-    words_[*index / 64].bits |= uint64_t{1} << *index % 64;
+    words_[*index / 64].read |= uint64_t{1} << *index % 64;
   }
   size_t count = 0;
   for (Word& word : words_) {
     word.before = count;
-    count += static_cast<size_t>(std::popcount(word.bits));
+    count += static_cast<size_t>(std::popcount(word.read));
   }
   slots_.resize(count);
 }
 
-ValueRef* PickleMemo::Find(uint64_t index) {
-  if (index / 64 >= words_.size()) return nullptr;
+// Of an index that is read.
+size_t PickleMemo::Slot(uint64_t index) const {
   const Word& word = words_[index / 64];
+  return word.before + static_cast<size_t>(std::popcount(word.read & ((uint64_t{1} << index % 64) - 1)));
+}
+
+bool PickleMemo::Put(uint64_t index, ValueRef value) {
+  if (index / 64 >= words_.size()) words_.resize(index / 64 + 1);
+  Word& word = words_[index / 64];
   const uint64_t bit = uint64_t{1} << index % 64;
-  if ((word.bits & bit) == 0) return nullptr;
-  return &slots_[word.before + static_cast<size_t>(std::popcount(word.bits & (bit - 1)))];
+  size_ += (word.put & bit) == 0 ? 1 : 0;
+  word.put |= bit;
+  if ((word.read & bit) == 0) return false;
+  slots_[Slot(index)] = value;
+  return true;
+}
+
+ValueRef PickleMemo::Get(uint64_t index) const {
+  if (index / 64 >= words_.size() || (words_[index / 64].put >> index % 64 & 1) == 0) return nullptr;
+  return slots_[Slot(index)];
 }
 
 }  // namespace anemone::internal

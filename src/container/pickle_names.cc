@@ -8,7 +8,7 @@ struct Alias {
   bool is_written = false;                              // CPython's protocol 2 writer turns it back
 };
 
-// [CPython Lib/_compat_pickle.py NAME_MAPPING, IMPORT_MAPPING]: what can occur in a checkpoint or an attack.
+// [CPython Lib/_compat_pickle.py NAME_MAPPING, IMPORT_MAPPING], names before their modules.
 constexpr Alias kAliases[] = {
     {"__builtin__", "unicode", "builtins", "str", true},
     {"__builtin__", "long", "builtins", "int", true},
@@ -23,8 +23,35 @@ constexpr Alias kAliases[] = {
     {"itertools", "ifilterfalse", "itertools", "filterfalse", true},
     {"itertools", "izip_longest", "itertools", "zip_longest", true},
     {"UserDict", "IterableUserDict", "collections", "UserDict"},
+    {"UserList", "UserList", "collections", "UserList"},
+    {"UserString", "UserString", "collections", "UserString"},
+    {"whichdb", "whichdb", "dbm", "whichdb"},
+    {"_socket", "fromfd", "socket", "fromfd"},
+    {"_multiprocessing", "Connection", "multiprocessing.connection", "Connection"},
+    {"multiprocessing.process", "Process", "multiprocessing.context", "Process"},
+    {"multiprocessing.forking", "Popen", "multiprocessing.popen_fork", "Popen"},
+    {"urllib", "ContentTooShortError", "urllib.error", "ContentTooShortError"},
+    {"urllib", "getproxies", "urllib.request", "getproxies"},
+    {"urllib", "pathname2url", "urllib.request", "pathname2url"},
+    {"urllib", "quote_plus", "urllib.parse", "quote_plus"},
+    {"urllib", "quote", "urllib.parse", "quote"},
+    {"urllib", "unquote_plus", "urllib.parse", "unquote_plus"},
+    {"urllib", "unquote", "urllib.parse", "unquote"},
+    {"urllib", "url2pathname", "urllib.request", "url2pathname"},
+    {"urllib", "urlcleanup", "urllib.request", "urlcleanup"},
+    {"urllib", "urlencode", "urllib.parse", "urlencode"},
+    {"urllib", "urlopen", "urllib.request", "urlopen"},
+    {"urllib", "urlretrieve", "urllib.request", "urlretrieve"},
+    {"urllib2", "HTTPError", "urllib.error", "HTTPError"},
+    {"urllib2", "URLError", "urllib.error", "URLError"},
+    {"multiprocessing", "AuthenticationError", "multiprocessing.context", "AuthenticationError"},
+    {"multiprocessing", "BufferTooShort", "multiprocessing.context", "BufferTooShort"},
+    {"multiprocessing", "ProcessError", "multiprocessing.context", "ProcessError"},
+    {"multiprocessing", "TimeoutError", "multiprocessing.context", "TimeoutError"},
+    {"exceptions", "StandardError", "builtins", "Exception"},
+    {"UserDict", "UserDict", "collections", "UserDict"},
+    {"socket", "_socketobject", "socket", "SocketType"},
     {"__builtin__", "", "builtins", "", true},
-    {"exceptions", "", "builtins", ""},
     {"copy_reg", "", "copyreg", "", true},
     {"Queue", "", "queue", ""},
     {"SocketServer", "", "socketserver", ""},
@@ -52,14 +79,49 @@ constexpr Alias kAliases[] = {
     {"BaseHTTPServer", "", "http.server", ""},
     {"SimpleHTTPServer", "", "http.server", ""},
     {"CGIHTTPServer", "", "http.server", ""},
-    {"urllib", "", "urllib.request", ""},
     {"urllib2", "", "urllib.request", ""},
     {"urlparse", "", "urllib.parse", ""},
     {"robotparser", "", "urllib.robotparser", ""},
     {"xmlrpclib", "", "xmlrpc.client", ""},
     {"DocXMLRPCServer", "", "xmlrpc.server", ""},
     {"SimpleXMLRPCServer", "", "xmlrpc.server", ""},
+    {"tkFileDialog", "", "tkinter.filedialog", ""},
+    {"tkSimpleDialog", "", "tkinter.simpledialog", ""},
+    {"tkColorChooser", "", "tkinter.colorchooser", ""},
+    {"tkCommonDialog", "", "tkinter.commondialog", ""},
+    {"Dialog", "", "tkinter.dialog", ""},
+    {"Tkdnd", "", "tkinter.dnd", ""},
+    {"tkFont", "", "tkinter.font", ""},
+    {"tkMessageBox", "", "tkinter.messagebox", ""},
+    {"ScrolledText", "", "tkinter.scrolledtext", ""},
+    {"Tkconstants", "", "tkinter.constants", ""},
+    {"Tix", "", "tkinter.tix", ""},
+    {"ttk", "", "tkinter.ttk", ""},
+    {"Tkinter", "", "tkinter", ""},
+    {"markupbase", "", "_markupbase", ""},
+    {"_winreg", "", "winreg", ""},
+    {"dumbdbm", "", "dbm.dumb", ""},
+    {"dbm", "", "dbm.ndbm", ""},
+    {"test.test_support", "", "test.support", ""},
+    {"_abcoll", "", "collections.abc", ""},
+    {"FileDialog", "", "tkinter.filedialog", ""},
+    {"SimpleDialog", "", "tkinter.simpledialog", ""},
 };
+
+// [CPython Lib/_compat_pickle.py PYTHON2_EXCEPTIONS], between blanks: of module "exceptions" in Python 2.
+constexpr std::string_view kExceptions =
+    " ArithmeticError AssertionError AttributeError BaseException BufferError BytesWarning"
+    " DeprecationWarning EOFError EnvironmentError Exception FloatingPointError FutureWarning"
+    " GeneratorExit IOError ImportError ImportWarning IndentationError IndexError KeyError"
+    " KeyboardInterrupt LookupError MemoryError NameError NotImplementedError OSError OverflowError"
+    " PendingDeprecationWarning ReferenceError RuntimeError RuntimeWarning StopIteration SyntaxError"
+    " SyntaxWarning SystemError SystemExit TabError TypeError UnboundLocalError UnicodeDecodeError"
+    " UnicodeEncodeError UnicodeError UnicodeTranslateError UnicodeWarning UserWarning ValueError Warning"
+    " ZeroDivisionError ";
+
+bool IsException(std::string_view name) {
+  return !name.empty() && name.find(' ') == name.npos && kExceptions.find(" " + std::string(name) + " ") != name.npos;
+}
 
 }  // namespace
 
@@ -70,9 +132,15 @@ std::string ModernGlobal(std::string_view module, std::string_view name) {
     if (!alias.name.empty()) name = alias.name;
     break;
   }
+  if (module == "exceptions" && IsException(name)) module = "builtins";
   std::string global;
   global.reserve(module.size() + 1 + name.size());
   return global.append(module).append(1, ' ').append(name);
+}
+
+std::string GlobalName(std::string_view module, std::string_view name, uint64_t protocol) {
+  if (protocol < 3) return ModernGlobal(module, name);
+  return std::string(module).append(1, ' ').append(name);
 }
 
 ModuleAndName Protocol2Global(std::string_view global) {

@@ -3,17 +3,16 @@
 #include <array>
 #include <bit>
 #include <charconv>
-#include <cmath>
-#include <cstring>
 #include <map>
 #include <unordered_map>
 
 #include "base/utf8.h"
 #include "container/pickle.h"
-#include "container/pickle_dict.h"
 #include "container/pickle_escapes.h"
+#include "container/pickle_keys.h"
 #include "container/pickle_memo.h"
 #include "container/pickle_names.h"
+#include "container/pickle_numbers.h"
 #include "container/pickle_opcodes.h"
 #include "container/text.h"
 
@@ -24,8 +23,6 @@ using internal::Quoted;
 using Kind = ValueNode::Kind;
 namespace op = internal::op;
 
-constexpr size_t kMaxIntBytes = 255;             // the longest LONG1; an int in a checkpoint has 8
-constexpr size_t kMaxIntDigits = 613;            // every number of so many digits fits kMaxIntBytes
 constexpr uint64_t kFreeReferences = 8'000'000;  // besides one for each byte that the pickle takes in its file
 constexpr size_t kMaxNameBytes = 4096;           // of a global's module or name
 
@@ -34,33 +31,6 @@ std::string_view KindName(Kind kind) {
                                          "a string", "bytes",    "a list",    "a tuple",         "a set",
                                          "a dict",   "a global", "an object", "a persistent id", "a tensor"};
   return kNames[static_cast<size_t>(kind)];
-}
-
-// The decimal digits of a little-endian two's complement number.
-std::string Decimal(std::string_view bytes) {
-  std::vector<uint8_t> magnitude(bytes.begin(), bytes.end());
-  const bool negative = (magnitude.back() & 0x80) != 0;
-  if (negative) {
-    unsigned carry = 1;
-    for (uint8_t& byte : magnitude) {
-      carry += static_cast<uint8_t>(~byte);
-      byte = static_cast<uint8_t>(carry);
-      carry >>= 8;
-    }
-  }
-  std::string digits;
-  while (!magnitude.empty()) {
-    unsigned remainder = 0;
-    for (size_t i = magnitude.size(); i-- > 0;) {
-      remainder = remainder << 8 | magnitude[i];
-      magnitude[i] = static_cast<uint8_t>(remainder / 10);
-      remainder %= 10;
-    }
-    digits += static_cast<char>('0' + remainder);
-    while (!magnitude.empty() && magnitude.back() == 0) magnitude.pop_back();
-  }
-  if (negative) digits += '-';
-  return {digits.rbegin(), digits.rend()};
 }
 
 // Latin-1 of UTF-8 text, or nothing when a letter lies beyond U+00FF.
@@ -105,8 +75,9 @@ class Reader {
       }
     }
     for (ValueNode& node : graph_.nodes()) {
-      if (node.kind == Kind::kDict && node.items.size() > 2) internal::DropDuplicateKeys(node.items);
-      if (node.kind == Kind::kObject && node.entries.size() > 2) internal::DropDuplicateKeys(node.entries);
+      if (node.kind == Kind::kDict && node.items.size() > 2) internal::DropDuplicates(node.items, 2);
+      if (node.kind == Kind::kSet && node.items.size() > 1) internal::DropDuplicates(node.items, 1);
+      if (node.kind == Kind::kObject && node.entries.size() > 2) internal::DropDuplicates(node.entries, 2);
     }
     return {};
   }
@@ -127,6 +98,11 @@ class Reader {
     return Corrupt("expected " + std::string(what) + " of " + std::to_string(count) + " bytes, found " +
                    std::to_string(bytes_.size() - at_) + " bytes left: truncated or lying [PKL-2]");
   }
+  // Python's unpicklers disagree on what comes then: the one in C reads on, or drops the rest of the frame.
+  Status LeavesFrame(std::string_view what) const {
+    return Corrupt("expected " + std::string(what) + " before byte " + std::to_string(frame_end_) +
+                   ", where its frame ends [PKL-2]");
+  }
   static Status Wrong(std::string_view expected, const ValueNode& found, std::string_view rule) {
     return Corrupt("expected " + std::string(expected) + ", found " + std::string(KindName(found.kind)) + " [" +
                    std::string(rule) + "]");
@@ -135,6 +111,7 @@ class Reader {
   // --- arguments in the stream
   Result<std::string_view> Take(std::string_view what, uint64_t count) {
     if (count > bytes_.size() - at_) return Truncated(what, count);
+    if (at_ < frame_end_ && count > frame_end_ - at_) return LeavesFrame(what);
     const std::string_view taken = bytes_.substr(at_, count);
     at_ += count;
     return taken;
@@ -154,9 +131,8 @@ class Reader {
   Result<std::string_view> Line() {
     const size_t end = bytes_.find('\n', at_);
     if (end == std::string_view::npos) return Truncated("a line", bytes_.size() - at_ + 1);
-    const std::string_view line = bytes_.substr(at_, end - at_);
-    at_ = end + 1;
-    return line;
+    ANEMONE_ASSIGN(const std::string_view line, Take("a line", end + 1 - at_));
+    return line.substr(0, line.size() - 1);
   }
   Result<uint64_t> MemoLine() {
     ANEMONE_ASSIGN(const std::string_view line, Line());
@@ -205,6 +181,14 @@ class Reader {
         "expected arguments made for one call each, found the same ones copied again and again [PKL-14]");
   }
 
+  Status Frame() {
+    ANEMONE_ASSIGN(const uint64_t size, Number(op::kFrame));
+    if (at_ < frame_end_) return Corrupt("expected a frame behind another, found one inside it [PKL-2]");
+    if (size > bytes_.size() - at_) return Truncated("a frame", size);
+    frame_end_ = at_ + size;
+    return {};
+  }
+
   // --- atoms
   ValueRef NewShared(Kind kind) {
     const ValueRef node = graph_.New(kind);
@@ -231,43 +215,13 @@ class Reader {
     }
     Push(slot);
   }
-  Status PushLong(std::string_view raw) {
-    if (raw.size() > kMaxIntBytes) {
-      return LimitExceeded("expected an int of at most 255 bytes, found " + std::to_string(raw.size()) + " [PKL-7]");
-    }
-    const auto fill = [](char top) { return (top & 0x80) != 0 ? '\xff' : '\0'; };
-    while (raw.size() > 1 && raw.back() == fill(raw.back()) && raw.back() == fill(raw[raw.size() - 2]))
-      raw.remove_suffix(1);
-    if (raw.empty()) {
-      PushInt(0);
-    } else if (raw.size() <= 8) {
-      uint64_t value = (raw.back() & 0x80) != 0 ? ~uint64_t{0} : 0;
-      for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
-      PushInt(static_cast<int64_t>(value));
-    } else {
-      PushNew(Kind::kBigInt)->text = Decimal(raw);
-    }
+  Status PushInt(const Result<internal::PickledInt>& read) {
+    if (!read.ok()) return read.status();
+    if (read->value) return PushInt(*read->value), Status();
+    PushNew(Kind::kBigInt)->text = read->digits;
     return {};
   }
-  Status PushDecimal(std::string_view line) {
-    const std::string_view whole = line;
-    const bool negative = line.starts_with('-');
-    if (negative || line.starts_with('+')) line.remove_prefix(1);
-    const bool digits = !line.empty() && line.find_first_not_of("0123456789") == std::string_view::npos;
-    if (!digits) return Corrupt("expected a decimal number, found " + Quoted(whole) + " [PKL-7]");
-    while (line.size() > 1 && line[0] == '0') line.remove_prefix(1);
-    if (line.size() > kMaxIntDigits) {
-      return LimitExceeded("expected an int of at most 613 digits, found " + std::to_string(line.size()) + " [PKL-7]");
-    }
-    const std::string text = (negative && line != "0" ? "-" : "") + std::string(line);
-    int64_t value = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc()) {
-      PushInt(value);
-    } else {
-      PushNew(Kind::kBigInt)->text = text;
-    }
-    return {};
-  }
+  void PushFloat(double value) { PushNew(Kind::kFloat)->real = value; }
   Status PushText(std::string_view text) {
     if (!internal::IsUtf8(text, /*surrogates=*/true))
       return Corrupt("expected UTF-8, found " + Quoted(text) + " [PKL-6]");
@@ -282,17 +236,6 @@ class Reader {
     const ValueRef node = PushNew(Kind::kBytes);
     node->text = bytes;
     node->integer = bytearray;
-  }
-  Status PushFloatLine(std::string_view line) {
-    const std::string_view whole = line;
-    if (line.starts_with('+')) line.remove_prefix(1);
-    double value = 0;
-    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), value);
-    if (error != std::errc() || end != line.data() + line.size()) {
-      return Corrupt("expected a decimal number, found " + Quoted(whole) + " [PKL-7]");
-    }
-    PushNew(Kind::kFloat)->real = value;
-    return {};
   }
   Status PushQuotedLine(std::string_view line) {
     const bool is_quoted = line.size() >= 2 && (line[0] == '\'' || line[0] == '"') && line.back() == line[0];
@@ -314,23 +257,19 @@ class Reader {
   Status Put(uint64_t index) {
     ANEMONE_TRY(Need(1));
     if (index > at_ + internal::kPutAhead) {
-      return Corrupt("expected a memo index near " + std::to_string(memo_end_) + ", found " + std::to_string(index) +
+      return Corrupt("expected a memo index near " + std::to_string(memo_.size()) + ", found " + std::to_string(index) +
                      " [PKL-5]");
     }
-    memo_end_ = std::max(memo_end_, index + 1);
-    if (ValueRef* const slot = memo_.Find(index); slot != nullptr) {
-      *slot = stack_.back();
-      (*slot)->is_shared = true;
+    if (memo_.Put(index, stack_.back())) {
+      stack_.back()->is_shared = true;
       fresh_ = nullptr;
     }
     return {};
   }
   Status Get(uint64_t index) {
-    const ValueRef* const slot = memo_.Find(index);
-    if (slot == nullptr || *slot == nullptr) {
-      return Corrupt("expected a memo entry " + std::to_string(index) + ", found none [PKL-5]");
-    }
-    Push(*slot);
+    const ValueRef value = memo_.Get(index);
+    if (value == nullptr) return Corrupt("expected a memo entry " + std::to_string(index) + ", found none [PKL-5]");
+    Push(value);
     return {};
   }
 
@@ -361,14 +300,11 @@ class Reader {
     node->items = std::move(items);
     return {};
   }
-  static Status CheckHashable(const ValueList& items, size_t step) {
-    for (size_t i = 0; i < items.size(); i += step) {
-      const ValueNode& key = *items[i];
-      const bool unhashable = key.kind == Kind::kList || key.kind == Kind::kDict ||
-                              (key.kind == Kind::kSet && key.integer == 0) ||
-                              (key.kind == Kind::kBytes && key.integer == 1);
-      if (unhashable) return Wrong("a key", key, "PKL-12");
-    }
+  Status CheckHashable(const ValueList& items, size_t step) {
+    uint64_t budget = 1'000'000 + 64 * at_ - hashed_;
+    const uint64_t before = budget;
+    ANEMONE_TRY(internal::CheckHashable(items, step, budget));
+    hashed_ += before - budget;
     return {};
   }
   Status AddEntries(ValueNode& target, ValueList pairs) {
@@ -386,7 +322,7 @@ class Reader {
     all.insert(all.end(), items.begin(), items.end());
     return {};
   }
-  static Status AddMembers(ValueNode& target, const ValueList& items) {
+  Status AddMembers(ValueNode& target, const ValueList& items) {
     if (target.kind != Kind::kSet || target.integer == 1) return Wrong("a set", target, "PKL-11");
     ANEMONE_TRY(CheckHashable(items, 1));
     target.items.insert(target.items.end(), items.begin(), items.end());
@@ -400,10 +336,13 @@ class Reader {
       for (const char c : part) bad = bad || static_cast<uint8_t>(c) <= ' ' || c == 0x7f;
       if (bad) return Corrupt("expected the name of a global, found " + Quoted(part) + " [PKL-8]");
     }
-    ValueRef& node = globals_[internal::ModernGlobal(module, name)];
+    return GlobalNamed(internal::GlobalName(module, name, protocol_));
+  }
+  ValueRef GlobalNamed(const std::string& name) {
+    ValueRef& node = globals_[name];
     if (node == nullptr) {
       node = NewShared(Kind::kGlobal);
-      node->text = internal::ModernGlobal(module, name);
+      node->text = name;
     }
     return node;
   }
@@ -412,11 +351,14 @@ class Reader {
       return {};
     return Wrong("a callable", callable, "PKL-9");
   }
+  static Status CheckClass(const ValueNode& callable) {
+    return callable.kind == Kind::kGlobal ? Status() : Wrong("a class", callable, "PKL-9");
+  }
   // callable, args → object. The argument tuple made just before becomes the object itself: most objects need no other.
   Status Call(bool is_new) {
     ANEMONE_TRY(Need(2));
     const ValueRef args = Pop(), callable = Pop();
-    ANEMONE_TRY(CheckCallable(*callable));
+    ANEMONE_TRY(is_new ? CheckClass(*callable) : CheckCallable(*callable));
     if (args->kind != Kind::kTuple) return Wrong("a tuple of arguments", *args, "PKL-9");
     ValueRef node = args;
     if (args != fresh_) {
@@ -497,11 +439,14 @@ class Reader {
   Status CallWithKeywords() {
     ANEMONE_TRY(Need(3));
     const ValueRef keywords = Pop(), args = Pop(), callable = Pop();
-    ANEMONE_TRY(CheckCallable(*callable));
+    ANEMONE_TRY(CheckClass(*callable));
     if (args->kind != Kind::kTuple) return Wrong("a tuple of arguments", *args, "PKL-9");
     if (keywords->kind != Kind::kDict) return Wrong("a dict of keyword arguments", *keywords, "PKL-9");
+    for (size_t i = 0; i < keywords->items.size(); i += 2) {
+      if (keywords->items[i]->kind != Kind::kString) return Wrong("a keyword", *keywords->items[i], "PKL-9");
+    }
     // What earlier protocols write for the same [PEP 3154, copyreg.__newobj_ex__].
-    ANEMONE_ASSIGN(const ValueRef helper, Global("copyreg", "__newobj_ex__"));
+    const ValueRef helper = GlobalNamed("copyreg __newobj_ex__");
     const ValueRef node = PushNew(Kind::kObject);
     node->callable = helper;
     helper->integer = 1;
@@ -550,13 +495,13 @@ class Reader {
   ValueGraph& graph_;
   uint64_t at_ = 0;
   uint64_t start_ = 0;  // of the opcode being read
-  uint64_t copied_ = 0, pushed_ = 0;
+  uint64_t frame_end_ = 0, protocol_ = 0;
+  uint64_t copied_ = 0, pushed_ = 0, hashed_ = 0;
   bool cut_ = false;  // bytes_ was shortened to the limit
   bool stopped_ = false;
   std::vector<ValueRef> stack_;
   std::vector<size_t> marks_;
   internal::PickleMemo memo_;
-  uint64_t memo_end_ = 0;  // one more than the largest index that was put
   std::unordered_map<std::string, ValueRef> globals_;
   std::array<ValueRef, 1024> ints_ = {};
   ValueRef none_ = nullptr, true_ = nullptr, false_ = nullptr, empty_tuple_ = nullptr;
@@ -576,7 +521,7 @@ Status Reader::Step(uint8_t opcode) {
       return Put(index);
     }
     case op::kMemoize:
-      return Put(memo_end_);
+      return Put(memo_.size());
     case op::kTuple1:
       return PushTuple(1);
     case op::kTuple2:
@@ -602,17 +547,16 @@ Status Reader::Step(uint8_t opcode) {
 Status Reader::Control(uint8_t opcode) {
   switch (opcode) {
     case op::kProto: {
-      ANEMONE_ASSIGN(const uint64_t protocol, Number(opcode));
-      if (protocol > 5) return Unsupported("expected protocol 0 to 5, found " + std::to_string(protocol) + " [PKL-1]");
+      ANEMONE_ASSIGN(protocol_, Number(opcode));
+      if (protocol_ > 5)
+        return Unsupported("expected protocol 0 to 5, found " + std::to_string(protocol_) + " [PKL-1]");
       return {};
     }
-    case op::kFrame: {
-      ANEMONE_ASSIGN(const uint64_t size, Number(opcode));
-      if (size > bytes_.size() - at_) return Truncated("a frame", size);
-      return {};
-    }
+    case op::kFrame:
+      return Frame();
     case op::kStop:
       ANEMONE_TRY(Need(1));
+      if (at_ < frame_end_) return LeavesFrame("the end of the frame");
       graph_.root = stack_.back();
       stopped_ = true;
       return {};
@@ -663,27 +607,27 @@ Status Reader::Scalar(uint8_t opcode) {
     case op::kLong1:
     case op::kLong4: {
       ANEMONE_ASSIGN(const std::string_view raw, Counted(opcode));
-      return PushLong(raw);
+      return PushInt(internal::IntFromBytes(raw));
     }
     case op::kInt: {
       ANEMONE_ASSIGN(const std::string_view line, Line());
       if (line == "01") return PushAtom(true_, Kind::kBool, 1), Status();
       if (line == "00") return PushAtom(false_, Kind::kBool, 0), Status();
-      return PushDecimal(line);
+      return PushInt(internal::IntFromDigits(line));
     }
     case op::kLong: {
       ANEMONE_ASSIGN(std::string_view line, Line());
       if (line.ends_with('L')) line.remove_suffix(1);
-      return PushDecimal(line);
+      return PushInt(internal::IntFromDigits(line));
     }
     case op::kFloat: {
       ANEMONE_ASSIGN(const std::string_view line, Line());
-      return PushFloatLine(line);
+      ANEMONE_ASSIGN(const double value, internal::FloatFromText(line));
+      return PushFloat(value), Status();
     }
     case op::kBinFloat: {
       ANEMONE_ASSIGN(const uint64_t little, Number(opcode));
-      PushNew(Kind::kFloat)->real = std::bit_cast<double>(__builtin_bswap64(little));
-      return {};
+      return PushFloat(std::bit_cast<double>(__builtin_bswap64(little))), Status();
     }
     default:
       return String(opcode);

@@ -331,7 +331,7 @@ class Tracer {
 
   // --- names and calls
   Status Global(const std::string& module, const std::string& name) {
-    const std::string global = protocol_ < 3 ? internal::ModernGlobal(module, name) : module + " " + name;
+    const std::string global = internal::GlobalName(module, name, protocol_);
     const auto [place, added] = index_.emplace(global, trace_.globals.size());
     if (added) {
       if (trace_.globals.size() == kMaxGlobals) return LimitExceeded("expected at most 100000 globals, found more");

@@ -338,6 +338,11 @@ class Writer {
     if (node->text.find(' ') == std::string::npos || node->text.find('\n') != std::string::npos) {
       return InvalidArgument("expected a global \"module name\", found " + internal::Quoted(node->text) + " [PKL-8]");
     }
+    const internal::ModuleAndName old = internal::Protocol2Global(node->text);
+    if (internal::ModernGlobal(old.module, old.name) != node->text) {
+      return Unsupported("expected a global that protocol 2 can name, found " + internal::Quoted(node->text) +
+                         ", which Python 2 had for another [PKL-8]");
+    }
     out_.Global(node->text);
     Memoize(node);
     return {};

@@ -137,7 +137,20 @@ TEST(PickleAttack, RepeatedArgumentsAreBounded) {
   }
 }
 
-// "Billion laughs": every list holds the one before ten times. Shared, so it stays as small as it is.
+// Tuples and frozensets that hold the one before twice have a billion values to compare.
+TEST(PickleAttack, KeysAreBounded) {
+  std::string twice = "N", nested = "N";
+  for (int i = 0; i < 30; ++i) twice += "2\x86";
+  for (int i = 0; i < 200; ++i) nested += "\x85";
+  for (const std::string& key : {twice, nested}) {
+    EXPECT_THAT(ReadPickle("}" + key + "Ns."), StatusIs(ErrorKind::kLimitExceeded, "[PKL-14]"));
+    EXPECT_THAT(ReadPickle("(" + key + "\x91."), StatusIs(ErrorKind::kLimitExceeded, "[PKL-14]"));
+  }
+  std::string frozen = "(N\x91";
+  for (int i = 0; i < 30; ++i) frozen = "(" + frozen + "\x94h"s + static_cast<char>(i) + "\x85\x91"s;
+  EXPECT_THAT(ReadPickle(frozen + "."), StatusIs(ErrorKind::kLimitExceeded, "[PKL-14]"));
+}
+
 // A byte of a pickle makes a reference of eight, and a thousand bytes come from one that is deflated.
 TEST(PickleAttack, ReferencesAreBoundedByTheBytesInTheFile) {
   const std::string nones = "(" + std::string(9'000'000, 'N') + "l.";
@@ -145,6 +158,7 @@ TEST(PickleAttack, ReferencesAreBoundedByTheBytesInTheFile) {
   EXPECT_THAT(ReadPickle(nones, {.stored_bytes = 9'000}), StatusIs(ErrorKind::kLimitExceeded, "[PKL-14]"));
 }
 
+// "Billion laughs": every list holds the one before ten times. Shared, so it stays as small as it is.
 TEST(PickleAttack, SharingIsNotExpanded) {
   std::string laughs = "\x80\2]q\0"s;
   for (int i = 0; i < 200; ++i) {

@@ -66,6 +66,10 @@ TEST(PickleReader, TranslatesPython2Names) {
   EXPECT_EQ(ReadShown("ccopy_reg\n_reconstructor\n."), "copyreg _reconstructor");
   EXPECT_EQ(ReadShown("ccommands\ngetoutput\n."), "subprocess getoutput");
   EXPECT_EQ(ReadShown("c__builtin__\neval\n."), "builtins eval");
+  EXPECT_EQ(ReadShown("cexceptions\nStandardError\n."), "builtins Exception");
+  EXPECT_EQ(ReadShown("curllib\nquote\n."), "urllib.parse quote");
+  EXPECT_EQ(ReadShown("\x80\3c__builtin__\neval\n."),
+            "__builtin__ eval");  // from protocol 3 on they are no names of Python 2
 }
 
 TEST(PickleReader, ReadsPython2Strings) {
@@ -117,6 +121,42 @@ TEST(PickleReader, LastValueOfAKeyWinsInTheFirstPlace) {
   ANEMONE_ASSERT_ASSIGN(const Value value, ReadPickle(many + "u."));
   EXPECT_EQ(value.node->items.size(), 200u);
   EXPECT_EQ(value.node->items[1]->integer, 100);
+}
+
+TEST(PickleReader, KeysAndMembersAreEqualByValue) {
+  EXPECT_EQ(ReadShown("}K\1K\2\x86K\7sG\x3f\xf0\0\0\0\0\0\0K\2\x86K\10s."s), "{(1, 2): 8}");
+  EXPECT_EQ(ReadShown("}(K\1K\2\x91K\7sK\2"s + "K\1(K\2\x88K\1\x91."s), "frozenset{2, True}");
+  EXPECT_EQ(ReadShown("}(K\1K\2\x91K\7s(K\2\x88K\1\x91K\10s."s), "{frozenset{1, 2}: 8}");
+  EXPECT_EQ(ReadShown("\x8f(K\1\x88G\x3f\xf0\0\0\0\0\0\0\x90."s), "set{1}");
+  EXPECT_EQ(ReadShown("}G\x43\xe0\0\0\0\0\0\0K\1sL9223372036854775808L\nK\2s."s), "{9.2233720368547758e+18f: 2}");
+  EXPECT_EQ(ReadShown("}U\1aK\1sC\1aK\2s."s), "{'a': 1, b'a': 2}");
+}
+
+// MEMOIZE takes the number of entries as its index, whatever indices others gave.
+TEST(PickleReader, MemoizeCountsEntries) {
+  EXPECT_EQ(ReadShown("(K\7q\5K\10\x94h\1h\5t."s), "(7, 8, 8, 7)");
+  EXPECT_EQ(ReadShown("(K\7q\5q\5K\10\x94h\1t."s), "(7, 8, 8)");
+  EXPECT_EQ(ReadShown("(K\7p1\nK\10\x94h\1t."s), "(7, 8, 8)");
+  EXPECT_THAT(ReadPickle("K\7q\5\x94h\6."s), StatusIs(ErrorKind::kCorrupt, "[PKL-5]"));
+}
+
+// C and Python read other values, or one of them none.
+TEST(PickleReader, RefusesWhereUnpicklersDisagree) {
+  for (const std::string& pickle : std::vector<std::string>{
+           "I010\n.",   // 8 in C
+           "I+1\n.",    // True in C
+           "I-0\n.",    // False in C
+           "L010L\n.",  // an error in both
+           "F+-1\n.",
+           "Fnan(1)\n.",
+           "\x95\4\0\0\0\0\0\0\0K\1\x95\1\0\0\0\0\0\0\0."s,  // an argument in its frame in part
+           "\x95\3\0\0\0\0\0\0\0N.N"s,                       // and what is behind STOP
+           "\x95\14\0\0\0\0\0\0\0N\x95\1\0\0\0\0\0\0\0.N"s,
+       }) {
+    EXPECT_THAT(ReadPickle(pickle), StatusIs(ErrorKind::kCorrupt, "[PKL-")) << ::testing::PrintToString(pickle);
+  }
+  EXPECT_EQ(ReadShown("\x95\2\0\0\0\0\0\0\0K\1\x95\1\0\0\0\0\0\0\0."s), "1");
+  EXPECT_EQ(ReadShown("V\\\\u0041\n."), "'\\\\u0041'");
 }
 
 TEST(PickleReader, SaysHowMuchItConsumed) {
@@ -173,6 +213,8 @@ TEST(PickleReader, RefusesEachBrokenRule) {
       {"ca\nb\nK\1R."s, ErrorKind::kCorrupt, "expected a tuple of arguments, found an int [PKL-9]"},
       {"K\1)R."s, ErrorKind::kCorrupt, "expected a callable, found an int [PKL-9]"},
       {"ca\nb\n))\x92."s, ErrorKind::kCorrupt, "[PKL-9]"},
+      {"ca\nb\n)}K\1K\2s\x92."s, ErrorKind::kCorrupt, "expected a keyword, found an int [PKL-9]"},
+      {"ca\nb\n)R)\x81."s, ErrorKind::kCorrupt, "expected a class, found an object [PKL-9]"},
       {"]}b."s, ErrorKind::kCorrupt, "[PKL-10]"},
       {"ca\nb\n}b."s, ErrorKind::kCorrupt, "[PKL-10]"},
       {"ca\nb\n)R}b}b."s, ErrorKind::kCorrupt, "found a second [PKL-10]"},
@@ -182,6 +224,7 @@ TEST(PickleReader, RefusesEachBrokenRule) {
       {"](K\1\x90."s, ErrorKind::kCorrupt, "expected a set"},
       {"}]K\1s."s, ErrorKind::kCorrupt, "expected a key, found a list [PKL-12]"},
       {"\x8f(}\x90."s, ErrorKind::kCorrupt, "[PKL-12]"},
+      {"}]\x85K\1s."s, ErrorKind::kCorrupt, "expected a key, found a list [PKL-12]"},
       {"(ios\nsystem\n.", ErrorKind::kUnsupported, "an instance of os system"},
       {"(cos\nsystem\no.", ErrorKind::kUnsupported, "[PKL-13]"},
       {"Pid\n.", ErrorKind::kUnsupported, "[PKL-13]"},

@@ -98,6 +98,8 @@ TEST(PickleWriter, RefusesWhatNoPickleCanSay) {  // PKL-16
   const ValueRef global = owner->New(ValueNode::Kind::kGlobal);
   global->text = "nospace";
   EXPECT_THAT(WritePickle({owner, global}), StatusIs(ErrorKind::kInvalidArgument, "[PKL-8]"));
+  global->text = "__builtin__ set";  // of protocol 3 and later; here it would be another
+  EXPECT_THAT(WritePickle({owner, global}), StatusIs(ErrorKind::kUnsupported, "[PKL-8]"));
 }
 
 TEST(PickleWriter, HandsTensorsToTheEncoder) {

@@ -1,0 +1,136 @@
+#include "container/pickle_keys.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <deque>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace anemone::internal {
+namespace {
+
+using Kind = ValueNode::Kind;
+
+constexpr int kMaxDepth = 100;  // of tuples in a key
+
+struct Key {
+  char type;
+  uint64_t number;
+  std::string_view text;
+  bool operator==(const Key&) const = default;
+};
+struct KeyHash {
+  size_t operator()(const Key& key) const {
+    return std::hash<std::string_view>()(key.text) ^ (key.number * 0x9e3779b97f4a7c15u) ^ static_cast<size_t>(key.type);
+  }
+};
+
+bool IsWhole(double number) { return std::isfinite(number) && number == std::floor(number); }
+
+std::string Digits(double whole) {
+  std::array<char, 320> digits = {};
+  return {digits.data(), static_cast<size_t>(std::snprintf(digits.data(), digits.size(), "%.0f", whole))};
+}
+
+std::string TextOf(const ValueNode& node);
+
+// Texts that are made for a key are kept in `made`.
+Key KeyOf(const ValueNode& node, std::deque<std::string>& made) {
+  switch (node.kind) {
+    case Kind::kBool:
+    case Kind::kInt:
+      return {'i', static_cast<uint64_t>(node.integer), {}};
+    case Kind::kFloat:
+      if (std::isnan(node.real)) break;
+      if (!IsWhole(node.real)) return {'f', std::bit_cast<uint64_t>(node.real), {}};
+      if (std::abs(node.real) < 0x1p63) return {'i', static_cast<uint64_t>(static_cast<int64_t>(node.real)), {}};
+      return {'I', 0, made.emplace_back(Digits(node.real))};
+    case Kind::kBigInt:
+      return {'I', 0, node.text};
+    case Kind::kString:
+      return {'s', 0, node.text};
+    case Kind::kBytes:
+      return {'b', 0, node.text};
+    case Kind::kTuple:
+    case Kind::kSet:
+      return {'t', 0, made.emplace_back(TextOf(node))};
+    default:
+      break;
+  }
+  return {'p', std::bit_cast<uintptr_t>(&node), {}};
+}
+
+// The same for equal keys, and for no others.
+std::string TextOf(const ValueNode& node) {
+  std::vector<std::string> parts;
+  std::deque<std::string> made;
+  for (const ValueRef item : node.items) {
+    const Key key = KeyOf(*item, made);
+    parts.push_back(key.type + std::to_string(key.number) + ":" + std::to_string(key.text.size()) + ":");
+    parts.back() += key.text;
+  }
+  if (node.kind == Kind::kSet) {
+    std::ranges::sort(parts);
+    parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
+  }
+  std::string text = node.kind == Kind::kSet ? "{" : "(";
+  for (const std::string& part : parts) text += part;
+  return text;
+}
+
+Status CheckKey(const ValueNode& key, int depth, uint64_t& budget) {
+  const bool is_mutable =
+      (key.kind == Kind::kSet && key.integer == 0) || (key.kind == Kind::kBytes && key.integer == 1);
+  if (key.kind == Kind::kList || key.kind == Kind::kDict || is_mutable) {
+    return Corrupt("expected a key, found " + std::string(Describe(&key)) + " [PKL-12]");
+  }
+  // A key's text is as long as what it holds.
+  const uint64_t work = depth == 0 ? 1 : 1 + key.text.size();
+  if (depth > kMaxDepth || work > budget) {
+    return LimitExceeded("expected keys of a few values, found long or deep tuples again and again [PKL-14]");
+  }
+  budget -= work;
+  if (key.kind != Kind::kTuple && key.kind != Kind::kSet) return {};
+  for (const ValueRef item : key.items) ANEMONE_TRY(CheckKey(*item, depth + 1, budget));
+  return {};
+}
+
+}  // namespace
+
+Status CheckHashable(const ValueList& items, size_t step, uint64_t& budget) {
+  for (size_t i = 0; i < items.size(); i += step) ANEMONE_TRY(CheckKey(*items[i], 0, budget));
+  return {};
+}
+
+void DropDuplicates(ValueList& items, size_t step) {
+  std::deque<std::string> made;
+  std::unordered_map<Key, size_t, KeyHash> places;
+  const bool many = items.size() > 16;
+  if (many) places.reserve(items.size() / step);
+  size_t kept = 0;
+  for (size_t i = 0; i + step <= items.size(); i += step) {
+    const Key key = KeyOf(*items[i], made);
+    size_t place = kept;
+    if (many) {
+      place = places.emplace(key, kept).first->second;
+    } else {
+      for (size_t j = 0; j < kept && place == kept; j += step) {
+        if (KeyOf(*items[j], made) == key) place = j;
+      }
+    }
+    if (place == kept) {
+      items[kept] = items[i];
+      kept += step;
+    }
+    if (step == 2) items[place + 1] = items[i + 1];
+  }
+  items.resize(kept);
+}
+
+}  // namespace anemone::internal
