@@ -39,7 +39,8 @@ struct ObjectVisitor {
 // What a node is:  Python 2 strings are kString where they are UTF-8, else kBytes (`text` holds the same bytes either
 // way).
 //   The protocol 2 spellings of bytes, bytearray, set and frozenset (a call of `_codecs encode`, `builtins set` …)
-//   become kBytes and kSet like the opcodes of later protocols; such a node keeps the callee in `callable`. `integer`
+//   become kBytes and kSet like the opcodes of later protocols; such a node keeps the callee in `callable`. An
+//   OrderedDict of pairs and a Counter of a dict have entries and no arguments. `integer`
 //   is 1 for a bytearray and for a frozenset. None, booleans, integers, the empty tuple and globals of one name are
 //   shared nodes: do not change them in place. Nesting is as deep as the input pleases: recurse over the result only
 //   with a limit.

@@ -19,8 +19,7 @@ std::optional<uint64_t> IndexIn(uint8_t opcode, std::string_view argument) {
       return index;
     case op::kBinGet:
     case op::kLongBinGet:
-      for (size_t i = argument.size(); i-- > 0;) index = index << 8 | static_cast<uint8_t>(argument[i]);
-      return index;
+      return LittleEndian(argument);
     default:
       return std::nullopt;
   }

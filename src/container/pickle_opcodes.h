@@ -90,8 +90,19 @@ enum : uint8_t {
 // "SETITEMS"; "0x07" for a byte that is no opcode.
 std::string OpcodeName(uint8_t opcode);
 
-// Bytes of an opcode's argument, or of the count before it; 0 where it has none, or lines.
-uint8_t ArgumentWidth(uint8_t opcode);
+// What stands behind an opcode in the stream: one or two lines, or bytes, or a count in so many bytes and as many
+// bytes.
+struct ArgumentForm {
+  uint8_t bytes = 0, lines = 0;
+  bool is_count = false;
+};
+ArgumentForm ArgumentOf(uint8_t opcode);
+
+inline uint64_t LittleEndian(std::string_view bytes) {
+  uint64_t value = 0;
+  for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
+  return value;
+}
 
 // The bytes of an opcode's argument, without a count before them or a line's end behind them; `at` is moved from the
 // opcode's end to the argument's. Nothing where the pickle ends before it. REQUIRES: at <= pickle.size().

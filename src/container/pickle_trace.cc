@@ -179,11 +179,10 @@ class Tracer {
   }
   // The opcode's argument, or the count before it.
   Result<uint64_t> Number() {
-    const uint8_t width = internal::ArgumentWidth(opcode_);
+    const uint8_t width = internal::ArgumentOf(opcode_).bytes;
     ANEMONE_TRY(Enter(width));
     ANEMONE_ASSIGN(const std::string_view raw, in_.Peek(width));
-    uint64_t value = 0;
-    for (size_t i = raw.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(raw[i]);
+    const uint64_t value = internal::LittleEndian(raw);
     in_.Skip(raw.size());
     return value;
   }

@@ -55,10 +55,11 @@ const ValueList* DictEntries(const ValueNode& node) {
   if (node.kind == ValueNode::Kind::kDict) return &node.items;
   if (node.kind != ValueNode::Kind::kObject) return nullptr;
   if (!node.entries.empty()) return &node.entries;
-  // One that holds nothing is recognised by its class.
-  for (std::string_view name : {"collections OrderedDict", "collections defaultdict", "collections Counter"}) {
-    if (IsCall(node, name)) return &node.entries;
+  // One that holds nothing is recognised by its class. Arguments could make entries.
+  for (std::string_view name : {"collections OrderedDict", "collections Counter"}) {
+    if (IsCall(node, name)) return node.items.empty() ? &node.entries : nullptr;
   }
+  if (IsCall(node, "collections defaultdict")) return node.items.size() < 2 ? &node.entries : nullptr;
   if (node.callable == nullptr) return nullptr;
   const std::string& name = node.callable->text;
   constexpr std::string_view kAttributeDict = "AttributeDict";

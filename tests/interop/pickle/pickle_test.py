@@ -7,6 +7,7 @@ usage: pickle_test.py PICKLE_VALUES [--count N] [--seed S]
 import argparse
 import _codecs
 import collections
+import copy
 import copyreg
 import io
 import pickle
@@ -67,9 +68,19 @@ class Object(metaclass=Class):
         self.entries[key] = item
 
 
+# What keeps only copies of what is in its arguments; the real ones judge that.
+COPYING = ["collections OrderedDict", "collections Counter", "collections defaultdict", "collections deque", "builtins dict", "builtins list", "builtins tuple", "torch Size"]
+
+
 def called(cls, callable, args, keywords={}, is_new=False):
-    made = object.__new__(cls)
-    made.callable, made.args, made.keywords, made.is_new, made.states, made.appended, made.entries = callable, args, keywords, is_new, [], [], {}
+    made, entries, name = object.__new__(cls), {}, getattr(callable, "global_name", "")
+    if name in COPYING and not is_new:
+        args = tuple(copy.copy(arg) if type(arg) in (list, dict, set) else arg for arg in args)
+        is_pairs = len(args) == 1 and type(args[0]) in (list, tuple) and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in args[0])
+        is_dict = len(args) == 1 and type(args[0]) is dict
+        if name == COPYING[0] and is_pairs or name in COPYING[:2] and is_dict:
+            args, entries = (), dict(args[0])
+    made.callable, made.args, made.keywords, made.is_new, made.states, made.appended, made.entries = callable, args, keywords, is_new, [], [], entries
     return made
 
 

@@ -133,7 +133,7 @@ def as_python_writes(rng):
 
 
 GLOBALS = [
-    ("collections", "OrderedDict"), ("__builtin__", "set"), ("builtins", "set"), ("builtins", "frozenset"), ("__builtin__", "bytearray"), ("_codecs", "encode"),
+    ("collections", "OrderedDict"), ("collections", "OrderedDict"), ("collections", "Counter"), ("collections", "defaultdict"), ("__builtin__", "set"), ("builtins", "set"), ("builtins", "frozenset"), ("__builtin__", "bytearray"), ("_codecs", "encode"),
     ("__builtin__", "bytes"), ("__builtin__", "long"), ("__builtin__", "unicode"), ("copy_reg", "_reconstructor"), ("collections", "Counter"), ("torch", "Size"),
     ("torch", "float32"), ("exceptions", "StandardError"), ("UserDict", "UserDict"), ("a.b", "C.d"), ("torch.nn.parameter", "Parameter"), ("torch", "device"),
     ("builtins", "complex"), ("itertools", "izip"), ("_elementtree", "Element"), ("urllib", "quote"), ("os", "system"),
@@ -151,11 +151,22 @@ def counted(form, content):
     return struct.pack(form, len(content)) + content
 
 
+# Of torch's weights-only unpickler, and what it allows.
+TORCH_OPCODES = b"cRbaesu(t\x85\x86\x87N\x88\x89)]}\x8fJKMGXUQhjqr\x8a\x80\x81."
+TORCH_GLOBALS = [("collections", "OrderedDict"), ("collections", "Counter"), ("__builtin__", "set"), ("__builtin__", "bytearray"), ("_codecs", "encode"), ("torch", "Size")]
+
+
 class Program:
     """Opcodes after one another, each mostly where the stack lets it be."""
 
-    def __init__(self, rng):
-        self.rng, self.code, self.stack, self.memo, self.at_frame = rng, [], [], {}, None
+    def __init__(self, rng, is_torch):
+        self.rng, self.is_torch, self.code, self.stack, self.memo = rng, is_torch, [], [], {}
+
+    def pick(self, choices):
+        """One of several codes, or of pairs that begin with one."""
+        if self.is_torch:
+            choices = [choice for choice in choices if (choice if isinstance(choice, bytes) else choice[0])[:1] in TORCH_OPCODES] or [b""]
+        return self.rng.choice(choices)
 
     def put(self, *parts):
         self.code.append(b"".join(parts))
@@ -184,7 +195,7 @@ class Program:
             b"S" + rng.choice(STRINGS) + b"\n", b"V" + rng.choice(UNICODES) + b"\n", b"X" + counted("<I", text), b"\x8c" + counted("<B", short), b"\x8d" + counted("<Q", text),
             b"U" + counted("<B", short), b"T" + counted("<i", text), b"C" + counted("<B", raw), b"B" + counted("<I", raw), b"\x8e" + counted("<Q", raw), b"\x96" + counted("<Q", raw),
         ]  # fmt: skip
-        code = rng.choice(choices)
+        code = self.pick(choices)
         tag = "text" if code[:1] in b"SVXUT\x8c\x8d" else "bytes" if code[:1] in b"CB\x8e\x96" else "tuple" if code == b")" else "number"
         self.stack.append(tag)
         self.put(code)
@@ -207,7 +218,7 @@ class Program:
         if kind < 5:
             self.atom()
         elif kind < 8:
-            code, tag = rng.choice([(b"]", "list"), (b"}", "dict"), (b"\x8f", "set")])
+            code, tag = self.pick([(b"]", "list"), (b"}", "dict"), (b"\x8f", "set")])
             stack.append(tag)
             self.put(code)
         elif kind == 8 and above:
@@ -216,7 +227,7 @@ class Program:
             stack.append("tuple")
             self.put(bytes([0x84 + count]))
         elif kind == 9:
-            code, tag = rng.choice([(b"t", "tuple"), (b"l", "list"), (b"d", "dict"), (b"\x91", "frozenset")])
+            code, tag = self.pick([(b"t", "tuple"), (b"l", "list"), (b"d", "dict"), (b"\x91", "frozenset")])
             self.fill(code, tag == "dict")
             stack.append(tag)
         elif kind == 10 and top in ("list", "object"):
@@ -237,83 +248,83 @@ class Program:
             self.fill(b"\x90", False)
         elif kind in (14, 15) and above:
             index = rng.choice([0, 1, 2, 3, 5, 8, 300, len(self.memo)])
-            form = rng.randrange(5)
-            if form > 2:
+            code = self.pick([b"\x94", b"\x94", b"q", b"r", b"p"])
+            if code == b"\x94":
                 index = len(self.memo)
-                self.put(b"\x94")
-            elif form == 0 and index < 256:
-                self.put(b"q", bytes([index]))
-            elif form == 1:
-                self.put(b"r", struct.pack("<I", index))
-            else:
-                self.put(b"p%d\n" % index)
+            elif code == b"q":
+                index %= 256
+            self.put(code, {b"\x94": b"", b"q": bytes([index % 256]), b"r": struct.pack("<I", index), b"p": b"%d\n" % index}[code])
             self.memo[index] = top
         elif kind in (16, 17) and self.memo:
             index = rng.choice(list(self.memo)) if rng.random() < 0.95 else rng.randrange(5)
-            self.put(rng.choice([b"h" + bytes([index]) if index < 256 else b"N", b"j" + struct.pack("<I", index), b"g%d\n" % index]))
+            self.put(self.pick([b"h" + bytes([index]) if index < 256 else b"N", b"j" + struct.pack("<I", index), b"g%d\n" % index]))
             stack.append(self.memo.get(index))
         elif kind in (18, 19):
             self.call()
         elif kind == 20 and top == "object":
-            if rng.random() < 0.5:
-                self.put(b"N")
-                self.fill(b"d", True)
-                self.put(b"\x86")
-            else:
-                self.fill(b"d", True)
-            self.put(b"b")
+            is_pair = rng.random() < 0.5
+            self.put(b"N" if is_pair else b"", b"}")
+            self.fill(b"u", True)
+            self.put(b"\x86" if is_pair else b"", b"b")
         elif kind == 21 and above:
-            self.put(rng.choice([b"0", b"2"]))
-            stack.pop() if self.code[-1] == b"0" else stack.append(top)
-        elif kind == 22:
+            self.put(self.pick([b"0", b"2"]))
+            stack.pop() if self.code[-1] == b"0" else stack.append(top) if self.code[-1] else None
+        elif kind == 22 and not self.is_torch:
             self.put(rng.choice([b"(0", b"(1", b"(N1", b"((NK\x010011"[: rng.choice([2, 3])], b"\x80" + bytes([rng.randrange(7)])]))
         elif kind == 23 and above:
             self.put(b"Q")
             stack[-1] = "persistent"
-        elif kind == 24:
+        elif kind == 24 and not self.is_torch:
             self.put(rng.choice([b"P" + rng.choice(PIDS) + b"\n", b"\x82\x01", b"\x95" + struct.pack("<Q", rng.choice([0, 1, 2, 5, 9])), b"\x97", b"(icollections\nOrderedDict\n", b"(ccollections\nOrderedDict\no"]))
         elif rng.random() < 0.1:
             self.put(bytes([rng.randrange(256)]))
 
     def call(self):
-        rng = self.rng
-        module, name = (part.encode() for part in rng.choice(GLOBALS if rng.random() < 0.95 else RENAMED))
-        self.put(b"c%s\n%s\n" % (module, name) if rng.random() < 0.7 else b"\x8c" + counted("<B", module) + b"\x8c" + counted("<B", name) + b"\x93")
+        rng, later, args = self.rng, b"", b")"
+        module, name = (part.encode() for part in rng.choice(TORCH_GLOBALS if self.is_torch else GLOBALS if rng.random() < 0.95 else RENAMED))
+        self.put(self.pick([b"c%s\n%s\n" % (module, name)] * 3 + [b"\x8c" + counted("<B", module) + b"\x8c" + counted("<B", name) + b"\x93"]))
         if rng.random() < 0.15:
             self.stack.append("global")
             return
         made = rng.randrange(8)
-        if made < 3:
-            self.put(b")")
+        if made == 2:
+            args = b"N\x85"
         elif made == 3:
             self.fill(b"t", False)
+            args = b""
         elif made == 4:
-            self.fill(b"l", False)
-            self.put(b"\x85")
+            code, tag, more = rng.choice([(b"]", "list", b"(K\1X\1\0\0\0a\x86e"), (b"}", "dict", b"K\1K\1s"), (b"](]q\0(K\1K\2eK\3K\4\x86e", "list", b"h\0a"), (b"](K\1K\2\x86K\1K\4\x86e", "list", b"Na")])
+            self.put(code)
+            if tag == "list" and rng.random() < 0.5:
+                self.fill(b"e", False)
+            index = rng.randrange(1, 9)
+            self.memo[index] = tag
+            args = b"q" + bytes([index]) + b"\x85"
+            if rng.random() < 0.5:  # more comes into it once the call was made
+                later = b"h" + bytes([index]) + more + b"h" + bytes([index])
         elif made == 5:
-            self.put(b"X\2\0\0\0\xc3\xa9X\6\0\0\0latin1\x86")
-        elif self.memo:
-            index = rng.choice(list(self.memo))
-            self.put(b"j" + struct.pack("<I", index), rng.choice([b"", b"\x85"]))
-        else:
-            self.put(b"N\x85")
+            args = b"X\2\0\0\0\xc3\xa9X\6\0\0\0latin1\x86"
+        elif made > 5 and self.memo:
+            args = b"j" + struct.pack("<I", rng.choice(list(self.memo))) + rng.choice([b"", b"\x85"])
+        self.put(args)
         if rng.random() < 0.2:
-            self.put(b"\x94")
-            self.memo[len(self.memo)] = "tuple"
-        self.put(rng.choice([b"R", b"R", b"R", b"\x81", b"}\x92", b"}X\1\0\0\0kK\1s\x92"]))
-        self.stack.append("object")
+            index = rng.randrange(9)
+            self.put(b"q", bytes([index]))
+            self.memo[index] = "tuple"
+        self.put(self.pick([b"R", b"R", b"R", b"R", b"\x81", b"}\x92", b"}X\1\0\0\0kK\1s\x92"]), later)
+        self.stack.extend(["object", "list"] if later else ["object"])
 
 
 def as_a_program(rng):
-    program = Program(rng)
-    program.put(rng.choice([b"", b"\x80\x02", b"\x80\x02", b"\x80\x04", b"\x80\x05"]), b"(")
+    program = Program(rng, is_torch=rng.random() < 0.4)
+    program.put(b"\x80\x02" if program.is_torch else rng.choice([b"", b"\x80\x02", b"\x80\x02", b"\x80\x04", b"\x80\x05"]), b"(")
     program.stack.append("mark")
     for _ in range(rng.randrange(2, 25)):
         program.step()
     for _ in range(program.stack.count("mark") - 1):
         program.put(b"t")
     code = b"".join(program.code) + b"t."
-    if rng.random() < 0.1:  # within a frame that ends anywhere
+    if rng.random() < 0.1 and not program.is_torch:  # within a frame that ends anywhere
         code = b"\x80\x04\x95" + struct.pack("<Q", rng.randrange(len(code) + 1)) + code
     return code
 

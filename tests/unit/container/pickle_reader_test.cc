@@ -132,6 +132,19 @@ TEST(PickleReader, KeysAndMembersAreEqualByValue) {
   EXPECT_EQ(ReadShown("}U\1aK\1sC\1aK\2s."s), "{'a': 1, b'a': 2}");
 }
 
+// Python 2 wrote an OrderedDict as a call with pairs.
+TEST(PickleReader, CallsOfPythonsContainersTakeWhatIsThereThen) {
+  const std::string ordered = "ccollections\nOrderedDict\n", counter = "ccollections\nCounter\n";
+  EXPECT_EQ(ReadShown(ordered + "(](]K\1a](K\2K\3e](K\2K\4eetR."s), "collections OrderedDict([[1], [2, 3], [2, 4]])");
+  EXPECT_EQ(ReadShown(ordered + "](](K\1K\2e](K\1K\3eK\4K\5\206e\x85R."s), "collections OrderedDict()<1: 3, 4: 5>");
+  EXPECT_EQ(ReadShown(ordered + "}K\1K\2s\x85R."s), "collections OrderedDict()<1: 2>");
+  EXPECT_EQ(ReadShown(counter + "}K\1K\2s\x85R."s), "collections Counter()<1: 2>");
+  EXPECT_EQ(ReadShown(counter + "](K\1K\2e\x85R."s), "collections Counter([1, 2])");
+  EXPECT_EQ(ReadShown("(" + counter + "]q\0\x85Rh\0K\1at."s), "(collections Counter([]), [1])");
+  EXPECT_EQ(ReadShown("(" + ordered + "}q\0\x85Rh\0K\1K\2st."s), "(collections OrderedDict(), {1: 2})");
+  EXPECT_THAT(ReadPickle(ordered + "](](]K\1ee\x85R."s), StatusIs(ErrorKind::kCorrupt, "[PKL-12]"));
+}
+
 // MEMOIZE takes the number of entries as its index, whatever indices others gave.
 TEST(PickleReader, MemoizeCountsEntries) {
   EXPECT_EQ(ReadShown("(K\7q\5K\10\x94h\1h\5t."s), "(7, 8, 8, 7)");
