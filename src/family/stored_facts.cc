@@ -13,7 +13,9 @@ Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateO
   *name = checkpoint.config ? checkpoint.config_name : options.hparams_name;
   if (checkpoint.config) return &*checkpoint.config;
   if (options.hparams) return &*options.hparams;
-  return NotFound("expected a config beside the weights, found none").Use("hparams", "FILE", "give NeMo's YAML");
+  const std::string& place = checkpoint.config_name;
+  return NotFound(fmt::format("expected a config {}, found none", place.empty() ? "beside the weights" : "in " + place))
+      .Use("hparams", "FILE", "give NeMo's YAML");
 }
 
 bool HasName(const Checkpoint& checkpoint, std::string_view part) {

@@ -77,7 +77,7 @@ Status CompleteLanguageModel(const Checkpoint& source, std::string_view hf_class
   }
   if (hf_class.empty() || options.hparams) return {};
   if (language == ConfigLanguage::kNemo2) {
-    if (std::optional<ConfigNode> tokenizer = TokenizerToNemo2(&result->artifacts)) {
+    if (std::optional<ConfigNode> tokenizer = TokenizerToNemo2(&result->artifacts, &result->notes)) {
       root["tokenizer"] = *std::move(tokenizer);
       return {};
     }

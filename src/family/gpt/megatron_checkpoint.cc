@@ -198,7 +198,7 @@ Status TakeTokenizer(const ConfigNode& words, ConfigLanguage language, ConfigNod
     if (const std::string_view name = TokenizerFileName(artifact.name); !name.empty()) artifact.name = name;
   }
   if (language == ConfigLanguage::kNemo2) {
-    if (auto tokenizer = TokenizerToNemo2(&checkpoint->artifacts)) {
+    if (auto tokenizer = TokenizerToNemo2(&checkpoint->artifacts, notes)) {
       (*config)["tokenizer"] = *std::move(tokenizer);
       return {};
     }

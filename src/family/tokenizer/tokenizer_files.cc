@@ -134,6 +134,17 @@ bool HasLoadable(const std::vector<Artifact>& artifacts) {
   });
 }
 
+// tokenizer_config.json alone says how to read a vocabulary, and has none.
+bool HasVocabulary(const std::vector<Artifact>& artifacts) {
+  constexpr std::string_view kWhole[] = {"sentencepiece.bpe.model", "spiece.model",    "tekken.json",
+                                         "tokenizer.json",          "tokenizer.model", "vocab.txt"};
+  const auto has = [&](std::string_view file) {
+    return std::ranges::any_of(artifacts,
+                               [&](const Artifact& artifact) { return TokenizerFileName(artifact.name) == file; });
+  };
+  return std::ranges::any_of(kWhole, has) || (has("vocab.json") && has("merges.txt"));
+}
+
 // The copy of a SentencePiece model that `tokenizer` names, beside a complete Hugging Face tokenizer.
 void TakeNamedPieces(const ConfigNode& tokenizer, std::vector<Artifact>* artifacts) {
   for (const char* key : {"model", "tokenizer_model", "vocab_file", "merge_file"}) {
@@ -261,6 +272,7 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
                                     std::vector<std::string>* notes) {
   const NemoTokenizer& row = NemoTokenizerOf(request.architecture);
   LiftFiles(artifacts);
+  const bool has_vocabulary = HasVocabulary(*artifacts);
   // Llama 3's own tokenizer.model, and others, are no SentencePiece models.
   const Artifact* file = row.file.empty() ? nullptr : FindFile(*artifacts, row.file);
   std::optional<uint64_t> own;
@@ -287,6 +299,8 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
   const bool is_hub_id = std::count(request.name.begin(), request.name.end(), '/') == 1 &&
                          request.name.front() != '/' && request.name.front() != '.' && request.name.back() != '/';
   const std::string_view name = row.fixed_name.empty() || is_hub_id ? std::string_view(request.name) : row.fixed_name;
+  if (!has_vocabulary)
+    notes->push_back(WhatToGive(fmt::format("the source has no vocabulary, NeMo looks for one at '{}'", name)));
   for (auto& [key, value] : node.map) {
     if (value.AsString() == "FILE") value = ConfigNode::String(reference);
     if (value.AsString() == "NAME") value = name.empty() ? ConfigNode::Null() : TextNode(name);
@@ -297,8 +311,10 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
   return node;
 }
 
-std::optional<ConfigNode> TokenizerToNemo2(std::vector<Artifact>* artifacts) {
+std::optional<ConfigNode> TokenizerToNemo2(std::vector<Artifact>* artifacts, std::vector<std::string>* notes) {
   if (!HasLoadable(*artifacts)) return std::nullopt;
+  if (!HasVocabulary(*artifacts))
+    notes->push_back(WhatToGive("the source has no vocabulary, without which NeMo loads none"));
   LiftFiles(artifacts);
   for (Artifact& artifact : *artifacts) {
     if (IsFile(artifact.name)) artifact.name.insert(0, kNemo2Folder);

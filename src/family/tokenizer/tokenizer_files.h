@@ -64,13 +64,14 @@ struct NemoTokenizerRequest {
   std::string architecture;  // config.json's
   std::string name;          // what NeMo is to load where it loads a tokenizer by name: a hub id or a folder
 };
-// NeMo 1's `tokenizer:` for the Hugging Face files among `artifacts`, which are renamed for it. Errors: as reading.
+// NeMo 1's `tokenizer:` for the Hugging Face files among `artifacts`, which are renamed for it. A note where they have
+// no vocabulary. Errors: as reading.
 Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::vector<Artifact>* artifacts,
                                     std::vector<std::string>* notes);
 
 // NeMo 2's `tokenizer:` for the Hugging Face files among `artifacts`, which are put where NeMo 2 has them; nullopt
-// when there are too few for transformers to load them.
-std::optional<ConfigNode> TokenizerToNemo2(std::vector<Artifact>* artifacts);
+// when there are too few for transformers to load them. A note where they have no vocabulary.
+std::optional<ConfigNode> TokenizerToNemo2(std::vector<Artifact>* artifacts, std::vector<std::string>* notes);
 
 }  // namespace anemone
 

@@ -28,6 +28,8 @@ constexpr size_t kMaxChained = 64;  // optimizers
 constexpr std::string_view kOptimizer = "optimizer.";
 constexpr std::string_view kOptimizerState = "optimizer.state.";
 constexpr std::string_view kChained = "chained_";
+constexpr std::string_view kMetadata = "metadata.json";
+constexpr std::string_view kCommon = "common.pt";
 
 // An optimizer's tensor: the optimizer's number in a chain, 0 without one.
 struct OptimizerKey {
@@ -347,10 +349,15 @@ class Presenter {
   std::unordered_map<std::string, ValueRef> nested_;
 };
 
-// metadata.json's backend; empty for a folder that torch alone wrote.
-Result<std::string> ReadBackend(const std::vector<Artifact>& members) {
-  const Artifact* member = FindMember(members, "metadata.json");
-  if (member == nullptr) return std::string();
+struct Backend {
+  std::string name;  // empty for a folder that torch alone wrote
+  bool has_common_file = false;
+};
+
+// What metadata.json says. Megatron-core names a backend of the common values where they are a file of their own.
+Result<Backend> ReadBackend(const std::vector<Artifact>& members) {
+  const Artifact* member = FindMember(members, kMetadata);
+  if (member == nullptr) return Backend();
   ANEMONE_ASSIGN(const std::string text, member->content.ReadAll(1 << 20));
   ANEMONE_ASSIGN(const Config config, Config::ParseJson(text, member->name));
   const ConfigNode* backend = config.root().Get("sharded_backend");
@@ -362,7 +369,7 @@ Result<std::string> ReadBackend(const std::vector<Artifact>& members) {
     return Unsupported(fmt::format("[TD-1] expected version 1 of the backend, found {}", version->ScalarText()))
         .In(member->name);
   }
-  return *backend->AsString();
+  return Backend{std::string(*backend->AsString()), config.root().Get("common_backend") != nullptr};
 }
 
 // Since core 0.19 the common values are an object among the others, and there is no common.pt [core_v0.19.0
@@ -394,6 +401,15 @@ void ReadHyperParameters(Checkpoint& checkpoint) {
   if (!node->is_map()) return;
   checkpoint.config = Config(*std::move(node));
   checkpoint.config_name = "common.pt › hyper_parameters";
+}
+
+// TD-14: tensors of an optimizer are of no use without its groups, and Megatron-core loads nothing of such a folder.
+void LeaveOutTraining(Checkpoint& checkpoint) {
+  checkpoint.shards.front().training.reset();
+  checkpoint.config_name = kCommon;  // where Megatron-LM's arguments and Lightning's hyper_parameters would be
+  checkpoint.notes.push_back(
+      "[TD-14] common.pt is missing, which metadata.json names: the weights are whole, the training state (iteration, "
+      "schedule, groups of the optimizer) is left out; copy the file from the same save to have it");
 }
 
 }  // namespace
@@ -437,20 +453,21 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
 
   auto backend = ReadBackend(members);
   if (!backend.ok()) return in(backend.status());
-  const bool megatron = !backend->empty();
-  std::vector<std::string> used = {"metadata.json"};
+  const std::string& name = backend->name;
+  const bool megatron = !name.empty();
+  std::vector<std::string> used = {std::string(kMetadata)};
   Result<std::vector<DistEntry>> entries = std::vector<DistEntry>();
-  if (!megatron || *backend == "torch_dist") {
+  if (!megatron || name == "torch_dist") {
     entries = ReadTorchDist(members, used);
-  } else if (*backend == "zarr") {
+  } else if (name == "zarr") {
     entries = ReadZarr(members, used);
   } else {
-    return in(Unsupported(fmt::format("[TD-1] expected the backend torch_dist or zarr, found \"{}\"", *backend)));
+    return in(Unsupported(fmt::format("[TD-1] expected the backend torch_dist or zarr, found \"{}\"", name)));
   }
   if (!entries.ok()) return in(entries.status());
 
   Value common = TakeCommonState(*entries);
-  if (const Artifact* member = FindMember(members, "common.pt")) {
+  if (const Artifact* member = FindMember(members, kCommon)) {
     auto file = ReadTorchFile(member->content, member->name);
     if (!file.ok()) return in(file.status().In(member->name));
     common = std::move(file->root);
@@ -463,15 +480,20 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   }
 
   Checkpoint checkpoint;
-  checkpoint.flavour = *backend == "zarr" ? "zarr" : "torch_dist";
+  checkpoint.flavour = name == "zarr" ? "zarr" : "torch_dist";
   checkpoint.path = what;
   DistributedOrigin& origin = checkpoint.origin.distributed.emplace();
-  origin.backend = megatron ? *backend : "torch";
+  origin.backend = megatron ? name : "torch";
   Shard& shard = checkpoint.shards.emplace_back();
-  Presenter presenter(megatron, *backend == "torch_dist", std::move(common));
+  const bool lacks_common = backend->has_common_file && common.node == nullptr;
+  Presenter presenter(megatron, name == "torch_dist", std::move(common));
   ANEMONE_TRY(in(presenter.Present(*std::move(entries))));
   presenter.Finish(shard, origin);
-  ReadHyperParameters(checkpoint);
+  if (lacks_common) {
+    LeaveOutTraining(checkpoint);
+  } else {
+    ReadHyperParameters(checkpoint);
+  }
 
   std::ranges::sort(used);
   for (Artifact& member : members) {

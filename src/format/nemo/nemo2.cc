@@ -1,6 +1,8 @@
 // NeMo 2 folders: `context/` says how to build the model (read as data, nothing
 // is built), `weights/` is a distributed checkpoint whose keys begin with
 // `module.` where NeMo 1 says `model.`. Rules N2-n: docs/formats/nemo2.md.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <iterator>
@@ -19,6 +21,7 @@ namespace {
 constexpr std::string_view kTheirs = "module.", kOurs = "model.";
 constexpr std::string_view kModelYaml = "context/model.yaml";
 constexpr std::string_view kIoJson = "context/io.json";
+constexpr std::string_view kTokenizerFolder = "nemo_tokenizer";
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
 // Models whose parts have other names there; what lies below a part is named alike.
@@ -100,6 +103,31 @@ Status Rename(Checkpoint& checkpoint) {
   return {};
 }
 
+// N2-10: NeMo 2 loads io.json, and a tokenizer by the path of its files in context/.
+void NoteMissing(Checkpoint& checkpoint) {
+  const auto has = [&](const std::string& path) {
+    return std::ranges::any_of(checkpoint.artifacts, [&](const Artifact& artifact) {
+      return artifact.name == path || artifact.name.starts_with(path + "/");
+    });
+  };
+  std::vector<std::string> missing;
+  if (!checkpoint.config) missing.emplace_back(kModelYaml);
+  if (!has(std::string(kIoJson))) missing.emplace_back(kIoJson);
+  const ConfigNode* tokenizer = checkpoint.config ? checkpoint.config->root().Get("tokenizer") : nullptr;
+  for (const char* key : {"pretrained_model_name", "model_path", "vocab_file", "merges_file"}) {
+    const ConfigNode* value = tokenizer == nullptr ? nullptr : tokenizer->Get(key);
+    const std::string name = value == nullptr ? "" : value->AsString().value_or("");
+    // Another name is the hub's.
+    const bool is_file = key != std::string_view("pretrained_model_name") || name == kTokenizerFolder;
+    if (is_file && !name.empty() && !name.starts_with('/') && !has("context/" + name))
+      missing.push_back("context/" + name);
+  }
+  if (missing.empty()) return;
+  checkpoint.notes.push_back(
+      fmt::format("[N2-10] {} {} missing, which NeMo 2 loads: copy what is missing from the same save",
+                  fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are"));
+}
+
 Result<Checkpoint> Open(const Probe& probe) {
   ANEMONE_ASSIGN(std::vector<Artifact> members, ListFiles(probe.place()));
   auto opened = OpenDistributed(MembersBelow(members, "weights"), "weights");
@@ -107,6 +135,7 @@ Result<Checkpoint> Open(const Probe& probe) {
   Checkpoint checkpoint = *std::move(opened);
   checkpoint.flavour = "nemo2";
   checkpoint.path = probe.path;
+  checkpoint.config_name = kModelYaml;
   ANEMONE_TRY(Rename(checkpoint).In("weights").In(probe.path));
   for (Artifact& artifact : checkpoint.artifacts) artifact.name = "weights/" + artifact.name;
   for (Artifact& member : members) {
@@ -120,12 +149,14 @@ Result<Checkpoint> Open(const Probe& probe) {
     auto config = Config::ParseYaml(*text, kModelYaml);
     if (!config.ok()) return config.status().In(probe.path);
     checkpoint.config = *std::move(config);
-    checkpoint.config_name = kModelYaml;
   }
+  NoteMissing(checkpoint);
   return checkpoint;
 }
 
 Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
+  if (!named.config && named.FindArtifact(kIoJson) == nullptr)
+    return InvalidArgument("a NeMo 2 folder needs a model config").Use("hparams", "FILE", "give one");
   Checkpoint checkpoint = named;
   const Parts* parts = checkpoint.shards.size() == 1 ? FindParts(checkpoint.weights(), /*to_nemo2=*/true) : nullptr;
   if (parts != nullptr) {

@@ -311,7 +311,7 @@ TEST(TokenizerFiles, ThereAndBack) {
     Notes notes;
     std::optional<ConfigNode> tokenizer;
     if (nemo2) {
-      tokenizer = TokenizerToNemo2(&files);
+      tokenizer = TokenizerToNemo2(&files, &notes);
       ASSERT_TRUE(tokenizer.has_value());
       EXPECT_EQ(tokenizer->Get("pretrained_model_name")->AsString(), "nemo_tokenizer");
       EXPECT_THAT(NamesOf(files), ::testing::Contains("context/nemo_tokenizer/tokenizer.model"));
@@ -328,7 +328,8 @@ TEST(TokenizerFiles, ThereAndBack) {
     EXPECT_THAT(notes, IsEmpty());
   }
   Files none = {File("tokenizer.model", Pieces())};
-  EXPECT_EQ(TokenizerToNemo2(&none), std::nullopt);
+  Notes none_said;
+  EXPECT_EQ(TokenizerToNemo2(&none, &none_said), std::nullopt);
 }
 
 // The yaml that NeMo's own converter wrote, for the same files.
@@ -381,6 +382,26 @@ TEST(TokenizerFiles, AHubIdReplacesTheNameInNemosScript) {
   ANEMONE_ASSERT_ASSIGN(const ConfigNode tokenizer,
                         TokenizerToNemo1({"FalconForCausalLM", "tiiuae/falcon-180B"}, &files, &notes));
   EXPECT_EQ(tokenizer.Get("type")->AsString(), "tiiuae/falcon-180B");
+}
+
+// A folder that transformers loads no tokenizer of, either.
+TEST(TokenizerFiles, AMissingVocabularyIsSaid) {
+  const Files folders[] = {{},
+                           {File("tokenizer_config.json", "{}"), File("special_tokens_map.json", "{}")},
+                           {File("tokenizer_config.json", "{}"), File("vocab.json", "{\"a\": 0}")}};
+  for (const Files& folder : folders) {
+    for (const bool nemo2 : {false, true}) {
+      if (nemo2 && folder.empty()) continue;  // NeMo 2 has it by name
+      Files files = folder;
+      Notes notes;
+      if (nemo2) {
+        EXPECT_TRUE(TokenizerToNemo2(&files, &notes).has_value());
+      } else {
+        EXPECT_THAT(TokenizerToNemo1({"Qwen2ForCausalLM", "org/name"}, &files, &notes), IsOk());
+      }
+      EXPECT_THAT(notes, ElementsAre(HasSubstr("tokenizer: the source has no vocabulary"))) << nemo2;
+    }
+  }
 }
 
 TEST(TokenizerFiles, WhatIsNoSentencePieceModelIsKnownByName) {

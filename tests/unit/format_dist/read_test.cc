@@ -301,6 +301,25 @@ TEST(Nemo2, IsReadUnderNemoOnesNames) {
   EXPECT_EQ(compared, CountTensors(checkpoint.weights()));
 }
 
+// N2-10
+TEST(Nemo2, MissingFilesOfTheContextAreTold) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf("dist/nemo2_llama/nemo");
+  const auto note = [&](const std::string& file) -> std::string {
+    std::filesystem::remove_all(folder + "/" + file);
+    auto checkpoint = OpenCheckpoint(folder);
+    if (!checkpoint.ok()) return checkpoint.status().message();
+    for (const std::string& told : checkpoint->notes) {
+      if (told.starts_with("[N2-10]")) return told.substr(0, told.find(','));
+    }
+    return "";
+  };
+  EXPECT_EQ(note("none"), "");
+  EXPECT_EQ(note("context/nemo_tokenizer"), "[N2-10] context/nemo_tokenizer is missing");
+  EXPECT_THAT(note("context/io.json"), ::testing::StartsWith("[N2-10] context/io.json"));
+  EXPECT_THAT(note("context/model.yaml"), ::testing::StartsWith("[N2-10] context/model.yaml"));
+}
+
 // ---- damaged folders
 
 TEST(TorchDist, AMissingIndexSaysTheSaveDidNotFinish) {
@@ -309,6 +328,20 @@ TEST(TorchDist, AMissingIndexSaysTheSaveDidNotFinish) {
   std::filesystem::remove(folder + "/.metadata");
   EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kNotFound, "the save did not finish"));
   EXPECT_THAT(OpenCheckpoint(folder), StatusIs(ErrorKind::kNotFound, "[TD-1]"));
+}
+
+// Megatron-core 0.9 to 0.18 state in metadata.json that common.pt is there.
+TEST(TorchDist, MissingCommonValuesAreTold) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint whole, OpenFolder(folder));
+  std::filesystem::remove(folder + "/common.pt");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenFolder(folder));
+  ASSERT_EQ(checkpoint.notes.size(), 1U);
+  EXPECT_THAT(checkpoint.notes[0], ::testing::HasSubstr("[TD-14] common.pt is missing"));
+  EXPECT_EQ(CountTensors(checkpoint.weights()), CountTensors(whole.weights()));
+  EXPECT_FALSE(checkpoint.shards.front().training);
+  EXPECT_TRUE(whole.notes.empty());
 }
 
 TEST(TorchDist, AMissingShardIsNamed) {

@@ -283,6 +283,7 @@ TEST(WriteNemo2, PartsAreCalledAsNemoTwoCallsThem) {
   for (const auto& [ours, theirs] : models) {
     const TempFolder temp;
     Checkpoint before;
+    before.config = Config(ConfigNode::Map());
     before.shards.emplace_back();
     for (const char* name : ours) ASSERT_THAT(before.weights().Add(name, *Tensor::Fill(DType::kF32, {2}, 1)), IsOk());
     ASSERT_THAT(Write(before, "nemo2", temp / "out"), IsOk());
@@ -293,6 +294,16 @@ TEST(WriteNemo2, PartsAreCalledAsNemoTwoCallsThem) {
     ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out"));
     ExpectSameWeights(after.weights(), before.weights());
   }
+}
+
+// N2-10
+TEST(WriteNemo2, AFolderThatNobodyCanLoadIsNotWritten) {
+  const TempFolder temp;
+  ANEMONE_ASSERT_ASSIGN(Checkpoint checkpoint, OpenCheckpoint(Golden("dist/nemo2_llama/nemo")));
+  checkpoint.config.reset();
+  EXPECT_THAT(Write(checkpoint, "nemo2", temp / "by-io.json"), IsOk());
+  std::erase_if(checkpoint.artifacts, [](const Artifact& artifact) { return artifact.name == "context/io.json"; });
+  EXPECT_THAT(Write(checkpoint, "nemo2", temp / "out"), StatusIs(ErrorKind::kInvalidArgument, "needs a model config"));
 }
 
 // NeMo opens `model_weights/` by what the config says.
