@@ -228,6 +228,7 @@ Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   if (all_apart) second_apart.assign(second_apart.size(), true);
   symbols->SetLayers("second_norm_apart", std::move(second_apart));
   symbols->Set("single_norm", is_falcon && is_parallel && !is_new);
+  symbols->Set("second_norm_is_attentions", is_falcon && !is_parallel && !is_new);
   symbols->Set("post_norms",
                name == "megatron_gemma2" || name == kGemma3Name || HasName(checkpoint, ".linear_proj.post_layernorm."));
   return {};

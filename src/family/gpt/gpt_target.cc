@@ -180,6 +180,17 @@ Status CheckRows(const Config& config_json, std::string_view key, uint64_t rows)
                  "transformers does not load such a folder; the number of rows is the right one");
 }
 
+// Whether NeMo 1, which counts the tokenizer's tokens, makes as many rows of them. A SentencePiece model is all that it
+// loads where there is one.
+bool RoundsTo(const Checkpoint& source, uint64_t rows) {
+  std::optional<uint64_t> tokens;
+  if (const Artifact* pieces = source.FindArtifact("tokenizer.model"))
+    tokens = CountTokensIn(pieces->content, pieces->name);
+  if (const auto all = CountTokenizer(nullptr, source.artifacts); !tokens && all) tokens = all->rows;
+  const uint64_t divisor = VocabularyDivisor(rows);
+  return !tokens || (*tokens + divisor - 1) / divisor * divisor == rows;
+}
+
 // NeMo 1's config of a model of Hugging Face's. One that is given must be of the same model.
 Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
   Target target{symbols, options.hparams, options.hparams_name};
@@ -192,7 +203,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   ANEMONE_TRY(CheckRows(*source.config, HfKeyOf(architecture, "vocab_size"), rows).In(source.config_name));
   ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
   const NemoGptRequest request{.vocab_rows = rows,
-                               .fixes_rows = architecture.fixes_rows,
+                               .fixes_rows = architecture.fixes_rows || !RoundsTo(source, rows),
                                .has_tied_output = tied && !architecture.unties,
                                .dtype = DTypeOf(source)};
   target.symbols.Set("tied", request.has_tied_output ? 1 : 0);

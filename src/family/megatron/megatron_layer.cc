@@ -190,6 +190,7 @@ std::vector<Symbol> LayerSymbols(std::string_view tower, const LayerParts& parts
                 {
                     S::Flag("{T}.norms_apart", "norms stand before the linear layers they belong to"),
                     S::LayerFlag("{T}.second_norm_apart", "the MLP's does"),
+                    S::Flag("{T}.second_norm_is_attentions", "the MLP's is called a norm behind attention"),
                     S::Flag("{T}.single_norm", "attention and MLP share one"),
                     S::Flag("{T}.post_norms", "what attention and MLP add has norms"),
                 }),
@@ -288,7 +289,8 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
   const std::string_view dense = parts.experts ? "!{T}.moe_layer" : "", plain = parts.latent ? "!{T}.mla" : "";
   const std::string_view first_apart = parts.other_norms ? "{T}.norms_apart" : kReadOnly;
   const std::string_view first_fused = parts.other_norms ? "!{T}.norms_apart" : "";
-  const std::string_view second_apart = parts.other_norms ? "{T}.second_norm_apart" : kReadOnly;
+  const std::string_view second_apart =
+      parts.other_norms ? "{T}.second_norm_apart & !{T}.second_norm_is_attentions" : kReadOnly;
   const std::string_view second_fused = parts.other_norms ? "!{T}.second_norm_apart" : "";
   return ForTower(
       tower,
@@ -317,7 +319,8 @@ std::vector<StoredRow> McoreLayer(std::string_view tower, std::string_view name,
           // So does a layer with experts.
           When(second_apart, Norm("pre_mlp_layernorm.", "norm2")),
           State("pre_mlp_layernorm", kReadOnly),
-          If<R>(parts.other_norms, When(kReadOnly, Norm("post_self_attn_layernorm.", "norm2"))),
+          // Or so, in Falcon's oldest layers [NeMo v2.0.0 falcon/falcon_decoder_layer.py].
+          If<R>(parts.other_norms, When("{T}.second_norm_is_attentions", Norm("post_self_attn_layernorm.", "norm2"))),
           When(second_fused, Norm("mlp.linear_fc1.layer_norm_", "norm2")),
           When(dense, Join<R>({
                           Linear("mlp.linear_fc1", "mlp.up", up),

@@ -10,22 +10,36 @@
 namespace anemone {
 namespace {
 
-constexpr const char* kGemma2Keys[] = {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"};
+// `silent`: what the class has where the file says nothing; "": nothing that sizes would not say.
+struct GemmaKey {
+  const char* name;
+  std::string_view silent;
+};
+constexpr GemmaKey kGemma2Keys[] = {
+    {"attn_logit_softcapping", "50.0"}, {"final_logit_softcapping", "30.0"}, {"query_pre_attn_scalar", ""}};
 
 }  // namespace
 
 void TakeGemma2(const ConfigNode& from, ConfigNode& to) {
   to["name"] = TextNode(kGemma2Name);
   ConfigNode& custom = to["mcore_customization_config"] = ConfigNode::Map();
-  for (const char* key : kGemma2Keys) {
-    if (const ConfigNode* value = from.Get(key)) custom[key] = *value;
+  for (const auto& [key, silent] : kGemma2Keys) {
+    if (const ConfigNode* value = from.Get(key)) {
+      custom[key] = *value;
+    } else if (!silent.empty()) {
+      custom[key] = ParseWord(silent);
+    }
   }
 }
 
 void GiveGemma2(const ConfigNode& model, ConfigNode& config) {
   const ConfigNode& custom = WordAt(model, "mcore_customization_config");
-  for (const char* key : kGemma2Keys) {
-    if (const ConfigNode* value = custom.Get(key)) config[key] = *value;
+  for (const auto& [key, silent] : kGemma2Keys) {
+    if (const ConfigNode* value = custom.Get(key)) {
+      config[key] = *value;
+    } else if (!silent.empty()) {
+      config[key] = ConfigNode::Null();
+    }
   }
 }
 

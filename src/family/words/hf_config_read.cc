@@ -167,6 +167,8 @@ class HfReader {
   Status Keys() {
     for (const HfKey& key : HfKeysOf(architecture_)) {
       const ConfigNode& value = At(key.key);
+      // NeMo's Gemma 2 reads its caps, and knows null, but not that one is missing [NeMo v2.0.0 gemma2_modules.py].
+      if (value.is_null() && key.word.ends_with("_softcapping")) Set(key.word, ConfigNode::Null());
       if (value.is_null() || key.word == "vocab_size" || key.word == "activation" || key.word == "window_size")
         continue;
       if (!value.is_scalar())
@@ -393,9 +395,6 @@ class HfReader {
     ANEMONE_TRY(CheckFixed({"moe_layer_freq", "1", "layers with and without experts in turns"}));
     const int64_t topk = At("num_experts_per_tok").AsInt().value_or(0), groups = At("n_group").AsInt().value_or(1),
                   chosen = At("topk_group").AsInt().value_or(groups);
-    if (IsV3() && topk == 1)
-      return Unsupported(
-          "num_experts_per_tok: expected 2 or more, found 1: its weight is 1 in transformers, its score in Megatron");
     const std::string method = IsV3() ? "group_limited_greedy" : Text(At("topk_method"));
     if (method == "greedy") {
       for (const char* word : {"moe_router_num_groups", "moe_router_group_topk"}) Set(word, ConfigNode::Null());
@@ -589,6 +588,10 @@ class HfReader {
     const ConfigNode& norms = At("num_ln_in_parallel_attn");
     if (norms.AsInt() == 1 && IsTrue(At("new_decoder_architecture")))
       return Unsupported("num_ln_in_parallel_attn: expected 2, found 1: NeMo has no such model");
+    const bool is_parallel = IsTrue(At("new_decoder_architecture")) || IsTrue(At("parallel_attn"));
+    if (is_parallel && IsTrue(At("bias")))  // [NeMo v2.0.0 falcon_decoder_layer.py]
+      return Unsupported(
+          "bias: expected false, found true: NeMo's Falcon leaves out biases where it adds attention and MLP");
     return {};
   }
 
@@ -596,8 +599,13 @@ class HfReader {
     const ConfigNode& dense = At("mlp_only_layers");
     if (dense.is_list() && !dense.list.empty())
       return Unsupported("mlp_only_layers: expected none, found some: layers with and without experts are not carried");
-    if (HfKeyOf(architecture_, "moe_router_pre_softmax").empty()) return {};
-    Set("moe_router_pre_softmax", ConfigNode::Bool(!IsTrue(At("norm_topk_prob"))));
+    if (!HfKeyOf(architecture_, "moe_router_pre_softmax").empty())
+      Set("moe_router_pre_softmax", ConfigNode::Bool(!IsTrue(At("norm_topk_prob"))));
+    const bool has_experts = WordAt(to_, "num_moe_experts").AsInt().value_or(0) > 0;
+    const bool divides = !IsTrue(WordAt(to_, "moe_router_pre_softmax"));
+    if (has_experts && divides && WordAt(to_, "moe_router_topk").AsInt() == 1)
+      return Unsupported(  // [core_v0.9.0 moe_utils.py, topk_softmax_with_capacity]
+          "num_experts_per_tok: expected 2 or more, found 1: its weight is 1 in transformers, its score in Megatron");
     return {};
   }
 

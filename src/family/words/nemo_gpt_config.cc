@@ -123,14 +123,13 @@ optim:
     min_lr: 2.0e-05
 )yaml";
 
-// The largest power of two, up to 128, that divides the rows: NeMo then pads to none.
-int64_t Divisor(uint64_t rows) {
-  int64_t divisor = 128;
-  while (divisor > 1 && rows % static_cast<uint64_t>(divisor) != 0) divisor /= 2;
+}  // namespace
+
+uint64_t VocabularyDivisor(uint64_t rows) {
+  uint64_t divisor = 128;
+  while (divisor > 1 && rows % divisor != 0) divisor /= 2;
   return divisor;
 }
-
-}  // namespace
 
 ConfigNode NemoGptConfig(const ConfigNode& model, const NemoGptRequest& request) {
   Result<Config> config = Config::ParseYaml(kTemplate, "NeMo's configuration of a GPT");
@@ -153,7 +152,7 @@ ConfigNode NemoGptConfig(const ConfigNode& model, const NemoGptRequest& request)
   const ConfigNode *heads = to.Get("num_attention_heads"), *groups = to.Get("num_query_groups");
   if (groups != nullptr && groups->is_null() && heads != nullptr) to["num_query_groups"] = *heads;
   to["share_embeddings_and_output_weights"] = ConfigNode::Bool(request.has_tied_output);
-  to["make_vocab_size_divisible_by"] = ConfigNode::Int(Divisor(request.vocab_rows));
+  to["make_vocab_size_divisible_by"] = ConfigNode::Int(static_cast<int64_t>(VocabularyDivisor(request.vocab_rows)));
   if (request.fixes_rows) to["override_vocab_size"] = ConfigNode::Int(static_cast<int64_t>(request.vocab_rows));
   switch (request.dtype) {
     case DType::kBF16:

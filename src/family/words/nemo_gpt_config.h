@@ -15,6 +15,9 @@ struct NemoGptRequest {
   bool has_tied_output = false;
   DType dtype = DType::kF32;
 };
+// make_vocab_size_divisible_by: the largest power of two, up to 128, that divides the rows. NeMo then pads to none.
+uint64_t VocabularyDivisor(uint64_t rows);
+
 // All keys of NeMo v2.0.0's megatron_llama_config.yaml, which all its converters start from or agree with, those of
 // `model` in their place. The tokenizer is for the caller to say.
 ConfigNode NemoGptConfig(const ConfigNode& model, const NemoGptRequest& request);

@@ -37,6 +37,7 @@ const Decoder kDecoders[] = {
     {"gemma", "hf", {}, false},  // NeMo's converter adds 1 to norms, which is not exact in every dtype
     {"gemma2", "hf"},
     {"falcon", "hf_falcon"},
+    {"falcon_old", "hf_falcon_old"},
     {"starcoder", "hf_bigcode"},
     {"starcoder2", "hf_starcoder2"},
     {"baichuan2", "hf_baichuan", DType::kBF16},
@@ -73,7 +74,7 @@ TEST_P(DecodersTest, BecomesWhatNemosConverterMakes) {
 TEST_P(DecodersTest, GoesToEveryFormatAndBack) {
   const std::string source = SourceOf(GetParam());
   for (const char* format : {"nemo", "nemo2", "torch_dist", "ckpt", "megatron", "megatron-bridge"}) {
-    const bool is_falcon = std::string_view(GetParam().hf) == "hf_falcon";
+    const bool is_falcon = std::string_view(GetParam().hf).starts_with("hf_falcon");
     const bool has_nemo2 = !is_falcon && std::string_view(GetParam().name) != "gemma2";
     if (std::string_view(format) == "nemo2" && !has_nemo2) continue;
     SCOPED_TRACE(format);
@@ -235,6 +236,8 @@ const Refused kRefused[] = {
     {"baichuan2", "num_hidden_layers", "40", "ALiBi"},
     {"falcon", "alibi", "true", "alibi: expected false, found true"},
     {"falcon", "num_ln_in_parallel_attn", "1", "num_ln_in_parallel_attn: expected 2"},
+    {"falcon", "bias", "true", "bias: expected false, found true: NeMo's Falcon leaves out biases"},
+    {"mixtral", "num_experts_per_tok", "1", "num_experts_per_tok: expected 2 or more, found 1"},
     {"starcoder", "scale_attn_weights", "false", "scale_attn_weights: expected true"},
     {"llama", "architectures", "[DeciLMForCausalLM]", "DeciLMForCausalLM"},
     {"llama", "compression_config", "{quant_method: compressed-tensors}", "compression_config: expected weights as"},
@@ -267,6 +270,56 @@ TEST(Decoders, WhatNemoCannotSayIsRefusedByName) {
     ASSERT_FALSE(conversion.ok());
     EXPECT_THAT(conversion.status(), StatusIs(conversion.status().kind(), refused.words));
   }
+}
+
+// A copy of a source whose config.json and files may be changed.
+std::string CopyOf(const std::string& name, const TempDir& temp) {
+  std::string source = temp.path() + "/hf";
+  std::filesystem::copy(Golden(fmt::format("decoders/{}/hf", name)), source);
+  for (const auto& file : std::filesystem::directory_iterator(source))
+    std::filesystem::permissions(file, std::filesystem::perms::owner_all);
+  return source;
+}
+
+// NeMo 2's and Megatron-Bridge's classes cap at 50 and 30 where a config says nothing; NeMo 1 reads the first always.
+TEST(Decoders, CapsThatAreNoneAreSaid) {
+  const TempDir temp;
+  const std::string source = CopyOf("gemma2", temp);
+  Config config = JsonOf(source + "/config.json");
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) config.root()[key] = ConfigNode::Null();
+  std::ofstream(source + "/config.json") << config.ToJson();
+  const std::pair<const char*, const char*> formats[] = {
+      {"nemo", "mcore_customization_config"}, {"nemo2", "config"}, {"megatron-bridge", "model"}};
+  for (const auto& [format, place] : formats) {
+    const std::string there = temp.path() + "/" + format, back = there + "-hf";
+    const auto conversion = PlanConversion(source, there, {.to = format});
+    ASSERT_THAT(conversion, IsOk());
+    for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+      const ConfigNode* cap = conversion->result.config->Find(fmt::format("{}.{}", place, key));
+      EXPECT_TRUE(cap != nullptr && cap->is_null()) << format << ": " << key;
+    }
+    Convert(source, there, {.to = format});
+    Convert(there, back, {.to = "hf"});
+    EXPECT_TRUE(JsonOf(back + "/config.json").root().Get("attn_logit_softcapping")->is_null()) << format;
+  }
+}
+
+// NeMo 1 pads the tokenizer's tokens: other numbers of rows are override_vocab_size.
+TEST(Decoders, RowsThatNemoWouldNotMakeAreFixed) {
+  const TempDir temp;
+  const std::string source = CopyOf("llama", temp);
+  const auto rows = [&]() -> std::optional<int64_t> {
+    const auto conversion = PlanConversion(source, temp.path() + "/out.nemo", {});
+    EXPECT_THAT(conversion, IsOk());
+    const ConfigNode* said = conversion->result.config->Find("override_vocab_size");
+    return said == nullptr ? std::nullopt : said->AsInt();
+  };
+  EXPECT_EQ(rows(), std::nullopt);
+  std::filesystem::remove(source + "/tokenizer.model");
+  EXPECT_EQ(rows(), std::nullopt);
+  std::ofstream(source + "/vocab.json") << R"({"a": 0})";
+  std::ofstream(source + "/merges.txt") << "";
+  EXPECT_EQ(rows(), 384);
 }
 
 // NeMo 2 has Llama 3.2's factor of 32; NeMo 1 has 8 built in.

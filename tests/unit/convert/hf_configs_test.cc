@@ -51,9 +51,8 @@ constexpr Model kToldByWords[] = {
      "{partial_rotary_factor: 0.5, head_dim: 4, num_attention_heads: 3, "
      "num_key_value_heads: 1}"},
     {"NemotronForCausalLM", "nemotron", "{hidden_act: gelu}"},
-    {"FalconForCausalLM", "falcon",
-     "{new_decoder_architecture: true, num_kv_heads: 1, bias: true, "
-     "tie_word_embeddings: false}"},
+    {"FalconForCausalLM", "falcon", "{new_decoder_architecture: true, num_kv_heads: 1, tie_word_embeddings: false}"},
+    {"FalconForCausalLM", "falcon", "{parallel_attn: false, multi_query: false, bias: true}"},
     {"FalconForCausalLM", "falcon", "{new_decoder_architecture: true, num_kv_heads: 2, ffn_hidden_size: 20}"},
 };
 
