@@ -198,6 +198,18 @@ class Variants(FolderCase):
             self.assertIn(f"{HASH}_vocab.json", result.stdout + result.stderr)
         self.assertFalse(os.path.exists(self.path("y.nemo")))
 
+    def test_half_a_surrogate_pair(self):
+        """Python has such a text, and no YAML file that libyaml reads."""
+        for cfg, place in (({"x": "\ud800x"}, "x"), ({"a": {"\udc00": 1}}, "a."), ({"a": ["b", "\udfff"]}, "a.1")):
+            torch.save({"state_dict": {"w": torch.ones(2)}, "hyper_parameters": {"cfg": cfg}, "pytorch-lightning_version": "2.4.0"},
+                       self.path("x.ckpt"))
+            said = self.run_anemone("convert", self.path("x.ckpt"), self.path("x.nemo"), status=65)
+            self.assertIn(f"{place}", said)
+            self.assertIn("expected text that YAML can hold, found half a surrogate pair", said)
+            self.assertFalse(os.path.exists(self.path("x.nemo")))
+            self.run_anemone("convert", self.path("x.ckpt"), self.path("x.safetensors"), "--force")
+        self.run_anemone("convert", self.path("x.ckpt"), self.path("x.nemo"), "--unset", "a")
+
     def test_ranks_as_folders(self):
         """A sharded folder is one checkpoint; a lost rank is named."""
         self.run_anemone("extract", golden("clip_pp/mcore_tp2pp2.nemo"), self.path("folder"))
