@@ -122,8 +122,9 @@ ConfigNode SizesNode(const std::vector<TowerSizes>& towers) {
   return node;
 }
 
-ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
-                      bool with_tensors) {
+Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
+  ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
+  ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, summary, whole));
   ConfigNode node = ConfigNode::Map();
   const auto text = [](const std::string& s) { return s.empty() ? ConfigNode::Null() : ConfigNode::String(s); };
   node["path"] = ConfigNode::String(checkpoint.path);
@@ -152,7 +153,7 @@ ConfigNode ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, cons
   node["artifacts"] = ArtifactsNode(checkpoint);
   node["problem"] = text(whole.misfit.ok() ? "" : whole.misfit.message());
   ConfigNode& next = node["next"] = ConfigNode::List();
-  for (const Step& step : NextSteps(checkpoint, summary, whole)) next.list.push_back(ConfigNode::String(step.command));
+  for (const Step& step : steps) next.list.push_back(ConfigNode::String(step.command));
   if (with_tensors) node["tensors"] = TensorsNode(checkpoint);
   return node;
 }
@@ -200,7 +201,9 @@ void AddWeights(const Checkpoint& checkpoint, const Summary& summary, const Whol
   }
 }
 
-std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole) {
+Result<std::string> Overview(const Checkpoint& checkpoint, const Summary& summary) {
+  ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
+  ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, summary, whole));
   std::vector<std::vector<std::string>> rows;
   const Format* format = checkpoint.format;
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
@@ -248,7 +251,7 @@ std::string Overview(const Checkpoint& checkpoint, const Summary& summary, const
                     fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
   }
   label = "next";
-  for (const Step& step : NextSteps(checkpoint, summary, whole)) {
+  for (const Step& step : steps) {
     rows.push_back({std::string(std::exchange(label, "")), fmt::format("{} ({})", step.command, step.purpose)});
   }
   if (globals().verbosity > 0) {
@@ -298,7 +301,10 @@ Result<Answer> Run(const std::string& path, const Options& options) {
     return Answer{};
   }
   const Summary summary = Summarize(checkpoint);
-  if (options.json) return Answer{.json = ToJsonNode(checkpoint, summary, WholeModelOf(checkpoint), options.tensors)};
+  if (options.json) {
+    ANEMONE_ASSIGN(ConfigNode json, ToJsonNode(checkpoint, summary, options.tensors));
+    return Answer{.json = std::move(json)};
+  }
   if (options.tree) {
     Print(ModuleTree(checkpoint));
   } else if (options.tensors) {
@@ -308,7 +314,8 @@ Result<Answer> Run(const std::string& path, const Options& options) {
       Print(fmt::format("{:>12}  {}\n", artifact.content.size, OneLine(artifact.name)));
     }
   } else {
-    Print(Overview(checkpoint, summary, WholeModelOf(checkpoint)));
+    ANEMONE_ASSIGN(const std::string overview, Overview(checkpoint, summary));
+    Print(overview);
   }
   return Answer{};
 }

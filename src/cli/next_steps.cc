@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/read_at_most.h"
 #include "cli/text.h"
 #include "format/format.h"
 #include "infer/clip_source.h"
@@ -11,19 +12,32 @@
 namespace anemone::cli {
 namespace {
 
-// A command that is proposed must work; a config is still to be given where there is none.
-bool Works(const Status& status) { return status.ok() || status.kind() == ErrorKind::kNotFound; }
+// Finds out whether commands work. A source that cannot be read says nothing of that: the failure is kept.
+class Trials {
+ public:
+  bool Works(const Status& status) {
+    if (IsReadFailure(status) && failure_.ok()) failure_ = status;
+    return status.ok();
+  }
+  // A config is still to be given where there is none.
+  bool WorksWithConfig(const Status& status) { return Works(status) || status.kind() == ErrorKind::kNotFound; }
+  const Status& failure() const { return failure_; }
 
-bool CanInfer(const Checkpoint& checkpoint, const ModelIdentity& identity) {
+ private:
+  Status failure_;
+};
+
+bool CanInfer(const Checkpoint& checkpoint, const ModelIdentity& identity, Trials& trials) {
   const Result<ClipModel> model = LoadClip(checkpoint, {}, {.model = identity});
-  return model.ok() && model->spec().has_text && model->spec().has_vision &&
-         CheckTokenizer(checkpoint, model->spec()).ok();
+  return trials.Works(model.status()) && model->spec().has_text && model->spec().has_vision &&
+         trials.Works(CheckTokenizer(checkpoint, model->spec()));
 }
 
 // The sizes of a layout by which the model can be divided: some of " --tp N --pp N".
-std::string SizesToSplit(const WholeModel& whole) {
+std::string SizesToSplit(const WholeModel& whole, Trials& trials) {
   const auto can_split = [&](const Layout& by_two, const Layout& by_three) {
-    return whole.skeleton && (SplitShards(*whole.skeleton, by_two).ok() || SplitShards(*whole.skeleton, by_three).ok());
+    return whole.skeleton && (trials.Works(SplitShards(*whole.skeleton, by_two).status()) ||
+                              trials.Works(SplitShards(*whole.skeleton, by_three).status()));
   };
   std::string sizes;
   if (can_split({.tp = 2}, {.tp = 3})) sizes += " --tp N";
@@ -34,9 +48,8 @@ std::string SizesToSplit(const WholeModel& whole) {
 // Checks that the tensors have the names and shapes that the config asks for.
 Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*whole.skeleton).status() : Status(); }
 
-}  // namespace
-
-std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole) {
+std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
+                          Trials& trials) {
   const FormatTraits& traits = TraitsOf(checkpoint);
   const std::string path = ShellWord(OneLine(checkpoint.path));
   if (!whole.misfit.ok()) return {{"anemone verify " + path, "all that is wrong"}};
@@ -45,16 +58,17 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
   const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
   if (traits.is_nemo1_archive() && is_clip) {
     std::vector<Step> steps;
-    if (Works(CanTranslate(checkpoint, "hf", known))) steps.push_back({convert + " OUT --to hf", "for transformers"});
-    if (CanInfer(checkpoint, summary.model))
+    if (trials.WorksWithConfig(CanTranslate(checkpoint, "hf", known)))
+      steps.push_back({convert + " OUT --to hf", "for transformers"});
+    if (CanInfer(checkpoint, summary.model, trials))
       steps.push_back({"anemone infer " + path + " --image IMAGE --text TEXT", "classifies pictures"});
     return steps;
   }
   const Step for_transformers = {convert + " OUT --to hf", "for transformers"};
   if (traits.is_nemo1_archive()) {
-    const bool can_leave = CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok();
+    const bool can_leave = trials.Works(CanBecome(checkpoint, ConfigLanguage::kHuggingFace));
     std::vector<Step> steps = {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"}};
-    if (const std::string sizes = SizesToSplit(whole); !sizes.empty())
+    if (const std::string sizes = SizesToSplit(whole, trials); !sizes.empty())
       steps.push_back({"anemone reshard " + path + " OUT.nemo" + sizes, "for another number of GPUs"});
     return steps;
   }
@@ -63,10 +77,10 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
   }
   const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
-  const bool can_be_hf = has_other_words && CanBecome(checkpoint, ConfigLanguage::kHuggingFace).ok();
-  const bool can_be_nemo1 = has_other_words && CanBecome(checkpoint, ConfigLanguage::kNemo1).ok();
+  const bool can_be_hf = has_other_words && trials.Works(CanBecome(checkpoint, ConfigLanguage::kHuggingFace));
+  const bool can_be_nemo1 = has_other_words && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1));
   if (IsOfMegatron(traits.language)) {
-    if (const Status fits = FitsConfig(whole); !fits.ok() && fits.kind() == ErrorKind::kCorrupt)
+    if (const Status fits = FitsConfig(whole); !trials.Works(fits) && fits.kind() == ErrorKind::kCorrupt)
       return {{"anemone verify " + path, "what does not fit the config"}};
     if (!can_be_hf && !can_be_nemo1)
       return {{convert + " OUT.safetensors", "the weights alone: the config is not one that others have"}};
@@ -83,17 +97,26 @@ std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary
     const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
     return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
   }
-  if (is_clip && !Works(CanTranslate(checkpoint, "mcore", known))) return {};
+  if (is_clip && !trials.WorksWithConfig(CanTranslate(checkpoint, "mcore", known))) return {};
   if (is_clip) {
     // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
     const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;
     return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
   }
-  if (traits.language == ConfigLanguage::kHuggingFace && CanBecome(checkpoint, ConfigLanguage::kNemo1).ok())
+  if (traits.language == ConfigLanguage::kHuggingFace && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1)))
     return {{convert + " OUT.nemo", "for NeMo"}};
   if (traits.is_pickle && !checkpoint.origin.is_torch_script)
     return {{convert + " OUT.safetensors", "the same without pickle"}};
   return {};
+}
+
+}  // namespace
+
+Result<std::vector<Step>> NextSteps(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole) {
+  Trials trials;
+  std::vector<Step> steps = Propose(checkpoint, summary, whole, trials);
+  if (!trials.failure().ok()) return trials.failure();
+  return steps;
 }
 
 }  // namespace anemone::cli

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "anemone/checkpoint.h"
+#include "anemone/status.h"
 #include "inspect/summary.h"
 
 namespace anemone::cli {
@@ -16,8 +17,8 @@ struct Step {
   std::string_view purpose;
 };
 
-// Commands that work; none where there is nothing to propose.
-std::vector<Step> NextSteps(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole);
+// Commands that work; none where there is nothing to propose. Errors: as reading.
+Result<std::vector<Step>> NextSteps(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole);
 
 }  // namespace anemone::cli
 

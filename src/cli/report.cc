@@ -73,8 +73,9 @@ Status Run(Options& options) {
   for (size_t i = 0; i < checkpoints.size(); ++i) {
     const Checkpoint& checkpoint = checkpoints[i];
     ConfigNode& next = data["checkpoints"].list[i]["next"] = ConfigNode::List();
-    for (const Step& step : NextSteps(checkpoint, Summarize(checkpoint), WholeModelOf(checkpoint)))
-      next.list.push_back(ConfigNode::String(step.command));
+    ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
+    ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, Summarize(checkpoint), whole));
+    for (const Step& step : steps) next.list.push_back(ConfigNode::String(step.command));
   }
   ANEMONE_TRY(WritePage(kReportPage, std::move(data), options.output, options.force));
   if (globals().verbosity >= 0) Print(fmt::format("wrote {}\n", OneLine(options.output)));

@@ -27,7 +27,7 @@ Status CheckNemo1Words(const Config& config) {
 
 Result<ConfigNode> Nemo1ConfigOf(const Checkpoint& checkpoint) {
   ANEMONE_ASSIGN(ConfigNode config, ToNemo1Config(checkpoint.config->root()));
-  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsLlavaJson);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(checkpoint, IsLlavaJson));
   ConfigNode* seeing = config.Get("mm_cfg");
   if (!kept || seeing == nullptr) return config;
   ConfigNode& encoder = (*seeing)["vision_encoder"];

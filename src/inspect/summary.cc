@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "anemone/value.h"
+#include "base/read_at_most.h"
 #include "edit/model_class.h"
 #include "family/family.h"
 #include "family/words/config_languages.h"
@@ -116,9 +117,10 @@ std::string Summary::family() const { return model.family == nullptr ? std::stri
 
 std::string Summary::dialect() const { return model.dialect == nullptr ? std::string() : model.dialect->name; }
 
-WholeModel WholeModelOf(const Checkpoint& checkpoint) {
+Result<WholeModel> WholeModelOf(const Checkpoint& checkpoint) {
   WholeModel model;
   Result<Checkpoint> merged = MergedSkeleton(checkpoint);
+  if (IsReadFailure(merged.status())) return merged.status();
   if (merged.ok()) {
     model.skeleton = *std::move(merged);
   } else if (merged.status().kind() == ErrorKind::kCorrupt && checkpoint.origin.part_of.empty()) {

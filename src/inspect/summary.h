@@ -51,7 +51,8 @@ struct WholeModel {
   Status misfit;  // why the ranks do not fit together; all of them are counted then. One rank alone misfits nothing.
 };
 // Reads no weights. A checkpoint that no table knows is counted as it is stored.
-WholeModel WholeModelOf(const Checkpoint& checkpoint);
+// Errors: as reading.
+Result<WholeModel> WholeModelOf(const Checkpoint& checkpoint);
 // "projector": the parts that are stored, where others are not; else "".
 std::string PartsAlone(const Summary& summary);
 

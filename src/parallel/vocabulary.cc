@@ -63,15 +63,16 @@ int StatedExpertParallel(const Checkpoint& checkpoint) {
   return static_cast<int>(std::clamp<uint64_t>(stated, 1, 4096));
 }
 
-std::optional<uint64_t> CountTokens(const Checkpoint& checkpoint) {
+Result<std::optional<uint64_t>> CountTokens(const Checkpoint& checkpoint) {
   const ConfigNode* tokenizer = checkpoint.config ? checkpoint.config->root().Get("tokenizer") : nullptr;
   for (const std::string_view key : {"model", "tokenizer_model", "vocab_file"}) {
     const ConfigNode* node = tokenizer == nullptr ? nullptr : tokenizer->Get(key);
     const Artifact* file = FollowReference(node, checkpoint.artifacts);
-    const auto count = file == nullptr ? std::nullopt : CountTokensIn(file->content, file->name);
+    if (file == nullptr) continue;
+    ANEMONE_ASSIGN(const std::optional<uint64_t> count, CountTokensIn(file->content, file->name));
     if (count) return count;
   }
-  return std::nullopt;
+  return std::optional<uint64_t>();
 }
 
 }  // namespace anemone

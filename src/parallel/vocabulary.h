@@ -28,8 +28,9 @@ int StatedTensorParallel(const Checkpoint& checkpoint);
 int StatedExpertParallel(const Checkpoint& checkpoint);
 
 // The tokens of the tokenizer whose file the config names: a SentencePiece model's pieces, or the entries of a
-// vocabulary in JSON. Tokens that NeMo adds when it loads them are not counted. nullopt without such a file.
-std::optional<uint64_t> CountTokens(const Checkpoint& checkpoint);
+// vocabulary in JSON. Tokens that NeMo adds when it loads them are not counted. nullopt without such a file. Errors: as
+// reading.
+Result<std::optional<uint64_t>> CountTokens(const Checkpoint& checkpoint);
 
 }  // namespace anemone
 

@@ -39,7 +39,7 @@ Result<uint64_t> TokensIn(const Tensor& table, std::optional<uint64_t> tokenizer
 Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const Checkpoint& checkpoint, int tp,
                   ModelSymbols* dims) {
   std::map<std::string, uint64_t> tokens;
-  const std::optional<uint64_t> tokenizer = CountTokens(checkpoint);
+  ANEMONE_ASSIGN(const std::optional<uint64_t> tokenizer, CountTokens(checkpoint));
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     const auto hit = naming.Match(item.name, prefix);
     if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab ||
@@ -95,7 +95,8 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
     ANEMONE_ASSIGN(Tensor table, WithVocabRows(*item.tensor(), rows));
     ANEMONE_TRY(padded.Add(item.name, std::move(table)));
     dims->Set(InTower(row.tower, "padded_vocab"), rows);
-    if (rows == before && vocab == before && was_tp > tp && !CountTokens(*checkpoint)) {
+    ANEMONE_ASSIGN(const std::optional<uint64_t> tokens, CountTokens(*checkpoint));
+    if (rows == before && vocab == before && was_tp > tp && !tokens) {
       checkpoint->notes.push_back(
           fmt::format("{}: keeps its {} rows, as nothing says how many of them are tokens", item.name, rows));
     }

@@ -270,7 +270,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   }
   ANEMONE_ASSIGN(const BertHeads heads, HeadsIn(symbols));
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("vocab"));
-  const std::optional<Config> kept = KeptHfConfig(source, IsBertJson);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsBertJson));
   ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
   Result<ConfigNode> json = HfBertConfig(model, kept ? &kept->root() : nullptr, heads, rows.rows, DTypeOf(source));
   if (!json.ok()) return json.status().In(name);

@@ -24,16 +24,17 @@ uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
 
 // A model's own config that came along inside a .nemo, as long as what NeMo's says is still the same model. Its dtype
 // is that of the weights as they are now.
-std::optional<Config> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {
-  std::optional<Config> config = source.config ? ReadKeptConfig(source, file) : std::nullopt;
-  if (!config) return std::nullopt;
+Result<std::optional<Config>> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {
+  if (!source.config) return std::optional<Config>();
+  ANEMONE_ASSIGN(std::optional<Config> config, ReadKeptConfig(source, file));
+  if (!config) return std::optional<Config>();
   const Result<ClipArchitecture> spec = ReadClipArchitecture(*config, false);
-  if (!spec.ok() || spec->vocab != vocab) return std::nullopt;
+  if (!spec.ok() || spec->vocab != vocab) return std::optional<Config>();
   const bool agrees =
       NemoConfigFromHparams(*source.config, source.config_name, *spec, file, NemoClipKind::kMcore, nullptr).ok();
-  if (!agrees) return std::nullopt;
+  if (!agrees) return std::optional<Config>();
   SetHuggingFaceDType(config->root(), DTypeOf(source));
-  return *std::move(config);
+  return config;
 }
 
 PixelRules RulesOf(const Checkpoint& source, const Dialect& dialect) {
@@ -82,7 +83,7 @@ Result<Target> PlainTarget(const Checkpoint& source, ClipArchitecture spec, cons
   // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
   if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
   target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
-  target.config = KeptConfig(source, target.config_name, vocab);
+  ANEMONE_ASSIGN(target.config, KeptConfig(source, target.config_name, vocab));
   if (target.config) return target;
   if (hugging_face && !spec.tokenizer.empty()) {
     target.notes.push_back(

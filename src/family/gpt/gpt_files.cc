@@ -69,7 +69,8 @@ Status CompleteLanguageModel(const Checkpoint& source, std::string_view hf_class
                                        &result->notes));
     constexpr const char* kGeneration = "generation_config.json";
     if (!CameAlong(source, "config.json")) {
-      SetSpecialIds(SpecialIdsOf(result->artifacts), &root);
+      ANEMONE_ASSIGN(const SpecialIds ids, SpecialIdsOf(result->artifacts));
+      SetSpecialIds(ids, &root);
     } else if (!CameAlong(source, kGeneration)) {
       std::erase_if(result->artifacts, [](const Artifact& artifact) { return artifact.name == kGeneration; });
     }

@@ -108,7 +108,7 @@ Result<HfModel> HfModelOf(const Checkpoint& source, const ConfigNode& model, con
     made.vocab_rows = rows.rows;
     return made;
   };
-  const std::optional<Config> kept = KeptHfConfig(source, HasKnownClass);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, HasKnownClass));
   const bool is_asked_class =
       kept && (request.architecture == nullptr || request.architecture == FindHfArchitecture(kept->root()));
   if (is_asked_class) {

@@ -48,9 +48,8 @@ std::optional<VocabularyEvidence> RowsIn(const std::optional<Config>& config_jso
 Result<VocabularyChoice> ChooseHfVocabulary(const Checkpoint& source, uint64_t stored, const TranslateOptions& options,
                                             std::optional<VocabularyEvidence> config) {
   const ConfigNode tokenizer = NemoTokenizerOf(source);
-  VocabularyFacts facts{.stored = stored,
-                        .config = std::move(config),
-                        .tokenizer = CountTokenizer(tokenizer.is_map() ? &tokenizer : nullptr, source.artifacts)};
+  VocabularyFacts facts{.stored = stored, .config = std::move(config)};
+  ANEMONE_ASSIGN(facts.tokenizer, CountTokenizer(tokenizer.is_map() ? &tokenizer : nullptr, source.artifacts));
   if (options.vocab_rows) facts.asked = VocabularyEvidence{*options.vocab_rows, "vocab_size"};
   if (source.config && !IsNemo2Config(source.config->root())) facts.multiple = MultipleOf(ModelNode(*source.config));
   return ChooseVocabulary(facts);

@@ -195,7 +195,7 @@ Result<Checkpoint> LanguageOf(const Checkpoint& checkpoint) {
     ANEMONE_ASSIGN(ConfigNode text, TextConfigOf(whole));
     language.config = Config(std::move(text));
   }
-  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsAnyLlavaJson);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(checkpoint, IsAnyLlavaJson));
   if (!kept) return language;
   ANEMONE_ASSIGN(const ConfigNode whole, InHfWords(kept->root()));
   ANEMONE_ASSIGN(const ConfigNode text, TextConfigOf(whole));
@@ -222,7 +222,7 @@ Result<VisionConfig> VisionConfigOf(const Checkpoint& checkpoint) {
     const ConfigNode& said = WordAt(ModelNode(*checkpoint.config), place);
     if (said.is_map()) return VisionConfig{WholeTower(said), place};
   }
-  const std::optional<Config> kept = KeptHfConfig(checkpoint, IsAnyLlavaJson);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(checkpoint, IsAnyLlavaJson));
   if (!IsLlava(checkpoint) && !kept) return VisionConfig();
   const ConfigNode& root = IsLlava(checkpoint) ? checkpoint.config->root() : kept->root();
   ANEMONE_ASSIGN(const ConfigNode json, InHfWords(root));

@@ -72,9 +72,10 @@ Result<ConfigNode> InWordsOf(const Dialect& to, const Checkpoint& source, Config
     if (vision != nullptr && vision->is_map()) vision->Erase("_name_or_path");
     return json;
   }
-  const std::optional<Config> kept =
-      IsLlava(source) ? source.config
-                      : KeptHfConfig(source, [](const ConfigNode& root) { return IsOwnLlavaJson(root); });
+  std::optional<Config> kept = source.config;
+  if (!IsLlava(source)) {
+    ANEMONE_ASSIGN(kept, KeptHfConfig(source, [](const ConfigNode& root) { return IsOwnLlavaJson(root); }));
+  }
   const ConfigNode known = TowerOfName(tower), vision = WholeTower(WordAt(json, "vision_config"));
   for (const char* key : {"hidden_size", "num_hidden_layers", "patch_size", "image_size"}) {
     const ConfigNode& size = WordAt(vision, key);
@@ -108,7 +109,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(source));
   // Of whatever layout, it is a Llama's spelling.
   ANEMONE_ASSIGN(Target target, GptTarget(language, from, *NevaFamily().FindDialect("hf"), options, symbols));
-  std::optional<Config> kept = KeptHfConfig(source, IsAnyLlavaJson);
+  ANEMONE_ASSIGN(std::optional<Config> kept, KeptHfConfig(source, IsAnyLlavaJson));
   LlavaRequest request{.text = target.config->root()};
   ANEMONE_ASSIGN(request.rows, target.symbols.Get("vocab"));
   request.any_projector = to.name == kOwnDialect;
@@ -137,7 +138,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
     ANEMONE_TRY(CheckTowerSizes(named, symbols));
     request.vision = &known;
   }
-  request.image_token = TokenIdIn(source.artifacts, "<image>");
+  ANEMONE_ASSIGN(request.image_token, TokenIdIn(source.artifacts, "<image>"));
   ANEMONE_ASSIGN(ConfigNode json, LlavaJson(model, std::move(request), &target.notes));
   ANEMONE_ASSIGN(json, InWordsOf(to, source, std::move(json), text("mm_cfg.vision_encoder.from_pretrained"),
                                  text("mm_cfg.mm_mlp_adapter_type"), &target.notes));
@@ -164,7 +165,8 @@ Result<Target> BetweenLayouts(const Checkpoint& source, const Dialect& from, con
           fmt::format("mm_projector_type: expected mlp2x_gelu, as transformers' LLaVA computes, found {}", projector));
     }
     const int64_t said = WordAt(json, kImageTokenKey).AsInt().value_or(kPublishedImageToken);
-    const int64_t image = TokenIdIn(source.artifacts, "<image>").value_or(said);
+    ANEMONE_ASSIGN(const std::optional<int64_t> found, TokenIdIn(source.artifacts, "<image>"));
+    const int64_t image = found.value_or(said);
     json["image_token_index"] = ConfigNode::Int(image);
     ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
     if (image >= static_cast<int64_t>(rows)) {
@@ -305,7 +307,7 @@ Result<Target> NevaTarget(const Checkpoint& source, const Dialect& from, const D
 
 Result<const Dialect*> ChooseNevaDialect(const Checkpoint& source, const TranslateOptions&, ConfigLanguage language) {
   if (language != ConfigLanguage::kHuggingFace) return NevaFamily().FindDialect("mcore");
-  const std::optional<Config> kept = KeptHfConfig(source, IsAnyLlavaJson);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsAnyLlavaJson));
   if (kept && IsOwnLlavaJson(kept->root())) return NevaFamily().FindDialect("hf");
   const std::string version =
       kept ? WordAt(kept->root(), "transformers_version").AsString().value_or("") : std::string();

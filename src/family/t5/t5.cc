@@ -275,7 +275,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(source, {}, &name));
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("encoder.vocab"));
-  const std::optional<Config> kept = KeptHfConfig(source, IsT5Json);
+  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsT5Json));
   ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
   Result<ConfigNode> json = HfT5Config(model, kept ? &kept->root() : nullptr, rows.rows, DTypeOf(source));
   if (!json.ok()) return json.status().In(name);

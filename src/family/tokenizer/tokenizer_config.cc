@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/read_at_most.h"
 #include "config/nodes.h"
 #include "container/sentencepiece_model.h"
 #include "family/tokenizer/tokenizer_files.h"
@@ -32,6 +33,15 @@ Result<Config> ReadJson(const Artifact& file) {
   const auto text = file.content.ReadAll(kMaxFileBytes);
   if (!text.ok()) return text.status().In(file.name);
   return Config::ParseJson(*text, file.name);
+}
+
+// nullopt: it is damaged.
+Result<std::optional<Config>> ReadIfJson(const Artifact& file) {
+  Result<std::optional<std::string>> text = ReadAtMost(file.content, kMaxFileBytes);
+  if (!text.ok()) return text.status().In(file.name);
+  if (!*text) return std::optional<Config>();
+  Result<Config> config = Config::ParseJson(**text, file.name);
+  return config.ok() ? std::optional(*std::move(config)) : std::nullopt;
 }
 
 // ---- special tokens, in transformers' words ----
@@ -275,7 +285,7 @@ std::optional<int64_t> AddedId(const ConfigNode& tokenizer_config, std::string_v
 
 }  // namespace
 
-SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts) {
+Result<SpecialIds> SpecialIdsOf(const std::vector<Artifact>& artifacts) {
   const auto file = [&](std::string_view wanted) {
     const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const Artifact& artifact) {
       return TokenizerFileName(artifact.name) == wanted;
@@ -285,8 +295,8 @@ SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts) {
   SpecialIds ids;
   const Artifact* config_file = file("tokenizer_config.json");
   if (config_file == nullptr) return ids;
-  const Result<Config> config = ReadJson(*config_file);
-  if (!config.ok()) return ids;
+  ANEMONE_ASSIGN(const std::optional<Config> config, ReadIfJson(*config_file));
+  if (!config) return ids;
   for (const auto& [role, id] :
        {std::pair{"bos_token", &ids.begin}, {"eos_token", &ids.end}, {"pad_token", &ids.pad}}) {
     const ConfigNode* node = config->root().Get(role);
@@ -297,25 +307,26 @@ SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts) {
   return ids;
 }
 
-std::optional<int64_t> TokenIdIn(const std::vector<Artifact>& artifacts, std::string_view token) {
+Result<std::optional<int64_t>> TokenIdIn(const std::vector<Artifact>& artifacts, std::string_view token) {
   for (const Artifact& file : artifacts) {
     if (TokenizerFileName(file.name) != "tokenizer_config.json") continue;
-    const Result<Config> config = ReadJson(file);
-    if (const auto id = config.ok() ? AddedId(config->root(), token) : std::nullopt) return id;
+    ANEMONE_ASSIGN(const std::optional<Config> config, ReadIfJson(file));
+    if (const auto id = config ? AddedId(config->root(), token) : std::nullopt) return id;
   }
   for (const Artifact& file : artifacts) {
     if (!file.name.ends_with(".model")) continue;
-    const auto text = file.content.ReadAll(kMaxFileBytes);
-    const auto model = text.ok() ? ReadSentencePieceModel(*text) : Result<SentencePieceModel>(text.status());
+    ANEMONE_ASSIGN(const std::optional<std::string> text, ReadAtMost(file.content, kMaxFileBytes));
+    if (!text) continue;
+    const Result<SentencePieceModel> model = ReadSentencePieceModel(*text);
     if (const auto id = model.ok() ? model->Find(token) : std::nullopt) return id;
   }
-  return std::nullopt;
+  return std::optional<int64_t>();
 }
 
-void AddGenerationConfig(std::vector<Artifact>* artifacts) {
-  if (FindFile(*artifacts, kGenerationConfig) != nullptr) return;
-  const SpecialIds ids = SpecialIdsOf(*artifacts);
-  if (!ids.begin && !ids.end) return;
+Status AddGenerationConfig(std::vector<Artifact>* artifacts) {
+  if (FindFile(*artifacts, kGenerationConfig) != nullptr) return {};
+  ANEMONE_ASSIGN(const SpecialIds ids, SpecialIdsOf(*artifacts));
+  if (!ids.begin && !ids.end) return {};
   ConfigNode config = ConfigNode::Map();
   config["_from_model_config"] = ConfigNode::Bool(true);
   for (const auto& [key, id] :
@@ -324,6 +335,7 @@ void AddGenerationConfig(std::vector<Artifact>* artifacts) {
   }
   config["transformers_version"] = TextNode("4.44.2");
   PutJson(kGenerationConfig, std::move(config), artifacts);
+  return {};
 }
 
 }  // namespace anemone

@@ -33,8 +33,8 @@ Status AddByteBpe(const ConfigNode& tokenizer, const Artifact& vocabulary, const
 // A BERT's words.
 Status AddWordPieces(const ConfigNode& tokenizer, const ByteRange& words, std::vector<Artifact>* artifacts);
 
-// Where there is none: with the ids of the tokenizer among `artifacts`.
-void AddGenerationConfig(std::vector<Artifact>* artifacts);
+// Where there is none: with the ids of the tokenizer among `artifacts`. Errors: as reading.
+Status AddGenerationConfig(std::vector<Artifact>* artifacts);
 
 }  // namespace anemone
 

@@ -264,8 +264,7 @@ Status TokenizerToHuggingFace(const ConfigNode* tokenizer, const HfTokenizerRequ
   } else {
     notes->push_back(WhatToGive("the checkpoint names none"));
   }
-  AddGenerationConfig(artifacts);
-  return {};
+  return AddGenerationConfig(artifacts);
 }
 
 Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::vector<Artifact>* artifacts,
@@ -276,7 +275,9 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
   // Llama 3's own tokenizer.model, and others, are no SentencePiece models.
   const Artifact* file = row.file.empty() ? nullptr : FindFile(*artifacts, row.file);
   std::optional<uint64_t> own;
-  if (file != nullptr) own = CountTokensIn(file->content, file->name);
+  if (file != nullptr) {
+    ANEMONE_ASSIGN(own, CountTokensIn(file->content, file->name));
+  }
   if (!own) file = nullptr;
   ConfigNode node = Config::ParseYaml(file == nullptr ? kByName : kByPieces, "tokenizer")->root();
   const std::string_view more = file == nullptr && !row.file.empty() ? std::string_view() : row.more;
@@ -288,7 +289,8 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
   if (file != nullptr) {
     ANEMONE_ASSIGN(const std::string member, MemberName(file->content, file->name));
     reference = std::string(kNemoReference) + member;
-    if (const auto all = CountTokenizer(nullptr, *artifacts); row.file == kPieces && all && all->rows > *own) {
+    ANEMONE_ASSIGN(const std::optional<VocabularyEvidence> all, CountTokenizer(nullptr, *artifacts));
+    if (row.file == kPieces && all && all->rows > *own) {
       notes->push_back(fmt::format("tokenizer: NeMo 1 sees the {} tokens of {}, not the {} of {}", *own, row.file,
                                    all->rows, all->source));
     }

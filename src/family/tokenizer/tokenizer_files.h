@@ -51,14 +51,15 @@ struct HfTokenizerRequest {
 Status TokenizerToHuggingFace(const ConfigNode* tokenizer, const HfTokenizerRequest& request,
                               std::vector<Artifact>* artifacts, std::vector<std::string>* notes);
 
-// The ids that a Hugging Face folder's tokenizer begins and ends a text with.
+// The ids that a Hugging Face folder's tokenizer begins and ends a text with. Errors: as reading.
 struct SpecialIds {
   std::optional<int64_t> begin, end, pad;
 };
-SpecialIds SpecialIdsOf(const std::vector<Artifact>& artifacts);
+Result<SpecialIds> SpecialIdsOf(const std::vector<Artifact>& artifacts);
 
-// The id of a token among the tokenizer's files, of either side; nullopt: none of them has it.
-std::optional<int64_t> TokenIdIn(const std::vector<Artifact>& artifacts, std::string_view token);
+// The id of a token among the tokenizer's files, of either side; nullopt: none of them has it. Errors: as
+// reading.
+Result<std::optional<int64_t>> TokenIdIn(const std::vector<Artifact>& artifacts, std::string_view token);
 
 struct NemoTokenizerRequest {
   std::string architecture;  // config.json's

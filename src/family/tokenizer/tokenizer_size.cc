@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/read_at_most.h"
 #include "container/sentencepiece_model.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_files.h"
@@ -144,42 +145,46 @@ const Counter* CounterOf(std::string_view name) {
 }
 
 // Tokens that NeMo adds behind a model's own [NeMo common/tokenizers/sentencepiece_tokenizer.py, add_special_tokens].
-uint64_t CountAddedByNemo(const ConfigNode& tokenizer, const ByteRange& content) {
+Result<uint64_t> CountAddedByNemo(const ConfigNode& tokenizer, const ByteRange& content) {
   const std::vector<std::string> special = SpecialTokensOf(tokenizer);
-  if (special.empty()) return 0;
-  const auto text = content.ReadAll(kMaxFileBytes);
-  const auto model = text.ok() ? ReadSentencePieceModel(*text) : Result<SentencePieceModel>(text.status());
+  if (special.empty()) return uint64_t{0};
+  ANEMONE_ASSIGN(const std::string text, content.ReadAll(kMaxFileBytes));
+  const Result<SentencePieceModel> model = ReadSentencePieceModel(text);
   return static_cast<uint64_t>(std::count_if(
       special.begin(), special.end(), [&](const std::string& token) { return !model.ok() || !model->Find(token); }));
 }
 
-std::optional<VocabularyEvidence> CountNemo(const ConfigNode& tokenizer, const std::vector<Artifact>& artifacts) {
+Result<std::optional<VocabularyEvidence>> CountNemo(const ConfigNode& tokenizer,
+                                                    const std::vector<Artifact>& artifacts) {
+  constexpr std::optional<VocabularyEvidence> kUnknown;
   const ConfigNode* library = tokenizer.Get("library");
   // By name, a tokenizer has tokens that its vocabulary file lacks.
-  if (library != nullptr && library->AsString() == "huggingface") return std::nullopt;
+  if (library != nullptr && library->AsString() == "huggingface") return kUnknown;
   for (const char* key : {"model", "vocab_file"}) {
     const Artifact* file = FindNemoFile(tokenizer.Get(key), artifacts);
-    const auto count = file == nullptr ? std::nullopt : CountTokensIn(file->content, file->name);
+    if (file == nullptr) continue;
+    ANEMONE_ASSIGN(const std::optional<uint64_t> count, CountTokensIn(file->content, file->name));
     if (!count) continue;
-    return VocabularyEvidence{*count + CountAddedByNemo(tokenizer, file->content),
-                              std::string(WithoutMemberPrefix(file->name))};
+    ANEMONE_ASSIGN(const uint64_t added, CountAddedByNemo(tokenizer, file->content));
+    return std::optional(VocabularyEvidence{*count + added, std::string(WithoutMemberPrefix(file->name))});
   }
-  return std::nullopt;
+  return kUnknown;
 }
 
 uint64_t RoundUp(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 }  // namespace
 
-std::optional<uint64_t> CountTokensIn(const ByteRange& content, std::string_view name) {
-  auto text = content.ReadAll(kMaxFileBytes);
-  if (!text.ok()) return std::nullopt;
+Result<std::optional<uint64_t>> CountTokensIn(const ByteRange& content, std::string_view name) {
+  ANEMONE_ASSIGN(std::optional<std::string> text, ReadAtMost(content, kMaxFileBytes));
+  if (!text) return std::optional<uint64_t>();
   if (const Counter* counter = CounterOf(name)) return counter->count(*text);
   // NeMo takes a vocabulary under any name.
   return text->starts_with('{') ? CountMap(*text) : CountPieces(*text);
 }
 
-std::optional<VocabularyEvidence> CountTokenizer(const ConfigNode* tokenizer, const std::vector<Artifact>& artifacts) {
+Result<std::optional<VocabularyEvidence>> CountTokenizer(const ConfigNode* tokenizer,
+                                                         const std::vector<Artifact>& artifacts) {
   VocabularyEvidence found;
   bool is_whole = false, names_added = false;
   for (const Artifact& artifact : artifacts) {
@@ -187,13 +192,14 @@ std::optional<VocabularyEvidence> CountTokenizer(const ConfigNode* tokenizer, co
     const Counter* counter = name.empty() ? nullptr : CounterOf(name);
     if (counter == nullptr) continue;
     names_added = names_added || name != "vocab.json";
-    const auto count = CountTokensIn(artifact.content, name);
+    ANEMONE_ASSIGN(const std::optional<uint64_t> count, CountTokensIn(artifact.content, name));
     if (!count) continue;
     is_whole = is_whole || counter->is_whole;
     if (*count > found.rows) found = {*count, std::string(name)};
   }
-  if (is_whole && names_added) return found;
-  return tokenizer == nullptr || !tokenizer->is_map() ? std::nullopt : CountNemo(*tokenizer, artifacts);
+  if (is_whole && names_added) return std::optional(std::move(found));
+  if (tokenizer == nullptr || !tokenizer->is_map()) return std::optional<VocabularyEvidence>();
+  return CountNemo(*tokenizer, artifacts);
 }
 
 Result<VocabularyChoice> ChooseVocabulary(const VocabularyFacts& facts) {

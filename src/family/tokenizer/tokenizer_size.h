@@ -21,14 +21,15 @@ struct VocabularyEvidence {
 
 // One more than the highest id in a tokenizer's file: a SentencePiece model, tokenizer.json, vocab.json, vocab.txt,
 // added_tokens.json, or the added tokens in tokenizer_config.json. The end of `name` tells which; another name, a map
-// of ids or a SentencePiece model. nullopt for what is none of these.
-std::optional<uint64_t> CountTokensIn(const ByteRange& content, std::string_view name);
+// of ids or a SentencePiece model. nullopt for what is none of these. Errors: as reading.
+Result<std::optional<uint64_t>> CountTokensIn(const ByteRange& content, std::string_view name);
 
 // The tokens of the whole tokenizer, added ones included. `artifacts` have a Hugging Face folder's files, by their own
 // names or below `context/nemo_tokenizer/` or `tokenizer/`; or `tokenizer`, NeMo 1's config of it, refers to a
 // SentencePiece model or a vocabulary among them. nullopt where neither tells all tokens: a tokenizer that is known by
-// its name only, a vocabulary without its added tokens.
-std::optional<VocabularyEvidence> CountTokenizer(const ConfigNode* tokenizer, const std::vector<Artifact>& artifacts);
+// its name only, a vocabulary without its added tokens. Errors: as reading.
+Result<std::optional<VocabularyEvidence>> CountTokenizer(const ConfigNode* tokenizer,
+                                                         const std::vector<Artifact>& artifacts);
 
 // What is known of a vocabulary table.
 struct VocabularyFacts {

@@ -27,8 +27,7 @@ WAYS = {how: status for status, ways in {  # how a command ends after each way t
 SLOW = {"body": RIGHT, "500-on": UNAVAILABLE, "reset-on": UNAVAILABLE}  # half a minute of waiting each
 HARMLESS_AT_FIRST = ("200", "nosize", "tagged", "changed-on")  # a file's first answer may be all of it, and of any version
 HARMLESS_LATER = ("unversioned", )  # If-Range asked for the version
-ADVISES = ("inspect", )  # reads once more to find out what to propose: what it says of the file stands by then
-EVERY = ("half", "changed-on")
+EVERY = ("400", "changed-on")
 RUNS_AT_ONCE = 40  # most of them wait
 ALL = bool(os.environ.get("ANEMONE_TEST_ALL_FAULTS"))
 
@@ -104,7 +103,7 @@ class Faults(RemoteCase):
         old, new = self.expected[name]
         status = (WAYS | SLOW)[how]
         if result == old:
-            good = not fault or status == RIGHT or name in ADVISES or "absent" in fault or how in (HARMLESS_AT_FIRST if "first" in fault else HARMLESS_LATER)
+            good = not fault or status == RIGHT or "absent" in fault or how in (HARMLESS_AT_FIRST if "first" in fault else HARMLESS_LATER)
         elif result == new:
             good = "first" in fault and how == "changed-on"
         else:

@@ -196,7 +196,7 @@ TEST(TokenizerFiles, PiecesAndNemosSpecialTokens) {
   EXPECT_EQ(config.Find("added_tokens_decoder.6.content")->AsString(), "<extra>");
   EXPECT_EQ(config.Find("added_tokens_decoder.3.content")->AsString(), "a");
   EXPECT_EQ(ContentOf(files, "added_tokens.json"), "{\n  \"<extra>\": 6,\n  \"<pad>\": 5\n}\n");
-  const SpecialIds ids = SpecialIdsOf(files);
+  ANEMONE_ASSERT_ASSIGN(const SpecialIds ids, SpecialIdsOf(files));
   EXPECT_EQ(ids.begin, 1);
   EXPECT_EQ(ids.end, 2);
   EXPECT_EQ(ids.pad, 5);
@@ -233,7 +233,8 @@ TEST(TokenizerFiles, VocabulariesOfGpt2AndBert) {
   EXPECT_THAT(NamesOf(gpt2), ElementsAre("generation_config.json", "merges.txt", "special_tokens_map.json",
                                          "tokenizer_config.json", "vocab.json"));
   EXPECT_THAT(ContentOf(gpt2, "tokenizer_config.json"), HasSubstr("GPT2Tokenizer"));
-  EXPECT_EQ(SpecialIdsOf(gpt2).end, 2);
+  ANEMONE_ASSERT_ASSIGN(const SpecialIds ids, SpecialIdsOf(gpt2));
+  EXPECT_EQ(ids.end, 2);
 
   Files bert = {File("v_vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nword\n")};
   tokenizer = Yaml("library: megatron\ntype: BertWordPieceCase\nvocab_file: nemo:v_vocab.txt\n");

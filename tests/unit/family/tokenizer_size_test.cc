@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "family/tokenizer/tokenizer_files.h"
+#include "family/words/kept_config.h"
 #include "testing/matchers.h"
 
 namespace anemone {
@@ -21,7 +23,7 @@ Artifact File(const std::string& name, std::string content) {
 }
 
 std::optional<uint64_t> Count(const std::string& name, std::string content) {
-  return CountTokensIn(File(name, std::move(content)).content, name);
+  return *CountTokensIn(File(name, std::move(content)).content, name);
 }
 
 // `count` pieces, of no other use.
@@ -58,7 +60,7 @@ TEST(TokenizerSize, WhatIsNoTokenizerHasNone) {
 TEST(TokenizerSize, AddedTokensCount) {
   const Files files = {File("context/nemo_tokenizer/tokenizer.model", Pieces(5)),
                        File("context/nemo_tokenizer/added_tokens.json", R"({"<x>": 5, "<y>": 6})")};
-  const auto found = CountTokenizer(nullptr, files);
+  ANEMONE_ASSERT_ASSIGN(const auto found, CountTokenizer(nullptr, files));
   ASSERT_TRUE(found.has_value());
   EXPECT_EQ(found->rows, 7u);
   EXPECT_EQ(found->source, "added_tokens.json");
@@ -68,7 +70,7 @@ TEST(TokenizerSize, SpecialTokensOfNemoCount) {
   const Files files = {File("0123_spm.model", Pieces(5))};
   const auto tokenizer = Config::ParseYaml(
       "library: sentencepiece\nmodel: nemo:0123_spm.model\nspecial_tokens: [a, <x>, <y>, <x>]\n", "test");
-  const auto found = CountTokenizer(&tokenizer->root(), files);
+  ANEMONE_ASSERT_ASSIGN(const auto found, CountTokenizer(&tokenizer->root(), files));
   ASSERT_TRUE(found.has_value());
   EXPECT_EQ(found->rows, 7u);
 }
@@ -76,10 +78,24 @@ TEST(TokenizerSize, SpecialTokensOfNemoCount) {
 TEST(TokenizerSize, AVocabularyBesideANameIsNotAllOfIt) {
   const Files files = {File("0123_vocab.json", R"({"a": 0, "b": 1})")};
   const auto tokenizer = Config::ParseYaml("library: huggingface\ntype: x\nmodel: nemo:0123_vocab.json\n", "test");
-  EXPECT_EQ(CountTokenizer(&tokenizer->root(), files), std::nullopt);
-  EXPECT_EQ(CountTokenizer(nullptr, {File("vocab.json", R"({"a": 0})")}), std::nullopt);
-  EXPECT_EQ(CountTokenizer(nullptr, {File("tokenizer_config.json", R"({"added_tokens_decoder": {"0": {}}})")}),
+  EXPECT_EQ(*CountTokenizer(&tokenizer->root(), files), std::nullopt);
+  EXPECT_EQ(*CountTokenizer(nullptr, {File("vocab.json", R"({"a": 0})")}), std::nullopt);
+  EXPECT_EQ(*CountTokenizer(nullptr, {File("tokenizer_config.json", R"({"added_tokens_decoder": {"0": {}}})")}),
             std::nullopt);
+}
+
+TEST(TokenizerSize, AFileThatCannotBeReadIsNotLeftAside) {
+  Artifact cut = File("tokenizer.model", Pieces(5));
+  cut.content.size += 1;
+  EXPECT_THAT(CountTokensIn(cut.content, cut.name), StatusIs(ErrorKind::kCorrupt, "truncated"));
+  EXPECT_THAT(CountTokenizer(nullptr, {cut}), StatusIs(ErrorKind::kCorrupt, "truncated"));
+  EXPECT_THAT(TokenIdIn({cut}, "a"), StatusIs(ErrorKind::kCorrupt, "truncated"));
+  cut.name = "tokenizer_config.json";
+  EXPECT_THAT(SpecialIdsOf({cut}), StatusIs(ErrorKind::kCorrupt, "truncated"));
+  cut.name = "config.json";
+  Checkpoint kept;
+  kept.artifacts = {cut};
+  EXPECT_THAT(ReadKeptConfig(kept, "config.json"), StatusIs(ErrorKind::kCorrupt, "truncated"));
 }
 
 struct Case {
