@@ -182,11 +182,13 @@ Status CheckRows(const Config& config_json, std::string_view key, uint64_t rows)
 
 // Whether NeMo 1, which counts the tokenizer's tokens, makes as many rows of them. A SentencePiece model is all that it
 // loads where there is one.
-bool RoundsTo(const Checkpoint& source, uint64_t rows) {
+Result<bool> RoundsTo(const Checkpoint& source, uint64_t rows) {
   std::optional<uint64_t> tokens;
-  if (const Artifact* pieces = source.FindArtifact("tokenizer.model"))
-    tokens = CountTokensIn(pieces->content, pieces->name);
-  if (const auto all = CountTokenizer(nullptr, source.artifacts); !tokens && all) tokens = all->rows;
+  if (const Artifact* pieces = source.FindArtifact("tokenizer.model")) {
+    ANEMONE_ASSIGN(tokens, CountTokensIn(pieces->content, pieces->name));
+  }
+  ANEMONE_ASSIGN(const std::optional<VocabularyEvidence> all, CountTokenizer(nullptr, source.artifacts));
+  if (!tokens && all) tokens = all->rows;
   const uint64_t divisor = VocabularyDivisor(rows);
   return !tokens || (*tokens + divisor - 1) / divisor * divisor == rows;
 }
@@ -202,8 +204,9 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
   ANEMONE_TRY(CheckRows(*source.config, HfKeyOf(architecture, "vocab_size"), rows).In(source.config_name));
   ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
+  ANEMONE_ASSIGN(const bool rounds, RoundsTo(source, rows));
   const NemoGptRequest request{.vocab_rows = rows,
-                               .fixes_rows = architecture.fixes_rows || !RoundsTo(source, rows),
+                               .fixes_rows = architecture.fixes_rows || !rounds,
                                .has_tied_output = tied && !architecture.unties,
                                .dtype = DTypeOf(source)};
   target.symbols.Set("tied", request.has_tied_output ? 1 : 0);
