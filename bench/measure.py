@@ -44,13 +44,18 @@ def folder(inside):
 def run(argv, environment=None, stdout=subprocess.DEVNULL):
     """Runs a program; returns (seconds, peak resident KiB). Stops the benchmark when it fails."""
     start = time.perf_counter()
+    used = usage(argv, environment, stdout)
+    return time.perf_counter() - start, used.ru_maxrss
+
+
+def usage(argv, environment=None, stdout=subprocess.DEVNULL):
+    """Runs a program; returns its resource usage. Stops the benchmark when it fails."""
     process = subprocess.Popen(argv, stdout=stdout, env={**os.environ, **(environment or {})})
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
+    _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{' '.join(argv)}: exit {process.returncode}")
-    return seconds, usage.ru_maxrss
+    return used
 
 
 def fsync(path):

@@ -16,12 +16,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     uint64_t volume = 0;
     for (const DistChunk& chunk : tensor->chunks) {
       if (chunk.location.file >= metadata->files.size()) std::abort();
-      for (size_t axis = 0; axis < tensor->shape.size(); ++axis) {
-        if (chunk.offsets[axis] + chunk.sizes[axis] > tensor->shape[axis]) std::abort();
+      for (size_t axis = 0; axis < tensor->shape->size(); ++axis) {
+        if ((*chunk.offsets)[axis] + (*chunk.sizes)[axis] > (*tensor->shape)[axis]) std::abort();
       }
-      volume += *NumElements(chunk.sizes);
+      volume += *NumElements(*chunk.sizes);
     }
-    if (volume != *NumElements(tensor->shape)) std::abort();
+    if (volume != *NumElements(*tensor->shape)) std::abort();
   }
   return 0;
 }

@@ -80,36 +80,32 @@ void AppendFile(PlanFile& to, PlanFile&& part) {
   part = {};
 }
 
-namespace {
-
-// The first segment, or slot, that ends beyond a byte.
-template <typename Part>
-size_t FindAt(const std::vector<Part>& parts, uint64_t byte) {
-  const auto ends_before = [byte](const Part& part) { return part.offset + part.size <= byte; };
-  return static_cast<size_t>(std::ranges::partition_point(parts, ends_before) - parts.begin());
+Surroundings TakeSurroundings(const PlanFile& part, PlanFile& to) {
+  const auto is_tensor = [](const Segment& segment) { return std::holds_alternative<Tensor>(segment.content); };
+  const auto tensor = std::ranges::find_if(part.segments, is_tensor);
+  const bool is_found = tensor != part.segments.end();
+  const uint64_t begin = is_found ? tensor->offset : part.size, end = is_found ? begin + tensor->size : begin;
+  const uint64_t after = part.size - end;
+  std::string text(after + begin, '\0');
+  for (const Segment& segment : part.segments) {
+    const auto* literal = std::get_if<std::string_view>(&segment.content);
+    if (literal == nullptr) continue;
+    const uint64_t at = segment.offset < begin ? after + segment.offset : segment.offset - end;
+    text.replace(at, literal->size(), *literal);
+  }
+  const std::string_view kept = to.literals.Keep(std::move(text));
+  return {kept.substr(after), kept.substr(0, after), part.crcs};
 }
 
-}  // namespace
-
-void AppendAlike(PlanFile& file, uint64_t first, uint64_t second, uint64_t size, const Tensor& tensor) {
-  const uint64_t start = file.size;
-  const size_t slot = FindAt(file.crcs, second);
-  uint64_t from = second;  // the head as it is behind the first one's tail: both then are one literal
-  while (file.size < start + size) {
-    const Segment at = file.segments[FindAt(file.segments, from + (file.size - start))];
-    if (const auto* literal = std::get_if<std::string_view>(&at.content)) {
-      const uint64_t skip = from + (file.size - start) - at.offset;
-      file.AppendKept(literal->substr(skip, std::min(at.size - skip, start + size - file.size)));
-    } else {
-      file.Append(tensor);
-      from = first;
-    }
+void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to) {
+  for (Crc32Slot slot : around.crcs) {
+    slot.offset += to.size;
+    for (uint64_t& store : slot.stores) store += to.size;
+    to.crcs.push_back(slot);
   }
-  if (slot == file.crcs.size() || file.crcs[slot].offset >= second + size) return;
-  Crc32Slot alike = file.crcs[slot];
-  alike.offset += start - second;
-  for (uint64_t& store : alike.stores) store += start - second;
-  file.crcs.push_back(alike);
+  to.AppendKept(around.before);
+  to.Append(tensor);
+  to.AppendKept(around.after);
 }
 
 uint64_t Plan::bytes_written() const {

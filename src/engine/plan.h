@@ -2,6 +2,9 @@
 #ifndef ANEMONE_ENGINE_PLAN_H_
 #define ANEMONE_ENGINE_PLAN_H_
 
+#include <string_view>
+#include <vector>
+
 #include "anemone/plan.h"
 #include "anemone/status.h"
 
@@ -11,10 +14,15 @@ namespace anemone {
 // that comes first (a tar header's) can be known before what it counts is laid out.
 void AppendFile(PlanFile& to, PlanFile&& part);
 
-// Appends what is alike at `first` and at `second`, `size` bytes each, with another tensor in it: literals, around one
-// tensor with at most one CRC. Many items of one dtype and shape share their literals, and where the two lie side by
-// side, a tail and the head behind it are one.
-void AppendAlike(PlanFile& file, uint64_t first, uint64_t second, uint64_t size, const Tensor& tensor);
+// What files of one kind have around a tensor each. The file that they are appended to keeps it once; where two follow
+// each other, the end of one and the beginning of the next are one literal.
+struct Surroundings {
+  std::string_view before, after;
+  std::vector<Crc32Slot> crcs;
+};
+// Of a file of literals around at most one tensor.
+Surroundings TakeSurroundings(const PlanFile& part, PlanFile& to);
+void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to);
 
 // The law: segments ascend, do not overlap, lie inside the file, have the size of their content; CRC ranges are covered
 // and their stores are literals; paths are relative, distinct and free of "..". Errors: Internal, naming file and byte.

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <deque>
 #include <map>
-#include <set>
 #include <unordered_map>
 
 #include "anemone/config.h"
@@ -63,17 +63,14 @@ class Presenter {
     if (Pairs(training_.node) == nullptr) training_.node = training_.graph->New(Kind::kDict);
   }
 
-  Status Present(std::vector<DistEntry> entries) {
-    for (DistEntry& entry : entries) {
-      ANEMONE_TRY(Sort(entry).In(entry.key));
-      entry = {};
-    }
+  Status Present(std::deque<DistEntry> entries) {
+    for (; !entries.empty(); entries.pop_front()) ANEMONE_TRY(Sort(entries.front()).In(entries.front().key));
     // A stack's layers stand where its first key stood, layer by layer: the order in which modules list their
     // parameters.
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      Slot& slot = slots_[i];
+    for (; !slots_.empty(); slots_.pop_front()) {
+      Slot& slot = slots_.front();
       if (!slot.stack) {
-        ANEMONE_TRY(AddWeight(slot.name, std::move(*slot.entry)));
+        ANEMONE_TRY(AddWeight(std::move(slot.name), std::move(*slot.entry)));
         continue;
       }
       for (size_t layer = 0; layer < slot.stack->layers.size(); ++layer) {
@@ -89,7 +86,7 @@ class Presenter {
   void Finish(Shard& shard, DistributedOrigin& origin) {
     shard.weights = std::move(weights_);
     if (!Pairs(training_.node)->empty()) shard.training = std::move(training_);
-    origin.layer_stacks.assign(stacks_.begin(), stacks_.end());
+    for (const auto& [prefix, stack] : stacks_) origin.layer_stacks.push_back(prefix);
     origin.has_flat_optimizer = flattened_;
     origin.has_chained_optimizer = IsChained();
   }
@@ -120,11 +117,11 @@ class Presenter {
     return SortObject(entry, std::get<Value>(entry.content));
   }
 
-  Status SortWeight(const std::string& key, const ChunkedTensor& tensor) {
+  Status SortWeight(std::string& key, const ChunkedTensor& tensor) {
     const LayerKey parts = megatron_ ? SplitStackedKey(key) : LayerKey{};
     if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
       ANEMONE_ASSIGN(Tensor whole, AssembleWhole(tensor));
-      slots_.push_back({key, std::move(whole), nullptr});
+      slots_.push_back({std::move(key), std::move(whole), nullptr});
       return {};
     }
     Stack& stack = StackOf(parts.prefix);
@@ -170,10 +167,12 @@ class Presenter {
   }
 
   Stack& StackOf(std::string_view prefix) {
-    const auto it = std::ranges::find_if(slots_, [&](const Slot& slot) { return slot.stack && slot.name == prefix; });
-    if (it != slots_.end()) return *it->stack;
-    stacks_.insert(std::string(prefix));
-    return *slots_.emplace_back(Slot{std::string(prefix), std::nullopt, std::make_shared<Stack>()}).stack;
+    const auto it = stacks_.find(prefix);
+    if (it != stacks_.end()) return *it->second;
+    const auto stack = std::make_shared<Stack>();
+    stacks_.emplace(prefix, stack);
+    slots_.push_back({std::string(prefix), std::nullopt, stack});
+    return *stack;
   }
 
   // `use` of a tensor, or of each of the experts that it holds.
@@ -188,12 +187,12 @@ class Presenter {
     return {};
   }
 
-  Status AddWeight(const std::string& name, Entry entry) {
+  Status AddWeight(std::string name, Entry entry) {
+    if (!megatron_ || !IsExpertsKey(name)) return weights_.Add(std::move(name), std::move(entry));
     if (const auto* tensor = std::get_if<Tensor>(&entry)) {
       return ForEachExpert(name, *tensor,
                            [&](const std::string& own, Tensor part) { return weights_.Add(own, std::move(part)); });
     }
-    if (!megatron_ || !IsExpertsKey(name)) return weights_.Add(name, std::move(entry));
     // An expert's extra state is one of several shards.
     const auto shard = SplitObjectKey(name);
     const bool is_one = shard && !shard->offsets.empty();
@@ -343,8 +342,8 @@ class Presenter {
   bool megatron_, listed_, flattened_ = false;
   Value training_;
   StateDict weights_;
-  std::vector<Slot> slots_;
-  std::set<std::string> stacks_;
+  std::deque<Slot> slots_;
+  std::map<std::string, std::shared_ptr<Stack>, std::less<>> stacks_;  // by prefix
   std::vector<std::pair<OptimizerKey, ChunkedTensor>> optimizer_;
   std::unordered_map<std::string, ValueRef> nested_;
 };
@@ -374,7 +373,7 @@ Result<Backend> ReadBackend(const std::vector<Artifact>& members) {
 
 // Since core 0.19 the common values are an object among the others, and there is no common.pt [core_v0.19.0
 // megatron/core/dist_checkpointing/strategies/torch.py].
-Value TakeCommonState(std::vector<DistEntry>& entries) {
+Value TakeCommonState(std::deque<DistEntry>& entries) {
   const auto common = std::ranges::find_if(entries, [](const DistEntry& entry) {
     const auto shard = SplitObjectKey(entry.key);
     return shard && shard->key == "common_state" && std::holds_alternative<Value>(entry.content);
@@ -456,7 +455,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   const std::string& name = backend->name;
   const bool megatron = !name.empty();
   std::vector<std::string> used = {std::string(kMetadata)};
-  Result<std::vector<DistEntry>> entries = std::vector<DistEntry>();
+  Result<std::deque<DistEntry>> entries = std::deque<DistEntry>();
   if (!megatron || name == "torch_dist") {
     entries = ReadTorchDist(members, used);
   } else if (name == "zarr") {

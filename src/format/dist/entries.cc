@@ -109,10 +109,12 @@ Result<Tensor> AssembleWhole(const ChunkedTensor& tensor) {
 
 Result<Tensor> AssembleLayer(const ChunkedTensor& tensor, uint64_t layer) {
   std::vector<Tensor::Tile> chunks;
-  for (const Tensor::Tile& tile : tensor.chunks) {
-    if (tile.offsets[0] != layer || tile.tensor.num_elements() == 0) continue;
-    ANEMONE_ASSIGN(Tensor thin, tile.tensor.Reshape(WithoutFirst(tile.tensor.shape())));
-    chunks.push_back({WithoutFirst(tile.offsets), std::move(thin)});
+  const auto layer_of = [](const Tensor::Tile& tile) { return tile.offsets[0]; };
+  for (auto tile = std::ranges::lower_bound(tensor.chunks, layer, {}, layer_of);
+       tile != tensor.chunks.end() && layer_of(*tile) == layer; ++tile) {
+    if (tile->tensor.num_elements() == 0) continue;
+    ANEMONE_ASSIGN(Tensor thin, tile->tensor.Reshape(WithoutFirst(tile->tensor.shape())));
+    chunks.push_back({WithoutFirst(tile->offsets), std::move(thin)});
   }
   std::optional<Shape> original;
   if (tensor.original_shape) original = WithoutFirst(*tensor.original_shape);

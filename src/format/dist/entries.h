@@ -2,6 +2,7 @@
 #ifndef ANEMONE_FORMAT_DIST_ENTRIES_H_
 #define ANEMONE_FORMAT_DIST_ENTRIES_H_
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,7 +21,7 @@ namespace anemone {
 struct ChunkedTensor {
   DType dtype = DType::kF32;
   Shape shape;
-  std::vector<Tensor::Tile> chunks;
+  std::vector<Tensor::Tile> chunks;     // by offsets
   std::optional<Shape> original_shape;  // as DistTensor's
 };
 
@@ -34,8 +35,8 @@ struct DistEntry {
 const Artifact* FindMember(const std::vector<Artifact>& members, std::string_view name);
 
 // The entries in stored order. `used` receives the names of the members they came from.
-Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used);
-Result<std::vector<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used);
+Result<std::deque<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used);
+Result<std::deque<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used);
 
 // The whole tensor, in the shape it had before it was flattened. Errors: Corrupt (overlaps, holes).
 Result<Tensor> AssembleWhole(const ChunkedTensor& tensor);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -89,53 +90,70 @@ class ItemReader final : public ByteSource {
 };
 
 struct Item {
-  size_t entry, chunk;  // chunk: npos for an object
-  DistLocation location;
-  Shape sizes;  // of the chunk
+  DistItem* item;
+  DistChunk* chunk;  // null: an object
+  const DistLocation& location() const {
+    return chunk != nullptr ? chunk->location : std::get<DistObject>(item->content).location;
+  }
 };
 
-Status ReadItem(const ByteRange& range, const Item& item, const std::shared_ptr<ItemReader>& reader, DistEntry& entry) {
+Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reader, const Item& at) {
   ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
-  if (item.chunk == std::string::npos) {
-    entry.content = std::move(file.root);
+  if (at.chunk == nullptr) {
+    std::get<DistObject>(at.item->content).value = std::move(file.root);
     return {};
   }
-  ChunkedTensor& tensor = std::get<ChunkedTensor>(entry.content);
+  const DType dtype = std::get<DistTensor>(at.item->content).dtype;
   if (file.root.node->kind != ValueNode::Kind::kTensor)
     return Corrupt("[TD-10] expected a tensor, found another object");
   const Tensor& found = *file.root.node->tensor;
-  if (found.dtype() != tensor.dtype || found.shape() != item.sizes) {
-    return Corrupt(fmt::format("[TD-10] expected {} {}, found {} {}", Name(tensor.dtype), ToString(item.sizes),
+  if (found.dtype() != dtype || found.shape() != *at.chunk->sizes) {
+    return Corrupt(fmt::format("[TD-10] expected {} {}, found {} {}", Name(dtype), ToString(*at.chunk->sizes),
                                Name(found.dtype()), ToString(found.shape())));
   }
-  ANEMONE_ASSIGN(tensor.chunks[item.chunk].tensor, reader->Take(found, reader));
+  ANEMONE_ASSIGN(at.chunk->tensor, reader->Take(found, reader));
   return {};
 }
 
 // The items of one file, in the order they lie in it.
-Status ReadItems(const Artifact& member, const std::vector<Item>& items, std::vector<DistEntry>& entries) {
+Status ReadItems(const Artifact& member, const std::vector<Item>& items) {
   const auto source = std::make_shared<ItemReader>(member);
-  for (const Item& item : items) {
-    DistEntry& entry = entries[item.entry];
+  for (const Item& at : items) {
+    const DistLocation& location = at.location();
     const uint64_t size = member.content.size;
-    if (item.location.offset > size || item.location.length > size - item.location.offset) {
-      return Corrupt(fmt::format("[TD-5] truncated: expected {} bytes at {}, found {} bytes in all",
-                                 item.location.length, item.location.offset, size))
-          .In(entry.key)
+    if (location.offset > size || location.length > size - location.offset) {
+      return Corrupt(fmt::format("[TD-5] truncated: expected {} bytes at {}, found {} bytes in all", location.length,
+                                 location.offset, size))
+          .In(at.item->key)
           .In(member.name);
     }
-    const ByteRange range{source, member.content.offset + item.location.offset, item.location.length};
-    ANEMONE_TRY(ReadItem(range, item, source, entry)
-                    .In(entry.key)
-                    .In(fmt::format("{} at {}", member.name, item.location.offset)));
+    const ByteRange range{source, member.content.offset + location.offset, location.length};
+    ANEMONE_TRY(ReadItem(range, source, at).In(at.item->key).In(fmt::format("{} at {}", member.name, location.offset)));
   }
   source->Drop();
   return {};
 }
 
+// REQUIRES: its items are read.
+DistEntry EntryOf(DistItem item) {
+  DistEntry entry{std::move(item.key), std::move(item.path), {}};
+  if (auto* object = std::get_if<DistObject>(&item.content)) {
+    entry.content = std::move(object->value);
+    return entry;
+  }
+  DistTensor& tensor = std::get<DistTensor>(item.content);
+  ChunkedTensor& chunked = entry.content.emplace<ChunkedTensor>();
+  chunked.dtype = tensor.dtype;
+  chunked.shape = *tensor.shape;
+  if (tensor.original_shape != nullptr) chunked.original_shape = *tensor.original_shape;
+  chunked.chunks.reserve(tensor.chunks.size());
+  for (DistChunk& chunk : tensor.chunks) chunked.chunks.push_back({*chunk.offsets, *std::move(chunk.tensor)});
+  return entry;
+}
+
 }  // namespace
 
-Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+Result<std::deque<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used) {
   const Artifact* index = FindMember(members, ".metadata");
   if (index == nullptr) {
     return NotFound("[TD-1] expected .metadata, found none",
@@ -147,31 +165,15 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
   if (!parsed.ok()) return parsed.status().In(".metadata");
   DistMetadata& metadata = *parsed;
 
-  std::vector<DistEntry> entries(metadata.items.size());
   std::vector<std::vector<Item>> by_file(metadata.files.size());
-  // Stands in for a chunk until its item is read.
-  ANEMONE_ASSIGN(const Tensor unread, Tensor::FromBytes(DType::kU8, {0}, {}));
-  for (size_t i = 0; i < metadata.items.size(); ++i) {
-    DistItem item = std::exchange(metadata.items[i], {});
-    entries[i].key = std::move(item.key);
-    entries[i].path = std::move(item.path);
-    if (const auto* location = std::get_if<DistLocation>(&item.content)) {
-      by_file[location->file].push_back({i, std::string::npos, *location, {}});
+  for (DistItem& item : metadata.items) {
+    if (const auto* object = std::get_if<DistObject>(&item.content)) {
+      by_file[object->location.file].push_back({&item, nullptr});
       continue;
     }
-    DistTensor& tensor = std::get<DistTensor>(item.content);
-    ChunkedTensor& chunked = entries[i].content.emplace<ChunkedTensor>();
-    chunked.dtype = tensor.dtype;
-    chunked.shape = std::move(tensor.shape);
-    chunked.original_shape = std::move(tensor.original_shape);
-    chunked.chunks.reserve(tensor.chunks.size());
-    for (size_t c = 0; c < tensor.chunks.size(); ++c) {
-      DistChunk& chunk = tensor.chunks[c];
-      chunked.chunks.push_back({std::move(chunk.offsets), unread});
-      by_file[chunk.location.file].push_back({i, c, chunk.location, std::move(chunk.sizes)});
-    }
+    for (DistChunk& chunk : std::get<DistTensor>(item.content).chunks)
+      by_file[chunk.location.file].push_back({&item, &chunk});
   }
-  metadata.items = {};
   for (size_t f = 0; f < metadata.files.size(); ++f) {
     if (by_file[f].empty()) continue;
     const Artifact* member = FindMember(members, metadata.files[f]);
@@ -180,10 +182,13 @@ Result<std::vector<DistEntry>> ReadTorchDist(const std::vector<Artifact>& member
                       "a shard of the checkpoint is missing");
     }
     used.push_back(member->name);
-    std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location.offset; });
-    ANEMONE_TRY(ReadItems(*member, by_file[f], entries));
+    std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location().offset; });
+    ANEMONE_TRY(ReadItems(*member, by_file[f]));
     by_file[f] = {};
   }
+  std::deque<DistEntry> entries;
+  for (; !metadata.items.empty(); metadata.items.pop_front())
+    entries.push_back(EntryOf(std::move(metadata.items.front())));
   return entries;
 }
 

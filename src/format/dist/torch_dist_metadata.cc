@@ -110,7 +110,7 @@ Result<uint64_t> Count(const ValueNode* node, std::string_view what) {
   return static_cast<uint64_t>(node->integer);
 }
 
-// A torch.Size or a tuple of sizes.
+// A torch.Size that was not taken, or a tuple of sizes.
 Result<Shape> ReadShape(const ValueNode* node, std::string_view what) {
   if (node != nullptr && IsCall(*node, kSize)) {
     if (node->items.empty()) return Shape{};
@@ -137,84 +137,6 @@ Result<std::string_view> ReadKey(const ValueNode* node) {
   return std::string_view(node->text);
 }
 
-// Of a stored item: its key, and the offsets of the chunk that it holds.
-std::string ItemId(std::string_view key, const Shape* offsets) {
-  std::string id(key);
-  if (offsets == nullptr) return id;
-  id += '\0';
-  for (const uint64_t offset : *offsets) id.append(reinterpret_cast<const char*>(&offset), sizeof offset);
-  return id;
-}
-
-Result<std::string> ReadItemId(const ValueNode& index) {
-  ANEMONE_ASSIGN(const ValueRef fqn, Attribute(index, "fqn"));
-  ANEMONE_ASSIGN(const std::string_view key, ReadKey(fqn));
-  ANEMONE_ASSIGN(const ValueRef offset, Attribute(index, "offset"));
-  if (IsNone(offset)) return ItemId(key, nullptr);
-  ANEMONE_ASSIGN(const Shape offsets, ReadShape(offset, "offsets"));
-  return ItemId(key, &offsets);
-}
-
-// storage_data: item → location.
-class Storage {
- public:
-  // In any order.
-  Status Add(std::string id, const ValueNode& info) {
-    auto location = ReadLocation(info);
-    if (!location.ok()) return location.status().In(id.substr(0, id.find('\0')));
-    items_.push_back({std::move(id), *location});
-    return {};
-  }
-  // REQUIRES of Find: nothing is added any more.
-  Status Sort() {
-    std::ranges::sort(items_, {}, &Item::id);
-    const auto twice = std::ranges::adjacent_find(items_, {}, &Item::id);
-    if (twice == items_.end()) return {};
-    return Corrupt("[TD-5] expected one place per chunk, found two").In(twice->id.substr(0, twice->id.find('\0')));
-  }
-  size_t size() const { return items_.size(); }
-  const DistLocation* Find(std::string_view key, const Shape* offsets) const {
-    const std::string id = ItemId(key, offsets);
-    const auto it = std::ranges::lower_bound(items_, id, {}, &Item::id);
-    return it == items_.end() || it->id != id ? nullptr : &it->location;
-  }
-  std::vector<std::string> TakeFiles() { return std::move(files_); }
-
- private:
-  struct Item {
-    std::string id;
-    DistLocation location;
-  };
-
-  Result<DistLocation> ReadLocation(const ValueNode& info) {
-    if (!IsCall(info, kStorageInfo)) return Expected("_StorageInfo", &info);
-    ANEMONE_ASSIGN(const ValueRef transforms, Attribute(info, "transform_descriptors"));
-    if (!IsNone(transforms) && !transforms->items.empty()) {
-      const ValueNode& first = *transforms->items.front();
-      return Unsupported(fmt::format("[TD-6] expected untransformed items, found \"{}\"", first.text));
-    }
-    ANEMONE_ASSIGN(const ValueRef path, Attribute(info, "relative_path"));
-    ANEMONE_ASSIGN(const std::string_view name, ReadKey(path));
-    if (name.empty() || name.front() == '.' ||
-        name.find_first_of(std::string_view("/\\\0", 3)) != std::string_view::npos) {
-      return Corrupt(fmt::format("[TD-7] expected the name of a file in this folder, found \"{}\"", name));
-    }
-    DistLocation location;
-    ANEMONE_ASSIGN(const ValueRef offset, Attribute(info, "offset"));
-    ANEMONE_ASSIGN(location.offset, Count(offset, "an offset"));
-    ANEMONE_ASSIGN(const ValueRef length, Attribute(info, "length"));
-    ANEMONE_ASSIGN(location.length, Count(length, "a length"));
-    const auto [it, added] = file_index_.emplace(name, files_.size());
-    if (added) files_.emplace_back(name);
-    location.file = it->second;
-    return location;
-  }
-
-  std::deque<Item> items_;
-  std::vector<std::string> files_;
-  std::unordered_map<std::string, size_t> file_index_;
-};
-
 Result<DType> ReadDType(const ValueNode* properties) {
   if (properties == nullptr || !(IsCall(*properties, kProperties) || IsCall(*properties, kProperties22))) {
     return Expected("TensorProperties", properties);
@@ -239,15 +161,16 @@ Result<DType> ReadDType(const ValueNode* properties) {
   return *found;
 }
 
-Status CheckInside(const DistTensor& tensor, const DistChunk& chunk) {
-  if (chunk.offsets.size() != tensor.shape.size() || chunk.sizes.size() != tensor.shape.size()) {
-    return Corrupt(fmt::format("[TD-4] expected chunks of {} axes, found {} and {}", tensor.shape.size(),
-                               chunk.offsets.size(), chunk.sizes.size()));
+Status CheckInside(const Shape& shape, const DistChunk& chunk) {
+  const Shape &offsets = *chunk.offsets, &sizes = *chunk.sizes;
+  if (offsets.size() != shape.size() || sizes.size() != shape.size()) {
+    return Corrupt(
+        fmt::format("[TD-4] expected chunks of {} axes, found {} and {}", shape.size(), offsets.size(), sizes.size()));
   }
-  for (size_t axis = 0; axis < tensor.shape.size(); ++axis) {
-    if (chunk.offsets[axis] > tensor.shape[axis] || chunk.sizes[axis] > tensor.shape[axis] - chunk.offsets[axis]) {
-      return Corrupt(fmt::format("[TD-4] expected chunks inside {}, found {} at {}", ToString(tensor.shape),
-                                 ToString(chunk.sizes), ToString(chunk.offsets)));
+  for (size_t axis = 0; axis < shape.size(); ++axis) {
+    if (offsets[axis] > shape[axis] || sizes[axis] > shape[axis] - offsets[axis]) {
+      return Corrupt(fmt::format("[TD-4] expected chunks inside {}, found {} at {}", ToString(shape), ToString(sizes),
+                                 ToString(offsets)));
     }
   }
   return {};
@@ -255,74 +178,19 @@ Status CheckInside(const DistTensor& tensor, const DistChunk& chunk) {
 
 // TD-4: N-D flattened optimizer tensors divide the original shape into fragments of equal shape.
 Status CheckFlattened(const DistTensor& tensor) {
-  const Shape& original = *tensor.original_shape;
+  const Shape &original = *tensor.original_shape, &shape = *tensor.shape;
   const auto refuse = [&] {
     return Corrupt(fmt::format("[TD-8] expected fragments of {} and their flat size, found {}", ToString(original),
-                               ToString(tensor.shape)));
+                               ToString(shape)));
   };
-  if (tensor.shape.size() != original.size() + 1) return refuse();
+  if (shape.size() != original.size() + 1) return refuse();
   uint64_t elements = 1;
   for (size_t axis = 0; axis < original.size(); ++axis) {
-    const uint64_t fragments = tensor.shape[axis];
+    const uint64_t fragments = shape[axis];
     if (fragments == 0 || original[axis] % fragments != 0) return refuse();
     if (__builtin_mul_overflow(elements, original[axis] / fragments, &elements)) return refuse();
   }
-  return elements == tensor.shape.back() ? Status() : refuse();
-}
-
-Result<DistTensor> ReadTensor(const ValueNode& node, size_t& chunks_left) {
-  DistTensor tensor;
-  ANEMONE_ASSIGN(const ValueRef properties, Attribute(node, "properties"));
-  ANEMONE_ASSIGN(tensor.dtype, ReadDType(properties));
-  ANEMONE_ASSIGN(const ValueRef size, Attribute(node, "size"));
-  ANEMONE_ASSIGN(tensor.shape, ReadShape(size, "a torch.Size"));
-  const auto total = NumElements(tensor.shape);
-  if (!total || *total > UINT64_MAX / 16)
-    return Corrupt(fmt::format("[TD-4] a size that overflows: {}", ToString(tensor.shape)));
-  ANEMONE_ASSIGN(const ValueRef chunks, Attribute(node, "chunks"));
-  if (chunks == nullptr || chunks->kind != Kind::kList) return Expected("a list of chunks", chunks);
-  // A list that many keys share is no bomb.
-  if (chunks->items.size() > chunks_left)
-    return Corrupt("[TD-5] expected a stored item for each chunk, found more chunks than the file has room for");
-  chunks_left -= chunks->items.size();
-  uint64_t volume = 0;
-  for (const ValueNode* item : chunks->items) {
-    if (!IsCall(*item, kChunk)) return Expected("ChunkStorageMetadata", item);
-    DistChunk chunk;
-    ANEMONE_ASSIGN(const ValueRef offsets, Attribute(*item, "offsets"));
-    ANEMONE_ASSIGN(chunk.offsets, ReadShape(offsets, "offsets"));
-    ANEMONE_ASSIGN(const ValueRef sizes, Attribute(*item, "sizes"));
-    ANEMONE_ASSIGN(chunk.sizes, ReadShape(sizes, "sizes"));
-    ANEMONE_TRY(CheckInside(tensor, chunk));
-    volume += *NumElements(chunk.sizes);  // inside `shape`, at most `total` each; the sum is checked as it grows
-    if (volume > *total) break;
-    tensor.chunks.push_back(std::move(chunk));
-  }
-  if (volume != *total) {
-    return Corrupt(fmt::format("[TD-4] expected chunks that cover {} elements once, found {}{}", *total,
-                               volume > *total ? "more than " : "", std::min(volume, *total)));
-  }
-  return tensor;
-}
-
-// TD-5: every chunk has its own place in storage_data.
-Status Locate(const Storage& storage, DistItem& item) {
-  auto* const tensor = std::get_if<DistTensor>(&item.content);
-  if (tensor == nullptr) {
-    const DistLocation* location = storage.Find(item.key, nullptr);
-    if (location == nullptr) return Corrupt("[TD-5] expected a stored item, found none");
-    item.content = *location;
-    return {};
-  }
-  for (DistChunk& chunk : tensor->chunks) {
-    const DistLocation* location = storage.Find(item.key, &chunk.offsets);
-    if (location == nullptr) {
-      return Corrupt(
-          fmt::format("[TD-5] expected a stored item for the chunk at {}, found none", ToString(chunk.offsets)));
-    }
-    chunk.location = *location;
-  }
-  return {};
+  return elements == shape.back() ? Status() : refuse();
 }
 
 Result<std::vector<DistStep>> ReadPath(const ValueNode& node) {
@@ -355,61 +223,62 @@ Status ReadPaths(const ValueNode& planner_data, const ItemIndex& index, std::deq
   return {};
 }
 
-// What Megatron-core adds: the shapes of tensors that are stored in another.
-Status ReadOriginalShapes(const ValueNode& mcore_data, const ItemIndex& index, std::deque<DistItem>* items) {
-  const auto* extras = DictEntries(mcore_data);
-  for (size_t i = 0; extras != nullptr && i + 1 < extras->size(); i += 2) {
-    const auto it = index.find((*extras)[i]->text);
-    if (it == index.end()) continue;
-    auto* tensor = std::get_if<DistTensor>(&(*items)[it->second].content);
-    const ValueNode& extra = *(*extras)[i + 1];
-    if (tensor == nullptr || DictEntries(extra) == nullptr || DictEntries(extra)->size() > 2 * kMaxAttributes) continue;
-    const ValueRef shape = Lookup(extra, "nd_reformulated_orig_global_shape");
-    if (IsNone(shape)) continue;
-    auto original = ReadShape(shape, "a global shape");
-    if (!original.ok()) return original.status().In(it->first);
-    tensor->original_shape = *std::move(original);
-    ANEMONE_TRY(CheckFlattened(*tensor).In(it->first));
-  }
-  return {};
-}
+const Shape& OffsetsOf(const DistChunk& chunk) { return *chunk.offsets; }
 
-// The two dictionaries of a `.metadata`, taken pair by pair while it is read: of each tensor the pickle has twenty
-// values.
-class PairReader {
+// A `.metadata`, understood while it is read: of each tensor the pickle has twenty values, and of a chunk another ten.
+class MetadataReader {
  public:
-  PairReader(size_t pickle_bytes, std::deque<DistItem>* items)
-      : chunks_left_(pickle_bytes / kLeastChunkBytes), items_(items) {}
+  explicit MetadataReader(size_t pickle_bytes) : chunks_left_(pickle_bytes / kLeastChunkBytes) {}
 
-  Result<bool> Take(const ValueNode& dict, const ValueNode& key, const ValueNode& value) {
+  // A torch.Size becomes a number of `sizes_`. What is none is refused where it is used.
+  bool TakeSize(ValueNode& node) {
+    if (!IsCall(node, kSize)) return false;
+    if (node.integer == 0) {
+      Result<Shape> shape = ReadShape(&node, "");
+      if (!shape.ok()) return false;
+      node.integer = static_cast<int64_t>(Keep(*std::move(shape)));
+    }
+    return true;
+  }
+
+  Result<bool> TakePair(const ValueNode& dict, const ValueNode& key, const ValueNode& value) {
     if (IsCall(key, kIndex)) {
       ANEMONE_TRY(CheckIsOne(dict, &storage_data_, "storage_data"));
-      ANEMONE_ASSIGN(std::string id, ReadItemId(key));
-      ANEMONE_TRY(storage_.Add(std::move(id), value));
-      return true;
+      return TakePlace(key, value);
     }
     if (IsPathOfOne(key, value)) return true;
     const bool is_tensor = IsCall(value, kTensorStorage);
-    if (!is_tensor && !IsCall(value, kBytesStorage)) return false;
+    if (!is_tensor && !IsCall(value, kBytesStorage)) return &dict != state_dict_ && IsNothingOf(key, value);
     ANEMONE_TRY(CheckIsOne(dict, &state_dict_, "state_dict_metadata"));
     ANEMONE_ASSIGN(const std::string_view name, ReadKey(&key));
-    DistItem& item = items_->emplace_back();
+    DistItem& item = metadata_.items.emplace_back();
     item.key = name;
-    item.content = DistLocation();
+    item.content = DistObject();
+    if (!index_.emplace(item.key, index_.size()).second)
+      return Corrupt("[TD-3] expected one entry, found two").In(name);
     if (!is_tensor) return true;
-    auto tensor = ReadTensor(value, chunks_left_);
+    auto tensor = ReadTensor(value);
     if (!tensor.ok()) return tensor.status().In(name);
     item.content = *std::move(tensor);
     return true;
   }
 
-  // Checks that the pairs were those of `root`'s dictionaries, and all of them.
-  Result<Storage> Finish(const ValueNode& root) {
-    ANEMONE_TRY(CheckIsTaken(root, "storage_data", storage_data_, "MetadataIndex"));
-    ANEMONE_TRY(
-        CheckIsTaken(root, "state_dict_metadata", state_dict_, "TensorStorageMetadata or BytesStorageMetadata"));
-    ANEMONE_TRY(storage_.Sort());
-    return std::move(storage_);
+  // Reads what was left in `root`, and checks that the pairs were those of its dictionaries, and all of them.
+  Result<DistMetadata> Finish(const ValueNode& root) {
+    ANEMONE_ASSIGN(const ValueList* const places, LeftOf(root, "storage_data", storage_data_));
+    for (size_t i = 0; i + 1 < places->size(); i += 2) {
+      if (!IsCall(*(*places)[i], kIndex)) return Unexpected(*places, i, "storage_data", "MetadataIndex");
+      ANEMONE_TRY(TakePlace(*(*places)[i], *(*places)[i + 1]).status());
+    }
+    ANEMONE_ASSIGN(const ValueList* const keys, LeftOf(root, "state_dict_metadata", state_dict_));
+    if (!keys->empty())
+      return Unexpected(*keys, 0, "state_dict_metadata", "TensorStorageMetadata or BytesStorageMetadata");
+    for (const DistItem& item : metadata_.items) ANEMONE_TRY(CheckIsPlaced(item).In(item.key));
+    ANEMONE_ASSIGN(const ValueRef planner_data, Attribute(root, "planner_data"));
+    if (planner_data != nullptr) ANEMONE_TRY(ReadPaths(*planner_data, index_, &metadata_.items));
+    ANEMONE_ASSIGN(const ValueRef mcore_data, Attribute(root, "mcore_data"));
+    if (mcore_data != nullptr) ANEMONE_TRY(ReadOriginalShapes(*mcore_data));
+    return std::move(metadata_);
   }
 
  private:
@@ -418,28 +287,174 @@ class PairReader {
     return key.kind == Kind::kString && value.kind == Kind::kTuple && value.items.size() == 1 &&
            value.items[0]->kind == Kind::kString && value.items[0]->text == key.text;
   }
+  // In mcore_data, that a tensor has the shape that it has.
+  bool IsNothingOf(const ValueNode& key, const ValueNode& value) const {
+    return key.kind == Kind::kString && value.kind == Kind::kDict && value.items.empty() && index_.contains(key.text);
+  }
   static Status CheckIsOne(const ValueNode& dict, const ValueNode** known, std::string_view name) {
     if (*known == nullptr) *known = &dict;
     if (*known == &dict) return {};
     return Corrupt(fmt::format("[TD-3] expected one dict as {}, found two", name));
   }
-  static Status CheckIsTaken(const ValueNode& root, std::string_view name, const ValueNode* taken,
-                             std::string_view what) {
+  // The pairs that were not taken out of a dictionary of `root`.
+  static Result<const ValueList*> LeftOf(const ValueNode& root, std::string_view name, const ValueNode* taken) {
     ANEMONE_ASSIGN(const ValueRef dict, Attribute(root, name));
     const auto* left = dict == nullptr ? nullptr : DictEntries(*dict);
     if (left == nullptr || (taken != nullptr && dict != taken))
       return Expected(fmt::format("a dict as {}", name), dict);
-    if (left->empty()) return {};
-    const ValueNode& key = *(*left)[0];
-    const bool is_named = key.kind == Kind::kString;
-    return Expected(what, is_named ? (*left)[1] : &key).In(is_named ? key.text : name);
+    return left;
+  }
+  static Status Unexpected(const ValueList& pairs, size_t i, std::string_view name, std::string_view what) {
+    const bool is_named = pairs[i]->kind == Kind::kString;
+    return Expected(what, pairs[is_named ? i + 1 : i]).In(is_named ? pairs[i]->text : name);
+  }
+
+  // The number of a shape in `sizes_`, from 1 on.
+  size_t Keep(Shape shape) {
+    const auto [it, added] = metadata_.shapes.emplace(std::move(shape), sizes_.size() + 1);
+    if (added) sizes_.push_back(&it->first);
+    return it->second;
+  }
+  Result<const Shape*> SizesOf(const ValueNode* node, std::string_view what) {
+    if (node != nullptr && IsCall(*node, kSize) && node->integer > 0)
+      return sizes_.at(static_cast<size_t>(node->integer) - 1);
+    ANEMONE_ASSIGN(Shape shape, ReadShape(node, what));
+    return sizes_[Keep(std::move(shape)) - 1];
+  }
+
+  Result<DistTensor> ReadTensor(const ValueNode& node) {
+    DistTensor tensor;
+    ANEMONE_ASSIGN(const ValueRef properties, Attribute(node, "properties"));
+    ANEMONE_ASSIGN(tensor.dtype, ReadDType(properties));
+    ANEMONE_ASSIGN(const ValueRef size, Attribute(node, "size"));
+    ANEMONE_ASSIGN(tensor.shape, SizesOf(size, "a torch.Size"));
+    const auto total = NumElements(*tensor.shape);
+    if (!total || *total > UINT64_MAX / 16)
+      return Corrupt(fmt::format("[TD-4] a size that overflows: {}", ToString(*tensor.shape)));
+    ANEMONE_ASSIGN(const ValueRef chunks, Attribute(node, "chunks"));
+    if (chunks == nullptr || chunks->kind != Kind::kList) return Expected("a list of chunks", chunks);
+    // A list that many keys share is no bomb.
+    if (chunks->items.size() > chunks_left_)
+      return Corrupt("[TD-5] expected a stored item for each chunk, found more chunks than the file has room for");
+    chunks_left_ -= chunks->items.size();
+    tensor.chunks.reserve(chunks->items.size());
+    uint64_t volume = 0;
+    for (const ValueNode* item : chunks->items) {
+      if (!IsCall(*item, kChunk)) return Expected("ChunkStorageMetadata", item);
+      ANEMONE_ASSIGN(const ValueRef offset, Attribute(*item, "offsets"));
+      ANEMONE_ASSIGN(const Shape* const offsets, SizesOf(offset, "offsets"));
+      ANEMONE_ASSIGN(const ValueRef lengths, Attribute(*item, "sizes"));
+      ANEMONE_ASSIGN(const Shape* const sizes, SizesOf(lengths, "sizes"));
+      tensor.chunks.push_back({offsets, sizes, {}, {}});
+      ANEMONE_TRY(CheckInside(*tensor.shape, tensor.chunks.back()));
+      volume += *NumElements(*sizes);  // inside `shape`, at most `total` each; the sum is checked as it grows
+      if (volume > *total) break;
+    }
+    if (volume != *total) {
+      return Corrupt(fmt::format("[TD-4] expected chunks that cover {} elements once, found {}{}", *total,
+                                 volume > *total ? "more than " : "", std::min(volume, *total)));
+    }
+    std::ranges::stable_sort(tensor.chunks, {}, OffsetsOf);
+    return tensor;
+  }
+
+  // One of storage_data: an item and its place. False where the item is not known, or not yet.
+  Result<bool> TakePlace(const ValueNode& place, const ValueNode& info) {
+    ANEMONE_ASSIGN(const ValueRef fqn, Attribute(place, "fqn"));
+    ANEMONE_ASSIGN(const std::string_view key, ReadKey(fqn));
+    ANEMONE_ASSIGN(const ValueRef offset, Attribute(place, "offset"));
+    auto location = ReadLocation(info);
+    if (!location.ok()) return location.status().In(key);
+    const auto it = index_.find(key);
+    if (it == index_.end()) return false;
+    DistItem& item = metadata_.items[it->second];
+    const auto set = [&](DistLocation& known) -> Status {
+      if (known.file != DistLocation::kNowhere)
+        return Corrupt("[TD-5] expected one place per chunk, found two").In(key);
+      known = *location;
+      return {};
+    };
+    auto* const tensor = std::get_if<DistTensor>(&item.content);
+    if (tensor == nullptr) {
+      if (IsNone(offset)) ANEMONE_TRY(set(std::get<DistObject>(item.content).location));
+      return true;
+    }
+    if (IsNone(offset)) return true;
+    ANEMONE_ASSIGN(const Shape* const offsets, SizesOf(offset, "offsets"));
+    // Two without elements may have the same.
+    for (auto chunk = std::ranges::lower_bound(tensor->chunks, *offsets, {}, OffsetsOf);
+         chunk != tensor->chunks.end() && *chunk->offsets == *offsets; ++chunk) {
+      ANEMONE_TRY(set(chunk->location));
+    }
+    return true;
+  }
+
+  Result<DistLocation> ReadLocation(const ValueNode& info) {
+    if (!IsCall(info, kStorageInfo)) return Expected("_StorageInfo", &info);
+    ANEMONE_ASSIGN(const ValueRef transforms, Attribute(info, "transform_descriptors"));
+    if (!IsNone(transforms) && !transforms->items.empty()) {
+      const ValueNode& first = *transforms->items.front();
+      return Unsupported(fmt::format("[TD-6] expected untransformed items, found \"{}\"", first.text));
+    }
+    ANEMONE_ASSIGN(const ValueRef path, Attribute(info, "relative_path"));
+    ANEMONE_ASSIGN(const std::string_view name, ReadKey(path));
+    if (name.empty() || name.front() == '.' ||
+        name.find_first_of(std::string_view("/\\\0", 3)) != std::string_view::npos) {
+      return Corrupt(fmt::format("[TD-7] expected the name of a file in this folder, found \"{}\"", name));
+    }
+    DistLocation location;
+    ANEMONE_ASSIGN(const ValueRef offset, Attribute(info, "offset"));
+    ANEMONE_ASSIGN(location.offset, Count(offset, "an offset"));
+    ANEMONE_ASSIGN(const ValueRef length, Attribute(info, "length"));
+    ANEMONE_ASSIGN(location.length, Count(length, "a length"));
+    const auto [it, added] = files_.emplace(name, metadata_.files.size());
+    if (added) metadata_.files.emplace_back(name);
+    location.file = it->second;
+    return location;
+  }
+
+  // TD-5: every chunk has its own place in storage_data.
+  static Status CheckIsPlaced(const DistItem& item) {
+    const auto* const tensor = std::get_if<DistTensor>(&item.content);
+    if (tensor == nullptr) {
+      if (std::get<DistObject>(item.content).location.file != DistLocation::kNowhere) return {};
+      return Corrupt("[TD-5] expected a stored item, found none");
+    }
+    for (const DistChunk& chunk : tensor->chunks) {
+      if (chunk.location.file != DistLocation::kNowhere) continue;
+      return Corrupt(
+          fmt::format("[TD-5] expected a stored item for the chunk at {}, found none", ToString(*chunk.offsets)));
+    }
+    return {};
+  }
+
+  // What Megatron-core adds: the shapes of tensors that are stored in another.
+  Status ReadOriginalShapes(const ValueNode& mcore_data) {
+    const auto* extras = DictEntries(mcore_data);
+    for (size_t i = 0; extras != nullptr && i + 1 < extras->size(); i += 2) {
+      const auto it = index_.find((*extras)[i]->text);
+      if (it == index_.end()) continue;
+      auto* tensor = std::get_if<DistTensor>(&metadata_.items[it->second].content);
+      const ValueNode& extra = *(*extras)[i + 1];
+      if (tensor == nullptr || DictEntries(extra) == nullptr || DictEntries(extra)->size() > 2 * kMaxAttributes)
+        continue;
+      const ValueRef shape = Lookup(extra, "nd_reformulated_orig_global_shape");
+      if (IsNone(shape)) continue;
+      auto original = SizesOf(shape, "a global shape");
+      if (!original.ok()) return original.status().In(it->first);
+      tensor->original_shape = *original;
+      ANEMONE_TRY(CheckFlattened(*tensor).In(it->first));
+    }
+    return {};
   }
 
   // Every chunk has a place of its own in storage_data: two objects that are called and built.
   static constexpr size_t kLeastChunkBytes = 16;
   size_t chunks_left_;
-  std::deque<DistItem>* items_;
-  Storage storage_;
+  DistMetadata metadata_;
+  ItemIndex index_;
+  std::vector<const Shape*> sizes_;  // of the metadata's shapes
+  std::unordered_map<std::string, size_t> files_;
   const ValueNode* storage_data_ = nullptr;
   const ValueNode* state_dict_ = nullptr;
 };
@@ -447,12 +462,12 @@ class PairReader {
 }  // namespace
 
 Result<DistMetadata> ParseDistMetadata(std::string pickle) {
-  DistMetadata metadata;
-  PairReader pairs(pickle.size(), &metadata.items);
-  const auto take = [&](const ValueNode& dict, const ValueNode& key, const ValueNode& value) {
-    return pairs.Take(dict, key, value);
+  MetadataReader reader(pickle.size());
+  const auto take_size = [&](ValueNode& node) -> Result<bool> { return reader.TakeSize(node); };
+  const auto take_pair = [&](const ValueNode& dict, const ValueNode& key, const ValueNode& value) {
+    return reader.TakePair(dict, key, value);
   };
-  const auto value = ReadPickle(pickle, {}, nullptr, {.object = {}, .pair = take});
+  const auto value = ReadPickle(pickle, {}, nullptr, {.object = take_size, .pair = take_pair});
   // What a class of another kind leads to is said by its name.
   const auto whole = value.ok() ? value : ReadPickle(pickle);
   if (whole.ok()) ANEMONE_TRY(CheckGlobals(*whole->graph));
@@ -462,20 +477,7 @@ Result<DistMetadata> ParseDistMetadata(std::string pickle) {
   if (!IsCall(root, kMetadata) && !IsCall(root, kMcoreMetadata)) {
     return Expected("torch.distributed.checkpoint.metadata.Metadata", &root);
   }
-  ANEMONE_ASSIGN(Storage storage, pairs.Finish(root));
-  metadata.files = storage.TakeFiles();
-  ItemIndex index;
-  for (DistItem& item : metadata.items) {
-    if (!index.emplace(item.key, index.size()).second)
-      return Corrupt("[TD-3] expected one entry, found two").In(item.key);
-    ANEMONE_TRY(Locate(storage, item).In(item.key));
-  }
-
-  ANEMONE_ASSIGN(const ValueRef planner_data, Attribute(root, "planner_data"));
-  if (planner_data != nullptr) ANEMONE_TRY(ReadPaths(*planner_data, index, &metadata.items));
-  ANEMONE_ASSIGN(const ValueRef mcore_data, Attribute(root, "mcore_data"));
-  if (mcore_data != nullptr) ANEMONE_TRY(ReadOriginalShapes(*mcore_data, index, &metadata.items));
-  return metadata;
+  return reader.Finish(root);
 }
 
 }  // namespace anemone

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,29 +17,40 @@
 #include "anemone/dtype.h"
 #include "anemone/status.h"
 #include "anemone/tensor.h"
+#include "anemone/value.h"
 
 namespace anemone {
 
 // Where an item lies: a complete torch.save zip at [offset, offset + length) of files[file].
 struct DistLocation {
-  size_t file = 0;
+  static constexpr size_t kNowhere = SIZE_MAX;
+  size_t file = kNowhere;
   uint64_t offset = 0;
   uint64_t length = 0;
 };
 
 struct DistChunk {
-  Shape offsets, sizes;
+  const Shape* offsets;
+  const Shape* sizes;
   DistLocation location;
+  std::optional<Tensor> tensor;  // once the item is read
 };
 
 // Chunks lie inside `shape` and their volumes add up to its volume; that they do not overlap is Tensor::Assemble's to
 // see.
 struct DistTensor {
   DType dtype = DType::kF32;
-  Shape shape;
-  std::vector<DistChunk> chunks;
+  const Shape* shape = nullptr;
+  std::vector<DistChunk> chunks;  // by offsets
   // The shape before Megatron's distributed optimizer flattened it: `shape` is [fragments…, elements of a fragment].
-  std::optional<Shape> original_shape;
+  // Null: it was not.
+  const Shape* original_shape = nullptr;
+};
+
+// What torch.save saved.
+struct DistObject {
+  DistLocation location;
+  Value value;  // once the item is read
 };
 
 // One step of the path a key had in the nested state dict: a dict key or a list index.
@@ -46,13 +58,14 @@ using DistStep = std::variant<std::string, int64_t>;
 
 struct DistItem {
   std::string key;
-  std::vector<DistStep> path;                      // planner_data; empty where it is the key alone, or not told
-  std::variant<DistTensor, DistLocation> content;  // a tensor, or an object saved by torch.save
+  std::vector<DistStep> path;  // planner_data; empty where it is the key alone, or not told
+  std::variant<DistTensor, DistObject> content;
 };
 
 struct DistMetadata {
   std::vector<std::string> files;  // relative_path of the items, plain names
   std::deque<DistItem> items;      // in the order of state_dict_metadata; keys are unique
+  std::map<Shape, size_t> shapes;  // that the items refer to: few differ
 };
 
 // Errors: Corrupt (the rules), Unsupported (transforms, other storage classes, dtypes by name), LimitExceeded.

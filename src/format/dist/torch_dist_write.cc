@@ -27,7 +27,7 @@ constexpr size_t kMaxRanks = 4096;
 // What becomes one key: a tensor, a stack of them, or an object.
 struct Output {
   std::string_view key;
-  std::vector<Tensor> layers;  // one for each layer when stacked, else one
+  std::span<const Tensor> layers;  // one for each layer when stacked, else one
   bool stacked = false;
   bool flattened = false;     // laid out as Megatron's distributed optimizer does
   ValueRef object = nullptr;  // when `layers` is empty; null: None
@@ -82,7 +82,7 @@ class Gatherer {
   void Add(std::string_view name, ValueRef object) { Place("", name).parts.back().object = object; }
   void AddVerbatim(std::string_view key, ValueRef object) { outputs_.push_back({key, {}, false, false, object}); }
 
-  // Their keys last as long as this.
+  // Their keys and layers last as long as this.
   Result<std::vector<Output>> Take() {
     index_ = {};
     outputs_.reserve(outputs_.size() + named_.size());
@@ -186,12 +186,13 @@ class Gatherer {
     }
     const bool stack = named.stacked && is_uniform;
     if (named.parts[0].tensor && (stack || has_experts)) {
-      Output& output = outputs_.emplace_back(Output{KeyOf(named, named.key), {}, stack, named.flattened});
-      output.has_experts = has_experts;
+      std::vector<Tensor>& stacked = stacked_.emplace_back();
       for (size_t at = 0; at < named.parts.size(); at += std::max<uint64_t>(named.experts, 1)) {
         ANEMONE_ASSIGN(Tensor layer, LayerOf(&named.parts[at], named.experts));
-        output.layers.push_back(std::move(layer));
+        stacked.push_back(std::move(layer));
       }
+      Output& output = outputs_.emplace_back(Output{KeyOf(named, named.key), stacked, stack, named.flattened});
+      output.has_experts = has_experts;
       return {};
     }
     for (Part& part : named.parts) {
@@ -199,7 +200,7 @@ class Gatherer {
       if (has_experts) own = Keep(fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts));
       const std::string_view key = KeyOf(named, stack && !has_experts ? named.key : own);
       if (part.tensor != nullptr) {
-        outputs_.push_back({key, {*part.tensor}, false, named.flattened});
+        outputs_.push_back({key, {part.tensor, 1}, false, named.flattened});
       } else {
         const std::string object = ObjectKey(key, stack ? part.layer : 0, stack ? layers : 1);
         outputs_.push_back({Keep(object), {}, false, false, part.object});
@@ -220,6 +221,7 @@ class Gatherer {
   const TorchDistOptions& options_;
   std::set<std::string, std::less<>> texts_;  // prefixes, and keys of several parts
   std::deque<std::string> keys_;              // of outputs, where they are no names
+  std::deque<std::vector<Tensor>> stacked_;   // the layers of outputs, where they are no tensors of the checkpoint
   std::vector<Named> named_;
   std::map<std::pair<std::string_view, std::string_view>, size_t> index_;  // by prefix and key
   std::map<std::string, uint64_t> layer_counts_;
@@ -284,9 +286,9 @@ std::vector<Shape> FragmentsOf(const Shape& part, bool is_flat) {
 class ItemWriter {
  public:
   // `chunks`: how many tensors each rank's file will have.
-  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& chunks) : files_(files), known_(files.size()) {
+  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& chunks) : files_(files), kinds_(files.size()) {
     for (size_t rank = 0; rank < files.size(); ++rank) {
-      files[rank].segments.reserve(2 * chunks[rank] + 1);
+      files[rank].segments.reserve(3 * chunks[rank]);
       files[rank].crcs.reserve(chunks[rank]);
     }
   }
@@ -294,15 +296,15 @@ class ItemWriter {
   Status Append(size_t rank, const Tensor& tensor) {
     PlanFile& file = files_[rank];
     const uint64_t start = file.size;
-    std::vector<ItemPlace>& alike = known_[rank][{tensor.dtype(), tensor.shape()}];
-    if (alike.size() == 2) {
-      AppendAlike(file, alike[0].offset, alike[1].offset, alike[0].length, tensor);
-    } else {
+    const auto [kind, is_new] = kinds_[rank].try_emplace({tensor.dtype(), tensor.shape()});
+    if (is_new) {
       Value value{std::make_shared<ValueGraph>(), nullptr};
       value.node = NewTensor(*value.graph, tensor);
-      ANEMONE_TRY(LayOutTorchFile(std::move(value), "archive", file));
-      alike.push_back({start, file.size - start});
+      PlanFile item;
+      ANEMONE_TRY(LayOutTorchFile(std::move(value), "archive", item));
+      kind->second = TakeSurroundings(item, file);
     }
+    AppendWithin(kind->second, tensor, file);
     places_.push_back({start, file.size - start});
     return {};
   }
@@ -320,8 +322,8 @@ class ItemWriter {
   const std::vector<ItemPlace>& places() const { return places_; }
 
  private:
-  std::vector<PlanFile>& files_;                                                  // by rank
-  std::vector<std::map<std::pair<DType, Shape>, std::vector<ItemPlace>>> known_;  // by rank, the first two of a kind
+  std::vector<PlanFile>& files_;                                        // by rank
+  std::vector<std::map<std::pair<DType, Shape>, Surroundings>> kinds_;  // by rank
   std::vector<ItemPlace> places_;
 };
 

@@ -157,10 +157,10 @@ Status CheckChunksHaveArrays(const std::vector<Artifact>& members) {
 
 }  // namespace
 
-Result<std::vector<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+Result<std::deque<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used) {
   ANEMONE_TRY(CheckChunksHaveArrays(members));
   constexpr std::string_view kObject = ".pt";
-  std::vector<DistEntry> entries;
+  std::deque<DistEntry> entries;
   for (const Artifact& member : members) {
     if (member.name.ends_with(kArray)) {
       std::string key = member.name.substr(0, member.name.size() - kArray.size());

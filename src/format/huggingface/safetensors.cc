@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <unordered_set>
 
 #include "config/json_string.h"
 #include "container/text.h"
@@ -279,7 +278,11 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
     }
     ANEMONE_TRY(CheckName(name).In(name));
   }
-  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
+  const auto named = [](const auto& tensor) { return tensor.first; };
+  std::ranges::sort(tensors, {}, named);
+  if (const auto twice = std::ranges::adjacent_find(tensors, {}, named); twice != tensors.end())
+    return InvalidArgument("[ST-10] this name stands twice").In(twice->first);
+  std::ranges::sort(tensors, [](const auto& a, const auto& b) {
     const size_t left = Order(a.second.dtype()), right = Order(b.second.dtype());
     return left != right ? left > right : a.first < b.first;
   });
@@ -292,10 +295,8 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
     }
     header += '}';
   }
-  std::unordered_set<std::string_view> names;
   uint64_t position = 0;
   for (const auto& [name, tensor] : tensors) {
-    if (!names.insert(name).second) return InvalidArgument("[ST-10] this name stands twice").In(name);
     uint64_t end = 0;
     if (__builtin_add_overflow(position, tensor.size_bytes(), &end))
       return LimitExceeded("more than 2^64 bytes").In(name);
@@ -358,18 +359,19 @@ Status AddSafetensorsFiles(const Checkpoint& checkpoint, const LayOutOptions& op
     file.path = fmt::format("{}.safetensors", stem);
     return LayOutSafetensors(std::move(shards[0]), metadata, file, options.keeps_blocks);
   }
-  std::map<std::string, std::string> weight_map;
+  std::map<std::string_view, size_t> weight_map;  // to a file of the plan
   for (size_t i = 0; i < shards.size(); ++i) {
     PlanFile& file = plan.files.emplace_back();
     file.path = fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, shards.size());
-    for (const auto& [name, tensor] : shards[i]) weight_map.emplace(name, file.path);
+    for (const auto& [name, tensor] : shards[i]) weight_map.emplace(name, plan.files.size() - 1);
     ANEMONE_TRY(LayOutSafetensors(std::move(shards[i]), metadata, file, options.keeps_blocks));
   }
   std::string index =
       fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total_bytes);
   bool first = true;
-  for (const auto& [name, path] : weight_map) {
-    index += fmt::format("{}\n    {}: {}", first ? "" : ",", internal::JsonString(name), internal::JsonString(path));
+  for (const auto& [name, number] : weight_map) {
+    index += fmt::format("{}\n    {}: {}", first ? "" : ",", internal::JsonString(name),
+                         internal::JsonString(plan.files[number].path));
     first = false;
   }
   index += "\n  }\n}\n";

@@ -16,7 +16,7 @@
 
 namespace anemone {
 
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+using NamedTensors = std::vector<std::pair<std::string_view, Tensor>>;
 
 // True when `head` starts a safetensors file of `size_bytes` bytes.
 bool LooksLikeSafetensors(std::string_view head, uint64_t size_bytes);
@@ -32,9 +32,9 @@ Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, 
 Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::string>& metadata, PlanFile& file,
                          bool keeps_blocks = false);
 
-// The tensors of an unsharded checkpoint, in stored order. Entries that are no tensors are left out when they hold no
-// data. Errors: InvalidArgument (several ranks), Unsupported (an `_extra_state` with data, unless `options` drops
-// them).
+// The tensors of an unsharded checkpoint, which must outlast them, in stored order. Entries that are no tensors are
+// left out when they hold no data. Errors: InvalidArgument (several ranks), Unsupported (an `_extra_state` with data,
+// unless `options` drops them).
 Result<NamedTensors> PlainTensors(const Checkpoint& checkpoint, const LayOutOptions& options);
 
 // Adds `STEM.safetensors` to the plan, or `STEM-0000i-of-0000n.safetensors` and `STEM.safetensors.index.json` when it

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 
@@ -293,9 +294,10 @@ TEST(ConvertTest, WrappersOfAModelAreTakenOff) {
     const TempDir dir;
     Checkpoint wrapped = Open(Golden("clip/hf/model.safetensors"));
     Plan plan;
+    std::deque<std::string> names;
     NamedTensors named;
     for (const StateDict::Item& item : wrapped.weights().items())
-      named.emplace_back(prefix + item.name, *item.tensor());
+      named.emplace_back(names.emplace_back(prefix + item.name), *item.tensor());
     ASSERT_THAT(LayOutSafetensors(named, {}, plan.files.emplace_back()), IsOk());
     ASSERT_THAT(Execute(plan, dir / "wrapped.safetensors", {}), IsOk());
     const Conversion conversion =

@@ -151,7 +151,7 @@ TEST(FullySharded, AGatesHalvesAndExpertsAreFragmentsOfTheirOwn) {  // TD-8
   for (const DistItem& item : index.items) {
     const auto* tensor = std::get_if<DistTensor>(&item.content);
     if (tensor != nullptr && item.key.starts_with("optimizer.state.exp_avg.decoder.layers."))
-      found[item.key.substr(39)] = {tensor->shape, tensor->chunks.size()};
+      found[item.key.substr(39)] = {*tensor->shape, tensor->chunks.size()};
   }
   const std::map<std::string, std::pair<Shape, size_t>> expected = {
       {"mlp.linear_fc1.weight", {{2, 2, 1, 8}, 4}},

@@ -85,24 +85,24 @@ TEST(Plan, LiteralsStayWhereTheyAre) {
   EXPECT_EQ(Contents(other), expected + "less");
 }
 
-TEST(Plan, AppendAlikeSharesLiterals) {
+TEST(Plan, FilesOfOneKindShareTheirLiterals) {
   const auto append = [](PlanFile& file, double value) {
     const uint64_t start = file.size;
     file.Append(std::string("head") + std::string(4, '\0'));
     const Tensor tensor = *Tensor::Fill(DType::kF32, {3}, value);
     file.crcs.push_back({file.size, tensor.size_bytes(), {start + 4, start + 8 + tensor.size_bytes()}});
     file.Append(tensor);
-    file.Append(std::string(4, '\0') + "tail");
-    return file.size - start;
+    file.Append(std::string(4, '\0'));
+    file.AppendZeros(2);
+    file.Append("tail");
   };
-  PlanFile each, alike;
-  const uint64_t size = append(each, 0);
+  PlanFile each, part, alike;
   for (const double value : {1, 2, 3}) append(each, value);
-  append(alike, 0);
-  append(alike, 1);
-  for (const double value : {2, 3}) AppendAlike(alike, 0, size, size, *Tensor::Fill(DType::kF32, {3}, value));
+  append(part, 0);
+  const Surroundings around = TakeSurroundings(part, alike);
+  for (const double value : {1, 2, 3}) AppendWithin(around, *Tensor::Fill(DType::kF32, {3}, value), alike);
   EXPECT_EQ(Contents(alike), Contents(each));
-  EXPECT_EQ(alike.segments.size(), 10u) << "a tail and the head behind it are one literal, but for the second's tail";
+  EXPECT_EQ(alike.segments.size(), 7u) << "a tail and the head behind it are one literal";
   EXPECT_THAT(Check(OneFile(alike)), IsOk());
 }
 

@@ -38,15 +38,15 @@ TEST(DistMetadata, ReadsWhatMegatronWrote) {
   ASSERT_NE(fc1, nullptr);
   const auto& tensor = std::get<DistTensor>(fc1->content);
   EXPECT_EQ(tensor.dtype, DType::kF32);
-  EXPECT_EQ(tensor.shape, (Shape{2, 192, 40}));
+  EXPECT_EQ(*tensor.shape, (Shape{2, 192, 40}));
   ASSERT_EQ(tensor.chunks.size(), 4u);
-  EXPECT_EQ(tensor.chunks[1].offsets, (Shape{0, 96, 0}));
-  EXPECT_EQ(tensor.chunks[1].sizes, (Shape{1, 96, 40}));
+  EXPECT_EQ(*tensor.chunks[1].offsets, (Shape{0, 96, 0}));
+  EXPECT_EQ(*tensor.chunks[1].sizes, (Shape{1, 96, 40}));
   EXPECT_EQ(tensor.chunks[0].location.offset, 170076u);
   EXPECT_EQ(tensor.chunks[0].location.length, 31900u);
   const DistItem* object = Find(metadata, "model.decoder.layers.mlp.linear_fc1._extra_state/shard_1_2");
   ASSERT_NE(object, nullptr);
-  EXPECT_EQ(std::get<DistLocation>(object->content).length, 1824u);
+  EXPECT_EQ(std::get<DistObject>(object->content).location.length, 1824u);
 }
 
 TEST(DistMetadata, KnowsTheShapeBeforeFlattening) {
@@ -56,8 +56,9 @@ TEST(DistMetadata, KnowsTheShapeBeforeFlattening) {
   const DistItem* item = Find(metadata, "optimizer.state.exp_avg.model.decoder.layers.mlp.linear_fc1.weight");
   ASSERT_NE(item, nullptr);
   const auto& tensor = std::get<DistTensor>(item->content);
-  EXPECT_EQ(tensor.shape, (Shape{2, 2, 1, 1344}));
-  EXPECT_EQ(tensor.original_shape, (Shape{2, 112, 24}));
+  EXPECT_EQ(*tensor.shape, (Shape{2, 2, 1, 1344}));
+  ASSERT_NE(tensor.original_shape, nullptr);
+  EXPECT_EQ(*tensor.original_shape, (Shape{2, 112, 24}));
 }
 
 TEST(DistMetadata, ReadsTheNewestTorch) {

@@ -57,7 +57,7 @@ TEST(WriteTorchDist, LayersAreStackedAgain) {
   for (const auto* metadata : {&ours, &theirs}) {
     for (const DistItem& item : metadata->items) {
       const auto* tensor = std::get_if<DistTensor>(&item.content);
-      (metadata == &ours ? shapes : expected)[item.key] = tensor != nullptr ? tensor->shape : Shape{};
+      (metadata == &ours ? shapes : expected)[item.key] = tensor != nullptr ? *tensor->shape : Shape{};
     }
   }
   EXPECT_EQ(shapes, expected);
@@ -88,7 +88,7 @@ TEST(WriteTorchDist, ExpertsAreStackedTwice) {
   for (const DistItem& item : index.items) {
     const auto* tensor = std::get_if<DistTensor>(&item.content);
     if (tensor != nullptr) {
-      shapes[item.key] = tensor->shape;
+      shapes[item.key] = *tensor->shape;
     } else {
       objects.insert(item.key);
     }
@@ -130,7 +130,7 @@ TEST(WriteTorchDist, TrainingStateComesBack) {
       for (const DistItem& item : metadata.items) {
         const auto* tensor = std::get_if<DistTensor>(&item.content);
         auto& into = path.starts_with(Golden("")) ? expected : shapes;
-        into[item.key] = tensor != nullptr ? tensor->shape : Shape{};
+        into[item.key] = tensor != nullptr ? *tensor->shape : Shape{};
         if (tensor != nullptr && tensor->original_shape) into[item.key + " before"] = *tensor->original_shape;
       }
     }
@@ -241,7 +241,7 @@ TEST(WriteTorchDist, AGridGivesEachRankItsFile) {
   ANEMONE_ASSERT_ASSIGN(const DistMetadata index, ReadIndex(temp / "out/.metadata"));
   for (const DistItem& item : index.items) {
     if (item.key == "model.decoder.layers.mlp.linear_fc2.weight") {
-      EXPECT_EQ(std::get<DistTensor>(item.content).chunks[1].offsets, (Shape{0, 0, 24}));
+      EXPECT_EQ(*std::get<DistTensor>(item.content).chunks[1].offsets, (Shape{0, 0, 24}));
     }
     if (item.key == "model.output_layer.weight") {  // 1010 rows: not by four
       EXPECT_EQ(std::get<DistTensor>(item.content).chunks.size(), 1u);

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Measures the memory that one more tensor, file, rank or chunk takes, and the time.
+
+  bench/memory.py --anemone build/release/anemone --work DIR [--only WORD …] [--json FILE]
+
+Each command runs over a small and a large source of a kind. The difference of their peak resident sets, divided by the difference of their
+counts, is the figure: KiB for each tensor, whose name of 30 bytes counts, or for each file, rank or chunk. The processor times of both tell
+what grows faster than its source. The kinds `pt` and `torch_dist` are written by torch, which the Python that runs this must have. DIR needs 1 GB
+and 500,000 inodes.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import struct
+import sys
+
+import measure
+
+BOUND = 1 + 30 / 1024  # KiB for a tensor and its name
+
+
+def name(i):
+    return f"model.part.{i:07d}.some.weight"
+
+
+def tensors(count):
+    import torch
+    return {name(i): torch.full((2, 2), float(i)) for i in range(count)}
+
+
+def write_safetensors(path, shapes):
+    """`shapes` by name, of fp32 tensors of zeros."""
+    header, end = {}, 0
+    for key, shape in shapes.items():
+        begin, end = end, end + 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[key] = dict(dtype="F32", shape=shape, data_offsets=[begin, end])
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(file.tell() + end)
+
+
+def write_json(path, value):
+    with open(path, "w") as file:
+        json.dump(value, file)
+
+
+def make_safetensors(path, count, anemone):
+    write_safetensors(path, {name(i): (2, 2) for i in range(count)})
+
+
+def make_pt(path, count, anemone):
+    import torch
+    torch.save(tensors(count), path)
+
+
+def make_torch_dist(path, count, anemone):
+    import torch.distributed.checkpoint as dcp
+    dcp.save(tensors(count), checkpoint_id=path, no_dist=True)
+
+
+def make_zarr(path, count, anemone):
+    import torch
+    os.mkdir(path)
+    write_json(os.path.join(path, "metadata.json"),
+               dict(sharded_backend="zarr", sharded_backend_version=1, common_backend="torch", common_backend_version=1))
+    torch.save({}, os.path.join(path, "common.pt"))
+    header = dict(chunks=[2, 2], compressor=None, dtype="<f4", fill_value=None, filters=None, order="C", shape=[2, 2], zarr_format=2)
+    for i in range(count):
+        folder = os.path.join(path, name(i))
+        os.mkdir(folder)
+        write_json(os.path.join(folder, ".zarray"), header)
+        with open(os.path.join(folder, "0.0"), "wb") as file:
+            file.write(bytes(16))
+
+
+LLAMA = 9  # tensors a layer
+
+
+def make_llama(path, count, anemone):
+    """A Hugging Face folder of a Llama of as many layers as it takes."""
+    os.mkdir(path)
+    layers = count // LLAMA
+    write_json(os.path.join(path, "config.json"), dict(
+        architectures=["LlamaForCausalLM"], model_type="llama", vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=layers,
+        num_attention_heads=2, num_key_value_heads=2, hidden_act="silu", max_position_embeddings=16, rms_norm_eps=1e-5, rope_theta=10000.0,
+        tie_word_embeddings=False, attention_bias=False, mlp_bias=False, torch_dtype="float32"))
+    shapes = {"model.embed_tokens.weight": (16, 8), "lm_head.weight": (16, 8), "model.norm.weight": (8,)}
+    for layer in range(layers):
+        at = f"model.layers.{layer}."
+        shapes |= {f"{at}self_attn.{part}_proj.weight": (8, 8) for part in "qkvo"}
+        shapes |= {f"{at}{norm}layernorm.weight": (8,) for norm in ("input_", "post_attention_")}
+        shapes |= {f"{at}mlp.gate_proj.weight": (16, 8), f"{at}mlp.up_proj.weight": (16, 8), f"{at}mlp.down_proj.weight": (8, 16)}
+    write_safetensors(os.path.join(path, "model.safetensors"), shapes)
+
+
+def converted(to, *more):
+    """Of the same Llama in another format."""
+    def make(path, count, anemone):
+        make_llama(path + ".hf", count, anemone)
+        measure.run([anemone, "convert", path + ".hf", path, "--to", to, *more, "-q"])
+        shutil.rmtree(path + ".hf")
+    return make
+
+
+def make_index(path, count, anemone):
+    """A folder of many safetensors files, of a tensor each."""
+    os.mkdir(path)
+    width = 5
+    names = [f"model-{i + 1:0{width}d}-of-{count:0{width}d}.safetensors" for i in range(count)]
+    for i in range(count):
+        write_safetensors(os.path.join(path, names[i]), {name(i): (2, 2)})
+    write_json(os.path.join(path, "model.safetensors.index.json"),
+               dict(metadata=dict(total_size=16 * count), weight_map={name(i): names[i] for i in range(count)}))
+
+
+INSPECT = ("inspect", ["inspect", "IN"])
+
+
+def convert(to, *more):
+    return f"to {to}", ["convert", "IN", "OUT", "--to", to, *more, "-q"]
+
+
+THOUSANDS = (50_000, 150_000)
+# kind, what is counted, how many, how it is made, commands
+KINDS = [
+    ("safetensors", "tensor", THOUSANDS, make_safetensors,
+     [INSPECT, convert("safetensors"), convert("pt"), convert("torch_dist"), ("inspect --json --tensors", ["inspect", "--json", "--tensors", "IN"])]),
+    ("pt", "tensor", THOUSANDS, make_pt, [INSPECT, convert("safetensors"), convert("pt")]),
+    ("torch_dist", "tensor", THOUSANDS, make_torch_dist, [INSPECT, convert("safetensors"), convert("torch_dist")]),
+    ("zarr", "tensor", THOUSANDS, make_zarr, [INSPECT, convert("safetensors"), convert("torch_dist")]),
+    ("hf", "tensor", THOUSANDS, make_llama, [INSPECT, convert("hf"), convert("megatron"), convert("nemo2"), convert("nemo")]),
+    ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf")]),
+    ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf")]),
+    ("files", "file", (2_000, 10_000), make_index, [INSPECT, convert("safetensors")]),
+]
+
+
+def measured(args, work):
+    results = {}
+    print("| of | command | KiB for each | bound | | processor time |\n|---|---|---|---|---|---|")
+    for kind, unit, counts, make, commands in KINDS:
+        if args.only and kind not in args.only:
+            continue
+        sources = [os.path.join(work, f"{kind}-{count}") for count in counts]
+        for source, count in zip(sources, counts):
+            maker = multiprocessing.Process(target=make, args=(source, count, args.anemone))  # this process stays small
+            maker.start()
+            maker.join()
+            if maker.exitcode != 0:
+                sys.exit(f"{kind}: not made")
+        for what, argv in commands:
+            runs = []
+            for source in sources:
+                out = os.path.join(work, "out")
+                runs.append(measure.usage([args.anemone] + [{"IN": source, "OUT": out}.get(word, word) for word in argv]))
+                shutil.rmtree(out) if os.path.isdir(out) else os.path.exists(out) and os.remove(out)
+            small, large = (used.ru_maxrss for used in runs)
+            small_seconds, seconds = (used.ru_utime + used.ru_stime for used in runs)
+            figure = (large - small) / (counts[1] - counts[0])
+            bound = BOUND if unit == "tensor" else None
+            results[f"{kind} {what}"] = dict(kib_each=figure, peak_kib=[small, large], seconds=[small_seconds, seconds])
+            print(f"| {counts[1]:,} {unit}s, {kind} | {what} | {figure:.2f} | {f'≤ {bound:.2f}' if bound else ''} "
+                  f"| {measure.within(figure, bound) if bound else ''} | {small_seconds:.1f}, {seconds:.1f} s |", flush=True)
+        for source in sources:
+            shutil.rmtree(source) if os.path.isdir(source) else os.remove(source)
+    measure.write_json(args.json, results)
+
+
+def main():
+    parser = measure.arguments(__doc__, tools=())
+    parser.add_argument("--only", nargs="*")
+    args = parser.parse_args()
+    with measure.folder(args.work) as work:
+        measured(args, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
