@@ -1,8 +1,10 @@
 #include "clip/tokenizer.h"
 
 #include <fmt/format.h>
+#include <simdjson.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <functional>
 #include <map>
@@ -96,6 +98,27 @@ Result<Vocab> ReadVocab(const ConfigNode& object, std::string_view file) {
     vocab.emplace_back(token, *id);
   }
   return vocab;
+}
+
+// A vocabulary's file as all of them are, without a tree of its 50,000 entries; its tokens are in `parser`. nullopt: it
+// is another, and ReadJson tells.
+std::optional<Vocab> ReadPlainVocab(const simdjson::padded_string& text, simdjson::ondemand::parser& parser) {
+  simdjson::ondemand::document document;
+  simdjson::ondemand::object root;
+  if (parser.iterate(text).get(document) != 0 || document.get_object().get(root) != 0) return std::nullopt;
+  Vocab vocab;
+  vocab.reserve(text.size() / 16);
+  for (auto item : root) {
+    simdjson::ondemand::field field;
+    std::string_view token;
+    int64_t id = 0;
+    const bool is_plain = std::move(item).get(field) == 0 && field.unescaped_key().get(token) == 0 &&
+                          field.value().get_int64().get(id) == 0;
+    if (!is_plain) return std::nullopt;
+    vocab.emplace_back(token, id);
+  }
+  const bool is_all = document.current_location().error() == simdjson::OUT_OF_BOUNDS;
+  return is_all ? std::optional(std::move(vocab)) : std::nullopt;
 }
 
 Result<std::pair<std::string_view, std::string_view>> SplitMerge(std::string_view line, size_t number) {
@@ -320,6 +343,50 @@ Status CheckSteps(const ConfigNode& root, int64_t start, int64_t end) {
   return CheckStep(root, "post_processor", {roberta, "null"});
 }
 
+// Ids by token: a table without nodes and a copy of the texts beside each other, as looking up every part of every
+// merge is a matter of misses of the cache.
+class TokenIds {
+ public:
+  explicit TokenIds(size_t count) : slots_(std::bit_ceil(2 * count + 1)) {}
+
+  // What is set last counts. REQUIRES: no more tokens than `count`.
+  void Set(std::string_view token, int32_t id) {
+    Slot& slot = slots_[Find(token)];
+    if (slot.id == kNone) {
+      slot = {.id = id,
+              .hash = HashOf(token),
+              .size = static_cast<uint32_t>(token.size()),
+              .begin = static_cast<uint32_t>(texts_.size())};
+      texts_ += token;
+    }
+    slot.id = id;
+  }
+  // kNone: it is none.
+  int32_t Get(std::string_view token) const { return slots_[Find(token)].id; }
+
+ private:
+  struct Slot {
+    int32_t id = kNone;
+    uint32_t hash = 0, size = 0;
+    uint32_t begin = 0;  // of texts_: files are at most 64 MiB
+  };
+
+  static uint32_t HashOf(std::string_view token) { return static_cast<uint32_t>(std::hash<std::string_view>()(token)); }
+  // Where it is, or would be.
+  size_t Find(std::string_view token) const {
+    const uint32_t hash = HashOf(token);
+    for (size_t i = hash & (slots_.size() - 1);; i = (i + 1) & (slots_.size() - 1)) {
+      const Slot& slot = slots_[i];
+      if (slot.id == kNone) return i;
+      const bool may_be = slot.hash == hash && slot.size == token.size();
+      if (may_be && std::string_view(texts_).substr(slot.begin, slot.size) == token) return i;
+    }
+  }
+
+  std::vector<Slot> slots_;
+  std::string texts_;
+};
+
 }  // namespace
 
 Status CheckSiglipTokenizer(const TokenizerFiles& files, size_t pieces) {
@@ -351,6 +418,7 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
   ANEMONE_ASSIGN(const SmallFiles small, ReadSmallFiles(files));
   std::optional<ConfigNode> whole;
   ConfigNode vocab_json;
+  simdjson::ondemand::parser parser;
   Vocab vocab;
   Merges merges;
   if (!files.tokenizer_json.empty()) {
@@ -375,8 +443,12 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
     ANEMONE_ASSIGN(vocab, ReadVocab(*tokens, kFile));
     ANEMONE_ASSIGN(merges, ReadMergesList(model->Get("merges")));
   } else {
-    ANEMONE_ASSIGN(vocab_json, ReadJson(files.vocab_json, "vocab.json"));
-    ANEMONE_ASSIGN(vocab, ReadVocab(vocab_json, "vocab.json"));
+    if (std::optional<Vocab> plain = ReadPlainVocab(simdjson::padded_string(files.vocab_json), parser)) {
+      vocab = *std::move(plain);
+    } else {
+      ANEMONE_ASSIGN(vocab_json, ReadJson(files.vocab_json, "vocab.json"));
+      ANEMONE_ASSIGN(vocab, ReadVocab(vocab_json, "vocab.json"));
+    }
     ANEMONE_ASSIGN(merges, ReadMergesText(files.merges_txt));
   }
   ANEMONE_ASSIGN(AddedTokens added, ReadAddedTokens(files, whole ? &*whole : nullptr, small.config, false));
@@ -396,18 +468,14 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
 
 Status Tokenizer::Load(const Vocab& vocab, const Merges& merges,
                        const std::vector<std::pair<std::string, bool>>& specials) {
-  std::unordered_map<std::string_view, int32_t> ids;
-  ids.reserve(vocab.size());
+  TokenIds ids(vocab.size());
   for (const auto& [token, id] : vocab) {
     if (id < 0 || id > INT32_MAX)
       return Corrupt(fmt::format("vocabulary: token \"{}\": the id {} is out of range", token, id));
-    ids[token] = static_cast<int32_t>(id);
+    ids.Set(token, static_cast<int32_t>(id));
     vocab_size_ = std::max(vocab_size_, static_cast<size_t>(id) + 1);
   }
-  const auto find = [&](std::string_view token) {
-    const auto it = ids.find(token);
-    return it == ids.end() ? kNone : it->second;
-  };
+  const auto find = [&](std::string_view token) { return ids.Get(token); };
 
   start_id_ = find(kStart);
   end_id_ = find(kEnd);

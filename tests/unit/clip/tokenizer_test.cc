@@ -270,6 +270,8 @@ TEST(Tokenizer, RefusesBrokenFiles) {
   const SmallVocabulary small;
   EXPECT_THAT(Tokenizer::FromVocabAndMerges("{", small.merges), StatusIs(ErrorKind::kCorrupt, "vocab.json"));
   EXPECT_THAT(Tokenizer::FromVocabAndMerges("[]", small.merges), StatusIs(ErrorKind::kCorrupt, "vocab.json"));
+  EXPECT_THAT(Tokenizer::FromVocabAndMerges(small.vocab + " {}", small.merges),
+              StatusIs(ErrorKind::kCorrupt, "vocab.json"));
   EXPECT_THAT(Tokenizer::FromVocabAndMerges(R"({"a": "b"})", small.merges), StatusIs(ErrorKind::kCorrupt, "a"));
   EXPECT_THAT(Tokenizer::FromVocabAndMerges(R"({"a": -1})", ""), StatusIs(ErrorKind::kCorrupt, "out of range"));
   EXPECT_THAT(Tokenizer::FromVocabAndMerges(R"({"a": 1})", ""), StatusIs(ErrorKind::kCorrupt, "<|startoftext|>"));
