@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/utf8.h"
+
 namespace anemone::cli {
 namespace {
 
@@ -33,13 +35,17 @@ std::string HumanCount(uint64_t count) { return Scaled(count, "", {"", "k", "M",
 std::string OneLine(std::string_view text) {
   std::string line;
   line.reserve(text.size());
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      line += c == '\n' ? " " : fmt::format("\\x{:02x}", byte);
+  while (!text.empty()) {
+    const auto byte = static_cast<unsigned char>(text[0]);
+    const size_t length = Utf8Letter(text, /*surrogates=*/false);
+    const bool is_c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    const bool is_shown = length > 0 && !is_c1 && byte >= 0x20 && byte != 0x7f;
+    if (is_shown) {
+      line += text.substr(0, length);
     } else {
-      line += c;
+      line += byte == '\n' ? " " : fmt::format("\\x{:02x}", byte);
     }
+    text.remove_prefix(is_shown ? length : 1);
   }
   return line;
 }

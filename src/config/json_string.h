@@ -3,16 +3,24 @@
 #define ANEMONE_CONFIG_JSON_STRING_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
+
 namespace anemone::internal {
 
-// `text` (UTF-8) as a JSON string, quotes included; only what JSON demands is escaped, as serde_json and Python's json
-// do. Half a surrogate pair, as Config::ParseJson keeps it, becomes its escape.
+// `text` as a JSON string, quotes included; only what JSON demands is escaped, as serde_json and Python's json do. Half
+// a surrogate pair, as Config::ParseJson keeps it, becomes its escape; a byte that is not UTF-8, as in a file's name,
+// the escape that Python's os.fsencode makes the byte of again (\udc80 … \udcff).
 inline std::string JsonString(std::string_view text) {
   constexpr char kHex[] = "0123456789abcdef";
   std::string out = "\"";
+  const auto escape = [&](uint32_t unit) {
+    out += "\\u";
+    for (const int shift : {12, 8, 4, 0}) out += kHex[unit >> shift & 15];
+  };
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     switch (c) {
@@ -38,21 +46,17 @@ inline std::string JsonString(std::string_view text) {
         out += "\\f";
         break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += "\\u00";
-          out += kHex[static_cast<unsigned char>(c) >> 4];
-          out += kHex[static_cast<unsigned char>(c) & 15];
-        } else if (c == '\xED' && i + 2 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0xA0) {
-          // Half a surrogate pair, which UTF-8 cannot hold.
-          const auto second = static_cast<unsigned char>(text[i + 1]);
-          const auto third = static_cast<unsigned char>(text[i + 2]);
-          out += "\\ud";
-          out += kHex[second >> 2 & 15];
-          out += kHex[(second & 3) << 2 | (third >> 4 & 3)];
-          out += kHex[third & 15];
+        if (const auto byte = static_cast<unsigned char>(c); byte < 0x20) {
+          escape(byte);
+        } else if (const size_t length = Utf8Letter(text.substr(i), /*surrogates=*/true); length == 0) {
+          escape(0xDC00U | byte);
+        } else if (byte == 0xED && static_cast<unsigned char>(text[i + 1]) >= 0xA0) {
+          escape(0xD000U | (static_cast<unsigned char>(text[i + 1]) & 0x3FU) << 6 |
+                 (static_cast<unsigned char>(text[i + 2]) & 0x3FU));
           i += 2;
         } else {
-          out += c;
+          out += text.substr(i, length);
+          i += length - 1;
         }
     }
   }

@@ -231,6 +231,19 @@ class TypingErrors(ProgramCase):
         self.fails(65, "^anemone: --hparams: latin.yaml: expected UTF-8", "convert", "clip.nemo", "y.nemo", "--hparams", "latin.yaml")
 
 
+class OddNames(ProgramCase):
+    def test_bytes_that_are_not_utf8(self):
+        """run_program decodes both streams as UTF-8; JSON has the name as Python's os.fsdecode has it."""
+        name = os.fsdecode(b"d\xff\xc3\xa9")
+        shutil.copytree(CLIP / "hf", self.dir / name)
+        found = json.loads(self.ok("inspect", name, "--json"))
+        self.assertEqual(found["path"], name)
+        self.assertIn("d\\xffé", self.ok("inspect", name))
+        self.assertIn("d\\xff", self.ok("convert", name, name + ".nemo"))
+        self.fails(66, r"d\\xffé\\xed\\xa0\\x80: no such file or folder", "inspect", name + os.fsdecode(b"\xed\xa0\x80"))
+        self.fails(66, r"\\xc2\\x9bx: no such file or folder", "inspect", "\x9bx")  # CSI, as some terminals take it
+
+
 class Colors(ProgramCase):
     def test_where_they_are_wanted(self):
         escape = "\x1b["

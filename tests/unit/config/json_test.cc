@@ -25,6 +25,10 @@ TEST(Json, ReadsWhatPythonReads) {
   const std::string halves = R"(["\ud800", "\udc00", "a\ud83dz", "\ud83d\ud83d", "\udfff\ud83d"])";
   ANEMONE_ASSERT_ASSIGN(const Config half, Config::ParseJson(halves, "x.json"));
   EXPECT_EQ(half.ToJson(-1), halves);
+  // As Python's json.dumps(os.fsdecode(…)).
+  Config bytes{ConfigNode::Map()};
+  bytes.root()["path"] = ConfigNode::String("d\xFF\x80\xC3\xA9\xED\xA0\x80\xE2\x82");
+  EXPECT_EQ(bytes.ToJson(-1), R"({"path": "d\udcff\udc80é\ud800\udce2\udc82"})");
   ANEMONE_ASSERT_ASSIGN(const Config marked, Config::ParseJson("\xEF\xBB\xBF{\"a\": \"\\ud83d\\ude00\"}", "x.json"));
   EXPECT_EQ(marked.Find("a")->text, "\xF0\x9F\x98\x80");
 }
