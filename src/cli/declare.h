@@ -7,6 +7,8 @@
 
 #include <CLI/App.hpp>
 #include <functional>
+#include <string>
+#include <vector>
 
 namespace anemone::cli {
 
@@ -16,8 +18,14 @@ void DeclareOnceNamed(CLI::App& app, std::function<void(CLI::App&)> declare);
 // Declares what no word has named: for manuals, and to tell which other command has an option.
 void DeclareAll();
 
-// `--tensors=3` is an error, not a flag that was given three times.
-void RefuseFlagValues(CLI::App& app);
+// Values as they were typed: `--tensors=3` is an error, not a flag that was given three times; `[a, b]` is one text or
+// one file's name, not two of them.
+void TakeValuesAsTheyAre(CLI::App& app);
+
+// Marks the values that the parser would take apart, for TakeValuesAsTheyAre to find whole.
+void MarkBrackets(std::vector<std::string>& words);
+// The word without its mark.
+std::string Unmarked(std::string word);
 
 }  // namespace anemone::cli
 

@@ -11,6 +11,7 @@
 
 #include "base/nearest.h"
 #include "cli/commands.h"
+#include "cli/declare.h"
 
 namespace anemone::cli {
 namespace {
@@ -74,7 +75,8 @@ Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
   std::string command;
   for (const CLI::App* sub = named; sub != &app; sub = sub->get_parent()) command.insert(0, sub->get_name() + " ");
   const std::string see = fmt::format("see: anemone {}--help", command);
-  const std::vector<std::string> words = app.remaining(true);
+  std::vector<std::string> words = app.remaining(true);
+  std::ranges::transform(words, words.begin(), Unmarked);
   const auto hint = [&see](const std::string& meant) { return meant.empty() ? see : meant + " " + see; };
 
   const std::vector<std::string> commands = CommandNames(*named);

@@ -120,7 +120,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
                      });
   }
 
-  RefuseFlagValues(app);
+  TakeValuesAsTheyAre(app);
 
   // What packaging and the documentation are made from: anemone --manual KIND DIR.
   std::vector<std::string> manual;
@@ -132,6 +132,7 @@ int Main(int argc, char** argv, std::unique_ptr<Cluster> cluster, bool has_mpi, 
     std::vector<std::string> words(argv + 1, argv + argc);
     SpellOutHelp(words);
     SpellOutNemo(words);
+    MarkBrackets(words);
     std::ranges::reverse(words);  // as the parser takes them
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {

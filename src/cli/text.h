@@ -12,7 +12,8 @@ namespace anemone::cli {
 std::string HumanBytes(uint64_t bytes);                       // "1.7 GB": powers of 1000, as disks are sold
 std::string Counted(uint64_t count, std::string_view thing);  // "1 tensor", "2 tensors"
 std::string HumanCount(uint64_t count);                       // "428 M"
-// Control characters and bytes that are not UTF-8 escaped, so that a hostile file name or tensor name cannot write to the terminal.
+// Control characters and bytes that are not UTF-8 escaped, so that a hostile file name or tensor name cannot write to
+// the terminal.
 std::string OneLine(std::string_view text);
 // A word as a shell takes it: in single quotes where it has more than letters, digits and a path's marks.
 std::string ShellWord(std::string_view word);

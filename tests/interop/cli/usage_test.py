@@ -244,6 +244,19 @@ class OddNames(ProgramCase):
         self.fails(66, r"\\xc2\\x9bx: no such file or folder", "inspect", "\x9bx")  # CSI, as some terminals take it
 
 
+    def test_brackets(self):
+        """Neither a text nor a name is a list of several."""
+        texts = ["[a dog, a cat]", "[]", "[a", "b]", "[[c]]"]
+        said = self.ok("infer", DEMO, "--image", GOLDEN / "clip" / "test.jpg", "--json", "--text", *texts, "--text=[x, y]")
+        self.assertEqual(json.loads(said)["texts"], [*texts, "[x, y]"])
+        for name in ("[x]", "[a,b].nemo", "[]"):
+            shutil.copy(CLIP / "mcore.nemo", self.dir / name)
+            self.assertEqual(json.loads(self.ok("inspect", name, "--json"))["path"], name)
+        self.fails(66, r"anemone: \[y\]: no such file", "inspect", "[y]")
+        self.fails(64, r"unknown argument \[z\]", "reshard", "[x]", "y.nemo", "[z]")
+        self.fails(64, r"--tp: expected a number, found '\[2\]'", "reshard", "[x]", "y.nemo", "--tp", "[2]")
+
+
 class Colors(ProgramCase):
     def test_where_they_are_wanted(self):
         escape = "\x1b["
