@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <optional>
 
 #include "anemone/checkpoint.h"
 #include "base/cancel.h"
@@ -51,12 +52,14 @@ class Reader {
 
   Status Visit(const Leaf& leaf) {
     const uint64_t size = leaf.content.size;
-    const DirectReader reader(*leaf.content.source);
+    std::optional<DirectReader> direct;  // not worth its opening for less
+    if (size >= kChunkBytes) direct.emplace(*leaf.content.source);
     std::atomic<uint32_t> crc = 0;
     const auto read = [&](uint64_t chunk, unsigned worker) -> Status {
       const uint64_t from = chunk * kChunkBytes, to = std::min(from + kChunkBytes, size);
       const std::span<std::byte> bytes = buffers_[worker].At(leaf.content.offset + from, to - from);
-      const Status status = reader.ReadAt(leaf.content.offset + from, bytes);
+      const uint64_t at = leaf.content.offset + from;
+      const Status status = direct ? direct->ReadAt(at, bytes) : leaf.content.source->ReadAt(at, bytes);
       if (!status.ok()) return status.In(leaf.path);
       if (leaf.crc32) crc ^= Crc32Shift(Crc32(0, bytes), size - to);
       return Advance(to - from);

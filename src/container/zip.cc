@@ -12,6 +12,7 @@
 #include <iterator>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/crc32.h"
@@ -592,15 +593,16 @@ Status ZipLayout::Finish() {
 }
 
 Result<ByteRange> FirstZip(const ByteRange& range) {
-  constexpr uint64_t kWindow = uint64_t{4} << 20;
-  constexpr int kMaxTries = 1000;  // each reads a directory
+  constexpr uint64_t kFirstWindow = 4096, kLastWindow = uint64_t{4} << 20;  // most zips of many are small
+  constexpr int kMaxTries = 1000;                                           // each reads a directory
   std::string magic;
   Store(magic, kEndMagic, 4);
   int tries = 0;
-  for (uint64_t at = 0; at < range.size; at += kWindow) {
-    ANEMONE_ASSIGN(const ByteRange part, range.Sub(at, std::min(kWindow + kEndBytes, range.size - at)));
-    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow + kEndBytes));
-    for (size_t found = bytes.find(magic); found != std::string::npos && found < kWindow;
+  uint64_t window = kFirstWindow;
+  for (uint64_t at = 0; at < range.size; at += std::exchange(window, std::min(4 * window, kLastWindow))) {
+    ANEMONE_ASSIGN(const ByteRange part, range.Sub(at, std::min(window + kEndBytes, range.size - at)));
+    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(window + kEndBytes));
+    for (size_t found = bytes.find(magic); found != std::string::npos && found < window;
          found = bytes.find(magic, found + 1)) {
       if (at + found + kEndBytes > range.size) break;
       if (++tries > kMaxTries) return Corrupt("expected a zip, found a thousand end records and none that ends one");
