@@ -117,6 +117,34 @@ def make_index(path, count, anemone):
                dict(metadata=dict(total_size=16 * count), weight_map={name(i): names[i] for i in range(count)}))
 
 
+def make_chunks(path, count, anemone):
+    """A torch_dist folder of one tensor in so many chunks, of a row each."""
+    import io
+    import pickle
+
+    import torch
+    from torch.distributed.checkpoint import metadata
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    os.mkdir(path)
+    item = io.BytesIO()
+    torch.save(torch.zeros(1, 4), item)
+    size = len(item.getvalue())
+    with open(os.path.join(path, "__0_0.distcp"), "wb") as file:
+        file.write(item.getvalue() * count)
+    chunks = [metadata.ChunkStorageMetadata(torch.Size([i, 0]), torch.Size([1, 4])) for i in range(count)]
+    places = {metadata.MetadataIndex("weight", chunk.offsets): _StorageInfo("__0_0.distcp", i * size, size) for i, chunk in enumerate(chunks)}
+    tensor = metadata.TensorStorageMetadata(metadata.TensorProperties(torch.float32), torch.Size([count, 4]), chunks)
+    with open(os.path.join(path, ".metadata"), "wb") as file:
+        pickle.dump(metadata.Metadata({"weight": tensor}, {"weight": ("weight",)}, places), file)
+
+
+def make_ranks(path, count, anemone):
+    """A Lightning folder of a Llama of so many pipeline stages."""
+    make_llama(path + ".hf", count * LLAMA, anemone)
+    measure.run([anemone, "convert", path + ".hf", path, "--to", "ckpt", "--pp", str(count), "-q"])
+    shutil.rmtree(path + ".hf")
+
+
 INSPECT = ("inspect", ["inspect", "IN"])
 
 
@@ -136,6 +164,8 @@ KINDS = [
     ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf")]),
     ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf")]),
     ("files", "file", (2_000, 10_000), make_index, [INSPECT, convert("safetensors")]),
+    ("chunks", "chunk", (20_000, 100_000), make_chunks, [INSPECT, convert("safetensors"), ("verify", ["verify", "IN"])]),
+    ("ranks", "rank", (500, 2_000), make_ranks, [INSPECT, convert("hf"), ("verify", ["verify", "IN"])]),
 ]
 
 

@@ -42,10 +42,13 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
   if (file.size < kMinFileBytes) return false;
   direct_ = Descriptor(sys.reopen_direct(fd, kDirectBlock));
   if (!direct_.is_open()) return false;
+  const auto add = [&](uint64_t byte) {  // a block has those of many small tensors
+    if (twice_.empty() || twice_.back() != BlockOf(byte)) twice_.push_back(BlockOf(byte));
+  };
   for (const Crc32Slot& slot : file.crcs) {
     for (const uint64_t store : slot.stores) {
-      twice_.push_back(BlockOf(store));
-      twice_.push_back(BlockOf(store + sizeof(uint32_t) - 1));
+      add(store);
+      add(store + sizeof(uint32_t) - 1);
     }
   }
   std::ranges::sort(twice_);

@@ -285,21 +285,23 @@ std::vector<Shape> FragmentsOf(const Shape& part, bool is_flat) {
 // elements.
 class ItemWriter {
  public:
-  // `chunks`: how many tensors each rank's file will have.
-  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& chunks) : files_(files), kinds_(files.size()) {
+  // `items`: how many each rank's file will have.
+  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& items) : files_(files), kinds_(files.size()) {
     for (size_t rank = 0; rank < files.size(); ++rank) {
-      files[rank].segments.reserve(3 * chunks[rank]);
-      files[rank].crcs.reserve(chunks[rank]);
+      files[rank].segments.reserve(3 * items[rank]);
+      files[rank].crcs.reserve(items[rank]);
     }
   }
 
-  Status Append(size_t rank, const Tensor& tensor) {
+  // The elements of `tensor`, in another shape.
+  Status Append(size_t rank, const Tensor& tensor, const Shape& shape) {
     PlanFile& file = files_[rank];
     const uint64_t start = file.size;
-    const auto [kind, is_new] = kinds_[rank].try_emplace({tensor.dtype(), tensor.shape()});
+    const auto [kind, is_new] = kinds_[rank].try_emplace({tensor.dtype(), shape});
     if (is_new) {
+      ANEMONE_ASSIGN(Tensor shaped, tensor.Reshape(shape));
       Value value{std::make_shared<ValueGraph>(), nullptr};
-      value.node = NewTensor(*value.graph, tensor);
+      value.node = NewTensor(*value.graph, std::move(shaped));
       PlanFile item;
       ANEMONE_TRY(LayOutTorchFile(std::move(value), "archive", item));
       kind->second = TakeSurroundings(item, file);
@@ -315,7 +317,18 @@ class ItemWriter {
     listed.node = listed.graph->New(Kind::kList);
     listed.node->items.push_back(object != nullptr ? CopyValue(object, *listed.graph) : listed.graph->New(Kind::kNone));
     const uint64_t start = file.size;
-    ANEMONE_TRY(LayOutTorchFile(listed, "archive", file));
+    ANEMONE_ASSIGN(TorchPickle pickle, PickleTorch(listed));
+    if (pickle.storages.empty()) {
+      const auto [alike, is_new] = objects_.try_emplace(pickle.bytes);
+      if (is_new) {
+        PlanFile item;
+        ANEMONE_TRY(LayOutTorchFile(std::move(pickle), "archive", item));
+        alike->second = TakeSurroundings(item, file);
+      }
+      file.AppendKept(alike->second.before);
+    } else {
+      ANEMONE_TRY(LayOutTorchFile(std::move(pickle), "archive", file));
+    }
     places_.push_back({start, file.size - start});
     return {};
   }
@@ -324,6 +337,7 @@ class ItemWriter {
  private:
   std::vector<PlanFile>& files_;                                        // by rank
   std::vector<std::map<std::pair<DType, Shape>, Surroundings>> kinds_;  // by rank
+  std::map<std::string, Surroundings> objects_;                         // by their pickles: most are empty states
   std::vector<ItemPlace> places_;
 };
 
@@ -368,15 +382,18 @@ Grid GridOf(const Output& output, size_t ranks) {
   return grid;
 }
 
-// Chunks in each rank's file.
-std::vector<size_t> CountChunks(const std::vector<Output>& outputs, size_t ranks) {
-  std::vector<size_t> chunks(ranks);
+// Items in each rank's file.
+std::vector<size_t> CountItems(const std::vector<Output>& outputs, size_t ranks) {
+  std::vector<size_t> items(ranks);
   for (const Output& output : outputs) {
-    if (output.layers.empty()) continue;
+    if (output.layers.empty()) {
+      ++items.front();
+      continue;
+    }
     const Grid grid = GridOf(output, ranks);
-    for (size_t i = 0; i < grid.begins.size(); ++i) chunks[grid.is_split ? i : 0] += output.layers.size();
+    for (size_t i = 0; i < grid.begins.size(); ++i) items[grid.is_split ? i : 0] += output.layers.size();
   }
-  return chunks;
+  return items;
 }
 
 Status AppendItems(const Output& output, size_t ranks, ItemWriter& items) {
@@ -389,8 +406,7 @@ Status AppendItems(const Output& output, size_t ranks, ItemWriter& items) {
       for (size_t cut = 0; cut < grid.part.size(); ++cut) {
         ANEMONE_ASSIGN(piece, piece.Narrow(cut, grid.begins[i][cut], grid.sizes[cut]));
       }
-      ANEMONE_ASSIGN(const Tensor chunk, piece.Reshape(output.stacked ? Prepended(1, grid.sizes) : grid.sizes));
-      ANEMONE_TRY(items.Append(grid.is_split ? i : 0, chunk));
+      ANEMONE_TRY(items.Append(grid.is_split ? i : 0, piece, output.stacked ? Prepended(1, grid.sizes) : grid.sizes));
     }
   }
   return {};
@@ -537,7 +553,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   index.path = options.folder + ".metadata";
   rest.path = options.folder + "common.pt";
   marker.path = options.folder + "metadata.json";
-  ItemWriter writer(items, CountChunks(outputs, options.ranks));
+  ItemWriter writer(items, CountItems(outputs, options.ranks));
   for (const Output& output : outputs) ANEMONE_TRY(AppendItems(output, options.ranks, writer).In(output.key));
   AppendTorchDistIndex(
       outputs.size(), [&](size_t i) { return KeyOf(outputs[i], options.ranks); }, writer.places(), index);

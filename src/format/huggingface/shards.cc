@@ -4,6 +4,8 @@
 
 #include <map>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
@@ -57,7 +59,7 @@ namespace {
 // The weight_map: which file holds a tensor.
 struct Index {
   std::map<std::string, size_t> files;  // name → tensors
-  std::unordered_map<std::string, std::string> home;
+  std::unordered_map<std::string, const std::string*> home;
 };
 
 Result<Index> ReadIndex(const Location& place) {
@@ -74,8 +76,9 @@ Result<Index> ReadIndex(const Location& place) {
     if (!file || !IsPlainName(*file)) {
       return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
     }
-    ++index.files[*file];
-    index.home.emplace(name, *file);
+    const auto at = index.files.try_emplace(*file).first;
+    ++at->second;
+    index.home.emplace(name, &at->first);
   }
   std::string missing;
   for (const auto& [file, count] : index.files) {
@@ -95,18 +98,21 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
   const Location folder = place.parent();
   ANEMONE_ASSIGN(const Index index, ReadIndex(place));
   const std::map<std::string, size_t>& files = index.files;
-  const std::unordered_map<std::string, std::string>& home = index.home;
+  const auto& home = index.home;
+  std::vector<const std::string*> names;
+  names.reserve(files.size());
+  for (const auto& [file, count] : files) names.push_back(&file);
   // Opened at once, then read in order.
   std::vector<std::pair<StateDict, Checkpoint>> parts(files.size());
   ANEMONE_TRY(ForEach(files.size(), folder.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
-    const std::string& file = std::next(files.begin(), static_cast<ptrdiff_t>(i))->first;
-    ANEMONE_ASSIGN(parts[i].first, ReadWeightsFile(folder / file, parts[i].second, "", files.size() <= kMaxOpenFiles));
+    ANEMONE_ASSIGN(parts[i].first,
+                   ReadWeightsFile(folder / *names[i], parts[i].second, "", files.size() <= kMaxOpenFiles));
     return {};
   }));
   StateDict all;
   size_t unlisted = 0, doubled = 0, next = 0;
   for (const auto& [file, count] : files) {
-    const auto& [part, said] = parts[next++];
+    const auto [part, said] = std::exchange(parts[next++], {});
     checkpoint.notes.insert(checkpoint.notes.end(), said.notes.begin(), said.notes.end());
     for (const auto& [key, value] : said.metadata) checkpoint.metadata[key] = value;
     size_t found = 0;
@@ -114,7 +120,7 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
       const auto at = home.find(item.name);
       if (at == home.end()) {
         ++unlisted;
-      } else if (at->second == file) {
+      } else if (*at->second == file) {
         ++found;
       } else {
         ++doubled;
@@ -124,7 +130,7 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
     }
     if (found == count) continue;
     for (const auto& [name, owner] : home) {
-      if (owner == file && part.Find(name) == nullptr) {
+      if (*owner == file && part.Find(name) == nullptr) {
         return Corrupt(fmt::format("[HF-6] the index says {} holds \"{}\", it does not", file, name)).In(path);
       }
     }
