@@ -99,11 +99,11 @@ def _text(data):
     return data.decode("utf-8", "surrogateescape")
 
 
-def path_bytes(path):
+def path_bytes(path, what="path"):
     """A path as the file system has it."""
     data = os.fsencode(path)
     if b"\0" in data:
-        raise ValueError("path: embedded null byte")
+        raise ValueError(f"{what}: embedded null byte")
     return data
 
 
@@ -243,7 +243,7 @@ def dlpack(tensor, copy):
 
 def command(words, progress=None):
     """What a command of the program prints, and its exit status."""
-    words = [b"anemone", *(os.fsencode(word) for word in words)]
+    words = [b"anemone", *(path_bytes(word, "argument") for word in words)]
     arguments, status, output = (ctypes.c_char_p * (len(words) + 1))(*words), ctypes.c_int(), ctypes.c_void_p()
 
     def work(following):

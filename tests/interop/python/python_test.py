@@ -367,6 +367,7 @@ class Frameworks(Case):
         self.assertRaises(TypeError, anemone.numpy.save_file, array, self.path("y.pt"), tp="2")
         self.assertRaises(anemone.InvalidArgumentError, anemone.numpy.save_file, array, self.path("y.pt"), no_such_option=1)
         self.assertRaises(ValueError, anemone.open, "a\0b")
+        self.assertRaises(ValueError, anemone.inspect, "a\0b")
         self.assertEqual(os.listdir(self.dir), ["x.safetensors"])
 
     def test_slices_are_numpys(self):
