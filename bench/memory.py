@@ -156,7 +156,7 @@ THOUSANDS = (50_000, 150_000)
 # kind, what is counted, how many, how it is made, commands
 KINDS = [
     ("safetensors", "tensor", THOUSANDS, make_safetensors,
-     [INSPECT, convert("safetensors"), convert("pt"), convert("torch_dist"), ("inspect --json --tensors", ["inspect", "--json", "--tensors", "IN"])]),
+     [INSPECT, convert("safetensors"), convert("pt"), convert("lightning"), convert("torch_dist"), ("inspect --json --tensors", ["inspect", "--json", "--tensors", "IN"])]),
     ("pt", "tensor", THOUSANDS, make_pt, [INSPECT, convert("safetensors"), convert("pt")]),
     ("torch_dist", "tensor", THOUSANDS, make_torch_dist, [INSPECT, convert("safetensors"), convert("torch_dist")]),
     ("zarr", "tensor", THOUSANDS, make_zarr, [INSPECT, convert("safetensors"), convert("torch_dist")]),

@@ -53,10 +53,10 @@ Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits = {}
 
 // Writes protocol 2, using only opcodes that torch.load(weights_only=True) of 1.13 … 2.15 accepts where the values
 // allow. A kTensor node is handed to `tensor`, which answers the node to write in its place (calls, tuples, names and a
-// persistent id), made in the graph it is given, which does not last; it is asked twice and must answer the same.
-// Without an encoder a tensor is InvalidArgument. Shared nodes are
-// written once and memoised; cycles through lists, dicts and objects' state are kept. Deterministic. Errors:
-// Unsupported (a cycle through a tuple's or call's arguments; text beyond 4 GiB), the encoder's own.
+// persistent id), made in the graph it is given, which does not last; it is asked once for each, in the order in which
+// they are written. Without an encoder a tensor is InvalidArgument. Shared nodes are written once and memoised; cycles
+// through lists, dicts and objects' state are kept. Deterministic. Errors: Unsupported (a cycle through a tuple's or
+// call's arguments; text beyond 4 GiB), the encoder's own.
 using TensorEncoder = std::function<Result<ValueRef>(const Tensor&, ValueGraph&)>;
 Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor = {});
 

@@ -140,13 +140,20 @@ Result<bool> Make(Makes makes, ValueNode& call, PickleWork& work) {
   return false;
 }
 
+const Function* Find(const ValueNode& callable) {
+  if (callable.kind != Kind::kGlobal) return nullptr;
+  const auto* found = std::ranges::find(kFunctions, callable.text, &Function::name);
+  return found == std::end(kFunctions) ? nullptr : found;
+}
+
 }  // namespace
 
+bool IsContainer(const ValueNode& global) { return Find(global) != nullptr; }
+
 Status MakeContainer(ValueNode& call, ValueGraph& graph, PickleWork& work) {
-  if (call.callable->kind != Kind::kGlobal) return {};
-  const auto* function = std::ranges::find(kFunctions, call.callable->text, &Function::name);
-  if (function == std::end(kFunctions)) return {};
-  ANEMONE_ASSIGN(const bool is_made, Make(function->makes, call, work));
+  const Function* const function = Find(*call.callable);
+  if (function == nullptr) return {};
+  ANEMONE_ASSIGN(const bool is_made, call.is_new ? false : Make(function->makes, call, work));
   if (is_made) return {};
   for (ValueRef& argument : call.items) {
     if (!IsEither(*argument, Kind::kList, Kind::kDict) && argument->kind != Kind::kSet) continue;

@@ -8,7 +8,10 @@
 
 namespace anemone::internal {
 
-// Makes of a call (a kObject, by REDUCE) what Python makes of it at that moment: bytes, a bytearray, a set or a
+// Whether a global is one that keeps nothing but copies of what is in its arguments.
+bool IsContainer(const ValueNode& global);
+
+// Makes of a call (a kObject) what Python makes of it at that moment. By REDUCE: bytes, a bytearray, a set or a
 // frozenset as protocol 2 writes them [CPython Lib/pickle.py save_bytes, save_bytearray, set.__reduce__]; a Counter of
 // a dict and an OrderedDict of pairs, as Python 2 wrote it, with entries and no arguments. Where another call copies a
 // container, its argument becomes that copy: what comes into the container later is none of it.

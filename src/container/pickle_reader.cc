@@ -423,7 +423,7 @@ class Reader {
     node->is_new = is_new;
     ANEMONE_TRY(Push(node));
     if (callable->kind == Kind::kGlobal) callable->integer = 1;
-    if (!is_new) ANEMONE_TRY(internal::MakeContainer(*node, graph_, work_));
+    ANEMONE_TRY(internal::MakeContainer(*node, graph_, work_));
     if (visitor_.pair) ANEMONE_TRY(VisitPairs(*node, node->entries));
     return Visit(*node);
   }
@@ -431,6 +431,8 @@ class Reader {
     ANEMONE_TRY(Need(3));
     const ValueRef keywords = Pop(), args = Pop(), callable = Pop();
     ANEMONE_TRY(CheckCall(*callable, *args, /*is_new=*/true));
+    if (internal::IsContainer(*callable))
+      return Corrupt("expected a class that takes keywords, found " + Quoted(callable->text) + " [PKL-9]");
     if (keywords->kind != Kind::kDict) return Wrong("a dict of keyword arguments", *keywords, "PKL-9");
     for (size_t i = 0; i < keywords->items.size(); i += 2) {
       if (keywords->items[i]->kind != Kind::kString) return Wrong("a keyword", *keywords->items[i], "PKL-9");

@@ -62,6 +62,33 @@ std::string TwosComplement(std::string_view digits) {
   return bytes;
 }
 
+// Nodes at eight to thirty-two bytes each, all in one block, which is gone with the set.
+class NodeSet {
+ public:
+  // Whether it is new.
+  bool Insert(const ValueNode* node) {
+    if (2 * ++size_ > slots_.size()) Grow();
+    const ValueNode*& slot = slots_[SlotOf(node)];
+    return std::exchange(slot, node) == nullptr;
+  }
+
+ private:
+  size_t SlotOf(const ValueNode* node) const {
+    size_t slot = std::bit_cast<uintptr_t>(node) * 0x9e3779b97f4a7c15u >> 20 & (slots_.size() - 1);
+    while (slots_[slot] != nullptr && slots_[slot] != node) slot = (slot + 1) & (slots_.size() - 1);
+    return slot;
+  }
+  void Grow() {
+    std::vector<const ValueNode*> old(std::max<size_t>(64, 2 * slots_.size()));
+    old.swap(slots_);
+    for (const ValueNode* node : old) {
+      if (node != nullptr) slots_[SlotOf(node)] = node;
+    }
+  }
+  std::vector<const ValueNode*> slots_;
+  size_t size_ = 0;  // at least as many as there are
+};
+
 class Writer {
  public:
   explicit Writer(const TensorEncoder& tensor) : tensor_(tensor) {}
@@ -82,7 +109,7 @@ class Writer {
  private:
   static constexpr uint32_t kNoMemo = ~uint32_t{0};
   struct Use {
-    bool shared = false;  // referred to more than once
+    bool shared = false;  // referred to more than once, or a global
     bool open = false;    // its parts are being written
     uint32_t memo = kNoMemo;
   };
@@ -97,8 +124,14 @@ class Writer {
   using What = Step::What;
 
   // --- first pass
-  ValueRef Canonical(ValueRef node) {
-    return node->kind == Kind::kGlobal ? globals_.emplace(node->text, node).first->second : node;
+  ValueRef Canonical(ValueRef node) { return node->kind == Kind::kGlobal ? Global(node->text) : node; }
+  ValueRef Global(const std::string& name) {
+    ValueRef& global = globals_[name];
+    if (global == nullptr) {
+      global = scratch_.New(Kind::kGlobal);
+      global->text = name;
+    }
+    return global;
   }
 
   // What stands for a tensor is made for the moment, in `graph`: a file of a million tensors would not hold all.
@@ -110,42 +143,19 @@ class Writer {
     return stand_in;
   }
 
-  // Of what stands for a tensor only the names are shared with anything else.
-  void CountGlobals(const ValueNode& node) {
-    if (node.kind == Kind::kGlobal) {
-      ValueRef& canonical = globals_[node.text];
-      if (canonical == nullptr) {
-        canonical = scratch_.New(Kind::kGlobal);
-        canonical->text = node.text;
-      }
-      const auto [use, first] = uses_.try_emplace(canonical);
-      use->second.shared = !first;
-    }
-    if (node.callable != nullptr) CountGlobals(*node.callable);
-    for (const ValueRef item : node.items) CountGlobals(*item);
-  }
-
+  // Finds what is shared.
   Status CountReferences(ValueRef root) {
+    NodeSet seen;
     std::vector<ValueRef> todo = {root};
     while (!todo.empty()) {
-      ValueRef node = todo.back();
+      const ValueRef node = todo.back();
       todo.pop_back();
       if (node == nullptr) return InvalidArgument("expected a whole value, found a part missing");
-      if (IsAtom(*node)) continue;
-      if (node->kind == Kind::kTensor) {
-        const auto [use, first] = uses_.try_emplace(node);
-        use->second.shared = !first;
-        if (!first) continue;
-        ValueGraph graph;
-        ANEMONE_ASSIGN(const ValueRef stand_in, StandIn(*node, graph));
-        CountGlobals(*stand_in);
+      if (IsAtom(*node) || node->kind == Kind::kGlobal) continue;
+      if (!seen.Insert(node)) {
+        uses_[node].shared = true;
         continue;
       }
-      node = Canonical(node);
-      const auto [use, first] = uses_.try_emplace(node);
-      use->second.shared = !first;
-      if (!first) continue;
-      if (node->kind == Kind::kBytes || node->kind == Kind::kSet) todo.push_back(Callee(*node));  // written as calls
       if (node->kind == Kind::kObject) {
         todo.push_back(node->callable);
         if (node->state != nullptr) todo.push_back(node->state);
@@ -162,12 +172,7 @@ class Writer {
                                                                : node.text.empty() ? "builtins bytes"
                                                                                    : "_codecs encode")
                                                             : (flag ? "builtins frozenset" : "builtins set");
-    ValueRef& callee = globals_[std::string(name)];
-    if (callee == nullptr) {
-      callee = scratch_.New(Kind::kGlobal);
-      callee->text = name;
-    }
-    return callee;
+    return Global(std::string(name));
   }
 
   // --- second pass
@@ -184,10 +189,11 @@ class Writer {
     if (items.size() >= 4) ScheduleEmit(op::kMark);
   }
   void Memoize(ValueRef node) {
-    Use& use = uses_[node];
-    if (!use.shared) return;
-    use.memo = next_memo_++;
-    out_.Put(use.memo);
+    if (node->kind == Kind::kGlobal) uses_[node].shared = true;  // most are used again
+    const auto use = uses_.find(node);
+    if (use == uses_.end() || !use->second.shared) return;
+    use->second.memo = next_memo_++;
+    out_.Put(use->second.memo);
   }
   Status Text(std::string_view text) {
     if (text.size() > 0xffffffff)
@@ -205,7 +211,7 @@ class Writer {
       case What::kMemoize:
         return Memoize(step.node), Status();
       case What::kClose:
-        return uses_[step.node].open = false, Status();
+        return Close(step.node), Status();
       case What::kAppend:
         return Items(step, 1, op::kAppend, op::kAppends), Status();
       case What::kSetItems:
@@ -249,11 +255,13 @@ class Writer {
     if (IsAtom(*node)) return SaveAtom(*node);
     node = Canonical(node);
     if (IsAtom(*node)) return SaveAtom(*node);
-    Use& use = uses_[node];
-    if (use.memo != kNoMemo) return out_.Get(use.memo), Status();
-    if (use.open)
-      return Unsupported(
-          "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
+    if (const auto found = uses_.find(node); found != uses_.end()) {
+      const Use& use = found->second;
+      if (use.memo != kNoMemo) return out_.Get(use.memo), Status();
+      if (use.open)
+        return Unsupported(
+            "expected a value that can be built, found a tuple or a call inside its own arguments [PKL-16]");
+    }
     return SaveNew(node);
   }
 
@@ -385,9 +393,15 @@ class Writer {
     steps_.push_back({What::kClose, 0, node});
   }
 
+  void Close(ValueRef node) {
+    const auto use = uses_.find(node);
+    use->second.open = false;
+    if (!use->second.shared) uses_.erase(use);
+  }
+
   const TensorEncoder& tensor_;
-  ValueGraph scratch_;  // callees
-  std::unordered_map<const ValueNode*, Use> uses_;
+  ValueGraph scratch_;                              // globals
+  std::unordered_map<const ValueNode*, Use> uses_;  // of what is shared or open
   std::unordered_map<std::string, ValueRef> globals_;
   std::vector<Step> steps_;
   uint32_t next_memo_ = 0;

@@ -12,6 +12,7 @@
 #include <iterator>
 #include <optional>
 #include <span>
+#include <unordered_set>
 #include <utility>
 
 #include "base/checked.h"
@@ -317,20 +318,33 @@ ZipMember MemberOf(const ByteRange& archive, const Entry& entry) {
 
 char LowerOf(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
 
+// Names as torch looks them up, without regard to case [miniz mz_zip_reader_locate_file].
+struct AnyCaseHash {
+  size_t operator()(std::string_view name) const {
+    std::string lower(name);
+    std::ranges::transform(lower, lower.begin(), LowerOf);
+    return std::hash<std::string>()(lower);
+  }
+};
+struct AnyCaseEqual {
+  bool operator()(std::string_view a, std::string_view b) const {
+    return std::ranges::equal(a, b, {}, LowerOf, LowerOf);
+  }
+};
+using AnyCaseNames = std::unordered_set<std::string_view, AnyCaseHash, AnyCaseEqual>;
+
+// Sorted rather than hashed: a layout of a million members keeps no more than their places.
+Status CheckDistinct(std::vector<std::string_view> names) {
+  const auto is_less = [](std::string_view a, std::string_view b) {
+    return std::ranges::lexicographical_compare(a, b, {}, LowerOf, LowerOf);
+  };
+  std::ranges::stable_sort(names, is_less);
+  const auto twice = std::ranges::adjacent_find(names, AnyCaseEqual());
+  if (twice == names.end()) return {};
+  return InvalidArgument("expected every name once, found " + Quoted(*std::next(twice)) + " again [ZIP-7]");
+}
+
 }  // namespace
-
-namespace internal {
-
-size_t AnyCaseHash::operator()(std::string_view name) const {
-  std::string lower(name);
-  std::ranges::transform(lower, lower.begin(), LowerOf);
-  return std::hash<std::string>()(lower);
-}
-bool AnyCaseEqual::operator()(std::string_view a, std::string_view b) const {
-  return std::ranges::equal(a, b, {}, LowerOf, LowerOf);
-}
-
-}  // namespace internal
 
 bool LooksLikeZip(std::string_view head) { return head.size() >= 4 && Load32(head, 0) == kLocalMagic; }
 bool IsEmptyZip(std::string_view head) { return head.size() >= 4 && Load32(head, 0) == kEndMagic; }
@@ -382,7 +396,7 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
   ZipArchive zip;
   zip.members_.reserve(entries.size());
   zip.by_name_.reserve(entries.size());
-  internal::AnyCaseNames names;
+  AnyCaseNames names;
   const auto add = [&](Entry& entry) -> Status {
     ANEMONE_TRY(CheckLocal(archive, where.offset, entry));
     std::string_view name = entry.name;
@@ -445,8 +459,13 @@ void StoreCommon(std::string& out, bool wide, uint32_t crc32, uint64_t size) {
 
 }  // namespace
 
-ZipLayout::ZipLayout(PlanFile& file, const ZipOptions& options)
-    : file_(file), start_(file.size), first_slot_(file.crcs.size()), options_(options) {}
+ZipLayout::ZipLayout(PlanFile& file, const ZipOptions& options, size_t members)
+    : file_(file), start_(file.size), first_slot_(file.crcs.size()), options_(options) {
+  // A header and a content each, and the blocks of the directory.
+  if (members > 0) file_.segments.reserve(file_.segments.size() + 2 * members + members / 64 + 16);
+  file_.crcs.reserve(file_.crcs.size() + members);
+  names_.reserve(members);
+}
 
 Status ZipLayout::Begin(const Head& head) {
   const std::string& name = head.name;
@@ -457,8 +476,6 @@ Status ZipLayout::Begin(const Head& head) {
   if (name.ends_with('/') || !internal::IsUtf8(name, false)) {
     return InvalidArgument("expected a file name in UTF-8, found " + Quoted(name) + " [ZIP-7]");
   }
-  if (names_.contains(name))
-    return InvalidArgument("expected every name once, found " + Quoted(name) + " again [ZIP-7]");
   const uint64_t alignment = head.block_offset ? kBlockBytes : options_.alignment;
   if (alignment == 0 || alignment > 32768 || (alignment & (alignment - 1)) != 0) {
     return Internal("zip alignment of " + std::to_string(alignment));
@@ -523,8 +540,7 @@ void ZipLayout::AddToDirectory(const Head& head, uint64_t offset, bool has_slot)
   entry += extra;
   const std::string_view kept = directory_.literals.Keep(std::move(entry));
   directory_.AppendKept(kept);
-  names_.insert(kept.substr(kCentralBytes, head.name.size()));
-  ++count_;
+  names_.push_back(kept.substr(kCentralBytes, head.name.size()));
 }
 
 Status ZipLayout::Add(std::string name, std::string literal) {
@@ -560,7 +576,8 @@ Status ZipLayout::Add(std::string name, ByteRange content) {
 }
 
 Status ZipLayout::Finish() {
-  const uint64_t directory_at = file_.size - start_, size = directory_.size, count = count_;
+  const uint64_t directory_at = file_.size - start_, size = directory_.size, count = names_.size();
+  ANEMONE_TRY(CheckDistinct(std::move(names_)));
   for (size_t slot = first_slot_; slot < file_.crcs.size(); ++slot)
     *std::prev(file_.crcs[slot].stores.end()) += file_.size;
   std::string end;

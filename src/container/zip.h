@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "anemone/bytes.h"
@@ -15,19 +14,6 @@
 #include "engine/plan.h"
 
 namespace anemone {
-
-namespace internal {
-
-// Names as torch looks them up, without regard to case [miniz mz_zip_reader_locate_file].
-struct AnyCaseHash {
-  size_t operator()(std::string_view name) const;
-};
-struct AnyCaseEqual {
-  bool operator()(std::string_view a, std::string_view b) const;
-};
-using AnyCaseNames = std::unordered_set<std::string_view, AnyCaseHash, AnyCaseEqual>;
-
-}  // namespace internal
 
 struct ZipMember {
   std::string name;
@@ -83,11 +69,13 @@ struct ZipOptions {
 // zip's start [pytorch caffe2/serialize/inline_container.cc: 64, by an extra field "FB"].
 class ZipLayout {
  public:
-  explicit ZipLayout(PlanFile& file, const ZipOptions& options = {});
+  // `members`, where it is known: how many will come.
+  explicit ZipLayout(PlanFile& file, const ZipOptions& options = {}, size_t members = 0);
   Status Add(std::string name, std::string literal);
   Status Add(std::string name, const Tensor& tensor);
   Status Add(std::string name, ByteRange content);
-  // Appends the central directory, zip64 records where needed, and the end record.
+  // Appends the central directory, zip64 records where needed, and the end record. Errors: InvalidArgument (a name
+  // twice).
   Status Finish();
 
  private:
@@ -106,9 +94,8 @@ class ZipLayout {
   uint64_t start_;
   size_t first_slot_;  // of the zip, in file_.crcs
   const ZipOptions options_;
-  PlanFile directory_;            // stores of its CRCs count from its start until it is appended
-  uint64_t count_ = 0;            // of members
-  internal::AnyCaseNames names_;  // which the directory keeps
+  PlanFile directory_;                   // stores of its CRCs count from its start until it is appended
+  std::vector<std::string_view> names_;  // which the directory keeps
 };
 
 // The size the zip will have can be read off PlanFile::size before and after: a tar header that precedes it is patched

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 
 #include "config/json_string.h"
 #include "container/text.h"
@@ -295,6 +296,11 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
     }
     header += '}';
   }
+  // A string that grew would lie twice in memory.
+  constexpr size_t kRowBytes = 128, kNumberBytes = 21;
+  size_t expected = header.size();
+  for (const auto& [name, tensor] : tensors) expected += name.size() + kRowBytes + kNumberBytes * tensor.shape().size();
+  header.reserve(expected);
   uint64_t position = 0;
   for (const auto& [name, tensor] : tensors) {
     uint64_t end = 0;
@@ -341,30 +347,30 @@ Status AddSafetensorsFiles(const Checkpoint& checkpoint, const LayOutOptions& op
                            const std::map<std::string, std::string>& metadata, Plan& plan) {
   ANEMONE_ASSIGN(NamedTensors tensors, PlainTensors(checkpoint, options));
   // Filled in stored order, a new shard begun when the next tensor would not fit [transformers modeling_utils.py].
-  std::vector<NamedTensors> shards(1);
+  std::vector<size_t> ends;
   uint64_t shard_bytes = 0, total_bytes = 0;
-  for (auto& named : tensors) {
-    const uint64_t bytes = named.second.size_bytes();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const uint64_t bytes = tensors[i].second.size_bytes();
     if (options.max_shard_bytes != 0 && shard_bytes != 0 && shard_bytes + bytes > options.max_shard_bytes) {
-      shards.emplace_back();
+      ends.push_back(i);
       shard_bytes = 0;
     }
     shard_bytes += bytes;
     total_bytes += bytes;
-    shards.back().push_back(std::move(named));
   }
-  tensors = {};
-  if (shards.size() == 1) {
+  if (ends.empty()) {
     PlanFile& file = plan.files.emplace_back();
     file.path = fmt::format("{}.safetensors", stem);
-    return LayOutSafetensors(std::move(shards[0]), metadata, file, options.keeps_blocks);
+    return LayOutSafetensors(std::move(tensors), metadata, file, options.keeps_blocks);
   }
+  ends.push_back(tensors.size());
   std::map<std::string_view, size_t> weight_map;  // to a file of the plan
-  for (size_t i = 0; i < shards.size(); ++i) {
+  for (size_t i = 0, begin = 0; i < ends.size(); begin = ends[i++]) {
     PlanFile& file = plan.files.emplace_back();
-    file.path = fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, shards.size());
-    for (const auto& [name, tensor] : shards[i]) weight_map.emplace(name, plan.files.size() - 1);
-    ANEMONE_TRY(LayOutSafetensors(std::move(shards[i]), metadata, file, options.keeps_blocks));
+    file.path = fmt::format("{}-{:05}-of-{:05}.safetensors", stem, i + 1, ends.size());
+    const std::span shard = std::span(tensors).subspan(begin, ends[i] - begin);
+    for (const auto& [name, tensor] : shard) weight_map.emplace(name, plan.files.size() - 1);
+    ANEMONE_TRY(LayOutSafetensors({shard.begin(), shard.end()}, metadata, file, options.keeps_blocks));
   }
   std::string index =
       fmt::format("{{\n  \"metadata\": {{\n    \"total_size\": {}\n  }},\n  \"weight_map\": {{", total_bytes);

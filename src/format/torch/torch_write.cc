@@ -4,7 +4,6 @@
 
 #include <limits>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -21,7 +20,6 @@ using Kind = ValueNode::Kind;
 // own.
 struct Encoder {
   std::vector<Tensor> storages;
-  std::unordered_map<const Tensor*, size_t> places;  // in storages, of what was asked for before
 
   Result<ValueRef> operator()(const Tensor& tensor, ValueGraph& graph) {
     const DTypeInfo& info = Info(tensor.dtype());
@@ -32,13 +30,12 @@ struct Encoder {
     if (tensor.size_bytes() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
       return LimitExceeded("a tensor of 2^63 bytes");
     const std::string type = untyped ? "torch.storage UntypedStorage" : fmt::format("torch {}", info.storage);
-    const auto [place, is_new] = places.try_emplace(&tensor, storages.size());
-    if (is_new) storages.push_back(tensor);
+    const std::string key = std::to_string(storages.size());
+    storages.push_back(tensor);
     ValueRef storage = graph.New(Kind::kPersistent);
-    storage->items = {
-        NewTuple(graph, {NewString(graph, "storage"), NewGlobal(graph, type),
-                         NewString(graph, std::to_string(place->second)), NewString(graph, "cpu"),
-                         NewInt(graph, static_cast<int64_t>(untyped ? tensor.size_bytes() : tensor.num_elements()))})};
+    storage->items = {NewTuple(
+        graph, {NewString(graph, "storage"), NewGlobal(graph, type), NewString(graph, key), NewString(graph, "cpu"),
+                NewInt(graph, static_cast<int64_t>(untyped ? tensor.size_bytes() : tensor.num_elements()))})};
     Shape shape = tensor.shape();
     if (IsPacked(tensor.dtype())) {
       if (shape.empty() || shape.back() % 2 != 0)
@@ -111,7 +108,8 @@ Result<TorchPickle> PickleTorch(const Value& value) {
 Status LayOutTorchFile(TorchPickle pickle, std::string_view root, PlanFile& file, const ZipOptions& options) {
   const std::string prefix = std::string(root) + "/";
   const std::string id = SerializationId(pickle.bytes);
-  ZipLayout zip(file, options);
+  constexpr size_t kOthers = 4;
+  ZipLayout zip(file, options, pickle.storages.size() + kOthers);
   ANEMONE_TRY(zip.Add(prefix + "data.pkl", std::move(pickle.bytes)));
   ANEMONE_TRY(zip.Add(prefix + "byteorder", "little"));
   for (size_t i = 0; i < pickle.storages.size(); ++i) {

@@ -74,11 +74,11 @@ COPYING = ["collections OrderedDict", "collections Counter", "collections defaul
 
 def called(cls, callable, args, keywords={}, is_new=False):
     made, entries, name = object.__new__(cls), {}, getattr(callable, "global_name", "")
-    if name in COPYING and not is_new:
+    if name in COPYING:
         args = tuple(copy.copy(arg) if type(arg) in (list, dict, set) else arg for arg in args)
         is_pairs = len(args) == 1 and type(args[0]) in (list, tuple) and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in args[0])
         is_dict = len(args) == 1 and type(args[0]) is dict
-        if name == COPYING[0] and is_pairs or name in COPYING[:2] and is_dict:
+        if not is_new and (name == COPYING[0] and is_pairs or name in COPYING[:2] and is_dict):
             args, entries = (), dict(args[0])
     made.callable, made.args, made.keywords, made.is_new, made.states, made.appended, made.entries = callable, args, keywords, is_new, [], [], entries
     return made
