@@ -3,6 +3,7 @@
 #include "container/pickle_trace.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <deque>
 #include <iterator>
@@ -11,6 +12,7 @@
 #include <unordered_map>
 
 #include "base/utf8.h"
+#include "container/pickle_cursor.h"
 #include "container/pickle_escapes.h"
 #include "container/pickle_names.h"
 #include "container/pickle_opcodes.h"
@@ -21,7 +23,6 @@ namespace {
 
 namespace op = internal::op;
 
-constexpr uint64_t kWindow = 64 << 10;
 constexpr size_t kHead = 512;               // of a literal, for the visitor
 constexpr uint64_t kMaxName = 4096;         // of a module or a name
 constexpr uint64_t kMaxEscaped = 16 << 20;  // of a literal spelled with escapes
@@ -59,56 +60,6 @@ struct Slot {
   bool is_text() const { return kind == kText || kind == kQuoted || kind == kEscaped; }
 };
 
-// The bytes of a range in ascending order.
-class Cursor {
- public:
-  explicit Cursor(const ByteRange& input) : input_(input) {}
-
-  uint64_t at() const { return at_; }
-  uint64_t left() const { return input_.size - at_; }
-  const ByteRange& input() const { return input_; }
-
-  // The next `count` bytes if they are there, fewer at the end. REQUIRES: count <= kWindow.
-  Result<std::string_view> Peek(uint64_t count) {
-    count = std::min(count, left());
-    if (at_ < buffer_at_ || at_ + count > buffer_at_ + buffer_.size()) {
-      window_ = std::max(count, std::min(2 * window_, kWindow));
-      ANEMONE_ASSIGN(const ByteRange part, input_.Sub(at_, std::min(window_, left())));
-      ANEMONE_ASSIGN(buffer_, part.ReadAll(kWindow));
-      buffer_at_ = at_;
-    }
-    return std::string_view(buffer_).substr(at_ - buffer_at_, count);
-  }
-  void Skip(uint64_t count) { at_ += count; }
-  // Bytes that Peek has just seen; nothing where they are gone again.
-  std::optional<std::string_view> Recent(uint64_t at, uint64_t size) const {
-    if (at < buffer_at_ || at + size > buffer_at_ + buffer_.size()) return std::nullopt;
-    return std::string_view(buffer_).substr(at - buffer_at_, size);
-  }
-
-  // How far the next line reaches, its end included; 0 when there is none.
-  Result<uint64_t> LineLength() {
-    const uint64_t start = at_;
-    uint64_t length = 0;
-    while (length == 0 && left() > 0) {
-      Result<std::string_view> part = Peek(std::min(left(), at_ == start ? uint64_t{128} : kWindow));
-      if (!part.ok()) return part.status();
-      const size_t end = part->find('\n');
-      if (end != part->npos) length = at_ - start + end + 1;
-      at_ += part->size();
-    }
-    at_ = start;
-    return length;
-  }
-
- private:
-  const ByteRange input_;
-  uint64_t at_ = 0;
-  std::string buffer_;
-  uint64_t buffer_at_ = 0;
-  uint64_t window_ = kHead / 2;  // grows: most byte strings are no pickles
-};
-
 std::string_view Strip(std::string_view text) {
   constexpr std::string_view kBlank = " \t\n\v\f\r";
   const size_t from = text.find_first_not_of(kBlank);
@@ -131,7 +82,7 @@ class Tracer {
       Status status = Next();
       if (status.ok()) {
         trace_.has_other_opcodes |= kWeightsOnlyOpcodes.find(static_cast<char>(opcode_)) == std::string_view::npos;
-        status = Step(opcode_);
+        status = (this->*kHandlers[opcode_])();
       }
       if (status.ok() && (stack_.size() + marks_.size() > visitor_.max_values / 4 ||
                           memo_.size() + far_memo_.size() > visitor_.max_values)) {
@@ -148,6 +99,9 @@ class Tracer {
   }
 
  private:
+  using Handler = Status (Tracer::*)();
+  static const std::array<Handler, 256> kHandlers;  // by opcode
+
   static Status Stops(std::string_view what) { return Corrupt("expected " + std::string(what)); }
 
   std::string Where() const {
@@ -220,8 +174,7 @@ class Tracer {
     constexpr std::string_view kTaken = "0123456789abcdefABCDEFxXoObBlL_+-.infityINFITYnaNA";
     const std::string_view text = Strip(raw);
     if (text.empty() || text.find_first_not_of(kTaken) != text.npos) return Stops("a number [PKL-7]");
-    Push({});
-    return {};
+    return Push({});
   }
   Result<uint64_t> IndexLine() {
     ANEMONE_ASSIGN(const Slot line, Line(Slot::kOther));
@@ -248,8 +201,7 @@ class Tracer {
       visitor_.literal(content, head, kind == Slot::kText);
     }
     in_.Skip(count);
-    Push(slot);
-    return {};
+    return Push(slot);
   }
   Status Counted(Slot::Kind kind, bool is_signed = false) {
     ANEMONE_ASSIGN(const uint64_t count, Number());
@@ -271,9 +223,14 @@ class Tracer {
       const std::string head = text.substr(0, kHead);
       visitor_.literal(Whole(MemorySource(std::move(text), "line")), head, kind == Slot::kEscaped);
     }
-    Push(slot);
-    return {};
+    return Push(slot);
   }
+
+  Status Unicode() { return Counted(Slot::kText); }
+  Status BinString() { return Counted(Slot::kText, /*is_signed=*/true); }
+  Status Bytes() { return Counted(Slot::kBytes); }
+  Status QuotedLine() { return LiteralLine(Slot::kQuoted); }
+  Status EscapedLine() { return LiteralLine(Slot::kEscaped); }
 
   // --- the stack [Pdata: nothing below the topmost mark may be taken]
   size_t Fence() const { return marks_.empty() ? 0 : marks_.back(); }
@@ -281,7 +238,10 @@ class Tracer {
     if (stack_.size() - Fence() >= count) return {};
     return Stops("more values on the stack [PKL-4]");
   }
-  void Push(const Slot& slot) { stack_.push_back(slot); }
+  Status Push(const Slot& slot) {
+    stack_.push_back(slot);
+    return {};
+  }
   Slot Pop() {
     const Slot slot = stack_.back();
     stack_.pop_back();
@@ -297,18 +257,69 @@ class Tracer {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
     stack_.resize(from);
-    Push(result);
-    return {};
+    return Push(result);
   }
-  Status PushTuple(size_t count) {
+  Status SmallTuple() {
+    const size_t count = opcode_ - size_t{op::kTuple1} + 1;
     ANEMONE_TRY(Need(count));
     stack_.resize(stack_.size() - count);
-    Push({});
-    return {};
+    return Push({});
   }
 
+  // What a call, a persistent id or something outside the file is.
+  Status PushResult() { return Push({Slot::kResult, 0, 0}); }
+  Status Other() { return Push({}); }
+  Status FixedNumber() {
+    ANEMONE_TRY(Number().status());
+    return Push({});
+  }
+  Status Long() {
+    ANEMONE_ASSIGN(const uint64_t count, Number());
+    if (count > 0x7fffffff) return Stops("a count that is not negative");
+    ANEMONE_TRY(Enter(count));
+    in_.Skip(count);
+    return Push({});
+  }
+  Status Mark() {
+    marks_.push_back(stack_.size());
+    return {};
+  }
+  // A mark on top is dropped like a value.
+  Status Drop() {
+    if (!marks_.empty() && marks_.back() == stack_.size()) return marks_.pop_back(), Status();
+    ANEMONE_TRY(Need(1));
+    return stack_.pop_back(), Status();
+  }
+  Status DropMarked() {
+    size_t from = 0;
+    ANEMONE_TRY(PopMark(from));
+    return stack_.resize(from), Status();
+  }
+  Status Duplicate() {
+    ANEMONE_TRY(Need(1));
+    return Push(stack_.back());
+  }
+  Status Marked() { return Collect({}); }
+
   // --- memo
-  Status Put(uint64_t index) {
+  Status Memoize() { return PutAt(occupied_); }
+  Status Put() {
+    ANEMONE_ASSIGN(const uint64_t index, Number());
+    return PutAt(index);
+  }
+  Status PutLine() {
+    ANEMONE_ASSIGN(const uint64_t index, IndexLine());
+    return PutAt(index);
+  }
+  Status Get() {
+    ANEMONE_ASSIGN(const uint64_t index, Number());
+    return GetAt(index);
+  }
+  Status GetLine() {
+    ANEMONE_ASSIGN(const uint64_t index, IndexLine());
+    return GetAt(index);
+  }
+  Status PutAt(uint64_t index) {
     ANEMONE_TRY(Need(1));
     if (index <= memo_.size() + 1024) {
       for (; memo_.size() <= index; memo_.push_back({kNoSlot, 0, 0}))
@@ -320,12 +331,12 @@ class Tracer {
     }
     return {};
   }
-  Status Get(uint64_t index) {
+  Status GetAt(uint64_t index) {
     // An index once far may have come near; the later PUT counts, and both are looked at as one.
-    if (index < memo_.size() && memo_[index].kind != kNoSlot) return Push(memo_[index]), Status();
+    if (index < memo_.size() && memo_[index].kind != kNoSlot) return Push(memo_[index]);
     const auto found = far_memo_.find(index);
     if (found == far_memo_.end()) return Stops("a memo entry " + std::to_string(index) + " [PKL-5]");
-    return Push(found->second), Status();
+    return Push(found->second);
   }
 
   // --- names and calls
@@ -336,8 +347,7 @@ class Tracer {
       if (trace_.globals.size() == kMaxGlobals) return LimitExceeded("expected at most 100000 globals, found more");
       trace_.globals.push_back({global, false});
     }
-    Push({Slot::kGlobal, place->second, 0});
-    return {};
+    return Push({Slot::kGlobal, place->second, 0});
   }
   Status GlobalLines() {
     ANEMONE_ASSIGN(const Slot module_line, Line(Slot::kText));
@@ -363,25 +373,36 @@ class Tracer {
     }
     return Global(parts[0], parts[1]);
   }
-  void Call(const Slot& callable) {
+  Status Call(const Slot& callable) {
     if (callable.kind == Slot::kGlobal) {
       trace_.globals[callable.at].called = true;
     } else if (callable.kind == Slot::kResult || callable.kind == Slot::kWrapped) {
       Odd("a call of what a call returned");
     }
-    Push({Slot::kResult, 0, 0});
+    return PushResult();
   }
   Status Reduce(size_t arguments) {
     ANEMONE_TRY(Need(1 + arguments));
     stack_.resize(stack_.size() - arguments);
-    Call(Pop());
+    return Call(Pop());
+  }
+  Status CallOfOne() { return Reduce(1); }
+  Status CallOfTwo() { return Reduce(2); }
+  Status PersistentLine() {
+    ANEMONE_TRY(Line(Slot::kOther).status());
+    return PushResult();
+  }
+  Status Persistent() {
+    ANEMONE_TRY(Need(1));
+    stack_.back() = {Slot::kResult, 0, 0};
     return {};
   }
+  Status NextBuffer() { return PushResult(); }
+  Status ReadOnlyBuffer() { return Need(1); }
   Status Extension() {
     ANEMONE_ASSIGN(const uint64_t code, Number());
     Odd("extension code " + std::to_string(code) + ", a name outside the file");
-    Push({Slot::kResult, 0, 0});
-    return {};
+    return PushResult();
   }
 
   // --- entries
@@ -414,6 +435,19 @@ class Tracer {
     stack_.resize(from);
     return {};
   }
+  Status Append() {
+    ANEMONE_TRY(Need(2));
+    return AddTo(stack_.size() - 1, /*pairs=*/false);
+  }
+  Status SetItem() {
+    ANEMONE_TRY(Need(3));
+    return AddTo(stack_.size() - 2, /*pairs=*/true);
+  }
+  Status AddMarked() {
+    size_t from = 0;
+    ANEMONE_TRY(PopMark(from));
+    return AddTo(from, opcode_ == op::kSetItems);
+  }
   Status Build() {
     ANEMONE_TRY(Need(2));
     const Slot state = Pop();
@@ -435,18 +469,26 @@ class Tracer {
     ANEMONE_TRY(PopMark(from));
     stack_.resize(from);
     ANEMONE_TRY(GlobalLines());
-    Call(Pop());
-    return {};
+    return Call(Pop());
   }
   Status Object() {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
     if (stack_.size() <= from) return Stops("a class on the stack [PKL-4]");
     stack_.resize(from + 1);
-    Call(Pop());
-    return {};
+    return Call(Pop());
   }
 
+  Status Protocol() {
+    ANEMONE_ASSIGN(protocol_, Number());
+    return protocol_ > 5 ? Stops("protocol 0 to 5 [PKL-1]") : Status();
+  }
+  Status Stop() {
+    ANEMONE_TRY(Need(1));
+    stopped_ = true;
+    return {};
+  }
+  Status NoOpcode() { return Stops("an opcode, found " + internal::OpcodeName(opcode_) + " [PKL-3]"); }
   Status Frame() {
     ANEMONE_ASSIGN(const uint64_t size, Number());
     ANEMONE_TRY(Enter(size));
@@ -455,18 +497,11 @@ class Tracer {
     return {};
   }
 
-  Status Step(uint8_t opcode);
-  Status Scalar(uint8_t opcode);
-  Status String(uint8_t opcode);
-  Status Container(uint8_t opcode);
-  Status Memo(uint8_t opcode);
-  Status Name(uint8_t opcode);
-
   static constexpr uint8_t kNoSlot = 255;
   static constexpr size_t kMaxKey = 63;
   static uint64_t SizeBit(uint64_t size) { return uint64_t{1} << (size & 63); }
 
-  Cursor in_;
+  internal::PickleCursor in_;
   const PickleVisitor& visitor_;
   PickleTrace trace_;
   uint64_t key_sizes_ = SizeBit(4);  // bit n: a key that matters has n bytes; "_val" has 4
@@ -486,195 +521,58 @@ class Tracer {
   const uint64_t max_far_reads_;
 };
 
-// One function for each group of opcodes; it hands those of other groups on.
-Status Tracer::Step(uint8_t opcode) {
-  switch (opcode) {
-    case op::kProto: {
-      ANEMONE_ASSIGN(protocol_, Number());
-      return protocol_ > 5 ? Stops("protocol 0 to 5 [PKL-1]") : Status();
-    }
-    case op::kFrame:
-      return Frame();
-    case op::kStop:
-      ANEMONE_TRY(Need(1));
-      stopped_ = true;
-      return {};
-    case op::kMark:
-      marks_.push_back(stack_.size());
-      return {};
-    case op::kPop:
-      if (!marks_.empty() && marks_.back() == stack_.size()) {
-        marks_.pop_back();
-        return {};
-      }
-      ANEMONE_TRY(Need(1));
-      Pop();
-      return {};
-    case op::kPopMark: {
-      size_t from = 0;
-      ANEMONE_TRY(PopMark(from));
-      stack_.resize(from);
-      return {};
-    }
-    case op::kDup:
-      ANEMONE_TRY(Need(1));
-      return Push(stack_.back()), Status();
-    default:
-      return Scalar(opcode);
-  }
-}
+constexpr std::array<Tracer::Handler, 256> Tracer::kHandlers = [] {
+  std::array<Handler, 256> table = {};
+  table.fill(&Tracer::NoOpcode);
+  table[op::kProto] = &Tracer::Protocol;
+  table[op::kFrame] = &Tracer::Frame;
+  table[op::kStop] = &Tracer::Stop;
+  table[op::kMark] = &Tracer::Mark;
+  table[op::kPop] = &Tracer::Drop;
+  table[op::kPopMark] = &Tracer::DropMarked;
+  table[op::kDup] = &Tracer::Duplicate;
 
-Status Tracer::Scalar(uint8_t opcode) {
-  switch (opcode) {
-    case op::kNone:
-    case op::kNewTrue:
-    case op::kNewFalse:
-    case op::kEmptyTuple:
-    case op::kEmptyList:
-    case op::kEmptyDict:
-    case op::kEmptySet:
-      return Push({}), Status();
-    case op::kNextBuffer:
-      return Push({Slot::kResult, 0, 0}), Status();
-    case op::kReadOnlyBuffer:
-      return Need(1);
-    case op::kBinInt1:
-    case op::kBinInt2:
-    case op::kBinInt:
-    case op::kBinFloat:
-      ANEMONE_TRY(Number().status());
-      return Push({}), Status();
-    case op::kLong1:
-    case op::kLong4: {
-      ANEMONE_ASSIGN(const uint64_t count, Number());
-      if (count > 0x7fffffff) return Stops("a count that is not negative");
-      ANEMONE_TRY(Enter(count));
-      in_.Skip(count);
-      return Push({}), Status();
-    }
-    case op::kInt:
-    case op::kLong:
-    case op::kFloat:
-      return NumberLine();
-    default:
-      return String(opcode);
+  for (const uint8_t opcode :
+       {op::kNone, op::kNewTrue, op::kNewFalse, op::kEmptyTuple, op::kEmptyList, op::kEmptyDict, op::kEmptySet}) {
+    table[opcode] = &Tracer::Other;
   }
-}
+  table[op::kBinInt1] = table[op::kBinInt2] = table[op::kBinInt] = table[op::kBinFloat] = &Tracer::FixedNumber;
+  table[op::kLong1] = table[op::kLong4] = &Tracer::Long;
+  table[op::kInt] = table[op::kLong] = table[op::kFloat] = &Tracer::NumberLine;
+  table[op::kShortBinUnicode] = table[op::kBinUnicode] = table[op::kBinUnicode8] = &Tracer::Unicode;
+  table[op::kShortBinString] = &Tracer::Unicode;  // Python 2's: text once decoded
+  table[op::kBinString] = &Tracer::BinString;
+  table[op::kShortBinBytes] = table[op::kBinBytes] = table[op::kBinBytes8] = table[op::kByteArray8] = &Tracer::Bytes;
+  table[op::kString] = &Tracer::QuotedLine;
+  table[op::kUnicode] = &Tracer::EscapedLine;
 
-Status Tracer::String(uint8_t opcode) {
-  switch (opcode) {
-    case op::kShortBinUnicode:
-    case op::kBinUnicode:
-    case op::kBinUnicode8:
-    case op::kShortBinString:  // Python 2's: text once decoded
-      return Counted(Slot::kText);
-    case op::kBinString:
-      return Counted(Slot::kText, /*is_signed=*/true);
-    case op::kShortBinBytes:
-    case op::kBinBytes:
-    case op::kBinBytes8:
-    case op::kByteArray8:
-      return Counted(Slot::kBytes);
-    case op::kString:
-      return LiteralLine(Slot::kQuoted);
-    case op::kUnicode:
-      return LiteralLine(Slot::kEscaped);
-    default:
-      return Container(opcode);
-  }
-}
+  table[op::kBinPut] = table[op::kLongBinPut] = &Tracer::Put;
+  table[op::kPut] = &Tracer::PutLine;
+  table[op::kMemoize] = &Tracer::Memoize;
+  table[op::kBinGet] = table[op::kLongBinGet] = &Tracer::Get;
+  table[op::kGet] = &Tracer::GetLine;
 
-Status Tracer::Container(uint8_t opcode) {
-  switch (opcode) {
-    case op::kTuple:
-    case op::kList:
-    case op::kFrozenSet:
-      return Collect({});
-    case op::kDict:
-      return Dict();
-    case op::kTuple1:
-      return PushTuple(1);
-    case op::kTuple2:
-      return PushTuple(2);
-    case op::kTuple3:
-      return PushTuple(3);
-    case op::kAppend:
-      ANEMONE_TRY(Need(2));
-      return AddTo(stack_.size() - 1, /*pairs=*/false);
-    case op::kSetItem:
-      ANEMONE_TRY(Need(3));
-      return AddTo(stack_.size() - 2, /*pairs=*/true);
-    case op::kAppends:
-    case op::kAddItems:
-    case op::kSetItems: {
-      size_t from = 0;
-      ANEMONE_TRY(PopMark(from));
-      return AddTo(from, opcode == op::kSetItems);
-    }
-    default:
-      return Memo(opcode);
-  }
-}
+  table[op::kTuple1] = table[op::kTuple2] = table[op::kTuple3] = &Tracer::SmallTuple;
+  table[op::kTuple] = table[op::kList] = table[op::kFrozenSet] = &Tracer::Marked;
+  table[op::kDict] = &Tracer::Dict;
+  table[op::kAppend] = &Tracer::Append;
+  table[op::kSetItem] = &Tracer::SetItem;
+  table[op::kAppends] = table[op::kAddItems] = table[op::kSetItems] = &Tracer::AddMarked;
 
-Status Tracer::Memo(uint8_t opcode) {
-  switch (opcode) {
-    case op::kPut: {
-      ANEMONE_ASSIGN(const uint64_t index, IndexLine());
-      return Put(index);
-    }
-    case op::kBinPut:
-    case op::kLongBinPut: {
-      ANEMONE_ASSIGN(const uint64_t index, Number());
-      return Put(index);
-    }
-    case op::kMemoize:
-      return Put(occupied_);
-    case op::kGet: {
-      ANEMONE_ASSIGN(const uint64_t index, IndexLine());
-      return Get(index);
-    }
-    case op::kBinGet:
-    case op::kLongBinGet: {
-      ANEMONE_ASSIGN(const uint64_t index, Number());
-      return Get(index);
-    }
-    default:
-      return Name(opcode);
-  }
-}
-
-Status Tracer::Name(uint8_t opcode) {
-  switch (opcode) {
-    case op::kGlobal:
-      return GlobalLines();
-    case op::kStackGlobal:
-      return StackGlobal();
-    case op::kReduce:
-    case op::kNewObj:
-      return Reduce(1);
-    case op::kNewObjEx:
-      return Reduce(2);
-    case op::kInst:
-      return Instance();
-    case op::kObj:
-      return Object();
-    case op::kBuild:
-      return Build();
-    case op::kPersId:
-      ANEMONE_TRY(Line(Slot::kOther).status());
-      return Push({Slot::kResult, 0, 0}), Status();
-    case op::kBinPersId:
-      ANEMONE_TRY(Need(1));
-      stack_.back() = {Slot::kResult, 0, 0};
-      return {};
-    case op::kExt1:
-    case op::kExt2:
-    case op::kExt4:
-      return Extension();
-    default:
-      return Stops("an opcode, found " + internal::OpcodeName(opcode) + " [PKL-3]");
-  }
-}
+  table[op::kGlobal] = &Tracer::GlobalLines;
+  table[op::kStackGlobal] = &Tracer::StackGlobal;
+  table[op::kReduce] = table[op::kNewObj] = &Tracer::CallOfOne;
+  table[op::kNewObjEx] = &Tracer::CallOfTwo;
+  table[op::kInst] = &Tracer::Instance;
+  table[op::kObj] = &Tracer::Object;
+  table[op::kBuild] = &Tracer::Build;
+  table[op::kPersId] = &Tracer::PersistentLine;
+  table[op::kBinPersId] = &Tracer::Persistent;
+  table[op::kExt1] = table[op::kExt2] = table[op::kExt4] = &Tracer::Extension;
+  table[op::kNextBuffer] = &Tracer::NextBuffer;
+  table[op::kReadOnlyBuffer] = &Tracer::ReadOnlyBuffer;
+  return table;
+}();
 
 }  // namespace
 
