@@ -215,14 +215,16 @@ class Run {
     return std::make_shared<Output>(plan, std::move(file), first_crc_[index], windows_[index]);
   }
 
-  // Before a file's first window: writes past the cache, if that is possible. Not where the kernel moves nearly all of
-  // it: each write would wait for the device, and the sync at the end waits once.
+  // Before a file's first window: writes past the cache, if that is possible. Not where nearly all of it shares its
+  // blocks: each write would wait for the device, and the sync at the end waits once.
   Status GoDirect(Output& output, uint64_t moved_bytes) const {
     const uint64_t size = output.plan.size;
-    if (staging_ == nullptr || moved_bytes + kMinDirectBytes > size) return {};
+    const bool shares = plan_.sharing == Sharing::kPlanned;
+    if (staging_ == nullptr || (shares && moved_bytes + kMinDirectBytes > size)) return {};
     if (!output.direct.Open(output.plan, output.file.get())) return {};
-    // Direct writes into room that is there need no lock of the whole file. What the kernel moves may need none.
-    if (moved_bytes >= size / 16 || sys.reserve(output.file.get(), static_cast<off_t>(size)) == 0) return {};
+    // Direct writes into room that is there need no lock of the whole file. What is shared needs none.
+    if ((shares && moved_bytes >= size / 16) || sys.reserve(output.file.get(), static_cast<off_t>(size)) == 0)
+      return {};
     return errno == ENOSPC || errno == EDQUOT ? staging_->WriteError(errno, output.plan.path) : Status();
   }
 
@@ -263,7 +265,7 @@ class Run {
 
   Status Handle(const Window& window, Output& output, BlockBuffer& buffer, WindowCheck& check,
                 std::vector<SlotCrc>& crcs) {
-    const uint64_t moved_to = window.begin + (window.range ? MoveInKernel(window, output.file.get()) : 0);
+    const uint64_t moved_to = window.begin + (IsMoved(window, output) ? MoveInKernel(window, output.file.get()) : 0);
     const std::vector<Segment>& segments = output.plan.segments;
     size_t segment = window.segment;
     uint64_t begin = window.begin;
@@ -328,6 +330,12 @@ class Run {
     if (staging_ == nullptr) return false;
     if (moved_to == window.begin) return !output.direct.is_open() && plan_.sharing != Sharing::kPlanned;
     return plan_.sharing != Sharing::kPlanned || window.range->offset % kBlockBytes != window.begin % kBlockBytes;
+  }
+
+  // Where no blocks are shared, the kernel copies through the cache, which takes twice as long as to read and to write
+  // past it.
+  bool IsMoved(const Window& window, const Output& output) const {
+    return window.range && (plan_.sharing == Sharing::kPlanned || !output.direct.is_open());
   }
 
   // Bytes of the window that the kernel copied. What it refuses is left to be read and written.

@@ -112,8 +112,8 @@ TEST_F(Direct, SmallFilesStayInTheCache) {
   EXPECT_EQ(direct_fd, -1);
 }
 
-// Of which the kernel moves nearly all: the little that is left need not wait for the device.
-TEST_F(Direct, WhatIsMovedStaysInTheCache) {
+// Of which nearly all shares its blocks: the little that is left need not wait for the device.
+TEST_F(Direct, WhatIsSharedStaysInTheCache) {
   constexpr uint64_t kMoved = 80 << 20, kLittle = 8 << 20, kMuch = 24 << 20;
   WriteFile(dir_ / "source", std::string(kMoved, '\0'));
   for (const uint64_t written : {kLittle, kMuch}) {
@@ -123,11 +123,26 @@ TEST_F(Direct, WhatIsMovedStaysInTheCache) {
     file.Append(Whole(*OpenFile(dir_ / "source")));
     Plan plan;
     plan.files.push_back(std::move(file));
+    plan.sharing = Sharing::kPlanned;
     ASSERT_THAT(Execute(plan, dir_ / "out", {.replace = true}), IsOk());
     EXPECT_EQ(direct_fd >= 0, written == kMuch);
     const std::string found = ReadFile(dir_ / "out");
     EXPECT_TRUE(found == std::string(written, 'w') + std::string(kMoved, '\0'));
   }
+}
+
+// The kernel would copy it through the cache.
+TEST_F(Direct, WhatIsNotSharedGoesPastTheCache) {
+  constexpr uint64_t kSize = 80 << 20;
+  WriteFile(dir_ / "source", std::string(kSize, 's'));
+  PlanFile file;
+  file.Append(Whole(*OpenFile(dir_ / "source")));
+  Plan plan;
+  plan.files.push_back(std::move(file));
+  plan.sharing = Sharing::kAsItFalls;
+  ASSERT_THAT(Execute(plan, dir_ / "out", {}), IsOk());
+  EXPECT_GT(direct_bytes, kSize - (1 << 20));
+  EXPECT_TRUE(ReadFile(dir_ / "out") == std::string(kSize, 's'));
 }
 
 TEST_F(Direct, NoRoomToReserveIsADiskFull) {
