@@ -73,6 +73,7 @@ uint32_t WindowCheck::CrcOf(std::span<const std::byte> bytes) {
 Status SourceCheck::Finish(Cluster& cluster, unsigned threads,
                            const std::function<Status(const Status&)>& on_damage) const {
   std::vector<uint32_t> crcs;
+  crcs.reserve(records_.size());
   constexpr char kRead = 1, kSkipped = 2;
   std::string seen(records_.size(), '\0');
   for (size_t i = 0; i < records_.size(); ++i) {

@@ -63,8 +63,9 @@ class Presenter {
     if (Pairs(training_.node) == nullptr) training_.node = training_.graph->New(Kind::kDict);
   }
 
-  Status Present(std::deque<DistEntry> entries) {
-    for (; !entries.empty(); entries.pop_front()) ANEMONE_TRY(Sort(entries.front()).In(entries.front().key));
+  Status Present(DistMetadata stored) {
+    std::deque<DistItem>& items = stored.items;
+    for (; !items.empty(); items.pop_front()) ANEMONE_TRY(Sort(items.front()).In(items.front().key));
     // A stack's layers stand where its first key stood, layer by layer: the order in which modules list their
     // parameters.
     for (; !slots_.empty(); slots_.pop_front()) {
@@ -101,10 +102,10 @@ class Presenter {
     std::shared_ptr<Stack> stack;
   };
 
-  Status Sort(DistEntry& entry) {
-    if (auto* tensor = std::get_if<ChunkedTensor>(&entry.content)) {
+  Status Sort(DistItem& entry) {
+    if (auto* tensor = std::get_if<DistTensor>(&entry.content)) {
       if (auto key = ReadOptimizerKey(entry.key); megatron_ && key) {
-        flattened_ = flattened_ || tensor->original_shape.has_value();
+        flattened_ = flattened_ || tensor->original_shape != nullptr;
         optimizer_.emplace_back(*std::move(key), std::move(*tensor));
         return {};
       }
@@ -114,10 +115,10 @@ class Presenter {
       }
       return SortWeight(entry.key, *tensor);
     }
-    return SortObject(entry, std::get<Value>(entry.content));
+    return SortObject(entry, std::get<DistObject>(entry.content).value);
   }
 
-  Status SortWeight(std::string& key, const ChunkedTensor& tensor) {
+  Status SortWeight(std::string& key, const DistTensor& tensor) {
     const LayerKey parts = megatron_ ? SplitStackedKey(key) : LayerKey{};
     if (parts.prefix.empty() || !IsStackOfLayers(tensor)) {
       ANEMONE_ASSIGN(Tensor whole, AssembleWhole(tensor));
@@ -125,15 +126,15 @@ class Presenter {
       return {};
     }
     Stack& stack = StackOf(parts.prefix);
-    if (stack.layers.size() < tensor.shape[0]) stack.layers.resize(tensor.shape[0]);
-    for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
+    if (stack.layers.size() < tensor.shape->front()) stack.layers.resize(tensor.shape->front());
+    for (uint64_t layer = 0; layer < tensor.shape->front(); ++layer) {
       ANEMONE_ASSIGN(Tensor thin, AssembleLayer(tensor, layer));
       stack.layers[layer].emplace_back(parts.suffix, std::move(thin));
     }
     return {};
   }
 
-  Status SortObject(const DistEntry& entry, const Value& value) {
+  Status SortObject(const DistItem& entry, const Value& value) {
     if (!megatron_) return Nest(entry.path, CopyValue(value.node, *training_.graph), entry.key);
     const auto shard = SplitObjectKey(entry.key);
     const std::string_view name = shard ? shard->key : std::string_view(entry.key);
@@ -267,7 +268,7 @@ class Presenter {
         ANEMONE_TRY(put_experts(key.member, std::string(parameter), kind, *whole));
         continue;
       }
-      for (uint64_t layer = 0; layer < tensor.shape[0]; ++layer) {
+      for (uint64_t layer = 0; layer < tensor.shape->front(); ++layer) {
         auto thin = AssembleLayer(tensor, layer);
         if (!thin.ok()) return thin.status().In(key.whole);
         ANEMONE_TRY(put_experts(key.member, fmt::format("{}.{}.{}", parts.prefix, layer, parts.suffix), kind, *thin));
@@ -344,7 +345,7 @@ class Presenter {
   StateDict weights_;
   std::deque<Slot> slots_;
   std::map<std::string, std::shared_ptr<Stack>, std::less<>> stacks_;  // by prefix
-  std::vector<std::pair<OptimizerKey, ChunkedTensor>> optimizer_;
+  std::vector<std::pair<OptimizerKey, DistTensor>> optimizer_;
   std::unordered_map<std::string, ValueRef> nested_;
 };
 
@@ -373,13 +374,13 @@ Result<Backend> ReadBackend(const std::vector<Artifact>& members) {
 
 // Since core 0.19 the common values are an object among the others, and there is no common.pt [core_v0.19.0
 // megatron/core/dist_checkpointing/strategies/torch.py].
-Value TakeCommonState(std::deque<DistEntry>& entries) {
-  const auto common = std::ranges::find_if(entries, [](const DistEntry& entry) {
+Value TakeCommonState(std::deque<DistItem>& entries) {
+  const auto common = std::ranges::find_if(entries, [](const DistItem& entry) {
     const auto shard = SplitObjectKey(entry.key);
-    return shard && shard->key == "common_state" && std::holds_alternative<Value>(entry.content);
+    return shard && shard->key == "common_state" && std::holds_alternative<DistObject>(entry.content);
   });
   if (common == entries.end()) return {};
-  Value value = std::get<Value>(std::move(common->content));
+  Value value = std::get<DistObject>(std::move(common->content)).value;
   if (value.node->kind == Kind::kList && value.node->items.size() == 1) value.node = value.node->items.front();
   entries.erase(common);
   return value;
@@ -455,17 +456,17 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   const std::string& name = backend->name;
   const bool megatron = !name.empty();
   std::vector<std::string> used = {std::string(kMetadata)};
-  Result<std::deque<DistEntry>> entries = std::deque<DistEntry>();
+  Result<DistMetadata> stored = DistMetadata();
   if (!megatron || name == "torch_dist") {
-    entries = ReadTorchDist(members, used);
+    stored = ReadTorchDist(members, used);
   } else if (name == "zarr") {
-    entries = ReadZarr(members, used);
+    stored = ReadZarr(members, used);
   } else {
     return in(Unsupported(fmt::format("[TD-1] expected the backend torch_dist or zarr, found \"{}\"", name)));
   }
-  if (!entries.ok()) return in(entries.status());
+  if (!stored.ok()) return in(stored.status());
 
-  Value common = TakeCommonState(*entries);
+  Value common = TakeCommonState(stored->items);
   if (const Artifact* member = FindMember(members, kCommon)) {
     auto file = ReadTorchFile(member->content, member->name);
     if (!file.ok()) return in(file.status().In(member->name));
@@ -486,7 +487,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   Shard& shard = checkpoint.shards.emplace_back();
   const bool lacks_common = backend->has_common_file && common.node == nullptr;
   Presenter presenter(megatron, name == "torch_dist", std::move(common));
-  ANEMONE_TRY(in(presenter.Present(*std::move(entries))));
+  ANEMONE_TRY(in(presenter.Present(*std::move(stored))));
   presenter.Finish(shard, origin);
   if (lacks_common) {
     LeaveOutTraining(checkpoint);

@@ -56,8 +56,6 @@ Result<Tensor> Unflatten(const std::vector<Tensor::Tile>& chunks, const Shape& s
   for (size_t axis = 0; axis < rank; ++axis) local[axis] = original[axis] / shape[axis];
   std::vector<const Tensor::Tile*> sorted;
   for (const Tensor::Tile& tile : chunks) {
-    // Zero-sized slices are legal: a rank without a share.
-    if (tile.tensor.num_elements() == 0) continue;
     for (size_t axis = 0; axis < rank; ++axis) {
       if (tile.tensor.shape()[axis] != 1) {
         return Corrupt(fmt::format("[TD-8] expected slices of one fragment, found {}", ToString(tile.tensor.shape())));
@@ -84,16 +82,12 @@ Result<Tensor> Unflatten(const std::vector<Tensor::Tile>& chunks, const Shape& s
   return Tiled(original, std::move(fragments));
 }
 
-Result<Tensor> Assemble(const ChunkedTensor& tensor, const std::vector<Tensor::Tile>& chunks, const Shape& shape,
-                        const std::optional<Shape>& original) {
-  if (original) return Unflatten(chunks, shape, *original);
-  if (NumElements(shape) == 0) return Tensor::FromBytes(tensor.dtype, shape, {});
-  std::vector<Tensor::Tile> tiles;
-  for (const Tensor::Tile& tile : chunks) {
-    if (tile.tensor.num_elements() != 0) tiles.push_back(tile);
-  }
-  if (tiles.size() == 1 && tiles[0].tensor.shape() == shape) return std::move(tiles[0].tensor);
-  return Tiled(shape, std::move(tiles));
+// Of chunks that have elements. `original`: null where it is not flattened.
+Result<Tensor> Assemble(DType dtype, std::vector<Tensor::Tile> chunks, const Shape& shape, const Shape* original) {
+  if (original != nullptr) return Unflatten(chunks, shape, *original);
+  if (NumElements(shape) == 0) return Tensor::FromBytes(dtype, shape, {});
+  if (chunks.size() == 1 && chunks[0].tensor.shape() == shape) return std::move(chunks[0].tensor);
+  return Tiled(shape, std::move(chunks));
 }
 
 }  // namespace
@@ -103,28 +97,33 @@ const Artifact* FindMember(const std::vector<Artifact>& members, std::string_vie
   return it != members.end() && it->name == name ? &*it : nullptr;
 }
 
-Result<Tensor> AssembleWhole(const ChunkedTensor& tensor) {
-  return Assemble(tensor, tensor.chunks, tensor.shape, tensor.original_shape);
+Result<Tensor> AssembleWhole(const DistTensor& tensor) {
+  std::vector<Tensor::Tile> chunks;
+  chunks.reserve(tensor.chunks.size());
+  for (const DistChunk& chunk : tensor.chunks) {
+    if (chunk.tensor->num_elements() != 0) chunks.push_back({*chunk.offsets, *chunk.tensor});
+  }
+  return Assemble(tensor.dtype, std::move(chunks), *tensor.shape, tensor.original_shape);
 }
 
-Result<Tensor> AssembleLayer(const ChunkedTensor& tensor, uint64_t layer) {
+Result<Tensor> AssembleLayer(const DistTensor& tensor, uint64_t layer) {
   std::vector<Tensor::Tile> chunks;
-  const auto layer_of = [](const Tensor::Tile& tile) { return tile.offsets[0]; };
-  for (auto tile = std::ranges::lower_bound(tensor.chunks, layer, {}, layer_of);
-       tile != tensor.chunks.end() && layer_of(*tile) == layer; ++tile) {
-    if (tile->tensor.num_elements() == 0) continue;
-    ANEMONE_ASSIGN(Tensor thin, tile->tensor.Reshape(WithoutFirst(tile->tensor.shape())));
-    chunks.push_back({WithoutFirst(tile->offsets), std::move(thin)});
+  const auto layer_of = [](const DistChunk& chunk) { return chunk.offsets->front(); };
+  for (auto chunk = std::ranges::lower_bound(tensor.chunks, layer, {}, layer_of);
+       chunk != tensor.chunks.end() && layer_of(*chunk) == layer; ++chunk) {
+    if (chunk->tensor->num_elements() == 0) continue;
+    ANEMONE_ASSIGN(Tensor thin, chunk->tensor->Reshape(WithoutFirst(*chunk->sizes)));
+    chunks.push_back({WithoutFirst(*chunk->offsets), std::move(thin)});
   }
   std::optional<Shape> original;
-  if (tensor.original_shape) original = WithoutFirst(*tensor.original_shape);
-  return Assemble(tensor, chunks, WithoutFirst(tensor.shape), original);
+  if (tensor.original_shape != nullptr) original = WithoutFirst(*tensor.original_shape);
+  return Assemble(tensor.dtype, std::move(chunks), WithoutFirst(*tensor.shape), original ? &*original : nullptr);
 }
 
-bool IsStackOfLayers(const ChunkedTensor& tensor) {
-  if (tensor.shape.empty() || tensor.chunks.empty()) return false;
-  if (tensor.original_shape && tensor.original_shape->front() != tensor.shape.front()) return false;
-  return std::ranges::all_of(tensor.chunks, [](const Tensor::Tile& tile) { return tile.tensor.shape()[0] == 1; });
+bool IsStackOfLayers(const DistTensor& tensor) {
+  if (tensor.shape->empty() || tensor.chunks.empty()) return false;
+  if (tensor.original_shape != nullptr && tensor.original_shape->front() != tensor.shape->front()) return false;
+  return std::ranges::all_of(tensor.chunks, [](const DistChunk& chunk) { return chunk.sizes->front() == 1; });
 }
 
 LayerKey SplitStackedKey(std::string_view key) {

@@ -2,11 +2,9 @@
 #ifndef ANEMONE_FORMAT_DIST_ENTRIES_H_
 #define ANEMONE_FORMAT_DIST_ENTRIES_H_
 
-#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "anemone/checkpoint.h"
@@ -17,33 +15,19 @@
 
 namespace anemone {
 
-// A tensor in chunks, each where it lies in the whole.
-struct ChunkedTensor {
-  DType dtype = DType::kF32;
-  Shape shape;
-  std::vector<Tensor::Tile> chunks;     // by offsets
-  std::optional<Shape> original_shape;  // as DistTensor's
-};
-
-struct DistEntry {
-  std::string key;
-  std::vector<DistStep> path;
-  std::variant<ChunkedTensor, Value> content;
-};
-
 // A member by name; null when absent.
 const Artifact* FindMember(const std::vector<Artifact>& members, std::string_view name);
 
-// The entries in stored order. `used` receives the names of the members they came from.
-Result<std::deque<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used);
-Result<std::deque<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used);
+// The items, read, in stored order. `used` receives the names of the members they came from.
+Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used);
+Result<DistMetadata> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used);
 
 // The whole tensor, in the shape it had before it was flattened. Errors: Corrupt (overlaps, holes).
-Result<Tensor> AssembleWhole(const ChunkedTensor& tensor);
+Result<Tensor> AssembleWhole(const DistTensor& tensor);
 // Element `layer` of the first axis: only its own chunks, each one element thick. Errors: Corrupt.
-Result<Tensor> AssembleLayer(const ChunkedTensor& tensor, uint64_t layer);
+Result<Tensor> AssembleLayer(const DistTensor& tensor, uint64_t layer);
 // True when every chunk is one element thick along the first axis, as Megatron stacks layers.
-bool IsStackOfLayers(const ChunkedTensor& tensor);
+bool IsStackOfLayers(const DistTensor& tensor);
 
 // Where the layer index of a stacked key goes: "model.decoder.layers" and "mlp.linear_fc1.weight". Empty prefix: not
 // one.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -134,26 +133,9 @@ Status ReadItems(const Artifact& member, const std::vector<Item>& items) {
   return {};
 }
 
-// REQUIRES: its items are read.
-DistEntry EntryOf(DistItem item) {
-  DistEntry entry{std::move(item.key), std::move(item.path), {}};
-  if (auto* object = std::get_if<DistObject>(&item.content)) {
-    entry.content = std::move(object->value);
-    return entry;
-  }
-  DistTensor& tensor = std::get<DistTensor>(item.content);
-  ChunkedTensor& chunked = entry.content.emplace<ChunkedTensor>();
-  chunked.dtype = tensor.dtype;
-  chunked.shape = *tensor.shape;
-  if (tensor.original_shape != nullptr) chunked.original_shape = *tensor.original_shape;
-  chunked.chunks.reserve(tensor.chunks.size());
-  for (DistChunk& chunk : tensor.chunks) chunked.chunks.push_back({*chunk.offsets, *std::move(chunk.tensor)});
-  return entry;
-}
-
 }  // namespace
 
-Result<std::deque<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used) {
   const Artifact* index = FindMember(members, ".metadata");
   if (index == nullptr) {
     return NotFound("[TD-1] expected .metadata, found none",
@@ -186,10 +168,7 @@ Result<std::deque<DistEntry>> ReadTorchDist(const std::vector<Artifact>& members
     ANEMONE_TRY(ReadItems(*member, by_file[f]));
     by_file[f] = {};
   }
-  std::deque<DistEntry> entries;
-  for (; !metadata.items.empty(); metadata.items.pop_front())
-    entries.push_back(EntryOf(std::move(metadata.items.front())));
-  return entries;
+  return parsed;
 }
 
 }  // namespace anemone

@@ -51,7 +51,7 @@ class IndexWriter {
   };
   using Uses = std::unordered_map<std::string, Use>;
   using Write = std::function<void()>;
-  static constexpr size_t kFlushBytes = 32 << 10;
+  static constexpr size_t kFlushBytes = 60 << 10;  // most of a block of literals
 
   void Flush() {
     if (!counts_) file_.Append(stream_.bytes);

@@ -66,6 +66,7 @@ struct DistMetadata {
   std::vector<std::string> files;  // relative_path of the items, plain names
   std::deque<DistItem> items;      // in the order of state_dict_metadata; keys are unique
   std::map<Shape, size_t> shapes;  // that the items refer to: few differ
+  const Shape* Keep(Shape shape) { return &shapes.emplace(std::move(shape), shapes.size() + 1).first->first; }
 };
 
 // Errors: Corrupt (the rules), Unsupported (transforms, other storage classes, dtypes by name), LimitExceeded.

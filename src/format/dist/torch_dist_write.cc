@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 #include <span>
 #include <unordered_map>
@@ -291,6 +292,7 @@ class ItemWriter {
       files[rank].segments.reserve(3 * items[rank]);
       files[rank].crcs.reserve(items[rank]);
     }
+    places_.reserve(std::accumulate(items.begin(), items.end(), size_t{0}));
   }
 
   // The elements of `tensor`, in another shape.

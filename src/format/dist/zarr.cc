@@ -85,11 +85,11 @@ Result<Header> ReadHeader(const Artifact& member) {
   return header;
 }
 
-Result<ChunkedTensor> ReadArray(const std::vector<Artifact>& members, const Artifact& member,
-                                std::vector<std::string>& used) {
+Result<DistTensor> ReadArray(const std::vector<Artifact>& members, const Artifact& member, DistMetadata& metadata,
+                             std::vector<std::string>& used) {
   ANEMONE_ASSIGN(const Header header, ReadHeader(member));
   const std::string folder = member.name.substr(0, member.name.size() - std::string_view(".zarray").size());
-  ChunkedTensor tensor{header.dtype, header.shape, {}, {}};
+  DistTensor tensor{header.dtype, metadata.Keep(header.shape), {}, nullptr};
   if (*NumElements(header.shape) == 0) return tensor;
   const size_t rank = header.shape.size();
   Shape index(rank, 0);
@@ -120,7 +120,8 @@ Result<ChunkedTensor> ReadArray(const std::vector<Artifact>& members, const Arti
         ANEMONE_ASSIGN(part, part.Narrow(axis, 0, length));
       }
     }
-    tensor.chunks.push_back({std::move(offsets), std::move(part)});
+    const Shape* const sizes = metadata.Keep(part.shape());
+    tensor.chunks.push_back({metadata.Keep(std::move(offsets)), sizes, {}, std::move(part)});
     size_t axis = rank;
     while (axis > 0) {
       --axis;
@@ -157,27 +158,27 @@ Status CheckChunksHaveArrays(const std::vector<Artifact>& members) {
 
 }  // namespace
 
-Result<std::deque<DistEntry>> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+Result<DistMetadata> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used) {
   ANEMONE_TRY(CheckChunksHaveArrays(members));
   constexpr std::string_view kObject = ".pt";
-  std::deque<DistEntry> entries;
+  DistMetadata metadata;
   for (const Artifact& member : members) {
     if (member.name.ends_with(kArray)) {
       std::string key = member.name.substr(0, member.name.size() - kArray.size());
       used.push_back(member.name);
-      auto tensor = ReadArray(members, member, used);
+      auto tensor = ReadArray(members, member, metadata, used);
       if (!tensor.ok()) return tensor.status().In(key);
-      entries.push_back({std::move(key), {}, *std::move(tensor)});
+      metadata.items.push_back({std::move(key), {}, *std::move(tensor)});
     } else if (member.name.ends_with(kObject)) {
       std::string key = member.name.substr(0, member.name.size() - kObject.size());
       if (!SplitObjectKey(key)) continue;
       used.push_back(member.name);
       auto file = ReadTorchFile(member.content);
       if (!file.ok()) return file.status().In(member.name);
-      entries.push_back({std::move(key), {}, std::move(file->root)});
+      metadata.items.push_back({std::move(key), {}, DistObject{{}, std::move(file->root)}});
     }
   }
-  return entries;
+  return metadata;
 }
 
 }  // namespace anemone

@@ -398,12 +398,16 @@ TEST(TorchDist, ObjectsBelongToALayer) {
               StatusIs(ErrorKind::kCorrupt, "[TD-11] expected a layer below 2, found 5"));
 }
 
+// Whose shape lasts as long as the tensor does.
+DistChunk ChunkAt(const Shape& offsets, const Tensor& tensor) { return {&offsets, &tensor.shape(), {}, tensor}; }
+
 // Volumes add up, yet rows 1 … 2 are there twice and row 3 never.
 TEST(TorchDist, ChunksThatOverlapAreRefused) {
   ANEMONE_ASSERT_ASSIGN(const Tensor half, Tensor::FromBytes(DType::kU8, {2, 3}, "abcdef"));
-  ChunkedTensor tensor{DType::kU8, {4, 3}, {{{0, 0}, half}, {{1, 0}, half}}, {}};
+  const Shape whole_shape = {4, 3}, first = {0, 0}, second = {1, 0}, third = {2, 0};
+  DistTensor tensor{DType::kU8, &whole_shape, {ChunkAt(first, half), ChunkAt(second, half)}, nullptr};
   EXPECT_THAT(AssembleWhole(tensor), StatusIs(ErrorKind::kCorrupt, "[TD-4]"));
-  tensor.chunks[1].offsets = {2, 0};
+  tensor.chunks[1].offsets = &third;
   ANEMONE_ASSERT_ASSIGN(const Tensor whole, AssembleWhole(tensor));
   EXPECT_EQ(Bytes(whole), "abcdefabcdef");
 }
@@ -415,10 +419,11 @@ TEST(TorchDist, FlatSlicesFallIntoPlace) {
   const auto flat = [&](size_t from, size_t count) {
     return *Tensor::FromBytes(DType::kU8, {1, 1, count}, bytes.substr(from, count));
   };
-  ChunkedTensor tensor{DType::kU8,
-                       {2, 1, 12},
-                       {{{1, 0, 5}, flat(17, 7)}, {{0, 0, 0}, flat(0, 12)}, {{1, 0, 0}, flat(12, 5)}},
-                       Shape{4, 6}};
+  const Shape shape = {2, 1, 12}, original = {4, 6}, first = {0, 0, 0}, second = {1, 0, 0}, third = {1, 0, 5};
+  DistTensor tensor{DType::kU8,
+                    &shape,
+                    {ChunkAt(third, flat(17, 7)), ChunkAt(first, flat(0, 12)), ChunkAt(second, flat(12, 5))},
+                    &original};
   ANEMONE_ASSERT_ASSIGN(const Tensor whole, AssembleWhole(tensor));
   EXPECT_EQ(whole.shape(), (Shape{4, 6}));
   EXPECT_EQ(Bytes(whole), bytes);
