@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
+#include "container/pickle.h"
 #include "format/dist/torch_dist_metadata.h"
 #include "testing/matchers.h"
 
@@ -115,6 +117,29 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"bad_path4", ErrorKind::kCorrupt, "[TD-7]"}, Broken{"bad_path5", ErrorKind::kCorrupt, "[TD-7]"},
         Broken{"bad_flattened", ErrorKind::kCorrupt, "[TD-8]"}),
     [](const auto& test) { return std::string(test.param.file); });
+
+// Places are put where they belong while they are read; those of items that come later, afterwards.
+TEST(DistMetadata, AttributesComeInAnyOrder) {
+  const std::string pickle = Slurp(Golden("dist/torch_dist_small/nemo_extracted/model_weights/.metadata"));
+  ANEMONE_ASSERT_ASSIGN(const Value value, ReadPickle(pickle));
+  ValueList& attributes = value.node->state->items;
+  std::ranges::reverse(attributes);
+  for (size_t i = 0; i + 1 < attributes.size(); i += 2) std::swap(attributes[i], attributes[i + 1]);
+  ANEMONE_ASSERT_ASSIGN(const std::string reversed, WritePickle(value));
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata expected, ParseDistMetadata(pickle));
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata found, ParseDistMetadata(reversed));
+  ASSERT_EQ(found.items.size(), expected.items.size());
+  for (size_t i = 0; i < found.items.size(); ++i) {
+    EXPECT_EQ(found.items[i].key, expected.items[i].key);
+    const auto* tensor = std::get_if<DistTensor>(&found.items[i].content);
+    if (tensor == nullptr) continue;
+    for (size_t chunk = 0; chunk < tensor->chunks.size(); ++chunk) {
+      const DistChunk& other = std::get<DistTensor>(expected.items[i].content).chunks[chunk];
+      EXPECT_EQ(*tensor->chunks[chunk].offsets, *other.offsets);
+      EXPECT_EQ(tensor->chunks[chunk].location.offset, other.location.offset);
+    }
+  }
+}
 
 TEST(DistMetadata, SharedNodesAreNotMultiplied) {
   EXPECT_THAT(ParseCorpus("memo_bomb"), StatusIs(ErrorKind::kCorrupt, "[TD-3] expected a key, found a list"));
