@@ -21,6 +21,8 @@ namespace {
 constexpr std::string_view kTheirs = "module.", kOurs = "model.";
 constexpr std::string_view kModelYaml = "context/model.yaml";
 constexpr std::string_view kIoJson = "context/io.json";
+// The config of a model that was carried name by name, with no class to build: for people to read.
+constexpr std::string_view kConfigToRead = "context/model_config.yaml";
 constexpr std::string_view kTokenizerFolder = "nemo_tokenizer";
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
@@ -155,7 +157,8 @@ Result<Checkpoint> Open(const Probe& probe) {
 }
 
 Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
-  if (!named.config && named.FindArtifact(kIoJson) == nullptr)
+  const auto has = [&](std::string_view artifact) { return named.FindArtifact(artifact) != nullptr; };
+  if (!named.config && !has(kIoJson) && !has(kConfigToRead))
     return InvalidArgument("a NeMo 2 folder needs a model config").Use("hparams", "FILE", "give one");
   Checkpoint checkpoint = named;
   const Parts* parts = checkpoint.shards.size() == 1 ? FindParts(checkpoint.weights(), /*to_nemo2=*/true) : nullptr;
@@ -167,12 +170,11 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
     ANEMONE_TRY(AddAttentionStates(checkpoint.weights()));  // N2-7
   Plan plan;
   if (checkpoint.config) {
-    // Of a model that was carried name by name, with no class to build: for people to read.
     const bool own = checkpoint.config->root().Get("_target_") != nullptr;
     PlanFile& file = plan.files.emplace_back();
-    file.path = own ? kModelYaml : "context/model_config.yaml";
+    file.path = own ? kModelYaml : kConfigToRead;
     file.Append(checkpoint.config->ToYaml());
-    if (own && checkpoint.FindArtifact(kIoJson) == nullptr) {
+    if (own && !has(kIoJson)) {
       PlanFile& io = plan.files.emplace_back();
       io.path = kIoJson;
       io.Append(MakeIoJson(checkpoint.config->root()));
@@ -209,7 +211,7 @@ const Format kNemo2 = {
                .training = ParameterKeys::kNames,
                .model_class = ModelClassIn::kConfig,
                .takes_every_file = true,
-               .own_files = {kModelYaml, "context/model_config.yaml", kIoJson},
+               .own_files = {kModelYaml, kConfigToRead, kIoJson},
                .distributed_in = "weights/"},
 };
 
