@@ -6,7 +6,10 @@
 namespace anemone::internal {
 namespace {
 
-constexpr size_t kChunkRows = 1100;  // tokens at work at once: four ViT-L/14 pictures
+// Tokens at work at once: their activations stay in the last cache, of which each thread has a share. More of them
+// would ask for a weight less often, which costs less than memory does (docs/benchmarks.md).
+constexpr size_t kLeastRows = 300;
+constexpr size_t kRowsOfThread = 150;
 
 }  // namespace
 
@@ -18,11 +21,13 @@ size_t RowsOf(const std::vector<Chunk>& chunks) {
   return rows;
 }
 
-std::vector<Chunk> ChunksOf(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids) {
+std::vector<Chunk> ChunksOf(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids,
+                            size_t threads) {
+  const size_t most = std::max(kLeastRows, kRowsOfThread * threads);
   std::vector<Chunk> chunks;
   for (size_t i = 0; i < sequences.size(); ++i) {
     Sequence& s = sequences[i];
-    if (chunks.empty() || RowsOf(chunks.back()) + s.length > kChunkRows) {
+    if (chunks.empty() || RowsOf(chunks.back()) + s.length > most) {
       chunks.emplace_back();
       s.begin = 0;
     } else {

@@ -25,9 +25,11 @@ using Chunk = std::vector<Sequence>;
 size_t RowsOf(const Chunk& chunk);
 size_t RowsOf(const std::vector<Chunk>& chunks);
 
-// Sequences in chunks of about four ViT-L/14 pictures. Where `ids` are given, the sequences' tokens, each has the rows
-// of the one before for the tokens that both begin with, all but its last.
-std::vector<Chunk> ChunksOf(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids);
+// Sequences in chunks that so many threads work on at once, about one ViT-L/14 picture for two of them. Where `ids` are
+// given, the sequences' tokens, each has the rows of the one before for the tokens that both begin with, all but its
+// last.
+std::vector<Chunk> ChunksOf(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids,
+                            size_t threads);
 
 // Copies the rows of the pooled tokens out of x.
 void Gather(const float* x, size_t width, const std::vector<Chunk>& chunks, float* pooled);

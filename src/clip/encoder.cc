@@ -186,7 +186,8 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   }
   if (options.trace) options.trace("vision.embeddings", {x, n * length * h}, n * length, h);
 
-  const std::vector<Chunk> chunks = internal::ChunksOf(std::vector<Sequence>(n, Sequence{0, length, 0}), nullptr);
+  const std::vector<Chunk> chunks =
+      internal::ChunksOf(std::vector<Sequence>(n, Sequence{0, length, 0}), nullptr, workers.count());
   const bool all_rows = spec.siglip || options.trace != nullptr;
   std::vector<float> pooled(n * h);
   ANEMONE_TRY(RunTower("vision", spec.vision, false, x, chunks, all_rows, pooled.data()));
@@ -284,7 +285,7 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   std::vector<Sequence> sequences;
   sequences.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) sequences.push_back({0, ids[i].size(), pooled_at[order[i]]});
-  const std::vector<Chunk> chunks = internal::ChunksOf(std::move(sequences), shares ? &ids : nullptr);
+  const std::vector<Chunk> chunks = internal::ChunksOf(std::move(sequences), shares ? &ids : nullptr, workers.count());
   const size_t rows = RowsOf(chunks);
 
   float* x = hidden.Get(rows * h);
