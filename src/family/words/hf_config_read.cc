@@ -184,7 +184,7 @@ class HfReader {
     const ConfigNode& value = At(fixed.key);
     if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) return {};
     return Unsupported(
-        fmt::format("{}: expected {}, found {}: {} are not carried", fixed.key, fixed.value, Shown(value), fixed.why));
+        fmt::format("{}: expected {}, found {}; not carried: {}", fixed.key, fixed.value, Shown(value), fixed.why));
   }
 
   Status FixedKeys() {

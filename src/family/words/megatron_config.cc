@@ -65,7 +65,7 @@ Status CheckOnly(const ConfigNode& args) {
     const ConfigNode& value = WordAt(args, only.key);
     if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
     return Unsupported(
-        fmt::format("{}: expected {}, found {}: {} are not carried", only.key, only.value, Shown(value), only.why));
+        fmt::format("{}: expected {}, found {}; not carried: {}", only.key, only.value, Shown(value), only.why));
   }
   return {};
 }
