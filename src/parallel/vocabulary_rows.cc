@@ -38,19 +38,21 @@ Result<uint64_t> TokensIn(const Tensor& table, std::optional<uint64_t> tokenizer
 
 Status GuessVocab(const NameMatcher& naming, const std::string& prefix, const Checkpoint& checkpoint, int tp,
                   ModelSymbols* dims) {
-  std::map<std::string, uint64_t> tokens;
+  std::map<std::string, uint64_t> tokens, of_biases;  // by tower; biases count where there is no table
   ANEMONE_ASSIGN(const std::optional<uint64_t> tokenizer, CountTokens(checkpoint));
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     const auto hit = naming.Match(item.name, prefix);
     if (!hit || item.tensor() == nullptr || naming.row(hit->row).split != Split::kVocab ||
-        item.tensor()->shape().size() != 2)
+        item.tensor()->shape().empty())
       continue;
     const std::string& tower = naming.row(hit->row).tower;
     ANEMONE_ASSIGN(const std::optional<uint64_t> is_known, dims->Find(tower, "vocab_is_known"));
     if (is_known.value_or(0) != 0) continue;
     ANEMONE_ASSIGN(const uint64_t rows, TokensIn(*item.tensor(), tokenizer, VocabDivisor(checkpoint), tp));
-    tokens[tower] = std::max(tokens[tower], rows);
+    uint64_t& most = (item.tensor()->shape().size() == 1 ? of_biases : tokens)[tower];
+    most = std::max(most, rows);
   }
+  tokens.merge(of_biases);
   for (const auto& [tower, rows] : tokens) dims->Set(InTower(tower, "vocab"), rows);
   return {};
 }
@@ -95,10 +97,12 @@ Status PadForRanks(const ResolvedModel& model, ModelSymbols* dims, int tp, int w
     ANEMONE_ASSIGN(Tensor table, WithVocabRows(*item.tensor(), rows));
     ANEMONE_TRY(padded.Add(item.name, std::move(table)));
     dims->Set(InTower(row.tower, "padded_vocab"), rows);
-    ANEMONE_ASSIGN(const std::optional<uint64_t> tokens, CountTokens(*checkpoint));
-    if (rows == before && vocab == before && was_tp > tp && !tokens) {
-      checkpoint->notes.push_back(
-          fmt::format("{}: keeps its {} rows, as nothing says how many of them are tokens", item.name, rows));
+    if (rows == before && vocab == before && was_tp > tp) {
+      ANEMONE_ASSIGN(const std::optional<uint64_t> tokens, CountTokens(*checkpoint));
+      if (!tokens) {
+        checkpoint->notes.push_back(
+            fmt::format("{}: keeps its {} rows, as nothing says how many of them are tokens", item.name, rows));
+      }
     }
     if (rows < vocab) {
       checkpoint->notes.push_back(

@@ -194,6 +194,22 @@ TEST(UserTableTest, RefusesAVocabularyWithoutRows) {
       StatusIs(ErrorKind::kCorrupt, "emb.weight: expected one row for each token of the vocabulary, found shape []"));
 }
 
+TEST(UserTableTest, CountsTokensByABiasWhereThereIsNoTable) {
+  ANEMONE_ASSERT_ASSIGN(const Config table, Config::ParseYaml("rows:\n- {name: head.bias, split: vocabulary}\n", "t"));
+  ANEMONE_ASSERT_ASSIGN(const auto family, ParseUserTable(table));
+  const TranslateOptions options{.family = family.get()};
+  StateDict weights;
+  float next = 1;
+  const Tensor bias = testing::Counting({12}, &next);
+  ASSERT_THAT(weights.Add("head.bias", bias), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks,
+                        SplitShards(testing::WithWeights(weights, std::nullopt, ""), {.tp = 3}, options));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint whole, MergeShards(ranks, options));
+  const Tensor& merged = *whole.weights().Find("head.bias")->tensor();
+  EXPECT_EQ(merged.shape(), Shape({128}));  // as Megatron pads for one rank
+  EXPECT_EQ(*merged.Narrow(0, 0, 12)->Read(), *bias.Read());
+}
+
 TEST(UserTableTest, MergesAndSplitsAModelNobodyKnows) {
   ANEMONE_ASSERT_ASSIGN(const Config table, Config::ParseYaml(R"(
 prefixes: ["model."]
