@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "base/round_up.h"
 #include "clip/image_codec.h"
 
 namespace anemone::internal {
@@ -282,7 +283,7 @@ Result<std::string> ExpandRle(std::string_view in, const Bmp& bmp) {
       for (size_t i = 0; i < run; ++i) out += nibbles ? nibble(value, i) : value;
       x += run;
     } else if (code == 0) {  // the line's end
-      out.resize((out.size() + width - 1) / width * width);
+      out.resize(RoundUp(out.size(), width));
       x = 0;
     } else if (code == 1) {  // the picture's end
       break;

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/round_up.h"
 #include "tensor/lower.h"
 
 namespace anemone::internal {
@@ -121,7 +122,7 @@ Result<Tensor> WeightReader::TensorOf(const Want& want) const {
 Status WeightReader::ReadInto(const std::vector<Want>& wants, Buffer* block) {
   std::vector<Tensor> tensors;
   tensors.reserve(wants.size());
-  const auto padded = [](uint64_t bytes) { return (bytes + Buffer::kAlign - 1) / Buffer::kAlign * Buffer::kAlign; };
+  const auto padded = [](uint64_t bytes) { return RoundUp(bytes, Buffer::kAlign); };
   for (const Want& want : wants) {
     ANEMONE_ASSIGN(Tensor tensor, TensorOf(want));
     tensors.push_back(std::move(tensor));

@@ -14,6 +14,7 @@
 #include "anemone/bytes.h"
 #include "base/descriptor.h"
 #include "base/nearest.h"
+#include "base/round_up.h"
 #include "container/tar.h"
 #include "engine/plan.h"
 
@@ -84,7 +85,7 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
     return {ErrorKind::kCannotCreate, "another run has changed it meanwhile", "edit it again"};
   const auto old_size = static_cast<uint64_t>(info.st_size);
   const uint64_t end = tail.begin + bytes.size() + 2 * kBlock;
-  const uint64_t new_size = std::max(old_size, (end + kRecord - 1) / kRecord * kRecord);
+  const uint64_t new_size = std::max(old_size, RoundUp(end, kRecord));
 
   // All but the first block, which still is the end marker, and a new end marker.
   const std::string rest = bytes.substr(kBlock) + std::string(new_size - tail.begin - bytes.size(), '\0');

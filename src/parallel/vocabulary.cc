@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/round_up.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_size.h"
 
@@ -28,8 +29,7 @@ std::optional<uint64_t> NumberAt(const ConfigNode* node, std::string_view key) {
 }  // namespace
 
 uint64_t PaddedVocab(uint64_t vocab, uint64_t divisor, int tp) {
-  const uint64_t multiple = divisor * static_cast<uint64_t>(tp);
-  return (vocab + multiple - 1) / multiple * multiple;
+  return RoundUp(vocab, divisor * static_cast<uint64_t>(tp));
 }
 
 uint64_t VocabDivisor(const Checkpoint& checkpoint) {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/round_up.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"
@@ -289,7 +290,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& to, cons
   const ConfigNode& asked =
       options.hparams ? WordAt(ModelNode(*options.hparams), "make_vocab_size_divisible_by") : WordAt({}, "");
   const uint64_t divisor = asked.AsInt() && *asked.AsInt() > 0 ? static_cast<uint64_t>(*asked.AsInt()) : kDivisor;
-  target.symbols.Set("padded_vocab", (rows + divisor - 1) / divisor * divisor);
+  target.symbols.Set("padded_vocab", RoundUp(rows, divisor));
   if (options.hparams || !source.config) return target;
   Result<ConfigNode> model = NemoBertConfig(source.config->root(), DTypeOf(source));
   if (!model.ok()) return model.status().In(source.config_name);

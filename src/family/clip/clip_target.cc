@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "base/round_up.h"
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_symbols.h"
@@ -19,7 +20,7 @@ uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
       node != nullptr && node->AsInt().value_or(0) > 0) {
     divisor = static_cast<uint64_t>(*node->AsInt());
   }
-  return (vocab + divisor - 1) / divisor * divisor;
+  return RoundUp(vocab, divisor);
 }
 
 // A model's own config that came along inside a .nemo, as long as what NeMo's says is still the same model. Its dtype

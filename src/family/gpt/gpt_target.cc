@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "base/round_up.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"
@@ -189,8 +190,7 @@ Result<bool> RoundsTo(const Checkpoint& source, uint64_t rows) {
   }
   ANEMONE_ASSIGN(const std::optional<VocabularyEvidence> all, CountTokenizer(nullptr, source.artifacts));
   if (!tokens && all) tokens = all->rows;
-  const uint64_t divisor = VocabularyDivisor(rows);
-  return !tokens || (*tokens + divisor - 1) / divisor * divisor == rows;
+  return !tokens || RoundUp(*tokens, VocabularyDivisor(rows)) == rows;
 }
 
 // NeMo 1's config of a model of Hugging Face's. One that is given must be of the same model.

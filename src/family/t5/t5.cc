@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/round_up.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"
@@ -294,7 +295,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   Target target{symbols, options.hparams, options.hparams_name};
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("encoder.vocab"));
   constexpr uint64_t kDivisor = 128;
-  SetRows("padded_vocab", (rows + kDivisor - 1) / kDivisor * kDivisor, &target.symbols);
+  SetRows("padded_vocab", RoundUp(rows, kDivisor), &target.symbols);
   target.symbols.Set("one_table", 0);
   if (options.hparams || !source.config) return target;
   ANEMONE_ASSIGN(const bool shared_head, symbols.Holds("shared_head"));

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/read_at_most.h"
+#include "base/round_up.h"
 #include "container/sentencepiece_model.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_files.h"
@@ -170,8 +171,6 @@ Result<std::optional<VocabularyEvidence>> CountNemo(const ConfigNode& tokenizer,
   }
   return kUnknown;
 }
-
-uint64_t RoundUp(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 }  // namespace
 

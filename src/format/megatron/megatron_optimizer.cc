@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/round_up.h"
 #include "format/optimizer_state.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/state_dict.h"
@@ -131,7 +132,7 @@ class BufferLayout {
     uint64_t bucket = 0;
     bool is_begun = false;
     for (const StateDict::Item* item : std::vector(parameters.rbegin(), parameters.rend())) {
-      const uint64_t begin = bucket + (buffer.size - bucket + kAlignment - 1) / kAlignment * kAlignment;
+      const uint64_t begin = bucket + RoundUp(buffer.size - bucket, kAlignment);
       const bool is_apart = shares_embedding_ && IsEmbedding(item->name);
       if (is_apart && is_begun) bucket = begin;
       buffer.places.push_back({item, begin});
