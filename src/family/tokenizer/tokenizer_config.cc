@@ -286,14 +286,8 @@ std::optional<int64_t> AddedId(const ConfigNode& tokenizer_config, std::string_v
 }  // namespace
 
 Result<SpecialIds> SpecialIdsOf(const std::vector<Artifact>& artifacts) {
-  const auto file = [&](std::string_view wanted) {
-    const auto found = std::find_if(artifacts.begin(), artifacts.end(), [&](const Artifact& artifact) {
-      return TokenizerFileName(artifact.name) == wanted;
-    });
-    return found == artifacts.end() ? nullptr : &*found;
-  };
   SpecialIds ids;
-  const Artifact* config_file = file("tokenizer_config.json");
+  const Artifact* config_file = FindTokenizerFile(artifacts, "tokenizer_config.json");
   if (config_file == nullptr) return ids;
   ANEMONE_ASSIGN(const std::optional<Config> config, ReadIfJson(*config_file));
   if (!config) return ids;

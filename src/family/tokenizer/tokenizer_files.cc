@@ -128,20 +128,15 @@ void LiftFiles(std::vector<Artifact>* artifacts) {
 }
 
 bool HasLoadable(const std::vector<Artifact>& artifacts) {
-  return std::any_of(artifacts.begin(), artifacts.end(), [](const Artifact& artifact) {
-    const std::string_view name = TokenizerFileName(artifact.name);
-    return name == "tokenizer.json" || name == "tokenizer_config.json";
-  });
+  return FindTokenizerFile(artifacts, "tokenizer.json") != nullptr ||
+         FindTokenizerFile(artifacts, "tokenizer_config.json") != nullptr;
 }
 
 // tokenizer_config.json alone says how to read a vocabulary, and has none.
 bool HasVocabulary(const std::vector<Artifact>& artifacts) {
   constexpr std::string_view kWhole[] = {"sentencepiece.bpe.model", "spiece.model",    "tekken.json",
                                          "tokenizer.json",          "tokenizer.model", "vocab.txt"};
-  const auto has = [&](std::string_view file) {
-    return std::ranges::any_of(artifacts,
-                               [&](const Artifact& artifact) { return TokenizerFileName(artifact.name) == file; });
-  };
+  const auto has = [&](std::string_view name) { return FindTokenizerFile(artifacts, name) != nullptr; };
   return std::ranges::any_of(kWhole, has) || (has("vocab.json") && has("merges.txt"));
 }
 
@@ -166,6 +161,11 @@ std::string_view TokenizerFileName(std::string_view artifact) {
     return IsFile(name) ? name : std::string_view();
   }
   return {};
+}
+
+const Artifact* FindTokenizerFile(const std::vector<Artifact>& artifacts, std::string_view name) {
+  const auto found = std::ranges::find(artifacts, name, [](const Artifact& a) { return TokenizerFileName(a.name); });
+  return found == artifacts.end() ? nullptr : &*found;
 }
 
 const Artifact* FindNemoFile(const ConfigNode* value, const std::vector<Artifact>& artifacts) {

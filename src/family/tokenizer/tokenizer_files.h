@@ -26,6 +26,8 @@ namespace anemone {
 // The file's name in a Hugging Face folder, for a tokenizer's file at the top, in `tokenizer/`, `context/` or
 // `context/nemo_tokenizer/`; "" for what is none.
 std::string_view TokenizerFileName(std::string_view artifact);
+// The first artifact of that name, by TokenizerFileName; null: there is none.
+const Artifact* FindTokenizerFile(const std::vector<Artifact>& artifacts, std::string_view name);
 
 // The file that a value of NeMo 1's `tokenizer:` names: an artifact as "nemo:NAME", or one of NeMo 2's in `context/`.
 const Artifact* FindNemoFile(const ConfigNode* value, const std::vector<Artifact>& artifacts);
