@@ -311,9 +311,9 @@ class MetadataReader {
 
   // The number of a shape in `sizes_`, from 1 on.
   size_t Keep(Shape shape) {
-    const auto [it, added] = metadata_.shapes.emplace(std::move(shape), sizes_.size() + 1);
-    if (added) sizes_.push_back(&it->first);
-    return it->second;
+    const auto& [kept, number] = metadata_.Numbered(std::move(shape));
+    if (number > sizes_.size()) sizes_.push_back(&kept);
+    return number;
   }
   Result<const Shape*> SizesOf(const ValueNode* node, std::string_view what) {
     if (node != nullptr && IsCall(*node, kSize) && node->integer > 0)

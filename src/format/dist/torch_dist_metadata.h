@@ -65,8 +65,11 @@ struct DistItem {
 struct DistMetadata {
   std::vector<std::string> files;  // relative_path of the items, plain names
   std::deque<DistItem> items;      // in the order of state_dict_metadata; keys are unique
-  std::map<Shape, size_t> shapes;  // that the items refer to: few differ
-  const Shape* Keep(Shape shape) { return &shapes.emplace(std::move(shape), shapes.size() + 1).first->first; }
+  std::map<Shape, size_t> shapes;  // that the items refer to, numbered from 1 on: few differ
+  const std::pair<const Shape, size_t>& Numbered(Shape shape) {
+    return *shapes.emplace(std::move(shape), shapes.size() + 1).first;
+  }
+  const Shape* Keep(Shape shape) { return &Numbered(std::move(shape)).first; }
 };
 
 // Errors: Corrupt (the rules), Unsupported (transforms, other storage classes, dtypes by name), LimitExceeded.
