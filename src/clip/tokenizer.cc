@@ -4,7 +4,6 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <bit>
 #include <charconv>
 #include <functional>
 #include <map>
@@ -14,11 +13,14 @@
 
 #include "anemone/config.h"
 #include "base/utf8.h"
+#include "clip/token_ids.h"
 #include "clip/unicode.h"
 #include "family/clip/clip_fields.h"
 
 namespace anemone {
 namespace {
+
+using internal::TokenIds;
 
 using internal::CharClass;
 
@@ -27,7 +29,7 @@ constexpr size_t kMaxTextBytes = size_t{1} << 20;
 constexpr std::string_view kStart = "<|startoftext|>";
 constexpr std::string_view kEnd = "<|endoftext|>";
 constexpr std::string_view kEndOfWord = "</w>";
-constexpr int32_t kNone = -1;
+constexpr int32_t kNone = TokenIds::kNone;
 
 // The printable character that stands for each byte: itself where it is printable Latin-1, else the next from U+0100
 // [openai/gpt-2, bytes_to_unicode].
@@ -342,50 +344,6 @@ Status CheckSteps(const ConfigNode& root, int64_t start, int64_t end) {
                                           end, start);
   return CheckStep(root, "post_processor", {roberta, "null"});
 }
-
-// Ids by token: a table without nodes and a copy of the texts beside each other, as looking up every part of every
-// merge is a matter of misses of the cache.
-class TokenIds {
- public:
-  explicit TokenIds(size_t count) : slots_(std::bit_ceil(2 * count + 1)) {}
-
-  // What is set last counts. REQUIRES: no more tokens than `count`.
-  void Set(std::string_view token, int32_t id) {
-    Slot& slot = slots_[Find(token)];
-    if (slot.id == kNone) {
-      slot = {.id = id,
-              .hash = HashOf(token),
-              .size = static_cast<uint32_t>(token.size()),
-              .begin = static_cast<uint32_t>(texts_.size())};
-      texts_ += token;
-    }
-    slot.id = id;
-  }
-  // kNone: it is none.
-  int32_t Get(std::string_view token) const { return slots_[Find(token)].id; }
-
- private:
-  struct Slot {
-    int32_t id = kNone;
-    uint32_t hash = 0, size = 0;
-    uint32_t begin = 0;  // of texts_: files are at most 64 MiB
-  };
-
-  static uint32_t HashOf(std::string_view token) { return static_cast<uint32_t>(std::hash<std::string_view>()(token)); }
-  // Where it is, or would be.
-  size_t Find(std::string_view token) const {
-    const uint32_t hash = HashOf(token);
-    for (size_t i = hash & (slots_.size() - 1);; i = (i + 1) & (slots_.size() - 1)) {
-      const Slot& slot = slots_[i];
-      if (slot.id == kNone) return i;
-      const bool may_be = slot.hash == hash && slot.size == token.size();
-      if (may_be && std::string_view(texts_).substr(slot.begin, slot.size) == token) return i;
-    }
-  }
-
-  std::vector<Slot> slots_;
-  std::string texts_;
-};
 
 }  // namespace
 
