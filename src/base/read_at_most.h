@@ -19,7 +19,7 @@ inline Result<std::optional<std::string>> ReadAtMost(const ByteRange& content, u
   return std::optional(std::move(bytes));
 }
 
-// Whether bytes could not be read, which says nothing of what they are.
+// True for an error of reading itself: it does not tell whether the bytes are right.
 inline bool IsReadFailure(const Status& status) {
   return !status.ok() && (status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kUnavailable ||
                           status.kind() == ErrorKind::kInterrupted);

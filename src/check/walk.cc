@@ -198,7 +198,7 @@ class Walker {
   WalkBudget* const budget_;
 };
 
-// Whether a link in a folder leads out of that folder, or nowhere.
+// True for a link that leads out of the folder that it is in, and for one that leads nowhere.
 bool LeadsOut(const Location& folder, const std::string& link) {
   namespace fs = std::filesystem;
   std::error_code error;

@@ -37,14 +37,14 @@ ValueNode& Become(ValueNode& call, Kind kind, bool flag) {
   return call;
 }
 
-// What a node's list holds, for another's.
+// A copy of one node's items for another, which share them from then on.
 Result<ValueList> Copied(const ValueList& refs, PickleWork& work) {
   ANEMONE_TRY(work.Copy(refs.size()));
   for (const ValueRef ref : refs) ref->is_shared = true;
   return refs;
 }
 
-// Each answers whether the call has become plain data.
+// Each of these returns true if the call has become plain data.
 
 Result<bool> MakeBytes(ValueNode& call, bool is_bytearray, bool may_be_empty, bool may_be_text, PickleWork& work) {
   const ValueList& args = call.items;

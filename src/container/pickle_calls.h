@@ -8,7 +8,7 @@
 
 namespace anemone::internal {
 
-// Whether a global is one that keeps nothing but copies of what is in its arguments.
+// True for a class of containers, as `set`: its objects hold copies of their arguments' items and nothing else.
 bool IsContainer(const ValueNode& global);
 
 // Makes of a call (a kObject) what Python makes of it at that moment. By REDUCE: bytes, a bytearray, a set or a

@@ -19,7 +19,7 @@ class PickleMemo {
  public:
   PickleMemo() = default;
   explicit PickleMemo(std::string_view pickle);
-  // Whether the value is kept.
+  // True if the pickle reads this index, so that the value is kept.
   bool Put(uint64_t index, ValueRef value);
   // Null where none was put.
   ValueRef Get(uint64_t index) const;

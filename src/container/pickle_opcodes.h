@@ -90,8 +90,8 @@ enum : uint8_t {
 // "SETITEMS"; "0x07" for a byte that is no opcode.
 std::string OpcodeName(uint8_t opcode);
 
-// What stands behind an opcode in the stream: one or two lines, or bytes, or a count in so many bytes and as many
-// bytes.
+// The argument that follows an opcode: one or two lines; `bytes` bytes; or, with `is_count`, a count in `bytes` bytes
+// and then as many bytes as it says.
 struct ArgumentForm {
   uint8_t bytes = 0, lines = 0;
   bool is_count = false;

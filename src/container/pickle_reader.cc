@@ -437,7 +437,7 @@ class Reader {
     for (size_t i = 0; i < keywords->items.size(); i += 2) {
       if (keywords->items[i]->kind != Kind::kString) return Wrong("a keyword", *keywords->items[i], "PKL-9");
     }
-    // What earlier protocols write for the same [PEP 3154, copyreg.__newobj_ex__].
+    // The same call as protocols before 4 write it [PEP 3154, copyreg.__newobj_ex__].
     const ValueRef node = nodes_.New(Kind::kObject);
     node->callable = nodes_.Global("copyreg __newobj_ex__");
     node->callable->integer = 1;

@@ -266,7 +266,7 @@ class Tracer {
     return Push({});
   }
 
-  // What a call, a persistent id or something outside the file is.
+  // The result of a call, of a persistent id, or of a name outside the file.
   Status PushResult() { return Push({Slot::kResult, 0, 0}); }
   Status Other() { return Push({}); }
   Status FixedNumber() {

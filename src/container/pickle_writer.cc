@@ -65,7 +65,7 @@ std::string TwosComplement(std::string_view digits) {
 // Nodes at eight to thirty-two bytes each, all in one block, which is gone with the set.
 class NodeSet {
  public:
-  // Whether it is new.
+  // True if it was not there before.
   bool Insert(const ValueNode* node) {
     if (2 * ++size_ > slots_.size()) Grow();
     const ValueNode*& slot = slots_[SlotOf(node)];
