@@ -464,22 +464,23 @@ class Endings(ProgramCase):
         self.assertIn(0, ended)
 
     def test_a_source_that_changes(self):
-        """One that is written to, one that is replaced: an error and no output."""
+        """One that is written to, one that is replaced, each in the middle of a run: an error and no output."""
         for change in ("written", "replaced"):
-            self.ok("convert", DEMO, "x.nemo", "--force")
-            bytes_ = (self.dir / "x.nemo").read_bytes()
-            run = subprocess.Popen([PROGRAM, "convert", "x.nemo", "y.safetensors", "--dtype", "bf16"], cwd=self.dir, stderr=subprocess.PIPE, text=True)
-            while run.poll() is None:
-                if change == "written":
-                    with open(self.dir / "x.nemo", "r+b") as file:
-                        file.write(bytes_[:4096])
-                else:
-                    (self.dir / "new").write_bytes(bytes_)
-                    (self.dir / "new").rename(self.dir / "x.nemo")
+            big = self.big()
+            run = subprocess.Popen([PROGRAM, "convert", big, "x.safetensors", "--dtype", "bf16"], cwd=self.dir, stderr=subprocess.PIPE, text=True)
+            self.when_it_works(run, ".x.safetensors.anemone-tmp/output")
+            run.send_signal(signal.SIGSTOP)
+            if change == "written":
+                with open(self.dir / big, "r+b") as file:
+                    file.seek(-1, os.SEEK_END)
+                    file.write(b"1")
+            else:
+                (self.dir / self.big("new")).rename(self.dir / big)
+            run.send_signal(signal.SIGCONT)
             said = run.communicate()[1]
             self.assertEqual(run.returncode, 74, said)
-            self.assertIn("x.nemo: changed while it was read\nhint: nothing is written", said)
-            self.assertFalse((self.dir / "y.safetensors").exists())
+            self.assertIn(f"{big}: changed while it was read\nhint: nothing is written", said)
+            self.assertEqual([p.name for p in self.dir.iterdir()], [big])
 
     def test_a_damaged_source(self):
         """A record that does not match its checksum: an error of every command that copies it, unless told to go on."""
