@@ -205,20 +205,31 @@ struct HfLayout {
   std::string_view model;     // stands in place of that "model."
   std::string_view head;      // stands before "lm_head."
   std::string_view projector, tower, newline;
-  bool has_model = true;  // the tower's names begin with "vision_model."
-  bool is_own = false;    // LLaVA's: the projector is a Linear or a Sequential, of any form
+  enum Inner { kWith, kWithout, kEither } inner = kWith;  // whether the tower's names begin with "vision_model."
+  bool is_own = false;  // LLaVA's: the projector is a Linear or a Sequential, of any form
 };
 constexpr HfLayout kHfLayouts[] = {
     // As all published files and all versions of transformers have it.
     {"hf", "Hugging Face transformers, LLaVA", "language_model.", "model.", "language_model.", "multi_modal_projector",
      "vision_tower.", "image_newline"},
     {"hf_v5", "Hugging Face transformers, LLaVA as version 5 saves it", "language_model.", "model.", "language_model.",
-     "multi_modal_projector", "vision_tower.", "image_newline", false},
+     "multi_modal_projector", "vision_tower.", "image_newline", HfLayout::kWithout},
     {"hf_nested", "Hugging Face transformers, LLaVA as version 5 has it in memory", "model.language_model.", "", "",
-     "model.multi_modal_projector", "model.vision_tower.", "model.image_newline"},
+     "model.multi_modal_projector", "model.vision_tower.", "model.image_newline", HfLayout::kEither},
     {"llava", "LLaVA's own", "", "model.", "", "model.mm_", "model.vision_tower.vision_tower.", "model.image_newline",
-     true, true},
+     HfLayout::kWith, true},
 };
+
+std::vector<R> HfTower(const HfLayout& layout) {
+  const std::vector<R> with = ImageTower(std::string(layout.tower)).rows;
+  std::vector<R> without = with;
+  for (R& row : without) {
+    row.name.erase(layout.tower.size(), std::string_view("vision_model.").size());
+    if (layout.inner == HfLayout::kEither) row.when = kReadOnly;
+  }
+  if (layout.inner == HfLayout::kEither) return Join<R>({with, std::move(without)});
+  return layout.inner == HfLayout::kWith ? with : without;
+}
 
 Dialect HuggingFace(const HfLayout& layout) {
   Dialect dialect = GptHuggingFace().front();
@@ -241,14 +252,9 @@ Dialect HuggingFace(const HfLayout& layout) {
     add(fmt::format("{}.linear_2", layout.projector), "projector.2");
   }
   projector.push_back({.name = std::string(layout.newline), .canonical = kNewline});
-  std::vector<R> tower = ImageTower(std::string(layout.tower)).rows;
-  const std::string_view inner = "vision_model.";
-  for (R& row : tower) {
-    if (!layout.has_model) row.name.erase(layout.tower.size(), inner.size());
-  }
   dialect.name = layout.name;
   dialect.title = layout.title;
-  dialect.rows = Join<R>({std::move(tower), std::move(projector), std::move(dialect.rows)});
+  dialect.rows = Join<R>({HfTower(layout), std::move(projector), std::move(dialect.rows)});
   if (layout.is_own) {
     dialect.prefixes.emplace_back("base_model.model.");  // beside a LoRA: non_lora_trainables.bin
     dialect.language = ConfigLanguage::kNone;            // its config.json is not transformers'

@@ -101,6 +101,22 @@ class Llava(unittest.TestCase):
                                 setattr(again.config, key, IMAGE)
                         self.assertTrue(torch.equal(logits(again.eval(), is_next, tower, words), expected))
 
+    # Version 5.24 took "vision_model." out of the tower's names.
+    def test_a_state_dict_is_read(self):
+        for name in ("llama", "siglip"):
+            tower, language, is_next, words, _ = MODELS[name]
+            model = new_model(tower, language, is_next, words)
+            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+                source, nemo, back = (os.path.join(folder, part) for part in ("source", "x.nemo", "back"))
+                model.config.architectures = [type(model).__name__]
+                model.config.save_pretrained(source)
+                torch.save(model.state_dict(), os.path.join(source, "pytorch_model.bin"))
+                self.convert(source, nemo)
+                self.convert(nemo, back, "--to", "hf")
+                again = model_class(is_next).from_pretrained(back).state_dict()
+                for key, tensor in model.state_dict().items():
+                    self.assertTrue(torch.equal(again[key], tensor), key)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])
