@@ -3,6 +3,7 @@
 base/, adapter/ and merged/. And LoRAs of NeMo's own classes, with a line for each tensor of what they make of a Llama.
 
 usage: make_lora_golden.py OUT.tar.xz LLAMA ADAPTER.nemo...      (torch, transformers, peft, omegaconf)
+       make_lora_golden.py OTHERS.tar.xz                         (those of other modules than a decoder's layers)
 LLAMA is the Hugging Face folder of decoders.tar.xz. An ADAPTER.nemo is what MegatronGPTSFTModel.add_adapter and
 get_peft_state_dict of NeMo v2.0.0 give for that Llama: rank 8, alpha 12, random values.
 """
@@ -28,6 +29,16 @@ MODELS = {
     "llama_all": ("LlamaConfig", SIZES, dict(r=3, lora_alpha=5, target_modules=ALL)),
     "llama_rslora": ("LlamaConfig", SIZES, dict(r=4, lora_alpha=2, use_rslora=True, target_modules=ALL)),
     "gpt2": ("GPT2Config", OLD, dict(r=4, lora_alpha=8, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)),
+}
+# lm_head and embed_tokens: PEFT saves what they adapt, too. LLaVA: PEFT calls modules as transformers 5 has them in memory, other than it
+# saves them.
+TOWER = dict(model_type="clip_vision_model", hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+             image_size=28, patch_size=14, projection_dim=8)
+OTHERS = {
+    "llama_head": ("LlamaConfig", SIZES, dict(r=3, lora_alpha=5, target_modules=["lm_head", "embed_tokens", "q_proj"])),
+    "llama_tied": ("LlamaConfig", {**SIZES, "tie_word_embeddings": True}, dict(r=3, target_modules=["embed_tokens"])),
+    "llava": ("LlavaConfig", dict(vision_config=TOWER, text_config=dict(model_type="llama", **SIZES), image_token_id=31),
+              dict(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "linear_1"])),
 }
 
 
@@ -70,9 +81,10 @@ def main() -> None:
     torch.manual_seed(20261128)
     out = io.BytesIO()
     with tempfile.TemporaryDirectory() as top, tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, (config, sizes, lora) in MODELS.items():
+        for name, (config, sizes, lora) in (MODELS if len(sys.argv) > 2 else OTHERS).items():
             folder = pathlib.Path(top) / name
-            model = t.AutoModelForCausalLM.from_config(getattr(t, config)(**sizes))
+            of_class = t.AutoModelForImageTextToText if config == "LlavaConfig" else t.AutoModelForCausalLM
+            model = of_class.from_config(getattr(t, config)(**sizes))
             model.save_pretrained(folder / "base")
             adapted = peft.get_peft_model(model, peft.LoraConfig(**lora))
             with torch.no_grad():

@@ -29,6 +29,7 @@ struct Pieces {
 using Gathered = std::map<std::string, Pieces>;
 struct Names {
   Gathered megatron, hf;
+  Adapter::Bases bases;
 };
 
 // "head" and "tail" around a separator; nullopt without it.
@@ -38,8 +39,10 @@ std::optional<std::pair<std::string_view, std::string_view>> Around(std::string_
   return std::pair{text.substr(0, at), text.substr(at + separator.size())};
 }
 
-Status NotCarried(const std::string& name) {
-  return Unsupported(fmt::format("{}: expected a matrix of a LoRA, found another kind of adapter", name));
+constexpr const char* kMergedByPeft = "peft's merge_and_unload() makes a whole model of base and adapter: convert that";
+
+Status NotCarried(const std::string& name, const std::string& hint = "") {
+  return Unsupported(fmt::format("{}: expected a matrix of a LoRA, found another kind of adapter", name), hint);
 }
 
 // ---- NeMo's names ----
@@ -120,17 +123,40 @@ Result<std::string> OnStage(const std::string& name, int stage, const Checkpoint
 
 // ---- PEFT's names ----
 
+// How PEFT ends the names of a module's two matrices; those of an embedding are transposed and the other way round.
+struct PeftEnds {
+  std::string_view in, out;
+  bool is_embedding;
+};
+constexpr PeftEnds kPeftEnds[] = {{".lora_A.weight", ".lora_B.weight", false},
+                                  {".lora_A.default.weight", ".lora_B.default.weight", false},
+                                  {".lora_embedding_B", ".lora_embedding_A", true},
+                                  {".lora_embedding_B.default", ".lora_embedding_A.default", true}};
+// The weight of an embedding or of the head that is adapted, as it is in the base.
+constexpr std::string_view kBase = ".base_layer.weight";
+
 Status PlacePeft(const std::string& name, const Tensor& tensor, Names* names) {
   std::string_view rest = name;
   if (rest.starts_with(kPeftPrefix)) rest.remove_prefix(kPeftPrefix.size());
-  for (const bool is_in : {true, false}) {
-    const auto around = Around(rest, is_in ? ".lora_A." : ".lora_B.");
-    if (!around || (around->second != "weight" && around->second != "default.weight")) continue;
-    Pieces& pieces = names->hf[fmt::format("{}.weight", around->first)];
-    (is_in ? pieces.in : pieces.out).push_back(tensor);
+  const auto weight = [&](std::string_view end) {
+    return fmt::format("{}.weight", rest.substr(0, rest.size() - end.size()));
+  };
+  if (rest.ends_with(kBase)) {
+    names->bases.emplace(weight(kBase), tensor);
     return {};
   }
-  return NotCarried(name);
+  for (const PeftEnds& ends : kPeftEnds) {
+    const bool is_in = rest.ends_with(ends.in);
+    if (!is_in && !rest.ends_with(ends.out)) continue;
+    if (tensor.shape().size() != 2) {
+      return Unsupported(fmt::format("{}: expected a matrix, found {}", name, ToString(tensor.shape())), kMergedByPeft);
+    }
+    Pieces& pieces = names->hf[weight(is_in ? ends.in : ends.out)];
+    ANEMONE_ASSIGN(Tensor matrix, ends.is_embedding ? tensor.Permute({1, 0}) : Result<Tensor>(tensor));
+    (is_in ? pieces.in : pieces.out).push_back(std::move(matrix));
+    return {};
+  }
+  return NotCarried(name, kMergedByPeft);
 }
 
 // ---- configs ----
@@ -170,7 +196,6 @@ constexpr std::string_view kHarmless[] = {"auto_mapping",
                                           "target_modules",
                                           "task_type",
                                           "use_rslora"};
-constexpr const char* kMergedByPeft = "peft's merge_and_unload() makes a whole model of base and adapter: convert that";
 // Ways to begin a training that leave the base as it was; others change it, too.
 constexpr std::string_view kStarts[] = {"true", "false", "gaussian", "eva", "orthogonal"};
 
@@ -222,7 +247,6 @@ Result<LowRank> JoinPieces(const std::string& name, const Pieces& pieces, bool i
 
 Result<Adapter> ReadPeft(const Checkpoint& checkpoint, const Names& names) {
   const ConfigNode& root = checkpoint.config->root();
-  ANEMONE_TRY(CheckPeftKeys(root));
   const auto alpha = WordAt(root, "lora_alpha").AsDouble();
   if (!alpha) return Corrupt("lora_alpha: expected a number, found none");
   const auto rank = WordAt(root, "r").AsDouble();
@@ -242,6 +266,7 @@ Result<Adapter> ReadPeft(const Checkpoint& checkpoint, const Names& names) {
     low.scale = low.alpha / (by_root ? std::sqrt(found) : found);
     adapter.hf.emplace(name, std::move(low));
   }
+  adapter.bases = names.bases;
   return adapter;
 }
 
@@ -372,6 +397,10 @@ Result<Adapter> ReadAdapter(const Checkpoint& checkpoint) {
   if (!checkpoint.config) return NotFound("expected the config of an adapter, found none");
   const bool is_peft = IsPeft(checkpoint);
   if (!HoldsAdapter(checkpoint)) return NotFound("expected the matrices of a LoRA, found other weights");
+  if (is_peft) {
+    const Status keys = CheckPeftKeys(checkpoint.config->root());
+    if (!keys.ok()) return keys.In(checkpoint.config_name);
+  }
   Names names;
   for (const Shard& shard : checkpoint.shards) {
     for (const StateDict::Item& item : shard.weights.items()) {
@@ -388,6 +417,24 @@ Result<Adapter> ReadAdapter(const Checkpoint& checkpoint) {
 
 bool IsTransposed(const StoredRow& row) { return row.transform == &kTranspose; }
 
+namespace {
+
+bool IsCopy(const StoredRow& row) { return row.role == Role::kCopy || row.role == Role::kDropCopy; }
+
+// An adapter of a weight that a model has twice, as its embedding and its head, makes the two differ.
+Status CheckIsOnce(const NameMatcher& names, const StoredRow& stored, const std::string& name) {
+  for (size_t r = 0; r < names.dialect().rows.size(); ++r) {
+    const StoredRow& row = names.row(r);
+    if (!IsCopy(row) || !names.is_active(r) || row.canonical != stored.canonical) continue;
+    return Unsupported(fmt::format("{}: expected a weight of its own, found one that is {} as well", name,
+                                   &row == &stored ? row.canonical : row.name),
+                       kMergedByPeft);
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::vector<AdaptedRow>> RowsOf(const Adapter::Modules& modules, const NameMatcher& names, const Family& family,
                                        const ModelSymbols& symbols) {
   StateDict weights;
@@ -397,6 +444,7 @@ Result<std::vector<AdaptedRow>> RowsOf(const Adapter::Modules& modules, const Na
   for (const auto& [name, low] : modules) {
     const auto hit = names.Match(name, prefix);
     const StoredRow* stored = hit ? &names.row(hit->row) : nullptr;
+    if (stored != nullptr) ANEMONE_TRY(CheckIsOnce(names, *stored, name));
     const auto* canonical =
         stored == nullptr || stored->role != Role::kTensor
             ? nullptr

@@ -31,6 +31,9 @@ struct Adapter {
   // own; these are among `hf`, as Llama has them.
   using Modules = std::map<std::string, LowRank>;
   Modules megatron, hf;
+  // Weights that are adapted, as PEFT stores an embedding's and a head's beside the matrices.
+  using Bases = std::map<std::string, Tensor>;
+  Bases bases = {};
   double dropout = 0;     // of training alone
   std::string base = {};  // of which model: a path or a hub's name; "": it does not say
   std::vector<std::string> notes = {};

@@ -283,15 +283,24 @@ ConfigNode PeftConfig(const Adapter& adapter, const std::vector<Adapted>& target
 
 // ---- NeMo ----
 
+Status CheckIsOfLayers(const Adapter& adapter) {
+  for (const Adapter::Modules* modules : {&adapter.hf, &adapter.megatron}) {
+    for (const auto& [name, low] : *modules) {
+      if (InLayer(name) != name) continue;
+      return Unsupported(
+          fmt::format("{}: expected an adapter of a layer, found one of the model's head or embedding", name),
+          "merge it into its base");
+    }
+  }
+  return {};
+}
+
 // Every layer has the modules that one has.
 Status FillLayers(const AdaptedModel& model, std::vector<Adapted>* targets, std::vector<std::string>* notes) {
   ANEMONE_ASSIGN(const uint64_t layers, model.symbols.Get("layers"));
   std::map<std::string, const Adapted*> modules;
   std::set<std::string> present;
   for (const Adapted& target : *targets) {
-    if (target.name.find(".layers.") == std::string::npos)
-      return Unsupported(
-          fmt::format("{}: expected an adapter of a layer, found one of the model's head or embedding", target.name));
     modules.emplace(InLayer(target.name), &target);
     present.insert(target.name);
   }
@@ -416,6 +425,7 @@ Result<Checkpoint> AdapterToPeft(const Adapter& adapter, const AdaptedModel& mod
 Status AdapterToNemo(const Adapter& adapter, const AdaptedModel& model, const std::string& base,
                      Checkpoint* checkpoint) {
   const bool is_nemo2 = IsNemo2Config(checkpoint->config->root());
+  ANEMONE_TRY(CheckIsOfLayers(adapter));
   ANEMONE_ASSIGN(const Canonical canonical, CanonicalOf(adapter, model));
   ANEMONE_ASSIGN(std::vector<Adapted> targets, Spelled(canonical, *model.family->FindDialect("mcore"), model));
   ANEMONE_TRY(FillLayers(model, &targets, &checkpoint->notes));

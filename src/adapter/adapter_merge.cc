@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "adapter/adapter.h"
 #include "source/source.h"
 #include "tensor/product.h"
+#include "tensor/same.h"
 
 namespace anemone {
 namespace {
@@ -26,6 +28,30 @@ class Merger {
     ANEMONE_ASSIGN(const std::vector<AdaptedRow> rows, RowsOf(modules, from, *model_.family, symbols_));
     for (const AdaptedRow& row : rows) ANEMONE_TRY(AddRow(from.row(row.row), row));
     count_ += modules.size();
+    return {};
+  }
+
+  // What the adapter has of the base's weights is what the base has.
+  Status CheckBases(const Adapter::Bases& bases, const Dialect& spelling) {
+    ANEMONE_ASSIGN(const NameMatcher from, NameMatcher(spelling).For(symbols_));
+    for (const auto& [name, stored] : bases) {
+      const auto hit = from.Match(name);
+      const StateDict::Item* own = nullptr;
+      if (hit) {
+        ANEMONE_ASSIGN(const std::optional<size_t> row, RowInBase(from.row(hit->row).canonical, 0));
+        if (row) own = base_->weights().Find(prefix_ + into_->StoredName(*row, 0, 0));
+      }
+      bool is_same = own != nullptr && own->tensor() != nullptr;
+      if (is_same) {
+        ANEMONE_ASSIGN(const Tensor cast, own->tensor()->Cast(stored.dtype()));
+        ANEMONE_ASSIGN(is_same, SameBytes(cast, stored));
+      }
+      if (!is_same) {
+        return Unsupported(fmt::format("{}: expected the base's, which the adapter has as well, found another", name),
+                           "the adapter was trained with other embeddings, of more tokens perhaps: "
+                           "peft's merge_and_unload() makes a whole model of both");
+      }
+    }
     return {};
   }
 
@@ -64,25 +90,31 @@ class Merger {
   }
 
   Status AddToBase(const CanonicalRow& canonical, uint64_t layer, const Tensor& delta) {
+    ANEMONE_ASSIGN(const std::optional<size_t> found, RowInBase(canonical.name, layer));
+    if (!found)
+      return Corrupt(fmt::format("expected the base to have layer {} of {}, found none", layer, canonical.name));
+    const StoredRow& row = into_->row(*found);
+    const TransformContext context{symbols_, row};
+    ANEMONE_ASSIGN(const std::vector<Shape> shapes,
+                   row.transform->stored_shapes(delta.shape(), into_->num_parts(*found), context));
+    ANEMONE_ASSIGN(const Parts parts, row.transform->inverse(delta, shapes, context));
+    for (size_t part = 0; part < parts.size(); ++part)
+      ANEMONE_TRY(AddTo(prefix_ + into_->StoredName(*found, layer, part), parts[part]));
+    return {};
+  }
+
+  // The row of the base's own spelling that a canonical tensor is stored by; nullopt where the base does not have it.
+  Result<std::optional<size_t>> RowInBase(const std::string& canonical, uint64_t layer) {
     if (!into_) {
       ANEMONE_ASSIGN(into_, NameMatcher(*model_.dialect).For(symbols_));
       prefix_ = into_->BestPrefix(base_->weights()).prefix;
     }
     for (size_t r = 0; r < model_.dialect->rows.size(); ++r) {
       const StoredRow& row = into_->row(r);
-      if (row.canonical != canonical.name || row.role != Role::kTensor || !into_->is_active(r)) continue;
-      const TransformContext context{symbols_, row};
-      const size_t num_parts = into_->num_parts(r);
-      if (base_->weights().Find(prefix_ + into_->StoredName(r, layer, 0)) == nullptr) continue;
-      ANEMONE_ASSIGN(const std::vector<Shape> shapes, row.transform->stored_shapes(delta.shape(), num_parts, context));
-      ANEMONE_ASSIGN(const Parts parts, row.transform->inverse(delta, shapes, context));
-      for (size_t part = 0; part < parts.size(); ++part) {
-        const std::string name = prefix_ + into_->StoredName(r, layer, part);
-        ANEMONE_TRY(AddTo(name, parts[part]));
-      }
-      return {};
+      if (row.canonical != canonical || row.role != Role::kTensor || !into_->is_active(r)) continue;
+      if (base_->weights().Find(prefix_ + into_->StoredName(r, layer, 0)) != nullptr) return std::optional(r);
     }
-    return Corrupt(fmt::format("expected the base to have layer {} of {}, found none", layer, canonical.name));
+    return std::optional<size_t>();
   }
 
   Status AddTo(const std::string& name, const Tensor& delta) {
@@ -104,16 +136,33 @@ class Merger {
   uint64_t count_ = 0;
 };
 
-// The spelling of an adapter's names: the base's own, or the one that such a model has in that language.
-Result<const Dialect*> SpellingOf(const Adapter& adapter, bool is_hf, const ModelIdentity& model,
-                                  const Checkpoint& base) {
+bool HasAll(const NameMatcher& names, const Adapter::Modules& modules) {
+  return std::ranges::all_of(modules, [&](const auto& module) { return names.Match(module.first).has_value(); });
+}
+
+// The spelling of an adapter's names in Hugging Face: the base's own, the one that such a model has, or another, as
+// PEFT calls modules by their places in the class that it adapts, and versions of transformers differ in these.
+Result<const Dialect*> HfSpellingOf(const Adapter::Modules& modules, const ModelIdentity& model,
+                                    const ModelSymbols& symbols, const Checkpoint& base) {
   const Dialect* own = model.dialect;
-  if (is_hf && !own->is_megatron) return own;
-  if (is_hf) {
-    ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(base, model, ConfigLanguage::kHuggingFace, {}));
-    if (dialect != nullptr) return dialect;
-    return Unsupported(fmt::format("expected names of a {} in NeMo, found Hugging Face's", model.family->title));
+  if (own->is_megatron) {
+    ANEMONE_ASSIGN(own, DialectFor(base, model, ConfigLanguage::kHuggingFace, {}));
   }
+  if (own == nullptr)
+    return Unsupported(fmt::format("expected names of a {} in NeMo, found Hugging Face's", model.family->title));
+  std::vector<const Dialect*> spellings = {own};
+  for (const Dialect& other : model.family->dialects) {
+    ANEMONE_ASSIGN(const bool can, CanSpell(other, symbols));
+    if (can && !other.is_megatron) spellings.push_back(&other);
+  }
+  for (const Dialect* spelling : spellings) {
+    ANEMONE_ASSIGN(const NameMatcher names, NameMatcher(*spelling).For(symbols));
+    if (HasAll(names, modules)) return spelling;
+  }
+  return own;
+}
+
+Result<const Dialect*> NemoSpellingOf(const Adapter& adapter, const ModelIdentity& model) {
   const Dialect* dialect = MegatronSpelling(adapter, *model.family);
   if (dialect != nullptr) return dialect;
   return Unsupported(fmt::format("expected names of a {} in Hugging Face, found NeMo's", model.family->title));
@@ -131,11 +180,14 @@ Status MergeAdapter(const std::string& path, const ModelIdentity& model, const P
     ANEMONE_ASSIGN(const Adapter adapter, ReadAdapter(opened));
     ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(*base, *model.dialect, {}));
     Merger merger(model, symbols, base);
-    for (const bool is_hf : {false, true}) {
-      const Adapter::Modules& modules = is_hf ? adapter.hf : adapter.megatron;
-      if (modules.empty()) continue;
-      ANEMONE_ASSIGN(const Dialect* spelling, SpellingOf(adapter, is_hf, model, *base));
-      ANEMONE_TRY(merger.Add(modules, *spelling));
+    if (!adapter.megatron.empty()) {
+      ANEMONE_ASSIGN(const Dialect* spelling, NemoSpellingOf(adapter, model));
+      ANEMONE_TRY(merger.Add(adapter.megatron, *spelling));
+    }
+    if (!adapter.hf.empty()) {
+      ANEMONE_ASSIGN(const Dialect* spelling, HfSpellingOf(adapter.hf, model, symbols, *base));
+      ANEMONE_TRY(merger.CheckBases(adapter.bases, *spelling));
+      ANEMONE_TRY(merger.Add(adapter.hf, *spelling));
     }
     ANEMONE_TRY(merger.Finish());
     base->notes.push_back(fmt::format("merged a LoRA into {} modules: {}", merger.count(), path));

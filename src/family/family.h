@@ -139,6 +139,8 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
 // when its family has none. Errors: as SymbolsOf, where several do.
 Result<const Dialect*> DialectFor(const Checkpoint& checkpoint, const ModelIdentity& model, ConfigLanguage language,
                                   const TranslateOptions& options);
+// False where a model has what the dialect never has.
+Result<bool> CanSpell(const Dialect& dialect, const ModelSymbols& symbols);
 // What `options` say of both, or else the names.
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options);
 

@@ -158,14 +158,18 @@ Result<const Dialect*> DialectFor(const Checkpoint& checkpoint, const ModelIdent
   ANEMONE_ASSIGN(const ModelSymbols symbols, model.family->SymbolsOf(checkpoint, *model.dialect, options));
   if (model.family->choose_dialect != nullptr) return model.family->choose_dialect(checkpoint, options, language);
   for (const Dialect* dialect : speaking) {
-    bool is_excluded = false;
-    for (const std::string_view flag : SplitAt(dialect->never, ',')) {
-      ANEMONE_ASSIGN(const bool has, symbols.HoldsAnywhere(flag));
-      is_excluded = is_excluded || (!flag.empty() && has);
-    }
-    if (!is_excluded) return dialect;
+    ANEMONE_ASSIGN(const bool can, CanSpell(*dialect, symbols));
+    if (can) return dialect;
   }
   return speaking.front();
+}
+
+Result<bool> CanSpell(const Dialect& dialect, const ModelSymbols& symbols) {
+  for (const std::string_view flag : SplitAt(dialect.never, ',')) {
+    ANEMONE_ASSIGN(const bool has, symbols.HoldsAnywhere(flag));
+    if (!flag.empty() && has) return false;
+  }
+  return true;
 }
 
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const TranslateOptions& options) {

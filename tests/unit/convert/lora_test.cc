@@ -66,8 +66,8 @@ struct Case {
 };
 
 TEST(Lora, MergesAsPeftDoes) {
-  for (const auto& [name, changed] :
-       {Case{"llama_default", 4}, Case{"llama_all", 14}, Case{"llama_rslora", 14}, Case{"gpt2", 8}}) {
+  for (const auto& [name, changed] : {Case{"llama_default", 4}, Case{"llama_all", 14}, Case{"llama_rslora", 14},
+                                      Case{"gpt2", 8}, Case{"llama_head", 4}, Case{"llava", 9}}) {
     SCOPED_TRACE(name);
     const TempDir temp;
     const std::string top = Golden(fmt::format("lora/{}", name)), merged = temp.path() + "/merged";
@@ -78,7 +78,8 @@ TEST(Lora, MergesAsPeftDoes) {
 
 // The base in NeMo's names, split over ranks and stages; the result back in Hugging Face's.
 TEST(Lora, TheBaseMayBeNemos) {
-  for (const auto& [name, changed] : {Case{"llama_default", 4}, Case{"llama_all", 14}, Case{"gpt2", 8}}) {
+  for (const auto& [name, changed] :
+       {Case{"llama_default", 4}, Case{"llama_all", 14}, Case{"gpt2", 8}, Case{"llama_head", 4}, Case{"llava", 9}}) {
     SCOPED_TRACE(name);
     const TempDir temp;
     const std::string top = Golden(fmt::format("lora/{}", name)), nemo = temp.path() + "/base.nemo",
@@ -174,6 +175,45 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
               StatusIs(ErrorKind::kCorrupt, "expected a module"));
   EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x", {.to = "hf", .lora = {top + "/base"}}),
               StatusIs(ErrorKind::kNotFound, "expected"));
+}
+
+// PEFT's own adapter, one of its tensors another.
+std::string WithTensor(const std::string& adapter, const TempDir& temp, const std::string& name, const Tensor& tensor) {
+  const std::string folder = temp.path() + "/" + name;
+  Checkpoint changed = *OpenCheckpoint(adapter);
+  StateDict weights;
+  for (const StateDict::Item& item : changed.weights().items())
+    EXPECT_THAT(weights.Add(item.name, item.name == name ? Entry(tensor) : item.entry), IsOk());
+  EXPECT_THAT(weights.Find(name), ::testing::NotNull());
+  changed.weights() = std::move(weights);
+  std::filesystem::create_directories(folder);
+  const auto plan = FindFormat("safetensors")->lay_out(changed, {});
+  EXPECT_THAT(plan, IsOk());
+  EXPECT_THAT(Execute(*plan, folder + "/adapter_model.safetensors", {}), IsOk());
+  std::filesystem::copy(adapter + "/adapter_config.json", folder);
+  return folder;
+}
+
+TEST(Lora, OfAnEmbedding) {
+  const TempDir temp;
+  const auto plan = [&](const std::string& base, const std::string& adapter) {
+    return PlanConversion(Golden("lora/" + base + "/base"), temp.path() + "/x", {.to = "hf", .lora = {adapter}});
+  };
+  EXPECT_THAT(plan("llama_tied", Golden("lora/llama_tied/adapter")),
+              StatusIs(ErrorKind::kUnsupported,
+                       "model.embed_tokens.weight: expected a weight of its own, found one that "
+                       "is lm_head.weight as well"));
+  EXPECT_THAT(plan("llama_tied", Golden("lora/llama_head/adapter")),
+              StatusIs(ErrorKind::kUnsupported, "expected the base's"));
+  const std::string adapter = Golden("lora/llama_head/adapter"), head = "base_model.model.lm_head.";
+  EXPECT_THAT(plan("llama_head",
+                   WithTensor(adapter, temp, head + "base_layer.weight", *Tensor::Fill(DType::kF32, {32, 16}, 1))),
+              StatusIs(ErrorKind::kUnsupported, "lm_head.weight: expected the base's, which the adapter has as well"));
+  EXPECT_THAT(plan("llama_head",
+                   WithTensor(adapter, temp, head + "lora_A.weight", *Tensor::Fill(DType::kF32, {3, 16, 1, 1}, 1))),
+              StatusIs(ErrorKind::kUnsupported, "lora_A.weight: expected a matrix, found [3, 16, 1, 1]"));
+  EXPECT_THAT(PlanConversion(adapter, temp.path() + "/x.nemo", {.base = Golden("lora/llama_head/base")}),
+              StatusIs(ErrorKind::kUnsupported, "lm_head.weight: expected an adapter of a layer"));
 }
 
 // ---- mixtures of experts ----
