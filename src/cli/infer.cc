@@ -433,7 +433,7 @@ Result<uint64_t> Infer(InferOptions options) {
   ClipFeatures all_images;
   for (size_t at = 0; at < options.images.size(); at += options.batch) {
     const size_t count = std::min<size_t>(options.batch, options.images.size() - at);
-    const Pictures read = reader.Next();
+    ANEMONE_ASSIGN(const Pictures read, reader.Next());
     ANEMONE_TRY(bad.Add(read.failures));
     ClipFeatures features;
     if (!read.loaded.empty()) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/nearest.h"
 #include "clip/image.h"
 #include "clip/sentencepiece.h"
@@ -253,17 +254,20 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
   return pixels;
 }
 
-Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec, const std::atomic<bool>* stop) {
+Result<Pictures> LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec) {
+  const CancelScope* const scope = CancelScope::Current();
+  const auto is_cancelled = [scope] { return scope != nullptr && scope->IsCancelled(); };
   const size_t one = size_t{3} * spec.image_size * spec.image_size;
   std::vector<Result<std::vector<float>>> all(paths.size(), Internal("not read"));
   tbb::parallel_for(size_t{0}, paths.size(), [&](size_t i) {
-    if (stop != nullptr && *stop) return;
+    if (is_cancelled()) return;
     all[i] = LoadPixels(paths[i], spec);
     if (!all[i].ok() || all[i]->size() == one) return;
     all[i] = Corrupt(fmt::format("expected {} values after preprocessing, found {}", one, all[i]->size()),
                      "the preprocessing's crop is not the model's image size")
                  .In(paths[i]);
   });
+  if (is_cancelled()) return Status(ErrorKind::kInterrupted, "interrupted");
   Pictures pictures;
   pictures.pixels.reserve(paths.size() * one);
   for (size_t i = 0; i < paths.size(); ++i) {
@@ -278,7 +282,7 @@ Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spe
 }
 
 PictureReader::PictureReader(std::vector<std::string> paths, size_t batch, const ClipSpec& spec)
-    : paths_(std::move(paths)), batch_(batch), spec_(spec) {
+    : paths_(std::move(paths)), batch_(batch), spec_(spec), scope_of_caller_(CancelScope::Current()) {
   ReadAhead();
 }
 
@@ -294,11 +298,14 @@ void PictureReader::ReadAhead() {
   constexpr uint64_t kMaxAhead = uint64_t{256} << 20;
   const uint64_t size = sizeof(float) * 3 * spec_.image_size * spec_.image_size * count;
   const auto when = size > kMaxAhead ? std::launch::deferred : std::launch::async | std::launch::deferred;
-  ahead_ = std::async(when, [this, next = std::move(next)] { return LoadPictures(next, spec_, &stop_); });
+  ahead_ = std::async(when, [this, next = std::move(next)] {
+    const CancelScope scope([this] { return stop_.load(); }, scope_of_caller_);
+    return LoadPictures(next, spec_);
+  });
 }
 
-Pictures PictureReader::Next() {
-  Pictures pictures = ahead_.get();
+Result<Pictures> PictureReader::Next() {
+  Result<Pictures> pictures = ahead_.get();
   ReadAhead();
   return pictures;
 }

@@ -15,6 +15,7 @@
 #include "anemone/clip.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
+#include "base/cancel.h"
 #include "family/family.h"
 
 namespace anemone {
@@ -54,12 +55,12 @@ struct Pictures {
   std::vector<size_t> loaded;    // which these are
   std::vector<Status> failures;  // of the others
 };
-// No further one is begun once `stop` is set; then the result is to be thrown away.
-Pictures LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec,
-                      const std::atomic<bool>* stop = nullptr);
+// Errors: kInterrupted once CancelRequested; then no further one is begun.
+Result<Pictures> LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec);
 
 // Many, `batch` at a time, in order: the next ones are read while the caller works on those it has, the first ones from
-// the beginning on. Threads: one call at a time. What reading throws, Next throws.
+// the beginning on. Threads: one call at a time. What reading throws, Next throws. It is cancelled by the scopes that
+// it is made in.
 class PictureReader {
  public:
   PictureReader(std::vector<std::string> paths, size_t batch, const ClipSpec& spec);
@@ -68,7 +69,7 @@ class PictureReader {
   ~PictureReader();  // waits for the pictures that are being decoded, not for their batch
 
   // As LoadPictures of the next `batch` paths, or of those that are left. REQUIRES: there are some.
-  Pictures Next();
+  Result<Pictures> Next();
 
  private:
   void ReadAhead();
@@ -76,9 +77,10 @@ class PictureReader {
   std::vector<std::string> paths_;
   size_t batch_;
   ClipSpec spec_;
+  const CancelScope* scope_of_caller_;
   size_t read_ = 0;  // paths, those of `ahead_` among them
   std::atomic<bool> stop_ = false;
-  std::future<Pictures> ahead_;  // last: it reads the others
+  std::future<Result<Pictures>> ahead_;  // last: it reads the others
 };
 
 }  // namespace anemone

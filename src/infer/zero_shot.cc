@@ -205,7 +205,7 @@ Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, c
   PictureReader reader(std::move(paths), batch, model.spec());
   for (size_t at = 0; at < folder.items.size(); at += batch) {
     const size_t count = std::min(batch, folder.items.size() - at);
-    const Pictures pictures = reader.Next();
+    ANEMONE_ASSIGN(const Pictures pictures, reader.Next());
     if (!pictures.failures.empty()) ANEMONE_TRY(on_bad(pictures.failures));
     ClipFeatures features;
     if (!pictures.loaded.empty()) {

@@ -36,8 +36,8 @@ TEST(PictureReader, GivesWhatReadingEachBatchGives) {
       const size_t end = std::min(paths.size(), at + batch);
       const std::vector<std::string> part(paths.begin() + static_cast<ptrdiff_t>(at),
                                           paths.begin() + static_cast<ptrdiff_t>(end));
-      const Pictures expected = LoadPictures(part, Spec());
-      const Pictures found = reader.Next();
+      ANEMONE_ASSERT_ASSIGN(const Pictures expected, LoadPictures(part, Spec()));
+      ANEMONE_ASSERT_ASSIGN(const Pictures found, reader.Next());
       EXPECT_EQ(found.pixels, expected.pixels);
       EXPECT_EQ(found.loaded, expected.loaded);
       ASSERT_EQ(found.failures.size(), expected.failures.size());
@@ -52,14 +52,18 @@ TEST(PictureReader, GivesWhatReadingEachBatchGives) {
 TEST(PictureReader, MayEndBeforeAllIsRead) {
   const testing::TempDir dir;
   PictureReader reader(Files(dir.path(), 6), 2, Spec());
-  EXPECT_EQ(reader.Next().loaded, std::vector<size_t>{0});
+  ANEMONE_ASSERT_ASSIGN(const Pictures first, reader.Next());
+  EXPECT_EQ(first.loaded, std::vector<size_t>{0});
   const PictureReader of_none({}, 2, Spec());
 }
 
-TEST(LoadPictures, BeginsNoFurtherOneOnceItIsStopped) {
+// Also what is read ahead, on a thread of its own.
+TEST(PictureReader, EndsOnceItsCallerIsCancelled) {
   const testing::TempDir dir;
-  const std::atomic<bool> stop = true;
-  EXPECT_TRUE(LoadPictures(Files(dir.path(), 6), Spec(), &stop).loaded.empty());
+  std::atomic<int> asked = 0;
+  const CancelScope scope([&asked] { return ++asked > 2; });
+  PictureReader reader(Files(dir.path(), 6), 6, Spec());
+  EXPECT_THAT(reader.Next(), testing::StatusIs(ErrorKind::kInterrupted, "interrupted"));
 }
 
 }  // namespace
