@@ -3,6 +3,9 @@
 #ifndef ANEMONE_TESTS_TESTING_FAULTY_SYS_H_
 #define ANEMONE_TESTS_TESTING_FAULTY_SYS_H_
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <string>
@@ -17,6 +20,7 @@ enum class Fault {
   kShort,      // half of a read, write or copy; others work
   kEndOfFile,  // 0 from a read or copy; others work
   kInterrupt,  // -1, EINTR, from a read, write or copy; others work
+  kKill,       // the end of the process, before the call
 };
 
 class FaultySys {
@@ -109,6 +113,7 @@ class FaultySys {
     state_.now = state_.calls++ == state_.n;
     if (!state_.now) return false;
     state_.call = call;
+    if (state_.fault == Fault::kKill) kill(getpid(), SIGKILL);
     const bool fails = state_.fault == Fault::kIoError || (state_.fault == Fault::kDiskFull && may_need_space) ||
                        (state_.fault == Fault::kInterrupt && moves_bytes);
     if (fails) errno = state_.fault == Fault::kIoError ? EIO : state_.fault == Fault::kDiskFull ? ENOSPC : EINTR;

@@ -582,7 +582,7 @@ class Reports(ProgramCase):
         tool.write_text(f"#!/bin/sh\necho \"$1\" > {self.dir}/opened\n")
         tool.chmod(0o755)
         self.ok("report", CLIP / "mcore.nemo", "-o", "x.html", "--open", env={"PATH": f"{tool.parent}:{os.environ['PATH']}"})
-        for _ in range(100):
+        for _ in range(1200):
             if (self.dir / "opened").exists() and (self.dir / "opened").read_text():
                 break
             time.sleep(0.05)

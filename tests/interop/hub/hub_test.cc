@@ -19,6 +19,7 @@
 #include "net/http.h"
 #include "net/hub_cache.h"
 #include "testing/matchers.h"
+#include "testing/temp_dir.h"
 
 namespace anemone {
 namespace {
@@ -496,7 +497,8 @@ TEST(HubOptions, ComeFromTheEnvironment) {
   EXPECT_EQ(HubOptions::FromEnvironment().cache_dir, std::string(getenv("HOME")) + "/c");
   setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", 1);
   EXPECT_EQ(HubOptions::FromEnvironment().token, "");
-  const std::string token = ::testing::TempDir() + "anemone-hub-token";
+  const testing::TempDir dir;
+  const std::string token = dir / "token";
   std::ofstream(token) << "from_file\n";
   setenv("HF_TOKEN_PATH", token.c_str(), 1);
   unsetenv("HF_HUB_DISABLE_IMPLICIT_TOKEN");
@@ -505,7 +507,6 @@ TEST(HubOptions, ComeFromTheEnvironment) {
   EXPECT_EQ(HubOptions::FromEnvironment().token, "from_file");
   setenv("HUGGING_FACE_HUB_TOKEN", "legacy", 1);
   EXPECT_EQ(HubOptions::FromEnvironment().token, "legacy");
-  fs::remove(token);
   unsetenv("HF_HUB_OFFLINE");
   EXPECT_FALSE(HubOptions::FromEnvironment().offline);
   for (const char* truth : {"1", "on", "YES", "True"}) {
@@ -531,13 +532,12 @@ TEST(HubOptions, ComeFromTheEnvironment) {
   // Where `hf auth login` puts a token.
   unsetenv("HUGGING_FACE_HUB_TOKEN");
   unsetenv("HF_TOKEN_PATH");
-  std::string home = ::testing::TempDir() + "anemone-hub-home-XXXXXX";
-  ASSERT_NE(mkdtemp(home.data()), nullptr);
+  const std::string home = dir / "home";
+  fs::create_directory(home);
   setenv("HF_HOME", home.c_str(), 1);
   EXPECT_EQ(HubOptions::FromEnvironment().token, "");
   std::ofstream(home + "/token") << "logged_in\n";
   EXPECT_EQ(HubOptions::FromEnvironment().token, "logged_in");
-  fs::remove_all(home);
   unsetenv("HF_HOME");
   for (const char* name :
        {"HF_ENDPOINT", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_SYMLINKS",

@@ -4,15 +4,19 @@ dies leaves nothing that looks finished, and one message says why.
 usage: ranks_test.py PROGRAM GOLDEN [MPIRUN]   under a Python that has torch
 """
 
+import contextlib
+import itertools
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
+from folder_case import FolderCase  # noqa: E402
 
 PROGRAM, GOLDEN = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
 MPIRUN = sys.argv[3:]
@@ -42,11 +46,10 @@ def is_running(pid):
         return False
 
 
-class Ranks(unittest.TestCase):
+class Ranks(FolderCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.dir = pathlib.Path(folder.name)
+        super().setUp()
+        self.dir = pathlib.Path(self.dir)
 
     def run_words(self, *words):
         return subprocess.run([*map(str, words)], cwd=self.dir, capture_output=True, text=True, timeout=120,
@@ -106,7 +109,7 @@ class Mpi(Ranks):
 
     def test_a_rank_that_dies(self):
         """The same rank is killed instead: MPI ends the others, and nothing looks finished."""
-        done = self.run_words(*self.limited(FATAL))
+        done = self.killed()
         self.assertNotEqual(done.returncode, 0)
         self.assertEqual(self.left(), [".x.ckpt.anemone-tmp"])
         self.ok(*self.mpirun(2, PROGRAM, *MERGE))  # and it is in nobody's way
@@ -119,8 +122,8 @@ class Mpi(Ranks):
         times = part.stat().st_atime_ns, part.stat().st_mtime_ns
         resume = ["reshard", "source", "x.ckpt", "--tp", "1", "--resume"]
         self.ok(PROGRAM, "reshard", "source", "one.ckpt", "--tp", "1")
-        for limit in (FATAL, LIMITED):
-            done = self.run_words(*self.limited(limit, resume))
+        for fail in (self.killed, lambda words: self.run_words(*self.limited(LIMITED, words))):
+            done = fail(resume)
             self.assertNotEqual(done.returncode, 0)
             self.assertEqual(self.left(), [".x.ckpt.anemone-resume", "one.ckpt", "source"])
         self.assertIn("hint: what is written is kept; use --resume to go on from there\n", done.stderr)
@@ -136,9 +139,18 @@ class Mpi(Ranks):
         self.assertTrue(tree(self.dir / "x.ckpt") == tree(self.dir / "one.ckpt"))
         self.assertEqual(self.left(), ["one.ckpt", "source", "x.ckpt"])
 
-    def limited(self, limit, words=None):
+    def killed(self, words=MERGE):
+        """Once more where rank 1 has been quicker than the script that kills it."""
+        for _ in range(10):
+            done = self.run_words(*self.limited(FATAL, words))
+            if not (self.dir / "x.ckpt").exists():
+                break
+            (self.dir / "x.ckpt").unlink()
+        return done
+
+    def limited(self, limit, words=MERGE):
         """Rank 1 of 3 fails as the shell script `limit` says."""
-        words = [PROGRAM, *(words or MERGE)]
+        words = [PROGRAM, *words]
         shell = ["sh", "-c", limit, "sh"]
         return [*self.mpirun(1, *words), ":", "-n", 1, *shell, *words, ":", "-n", 1, *words]
 
@@ -157,27 +169,31 @@ class Mpi(Ranks):
         self.addCleanup(server.communicate)
         url = server.stdout.readline().split()[0]
         noted = ["sh", "-c", 'echo $$ >> "$0"; exec "$@"', "pids", PROGRAM]  # what becomes of the shell is the rank
-        seconds = []
-        while not seconds or (min(seconds) > 0.5 and len(seconds) < 3):  # a busy machine may be late once
-            source = f"{url}/stall-3-body-{len(seconds)}/mcore.nemo"
+        numbers = itertools.count()
+
+        def attempt():
+            stall = f"stall-3-body-{next(numbers)}/"
+            source = f"{url}/{stall}mcore.nemo"
             words = [*self.mpirun(2, *noted), "convert", source, "out", "--to", "hf"]
             run = subprocess.Popen([*map(str, words)], cwd=self.dir, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    env=dict(os.environ, no_proxy="127.0.0.1"))
-            while f"stall-3-body-{len(seconds)}/" not in "".join(line for line in log.read_text().splitlines() if line.endswith(" stall")):
+            while stall not in "".join(line for line in log.read_text().splitlines() if line.endswith(" stall")):
                 self.assertIsNone(run.poll(), "it ended before the server stalled")
                 time.sleep(0.01)
-            time.sleep(0.1)
             pids = (self.dir / "pids").read_text().split()
             begin = time.monotonic()
             for pid in pids:
-                os.kill(int(pid), signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # mpirun ends a rank when another has ended
+                    os.kill(int(pid), signal.SIGTERM)
             while any(is_running(pid) for pid in pids):
                 time.sleep(0.01)
-            seconds.append(time.monotonic() - begin)
+            took = time.monotonic() - begin
             self.assertNotEqual(run.wait(), 0)
             os.remove(self.dir / "pids")
             self.assertEqual(self.left(), ["log"])
-        self.assertLess(min(seconds), 0.5)
+            return took
+
+        self.assertEndsAtOnce(attempt)
 
     def test_other_commands_run_once(self):
         self.assertEqual(self.ok(*self.mpirun(3, PROGRAM, "inspect", CLIP / "mcore.nemo")).count("family"), 1)

@@ -5,6 +5,7 @@ ANEMONE_TEST_PYTHON names a Python with botocore, where this machine's has none.
 """
 
 import filecmp
+import itertools
 import json
 import os
 import pathlib
@@ -214,21 +215,23 @@ class Remote(RemoteCase):
         self.assertIn(f"small: cannot resume what was begun before {failing} changed", said)
 
     def stop_when_stalled(self, stop, *words):
-        """Runs a command until the server stalls, then sends the signal. The exit status, and how many seconds it took to end."""
+        """Runs a command until the server stalls, then sends the signal. How many seconds it took to end."""
         stalled = sum(line.endswith(" stall") for line in self.log())
         run = subprocess.Popen([ANEMONE, *map(str, words)], cwd=self.dir, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while sum(line.endswith(" stall") for line in self.log()) == stalled:
             self.assertIsNone(run.poll(), f"{words} ended before the server stalled")
             time.sleep(0.01)
-        time.sleep(0.1)
         begin = time.monotonic()
         run.send_signal(stop)
-        return run.wait(), time.monotonic() - begin
+        self.assertIn(run.wait(), (128 + stop, -stop))
+        return time.monotonic() - begin
 
     def test_a_signal_ends_what_waits_for_a_server(self):
         """Within half a second, wherever it waits, with nothing left behind."""
         write_sparse(self.served, "big.sparse.safetensors", {name: [1 << 22] for name in "abcd"})
-        model, big = "mcore.nemo", "big.sparse.safetensors"
+        before = sorted(os.listdir(self.dir))
+        model, big = sources = "mcore.nemo", "big.sparse.safetensors"
+        sources += ("hf/model.safetensors",)
         commands = {
             ("inspect", model): (1, 2),
             ("convert", model, "out", "--to", "hf"): (1, 2, 3),
@@ -243,24 +246,20 @@ class Remote(RemoteCase):
             ("cat", big, "a"): (2,),
             ("average", big, big, "out.safetensors"): (1, 3),
         }
-        number = 0
+        numbers = itertools.count()
         for words, stalls in commands.items():
             for at in stalls:
                 for how, stop in (("head", signal.SIGINT), ("body", signal.SIGTERM)):
                     with self.subTest(words, at=at, how=how):
-                        before = sorted(os.listdir(self.dir))
-                        seconds = []
-                        while not seconds or (min(seconds) > 0.5 and len(seconds) < 3):  # a busy machine may be late once
-                            number += 1
-                            address = f"{self.url}/stall-{at}-{how}-{number}/"
-                            given = [address + word if word in (model, big, "hf/model.safetensors") else word for word in words]
-                            exit, took = self.stop_when_stalled(stop, *given)
-                            seconds.append(took)
+                        def attempt():
+                            address = f"{self.url}/stall-{at}-{how}-{next(numbers)}/"
+                            took = self.stop_when_stalled(stop, *(address + word if word in sources else word for word in words))
                             if "--resume" in words:
                                 self.run_anemone("clean", ".", "--all")
-                        self.assertLess(min(seconds), 0.5)
-                        self.assertIn(exit, (128 + stop, -stop))
-                        self.assertEqual(sorted(os.listdir(self.dir)), before)
+                            self.assertEqual(sorted(os.listdir(self.dir)), before)
+                            return took
+
+                        self.assertEndsAtOnce(attempt)
 
     def test_killed_while_a_server_stalls(self):
         """What is left is hidden; --resume goes on from it, and a run without clears it."""
@@ -272,9 +271,7 @@ class Remote(RemoteCase):
                     url = f"{self.url}/pause-4-{how}-{len(more)}/big.sparse.safetensors"
                     words = ["convert", url, "out.safetensors", "--dtype", "fp32", *more]
                     before = sorted(os.listdir(self.dir))
-                    exit, took = self.stop_when_stalled(signal.SIGKILL, *words)
-                    self.assertEqual(exit, -signal.SIGKILL)
-                    self.assertLess(took, 0.5)
+                    self.stop_when_stalled(signal.SIGKILL, *words)
                     self.assertEqual(sorted(os.listdir(self.dir)), sorted([*before, left]))
                     self.run_anemone(*words)
                     self.assertEqual(sorted(os.listdir(self.dir)), sorted([*before, "out.safetensors"]))
@@ -283,14 +280,16 @@ class Remote(RemoteCase):
 
     def test_a_signal_ends_a_fetch(self):
         """Wherever the hub stalls: nothing of the model is left that a later fetch would take for a whole file."""
-        for how, stop in (("head", signal.SIGINT), ("head", signal.SIGTERM)):
-            with self.subTest(stop):
-                self.environment |= {"HF_ENDPOINT": f"{self.url}/stall-1-{how}-{int(stop)}", "HF_HUB_OFFLINE": "0"}
-                before = sorted(os.listdir(self.dir))
-                exit, took = self.stop_when_stalled(stop, "fetch", "org/model")
-                self.assertLess(took, 0.5)
-                self.assertIn(exit, (128 + stop, -stop))
+        before, numbers = os.listdir(self.dir), itertools.count()
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            def attempt():
+                self.environment |= {"HF_ENDPOINT": f"{self.url}/stall-1-head-{next(numbers)}", "HF_HUB_OFFLINE": "0"}
+                took = self.stop_when_stalled(stop, "fetch", "org/model")
                 self.assertEqual([name for name in os.listdir(self.dir) if name not in (*before, "home")], [])
+                return took
+
+            with self.subTest(stop):
+                self.assertEndsAtOnce(attempt)
 
     def object_store(self, scheme):
         shutil.copytree(self.served / "hf", self.served / "models" / "a b & <c>" / "hf")

@@ -19,7 +19,8 @@ using testing::IsOk;
 using testing::StatusIs;
 
 std::string WriteFile(const std::string& name, const std::string& bytes) {
-  const std::string path = ::testing::TempDir() + "/" + name;
+  static const testing::TempDir dir;
+  const std::string path = dir / name;
   std::ofstream(path, std::ios::binary) << bytes;
   return path;
 }

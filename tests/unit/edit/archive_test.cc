@@ -11,6 +11,7 @@
 #include "engine/execute.h"
 #include "source/source.h"
 #include "testing/matchers.h"
+#include "testing/temp_dir.h"
 
 namespace anemone {
 namespace {
@@ -22,13 +23,13 @@ using testing::StatusIs;
 
 class ArchiveTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    fs::remove_all(dir_);
-    fs::create_directories(dir_);
-  }
-  std::string Path(const std::string& name) const { return (dir_ / name).string(); }
-  fs::path dir_ = fs::path(::testing::TempDir()) /
-                  ("archive_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+  std::string Path(const std::string& name) const { return temp_ / name; }
+
+ private:
+  const testing::TempDir temp_;
+
+ protected:
+  const fs::path dir_ = temp_.path();
 };
 
 void ExpectSame(const std::string& a, const std::string& b) {

@@ -5,6 +5,7 @@
 
 #include "family/tokenizer/nemo_artifact.h"
 #include "testing/matchers.h"
+#include "testing/temp_dir.h"
 
 namespace anemone {
 namespace {
@@ -22,7 +23,8 @@ class ArtifactTest : public ::testing::Test {
     artifacts_.push_back({"0123_old.model", Whole(MemorySource("old", "old"))});
     artifacts_.push_back({"other.txt", Whole(MemorySource("other", "other"))});
   }
-  std::string path_ = ::testing::TempDir() + "/spm.model";
+  const testing::TempDir dir_;
+  const std::string path_ = dir_ / "spm.model";
   Config config_;
   std::vector<Artifact> artifacts_;
 };

@@ -55,14 +55,19 @@ thread_local int current_rank = 0;
 TEST_F(ClusterTest, ARankThatFailsStopsAllAndLeavesNothing) {
   static Sys real;
   static std::atomic<int> writes;
+  static std::atomic<bool> failed;
   real = sys;
   writes = 0;
+  failed = false;
   sys.pwrite = [](int fd, const void* bytes, size_t size, off_t offset) -> ssize_t {
     ++writes;
     if (current_rank != 1) {
+      failed.wait(false);
       usleep(60000);  // longer than two looks at the others are apart
       return real.pwrite(fd, bytes, size, offset);
     }
+    failed = true;
+    failed.notify_all();
     errno = EIO;
     return -1;
   };

@@ -1,7 +1,5 @@
 #include "engine/plan.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +8,7 @@
 #include "engine/execute.h"
 #include "engine/planned.h"
 #include "testing/matchers.h"
+#include "testing/temp_dir.h"
 
 namespace anemone {
 namespace {
@@ -51,7 +50,8 @@ TEST(Plan, AppendFileMovesSegmentsAndCrcs) {
   EXPECT_EQ(file.crcs.at(0).stores[0], 4u);
   EXPECT_THAT(Check(OneFile(file)), IsOk());
 
-  const std::string path = ::testing::TempDir() + "/plan_test." + std::to_string(getpid());
+  const testing::TempDir dir;
+  const std::string path = dir / "out";
   ASSERT_THAT(Execute(OneFile(file), path, {}), IsOk());
   std::stringstream text;
   text << std::ifstream(path).rdbuf();
@@ -59,7 +59,6 @@ TEST(Plan, AppendFileMovesSegmentsAndCrcs) {
             "name\x26\x39\xF4\xCB"
             "123456789");  // the CRC-32 check value
   EXPECT_THAT(Execute(OneFile(file), path, {}), StatusIs(ErrorKind::kAlreadyExists, path));
-  std::filesystem::remove(path);
 }
 
 std::string Contents(const PlanFile& file) {
