@@ -172,10 +172,12 @@ def run(work, callback=None):
     stop the work. What they raise is raised here once it has ended."""
     progress = _KINDS["progress"](_functions["progress_new"](None, None))
     read, cancel = _functions["progress_read"], _functions["progress_cancel"]
-    ended, outcome = _thread.allocate_lock(), []
+    begun, ended, outcome = _thread.allocate_lock(), _thread.allocate_lock(), []
     ended.acquire()
 
     def worker():
+        if not begun.acquire(blocking=False):
+            return
         try:
             outcome.append((work(progress), None))
         except BaseException as error:
@@ -183,10 +185,12 @@ def run(work, callback=None):
         ended.release()
 
     stage, done, total = ctypes.create_string_buffer(64), ctypes.c_uint64(), ctypes.c_uint64()
-    raised = None
-    _thread.start_new_thread(worker, ())
+    raised, started = None, False
     while True:
         try:
+            if not started:
+                started = True
+                _thread.start_new_thread(worker, ())
             while not outcome:
                 ended.acquire(timeout=0.05)
                 if raised is None and callback is not None and read(progress, stage, ctypes.byref(done), ctypes.byref(total)):
@@ -197,6 +201,8 @@ def run(work, callback=None):
         except BaseException as error:
             cancel(progress)
             raised = raised or error
+            if begun.acquire(blocking=False):  # no worker has begun, and none will
+                outcome.append((None, error))
     value, failed = outcome[0]
     try:
         if raised is not None:

@@ -5,7 +5,9 @@ Needs python3-torch and python3-numpy (scripts/deps test), and PYTHONPATH naming
 """
 
 import argparse
+import _thread
 import ast
+import contextlib
 import errno
 import faulthandler
 import glob
@@ -683,6 +685,33 @@ class Ops(Case):
             while True:  # a busy machine may ask for progress when all is done
                 anemone.convert(source, target, dtype="fp16", force=True, progress=interrupt)
         self.assertEqual(sorted(os.listdir(self.dir)), ["large.safetensors"])
+
+    def test_ctrl_c_at_any_line(self):
+        """No work goes on behind the caller's back, wherever in the wait for it Ctrl-C comes."""
+        code, threads, at_work = anemone._c.run.__code__, _thread._count(), []
+
+        def work(_):
+            at_work.append("begun")
+            time.sleep(0.01)
+            at_work.append("ended")
+
+        for line in sorted({line for _, _, line in code.co_lines() if line}):
+            def trace(frame, event, _, line=line):
+                if frame.f_code is code and frame.f_lineno == line and event == "line":
+                    sys.settrace(None)
+                    raise KeyboardInterrupt
+                return trace if frame.f_code is code else None
+
+            at_work.clear()
+            sys.settrace(trace)
+            with contextlib.suppress(KeyboardInterrupt):
+                anemone._c.run(work)
+            sys.settrace(None)
+            done = list(at_work)
+            while _thread._count() > threads:
+                time.sleep(0.001)
+            self.assertIn(done, ([], ["begun", "ended"]), line)
+            self.assertEqual(done, at_work, line)
 
     def test_ctrl_c_ends_what_waits_for_a_server(self):
         server = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "remote", "remote_server.py")
