@@ -199,9 +199,9 @@ Status ReadAddedToken(const ConfigNode& node, std::optional<int64_t> id, bool ma
 Result<AddedTokens> ReadAddedTokens(const TokenizerFiles& files, const ConfigNode* whole, const ConfigNode& config,
                                     bool may_strip) {
   AddedTokens tokens;
-  if (!files.added_tokens_json.empty() && whole == nullptr && config.Get("added_tokens_decoder") == nullptr) {
+  if (files.added_tokens_json && whole == nullptr && config.Get("added_tokens_decoder") == nullptr) {
     constexpr std::string_view kFile = "added_tokens.json";
-    ANEMONE_ASSIGN(const ConfigNode root, ReadJson(files.added_tokens_json, kFile));
+    ANEMONE_ASSIGN(const ConfigNode root, ReadJson(*files.added_tokens_json, kFile));
     ANEMONE_ASSIGN(const Vocab added, ReadVocab(root, kFile));
     for (const auto& [text, id] : added) tokens[std::string(text)].id = id;
   }
@@ -289,9 +289,10 @@ constexpr SpecialToken kSiglipTokens[] = {{"eos_token", "</s>"}, {"unk_token", "
 
 Result<SmallFiles> ReadSmallFiles(const TokenizerFiles& files) {
   SmallFiles small;
-  const auto read = [](std::string_view text, std::string_view file, ClipSection section, ConfigNode* node) -> Status {
-    if (text.empty()) return {};
-    ANEMONE_ASSIGN(*node, ReadJson(text, file));
+  const auto read = [](std::optional<std::string_view> text, std::string_view file, ClipSection section,
+                       ConfigNode* node) -> Status {
+    if (!text) return {};
+    ANEMONE_ASSIGN(*node, ReadJson(*text, file));
     return CheckClipFields(*node, {&section, 1}, "", true, nullptr).In(file);
   };
   ANEMONE_TRY(read(files.tokenizer_config_json, "tokenizer_config.json", ClipSection::kTokenizerConfig, &small.config));
@@ -363,7 +364,7 @@ Status CheckSiglipTokenizer(const TokenizerFiles& files, size_t pieces) {
 }
 
 Result<Tokenizer> Tokenizer::FromVocabAndMerges(std::string_view vocab_json, std::string_view merges_txt,
-                                                std::string_view tokenizer_config_json) {
+                                                std::optional<std::string_view> tokenizer_config_json) {
   return FromFiles(
       {.vocab_json = vocab_json, .merges_txt = merges_txt, .tokenizer_config_json = tokenizer_config_json});
 }
@@ -379,10 +380,10 @@ Result<Tokenizer> Tokenizer::FromFiles(const TokenizerFiles& files) {
   simdjson::ondemand::parser parser;
   Vocab vocab;
   Merges merges;
-  if (!files.tokenizer_json.empty()) {
+  if (files.tokenizer_json) {
     constexpr std::string_view kFile = "tokenizer.json";
     constexpr ClipSection kTop[] = {ClipSection::kTokenizer}, kModel[] = {ClipSection::kTokenizerModel};
-    ANEMONE_ASSIGN(whole, ReadJson(files.tokenizer_json, kFile));
+    ANEMONE_ASSIGN(whole, ReadJson(*files.tokenizer_json, kFile));
     ANEMONE_TRY(CheckClipFields(*whole, kTop, "", true, nullptr).In(kFile));
     const ConfigNode* model = whole->Get("model");
     const std::optional<std::string> suffix =

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,14 +22,14 @@
 
 namespace anemone {
 
-// The contents of a tokenizer's files; "" where there is none.
+// The contents of a tokenizer's files that are there.
 struct TokenizerFiles {
-  std::string_view tokenizer_json = {};
-  std::string_view vocab_json = {};
+  std::optional<std::string_view> tokenizer_json = {};
+  std::string_view vocab_json = {};  // read without tokenizer_json
   std::string_view merges_txt = {};
-  std::string_view tokenizer_config_json = {};
-  std::string_view added_tokens_json = {};
-  std::string_view special_tokens_map_json = {};
+  std::optional<std::string_view> tokenizer_config_json = {};
+  std::optional<std::string_view> added_tokens_json = {};
+  std::optional<std::string_view> special_tokens_map_json = {};
 };
 
 // What a SigLIP's tokenizer files say besides the pieces, of which there are `pieces`. Errors: Corrupt, Unsupported (a
@@ -43,7 +44,7 @@ class Tokenizer {
   // by name; an added token that strips its surroundings), LimitExceeded (over 64 MiB).
   static Result<Tokenizer> FromFiles(const TokenizerFiles& files);
   static Result<Tokenizer> FromVocabAndMerges(std::string_view vocab_json, std::string_view merges_txt,
-                                              std::string_view tokenizer_config_json = {});
+                                              std::optional<std::string_view> tokenizer_config_json = {});
   static Result<Tokenizer> FromTokenizerJson(std::string_view tokenizer_json);
 
   // The ids of `text` without start and end. Errors: InvalidArgument (not UTF-8), LimitExceeded (over 1 MiB).

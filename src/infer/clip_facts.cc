@@ -7,6 +7,7 @@
 
 #include "anemone/config.h"
 #include "family/clip/clip_config.h"
+#include "family/words/kept_config.h"
 
 namespace anemone {
 namespace {
@@ -52,16 +53,6 @@ std::string Text(const ConfigNode& node) {
   return node.ScalarText();
 }
 
-std::optional<Config> ReadJson(const Checkpoint& checkpoint, const char* file) {
-  constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
-  const Artifact* artifact = checkpoint.FindArtifact(file);
-  if (artifact == nullptr) return std::nullopt;
-  const Result<std::string> text = artifact->content.ReadAll(kMaxBytes);
-  if (!text.ok()) return std::nullopt;
-  Result<Config> config = Config::ParseJson(*text, file);
-  return config.ok() ? std::optional(*std::move(config)) : std::nullopt;
-}
-
 const ConfigNode* At(const Config& config, std::string_view path) {
   const ConfigNode* node = config.Find(path);
   return node == nullptr || node->is_null() ? nullptr : node;
@@ -96,16 +87,15 @@ std::string Pooling(ClipConfigKind kind, const Config& config) {
 
 }  // namespace
 
-ClipFacts ClipFactsOf(const Checkpoint& checkpoint) {
+Result<ClipFacts> ClipFactsOf(const Checkpoint& checkpoint) {
   ClipFacts facts;
   if (!checkpoint.config) return facts;
   const ClipConfigKind kind = KindOfClipConfig(*checkpoint.config);
   if (kind == ClipConfigKind::kNone) return facts;
   Config config = *checkpoint.config;
   if (kind == ClipConfigKind::kNemo) {
-    Result<ConfigNode> model = NemoModelNode(config);
-    if (!model.ok()) return facts;
-    config = Config(*std::move(model));
+    ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(config));
+    config = Config(std::move(model));
   }
   const bool hugging_face = kind == ClipConfigKind::kHuggingFace;
   const ConfigNode* type = At(config, "model_type");
@@ -116,9 +106,9 @@ ClipFacts ClipFactsOf(const Checkpoint& checkpoint) {
   if (hugging_face && At(config, "vision_config") == nullptr && At(config, "text_config") == nullptr) return facts;
   std::optional<Config> pixels;
   if (hugging_face) {
-    const std::optional<Config> processor = ReadJson(checkpoint, "processor_config.json");
-    const ConfigNode* inner = processor ? At(*processor, "image_processor") : nullptr;
-    pixels = inner != nullptr ? std::optional(Config(*inner)) : ReadJson(checkpoint, "preprocessor_config.json");
+    ANEMONE_ASSIGN(const std::optional<Config> processor, ReadJsonArtifact(checkpoint, "processor_config.json"));
+    ANEMONE_ASSIGN(pixels, ReadJsonArtifact(checkpoint, "preprocessor_config.json"));
+    if (const ConfigNode* inner = processor ? At(*processor, "image_processor") : nullptr) pixels = Config(*inner);
   }
   for (const FactRow& row : kRows) {
     const bool open = kind == ClipConfigKind::kOpenClip;

@@ -7,13 +7,14 @@
 #include <string>
 
 #include "anemone/checkpoint.h"
+#include "anemone/status.h"
 
 namespace anemone {
 
 // A fact's name ("text.epsilon") and its value in words that do not depend on the format. A fact that the files do not
-// tell, or in a way that is not understood, is absent.
+// tell, or in a way that is not understood, is absent. Errors: as reading; Corrupt.
 using ClipFacts = std::map<std::string, std::string>;
-ClipFacts ClipFactsOf(const Checkpoint& checkpoint);
+Result<ClipFacts> ClipFactsOf(const Checkpoint& checkpoint);
 
 }  // namespace anemone
 

@@ -67,9 +67,10 @@ struct TokenizerTexts {
   bool is_there() const { return whole || (vocab && merges); }
   TokenizerFiles Files() const {
     const auto view = [](const std::optional<std::string>& text) {
-      return text ? std::string_view(*text) : std::string_view();
+      return text ? std::optional<std::string_view>(*text) : std::nullopt;
     };
-    return {view(whole), view(vocab), view(merges), view(config), view(added), view(specials)};
+    return {view(whole),   view(vocab).value_or(""), view(merges).value_or(""), view(config), view(added),
+            view(specials)};
   }
 };
 

@@ -160,14 +160,20 @@ LayerDifference CompareIds(const std::vector<std::string>& texts, const std::vec
 }
 
 // What the models' own files say differently.
-void CompareFacts(const Checkpoint& first, const Checkpoint& second, std::vector<LayerDifference>* layers) {
-  const ClipFacts other_facts = ClipFactsOf(second);
-  for (const auto& [fact, value] : ClipFactsOf(first)) {
+Status CompareFacts(const Checkpoint& first, const Checkpoint& second, std::vector<LayerDifference>* layers) {
+  const auto facts_of = [](const Checkpoint& checkpoint) {
+    Result<ClipFacts> facts = ClipFactsOf(checkpoint);
+    return facts.ok() ? std::move(facts) : Result<ClipFacts>(facts.status().In(checkpoint.path));
+  };
+  ANEMONE_ASSIGN(const ClipFacts facts, facts_of(first));
+  ANEMONE_ASSIGN(const ClipFacts other_facts, facts_of(second));
+  for (const auto& [fact, value] : facts) {
     const auto other = other_facts.find(fact);
     if (other == other_facts.end() || other->second == value) continue;
     layers->push_back(
         {fact, fmt::format("{} in the first, {} in the second", value, other->second), kInfinite, kInfinite});
   }
+  return {};
 }
 
 LayerDifference CompareNumber(std::string name, double a, double b) {
@@ -207,7 +213,7 @@ class Comparison {
     if (BothHave("vision", one.spec().has_vision, two.spec().has_vision)) ANEMONE_TRY(Images(one, two));
     if (BothHave("text", one.spec().has_text, two.spec().has_text)) ANEMONE_TRY(Texts(one, two));
     result_.layers.insert(result_.layers.end(), lacking_.begin(), lacking_.end());
-    CompareFacts(first_, second_, &result_.layers);
+    ANEMONE_TRY(CompareFacts(first_, second_, &result_.layers));
     if (lacking_.empty() && one.spec().has_vision && one.spec().has_text) ANEMONE_TRY(Logits(one, two));
     return std::move(result_);
   }

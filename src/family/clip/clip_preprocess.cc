@@ -9,13 +9,13 @@
 #include "config/nodes.h"
 #include "family/clip/clip_fields.h"
 #include "family/clip/config_languages.h"
+#include "family/words/kept_config.h"
 
 namespace anemone {
 namespace {
 
-constexpr uint64_t kMaxBytes = uint64_t{1} << 20;
-constexpr std::string_view kPreprocessorFile = "preprocessor_config.json";
-constexpr std::string_view kProcessorFile = "processor_config.json";
+constexpr const char* kPreprocessorFile = "preprocessor_config.json";
+constexpr const char* kProcessorFile = "processor_config.json";
 constexpr double kByte = 1.0 / 255;
 
 Status Expected(std::string_view field, std::string_view expected, const ConfigNode& found) {
@@ -365,16 +365,6 @@ Status ReadOpenClip(const ConfigNode& node, uint32_t side, ClipPreprocess* out) 
   return {};
 }
 
-Result<std::optional<Config>> ReadJson(const Checkpoint& checkpoint, std::string_view file) {
-  const Artifact* artifact = checkpoint.FindArtifact(std::string(file));
-  if (artifact == nullptr) return std::optional<Config>();
-  auto text = artifact->content.ReadAll(kMaxBytes);
-  if (!text.ok()) return text.status().In(file);
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(*text, file));
-  if (!config.root().is_map()) return Corrupt("expected a JSON object").In(file);
-  return std::optional<Config>(std::move(config));
-}
-
 // transformers 5 writes the image processor into processor_config.json, which then wins.
 Status ReadFiles(const Checkpoint& checkpoint, bool siglip, bool strict, std::vector<std::string>* notes,
                  ClipPreprocess* out) {
@@ -384,13 +374,13 @@ Status ReadFiles(const Checkpoint& checkpoint, bool siglip, bool strict, std::ve
     ANEMONE_TRY(CheckClipFields(node, kPreprocessor, where, strict, notes));
     return ReadHuggingFace(node, siglip, out);
   };
-  ANEMONE_ASSIGN(const std::optional<Config> outer, ReadJson(checkpoint, kProcessorFile));
+  ANEMONE_ASSIGN(const std::optional<Config> outer, ReadJsonArtifact(checkpoint, kProcessorFile));
   if (outer) {
     ANEMONE_TRY(CheckClipFields(outer->root(), kProcessor, "", strict, notes).In(kProcessorFile));
     const ConfigNode* inner = Value(outer->root(), "image_processor");
     if (inner != nullptr && inner->is_map()) return read(*inner, "image_processor.").In(kProcessorFile);
   }
-  ANEMONE_ASSIGN(const std::optional<Config> own, ReadJson(checkpoint, kPreprocessorFile));
+  ANEMONE_ASSIGN(const std::optional<Config> own, ReadJsonArtifact(checkpoint, kPreprocessorFile));
   return own ? read(own->root(), "").In(kPreprocessorFile) : Status();
 }
 

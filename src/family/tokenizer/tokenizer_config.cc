@@ -35,13 +35,13 @@ Result<Config> ReadJson(const Artifact& file) {
   return Config::ParseJson(*text, file.name);
 }
 
-// nullopt: it is damaged.
+// nullopt: it is too large to be looked into.
 Result<std::optional<Config>> ReadIfJson(const Artifact& file) {
   Result<std::optional<std::string>> text = ReadAtMost(file.content, kMaxFileBytes);
   if (!text.ok()) return text.status().In(file.name);
   if (!*text) return std::optional<Config>();
-  Result<Config> config = Config::ParseJson(**text, file.name);
-  return config.ok() ? std::optional(*std::move(config)) : std::nullopt;
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(**text, file.name));
+  return std::optional(std::move(config));
 }
 
 // ---- special tokens, in transformers' words ----
@@ -312,7 +312,8 @@ Result<std::optional<int64_t>> TokenIdIn(const std::vector<Artifact>& artifacts,
     ANEMONE_ASSIGN(const std::optional<std::string> text, ReadAtMost(file.content, kMaxFileBytes));
     if (!text) continue;
     const Result<SentencePieceModel> model = ReadSentencePieceModel(*text);
-    if (const auto id = model.ok() ? model->Find(token) : std::nullopt) return id;
+    if (const auto id = model.ok() ? model->Find(token) : std::nullopt)
+      return id;  // CountTokensIn refuses a damaged one
   }
   return std::optional<int64_t>();
 }

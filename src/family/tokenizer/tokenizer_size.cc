@@ -177,9 +177,15 @@ Result<std::optional<VocabularyEvidence>> CountNemo(const ConfigNode& tokenizer,
 Result<std::optional<uint64_t>> CountTokensIn(const ByteRange& content, std::string_view name) {
   ANEMONE_ASSIGN(std::optional<std::string> text, ReadAtMost(content, kMaxFileBytes));
   if (!text) return std::optional<uint64_t>();
-  if (const Counter* counter = CounterOf(name)) return counter->count(*text);
+  if (text->empty()) return Corrupt("expected a tokenizer's file, found an empty one").In(name);
+  const bool is_json = name.ends_with(".json") || text->starts_with('{');
+  const Counter* counter = CounterOf(name);
   // NeMo takes a vocabulary under any name.
-  return text->starts_with('{') ? CountMap(*text) : CountPieces(*text);
+  const auto count = counter != nullptr ? counter->count(*text) : is_json ? CountMap(*text) : CountPieces(*text);
+  // One that says nothing of tokens is not one that is damaged. Other libraries' models are called .model too.
+  if (!count && is_json) ANEMONE_TRY(Config::ParseJson(*text, name).status());
+  if (!count && text->starts_with('\n')) ANEMONE_TRY(ReadSentencePieceModel(*text).status().In(name));
+  return count;
 }
 
 Result<std::optional<VocabularyEvidence>> CountTokenizer(const ConfigNode* tokenizer,

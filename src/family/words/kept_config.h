@@ -12,11 +12,11 @@
 
 namespace anemone {
 
-// The JSON file of that name; nullopt without one, or for one that is damaged. Errors: as reading.
-Result<std::optional<Config>> ReadKeptConfig(const Checkpoint& source, const std::string& file);
+// The JSON file of that name; nullopt without one. Errors: as reading; Corrupt.
+Result<std::optional<Config>> ReadJsonArtifact(const Checkpoint& source, const std::string& file);
 
 // Hugging Face's config.json, of a .nemo or of a NeMo 2 folder, if it is one of the family's; nullopt: none.
-// Errors: as reading.
+// Errors: as ReadJsonArtifact.
 Result<std::optional<Config>> KeptHfConfig(const Checkpoint& source, bool (*is_one)(const ConfigNode& root));
 
 }  // namespace anemone

@@ -50,7 +50,7 @@ TEST(TokenizerSize, OneMoreThanTheHighestId) {
 
 TEST(TokenizerSize, WhatIsNoTokenizerHasNone) {
   for (const char* name : {"tokenizer.model", "tokenizer.json", "vocab.json", "tokenizer_config.json", "other"}) {
-    for (const char* content : {"", "{", "{}", "[1]", "{\"a\": -1}", "{\"a\": \"b\"}", "{\"model\": {\"vocab\": 3}}",
+    for (const char* content : {"{}", "[1]", "{\"a\": -1}", "{\"a\": \"b\"}", "{\"model\": {\"vocab\": 3}}",
                                 "{\"a\": 99999999999}", "{\"added_tokens_decoder\": {\"x\": 1}}"}) {
       EXPECT_EQ(Count(name, content), std::nullopt) << name << ": " << content;
     }
@@ -95,7 +95,34 @@ TEST(TokenizerSize, AFileThatCannotBeReadIsNotLeftAside) {
   cut.name = "config.json";
   Checkpoint kept;
   kept.artifacts = {cut};
-  EXPECT_THAT(ReadKeptConfig(kept, "config.json"), StatusIs(ErrorKind::kCorrupt, "truncated"));
+  EXPECT_THAT(ReadJsonArtifact(kept, "config.json"), StatusIs(ErrorKind::kCorrupt, "truncated"));
+}
+
+TEST(TokenizerSize, ADamagedFileIsNotLeftAside) {
+  const std::string pieces = Pieces(5);
+  for (const auto& [name, bytes] :
+       {std::pair<std::string, std::string>("tokenizer.json", R"({"model": {"vocab": {"a": 0)"),
+        {"tokenizer_config.json", R"({"added_tokens_decoder": {)"},
+        {"vocab.json", ""},
+        {"tokenizer.model", ""},
+        {"tokenizer.model", pieces.substr(0, pieces.size() - 1)}}) {
+    const Artifact file = File(name, bytes);
+    EXPECT_THAT(CountTokensIn(file.content, name), StatusIs(ErrorKind::kCorrupt, name)) << bytes;
+    EXPECT_THAT(CountTokenizer(nullptr, {file}), StatusIs(ErrorKind::kCorrupt, name)) << bytes;
+  }
+  EXPECT_THAT(SpecialIdsOf({File("tokenizer_config.json", "{")}),
+              StatusIs(ErrorKind::kCorrupt, "tokenizer_config.json"));
+  EXPECT_THAT(TokenIdIn({File("tokenizer_config.json", "{")}, "a"), StatusIs(ErrorKind::kCorrupt, "tokenizer_config"));
+  // What says nothing, and what another library reads.
+  for (const auto& [name, bytes] : {std::pair<std::string, std::string>("tokenizer_config.json", "{}"),
+                                    {"tokenizer.json", R"({"model": null})"},
+                                    {"tokenizer.model", "IQ== 0\nIg== 1\n"}}) {
+    EXPECT_EQ(*CountTokensIn(File(name, bytes).content, name), std::nullopt) << name;
+  }
+  Checkpoint kept;
+  kept.artifacts = {File("config.json", "{")};
+  EXPECT_THAT(ReadJsonArtifact(kept, "config.json"), StatusIs(ErrorKind::kCorrupt, "config.json: line 1"));
+  EXPECT_THAT(KeptHfConfig(kept, [](const ConfigNode&) { return true; }), StatusIs(ErrorKind::kCorrupt, "config.json"));
 }
 
 struct Case {

@@ -221,12 +221,22 @@ TEST(ForwardCheck, SeesFieldsByItself) {
 
   const Checkpoint epsilon = OpenClip(ConfigOf("epsilon"));
   ANEMONE_ASSERT_ASSIGN(const Checkpoint carried, Translate(epsilon, "mcore"));
-  EXPECT_EQ(ClipFactsOf(epsilon).at("text.epsilon"), ClipFactsOf(carried).at("text.epsilon"));
-  EXPECT_EQ(ClipFactsOf(epsilon).at("text.epsilon"), "0.001");
+  EXPECT_EQ(ClipFactsOf(epsilon)->at("text.epsilon"), ClipFactsOf(carried)->at("text.epsilon"));
+  EXPECT_EQ(ClipFactsOf(epsilon)->at("text.epsilon"), "0.001");
   Config causal = ConfigOf("plain");
   causal.root()["model_cfg"]["text_cfg"]["no_causal_mask"] = ConfigNode::Bool(true);
-  EXPECT_EQ(ClipFactsOf(OpenClip(causal)).at("text.sees tokens behind"), "true");
-  EXPECT_EQ(ClipFactsOf(carried).at("text.sees tokens behind"), "false");
+  EXPECT_EQ(ClipFactsOf(OpenClip(causal))->at("text.sees tokens behind"), "true");
+  EXPECT_EQ(ClipFactsOf(carried)->at("text.sees tokens behind"), "false");
+}
+
+// --check asks for them also where no picture is looked at.
+TEST(ClipFacts, OfAFileThatCannotBeReadAreAnError) {
+  ANEMONE_ASSERT_ASSIGN(Checkpoint checkpoint, OpenCheckpoint(Golden("clip/hf")));
+  EXPECT_THAT(ClipFactsOf(checkpoint), IsOk());
+  for (Artifact& artifact : checkpoint.artifacts) {
+    if (artifact.name == "preprocessor_config.json") artifact.content = Whole(MemorySource("{", artifact.name));
+  }
+  EXPECT_THAT(ClipFactsOf(checkpoint), StatusIs(ErrorKind::kCorrupt, "preprocessor_config.json: line 1"));
 }
 
 TEST(LogitBias, BesideAClipIsReadAndLeftOutOfAccount) {
