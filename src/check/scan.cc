@@ -14,9 +14,11 @@
 #include <tuple>
 
 #include "anemone/config.h"
+#include "anemone/value.h"
 #include "base/cancel.h"
 #include "base/lower_case.h"
 #include "base/progress.h"
+#include "base/read_at_most.h"
 #include "check/scan_rules.h"
 #include "check/walk.h"
 #include "container/decompress.h"
@@ -209,7 +211,51 @@ class Scanner {
       ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));
       ANEMONE_TRY(VisitPickles({leaf.path, objects, std::nullopt}, /*is_named=*/false, nesting));
     }
+    constexpr std::string_view kDataPickle = "/data.pkl";
+    if (leaf.zip && leaf.path.ends_with(kDataPickle)) {
+      torch_zip_ = {*leaf.zip, leaf.content, leaf.path.substr(0, leaf.path.size() - kDataPickle.size()) + "/data/"};
+    }
     return VisitPickles(leaf, IsPickleName(leaf.path), nesting);
+  }
+
+  // --- storages
+
+  // The torch file under way: a zip with a data.pkl, and the members that this names as storages.
+  struct TorchZip {
+    ByteRange zip, pickle;
+    std::string folder;                                  // "x.pt/archive/data/"
+    std::optional<std::set<std::string>> storages = {};  // once somebody asks
+  };
+
+  // Whoever loads a torch file takes its storages as numbers. A member is one where the data.pkl of the same folder of
+  // the same zip says so; a data.pkl that is stored behind it is too late.
+  Result<bool> IsStorage(const Leaf& leaf) {
+    if (!leaf.zip || !torch_zip_ || !leaf.path.starts_with(torch_zip_->folder)) return false;
+    if (leaf.zip->source != torch_zip_->zip.source || leaf.zip->offset != torch_zip_->zip.offset) return false;
+    if (!torch_zip_->storages) {
+      ANEMONE_ASSIGN(torch_zip_->storages, StoragesOf(torch_zip_->pickle));
+    }
+    return torch_zip_->storages->contains(leaf.path.substr(torch_zip_->folder.size()));
+  }
+
+  // The keys of ("storage", class, key, location, count) [torch/serialization.py, persistent_id]; none of a pickle that
+  // is not read to its end.
+  static Result<std::set<std::string>> StoragesOf(const ByteRange& pickle) {
+    constexpr uint64_t kMaxPickle = uint64_t{64} << 20;
+    ANEMONE_ASSIGN(const std::optional<std::string> bytes, ReadAtMost(pickle, kMaxPickle));
+    if (!bytes) return std::set<std::string>();
+    std::set<std::string> keys;
+    ObjectVisitor visitor;
+    visitor.object = [&keys](ValueNode& node) -> Result<bool> {
+      if (node.kind != ValueNode::Kind::kPersistent) return false;
+      const ValueNode& id = *node.items.data()[0];
+      const bool is_storage = id.kind == ValueNode::Kind::kTuple && id.items.size() == 5 &&
+                              id.items.data()[0]->text == "storage" &&
+                              id.items.data()[2]->kind == ValueNode::Kind::kString;
+      if (is_storage) keys.insert(id.items.data()[2]->text);
+      return false;
+    };
+    return ReadPickle(*bytes, {}, nullptr, visitor).ok() ? std::move(keys) : std::set<std::string>();
   }
 
   // --- pickles
@@ -238,6 +284,10 @@ class Scanner {
       const bool is_header =
           LooksLikePickle(head) || (is_expected && head[0] == '\x80' && rest.size > 1 && head[1] < 16);
       if (!Counts(trace, is_expected, is_header)) break;
+      if (NamesNothing(trace)) {
+        ANEMONE_ASSIGN(const bool is_storage, IsStorage(leaf));
+        if (is_storage) break;
+      }
       Report(leaf, trace, nesting > 0, is_expected, is_header);
       for (ScanFinding& finding : in_pickle) Add(std::move(finding));
       if (!trace.status.ok()) break;
@@ -258,6 +308,11 @@ class Scanner {
     return std::ranges::any_of(trace.globals, [&](const PickleGlobal& global) {
       return IsPlausible(global.name) && (global.called || JudgeGlobal(global.name) == Danger::kDangerous);
     });
+  }
+
+  // At most codes of copyreg's registry, which one random byte is.
+  static bool NamesNothing(const PickleTrace& trace) {
+    return std::ranges::none_of(trace.globals, [](const PickleGlobal& global) { return IsPlausible(global.name); });
   }
 
   void Report(const Leaf& leaf, const PickleTrace& trace, bool is_nested, bool is_expected, bool is_header) {
@@ -421,6 +476,7 @@ class Scanner {
   const std::shared_ptr<std::atomic<uint64_t>> done_;
   const std::function<bool()> is_cancelled_;
   WalkBudget budget_;
+  std::optional<TorchZip> torch_zip_;
   std::set<std::tuple<std::string, std::string, std::string>> seen_;
 };
 

@@ -121,7 +121,9 @@ class Walker {
     if (!zip.ok()) return on_broken_(zip.status().In(leaf.path));
     for (const Status& problem : refused) ANEMONE_TRY(on_broken_(problem.In(leaf.path)));
     for (const ZipMember& member : zip->members()) {
-      ANEMONE_TRY(Member({leaf.path + "/" + member.name, member.content, member.crc32}, member.deflated, depth + 1));
+      const auto stored_in = member.deflated ? std::nullopt : std::optional(leaf.content);
+      ANEMONE_TRY(
+          Member({leaf.path + "/" + member.name, member.content, member.crc32, stored_in}, member.deflated, depth + 1));
     }
     return {};
   }

@@ -19,7 +19,8 @@ namespace anemone {
 struct Leaf {
   std::string path;
   ByteRange content;
-  std::optional<uint32_t> crc32;  // what its archive says its bytes sum to
+  std::optional<uint32_t> crc32;      // what its archive says its bytes sum to
+  std::optional<ByteRange> zip = {};  // that it is a member of, without compression
 };
 
 // How much work a walk that opens everything may do: archives inside archives can hold more than can ever be read.

@@ -5,6 +5,7 @@ usage: scan_test.py ANEMONE
 
 import collections
 import json
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,17 @@ def flagged(anemone, folder):
 def is_in(path, finding):
     # A broken archive is named in the message.
     return finding["file"].startswith(path) or finding["name"].startswith(path)
+
+
+def check_storages(anemone, folder):
+    """Numbers that begin like a name from a registry are none in a torch file, and count where they lie alone."""
+    place = pathlib.Path(folder) / "storages"
+    place.mkdir()
+    codes = [b"\x82\x01.", b"\x83\x01\x02.", b"\x84\x01\x02\x03\x04.", b"\x82\xc8" + bytes(range(200, 256))]
+    for i, code in enumerate(codes):
+        (place / f"{i}.bin").write_bytes(code)
+        samples.torch.save({"w": samples.torch.tensor(list(code), dtype=samples.torch.uint8)}, place / f"{i}.pt")
+    assert sorted({finding["file"] for finding in flagged(anemone, str(place))}) == [str(place / f"{i}.bin") for i in range(len(codes))]
 
 
 def main():
@@ -43,6 +55,7 @@ def main():
             print("missed:", path[len(folder) + 1:])
         for path in wrong:
             print("flagged though harmless:", path[len(folder) + 1:], [f["name"] for f in findings if is_in(path, f)][:2])
+        check_storages(anemone, folder)
         assert not missed
         assert len(wrong) * 174 <= 13 * (table[False, True] + table[False, False])
 

@@ -555,6 +555,49 @@ TEST(ScanTest, HarmlessArchivesAreInert) {
   }
 }
 
+// Numbers that begin like a code of copyreg's registry are numbers where the torch file says that they are.
+TEST(ScanTest, AStorageThatNamesNothingIsNumbers) {
+  using Records = std::vector<testing::ZipEntry>;
+  using namespace std::string_literals;
+  const std::string pickle =
+      "\x80\x02(X\x07\0\0\0storagectorch\nByteStorage\nX\x01\0\0\0"s + "0X\x03\0\0\0cpuK\x03tQ."s;
+  const std::string code = "\x82\x01.", call = "cos\nsystem\n(S'id'\ntR.";
+  const auto worst = [](const Records& records) {
+    const auto findings = ScanBytes(testing::ZipFile(records, {}), "x.pt");
+    return findings.ok() ? Worst(*findings) : Danger::kDangerous;
+  };
+  const testing::ZipEntry torch = {.name = "x/data.pkl", .content = pickle};
+  const testing::ZipEntry storage = {.name = "x/data/0", .content = code};
+  EXPECT_EQ(worst({torch, storage}), Danger::kInert);
+  EXPECT_EQ(worst({torch, {.name = "x/data/0", .content = call}}), Danger::kDangerous);
+  EXPECT_EQ(worst({torch,
+                   {.name = "x/data/0",
+                    .content = "\x80\x02"
+                               "cfoo\nbar\n."}}),
+            Danger::kUnknown);
+  // No storage: another key, another folder, a pickle that comes behind or names none, a name that comes twice.
+  EXPECT_EQ(worst({torch, {.name = "x/data/1", .content = code}}), Danger::kUnknown);
+  EXPECT_EQ(worst({torch, {.name = "y/data/0", .content = code}}), Danger::kUnknown);
+  EXPECT_EQ(worst({torch, {.name = "x/data/0.pkl", .content = code}}), Danger::kUnknown);
+  EXPECT_EQ(worst({storage, torch}), Danger::kUnknown);
+  EXPECT_EQ(worst({{.name = "x/data.pkl", .content = "X\x01" + std::string(3, '\0') + "0."}, storage}),
+            Danger::kUnknown);
+  EXPECT_EQ(worst({torch, storage, storage}), Danger::kUnknown);
+  // Another zip of the same name, and files that lie so in a folder.
+  const auto member = [](const Records& records) {
+    return testing::TarBlock({.name = "x.pt", .content = testing::ZipFile(records, {})}, '0');
+  };
+  ANEMONE_ASSERT_ASSIGN(const auto in_tar,
+                        ScanBytes(testing::TarFile({member({torch, storage}), member({storage})}), "x.tar"));
+  EXPECT_EQ(Worst(in_tar), Danger::kUnknown);
+  const testing::TempDir dir;
+  std::filesystem::create_directories(dir / "x/data");
+  testing::WriteFile(dir / "x/data.pkl", pickle);
+  testing::WriteFile(dir / "x/data/0", code);
+  ANEMONE_ASSERT_ASSIGN(const auto in_folder, Scan(dir.path()));
+  EXPECT_EQ(Worst(in_folder), Danger::kUnknown);
+}
+
 // Archives in byte strings in pickles in archives: eight of each in each would be 8^8 pickles.
 TEST(ScanTest, WorkIsBounded) {
   std::string inner = "\x80\3N.";
