@@ -23,7 +23,7 @@ namespace {
 
 constexpr uint64_t kMaxBytes = uint64_t{1} << 32;  // of a file of the journal
 // Of the journal's own lines, and of how a plan is divided into windows.
-constexpr std::string_view kVersion = "anemone journal 2\n";
+constexpr std::string_view kVersion = "anemone journal 3\n";
 constexpr std::string_view kEnd = "end\n";
 
 Status WriteAndSync(int fd, uint64_t offset, std::string_view text, const std::string& path) {

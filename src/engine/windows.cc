@@ -119,7 +119,7 @@ std::optional<Window> WindowCursor::Next() {
     const uint64_t from = movable.range.offset + (at_ - movable.begin);
     const bool shares =
         plan_.sharing == Sharing::kPlanned && from % kBlockBytes == at_ % kBlockBytes && !movable.is_under_crc;
-    const uint64_t limit = at_ + (shares ? kShareBytes : kMoveBytes);
+    const uint64_t limit = AlignDown(at_, kBlockBytes) + (shares ? kShareBytes : kMoveBytes);
     uint64_t end = std::min(movable.end, limit);
     size_t segment = segment_;
     while (shares && end == movable.end) {
