@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint64_t kMinFileBytes = uint64_t{64} << 20;  // smaller ones are read again while the cache holds them
 constexpr uint64_t kMinPartBytes = 64 << 10;            // less is not worth a wait for the device
+constexpr size_t kMaxKeptBytes = 1 << 20;               // of small writes
 
 uint64_t BlockOf(uint64_t offset) { return offset / kDirectBlock * kDirectBlock; }
 
@@ -65,6 +66,29 @@ DirectFile::Part DirectFile::FirstPart(uint64_t begin, uint64_t end) const {
   if (twice != twice_.end()) stop = std::min(stop, *twice);
   if (stop == begin) return {end, -1};
   return {stop, stop - begin >= kMinPartBytes ? direct_.get() : -1};
+}
+
+Status SmallWrites::Add(uint64_t offset, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(mutex_);
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  places_.push_back({offset, bytes.size()});
+  return bytes_.size() < kMaxKeptBytes ? Status() : FlushLocked();
+}
+
+Status SmallWrites::Flush() {
+  const std::lock_guard lock(mutex_);
+  return FlushLocked();
+}
+
+Status SmallWrites::FlushLocked() {
+  std::span<const std::byte> rest = bytes_;
+  for (const auto& [offset, size] : places_) {
+    ANEMONE_TRY(write_(offset, rest.first(size)));
+    rest = rest.subspan(size);
+  }
+  bytes_.clear();
+  places_.clear();
+  return {};
 }
 
 }  // namespace anemone

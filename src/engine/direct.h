@@ -10,9 +10,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "anemone/bytes.h"
@@ -71,6 +74,31 @@ class DirectFile {
  private:
   Descriptor direct_;
   std::vector<uint64_t> twice_;  // blocks in which CRCs are stored at the end, in order
+};
+
+// Small writes through the cache of a file that is otherwise written past it. A file system locks the file for each:
+// it waits until no direct write is under way, and holds up those that come. So they are kept, and many are written at
+// once. Threads may share it.
+class SmallWrites {
+ public:
+  using Write = std::function<Status(uint64_t offset, std::span<const std::byte> bytes)>;
+  explicit SmallWrites(Write write) : write_(std::move(write)) {}
+  // Keeps a copy, and writes what is kept once it is much.
+  Status Add(uint64_t offset, std::span<const std::byte> bytes);
+  // Afterwards all that was added is written.
+  Status Flush();
+
+ private:
+  struct Place {
+    uint64_t offset;  // in the file
+    size_t size;
+  };
+  Status FlushLocked();
+
+  const Write write_;
+  std::mutex mutex_;  // also held while they are written: who flushes waits for others' writes
+  std::vector<std::byte> bytes_;
+  std::vector<Place> places_;
 };
 
 }  // namespace anemone

@@ -99,12 +99,17 @@ class Run {
     const PlanFile& plan;
     Descriptor file;
     DirectFile direct;
+    SmallWrites small;           // beside direct ones
     size_t first_crc;            // of crcs_
     std::atomic<uint64_t> left;  // windows not yet written
     std::mutex mutex;            // of syncing and closing
 
-    Output(const PlanFile& of, Descriptor opened, size_t crc, uint64_t windows)
-        : plan(of), file(std::move(opened)), first_crc(crc), left(windows) {}
+    Output(const Run& run, const PlanFile& of, Descriptor opened, size_t crc, uint64_t windows)
+        : plan(of),
+          file(std::move(opened)),
+          small([this, &run](uint64_t offset, auto bytes) { return run.Write(*this, offset, bytes); }),
+          first_crc(crc),
+          left(windows) {}
   };
 
   // What a rank contributes to the CRCs of a window.
@@ -212,7 +217,7 @@ class Run {
     if (staging_ != nullptr) {
       ANEMONE_ASSIGN(file, staging_->OpenFile(plan.path, plan.size));
     }
-    return std::make_shared<Output>(plan, std::move(file), first_crc_[index], windows_[index]);
+    return std::make_shared<Output>(*this, plan, std::move(file), first_crc_[index], windows_[index]);
   }
 
   // Before a file's first window: writes past the cache, if that is possible. Not where nearly all of it shares its
@@ -371,22 +376,26 @@ class Run {
   }
 
   // Past the cache what may go there.
-  Status WriteParts(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
+  Status WriteParts(Output& output, uint64_t offset, std::span<const std::byte> bytes) {
+    if (!output.direct.is_open()) return Write(output, offset, bytes);
     while (!bytes.empty()) {
       const DirectFile::Part part = output.direct.FirstPart(offset, offset + bytes.size());
       const std::span<const std::byte> these = bytes.first(part.end - offset);
-      ssize_t put = 0;
-      if (part.fd >= 0) put = sys.pwrite(part.fd, these.data(), these.size(), static_cast<off_t>(offset));
-      // What a direct write refuses or leaves goes the ordinary way, which knows why.
-      const auto done = static_cast<size_t>(std::max<ssize_t>(put, 0));
-      ANEMONE_TRY(Write(output, offset + done, these.subspan(done)));
+      if (part.fd >= 0) {
+        // What a direct write refuses or leaves goes the ordinary way, which knows why.
+        const ssize_t put = sys.pwrite(part.fd, these.data(), these.size(), static_cast<off_t>(offset));
+        const auto done = static_cast<size_t>(std::max<ssize_t>(put, 0));
+        ANEMONE_TRY(Write(output, offset + done, these.subspan(done)));
+      } else {
+        ANEMONE_TRY(output.small.Add(offset, these));
+      }
       bytes = bytes.subspan(these.size());
       offset = part.end;
     }
     return {};
   }
 
-  Status Write(const Output& output, uint64_t offset, std::span<const std::byte> bytes) {
+  Status Write(const Output& output, uint64_t offset, std::span<const std::byte> bytes) const {
     return WriteAll(output.file.get(), bytes, offset) ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 
@@ -402,11 +411,15 @@ class Run {
 
   // What is left once this rank's windows of a file are written.
   Status Finish(Output& output) {
-    if (StoresCrcsAtOnce()) ANEMONE_TRY(StoreCrcs(output));
+    if (StoresCrcsAtOnce()) {
+      ANEMONE_TRY(output.small.Flush());  // with zeros where the CRCs are stored
+      ANEMONE_TRY(StoreCrcs(output));
+    }
     return Close(output);
   }
 
-  Status Sync(const Output& output) {
+  Status Sync(Output& output) {
+    ANEMONE_TRY(output.small.Flush());
     return sys.fsync(output.file.get()) == 0 ? Status() : staging_->WriteError(errno, output.plan.path);
   }
 

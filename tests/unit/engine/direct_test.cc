@@ -5,7 +5,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/sys.h"
 #include "engine/execute.h"
@@ -27,6 +30,8 @@ std::atomic<int> direct_fd = -1;
 std::atomic<uint64_t> direct_bytes = 0;
 std::atomic<bool> is_aligned = true;
 std::atomic<int> refused_with = 0;
+std::atomic<uint64_t> other_bytes = 0, turns = 0;  // bytes of ordinary writes; how often a direct one came behind one
+std::atomic<bool> was_direct = true;
 
 class Direct : public ::testing::Test {
  protected:
@@ -35,6 +40,8 @@ class Direct : public ::testing::Test {
     direct_bytes = 0;
     is_aligned = true;
     refused_with = 0;
+    other_bytes = turns = 0;
+    was_direct = true;
     sys.reopen_direct = [](int fd, unsigned) { return direct_fd = ::fcntl(fd, F_DUPFD_CLOEXEC, 0); };
     sys.pwrite = [](int fd, const void* bytes, size_t size, off_t offset) -> ssize_t {
       if (fd == direct_fd) {
@@ -46,6 +53,10 @@ class Direct : public ::testing::Test {
         if (reinterpret_cast<uintptr_t>(bytes) % kDirectBlock != 0 || size % kDirectBlock != 0 ||
             static_cast<uint64_t>(offset) % kDirectBlock != 0)
           is_aligned = false;
+        if (!was_direct.exchange(true)) ++turns;
+      } else {
+        other_bytes += size;
+        was_direct = false;
       }
       return ::pwrite(fd, bytes, size, offset);
     };
@@ -94,6 +105,7 @@ TEST_F(Direct, WholeBlocksOfLargeFilesGoPastTheCache) {
   ASSERT_THAT(Execute(plan, dir_ / "out", {}), IsOk());
   EXPECT_TRUE(is_aligned);
   EXPECT_GT(direct_bytes, bytes.size() - (1 << 20));
+  EXPECT_EQ(turns, 0u);
   ExpectSameButCrcs(ReadFile(dir_ / "out"), bytes, plan.files[0]);
 }
 
@@ -131,18 +143,62 @@ TEST_F(Direct, WhatIsSharedStaysInTheCache) {
   }
 }
 
-// The kernel would copy it through the cache.
+// The kernel would copy it through the cache. It begins off a block, so that it has two edges, and no more.
 TEST_F(Direct, WhatIsNotSharedGoesPastTheCache) {
   constexpr uint64_t kSize = 80 << 20;
   WriteFile(dir_ / "source", std::string(kSize, 's'));
   PlanFile file;
+  file.Append("head");
   file.Append(Whole(*OpenFile(dir_ / "source")));
   Plan plan;
   plan.files.push_back(std::move(file));
   plan.sharing = Sharing::kAsItFalls;
   ASSERT_THAT(Execute(plan, dir_ / "out", {}), IsOk());
-  EXPECT_GT(direct_bytes, kSize - (1 << 20));
-  EXPECT_TRUE(ReadFile(dir_ / "out") == std::string(kSize, 's'));
+  EXPECT_TRUE(is_aligned);
+  EXPECT_EQ(direct_bytes, kSize - kDirectBlock);
+  EXPECT_EQ(other_bytes, 4 + kDirectBlock);
+  EXPECT_EQ(turns, 0u);
+  EXPECT_TRUE(ReadFile(dir_ / "out") == "head" + std::string(kSize, 's'));
+}
+
+// A journal says what is in the file, so that small writes are no longer kept.
+TEST_F(Direct, AnInterruptedRunGoesOnWithAllItsSmallWrites) {
+  std::string bytes;
+  const Plan plan = Checked(80 << 20, &bytes);
+  ExecuteOptions options{.resume = true, .journal_bytes = 4 << 20};
+  options.progress = [](std::string_view, uint64_t done, uint64_t total) { return done < total / 4 * 3; };
+  ASSERT_THAT(Execute(plan, dir_ / "out", options), StatusIs(ErrorKind::kInterrupted, "interrupted"));
+  const uint64_t before = direct_bytes;
+  EXPECT_GT(before, bytes.size() / 2);
+  options.progress = {};
+  ASSERT_THAT(Execute(plan, dir_ / "out", options), IsOk());
+  EXPECT_LT(direct_bytes - before, bytes.size() / 2);
+  ExpectSameButCrcs(ReadFile(dir_ / "out"), bytes, plan.files[0]);
+}
+
+TEST(SmallWritesTest, AreWrittenManyAtOnce) {
+  std::vector<std::pair<uint64_t, size_t>> written;
+  Status answer;
+  SmallWrites small([&](uint64_t offset, std::span<const std::byte> bytes) {
+    written.emplace_back(offset, bytes.size());
+    return answer;
+  });
+  const std::vector<std::byte> block(4096);
+  ASSERT_THAT(small.Add(8192, block), IsOk());
+  ASSERT_THAT(small.Add(100, std::span(block).first(7)), IsOk());
+  EXPECT_THAT(written, ::testing::IsEmpty());
+  ASSERT_THAT(small.Flush(), IsOk());
+  EXPECT_THAT(written, ::testing::ElementsAre(std::pair(8192, 4096), std::pair(100, 7)));
+  ASSERT_THAT(small.Flush(), IsOk());
+  EXPECT_EQ(written.size(), 2u);
+  for (uint64_t i = 0; written.size() == 2; ++i) {
+    ASSERT_LT(i, 1000u);  // 4 MiB: it does not keep all of a large file
+    ASSERT_THAT(small.Add(i * 8192, block), IsOk());
+  }
+  EXPECT_GT(written.size(), 100u);
+  answer = Status(ErrorKind::kIo, "the disk is full");
+  ASSERT_THAT(small.Add(0, block), IsOk());
+  EXPECT_THAT(small.Flush(), StatusIs(ErrorKind::kIo, "the disk is full"));
 }
 
 TEST_F(Direct, NoRoomToReserveIsADiskFull) {
