@@ -41,6 +41,7 @@ std::vector<Symbol> Declared() {
           Symbol::Flag("lm_head", "tokens are told"),
           Symbol::Flag("binary_head", "whether the second segment follows the first is told"),
           Symbol::Flag("tied", "the output layer is the embedding"),
+          Symbol::Flag("own_bias", "the output layer has a bias beside the head's, which is not used"),
       },
   });
 }
@@ -197,18 +198,30 @@ Dialect HfBare() {
           .language = ConfigLanguage::kHuggingFace};
 }
 
+// The head has a bias and its output layer another, which is the one that counts. They are the same but in a model of
+// version 5 whose output layer is not the embedding: such a one is read by the layer's, and written with both.
+std::vector<R> OutputBias() {
+  const char *heads = "cls.predictions.bias", *layers = "cls.predictions.decoder.bias";
+  R unused = Dropped(heads, "transformers computes with cls.predictions.decoder.bias");
+  R both = CopyOf(layers, "output.bias", "!own_bias");
+  unused.only = "own_bias";
+  both.role = Role::kCopy;
+  both.when = "!tied";
+  return {Row(heads, "output.bias", Stage::kEvery, "!own_bias"), both,
+          Row(layers, "output.bias", Stage::kEvery, "own_bias"), unused};
+}
+
 Dialect HfWithHeads() {
   return {.name = "hf_heads",
           .title = "Hugging Face transformers, BertForPreTraining and BertForMaskedLM",
           .prefixes = {""},
           .rows = Join<R>({
               HfModel("bert."),
-              {Row("cls.predictions.bias", "output.bias", Stage::kEvery)},
+              OutputBias(),
               Both("cls.predictions.transform.dense", "lm_head.dense", Stage::kEvery),
               HfNorm("cls.predictions.transform.LayerNorm", "lm_head.norm"),
               {Row("cls.predictions.decoder.weight", "output.weight", Stage::kEvery, "!tied"),
-               CopyOf("cls.predictions.decoder.weight", "token_embedding.weight", "tied"),
-               CopyOf("cls.predictions.decoder.bias", "output.bias")},
+               CopyOf("cls.predictions.decoder.weight", "token_embedding.weight", "tied")},
               Both("cls.seq_relationship", "binary_head", Stage::kEvery),
           }),
           .never = "has_final_norm",
@@ -230,12 +243,13 @@ Status ReadBertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
                        ModelSymbols* symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(checkpoint, options, &name));
+  bool tied = true;
   const auto set = [&]() -> Status {
     ANEMONE_TRY(SetLayerSymbols(model, "", kParts, symbols));
     ANEMONE_ASSIGN(const uint64_t sequence, SizeOf(model, "encoder_seq_length", 512));
     ANEMONE_ASSIGN(const uint64_t positions, SizeOf(model, "max_position_embeddings", sequence));
     ANEMONE_ASSIGN(const std::string block, TextOf(model, "transformer_block_type", "pre_ln"));
-    ANEMONE_ASSIGN(const bool tied, FlagOf(model, "share_embeddings_and_output_weights", true));
+    ANEMONE_ASSIGN(tied, FlagOf(model, "share_embeddings_and_output_weights", true));
     symbols->Set("positions", positions);
     symbols->Set("post_ln", block == "post_ln");
     symbols->Set("tied", tied);
@@ -247,6 +261,8 @@ Status ReadBertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
   symbols->Set("padded_vocab", rows);
   symbols->Set("types", HasName(checkpoint, "tokentype_embeddings.") || HasName(checkpoint, "token_type_embeddings."));
   symbols->Set("has_final_norm", HasName(checkpoint, "encoder.final_layernorm.weight"));
+  const bool has_layers_bias = HasName(checkpoint, "cls.predictions.decoder.bias");
+  symbols->Set("own_bias", has_layers_bias && (!tied || !HasName(checkpoint, "cls.predictions.bias")));
   symbols->Set("pooler", HasName(checkpoint, "pooler.dense."));
   symbols->Set("lm_head", HasName(checkpoint, "lm_head.dense.") || HasName(checkpoint, "cls.predictions.transform."));
   symbols->Set("binary_head", HasName(checkpoint, "binary_head.") || HasName(checkpoint, "cls.seq_relationship."));
@@ -277,6 +293,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   if (!json.ok()) return json.status().In(name);
   Target target{symbols, Config(*std::move(json)), "config.json", {}};
   target.symbols.Set("vocab", rows.rows);
+  target.symbols.Set("own_bias", 0);
   if (!rows.note.empty()) target.notes.push_back(std::move(rows.note));
   return target;
 }
@@ -298,8 +315,6 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& to, cons
   (*model)["mcore_bert"] = ConfigNode::Bool(to.name == "mcore");
   (*model)["add_pooler"] = ConfigNode::Bool(heads.pooler);
   (*model)["add_lm_head"] = ConfigNode::Bool(heads.lm || to.name == "mcore");
-  const ConfigNode& tied = WordAt(source.config->root(), "tie_word_embeddings");
-  if (tied.AsBool() == false) (*model)["share_embeddings_and_output_weights"] = ConfigNode::Bool(false);
   target.config = Config(*std::move(model));
   target.config_name = "model_config.yaml";
   return target;

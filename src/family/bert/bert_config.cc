@@ -143,6 +143,7 @@ bool IsByTanh(const ConfigNode& model, bool has_head) {
   return WordAt(model, key).AsBool().value_or(has_head);
 }
 
+constexpr const char* kShared = "share_embeddings_and_output_weights";
 constexpr std::string_view kByTanh[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
 
 ConfigNode NewJson(const BertHeads& heads) {
@@ -186,6 +187,7 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
   if (!by_tanh && activation != "gelu")
     return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));
   for (const char* key : {"bias_activation_fusion", "bias_gelu_fusion"}) to[key] = ConfigNode::Bool(by_tanh);
+  if (WordAt(config_json, "tie_word_embeddings").AsBool() == false) to[kShared] = ConfigNode::Bool(false);
   if (dtype == DType::kBF16) to["precision"] = ConfigNode::String("bf16");
   if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
   return to;
@@ -211,6 +213,9 @@ Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept,
   const std::string activation = WordAt(json, "hidden_act").AsString().value_or("gelu");
   const bool was_by_tanh = activation != "gelu", by_tanh = IsByTanh(model, heads.lm);
   if (by_tanh != was_by_tanh) json["hidden_act"] = TextNode(by_tanh ? "gelu_new" : "gelu");
+  const bool ties = WordAt(model, kShared).AsBool().value_or(true);
+  if (WordAt(json, "tie_word_embeddings").AsBool().value_or(true) != ties)
+    json["tie_word_embeddings"] = ConfigNode::Bool(ties);
   return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
 }
 

@@ -61,6 +61,23 @@ class Transformers(unittest.TestCase):
         np.testing.assert_allclose(model.classify(images, TEXTS), expected, atol=2e-5)
         np.testing.assert_allclose(model.classify([Image.open(path) for path in images], TEXTS), expected, atol=2e-5)
 
+    def test_an_untied_bert_computes_the_same(self):
+        torch.manual_seed(12)
+        config = transformers.BertConfig(hidden_size=48, intermediate_size=100, num_hidden_layers=2, num_attention_heads=6, vocab_size=131,
+                                         max_position_embeddings=40, tie_word_embeddings=False)
+        model, ids = transformers.BertForPreTraining(config).eval(), torch.arange(18).view(2, 9) * 7 % 131
+        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+            hf, nemo, back = (os.path.join(folder, name) for name in ("hf", "x.nemo", "back"))
+            model.save_pretrained(hf)
+            anemone.convert(hf, nemo)
+            anemone.convert(nemo, back, to="hf")
+            loaded, said = transformers.BertForPreTraining.from_pretrained(back, output_loading_info=True)
+            self.assertFalse(said["missing_keys"] or said["unexpected_keys"] or said["mismatched_keys"], said)
+            for found, expected in zip(loaded.eval()(ids).to_tuple(), model(ids).to_tuple()):
+                self.assertTrue(torch.equal(found, expected))
+
     def test_weights_in_fp8_become_what_torch_makes_of_them(self):
         # deepseek-ai/DeepSeek-V3 inference/kernel.py, weight_dequant: products in fp32, stored in bf16.
         torch.manual_seed(11)

@@ -104,6 +104,32 @@ TEST(Bert, IsTheClassOfItsHeads) {
             "BertForNextSentencePrediction");
 }
 
+// transformers 5 computes with the output layer's own bias where the layer is not the embedding; python.transformers
+// compares what it computes.
+TEST(Bert, AnOutputLayerOfItsOwnHasItsOwnBias) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", file = temp.path() + "/m.ckpt", back = temp.path() + "/back";
+  auto model = OpenCheckpoint(Golden("transformers5_others/bert_masked_lm"));
+  ASSERT_THAT(model, IsOk());
+  const Shape table = model->weights().Find("bert.embeddings.word_embeddings.weight")->tensor()->shape();
+  const Tensor bias = *Tensor::Fill(DType::kF32, {table[0]}, 0.25);
+  const std::string decoder = "cls.predictions.decoder.";
+  ASSERT_THAT(model->weights().Add(decoder + "weight", *Tensor::Fill(DType::kF32, table, 0.5)), IsOk());
+  ASSERT_THAT(model->weights().Add(decoder + "bias", bias), IsOk());
+  model->config->root()["tie_word_embeddings"] = ConfigNode::Bool(false);
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, source, {}), IsOk());
+  Convert(source, file, {.to = "ckpt"});
+  EXPECT_EQ(*OpenCheckpoint(file)->weights().Find("model.output_layer.bias")->tensor()->Narrow(0, 0, table[0])->Read(),
+            *bias.Read());
+  Convert(file, back, {.to = "hf", .vocab_size = table[0]});
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("tie_word_embeddings")->AsBool(), false);
+  Digests expected = DigestsOf(source);
+  expected["cls.predictions.bias"] = expected[decoder + "bias"];  // which transformers 4 has alone
+  EXPECT_EQ(DigestsOf(back), expected);
+}
+
 // 200 rows became 256 in NeMo, with zeros; config.json that came along says so, or the user does.
 TEST(Bert, RowsThatNemoPaddedAreLeftOutOnEvidence) {
   const TempDir temp;
