@@ -1,6 +1,6 @@
 """Makes Megatron-LM's checkpoints with a file for each expert rank, and their optimizers, by Megatron-core on a CPU.
 
-usage: make_megatron_experts_golden.py OUT
+usage: make_megatron_experts_golden.py OUT [ITEM...]
 Megatron-core trains and makes all that is stored: Adam, and the distributed optimizer on two stages. Folders and keys are those of
 megatron/training/checkpointing.py (get_checkpoint_name, generate_state_dict, save_checkpoint) of core_v0.16.1. Gradients are random numbers.
 OUT/NAME/ckpt is the save folder. plain.sha256 and optimizer.sha256 list what Megatron-core stores of the same training as a distributed
@@ -32,6 +32,11 @@ ARGS = dict(num_layers=2, hidden_size=16, ffn_hidden_size=8, moe_ffn_hidden_size
             ckpt_format="torch", transformer_impl="local", consumed_train_samples=12)
 ITEMS = {"experts-adam": dict(pipeline_model_parallel_size=1, data_parallel_size=2, use_distributed_optimizer=False),
          "experts-distributed": dict(pipeline_model_parallel_size=2, data_parallel_size=2, use_distributed_optimizer=True)}
+
+
+def core_version():
+    from megatron.core.package_info import __version__
+    return tuple(map(int, __version__.split(".")[:2]))
 
 
 def seed(name):
@@ -111,7 +116,7 @@ def save_distributed(args, model, optimizer, folder):
     from megatron.core import dist_checkpointing
     metadata = {"singleton_local_shards": False, "chained_optim_avoid_prefix": True}
     if args.use_distributed_optimizer:
-        metadata["distrib_optim_sharding_type"] = "fully_reshardable"
+        metadata["distrib_optim_sharding_type"] = "fully_reshardable" if core_version() >= (0, 15) else "fully_sharded_model_space"
     state = {"model": model.sharded_state_dict(metadata=metadata)}
     state["optimizer"] = optimizer.sharded_state_dict(state, metadata=metadata)
     if torch.distributed.get_rank() == 0:
@@ -191,6 +196,8 @@ def lists(folder):
         kind, parameter = key[len(start):].split(".", 1)
         states.update({f"{kind}.{name}": own for name, own in whole(parameter, tensor).items()})
     assert plain and states
+    # Up to core 0.14 states have one dimension.
+    states = {name: tensor.reshape(plain[name.split(".", 1)[1]].shape) for name, tensor in states.items()}
     return digests(plain), digests(states)
 
 
@@ -203,7 +210,7 @@ def make_item(item, out, scratch):
 
 def main():
     out = pathlib.Path(sys.argv[1])
-    for item in ITEMS:
+    for item in sys.argv[2:] or ITEMS:
         with tempfile.TemporaryDirectory() as scratch:
             make_item(item, out / item, pathlib.Path(scratch))
             plain, states = lists(pathlib.Path(scratch) / "dist")

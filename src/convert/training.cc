@@ -14,6 +14,7 @@
 
 #include "convert/pass.h"
 #include "format/megatron/nemo2_training.h"
+#include "format/optimizer_state.h"
 #include "parallel/optimizer.h"
 #include "parallel/reshard.h"
 
@@ -55,6 +56,16 @@ void TakeDictionary(std::optional<Value> (*convert)(const Value&), Work& work, s
   work.Note(std::string(told));
 }
 
+// A distributed optimizer's state has one of two forms, by the version that wrote its ranks; NeMo may have another.
+void NoteVersion(Work& work) {
+  const std::optional<Value>& training = work.result().shards.front().training;
+  const std::string_view sharding = training ? ShardingOf(*training) : "";
+  const bool is_as_read = work.conversion.source.origin.distributed && IsOfMegatron(work.traits().language);
+  if (is_as_read || (sharding != kFullyReshardable && sharding != kModelSpace)) return;
+  work.Note(fmt::format("the distributed optimizer's state loads in Megatron-core {}",
+                        sharding == kModelSpace ? "0.9 to 0.15" : "0.15 and later"));
+}
+
 }  // namespace
 
 Status DropTraining(Work& work) {
@@ -83,6 +94,7 @@ Status NumberTraining(Work& work) {
 
 Status NameTraining(Work& work) {
   const bool from_megatron = IsOfMegatron(TraitsOf(work.conversion.source).language);
+  if (from_megatron && work.traits().training) NoteVersion(work);
   if (from_megatron && work.traits().language == ConfigLanguage::kNemo2) {
     TakeDictionary(TrainingForNemo2, work, "NeMo 2 counts steps and schedules the learning rate anew");
     return {};

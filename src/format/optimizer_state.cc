@@ -291,4 +291,10 @@ Status StateWriter::CheckHasGroup(const ParameterGroups& groups, size_t group) c
   return NotCarried(fmt::format("expected a group for {}, found none", groups[group][0].item->name));
 }
 
+std::string_view ShardingOf(const Value& training) {
+  const ValueRef content = Lookup(*training.node, "content_metadata");
+  const ValueRef form = content == nullptr ? nullptr : Lookup(*content, "distrib_optim_sharding_type");
+  return form == nullptr ? std::string_view() : std::string_view(form->text);
+}
+
 }  // namespace anemone

@@ -146,6 +146,12 @@ class StateWriter {
   const Moments& moments_;
 };
 
+// How the distributed optimizer's states are stored that any layout loads [distrib_optimizer.py]: by Megatron-core 0.15
+// and later, and by 0.9 to 0.15, which cut each parameter into pieces of one dimension.
+inline constexpr std::string_view kFullyReshardable = "fully_reshardable", kModelSpace = "fully_sharded_model_space";
+// The form that a training dictionary says it has; "" for another optimizer.
+std::string_view ShardingOf(const Value& training);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_FORMAT_OPTIMIZER_STATE_H_

@@ -15,6 +15,7 @@
 #include "format/dist/dist.h"
 #include "format/dist/entries.h"
 #include "format/dist/torch_dist_index.h"
+#include "format/optimizer_state.h"
 #include "format/torch/torch_write.h"
 #include "format/values.h"
 
@@ -446,6 +447,7 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
   DistributedOrigin origin;
   origin.has_chained_optimizer = optimizers.size() > 1;
   if (checkpoint.origin.distributed) origin = *checkpoint.origin.distributed;
+  const bool is_flat = origin.has_flat_optimizer || ShardingOf(*training) == kModelSpace;
   std::unordered_set<ValueRef> own;
   for (size_t member = 0; member < optimizers.size(); ++member) {
     const ValueRef state = Lookup(*optimizers[member], "state");
@@ -465,7 +467,7 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
         const bool verbatim = (*kinds)[j]->text == "tensor" && parameter.starts_with("optimizer.");
         const std::string prefix =
             verbatim ? chained : fmt::format("{}optimizer.state.{}.", chained, (*kinds)[j]->text);
-        gatherer.Add(prefix, parameter, *leaf.tensor, origin.has_flat_optimizer && !verbatim);
+        gatherer.Add(prefix, parameter, *leaf.tensor, is_flat && !verbatim);
       }
     }
     if (of_parameters == Pairs(state)->size() / 2) own.insert(state);

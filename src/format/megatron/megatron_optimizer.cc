@@ -171,6 +171,17 @@ Result<bool> IsMasterOf(const Tensor& master, const Tensor& weight) {
   return true;
 }
 
+// Groups tell since core_v0.16.0 whether they follow the default schedule. Older versions load and store the state in
+// pieces, which version 0.16 does not.
+std::string_view ShardingOfVersion(ValueRef optimizer) {
+  if (IsList(optimizer) && !optimizer->items.empty()) optimizer = optimizer->items.front();
+  const ValueRef inner = optimizer == nullptr ? nullptr : Lookup(*optimizer, "optimizer");
+  const ValueRef groups = inner == nullptr ? nullptr : Lookup(*inner, "param_groups");
+  const bool is_old = IsList(groups) && !groups->items.empty() && Pairs(groups->items[0]) != nullptr &&
+                      Lookup(*groups->items[0], "default_config") == nullptr;
+  return is_old ? kModelSpace : kFullyReshardable;
+}
+
 // One buffer's tensors, {param, exp_avg, exp_avg_sq, numel_unpadded}, divided into parameters.
 Status ReadBuffer(const Buffer& buffer, ValueRef stored, size_t models, States* states) {
   const ValueList* pairs = Pairs(stored);
@@ -354,10 +365,16 @@ struct Stored {
 Result<ValueRef> NamedOptimizer(const Stored& stored, const BufferLayout& layout, const Models& models,
                                 const Value& root, const ConfigNode& args, ValueGraph& graph) {
   if (Pairs(stored.optimizer) == nullptr) return Unsupported("expected one optimizer, found several");
+  const std::string_view sharding = ShardingOfVersion(stored.optimizer);
   ValueRef state = nullptr;
   if (!stored.buffers || stored.buffers->node != nullptr) {
     ANEMONE_ASSIGN(States states, stored.buffers ? ReadBuckets(*stored.buffers, layout, models)
                                                  : ReadNumbers(stored.optimizer, models));
+    if (sharding == kModelSpace && states.kinds.contains("param")) {
+      auto masters = states.kinds.extract("param");
+      masters.key() = "fp32_param";
+      states.kinds.insert(std::move(masters));
+    }
     ANEMONE_ASSIGN(state, NamedStates(std::move(states), root, args, graph));
   } else {
     const ValueRef below = stored.of_first_expert == nullptr ? nullptr : Lookup(*stored.of_first_expert, "optimizer");
@@ -366,7 +383,7 @@ Result<ValueRef> NamedOptimizer(const Stored& stored, const BufferLayout& layout
     state = CopyValue(found, graph);
   }
   const ValueRef optimizer = OptimizerWith(stored.optimizer, state, graph);
-  if (stored.buffers) PutKey(graph, optimizer, "param_state_sharding_type", NewString(graph, kFullyReshardable));
+  if (stored.buffers) PutKey(graph, optimizer, "param_state_sharding_type", NewString(graph, sharding));
   return optimizer;
 }
 
@@ -423,9 +440,10 @@ Status TakeRankOptimizer(const std::optional<ByteRange>& buckets, const ConfigNo
                          Shard& shard) {
   const Value root = *shard.training;
   Value own = OfAllRanks(root);
-  SetContentMetadata(buckets ? kFullyReshardable : "", own);
+  const ValueRef stored = Lookup(*root.node, "optimizer");
+  SetContentMetadata(buckets ? ShardingOfVersion(stored) : "", own);
   shard.training = own;
-  if (Lookup(*root.node, "optimizer") == nullptr) return {};
+  if (stored == nullptr) return {};
   std::optional<Value> buffers;
   if (buckets) {
     ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(*buckets));

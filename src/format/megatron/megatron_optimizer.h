@@ -10,11 +10,9 @@
 #include "anemone/checkpoint.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
+#include "format/optimizer_state.h"
 
 namespace anemone {
-
-// How the distributed optimizer's states are stored that any layout loads [distrib_optimizer.py].
-inline constexpr std::string_view kFullyReshardable = "fully_reshardable";
 
 // What tells Megatron-core's readers how a distributed checkpoint is made; `sharding` of the distributed optimizer, or
 // "" for another. Adds to the training dictionary.

@@ -21,9 +21,10 @@ import make_megatron_experts_golden as training  # noqa: E402
 
 warnings.filterwarnings("ignore")
 ANEMONE = sys.argv[1]
-# Beside those that are stored: two tensor ranks.
-ITEMS = {**training.ITEMS, "experts-tensor": dict(tensor_model_parallel_size=2, pipeline_model_parallel_size=1, data_parallel_size=2,
-                                                   use_distributed_optimizer=True)}
+# Beside those that are stored: two tensor ranks, which older cores train in another way.
+TENSOR = {"experts-tensor": dict(tensor_model_parallel_size=2, pipeline_model_parallel_size=1, data_parallel_size=2,
+                                 use_distributed_optimizer=True)}
+ITEMS = {**training.ITEMS, **(TENSOR if training.core_version() >= (0, 16) else {})}
 training.ITEMS = ITEMS
 
 

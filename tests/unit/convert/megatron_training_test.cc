@@ -18,6 +18,7 @@
 #include "format/dist/torch_dist_metadata.h"
 #include "format/format.h"
 #include "format/megatron/megatron.h"
+#include "format/optimizer_state.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
@@ -276,6 +277,7 @@ ValueRef GroupOf(ValueGraph& graph, bool decays) {
   const ValueRef group = graph.New(ValueNode::Kind::kDict);
   SetKey(graph, group, "wd_mult", NewFloat(graph, decays ? 1 : 0));
   SetKey(graph, group, "lr", NewFloat(graph, 0.001));
+  SetKey(graph, group, "default_config", NewBool(graph, true));
   return group;
 }
 
@@ -534,6 +536,35 @@ TEST_P(ExpertRanksTest, AreRefusedWhereTheyDivideNothing) {  // MEG-19
               StatusIs(ErrorKind::kInvalidArgument, "0 experts"));
 }
 
+// A distributed checkpoint in the form of the version that wrote the ranks, which is told.
+TEST(Buffers, BecomeWhatTheirVersionLoads) {  // MEG-17
+  const TempDir temp;
+  const auto told = [&](const std::string& source, const std::string& to) {
+    const auto plan = PlanConversion(source, temp / "planned", {.to = to});
+    EXPECT_THAT(plan, IsOk());
+    const auto note = std::ranges::find_if(
+        plan->notes, [](const std::string& line) { return line.find("loads in Megatron-core") != std::string::npos; });
+    return note == plan->notes.end() ? std::string() : note->substr(note->find("core ") + 5);
+  };
+  const std::string ranks = Golden("megatron/experts-distributed/ckpt"),
+                    old = Golden("megatron/experts-distributed-0.14/ckpt");
+  EXPECT_EQ(told(ranks, "megatron"), "0.15 and later");
+  EXPECT_EQ(told(old, "megatron"), "0.9 to 0.15");
+  EXPECT_EQ(told(old, "nemo2"), "0.9 to 0.15");
+  EXPECT_EQ(told(ranks, "safetensors"), "");
+  EXPECT_EQ(told(Golden("megatron/experts-adam/ckpt"), "megatron"), "");
+  for (const auto& [source, form] : {std::pair{ranks, "fully_reshardable"}, {old, "fully_sharded_model_space"}}) {
+    const std::string written = temp / form;
+    Convert(source, written, {.to = "megatron"});
+    EXPECT_EQ(told(written, "megatron-bridge"), "");  // as it was
+    EXPECT_NE(told(written, "nemo2"), "");
+    const auto opened = OpenCheckpoint(written);
+    ASSERT_THAT(opened, IsOk());
+    EXPECT_EQ(ShardingOf(*opened->shards.front().training), form);
+    EXPECT_EQ(opened->origin.distributed->has_flat_optimizer, source == old);
+  }
+}
+
 // The buffers that the first expert rank alone has.
 TEST(ExpertRanks, AMissingFileLeavesTheOptimizer) {  // MEG-17
   const TempDir temp;
@@ -546,7 +577,8 @@ TEST(ExpertRanks, AMissingFileLeavesTheOptimizer) {  // MEG-17
   EXPECT_THAT(checkpoint.notes, ::testing::Contains(::testing::HasSubstr("buffers of all but the experts")));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ExpertRanksTest, ::testing::Values("experts-adam", "experts-distributed"));
+INSTANTIATE_TEST_SUITE_P(All, ExpertRanksTest,
+                         ::testing::Values("experts-adam", "experts-distributed", "experts-distributed-0.14"));
 
 // Without an optimizer, too, the training goes on where it was.
 TEST_F(RankOptimizerTest, TheIterationStays) {  // MEG-16
