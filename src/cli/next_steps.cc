@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/read_at_most.h"
+#include "base/shell_word.h"
 #include "cli/text.h"
 #include "format/format.h"
 #include "infer/clip_source.h"
@@ -51,7 +52,7 @@ Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*
 std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
                           Trials& trials) {
   const FormatTraits& traits = TraitsOf(checkpoint);
-  const std::string path = ShellWord(OneLine(checkpoint.path));
+  const std::string path = ShellWord(checkpoint.path);
   if (!whole.misfit.ok()) return {{"anemone verify " + path, "all that is wrong"}};
   const std::string convert = "anemone convert " + path;
   const bool is_clip = summary.family() == "clip" || summary.family() == "siglip";
@@ -73,7 +74,7 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
     return steps;
   }
   if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
-    const std::string all = ShellWord(OneLine(checkpoint.origin.part_of));
+    const std::string all = ShellWord(checkpoint.origin.part_of);
     return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
   }
   const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);

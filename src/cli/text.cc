@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "base/utf8.h"
+#include "base/shell_word.h"
 
 namespace anemone::cli {
 namespace {
@@ -32,23 +32,7 @@ std::string Counted(uint64_t count, std::string_view thing) {
 
 std::string HumanCount(uint64_t count) { return Scaled(count, "", {"", "k", "M", "G", "T", "P"}); }
 
-std::string OneLine(std::string_view text) {
-  std::string line;
-  line.reserve(text.size());
-  while (!text.empty()) {
-    const auto byte = static_cast<unsigned char>(text[0]);
-    const size_t length = Utf8Letter(text, /*surrogates=*/false);
-    const bool is_c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
-    const bool is_shown = length > 0 && !is_c1 && byte >= 0x20 && byte != 0x7f;
-    if (is_shown) {
-      line += text.substr(0, length);
-    } else {
-      line += byte == '\n' ? " " : fmt::format("\\x{:02x}", byte);
-    }
-    text.remove_prefix(is_shown ? length : 1);
-  }
-  return line;
-}
+std::string OneLine(std::string_view text) { return EscapeControls(text, " "); }
 
 size_t Width(std::string_view text) { return static_cast<size_t>(std::ranges::count_if(text, BeginsCharacter)); }
 
@@ -102,14 +86,6 @@ std::string Columns(const std::vector<std::vector<std::string>>& rows) {
     text += '\n';
   }
   return text;
-}
-
-std::string ShellWord(std::string_view word) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) return std::string(word);
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
-  return quoted + "'";
 }
 
 }  // namespace anemone::cli

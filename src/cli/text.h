@@ -15,8 +15,6 @@ std::string HumanCount(uint64_t count);                       // "428 M"
 // Control characters and bytes that are not UTF-8 escaped, so that a hostile file name or tensor name cannot write to
 // the terminal.
 std::string OneLine(std::string_view text);
-// A word as a shell takes it: in single quotes where it has more than letters, digits and a path's marks.
-std::string ShellWord(std::string_view word);
 // Columns that `text`, UTF-8, takes on a terminal, one a character.
 size_t Width(std::string_view text);
 // The first `columns` of those.

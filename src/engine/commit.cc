@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/shell_word.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -81,7 +82,7 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   struct stat info;
   if (sys.lstat((staging->parent_ + "/.").c_str(), &info) != 0) {
     return CannotCreate(errno, destination)
-        .Hint("create the parent directory first: mkdir -p '" + staging->parent_ + "'");
+        .Hint("create the parent directory first: mkdir -p " + ShellWord(staging->parent_));
   }
   uint64_t free_bytes = 0;
   if (sys.free_bytes(staging->parent_.c_str(), &free_bytes) == 0) staging->free_bytes_ = free_bytes;

@@ -124,10 +124,17 @@ class Inspect(unittest.TestCase):
                     self.assertIn("0 of 15 tensors that both have differ", run("diff", os.path.join(folder, "OUT.nemo"), f"{folder}/whole.nemo").stdout)
 
     def test_a_path_is_quoted_for_the_shell(self):
-        path = os.path.join(self.dir, "a model's copy")
-        os.symlink(os.path.join(GOLDEN, "clip/hf"), path)
-        command, = json.loads(run("inspect", "--json", path).stdout)["next"]
-        self.assertEqual(shlex.split(command)[2], path)
+        """Of bash: what is printed and what a hint names goes back to the same file."""
+        for name in ("a model's copy", "-model", "new\nline", "\x1b[31m\\red's", "caf\xe9", os.fsdecode(b"\xff"), "plain"):
+            os.symlink(os.path.join(GOLDEN, "clip/hf"), os.path.join(self.dir, name))
+            said = subprocess.run([ANEMONE, "inspect", "--", name], cwd=self.dir, capture_output=True, text=True, check=True).stdout
+            command = re.search("next +(anemone convert .*) OUT.nemo", said)[1]
+            words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], cwd=self.dir, capture_output=True, check=True).stdout
+            self.assertTrue(os.path.samefile(os.path.join(self.dir, os.fsdecode(words).split("\0")[2]), os.path.join(GOLDEN, "clip/hf")), command)
+            said = subprocess.run([ANEMONE, "convert", "plain" if name == "plain" else f"./{name}", f"./{name}.d/x.nemo"],
+                                  cwd=self.dir, capture_output=True, text=True).stderr
+            subprocess.run(["bash", "-c", re.search("hint: .*: (mkdir -p .*)", said)[1]], cwd=self.dir, check=True)
+            self.assertTrue(os.path.isdir(os.path.join(self.dir, f"{name}.d")), said)
 
 
 if __name__ == "__main__":
