@@ -3,7 +3,7 @@
 import os
 
 from . import _c
-from ._ops import _Progress
+from ._ops import _Progress, typed
 
 
 def _path(path):
@@ -12,10 +12,17 @@ def _path(path):
     return os.path.join(".", path) if path.startswith("-") else path
 
 
+def _several(name, values):
+    """A list; not a text, whose letters would be its items."""
+    if isinstance(values, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name}: expected a list, found {type(values).__name__}")
+    return list(values)
+
+
 def _words(**options):
     """Options as words: True is a flag, None and False are left out, lists and dicts are repeated."""
     words = []
-    for name, value in options.items():
+    for name, value in typed(options).items():
         flag = "--" + name.replace("_", "-")
         if hasattr(value, "items"):
             value = [f"{key}={item}" for key, item in value.items()]
@@ -111,7 +118,7 @@ def extract(src, dst, *, members=(), force=False, progress=None, tqdm=False):
     progress, tqdm
         As for open().
     """
-    _writes("extract", _path(src), _path(dst), *_words(member=list(members), force=force), progress=progress, tqdm=tqdm)
+    _writes("extract", _path(src), _path(dst), *_words(member=_several("members", members), force=force), progress=progress, tqdm=tqdm)
 
 
 def pack(src, dst, *, force=False, progress=None, tqdm=False):
@@ -147,7 +154,7 @@ def edit(path, *, set=None, unset=(), artifacts=None, output=None, strict=True, 
     progress, tqdm
         As for open().
     """
-    _writes("edit", _path(path), *_words(set=set and {key: _value(value) for key, value in set.items()}, unset=list(unset),
+    _writes("edit", _path(path), *_words(set=set and {key: _value(value) for key, value in set.items()}, unset=_several("unset", unset),
                                          artifact=artifacts and {key: _path(file) for key, file in artifacts.items()}, output=output and _path(output),
                                          no_strict=not strict, force=force), progress=progress, tqdm=tqdm)
 
@@ -166,7 +173,7 @@ def average(sources, dst, *, to=None, force=False, progress=None, tqdm=False):
     progress, tqdm
         As for open().
     """
-    _writes("average", *map(_path, sources), _path(dst), *_words(to=to, force=force), progress=progress, tqdm=tqdm)
+    _writes("average", *map(_path, _several("sources", sources)), _path(dst), *_words(to=to, force=force), progress=progress, tqdm=tqdm)
 
 
 def report(first, second=None, *, output, statistics=False, force=False, progress=None, tqdm=False):

@@ -8,8 +8,8 @@ from ._checkpoint import Checkpoint
 from ._config import to_json
 
 _TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "dtype", "extra_state", "reflink")
-_NUMBERS = ("tp", "pp", "vp", "ep", "split_rank", "vocab_size", "max_shard_bytes", "threads")
-_FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "crc32", "force")
+_NUMBERS = ("tp", "pp", "vp", "ep", "split_rank", "vocab", "vocab_size", "max_shard_bytes", "threads")
+_FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "crc32", "force", "tensors", "optimizer", "statistics")
 
 
 def _is_flag(value):
@@ -20,8 +20,8 @@ def _is_list_of_texts(value):
     return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
 
 
-def checked(options):
-    """Options as the C API takes them, without those that are None. TypeError names one of the wrong type."""
+def typed(options):
+    """Options without those that are None. TypeError names one of the wrong type."""
     def wrong(name, expected, value):
         return TypeError(f"{name}: expected {expected}, found {type(value).__name__}")
 
@@ -33,7 +33,7 @@ def checked(options):
             raise wrong(name, "a str", value)
         if name in _NUMBERS:
             try:
-                value = operator.index(value)
+                value = operator.index(None if _is_flag(value) else value)
             except TypeError:
                 raise wrong(name, "an int", value) from None
             if name == "max_shard_bytes" and value < 0:
@@ -49,7 +49,12 @@ def checked(options):
         if name == "lora" and not _is_list_of_texts(value):
             raise wrong(name, "a list of paths", value)
         result[name] = value
-    return to_json(result).encode()
+    return result
+
+
+def checked(options):
+    """Options as the C API takes them."""
+    return to_json(typed(options)).encode()
 
 
 def _path(path):

@@ -238,6 +238,8 @@ class MegatronCLIPModel(Model):
         if getattr(images, "ndim", None) != 4:
             single = isinstance(images, (str, os.PathLike)) or _is_picture_data(images)
             images = [images] if single else list(images)
+        if len(images) == 0:
+            raise ValueError("images: expected at least one picture, found none")
         parts = []
         for at in range(0, len(images), _BATCH):
             part = images[at:at + _BATCH]

@@ -572,11 +572,20 @@ class Errors(Case):
 
 
     def test_a_wrong_type_is_a_type_error_that_names_the_option(self):
-        for option, value in (("tp", "2"), ("tp", 2.5), ("to", 3), ("set", "a=b"), ("unset", 1), ("strict", "yes"),
+        for option, value in (("tp", "2"), ("tp", 2.5), ("tp", True), ("threads", np.bool_(True)), ("to", 3), ("set", "a=b"), ("unset", 1), ("strict", "yes"),
                               ("max_shard_bytes", -1), ("artifacts", [1])):
             with self.assertRaises(TypeError, msg=option) as caught:
                 anemone.convert(golden("clip/hf"), self.path("y.nemo"), **{option: value})
             self.assertIn(f"{option}: expected", str(caught.exception))
+        out, nemo = self.path("y.nemo"), golden("clip/mcore.nemo")
+        for option, call in (("sources", lambda: anemone.average(nemo, out)), ("members", lambda: anemone.extract(nemo, out, members="model_config.yaml")),
+                             ("unset", lambda: anemone.edit(nemo, unset="seed", output=out)), ("force", lambda: anemone.edit(nemo, output=out, force=1)),
+                             ("tensors", lambda: anemone.inspect(nemo, tensors=1)), ("tp", lambda: anemone.plan(family="clip", preset="ViT-L-14", tp=True)),
+                             ("statistics", lambda: anemone.report(nemo, output=out, statistics="all"))):
+            with self.assertRaisesRegex(TypeError, f"^{option}: expected"):
+                call()
+        with self.assertRaisesRegex(ValueError, "^images: expected at least one picture"):
+            anemone.infer(DEMO, [], "a")
         self.assertRaises(TypeError, anemone.open, 3)
         self.assertRaises(TypeError, anemone.convert, golden("clip/hf"), self.path("y.nemo"), tpp=2)
         self.assertRaises(TypeError, anemone.convert, golden("clip/hf"), self.path("y.nemo"), progress=3)
