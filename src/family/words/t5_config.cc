@@ -132,13 +132,14 @@ constexpr Key kKeys[] = {
     {"layernorm_epsilon", "layer_norm_epsilon", "1.0e-06"},
 };
 
-// The MLP: transformers' name, NeMo's, and whether its GELU is by tanh.
+// The MLP: transformers' name and the activation that it stands for, NeMo's, and whether its GELU is by tanh.
 struct Mlp {
-  std::string_view hf, nemo;
+  std::string_view hf, act, nemo;
   bool by_tanh;
 };
-constexpr Mlp kMlps[] = {
-    {"gated-gelu", "geglu", true}, {"gated-silu", "swiglu", false}, {"gated-relu", "reglu", false}};
+constexpr Mlp kMlps[] = {{"gated-gelu", "gelu_new", "geglu", true},
+                         {"gated-silu", "silu", "swiglu", false},
+                         {"gated-relu", "relu", "reglu", false}};
 
 // Keys of one value that transformers' T5 computes; a silent config has NeMo's.
 constexpr std::string_view kWho = "transformers' T5";
@@ -222,6 +223,9 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
     return Unsupported(fmt::format(
         "feed_forward_proj: expected gated-gelu, gated-silu or gated-relu, as NeMo has it, found {}", proj));
   }
+  // transformers lets these say otherwise.
+  const FixedWord said[] = {{"dense_act_fn", mlp->act, mlp->act}, {"is_gated_act", "true", "true"}};
+  ANEMONE_TRY(CheckFixed(config_json, said, fmt::format("a T5 of {}", proj)).Hint(kWeightsAlone));
   ConfigNode tower = Config::ParseYaml(std::string(kTower), "NeMo's configuration of a T5")->root();
   for (const Key& key : kKeys) {
     ConfigNode& node = tower[std::string(key.nemo)] = ValueAt(config_json, key.hf, key.silent);

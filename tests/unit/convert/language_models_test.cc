@@ -232,6 +232,10 @@ TEST(T5, WhatTheOtherSideCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "tie_word_embeddings"));
   EXPECT_THAT(PlanConversion(With(source, relu, "feed_forward_proj", "relu"), temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "feed_forward_proj"));
+  // transformers 4 and 5 compute this one exactly, whatever feed_forward_proj says.
+  const TempDir exact;
+  EXPECT_THAT(PlanConversion(With(source, exact, "dense_act_fn", "gelu"), temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "dense_act_fn: expected gelu_new"));
   // NeMo's own T5 has absolute positions.
   EXPECT_THAT(PlanConversion(Golden("t5/t5.nemo"), temp.path() + "/x", {.to = "hf"}),
               StatusIs(ErrorKind::kUnsupported, "expected"));
