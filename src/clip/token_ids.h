@@ -17,7 +17,7 @@ class TokenIds {
  public:
   static constexpr int32_t kNone = -1;
 
-  explicit TokenIds(size_t count) : slots_(std::bit_ceil(2 * count + 1)) {}
+  explicit TokenIds(size_t count) : slots_(std::bit_ceil(count + count / 4 + 1)) {}
 
   // A token that is set again has the later id. REQUIRES: at most `count` tokens, of 4 GiB together.
   void Set(std::string_view token, int32_t id) {

@@ -43,10 +43,6 @@ std::array<uint32_t, 256> ByteCharacters() {
   return characters;
 }
 
-uint64_t PairKey(int32_t left, int32_t right) {
-  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
-}
-
 bool StartsWith(const uint32_t* begin, const uint32_t* end, std::string_view ascii) {
   if (static_cast<size_t>(end - begin) < ascii.size()) return false;
   return std::equal(ascii.begin(), ascii.end(), begin,
@@ -468,7 +464,7 @@ Status Tokenizer::Load(const Vocab& vocab, const Merges& merges,
     last_byte_ids_[byte] = last == kNone ? end_id_ : last;
   }
 
-  merges_.reserve(merges.size());
+  merges_ = internal::MergeTable(merges.size());
   std::string merged;
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
@@ -479,7 +475,7 @@ Status Tokenizer::Load(const Vocab& vocab, const Merges& merges,
     if (left_id == kNone || right_id == kNone || id == kNone) {
       return Corrupt(fmt::format("merges: \"{} {}\": expected parts and result in the vocabulary", left, right));
     }
-    merges_[PairKey(left_id, right_id)] = {static_cast<uint32_t>(rank), id};
+    merges_.Set(left_id, right_id, {static_cast<uint32_t>(rank), id});
   }
   return {};
 }
@@ -594,8 +590,8 @@ void Tokenizer::TokenizePiece(std::string_view piece, std::vector<int32_t>* ids)
     if (position == kNone) return;
     const Symbol& symbol = symbols[static_cast<size_t>(position)];
     if (symbol.next == kNone) return;
-    const auto it = merges_.find(PairKey(symbol.id, symbols[static_cast<size_t>(symbol.next)].id));
-    if (it != merges_.end()) queue.push({it->second.rank, position, it->second.id});
+    const internal::Merge* merge = merges_.Get(symbol.id, symbols[static_cast<size_t>(symbol.next)].id);
+    if (merge != nullptr) queue.push({merge->rank, position, merge->id});
   };
   for (int32_t i = 0; i < count; ++i) consider(i);
   while (!queue.empty()) {
@@ -604,8 +600,8 @@ void Tokenizer::TokenizePiece(std::string_view piece, std::vector<int32_t>* ids)
     Symbol& left = symbols[static_cast<size_t>(top.position)];
     if (left.id == kNone || left.next == kNone) continue;
     Symbol& right = symbols[static_cast<size_t>(left.next)];
-    const auto it = merges_.find(PairKey(left.id, right.id));
-    if (it == merges_.end() || it->second.id != top.id) continue;
+    const internal::Merge* merge = merges_.Get(left.id, right.id);
+    if (merge == nullptr || merge->id != top.id) continue;
     left.id = top.id;
     left.next = right.next;
     right.id = kNone;

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "anemone/status.h"
+#include "clip/merge_table.h"
 
 namespace anemone {
 
@@ -64,10 +65,6 @@ class Tokenizer {
   };
   // By first character; the longest first.
   using Specials = std::unordered_map<uint32_t, std::vector<Special>>;
-  struct Merge {
-    uint32_t rank;
-    int32_t id;
-  };
 
   Status Load(const std::vector<std::pair<std::string_view, int64_t>>& vocab,
               const std::vector<std::pair<std::string_view, std::string_view>>& merges,
@@ -78,11 +75,11 @@ class Tokenizer {
                   std::vector<int32_t>* ids);
   void TokenizePlain(const uint32_t* begin, const uint32_t* end, std::vector<int32_t>* ids) const;
 
-  std::array<int32_t, 256> byte_ids_{};         // a byte inside a word
-  std::array<int32_t, 256> last_byte_ids_{};    // a byte that ends a word
-  std::unordered_map<uint64_t, Merge> merges_;  // (left id, right id) → what they become
-  Specials written_;                            // found in the text as it is written
-  Specials normalized_;                         // found in the normalised text
+  std::array<int32_t, 256> byte_ids_{};       // a byte inside a word
+  std::array<int32_t, 256> last_byte_ids_{};  // a byte that ends a word
+  internal::MergeTable merges_;
+  Specials written_;     // found in the text as it is written
+  Specials normalized_;  // found in the normalised text
   int32_t start_id_ = 0;
   int32_t end_id_ = 0;
   size_t vocab_size_ = 0;
