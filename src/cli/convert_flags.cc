@@ -153,8 +153,8 @@ Status ConvertFlags::Parse() {
   convert.reflink = ValueOf(kReflinkWords, reflink_);
   convert.only_weights = only_ == "weights";
   ANEMONE_TRY(SplitEdits(set_, convert.set, convert.unset));
-  ANEMONE_TRY(SplitPairs(rename_, convert.rename));
-  return SplitPairs(artifacts_, convert.artifacts);
+  ANEMONE_TRY(SplitPairs(rename_, convert.rename, "--rename: ", "PATTERN=NAME"));
+  return SplitPairs(artifacts_, convert.artifacts, "--artifact: ", "KEY=FILE");
 }
 
 }  // namespace anemone::cli

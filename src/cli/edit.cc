@@ -32,7 +32,7 @@ struct Options {
 
 Status Parse(Options& options) {
   ANEMONE_TRY(SplitEdits(options.set, options.edit.set, options.edit.unset));
-  ANEMONE_TRY(SplitPairs(options.artifacts, options.edit.artifacts));
+  ANEMONE_TRY(SplitPairs(options.artifacts, options.edit.artifacts, "--artifact: ", "KEY=FILE"));
   return options.edit.empty() ? InvalidArgument("nothing to change", "see: anemone edit --help") : Status();
 }
 

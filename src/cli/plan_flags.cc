@@ -157,19 +157,20 @@ Status SplitEdits(const std::vector<std::string>& words, std::vector<std::pair<s
       pairs.push_back(word);
     }
   }
-  return SplitPairs(pairs, set);
+  return SplitPairs(pairs, set, "--set: ");
 }
 
-Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs) {
+Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs,
+                  std::string_view place, std::string_view form) {
   pairs.clear();
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return InvalidArgument(fmt::format("expected KEY=VALUE, found '{}'", word));
+      return InvalidArgument(fmt::format("{}expected {}, found '{}'", place, form, word));
     }
     const std::string key = word.substr(0, equals);
     if (key.front() == '.' || key.find("..") != key.npos || (key.ends_with('.') && !key.ends_with("\\.")))
-      return InvalidArgument(fmt::format("expected names between the dots of a key, found '{}'", key));
+      return InvalidArgument(fmt::format("{}expected names between the dots of a key, found '{}'", place, key));
     pairs.emplace_back(key, word.substr(equals + 1));
   }
   return {};

@@ -40,11 +40,12 @@ struct PlanFlags {
 // "NeMo archive, 74 tensors, fp32, TP 2 × PP 1": a checkpoint in a few words, as `format` stores it.
 std::string InBrief(const Checkpoint& checkpoint, const Format& format);
 
-// "key=value" words as pairs. Errors: InvalidArgument for a word without '='.
 // The words of --set: as SplitPairs, and Hydra's `~KEY` goes to `unset`.
 Status SplitEdits(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& set,
                   std::vector<std::string>& unset);
-Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs);
+// "key=value" words as pairs. Errors: InvalidArgument for a word without '='; it begins with `place`, "--set: ".
+Status SplitPairs(const std::vector<std::string>& words, std::vector<std::pair<std::string, std::string>>& pairs,
+                  std::string_view place = "", std::string_view form = "KEY=VALUE");
 
 }  // namespace anemone::cli
 

@@ -48,7 +48,9 @@ class CommandLine(ProgramCase):
         self.fails(64, "expected one of nemo", "convert", CLIP / "hf", "x", "--to", "foo")
         self.fails(64, "--preset: expected the name of a size, found 'huge'", "convert", CLIP / "hf", "x.nemo",
                    "--preset", "huge")
-        self.fails(64, "expected KEY=VALUE", "convert", CLIP / "hf", "x.nemo", "--set", "a")
+        self.fails(64, "^anemone: --set: expected KEY=VALUE, found 'a'", "convert", CLIP / "hf", "x.nemo", "--set", "a")
+        self.fails(64, "^anemone: --artifact: expected KEY=FILE, found 'a'", "convert", CLIP / "hf", "x.nemo", "--artifact", "a")
+        self.fails(64, "^anemone: --rename: expected PATTERN=NAME, found 'a'", "convert", CLIP / "hf", "x.nemo", "--rename", "a")
         for key in ("a.", ".a", "a..b"):
             self.fails(64, f"expected names between the dots of a key, found '{key}'", "edit", CLIP / "mcore.nemo", "-o", "x.nemo", "--set", f"{key}=1")
         self.fails(64, "expected --tp, --pp, --vp or --ep", "reshard", CLIP / "mcore.nemo", "x.nemo")
