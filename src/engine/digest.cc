@@ -48,11 +48,9 @@ class PlanHasher {
     AddAll(node.shape);
     Add(node.source);
     Add(node.offset_bytes);
-    AddAll(node.op().strides);
+    AddAll(node.op().numbers);
     AddAll(node.op().element);
-    AddAll(node.op().starts);
-    AddAll(node.op().order);
-    Add(std::bit_cast<uint64_t>(node.op().divisor));
+    Add(std::bit_cast<uint64_t>(node.op().number));
     Add(node.op().children.size());
     for (const NodePtr& child : node.op().children) Add(*child);
   }

@@ -47,7 +47,7 @@ std::vector<AxisGroup> GroupAxes(const Shape& in, const Shape& out) {
 }
 
 std::vector<uint64_t> TensorNode::strides() const {
-  return op().strides.empty() ? DenseStrides(shape, 1) : op().strides;
+  return op().numbers.empty() ? DenseStrides(shape, 1) : op().numbers;
 }
 
 namespace {
@@ -103,7 +103,7 @@ Status LowerTiles(const TensorNode& node, const Box& box, const Placement& to, S
   }
   for (; tile < node.op().children.size(); ++tile) {
     const TensorNode& child = *node.op().children[tile];
-    const uint64_t* starts = node.op().starts.data() + tile * rank;
+    const uint64_t* starts = node.op().numbers.data() + tile * rank;
     if (rank > 0 && starts[node.op().tile_axis] >= box.start[node.op().tile_axis] + box.length[node.op().tile_axis])
       break;
     Request part{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)}, to};
@@ -124,10 +124,10 @@ Status LowerTiles(const TensorNode& node, const Box& box, const Placement& to, S
 // Walks the groups of a reshape outermost first. Each group's part of the box is cut into linear ranges whose
 // destination has one stride, each range into boxes of the child's axes; `child` collects them, and the last group
 // lowers the child.
-Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to, size_t group_index, Request& child,
-                    Sink& sink) {
-  if (group_index == node.op().groups.size()) return Lower(*node.op().children[0], child.box, child.to, sink);
-  const AxisGroup& group = node.op().groups[group_index];
+Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to, std::span<const AxisGroup> groups,
+                    Request& child, Sink& sink) {
+  if (groups.empty()) return Lower(*node.op().children[0], child.box, child.to, sink);
+  const AxisGroup& group = groups.front();
 
   // From the innermost axis outwards, as long as the destination stays one arithmetic progression.
   uint64_t begin = 0, length = 1, stride = 0, inner = 1;
@@ -170,7 +170,7 @@ Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to,
         child.box.length[group.in_begin + k] = part.length[k];
         child.to.strides[group.in_begin + k] = in_strides[k];
       }
-      return LowerReshape(node, box, to, group_index + 1, child, sink);
+      return LowerReshape(node, box, to, groups.subspan(1), child, sink);
     }));
     size_t k = index.size();
     while (k > 0 && ++index[k - 1] == box.length[group.out_begin + k - 1]) index[--k] = 0;
@@ -219,7 +219,7 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
       return sink.OnCopy(LeafCopy(node, box, to));
     case Kind::kNarrow: {
       Box inner = box;
-      for (size_t i = 0; i < inner.start.size(); ++i) inner.start[i] += node.op().starts[i];
+      for (size_t i = 0; i < inner.start.size(); ++i) inner.start[i] += node.op().numbers[i];
       return Lower(*node.op().children[0], inner, to, sink);
     }
     case Kind::kTiles:
@@ -229,17 +229,18 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
       Request inner{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)},
                     {to.offset, std::vector<uint64_t>(rank)}};
       for (size_t i = 0; i < rank; ++i) {
-        inner.box.start[node.op().order[i]] = box.start[i];
-        inner.box.length[node.op().order[i]] = box.length[i];
-        inner.to.strides[node.op().order[i]] = to.strides[i];
+        inner.box.start[node.op().numbers[i]] = box.start[i];
+        inner.box.length[node.op().numbers[i]] = box.length[i];
+        inner.to.strides[node.op().numbers[i]] = to.strides[i];
       }
       return Lower(*node.op().children[0], inner.box, inner.to, sink);
     }
     case Kind::kReshape: {
-      const size_t rank = node.op().children[0]->shape.size();
+      const Shape& from = node.op().children[0]->shape;
+      const size_t rank = from.size();
       Request child{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)},
                     {to.offset, std::vector<uint64_t>(rank)}};
-      return LowerReshape(node, box, to, 0, child, sink);
+      return LowerReshape(node, box, to, GroupAxes(from, node.shape), child, sink);
     }
     case Kind::kCast:
     case Kind::kAverage:
@@ -466,7 +467,7 @@ class FillSink final : public Sink {
         CastElements(from, part.data(), DType::kF64, reinterpret_cast<std::byte*>(values.data()), volume);
         for (size_t i = 0; i < volume; ++i) sum[i] += values[i];
       }
-      for (double& value : sum) value /= node.op().divisor;
+      for (double& value : sum) value /= node.op().number;
       CastElements(DType::kF64, reinterpret_cast<std::byte*>(sum.data()), node.dtype, destination, volume);
     }
     return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
@@ -502,7 +503,7 @@ class FillSink final : public Sink {
     }
     for (uint64_t r = 0; r < rows; ++r) {
       for (uint64_t c = 0; c < columns; ++c) {
-        const double value = sum[r * columns + c] * node.op().factor;
+        const double value = sum[r * columns + c] * node.op().number;
         std::memcpy(destination + (r * steps[0] + c * steps[1]) * sizeof(double), &value, sizeof(double));
       }
     }
@@ -511,7 +512,7 @@ class FillSink final : public Sink {
 
   // A box of a matrix times the number of each element's block.
   Status Scale(const TensorNode& node, const Box& box, const std::vector<uint64_t>& steps, std::byte* destination) {
-    const uint64_t rows = node.op().starts[0], columns = node.op().starts[1];
+    const uint64_t rows = node.op().numbers[0], columns = node.op().numbers[1];
     const uint64_t top = box.start[0] / rows, left = box.start[1] / columns;
     const uint64_t height = (box.start[0] + box.length[0] - 1) / rows - top + 1,
                    width = (box.start[1] + box.length[1] - 1) / columns - left + 1;

@@ -31,16 +31,16 @@ struct AxisGroup {
 
 struct TensorNode {
   enum class Kind : uint8_t {
-    kStrided,  // source, offset_bytes, strides unless its elements are in C order
+    kStrided,  // source, offset_bytes; numbers: strides in elements, unless they are in C order
     kFill,     // element
-    kNarrow,   // children[0], starts
-    kTiles,    // children at `starts` (rank numbers each), sorted along `tile_axis`
-    kPermute,  // children[0], order
-    kReshape,  // children[0], groups
+    kNarrow,   // children[0]; numbers: its first index on each axis
+    kTiles,    // children, sorted along `tile_axis`; numbers: the first index of each on each axis
+    kPermute,  // children[0]; numbers: which of its axes each axis is
+    kReshape,  // children[0]
     kCast,     // children[0]
-    kAverage,  // the sum of children, over `divisor`
-    kProduct,  // children[0] · children[1], matrices in double, times `factor`
-    kScaled,   // children[0] · children[1] in fp32: a number for each block of starts[0] by starts[1] elements
+    kAverage,  // the sum of children, over `number`
+    kProduct,  // children[0] · children[1], matrices in double, times `number`
+    kScaled,   // children[0] · children[1] in fp32: one for each block; numbers: the rows and columns of a block
     kPacked,   // children[0]: the bytes of elements that share them
   };
   Kind kind = Kind::kStrided;
@@ -53,27 +53,32 @@ struct TensorNode {
 
   // What is more than a range of a source. A checkpoint has as many ranges as tensors.
   struct Operation {
-    std::vector<uint64_t> strides;           // in elements
-    std::array<std::byte, 16> element = {};  // little-endian, SizeBytes(dtype) of them
     std::vector<NodePtr> children;
-    std::vector<uint64_t> starts;
-    std::vector<size_t> order;
-    std::vector<AxisGroup> groups;
-    double divisor = 1;
-    double factor = 1;
+    std::vector<uint64_t> numbers;           // what they are, the kind tells
+    std::array<std::byte, 16> element = {};  // little-endian, SizeBytes(dtype) of them
+    double number = 1;
     size_t tile_axis = 0;
     std::vector<uint64_t> tile_ends;  // per tile: the furthest end along tile_axis of it and those before it
   };
   const Operation& op() const {
     static const Operation none;
-    return operation.empty() ? none : operation.front();
+    return operation == nullptr ? none : *operation;
   }
   Operation& op() {
-    if (operation.empty()) operation.emplace_back();
-    return operation.front();
+    if (operation == nullptr) operation = std::make_unique<Operation>();
+    return *operation;
   }
-  std::vector<Operation> operation;  // one, or none
+  std::unique_ptr<Operation> operation;
 
+  // Another kind of the same elements' type and shape.
+  TensorNode Like(Kind other) const {
+    TensorNode node;
+    node.kind = other;
+    node.dtype = dtype;
+    node.shape = shape;
+    node.num_elements = num_elements;
+    return node;
+  }
   std::vector<uint64_t> strides() const;  // of a kStrided
   uint64_t item_bytes() const { return SizeBytes(dtype); }
 

@@ -30,10 +30,9 @@ Result<Tensor> Product(const Tensor& a, const Tensor& b, double factor) {
   ANEMONE_ASSIGN(const Tensor left, a.Cast(DType::kF64));
   ANEMONE_ASSIGN(const Tensor right, b.Cast(DType::kF64));
   ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF64, {a.shape()[0], b.shape()[1]}, 0));
-  TensorNode node = zeros.node();
-  node.kind = TensorNode::Kind::kProduct;
+  TensorNode node = zeros.node().Like(TensorNode::Kind::kProduct);
   node.op().children = {TensorNode::Of(left), TensorNode::Of(right)};
-  node.op().factor = factor;
+  node.op().number = factor;
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node)));
 }
 
@@ -45,10 +44,9 @@ Result<Tensor> Scaled(const Tensor& matrix, const Tensor& scales, uint64_t rows,
   ANEMONE_ASSIGN(const Tensor values, matrix.Cast(DType::kF32));
   ANEMONE_ASSIGN(const Tensor factors, scales.Cast(DType::kF32));
   ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(DType::kF32, matrix.shape(), 0));
-  TensorNode node = zeros.node();
-  node.kind = TensorNode::Kind::kScaled;
+  TensorNode node = zeros.node().Like(TensorNode::Kind::kScaled);
   node.op().children = {TensorNode::Of(values), TensorNode::Of(factors)};
-  node.op().starts = {rows, columns};
+  node.op().numbers = {rows, columns};
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node)));
 }
 
@@ -56,9 +54,8 @@ Result<Tensor> Sum(const Tensor& a, const Tensor& b) {
   if (!IsReal(a) || !IsReal(b) || a.shape() != b.shape()) return DoNotFit("sum", a, b);
   ANEMONE_ASSIGN(const Tensor left, a.Cast(DType::kF64));
   ANEMONE_ASSIGN(const Tensor right, b.Cast(DType::kF64));
-  ANEMONE_ASSIGN(const Tensor mean, Tensor::Average({left, right}));
-  TensorNode node = mean.node();
-  node.op().divisor = 1;
+  TensorNode node = left.node().Like(TensorNode::Kind::kAverage);
+  node.op().children = {TensorNode::Of(left), TensorNode::Of(right)};
   return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node))).Cast(a.dtype());
 }
 

@@ -60,7 +60,7 @@ Result<TensorNode> NewNode(Kind kind, DType dtype, Shape shape) {
 Tensor Finish(TensorNode node) { return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node))); }
 
 void SetStrides(TensorNode& node, std::vector<uint64_t> strides) {
-  if (strides != DenseStrides(node.shape, 1)) node.op().strides = std::move(strides);
+  if (strides != DenseStrides(node.shape, 1)) node.op().numbers = std::move(strides);
 }
 
 // The strides under which a strided leaf is seen as `shape` without moving anything, where there are such.
@@ -112,7 +112,7 @@ void SortTiles(TensorNode& node, const std::vector<Tensor::Tile>& tiles) {
   uint64_t furthest = 0;
   for (const size_t i : order) {
     const NodePtr& child = TensorNode::Of(tiles[i].tensor);
-    node.op().starts.insert(node.op().starts.end(), tiles[i].offsets.begin(), tiles[i].offsets.end());
+    node.op().numbers.insert(node.op().numbers.end(), tiles[i].offsets.begin(), tiles[i].offsets.end());
     if (rank > 0)
       furthest = std::max(furthest, tiles[i].offsets[node.op().tile_axis] + child->shape[node.op().tile_axis]);
     node.op().tile_ends.push_back(furthest);
@@ -120,11 +120,25 @@ void SortTiles(TensorNode& node, const std::vector<Tensor::Tile>& tiles) {
   }
 }
 
+// The tile that has all of the whole's [start, start + length) of `axis`, where there is one.
+std::optional<size_t> TileWith(const TensorNode& node, size_t axis, uint64_t start, uint64_t length) {
+  if (node.kind != Kind::kTiles || node.op().tile_axis != axis || length == 0) return std::nullopt;
+  // As no tiles overlap, those before it end where it starts.
+  const auto end = std::ranges::upper_bound(node.op().tile_ends, start);
+  const size_t tile = static_cast<size_t>(end - node.op().tile_ends.begin());
+  const Shape& shape = node.op().children[tile]->shape;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i != axis && shape[i] != node.shape[i]) return std::nullopt;
+  }
+  const uint64_t first = node.op().numbers[tile * shape.size() + axis];
+  return first <= start && Within(start - first, length, shape[axis]) ? std::optional(tile) : std::nullopt;
+}
+
 // True when two of the boxes share an element. Volumes are known to add up to the whole's, so this is the other half of
 // "exactly once". Sweeps along the axis with the most distinct starts; only boxes open at the same time are compared.
 std::optional<std::pair<size_t, size_t>> FindOverlap(const TensorNode& node) {
   const size_t rank = node.shape.size();
-  const auto start = [&](size_t tile, size_t axis) { return node.op().starts[tile * rank + axis]; };
+  const auto start = [&](size_t tile, size_t axis) { return node.op().numbers[tile * rank + axis]; };
   const auto end = [&](size_t tile, size_t axis) { return start(tile, axis) + node.op().children[tile]->shape[axis]; };
   const auto meet = [&](size_t a, size_t b) {
     for (size_t axis = 0; axis < rank; ++axis) {
@@ -214,6 +228,10 @@ Result<Tensor> Tensor::Narrow(size_t axis, uint64_t start, uint64_t length) cons
                            std::to_string(length) + ") of axis " + std::to_string(axis) + " of " + ToString(whole));
   }
   if (length == whole[axis]) return *this;
+  if (const std::optional<size_t> tile = TileWith(*node_, axis, start, length)) {
+    const TensorNode::Operation& op = node_->op();
+    return TensorNode::Wrap(op.children[*tile]).Narrow(axis, start - op.numbers[*tile * whole.size() + axis], length);
+  }
   Shape part = whole;
   part[axis] = length;
   const bool is_leaf = node_->kind == Kind::kStrided || node_->kind == Kind::kFill;
@@ -228,12 +246,12 @@ Result<Tensor> Tensor::Narrow(size_t axis, uint64_t start, uint64_t length) cons
   } else if (node_->kind == Kind::kFill) {
     node.op().element = node_->op().element;
   } else if (node_->kind == Kind::kNarrow) {
-    node.op().starts = node_->op().starts;
-    node.op().starts[axis] += start;
+    node.op().numbers = node_->op().numbers;
+    node.op().numbers[axis] += start;
     node.op().children = node_->op().children;
   } else {
-    node.op().starts.assign(whole.size(), 0);
-    node.op().starts[axis] = start;
+    node.op().numbers.assign(whole.size(), 0);
+    node.op().numbers[axis] = start;
     node.op().children = {node_};
   }
   return Finish(std::move(node));
@@ -297,7 +315,7 @@ Result<Tensor> Tensor::Assemble(Shape shape, std::vector<Tile> tiles) {
   SortTiles(node, tiles);
   if (const auto overlap = FindOverlap(node)) {
     const auto describe = [&](size_t i) {
-      const auto first = node.op().starts.begin() + static_cast<ptrdiff_t>(i * node.shape.size());
+      const auto first = node.op().numbers.begin() + static_cast<ptrdiff_t>(i * node.shape.size());
       return ToString(node.op().children[i]->shape) + " at " +
              ToString(Shape(first, first + static_cast<ptrdiff_t>(node.shape.size())));
     };
@@ -333,7 +351,7 @@ Result<Tensor> Tensor::Permute(std::vector<size_t> order) const {
   } else if (node_->kind == Kind::kFill) {
     node.op().element = node_->op().element;
   } else {
-    node.op().order = std::move(order);
+    node.op().numbers = std::move(order);
     node.op().children = {node_};
   }
   return Finish(std::move(node));
@@ -373,7 +391,6 @@ Result<Tensor> Tensor::Reshape(Shape new_shape) const {
   if (is_fill) {
     node.op().element = node_->op().element;
   } else {
-    node.op().groups = std::move(groups);
     node.op().children = {node_};
   }
   return Finish(std::move(node));
@@ -419,15 +436,15 @@ Result<Tensor> Tensor::Average(std::vector<Tensor> parts) {
     }
     node.op().children.push_back(part.node_);
   }
-  node.op().divisor = static_cast<double>(parts.size());
+  node.op().number = static_cast<double>(parts.size());
   return Finish(std::move(node));
 }
 
 Result<Tensor> Tensor::Plus(double value) const {
   ANEMONE_ASSIGN(const Tensor added, Fill(dtype(), shape(), value));
   ANEMONE_ASSIGN(const Tensor mean, Average({*this, added}));
-  TensorNode node = *mean.node_;
-  node.op().divisor = 1;
+  TensorNode node = mean.node_->Like(Kind::kAverage);
+  node.op().children = {node_, added.node_};
   return Finish(std::move(node));
 }
 

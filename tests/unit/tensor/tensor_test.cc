@@ -38,6 +38,18 @@ TEST(Tensor, NarrowTakesARangeOfAnAxis) {
   EXPECT_THAT(Iota({3, 4}).Narrow(1, 3, 2), StatusIs(ErrorKind::kInvalidArgument, "[3, 3 + 2) of axis 1 of [3, 4]"));
 }
 
+TEST(Tensor, NarrowOfTilesIsTheTileThatHasIt) {
+  const Tensor first = Iota({2, 3}), second = Iota({4, 3}, 10);
+  const Tensor whole = *Tensor::Concat({first, second}, 0);
+  EXPECT_EQ(&whole.Narrow(0, 0, 2)->node(), &first.node());
+  EXPECT_EQ(&whole.Narrow(0, 2, 4)->node(), &second.node());
+  EXPECT_EQ(Values(*whole.Narrow(0, 3, 2)), (Ints{13, 14, 15, 16, 17, 18}));
+  EXPECT_TRUE(whole.Narrow(0, 3, 2)->AsByteRange());
+  EXPECT_EQ(Values(*whole.Narrow(0, 1, 2)), (Ints{3, 4, 5, 10, 11, 12}));  // of two tiles
+  EXPECT_EQ(Values(*whole.Narrow(1, 1, 1)), (Ints{1, 4, 11, 14, 17, 20}));
+  EXPECT_EQ(whole.Narrow(0, 6, 0)->shape(), (Shape{0, 3}));
+}
+
 TEST(Tensor, ConcatPutsPartsSideBySide) {
   EXPECT_EQ(Values(*Tensor::Concat({Iota({2, 2}), Iota({2, 1}, 10)}, 1)), (Ints{0, 1, 10, 2, 3, 11}));
   EXPECT_THAT(Tensor::Concat({Iota({2, 2}), Iota({3, 1})}, 1), StatusIs(ErrorKind::kInvalidArgument, "[3, 1]"));
