@@ -41,11 +41,11 @@ bool LooksDistributed(const std::vector<Artifact>& members);
 // save did not finish).
 Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& members, std::string_view what);
 
-// Empty states of the modules that Transformer Engine's layers ask for and NeMo 1 takes out before it saves [NeMo
-// v2.0.0 megatron_gpt_model.py, sharded_state_dict]: attention's, and norms' of their own. Megatron's default
-// strictness accepts what it does not ask for.
-Status AddModuleStates(StateDict& weights);
-Status AddAttentionStates(StateDict& weights);
+// Names of the empty states that Transformer Engine's layers ask for, that NeMo 1 takes out before it saves [NeMo
+// v2.0.0 megatron_gpt_model.py, sharded_state_dict], and that the weights lack: attention's, and norms' of their own.
+// Megatron's default strictness accepts what it does not ask for.
+std::vector<std::string> ModuleStates(const StateDict& weights);
+std::vector<std::string> AttentionStates(const StateDict& weights);
 
 // NeMo chooses the reader of the weights by this key of its config, not by what is in the folder [NeMo v2.0.0
 // nlp_overrides.py].
@@ -56,6 +56,7 @@ struct TorchDistOptions {
   std::string folder;            // put before every file's path: "weights/"
   std::string key_from, key_to;  // a key prefix written in place of another: "model." → "module."
   bool drop_extra_state = false;
+  std::vector<std::string> empty_states;  // names beside the weights'
   // The shard grid: parameters are cut as this many tensor ranks would divide them, each rank's pieces in a file of its
   // own. Those that do not divide evenly stay whole. Readers merge and cut as they like.
   size_t ranks = 1;

@@ -487,8 +487,7 @@ struct StateOf {
   std::string_view weight, state;
 };
 
-Status AddStates(std::span<const StateOf> modules, StateDict& weights) {
-  std::vector<std::string> names;
+void AddStates(std::span<const StateOf> modules, const StateDict& weights, std::vector<std::string>& names) {
   for (const StateDict::Item& item : weights.items()) {
     for (const StateOf& module : modules) {
       if (!item.name.ends_with(module.weight)) continue;
@@ -497,19 +496,19 @@ Status AddStates(std::span<const StateOf> modules, StateDict& weights) {
       if (weights.Find(state) == nullptr) names.push_back(std::move(state));
     }
   }
-  for (const std::string& name : names) ANEMONE_TRY(weights.Add(name, Opaque{}));
-  return {};
 }
 
 }  // namespace
 
-Status AddAttentionStates(StateDict& weights) {
+std::vector<std::string> AttentionStates(const StateDict& weights) {
   constexpr StateOf kAttention[] = {
       {".self_attention.linear_proj.weight", ".self_attention.core_attention.fused_attention._extra_state"}};
-  return AddStates(kAttention, weights);
+  std::vector<std::string> names;
+  AddStates(kAttention, weights, names);
+  return names;
 }
 
-Status AddModuleStates(StateDict& weights) {
+std::vector<std::string> ModuleStates(const StateDict& weights) {
   // Attention's has its place by the version of Transformer Engine; norms have one since its version 2.
   constexpr StateOf kModules[] = {
       {".self_attention.linear_proj.weight", ".self_attention.core_attention._extra_state"},
@@ -521,8 +520,9 @@ Status AddModuleStates(StateDict& weights) {
       {".linear_fc2.post_layernorm.weight", ".linear_fc2.post_layernorm._extra_state"},
       {"decoder.final_layernorm.weight", "decoder.final_layernorm._extra_state"},
   };
-  ANEMONE_TRY(AddAttentionStates(weights));
-  return AddStates(kModules, weights);
+  std::vector<std::string> names = AttentionStates(weights);
+  AddStates(kModules, weights, names);
+  return names;
 }
 
 void NameTorchDist(Config& config) {
@@ -546,6 +546,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
       gatherer.Add(item.name, item.opaque()->value.node);
     }
   }
+  for (const std::string& name : options.empty_states) gatherer.Add(name, nullptr);
   ANEMONE_ASSIGN(std::vector<Output> outputs, gatherer.Take());
   FindHalves(outputs);
   // Objects first, as torch does.

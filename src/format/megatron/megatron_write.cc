@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "anemone/dtype.h"
 #include "format/artifacts.h"
@@ -246,8 +247,9 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options, const
   ANEMONE_ASSIGN(const Progress progress, ReadProgress(checkpoint));
   checkpoint.shards.front().training = Common(named, writer, progress, iteration);
   if (TiesOutput(checkpoint.config->root(), writer.is_bridge)) ANEMONE_TRY(DropTiedCopy(&checkpoint));
+  std::vector<std::string> empty_states;
   if (!TraitsOf(checkpoint).has_bare_names && options.extra_state != ExtraState::kDrop)
-    ANEMONE_TRY(AddModuleStates(checkpoint.weights()));
+    empty_states = ModuleStates(checkpoint.weights());
   Plan plan;
   AddText("latest_checkpointed_iteration.txt", fmt::format("{}", iteration), plan);
   if (writer.is_bridge) {
@@ -267,6 +269,7 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options, const
                                  .key_from = {},
                                  .key_to = {},
                                  .drop_extra_state = options.extra_state == ExtraState::kDrop,
+                                 .empty_states = std::move(empty_states),
                                  .ranks = options.shard_grid};
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
   ANEMONE_TRY(AddArtifacts(checkpoint, writer.title, plan.files, [&](const std::string& name) {

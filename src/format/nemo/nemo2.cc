@@ -166,8 +166,6 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
     ANEMONE_TRY(RenameWeights(checkpoint, *parts, /*to_nemo2=*/true));
     RenameStacks(checkpoint, [&](std::string_view prefix) { return Renamed(prefix, *parts, /*to_nemo2=*/true); });
   }
-  if (checkpoint.shards.size() == 1 && options.extra_state != ExtraState::kDrop)
-    ANEMONE_TRY(AddAttentionStates(checkpoint.weights()));  // N2-7
   Plan plan;
   if (checkpoint.config) {
     const bool own = checkpoint.config->root().Get("_target_") != nullptr;
@@ -185,6 +183,8 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   dist.key_from = kOurs;
   dist.key_to = kTheirs;
   dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
+  if (checkpoint.shards.size() == 1 && options.extra_state != ExtraState::kDrop)
+    dist.empty_states = AttentionStates(checkpoint.weights());  // N2-7
   dist.ranks = options.shard_grid;
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
   const auto place = [](const std::string& name) {
