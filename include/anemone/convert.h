@@ -76,6 +76,7 @@ struct ConvertOptions {
   bool verify_source = false;  // shared bytes are read as well, and compared with what the source records of them
   bool crc32 = true;           // false: torch files state no checksum of tensors ("not computed")
   bool explain = false;        // fill Conversion::passes
+  bool keep_source = true;     // false: Conversion::source loses its tensors as soon as the conversion can do without
   ProgressFn progress = {};    // of fetching a source from the hub
 };
 

@@ -131,6 +131,7 @@ Status Write(const char* options, anemone_progress* progress, char** result, Pla
   RunOptions run;
   ANEMONE_TRY(ReadOptions(options, OptionsOf(convert, run)));
   convert.progress = run.progress = ToProgressFn(progress);
+  convert.keep_source = false;
   ANEMONE_ASSIGN(const Conversion conversion, plan(convert));
   ANEMONE_TRY(RunConversion(conversion, run));
   if (result == nullptr) return {};

@@ -44,6 +44,7 @@ int Run(Options& options) {
   if (const Status status = options.flags.Parse(); !status.ok()) return Report(status);
   convert.verify_source = options.plan.verify_source.value_or(false);
   convert.progress = MakeProgress();
+  convert.keep_source = options.check || globals().verbosity > 0;
   const Result<Conversion> conversion = PlanConversion(options.flags.source, options.plan.destination, convert);
   if (const Status all = globals().cluster->Agree(conversion.status()); !all.ok()) return Report(all);
   if (convert.explain) {

@@ -45,6 +45,7 @@ Status Run(Options& options) {
   ConvertOptions& convert = options.flags.convert;
   convert.progress = MakeProgress();
   convert.reflink = Reflink::kNever;
+  convert.keep_source = false;
   if (convert.to.empty()) {
     ANEMONE_ASSIGN(const Checkpoint source, anemone::Open(options.flags.source, {convert.key, convert.progress}));
     if (source.format == nullptr || source.format->lay_out == nullptr)

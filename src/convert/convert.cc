@@ -59,6 +59,14 @@ Status RunAndExplain(const Pass& pass, Work& work) {
   return {};
 }
 
+void LeaveTensors(Checkpoint& checkpoint) {
+  for (Shard& shard : checkpoint.shards) {
+    shard.weights = {};
+    shard.chunks.clear();
+    shard.training.reset();
+  }
+}
+
 Result<Conversion> PlanPasses(const std::string& source, const Checkpoint* given, const std::string& destination,
                               const ConvertOptions& options) {
   Conversion conversion;
@@ -67,7 +75,12 @@ Result<Conversion> PlanPasses(const std::string& source, const Checkpoint* given
   if (std::string note = LeaveOutNemosYaml(&own); !note.empty()) conversion.notes.push_back(std::move(note));
   Work work(own, conversion, source);
   work.memory = given;
-  for (const Pass& pass : kPasses) ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
+  for (const Pass& pass : kPasses) {
+    ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
+    // Later passes read no tensors of the source.
+    const bool is_translated = pass.run == TranslateNames;
+    if (is_translated && !options.keep_source) LeaveTensors(conversion.source);
+  }
   conversion.notes = AllNotes(conversion);
   return conversion;
 }

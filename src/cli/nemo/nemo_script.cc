@@ -11,6 +11,7 @@ int RunScript(const std::string& source, const ConvertOptions& convert, const Pl
               const std::function<Status(const Conversion&)>& on_planned) {
   ConvertOptions options = convert;
   options.progress = MakeProgress();
+  options.keep_source = false;
   const Result<Conversion> conversion = PlanConversion(source, plan.destination, options);
   Status status = conversion.status();
   if (status.ok() && on_planned) status = on_planned(*conversion);
