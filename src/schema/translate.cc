@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <unordered_map>
-#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -39,6 +39,18 @@ class Tally {
   std::map<std::string, uint64_t> counts_;
 };
 
+// Of each of the dialect's rows, the place of the canonical row that it is named after; none: `canonical.size()`.
+std::vector<size_t> CanonicalRowsOf(const Dialect& dialect, const std::vector<CanonicalRow>& canonical) {
+  std::unordered_map<std::string_view, size_t> by_name;
+  for (size_t row = 0; row < canonical.size(); ++row) by_name.emplace(canonical[row].name, row);
+  std::vector<size_t> rows;
+  for (const StoredRow& row : dialect.rows) {
+    const auto found = by_name.find(row.canonical);
+    rows.push_back(found == by_name.end() ? canonical.size() : found->second);
+  }
+  return rows;
+}
+
 std::vector<Pattern> PatternsOf(const std::vector<CanonicalRow>& rows) {
   std::vector<Pattern> patterns;
   patterns.reserve(rows.size());
@@ -50,17 +62,19 @@ class Canonicalizer {
  public:
   Canonicalizer(const NameMatcher& names, const std::string& prefix, const std::vector<CanonicalRow>& canonical,
                 const ModelSymbols& symbols)
-      : names_(names), prefix_(prefix), canonical_(canonical), patterns_(PatternsOf(canonical)), symbols_(symbols) {}
+      : names_(names), prefix_(prefix), canonical_(canonical), patterns_(PatternsOf(canonical)), symbols_(symbols),
+        canonical_rows_(CanonicalRowsOf(names.dialect(), canonical)) {}
 
   Result<StateDict> Run(const StateDict& stored, bool strict, std::vector<std::string>* notes) {
+    found_.reserve(stored.size());
     for (const StateDict::Item& item : stored.items()) ANEMONE_TRY(Gather(item));
+    std::ranges::stable_sort(found_, {}, &Found::target);
+    for (size_t i = 1; i < found_.size(); ++i) ANEMONE_TRY(CheckSpelling(found_[i - 1], found_[i]));
     ANEMONE_TRY(ForEachCanonical(
         canonical_, [this](const std::string& tower) { return symbols_.Of(tower, "layers"); },
         [this](size_t row, uint64_t layer) { return Build(row, layer); }));
-    for (const auto& [name, found] : found_) {
-      for (const StateDict::Item* part : found.parts) {
-        if (part != nullptr) unexpected_.push_back(part->name);
-      }
+    for (const Found& found : found_) {
+      if (!found.is_taken) unexpected_.push_back(found.item->name);
     }
     ANEMONE_TRY(CheckCopies());
     ANEMONE_TRY(Finish(std::move(missing_), std::move(unexpected_), names_.dialect(), strict, notes));
@@ -70,10 +84,15 @@ class Canonicalizer {
   }
 
  private:
-  // What a canonical tensor is made of: the row that spells it here, and its parts.
+  // A canonical tensor: its row's place, and its layer.
+  using Target = std::pair<size_t, uint64_t>;
+  // A part of one: the row that spells it here, and the stored tensor.
   struct Found {
-    size_t row = 0;
-    std::vector<const StateDict::Item*> parts;
+    Target target;
+    uint32_t row = 0;
+    bool is_taken = false;
+    size_t part = 0;
+    const StateDict::Item* item = nullptr;
   };
   struct Copy {
     const StateDict::Item* item;
@@ -99,26 +118,31 @@ class Canonicalizer {
     }
     if (item.tensor() == nullptr)
       return Corrupt(fmt::format("{}: expected a tensor, found an opaque object", item.name));
-    const std::string target = names_.CanonicalName(hit->row, hit->captures.layer);
     if (row.role == Role::kDropCopy || row.role == Role::kCopy || row.stage == Stage::kTiedCopy) {
-      copies_.push_back({&item, target});
+      copies_.push_back({&item, names_.CanonicalName(hit->row, hit->captures.layer)});
       if (!row.why.empty()) dropped_.Add(row.why);
       return {};
     }
-    Found& found = found_[target];
-    if (found.parts.empty()) {
-      found.row = hit->row;
-      found.parts.resize(names_.num_parts(hit->row));
-    } else if (found.row != hit->row) {
-      return Corrupt(fmt::format("{}: expected one spelling, found also {}", item.name,
-                                 names_.StoredName(found.row, hit->captures.layer, 0)));
-    }
-    if (hit->captures.part < found.parts.size()) {
-      found.parts[hit->captures.part] = &item;
-    } else {
-      unexpected_.push_back(item.name);
-    }
+    const size_t target = canonical_rows_[hit->row];
+    const bool has_layer = target < patterns_.size() && patterns_[target].has_layer();
+    found_.push_back({{target, has_layer ? hit->captures.layer.value_or(0) : 0},
+                      static_cast<uint32_t>(hit->row),
+                      false,
+                      hit->captures.part,
+                      &item});
     return {};
+  }
+
+  std::span<Found> FoundOf(Target target) {
+    const auto first = std::ranges::lower_bound(found_, target, {}, &Found::target);
+    return {first, std::ranges::upper_bound(first, found_.end(), target, {}, &Found::target)};
+  }
+
+  // All parts of a canonical tensor are spelled by one row.
+  Status CheckSpelling(const Found& first, const Found& next) const {
+    if (first.target != next.target || first.row == next.row) return {};
+    return Corrupt(fmt::format("{}: expected one spelling, found also {}", next.item->name,
+                               names_.StoredName(first.row, first.target.second, 0)));
   }
 
   // The first row that this model's canonical row would be written as: what a missing tensor is called.
@@ -143,29 +167,32 @@ class Canonicalizer {
     const auto in_layer = patterns_[index].has_layer() ? std::optional(layer) : std::nullopt;
     ANEMONE_ASSIGN(const bool has, symbols_.Holds(row.when, in_layer));
     if (!has) return {};
-    const std::string name = patterns_[index].Fill(layer, 0);
-    const auto it = found_.find(name);
-    if (it == found_.end() && row.made) return Make(row, name);
+    std::string name = patterns_[index].Fill(layer, 0);
+    const std::span<Found> found = FoundOf({index, in_layer.value_or(0)});
+    if (found.empty() && row.made) return Make(row, name);
     std::optional<size_t> spelling;
-    if (it != found_.end()) {
-      spelling = it->second.row;
+    if (!found.empty()) {
+      spelling = found.front().row;
     } else {
       ANEMONE_ASSIGN(spelling, RowOf(row, in_layer));
     }
     if (!spelling)
       return Internal(fmt::format("expected {} to spell {}, found no row", names_.dialect().title, row.name));
-    bool complete = it != found_.end();
-    for (size_t part = 0; part < names_.num_parts(*spelling); ++part) {
-      if (it != found_.end() && it->second.parts[part] != nullptr) continue;
+    std::vector<const StateDict::Item*> parts(names_.num_parts(*spelling));
+    for (Found& part : found) {
+      part.is_taken = part.part < parts.size();
+      if (part.is_taken) parts[part.part] = part.item;
+    }
+    bool complete = true;
+    for (size_t part = 0; part < parts.size(); ++part) {
+      if (parts[part] != nullptr) continue;
       missing_.push_back(prefix_ + names_.StoredName(*spelling, layer, part));
       complete = false;
     }
-    if (complete) ANEMONE_TRY(Join(row, *spelling, name, it->second.parts));
-    if (it != found_.end()) found_.erase(it);
-    return {};
+    return complete ? Join(row, *spelling, std::move(name), parts) : Status();
   }
 
-  Status Join(const CanonicalRow& row, size_t spelling, const std::string& name,
+  Status Join(const CanonicalRow& row, size_t spelling, std::string name,
               const std::vector<const StateDict::Item*>& found) {
     const StoredRow& stored = names_.row(spelling);
     const Transform& transform = *stored.transform;
@@ -186,7 +213,7 @@ class Canonicalizer {
     }
     auto tensor = transform.forward(parts, shape, context);
     if (!tensor.ok()) return tensor.status().In(found.front()->name);
-    return result_.Add(name, *std::move(tensor));
+    return result_.Add(std::move(name), *std::move(tensor));
   }
 
   // In the dtype of the model's other tensors.
@@ -221,7 +248,8 @@ class Canonicalizer {
   const std::vector<CanonicalRow>& canonical_;
   const std::vector<Pattern> patterns_;
   const ModelSymbols& symbols_;
-  std::unordered_map<std::string, Found> found_;
+  const std::vector<size_t> canonical_rows_;
+  std::vector<Found> found_;  // by target, once all are gathered
   std::vector<Copy> copies_;
   std::vector<std::string> missing_, unexpected_;
   Tally dropped_{"left out"}, made_{"made"};
@@ -232,7 +260,7 @@ class DialectWriter {
  public:
   DialectWriter(const StateDict& canonical, const NameMatcher& names, const std::vector<CanonicalRow>& table,
                 const ModelSymbols& symbols)
-      : canonical_(canonical), names_(names), table_(table), symbols_(symbols) {
+      : canonical_(canonical), names_(names), table_(table), symbols_(symbols), is_written_(canonical.size()) {
     for (const CanonicalRow& row : table) by_name_.emplace(row.name, &row);
   }
 
@@ -248,7 +276,7 @@ class DialectWriter {
     std::vector<std::string> unexpected;
     Tally left{"left out"};
     for (const StateDict::Item& item : canonical_.items()) {
-      if (written_.contains(item.name)) continue;
+      if (is_written_[PlaceOf(item)]) continue;
       const CanonicalRow* made = MadeRow(item.name);
       ANEMONE_ASSIGN(const bool says_nothing, made == nullptr ? Result<bool>(false)
                                               : made->is_idle ? Result<bool>(true)
@@ -291,7 +319,7 @@ class DialectWriter {
       missing_.push_back(source);
       return {};
     }
-    written_.insert(source);
+    is_written_[PlaceOf(*item)] = true;
     const TransformContext context{symbols_, row};
     const auto shapes = row.transform->stored_shapes(item->tensor()->shape(), names_.num_parts(index), context);
     if (!shapes.ok()) return shapes.status().In(source);
@@ -303,6 +331,7 @@ class DialectWriter {
     return {};
   }
 
+  size_t PlaceOf(const StateDict::Item& item) const { return static_cast<size_t>(&item - canonical_.items().data()); }
   const CanonicalRow* MadeRow(const std::string& name) const {
     for (const CanonicalRow& row : table_) {
       if (row.made && Pattern(row.name).Match(name)) return &row;
@@ -319,7 +348,7 @@ class DialectWriter {
   const std::vector<CanonicalRow>& table_;
   const ModelSymbols& symbols_;
   std::unordered_map<std::string_view, const CanonicalRow*> by_name_;
-  std::unordered_set<std::string> written_;
+  std::vector<bool> is_written_;  // by place
   std::vector<std::string> missing_;
   StateDict result_;
 };
