@@ -5,10 +5,10 @@
 
 namespace anemone {
 
-// A hash table of the items' places: a name is kept once, and a place takes at most sixteen bytes.
+// A hash table of the items' places: a name is kept once, and its place takes at most sixteen bytes.
 struct StateDict::Table {
   std::vector<Item> items;
-  std::vector<uint64_t> slots;  // the place of an item + 1; 0: free. A power of two of them, at most half in use
+  std::vector<uint32_t> slots;  // the place of an item + 1; 0: free. A power of two of them, at most half in use
 
   size_t SlotOf(std::string_view name) const {
     size_t slot = std::hash<std::string_view>()(name) & (slots.size() - 1);
@@ -17,7 +17,7 @@ struct StateDict::Table {
   }
   void Grow() {
     slots.assign(std::max<size_t>(16, 2 * slots.size()), 0);
-    for (size_t i = 0; i < items.size(); ++i) slots[SlotOf(items[i].name)] = i + 1;
+    for (size_t i = 0; i < items.size(); ++i) slots[SlotOf(items[i].name)] = static_cast<uint32_t>(i + 1);
   }
 };
 
@@ -32,17 +32,19 @@ Status StateDict::Add(std::string name, Entry entry) {
   } else if (table_.use_count() > 1) {
     table_ = std::make_shared<Table>(*table_);
   }
+  if (table_->items.size() == UINT32_MAX) return LimitExceeded("expected at most 2^32 - 1 names, found more");
   if (2 * (table_->items.size() + 1) > table_->slots.size()) table_->Grow();
-  uint64_t& slot = table_->slots[table_->SlotOf(name)];
+  uint32_t& slot = table_->slots[table_->SlotOf(name)];
   if (slot != 0) return Corrupt("expected distinct names, found it twice").In(name);
+  name.shrink_to_fit();  // one that was put together has room for more
   table_->items.push_back({std::move(name), std::move(entry)});
-  slot = table_->items.size();
+  slot = static_cast<uint32_t>(table_->items.size());
   return {};
 }
 
 const StateDict::Item* StateDict::Find(std::string_view name) const {
   if (table_ == nullptr) return nullptr;
-  const uint64_t place = table_->slots[table_->SlotOf(name)];
+  const uint32_t place = table_->slots[table_->SlotOf(name)];
   return place == 0 ? nullptr : &table_->items[place - 1];
 }
 
