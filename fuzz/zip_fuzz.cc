@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const Result<std::string> content = member.content.ReadAll(kMost);
     if (!content.ok() && !member.deflated && member.size <= kMost) std::abort();
     if (!content.ok() || !internal::IsUtf8(member.name, false)) continue;
-    if (!layout.Add(member.name, *content).ok()) std::abort();
+    if (!layout.Add(std::string(member.name), *content).ok()) std::abort();
     ++kept;
   }
   if (!layout.Finish().ok()) std::abort();

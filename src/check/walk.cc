@@ -122,8 +122,8 @@ class Walker {
     for (const Status& problem : refused) ANEMONE_TRY(on_broken_(problem.In(leaf.path)));
     for (const ZipMember& member : zip->members()) {
       const auto stored_in = member.deflated ? std::nullopt : std::optional(leaf.content);
-      ANEMONE_TRY(
-          Member({leaf.path + "/" + member.name, member.content, member.crc32, stored_in}, member.deflated, depth + 1));
+      ANEMONE_TRY(Member({fmt::format("{}/{}", leaf.path, member.name), member.content, member.crc32, stored_in},
+                         member.deflated, depth + 1));
     }
     return {};
   }

@@ -304,11 +304,12 @@ Status CheckLocal(const ByteRange& archive, uint64_t directory_at, Entry& entry)
   return {};
 }
 
-ZipMember MemberOf(const ByteRange& archive, const Entry& entry) {
+ZipMember MemberOf(const ByteRange& archive, const Entry& entry, std::string& names) {
   const ByteRange payload{archive.source, archive.offset + entry.payload_at, entry.stored_size};
   const bool deflated = entry.method == kDeflated;
   const bool has_crc = entry.crc32 != 0 || entry.size == 0 || deflated;
-  return {std::string(entry.name),
+  names += entry.name;
+  return {std::string_view(names).substr(names.size() - entry.name.size()),
           has_crc ? std::optional(entry.crc32) : std::nullopt,
           deflated,
           entry.size,
@@ -394,6 +395,11 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
   }
 
   ZipArchive zip;
+  const auto kept = std::make_shared<std::string>();
+  size_t names_size = 0;
+  for (const Entry& entry : entries) names_size += entry.name.size();
+  kept->reserve(names_size);  // so that no name moves
+  zip.names_ = kept;
   zip.members_.reserve(entries.size());
   zip.by_name_.reserve(entries.size());
   AnyCaseNames names;
@@ -411,8 +417,8 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     if (!names.insert(name).second) {  // torch would take two such for one
       return Corrupt("expected every name once, found it again [ZIP-7]");
     }
-    zip.by_name_.push_back(zip.members_.size());
-    zip.members_.push_back(MemberOf(archive, entry));
+    zip.by_name_.push_back(static_cast<uint32_t>(zip.members_.size()));
+    zip.members_.push_back(MemberOf(archive, entry, *kept));
     return {};
   };
   for (Entry& entry : entries) {
@@ -420,15 +426,15 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     if (status.ok()) continue;
     Status named = status.In(At(entry.local_at)).In("member " + Quoted(entry.name));
     if (!refuse(named)) return named;
-    if (entry.payload_at != 0) zip.members_.push_back(MemberOf(archive, entry));
+    if (entry.payload_at != 0) zip.members_.push_back(MemberOf(archive, entry, *kept));
   }
-  std::ranges::sort(zip.by_name_, {}, [&](size_t i) -> const std::string& { return zip.members_[i].name; });
+  std::ranges::sort(zip.by_name_, {}, [&](size_t i) { return zip.members_[i].name; });
   if (refused == nullptr) ANEMONE_TRY(CheckSideBySide(std::move(entries)));
   return zip;
 }
 
 const ZipMember* ZipArchive::Find(std::string_view name) const {
-  const auto name_of = [&](size_t i) { return std::string_view(members_[i].name); };
+  const auto name_of = [&](size_t i) { return members_[i].name; };
   const auto found = std::ranges::lower_bound(by_name_, name, {}, name_of);
   return found == by_name_.end() || name_of(*found) != name ? nullptr : &members_[*found];
 }

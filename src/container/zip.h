@@ -4,6 +4,7 @@
 #define ANEMONE_CONTAINER_ZIP_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,7 +17,7 @@
 namespace anemone {
 
 struct ZipMember {
-  std::string name;
+  std::string_view name;  // the archive keeps it
   // None where none was computed: torch writes 0 everywhere under torch.utils.serialization.config.save.compute_crc32 =
   // False [pytorch caffe2/serialize/inline_container.cc].
   std::optional<uint32_t> crc32;
@@ -50,8 +51,9 @@ class ZipArchive {
   const ZipMember* Find(std::string_view name) const;
 
  private:
-  std::vector<ZipMember> members_;  // directory order
-  std::vector<size_t> by_name_;     // places in members_
+  std::shared_ptr<const std::string> names_;  // of all members, one after the other
+  std::vector<ZipMember> members_;            // directory order
+  std::vector<uint32_t> by_name_;             // places in members_
 };
 
 struct ZipOptions {

@@ -61,7 +61,7 @@ class DeflatedSource final : public ByteSource {
   DeflatedSource(const ZipMember& member, std::string_view within)
       : content_(member.content.source),
         crc_{member.content.offset, member.size, *member.crc32},
-        name_(within.empty() ? member.name : fmt::format("{}: {}", within, member.name)) {}
+        name_(within.empty() ? std::string(member.name) : fmt::format("{}: {}", within, member.name)) {}
   uint64_t size_bytes() const override { return content_->size_bytes(); }
   const std::string& name() const override { return content_->name(); }
   Status CheckUnchanged() const override { return content_->CheckUnchanged(); }
@@ -126,13 +126,13 @@ Status CheckVersion(const ZipMember& version) {
 Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) {
   ANEMONE_ASSIGN(const ZipArchive zip, ZipArchive::Open(range));
   if (zip.members().empty()) return Corrupt("[TZ-1] an empty zip");
-  const std::string& first = zip.members().front().name;
+  const std::string_view first = zip.members().front().name;
   const size_t slash = first.find('/');
   if (slash == std::string::npos) {
     return Corrupt(fmt::format("[TZ-1] expected records under one root folder, found \"{}\"", first),
                    "a zip, but not one that torch.save wrote");
   }
-  const std::string root = first.substr(0, slash + 1);
+  const std::string root(first.substr(0, slash + 1));
   const ZipMember* data = zip.Find(root + "data.pkl");
   if (data == nullptr) {
     return Corrupt(fmt::format("[TZ-2] expected a record {}data.pkl", root),

@@ -24,7 +24,7 @@ using testing::ZipFile;
 
 std::vector<std::string> Names(const ZipArchive& zip) {
   std::vector<std::string> names;
-  for (const ZipMember& member : zip.members()) names.push_back(member.name);
+  for (const ZipMember& member : zip.members()) names.emplace_back(member.name);
   return names;
 }
 
