@@ -50,31 +50,26 @@ void ForEachStateDict(const Checkpoint& checkpoint, Visit visit) {
   }
 }
 
-ConfigNode TensorsNode(const Checkpoint& checkpoint) {
-  ConfigNode list = ConfigNode::List();
-  ForEachStateDict(checkpoint, [&](const StateDict& state, const std::string& rank) {
-    for (const StateDict::Item& item : state.items()) {
-      ConfigNode node = ConfigNode::Map();
-      node["name"] = ConfigNode::String(item.name);
-      if (const Tensor* tensor = item.tensor()) {
-        node["dtype"] = TextNode(Name(tensor->dtype()));
-        node["shape"] = SizesNode(tensor->shape());
-        const std::optional<ByteRange> range = tensor->AsByteRange();
-        node["file"] = range ? ConfigNode::String(range->source->name()) : ConfigNode::Null();
-        node["offset"] = range ? SizeNode(range->offset) : ConfigNode::Null();
-        node["bytes"] = SizeNode(tensor->size_bytes());
-      } else {
-        node["dtype"] = ConfigNode::String("opaque");
-        node["shape"] = ConfigNode::Null();
-        node["file"] = ConfigNode::Null();
-        node["offset"] = ConfigNode::Null();
-        node["bytes"] = SizeNode(0);
-      }
-      if (!rank.empty()) node["rank"] = ConfigNode::String(rank);
-      list.list.push_back(std::move(node));
-    }
-  });
-  return list;
+ConfigNode TensorNode(const StateDict::Item& item, const std::string& rank) {
+  ConfigNode node = ConfigNode::Map();
+  const Tensor* tensor = item.tensor();
+  const std::optional<ByteRange> range = tensor != nullptr ? tensor->AsByteRange() : std::nullopt;
+  node["name"] = ConfigNode::String(item.name);
+  node["dtype"] = tensor != nullptr ? TextNode(Name(tensor->dtype())) : ConfigNode::String("opaque");
+  node["shape"] = tensor != nullptr ? SizesNode(tensor->shape()) : ConfigNode::Null();
+  node["file"] = range ? ConfigNode::String(range->source->name()) : ConfigNode::Null();
+  node["offset"] = range ? SizeNode(range->offset) : ConfigNode::Null();
+  node["bytes"] = SizeNode(tensor != nullptr ? tensor->size_bytes() : 0);
+  if (!rank.empty()) node["rank"] = ConfigNode::String(rank);
+  return node;
+}
+
+JsonList TensorList(std::shared_ptr<const Checkpoint> checkpoint) {
+  return {"tensors", [checkpoint = std::move(checkpoint)](const JsonList::Visit& visit) {
+            ForEachStateDict(*checkpoint, [&](const StateDict& state, const std::string& rank) {
+              for (const StateDict::Item& item : state.items()) visit(TensorNode(item, rank));
+            });
+          }};
 }
 
 // Only what NeMo wrote is one of its classes.
@@ -122,7 +117,7 @@ ConfigNode SizesNode(const std::vector<TowerSizes>& towers) {
   return node;
 }
 
-Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summary, bool with_tensors) {
+Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summary) {
   ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
   ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, summary, whole));
   ConfigNode node = ConfigNode::Map();
@@ -154,7 +149,6 @@ Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summa
   node["problem"] = text(whole.misfit.ok() ? "" : whole.misfit.message());
   ConfigNode& next = node["next"] = ConfigNode::List();
   for (const Step& step : steps) next.list.push_back(ConfigNode::String(step.command));
-  if (with_tensors) node["tensors"] = TensorsNode(checkpoint);
   return node;
 }
 
@@ -287,7 +281,9 @@ Status PrintConfig(const Checkpoint& checkpoint, const std::string& path, const 
 }
 
 Result<Answer> Run(const std::string& path, const Options& options) {
-  ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(path, MakeProgress(), {options.key}));
+  ANEMONE_ASSIGN(Checkpoint opened, OpenSource(path, MakeProgress(), {options.key}));
+  const auto shared = std::make_shared<const Checkpoint>(std::move(opened));
+  const Checkpoint& checkpoint = *shared;
   const bool wants_config = options.config_option->count() > 0;
   // One value is for scripts: it comes alone.
   for (const std::string& note : checkpoint.notes) Note(note, wants_config ? 1 : 0);
@@ -302,8 +298,10 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   }
   const Summary summary = Summarize(checkpoint);
   if (options.json) {
-    ANEMONE_ASSIGN(ConfigNode json, ToJsonNode(checkpoint, summary, options.tensors));
-    return Answer{.json = std::move(json)};
+    Answer answer;
+    ANEMONE_ASSIGN(answer.json, ToJsonNode(checkpoint, summary));
+    if (options.tensors) answer.last = TensorList(shared);
+    return answer;
   }
   if (options.tree) {
     Print(ModuleTree(checkpoint));

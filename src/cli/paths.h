@@ -3,6 +3,7 @@
 #define ANEMONE_CLI_PATHS_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,9 +12,17 @@
 
 namespace anemone::cli {
 
+// A list in JSON whose items are made when they are printed: a checkpoint may have a million tensors.
+struct JsonList {
+  using Visit = std::function<void(ConfigNode item)>;
+  std::string key;
+  std::function<void(const Visit& visit)> for_each;
+};
+
 struct Answer {
   int status = 0;
-  ConfigNode json = {};  // with --json; text is printed by who answers
+  ConfigNode json = {};               // with --json, a map; text is printed by who answers
+  std::optional<JsonList> last = {};  // what the map ends with
 };
 
 // Asks for each path. An error is reported, and the next path asked, until the run is interrupted. With `json` prints

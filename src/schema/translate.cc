@@ -62,7 +62,11 @@ class Canonicalizer {
  public:
   Canonicalizer(const NameMatcher& names, const std::string& prefix, const std::vector<CanonicalRow>& canonical,
                 const ModelSymbols& symbols)
-      : names_(names), prefix_(prefix), canonical_(canonical), patterns_(PatternsOf(canonical)), symbols_(symbols),
+      : names_(names),
+        prefix_(prefix),
+        canonical_(canonical),
+        patterns_(PatternsOf(canonical)),
+        symbols_(symbols),
         canonical_rows_(CanonicalRowsOf(names.dialect(), canonical)) {}
 
   Result<StateDict> Run(const StateDict& stored, bool strict, std::vector<std::string>* notes) {
