@@ -21,20 +21,22 @@ Status Truncated(uint64_t expected, uint64_t actual, const std::string& name) {
       .In(name);
 }
 
-// What tells whether a file is still the one that it was.
+// What tells whether a file is still the one that it was. A folder may have a million files.
 class FileState {
  public:
-  FileState(const struct stat& opened, const std::string& name) : opened_(opened), path_(name) {
+  FileState(const struct stat& opened, const std::string& name)
+      : size_(opened.st_size), modified_(opened.st_mtim), inode_(opened.st_ino), device_(opened.st_dev) {
     std::error_code error;
-    if (!name.starts_with('/')) path_ = std::filesystem::current_path(error) / name;  // others may go elsewhere
+    // Others may go elsewhere.
+    if (!name.starts_with('/')) path_ = (std::filesystem::current_path(error) / name).string();
   }
   // `fd`: the file itself, as long as it is open; -1: whatever has the name.
   Status Check(int fd, const std::string& name) const {
     struct stat now;
     bool same = fd < 0 || (sys.fstat(fd, &now) == 0 && HasSameContent(now));
     // Another file may have been put in its place. One that was removed or moved away has not changed.
-    if (sys.stat(path_.c_str(), &now) == 0) {
-      same = same && HasSameContent(now) && now.st_ino == opened_.st_ino && now.st_dev == opened_.st_dev;
+    if (sys.stat(path_.empty() ? name.c_str() : path_.c_str(), &now) == 0) {
+      same = same && HasSameContent(now) && now.st_ino == inode_ && now.st_dev == device_;
     } else {
       same = same && errno == ENOENT && fd >= 0;
     }
@@ -45,12 +47,14 @@ class FileState {
 
  private:
   bool HasSameContent(const struct stat& now) const {
-    return now.st_size == opened_.st_size && now.st_mtim.tv_sec == opened_.st_mtim.tv_sec &&
-           now.st_mtim.tv_nsec == opened_.st_mtim.tv_nsec;
+    return now.st_size == size_ && now.st_mtim.tv_sec == modified_.tv_sec && now.st_mtim.tv_nsec == modified_.tv_nsec;
   }
 
-  struct stat opened_;
-  std::filesystem::path path_;
+  off_t size_;
+  timespec modified_;
+  ino_t inode_;
+  dev_t device_;
+  std::string path_;  // from the root; empty: as its name
 };
 
 class FileSource final : public ByteSource {
