@@ -29,8 +29,8 @@ bool IsZarr(const Probe& probe) {
 }
 
 Result<Checkpoint> Open(const Probe& probe) {
-  ANEMONE_ASSIGN(const std::vector<Artifact> members, ListFiles(probe.place()));
-  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenDistributed(members, probe.path));
+  ANEMONE_ASSIGN(std::vector<Artifact> members, ListFiles(probe.place()));
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenDistributed(std::move(members), probe.path));
   for (size_t i = 0; i < checkpoint.artifacts.size(); ++i) {
     if (checkpoint.artifacts[i].name != kHparams) continue;
     auto text = checkpoint.artifacts[i].content.ReadAll(kMaxConfigBytes);

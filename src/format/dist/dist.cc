@@ -416,7 +416,7 @@ void LeaveOutTraining(Checkpoint& checkpoint) {
 
 Result<std::vector<Artifact>> ListFiles(const Location& directory) {
   std::vector<std::string> links;
-  ANEMONE_ASSIGN(const std::vector<std::string> found, directory.FilesBelow(kMaxFiles, &links));
+  ANEMONE_ASSIGN(std::vector<std::string> found, directory.FilesBelow(kMaxFiles, &links));
   if (!links.empty()) {
     return Unsupported("expected files and folders, found a link to a folder", "replace it by the folder it leads to")
         .In((directory / links.front()).string());
@@ -424,7 +424,7 @@ Result<std::vector<Artifact>> ListFiles(const Location& directory) {
   std::vector<Artifact> files(found.size());
   ANEMONE_TRY(ForEach(found.size(), directory.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
     ANEMONE_ASSIGN(ByteSourcePtr source, (directory / found[i]).Open(found.size() <= kMaxOpenFiles));
-    files[i] = {found[i], Whole(std::move(source))};
+    files[i] = {std::move(found[i]), Whole(std::move(source))};
     return {};
   }));
   return files;
@@ -446,8 +446,7 @@ bool LooksDistributed(const std::vector<Artifact>& members) {
   return has(".metadata") || (has("metadata.json") && has("common.pt"));
 }
 
-Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::string_view what) {
-  std::vector<Artifact> members = unsorted;
+Result<Checkpoint> OpenDistributed(std::vector<Artifact> members, std::string_view what) {
   std::ranges::sort(members, {}, &Artifact::name);
   const auto in = [&](const Status& status) { return what.empty() ? status : status.In(what); };
 
@@ -455,7 +454,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
   if (!backend.ok()) return in(backend.status());
   const std::string& name = backend->name;
   const bool megatron = !name.empty();
-  std::vector<std::string> used = {std::string(kMetadata)};
+  std::vector<std::string_view> used = {kMetadata};
   Result<DistMetadata> stored = DistMetadata();
   if (!megatron || name == "torch_dist") {
     stored = ReadTorchDist(members, used);
@@ -471,7 +470,7 @@ Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& unsorted, std::s
     auto file = ReadTorchFile(member->content, member->name);
     if (!file.ok()) return in(file.status().In(member->name));
     common = std::move(file->root);
-    used.push_back(member->name);
+    used.emplace_back(member->name);
   }
   // Read as torch's own, layers would stay stacked and extra states would be missing.
   if (!megatron && common.node != nullptr) {

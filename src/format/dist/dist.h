@@ -39,7 +39,7 @@ bool LooksDistributed(const std::vector<Artifact>& members);
 // members that are no part of the format become artifacts; `origin.distributed` is set.
 // Errors: Corrupt (the rules), Unsupported (another backend, transforms, compressed zarr), NotFound (no .metadata: the
 // save did not finish).
-Result<Checkpoint> OpenDistributed(const std::vector<Artifact>& members, std::string_view what);
+Result<Checkpoint> OpenDistributed(std::vector<Artifact> members, std::string_view what);
 
 // Names of the empty states that Transformer Engine's layers ask for, that NeMo 1 takes out before it saves [NeMo
 // v2.0.0 megatron_gpt_model.py, sharded_state_dict], and that the weights lack: attention's, and norms' of their own.

@@ -18,9 +18,10 @@ namespace anemone {
 // A member by name; null when absent.
 const Artifact* FindMember(const std::vector<Artifact>& members, std::string_view name);
 
-// The items, read, in stored order. `used` receives the names of the members they came from.
-Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used);
-Result<DistMetadata> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used);
+// The items, read, in stored order. `used` receives the names of the members they came from, which members keep.
+// ReadZarr closes those that it has read whole.
+Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string_view>& used);
+Result<DistMetadata> ReadZarr(std::vector<Artifact>& members, std::vector<std::string_view>& used);
 
 // The whole tensor, in the shape it had before it was flattened. Errors: Corrupt (overlaps, holes).
 Result<Tensor> AssembleWhole(const DistTensor& tensor);

@@ -135,13 +135,13 @@ Status ReadItems(const Artifact& member, const std::vector<Item>& items) {
 
 }  // namespace
 
-Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::vector<std::string_view>& used) {
   const Artifact* index = FindMember(members, ".metadata");
   if (index == nullptr) {
     return NotFound("[TD-1] expected .metadata, found none",
                     "the save did not finish, or hidden files were left out of a copy");
   }
-  used.push_back(index->name);
+  used.emplace_back(index->name);
   ANEMONE_ASSIGN(std::string pickle, index->content.ReadAll(kMaxMetadataBytes));
   auto parsed = ParseDistMetadata(std::move(pickle));
   if (!parsed.ok()) return parsed.status().In(".metadata");
@@ -163,7 +163,7 @@ Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::ve
       return NotFound(fmt::format("[TD-5] expected the file {}, found none", metadata.files[f]),
                       "a shard of the checkpoint is missing");
     }
-    used.push_back(member->name);
+    used.emplace_back(member->name);
     std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location().offset; });
     ANEMONE_TRY(ReadItems(*member, by_file[f]));
     by_file[f] = {};

@@ -86,7 +86,7 @@ Result<Header> ReadHeader(const Artifact& member) {
 }
 
 Result<DistTensor> ReadArray(const std::vector<Artifact>& members, const Artifact& member, DistMetadata& metadata,
-                             std::vector<std::string>& used) {
+                             std::vector<std::string_view>& used) {
   ANEMONE_ASSIGN(const Header header, ReadHeader(member));
   const std::string folder = member.name.substr(0, member.name.size() - std::string_view(".zarray").size());
   DistTensor tensor{header.dtype, metadata.Keep(header.shape), {}, nullptr};
@@ -103,7 +103,7 @@ Result<DistTensor> ReadArray(const std::vector<Artifact>& members, const Artifac
       return Corrupt(fmt::format("[ZA-4] expected the chunk {}, found none", name),
                      "a shard of the checkpoint is missing");
     }
-    used.push_back(chunk->name);
+    used.emplace_back(chunk->name);
     const uint64_t size = *NumElements(header.chunks) * SizeBytes(header.dtype);
     if (chunk->content.size != size) {
       return Corrupt(
@@ -158,21 +158,22 @@ Status CheckChunksHaveArrays(const std::vector<Artifact>& members) {
 
 }  // namespace
 
-Result<DistMetadata> ReadZarr(const std::vector<Artifact>& members, std::vector<std::string>& used) {
+Result<DistMetadata> ReadZarr(std::vector<Artifact>& members, std::vector<std::string_view>& used) {
   ANEMONE_TRY(CheckChunksHaveArrays(members));
   constexpr std::string_view kObject = ".pt";
   DistMetadata metadata;
-  for (const Artifact& member : members) {
+  for (Artifact& member : members) {
     if (member.name.ends_with(kArray)) {
       std::string key = member.name.substr(0, member.name.size() - kArray.size());
-      used.push_back(member.name);
+      used.emplace_back(member.name);
       auto tensor = ReadArray(members, member, metadata, used);
       if (!tensor.ok()) return tensor.status().In(key);
+      member.content = {};  // of many files
       metadata.items.push_back({std::move(key), {}, *std::move(tensor)});
     } else if (member.name.ends_with(kObject)) {
       std::string key = member.name.substr(0, member.name.size() - kObject.size());
       if (!SplitObjectKey(key)) continue;
-      used.push_back(member.name);
+      used.emplace_back(member.name);
       auto file = ReadTorchFile(member.content);
       if (!file.ok()) return file.status().In(member.name);
       metadata.items.push_back({std::move(key), {}, DistObject{{}, std::move(file->root)}});

@@ -119,12 +119,12 @@ Status ReadWeights(const Members& members, std::set<std::string>& used, Checkpoi
     }
     return {};
   }
-  const Members below = MembersBelow(members, kDistFolder);
+  Members below = MembersBelow(members, kDistFolder);
   if (!LooksDistributed(below)) {
     return Corrupt("[NEMO-5] expected model_weights.ckpt, rank folders or model_weights/, found no weights",
                    "the archive was cut, or holds another kind of model");
   }
-  ANEMONE_ASSIGN(Checkpoint distributed, OpenDistributed(below, kDistFolder));
+  ANEMONE_ASSIGN(Checkpoint distributed, OpenDistributed(std::move(below), kDistFolder));
   checkpoint.layout = distributed.layout;
   checkpoint.shards = std::move(distributed.shards);
   checkpoint.origin = std::move(distributed.origin);
