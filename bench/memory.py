@@ -146,6 +146,7 @@ def make_ranks(path, count, anemone):
 
 
 INSPECT = ("inspect", ["inspect", "IN"])
+LIST = ("inspect --json --tensors", ["inspect", "--json", "--tensors", "IN"])
 
 
 def convert(to, *more):
@@ -156,13 +157,13 @@ THOUSANDS = (50_000, 150_000)
 # kind, what is counted, how many, how it is made, commands
 KINDS = [
     ("safetensors", "tensor", THOUSANDS, make_safetensors,
-     [INSPECT, convert("safetensors"), convert("pt"), convert("lightning"), convert("torch_dist"), ("inspect --json --tensors", ["inspect", "--json", "--tensors", "IN"])]),
-    ("pt", "tensor", THOUSANDS, make_pt, [INSPECT, convert("safetensors"), convert("pt")]),
-    ("torch_dist", "tensor", THOUSANDS, make_torch_dist, [INSPECT, convert("safetensors"), convert("torch_dist")]),
-    ("zarr", "tensor", THOUSANDS, make_zarr, [INSPECT, convert("safetensors"), convert("torch_dist")]),
-    ("hf", "tensor", THOUSANDS, make_llama, [INSPECT, convert("hf"), convert("megatron"), convert("nemo2"), convert("nemo")]),
-    ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf")]),
-    ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf")]),
+     [INSPECT, convert("safetensors"), convert("pt"), convert("lightning"), convert("torch_dist"), LIST]),
+    ("pt", "tensor", THOUSANDS, make_pt, [INSPECT, convert("safetensors"), convert("pt"), LIST]),
+    ("torch_dist", "tensor", THOUSANDS, make_torch_dist, [INSPECT, convert("safetensors"), convert("torch_dist"), LIST]),
+    ("zarr", "tensor", THOUSANDS, make_zarr, [INSPECT, convert("safetensors"), convert("torch_dist"), LIST]),
+    ("hf", "tensor", THOUSANDS, make_llama, [INSPECT, convert("hf"), convert("megatron"), convert("nemo2"), convert("nemo"), LIST]),
+    ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf"), LIST]),
+    ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf"), LIST]),
     ("files", "file", (2_000, 10_000), make_index, [INSPECT, convert("safetensors")]),
     ("chunks", "chunk", (20_000, 100_000), make_chunks, [INSPECT, convert("safetensors"), ("verify", ["verify", "IN"])]),
     ("ranks", "rank", (500, 2_000), make_ranks, [INSPECT, convert("hf"), ("verify", ["verify", "IN"])]),
