@@ -14,7 +14,7 @@ Serves FOLDER under /BEHAVIOUR/…, where each behaviour is one of:
   more          more bytes than were asked for, without a length
   less          half of the range that was asked for, rightly said
   cut           the connection breaks after half of each range of 32 KiB or more
-  busy          every second answer is a 429 or a 503, with Retry-After
+  busy          the first answer for each range is a 429 or a 503, with Retry-After
   changing      another ETag from the third answer on
   rewritten     the same, and the server minds If-Range: 200 with all of it
   moved         a redirect to another host name, where credentials are refused
@@ -155,7 +155,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(500)
         if behaviour == "forbidden":
             return self.answer(403)
-        if behaviour == "busy" and count(self.path) % 2:
+        if behaviour == "busy" and count((self.path, self.headers.get("Range"))) == 1:
             return self.answer(503 if count("busy") % 2 else 429, [("Retry-After", "0")])
         if behaviour == "expiring" and count(self.path) > 2:
             return self.answer(403, body=b"<Error><Code>AccessDenied</Code></Error>")
