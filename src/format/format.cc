@@ -91,6 +91,13 @@ Result<Checkpoint> WithFormat(Result<Checkpoint> opened) {
 
 }  // namespace
 
+Status TakesNoKey(std::string_view key) {
+  return InvalidArgument(
+      fmt::format("expected a torch file of several dictionaries to take \"{}\" from, found another "
+                  "format",
+                  key));
+}
+
 Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& options) {
   const std::string& path = place.string();
   auto probe = ProbePath(place);
@@ -112,6 +119,7 @@ Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& opti
     chosen = format;
   }
   if (chosen == nullptr) return internal::NotACheckpoint(*probe).In(path);
+  if (!options.key.empty() && !chosen->traits.has_key) return TakesNoKey(options.key).In(path);
   Result<Checkpoint> opened = WithFormat(chosen->open(*probe));
   if (opened.ok() && probe->is_directory && place.files() == nullptr) {
     ANEMONE_TRY(CheckInside(*opened, path));

@@ -70,6 +70,7 @@ struct FormatTraits {
   std::string_view successor = {};                 // the format that is written in its place
   bool is_pickle = false;                          // a torch file by itself: whoever loads it runs what it says
   bool takes_every_file = false;                   // whatever is in its folder becomes an artifact
+  bool has_key = false;                            // its weights are a dictionary of a torch file, which may hold more
   bool holds_adapter = false;                      // of low rank, alone, in PEFT's words
   bool reads_fixed_names = false;                  // files in its folder are read by names that no file says
   std::array<std::string_view, 3> own_files = {};  // in its folder, beside weights and artifacts
@@ -102,8 +103,12 @@ const Format* FindFormat(std::string_view name);
 // Of the format that a checkpoint was opened as; those of none for one that was made in memory.
 const FormatTraits& TraitsOf(const Checkpoint& checkpoint);
 
+// The error for a key where the weights are not one dictionary of several.
+Status TakesNoKey(std::string_view key);
+
 // Finds the one format that matches and opens the path with it. Errors: NotFound; Corrupt or Unsupported naming what
-// was found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted.
+// was found (an HTML page, a git-lfs pointer, an empty file …) and what would be accepted; InvalidArgument for a key
+// that means nothing there.
 Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& options = {});
 
 }  // namespace anemone

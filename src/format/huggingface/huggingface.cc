@@ -91,7 +91,7 @@ Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std:
   }
   const Location path = folder / weights;
   if (weights.ends_with(".json")) {
-    ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(path, checkpoint));
+    ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(path, checkpoint, probe.options.key));
   } else {
     ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadWeightsFile(path, checkpoint, probe.options.key));
   }
@@ -197,6 +197,7 @@ const Format kHuggingFace = {
                   const LayOutOptions& options) { return LayOutFolder(checkpoint, options, "config.json", "model"); },
     .traits = {.language = ConfigLanguage::kHuggingFace,
                .keeps_extra_state = false,
+               .has_key = true,
                .reads_fixed_names = true,
                .own_files = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}},
 };
@@ -218,6 +219,7 @@ const Format kOpenClip = {
         },
     .traits = {.language = ConfigLanguage::kOpenClip,
                .keeps_extra_state = false,
+               .has_key = true,
                .reads_fixed_names = true,
                .own_files = {"open_clip_config.json"}},
 };
@@ -239,6 +241,7 @@ const Format kPeft = {
           return LayOutFolder(checkpoint, whole, kAdapterConfig, "adapter_model");
         },
     .traits = {.keeps_extra_state = false,
+               .has_key = true,
                .holds_adapter = true,
                .reads_fixed_names = true,
                .own_files = {kAdapterConfig}},

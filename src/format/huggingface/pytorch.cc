@@ -28,7 +28,7 @@ Result<Checkpoint> Open(const Probe& probe) {
   checkpoint.flavour = "pytorch";
   checkpoint.path = probe.path;
   checkpoint.shards.resize(1);
-  ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.place(), checkpoint));
+  ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadIndexedWeights(probe.place(), checkpoint, probe.options.key));
   return checkpoint;
 }
 
@@ -52,7 +52,7 @@ const Format kPytorch = {
     .matches = Matches,
     .open = Open,
     .lay_out = LayOut,
-    .traits = {.is_pickle = true},
+    .traits = {.is_pickle = true, .has_key = true},
     .other_extensions = {".bin", ".pth"},
 };
 

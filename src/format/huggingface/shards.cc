@@ -47,6 +47,7 @@ Result<StateDict> ReadWeightsFile(const Location& place, Checkpoint& checkpoint,
     return std::move(file->shard.weights);
   }
   if (LooksLikeSafetensors(probe.head, probe.size_bytes)) {
+    if (!key.empty()) return TakesNoKey(key).In(path);
     ANEMONE_ASSIGN(ByteSourcePtr source, place.Open(stays_open));
     auto state = ReadSafetensors(Whole(std::move(source)), &checkpoint.metadata);
     return state.ok() ? state : state.status().In(path);
@@ -93,7 +94,7 @@ Result<Index> ReadIndex(const Location& place) {
 
 }  // namespace
 
-Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint) {
+Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint, std::string_view key) {
   const std::string& path = place.string();
   const Location folder = place.parent();
   ANEMONE_ASSIGN(const Index index, ReadIndex(place));
@@ -106,7 +107,7 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
   std::vector<std::pair<StateDict, Checkpoint>> parts(files.size());
   ANEMONE_TRY(ForEach(files.size(), folder.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
     ANEMONE_ASSIGN(parts[i].first,
-                   ReadWeightsFile(folder / *names[i], parts[i].second, "", files.size() <= kMaxOpenFiles));
+                   ReadWeightsFile(folder / *names[i], parts[i].second, key, files.size() <= kMaxOpenFiles));
     return {};
   }));
   StateDict all;
@@ -114,7 +115,7 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
   for (const auto& [file, count] : files) {
     const auto [part, said] = std::exchange(parts[next++], {});
     checkpoint.notes.insert(checkpoint.notes.end(), said.notes.begin(), said.notes.end());
-    for (const auto& [key, value] : said.metadata) checkpoint.metadata[key] = value;
+    for (const auto& [word, value] : said.metadata) checkpoint.metadata[word] = value;
     size_t found = 0;
     for (const StateDict::Item& item : part.items()) {
       const auto at = home.find(item.name);

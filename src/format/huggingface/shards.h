@@ -21,7 +21,7 @@ bool IndexNamesTorchFiles(std::string_view head);
 // names, and within a file as it holds them. Adds to checkpoint.notes and .metadata. Errors: Corrupt (no weight_map,
 // unsafe file names, a tensor the index names and its file lacks, a name in two files), NotFound (a file is missing:
 // all are named).
-Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint);
+Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoint, std::string_view key = {});
 
 // Reads one weights file, safetensors or torch, by its content. One of very many does not stay open. Errors name the
 // path.

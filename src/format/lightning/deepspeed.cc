@@ -78,6 +78,7 @@ const Format kDeepSpeed = {
     .matches = Matches,
     .open = Open,
     .lay_out = nullptr,
+    .traits = {.has_key = true},
 };
 
 }  // namespace anemone

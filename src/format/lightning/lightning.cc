@@ -263,6 +263,7 @@ const Format kLightning = {
                .has_rank_files = true,
                .training = ParameterKeys::kNumbers,
                .model_class = ModelClassIn::kScript,
+               .has_key = true,
                .own_files = {"hparams.yaml"}},
 };
 

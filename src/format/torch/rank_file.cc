@@ -230,18 +230,22 @@ Status ReadLightning(const Value& root, const RankFileOptions& options, RankFile
   file.lightning = true;
   file.shard.training = root;
   std::vector<std::string> left_out;
-  std::vector<std::string_view> keys = {"state_dict", "module"};  // DeepSpeed's strategy saves the latter
-  if (!options.key.empty()) keys = {options.key};
-  for (const std::string_view key : keys) {
-    ValueNode* state = Lookup(*root.node, key);
-    if (!HoldsNames(state)) continue;
-    auto weights = ToStateDict({root.graph, state}, &left_out);
-    if (!weights.ok()) return weights.status().In(key);
-    file.shard.weights = *std::move(weights);
-    break;
+  if (options.key.empty()) {
+    for (const std::string_view key : {"state_dict", "module"}) {  // DeepSpeed's strategy saves the latter
+      ValueNode* state = Lookup(*root.node, key);
+      if (!HoldsNames(state)) continue;
+      auto weights = ToStateDict({root.graph, state}, &left_out);
+      if (!weights.ok()) return weights.status().In(key);
+      file.shard.weights = *std::move(weights);
+      break;
+    }
+    ANEMONE_TRY(ReadChunks(root, file.shard));
+  } else {
+    ANEMONE_ASSIGN(Candidate taken, TakeKey(root, options.key));
+    file.shard.weights = std::move(taken.weights);
+    left_out = std::move(taken.left_out);
   }
   NoteLeftOut(left_out, file);
-  ANEMONE_TRY(ReadChunks(root, file.shard));
   std::vector<std::string> objects;
   if (auto hparams = ReadHparams(root, &objects); !hparams.ok()) {
     file.notes.push_back("hyper_parameters left unread: " + hparams.status().message());

@@ -118,6 +118,13 @@ TEST_P(Conformance, NothingComesBackAsNothingOrIsRefused) {
   }
 }
 
+// Of what holds no dictionary of that name, torch file or not.
+TEST_P(Conformance, AKeyThatNamesNothingIsRefused) {
+  std::string path;
+  ASSERT_THAT(Save(Model({{"model.first", Patterned(DType::kF32, {2})}}), &path), IsOk());
+  EXPECT_THAT(OpenCheckpoint(path, {.key = "ema"}), StatusIs(ErrorKind::kInvalidArgument, "\"ema\""));
+}
+
 TEST_P(Conformance, EveryShapeComesBack) {
   for (const Shape& shape : {Shape{}, Shape{0}, Shape{1}, Shape{3, 0, 2}, Shape{0, 0}, Shape{1, 1, 1, 1, 1, 1, 1, 1},
                              Shape{7, 5, 3}, Shape{100003}})
