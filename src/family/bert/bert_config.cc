@@ -176,7 +176,9 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
   for (const Key& key : kKeys) {
     const ConfigNode silent = ParseWord(key.hf_silent);
     const ConfigNode& value = ValueAt(config_json, key.hf, silent);
-    if (!value.is_scalar()) return Corrupt(fmt::format("{}: expected a number, found something else", key.hf));
+    if (!value.AsDouble() && !value.AsBool())
+      return Corrupt(
+          fmt::format("{}: expected a number, found {}", key.hf, value.is_scalar() ? value.ScalarText() : "no scalar"));
     ConfigNode& node = to[std::string(key.nemo)] = value;
     if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML 1.1 reads JSON's 1e-12 as a text
   }

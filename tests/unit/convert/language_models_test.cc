@@ -81,6 +81,13 @@ TEST(Bert, IsMadeAnewWithoutTheConfigThatCameAlong) {
   }
 }
 
+TEST(Bert, ANumberThatIsNoneIsRefused) {
+  const TempDir changed, temp;
+  EXPECT_THAT(
+      PlanConversion(With(Golden("decoders/bert/hf"), changed, "layer_norm_eps", "small"), temp.path() + "/x.nemo", {}),
+      StatusIs(ErrorKind::kCorrupt, "layer_norm_eps: expected a number, found small"));
+}
+
 // With the head for sentences alone it is a class of its own.
 TEST(Bert, IsTheClassOfItsHeads) {
   const TempDir temp;
