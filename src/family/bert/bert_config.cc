@@ -176,9 +176,7 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
   for (const Key& key : kKeys) {
     const ConfigNode silent = ParseWord(key.hf_silent);
     const ConfigNode& value = ValueAt(config_json, key.hf, silent);
-    if (!value.AsDouble() && !value.AsBool())
-      return Corrupt(
-          fmt::format("{}: expected a number, found {}", key.hf, value.is_scalar() ? value.ScalarText() : "no scalar"));
+    ANEMONE_TRY(CheckNumber(key.hf, value));
     ConfigNode& node = to[std::string(key.nemo)] = value;
     if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML 1.1 reads JSON's 1e-12 as a text
   }

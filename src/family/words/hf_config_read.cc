@@ -136,6 +136,7 @@ class HfReader {
     ANEMONE_TRY(Biases());
     ANEMONE_TRY(Window());
     ANEMONE_TRY(SameTwice());
+    ANEMONE_TRY(RotaryNumbers());
     ANEMONE_TRY(IsGemma3() ? Gemma3() : IsLatent() ? Latent(notes) : Positions());
     ANEMONE_TRY(Groups());
     ANEMONE_TRY(Experts());
@@ -489,6 +490,20 @@ class HfReader {
       return Corrupt(fmt::format("rope_parameters.rope_theta: expected that of {}, {}, found {}", own,
                                  base.ScalarText(), newer.ScalarText()));
     return {};
+  }
+
+  // Those that are no keys of the architecture's own.
+  Status RotaryNumbers() {
+    const ConfigNode& parameters = At("rope_parameters");
+    for (const ConfigNode* map :
+         {&parameters, &WordAt(parameters, "full_attention"), &WordAt(parameters, "sliding_attention")}) {
+      for (const char* key : {"rope_theta", "partial_rotary_factor"}) {
+        const ConfigNode& value = WordAt(*map, key);
+        if (!value.is_null()) ANEMONE_TRY(CheckNumber(fmt::format("rope_parameters.{}", key), value));
+      }
+    }
+    const ConfigNode& ratio = WordAt(json_, "rope_ratio");
+    return ratio.is_null() ? Status() : CheckNumber("rope_ratio", ratio);
   }
 
   // The key that says how positions are scaled.

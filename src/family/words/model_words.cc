@@ -376,6 +376,11 @@ Status CheckFixed(const ConfigNode& config, std::span<const FixedWord> words, st
   return {};
 }
 
+Status CheckNumber(std::string_view key, const ConfigNode& value) {
+  if (value.AsDouble() || value.AsBool()) return {};
+  return Corrupt(fmt::format("{}: expected a number, found {}", key, Shown(value)));
+}
+
 ConfigNode ParseWord(std::string_view yaml) {
   const auto map = Config::ParseYaml(fmt::format("value: {}", yaml), "a table");
   const ConfigNode* value = map.ok() ? map->root().Get("value") : nullptr;

@@ -73,6 +73,8 @@ struct FixedWord {
 inline constexpr std::string_view kWeightsAlone = "OUT.safetensors holds the weights alone";  // a hint
 // Errors: Unsupported, naming the first key that has another value. `who` computes the fixed one.
 Status CheckFixed(const ConfigNode& config, std::span<const FixedWord> words, std::string_view who);
+// Errors: Corrupt, naming `key`, where its value is none that Python computes with: true and false are 1 and 0 there.
+Status CheckNumber(std::string_view key, const ConfigNode& value);
 
 }  // namespace anemone
 

@@ -229,7 +229,7 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
   ConfigNode tower = Config::ParseYaml(std::string(kTower), "NeMo's configuration of a T5")->root();
   for (const Key& key : kKeys) {
     ConfigNode& node = tower[std::string(key.nemo)] = ValueAt(config_json, key.hf, key.silent);
-    if (!node.is_scalar()) return Corrupt(fmt::format("{}: expected a number, found something else", key.hf));
+    ANEMONE_TRY(CheckNumber(key.hf, node));
     if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML 1.1 reads JSON's 1e-06 as a text
   }
   const ConfigNode dropout = ValueAt(config_json, "dropout_rate", "0.1");

@@ -81,11 +81,22 @@ TEST(Bert, IsMadeAnewWithoutTheConfigThatCameAlong) {
   }
 }
 
-TEST(Bert, ANumberThatIsNoneIsRefused) {
-  const TempDir changed, temp;
-  EXPECT_THAT(
-      PlanConversion(With(Golden("decoders/bert/hf"), changed, "layer_norm_eps", "small"), temp.path() + "/x.nemo", {}),
-      StatusIs(ErrorKind::kCorrupt, "layer_norm_eps: expected a number, found small"));
+TEST(Configs, ANumberThatIsNoneIsRefused) {
+  struct Case {
+    const char *source, *key, *yaml, *said;
+  };
+  for (const Case& of :
+       {Case{"decoders/bert/hf", "layer_norm_eps", "small", "layer_norm_eps: expected a number, found"},
+        {"transformers4_others/t5_v1_1", "layer_norm_epsilon", "[1]", "layer_norm_epsilon: expected a number"},
+        {"transformers5/qwen2_tied", "rope_parameters", "{rope_type: default, rope_theta: x}",
+         "rope_parameters.rope_theta: expected a number"},
+        {"transformers5/nemotron", "rope_parameters", "{rope_theta: 1, partial_rotary_factor: x}",
+         "rope_parameters.partial_rotary_factor: expected a number"},
+        {"decoders/chatglm/hf", "rope_ratio", "x", "rope_ratio: expected a number"}}) {
+    const TempDir changed, temp;
+    EXPECT_THAT(PlanConversion(With(Golden(of.source), changed, of.key, of.yaml), temp.path() + "/x.nemo", {}),
+                StatusIs(ErrorKind::kCorrupt, of.said));
+  }
 }
 
 // With the head for sentences alone it is a class of its own.
