@@ -16,6 +16,7 @@
 #include "edit/model_class.h"
 #include "engine/direct.h"
 #include "family/family.h"
+#include "family/tokenizer/tokenizer_size.h"
 #include "format/format.h"
 #include "inspect/summary.h"
 #include "source/canonical.h"
@@ -108,13 +109,19 @@ void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const
   }
 }
 
-// A file that was cut short is no JSON any more.
-Status CheckJson(const Checkpoint& checkpoint, std::vector<std::string>& problems) {
+// A file that was cut short is no JSON any more, and no SentencePiece model.
+Status CheckArtifact(const Artifact& artifact) {
   constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+  if (artifact.name.ends_with(".model")) return CountTokensIn(artifact.content, artifact.name).status();
+  if (!artifact.name.ends_with(".json") || artifact.content.size > kMaxBytes) return {};
+  ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxBytes));
+  return Config::ParseJson(text, artifact.name).status();
+}
+
+Status CheckArtifacts(const Checkpoint& checkpoint, std::vector<std::string>& problems) {
   for (const Artifact& artifact : checkpoint.artifacts) {
-    if (!artifact.name.ends_with(".json") || artifact.content.size > kMaxBytes) continue;
-    ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxBytes));
-    const Status status = Config::ParseJson(text, artifact.name).status();
+    const Status status = CheckArtifact(artifact);
+    if (!status.ok() && !IsAnswer(status)) return status;
     if (!status.ok()) problems.push_back(status.In(checkpoint.path).message());
   }
   return {};
@@ -149,7 +156,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   }
   for (const Summary::Part& part : Summarize(*checkpoint).parts)
     result.parts.emplace_back(part.name, part.amount.tensors);
-  ANEMONE_TRY(CheckJson(*checkpoint, result.problems));
+  ANEMONE_TRY(CheckArtifacts(*checkpoint, result.problems));
   if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
   // What no family knows is checked as far as its containers go.
   std::string foreign;
