@@ -120,7 +120,7 @@ Status CheckArtifact(const Artifact& artifact) {
 
 Status CheckArtifacts(const Checkpoint& checkpoint, std::vector<std::string>& problems) {
   for (const Artifact& artifact : checkpoint.artifacts) {
-    const Status status = CheckArtifact(artifact);
+    Status status = CheckArtifact(artifact);
     if (!status.ok() && !IsAnswer(status)) return status;
     if (!status.ok()) problems.push_back(status.In(checkpoint.path).message());
   }
