@@ -9,6 +9,9 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
+#include <new>
+#include <stdexcept>
+#include <string_view>
 #include <utility>
 
 namespace anemone::internal {
@@ -21,17 +24,25 @@ class Workers {
 
   size_t count() const { return static_cast<size_t>(arena_.max_concurrency()); }
 
-  // f(0), f(1), … f(count - 1), side by side; none of them begins after Stops().
+  // f(0), f(1), … f(count - 1), side by side; none of them begins after Stops(). Throws what they throw, and
+  // std::bad_alloc where there is no memory for a thread.
   template <typename F>
   void Parallel(size_t count, const F& f) {
-    arena_.execute([&] {
+    const auto work = [&] {
       tbb::parallel_for(
           tbb::blocked_range<size_t>(0, count, 1),
           [&](const tbb::blocked_range<size_t>& range) {
             for (size_t i = range.begin(); i < range.end() && !Stops(); ++i) f(i);
           },
           tbb::simple_partitioner());
-    });
+    };
+    try {
+      arena_.execute(work);
+    } catch (const std::runtime_error& error) {
+      // Only its words tell [oneTBB src/tbb/rml_thread_monitor.h, thread_monitor::launch].
+      if (std::string_view(error.what()).starts_with("pthread_create ")) throw std::bad_alloc();
+      throw;
+    }
   }
 
   // Whether the call was cancelled: what is left of it is skipped, and its result is thrown away. Threads: any.

@@ -1,7 +1,6 @@
 #include "infer/clip_source.h"
 
 #include <fmt/format.h>
-#include <tbb/parallel_for.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +14,7 @@
 #include "clip/image.h"
 #include "clip/sentencepiece.h"
 #include "clip/tokenizer.h"
+#include "clip/workers.h"
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_vocabulary.h"
@@ -257,18 +257,17 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
 
 Result<Pictures> LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec) {
   const CancelScope* const scope = CancelScope::Current();
-  const auto is_cancelled = [scope] { return scope != nullptr && scope->IsCancelled(); };
+  internal::Workers workers(0, [scope] { return scope != nullptr && scope->IsCancelled(); });
   const size_t one = size_t{3} * spec.image_size * spec.image_size;
   std::vector<Result<std::vector<float>>> all(paths.size(), Internal("not read"));
-  tbb::parallel_for(size_t{0}, paths.size(), [&](size_t i) {
-    if (is_cancelled()) return;
+  workers.Parallel(paths.size(), [&](size_t i) {
     all[i] = LoadPixels(paths[i], spec);
     if (!all[i].ok() || all[i]->size() == one) return;
     all[i] = Corrupt(fmt::format("expected {} values after preprocessing, found {}", one, all[i]->size()),
                      "the preprocessing's crop is not the model's image size")
                  .In(paths[i]);
   });
-  if (is_cancelled()) return Status(ErrorKind::kInterrupted, "interrupted");
+  if (workers.Stops()) return Status(ErrorKind::kInterrupted, "interrupted");
   Pictures pictures;
   pictures.pixels.reserve(paths.size() * one);
   for (size_t i = 0; i < paths.size(); ++i) {
