@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "base/shell_word.h"
+#include "base/escape_controls.h"
 
 namespace anemone::cli {
 namespace {
