@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "clip/image_codec.h"
 
 namespace anemone::internal {

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <utility>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "tensor/lower.h"
 
 namespace anemone::internal {

@@ -14,7 +14,7 @@
 #include "anemone/bytes.h"
 #include "base/descriptor.h"
 #include "base/nearest.h"
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "container/tar.h"
 #include "engine/plan.h"
 

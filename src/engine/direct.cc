@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/rounding.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -11,14 +12,12 @@ constexpr uint64_t kMinFileBytes = uint64_t{64} << 20;  // smaller ones are read
 constexpr uint64_t kMinPartBytes = 64 << 10;            // less is not worth a wait for the device
 constexpr size_t kMaxKeptBytes = 1 << 20;               // of small writes
 
-uint64_t BlockOf(uint64_t offset) { return offset / kDirectBlock * kDirectBlock; }
-
 }  // namespace
 
 std::span<std::byte> BlockBuffer::At(uint64_t offset, uint64_t size) {
   const uint64_t lead = offset % kDirectBlock;
   if (lead + size > size_) {
-    size_ = BlockOf(lead + size + kDirectBlock - 1);
+    size_ = RoundUp(lead + size, kDirectBlock);
     bytes_.reset();
     bytes_.reset(new (std::align_val_t{kDirectBlock}) std::byte[size_]);
   }
@@ -32,7 +31,7 @@ DirectReader::DirectReader(const ByteSource& source) : source_(source) {
 Status DirectReader::ReadAt(uint64_t offset, std::span<std::byte> out) const {
   if (direct_.is_open() && out.size() >= kMinPartBytes &&
       !sys.is_cached(source_.fd(), static_cast<off_t>(offset), out.size())) {
-    const uint64_t lead = offset % kDirectBlock, blocks = BlockOf(lead + out.size() + kDirectBlock - 1);
+    const uint64_t lead = offset % kDirectBlock, blocks = RoundUp(lead + out.size(), kDirectBlock);
     const ssize_t got = sys.pread(direct_.get(), out.data() - lead, blocks, static_cast<off_t>(offset - lead));
     if (got >= static_cast<ssize_t>(lead + out.size())) return {};
   }
@@ -44,7 +43,8 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
   direct_ = Descriptor(sys.reopen_direct(fd, kDirectBlock));
   if (!direct_.is_open()) return false;
   const auto add = [&](uint64_t byte) {  // a block has those of many small tensors
-    if (twice_.empty() || twice_.back() != BlockOf(byte)) twice_.push_back(BlockOf(byte));
+    if (twice_.empty() || twice_.back() != RoundDown(byte, kDirectBlock))
+      twice_.push_back(RoundDown(byte, kDirectBlock));
   };
   for (const Crc32Slot& slot : file.crcs) {
     for (const uint64_t store : slot.stores) {
@@ -59,10 +59,10 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
 
 DirectFile::Part DirectFile::FirstPart(uint64_t begin, uint64_t end) const {
   if (!direct_.is_open()) return {end, -1};
-  if (begin % kDirectBlock != 0) return {std::min(end, BlockOf(begin) + kDirectBlock), -1};
+  if (begin % kDirectBlock != 0) return {std::min(end, RoundDown(begin, kDirectBlock) + kDirectBlock), -1};
   const auto twice = std::ranges::lower_bound(twice_, begin);
   if (twice != twice_.end() && *twice == begin) return {std::min(end, begin + kDirectBlock), -1};
-  uint64_t stop = BlockOf(end);
+  uint64_t stop = RoundDown(end, kDirectBlock);
   if (twice != twice_.end()) stop = std::min(stop, *twice);
   if (stop == begin) return {end, -1};
   return {stop, stop - begin >= kMinPartBytes ? direct_.get() : -1};

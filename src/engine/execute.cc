@@ -18,6 +18,7 @@
 #include "base/crc32.h"
 #include "base/descriptor.h"
 #include "base/for_each.h"
+#include "base/rounding.h"
 #include "base/sys.h"
 #include "engine/cluster.h"
 #include "engine/commit.h"
@@ -272,13 +273,13 @@ class Run {
                 std::vector<SlotCrc>& crcs) {
     const uint64_t moved_to = window.begin + (IsMoved(window, output) ? MoveInKernel(window, output.file.get()) : 0);
     const std::vector<Segment>& segments = output.plan.segments;
-    const uint64_t most = window.range ? WindowBytes(options_) : window.end - window.begin + kBlockBytes;
     size_t segment = window.segment;
     uint64_t begin = window.begin;
     while (begin < window.end && Going()) {  // once, but for a range
       const Part part = FirstPart(window, begin, moved_to);
-      // Of a range, up to whole blocks: what lies in one block is written at once.
-      const uint64_t count = std::min(part.end, begin / kBlockBytes * kBlockBytes + most) - begin;
+      // A range may be longer than a window. Its pieces end with whole blocks: no block is written in two parts.
+      const uint64_t stop = window.range ? RoundDown(begin, kBlockBytes) + WindowBytes(options_) : part.end;
+      const uint64_t count = std::min(part.end, stop) - begin;
       if (part.way == Way::kLeave) {
         if (source_check_ != nullptr)
           source_check_->Skip(*window.range->source, window.SourceOf(begin), part.end - begin);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <variant>
 
+#include "base/rounding.h"
 #include "engine/share.h"
 
 namespace anemone {
@@ -11,9 +12,6 @@ namespace {
 // Moved at once: progress and cancelling stay lively. Sharing is quicker than copying.
 constexpr uint64_t kMoveBytes = 16 << 20, kShareBytes = 128 << 20;
 constexpr uint64_t kMaxSeamBytes = kMinMoveBytes;  // a call for each movable costs more than comparing so much between
-
-uint64_t AlignDown(uint64_t value, uint64_t unit) { return value / unit * unit; }
-uint64_t AlignUp(uint64_t value, uint64_t unit) { return AlignDown(value + unit - 1, unit); }
 
 uint64_t ItemBytes(const Segment& segment) {
   const Tensor* tensor = std::get_if<Tensor>(&segment.content);
@@ -86,8 +84,8 @@ void WindowCursor::FindMovables(const PlanFile& file, size_t index) {
     const uint64_t begin = from;
     // At equal places in their blocks, whole blocks can be shared instead of copied; the edges go with the neighbours.
     if (range.offset % kBlockBytes == begin % kBlockBytes) {
-      from = AlignUp(from, kBlockBytes);
-      to = AlignDown(to, kBlockBytes);
+      from = RoundUp(from, kBlockBytes);
+      to = RoundDown(to, kBlockBytes);
     } else if (pieces.size() > 1 || (is_planned && (is_under_crc || IsChecked(range)))) {
       continue;  // it cannot be shared: nothing is gained over reading and checking it
     }
@@ -119,7 +117,7 @@ std::optional<Window> WindowCursor::Next() {
     const uint64_t from = movable.range.offset + (at_ - movable.begin);
     const bool shares =
         plan_.sharing == Sharing::kPlanned && from % kBlockBytes == at_ % kBlockBytes && !movable.is_under_crc;
-    const uint64_t limit = AlignDown(at_, kBlockBytes) + (shares ? kShareBytes : kMoveBytes);
+    const uint64_t limit = RoundDown(at_, kBlockBytes) + (shares ? kShareBytes : kMoveBytes);
     uint64_t end = std::min(movable.end, limit);
     size_t segment = segment_;
     while (shares && end == movable.end) {
@@ -135,7 +133,7 @@ std::optional<Window> WindowCursor::Next() {
     return advance_to(segment, end);
   }
 
-  uint64_t limit = AlignDown(at_, window_bytes_) + window_bytes_;
+  uint64_t limit = RoundDown(at_, window_bytes_) + window_bytes_;
   uint64_t end = at_;
   for (size_t s = segment_; s < file.segments.size(); ++s) {
     const Segment& segment = file.segments[s];
@@ -144,10 +142,10 @@ std::optional<Window> WindowCursor::Next() {
     // Up to where the kernel takes over, or to the whole elements that fit.
     const Movable& next = FindMovable(file, s, at_);
     uint64_t stop = next.begin < next.end && next.end > at_ && next.begin >= at_ ? next.begin : segment_end;
-    if (stop > limit) stop = segment.offset + AlignDown(limit - segment.offset, ItemBytes(segment));
+    if (stop > limit) stop = segment.offset + RoundDown(limit - segment.offset, ItemBytes(segment));
     if (stop <= at_ && stop < segment_end) {  // not one element before the limit
       limit += window_bytes_;
-      stop = std::min(segment_end, segment.offset + AlignDown(limit - segment.offset, ItemBytes(segment)));
+      stop = std::min(segment_end, segment.offset + RoundDown(limit - segment.offset, ItemBytes(segment)));
     }
     if (stop < segment_end) return advance_to(s, std::max(end, stop));
     end = segment_end;

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "base/descriptor.h"
+#include "base/rounding.h"
 #include "base/sys.h"
 #include "engine/direct.h"
 #include "engine/share.h"
@@ -42,7 +43,7 @@ Result<double> MeasureDirect(const ByteSource& file, std::span<std::byte> buffer
   return Measure(limits, [&](uint64_t offset) -> Result<uint64_t> {
     const ssize_t got = sys.pread(direct.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset));
     if (got < 0) return ErrnoStatus(errno, "cannot read").In(file.name());
-    return static_cast<uint64_t>(got) / kDirectBlock * kDirectBlock;
+    return RoundDown(static_cast<uint64_t>(got), kDirectBlock);
   });
 }
 

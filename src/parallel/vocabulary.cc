@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_size.h"
 

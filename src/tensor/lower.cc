@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/rounding.h"
 #include "tensor/cast.h"
 
 namespace anemone {
@@ -608,7 +609,7 @@ Status Fill(const Tensor& tensor, uint64_t offset, std::span<std::byte> out, Rea
   const internal::TensorNode& node = is_packed ? *tensor.node().op().children[0] : tensor.node();
   const uint64_t item = node.item_bytes();
   while (!out.empty()) {
-    uint64_t count = out.size() / item * item;
+    uint64_t count = RoundDown(out.size(), item);
     if (offset % item == 0 && count > 0) {
       ANEMONE_TRY(internal::FillElements(node, offset / item, (offset + count) / item, out.first(count), observer));
     } else {  // a piece of one element

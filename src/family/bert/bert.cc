@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_symbols.h"

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"

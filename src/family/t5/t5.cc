@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/gpt/hf_vocabulary.h"

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/read_at_most.h"
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "container/sentencepiece_model.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_files.h"

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/round_up.h"
+#include "base/rounding.h"
 #include "format/optimizer_state.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/state_dict.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/rounding.h"
 #include "format/torch/pickled.h"
 #include "format/torch/storage_id.h"
 #include "format/torch/swapped.h"
@@ -204,7 +205,7 @@ struct Rebuilder {
     begin = id.view_offset * unit + offset * item;
     if (big_endian && item > 1) {
       const bool complex = dtype == DType::kC32 || dtype == DType::kC64 || dtype == DType::kC128;  // two numbers each
-      ANEMONE_ASSIGN(ByteRange storage, record.Sub(0, storage_bytes / item * item));
+      ANEMONE_ASSIGN(ByteRange storage, record.Sub(0, RoundDown(storage_bytes, item)));
       auto swapped = Swapped(std::move(storage), complex ? item / 2 : item);
       return Tensor::FromFile(dtype, std::move(shape), std::move(swapped), begin, std::move(strides));
     }

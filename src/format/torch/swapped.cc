@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/rounding.h"
 
 namespace anemone {
 namespace {
@@ -34,8 +35,8 @@ class SwappedSource : public ByteSource {
     // Whole elements, a window at a time: a request may begin or end inside one.
     std::vector<std::byte> window(std::min<uint64_t>(uint64_t{1} << 16, (out.size() / item_ + 2) * item_));
     while (!out.empty()) {
-      const uint64_t first = offset / item_ * item_;
-      const uint64_t count = std::min<uint64_t>(window.size(), (record_.size / item_ * item_) - first);
+      const uint64_t first = RoundDown(offset, item_);
+      const uint64_t count = std::min<uint64_t>(window.size(), RoundDown(record_.size, item_) - first);
       const std::span<std::byte> part(window.data(), count);
       ANEMONE_TRY(record_.source->ReadAt(record_.offset + first, part));
       for (uint64_t at = 0; at < count; at += item_) std::reverse(part.begin() + at, part.begin() + at + item_);
