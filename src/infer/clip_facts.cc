@@ -7,7 +7,7 @@
 
 #include "anemone/config.h"
 #include "family/clip/clip_config.h"
-#include "family/words/kept_config.h"
+#include "family/words/json_artifact.h"
 
 namespace anemone {
 namespace {

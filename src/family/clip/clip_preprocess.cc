@@ -9,7 +9,7 @@
 #include "config/nodes.h"
 #include "family/clip/clip_fields.h"
 #include "family/clip/config_languages.h"
-#include "family/words/kept_config.h"
+#include "family/words/json_artifact.h"
 
 namespace anemone {
 namespace {

@@ -9,7 +9,7 @@
 #include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_symbols.h"
 #include "family/families.h"
-#include "family/words/kept_config.h"
+#include "family/words/json_artifact.h"
 
 namespace anemone {
 namespace {

@@ -1,19 +1,8 @@
 #include "family/words/kept_config.h"
 
-#include <utility>
+#include "family/words/json_artifact.h"
 
 namespace anemone {
-
-Result<std::optional<Config>> ReadJsonArtifact(const Checkpoint& source, const std::string& file) {
-  constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
-  const Artifact* artifact = source.FindArtifact(file);
-  if (artifact == nullptr) return std::optional<Config>();
-  const Result<std::string> text = artifact->content.ReadAll(kMaxBytes);
-  if (!text.ok()) return text.status().In(file);
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(*text, file));
-  if (!config.root().is_map()) return Corrupt("expected a JSON object").In(file);
-  return std::optional<Config>(std::move(config));
-}
 
 Result<std::optional<Config>> KeptHfConfig(const Checkpoint& source, bool (*is_one)(const ConfigNode& root)) {
   for (const char* name : {"config.json", "context/config.json"}) {

@@ -4,16 +4,12 @@
 #define ANEMONE_FAMILY_WORDS_KEPT_CONFIG_H_
 
 #include <optional>
-#include <string>
 
 #include "anemone/checkpoint.h"
 #include "anemone/config.h"
 #include "anemone/status.h"
 
 namespace anemone {
-
-// The JSON file of that name; nullopt without one. Errors: as reading; Corrupt.
-Result<std::optional<Config>> ReadJsonArtifact(const Checkpoint& source, const std::string& file);
 
 // Hugging Face's config.json, of a .nemo or of a NeMo 2 folder, if it is one of the family's; nullopt: none.
 // Errors: as ReadJsonArtifact.

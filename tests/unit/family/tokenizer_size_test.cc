@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "family/tokenizer/tokenizer_files.h"
+#include "family/words/json_artifact.h"
 #include "family/words/kept_config.h"
 #include "testing/matchers.h"
 
