@@ -31,7 +31,7 @@ class Merger {
     return {};
   }
 
-  // What the adapter has of the base's weights is what the base has.
+  // The base must hold the same bytes as the copies of its weights that the adapter brings along.
   Status CheckBases(const Adapter::Bases& bases, const Dialect& spelling) {
     ANEMONE_ASSIGN(const NameMatcher from, NameMatcher(spelling).For(symbols_));
     for (const auto& [name, stored] : bases) {

@@ -21,13 +21,14 @@ Status Truncated(uint64_t expected, uint64_t actual, const std::string& name) {
       .In(name);
 }
 
-// What tells whether a file is still the one that it was. A folder may have a million files.
+// A file's size, time and identity when it was opened, to notice later that it has changed. It is small, as a folder
+// may have a million files.
 class FileState {
  public:
   FileState(const struct stat& opened, const std::string& name)
       : size_(opened.st_size), modified_(opened.st_mtim), inode_(opened.st_ino), device_(opened.st_dev) {
     std::error_code error;
-    // Others may go elsewhere.
+    // Kept from the root, as somebody may change the working directory.
     if (!name.starts_with('/')) path_ = (std::filesystem::current_path(error) / name).string();
   }
   // `fd`: the file itself, as long as it is open; -1: whatever has the name.
@@ -54,7 +55,7 @@ class FileState {
   timespec modified_;
   ino_t inode_;
   dev_t device_;
-  std::string path_;  // from the root; empty: as its name
+  std::string path_;  // from the root; empty: the name begins there
 };
 
 class FileSource final : public ByteSource {

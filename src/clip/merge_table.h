@@ -11,7 +11,7 @@
 
 namespace anemone::internal {
 
-// What two neighbouring tokens become, and how early.
+// The token that replaces two neighbours. Merges of a lower rank are made first.
 struct Merge {
   uint32_t rank;
   int32_t id;

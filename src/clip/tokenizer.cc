@@ -20,9 +20,8 @@
 namespace anemone {
 namespace {
 
-using internal::TokenIds;
-
 using internal::CharClass;
+using internal::TokenIds;
 
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
 constexpr size_t kMaxTextBytes = size_t{1} << 20;

@@ -383,7 +383,7 @@ class Run {
       const DirectFile::Part part = output.direct.FirstPart(offset, offset + bytes.size());
       const std::span<const std::byte> these = bytes.first(part.end - offset);
       if (part.fd >= 0) {
-        // What a direct write refuses or leaves goes the ordinary way, which knows why.
+        // The file system may refuse a direct write, or write less. The ordinary write tries the rest and reports why.
         const ssize_t put = sys.pwrite(part.fd, these.data(), these.size(), static_cast<off_t>(offset));
         const auto done = static_cast<size_t>(std::max<ssize_t>(put, 0));
         ANEMONE_TRY(Write(output, offset + done, these.subspan(done)));

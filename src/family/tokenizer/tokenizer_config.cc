@@ -312,8 +312,8 @@ Result<std::optional<int64_t>> TokenIdIn(const std::vector<Artifact>& artifacts,
     ANEMONE_ASSIGN(const std::optional<std::string> text, ReadAtMost(file.content, kMaxFileBytes));
     if (!text) continue;
     const Result<SentencePieceModel> model = ReadSentencePieceModel(*text);
-    if (const auto id = model.ok() ? model->Find(token) : std::nullopt)
-      return id;  // CountTokensIn refuses a damaged one
+    // A damaged model is refused where its tokens are counted (CountTokensIn).
+    if (const auto id = model.ok() ? model->Find(token) : std::nullopt) return id;
   }
   return std::optional<int64_t>();
 }

@@ -114,7 +114,7 @@ TEST(TokenizerSize, ADamagedFileIsNotLeftAside) {
   EXPECT_THAT(SpecialIdsOf({File("tokenizer_config.json", "{")}),
               StatusIs(ErrorKind::kCorrupt, "tokenizer_config.json"));
   EXPECT_THAT(TokenIdIn({File("tokenizer_config.json", "{")}, "a"), StatusIs(ErrorKind::kCorrupt, "tokenizer_config"));
-  // What says nothing, and what another library reads.
+  // Whole files that count no tokens, and one of another library.
   for (const auto& [name, bytes] : {std::pair<std::string, std::string>("tokenizer_config.json", "{}"),
                                     {"tokenizer.json", R"({"model": null})"},
                                     {"tokenizer.model", "IQ== 0\nIg== 1\n"}}) {
