@@ -109,6 +109,8 @@ inline Status LimitExceeded(std::string what, std::string hint = {}) {
 inline Status NotFound(std::string what, std::string hint = {}) {
   return {ErrorKind::kNotFound, std::move(what), std::move(hint)};
 }
+// A caller that was asked whether to go on has said no.
+inline Status Interrupted() { return {ErrorKind::kInterrupted, "interrupted"}; }
 inline Status Internal(std::string what) { return {ErrorKind::kInternal, std::move(what)}; }
 // The value of `option` is wrong.
 inline Status WrongOption(std::string_view option, std::string what, std::string hint = {}) {

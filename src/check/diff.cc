@@ -94,7 +94,7 @@ class Comparer {
         bits_differ_ = true;
       }
       done_bytes_ += count * (SizeBytes(a.dtype()) + SizeBytes(b.dtype()));
-      if (IsCancelled()) return {ErrorKind::kInterrupted, "interrupted"};
+      if (IsCancelled()) return Interrupted();
     }
     if (!same_dtype || difference.elements > 0 || bits_differ_) out.tensors.push_back(std::move(difference));
     bits_differ_ = false;

@@ -168,9 +168,7 @@ class Scanner {
     return status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kInterrupted ||
            status.kind() == ErrorKind::kUnavailable;
   }
-  Status CheckCancelled() const {
-    return is_cancelled_ && is_cancelled_() ? Status(ErrorKind::kInterrupted, "interrupted") : Status();
-  }
+  Status CheckCancelled() const { return is_cancelled_ && is_cancelled_() ? Interrupted() : Status(); }
   void Add(ScanFinding finding) {
     if (findings.size() == kMaxFindings) {
       finding = {"", "not opened", "expected at most 100000 findings, found more", "", Danger::kUnknown};

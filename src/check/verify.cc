@@ -83,7 +83,7 @@ class Reader {
     const std::lock_guard lock(mutex_);
     result_.bytes_read += bytes;
     if (!progress_ || progress_("verifying", std::min(result_.bytes_read, total_), total_)) return {};
-    return {ErrorKind::kInterrupted, "interrupted"};
+    return Interrupted();
   }
 
   Verification& result_;

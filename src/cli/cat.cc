@@ -47,7 +47,7 @@ Status ForEachWindow(const Tensor& tensor, const std::function<void(const std::s
     ANEMONE_ASSIGN(const Tensor window, flat.Narrow(0, at, std::min(kWindow, flat.num_elements() - at)));
     ANEMONE_ASSIGN(const std::string bytes, window.Read());
     take(bytes);
-    if (Heed() != 0) return {ErrorKind::kInterrupted, "interrupted"};
+    if (Heed() != 0) return Interrupted();
   }
   return {};
 }

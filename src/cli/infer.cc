@@ -442,8 +442,7 @@ Result<uint64_t> Infer(InferOptions options) {
     }
     ANEMONE_TRY(answers.Add(at, read.loaded, features));
     if (!options.embeddings.empty()) AppendRows(features, read.loaded, count, &all_images);
-    if (progress && !progress("images", at + count, options.images.size()))
-      return Status(ErrorKind::kInterrupted, "interrupted");
+    if (progress && !progress("images", at + count, options.images.size())) return Interrupted();
   }
   ANEMONE_TRY(answers.Write(all_images));
   return bad.count();

@@ -80,7 +80,7 @@ struct ClipModel::Impl {
     const bool was_stopped = workers.TakeStop();
     weights.Forget(was_stopped);
     Status failure = layers.TakeFailure();
-    return was_stopped ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
+    return was_stopped ? Interrupted() : failure;
   }
 
   // Every layer over every chunk. Pooled rows end up in `pooled` unless all_rows, where the last layer is as the

@@ -146,7 +146,7 @@ Status WeightReader::ReadInto(const std::vector<Want>& wants, Buffer* block) {
       if (failure.ok()) failure = status.In(*piece.name);
     }
   });
-  return workers_.Stops() ? Status(ErrorKind::kInterrupted, "interrupted") : failure;
+  return workers_.Stops() ? Interrupted() : failure;
 }
 
 // Takes the factors out of `wants`: their panels are read when they are multiplied.

@@ -209,7 +209,7 @@ class Run {
     next_report_ = now + std::chrono::milliseconds(50);
     if (cluster_.IsCalledOff()) stop_ = true;
     if (options_.progress && !options_.progress(staging_ != nullptr ? "writing" : "reading", done_, total_))
-      Fail(Status(ErrorKind::kInterrupted, "interrupted"));
+      Fail(Interrupted());
   }
 
   Result<std::shared_ptr<Output>> Open(size_t index) {
@@ -555,7 +555,7 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   ANEMONE_TRY(SamePlan(plan, cluster));
   // From here on there is something to clean up, and a caller who cancels is heard.
   const bool goes = !options.progress || options.progress("writing", 0, plan.bytes_written());
-  ANEMONE_TRY(cluster.Agree(goes ? Status() : Status(ErrorKind::kInterrupted, "interrupted")));
+  ANEMONE_TRY(cluster.Agree(goes ? Status() : Interrupted()));
   ANEMONE_ASSIGN(std::unique_ptr<Staging> staging, Stage(plan, destination, options));
   std::unique_ptr<Journal> journal;
   if (options.resume) {

@@ -267,7 +267,7 @@ Result<Pictures> LoadPictures(const std::vector<std::string>& paths, const ClipS
                      "the preprocessing's crop is not the model's image size")
                  .In(paths[i]);
   });
-  if (workers.Stops()) return Status(ErrorKind::kInterrupted, "interrupted");
+  if (workers.Stops()) return Interrupted();
   Pictures pictures;
   pictures.pixels.reserve(paths.size() * one);
   for (size_t i = 0; i < paths.size(); ++i) {

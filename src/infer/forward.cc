@@ -236,7 +236,7 @@ class Comparison {
   Status Step(uint64_t done) {
     *steps_ = done;
     const bool goes_on = !options_.progress || options_.progress("computing", done, kSteps);
-    return goes_on ? Status() : Status(ErrorKind::kInterrupted, "interrupted");
+    return goes_on ? Status() : Interrupted();
   }
 
   // A tower that only one of them has is a difference, after those of what both have.

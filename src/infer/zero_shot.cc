@@ -20,9 +20,9 @@ namespace fs = std::filesystem;
 
 constexpr size_t kTextsAtOnce = 256;
 
-Status Interrupted(const ProgressFn& progress, const char* stage, uint64_t done, uint64_t total) {
+Status Advance(const ProgressFn& progress, const char* stage, uint64_t done, uint64_t total) {
   if (!progress || progress(stage, done, total)) return {};
-  return {ErrorKind::kInterrupted, "interrupted"};
+  return Interrupted();
 }
 
 // The names of pictures, of formats that are decoded and of others.
@@ -80,7 +80,7 @@ Result<ClipFeatures> EncodeTexts(ClipModel& model, const TextEncoder& encode, co
     all.width = features.width;
     all.count += features.count;
     all.values.insert(all.values.end(), features.values.begin(), features.values.end());
-    ANEMONE_TRY(Interrupted(progress, "texts", at + ids.size(), texts.size()));
+    ANEMONE_TRY(Advance(progress, "texts", at + ids.size(), texts.size()));
   }
   all.Normalize();
   return all;
@@ -230,7 +230,7 @@ Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, c
         if (likelier < 5) ++to->top5;
       }
     }
-    ANEMONE_TRY(Interrupted(progress, "images", at + count, folder.items.size()));
+    ANEMONE_TRY(Advance(progress, "images", at + count, folder.items.size()));
   }
   return accuracy;
 }

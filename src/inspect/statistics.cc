@@ -80,7 +80,7 @@ Result<Statistics> ComputeStatistics(const Tensor& tensor, const std::function<b
       if (largest > 0 || s.range > 0) AddToBins(largest, finite, values, s);
       finite += count;
     }
-    if (!advance(values.size())) return Status(ErrorKind::kInterrupted, "interrupted");
+    if (!advance(values.size())) return Interrupted();
   }
   if (finite > 0) s.deviation = std::sqrt(squares / static_cast<double>(finite));
   return s;

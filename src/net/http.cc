@@ -150,7 +150,7 @@ std::string RangeOf(const HttpRequest& request) {
 // What curl answers for a transfer; `words`: what it says. `may_pass` becomes false where another try is of no use.
 Status StatusOf(CURLcode code, std::string_view words, const std::string& url, bool* may_pass) {
   if (code == CURLE_OK) return {};
-  if (code == CURLE_ABORTED_BY_CALLBACK) return Status(ErrorKind::kInterrupted, "interrupted");
+  if (code == CURLE_ABORTED_BY_CALLBACK) return Interrupted();
   const std::string scheme = LowerCase(url.substr(0, url.find("://")));
   const bool is_http = scheme == "http" || scheme == "https";
   if (code == CURLE_URL_MALFORMAT || (code == CURLE_UNSUPPORTED_PROTOCOL && !is_http))
@@ -257,7 +257,7 @@ Status HttpClient::Wait(double seconds) const {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point end = Clock::now() + std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
   while (Clock::now() < end) {
-    if (CancelRequested()) return {ErrorKind::kInterrupted, "interrupted"};
+    if (CancelRequested()) return Interrupted();
     std::this_thread::sleep_until(std::min(end, Clock::now() + std::chrono::milliseconds(50)));
   }
   return {};

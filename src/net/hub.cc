@@ -403,7 +403,7 @@ class Fetch {
                         .bytes = [&](std::string_view bytes) -> Status {
                           ANEMONE_TRY(blob.Append(bytes));
                           done_ = before + blob.size_bytes();
-                          return Report(stage_) ? Status() : Status(ErrorKind::kInterrupted, "interrupted");
+                          return Report(stage_) ? Status() : Interrupted();
                         }};
     ANEMONE_ASSIGN(const HttpResponse response,
                    client_.Send({.url = file.url, .bearer_token = options_.token, .range_start = start}, &sink));
