@@ -16,7 +16,7 @@
 #include "edit/model_class.h"
 #include "engine/direct.h"
 #include "family/family.h"
-#include "family/tokenizer/tokenizer_size.h"
+#include "family/tokenizer/check_artifact.h"
 #include "format/format.h"
 #include "inspect/summary.h"
 #include "source/canonical.h"
@@ -107,15 +107,6 @@ void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const
     problems.push_back(fmt::format("{}: {}: expected the artifact '{}' in the checkpoint, found none", checkpoint.path,
                                    path, text->substr(5)));
   }
-}
-
-// A file that was cut short is no JSON any more, and no SentencePiece model.
-Status CheckArtifact(const Artifact& artifact) {
-  constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
-  if (artifact.name.ends_with(".model")) return CountTokensIn(artifact.content, artifact.name).status();
-  if (!artifact.name.ends_with(".json") || artifact.content.size > kMaxBytes) return {};
-  ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxBytes));
-  return Config::ParseJson(text, artifact.name).status();
 }
 
 Status CheckArtifacts(const Checkpoint& checkpoint, std::vector<std::string>& problems) {

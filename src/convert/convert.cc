@@ -31,6 +31,7 @@ constexpr Pass kPasses[] = {
     {"cast", "casts tensors, checks extra states", CastTensors},
     {"name-class", "names the class that restores the model", NameClass},
     {"edit", "sets config keys, adds files", EditConfig},
+    {"check-files", "checks the files that travel with the model", CheckFiles},
     {"select", "keeps, drops and renames tensors as asked", SelectTensors},
     {"write-config", "puts the config into NeMo 2's words", WriteConfig},
     {"lay-out", "lays the files out", LayOutFiles, ErrorPlace::kDestination},

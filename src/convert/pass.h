@@ -79,6 +79,7 @@ Status NameTraining(Work& work);     // training.cc
 Status CastTensors(Work& work);      // cast.cc
 Status NameClass(Work& work);        // name_class.cc
 Status EditConfig(Work& work);       // edit.cc
+Status CheckFiles(Work& work);       // check_files.cc
 Status SelectTensors(Work& work);    // select.cc
 Status WriteConfig(Work& work);      // write_config.cc
 Status LayOutFiles(Work& work);      // lay_out.cc
