@@ -27,6 +27,14 @@ constexpr std::string_view kTokenizerFolder = "tokenizer/";
 // (ClipTarget). Once it did, the file is the config again.
 constexpr std::string_view kForeignConfigs[] = {"config.json", "open_clip_config.json"};
 
+constexpr std::string_view kContext = "context/";  // of NeMo 2
+
+bool TakePrefix(std::string_view prefix, std::string_view* name) {
+  if (!name->starts_with(prefix)) return false;
+  name->remove_prefix(prefix.size());
+  return true;
+}
+
 void KeepConfig(const Checkpoint& source, Checkpoint* checkpoint) {
   const bool is_foreign = std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), source.config_name) !=
                           std::end(kForeignConfigs);
@@ -37,9 +45,8 @@ void KeepConfig(const Checkpoint& source, Checkpoint* checkpoint) {
 
 void LeaveKeptConfigs(Checkpoint* checkpoint) {
   std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) {
-    constexpr std::string_view kContext = "context/";  // of NeMo 2
     std::string_view name = artifact.name;
-    if (name.starts_with(kContext)) name.remove_prefix(kContext.size());
+    TakePrefix(kContext, &name);
     return std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), name) != std::end(kForeignConfigs);
   });
 }
@@ -56,6 +63,10 @@ void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
       if (IsKeptTokenizerFile(artifact.name)) artifact.name.insert(0, kTokenizerFolder);
     } else if (artifact.name.starts_with(kTokenizerFolder)) {
       const std::string file = artifact.name.substr(kTokenizerFolder.size());
+    std::string_view file = artifact.name;
+    const bool is_nemo2s = TakePrefix(kContext, &file), is_tokenizers = TakePrefix(kTokenizerFolder, &file);
+    const bool is_lifted = is_tokenizers ? IsKeptTokenizerFile(file) : is_nemo2s && file == "preprocessor_config.json";
+    if (is_lifted && checkpoint->FindArtifact(std::string(file)) == nullptr) artifact.name = std::string(file);
       if (IsKeptTokenizerFile(file)) artifact.name = file;
     }
   }

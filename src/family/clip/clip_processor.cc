@@ -6,6 +6,7 @@
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_vocabulary.h"
+#include "family/words/nemo2_config.h"
 
 namespace anemone {
 namespace {
@@ -32,6 +33,12 @@ void AddFile(std::string name, std::string bytes, Checkpoint* checkpoint) {
 Status AddProcessor(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                     Checkpoint* result) {
   if (language != ConfigLanguage::kHuggingFace) return {};
+  if (source.config && IsNemo2Config(source.config->root())) {
+    Checkpoint own = source;
+    ANEMONE_ASSIGN(ConfigNode nemo1, ToNemo1Config(source.config->root()));
+    own.config = Config(std::move(nemo1));
+    return AddProcessor(own, language, options, result);
+  }
   std::string name;
   ANEMONE_ASSIGN(const ClipArchitecture spec, ClipArchitectureOf(source, options, &name));
   if (spec.has_vision) {

@@ -28,6 +28,9 @@ uint64_t Padded(uint64_t vocab, const ConfigNode& model) {
 Result<std::optional<Config>> KeptConfig(const Checkpoint& source, const std::string& file, uint64_t vocab) {
   if (!source.config) return std::optional<Config>();
   ANEMONE_ASSIGN(std::optional<Config> config, ReadJsonArtifact(source, file));
+  if (!config) {
+    ANEMONE_ASSIGN(config, ReadJsonArtifact(source, "context/" + file));  // of NeMo 2
+  }
   if (!config) return std::optional<Config>();
   const Result<ClipArchitecture> spec = ReadClipArchitecture(*config, false);
   if (!spec.ok() || spec->vocab != vocab) return std::optional<Config>();

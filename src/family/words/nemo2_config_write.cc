@@ -211,6 +211,8 @@ void ArchitectureToNemo2(const nemo2::Architecture& architecture, const ConfigNo
 }
 
 Result<ConfigNode> ClipToNemo2(const ConfigNode& from) {
+  constexpr FixedWord kCommon[] = {{"use_siglip", "false", "false"}};
+  ANEMONE_TRY(CheckFixed(from, kCommon, "NeMo 2's CLIP").Hint("NeMo 1 has SigLIP: OUT.nemo"));
   ConfigNode config = ConfigNode::Map();
   config["_target_"] = TextNode(std::string(kClip) + "CLIPConfig");
   PrecisionToNemo2(from, config);
