@@ -20,6 +20,11 @@ inline std::string Shown(const ConfigNode& value) {
   return value.is_list() ? "a list" : "a map";
 }
 
+// The same where a text may look like a number.
+inline std::string ShownQuoted(const ConfigNode& value) {
+  return value.kind == ConfigNode::Kind::kString ? "\"" + value.text + "\"" : Shown(value);
+}
+
 }  // namespace anemone
 
 #endif  // ANEMONE_CONFIG_NODES_H_

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "config/nodes.h"
 #include "family/gpt/gpt.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/config_languages.h"
@@ -92,6 +93,7 @@ constexpr Said kSaid[] = {{"vision.width", "hidden_size", "hidden_size"},
                           {"vision.layers", "num_hidden_layers", ""},
                           {"vision.ffn", "intermediate_size", ""},
                           {"patch", "patch_size", "patch_dim"},
+                          {"channels", "num_channels", ""},
                           {"projector.0.columns", "hidden_size", "hidden_size"},
                           {"projector.columns", "hidden_size", "hidden_size"}};
 
@@ -100,10 +102,52 @@ Status CheckSizes(const ConfigNode& node, std::string_view place, std::string_vi
   for (const Said& said : kSaid) {
     const std::string_view key = said.*word;
     ANEMONE_ASSIGN(const uint64_t stored, symbols.Get(said.symbol));
-    const auto value = key.empty() ? std::nullopt : WordAt(node, key).AsInt();
+    const ConfigNode none, &value = key.empty() ? none : WordAt(node, key);
     const bool is_projector = said.symbol.starts_with("projector");
-    if (stored == 0 || !value || *value == static_cast<int64_t>(stored) || (is_projector && !is_of_one_layer)) continue;
-    return Corrupt(fmt::format("{}.{}: expected {}, as the weights have, found {}", place, key, stored, *value));
+    const bool is_same = value.is_null() || value.AsInt() == static_cast<int64_t>(stored);
+    if (stored == 0 || is_same || (is_projector && !is_of_one_layer)) continue;
+    return Corrupt(
+        fmt::format("{}.{}: expected {}, as the weights have, found {}", place, key, stored, ShownQuoted(value)));
+  }
+  return {};
+}
+
+// What transformers computes with is a number, those of sizes whole ones above 0; the others train it.
+Status CheckNumbers(const ConfigNode& tower, std::string_view place) {
+  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                          "num_channels", "image_size", "patch_size"}) {
+    const ConfigNode& value = WordAt(tower, key);
+    if (!value.is_null() && value.AsInt().value_or(0) < 1)
+      return Corrupt(fmt::format("{}.{}: expected a whole number above 0, found {}", place, key, ShownQuoted(value)));
+  }
+  // [transformers 5.24 activations.py]
+  constexpr std::string_view kActivations[] = {"gelu",
+                                               "gelu_10",
+                                               "gelu_accurate",
+                                               "gelu_fast",
+                                               "gelu_new",
+                                               "gelu_python",
+                                               "gelu_python_tanh",
+                                               "gelu_pytorch_tanh",
+                                               "laplace",
+                                               "leaky_relu",
+                                               "linear",
+                                               "mish",
+                                               "quick_gelu",
+                                               "relu",
+                                               "relu2",
+                                               "relu6",
+                                               "sigmoid",
+                                               "silu",
+                                               "swish",
+                                               "tanh"};
+  const ConfigNode& act = WordAt(tower, "hidden_act");
+  if (!act.is_null() && std::ranges::find(kActivations, act.AsString().value_or("")) == std::end(kActivations))
+    return Unsupported(
+        fmt::format("{}.hidden_act: expected one that transformers has, found {}", place, ShownQuoted(act)));
+  for (const char* key : {"layer_norm_eps", "attention_dropout", "initializer_range", "initializer_factor"}) {
+    const ConfigNode& value = WordAt(tower, key);
+    if (!value.is_null()) ANEMONE_TRY(CheckNumber(fmt::format("{}.{}", place, key), value));
   }
   return {};
 }
@@ -122,6 +166,16 @@ Status CheckPositions(const VisionConfig& vision, const ModelSymbols& symbols) {
                              vision.place, stored, image, positions));
 }
 
+Status CheckTower(const VisionConfig& vision, bool is_of_one_layer, const ModelSymbols& symbols) {
+  ANEMONE_TRY(CheckSizes(vision.words, vision.place, &Said::hf, is_of_one_layer, symbols));
+  ANEMONE_TRY(CheckPositions(vision, symbols));
+  const int64_t width = WordAt(vision.words, "hidden_size").AsInt().value_or(0),
+                heads = WordAt(vision.words, "num_attention_heads").AsInt().value_or(1);
+  if (width % heads == 0) return {};
+  return Corrupt(fmt::format("{}.num_attention_heads: expected a number that divides hidden_size, {}, found {}",
+                             vision.place, width, heads));
+}
+
 Status CheckSaid(const Checkpoint& checkpoint, const VisionConfig& vision, const ModelSymbols& symbols) {
   const bool is_hf = IsLlava(checkpoint);
   if (!is_hf && checkpoint.config) {
@@ -129,11 +183,11 @@ Status CheckSaid(const Checkpoint& checkpoint, const VisionConfig& vision, const
                            &Said::nemo, true, symbols));
   }
   if (vision.place.empty()) return {};
+  ANEMONE_TRY(CheckNumbers(vision.words, vision.place));
   const ConfigNode none;
   const ConfigNode& layer = is_hf ? WordAt(checkpoint.config->root(), "vision_feature_layer") : none;
   const bool is_of_one = !layer.is_list() || layer.list.size() == 1;
-  ANEMONE_TRY(CheckSizes(vision.words, vision.place, &Said::hf, is_of_one, symbols));
-  return CheckPositions(vision, symbols);
+  return CheckTower(vision, is_of_one, symbols);
 }
 
 // It is of the form that the config says, and makes vectors of the language model's width.
@@ -231,8 +285,8 @@ Result<VisionConfig> VisionConfigOf(const Checkpoint& checkpoint) {
 }
 
 Status CheckTowerSizes(const VisionConfig& vision, const ModelSymbols& symbols) {
-  ANEMONE_TRY(CheckSizes(vision.words, vision.place, &Said::hf, true, symbols));
-  return CheckPositions(vision, symbols);
+  ANEMONE_TRY(CheckNumbers(vision.words, vision.place));
+  return CheckTower(vision, true, symbols);
 }
 
 Status ReadNevaSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,

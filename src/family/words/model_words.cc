@@ -368,7 +368,9 @@ ConfigNode NumberWord(double value) {
 Status CheckFixed(const ConfigNode& config, std::span<const FixedWord> words, std::string_view who) {
   for (const FixedWord& word : words) {
     const ConfigNode& said = WordAt(config, word.key);
-    const ConfigNode value = said.is_null() ? ParseWord(word.silent) : said;
+    // Python takes null for false.
+    const bool is_silent = said.is_null() && (word.value != "true" || config.Get(word.key) == nullptr);
+    const ConfigNode value = is_silent ? ParseWord(word.silent) : said;
     if (SameConfig(value, ParseWord(word.value))) continue;
     return Unsupported(
         fmt::format("{}: expected {}, as {} computes, found {}", word.key, word.value, who, Shown(value)));
@@ -378,7 +380,7 @@ Status CheckFixed(const ConfigNode& config, std::span<const FixedWord> words, st
 
 Status CheckNumber(std::string_view key, const ConfigNode& value) {
   if (value.AsDouble() || value.AsBool()) return {};
-  return Corrupt(fmt::format("{}: expected a number, found {}", key, Shown(value)));
+  return Corrupt(fmt::format("{}: expected a number, found {}", key, ShownQuoted(value)));
 }
 
 ConfigNode ParseWord(std::string_view yaml) {

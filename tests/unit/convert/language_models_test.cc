@@ -729,6 +729,41 @@ TEST(Llava, LlavasOwnLayoutBothWays) {
     const Config config = JsonOf(own + "/config.json");
     EXPECT_EQ(config.Find("architectures")->list.front().AsString(), "LlavaLlamaForCausalLM");
     EXPECT_EQ(config.Find("mm_vision_select_layer")->AsInt(), -2);
+// Every number of the tower's is one, and sizes are those of its tensors.
+TEST(Llava, ATowersNumbersAreThoseOfItsTensors) {
+  const std::string source = Golden("transformers5_others/llava_clip");
+  struct Case {
+    const char *key, *value, *said;
+  };
+  for (const Case& of :
+       {Case{"hidden_size", "'8'", "hidden_size: expected a whole number above 0, found \"8\""},
+        {"hidden_size", "16", "hidden_size: expected 8, as the weights have, found 16"},
+        {"intermediate_size", "13", "intermediate_size: expected 12, as the weights have, found 13"},
+        {"num_hidden_layers", "2", "num_hidden_layers: expected 3, as the weights have, found 2"},
+        {"num_hidden_layers", "x", "num_hidden_layers: expected a whole number above 0"},
+        {"num_channels", "1", "num_channels: expected 3, as the weights have, found 1"},
+        {"num_channels", "'3'", "num_channels: expected a whole number above 0"},
+        {"num_attention_heads", "'2'", "num_attention_heads: expected a whole number above 0"},
+        {"num_attention_heads", "3", "num_attention_heads: expected a number that divides hidden_size, 8"},
+        {"image_size", "'28'", "image_size: expected a whole number above 0"},
+        {"image_size", "42", "image_size: expected pictures of 5 positions"},
+        {"patch_size", "7", "patch_size: expected 14, as the weights have, found 7"},
+        {"patch_size", "0", "patch_size: expected a whole number above 0, found 0"},
+        {"hidden_act", "geluu", "hidden_act: expected one that transformers has, found \"geluu\""},
+        {"layer_norm_eps", "'1e-5'", "layer_norm_eps: expected a number"},
+        {"attention_dropout", "none", "attention_dropout: expected a number"},
+        {"initializer_factor", "[]", "initializer_factor: expected a number"}}) {
+    const TempDir changed, temp;
+    const Config config = JsonOf(source + "/config.json");
+    ConfigNode vision = *config.root().Get("vision_config");
+    vision[of.key] = *Config::ParseYaml(fmt::format("v: {}", of.value), "test")->root().Get("v");
+    const std::string yaml = Config(vision).ToJson();
+    EXPECT_THAT(PlanConversion(With(source, changed, "vision_config", yaml.c_str()), temp.path() + "/x.nemo", {}),
+                StatusIs(of.key == std::string("hidden_act") ? ErrorKind::kUnsupported : ErrorKind::kCorrupt,
+                         std::string("vision_config.") + of.said));
+  }
+}
+
     EXPECT_EQ(config.Find("rope_parameters"), nullptr);
     // No known name tells the heads of such a tower: its config is written beside.
     const std::string told = temp.path() + "/told";
