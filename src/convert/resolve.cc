@@ -52,7 +52,9 @@ void TakeArchitecture(Work& work) {
   const std::string& name = work.options.architecture;
   if (name.empty() || !work.IsFromHuggingFace()) return;
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
-    if (checkpoint->config) checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
+    if (!checkpoint->config) continue;
+    checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
+    checkpoint->config->root().Erase("model_type");  // which may be another's
   }
 }
 

@@ -84,13 +84,17 @@ constexpr std::string_view kHarmless[] = {"architectures",
 
 // Keys with one value that the tables carry; another one is refused.
 struct Fixed {
-  std::string_view key, value;  // YAML; null is accepted, too
+  std::string_view key, value;  // YAML; null is accepted for what is not true
   std::string_view why;
 };
 constexpr Fixed kFixed[] = {
     {"add_cross_attention", "false", "decoders that read an encoder"},
     {"alibi", "false", "positions by ALiBi"},
     {"apply_residual_connection_post_layernorm", "false", "residuals behind norms"},
+    {"attention_chunk_size", "null", "attention in chunks"},
+    {"is_causal", "true", "attention to later tokens"},
+    {"kv_sharing_modes", "null", "keys and values of other layers"},
+    {"per_layer_config", "null", "layers of several kinds"},
     {"decoder_sparse_step", "1", "layers with and without experts"},
     {"original_rope", "true", "other rotary positions"},
     {"post_layer_norm", "true", "a model without its last norm"},
@@ -112,6 +116,8 @@ constexpr HfActivation kActivations[] = {
     {"relu", "", "fast-reglu", false},
 };
 
+constexpr std::string_view kGemmasActivation = "gelu_pytorch_tanh";  // where its config is silent
+
 // Another name that some version of transformers has for a key.
 constexpr std::pair<std::string_view, std::string_view> kAliases[] = {{"num_experts", "num_local_experts"}};
 
@@ -130,6 +136,7 @@ class HfReader {
 
   Result<ConfigNode> Read(std::vector<std::string>* notes) {
     to_ = ParseWord(architecture_.implied);
+    ANEMONE_TRY(Flags());
     ANEMONE_TRY(Keys());
     ANEMONE_TRY(FixedKeys());
     ANEMONE_TRY(ReadActivation());
@@ -165,6 +172,16 @@ class HfReader {
     inner[std::string(word.substr(dot + 1))] = std::move(value);
   }
 
+  // Python takes any text for true, and transformers 5 takes none.
+  Status Flags() {
+    for (const auto& [key, silent] : silent_.map) {
+      const ConfigNode& value = WordAt(json_, key);
+      if (!silent.AsBool() || value.is_null() || value.AsBool()) continue;
+      return Corrupt(fmt::format("{}: expected true or false, found {}", key, ShownQuoted(value)));
+    }
+    return {};
+  }
+
   Status Keys() {
     for (const HfKey& key : HfKeysOf(architecture_)) {
       const ConfigNode& value = At(key.key);
@@ -183,7 +200,9 @@ class HfReader {
 
   Status CheckFixed(const Fixed& fixed) {
     const ConfigNode& value = At(fixed.key);
-    if (value.is_null() || SameConfig(value, ParseWord(fixed.value))) return {};
+    // Python takes null for false.
+    const bool is_silent = value.is_null() && (fixed.value != "true" || json_.Get(fixed.key) == nullptr);
+    if (is_silent || SameConfig(value, ParseWord(fixed.value))) return {};
     return Unsupported(
         fmt::format("{}: expected {}, found {}; not carried: {}", fixed.key, fixed.value, Shown(value), fixed.why));
   }
@@ -198,14 +217,29 @@ class HfReader {
     return {};
   }
 
+  // A Gemma of version 4 computes hidden_activation, one of version 5 hidden_act, and not the exact form of GELU
+  // [transformers 4.44.2 and 5.24 configuration_gemma.py, modeling_gemma.py].
+  Status SameInEveryVersion(std::string_view name, const HfActivation& older) {
+    const ConfigNode* own = json_.Get("hidden_act");
+    if (architecture_.model_type != "gemma" || own == nullptr) return {};
+    const std::string text = Text(*own);
+    const std::string_view said = text == "gelu" ? kGemmasActivation : std::string_view(text);
+    const auto* newer = std::ranges::find(kActivations, said, &HfActivation::hf);
+    const bool is_known = newer != std::end(kActivations) && &older != std::end(kActivations);
+    if (is_known && newer->gated == older.gated && newer->by_tanh == older.by_tanh) return {};
+    return Unsupported(
+        fmt::format("hidden_act: expected what hidden_activation says, {}, found {}: version 4 of "
+                    "transformers computes the one, version 5 the other",
+                    name, Shown(*own)));
+  }
+
   Status ReadActivation() {
     const std::string_view key = HfKeyOf(architecture_, "activation");
     if (key.empty()) return {};
     std::string name = Text(At(key));
-    // [transformers modeling_gemma.py: without hidden_activation, hidden_act does not count.]
-    if (name.empty() && key == "hidden_activation") name = "gelu_pytorch_tanh";
-    const auto* found = std::find_if(std::begin(kActivations), std::end(kActivations),
-                                     [&](const HfActivation& a) { return a.hf == name; });
+    if (name.empty() && key == "hidden_activation") name = kGemmasActivation;
+    const auto* found = std::ranges::find(kActivations, name, &HfActivation::hf);
+    ANEMONE_TRY(SameInEveryVersion(name, *found));
     const bool is_known = found != std::end(kActivations);
     const std::string_view ours = !is_known ? "" : architecture_.is_gated ? found->gated : found->plain;
     if (ours.empty()) return Unsupported(fmt::format("{}: expected an activation that NeMo has, found {}", key, name));
@@ -249,12 +283,20 @@ class HfReader {
       };
       if (!is("full_attention") && !is("sliding_attention"))
         return Unsupported("layer_types: expected one kind of attention in all layers, found several");
+      const auto layers = At("num_hidden_layers").AsInt();
+      const auto count = static_cast<int64_t>(types.list.size());
+      if (layers && *layers != count)
+        return Corrupt(fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, count));
       if (is("full_attention")) return {};
+      if (key.empty()) return Unsupported("layer_types: expected full_attention, found sliding_attention");
     }
     if (architecture_.model_type == "gemma2") ANEMONE_TRY(Gemma2Layers(types));
-    if (key.empty()) return {};
+    if (key.empty()) return CheckFixed({"sliding_window", "null", "attention to a window"});
     const ConfigNode &window = At(key), &use = At("use_sliding_window");
-    if (!use.is_null() && !IsTrue(use)) return {};
+    if (!use.is_null() && !IsTrue(use)) {
+      if (!types.is_list()) return {};
+      return Corrupt("layer_types: expected full_attention beside use_sliding_window: false, found sliding_attention");
+    }
     if (IsTrue(use) && json_.Get(key) == nullptr)
       return Corrupt(fmt::format("{}: expected a number beside use_sliding_window, found nothing", key));
     if (window.is_null()) return {};
@@ -275,6 +317,10 @@ class HfReader {
   // NeMo's Gemma 2 has a window in every other layer, from the first on [NeMo v2.0.0 gemma2_modules.py].
   Status Gemma2Layers(const ConfigNode& types) {
     if (At("sliding_window").is_null()) return Unsupported("sliding_window: expected a number, found null");
+    const auto layers = At("num_hidden_layers").AsInt();
+    if (types.is_list() && layers && *layers != static_cast<int64_t>(types.list.size()))
+      return Corrupt(
+          fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, types.list.size()));
     for (size_t i = 0; types.is_list() && i < types.list.size(); ++i) {
       if (Text(types.list[i]) != (i % 2 == 0 ? "sliding_attention" : "full_attention"))
         return Unsupported("layer_types: expected a window in every other layer, from the first on, found others");
@@ -396,6 +442,9 @@ class HfReader {
     ANEMONE_TRY(CheckFixed({"moe_layer_freq", "1", "layers with and without experts in turns"}));
     const int64_t topk = At("num_experts_per_tok").AsInt().value_or(0), groups = At("n_group").AsInt().value_or(1),
                   chosen = At("topk_group").AsInt().value_or(groups);
+    if (groups < 1 || chosen < 1)
+      return Corrupt(
+          fmt::format("n_group: expected groups of experts, found {}, of which {} are chosen", groups, chosen));
     const std::string method = IsV3() ? "group_limited_greedy" : Text(At("topk_method"));
     if (method == "greedy") {
       for (const char* word : {"moe_router_num_groups", "moe_router_group_topk"}) Set(word, ConfigNode::Null());
@@ -489,19 +538,46 @@ class HfReader {
     if (!own.empty() && !base.is_null() && !newer.is_null() && !SameConfig(base, newer))
       return Corrupt(fmt::format("rope_parameters.rope_theta: expected that of {}, {}, found {}", own,
                                  base.ScalarText(), newer.ScalarText()));
+    const ConfigNode &older = At("rope_scaling"), &parameters = At("rope_parameters");
+    for (const auto& [key, value] : older.map) {
+      const std::string_view name = key == "type" ? "rope_type" : std::string_view(key);
+      const ConfigNode& other = WordAt(parameters, name);
+      if (!parameters.is_map() || SameConfig(value, other)) continue;
+      return Corrupt(fmt::format("rope_scaling.{}: expected that of rope_parameters, {}, found {}", key, Shown(other),
+                                 Shown(value)));
+    }
     return {};
   }
 
-  // Those that are no keys of the architecture's own.
+  static Status CheckAboveZero(std::string_view key, const ConfigNode& value) {
+    ANEMONE_TRY(CheckNumber(key, value));
+    if (value.AsDouble().value_or(0) > 0) return {};
+    return Corrupt(fmt::format("{}: expected a number above 0, found {}", key, Shown(value)));
+  }
+
   Status RotaryNumbers() {
     const ConfigNode& parameters = At("rope_parameters");
     for (const ConfigNode* map :
          {&parameters, &WordAt(parameters, "full_attention"), &WordAt(parameters, "sliding_attention")}) {
       for (const char* key : {"rope_theta", "partial_rotary_factor"}) {
-        const ConfigNode& value = WordAt(*map, key);
-        if (!value.is_null()) ANEMONE_TRY(CheckNumber(fmt::format("rope_parameters.{}", key), value));
+        const ConfigNode* value = map->Get(key);
+        if (value != nullptr) ANEMONE_TRY(CheckAboveZero(fmt::format("rope_parameters.{}", key), *value));
+      }
+      if (const ConfigNode& part = WordAt(*map, "partial_rotary_factor"); part.AsDouble().value_or(0) > 1)
+        return Corrupt(fmt::format("rope_parameters.partial_rotary_factor: expected at most 1, found {}", Shown(part)));
+    }
+    for (const auto& [place, map] : {std::pair{"rope_parameters", &parameters},
+                                     {"rope_parameters.full_attention", &WordAt(parameters, "full_attention")},
+                                     {"rope_parameters.sliding_attention", &WordAt(parameters, "sliding_attention")},
+                                     {"rope_scaling", &At("rope_scaling")}}) {
+      for (const char* key : {"rope_type", "type"}) {
+        const ConfigNode& type = WordAt(*map, key);
+        if (!type.is_null() && !type.AsString())
+          return Corrupt(fmt::format("{}.{}: expected a name, found {}", place, key, Shown(type)));
       }
     }
+    if (const std::string_view own = HfKeyOf(architecture_, "rotary_base"); json_.Get(own) != nullptr)
+      ANEMONE_TRY(CheckAboveZero(own, *json_.Get(own)));
     const ConfigNode& ratio = WordAt(json_, "rope_ratio");
     return ratio.is_null() ? Status() : CheckNumber("rope_ratio", ratio);
   }
@@ -617,6 +693,10 @@ class HfReader {
     if (!HfKeyOf(architecture_, "moe_router_pre_softmax").empty())
       Set("moe_router_pre_softmax", ConfigNode::Bool(!IsTrue(At("norm_topk_prob"))));
     const bool has_experts = WordAt(to_, "num_moe_experts").AsInt().value_or(0) > 0;
+    const auto experts = WordAt(to_, "num_moe_experts").AsInt(), chosen = WordAt(to_, "moe_router_topk").AsInt();
+    if (has_experts && chosen && (*chosen < 1 || *chosen > *experts))
+      return Corrupt(
+          fmt::format("num_experts_per_tok: expected 1 to {}, the number of experts, found {}", *experts, *chosen));
     const bool divides = !IsTrue(WordAt(to_, "moe_router_pre_softmax"));
     if (has_experts && divides && WordAt(to_, "moe_router_topk").AsInt() == 1)
       return Unsupported(  // [core_v0.9.0 moe_utils.py, topk_softmax_with_capacity]
@@ -625,12 +705,10 @@ class HfReader {
   }
 
   void NoteUnknown(std::vector<std::string>* notes) {
-    for (const auto& [key, value] : json_.map) {
-      const bool is_known = std::find(known_.begin(), known_.end(), key) != known_.end() ||
-                            std::find(std::begin(kHarmless), std::end(kHarmless), key) != std::end(kHarmless) ||
-                            silent_.Get(key) != nullptr;
-      if (!is_known) notes->push_back(fmt::format("{}: not known to change what the model computes, left alone", key));
-    }
+    const auto is_known = [&](std::string_view key) {
+      return std::ranges::find(known_, key) != known_.end() || silent_.Get(key) != nullptr;
+    };
+    internal::NoteUnknownKeys(json_, is_known, notes);
   }
 
   const ConfigNode& json_;
@@ -655,6 +733,14 @@ std::string_view HfNameIn(const ConfigNode& json, std::string_view key) {
   return key;
 }
 
+void NoteUnknownKeys(const ConfigNode& json, const std::function<bool(std::string_view key)>& is_known,
+                     std::vector<std::string>* notes) {
+  for (const auto& [key, value] : json.map) {
+    if (std::ranges::find(kHarmless, key) == std::end(kHarmless) && !is_known(key))
+      notes->push_back(fmt::format("{}: not known to change what the model computes, left alone", key));
+  }
+}
+
 Result<ConfigNode> ReadHfConfig(const ConfigNode& json, const HfArchitecture& architecture,
                                 std::vector<std::string>* notes) {
   return HfReader(json, architecture).Read(notes);
@@ -668,6 +754,23 @@ bool IsHfDecoderConfig(const ConfigNode& root) {
          (root.Get("text_config") == nullptr && root.Get("vision_config") == nullptr);
 }
 
+namespace {
+
+// transformers' Auto classes build what `model_type` names, NeMo's converters what the class does.
+Status CheckType(const ConfigNode& config_json, const HfArchitecture& architecture, std::vector<std::string>* notes) {
+  const ConfigNode& type = WordAt(config_json, "model_type");
+  if (type.is_null() || type.AsString() == std::string(architecture.model_type)) return {};
+  const std::string line = fmt::format("model_type: expected {}, as {} has, found {}", architecture.model_type,
+                                       architecture.name, Shown(type));
+  const auto is_others = [&](const HfArchitecture& other) { return type.AsString() == std::string(other.model_type); };
+  if (std::ranges::any_of(HfArchitectures(), is_others))
+    return Corrupt(line).Use("architecture", architecture.name, "take it for that");
+  if (notes != nullptr) notes->push_back(line + ": the class counts");
+  return {};
+}
+
+}  // namespace
+
 Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::string>* notes) {
   const HfArchitecture* architecture = FindHfArchitecture(config_json);
   if (architecture == nullptr) {
@@ -676,6 +779,7 @@ Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::str
                                    names.is_list() && !names.list.empty() ? names.list.front().ScalarText() : "none"),
                        internal::KnownHfClasses());
   }
+  ANEMONE_TRY(CheckType(config_json, *architecture, notes));
   ANEMONE_ASSIGN(ConfigNode model, internal::ReadHfConfig(config_json, *architecture, notes));
   for (const char* word : {"num_layers", "hidden_size", "num_attention_heads"}) {
     if (model.Get(word) == nullptr)

@@ -38,6 +38,7 @@ class HfWriter {
     }
     if (request_.kept != nullptr) {
       json_ = *request_.kept;
+      if (json_.Get("model_type") == nullptr) json_["model_type"] = TextNode(architecture.model_type);
     } else {
       json_ = ParseWord(architecture.silent);
       json_["architectures"] = ConfigNode::List({TextNode(architecture.name)});
@@ -79,7 +80,11 @@ class HfWriter {
     for (auto& [key, value] : json_.map) {
       if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
     }
-    if (ConfigNode* size = json_.Get("head_dim"); size != nullptr && size->is_null()) *size = words_["kv_channels"];
+    // Not every version of every class takes null for what follows from others.
+    for (const auto& [key, word] :
+         {std::pair{"head_dim", "kv_channels"}, {"num_key_value_heads", "num_query_groups"}}) {
+      if (ConfigNode* size = json_.Get(key); size != nullptr && size->is_null()) *size = words_[word];
+    }
     std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     return std::move(json_);
   }
@@ -238,6 +243,10 @@ class HfWriter {
       const auto base = words_["rotary_base"].AsDouble();
       if (base && Changed("rotary_base", before)) json_["rope_ratio"] = ConfigNode::Float(*base / 10000.0);
     }
+    // Its class takes token 32000 for padding where nothing is said.
+    constexpr uint64_t kSilentPadding = 32000;
+    if (type == "phi3" && request_.kept == nullptr && request_.vocab_rows > 0 && request_.vocab_rows <= kSilentPadding)
+      json_["pad_token_id"] = ConfigNode::Null();
     if (type == "baichuan" && Changed("max_position_embeddings", before))
       json_["model_max_length"] = words_["max_position_embeddings"];
   }

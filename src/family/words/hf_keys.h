@@ -2,6 +2,7 @@
 #ifndef ANEMONE_FAMILY_WORDS_HF_KEYS_H_
 #define ANEMONE_FAMILY_WORDS_HF_KEYS_H_
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,10 @@ std::string_view HfNameIn(const ConfigNode& json, std::string_view key);
 // What a config.json of this class says, in NeMo 1's keys. Errors: as Nemo1OfHf.
 Result<ConfigNode> ReadHfConfig(const ConfigNode& json, const HfArchitecture& architecture,
                                 std::vector<std::string>* notes);
+
+// A line in `notes` for each key that is not known, unless it changes nothing in any class.
+void NoteUnknownKeys(const ConfigNode& json, const std::function<bool(std::string_view key)>& is_known,
+                     std::vector<std::string>* notes);
 
 // The classes that are known, for a hint.
 std::string KnownHfClasses();

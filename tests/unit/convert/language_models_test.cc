@@ -92,7 +92,9 @@ TEST(Configs, ANumberThatIsNoneIsRefused) {
          "rope_parameters.rope_theta: expected a number"},
         {"transformers5/nemotron", "rope_parameters", "{rope_theta: 1, partial_rotary_factor: x}",
          "rope_parameters.partial_rotary_factor: expected a number"},
-        {"decoders/chatglm/hf", "rope_ratio", "x", "rope_ratio: expected a number"}}) {
+        {"decoders/chatglm/hf", "rope_ratio", "x", "rope_ratio: expected a number"},
+        {"transformers5/qwen2_tied", "rope_scaling", "{type: linear, factor: 2}",
+         "rope_scaling.type: expected that of rope_parameters, default, found linear"}}) {
     const TempDir changed, temp;
     EXPECT_THAT(PlanConversion(With(Golden(of.source), changed, of.key, of.yaml), temp.path() + "/x.nemo", {}),
                 StatusIs(ErrorKind::kCorrupt, of.said));
