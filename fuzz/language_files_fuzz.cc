@@ -9,6 +9,7 @@
 #include "anemone/bytes.h"
 #include "anemone/config.h"
 #include "family/bert/bert.h"
+#include "family/tokenizer/check_artifact.h"
 #include "family/tokenizer/tokenizer_files.h"
 #include "family/tokenizer/tokenizer_size.h"
 #include "family/words/hf_config.h"
@@ -40,7 +41,7 @@ void CheckOthers(const ConfigNode& json) {
   }
   if (anemone::IsT5Json(json)) {
     const auto model = anemone::NemoT5Config(json, false, DType::kF32);
-    if (model.ok()) (void)anemone::HfT5Config(*model, &json, 128, DType::kF32);
+    if (model.ok()) (void)anemone::HfT5Config(*model, {.kept = &json, .rows = 128});
   }
   if (!anemone::IsLlavaJson(json)) return;
   const auto text = anemone::TextConfigOf(json);
@@ -58,6 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (line == std::string_view::npos) return 0;
   const std::string name(input.substr(0, line)), content(input.substr(line + 1));
   const anemone::Artifact file{name, anemone::Whole(anemone::MemorySource(content, name))};
+  (void)anemone::CheckArtifact(file);
   (void)anemone::CountTokensIn(file.content, name);
   (void)anemone::CountTokenizer(nullptr, {file});
   (void)anemone::SpecialIdsOf({file});

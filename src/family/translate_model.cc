@@ -61,14 +61,12 @@ void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
   for (Artifact& artifact : checkpoint->artifacts) {
     if (to_megatron) {
       if (IsKeptTokenizerFile(artifact.name)) artifact.name.insert(0, kTokenizerFolder);
-    } else if (artifact.name.starts_with(kTokenizerFolder)) {
-      const std::string file = artifact.name.substr(kTokenizerFolder.size());
+      continue;
+    }
     std::string_view file = artifact.name;
     const bool is_nemo2s = TakePrefix(kContext, &file), is_tokenizers = TakePrefix(kTokenizerFolder, &file);
     const bool is_lifted = is_tokenizers ? IsKeptTokenizerFile(file) : is_nemo2s && file == "preprocessor_config.json";
     if (is_lifted && checkpoint->FindArtifact(std::string(file)) == nullptr) artifact.name = std::string(file);
-      if (IsKeptTokenizerFile(file)) artifact.name = file;
-    }
   }
 }
 
@@ -183,6 +181,14 @@ Result<StateDict> TiedAs(const StateDict& canonical, const Family& family, const
   return result;
 }
 
+// A family that has one class for a model's parts has no choice.
+Status CheckClass(const std::string& asked, const Target& target) {
+  if (asked.empty() || !target.config) return {};
+  const std::string made = ClassNamedIn(target.config->root());
+  if (made == asked) return {};
+  return WrongOption("architecture", fmt::format("expected {}, which such a model is, found {}", made, asked));
+}
+
 }  // namespace
 
 Result<Checkpoint> ToCanonical(const Checkpoint& checkpoint, const TranslateOptions& options) {
@@ -210,6 +216,7 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   if (family.target != nullptr) {
     ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options, model.symbols));
     ANEMONE_TRY(CheckCounts(checkpoint, family, target.symbols).In(target.config_name));
+    if (LanguageOf(*to) == ConfigLanguage::kHuggingFace) ANEMONE_TRY(CheckClass(options.architecture, target));
   }
   result.notes.insert(result.notes.end(), target.notes.begin(), target.notes.end());
   target.symbols.Set("extra_state", options.extra_state ? 1 : 0);

@@ -257,6 +257,8 @@ Status ReadBertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, con
   };
   ANEMONE_TRY(set().In(name));
   ANEMONE_ASSIGN(const uint64_t rows, StoredVocabRows(checkpoint, dialect, "token_embedding.weight"));
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
+  if (IsBertJson(config->root())) ANEMONE_TRY(CheckRows(config->root(), rows).In(name));
   symbols->Set("vocab", rows);
   symbols->Set("padded_vocab", rows);
   symbols->Set("types", HasName(checkpoint, "tokentype_embeddings.") || HasName(checkpoint, "token_type_embeddings."));
@@ -309,7 +311,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const Dialect& to, cons
   const uint64_t divisor = asked.AsInt() && *asked.AsInt() > 0 ? static_cast<uint64_t>(*asked.AsInt()) : kDivisor;
   target.symbols.Set("padded_vocab", RoundUp(rows, divisor));
   if (options.hparams || !source.config) return target;
-  Result<ConfigNode> model = NemoBertConfig(source.config->root(), DTypeOf(source));
+  Result<ConfigNode> model = NemoBertConfig(source.config->root(), DTypeOf(source), &target.notes);
   if (!model.ok()) return model.status().In(source.config_name);
   ANEMONE_ASSIGN(const BertHeads heads, HeadsIn(symbols));
   (*model)["mcore_bert"] = ConfigNode::Bool(to.name == "mcore");

@@ -17,8 +17,9 @@ namespace anemone {
 bool IsBertJson(const ConfigNode& root);
 
 // NeMo 1's config of the model that config.json describes, all keys of megatron_bert_config.yaml. Errors: Unsupported
-// naming the key for what NeMo has no such model of; Corrupt.
-Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype);
+// naming the key for what NeMo has no such model of; Corrupt. `notes`: a line for keys that are not known.
+Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype,
+                                  std::vector<std::string>* notes = nullptr);
 
 struct BertHeads {
   bool pooler = false, lm = false, binary = false;

@@ -10,6 +10,7 @@
 #include "family/bert/bert.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/config_languages.h"
+#include "family/words/hf_keys.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -130,6 +131,15 @@ constexpr FixedWord kFixedInNemo[] = {{"transformer_block_type", "post_ln", "pre
                                       {"headscale", "false", "false"},
                                       {"normalize_attention_scores", "true", "true"}};
 
+bool IsKnown(std::string_view key) {
+  // `directionality` and `pooler_…` are in old files, and nothing reads them.
+  constexpr std::string_view kOthers[] = {"directionality", "hidden_act", "output_past", "tie_word_embeddings",
+                                          "use_cache"};
+  return key.starts_with("pooler_") || std::ranges::find(kOthers, key) != std::end(kOthers) ||
+         std::ranges::find(kKeys, key, &Key::hf) != std::end(kKeys) ||
+         std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);
+}
+
 const ConfigNode& ValueAt(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
   const ConfigNode& value = WordAt(map, key);
   return value.is_null() ? silent : value;
@@ -170,7 +180,7 @@ bool IsBertJson(const ConfigNode& root) {
   return WordAt(root, "model_type").AsString() == "bert";
 }
 
-Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
+Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype, std::vector<std::string>* notes) {
   ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo").Hint(kWeightsAlone));
   ConfigNode to = Config::ParseYaml(std::string(kTemplate), "NeMo's configuration of a BERT")->root();
   for (const Key& key : kKeys) {
@@ -190,6 +200,7 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype) {
   if (WordAt(config_json, "tie_word_embeddings").AsBool() == false) to[kShared] = ConfigNode::Bool(false);
   if (dtype == DType::kBF16) to["precision"] = ConfigNode::String("bf16");
   if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
+  if (notes != nullptr) internal::NoteUnknownKeys(config_json, IsKnown, notes);
   return to;
 }
 

@@ -8,6 +8,7 @@
 
 #include "family/families.h"
 #include "family/gpt/gpt.h"
+#include "family/gpt/hf_vocabulary.h"
 #include "family/gpt/mtp.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/hf_config.h"
@@ -272,6 +273,8 @@ Status ReadGptSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   }
   ANEMONE_TRY(SetSymbols(checkpoint, dialect, model, symbols).In(name));
   ANEMONE_ASSIGN(const uint64_t rows, StoredVocabRows(checkpoint, dialect, "token_embedding.weight"));
+  if (const HfArchitecture* architecture = dialect.is_megatron ? nullptr : FindHfArchitecture(config->root()))
+    ANEMONE_TRY(CheckRows(config->root(), rows, HfKeyOf(*architecture, "vocab_size")).In(name));
   symbols->Set("vocab", rows);
   symbols->Set("padded_vocab", rows);
   return {};

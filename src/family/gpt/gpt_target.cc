@@ -173,14 +173,6 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   return target;
 }
 
-// On the way back, rows beyond what config.json says would count as padding.
-Status CheckRows(const Config& config_json, std::string_view key, uint64_t rows) {
-  const auto said = WordAt(config_json.root(), key).AsInt();
-  if (!said || *said == static_cast<int64_t>(rows)) return {};
-  return Corrupt(fmt::format("{}: expected {}, the rows of the embedding, found {}", key, rows, *said),
-                 "transformers does not load such a folder; the number of rows is the right one");
-}
-
 // Whether NeMo 1, which counts the tokenizer's tokens, makes as many rows of them. A SentencePiece model is all that it
 // loads where there is one.
 Result<bool> RoundsTo(const Checkpoint& source, uint64_t rows) {
@@ -202,7 +194,6 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   LeaveAbsentMtp(source, &*model);
   const HfArchitecture& architecture = *FindHfArchitecture(source.config->root());
   ANEMONE_ASSIGN(const uint64_t rows, symbols.Get("vocab"));
-  ANEMONE_TRY(CheckRows(*source.config, HfKeyOf(architecture, "vocab_size"), rows).In(source.config_name));
   ANEMONE_ASSIGN(const bool tied, symbols.Holds("tied"));
   ANEMONE_ASSIGN(const bool rounds, RoundsTo(source, rows));
   const NemoGptRequest request{.vocab_rows = rows,

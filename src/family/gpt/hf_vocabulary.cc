@@ -2,8 +2,11 @@
 // (override_vocab_size).
 #include "family/gpt/hf_vocabulary.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
+#include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/megatron_config.h"
 #include "family/words/model_words.h"
@@ -43,6 +46,13 @@ std::optional<VocabularyEvidence> RowsIn(const std::optional<Config>& config_jso
   const auto rows = config_json ? WordAt(config_json->root(), key).AsInt() : std::nullopt;
   return rows && *rows > 0 ? std::optional(VocabularyEvidence{static_cast<uint64_t>(*rows), "config.json"})
                            : std::nullopt;
+}
+
+Status CheckRows(const ConfigNode& config_json, uint64_t rows, std::string_view key) {
+  const ConfigNode& said = WordAt(config_json, key);
+  if (rows == 0 || said.is_null() || said.AsInt() == static_cast<int64_t>(rows)) return {};
+  return Corrupt(fmt::format("{}: expected {}, the rows of the embedding, found {}", key, rows, ShownQuoted(said)),
+                 "transformers does not load such a folder; the number of rows is the right one");
 }
 
 Result<VocabularyChoice> ChooseHfVocabulary(const Checkpoint& source, uint64_t stored, const TranslateOptions& options,

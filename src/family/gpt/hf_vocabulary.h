@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "anemone/checkpoint.h"
 #include "anemone/config.h"
@@ -18,6 +19,10 @@ ConfigNode NemoTokenizerOf(const Checkpoint& source);
 
 // The rows that a config.json says, under `key`; nullopt: it does not say.
 std::optional<VocabularyEvidence> RowsIn(const std::optional<Config>& config_json, std::string_view key = "vocab_size");
+
+// What a config.json says under `key` is what is stored, as transformers builds the table by it; `rows` 0: none is.
+// Errors: Corrupt, with both numbers.
+Status CheckRows(const ConfigNode& config_json, uint64_t rows, std::string_view key = "vocab_size");
 
 // The rows to write of the `stored` ones, by what the user asks, by `config` (the number in a config.json that came
 // along), and by the tokenizer where NeMo pads to its tokens. Errors: as ChooseVocabulary.

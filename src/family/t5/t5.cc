@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/lower_case.h"
 #include "base/rounding.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
@@ -249,6 +250,8 @@ Status ReadT5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const
     ANEMONE_ASSIGN(
         const uint64_t rows,
         StoredVocabRows(checkpoint, dialect, fmt::format("{}.token_embedding.weight", has_table ? tower : "encoder")));
+    ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
+    if (IsT5Json(config->root())) ANEMONE_TRY(CheckRows(config->root(), rows).In(name));
     symbols->Set(InTower(tower, "vocab"), rows);
     symbols->Set(InTower(tower, "padded_vocab"), rows);
   }
@@ -272,13 +275,22 @@ void SetRows(std::string_view what, uint64_t rows, ModelSymbols* symbols) {
   for (const std::string_view tower : {"encoder", "decoder"}) symbols->Set(InTower(tower, what), rows);
 }
 
+// NeMo's config tells an mT5 by its tokenizer's name alone ("google/mt5-base").
+bool IsNamedMt5(const Checkpoint& source) {
+  const std::string name = LowerCase(WordAt(NemoTokenizerOf(source), "type").AsString().value_or(""));
+  return name.find("mt5", name.rfind('/') + 1) != std::string::npos;
+}
+
 Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& options, const ModelSymbols& symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(source, {}, &name));
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("encoder.vocab"));
-  ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsT5Json));
+  ANEMONE_ASSIGN(std::optional<Config> kept, KeptHfConfig(source, IsT5Json));
+  if (kept && !options.architecture.empty() && ClassNamedIn(kept->root()) != options.architecture) kept.reset();
   ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
-  Result<ConfigNode> json = HfT5Config(model, kept ? &kept->root() : nullptr, rows.rows, DTypeOf(source));
+  const bool is_mt5 = options.architecture.empty() ? IsNamedMt5(source) : options.architecture == kMt5Class;
+  Result<ConfigNode> json = HfT5Config(
+      model, {.kept = kept ? &kept->root() : nullptr, .is_mt5 = is_mt5, .rows = rows.rows, .dtype = DTypeOf(source)});
   if (!json.ok()) return json.status().In(name);
   Target target{symbols, Config(*std::move(json)), "config.json", {}};
   SetRows("vocab", rows.rows, &target.symbols);
@@ -299,7 +311,7 @@ Result<Target> FromHuggingFace(const Checkpoint& source, const TranslateOptions&
   target.symbols.Set("one_table", 0);
   if (options.hparams || !source.config) return target;
   ANEMONE_ASSIGN(const bool shared_head, symbols.Holds("shared_head"));
-  Result<ConfigNode> model = NemoT5Config(source.config->root(), shared_head, DTypeOf(source));
+  Result<ConfigNode> model = NemoT5Config(source.config->root(), shared_head, DTypeOf(source), &target.notes);
   if (!model.ok()) return model.status().In(source.config_name);
   target.config = Config(*std::move(model));
   target.config_name = "model_config.yaml";

@@ -244,6 +244,11 @@ Result<VocabularyChoice> ChooseVocabulary(const VocabularyFacts& facts) {
         "vocabulary: all {} rows, though {} has {} tokens: nothing says that the others are "
         "padding",
         stored, facts.tokenizer->source, tokens);
+  } else if (tokens == 0 && !facts.config && facts.multiple > 1 && stored % facts.multiple == 0) {
+    choice.note = fmt::format(
+        "vocabulary: all {} rows: NeMo pads to a multiple of {}, and nothing says how many tokens there are; the "
+        "option vocab_size leaves the others out",
+        stored, facts.multiple);
   }
   return choice;
 }

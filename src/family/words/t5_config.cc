@@ -11,6 +11,7 @@
 
 #include "config/nodes.h"
 #include "family/words/config_languages.h"
+#include "family/words/hf_keys.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -118,28 +119,55 @@ target: nemo.collections.nlp.models.language_modeling.megatron_t5_model.Megatron
 nemo_version: 2.0.0
 )yaml";
 
-// The same value on both sides, of encoder and decoder alike, and what transformers takes where it is silent.
+// What each class takes where config.json is silent; both compute the same.
+struct T5Class {
+  std::string_view name, model_type;
+  std::string_view silent;
+  bool ties;  // version 4
+};
+constexpr T5Class kClasses[] = {
+    {"T5ForConditionalGeneration", "t5",
+     "{d_model: 512, d_ff: 2048, d_kv: 64, num_heads: 8, num_layers: 6, relative_attention_num_buckets: 32, "
+     "relative_attention_max_distance: 128, layer_norm_epsilon: 1.0e-06, dropout_rate: 0.1, feed_forward_proj: relu}",
+     true},
+    {kMt5Class, "mt5",
+     "{d_model: 512, d_ff: 1024, d_kv: 64, num_heads: 6, num_layers: 8, relative_attention_num_buckets: 32, "
+     "relative_attention_max_distance: 128, layer_norm_epsilon: 1.0e-06, dropout_rate: 0.1, feed_forward_proj: "
+     "gated-gelu}",
+     false},
+};
+const T5Class& ClassOf(const ConfigNode& json) {
+  return WordAt(json, "model_type").AsString() == "mt5" ? kClasses[1] : kClasses[0];
+}
+
+// The same value on both sides, of encoder and decoder alike.
 struct Key {
-  std::string_view nemo, hf, silent;
+  std::string_view nemo, hf;
 };
 constexpr Key kKeys[] = {
-    {"hidden_size", "d_model", "512"},
-    {"ffn_hidden_size", "d_ff", "2048"},
-    {"kv_channels", "d_kv", "64"},
-    {"num_attention_heads", "num_heads", "8"},
-    {"relative_attention_num_buckets", "relative_attention_num_buckets", "32"},
-    {"relative_attention_max_distance", "relative_attention_max_distance", "128"},
-    {"layernorm_epsilon", "layer_norm_epsilon", "1.0e-06"},
+    {"hidden_size", "d_model"},
+    {"ffn_hidden_size", "d_ff"},
+    {"kv_channels", "d_kv"},
+    {"num_attention_heads", "num_heads"},
+    {"relative_attention_num_buckets", "relative_attention_num_buckets"},
+    {"relative_attention_max_distance", "relative_attention_max_distance"},
+    {"layernorm_epsilon", "layer_norm_epsilon"},
 };
 
-// The MLP: transformers' name and the activation that it stands for, NeMo's, and whether its GELU is by tanh.
+// The MLP: transformers' name and the activation that it stands for, NeMo's, and whether its GELU is by tanh. The first
+// of several names is written.
 struct Mlp {
   std::string_view hf, act, nemo;
   bool by_tanh;
 };
 constexpr Mlp kMlps[] = {{"gated-gelu", "gelu_new", "geglu", true},
+                         {"gated-gelu_new", "gelu_new", "geglu", true},
                          {"gated-silu", "silu", "swiglu", false},
                          {"gated-relu", "relu", "reglu", false}};
+const Mlp* FindMlp(std::string_view proj) {
+  const auto* found = std::ranges::find(kMlps, proj, &Mlp::hf);
+  return found == std::end(kMlps) ? nullptr : found;
+}
 
 // Keys of one value that transformers' T5 computes; a silent config has NeMo's.
 constexpr std::string_view kWho = "transformers' T5";
@@ -151,12 +179,17 @@ constexpr FixedWord kFixedInTower[] = {{"position_embedding_type", "relative", "
                                        {"transformer_block_type", "pre_ln", "pre_ln"},
                                        {"headscale", "false", "false"},
                                        {"arch", "transformer", "transformer"}};
+// Of config.json.
+constexpr FixedWord kFixedInJson[] = {{"attention_chunk_size", "null", "null"}, {"is_causal", "true", "true"},
+                                      {"layer_types", "null", "null"},          {"pruned_heads", "{}", "{}"},
+                                      {"quantization_config", "null", "null"},  {"sliding_window", "null", "null"}};
 constexpr FixedWord kFixedInWhole[] = {{"share_token_embeddings", "true", "true"},
                                        {"tokens_head_bias", "false", "true"}};
 
-ConfigNode ValueAt(const ConfigNode& map, std::string_view key, std::string_view silent) {
-  const ConfigNode& value = WordAt(map, key);
-  return value.is_null() ? ParseWord(silent) : value;
+// What the class of a config.json takes for a key.
+ConfigNode ValueAt(const ConfigNode& json, std::string_view key) {
+  const ConfigNode& value = WordAt(json, key);
+  return value.is_null() ? WordAt(ParseWord(ClassOf(json).silent), key) : value;
 }
 
 // The first T5 scales what its decoder gives by its width; version 5 of transformers says so in a key of its own.
@@ -164,18 +197,27 @@ bool ScalesOutputs(const ConfigNode& json) {
   if (const auto says = WordAt(json, "scale_decoder_outputs").AsBool()) return *says;
   const bool is_new = WordAt(json, "transformers_version").AsString().value_or("4").starts_with("5");
   if (is_new && WordAt(json, "model_type").AsString() == "mt5") return false;
-  return WordAt(json, "tie_word_embeddings").AsBool().value_or(true);
+  return WordAt(json, "tie_word_embeddings").AsBool().value_or(ClassOf(json).ties);
 }
 
-std::string MlpOf(const ConfigNode& json) { return WordAt(json, "feed_forward_proj").AsString().value_or("relu"); }
+bool IsKnown(std::string_view key) {
+  constexpr std::string_view kOthers[] = {
+      "dense_act_fn",        "dropout_rate",          "feed_forward_proj",  "initializer_factor", "is_encoder_decoder",
+      "is_gated_act",        "n_positions",           "num_decoder_layers", "num_layers",         "output_past",
+      "tie_word_embeddings", "scale_decoder_outputs", "use_cache"};
+  return std::ranges::find(kOthers, key) != std::end(kOthers) ||
+         std::ranges::find(kKeys, key, &Key::hf) != std::end(kKeys) ||
+         std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);
+}
 
-ConfigNode NewJson() {
+ConfigNode NewJson(bool is_mt5) {
   ConfigNode json = ParseWord(
       "{classifier_dropout: 0.0, decoder_start_token_id: 0, eos_token_id: 1, initializer_factor: 1.0, "
-      "is_encoder_decoder: true, model_type: t5, pad_token_id: 0, tie_word_embeddings: false, torch_dtype: float32, "
-      "use_cache: true}");
+      "is_encoder_decoder: true, pad_token_id: 0, tie_word_embeddings: false, torch_dtype: float32, use_cache: true}");
+  const T5Class& its_class = kClasses[is_mt5 ? 1 : 0];
   json["transformers_version"] = TextNode("4.44.2");
-  json["architectures"] = ConfigNode::List({TextNode("T5ForConditionalGeneration")});
+  json["model_type"] = TextNode(its_class.model_type);
+  json["architectures"] = ConfigNode::List({TextNode(its_class.name)});
   return json;
 }
 
@@ -204,22 +246,24 @@ bool IsT5Json(const ConfigNode& root) {
   const ConfigNode& names = WordAt(root, "architectures");
   if (names.is_list() && !names.list.empty()) {
     const std::string name = names.list.front().AsString().value_or("");
-    return name == "T5ForConditionalGeneration" || name == "MT5ForConditionalGeneration" || name == "T5WithLMHeadModel";
+    return std::ranges::find(kClasses, name, &T5Class::name) != std::end(kClasses) || name == "T5WithLMHeadModel";
   }
   const std::string type = WordAt(root, "model_type").AsString().value_or("");
   return type == "t5" || type == "mt5";
 }
 
-Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head, DType dtype) {
+Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head, DType dtype,
+                                std::vector<std::string>* notes) {
+  ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo's T5").Hint(kWeightsAlone));
   if (ScalesOutputs(config_json)) {
     return Unsupported(
         "tie_word_embeddings: expected false, found true: a T5 that scales what its decoder gives has no "
         "place in NeMo",
         "T5 v1.1, flan-T5, mT5 and UL2 have it apart");
   }
-  const std::string proj = MlpOf(config_json);
-  const auto* mlp = std::find_if(std::begin(kMlps), std::end(kMlps), [&](const Mlp& row) { return row.hf == proj; });
-  if (mlp == std::end(kMlps)) {
+  const std::string proj = ValueAt(config_json, "feed_forward_proj").ScalarText();
+  const Mlp* mlp = FindMlp(proj);
+  if (mlp == nullptr) {
     return Unsupported(fmt::format(
         "feed_forward_proj: expected gated-gelu, gated-silu or gated-relu, as NeMo has it, found {}", proj));
   }
@@ -228,16 +272,16 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
   ANEMONE_TRY(CheckFixed(config_json, said, fmt::format("a T5 of {}", proj)).Hint(kWeightsAlone));
   ConfigNode tower = Config::ParseYaml(std::string(kTower), "NeMo's configuration of a T5")->root();
   for (const Key& key : kKeys) {
-    ConfigNode& node = tower[std::string(key.nemo)] = ValueAt(config_json, key.hf, key.silent);
+    ConfigNode& node = tower[std::string(key.nemo)] = ValueAt(config_json, key.hf);
     ANEMONE_TRY(CheckNumber(key.hf, node));
     if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML 1.1 reads JSON's 1e-06 as a text
   }
-  const ConfigNode dropout = ValueAt(config_json, "dropout_rate", "0.1");
+  const ConfigNode dropout = ValueAt(config_json, "dropout_rate");
   for (const char* key : {"hidden_dropout", "attention_dropout", "ffn_dropout"}) tower[key] = dropout;
   tower["activation"] = TextNode(mlp->nemo);
   tower["openai_gelu"] = ConfigNode::Bool(mlp->by_tanh);
   ConfigNode to = Config::ParseYaml(std::string(kWhole), "NeMo's configuration of a T5")->root();
-  const ConfigNode layers = ValueAt(config_json, "num_layers", "6");
+  const ConfigNode layers = ValueAt(config_json, "num_layers");
   tower["num_layers"] = layers;
   to["encoder"] = tower;
   const ConfigNode& decoder_layers = WordAt(config_json, "num_decoder_layers");
@@ -246,27 +290,30 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
   to["share_decoder_tokens_head_embeddings"] = ConfigNode::Bool(shares_head);
   if (dtype == DType::kBF16) to["precision"] = TextNode("bf16");
   if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
+  if (notes != nullptr) internal::NoteUnknownKeys(config_json, IsKnown, notes);
   return to;
 }
 
-Result<ConfigNode> HfT5Config(const ConfigNode& model, const ConfigNode* kept, uint64_t rows, DType dtype) {
+Result<ConfigNode> HfT5Config(const ConfigNode& model, const HfT5Request& request) {
   ANEMONE_TRY(CheckFixed(model, kFixedInWhole, kWho).Hint(kWeightsAlone));
   ANEMONE_ASSIGN(const ConfigNode tower, SharedTower(model));
   std::string activation = WordAt(tower, "activation").AsString().value_or("gelu");
   if (activation.starts_with("fast-")) activation = activation.substr(5);
   const bool by_tanh = WordAt(tower, "openai_gelu").AsBool().value_or(false);
-  const auto* mlp = std::find_if(std::begin(kMlps), std::end(kMlps), [&](const Mlp& row) {
+  const auto is_ours = [&](const Mlp& row) {
     return row.nemo == activation && (row.by_tanh == by_tanh || activation != "geglu");
-  });
+  };
+  const auto* mlp = std::ranges::find_if(kMlps, is_ours);
   if (mlp == std::end(kMlps)) {
     return Unsupported(fmt::format("activation: expected geglu by tanh, swiglu or reglu, as transformers' T5 computes, "
                                    "found {}",
                                    activation),
                        "OUT.safetensors holds the weights alone");
   }
-  ConfigNode json = kept != nullptr ? *kept : NewJson();
-  const auto set = [&](std::string_view key, std::string_view silent, ConfigNode value) {
-    if (kept != nullptr && SameConfig(ValueAt(json, key, silent), value)) return;
+  const bool is_kept = request.kept != nullptr;
+  ConfigNode json = is_kept ? *request.kept : NewJson(request.is_mt5);
+  const auto set = [&](std::string_view key, const ConfigNode& said, ConfigNode value) {
+    if (is_kept && SameConfig(said, value)) return;
     if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
     json[std::string(key)] = std::move(value);
   };
@@ -276,19 +323,21 @@ Result<ConfigNode> HfT5Config(const ConfigNode& model, const ConfigNode* kept, u
       const auto width = WordAt(tower, "hidden_size").AsInt(), heads = WordAt(tower, "num_attention_heads").AsInt();
       if (width && heads && *heads > 0) value = ConfigNode::Int(*width / *heads);
     }
-    if (value.is_null()) value = ParseWord(key.nemo == "layernorm_epsilon" ? "1.0e-05" : key.silent);
-    set(key.hf, key.silent, std::move(value));
+    if (value.is_null()) value = key.nemo == "layernorm_epsilon" ? ParseWord("1.0e-05") : ValueAt({}, key.hf);
+    set(key.hf, ValueAt(json, key.hf), std::move(value));
   }
   const auto layers = [&](std::string_view name) {
     const ConfigNode& own = WordAt(model, fmt::format("{}.num_layers", name));
     return own.is_null() ? WordAt(model, "num_layers") : own;
   };
-  set("num_layers", "6", layers("encoder"));
-  const std::string silent_decoder = ValueAt(json, "num_layers", "6").ScalarText();
-  set("num_decoder_layers", silent_decoder, layers("decoder"));
-  set("dropout_rate", "0.1", ValueAt(tower, "hidden_dropout", "0.1"));
-  set("feed_forward_proj", "relu", TextNode(mlp->hf));
-  return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
+  set("num_layers", ValueAt(json, "num_layers"), layers("encoder"));
+  const ConfigNode& decoder_layers = WordAt(json, "num_decoder_layers");
+  set("num_decoder_layers", decoder_layers.is_null() ? ValueAt(json, "num_layers") : decoder_layers, layers("decoder"));
+  const ConfigNode& dropout = WordAt(tower, "hidden_dropout");
+  set("dropout_rate", ValueAt(json, "dropout_rate"), dropout.is_null() ? ParseWord("0.1") : dropout);
+  const Mlp* said = FindMlp(ValueAt(json, "feed_forward_proj").ScalarText());
+  if (!is_kept || said == nullptr || !is_ours(*said)) json["feed_forward_proj"] = TextNode(mlp->hf);
+  return FinishedHuggingFaceJson(std::move(json), request.rows, request.dtype, is_kept);
 }
 
 }  // namespace anemone

@@ -7,8 +7,10 @@
 #include "engine/execute.h"
 #include "engine/plan.h"
 #include "family/family.h"
+#include "family/words/t5_config.h"
 #include "format/format.h"
 #include "inspect/summary.h"
+#include "source/canonical.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/model_files.h"
@@ -101,6 +103,56 @@ TEST(Configs, ANumberThatIsNoneIsRefused) {
   }
 }
 
+// transformers builds tensors by these numbers and does not load others (python.transformers).
+TEST(Configs, ANumberThatTheTensorsContradictIsRefused) {
+  struct Case {
+    const char *source, *key, *value, *said;
+  };
+  for (const Case& of :
+       {Case{"transformers5_others/bert_masked_lm", "vocab_size", "199", "vocab_size: expected 200, the rows of the"},
+        {"transformers5_others/bert_masked_lm", "vocab_size", "'200'", "vocab_size: expected 200, the rows of the"},
+        {"transformers5_others/bert_masked_lm", "max_position_embeddings", "31",
+         "[31, 16] by the config, found [32, 16]"},
+        {"transformers5_others/bert_masked_lm", "intermediate_size", "25", "[25, 16] by the config, found [24, 16]"},
+        {"transformers5_others/bert_masked_lm", "num_hidden_layers", "3", "missing tensors"},
+        {"transformers5_others/t5_v1_1", "vocab_size", "129", "vocab_size: expected 128, the rows of the embedding"},
+        {"transformers5_others/mt5", "relative_attention_num_buckets", "31", "[31, 4] by the config, found [32, 4]"},
+        {"transformers5_others/mt5", "d_kv", "4", "expected shape [16, 16] by the config, found [32, 16]"},
+        {"transformers5_others/mt5", "num_decoder_layers", "2", "unexpected tensors"},
+        {"transformers5/qwen3_moe", "num_experts", "5", "expected shape [5, 16] by the config, found [4, 16]"},
+        {"transformers5/qwen3_moe", "moe_intermediate_size", "9",
+         "expected shape [9, 16] by the config, found [8, 16]"},
+        {"transformers5/llama_wide_heads", "head_dim", "4", "expected shape [16, 16] by the config, found [32, 16]"},
+        {"transformers5/llama_biases", "num_key_value_heads", "4",
+         "expected shape [16, 16] by the config, found [8, 16]"}}) {
+    SCOPED_TRACE(fmt::format("{}: {}: {}", of.source, of.key, of.value));
+    const TempDir changed, temp;
+    EXPECT_THAT(PlanConversion(With(Golden(of.source), changed, of.key, of.value), temp.path() + "/x.nemo", {}),
+                StatusIs(ErrorKind::kCorrupt, of.said));
+    EXPECT_THAT(Canonical(*OpenCheckpoint(changed.path() + "/hf")), StatusIs(ErrorKind::kCorrupt, of.said));
+  }
+}
+
+TEST(Files, ThoseThatTravelAreWhole) {
+  for (const char* file :
+       {"added_tokens.json", "generation_config.json", "special_tokens_map.json", "chat_template.json"}) {
+    const TempDir temp;
+    const std::string source = temp.path() + "/hf";
+    std::filesystem::copy(Golden("decoders/bert/hf"), source);
+    for (const auto& [text, said] : {std::pair{"{\"a\": 1,\n", "line 2, column 1: expected a key, found the end"},
+                                     {"[]", "expected a JSON object"}}) {
+      std::ofstream(source + "/" + file) << text;
+      for (const char* to : {"nemo", "torch_dist", "nemo-dir"}) {
+        const auto plan = PlanConversion(source, temp.path() + "/x", {.to = to});
+        EXPECT_THAT(plan, StatusIs(ErrorKind::kCorrupt, fmt::format("{}: {}: {}", source, file, said)));
+      }
+      EXPECT_THAT(PlanConversion(source, temp.path() + "/x.safetensors", {}), IsOk());  // it has no room for them
+    }
+    std::ofstream(source + "/" + file) << "{\"a\": NaN, \"b\": 1" << std::string(40, '0') << "}";  // Python's
+    EXPECT_THAT(PlanConversion(source, temp.path() + "/x.nemo", {}), IsOk());
+  }
+}
+
 // With the head for sentences alone it is a class of its own.
 TEST(Bert, IsTheClassOfItsHeads) {
   const TempDir temp;
@@ -159,6 +211,9 @@ TEST(Bert, RowsThatNemoPaddedAreLeftOutOnEvidence) {
   Forget(nemo, bare);
   Convert(bare, all, {.to = "hf"});
   EXPECT_EQ(JsonOf(all + "/config.json").root().Get("vocab_size")->AsInt(), 256);
+  const auto said = PlanConversion(bare, all + "2", {.to = "hf"});
+  ASSERT_THAT(said, IsOk());
+  EXPECT_THAT(said->notes, ::testing::Contains(::testing::HasSubstr("all 256 rows: NeMo pads to a multiple of 128")));
   Convert(bare, asked, {.to = "hf", .vocab_size = 200});
   EXPECT_EQ(DigestsOf(asked), DigestsOf(source));
 }
@@ -256,9 +311,82 @@ TEST(T5, WhatTheOtherSideCannotSayIsRefusedByName) {
   const TempDir exact;
   EXPECT_THAT(PlanConversion(With(source, exact, "dense_act_fn", "gelu"), temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "dense_act_fn: expected gelu_new"));
+  for (const auto& [value, said] :
+       {std::pair{"false", "is_gated_act: expected true"}, {"null", "is_gated_act: expected true"}}) {
+    const TempDir plain;
+    EXPECT_THAT(PlanConversion(With(source, plain, "is_gated_act", value), temp.path() + "/x.nemo", {}),
+                StatusIs(ErrorKind::kUnsupported, said));
+  }
   // NeMo's own T5 has absolute positions.
   EXPECT_THAT(PlanConversion(Golden("t5/t5.nemo"), temp.path() + "/x", {.to = "hf"}),
               StatusIs(ErrorKind::kUnsupported, "expected"));
+}
+
+// transformers computes the same by either name; python.transformers compares.
+TEST(T5, TheActivationMayHaveItsOwnName) {
+  const TempDir changed, temp;
+  const std::string source =
+      With(Golden("transformers4_others/t5_v1_1"), changed, "feed_forward_proj", "gated-gelu_new");
+  const std::string nemo = temp.path() + "/x.nemo", back = temp.path() + "/back";
+  Convert(source, nemo, {});
+  EXPECT_EQ(OpenCheckpoint(nemo)->config->Find("encoder.activation")->AsString(), "geglu");
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(JsonOf(back + "/config.json").root().Get("feed_forward_proj")->AsString(), "gated-gelu_new");
+}
+
+// Where no config.json came along, the tokenizer's name tells, or the user does.
+TEST(T5, AnMt5IsOneAgain) {
+  const TempDir named, temp;
+  const std::string source = With(Golden("transformers4_others/mt5"), named, "_name_or_path", "google/mt5-small");
+  const std::string other = Golden("transformers4_others/t5_v1_1");
+  const auto is = [&](const std::string& from, const std::string& asked, const char* name, const char* type) {
+    const std::string nemo = fmt::format("{}/{}.nemo", temp.path(), std::filesystem::path(from).filename().string()),
+                      bare = nemo + ".nemo", back = temp.path() + "/back" + asked + name;
+    if (!std::filesystem::exists(nemo)) {
+      Convert(from, nemo, {});
+      Forget(nemo, bare);
+    }
+    Convert(bare, back, {.to = "hf", .architecture = asked});
+    EXPECT_EQ(DigestsOf(back), DigestsOf(from));
+    const Config json = JsonOf(back + "/config.json");
+    EXPECT_EQ(json.root().Get("architectures")->list.front().AsString(), name);
+    EXPECT_EQ(json.root().Get("model_type")->AsString(), type);
+  };
+  is(source, "", "MT5ForConditionalGeneration", "mt5");
+  is(source, "T5ForConditionalGeneration", "T5ForConditionalGeneration", "t5");
+  is(other, "", "T5ForConditionalGeneration", "t5");
+  is(other, "MT5ForConditionalGeneration", "MT5ForConditionalGeneration", "mt5");
+  EXPECT_THAT(PlanConversion(temp.path() + "/hf.nemo", temp.path() + "/x", {.to = "hf", .architecture = "BertModel"}),
+              StatusIs(ErrorKind::kInvalidArgument,
+                       "expected T5ForConditionalGeneration, which such a model is, found BertModel"));
+}
+
+// What transformers takes for an mT5 that says no sizes [configuration_mt5.py] is not what it takes for a T5.
+TEST(T5, ASilentMt5HasItsOwnSizes) {
+  const auto model = NemoT5Config(Config::ParseJson(R"({"model_type": "mt5", "architectures":
+      ["MT5ForConditionalGeneration"]})",
+                                                    "config.json")
+                                      ->root(),
+                                  false, DType::kF32);
+  ASSERT_THAT(model, IsOk());
+  const Config config(*model);
+  EXPECT_EQ(config.Find("encoder.num_layers")->AsInt(), 8);
+  EXPECT_EQ(config.Find("encoder.num_attention_heads")->AsInt(), 6);
+  EXPECT_EQ(config.Find("encoder.ffn_hidden_size")->AsInt(), 1024);
+  EXPECT_EQ(config.Find("encoder.activation")->AsString(), "geglu");
+}
+
+// A key that nobody knows is named, as for a decoder.
+TEST(Configs, KeysThatAreNotKnownAreNamed) {
+  for (const char* model : {"decoders/bert/hf", "transformers4_others/t5_v1_1"}) {
+    const TempDir changed, temp;
+    EXPECT_THAT(PlanConversion(Golden(model), temp.path() + "/x.nemo", {})->notes,
+                ::testing::Not(::testing::Contains(::testing::HasSubstr("not known"))));
+    const auto plan = PlanConversion(With(Golden(model), changed, "residual_scale", "2"), temp.path() + "/x.nemo", {});
+    ASSERT_THAT(plan, IsOk());
+    EXPECT_THAT(plan->notes,
+                ::testing::Contains("residual_scale: not known to change what the model computes, left alone"));
+  }
 }
 
 // A safetensors file has one name of what several parameters are; transformers takes either.
@@ -601,6 +729,41 @@ TEST(Llava, ACheckpointOfTrainingKeepsTheTowersConfig) {
     EXPECT_TRUE(SameConfig(*made.root().Get(key), *own.root().Get(key))) << key;
 }
 
+// Every number of the tower's is one, and sizes are those of its tensors.
+TEST(Llava, ATowersNumbersAreThoseOfItsTensors) {
+  const std::string source = Golden("transformers5_others/llava_clip");
+  struct Case {
+    const char *key, *value, *said;
+  };
+  for (const Case& of :
+       {Case{"hidden_size", "'8'", "hidden_size: expected a whole number above 0, found \"8\""},
+        {"hidden_size", "16", "hidden_size: expected 8, as the weights have, found 16"},
+        {"intermediate_size", "13", "intermediate_size: expected 12, as the weights have, found 13"},
+        {"num_hidden_layers", "2", "num_hidden_layers: expected 3, as the weights have, found 2"},
+        {"num_hidden_layers", "x", "num_hidden_layers: expected a whole number above 0"},
+        {"num_channels", "1", "num_channels: expected 3, as the weights have, found 1"},
+        {"num_channels", "'3'", "num_channels: expected a whole number above 0"},
+        {"num_attention_heads", "'2'", "num_attention_heads: expected a whole number above 0"},
+        {"num_attention_heads", "3", "num_attention_heads: expected a number that divides hidden_size, 8"},
+        {"image_size", "'28'", "image_size: expected a whole number above 0"},
+        {"image_size", "42", "image_size: expected pictures of 5 positions"},
+        {"patch_size", "7", "patch_size: expected 14, as the weights have, found 7"},
+        {"patch_size", "0", "patch_size: expected a whole number above 0, found 0"},
+        {"hidden_act", "geluu", "hidden_act: expected one that transformers has, found \"geluu\""},
+        {"layer_norm_eps", "'1e-5'", "layer_norm_eps: expected a number"},
+        {"attention_dropout", "none", "attention_dropout: expected a number"},
+        {"initializer_factor", "[]", "initializer_factor: expected a number"}}) {
+    const TempDir changed, temp;
+    const Config config = JsonOf(source + "/config.json");
+    ConfigNode vision = *config.root().Get("vision_config");
+    vision[of.key] = *Config::ParseYaml(fmt::format("v: {}", of.value), "test")->root().Get("v");
+    const std::string yaml = Config(vision).ToJson();
+    EXPECT_THAT(PlanConversion(With(source, changed, "vision_config", yaml.c_str()), temp.path() + "/x.nemo", {}),
+                StatusIs(of.key == std::string("hidden_act") ? ErrorKind::kUnsupported : ErrorKind::kCorrupt,
+                         std::string("vision_config.") + of.said));
+  }
+}
+
 // The published sizes, planned to the byte without a weight: llava-1.5-7b-hf and llava-1.5-13b-hf.
 struct PublishedSize {
   const char* name;
@@ -731,41 +894,6 @@ TEST(Llava, LlavasOwnLayoutBothWays) {
     const Config config = JsonOf(own + "/config.json");
     EXPECT_EQ(config.Find("architectures")->list.front().AsString(), "LlavaLlamaForCausalLM");
     EXPECT_EQ(config.Find("mm_vision_select_layer")->AsInt(), -2);
-// Every number of the tower's is one, and sizes are those of its tensors.
-TEST(Llava, ATowersNumbersAreThoseOfItsTensors) {
-  const std::string source = Golden("transformers5_others/llava_clip");
-  struct Case {
-    const char *key, *value, *said;
-  };
-  for (const Case& of :
-       {Case{"hidden_size", "'8'", "hidden_size: expected a whole number above 0, found \"8\""},
-        {"hidden_size", "16", "hidden_size: expected 8, as the weights have, found 16"},
-        {"intermediate_size", "13", "intermediate_size: expected 12, as the weights have, found 13"},
-        {"num_hidden_layers", "2", "num_hidden_layers: expected 3, as the weights have, found 2"},
-        {"num_hidden_layers", "x", "num_hidden_layers: expected a whole number above 0"},
-        {"num_channels", "1", "num_channels: expected 3, as the weights have, found 1"},
-        {"num_channels", "'3'", "num_channels: expected a whole number above 0"},
-        {"num_attention_heads", "'2'", "num_attention_heads: expected a whole number above 0"},
-        {"num_attention_heads", "3", "num_attention_heads: expected a number that divides hidden_size, 8"},
-        {"image_size", "'28'", "image_size: expected a whole number above 0"},
-        {"image_size", "42", "image_size: expected pictures of 5 positions"},
-        {"patch_size", "7", "patch_size: expected 14, as the weights have, found 7"},
-        {"patch_size", "0", "patch_size: expected a whole number above 0, found 0"},
-        {"hidden_act", "geluu", "hidden_act: expected one that transformers has, found \"geluu\""},
-        {"layer_norm_eps", "'1e-5'", "layer_norm_eps: expected a number"},
-        {"attention_dropout", "none", "attention_dropout: expected a number"},
-        {"initializer_factor", "[]", "initializer_factor: expected a number"}}) {
-    const TempDir changed, temp;
-    const Config config = JsonOf(source + "/config.json");
-    ConfigNode vision = *config.root().Get("vision_config");
-    vision[of.key] = *Config::ParseYaml(fmt::format("v: {}", of.value), "test")->root().Get("v");
-    const std::string yaml = Config(vision).ToJson();
-    EXPECT_THAT(PlanConversion(With(source, changed, "vision_config", yaml.c_str()), temp.path() + "/x.nemo", {}),
-                StatusIs(of.key == std::string("hidden_act") ? ErrorKind::kUnsupported : ErrorKind::kCorrupt,
-                         std::string("vision_config.") + of.said));
-  }
-}
-
     EXPECT_EQ(config.Find("rope_parameters"), nullptr);
     // No known name tells the heads of such a tower: its config is written beside.
     const std::string told = temp.path() + "/told";

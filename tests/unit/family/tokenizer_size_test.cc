@@ -136,7 +136,12 @@ struct Case {
 TEST(VocabularyRule, RowsAreDroppedOnEvidenceOnly) {
   const VocabularyEvidence file1001{1001, "tokenizer.model"}, file1024{1024, "tokenizer.model"};
   const Case cases[] = {
-      {"nobody says anything", {.stored = 1024, .multiple = 128}, 1024, ""},
+      {"nobody says anything",
+       {.stored = 1024, .multiple = 128},
+       1024,
+       "all 1024 rows: NeMo pads to a multiple of 128"},
+      {"nobody says anything, nor pads", {.stored = 1000, .multiple = 128}, 1000, ""},
+      {"nobody says anything of a fixed number", {.stored = 1024}, 1024, ""},
       {"the tokenizer's, rounded up", {.stored = 1024, .tokenizer = file1001, .multiple = 128}, 1001, "padding"},
       {"rounded up for tensor ranks", {.stored = 1024, .tokenizer = file1001, .multiple = 512}, 1001, "padding"},
       {"not rounded", {.stored = 1024, .tokenizer = file1001}, 1024, "are padding"},
