@@ -5,6 +5,7 @@ Needs python3-torch and python3-numpy (scripts/deps test).
 """
 
 import filecmp
+import glob
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import types
 import unittest
 import zipfile
 
@@ -156,6 +158,81 @@ class Interop(FolderCase):
                     lines = result.stderr.strip().splitlines()
                     self.assertTrue(lines[0].startswith("anemone: "), result.stderr)
                     self.assertTrue(len(lines) == 1 or len(lines) == 2 and lines[1].startswith("hint:"), result.stderr)
+
+
+# What a checkpoint's hyper_parameters are made of: read and written as they are.
+OMEGACONF = {"dictconfig": ["DictConfig"], "listconfig": ["ListConfig"], "nodes": ["AnyNode"], "base": ["ContainerMetadata", "Metadata"]}
+
+
+def stand_in_for_omegaconf():
+    for name, classes in OMEGACONF.items():
+        module = types.ModuleType(f"omegaconf.{name}")
+        for a_class in classes:
+            setattr(module, a_class, type(a_class, (), {"__module__": module.__name__}))
+        sys.modules.setdefault("omegaconf", types.ModuleType("omegaconf"))
+        sys.modules.setdefault(module.__name__, module)
+
+
+def adam_of(state, states=None):
+    """torch's AdamW over a model's parameters in NeMo's two groups: those that decay, and biases and norms."""
+    parameters = {name: torch.nn.Parameter(tensor.clone()) for name, tensor in tensors_of(state).items()}
+    decays = lambda name: parameters[name].dim() > 1
+    groups = [{"params": [p for name, p in parameters.items() if decays(name)], "weight_decay": 0.01},
+              {"params": [p for name, p in parameters.items() if not decays(name)], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.01)
+    if states is not None:
+        optimizer.load_state_dict(states)
+    return parameters, optimizer
+
+
+def step(checkpoint, path):
+    """Another step of a checkpoint's training, whose gradients follow from the weights alone."""
+    parameters, optimizer = adam_of(checkpoint["state_dict"], checkpoint["optimizer_states"][0])
+    for parameter in parameters.values():
+        parameter.grad = torch.sin(parameter.detach() * 7)
+    optimizer.step()
+    checkpoint["state_dict"].update({name: parameter.detach() for name, parameter in parameters.items()})
+    checkpoint["optimizer_states"] = [optimizer.state_dict()]
+    torch.save(checkpoint, path)
+
+
+class BertsAdam(FolderCase):
+    """A BERT's training over tensor and pipeline ranks goes on in torch as the whole one's does."""
+
+    def assertSameTraining(self, actual, expected):
+        self.assertEqual(list(actual["state_dict"]), list(expected["state_dict"]))
+        for name, tensor in expected["state_dict"].items():
+            if isinstance(tensor, torch.Tensor):
+                self.assertTrue(torch.equal(actual["state_dict"][name], tensor), name)
+        found, wanted = (checkpoint["optimizer_states"][0] for checkpoint in (actual, expected))
+        self.assertEqual([group["params"] for group in found["param_groups"]], [group["params"] for group in wanted["param_groups"]])
+        self.assertEqual(sorted(found["state"]), sorted(wanted["state"]))
+        for number, states in wanted["state"].items():
+            self.assertEqual(sorted(found["state"][number]), sorted(states))
+            for key, value in states.items():
+                self.assertTrue(torch.equal(torch.as_tensor(found["state"][number][key]), torch.as_tensor(value)), (number, key))
+
+    def test_steps_on_ranks_are_those_of_the_whole(self):
+        stand_in_for_omegaconf()
+        for dialect in ("mcore", "legacy"):
+            whole = self.path(f"{dialect}.ckpt")
+            run("convert", golden("transformers5_others/bert_pretraining"), whole, "--dialect", dialect)
+            checkpoint = torch.load(whole)
+            _, optimizer = adam_of(checkpoint["state_dict"])
+            checkpoint["optimizer_states"] = [optimizer.state_dict()]
+            step(checkpoint, whole)
+            expected = torch.load(whole)
+            step(expected, self.path(f"{dialect}-stepped.ckpt"))
+            for tp, pp in ((2, 1), (1, 2), (2, 2)):
+                with self.subTest(dialect, tp=tp, pp=pp):
+                    ranks, back = self.path(f"{dialect}{tp}{pp}"), self.path(f"{dialect}{tp}{pp}.ckpt")
+                    run("reshard", whole, ranks, "--to", "ckpt", "--tp", str(tp), "--pp", str(pp))
+                    files = sorted(glob.glob(os.path.join(ranks, "*", "*.ckpt")))
+                    self.assertEqual(len(files), tp * pp)
+                    for file in files:
+                        step(torch.load(file), file)
+                    run("reshard", ranks, back, "--tp", "1", "--pp", "1")
+                    self.assertSameTraining(torch.load(back), expected)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Not part of the ordinary tests, whose machine has no transformers: -DANEMONE_TRA
 
 import glob
 import importlib.util
+import json
 import os
 import sys
 import tempfile
@@ -77,6 +78,68 @@ class Transformers(unittest.TestCase):
             self.assertFalse(said["missing_keys"] or said["unexpected_keys"] or said["mismatched_keys"], said)
             for found, expected in zip(loaded.eval()(ids).to_tuple(), model(ids).to_tuple()):
                 self.assertTrue(torch.equal(found, expected))
+
+    def test_numbers_that_the_tensors_contradict(self):
+        """A number of config.json by which transformers builds other tensors than are stored is refused, as transformers refuses it."""
+        sizes = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, vocab_size=40, max_position_embeddings=32)
+        tower = dict(hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+        models = {
+            "BertForPreTraining": transformers.BertConfig(**sizes),
+            "LlamaForCausalLM": transformers.LlamaConfig(num_key_value_heads=2, head_dim=8, **sizes),
+            "Qwen3MoeForCausalLM": transformers.Qwen3MoeConfig(num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
+                                                               moe_intermediate_size=8, **sizes),
+            "GPT2LMHeadModel": transformers.GPT2Config(n_embd=16, n_layer=2, n_head=4, vocab_size=40, n_positions=32, n_inner=24),
+            "T5ForConditionalGeneration": transformers.T5Config(d_model=16, d_kv=8, d_ff=24, num_layers=2, num_decoder_layers=3, num_heads=4, vocab_size=40,
+                                                                feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+            "LlavaForConditionalGeneration": transformers.LlavaConfig(vision_config=dict(tower, model_type="clip_vision_model"),
+                                                                      text_config=dict(sizes, model_type="llama"), image_token_index=39),
+        }
+        lies = 0
+        for name, config in models.items():
+            with tempfile.TemporaryDirectory() as folder:
+                hf = os.path.join(folder, "hf")
+                getattr(transformers, name)(config).save_pretrained(hf)
+                anemone.convert(hf, os.path.join(folder, "x.nemo"))
+                with open(os.path.join(hf, "config.json")) as file:
+                    whole = json.load(file)
+                for place in (whole, whole.get("text_config"), whole.get("vision_config")):
+                    for key, value in list((place or {}).items()):
+                        if type(value) is not int or key.endswith("_token_id") or key.endswith("_token_index"):
+                            continue
+                        place[key] = value + 1
+                        with open(os.path.join(hf, "config.json"), "w") as file:
+                            json.dump(whole, file)
+                        place[key] = value
+                        if self.loads(name, hf):
+                            continue
+                        lies += 1
+                        with self.subTest(name, key=key, value=value + 1), self.assertRaises(anemone.Error):
+                            anemone.convert(hf, os.path.join(folder, "y.nemo"), force=True)
+        self.assertGreater(lies, 35)
+
+    def loads(self, name, folder):
+        try:
+            _, said = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
+        except Exception:
+            return False
+        return not (said["missing_keys"] or said["unexpected_keys"] or said["mismatched_keys"])
+
+    def test_a_t5s_activation_by_either_name(self):
+        torch.manual_seed(13)
+        config = transformers.T5Config(d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=4, vocab_size=128, feed_forward_proj="gated-gelu_new",
+                                       tie_word_embeddings=False)
+        model, ids = transformers.T5ForConditionalGeneration(config).eval(), torch.arange(18).view(2, 9)
+        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            hf, ckpt, back = (os.path.join(folder, name) for name in ("hf", "x.ckpt", "back"))
+            model.save_pretrained(hf)
+            anemone.convert(hf, ckpt)  # which has no room for config.json
+            for name in ("T5ForConditionalGeneration", "MT5ForConditionalGeneration"):
+                anemone.convert(ckpt, back, to="hf", architecture=name, force=True)
+                self.assertEqual(transformers.AutoConfig.from_pretrained(back).feed_forward_proj, "gated-gelu")
+                loaded = transformers.AutoModelForSeq2SeqLM.from_pretrained(back).eval()
+                self.assertEqual(type(loaded).__name__, name)
+                want, found = (m(input_ids=ids, decoder_input_ids=ids[:, :5]).logits for m in (model, loaded))
+                self.assertTrue(torch.equal(found, want))
 
     def test_weights_in_fp8_become_what_torch_makes_of_them(self):
         # deepseek-ai/DeepSeek-V3 inference/kernel.py, weight_dequant: products in fp32, stored in bf16.
