@@ -140,14 +140,14 @@ class Modernizer {
 
 ValueRef MegatronArgsOf(const Value& root) {
   if (root.node == nullptr || DictEntries(*root.node) == nullptr) return nullptr;
-  const ValueRef args = Lookup(*root.node, "args");
-  if (args == nullptr) return nullptr;
-  if (IsCall(*args, "argparse Namespace"))
-    return args->state != nullptr && DictEntries(*args->state) != nullptr ? args->state : nullptr;
-  // Other trainings have `args`, too.
-  const bool is_megatrons = DictEntries(*args) != nullptr && Lookup(*args, "num_attention_heads") != nullptr &&
-                            Lookup(*args, "tensor_model_parallel_size") != nullptr;
-  return is_megatrons ? args : nullptr;
+  ValueRef args = Lookup(*root.node, "args");
+  if (args != nullptr && IsCall(*args, "argparse Namespace")) args = args->state;
+  if (args == nullptr || DictEntries(*args) == nullptr) return nullptr;
+  // Other trainings save their `args`, too. Files before `checkpoint_version` have `model_parallel_size` in them.
+  const bool has_sizes =
+      Lookup(*args, "num_attention_heads") != nullptr &&
+      (Lookup(*args, "tensor_model_parallel_size") != nullptr || Lookup(*args, "model_parallel_size") != nullptr);
+  return has_sizes || Lookup(*root.node, "checkpoint_version") != nullptr ? args : nullptr;
 }
 
 Result<ConfigNode> ReadMegatronArgs(const Value& root, std::vector<std::string>* left_out) {
