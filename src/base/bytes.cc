@@ -133,7 +133,7 @@ class StringSource final : public ByteSource {
 Result<ByteSourcePtr> OpenFile(const std::string& path) {
   // O_NONBLOCK: opening a pipe must fail below rather than wait here.
   Descriptor file(sys.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
-  if (!file.is_open()) return CannotOpen(errno).In(path);
+  if (!file.is_open()) return CannotOpen(path, errno);
   struct stat info;
   if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(path);
   if (S_ISDIR(info.st_mode)) return InvalidArgument("expected a file, found a directory").In(path);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,13 @@ Status CannotOpen(int error_number) {
     default:
       return status;
   }
+}
+
+Status CannotOpen(const std::string& path, int error_number) {
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  if (error_number != ENOENT || error) return CannotOpen(error_number).In(path);
+  return NotFound("a link to " + target.string() + ", which is not there").In(path);
 }
 
 namespace {

@@ -19,6 +19,8 @@ inline constexpr std::string_view kFileAmongFolders = "what is before a '/' in t
 // Why something to be read is not opened. What is not there, lies below a file or may not be read is no input alike
 // [sysexits.h, EX_NOINPUT].
 Status CannotOpen(int error_number);
+// The same, for a path that may be a link to what is not there.
+Status CannotOpen(const std::string& path, int error_number);
 
 class Directory {
  public:

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "anemone/config.h"
+#include "base/stand_in.h"
 #include "base/utf8.h"
 #include "config/json_string.h"
 #include "config/scalar.h"
@@ -337,7 +338,10 @@ Result<Config> Config::ParseJson(std::string_view text, std::string_view name) {
   }
   if (!internal::ValidUtf8(text)) return Corrupt("expected UTF-8, found other bytes").In(name);
   Result<ConfigNode> root = Reader(text).Document();
-  if (!root.ok()) return root.status().In(name);
+  if (!root.ok()) {
+    ANEMONE_TRY(CheckNoStandIn(text).In(name));
+    return root.status().In(name);
+  }
   return Config(*std::move(root));
 }
 

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
+#include <span>
+
+#include "base/stand_in.h"
 
 namespace anemone {
 
@@ -33,14 +37,35 @@ Status AddArtifacts(const Checkpoint& checkpoint, std::string_view title, std::v
   return {};
 }
 
+namespace {
+
+constexpr std::string_view kBlanks = " \t\r\n\xef\xbb\xbf";
+constexpr std::string_view kCutShort = "the download or the save did not finish";
+
+// Looks at both ends only, as a file of a tokenizer may be long.
+Status CheckWhole(const Artifact& artifact) {
+  constexpr uint64_t kEnd = 256;
+  const ByteRange& content = artifact.content;
+  const bool is_json = artifact.name.ends_with(".json");
+  if (content.size == 0 && (is_json || artifact.name.ends_with("merges.txt")))
+    return Corrupt("an empty file", std::string(kCutShort));
+  const uint64_t size = std::min(content.size, kEnd);
+  std::string head(size, 0), tail(size, 0);
+  ANEMONE_TRY(content.source->ReadAt(content.offset, std::as_writable_bytes(std::span(head))));
+  ANEMONE_TRY(CheckNoStandIn(head));
+  if (!is_json) return {};
+  ANEMONE_TRY(content.source->ReadAt(content.offset + content.size - size, std::as_writable_bytes(std::span(tail))));
+  const size_t first = head.find_first_not_of(kBlanks), last = tail.find_last_not_of(kBlanks);
+  if (first == std::string::npos || last == std::string::npos) return {};
+  const char closing = head[first] == '{' ? '}' : head[first] == '[' ? ']' : tail[last];
+  if (tail[last] == closing) return {};
+  return Corrupt(fmt::format("expected '{}' at its end, found none", closing), std::string(kCutShort));
+}
+
+}  // namespace
+
 Status CheckFetched(const Checkpoint& checkpoint) {
-  constexpr uint64_t kMaxPointer = 1024;  // [git-lfs docs/spec.md]
-  for (const Artifact& artifact : checkpoint.artifacts) {
-    if (artifact.content.size > kMaxPointer) continue;
-    ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxPointer));
-    if (text.starts_with("version https://git-lfs"))
-      return Corrupt("a git-lfs pointer, not the file it stands for", "run `git lfs pull`").In(artifact.name);
-  }
+  for (const Artifact& artifact : checkpoint.artifacts) ANEMONE_TRY(CheckWhole(artifact).In(artifact.name));
   return {};
 }
 

@@ -19,7 +19,7 @@ namespace anemone {
 Status AddArtifacts(const Checkpoint& checkpoint, std::string_view title, std::vector<PlanFile>& files,
                     const std::function<std::string(const std::string& name)>& place = nullptr);
 
-// A file that git-lfs has not fetched yet is no part of a model. Errors: Corrupt, naming it; Io.
+// A file that was not fetched, or not to its end, is no part of a model. Errors: Corrupt, naming it; Io.
 Status CheckFetched(const Checkpoint& checkpoint);
 
 }  // namespace anemone

@@ -55,6 +55,7 @@ Result<Probe> ProbePath(const Location& place) {
   std::error_code error;
   if (place.files() == nullptr && !fs::exists(fs::status(probe.path, error))) {
     if (error && error != std::errc::no_such_file_or_directory) return CannotOpen(error.value()).In(probe.path);
+    if (fs::is_symlink(probe.path, error)) return CannotOpen(probe.path, ENOENT);
     return NotFound("no such file or folder").In(probe.path);
   }
   ANEMONE_ASSIGN(const ByteSourcePtr source, place.Open());

@@ -1,5 +1,5 @@
 #include "format/recognise.h"
-#include "base/lower_case.h"
+#include "base/stand_in.h"
 
 #include <fmt/format.h>
 
@@ -22,10 +22,7 @@ struct Signature {
   std::string_view hint;
 };
 
-constexpr std::string_view kDownloadAgain = "the download fetched something else: download the file itself";
 constexpr Signature kSignatures[] = {
-    {0, "version https://git-lfs", ErrorKind::kCorrupt, "a git-lfs pointer, not the file it stands for",
-     "run `git lfs pull`"},
     {0, "GGUF", ErrorKind::kUnsupported, "a GGUF file (llama.cpp)", kAccepted},
     {0, "\x89HDF\r\n\x1a\n", ErrorKind::kUnsupported, "an HDF5 file (Keras, TensorFlow)", kAccepted},
     {0, "\x93NUMPY", ErrorKind::kUnsupported, "a numpy array", kAccepted},
@@ -41,8 +38,6 @@ constexpr Signature kSignatures[] = {
     {0, "\x89PNG", ErrorKind::kUnsupported, "a PNG picture", kAccepted},
     {0, "\xff\xd8\xff", ErrorKind::kUnsupported, "a JPEG picture", kAccepted},
 };
-
-bool Has(std::string_view text, std::string_view word) { return text.find(word) != std::string_view::npos; }
 
 Status NotADirectoryCheckpoint(const Probe& probe) {
   if (probe.entries.empty()) return Corrupt("an empty folder", std::string(kAccepted));
@@ -63,23 +58,20 @@ Status NotACheckpoint(const Probe& probe) {
   if (probe.is_directory) return NotADirectoryCheckpoint(probe);
   if (probe.size_bytes == 0) return Corrupt("an empty file", "the download or the save did not finish");
   const std::string_view head = probe.head;
+  ANEMONE_TRY(CheckNoStandIn(head));
   for (const Signature& signature : kSignatures) {
     if (head.substr(std::min(signature.offset, head.size()), signature.bytes.size()) == signature.bytes) {
       return {signature.kind, std::string(signature.what), std::string(signature.hint)};
     }
   }
-  const std::string text = LowerCase(head.substr(0, 512));
-  const size_t first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
-  if (first != std::string::npos && text[first] == '<') {
-    return Corrupt(Has(text, "html") ? "an HTML page" : "an XML document", std::string(kDownloadAgain));
-  }
+  const size_t first = head.find_first_not_of(" \t\r\n\xef\xbb\xbf");
   // ONNX is protobuf: field 1 (ir_version, a small varint), then field 2 (producer_name, a string) or another of
   // ModelProto.
   if (head.size() > 4 && head[0] == 0x08 && head[1] > 0 && head[1] < 32 &&
       (head[2] == 0x12 || head[2] == 0x3a || head[2] == 0x42)) {
     return Unsupported("an ONNX model", std::string(kAccepted));
   }
-  if (first != std::string::npos && (text[first] == '{' || text[first] == '[')) {
+  if (first != std::string_view::npos && (head[first] == '{' || head[first] == '[')) {
     return Corrupt("a JSON text, not a checkpoint", "give the folder it lies in");
   }
   if (std::all_of(head.begin(), head.end(), [](char c) { return c == 0; })) {

@@ -127,7 +127,7 @@ class CommandLine(ProgramCase):
             (self.dir / to / name).write_bytes(whole[:len(whole) // 2])
             done = self.run_program("verify", to)
             self.assertEqual(done.returncode, 1, done.stderr)
-            self.assertRegex(done.stdout, f"{to}: {name}: line \\d+, column \\d+: expected ")
+            self.assertRegex(done.stdout, f"{to}: {name}: (line \\d+, column \\d+: expected |expected '}}' at its end)")
 
     def test_verify_names_the_member_whose_bytes_changed(self):
         data = random.Random(7).randbytes(5 << 20)

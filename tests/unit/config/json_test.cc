@@ -57,6 +57,9 @@ TEST(Json, RefusesBrokenText) {
       {"\"\xff\"", "expected UTF-8, found other bytes"},
       {"{} {}", "expected the end of the file, found '{'"},
       {"{a:1}", "expected a key, found 'a'"},
+      {"version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"},
+      {"/annex/objects/SHA256E-s3--0.json\n", "a git-annex pointer"},
+      {"\n<!DOCTYPE html>\n<html>", "an HTML page"},
   };
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(Config::ParseJson(text, "x.json"), StatusIs(ErrorKind::kCorrupt, message)) << text;

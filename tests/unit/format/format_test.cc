@@ -74,6 +74,7 @@ TEST(Format, NamesWhatIsNoCheckpoint) {
        "an XML document"},
       {"lfs", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", ErrorKind::kCorrupt,
        "git lfs pull"},
+      {"annex", "/annex/objects/SHA256E-s3--0.nemo\n", ErrorKind::kCorrupt, "git annex get"},
       {"gguf", std::string("GGUF\3\0\0\0", 8), ErrorKind::kUnsupported, "GGUF"},
       {"onnx", std::string("\x08\x07\x12\x07pytorch", 11), ErrorKind::kUnsupported, "ONNX"},
       {"hdf5", "\x89HDF\r\n\x1a\n....", ErrorKind::kUnsupported, "HDF5"},
@@ -90,6 +91,9 @@ TEST(Format, NamesWhatIsNoCheckpoint) {
     EXPECT_THAT(OpenCheckpoint(dir / "x.nemo"), StatusIs(c.kind, c.words)) << c.what;
   }
   EXPECT_THAT(OpenCheckpoint(dir / "absent.nemo"), StatusIs(ErrorKind::kNotFound, "absent.nemo"));
+  std::filesystem::create_symlink("blobs/1", dir / "link.nemo");
+  EXPECT_THAT(OpenCheckpoint(dir / "link.nemo"),
+              StatusIs(ErrorKind::kNotFound, "a link to blobs/1, which is not there"));
   std::filesystem::create_directory(dir / "empty");
   EXPECT_THAT(OpenCheckpoint(dir / "empty"), StatusIs(ErrorKind::kCorrupt, "an empty folder"));
   std::filesystem::create_directory(dir / "other");

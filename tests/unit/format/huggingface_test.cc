@@ -132,6 +132,30 @@ TEST(HuggingFace, AFileThatGitLfsHasNotFetchedIsNamed) {
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "vocab.json: a git-lfs pointer"));
 }
 
+TEST(HuggingFace, AFileThatWasNotFetchedToItsEndIsNamed) {
+  TempDir dir;
+  WriteFile(dir / "model.safetensors", Safetensors("a", "1111"));
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"config.json", "<html><head></head></html>", "config.json: an HTML page"},
+      {"vocab.json", "<!DOCTYPE html>\n<html></html>", "vocab.json: an HTML page"},
+      {"vocab.json", "", "vocab.json: an empty file"},
+      {"vocab.json", R"({"a": 1, "b)", "vocab.json: expected '}' at its end, found none"},
+      {"merges.txt", "", "merges.txt: an empty file"},
+      {"merges.txt", "<?xml version=\"1.0\"?><Error/>", "merges.txt: an XML document"},
+  };
+  for (const auto& [name, content, words] : cases) {
+    WriteFile(dir / "config.json", "{}");
+    WriteFile(dir / "vocab.json", "{}\n");
+    WriteFile(dir / "merges.txt", "#version: 0.2\n");
+    EXPECT_THAT(OpenCheckpoint(dir.path()), IsOk());
+    WriteFile(dir / name, content);
+    EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, words));
+  }
+  std::filesystem::remove(dir / "vocab.json");
+  std::filesystem::create_symlink("../blobs/1", dir / "vocab.json");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kNotFound, "a link to ../blobs/1, which is not there"));
+}
+
 // HF-5, too
 TEST(HuggingFace, RefusesBrokenIndexes) {
   TempDir dir;
