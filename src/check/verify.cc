@@ -154,7 +154,8 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   const bool known = FamilyOf(*checkpoint, &foreign) != nullptr;
   const std::string& whole = checkpoint->origin.part_of;
   const Status names = known && whole.empty() ? Canonical(*checkpoint).status() : Status();
-  if (!names.ok() && names.kind() == ErrorKind::kUnsupported) {
+  // Weights without a config may be whole.
+  if (!names.ok() && (names.kind() == ErrorKind::kUnsupported || names.kind() == ErrorKind::kNotFound)) {
     result.unchecked = names.message();
   } else if (!names.ok()) {
     result.problems.push_back(names.In(path).message());

@@ -64,6 +64,10 @@ void FieldReader::Fail(std::string_view key, std::string_view expected, std::str
   if (status_.ok()) status_ = Corrupt(fmt::format("{}{}: expected {}, found {}", where_, key, expected, found));
 }
 
+void FieldReader::Refuse(std::string_view key, std::string_view expected, std::string_view found) {
+  if (status_.ok()) status_ = Unsupported(fmt::format("{}{}: expected {}, found {}", where_, key, expected, found));
+}
+
 void ReadFields(std::span<const ClipField> fields, FieldReader& in, ClipArchitecture& spec, TowerArchitecture* tower) {
   for (const ClipField& field : fields) {
     if (field.codec.read != nullptr && Has(field, spec)) field.codec.read({in, field, spec, tower});

@@ -30,7 +30,10 @@ class FieldReader {
   double Real(std::string_view key, double fallback);
   bool Bool(std::string_view key, bool fallback);
   std::string Text(std::string_view key, std::string_view fallback);
+  // A value that is none: Corrupt.
   void Fail(std::string_view key, std::string_view expected, std::string_view found);
+  // A value that is one, and that anemone does not compute: Unsupported.
+  void Refuse(std::string_view key, std::string_view expected, std::string_view found);
   const Status& status() const { return status_; }
 
  private:

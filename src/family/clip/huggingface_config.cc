@@ -33,7 +33,7 @@ void ReadActivation(const FieldRead& at) {
   const std::string word = at.in.Text(at.field.name, at.spec.siglip ? "gelu_pytorch_tanh" : "quick_gelu");
   const auto* found = std::ranges::find(kActivations, word, [](const auto& pair) { return pair.first; });
   const bool is_known = found != std::end(kActivations);
-  if (!is_known) at.in.Fail(at.field.name, "quick_gelu, gelu or gelu_pytorch_tanh", word);
+  if (!is_known) at.in.Refuse(at.field.name, "quick_gelu, gelu or gelu_pytorch_tanh", word);
   at.tower->activation = is_known ? found->second : "";
 }
 

@@ -150,7 +150,7 @@ void ReadActivation(const FieldRead& at) {
     activation = at.in.Bool("bias_activation_fusion", false) ? "gelu_tanh" : "gelu";
   } else {
     activation.clear();
-    at.in.Fail(at.field.name, "gelu or approx-gelu", word);
+    at.in.Refuse(at.field.name, "gelu or approx-gelu", word);
   }
 }
 std::optional<ConfigNode> WriteActivation(const FieldWrite& at) {
@@ -172,7 +172,7 @@ void ReadHeadWidth(const FieldRead& at) {
 void ReadGroups(const FieldRead& at) { ExpectSize(at, at.tower->heads); }
 void ReadNorm(const FieldRead& at) {
   const std::string norm = at.in.Text(at.field.name, "layernorm");
-  if (norm != "layernorm") at.in.Fail(at.field.name, "layernorm", norm);
+  if (norm != "layernorm") at.in.Refuse(at.field.name, "layernorm", norm);
 }
 
 // NeMo asserts that patches fill the picture.
@@ -354,9 +354,9 @@ void ForgetSpelling(ConfigNode& node) {
 void CheckOwnLayers(Readers& in, const Clip& spec) {
   if (!spec.has_vision || spec.siglip || in.top.Bool("mcore_gpt", false)) return;
   if (in.vision.Bool("global_average_pool", false))
-    in.vision.Fail("global_average_pool", "false", "true (the mean of all tokens stands for the picture)");
+    in.vision.Refuse("global_average_pool", "false", "true (the mean of all tokens stands for the picture)");
   if (!in.vision.Bool("preprocess_layernorm", true))
-    in.vision.Fail("preprocess_layernorm", "true", "false (no norm before the blocks)");
+    in.vision.Refuse("preprocess_layernorm", "true", "false (no norm before the blocks)");
 }
 
 Result<ClipArchitecture> ReadAll(Readers& in) {

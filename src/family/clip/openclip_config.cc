@@ -73,7 +73,7 @@ void ReadNorm(const FieldRead& at) {
   const ConfigNode* node = at.in.Get(name);
   if (node == nullptr) return;
   for (const auto& [key, value] : node->map) {
-    if (key != "eps") at.in.Fail(name, "eps alone", key);
+    if (key != "eps") at.in.Refuse(name, "eps alone", key);
   }
   const ConfigNode* eps = node->Get("eps");
   if (!node->is_map() || (eps != nullptr && !eps->AsDouble())) at.in.Fail(name, "a number as eps", "another");
@@ -92,7 +92,7 @@ void ReadGelu(const FieldRead& at) {
   const std::string word = approximate == nullptr ? "" : approximate->AsString().value_or("");
   const bool known = at.tower->activation == "gelu" && node->map.size() == 1 && (word == "tanh" || word == "none");
   if (!known) {
-    at.in.Fail(at.field.name, "approximate alone, tanh or none, without quick_gelu", Config(*node).ToJson(-1));
+    at.in.Refuse(at.field.name, "approximate alone, tanh or none, without quick_gelu", Config(*node).ToJson(-1));
   }
   if (word == "tanh") at.tower->activation = "gelu_tanh";
 }
@@ -116,6 +116,15 @@ std::optional<ConfigNode> WriteImageSize(const FieldWrite& at) {
   if (at.spec.image_height == at.spec.image_width) return height;
   return ConfigNode::List({height, SizeNode(at.spec.image_width)});
 }
+
+// A side, or height and width, which are the same.
+void ReadPatch(const FieldRead& at) {
+  const ConfigNode* size = at.in.Get(at.field.name);
+  const bool is_square = size != nullptr && size->is_list() && size->list.size() == 2 &&
+                         size->list[0].AsInt().value_or(0) > 0 && size->list[0].AsInt() == size->list[1].AsInt();
+  at.spec.patch = is_square ? static_cast<uint64_t>(*size->list[0].AsInt()) : at.in.Size(at.field.name, 16);
+}
+std::optional<ConfigNode> WritePatch(const FieldWrite& at) { return SizeNode(at.spec.patch); }
 
 // The largest id, where it ends the vocabulary, is found by OpenCLIP's own rule.
 bool PoolsAtId(const Clip& spec) {
@@ -160,7 +169,7 @@ constexpr ClipField kVisionFields[] = {
     {"width", kHonored, "hidden size", Number<&Tower::width>(768)},
     {"head_width", kHonored, "hidden size of an attention head", {ReadHeadWidth, WriteHeadWidth}},
     {"mlp_ratio", kHonored, "size of the feed-forward layer", {ReadMlpRatio, WriteMlpRatio}},
-    {"patch_size", kHonored, "side of a patch", Number<&Clip::patch>(16)},
+    {"patch_size", kHonored, "side of a patch", {ReadPatch, WritePatch}},
     {"act_kwargs", kHonored, "`approximate` of the GELU; other keys are refused", {ReadGelu, WriteGelu}},
     {"norm_kwargs", kHonored, "`eps` of every norm; other keys are refused", {ReadNorm, WriteNorm}},
     {"pool_type", kOnly, "which tokens stand for the picture", R"(["tok"])"},

@@ -58,12 +58,13 @@ TEST(ReadClipSpecTest, ConfigDictWins) {
 
 TEST(ReadClipSpecTest, OpenClipRatiosAndHeadWidth) {
   ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseJson(R"({"model_cfg": {"embed_dim": 1280,
-      "vision_cfg": {"image_size": 224, "layers": 48, "width": 1664, "head_width": 104, "mlp_ratio": 4.9231, "patch_size": 14},
+      "vision_cfg": {"image_size": 224, "layers": 48, "width": 1664, "head_width": 104, "mlp_ratio": 4.9231, "patch_size": [14, 14]},
       "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 1280, "heads": 20, "layers": 32}}})",
                                                                "c"));
   ANEMONE_ASSERT_ASSIGN(const ClipArchitecture spec, ReadClipArchitecture(config));
   EXPECT_EQ(spec.vision.heads, 16u);
   EXPECT_EQ(spec.vision.ffn, 8192u);
+  EXPECT_EQ(spec.patch, 14u);
   EXPECT_EQ(spec.vision.activation, "gelu");
 }
 
@@ -153,7 +154,7 @@ TEST(NemoConfigTest, WhatNemosOwnLayersDoIsRefused) {
     ASSERT_THAT(config.Set(change.path, change.value), IsOk());
     ASSERT_THAT(config.Set("model.mcore_gpt", ConfigNode::Bool(false)), IsOk());
     const std::string field = std::string(change.path).substr(std::string("model.").size());
-    EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kCorrupt, field + ": expected "));
+    EXPECT_THAT(ReadClipArchitecture(config), StatusIs(ErrorKind::kUnsupported, field + ": expected "));
     ASSERT_THAT(config.Set("model.mcore_gpt", ConfigNode::Bool(true)), IsOk());
     EXPECT_THAT(ReadClipArchitecture(config), IsOk());
   }

@@ -197,6 +197,17 @@ TEST(ClipFields, ThatChangeAnOpenClipModelAreRefusedByName) {
   }
 }
 
+// `verify` calls no model broken for what anemone does not compute.
+TEST(ClipFields, OfSoundModelsAreUnsupportedAndNotCorrupt) {
+  for (const char* text :
+       {R"({"model_type": "clip", "text_config": {"hidden_act": "silu"}, "vision_config": {}})",
+        R"({"model_cfg": {"embed_dim": 8, "vision_cfg": {"norm_kwargs": {"bias": false}}, "text_cfg": {}}})",
+        R"({"model_cfg": {"embed_dim": 8, "quick_gelu": true, "vision_cfg": {"act_kwargs": {"approximate": "tanh"}},
+               "text_cfg": {}}})"}) {
+    EXPECT_THAT(ReadClipArchitecture(Parse(text), false), StatusIs(ErrorKind::kUnsupported, "expected")) << text;
+  }
+}
+
 TEST(ClipFields, NameOtherModels) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"model_type": "chinese_clip"})", "chinese_clip"},
