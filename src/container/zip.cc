@@ -408,7 +408,8 @@ Result<ZipArchive> ZipArchive::Open(const ByteRange& archive, std::vector<Status
     std::string_view name = entry.name;
     const bool is_directory = name.ends_with('/');
     if (is_directory) name.remove_suffix(1);
-    if (const std::string_view why = UnsafePath(name); !why.empty()) {
+    while (name.starts_with("./")) name.remove_prefix(2);  // as other tools than torch write them
+    if (const std::string_view why = UnsafePath(name); !why.empty() && !(is_directory && name == ".")) {
       return Corrupt("expected a safe name, found one that " + std::string(why) + " [ZIP-7]");
     }
     if (is_directory) {  // holds nothing and is skipped, whatever else has its name

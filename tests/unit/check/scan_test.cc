@@ -545,6 +545,7 @@ TEST(ScanTest, HarmlessArchivesAreInert) {
       {"empty.zip", end},
       {"twice.zip",
        testing::ZipFile({{.name = "a/"}, {.name = "a/"}, {.name = "a/b", .content = "x"}, {.name = "a/b/"}}, {})},
+      {"._model_config.yaml", B("\0\5\x16\7\0\2\0\0Mac OS X        ")},
       {"image.bin", B("\x89PNG\r\n\x1a\n\0\0\0\rIHDR")},
       {"float.npy", Numpy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }") + B("\x80\2\0\0\0\0\0\0")},
       {"legacy.pt", B("\x80\2N.\x80\2}.") + B("\x80\2\0\0\0\0\0\0") + std::string(640, 'c')},

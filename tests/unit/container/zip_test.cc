@@ -132,6 +132,11 @@ TEST(Zip, ReadsRepeatedDirectoriesAndFullEndRecords) {
   ANEMONE_ASSERT_ASSIGN(const ZipArchive directories, ZipArchive::Open(Memory(twice)));
   EXPECT_THAT(Names(directories), ElementsAre("a/b", "a/c"));
 
+  const std::string dotted =
+      testing::ZipFile({{.name = "./"}, {.name = "./a/"}, {.name = "./a/b", .content = "x"}}, {});
+  ANEMONE_ASSERT_ASSIGN(const ZipArchive of_bsdtar, ZipArchive::Open(Memory(dotted)));
+  EXPECT_THAT(Names(of_bsdtar), ElementsAre("./a/b"));
+
   std::string full = testing::ZipFile({{.name = "a", .content = "x"}}, {.zip64 = true});
   for (size_t at = full.size() - 18; at < full.size() - 2; ++at) full[at] = '\xff';
   ANEMONE_ASSERT_ASSIGN(const ZipArchive zip64, ZipArchive::Open(Memory(full)));
