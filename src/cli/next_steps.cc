@@ -8,6 +8,7 @@
 #include "format/format.h"
 #include "infer/clip_source.h"
 #include "parallel/reshard.h"
+#include "schema/matcher.h"
 #include "source/canonical.h"
 
 namespace anemone::cli {
@@ -28,6 +29,8 @@ class Trials {
   Status failure_;
 };
 
+bool IsClip(const Summary& summary) { return summary.family() == "clip" || summary.family() == "siglip"; }
+
 bool CanInfer(const Checkpoint& checkpoint, const ModelIdentity& identity, Trials& trials) {
   const Result<ClipModel> model = LoadClip(checkpoint, {}, {.model = identity});
   return trials.Works(model.status()) && model->spec().has_text && model->spec().has_vision &&
@@ -46,8 +49,51 @@ std::string SizesToSplit(const WholeModel& whole, Trials& trials) {
   return sizes;
 }
 
+// Whether a config is all that a CLIP without one lacks: each tensor is a CLIP's, and it has both towers.
+bool LacksOnlyConfig(const Checkpoint& checkpoint, const ModelIdentity& model) {
+  if (model.dialect == nullptr) return false;
+  const NameMatcher names(*model.dialect);
+  bool all_known = true, has_vision = false, has_text = false;
+  checkpoint.ForEachDict([&](const StateDict& state) {
+    const std::string prefix = names.BestPrefix(state).prefix;
+    for (const StateDict::Item& item : state.items()) {
+      const auto match = names.Match(item.name, prefix);
+      all_known &= match.has_value();
+      has_vision |= match && names.row(match->row).canonical.starts_with("vision.");
+      has_text |= match && names.row(match->row).canonical.starts_with("text.");
+    }
+  });
+  return all_known && has_vision && has_text;
+}
+
 // Checks that the tensors have the names and shapes that the config asks for.
 Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*whole.skeleton).status() : Status(); }
+
+// For what has the words of NeMo 1, of Hugging Face, or none.
+std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary, const std::string& convert,
+                           Trials& trials) {
+  const FormatTraits& traits = TraitsOf(checkpoint);
+  const bool is_clip = IsClip(summary);
+  const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
+  const Status as_clip = is_clip ? CanTranslate(checkpoint, "mcore", known) : Status();
+  const bool has_no_config = !as_clip.ok() && as_clip.kind() == ErrorKind::kNotFound;
+  if (has_no_config ? !LacksOnlyConfig(checkpoint, summary.model) : !trials.Works(as_clip)) {
+    if (!traits.is_pickle && !traits.is_megatron()) return {};
+    return {{convert + " OUT.safetensors", "the weights alone"}};
+  }
+  if (traits.is_megatron()) {
+    const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
+    const std::string_view config = checkpoint.config && !has_no_config ? "" : " --hparams HPARAMS.yaml";
+    return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
+  }
+  // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
+  if (is_clip) return {{convert + (has_no_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
+  if (traits.language == ConfigLanguage::kHuggingFace && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1)))
+    return {{convert + " OUT.nemo", "for NeMo"}};
+  if (traits.is_pickle && !checkpoint.origin.is_torch_script)
+    return {{convert + " OUT.safetensors", "the same without pickle"}};
+  return {};
+}
 
 std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
                           Trials& trials) {
@@ -55,7 +101,7 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
   const std::string path = ShellWord(checkpoint.path);
   if (!whole.misfit.ok()) return {{"anemone verify " + path, "all that is wrong"}};
   const std::string convert = "anemone convert " + path;
-  const bool is_clip = summary.family() == "clip" || summary.family() == "siglip";
+  const bool is_clip = IsClip(summary);
   const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
   if (traits.is_nemo1_archive() && is_clip) {
     std::vector<Step> steps;
@@ -93,22 +139,7 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
   }
   if (!traits.successor.empty())
     return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
-  if (traits.is_megatron()) {
-    const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
-    const std::string_view config = checkpoint.config ? "" : " --hparams HPARAMS.yaml";
-    return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
-  }
-  if (is_clip && !trials.WorksWithConfig(CanTranslate(checkpoint, "mcore", known))) return {};
-  if (is_clip) {
-    // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
-    const bool needs_config = !checkpoint.config && !checkpoint.origin.is_torch_script;
-    return {{convert + (needs_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
-  }
-  if (traits.language == ConfigLanguage::kHuggingFace && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1)))
-    return {{convert + " OUT.nemo", "for NeMo"}};
-  if (traits.is_pickle && !checkpoint.origin.is_torch_script)
-    return {{convert + " OUT.safetensors", "the same without pickle"}};
-  return {};
+  return ForNemo1(checkpoint, summary, convert, trials);
 }
 
 }  // namespace

@@ -63,6 +63,26 @@ std::string WithoutInner(std::string name) {
   return name;
 }
 
+// torch's AveragedModel counts beside its module what it has averaged.
+Status TakeOutCounter(Checkpoint& checkpoint) {
+  constexpr std::string_view kCounter = "n_averaged";
+  bool is_averaged = true, is_counted = false;
+  ForEachName(checkpoint, [&](const std::string& name) {
+    is_counted |= name == kCounter;
+    is_averaged &= name == kCounter || name.starts_with(kDataParallel);
+  });
+  if (!is_averaged || !is_counted) return {};
+  for (StateDict* dict : DictsOf(checkpoint)) {
+    StateDict module;
+    for (const StateDict::Item& item : dict->items()) {
+      if (item.name != kCounter) ANEMONE_TRY(module.Add(item.name, item.entry));
+    }
+    *dict = std::move(module);
+  }
+  checkpoint.notes.push_back("n_averaged is left out: the counter of torch's AveragedModel");
+  return {};
+}
+
 // The longest of the starts "a.", "a.b." … after `prefix` that most names have; "" when there is none.
 std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
   std::map<std::string, size_t> counts;
@@ -92,6 +112,7 @@ Status TakeOffWrappers(Checkpoint* checkpoint) {
     checkpoint->notes.push_back(
         fmt::format("{} names hold what torch.compile and other wrappers put into them: it is taken out", inner));
   }
+  ANEMONE_TRY(TakeOutCounter(*checkpoint));
   const auto all_start_with = [&](std::string_view prefix) {
     bool all = true;
     ForEachName(*checkpoint, [&](const std::string& name) { all = all && name.starts_with(prefix); });

@@ -4,11 +4,13 @@ usage: interop.py ANEMONE GOLDEN_DIR DEMO_CLIP_DIR [unittest's arguments]
 Needs python3-torch and python3-numpy (scripts/deps test).
 """
 
+import argparse
 import filecmp
 import glob
 import io
 import json
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -141,6 +143,55 @@ class Interop(FolderCase):
                 out = self.path(f"{version}_{name}.safetensors")
                 run("convert", golden(f"torch/{version}/{name}.pt"), out)
                 self.assertSameTensors(read_safetensors(out), read_safetensors(golden(f"torch/{version}/{name}.safetensors")))
+
+    def test_the_arguments_of_other_trainers_are_not_megatrons(self):
+        """MoCo, DINO, timm and many more save an argparse.Namespace as `args`."""
+        weights = {"w": torch.ones(3, 2), "b": torch.zeros(3)}
+        args = argparse.Namespace(lr=0.1, arch="vit", num_attention_heads=2)
+        for key in ("state_dict", "teacher", "net", "model"):
+            with self.subTest(key):
+                torch.save({"epoch": 3, "arch": "vit", key: weights, "optimizer": {}, "args": args}, self.path("x.pth.tar"))
+                run("convert", self.path("x.pth.tar"), self.path("x.safetensors"), "--force")
+                self.assertSameTensors(read_safetensors(self.path("x.safetensors")), weights)
+                self.assertIn("format   pytorch", run("inspect", self.path("x.pth.tar")))
+        torch.save({"student": weights, "teacher": weights, "args": args}, self.path("two.pth"))
+        refused = subprocess.run([ANEMONE, "inspect", self.path("two.pth")], capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 64)
+        self.assertIn("use --key student to take that one", refused.stderr)
+
+    def clip_without_a_config(self, **more):
+        return {**{name: tensor for name, tensor in read_safetensors(os.path.join(DEMO, "model.safetensors")).items()}, **more}
+
+    def test_an_averaged_model(self):
+        class Holder(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.w = torch.nn.Parameter(torch.ones(3, 2))
+
+        averaged = torch.optim.swa_utils.AveragedModel(Holder())
+        self.assertEqual(sorted(averaged.state_dict()), ["module.w", "n_averaged"])
+        torch.save(averaged.state_dict(), self.path("swa.pt"))
+        run("convert", self.path("swa.pt"), self.path("swa.safetensors"))
+        self.assertSameTensors(read_safetensors(self.path("swa.safetensors")), {"w": torch.ones(3, 2)})
+        torch.save({**{f"module.{name}": t for name, t in self.clip_without_a_config().items()}, "n_averaged": torch.tensor(7)}, self.path("clip.pt"))
+        run("convert", self.path("clip.pt"), self.path("clip.nemo"), "--hparams", os.path.join(DEMO, "config.json"))
+
+    def test_weights_without_a_config_are_whole_and_what_is_proposed_works(self):
+        clip = self.clip_without_a_config()
+        lightning = {"pytorch-lightning_version": "2.4.0", "epoch": 0, "global_step": 1, "hyper_parameters": {"lr": 0.1}}
+        head = {**{f"model.{name}": tensor for name, tensor in clip.items()}, "head.weight": torch.zeros(3, 2)}
+        files = {"clip.pt": clip, "vision.pt": {name: tensor for name, tensor in clip.items() if name.startswith("vision_model")},
+                 "head.pt": head, "head.ckpt": {"state_dict": head, **lightning},
+                 "run.ckpt": {"state_dict": {f"model.{name}": tensor for name, tensor in clip.items()}, **lightning}}
+        for name, content in files.items():
+            with self.subTest(name):
+                torch.save(content, self.path(name))
+                self.assertTrue(run("verify", self.path(name)).startswith("ok: "))
+                for command in json.loads(run("inspect", "--json", self.path(name)))["next"]:
+                    words = [{"CONFIG.json": os.path.join(DEMO, "config.json"), "HPARAMS.yaml": os.path.join(DEMO, "config.json")}.get(word, word)
+                             for word in shlex.split(command)]
+                    words = [self.path(name + word) if word.startswith("OUT") else word for word in words]
+                    run(*words[1:])
 
     def test_damage_and_malice_are_refused(self):
         for version in ("1.13", "2.15"):
