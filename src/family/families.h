@@ -24,6 +24,8 @@ std::string ClassNamedIn(const ConfigNode& config_json);
 
 // The dtype of its first matrix; fp32 where it has none.
 DType DTypeOf(const Checkpoint& checkpoint);
+// The dtype that a config.json says, where some of the weights have it; else that of the weights.
+DType DTypeBy(const ConfigNode& config_json, const Checkpoint& checkpoint);
 // The stored tensor of a dialect's row for a canonical one, of the first layer and part; nullptr: none.
 const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::string_view canonical);
 

@@ -42,6 +42,18 @@ DType DTypeOf(const Checkpoint& checkpoint) {
   return dtype.value_or(DType::kF32);
 }
 
+DType DTypeBy(const ConfigNode& config_json, const Checkpoint& checkpoint) {
+  const ConfigNode* said = config_json.Get("torch_dtype");
+  if (said == nullptr) said = config_json.Get("dtype");
+  const std::string name = said == nullptr ? "" : said->AsString().value_or("");
+  for (const Shard& shard : checkpoint.shards) {
+    for (const StateDict::Item& item : shard.weights.items()) {
+      if (item.tensor() != nullptr && Info(item.tensor()->dtype()).torch == name) return item.tensor()->dtype();
+    }
+  }
+  return DTypeOf(checkpoint);
+}
+
 const Tensor* FindStored(const StateDict& dict, const NameMatcher& names, std::string_view canonical) {
   const std::string prefix = names.BestPrefix(dict).prefix;
   for (size_t r = 0; r < names.dialect().rows.size(); ++r) {

@@ -84,6 +84,7 @@ class Canonicalizer {
     ANEMONE_TRY(Finish(std::move(missing_), std::move(unexpected_), names_.dialect(), strict, notes));
     dropped_.Note(notes);
     made_.Note(notes);
+    widened_.Note(notes);
     return std::move(result_);
   }
 
@@ -215,9 +216,26 @@ class Canonicalizer {
       }
       parts.push_back(tensor);
     }
+    ANEMONE_TRY(WidenUnlike(&parts).In(found.front()->name));
     auto tensor = transform.forward(parts, shape, context);
     if (!tensor.ok()) return tensor.status().In(found.front()->name);
     return result_.Add(std::move(name), *std::move(tensor));
+  }
+
+  // Parts of one tensor in the dtype that holds the values of all, as torch.cat has them.
+  Status WidenUnlike(Parts* parts) {
+    const auto is_unlike = [&](const Tensor& part) { return part.dtype() != parts->front().dtype(); };
+    if (std::ranges::none_of(*parts, is_unlike)) return {};
+    constexpr DType kNarrow[] = {DType::kF16, DType::kBF16, DType::kF32};
+    for (const Tensor& part : *parts) {
+      if (std::ranges::find(kNarrow, part.dtype()) == std::end(kNarrow)) return {};  // which is an error
+    }
+    for (Tensor& part : *parts) {
+      if (part.dtype() == DType::kF32) continue;
+      ANEMONE_ASSIGN(part, part.Cast(DType::kF32));
+      widened_.Add("others that one tensor is made of have another dtype");
+    }
+    return {};
   }
 
   // In the dtype of the model's other tensors.
@@ -256,7 +274,7 @@ class Canonicalizer {
   std::vector<Found> found_;  // by target, once all are gathered
   std::vector<Copy> copies_;
   std::vector<std::string> missing_, unexpected_;
-  Tally dropped_{"left out"}, made_{"made"};
+  Tally dropped_{"left out"}, made_{"made"}, widened_{"widened to fp32"};
   StateDict result_;
 };
 

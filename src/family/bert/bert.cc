@@ -291,7 +291,8 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("vocab"));
   ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsBertJson));
   ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
-  Result<ConfigNode> json = HfBertConfig(model, kept ? &kept->root() : nullptr, heads, rows.rows, DTypeOf(source));
+  const DType dtype = kept ? DTypeBy(kept->root(), source) : DTypeOf(source);
+  Result<ConfigNode> json = HfBertConfig(model, kept ? &kept->root() : nullptr, heads, rows.rows, dtype);
   if (!json.ok()) return json.status().In(name);
   Target target{symbols, Config(*std::move(json)), "config.json", {}};
   target.symbols.Set("vocab", rows.rows);

@@ -37,7 +37,7 @@ Result<std::optional<Config>> KeptConfig(const Checkpoint& source, const std::st
   const bool agrees =
       NemoConfigFromHparams(*source.config, source.config_name, *spec, file, NemoClipKind::kMcore, nullptr).ok();
   if (!agrees) return std::optional<Config>();
-  SetHuggingFaceDType(config->root(), DTypeOf(source));
+  SetHuggingFaceDType(config->root(), DTypeBy(config->root(), source));
   return config;
 }
 

@@ -52,19 +52,6 @@ Result<bool> Ties(const Checkpoint& source, const Dialect* from, const ConfigNod
   return IsCopyOfEmbedding(source, *from);
 }
 
-// The dtype that config.json says, where some of the weights have it; else that of the weights.
-DType DTypeBy(const ConfigNode& config_json, const Checkpoint& source) {
-  const ConfigNode* said = config_json.Get("torch_dtype");
-  if (said == nullptr) said = config_json.Get("dtype");
-  const std::string name = said == nullptr ? "" : said->AsString().value_or("");
-  for (const Shard& shard : source.shards) {
-    for (const StateDict::Item& item : shard.weights.items()) {
-      if (item.tensor() != nullptr && Info(item.tensor()->dtype()).torch == name) return item.tensor()->dtype();
-    }
-  }
-  return DTypeOf(source);
-}
-
 // By the config that came along, changed where the model is.
 Result<HfModel> AsItCame(const Checkpoint& source, const Dialect* from, ConfigNode model, const Config& kept,
                          HfRequest request) {

@@ -142,7 +142,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   ANEMONE_ASSIGN(ConfigNode json, LlavaJson(model, std::move(request), &target.notes));
   ANEMONE_ASSIGN(json, InWordsOf(to, source, std::move(json), text("mm_cfg.vision_encoder.from_pretrained"),
                                  text("mm_cfg.mm_mlp_adapter_type"), &target.notes));
-  SetHuggingFaceDType(json, DTypeOf(source));
+  SetHuggingFaceDType(json, kept ? DTypeBy(json, source) : DTypeOf(source));
   target.config = Config(std::move(json));
   return target;
 }
@@ -188,7 +188,7 @@ Result<Target> BetweenLayouts(const Checkpoint& source, const Dialect& from, con
   const std::string tower =
       TowerNameOf(WholeTower(WordAt(json, "vision_config")), WordAt(json, "vision_config"), nullptr);
   ANEMONE_ASSIGN(json, InWordsOf(to, source, std::move(json), tower, "mlp2x_gelu", &target.notes));
-  SetHuggingFaceDType(json, DTypeOf(source));
+  SetHuggingFaceDType(json, DTypeBy(json, source));
   target.config = Config(std::move(json));
   return target;
 }

@@ -289,8 +289,12 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   if (kept && !options.architecture.empty() && ClassNamedIn(kept->root()) != options.architecture) kept.reset();
   ANEMONE_ASSIGN(VocabularyChoice rows, ChooseHfVocabulary(source, stored, options, RowsIn(kept)));
   const bool is_mt5 = options.architecture.empty() ? IsNamedMt5(source) : options.architecture == kMt5Class;
-  Result<ConfigNode> json = HfT5Config(
-      model, {.kept = kept ? &kept->root() : nullptr, .is_mt5 = is_mt5, .rows = rows.rows, .dtype = DTypeOf(source)});
+  HfT5Request request{.is_mt5 = is_mt5, .rows = rows.rows, .dtype = DTypeOf(source)};
+  if (kept) {
+    request.kept = &kept->root();
+    request.dtype = DTypeBy(kept->root(), source);
+  }
+  Result<ConfigNode> json = HfT5Config(model, request);
   if (!json.ok()) return json.status().In(name);
   Target target{symbols, Config(*std::move(json)), "config.json", {}};
   SetRows("vocab", rows.rows, &target.symbols);

@@ -110,6 +110,8 @@ constexpr KnownTower kTowers[] = {
 constexpr FixedWord kFixed[] = {{"projector_hidden_act", "gelu", "gelu"},
                                 {"multimodal_projector_bias", "true", "true"}};
 
+constexpr const char* kTies = "tie_word_embeddings";
+
 // The class or, where none is named, the type of model.
 bool IsOf(const ConfigNode& root, std::string_view name, std::string_view type) {
   const ConfigNode& names = WordAt(root, "architectures");
@@ -202,6 +204,9 @@ Result<ConfigNode> TextConfigOf(const ConfigNode& config_json) {
   ConfigNode whole = SilentOf(kSilentTexts, type);
   whole["model_type"] = TextNode(type);
   for (const auto& [key, value] : text.map) whole[key] = value;
+  // Version 5 ties what the whole model says, 4 what its text_config does [transformers 5.24 modeling_llava_next.py].
+  const bool is_new = WordAt(config_json, "transformers_version").AsString().value_or("4").starts_with("5");
+  if (const ConfigNode& ties = WordAt(config_json, kTies); is_new && ties.AsBool()) whole[kTies] = ties;
   // A name of LLaVA's own says no more than model_type does.
   if (FindHfArchitecture(whole) == nullptr)
     std::erase_if(whole.map, [](const auto& e) { return e.first == "architectures"; });

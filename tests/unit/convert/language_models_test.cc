@@ -103,6 +103,66 @@ TEST(Configs, ANumberThatIsNoneIsRefused) {
   }
 }
 
+// torch.cat, which NeMo's converters join tensors with, gives the dtype that holds all of them.
+TEST(Tensors, OfSeveralDtypesBecomeOneThatHoldsAll) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", nemo = temp.path() + "/x.nemo", back = temp.path() + "/back";
+  auto model = OpenCheckpoint(Golden("transformers5/llama_wide_heads"));
+  ASSERT_THAT(model, IsOk());
+  const std::string odd = "model.layers.1.self_attn.k_proj.weight";
+  StateDict weights;
+  for (const StateDict::Item& item : model->weights().items()) {
+    const DType dtype = item.name == odd ? DType::kF16 : DType::kBF16;
+    ASSERT_THAT(weights.Add(item.name, *item.tensor()->Cast(dtype)), IsOk());
+  }
+  model->weights() = std::move(weights);
+  model->config->root()["dtype"] = ConfigNode::String("bfloat16");
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, source, {}), IsOk());
+  const auto there = PlanConversion(source, nemo, {});
+  ASSERT_THAT(there, IsOk());
+  EXPECT_THAT(there->notes,
+              ::testing::Contains("widened to fp32 3 tensors: others that one tensor is made of have another dtype"));
+  ASSERT_THAT(RunConversion(*there, {}), IsOk());
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(source + "/config.json").root()));
+  const auto came = OpenCheckpoint(back), was = OpenCheckpoint(source);
+  ASSERT_THAT(came, IsOk());
+  ASSERT_THAT(was, IsOk());
+  for (const StateDict::Item& item : was->weights().items()) {
+    const bool is_wide =
+        item.name.find("layers.1.self_attn.") != std::string::npos && !item.name.ends_with("o_proj.weight");
+    const Tensor& found = *came->weights().Find(item.name)->tensor();
+    EXPECT_EQ(found.dtype(), is_wide ? DType::kF32 : item.tensor()->dtype()) << item.name;
+    EXPECT_EQ(*found.Cast(item.tensor()->dtype())->Read(), *item.tensor()->Read()) << item.name;
+  }
+}
+
+// Version 5 ties by the whole model's config, 4 by its text_config: a LLaVA-NeXT of 5 is not tied, whatever the latter
+// says [transformers 5.24 configuration_llava_next.py].
+TEST(Llava, TheWholeModelsConfigTiesInVersion5) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", nemo = temp.path() + "/x.nemo", back = temp.path() + "/back";
+  auto model = OpenCheckpoint(Golden("transformers5_others/llava_clip"));
+  ASSERT_THAT(model, IsOk());
+  ConfigNode& root = model->config->root();
+  root["tie_word_embeddings"] = ConfigNode::Bool(false);
+  root["text_config"]["tie_word_embeddings"] = ConfigNode::Bool(true);
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, source, {}), IsOk());
+  Convert(source, nemo, {});
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), DigestsOf(source));
+  root["transformers_version"] = ConfigNode::String("4.44.2");
+  const auto older = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(older, IsOk());
+  ASSERT_THAT(Execute(*older, temp.path() + "/old", {}), IsOk());
+  EXPECT_THAT(PlanConversion(temp.path() + "/old", temp.path() + "/y.nemo", {}),
+              StatusIs(ErrorKind::kCorrupt, "lm_head.weight: expected a copy of what token_embedding.weight is"));
+}
+
 // transformers builds tensors by these numbers and does not load others (python.transformers).
 TEST(Configs, ANumberThatTheTensorsContradictIsRefused) {
   struct Case {
