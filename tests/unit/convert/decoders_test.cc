@@ -340,7 +340,7 @@ TEST(Decoders, RowsThatNemoWouldNotMakeAreFixed) {
   std::filesystem::remove(source + "/tokenizer.model");
   EXPECT_EQ(rows(), std::nullopt);
   std::ofstream(source + "/vocab.json") << R"({"a": 0})";
-  std::ofstream(source + "/merges.txt") << "";
+  std::ofstream(source + "/merges.txt") << "#version: 0.2\n";
   EXPECT_EQ(rows(), 384);
 }
 

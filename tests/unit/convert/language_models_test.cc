@@ -199,7 +199,8 @@ TEST(Files, ThoseThatTravelAreWhole) {
     const TempDir temp;
     const std::string source = temp.path() + "/hf";
     std::filesystem::copy(Golden("decoders/bert/hf"), source);
-    for (const auto& [text, said] : {std::pair{"{\"a\": 1,\n", "line 2, column 1: expected a key, found the end"},
+    // What is no file at all, or was cut short, is found when it is opened (format_test.cc).
+    for (const auto& [text, said] : {std::pair{"{\"a\": 1,\n}", "line 2, column 1: expected a key, found '}'"},
                                      {"[]", "expected a JSON object"}}) {
       std::ofstream(source + "/" + file) << text;
       for (const char* to : {"nemo", "torch_dist", "nemo-dir"}) {

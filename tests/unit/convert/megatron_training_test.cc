@@ -212,7 +212,8 @@ Result<Checkpoint> OpenByTorch(const std::vector<std::string>& names) {
   args->callable = training.graph->New(ValueNode::Kind::kGlobal);
   args->callable->text = "argparse Namespace";
   args->state = training.graph->New(ValueNode::Kind::kDict);
-  SetKey(*training.graph, args->state, "num_layers", NewInt(*training.graph, 1));
+  for (const char* key : {"num_layers", "num_attention_heads", "tensor_model_parallel_size"})
+    SetKey(*training.graph, args->state, key, NewInt(*training.graph, 1));
   SetKey(*training.graph, training.node, "args", args);
   const auto plan = FindFormat("torch_dist")->lay_out(checkpoint, {});
   EXPECT_THAT(plan, IsOk());
