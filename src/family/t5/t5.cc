@@ -164,6 +164,13 @@ R TableOfEncoder() {
   return row;
 }
 
+// In files of before transformers 3.2 [modeling_t5.py and modeling_mt5.py, _keys_to_ignore_on_load_unexpected].
+R CrossDistances() {
+  return {.name = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+          .role = Role::kDrop,
+          .why = "transformers computes no distances to the encoder's tokens"};
+}
+
 Dialect HuggingFace() {
   const std::string_view table = "encoder.token_embedding.weight";
   return {.name = "hf",
@@ -175,6 +182,7 @@ Dialect HuggingFace() {
                                                  CopyOf("decoder.embed_tokens.weight", table)}),
               HfTower("encoder"),
               HfTower("decoder"),
+              ForTower("decoder", std::vector<R>{CrossDistances()}),
               ForTower("decoder", std::vector<R>{Weight("lm_head", "decoder.output", kSame, "!shared_head")}),
               ForTower("encoder", std::vector<R>{CopyOf("lm_head.weight", table, "shared_head")}),
           }),

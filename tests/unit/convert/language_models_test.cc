@@ -462,6 +462,27 @@ TEST(T5, TheEmbeddingMayHaveTheEncodersName) {
   EXPECT_EQ(DigestsOf(back), DigestsOf(source));
 }
 
+// transformers passes over this one, which old files have.
+TEST(T5, DistancesThatNobodyReadsAreLeftOut) {
+  const TempDir temp;
+  const std::string source = temp.path() + "/hf", nemo = temp.path() + "/x.nemo", back = temp.path() + "/back";
+  auto model = OpenCheckpoint(Golden("transformers4_others/mt5"));
+  ASSERT_THAT(model, IsOk());
+  const Digests expected = DigestsOf(model->weights());
+  ASSERT_THAT(model->weights().Add("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+                                   *Tensor::Fill(DType::kF32, {32, 4}, 0.5)),
+              IsOk());
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, source, {}), IsOk());
+  const auto there = PlanConversion(source, nemo, {});
+  ASSERT_THAT(there, IsOk());
+  EXPECT_THAT(there->notes, ::testing::Contains(::testing::HasSubstr("no distances to the encoder's tokens")));
+  ASSERT_THAT(RunConversion(*there, {}), IsOk());
+  Convert(nemo, back, {.to = "hf"});
+  EXPECT_EQ(DigestsOf(back), expected);
+}
+
 TEST(T5, AnEmbeddingThatIsMissingIsSaidByFileAndName) {
   const TempDir temp;
   const std::string part = temp.path() + "/part";
