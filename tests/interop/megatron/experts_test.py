@@ -47,6 +47,7 @@ def go_on(rank, args, folder, scratch):
         training.save_distributed(args, model, optimizer, scratch / "stepped")
 
 
+@unittest.skipUnless(training.core_version() >= (0, 14), "this Megatron-core's optimizers take no metadata")
 class Experts(unittest.TestCase):
     def test_trainings_go_on(self):
         for item in ITEMS:
