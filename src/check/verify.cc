@@ -133,7 +133,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   ANEMONE_TRY(Walk(
       place, [&reader](const Leaf& leaf) { return reader.Visit(leaf); }, on_broken));
 
-  Result<Checkpoint> checkpoint = OpenCheckpoint(place);
+  Result<Checkpoint> checkpoint = OpenPlace(place);
   if (!checkpoint.ok()) {
     if (!IsAnswer(checkpoint.status())) return checkpoint.status();
     // A broken box was already named by the walk.

@@ -102,7 +102,16 @@ Status Explain(const Status& missing, const std::string& path) {
   return missing;
 }
 
-// The checkpoint at `place`, or the only one in a training's folder.
+// How much of a model on a server was read to open it.
+std::string ReadSoFar(const Location& place) {
+  const auto* files = dynamic_cast<const RemoteFiles*>(place.files().get());
+  return files == nullptr ? std::string()
+                          : fmt::format("read in place: {} bytes in {} requests so far",
+                                        files->pool().bytes_read.load(), files->pool().requests.load());
+}
+
+}  // namespace
+
 Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) {
   const std::string& path = place.string();
   Result<Checkpoint> opened = OpenCheckpoint(place, options);
@@ -128,16 +137,6 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
                      "name one of them: " + (last == found->end() ? found->front() : *last))
       .In(path);
 }
-
-// How much of a model on a server was read to open it.
-std::string ReadSoFar(const Location& place) {
-  const auto* files = dynamic_cast<const RemoteFiles*>(place.files().get());
-  return files == nullptr ? std::string()
-                          : fmt::format("read in place: {} bytes in {} requests so far",
-                                        files->pool().bytes_read.load(), files->pool().requests.load());
-}
-
-}  // namespace
 
 bool IsAddress(const std::string& source) { return IsUrl(source) || NamedOnHub(source).has_value(); }
 

@@ -20,6 +20,9 @@ Result<Location> FindSource(const std::string& source, const ProgressFn& progres
 // Whether FindSource looks for it on the hub or on another server.
 bool IsAddress(const std::string& source);
 
+// Opens the checkpoint at `place`, or the only one in a training's folder. Errors: those of OpenCheckpoint.
+Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options = {});
+
 // Opens what FindSource finds. Errors carry `source` as their outermost coordinate.
 // Names that a wrapper of the model put before its own are taken off where a family knows what is behind (wrappers.h).
 Result<Checkpoint> OpenSource(const std::string& source, const ProgressFn& progress, const OpenOptions& options = {});
