@@ -159,6 +159,21 @@ class Interop(FolderCase):
         self.assertEqual(refused.returncode, 64)
         self.assertIn("use --key student to take that one", refused.stderr)
 
+    def test_one_rank_of_deepspeed_is_no_model(self):
+        saved = {"module": {"w": torch.ones(3, 2)}, "dp_world_size": 4, "mp_world_size": 2, "ds_version": "0.18.0"}
+        torch.save(saved, self.path("mp_rank_00_model_states.pt"))
+        refused = subprocess.run([ANEMONE, "convert", self.path("mp_rank_00_model_states.pt"), self.path("x.safetensors")], capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 65)
+        self.assertIn("one of 2 model-parallel ranks", refused.stderr)
+        torch.save({**saved, "mp_world_size": 1}, self.path("mp_rank_00_model_states.pt"))
+        run("convert", self.path("mp_rank_00_model_states.pt"), self.path("x.safetensors"))
+
+    def test_verify_opens_what_the_others_open(self):
+        os.makedirs(self.path("run"))
+        torch.save({"w": torch.ones(3, 2), "pytorch-lightning_version": "2.4.0", "state_dict": {"w": torch.ones(3, 2)}}, self.path("run/last.ckpt"))
+        for command in ("inspect", "verify"):
+            run(command, self.path("run"))
+
     def clip_without_a_config(self, **more):
         return {**{name: tensor for name, tensor in read_safetensors(os.path.join(DEMO, "model.safetensors")).items()}, **more}
 

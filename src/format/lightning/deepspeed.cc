@@ -12,6 +12,9 @@ namespace anemone {
 namespace {
 
 constexpr std::string_view kStates = "_model_states.pt";
+constexpr std::string_view kStageStates = "-model_states.pt";  // layer_00-model_00-model_states.pt
+constexpr std::string_view kUniversal = "zero";                // [deepspeed/checkpoint/ds_to_universal.py]
+constexpr std::string_view kOneRank = "only one model-parallel rank without pipeline stages is read";
 constexpr std::string_view kLatest = "latest";
 constexpr std::string_view kScript = "zero_to_fp32.py";
 constexpr uint64_t kMaxTagBytes = 4096;
@@ -49,6 +52,15 @@ Result<Checkpoint> Open(const Probe& probe) {
     return checkpoint;
   }
   const std::vector<std::string> names = StatesIn(probe);
+  if (probe.HasEntry(kUniversal)) {
+    return Unsupported("[DS-5] a universal checkpoint of DeepSpeed's: its weights are divided over folders in zero/",
+                       "give the checkpoint that it was made of")
+        .In(probe.path);
+  }
+  if (std::ranges::any_of(probe.entries, [](const std::string& name) { return name.ends_with(kStageStates); })) {
+    return Unsupported("[DS-4] a checkpoint of DeepSpeed's, divided over pipeline stages", std::string(kOneRank))
+        .In(probe.path);
+  }
   if (names.front().starts_with("zero_pp_rank_")) {
     return Unsupported("[DS-3] a checkpoint of DeepSpeed's ZeRO stage 3: its weights are divided over its ranks",
                        fmt::format("{} in the folder above joins them: python {} FOLDER OUT", kScript, kScript))
@@ -57,7 +69,7 @@ Result<Checkpoint> Open(const Probe& probe) {
   if (names.size() > 1 || !names.front().starts_with("mp_rank_")) {
     return Unsupported(fmt::format("[DS-4] a checkpoint of DeepSpeed's, divided over {} files: {} …", names.size(),
                                    names.front()),
-                       "only one model-parallel rank without pipeline stages is read")
+                       std::string(kOneRank))
         .In(probe.path);
   }
   const Location file = probe.place() / names.front();

@@ -304,10 +304,19 @@ Status ReadMegatron(const Value& root, RankFile& file) {
   return {};
 }
 
+// DeepSpeed's file of one rank looks like one of a whole model [deepspeed/runtime/engine.py, _save_checkpoint].
+Status CheckOneRank(const Value& root) {
+  const ValueNode* ranks = IsDict(root.node) ? Lookup(*root.node, "mp_world_size") : nullptr;
+  if (ranks == nullptr || ranks->kind != ValueNode::Kind::kInt || ranks->integer <= 1) return {};
+  return Unsupported(fmt::format("[DS-4] the file of one of {} model-parallel ranks of DeepSpeed's", ranks->integer),
+                     "only one model-parallel rank without pipeline stages is read");
+}
+
 }  // namespace
 
 Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& options) {
   ANEMONE_ASSIGN(const TorchFile torch, ReadTorchFile(range, options.within));
+  ANEMONE_TRY(CheckOneRank(torch.root));
   RankFile file;
   file.torchscript = torch.torchscript;
   const Value& root = torch.root;

@@ -259,8 +259,15 @@ TEST(DeepSpeed, ReadsWhereOneFileHoldsTheWeights) {
   }
   WriteFile(dir / "step10/mp_rank_01_model_states.pt", TorchFileOf("w"));
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-4]"));
-  std::filesystem::remove(dir / "step10/mp_rank_00_model_states.pt");
   std::filesystem::remove(dir / "step10/mp_rank_01_model_states.pt");
+  WriteFile(dir / "step10/layer_00-model_00-model_states.pt", TorchFileOf("w"));
+  EXPECT_THAT(OpenCheckpoint(dir.path()),
+              StatusIs(ErrorKind::kUnsupported, "[DS-4] a checkpoint of DeepSpeed's, divided over pipeline stages"));
+  std::filesystem::remove(dir / "step10/layer_00-model_00-model_states.pt");
+  std::filesystem::create_directory(dir / "step10/zero");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-5]"));
+  std::filesystem::remove(dir / "step10/zero");
+  std::filesystem::remove(dir / "step10/mp_rank_00_model_states.pt");
   WriteFile(dir / "step10/zero_pp_rank_0_mp_rank_00_model_states.pt", TorchFileOf("w"));
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-3]"));
   WriteFile(dir / "latest", "../step10");
