@@ -14,6 +14,7 @@
 #include "cli/plan_flags.h"
 #include "cli/text.h"
 #include "edit/archive.h"
+#include "edit/destination.h"
 #include "edit/in_place.h"
 #include "edit/replace.h"
 
@@ -62,7 +63,10 @@ int Run(Options& options) {
                         CanEditInPlace(options.archive, prepared->written, *prepared->place);
   if (const Status all = globals().cluster->Agree(prepared.status()); !all.ok()) return Report(all);
   for (const std::string& note : prepared->notes) Note(note);
-  if (options.plan.destination.empty()) {
+  if (!options.plan.destination.empty()) {
+    const Status name = CheckIsNoOtherFormats(options.plan.destination);
+    if (!name.ok()) return Report(name);
+  } else {
     if (in_place && !options.plan.plan_only && !options.plan.json) return WriteInPlace(options, *prepared);
     options.plan.destination = options.archive;
     options.plan.force = true;

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/plan_flags.h"
 #include "edit/archive.h"
+#include "edit/destination.h"
 
 namespace anemone::cli {
 
@@ -17,7 +18,10 @@ std::function<int()> DeclarePack(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("DIR", options->directory, "An unpacked .nemo")->required();
   options->plan.Declare(app, "DST", "The .nemo to write");
-  return [options] { return options->plan.Run(PlanPack(options->directory)); };
+  return [options] {
+    const Status name = CheckIsNoOtherFormats(options->plan.destination);
+    return options->plan.Run(name.ok() ? PlanPack(options->directory) : name);
+  };
 }
 
 }  // namespace anemone::cli

@@ -68,6 +68,14 @@ Status CheckIsFolder(std::string_view destination, bool is_directory) {
                          "leave out the / at its end");
 }
 
+Status CheckIsNoOtherFormats(const std::string& destination) {
+  const Format* const format = ByExtension(destination, false);
+  if (format == nullptr || format->traits.is_nemo1_archive()) return {};
+  return InvalidArgument(
+      fmt::format("{}: expected the name of a .nemo, found that of a {}", destination, format->title),
+      "convert writes other formats");
+}
+
 Result<const Format*> DestinationFormat(const std::string& destination, const std::string& to) {
   ANEMONE_TRY(CheckIsNoStream(destination));
   const std::vector<std::string> known = WritableFormats();

@@ -23,6 +23,9 @@ Status CheckIsNoStream(std::string_view destination);
 // Refuses "x/" for what is a file.
 Status CheckIsFolder(std::string_view destination, bool is_directory);
 
+// Refuses the name of another format for what is a .nemo.
+Status CheckIsNoOtherFormats(const std::string& destination);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_EDIT_DESTINATION_H_
