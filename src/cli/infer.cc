@@ -269,8 +269,7 @@ struct Asked {
 
 Result<std::vector<std::string>> TemplatesOf(const InferOptions& options) {
   if (options.templates.empty()) return options.imagenet ? Lines(ImagenetTemplates()) : std::vector<std::string>();
-  ANEMONE_ASSIGN(std::vector<std::string> templates, ReadLines(options.templates));
-  if (templates.empty()) return InvalidArgument("expected a template a line, found none").In(options.templates);
+  ANEMONE_ASSIGN(std::vector<std::string> templates, ReadTexts(options.templates, "a template"));
   for (const std::string& line : templates) ANEMONE_TRY(FillTemplate(line, "").status().In(options.templates));
   return templates;
 }
@@ -295,7 +294,7 @@ Status OpenDataset(const InferOptions& options, Asked* asked) {
 Result<Asked> ReadAsked(InferOptions* options) {
   Asked asked;
   if (!options->labels.empty()) {
-    ANEMONE_ASSIGN(asked.labels, ReadLines(options->labels));
+    ANEMONE_ASSIGN(asked.labels, ReadTexts(options->labels, "a label"));
   }
   if (options->dataset.empty()) {
     options->texts.insert(options->texts.end(), asked.labels.begin(), asked.labels.end());
@@ -303,6 +302,8 @@ Result<Asked> ReadAsked(InferOptions* options) {
   }
   if (!options->image_list.empty()) {
     ANEMONE_ASSIGN(const std::vector<std::string> listed, ReadLines(options->image_list));
+    if (listed.empty())
+      return InvalidArgument("expected a picture's path on each line, found none").In(options->image_list);
     options->images.insert(options->images.end(), listed.begin(), listed.end());
   }
   ANEMONE_TRY(ExpandImages(&options->images));

@@ -36,7 +36,8 @@ bool HasExtension(const fs::path& path, std::span<const std::string_view> extens
   return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
 }
 
-bool IsHidden(std::string_view name) { return name.starts_with('.'); }
+// macOS puts a folder of hidden files into its archives.
+bool IsHidden(std::string_view name) { return name.starts_with('.') || name == "__MACOSX"; }
 
 // `above`: the folders around this one, links resolved.
 Status CollectImages(const fs::path& folder, std::vector<fs::path>& above, std::vector<std::string>& found,

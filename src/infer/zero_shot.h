@@ -33,7 +33,7 @@ struct LeftOut {
       if (count++ == 0) first = path;
     }
   };
-  Kind hidden;    // files and folders whose name begins with a dot, macOS's ._ files among them
+  Kind hidden;    // files and folders whose name begins with a dot, macOS's ._ files among them, and __MACOSX
   Kind loops;     // links to a folder that holds them
   Kind foreign;   // pictures of formats that are not decoded, by their names
   Kind nameless;  // other files

@@ -1,10 +1,13 @@
 #include "source/text_file.h"
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <utility>
 
 #include "anemone/bytes.h"
 #include "base/nearest.h"
+#include "config/scalar.h"
 
 namespace anemone {
 
@@ -37,6 +40,16 @@ Result<std::vector<std::string>> ReadLines(const std::string& path) {
     return InvalidArgument("expected UTF-8 text, found zero bytes", "save it as UTF-8: UTF-16 is not read").In(path);
   }
   return Lines(all);
+}
+
+Result<std::vector<std::string>> ReadTexts(const std::string& path, std::string_view what) {
+  ANEMONE_ASSIGN(std::vector<std::string> lines, ReadLines(path));
+  if (lines.empty()) return InvalidArgument(fmt::format("expected {} on each line, found none", what)).In(path);
+  for (const std::string& line : lines) {
+    if (!internal::ValidUtf8(line))
+      return InvalidArgument(fmt::format("expected UTF-8 text, found '{}'", line), "save it as UTF-8").In(path);
+  }
+  return lines;
 }
 
 }  // namespace anemone

@@ -18,6 +18,9 @@ Result<Config> ReadYaml(const std::string& path);
 std::vector<std::string> Lines(std::string_view text);
 // Errors: as OpenFile; LimitExceeded; InvalidArgument for zero bytes, as in UTF-16.
 Result<std::vector<std::string>> ReadLines(const std::string& path);
+// The same of a file with one of `what` ("a label") on each line. Errors: also InvalidArgument for a file without any,
+// and for what is not UTF-8.
+Result<std::vector<std::string>> ReadTexts(const std::string& path, std::string_view what);
 
 }  // namespace anemone
 

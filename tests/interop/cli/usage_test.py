@@ -146,6 +146,15 @@ class TypingErrors(ProgramCase):
         self.ok("convert", CLIP / "mcore.nemo", "folder", "--to", "NeMo-Dir")
         self.fails(64, "X.H5: cannot tell the format to write from this name: HDF5 is not written", "convert", CLIP / "mcore.nemo", "X.H5")
 
+    def test_a_nemo_under_the_name_of_another_format(self):
+        self.ok("extract", CLIP / "mcore.nemo", "folder")
+        for name, title in (("x.safetensors", "safetensors file"), ("x.ckpt", "Lightning checkpoint"), ("x.PT", "torch file")):
+            message = f"^anemone: {name}: expected the name of a .nemo, found that of a {title}.*\nhint: convert writes other formats"
+            self.fails(64, message, "edit", CLIP / "mcore.nemo", "-o", name, "--set", "optim.lr=1")
+            self.fails(64, message, "pack", "folder", name)
+        self.ok("pack", "folder", "x")
+        self.ok("edit", "x", "--set", "optim.lr=1")
+
     def test_an_item_of_a_list(self):
         for command in (["edit", CLIP / "mcore.nemo", "-o"], ["convert", CLIP / "mcore.nemo"]):
             for index, betas in (("[0]", "- 0.5\n- 0.98\n"), (".1", "- 0.9\n- 0.5\n"), ("[-1]", "- 0.9\n- 0.5\n")):
@@ -158,6 +167,24 @@ class TypingErrors(ProgramCase):
             (self.dir / "list").write_bytes(content)
             for words in (["--labels", "list", "--image", "x.jpg"], ["--image-list", "list", "--text", "bag"]):
                 self.fails(64, "list: expected UTF-8 text, found zero bytes\nhint: save it as UTF-8", "infer", SOURCE / "models/demo-clip", *words)
+
+    def test_a_list_without_lines_and_one_in_latin_1(self):
+        for content, message in ((b"", "expected a label on each line, found none"), (b"\n \n", "expected a label on each line, found none"),
+                                 (b"caf\xe9\n", r"expected UTF-8 text, found 'caf\\xe9'\nhint: save it as UTF-8")):
+            (self.dir / "list").write_bytes(content)
+            self.fails(64, f"^anemone: list: {message}", "infer", SOURCE / "models/demo-clip", "--labels", "list", "--image", "x.jpg")
+        (self.dir / "list").write_bytes(b"\n")
+        for option, message in (("--templates", "a template"), ("--image-list", "a picture's path")):
+            self.fails(64, f"^anemone: list: expected {message} on each line, found none", "infer", SOURCE / "models/demo-clip", option, "list",
+                       "--text", "bag", "--image", SOURCE / "models/demo-clip/images/bag.jpg")
+
+    def test_folders_of_macos_are_no_classes(self):
+        for name in ("bag/a.jpg", "coat/b.jpg", "__MACOSX/bag/._a.jpg"):
+            (self.dir / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / "models/demo-clip/images/bag.jpg", self.dir / "data" / name)
+        done = self.run_program("infer", SOURCE / "models/demo-clip", "--dataset", "data")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("left out: 1 hidden files and folders, first data/__MACOSX", done.stderr)
 
     def test_what_a_plan_says_of_memory(self):
         """The program, the plan and its buffers, as the run then takes them."""
