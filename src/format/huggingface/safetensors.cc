@@ -137,6 +137,7 @@ Result<std::vector<Row>> ReadRows(std::string header, std::map<std::string, std:
     if (key == kMetadata) {
       if (has_metadata) return Corrupt("[ST-4] expected one object of strings as __metadata__");
       has_metadata = true;
+      if (value.is_null()) continue;  // as none, for the library
       ANEMONE_TRY(ReadMetadata(value, metadata));
       continue;
     }

@@ -39,6 +39,10 @@ TEST(Safetensors, ReadsTheWorkedExampleOfItsPage) {
   EXPECT_EQ(metadata.at("format"), "pt");
 }
 
+TEST(Safetensors, MetadataThatIsNullIsNone) {  // ST-4, as the library
+  EXPECT_THAT(ReadSafetensors(Range(File(R"({"__metadata__":null})", ""))), IsOk());
+}
+
 TEST(Safetensors, AcceptsScalarsEmptyTensorsAndNoTensors) {
   ANEMONE_ASSERT_ASSIGN(const StateDict state,
                         ReadSafetensors(Range(File(R"({"e":{"dtype":"F32","shape":[3,0],"data_offsets":[0,0]},)"
