@@ -69,6 +69,15 @@ class Docs(unittest.TestCase):
     def test_python_blocks(self):
         self.run_pages("python", self.run_python)
 
+    def test_c_and_cpp_blocks_compile(self):
+        for page, kind, compiler in (("library.md", "cpp", ["c++", "-std=c++20"]), ("c.md", "c", ["cc"])):
+            programs = [text for text in blocks(os.path.join(SOURCE, "docs", page), kind) if text.startswith("#include")]
+            self.assertTrue(programs, page)
+            for text in programs:
+                done = subprocess.run([*compiler, "-x", {"cpp": "c++"}.get(kind, kind), "-", "-fsyntax-only", "-Wall", "-Werror",
+                                       "-I", os.path.join(SOURCE, "include")], input=text, capture_output=True, text=True, timeout=120)
+                self.assertEqual(done.returncode, 0, f"{page}\n{done.stderr}")
+
     def test_the_picture_of_a_terminal_is_what_it_shows(self):
         def numbers_apart(path):
             with open(path, encoding="utf-8") as file:
