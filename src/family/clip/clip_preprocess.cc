@@ -455,7 +455,13 @@ Result<ConfigNode> OpenClipPreprocess(const ClipPreprocess& p, uint64_t side) {
 }
 
 std::vector<std::string> BeyondNemo(const ClipPreprocess& p, const ClipArchitecture& spec, PixelRules rules) {
-  const ClipPreprocess nemo = NemoPreprocess(spec);
+  // Its pictures are whole patches, as its config says (nemo_config.cc).
+  ClipArchitecture whole = spec;
+  if (spec.patch > 0) {
+    whole.image_height -= spec.image_height % spec.patch;
+    whole.image_width -= spec.image_width % spec.patch;
+  }
+  const ClipPreprocess nemo = NemoPreprocess(whole);
   const bool open = rules == PixelRules::kOpenClip;
   std::vector<std::string> lines;
   if (ResizeText(p) != ResizeText(nemo)) {
