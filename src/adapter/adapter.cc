@@ -39,6 +39,7 @@ std::optional<std::pair<std::string_view, std::string_view>> Around(std::string_
   return std::pair{text.substr(0, at), text.substr(at + separator.size())};
 }
 
+constexpr std::string_view kPeftKind = "peft_type", kLora = "LORA";
 constexpr const char* kMergedByPeft = "peft's merge_and_unload() makes a whole model of base and adapter: convert that";
 
 Status NotCarried(const std::string& name, const std::string& hint = "") {
@@ -165,9 +166,10 @@ Status PlacePeft(const std::string& name, const Tensor& tensor, Names* names) {
 struct Fixed {
   std::string_view key, value;  // YAML; null is accepted, too
 };
-constexpr Fixed kFixed[] = {{"peft_type", "LORA"},   {"use_dora", "false"},       {"bias", "none"},
-                            {"lora_bias", "false"},  {"modules_to_save", "[]"},   {"layer_replication", "[]"},
-                            {"use_qalora", "false"}, {"target_parameters", "[]"}, {"trainable_token_indices", "[]"}};
+constexpr Fixed kFixed[] = {{"use_dora", "false"},       {"bias", "none"},
+                            {"lora_bias", "false"},      {"modules_to_save", "[]"},
+                            {"layer_replication", "[]"}, {"use_qalora", "false"},
+                            {"target_parameters", "[]"}, {"trainable_token_indices", "[]"}};
 // Those that change nothing of what is computed with the matrices, or that the tensors' names say again.
 constexpr std::string_view kHarmless[] = {"auto_mapping",
                                           "base_model_name_or_path",
@@ -212,9 +214,24 @@ std::string InWords(const ConfigNode& value) {
   return fmt::format("[{}]", fmt::join(words, ", "));
 }
 
+// Kinds that add to what a model is given [peft/utils/peft_types.py].
+constexpr std::string_view kPrompts[] = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING",
+                                         "PREFIX_TUNING", "ADAPTION_PROMPT",         "CPT"};
+
+Status CheckPeftKind(const ConfigNode& root) {
+  const ConfigNode& kind = WordAt(root, kPeftKind);
+  const std::string word = kind.is_null() ? std::string(kLora) : kind.ScalarText();
+  if (word == kLora) return {};
+  const bool is_prompt = std::ranges::find(kPrompts, word) != std::end(kPrompts);
+  return Unsupported(fmt::format("{}: expected {}, found {}", kPeftKind, kLora, word),
+                     is_prompt ? "peft alone runs it: it changes none of the base's weights" : kMergedByPeft);
+}
+
 Status CheckPeftKeys(const ConfigNode& root) {
+  ANEMONE_TRY(CheckPeftKind(root));
   for (const auto& [key, value] : root.map) {
     const auto* fixed = std::ranges::find(kFixed, key, &Fixed::key);
+    if (key == kPeftKind) continue;
     if (fixed != std::end(kFixed)) {
       if (value.is_null() || SameConfig(value, ParseWord(fixed->value))) continue;
       return Unsupported(fmt::format("{}: expected {}, found {}", key, fixed->value, InWords(value)), kMergedByPeft);

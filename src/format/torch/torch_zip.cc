@@ -121,6 +121,15 @@ Status CheckVersion(const ZipMember& version) {
       .In(version.name);
 }
 
+// What a zip without data.pkl is.
+std::string OtherZip(const ZipArchive& zip, const std::string& root) {
+  if (zip.Find(root + "archive_format") != nullptr)
+    return "a program of torch.export: torch.save the state_dict of what torch.export.load gives";
+  if (zip.Find(root + ".data/extern_modules") != nullptr)
+    return "an archive of torch.package: torch.save the state_dict() of what its PackageImporter loads";
+  return "a zip, but not one that torch.save wrote";
+}
+
 }  // namespace
 
 Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) {
@@ -135,8 +144,7 @@ Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) 
   const std::string root(first.substr(0, slash + 1));
   const ZipMember* data = zip.Find(root + "data.pkl");
   if (data == nullptr) {
-    return Corrupt(fmt::format("[TZ-2] expected a record {}data.pkl", root),
-                   "a zip, but not one that torch.save wrote");
+    return Corrupt(fmt::format("[TZ-2] expected a record {}data.pkl", root), OtherZip(zip, root));
   }
   const ZipMember* version = zip.Find(root + "version");
   if (version == nullptr) version = zip.Find(root + ".data/version");

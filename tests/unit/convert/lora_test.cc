@@ -161,6 +161,17 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
   refused("use_dora", "true");
   refused("bias", "all");
   refused("peft_type", "IA3");
+  // The kind is told, whatever other keys such a kind has.
+  const std::string adapter = With(top + "/adapter", temp, "peft_type", "IA3");
+  EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x",
+                             {.to = "hf", .lora = {With(adapter, temp, "a_key_of_its_own", "[down_proj]")}}),
+              StatusIs(ErrorKind::kUnsupported, "peft_type: expected LORA, found IA3"));
+  EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x",
+                             {.to = "hf", .lora = {With(top + "/adapter", temp, "peft_type", "PROMPT_TUNING")}})
+                  .status()
+                  .error()
+                  .hint,
+              ::testing::HasSubstr("it changes none of the base's weights"));
   refused("modules_to_save", "[lm_head]");
   refused("layer_replication", "[[0, 2]]");
   refused("trainable_token_indices", "[1]");

@@ -257,6 +257,22 @@ TEST(TorchFile, NamesTheRuleThatABrokenFileBreaks) {
   }
 }
 
+TEST(TorchFile, NamesOtherZipsOfTorch) {  // TZ-2
+  const std::pair<const char*, const char*> cases[] = {
+      {"e/archive_format", "a program of torch.export"},
+      {"e/.data/extern_modules", "an archive of torch.package"},
+      {"e/other", "not one that torch.save wrote"},
+  };
+  for (const auto& [member, words] : cases) {
+    PlanFile file;
+    ZipLayout zip(file);
+    EXPECT_THAT(zip.Add(member, std::string("pt2")), IsOk());
+    EXPECT_THAT(zip.Finish(), IsOk());
+    EXPECT_THAT(ReadTorchFile(Range(testing::Bytes(std::move(file)))).status().error().hint,
+                ::testing::HasSubstr(words));
+  }
+}
+
 TEST(TorchFile, ReadsTheTensorsOfATorchScriptArchive) {
   ANEMONE_ASSERT_ASSIGN(const TorchFile file, ReadTorchFile(Range(ReadFile(Golden("torch/2.15/torchscript.pt")))));
   EXPECT_TRUE(file.torchscript);
