@@ -102,6 +102,11 @@ Result<TokenizerTexts> FindTokenizer(const Checkpoint& checkpoint, uint64_t rows
         .Use("embeddings", "FILE", "write those, without texts");
   }
   ANEMONE_ASSIGN(TokenizerTexts texts, ReadTokenizerTexts(checkpoint));
+  if (!texts.is_there() && (texts.vocab || texts.merges)) {
+    return NotFound(texts.vocab ? "expected merges.txt beside vocab.json, found none"
+                                : "expected vocab.json beside merges.txt, found none",
+                    "the copy or download left it out");
+  }
   if (!texts.is_there() && (!other.empty() || !HasClipVocabulary(checkpoint, rows))) {
     return NotFound(other.empty() ? fmt::format("expected vocab.json and merges.txt for {} tokens, found none", rows)
                                   : fmt::format("expected the files of the tokenizer {}, found none", other))

@@ -178,6 +178,14 @@ class TypingErrors(ProgramCase):
             self.fails(64, f"^anemone: list: expected {message} on each line, found none", "infer", SOURCE / "models/demo-clip", option, "list",
                        "--text", "bag", "--image", SOURCE / "models/demo-clip/images/bag.jpg")
 
+    def test_half_a_tokenizer(self):
+        for missing, found in (("merges.txt", "vocab.json"), ("vocab.json", "merges.txt")):
+            shutil.copytree(SOURCE / "models/demo-clip", self.dir / "half")
+            (self.dir / "half" / missing).unlink()
+            self.fails(66, f"half: expected {missing} beside {found}, found none", "infer", "half",
+                       "--image", SOURCE / "models/demo-clip/images/bag.jpg", "--text", "a bag")
+            shutil.rmtree(self.dir / "half")
+
     def test_folders_of_macos_are_no_classes(self):
         for name in ("bag/a.jpg", "coat/b.jpg", "__MACOSX/bag/._a.jpg"):
             (self.dir / "data" / name).parent.mkdir(parents=True, exist_ok=True)
