@@ -108,8 +108,10 @@ class HfWriter {
   void Key(const HfKey& key, const ConfigNode& before) {
     if (key.word == "activation" || key.word == "vocab_size" || key.word == "moe_router_pre_softmax") return;
     const bool is_word = words_.Get(key.word) != nullptr;
-    if (is_word && !Changed(key.word, before)) return;
     const ConfigNode& value = is_word ? WordAt(words_, key.word) : WordAt(model_, key.word);
+    // In a new one, NeMo's rule for what is silent (an MLP of four widths) is not its class's.
+    const bool is_unsaid = request_.kept == nullptr && json_.Get(key.key) == nullptr && !value.is_null();
+    if (is_word && !is_unsaid && !Changed(key.word, before)) return;
     if (!is_word && (value.is_null() || SameConfig(value, Said(key.key)))) return;
     json_[std::string(HfNameIn(json_, key.key))] = value;
   }

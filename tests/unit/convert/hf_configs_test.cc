@@ -1,6 +1,7 @@
 // Configs of Hugging Face's that people have and no golden file is of: models that only their words tell apart, files
 // that older versions wrote, keys that say nothing. From a trainer's file a config.json is made anew.
 #include "anemone/save.h"
+#include "family/words/hf_config.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/hollow_model.h"
 #include "unit/convert/model_files.h"
@@ -311,6 +312,23 @@ TEST(HfConfigs, AFrequencyBesideTheLayersIsLeftOut) {
   Digests expected = DigestsOf(hf);
   EXPECT_EQ(expected.erase("model.rotary_emb.inv_freq"), 1U);
   EXPECT_EQ(DigestsOf(back), expected);
+}
+
+// NeMo takes four widths where an MLP's size is not said, and each class of transformers a number of its own.
+TEST(HfConfigs, AnMlpOfFourWidthsIsSaid) {
+  for (const char* model : {"transformers5/llama_tied", "transformers5/qwen3", "transformers5/nemotron"}) {
+    auto json =
+        Config::ParseJson(*Whole(*OpenFile(testing::Golden(model) + "/config.json")).ReadAll(1 << 20), "config.json");
+    ASSERT_THAT(json, IsOk());
+    const int64_t width = *json->root().Get("hidden_size")->AsInt();
+    json->root()["intermediate_size"] = ConfigNode::Int(4 * width);
+    const auto words = Nemo1OfHf(json->root(), nullptr);
+    ASSERT_THAT(words, IsOk());
+    const auto anew = HfOfNemo1(*words, {.architecture = FindHfArchitecture(json->root())}, nullptr);
+    ASSERT_THAT(anew, IsOk());
+    ASSERT_NE(anew->Get("intermediate_size"), nullptr) << model;
+    EXPECT_EQ(anew->Get("intermediate_size")->AsInt(), 4 * width) << model;
+  }
 }
 
 }  // namespace
