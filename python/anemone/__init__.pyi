@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         model_class: Optional[str]
         model_id: Optional[str]
         nemo2_version: Optional[str]
+        key: Optional[str]
         ep: Optional[int]
         split_rank: Optional[int]
         dtype: Any
@@ -157,12 +158,12 @@ class Checkpoint(Mapping[str, Tensor]):
     def __enter__(self) -> "Checkpoint": ...
     def __exit__(self, *_: Any) -> None: ...
 
-def open(path: Path, *, dialect: Optional[str] = ..., framework: str = ..., device: Union[str, "TorchDevice"] = ...,
+def open(path: Path, *, key: Optional[str] = ..., dialect: Optional[str] = ..., framework: str = ..., device: Union[str, "TorchDevice"] = ...,
          progress: Optional[Progress] = ..., tqdm: bool = ...) -> Checkpoint: ...
 def convert(src: Path, dst: Path, *, to: Optional[str] = ..., hparams: Optional[Path] = ..., dialect: Optional[str] = ...,
             architecture: Optional[str] = ..., vocab_size: Optional[int] = ..., tower: Optional[Path] = ..., base: Optional[Path] = ...,
             lora: Optional[Sequence[Path]] = ..., tokenizer: Optional[Path] = ..., table: Optional[Path] = ..., preset: Optional[str] = ..., model_class: Optional[str] = ..., model_id: Optional[str] = ...,
-            nemo2_version: Optional[str] = ..., tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ..., ep: Optional[int] = ..., split_rank: Optional[int] = ...,
+            nemo2_version: Optional[str] = ..., key: Optional[str] = ..., tp: Optional[int] = ..., pp: Optional[int] = ..., vp: Optional[int] = ..., ep: Optional[int] = ..., split_rank: Optional[int] = ...,
             dtype: Any = ..., set: Optional[Mapping[str, Any]] = ..., unset: Optional[Sequence[str]] = ...,
             artifacts: Optional[Mapping[str, Path]] = ..., extra_state: Optional[str] = ..., dequantize: Optional[bool] = ..., only_weights: Optional[bool] = ...,
             use_ema: Optional[bool] = ..., strict: Optional[bool] = ..., max_shard_bytes: Optional[int] = ..., reflink: Optional[str] = ..., crc32: Optional[bool] = ..., force: bool = ...,

@@ -7,7 +7,7 @@ from . import _c
 from ._checkpoint import Checkpoint
 from ._config import to_json
 
-_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "dtype", "extra_state", "reflink")
+_TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "key", "dtype", "extra_state", "reflink")
 _NUMBERS = ("tp", "pp", "vp", "ep", "split_rank", "vocab", "vocab_size", "max_shard_bytes", "threads")
 _FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "crc32", "force", "tensors", "optimizer", "statistics")
 
@@ -98,12 +98,14 @@ class _Progress:
             self._progress.close()
 
 
-def open(path, *, dialect=None, framework="numpy", device="cpu", progress=None, tqdm=False):  # noqa: A001
+def open(path, *, key=None, dialect=None, framework="numpy", device="cpu", progress=None, tqdm=False):  # noqa: A001
     """Opens a checkpoint of any format (or a hub id), reading its headers only.
 
     Parameters
     ----------
     path : str or os.PathLike
+    key : str, optional
+        The dictionary of a torch file that holds the weights, where several may.
     dialect : str, optional
         Gives other names to the tensors on the fly: "hf", "openclip", "mcore", "legacy" or "canonical".
     framework : {"numpy", "torch"}
@@ -119,18 +121,18 @@ def open(path, *, dialect=None, framework="numpy", device="cpu", progress=None, 
     -------
     Checkpoint
     """
-    path = os.fspath(path)
+    path, options = os.fspath(path), checked({"key": key})
     with _Progress(progress, tqdm) as callback:
-        handle = _c.run(lambda following: _c.make("checkpoint", "open", _c.path_bytes(path), None, following), callback)
-    return Checkpoint(handle, dialect, framework, device, reopen=(_open_again, (path, dialect, framework, device)))
+        handle = _c.run(lambda following: _c.make("checkpoint", "open", _c.path_bytes(path), options, following), callback)
+    return Checkpoint(handle, dialect, framework, device, reopen=(_open_again, (path, dialect, framework, device, key)))
 
 
-def _open_again(path, dialect, framework, device):
-    return open(path, dialect=dialect, framework=framework, device=device)
+def _open_again(path, dialect, framework, device, key=None):
+    return open(path, key=key, dialect=dialect, framework=framework, device=device)
 
 
 def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, base=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
-            nemo2_version=None, tp=None, pp=None, vp=None, ep=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
+            nemo2_version=None, key=None, tp=None, pp=None, vp=None, ep=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
             dequantize=None, only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other, with the options of `anemone convert`.
 
@@ -161,6 +163,8 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         NeMo's class of a training whose config names none: "megatron_clip".
     model_id, nemo2_version : str, optional
         The model's id in NeMo's convert_nemo1_to_nemo2; the NeMo 2 that is to read the result.
+    key : str, optional
+        The dictionary of a torch file that holds the weights, where several may.
     tp, pp, vp, ep, split_rank : int, optional
         Tensor- and pipeline-parallel sizes, virtual chunks of a stage, ranks that divide experts, stages of an encoder.
     dtype : str or torch.dtype, optional
@@ -200,7 +204,7 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         "base": base and _path(base),
         "lora": lora if lora is None or isinstance(lora, str) else [_path(path) for path in lora],
         "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
-        "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version,
+        "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version, "key": key,
         "tp": tp, "pp": pp, "vp": vp, "ep": ep, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),
         "set": set, "unset": unset, "artifacts": artifacts, "extra_state": extra_state, "dequantize": dequantize, "only_weights": only_weights,

@@ -542,6 +542,16 @@ class Errors(Case):
         self.assertEqual(advice({"hint": "mcore_gpt=true is needed", "remedies": []}), "mcore_gpt=true is needed")
         self.assertEqual(advice({"hint": "look", "remedies": ways[:1]}), "look; use force=True to replace it")
 
+    def test_one_of_several_dictionaries(self):
+        torch.save({"student": {"w": torch.ones(2)}, "teacher": {"w": torch.zeros(2)}}, self.path("two.pt"))
+        with self.assertRaises(anemone.InvalidArgumentError) as caught:
+            anemone.open(self.path("two.pt"))
+        self.assertEqual(caught.exception.hint, "use key=student to take that one")
+        taken = anemone.open(self.path("two.pt"), key="teacher")
+        self.assertEqual(pickle.loads(pickle.dumps(taken))["w"].numpy().tolist(), [0, 0])
+        anemone.convert(self.path("two.pt"), self.path("two.safetensors"), key="student")
+        self.assertEqual(anemone.open(self.path("two.safetensors"))["w"].numpy().tolist(), [1, 1])
+
     def test_a_key_error_proposes_the_nearest_name(self):
         checkpoint = anemone.open(golden("clip/mcore.nemo"))
         with self.assertRaises(KeyError) as caught:
