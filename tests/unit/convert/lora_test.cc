@@ -162,12 +162,13 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
   refused("bias", "all");
   refused("peft_type", "IA3");
   // The kind is told, whatever other keys such a kind has.
-  const std::string adapter = With(top + "/adapter", temp, "peft_type", "IA3");
+  const TempDir kind, other;
+  const std::string adapter = With(top + "/adapter", kind, "peft_type", "IA3");
   EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x",
                              {.to = "hf", .lora = {With(adapter, temp, "a_key_of_its_own", "[down_proj]")}}),
               StatusIs(ErrorKind::kUnsupported, "peft_type: expected LORA, found IA3"));
   EXPECT_THAT(PlanConversion(top + "/base", temp.path() + "/x",
-                             {.to = "hf", .lora = {With(top + "/adapter", temp, "peft_type", "PROMPT_TUNING")}})
+                             {.to = "hf", .lora = {With(top + "/adapter", other, "peft_type", "PROMPT_TUNING")}})
                   .status()
                   .error()
                   .hint,
