@@ -180,9 +180,10 @@ constexpr FixedWord kFixedInTower[] = {{"position_embedding_type", "relative", "
                                        {"headscale", "false", "false"},
                                        {"arch", "transformer", "transformer"}};
 // Of config.json.
-constexpr FixedWord kFixedInJson[] = {{"attention_chunk_size", "null", "null"}, {"is_causal", "true", "true"},
-                                      {"layer_types", "null", "null"},          {"pruned_heads", "{}", "{}"},
-                                      {"quantization_config", "null", "null"},  {"sliding_window", "null", "null"}};
+constexpr FixedWord kFixedInJson[] = {
+    {"attention_chunk_size", "null", "null"}, {"is_causal", "true", "true"}, {"is_encoder_decoder", "true", "true"},
+    {"layer_types", "null", "null"},          {"pruned_heads", "{}", "{}"},  {"quantization_config", "null", "null"},
+    {"sliding_window", "null", "null"}};
 constexpr FixedWord kFixedInWhole[] = {{"share_token_embeddings", "true", "true"},
                                        {"tokens_head_bias", "false", "true"}};
 
@@ -202,9 +203,9 @@ bool ScalesOutputs(const ConfigNode& json) {
 
 bool IsKnown(std::string_view key) {
   constexpr std::string_view kOthers[] = {
-      "dense_act_fn",        "dropout_rate",          "feed_forward_proj",  "initializer_factor", "is_encoder_decoder",
-      "is_gated_act",        "n_positions",           "num_decoder_layers", "num_layers",         "output_past",
-      "tie_word_embeddings", "scale_decoder_outputs", "use_cache"};
+      "dense_act_fn", "dropout_rate",        "feed_forward_proj",     "initializer_factor",
+      "is_gated_act", "n_positions",         "num_decoder_layers",    "num_layers",
+      "output_past",  "tie_word_embeddings", "scale_decoder_outputs", "use_cache"};
   return std::ranges::find(kOthers, key) != std::end(kOthers) ||
          std::ranges::find(kKeys, key, &Key::hf) != std::end(kKeys) ||
          std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);

@@ -368,6 +368,9 @@ TEST(T5, WhatTheOtherSideCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "tie_word_embeddings"));
   EXPECT_THAT(PlanConversion(With(source, relu, "feed_forward_proj", "relu"), temp.path() + "/x.nemo", {}),
               StatusIs(ErrorKind::kUnsupported, "feed_forward_proj"));
+  const TempDir alone;
+  EXPECT_THAT(PlanConversion(With(source, alone, "is_encoder_decoder", "false"), temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "is_encoder_decoder: expected true"));
   // transformers 4 and 5 compute this one exactly, whatever feed_forward_proj says.
   const TempDir exact;
   EXPECT_THAT(PlanConversion(With(source, exact, "dense_act_fn", "gelu"), temp.path() + "/x.nemo", {}),
