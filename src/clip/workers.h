@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <new>
 #include <stdexcept>
@@ -28,21 +29,26 @@ class Workers {
   // std::bad_alloc where there is no memory for a thread.
   template <typename F>
   void Parallel(size_t count, const F& f) {
-    const auto work = [&] {
-      tbb::parallel_for(
-          tbb::blocked_range<size_t>(0, count, 1),
-          [&](const tbb::blocked_range<size_t>& range) {
-            for (size_t i = range.begin(); i < range.end() && !Stops(); ++i) f(i);
-          },
-          tbb::simple_partitioner());
+    // What a task throws must not reach oneTBB: it takes memory to carry it to the caller, and without any it ends the
+    // process [oneTBB src/tbb/task_group_context.cpp, tbb_exception_ptr::allocate].
+    std::atomic_flag has_thrown;
+    std::exception_ptr thrown;
+    const auto run = [&](const tbb::blocked_range<size_t>& range) {
+      try {
+        for (size_t i = range.begin(); i < range.end() && !has_thrown.test() && !Stops(); ++i) f(i);
+      } catch (...) {
+        if (!has_thrown.test_and_set()) thrown = std::current_exception();
+      }
     };
     try {
-      arena_.execute(work);
+      arena_.execute(
+          [&] { tbb::parallel_for(tbb::blocked_range<size_t>(0, count, 1), run, tbb::simple_partitioner()); });
     } catch (const std::runtime_error& error) {
       // Only its words tell [oneTBB src/tbb/rml_thread_monitor.h, thread_monitor::launch].
       if (std::string_view(error.what()).starts_with("pthread_create ")) throw std::bad_alloc();
       throw;
     }
+    if (thrown) std::rethrow_exception(thrown);
   }
 
   // Whether the call was cancelled: what is left of it is skipped, and its result is thrown away. Threads: any.
