@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <thread>
 
 #include "base/cancel.h"
@@ -65,51 +66,62 @@ struct HttpClient::Transfer {
   HttpResponse response;
   size_t header_bytes = 0;
   bool* body_begun;
-  Status status;  // why a callback stopped the transfer
+  Status status = {};              // why a callback stopped the transfer,
+  std::exception_ptr thrown = {};  // or what it threw
 
-  static size_t OnHeader(const char* data, size_t, size_t size, void* self) {
+  // No exception goes through libcurl, whose handle could not be used again.
+  template <Status (Transfer::*take)(std::string_view)>
+  static size_t Guarded(const char* data, size_t, size_t size, void* self) {
     auto& transfer = *static_cast<Transfer*>(self);
-    const std::string_view line = Trim({data, size});
-    if (transfer.header_bytes += size; transfer.header_bytes > kMaxHeaders) {
-      transfer.status = Unavailable("expected at most 256 KiB of headers, found more");
+    try {
+      transfer.status = (transfer.*take)({data, size});
+      return transfer.status.ok() ? size : 0;
+    } catch (...) {
+      transfer.thrown = std::current_exception();
       return 0;
     }
-    if (line.starts_with("HTTP/")) {
-      transfer.response.headers.clear();  // of a proxy or of "100 Continue"
-    } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
-      transfer.response.headers.emplace_back(LowerCase(line.substr(0, colon)), Trim(line.substr(colon + 1)));
-    }
-    return size;
   }
 
-  static size_t OnBody(const char* data, size_t, size_t size, void* self) {
-    auto& transfer = *static_cast<Transfer*>(self);
-    HttpResponse& response = transfer.response;
-    const std::string_view bytes(data, size);
+  // Of the callbacks.
+  Status Outcome() const {
+    if (thrown) std::rethrow_exception(thrown);
+    return status;
+  }
+
+  Status TakeHeader(std::string_view bytes) {
+    const std::string_view line = Trim(bytes);
+    if (header_bytes += bytes.size(); header_bytes > kMaxHeaders)
+      return Unavailable("expected at most 256 KiB of headers, found more");
+    if (line.starts_with("HTTP/")) {
+      response.headers.clear();  // of a proxy or of "100 Continue"
+    } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
+      response.headers.emplace_back(LowerCase(line.substr(0, colon)), Trim(line.substr(colon + 1)));
+    }
+    return {};
+  }
+
+  Status TakeBody(std::string_view bytes) {
     if (response.status == 0) {
       long code = 0;
-      transfer.client->curl_->easy_getinfo(transfer.client->handle_, CURLINFO_RESPONSE_CODE, &code);
+      client->curl_->easy_getinfo(client->handle_, CURLINFO_RESPONSE_CODE, &code);
       response.status = static_cast<int>(code);
     }
     const bool good = response.status >= 200 && response.status < 300;
-    if (good && transfer.sink != nullptr) {
-      if (!*transfer.body_begun) {
-        *transfer.body_begun = true;
-        if (transfer.sink->begin) transfer.status = transfer.sink->begin(response);
+    if (good && sink != nullptr) {
+      if (!*body_begun) {
+        *body_begun = true;
+        if (sink->begin) ANEMONE_TRY(sink->begin(response));
       }
-      if (transfer.status.ok()) transfer.status = transfer.sink->bytes(bytes);
-      return transfer.status.ok() ? size : 0;
+      return sink->bytes(bytes);
     }
     if (!good) {
       response.body += bytes.substr(0, kMaxErrorBody - std::min(kMaxErrorBody, response.body.size()));
-      return size;
+      return {};
     }
-    if (response.body.size() + size > kMaxBody) {
-      transfer.status = LimitExceeded("expected an answer of at most 16 MiB, found more");
-      return 0;
-    }
+    if (response.body.size() + bytes.size() > kMaxBody)
+      return LimitExceeded("expected an answer of at most 16 MiB, found more");
     response.body += bytes;
-    return size;
+    return {};
   }
 };
 
@@ -176,7 +188,7 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
     handle_ = curl_->easy_init();
     if (handle_ == nullptr || multi_ == nullptr) return OutOfMemory();
   }
-  Transfer transfer{.client = this, .sink = sink, .response = {}, .body_begun = body_begun, .status = {}};
+  Transfer transfer{.client = this, .sink = sink, .response = {}, .body_begun = body_begun};
   transfer.response.url = url;
   curl_->easy_reset(handle_);  // keeps connections
   const auto set = [this](CURLoption option, auto value) { curl_->easy_setopt(handle_, option, value); };
@@ -193,9 +205,9 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   set(CURLOPT_USERAGENT, options_.user_agent.c_str());
   set(CURLOPT_BUFFERSIZE, 512L << 10);
   if (!options_.ca_file.empty()) set(CURLOPT_CAINFO, options_.ca_file.c_str());
-  set(CURLOPT_HEADERFUNCTION, &Transfer::OnHeader);
+  set(CURLOPT_HEADERFUNCTION, &Transfer::Guarded<&Transfer::TakeHeader>);
   set(CURLOPT_HEADERDATA, &transfer);
-  set(CURLOPT_WRITEFUNCTION, &Transfer::OnBody);
+  set(CURLOPT_WRITEFUNCTION, &Transfer::Guarded<&Transfer::TakeBody>);
   set(CURLOPT_WRITEDATA, &transfer);
   char words[CURL_ERROR_SIZE] = "";
   set(CURLOPT_ERRORBUFFER, &words[0]);
@@ -222,9 +234,9 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
   curl_->easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
   transfer.response.status = static_cast<int>(status);
 
-  if (!transfer.status.ok()) return transfer.status;
+  ANEMONE_TRY(transfer.Outcome());
   ANEMONE_TRY(StatusOf(code, words[0] != 0 ? words : curl_->easy_strerror(code), url, &may_pass_));
-  // An empty body never called OnBody.
+  // An empty body never called TakeBody.
   if (sink != nullptr && status >= 200 && status < 300 && !*body_begun && request.method == HttpRequest::Method::kGet) {
     *body_begun = true;
     if (sink->begin) ANEMONE_TRY(sink->begin(transfer.response));

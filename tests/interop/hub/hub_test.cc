@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <new>
 #include <sstream>
 
 #include "base/safe_path.h"
@@ -438,6 +439,15 @@ TEST_F(TlsHub, ResumesAfterCutConnections) {
   ANEMONE_ASSERT_ASSIGN(const std::string path, FetchModel("org/cut", "main", options_));
   EXPECT_EQ(fs::file_size(fs::path(path) / "model.safetensors"), 1000003U);
   EXPECT_GE(Requests("GET cdn", "bytes="), 3U);
+}
+
+// What a sink throws does not go through libcurl, whose handle would be of no use afterwards.
+TEST_F(Hub, HttpClientGoesOnAfterASinkHasThrown) {
+  HttpClient client({.attempts = 1});
+  const std::string url = options_.endpoint + "/org/plain/resolve/main/config.json";
+  const HttpSink throws = {{}, [](std::string_view) -> Status { throw std::bad_alloc(); }};
+  EXPECT_THROW(static_cast<void>(client.Send({.url = url}, &throws)), std::bad_alloc);
+  EXPECT_THAT(client.Send({.url = url}), IsOk());
 }
 
 TEST_F(Hub, HttpClientFollowsItsRules) {
