@@ -40,8 +40,8 @@ bool CanInfer(const Checkpoint& checkpoint, const ModelIdentity& identity, Trial
 // The sizes of a layout by which the model can be divided: some of " --tp N --pp N".
 std::string SizesToSplit(const WholeModel& whole, Trials& trials) {
   const auto can_split = [&](const Layout& by_two, const Layout& by_three) {
-    return whole.skeleton && (trials.Works(SplitShards(*whole.skeleton, by_two).status()) ||
-                              trials.Works(SplitShards(*whole.skeleton, by_three).status()));
+    return whole.skeleton &&
+           (trials.Works(CheckSplit(*whole.skeleton, by_two)) || trials.Works(CheckSplit(*whole.skeleton, by_three)));
   };
   std::string sizes;
   if (can_split({.tp = 2}, {.tp = 3})) sizes += " --tp N";

@@ -150,9 +150,11 @@ Status PutInOrder(Checkpoint* checkpoint, const TranslateOptions& options) {
   return {};
 }
 
-Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
-  ANEMONE_TRY(CheckLayout(checkpoint, layout));
-  if (layout == Layout{}) return checkpoint;
+namespace {
+
+// The model of a checkpoint that a layout divides.
+Result<ResolvedModel> ModelToSplit(const Checkpoint& checkpoint, const Layout& layout,
+                                   const TranslateOptions& options) {
   ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
   if (!identity.dialect->is_megatron) {
     return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", identity.dialect->title),
@@ -164,18 +166,39 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
   }
   ANEMONE_ASSIGN(ModelSymbols symbols, identity.family->SymbolsOf(checkpoint, *identity.dialect, options));
   symbols.Set("virtual", layout.vp > 1);
-  ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, identity, std::move(symbols)));
+  return ResolveModel(checkpoint, identity, std::move(symbols));
+}
+
+// Pads vocabulary tables for the layout, and finds which layers each stage has.
+Result<PipelineRanges> PrepareSplit(const ResolvedModel& model, const Layout& layout, Checkpoint* checkpoint) {
+  ANEMONE_TRY(CheckLayout(*checkpoint, layout));
+  ANEMONE_TRY(CheckSplits(model, layout));
+  ModelSymbols padded = model.symbols;
+  ANEMONE_TRY(PadForRanks(model, &padded, layout.tp, 0, checkpoint));
+  return DividePipeline(model, layout, checkpoint->config ? &*checkpoint->config : nullptr);
+}
+
+}  // namespace
+
+Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layout, const TranslateOptions& options) {
+  ANEMONE_TRY(CheckLayout(checkpoint, layout));
+  if (layout == Layout{}) return checkpoint;
+  ANEMONE_ASSIGN(const ResolvedModel model, ModelToSplit(checkpoint, layout, options));
   return SplitShards(model, checkpoint, layout);
 }
 
-Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& checkpoint, const Layout& layout) {
+Status CheckSplit(const Checkpoint& checkpoint, const Layout& layout) {
   ANEMONE_TRY(CheckLayout(checkpoint, layout));
-  ANEMONE_TRY(CheckSplits(model, layout));
+  ANEMONE_ASSIGN(const ResolvedModel model, ModelToSplit(checkpoint, layout, {}));
   Checkpoint result = checkpoint;
-  ModelSymbols padded = model.symbols;
-  ANEMONE_TRY(PadForRanks(model, &padded, layout.tp, 0, &result));
-  ANEMONE_ASSIGN(PipelineRanges ranges,
-                 DividePipeline(model, layout, checkpoint.config ? &*checkpoint.config : nullptr));
+  ANEMONE_ASSIGN(PipelineRanges ranges, PrepareSplit(model, layout, &result));
+  ANEMONE_TRY(CheckSplitWeights(result.weights(), model, ranges, layout));
+  return result.config ? SetLayoutOf(*model.family, layout, &*result.config) : Status();
+}
+
+Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& checkpoint, const Layout& layout) {
+  Checkpoint result = checkpoint;
+  ANEMONE_ASSIGN(PipelineRanges ranges, PrepareSplit(model, layout, &result));
   ANEMONE_ASSIGN(std::vector<Shard> shards, SplitWeights(result.weights(), model, ranges, layout, &result.notes));
   if (CarriesTraining(checkpoint, &result.notes)) {
     ANEMONE_TRY(CheckTrainedRanks(layout));

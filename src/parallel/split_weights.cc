@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
-#include <unordered_map>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "parallel/rank_states.h"
 #include "parallel/slices.h"
@@ -28,16 +30,19 @@ Result<Tensor> SliceOf(const Tensor& whole, const StoredRow& row, const ModelSym
 
 class Cutter {
  public:
-  Cutter(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges, const Layout& layout)
+  // `keeps`: the slices, which otherwise are only tried.
+  Cutter(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges, const Layout& layout, bool keeps)
       : whole_(whole),
         dialect_(*model.dialect),
         naming_(model.names),
         dims_(model.symbols),
         ranges_(ranges),
         layout_(layout),
+        keeps_(keeps),
         pieces_(static_cast<size_t>(layout.pp) * static_cast<size_t>(layout.vp)),
         stored_prefix_(model.names.BestPrefix(whole).prefix),
-        prefix_(layout.vp > 1 ? std::string() : model.dialect->prefixes.front()) {}
+        prefix_(layout.vp > 1 ? std::string() : model.dialect->prefixes.front()),
+        places_(whole.size()) {}
 
   Result<std::vector<Shard>> Run(std::vector<std::string>* notes) {
     MakeShards();
@@ -55,7 +60,8 @@ class Cutter {
  private:
   // On how many pieces of the pipeline a tensor lies: on one, or on every one; copies are not counted.
   struct Places {
-    size_t own = 0, shared = 0;
+    uint32_t own = 0, shared = 0;
+    bool is_used = false;
   };
 
   void MakeShards() {
@@ -97,7 +103,8 @@ class Cutter {
       const StateDict::Item* item = whole_.Find(stored_prefix_ + pattern.Fill(global, part));
       if (item == nullptr && row.stage == Stage::kTiedCopy) item = OriginalOf(row, part);
       if (item == nullptr) continue;
-      Places& places = used_[item->name];
+      Places& places = places_[static_cast<size_t>(item - whole_.items().data())];
+      places.is_used = true;
       if (row.stage != Stage::kTiedCopy) ++(IsEverywhere(row) && !pattern.has_layer() ? places.shared : places.own);
       ANEMONE_TRY(CheckLaw(*item, row));
       ANEMONE_TRY(CutItem(PlaceOf(piece, layout_), *item, r, layer, part));
@@ -141,12 +148,13 @@ class Cutter {
       Shard& shard = shards_[ShardIndex(layout_, place, rank)];
       StateDict& dict = layout_.vp > 1 ? shard.chunks[static_cast<size_t>(place.chunk)] : shard.weights;
       if (const Opaque* opaque = item.opaque()) {
-        ANEMONE_TRY(dict.Add(name, ForNewLayout(*opaque, &dropped_states_)));
+        Opaque state = ForNewLayout(*opaque, &dropped_states_);
+        if (keeps_) ANEMONE_TRY(dict.Add(name, std::move(state)));
         continue;
       }
       auto slice = SliceOf(*item.tensor(), dialect_.rows[r], dims_, layout_, place, rank);
       if (!slice.ok()) return slice.status().In(item.name);
-      ANEMONE_TRY(dict.Add(name, *std::move(slice)));
+      if (keeps_) ANEMONE_TRY(dict.Add(name, *std::move(slice)));
     }
     return {};
   }
@@ -154,13 +162,13 @@ class Cutter {
   // That nothing is left, and nothing lies in places of its own where it should be shared.
   Status CheckPlaces() const {
     std::vector<std::string> left;
-    for (const StateDict::Item& item : whole_.items()) {
-      const auto it = used_.find(item.name);
-      if (it == used_.end()) {
+    for (size_t place = 0; place < whole_.size(); ++place) {
+      const StateDict::Item& item = whole_.items()[place];
+      const Places& places = places_[place];
+      if (!places.is_used) {
         left.push_back(item.name);
         continue;
       }
-      const Places& places = it->second;
       const bool lawful = places.shared == 0 ? places.own == 1 : places.own == 0 && places.shared == pieces_;
       if (!lawful) {
         return Corrupt(
@@ -178,11 +186,12 @@ class Cutter {
   const ModelSymbols& dims_;
   PipelineRanges& ranges_;
   const Layout& layout_;
+  const bool keeps_;
   const size_t pieces_;
   const std::string stored_prefix_, prefix_;
+  std::vector<Places> places_;  // of the whole's items
   uint64_t experts_ = 0, dropped_states_ = 0;
   std::vector<Shard> shards_;
-  std::unordered_map<std::string_view, Places> used_;
   SliceLaw law_;
 };
 
@@ -190,7 +199,13 @@ class Cutter {
 
 Result<std::vector<Shard>> SplitWeights(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges,
                                         const Layout& layout, std::vector<std::string>* notes) {
-  return Cutter(whole, model, ranges, layout).Run(notes);
+  return Cutter(whole, model, ranges, layout, true).Run(notes);
+}
+
+Status CheckSplitWeights(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges,
+                         const Layout& layout) {
+  std::vector<std::string> notes;
+  return Cutter(whole, model, ranges, layout, false).Run(&notes).status();
 }
 
 }  // namespace anemone

@@ -64,6 +64,7 @@ TEST_P(GridTest, MergingUndoesSplitting) {
   const auto& [model, tp, pp] = GetParam();
   const Checkpoint whole = Clip(model.dialect, model.siglip, model.stacked);
   ANEMONE_ASSERT_ASSIGN(const Checkpoint ranks, SplitShards(whole, {.tp = tp, .pp = pp}));
+  EXPECT_THAT(CheckSplit(whole, {.tp = tp, .pp = pp}), IsOk());
   ASSERT_EQ(ranks.shards.size(), static_cast<size_t>(tp * pp));
   ANEMONE_ASSERT_ASSIGN(const Checkpoint merged, MergeShards(ranks));
   ExpectSameTensors(merged.weights(), whole.weights());
@@ -106,11 +107,22 @@ TEST(SplitTest, OwnershipOfStages) {
 }
 
 TEST(SplitTest, RefusesWhatDoesNotDivide) {
-  EXPECT_THAT(SplitShards(Clip("mcore"), {.tp = 8}), StatusIs(ErrorKind::kInvalidArgument, "text tower, found 4"));
-  EXPECT_THAT(SplitShards(Clip("mcore"), {.pp = 3}), StatusIs(ErrorKind::kInvalidArgument, "4 layers"));
-  EXPECT_THAT(SplitShards(Clip("mcore"), {.pp = 2, .vp = 2}), StatusIs(ErrorKind::kInvalidArgument, "virtual"));
-  EXPECT_THAT(SplitShards(*Translate(Clip("mcore"), "hf"), {.tp = 2}),
-              StatusIs(ErrorKind::kInvalidArgument, "Hugging Face"));
+  const auto expect = [](const Checkpoint& whole, const Layout& layout, const char* what) {
+    EXPECT_THAT(SplitShards(whole, layout), StatusIs(ErrorKind::kInvalidArgument, what));
+    EXPECT_THAT(CheckSplit(whole, layout), StatusIs(ErrorKind::kInvalidArgument, what));
+  };
+  expect(Clip("mcore"), {.tp = 8}, "text tower, found 4");
+  expect(Clip("mcore"), {.pp = 3}, "4 layers");
+  expect(Clip("mcore"), {.pp = 2, .vp = 2}, "virtual");
+  expect(*Translate(Clip("mcore"), "hf"), {.tp = 2}, "Hugging Face");
+}
+
+TEST(SplitTest, TheCheckLooksAtEveryTensor) {
+  Checkpoint whole = Clip("mcore");
+  ASSERT_THAT(whole.weights().Add("model.nobody", *Tensor::Fill(DType::kF32, {2}, 0)), IsOk());
+  const Status split = SplitShards(whole, {.tp = 2}).status();
+  EXPECT_THAT(split, StatusIs(ErrorKind::kCorrupt, "model.nobody"));
+  EXPECT_EQ(CheckSplit(whole, {.tp = 2}).message(), split.message());
 }
 
 // Replaces one tensor of one shard.
