@@ -6,7 +6,9 @@
 #include <charconv>
 #include <deque>
 #include <map>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
@@ -94,7 +96,7 @@ class Presenter {
 
  private:
   struct Stack {
-    std::vector<std::vector<std::pair<std::string, Entry>>> layers;
+    std::vector<std::vector<std::pair<std::string_view, Entry>>> layers;  // by suffixes_
   };
   struct Slot {
     std::string name;  // of the weight, or the stack's prefix
@@ -125,11 +127,12 @@ class Presenter {
       slots_.push_back({std::move(key), std::move(whole), nullptr});
       return {};
     }
+    const std::string_view suffix = *suffixes_.emplace(parts.suffix).first;
     Stack& stack = StackOf(parts.prefix);
     if (stack.layers.size() < tensor.shape->front()) stack.layers.resize(tensor.shape->front());
     for (uint64_t layer = 0; layer < tensor.shape->front(); ++layer) {
       ANEMONE_ASSIGN(Tensor thin, AssembleLayer(tensor, layer));
-      stack.layers[layer].emplace_back(parts.suffix, std::move(thin));
+      stack.layers[layer].emplace_back(suffix, std::move(thin));
     }
     return {};
   }
@@ -163,7 +166,7 @@ class Presenter {
     }
     Stack& stack = StackOf(parts.prefix);
     if (stack.layers.size() <= layer) stack.layers.resize(layer + 1);
-    stack.layers[layer].emplace_back(std::move(suffix), std::move(opaque));
+    stack.layers[layer].emplace_back(*suffixes_.insert(std::move(suffix)).first, std::move(opaque));
     return {};
   }
 
@@ -343,6 +346,7 @@ class Presenter {
   bool megatron_, listed_, flattened_ = false;
   Value training_;
   StateDict weights_;
+  std::set<std::string> suffixes_;
   std::deque<Slot> slots_;
   std::map<std::string, std::shared_ptr<Stack>, std::less<>> stacks_;  // by prefix
   std::vector<std::pair<OptimizerKey, DistTensor>> optimizer_;
@@ -410,6 +414,20 @@ void LeaveOutTraining(Checkpoint& checkpoint) {
   checkpoint.notes.push_back(
       "[TD-14] common.pt is missing, which metadata.json names: the weights are whole, the training state (iteration, "
       "schedule, groups of the optimizer) is left out; copy the file from the same save to have it");
+}
+
+// The members that are no part of the format. `used`: the names of the others.
+std::vector<Artifact> Unused(std::vector<Artifact> members, std::vector<std::string_view> used) {
+  std::ranges::sort(used);
+  std::vector<Artifact> unused;
+  for (Artifact& member : members) {
+    if (std::ranges::binary_search(used, member.name)) continue;
+    // Shards of ranks that stored nothing, zarr's own bookkeeping.
+    if (member.name.ends_with(".distcp") || member.name.ends_with(".zattrs") || member.name.ends_with(".zgroup"))
+      continue;
+    unused.push_back(std::move(member));
+  }
+  return unused;
 }
 
 }  // namespace
@@ -481,6 +499,7 @@ Result<Checkpoint> OpenDistributed(std::vector<Artifact> members, std::string_vi
   Checkpoint checkpoint;
   checkpoint.flavour = name == "zarr" ? "zarr" : "torch_dist";
   checkpoint.path = what;
+  checkpoint.artifacts = Unused(std::exchange(members, {}), std::move(used));
   DistributedOrigin& origin = checkpoint.origin.distributed.emplace();
   origin.backend = megatron ? name : "torch";
   Shard& shard = checkpoint.shards.emplace_back();
@@ -492,15 +511,6 @@ Result<Checkpoint> OpenDistributed(std::vector<Artifact> members, std::string_vi
     LeaveOutTraining(checkpoint);
   } else {
     ReadHyperParameters(checkpoint);
-  }
-
-  std::ranges::sort(used);
-  for (Artifact& member : members) {
-    if (std::ranges::binary_search(used, member.name)) continue;
-    // Shards of ranks that stored nothing, zarr's own bookkeeping.
-    if (member.name.ends_with(".distcp") || member.name.ends_with(".zattrs") || member.name.ends_with(".zgroup"))
-      continue;
-    checkpoint.artifacts.push_back(std::move(member));
   }
   return checkpoint;
 }

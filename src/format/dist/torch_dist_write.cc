@@ -11,6 +11,7 @@
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "format/dist/dist.h"
 #include "format/dist/entries.h"
@@ -86,13 +87,10 @@ class Gatherer {
 
   // Their keys and layers last as long as this.
   Result<std::vector<Output>> Take() {
-    index_ = {};
+    index_.clear();
     outputs_.reserve(outputs_.size() + named_.size());
-    for (Named& named : named_) {
-      ANEMONE_TRY(Emit(named).In(named.key));
-      named.parts = {};
-    }
-    named_ = {};
+    std::vector<Named> all = std::exchange(named_, {});  // it is gone afterwards
+    for (Named& named : all) ANEMONE_TRY(Emit(named).In(named.key));
     return std::move(outputs_);
   }
 
