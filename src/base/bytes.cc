@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
 #include <system_error>
 
 #include "anemone/bytes.h"
@@ -21,22 +22,33 @@ Status Truncated(uint64_t expected, uint64_t actual, const std::string& name) {
       .In(name);
 }
 
+// The working directory, one text for all that are opened in it.
+std::shared_ptr<const std::string> WorkingDirectory() {
+  static std::mutex mutex;
+  static std::shared_ptr<const std::string> last;
+  std::error_code error;
+  std::string now = std::filesystem::current_path(error).string();
+  const std::lock_guard lock(mutex);
+  if (last == nullptr || *last != now) last = std::make_shared<const std::string>(std::move(now));
+  return last;
+}
+
 // A file's size, time and identity when it was opened, to notice later that it has changed. It is small, as a folder
 // may have a million files.
 class FileState {
  public:
   FileState(const struct stat& opened, const std::string& name)
       : size_(opened.st_size), modified_(opened.st_mtim), inode_(opened.st_ino), device_(opened.st_dev) {
-    std::error_code error;
-    // Kept from the root, as somebody may change the working directory.
-    if (!name.starts_with('/')) path_ = (std::filesystem::current_path(error) / name).string();
+    if (!name.starts_with('/')) folder_ = WorkingDirectory();
   }
+  uint64_t size_bytes() const { return static_cast<uint64_t>(size_); }
   // `fd`: the file itself, as long as it is open; -1: whatever has the name.
   Status Check(int fd, const std::string& name) const {
     struct stat now;
     bool same = fd < 0 || (sys.fstat(fd, &now) == 0 && HasSameContent(now));
     // Another file may have been put in its place. One that was removed or moved away has not changed.
-    if (sys.stat(path_.empty() ? name.c_str() : path_.c_str(), &now) == 0) {
+    const std::string path = folder_ == nullptr ? name : (std::filesystem::path(*folder_) / name).string();
+    if (sys.stat(path.c_str(), &now) == 0) {
       same = same && HasSameContent(now) && now.st_ino == inode_ && now.st_dev == device_;
     } else {
       same = same && errno == ENOENT && fd >= 0;
@@ -55,18 +67,15 @@ class FileState {
   timespec modified_;
   ino_t inode_;
   dev_t device_;
-  std::string path_;  // from the root; empty: the name begins there
+  std::shared_ptr<const std::string> folder_;  // that the name counts from; null: the root
 };
 
 class FileSource final : public ByteSource {
  public:
   FileSource(Descriptor file, const struct stat& opened, std::string name)
-      : file_(std::move(file)),
-        size_(static_cast<uint64_t>(opened.st_size)),
-        name_(std::move(name)),
-        state_(opened, name_) {}
+      : file_(std::move(file)), name_(std::move(name)), state_(opened, name_) {}
 
-  uint64_t size_bytes() const override { return size_; }
+  uint64_t size_bytes() const override { return state_.size_bytes(); }
   const std::string& name() const override { return name_; }
   int fd() const override { return file_.get(); }
 
@@ -74,7 +83,7 @@ class FileSource final : public ByteSource {
 
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
     const std::optional<uint64_t> end = CheckedAdd(offset, out.size());
-    if (!end || *end > size_) return Truncated(end.value_or(UINT64_MAX), size_, name_);
+    if (!end || *end > size_bytes()) return Truncated(end.value_or(UINT64_MAX), size_bytes(), name_);
     while (!out.empty()) {
       const ssize_t got = sys.pread(fd(), out.data(), out.size(), static_cast<off_t>(offset));
       if (got < 0 && errno == EINTR) continue;
@@ -88,16 +97,14 @@ class FileSource final : public ByteSource {
 
  private:
   const Descriptor file_;
-  const uint64_t size_;
   const std::string name_;
   const FileState state_;
 };
 
 class ClosedFile final : public ByteSource {
  public:
-  ClosedFile(std::string path, const struct stat& opened)
-      : path_(std::move(path)), size_(static_cast<uint64_t>(opened.st_size)), state_(opened, path_) {}
-  uint64_t size_bytes() const override { return size_; }
+  ClosedFile(std::string path, const struct stat& opened) : path_(std::move(path)), state_(opened, path_) {}
+  uint64_t size_bytes() const override { return state_.size_bytes(); }
   const std::string& name() const override { return path_; }
   Status CheckUnchanged() const override { return state_.Check(-1, path_); }
   Status ReadAt(uint64_t offset, std::span<std::byte> out) const override {
@@ -107,7 +114,6 @@ class ClosedFile final : public ByteSource {
 
  private:
   const std::string path_;
-  const uint64_t size_;
   const FileState state_;
 };
 

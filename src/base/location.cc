@@ -47,12 +47,12 @@ Result<std::vector<std::string>> Location::FilesBelow(size_t max_files, std::vec
       return LimitExceeded("expected at most " + std::to_string(max_files) + " files").In(path_);
     return files;
   }
-  ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(path_, max_files));
-  for (const TreeEntry& entry : entries) {
-    if (S_ISREG(entry.info.st_mode)) files.push_back(entry.name);
+  ANEMONE_TRY(ForEachInTree(path_, max_files, [&](TreeEntry entry) -> Status {
     if (links != nullptr && S_ISLNK(entry.info.st_mode) && (*this / entry.name).IsFolder())
       links->push_back(entry.name);
-  }
+    if (S_ISREG(entry.info.st_mode)) files.push_back(std::move(entry.name));
+    return {};
+  }));
   std::ranges::sort(files);
   return files;
 }

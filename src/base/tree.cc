@@ -13,8 +13,8 @@ Result<std::vector<std::string>> ListDirectory(const std::string& path) {
   return directory.ok() ? directory->List() : directory.status();
 }
 
-Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entries) {
-  std::vector<TreeEntry> entries;
+Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit) {
+  size_t count = 0;
   const std::string inside = path + "/";
   std::vector<std::string> folders = {""};  // still to be listed, each ends in '/'
   while (!folders.empty()) {
@@ -22,9 +22,11 @@ Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entr
     folders.pop_back();
     ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(inside + folder));
     for (const std::string& name : names) {
-      if (entries.size() >= max_entries)
+      if (count >= max_entries)
         return LimitExceeded("expected at most " + std::to_string(max_entries) + " files").In(path);
-      TreeEntry entry{.name = folder + name, .info = {}};
+      TreeEntry entry;
+      entry.name.reserve(folder.size() + name.size());  // a sum takes room for more
+      entry.name.append(folder).append(name);
       const std::string full = inside + entry.name;
       if (sys.lstat(full.c_str(), &entry.info) != 0) {
         if (errno == ENOENT) continue;  // it went meanwhile
@@ -39,9 +41,19 @@ Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entr
           return ErrnoStatus(errno, "cannot follow").In(full);
         if (has_target && !S_ISDIR(target.st_mode)) entry.info = target;
       }
-      entries.push_back(std::move(entry));
+      ++count;
+      ANEMONE_TRY(visit(std::move(entry)));
     }
   }
+  return {};
+}
+
+Result<std::vector<TreeEntry>> ListTree(const std::string& path) {
+  std::vector<TreeEntry> entries;
+  ANEMONE_TRY(ForEachInTree(path, SIZE_MAX, [&](TreeEntry entry) -> Status {
+    entries.push_back(std::move(entry));
+    return {};
+  }));
   return entries;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,9 @@ struct TreeEntry {
   std::string name;  // relative to the folder
   struct stat info;  // of what a link points at, where there is such a thing
 };
-// Errors: as ListDirectory; LimitExceeded above `max_entries`.
-Result<std::vector<TreeEntry>> ListTree(const std::string& path, size_t max_entries = SIZE_MAX);
+// Errors: as ListDirectory; LimitExceeded above `max_entries`; those of `visit`.
+Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit);
+Result<std::vector<TreeEntry>> ListTree(const std::string& path);
 
 }  // namespace anemone
 

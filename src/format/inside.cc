@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
+#include <optional>
+#include <string_view>
 #include <system_error>
 
 #include "engine/sources.h"
@@ -42,15 +43,18 @@ std::vector<const ByteSource*> WeightFiles(const Checkpoint& checkpoint) {
 }
 
 Status CheckInside(const Checkpoint& checkpoint, const std::string& folder) {
-  std::set<fs::path> names = {fs::path(folder) / checkpoint.config_name};
-  for (const ByteSource* source : WeightFiles(checkpoint)) names.insert(source->name());
-  for (const Artifact& artifact : checkpoint.artifacts) names.insert(artifact.content.source->name());
+  const std::string config = (fs::path(folder) / checkpoint.config_name).string();
+  std::vector<std::string_view> names = {config};  // paths would take 400 bytes each, and a folder may have a million
+  for (const ByteSource* source : WeightFiles(checkpoint)) names.emplace_back(source->name());
+  for (const Artifact& artifact : checkpoint.artifacts) names.emplace_back(artifact.content.source->name());
+  std::ranges::sort(names);
+  names.erase(std::unique(names.begin(), names.end()), names.end());
   std::error_code error;
   const fs::path whole = fs::canonical(folder, error), blobs = BlobsOf(whole);
   const bool reads_fixed_names = TraitsOf(checkpoint).reads_fixed_names;
-  std::set<fs::path> parents;  // that are inside
-  for (const fs::path& name : names) {
-    if (!parents.contains(name.parent_path())) {
+  std::optional<fs::path> parent;  // of the file before; it is inside
+  for (const fs::path name : names) {
+    if (parent != name.parent_path()) {
       if (!Contains(whole, fs::canonical(name.parent_path(), error))) {
         if (error || !Contains(fs::path(folder).lexically_normal(), name.lexically_normal()))
           continue;  // not of the folder
@@ -59,7 +63,7 @@ Status CheckInside(const Checkpoint& checkpoint, const std::string& folder) {
                            "copy it there if it belongs to the model")
             .In(name.parent_path().string());
       }
-      parents.insert(name.parent_path());
+      parent = name.parent_path();
     }
     if (!fs::is_symlink(name, error)) continue;
     const fs::path target = fs::canonical(name, error);

@@ -65,12 +65,12 @@ std::optional<uint64_t> SizeOnDisk(const std::string& path) {
     return error ? std::nullopt : std::optional(size);
   }
   if (!fs::is_directory(path, error)) return std::nullopt;
-  const Result<std::vector<TreeEntry>> entries = ListTree(path);
-  if (!entries.ok()) return std::nullopt;
   uint64_t total = 0;
-  for (const TreeEntry& entry : *entries)
+  const Status status = ForEachInTree(path, SIZE_MAX, [&](const TreeEntry& entry) -> Status {
     total += S_ISREG(entry.info.st_mode) ? static_cast<uint64_t>(entry.info.st_size) : 0;
-  return total;
+    return {};
+  });
+  return status.ok() ? std::optional(total) : std::nullopt;
 }
 
 }  // namespace anemone
