@@ -95,6 +95,7 @@ class Writer {
 
   Result<std::string> Run(ValueRef root) {
     ANEMONE_TRY(CountReferences(root));
+    out_.bytes.reserve(expected_bytes_);
     out_.bytes = "\x80\x02";
     Schedule(root);
     while (!steps_.empty()) {
@@ -143,14 +144,16 @@ class Writer {
     return stand_in;
   }
 
-  // Finds what is shared.
+  // Finds what is shared, and about how long the pickle will be: one that outgrows its memory is there twice.
   Status CountReferences(ValueRef root) {
+    constexpr size_t kOfNode = 10, kOfTensor = 100;
     NodeSet seen;
     std::vector<ValueRef> todo = {root};
     while (!todo.empty()) {
       const ValueRef node = todo.back();
       todo.pop_back();
       if (node == nullptr) return InvalidArgument("expected a whole value, found a part missing");
+      expected_bytes_ += node->kind == Kind::kTensor ? kOfTensor : kOfNode + node->text.size();
       if (IsAtom(*node) || node->kind == Kind::kGlobal) continue;
       if (!seen.Insert(node)) {
         uses_[node].shared = true;
@@ -405,6 +408,7 @@ class Writer {
   std::unordered_map<std::string, ValueRef> globals_;
   std::vector<Step> steps_;
   uint32_t next_memo_ = 0;
+  size_t expected_bytes_ = 0;
   internal::PickleStream out_;
 };
 

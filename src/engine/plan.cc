@@ -65,11 +65,23 @@ void PlanFile::Append(ByteRange range) {
   size += count;
 }
 
+namespace {
+
+// For a long part no more than it must; for many short ones it doubles.
+template <typename T>
+void MakeRoom(std::vector<T>& list, size_t more) {
+  if (list.size() + more > list.capacity()) list.reserve(std::max(list.size() + more, 2 * list.capacity()));
+}
+
+}  // namespace
+
 void AppendFile(PlanFile& to, PlanFile&& part) {
-  for (Segment& segment : part.segments) {
+  MakeRoom(to.segments, part.segments.size());
+  for (Segment& segment : std::exchange(part.segments, {})) {
     segment.offset += to.size;
     to.segments.push_back(std::move(segment));
   }
+  MakeRoom(to.crcs, part.crcs.size());
   for (Crc32Slot slot : part.crcs) {
     slot.offset += to.size;
     for (uint64_t& store : slot.stores) store += to.size;
