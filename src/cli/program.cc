@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
@@ -161,6 +163,14 @@ std::optional<int> TorchrunRank() {
   return rank != nullptr && is_launched ? std::optional(std::atoi(rank)) : std::nullopt;
 }
 
+// Lists of a million tensors double as they grow. By default glibc keeps what they leave behind, in blocks of up to
+// 32 MiB, and much of it is of no use to what comes later [mallopt(3), M_MMAP_THRESHOLD].
+void GiveBackLargeBlocks() {
+  constexpr int kLarge = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLarge);
+  mallopt(M_TRIM_THRESHOLD, 2 * kLarge);  // as glibc relates them
+}
+
 // What ranks that work together have in common, and those that each have work of their own have not.
 std::string Job(int argc, char** argv) {
   std::error_code ignored;
@@ -174,6 +184,7 @@ std::string Job(int argc, char** argv) {
 int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   const std::optional<int> torchrun_rank = TorchrunRank();
   if (torchrun_rank.value_or(0) != 0) return kDone;
+  if (host == Host::kOwnProcess) GiveBackLargeBlocks();
   const Signals signals(host == Host::kOwnProcess);
   const CancelScope scope([] { return CaughtSignal() != 0; });
   try {
