@@ -103,49 +103,67 @@ void TransposeInBlocks(DT d, VT* v) {
   v[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
 }
 
-// A square of as many rows and columns as `d` has numbers.
-template <class DT>
-void TransposeSquare(DT d, const float* from, size_t stride, float* to, size_t to_step) {
+// The first `rows` rows, of as many columns as `d` has numbers. kWhole: as many rows, too.
+template <bool kWhole, class DT>
+void TransposeSquare(DT d, const float* from, size_t stride, size_t rows, float* to, size_t to_step) {
   constexpr size_t kBlocks = hn::MaxLanes(DT()) / 4;
+  const auto is_row = hn::FirstN(d, rows);
+  const auto load = [&](size_t row) { return kWhole || row < rows ? hn::LoadU(d, from + row * stride) : hn::Zero(d); };
+  const auto store = [&](hn::Vec<DT> column, float* at) {
+    kWhole ? hn::StoreU(column, d, at) : hn::BlendedStore(column, is_row, d, at);
+  };
   hn::Vec<DT> v[kBlocks][4];  // of each four rows
   for (size_t g = 0; g < kBlocks; ++g) {
-    for (size_t i = 0; i < 4; ++i) v[g][i] = hn::LoadU(d, from + (g * 4 + i) * stride);
+    for (size_t i = 0; i < 4; ++i) v[g][i] = load(g * 4 + i);
     TransposeInBlocks(d, v[g]);
   }
   // Block b of v[g][i] holds rows 4g to 4g+3 of column 4b+i.
   for (size_t i = 0; i < 4; ++i) {
     float* const out = to + i * to_step;
     if constexpr (kBlocks == 1) {
-      hn::StoreU(v[0][i], d, out);
+      store(v[0][i], out);
     } else if constexpr (kBlocks == 2) {
-      hn::StoreU(hn::ConcatLowerLower(d, v[1][i], v[0][i]), d, out);
-      hn::StoreU(hn::ConcatUpperUpper(d, v[1][i], v[0][i]), d, out + 4 * to_step);
+      store(hn::ConcatLowerLower(d, v[1][i], v[0][i]), out);
+      store(hn::ConcatUpperUpper(d, v[1][i], v[0][i]), out + 4 * to_step);
     } else {
       static_assert(kBlocks == 4);
       const auto even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(v[1][i]), v[0][i]);
       const auto odd01 = hn::OddEvenBlocks(v[1][i], hn::SwapAdjacentBlocks(v[0][i]));
       const auto even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(v[3][i]), v[2][i]);
       const auto odd23 = hn::OddEvenBlocks(v[3][i], hn::SwapAdjacentBlocks(v[2][i]));
-      hn::StoreU(hn::ConcatLowerLower(d, even23, even01), d, out);
-      hn::StoreU(hn::ConcatLowerLower(d, odd23, odd01), d, out + 4 * to_step);
-      hn::StoreU(hn::ConcatUpperUpper(d, even23, even01), d, out + 8 * to_step);
-      hn::StoreU(hn::ConcatUpperUpper(d, odd23, odd01), d, out + 12 * to_step);
+      store(hn::ConcatLowerLower(d, even23, even01), out);
+      store(hn::ConcatLowerLower(d, odd23, odd01), out + 4 * to_step);
+      store(hn::ConcatUpperUpper(d, even23, even01), out + 8 * to_step);
+      store(hn::ConcatUpperUpper(d, odd23, odd01), out + 12 * to_step);
     }
   }
 }
 
-// The rows from `r` on that fill squares of `d`; the first row that is left.
+template <bool kWhole, class DT>
+void TransposeStrip(DT d, const float* from, size_t stride, size_t rows, size_t columns, float* to, size_t to_step) {
+  constexpr size_t kSide = hn::MaxLanes(DT());
+  size_t c = 0;
+  for (; c + kSide <= columns; c += kSide) {
+    TransposeSquare<kWhole>(d, from + c, stride, rows, to + c * to_step, to_step);
+  }
+  for (; c < columns; ++c) {
+    for (size_t i = 0; i < rows; ++i) to[c * to_step + i] = from[i * stride + c];
+  }
+}
+
+// The rows from `r` on that fill squares of `d`, or more than half of the last, where storing a part of a vector
+// touches no more than it (more than four numbers: AVX2, AVX-512); the first row that is left.
 template <class DT>
 size_t TransposeRows(DT d, const float* from, size_t stride, size_t r, size_t rows, size_t columns, float* to,
                      size_t to_step) {
   constexpr size_t kSide = hn::MaxLanes(DT());
   for (; r + kSide <= rows; r += kSide) {
-    const float* const row = from + r * stride;
-    size_t c = 0;
-    for (; c + kSide <= columns; c += kSide) TransposeSquare(d, row + c, stride, to + c * to_step + r, to_step);
-    for (; c < columns; ++c) {
-      for (size_t i = 0; i < kSide; ++i) to[c * to_step + r + i] = row[i * stride + c];
-    }
+    TransposeStrip<true>(d, from + r * stride, stride, kSide, columns, to + r, to_step);
+  }
+  if constexpr (kSide > 4) {
+    if (rows - r <= kSide / 2) return r;
+    TransposeStrip<false>(d, from + r * stride, stride, rows - r, columns, to + r, to_step);
+    r = rows;
   }
   return r;
 }

@@ -230,5 +230,25 @@ TEST(Packed, FeaturesDependNeitherOnThreadsNorOnOtherPictures) {
   ASSERT_EQ(unsetenv("ANEMONE_GEMM"), 0);
 }
 
+// Every number gets to its place, and nothing beside it is touched: tiles are packed by several threads side by side.
+TEST(Packed, RowsAndColumnsOfAnyNumberAreTransposed) {
+  constexpr float kUntouched = -1;
+  for (size_t rows = 1; rows <= 35; ++rows) {
+    for (const size_t columns : {1, 3, 4, 8, 15, 16, 17, 33}) {
+      const size_t stride = columns + 2;
+      const size_t to_step = rows + 1;
+      std::vector<float> from(rows * stride);
+      for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<float>(i);
+      std::vector<float> expected(columns * to_step, kUntouched);
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t c = 0; c < columns; ++c) expected[c * to_step + r] = from[r * stride + c];
+      }
+      std::vector<float> found(columns * to_step, kUntouched);
+      internal::Transpose(from.data(), stride, rows, columns, found.data(), to_step);
+      ASSERT_EQ(found, expected) << rows << " rows, " << columns << " columns";
+    }
+  }
+}
+
 }  // namespace
 }  // namespace anemone
