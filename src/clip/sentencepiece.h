@@ -14,10 +14,10 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/text_hash.h"
 #include "container/sentencepiece_model.h"
 
 namespace anemone {
@@ -52,10 +52,10 @@ class SentencePiece {
   void TokenizePart(std::string_view text, std::vector<int32_t>* ids) const;
 
   std::vector<Piece> pieces_;
-  std::unordered_map<std::string, int32_t> ids_;  // of every piece
-  std::array<int32_t, 256> byte_ids_{};           // where byte_fallback_
-  std::vector<uint32_t> trie_;                    // darts-clone's units
-  std::string normalized_;                        // NUL-terminated strings that the trie's values point into
+  internal::TextMap<int32_t> ids_;       // of every piece
+  std::array<int32_t, 256> byte_ids_{};  // where byte_fallback_
+  std::vector<uint32_t> trie_;           // darts-clone's units
+  std::string normalized_;               // NUL-terminated strings that the trie's values point into
   size_t longest_piece_ = 0;
   bool has_user_defined_ = false;
   bool byte_fallback_ = false;

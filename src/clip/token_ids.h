@@ -5,55 +5,46 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/text_hash.h"
+
 namespace anemone::internal {
 
-// A hash table without nodes: every part of every merge is looked up, and the time is that of cache misses.
+// A hash table without nodes: every part of every merge is looked up, and the time is that of cache misses. Ownership:
+// the tokens' texts are the caller's, and outlive the table.
 class TokenIds {
  public:
   static constexpr int32_t kNone = -1;
 
   explicit TokenIds(size_t count) : slots_(std::bit_ceil(count + count / 4 + 1)) {}
 
-  // A token that is set again has the later id. REQUIRES: at most `count` tokens, of 4 GiB together.
+  // A token that is set again has the later id. REQUIRES: at most `count` tokens.
   void Set(std::string_view token, int32_t id) {
-    Slot& slot = slots_[Find(token)];
-    if (slot.id == kNone) {
-      slot.hash = HashOf(token);
-      slot.size = static_cast<uint32_t>(token.size());
-      slot.begin = static_cast<uint32_t>(texts_.size());
-      texts_ += token;
-    }
-    slot.id = id;
+    const auto hash = static_cast<uint32_t>(HashOf(token));
+    slots_[Find(token, hash)] = {token, hash, id};
   }
   // kNone for a token that was not set.
-  int32_t Get(std::string_view token) const { return slots_[Find(token)].id; }
+  int32_t Get(std::string_view token) const { return slots_[Find(token, static_cast<uint32_t>(HashOf(token)))].id; }
 
  private:
   struct Slot {
-    int32_t id = kNone;
+    std::string_view token;
     uint32_t hash = 0;
-    uint32_t begin = 0, size = 0;  // in texts_
+    int32_t id = kNone;
   };
 
-  static uint32_t HashOf(std::string_view token) { return static_cast<uint32_t>(std::hash<std::string_view>()(token)); }
   // The token's slot, or the one that it would take.
-  size_t Find(std::string_view token) const {
-    const uint32_t hash = HashOf(token);
-    for (size_t i = hash & (slots_.size() - 1);; i = (i + 1) & (slots_.size() - 1)) {
+  size_t Find(std::string_view token, uint32_t hash) const {
+    const size_t mask = slots_.size() - 1;
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
       const Slot& slot = slots_[i];
-      if (slot.id == kNone) return i;
-      const bool may_be = slot.hash == hash && slot.size == token.size();
-      if (may_be && std::string_view(texts_).substr(slot.begin, slot.size) == token) return i;
+      if (slot.id == kNone || (slot.hash == hash && slot.token == token)) return i;
     }
   }
 
   std::vector<Slot> slots_;
-  std::string texts_;
 };
 
 }  // namespace anemone::internal

@@ -130,6 +130,7 @@ Result<std::pair<std::string_view, std::string_view>> SplitMerge(std::string_vie
 Result<Merges> ReadMergesText(std::string_view text) {
   if (text.size() > kMaxFileBytes) return LimitExceeded("merges.txt is over 64 MiB");
   Merges merges;
+  merges.reserve(static_cast<size_t>(std::ranges::count(text, '\n')) + 1);
   size_t number = 0;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());

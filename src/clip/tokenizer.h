@@ -14,11 +14,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "anemone/status.h"
+#include "base/text_hash.h"
 #include "clip/merge_table.h"
 
 namespace anemone {
@@ -64,7 +64,7 @@ class Tokenizer {
     int32_t id;
   };
   // By first character; the longest first.
-  using Specials = std::unordered_map<uint32_t, std::vector<Special>>;
+  using Specials = internal::NumberMap<std::vector<Special>>;
 
   Status Load(const std::vector<std::pair<std::string_view, int64_t>>& vocab,
               const std::vector<std::pair<std::string_view, std::string_view>>& merges,

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <string_view>
 #include <utility>
@@ -13,6 +12,7 @@
 
 #include "anemone/config.h"
 #include "base/stand_in.h"
+#include "base/text_hash.h"
 #include "base/utf8.h"
 #include "config/json_string.h"
 #include "config/scalar.h"
@@ -42,7 +42,7 @@ class KeyIndex {
   std::vector<uint32_t> slots_ = std::vector<uint32_t>(16, kFree);  // places by their key's hash; a power of two
 
   uint32_t& Slot(const Items& items, std::string_view key) {
-    size_t at = std::hash<std::string_view>()(key) & (slots_.size() - 1);
+    size_t at = internal::HashOf(key) & (slots_.size() - 1);
     while (slots_[at] != kFree && items[slots_[at]].first != key) at = (at + 1) & (slots_.size() - 1);
     if (slots_[at] == kFree) slots_[at] = static_cast<uint32_t>(items.size());
     return slots_[at];
@@ -50,7 +50,7 @@ class KeyIndex {
   void Grow(const Items& items) {
     slots_.assign(4 * slots_.size(), kFree);
     for (uint32_t place = 0; place < items.size(); ++place) {
-      size_t at = std::hash<std::string_view>()(items[place].first) & (slots_.size() - 1);
+      size_t at = internal::HashOf(items[place].first) & (slots_.size() - 1);
       while (slots_[at] != kFree) at = (at + 1) & (slots_.size() - 1);
       slots_[at] = place;
     }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <memory>
 #include <string>
-#include <unordered_map>
 
 #include "anemone/config.h"
+#include "base/text_hash.h"
 #include "config/scalar.h"
 
 namespace anemone {
@@ -71,7 +71,7 @@ class Collector {
 
  private:
   std::vector<size_t> stack_;
-  std::unordered_map<std::string, size_t> anchors_;
+  internal::TextMap<size_t> anchors_;
 
   static Status NotYaml(const yaml_parser_t& parser, std::string_view text) {
     if (parser.error == YAML_READER_ERROR) {
@@ -227,7 +227,7 @@ class Builder {
   // The pairs of a mapping in the order Python's dict would hold them: merged ones first, explicit ones over them.
   Status Flatten(const Written& node, int depth, Items& out) {
     if (depth > kMaxDepth) return At(LimitExceeded("expected at most 200 levels of merges, found more"), node);
-    std::unordered_map<std::string, size_t> position;
+    internal::TextMap<size_t> position;
     const auto put = [&](ConfigNode key, size_t value) {
       const auto [at, fresh] = position.emplace(key.text, out.size());
       if (fresh) {
@@ -258,7 +258,7 @@ class Builder {
         }
       }
     }
-    std::unordered_map<std::string, int> lines;
+    internal::TextMap<int> lines;
     for (size_t i = 0; i + 1 < node.children.size(); i += 2) {
       const Written& key_node = nodes_[node.children[i]];
       if (IsMergeKey(key_node)) continue;

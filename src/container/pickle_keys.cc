@@ -6,11 +6,12 @@
 #include <cmath>
 #include <cstdio>
 #include <deque>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
+
+#include "base/text_hash.h"
 
 namespace anemone::internal {
 namespace {
@@ -27,7 +28,7 @@ struct Key {
 };
 struct KeyHash {
   size_t operator()(const Key& key) const {
-    return std::hash<std::string_view>()(key.text) ^ (key.number * 0x9e3779b97f4a7c15u) ^ static_cast<size_t>(key.type);
+    return HashOf(key.text) ^ HashOf(key.number) ^ static_cast<size_t>(key.type);
   }
 };
 

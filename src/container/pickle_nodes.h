@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "anemone/value.h"
+#include "base/text_hash.h"
 #include "container/pickle_numbers.h"
 
 namespace anemone::internal {
@@ -40,7 +40,7 @@ class PickleNodes {
   std::array<ValueRef, 1024> ints_ = {};
   ValueRef none_ = nullptr, empty_tuple_ = nullptr;
   std::array<ValueRef, 2> bools_ = {};
-  std::unordered_map<std::string, ValueRef> globals_;
+  TextMap<ValueRef> globals_;
 };
 
 }  // namespace anemone::internal

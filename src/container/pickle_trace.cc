@@ -9,8 +9,8 @@
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <unordered_map>
 
+#include "base/text_hash.h"
 #include "base/utf8.h"
 #include "container/pickle_cursor.h"
 #include "container/pickle_escapes.h"
@@ -513,10 +513,10 @@ class Tracer {
   std::vector<Slot> stack_;
   std::vector<size_t> marks_;
   std::deque<Slot> memo_;  // indices up to about their number
-  std::unordered_map<uint64_t, Slot> far_memo_;
+  internal::NumberMap<Slot> far_memo_;
   uint64_t occupied_ = 0;  // MEMOIZE's next index
-  std::unordered_map<std::string, size_t> index_;
-  std::unordered_map<uint64_t, std::string> far_texts_;
+  internal::TextMap<size_t> index_;
+  internal::NumberMap<std::string> far_texts_;
   uint64_t far_reads_ = 0;
   const uint64_t max_far_reads_;
 };

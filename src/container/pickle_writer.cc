@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/text_hash.h"
 #include "base/utf8.h"
 #include "container/pickle.h"
 #include "container/pickle_names.h"
@@ -405,7 +406,7 @@ class Writer {
   const TensorEncoder& tensor_;
   ValueGraph scratch_;                              // globals
   std::unordered_map<const ValueNode*, Use> uses_;  // of what is shared or open
-  std::unordered_map<std::string, ValueRef> globals_;
+  internal::TextMap<ValueRef> globals_;
   std::vector<Step> steps_;
   uint32_t next_memo_ = 0;
   size_t expected_bytes_ = 0;

@@ -6,9 +6,9 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <unordered_map>
 
 #include "base/safe_path.h"
+#include "base/text_hash.h"
 #include "container/text.h"
 #include "engine/share.h"
 
@@ -380,7 +380,7 @@ class Reader {
   bool extended_ = false;                // an extension waits for its member
   std::map<size_t, std::string> links_;  // of members_ → the name of the member they point to
   std::vector<TarMember> members_;
-  std::unordered_map<std::string, size_t> index_;
+  internal::TextMap<size_t> index_;
 };
 
 // ------------------------------------------------------------------------------------------------- writing

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <iterator>
 #include <optional>
 #include <span>
@@ -18,6 +17,7 @@
 #include "base/checked.h"
 #include "base/crc32.h"
 #include "base/safe_path.h"
+#include "base/text_hash.h"
 #include "container/inflate.h"
 #include "container/text.h"
 #include "engine/share.h"
@@ -324,7 +324,7 @@ struct AnyCaseHash {
   size_t operator()(std::string_view name) const {
     std::string lower(name);
     std::ranges::transform(lower, lower.begin(), LowerOf);
-    return std::hash<std::string>()(lower);
+    return internal::HashOf(lower);
   }
 };
 struct AnyCaseEqual {

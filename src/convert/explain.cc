@@ -6,7 +6,8 @@
 #include <map>
 #include <set>
 #include <string_view>
-#include <unordered_map>
+
+#include "base/text_hash.h"
 
 namespace anemone {
 namespace {
@@ -54,7 +55,7 @@ std::vector<std::string> Without(const std::set<std::string>& names, const std::
 }
 
 // What a name stores on all ranks together; null for what is no tensor.
-using Entries = std::unordered_map<std::string_view, const Tensor*>;
+using Entries = internal::TextViewMap<const Tensor*>;
 Entries EntriesOf(const Checkpoint& checkpoint) {
   Entries entries;
   checkpoint.ForEachDict([&](const StateDict& state) {

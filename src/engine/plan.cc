@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <iterator>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 
 #include "base/checked.h"
 #include "base/safe_path.h"
+#include "base/text_hash.h"
 #include "engine/share.h"
 #include "tensor/lower.h"
 
@@ -222,8 +222,8 @@ Status Check(const Plan& plan) {
     if (plan.files.size() != 1 || !plan.files.front().path.empty() || !plan.empty_directories.empty())
       return Internal("a plan of one file has one file, without a path");
   }
-  std::unordered_set<std::string_view> paths;      // of files and of empty directories
-  std::unordered_set<std::string_view> ancestors;  // of them all: directories that will hold something
+  internal::TextViewSet paths;      // of files and of empty directories
+  internal::TextViewSet ancestors;  // of them all: directories that will hold something
   const auto add = [&](std::string_view path) -> Status {
     if (const std::string_view why = UnsafePath(path); !why.empty())
       return Internal("expected a relative path without '..', found one that " + std::string(why)).In(path);

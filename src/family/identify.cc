@@ -1,3 +1,4 @@
+#include "base/text_hash.h"
 #include "family/family.h"
 
 #include <fmt/format.h>
@@ -16,7 +17,7 @@ class DistinctDicts {
   explicit DistinctDicts(const Checkpoint& checkpoint) {
     checkpoint.ForEachDict([&](const StateDict& dict) {
       size_t hash = dict.size();
-      for (const StateDict::Item& item : dict.items()) hash = hash * 31 + std::hash<std::string>()(item.name);
+      for (const StateDict::Item& item : dict.items()) hash = hash * 31 + internal::HashOf(item.name);
       auto [it, end] = by_hash_.equal_range(hash);
       while (it != end && !HaveSameNames(*entries_[it->second].dict, dict)) ++it;
       if (it != end) {

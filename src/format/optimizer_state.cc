@@ -5,10 +5,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include <fmt/format.h>
 
+#include "base/text_hash.h"
 #include "format/values.h"
 
 namespace anemone {
@@ -74,7 +74,7 @@ std::vector<std::string> NamesOfStates(const Shard& shard) {
 }
 
 // The training dictionary with states under other names.
-Value Renamed(const Value& training, const std::unordered_map<std::string_view, std::string_view>& names) {
+Value Renamed(const Value& training, const internal::TextViewMap<std::string_view>& names) {
   Value result{std::make_shared<ValueGraph>(), nullptr};
   result.node = CopyValue(training.node, *result.graph);
   for (ValueRef optimizer : FindOptimizers(result.node)) {
@@ -160,7 +160,7 @@ void StateNames::Follow(Checkpoint* after) const {
   for (size_t s = 0; s < before_.size() && s < after->shards.size(); ++s) {
     Shard& shard = after->shards[s];
     const std::vector<std::string> now = NamesOfStates(shard);
-    std::unordered_map<std::string_view, std::string_view> names;
+    internal::TextViewMap<std::string_view> names;
     for (size_t i = 0; i < before_[s].size() && i < now.size(); ++i) {
       if (before_[s][i] != now[i]) names.emplace(before_[s][i], now[i]);
     }

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
+#include "base/text_hash.h"
 #include "format/format.h"
 #include "parallel/layout.h"
 #include "parallel/rank_states.h"
@@ -97,7 +97,7 @@ class Merger {
     const StateDict& first = DictAt(place, 0);
     const std::string prefix = naming_.BestPrefix(first).prefix;
     if (piece == 0) stored_prefix_ = prefix;
-    std::unordered_map<std::string, uint64_t> counted;
+    internal::TextMap<uint64_t> counted;
     std::vector<std::string> unknown;
     for (const auto& item : first.items()) {
       const auto hit = naming_.Match(item.name, prefix);
@@ -288,7 +288,7 @@ class Merger {
   const ModelSymbols& dims_;
   const Layout layout_;
   const Copies copies_;
-  std::unordered_map<std::string_view, const CanonicalRow*> canonical_;
+  internal::TextViewMap<const CanonicalRow*> canonical_;
   std::map<std::string, uint64_t> layers_;
   std::map<Key, Entry> merged_;
   std::string stored_prefix_;  // of the first piece's names

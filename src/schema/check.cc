@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
-#include <unordered_set>
 
 #include <fmt/format.h>
 
+#include "base/text_hash.h"
 #include "schema/matcher.h"
 
 namespace anemone {
@@ -187,8 +186,8 @@ class Checker {
   const Dialect& dialect_;
   const NameMatcher matcher_;
   std::map<std::string, Symbol::Kind, std::less<>> kinds_;
-  std::unordered_map<std::string_view, const CanonicalRow*> by_name_;
-  std::unordered_set<std::string_view> written_;
+  internal::TextViewMap<const CanonicalRow*> by_name_;
+  internal::TextViewSet written_;
 };
 
 }  // namespace

@@ -1,11 +1,12 @@
 #include "schema/matcher.h"
 
 #include <algorithm>
-#include <unordered_map>
+
+#include "base/text_hash.h"
 
 namespace anemone {
 NamesByEnd::NamesByEnd(const StateDict& weights) : size_(weights.size()) {
-  std::unordered_map<std::string_view, size_t> group_of;
+  internal::TextViewMap<size_t> group_of;
   for (const StateDict::Item& item : weights.items()) {
     const std::string_view end = LastTwoWords(item.name);
     const auto [found, is_new] = group_of.try_emplace(end, groups_.size());

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <map>
 #include <span>
-#include <unordered_map>
 
 #include <fmt/format.h>
 
+#include "base/text_hash.h"
 #include "tensor/same.h"
 
 namespace anemone {
@@ -41,7 +41,7 @@ class Tally {
 
 // Of each of the dialect's rows, the place of the canonical row that it is named after; none: `canonical.size()`.
 std::vector<size_t> CanonicalRowsOf(const Dialect& dialect, const std::vector<CanonicalRow>& canonical) {
-  std::unordered_map<std::string_view, size_t> by_name;
+  internal::TextViewMap<size_t> by_name;
   for (size_t row = 0; row < canonical.size(); ++row) by_name.emplace(canonical[row].name, row);
   std::vector<size_t> rows;
   for (const StoredRow& row : dialect.rows) {
@@ -369,7 +369,7 @@ class DialectWriter {
   const NameMatcher& names_;
   const std::vector<CanonicalRow>& table_;
   const ModelSymbols& symbols_;
-  std::unordered_map<std::string_view, const CanonicalRow*> by_name_;
+  internal::TextViewMap<const CanonicalRow*> by_name_;
   std::vector<bool> is_written_;  // by place
   std::vector<std::string> missing_;
   StateDict result_;

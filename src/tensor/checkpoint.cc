@@ -1,7 +1,8 @@
 #include "anemone/checkpoint.h"
 
 #include <algorithm>
-#include <functional>
+
+#include "base/text_hash.h"
 
 namespace anemone {
 
@@ -11,7 +12,7 @@ struct StateDict::Table {
   std::vector<uint32_t> slots;  // the place of an item + 1; 0: free. A power of two of them, at most half in use
 
   size_t SlotOf(std::string_view name) const {
-    size_t slot = std::hash<std::string_view>()(name) & (slots.size() - 1);
+    size_t slot = internal::HashOf(name) & (slots.size() - 1);
     while (slots[slot] != 0 && items[slots[slot] - 1].name != name) slot = (slot + 1) & (slots.size() - 1);
     return slot;
   }

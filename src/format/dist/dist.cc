@@ -7,12 +7,12 @@
 #include <deque>
 #include <map>
 #include <set>
-#include <unordered_map>
 #include <utility>
 
 #include "anemone/config.h"
 #include "base/closed_file.h"
 #include "base/for_each.h"
+#include "base/text_hash.h"
 #include "format/dist/entries.h"
 #include "format/optimizer_state.h"
 #include "format/torch/omegaconf.h"
@@ -234,7 +234,7 @@ class Presenter {
     if (optimizer_.empty()) return {};
     ValueGraph& graph = *training_.graph;
     ANEMONE_ASSIGN(const std::vector<ValueRef> optimizers, Optimizers());
-    std::vector<std::unordered_map<std::string, ValueRef>> parameters(optimizers.size());
+    std::vector<internal::TextMap<ValueRef>> parameters(optimizers.size());
     // Newer versions of Megatron-core name no member.
     const bool has_experts_apart = optimizers.size() == 2 && !IsChained();
     const auto put = [&](size_t member, std::string_view parameter, std::string_view kind, Tensor tensor) {
@@ -350,7 +350,7 @@ class Presenter {
   std::deque<Slot> slots_;
   std::map<std::string, std::shared_ptr<Stack>, std::less<>> stacks_;  // by prefix
   std::vector<std::pair<OptimizerKey, DistTensor>> optimizer_;
-  std::unordered_map<std::string, ValueRef> nested_;
+  internal::TextMap<ValueRef> nested_;
 };
 
 struct Backend {

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/text_hash.h"
 #include "format/dist/chain.h"
 #include "format/values.h"
 
@@ -20,7 +20,7 @@ constexpr std::string_view kNamedMaster = "fp32_param";  // an fp32 master
 
 // What the members of a chain hold together.
 struct Members {
-  std::unordered_map<std::string, ValueRef> states;  // by parameter
+  internal::TextMap<ValueRef> states;  // by parameter
   ValueList groups;
 };
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
+#include "base/text_hash.h"
 #include "container/pickle_opcodes.h"
 #include "container/pickle_stream.h"
 
@@ -49,7 +49,7 @@ class IndexWriter {
     uint32_t memo = 0;
     bool is_written = false;
   };
-  using Uses = std::unordered_map<std::string, Use>;
+  using Uses = internal::TextMap<Use>;
   using Write = std::function<void()>;
   static constexpr size_t kFlushBytes = 60 << 10;  // most of a block of literals
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <deque>
-#include <unordered_map>
 
 #include "anemone/value.h"
+#include "base/text_hash.h"
 #include "container/pickle.h"
 
 namespace anemone {
@@ -208,7 +208,7 @@ Result<std::vector<DistStep>> ReadPath(const ValueNode& node) {
   return path;
 }
 
-using ItemIndex = std::unordered_map<std::string_view, size_t>;  // by key
+using ItemIndex = internal::TextViewMap<size_t>;  // by key
 
 // Where in the dictionary that was saved each item was.
 Status ReadPaths(const ValueNode& planner_data, const ItemIndex& index, std::deque<DistItem>* items) {
@@ -454,7 +454,7 @@ class MetadataReader {
   DistMetadata metadata_;
   ItemIndex index_;
   std::vector<const Shape*> sizes_;  // of the metadata's shapes
-  std::unordered_map<std::string, size_t> files_;
+  internal::TextMap<size_t> files_;
   const ValueNode* storage_data_ = nullptr;
   const ValueNode* state_dict_ = nullptr;
 };

@@ -9,10 +9,10 @@
 #include <numeric>
 #include <set>
 #include <span>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
+#include "base/text_hash.h"
 #include "format/dist/dist.h"
 #include "format/dist/entries.h"
 #include "format/dist/torch_dist_index.h"
@@ -40,8 +40,8 @@ struct Output {
 
 // Prefixes ("model.decoder.layers") whose layers Megatron stacks: those that were, and those with its attention's
 // names.
-std::unordered_set<std::string> FindStacks(const Checkpoint& checkpoint) {
-  std::unordered_set<std::string> stacks;
+internal::TextSet FindStacks(const Checkpoint& checkpoint) {
+  internal::TextSet stacks;
   // A distributed checkpoint that stacked nothing keeps its per-layer keys.
   if (const auto& origin = checkpoint.origin.distributed) {
     return {origin->layer_stacks.begin(), origin->layer_stacks.end()};
@@ -74,8 +74,7 @@ Shape Prepended(uint64_t first, const Shape& rest) {
 // outlast it: of a million tensors it holds views.
 class Gatherer {
  public:
-  Gatherer(std::unordered_set<std::string> stacks, const TorchDistOptions& options)
-      : stacks_(std::move(stacks)), options_(options) {}
+  Gatherer(internal::TextSet stacks, const TorchDistOptions& options) : stacks_(std::move(stacks)), options_(options) {}
 
   void Add(std::string_view prefix, std::string_view name, const Tensor& tensor, bool flattened = false) {
     Named& named = Place(*texts_.emplace(prefix).first, name);
@@ -217,7 +216,7 @@ class Gatherer {
     return fmt::format("{}/shard_{}.{}_{}.{}", own->key, index, own->offsets[0], count, own->shape[0]);
   }
 
-  std::unordered_set<std::string> stacks_;
+  internal::TextSet stacks_;
   const TorchDistOptions& options_;
   std::set<std::string, std::less<>> texts_;  // prefixes, and keys of several parts
   std::deque<std::string> keys_;              // of outputs, where they are no names
@@ -246,7 +245,7 @@ Shape FlatShape(const Output& output) {
 
 // A gated MLP's first layer has twice the rows that its second has columns.
 void FindHalves(std::vector<Output>& outputs) {
-  std::unordered_map<std::string_view, uint64_t> columns;
+  internal::TextViewMap<uint64_t> columns;
   for (const Output& output : outputs) {
     if (!output.layers.empty() && output.key.ends_with(".linear_fc2.weight"))
       columns.emplace(output.key, output.layers.front().shape().back());

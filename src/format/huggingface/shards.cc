@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <map>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "base/closed_file.h"
 #include "base/for_each.h"
 #include "base/safe_path.h"
+#include "base/text_hash.h"
 #include "format/format.h"
 #include "format/huggingface/safetensors.h"
 #include "format/recognise.h"
@@ -60,7 +60,7 @@ namespace {
 // The weight_map: which file holds a tensor.
 struct Index {
   std::map<std::string, size_t> files;  // name → tensors
-  std::unordered_map<std::string, const std::string*> home;
+  internal::TextMap<const std::string*> home;
 };
 
 Result<Index> ReadIndex(const Location& place) {
@@ -130,11 +130,14 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
       if (const Status status = all.Add(item.name, item.entry); !status.ok()) return status.In(file);
     }
     if (found == count) continue;
+    std::vector<std::string_view> missing;
     for (const auto& [name, owner] : home) {
-      if (*owner == file && part.Find(name) == nullptr) {
-        return Corrupt(fmt::format("[HF-6] the index says {} holds \"{}\", it does not", file, name)).In(path);
-      }
+      if (*owner == file && part.Find(name) == nullptr) missing.push_back(name);
     }
+    if (missing.empty()) continue;
+    return Corrupt(fmt::format("[HF-6] the index says {} holds \"{}\", it does not", file,
+                               *std::ranges::min_element(missing)))
+        .In(path);
   }
   if (unlisted != 0) checkpoint.notes.push_back(fmt::format("{}: {} tensors are not in the index", path, unlisted));
   if (doubled != 0) {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
+#include "base/text_hash.h"
 #include "container/pickle.h"
 #include "format/torch/pickled.h"
 #include "format/torch/rebuild.h"
@@ -55,11 +55,11 @@ class PickleSequence {
   uint64_t position_ = 0;
 };
 
-using Records = std::unordered_map<std::string, ByteRange>;  // of storages, by key
+using Records = internal::TextMap<ByteRange>;  // of storages, by key
 
 // The storages that stand from `position` on in the order of `keys`, each behind its number of elements.
-Result<Records> ReadRecords(const ValueNode& keys, const std::unordered_map<std::string, uint64_t>& item_bytes,
-                            bool is_little, const ByteRange& range, uint64_t position) {
+Result<Records> ReadRecords(const ValueNode& keys, const internal::TextMap<uint64_t>& item_bytes, bool is_little,
+                            const ByteRange& range, uint64_t position) {
   Records records;
   for (const ValueNode* node : keys.items) {
     const std::string key(Text(node).value_or(""));
@@ -113,7 +113,7 @@ Result<TorchFile> ReadTorchLegacy(const ByteRange& range) {
   file.legacy = true;
   // The element size of a storage is only said where it is used; the first use wins. The object is read once for that,
   // and again once it is known where the storages are.
-  std::unordered_map<std::string, uint64_t> item_bytes;
+  internal::TextMap<uint64_t> item_bytes;
   const auto see = [&](ValueNode& node) -> Result<bool> {
     if (node.kind != Kind::kPersistent) return IsTensorCall(node);
     if (IsModuleClass(node)) return false;

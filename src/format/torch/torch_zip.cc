@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <charconv>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 #include "base/crc32.h"
+#include "base/text_hash.h"
 #include "container/pickle.h"
 #include "container/zip.h"
 #include "format/torch/rebuild.h"
@@ -52,7 +52,7 @@ class ZipSource final : public ByteSource {
   ByteRange archive_;
   std::string within_;
   mutable std::once_flag has_names_;
-  mutable std::unordered_map<uint64_t, std::string> names_;  // by where the records begin
+  mutable internal::NumberMap<std::string> names_;  // by where the records begin
 };
 
 // The content of a deflated record.
