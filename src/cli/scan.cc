@@ -38,17 +38,29 @@ struct Options {
   bool json = false;
 };
 
-// What torch.load(weights_only=True) makes of the torch files among what was scanned: files whose pickles rebuild
-// tensors.
+// What torch.load(weights_only=True) makes of the torch files among what was scanned.
 struct WeightsOnly {
-  std::set<std::string> files;
+  std::set<std::string> files;           // that rebuild tensors: a torch zip's data.pkl, a legacy file
   const ScanFinding* refused = nullptr;  // the first global that it does not take
 };
 
-WeightsOnly WeightsOnlyOf(const std::vector<ScanFinding>& findings) {
+// torch.load reads no other pickle of a zip than data.pkl: those of torch.package's archives are not its own.
+bool MayBeTorchs(std::string_view file, const std::string& path) {
+  return file == path || !file.ends_with(".pkl") || file.ends_with("/data.pkl");
+}
+
+// A torch zip for its data.pkl, which lies in the one folder of it.
+std::string_view TorchFileOf(std::string_view file) {
+  if (!file.ends_with("/data.pkl")) return file;
+  const std::string_view folder = file.substr(0, file.rfind('/'));
+  return folder.substr(0, folder.rfind('/'));
+}
+
+WeightsOnly WeightsOnlyOf(const std::string& path, const std::vector<ScanFinding>& findings) {
   WeightsOnly result;
   for (const ScanFinding& f : findings) {
-    if (f.weights_only && f.name.starts_with("torch._utils _rebuild")) result.files.insert(f.file);
+    const bool rebuilds = f.weights_only && f.name.starts_with("torch._utils _rebuild");
+    if (rebuilds && MayBeTorchs(f.file, path)) result.files.insert(f.file);
   }
   const auto refused = std::ranges::find_if(
       findings, [&](const ScanFinding& f) { return f.weights_only == false && result.files.contains(f.file); });
@@ -58,7 +70,7 @@ WeightsOnly WeightsOnlyOf(const std::vector<ScanFinding>& findings) {
 
 ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& findings, bool clean) {
   ConfigNode node = ConfigNode::Map();
-  const WeightsOnly weights_only = WeightsOnlyOf(findings);
+  const WeightsOnly weights_only = WeightsOnlyOf(path, findings);
   node["path"] = ConfigNode::String(path);
   node["inert"] = ConfigNode::Bool(clean);
   node["weights_only"] =
@@ -98,9 +110,13 @@ Result<Answer> Run(const std::string& path, const Options& options) {
                             findings.empty() ? "nothing is imported, called or written"
                                              : Counted(findings.size(), "finding") + ", all of plain data")
               : fmt::format("{} {} of {} findings\n", Paint(Style::kRed, "NOT inert:"), found, findings.size()));
-  if (const WeightsOnly weights_only = WeightsOnlyOf(findings); !weights_only.files.empty()) {
+  if (const WeightsOnly weights_only = WeightsOnlyOf(path, findings); !weights_only.files.empty()) {
+    const std::string_view first = TorchFileOf(*weights_only.files.begin());
+    const std::string loaded = weights_only.files.size() > 1 ? Counted(weights_only.files.size(), "file")
+                               : first == path               ? "it"
+                                                             : OneLine(first);
     Print("torch.load(weights_only=True) " +
-          (weights_only.refused == nullptr ? std::string("loads it\n")
+          (weights_only.refused == nullptr ? fmt::format("loads {}\n", loaded)
                                            : fmt::format("refuses it: {} in {}\n", OneLine(weights_only.refused->name),
                                                          OneLine(weights_only.refused->file))));
   }

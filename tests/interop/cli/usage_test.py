@@ -16,6 +16,7 @@ import sys
 import tarfile
 import time
 import unittest
+import zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, os.pardir, "testing"))
 from program_case import ProgramCase  # noqa: E402
@@ -600,7 +601,15 @@ class ManyValues(ProgramCase):
         self.assertIn("torch.load(weights_only=True) refuses it: _io BytesIO in ", self.ok("scan", good))  # Transformer Engine's states
         self.ok("convert", good, "x.pt", "--extra-state", "drop")
         self.assertTrue(self.ok("scan", "x.pt").endswith("torch.load(weights_only=True) loads it\n"))
-        self.assertEqual([json.loads(self.ok("scan", path, "--json"))["weights_only"] for path in ("x.pt", good, DEMO)], [True, False, None])
+        # A file of several, and an archive of torch.package, whose pickles torch.load does not read.
+        with zipfile.ZipFile(self.dir / "x.pt") as torchs, zipfile.ZipFile(self.dir / "package.pt", "w") as package, zipfile.ZipFile(self.dir / "outer.zip", "w") as outer:
+            for name in torchs.namelist():
+                package.writestr(name.replace("data.pkl", "model/model.pkl"), torchs.read(name))
+            outer.write(self.dir / "x.pt", "inner/x.pt")
+        self.assertNotIn("torch.load", self.ok("scan", "package.pt"))
+        self.assertTrue(self.ok("scan", "outer.zip").endswith("torch.load(weights_only=True) loads outer.zip/inner/x.pt\n"))
+        answers = [json.loads(self.ok("scan", path, "--json"))["weights_only"] for path in ("x.pt", good, DEMO, "package.pt")]
+        self.assertEqual(answers, [True, False, None, None])
         self.fails(64, "expected a hub id, org/name, found 'nope'", "fetch", "nope")
 
 
