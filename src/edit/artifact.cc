@@ -13,12 +13,12 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
     if (path.starts_with('+') || path.starts_with('~')) {  // Hydra's words for adding and deleting
       Result<Override> change = ParseOverride(std::string(path).append("=").append(value));
       if (!change.ok()) return change.status().In(path);
-      ANEMONE_TRY(ApplyOverride(*change, &config).In(path));
+      ANEMONE_TRY(ApplyOverride(*change, &config));
       continue;
     }
     Result<ConfigNode> node = ParseOverrideValue(value);
     if (!node.ok()) return node.status().In(path);
-    ANEMONE_TRY(config.Set(path, *std::move(node)).In(path));
+    ANEMONE_TRY(config.Set(path, *std::move(node)));
   }
   for (const std::string& path : edit.unset) ANEMONE_TRY(config.Unset(path));
   for (const auto& [path, file] : edit.artifacts) {
@@ -32,7 +32,7 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
     }
     std::erase_if(artifacts, [&](const Artifact& artifact) { return artifact.name == name; });
     artifacts.push_back({name, content});
-    ANEMONE_TRY(config.Set(path, ConfigNode::String(std::string(kNemoReference) + name)).In(path));
+    ANEMONE_TRY(config.Set(path, ConfigNode::String(std::string(kNemoReference) + name)));
   }
   return {};
 }
