@@ -1,14 +1,19 @@
 // JPEG by libjpeg-turbo, PNG by libpng: the libraries that Pillow uses, asked as Pillow asks them.
 #include <fmt/format.h>
 #include <jpeglib.h>
+// clang-format off: it needs the former
+#include <jerror.h>
+// clang-format on
 #include <png.h>
 
 #include <algorithm>
 #include <cctype>
 #include <csetjmp>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -158,7 +163,12 @@ Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
   error.message[0] = '\0';
   error.file_bytes = bytes.size();
   error.over_limit = false;
-  if (setjmp(error.jump) != 0) return Internal(error.message);
+  const auto broken = [&error] {
+    if (error.base.msg_code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
+    const std::string message = fmt::format("JPEG: {}", error.message);
+    return error.over_limit ? LimitExceeded(message) : Corrupt(message);
+  };
+  if (setjmp(error.jump) != 0) return broken();
   jpeg_create_decompress(&info);
   const std::unique_ptr<jpeg_decompress_struct, void (*)(jpeg_decompress_struct*)> guard(
       &info, [](jpeg_decompress_struct* p) { jpeg_destroy_decompress(p); });
@@ -176,7 +186,7 @@ Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
   source.term_source = [](j_decompress_ptr) {};
   info.src = &source;
 
-  if (!ReadJpegHeader(&info, &error)) return Corrupt(fmt::format("JPEG: {}", error.message));
+  if (!ReadJpegHeader(&info, &error)) return broken();
   const int channels = info.num_components;
   if (channels != 1 && channels != 3 && channels != 4) {
     return Unsupported(fmt::format("JPEG: expected 1, 3 or 4 components, found {}", channels));
@@ -188,9 +198,8 @@ Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
   image.height = info.output_height;
   image.rgb.resize(size_t{image.width} * image.height * 3);
   std::vector<uint8_t> row(channels == 3 ? 0 : size_t{image.width} * static_cast<size_t>(channels));
-  if (ReadJpegPixels(&info, &error, row.data(), image.rgb.data())) return image;
-  const std::string message = fmt::format("JPEG: {}", error.message);
-  return error.over_limit ? LimitExceeded(message) : Corrupt(message);
+  if (!ReadJpegPixels(&info, &error, row.data(), image.rgb.data())) return broken();
+  return image;
 }
 
 // ---- PNG ----
@@ -201,6 +210,7 @@ struct PngInput {
   std::string cut_header;  // of an IDAT that the file ends in, with the length that is there
   size_t next = 0;
   bool wrong_checksum = false;  // of the decompressed pixels
+  bool no_memory = false;
   std::jmp_buf jump;
   char message[256];
 };
@@ -258,6 +268,14 @@ void PngWarn(png_structp png, png_const_charp message) {
   if (std::strstr(message, "incorrect data check") == nullptr) return;
   static_cast<PngInput*>(png_get_error_ptr(png))->wrong_checksum = true;
 }
+
+png_voidp PngAllocate(png_structp png, png_alloc_size_t size) {
+  void* const memory = std::malloc(size);
+  if (memory == nullptr) static_cast<PngInput*>(png_get_mem_ptr(png))->no_memory = true;
+  return memory;
+}
+
+void PngFree(png_structp /*png*/, png_voidp memory) { std::free(memory); }
 
 void PngRead(png_structp png, png_bytep out, size_t size) {
   auto* input = static_cast<PngInput*>(png_get_io_ptr(png));
@@ -345,15 +363,19 @@ Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimi
   PngInput input{};
   ANEMONE_TRY(FindPngChunks(bytes, &input).In("PNG"));
   if (input.cut_header.empty()) input.parts.emplace_back("\0\0\0\0IEND\xAE\x42\x60\x82", 12);
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input, PngExit, PngWarn);
-  if (png == nullptr) return Internal("libpng cannot start");
+  png_structp png =
+      png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &input, PngExit, PngWarn, &input, PngAllocate, PngFree);
+  const auto broken = [&] {
+    if (input.no_memory) throw std::bad_alloc();
+    return Corrupt(fmt::format("PNG: {}", input.message));
+  };
+  if (png == nullptr) return broken();
   png_infop info = png_create_info_struct(png);
   const auto destroy = [&](void*) { png_destroy_read_struct(&png, &info, nullptr); };
   const std::unique_ptr<void, decltype(destroy)> guard(png, destroy);
-  if (info == nullptr) return Internal("libpng cannot start");
+  if (info == nullptr) return broken();
   png_set_read_fn(png, &input, PngRead);
 
-  const auto broken = [&] { return Corrupt(fmt::format("PNG: {}", input.message)); };
   PngLayout layout{};
   if (!ReadPngHeader(png, info, &input, alpha, &layout)) return broken();
   const bool direct = !layout.gray16 && layout.channels == 3;

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <vector>
@@ -94,7 +95,9 @@ Result<Image> DecodeGif(std::string_view bytes, AlphaRule alpha, const ImageLimi
   const std::unique_ptr<GifFileType, decltype(close)> gif(lib.open(&bytes, ReadGif, &error), close);
   int transparent = -1;
   const auto broken = [&] {
-    const char* why = lib.error_string(gif ? gif->Error : error);
+    const int code = gif ? gif->Error : error;
+    if (code == D_GIF_ERR_NOT_ENOUGH_MEM) throw std::bad_alloc();
+    const char* why = lib.error_string(code);
     return Corrupt(fmt::format("GIF: {}", why != nullptr ? why : "it holds no picture"));
   };
   if (!gif || !FindGifFrame(lib, gif.get(), &transparent)) return broken();

@@ -469,6 +469,23 @@ class Endings(ProgramCase):
             (self.dir / "x.nemo").unlink(missing_ok=True)
         self.assertIn(0, ended)
 
+    def test_no_memory_for_a_picture(self):
+        """From each allocation on, those of a library that reads pictures fail: no picture is called damaged for it."""
+        if b"__asan_init" in pathlib.Path(PROGRAM).read_bytes():
+            self.skipTest("AddressSanitizer's malloc cannot be replaced")
+        preloaded = self.dir / "no_memory.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", preloaded, pathlib.Path(__file__).with_name("no_memory.c"), "-ldl"], check=True)
+        (self.dir / "x.gif").write_bytes(b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;")
+        # The first of giflib's own is the color table's; without it giflib says that the file has no screen descriptor.
+        for picture, caller, first in ((f"{DEMO}/images/bag.jpg", "libjpeg", 0), (f"{DEMO}/images/dress.png", pathlib.Path(PROGRAM).name, 0), ("x.gif", "libgif", 1)):
+            for at in range(first, 1000):
+                done = subprocess.run([PROGRAM, "infer", DEMO, "--image", picture, "--text", "a"], cwd=self.dir, capture_output=True, text=True, timeout=60,
+                                      env={**os.environ, "LD_PRELOAD": str(preloaded), "NO_MEMORY_FOR": caller, "NO_MEMORY_AT": str(at)})
+                if done.returncode == 0:
+                    break
+                self.assertEqual((done.returncode, "out of memory" in done.stderr), (71, True), (picture, at, done.stderr))
+            self.assertGreater(at, first, picture)
+
     def test_a_source_that_changes(self):
         """One that is written to, one that is replaced, each in the middle of a run: an error and no output."""
         for change in ("written", "replaced"):
