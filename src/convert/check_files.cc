@@ -27,8 +27,7 @@ Status CheckFiles(Work& work) {
   const bool holds_files = work.format->is_directory || work.traits().is_nemo1_archive();
   if (!holds_files) return {};
   for (const Artifact& artifact : work.result().artifacts) {
-    if (IsCompanion(artifact))
-      ANEMONE_TRY(CheckArtifact({NameOf(artifact, work.conversion.source), artifact.content}));
+    if (IsCompanion(artifact)) ANEMONE_TRY(CheckArtifact({NameOf(artifact, work.conversion.source), artifact.content}));
   }
   return {};
 }

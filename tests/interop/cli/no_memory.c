@@ -1,4 +1,5 @@
-/* Preloaded: of the calls to malloc that come from the file NO_MEMORY_FOR, those from the number NO_MEMORY_AT on fail. */
+/* Preloaded: of the calls to malloc that come from the file NO_MEMORY_FOR, those from the number NO_MEMORY_AT on fail.
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
@@ -9,7 +10,7 @@
 extern void* __libc_malloc(size_t size);
 
 static const char* file;
-static long at;  /* after all there are, where none is told */
+static long at; /* after all there are, where none is told */
 static atomic_long calls;
 
 __attribute__((constructor)) static void Begin(void) {
