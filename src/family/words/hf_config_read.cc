@@ -219,14 +219,14 @@ class HfReader {
 
   // A Gemma of version 4 computes hidden_activation, one of version 5 hidden_act, and not the exact form of GELU
   // [transformers 4.44.2 and 5.24 configuration_gemma.py, modeling_gemma.py].
-  Status SameInEveryVersion(std::string_view name, const HfActivation& older) {
+  Status SameInEveryVersion(std::string_view name, const HfActivation* older) {
     const ConfigNode* own = json_.Get("hidden_act");
     if (architecture_.model_type != "gemma" || own == nullptr) return {};
     const std::string text = Text(*own);
     const std::string_view said = text == "gelu" ? kGemmasActivation : std::string_view(text);
     const auto* newer = std::ranges::find(kActivations, said, &HfActivation::hf);
-    const bool is_known = newer != std::end(kActivations) && &older != std::end(kActivations);
-    if (is_known && newer->gated == older.gated && newer->by_tanh == older.by_tanh) return {};
+    const bool is_known = newer != std::end(kActivations) && older != std::end(kActivations);
+    if (is_known && newer->gated == older->gated && newer->by_tanh == older->by_tanh) return {};
     return Unsupported(
         fmt::format("hidden_act: expected what hidden_activation says, {}, found {}: version 4 of "
                     "transformers computes the one, version 5 the other",
@@ -239,7 +239,7 @@ class HfReader {
     std::string name = Text(At(key));
     if (name.empty() && key == "hidden_activation") name = kGemmasActivation;
     const auto* found = std::ranges::find(kActivations, name, &HfActivation::hf);
-    ANEMONE_TRY(SameInEveryVersion(name, *found));
+    ANEMONE_TRY(SameInEveryVersion(name, found));
     const bool is_known = found != std::end(kActivations);
     const std::string_view ours = !is_known ? "" : architecture_.is_gated ? found->gated : found->plain;
     if (ours.empty()) return Unsupported(fmt::format("{}: expected an activation that NeMo has, found {}", key, name));
