@@ -441,7 +441,7 @@ TEST_F(TlsHub, ResumesAfterCutConnections) {
   EXPECT_GE(Requests("GET cdn", "bytes="), 3U);
 }
 
-// What a sink throws does not go through libcurl, whose handle would be of no use afterwards.
+// An exception of a sink does not go through libcurl, whose handle would be of no use afterwards.
 TEST_F(Hub, HttpClientGoesOnAfterASinkHasThrown) {
   HttpClient client({.attempts = 1});
   const std::string url = options_.endpoint + "/org/plain/resolve/main/config.json";

@@ -280,14 +280,8 @@ TEST(Decoders, WhatNemoCannotSayIsRefusedByName) {
   for (const Refused& refused : kRefused) {
     SCOPED_TRACE(fmt::format("{}: {}", refused.key, refused.value));
     const TempDir temp;
-    const std::string source = temp.path() + "/hf";
-    std::filesystem::copy(Golden(fmt::format("decoders/{}/hf", refused.decoder)), source);
-    Config config = JsonOf(source + "/config.json");
-    const auto value = Config::ParseYaml(fmt::format("v: {}", refused.value), "test");
-    ASSERT_THAT(value, IsOk());
-    config.root()[refused.key] = *value->root().Get("v");
-    std::filesystem::permissions(source + "/config.json", std::filesystem::perms::owner_all);
-    std::ofstream(source + "/config.json") << config.ToJson();
+    const std::string source = WithKey(Golden(fmt::format("decoders/{}/hf", refused.decoder)), temp.path() + "/hf",
+                                       "config.json", refused.key, refused.value);
     const auto conversion = PlanConversion(source, temp.path() + "/out.nemo", {});
     ASSERT_FALSE(conversion.ok());
     EXPECT_THAT(conversion.status(), StatusIs(conversion.status().kind(), refused.words));

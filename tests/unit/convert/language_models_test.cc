@@ -199,7 +199,7 @@ TEST(Files, ThoseThatTravelAreWhole) {
     const TempDir temp;
     const std::string source = temp.path() + "/hf";
     std::filesystem::copy(Golden("decoders/bert/hf"), source);
-    // What is no file at all, or was cut short, is found when it is opened (format_test.cc).
+    // Files that are none at all, or were cut short, are found when they are opened (format_test.cc).
     for (const auto& [text, said] : {std::pair{"{\"a\": 1,\n}", "line 2, column 1: expected a key, found '}'"},
                                      {"[]", "expected a JSON object"}}) {
       std::ofstream(source + "/" + file) << text;
@@ -425,7 +425,7 @@ TEST(T5, AnMt5IsOneAgain) {
                        "expected T5ForConditionalGeneration, which such a model is, found BertModel"));
 }
 
-// What transformers takes for an mT5 that says no sizes [configuration_mt5.py] is not what it takes for a T5.
+// transformers takes other sizes for an mT5 that says none [configuration_mt5.py] than for such a T5.
 TEST(T5, ASilentMt5HasItsOwnSizes) {
   const auto model = NemoT5Config(Config::ParseJson(R"({"model_type": "mt5", "architectures":
       ["MT5ForConditionalGeneration"]})",
