@@ -26,7 +26,7 @@ constexpr StandIn kStandIns[] = {
 
 Status CheckNoStandIn(std::string_view head) {
   constexpr size_t kMaxBlanks = 64;
-  const size_t first = head.substr(0, kMaxBlanks).find_first_not_of(" \t\r\n\xef\xbb\xbf");
+  const size_t first = head.substr(0, kMaxBlanks).find_first_not_of(kTextBlanks);
   if (first == std::string_view::npos) return {};
   const std::string text = LowerCase(head.substr(first, kMaxBlanks));
   for (const StandIn& stand_in : kStandIns) {

@@ -407,11 +407,11 @@ class Scanner {
   }
   Status Unreadable(const Leaf& leaf, const Status& status) {
     if (status.kind() == ErrorKind::kIo) return status;
-    // What macOS puts beside a file ("._x.yaml"): no reader of YAML or JSON goes past its first byte.
+    // macOS puts such a file beside another ("._x.yaml"): no reader of YAML or JSON goes past its first byte.
     constexpr std::string_view kAppleDouble("\0\x05\x16\x07", 4);
-    const auto head = leaf.content.Sub(0, std::min<uint64_t>(leaf.content.size, kAppleDouble.size()));
-    ANEMONE_TRY(head.status());
-    ANEMONE_ASSIGN(const std::string begin, head->ReadAll(kAppleDouble.size()));
+    const uint64_t size = std::min<uint64_t>(leaf.content.size, kAppleDouble.size());
+    ANEMONE_ASSIGN(const ByteRange head, leaf.content.Sub(0, size));
+    ANEMONE_ASSIGN(const std::string begin, head.ReadAll(size));
     if (begin == kAppleDouble) return {};
     Add({leaf.path, "unreadable config", status.message(), "", Danger::kUnknown});
     return {};

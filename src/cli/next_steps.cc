@@ -49,7 +49,7 @@ std::string SizesToSplit(const WholeModel& whole, Trials& trials) {
   return sizes;
 }
 
-// Whether a config is all that a CLIP without one lacks: each tensor is a CLIP's, and it has both towers.
+// True for a CLIP without a config that is whole otherwise: each tensor is a CLIP's, and it has both towers.
 bool LacksOnlyConfig(const Checkpoint& checkpoint, const ModelIdentity& model) {
   if (model.dialect == nullptr) return false;
   const NameMatcher names(*model.dialect);

@@ -38,7 +38,7 @@ struct Options {
   bool json = false;
 };
 
-// What torch.load(weights_only=True) makes of the torch files among what was scanned.
+// The torch files among what was scanned, and what torch.load(weights_only=True) refuses in them.
 struct WeightsOnly {
   std::set<std::string> files;           // that rebuild tensors: a torch zip's data.pkl, a legacy file
   const ScanFinding* refused = nullptr;  // the first global that it does not take

@@ -29,8 +29,8 @@ class Workers {
   // std::bad_alloc where there is no memory for a thread.
   template <typename F>
   void Parallel(size_t count, const F& f) {
-    // What a task throws must not reach oneTBB: it takes memory to carry it to the caller, and without any it ends the
-    // process [oneTBB src/tbb/task_group_context.cpp, tbb_exception_ptr::allocate].
+    // Exceptions of tasks are kept from oneTBB, which takes memory to carry one to the caller, and ends the process
+    // where there is none [oneTBB src/tbb/task_group_context.cpp, tbb_exception_ptr::allocate].
     std::atomic_flag has_thrown;
     std::exception_ptr thrown;
     const auto run = [&](const tbb::blocked_range<size_t>& range) {

@@ -9,6 +9,9 @@
 
 namespace anemone {
 
+// The folder of a NeMo 2 checkpoint that holds them.
+inline constexpr std::string_view kNemo2Context = "context/";
+
 struct Companion {
   std::string_view name;
   bool is_of_tokenizer;

@@ -12,7 +12,7 @@
 namespace anemone {
 namespace {
 
-// What the source calls a file, which the result may have in another folder.
+// The file's name in the source: the result may have it in another folder.
 std::string NameOf(const Artifact& artifact, const Checkpoint& source) {
   const auto is_same = [&](const Artifact& other) {
     return other.content.source == artifact.content.source && other.content.offset == artifact.content.offset;

@@ -1,4 +1,3 @@
-#include "base/text_hash.h"
 #include "family/family.h"
 
 #include <fmt/format.h>
@@ -6,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/text_hash.h"
 #include "family/registry.h"
 
 namespace anemone {

@@ -27,8 +27,6 @@ constexpr std::string_view kTokenizerFolder = "tokenizer/";
 // (ClipTarget). Once it did, the file is the config again.
 constexpr std::string_view kForeignConfigs[] = {"config.json", "open_clip_config.json"};
 
-constexpr std::string_view kContext = "context/";  // of NeMo 2
-
 bool TakePrefix(std::string_view prefix, std::string_view* name) {
   if (!name->starts_with(prefix)) return false;
   name->remove_prefix(prefix.size());
@@ -46,7 +44,7 @@ void KeepConfig(const Checkpoint& source, Checkpoint* checkpoint) {
 void LeaveKeptConfigs(Checkpoint* checkpoint) {
   std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) {
     std::string_view name = artifact.name;
-    TakePrefix(kContext, &name);
+    TakePrefix(kNemo2Context, &name);
     return std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), name) != std::end(kForeignConfigs);
   });
 }
@@ -64,7 +62,7 @@ void RenameArtifacts(bool to_megatron, Checkpoint* checkpoint) {
       continue;
     }
     std::string_view file = artifact.name;
-    const bool is_nemo2s = TakePrefix(kContext, &file), is_tokenizers = TakePrefix(kTokenizerFolder, &file);
+    const bool is_nemo2s = TakePrefix(kNemo2Context, &file), is_tokenizers = TakePrefix(kTokenizerFolder, &file);
     const bool is_lifted = is_tokenizers ? IsKeptTokenizerFile(file) : is_nemo2s && file == "preprocessor_config.json";
     if (is_lifted && checkpoint->FindArtifact(std::string(file)) == nullptr) artifact.name = std::string(file);
   }

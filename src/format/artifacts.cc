@@ -39,9 +39,6 @@ Status AddArtifacts(const Checkpoint& checkpoint, std::string_view title, std::v
 
 namespace {
 
-constexpr std::string_view kBlanks = " \t\r\n\xef\xbb\xbf";
-constexpr std::string_view kCutShort = "the download or the save did not finish";
-
 // Looks at both ends only, as a file of a tokenizer may be long.
 Status CheckWhole(const Artifact& artifact) {
   constexpr uint64_t kEnd = 256;
@@ -55,7 +52,7 @@ Status CheckWhole(const Artifact& artifact) {
   ANEMONE_TRY(CheckNoStandIn(head));
   if (!is_json) return {};
   ANEMONE_TRY(content.source->ReadAt(content.offset + content.size - size, std::as_writable_bytes(std::span(tail))));
-  const size_t first = head.find_first_not_of(kBlanks), last = tail.find_last_not_of(kBlanks);
+  const size_t first = head.find_first_not_of(kTextBlanks), last = tail.find_last_not_of(kTextBlanks);
   if (first == std::string::npos || last == std::string::npos) return {};
   const char closing = head[first] == '{' ? '}' : head[first] == '[' ? ']' : tail[last];
   if (tail[last] == closing) return {};

@@ -56,7 +56,7 @@ Status NotADirectoryCheckpoint(const Probe& probe) {
 
 Status NotACheckpoint(const Probe& probe) {
   if (probe.is_directory) return NotADirectoryCheckpoint(probe);
-  if (probe.size_bytes == 0) return Corrupt("an empty file", "the download or the save did not finish");
+  if (probe.size_bytes == 0) return Corrupt("an empty file", std::string(kCutShort));
   const std::string_view head = probe.head;
   ANEMONE_TRY(CheckNoStandIn(head));
   for (const Signature& signature : kSignatures) {
@@ -64,7 +64,7 @@ Status NotACheckpoint(const Probe& probe) {
       return {signature.kind, std::string(signature.what), std::string(signature.hint)};
     }
   }
-  const size_t first = head.find_first_not_of(" \t\r\n\xef\xbb\xbf");
+  const size_t first = head.find_first_not_of(kTextBlanks);
   // ONNX is protobuf: field 1 (ir_version, a small varint), then field 2 (producer_name, a string) or another of
   // ModelProto.
   if (head.size() > 4 && head[0] == 0x08 && head[1] > 0 && head[1] < 32 &&

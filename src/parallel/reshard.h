@@ -28,7 +28,7 @@ Result<Checkpoint> SplitShards(const Checkpoint& checkpoint, const Layout& layou
                                const TranslateOptions& options = {});
 // The same of a model that is known, of a Megatron dialect; "virtual" as the layout is.
 Result<Checkpoint> SplitShards(const ResolvedModel& model, const Checkpoint& checkpoint, const Layout& layout);
-// Whether the weights can be divided so, without the memory that the ranks' take.
+// Checks that the weights can be divided so, without the memory that the ranks' take.
 Status CheckSplit(const Checkpoint& checkpoint, const Layout& layout);
 
 // The weights of one shard in the order in which the dialect's own writer stores them, which is that of the model's

@@ -15,7 +15,7 @@ namespace anemone {
 // The shards of a layout, weights only. Errors: as SplitShards.
 Result<std::vector<Shard>> SplitWeights(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges,
                                         const Layout& layout, std::vector<std::string>* notes);
-// Whether that works. The shards are not kept: they take several times the memory of `whole`.
+// Checks that SplitWeights works. The shards are not kept: they take several times the memory of `whole`.
 Status CheckSplitWeights(const StateDict& whole, const ResolvedModel& model, PipelineRanges& ranges,
                          const Layout& layout);
 

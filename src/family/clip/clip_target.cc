@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/rounding.h"
+#include "config/companions.h"
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
 #include "family/clip/clip_symbols.h"
@@ -29,7 +30,7 @@ Result<std::optional<Config>> KeptConfig(const Checkpoint& source, const std::st
   if (!source.config) return std::optional<Config>();
   ANEMONE_ASSIGN(std::optional<Config> config, ReadJsonArtifact(source, file));
   if (!config) {
-    ANEMONE_ASSIGN(config, ReadJsonArtifact(source, "context/" + file));  // of NeMo 2
+    ANEMONE_ASSIGN(config, ReadJsonArtifact(source, std::string(kNemo2Context).append(file)));
   }
   if (!config) return std::optional<Config>();
   const Result<ClipArchitecture> spec = ReadClipArchitecture(*config, false);

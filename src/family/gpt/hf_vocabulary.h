@@ -20,8 +20,8 @@ ConfigNode NemoTokenizerOf(const Checkpoint& source);
 // The rows that a config.json says, under `key`; nullopt: it does not say.
 std::optional<VocabularyEvidence> RowsIn(const std::optional<Config>& config_json, std::string_view key = "vocab_size");
 
-// What a config.json says under `key` is what is stored, as transformers builds the table by it; `rows` 0: none is.
-// Errors: Corrupt, with both numbers.
+// Checks that a config.json says, under `key`, as many rows as are stored: transformers builds the table by that
+// number. `rows` 0: no table is stored. Errors: Corrupt, with both numbers.
 Status CheckRows(const ConfigNode& config_json, uint64_t rows, std::string_view key = "vocab_size");
 
 // The rows to write of the `stored` ones, by what the user asks, by `config` (the number in a config.json that came

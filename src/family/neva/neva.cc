@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "config/companions.h"
 #include "family/families.h"
 #include "family/gpt/gpt.h"
 #include "family/megatron/megatron_layer.h"
@@ -281,11 +282,10 @@ Status CompleteNeva(const Checkpoint& source, ConfigLanguage language, const Tra
     return artifact.name == kTowerConfig || artifact.name == kNemoTowerConfig;
   });
   // NeMo 2 has a folder's other files in its context.
-  constexpr std::string_view kContext = "context/";
   for (Artifact& artifact : result->artifacts) {
     const bool is_preprocessor =
-        artifact.name.starts_with(kContext) && artifact.name.ends_with("processor_config.json");
-    if (is_preprocessor && language == ConfigLanguage::kHuggingFace) artifact.name.erase(0, kContext.size());
+        artifact.name.starts_with(kNemo2Context) && artifact.name.ends_with("processor_config.json");
+    if (is_preprocessor && language == ConfigLanguage::kHuggingFace) artifact.name.erase(0, kNemo2Context.size());
   }
   return CompleteLanguageModel(source, IsLlava(source) ? "LlamaForCausalLM" : "", language, options, result);
 }

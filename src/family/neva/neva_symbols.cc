@@ -112,7 +112,7 @@ Status CheckSizes(const ConfigNode& node, std::string_view place, std::string_vi
   return {};
 }
 
-// What transformers computes with is a number, those of sizes whole ones above 0; the others train it.
+// Sizes must be whole numbers above 0, and the other values that transformers computes or trains with numbers.
 Status CheckNumbers(const ConfigNode& tower, std::string_view place) {
   for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                           "num_channels", "image_size", "patch_size"}) {

@@ -309,9 +309,7 @@ Result<const Dialect*> ChooseNevaDialect(const Checkpoint& source, const Transla
   if (language != ConfigLanguage::kHuggingFace) return NevaFamily().FindDialect("mcore");
   ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsAnyLlavaJson));
   if (kept && IsOwnLlavaJson(kept->root())) return NevaFamily().FindDialect("hf");
-  const std::string version =
-      kept ? WordAt(kept->root(), "transformers_version").AsString().value_or("") : std::string();
-  return NevaFamily().FindDialect(version.starts_with("5.") ? "hf_v5" : "hf");
+  return NevaFamily().FindDialect(kept && IsOfTransformers5(kept->root()) ? "hf_v5" : "hf");
 }
 
 }  // namespace anemone::neva

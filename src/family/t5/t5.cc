@@ -243,6 +243,7 @@ Status ReadT5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const
   }
   symbols->Set("one_table", !dialect.is_megatron);
   symbols->Set("shared_name", HasName(checkpoint, kSharedTable) || !HasName(checkpoint, kEncoderTable));
+  ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
   for (const std::string_view tower : {"encoder", "decoder"}) {
     // Older configs say it once for both towers, at the top.
     const ConfigNode& node = model.Get(tower) != nullptr ? *model.Get(tower) : model;
@@ -258,7 +259,6 @@ Status ReadT5Symbols(const Checkpoint& checkpoint, const Dialect& dialect, const
     ANEMONE_ASSIGN(
         const uint64_t rows,
         StoredVocabRows(checkpoint, dialect, fmt::format("{}.token_embedding.weight", has_table ? tower : "encoder")));
-    ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, &name));
     if (IsT5Json(config->root())) ANEMONE_TRY(CheckRows(config->root(), rows).In(name));
     symbols->Set(InTower(tower, "vocab"), rows);
     symbols->Set(InTower(tower, "padded_vocab"), rows);

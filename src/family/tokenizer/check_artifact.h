@@ -1,4 +1,4 @@
-// Whether a file that travels with a model is whole, as far as its kind tells.
+// Checks files that travel with a model: JSON and SentencePiece models that were cut short are no such files any more.
 #ifndef ANEMONE_FAMILY_TOKENIZER_CHECK_ARTIFACT_H_
 #define ANEMONE_FAMILY_TOKENIZER_CHECK_ARTIFACT_H_
 
@@ -7,11 +7,11 @@
 
 namespace anemone {
 
-// A file that was cut short is no JSON any more, and no SentencePiece model. Errors: Corrupt, naming the file and the
-// place in it; as reading. A file over 64 MiB, or of another kind, is not looked at.
+// Errors: Corrupt, naming the file and the place in it; as reading. A file over 64 MiB, or of another kind, is not
+// looked at.
 Status CheckArtifact(const Artifact& artifact);
 
-// Whether a loader looks for the file by its name, in whatever folder the format puts it (config/companions.h).
+// True for a file that loaders look for by its name, in whatever folder the format puts it (config/companions.h).
 bool IsCompanion(const Artifact& artifact);
 
 }  // namespace anemone

@@ -120,8 +120,7 @@ Status WriteNamedFiles(const ConfigNode& tokenizer, std::string_view architectur
 void LiftFiles(std::vector<Artifact>* artifacts) {
   for (Artifact& artifact : *artifacts) {
     std::string_view name = TokenizerFileName(artifact.name);
-    constexpr std::string_view kContext = "context/";
-    if (artifact.name == std::string(kContext).append(kGenerationConfig)) name = kGenerationConfig;
+    if (artifact.name == std::string(kNemo2Context).append(kGenerationConfig)) name = kGenerationConfig;
     if (name.empty() || name == artifact.name || FindFile(*artifacts, name) != nullptr) continue;
     artifact.name = std::string(name);
   }

@@ -273,6 +273,13 @@ class HfReader {
     return {};
   }
 
+  Status CheckTypesOfLayers(const ConfigNode& types) {
+    const auto layers = At("num_hidden_layers").AsInt();
+    if (!types.is_list() || !layers || *layers == static_cast<int64_t>(types.list.size())) return {};
+    return Corrupt(
+        fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, types.list.size()));
+  }
+
   Status Window() {
     const std::string_view key = HfKeyOf(architecture_, "window_size");
     const ConfigNode& types = At("layer_types");
@@ -283,10 +290,7 @@ class HfReader {
       };
       if (!is("full_attention") && !is("sliding_attention"))
         return Unsupported("layer_types: expected one kind of attention in all layers, found several");
-      const auto layers = At("num_hidden_layers").AsInt();
-      const auto count = static_cast<int64_t>(types.list.size());
-      if (layers && *layers != count)
-        return Corrupt(fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, count));
+      ANEMONE_TRY(CheckTypesOfLayers(types));
       if (is("full_attention")) return {};
       if (key.empty()) return Unsupported("layer_types: expected full_attention, found sliding_attention");
     }
@@ -317,10 +321,7 @@ class HfReader {
   // NeMo's Gemma 2 has a window in every other layer, from the first on [NeMo v2.0.0 gemma2_modules.py].
   Status Gemma2Layers(const ConfigNode& types) {
     if (At("sliding_window").is_null()) return Unsupported("sliding_window: expected a number, found null");
-    const auto layers = At("num_hidden_layers").AsInt();
-    if (types.is_list() && layers && *layers != static_cast<int64_t>(types.list.size()))
-      return Corrupt(
-          fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, types.list.size()));
+    ANEMONE_TRY(CheckTypesOfLayers(types));
     for (size_t i = 0; types.is_list() && i < types.list.size(); ++i) {
       if (Text(types.list[i]) != (i % 2 == 0 ? "sliding_attention" : "full_attention"))
         return Unsupported("layer_types: expected a window in every other layer, from the first on, found others");

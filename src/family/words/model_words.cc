@@ -383,6 +383,10 @@ Status CheckNumber(std::string_view key, const ConfigNode& value) {
   return Corrupt(fmt::format("{}: expected a number, found {}", key, ShownQuoted(value)));
 }
 
+bool IsOfTransformers5(const ConfigNode& config_json) {
+  return WordAt(config_json, "transformers_version").AsString().value_or("").starts_with("5.");
+}
+
 ConfigNode ParseWord(std::string_view yaml) {
   const auto map = Config::ParseYaml(fmt::format("value: {}", yaml), "a table");
   const ConfigNode* value = map.ok() ? map->root().Get("value") : nullptr;

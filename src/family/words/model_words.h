@@ -61,6 +61,8 @@ Status CheckNemo1Factors(const ConfigNode& model);
 
 // The value at a key, which may be dotted; null where it is not there.
 const ConfigNode& WordAt(const ConfigNode& map, std::string_view key);
+// True where version 5 of transformers wrote a config.json.
+bool IsOfTransformers5(const ConfigNode& config_json);
 // A scalar in YAML: "null", "1e-5".
 ConfigNode ParseWord(std::string_view yaml);
 // A number; a whole one as an integer.

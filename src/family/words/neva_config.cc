@@ -205,8 +205,8 @@ Result<ConfigNode> TextConfigOf(const ConfigNode& config_json) {
   whole["model_type"] = TextNode(type);
   for (const auto& [key, value] : text.map) whole[key] = value;
   // Version 5 ties what the whole model says, 4 what its text_config does [transformers 5.24 modeling_llava_next.py].
-  const bool is_new = WordAt(config_json, "transformers_version").AsString().value_or("4").starts_with("5");
-  if (const ConfigNode& ties = WordAt(config_json, kTies); is_new && ties.AsBool()) whole[kTies] = ties;
+  const ConfigNode& ties = WordAt(config_json, kTies);
+  if (IsOfTransformers5(config_json) && ties.AsBool()) whole[kTies] = ties;
   // A name of LLaVA's own says no more than model_type does.
   if (FindHfArchitecture(whole) == nullptr)
     std::erase_if(whole.map, [](const auto& e) { return e.first == "architectures"; });

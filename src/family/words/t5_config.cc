@@ -119,7 +119,7 @@ target: nemo.collections.nlp.models.language_modeling.megatron_t5_model.Megatron
 nemo_version: 2.0.0
 )yaml";
 
-// What each class takes where config.json is silent; both compute the same.
+// The values that each class takes where config.json is silent. Both compute the same.
 struct T5Class {
   std::string_view name, model_type;
   std::string_view silent;
@@ -187,7 +187,7 @@ constexpr FixedWord kFixedInJson[] = {
 constexpr FixedWord kFixedInWhole[] = {{"share_token_embeddings", "true", "true"},
                                        {"tokens_head_bias", "false", "true"}};
 
-// What the class of a config.json takes for a key.
+// The value that the class of a config.json takes for a key.
 ConfigNode ValueAt(const ConfigNode& json, std::string_view key) {
   const ConfigNode& value = WordAt(json, key);
   return value.is_null() ? WordAt(ParseWord(ClassOf(json).silent), key) : value;
@@ -196,8 +196,7 @@ ConfigNode ValueAt(const ConfigNode& json, std::string_view key) {
 // The first T5 scales what its decoder gives by its width; version 5 of transformers says so in a key of its own.
 bool ScalesOutputs(const ConfigNode& json) {
   if (const auto says = WordAt(json, "scale_decoder_outputs").AsBool()) return *says;
-  const bool is_new = WordAt(json, "transformers_version").AsString().value_or("4").starts_with("5");
-  if (is_new && WordAt(json, "model_type").AsString() == "mt5") return false;
+  if (IsOfTransformers5(json) && WordAt(json, "model_type").AsString() == "mt5") return false;
   return WordAt(json, "tie_word_embeddings").AsBool().value_or(ClassOf(json).ties);
 }
 

@@ -7,6 +7,7 @@
 #include "base/safe_path.h"
 #include "format/format.h"
 #include "format/lightning/lightning.h"
+#include "format/torch/rank_file.h"
 
 namespace anemone {
 namespace {
@@ -14,7 +15,6 @@ namespace {
 constexpr std::string_view kStates = "_model_states.pt";
 constexpr std::string_view kStageStates = "-model_states.pt";  // layer_00-model_00-model_states.pt
 constexpr std::string_view kUniversal = "zero";                // [deepspeed/checkpoint/ds_to_universal.py]
-constexpr std::string_view kOneRank = "only one model-parallel rank without pipeline stages is read";
 constexpr std::string_view kLatest = "latest";
 constexpr std::string_view kScript = "zero_to_fp32.py";
 constexpr uint64_t kMaxTagBytes = 4096;

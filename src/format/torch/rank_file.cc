@@ -309,7 +309,7 @@ Status CheckOneRank(const Value& root) {
   const ValueNode* ranks = IsDict(root.node) ? Lookup(*root.node, "mp_world_size") : nullptr;
   if (ranks == nullptr || ranks->kind != ValueNode::Kind::kInt || ranks->integer <= 1) return {};
   return Unsupported(fmt::format("[DS-4] the file of one of {} model-parallel ranks of DeepSpeed's", ranks->integer),
-                     "only one model-parallel rank without pipeline stages is read");
+                     std::string(kOneRank));
 }
 
 }  // namespace

@@ -24,6 +24,9 @@ struct RankFile {
   std::vector<std::string> notes;
 };
 
+// A hint about DeepSpeed's checkpoints.
+inline constexpr std::string_view kOneRank = "only one model-parallel rank without pipeline stages is read";
+
 struct RankFileOptions {
   std::string_view within = {};    // as ReadTorchFile
   std::string_view if_empty = {};  // what to do about a file without a tensor

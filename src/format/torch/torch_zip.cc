@@ -121,7 +121,7 @@ Status CheckVersion(const ZipMember& version) {
       .In(version.name);
 }
 
-// What a zip without data.pkl is.
+// Names a zip without data.pkl, and the way out.
 std::string OtherZip(const ZipArchive& zip, const std::string& root) {
   if (zip.Find(root + "archive_format") != nullptr)
     return "a program of torch.export: torch.save the state_dict of what torch.export.load gives";
