@@ -46,6 +46,7 @@ constexpr std::string_view kPackedNames[] = {".gz", ".xz", ".lzma", ".bz2", ".z"
 // What holds names of code in a Hugging Face folder or a NeMo 2 context.
 constexpr std::string_view kJsonNames[] = {"/io.json",
                                            "/config.json",
+                                           "/adapter_config.json",
                                            "/tokenizer_config.json",
                                            "/processor_config.json",
                                            "/preprocessor_config.json",
@@ -202,8 +203,9 @@ class Scanner {
       break;
     }
     const std::string path = LowerCase(leaf.path);
-    if (path.ends_with(".yaml") || path.ends_with(".yml")) return VisitYaml(leaf);
-    if (EndsWithAny("/" + path, kJsonNames)) return VisitJson(leaf);
+    // Lines of words are YAML and a pickle of protocol 0 at once: the bytes are looked at below as well.
+    if (path.ends_with(".yaml") || path.ends_with(".yml")) ANEMONE_TRY(VisitYaml(leaf));
+    if (EndsWithAny("/" + path, kJsonNames)) ANEMONE_TRY(VisitJson(leaf));
     for (const uint64_t data : NumpyData(head)) {
       if (data >= leaf.content.size) continue;
       ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));
@@ -456,6 +458,14 @@ class Scanner {
       }
       for (const ConfigNode& code : map->list) {
         Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map", Danger::kUnknown});
+      }
+    }
+    // PEFT imports it and calls from_pretrained of a class in it [peft/auto.py].
+    const ConfigNode* mapping = config->root().Get("auto_mapping");
+    if (const ConfigNode* library = mapping == nullptr ? nullptr : mapping->Get("parent_library"); library != nullptr) {
+      const std::string name = library->ScalarText();
+      if (name != "transformers" && !name.starts_with("transformers.")) {
+        Add({leaf.path, "code beside the model", name, "auto_mapping.parent_library", Danger::kUnknown});
       }
     }
     VisitReferences(leaf, config->root());

@@ -45,6 +45,8 @@ std::string_view KindOfStream(Codec codec) {
   switch (codec) {
     case Codec::kXz:
       return "an xz stream";
+    case Codec::kLzma:
+      return "an LZMA stream";
     case Codec::kBzip2:
       return "a bzip2 stream";
     default:
@@ -65,15 +67,15 @@ class Walker {
     const Result<std::string> read = Head(leaf);
     if (!read.ok()) return on_broken_(read.status().In(leaf.path));
     const std::string& head = *read;
-    // Two bytes occur in tensors as well; a method and flags that gzip has do not.
-    const bool is_gzip = LooksLikeGzip(head) && head.size() >= 4 && head[2] == 8 && (head[3] & 0xe0) == 0;
+    // Two bytes occur in tensors as well; with the only method that gzip has they do not. Python reads any flags.
+    const bool is_gzip = LooksLikeGzip(head) && head.size() >= 4 && head[2] == 8;
     if (budget_ != nullptr ? is_gzip : LooksLikeGzip(head) && IsWhole(leaf)) return OpenStream(leaf, depth);
     // Python reads an empty zip as one.
     const bool is_zip = LooksLikeZip(head) || (IsEmptyZip(head) && depth == 0);
     const bool is_tar = LooksLikeTar(head);
     if (is_zip && is_tar) {
       ANEMONE_TRY(on_broken_(Corrupt("expected one kind of archive, found a zip that is a tar too").In(leaf.path)));
-    } else if (!is_zip && depth == 0) {
+    } else if (!is_zip && (depth == 0 || budget_ != nullptr)) {
       const Result<bool> ends_in_zip = EndsInZip(leaf.content);
       if (!ends_in_zip.ok()) return on_broken_(ends_in_zip.status().In(leaf.path));
       if (*ends_in_zip)
@@ -81,9 +83,18 @@ class Walker {
     }
     if (is_zip && leaf.path.ends_with(".distcp")) return Streams(leaf, depth);
     if (is_zip) return OpenZip(leaf, depth);
-    if (is_tar) return OpenTar(leaf, depth);
-    const Codec codec = budget_ == nullptr ? Codec::kNone : CodecOf(head);
-    return codec == Codec::kNone ? visit_(leaf) : OpenPacked(leaf, codec, depth);
+    if (is_tar) {
+      // The name of the first member may be opcodes: whoever unpickles the file does not care that it is a tar.
+      if (budget_ != nullptr) ANEMONE_TRY(visit_(leaf));
+      return OpenTar(leaf, depth);
+    }
+    if (budget_ == nullptr) return visit_(leaf);
+    const Codec codec = CodecOf(head);
+    if (codec != Codec::kNone) return OpenPacked(leaf, codec, depth);
+    const size_t joblib = JoblibHead(head);
+    if (joblib == 0 || CodecOf(std::string_view(head).substr(joblib)) != Codec::kZlib) return visit_(leaf);
+    ANEMONE_ASSIGN(const ByteRange stream, leaf.content.Sub(joblib, leaf.content.size - joblib));
+    return OpenPacked({leaf.path, stream, leaf.crc32}, Codec::kZlib, depth);
   }
 
  private:
@@ -158,21 +169,41 @@ class Walker {
     return Member(inside, true, depth + 1);
   }
 
-  // A stream that is unpacked into memory. What came out before it broke is looked at as well.
+  // A stream that is unpacked into memory. What came out before it broke is looked at as well. All but xz begin with
+  // bytes that are opcodes of pickles too, and zlib and LZMA with bytes that other data has.
   Status OpenPacked(const Leaf& leaf, Codec codec, int depth) {
-    Decompressed unpacked = Decompress(codec, leaf.content, std::min(budget_->room(), budget_->left()));
+    if (codec != Codec::kXz) ANEMONE_TRY(visit_(leaf));
+    ByteRange packed = leaf.content;
+    if (codec == Codec::kLzma) {
+      ANEMONE_ASSIGN(packed, BehindEmptyStreams(packed));
+    }
+    Decompressed unpacked = Decompress(codec, packed, std::min(budget_->room(), budget_->left()));
     const WalkBudget::Held held(*budget_, unpacked.bytes.size());
     std::string inside = leaf.path;
-    if (unpacked.status.ok() || codec != Codec::kZlib || unpacked.status.kind() == ErrorKind::kLimitExceeded) {
-      if (!unpacked.status.ok())
-        ANEMONE_TRY(on_broken_(unpacked.status.In(std::string(KindOfStream(codec))).In(leaf.path)));
-    } else {
-      ANEMONE_TRY(visit_(leaf));  // zlib's two bytes may have been other data,
-      inside += "/inflated";      // and what came out no pickle, whatever the file's name says
+    const bool is_damaged = !unpacked.status.ok() && unpacked.status.kind() == ErrorKind::kCorrupt;
+    if (is_damaged && (codec == Codec::kZlib || codec == Codec::kLzma)) {
+      inside += "/inflated";  // what came out is no pickle, whatever the file's name says
+    } else if (!unpacked.status.ok()) {
+      ANEMONE_TRY(on_broken_(unpacked.status.In(std::string(KindOfStream(codec))).In(leaf.path)));
     }
     if (unpacked.bytes.empty()) return {};
     if (!budget_->Spend(unpacked.bytes.size())) return TooMuch(leaf);
     return Open({inside, Whole(MemorySource(std::move(unpacked.bytes), inside)), std::nullopt}, depth + 1);
+  }
+
+  // Eighteen zeros are an LZMA stream of nothing, and many tensors begin with zeros.
+  static Result<ByteRange> BehindEmptyStreams(const ByteRange& content) {
+    constexpr uint64_t kStream = 18, kWindow = 64 << 10;
+    uint64_t zeros = 0;
+    while (zeros < content.size) {
+      ANEMONE_ASSIGN(const ByteRange part, content.Sub(zeros, std::min(kWindow, content.size - zeros)));
+      ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow));
+      const size_t found = bytes.find_first_not_of('\0');
+      zeros += std::min(found, bytes.size());
+      if (found != bytes.npos) break;
+    }
+    const uint64_t from = zeros == content.size ? zeros : zeros - zeros % kStream;
+    return content.Sub(from, content.size - from);
   }
 
   // A `.distcp` is zips one after another [torch distributed/checkpoint/filesystem.py].

@@ -14,10 +14,10 @@ namespace {
 
 constexpr uint64_t kInput = 64 << 10;
 constexpr size_t kOutput = 64 << 10;
-constexpr uint64_t kXzMemory = 64 << 20;
+constexpr uint64_t kXzMemory = 80 << 20;  // a dictionary of 64 MiB, as `xz -9` has
 
 // One library's stream. `Run` consumes from `in` and fills `out`; both are shortened to what is left.
-enum class Step : uint8_t { kMore, kEnd, kDamaged };
+enum class Step : uint8_t { kMore, kEnd, kDamaged, kNeedsMemory };
 struct Stream {
   virtual ~Stream() = default;
   virtual Step Run(std::string_view& in, char*& out, size_t& room, bool at_end) = 0;
@@ -107,6 +107,7 @@ struct Xz final : Stream {
     in.remove_prefix(in.size() - z.avail_in);
     out = reinterpret_cast<char*>(z.next_out);
     room = z.avail_out;
+    if (code == LZMA_MEMLIMIT_ERROR) return Step::kNeedsMemory;
     return code == LZMA_STREAM_END ? Step::kEnd : code == LZMA_OK ? Step::kMore : Step::kDamaged;
   }
 };
@@ -117,7 +118,8 @@ Result<std::unique_ptr<Stream>> Start(Codec codec) {
       ANEMONE_ASSIGN(const Bzip2Library* const library, LoadedOnce<Bzip2Library::Load>());
       return std::unique_ptr<Stream>(std::make_unique<Bzip2>(*library));
     }
-    case Codec::kXz: {
+    case Codec::kXz:
+    case Codec::kLzma: {
       ANEMONE_ASSIGN(const XzLibrary* const library, LoadedOnce<XzLibrary::Load>());
       return std::unique_ptr<Stream>(std::make_unique<Xz>(*library));
     }
@@ -128,7 +130,30 @@ Result<std::unique_ptr<Stream>> Start(Codec codec) {
   return std::unique_ptr<Stream>(std::make_unique<Zlib>());
 }
 
+// What lzma_auto_decoder takes for bare LZMA, whoever wrote it [liblzma alone_decoder.c, picky]: properties, a
+// dictionary of 2^n or 2^n + 2^(n-1), a size that is unknown or below 256 GiB.
+bool IsLzma(std::string_view head) {
+  if (head.size() < 13) return false;
+  const unsigned properties = static_cast<uint8_t>(head[0]);
+  if (properties >= 225 || properties % 9 + properties / 9 % 5 > 4) return false;
+  const auto little = [&](size_t at, size_t count) {
+    uint64_t value = 0;
+    for (size_t i = count; i-- > 0;) value = value << 8 | static_cast<uint8_t>(head[at + i]);
+    return value;
+  };
+  const uint64_t dictionary = little(1, 4), size = little(5, 8);
+  const uint64_t rest = dictionary & (dictionary - 1);  // without the lowest bit
+  const bool is_round = dictionary == UINT32_MAX || rest == 0 || rest == 2 * (dictionary & ~rest);
+  return is_round && (size == UINT64_MAX || size < uint64_t{1} << 38);
+}
+
 }  // namespace
+
+size_t JoblibHead(std::string_view head) {
+  constexpr size_t kSize = 2 + 19;  // "ZF", a number in hexadecimal, blanks; Python 2 wrote another blank
+  if (head.size() < kSize + 3 || !head.starts_with("ZF")) return 0;
+  return head[kSize] == ' ' ? kSize + 1 : kSize;
+}
 
 Codec CodecOf(std::string_view head) {
   const auto byte = [&](size_t at) { return static_cast<unsigned>(static_cast<uint8_t>(head[at])); };
@@ -136,10 +161,7 @@ Codec CodecOf(std::string_view head) {
                                         "7zXZ\0",
                                         6)))
     return Codec::kXz;
-  // Properties 5d, a dictionary of a power of two, a size that is unknown or below 2^40 [LZMA SDK, lzma-file-format].
-  if (head.size() >= 13 && head.starts_with(std::string_view("\x5d\0\0", 3)) &&
-      (head.substr(5, 8) == "\xff\xff\xff\xff\xff\xff\xff\xff" || head.substr(10, 3) == std::string_view("\0\0\0", 3)))
-    return Codec::kXz;
+  if (IsLzma(head)) return Codec::kLzma;
   if (head.size() >= 10 && head.starts_with("BZh") && head[3] >= '1' && head[3] <= '9' &&
       (head.substr(4, 6) == "1AY&SY" || head.substr(4, 6) == "\x17\x72\x45\x38\x50\x90"))
     return Codec::kBzip2;
@@ -180,6 +202,10 @@ Decompressed Decompress(Codec codec, const ByteRange& compressed, uint64_t max_b
       return result;
     }
     result.bytes.append(chunk, 0, count);
+    if (step == Step::kNeedsMemory) {
+      result.status = LimitExceeded("expected a stream that 80 MiB of memory unpack, found one that needs more");
+      return result;
+    }
     if (step == Step::kEnd) {
       stream = Start(codec);
       fresh = has_whole = true;

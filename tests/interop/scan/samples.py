@@ -201,6 +201,39 @@ def reaching():
     yield "damaged/encrypted.zip", bytes(flags)
 
 
+def first_member_is(opcodes, content):
+    """A tar whose first member's name begins with opcodes."""
+    raw = bytearray(tarred({"x": content}))
+    raw[:len(opcodes)] = opcodes
+    raw[148:156] = b"%06o\0 " % (sum(raw[:148]) + 8 * 32 + sum(raw[156:512]))
+    return bytes(raw)
+
+
+def disguised():
+    """Yields (file name, bytes) of calls in containers that Python opens though they are not as their formats' writers make them."""
+    flagged_gzip = bytearray(gzip.compress(CALL))
+    flagged_gzip[3] |= 0x20
+    old_joblib = b"ZF" + hex(len(CALL)).encode().ljust(19)
+
+    def alone(**settings):
+        return lzma.compress(CALL, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, **settings}])
+
+    yield "reserved_flag.pkl.gz", bytes(flagged_gzip)
+    yield "old_joblib.pkl", old_joblib + zlib.compress(CALL)
+    yield "old_joblib_python2.bin", old_joblib + b" " + zlib.compress(CALL)
+    yield "small_dictionary.lzma", alone(dict_size=4096)
+    yield "other_properties.lzma", alone(dict_size=3 << 15, lc=1, lp=1, pb=1)
+    yield "large_dictionary.lzma", alone(dict_size=1 << 30, lc=1)
+    yield "behind_empty_streams.lzma", bytes(18 * 9000) + lzma.compress(CALL, lzma.FORMAT_ALONE)
+    # BINUNICODE and BINBYTES8 take the tar's head and the first bytes of the member as their content.
+    yield "tar_is_pickle.bin", first_member_is(b"X\0\2\0\0", b"AAAAA0" + BARE)
+    yield "tar_is_pickle8.bin", first_member_is(b"\x8e\0\2" + bytes(6), b"A" * 9 + b"0" + BARE)
+    yield "words.yaml", b"cos\nsystem\n(S'id'\ntR."
+    yield "prefixed_in_tar.nemo", tarred({"./x.npz": b"junk" + zipped({"a.pkl": CALL})})
+    yield "prefixed_in_zip.zip", zipped({"x.bin": b"junk" + zipped({"a.pkl": CALL})})
+    yield "peft/adapter_config.json", b'{"auto_mapping": {"base_model_class": "X", "parent_library": "evil"}}'
+
+
 def saved(value, legacy=False, protocol=2):
     out = io.BytesIO()
     torch.save(value, out, pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy)

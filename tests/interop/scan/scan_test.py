@@ -36,6 +36,22 @@ def check_storages(anemone, folder):
     assert sorted({finding["file"] for finding in flagged(anemone, str(place))}) == [str(place / f"{i}.bin") for i in range(len(codes))]
 
 
+def check_disguised(anemone, folder):
+    """Each is flagged by itself; what only begins like them is not."""
+    place = pathlib.Path(folder) / "disguised"
+    for name, content in samples.disguised():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        assert flagged(anemone, str(path)), name
+    for name, content in {"zeros.pt": bytes(1 << 20), "zeros_first.pt": bytes(1000) + bytes(range(256)), "a/config.yaml": b"a: 1\nc:\n- x\n",
+                          "peft/adapter_config.json": b'{"auto_mapping": {"parent_library": "transformers.models.bert"}}'}.items():
+        path = place / "harmless" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        assert not flagged(anemone, str(path)), name
+
+
 def main():
     anemone = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -56,6 +72,7 @@ def main():
         for path in wrong:
             print("flagged though harmless:", path[len(folder) + 1:], [f["name"] for f in findings if is_in(path, f)][:2])
         check_storages(anemone, folder)
+        check_disguised(anemone, folder)
         assert not missed
         assert len(wrong) * 174 <= 13 * (table[False, True] + table[False, False])
 
