@@ -270,8 +270,18 @@ class Scanner {
       VisitLiteral(leaf, content, head, is_text, nesting, in_pickle);
     };
     visitor.entry = [&](std::string_view key, const std::string* value) { VisitEntry(leaf, key, value, in_pickle); };
-    uint64_t at = 0;
-    for (int index = 0; at < leaf.content.size; ++index) {
+    int count = 0;
+    std::vector<uint64_t> starts = {0};  // more than one where readers go on at different places
+    for (size_t i = 0; i < starts.size(); ++i) {
+      ANEMONE_TRY(VisitPicklesFrom(leaf, starts[i], is_named, nesting, visitor, in_pickle, count, starts));
+    }
+    return {};
+  }
+
+  // NOLINTNEXTLINE(readability-function-size): one state, eight parts
+  Status VisitPicklesFrom(const Leaf& leaf, uint64_t at, bool is_named, int nesting, const PickleVisitor& visitor,
+                          std::vector<ScanFinding>& in_pickle, int& count, std::vector<uint64_t>& starts) {
+    for (; at < leaf.content.size; ++count) {
       ANEMONE_TRY(CheckCancelled());
       ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
       ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
@@ -279,7 +289,7 @@ class Scanner {
       in_pickle.clear();
       const PickleTrace trace = TracePickle(rest, visitor);
       if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
-      const bool is_expected = index == 0 && is_named;
+      const bool is_expected = at == 0 && is_named;
       // A protocol of the future counts under a pickle's name.
       const bool is_header =
           LooksLikePickle(head) || (is_expected && head[0] == '\x80' && rest.size > 1 && head[1] < 16);
@@ -289,13 +299,18 @@ class Scanner {
         if (is_storage) break;
       }
       Report(leaf, trace, nesting > 0, is_expected, is_header);
+      for (const PickleTrace& other : trace.others) {
+        if (!other.status.ok() && EndsScan(other.status)) return other.status;
+        if (Counts(other, false, false) || !other.oddities.empty()) Report(leaf, other, nesting > 0, false, false);
+        if (other.status.ok() && other.consumed != trace.consumed) starts.push_back(at + other.consumed);
+      }
       for (ScanFinding& finding : in_pickle) Add(std::move(finding));
-      if (!trace.status.ok()) break;
-      at += trace.consumed;
-      if (index == kMaxPickles) {
+      if (count >= kMaxPickles) {
         Add({leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown});
         break;
       }
+      if (!trace.status.ok()) break;
+      at += trace.consumed;
     }
     return {};
   }

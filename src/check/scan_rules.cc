@@ -35,9 +35,10 @@ constexpr Names kPlain[] = {
     {"fiddle._src.partial", "Partial"},
     {"fractions", "Fraction"},
     {"io", "BytesIO StringIO"},
+    {"joblib.numpy_pickle", "NumpyArrayWrapper"},  // TracePickle follows what joblib does with it
     {"numpy",
      "array bool bool_ bytes_ complex128 complex64 datetime64 dtype float16 float32 float64 half int16 int32 "
-     "int64 int8 intc intp longdouble longlong ndarray object_ str_ timedelta64 uint uint16 uint32 uint64 uint8 "
+     "int64 int8 intc intp longdouble longlong matrix ndarray object_ str_ timedelta64 uint uint16 uint32 uint64 uint8 "
      "uintc uintp ulonglong void"},
     {"numpy._core.multiarray", "_reconstruct scalar"},
     {"numpy._core.numeric", "_frombuffer"},
@@ -187,6 +188,12 @@ constexpr Names kPlain[] = {
      "Sequence Set Tuple Type Union"},
     {"uuid", "UUID"},
     {"zoneinfo", "ZoneInfo._unpickle"},
+};
+
+// They load a file that is beside theirs: a folder's other files are scanned with it, others are not.
+constexpr Names kOtherFiles[] = {
+    {"joblib.numpy_pickle", "NDArrayWrapper ZNDArrayWrapper"},
+    {"joblib.numpy_pickle_compat", "NDArrayWrapper ZNDArrayWrapper"},
 };
 
 // Classes of NeMo, Megatron, Lightning, Transformer Engine and Apex, by every path on which a release defines or
@@ -420,6 +427,7 @@ Danger JudgeTarget(std::string_view path) {
   const std::string_view module = path.substr(0, dot), name = path.substr(dot + 1);
   if (name.empty() || name.find(' ') != name.npos) return Danger::kUnknown;
   if (Listed(kPlain, module, name) || Listed(kFrameworks, module, name)) return Danger::kInert;
+  if (Listed(kOtherFiles, module, name)) return Danger::kUnknown;
   if (IsDangerous(path)) return Danger::kDangerous;
   for (size_t at = path.find('.'); at != path.npos; at = path.find('.', at + 1)) {
     const std::string_view rest = path.substr(at + 1);

@@ -9,9 +9,12 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "base/text_hash.h"
 #include "base/utf8.h"
+#include "container/joblib_array.h"
 #include "container/pickle_cursor.h"
 #include "container/pickle_escapes.h"
 #include "container/pickle_names.h"
@@ -47,6 +50,16 @@ struct Slot {
     kResult,   // of a call, of a persistent id, of an extension: anything
     kWrapped,  // a dict or an object that holds the text at `at` under "_val" (a node of OmegaConf)
     kWrappedLine,
+    kNone,
+    kNumber,      // size: its value, as two's complement
+    kNumbers,     // a tuple of `at` numbers that are not negative; size: their product
+    kTextFirst,   // a tuple that begins with the text at `at`
+    kDict,        // size: how many dicts had been filled when it was empty
+    kDtype,       // NumPy's; size: of an element
+    kDtypeState,  // a tuple as NumPy writes it; at: flags, size: of an element or -1
+    kHoldsDtype,  // another tuple with a kDtype in it
+    kArrayClass,  // at: its index among globals
+    kArray,       // joblib's; at: where it was made
   };
   Slot() = default;
   Slot(uint8_t its_kind, uint64_t its_at, uint64_t its_size)
@@ -58,7 +71,12 @@ struct Slot {
   uint64_t size = 0;
 
   bool is_text() const { return kind == kText || kind == kQuoted || kind == kEscaped; }
+  bool is_class() const { return kind == kGlobal || kind == kArrayClass; }
+  bool is_result() const { return kind == kResult || kind == kDtype || kind == kArray; }
 };
+
+// Who reads the file. They differ behind joblib's arrays.
+enum class Reader : uint8_t { kJoblib, kOldJoblib, kPickle };
 
 std::string_view Strip(std::string_view text) {
   constexpr std::string_view kBlank = " \t\n\v\f\r";
@@ -69,9 +87,10 @@ std::string_view Strip(std::string_view text) {
 
 class Tracer {
  public:
-  Tracer(const ByteRange& input, const PickleVisitor& visitor)
+  Tracer(const ByteRange& input, const PickleVisitor& visitor, Reader reader)
       : in_(input),
         visitor_(visitor),
+        reader_(reader),
         max_far_reads_(input.size <= kCheap || input.source->fd() >= 0 ? kMaxFarReads : kMaxInflatedFarReads) {
     for (const std::string_view key : visitor.keys) key_sizes_ |= SizeBit(key.size());
   }
@@ -83,6 +102,10 @@ class Tracer {
       if (status.ok()) {
         trace_.has_other_opcodes |= kWeightsOnlyOpcodes.find(static_cast<char>(opcode_)) == std::string_view::npos;
         status = (this->*kHandlers[opcode_])();
+        if (is_state_fresh_ && opcode_ != op::kSetItems && opcode_ != op::kFrame) {
+          is_state_fresh_ = false;
+          has_odd_dtype_ = true;  // the dict is not what an array was built from
+        }
       }
       if (status.ok() && (stack_.size() + marks_.size() > visitor_.max_values / 4 ||
                           memo_.size() + far_memo_.size() > visitor_.max_values)) {
@@ -97,6 +120,10 @@ class Tracer {
     trace_.consumed = in_.at();
     return std::move(trace_);
   }
+
+  // Whether it came to an array of joblib's, and to one that joblib 1.1 reads otherwise.
+  bool has_arrays() const { return has_array_class_; }
+  bool has_padding() const { return has_padding_; }
 
  private:
   using Handler = Status (Tracer::*)();
@@ -253,32 +280,88 @@ class Tracer {
     marks_.pop_back();
     return {};
   }
+  // Takes all above. What becomes of joblib's class, of its arrays and of dtypes elsewhere than in an array is not
+  // followed: something may return or change them.
+  void Cut(size_t size) {
+    for (size_t i = size; watches_ && i < stack_.size(); ++i) {
+      const uint8_t kind = stack_[i].kind;
+      if (kind == Slot::kArrayClass || kind == Slot::kArray) Odd("joblib's arrays, used otherwise than by joblib");
+      has_odd_dtype_ |= kind == Slot::kDtype || kind == Slot::kHoldsDtype;
+    }
+    stack_.resize(size);
+  }
   Status Collect(Slot result) {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
-    stack_.resize(from);
+    Cut(from);
     return Push(result);
+  }
+  Status CollectTuple(size_t from) {
+    const Slot tuple = Tuple(std::span(stack_).subspan(from));
+    const bool had_odd_dtype = has_odd_dtype_;
+    Cut(from);
+    if (tuple.kind == Slot::kHoldsDtype) has_odd_dtype_ = had_odd_dtype;  // where the tuple goes decides
+    return Push(tuple);
   }
   Status SmallTuple() {
     const size_t count = opcode_ - size_t{op::kTuple1} + 1;
     ANEMONE_TRY(Need(count));
-    stack_.resize(stack_.size() - count);
-    return Push({});
+    return CollectTuple(stack_.size() - count);
+  }
+  Status MarkedTuple() {
+    size_t from = 0;
+    ANEMONE_TRY(PopMark(from));
+    return CollectTuple(from);
+  }
+  // What matters of a tuple: a shape, or what makes a NumPy dtype.
+  static Slot Tuple(std::span<const Slot> items) {
+    const auto is_number = [](const Slot& slot) { return slot.kind == Slot::kNumber; };
+    if (std::ranges::all_of(items, is_number)) {
+      uint64_t product = 1;
+      for (const Slot& item : items) {
+        if (item.size > INT64_MAX || __builtin_mul_overflow(product, item.size, &product)) return {};
+      }
+      return {Slot::kNumbers, items.size(), product};
+    }
+    if (std::ranges::any_of(items, [](const Slot& slot) { return slot.kind == Slot::kDtype; })) {
+      return {Slot::kHoldsDtype, 0, 0};
+    }
+    if (items[0].kind == Slot::kText) return {Slot::kTextFirst, items[0].at, items[0].size};
+    // (version, order, subdtype, names, fields, size, alignment, flags), since NumPy 1.7 with metadata of times
+    // [numpy/_core/src/multiarray/descriptor.c, arraydescr_reduce].
+    const bool is_state =
+        (items.size() == 8 || items.size() == 9) && is_number(items[0]) && items[1].is_text() &&
+        std::ranges::all_of(items.subspan(2, 3), [](const Slot& s) { return s.kind == Slot::kNone; }) &&
+        std::ranges::all_of(items.subspan(5, 3), is_number);
+    return is_state ? Slot{Slot::kDtypeState, items[7].size, items[5].size} : Slot();
   }
 
   // The result of a call, of a persistent id, or of a name outside the file.
   Status PushResult() { return Push({Slot::kResult, 0, 0}); }
   Status Other() { return Push({}); }
+  Status None() { return Push({Slot::kNone, 0, 0}); }
+  Status EmptyTuple() { return Push({Slot::kNumbers, 0, 1}); }
+  Status EmptyDict() { return Push({Slot::kDict, 0, fills_}); }
   Status FixedNumber() {
     ANEMONE_TRY(Number().status());
     return Push({});
+  }
+  Status Integer() {
+    ANEMONE_ASSIGN(uint64_t value, Number());
+    if (opcode_ == op::kBinInt) value = static_cast<uint64_t>(int64_t{static_cast<int32_t>(value)});
+    return Push({Slot::kNumber, 0, value});
   }
   Status Long() {
     ANEMONE_ASSIGN(const uint64_t count, Number());
     if (count > 0x7fffffff) return Stops("a count that is not negative");
     ANEMONE_TRY(Enter(count));
+    Slot slot;
+    if (count > 0 && count <= 8) {
+      ANEMONE_ASSIGN(const std::string_view raw, in_.Peek(count));
+      if ((raw.back() & 0x80) == 0) slot = {Slot::kNumber, 0, internal::LittleEndian(raw)};
+    }
     in_.Skip(count);
-    return Push({});
+    return Push(slot);
   }
   Status Mark() {
     marks_.push_back(stack_.size());
@@ -288,12 +371,12 @@ class Tracer {
   Status Drop() {
     if (!marks_.empty() && marks_.back() == stack_.size()) return marks_.pop_back(), Status();
     ANEMONE_TRY(Need(1));
-    return stack_.pop_back(), Status();
+    return Cut(stack_.size() - 1), Status();
   }
   Status DropMarked() {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
-    return stack_.resize(from), Status();
+    return Cut(from), Status();
   }
   Status Duplicate() {
     ANEMONE_TRY(Need(1));
@@ -347,7 +430,11 @@ class Tracer {
       if (trace_.globals.size() == kMaxGlobals) return LimitExceeded("expected at most 100000 globals, found more");
       trace_.globals.push_back({global, false});
     }
-    return Push({Slot::kGlobal, place->second, 0});
+    if (global != internal::kJoblibArray) return Push({Slot::kGlobal, place->second, 0});
+    if (outer_ != nullptr) Odd("joblib's arrays among its objects");
+    has_array_class_ = watches_ = true;
+    if (reader_ == Reader::kPickle) return Push({Slot::kGlobal, place->second, 0});
+    return Push({Slot::kArrayClass, place->second, 0});
   }
   Status GlobalLines() {
     ANEMONE_ASSIGN(const Slot module_line, Line(Slot::kText));
@@ -365,7 +452,7 @@ class Tracer {
     for (int i = 0; i < 2; ++i) {
       if (slots[i].is_text()) {
         ANEMONE_ASSIGN(parts[i], Text(slots[i], kMaxName));
-      } else if (slots[i].kind == Slot::kResult || slots[i].kind == Slot::kGlobal) {
+      } else if (slots[i].is_result() || slots[i].is_class()) {
         parts[i] = "(computed)";  // str() makes text
       } else {
         return Stops("text that names a global [PKL-8]");
@@ -374,19 +461,44 @@ class Tracer {
     return Global(parts[0], parts[1]);
   }
   Status Call(const Slot& callable) {
-    if (callable.kind == Slot::kGlobal) {
+    if (callable.is_class()) {
       trace_.globals[callable.at].called = true;
-    } else if (callable.kind == Slot::kResult || callable.kind == Slot::kWrapped) {
+    } else if (callable.is_result() || callable.kind == Slot::kWrapped) {
       Odd("a call of what a call returned");
     }
+    if (callable.kind == Slot::kArrayClass) Odd("joblib's arrays, made otherwise than by joblib");
     return PushResult();
   }
   Status Reduce(size_t arguments) {
     ANEMONE_TRY(Need(1 + arguments));
-    stack_.resize(stack_.size() - arguments);
+    Cut(stack_.size() - arguments);
     return Call(Pop());
   }
-  Status CallOfOne() { return Reduce(1); }
+  Status CallOfOne() {
+    ANEMONE_TRY(Need(2));
+    const Slot callable = stack_.end()[-2], arguments = stack_.back();
+    if (callable.kind == Slot::kArrayClass && opcode_ == op::kNewObj && arguments.kind == Slot::kNumbers &&
+        arguments.at == 0) {
+      stack_.resize(stack_.size() - 2);
+      trace_.globals[callable.at].called = true;
+      made_at_ = start_;
+      return Push({Slot::kArray, start_, 0});
+    }
+    const std::string_view name =
+        callable.kind == Slot::kGlobal ? trace_.globals[callable.at].name : std::string_view();
+    const bool is_reduce = opcode_ == op::kReduce;
+    if (is_reduce && arguments.kind == Slot::kTextFirst && name == "numpy dtype") {
+      ANEMONE_ASSIGN(const std::string text, Raw(arguments.at, arguments.size, kMaxName));
+      const std::optional<uint64_t> item_size = internal::ItemSize(text);
+      ANEMONE_TRY(Reduce(1));
+      if (item_size) stack_.back() = {Slot::kDtype, 0, *item_size};
+      watches_ |= item_size.has_value();
+      return {};
+    }
+    // A number of a dtype.
+    if (is_reduce && arguments.kind == Slot::kHoldsDtype && name.ends_with(".multiarray scalar")) stack_.back() = {};
+    return Reduce(1);
+  }
   Status CallOfTwo() { return Reduce(2); }
   Status PersistentLine() {
     ANEMONE_TRY(Line(Slot::kOther).status());
@@ -401,7 +513,8 @@ class Tracer {
   Status ReadOnlyBuffer() { return Need(1); }
   Status Extension() {
     ANEMONE_ASSIGN(const uint64_t code, Number());
-    Odd("extension code " + std::to_string(code) + ", a name outside the file");
+    // Behind an array's bytes, read as opcodes, it is a number; a call of it is odd whoever reads.
+    if (reader_ == Reader::kJoblib) Odd("extension code " + std::to_string(code) + ", a name outside the file");
     return PushResult();
   }
 
@@ -416,7 +529,7 @@ class Tracer {
     if (!key.is_text() || key.size > 8 * kMaxKey) return {};
     if (key.kind == Slot::kText && (key.size > kMaxKey || (key_sizes_ & SizeBit(key.size)) == 0)) return {};
     ANEMONE_ASSIGN(const std::string text, Text(key, kMaxName));
-    if (text == "_val" && value.is_text() && target.kind != Slot::kGlobal) {
+    if (text == "_val" && value.is_text() && !target.is_class()) {
       target = {value.kind == Slot::kText ? Slot::kWrapped : Slot::kWrappedLine, value.at, value.size};
     }
     if (visitor_.entry == nullptr || std::ranges::find(visitor_.keys, text) == visitor_.keys.end()) return {};
@@ -430,9 +543,13 @@ class Tracer {
   Status AddTo(size_t from, bool pairs) {
     if (from > stack_.size() || from <= Fence()) return Stops("a container on the stack [PKL-4]");
     if (pairs && (stack_.size() - from) % 2 != 0) return Stops("keys and values, found a key alone [PKL-11]");
+    const bool had_odd_dtype = has_odd_dtype_;
+    if (pairs) ANEMONE_TRY(ReadState(from));
     if (pairs) ANEMONE_TRY(VisitEntries(from));
-    if (stack_.size() > from && stack_[from - 1].kind == Slot::kGlobal) Odd("items set on a class");
-    stack_.resize(from);
+    if (stack_.size() > from && stack_[from - 1].is_class()) Odd("items set on a class");
+    Cut(from);
+    // Run waits for the array whose state this is.
+    if (is_state_fresh_ && array_.item_size) has_odd_dtype_ = had_odd_dtype;
     return {};
   }
   Status Append() {
@@ -450,12 +567,99 @@ class Tracer {
   }
   Status Build() {
     ANEMONE_TRY(Need(2));
-    const Slot state = Pop();
+    const Slot state = stack_.back();
+    Cut(stack_.size() - 1);
     Slot& target = stack_.back();
     // setattr on a class or function changes it for the whole process.
-    if (target.kind == Slot::kGlobal) Odd("a state set on a class");
+    if (target.is_class()) Odd("a state set on a class");
     if (state.kind == Slot::kWrapped || state.kind == Slot::kWrappedLine) target = state;
+    if (target.kind == Slot::kDtype) {
+      // The lowest flag says that elements are objects [numpy/ndarraytypes.h, NPY_ITEM_HASOBJECT].
+      const bool is_objects = target.size == internal::kObjectItem;
+      const bool is_same = state.size == UINT64_MAX || (state.size == target.size && !is_objects);
+      has_odd_dtype_ |= state.kind != Slot::kDtypeState || !is_same || ((state.at & 1) != 0) != is_objects;
+    }
+    return target.kind == Slot::kArray && reader_ != Reader::kPickle ? ReadArray(target) : Status();
+  }
+
+  // --- joblib's arrays
+  // A dict that was empty is filled: an array's state, if BUILD follows.
+  Status ReadState(size_t from) {
+    const bool was_empty = stack_[from - 1].kind == Slot::kDict && stack_[from - 1].size == fills_++;
+    if (!was_empty || !has_array_class_ || reader_ == Reader::kPickle || made_at_ == UINT64_MAX) return {};
+    array_ = {};
+    for (size_t i = from; i + 1 < stack_.size(); i += 2) ANEMONE_TRY(ReadAttribute(stack_[i], stack_[i + 1]));
+    is_state_fresh_ = array_.is_known();
     return {};
+  }
+  Status ReadAttribute(const Slot& key, const Slot& value) {
+    constexpr uint64_t kLongest = sizeof("numpy_array_alignment_bytes") - 1;
+    if (key.kind != Slot::kText || key.size > kLongest) return array_.is_odd = true, Status();
+    ANEMONE_ASSIGN(const std::string name, Raw(key.at, key.size, kLongest));
+    std::string text;
+    if (value.kind == Slot::kText && value.size == 1) {
+      ANEMONE_ASSIGN(text, Raw(value.at, value.size, 1));
+    }
+    if (name == "subclass") {
+      const std::string_view type = value.kind == Slot::kGlobal ? trace_.globals[value.at].name : std::string_view();
+      array_.has_subclass =
+          type == "numpy ndarray" || type == "numpy.matrixlib.defmatrix matrix" || type == "numpy matrix";
+    } else if (name == "shape") {
+      array_.count = value.kind == Slot::kNumbers ? std::optional(value.size) : std::nullopt;
+    } else if (name == "order") {
+      array_.has_order = text == "C" || text == "F";
+    } else if (name == "dtype") {
+      array_.item_size = value.kind == Slot::kDtype ? std::optional(value.size) : std::nullopt;
+    } else if (name == "numpy_array_alignment_bytes") {
+      array_.is_padded = value.kind == Slot::kNumber;
+      array_.is_odd |= value.kind != Slot::kNumber && value.kind != Slot::kNone;
+    } else if (name != "allow_mmap") {
+      array_.is_odd = true;
+    }
+    return {};
+  }
+  // joblib takes the array from what follows, with or without mmap_mode, and puts it in the object's place.
+  Status ReadArray(const Slot& object) {
+    const bool is_known = is_state_fresh_ && object.at == made_at_ && !has_odd_dtype_ && in_.at() >= frame_end_;
+    made_at_ = UINT64_MAX;
+    is_state_fresh_ = false;
+    stack_.back() = {Slot::kResult, 0, 0};
+    uint64_t bytes = 0;
+    if (!is_known || __builtin_mul_overflow(*array_.count, *array_.item_size, &bytes)) {
+      return Odd("an array of joblib's whose size is not known"), Status();
+    }
+    if (*array_.item_size == internal::kObjectItem) return EnterObjects(), Status();
+    has_padding_ |= array_.is_padded;
+    if (array_.is_padded && reader_ == Reader::kJoblib) {
+      ANEMONE_ASSIGN(const std::string_view padding, in_.Peek(1));
+      const uint64_t count = padding.empty() ? 0 : static_cast<uint8_t>(padding[0]);
+      in_.Skip(std::min(in_.left(), padding.size() + count));
+    }
+    ANEMONE_TRY(Enter(bytes));
+    in_.Skip(bytes);
+    return {};
+  }
+  // An array of objects is a pickle of its own, whose machine starts anew.
+  struct Machine {
+    std::vector<Slot> stack;
+    std::vector<size_t> marks;
+    std::deque<Slot> memo;
+    internal::NumberMap<Slot> far_memo;
+    uint64_t occupied = 0, protocol = 0;
+    bool has_odd_dtype = false;
+  };
+  void EnterObjects() {
+    outer_ = std::make_unique<Machine>();
+    SwapMachine();
+  }
+  void SwapMachine() {
+    std::swap(stack_, outer_->stack);
+    std::swap(marks_, outer_->marks);
+    std::swap(memo_, outer_->memo);
+    std::swap(far_memo_, outer_->far_memo);
+    std::swap(occupied_, outer_->occupied);
+    std::swap(protocol_, outer_->protocol);
+    std::swap(has_odd_dtype_, outer_->has_odd_dtype);
   }
   Status Dict() {
     if (marks_.empty()) return Stops("a mark on the stack [PKL-4]");
@@ -467,7 +671,7 @@ class Tracer {
   Status Instance() {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
-    stack_.resize(from);
+    Cut(from);
     ANEMONE_TRY(GlobalLines());
     return Call(Pop());
   }
@@ -475,7 +679,7 @@ class Tracer {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
     if (stack_.size() <= from) return Stops("a class on the stack [PKL-4]");
-    stack_.resize(from + 1);
+    Cut(from + 1);
     return Call(Pop());
   }
 
@@ -485,6 +689,12 @@ class Tracer {
   }
   Status Stop() {
     ANEMONE_TRY(Need(1));
+    if (outer_ != nullptr) {
+      Cut(stack_.size() - 1);
+      SwapMachine();
+      outer_.reset();
+      return {};
+    }
     stopped_ = true;
     return {};
   }
@@ -503,6 +713,7 @@ class Tracer {
 
   internal::PickleCursor in_;
   const PickleVisitor& visitor_;
+  const Reader reader_;
   PickleTrace trace_;
   uint64_t key_sizes_ = SizeBit(4);  // bit n: a key that matters has n bytes; "_val" has 4
   bool stopped_ = false;
@@ -519,6 +730,15 @@ class Tracer {
   internal::NumberMap<std::string> far_texts_;
   uint64_t far_reads_ = 0;
   const uint64_t max_far_reads_;
+
+  bool has_array_class_ = false, has_padding_ = false;
+  bool watches_ = false;           // there are slots that Cut looks for
+  bool has_odd_dtype_ = false;     // a dtype got a state that may change the size of its elements
+  uint64_t made_at_ = UINT64_MAX;  // the array whose state is due
+  uint64_t fills_ = 0;             // of dicts
+  internal::JoblibArray array_;    // what the dict that was filled last says
+  bool is_state_fresh_ = false;    // nothing came behind that, the dict had been empty, and all of it is known
+  std::unique_ptr<Machine> outer_;
 };
 
 constexpr std::array<Tracer::Handler, 256> Tracer::kHandlers = [] {
@@ -532,11 +752,14 @@ constexpr std::array<Tracer::Handler, 256> Tracer::kHandlers = [] {
   table[op::kPopMark] = &Tracer::DropMarked;
   table[op::kDup] = &Tracer::Duplicate;
 
-  for (const uint8_t opcode :
-       {op::kNone, op::kNewTrue, op::kNewFalse, op::kEmptyTuple, op::kEmptyList, op::kEmptyDict, op::kEmptySet}) {
+  for (const uint8_t opcode : {op::kNewTrue, op::kNewFalse, op::kEmptyList, op::kEmptySet}) {
     table[opcode] = &Tracer::Other;
   }
-  table[op::kBinInt1] = table[op::kBinInt2] = table[op::kBinInt] = table[op::kBinFloat] = &Tracer::FixedNumber;
+  table[op::kNone] = &Tracer::None;
+  table[op::kEmptyTuple] = &Tracer::EmptyTuple;
+  table[op::kEmptyDict] = &Tracer::EmptyDict;
+  table[op::kBinInt1] = table[op::kBinInt2] = table[op::kBinInt] = &Tracer::Integer;
+  table[op::kBinFloat] = &Tracer::FixedNumber;
   table[op::kLong1] = table[op::kLong4] = &Tracer::Long;
   table[op::kInt] = table[op::kLong] = table[op::kFloat] = &Tracer::NumberLine;
   table[op::kShortBinUnicode] = table[op::kBinUnicode] = table[op::kBinUnicode8] = &Tracer::Unicode;
@@ -553,7 +776,8 @@ constexpr std::array<Tracer::Handler, 256> Tracer::kHandlers = [] {
   table[op::kGet] = &Tracer::GetLine;
 
   table[op::kTuple1] = table[op::kTuple2] = table[op::kTuple3] = &Tracer::SmallTuple;
-  table[op::kTuple] = table[op::kList] = table[op::kFrozenSet] = &Tracer::Marked;
+  table[op::kTuple] = &Tracer::MarkedTuple;
+  table[op::kList] = table[op::kFrozenSet] = &Tracer::Marked;
   table[op::kDict] = &Tracer::Dict;
   table[op::kAppend] = &Tracer::Append;
   table[op::kSetItem] = &Tracer::SetItem;
@@ -576,6 +800,21 @@ constexpr std::array<Tracer::Handler, 256> Tracer::kHandlers = [] {
 
 }  // namespace
 
-PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor) { return Tracer(input, visitor).Run(); }
+PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor) {
+  Tracer tracer(input, visitor, Reader::kJoblib);
+  PickleTrace trace = tracer.Run();
+  if (!tracer.has_arrays() || (!trace.status.ok() && trace.status.kind() == ErrorKind::kIo)) return trace;
+  for (const Reader reader : {Reader::kOldJoblib, Reader::kPickle}) {
+    if (reader == Reader::kOldJoblib && !tracer.has_padding()) continue;
+    trace.others.push_back(Tracer(input, visitor, reader).Run());
+    PickleTrace& other = trace.others.back();
+    std::erase_if(other.globals, [&](const PickleGlobal& global) {
+      return std::ranges::any_of(trace.globals, [&](const PickleGlobal& known) {
+        return known.name == global.name && known.called >= global.called;
+      });
+    });
+  }
+  return trace;
+}
 
 }  // namespace anemone

@@ -20,6 +20,9 @@ struct PickleTrace {
   bool has_other_opcodes = false;     // than those that PyTorch's weights-only unpickler knows
   uint64_t consumed = 0;              // bytes up to and with STOP, or up to where the trace ended
   Status status;                      // why there was no STOP
+  // What joblib 1.1 and pickle read, if the pickle holds arrays of joblib's: behind these they read other bytes. Their
+  // `globals` are those that are not above.
+  std::vector<PickleTrace> others;
 };
 
 // What the pickle holds besides globals. Both may be empty.
@@ -35,8 +38,9 @@ struct PickleVisitor {
 
 // Follows the pickle at the start of `input` as Modules/_pickle.c does, but imports and calls nothing. Where versions
 // of Python disagree it goes on: what it lists may be more than one of them reaches, never less. A failure hides
-// nothing that was reached before it. Reads `input` once from start to end. Memory: bounded, whatever the input. Errors
-// in `status`: Corrupt (the unpickler stops here), LimitExceeded (more values than Python programs have), Io.
+// nothing that was reached before it. Reads `input` once from start to end, and once for each of `others`. Memory:
+// bounded, whatever the input. Errors in `status`: Corrupt (the unpickler stops here), LimitExceeded (more values than
+// Python programs have), Io.
 PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor = {});
 
 }  // namespace anemone

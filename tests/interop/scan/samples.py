@@ -17,7 +17,9 @@ import pathlib
 import pickle
 import random
 import struct
+import sys
 import tarfile
+import types
 import uuid
 import zipfile
 import zlib
@@ -232,6 +234,97 @@ def disguised():
     yield "prefixed_in_tar.nemo", tarred({"./x.npz": b"junk" + zipped({"a.pkl": CALL})})
     yield "prefixed_in_zip.zip", zipped({"x.bin": b"junk" + zipped({"a.pkl": CALL})})
     yield "peft/adapter_config.json", b'{"auto_mapping": {"base_model_class": "X", "parent_library": "evil"}}'
+
+
+class NumpyArrayWrapper:
+    """joblib's, as it pickles itself."""
+
+
+NumpyArrayWrapper.__module__ = "joblib.numpy_pickle"
+
+
+def joblib_wrapper(array, protocol, **changes):
+    """The opcodes of an array's wrapper, up to its BUILD."""
+    module = types.ModuleType("joblib.numpy_pickle")
+    module.NumpyArrayWrapper = NumpyArrayWrapper
+    sys.modules.update({"joblib": types.ModuleType("joblib"), "joblib.numpy_pickle": module})
+    wrapper = NumpyArrayWrapper()
+    wrapper.__dict__.update(subclass=type(array), shape=array.shape, order="F" if array.flags.fnc else "C", dtype=array.dtype, allow_mmap=True,
+                            numpy_array_alignment_bytes=16)
+    wrapper.__dict__.update(changes)
+    if wrapper.numpy_array_alignment_bytes == "left out":  # before joblib 1.2
+        del wrapper.numpy_array_alignment_bytes
+    try:
+        content = pickle.dumps(wrapper, protocol)[2:-1]
+        # A frame ends where the array begins.
+        return content if protocol < 4 else content[:1] + struct.pack("<Q", len(content) - 9) + content[9:]
+    finally:
+        del sys.modules["joblib"], sys.modules["joblib.numpy_pickle"]
+
+
+def joblib_file(*arrays, protocol=4, padding=7, data=None, behind=b"e.", **changes):
+    """A list of arrays as joblib.dump writes it: the bytes of each are behind its wrapper."""
+    content = b"\x80" + bytes([protocol]) + b"]("
+    for array in arrays:
+        content += joblib_wrapper(array, protocol, **changes)
+        if array.dtype.hasobject:
+            content += pickle.dumps(array, protocol)
+            continue
+        if changes.get("numpy_array_alignment_bytes", 16) == 16:
+            content += bytes([padding]) + b"\xff" * padding
+        content += array.tobytes("A") if data is None else data
+    return content + behind
+
+
+def joblib_harmless():
+    numbers = numpy.random.RandomState(0)
+    arrays = {"numbers": numbers.randn(50, 3), "fortran": numpy.asfortranarray(numbers.randn(5, 3)), "none": numpy.zeros((0, 4)),
+              "one": numpy.array(5), "words": numpy.array(["a", "bcd"]), "bytes": numpy.array([b"a", b"bcd"]), "bool": numpy.array([True]),
+              "times": numpy.array(["2020-01-01"], "M8[D]"), "swapped": numpy.arange(5).astype(">i4"), "objects": numpy.array([1, "x"], object),
+              "matrix": numpy.matrix([[1, 2]])}
+    for name, array in arrays.items():
+        for protocol in (2, 4, 5):
+            yield "%s_%d.joblib" % (name, protocol), joblib_file(array, protocol=protocol)
+            yield "%s_%d_old.joblib" % (name, protocol), joblib_file(array, protocol=protocol, numpy_array_alignment_bytes="left out")
+    yield "several.joblib.z", zlib.compress(joblib_file(*arrays.values(), protocol=2, numpy_array_alignment_bytes=None))
+
+
+def joblib_reaching():
+    """Readers go on at different places behind an array, and what an array is can be changed on the way."""
+    def octets(text):
+        return numpy.frombuffer(text, numpy.uint8)
+
+    imports = b"cos\nsystem\n0"  # and drops it
+    yield "data_for_pickle", joblib_file(octets(imports + b"N" * 9), numpy_array_alignment_bytes=None)
+    yield "data_for_joblib_1_1", joblib_file(octets(bytes(99) + imports), padding=len(imports) - 1)
+    yield "padding_for_pickle", joblib_file(octets(b"N" * 9), padding=ord("N")).replace(b"\xff" * 78, imports.ljust(78, b"N"))
+    yield "behind_padding", joblib_file(octets(b""), padding=9, behind=imports + b"e.")
+    yield "smaller_shape", joblib_file(octets(imports), shape=(0,))
+    yield "larger_shape", joblib_file(octets(b"N" * 9), shape=(11,), behind=b"N)" + imports + b"e.")
+    yield "much_larger_shape", joblib_file(octets(b"N" * 9), shape=(2**40, 2**40))
+    yield "negative_shape", joblib_file(octets(b"N" * 9), shape=(-1,))
+    yield "other_dtype", joblib_file(octets(b"N" * 9 + imports), dtype=numpy.dtype("f8"), shape=(1,))
+    yield "fields", joblib_file(numpy.zeros(3, [("a", "i4")]))
+    yield "a_method_replaced", joblib_file(octets(b"N"), read_array=list)
+    yield "another_class", joblib_file(octets(b"N"), subclass=collections.OrderedDict)
+    yield "alignment_from_call", joblib_file(octets(b"N"), numpy_array_alignment_bytes=collections.OrderedDict())
+    yield "objects_call", joblib_file(numpy.array([1], object))[:-2] + imports + b"e."
+    called = joblib_file(numpy.array([1], object)).replace(b"\x8c\x0c_reconstruct", b"\x8c\x0c_reconstruc2")
+    yield "objects_name", called
+    plain = joblib_file(octets(b"NNNN"))
+    yield "in_a_frame", plain[:2] + b"\x95" + struct.pack("<Q", len(plain) - 2) + plain[2:]
+    wrapper = joblib_wrapper(octets(b"NNNN"), 2, numpy_array_alignment_bytes=None)
+    yield "built_twice", b"\x80\x02](" + wrapper + b"NNNNh\x01}bNNNNe."
+    # The dtype has one more byte an element than its text says.
+    longer = joblib_wrapper(numpy.zeros(3, "S5"), 2, numpy_array_alignment_bytes=None)
+    yield "dtype_changed", b"\x80\x02](" + longer.replace(b"K\x05K\x01K\x00t", b"K\x06K\x01K\x00t") + bytes(18) + imports + b"e."
+    name = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n"
+    yield "class_called", b"\x80\x02" + name + b")R."
+    yield "class_in_tuple", b"\x80\x02" + name + b"\x85."
+    yield "class_of_an_array", b"\x80\x02cbuiltins\ntype\n" + name + b")\x81\x85R."
+    yield "state_filled_before", b"\x80\x02}q\x40(X\x0a\x00\x00\x00read_arrayNu0" + wrapper.replace(b"}", b"h\x40", 1) + b"NNNN."
+    yield "no_state", b"\x80\x02" + name + b")\x81}b."
+    yield "other_class", b"\x80\x02cjoblib.numpy_pickle\nNDArrayWrapper\n)\x81}b."
 
 
 def saved(value, legacy=False, protocol=2):
