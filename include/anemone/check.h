@@ -76,6 +76,9 @@ enum class Danger : uint8_t {
   kDangerous,  // a known way to run commands, code or I/O
 };
 
+// ScanFinding::what where there are more findings of one danger than are listed, 100,000.
+inline constexpr std::string_view kNotListed = "not listed";
+
 struct ScanFinding {
   std::string file;   // path from the outside in
   std::string what;   // "pickle global", "config target", "config resolver", "not opened", "unreadable pickle" …

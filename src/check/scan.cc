@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cctype>
 #include <functional>
@@ -33,7 +34,7 @@ namespace anemone {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
-constexpr size_t kMaxFindings = 100'000;
+constexpr uint64_t kMaxFindings = 100'000;  // of each danger
 constexpr int kMaxPickles = 100'000;
 constexpr int kMaxNesting = 8;  // byte strings in pickles in byte strings …
 
@@ -170,12 +171,16 @@ class Scanner {
            status.kind() == ErrorKind::kUnavailable;
   }
   Status CheckCancelled() const { return is_cancelled_ && is_cancelled_() ? Interrupted() : Status(); }
+  // A list of any length would take any memory; what is inert or unknown does not keep what is dangerous out of it.
   void Add(ScanFinding finding) {
-    if (findings.size() == kMaxFindings) {
-      finding = {"", "not opened", "expected at most 100000 findings, found more", "", Danger::kUnknown};
+    uint64_t& count = counts_.at(static_cast<size_t>(finding.danger));
+    if (count > kMaxFindings) return;
+    if (count == kMaxFindings) {
+      finding = {"", std::string(kNotListed), "more than 100000 findings of this kind", "", finding.danger};
     }
-    if (findings.size() > kMaxFindings) return;
-    if (seen_.emplace(finding.file, finding.where, finding.name).second) findings.push_back(std::move(finding));
+    if (!seen_.emplace(finding.file, finding.where, finding.name).second) return;
+    ++count;
+    findings.push_back(std::move(finding));
   }
   Status Broken(const Status& problem) {
     if (EndsScan(problem)) return problem;
@@ -507,6 +512,7 @@ class Scanner {
   WalkBudget budget_;
   std::optional<TorchZip> torch_zip_;
   std::set<std::tuple<std::string, std::string, std::string>> seen_;
+  std::array<uint64_t, 3> counts_ = {};  // of findings, by danger
 };
 
 }  // namespace

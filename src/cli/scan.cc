@@ -68,13 +68,18 @@ WeightsOnly WeightsOnlyOf(const std::string& path, const std::vector<ScanFinding
   return result;
 }
 
+bool IsTruncated(const std::vector<ScanFinding>& findings) {
+  return std::ranges::any_of(findings, [](const ScanFinding& f) { return f.what == kNotListed; });
+}
+
 ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& findings, bool clean) {
   ConfigNode node = ConfigNode::Map();
   const WeightsOnly weights_only = WeightsOnlyOf(path, findings);
   node["path"] = ConfigNode::String(path);
   node["inert"] = ConfigNode::Bool(clean);
+  node["truncated"] = ConfigNode::Bool(IsTruncated(findings));
   node["weights_only"] =
-      weights_only.files.empty() ? ConfigNode::Null() : ConfigNode::Bool(weights_only.refused == nullptr);
+      weights_only.files.empty() || IsTruncated(findings) ? ConfigNode::Null() : ConfigNode::Bool(weights_only.refused == nullptr);
   ConfigNode& list = node["findings"] = ConfigNode::List();
   for (const ScanFinding& f : findings) {
     ConfigNode entry = ConfigNode::Map();
@@ -105,11 +110,14 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   Print(Columns(rows));
   if (clean && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
+  const bool truncated = IsTruncated(findings);
   const auto found = std::ranges::count_if(findings, [](const ScanFinding& f) { return f.danger != Danger::kInert; });
   Print(clean ? fmt::format("{} {}\n", Paint(Style::kGreen, "inert:"),
                             findings.empty() ? "nothing is imported, called or written"
                                              : Counted(findings.size(), "finding") + ", all of plain data")
               : fmt::format("{} {} of {} findings\n", Paint(Style::kRed, "NOT inert:"), found, findings.size()));
+  if (truncated) Print("the list ends at 100000 findings of each kind; scan parts of this one by one to see them all\n");
+  if (truncated) return answer;
   if (const WeightsOnly weights_only = WeightsOnlyOf(path, findings); !weights_only.files.empty()) {
     const std::string_view first = TorchFileOf(*weights_only.files.begin());
     const std::string loaded = weights_only.files.size() > 1 ? Counted(weights_only.files.size(), "file")

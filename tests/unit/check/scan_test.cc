@@ -640,6 +640,25 @@ TEST(ScanTest, WhatABrokenStreamGivesIsNoPickleByName) {
   EXPECT_EQ(Worst(pickle), Danger::kUnknown);
 }
 
+// 120,000 unknown names do not keep a dangerous one behind them out of the list, nor do inert ones make a file unsafe.
+TEST(ScanTest, AListThatEndsSaysSo) {
+  std::string many;
+  for (int i = 0; i < 120'000; ++i) many += "cmodule" + std::to_string(i) + "\nname\n0" + (i % 60'000 == 0 ? "N." : "");
+  ANEMONE_ASSERT_ASSIGN(const auto findings, ScanBytes("\x80\x02" + many + "cos\nsystem\n.", "x.pkl"));
+  EXPECT_EQ(findings.size(), 100'002);
+  EXPECT_EQ(findings[100'000].what, kNotListed);
+  EXPECT_EQ(findings[100'000].danger, Danger::kUnknown);
+  EXPECT_EQ(findings[100'001].name, "os system");
+  EXPECT_EQ(findings[100'001].danger, Danger::kDangerous);
+
+  std::string config;
+  for (int i = 0; i < 100'005; ++i) config += "- _target_: torch.nn.Linear\n";
+  ANEMONE_ASSERT_ASSIGN(const auto plain, ScanBytes(config, "x.yaml"));
+  EXPECT_EQ(plain.size(), 100'001);
+  EXPECT_EQ(plain.back().what, kNotListed);
+  EXPECT_EQ(Worst(plain), Danger::kInert);
+}
+
 // Text that happens to begin with opcodes is not a pickle.
 TEST(ScanTest, TextIsNoPickle) {
   const testing::TempDir dir;
