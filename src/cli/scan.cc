@@ -78,8 +78,9 @@ ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& finding
   node["path"] = ConfigNode::String(path);
   node["inert"] = ConfigNode::Bool(clean);
   node["truncated"] = ConfigNode::Bool(IsTruncated(findings));
-  node["weights_only"] =
-      weights_only.files.empty() || IsTruncated(findings) ? ConfigNode::Null() : ConfigNode::Bool(weights_only.refused == nullptr);
+  node["weights_only"] = weights_only.files.empty() || IsTruncated(findings)
+                             ? ConfigNode::Null()
+                             : ConfigNode::Bool(weights_only.refused == nullptr);
   ConfigNode& list = node["findings"] = ConfigNode::List();
   for (const ScanFinding& f : findings) {
     ConfigNode entry = ConfigNode::Map();
@@ -116,7 +117,8 @@ Result<Answer> Run(const std::string& path, const Options& options) {
                             findings.empty() ? "nothing is imported, called or written"
                                              : Counted(findings.size(), "finding") + ", all of plain data")
               : fmt::format("{} {} of {} findings\n", Paint(Style::kRed, "NOT inert:"), found, findings.size()));
-  if (truncated) Print("the list ends at 100000 findings of each kind; scan parts of this one by one to see them all\n");
+  if (truncated)
+    Print("the list ends at 100000 findings of each kind; scan parts of this one by one to see them all\n");
   if (truncated) return answer;
   if (const WeightsOnly weights_only = WeightsOnlyOf(path, findings); !weights_only.files.empty()) {
     const std::string_view first = TorchFileOf(*weights_only.files.begin());

@@ -319,6 +319,13 @@ Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& opt
   ANEMONE_TRY(CheckOneRank(torch.root));
   RankFile file;
   file.torchscript = torch.torchscript;
+  if (!torch.longer_record.empty()) {
+    file.notes.push_back(
+        fmt::format("the record of storage {} is longer than the storage: its first bytes are read, as torch 1.13 "
+                    "reads them; torch "
+                    "2.15 refuses such a file",
+                    torch.longer_record));
+  }
   const Value& root = torch.root;
   if (!torch.torchscript && options.key.empty() && MegatronArgsOf(root) != nullptr) {
     ANEMONE_TRY(ReadMegatron(root, file));

@@ -54,6 +54,7 @@ constexpr int kMaxNestedTensors = 4;  // a pickle may make one hold itself
 struct Rebuilder {
   FindRecord find_record;  // by storage key
   bool big_endian;
+  std::string* longer_record;
 
   // The tensor a node describes; nullopt when it describes something else.
   Result<std::optional<Tensor>> operator()(const ValueNode& start, int nested = 0) const {
@@ -188,6 +189,7 @@ struct Rebuilder {
       return Corrupt(fmt::format("[TZ-14] storage {} holds {} bytes, {} elements of {} bytes need more", id.key,
                                  record.size, elements, unit));
     }
+    if (longer_record != nullptr && storage_bytes < record.size) *longer_record = id.key;
     const auto count = NumElements(shape);
     if (!count) return Corrupt(fmt::format("[TZ-15] the size of {} overflows", ToString(shape)));
     if (IsPacked(dtype)) {  // torch counts bytes, of two elements each
@@ -264,8 +266,8 @@ std::vector<uint64_t> DenseStrides(const Shape& shape) {
   return strides;
 }
 
-ObjectVisitor RebuildTensors(FindRecord find_record, bool big_endian) {
-  const Rebuilder rebuild{std::move(find_record), big_endian};
+ObjectVisitor RebuildTensors(FindRecord find_record, bool big_endian, std::string* longer_record) {
+  const Rebuilder rebuild{std::move(find_record), big_endian, longer_record};
   const auto object = [rebuild](ValueNode& node) -> Result<bool> {
     ANEMONE_ASSIGN(std::optional<Tensor> tensor, rebuild(node));
     if (!tensor) return false;

@@ -19,8 +19,9 @@ namespace anemone {
 // Where the bytes of the storage with that key are; nullopt: nowhere.
 using FindRecord = std::function<std::optional<ByteRange>(const std::string& key)>;
 
-// Makes every object that describes a tensor the tensor.
-ObjectVisitor RebuildTensors(FindRecord find_record, bool big_endian);
+// Makes every object that describes a tensor the tensor. `longer_record` becomes the key of a storage whose record has
+// more bytes than it.
+ObjectVisitor RebuildTensors(FindRecord find_record, bool big_endian, std::string* longer_record = nullptr);
 
 // Whether a call makes a tensor of its arguments alone.
 bool IsTensorCall(const ValueNode& node);

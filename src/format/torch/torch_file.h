@@ -4,6 +4,7 @@
 #define ANEMONE_FORMAT_TORCH_TORCH_FILE_H_
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "anemone/bytes.h"
@@ -21,6 +22,9 @@ struct TorchFile {
   Value root;                // rebuilt tensors and parameters are kTensor nodes; everything else is as pickled
   bool legacy = false;       // the pre-1.6 layout
   bool torchscript = false;  // an archive with code: its tensors are read, its code is not
+  // The key of a storage whose record holds more bytes than it, if there is one: torch 1.13 reads the first ones, torch
+  // 2.15 refuses them.
+  std::string longer_record = {};
 };
 
 // Reads the pickle and rebuilds every tensor lazily. `range` may be a slice of a larger file (a .nemo, a .distcp);

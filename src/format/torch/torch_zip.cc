@@ -167,8 +167,8 @@ Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) 
   if (data->crc32 && Crc32(0, std::as_bytes(std::span(*pickle))) != *data->crc32) {
     return Corrupt("[TZ-5] the pickle does not match its CRC-32").In(data->name);
   }
-  auto value =
-      ReadPickle(*pickle, {.stored_bytes = data->stored_size}, nullptr, RebuildTensors(find_record, big_endian));
+  auto value = ReadPickle(*pickle, {.stored_bytes = data->stored_size}, nullptr,
+                          RebuildTensors(find_record, big_endian, &file.longer_record));
   if (!value.ok()) return value.status().In(data->name);
   file.root = *std::move(value);
   return file;

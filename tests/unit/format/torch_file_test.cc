@@ -217,6 +217,27 @@ std::string TensorOf(const std::string& id) {
   return PickleOf("ctorch._utils\n_rebuild_tensor_v2\n(" + id + "QK@(K\x01t(K\x01t\x89NtR");
 }
 
+// torch 1.13 reads the first bytes, torch 2.15 those of a mapped file alone.
+TEST(TorchFile, TellsOfARecordThatIsLongerThanItsStorage) {
+  const auto longer = [](std::string record) -> std::string {
+    PlanFile file;
+    ZipLayout zip(file);
+    EXPECT_THAT(zip.Add("archive/data.pkl",
+                        PickleOf("ctorch._utils\n_rebuild_tensor_v2\n((X\x07@@@storagectorch\nFloatStorage\nX\x01@@@0"
+                                 "X\x03@@@cpuK\x01tQK@(K\x01t(K\x01t\x89NtR")),
+                IsOk());
+    EXPECT_THAT(zip.Add("archive/version", "3\n"), IsOk());
+    EXPECT_THAT(zip.Add("archive/data/0", std::move(record)), IsOk());
+    EXPECT_THAT(zip.Finish(), IsOk());
+    const auto read = ReadTorchFile(Range(Bytes(std::move(file))));
+    EXPECT_THAT(read, IsOk());
+    return read.ok() ? read->longer_record : "";
+  };
+  EXPECT_EQ(longer("1234"), "");
+  EXPECT_EQ(longer("12345"), "0");
+  EXPECT_EQ(longer("12345678"), "0");
+}
+
 TEST(TorchFile, NamesTheRuleThatABrokenFileBreaks) {
   const std::string saved = Saved(Small());
   const std::string legacy = ReadFile(Golden("torch/2.15/lightning_legacy.pt"));
