@@ -5,8 +5,10 @@
 #include <jerror.h>
 // clang-format on
 #include <png.h>
+#include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <csetjmp>
 #include <cstddef>
@@ -207,7 +209,8 @@ Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
 // What libpng gets to see: the chunks that make the pixels, in the file's own bytes.
 struct PngInput {
   std::vector<std::string_view> parts;
-  std::string cut_header;  // of an IDAT that the file ends in, with the length that is there
+  std::vector<std::string_view> compressed;  // what the IDATs hold
+  std::string cut_header;                    // of an IDAT that the file ends in, with the length that is there
   size_t next = 0;
   bool wrong_checksum = false;  // of the decompressed pixels
   bool no_memory = false;
@@ -240,6 +243,7 @@ Status FindPngChunks(std::string_view bytes, PngInput* input) {
       const auto found = static_cast<uint32_t>(rest.size());
       for (int shift = 24; shift >= 0; shift -= 8) input->cut_header += static_cast<char>(found >> shift);
       input->cut_header += kind;
+      input->compressed.push_back(rest);
       parts->insert(parts->end(), {input->cut_header, rest});
       return {};
     }
@@ -251,6 +255,7 @@ Status FindPngChunks(std::string_view bytes, PngInput* input) {
         return Corrupt(fmt::format("{}: CRC error", kind));
       }
     }
+    if (kind == "IDAT") input->compressed.push_back(rest.substr(0, length));
     const size_t size = 8 + length + (whole ? 4 : rest.size() - length);
     if (kind == "IHDR" || kind == "PLTE" || kind == "tRNS" || kind == "IDAT") parts->push_back(bytes.substr(at, size));
     at += size;
@@ -277,10 +282,12 @@ png_voidp PngAllocate(png_structp png, png_alloc_size_t size) {
 
 void PngFree(png_structp /*png*/, png_voidp memory) { std::free(memory); }
 
+constexpr const char* kPngEnds = "the file ends inside the picture";
+
 void PngRead(png_structp png, png_bytep out, size_t size) {
   auto* input = static_cast<PngInput*>(png_get_io_ptr(png));
   while (size > 0) {
-    if (input->next == input->parts.size()) png_error(png, "the file ends inside the picture");
+    if (input->next == input->parts.size()) png_error(png, kPngEnds);
     std::string_view& part = input->parts[input->next];
     const size_t count = std::min(size, part.size());
     std::memcpy(out, part.data(), count);
@@ -345,6 +352,50 @@ bool ReadPngRow(png_structp png, PngInput* input, uint8_t* samples) {
   return true;
 }
 
+// Bytes of all rows, each with its filter's byte [PNG 1.2, 4.1.1, 8.2].
+uint64_t PngRowBytes(std::string_view header) {
+  constexpr std::array<uint8_t, 7> kChannels = {1, 0, 3, 1, 2, 0, 4};
+  struct Pass {
+    uint32_t x, y, columns, rows;
+  };
+  constexpr std::array<Pass, 7> kAdam7 = {
+      {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}}};
+  constexpr std::array<Pass, 1> kWhole = {{{0, 0, 1, 1}}};
+  const uint64_t width = BigEndian32(header), height = BigEndian32(header.substr(4));
+  const uint64_t bits = static_cast<uint64_t>(header[8]) * kChannels.at(static_cast<size_t>(header[9]));
+  uint64_t bytes = 0;
+  for (const Pass& pass : header[12] != 0 ? std::span<const Pass>(kAdam7) : std::span<const Pass>(kWhole)) {
+    if (width <= pass.x || height <= pass.y) continue;
+    const uint64_t columns = (width - pass.x + pass.columns - 1) / pass.columns;
+    bytes += (height - pass.y + pass.rows - 1) / pass.rows * (1 + (columns * bits + 7) / 8);
+  }
+  return bytes;
+}
+
+// Whether all rows are there and only the end of their stream is not: Pillow does not miss it, libpng does.
+bool LacksTheEndAlone(const PngInput& input, std::string_view header) {
+  const std::string_view message = input.message;
+  if (message != "Not enough image data" && message != kPngEnds) return false;
+  uint64_t missing = PngRowBytes(header);
+  z_stream stream{};
+  if (inflateInit(&stream) != Z_OK) return false;
+  const std::unique_ptr<z_stream, decltype(&inflateEnd)> end(&stream, inflateEnd);
+  std::array<Bytef, 16 << 10> out{};
+  for (const std::string_view part : input.compressed) {
+    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(part.data()));
+    stream.avail_in = static_cast<uInt>(part.size());
+    do {
+      stream.next_out = out.data();
+      stream.avail_out = out.size();
+      const int code = inflate(&stream, Z_NO_FLUSH);
+      missing -= std::min<uint64_t>(missing, out.size() - stream.avail_out);
+      if (missing == 0) return true;
+      if (code != Z_OK && code != Z_BUF_ERROR) return false;
+    } while (stream.avail_out == 0);
+  }
+  return false;
+}
+
 // Reads on to the end for the checksum's sake; what else is wrong behind the pixels is forgiven.
 bool PngChecksumIsRight(png_structp png, PngInput* input) {
   if (setjmp(input->jump) == 0) png_read_end(png, nullptr);
@@ -387,6 +438,8 @@ Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimi
     return Internal(fmt::format("PNG: expected rows of {} bytes, found {}", expected, layout.row_bytes));
   }
 
+  const std::string_view header = bytes.substr(16);  // IHDR's content, which libpng has read
+  bool has_end = true;
   Image image;
   image.width = layout.width;
   image.height = layout.height;
@@ -394,16 +447,18 @@ Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimi
   if (layout.gray16 && !layout.interlaced) {
     std::vector<uint8_t> row(layout.row_bytes);
     for (size_t y = 0; y < layout.height; ++y) {
-      if (!ReadPngRow(png, &input, row.data())) return broken();
+      has_end = ReadPngRow(png, &input, row.data());
+      if (!has_end && (y + 1 < layout.height || !LacksTheEndAlone(input, header))) return broken();
       Gray16ToRgb(row.data(), layout.width, image.rgb.data() + 3 * y * layout.width);
     }
   } else {
     std::vector<uint8_t> gray(layout.gray16 ? layout.row_bytes * layout.height : 0);
     uint8_t* const samples = layout.gray16 ? gray.data() : image.rgb.data();
-    if (!ReadPngPixels(png, &input, layout, samples)) return broken();
+    has_end = ReadPngPixels(png, &input, layout, samples);
+    if (!has_end && !LacksTheEndAlone(input, header)) return broken();
     if (layout.gray16) Gray16ToRgb(samples, size_t{layout.width} * layout.height, image.rgb.data());
   }
-  if (!PngChecksumIsRight(png, &input)) return Corrupt("PNG: IDAT: the pixels' checksum is wrong");
+  if (has_end && !PngChecksumIsRight(png, &input)) return Corrupt("PNG: IDAT: the pixels' checksum is wrong");
   if (in_place) RemoveAlpha(&image.rgb, alpha);
   return image;
 }

@@ -44,6 +44,11 @@ Result<LibGif> Load() {
 
 int ReadGif(GifFileType* gif, GifByteType* out, int size) {
   auto* rest = static_cast<std::string_view*>(gif->UserData);
+  // No more blocks: Pillow does not miss the end of a picture's blocks where its pixels are all there.
+  if (rest->empty() && size == 1) {
+    *out = 0;
+    return 1;
+  }
   const size_t count = std::min(static_cast<size_t>(size), rest->size());
   std::memcpy(out, rest->data(), count);
   rest->remove_prefix(count);
@@ -55,7 +60,12 @@ bool FindGifFrame(const LibGif& lib, GifFileType* gif, int* transparent) {
   constexpr int kGraphicControl = 0xF9;
   for (;;) {
     GifRecordType type = UNDEFINED_RECORD_TYPE;
-    if (lib.get_record_type(gif, &type) == GIF_ERROR || type == TERMINATE_RECORD_TYPE) return false;
+    if (lib.get_record_type(gif, &type) == GIF_ERROR) {
+      // Other bytes between blocks, of which some programs write zeros, are passed over.
+      if (gif->Error != D_GIF_ERR_WRONG_RECORD || static_cast<std::string_view*>(gif->UserData)->empty()) return false;
+      continue;
+    }
+    if (type == TERMINATE_RECORD_TYPE) return false;
     if (type == IMAGE_DESC_RECORD_TYPE) return lib.get_image_desc(gif) == GIF_OK;
     if (type != EXTENSION_RECORD_TYPE) continue;
     int code = 0;

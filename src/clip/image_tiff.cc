@@ -120,6 +120,27 @@ const char* ReadExtraSamples(uint16_t colors, std::span<const uint16_t> kinds, T
   return nullptr;
 }
 
+// libtiff takes a palette that it cannot read for gray, in silence: the first page's own word, 0 where there is none.
+uint64_t StoredPhotometric(std::string_view bytes) {
+  const bool is_big = bytes.size() > 3 && (bytes[2] == '+' || bytes[3] == '+');
+  const auto number = [&](uint64_t at, size_t size) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < size && at < bytes.size() && size <= bytes.size() - at; ++i) {
+      const size_t byte = bytes[0] == 'M' ? i : size - 1 - i;
+      value = value << 8 | static_cast<uint8_t>(bytes[at + byte]);
+    }
+    return value;
+  };
+  const uint64_t directory = is_big ? number(8, 8) : number(4, 4);
+  const size_t head = is_big ? 8 : 2, entry = is_big ? 20 : 12, value = is_big ? 12 : 8;
+  const uint64_t count = std::min<uint64_t>(number(directory, head), bytes.size() / entry);
+  for (uint64_t i = 0; i < count && directory < bytes.size(); ++i) {
+    const uint64_t at = directory + head + i * entry;
+    if (number(at, 2) == TIFFTAG_PHOTOMETRIC) return number(at + value, 2);
+  }
+  return 0;
+}
+
 // Errors: Unsupported for what is not 8-bit gray, color or CMYK by one of Pillow's rules.
 Result<Tags> ReadTags(const LibTiff& lib, TIFF* tiff, const Input& input) {
   Tags tags;
@@ -140,6 +161,9 @@ Result<Tags> ReadTags(const LibTiff& lib, TIFF* tiff, const Input& input) {
         fmt::format("expected {}, found {} samples of {} bits, format {}, photometric {}, compression {}", expected,
                     tags.samples, tags.bits, format, tags.photometric, tags.compression));
   };
+  if (tags.photometric != PHOTOMETRIC_PALETTE && StoredPhotometric(input.bytes) == PHOTOMETRIC_PALETTE) {
+    return Corrupt("expected a palette, found none");
+  }
   uint16_t colors = 1;
   switch (tags.photometric) {
     case PHOTOMETRIC_MINISWHITE:
