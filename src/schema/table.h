@@ -54,6 +54,7 @@ enum class Role : uint8_t {
   kExtraState,  // no tensor: Transformer Engine's `_extra_state`
   kDrop,        // read and left out; `why` says why
   kDropZeros,   // the same, but only zeros may be left out; anything else is refused with `why`
+  kDropCount,   // the same, but only 0, 1, 2, … may be left out
   kDropCopy,    // the same, but only what equals the canonical tensor, stored under its own name
   kCopy,        // read as kDropCopy, and written: the canonical tensor is stored under this name, too
 };

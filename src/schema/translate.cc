@@ -104,6 +104,16 @@ class Canonicalizer {
     std::string original;
   };
 
+  static Status CheckDropped(Role role, const std::string& why, const StateDict::Item& item) {
+    if (role == Role::kDrop || item.tensor() == nullptr) return {};
+    const bool is_count = role == Role::kDropCount;
+    ANEMONE_ASSIGN(const bool has_nothing, is_count ? CountsUp(*item.tensor()) : IsZero(*item.tensor()));
+    if (has_nothing) return {};
+    if (!is_count) return Unsupported(fmt::format("{}: {}", item.name, why));
+    return Unsupported(fmt::format("{}: expected 0, 1, 2, …, found other values: {}", item.name, why),
+                       "set them to torch.arange, or leave the tensor out");
+  }
+
   // A stored name → its place among the parts of a canonical tensor, or among what is dropped.
   Status Gather(const StateDict::Item& item) {
     const auto hit = names_.Match(item.name, prefix_);
@@ -113,11 +123,8 @@ class Canonicalizer {
     }
     const StoredRow& row = names_.row(hit->row);
     if (row.role == Role::kExtraState) return {};
-    if (row.role == Role::kDrop || row.role == Role::kDropZeros) {
-      if (row.role == Role::kDropZeros && item.tensor() != nullptr) {
-        ANEMONE_ASSIGN(const bool zeros, IsZero(*item.tensor()));
-        if (!zeros) return Unsupported(fmt::format("{}: {}", item.name, row.why));
-      }
+    if (row.role == Role::kDrop || row.role == Role::kDropZeros || row.role == Role::kDropCount) {
+      ANEMONE_TRY(CheckDropped(row.role, row.why, item));
       dropped_.Add(row.why);
       return {};
     }

@@ -1,6 +1,7 @@
 #include "tensor/same.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 namespace anemone {
@@ -35,6 +36,23 @@ Result<bool> SameBytes(const Tensor& a, const Tensor& b) {
 Result<bool> IsZero(const Tensor& tensor) {
   ANEMONE_ASSIGN(const Tensor zeros, Tensor::Fill(tensor.dtype(), tensor.shape(), 0));
   return SameBytes(tensor, zeros);
+}
+
+Result<bool> CountsUp(const Tensor& tensor) {
+  const uint64_t total = tensor.num_elements();
+  ANEMONE_ASSIGN(const Tensor flat, tensor.Reshape({total}));
+  ANEMONE_ASSIGN(const Tensor numbers, flat.Cast(DType::kF64));
+  for (uint64_t at = 0; at < total; at += kCompareWindowElements) {
+    const uint64_t count = std::min(kCompareWindowElements, total - at);
+    ANEMONE_ASSIGN(const Tensor window, numbers.Narrow(0, at, count));
+    ANEMONE_ASSIGN(const std::string bytes, window.Read());
+    for (uint64_t i = 0; i < count; ++i) {
+      double value = 0;
+      std::memcpy(&value, bytes.data() + i * sizeof value, sizeof value);
+      if (value != static_cast<double>(at + i)) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace anemone

@@ -12,6 +12,8 @@ namespace anemone {
 Result<bool> SameBytes(const Tensor& a, const Tensor& b);
 // Every byte is that of a zero.
 Result<bool> IsZero(const Tensor& tensor);
+// The elements are 0, 1, 2, … in C order, whatever their dtype.
+Result<bool> CountsUp(const Tensor& tensor);
 
 }  // namespace anemone
 

@@ -148,8 +148,8 @@ std::vector<R> HfLayer(std::string_view tower) {
 
 R HfPositionIds(std::string_view tower) {
   return {.name = fmt::format("{}_model.embeddings.position_ids", tower),
-          .role = Role::kDrop,
-          .why = "position_ids only count up; nobody reads them",
+          .role = Role::kDropCount,
+          .why = "positions are counted, not learned",
           .tower = std::string(tower)};
 }
 

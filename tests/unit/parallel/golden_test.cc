@@ -73,6 +73,24 @@ TEST(ConvertTest, OldFilesWithPositionIds) {
   old.config = hf.config;
   ANEMONE_ASSERT_ASSIGN(const Checkpoint same, Translate(old, "hf"));
   ExpectSameTensors(same.weights(), hf.weights());
+  // Older transformers read the buffer, and merged files have it in floats that no longer count.
+  const std::string ids = "text_model.embeddings.position_ids";
+  const auto with = [&](const Tensor& tensor) {
+    StateDict weights;
+    for (const StateDict::Item& item : old.weights().items()) {
+      const bool is_ids = item.name == ids;
+      EXPECT_THAT(weights.Add(item.name, is_ids ? Entry(tensor) : item.entry), IsOk());
+    }
+    Checkpoint changed = old;
+    changed.weights() = std::move(weights);
+    return Translate(changed, "hf");
+  };
+  ASSERT_NE(old.weights().Find(ids), nullptr);
+  const Tensor counted = *old.weights().Find(ids)->tensor();
+  ANEMONE_ASSERT_ASSIGN(const Tensor floats, counted.Cast(DType::kF16));
+  EXPECT_THAT(with(floats), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Tensor shifted, floats.Plus(1));
+  EXPECT_THAT(with(shifted), StatusIs(ErrorKind::kUnsupported, ids + ": expected 0, 1, 2, …"));
 }
 
 TEST(ConvertTest, Siglip) {
