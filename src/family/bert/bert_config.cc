@@ -11,6 +11,7 @@
 #include "family/megatron/megatron_layer.h"
 #include "family/words/config_languages.h"
 #include "family/words/hf_keys.h"
+#include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -181,6 +182,8 @@ bool IsBertJson(const ConfigNode& root) {
 }
 
 Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype, std::vector<std::string>* notes) {
+  ANEMONE_TRY(CheckHfNumbers(config_json));
+  ANEMONE_TRY(CheckPaddingRow(config_json));
   ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo").Hint(kWeightsAlone));
   ConfigNode to = Config::ParseYaml(std::string(kTemplate), "NeMo's configuration of a BERT")->root();
   for (const Key& key : kKeys) {
@@ -227,7 +230,9 @@ Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept,
   const bool ties = WordAt(model, kShared).AsBool().value_or(true);
   if (WordAt(json, "tie_word_embeddings").AsBool().value_or(true) != ties)
     json["tie_word_embeddings"] = ConfigNode::Bool(ties);
-  return FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr);
+  ANEMONE_ASSIGN(json, FinishedHuggingFaceJson(std::move(json), rows, dtype, kept != nullptr));
+  ANEMONE_TRY(CheckPaddingRow(json));
+  return json;
 }
 
 }  // namespace anemone

@@ -12,6 +12,7 @@
 
 #include "family/clip/clip_fields.h"
 #include "family/clip/config_languages.h"
+#include "family/words/hf_numbers.h"
 
 namespace anemone {
 namespace {
@@ -176,6 +177,7 @@ std::span<const ClipField> HuggingFaceTextFields() { return kTextFields; }
 
 Result<ClipArchitecture> ReadHuggingFaceClip(const Config& config, bool strict, std::vector<std::string>* notes) {
   const ConfigNode& root = config.root();
+  ANEMONE_TRY(CheckHfNumbers(root));
   FieldReader top(&root, "");
   ANEMONE_ASSIGN(Clip spec, ReadParts(root, top));
   ANEMONE_TRY(CheckClipConfigFields(config, strict, notes));

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "config/nodes.h"
+#include "family/words/hf_numbers.h"
 #include "family/words/megatron_config.h"
 #include "family/words/nemo2_config.h"
 
@@ -59,15 +60,17 @@ void SetHuggingFaceDType(ConfigNode& root, DType dtype) {
   }
 }
 
-ConfigNode FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, bool came_along) {
+Result<ConfigNode> FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, bool came_along) {
   const ConfigNode* said = json.Get("vocab_size");
   if (said == nullptr || said->AsInt() != static_cast<int64_t>(rows))
     json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
   if (!came_along) json["torch_dtype"] = ConfigNode::String("float32");
   SetHuggingFaceDType(json, dtype);
-  if (!came_along)
-    std::ranges::sort(
-        json.map, {}, [](const auto& entry) -> const auto& { return entry.first; });
+  ANEMONE_TRY(CheckHfNumbers(json));
+  if (came_along) return json;
+  TypeHfNumbers(&json);
+  std::ranges::sort(
+      json.map, {}, [](const auto& entry) -> const auto& { return entry.first; });
   return json;
 }
 

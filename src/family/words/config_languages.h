@@ -24,8 +24,8 @@ Result<ConfigNode> NemoModelNode(const Config& config);
 void SetHuggingFaceDType(ConfigNode& root, DType dtype);
 
 // A config.json whose other keys are set, with the rows of its vocabulary and the weights' dtype. `came_along`: it is
-// an old one changed, whose keys stay in their order.
-ConfigNode FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, bool came_along);
+// an old one changed, whose keys stay in their order. Errors: as CheckHfNumbers.
+Result<ConfigNode> FinishedHuggingFaceJson(ConfigNode json, uint64_t rows, DType dtype, bool came_along);
 
 }  // namespace anemone
 

@@ -14,6 +14,7 @@
 #include "family/words/config_languages.h"
 #include "family/words/hf_config.h"
 #include "family/words/hf_keys.h"
+#include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -136,6 +137,8 @@ class HfReader {
 
   Result<ConfigNode> Read(std::vector<std::string>* notes) {
     to_ = ParseWord(architecture_.implied);
+    ANEMONE_TRY(CheckHfNumbers(json_));
+    if (architecture_.has_padding_row) ANEMONE_TRY(CheckPaddingRow(json_));
     ANEMONE_TRY(Flags());
     ANEMONE_TRY(Keys());
     ANEMONE_TRY(FixedKeys());
@@ -143,7 +146,7 @@ class HfReader {
     ANEMONE_TRY(Biases());
     ANEMONE_TRY(Window());
     ANEMONE_TRY(SameTwice());
-    ANEMONE_TRY(RotaryNumbers());
+    ANEMONE_TRY(RotaryTypes());
     ANEMONE_TRY(IsGemma3() ? Gemma3() : IsLatent() ? Latent(notes) : Positions());
     ANEMONE_TRY(Groups());
     ANEMONE_TRY(Experts());
@@ -201,7 +204,8 @@ class HfReader {
   Status CheckFixed(const Fixed& fixed) {
     const ConfigNode& value = At(fixed.key);
     // Python takes null for false.
-    const bool is_silent = value.is_null() && (fixed.value != "true" || json_.Get(fixed.key) == nullptr);
+    const bool is_nothing = fixed.value == "false" || fixed.value == "null";
+    const bool is_silent = value.is_null() && (is_nothing || json_.Get(fixed.key) == nullptr);
     if (is_silent || SameConfig(value, ParseWord(fixed.value))) return {};
     return Unsupported(
         fmt::format("{}: expected {}, found {}; not carried: {}", fixed.key, fixed.value, Shown(value), fixed.why));
@@ -237,7 +241,7 @@ class HfReader {
     const std::string_view key = HfKeyOf(architecture_, "activation");
     if (key.empty()) return {};
     std::string name = Text(At(key));
-    if (name.empty() && key == "hidden_activation") name = kGemmasActivation;
+    if (At(key).is_null() && key == "hidden_activation") name = kGemmasActivation;
     const auto* found = std::ranges::find(kActivations, name, &HfActivation::hf);
     ANEMONE_TRY(SameInEveryVersion(name, found));
     const bool is_known = found != std::end(kActivations);
@@ -275,22 +279,30 @@ class HfReader {
 
   Status CheckTypesOfLayers(const ConfigNode& types) {
     const auto layers = At("num_hidden_layers").AsInt();
-    if (!types.is_list() || !layers || *layers == static_cast<int64_t>(types.list.size())) return {};
-    return Corrupt(
-        fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, types.list.size()));
+    if (types.is_null()) return {};
+    if (!types.is_list()) return Corrupt(fmt::format("layer_types: expected a list, found {}", ShownQuoted(types)));
+    if (layers && *layers != static_cast<int64_t>(types.list.size()))
+      return Corrupt(
+          fmt::format("layer_types: expected one for each of {} layers, found {}", *layers, types.list.size()));
+    for (const ConfigNode& type : types.list) {
+      if (Text(type) != "full_attention" && Text(type) != "sliding_attention")
+        return Unsupported(
+            fmt::format("layer_types: expected full_attention or sliding_attention, found {}", Shown(type)));
+    }
+    return {};
   }
 
   Status Window() {
     const std::string_view key = HfKeyOf(architecture_, "window_size");
     const ConfigNode& types = At("layer_types");
     const bool alternates = architecture_.model_type == "gemma2" || IsGemma3();
+    ANEMONE_TRY(CheckTypesOfLayers(types));
     if (types.is_list() && !alternates) {
       const auto is = [&](std::string_view type) {
         return std::all_of(types.list.begin(), types.list.end(), [&](const ConfigNode& t) { return Text(t) == type; });
       };
       if (!is("full_attention") && !is("sliding_attention"))
         return Unsupported("layer_types: expected one kind of attention in all layers, found several");
-      ANEMONE_TRY(CheckTypesOfLayers(types));
       if (is("full_attention")) return {};
       if (key.empty()) return Unsupported("layer_types: expected full_attention, found sliding_attention");
     }
@@ -301,7 +313,7 @@ class HfReader {
       if (!types.is_list()) return {};
       return Corrupt("layer_types: expected full_attention beside use_sliding_window: false, found sliding_attention");
     }
-    if (IsTrue(use) && json_.Get(key) == nullptr)
+    if (IsTrue(use) && WordAt(json_, key).is_null())
       return Corrupt(fmt::format("{}: expected a number beside use_sliding_window, found nothing", key));
     if (window.is_null()) return {};
     if (!use.is_null() && !types.is_list()) {
@@ -321,7 +333,6 @@ class HfReader {
   // NeMo's Gemma 2 has a window in every other layer, from the first on [NeMo v2.0.0 gemma2_modules.py].
   Status Gemma2Layers(const ConfigNode& types) {
     if (At("sliding_window").is_null()) return Unsupported("sliding_window: expected a number, found null");
-    ANEMONE_TRY(CheckTypesOfLayers(types));
     for (size_t i = 0; types.is_list() && i < types.list.size(); ++i) {
       if (Text(types.list[i]) != (i % 2 == 0 ? "sliding_attention" : "full_attention"))
         return Unsupported("layer_types: expected a window in every other layer, from the first on, found others");
@@ -333,7 +344,6 @@ class HfReader {
 
   // After so many layers that see a window, one sees all [transformers configuration_gemma3.py].
   Result<int64_t> LocalLayers() {
-    const auto layers = At("num_hidden_layers").AsInt();
     const ConfigNode& types = At("layer_types");
     const ConfigNode* saved = json_.Get("_sliding_window_pattern");
     const auto period = saved != nullptr ? saved->AsInt() : At("sliding_window_pattern").AsInt();
@@ -344,7 +354,6 @@ class HfReader {
     const auto count = static_cast<int64_t>(types.list.size());
     // Where no layer sees all, any period beyond the layers is the same.
     const int64_t local = first != types.list.end() ? first - types.list.begin() : std::max(*period - 1, count);
-    if (layers != count) return Corrupt("layer_types: expected one for each layer, found another number of them");
     for (int64_t i = 0; i < count; ++i) {
       if (is_full(types.list[static_cast<size_t>(i)]) != ((i + 1) % (local + 1) == 0))
         return Unsupported("layer_types: expected layers that see all in equal distances, found others");
@@ -391,7 +400,12 @@ class HfReader {
   bool IsV3() const { return architecture_.model_type == "deepseek_v3"; }
 
   Status Latent(std::vector<std::string>* notes) {
-    for (const char* key : {"head_dim", "qk_head_dim"}) At(key);  // sums of others
+    At("qk_head_dim");  // a sum of others
+    // transformers makes as many rotary frequencies as `head_dim` says.
+    const ConfigNode &channels = At("head_dim"), &rotary = At("qk_rope_head_dim");
+    if (!channels.is_null() && !SameConfig(channels, rotary))
+      return Corrupt(
+          fmt::format("head_dim: expected that of qk_rope_head_dim, {}, found {}", Shown(rotary), Shown(channels)));
     const ConfigNode& heads = At("num_key_value_heads");
     if (!heads.is_null() && !At("num_attention_heads").is_null() && !SameConfig(heads, At("num_attention_heads")))
       return Unsupported(fmt::format("num_key_value_heads: expected that of num_attention_heads, {}, found {}",
@@ -454,7 +468,12 @@ class HfReader {
     if (method != "group_limited_greedy")
       return Unsupported(fmt::format("topk_method: expected greedy or group_limited_greedy, found {}", method));
     // [core_v0.16.1 moe_utils.py, group_limited_topk; transformers modeling_deepseek_v2.py and _v3.py]
-    const int64_t theirs = IsV3() ? 2 : 1, megatrons = chosen > 0 ? topk / chosen : 0;
+    const int64_t theirs = IsV3() ? 2 : 1, experts = At("n_routed_experts").AsInt().value_or(0);
+    if (!At("n_group").AsInt() || experts % groups != 0 || experts / groups < theirs || chosen > groups)
+      return Corrupt(
+          fmt::format("n_group: expected groups of {} experts, {} or more in each, found {}, of which {} are chosen",
+                      experts, theirs, Shown(At("n_group")), chosen));
+    const int64_t megatrons = chosen > 0 ? topk / chosen : 0;
     if (chosen >= groups || theirs == megatrons) return {};
     const std::string line = fmt::format(
         "n_group: transformers chooses groups by the sum of their best {}, Megatron by that of {} = "
@@ -550,37 +569,21 @@ class HfReader {
     return {};
   }
 
-  static Status CheckAboveZero(std::string_view key, const ConfigNode& value) {
-    ANEMONE_TRY(CheckNumber(key, value));
-    if (value.AsDouble().value_or(0) > 0) return {};
-    return Corrupt(fmt::format("{}: expected a number above 0, found {}", key, Shown(value)));
-  }
-
-  Status RotaryNumbers() {
+  Status RotaryTypes() {
     const ConfigNode& parameters = At("rope_parameters");
-    for (const ConfigNode* map :
-         {&parameters, &WordAt(parameters, "full_attention"), &WordAt(parameters, "sliding_attention")}) {
-      for (const char* key : {"rope_theta", "partial_rotary_factor"}) {
-        const ConfigNode* value = map->Get(key);
-        if (value != nullptr) ANEMONE_TRY(CheckAboveZero(fmt::format("rope_parameters.{}", key), *value));
-      }
-      if (const ConfigNode& part = WordAt(*map, "partial_rotary_factor"); part.AsDouble().value_or(0) > 1)
-        return Corrupt(fmt::format("rope_parameters.partial_rotary_factor: expected at most 1, found {}", Shown(part)));
-    }
     for (const auto& [place, map] : {std::pair{"rope_parameters", &parameters},
                                      {"rope_parameters.full_attention", &WordAt(parameters, "full_attention")},
                                      {"rope_parameters.sliding_attention", &WordAt(parameters, "sliding_attention")},
                                      {"rope_scaling", &At("rope_scaling")}}) {
+      if (!map->is_null() && !map->is_map())
+        return Corrupt(fmt::format("{}: expected a map, found {}", place, ShownQuoted(*map)));
       for (const char* key : {"rope_type", "type"}) {
-        const ConfigNode& type = WordAt(*map, key);
-        if (!type.is_null() && !type.AsString())
-          return Corrupt(fmt::format("{}.{}: expected a name, found {}", place, key, Shown(type)));
+        const ConfigNode* type = map->Get(key);
+        if (type != nullptr && Text(*type).empty())
+          return Corrupt(fmt::format("{}.{}: expected a name, found {}", place, key, ShownQuoted(*type)));
       }
     }
-    if (const std::string_view own = HfKeyOf(architecture_, "rotary_base"); json_.Get(own) != nullptr)
-      ANEMONE_TRY(CheckAboveZero(own, *json_.Get(own)));
-    const ConfigNode& ratio = WordAt(json_, "rope_ratio");
-    return ratio.is_null() ? Status() : CheckNumber("rope_ratio", ratio);
+    return {};
   }
 
   // The key that says how positions are scaled.
@@ -614,6 +617,8 @@ class HfReader {
     }
     if (WordAt(to_, "yarn_original_max_position_embeddings").is_null())
       Set("yarn_original_max_position_embeddings", At("max_position_embeddings"));
+    if (const ConfigNode& base = WordAt(to_, "rotary_base"); base.AsDouble() == 1.0)  // whose logarithm it divides by
+      return Corrupt(fmt::format("{}.rope_theta: expected a number other than 1 beside yarn, found 1", place));
     if (!WordAt(to_, "yarn_rotary_scaling_factor").is_null()) return {};
     return Corrupt(fmt::format("{}.factor: expected a number above 0, found nothing", place));
   }
@@ -689,15 +694,16 @@ class HfReader {
 
   Status Experts() {
     const ConfigNode& dense = At("mlp_only_layers");
-    if (dense.is_list() && !dense.list.empty())
+    if (!dense.is_null() && !(dense.is_list() && dense.list.empty()))
       return Unsupported("mlp_only_layers: expected none, found some: layers with and without experts are not carried");
     if (!HfKeyOf(architecture_, "moe_router_pre_softmax").empty())
       Set("moe_router_pre_softmax", ConfigNode::Bool(!IsTrue(At("norm_topk_prob"))));
     const bool has_experts = WordAt(to_, "num_moe_experts").AsInt().value_or(0) > 0;
     const auto experts = WordAt(to_, "num_moe_experts").AsInt(), chosen = WordAt(to_, "moe_router_topk").AsInt();
-    if (has_experts && chosen && (*chosen < 1 || *chosen > *experts))
-      return Corrupt(
-          fmt::format("num_experts_per_tok: expected 1 to {}, the number of experts, found {}", *experts, *chosen));
+    const bool is_unsaid = WordAt(to_, "moe_router_topk").is_null();
+    if (has_experts && !is_unsaid && (!chosen || *chosen < 1 || *chosen > *experts))
+      return Corrupt(fmt::format("num_experts_per_tok: expected 1 to {}, the number of experts, found {}", *experts,
+                                 Shown(WordAt(to_, "moe_router_topk"))));
     const bool divides = !IsTrue(WordAt(to_, "moe_router_pre_softmax"));
     if (has_experts && divides && WordAt(to_, "moe_router_topk").AsInt() == 1)
       return Unsupported(  // [core_v0.9.0 moe_utils.py, topk_softmax_with_capacity]
@@ -786,6 +792,8 @@ Result<ConfigNode> Nemo1OfHf(const ConfigNode& config_json, std::vector<std::str
     if (model.Get(word) == nullptr)
       return Corrupt(fmt::format("{}: expected a number, found nothing", HfKeyOf(*architecture, word)));
   }
+  if (WordAt(model, "num_moe_experts").AsInt().value_or(0) > 0 && WordAt(model, "moe_router_topk").is_null())
+    return Corrupt("num_experts_per_tok: expected a number, found nothing");
   return model;
 }
 

@@ -12,6 +12,7 @@
 #include "family/words/config_languages.h"
 #include "family/words/hf_config.h"
 #include "family/words/hf_keys.h"
+#include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -62,6 +63,7 @@ class HfWriter {
     WriteActivation(before);
     Positions(before);
     Special(before);
+    SetRows();
     ANEMONE_ASSIGN(const ConfigNode after, Words());
     const std::vector<std::string> lines = DifferingWords(words_, after);
     if (!lines.empty()) {
@@ -69,14 +71,16 @@ class HfWriter {
           fmt::format("{} cannot say what this model computes: {}", architecture.name, fmt::join(lines, "; ")),
           "OUT.safetensors holds the weights alone");
     }
-    const std::string rows(HfKeyOf(architecture, "vocab_size"));
-    for (const std::string& name : {rows, std::string("vocab_size")}) {
-      const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
-      if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
-    }
     if (request_.kept == nullptr) json_["torch_dtype"] = TextNode("float32");
     SetHuggingFaceDType(json_, request_.dtype);
     if (request_.kept != nullptr) return std::move(json_);
+    FinishNew();
+    return std::move(json_);
+  }
+
+ private:
+  // What a config.json that is made anew has, of whatever version.
+  void FinishNew() {
     for (auto& [key, value] : json_.map) {
       if (value.kind == ConfigNode::Kind::kFloat) value.text.clear();  // YAML's spelling
     }
@@ -85,16 +89,27 @@ class HfWriter {
          {std::pair{"head_dim", "kv_channels"}, {"num_key_value_heads", "num_query_groups"}}) {
       if (ConfigNode* size = json_.Get(key); size != nullptr && size->is_null()) *size = words_[word];
     }
+    // Where all layers have experts, nothing has this size.
+    const std::string size(HfKeyOf(*request_.architecture, "ffn_hidden_size"));
+    if (size == "intermediate_size" && WordAt(json_, size).is_null()) {
+      const ConfigNode& said = WordAt(model_, "ffn_hidden_size");
+      json_[size] = said.is_null() ? words_["moe_ffn_hidden_size"] : said;
+    }
+    TypeHfNumbers(&json_);
     std::sort(json_.map.begin(), json_.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    return std::move(json_);
   }
-
- private:
   Result<ConfigNode> Words() const {
     ANEMONE_ASSIGN(ConfigNode model, internal::ReadHfConfig(json_, *request_.architecture, nullptr));
     // A config.json may say a number of layers that no folder of transformers' has.
     if (WordAt(words_, "mtp_num_layers").is_null()) model.Erase("mtp_num_layers");
     return WordsOf(model, nullptr);
+  }
+  void SetRows() {
+    const std::string own(HfKeyOf(*request_.architecture, "vocab_size"));
+    for (const std::string& name : {own, std::string("vocab_size")}) {
+      const bool is_same = WordAt(json_, name).AsInt() == static_cast<int64_t>(request_.vocab_rows);
+      if (request_.vocab_rows > 0 && !is_same) json_[name] = ConfigNode::Int(static_cast<int64_t>(request_.vocab_rows));
+    }
   }
   // What the class takes for a key.
   const ConfigNode& Said(std::string_view key) const {

@@ -11,6 +11,7 @@
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/hf_architectures.h"
+#include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -215,6 +216,7 @@ Result<ConfigNode> TextConfigOf(const ConfigNode& config_json) {
 
 Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode model, uint64_t rows,
                                   std::vector<std::string>* notes) {
+  ANEMONE_TRY(CheckHfNumbers(config_json));
   ANEMONE_TRY(CheckPictures(config_json));
   const ConfigNode& layer = WordAt(config_json, "vision_feature_layer");
   const std::string strategy = WordAt(config_json, "vision_feature_select_strategy").AsString().value_or("default");
@@ -301,7 +303,9 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
   if (request.kept == nullptr || FeatureLayerOf(json) != layer.AsInt()) set("vision_feature_layer", "-2", layer);
   set("vision_feature_select_strategy", "default", TextNode(strategy));
   if (json.Get("vocab_size") != nullptr) json["vocab_size"] = ConfigNode::Int(static_cast<int64_t>(request.rows));
+  ANEMONE_TRY(CheckHfNumbers(json));
   if (request.kept != nullptr) return json;
+  TypeHfNumbers(&json);
   std::sort(json.map.begin(), json.map.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   return json;
 }

@@ -12,6 +12,7 @@
 #include "config/nodes.h"
 #include "family/words/config_languages.h"
 #include "family/words/hf_keys.h"
+#include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -254,6 +255,7 @@ bool IsT5Json(const ConfigNode& root) {
 
 Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head, DType dtype,
                                 std::vector<std::string>* notes) {
+  ANEMONE_TRY(CheckHfNumbers(config_json));
   ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo's T5").Hint(kWeightsAlone));
   if (ScalesOutputs(config_json)) {
     return Unsupported(

@@ -262,7 +262,7 @@ const Refused kRefused[] = {
      "layer_types: expected full_attention beside use_sliding_window: false"},
     {"llama", "rope_scaling", "{rope_type: 5}", "rope_scaling.rope_type: expected a name, found 5"},
     {"llama", "rope_parameters", "{rope_type: default, partial_rotary_factor: 2}",
-     "rope_parameters.partial_rotary_factor: expected at most 1, found 2"},
+     "rope_parameters.partial_rotary_factor: expected a number above 0 and at most 1, found 2"},
     {"mixtral", "num_experts_per_tok", "9", "num_experts_per_tok: expected 1 to"},
     {"mixtral", "num_experts_per_tok", "-2", "num_experts_per_tok: expected 1 to"},
     {"gemma2", "layer_types", "[]", "layer_types: expected one for each of"},

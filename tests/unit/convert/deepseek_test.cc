@@ -334,6 +334,11 @@ TEST(DeepSeek, WhatIsNotCarriedIsRefusedByName) {
        }) {
     EXPECT_THAT(convert(keys, other, "nemo2"), StatusIs(ErrorKind::kUnsupported, what)) << other;
   }
+  for (const char* groups : {"3", "8", "null", "0.5", "1"})  // two of one group are chosen
+    EXPECT_THAT(convert(kV3, fmt::format(R"("n_group": {})", groups), "nemo2"),
+                StatusIs(ErrorKind::kCorrupt, "n_group: expected groups of"));
+  EXPECT_THAT(convert(kV3, R"("head_dim": 1)", "nemo2"),
+              StatusIs(ErrorKind::kCorrupt, "head_dim: expected that of qk_rope_head_dim"));
   const Tensors scaled = {{"model.layers.0.self_attn.o_proj.weight_scale_inv", {1, 1}}};
   EXPECT_THAT(convert(kV3, "", "nemo2", scaled), StatusIs(ErrorKind::kUnsupported, "weight_scale_inv"));
   // Scales that do not fit, and other ways to quantize.

@@ -251,6 +251,82 @@ TEST(HfConfigs, YarnGoesToMegatronBridgeAlone) {
   }
 }
 
+// Numbers of which transformers 5.24 makes no model, or one that computes NaN: the same rule in every family.
+TEST(HfConfigs, NumbersThatNoModelIsMadeOfAreRefused) {
+  const Model llama{"LlamaForCausalLM", "llama", "{}"},
+      qwen2{"Qwen2ForCausalLM", "qwen2", "{use_sliding_window: true, max_window_layers: 0, sliding_window: 8}"},
+      gemma2{"Gemma2ForCausalLM", "gemma2", "{head_dim: 4}"},
+      gemma3{"Gemma3ForCausalLM", "gemma3_text", "{head_dim: 4}"}, mixtral{"MixtralForCausalLM", "mixtral", "{}"};
+  const struct {
+    Model model;
+    const char *yaml, *what;
+  } kCases[] = {
+      {llama, "{attention_dropout: 1.5}", "attention_dropout: expected a number from 0 to 1, found 1.5"},
+      {llama, "{attention_dropout: null}", "attention_dropout: expected a number, found null"},
+      {llama, "{attention_dropout: true}", "attention_dropout: expected a number, found true"},
+      {llama, "{attention_dropout: .nan}", "attention_dropout: expected a number from 0 to 1"},
+      {llama, "{initializer_range: -0.02}", "initializer_range: expected a number from 0 to 1, found -0.02"},
+      {llama, "{rms_norm_eps: -1}", "rms_norm_eps: expected a number of at least 0, found -1"},
+      {llama, "{rope_theta: 0}", "rope_theta: expected a number above 0, found 0"},
+      {llama, "{rope_parameters: {rope_theta: -1}}", "rope_parameters.rope_theta: expected a number above 0, found -1"},
+      {llama, "{rope_parameters: [1]}", "rope_parameters: expected a map, found a list"},
+      {llama, "{rope_scaling: {rope_type: null}}", "rope_scaling.rope_type: expected a name, found null"},
+      {llama, "{max_position_embeddings: null}", "max_position_embeddings: expected a whole number"},
+      {llama, "{pad_token_id: 31}", "pad_token_id: expected one of 31 rows of the vocabulary, found 31"},
+      {llama, "{rope_scaling: {rope_type: yarn, factor: 2.0}, rope_theta: 1}",
+       "rope_theta: expected a number other than 1"},
+      {qwen2, "{sliding_window: null}", "sliding_window: expected a number beside use_sliding_window, found nothing"},
+      {gemma2, "{query_pre_attn_scalar: 0}", "query_pre_attn_scalar: expected a whole number above 0, found 0"},
+      {gemma2, "{query_pre_attn_scalar: 2.5}", "query_pre_attn_scalar: expected a whole number above 0, found 2.5"},
+      {gemma2, "{attn_logit_softcapping: 0}", "attn_logit_softcapping: expected a number above 0, found 0"},
+      {gemma3, "{query_pre_attn_scalar: 0}", "query_pre_attn_scalar: expected a whole number above 0, found 0"},
+      {gemma3, "{rope_parameters: {full_attention: odd}}", "rope_parameters.full_attention: expected a map, found"},
+      {gemma3, "{layer_types: [full_attention]}", "layer_types: expected one for each of 2 layers, found 1"},
+      {gemma3, "{layer_types: [sliding_attention, odd]}", "layer_types: expected full_attention or sliding_attention"},
+      {mixtral, "{num_experts_per_tok: null}", "num_experts_per_tok: expected a number, found nothing"},
+      {mixtral, "{num_experts_per_tok: 0.5}", "num_experts_per_tok: expected 1 to 8, the number of experts, found 0.5"},
+  };
+  for (const auto& [model, yaml, what] : kCases) {
+    SCOPED_TRACE(fmt::format("{}: {}", model.architecture, yaml));
+    const ConfigNode config = ModelOf(model.architecture, model.type, model.yaml);
+    EXPECT_THAT(Nemo1OfHf(config, nullptr), IsOk());
+    const auto read = Nemo1OfHf(With(config, yaml), nullptr);
+    ASSERT_FALSE(read.ok());
+    EXPECT_THAT(read.status().error().what, ::testing::HasSubstr(what));
+  }
+}
+
+// Some classes give the row no meaning.
+TEST(HfConfigs, ARowOfPaddingThatNothingIsMadeWithIsLeftAlone) {
+  EXPECT_THAT(
+      Nemo1OfHf(ModelOf("GPTNeoXForCausalLM", "gpt_neox", "{num_key_value_heads: 4, pad_token_id: 31}"), nullptr),
+      IsOk());
+}
+
+// Version 5 of transformers takes no 1 for a float, and no null for a size.
+TEST(HfConfigs, NumbersAreWrittenInTheTypeOfTheirFields) {
+  const ConfigNode model = With(
+      ConfigNode::Map(),
+      "{num_layers: 2, hidden_size: 8, ffn_hidden_size: 20, num_attention_heads: 2, max_position_embeddings: 64, bias: "
+      "false, normalization: rmsnorm, layernorm_epsilon: 1, activation: fast-swiglu, position_embedding_type: rope, "
+      "init_method_std: 1, qk_layernorm: true, multi_latent_attention: true, kv_lora_rank: 8, qk_head_dim: 4, "
+      "qk_pos_emb_head_dim: 4, v_head_dim: 4, rope_type: rope, num_moe_experts: 4, moe_ffn_hidden_size: 6, "
+      "moe_router_topk: 2, share_embeddings_and_output_weights: false}");
+  const char* kV3 = "{moe_router_score_function: sigmoid, moe_router_enable_expert_bias: true}";
+  const char* kV2 = "{moe_router_pre_softmax: true}";
+  for (const auto& [name, yaml] : {std::pair{"DeepseekV2ForCausalLM", kV2}, {"DeepseekV3ForCausalLM", kV3}}) {
+    const HfArchitecture* architecture = FindHfArchitecture(std::string_view(name));
+    const auto json = HfOfNemo1(With(model, yaml), {.architecture = architecture, .vocab_rows = 31}, nullptr);
+    ASSERT_THAT(json, IsOk());
+    for (const char* key : {"rms_norm_eps", "initializer_range", "routed_scaling_factor"}) {
+      ASSERT_NE(json->Get(key), nullptr) << key;
+      EXPECT_EQ(json->Get(key)->kind, ConfigNode::Kind::kFloat) << key;
+    }
+    ASSERT_NE(json->Get("intermediate_size"), nullptr);
+    EXPECT_EQ(json->Get("intermediate_size")->AsInt(), 20);
+  }
+}
+
 TEST(HfConfigs, TheDtypeOfSomeWeightsStaysTheModels) {
   const TempDir temp;
   const std::string hf = temp.path() + "/hf", nemo = temp.path() + "/m.nemo", back = temp.path() + "/back",
