@@ -109,7 +109,34 @@ Surroundings TakeSurroundings(const PlanFile& part, PlanFile& to) {
   return {kept.substr(after), kept.substr(0, after), part.crcs};
 }
 
-void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to) {
+namespace {
+
+// Appends `text`, which begins at byte `at` of a part, with `crc` where the part's CRCs are stored.
+void AppendStoring(std::string_view text, uint64_t at, const std::vector<Crc32Slot>& crcs, std::string_view crc,
+                   PlanFile& to) {
+  uint64_t done = at;
+  for (const Crc32Slot& slot : crcs) {
+    for (const uint64_t store : slot.stores) {
+      if (store < done || store >= at + text.size()) continue;
+      to.AppendKept(text.substr(done - at, store - done));
+      to.AppendKept(crc);
+      done = store + crc.size();
+    }
+  }
+  to.AppendKept(text.substr(done - at));
+}
+
+}  // namespace
+
+void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to, std::optional<uint32_t> crc32) {
+  if (crc32) {
+    std::string bytes(4, '\0');
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(*crc32 >> (8 * i));
+    const std::string_view crc = to.literals.Keep(std::move(bytes));
+    AppendStoring(around.before, 0, around.crcs, crc, to);
+    to.Append(tensor);
+    return AppendStoring(around.after, around.before.size() + tensor.size_bytes(), around.crcs, crc, to);
+  }
   for (Crc32Slot slot : around.crcs) {
     slot.offset += to.size;
     for (uint64_t& store : slot.stores) store += to.size;

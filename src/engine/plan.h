@@ -2,6 +2,8 @@
 #ifndef ANEMONE_ENGINE_PLAN_H_
 #define ANEMONE_ENGINE_PLAN_H_
 
+#include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,7 +24,9 @@ struct Surroundings {
 };
 // Of a file of literals around at most one tensor.
 Surroundings TakeSurroundings(const PlanFile& part, PlanFile& to);
-void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to);
+// `crc32`: the tensor's, where it is known: it is stored at once instead of computed.
+void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to,
+                  std::optional<uint32_t> crc32 = std::nullopt);
 
 // The law: segments ascend, do not overlap, lie inside the file, have the size of their content; CRC ranges are covered
 // and their stores are literals; paths are relative, distinct and free of "..". Errors: Internal, naming file and byte.

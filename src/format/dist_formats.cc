@@ -55,8 +55,7 @@ Result<Plan> LayOut(const Checkpoint& source, const LayOutOptions& options) {
   if (checkpoint.config && checkpoint.shards.size() == 1)
     checkpoint.shards.front().training = ToTrainingDict(checkpoint, source.shards.front(), nullptr);
   TorchDistOptions dist;
-  dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
-  dist.ranks = options.shard_grid;
+  dist.lay_out = options;
   if (checkpoint.config) {
     PlanFile& file = plan.files.emplace_back();
     file.path = kHparams;

@@ -22,6 +22,7 @@
 #include "anemone/status.h"
 #include "base/location.h"
 #include "engine/plan.h"
+#include "format/format.h"
 
 namespace anemone {
 
@@ -53,13 +54,12 @@ void NameTorchDist(Config& config);
 
 // How a checkpoint is laid out as torch_dist.
 struct TorchDistOptions {
-  std::string folder;            // put before every file's path: "weights/"
-  std::string key_from, key_to;  // a key prefix written in place of another: "model." → "module."
-  bool drop_extra_state = false;
+  std::string folder;                     // put before every file's path: "weights/"
+  std::string key_from, key_to;           // a key prefix written in place of another: "model." → "module."
   std::vector<std::string> empty_states;  // names beside the weights'
-  // The shard grid: parameters are cut as this many tensor ranks would divide them, each rank's pieces in a file of its
+  // Its shard grid: parameters are cut as this many tensor ranks would divide them, each rank's pieces in a file of its
   // own. Those that do not divide evenly stay whole. Readers merge and cut as they like.
-  size_t ranks = 1;
+  LayOutOptions lay_out;
 };
 
 // Appends the files of a torch_dist folder to `plan`, metadata.json last. Readable by torch 2.3 … 2.15 and

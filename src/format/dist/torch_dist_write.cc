@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/text_hash.h"
+#include "engine/share.h"
 #include "format/dist/dist.h"
 #include "format/dist/entries.h"
 #include "format/dist/torch_dist_index.h"
@@ -285,7 +286,8 @@ std::vector<Shape> FragmentsOf(const Shape& part, bool is_flat) {
 class ItemWriter {
  public:
   // `items`: how many each rank's file will have.
-  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& items) : files_(files), kinds_(files.size()) {
+  ItemWriter(std::vector<PlanFile>& files, const std::vector<size_t>& items, const LayOutOptions& options)
+      : files_(files), kinds_(files.size()), zip_{.has_crc32 = options.has_crc32}, keeps_blocks_(options.keeps_blocks) {
     for (size_t rank = 0; rank < files.size(); ++rank) {
       files[rank].segments.reserve(3 * items[rank]);
       files[rank].crcs.reserve(items[rank]);
@@ -296,17 +298,23 @@ class ItemWriter {
   // The elements of `tensor`, in another shape.
   Status Append(size_t rank, const Tensor& tensor, const Shape& shape) {
     PlanFile& file = files_[rank];
-    const uint64_t start = file.size;
     const auto [kind, is_new] = kinds_[rank].try_emplace({tensor.dtype(), shape});
     if (is_new) {
       ANEMONE_ASSIGN(Tensor shaped, tensor.Reshape(shape));
       Value value{std::make_shared<ValueGraph>(), nullptr};
       value.node = NewTensor(*value.graph, std::move(shaped));
       PlanFile item;
-      ANEMONE_TRY(LayOutTorchFile(std::move(value), "archive", item));
+      ANEMONE_TRY(LayOutTorchFile(std::move(value), "archive", item, zip_));
       kind->second = TakeSurroundings(item, file);
     }
-    AppendWithin(kind->second, tensor, file);
+    std::optional<uint32_t> crc32;
+    const std::vector<Piece> shareable = keeps_blocks_ ? Shareable(tensor) : std::vector<Piece>();
+    if (!shareable.empty()) {
+      file.AppendZeros(GapBefore(shareable, file.size + kind->second.before.size()));
+      if (const std::optional<ByteRange> whole = tensor.AsByteRange()) crc32 = RecordedCrcOf(*whole);
+    }
+    const uint64_t start = file.size;
+    AppendWithin(kind->second, tensor, file, crc32);
     places_.push_back({start, file.size - start});
     return {};
   }
@@ -335,9 +343,18 @@ class ItemWriter {
   const std::vector<ItemPlace>& places() const { return places_; }
 
  private:
+  // Zeros before an item, so that the elements, which would lie at `at`, lie in their blocks as in their source's.
+  static uint64_t GapBefore(const std::vector<Piece>& pieces, uint64_t at) {
+    Places places;
+    AddPlaces(pieces, 0, places);
+    return (*BestPlace(places) - at) % kBlockBytes;
+  }
+
   std::vector<PlanFile>& files_;                                        // by rank
   std::vector<std::map<std::pair<DType, Shape>, Surroundings>> kinds_;  // by rank
   std::map<std::string, Surroundings> objects_;                         // by their pickles: most are empty states
+  const ZipOptions zip_;
+  const bool keeps_blocks_;
   std::vector<ItemPlace> places_;
 };
 
@@ -531,15 +548,16 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
     return InvalidArgument(fmt::format("expected one shard, found {}", checkpoint.shards.size()),
                            "a distributed checkpoint is stored whole: merge its ranks to TP 1 and PP 1");
   }
-  if (options.ranks < 1 || options.ranks > kMaxRanks) {
-    return InvalidArgument(fmt::format("expected a shard grid of 1 to {} ranks, found {}", kMaxRanks, options.ranks));
+  const size_t ranks = options.lay_out.shard_grid;
+  if (ranks < 1 || ranks > kMaxRanks) {
+    return InvalidArgument(fmt::format("expected a shard grid of 1 to {} ranks, found {}", kMaxRanks, ranks));
   }
   Gatherer gatherer(FindStacks(checkpoint), options);
   ANEMONE_ASSIGN(const Value common, GatherTraining(checkpoint, gatherer));
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     if (item.tensor() != nullptr) {
       gatherer.Add("", item.name, *item.tensor());
-    } else if (!options.drop_extra_state) {
+    } else if (options.lay_out.extra_state != ExtraState::kDrop) {
       gatherer.Add(item.name, item.opaque()->value.node);
     }
   }
@@ -549,16 +567,16 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   // Objects first, as torch does.
   std::stable_partition(outputs.begin(), outputs.end(), [](const Output& output) { return output.layers.empty(); });
 
-  std::vector<PlanFile> items(options.ranks);
+  std::vector<PlanFile> items(ranks);
   for (size_t rank = 0; rank < items.size(); ++rank) items[rank].path = options.folder + FileOfRank(rank);
   PlanFile index, rest, marker;
   index.path = options.folder + ".metadata";
   rest.path = options.folder + "common.pt";
   marker.path = options.folder + "metadata.json";
-  ItemWriter writer(items, CountItems(outputs, options.ranks));
-  for (const Output& output : outputs) ANEMONE_TRY(AppendItems(output, options.ranks, writer).In(output.key));
+  ItemWriter writer(items, CountItems(outputs, ranks), options.lay_out);
+  for (const Output& output : outputs) ANEMONE_TRY(AppendItems(output, ranks, writer).In(output.key));
   AppendTorchDistIndex(
-      outputs.size(), [&](size_t i) { return KeyOf(outputs[i], options.ranks); }, writer.places(), index);
+      outputs.size(), [&](size_t i) { return KeyOf(outputs[i], ranks); }, writer.places(), index);
   ANEMONE_TRY(LayOutTorchFile(common, "common", rest));
   marker.Append(
       R"({"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch", "common_backend_version": 1})");

@@ -268,9 +268,8 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options, const
   const TorchDistOptions dist = {.folder = folder + "/",
                                  .key_from = {},
                                  .key_to = {},
-                                 .drop_extra_state = options.extra_state == ExtraState::kDrop,
                                  .empty_states = std::move(empty_states),
-                                 .ranks = options.shard_grid};
+                                 .lay_out = options};
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
   ANEMONE_TRY(AddArtifacts(checkpoint, writer.title, plan.files, [&](const std::string& name) {
     return name == kTrainState ? std::string() : folder + "/" + name;

@@ -242,7 +242,7 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     Plan plan;
     TorchDistOptions dist;
     dist.folder = std::string(kDistFolder) + "/";
-    dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
+    dist.lay_out = options;
     ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
     for (PlanFile& file : plan.files) files.push_back(std::move(file));
   } else {

@@ -182,10 +182,9 @@ Result<Plan> LayOut(const Checkpoint& named, const LayOutOptions& options) {
   dist.folder = "weights/";
   dist.key_from = kOurs;
   dist.key_to = kTheirs;
-  dist.drop_extra_state = options.extra_state == ExtraState::kDrop;
   if (checkpoint.shards.size() == 1 && options.extra_state != ExtraState::kDrop)
     dist.empty_states = AttentionStates(checkpoint.weights());  // N2-7
-  dist.ranks = options.shard_grid;
+  dist.lay_out = options;
   ANEMONE_TRY(LayOutTorchDist(checkpoint, dist, plan));
   const auto place = [](const std::string& name) {
     return name.starts_with("context/") || name.starts_with("weights/") ? name : "context/" + name;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/crc32.h"
 #include "engine/execute.h"
 #include "engine/planned.h"
 #include "testing/matchers.h"
@@ -103,6 +104,15 @@ TEST(Plan, FilesOfOneKindShareTheirLiterals) {
   EXPECT_EQ(Contents(alike), Contents(each));
   EXPECT_EQ(alike.segments.size(), 7u) << "a tail and the head behind it are one literal";
   EXPECT_THAT(Check(OneFile(alike)), IsOk());
+
+  PlanFile known;
+  for (const double value : {1, 2, 3}) {
+    const Tensor tensor = *Tensor::Fill(DType::kF32, {3}, value);
+    const std::string bytes = *tensor.Read();
+    AppendWithin(around, tensor, known, Crc32(0, std::as_bytes(std::span(bytes))));
+  }
+  EXPECT_TRUE(known.crcs.empty());
+  EXPECT_EQ(Contents(known), Contents(alike));
 }
 
 TEST(Plan, CheckNamesWhatIsWrong) {
