@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/cores.h"
+#include "base/for_each.h"
 #include "format/dist/entries.h"
 #include "format/dist/torch_dist_metadata.h"
 #include "format/torch/torch_file.h"
@@ -114,8 +116,8 @@ Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reade
   return {};
 }
 
-// The items of one file, in the order they lie in it.
-Status ReadItems(const Artifact& member, const std::vector<Item>& items) {
+// Items of one file, in the order they lie in it.
+Status ReadItems(const Artifact& member, std::span<const Item> items) {
   const auto source = std::make_shared<ItemReader>(member);
   for (const Item& at : items) {
     const DistLocation& location = at.location();
@@ -131,6 +133,21 @@ Status ReadItems(const Artifact& member, const std::vector<Item>& items) {
   }
   source->Drop();
   return {};
+}
+
+// Some of a file's items, read one after another, as they lie beside each other.
+struct Run {
+  const Artifact* member;
+  std::span<const Item> items;
+};
+constexpr size_t kItemsOfRun = 64;
+
+// By the cores there are; of a server, by more threads, which wait.
+Status ReadRuns(const std::vector<Run>& runs) {
+  constexpr unsigned kAtAServer = 16;
+  const bool waits = !runs.empty() && !runs.front().member->content.source->remote_version().empty();
+  const auto workers = std::min(waits ? kAtAServer : UsableCores(), static_cast<unsigned>(runs.size()));
+  return ForEach(runs.size(), workers, [&](uint64_t i, unsigned) { return ReadItems(*runs[i].member, runs[i].items); });
 }
 
 }  // namespace
@@ -156,6 +173,7 @@ Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::ve
     for (DistChunk& chunk : std::get<DistTensor>(item.content).chunks)
       by_file[chunk.location.file].push_back({&item, &chunk});
   }
+  std::vector<Run> runs;
   for (size_t f = 0; f < metadata.files.size(); ++f) {
     if (by_file[f].empty()) continue;
     const Artifact* member = FindMember(members, metadata.files[f]);
@@ -165,9 +183,11 @@ Result<DistMetadata> ReadTorchDist(const std::vector<Artifact>& members, std::ve
     }
     used.emplace_back(member->name);
     std::ranges::sort(by_file[f], {}, [](const Item& item) { return item.location().offset; });
-    ANEMONE_TRY(ReadItems(*member, by_file[f]));
-    by_file[f] = {};
+    const std::span<const Item> items = by_file[f];
+    for (size_t at = 0; at < items.size(); at += kItemsOfRun)
+      runs.push_back({member, items.subspan(at, std::min(kItemsOfRun, items.size() - at))});
   }
+  ANEMONE_TRY(ReadRuns(runs));
   return parsed;
 }
 
