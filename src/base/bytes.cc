@@ -163,7 +163,8 @@ ByteSourcePtr MemorySource(std::string bytes, std::string name) {
 
 Result<std::string> ByteRange::ReadAll(uint64_t limit_bytes) const {
   if (size > limit_bytes) {
-    return LimitExceeded("expected at most " + std::to_string(limit_bytes) + " bytes, found " + std::to_string(size))
+    return LimitExceeded("expected at most " + std::to_string(limit_bytes) + " bytes, found " + std::to_string(size),
+                         "no option raises this limit; is it the file that was meant?")
         .In(source->name());
   }
   if (!Within(offset, size, source->size_bytes()))

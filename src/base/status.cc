@@ -19,7 +19,8 @@ Status::Status(ErrorKind kind, std::string what, std::string hint)
     : error_(std::make_shared<const Error>(Error{kind, {}, std::move(what), std::move(hint)})) {}
 
 Status Status::In(std::string_view coordinate) const {
-  if (coordinate.empty()) return *this;
+  // A layer may name the file that the one below it has named.
+  if (coordinate.empty() || (!ok() && !error_->where.empty() && error_->where.front() == coordinate)) return *this;
   return Changed([&](Error& error) { error.where.insert(error.where.begin(), std::string(coordinate)); });
 }
 

@@ -16,6 +16,7 @@
 #include "c_api/call.h"
 #include "c_api/options.h"
 #include "clip/image.h"
+#include "container/text.h"
 #include "infer/clip_source.h"
 #include "infer/zero_shot.h"
 
@@ -142,7 +143,7 @@ anemone_status* anemone_clip_encode_texts(anemone_clip* clip, const char* const*
     ids.reserve(count);
     for (const char* text : std::span(texts, count)) {
       Result<std::vector<int32_t>> encoded = clip->encode(text);
-      if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", text));
+      if (!encoded.ok()) return encoded.status().In(fmt::format("text {}", anemone::internal::Quoted(text)));
       ids.push_back(*std::move(encoded));
     }
     return clip->model.EncodeTexts(ids);

@@ -161,9 +161,6 @@ Result<Tags> ReadTags(const LibTiff& lib, TIFF* tiff, const Input& input) {
         fmt::format("expected {}, found {} samples of {} bits, format {}, photometric {}, compression {}", expected,
                     tags.samples, tags.bits, format, tags.photometric, tags.compression));
   };
-  if (tags.photometric != PHOTOMETRIC_PALETTE && StoredPhotometric(input.bytes) == PHOTOMETRIC_PALETTE) {
-    return Corrupt("expected a palette, found none");
-  }
   uint16_t colors = 1;
   switch (tags.photometric) {
     case PHOTOMETRIC_MINISWHITE:
@@ -295,6 +292,9 @@ Image Turned(const Image& image, uint16_t orientation) {
 
 Result<Image> Decode(const LibTiff& lib, TIFF* tiff, const Input& input, AlphaRule alpha, const ImageLimits& limits) {
   ANEMONE_ASSIGN(const Tags tags, ReadTags(lib, tiff, input));
+  if (tags.photometric != PHOTOMETRIC_PALETTE && StoredPhotometric(input.bytes) == PHOTOMETRIC_PALETTE) {
+    return Corrupt("expected a palette, found none");
+  }
   const bool turns = tags.orientation > ORIENTATION_TOPLEFT && tags.orientation <= ORIENTATION_LEFTBOT;
   ANEMONE_TRY(CheckSize(tags.width, tags.height, turns ? 7 : 4, limits));
   const uint64_t block_size = lib.is_tiled(tiff) != 0 ? lib.tile_size(tiff) : lib.scanline_size(tiff);

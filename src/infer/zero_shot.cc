@@ -11,6 +11,7 @@
 
 #include "base/lower_case.h"
 #include "base/tree.h"
+#include "container/text.h"
 #include "infer/clip_source.h"
 
 namespace anemone {
@@ -74,7 +75,7 @@ Result<ClipFeatures> EncodeTexts(ClipModel& model, const TextEncoder& encode, co
     std::vector<std::vector<int32_t>> ids;
     for (size_t i = at; i < std::min(texts.size(), at + kTextsAtOnce); ++i) {
       Result<std::vector<int32_t>> encoded = encode(texts[i]);
-      if (!encoded.ok()) return encoded.status().In(fmt::format("text '{}'", texts[i]));
+      if (!encoded.ok()) return encoded.status().In(fmt::format("text {}", internal::Quoted(texts[i])));
       ids.push_back(*std::move(encoded));
     }
     ANEMONE_ASSIGN(const ClipFeatures features, model.EncodeTexts(ids));

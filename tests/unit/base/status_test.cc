@@ -30,6 +30,11 @@ TEST(StatusTest, AdviceIsTheHintAndThenEachRemedy) {
   EXPECT_EQ(Advice(one.error(), flags), "use --force to replace it");
 }
 
+TEST(StatusTest, APlaceIsNamedOnce) {
+  EXPECT_EQ(Corrupt("found nothing").In("a/b").In("a/b").In("a").message(), "a: a/b: found nothing");
+  EXPECT_TRUE(Status().In("a").ok());
+}
+
 TEST(StatusTest, TheFirstAdviceStands) {
   const Status hinted = Corrupt("x", "first").Hint("second");
   EXPECT_EQ(Advice(hinted.error()), "first");
