@@ -67,26 +67,28 @@ void PlanFile::Append(ByteRange range) {
 
 namespace {
 
-// For a long part no more than it must; for many short ones it doubles.
+// Appends `more`. The longer list stays where it is, as a million segments would be there twice.
 template <typename T>
-void MakeRoom(std::vector<T>& list, size_t more) {
-  if (list.size() + more > list.capacity()) list.reserve(std::max(list.size() + more, 2 * list.capacity()));
+void Join(std::vector<T>& list, std::vector<T> more) {
+  const bool is_first = list.size() >= more.size();
+  if (!is_first) list.swap(more);
+  // For long lists no more than it must; for many short ones the room doubles.
+  const size_t size = list.size() + more.size();
+  if (size > list.capacity()) list.reserve(std::max(size, 2 * list.capacity()));
+  list.insert(is_first ? list.end() : list.begin(), std::make_move_iterator(more.begin()),
+              std::make_move_iterator(more.end()));
 }
 
 }  // namespace
 
 void AppendFile(PlanFile& to, PlanFile&& part) {
-  MakeRoom(to.segments, part.segments.size());
-  for (Segment& segment : std::exchange(part.segments, {})) {
-    segment.offset += to.size;
-    to.segments.push_back(std::move(segment));
-  }
-  MakeRoom(to.crcs, part.crcs.size());
-  for (Crc32Slot slot : part.crcs) {
+  for (Segment& segment : part.segments) segment.offset += to.size;
+  for (Crc32Slot& slot : part.crcs) {
     slot.offset += to.size;
     for (uint64_t& store : slot.stores) store += to.size;
-    to.crcs.push_back(slot);
   }
+  Join(to.segments, std::move(part.segments));
+  Join(to.crcs, std::move(part.crcs));
   to.size += part.size;
   to.literals.Take(std::move(part.literals));
   part = {};
