@@ -181,13 +181,14 @@ Value FromStateDict(const StateDict& state) {
   Value value{std::make_shared<ValueGraph>(), nullptr};
   ValueGraph& graph = *value.graph;
   ValueRef dict = NewCall(graph, "collections OrderedDict");
+  const ValueRef none = graph.New(Kind::kNone);  // of many
   for (const StateDict::Item& item : state.items()) {
     dict->entries.push_back(NewString(graph, item.name));
     if (const Tensor* tensor = item.tensor()) {
       dict->entries.push_back(NewTensor(graph, *tensor));
     } else {
       const Opaque& opaque = *item.opaque();
-      dict->entries.push_back(opaque.value.node != nullptr ? opaque.value.node : graph.New(Kind::kNone));
+      dict->entries.push_back(opaque.value.node != nullptr ? opaque.value.node : none);
     }
   }
   graph.root = value.node = dict;
