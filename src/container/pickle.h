@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "anemone/status.h"
@@ -58,7 +59,19 @@ Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits = {}
 // through lists, dicts and objects' state are kept. Deterministic. Errors: Unsupported (a cycle through a tuple's or
 // call's arguments; text beyond 4 GiB), the encoder's own.
 using TensorEncoder = std::function<Result<ValueRef>(const Tensor&, ValueGraph&)>;
-Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor = {});
+// Entries of a kObject without nodes of their own, of which a million would not be there at once. They are written
+// behind those that the node has. What they refer to lasts until the pickle is written.
+struct LateEntry {
+  std::string_view key;
+  const Tensor* tensor = nullptr;  // or
+  ValueRef value = nullptr;
+};
+struct LateEntries {
+  size_t count = 0;
+  std::function<LateEntry(size_t)> at;
+};
+using LateEntriesOf = std::unordered_map<const ValueNode*, LateEntries>;
+Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor = {}, const LateEntriesOf& late = {});
 
 // Every global a pickle names, with how it is used. Also those whose object the pickle throws away again.
 struct PickleGlobal {

@@ -92,7 +92,7 @@ class NodeSet {
 
 class Writer {
  public:
-  explicit Writer(const TensorEncoder& tensor) : tensor_(tensor) {}
+  Writer(const TensorEncoder& tensor, const LateEntriesOf& late) : tensor_(tensor), late_(late) {}
 
   Result<std::string> Run(ValueRef root) {
     ANEMONE_TRY(CountReferences(root));
@@ -117,9 +117,9 @@ class Writer {
   };
   // What to do next. Steps form a stack, so that depth is bounded by memory alone.
   struct Step {
-    enum class What : uint8_t { kSave, kEmit, kClose, kMemoize, kAppend, kSetItems } what;
+    enum class What : uint8_t { kSave, kEmit, kClose, kMemoize, kAppend, kSetItems, kSetLate } what;
     uint8_t opcode = 0;                // kEmit
-    ValueRef node = nullptr;           // kSave, kClose, kMemoize
+    ValueRef node = nullptr;           // kSave, kClose, kMemoize, kSetLate
     const ValueList* items = nullptr;  // kAppend, kSetItems: what of it is left,
     size_t from = 0;                   // from here on
   };
@@ -137,12 +137,13 @@ class Writer {
   }
 
   // What stands for a tensor is made for the moment, in `graph`: a file of a million tensors would not hold all.
-  Result<ValueRef> StandIn(const ValueNode& node, ValueGraph& graph) const {
-    if (!tensor_ || !node.tensor) return InvalidArgument("expected plain values, found a tensor");
-    ANEMONE_ASSIGN(const ValueRef stand_in, tensor_(*node.tensor, graph));
+  Status SaveTensor(const Tensor* tensor) {
+    if (!tensor_ || tensor == nullptr) return InvalidArgument("expected plain values, found a tensor");
+    ValueGraph graph;
+    ANEMONE_ASSIGN(const ValueRef stand_in, tensor_(*tensor, graph));
     if (stand_in == nullptr || stand_in->kind == Kind::kTensor)
       return Internal("a tensor's encoder answered no plain node");
-    return stand_in;
+    return SaveStandIn(stand_in);
   }
 
   // Finds what is shared, and about how long the pickle will be: one that outgrows its memory is there twice.
@@ -164,6 +165,12 @@ class Writer {
         todo.push_back(node->callable);
         if (node->state != nullptr) todo.push_back(node->state);
       }
+      const LateEntries& late = LateOf(node);
+      for (size_t i = 0; i < late.count; ++i) {
+        const LateEntry entry = late.at(i);
+        expected_bytes_ += kOfNode + entry.key.size() + (entry.tensor != nullptr ? kOfTensor : 0);
+        if (entry.tensor == nullptr) todo.push_back(entry.value);
+      }
       todo.insert(todo.end(), node->items.begin(), node->items.end());
       todo.insert(todo.end(), node->appended.begin(), node->appended.end());
       todo.insert(todo.end(), node->entries.begin(), node->entries.end());
@@ -177,6 +184,12 @@ class Writer {
                                                                                    : "_codecs encode")
                                                             : (flag ? "builtins frozenset" : "builtins set");
     return Global(std::string(name));
+  }
+
+  const LateEntries& LateOf(const ValueNode* node) const {
+    static const LateEntries kNone;
+    const auto found = late_.find(node);
+    return found == late_.end() ? kNone : found->second;
   }
 
   // --- second pass
@@ -220,6 +233,8 @@ class Writer {
         return Items(step, 1, op::kAppend, op::kAppends), Status();
       case What::kSetItems:
         return Items(step, 2, op::kSetItem, op::kSetItems), Status();
+      case What::kSetLate:
+        return LateItem(step);
     }
     return {};
   }
@@ -233,6 +248,22 @@ class Writer {
     ScheduleEmit(alone ? single : several);
     for (size_t i = end; i-- > step.from;) Schedule(items[i]);
     if (!alone) ScheduleEmit(op::kMark);
+  }
+
+  // One late entry, then the rest, in the same batches.
+  Status LateItem(const Step& step) {
+    const LateEntries& late = LateOf(step.node);
+    if (step.from == late.count) return {};
+    const size_t in_batch = step.from % internal::PickleStream::kBatch, begin = step.from - in_batch;
+    const size_t end = std::min(late.count, begin + internal::PickleStream::kBatch);
+    const bool alone = end - begin == 1;
+    if (in_batch == 0 && !alone) Emit(op::kMark);
+    steps_.push_back({What::kSetLate, 0, step.node, nullptr, step.from + 1});
+    if (step.from + 1 == end) ScheduleEmit(alone ? op::kSetItem : op::kSetItems);
+    const LateEntry entry = late.at(step.from);
+    ANEMONE_TRY(Text(entry.key));
+    if (entry.tensor != nullptr) return SaveTensor(entry.tensor);
+    return Schedule(entry.value), Status();
   }
 
   // What stands for a tensor: calls, tuples and names, as deep as its encoder makes them.
@@ -299,13 +330,10 @@ class Writer {
   // Writes a value for the first time, and numbers it: Save then refers to the number.
   Status SaveNew(ValueRef node) {
     switch (node->kind) {
-      case Kind::kTensor: {
-        ValueGraph graph;
-        ANEMONE_ASSIGN(const ValueRef stand_in, StandIn(*node, graph));
-        ANEMONE_TRY(SaveStandIn(stand_in));
+      case Kind::kTensor:
+        ANEMONE_TRY(SaveTensor(node->tensor.get()));
         Memoize(node);
         return {};
-      }
       case Kind::kString:
         ANEMONE_TRY(Text(node->text));
         Memoize(node);
@@ -382,6 +410,7 @@ class Writer {
       ScheduleEmit(op::kBuild);
       Schedule(node->state);
     }
+    if (late_.contains(node)) steps_.push_back({What::kSetLate, 0, node});
     steps_.push_back({What::kSetItems, 0, nullptr, &node->entries, 0});
     steps_.push_back({What::kAppend, 0, nullptr, &node->appended, 0});
     Open(node);
@@ -404,6 +433,7 @@ class Writer {
   }
 
   const TensorEncoder& tensor_;
+  const LateEntriesOf& late_;
   ValueGraph scratch_;                              // globals
   std::unordered_map<const ValueNode*, Use> uses_;  // of what is shared or open
   internal::TextMap<ValueRef> globals_;
@@ -415,9 +445,9 @@ class Writer {
 
 }  // namespace
 
-Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor) {
+Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor, const LateEntriesOf& late) {
   if (value.node == nullptr) return InvalidArgument("expected a value to pickle, found none");
-  return Writer(tensor).Run(value.node);
+  return Writer(tensor, late).Run(value.node);
 }
 
 }  // namespace anemone

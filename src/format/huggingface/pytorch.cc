@@ -6,7 +6,6 @@
 #include "format/huggingface/huggingface.h"
 #include "format/huggingface/shards.h"
 #include "format/lightning/lightning.h"
-#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
 #include "format/torch/torch_write.h"
 
@@ -37,8 +36,8 @@ Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) 
     return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
   }
   Plan plan;
-  Value state = FromStateDict(WrittenState(checkpoint.weights(), options));
-  ANEMONE_TRY(LayOutTorchFile(std::move(state), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));
+  ANEMONE_ASSIGN(TorchPickle pickle, PickleState(WrittenState(checkpoint.weights(), options)));
+  ANEMONE_TRY(LayOutTorchFile(std::move(pickle), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));
   return plan;
 }
 

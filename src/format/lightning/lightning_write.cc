@@ -108,16 +108,20 @@ Value ToTrainingDict(const Checkpoint& checkpoint, const Shard& shard, const Val
 namespace {
 
 Result<TorchPickle> PickleRank(const Checkpoint& checkpoint, const Shard& shard, const LayOutOptions& options) {
-  const Value weights = FromStateDict(WrittenState(shard.weights, options));
+  StatesOf states;
+  const auto state_of = [&](const StateDict& weights) -> Value {
+    const auto graph = std::make_shared<ValueGraph>();
+    return {graph, NewState(*graph, WrittenState(weights, options), states)};
+  };
+  const Value weights = state_of(shard.weights);
   std::vector<Value> chunks;
   for (const StateDict& chunk : shard.chunks) {
-    chunks.push_back(IsLegacy(chunk) ? Nested(WrittenState(chunk, options))
-                                     : FromStateDict(WrittenState(chunk, options)));
+    chunks.push_back(IsLegacy(chunk) ? Nested(WrittenState(chunk, options)) : state_of(chunk));
   }
   const Value value = ToTrainingDict(checkpoint, shard, &weights);
   for (size_t chunk = 0; chunk < chunks.size(); ++chunk)
     PutKey(*value.graph, value.node, fmt::format("model{}", chunk), chunks[chunk].node);
-  return PickleTorch(value);
+  return PickleTorch(value, states);
 }
 
 // That of the training's checkpoint, from which NeMo reads how far it came ("…-consumed_samples=12.0.ckpt"); a

@@ -259,8 +259,9 @@ Result<std::vector<PlanFile>> LayOutMembers(const Checkpoint& checkpoint, const 
     for (const auto& [name, shard] : shards) {
       PlanFile& file = files.emplace_back();
       file.path = name;
-      Value state = FromStateDict(WrittenState(shard->weights, options));
-      ANEMONE_TRY(LayOutTorchFile(std::move(state), "model_weights", file, ZipOptionsOf(options)).In(name));
+      Result<TorchPickle> pickle = PickleState(WrittenState(shard->weights, options));
+      if (!pickle.ok()) return pickle.status().In(name);
+      ANEMONE_TRY(LayOutTorchFile(*std::move(pickle), "model_weights", file, ZipOptionsOf(options)).In(name));
     }
   }
   // A distributed source's folder does not outlive its weights.

@@ -57,8 +57,9 @@ struct Encoder {
   }
 };
 
-// Where a tensor is in nested dictionaries: "state_dict.model.weight"; "" if it is in none.
-std::string PathOf(const ValueNode& node, const Tensor* tensor, std::unordered_set<const ValueNode*>& seen,
+// Where what `is_it` finds is in nested dictionaries: "state_dict.model"; "" if it is in none.
+template <typename IsIt>
+std::string PathOf(const ValueNode& node, const IsIt& is_it, std::unordered_set<const ValueNode*>& seen,
                    int depth = 0) {
   constexpr int kDeepest = 8;
   const bool goes_in = depth < kDeepest && seen.insert(&node).second;
@@ -66,11 +67,27 @@ std::string PathOf(const ValueNode& node, const Tensor* tensor, std::unordered_s
   for (size_t i = 0; entries != nullptr && i + 1 < entries->size(); i += 2) {
     const ValueNode& value = *(*entries)[i + 1];
     const std::string& key = (*entries)[i]->text;
-    if (value.tensor && &*value.tensor == tensor) return key;
-    if (const std::string below = PathOf(value, tensor, seen, depth + 1); !below.empty())
+    if (is_it(value)) return key;
+    if (const std::string below = PathOf(value, is_it, seen, depth + 1); !below.empty())
       return fmt::format("{}.{}", key, below);
   }
   return {};
+}
+template <typename IsIt>
+std::string PathOf(const ValueNode& root, const IsIt& is_it) {
+  std::unordered_set<const ValueNode*> seen;
+  return PathOf(root, is_it, seen);
+}
+
+std::string PathOf(const ValueNode& root, const StatesOf& states, const Tensor& tensor) {
+  for (const auto& [node, state] : states) {
+    for (const StateDict::Item& item : state.items()) {
+      if (item.tensor() != &tensor) continue;
+      const std::string path = PathOf(root, [node = node](const ValueNode& value) { return &value == node; });
+      return path.empty() ? item.name : fmt::format("{}.{}", path, item.name);
+    }
+  }
+  return PathOf(root, [&](const ValueNode& value) { return value.tensor.get() == &tensor; });
 }
 
 // Forty decimal digits that follow from the pickle alone, so that the same content gives the same file (FNV-1a, twice).
@@ -94,15 +111,37 @@ StateDict WrittenState(const StateDict& state, const LayOutOptions& options) {
   return kept;
 }
 
-Result<TorchPickle> PickleTorch(const Value& value) {
+ValueRef NewState(ValueGraph& graph, StateDict state, StatesOf& states) {
+  const ValueRef node = NewCall(graph, "collections OrderedDict");
+  states.emplace(node, std::move(state));
+  return node;
+}
+
+Result<TorchPickle> PickleTorch(const Value& value, const StatesOf& states) {
   Encoder encoder;
-  auto written = WritePickle(value, [&](const Tensor& tensor, ValueGraph& graph) {
+  ValueNode none;  // of what has no data
+  LateEntriesOf late;
+  for (const auto& [node, state] : states) {
+    late[node] = {state.size(), [&none, &state = state](size_t i) -> LateEntry {
+                    const StateDict::Item& item = state.items()[i];
+                    const ValueRef data = item.opaque() != nullptr ? item.opaque()->value.node : nullptr;
+                    return {item.name, item.tensor(), data != nullptr ? data : &none};
+                  }};
+  }
+  const auto encode = [&](const Tensor& tensor, ValueGraph& graph) {
     Result<ValueRef> node = encoder(tensor, graph);
-    std::unordered_set<const ValueNode*> seen;
-    return node.ok() ? node : node.status().In(PathOf(*value.node, &tensor, seen));
-  });
+    return node.ok() ? node : node.status().In(PathOf(*value.node, states, tensor));
+  };
+  auto written = WritePickle(value, encode, late);
   if (!written.ok()) return written.status();
   return TorchPickle{*std::move(written), std::move(encoder.storages)};
+}
+
+Result<TorchPickle> PickleState(StateDict state) {
+  Value value{std::make_shared<ValueGraph>(), nullptr};
+  StatesOf states;
+  value.node = NewState(*value.graph, std::move(state), states);
+  return PickleTorch(value, states);
 }
 
 Status LayOutTorchFile(TorchPickle pickle, std::string_view root, PlanFile& file, const ZipOptions& options) {

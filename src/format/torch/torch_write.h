@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "anemone/checkpoint.h"
@@ -28,7 +29,11 @@ struct TorchPickle {
   std::string bytes;
   std::vector<Tensor> storages;
 };
-Result<TorchPickle> PickleTorch(const Value& value);
+// State dicts that are written as the entries of a node, an empty OrderedDict.
+using StatesOf = std::unordered_map<const ValueNode*, StateDict>;
+ValueRef NewState(ValueGraph& graph, StateDict state, StatesOf& states);
+Result<TorchPickle> PickleTorch(const Value& value, const StatesOf& states = {});
+Result<TorchPickle> PickleState(StateDict state);  // alone
 
 // Lays `pickle` out at the end of `file`, archive root `root` ("model_weights", "archive").
 Status LayOutTorchFile(TorchPickle pickle, std::string_view root, PlanFile& file, const ZipOptions& options = {});

@@ -121,6 +121,36 @@ TEST(PickleWriter, HandsTensorsToTheEncoder) {
   EXPECT_EQ(written, "\x80\2](K\3Qq\0h\0e."s);
 }
 
+// The first has its entries as nodes, the second as late ones.
+TEST(PickleWriter, WritesLateEntriesAsThoseOfTheNode) {
+  const Tensor bytes = *Tensor::FromBytes(DType::kU8, {3}, "abc");
+  const TensorEncoder encode = [](const Tensor& tensor, ValueGraph& scratch) -> Result<ValueRef> {
+    const ValueRef numel = scratch.New(ValueNode::Kind::kInt);
+    numel->integer = static_cast<int64_t>(tensor.num_elements());
+    return numel;
+  };
+  for (const size_t count : {0u, 1u, 2u, 999u, 1000u, 1001u, 2001u}) {
+    const auto graph = std::make_shared<ValueGraph>();
+    const ValueRef callable = graph->New(ValueNode::Kind::kGlobal), shared = graph->New(ValueNode::Kind::kList),
+                   first = graph->New(ValueNode::Kind::kObject), second = graph->New(ValueNode::Kind::kObject);
+    callable->text = "collections OrderedDict";
+    first->callable = second->callable = callable;
+    std::vector<LateEntry> late;
+    for (size_t i = 0; i < count; ++i) {
+      const ValueRef key = graph->New(ValueNode::Kind::kString), tensor = graph->New(ValueNode::Kind::kTensor);
+      key->text = std::to_string(i);
+      tensor->tensor = std::make_unique<Tensor>(bytes);
+      const bool is_tensor = i % 3 != 0;
+      first->entries.insert(first->entries.end(), {key, is_tensor ? tensor : shared});
+      late.push_back(is_tensor ? LateEntry{key->text, &bytes} : LateEntry{key->text, nullptr, shared});
+    }
+    const LateEntriesOf of = {{second, {count, [&](size_t i) { return late[i]; }}}};
+    ANEMONE_ASSERT_ASSIGN(const std::string expected, WritePickle({graph, first}, encode));
+    ANEMONE_ASSERT_ASSIGN(const std::string written, WritePickle({graph, second}, encode, of));
+    EXPECT_EQ(written, expected) << count;
+  }
+}
+
 TEST(PickleWriter, DepthIsBoundedByMemoryAlone) {
   std::string deep = "\x80\2N" + std::string(200'000, '\x85') + "."s;
   ANEMONE_ASSERT_ASSIGN(const Value value, ReadPickle(deep));
