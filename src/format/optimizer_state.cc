@@ -292,9 +292,18 @@ Status StateWriter::CheckHasGroup(const ParameterGroups& groups, size_t group) c
 }
 
 std::string_view ShardingOf(const Value& training) {
-  const ValueRef content = Lookup(*training.node, "content_metadata");
-  const ValueRef form = content == nullptr ? nullptr : Lookup(*content, "distrib_optim_sharding_type");
-  return form == nullptr ? std::string_view() : std::string_view(form->text);
+  const ValueNode& root = *training.node;
+  ValueRef optimizer = Lookup(root, "optimizer");
+  if (optimizer == nullptr) optimizer = FirstOf(Lookup(root, "optimizer_states"));
+  const std::pair<ValueRef, std::string_view> places[] = {
+      {Lookup(root, "content_metadata"), "distrib_optim_sharding_type"},
+      {optimizer, "param_state_sharding_type"},
+      {FirstOf(optimizer), "param_state_sharding_type"}};  // of a chain
+  for (const auto& [dict, key] : places) {
+    const ValueRef form = dict == nullptr ? nullptr : Lookup(*dict, key);
+    if (form != nullptr) return form->text;
+  }
+  return {};
 }
 
 }  // namespace anemone

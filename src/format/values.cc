@@ -16,17 +16,6 @@ size_t IndexOf(const ValueList& pairs, std::string_view key) {
 }
 
 // Element 0 of a list, or of what Megatron makes of a list it took things out of: a dict with integer keys.
-ValueRef FirstOf(ValueRef node) {
-  if (node == nullptr) return nullptr;
-  if (node->kind == Kind::kList || node->kind == Kind::kTuple) return node->items.empty() ? nullptr : node->items[0];
-  if (const auto* pairs = Pairs(node)) {
-    for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
-      if ((*pairs)[i]->kind == Kind::kInt && (*pairs)[i]->integer == 0) return (*pairs)[i + 1];
-    }
-  }
-  return nullptr;
-}
-
 ValueRef OptimizerIn(ValueRef candidate) {
   if (Pairs(candidate) == nullptr) return nullptr;
   for (const ValueRef dict : {Lookup(*candidate, "optimizer"), candidate}) {
@@ -177,6 +166,17 @@ ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<Va
     }
   }
   return root;
+}
+
+ValueRef FirstOf(ValueRef node) {
+  if (node == nullptr) return nullptr;
+  if (node->kind == Kind::kList || node->kind == Kind::kTuple) return node->items.empty() ? nullptr : node->items[0];
+  if (const auto* pairs = Pairs(node)) {
+    for (size_t i = 0; i + 1 < pairs->size(); i += 2) {
+      if ((*pairs)[i]->kind == Kind::kInt && (*pairs)[i]->integer == 0) return (*pairs)[i + 1];
+    }
+  }
+  return nullptr;
 }
 
 std::vector<ValueRef> FindOptimizers(ValueRef root) {

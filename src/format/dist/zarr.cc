@@ -156,9 +156,25 @@ Status CheckChunksHaveArrays(const std::vector<Artifact>& members) {
   return {};
 }
 
+// ZA-6: each rank that writes a part of an array locks it by an empty file in a folder beside it.
+bool IsLock(const std::vector<Artifact>& members, const Artifact& member) {
+  const size_t folder = member.name.find(".sync/");
+  return folder != std::string::npos && member.content.size == 0 &&
+         FindMember(members, fmt::format("{}{}", member.name.substr(0, folder), kArray)) != nullptr;
+}
+
+void DropLocks(std::vector<Artifact>& members) {
+  std::vector<bool> locks;
+  locks.reserve(members.size());
+  for (const Artifact& member : members) locks.push_back(IsLock(members, member));
+  size_t at = 0;
+  std::erase_if(members, [&](const Artifact&) { return locks[at++]; });
+}
+
 }  // namespace
 
 Result<DistMetadata> ReadZarr(std::vector<Artifact>& members, std::vector<std::string_view>& used) {
+  DropLocks(members);
   ANEMONE_TRY(CheckChunksHaveArrays(members));
   constexpr std::string_view kObject = ".pt";
   DistMetadata metadata;

@@ -18,7 +18,7 @@
 
 namespace anemone {
 
-extern const Format kTorchDist;
+extern const Format kTorchDist, kZarr;
 
 namespace {
 
@@ -259,11 +259,12 @@ Result<Checkpoint> Open(const Probe& probe) {
   ANEMONE_ASSIGN(Probe inner, ProbePath(probe.place() / iteration));
   inner.options = probe.options;
   const auto first = FirstRank(inner);
-  if (!first && !kTorchDist.matches(inner)) {
+  const Format& distributed = kZarr.matches(inner) ? kZarr : kTorchDist;
+  if (!first && !distributed.matches(inner)) {
     return Corrupt("[MEG-1] expected a folder for each rank, or a distributed checkpoint (.metadata), found neither")
         .In(inner.path);
   }
-  ANEMONE_ASSIGN(Checkpoint checkpoint, first ? OpenRanks(inner, *first) : kTorchDist.open(inner));
+  ANEMONE_ASSIGN(Checkpoint checkpoint, first ? OpenRanks(inner, *first) : distributed.open(inner));
   checkpoint.path = probe.path;
   checkpoint.notes.push_back(fmt::format("the iteration is {}", iteration));
   return checkpoint;

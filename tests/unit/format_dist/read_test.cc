@@ -1,6 +1,7 @@
 // Distributed checkpoints by NeMo 2.0.0, Megatron-core 0.9 and torch 2.15, read
 // bit for bit.
 #include <fstream>
+#include <map>
 
 #include "container/tar.h"
 #include "format/dist/entries.h"
@@ -24,6 +25,7 @@ void ExpectTensors(const StateDict& found, const StateDict& expected, const std:
   ASSERT_GT(CountTensors(expected), 0u);
   EXPECT_EQ(CountTensors(found), CountTensors(expected));
   for (const auto& item : expected.items()) {
+    if (item.tensor() == nullptr) continue;
     const Tensor* tensor = TensorAt(found, prefix + item.name);
     ASSERT_NE(tensor, nullptr) << item.name;
     ExpectSame(*tensor, *item.tensor(), item.name);
@@ -473,6 +475,75 @@ TEST(Zarr, HeadersAreChecked) {
               StatusIs(ErrorKind::kCorrupt, "[ZA-1]"));
   EXPECT_THAT(WriteHeader(folder, R"({"zarr_format": 2, "shape": [40], "chunks": [40], "dtype": ">f4"})"),
               StatusIs(ErrorKind::kUnsupported, "[ZA-3]"));
+}
+
+// ZA-6: what Megatron's distributed optimizer leaves beside its arrays; a file with content is no lock.
+TEST(Zarr, LocksAreLeftOut) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kZarr);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint before, OpenFolder(folder));
+  const std::string locks = folder + "/model.decoder.layers.mlp.linear_fc1.weight.sync";
+  std::filesystem::create_directory(locks);
+  for (const char* name : {".zarray", "0.0.0", "1.0.0"}) std::ofstream(locks + "/" + name).flush();
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(folder));
+  EXPECT_EQ(after.weights().size(), before.weights().size());
+  EXPECT_EQ(after.artifacts.size(), before.artifacts.size());
+  std::ofstream(locks + "/1.0.0") << "content";
+  EXPECT_THAT(OpenFolder(folder), StatusIs(ErrorKind::kCorrupt, "[ZA-1] expected"));
+}
+
+// What Megatron-core 0.9's distributed optimizer saved as zarr and as torch_dist is one training.
+TEST(Zarr, HoldsADistributedOptimizer) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint zarr, OpenCheckpoint(Golden("dist_zarr_0.9/zarr")));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint torch_dist, OpenCheckpoint(Golden("dist_zarr_0.9/torch_dist")));
+  EXPECT_EQ(zarr.flavour, "megatron");
+  ExpectTensors(zarr.weights(), torch_dist.weights());
+  const auto state_of = [](const Checkpoint& checkpoint) {
+    return At(*checkpoint.shards[0].training, {"optimizer", "optimizer", "state"});
+  };
+  const ValueRef expected = state_of(torch_dist), found = state_of(zarr);
+  ASSERT_NE(expected, nullptr);
+  ASSERT_NE(found, nullptr);
+  int tensors = 0;
+  for (size_t i = 0; i + 1 < Pairs(expected)->size(); i += 2) {
+    const std::string& parameter = (*Pairs(expected))[i]->text;
+    for (const char* kind : {"fp32_param", "exp_avg", "exp_avg_sq"}) {
+      const ValueRef want = Lookup(*(*Pairs(expected))[i + 1], kind);
+      if (want == nullptr) continue;
+      const ValueRef own = Lookup(*found, parameter);
+      ASSERT_NE(own, nullptr) << parameter;
+      ASSERT_NE(Lookup(*own, kind), nullptr) << parameter;
+      ExpectSame(*Lookup(*own, kind)->tensor, *want->tensor, parameter);
+      ++tensors;
+    }
+  }
+  EXPECT_EQ(tensors, 3 * 20);
+}
+
+// Megatron-core loads such a state from torch_dist in pieces of one dimension alone.
+TEST(Zarr, ADistributedOptimizerIsWrittenAsMegatronCutsIt) {
+  const TempFolder temp;
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint zarr, OpenCheckpoint(Golden("dist_zarr_0.9/zarr")));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint torch_dist, OpenCheckpoint(Golden("dist_zarr_0.9/torch_dist")));
+  Plan plan;
+  ASSERT_THAT(LayOutTorchDist(zarr, {}, plan), IsOk());
+  ASSERT_THAT(Execute(plan, temp / "out", {}), IsOk());
+  const auto indexed = [](const std::string& folder) {
+    std::map<std::string, Shape> shapes;
+    auto members = ListFiles(folder);
+    EXPECT_TRUE(members.ok());
+    std::vector<std::string_view> used;
+    const auto metadata = ReadTorchDist(*members, used);
+    EXPECT_TRUE(metadata.ok()) << metadata.status().message();
+    for (const DistItem& item : metadata->items) {
+      const auto* tensor = std::get_if<DistTensor>(&item.content);
+      if (tensor != nullptr && item.key.starts_with("optimizer.state.")) shapes[item.key] = *tensor->shape;
+    }
+    return shapes;
+  };
+  const auto expected = indexed(Golden("dist_zarr_0.9/torch_dist/iter_0000003"));
+  EXPECT_FALSE(expected.empty());
+  EXPECT_EQ(indexed(temp / "out"), expected);
 }
 
 // ZA-5: [5] in chunks of [2] has three files of two elements each.
