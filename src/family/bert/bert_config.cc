@@ -195,7 +195,8 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype, st
   }
   to["encoder_seq_length"] = to["max_position_embeddings"];
   to["data"]["seq_length"] = to["max_position_embeddings"];
-  const std::string activation = WordAt(config_json, "hidden_act").AsString().value_or("gelu");
+  const ConfigNode& act = WordAt(config_json, "hidden_act");
+  const std::string activation = act.is_null() ? "gelu" : Shown(act);
   const bool by_tanh = std::find(std::begin(kByTanh), std::end(kByTanh), activation) != std::end(kByTanh);
   if (!by_tanh && activation != "gelu")
     return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));

@@ -67,6 +67,8 @@ constexpr HfNumber kNumbers[] = {
     {"rope_theta", kPositive},
     {"rotary_emb_base", kPositive},
     {"rotary_pct", kSomePart},
+    {"relative_attention_max_distance", kCount, Kind::kWhole},
+    {"relative_attention_num_buckets", kCount, Kind::kWhole},
     // Tokens.
     {"max_position_embeddings", kCount, Kind::kWhole},
     {"n_positions", kCount, Kind::kWhole},

@@ -83,6 +83,25 @@ TEST(Bert, IsMadeAnewWithoutTheConfigThatCameAlong) {
   }
 }
 
+// Older transformers computed a BERT with the positions that its file holds.
+TEST(Configs, PositionsAreLeftOutIfTheyCount) {
+  for (const int64_t first : {0, 1}) {
+    auto model = OpenCheckpoint(Golden("decoders/bert/hf"));
+    ASSERT_THAT(model, IsOk());
+    std::string bytes;
+    for (int64_t id = first; id < first + 4; ++id) bytes.append(reinterpret_cast<const char*>(&id), sizeof(id));
+    const bool is_bare = model->weights().Find("embeddings.word_embeddings.weight") != nullptr;
+    ASSERT_THAT(model->weights().Add(is_bare ? "embeddings.position_ids" : "bert.embeddings.position_ids",
+                                     *Tensor::FromBytes(DType::kI64, {1, 4}, bytes)),
+                IsOk());
+    if (first == 0) {
+      EXPECT_THAT(Canonical(*model), IsOk());
+    } else {
+      EXPECT_THAT(Canonical(*model), StatusIs(ErrorKind::kUnsupported, "position_ids: expected 0, 1, 2, …"));
+    }
+  }
+}
+
 TEST(Configs, ANumberThatIsNoneIsRefused) {
   struct Case {
     const char *source, *key, *yaml, *said;
@@ -95,12 +114,22 @@ TEST(Configs, ANumberThatIsNoneIsRefused) {
         {"transformers5/nemotron", "rope_parameters", "{rope_theta: 1, partial_rotary_factor: x}",
          "rope_parameters.partial_rotary_factor: expected a number"},
         {"decoders/chatglm/hf", "rope_ratio", "x", "rope_ratio: expected a number"},
+        {"decoders/bert/hf", "hidden_dropout_prob", "-0.1", "hidden_dropout_prob: expected a number from 0 to 1"},
+        {"decoders/bert/hf", "pad_token_id", "100000", "pad_token_id: expected one of"},
+        {"transformers4_others/t5_v1_1", "dropout_rate", "1.5", "dropout_rate: expected a number from 0 to 1"},
+        {"transformers4_others/t5_v1_1", "relative_attention_max_distance", "0",
+         "relative_attention_max_distance: expected a whole number of at least 1"},
+        {"clip/hf", "initializer_factor", "-1", "initializer_factor: expected a number of at least 0"},
         {"transformers5/qwen2_tied", "rope_scaling", "{type: linear, factor: 2}",
          "rope_scaling.type: expected that of rope_parameters, default, found linear"}}) {
     const TempDir changed, temp;
     EXPECT_THAT(PlanConversion(With(Golden(of.source), changed, of.key, of.yaml), temp.path() + "/x.nemo", {}),
                 StatusIs(ErrorKind::kCorrupt, of.said));
   }
+  const TempDir changed, temp;
+  const std::string odd = With(Golden("decoders/bert/hf"), changed, "hidden_act", "3");
+  EXPECT_THAT(PlanConversion(odd, temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "hidden_act: expected gelu or one of its forms by tanh, found 3"));
 }
 
 // torch.cat, which NeMo's converters join tensors with, gives the dtype that holds all of them.
