@@ -13,6 +13,7 @@
 #include <span>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 #include "anemone/config.h"
 #include "anemone/value.h"
@@ -276,23 +277,30 @@ class Scanner {
     };
     visitor.entry = [&](std::string_view key, const std::string* value) { VisitEntry(leaf, key, value, in_pickle); };
     int count = 0;
-    std::vector<uint64_t> starts = {0};  // more than one where readers go on at different places
+    std::vector<PickleStart> starts = {
+        {0, PickleReader::kJoblib}};  // more than one where readers go on at different places
+    std::set<PickleStart> visited;
     for (size_t i = 0; i < starts.size(); ++i) {
-      ANEMONE_TRY(VisitPicklesFrom(leaf, starts[i], is_named, nesting, visitor, in_pickle, count, starts));
+      ANEMONE_TRY(VisitPicklesFrom(leaf, starts[i], is_named, nesting, visitor, in_pickle, count, starts, visited));
     }
     return {};
   }
 
-  // NOLINTNEXTLINE(readability-function-size): one state, eight parts
-  Status VisitPicklesFrom(const Leaf& leaf, uint64_t at, bool is_named, int nesting, const PickleVisitor& visitor,
-                          std::vector<ScanFinding>& in_pickle, int& count, std::vector<uint64_t>& starts) {
-    for (; at < leaf.content.size; ++count) {
+  using PickleStart = std::pair<uint64_t, PickleReader>;  // where, and who is there
+
+  // NOLINTNEXTLINE(readability-function-size): one state, nine parts
+  Status VisitPicklesFrom(const Leaf& leaf, PickleStart start_at, bool is_named, int nesting,
+                          const PickleVisitor& visitor, std::vector<ScanFinding>& in_pickle, int& count,
+                          std::vector<PickleStart>& starts, std::set<PickleStart>& visited) {
+    for (auto& [at, reader] = start_at; at < leaf.content.size; ++count) {
       ANEMONE_TRY(CheckCancelled());
+      // joblib's trace has those of the other readers.
+      if (visited.contains({at, PickleReader::kJoblib}) || !visited.insert({at, reader}).second) break;
       ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
       ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
       ANEMONE_ASSIGN(const std::string head, start.ReadAll(2));
       in_pickle.clear();
-      const PickleTrace trace = TracePickle(rest, visitor);
+      const PickleTrace trace = TracePickle(rest, visitor, reader);
       if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
       const bool is_expected = at == 0 && is_named;
       // A protocol of the future counts under a pickle's name.
@@ -307,7 +315,8 @@ class Scanner {
       for (const PickleTrace& other : trace.others) {
         if (!other.status.ok() && EndsScan(other.status)) return other.status;
         if (Counts(other, false, false) || !other.oddities.empty()) Report(leaf, other, nesting > 0, false, false);
-        if (other.status.ok() && other.consumed != trace.consumed) starts.push_back(at + other.consumed);
+        if (other.status.ok() && other.consumed != trace.consumed)
+          starts.push_back({at + other.consumed, other.reader});
       }
       for (ScanFinding& finding : in_pickle) Add(std::move(finding));
       if (count >= kMaxPickles) {

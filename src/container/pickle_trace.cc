@@ -75,8 +75,7 @@ struct Slot {
   bool is_result() const { return kind == kResult || kind == kDtype || kind == kArray; }
 };
 
-// Who reads the file. They differ behind joblib's arrays.
-enum class Reader : uint8_t { kJoblib, kOldJoblib, kPickle };
+using Reader = PickleReader;
 
 std::string_view Strip(std::string_view text) {
   constexpr std::string_view kBlank = " \t\n\v\f\r";
@@ -800,13 +799,15 @@ constexpr std::array<Tracer::Handler, 256> Tracer::kHandlers = [] {
 
 }  // namespace
 
-PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor) {
-  Tracer tracer(input, visitor, Reader::kJoblib);
+PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor, PickleReader reader) {
+  Tracer tracer(input, visitor, reader);
   PickleTrace trace = tracer.Run();
-  if (!tracer.has_arrays() || (!trace.status.ok() && trace.status.kind() == ErrorKind::kIo)) return trace;
-  for (const Reader reader : {Reader::kOldJoblib, Reader::kPickle}) {
-    if (reader == Reader::kOldJoblib && !tracer.has_padding()) continue;
-    trace.others.push_back(Tracer(input, visitor, reader).Run());
+  trace.reader = reader;
+  const bool is_unread = !trace.status.ok() && trace.status.kind() == ErrorKind::kIo;
+  if (reader != Reader::kJoblib || !tracer.has_arrays() || is_unread) return trace;
+  for (const Reader other_reader : {Reader::kOldJoblib, Reader::kPickle}) {
+    if (other_reader == Reader::kOldJoblib && !tracer.has_padding()) continue;
+    trace.others.push_back(TracePickle(input, visitor, other_reader));
     PickleTrace& other = trace.others.back();
     std::erase_if(other.globals, [&](const PickleGlobal& global) {
       return std::ranges::any_of(trace.globals, [&](const PickleGlobal& known) {

@@ -14,7 +14,11 @@
 
 namespace anemone {
 
+// Who reads the file. They differ behind joblib's arrays.
+enum class PickleReader : uint8_t { kJoblib, kOldJoblib, kPickle };
+
 struct PickleTrace {
+  PickleReader reader = PickleReader::kJoblib;
   std::vector<PickleGlobal> globals;  // each once, in the order in which they are reached
   std::vector<std::string> oddities;  // what no pickler writes and readers disagree on; a few at most
   bool has_other_opcodes = false;     // than those that PyTorch's weights-only unpickler knows
@@ -38,10 +42,12 @@ struct PickleVisitor {
 
 // Follows the pickle at the start of `input` as Modules/_pickle.c does, but imports and calls nothing. Where versions
 // of Python disagree it goes on: what it lists may be more than one of them reaches, never less. A failure hides
-// nothing that was reached before it. Reads `input` once from start to end, and once for each of `others`. Memory:
+// nothing that was reached before it. Reads `input` once from start to end, and once for each of `others`,
+// which kJoblib alone has. Memory:
 // bounded, whatever the input. Errors in `status`: Corrupt (the unpickler stops here), LimitExceeded (more values than
 // Python programs have), Io.
-PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor = {});
+PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor = {},
+                        PickleReader reader = PickleReader::kJoblib);
 
 }  // namespace anemone
 

@@ -286,6 +286,9 @@ def joblib_harmless():
         for protocol in (2, 4, 5):
             yield "%s_%d.joblib" % (name, protocol), joblib_file(array, protocol=protocol)
             yield "%s_%d_old.joblib" % (name, protocol), joblib_file(array, protocol=protocol, numpy_array_alignment_bytes="left out")
+    # Each reader goes on at another place behind each array: the time is linear all the same.
+    objects = joblib_wrapper(numpy.array(None), 2, numpy_array_alignment_bytes=None) + pickled(None, 2)
+    yield "many_objects.joblib", b"\x80\x02](" + objects * 20000 + b"e."
     yield "several.joblib.z", zlib.compress(joblib_file(*arrays.values(), protocol=2, numpy_array_alignment_bytes=None))
 
 
