@@ -70,6 +70,7 @@ constexpr HfNumber kNumbers[] = {
     {"relative_attention_max_distance", kCount, Kind::kWhole},
     {"relative_attention_num_buckets", kCount, Kind::kWhole},
     // Tokens.
+    {"image_token_index", kNotNegative, Kind::kWhole},
     {"max_position_embeddings", kCount, Kind::kWhole},
     {"n_positions", kCount, Kind::kWhole},
     // Experts.

@@ -119,6 +119,9 @@ TEST(Configs, ANumberThatIsNoneIsRefused) {
         {"transformers4_others/t5_v1_1", "dropout_rate", "1.5", "dropout_rate: expected a number from 0 to 1"},
         {"transformers4_others/t5_v1_1", "relative_attention_max_distance", "0",
          "relative_attention_max_distance: expected a whole number of at least 1"},
+        {"transformers5_others/llava_clip", "image_token_index", "-1",
+         "image_token_index: expected a whole number of at least 0, found -1"},
+        {"transformers5_others/llava_clip", "image_token_index", "null", "image_token_index: expected a whole number"},
         {"clip/hf", "initializer_factor", "-1", "initializer_factor: expected a number of at least 0"},
         {"transformers5/qwen2_tied", "rope_scaling", "{type: linear, factor: 2}",
          "rope_scaling.type: expected that of rope_parameters, default, found linear"}}) {
