@@ -29,8 +29,9 @@ size_t Columns() {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
-// Options of the library that NeMo's scripts call by other names.
-constexpr std::pair<std::string_view, const char*> kNemoFlags[] = {
+// Options of the library that some command, NeMo's scripts above all, calls by another name.
+constexpr std::pair<std::string_view, const char*> kOtherFlags[] = {
+    {"max_shard_bytes", "--max-shard-size"},
     {"hparams", "--hparams_file"},
     {"tp", "--target_tensor_model_parallel_size"},
     {"tp", "--tensor_model_parallel_size"},
@@ -49,8 +50,8 @@ std::string Dashed(std::string_view option) {
 std::string FlagIn(const CLI::App& command, std::string_view option) {
   std::string flag = Dashed(option);
   if (command.get_option_no_throw(flag) != nullptr) return flag;
-  for (const auto& [name, nemos] : kNemoFlags) {
-    if (name == option && command.get_option_no_throw(nemos) != nullptr) return nemos;
+  for (const auto& [name, other] : kOtherFlags) {
+    if (name == option && command.get_option_no_throw(other) != nullptr) return other;
   }
   return {};
 }

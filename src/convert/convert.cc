@@ -16,6 +16,7 @@ namespace {
 
 constexpr Pass kPasses[] = {
     {"open", "reads headers, chooses the format", Open, ErrorPlace::kAsTheyAre},
+    {"check-options", "refuses options that the result has no place for", CheckOptions},
     {"drop-training", "drops training state that the result cannot have", DropTraining},
     {"take-tokenizer", "puts another tokenizer in the source's place", TakeTokenizer},
     {"normalize-config", "puts a NeMo 2 config into NeMo 1's words", NormalizeConfig},
@@ -76,6 +77,7 @@ Result<Conversion> PlanPasses(const std::string& source, const Checkpoint* given
   if (std::string note = LeaveOutNemosYaml(&own); !note.empty()) conversion.notes.push_back(std::move(note));
   Work work(own, conversion, source);
   work.memory = given;
+  work.asked_preset = options.preset;
   for (const Pass& pass : kPasses) {
     ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
     // Later passes read no tensors of the source.

@@ -9,11 +9,13 @@
 namespace anemone {
 
 Status EditConfig(Work& work) {
-  const ConfigEdit edit{work.options.set, work.options.unset, work.options.artifacts};
-  if (edit.empty()) return {};
+  const ConvertOptions& options = work.options;
+  if (options.set.empty() && options.unset.empty() && options.artifacts.empty()) return {};
   Checkpoint& result = work.result();
   if (!result.config) result.config.emplace();
-  return ApplyEdit(edit, *result.config, result.artifacts);
+  ANEMONE_TRY(ApplyEdit({{}, {}, options.artifacts}, *result.config, result.artifacts));
+  work.unedited = *result.config;
+  return ApplyEdit({options.set, options.unset, {}}, *result.config, result.artifacts);
 }
 
 }  // namespace anemone

@@ -27,12 +27,14 @@ struct Work {
   Conversion& conversion;  // what was read, what it becomes, notes, the plan
 
   const std::string source_path;        // as the user gave it
+  std::string asked_preset;             // that the user named: a YAML of NeMo's may stand for another
   const Checkpoint* memory = nullptr;   // what is converted, where it is not a path
   const Format* format = nullptr;       // to be written; after Open
   std::shared_ptr<const Family> table;  // the user's own; after Resolve
   // Family and dialect of the result, looked for once: every pass leaves them what they are, but Translate.
   Result<ModelIdentity> identity = NotFound("not resolved");
-  bool is_adapter = false;  // the result is an adapter in the names of the format; after ConvertAdapter
+  std::optional<Config> unedited;  // before what the user sets and removes; after EditConfig
+  bool is_adapter = false;         // the result is an adapter in the names of the format; after ConvertAdapter
   LayOutOptions lay_out;
 
   Checkpoint& result() const { return conversion.result; }
@@ -64,6 +66,7 @@ struct Pass {
 std::span<const Pass> Passes();
 
 Status Open(Work& work);             // open.cc
+Status CheckOptions(Work& work);     // check_options.cc
 Status DropTraining(Work& work);     // training.cc
 Status TakeTokenizer(Work& work);    // take_tokenizer.cc
 Status NormalizeConfig(Work& work);  // normalize_config.cc

@@ -120,6 +120,9 @@ Status MergeForSplit(const Work& work, const Layout& layout) {
   if (kept_split) result.config->root()[kSplitRank] = *kept_split;
   const std::optional<int>& asked = work.options.split_rank;
   if (!asked || !result.config) return {};
+  if (work.identity.ok() && work.identity->family->tower_order.size() < 2)
+    return WrongOption("split_rank",
+                       fmt::format("expected an encoder-decoder, found a {}", work.identity->family->title));
   if (*asked < 1 || *asked >= layout.pp) {
     return WrongOption("split_rank",
                        fmt::format("expected 1 to {} for {} stages, found {}", layout.pp - 1, layout.pp, *asked));

@@ -7,9 +7,6 @@
 // Notes:   none.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <vector>
-
 #include "convert/pass.h"
 #include "family/user_table.h"
 #include "source/text_file.h"
@@ -35,18 +32,6 @@ Status CheckWhole(const Work& work) {
       .Use("strict", "false", "take this part alone");
 }
 
-Status CheckPreset(const std::string& name) {
-  if (name.empty()) return {};
-  std::vector<std::string_view> known;
-  for (const Family* family : Families()) {
-    if (family->presets == nullptr) continue;
-    if (family->has_preset(name)) return {};
-    std::ranges::copy(family->presets(), std::back_inserter(known));
-  }
-  return WrongOption("preset", fmt::format("expected the name of a size, found '{}'", name),
-                     fmt::format("known are {}", fmt::join(known, ", ")));
-}
-
 // A Hugging Face source is of the class that the user names, whatever its config says.
 void TakeArchitecture(Work& work) {
   const std::string& name = work.options.architecture;
@@ -65,6 +50,10 @@ Status CheckDirection(const Work& work) {
     return WrongOption("vocab_size", "expected a conversion from NeMo to Hugging Face");
   if (!work.options.architecture.empty() && from_hf == to_hf)
     return WrongOption("architecture", "expected a conversion from or to Hugging Face");
+  if (!work.asked_preset.empty() && work.identity.ok() && work.identity->family->presets == nullptr) {
+    return WrongOption(
+        "preset", fmt::format("expected a model of which sizes have names, found a {}", work.identity->family->title));
+  }
   return {};
 }
 
@@ -73,7 +62,6 @@ Status CheckDirection(const Work& work) {
 Status Resolve(Work& work) {
   ANEMONE_TRY(ReadTable(work));
   ANEMONE_TRY(CheckWhole(work));
-  ANEMONE_TRY(CheckPreset(work.options.preset));
   TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
   return CheckDirection(work);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "convert/pass.h"
+#include "family/tokenizer/check_artifact.h"
 #include "family/tokenizer/tokenizer_files.h"
 
 namespace anemone {
@@ -19,6 +20,7 @@ Status TakeTokenizer(Work& work) {
         .Use("artifact", "tokenizer.model=FILE", "store a file for NeMo");
   }
   ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(path));
+  for (const Artifact& file : given) ANEMONE_TRY(CheckArtifact(file).In(path));
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
     ConfigNode* config = checkpoint->config && !IsOfMegatron(from) ? &checkpoint->config->root() : nullptr;
     ANEMONE_TRY(ReplaceTokenizer(given, config, &checkpoint->artifacts).In(path));

@@ -66,6 +66,7 @@ struct FormatTraits {
   bool is_chunked = false;                     // tensors are stored whole, cut into chunks as for so many tensor ranks
   std::optional<ParameterKeys> training = {};  // of the training state it takes; empty: none
   bool keeps_extra_state = true;               // holds entries that are no tensors
+  bool has_shards = false;                     // its weights may be in files of a size, which an index names
   ModelClassIn model_class = ModelClassIn::kNowhere;
   std::string_view successor = {};                 // the format that is written in its place
   bool is_pickle = false;                          // a torch file by itself: whoever loads it runs what it says

@@ -155,6 +155,8 @@ Result<Target> NemoTarget(const Checkpoint& source, const ClipArchitecture& spec
 
 Result<Target> ClipTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                           const TranslateOptions& options, const ModelSymbols& symbols) {
+  if (options.vocab_rows)
+    return WrongOption("vocab_size", "expected a model whose vocabulary may hold padding, found a CLIP");
   std::string name;
   std::vector<std::string> notes;
   ANEMONE_ASSIGN(ClipArchitecture spec, ClipArchitectureOf(source, options, &name, &notes));

@@ -197,6 +197,7 @@ const Format kHuggingFace = {
                   const LayOutOptions& options) { return LayOutFolder(checkpoint, options, "config.json", "model"); },
     .traits = {.language = ConfigLanguage::kHuggingFace,
                .keeps_extra_state = false,
+               .has_shards = true,
                .has_key = true,
                .reads_fixed_names = true,
                .own_files = {"config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"}},

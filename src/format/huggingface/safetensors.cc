@@ -400,7 +400,7 @@ const Format kSafetensors = {
         },
     .open = OpenSafetensors,
     .lay_out = LayOutSafetensorsPlan,
-    .traits = {.keeps_extra_state = false},
+    .traits = {.keeps_extra_state = false, .has_shards = true},
 };
 
 }  // namespace anemone

@@ -386,5 +386,42 @@ TEST(ConvertTest, SaysWhatTrainingStateItLeavesOut) {
   EXPECT_FALSE(HasNote(asked, "training state"));
 }
 
+TEST(ConvertTest, AnOptionThatNothingHeedsIsRefused) {
+  const TempDir dir;
+  std::ofstream(dir / "text.txt") << "hello\n";
+  const struct {
+    const char* source;
+    const char* to;
+    ConvertOptions options;
+    const char* words;
+  } cases[] = {
+      {"clip/hf", "nemo", {.max_shard_bytes = 1 << 20}, "max_shard_bytes: expected a format with shards"},
+      {"clip/hf", "openclip", {.max_shard_bytes = 1 << 20}, "max_shard_bytes: expected a format with shards"},
+      {"gpt/A.nemo", "hf", {.nemo2_version = "2.2.0"}, "nemo2_version: expected a NeMo 2 folder"},
+      {"clip/hf", "safetensors", {.set = {{"a", "1"}}}, "set: expected a format with a config"},
+      {"clip/mcore.nemo", "pytorch", {.unset = {"precision"}}, "unset: expected a format with a config"},
+      {"clip/hf", "pytorch", {.artifacts = {{"a", "b"}}}, "artifact: expected a format with a config"},
+      {"clip/hf", "nemo", {.tokenizer = dir / "text.txt"}, "expected a SentencePiece model, found another file"},
+      {"clip/hf", "hf", {.preset = "ViT-B-32"}, "preset: expected a source without a config, found config.json"},
+      {"clip/mcore.nemo", "hf", {.vocab_size = 50}, "vocab_size: expected a model whose vocabulary may hold padding"},
+      {"gpt/A.nemo", "torch_dist", {.split_rank = 1}, "split_rank: expected a format with files of ranks"},
+      {"gpt/A.nemo", "nemo", {.pp = 2, .split_rank = 1}, "split_rank: expected an encoder-decoder, found a GPT"},
+      // In NeMo 1's words, which the format's config has others for.
+      {"gpt/A.nemo",
+       "nemo2",
+       {.set = {{"foo.bar", "1"}}},
+       "set: foo.bar: expected a value that the config of a NeMo 2"},
+      {"gpt/A.nemo", "megatron", {.unset = {"precision"}}, "unset: precision: expected a value that the config"},
+  };
+  for (auto [source, to, options, words] : cases) {
+    options.to = to;
+    const auto refused = PlanConversion(Golden(source), dir / "out", options);
+    ASSERT_FALSE(refused.ok()) << words;
+    EXPECT_THAT(refused.status().message(), ::testing::HasSubstr(words));
+  }
+  EXPECT_THAT(PlanConversion(Golden("gpt/A.nemo"), dir / "out", {.to = "nemo2", .set = {{"hidden_dropout", "0.25"}}}),
+              IsOk());
+}
+
 }  // namespace
 }  // namespace anemone
