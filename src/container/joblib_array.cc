@@ -8,7 +8,7 @@
 namespace anemone::internal {
 
 std::optional<uint64_t> ItemSize(std::string_view dtype) {
-  constexpr std::string_view kFixed[] = {"b1", "i1", "i2", "i4", "i8", "u1",  "u2",  "u4", "u8",
+  constexpr std::string_view kFixed[] = {"b1", "i1", "i2", "i4",  "i8", "u1",  "u2",  "u4", "u8",
                                          "f2", "f4", "f8", "f16", "c8", "c16", "c32", "M8", "m8"};
   if (dtype == "O8") return kObjectItem;
   if (dtype.size() < 2 || dtype[1] == '0') return std::nullopt;
