@@ -9,6 +9,8 @@
 
 namespace anemone {
 
+inline constexpr unsigned kWorkersAtAServer = 16;  // they wait for answers, however many cores there are
+
 // Calls `work(item, worker)` once for every item in [0, count), in ascending order, by `workers` threads of which the
 // caller is one; no two calls run at once with the same `worker` (in [0, workers)). Returns when all have ended.
 // Errors: the first failure, OutOfMemory where `work` met that; no item is begun after it. What else `work` throws, on

@@ -13,6 +13,7 @@
 
 #include "anemone/bytes.h"
 #include "anemone/status.h"
+#include "base/for_each.h"
 
 namespace anemone {
 
@@ -43,8 +44,8 @@ class Location {
   // The same place by a path without "." and "..", from the root of its files.
   Location Absolute() const;
 
-  // How many files are best opened at once: many wait for a server.
-  unsigned OpensAtOnce() const { return files_ != nullptr ? 16 : 1; }
+  // How many files are best opened at once.
+  unsigned OpensAtOnce() const { return files_ != nullptr ? kWorkersAtAServer : 1; }
 
   bool IsFile() const;
   bool IsFolder() const;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/little_endian.h"
 #include "base/shared_library.h"
 
 namespace anemone {
@@ -130,18 +131,14 @@ Result<std::unique_ptr<Stream>> Start(Codec codec) {
   return std::unique_ptr<Stream>(std::make_unique<Zlib>());
 }
 
-// What lzma_auto_decoder takes for bare LZMA, whoever wrote it [liblzma alone_decoder.c, picky]: properties, a
-// dictionary of 2^n or 2^n + 2^(n-1), a size that is unknown or below 256 GiB.
+// True for what lzma_auto_decoder takes for bare LZMA [liblzma alone_decoder.c, picky]: properties, a dictionary of 2^n
+// or 2^n + 2^(n-1), a size that is unknown or below 256 GiB.
 bool IsLzma(std::string_view head) {
   if (head.size() < 13) return false;
   const unsigned properties = static_cast<uint8_t>(head[0]);
   if (properties >= 225 || properties % 9 + properties / 9 % 5 > 4) return false;
-  const auto little = [&](size_t at, size_t count) {
-    uint64_t value = 0;
-    for (size_t i = count; i-- > 0;) value = value << 8 | static_cast<uint8_t>(head[at + i]);
-    return value;
-  };
-  const uint64_t dictionary = little(1, 4), size = little(5, 8);
+  const uint64_t dictionary = internal::LittleEndian(head.substr(1, 4));
+  const uint64_t size = internal::LittleEndian(head.substr(5, 8));
   const uint64_t rest = dictionary & (dictionary - 1);  // without the lowest bit
   const bool is_round = dictionary == UINT32_MAX || rest == 0 || rest == 2 * (dictionary & ~rest);
   return is_round && (size == UINT64_MAX || size < uint64_t{1} << 38);

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/little_endian.h"
 #include "container/pickle_opcodes.h"
 
 namespace anemone::internal {

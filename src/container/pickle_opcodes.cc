@@ -4,6 +4,8 @@
 #include <array>
 #include <iterator>
 
+#include "base/little_endian.h"
+
 namespace anemone::internal {
 namespace {
 

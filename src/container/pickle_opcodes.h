@@ -98,12 +98,6 @@ struct ArgumentForm {
 };
 ArgumentForm ArgumentOf(uint8_t opcode);
 
-inline uint64_t LittleEndian(std::string_view bytes) {
-  uint64_t value = 0;
-  for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
-  return value;
-}
-
 // The bytes of an opcode's argument, without a count before them or a line's end behind them; `at` is moved from the
 // opcode's end to the argument's. Nothing where the pickle ends before it. REQUIRES: at <= pickle.size().
 std::optional<std::string_view> TakeArgument(uint8_t opcode, std::string_view pickle, size_t& at);

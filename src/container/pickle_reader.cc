@@ -5,6 +5,7 @@
 #include <charconv>
 #include <map>
 
+#include "base/little_endian.h"
 #include "container/pickle.h"
 #include "container/pickle_calls.h"
 #include "container/pickle_escapes.h"

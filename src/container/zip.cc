@@ -16,6 +16,7 @@
 
 #include "base/checked.h"
 #include "base/crc32.h"
+#include "base/little_endian.h"
 #include "base/safe_path.h"
 #include "base/text_hash.h"
 #include "container/inflate.h"
@@ -38,14 +39,13 @@ constexpr uint32_t kFull32 = 0xffffffff;
 constexpr uint64_t kMaxDirectory = uint64_t{1} << 30;
 constexpr uint64_t kMaxDeflateRatio = 1032;  // no deflate stream does better [zlib technical details]
 
-uint64_t Load(std::string_view bytes, size_t at, int width) {
-  uint64_t value = 0;
-  for (int i = width; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[at + static_cast<size_t>(i)]);
-  return value;
+uint16_t Load16(std::string_view bytes, size_t at) {
+  return static_cast<uint16_t>(internal::LittleEndian(bytes.substr(at, 2)));
 }
-uint16_t Load16(std::string_view bytes, size_t at) { return static_cast<uint16_t>(Load(bytes, at, 2)); }
-uint32_t Load32(std::string_view bytes, size_t at) { return static_cast<uint32_t>(Load(bytes, at, 4)); }
-uint64_t Load64(std::string_view bytes, size_t at) { return Load(bytes, at, 8); }
+uint32_t Load32(std::string_view bytes, size_t at) {
+  return static_cast<uint32_t>(internal::LittleEndian(bytes.substr(at, 4)));
+}
+uint64_t Load64(std::string_view bytes, size_t at) { return internal::LittleEndian(bytes.substr(at, 8)); }
 
 std::string At(uint64_t byte) { return "byte " + std::to_string(byte); }
 std::string FoundFor(std::string_view expected, uint64_t want, uint64_t found, std::string_view rule) {
@@ -560,12 +560,8 @@ Status ZipLayout::Add(std::string name, std::string literal) {
 Status ZipLayout::Add(std::string name, const Tensor& tensor) {
   Head head{.name = std::move(name), .size = tensor.size_bytes(), .has_slot = options_.has_crc32};
   if (options_.keeps_blocks) {
-    const std::vector<Piece> pieces = Shareable(tensor);
-    Places places;
-    AddPlaces(pieces, 0, places);
-    head.block_offset = BestPlace(places);
-    const std::optional<ByteRange> whole = tensor.AsByteRange();
-    const std::optional<uint32_t> known = whole ? RecordedCrcOf(*whole) : std::nullopt;
+    head.block_offset = BestPlace(tensor);
+    const std::optional<uint32_t> known = RecordedCrcOf(tensor);
     if (known && head.has_slot) {
       head.crc32 = *known;
       head.has_slot = false;

@@ -40,8 +40,7 @@ std::optional<uint32_t> RecordedCrcOf(const PlanFile& file, const Crc32Slot& slo
   if (segment == file.segments.end() || segment->offset != slot.offset || segment->size != slot.size) return {};
   if (const auto* range = std::get_if<ByteRange>(&segment->content)) return RecordedCrcOf(*range);
   const auto* tensor = std::get_if<Tensor>(&segment->content);
-  const std::optional<ByteRange> range = tensor != nullptr ? tensor->AsByteRange() : std::nullopt;
-  return range ? RecordedCrcOf(*range) : std::nullopt;
+  return tensor != nullptr ? RecordedCrcOf(*tensor) : std::nullopt;
 }
 
 class PlannedFile final : public ByteSource {

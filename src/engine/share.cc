@@ -75,6 +75,17 @@ std::optional<uint64_t> BestPlace(const Places& places) {
   return best == places.end() ? std::nullopt : std::optional(best->first);
 }
 
+std::optional<uint64_t> BestPlace(const Tensor& tensor) {
+  Places places;
+  AddPlaces(Shareable(tensor), 0, places);
+  return BestPlace(places);
+}
+
+std::optional<uint32_t> RecordedCrcOf(const Tensor& tensor) {
+  const std::optional<ByteRange> whole = tensor.AsByteRange();
+  return whole ? RecordedCrcOf(*whole) : std::nullopt;
+}
+
 std::optional<uint32_t> RecordedCrcOf(const ByteRange& range) {
   const std::span<const RecordedCrc32> recorded = range.source->recorded_crcs();
   const auto found =

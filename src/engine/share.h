@@ -40,8 +40,12 @@ void AddPlaces(std::span<const Piece> pieces, uint64_t position, Places& places)
 // The place that is best for most bytes; nullopt without any.
 std::optional<uint64_t> BestPlace(const Places& places);
 
-// What a source records as the CRC-32 of exactly these bytes.
+// The same of one tensor alone; nullopt where nothing of it is worth sharing.
+std::optional<uint64_t> BestPlace(const Tensor& tensor);
+
+// What a source records as the CRC-32 of exactly these bytes, or of a tensor that is stored as it is.
 std::optional<uint32_t> RecordedCrcOf(const ByteRange& range);
+std::optional<uint32_t> RecordedCrcOf(const Tensor& tensor);
 
 // Of a plan's output: the bytes that can share blocks with its sources, and how many of those are read for a checksum.
 struct Shares {

@@ -6,11 +6,6 @@
 #include "base/safe_path.h"
 
 namespace anemone {
-namespace {
-
-constexpr unsigned kAtOnce = 16;
-
-}  // namespace
 
 void RemoteFiles::Add(std::string_view name, std::string url) {
   if (UnsafePath(name).empty()) urls_.emplace(name, std::move(url));
@@ -18,7 +13,7 @@ void RemoteFiles::Add(std::string_view name, std::string url) {
 
 Status RemoteFiles::AddIfThere(const std::vector<std::string>& names, const std::string& base_url) {
   std::vector<ByteSourcePtr> found(names.size());
-  ANEMONE_TRY(ForEach(names.size(), kAtOnce, [&](uint64_t i, unsigned) -> Status {
+  ANEMONE_TRY(ForEach(names.size(), kWorkersAtAServer, [&](uint64_t i, unsigned) -> Status {
     RemoteFile file = model_;
     file.name = root_ + "/" + names[i];
     file.request.url = base_url + UrlEncode(names[i], "/");

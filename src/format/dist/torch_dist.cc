@@ -142,11 +142,9 @@ struct Run {
 };
 constexpr size_t kItemsOfRun = 64;
 
-// By the cores there are; of a server, by more threads, which wait.
 Status ReadRuns(const std::vector<Run>& runs) {
-  constexpr unsigned kAtAServer = 16;
-  const bool waits = !runs.empty() && !runs.front().member->content.source->remote_version().empty();
-  const auto workers = std::min(waits ? kAtAServer : UsableCores(), static_cast<unsigned>(runs.size()));
+  const bool is_remote = !runs.empty() && !runs.front().member->content.source->remote_version().empty();
+  const auto workers = std::min(is_remote ? kWorkersAtAServer : UsableCores(), static_cast<unsigned>(runs.size()));
   return ForEach(runs.size(), workers, [&](uint64_t i, unsigned) { return ReadItems(*runs[i].member, runs[i].items); });
 }
 

@@ -308,10 +308,10 @@ class ItemWriter {
       kind->second = TakeSurroundings(item, file);
     }
     std::optional<uint32_t> crc32;
-    const std::vector<Piece> shareable = keeps_blocks_ ? Shareable(tensor) : std::vector<Piece>();
-    if (!shareable.empty()) {
-      file.AppendZeros(GapBefore(shareable, file.size + kind->second.before.size()));
-      if (const std::optional<ByteRange> whole = tensor.AsByteRange()) crc32 = RecordedCrcOf(*whole);
+    if (const std::optional<uint64_t> place = keeps_blocks_ ? BestPlace(tensor) : std::nullopt) {
+      // Zeros before the item let the elements lie in their blocks as in their source's.
+      file.AppendZeros((*place - file.size - kind->second.before.size()) % kBlockBytes);
+      crc32 = RecordedCrcOf(tensor);
     }
     const uint64_t start = file.size;
     AppendWithin(kind->second, tensor, file, crc32);
@@ -343,13 +343,6 @@ class ItemWriter {
   const std::vector<ItemPlace>& places() const { return places_; }
 
  private:
-  // Zeros before an item, so that the elements, which would lie at `at`, lie in their blocks as in their source's.
-  static uint64_t GapBefore(const std::vector<Piece>& pieces, uint64_t at) {
-    Places places;
-    AddPlaces(pieces, 0, places);
-    return (*BestPlace(places) - at) % kBlockBytes;
-  }
-
   std::vector<PlanFile>& files_;                                        // by rank
   std::vector<std::map<std::pair<DType, Shape>, Surroundings>> kinds_;  // by rank
   std::map<std::string, Surroundings> objects_;                         // by their pickles: most are empty states
