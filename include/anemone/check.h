@@ -76,7 +76,8 @@ enum class Danger : uint8_t {
   kDangerous,  // a known way to run commands, code or I/O
 };
 
-// ScanFinding::what where there are more findings of one danger than are listed, 100,000.
+// So many findings of one danger are listed; another, of ScanFinding::what kNotListed, says that there are more.
+inline constexpr uint64_t kMaxFindingsListed = 100'000;
 inline constexpr std::string_view kNotListed = "not listed";
 
 struct ScanFinding {

@@ -18,6 +18,7 @@
 #include "anemone/config.h"
 #include "anemone/value.h"
 #include "base/cancel.h"
+#include "base/little_endian.h"
 #include "base/lower_case.h"
 #include "base/progress.h"
 #include "base/read_at_most.h"
@@ -35,7 +36,6 @@ namespace anemone {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
-constexpr uint64_t kMaxFindings = 100'000;  // of each danger
 constexpr int kMaxPickles = 100'000;
 constexpr int kMaxNesting = 8;  // byte strings in pickles in byte strings …
 
@@ -123,9 +123,8 @@ bool MayBePickle(std::string_view head, uint64_t size) {
 // line. Nothing when it is not one.
 std::vector<uint64_t> NumpyData(std::string_view head) {
   if (head.size() < 12 || !head.starts_with("\x93NUMPY")) return {};
-  const auto byte = [&](size_t at) { return static_cast<uint64_t>(static_cast<uint8_t>(head[at])); };
-  std::vector<uint64_t> places = {byte(6) == 1 ? 10 + (byte(8) | byte(9) << 8)
-                                               : 12 + (byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24)};
+  const size_t width = head[6] == 1 ? 2 : 4;  // of the header's length
+  std::vector<uint64_t> places = {8 + width + internal::LittleEndian(head.substr(8, width))};
   const size_t line = head.find('\n', 10);
   if (line != head.npos && line + 1 != places[0]) places.push_back(line + 1);
   return places;
@@ -175,9 +174,10 @@ class Scanner {
   // A list of any length would take any memory; what is inert or unknown does not keep what is dangerous out of it.
   void Add(ScanFinding finding) {
     uint64_t& count = counts_.at(static_cast<size_t>(finding.danger));
-    if (count > kMaxFindings) return;
-    if (count == kMaxFindings) {
-      finding = {"", std::string(kNotListed), "more than 100000 findings of this kind", "", finding.danger};
+    if (count > kMaxFindingsListed) return;
+    if (count == kMaxFindingsListed) {
+      finding = {"", std::string(kNotListed), fmt::format("more than {} findings of this kind", kMaxFindingsListed), "",
+                 finding.danger};
     }
     if (!seen_.emplace(finding.file, finding.where, finding.name).second) return;
     ++count;
@@ -276,57 +276,54 @@ class Scanner {
       VisitLiteral(leaf, content, head, is_text, nesting, in_pickle);
     };
     visitor.entry = [&](std::string_view key, const std::string* value) { VisitEntry(leaf, key, value, in_pickle); };
-    int count = 0;
-    std::vector<PickleStart> starts = {
-        {0, PickleReader::kJoblib}};  // more than one where readers go on at different places
-    std::set<PickleStart> visited;
-    for (size_t i = 0; i < starts.size(); ++i) {
-      ANEMONE_TRY(VisitPicklesFrom(leaf, starts[i], is_named, nesting, visitor, in_pickle, count, starts, visited));
+    // Where a pickle may begin, and who reads it. A trace of joblib's has those of the other readers, who go on at
+    // different bytes.
+    std::vector<std::pair<uint64_t, PickleReader>> starts = {{0, PickleReader::kJoblib}};
+    std::set<std::pair<uint64_t, PickleReader>> visited;
+    for (int count = 0; !starts.empty();) {
+      ANEMONE_TRY(CheckCancelled());
+      const auto [at, reader] = starts.back();
+      starts.pop_back();
+      if (at >= leaf.content.size || visited.contains({at, PickleReader::kJoblib})) continue;
+      if (!visited.insert({at, reader}).second) continue;
+      in_pickle.clear();
+      ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
+      const PickleTrace trace = TracePickle(rest, visitor, reader);
+      if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
+      ANEMONE_ASSIGN(const bool counts, ReportPickle(leaf, rest, trace, at == 0 && is_named, nesting > 0));
+      if (!counts) continue;
+      for (ScanFinding& finding : in_pickle) Add(std::move(finding));
+      for (const PickleTrace& other : trace.others) {
+        if (other.status.ok() && other.consumed != trace.consumed)
+          starts.emplace_back(at + other.consumed, other.reader);
+      }
+      if (count++ >= kMaxPickles) {
+        Add({leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown});
+        continue;
+      }
+      if (trace.status.ok()) starts.emplace_back(at + trace.consumed, reader);
     }
     return {};
   }
 
-  using PickleStart = std::pair<uint64_t, PickleReader>;  // where, and who is there
-
-  // NOLINTNEXTLINE(readability-function-size): one state, nine parts
-  Status VisitPicklesFrom(const Leaf& leaf, PickleStart start_at, bool is_named, int nesting,
-                          const PickleVisitor& visitor, std::vector<ScanFinding>& in_pickle, int& count,
-                          std::vector<PickleStart>& starts, std::set<PickleStart>& visited) {
-    for (auto& [at, reader] = start_at; at < leaf.content.size; ++count) {
-      ANEMONE_TRY(CheckCancelled());
-      // joblib's trace has those of the other readers.
-      if (visited.contains({at, PickleReader::kJoblib}) || !visited.insert({at, reader}).second) break;
-      ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
-      ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
-      ANEMONE_ASSIGN(const std::string head, start.ReadAll(2));
-      in_pickle.clear();
-      const PickleTrace trace = TracePickle(rest, visitor, reader);
-      if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
-      const bool is_expected = at == 0 && is_named;
-      // A protocol of the future counts under a pickle's name.
-      const bool is_header =
-          LooksLikePickle(head) || (is_expected && head[0] == '\x80' && rest.size > 1 && head[1] < 16);
-      if (!Counts(trace, is_expected, is_header)) break;
-      if (NamesNothing(trace)) {
-        ANEMONE_ASSIGN(const bool is_storage, IsStorage(leaf));
-        if (is_storage) break;
-      }
-      Report(leaf, trace, nesting > 0, is_expected, is_header);
-      for (const PickleTrace& other : trace.others) {
-        if (!other.status.ok() && EndsScan(other.status)) return other.status;
-        if (Counts(other, false, false) || !other.oddities.empty()) Report(leaf, other, nesting > 0, false, false);
-        if (other.status.ok() && other.consumed != trace.consumed)
-          starts.push_back({at + other.consumed, other.reader});
-      }
-      for (ScanFinding& finding : in_pickle) Add(std::move(finding));
-      if (count >= kMaxPickles) {
-        Add({leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown});
-        break;
-      }
-      if (!trace.status.ok()) break;
-      at += trace.consumed;
+  // Reports what readers make of the bytes that begin `rest`. False where they are no pickle.
+  Result<bool> ReportPickle(const Leaf& leaf, const ByteRange& rest, const PickleTrace& trace, bool is_expected,
+                            bool is_nested) {
+    ANEMONE_ASSIGN(const ByteRange start, rest.Sub(0, std::min<uint64_t>(rest.size, 2)));
+    ANEMONE_ASSIGN(const std::string head, start.ReadAll(2));
+    // A protocol of the future counts under a pickle's name.
+    const bool is_header = LooksLikePickle(head) || (is_expected && head[0] == '\x80' && rest.size > 1 && head[1] < 16);
+    if (!Counts(trace, is_expected, is_header)) return false;
+    if (NamesNothing(trace)) {
+      ANEMONE_ASSIGN(const bool is_storage, IsStorage(leaf));
+      if (is_storage) return false;
     }
-    return {};
+    Report(leaf, trace, is_nested, is_expected, is_header);
+    for (const PickleTrace& other : trace.others) {
+      if (!other.status.ok() && EndsScan(other.status)) return other.status;
+      if (Counts(other, false, false) || !other.oddities.empty()) Report(leaf, other, is_nested, false, false);
+    }
+    return true;
   }
 
   // Bytes that no name and no header announces are a pickle when they are one to the end, or call something, or name

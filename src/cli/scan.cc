@@ -75,12 +75,12 @@ bool IsTruncated(const std::vector<ScanFinding>& findings) {
 ConfigNode Json(const std::string& path, const std::vector<ScanFinding>& findings, bool clean) {
   ConfigNode node = ConfigNode::Map();
   const WeightsOnly weights_only = WeightsOnlyOf(path, findings);
+  const bool truncated = IsTruncated(findings);
   node["path"] = ConfigNode::String(path);
   node["inert"] = ConfigNode::Bool(clean);
-  node["truncated"] = ConfigNode::Bool(IsTruncated(findings));
-  node["weights_only"] = weights_only.files.empty() || IsTruncated(findings)
-                             ? ConfigNode::Null()
-                             : ConfigNode::Bool(weights_only.refused == nullptr);
+  node["truncated"] = ConfigNode::Bool(truncated);
+  node["weights_only"] =
+      weights_only.files.empty() || truncated ? ConfigNode::Null() : ConfigNode::Bool(weights_only.refused == nullptr);
   ConfigNode& list = node["findings"] = ConfigNode::List();
   for (const ScanFinding& f : findings) {
     ConfigNode entry = ConfigNode::Map();
@@ -117,9 +117,11 @@ Result<Answer> Run(const std::string& path, const Options& options) {
                             findings.empty() ? "nothing is imported, called or written"
                                              : Counted(findings.size(), "finding") + ", all of plain data")
               : fmt::format("{} {} of {} findings\n", Paint(Style::kRed, "NOT inert:"), found, findings.size()));
-  if (truncated)
-    Print("the list ends at 100000 findings of each kind; scan parts of this one by one to see them all\n");
-  if (truncated) return answer;
+  if (truncated) {
+    Print(fmt::format("the list ends at {} findings of each kind; scan parts of this one by one to see them all\n",
+                      kMaxFindingsListed));
+    return answer;
+  }
   if (const WeightsOnly weights_only = WeightsOnlyOf(path, findings); !weights_only.files.empty()) {
     const std::string_view first = TorchFileOf(*weights_only.files.begin());
     const std::string loaded = weights_only.files.size() > 1 ? Counted(weights_only.files.size(), "file")
