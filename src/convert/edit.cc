@@ -10,12 +10,14 @@ namespace anemone {
 
 Status EditConfig(Work& work) {
   const ConvertOptions& options = work.options;
-  if (options.set.empty() && options.unset.empty() && options.artifacts.empty()) return {};
+  const ConfigEdit files{{}, {}, options.artifacts}, values{options.set, options.unset, {}};
+  if (files.empty() && values.empty()) return {};
   Checkpoint& result = work.result();
   if (!result.config) result.config.emplace();
-  ANEMONE_TRY(ApplyEdit({{}, {}, options.artifacts}, *result.config, result.artifacts));
+  ANEMONE_TRY(ApplyEdit(files, *result.config, result.artifacts));
+  if (values.empty()) return {};
   work.unedited = *result.config;
-  return ApplyEdit({options.set, options.unset, {}}, *result.config, result.artifacts);
+  return ApplyEdit(values, *result.config, result.artifacts);
 }
 
 }  // namespace anemone

@@ -27,13 +27,13 @@ struct Work {
   Conversion& conversion;  // what was read, what it becomes, notes, the plan
 
   const std::string source_path;        // as the user gave it
-  std::string asked_preset;             // that the user named: a YAML of NeMo's may stand for another
+  std::string asked_preset;             // as the user gave it; `options` has the one that a YAML of NeMo's stands for
   const Checkpoint* memory = nullptr;   // what is converted, where it is not a path
   const Format* format = nullptr;       // to be written; after Open
   std::shared_ptr<const Family> table;  // the user's own; after Resolve
   // Family and dialect of the result, looked for once: every pass leaves them what they are, but Translate.
   Result<ModelIdentity> identity = NotFound("not resolved");
-  std::optional<Config> unedited;  // before what the user sets and removes; after EditConfig
+  std::optional<Config> unedited;  // without the values that the user sets and removes, if any; after EditConfig
   bool is_adapter = false;         // the result is an adapter in the names of the format; after ConvertAdapter
   LayOutOptions lay_out;
 

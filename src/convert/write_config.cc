@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "config/nodes.h"
 #include "convert/pass.h"
@@ -47,34 +48,32 @@ Status PutInWords(const Work& work, Checkpoint* result, std::vector<std::string>
   return {};
 }
 
-// A value that the user set, and that the format has no word for, would be lost in silence. `edited`: before it was put
-// in the format's words; `written`: after.
+// A value that the user sets or removes is refused where the config that is written would be the same without it: the
+// format has no word for it. `edited`: before it was put in the format's words; `written`: after.
 Status CheckEditsCount(const Work& work, const Checkpoint& edited, const Config& written) {
-  const ConvertOptions& options = work.options;
-  const auto count = [&](std::string_view option, const std::string& key, const ConfigEdit& others) -> Status {
+  const auto check = [&](std::string_view option, const std::string& key, const ConfigEdit& others) -> Status {
     Checkpoint without = edited;
     without.config = work.unedited;
     ANEMONE_TRY(ApplyEdit(others, *without.config, without.artifacts));
     if (SameConfig(without.config->root(), edited.config->root())) return {};
     std::vector<std::string> notes;
-    // What fails without it is not what it is without it.
+    // An edit counts, too, where the conversion would fail without it.
     if (!PutInWords(work, &without, &notes).ok() || !SameConfig(without.config->root(), written.root())) return {};
     return WrongOption(option, fmt::format("{}: expected a value that the config of a {} has a word for, found none: "
                                            "nothing would change",
                                            key, work.format->title));
   };
-  const ConfigEdit all{options.set, options.unset, {}};
-  for (size_t i = 0; i < all.set.size(); ++i) {
-    ConfigEdit others = all;
-    others.set.erase(others.set.begin() + static_cast<ptrdiff_t>(i));
-    ANEMONE_TRY(count("set", all.set[i].first, others));
-  }
-  for (size_t i = 0; i < all.unset.size(); ++i) {
-    ConfigEdit others = all;
-    others.unset.erase(others.unset.begin() + static_cast<ptrdiff_t>(i));
-    ANEMONE_TRY(count("unset", all.unset[i], others));
-  }
-  return {};
+  const auto check_each = [&](std::string_view option, auto ConfigEdit::*list, const auto& key_of) -> Status {
+    const ConfigEdit all{work.options.set, work.options.unset, {}};
+    for (size_t i = 0; i < (all.*list).size(); ++i) {
+      ConfigEdit others = all;
+      (others.*list).erase((others.*list).begin() + static_cast<ptrdiff_t>(i));
+      ANEMONE_TRY(check(option, key_of((all.*list)[i]), others));
+    }
+    return {};
+  };
+  ANEMONE_TRY(check_each("set", &ConfigEdit::set, [](const auto& pair) { return pair.first; }));
+  return check_each("unset", &ConfigEdit::unset, std::identity());
 }
 
 Status PutInWordsOfFormat(Work& work) {

@@ -206,9 +206,10 @@ Result<std::vector<Artifact>> OpenTokenizer(const std::string& path) {
     // A SentencePiece model may be called anything.
     ANEMONE_TRY(open(path, IsFile(name) ? std::string_view(name) : kPieces));
     if (IsFile(name)) return files;
-    const auto pieces = CountTokensIn(files.front().content, kPieces);
-    if (pieces.ok() && !*pieces) return Corrupt("expected a SentencePiece model, found another file").In(path);
-    return pieces.ok() ? Result(std::move(files)) : pieces.status().In(path);
+    const auto pieces = CountTokensIn(files.back().content, kPieces);
+    if (!pieces.ok()) return pieces.status().In(path);
+    if (!*pieces) return Corrupt("expected a SentencePiece model, found another file").In(path);
+    return files;
   }
   std::vector<std::string_view> known;
   for (const auto& [name, is_of_tokenizer] : kCompanions) {
