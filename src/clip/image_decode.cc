@@ -372,7 +372,7 @@ uint64_t PngRowBytes(std::string_view header) {
   return bytes;
 }
 
-// Whether all rows are there and only the end of their stream is not: Pillow does not miss it, libpng does.
+// True where all rows are there and only the end of their stream is missing, which Pillow forgives and libpng does not.
 bool LacksTheEndAlone(const PngInput& input, std::string_view header) {
   const std::string_view message = input.message;
   if (message != "Not enough image data" && message != kPngEnds) return false;

@@ -13,7 +13,7 @@ namespace anemone {
 
 enum class Codec : uint8_t { kNone, kZlib, kXz, kLzma, kBzip2 };
 
-// What the first bytes look like. Those of zlib and of bare LZMA occur in other data as well; the others do not.
+// The codec that the first bytes tell. Those of zlib and of bare LZMA occur in other data as well; the others do not.
 Codec CodecOf(std::string_view head);
 // How many bytes of joblib's own head are before a zlib stream [joblib numpy_pickle_compat.py, read_zfile, of files of
 // 0.9 and before]; 0 where there is none.

@@ -16,7 +16,7 @@ inline constexpr uint64_t kObjectItem = 0;
 // that depends on more than itself.
 std::optional<uint64_t> ItemSize(std::string_view dtype);
 
-// What the object's state says so far.
+// The attributes of an array's object, as far as its state has told them.
 struct JoblibArray {
   std::optional<uint64_t> count;      // of elements
   std::optional<uint64_t> item_size;  // of each

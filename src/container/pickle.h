@@ -52,15 +52,10 @@ struct ObjectVisitor {
 Result<Value> ReadPickle(std::string_view bytes, const PickleLimits& limits = {}, uint64_t* consumed = nullptr,
                          const ObjectVisitor& visitor = {});
 
-// Writes protocol 2, using only opcodes that torch.load(weights_only=True) of 1.13 … 2.15 accepts where the values
-// allow. A kTensor node is handed to `tensor`, which answers the node to write in its place (calls, tuples, names and a
-// persistent id), made in the graph it is given, which does not last; it is asked once for each, in the order in which
-// they are written. Without an encoder a tensor is InvalidArgument. Shared nodes are written once and memoised; cycles
-// through lists, dicts and objects' state are kept. Deterministic. Errors: Unsupported (a cycle through a tuple's or
-// call's arguments; text beyond 4 GiB), the encoder's own.
+// Answers the node to write in a tensor's place: see WritePickle.
 using TensorEncoder = std::function<Result<ValueRef>(const Tensor&, ValueGraph&)>;
-// Entries of a kObject without nodes of their own, of which a million would not be there at once. They are written
-// behind those that the node has. What they refer to lasts until the pickle is written.
+// Entries of a kObject that have no nodes of their own: of a million entries none need be there before its turn. They
+// are written behind those that the node has. What they refer to must last until the pickle is written.
 struct LateEntry {
   std::string_view key;
   const Tensor* tensor = nullptr;  // or
@@ -71,6 +66,13 @@ struct LateEntries {
   std::function<LateEntry(size_t)> at;
 };
 using LateEntriesOf = std::unordered_map<const ValueNode*, LateEntries>;
+
+// Writes protocol 2, using only opcodes that torch.load(weights_only=True) of 1.13 … 2.15 accepts where the values
+// allow. A kTensor node is handed to `tensor`, which answers the node to write in its place (calls, tuples, names and a
+// persistent id), made in the graph it is given, which does not last; it is asked once for each, in the order in which
+// they are written. Without an encoder a tensor is InvalidArgument. Shared nodes are written once and memoised; cycles
+// through lists, dicts and objects' state are kept. Deterministic. Errors: Unsupported (a cycle through a tuple's or
+// call's arguments; text beyond 4 GiB), the encoder's own.
 Result<std::string> WritePickle(const Value& value, const TensorEncoder& tensor = {}, const LateEntriesOf& late = {});
 
 // Every global a pickle names, with how it is used. Also those whose object the pickle throws away again.

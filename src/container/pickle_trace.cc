@@ -12,6 +12,7 @@
 #include <span>
 #include <utility>
 
+#include "base/little_endian.h"
 #include "base/text_hash.h"
 #include "base/utf8.h"
 #include "container/joblib_array.h"
@@ -120,7 +121,7 @@ class Tracer {
     return std::move(trace_);
   }
 
-  // Whether it came to an array of joblib's, and to one that joblib 1.1 reads otherwise.
+  // True once the class of joblib's arrays was named, and once an array came that joblib 1.1 reads otherwise.
   bool has_arrays() const { return has_array_class_; }
   bool has_padding() const { return has_padding_; }
 
@@ -312,7 +313,7 @@ class Tracer {
     ANEMONE_TRY(PopMark(from));
     return CollectTuple(from);
   }
-  // What matters of a tuple: a shape, or what makes a NumPy dtype.
+  // The slot of a tuple: a shape, a dtype's state or a dtype's arguments are kept apart from others.
   static Slot Tuple(std::span<const Slot> items) {
     const auto is_number = [](const Slot& slot) { return slot.kind == Slot::kNumber; };
     if (std::ranges::all_of(items, is_number)) {

@@ -14,7 +14,7 @@
 
 namespace anemone {
 
-// Who reads the file. They differ behind joblib's arrays.
+// The programs that may read the file. They go on at different bytes behind joblib's arrays.
 enum class PickleReader : uint8_t { kJoblib, kOldJoblib, kPickle };
 
 struct PickleTrace {
@@ -24,8 +24,8 @@ struct PickleTrace {
   bool has_other_opcodes = false;     // than those that PyTorch's weights-only unpickler knows
   uint64_t consumed = 0;              // bytes up to and with STOP, or up to where the trace ended
   Status status;                      // why there was no STOP
-  // What joblib 1.1 and pickle read, if the pickle holds arrays of joblib's: behind these they read other bytes. Their
-  // `globals` are those that are not above.
+  // The traces of joblib 1.1 and pickle, if the pickle holds arrays of joblib's. Their `globals` are those that are not
+  // above.
   std::vector<PickleTrace> others;
 };
 
@@ -42,10 +42,9 @@ struct PickleVisitor {
 
 // Follows the pickle at the start of `input` as Modules/_pickle.c does, but imports and calls nothing. Where versions
 // of Python disagree it goes on: what it lists may be more than one of them reaches, never less. A failure hides
-// nothing that was reached before it. Reads `input` once from start to end, and once for each of `others`,
-// which kJoblib alone has. Memory:
-// bounded, whatever the input. Errors in `status`: Corrupt (the unpickler stops here), LimitExceeded (more values than
-// Python programs have), Io.
+// nothing that was reached before it. Reads `input` once from start to end, and once for each of `others`, which
+// kJoblib alone has. Memory: bounded, whatever the input. Errors in `status`: Corrupt (the unpickler stops here),
+// LimitExceeded (more values than Python programs have), Io.
 PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor = {},
                         PickleReader reader = PickleReader::kJoblib);
 

@@ -15,7 +15,6 @@ size_t IndexOf(const ValueList& pairs, std::string_view key) {
   return pairs.size();
 }
 
-// Element 0 of a list, or of what Megatron makes of a list it took things out of: a dict with integer keys.
 ValueRef OptimizerIn(ValueRef candidate) {
   if (Pairs(candidate) == nullptr) return nullptr;
   for (const ValueRef dict : {Lookup(*candidate, "optimizer"), candidate}) {

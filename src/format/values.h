@@ -34,7 +34,8 @@ void DropKey(ValueRef dict, std::string_view key);
 ValueRef Child(ValueGraph& graph, ValueRef dict, std::string_view key);
 // The same value in another graph, sharing and cycles kept. Pairs whose value is one of `without` are left out.
 ValueRef CopyValue(ValueRef from, ValueGraph& graph, const std::unordered_set<ValueRef>& without = {});
-// The first of a list, or what a dict has under 0; null for others, and for null itself.
+// The first of a list, or what a dict has under 0, as Megatron makes one of a list that it took things out of; null for
+// others, and for null itself.
 ValueRef FirstOf(ValueRef node);
 // The optimizers' dicts in a training dictionary: those that hold `param_groups` or `state`, by themselves (fp32) or
 // under "optimizer" (with fp32 masters). NeMo 1 says `optimizer_states`, NeMo 2 and Megatron-LM `optimizer`. One, or

@@ -322,8 +322,7 @@ Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& opt
   if (!torch.longer_record.empty()) {
     file.notes.push_back(
         fmt::format("the record of storage {} is longer than the storage: its first bytes are read, as torch 1.13 "
-                    "reads them; torch "
-                    "2.15 refuses such a file",
+                    "reads them; torch 2.15 refuses such a file",
                     torch.longer_record));
   }
   const Value& root = torch.root;

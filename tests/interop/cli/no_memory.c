@@ -1,5 +1,4 @@
-/* Preloaded: of the calls to malloc that come from the file NO_MEMORY_FOR, those from the number NO_MEMORY_AT on fail.
- */
+/* Preloaded: calls to malloc that come from the file NO_MEMORY_FOR fail, from the one of number NO_MEMORY_AT on. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
