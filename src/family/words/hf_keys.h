@@ -20,6 +20,8 @@ struct HfActivation {
   bool by_tanh;
 };
 std::span<const HfActivation> HfActivations();
+// nullptr: NeMo has none of this name.
+const HfActivation* FindHfActivation(std::string_view hf);
 
 // What `rope_scaling` of type yarn says.
 std::span<const HfKey> YarnKeys();
