@@ -6,6 +6,7 @@
 
 #include "../tests/unit/container/render.h"
 #include "container/tar.h"
+#include "container/tar_layout.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

@@ -7,6 +7,7 @@
 #include "../tests/unit/container/render.h"
 #include "container/text.h"
 #include "container/zip.h"
+#include "container/zip_layout.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace anemone;

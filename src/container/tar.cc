@@ -1,4 +1,3 @@
-// Tar [POSIX.1-2008 pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar Format"].
 #include "container/tar.h"
 
 #include <algorithm>
@@ -9,28 +8,30 @@
 
 #include "base/safe_path.h"
 #include "base/text_hash.h"
+#include "container/tar_format.h"
 #include "container/text.h"
-#include "engine/share.h"
 
 namespace anemone {
+
+std::string internal::tar::Normalised(std::string_view name) {
+  std::string out;
+  if (name.starts_with('/')) return std::string(name);
+  while (!name.empty()) {
+    const size_t slash = std::min(name.find('/'), name.size());
+    const std::string_view part = name.substr(0, slash);
+    if (!part.empty() && part != ".") out.append(out.empty() ? "" : "/").append(part);
+    name.remove_prefix(std::min(slash + 1, name.size()));
+  }
+  return out;
+}
+
 namespace {
 
 using internal::Quoted;
+using namespace internal::tar;  // NOLINT(google-build-using-namespace)
 
 constexpr const char* kWithoutSparse = "pack it again with tar, without -S";
-constexpr uint64_t kBlock = 512;
-constexpr uint64_t kRecord = 20 * kBlock;         // what tar pads archives to
-constexpr uint64_t kMaxOctalSize = 077777777777;  // 8 GiB - 1: eleven octal digits
-constexpr uint64_t kMaxExtension = 1 << 20;       // of one PAX or GNU long-name block
-
-// Fields of a header block: offset and width in bytes.
-struct Field {
-  size_t offset, width;
-};
-constexpr Field kName{0, 100}, kMode{100, 8}, kUid{108, 8}, kGid{116, 8}, kSize{124, 12}, kMtime{136, 12},
-    kChecksum{148, 8}, kType{156, 1}, kLink{157, 100}, kMagic{257, 8}, kDevMajor{329, 8}, kDevMinor{337, 8},
-    kPrefix{345, 155};
-constexpr std::string_view kUstar("ustar\00000", 8);
+constexpr uint64_t kMaxExtension = 1 << 20;  // of one PAX or GNU long-name block
 
 std::string_view Get(std::string_view block, Field field) { return block.substr(field.offset, field.width); }
 std::string_view GetText(std::string_view block, Field field) {
@@ -73,20 +74,6 @@ bool ChecksumIsRight(std::string_view block) {
 }
 
 bool IsZero(std::string_view block) { return block.find_first_not_of('\0') == std::string_view::npos; }
-uint64_t Padding(uint64_t size, uint64_t to) { return (to - size % to) % to; }
-
-// "./a//b/./" → "a/b". Leading slashes and ".." stay, to be refused.
-std::string Normalised(std::string_view name) {
-  std::string out;
-  if (name.starts_with('/')) return std::string(name);
-  while (!name.empty()) {
-    const size_t slash = std::min(name.find('/'), name.size());
-    const std::string_view part = name.substr(0, slash);
-    if (!part.empty() && part != ".") out.append(out.empty() ? "" : "/").append(part);
-    name.remove_prefix(std::min(slash + 1, name.size()));
-  }
-  return out;
-}
 
 // What extension blocks say of the member that follows them.
 struct Extension {
@@ -245,7 +232,7 @@ class Reader {
   Status ReadMember(std::string_view block, char type, uint64_t size) {
     std::string raw(GetText(block, kName));
     // GNU's own header keeps times where ustar keeps the prefix.
-    const bool ustar = Get(block, kMagic).starts_with(std::string_view("ustar\0", 6));
+    const bool ustar = Get(block, kMagic).starts_with(kUstar.substr(0, 6));
     if (const std::string_view prefix = GetText(block, kPrefix); ustar && !prefix.empty())
       raw = std::string(prefix) + "/" + raw;
     if (extension_.path) raw = *extension_.path;
@@ -383,95 +370,12 @@ class Reader {
   internal::TextMap<size_t> index_;
 };
 
-// ------------------------------------------------------------------------------------------------- writing
-
-void Set(std::string& block, Field field, std::string_view text) {
-  text.copy(block.data() + field.offset, field.width);
-}
-void SetOctal(std::string& block, Field field, uint64_t value) {
-  for (size_t i = field.width - 1; i-- > 0; value >>= 3) block[field.offset + i] = static_cast<char>('0' + (value & 7));
-}
-
-std::string Header(std::string_view name, std::string_view prefix, char type, uint32_t mode, uint64_t size) {
-  std::string block(kBlock, '\0');
-  Set(block, kName, name);
-  Set(block, kPrefix, prefix);
-  SetOctal(block, kMode, mode);
-  SetOctal(block, kSize, size);
-  for (const Field field : {kUid, kGid, kMtime, kDevMajor, kDevMinor}) SetOctal(block, field, 0);
-  block[kType.offset] = type;
-  Set(block, kMagic, kUstar);
-  Set(block, kChecksum, "        ");
-  uint64_t sum = 0;
-  for (const char c : block) sum += static_cast<uint8_t>(c);
-  SetOctal(block, {kChecksum.offset, 7}, sum);
-  block[kChecksum.offset + 6] = '\0';
-  return block;
-}
-
-std::string PaxRecord(std::string_view key, std::string_view value) {
-  const std::string rest = " " + std::string(key) + "=" + std::string(value) + "\n";
-  uint64_t length = rest.size();
-  while (rest.size() + std::to_string(length).size() != length) length = rest.size() + std::to_string(length).size();
-  return std::to_string(length) + rest;
-}
-
-// A record of `length` bytes that says nothing.
-std::string PaxComment(uint64_t length) {
-  const std::string begin = std::to_string(length) + " comment=";
-  return begin + std::string(length - begin.size() - 1, ' ') + "\n";
-}
-
-Status AppendHeader(PlanFile& file, const std::string& raw, char type, uint32_t mode, uint64_t size,
-                    std::optional<uint64_t> block_offset = {}) {
-  if (file.size % kBlock != 0)
-    return Internal("a tar header at byte " + std::to_string(file.size) + ", not on a block");
-  std::string pax;
-  std::string_view name = raw, prefix;
-  if (name.size() > kName.width) {
-    // ustar may cut a path at a slash: up to 155 bytes before, 100 after.
-    const size_t slash = name.find('/', name.size() - kName.width - 1);
-    if (slash != std::string_view::npos && slash <= kPrefix.width && slash + 1 < name.size()) {
-      prefix = name.substr(0, slash);
-      name = name.substr(slash + 1);
-    } else {
-      pax += PaxRecord("path", raw);
-      name = name.substr(0, kName.width);
-    }
-  }
-  if (size > kMaxOctalSize) pax += PaxRecord("size", std::to_string(size));
-  if (block_offset) {
-    const uint64_t extension = pax.empty() ? 0 : kBlock + pax.size() + Padding(pax.size(), kBlock);
-    const uint64_t content_at = file.size + extension + kBlock;
-    uint64_t room = (*block_offset + kBlockBytes - content_at % kBlockBytes) % kBlockBytes;
-    if (room == kBlock && pax.empty()) room += kBlockBytes;  // a header and what it heads take two
-    if (room > 0) pax += PaxComment(pax.empty() ? room - kBlock : room + Padding(pax.size(), kBlock));
-  }
-  if (!pax.empty()) {
-    std::string extension = Header("././@PaxHeader", "", 'x', 0644, pax.size()) + pax;
-    extension.append(Padding(extension.size(), kBlock), '\0');
-    file.Append(std::move(extension));
-  }
-  file.Append(Header(name, prefix, type, mode, size > kMaxOctalSize ? 0 : size));
-  return {};
-}
-
-Status CheckName(std::string_view name) {
-  const std::string_view why = UnsafePath(name);
-  if (!why.empty())
-    return InvalidArgument("expected a safe member name, found " + Quoted(name) + ", which " + std::string(why) +
-                           " [TAR-6]");
-  if (Normalised(name) != name)
-    return InvalidArgument("expected a plain member name, found " + Quoted(name) + " [TAR-6]");
-  return {};
-}
-
 }  // namespace
 
 bool LooksLikeTar(std::string_view head) {
   if (head.size() < kBlock) return false;
   head = head.substr(0, kBlock);
-  return Get(head, kMagic).starts_with("ustar") || (!IsZero(head) && ChecksumIsRight(head));
+  return Get(head, kMagic).starts_with(kUstar.substr(0, 5)) || (!IsZero(head) && ChecksumIsRight(head));
 }
 
 Result<std::vector<TarMember>> ReadTar(const ByteRange& archive, uint64_t max_members) {
@@ -486,26 +390,6 @@ Result<uint64_t> TarEnd(const ByteRange& archive) {
 
 std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Status>& refused) {
   return *Reader(archive, kMaxMembers, &refused).Run();
-}
-
-Status AppendTarDirectory(PlanFile& file, std::string_view name) {
-  if (name.empty()) return AppendHeader(file, "./", '5', 0755, 0);
-  ANEMONE_TRY(CheckName(name));
-  return AppendHeader(file, "./" + std::string(name) + "/", '5', 0755, 0);
-}
-
-Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size, std::optional<uint64_t> block_offset) {
-  ANEMONE_TRY(CheckName(name));
-  if (block_offset && *block_offset % kBlock != 0)
-    return Internal("tar content at byte " + std::to_string(*block_offset) + " of a block");
-  return AppendHeader(file, "./" + std::string(name), '0', 0644, size, block_offset);
-}
-
-void PadTarMember(PlanFile& file) { file.AppendZeros(Padding(file.size, kBlock)); }
-
-void EndTar(PlanFile& file) {
-  file.AppendZeros(2 * kBlock);
-  file.AppendZeros(Padding(file.size, kRecord));
 }
 
 }  // namespace anemone

@@ -1,17 +1,15 @@
-// Tar: the outer box of a .nemo. Reads ustar, PAX and GNU; writes ustar with a PAX size record where a member needs
-// one. Knows nothing of models. Rules and ids (TAR-n): docs/formats/tar.md.
+// Reading a tar, the outer box of a .nemo: ustar, PAX and GNU. Knows nothing of models. Rules and ids (TAR-n):
+// docs/formats/tar.md.
 #ifndef ANEMONE_CONTAINER_TAR_H_
 #define ANEMONE_CONTAINER_TAR_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "anemone/bytes.h"
 #include "anemone/status.h"
-#include "engine/plan.h"
 
 namespace anemone {
 
@@ -36,17 +34,6 @@ Result<uint64_t> TarEnd(const ByteRange& archive);
 // What can be read of an archive that breaks rules, for `scan`: members that ReadTar refuses are left out and named in
 // `refused`; of those with one name all are listed.
 std::vector<TarMember> ReadDamagedTar(const ByteRange& archive, std::vector<Status>& refused);
-
-// Writing: `file` holds nothing but the tar. Headers go into it as literals; the caller appends the `size` bytes of
-// content right after, then calls PadTarMember. EndTar appends the end marker and pads to 10240. Names are as in
-// TarMember and are stored with a leading "./", as NeMo does. Deterministic: no times, no users. Errors:
-// InvalidArgument (an unsafe name).
-Status AppendTarDirectory(PlanFile& file, std::string_view name);
-// With `block_offset`, a multiple of 512, the content begins so far into a block of kBlockBytes: a PAX comment takes
-// the room before it.
-Status AppendTarHeader(PlanFile& file, std::string_view name, uint64_t size, std::optional<uint64_t> block_offset = {});
-void PadTarMember(PlanFile& file);
-void EndTar(PlanFile& file);
 
 }  // namespace anemone
 

@@ -12,6 +12,7 @@
 #include "base/tree.h"
 #include "container/gzip.h"
 #include "container/tar.h"
+#include "container/tar_layout.h"
 #include "edit/config_keys.h"
 #include "format/format.h"
 #include "source/canonical.h"

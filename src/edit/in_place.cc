@@ -16,6 +16,7 @@
 #include "base/nearest.h"
 #include "base/rounding.h"
 #include "container/tar.h"
+#include "container/tar_layout.h"
 #include "engine/plan.h"
 
 namespace anemone {

@@ -11,6 +11,7 @@
 
 #include "container/gzip.h"
 #include "container/tar.h"
+#include "container/tar_layout.h"
 #include "engine/share.h"
 #include "format/dist/dist.h"
 #include "format/format.h"

@@ -11,7 +11,7 @@
 #include "anemone/status.h"
 #include "anemone/tensor.h"
 #include "anemone/value.h"
-#include "container/zip.h"
+#include "container/zip_layout.h"
 #include "engine/plan.h"
 #include "format/format.h"
 

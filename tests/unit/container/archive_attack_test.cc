@@ -1,6 +1,8 @@
 // Archives that try to escape, to say two things at once, or to cost more than they weigh.
 #include "container/tar.h"
+#include "container/tar_layout.h"
 #include "container/zip.h"
+#include "container/zip_layout.h"
 #include "render.h"
 #include "tar_blocks.h"
 #include "testing/matchers.h"

@@ -1,4 +1,5 @@
 #include "container/tar.h"
+#include "container/tar_layout.h"
 
 #include <filesystem>
 

@@ -1,4 +1,5 @@
 #include "container/zip.h"
+#include "container/zip_layout.h"
 
 #include <zlib.h>
 

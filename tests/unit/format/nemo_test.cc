@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "container/tar.h"
+#include "container/tar_layout.h"
 #include "format/torch/state_dict.h"
 #include "format/torch/torch_write.h"
 #include "support.h"

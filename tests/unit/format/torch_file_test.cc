@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "container/zip.h"
+#include "container/zip_layout.h"
 #include "format/huggingface/safetensors.h"
 #include "support.h"
 
