@@ -18,7 +18,7 @@
 #include "cli/declare.h"
 #include "cli/signals.h"
 #include "cli/text.h"
-#include "net/hub.h"
+#include "net/hub_options.h"
 
 namespace anemone::cli {
 namespace {

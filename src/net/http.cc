@@ -24,10 +24,6 @@ constexpr int kAskMs = 100;                        // how often who waits asks w
 constexpr std::string_view kEmptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr std::string_view kCertificateHint = "SSL_CERT_FILE=FILE names the certificate authorities to trust";
 
-Status Unavailable(std::string what, std::string hint = {}) {
-  return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
-}
-
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && std::string_view(" \t\r\n").find(text.front()) != std::string_view::npos)
     text.remove_prefix(1);

@@ -22,6 +22,11 @@ namespace internal {
 struct Curl;
 }  // namespace internal
 
+// A server that does not answer, or otherwise than asked.
+inline Status Unavailable(std::string what, std::string hint = {}) {
+  return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
+}
+
 // Credentials that sign requests by AWS's Signature Version 4.
 struct HttpSignature {
   std::string scope;  // as CURLOPT_AWS_SIGV4 has it: "aws:amz:REGION:s3"

@@ -5,18 +5,15 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <set>
 
-#include "anemone/config.h"
 #include "base/cancel.h"
 #include "base/safe_path.h"
-#include "config/companions.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
+#include "net/hub_choice.h"
 #include "net/remote_files.h"
 
 namespace anemone {
@@ -26,45 +23,6 @@ using internal::HubCache;
 using internal::HubChoice;
 
 constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
-constexpr std::string_view kConfigs[] = {"config.json", "open_clip_config.json"};
-
-// What is fetched beside the weights.
-std::vector<std::string_view> Beside() {
-  std::vector<std::string_view> names(std::begin(kConfigs), std::end(kConfigs));
-  std::ranges::transform(kCompanions, std::back_inserter(names), &Companion::name);
-  return names;
-}
-
-// First come, first served; safetensors before pickles.
-constexpr std::string_view kWeights[] = {
-    "model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors",
-    "pytorch_model.bin", "pytorch_model.bin.index.json", "open_clip_pytorch_model.bin"};
-
-Status Unavailable(std::string what, std::string hint = {}) {
-  return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
-}
-
-std::string Env(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-std::string ExpandUser(std::string path) {
-  if (path == "~" || path.starts_with("~/")) return Env("HOME") + path.substr(1);
-  return path;
-}
-
-std::string Strip(std::string text) {
-  std::erase_if(text, [](char c) { return c == '\n' || c == '\r'; });
-  const size_t first = text.find_first_not_of(" \t");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-double Number(const std::string& text, double otherwise) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && value > 0 ? value : otherwise;
-}
 
 // A file as a HEAD request describes it.
 struct HubFile {
@@ -300,7 +258,7 @@ class Fetch {
       ANEMONE_ASSIGN(const std::vector<std::string> shards, Shards(cache_.Snapshot(commit) + "/" + choice.weights));
       ANEMONE_TRY(Get(commit, shards));
     }
-    for (const std::string_view name : Beside()) {
+    for (const std::string& name : internal::FilesBeside()) {
       if (std::find(names.begin(), names.end(), name) == names.end()) ANEMONE_TRY(cache_.NoteAbsent(commit, name));
     }
     // Last, so that the name leads to a complete snapshot.
@@ -425,48 +383,6 @@ class Fetch {
 
 }  // namespace
 
-bool IsTrueInEnvironment(const char* name) {
-  std::string value = Env(name);
-  for (char& c : value) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
-}
-
-HubOptions HubOptions::FromEnvironment() {
-  HubOptions options;
-  if (std::string endpoint = Strip(Env("HF_ENDPOINT")); !endpoint.empty()) {
-    while (endpoint.ends_with('/')) endpoint.pop_back();
-    options.endpoint = std::move(endpoint);
-  }
-  std::string home = ExpandUser(Env("HF_HOME"));
-  if (home.empty()) {
-    const std::string xdg = ExpandUser(Env("XDG_CACHE_HOME"));
-    home = (xdg.empty() ? Env("HOME") + "/.cache" : xdg) + "/huggingface";
-  }
-  options.cache_dir = ExpandUser(Env("HF_HUB_CACHE"));
-  if (options.cache_dir.empty()) options.cache_dir = ExpandUser(Env("HUGGINGFACE_HUB_CACHE"));
-  if (options.cache_dir.empty()) options.cache_dir = home + "/hub";
-  if (!IsTrueInEnvironment("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
-    options.token = Strip(Env("HF_TOKEN"));
-    if (options.token.empty()) options.token = Strip(Env("HUGGING_FACE_HUB_TOKEN"));
-    if (options.token.empty()) {
-      const std::string path = ExpandUser(Env("HF_TOKEN_PATH"));
-      std::ifstream file(path.empty() ? home + "/token" : path);
-      options.token = Strip(std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>()));
-    }
-  }
-  options.offline = IsTrueInEnvironment("HF_HUB_OFFLINE") || IsTrueInEnvironment("TRANSFORMERS_OFFLINE");
-  options.symlinks = !IsTrueInEnvironment("HF_HUB_DISABLE_SYMLINKS");
-  options.timeout_s = Number(Env("HF_HUB_ETAG_TIMEOUT"), options.timeout_s);
-  options.stall_timeout_s = std::max(Number(Env("HF_HUB_DOWNLOAD_TIMEOUT"), 0), options.stall_timeout_s);
-  for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
-    if (options.ca_file.empty()) options.ca_file = Env(name);
-  }
-  options.user_agent = "anemone";
-  if (const std::string origin = Env("HF_HUB_USER_AGENT_ORIGIN"); !origin.empty())
-    options.user_agent += "; origin/" + origin;
-  return options;
-}
-
 bool LooksLikeRepoId(std::string_view text) {
   static const RE2 kPattern(R"([A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*(?:@[\w][\w./-]*)?)");
   if (!RE2::FullMatch(re2::StringPiece(text.data(), text.size()), kPattern)) return false;
@@ -479,14 +395,6 @@ bool LooksLikeRepoId(std::string_view text) {
   }
   std::error_code ignored;
   return !std::filesystem::exists(std::filesystem::path(text), ignored);
-}
-
-HttpOptions HubOptions::Http() const {
-  return {.connect_timeout_s = timeout_s,
-          .stall_timeout_s = stall_timeout_s,
-          .first_wait_s = first_wait_s,
-          .user_agent = user_agent.empty() ? "anemone" : user_agent,
-          .ca_file = ca_file};
 }
 
 RepoId SplitRepoId(std::string_view text) {
@@ -520,64 +428,4 @@ Result<Location> FindModel(const RepoId& id, const std::string& inside, const st
   return Fetch(repo, options, progress).Find(inside, shown, all_files);
 }
 
-namespace internal {
-
-Result<HubModel> ParseHubModel(const std::string& json, const std::string& name) {
-  ANEMONE_ASSIGN(const Config info, Config::ParseJson(json, name));
-  const ConfigNode* sha = info.root().Get("sha");
-  if (sha == nullptr || !IsCommit(sha->text))
-    return Unavailable("expected the commit of the revision, the hub names none").In(name);
-  HubModel model{.commit = sha->text, .files = {}};
-  const ConfigNode* siblings = info.root().Get("siblings");
-  if (siblings == nullptr) return model;
-  for (const ConfigNode& file : siblings->list) {
-    if (const ConfigNode* path = file.Get("rfilename"); path != nullptr && UnsafePath(path->text).empty())
-      model.files.push_back(path->text);
-  }
-  return model;
-}
-
-Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path) {
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(index, path));
-  const ConfigNode* map = config.root().Get("weight_map");
-  if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
-  std::set<std::string> shards;
-  for (const auto& [tensor, shard] : map->map) {
-    if (shard.kind != ConfigNode::Kind::kString || !UnsafePath(shard.text).empty())
-      return Corrupt("expected the name of a file, found '" + shard.ScalarText() + "'").In(tensor).In(path);
-    shards.insert(shard.text);
-  }
-  return std::vector<std::string>(shards.begin(), shards.end());
-}
-
-std::vector<std::string> FilesBeside() {
-  const std::vector<std::string_view> names = Beside();
-  return {names.begin(), names.end()};
-}
-
-std::vector<std::string> FilesOfModels() {
-  std::vector<std::string> names = FilesBeside();
-  names.insert(names.end(), std::begin(kWeights), std::end(kWeights));
-  return names;
-}
-
-HubChoice ChooseFiles(const std::vector<std::string>& names) {
-  const std::set<std::string_view> all(names.begin(), names.end());
-  HubChoice choice;
-  for (const std::string_view name : Beside()) {
-    if (all.contains(name)) choice.configs.emplace_back(name);
-  }
-  for (const std::string_view name : kWeights) {
-    if (!all.contains(name)) continue;
-    choice.weights = name;
-    return choice;
-  }
-  std::vector<std::string> archives;
-  std::copy_if(names.begin(), names.end(), std::back_inserter(archives),
-               [](const std::string& name) { return name.ends_with(".nemo"); });
-  if (archives.size() == 1) choice = {.configs = {}, .weights = archives[0]};
-  return choice;
-}
-
-}  // namespace internal
 }  // namespace anemone

@@ -11,36 +11,15 @@
 #ifndef ANEMONE_NET_HUB_H_
 #define ANEMONE_NET_HUB_H_
 
-#include <functional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "anemone/progress.h"
 #include "anemone/status.h"
 #include "base/location.h"
-#include "net/http.h"
+#include "net/hub_options.h"
 
 namespace anemone {
-
-struct HubOptions {
-  std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT
-  std::string cache_dir;  // HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub
-  std::string
-      token;  // HF_TOKEN, HUGGING_FACE_HUB_TOKEN, the file HF_TOKEN_PATH; none with HF_HUB_DISABLE_IMPLICIT_TOKEN
-  bool offline = false;         // HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE
-  bool symlinks = true;         // HF_HUB_DISABLE_SYMLINKS: files in snapshots/ are then real ones
-  double timeout_s = 10;        // HF_HUB_ETAG_TIMEOUT: to connect and for the first byte
-  double stall_timeout_s = 30;  // HF_HUB_DOWNLOAD_TIMEOUT where it is longer
-  double first_wait_s = 1;      // before the first repetition of a failed request
-  std::string ca_file;          // REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE
-  std::string user_agent;       // "anemone; …" with HF_HUB_USER_AGENT_ORIGIN
-
-  static HubOptions FromEnvironment();
-  HttpOptions Http() const;
-};
-// Whether a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
-bool IsTrueInEnvironment(const char* name);
 
 // "org/name" or "org/name@revision", when nothing of that name lies on disk and it does not end like a checkpoint file.
 bool LooksLikeRepoId(std::string_view text);
@@ -70,29 +49,6 @@ Result<std::string> FetchModel(std::string_view repo_id, std::string_view revisi
 // Errors: as FetchModel.
 Result<Location> FindModel(const RepoId& repo, const std::string& inside, const std::string& shown,
                            const HubOptions& options, const ProgressFn& progress = nullptr, bool all_files = false);
-
-namespace internal {
-// What the hub says of a revision. Names that are no safe paths are left out.
-struct HubModel {
-  std::string commit;
-  std::vector<std::string> files;
-};
-// Errors: Corrupt (no JSON), Unavailable (no commit).
-Result<HubModel> ParseHubModel(const std::string& json, const std::string& name);
-// The files that an index of weights names. Errors: Corrupt.
-Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path);
-// What is taken along beside weights; and with the names that weights may have.
-std::vector<std::string> FilesBeside();
-std::vector<std::string> FilesOfModels();
-
-// Which of a repository's files a conversion needs. `weights` is empty when there are none we know; an index stands for
-// the shards that it names.
-struct HubChoice {
-  std::vector<std::string> configs;
-  std::string weights;
-};
-HubChoice ChooseFiles(const std::vector<std::string>& names);
-}  // namespace internal
 
 }  // namespace anemone
 

@@ -15,10 +15,6 @@ constexpr uint64_t kProgress = uint64_t{16} << 10;  // less than this, and than 
 constexpr int kMaxSmall = 40;                       // of such answers, one after another for a range
 constexpr uint64_t kMaxWhole = uint64_t{16} << 20;  // that is taken from a server without ranges
 
-Status Unavailable(std::string what, std::string hint = {}) {
-  return {ErrorKind::kUnavailable, std::move(what), std::move(hint)};
-}
-
 // What tells one version of a file from another; empty where the server says nothing of the kind.
 std::string VersionOf(const HttpResponse& head) {
   const std::string_view etag = head.Header("etag");
