@@ -225,6 +225,29 @@ ConfigNode MakeInteger(std::string_view digits, std::string_view text) {
   return FromMagnitude(magnitude, negative, text);
 }
 
+std::string BigIntegerDigits(const ConfigNode& scalar) {
+  constexpr size_t kMost = 2048;  // digits: they are added up in time of their square
+  if (scalar.kind != Kind::kFloat || scalar.text.empty() || scalar.text.size() > kMost) return {};
+  if (!Matches(scalar.text, IntPattern()) || scalar.text.find(':') != std::string::npos) return {};
+  std::string digits = WithoutUnderscores(scalar.text);
+  const bool negative = digits[0] == '-';
+  if (negative || digits[0] == '+') digits.erase(0, 1);
+  const int base = digits.starts_with("0b") ? 2 : digits.starts_with("0x") ? 16 : digits[0] == '0' ? 8 : 10;
+  std::string decimal;  // the lowest digit first
+  for (const char c : digits.substr(base == 2 || base == 16 ? 2 : 0)) {
+    int carry = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+    for (char& digit : decimal) {
+      carry += (digit - '0') * base;
+      digit = static_cast<char>('0' + carry % 10);
+      carry /= 10;
+    }
+    for (; carry > 0; carry /= 10) decimal += static_cast<char>('0' + carry % 10);
+  }
+  if (negative) decimal += '-';
+  std::ranges::reverse(decimal);
+  return decimal;
+}
+
 double ParseDecimal(std::string_view text) {
   const std::string clean = WithoutUnderscores(text);
   std::string_view rest = clean;

@@ -26,6 +26,9 @@ bool StringMayBePlain(std::string_view text);
 
 // Decimal text with Python's underscores; an integer beyond 64 bits becomes a float. `text` is kept.
 ConfigNode MakeInteger(std::string_view digits, std::string_view text);
+// The decimal digits, after a '-' if it is negative, of a kFloat that is an integer beyond 64 bits (above); "" of any
+// other scalar.
+std::string BigIntegerDigits(const ConfigNode& scalar);
 // float(text) for text already known to be a decimal float; overflow is inf, underflow 0, as in Python.
 double ParseDecimal(std::string_view text);
 // repr(value) in Python, nan and inf as "nan", "inf", "-inf".

@@ -400,7 +400,9 @@ class Reader {
     return Push(node);
   }
   static Status CheckCall(const ValueNode& callable, const ValueNode& args, bool is_new) {
-    if (is_new && callable.kind != Kind::kGlobal) return Wrong("a class", callable, "PKL-9");
+    // torch's files before 1.6 name the class of a module by a persistent id, which holds its source, too.
+    if (is_new && callable.kind != Kind::kGlobal && callable.kind != Kind::kPersistent)
+      return Wrong("a class", callable, "PKL-9");
     if (callable.kind != Kind::kGlobal && callable.kind != Kind::kObject && callable.kind != Kind::kPersistent)
       return Wrong("a callable", callable, "PKL-9");
     return args.kind == Kind::kTuple ? Status() : Wrong("a tuple of arguments", args, "PKL-9");

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "config/scalar.h"
 #include "format/values.h"
 
 namespace anemone {
@@ -51,6 +52,7 @@ struct Converter {
       case Kind::kFloat:
         return ConfigNode::Float(node->real);
       case Kind::kBigInt:
+        return internal::MakeInteger(node->text, node->text);
       case Kind::kString:
       case Kind::kBytes:
         return ConfigNode::String(node->text);
@@ -95,9 +97,20 @@ struct Converter {
       if (!key.is_scalar()) return Corrupt("expected a string as config key");
       const std::string name = key.kind == ConfigNode::Kind::kString ? key.text : key.ScalarText();
       ANEMONE_ASSIGN(std::optional<ConfigNode> value, Child(entries[i + 1], name, depth));
-      if (value) map[name] = *std::move(value);
+      if (!value) continue;
+      value->key_kind = key.kind;
+      map[name] = *std::move(value);
     }
     return map;
+  }
+
+  // Whether a call is how Python pickles a member of an enum: the class and the member's value. A date's argument is
+  // its packed bytes, those of the others here are no values of theirs.
+  static bool IsMember(const ValueNode& node, std::string_view name) {
+    const bool is_call = !node.is_new && node.state == nullptr && node.items.size() == 1 && node.entries.empty() &&
+                         node.appended.empty();
+    if (!is_call || name.starts_with("datetime ") || name.starts_with("operator ")) return false;
+    return node.items[0]->kind != Kind::kObject;
   }
 
   Result<ConfigNode> Object(const ValueNode& node, int depth) {
@@ -121,18 +134,16 @@ struct Converter {
       return ConfigNode::String(std::move(device));
     }
     if (name.rfind("pathlib", 0) == 0) {
+      const char slash = name.find("Windows") == std::string::npos ? '/' : '\\';
       std::string path;
       for (const ValueNode* part : node.items) {
-        if (!path.empty() && path.back() != '/') path += '/';
+        if (!path.empty() && path.back() != slash) path += slash;
         path += part->text;
       }
       return ConfigNode::String(path.empty() ? "." : std::move(path));
     }
     if (name == "argparse Namespace" && node.state != nullptr) return Convert(node.state, depth + 1);
-    if (!node.is_new && node.state == nullptr && node.items.size() == 1 && node.items[0]->kind != Kind::kObject &&
-        node.entries.empty() && node.appended.empty()) {
-      return Convert(node.items[0], depth + 1);  // an enum's member: its value
-    }
+    if (IsMember(node, name)) return Convert(node.items[0], depth + 1);
     return Unsupported(fmt::format("an object of {} in a config", name.empty() ? "unknown class" : name));
   }
 };
@@ -173,6 +184,10 @@ class Pickler {
       case ConfigNode::Kind::kFloat:
         content->kind = Kind::kFloat;
         content->real = config.real;
+        if (const std::string digits = internal::BigIntegerDigits(config); !digits.empty()) {
+          content->kind = Kind::kBigInt;
+          content->text = digits;
+        }
         break;
       case ConfigNode::Kind::kString:
         content->kind = Kind::kString;
@@ -189,12 +204,22 @@ class Pickler {
       case ConfigNode::Kind::kMap:
         content->kind = Kind::kDict;
         for (const auto& [name, value] : config.map) {
-          const ValueRef key = Text(name);
+          const ValueRef key = Key(name, value.key_kind);
           content->items.insert(content->items.end(), {key, Node(value, key, node)});
         }
         break;
     }
     return content;
+  }
+
+  // YAML's `0: a` has an integer as its key.
+  ValueRef Key(const std::string& name, ConfigNode::Kind kind) {
+    using enum ConfigNode::Kind;
+    if (kind == kInt || kind == kFloat || kind == kBool) {
+      const Result<ConfigNode> typed = internal::TypePlainScalar(name);
+      if (typed.ok() && typed->kind == kind) return Content(*typed, nullptr);
+    }
+    return Text(name);
   }
 
   // OmegaConf 2.1 to 2.4 know all of these, and no others.

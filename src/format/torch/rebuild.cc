@@ -144,7 +144,8 @@ struct Rebuilder {
     for (const std::string_view flag : {"conj", "neg"}) {
       const ValueNode* value = DictEntries(*args[metadata]) ? Lookup(*args[metadata], flag) : nullptr;
       if (value != nullptr && value->kind == Kind::kBool && value->integer != 0) {
-        return Unsupported(fmt::format("[TZ-13] a tensor saved with its {} bit set", flag));
+        return Unsupported(fmt::format("[TZ-13] a tensor saved with its {} bit set", flag),
+                           fmt::format("save resolve_{}() of it", flag));
       }
     }
     return {};

@@ -58,6 +58,15 @@ bool IsMeta(const ValueNode& value) {
   return Callee(*node) == "torch._utils _rebuild_meta_tensor_no_storage";
 }
 
+// Tensors that are no elements in rows: what makes one of them that is, by the end of the function that rebuilds it.
+constexpr struct {
+  std::string_view rebuilt_by, what, hint;
+} kOtherTensors[] = {
+    {"_rebuild_sparse_tensor", "a sparse one", "save to_dense() of it"},
+    {"_rebuild_qtensor", "one of torch.quantization", "save dequantize() of it"},
+    {"_rebuild_nested_tensor", "a nested one", "save to_padded_tensor(0) of it, or its parts"},
+};
+
 // What a value is called where a tensor was expected, and what to do about it.
 Status NotATensor(const ValueNode* value) {
   const std::string_view what = DescribeTensor(*value);
@@ -69,6 +78,11 @@ Status NotATensor(const ValueNode* value) {
   if (IsMeta(*value)) {
     return Unsupported("[TZ-23] expected a tensor with its elements, found one of the meta device, which has none",
                        "save the model after its weights are loaded");
+  }
+  for (const auto& other : kOtherTensors) {
+    if (what.ends_with(other.rebuilt_by))
+      return Unsupported(fmt::format("[TZ-21] expected a dense tensor, found {} ({})", other.what, what),
+                         std::string(other.hint));
   }
   return Unsupported(fmt::format("[TZ-21] expected a tensor, found {}", what));
 }

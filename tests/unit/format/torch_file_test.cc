@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "container/pickle.h"
 #include "container/zip_layout.h"
 #include "format/huggingface/safetensors.h"
 #include "support.h"
@@ -161,8 +162,9 @@ TEST(TorchFile, RefusesWhatTorchRefuses) {
       {"hostile_stack_underflow", ErrorKind::kCorrupt, ""},
       {"hostile_no_stop", ErrorKind::kCorrupt, ""},
       {"hostile_pickle_alone", ErrorKind::kCorrupt, "[TZ-1]"},
-      {"sparse", ErrorKind::kUnsupported, "_rebuild_sparse_tensor"},
-      {"quantized", ErrorKind::kUnsupported, "_rebuild_qtensor"},
+      {"sparse", ErrorKind::kUnsupported,
+       "expected a dense tensor, found a sparse one (torch._utils _rebuild_sparse_t"},
+      {"quantized", ErrorKind::kUnsupported, "found one of torch.quantization (torch._utils _rebuild_qtensor)"},
       {"meta", ErrorKind::kUnsupported, "[TZ-23]"},
       {"conjugate", ErrorKind::kUnsupported, "[TZ-13]"},
   };
@@ -335,6 +337,63 @@ TEST(TorchFile, ReadsAnOmegaConfConfigWithItsCycles) {
     EXPECT_EQ(config.Find("missing")->AsString(), "???");
     EXPECT_EQ(config.Find("flag")->AsBool(), true);
   }
+}
+
+// What a script gave to save_hyperparameters(): only an enum's member is its class and its value.
+TEST(TorchFile, ReadsHyperparametersAsTheyAre) {
+  const struct {
+    std::string_view pickle, yaml;
+  } cases[] = {
+      {"(S'k'\nc__main__\nColor\n(I2\ntRd.", "k: 2\n"},
+      {"(S'k'\ncdatetime\ndate\n(C\x04\x07\xe8\x01\x02tRd.", "{}\n"},
+      {"(S'k'\ncoperator\nitemgetter\n(I1\ntRd.", "{}\n"},
+      {"(S'k'\ncpathlib\nPureWindowsPath\n(S'c:\\\\'\nS'a'\ntRd.", "k: c:\\a\n"},
+      {"(S'k'\ncpathlib\nPosixPath\n(S'/'\nS'a'\nS'b'\ntRd.", "k: /a/b\n"},
+      {"(S'k'\nL9223372036854775808L\nd.", "k: 9223372036854775808\n"},
+      {"(I3\nS'a'\nF1.5\nS'b'\nI01\nS'c'\nS'7'\nS'd'\nd.", "3: a\n1.5: b\ntrue: c\n'7': d\n"},
+  };
+  for (const auto& [pickle, yaml] : cases) {
+    ANEMONE_ASSERT_ASSIGN(const Value value, ReadPickle(pickle));
+    std::vector<std::string> left_out;
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode config, ToConfigNode(value, &left_out));
+    EXPECT_EQ(Config(config).ToYaml(), yaml);
+    EXPECT_EQ(left_out.size(), yaml == "{}\n" ? 1u : 0u) << yaml;
+  }
+}
+
+TEST(TorchFile, OmegaConfKeepsIntegersBeyond64BitsAndKeysThatAreNoTexts) {
+  constexpr std::string_view kYaml =
+      "0: a\n1.5: b\ntrue: c\n'16': d\nx: 9223372036854775808\n'y': -99999999999999999999999\n";
+  ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseYaml(kYaml, "c.yaml"));
+  Value value{std::make_shared<ValueGraph>(), nullptr};
+  value.node = ToOmegaConf(config.root(), *value.graph);
+  ANEMONE_ASSERT_ASSIGN(const std::string pickle, WritePickle(value));
+  ANEMONE_ASSERT_ASSIGN(const Value back, ReadPickle(pickle));
+  const ValueNode* content = Lookup(*back.node->state, "_content");
+  ASSERT_NE(content, nullptr);
+  constexpr Kind kKinds[] = {Kind::kInt, Kind::kFloat, Kind::kBool, Kind::kString, Kind::kString, Kind::kString};
+  for (size_t i = 0; i < std::size(kKinds); ++i) EXPECT_EQ(content->items[2 * i]->kind, kKinds[i]) << i;
+  EXPECT_EQ(Lookup(*Lookup(*content, "x")->state, "_val")->kind, Kind::kBigInt);
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode read, ToConfigNode(back));
+  EXPECT_EQ(Config(read).ToYaml(), kYaml);
+  // In another base, too.
+  ANEMONE_ASSERT_ASSIGN(const Config hex, Config::ParseYaml("x: -0xFFFFFFFFFFFFFFFFFFFF\n", "c.yaml"));
+  value.node = ToOmegaConf(hex.root(), *value.graph);
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode decimal, ToConfigNode(value));
+  EXPECT_EQ(Config(decimal).ToYaml(), "x: -1208925819614629174706175\n");
+}
+
+// torch before 1.6 states the class of a module with its source, in a persistent id.
+TEST(TorchFile, ReadsALegacyModule) {
+  const std::string legacy = ReadFile(Golden("torch/2.15/lightning_legacy.pt"));
+  const std::string head =
+      legacy.substr(0, legacy.find("M\xe9\x03.") + 4) + Nul("\x80\x02}X\x0d@@@little_endian\x88s.");
+  const std::string module =
+      Nul("\x80\x02(X\x06@@@modulec__main__\nNet\nX\x04@@@n.pyX\x04@@@passtQ)\x81"
+          "}(X\x0b@@@_parameters}X\x08@@@_buffers}X\x08@@@_modules}ub.");
+  ANEMONE_ASSERT_ASSIGN(const TorchFile file, ReadTorchFile(Range(head + module + Nul("\x80\x02]."))));
+  EXPECT_TRUE(file.legacy);
+  EXPECT_NE(ModuleState(*file.root.node), nullptr);
 }
 
 TEST(TorchFile, StateDictsHaveStringsAndTensorsOnly) {
