@@ -98,6 +98,34 @@ std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
   return most != counts.end() && 2 * most->second > all ? most->first : std::string();
 }
 
+// Several modules of one, each of a family ("teacher.", "student."): neither is the model.
+Status NoteSeveralModels(Checkpoint& checkpoint) {
+  constexpr size_t kMost = 8;
+  std::map<std::string, StateDict> modules;
+  if (checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return {};
+  for (const StateDict::Item& item : checkpoint.shards[0].weights.items()) {
+    const size_t dot = item.name.find('.');
+    if (dot == std::string::npos) continue;
+    StateDict& module = modules[item.name.substr(0, dot)];
+    ANEMONE_TRY(module.Add(item.name.substr(dot + 1), item.entry));
+    if (modules.size() > kMost) return {};
+  }
+  std::string found;
+  size_t models = 0;
+  for (auto& [name, weights] : modules) {
+    Checkpoint inside = checkpoint;
+    const size_t tensors = weights.size();
+    inside.shards[0].weights = std::move(weights);
+    if (DetectFamily(inside) == nullptr) continue;
+    found += fmt::format("{}\"{}.\" ({} tensors)", models++ == 0 ? "" : ", ", name, tensors);
+  }
+  if (models > 1) {
+    checkpoint.notes.push_back(
+        fmt::format("several models, by how names begin: {}: without the dot, each is a key that chooses it", found));
+  }
+  return {};
+}
+
 }  // namespace
 
 Status TakeOffWrappers(Checkpoint* checkpoint) {
@@ -126,7 +154,7 @@ Status TakeOffWrappers(Checkpoint* checkpoint) {
   std::string prefix;
   for (int depth = 0; depth < kMaxDepth; ++depth) {
     prefix = NextPrefix(*checkpoint, prefix);
-    if (prefix.empty()) return {};
+    if (prefix.empty()) return NoteSeveralModels(*checkpoint);
     Checkpoint inside = *checkpoint;
     ANEMONE_TRY(TakeOff(inside, prefix));
     if (DetectFamily(inside) == nullptr) continue;

@@ -7,7 +7,9 @@
 
 #include "format/torch/megatron_file.h"
 #include "format/torch/omegaconf.h"
+#include "format/torch/pickled.h"
 #include "format/torch/state_dict.h"
+#include "format/torch/storage_id.h"
 #include "format/torch/torch_file.h"
 
 namespace anemone {
@@ -186,6 +188,17 @@ Status CheckNotPlaceholders(const StateDict& weights) {
       .In(first.empty() ? weights.items().front().name : first);
 }
 
+// {"model": …, "model_ema": …}: the weights are known by their key, and others could be meant.
+void NoteAlternatives(const Contents& contents, const Candidate& chosen, RankFile& file) {
+  for (const Candidate& other : contents.candidates) {
+    if (&other != &chosen && AreAlternatives(other.weights, chosen.weights))
+      file.notes.push_back(
+          fmt::format("\"{}\" ({} tensors) is left out: another version of the weights, which can be "
+                      "chosen as the key",
+                      other.key, other.weights.size()));
+  }
+}
+
 Status ReadChunks(const Value& root, Shard& shard) {
   for (size_t i = 0;; ++i) {
     ValueNode* chunk = Lookup(*root.node, fmt::format("model{}", i));
@@ -259,6 +272,15 @@ Status ReadLightning(const Value& root, const RankFileOptions& options, RankFile
                  "the weights of a distributed checkpoint lie in the folder beside it");
 }
 
+// The name of an object's class, which torch before 1.6 states with its source: ("module", class, file, source).
+std::string_view ClassOf(const ValueNode& object) {
+  const ValueNode* callable = object.callable;
+  if (callable == nullptr) return "module";
+  if (callable->kind != Kind::kPersistent) return Describe(&object);
+  const auto* parts = IsModuleClass(*callable) ? Sequence(callable->items[0]) : nullptr;
+  return parts != nullptr && parts->size() > 1 ? Describe((*parts)[1]) : "module";
+}
+
 Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankFile& file) {
   Value root = torch.root;
   std::optional<Candidate> candidate;
@@ -270,7 +292,10 @@ Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankF
     if (!path.empty()) file.notes.push_back(fmt::format("all of the file is under \"{}\"", path));
     Contents contents = ContentsOf(root);
     ANEMONE_ASSIGN(Candidate * chosen, Choose(contents));
-    if (chosen != nullptr) candidate = std::move(*chosen);
+    if (chosen != nullptr) {
+      NoteAlternatives(contents, *chosen, file);
+      candidate = std::move(*chosen);
+    }
   }
   if (candidate) {
     file.shard.weights = std::move(candidate->weights);
@@ -282,8 +307,8 @@ Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankF
   std::vector<std::string> left_out;
   ANEMONE_ASSIGN(file.shard.weights, ToStateDict(root, &left_out));
   if (ModuleState(*root.node) != nullptr) {
-    file.notes.push_back(fmt::format("a whole pickled {}: its parameters and buffers are read, its code is not",
-                                     root.node->callable != nullptr ? Describe(root.node) : "module"));
+    file.notes.push_back(
+        fmt::format("a whole pickled {}: its parameters and buffers are read, its code is not", ClassOf(*root.node)));
   }
   if (!HasTensor(file.shard.weights))
     return Corrupt("[TZ-22] the state dict holds no tensor", std::string(options.if_empty));
@@ -314,9 +339,9 @@ Status CheckOneRank(const Value& root) {
 
 }  // namespace
 
-Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& options) {
-  ANEMONE_ASSIGN(const TorchFile torch, ReadTorchFile(range, options.within));
-  ANEMONE_TRY(CheckOneRank(torch.root));
+namespace {
+
+Result<RankFile> Read(const TorchFile& torch, const RankFileOptions& options) {
   RankFile file;
   file.torchscript = torch.torchscript;
   if (!torch.longer_record.empty()) {
@@ -336,6 +361,32 @@ Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& opt
   ANEMONE_TRY(CheckNotPlaceholders(file.shard.weights));
   if (!is_lightning) ANEMONE_TRY(RenamePrefix(file.shard.weights, "module.", "", file.notes));
   return file;
+}
+
+// The weights whose names begin with "KEY.": a module that holds several models has one dictionary of all.
+Result<RankFile> ReadBelow(const TorchFile& torch, RankFileOptions options) {
+  const std::string prefix = fmt::format("{}.", std::exchange(options.key, {}));
+  ANEMONE_ASSIGN(RankFile file, Read(torch, options));
+  StateDict below;
+  for (const StateDict::Item& item : file.shard.weights.items()) {
+    if (item.name.starts_with(prefix)) ANEMONE_TRY(below.Add(item.name.substr(prefix.size()), item.entry));
+  }
+  if (!HasTensor(below)) return NotFound("no tensor is called so");
+  file.notes.push_back(
+      fmt::format("weights are those of {} tensors whose names begin with \"{}\"", below.size(), prefix));
+  file.shard.weights = std::move(below);
+  return file;
+}
+
+}  // namespace
+
+Result<RankFile> ReadRankFile(const ByteRange& range, const RankFileOptions& options) {
+  ANEMONE_ASSIGN(const TorchFile torch, ReadTorchFile(range, options.within));
+  ANEMONE_TRY(CheckOneRank(torch.root));
+  Result<RankFile> file = Read(torch, options);
+  if (file.ok() || options.key.empty()) return file;
+  Result<RankFile> below = ReadBelow(torch, options);
+  return below.ok() ? std::move(below) : std::move(file);
 }
 
 }  // namespace anemone

@@ -135,6 +135,30 @@ TEST(Pytorch, SeveralDictionariesAreListed) {
   EXPECT_NE(both.shard.weights.Find("encoder.w"), nullptr);
 }
 
+TEST(Pytorch, AnotherVersionOfTheWeightsIsNoted) {
+  Trainer trainer;
+  trainer.Dict("model", {"w"});
+  trainer.Dict("model_ema", {"w"});
+  trainer.Dict("loss_history", {"train"});
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read());
+  EXPECT_THAT(file.notes, ::testing::Contains(::testing::HasSubstr("\"model_ema\" (1 tensors) is left out")));
+  EXPECT_THAT(file.notes, ::testing::Not(::testing::Contains(::testing::HasSubstr("loss_history"))));
+}
+
+// The names of a module that holds two models begin with its attributes' names.
+TEST(Pytorch, AKeyMayBeHowNamesBegin) {
+  Trainer trainer;
+  trainer.Dict("state_dict", {"student.w", "teacher.w", "teacher.b", "teachers"});
+  trainer.Number("epoch");
+  ANEMONE_ASSERT_ASSIGN(const RankFile file, trainer.Read("teacher"));
+  EXPECT_EQ(file.shard.weights.size(), 2u);
+  EXPECT_NE(file.shard.weights.Find("b"), nullptr);
+  EXPECT_THAT(trainer.Read("te"), StatusIs(ErrorKind::kInvalidArgument, "[TZ-24] expected a dictionary \"te\""));
+  trainer.Put("pytorch-lightning_version", trainer.graph().New(ValueNode::Kind::kNone));
+  ANEMONE_ASSERT_ASSIGN(const RankFile lightning, trainer.Read("teacher"));
+  EXPECT_EQ(lightning.shard.weights.size(), 2u);
+}
+
 TEST(Pytorch, PlainValuesAmongTensorsAreNoted) {
   Trainer trainer;
   trainer.Weight("w");
