@@ -39,16 +39,52 @@ constexpr Signature kSignatures[] = {
     {0, "\xff\xd8\xff", ErrorKind::kUnsupported, "a JPEG picture", kAccepted},
 };
 
+// What a folder with a config.json has in place of weights, by how the name begins and ends, and what to do.
+struct Instead {
+  std::string_view begin, end, what, hint;
+};
+constexpr std::string_view kFromFlax =
+    "transformers 4 converts it: from_pretrained(FOLDER, from_flax=True).save_pretrained(OUT)";
+constexpr std::string_view kFromTf =
+    "transformers 4 converts it: from_pretrained(FOLDER, from_tf=True).save_pretrained(OUT)";
+constexpr std::string_view kExported = "an export of the model: give the model that it was made of";
+constexpr Instead kInstead[] = {
+    {"model-0", ".safetensors", "shards without model.safetensors.index.json", "download the index too"},
+    {"pytorch_model-0", ".bin", "shards without pytorch_model.bin.index.json", "download the index too"},
+    {"flax_model", ".msgpack", "Flax's", kFromFlax},
+    {"flax_model", ".json", "Flax's", kFromFlax},
+    {"tf_model", ".h5", "TensorFlow's", kFromTf},
+    {"", ".gguf", "llama.cpp's", kExported},
+    {"onnx", "", "ONNX", kExported},
+    {"", ".onnx", "ONNX", kExported},
+    {"openvino_model", "", "OpenVINO's", kExported},
+    {"rust_model", ".ot", "rust-bert's", kExported},
+    {"", ".mlpackage", "Core ML's", kExported},
+    {"", ".incomplete", "a download that did not finish", "download it again"},
+    {"", ".part", "a download that did not finish", "download it again"},
+    {"", ".crdownload", "a download that did not finish", "download it again"},
+};
+
+Status NoWeights(const Probe& probe, const std::string& listing) {
+  for (const std::string& entry : probe.entries) {
+    for (const Instead& instead : kInstead) {
+      if (!entry.starts_with(instead.begin) || !entry.ends_with(instead.end)) continue;
+      return Corrupt(
+          fmt::format("a folder with config.json but no weights that are read: {} ({})", entry, instead.what),
+          std::string(instead.hint));
+    }
+  }
+  return Corrupt(fmt::format("a folder with config.json but no weights: {}", listing),
+                 "expected model.safetensors, pytorch_model.bin or an index of them");
+}
+
 Status NotADirectoryCheckpoint(const Probe& probe) {
   if (probe.entries.empty()) return Corrupt("an empty folder", std::string(kAccepted));
   std::string listing;
   const size_t shown = std::min<size_t>(probe.entries.size(), 6);
   for (size_t i = 0; i < shown; ++i) listing += (i == 0 ? "" : ", ") + probe.entries[i];
   if (shown < probe.entries.size()) listing += fmt::format(" and {} more", probe.entries.size() - shown);
-  if (probe.HasEntry("config.json")) {
-    return Corrupt(fmt::format("a folder with config.json but no weights: {}", listing),
-                   "expected model.safetensors, pytorch_model.bin or an index of them");
-  }
+  if (probe.HasEntry("config.json")) return NoWeights(probe, listing);
   return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
 }
 

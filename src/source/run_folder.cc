@@ -10,6 +10,8 @@ namespace {
 
 constexpr size_t kMostFound = 100, kMostLooked = 2000;
 constexpr int kDeepest = 4;
+// What Accelerate keeps of an optimizer under FSDP is a distributed checkpoint, too, but no model's.
+constexpr std::string_view kOptimizer = "optimizer";
 // Files whose names say that they are checkpoints: others are not opened to see.
 constexpr std::string_view kExtensions[] = {".nemo", ".ckpt", ".safetensors"};
 
@@ -17,10 +19,17 @@ bool IsRecognised(const Probe& probe) {
   return std::ranges::any_of(Formats(), [&probe](const Format* format) { return format->matches(probe); });
 }
 
+// "model-00001-of-00002.safetensors" is no checkpoint by itself.
+bool IsShard(std::string_view name) {
+  const size_t of = name.find("-of-0");
+  return of != std::string_view::npos && of > 0 && name[of - 1] >= '0' && name[of - 1] <= '9';
+}
+
 Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::string>* found) {
   for (const std::string& entry : folder.entries) {
     if (found->size() >= kMostFound || *looked >= kMostLooked) return {};
     ++*looked;
+    if (entry.starts_with(kOptimizer) || IsShard(entry)) continue;
     const Location place = folder.place() / entry;
     const Result<Probe> probe = ProbePath(place);
     if (!probe.ok()) continue;  // a link that leads nowhere, a file that cannot be read

@@ -15,6 +15,7 @@
 #include "base/nearest.h"
 #include "base/progress.h"
 #include "format/format.h"
+#include "format/huggingface/huggingface.h"
 #include "net/hub.h"
 #include "net/remote_files.h"
 #include "net/url.h"
@@ -119,12 +120,16 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
   const Status status = opened.status();
   if (status.kind() == ErrorKind::kNotFound && place.files() == nullptr)
     return Explain(WithNearestPath(status, path), path);
-  if (status.kind() != ErrorKind::kUnsupported || !place.IsFolder()) return status;
+  const bool is_of_no_format = status.kind() == ErrorKind::kUnsupported || status.kind() == ErrorKind::kCorrupt;
+  if (!is_of_no_format || !place.IsFolder()) return status;
   const Result<std::vector<std::string>> found = FindCheckpoints(place);
   if (!found.ok() || found->empty()) return status;
   if (found->size() == 1) {
     opened = OpenCheckpoint({found->front(), place.files()}, options);
-    if (opened.ok()) opened->notes.push_back("the only checkpoint in " + path + " is " + found->front());
+    if (!opened.ok()) return opened;
+    opened->notes.push_back("the only checkpoint in " + path + " is " + found->front());
+    ANEMONE_ASSIGN(const Probe folder, ProbePath(place));
+    ANEMONE_TRY(AddModelFolder(folder, *opened));
     return opened;
   }
   constexpr size_t kShown = 6;

@@ -165,6 +165,15 @@ bool IsAmong(std::span<const std::string_view> names, std::string_view name) {
 
 }  // namespace
 
+bool HoldsHuggingFaceWeights(const Probe& folder) { return IsHuggingFace(folder); }
+
+Status AddModelFolder(const Probe& folder, Checkpoint& checkpoint) {
+  if (checkpoint.config || !folder.HasEntry("config.json") || IsNemo(folder)) return {};
+  ANEMONE_TRY(AddConfig(folder.place(), "config.json", checkpoint));
+  checkpoint.notes.push_back(fmt::format("config from {}", (folder.place() / "config.json").string()));
+  return AddCompanions(folder, checkpoint);
+}
+
 Status AddFolderOf(const Location& weights, Checkpoint& checkpoint) {
   Location folder = weights.parent();
   if (folder.string().empty()) folder = Location(".");

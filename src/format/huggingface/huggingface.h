@@ -7,8 +7,16 @@
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "base/location.h"
+#include "format/format.h"
 
 namespace anemone {
+
+// Whether a folder holds weights under a name that transformers reads.
+bool HoldsHuggingFaceWeights(const Probe& folder);
+
+// To weights without a config that a trainer keeps in or below a model's folder (DeepSpeed's, FSDP's): the config.json
+// and the tokenizer's files of that folder, if it has the former. Errors: Corrupt.
+Status AddModelFolder(const Probe& folder, Checkpoint& checkpoint);
 
 // To weights that were opened by their own path: the config and the tokenizer's files beside them, if such a folder
 // calls its weights so; of one shard of several, the index that names all. Errors: as opening the folder.

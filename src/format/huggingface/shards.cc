@@ -73,9 +73,13 @@ Result<Index> ReadIndex(const Location& place) {
   Index index;
   for (const auto& [name, node] : map->map) {
     const auto file = node.AsString();
-    // The files lie beside the index: a name with a folder in it is an attempt to read elsewhere.
-    if (!file || !IsPlainName(*file)) {
-      return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
+    if (!file) return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
+    if (const std::string_view why = UnsafePath(*file); !why.empty()) {
+      return Corrupt(
+                 fmt::format("[HF-4] expected a path inside the folder for \"{}\" in the weight_map, found one that "
+                             "{}: {}",
+                             name, why, *file))
+          .In(path);
     }
     const auto at = index.files.try_emplace(*file).first;
     ++at->second;

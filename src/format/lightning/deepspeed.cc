@@ -6,6 +6,7 @@
 
 #include "base/safe_path.h"
 #include "format/format.h"
+#include "format/huggingface/huggingface.h"
 #include "format/lightning/lightning.h"
 #include "format/torch/rank_file.h"
 
@@ -16,7 +17,9 @@ constexpr std::string_view kStates = "_model_states.pt";
 constexpr std::string_view kStageStates = "-model_states.pt";  // layer_00-model_00-model_states.pt
 constexpr std::string_view kUniversal = "zero";                // [deepspeed/checkpoint/ds_to_universal.py]
 constexpr std::string_view kLatest = "latest";
+constexpr std::string_view kLatestUniversal = "latest_universal";
 constexpr std::string_view kScript = "zero_to_fp32.py";
+constexpr std::string_view kStep = "global_step";  // how the folder is called that `latest` names
 constexpr uint64_t kMaxTagBytes = 4096;
 
 std::vector<std::string> StatesIn(const Probe& probe) {
@@ -26,9 +29,13 @@ std::vector<std::string> StatesIn(const Probe& probe) {
   return names;
 }
 
+// Beside what transformers' Trainer saves under DeepSpeed, the folder is training state: the weights are the Trainer's.
 bool Matches(const Probe& probe) {
-  if (!probe.is_directory) return false;
-  return !StatesIn(probe).empty() || (probe.HasEntry(kLatest) && probe.HasEntry(kScript));
+  if (!probe.is_directory || HoldsHuggingFaceWeights(probe)) return false;
+  if (!StatesIn(probe).empty()) return true;
+  if (!probe.HasEntry(kLatest) && !probe.HasEntry(kLatestUniversal)) return false;
+  return probe.HasEntry(kScript) ||
+         std::ranges::any_of(probe.entries, [](const std::string& name) { return name.starts_with(kStep); });
 }
 
 Result<std::string> ReadTag(const Location& place) {
@@ -39,23 +46,24 @@ Result<std::string> ReadTag(const Location& place) {
   return tag;
 }
 
-Result<Checkpoint> Open(const Probe& probe) {
-  if (StatesIn(probe).empty()) {
-    ANEMONE_ASSIGN(const std::string tag, ReadTag(probe.place() / kLatest));
-    const Location folder = probe.place() / tag;
-    ANEMONE_ASSIGN(Probe below, ProbePath(folder));
-    if (StatesIn(below).empty())
-      return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(folder.string());
-    below.options = probe.options;
-    ANEMONE_ASSIGN(Checkpoint checkpoint, Open(below));
-    checkpoint.path = probe.path;
-    return checkpoint;
-  }
-  const std::vector<std::string> names = StatesIn(probe);
+// `depth` folders below the one that was given.
+Result<Checkpoint> OpenAt(const Probe& probe, int depth) {
   if (probe.HasEntry(kUniversal)) {
     return Unsupported("[DS-5] a universal checkpoint of DeepSpeed's: its weights are divided over folders in zero/",
                        "give the checkpoint that it was made of")
         .In(probe.path);
+  }
+  const std::vector<std::string> names = StatesIn(probe);
+  if (names.empty()) {
+    if (depth > 0) return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(probe.path);
+    const std::string_view latest = probe.HasEntry(kLatest) ? kLatest : kLatestUniversal;
+    ANEMONE_ASSIGN(const std::string tag, ReadTag(probe.place() / latest));
+    ANEMONE_ASSIGN(Probe below, ProbePath(probe.place() / tag));
+    below.options = probe.options;
+    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenAt(below, depth + 1));
+    checkpoint.path = probe.path;
+    ANEMONE_TRY(AddModelFolder(probe, checkpoint));
+    return checkpoint;
   }
   if (std::ranges::any_of(probe.entries, [](const std::string& name) { return name.ends_with(kStageStates); })) {
     return Unsupported("[DS-4] a checkpoint of DeepSpeed's, divided over pipeline stages", std::string(kOneRank))
@@ -78,6 +86,8 @@ Result<Checkpoint> Open(const Probe& probe) {
   checkpoint.notes.push_back(fmt::format("a folder of DeepSpeed's: weights from {}", file.string()));
   return checkpoint;
 }
+
+Result<Checkpoint> Open(const Probe& probe) { return OpenAt(probe, 0); }
 
 }  // namespace
 

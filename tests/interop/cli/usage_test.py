@@ -393,6 +393,46 @@ class Inspecting(ProgramCase):
         (checkpoints.parent / "more" / "note.txt").write_text("x")
         self.fails(65, "expected one checkpoint, found a folder of [23]: .*x.nemo.*\nhint: name one of them", "inspect", "nemo_experiments")
 
+    def test_a_model_folder_with_weights_of_another_name(self):
+        shutil.copytree(CLIP / "hf", self.dir / "model")
+        (self.dir / "model" / "model.safetensors").rename(self.dir / "model" / "clip_l.safetensors")
+        done = self.run_program("convert", "model", "x.nemo")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("the only checkpoint in model is model/clip_l.safetensors", done.stderr)
+        self.assertIn("config from model/config.json", done.stderr)
+        shutil.copy(self.dir / "model" / "clip_l.safetensors", self.dir / "model" / "b.safetensors")
+        self.fails(65, "found a folder of 2: model/b.safetensors, model/clip_l.safetensors\nhint: name one", "inspect", "model")
+
+    def test_a_folder_of_accelerate_under_fsdp(self):
+        self.ok("convert", CLIP / "hf", "model", "--to", "torch_dist")
+        folder = self.dir / "checkpoint-5"
+        folder.mkdir()
+        shutil.copytree(self.dir / "model", folder / "pytorch_model_fsdp_0")
+        shutil.copytree(self.dir / "model", folder / "optimizer_0")
+        done = self.run_program("inspect", "checkpoint-5")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("the only checkpoint in checkpoint-5 is checkpoint-5/pytorch_model_fsdp_0", done.stderr)
+
+    def test_a_module_that_holds_two_models(self):
+        self.ok("convert", CLIP / "hf", "model.safetensors", "--to", "safetensors", "--only", "weights")
+        bytes_of = (self.dir / "model.safetensors").read_bytes()
+        size = int.from_bytes(bytes_of[:8], "little")
+        header = json.loads(bytes_of[8 : 8 + size])
+        header.pop("__metadata__", None)
+        both = {before + name: value for before in ("teacher.", "student.") for name, value in header.items()}
+        # Two names may share bytes in no safetensors file: the second model's come again.
+        length = len(bytes_of) - 8 - size
+        for name, value in both.items():
+            if name.startswith("student."):
+                both[name] = dict(value, data_offsets=[at + length for at in value["data_offsets"]])
+        text = json.dumps(both).encode()
+        (self.dir / "two.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + 2 * bytes_of[8 + size :])
+        self.ok("convert", "two.safetensors", "two.pt", "--no-strict")
+        done = self.run_program("inspect", "two.pt")
+        self.assertRegex(done.stderr, r'several models, by how names begin: "student." \(\d+ tensors\), "teacher." ')
+        self.ok("convert", "two.pt", "x.nemo", "--key", "teacher", "--hparams", CLIP / "hf" / "config.json")
+        self.ok("diff", "x.nemo", CLIP / "hf", "--canonical", "--weights")
+
 
 class Differences(ProgramCase):
     def test_summary_and_hints(self):

@@ -105,6 +105,22 @@ TEST(Format, NamesWhatIsNoCheckpoint) {
   EXPECT_THAT(OpenCheckpoint(dir / "other"), StatusIs(ErrorKind::kCorrupt, "git-lfs"));
 }
 
+TEST(Format, NamesWhatIsThereInPlaceOfWeights) {
+  for (const auto& [name, words] : {
+           std::pair{"flax_model.msgpack", "(Flax's)"},
+           std::pair{"tf_model.h5", "(TensorFlow's)"},
+           std::pair{"x.gguf", "(llama.cpp's)"},
+           std::pair{"model.onnx", "(ONNX)"},
+           std::pair{"model.safetensors.incomplete", "(a download that did not finish)"},
+           std::pair{"model-00001-of-00002.safetensors", "(shards without model.safetensors.index.json)"},
+       }) {
+    TempDir dir;
+    WriteFile(dir / "config.json", "{}");
+    WriteFile(dir / name, "x");
+    EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, words)) << name;
+  }
+}
+
 // Content decides, never the name.
 TEST(Format, NamesDoNotMatter) {
   TempDir dir;

@@ -171,6 +171,7 @@ TEST(HuggingFace, RefusesBrokenIndexes) {
   EXPECT_THAT(open(R"({"weight_map":{"a":"../a.safetensors"}})"), StatusIs(ErrorKind::kCorrupt, "[HF-4]"));
   EXPECT_THAT(open(R"({"weight_map":{"a":".."}})"), StatusIs(ErrorKind::kCorrupt, "[HF-4]"));
   EXPECT_THAT(open(R"({"weight_map":{"a":7}})"), StatusIs(ErrorKind::kCorrupt, "[HF-4]"));
+  EXPECT_THAT(open(R"({"weight_map":{"a":"/a.safetensors"}})"), StatusIs(ErrorKind::kCorrupt, "[HF-4]"));
   EXPECT_THAT(open(R"({"weight_map":{"a":"c.safetensors","b":"d.safetensors"}})"),
               StatusIs(ErrorKind::kNotFound, "c.safetensors, d.safetensors"));
   EXPECT_THAT(open(R"({"weight_map":{"a":"a.safetensors","z":"a.safetensors"}})"),
@@ -187,6 +188,16 @@ TEST(HuggingFace, RefusesBrokenIndexes) {
   EXPECT_THAT(twice.notes, ::testing::Contains(::testing::HasSubstr("1 tensors lie in several files")));
   WriteFile(dir / "config.json", "[1]");
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[HF-2]"));
+}
+
+TEST(HuggingFace, AnIndexMayNameFoldersBelowIt) {
+  TempDir dir;
+  std::filesystem::create_directory(dir / "shards");
+  WriteFile(dir / "config.json", "{}");
+  WriteFile(dir / "shards/a.safetensors", Safetensors("a", "1234"));
+  WriteFile(dir / "model.safetensors.index.json", R"({"weight_map":{"a":"shards/a.safetensors"}})");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(dir.path()));
+  EXPECT_NE(checkpoint.weights().Find("a"), nullptr);
 }
 
 TEST(HuggingFace, TheOnlyVariantIsTheWeights) {
@@ -272,6 +283,31 @@ TEST(DeepSpeed, ReadsWhereOneFileHoldsTheWeights) {
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-3]"));
   WriteFile(dir / "latest", "../step10");
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[DS-1]"));
+}
+
+// What transformers' Trainer saves under DeepSpeed: the weights are the Trainer's, the folder below is training state.
+TEST(DeepSpeed, IsTrainingStateBesideTheTrainersWeights) {
+  TempDir dir;
+  std::filesystem::create_directory(dir / "global_step5");
+  WriteFile(dir / "latest", "global_step5");
+  WriteFile(dir / "global_step5/mp_rank_00_model_states.pt", TorchFileOf("deepspeed"));
+  WriteFile(dir / "config.json", R"({"model_type":"clip"})");
+  WriteFile(dir / "vocab.json", "{}");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint alone, OpenCheckpoint(dir.path()));
+  EXPECT_NE(alone.weights().Find("deepspeed"), nullptr);
+  ASSERT_TRUE(alone.config.has_value());
+  EXPECT_NE(alone.FindArtifact("vocab.json"), nullptr);
+  WriteFile(dir / "zero_to_fp32.py", "");
+  WriteFile(dir / "model.safetensors", Safetensors("trainer", "1234"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint both, OpenCheckpoint(dir.path()));
+  EXPECT_NE(both.weights().Find("trainer"), nullptr);
+}
+
+TEST(DeepSpeed, NamesAUniversalCheckpointByItsFolder) {
+  TempDir dir;
+  std::filesystem::create_directories(dir / "global_step5_universal/zero");
+  WriteFile(dir / "latest_universal", "global_step5_universal");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-5]"));
 }
 
 }  // namespace
