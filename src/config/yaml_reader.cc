@@ -349,6 +349,9 @@ Result<ConfigNode> Read(std::string_view text) {
 }  // namespace
 
 Result<Config> Config::ParseYaml(std::string_view text, std::string_view name) {
+  // libyaml counts a byte order mark as a column, so that the first key is indented by one.
+  constexpr std::string_view kMark = "\xef\xbb\xbf";
+  if (text.starts_with(kMark)) text.remove_prefix(kMark.size());
   Result<ConfigNode> root = Read(text);
   if (!root.ok()) return root.status().In(name);
   return Config(*std::move(root));

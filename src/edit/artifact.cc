@@ -18,7 +18,8 @@ Status ApplyEdit(const ConfigEdit& edit, Config& config, std::vector<Artifact>& 
     }
     Result<ConfigNode> node = ParseOverrideValue(value);
     if (!node.ok()) return node.status().In(path);
-    ANEMONE_TRY(config.Set(path, *std::move(node)));
+    // A dict merges into the one that is there, as in Hydra.
+    ANEMONE_TRY(ApplyOverride({Override::Kind::kForce, path, *std::move(node)}, &config));
   }
   for (const std::string& path : edit.unset) ANEMONE_TRY(config.Unset(path));
   for (const auto& [path, file] : edit.artifacts) {

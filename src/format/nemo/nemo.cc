@@ -140,10 +140,30 @@ Status ReadWeights(const Members& members, std::set<std::string>& used, Checkpoi
   return {};
 }
 
+// tar on macOS packs what a file's extended attributes are beside it, as "._NAME" in AppleDouble format.
+Status LeaveOutAppleDouble(Members& members, std::vector<std::string>& notes) {
+  constexpr std::string_view kMagic("\0\x05\x16\x07", 4);
+  Members kept;
+  for (Artifact& member : members) {
+    const std::string_view name = std::string_view(member.name).substr(member.name.rfind('/') + 1);
+    if (name.starts_with("._") && member.content.size >= kMagic.size()) {
+      ANEMONE_ASSIGN(const ByteRange head, member.content.Sub(0, kMagic.size()));
+      ANEMONE_ASSIGN(const std::string begin, head.ReadAll(kMagic.size()));
+      if (begin == kMagic) continue;
+    }
+    kept.push_back(std::move(member));
+  }
+  if (kept.size() < members.size())
+    notes.push_back(fmt::format("left out {} files of macOS (._NAME)", members.size() - kept.size()));
+  members = std::move(kept);
+  return {};
+}
+
 Result<Checkpoint> OpenMembers(Members members, std::string_view flavour, const std::string& path) {
   Checkpoint checkpoint;
   checkpoint.flavour = flavour;
   checkpoint.path = path;
+  ANEMONE_TRY(LeaveOutAppleDouble(members, checkpoint.notes));
   ANEMONE_ASSIGN(const std::string top, FindTop(members));
   if (!top.empty()) {
     checkpoint.notes.push_back(fmt::format("everything lies below \"{}\"", top));

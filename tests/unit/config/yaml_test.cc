@@ -129,6 +129,15 @@ TEST(Yaml, KeepsEveryCharacterOfAString) {
   }
 }
 
+// OmegaConf reads a file that an editor of Windows saved.
+TEST(Yaml, LeavesOutAByteOrderMark) {
+  ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseYaml("\xEF\xBB\xBF"
+                                                               "a: 1\nb: \xEF\xBB\xBFx\n",
+                                                               "x.yaml"));
+  EXPECT_EQ(config.Find("a")->AsInt(), 1);
+  EXPECT_EQ(config.Find("b")->AsString(), "\xEF\xBB\xBFx");
+}
+
 // Line breaks of YAML 1.1, as OmegaConf writes and reads them.
 TEST(Yaml, ReadsForeignLineBreaks) {
   const std::pair<std::string, std::string> cases[] = {

@@ -50,6 +50,13 @@ TEST_F(ArtifactTest, SetsAndUnsets) {
   EXPECT_EQ(config_.Find("optim.lr")->AsDouble(), 1e-4);
   EXPECT_EQ(config_.Find("optim.betas")->list.size(), 2u);
   EXPECT_EQ(config_.Find("tokenizer"), nullptr);
+  // A dict merges, as in Hydra.
+  edit = {};
+  edit.set = {{"optim", "{lr: 2e-4, sched: {name: cosine}}"}};
+  ASSERT_THAT(ApplyEdit(edit, config_, artifacts_), IsOk());
+  EXPECT_EQ(config_.Find("optim.lr")->AsDouble(), 2e-4);
+  EXPECT_EQ(config_.Find("optim.betas")->list.size(), 2u);
+  EXPECT_EQ(config_.Find("optim.sched.name")->AsString(), "cosine");
 }
 
 TEST_F(ArtifactTest, NamesTheMissingFile) {

@@ -181,6 +181,20 @@ TEST(Nemo, ReadsMembersBelowAFolder) {
   EXPECT_FALSE(checkpoint.notes.empty());
 }
 
+TEST(Nemo, LeavesOutWhatMacOsPacksBesideEachFile) {
+  const std::string beside("\0\x05\x16\x07\0\2\0\0Mac OS X", 16);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenTar({{"._model_config.yaml", beside},
+                                                              {"model_config.yaml", "a: 1"},
+                                                              {"model_weights.ckpt", Weights()},
+                                                              {"tokenizer/._vocab.json", beside},
+                                                              {"tokenizer/._mine", "mine"},
+                                                              {"tokenizer/vocab.json", "{}"}}));
+  ASSERT_EQ(checkpoint.artifacts.size(), 2u);
+  EXPECT_EQ(checkpoint.artifacts[0].name, "tokenizer/._mine");
+  EXPECT_EQ(checkpoint.artifacts[1].name, "tokenizer/vocab.json");
+  EXPECT_THAT(checkpoint.notes, ::testing::Contains("left out 2 files of macOS (._NAME)"));
+}
+
 TEST(Nemo, WeightsMayComeBeforeTheConfig) {
   EXPECT_THAT(OpenTar({{"model_weights.ckpt", Weights()}, {"model_config.yaml", "a: 1\n"}}), IsOk());
 }
