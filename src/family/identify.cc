@@ -123,6 +123,40 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
   return best;
 }
 
+namespace {
+
+// What libraries keep in place of a weight that they quantize, by the end of its name; the first that is found counts.
+constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
+    {".qweight", "GPTQ's or AWQ's"},
+    {".SCB", "bitsandbytes'"},
+    {".absmax", "bitsandbytes'"},
+    {".weight_packed", "compressed-tensors'"},
+    {".W_q", "HQQ's"},
+    {".weight._data", "Quanto's"},
+    {".weight_scale_2", "ModelOpt's"},
+    {".weight_scale", "with scales"},
+};
+
+// Errors: Unsupported where weights are quantized, so that no family knows their names.
+Status CheckNotQuantized(const Checkpoint& checkpoint) {
+  std::string name;
+  std::string_view whose;
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      for (const auto& [end, library] : kQuantized) {
+        if (!whose.empty() || !item.name.ends_with(end)) continue;
+        name = item.name;
+        whose = library;
+      }
+    }
+  });
+  if (whose.empty()) return {};
+  return Unsupported(fmt::format("{}: expected weights as they are, found quantized ones ({})", name, whose),
+                     "save the model dequantized first; as they are, they can be converted to safetensors");
+}
+
+}  // namespace
+
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family) {
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
   std::string foreign;
@@ -133,6 +167,7 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
                        "its weights can be converted to safetensors, name by name");
   }
   if (family == nullptr) {
+    ANEMONE_TRY(CheckNotQuantized(checkpoint));
     std::string known;
     for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
     std::string first;

@@ -129,7 +129,9 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
     if (!opened.ok()) return opened;
     opened->notes.push_back("the only checkpoint in " + path + " is " + found->front());
     ANEMONE_ASSIGN(const Probe folder, ProbePath(place));
+    const bool had_config = opened->config.has_value();
     ANEMONE_TRY(AddModelFolder(folder, *opened));
+    if (!had_config && opened->config) opened->path = path;  // the folder is the model, not the weights alone
     return opened;
   }
   constexpr size_t kShown = 6;

@@ -400,6 +400,7 @@ class Inspecting(ProgramCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("the only checkpoint in model is model/clip_l.safetensors", done.stderr)
         self.assertIn("config from model/config.json", done.stderr)
+        self.assertIn("anemone convert model OUT.nemo", self.ok("inspect", "model"))
         shutil.copy(self.dir / "model" / "clip_l.safetensors", self.dir / "model" / "b.safetensors")
         self.fails(65, "found a folder of 2: model/b.safetensors, model/clip_l.safetensors\nhint: name one", "inspect", "model")
 

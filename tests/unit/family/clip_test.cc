@@ -295,5 +295,19 @@ TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
   }
 }
 
+TEST(Identify, NamesQuantizedWeights) {
+  for (const auto& [name, words] : {
+           std::pair{"model.layers.0.mlp.up_proj.qweight", "(GPTQ's or AWQ's)"},
+           std::pair{"model.layers.0.mlp.up_proj.SCB", "(bitsandbytes')"},
+           std::pair{"model.layers.0.mlp.up_proj.weight_packed", "(compressed-tensors')"},
+       }) {
+    StateDict weights;
+    EXPECT_THAT(weights.Add("model.layers.0.mlp.up_proj.g_idx", *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());
+    EXPECT_THAT(weights.Add(name, *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());
+    const Checkpoint quantized = WithWeights(std::move(weights), Config(), "config.json");
+    EXPECT_THAT(IdentifyModel(quantized), StatusIs(ErrorKind::kUnsupported, words));
+  }
+}
+
 }  // namespace
 }  // namespace anemone
