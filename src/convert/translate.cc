@@ -122,6 +122,12 @@ Result<TranslateOptions> OptionsOf(const Work& work) {
   ANEMONE_ASSIGN(translate.hparams, ReadHparams(work.options.hparams));
   translate.hparams_name = work.options.hparams;
   if (DescribesWeights(translate.hparams->root())) {
+    if (work.identity->dialect->is_megatron && work.traits().is_megatron()) {
+      return InvalidArgument("expected NeMo's model config, as the weights have NeMo's names, found one of other names",
+                             "leave it out where the source has a config, or give NeMo's YAML")
+          .In(translate.hparams_name)
+          .OfOption("hparams");
+    }
     work.conversion.source.config.reset();
     work.result().config.reset();
   }

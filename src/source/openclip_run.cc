@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "anemone/config.h"
+#include "base/lower_case.h"
 #include "family/clip/clip_config.h"
 #include "format/format.h"
 #include "source/text_file.h"
@@ -43,6 +45,30 @@ Result<ConfigNode> NumbersOf(const Arguments& arguments, const std::string& name
   return value->root();
 }
 
+// Pretrained weights whose pictures are prepared otherwise than CLIP's, by their model and tag, for the sizes that have
+// a name here [open_clip src/open_clip/pretrained.py].
+constexpr struct {
+  std::string_view model, tag, preprocess;
+} kPretrained[] = {
+    {"ViT-L-14", "laion2b_s32b_b82k", R"({"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]})"},
+    {"ViT-H-14", "dfn5b", R"({"resize_mode": "squash"})"},
+    {"ViT-H-14-quickgelu", "dfn5b", R"({"resize_mode": "squash"})"},
+};
+
+// How the weights that the training began with have pictures prepared.
+Status AddPretrained(const Arguments& arguments, ConfigNode& preprocess) {
+  const auto model = arguments.find("model"), pretrained = arguments.find("pretrained");
+  if (model == arguments.end() || pretrained == arguments.end()) return {};
+  std::string tag = LowerCase(pretrained->second);
+  std::ranges::replace(tag, '-', '_');
+  for (const auto& known : kPretrained) {
+    if (known.model != model->second || known.tag != tag) continue;
+    ANEMONE_ASSIGN(const Config fields, Config::ParseJson(known.preprocess, "pretrained"));
+    for (const auto& [key, value] : fields.root().map) preprocess[key] = value;
+  }
+  return {};
+}
+
 // The arguments that change the named model [open_clip src/open_clip/factory.py, create_model].
 Result<Config> ConfigOf(const Arguments& arguments, const ClipArchitecture& named) {
   ClipArchitecture spec = named;
@@ -60,9 +86,15 @@ Result<Config> ConfigOf(const Arguments& arguments, const ClipArchitecture& name
     ANEMONE_ASSIGN(ConfigNode value, NumbersOf(arguments, o.argument));
     if (!value.is_null()) config.root()["model_cfg"][o.part][o.key] = std::move(value);
   }
+  ConfigNode& preprocess = config.root()["preprocess_cfg"];
+  ANEMONE_TRY(AddPretrained(arguments, preprocess));
+  for (const std::string key : {"interpolation", "resize_mode"}) {
+    const auto word = arguments.find("image_" + key);
+    if (word != arguments.end() && word->second != "None") preprocess[key] = ConfigNode::String(word->second);
+  }
   for (const char* key : {"mean", "std"}) {
     ANEMONE_ASSIGN(ConfigNode value, NumbersOf(arguments, fmt::format("image_{}", key)));
-    if (!value.is_null()) config.root()["preprocess_cfg"][key] = std::move(value);
+    if (!value.is_null()) preprocess[key] = std::move(value);
   }
   ANEMONE_TRY(ReadClipArchitecture(config).status());
   return config;
@@ -89,6 +121,16 @@ Status AddConfigOfOpenClipRun(Checkpoint* checkpoint) {
     if (!config.ok()) return config.status().In(name);
     checkpoint->config = *std::move(config);
     checkpoint->config_name = name;
+    const auto pretrained = arguments.find("pretrained");
+    const ConfigNode* quick = checkpoint->config->Find("model_cfg.quick_gelu");
+    if (pretrained != arguments.end() && LowerCase(pretrained->second) == "openai" &&
+        (quick == nullptr || !quick->AsBool().value_or(false))) {
+      checkpoint->notes.push_back(
+          fmt::format("{}: OpenCLIP 2 trained OpenAI's weights with QuickGELU whatever the model's name, OpenCLIP 3 as "
+                      "the name says, "
+                      "which is what is read: a config given for the weights may say quick_gelu",
+                      name));
+    }
     return {};
   }
   return {};

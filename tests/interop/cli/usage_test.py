@@ -404,6 +404,10 @@ class Inspecting(ProgramCase):
         shutil.copy(self.dir / "model" / "clip_l.safetensors", self.dir / "model" / "b.safetensors")
         self.fails(65, "found a folder of 2: model/b.safetensors, model/clip_l.safetensors\nhint: name one", "inspect", "model")
 
+    def test_hparams_of_other_names(self):
+        self.fails(64, "--hparams: expected NeMo's model config, as the weights have NeMo's names", "convert", CLIP / "mcore.nemo", "x.nemo",
+                   "--hparams", CLIP / "hf" / "config.json")
+
     def test_a_folder_of_accelerate_under_fsdp(self):
         self.ok("convert", CLIP / "hf", "model", "--to", "torch_dist")
         folder = self.dir / "checkpoint-5"

@@ -225,6 +225,22 @@ class Sizes(FolderCase):
         config = json.loads(self.run_anemone("inspect", epoch, "--config", "--json"))
         self.assertTrue(config["model_cfg"]["quick_gelu"])
         self.assertEqual(config["preprocess_cfg"]["mean"], [0.5, 0.5, 0.5])
+        write(pretrained="openai")
+        told = subprocess.run([ANEMONE, "inspect", epoch], capture_output=True, text=True).stderr
+        self.assertIn("OpenCLIP 2 trained OpenAI's weights with QuickGELU", told)
+        write(image_interpolation="bilinear", image_resize_mode="squash")
+        config = json.loads(self.run_anemone("inspect", epoch, "--config", "--json"))
+        self.assertEqual((config["preprocess_cfg"]["interpolation"], config["preprocess_cfg"]["resize_mode"]), ("bilinear", "squash"))
+        write(image_resize_mode="nonsense")
+        self.assertIn("expected shortest, longest or squash", self.run_anemone("convert", epoch, "x.nemo", status=65))
+        # What the training began with says how its pictures are prepared, unless arguments do.
+        for changes, expected in (({}, ([0.5] * 3, [0.5] * 3)), ({"image_mean": [0.25] * 3}, ([0.25] * 3, [0.5] * 3))):
+            write(model="ViT-L-14", pretrained="laion2b_s32b-b82k", **changes)
+            preprocess = json.loads(self.run_anemone("inspect", epoch, "--config", "--json"))["preprocess_cfg"]
+            self.assertEqual((preprocess["mean"], preprocess["std"]), expected)
+        write(model="ViT-H-14-quickgelu", pretrained="dfn5b")
+        preprocess = json.loads(self.run_anemone("inspect", epoch, "--config", "--json"))["preprocess_cfg"]
+        self.assertEqual(preprocess["resize_mode"], "squash")
         write(force_image_size=256)
         self.assertIn("[65, 768]", self.run_anemone("convert", epoch, "x.nemo", status=65))
         write(force_context_length="nonsense")
