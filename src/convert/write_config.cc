@@ -83,10 +83,28 @@ Status PutInWordsOfFormat(Work& work) {
   return edited ? CheckEditsCount(work, *edited, *result.config) : Status();
 }
 
+// Who loads such a folder finds the model's class and sizes in its config only. One that has none stays without.
+Status CheckHasConfig(const Work& work) {
+  const ConfigLanguage language = work.traits().language;
+  const bool needs_one = language == ConfigLanguage::kHuggingFace || language == ConfigLanguage::kOpenClip;
+  if (!needs_one || !work.options.strict || TraitsOf(work.conversion.source).language == language) return {};
+  const std::optional<Config>& config = work.result().config;
+  const bool is_there = language == ConfigLanguage::kOpenClip
+                            ? config && config->root().Get("model_cfg") != nullptr
+                            : config && (config->root().Get("model_type") || config->root().Get("architectures"));
+  if (is_there) return {};
+  return NotFound(fmt::format("expected a config of the model, by which a {} is loaded, found {}", work.format->title,
+                              config ? work.result().config_name : "none"),
+                  "OUT.safetensors needs none")
+      .Use("hparams", "FILE", "give its config")
+      .Use("strict", "false", "write the weights alone");
+}
+
 }  // namespace
 
 Status WriteConfig(Work& work) {
   Checkpoint& result = work.result();
+  ANEMONE_TRY(CheckHasConfig(work));
   if (result.config && IsOfMegatron(work.traits().language))
     return IsMegatronConfig(result.config->root()) ? Status() : PutInWordsOfFormat(work);
   if (!result.config || IsNemo2Config(result.config->root())) return {};

@@ -404,6 +404,14 @@ class Inspecting(ProgramCase):
         shutil.copy(self.dir / "model" / "clip_l.safetensors", self.dir / "model" / "b.safetensors")
         self.fails(65, "found a folder of 2: model/b.safetensors, model/clip_l.safetensors\nhint: name one", "inspect", "model")
 
+    def test_a_model_folder_needs_a_config(self):
+        self.ok("convert", CLIP / "hf", "model.pt", "--to", "pytorch")
+        self.fails(66, "expected a config of the model, by which a Hugging Face folder .* is loaded, found none\nhint: OUT.safetensors",
+                   "convert", "model.pt", "out", "--to", "hf")
+        self.ok("convert", "model.pt", "out", "--to", "hf", "--hparams", CLIP / "hf" / "config.json")
+        self.assertTrue((self.dir / "out" / "config.json").exists())
+        self.ok("convert", "model.pt", "weights", "--to", "hf", "--no-strict")
+
     def test_hparams_of_other_names(self):
         self.fails(64, "--hparams: expected NeMo's model config, as the weights have NeMo's names", "convert", CLIP / "mcore.nemo", "x.nemo",
                    "--hparams", CLIP / "hf" / "config.json")
