@@ -350,11 +350,13 @@ Status CheckSiglipTokenizer(const TokenizerFiles& files, size_t pieces) {
   if (lower != nullptr && lower->AsBool() == false) {
     return Unsupported("tokenizer_config.json: do_lower_case: expected true for SigLIP, found false");
   }
-  // SigLIP's own special tokens strip their surroundings, as the pieces' reader does.
+  // SigLIP's own special tokens strip their surroundings, as the pieces' reader does. It cuts out no other, be it a
+  // piece of the model or not.
   ANEMONE_ASSIGN(const AddedTokens added, ReadAddedTokens(files, nullptr, small.config, true));
   for (const auto& [text, token] : added) {
-    if (token.id && static_cast<uint64_t>(*token.id) >= pieces)
-      return Unsupported(fmt::format("added tokens: expected pieces of SigLIP's model, found {}", text));
+    const bool is_own = text == "</s>" || text == "<unk>";
+    if (!is_own || (token.id && static_cast<uint64_t>(*token.id) >= pieces))
+      return Unsupported(fmt::format("added tokens: expected </s> and <unk> of SigLIP's model, found {}", text));
   }
   return CheckSmallFiles(small, kSiglipTokens, [&added](const std::string& text) { return added.contains(text); });
 }

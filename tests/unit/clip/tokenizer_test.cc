@@ -242,6 +242,8 @@ TEST(Tokenizer, SiglipsFilesSayWhatChangesItsTokens) {
       {R"({"pad_token": "<pad>"})", "pad_token"},
       {R"({"tokenizer_class": "GemmaTokenizerFast"})", "tokenizer_class"},
       {R"({"added_tokens_decoder": {"40": {"content": "<new>"}}})", "<new>"},
+      {R"({"added_tokens_decoder": {"7": {"content": "bag"}}})",
+       "expected </s> and <unk> of SigLIP's model, found bag"},
       {R"({"sp_model_kwargs": {"enable_sampling": true}})", "sp_model_kwargs"},
   };
   for (const auto& [config, words] : configs) {
