@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/lower_case.h"
 #include "base/tree.h"
 #include "config/companions.h"
 #include "edit/destination.h"
@@ -91,6 +92,17 @@ Status CheckSources(const Plan& plan, const fs::path& path) {
   return {};
 }
 
+// A config, a tokenizer's file or a list that models are read with is no output, though its bytes go into none.
+Status CheckIsNoText(const std::string& path) {
+  if (FindCompanion(fs::path(path).filename().string()) != nullptr)
+    return Refuse("expected a checkpoint to replace, found a file that belongs to a model");
+  constexpr std::string_view kTexts[] = {".json", ".yaml", ".yml", ".txt"};
+  if (std::ranges::none_of(kTexts, [&](std::string_view end) { return EndsWith(path, end); })) return {};
+  const Result<Probe> probe = ProbePath(path);
+  if (probe.ok() && (probe->head.empty() || probe->head.find('\0') != std::string::npos)) return {};
+  return Refuse("expected a checkpoint to replace, found a text");
+}
+
 // Relative names of the files that the checkpoint was read from, and of those its format keeps beside them.
 std::set<std::string> FilesOf(const Checkpoint& checkpoint, const fs::path& folder) {
   std::set<std::string> files;
@@ -159,7 +171,7 @@ Status Check(const Plan& plan, bool in_place, const std::string& path) {
     const fs::path above = whole.parent_path();
     if (above.filename() == "blobs" && fs::is_directory(above.parent_path() / "snapshots", error))
       return Refuse("a blob of the Hugging Face cache, whose name is the checksum of its content");
-    return {};
+    return CheckIsNoText(path);
   }
   ANEMONE_TRY(CheckPlace(whole));
   return fs::is_empty(whole, error) ? Status() : CheckContent(plan, path);

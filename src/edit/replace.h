@@ -1,8 +1,9 @@
 // MayReplace: the one rule of what --force may replace.
 //
-// A file goes, unless it is a source or a blob of the Hugging Face cache. A folder goes only when all it holds is the
-// checkpoint that it is: files that its format reads or writes, and files that the plan writes anew. Never a source or
-// a folder above one, the user's home or a folder above it, a mount point, or a folder with a repository in it.
+// A file goes, unless it is a source, a blob of the Hugging Face cache, or a text such as a config is. A folder goes
+// only when all it holds is the checkpoint that it is: files that its format reads or writes, and files that the plan
+// writes anew. Never a source or a folder above one, the user's home or a folder above it, a mount point, or a folder
+// with a repository in it.
 #ifndef ANEMONE_EDIT_REPLACE_H_
 #define ANEMONE_EDIT_REPLACE_H_
 

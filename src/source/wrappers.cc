@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "family/family.h"
+#include "format/format.h"
 
 namespace anemone {
 namespace {
@@ -102,7 +103,8 @@ std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
 Status NoteSeveralModels(Checkpoint& checkpoint) {
   constexpr size_t kMost = 8;
   std::map<std::string, StateDict> modules;
-  if (checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return {};
+  const bool takes_key = TraitsOf(checkpoint).has_key && !TraitsOf(checkpoint).reads_fixed_names;
+  if (!takes_key || checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return {};
   for (const StateDict::Item& item : checkpoint.shards[0].weights.items()) {
     const size_t dot = item.name.find('.');
     if (dot == std::string::npos) continue;

@@ -412,6 +412,18 @@ class Inspecting(ProgramCase):
         self.assertTrue((self.dir / "out" / "config.json").exists())
         self.ok("convert", "model.pt", "weights", "--to", "hf", "--no-strict")
 
+    def test_force_replaces_no_file_that_a_model_is_read_with(self):
+        shutil.copytree(CLIP / "hf", self.dir / "model")
+        shutil.copy(CLIP / "hparams.yaml", self.dir)
+        (self.dir / "model" / "spiece.model").write_bytes(b"\0")
+        for name, words in (("model/config.json", "found a text"), ("hparams.yaml", "found a text"), ("model/spiece.model", "belongs to a model")):
+            before = (self.dir / name).read_bytes()
+            self.fails(73, f"{name}: expected a checkpoint to replace, .*{words}", "convert", "model", name, "--to", "pytorch", "--force")
+            self.assertEqual((self.dir / name).read_bytes(), before)
+        # What was written under such a name may be written again.
+        for force in ((), ("--force",)):
+            self.ok("convert", "model", "weights.txt", "--to", "pytorch", *force)
+
     def test_hparams_of_other_names(self):
         self.fails(64, "--hparams: expected NeMo's model config, as the weights have NeMo's names", "convert", CLIP / "mcore.nemo", "x.nemo",
                    "--hparams", CLIP / "hf" / "config.json")
