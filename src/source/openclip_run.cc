@@ -125,11 +125,10 @@ Status AddConfigOfOpenClipRun(Checkpoint* checkpoint) {
     const ConfigNode* quick = checkpoint->config->Find("model_cfg.quick_gelu");
     if (pretrained != arguments.end() && LowerCase(pretrained->second) == "openai" &&
         (quick == nullptr || !quick->AsBool().value_or(false))) {
-      checkpoint->notes.push_back(
-          fmt::format("{}: OpenCLIP 2 trained OpenAI's weights with QuickGELU whatever the model's name, OpenCLIP 3 as "
-                      "the name says, "
-                      "which is what is read: a config given for the weights may say quick_gelu",
-                      name));
+      checkpoint->notes.push_back(fmt::format(
+          "{}: OpenCLIP up to 2.28 trained OpenAI's weights with QuickGELU whatever the model's name, later "
+          "ones as the name says, which is what is read: a config given for the weights may say quick_gelu",
+          name));
     }
     return {};
   }

@@ -227,7 +227,7 @@ class Sizes(FolderCase):
         self.assertEqual(config["preprocess_cfg"]["mean"], [0.5, 0.5, 0.5])
         write(pretrained="openai")
         told = subprocess.run([ANEMONE, "inspect", epoch], capture_output=True, text=True).stderr
-        self.assertIn("OpenCLIP 2 trained OpenAI's weights with QuickGELU", told)
+        self.assertIn("OpenCLIP up to 2.28 trained OpenAI's weights with QuickGELU", told)
         write(image_interpolation="bilinear", image_resize_mode="squash")
         config = json.loads(self.run_anemone("inspect", epoch, "--config", "--json"))
         self.assertEqual((config["preprocess_cfg"]["interpolation"], config["preprocess_cfg"]["resize_mode"]), ("bilinear", "squash"))
