@@ -45,7 +45,7 @@ class PlanHasher {
   void Add(const TensorNode& node) {
     Add(static_cast<uint64_t>(node.kind));
     Add(static_cast<uint64_t>(node.dtype));
-    AddAll(node.shape);
+    AddAll(node.shape());
     Add(node.source);
     Add(node.offset_bytes);
     AddAll(node.op().numbers);

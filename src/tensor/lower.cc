@@ -48,7 +48,7 @@ std::vector<AxisGroup> GroupAxes(const Shape& in, const Shape& out) {
 }
 
 std::vector<uint64_t> TensorNode::strides() const {
-  return op().numbers.empty() ? DenseStrides(shape, 1) : op().numbers;
+  return op().numbers.empty() ? DenseStrides(shape(), 1) : op().numbers;
 }
 
 namespace {
@@ -96,7 +96,7 @@ struct Request {
 };
 
 Status LowerTiles(const TensorNode& node, const Box& box, const Placement& to, Sink& sink) {
-  const size_t rank = node.shape.size();
+  const size_t rank = node.shape().size();
   size_t tile = 0;
   if (rank > 0) {
     const auto furthest = std::ranges::upper_bound(node.op().tile_ends, box.start[node.op().tile_axis]);
@@ -111,7 +111,7 @@ Status LowerTiles(const TensorNode& node, const Box& box, const Placement& to, S
     bool meets = true;
     for (size_t i = 0; meets && i < rank; ++i) {
       const uint64_t begin = std::max(box.start[i], starts[i]);
-      const uint64_t end = std::min(box.start[i] + box.length[i], starts[i] + child.shape[i]);
+      const uint64_t end = std::min(box.start[i] + box.length[i], starts[i] + child.shape()[i]);
       meets = begin < end;
       part.box.start[i] = begin - starts[i];
       part.box.length[i] = end - begin;
@@ -144,16 +144,16 @@ Status LowerReshape(const TensorNode& node, const Box& box, const Placement& to,
       stride = to.strides[i];
     }
     begin += box.start[i] * inner;
-    full = full && box.length[i] == node.shape[i];
-    inner *= node.shape[i];
+    full = full && box.length[i] == node.shape()[i];
+    inner *= node.shape()[i];
   }
 
-  const Shape& child_shape = node.op().children[0]->shape;
+  const Shape& child_shape = node.op().children[0]->shape();
   const Shape in_shape(child_shape.begin() + static_cast<ptrdiff_t>(group.in_begin),
                        child_shape.begin() + static_cast<ptrdiff_t>(group.in_end));
   const std::vector<uint64_t> in_strides = DenseStrides(in_shape, stride);
-  const std::vector<uint64_t> out_steps = DenseStrides(node.shape, 1);
-  const uint64_t group_step = group.out_end < node.shape.size() ? out_steps[group.out_end - 1] : 1;
+  const std::vector<uint64_t> out_steps = DenseStrides(node.shape(), 1);
+  const uint64_t group_step = group.out_end < node.shape().size() ? out_steps[group.out_end - 1] : 1;
 
   const uint64_t offset = child.to.offset;
   std::vector<uint64_t> index(axis - group.out_begin, 0);  // of the axes that are walked one by one
@@ -186,7 +186,7 @@ Copy LeafCopy(const TensorNode& node, const Box& box, const Placement& to) {
   const bool is_fill = node.kind == Kind::kFill;
   const std::vector<uint64_t> strides = node.strides();
   Copy copy{&node, node.offset_bytes, to.offset, item, {}};
-  for (size_t i = 0; i < node.shape.size(); ++i) {
+  for (size_t i = 0; i < node.shape().size(); ++i) {
     const uint64_t from = is_fill ? 0 : strides[i] * item;
     copy.from += box.start[i] * from;
     if (box.length[i] == 1) continue;
@@ -226,7 +226,7 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
     case Kind::kTiles:
       return LowerTiles(node, box, to, sink);
     case Kind::kPermute: {
-      const size_t rank = node.shape.size();
+      const size_t rank = node.shape().size();
       Request inner{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)},
                     {to.offset, std::vector<uint64_t>(rank)}};
       for (size_t i = 0; i < rank; ++i) {
@@ -237,11 +237,11 @@ Status Lower(const TensorNode& node, const Box& box, const Placement& to, Sink& 
       return Lower(*node.op().children[0], inner.box, inner.to, sink);
     }
     case Kind::kReshape: {
-      const Shape& from = node.op().children[0]->shape;
+      const Shape& from = node.op().children[0]->shape();
       const size_t rank = from.size();
       Request child{{std::vector<uint64_t>(rank), std::vector<uint64_t>(rank)},
                     {to.offset, std::vector<uint64_t>(rank)}};
-      return LowerReshape(node, box, to, GroupAxes(from, node.shape), child, sink);
+      return LowerReshape(node, box, to, GroupAxes(from, node.shape()), child, sink);
     }
     case Kind::kCast:
     case Kind::kAverage:
@@ -488,7 +488,7 @@ class FillSink final : public Sink {
   // A box of a product, a block of the inner axis after the other, so that memory follows the box.
   Status Multiply(const TensorNode& node, const Box& box, const std::vector<uint64_t>& steps, std::byte* destination) {
     const TensorNode &left = *node.op().children[0], &right = *node.op().children[1];
-    const uint64_t rows = box.length[0], columns = box.length[1], inner = left.shape[1];
+    const uint64_t rows = box.length[0], columns = box.length[1], inner = left.shape()[1];
     const uint64_t block = std::max<uint64_t>(1, kStageBytes / sizeof(double) / std::max(rows, columns));
     std::vector<double> sum(rows * columns), a, b;
     for (uint64_t start = 0; start < inner; start += block) {
@@ -558,8 +558,8 @@ Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::s
                     ReadObserver* observer) {
   std::vector<std::byte> stage;
   FillSink sink(out, stage, observer);
-  Placement to{0, DenseStrides(node.shape, node.item_bytes())};
-  return ForEachBox(node.shape, begin, end, [&](const Box& box, uint64_t first) {
+  Placement to{0, DenseStrides(node.shape(), node.item_bytes())};
+  return ForEachBox(node.shape(), begin, end, [&](const Box& box, uint64_t first) {
     to.offset = first * node.item_bytes();
     return Lower(node, box, to, sink);
   });
@@ -568,16 +568,16 @@ Status FillElements(const TensorNode& node, uint64_t begin, uint64_t end, std::s
 uint64_t SourceBytesOf(const TensorNode& node, uint64_t elements) {
   if (node.kind == Kind::kFill || elements == 0) return 0;
   if (node.kind == Kind::kStrided) return elements * node.item_bytes();
-  if (node.kind == Kind::kPacked) return node.op().children[0]->num_elements;
+  if (node.kind == Kind::kPacked) return node.op().children[0]->num_elements();
   uint64_t sum = 0;
   const bool is_tiles =
       node.kind == Kind::kTiles || node.kind == Kind::kProduct || node.kind == Kind::kScaled;  // parts of other sizes
   for (const NodePtr& child : node.op().children)
-    sum += SourceBytesOf(*child, is_tiles ? child->num_elements : elements);
+    sum += SourceBytesOf(*child, is_tiles ? child->num_elements() : elements);
   // Of a part of tiles: the same share of each.
-  if (!is_tiles || elements == node.num_elements) return sum;
+  if (!is_tiles || elements == node.num_elements()) return sum;
   return static_cast<uint64_t>(static_cast<double>(sum) * static_cast<double>(elements) /
-                               static_cast<double>(node.num_elements));
+                               static_cast<double>(node.num_elements()));
 }
 
 }  // namespace
@@ -590,8 +590,8 @@ std::optional<ByteRange> Tensor::AsByteRange() const {
   const internal::TensorNode& root =
       node_->kind == internal::TensorNode::Kind::kPacked ? *node_->op().children[0] : *node_;
   internal::ByteRangeSink sink(size_bytes());
-  const internal::Placement to{0, internal::DenseStrides(root.shape, root.item_bytes())};
-  if (!internal::Lower(root, internal::WholeBox(root.shape), to, sink).ok()) return std::nullopt;
+  const internal::Placement to{0, internal::DenseStrides(root.shape(), root.item_bytes())};
+  if (!internal::Lower(root, internal::WholeBox(root.shape()), to, sink).ok()) return std::nullopt;
   return sink.range();
 }
 

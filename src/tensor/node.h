@@ -29,6 +29,14 @@ struct AxisGroup {
   size_t in_begin, in_end, out_begin, out_end;
 };
 
+// A shape and the product of its sizes. A checkpoint of a million tensors has few, so nodes share them.
+struct Extent {
+  Shape shape;
+  uint64_t num_elements = 1;
+};
+// One that this thread made lately, or a new one.
+std::shared_ptr<const Extent> ExtentOf(Shape shape, uint64_t num_elements);
+
 struct TensorNode {
   enum class Kind : uint8_t {
     kStrided,  // source, offset_bytes; numbers: strides in elements, unless they are in C order
@@ -45,8 +53,9 @@ struct TensorNode {
   };
   Kind kind = Kind::kStrided;
   DType dtype = DType::kU8;
-  Shape shape;
-  uint64_t num_elements = 0;
+  std::shared_ptr<const Extent> extent;
+  const Shape& shape() const { return extent->shape; }
+  uint64_t num_elements() const { return extent->num_elements; }
 
   ByteSourcePtr source;
   uint64_t offset_bytes = 0;
@@ -75,8 +84,7 @@ struct TensorNode {
     TensorNode node;
     node.kind = other;
     node.dtype = dtype;
-    node.shape = shape;
-    node.num_elements = num_elements;
+    node.extent = extent;
     return node;
   }
   std::vector<uint64_t> strides() const;  // of a kStrided

@@ -1,6 +1,7 @@
 #include "anemone/tensor.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -12,6 +13,17 @@
 #include "tensor/node.h"
 
 namespace anemone {
+
+std::shared_ptr<const internal::Extent> internal::ExtentOf(Shape shape, uint64_t num_elements) {
+  thread_local std::array<std::shared_ptr<const Extent>, 64> recent;
+  uint64_t hash = shape.size();
+  for (const uint64_t size : shape) hash = (hash ^ size) * 0x9E3779B97F4A7C15;
+  std::shared_ptr<const Extent>& extent = recent[hash >> 58];
+  if (extent == nullptr || extent->shape != shape) {
+    extent = std::make_shared<const Extent>(std::move(shape), num_elements);
+  }
+  return extent;
+}
 
 using internal::DenseStrides;
 using internal::NodePtr;
@@ -52,15 +64,14 @@ Result<TensorNode> NewNode(Kind kind, DType dtype, Shape shape) {
   TensorNode node;
   node.kind = kind;
   node.dtype = dtype;
-  node.shape = std::move(shape);
-  node.num_elements = *elements;
+  node.extent = internal::ExtentOf(std::move(shape), *elements);
   return node;
 }
 
 Tensor Finish(TensorNode node) { return TensorNode::Wrap(std::make_shared<const TensorNode>(std::move(node))); }
 
 void SetStrides(TensorNode& node, std::vector<uint64_t> strides) {
-  if (strides != DenseStrides(node.shape, 1)) node.op().numbers = std::move(strides);
+  if (strides != DenseStrides(node.shape(), 1)) node.op().numbers = std::move(strides);
 }
 
 // The strides under which a strided leaf is seen as `shape` without moving anything, where there are such.
@@ -74,11 +85,11 @@ std::optional<std::vector<uint64_t>> ViewStrides(const TensorNode& leaf, const S
     bool first = true;
     uint64_t run = 1;
     for (size_t i = group.in_end; i-- > group.in_begin;) {
-      if (leaf.shape[i] == 1) continue;
+      if (leaf.shape()[i] == 1) continue;
       if (first) inner = from[i];
       if (!first && from[i] != inner * run) return std::nullopt;
       first = false;
-      run *= leaf.shape[i];
+      run *= leaf.shape()[i];
     }
     uint64_t step = inner;
     for (size_t o = group.out_end; o-- > group.out_begin;) {
@@ -91,7 +102,7 @@ std::optional<std::vector<uint64_t>> ViewStrides(const TensorNode& leaf, const S
 
 // Sorted by their start along `axis`, with the running furthest end, so that a window finds its tiles by binary search.
 void SortTiles(TensorNode& node, const std::vector<Tensor::Tile>& tiles) {
-  const size_t rank = node.shape.size();
+  const size_t rank = node.shape().size();
   size_t best = 0;
   for (size_t axis = 0; axis < rank; ++axis) {
     std::vector<uint64_t> starts;
@@ -114,7 +125,7 @@ void SortTiles(TensorNode& node, const std::vector<Tensor::Tile>& tiles) {
     const NodePtr& child = TensorNode::Of(tiles[i].tensor);
     node.op().numbers.insert(node.op().numbers.end(), tiles[i].offsets.begin(), tiles[i].offsets.end());
     if (rank > 0)
-      furthest = std::max(furthest, tiles[i].offsets[node.op().tile_axis] + child->shape[node.op().tile_axis]);
+      furthest = std::max(furthest, tiles[i].offsets[node.op().tile_axis] + child->shape()[node.op().tile_axis]);
     node.op().tile_ends.push_back(furthest);
     node.op().children.push_back(child);
   }
@@ -126,9 +137,9 @@ std::optional<size_t> TileWith(const TensorNode& node, size_t axis, uint64_t sta
   // As no tiles overlap, those before it end where it starts.
   const auto end = std::ranges::upper_bound(node.op().tile_ends, start);
   const size_t tile = static_cast<size_t>(end - node.op().tile_ends.begin());
-  const Shape& shape = node.op().children[tile]->shape;
+  const Shape& shape = node.op().children[tile]->shape();
   for (size_t i = 0; i < shape.size(); ++i) {
-    if (i != axis && shape[i] != node.shape[i]) return std::nullopt;
+    if (i != axis && shape[i] != node.shape()[i]) return std::nullopt;
   }
   const uint64_t first = node.op().numbers[tile * shape.size() + axis];
   return first <= start && Within(start - first, length, shape[axis]) ? std::optional(tile) : std::nullopt;
@@ -137,9 +148,11 @@ std::optional<size_t> TileWith(const TensorNode& node, size_t axis, uint64_t sta
 // True when two of the boxes share an element. Volumes are known to add up to the whole's, so this is the other half of
 // "exactly once". Sweeps along the axis with the most distinct starts; only boxes open at the same time are compared.
 std::optional<std::pair<size_t, size_t>> FindOverlap(const TensorNode& node) {
-  const size_t rank = node.shape.size();
+  const size_t rank = node.shape().size();
   const auto start = [&](size_t tile, size_t axis) { return node.op().numbers[tile * rank + axis]; };
-  const auto end = [&](size_t tile, size_t axis) { return start(tile, axis) + node.op().children[tile]->shape[axis]; };
+  const auto end = [&](size_t tile, size_t axis) {
+    return start(tile, axis) + node.op().children[tile]->shape()[axis];
+  };
   const auto meet = [&](size_t a, size_t b) {
     for (size_t axis = 0; axis < rank; ++axis) {
       if (start(a, axis) >= end(b, axis) || start(b, axis) >= end(a, axis)) return false;
@@ -168,27 +181,28 @@ Result<Tensor> Tensor::FromFile(DType dtype, Shape shape, ByteSourcePtr source, 
     if (!strides.empty() && strides != DenseStrides(shape, 1))
       return Unsupported(std::string(Name(dtype)) + " " + ToString(shape) + " with strides " + ToString(strides));
     ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kPacked, dtype, std::move(shape)));
-    const uint64_t bytes = *BytesOfElements(dtype, node.num_elements);
+    const uint64_t bytes = *BytesOfElements(dtype, node.num_elements());
     ANEMONE_ASSIGN(const Tensor stored, FromFile(DType::kU8, {bytes}, std::move(source), offset_bytes));
     node.op().children = {stored.node_};
     return Finish(std::move(node));
   }
   ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kStrided, dtype, std::move(shape)));
-  if (strides.empty()) strides = DenseStrides(node.shape, 1);
+  if (strides.empty()) strides = DenseStrides(node.shape(), 1);
   // The furthest element, checked step by step: strides are what a file says.
   std::optional<uint64_t> furthest = 0;
-  for (size_t i = 0; node.num_elements > 0 && i < strides.size() && furthest; ++i) {
-    const std::optional<uint64_t> reach = CheckedMul(node.shape[i] - 1, strides[i]);
+  for (size_t i = 0; node.num_elements() > 0 && i < strides.size() && furthest; ++i) {
+    const std::optional<uint64_t> reach = CheckedMul(node.shape()[i] - 1, strides[i]);
     furthest = reach ? CheckedAdd(*furthest, *reach) : std::nullopt;
   }
   std::optional<uint64_t> size = 0;
-  if (node.num_elements > 0) {
+  if (node.num_elements() > 0) {
     size = furthest ? CheckedAdd(*furthest, 1) : std::nullopt;
     if (size) size = CheckedMul(*size, SizeBytes(dtype));
   }
   if (!size || !Within(offset_bytes, *size, source->size_bytes())) {
-    return Corrupt(std::string(Name(dtype)) + " " + ToString(node.shape) + " at byte " + std::to_string(offset_bytes) +
-                   ": expected " + (size ? std::to_string(*size) : "more than 2^64") + " bytes, found " +
+    return Corrupt(std::string(Name(dtype)) + " " + ToString(node.shape()) + " at byte " +
+                   std::to_string(offset_bytes) + ": expected " + (size ? std::to_string(*size) : "more than 2^64") +
+                   " bytes, found " +
                    std::to_string(offset_bytes <= source->size_bytes() ? source->size_bytes() - offset_bytes : 0))
         .In(source->name());
   }
@@ -241,7 +255,7 @@ Result<Tensor> Tensor::Narrow(size_t axis, uint64_t start, uint64_t length) cons
     std::vector<uint64_t> strides = node_->strides();
     // An empty part keeps the start: its place would be meaningless.
     node.offset_bytes =
-        node_->offset_bytes + (node.num_elements == 0 ? 0 : start * strides[axis] * node_->item_bytes());
+        node_->offset_bytes + (node.num_elements() == 0 ? 0 : start * strides[axis] * node_->item_bytes());
     SetStrides(node, std::move(strides));
   } else if (node_->kind == Kind::kFill) {
     node.op().element = node_->op().element;
@@ -295,29 +309,29 @@ Result<Tensor> Tensor::Assemble(Shape shape, std::vector<Tile> tiles) {
       return InvalidArgument("cannot assemble " + std::string(Name(node.dtype)) + " and " +
                              std::string(Name(tile.tensor.dtype())) + " into one tensor");
     }
-    bool fits = tile.offsets.size() == node.shape.size() && tile.tensor.shape().size() == node.shape.size();
-    for (size_t i = 0; fits && i < node.shape.size(); ++i)
-      fits = Within(tile.offsets[i], tile.tensor.shape()[i], node.shape[i]);
+    bool fits = tile.offsets.size() == node.shape().size() && tile.tensor.shape().size() == node.shape().size();
+    for (size_t i = 0; fits && i < node.shape().size(); ++i)
+      fits = Within(tile.offsets[i], tile.tensor.shape()[i], node.shape()[i]);
     if (!fits) {
       return InvalidArgument("tile " + ToString(tile.tensor.shape()) + " at " + ToString(tile.offsets) +
-                             " does not lie in " + ToString(node.shape));
+                             " does not lie in " + ToString(node.shape()));
     }
     covered = CheckedAdd(covered, tile.tensor.num_elements()).value_or(UINT64_MAX);
   }
-  if (covered != node.num_elements) {
-    return InvalidArgument("tiles cover " + std::string(covered > node.num_elements ? "more" : "less") + " than " +
-                           ToString(node.shape) + ": expected " + std::to_string(node.num_elements) +
+  if (covered != node.num_elements()) {
+    return InvalidArgument("tiles cover " + std::string(covered > node.num_elements() ? "more" : "less") + " than " +
+                           ToString(node.shape()) + ": expected " + std::to_string(node.num_elements()) +
                            " elements, found " + std::to_string(covered));
   }
   std::erase_if(tiles, [](const Tile& tile) { return tile.tensor.num_elements() == 0; });
   if (tiles.size() == 1) return tiles.front().tensor;
-  if (tiles.empty()) return Fill(node.dtype, std::move(node.shape), 0);
+  if (tiles.empty()) return Fill(node.dtype, node.shape(), 0);
   SortTiles(node, tiles);
   if (const auto overlap = FindOverlap(node)) {
     const auto describe = [&](size_t i) {
-      const auto first = node.op().numbers.begin() + static_cast<ptrdiff_t>(i * node.shape.size());
-      return ToString(node.op().children[i]->shape) + " at " +
-             ToString(Shape(first, first + static_cast<ptrdiff_t>(node.shape.size())));
+      const auto first = node.op().numbers.begin() + static_cast<ptrdiff_t>(i * node.shape().size());
+      return ToString(node.op().children[i]->shape()) + " at " +
+             ToString(Shape(first, first + static_cast<ptrdiff_t>(node.shape().size())));
     };
     return InvalidArgument("tiles overlap: " + describe(overlap->first) + " and " + describe(overlap->second));
   }
@@ -430,9 +444,9 @@ Result<Tensor> Tensor::Average(std::vector<Tensor> parts) {
     return InvalidArgument("cannot average " + std::string(Name(first.dtype())));
   ANEMONE_ASSIGN(TensorNode node, NewNode(Kind::kAverage, first.dtype(), first.shape()));
   for (const Tensor& part : parts) {
-    if (part.dtype() != node.dtype || part.shape() != node.shape) {
-      return InvalidArgument("cannot average " + std::string(Name(node.dtype)) + " " + ToString(node.shape) + " and " +
-                             std::string(Name(part.dtype())) + " " + ToString(part.shape()));
+    if (part.dtype() != node.dtype || part.shape() != node.shape()) {
+      return InvalidArgument("cannot average " + std::string(Name(node.dtype)) + " " + ToString(node.shape()) +
+                             " and " + std::string(Name(part.dtype())) + " " + ToString(part.shape()));
     }
     node.op().children.push_back(part.node_);
   }
@@ -449,9 +463,9 @@ Result<Tensor> Tensor::Plus(double value) const {
 }
 
 DType Tensor::dtype() const { return node_->dtype; }
-const Shape& Tensor::shape() const { return node_->shape; }
-uint64_t Tensor::num_elements() const { return node_->num_elements; }
-uint64_t Tensor::size_bytes() const { return *BytesOfElements(node_->dtype, node_->num_elements); }
+const Shape& Tensor::shape() const { return node_->shape(); }
+uint64_t Tensor::num_elements() const { return node_->num_elements(); }
+uint64_t Tensor::size_bytes() const { return *BytesOfElements(node_->dtype, node_->num_elements()); }
 
 Result<std::string> Tensor::Read(uint64_t limit_bytes) const {
   if (size_bytes() > limit_bytes) {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "anemone/checkpoint.h"
 #include "tensor/product.h"
 #include "testing/matchers.h"
 
@@ -146,6 +147,34 @@ TEST(Tensor, SeesOneRangeThroughViews) {
   const Tensor merged = *Tensor::Concat({*whole.Narrow(1, 0, 2), *whole.Narrow(1, 2, 4)}, 1);
   ASSERT_TRUE(merged.AsByteRange().has_value());
   EXPECT_EQ(merged.AsByteRange()->size, 96u);
+}
+
+// A checkpoint has a million tensors of a dozen shapes.
+TEST(Tensor, EqualShapesTakeRoomOnce) {
+  const Tensor tensor = Iota({3, 4});
+  EXPECT_EQ(&tensor.shape(), &Iota({3, 4}).shape());
+  EXPECT_EQ(&tensor.shape(), &tensor.Cast(DType::kF32)->shape());
+  EXPECT_EQ(&tensor.shape(), &tensor.Reshape({12})->Reshape({3, 4})->shape());
+  // More shapes than a thread keeps.
+  for (uint64_t rows = 1; rows < 200; ++rows) {
+    const Tensor zeros = *Tensor::Fill(DType::kF32, {rows, 2}, 0);
+    EXPECT_EQ(zeros.shape(), (Shape{rows, 2}));
+    EXPECT_EQ(zeros.num_elements(), 2 * rows);
+  }
+  EXPECT_EQ(tensor.shape(), (Shape{3, 4}));
+}
+
+TEST(Tensor, AnEntryTakesNoMoreRoomForOpaqueValues) {
+  EXPECT_LE(sizeof(Entry), sizeof(Tensor) + sizeof(size_t));
+  StateDict state;
+  ASSERT_THAT(state.Add("none", Opaque{}), IsOk());
+  ASSERT_THAT(state.Add("other", Opaque{Opaque::Form::kOther, {}, true}), IsOk());
+  ASSERT_THAT(state.Add("tensor", Iota({2})), IsOk());
+  const StateDict::Item *none = state.Find("none"), *other = state.Find("other"), *tensor = state.Find("tensor");
+  ASSERT_TRUE(none->opaque() != nullptr && other->opaque() != nullptr && tensor->tensor() != nullptr);
+  EXPECT_TRUE(none->tensor() == nullptr && other->tensor() == nullptr && tensor->opaque() == nullptr);
+  EXPECT_TRUE(none->opaque()->form == Opaque::Form::kNone && !none->opaque()->holds_data);
+  EXPECT_TRUE(other->opaque()->form == Opaque::Form::kOther && other->opaque()->holds_data);
 }
 
 TEST(Tensor, EmptyTensorsHoldNothing) {
