@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -48,7 +49,17 @@ struct Opaque {
 // Whether conversion keeps `_extra_state` entries, drops them, or fails when the result has none.
 enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
-using Entry = std::variant<Tensor, Opaque>;
+// What a name stands for. It takes as little room as a tensor alone: opaque values are few, or all None.
+class Entry {
+ public:
+  Entry(Tensor tensor) : held_(std::move(tensor)) {}  // NOLINT(google-explicit-constructor)
+  Entry(Opaque opaque);                               // NOLINT(google-explicit-constructor)
+  const Tensor* tensor() const { return std::get_if<Tensor>(&held_); }
+  const Opaque* opaque() const;  // null of a tensor
+
+ private:
+  std::variant<Tensor, std::shared_ptr<const Opaque>> held_;  // null: None
+};
 
 // Names to entries in stored order. Names are unique. Copies share what they hold until one of them is changed.
 class StateDict {
@@ -56,8 +67,8 @@ class StateDict {
   struct Item {
     std::string name;
     Entry entry;
-    const Tensor* tensor() const { return std::get_if<Tensor>(&entry); }
-    const Opaque* opaque() const { return std::get_if<Opaque>(&entry); }
+    const Tensor* tensor() const { return entry.tensor(); }
+    const Opaque* opaque() const { return entry.opaque(); }
   };
   // Errors: Corrupt when the name is already there.
   Status Add(std::string name, Entry entry);

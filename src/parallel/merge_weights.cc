@@ -165,7 +165,7 @@ class Merger {
   Status TakeWhole(PipelinePlace place, const Key& key, Tensor whole) {
     const auto [it, is_new] = merged_.try_emplace(key, whole);
     if (is_new || copies_ == Copies::kTakeFirst) return {};
-    ANEMONE_ASSIGN(const bool same, SameBytes(std::get<Tensor>(it->second), whole));
+    ANEMONE_ASSIGN(const bool same, SameBytes(*it->second.tensor(), whole));
     if (!same)
       return Corrupt(
           fmt::format("expected stage {} to hold the same copy as the stages before, found other values", place.stage));
@@ -246,7 +246,7 @@ class Merger {
     const std::string& canonical = is_tied ? owner->second->copy_of : row.canonical;
     for (const auto& [key, entry] : merged_) {
       const StoredRow& other = naming_.row(key.first);
-      if (other.canonical == canonical && other.stage != Stage::kTiedCopy) return std::get_if<Tensor>(&entry);
+      if (other.canonical == canonical && other.stage != Stage::kTiedCopy) return entry.tensor();
     }
     return static_cast<const Tensor*>(nullptr);
   }
@@ -257,7 +257,7 @@ class Merger {
       const StoredRow& row = naming_.row(it->first.first);
       ANEMONE_ASSIGN(const Tensor* original, OriginalOf(row));
       if (original != nullptr && copies_ == Copies::kCompare) {
-        const Tensor& copy = std::get<Tensor>(it->second);
+        const Tensor& copy = *it->second.tensor();
         ANEMONE_ASSIGN(const bool same, SameBytes(*original, copy));
         ANEMONE_ASSIGN(const bool nothing, same ? Result<bool>(false) : IsZero(copy));
         if (!same && !nothing)

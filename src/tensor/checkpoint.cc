@@ -22,6 +22,25 @@ struct StateDict::Table {
   }
 };
 
+namespace {
+
+// Null for None.
+std::shared_ptr<const Opaque> Held(Opaque opaque) {
+  const bool is_none = opaque.form == Opaque::Form::kNone && opaque.value.node == nullptr && !opaque.holds_data;
+  return is_none ? nullptr : std::make_shared<const Opaque>(std::move(opaque));
+}
+
+}  // namespace
+
+Entry::Entry(Opaque opaque) : held_(Held(std::move(opaque))) {}
+
+const Opaque* Entry::opaque() const {
+  static const Opaque none;
+  const auto* held = std::get_if<std::shared_ptr<const Opaque>>(&held_);
+  if (held == nullptr) return nullptr;
+  return *held == nullptr ? &none : held->get();
+}
+
 const std::vector<StateDict::Item>& StateDict::items() const {
   static const std::vector<Item> none;
   return table_ != nullptr ? table_->items : none;

@@ -193,7 +193,7 @@ class Presenter {
 
   Status AddWeight(std::string name, Entry entry) {
     if (!megatron_ || !IsExpertsKey(name)) return weights_.Add(std::move(name), std::move(entry));
-    if (const auto* tensor = std::get_if<Tensor>(&entry)) {
+    if (const Tensor* tensor = entry.tensor()) {
       return ForEachExpert(name, *tensor,
                            [&](const std::string& own, Tensor part) { return weights_.Add(own, std::move(part)); });
     }
