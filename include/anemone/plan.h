@@ -49,18 +49,18 @@ class CrcStores {
   CrcStores(std::initializer_list<uint64_t> places = {}) {
     for (const uint64_t place : places) push_back(place);
   }
-  // REQUIRES: size() < 2.
-  void push_back(uint64_t place) { places_.at(size_++) = place; }
-  size_t size() const { return size_; }
+  // REQUIRES: size() < 2; a place that a file can have.
+  void push_back(uint64_t place) { places_.at(size()) = place; }
+  size_t size() const { return (places_[0] != kNone ? 1U : 0U) + (places_[1] != kNone ? 1U : 0U); }
   uint64_t* begin() { return places_.data(); }
-  uint64_t* end() { return places_.data() + size_; }
+  uint64_t* end() { return places_.data() + size(); }
   const uint64_t* begin() const { return places_.data(); }
-  const uint64_t* end() const { return places_.data() + size_; }
+  const uint64_t* end() const { return places_.data() + size(); }
   uint64_t operator[](size_t i) const { return places_.at(i); }
 
  private:
-  std::array<uint64_t, 2> places_ = {};
-  size_t size_ = 0;
+  static constexpr uint64_t kNone = UINT64_MAX;
+  std::array<uint64_t, 2> places_ = {kNone, kNone};
 };
 
 // A CRC-32 (IEEE, as zip has it) of file bytes [offset, offset + size), stored little-endian at each of `stores`, once
