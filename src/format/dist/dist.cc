@@ -15,8 +15,8 @@
 #include "base/text_hash.h"
 #include "format/dist/entries.h"
 #include "format/optimizer_state.h"
+#include "format/torch/extra_state.h"
 #include "format/torch/omegaconf.h"
-#include "format/torch/state_dict.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
 
@@ -147,7 +147,7 @@ class Presenter {
              CopyValue(Unlisted(value.node), *training_.graph));
       return {};
     }
-    ANEMONE_ASSIGN(Opaque opaque, ToOpaque(value));
+    Opaque opaque = ToOpaque(value, Unlisted(value.node));
     const LayerKey parts = SplitStackedKey(name);
     if (parts.prefix.empty()) {
       slots_.push_back({IsOnly(shard) ? std::string(name) : entry.key, std::move(opaque), nullptr});
@@ -295,15 +295,6 @@ class Presenter {
 
   ValueRef Unlisted(ValueRef node) const {
     return listed_ && node->kind == Kind::kList && node->items.size() == 1 ? node->items[0] : node;
-  }
-
-  Result<Opaque> ToOpaque(const Value& value) const {
-    const ValueRef dict = value.graph->New(Kind::kDict);
-    SetKey(*value.graph, dict, "_extra_state", Unlisted(value.node));
-    ANEMONE_ASSIGN(const StateDict state, ToStateDict(Value{value.graph, dict}));
-    if (state.size() != 1 || state.items()[0].opaque() == nullptr)
-      return Corrupt("[TD-11] expected an extra state, found a tensor");
-    return *state.items()[0].opaque();
   }
 
   // Puts a value at a path of the training dictionary. Lists come out as dicts with integer keys.

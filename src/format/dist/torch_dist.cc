@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -98,12 +99,36 @@ struct Item {
   }
 };
 
-Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reader, const Item& at) {
+// The last object that is None, by itself or in a list, as most are: one value serves all that have its bytes. Others
+// may be changed by who loads them, and stay apart.
+struct LastNone {
+  std::string bytes;
+  Value value;
+};
+
+bool IsNone(const ValueNode& node) {
+  const bool is_listed = node.kind == ValueNode::Kind::kList && node.items.size() == 1;
+  return (is_listed ? *node.items[0] : node).kind == ValueNode::Kind::kNone;
+}
+
+Result<Value> ReadObject(const ByteRange& range, LastNone& last) {
+  constexpr uint64_t kSmall = 4096;
+  std::string bytes;
+  if (range.size <= kSmall) {
+    ANEMONE_ASSIGN(bytes, range.ReadAll(kSmall));
+    if (bytes == last.bytes) return last.value;
+  }
   ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
+  if (!bytes.empty() && IsNone(*file.root.node)) last = {std::move(bytes), file.root};
+  return std::move(file.root);
+}
+
+Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reader, const Item& at, LastNone& last) {
   if (at.chunk == nullptr) {
-    std::get<DistObject>(at.item->content).value = std::move(file.root);
+    ANEMONE_ASSIGN(std::get<DistObject>(at.item->content).value, ReadObject(range, last));
     return {};
   }
+  ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
   const DType dtype = std::get<DistTensor>(at.item->content).dtype;
   if (file.root.node->kind != ValueNode::Kind::kTensor)
     return Corrupt("[TD-10] expected a tensor, found another object");
@@ -119,6 +144,7 @@ Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reade
 // Items of one file, in the order they lie in it.
 Status ReadItems(const Artifact& member, std::span<const Item> items) {
   const auto source = std::make_shared<ItemReader>(member);
+  LastNone last;
   for (const Item& at : items) {
     const DistLocation& location = at.location();
     const uint64_t size = member.content.size;
@@ -129,7 +155,8 @@ Status ReadItems(const Artifact& member, std::span<const Item> items) {
           .In(member.name);
     }
     const ByteRange range{source, member.content.offset + location.offset, location.length};
-    ANEMONE_TRY(ReadItem(range, source, at).In(at.item->key).In(fmt::format("{} at {}", member.name, location.offset)));
+    ANEMONE_TRY(
+        ReadItem(range, source, at, last).In(at.item->key).In(fmt::format("{} at {}", member.name, location.offset)));
   }
   source->Drop();
   return {};

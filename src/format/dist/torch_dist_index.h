@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <string_view>
+#include <string>
 #include <vector>
 
 #include "anemone/tensor.h"
@@ -21,7 +21,7 @@ struct IndexedKey {
     Shape offsets;
     size_t rank = 0;
   };
-  std::string_view name;
+  std::string name;
   std::optional<DType> dtype;
   Shape shape;
   std::optional<Shape> original_shape;  // before it was flattened

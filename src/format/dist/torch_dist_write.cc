@@ -28,15 +28,30 @@ using Kind = ValueNode::Kind;
 
 constexpr size_t kMaxRanks = 4096;
 
+// `key/shard_3_24`; a name that ends in a shard of its own (an expert's) has that as its second axis.
+std::string ObjectKey(std::string_view name, uint64_t index, uint64_t count) {
+  const auto own = SplitObjectKey(name);
+  if (!own) return fmt::format("{}/shard_{}_{}", name, index, count);
+  if (count == 1 || own->shape.empty()) return std::string(name);
+  return fmt::format("{}/shard_{}.{}_{}.{}", own->key, index, own->offsets[0], count, own->shape[0]);
+}
+
 // What becomes one key: a tensor, a stack of them, or an object.
 struct Output {
-  std::string_view key;
+  std::string_view name;           // its key; of one of several objects, what their keys begin with
   std::span<const Tensor> layers;  // one for each layer when stacked, else one
   bool stacked = false;
-  bool flattened = false;     // laid out as Megatron's distributed optimizer does
-  ValueRef object = nullptr;  // when `layers` is empty; null: None
+  bool flattened = false;  // laid out as Megatron's distributed optimizer does
   bool has_experts = false;
-  uint64_t halves = 1;  // of a flattened one: 2, a gate's rows and those that it weighs
+  uint8_t halves = 1;         // of a flattened one: 2, a gate's rows and those that it weighs
+  uint32_t object_count = 0;  // 0: its name is its key
+  uint32_t object_index = 0;
+  ValueRef object = nullptr;  // when `layers` is empty; null: None
+
+  // There are as many keys as objects, and each is read a few times: no list holds them.
+  std::string key() const {
+    return object_count == 0 ? std::string(name) : ObjectKey(name, object_index, object_count);
+  }
 };
 
 // Prefixes ("model.decoder.layers") whose layers Megatron stacks: those that were, and those with its attention's
@@ -83,7 +98,9 @@ class Gatherer {
     named.flattened = flattened;
   }
   void Add(std::string_view name, ValueRef object) { Place("", name).parts.back().object = object; }
-  void AddVerbatim(std::string_view key, ValueRef object) { outputs_.push_back({key, {}, false, false, object}); }
+  void AddVerbatim(std::string_view key, ValueRef object) {
+    outputs_.push_back({.name = key, .layers = {}, .object = object});
+  }
 
   // Their keys and layers last as long as this.
   Result<std::vector<Output>> Take() {
@@ -138,7 +155,7 @@ class Gatherer {
     return named;
   }
 
-  std::string_view Keep(std::string text) { return keys_.emplace_back(std::move(text)); }
+  std::string_view Keep(std::string text) { return keys_.Keep(std::move(text)); }
   // `name` lasts as long as this.
   std::string_view KeyOf(const Named& named, std::string_view name) {
     const bool is_renamed = !options_.key_from.empty() && name.starts_with(options_.key_from);
@@ -191,8 +208,11 @@ class Gatherer {
         ANEMONE_ASSIGN(Tensor layer, LayerOf(&named.parts[at], named.experts));
         stacked.push_back(std::move(layer));
       }
-      Output& output = outputs_.emplace_back(Output{KeyOf(named, named.key), stacked, stack, named.flattened});
-      output.has_experts = has_experts;
+      outputs_.push_back({.name = KeyOf(named, named.key),
+                          .layers = stacked,
+                          .stacked = stack,
+                          .flattened = named.flattened,
+                          .has_experts = has_experts});
       return {};
     }
     for (Part& part : named.parts) {
@@ -200,27 +220,22 @@ class Gatherer {
       if (has_experts) own = Keep(fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts));
       const std::string_view key = KeyOf(named, stack && !has_experts ? named.key : own);
       if (part.tensor != nullptr) {
-        outputs_.push_back({key, {part.tensor, 1}, false, named.flattened});
+        outputs_.push_back({.name = key, .layers = {part.tensor, 1}, .flattened = named.flattened});
       } else {
-        const std::string object = ObjectKey(key, stack ? part.layer : 0, stack ? layers : 1);
-        outputs_.push_back({Keep(object), {}, false, false, part.object});
+        outputs_.push_back({.name = key,
+                            .layers = {},
+                            .object_count = static_cast<uint32_t>(stack ? layers : 1),
+                            .object_index = static_cast<uint32_t>(stack ? part.layer : 0),
+                            .object = part.object});
       }
     }
     return {};
   }
 
-  // `key/shard_3_24`; a name that ends in a shard of its own (an expert's) has that as its second axis.
-  static std::string ObjectKey(std::string_view name, uint64_t index, uint64_t count) {
-    const auto own = SplitObjectKey(name);
-    if (!own) return fmt::format("{}/shard_{}_{}", name, index, count);
-    if (count == 1 || own->shape.empty()) return std::string(name);
-    return fmt::format("{}/shard_{}.{}_{}.{}", own->key, index, own->offsets[0], count, own->shape[0]);
-  }
-
   internal::TextSet stacks_;
   const TorchDistOptions& options_;
   std::set<std::string, std::less<>> texts_;  // prefixes, and keys of several parts
-  std::deque<std::string> keys_;              // of outputs, where they are no names
+  Literals keys_;                             // of outputs, where they are no names
   std::deque<std::vector<Tensor>> stacked_;   // the layers of outputs, where they are no tensors of the checkpoint
   std::vector<Named> named_;
   std::map<std::pair<std::string_view, std::string_view>, size_t> index_;  // by prefix and key
@@ -248,15 +263,15 @@ Shape FlatShape(const Output& output) {
 void FindHalves(std::vector<Output>& outputs) {
   internal::TextViewMap<uint64_t> columns;
   for (const Output& output : outputs) {
-    if (!output.layers.empty() && output.key.ends_with(".linear_fc2.weight"))
-      columns.emplace(output.key, output.layers.front().shape().back());
+    if (!output.layers.empty() && output.name.ends_with(".linear_fc2.weight"))
+      columns.emplace(output.name, output.layers.front().shape().back());
   }
   constexpr std::string_view kFirst = ".linear_fc1.";
   for (Output& output : outputs) {
-    const size_t at = output.key.rfind(kFirst);
+    const size_t at = output.name.rfind(kFirst);
     if (!output.flattened || at == std::string::npos) continue;
-    const auto second = columns.find(std::string(output.key.substr(0, at)) + ".linear_fc2.weight");
-    const std::string_view end = output.key.substr(at + kFirst.size());
+    const auto second = columns.find(std::string(output.name.substr(0, at)) + ".linear_fc2.weight");
+    const std::string_view end = output.name.substr(at + kFirst.size());
     if (second == columns.end() || (end != "weight" && end != "bias")) continue;
     const Shape& shape = output.layers.front().shape();
     const size_t rows = output.has_experts ? 1 : 0;
@@ -379,7 +394,7 @@ Grid GridOf(const Output& output, size_t ranks) {
   grid.part = FlatShape(output);
   grid.is_reformed = grid.part != output.layers.front().shape();
   const size_t rank = grid.part.size();
-  const size_t axis = grid.is_reformed ? rank : SplitAxis(output.key).value_or(rank);
+  const size_t axis = grid.is_reformed ? rank : SplitAxis(output.name).value_or(rank);
   grid.is_split = axis < rank && grid.part[axis] % ranks == 0;
   grid.begins = FragmentsOf(grid.part, grid.is_reformed);
   grid.sizes = grid.part;
@@ -425,7 +440,7 @@ Status AppendItems(const Output& output, size_t ranks, ItemWriter& items) {
 // What the index says of an output.
 IndexedKey KeyOf(const Output& output, size_t ranks) {
   IndexedKey key;
-  key.name = output.key;
+  key.name = output.key();
   if (output.layers.empty()) return key;
   const Grid grid = GridOf(output, ranks);
   const Tensor& first = output.layers.front();
@@ -567,7 +582,7 @@ Status LayOutTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& opt
   rest.path = options.folder + "common.pt";
   marker.path = options.folder + "metadata.json";
   ItemWriter writer(items, CountItems(outputs, ranks), options.lay_out);
-  for (const Output& output : outputs) ANEMONE_TRY(AppendItems(output, ranks, writer).In(output.key));
+  for (const Output& output : outputs) ANEMONE_TRY(AppendItems(output, ranks, writer).In(output.key()));
   AppendTorchDistIndex(
       outputs.size(), [&](size_t i) { return KeyOf(outputs[i], ranks); }, writer.places(), index);
   ANEMONE_TRY(LayOutTorchFile(common, "common", rest));
