@@ -61,11 +61,14 @@ Status RunAndExplain(const Pass& pass, Work& work) {
   return {};
 }
 
-void LeaveTensors(Checkpoint& checkpoint) {
-  for (Shard& shard : checkpoint.shards) {
+// What no later pass reads of the source, as two of it would be in memory.
+void LeaveSource(const Pass& done, Checkpoint& source) {
+  if (done.run != DropTraining && done.run != TranslateNames) return;
+  for (Shard& shard : source.shards) {
+    shard.training.reset();
+    if (done.run != TranslateNames) continue;
     shard.weights = {};
     shard.chunks.clear();
-    shard.training.reset();
   }
 }
 
@@ -80,9 +83,7 @@ Result<Conversion> PlanPasses(const std::string& source, const Checkpoint* given
   work.asked_preset = options.preset;
   for (const Pass& pass : kPasses) {
     ANEMONE_TRY(options.explain ? RunAndExplain(pass, work) : RunPass(pass, work));
-    // Later passes read no tensors of the source.
-    const bool is_translated = pass.run == TranslateNames;
-    if (is_translated && !options.keep_source) LeaveTensors(conversion.source);
+    if (!options.keep_source) LeaveSource(pass, conversion.source);
   }
   conversion.notes = AllNotes(conversion);
   return conversion;
