@@ -174,13 +174,16 @@ Result<ConfigNode> PictureNode(const std::string& image, std::span<const float> 
 
 Status WriteInferPage(const InferOptions& options, const std::vector<std::string>& labels, double scale,
                       ConfigNode pictures) {
-  ConfigNode data = ConfigNode::Map();
-  data["model"] = ConfigNode::String(options.model);
-  data["logit_scale"] = ConfigNode::Float(scale);
-  ConfigNode& texts = data["texts"] = ConfigNode::List();
+  ConfigNode texts = ConfigNode::List();
   for (const std::string& label : labels) texts.list.push_back(ConfigNode::String(label));
-  data["images"] = std::move(pictures);
-  return WritePage(kInferPage, std::move(data), options.html, options.force);
+  const auto data = [&](JsonStream& map) -> Status {
+    map.Add("model", ConfigNode::String(options.model));
+    map.Add("logit_scale", ConfigNode::Float(scale));
+    map.Add("texts", std::move(texts));
+    map.Add("images", std::move(pictures));
+    return {};
+  };
+  return WritePage(kInferPage, data, options.html, options.force);
 }
 
 Status CheckOptions(const InferOptions& options) {

@@ -22,23 +22,20 @@ std::string Base64(std::string_view bytes) {
   return out;
 }
 
-}  // namespace
-
-std::string RenderPage(std::string_view page, ConfigNode data) {
-  data["made_by"] = ConfigNode::String("anemone " + std::string(kVersion));
-  std::string json;
-  // In JSON '<' stands in strings only; escaped, none of them is an end tag.
-  for (const char c : Config(std::move(data)).ToJson(-1)) {
+// In JSON '<' stands in strings only; escaped, none of them is an end tag.
+std::string WithoutTags(std::string_view json) {
+  std::string text;
+  for (const char c : json) {
     if (c == '<') {
-      json += "\\u003c";
+      text += "\\u003c";
     } else {
-      json += c;
+      text += c;
     }
   }
-  constexpr std::string_view kPlace = "{{data}}";
-  std::string out(page);
-  return out.replace(out.find(kPlace), kPlace.size(), json);
+  return text;
 }
+
+}  // namespace
 
 Status CheckPagePath(const std::string& path, bool replace) {
   return CheckReplacesOwn(path, replace, "a page", [](const std::string&, std::string_view head) {
@@ -46,9 +43,19 @@ Status CheckPagePath(const std::string& path, bool replace) {
   });
 }
 
-Status WritePage(std::string_view page, ConfigNode data, const std::string& path, bool replace) {
+Status WritePage(std::string_view page, const std::function<Status(JsonStream& map)>& data, const std::string& path,
+                 bool replace) {
+  constexpr std::string_view kPlace = "{{data}}";
+  const size_t place = page.find(kPlace);
   Plan plan;
-  plan.files.emplace_back().Append(RenderPage(page, std::move(data)));
+  PlanFile& file = plan.files.emplace_back();
+  file.AppendKept(page.substr(0, place));
+  JsonStream json([&](std::string_view text) { file.Append(WithoutTags(text)); });
+  json.BeginMap();
+  ANEMONE_TRY(data(json));
+  json.Add("made_by", ConfigNode::String("anemone " + std::string(kVersion)));
+  json.End();
+  file.AppendKept(page.substr(place + kPlace.size()));
   ANEMONE_TRY(CheckPagePath(path, replace));
   return Execute(plan, path, {.replace = replace});
 }

@@ -69,15 +69,15 @@ Status Run(Options& options) {
   std::vector<const Checkpoint*> pointers;
   pointers.reserve(checkpoints.size());
   for (const Checkpoint& checkpoint : checkpoints) pointers.push_back(&checkpoint);
-  ANEMONE_ASSIGN(ConfigNode data, DescribeForReport(pointers, report));
-  for (size_t i = 0; i < checkpoints.size(); ++i) {
-    const Checkpoint& checkpoint = checkpoints[i];
-    ConfigNode& next = data["checkpoints"].list[i]["next"] = ConfigNode::List();
+  report.next = [](const Checkpoint& checkpoint) -> Result<std::vector<std::string>> {
     ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
     ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, Summarize(checkpoint), whole));
-    for (const Step& step : steps) next.list.push_back(ConfigNode::String(step.command));
-  }
-  ANEMONE_TRY(WritePage(kReportPage, std::move(data), options.output, options.force));
+    std::vector<std::string> commands;
+    for (const Step& step : steps) commands.push_back(step.command);
+    return commands;
+  };
+  const auto data = [&](JsonStream& map) { return DescribeForReport(pointers, report, map); };
+  ANEMONE_TRY(WritePage(kReportPage, data, options.output, options.force));
   if (globals().verbosity >= 0) Print(fmt::format("wrote {}\n", OneLine(options.output)));
   return options.open ? ShowPage(options.output) : Status();
 }

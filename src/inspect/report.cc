@@ -4,16 +4,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "anemone/check.h"
 #include "base/cancel.h"
 #include "base/cores.h"
 #include "base/for_each.h"
+#include "base/text_hash.h"
 #include "config/nodes.h"
 #include "format/format.h"
 #include "inspect/json_nodes.h"
@@ -42,29 +47,45 @@ void ForEachTensor(const Shard& shard, Visit visit) {
   for (size_t i = 0; i < shard.chunks.size(); ++i) each(shard.chunks[i], fmt::format("model{} ", i));
 }
 
+// A tensor and what its name begins with, which tells rank and virtual chunk apart.
 struct Named {
-  std::string name;
-  const Tensor* tensor;
+  std::string_view place;
+  const StateDict::Item* item;
+  std::string name() const { return std::string(place) + item->name; }
+  const Tensor& tensor() const { return *item->tensor(); }
+  std::pair<std::string_view, std::string_view> key() const { return {place, item->name}; }
 };
 
-std::vector<Named> TensorsOf(const Checkpoint& checkpoint) {
-  std::vector<Named> tensors;
+// As long as the checkpoint that they are of.
+struct NamedTensors {
+  std::deque<std::string> places;
+  std::vector<Named> list;
+};
+
+NamedTensors TensorsOf(const Checkpoint& checkpoint) {
+  NamedTensors tensors;
+  const auto add = [&](const StateDict& state, std::string place) {
+    const std::string& kept = tensors.places.emplace_back(std::move(place));
+    for (const StateDict::Item& item : state.items()) {
+      if (item.tensor() != nullptr) tensors.list.push_back({kept, &item});
+    }
+  };
   for (const Shard& shard : checkpoint.shards) {
     const std::string rank =
         checkpoint.shards.size() > 1 ? fmt::format("tp{} pp{} ", shard.tp_rank, shard.pp_rank) : "";
-    ForEachTensor(shard, [&](const std::string& name, const Tensor& tensor) {
-      tensors.push_back({rank + name, &tensor});
-    });
+    add(shard.weights, rank);
+    for (size_t i = 0; i < shard.chunks.size(); ++i) add(shard.chunks[i], fmt::format("{}model{} ", rank, i));
   }
   return tensors;
 }
 
-// Statistics of each tensor, several at a time; nullopt for those without an order.
-Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Named>& tensors,
-                                                          const ReportOptions& options) {
-  std::vector<std::optional<Statistics>> results(tensors.size());
+// `visit(named, statistics)` of each tensor in order; nullopt where none are wanted, and of those without an order.
+// Several are read at a time, and few are kept: a tensor may be smaller than its statistics.
+template <typename Visit>
+Status ForEachWithStatistics(const std::vector<Named>& tensors, const ReportOptions& options, Visit visit) {
+  constexpr size_t kAtOnce = 4096;
   uint64_t total = 0;
-  for (const Named& named : tensors) total += named.tensor->num_elements();
+  for (const Named& named : tensors) total += named.tensor().num_elements();
   std::mutex mutex;
   uint64_t done = 0;
   const auto advance = [&](uint64_t elements) {
@@ -72,16 +93,23 @@ Result<std::vector<std::optional<Statistics>>> ComputeAll(const std::vector<Name
     done += elements;
     return !options.progress || options.progress("statistics", done, total);
   };
-  const CancelScope scope([&] { return !advance(0); });
-  const auto compute = [&](uint64_t i, unsigned) -> Status {
-    if (!HasStatistics(tensors[i].tensor->dtype())) return {};
-    Result<Statistics> result = ComputeStatistics(*tensors[i].tensor, advance);
-    if (!result.ok()) return result.status().In(tensors[i].name);
-    results[i] = *std::move(result);
-    return {};
-  };
-  ANEMONE_TRY(ForEach(tensors.size(), options.threads != 0 ? options.threads : UsableCores(), compute));
-  return results;
+  std::optional<CancelScope> scope;
+  if (options.statistics) scope.emplace([&] { return !advance(0); });
+  for (size_t first = 0; first < tensors.size(); first += kAtOnce) {
+    std::vector<std::optional<Statistics>> results(std::min(kAtOnce, tensors.size() - first));
+    const auto compute = [&](uint64_t i, unsigned) -> Status {
+      const Named& named = tensors[first + i];
+      if (!HasStatistics(named.tensor().dtype())) return {};
+      Result<Statistics> result = ComputeStatistics(named.tensor(), advance);
+      if (!result.ok()) return result.status().In(named.name());
+      results[i] = *std::move(result);
+      return {};
+    };
+    if (options.statistics)
+      ANEMONE_TRY(ForEach(results.size(), options.threads != 0 ? options.threads : UsableCores(), compute));
+    for (size_t i = 0; i < results.size(); ++i) visit(tensors[first + i], results[i]);
+  }
+  return {};
 }
 
 ConfigNode StatisticsNode(const Statistics& s) {
@@ -165,17 +193,18 @@ ConfigNode ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
 }
 
 ConfigNode TensorNode(const Named& named, const std::optional<Statistics>& statistics) {
-  const auto& [name, tensor] = named;
+  const Tensor& tensor = named.tensor();
   ConfigNode node = ConfigNode::Map();
-  node["name"] = TextNode(name);
-  node["dtype"] = TextNode(Name(tensor->dtype()));
-  node["shape"] = SizesNode(tensor->shape());
-  node["bytes"] = SizeNode(tensor->size_bytes());
+  node["name"] = ConfigNode::String(named.name());
+  node["dtype"] = TextNode(Name(tensor.dtype()));
+  node["shape"] = SizesNode(tensor.shape());
+  node["bytes"] = SizeNode(tensor.size_bytes());
   if (statistics) node["statistics"] = StatisticsNode(*statistics);
   return node;
 }
 
-Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOptions& options) {
+// What does not grow with the number of tensors.
+ConfigNode HeadNode(const Checkpoint& checkpoint, const ReportOptions& options) {
   const Summary summary = Summarize(checkpoint);
   const Format* format = checkpoint.format;
   ConfigNode node = ConfigNode::Map();
@@ -200,48 +229,65 @@ Result<ConfigNode> CheckpointNode(const Checkpoint& checkpoint, const ReportOpti
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = TextNode(value);
   node["scan"] = ScanNode(checkpoint, options.progress);
-  ConfigNode& notes = node["notes"] = ConfigNode::List();
-  for (const std::string& note : checkpoint.notes) notes.list.push_back(TextNode(note));
-  node["ranks"] = RanksNode(checkpoint);
+  return node;
+}
 
+ConfigNode ListNode(const std::vector<std::string>& texts) {
+  ConfigNode list = ConfigNode::List();
+  for (const std::string& text : texts) list.list.push_back(TextNode(text));
+  return list;
+}
+
+Status DescribeCheckpoint(const Checkpoint& checkpoint, const ReportOptions& options, JsonStream& json) {
+  ConfigNode head = HeadNode(checkpoint, options);
+  std::vector<std::string> notes = checkpoint.notes;
   const Result<Checkpoint> merged = MergeShards(checkpoint);
-  if (!merged.ok()) notes.list.push_back(TextNode("shown rank by rank: " + merged.status().message()));
-  const std::vector<Named> tensors = TensorsOf(merged.ok() ? *merged : checkpoint);
-  std::vector<std::optional<Statistics>> statistics(tensors.size());
-  if (options.statistics) {
-    ANEMONE_ASSIGN(statistics, ComputeAll(tensors, options));
-  }
+  if (!merged.ok()) notes.push_back("shown rank by rank: " + merged.status().message());
+  json.BeginMap();
+  for (auto& [key, value] : head.map) json.Add(key, std::move(value));
+  json.Add("notes", ListNode(notes));
+  json.Add("ranks", RanksNode(checkpoint));
+  const NamedTensors tensors = TensorsOf(merged.ok() ? *merged : checkpoint);
   uint64_t parameters = 0;
   std::map<DType, Summary::Amount> by_dtype;
-  ConfigNode& list = node["tensors"] = ConfigNode::List();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const Tensor& tensor = *tensors[i].tensor;
-    parameters += tensor.num_elements();
-    by_dtype[tensor.dtype()].Add(tensor);
-    list.list.push_back(TensorNode(tensors[i], statistics[i]));
-  }
-  node["parameters"] = SizeNode(parameters);
-  ConfigNode& dtypes = node["dtypes"] = ConfigNode::List();
+  json.Key("tensors");
+  json.BeginList();
+  ANEMONE_TRY(ForEachWithStatistics(tensors.list, options, [&](const Named& named, const auto& statistics) {
+    parameters += named.tensor().num_elements();
+    by_dtype[named.tensor().dtype()].Add(named.tensor());
+    json.Value(TensorNode(named, statistics));
+  }));
+  json.End();
+  json.Add("parameters", SizeNode(parameters));
+  ConfigNode dtypes = ConfigNode::List();
   for (const auto& [dtype, amount] : by_dtype) {
     ConfigNode entry = ConfigNode::Map();
     entry["dtype"] = TextNode(Name(dtype));
     AddAmount(amount, &entry);
     dtypes.list.push_back(std::move(entry));
   }
-  return node;
+  json.Add("dtypes", std::move(dtypes));
+  if (options.next) {
+    ANEMONE_ASSIGN(const std::vector<std::string> commands, options.next(checkpoint));
+    json.Add("next", ListNode(commands));
+  }
+  json.End();
+  return {};
 }
 
 bool SameNames(const Checkpoint& first, const Checkpoint& second) {
   if (!(first.layout == second.layout) || first.shards.size() != second.shards.size()) return false;
-  const auto names = [](const Checkpoint& checkpoint) {
-    std::set<std::string> set;
-    for (const Named& named : TensorsOf(checkpoint)) set.insert(named.name);
-    return set;
-  };
-  return names(first) == names(second);
+  NamedTensors of_first = TensorsOf(first), of_second = TensorsOf(second);
+  for (std::vector<Named>* list : {&of_first.list, &of_second.list}) {
+    std::ranges::sort(*list, {}, &Named::key);
+    const auto twice = std::ranges::unique(*list, {}, &Named::key);
+    list->erase(twice.begin(), twice.end());
+  }
+  return std::ranges::equal(of_first.list, of_second.list, {}, &Named::key, &Named::key);
 }
 
-Result<ConfigNode> DifferenceNode(const Checkpoint& first, const Checkpoint& second, const ReportOptions& options) {
+Status DescribeDifference(const Checkpoint& first, const Checkpoint& second, const ReportOptions& options,
+                          JsonStream& json) {
   std::optional<Checkpoint> a;
   std::optional<Checkpoint> b;
   const bool canonical = !SameNames(first, second) && !Summarize(first).family().empty() &&
@@ -254,41 +300,51 @@ Result<ConfigNode> DifferenceNode(const Checkpoint& first, const Checkpoint& sec
   const Checkpoint& right = canonical ? *b : second;
   ANEMONE_ASSIGN(const Difference difference,
                  Diff(left, right, {.only_weights = canonical, .progress = options.progress}));
-  std::map<std::string, uint64_t> sizes;
-  for (const Named& named : TensorsOf(left)) sizes[named.name] = named.tensor->num_elements();
-  for (const Named& named : TensorsOf(right)) sizes.try_emplace(named.name, named.tensor->num_elements());
+  const NamedTensors of_left = TensorsOf(left), of_right = TensorsOf(right);
+  internal::TextViewMap<std::optional<uint64_t>> sizes;  // of the tensors that differ
+  for (const TensorDifference& d : difference.tensors) sizes.try_emplace(d.name);
+  for (const NamedTensors* tensors : {&of_left, &of_right}) {
+    if (sizes.empty()) break;
+    for (const Named& named : tensors->list) {
+      const auto found = sizes.find(named.name());
+      if (found != sizes.end() && !found->second) found->second = named.tensor().num_elements();
+    }
+  }
 
-  ConfigNode node = ConfigNode::Map();
-  node["canonical"] = ConfigNode::Bool(canonical);
-  node["compared"] = SizeNode(difference.tensors_compared);
-  ConfigNode& names = node["names"] = ConfigNode::List();
-  for (const Named& named : TensorsOf(left)) names.list.push_back(TextNode(named.name));
-  ConfigNode& tensors = node["tensors"] = ConfigNode::List();
+  json.BeginMap();
+  json.Add("canonical", ConfigNode::Bool(canonical));
+  json.Add("compared", SizeNode(difference.tensors_compared));
+  json.Key("names");
+  json.BeginList();
+  for (const Named& named : of_left.list) json.Value(ConfigNode::String(named.name()));
+  json.End();
+  json.Key("tensors");
+  json.BeginList();
   for (const TensorDifference& d : difference.tensors) {
     ConfigNode entry = TensorDifferenceNode(d);
-    entry["of"] = SizeNode(sizes[d.name]);
+    entry["of"] = SizeNode(sizes[d.name].value_or(0));
     entry["max_abs"] = Real(d.max_abs);
-    tensors.list.push_back(std::move(entry));
+    json.Value(std::move(entry));
   }
-  node["config"] = TextDifferencesNode(difference.config);
-  node["artifacts"] = TextDifferencesNode(difference.artifacts);
-  return node;
+  json.End();
+  json.Add("config", TextDifferencesNode(difference.config));
+  json.Add("artifacts", TextDifferencesNode(difference.artifacts));
+  json.End();
+  return {};
 }
 
 }  // namespace
 
-Result<ConfigNode> DescribeForReport(const std::vector<const Checkpoint*>& checkpoints, const ReportOptions& options) {
-  ConfigNode node = ConfigNode::Map();
-  ConfigNode& list = node["checkpoints"] = ConfigNode::List();
-  for (const Checkpoint* checkpoint : checkpoints) {
-    Result<ConfigNode> entry = CheckpointNode(*checkpoint, options);
-    if (!entry.ok()) return entry.status().In(checkpoint->path);
-    list.list.push_back(*std::move(entry));
-  }
-  if (checkpoints.size() == 2) {
-    ANEMONE_ASSIGN(node["difference"], DifferenceNode(*checkpoints[0], *checkpoints[1], options));
-  }
-  return node;
+Status DescribeForReport(const std::vector<const Checkpoint*>& checkpoints, const ReportOptions& options,
+                         JsonStream& map) {
+  map.Key("checkpoints");
+  map.BeginList();
+  for (const Checkpoint* checkpoint : checkpoints)
+    ANEMONE_TRY(DescribeCheckpoint(*checkpoint, options, map).In(checkpoint->path));
+  map.End();
+  if (checkpoints.size() != 2) return {};
+  map.Key("difference");
+  return DescribeDifference(*checkpoints[0], *checkpoints[1], options, map);
 }
 
 }  // namespace anemone

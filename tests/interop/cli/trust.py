@@ -6,6 +6,7 @@ usage: trust.py PROGRAM GOLDEN SOURCE
 import contextlib
 import fcntl
 import json
+import math
 import os
 import pathlib
 import pty
@@ -600,6 +601,50 @@ class Memory(ProgramCase):
             with self.subTest(written=kind):
                 peaks = [self.peak("convert", f"{count}.safetensors", f"written.{count}.{kind}", "--to", kind) for count in (few, many)]
                 self.assertLess((peaks[1] - peaks[0]) / (many - few), 1024 + name)
+
+
+    def test_of_a_report(self):
+        few, many = 20_000, 60_000
+        for count in (few, many):
+            self.write_safetensors(f"{count}.safetensors", {f"layers.{i}.weight": [2] for i in range(count)})
+        peaks = [self.peak("report", f"{count}.safetensors", "-o", f"{count}.html") for count in (few, many)]
+        self.assertLess((peaks[1] - peaks[0]) / (many - few), 1024 + len(f"layers.{many}.weight"))
+
+    def test_of_a_decoder(self):
+        """A Llama whose tensors are split, joined and named otherwise on the way, and lie in a pickle."""
+        few, many, each = 2_000, 6_000, 9
+        for layers in (few, many):
+            self.write_llama(f"{layers}.hf", layers)
+            self.ok("convert", f"{layers}.hf", f"{layers}.nemo2", "--to", "nemo2")
+            self.ok("convert", f"{layers}.hf", f"{layers}.ckpt")
+        name = len("model.layers.6000.self_attn.q_proj.weight")
+        for source, to in (("nemo2", "megatron"), ("ckpt", "hf")):
+            with self.subTest(source=source, to=to):
+                peaks = [self.peak("convert", f"{layers}.{source}", f"out.{layers}.{to}", "--to", to) for layers in (few, many)]
+                self.assertLess((peaks[1] - peaks[0]) / (many - few) / each, 1024 + name)
+
+    def write_safetensors(self, path, shapes):
+        header, end = {}, 0
+        for name, shape in shapes.items():
+            begin, end = end, end + 4 * math.prod(shape)
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+        words = json.dumps(header).encode()
+        (self.dir / path).write_bytes(struct.pack("<Q", len(words)) + words + bytes(end))
+
+    def write_llama(self, path, layers):
+        (self.dir / path).mkdir()
+        (self.dir / path / "config.json").write_text(json.dumps({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 16,
+            "num_hidden_layers": layers, "num_attention_heads": 2, "num_key_value_heads": 2, "hidden_act": "silu",
+            "max_position_embeddings": 16, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
+            "attention_bias": False, "mlp_bias": False, "torch_dtype": "float32"}))
+        shapes = {"model.embed_tokens.weight": [16, 8], "lm_head.weight": [16, 8], "model.norm.weight": [8]}
+        for layer in range(layers):
+            at = f"model.layers.{layer}."
+            shapes |= {f"{at}self_attn.{part}_proj.weight": [8, 8] for part in "qkvo"}
+            shapes |= {f"{at}{norm}layernorm.weight": [8] for norm in ("input_", "post_attention_")}
+            shapes |= {f"{at}mlp.gate_proj.weight": [16, 8], f"{at}mlp.up_proj.weight": [16, 8], f"{at}mlp.down_proj.weight": [8, 16]}
+        self.write_safetensors(f"{path}/model.safetensors", shapes)
 
 
 class Inputs(ProgramCase):

@@ -1,3 +1,4 @@
+#include "config/json_stream.h"
 #include "golden.h"
 
 namespace anemone {
@@ -65,6 +66,32 @@ TEST(Json, RefusesBrokenText) {
     EXPECT_THAT(Config::ParseJson(text, "x.json"), StatusIs(ErrorKind::kCorrupt, message)) << text;
   }
   EXPECT_THAT(Config::ParseJson(std::string(100000, '['), "x.json"), StatusIs(ErrorKind::kLimitExceeded, "200 levels"));
+}
+
+TEST(Json, PieceByPieceIsTheSame) {
+  const std::string text = R"({"a": [], "b": [1, {"c": "d\"", "e": {}}, []], "f": {"g": null}, "h": 2.5})";
+  std::string made;
+  JsonStream json([&](std::string_view piece) { made += piece; });
+  json.BeginMap();
+  json.Key("a");
+  json.BeginList();
+  json.End();
+  json.Key("b");
+  json.BeginList();
+  json.Value(ConfigNode::Int(1));
+  json.BeginMap();
+  json.Add("c", ConfigNode::String("d\""));
+  json.Key("e");
+  json.BeginMap();
+  json.End();
+  json.End();
+  json.Value(ConfigNode::List());
+  json.End();
+  ANEMONE_ASSERT_ASSIGN(const Config config, Config::ParseJson(text, "x.json"));
+  json.Add("f", *config.Find("f"));
+  json.Add("h", ConfigNode::Float(2.5));
+  json.End();
+  EXPECT_EQ(made, text);
 }
 
 }  // namespace
