@@ -5,7 +5,7 @@
 
 Each command runs over a small and a large source of a kind. The difference of their peak resident sets, divided by the difference of their
 counts, is the figure: KiB for each tensor, whose name of 30 bytes counts, or for each file, rank or chunk. The processor times of both tell
-what grows faster than its source. The kinds `pt` and `torch_dist` are written by torch, which the Python that runs this must have. DIR needs 1 GB
+what grows faster than its source. The kinds `pt`, `legacy`, `torch_dist` and `zarr` are written by torch, which the Python that runs this must have. DIR needs 1 GB
 and 500,000 inodes.
 """
 
@@ -13,8 +13,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import struct
+import subprocess
 import sys
+import time
 
 import measure
 
@@ -57,6 +60,12 @@ def make_pt(path, count, anemone):
     torch.save(tensors(count), path)
 
 
+def make_legacy(path, count, anemone):
+    """As torch saved until 1.6: pickles one after another, then the storages."""
+    import torch
+    torch.save(tensors(count), path, _use_new_zipfile_serialization=False)
+
+
 def make_torch_dist(path, count, anemone):
     import torch.distributed.checkpoint as dcp
     dcp.save(tensors(count), checkpoint_id=path, no_dist=True)
@@ -95,6 +104,18 @@ def make_llama(path, count, anemone):
         shapes |= {f"{at}{norm}layernorm.weight": (8,) for norm in ("input_", "post_attention_")}
         shapes |= {f"{at}mlp.gate_proj.weight": (16, 8), f"{at}mlp.up_proj.weight": (16, 8), f"{at}mlp.down_proj.weight": (8, 16)}
     write_safetensors(os.path.join(path, "model.safetensors"), shapes)
+
+
+def make_adapted(path, count, anemone):
+    """The Llama, and beside it a LoRA of its queries and values: `path`.lora."""
+    make_llama(path, count, anemone)
+    os.mkdir(path + ".lora")
+    write_json(os.path.join(path + ".lora", "adapter_config.json"), dict(
+        peft_type="LORA", task_type="CAUSAL_LM", r=2, lora_alpha=4, lora_dropout=0.0, target_modules=["q_proj", "v_proj"], bias="none",
+        fan_in_fan_out=False, inference_mode=True))
+    shapes = {f"base_model.model.model.layers.{layer}.self_attn.{part}_proj.lora_{side}.weight": (2, 8) if side == "A" else (8, 2)
+              for layer in range(count // LLAMA) for part in "qv" for side in "AB"}
+    write_safetensors(os.path.join(path + ".lora", "adapter_model.safetensors"), shapes)
 
 
 def converted(to, *more):
@@ -153,21 +174,57 @@ def convert(to, *more):
     return f"to {to}", ["convert", "IN", "OUT", "--to", to, *more, "-q"]
 
 
+def reshard(to, *more):
+    return f"reshard to {to}, {' '.join(more)}", ["reshard", "IN", "OUT", "--to", to, *more, "-q"]
+
+
+def average(to):
+    return "average, of two", ["average", "IN", "IN", "OUT", "--to", to, "-q"]
+
+
+PLAN = ("to safetensors, --plan --json", ["convert", "IN", "OUT", "--to", "safetensors", "--plan", "--json"])
+VERIFY = ("verify --json", ["verify", "--json", "IN"])
+REPORT = ("report", ["report", "IN", "-o", "OUT", "-q"])
+DIFF = ("diff --canonical, of two", ["diff", "--canonical", "IN", "IN"])
+MOUNT = ("mount, files listed", ["mount", "IN", "DIR", "--foreground"])
+
 THOUSANDS = (50_000, 150_000)
 # kind, what is counted, how many, how it is made, commands
 KINDS = [
     ("safetensors", "tensor", THOUSANDS, make_safetensors,
-     [INSPECT, convert("safetensors"), convert("pt"), convert("lightning"), convert("torch_dist"), LIST]),
-    ("pt", "tensor", THOUSANDS, make_pt, [INSPECT, convert("safetensors"), convert("pt"), LIST]),
+     [INSPECT, convert("safetensors"), convert("pt"), convert("lightning"), convert("torch_dist"), LIST, PLAN, VERIFY, REPORT, average("safetensors")]),
+    ("pt", "tensor", THOUSANDS, make_pt, [INSPECT, convert("safetensors"), convert("pt"), LIST, average("pt")]),
+    ("legacy", "tensor", THOUSANDS, make_legacy, [INSPECT, convert("safetensors"), convert("pt")]),
     ("torch_dist", "tensor", THOUSANDS, make_torch_dist, [INSPECT, convert("safetensors"), convert("torch_dist"), LIST]),
-    ("zarr", "tensor", THOUSANDS, make_zarr, [INSPECT, convert("safetensors"), convert("torch_dist"), LIST]),
-    ("hf", "tensor", THOUSANDS, make_llama, [INSPECT, convert("hf"), convert("megatron"), convert("nemo2"), convert("nemo"), LIST]),
-    ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf"), LIST]),
-    ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf"), LIST]),
+    ("zarr", "tensor", THOUSANDS, make_zarr,
+     [INSPECT, convert("safetensors"), convert("torch_dist"), convert("pt"), convert("lightning"), LIST, VERIFY]),
+    ("hf", "tensor", THOUSANDS, make_adapted,
+     [INSPECT, convert("hf"), convert("megatron"), convert("nemo2"), convert("nemo"), LIST, VERIFY, REPORT, DIFF, average("hf"), MOUNT,
+      convert("hf", "--lora", "IN.lora")]),
+    ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf"), LIST, average("megatron"), reshard("megatron", "--tp", "2")]),
+    ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf"), convert("megatron"), LIST, reshard("nemo2", "--tp", "2")]),
+    ("ckpt", "tensor", THOUSANDS, converted("lightning"), [INSPECT, convert("hf"), convert("megatron"), convert("nemo"), VERIFY]),
+    ("nemo", "tensor", THOUSANDS, converted("nemo"),
+     [("edit to another", ["edit", "IN", "-o", "OUT", "--set", "precision=16", "-q"]), average("nemo")]),
     ("files", "file", (2_000, 10_000), make_index, [INSPECT, convert("safetensors")]),
     ("chunks", "chunk", (20_000, 100_000), make_chunks, [INSPECT, convert("safetensors"), ("verify", ["verify", "IN"])]),
     ("ranks", "rank", (500, 2_000), make_ranks, [INSPECT, convert("hf"), ("verify", ["verify", "IN"])]),
 ]
+
+
+def mounted(program, words, folder):
+    """What a mount has used once every file is listed: it is then asked to end."""
+    os.mkdir(folder)
+    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
+    while process.poll() is None and not os.path.ismount(folder):
+        time.sleep(0.1)
+    for path, _, files in os.walk(folder):
+        for file in files:
+            os.stat(os.path.join(path, file))
+    process.send_signal(signal.SIGINT)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return used
 
 
 def measured(args, work):
@@ -187,7 +244,8 @@ def measured(args, work):
             runs = []
             for source in sources:
                 out = os.path.join(work, "out")
-                runs.append(measure.usage([args.anemone] + [{"IN": source, "OUT": out}.get(word, word) for word in argv]))
+                words = [{"IN": source, "IN.lora": source + ".lora", "OUT": out, "DIR": out}.get(word, word) for word in argv]
+                runs.append(mounted(args.anemone, words, out) if argv[0] == "mount" else measure.usage([args.anemone] + words))
                 shutil.rmtree(out) if os.path.isdir(out) else os.path.exists(out) and os.remove(out)
             small, large = (used.ru_maxrss for used in runs)
             small_seconds, seconds = (used.ru_utime + used.ru_stime for used in runs)
@@ -197,6 +255,7 @@ def measured(args, work):
             print(f"| {counts[1]:,} {unit}s, {kind} | {what} | {figure:.2f} | {f'≤ {bound:.2f}' if bound else ''} "
                   f"| {measure.within(figure, bound) if bound else ''} | {small_seconds:.1f}, {seconds:.1f} s |", flush=True)
         for source in sources:
+            shutil.rmtree(source + ".lora", ignore_errors=True)
             shutil.rmtree(source) if os.path.isdir(source) else os.remove(source)
     measure.write_json(args.json, results)
 
