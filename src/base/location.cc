@@ -1,9 +1,13 @@
 #include "base/location.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <system_error>
 
 #include "base/closed_file.h"
+#include "base/directory.h"
 #include "base/tree.h"
 
 namespace anemone {
@@ -39,7 +43,7 @@ Result<std::vector<std::string>> Location::List() const {
   return names;
 }
 
-Result<std::vector<std::string>> Location::FilesBelow(size_t max_files, std::vector<std::string>* links) const {
+Result<std::vector<std::string>> Location::FilesBelow(size_t max_files, std::vector<PassedOver>* passed_over) const {
   std::vector<std::string> files;
   if (files_ != nullptr) {
     files = files_->Below(path_);
@@ -47,14 +51,50 @@ Result<std::vector<std::string>> Location::FilesBelow(size_t max_files, std::vec
       return LimitExceeded("expected at most " + std::to_string(max_files) + " files").In(path_);
     return files;
   }
-  ANEMONE_TRY(ForEachInTree(path_, max_files, [&](TreeEntry entry) -> Status {
-    if (links != nullptr && S_ISLNK(entry.info.st_mode) && (*this / entry.name).IsFolder())
-      links->push_back(entry.name);
-    if (S_ISREG(entry.info.st_mode)) files.push_back(std::move(entry.name));
+  const auto pass = [&](std::string name, PassedOver::Kind kind) {
+    if (passed_over != nullptr) passed_over->push_back({std::move(name), kind});
+    return Status();
+  };
+  const auto visit = [&](TreeEntry entry) -> Status {
+    const mode_t mode = entry.info.st_mode;
+    if (S_ISREG(mode)) {
+      files.push_back(std::move(entry.name));
+    } else if (S_ISLNK(mode)) {  // of one that leads to a file, the file's mode is told
+      const bool to_folder = (*this / entry.name).IsFolder();
+      return pass(std::move(entry.name), to_folder ? PassedOver::Kind::kLinkToFolder : PassedOver::Kind::kBrokenLink);
+    } else if (!S_ISDIR(mode)) {
+      return pass(std::move(entry.name), PassedOver::Kind::kSpecial);
+    }
     return {};
-  }));
+  };
+  const auto on_closed = [&](const std::string& folder, const Status& why) -> Status {
+    if (passed_over == nullptr || why.kind() == ErrorKind::kIo) return why;
+    return pass(folder, PassedOver::Kind::kClosedFolder);
+  };
+  ANEMONE_TRY(ForEachInTree(path_, max_files, visit, on_closed));
   std::ranges::sort(files);
   return files;
+}
+
+Status Location::WhyPassedOver(const PassedOver& entry) const {
+  const std::string path = (*this / entry.name).string();
+  switch (entry.kind) {
+    case PassedOver::Kind::kLinkToFolder:
+      return Unsupported("expected files and folders, found a link to a folder", "replace it by the folder it leads to")
+          .In(path);
+    case PassedOver::Kind::kSpecial:
+      return Unsupported("expected files and folders, found a device, pipe or socket",
+                         "copy what it gives to a file first, or remove it")
+          .In(path);
+    case PassedOver::Kind::kClosedFolder: {
+      const Result<std::vector<std::string>> names = ListDirectory(path);
+      return names.ok() ? CannotOpen(EACCES).In(path) : names.status();
+    }
+    case PassedOver::Kind::kBrokenLink:
+      break;
+  }
+  const Result<ByteSourcePtr> opened = OpenFile(path);
+  return opened.ok() ? CannotOpen(ENOENT).In(path) : opened.status();
 }
 
 }  // namespace anemone

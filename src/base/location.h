@@ -30,6 +30,12 @@ class Files {
   virtual std::vector<std::string> Below(const std::string& folder) const = 0;
 };
 
+// What is in a folder and was not looked into.
+struct PassedOver {
+  std::string name;  // relative to the folder
+  enum class Kind : uint8_t { kLinkToFolder, kBrokenLink, kSpecial, kClosedFolder } kind;
+};
+
 class Location {
  public:
   // Without `files`: on this machine.
@@ -54,10 +60,12 @@ class Location {
   Result<ByteSourcePtr> Open(bool stays_open = true) const;
   // The names in a folder, sorted. Errors: as ListDirectory.
   Result<std::vector<std::string>> List() const;
-  // Every file below a folder, relative, sorted. Links to folders are not followed: `links` receives them. Errors: as
-  // ListTree.
+  // Every file below a folder, relative, sorted. `passed_over` receives what is neither a file nor a folder to list; a
+  // folder that may not be listed is an error without it. Errors: as ListTree.
   Result<std::vector<std::string>> FilesBelow(size_t max_files = SIZE_MAX,
-                                              std::vector<std::string>* links = nullptr) const;
+                                              std::vector<PassedOver>* passed_over = nullptr) const;
+  // Why something below this folder is passed over, with its path.
+  Status WhyPassedOver(const PassedOver& entry) const;
 
  private:
   std::string path_;

@@ -13,15 +13,21 @@ Result<std::vector<std::string>> ListDirectory(const std::string& path) {
   return directory.ok() ? directory->List() : directory.status();
 }
 
-Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit) {
+Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit,
+                     const ClosedVisitor& on_closed) {
   size_t count = 0;
   const std::string inside = path + "/";
   std::vector<std::string> folders = {""};  // still to be listed, each ends in '/'
   while (!folders.empty()) {
     const std::string folder = std::move(folders.back());
     folders.pop_back();
-    ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(inside + folder));
-    for (const std::string& name : names) {
+    const Result<std::vector<std::string>> names = ListDirectory(inside + folder);
+    if (!names.ok()) {
+      if (folder.empty() || !on_closed) return names.status();
+      ANEMONE_TRY(on_closed(folder.substr(0, folder.size() - 1), names.status()));
+      continue;
+    }
+    for (const std::string& name : *names) {
       if (count >= max_entries)
         return LimitExceeded("expected at most " + std::to_string(max_entries) + " files").In(path);
       TreeEntry entry;

@@ -21,8 +21,11 @@ struct TreeEntry {
   std::string name;  // relative to the folder
   struct stat info;  // of what a link points at, where there is such a thing
 };
-// Errors: as ListDirectory; LimitExceeded above `max_entries`; those of `visit`.
-Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit);
+// A folder below `path` that cannot be listed goes to `on_closed`, by its relative name, and ends the listing where
+// there is none. Errors: as ListDirectory; LimitExceeded above `max_entries`; those of `visit` and `on_closed`.
+using ClosedVisitor = std::function<Status(const std::string& folder, const Status& why)>;
+Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit,
+                     const ClosedVisitor& on_closed = {});
 Result<std::vector<TreeEntry>> ListTree(const std::string& path);
 
 }  // namespace anemone

@@ -185,7 +185,9 @@ class Scanner {
   }
   Status Broken(const Status& problem) {
     if (EndsScan(problem)) return problem;
-    const bool closed = problem.kind() == ErrorKind::kLimitExceeded || problem.kind() == ErrorKind::kUnsupported;
+    const ErrorKind kind = problem.kind();
+    const bool closed =
+        kind == ErrorKind::kLimitExceeded || kind == ErrorKind::kUnsupported || kind == ErrorKind::kNotFound;
     Add({"", closed ? "not opened" : "unsafe or broken archive", problem.message(), "", Danger::kUnknown});
     return {};
   }

@@ -253,13 +253,22 @@ Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor
     if (budget != nullptr) budget->Grant(file->size_bytes());
     return WalkLeaf({path, Whole(std::move(file)), std::nullopt}, 0, visit, on_broken, budget);
   }
-  std::vector<std::string> links;
-  ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow(SIZE_MAX, &links));
-  for (const std::string& link : links) {
-    if (budget != nullptr && LeadsOut(place, link))  // what is scanned is all there is
-      ANEMONE_TRY(on_broken(Unsupported("a link to a folder: not followed").In((place / link).string())));
+  std::vector<PassedOver> passed_over;
+  ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow(SIZE_MAX, &passed_over));
+  for (const PassedOver& entry : passed_over) {
+    const bool leads_to_folder = entry.kind == PassedOver::Kind::kLinkToFolder;
+    if (leads_to_folder && !LeadsOut(place, entry.name)) continue;  // its files are among these
+    ANEMONE_TRY(on_broken(leads_to_folder
+                              ? Unsupported("a link to a folder: not followed").In((place / entry.name).string())
+                              : place.WhyPassedOver(entry)));
   }
-  for (const std::string& file : files) ANEMONE_TRY(Walk(place / file, visit, on_broken, budget));
+  for (const std::string& file : files) {
+    const Status status = Walk(place / file, visit, on_broken, budget);
+    // One that may not be read, or is gone, hides no other.
+    if (status.ok()) continue;
+    const bool is_closed = status.kind() == ErrorKind::kNotFound || status.kind() == ErrorKind::kInvalidArgument;
+    ANEMONE_TRY(is_closed ? on_broken(status) : status);
+  }
   return {};
 }
 

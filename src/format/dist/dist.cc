@@ -424,12 +424,9 @@ std::vector<Artifact> Unused(std::vector<Artifact> members, std::vector<std::str
 }  // namespace
 
 Result<std::vector<Artifact>> ListFiles(const Location& directory) {
-  std::vector<std::string> links;
-  ANEMONE_ASSIGN(std::vector<std::string> found, directory.FilesBelow(kMaxFiles, &links));
-  if (!links.empty()) {
-    return Unsupported("expected files and folders, found a link to a folder", "replace it by the folder it leads to")
-        .In((directory / links.front()).string());
-  }
+  std::vector<PassedOver> passed_over;
+  ANEMONE_ASSIGN(std::vector<std::string> found, directory.FilesBelow(kMaxFiles, &passed_over));
+  if (!passed_over.empty()) return directory.WhyPassedOver(passed_over.front());
   std::vector<Artifact> files(found.size());
   ANEMONE_TRY(ForEach(found.size(), directory.OpensAtOnce(), [&](uint64_t i, unsigned) -> Status {
     ANEMONE_ASSIGN(ByteSourcePtr source, (directory / found[i]).Open(found.size() <= kMaxOpenFiles));

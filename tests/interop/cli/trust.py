@@ -732,6 +732,42 @@ class Links(ProgramCase):
         os.symlink("v1", self.dir / "scanned/latest")  # its target is scanned
         self.ok("scan", "scanned")
 
+    def test_what_is_no_file_is_not_passed_over(self):
+        """Nor does it hide what is beside it: `scan` opens the rest, and other commands do not wait for a pipe."""
+        for to in ("hf", "torch_dist"):
+            shutil.rmtree(self.dir / "source", ignore_errors=True)
+            self.ok("convert", CLIP / "hf", "source", "--to", to)
+            (self.dir / "source/z.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+            for make, found in ((os.mkfifo, "a device, pipe or socket"),
+                                (lambda path: os.symlink("/nowhere", path), "a link to /nowhere, which is not there"),
+                                (lambda path: os.symlink(path.name, path), "Too many levels of symbolic links")):
+                path = self.dir / "source/a.pkl"
+                make(path)
+                done = self.run_program("scan", "source")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertRegex(done.stdout, f"not opened .*source/a.pkl: .*{found}")
+                self.assertIn("os system", done.stdout)
+                done = self.run_program("verify", "source")
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("source/a.pkl: ", done.stdout + done.stderr)
+                if to == "torch_dist":
+                    self.assertRegex(self.run_program("convert", "source", "x.safetensors").stderr, f"source/a.pkl: .*{found}")
+                path.unlink()
+
+    def test_what_may_not_be_read_hides_nothing(self):
+        if os.geteuid() != 0:
+            self.skipTest("root makes files that another user may not read")
+        (self.dir / "source/closed").mkdir(parents=True)
+        for name in ("source/closed.pkl", "source/closed/x.pkl", "source/z.pkl"):
+            (self.dir / name).write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+        for path, mode in (("source/closed.pkl", 0), ("source/closed", 0), ("source", 0o755), (".", 0o755)):
+            (self.dir / path).chmod(mode)
+        done = subprocess.run([PROGRAM, "scan", "source"], cwd=self.dir, capture_output=True, text=True, user=1234)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        for path in ("source/closed.pkl", "source/closed"):
+            self.assertRegex(done.stdout, f"not opened +{path}: cannot open: Permission denied")
+        self.assertIn("source/z.pkl", done.stdout)
+
     def test_links_inside_and_of_the_hub_cache_are_followed(self):
         self.ok("convert", CLIP / "hf", "hf", "--to", "hf")
         (self.dir / "hf/vocab.json").rename(self.dir / "hf/words")
