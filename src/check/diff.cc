@@ -8,6 +8,8 @@
 #include <set>
 
 #include "base/cancel.h"
+#include "config/nodes.h"
+#include "engine/sources.h"
 
 namespace anemone {
 namespace {
@@ -196,6 +198,7 @@ Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const
                   difference.config);
     ANEMONE_TRY(CompareArtifacts(first, second, difference.artifacts));
   }
+  for (const Checkpoint* checkpoint : {&first, &second}) ANEMONE_TRY(CheckUnchanged(*checkpoint));
   return difference;
 }
 

@@ -20,6 +20,7 @@
 #include "cli/signals.h"
 #include "cli/text.h"
 #include "container/npy.h"
+#include "engine/sources.h"
 #include "parallel/reshard.h"
 #include "source/source.h"
 
@@ -49,6 +50,14 @@ Status ForEachWindow(const Tensor& tensor, const std::function<void(const std::s
     take(bytes);
     if (Heed() != 0) return Interrupted();
   }
+  return {};
+}
+
+// The file that a tensor was read from is the one that was opened.
+Status CheckSame(const Tensor& tensor) {
+  Sources sources;
+  sources.Add(tensor);
+  for (const ByteSource* source : sources.all()) ANEMONE_TRY(source->CheckUnchanged());
   return {};
 }
 
@@ -84,6 +93,7 @@ Status PrintSummary(const std::string& name, const Tensor& tensor) {
     if (odd > 0) rows.push_back({"not finite", fmt::format("{}", odd)});
     rows.push_back({"first", fmt::format("{}{}", fmt::join(first, " "), tensor.num_elements() > kFirst ? " …" : "")});
   }
+  ANEMONE_TRY(CheckSame(tensor));
   Print(Columns(rows));
   return {};
 }
@@ -125,7 +135,8 @@ Status Run(const Options& options) {
     if (!header.ok()) return header.status();
     Print(*header);
   }
-  return ForEachWindow(tensor, [](const std::string& bytes) { Print(bytes); });
+  ANEMONE_TRY(ForEachWindow(tensor, [](const std::string& bytes) { Print(bytes); }));
+  return CheckSame(tensor);
 }
 
 }  // namespace

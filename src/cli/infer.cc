@@ -26,6 +26,7 @@
 #include "clip/imagenet.h"
 #include "clip/python_repr.h"
 #include "config/nodes.h"
+#include "engine/sources.h"
 #include "infer/clip_source.h"
 #include "infer/embeddings.h"
 #include "infer/zero_shot.h"
@@ -426,6 +427,7 @@ Result<uint64_t> Infer(InferOptions options) {
     if (!tokenizer.ok()) return tokenizer.status().In(options.model);
     if (!options.dataset.empty()) {
       ANEMONE_TRY(RunDataset(model, *tokenizer, options, asked.folder, labels, asked.templates, &bad, progress));
+      ANEMONE_TRY(CheckUnchanged(checkpoint));
       return bad.count();
     }
     ANEMONE_ASSIGN(ClipFeatures texts, EncodeLabels(model, *tokenizer, labels, asked.templates, progress));
@@ -444,10 +446,12 @@ Result<uint64_t> Infer(InferOptions options) {
       ANEMONE_ASSIGN(features, model.EncodeImages(read.pixels));
       features.Normalize();
     }
+    ANEMONE_TRY(CheckUnchanged(checkpoint));
     ANEMONE_TRY(answers.Add(at, read.loaded, features));
     if (!options.embeddings.empty()) AppendRows(features, read.loaded, count, &all_images);
     if (progress && !progress("images", at + count, options.images.size())) return Interrupted();
   }
+  ANEMONE_TRY(CheckUnchanged(checkpoint));
   ANEMONE_TRY(answers.Write(all_images));
   return bad.count();
 }

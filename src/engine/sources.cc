@@ -29,6 +29,18 @@ void Sources::Add(const PlanFile& file) {
   }
 }
 
+Status CheckUnchanged(const Checkpoint& checkpoint) {
+  Sources sources;
+  checkpoint.ForEachDict([&sources](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      if (item.tensor() != nullptr) sources.Add(*item.tensor());
+    }
+  });
+  for (const Artifact& artifact : checkpoint.artifacts) sources.Add(artifact.content.source);
+  for (const ByteSource* source : sources.all()) ANEMONE_TRY(source->CheckUnchanged());
+  return {};
+}
+
 std::vector<const ByteSource*> SourcesOf(const Plan& plan) {
   Sources sources;
   for (const PlanFile& file : plan.files) sources.Add(file);

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "anemone/bytes.h"
+#include "anemone/checkpoint.h"
+#include "anemone/status.h"
 #include "anemone/tensor.h"
 #include "engine/plan.h"
 
@@ -25,6 +27,10 @@ class Sources {
 };
 
 std::vector<const ByteSource*> SourcesOf(const Plan& plan);
+
+// Whether what a checkpoint's tensors and artifacts come from is what it was when it was opened: asked once they were
+// read. Errors: as ByteSource::CheckUnchanged.
+Status CheckUnchanged(const Checkpoint& checkpoint);
 
 }  // namespace anemone
 

@@ -20,6 +20,7 @@
 #include "base/for_each.h"
 #include "base/text_hash.h"
 #include "config/nodes.h"
+#include "engine/sources.h"
 #include "format/format.h"
 #include "inspect/json_nodes.h"
 #include "inspect/provenance.h"
@@ -339,8 +340,10 @@ Status DescribeForReport(const std::vector<const Checkpoint*>& checkpoints, cons
                          JsonStream& map) {
   map.Key("checkpoints");
   map.BeginList();
-  for (const Checkpoint* checkpoint : checkpoints)
+  for (const Checkpoint* checkpoint : checkpoints) {
     ANEMONE_TRY(DescribeCheckpoint(*checkpoint, options, map).In(checkpoint->path));
+    ANEMONE_TRY(CheckUnchanged(*checkpoint));
+  }
   map.End();
   if (checkpoints.size() != 2) return {};
   map.Key("difference");

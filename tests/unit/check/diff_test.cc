@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
 
 #include "testing/matchers.h"
+#include "testing/temp_dir.h"
 
 namespace anemone {
 namespace {
@@ -80,6 +82,23 @@ TEST(DiffTest, ComparesArtifactBytes) {
   ASSERT_THAT(d, IsOk());
   ASSERT_EQ(d->artifacts.size(), 1u);
   EXPECT_TRUE(Diff(a, b, {.only_weights = true})->empty());
+}
+
+// What was compared may be a mixture of what was there before and after.
+TEST(DiffTest, RefusesAFileThatChangesMeanwhile) {
+  const testing::TempDir dir;
+  const std::string path = dir / "a.bin";
+  const auto write = [&path](const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; };
+  write("12345678");
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSERT_ASSIGN(const Tensor tensor, Tensor::FromFile(DType::kF32, {2}, file, 0));
+  EXPECT_THAT(Diff(With({{"w", tensor}}), With({{"w", tensor}}), {}), IsOk());
+  write("123456789");
+  EXPECT_THAT(Diff(With({{"w", tensor}}), With({{"w", tensor}}), {}),
+              StatusIs(ErrorKind::kIo, "changed while it was read"));
+  Checkpoint with_artifact = With({});
+  with_artifact.artifacts.push_back({"t", Whole(file)});
+  EXPECT_THAT(Diff(With({}), with_artifact, {}), StatusIs(ErrorKind::kIo, "changed while it was read"));
 }
 
 TEST(DiffTest, RefusesDifferentLayouts) {

@@ -69,6 +69,18 @@ TEST(ScanTest, SaysWhatWeightsOnlyLoadingTakes) {
   }
 }
 
+TEST(ScanTest, AFileThatChangesIsNotInert) {
+  const std::string path = WriteFile("changes.txt", "harmless");
+  const auto changed = [&path](std::string_view, uint64_t, uint64_t) {
+    std::ofstream(path, std::ios::binary) << "other bytes";
+    return true;
+  };
+  ANEMONE_ASSERT_ASSIGN(const std::vector<ScanFinding> findings, Scan(path, changed));
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].what, "not opened");
+  EXPECT_THAT(findings[0].name, ::testing::HasSubstr("changes.txt: changed while it was read"));
+}
+
 TEST(ScanTest, IsFollowedAndStopped) {
   uint64_t seen = 0;
   const ProgressFn follow = [&](std::string_view stage, uint64_t done, uint64_t) {
