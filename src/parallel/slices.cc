@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <string>
@@ -16,6 +17,8 @@ Result<std::vector<int64_t>> Numbers(const Tensor& tensor) {
   if (!numbers.empty()) std::memcpy(numbers.data(), bytes.data(), bytes.size());
   return numbers;
 }
+
+constexpr uint64_t kMostNumbered = uint64_t{1} << 22;  // elements
 
 }  // namespace
 
@@ -82,6 +85,14 @@ Status CheckCover(uint64_t size, const std::vector<std::vector<int64_t>>& ranks)
 
 Status SliceLaw::Check(uint64_t size, size_t sections, int tp) {
   if (tp == 1 || !checked_.emplace(size, sections, tp).second) return {};
+  const uint64_t pieces = sections * static_cast<uint64_t>(tp);
+  if (size > kMostNumbered && size % pieces == 0) {
+    // A config may say any size. All pieces are equally long, so shorter ones obey the same law.
+    size = pieces * std::max<uint64_t>(1, kMostNumbered / pieces);
+  } else if (size > kMostNumbered) {
+    ANEMONE_ASSIGN(const Tensor any, Tensor::Fill(DType::kI64, {size}, 0));
+    return Cut(any, 0, sections, tp, 0).status();
+  }
   std::vector<int64_t> numbers(size);
   std::iota(numbers.begin(), numbers.end(), 0);
   ANEMONE_ASSIGN(const Tensor whole,

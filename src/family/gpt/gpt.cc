@@ -224,8 +224,9 @@ Status SetNormSymbols(const Checkpoint& checkpoint, const Dialect& dialect, cons
   symbols->Set("norms_apart", apart || is_latent);
   ANEMONE_ASSIGN(const uint64_t layers, symbols->Get("layers"));
   ANEMONE_ASSIGN(std::vector<bool> second_apart, ExpertLayers(model, layers));
-  const bool all_apart =
-      is_latent ? !second_apart.front() && HasName(checkpoint, "decoder.layers.0.pre_mlp_layernorm.") : apart;
+  const bool all_apart = is_latent ? !second_apart.empty() && !second_apart.front() &&
+                                         HasName(checkpoint, "decoder.layers.0.pre_mlp_layernorm.")
+                                   : apart;
   if (all_apart) second_apart.assign(second_apart.size(), true);
   symbols->SetLayers("second_norm_apart", std::move(second_apart));
   symbols->Set("single_norm", is_falcon && is_parallel && !is_new);

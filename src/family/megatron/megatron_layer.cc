@@ -406,10 +406,11 @@ Result<uint64_t> SizeOf(const ConfigNode& node, std::string_view key, std::optio
 }
 
 Result<std::vector<bool>> ExpertLayers(const ConfigNode& model, uint64_t layers) {
-  constexpr uint64_t kMost = 100'001;  // more are refused elsewhere
+  constexpr uint64_t kMost = 100'000;
+  if (layers > kMost) return LimitExceeded(fmt::format("expected at most {} layers, found {}", kMost, layers));
   const auto is_set = [](const ConfigNode* node) { return node != nullptr && !node->is_null(); };
   const bool has_experts = is_set(model.Get("num_moe_experts"));
-  std::vector<bool> which(std::min(layers, kMost), has_experts);
+  std::vector<bool> which(layers, has_experts);
   if (!has_experts || !is_set(model.Get("moe_layer_freq"))) return which;
   const ConfigNode& freq = *model.Get("moe_layer_freq");
   const auto period = freq.AsInt();

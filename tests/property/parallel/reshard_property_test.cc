@@ -484,6 +484,14 @@ TEST(SliceLawTest, HoldsForEverySplit) {
   EXPECT_THAT(law.Check(7, 1, 2), StatusIs(ErrorKind::kInvalidArgument, "divide into 2"));
 }
 
+// A config may say any number of rows: they are not numbered one by one.
+TEST(SliceLawTest, HoldsForAnySize) {
+  SliceLaw law;
+  EXPECT_THAT(law.Check(uint64_t{1} << 40, 2, 8), IsOk());
+  EXPECT_THAT(law.Check((uint64_t{1} << 40) + 1, 1, 2),
+              StatusIs(ErrorKind::kInvalidArgument, "to divide into 2 pieces"));
+}
+
 TEST(SliceLawTest, NamesTheElementThatBreaksIt) {
   EXPECT_THAT(CheckCover(4, {{0, 1}, {2, 3}}), IsOk());
   EXPECT_THAT(CheckCover(4, {{0, 3}, {1, 2}}), IsOk());
