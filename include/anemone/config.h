@@ -74,11 +74,12 @@ class Config {
   explicit Config(ConfigNode root) : root_(std::move(root)) {}
 
   // `name` appears in errors with line and column. Errors: Corrupt (syntax, duplicate keys, unknown tag), LimitExceeded
-  // (over 16 MiB of YAML or 64 MiB of JSON, over 200 levels, beyond 1,000,000 nodes or 64 MiB of text once aliases are
+  // (over 16 MiB of YAML or 64 MiB of JSON, over 200 levels, beyond `kMaxValues` or 64 MiB of text once aliases are
   // expanded). An empty YAML file is an empty map; a root that is a scalar is Corrupt.
+  static constexpr uint64_t kMaxValues = 500'000;
   static Result<Config> ParseYaml(std::string_view text, std::string_view name);
   // Any root. NaN, Infinity and -Infinity are read as Python's json writes them.
-  static Result<Config> ParseJson(std::string_view text, std::string_view name);
+  static Result<Config> ParseJson(std::string_view text, std::string_view name, uint64_t max_values = kMaxValues);
   // As OmegaConf.save writes it, numbers and booleans in the spelling they were read with (see above).
   std::string ToYaml() const;
   // As Python's json.dumps(indent=…, ensure_ascii=False); indent < 0: one line with ", " and ": ".

@@ -429,11 +429,10 @@ class Scanner {
 
   // --- configs
 
-  using ParseConfig = Result<Config> (*)(std::string_view text, std::string_view name);
-  Result<Config> ReadConfig(const Leaf& leaf, ParseConfig parse) {
+  static Result<Config> ReadConfig(const Leaf& leaf, bool is_json) {
     if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("expected a config of at most 16 MiB, found more");
     ANEMONE_ASSIGN(const std::string text, leaf.content.ReadAll(kMaxConfigBytes));
-    return parse(text, leaf.path);
+    return is_json ? Config::ParseJson(text, leaf.path) : Config::ParseYaml(text, leaf.path);
   }
   Status Unreadable(const Leaf& leaf, const Status& status) {
     if (status.kind() == ErrorKind::kIo) return status;
@@ -448,7 +447,7 @@ class Scanner {
   }
 
   Status VisitYaml(const Leaf& leaf) {
-    const Result<Config> config = ReadConfig(leaf, Config::ParseYaml);
+    const Result<Config> config = ReadConfig(leaf, /*is_json=*/false);
     if (!config.ok()) return Unreadable(leaf, config.status());
     VisitTargets(leaf, config->root(), "");
     for (const ConfigFinding& resolver : FindResolvers(config->root())) {
@@ -478,7 +477,7 @@ class Scanner {
 
   // NeMo 2's io.json and what transformers is told to import.
   Status VisitJson(const Leaf& leaf) {
-    const Result<Config> config = ReadConfig(leaf, Config::ParseJson);
+    const Result<Config> config = ReadConfig(leaf, /*is_json=*/true);
     if (!config.ok()) return Unreadable(leaf, config.status());
     if (const ConfigNode* map = config->root().Get("auto_map"); map != nullptr) {
       for (const auto& [name, code] : map->map) {

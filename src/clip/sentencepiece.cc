@@ -12,6 +12,7 @@
 #include "anemone/config.h"
 #include "base/utf8.h"
 #include "clip/unicode.h"
+#include "config/nodes.h"
 
 namespace anemone {
 namespace {
@@ -162,7 +163,7 @@ Result<SentencePiece> SentencePiece::FromModel(std::string_view model_proto) {
 
 Result<SentencePiece> SentencePiece::FromTokenizerJson(std::string_view tokenizer_json) {
   if (tokenizer_json.size() > kMaxModelBytes) return LimitExceeded("tokenizer.json is over 64 MiB");
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(tokenizer_json, "tokenizer.json"));
+  ANEMONE_ASSIGN(const Config config, ParseJsonList(tokenizer_json, "tokenizer.json"));
   const auto get = [](const ConfigNode* node, std::string_view key) {
     return node == nullptr ? nullptr : node->Get(key);
   };

@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "clip/token_ids.h"
 #include "clip/unicode.h"
+#include "config/nodes.h"
 #include "family/clip/clip_fields.h"
 
 namespace anemone {
@@ -80,7 +81,7 @@ using Merges = std::vector<std::pair<std::string_view, std::string_view>>;
 
 Result<ConfigNode> ReadJson(std::string_view text, std::string_view file) {
   if (text.size() > kMaxFileBytes) return LimitExceeded(fmt::format("{} is over 64 MiB", file));
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(text, file));
+  ANEMONE_ASSIGN(Config config, ParseJsonList(text, file));
   if (!config.root().is_map()) return Corrupt("expected a JSON object").In(file);
   return std::move(config.root());
 }

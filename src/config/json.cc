@@ -59,7 +59,7 @@ class KeyIndex {
 
 class Reader {
  public:
-  explicit Reader(std::string_view text) : text_(text) {}
+  Reader(std::string_view text, uint64_t max_values) : text_(text), max_values_(max_values) {}
 
   Result<ConfigNode> Document() {
     if (text_.starts_with("\xEF\xBB\xBF")) at_ = 3;
@@ -72,6 +72,8 @@ class Reader {
  private:
   std::string_view text_;
   size_t at_ = 0;
+  const uint64_t max_values_;
+  uint64_t values_ = 0;
 
   void SkipSpace() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
@@ -101,6 +103,8 @@ class Reader {
 
   Result<ConfigNode> Value(int depth) {
     if (depth > internal::kMaxDepth) return Here(LimitExceeded("expected at most 200 levels, found more"));
+    if (++values_ > max_values_)
+      return Here(LimitExceeded("expected at most " + std::to_string(max_values_) + " values, found more"));
     SkipSpace();
     if (at_ == text_.size()) return Expected("a value");
     switch (text_[at_]) {
@@ -320,7 +324,7 @@ class Writer {
   static std::string Float(const ConfigNode& node) {
     if (std::isnan(node.real)) return "NaN";
     if (!node.text.empty()) {
-      Result<ConfigNode> again = Reader(node.text).Document();
+      Result<ConfigNode> again = Reader(node.text, 1).Document();
       if (again.ok() && again->kind == Kind::kFloat && again->real == node.real) return node.text;
     }
     if (std::isinf(node.real)) return node.real < 0 ? "-Infinity" : "Infinity";
@@ -332,12 +336,12 @@ class Writer {
 
 }  // namespace
 
-Result<Config> Config::ParseJson(std::string_view text, std::string_view name) {
+Result<Config> Config::ParseJson(std::string_view text, std::string_view name, uint64_t max_values) {
   if (text.size() > kMaxJsonBytes) {
     return LimitExceeded("expected at most 64 MiB of JSON, found " + std::to_string(text.size()) + " bytes").In(name);
   }
   if (!internal::ValidUtf8(text)) return Corrupt("expected UTF-8, found other bytes").In(name);
-  Result<ConfigNode> root = Reader(text).Document();
+  Result<ConfigNode> root = Reader(text, max_values).Document();
   if (!root.ok()) {
     ANEMONE_TRY(CheckNoStandIn(text).In(name));
     return root.status().In(name);

@@ -13,7 +13,7 @@ namespace anemone::internal {
 
 // Limits that every reader of configs shares.
 inline constexpr int kMaxDepth = 200;
-inline constexpr uint64_t kMaxNodes = 1'000'000;
+inline constexpr uint64_t kMaxNodes = Config::kMaxValues;
 inline constexpr uint64_t kMaxTextBytes = uint64_t{64} << 20;
 
 // The value of an untagged plain scalar as OmegaConf's loader resolves it [omegaconf/_yaml.py, yaml/resolver.py].

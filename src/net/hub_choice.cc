@@ -8,6 +8,7 @@
 #include "anemone/config.h"
 #include "base/safe_path.h"
 #include "config/companions.h"
+#include "config/nodes.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
 
@@ -24,7 +25,7 @@ constexpr std::string_view kWeights[] = {
 }  // namespace
 
 Result<HubModel> ParseHubModel(const std::string& json, const std::string& name) {
-  ANEMONE_ASSIGN(const Config info, Config::ParseJson(json, name));
+  ANEMONE_ASSIGN(const Config info, ParseJsonList(json, name));
   const ConfigNode* sha = info.root().Get("sha");
   if (sha == nullptr || !IsCommit(sha->text))
     return Unavailable("expected the commit of the revision, the hub names none").In(name);
@@ -39,7 +40,7 @@ Result<HubModel> ParseHubModel(const std::string& json, const std::string& name)
 }
 
 Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path) {
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(index, path));
+  ANEMONE_ASSIGN(const Config config, ParseJsonList(index, path));
   const ConfigNode* map = config.root().Get("weight_map");
   if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
   std::set<std::string> shards;

@@ -7,6 +7,7 @@
 
 #include "anemone/config.h"
 #include "config/companions.h"
+#include "config/nodes.h"
 #include "family/tokenizer/tokenizer_size.h"
 
 namespace anemone {
@@ -31,7 +32,7 @@ Status CheckArtifact(const Artifact& artifact) {
   if (!artifact.name.ends_with(".json") || artifact.content.size > kMaxBytes) return {};
   ANEMONE_ASSIGN(const std::string text, artifact.content.ReadAll(kMaxBytes));
   if (IsPlainObject(text)) return {};
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(text, artifact.name));
+  ANEMONE_ASSIGN(const Config config, ParseJsonList(text, artifact.name));
   if (config.root().is_map() || !IsCompanion(artifact)) return {};
   return Corrupt("expected a JSON object").In(artifact.name);
 }

@@ -32,7 +32,7 @@ void PutJson(std::string_view name, ConfigNode root, std::vector<Artifact>* arti
 Result<Config> ReadJson(const Artifact& file) {
   const auto text = file.content.ReadAll(kMaxFileBytes);
   if (!text.ok()) return text.status().In(file.name);
-  return Config::ParseJson(*text, file.name);
+  return ParseJsonList(*text, file.name);
 }
 
 // nullopt: it is too large to be looked into.
@@ -40,7 +40,7 @@ Result<std::optional<Config>> ReadIfJson(const Artifact& file) {
   Result<std::optional<std::string>> text = ReadAtMost(file.content, kMaxFileBytes);
   if (!text.ok()) return text.status().In(file.name);
   if (!*text) return std::optional<Config>();
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(**text, file.name));
+  ANEMONE_ASSIGN(Config config, ParseJsonList(**text, file.name));
   return std::optional(std::move(config));
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/read_at_most.h"
 #include "base/rounding.h"
+#include "config/nodes.h"
 #include "container/sentencepiece_model.h"
 #include "family/tokenizer/nemo_artifact.h"
 #include "family/tokenizer/tokenizer_files.h"
@@ -183,7 +184,7 @@ Result<std::optional<uint64_t>> CountTokensIn(const ByteRange& content, std::str
   // NeMo takes a vocabulary under any name.
   const auto count = counter != nullptr ? counter->count(*text) : is_json ? CountMap(*text) : CountPieces(*text);
   // One that says nothing of tokens is not one that is damaged. Other libraries' models are called .model too.
-  if (!count && is_json) ANEMONE_TRY(Config::ParseJson(*text, name).status());
+  if (!count && is_json) ANEMONE_TRY(ParseJsonList(*text, name).status());
   if (!count && text->starts_with('\n')) ANEMONE_TRY(ReadSentencePieceModel(*text).status().In(name));
   return count;
 }

@@ -11,6 +11,7 @@
 #include "base/for_each.h"
 #include "base/safe_path.h"
 #include "base/text_hash.h"
+#include "config/nodes.h"
 #include "format/format.h"
 #include "format/huggingface/safetensors.h"
 #include "format/recognise.h"
@@ -67,7 +68,7 @@ Result<Index> ReadIndex(const Location& place) {
   const std::string& path = place.string();
   ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxIndexBytes));
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(text, path));
+  ANEMONE_ASSIGN(const Config config, ParseJsonList(text, path));
   const ConfigNode* map = config.root().Get("weight_map");
   if (map == nullptr || !map->is_map()) return Corrupt("[HF-3] expected a weight_map").In(path);
   Index index;

@@ -94,5 +94,14 @@ TEST(Json, PieceByPieceIsTheSame) {
   EXPECT_EQ(made, text);
 }
 
+// 64 MiB of text may say 32 million values, each of which takes a hundred bytes.
+TEST(Json, BoundsTheNumberOfValues) {
+  std::string list = "[0";
+  for (uint64_t i = 2; i < Config::kMaxValues; ++i) list += ",0";  // and the list itself
+  EXPECT_THAT(Config::ParseJson(list + "]", "x.json"), IsOk());
+  EXPECT_THAT(Config::ParseJson(list + ",0]", "x.json"), StatusIs(ErrorKind::kLimitExceeded, "at most 500000 values"));
+  EXPECT_THAT(Config::ParseJson(list + ",{}]", "x.json", 2 * Config::kMaxValues), IsOk());
+}
+
 }  // namespace
 }  // namespace anemone
