@@ -13,6 +13,7 @@
 #define ANEMONE_CONFIG_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -96,6 +97,10 @@ class Config {
   // last two as NeMo registers them). Errors: NotFound (path, interpolation key, missing value), Unsupported (a
   // resolver that would read the machine or that is not known), Corrupt (cycles, grammar), LimitExceeded.
   Result<ConfigNode> Resolve(std::string_view path) const;
+  // The node at `path` with every child resolved. One that cannot be stays as it is stored where `may_stay(key)`; all
+  // of them together expand to no more than one value of Resolve may. Errors: as Resolve.
+  Result<ConfigNode> ResolveChildren(std::string_view path,
+                                     const std::function<bool(std::string_view key)>& may_stay) const;
   // Sets a value, creating maps on the way. Errors: InvalidArgument (path through a scalar, list index out of range).
   Status Set(std::string_view path, ConfigNode value);
   Status Unset(std::string_view path);

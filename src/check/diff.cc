@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <set>
+#include <string_view>
 
 #include "base/cancel.h"
 #include "config/nodes.h"
@@ -129,9 +131,10 @@ void CompareConfig(const std::string& path, const ConfigNode* a, const ConfigNod
   if (a == nullptr && b == nullptr) return;
   if (a != nullptr && b != nullptr && a->is_map() && b->is_map()) {
     const std::string prefix = path.empty() ? "" : path + ".";
-    for (const auto& [key, child] : a->map) CompareConfig(prefix + key, &child, b->Get(key), out);
+    const MapIndex in_a(*a), in_b(*b);
+    for (const auto& [key, child] : a->map) CompareConfig(prefix + key, &child, in_b.Get(key), out);
     for (const auto& [key, child] : b->map) {
-      if (a->Get(key) == nullptr) CompareConfig(prefix + key, nullptr, &child, out);
+      if (in_a.Get(key) == nullptr) CompareConfig(prefix + key, nullptr, &child, out);
     }
   } else if (a == nullptr || b == nullptr || !SameConfig(*a, *b)) {
     out.push_back({path, text(a), text(b)});
@@ -140,8 +143,15 @@ void CompareConfig(const std::string& path, const ConfigNode* a, const ConfigNod
 
 Status CompareArtifacts(const Checkpoint& first, const Checkpoint& second, std::vector<TextDifference>& out) {
   constexpr uint64_t kChunk = uint64_t{1} << 20;
+  const auto by_name = [](const Checkpoint& checkpoint) {
+    std::map<std::string_view, const Artifact*> index;
+    for (const Artifact& artifact : checkpoint.artifacts) index.emplace(artifact.name, &artifact);
+    return index;
+  };
+  const auto in_first = by_name(first), in_second = by_name(second);
   for (const Artifact& a : first.artifacts) {
-    const Artifact* b = second.FindArtifact(a.name);
+    const auto found = in_second.find(a.name);
+    const Artifact* b = found == in_second.end() ? nullptr : found->second;
     const auto size = [](const Artifact& artifact) { return fmt::format("{} bytes", artifact.content.size); };
     if (b == nullptr || a.content.size != b->content.size) {
       out.push_back({a.name, size(a), b == nullptr ? "" : size(*b)});
@@ -159,7 +169,7 @@ Status CompareArtifacts(const Checkpoint& first, const Checkpoint& second, std::
     }
   }
   for (const Artifact& b : second.artifacts) {
-    if (first.FindArtifact(b.name) == nullptr) out.push_back({b.name, "", fmt::format("{} bytes", b.content.size)});
+    if (!in_first.contains(b.name)) out.push_back({b.name, "", fmt::format("{} bytes", b.content.size)});
   }
   return {};
 }

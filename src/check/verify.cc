@@ -18,6 +18,7 @@
 #include "family/family.h"
 #include "family/tokenizer/check_artifact.h"
 #include "format/format.h"
+#include "format/nemo/nemo.h"
 #include "inspect/summary.h"
 #include "source/canonical.h"
 #include "source/source.h"
@@ -94,21 +95,6 @@ class Reader {
   std::mutex mutex_;  // of bytes_read and progress_
 };
 
-void CheckReferences(const Checkpoint& checkpoint, const ConfigNode& node, const std::string& path,
-                     std::vector<std::string>& problems) {
-  for (const auto& [key, child] : node.map) {
-    CheckReferences(checkpoint, child, path.empty() ? key : fmt::format("{}.{}", path, key), problems);
-  }
-  for (size_t i = 0; i < node.list.size(); ++i) {
-    CheckReferences(checkpoint, node.list[i], fmt::format("{}[{}]", path, i), problems);
-  }
-  const std::optional<std::string> text = node.AsString();
-  if (text && text->starts_with("nemo:") && checkpoint.FindArtifact(text->substr(5)) == nullptr) {
-    problems.push_back(fmt::format("{}: {}: expected the artifact '{}' in the checkpoint, found none", checkpoint.path,
-                                   path, text->substr(5)));
-  }
-}
-
 Status CheckArtifacts(const Checkpoint& checkpoint, std::vector<std::string>& problems) {
   for (const Artifact& artifact : checkpoint.artifacts) {
     Status status = CheckArtifact(artifact);
@@ -148,7 +134,10 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   for (const Summary::Part& part : Summarize(*checkpoint).parts)
     result.parts.emplace_back(part.name, part.amount.tensors);
   ANEMONE_TRY(CheckArtifacts(*checkpoint, result.problems));
-  if (checkpoint->config) CheckReferences(*checkpoint, checkpoint->config->root(), "", result.problems);
+  for (const ArtifactReference& reference : MissingReferences(*checkpoint)) {
+    result.problems.push_back(fmt::format("{}: {}: expected the artifact '{}' in the checkpoint, found none",
+                                          checkpoint->path, reference.config_path, reference.name));
+  }
   // What no family knows is checked as far as its containers go.
   std::string foreign;
   const bool known = FamilyOf(*checkpoint, &foreign) != nullptr;

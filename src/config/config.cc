@@ -1,7 +1,9 @@
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "anemone/config.h"
+#include "config/nodes.h"
 #include "config/scalar.h"
 
 namespace anemone {
@@ -111,9 +113,11 @@ bool SameConfig(const ConfigNode& a, const ConfigNode& b) {
       return true;
     case Kind::kMap:
       if (a.map.size() != b.map.size()) return false;
+      std::optional<MapIndex> index;  // nearly always in the same order; the search is for the rest
       for (size_t i = 0; i < a.map.size(); ++i) {
-        // Nearly always in the same order; the search is for the rest.
-        const ConfigNode* other = b.map[i].first == a.map[i].first ? &b.map[i].second : b.Get(a.map[i].first);
+        const bool is_there = b.map[i].first == a.map[i].first;
+        if (!is_there && !index) index.emplace(b);
+        const ConfigNode* other = is_there ? &b.map[i].second : index->Get(a.map[i].first);
         if (other == nullptr || !SameConfig(a.map[i].second, *other)) return false;
       }
       return true;

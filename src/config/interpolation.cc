@@ -1,10 +1,13 @@
 // Resolving `${…}` as OmegaConf does [omegaconf/grammar_visitor.py, base.py, resolvers/oc]: absolute and relative
 // paths, nesting, and the resolvers that compute on the config alone.
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <set>
 #include <utility>
 
 #include "anemone/config.h"
+#include "config/nodes.h"
 #include "config/path.h"
 #include "config/scalar.h"
 #include "config/value_grammar.h"
@@ -90,8 +93,16 @@ class Resolver {
  private:
   const ConfigNode& root_;
   std::set<std::string> active_;
+  std::map<const ConfigNode*, MapIndex> indexes_;  // of large maps
   uint64_t nodes_ = 0;
   uint64_t bytes_ = 0;
+
+  // REQUIRES: `node` is in the tree of `root_`, which stays.
+  const ConfigNode* Child(const ConfigNode& node, std::string_view key) {
+    constexpr size_t kSmall = 32;
+    if (node.map.size() <= kSmall) return internal::Child(node, key);
+    return indexes_.try_emplace(&node, node).first->second.Get(key);
+  }
 
   Result<std::optional<ConfigNode>> SelectInner(const Keys& keys) {
     const ConfigNode* node = &root_;
@@ -104,7 +115,7 @@ class Resolver {
         if (inner == nullptr) return std::optional<ConfigNode>();
         return std::optional<ConfigNode>(ConfigNode(*inner));
       }
-      node = internal::Child(*node, keys[i]);
+      node = Child(*node, keys[i]);
       if (node == nullptr) return std::optional<ConfigNode>();
       walked.push_back(keys[i]);
     }
@@ -345,6 +356,26 @@ Result<ConfigNode> Config::Resolve(std::string_view path) const {
   if (!value.ok()) return AsStored(value.status());
   if (!*value) return NotFound("expected the key '" + std::string(path) + "', found none");
   return **std::move(value);
+}
+
+Result<ConfigNode> Config::ResolveChildren(std::string_view path,
+                                           const std::function<bool(std::string_view key)>& may_stay) const {
+  const ConfigNode* map = Find(path);
+  if (map == nullptr) return NotFound("expected the key '" + std::string(path) + "', found none");
+  ConfigNode resolved = *map;
+  Resolver resolver(root_);
+  std::vector<std::string> keys = internal::SplitPath(path);
+  keys.emplace_back();
+  for (auto& [key, child] : resolved.map) {
+    keys.back() = key;
+    Result<std::optional<ConfigNode>> value = resolver.Select(keys);
+    if (value.ok() && *value) {
+      child = **std::move(value);
+    } else if (!value.ok() && !may_stay(key)) {
+      return AsStored(value.status());
+    }
+  }
+  return resolved;
 }
 
 std::vector<ConfigFinding> FindTargets(const ConfigNode& root) {

@@ -243,7 +243,8 @@ class Builder {
       if (source.kind == Written::Kind::kMapping) {
         maps.push_back(&source);
       } else if (source.kind == Written::Kind::kSequence) {
-        for (const size_t child : source.children) maps.insert(maps.begin(), &nodes_[child]);  // the first one wins
+        for (const size_t child : source.children) maps.push_back(&nodes_[child]);
+        std::ranges::reverse(maps);  // the first one wins
       }
       if (source.kind == Written::Kind::kScalar)
         return At(Corrupt("expected a map or a list of maps to merge, found a scalar"), source);

@@ -1,6 +1,7 @@
 #include "anemone/convert.h"
 
-#include <algorithm>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "anemone/save.h"
@@ -48,14 +49,15 @@ Status RunPass(const Pass& pass, Work& work) {
 
 Status RunAndExplain(const Pass& pass, Work& work) {
   const Checkpoint before = work.conversion.result;
-  const std::vector<std::string> told = AllNotes(work.conversion);
+  const std::vector<std::string> notes = AllNotes(work.conversion);
+  const std::set<std::string_view> told(notes.begin(), notes.end());
   ANEMONE_TRY(RunPass(pass, work));
   PassReport report = Compare(before, work.conversion.result);
   report.name = pass.name;
   report.purpose = pass.purpose;
   if (work.conversion.plan != nullptr) report.files = work.conversion.plan->files.size();
   for (std::string& note : AllNotes(work.conversion)) {
-    if (std::ranges::find(told, note) == told.end()) report.notes.push_back(std::move(note));
+    if (!told.contains(note)) report.notes.push_back(std::move(note));
   }
   work.conversion.passes.push_back(std::move(report));
   return {};

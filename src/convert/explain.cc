@@ -95,9 +95,10 @@ PassReport Compare(const Checkpoint& before, const Checkpoint& after) {
 
 std::vector<std::string> AllNotes(const Conversion& conversion) {
   std::vector<std::string> notes = conversion.notes;
+  std::set<std::string_view> told(conversion.notes.begin(), conversion.notes.end());
   for (const Checkpoint* checkpoint : {&conversion.source, &conversion.result}) {
     for (const std::string& note : checkpoint->notes) {
-      if (std::ranges::find(notes, note) == notes.end()) notes.push_back(note);
+      if (told.insert(note).second) notes.push_back(note);
     }
   }
   return notes;

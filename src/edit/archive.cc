@@ -4,10 +4,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "anemone/config.h"
+#include "base/closed_file.h"
+#include "base/location.h"
 #include "base/nearest.h"
 #include "base/tree.h"
 #include "container/gzip.h"
@@ -56,7 +62,7 @@ Result<std::vector<Member>> ReadArchive(const std::string& path) {
 }
 
 // Depth first, names sorted, a folder before its content: as Python's tarfile.add(folder).
-Status ReadFolder(const fs::path& folder, const std::string& prefix, std::vector<Member>& members) {
+Status ListFolder(const fs::path& folder, const std::string& prefix, std::vector<Member>& members) {
   ANEMONE_ASSIGN(const std::vector<std::string> entries, ListDirectory(folder.string()));
   for (const std::string& entry : entries) {
     const fs::path path = folder / entry;
@@ -64,16 +70,27 @@ Status ReadFolder(const fs::path& folder, const std::string& prefix, std::vector
     const fs::file_type type = fs::symlink_status(path, error).type();
     if (type == fs::file_type::directory) {
       members.push_back({prefix + entry, true, {}});
-      ANEMONE_TRY(ReadFolder(path, fmt::format("{}{}/", prefix, entry), members));
+      ANEMONE_TRY(ListFolder(path, fmt::format("{}{}/", prefix, entry), members));
     } else if (type == fs::file_type::regular) {
-      ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path.string()));
-      members.push_back({prefix + entry, false, Whole(std::move(file))});
+      members.push_back({prefix + entry, false, {}});
     } else {
       return Unsupported("expected files and folders, found a link or a device", "replace it by the file it points to")
           .In(path.string());
     }
   }
   return {};
+}
+
+Result<std::vector<Member>> ReadFolder(const std::string& folder) {
+  std::vector<Member> members;
+  ANEMONE_TRY(ListFolder(folder, "", members));
+  const bool stays_open = members.size() <= kMaxOpenFiles;
+  for (Member& member : members) {
+    if (member.is_directory) continue;
+    ANEMONE_ASSIGN(ByteSourcePtr file, (Location(folder) / member.name).Open(stays_open));
+    member.content = Whole(std::move(file));
+  }
+  return members;
 }
 
 Result<Plan> LayOutTar(const std::vector<Member>& members) {
@@ -100,10 +117,7 @@ bool IsUnder(const std::string& name, const std::string& wanted) {
 
 Result<std::vector<Member>> ReadMembers(const std::string& archive) {
   std::error_code error;
-  if (!fs::is_directory(archive, error)) return ReadArchive(archive);
-  std::vector<Member> members;
-  ANEMONE_TRY(ReadFolder(archive, "", members));
-  return members;
+  return fs::is_directory(archive, error) ? ReadFolder(archive) : ReadArchive(archive);
 }
 
 // A file on a server cannot be changed, and one in the hub's cache must not be.
@@ -139,16 +153,23 @@ Status EditMembers(std::vector<Member>& members, const ConfigEdit& edit) {
   ANEMONE_TRY(ApplyEdit(edit, config, artifacts));
   found->content = Whole(MemorySource(config.ToYaml(), std::string(kConfigName)));
 
-  const auto gone = [&](const Member& member) {
-    return !member.is_directory && member.name.starts_with(folder) &&
-           std::none_of(artifacts.begin(), artifacts.end(),
-                        [&](const Artifact& a) { return folder + a.name == member.name; });
+  const auto name_in_folder = [&](const Member& member) -> std::optional<std::string_view> {
+    if (member.is_directory || !member.name.starts_with(folder)) return std::nullopt;
+    return std::string_view(member.name).substr(folder.size());
   };
-  std::erase_if(members, gone);
+  std::set<std::string_view> added;  // artifacts that are no members yet
+  for (const Artifact& artifact : artifacts) added.insert(artifact.name);
+  std::set<std::string_view> kept;
+  for (const Member& member : members) {
+    const auto node = added.extract(name_in_folder(member).value_or(""));
+    if (!node.empty()) kept.insert(node.value());
+  }
+  std::erase_if(members, [&](const Member& member) {
+    const std::optional<std::string_view> name = name_in_folder(member);
+    return name && !kept.contains(*name);
+  });
   for (const Artifact& artifact : artifacts) {
-    const bool is_new =
-        std::none_of(members.begin(), members.end(), [&](const Member& m) { return m.name == folder + artifact.name; });
-    if (is_new) members.push_back({folder + artifact.name, false, artifact.content});
+    if (added.contains(artifact.name)) members.push_back({folder + artifact.name, false, artifact.content});
   }
   return {};
 }
@@ -157,10 +178,15 @@ Status EditMembers(std::vector<Member>& members, const ConfigEdit& edit) {
 Plan LayOutFolder(const std::vector<Member>& members) {
   Plan plan;
   plan.is_directory = true;
+  std::vector<std::string_view> names;
+  names.reserve(members.size());
+  for (const Member& member : members) names.push_back(member.name);
+  std::ranges::sort(names);
   for (const Member& member : members) {
     if (member.is_directory) {
-      const bool is_empty = std::none_of(members.begin(), members.end(),
-                                         [&](const Member& m) { return m.name.starts_with(member.name + "/"); });
+      const std::string inside = member.name + "/";
+      const auto next = std::ranges::lower_bound(names, inside);
+      const bool is_empty = next == names.end() || !next->starts_with(inside);
       if (!member.name.empty() && is_empty) plan.empty_directories.push_back(member.name);
       continue;
     }
@@ -193,8 +219,7 @@ Result<Plan> PlanPack(const std::string& directory) {
     return fs::exists(directory, error) ? InvalidArgument("expected a directory, found a file").In(directory)
                                         : NotFound("no such directory").In(directory);
   }
-  std::vector<Member> members;
-  ANEMONE_TRY(ReadFolder(directory, "", members));
+  ANEMONE_ASSIGN(const std::vector<Member> members, ReadFolder(directory));
   if (std::none_of(members.begin(), members.end(), [](const Member& m) { return m.name == kConfigName; })) {
     return InvalidArgument(fmt::format("expected {} in it, found none", kConfigName), "pack takes an unpacked .nemo")
         .In(directory);
@@ -243,15 +268,19 @@ Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& e
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   const std::vector<Member> before = members;
   ANEMONE_TRY(EditMembers(members, edit).In(archive));
-  const auto same = [](const Member& m, const std::vector<Member>& among) {
-    return std::ranges::any_of(among, [&m](const Member& other) { return other.name == m.name; });
-  };
-  prepared.removes = !std::ranges::all_of(before, [&](const Member& m) { return same(m, members); });
+  std::set<std::string_view> left;
+  for (const Member& member : members) left.insert(member.name);
+  std::map<std::string_view, const Member*> old;
+  for (const Member& member : before) {
+    prepared.removes = prepared.removes || !left.contains(member.name);
+    old.emplace(member.name, &member);
+  }
   ANEMONE_ASSIGN(const Member* const config_member, FindConfig(members));
   const std::string config_name = config_member->name;
   for (const Member& member : members) {
-    const auto old = std::ranges::find(before, member.name, &Member::name);
-    const bool is_kept = old != before.end() && (member.is_directory || old->content.source == member.content.source);
+    const auto found = old.find(member.name);
+    const bool is_kept =
+        found != old.end() && (member.is_directory || found->second->content.source == member.content.source);
     if (is_kept || member.name == config_name) continue;
     ANEMONE_ASSIGN(std::string content, member.content.ReadAll(kMaxMemberBytes));
     prepared.written.emplace_back(member.name, std::move(content));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -117,8 +118,9 @@ Result<Hollow> HollowCheckpoint(const HollowOptions& options) {
   ANEMONE_ASSIGN(const Dialect* dialect, DialectNamed(*family, options.dialect, *checkpoint.config));
   hollow.model = {family, dialect};
   // The files it refers to weigh nothing beside weights.
+  std::set<std::string> names;
   for (const ArtifactReference& reference : ArtifactReferences(checkpoint.config->root())) {
-    if (checkpoint.FindArtifact(reference.name) == nullptr)
+    if (names.insert(reference.name).second)
       checkpoint.artifacts.push_back({reference.name, Whole(MemorySource("", reference.name))});
   }
   const uint64_t vocab = options.vocab > 0 ? options.vocab : VocabOf(*checkpoint.config);

@@ -226,7 +226,7 @@ ConfigNode HeadNode(const Checkpoint& checkpoint, const ReportOptions& options) 
   ConfigNode& metadata = node["metadata"] = ConfigNode::Map();
   std::map<std::string, std::string> words = checkpoint.origin.ToMetadata();
   words.insert(checkpoint.metadata.begin(), checkpoint.metadata.end());
-  for (const auto& [key, value] : words) metadata[key] = TextNode(value);
+  for (const auto& [key, value] : words) metadata.map.emplace_back(key, TextNode(value));
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = TextNode(value);
   node["scan"] = ScanNode(checkpoint, options.progress);

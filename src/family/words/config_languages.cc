@@ -1,7 +1,5 @@
 #include "family/words/config_languages.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -30,27 +28,13 @@ bool DescribesWeights(const ConfigNode& root) {
 
 Result<ConfigNode> NemoModelNode(const Config& config) {
   // An experiment's YAML keeps the model under `model`, a training run's hparams.yaml under `cfg`, a .nemo at the root.
-  const ConfigNode* model = &config.root();
   std::string path;
   for (const std::string_view key : {"model", "cfg"}) {
     const ConfigNode* child = config.root().Get(key);
-    if (path.empty() && child != nullptr && child->is_map() && config.root().Get("vision") == nullptr) {
-      model = child;
-      path = fmt::format("{}.", key);
-    }
+    if (path.empty() && child != nullptr && child->is_map() && config.root().Get("vision") == nullptr) path = key;
   }
   // What points outside the model (a trainer's field that did not travel) stays text; nobody here reads it.
-  ConfigNode resolved = *model;
-  for (auto& [key, value] : resolved.map) {
-    const bool tower = key == "vision" || key == "text";
-    auto node = config.Resolve(path + key);
-    if (node.ok()) {
-      value = *std::move(node);
-    } else if (tower) {
-      return node.status();
-    }
-  }
-  return resolved;
+  return config.ResolveChildren(path, [](std::string_view key) { return key != "vision" && key != "text"; });
 }
 
 void SetHuggingFaceDType(ConfigNode& root, DType dtype) {

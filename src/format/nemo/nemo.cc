@@ -197,10 +197,11 @@ Result<Checkpoint> OpenMembers(Members members, std::string_view flavour, const 
 Result<Members> TarMembers(const ByteRange& archive, std::vector<std::string>& notes) {
   ANEMONE_ASSIGN(std::vector<TarMember> tar, ReadTar(archive));
   Members members;
+  std::set<std::string> repeated;
   for (TarMember& member : tar) {
     if (member.is_replaced) {
-      std::string note = fmt::format("{} is there more than once: the last one counts", member.name);
-      if (std::ranges::find(notes, note) == notes.end()) notes.push_back(std::move(note));
+      if (repeated.insert(member.name).second)
+        notes.push_back(fmt::format("{} is there more than once: the last one counts", member.name));
       continue;
     }
     if (!member.is_directory) members.push_back({std::move(member.name), std::move(member.content)});
@@ -336,11 +337,18 @@ std::vector<ArtifactReference> ArtifactReferences(const ConfigNode& root) {
   return references;
 }
 
-Status CheckArtifactReferences(const Checkpoint& checkpoint) {
+std::vector<ArtifactReference> MissingReferences(const Checkpoint& checkpoint) {
   if (!checkpoint.config) return {};
+  std::set<std::string_view> names;
+  for (const Artifact& artifact : checkpoint.artifacts) names.insert(artifact.name);
+  std::vector<ArtifactReference> missing = ArtifactReferences(checkpoint.config->root());
+  std::erase_if(missing, [&names](const ArtifactReference& reference) { return names.contains(reference.name); });
+  return missing;
+}
+
+Status CheckArtifactReferences(const Checkpoint& checkpoint) {
   std::string missing;
-  for (const ArtifactReference& reference : ArtifactReferences(checkpoint.config->root())) {
-    if (checkpoint.FindArtifact(reference.name) != nullptr) continue;
+  for (const ArtifactReference& reference : MissingReferences(checkpoint)) {
     missing += fmt::format("{}{} = nemo:{}", missing.empty() ? "" : ", ", reference.config_path, reference.name);
   }
   if (missing.empty()) return {};

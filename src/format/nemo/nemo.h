@@ -16,6 +16,8 @@ struct ArtifactReference {
   std::string name;
 };
 std::vector<ArtifactReference> ArtifactReferences(const ConfigNode& root);
+// Those of a checkpoint's config whose member is not there.
+std::vector<ArtifactReference> MissingReferences(const Checkpoint& checkpoint);
 
 // Every `nemo:` reference of the config has its artifact. Errors: Corrupt, naming all that do not [NEMO-12].
 Status CheckArtifactReferences(const Checkpoint& checkpoint);

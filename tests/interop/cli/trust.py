@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -572,6 +573,83 @@ class Endings(ProgramCase):
         self.assertEqual(done.returncode, 74, done.stderr)
         self.assertIn("File too large", done.stderr)
         self.assertEqual(list(self.dir.iterdir()), [])
+
+
+class Counts(ProgramCase):
+    """Twice as many of something take about twice the time: a square would be four times."""
+
+    def seconds(self, *words):
+        run = subprocess.Popen([PROGRAM, *map(str, words)], cwd=self.dir, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+        self.assertIn(run.returncode, (0, 1, 65), words)
+        return used.ru_utime
+
+    def linear(self, make, *commands):
+        many = 80_000
+        taken = {}
+        for count in (many // 2, many):
+            make(count)
+            for words in commands:
+                taken.setdefault(words, []).append(self.seconds(*words))
+        for words, (half, whole) in taken.items():
+            self.assertLess(whole, 3 * half + 0.3, words)
+
+    def test_keys_of_a_config(self):
+        def hugging_face(count):
+            shutil.copytree(CLIP / "hf", self.dir / "hf", dirs_exist_ok=True)
+            config = json.loads((CLIP / "hf/config.json").read_text())
+            config.update({f"key{i}": i for i in range(count)})
+            (self.dir / "hf/config.json").write_text(json.dumps(config))
+
+        self.linear(hugging_face, ("diff", "hf", "hf"), ("convert", "hf", "x.nemo", "--force"), ("inspect", "hf"))
+
+    def test_keys_and_files_of_a_nemo(self):
+        self.ok("extract", CLIP / "mcore.nemo", "nemo")
+        text = (self.dir / "nemo/model_config.yaml").read_text()
+
+        def nemo(count):
+            shutil.rmtree(self.dir / "out", ignore_errors=True)
+            some = count // 8
+            for i in range(some):
+                (self.dir / "nemo" / f"file{i}").touch()
+            merged = ", ".join(["*a"] * count)
+            (self.dir / "nemo/model_config.yaml").write_text(
+                text + "".join(f"key{i}: nemo:file{i % some}\n" for i in range(count)) +
+                f"anchor: &a {{one: 1}}\nmerged: {{<<: [{merged}]}}\n")
+
+        self.linear(nemo, ("verify", "nemo"), ("inspect", "nemo"), ("diff", "nemo", "nemo"), ("pack", "nemo", "x.nemo", "--force"),
+                    ("edit", "x.nemo", "-o", "y.nemo", "--set", "one=1", "--force"), ("extract", "x.nemo", "out", "--force"))
+
+    def test_metadata_in_a_report(self):
+        def safetensors(count):
+            words = json.dumps({"__metadata__": {f"key{i}": "" for i in range(count)}}).encode()
+            (self.dir / "x.safetensors").write_bytes(struct.pack("<Q", len(words)) + words)
+
+        self.linear(safetensors, ("report", "x.safetensors", "-o", "x.html", "--force"))
+
+    def test_numbers_that_a_config_says(self):
+        """A number takes neither time nor memory: what it counts has to be there."""
+        self.ok("extract", GOLDEN / "families/mixtral.nemo", "nemo")
+        text = (self.dir / "nemo/model_config.yaml").read_text()
+        for key in ("num_layers", "override_vocab_size", "make_vocab_size_divisible_by", "tensor_model_parallel_size"):
+            for value in (10**6, 10**9, 10**18):
+                with self.subTest(key=key, value=value):
+                    said = re.sub(f"(?m)^{key}:.*\\n", "", text) + f"{key}: {value}\n"
+                    (self.dir / "nemo/model_config.yaml").write_text(said)
+                    for words in (["inspect", "nemo"], ["convert", "nemo", "x", "--to", "hf", "--plan"],
+                                  ["reshard", "nemo", "y", "--to", "nemo-dir", "--tp", "2", "--plan"]):
+                        limit = 1 << 30
+                        done = subprocess.run([PROGRAM, *words], cwd=self.dir, capture_output=True, timeout=60,
+                                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+                        self.assertIn(done.returncode, (0, 64, 65), done.stderr)
+
+    def test_values_of_json(self):
+        """However many values a file says, they are refused before they take memory."""
+        shutil.copytree(CLIP / "hf", self.dir / "hf")
+        (self.dir / "hf/config.json").write_text('{"a": [' + "0," * 4_000_000 + "0]}")
+        self.fails(65, "config.json: line 1, column \\d+: expected at most 500000 values, found more", "inspect", "hf")
+        self.assertEqual(self.run_program("scan", "hf").returncode, 1)
 
 
 class Memory(ProgramCase):

@@ -77,5 +77,31 @@ TEST(Interpolation, BoundsWhatItCanCost) {
   EXPECT_THAT(Yaml("a: '" + nested + "'\n").Resolve("a"), StatusIs(ErrorKind::kLimitExceeded, "200 levels"));
 }
 
+TEST(Interpolation, ResolvesTheChildrenThatItCan) {
+  const Config config = Yaml("model: {a: '${b}', x.y: 1, gone: '${trainer.lr}', vision: {w: '${nowhere}'}}\nb: 2\n");
+  const auto all = [](std::string_view) { return true; };
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode model, config.ResolveChildren("model", all));
+  EXPECT_EQ(model.Get("a")->AsInt(), 2);
+  EXPECT_EQ(model.Get("x.y")->AsInt(), 1);
+  EXPECT_EQ(model.Get("gone")->text, "${trainer.lr}");
+  EXPECT_THAT(config.ResolveChildren("model", [](std::string_view key) { return key != "vision"; }),
+              StatusIs(ErrorKind::kNotFound, "nowhere"));
+  EXPECT_THAT(config.ResolveChildren("none", all), StatusIs(ErrorKind::kNotFound, "none"));
+}
+
+// Every child may be small, and all of them together be too much.
+TEST(Interpolation, BoundsWhatAllChildrenExpandTo) {
+  std::string text = "z: [0";
+  for (int i = 1; i < 1000; ++i) text += ", 0";
+  text += "]\n";
+  for (int i = 0; i < 2000; ++i) text += "k" + std::to_string(i) + ": ${z}\n";
+  const Config config = Yaml(text);
+  EXPECT_THAT(config.ResolveChildren("", [](std::string_view) { return false; }),
+              StatusIs(ErrorKind::kLimitExceeded, "expand to at most 500000 values"));
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode some, config.ResolveChildren("", [](std::string_view) { return true; }));
+  EXPECT_TRUE(some.Get("k1")->is_list());
+  EXPECT_EQ(some.Get("k1999")->text, "${z}");
+}
+
 }  // namespace
 }  // namespace anemone
