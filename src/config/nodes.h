@@ -17,7 +17,7 @@ inline ConfigNode SizeNode(uint64_t value) { return ConfigNode::Int(static_cast<
 
 // JSON that lists a vocabulary, the tensors of a model or the files of a repository may hold more values than a config.
 inline Result<Config> ParseJsonList(std::string_view text, std::string_view name) {
-  return Config::ParseJson(text, name, 2'000'000);
+  return Config::ParseJson(text, name, 4'000'000);
 }
 
 // The children of a map by key, for whoever asks for many: ConfigNode::Get walks the map. REQUIRES: the map stays.
