@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/cancel.h"
@@ -288,28 +289,54 @@ Result<Pictures> LoadPictures(const std::vector<std::string>& paths, const ClipS
 
 PictureReader::PictureReader(std::vector<std::string> paths, size_t batch, const ClipSpec& spec)
     : paths_(std::move(paths)), batch_(batch), spec_(spec), scope_of_caller_(CancelScope::Current()) {
+  constexpr uint64_t kMaxAhead = uint64_t{256} << 20;  // two batches at once would take much memory
+  const uint64_t size = sizeof(float) * 3 * spec.image_size * spec.image_size * std::min(batch, paths_.size());
+  if (size > 0 && size <= kMaxAhead) {
+    try {
+      thread_ = std::thread([this] { ReadBatches(); });
+    } catch (const std::system_error&) {  // there is no further thread
+    }
+  }
   ReadAhead();
 }
 
-PictureReader::~PictureReader() { stop_ = true; }
+PictureReader::~PictureReader() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  is_due_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void PictureReader::ReadBatches() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    is_due_.wait(lock, [this] { return stop_ || batch_to_read_.valid(); });
+    if (stop_) return;
+    auto read = std::move(batch_to_read_);
+    lock.unlock();
+    read();
+  }
+}
 
 void PictureReader::ReadAhead() {
   const size_t count = std::min(batch_, paths_.size() - read_);
   if (count == 0) return;
   const auto first = paths_.begin() + static_cast<ptrdiff_t>(read_);
-  std::vector<std::string> next(first, first + static_cast<ptrdiff_t>(count));
   read_ += count;
-  // Where two batches at once would take much memory, and where there is no further thread, Next reads.
-  constexpr uint64_t kMaxAhead = uint64_t{256} << 20;
-  const uint64_t size = sizeof(float) * 3 * spec_.image_size * spec_.image_size * count;
-  const auto when = size > kMaxAhead ? std::launch::deferred : std::launch::async | std::launch::deferred;
-  ahead_ = std::async(when, [this, next = std::move(next)] {
-    const CancelScope scope([this] { return stop_.load(); }, scope_of_caller_);
-    return LoadPictures(next, spec_);
-  });
+  const std::lock_guard lock(mutex_);
+  batch_to_read_ = std::packaged_task<Result<Pictures>()>(
+      [this, next = std::vector<std::string>(first, first + static_cast<ptrdiff_t>(count))] {
+        const CancelScope scope([this] { return stop_.load(); }, scope_of_caller_);
+        return LoadPictures(next, spec_);
+      });
+  ahead_ = batch_to_read_.get_future();
+  is_due_.notify_one();
 }
 
 Result<Pictures> PictureReader::Next() {
+  if (!thread_.joinable()) batch_to_read_();
   Result<Pictures> pictures = ahead_.get();
   ReadAhead();
   return pictures;

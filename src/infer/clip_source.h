@@ -3,12 +3,15 @@
 #define ANEMONE_INFER_CLIP_SOURCE_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <future>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "anemone/checkpoint.h"
@@ -59,8 +62,9 @@ struct Pictures {
 Result<Pictures> LoadPictures(const std::vector<std::string>& paths, const ClipSpec& spec);
 
 // Many, `batch` at a time, in order: the next ones are read while the caller works on those it has, the first ones from
-// the beginning on. Threads: one call at a time. What reading throws, Next throws. It is cancelled by the scopes that
-// it is made in.
+// the beginning on. One thread reads them all: oneTBB keeps something of each thread that comes to it, and looks
+// through these. Where there is none, Next reads. Threads: one call at a time. What reading throws, Next throws. It is
+// cancelled by the scopes that it is made in.
 class PictureReader {
  public:
   PictureReader(std::vector<std::string> paths, size_t batch, const ClipSpec& spec);
@@ -73,6 +77,7 @@ class PictureReader {
 
  private:
   void ReadAhead();
+  void ReadBatches();  // the thread
 
   std::vector<std::string> paths_;
   size_t batch_;
@@ -80,7 +85,11 @@ class PictureReader {
   const CancelScope* scope_of_caller_;
   size_t read_ = 0;  // paths, those of `ahead_` among them
   std::atomic<bool> stop_ = false;
-  std::future<Result<Pictures>> ahead_;  // last: it reads the others
+  std::mutex mutex_;  // of what follows, but the thread
+  std::condition_variable is_due_;
+  std::packaged_task<Result<Pictures>()> batch_to_read_;
+  std::future<Result<Pictures>> ahead_;
+  std::thread thread_;
 };
 
 }  // namespace anemone

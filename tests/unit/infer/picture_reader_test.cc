@@ -1,7 +1,10 @@
 // PictureReader: batches of pictures, read ahead.
 #include <atomic>
+#include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "infer/clip_source.h"
@@ -55,6 +58,20 @@ TEST(PictureReader, MayEndBeforeAllIsRead) {
   ANEMONE_ASSERT_ASSIGN(const Pictures first, reader.Next());
   EXPECT_EQ(first.loaded, std::vector<size_t>{0});
   const PictureReader of_none({}, 2, Spec());
+}
+
+// oneTBB keeps something of each thread that comes to it, so that a thread for each batch took time of their square.
+TEST(PictureReader, ReadsAllBatchesOnOneThread) {
+  const testing::TempDir dir;
+  const size_t most = 2 + std::thread::hardware_concurrency();  // this one, the reader, and oneTBB's
+  const size_t batches = 8 * most;
+  PictureReader reader(Files(dir.path(), batches), 1, Spec());
+  std::set<std::string> threads;
+  for (size_t i = 0; i < batches; ++i) {
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) threads.insert(thread.path());
+    ASSERT_THAT(reader.Next(), testing::IsOk());
+  }
+  EXPECT_LE(threads.size(), most);
 }
 
 // Also what is read ahead, on a thread of its own.
