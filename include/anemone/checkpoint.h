@@ -49,7 +49,7 @@ struct Opaque {
 // Whether conversion keeps `_extra_state` entries, drops them, or fails when the result has none.
 enum class ExtraState : uint8_t { kKeep, kDrop, kRequire };
 
-// What a name stands for. It takes as little room as a tensor alone: opaque values are few, or all None.
+// The value of a name: a tensor or an opaque value. It takes as little room as a tensor alone.
 class Entry {
  public:
   Entry(Tensor tensor) : held_(std::move(tensor)) {}  // NOLINT(google-explicit-constructor)

@@ -30,7 +30,7 @@ class Files {
   virtual std::vector<std::string> Below(const std::string& folder) const = 0;
 };
 
-// What is in a folder and was not looked into.
+// An entry of a folder that was not looked into.
 struct PassedOver {
   std::string name;  // relative to the folder
   enum class Kind : uint8_t { kLinkToFolder, kBrokenLink, kSpecial, kClosedFolder } kind;

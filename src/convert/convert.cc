@@ -63,7 +63,7 @@ Status RunAndExplain(const Pass& pass, Work& work) {
   return {};
 }
 
-// What no later pass reads of the source, as two of it would be in memory.
+// Frees the parts of the source that no later pass reads: the result holds them, too.
 void LeaveSource(const Pass& done, Checkpoint& source) {
   if (done.run != DropTraining && done.run != TranslateNames) return;
   for (Shard& shard : source.shards) {

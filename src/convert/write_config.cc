@@ -83,7 +83,7 @@ Status PutInWordsOfFormat(Work& work) {
   return edited ? CheckEditsCount(work, *edited, *result.config) : Status();
 }
 
-// Who loads such a folder finds the model's class and sizes in its config only. One that has none stays without.
+// A Hugging Face or OpenCLIP folder is loaded by its config. A source of that kind without one is written without.
 Status CheckHasConfig(const Work& work) {
   const ConfigLanguage language = work.traits().language;
   const bool needs_one = language == ConfigLanguage::kHuggingFace || language == ConfigLanguage::kOpenClip;

@@ -28,8 +28,8 @@ class Sources {
 
 std::vector<const ByteSource*> SourcesOf(const Plan& plan);
 
-// Whether what a checkpoint's tensors and artifacts come from is what it was when it was opened: asked once they were
-// read. Errors: as ByteSource::CheckUnchanged.
+// To be called once a checkpoint's tensors and artifacts were read. Errors: as ByteSource::CheckUnchanged, for the
+// first of their files that has changed since it was opened.
 Status CheckUnchanged(const Checkpoint& checkpoint);
 
 }  // namespace anemone

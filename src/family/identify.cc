@@ -125,7 +125,7 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
 
 namespace {
 
-// What libraries keep in place of a weight that they quantize, by the end of its name; the first that is found counts.
+// How names end of what a library stores in place of a quantized weight; the first that is found counts.
 constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".qweight", "GPTQ's or AWQ's"},
     {".SCB", "bitsandbytes'"},

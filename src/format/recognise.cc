@@ -39,7 +39,7 @@ constexpr Signature kSignatures[] = {
     {0, "\xff\xd8\xff", ErrorKind::kUnsupported, "a JPEG picture", kAccepted},
 };
 
-// What a folder with a config.json has in place of weights, by how the name begins and ends, and what to do.
+// Files that a folder with a config.json may have in place of weights, by name, and the way out.
 struct Instead {
   std::string_view begin, end, what, hint;
 };

@@ -204,7 +204,7 @@ ConfigNode TensorNode(const Named& named, const std::optional<Statistics>& stati
   return node;
 }
 
-// What does not grow with the number of tensors.
+// The part of a report whose size does not depend on the number of tensors.
 ConfigNode HeadNode(const Checkpoint& checkpoint, const ReportOptions& options) {
   const Summary summary = Summarize(checkpoint);
   const Format* format = checkpoint.format;

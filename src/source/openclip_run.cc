@@ -55,7 +55,7 @@ constexpr struct {
     {"ViT-H-14-quickgelu", "dfn5b", R"({"resize_mode": "squash"})"},
 };
 
-// How the weights that the training began with have pictures prepared.
+// Adds the preprocessing of the pretrained weights that a training began with.
 Status AddPretrained(const Arguments& arguments, ConfigNode& preprocess) {
   const auto model = arguments.find("model"), pretrained = arguments.find("pretrained");
   if (model == arguments.end() || pretrained == arguments.end()) return {};

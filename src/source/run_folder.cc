@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kMostFound = 100, kMostLooked = 2000;
 constexpr int kDeepest = 4;
-// What Accelerate keeps of an optimizer under FSDP is a distributed checkpoint, too, but no model's.
+// Accelerate's folder of an optimizer under FSDP: a distributed checkpoint, too, but no model.
 constexpr std::string_view kOptimizer = "optimizer";
 // Files whose names say that they are checkpoints: others are not opened to see.
 constexpr std::string_view kExtensions[] = {".nemo", ".ckpt", ".safetensors"};

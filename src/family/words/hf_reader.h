@@ -18,7 +18,7 @@ struct FixedKey {
   std::string_view why;
 };
 
-// What the class takes for each key, and the words that came of it so far. `json` and `architecture` must outlive it.
+// A config.json as its class reads it, and the words found so far. `json` and `architecture` must outlive it.
 class HfReader {
  public:
   HfReader(const ConfigNode& json, const HfArchitecture& architecture);
@@ -28,7 +28,7 @@ class HfReader {
   bool Is(std::string_view model_type) const { return architecture_.model_type == model_type; }
   ConfigNode& words() { return words_; }
 
-  // What the class takes for a key; null: nothing. The key counts as known from then on.
+  // The value of a key, or what the class takes in its place; null: nothing. The key counts as known from then on.
   const ConfigNode& At(std::string_view key);
   // A word, which may be dotted.
   void Set(std::string_view word, ConfigNode value);

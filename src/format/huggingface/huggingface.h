@@ -11,7 +11,7 @@
 
 namespace anemone {
 
-// Whether a folder holds weights under a name that transformers reads.
+// True if a folder holds weights under a name that transformers reads.
 bool HoldsHuggingFaceWeights(const Probe& folder);
 
 // To weights without a config that a trainer keeps in or below a model's folder (DeepSpeed's, FSDP's): the config.json

@@ -104,8 +104,8 @@ struct Converter {
     return map;
   }
 
-  // Whether a call is how Python pickles a member of an enum: the class and the member's value. A date's argument is
-  // its packed bytes, those of the others here are no values of theirs.
+  // True for a pickled member of an enum: a call of the class with the member's value. A date is a call with its packed
+  // bytes; the arguments of `operator` functions are no values either.
   static bool IsMember(const ValueNode& node, std::string_view name) {
     const bool is_call = !node.is_new && node.state == nullptr && node.items.size() == 1 && node.entries.empty() &&
                          node.appended.empty();

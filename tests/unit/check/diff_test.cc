@@ -84,7 +84,7 @@ TEST(DiffTest, ComparesArtifactBytes) {
   EXPECT_TRUE(Diff(a, b, {.only_weights = true})->empty());
 }
 
-// What was compared may be a mixture of what was there before and after.
+// Otherwise old and new bytes might have been compared together.
 TEST(DiffTest, RefusesAFileThatChangesMeanwhile) {
   const testing::TempDir dir;
   const std::string path = dir / "a.bin";

@@ -285,7 +285,7 @@ TEST(DeepSpeed, ReadsWhereOneFileHoldsTheWeights) {
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[DS-1]"));
 }
 
-// What transformers' Trainer saves under DeepSpeed: the weights are the Trainer's, the folder below is training state.
+// A folder of transformers' Trainer under DeepSpeed: the weights are the Trainer's, the folder below is its state.
 TEST(DeepSpeed, IsTrainingStateBesideTheTrainersWeights) {
   TempDir dir;
   std::filesystem::create_directory(dir / "global_step5");

@@ -339,7 +339,7 @@ TEST(TorchFile, ReadsAnOmegaConfConfigWithItsCycles) {
   }
 }
 
-// What a script gave to save_hyperparameters(): only an enum's member is its class and its value.
+// Arguments of save_hyperparameters(): only an enum's member is its class and its value.
 TEST(TorchFile, ReadsHyperparametersAsTheyAre) {
   const struct {
     std::string_view pickle, yaml;
