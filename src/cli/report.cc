@@ -73,6 +73,7 @@ Status Run(Options& options) {
     ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
     ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, Summarize(checkpoint), whole));
     std::vector<std::string> commands;
+    commands.reserve(steps.size());
     for (const Step& step : steps) commands.push_back(step.command);
     return commands;
   };
