@@ -281,8 +281,8 @@ bool SameNames(const Checkpoint& first, const Checkpoint& second) {
   NamedTensors of_first = TensorsOf(first), of_second = TensorsOf(second);
   for (std::vector<Named>* list : {&of_first.list, &of_second.list}) {
     std::ranges::sort(*list, {}, &Named::key);
-    const auto twice = std::ranges::unique(*list, {}, &Named::key);
-    list->erase(twice.begin(), twice.end());
+    const auto is_same = [](const Named& a, const Named& b) { return a.key() == b.key(); };
+    list->erase(std::unique(list->begin(), list->end(), is_same), list->end());
   }
   return std::ranges::equal(of_first.list, of_second.list, {}, &Named::key, &Named::key);
 }

@@ -20,7 +20,7 @@ std::shared_ptr<const internal::Extent> internal::ExtentOf(Shape shape, uint64_t
   for (const uint64_t size : shape) hash = (hash ^ size) * 0x9E3779B97F4A7C15;
   std::shared_ptr<const Extent>& extent = recent[hash >> 58];
   if (extent == nullptr || extent->shape != shape) {
-    extent = std::make_shared<const Extent>(std::move(shape), num_elements);
+    extent = std::make_shared<const Extent>(Extent{std::move(shape), num_elements});
   }
   return extent;
 }

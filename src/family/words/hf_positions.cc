@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <span>
 #include <utility>
 
 #include "config/nodes.h"
@@ -64,16 +65,17 @@ bool IsOfTransformers(const HfReader& config) { return !config.Is("baichuan") &&
 
 // [transformers 5.24 modeling_rope_utils.py, _compute_yarn_parameters and standardize_rope_params]
 Status ReadYarn(HfReader& config, const ConfigNode& scaling, std::string_view place) {
+  const std::span<const HfKey> yarn = YarnKeys();
   for (const auto& [key, value] : scaling.map) {
     constexpr std::string_view kRead[] = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
     const bool is_known = value.is_null() || std::ranges::find(kRead, key) != std::end(kRead) ||
-                          std::ranges::any_of(YarnKeys(), [&](const HfKey& read) { return read.key == key; });
+                          std::ranges::find(yarn, key, &HfKey::key) != yarn.end();
     if (!is_known)
       return Unsupported(
           fmt::format("{}.{}: expected none, found {}: Megatron has no word for it", place, key, Shown(value)));
   }
   config.Set("position_embedding_type", TextNode(kYarn));
-  for (const HfKey& key : YarnKeys()) {
+  for (const HfKey& key : yarn) {
     const ConfigNode& value = WordAt(scaling, key.key);
     const bool is_flag = key.key == "truncate";
     if (!value.is_null() && (is_flag ? !value.AsBool() : value.AsDouble().value_or(0) <= 0))
