@@ -222,7 +222,7 @@ class Parser {
       if (c == '(') {
         return Unsupported(
             "expected a plain value, found a function '" + std::string(text_.substr(start, at_ - start)) + "(…)'",
-            "sweeps and functions of Hydra are not carried; quote the value if it is text");
+            "sweeps and functions of Hydra are not supported; quote the value if it is text");
       }
       if (std::string_view("()[]{}'\"").find(c) != std::string_view::npos) return Unexpected("a bare word");
       word += c;

@@ -189,7 +189,7 @@ Status SetExpertSymbols(const Checkpoint& checkpoint, const Dialect& dialect, co
       return Unsupported("num_moe_experts: expected experts in a Megatron-core model, found a legacy one");
     ANEMONE_ASSIGN(const bool extended, FlagOf(model, "moe_extended_tp", false));
     if (extended)
-      return Unsupported("moe_extended_tp: experts divided over expert ranks as over tensor ranks are not carried");
+      return Unsupported("moe_extended_tp: experts divided over expert ranks as over tensor ranks are not supported");
     ANEMONE_ASSIGN(const uint64_t tp, SizeOf(model, "tensor_model_parallel_size", 1));
     ANEMONE_ASSIGN(const uint64_t expert_tp, SizeOf(model, "expert_tensor_parallel_size", tp));
     if (expert_tp != tp) {

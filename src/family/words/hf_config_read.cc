@@ -133,7 +133,7 @@ Status ReadGroups(HfReader& config) {
   if (config.Is("chatglm") && !IsTrue(config.At("multi_query_attention")))
     config.Set("num_query_groups", ConfigNode::Null());
   if (config.Is("gpt_bigcode") && !IsTrue(config.At("multi_query")))
-    return Unsupported("multi_query: expected true, found false: heads with keys of their own are not carried");
+    return Unsupported("multi_query: expected true, found false: heads with keys of their own are not supported");
   if (!config.Is("falcon")) return {};
   const ConfigNode& norms = config.At("num_ln_in_parallel_attn");
   if (norms.AsInt() == 1 && IsTrue(config.At("new_decoder_architecture")))
@@ -148,7 +148,7 @@ Status ReadGroups(HfReader& config) {
 Status ReadExperts(HfReader& config) {
   const ConfigNode& dense = config.At("mlp_only_layers");
   if (!dense.is_null() && !(dense.is_list() && dense.list.empty()))
-    return Unsupported("mlp_only_layers: expected none, found some: layers with and without experts are not carried");
+    return Unsupported("mlp_only_layers: expected none, found some: layers with and without experts are not supported");
   if (!HfKeyOf(config.architecture(), "moe_router_pre_softmax").empty())
     config.Set("moe_router_pre_softmax", ConfigNode::Bool(!IsTrue(config.At("norm_topk_prob"))));
   const bool has_experts = WordAt(config.words(), "num_moe_experts").AsInt().value_or(0) > 0;

@@ -118,7 +118,7 @@ Status ReadPositions(HfReader& config) {
   if (config.Is("baichuan") && config.At("num_hidden_layers").AsInt() == kLayersWithAlibi)
     return Unsupported(
         "num_hidden_layers: expected a Baichuan2 with rotary positions (32), found 40, whose positions "
-        "are ALiBi: they are not carried");
+        "are ALiBi: they are not supported");
   if (const auto ratio = config.At("rope_ratio").AsDouble())
     config.Set("rotary_base", ConfigNode::Float(10000.0 * *ratio));
   if (!scaling.is_map()) return {};

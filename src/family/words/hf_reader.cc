@@ -54,7 +54,7 @@ Status HfReader::CheckFixed(const FixedKey& fixed) {
   const bool is_silent = value.is_null() && (is_nothing || json_.Get(fixed.key) == nullptr);
   if (is_silent || SameConfig(value, ParseWord(fixed.value))) return {};
   return Unsupported(
-      fmt::format("{}: expected {}, found {}; not carried: {}", fixed.key, fixed.value, Shown(value), fixed.why));
+      fmt::format("{}: expected {}, found {}; not supported: {}", fixed.key, fixed.value, Shown(value), fixed.why));
 }
 
 void HfReader::NoteUnknown(std::vector<std::string>* notes) const {

@@ -65,7 +65,7 @@ Status CheckOnly(const ConfigNode& args) {
     const ConfigNode& value = WordAt(args, only.key);
     if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
     return Unsupported(
-        fmt::format("{}: expected {}, found {}; not carried: {}", only.key, only.value, Shown(value), only.why));
+        fmt::format("{}: expected {}, found {}; not supported: {}", only.key, only.value, Shown(value), only.why));
   }
   return {};
 }
@@ -109,7 +109,8 @@ Status SetPositions(const ConfigNode& args, ConfigNode* words) {
     return Unsupported(fmt::format("position_embedding_type: expected rope or learned_absolute, found {}", type));
   }
   if (type == "learned_absolute" && !WordAt(args, "add_position_embedding").AsBool().value_or(true))
-    return Unsupported("add_position_embedding: expected true, found false: models without positions are not carried");
+    return Unsupported(
+        "add_position_embedding: expected true, found false: models without positions are not supported");
   (*words)["position_embedding_type"] = TextNode(type);
   if (type != "rope" || !IsTrue(args, "use_rope_scaling")) return {};
   // What NeMo 1 has built in, but for the factor [core_v0.14.0 rotary_pos_embedding.py, _apply_scaling].
