@@ -57,8 +57,7 @@ Status ForEachWindow(const Tensor& tensor, const std::function<void(const std::s
 Status CheckSame(const Tensor& tensor) {
   Sources sources;
   sources.Add(tensor);
-  for (const ByteSource* source : sources.all()) ANEMONE_TRY(source->CheckUnchanged());
-  return {};
+  return sources.CheckUnchanged();
 }
 
 Status PrintSummary(const std::string& name, const Tensor& tensor) {

@@ -415,6 +415,8 @@ Result<uint64_t> Infer(InferOptions options) {
   BadPictures bad(options.strict, options.images.size() + asked.folder.items.size());
   const ProgressFn progress = MakeProgress();
   ANEMONE_ASSIGN(const Checkpoint checkpoint, OpenSource(options.model, progress));
+  Sources sources;
+  sources.Add(checkpoint);
   ANEMONE_ASSIGN(ClipModel model,
                  LoadModel(checkpoint, options, std::max(options.images.size(), asked.folder.items.size())));
   const bool compares = !options.dataset.empty() || (!options.images.empty() && !options.texts.empty());
@@ -427,7 +429,7 @@ Result<uint64_t> Infer(InferOptions options) {
     if (!tokenizer.ok()) return tokenizer.status().In(options.model);
     if (!options.dataset.empty()) {
       ANEMONE_TRY(RunDataset(model, *tokenizer, options, asked.folder, labels, asked.templates, &bad, progress));
-      ANEMONE_TRY(CheckUnchanged(checkpoint));
+      ANEMONE_TRY(sources.CheckUnchanged());
       return bad.count();
     }
     ANEMONE_ASSIGN(ClipFeatures texts, EncodeLabels(model, *tokenizer, labels, asked.templates, progress));
@@ -446,12 +448,12 @@ Result<uint64_t> Infer(InferOptions options) {
       ANEMONE_ASSIGN(features, model.EncodeImages(read.pixels));
       features.Normalize();
     }
-    ANEMONE_TRY(CheckUnchanged(checkpoint));
+    ANEMONE_TRY(sources.CheckUnchanged());
     ANEMONE_TRY(answers.Add(at, read.loaded, features));
     if (!options.embeddings.empty()) AppendRows(features, read.loaded, count, &all_images);
     if (progress && !progress("images", at + count, options.images.size())) return Interrupted();
   }
-  ANEMONE_TRY(CheckUnchanged(checkpoint));
+  ANEMONE_TRY(sources.CheckUnchanged());
   ANEMONE_TRY(answers.Write(all_images));
   return bad.count();
 }

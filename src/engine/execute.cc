@@ -535,8 +535,9 @@ Result<std::unique_ptr<Staging>> Stage(const Plan& plan, const std::string& dest
 
 // What was read was there from beginning to end: no output has bytes of two versions.
 Status CheckSources(const Plan& plan) {
-  for (const ByteSource* source : SourcesOf(plan)) ANEMONE_TRY(source->CheckUnchanged());
-  return {};
+  Sources sources;
+  for (const PlanFile& file : plan.files) sources.Add(file);
+  return sources.CheckUnchanged();
 }
 
 std::function<Status(const Status&)> OnDamage(const ExecuteOptions& options) {

@@ -70,8 +70,7 @@ class PlannedFile final : public ByteSource {
   Status CheckUnchanged() const override {
     Sources sources;
     sources.Add(file_);
-    for (const ByteSource* source : sources.all()) ANEMONE_TRY(source->CheckUnchanged());
-    return {};
+    return sources.CheckUnchanged();
   }
 
  private:

@@ -29,16 +29,24 @@ void Sources::Add(const PlanFile& file) {
   }
 }
 
-Status CheckUnchanged(const Checkpoint& checkpoint) {
-  Sources sources;
-  checkpoint.ForEachDict([&sources](const StateDict& dict) {
+void Sources::Add(const Checkpoint& checkpoint) {
+  checkpoint.ForEachDict([this](const StateDict& dict) {
     for (const StateDict::Item& item : dict.items()) {
-      if (item.tensor() != nullptr) sources.Add(*item.tensor());
+      if (item.tensor() != nullptr) Add(*item.tensor());
     }
   });
-  for (const Artifact& artifact : checkpoint.artifacts) sources.Add(artifact.content.source);
-  for (const ByteSource* source : sources.all()) ANEMONE_TRY(source->CheckUnchanged());
+  for (const Artifact& artifact : checkpoint.artifacts) Add(artifact.content.source);
+}
+
+Status Sources::CheckUnchanged() const {
+  for (const ByteSource* source : all_) ANEMONE_TRY(source->CheckUnchanged());
   return {};
+}
+
+Status CheckUnchanged(const Checkpoint& checkpoint) {
+  Sources sources;
+  sources.Add(checkpoint);
+  return sources.CheckUnchanged();
 }
 
 std::vector<const ByteSource*> SourcesOf(const Plan& plan) {

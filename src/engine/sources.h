@@ -19,7 +19,10 @@ class Sources {
   void Add(const ByteSourcePtr& source);
   void Add(const Tensor& tensor);
   void Add(const PlanFile& file);
+  void Add(const Checkpoint& checkpoint);  // its tensors and artifacts
   const std::vector<const ByteSource*>& all() const { return all_; }
+  // Errors: as ByteSource::CheckUnchanged, for the first that has changed since it was opened.
+  Status CheckUnchanged() const;
 
  private:
   std::vector<const ByteSource*> all_;
@@ -28,8 +31,7 @@ class Sources {
 
 std::vector<const ByteSource*> SourcesOf(const Plan& plan);
 
-// To be called once a checkpoint's tensors and artifacts were read. Errors: as ByteSource::CheckUnchanged, for the
-// first of their files that has changed since it was opened.
+// To be called once a checkpoint's tensors and artifacts were read. Errors: as Sources::CheckUnchanged.
 Status CheckUnchanged(const Checkpoint& checkpoint);
 
 }  // namespace anemone
