@@ -46,25 +46,15 @@ Result<std::string> ReadTag(const Location& place) {
   return tag;
 }
 
-// `depth` folders below the one that was given.
-Result<Checkpoint> OpenAt(const Probe& probe, int depth) {
+// The folder that holds the states.
+Result<Checkpoint> OpenStates(const Probe& probe) {
   if (probe.HasEntry(kUniversal)) {
     return Unsupported("[DS-5] a universal checkpoint of DeepSpeed's: its weights are divided over folders in zero/",
                        "give the checkpoint that it was made of")
         .In(probe.path);
   }
   const std::vector<std::string> names = StatesIn(probe);
-  if (names.empty()) {
-    if (depth > 0) return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(probe.path);
-    const std::string_view latest = probe.HasEntry(kLatest) ? kLatest : kLatestUniversal;
-    ANEMONE_ASSIGN(const std::string tag, ReadTag(probe.place() / latest));
-    ANEMONE_ASSIGN(Probe below, ProbePath(probe.place() / tag));
-    below.options = probe.options;
-    ANEMONE_ASSIGN(Checkpoint checkpoint, OpenAt(below, depth + 1));
-    checkpoint.path = probe.path;
-    ANEMONE_TRY(AddModelFolder(probe, checkpoint));
-    return checkpoint;
-  }
+  if (names.empty()) return Corrupt(fmt::format("[DS-2] expected *{}, found none", kStates)).In(probe.path);
   if (std::ranges::any_of(probe.entries, [](const std::string& name) { return name.ends_with(kStageStates); })) {
     return Unsupported("[DS-4] a checkpoint of DeepSpeed's, divided over pipeline stages", std::string(kOneRank))
         .In(probe.path);
@@ -87,7 +77,18 @@ Result<Checkpoint> OpenAt(const Probe& probe, int depth) {
   return checkpoint;
 }
 
-Result<Checkpoint> Open(const Probe& probe) { return OpenAt(probe, 0); }
+// That folder, or the one above it, whose `latest` names it.
+Result<Checkpoint> Open(const Probe& probe) {
+  if (!StatesIn(probe).empty() || probe.HasEntry(kUniversal)) return OpenStates(probe);
+  const std::string_view latest = probe.HasEntry(kLatest) ? kLatest : kLatestUniversal;
+  ANEMONE_ASSIGN(const std::string tag, ReadTag(probe.place() / latest));
+  ANEMONE_ASSIGN(Probe below, ProbePath(probe.place() / tag));
+  below.options = probe.options;
+  ANEMONE_ASSIGN(Checkpoint checkpoint, OpenStates(below));
+  checkpoint.path = probe.path;
+  ANEMONE_TRY(AddModelFolder(probe, checkpoint));
+  return checkpoint;
+}
 
 }  // namespace
 
