@@ -107,14 +107,30 @@ double Sexagesimal(std::string_view digits) {
   }
 }
 
-Result<ConfigNode> TypeInteger(std::string_view text) {
-  std::string clean = WithoutUnderscores(text);
-  std::string_view digits = clean;
-  bool negative = false;
-  if (!digits.empty() && (digits[0] == '-' || digits[0] == '+')) {
-    negative = digits[0] == '-';
-    digits.remove_prefix(1);
+// Of an integer without underscores: its sign, and its digits without the prefix that says their base.
+struct Integer {
+  explicit Integer(std::string_view text) : digits(text) {
+    negative = digits.starts_with('-');
+    if (negative || digits.starts_with('+')) digits.remove_prefix(1);
+    if (digits.starts_with("0b") || digits.starts_with("0x")) {
+      base = digits[1] == 'b' ? 2 : 16;
+      digits.remove_prefix(2);
+    } else if (digits.size() > 1 && digits[0] == '0') {
+      base = 8;
+    }
   }
+  static uint64_t ValueOf(char digit) {
+    return static_cast<uint64_t>(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
+  }
+
+  bool negative = false;
+  uint64_t base = 10;
+  std::string_view digits;
+};
+
+Result<ConfigNode> TypeInteger(std::string_view text) {
+  const std::string clean = WithoutUnderscores(text);
+  auto [negative, base, digits] = Integer(clean);
   Magnitude magnitude;
   if (digits.find(':') != std::string_view::npos) {
     while (true) {
@@ -130,24 +146,9 @@ Result<ConfigNode> TypeInteger(std::string_view text) {
       magnitude.real = Sexagesimal(std::string_view(clean).substr(negative || clean[0] == '+' ? 1 : 0));
     return FromMagnitude(magnitude, negative, text);
   }
-  uint64_t base = 10;
-  if (digits.starts_with("0b")) {
-    base = 2;
-    digits.remove_prefix(2);
-  } else if (digits.starts_with("0x")) {
-    base = 16;
-    digits.remove_prefix(2);
-  } else if (digits.size() > 1 && digits[0] == '0') {
-    base = 8;
-  }
   if (digits.empty()) return Corrupt("expected the digits of an integer, found '" + std::string(text) + "'");
-  if (base == 10) {
-    ConfigNode node = MakeInteger(clean, text);
-    return node;
-  }
-  for (const char c : digits) {
-    magnitude.Append(base, static_cast<uint64_t>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10));
-  }
+  if (base == 10) return MakeInteger(clean, text);
+  for (const char c : digits) magnitude.Append(base, Integer::ValueOf(c));
   return FromMagnitude(magnitude, negative, text);
 }
 
@@ -229,21 +230,19 @@ std::string BigIntegerDigits(const ConfigNode& scalar) {
   constexpr size_t kMost = 2048;  // digits: they are added up in time of their square
   if (scalar.kind != Kind::kFloat || scalar.text.empty() || scalar.text.size() > kMost) return {};
   if (!Matches(scalar.text, IntPattern()) || scalar.text.find(':') != std::string::npos) return {};
-  std::string digits = WithoutUnderscores(scalar.text);
-  const bool negative = digits[0] == '-';
-  if (negative || digits[0] == '+') digits.erase(0, 1);
-  const int base = digits.starts_with("0b") ? 2 : digits.starts_with("0x") ? 16 : digits[0] == '0' ? 8 : 10;
+  const std::string clean = WithoutUnderscores(scalar.text);
+  const Integer integer(clean);
   std::string decimal;  // the lowest digit first
-  for (const char c : digits.substr(base == 2 || base == 16 ? 2 : 0)) {
-    int carry = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+  for (const char c : integer.digits) {
+    uint64_t carry = Integer::ValueOf(c);
     for (char& digit : decimal) {
-      carry += (digit - '0') * base;
+      carry += static_cast<uint64_t>(digit - '0') * integer.base;
       digit = static_cast<char>('0' + carry % 10);
       carry /= 10;
     }
     for (; carry > 0; carry /= 10) decimal += static_cast<char>('0' + carry % 10);
   }
-  if (negative) decimal += '-';
+  if (integer.negative) decimal += '-';
   std::ranges::reverse(decimal);
   return decimal;
 }
