@@ -42,7 +42,8 @@ class Resolver {
   // `keys`: where the node stands. Everything inside it resolved.
   Result<ConfigNode> Node(const ConfigNode& node, const Keys& keys) {
     if (++nodes_ > internal::kMaxNodes)
-      return LimitExceeded("expected interpolations that expand to at most 500000 values, found more");
+      return LimitExceeded("expected interpolations that expand to at most " + std::to_string(internal::kMaxNodes) +
+                           " values, found more");
     if (bytes_ += node.text.size(); bytes_ > internal::kMaxTextBytes) {
       return LimitExceeded("expected interpolations that expand to at most 64 MiB, found more");
     }

@@ -131,7 +131,8 @@ class Collector {
   }
 
   Status Add(Written::Kind kind, const yaml_mark_t& mark, std::string tag, std::string anchor) {
-    if (nodes.size() >= kMaxNodes) return At(LimitExceeded("expected at most 500000 values, found more"), mark);
+    if (nodes.size() >= kMaxNodes)
+      return At(LimitExceeded("expected at most " + std::to_string(kMaxNodes) + " values, found more"), mark);
     const size_t index = nodes.size();
     Written& node = nodes.emplace_back();
     node.kind = kind;
@@ -161,8 +162,9 @@ class Collector {
       node.nodes += below.kind == Written::Kind::kScalar ? 1 : below.nodes;
       node.bytes += below.kind == Written::Kind::kScalar ? below.value.size() : below.bytes;
       if (node.nodes > kMaxNodes || node.bytes > kMaxTextBytes) {
-        return anemone::At(
-            LimitExceeded("expected aliases that expand to at most 500000 values and 64 MiB, found more"), node);
+        return anemone::At(LimitExceeded("expected aliases that expand to at most " + std::to_string(kMaxNodes) +
+                                         " values and 64 MiB, found more"),
+                           node);
       }
     }
     return {};
@@ -255,7 +257,8 @@ class Builder {
         ANEMONE_TRY(Flatten(*map, depth + 1, merged));
         for (Item& item : merged) put(std::move(item.key), item.value);
         if (merged_ += merged.size(); merged_ > kMaxNodes) {
-          return At(LimitExceeded("expected merges of at most 500000 values, found more"), *map);
+          return At(LimitExceeded("expected merges of at most " + std::to_string(kMaxNodes) + " values, found more"),
+                    *map);
         }
       }
     }
