@@ -36,18 +36,6 @@ ConfigNode Real(double value) {
   return std::isfinite(value) ? ConfigNode::Float(value) : ConfigNode::String(fmt::format("{}", value));
 }
 
-// Every tensor of a rank; those of its virtual chunks are named as Diff names them.
-template <typename Visit>
-void ForEachTensor(const Shard& shard, Visit visit) {
-  const auto each = [&visit](const StateDict& state, const std::string& prefix) {
-    for (const StateDict::Item& item : state.items()) {
-      if (const Tensor* tensor = item.tensor()) visit(prefix + item.name, *tensor);
-    }
-  };
-  each(shard.weights, "");
-  for (size_t i = 0; i < shard.chunks.size(); ++i) each(shard.chunks[i], fmt::format("model{} ", i));
-}
-
 // A tensor and what its name begins with, which tells rank and virtual chunk apart.
 struct Named {
   std::string_view place;
@@ -59,23 +47,26 @@ struct Named {
 
 // As long as the checkpoint that they are of.
 struct NamedTensors {
+  // All of a rank; those of its virtual chunks are named as Diff names them.
+  void Add(const Shard& shard, const std::string& rank) {
+    Add(shard.weights, rank);
+    for (size_t i = 0; i < shard.chunks.size(); ++i) Add(shard.chunks[i], fmt::format("{}model{} ", rank, i));
+  }
+  void Add(const StateDict& state, std::string place) {
+    const std::string& kept = places.emplace_back(std::move(place));
+    for (const StateDict::Item& item : state.items()) {
+      if (item.tensor() != nullptr) list.push_back({kept, &item});
+    }
+  }
+
   std::deque<std::string> places;
   std::vector<Named> list;
 };
 
 NamedTensors TensorsOf(const Checkpoint& checkpoint) {
   NamedTensors tensors;
-  const auto add = [&](const StateDict& state, std::string place) {
-    const std::string& kept = tensors.places.emplace_back(std::move(place));
-    for (const StateDict::Item& item : state.items()) {
-      if (item.tensor() != nullptr) tensors.list.push_back({kept, &item});
-    }
-  };
   for (const Shard& shard : checkpoint.shards) {
-    const std::string rank =
-        checkpoint.shards.size() > 1 ? fmt::format("tp{} pp{} ", shard.tp_rank, shard.pp_rank) : "";
-    add(shard.weights, rank);
-    for (size_t i = 0; i < shard.chunks.size(); ++i) add(shard.chunks[i], fmt::format("{}model{} ", rank, i));
+    tensors.Add(shard, checkpoint.shards.size() > 1 ? fmt::format("tp{} pp{} ", shard.tp_rank, shard.pp_rank) : "");
   }
   return tensors;
 }
@@ -127,10 +118,11 @@ ConfigNode StatisticsNode(const Statistics& s) {
 }
 
 // What a rank holds, in words: modules in stored order, the numbers among their names as ranges.
-ConfigNode HoldingsNode(const Shard& shard) {
+ConfigNode HoldingsNode(const NamedTensors& tensors) {
   std::vector<std::string> order;
   std::map<std::string, std::set<uint64_t>> numbers;
-  ForEachTensor(shard, [&](const std::string& name, const Tensor&) {
+  for (const Named& named : tensors.list) {
+    const std::string name = named.name();
     std::string module;
     std::optional<uint64_t> number;
     for (size_t at = 0; at < name.size();) {
@@ -148,7 +140,7 @@ ConfigNode HoldingsNode(const Shard& shard) {
     const auto [found, added] = numbers.try_emplace(module);
     if (added) order.push_back(module);
     if (number) found->second.insert(*number);
-  });
+  }
   ConfigNode list = ConfigNode::List();
   for (const std::string& module : order) {
     const std::set<uint64_t>& set = numbers[module];
@@ -169,12 +161,14 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
   ConfigNode list = ConfigNode::List();
   for (const Shard& shard : checkpoint.shards) {
     Summary::Amount amount;
-    ForEachTensor(shard, [&amount](const std::string&, const Tensor& tensor) { amount.Add(tensor); });
+    NamedTensors tensors;
+    tensors.Add(shard, "");
+    for (const Named& named : tensors.list) amount.Add(named.tensor());
     ConfigNode rank = ConfigNode::Map();
     rank["tp"] = ConfigNode::Int(shard.tp_rank);
     rank["pp"] = ConfigNode::Int(shard.pp_rank);
     AddAmount(amount, &rank);
-    rank["holds"] = HoldingsNode(shard);
+    rank["holds"] = HoldingsNode(tensors);
     list.list.push_back(std::move(rank));
   }
   return list;

@@ -337,10 +337,6 @@ Status CheckOneRank(const Value& root) {
                      std::string(kOneRank));
 }
 
-}  // namespace
-
-namespace {
-
 Result<RankFile> Read(const TorchFile& torch, const RankFileOptions& options) {
   RankFile file;
   file.torchscript = torch.torchscript;
