@@ -6,7 +6,7 @@
 
 #include "base/safe_path.h"
 #include "net/http.h"
-#include "net/hub_choice.h"
+#include "net/hub_files.h"
 #include "net/object_listing.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

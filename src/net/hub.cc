@@ -13,7 +13,7 @@
 #include "base/safe_path.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
-#include "net/hub_choice.h"
+#include "net/hub_files.h"
 #include "net/remote_files.h"
 
 namespace anemone {

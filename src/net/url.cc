@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "net/hub_choice.h"
+#include "net/hub_files.h"
 #include "net/object_listing.h"
 #include "net/remote_files.h"
 

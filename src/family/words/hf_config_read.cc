@@ -10,13 +10,13 @@
 
 #include "config/nodes.h"
 #include "family/words/config_languages.h"
+#include "family/words/hf_attention.h"
 #include "family/words/hf_config.h"
+#include "family/words/hf_deepseek.h"
 #include "family/words/hf_keys.h"
-#include "family/words/hf_latent.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/hf_positions.h"
 #include "family/words/hf_reader.h"
-#include "family/words/hf_windows.h"
 #include "family/words/model_words.h"
 
 namespace anemone {

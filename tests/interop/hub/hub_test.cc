@@ -19,7 +19,7 @@
 #include "base/sys.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
-#include "net/hub_choice.h"
+#include "net/hub_files.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 

@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "net/http.h"
-#include "net/hub_choice.h"
+#include "net/hub_files.h"
 #include "net/object_listing.h"
 #include "testing/matchers.h"
 

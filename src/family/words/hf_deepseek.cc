@@ -1,4 +1,4 @@
-#include "family/words/hf_latent.h"
+#include "family/words/hf_deepseek.h"
 
 #include <fmt/format.h>
 

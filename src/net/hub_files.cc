@@ -1,4 +1,4 @@
-#include "net/hub_choice.h"
+#include "net/hub_files.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,6 +1,6 @@
 // Internal: which layers of a decoder see all tokens, by its config.json.
-#ifndef ANEMONE_FAMILY_WORDS_HF_WINDOWS_H_
-#define ANEMONE_FAMILY_WORDS_HF_WINDOWS_H_
+#ifndef ANEMONE_FAMILY_WORDS_HF_ATTENTION_H_
+#define ANEMONE_FAMILY_WORDS_HF_ATTENTION_H_
 
 #include "anemone/status.h"
 #include "family/words/hf_reader.h"
@@ -14,4 +14,4 @@ Status ReadGemma3(HfReader& config);
 
 }  // namespace anemone::internal
 
-#endif  // ANEMONE_FAMILY_WORDS_HF_WINDOWS_H_
+#endif  // ANEMONE_FAMILY_WORDS_HF_ATTENTION_H_

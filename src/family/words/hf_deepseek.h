@@ -1,6 +1,6 @@
 // Internal: multi-latent attention, experts and positions of a DeepSeek V2 or V3, by its config.json.
-#ifndef ANEMONE_FAMILY_WORDS_HF_LATENT_H_
-#define ANEMONE_FAMILY_WORDS_HF_LATENT_H_
+#ifndef ANEMONE_FAMILY_WORDS_HF_DEEPSEEK_H_
+#define ANEMONE_FAMILY_WORDS_HF_DEEPSEEK_H_
 
 #include <string>
 #include <vector>
@@ -15,4 +15,4 @@ Status ReadLatent(HfReader& config, std::vector<std::string>* notes);
 
 }  // namespace anemone::internal
 
-#endif  // ANEMONE_FAMILY_WORDS_HF_LATENT_H_
+#endif  // ANEMONE_FAMILY_WORDS_HF_DEEPSEEK_H_

@@ -1,4 +1,4 @@
-#include "family/words/hf_windows.h"
+#include "family/words/hf_attention.h"
 
 #include <fmt/format.h>
 

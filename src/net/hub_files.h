@@ -1,6 +1,6 @@
 // Internal: which files of a repository of the hub a conversion needs.
-#ifndef ANEMONE_NET_HUB_CHOICE_H_
-#define ANEMONE_NET_HUB_CHOICE_H_
+#ifndef ANEMONE_NET_HUB_FILES_H_
+#define ANEMONE_NET_HUB_FILES_H_
 
 #include <string>
 #include <vector>
@@ -32,4 +32,4 @@ HubChoice ChooseFiles(const std::vector<std::string>& names);
 
 }  // namespace anemone::internal
 
-#endif  // ANEMONE_NET_HUB_CHOICE_H_
+#endif  // ANEMONE_NET_HUB_FILES_H_
