@@ -22,7 +22,7 @@ std::string Base64(std::string_view bytes) {
   return out;
 }
 
-// In JSON '<' stands in strings only; escaped, none of them is an end tag.
+// Escapes every '<', which JSON has in strings only, so that no string ends the page's script element.
 std::string WithoutTags(std::string_view json) {
   std::string text;
   for (const char c : json) {

@@ -43,7 +43,7 @@ std::optional<uint64_t> BestPlace(const Places& places);
 // The same of one tensor alone; nullopt where nothing of it is worth sharing.
 std::optional<uint64_t> BestPlace(const Tensor& tensor);
 
-// What a source records as the CRC-32 of exactly these bytes, or of a tensor that is stored as it is.
+// The CRC-32 that a source records of exactly these bytes, or of a tensor that is stored as it is; nullopt: none.
 std::optional<uint32_t> RecordedCrcOf(const ByteRange& range);
 std::optional<uint32_t> RecordedCrcOf(const Tensor& tensor);
 

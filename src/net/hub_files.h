@@ -9,7 +9,7 @@
 
 namespace anemone::internal {
 
-// What the hub says of a revision. Names that are no safe paths are left out.
+// A revision as the hub describes it. File names that are no safe paths are left out.
 struct HubModel {
   std::string commit;
   std::vector<std::string> files;
@@ -18,12 +18,12 @@ struct HubModel {
 Result<HubModel> ParseHubModel(const std::string& json, const std::string& name);
 // The files that an index of weights names. Errors: Corrupt.
 Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path);
-// What is taken along beside weights; and with the names that weights may have.
+// File names: of configs and tokenizers, which are taken along; of these and of weights.
 std::vector<std::string> FilesBeside();
 std::vector<std::string> FilesOfModels();
 
-// Which of a repository's files a conversion needs. `weights` is empty when there are none we know; an index stands for
-// the shards that it names.
+// The files of a repository that a conversion needs. `weights` is empty when no known name is there; an index stands
+// for the shards that it names.
 struct HubChoice {
   std::vector<std::string> configs;
   std::string weights;

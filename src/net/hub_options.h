@@ -24,7 +24,7 @@ struct HubOptions {
   static HubOptions FromEnvironment();
   HttpOptions Http() const;
 };
-// Whether a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
+// True if a variable is set to 1, ON, YES or TRUE in any case, as huggingface_hub reads its flags.
 bool IsTrueInEnvironment(const char* name);
 
 }  // namespace anemone
