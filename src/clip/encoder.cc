@@ -18,7 +18,7 @@
 #include "clip/packed.h"
 #include "clip/weights.h"
 #include "clip/workers.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 namespace {

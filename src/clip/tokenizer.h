@@ -14,35 +14,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "anemone/status.h"
 #include "base/text_hash.h"
 #include "clip/merge_table.h"
+#include "clip/tokenizer_files.h"
 
 namespace anemone {
 
-// The contents of a tokenizer's files that are there.
-struct TokenizerFiles {
-  std::optional<std::string_view> tokenizer_json = {};
-  std::string_view vocab_json = {};  // read without tokenizer_json
-  std::string_view merges_txt = {};
-  std::optional<std::string_view> tokenizer_config_json = {};
-  std::optional<std::string_view> added_tokens_json = {};
-  std::optional<std::string_view> special_tokens_map_json = {};
-};
-
-// What a SigLIP's tokenizer files say besides the pieces, of which there are `pieces`. Errors: Corrupt, Unsupported (a
-// field that changes the tokens in a way that is not supported, a token added to the vocabulary), naming it.
-Status CheckSiglipTokenizer(const TokenizerFiles& files, size_t pieces);
-
 class Tokenizer {
  public:
-  // As transformers reads them: tokenizer.json where it is there, else vocab.json and merges.txt; added tokens from
-  // every file. The arguments need not outlive the call. Errors: Corrupt (syntax, a merge whose parts or result are not
-  // in the vocabulary, no special tokens), Unsupported (a field that changes the tokens in a way that is not supported,
-  // by name; an added token that strips its surroundings), LimitExceeded (over 64 MiB).
+  // The files need not outlive the call. Errors: those of ReadBpeModel, and Corrupt (no special tokens, an id out of
+  // range, a merge whose parts or result are not in the vocabulary).
   static Result<Tokenizer> FromFiles(const TokenizerFiles& files);
   static Result<Tokenizer> FromVocabAndMerges(std::string_view vocab_json, std::string_view merges_txt,
                                               std::optional<std::string_view> tokenizer_config_json = {});
@@ -66,9 +50,7 @@ class Tokenizer {
   // By first character; the longest first.
   using Specials = internal::NumberMap<std::vector<Special>>;
 
-  Status Load(const std::vector<std::pair<std::string_view, int64_t>>& vocab,
-              const std::vector<std::pair<std::string_view, std::string_view>>& merges,
-              const std::vector<std::pair<std::string, bool>>& specials);
+  Status Load(const BpeModel& bpe);
   void TokenizePiece(std::string_view piece, std::vector<int32_t>* ids) const;
   template <typename Plain>
   static void Cut(const std::vector<uint32_t>& text, const Specials& specials, const Plain& plain,

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/rounding.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone::internal {
 namespace {

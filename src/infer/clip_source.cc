@@ -15,6 +15,7 @@
 #include "clip/image.h"
 #include "clip/sentencepiece.h"
 #include "clip/tokenizer.h"
+#include "clip/tokenizer_files.h"
 #include "clip/workers.h"
 #include "family/clip/clip_config.h"
 #include "family/clip/clip_preprocess.h"
