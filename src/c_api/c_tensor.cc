@@ -15,7 +15,7 @@
 #include "c_api/dlpack.h"
 #include "c_api/dtype_words.h"
 #include "config/nodes.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 using anemone::InvalidArgument;
 using anemone::Result;

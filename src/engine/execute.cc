@@ -30,7 +30,7 @@
 #include "engine/source_check.h"
 #include "engine/sources.h"
 #include "engine/windows.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 namespace {

@@ -9,7 +9,7 @@
 #include "base/safe_path.h"
 #include "base/text_hash.h"
 #include "engine/share.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 

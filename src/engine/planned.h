@@ -8,7 +8,7 @@
 
 #include "anemone/status.h"
 #include "engine/plan.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 

@@ -14,7 +14,7 @@
 #include "anemone/status.h"
 #include "engine/cluster.h"
 #include "engine/plan.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 

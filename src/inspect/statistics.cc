@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tensor/cast.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "tensor/cast.h"
+#include "tensor/fill.h"
 #include "tensor/lower.h"
 #include "tensor/node.h"
 

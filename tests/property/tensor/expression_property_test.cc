@@ -6,7 +6,7 @@
 
 #include "anemone/tensor.h"
 #include "tensor/cast.h"
-#include "tensor/lower.h"
+#include "tensor/fill.h"
 #include "testing/matchers.h"
 
 namespace anemone {
