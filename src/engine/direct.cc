@@ -42,28 +42,48 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
   if (file.size < kMinFileBytes) return false;
   direct_ = Descriptor(sys.reopen_direct(fd, kDirectBlock));
   if (!direct_.is_open()) return false;
-  const auto add = [&](uint64_t byte) {  // a block has those of many small tensors
-    if (twice_.empty() || twice_.back() != RoundDown(byte, kDirectBlock))
-      twice_.push_back(RoundDown(byte, kDirectBlock));
-  };
+  std::vector<uint64_t> blocks;
   for (const Crc32Slot& slot : file.crcs) {
     for (const uint64_t store : slot.stores) {
-      add(store);
-      add(store + sizeof(uint32_t) - 1);
+      for (uint64_t block = RoundDown(store, kDirectBlock); block < store + sizeof(uint32_t); block += kDirectBlock)
+        blocks.push_back(block);
     }
   }
-  std::ranges::sort(twice_);
-  twice_.erase(std::unique(twice_.begin(), twice_.end()), twice_.end());
+  std::ranges::sort(blocks);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (i == 0 || blocks[i] != blocks[i - 1]) crc_blocks_.push_back(blocks[i]);
+  }
+  left_ = std::vector<std::atomic<uint32_t>>(crc_blocks_.size());
+  for (const uint64_t block : blocks) ++left_[BlockFrom(block)];
   return true;
+}
+
+size_t DirectFile::BlockFrom(uint64_t offset) const {
+  return static_cast<size_t>(std::ranges::lower_bound(crc_blocks_, offset) - crc_blocks_.begin());
+}
+
+void DirectFile::NoteStored(uint64_t offset) {
+  const size_t last = BlockFrom(offset + sizeof(uint32_t));
+  for (size_t i = BlockFrom(RoundDown(offset, kDirectBlock)); i < last; ++i) --left_[i];
+}
+
+bool DirectFile::IsLeftToStore(uint64_t offset) const {
+  if (!is_open()) return true;
+  const size_t last = BlockFrom(offset + sizeof(uint32_t));
+  for (size_t i = BlockFrom(RoundDown(offset, kDirectBlock)); i < last; ++i) {
+    if (left_[i] > 0) return true;
+  }
+  return false;
 }
 
 DirectFile::Part DirectFile::FirstPart(uint64_t begin, uint64_t end) const {
   if (!direct_.is_open()) return {end, -1};
   if (begin % kDirectBlock != 0) return {std::min(end, RoundDown(begin, kDirectBlock) + kDirectBlock), -1};
-  const auto twice = std::ranges::lower_bound(twice_, begin);
-  if (twice != twice_.end() && *twice == begin) return {std::min(end, begin + kDirectBlock), -1};
-  uint64_t stop = RoundDown(end, kDirectBlock);
-  if (twice != twice_.end()) stop = std::min(stop, *twice);
+  size_t twice = BlockFrom(begin);
+  while (twice < left_.size() && crc_blocks_[twice] < end && left_[twice] == 0) ++twice;
+  const uint64_t next = twice < left_.size() ? crc_blocks_[twice] : end;
+  if (next == begin) return {std::min(end, begin + kDirectBlock), -1};
+  const uint64_t stop = std::min(RoundDown(end, kDirectBlock), next);
   if (stop == begin) return {end, -1};
   return {stop, stop - begin >= kMinPartBytes ? direct_.get() : -1};
 }

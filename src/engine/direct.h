@@ -3,11 +3,12 @@
 // What a conversion writes is as large as the memory or larger, and not read again soon. Through the cache every byte
 // is copied once more and takes a page that must be found and cleared, driving out what others need; where a host takes
 // a virtual machine's free pages back, that alone costs several times the write (docs/benchmarks.md). So whole blocks
-// of large files go straight to the device [open(2) O_DIRECT], into room reserved beforehand. The edges, and blocks
-// that are written twice, go through the cache.
+// of large files go straight to the device [open(2) O_DIRECT], into room reserved beforehand. The edges go through the
+// cache, and blocks that are written twice: those with a CRC of more bytes than are in memory at once.
 #ifndef ANEMONE_ENGINE_DIRECT_H_
 #define ANEMONE_ENGINE_DIRECT_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -64,6 +65,11 @@ class DirectFile {
   bool Open(const PlanFile& file, int fd);
   bool is_open() const { return direct_.is_open(); }
 
+  // The CRC at `offset` is among the bytes that are about to be written, and need not be stored at the end.
+  void NoteStored(uint64_t offset);
+  // Whether a CRC at `offset` must be stored at the end. Once all is written.
+  bool IsLeftToStore(uint64_t offset) const;
+
   // The first part of [begin, end) that is written in one way: up to `end`, through `fd`; -1: the ordinary one.
   struct Part {
     uint64_t end;
@@ -72,8 +78,13 @@ class DirectFile {
   Part FirstPart(uint64_t begin, uint64_t end) const;
 
  private:
+  // The index of the first block at `offset` or behind it in which CRCs are stored.
+  size_t BlockFrom(uint64_t offset) const;
+
   Descriptor direct_;
-  std::vector<uint64_t> twice_;  // blocks in which CRCs are stored at the end, in order
+  std::vector<uint64_t> crc_blocks_;  // in which CRCs are stored, in order
+  // For each, how many CRCs are not among bytes that were written: it is written twice while there is one.
+  std::vector<std::atomic<uint32_t>> left_;
 };
 
 // Small writes through the cache of a file that is otherwise written past it. A file system locks the file for each:

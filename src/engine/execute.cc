@@ -291,7 +291,7 @@ class Run {
       check.Begin();
       ANEMONE_TRY(ReadPlanned(output.plan, segment, begin, bytes, &check));
       if (staging_ != nullptr) {
-        AddCrcs(output, begin, bytes, check, crcs);
+        AddCrcs(output, begin, bytes, part.way, check, crcs);
         const bool is_there = part.way == Way::kRead || (part.way == Way::kCompare && IsSame(window, begin, bytes));
         if (!is_there) ANEMONE_TRY(WriteParts(output, begin, bytes));
       }
@@ -361,7 +361,8 @@ class Run {
     return moved;
   }
 
-  static void AddCrcs(const Output& output, uint64_t begin, std::span<const std::byte> bytes, WindowCheck& check,
+  // Adds what `bytes` contribute to CRCs. One that they are all of is put where they have room for it.
+  static void AddCrcs(Output& output, uint64_t begin, std::span<std::byte> bytes, Way way, WindowCheck& check,
                       std::vector<SlotCrc>& crcs) {
     const uint64_t end = begin + bytes.size();
     const std::vector<Crc32Slot>& slots = output.plan.crcs;
@@ -371,9 +372,19 @@ class Run {
       const uint64_t from = std::max(begin, slots[i].offset);
       const uint64_t slot_end = slots[i].offset + slots[i].size;
       const uint64_t to = std::min(end, slot_end);
-      crcs.push_back(
-          {output.first_crc + i, Crc32Shift(check.CrcOf(bytes.subspan(from - begin, to - from)), slot_end - to)});
+      const uint32_t crc = check.CrcOf(bytes.subspan(from - begin, to - from));
+      crcs.push_back({output.first_crc + i, Crc32Shift(crc, slot_end - to)});
+      if (way != Way::kWrite || !output.direct.is_open() || to - from < slots[i].size) continue;
+      for (const uint64_t store : slots[i].stores) {
+        if (store < begin || store + sizeof(crc) > end) continue;
+        PutCrc(crc, bytes.subspan(store - begin));
+        output.direct.NoteStored(store);
+      }
     }
+  }
+
+  static void PutCrc(uint32_t crc, std::span<std::byte> to) {
+    for (size_t k = 0; k < sizeof(crc); ++k) to[k] = static_cast<std::byte>(crc >> (8 * k));
   }
 
   // Past the cache what may go there.
@@ -402,10 +413,11 @@ class Run {
 
   Status StoreCrcs(const Output& output) {
     for (size_t i = 0; i < output.plan.crcs.size(); ++i) {
-      const uint32_t crc = crcs_[output.first_crc + i];
       std::byte bytes[4];
-      for (int k = 0; k < 4; ++k) bytes[k] = static_cast<std::byte>(crc >> (8 * k));
-      for (const uint64_t store : output.plan.crcs[i].stores) ANEMONE_TRY(Write(output, store, bytes));
+      PutCrc(crcs_[output.first_crc + i], bytes);
+      for (const uint64_t store : output.plan.crcs[i].stores) {
+        if (output.direct.IsLeftToStore(store)) ANEMONE_TRY(Write(output, store, bytes));
+      }
     }
     return {};
   }

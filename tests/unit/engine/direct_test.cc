@@ -161,6 +161,34 @@ TEST_F(Direct, WhatIsNotSharedGoesPastTheCache) {
   EXPECT_TRUE(ReadFile(dir_ / "out") == "head" + std::string(kSize, 's'));
 }
 
+// The CRCs of records that are in memory as a whole stand there before they are written; the others, and those of the
+// directory at the end, are stored once all is known.
+TEST_F(Direct, CrcsOfSmallRecordsAreWrittenWithThem) {
+  constexpr uint64_t kRecords = 2000, kSmall = 40'000, kLarge = 3 << 20;
+  PlanFile file;
+  std::vector<uint64_t> heads;
+  for (uint64_t i = 0; i < kRecords; ++i) {
+    heads.push_back(file.size);
+    file.Append(std::string(30 + i % 7, '\0'));
+    const uint64_t size = i % 500 == 1 ? kLarge : kSmall;
+    file.crcs.push_back({file.size, size, {}});
+    file.Append(std::string(size, static_cast<char>('a' + i % 26)));
+  }
+  for (uint64_t i = 0; i < kRecords; ++i) {
+    file.crcs[i].stores = {heads[i] + 14, file.size};
+    file.Append(std::string(4, '\0'));
+  }
+  Plan plan;
+  plan.files.push_back(std::move(file));
+  ASSERT_THAT(Execute(plan, dir_ / "past", {}), IsOk());
+  EXPECT_TRUE(is_aligned);
+  EXPECT_GT(direct_fd, -1);
+  EXPECT_LT(other_bytes, plan.files[0].size / 32);  // the directory, and records that two windows share
+  sys.reopen_direct = [](int, unsigned) { return -1; };
+  ASSERT_THAT(Execute(plan, dir_ / "through", {}), IsOk());
+  EXPECT_TRUE(ReadFile(dir_ / "past") == ReadFile(dir_ / "through"));
+}
+
 // A journal says what is in the file, so that small writes are no longer kept.
 TEST_F(Direct, AnInterruptedRunGoesOnWithAllItsSmallWrites) {
   std::string bytes;
