@@ -1,4 +1,4 @@
-// What the decoders of pictures share, and those that have files of their own. DecodeImage (image.h) chooses.
+// The decoders of pictures, and what they share. DecodeImage (image.h) chooses.
 #ifndef ANEMONE_CLIP_IMAGE_CODEC_H_
 #define ANEMONE_CLIP_IMAGE_CODEC_H_
 
@@ -29,8 +29,10 @@ uint32_t DivideBy255(uint32_t a);
 // RGBA to RGB in place at the front of `pixels`; over white by Pillow's alpha_composite.
 void RemoveAlpha(std::vector<uint8_t>* pixels, AlphaRule rule);
 
-// Each as Pillow reads the format, or refused: image_bitmap.cc, image_gif.cc, image_tiff.cc, image_webp.cc. Errors: as
+// Each as Pillow reads the format, or refused; in a file of its own, but for PPM and BMP: image_bitmap.cc. Errors: as
 // DecodeImage.
+Result<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits);
+Result<Image> DecodePng(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
 Result<Image> DecodePpm(std::string_view bytes, const ImageLimits& limits);
 Result<Image> DecodeBmp(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
 Result<Image> DecodeGif(std::string_view bytes, AlphaRule alpha, const ImageLimits& limits);
