@@ -42,19 +42,21 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
   if (file.size < kMinFileBytes) return false;
   direct_ = Descriptor(sys.reopen_direct(fd, kDirectBlock));
   if (!direct_.is_open()) return false;
-  std::vector<uint64_t> blocks;
-  for (const Crc32Slot& slot : file.crcs) {
-    for (const uint64_t store : slot.stores) {
-      for (uint64_t block = RoundDown(store, kDirectBlock); block < store + sizeof(uint32_t); block += kDirectBlock)
-        blocks.push_back(block);
+  const auto for_each_block = [&file](const auto& visit) {
+    for (const Crc32Slot& slot : file.crcs) {
+      for (const uint64_t store : slot.stores) {
+        for (uint64_t block = RoundDown(store, kDirectBlock); block < store + sizeof(uint32_t); block += kDirectBlock)
+          visit(block);
+      }
     }
-  }
-  std::ranges::sort(blocks);
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    if (i == 0 || blocks[i] != blocks[i - 1]) crc_blocks_.push_back(blocks[i]);
-  }
+  };
+  for_each_block([this](uint64_t block) {  // one has those of many small tensors
+    if (crc_blocks_.empty() || crc_blocks_.back() != block) crc_blocks_.push_back(block);
+  });
+  std::ranges::sort(crc_blocks_);
+  crc_blocks_.erase(std::unique(crc_blocks_.begin(), crc_blocks_.end()), crc_blocks_.end());
   left_ = std::vector<std::atomic<uint32_t>>(crc_blocks_.size());
-  for (const uint64_t block : blocks) ++left_[BlockFrom(block)];
+  for_each_block([this](uint64_t block) { ++left_[BlockFrom(block)]; });
   return true;
 }
 
