@@ -125,6 +125,13 @@ Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family&
 
 namespace {
 
+// The class that NeMo's config names; "": it names none.
+std::string ClassOf(const Checkpoint& checkpoint) {
+  const ConfigNode* target = checkpoint.config ? checkpoint.config->root().Get("target") : nullptr;
+  const std::string path = target == nullptr ? "" : target->AsString().value_or("");
+  return path.substr(path.rfind('.') + 1);
+}
+
 // How names end of what a library stores in place of a quantized weight; the first that is found counts.
 constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".qweight", "GPTQ's or AWQ's"},
@@ -174,8 +181,12 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
     checkpoint.ForEachDict([&](const StateDict& dict) {
       if (first.empty() && !dict.empty()) first = dict.items().front().name;
     });
-    return Unsupported(fmt::format("expected a model of a known family ({}), found names such as {}", known, first),
-                       "docs/resharding.md describes tables for other Megatron models")
+    const std::string model = ClassOf(checkpoint);
+    return Unsupported(
+               fmt::format("expected a model of a known family ({}), found {}names such as {}", known,
+                           model.empty() ? "" : model + " with ", first),
+               "its weights can be converted to safetensors, name by name; docs/resharding.md describes tables for "
+               "other Megatron models")
         .Use("table", "FILE", "reshard one of another");
   }
   ANEMONE_ASSIGN(const Dialect* dialect, DetectDialect(checkpoint, *family));

@@ -295,6 +295,15 @@ TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
   }
 }
 
+TEST(Identify, NamesTheClassOfAnUnknownModel) {
+  StateDict weights;
+  ASSERT_THAT(weights.Add("model.betas", *Tensor::FromBytes(DType::kF32, {0}, "")), IsOk());
+  Config config;
+  ASSERT_THAT(config.Set("target", ConfigNode::String("nemo.a.ddpm.MegatronLatentDiffusion")), IsOk());
+  EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "model_config.yaml")),
+              StatusIs(ErrorKind::kUnsupported, "found MegatronLatentDiffusion with names such as model.betas"));
+}
+
 TEST(Identify, NamesQuantizedWeights) {
   for (const auto& [name, words] : {
            std::pair{"model.layers.0.mlp.up_proj.qweight", "(GPTQ's or AWQ's)"},
