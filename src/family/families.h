@@ -12,6 +12,7 @@ const Family& GptFamily();     // gpt.cc
 const Family& BertFamily();    // bert.cc
 const Family& NevaFamily();    // neva.cc
 const Family& T5Family();      // t5.cc
+const Family& VitFamily();     // vit.cc
 
 // The config that says a Megatron model's sizes: the checkpoint's own, or the one given. Errors: NotFound.
 Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name);

@@ -39,7 +39,7 @@ class Registered {
 std::list<Registered>& Registry() {
   static std::list<Registered> registry = [] {
     std::list<Registered> all;
-    for (const auto& family : {ClipFamily, SiglipFamily, GptFamily, T5Family, NevaFamily, BertFamily}) {
+    for (const auto& family : {ClipFamily, SiglipFamily, GptFamily, T5Family, NevaFamily, BertFamily, VitFamily}) {
       all.emplace_back(family);
     }
     return all;
