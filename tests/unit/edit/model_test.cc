@@ -556,20 +556,17 @@ INSTANTIATE_TEST_SUITE_P(
                      "perception.modality_adapter.layers.0.norm_out.weight"}},
         ClassSample{"ModularizedAudioT5Model",
                     {"enc_dec_model.encoder_embedding.word_embeddings.weight", "perception.proj.bias",
-                     "perception.encoder.pre_encode.conv.0.weight"}},
-        ClassSample{"MegatronVitClassificationModel",
-                    {"model.backbone.class_token", "model.backbone.linear_encoder.bias",
-                     "model.backbone.transformer.layers.0.self_attention.query_key_value.weight",
-                     "model.head.dense_out.weight"}}),
+                     "perception.encoder.pre_encode.conv.0.weight"}}),
     [](const auto& sample) { return std::string(sample.param.class_name); });
 
 // No class of the table is left out above or among the golden files.
 TEST(ModelClassTest, EachIsRestoredBySomeTest) {
-  const std::set<std::string_view> golden = {"MegatronBertModel", "MegatronCLIPModel", "MegatronGPTModel",
-                                             "MegatronGPTSFTModel", "MegatronT5Model"};
+  const std::set<std::string_view> golden = {"MegatronBertModel", "MegatronCLIPModel",
+                                             "MegatronGPTModel",  "MegatronGPTSFTModel",
+                                             "MegatronT5Model",   "MegatronVitClassificationModel"};
   size_t sampled = 0;
   for (const ModelClass& c : ModelClasses()) sampled += golden.contains(c.name) ? 0 : 1;
-  EXPECT_EQ(sampled, 12u);
+  EXPECT_EQ(sampled, 11u);
 }
 
 // A class from the future, with members, values and a state dict that nobody here understands.
