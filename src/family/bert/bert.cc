@@ -16,6 +16,7 @@
 #include "family/gpt/hf_vocabulary.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/megatron/megatron_transforms.h"
+#include "family/megatron/rows.h"
 #include "family/words/kept_config.h"
 #include "family/words/model_words.h"
 
@@ -46,15 +47,6 @@ std::vector<Symbol> Declared() {
   });
 }
 
-std::vector<C> CanonicalLinear(std::string_view name, std::string_view rows, std::string_view when) {
-  return {{fmt::format("{}.weight", name), fmt::format("{}, width", rows), std::string(when), ""},
-          {fmt::format("{}.bias", name), std::string(rows), std::string(when), ""}};
-}
-std::vector<C> CanonicalNorm(std::string_view name, std::string_view when) {
-  return {{fmt::format("{}.weight", name), "width", std::string(when), ""},
-          {fmt::format("{}.bias", name), "width", std::string(when), ""}};
-}
-
 std::vector<C> Canonical() {
   return Join<C>({
       {
@@ -76,33 +68,23 @@ std::vector<C> Canonical() {
   });
 }
 
-R Row(std::string name, std::string_view canonical, Stage stage, std::string_view only = "") {
-  R row{.name = std::move(name), .canonical = std::string(canonical), .stage = stage};
-  row.only = only;
-  return row;
-}
-std::vector<R> Both(std::string_view name, std::string_view canonical, Stage stage, std::string_view only = "") {
-  return {Row(fmt::format("{}.weight", name), fmt::format("{}.weight", canonical), stage, only),
-          Row(fmt::format("{}.bias", name), fmt::format("{}.bias", canonical), stage, only)};
-}
-
 // ---- Megatron ----
 
 std::vector<R> MegatronEmbeddings(const std::string& name) {
   return {VocabTable(name + ".word_embeddings.weight", "token_embedding.weight", Stage::kFirst),
-          Row(name + ".position_embeddings.weight", "position_embedding.weight", Stage::kFirst),
-          Row(name + ".tokentype_embeddings.weight", "type_embedding.weight", Stage::kFirst)};
+          PlainRow(name + ".position_embeddings.weight", "position_embedding.weight", Stage::kFirst),
+          PlainRow(name + ".tokentype_embeddings.weight", "type_embedding.weight", Stage::kFirst)};
 }
 
 std::vector<R> MegatronHeads(std::string_view pooler, std::string_view norm, std::string_view bias) {
   R copy = VocabTable("word_embeddings.weight", "token_embedding.weight", Stage::kTiedCopy);
   copy.when = "tied";
   return Join<R>({
-      Both(pooler, "pooler", Stage::kLast),
-      Both("lm_head.dense", "lm_head.dense", Stage::kLast),
-      Both(norm, "lm_head.norm", Stage::kLast),
+      WeightAndBias(pooler, "pooler", Stage::kLast),
+      WeightAndBias("lm_head.dense", "lm_head.dense", Stage::kLast),
+      WeightAndBias(norm, "lm_head.norm", Stage::kLast),
       {VocabTable(std::string(bias), "output.bias", Stage::kLast)},
-      Both("binary_head", "binary_head", Stage::kLast),
+      WeightAndBias("binary_head", "binary_head", Stage::kLast),
       {copy},
   });
 }
@@ -114,9 +96,10 @@ std::vector<R> McoreLayers() {
     const bool is_norm = row.canonical.starts_with("layers.{i}.norm");
     if (is_norm) row.only = "!post_ln";
   }
-  return Join<R>({std::move(rows),
-                  Both("encoder.layers.{i}.post_att_layernorm", "layers.{i}.norm1", Stage::kLayer, "post_ln"),
-                  Both("encoder.layers.{i}.post_mlp_layernorm", "layers.{i}.norm2", Stage::kLayer, "post_ln")});
+  return Join<R>(
+      {std::move(rows),
+       WeightAndBias("encoder.layers.{i}.post_att_layernorm", "layers.{i}.norm1", Stage::kLayer, "post_ln"),
+       WeightAndBias("encoder.layers.{i}.post_mlp_layernorm", "layers.{i}.norm2", Stage::kLayer, "post_ln")});
 }
 
 Dialect Mcore() {
@@ -128,8 +111,8 @@ Dialect Mcore() {
           Join<R>({
               MegatronEmbeddings("embedding"),
               McoreLayers(),
-              Both("encoder.final_layernorm", "final_norm", Stage::kLast),
-              Both("encoder.initial_layernorm", "embedding_norm", Stage::kEvery),
+              WeightAndBias("encoder.final_layernorm", "final_norm", Stage::kLast),
+              WeightAndBias("encoder.initial_layernorm", "embedding_norm", Stage::kEvery),
               MegatronHeads("pooler.dense", "lm_head.layer_norm", "output_layer.bias"),
               {output, StateRow("output_layer._extra_state", kReadOnly, Stage::kLast),
                StateRow("encoder.final_layernorm._extra_state", kReadOnly, Stage::kLast)},
@@ -144,8 +127,8 @@ Dialect Legacy() {
           Join<R>({
               MegatronEmbeddings("language_model.embedding"),
               LegacyLayer("", "language_model.encoder.layers.{i}", kParts),
-              Both("language_model.encoder.final_layernorm", "final_norm", Stage::kLast),
-              Both("language_model.encoder.initial_layernorm", "embedding_norm", Stage::kEvery),
+              WeightAndBias("language_model.encoder.final_layernorm", "final_norm", Stage::kLast),
+              WeightAndBias("language_model.encoder.initial_layernorm", "embedding_norm", Stage::kEvery),
               MegatronHeads("language_model.pooler.dense", "lm_head.layernorm", "lm_head.bias"),
               {VocabTable("output_layer.weight", "output.weight", Stage::kLast)},
           }),
@@ -160,9 +143,9 @@ R Dropped(std::string name, std::string why) {
 
 // Files of before 2019 call a norm's weight gamma and its bias beta.
 std::vector<R> HfNorm(std::string_view name, std::string_view canonical) {
-  std::vector<R> rows = Both(name, canonical, Stage::kEvery);
+  std::vector<R> rows = WeightAndBias(name, canonical, Stage::kEvery);
   for (const auto& [old, now] : {std::pair{"gamma", "weight"}, {"beta", "bias"}}) {
-    R row = Row(fmt::format("{}.{}", name, old), fmt::format("{}.{}", canonical, now), Stage::kEvery);
+    R row = PlainRow(fmt::format("{}.{}", name, old), fmt::format("{}.{}", canonical, now), Stage::kEvery);
     row.when = kReadOnly;
     rows.push_back(row);
   }
@@ -171,23 +154,23 @@ std::vector<R> HfNorm(std::string_view name, std::string_view canonical) {
 
 std::vector<R> HfModel(const std::string& prefix) {
   const std::string layer = prefix + "encoder.layer.{i}.";
-  std::vector<R> qkv = Both(layer + "attention.self.{query,key,value}", "layers.{i}.attn.qkv", Stage::kEvery);
+  std::vector<R> qkv = WeightAndBias(layer + "attention.self.{query,key,value}", "layers.{i}.attn.qkv", Stage::kEvery);
   for (R& row : qkv) row.transform = &kStack;
   return Join<R>({
-      {Row(prefix + "embeddings.word_embeddings.weight", "token_embedding.weight", Stage::kEvery),
-       Row(prefix + "embeddings.position_embeddings.weight", "position_embedding.weight", Stage::kEvery),
-       Row(prefix + "embeddings.token_type_embeddings.weight", "type_embedding.weight", Stage::kEvery)},
+      {PlainRow(prefix + "embeddings.word_embeddings.weight", "token_embedding.weight", Stage::kEvery),
+       PlainRow(prefix + "embeddings.position_embeddings.weight", "position_embedding.weight", Stage::kEvery),
+       PlainRow(prefix + "embeddings.token_type_embeddings.weight", "type_embedding.weight", Stage::kEvery)},
       HfNorm(prefix + "embeddings.LayerNorm", "embedding_norm"),
       {{.name = prefix + "embeddings.position_ids",
         .role = Role::kDropCount,
         .why = "positions are counted, not learned"}},
       std::move(qkv),
-      Both(layer + "attention.output.dense", "layers.{i}.attn.out", Stage::kEvery),
+      WeightAndBias(layer + "attention.output.dense", "layers.{i}.attn.out", Stage::kEvery),
       HfNorm(layer + "attention.output.LayerNorm", "layers.{i}.norm1"),
-      Both(layer + "intermediate.dense", "layers.{i}.mlp.up", Stage::kEvery),
-      Both(layer + "output.dense", "layers.{i}.mlp.down", Stage::kEvery),
+      WeightAndBias(layer + "intermediate.dense", "layers.{i}.mlp.up", Stage::kEvery),
+      WeightAndBias(layer + "output.dense", "layers.{i}.mlp.down", Stage::kEvery),
       HfNorm(layer + "output.LayerNorm", "layers.{i}.norm2"),
-      Both(prefix + "pooler.dense", "pooler", Stage::kEvery),
+      WeightAndBias(prefix + "pooler.dense", "pooler", Stage::kEvery),
   });
 }
 
@@ -209,8 +192,8 @@ std::vector<R> OutputBias() {
   unused.only = "own_bias";
   both.role = Role::kCopy;
   both.when = "!tied";
-  return {Row(heads, "output.bias", Stage::kEvery, "!own_bias"), both,
-          Row(layers, "output.bias", Stage::kEvery, "own_bias"), unused};
+  return {PlainRow(heads, "output.bias", Stage::kEvery, "!own_bias"), both,
+          PlainRow(layers, "output.bias", Stage::kEvery, "own_bias"), unused};
 }
 
 Dialect HfWithHeads() {
@@ -220,11 +203,11 @@ Dialect HfWithHeads() {
           .rows = Join<R>({
               HfModel("bert."),
               OutputBias(),
-              Both("cls.predictions.transform.dense", "lm_head.dense", Stage::kEvery),
+              WeightAndBias("cls.predictions.transform.dense", "lm_head.dense", Stage::kEvery),
               HfNorm("cls.predictions.transform.LayerNorm", "lm_head.norm"),
-              {Row("cls.predictions.decoder.weight", "output.weight", Stage::kEvery, "!tied"),
+              {PlainRow("cls.predictions.decoder.weight", "output.weight", Stage::kEvery, "!tied"),
                CopyOf("cls.predictions.decoder.weight", "token_embedding.weight", "tied")},
-              Both("cls.seq_relationship", "binary_head", Stage::kEvery),
+              WeightAndBias("cls.seq_relationship", "binary_head", Stage::kEvery),
           }),
           .never = "has_final_norm",
           .language = ConfigLanguage::kHuggingFace};

@@ -13,6 +13,7 @@
 #include "family/words/hf_keys.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
+#include "family/words/paired_keys.h"
 
 namespace anemone {
 namespace {
@@ -98,11 +99,7 @@ target: nemo.collections.nlp.models.language_modeling.megatron_bert_model.Megatr
 nemo_version: 2.0.0
 )yaml";
 
-// The same value on both sides, and what each takes where it is silent.
-struct Key {
-  std::string_view nemo, nemo_silent, hf, hf_silent;
-};
-constexpr Key kKeys[] = {
+constexpr PairedKey kKeys[] = {
     {"num_layers", "null", "num_hidden_layers", "12"},
     {"hidden_size", "null", "hidden_size", "768"},
     {"ffn_hidden_size", "null", "intermediate_size", "3072"},
@@ -137,13 +134,8 @@ bool IsKnown(std::string_view key) {
   constexpr std::string_view kOthers[] = {"directionality", "hidden_act", "output_past", "tie_word_embeddings",
                                           "use_cache"};
   return key.starts_with("pooler_") || std::ranges::find(kOthers, key) != std::end(kOthers) ||
-         std::ranges::find(kKeys, key, &Key::hf) != std::end(kKeys) ||
+         std::ranges::find(kKeys, key, &PairedKey::hf) != std::end(kKeys) ||
          std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);
-}
-
-const ConfigNode& ValueAt(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
-  const ConfigNode& value = WordAt(map, key);
-  return value.is_null() ? silent : value;
 }
 
 // gelu by tanh, where it is fused with its bias [megatron/core/fusions/fused_bias_gelu.py]. NeMo's converter says
@@ -155,7 +147,6 @@ bool IsByTanh(const ConfigNode& model, bool has_head) {
 }
 
 constexpr const char* kShared = "share_embeddings_and_output_weights";
-constexpr std::string_view kByTanh[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
 
 ConfigNode NewJson(const BertHeads& heads) {
   ConfigNode json = ParseWord(
@@ -186,18 +177,12 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype, st
   ANEMONE_TRY(CheckPaddingRow(config_json));
   ANEMONE_TRY(CheckFixed(config_json, kFixedInJson, "NeMo").Hint(kWeightsAlone));
   ConfigNode to = Config::ParseYaml(std::string(kTemplate), "NeMo's configuration of a BERT")->root();
-  for (const Key& key : kKeys) {
-    const ConfigNode silent = ParseWord(key.hf_silent);
-    const ConfigNode& value = ValueAt(config_json, key.hf, silent);
-    ANEMONE_TRY(CheckNumber(key.hf, value));
-    ConfigNode& node = to[std::string(key.nemo)] = value;
-    if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML 1.1 reads JSON's 1e-12 as a text
-  }
+  ANEMONE_TRY(SetNemoKeys(kKeys, config_json, &to));
   to["encoder_seq_length"] = to["max_position_embeddings"];
   to["data"]["seq_length"] = to["max_position_embeddings"];
   const ConfigNode& act = WordAt(config_json, "hidden_act");
   const std::string activation = act.is_null() ? "gelu" : Shown(act);
-  const bool by_tanh = std::find(std::begin(kByTanh), std::end(kByTanh), activation) != std::end(kByTanh);
+  const bool by_tanh = IsGeluByTanh(activation);
   if (!by_tanh && activation != "gelu")
     return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));
   for (const char* key : {"bias_activation_fusion", "bias_gelu_fusion"}) to[key] = ConfigNode::Bool(by_tanh);
@@ -218,13 +203,7 @@ Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept,
     return Unsupported(
         fmt::format("kv_channels: expected {}, as transformers' BERT computes, found {}", width / num_heads, channels));
   ConfigNode json = kept != nullptr ? *kept : NewJson(heads);
-  for (const Key& key : kKeys) {
-    const ConfigNode silent = ParseWord(key.nemo_silent), hf_silent = ParseWord(key.hf_silent);
-    const ConfigNode& value = ValueAt(model, key.nemo, silent);
-    if (kept != nullptr && SameConfig(ValueAt(json, key.hf, hf_silent), value)) continue;
-    ConfigNode& node = json[std::string(key.hf)] = value;
-    if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML's spelling
-  }
+  ANEMONE_TRY(SetHfKeys(kKeys, model, kept != nullptr, &json));
   const std::string activation = WordAt(json, "hidden_act").AsString().value_or("gelu");
   const bool was_by_tanh = activation != "gelu", by_tanh = IsByTanh(model, heads.lm);
   if (by_tanh != was_by_tanh) json["hidden_act"] = TextNode(by_tanh ? "gelu_new" : "gelu");

@@ -13,6 +13,7 @@
 #include "family/clip/clip_transforms.h"
 #include "family/families.h"
 #include "family/megatron/megatron_layer.h"
+#include "family/megatron/rows.h"
 #include "family/vit/vit_config.h"
 #include "family/words/kept_config.h"
 #include "family/words/model_words.h"
@@ -43,11 +44,6 @@ std::vector<Symbol> Declared() {
   });
 }
 
-std::vector<C> CanonicalNorm(std::string_view name, std::string_view when = "") {
-  return {{fmt::format("{}.weight", name), "width", std::string(when), ""},
-          {fmt::format("{}.bias", name), "width", std::string(when), ""}};
-}
-
 std::vector<C> Canonical() {
   return Join<C>({
       {
@@ -63,62 +59,49 @@ std::vector<C> Canonical() {
           {"layers.{i}.mlp.scale", "width", "layer_scale", ""},
       },
       CanonicalNorm("final_norm"),
-      {
-          {"head.dense.weight", "width, width", "mlp_head", ""},
-          {"head.dense.bias", "width", "mlp_head", ""},
-          {"head.out.weight", "classes, width", "", ""},
-          {"head.out.bias", "classes", "", ""},
-      },
+      CanonicalLinear("head.dense", "width", "mlp_head"),
+      CanonicalLinear("head.out", "classes"),
   });
-}
-
-R Row(std::string name, std::string_view canonical, Stage stage, std::string_view only = "") {
-  R row{.name = std::move(name), .canonical = std::string(canonical), .stage = stage};
-  row.only = only;
-  return row;
-}
-std::vector<R> Both(std::string_view name, std::string_view canonical, Stage stage, std::string_view only = "") {
-  return {Row(fmt::format("{}.weight", name), fmt::format("{}.weight", canonical), stage, only),
-          Row(fmt::format("{}.bias", name), fmt::format("{}.bias", canonical), stage, only)};
 }
 
 // NeMo 1.23 and older projected patches with a linear layer.
 std::vector<R> LinearPatches() {
-  R weight = Row("backbone.linear_encoder.weight", "patch_embedding.weight", Stage::kFirst);
+  R weight = PlainRow("backbone.linear_encoder.weight", "patch_embedding.weight", Stage::kFirst);
   weight.transform = &kPatchLinear;
-  R bias = Row("backbone.linear_encoder.bias", "patch_embedding.bias", Stage::kFirst);
+  R bias = PlainRow("backbone.linear_encoder.bias", "patch_embedding.bias", Stage::kFirst);
   weight.when = bias.when = kReadOnly;
   return {weight, bias};
 }
 
 Dialect Legacy() {
   const std::string layer = "backbone.transformer.layers.{i}";
-  return {"legacy",
-          "NeMo ViT, legacy Megatron",
-          {"model.", "model.module.", "module.", ""},
-          Join<R>({
-              {Row("backbone.cls_token", "class_embedding", Stage::kFirst),
-               Row("backbone.position_embeddings", "position_embedding.weight", Stage::kFirst, "learned_parameters"),
-               Row("backbone.conv1.weight", "patch_embedding.weight", Stage::kFirst)},
-              LinearPatches(),
-              {Row("backbone.position_embeddings.weight", "position_embedding.weight", Stage::kFirst,
-                   "!learned_parameters")},
-              Both("backbone.preprocess_layernorm", "pre_norm", Stage::kFirst),
-              LegacyLayer("", layer, kParts),
-              {Row(layer + ".post_attention_layerscale.gamma", "layers.{i}.attn.scale", Stage::kLayer),
-               Row(layer + ".post_mlp_layerscale.gamma", "layers.{i}.mlp.scale", Stage::kLayer)},
-              Both("backbone.transformer.final_layernorm", "final_norm", Stage::kLast),
-              Both("head.dense_in", "head.dense", Stage::kLast),
-              Both("head.dense_out", "head.out", Stage::kLast, "mlp_head"),
-              Both("head", "head.out", Stage::kLast, "!mlp_head"),
-          }),
-          true};
+  return {
+      "legacy",
+      "NeMo ViT, legacy Megatron",
+      {"model.", "model.module.", "module.", ""},
+      Join<R>({
+          {PlainRow("backbone.cls_token", "class_embedding", Stage::kFirst),
+           PlainRow("backbone.position_embeddings", "position_embedding.weight", Stage::kFirst, "learned_parameters"),
+           PlainRow("backbone.conv1.weight", "patch_embedding.weight", Stage::kFirst)},
+          LinearPatches(),
+          {PlainRow("backbone.position_embeddings.weight", "position_embedding.weight", Stage::kFirst,
+                    "!learned_parameters")},
+          WeightAndBias("backbone.preprocess_layernorm", "pre_norm", Stage::kFirst),
+          LegacyLayer("", layer, kParts),
+          {PlainRow(layer + ".post_attention_layerscale.gamma", "layers.{i}.attn.scale", Stage::kLayer),
+           PlainRow(layer + ".post_mlp_layerscale.gamma", "layers.{i}.mlp.scale", Stage::kLayer)},
+          WeightAndBias("backbone.transformer.final_layernorm", "final_norm", Stage::kLast),
+          WeightAndBias("head.dense_in", "head.dense", Stage::kLast),
+          WeightAndBias("head.dense_out", "head.out", Stage::kLast, "mlp_head"),
+          WeightAndBias("head", "head.out", Stage::kLast, "!mlp_head"),
+      }),
+      true};
 }
 
 Dialect HuggingFace() {
   const std::string layer = "vit.encoder.layer.{i}.";
   const auto both = [](std::string_view name, std::string_view canonical) {
-    return Both(name, canonical, Stage::kEvery);
+    return WeightAndBias(name, canonical, Stage::kEvery);
   };
   std::vector<R> qkv = both(layer + "attention.attention.{query,key,value}", "layers.{i}.attn.qkv");
   for (R& row : qkv) row.transform = &kStack;
@@ -126,7 +109,7 @@ Dialect HuggingFace() {
           .title = "Hugging Face transformers, ViTForImageClassification",
           .prefixes = {""},
           .rows = Join<R>({
-              {Row("vit.embeddings.cls_token", "class_embedding", Stage::kEvery),
+              {PlainRow("vit.embeddings.cls_token", "class_embedding", Stage::kEvery),
                {.name = "vit.embeddings.position_embeddings",
                 .canonical = "position_embedding.weight",
                 .transform = &kReshape,

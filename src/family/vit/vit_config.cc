@@ -15,6 +15,7 @@
 #include "family/words/hf_keys.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
+#include "family/words/paired_keys.h"
 
 namespace anemone {
 namespace {
@@ -101,11 +102,7 @@ target: nemo.collections.vision.models.megatron_vit_classification_models.Megatr
 nemo_version: 2.0.0
 )yaml";
 
-// The same value on both sides, and what each takes where it is silent.
-struct Key {
-  std::string_view nemo, nemo_silent, hf, hf_silent;
-};
-constexpr Key kKeys[] = {
+constexpr PairedKey kKeys[] = {
     {"num_layers", "null", "num_hidden_layers", "12"},
     {"hidden_size", "null", "hidden_size", "768"},
     {"ffn_hidden_size", "null", "intermediate_size", "3072"},
@@ -135,13 +132,8 @@ bool IsKnown(std::string_view key) {
   // `pooler_…` is of models that do not classify, `encoder_stride` of those that draw.
   constexpr std::string_view kOthers[] = {"encoder_stride", "hidden_act", "image_size", "problem_type"};
   return key.starts_with("pooler_") || std::ranges::find(kOthers, key) != std::end(kOthers) ||
-         std::ranges::find(kKeys, key, &Key::hf) != std::end(kKeys) ||
+         std::ranges::find(kKeys, key, &PairedKey::hf) != std::end(kKeys) ||
          std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);
-}
-
-const ConfigNode& ValueAt(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
-  const ConfigNode& value = WordAt(map, key);
-  return value.is_null() ? silent : value;
 }
 
 // A number, or one for height and one for width.
@@ -183,10 +175,6 @@ void SetLabels(int64_t count, ConfigNode* json) {
 bool IsByTanh(const ConfigNode& model) {
   return internal::IsTrue(WordAt(model, "openai_gelu")) || internal::IsTrue(WordAt(model, "bias_activation_fusion"));
 }
-constexpr std::string_view kByTanh[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
-
-bool IsHfByTanh(std::string_view act) { return std::ranges::find(kByTanh, act) != std::end(kByTanh); }
-
 ConfigNode NewJson() {
   ConfigNode json =
       ParseWord("{encoder_stride: 16, hidden_act: gelu, model_type: vit, qkv_bias: true, torch_dtype: float32}");
@@ -212,14 +200,9 @@ Result<ConfigNode> NemoVitConfig(const ConfigNode& config_json, DType dtype, std
   if (patch.height != patch.width)
     return Unsupported(
         fmt::format("patch_size: expected squares, as NeMo has them, found {} by {}", patch.height, patch.width));
-  for (const Key& key : kKeys) {
-    const ConfigNode silent = ParseWord(key.hf_silent);
-    const ConfigNode value =
-        key.hf == "patch_size" ? ConfigNode::Int(patch.width) : ValueAt(config_json, key.hf, silent);
-    ANEMONE_TRY(CheckNumber(key.hf, value));
-    ConfigNode& node = to[std::string(key.nemo)] = value;
-    if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML 1.1 reads JSON's 1e-12 as a text
-  }
+  ConfigNode said = config_json;
+  said["patch_size"] = ConfigNode::Int(patch.width);
+  ANEMONE_TRY(SetNemoKeys(kKeys, said, &to));
   ANEMONE_ASSIGN(const Extent image, ExtentAt(config_json, "image_size", 224));
   to["img_h"] = ConfigNode::Int(image.height);
   to["img_w"] = ConfigNode::Int(image.width);
@@ -228,9 +211,9 @@ Result<ConfigNode> NemoVitConfig(const ConfigNode& config_json, DType dtype, std
   to["num_classes"] = ConfigNode::Int(LabelsIn(config_json));
   const ConfigNode& act = WordAt(config_json, "hidden_act");
   const std::string activation = act.is_null() ? "gelu" : Shown(act);
-  if (activation != "gelu" && !IsHfByTanh(activation))
+  if (activation != "gelu" && !IsGeluByTanh(activation))
     return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));
-  to["openai_gelu"] = ConfigNode::Bool(IsHfByTanh(activation));
+  to["openai_gelu"] = ConfigNode::Bool(IsGeluByTanh(activation));
   if (dtype == DType::kBF16) to["precision"] = ConfigNode::String("bf16");
   if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
   if (notes != nullptr) {
@@ -251,18 +234,11 @@ Result<ConfigNode> HfVitConfig(const ConfigNode& model, const ConfigNode* kept, 
     return Unsupported(
         fmt::format("kv_channels: expected {}, as transformers' ViT computes, found {}", width / heads, channels));
   ConfigNode json = kept != nullptr ? *kept : NewJson();
-  for (const Key& key : kKeys) {
-    const ConfigNode silent = ParseWord(key.nemo_silent), hf_silent = ParseWord(key.hf_silent);
-    const ConfigNode& value = ValueAt(model, key.nemo, silent);
-    if (value.is_null()) return Corrupt(fmt::format("{}: expected a number, found none", key.nemo));
-    if (kept != nullptr && SameConfig(ValueAt(json, key.hf, hf_silent), value)) continue;
-    if (key.hf == "patch_size" && kept != nullptr) {
-      ANEMONE_ASSIGN(const Extent was, ExtentAt(json, key.hf, 16));
-      if (was == Extent{value.AsInt().value_or(0), value.AsInt().value_or(0)}) continue;
-    }
-    ConfigNode& node = json[std::string(key.hf)] = value;
-    if (node.kind == ConfigNode::Kind::kFloat) node.text.clear();  // YAML's spelling
-  }
+  ANEMONE_ASSIGN(const Extent patch, ExtentAt(json, "patch_size", 16));
+  const ConfigNode as_said = WordAt(json, "patch_size");
+  if (!as_said.is_null()) json["patch_size"] = ConfigNode::Int(patch.width);
+  ANEMONE_TRY(SetHfKeys(kKeys, model, kept != nullptr, &json));
+  if (as_said.is_list() && WordAt(json, "patch_size").AsInt() == patch.height) json["patch_size"] = as_said;
   ANEMONE_ASSIGN(const uint64_t height, SizeOf(model, "img_h"));
   ANEMONE_ASSIGN(const uint64_t image_width, SizeOf(model, "img_w"));
   const Extent image{static_cast<int64_t>(height), static_cast<int64_t>(image_width)};
@@ -276,7 +252,7 @@ Result<ConfigNode> HfVitConfig(const ConfigNode& model, const ConfigNode* kept, 
   if (kept == nullptr || LabelsIn(json) != static_cast<int64_t>(classes))
     SetLabels(static_cast<int64_t>(classes), &json);
   const std::string activation = WordAt(json, "hidden_act").AsString().value_or("gelu");
-  if (IsByTanh(model) != IsHfByTanh(activation)) json["hidden_act"] = TextNode(IsByTanh(model) ? "gelu_new" : "gelu");
+  if (IsByTanh(model) != IsGeluByTanh(activation)) json["hidden_act"] = TextNode(IsByTanh(model) ? "gelu_new" : "gelu");
   SetHuggingFaceDType(json, dtype);
   ANEMONE_TRY(CheckHfNumbers(json));
   if (kept == nullptr) {
