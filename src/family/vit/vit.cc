@@ -173,9 +173,14 @@ Status ReadVitSymbols(const Checkpoint& checkpoint, const Dialect&, const Transl
   return SetVitSymbols(model, symbols).In(name);
 }
 
-Result<Target> ToHuggingFace(const Checkpoint& source, const ModelSymbols& symbols) {
+Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, const ModelSymbols& symbols) {
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, NemoModel(source, {}, &name));
+  // Each class gets a name: as many as there are.
+  ANEMONE_ASSIGN(const uint64_t classes, symbols.Get("classes"));
+  ANEMONE_ASSIGN(const uint64_t rows, StoredVocabRows(source, from, "head.out.weight"));
+  if (classes != rows)
+    return Corrupt(fmt::format("num_classes: expected {}, the rows of the head, found {}", rows, classes)).In(name);
   ANEMONE_ASSIGN(const std::optional<Config> kept, KeptHfConfig(source, IsVitJson));
   const DType dtype = kept ? DTypeBy(kept->root(), source) : DTypeOf(source);
   Result<ConfigNode> json = HfVitConfig(model, kept ? &kept->root() : nullptr, dtype);
@@ -198,7 +203,7 @@ Status CheckPatchBias(const Checkpoint& source) {
 
 Result<Target> VitTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
                          const TranslateOptions& options, const ModelSymbols& symbols) {
-  if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, symbols);
+  if (from.is_megatron && !to.is_megatron) return ToHuggingFace(source, from, symbols);
   Target target{symbols, options.hparams ? options.hparams : source.config,
                 options.hparams ? options.hparams_name : source.config_name};
   if (from.is_megatron || !to.is_megatron) return target;

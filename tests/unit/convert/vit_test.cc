@@ -150,6 +150,7 @@ TEST(Vit, WhatTheOtherSideDoesNotComputeIsRefused) {
                                    {"preprocess_layernorm", ConfigNode::Bool(true)},
                                    {"layerscale", ConfigNode::Bool(true)},
                                    {"normalization", ConfigNode::String("rmsnorm")},
+                                   {"num_classes", ConfigNode::Int(int64_t{1} << 40)},
                                    {"kv_channels", ConfigNode::Int(16)}}) {
     Checkpoint other = nemo;
     other.artifacts.clear();
