@@ -14,6 +14,7 @@
 #include <deque>
 #include <initializer_list>
 #include <memory>
+#include <memory_resource>
 #include <span>
 #include <string>
 #include <string_view>
@@ -132,11 +133,13 @@ class ValueGraph {
   ValueRef root = nullptr;
   size_t size() const { return nodes_.size(); }
   // Every node made, also those no longer reachable from the root, and freed ones, which are kNone.
-  std::deque<ValueNode>& nodes() { return nodes_; }
-  const std::deque<ValueNode>& nodes() const { return nodes_; }
+  std::pmr::deque<ValueNode>& nodes() { return nodes_; }
+  const std::pmr::deque<ValueNode>& nodes() const { return nodes_; }
 
  private:
-  std::deque<ValueNode> nodes_;
+  // Nodes lie in blocks that grow, apart from what formats make of them: a graph leaves no holes between that.
+  std::pmr::monotonic_buffer_resource memory_;
+  std::pmr::deque<ValueNode> nodes_{&memory_};
   ValueRef free_ = nullptr;  // the first of a chain by `callable`
 };
 
