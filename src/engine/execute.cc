@@ -6,11 +6,15 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <set>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/cancel.h"
@@ -607,11 +611,24 @@ uint64_t BufferBytes(const Plan& plan, const ExecuteOptions& options) {
   return Threads(plan, options) * (WindowBytes(options) + scratch);
 }
 
-uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
+namespace {
+
+// This process's own peak so far. That of getrusage begins at the peak of the process that started this one.
+uint64_t PeakResidentBytes() {
+  constexpr std::string_view kPeak = "VmHWM:";
   constexpr uint64_t kKiB = 1024;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(kPeak)) return std::strtoull(line.c_str() + kPeak.size(), nullptr, 10) * kKiB;
+  }
   rusage used = {};
-  const bool is_known = getrusage(RUSAGE_SELF, &used) == 0;
-  return BufferBytes(plan, options) + (is_known ? static_cast<uint64_t>(used.ru_maxrss) * kKiB : 0);
+  return getrusage(RUSAGE_SELF, &used) == 0 ? static_cast<uint64_t>(used.ru_maxrss) * kKiB : 0;
+}
+
+}  // namespace
+
+uint64_t PeakMemoryBytes(const Plan& plan, const ExecuteOptions& options) {
+  return BufferBytes(plan, options) + PeakResidentBytes();
 }
 
 }  // namespace anemone

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import sys
 
 from folder_case import FolderCase
 
@@ -24,6 +25,15 @@ class ProgramCase(FolderCase):
         done = self.run_program(*words, **more)
         self.assertEqual(done.returncode, 0, f"{words}: {done.stderr}")
         return done.stdout
+
+    def peak(self, *words):
+        """Bytes that a run had in memory at most. By a process between, as a program's peak begins at that of the process that
+        starts it."""
+        between = ("import resource, subprocess, sys\n"
+                   "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)\n"
+                   "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+        run = subprocess.run([sys.executable, "-c", between, self.program, *words], cwd=self.dir, stdout=subprocess.PIPE, check=True)
+        return int(run.stdout) * 1024
 
     def fails(self, status, message, *words, **more):
         """The status, a message that has `message` (a regular expression): after any notes, one line and at most one hint."""

@@ -655,14 +655,6 @@ class Counts(ProgramCase):
 class Memory(ProgramCase):
     """What is known of a tensor, its names included, takes at most so much."""
 
-    def peak(self, *words):
-        """By a process between, as a program's peak begins at that of the process that starts it."""
-        between = ("import resource, subprocess, sys\n"
-                   "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)\n"
-                   "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
-        run = subprocess.run([sys.executable, "-c", between, PROGRAM, *words], cwd=self.dir, stdout=subprocess.PIPE, check=True)
-        return int(run.stdout) * 1024
-
     def test_of_a_tensor(self):
         few, many = 20_000, 60_000
         for count in (few, many):
