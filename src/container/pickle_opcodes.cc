@@ -120,6 +120,17 @@ std::optional<std::string_view> TakeArgument(uint8_t opcode, std::string_view pi
   return bytes && form.is_count ? take(LittleEndian(*bytes)) : bytes;
 }
 
+bool SkipToStop(std::string_view pickle, size_t& at) {
+  while (at < pickle.size()) {
+    size_t next = at + 1;
+    const auto opcode = static_cast<uint8_t>(pickle[at]);
+    if (!TakeArgument(opcode, pickle, next)) return false;
+    at = next;
+    if (opcode == op::kStop) return true;
+  }
+  return false;
+}
+
 std::string OpcodeName(uint8_t opcode) {
   const std::string_view name = kByCode[opcode].name;
   if (!name.empty()) return std::string(name);

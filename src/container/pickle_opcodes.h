@@ -102,6 +102,10 @@ ArgumentForm ArgumentOf(uint8_t opcode);
 // opcode's end to the argument's. Nothing where the pickle ends before it. REQUIRES: at <= pickle.size().
 std::optional<std::string_view> TakeArgument(uint8_t opcode, std::string_view pickle, size_t& at);
 
+// Moves `at` behind the next STOP. False where the pickle ends before it: `at` is then the first opcode that is not
+// whole. REQUIRES: at is an opcode's.
+bool SkipToStop(std::string_view pickle, size_t& at);
+
 }  // namespace anemone::internal
 
 #endif  // ANEMONE_CONTAINER_PICKLE_OPCODES_H_

@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/text_hash.h"
 #include "container/pickle.h"
+#include "container/pickle_opcodes.h"
 #include "format/torch/pickled.h"
 #include "format/torch/rebuild.h"
 #include "format/torch/storage_id.h"
@@ -23,25 +27,17 @@ constexpr std::string_view kLegacyMagic("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa
 // The same under protocols 0 and 1, which have no PROTO.
 constexpr std::string_view kLegacyTextMagic = "L119547037146038801333356L\n.";
 
-// Reads pickles one after another from a file whose pickled part has no known length: what is read ahead grows as
-// needed.
+// Reads pickles one after another from a file whose pickled part has no known length: as much is read ahead as the next
+// pickle needs, and half of it more.
 class PickleSequence {
  public:
   explicit PickleSequence(const ByteRange& range) : range_(range) {}
   Result<Value> Next(const ObjectVisitor& visitor = {}) {
-    while (true) {
-      uint64_t consumed = 0;
-      auto value = ReadPickle(std::string_view(bytes_).substr(position_), {}, &consumed, visitor);
-      if (value.ok()) {
-        position_ += consumed;
-        return value;
-      }
-      const uint64_t limit = std::min(range_.size, kMaxPickleBytes);
-      if (bytes_.size() >= limit) return value.status();
-      const uint64_t want = std::min(limit, std::max<uint64_t>(bytes_.size() * 8, 1 << 18));
-      ANEMONE_ASSIGN(const ByteRange more, range_.Sub(0, want));
-      ANEMONE_ASSIGN(bytes_, more.ReadAll(want));
-    }
+    ANEMONE_TRY(ReadToStop());
+    uint64_t consumed = 0;
+    auto value = ReadPickle(std::string_view(bytes_).substr(position_), {}, &consumed, visitor);
+    position_ += consumed;
+    return value;
   }
   // The pickle at a position that was passed.
   Result<Value> Again(uint64_t position, const ObjectVisitor& visitor) const {
@@ -50,42 +46,59 @@ class PickleSequence {
   uint64_t position() const { return position_; }
 
  private:
+  // Reads until the pickle at `position_` is whole, or there is no more.
+  Status ReadToStop() {
+    const uint64_t limit = std::min(range_.size, kMaxPickleBytes);
+    for (size_t at = position_; !internal::SkipToStop(bytes_, at) && bytes_.size() < limit;) {
+      const size_t had = bytes_.size();
+      bytes_.resize(std::min<uint64_t>(limit, std::max<uint64_t>(had + had / 2, 1 << 18)));
+      const auto more = std::as_writable_bytes(std::span(bytes_).subspan(had));
+      ANEMONE_TRY(range_.source->ReadAt(range_.offset + had, more));
+    }
+    return {};
+  }
+
   const ByteRange& range_;
   std::string bytes_;
   uint64_t position_ = 0;
 };
 
-using Records = internal::TextMap<ByteRange>;  // of storages, by key
+struct Storage {
+  uint64_t item_bytes = 0;
+  uint64_t offset = 0, size = 0;  // of its bytes in the file
+  bool is_listed = false;
+};
+using Storages = internal::TextMap<Storage>;  // by key
 
-// The storages that stand from `position` on in the order of `keys`, each behind its number of elements.
-Result<Records> ReadRecords(const ValueNode& keys, const internal::TextMap<uint64_t>& item_bytes, bool is_little,
-                            const ByteRange& range, uint64_t position) {
-  Records records;
+// Finds the bytes of the storages, which stand from `position` on in the order of `keys`, each behind its number of
+// elements.
+Status PlaceStorages(const ValueNode& keys, bool is_little, const ByteRange& range, uint64_t position,
+                     Storages& storages) {
   for (const ValueNode* node : keys.items) {
-    const std::string key(Text(node).value_or(""));
-    const auto unit = item_bytes.find(key);
-    if (unit == item_bytes.end()) return Corrupt(fmt::format("[TL-3] storage {} is listed but never used", key));
+    const std::string_view key = Text(node).value_or("");
+    const auto found = storages.find(key);
+    if (found == storages.end()) return Corrupt(fmt::format("[TL-3] storage {} is listed but never used", key));
+    Storage& storage = found->second;
     auto count_range = range.Sub(position, 8);
     if (!count_range.ok())
       return Corrupt(fmt::format("[TL-3] the file ends before storage {}", key), "the file is cut short");
     ANEMONE_ASSIGN(const std::string count_bytes, count_range->ReadAll(8));
-    uint64_t count = 0, size = 0;
+    uint64_t count = 0;
     for (size_t i = 0; i < 8; ++i) {
       const size_t at = is_little ? i : 7 - i;
       count |= uint64_t{static_cast<unsigned char>(count_bytes[at])} << (8 * i);
     }
     position += 8;
-    if (__builtin_mul_overflow(count, unit->second, &size) || size > range.size - position) {
+    if (std::exchange(storage.is_listed, true)) return Corrupt(fmt::format("[TL-3] storage {} is listed twice", key));
+    if (__builtin_mul_overflow(count, storage.item_bytes, &storage.size) || storage.size > range.size - position) {
       return Corrupt(fmt::format("[TL-3] expected {} elements in storage {}, found {} bytes up to the end", count, key,
                                  range.size - position),
                      "the file is cut short");
     }
-    ANEMONE_ASSIGN(ByteRange record, range.Sub(position, size));
-    if (!records.emplace(key, std::move(record)).second)
-      return Corrupt(fmt::format("[TL-3] storage {} is listed twice", key));
-    position += size;
+    storage.offset = position;
+    position += storage.size;
   }
-  return records;
+  return {};
 }
 
 }  // namespace
@@ -113,25 +126,26 @@ Result<TorchFile> ReadTorchLegacy(const ByteRange& range) {
   file.legacy = true;
   // The element size of a storage is only said where it is used; the first use wins. The object is read once for that,
   // and again once it is known where the storages are.
-  internal::TextMap<uint64_t> item_bytes;
+  Storages storages;
   const auto see = [&](ValueNode& node) -> Result<bool> {
     if (node.kind != Kind::kPersistent) return IsTensorCall(node);
     if (IsModuleClass(node)) return false;
     ANEMONE_ASSIGN(const StorageId id, ParseStorageId(&node));
-    item_bytes.emplace(id.key, id.dtype ? SizeBytes(*id.dtype) : 1);
+    storages.emplace(id.key, Storage{.item_bytes = id.dtype ? SizeBytes(*id.dtype) : 1});
     return false;
   };
   const uint64_t object_at = pickles.position();
   if (auto seen = pickles.Next({.object = see, .pair = {}}); !seen.ok()) return seen.status().In("the object's pickle");
-  auto keys = pickles.Next();
-  if (!keys.ok()) return keys.status().In("the storage keys");
-  if (keys->node->kind != Kind::kList) return Corrupt("[TL-3] expected a list of storage keys");
-
-  ANEMONE_ASSIGN(const Records records,
-                 ReadRecords(*keys->node, item_bytes, little->integer != 0, range, pickles.position()));
-  const FindRecord find_record = [&](const std::string& key) {
-    const auto found = records.find(key);
-    return found == records.end() ? std::nullopt : std::optional(found->second);
+  {
+    auto keys = pickles.Next();
+    if (!keys.ok()) return keys.status().In("the storage keys");
+    if (keys->node->kind != Kind::kList) return Corrupt("[TL-3] expected a list of storage keys");
+    ANEMONE_TRY(PlaceStorages(*keys->node, little->integer != 0, range, pickles.position(), storages));
+  }
+  const FindRecord find_record = [&](const std::string& key) -> std::optional<ByteRange> {
+    const auto found = storages.find(key);
+    if (found == storages.end() || !found->second.is_listed) return std::nullopt;
+    return ByteRange{range.source, range.offset + found->second.offset, found->second.size};
   };
   auto root = pickles.Again(object_at, RebuildTensors(find_record, little->integer == 0));
   if (!root.ok()) return root.status().In("the object's pickle");

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import pickle
 import pty
 import re
 import resource
@@ -62,6 +63,20 @@ def has_worked(seconds):
             user, system = stat_of.read().rpartition(")")[2].split()[11:13]
         return int(user) + int(system) >= seconds * os.sysconf("SC_CLK_TCK")
     return ask
+
+
+def legacy_torch_file(values):
+    """As torch saved until 1.6: pickles one after another, then the storages. Each tensor has two elements of its value."""
+    word = lambda text: b"X" + struct.pack("<I", len(text)) + text.encode()
+    dictionary = b"ccollections\nOrderedDict\n)R"
+    entries = b"".join(
+        word(name) + b"ctorch._utils\n_rebuild_tensor_v2\n((" + word("storage") + b"ctorch\nFloatStorage\n" + word(str(key)) + word("cpu")
+        + b"K\x02NtQK\x00K\x02\x85K\x01\x85\x89" + dictionary + b"tR" for key, name in enumerate(values))
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    head = b"".join(pickle.dumps(value, 2) for value in (0x1950a86a20f9469cfc6c, 1001, system))
+    keys = pickle.dumps([str(key) for key in range(len(values))], 2)
+    storages = b"".join(struct.pack("<qff", 2, value, value) for value in values.values())
+    return head + b"\x80\x02" + dictionary + b"(" + entries + b"u." + keys + storages
 
 
 class Force(ProgramCase):
@@ -693,6 +708,17 @@ class Memory(ProgramCase):
             with self.subTest(source=source, to=to):
                 peaks = [self.peak("convert", f"{layers}.{source}", f"out.{layers}.{to}", "--to", to) for layers in (few, many)]
                 self.assertLess((peaks[1] - peaks[0]) / (many - few) / each, 1024 + name)
+
+    def test_of_a_torch_file(self):
+        """Of a file of torch before 1.6, and what is written from it."""
+        few, many = 30_000, 90_000
+        for count in (few, many):
+            (self.dir / f"{count}.pt").write_bytes(legacy_torch_file({f"model.part.{i:07}.some.weight": i for i in range(count)}))
+        name = len("model.part.0000000.some.weight")
+        for kind in ("pt", "safetensors"):
+            with self.subTest(written=kind):
+                peaks = [self.peak("convert", f"{count}.pt", f"written.{count}.{kind}", "--to", kind) for count in (few, many)]
+                self.assertLess((peaks[1] - peaks[0]) / (many - few), 1024 + name)
 
     def write_safetensors(self, path, shapes):
         header, end = {}, 0
