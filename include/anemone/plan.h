@@ -29,8 +29,12 @@ struct Segment {
   uint64_t offset = 0;
   uint64_t size = 0;
   // Literal bytes (headers, padding other than zeros), which the file's `literals` keep | a tensor's elements in C
-  // order | bytes of a source moved untouched.
-  std::variant<std::string_view, Tensor, ByteRange> content;
+  // order | bytes of a source moved untouched. These are rare, a plan of many tensors would hold room for each.
+  std::variant<std::string_view, Tensor, std::shared_ptr<const ByteRange>> content;
+  const ByteRange* range() const {  // null of other content
+    const auto* held = std::get_if<std::shared_ptr<const ByteRange>>(&content);
+    return held == nullptr ? nullptr : held->get();
+  }
 };
 
 // Keeps the bytes of literal segments where they are, however many follow. Copies share them.

@@ -40,7 +40,8 @@ std::string Table(const Plan& plan, const std::string& destination, uint64_t pea
 Plan WithRecordedCrcs(Plan plan) {
   for (PlanFile& file : plan.files) {
     for (Segment& segment : file.segments) {
-      if (auto* range = std::get_if<ByteRange>(&segment.content)) *range = anemone::WithRecordedCrcs(*range);
+      if (const ByteRange* range = segment.range())
+        segment.content = std::make_shared<const ByteRange>(anemone::WithRecordedCrcs(*range));
     }
   }
   return plan;

@@ -60,7 +60,7 @@ class PlanHasher {
     Add(segment.content.index());
     if (const auto* literal = std::get_if<std::string_view>(&segment.content)) Add(*literal);
     if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Add(*TensorNode::Of(*tensor));
-    if (const auto* range = std::get_if<ByteRange>(&segment.content)) {
+    if (const ByteRange* range = segment.range()) {
       Add(range->source);
       Add(range->offset);
       Add(range->size);

@@ -61,7 +61,7 @@ void PlanFile::Append(const Tensor& tensor) {
 void PlanFile::Append(ByteRange range) {
   if (range.size == 0) return;
   const uint64_t count = range.size;
-  segments.push_back({size, count, std::move(range)});
+  segments.push_back({size, count, std::make_shared<const ByteRange>(std::move(range))});
   size += count;
 }
 
@@ -171,7 +171,7 @@ uint64_t Plan::bytes_read() const {
   for (const PlanFile& file : files) {
     for (const Segment& segment : file.segments) {
       if (const Tensor* tensor = std::get_if<Tensor>(&segment.content)) sum += SourceBytes(*tensor);
-      if (std::holds_alternative<ByteRange>(segment.content)) sum += segment.size;
+      if (segment.range() != nullptr) sum += segment.size;
     }
   }
   return sum;
@@ -182,7 +182,7 @@ namespace {
 uint64_t ContentSize(const Segment& segment) {
   if (const auto* literal = std::get_if<std::string_view>(&segment.content)) return literal->size();
   if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return tensor->size_bytes();
-  return std::get<ByteRange>(segment.content).size;
+  return segment.range()->size;
 }
 
 std::string At(uint64_t byte) { return "byte " + std::to_string(byte); }
@@ -199,7 +199,7 @@ Status CheckSegments(const PlanFile& file) {
       return Internal("segment of " + std::to_string(segment.size) + " bytes holds " +
                       std::to_string(ContentSize(segment)))
           .In(At(segment.offset));
-    if (const auto* range = std::get_if<ByteRange>(&segment.content)) {
+    if (const ByteRange* range = segment.range()) {
       if (range->source == nullptr || !Within(range->offset, range->size, range->source->size_bytes()))
         return Internal("segment's source range does not lie in its source").In(At(segment.offset));
     }

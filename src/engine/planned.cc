@@ -28,7 +28,7 @@ Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> o
     return {};
   }
   if (const auto* tensor = std::get_if<Tensor>(&segment.content)) return Fill(*tensor, from, out, observer);
-  const ByteRange& range = std::get<ByteRange>(segment.content);
+  const ByteRange& range = *segment.range();
   ANEMONE_TRY(range.source->ReadAt(range.offset + from, out));
   if (observer != nullptr) observer->OnRead(*range.source, range.offset + from, out);
   return {};
@@ -38,7 +38,7 @@ Status ReadContent(const Segment& segment, uint64_t from, std::span<std::byte> o
 std::optional<uint32_t> RecordedCrcOf(const PlanFile& file, const Crc32Slot& slot) {
   const auto segment = std::ranges::lower_bound(file.segments, slot.offset, {}, &Segment::offset);
   if (segment == file.segments.end() || segment->offset != slot.offset || segment->size != slot.size) return {};
-  if (const auto* range = std::get_if<ByteRange>(&segment->content)) return RecordedCrcOf(*range);
+  if (const ByteRange* range = segment->range()) return RecordedCrcOf(*range);
   const auto* tensor = std::get_if<Tensor>(&segment->content);
   return tensor != nullptr ? RecordedCrcOf(*tensor) : std::nullopt;
 }

@@ -24,7 +24,7 @@ void Sources::Add(const Tensor& tensor) {
 
 void Sources::Add(const PlanFile& file) {
   for (const Segment& segment : file.segments) {
-    if (const auto* range = std::get_if<ByteRange>(&segment.content)) Add(range->source);
+    if (const ByteRange* range = segment.range()) Add(range->source);
     if (const auto* tensor = std::get_if<Tensor>(&segment.content)) Add(*tensor);
   }
 }

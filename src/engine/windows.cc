@@ -77,7 +77,7 @@ void WindowCursor::FindMovables(const PlanFile& file, size_t index) {
   } else if (tensor != nullptr) {  // copying its pieces would gain nothing over reading and writing it
     if (const std::optional<ByteRange> range = tensor->AsByteRange()) pieces = {{0, *range}};
   }
-  if (const auto* bytes = std::get_if<ByteRange>(&segment.content)) pieces = {{0, *bytes}};
+  if (const ByteRange* bytes = segment.range()) pieces = {{0, *bytes}};
   for (const auto& [at, range] : pieces) {
     if (range.source->fd() < 0 || (!is_planned && IsChecked(range))) continue;
     uint64_t from = segment.offset + at, to = from + range.size;

@@ -305,7 +305,7 @@ Result<Plan> LayOutFolder(const Checkpoint& checkpoint, const LayOutOptions& opt
 // whose records choose their own places, at the beginning.
 std::optional<uint64_t> PlaceOf(const PlanFile& member, const LayOutOptions& options) {
   if (!options.keeps_blocks || member.size < kMinMoveBytes) return std::nullopt;
-  const auto* const whole = std::get_if<ByteRange>(&member.segments.front().content);
+  const ByteRange* const whole = member.segments.front().range();
   const uint64_t place = whole == nullptr ? 0 : whole->offset % kBlockBytes;
   return place % 512 == 0 ? place : 0;  // as tar's headers leave it
 }

@@ -19,7 +19,7 @@ inline std::string Render(const PlanFile& file) {
     std::string content;
     if (const auto* literal = std::get_if<std::string_view>(&segment.content)) content = *literal;
     if (const auto* tensor = std::get_if<Tensor>(&segment.content)) content = *tensor->Read();
-    if (const auto* range = std::get_if<ByteRange>(&segment.content)) content = *range->ReadAll(range->size);
+    if (const ByteRange* range = segment.range()) content = *range->ReadAll(range->size);
     bytes.replace(segment.offset, segment.size, content);
   }
   for (const Crc32Slot& slot : file.crcs) {

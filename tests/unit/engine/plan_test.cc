@@ -23,6 +23,9 @@ Plan OneFile(PlanFile file) {
   return plan;
 }
 
+// A plan of a million tensors has two or three of each.
+static_assert(sizeof(Segment) <= 40 && sizeof(Crc32Slot) <= 32);
+
 TEST(Plan, AppendsGrowTheFile) {
   PlanFile file;
   file.Append("head");

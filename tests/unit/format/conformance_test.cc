@@ -237,7 +237,7 @@ void WriteSparsely(const Plan& plan, const std::string& path, const std::vector<
       }
       const Tensor* tensor = std::get_if<Tensor>(&segment.content);
       const std::optional<ByteRange> range =
-          tensor != nullptr ? tensor->AsByteRange() : std::optional(std::get<ByteRange>(segment.content));
+          tensor != nullptr ? tensor->AsByteRange() : std::optional(*segment.range());
       if (segment.size < 4096) {
         put(tensor != nullptr ? *tensor->Read() : *range->ReadAll(4096), segment.offset);
         continue;
