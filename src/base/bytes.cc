@@ -38,7 +38,7 @@ std::shared_ptr<const std::string> WorkingDirectory() {
 class FileState {
  public:
   FileState(const struct stat& opened, const std::string& name)
-      : size_(opened.st_size), modified_(opened.st_mtim), inode_(opened.st_ino), device_(opened.st_dev) {
+      : size_(opened.st_size), modified_(TimeOf(opened)), inode_(opened.st_ino), device_(opened.st_dev) {
     if (!name.starts_with('/')) folder_ = WorkingDirectory();
   }
   uint64_t size_bytes() const { return static_cast<uint64_t>(size_); }
@@ -59,12 +59,14 @@ class FileState {
   }
 
  private:
-  bool HasSameContent(const struct stat& now) const {
-    return now.st_size == size_ && now.st_mtim.tv_sec == modified_.tv_sec && now.st_mtim.tv_nsec == modified_.tv_nsec;
+  bool HasSameContent(const struct stat& now) const { return now.st_size == size_ && TimeOf(now) == modified_; }
+  // In nanoseconds, modulo 2^64.
+  static uint64_t TimeOf(const struct stat& info) {
+    return static_cast<uint64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(info.st_mtim.tv_nsec);
   }
 
   off_t size_;
-  timespec modified_;
+  uint64_t modified_;
   ino_t inode_;
   dev_t device_;
   std::shared_ptr<const std::string> folder_;  // that the name counts from; null: the root

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "base/pointer_set.h"
 #include "base/text_hash.h"
 #include "base/utf8.h"
 #include "container/pickle.h"
@@ -62,33 +63,6 @@ std::string TwosComplement(std::string_view digits) {
   while (bytes.size() > 1 && bytes.back() == fill && ((bytes[bytes.size() - 2] ^ fill) & 0x80) == 0) bytes.pop_back();
   return bytes;
 }
-
-// Nodes at eight to thirty-two bytes each, all in one block, which is gone with the set.
-class NodeSet {
- public:
-  // True if it was not there before.
-  bool Insert(const ValueNode* node) {
-    if (2 * ++size_ > slots_.size()) Grow();
-    const ValueNode*& slot = slots_[SlotOf(node)];
-    return std::exchange(slot, node) == nullptr;
-  }
-
- private:
-  size_t SlotOf(const ValueNode* node) const {
-    size_t slot = std::bit_cast<uintptr_t>(node) * 0x9e3779b97f4a7c15u >> 20 & (slots_.size() - 1);
-    while (slots_[slot] != nullptr && slots_[slot] != node) slot = (slot + 1) & (slots_.size() - 1);
-    return slot;
-  }
-  void Grow() {
-    std::vector<const ValueNode*> old(std::max<size_t>(64, 2 * slots_.size()));
-    old.swap(slots_);
-    for (const ValueNode* node : old) {
-      if (node != nullptr) slots_[SlotOf(node)] = node;
-    }
-  }
-  std::vector<const ValueNode*> slots_;
-  size_t size_ = 0;  // at least as many as there are
-};
 
 class Writer {
  public:
@@ -149,7 +123,7 @@ class Writer {
   // Finds what is shared, and about how long the pickle will be: one that outgrows its memory is there twice.
   Status CountReferences(ValueRef root) {
     constexpr size_t kOfNode = 10, kOfTensor = 100;
-    NodeSet seen;
+    PointerSet seen;
     std::vector<ValueRef> todo = {root};
     while (!todo.empty()) {
       const ValueRef node = todo.back();

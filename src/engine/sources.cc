@@ -8,7 +8,7 @@ using internal::NodePtr;
 using internal::TensorNode;
 
 void Sources::Add(const ByteSourcePtr& source) {
-  if (source != nullptr && seen_.insert(source.get()).second) all_.push_back(source.get());
+  if (source != nullptr && seen_.Insert(source.get())) all_.push_back(source.get());
 }
 
 void Sources::Add(const Tensor& tensor) {
@@ -16,7 +16,7 @@ void Sources::Add(const Tensor& tensor) {
   while (!open.empty()) {
     const TensorNode& node = *open.back();
     open.pop_back();
-    if (!node.op().children.empty() && !seen_.insert(&node).second) continue;
+    if (!node.op().children.empty() && !seen_.Insert(&node)) continue;
     Add(node.source);
     for (const NodePtr& child : node.op().children) open.push_back(child.get());
   }

@@ -2,13 +2,13 @@
 #ifndef ANEMONE_ENGINE_SOURCES_H_
 #define ANEMONE_ENGINE_SOURCES_H_
 
-#include <unordered_set>
 #include <vector>
 
 #include "anemone/bytes.h"
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 #include "anemone/tensor.h"
+#include "base/pointer_set.h"
 #include "engine/plan.h"
 
 namespace anemone {
@@ -26,7 +26,7 @@ class Sources {
 
  private:
   std::vector<const ByteSource*> all_;
-  std::unordered_set<const void*> seen_;  // sources, and the inner nodes of tensors
+  PointerSet seen_;  // sources, and the inner nodes of tensors
 };
 
 std::vector<const ByteSource*> SourcesOf(const Plan& plan);
