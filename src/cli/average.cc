@@ -31,7 +31,7 @@ Result<Plan> PlanAverage(const std::vector<std::string>& sources, const std::str
     checkpoints.push_back(std::move(checkpoint));
   }
   ANEMONE_ASSIGN(const Checkpoint mean, AverageCheckpoints(checkpoints));
-  for (const std::string& note : mean.notes) Note(note);
+  Notes(mean.notes);
   ANEMONE_ASSIGN(const Format* format, DestinationFormat(destination, to));
   return format->lay_out(mean, {});
 }

@@ -80,6 +80,13 @@ void Note(std::string_view text, int level = 0);
 // Something is missing from the answer; said with -q, too.
 void Warn(std::string_view text);
 
+// How many of `count` items are printed of a list that was not asked for as such: the first twenty; all with -v.
+size_t Shown(size_t count);
+// "… 80 more notes (-v lists all)" below such a list of 100; nothing where all are printed.
+std::string AndMore(size_t count, std::string_view things = {});
+// Such a list of notes.
+void Notes(std::span<const std::string> notes, int level = 0);
+
 // Writes to stdout. Throws Stop where that fails: quietly where nobody reads any more, else reported.
 void Print(std::string_view text);
 // Likewise what is still in stdout's buffer.

@@ -262,6 +262,22 @@ void Note(std::string_view text, int level) {
   Say(fmt::format("{} {}\n", Paint(Style::kDim, "anemone: note:", STDERR_FILENO), OneLine(text)));
 }
 
+size_t Shown(size_t count) {
+  constexpr size_t kShown = 20;
+  return globals().verbosity > 0 ? count : std::min(count, kShown);
+}
+
+std::string AndMore(size_t count, std::string_view things) {
+  const size_t shown = Shown(count);
+  return shown == count ? std::string()
+                        : fmt::format("… {} more{}{} (-v lists all)", count - shown, things.empty() ? "" : " ", things);
+}
+
+void Notes(std::span<const std::string> notes, int level) {
+  for (const std::string& note : notes.first(Shown(notes.size()))) Note(note, level);
+  if (const std::string more = AndMore(notes.size(), "notes"); !more.empty()) Note(more, level);
+}
+
 void Warn(std::string_view text) {
   if (!IsSpeaker() || globals().capture != nullptr) return;
   Say(fmt::format("{} {}\n", Paint(Style::kYellow, "anemone: warning:", STDERR_FILENO), OneLine(text)));

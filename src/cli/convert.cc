@@ -51,7 +51,7 @@ int Run(Options& options) {
     PrintPasses(*conversion, options.plan.json);
     return kDone;
   }
-  for (const std::string& note : conversion->notes) Note(note);
+  Notes(conversion->notes);
   if (options.check) {
     const Status status = IsSpeaker() ? CanCheck(*conversion, convert).In("--check") : Status();
     if (const Status all = globals().cluster->Follow(status); !all.ok()) return Report(all);

@@ -35,9 +35,6 @@ struct Options {
   ForwardOptions forward_options;
 };
 
-// Tensors that are listed; -v lists all.
-constexpr size_t kShownTensors = 20;
-
 // A value in at most so many columns as leave room for the other and for the name.
 std::string Brief(const std::string& value) {
   constexpr size_t kMost = 24;
@@ -46,18 +43,24 @@ std::string Brief(const std::string& value) {
   return globals().verbosity > 0 || Width(line) <= kMost ? line : Leading(line, kMost - 1) + "…";
 }
 
+// Below a list of `count`, of which not all are shown.
+std::string More(const std::string& what, size_t count) {
+  const std::string more = AndMore(count);
+  return more.empty() ? more : fmt::format("{}  {}\n", what, more);
+}
+
 std::string Texts(const char* what, const std::vector<TextDifference>& differences) {
   std::vector<std::vector<std::string>> rows;
   rows.reserve(differences.size());
-  for (const TextDifference& d : differences)
+  for (const TextDifference& d : std::span(differences).first(Shown(differences.size())))
     rows.push_back({what, fmt::format("{} → {}", Brief(d.first), Brief(d.second)), OneLine(d.path)});
-  return Columns(rows);
+  return Columns(rows) + More(what, differences.size());
 }
 
 std::string Text(const Difference& difference) {
   std::vector<std::vector<std::string>> rows;
-  const size_t shown = globals().verbosity > 0 ? difference.tensors.size() : kShownTensors;
-  for (const TensorDifference& d : std::span(difference.tensors).first(std::min(shown, difference.tensors.size()))) {
+  const size_t tensors = difference.tensors.size();
+  for (const TensorDifference& d : std::span(difference.tensors).first(Shown(tensors))) {
     std::string detail;
     if (!d.first.empty()) detail = fmt::format("{} → {}", d.first, d.second);
     const bool values = d.kind == TensorDifference::Kind::kValues || d.kind == TensorDifference::Kind::kDType;
@@ -69,10 +72,8 @@ std::string Text(const Difference& difference) {
     }
     rows.push_back({"tensor", std::string(Name(d.kind)), detail, OneLine(d.name)});
   }
-  std::string text = Columns(rows);
-  if (shown < difference.tensors.size())
-    text += fmt::format("tensor  … {} more (-v lists all)\n", difference.tensors.size() - shown);
-  return text + Texts("config", difference.config) + Texts("artifact", difference.artifacts);
+  return Columns(rows) + More("tensor", tensors) + Texts("config", difference.config) +
+         Texts("artifact", difference.artifacts);
 }
 
 // "12 of 74 tensors differ: 10 in values, 2 in dtype; largest |a-b| 0.01 in X\n3 config values differ\n".

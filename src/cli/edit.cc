@@ -62,7 +62,7 @@ int Run(Options& options) {
   const bool in_place = prepared.ok() && options.plan.destination.empty() && !prepared->removes && prepared->place &&
                         CanEditInPlace(options.archive, prepared->written, *prepared->place);
   if (const Status all = globals().cluster->Agree(prepared.status()); !all.ok()) return Report(all);
-  for (const std::string& note : prepared->notes) Note(note);
+  Notes(prepared->notes);
   if (!options.plan.destination.empty()) {
     const Status name = CheckIsNoOtherFormats(options.plan.destination);
     if (!name.ok()) return Report(name);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -67,7 +68,9 @@ std::vector<std::string> Lines(const PassReport& pass) {
   if (!pass.artifacts_added.empty()) lines.push_back("files added: " + Listing(pass.artifacts_added));
   if (!pass.artifacts_removed.empty()) lines.push_back("files removed: " + Listing(pass.artifacts_removed));
   if (pass.files > 0) lines.push_back(fmt::format("files: {}", pass.files));
-  for (const std::string& note : pass.notes) lines.push_back("note: " + OneLine(note));
+  for (const std::string& note : std::span(pass.notes).first(Shown(pass.notes.size())))
+    lines.push_back("note: " + OneLine(note));
+  if (std::string more = AndMore(pass.notes.size(), "notes"); !more.empty()) lines.push_back(std::move(more));
   return lines;
 }
 

@@ -47,7 +47,7 @@ Status ExpandImages(std::vector<std::string>* images) {
     ANEMONE_ASSIGN(const std::vector<std::string> found, FindImages(image, &left_out));
     expanded.insert(expanded.end(), found.begin(), found.end());
   }
-  for (const std::string& note : left_out.Notes()) Note(note);
+  Notes(left_out.Notes());
   *images = std::move(expanded);
   return {};
 }
@@ -63,7 +63,7 @@ class BadPictures {
       if (fatal_) return failure;
       if (++count_ == 1) first_ = failure;
       if (count_ == pictures_) return first_;  // the last one, and none could be read
-      Warn(failure.message());
+      if (Shown(count_) == count_) Warn(failure.message());
     }
     return {};
   }
@@ -168,7 +168,7 @@ Result<std::vector<std::string>> TemplatesOf(const InferOptions& options) {
 Status OpenDataset(const InferOptions& options, Asked* asked) {
   ANEMONE_ASSIGN(asked->folder, OpenImageFolder(options.dataset));
   const ImageFolder& folder = asked->folder;
-  for (const std::string& note : folder.left_out.Notes()) Note(note);
+  Notes(folder.left_out.Notes());
   if (options.labels.empty() && options.imagenet) {
     asked->labels = Lines(ImagenetClassNames());
   } else if (options.labels.empty()) {
@@ -224,7 +224,7 @@ Result<ClipModel> LoadModel(const Checkpoint& checkpoint, const InferOptions& op
   load.notes = &notes;
   Result<ClipModel> loaded = LoadClip(checkpoint, clip_options, load);
   if (!loaded.ok()) return loaded.status().In(options.model);
-  for (const std::string& note : notes) Note(note, 1);
+  Notes(notes, 1);
   ANEMONE_ASSIGN(const internal::GemmChoice gemm, internal::ChooseGemm(internal::GemmShapeOf(loaded->spec())));
   Note("products: " + gemm.ToString(), 1);
   return loaded;
@@ -284,6 +284,7 @@ Result<uint64_t> Infer(InferOptions options) {
 int InferStatus(const Result<uint64_t>& unread) {
   if (!unread.ok()) return Report(unread.status());
   if (*unread == 0) return kDone;
+  if (const std::string more = AndMore(*unread, "pictures"); !more.empty()) Warn(more);
   Warn(Counted(*unread, "picture") + " could not be read");
   return kNo;
 }

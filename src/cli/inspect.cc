@@ -3,6 +3,7 @@
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -240,10 +241,12 @@ Result<std::string> Overview(const Checkpoint& checkpoint, const Summary& summar
     const bool is_told = model != nullptr && globals().verbosity < 1;
     if (target != nullptr && !is_told) rows.push_back({"target", OneLine(target->ScalarText())});
   }
-  for (const Artifact& artifact : checkpoint.artifacts) {
+  const size_t artifacts = checkpoint.artifacts.size();
+  for (const Artifact& artifact : std::span(checkpoint.artifacts).first(Shown(artifacts))) {
     rows.push_back({&artifact == checkpoint.artifacts.data() ? "artifacts" : "",
                     fmt::format("{} ({})", OneLine(artifact.name), HumanBytes(artifact.content.size))});
   }
+  if (std::string more = AndMore(artifacts, "files"); !more.empty()) rows.push_back({"", std::move(more)});
   label = "next";
   for (const Step& step : steps) {
     rows.push_back({std::string(std::exchange(label, "")), fmt::format("{} ({})", step.command, step.purpose)});
@@ -286,7 +289,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   const Checkpoint& checkpoint = *shared;
   const bool wants_config = options.config_option->count() > 0;
   // One value is for scripts: it comes alone.
-  for (const std::string& note : checkpoint.notes) Note(note, wants_config ? 1 : 0);
+  Notes(checkpoint.notes, wants_config ? 1 : 0);
   const bool is_first = path == options.paths.front();
   const bool is_list = wants_config || options.tensors || options.artifacts || options.tree;
   if (options.paths.size() > 1 && !options.json)

@@ -57,7 +57,7 @@ Status Run(Options& options) {
   const std::string destination =
       format != nullptr && format->is_directory ? options.directory : options.directory + "/" + file_name;
   ANEMONE_ASSIGN(const Conversion conversion, PlanConversion(options.flags.source, destination, convert));
-  for (const std::string& note : conversion.notes) Note(note);
+  Notes(conversion.notes);
   Note(fmt::format("{}: {}; anemone unmount {} ends it",
                    conversion.plan->is_directory ? options.directory : destination,
                    InBrief(conversion.result, *FindFormat(conversion.format)), options.directory));

@@ -8,6 +8,7 @@
 #include <CLI/Validators.hpp>
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "anemone/config.h"
 #include "cli/command.h"
@@ -111,10 +112,12 @@ std::string Table(const Weighed& weighed, const std::vector<RankSizes>& ranks, u
     if (ranks[i].optimizer_bytes > 0) text += fmt::format(", {} of optimizer", HumanBytes(ranks[i].optimizer_bytes));
     rows.push_back({i == 0 ? "ranks" : "", text});
   }
-  for (const PlanFile& file : weighed.plan.files) {
+  for (const PlanFile& file : std::span(weighed.plan.files).first(Shown(weighed.plan.files.size()))) {
     rows.push_back({&file == weighed.plan.files.data() ? "files" : "",
                     fmt::format("{} ({})", OneLine(PathOf(weighed, file)), HumanBytes(file.size))});
   }
+  if (std::string more = AndMore(weighed.plan.files.size(), "files"); !more.empty())
+    rows.push_back({"", std::move(more)});
   return Columns(rows);
 }
 
@@ -129,7 +132,7 @@ int Run(Options& options) {
   }
   const auto weighed = Weigh(options);
   if (!weighed.ok()) return Report(weighed.status());
-  for (const std::string& note : weighed->hollow.checkpoint.notes) Note(note);
+  Notes(weighed->hollow.checkpoint.notes);
   std::vector<RankSizes> ranks;
   for (const Shard& shard : weighed->hollow.checkpoint.shards) ranks.push_back(SizesOf(shard));
   Print(options.json ? Json(*weighed, ranks, weighed->hollow.parameters)

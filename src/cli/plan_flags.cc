@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <span>
 
 #include "anemone/config.h"
 #include "cli/command.h"
@@ -28,11 +29,12 @@ std::string Table(const Plan& plan, const std::string& destination, uint64_t pea
                                                 {"shares", HumanBytes(plan.bytes_shared())},
                                                 {"tensors", fmt::format("{}", plan.num_tensors())},
                                                 {"peak memory", HumanBytes(peak)}};
-  for (const PlanFile& file : plan.files) {
+  for (const PlanFile& file : std::span(plan.files).first(Shown(plan.files.size()))) {
     rows.push_back({&file == plan.files.data() ? "files" : "",
                     fmt::format("{} ({})", OneLine(file.path.empty() ? destination : destination + "/" + file.path),
                                 HumanBytes(file.size))});
   }
+  if (std::string more = AndMore(plan.files.size(), "files"); !more.empty()) rows.push_back({"", std::move(more)});
   return Columns(rows);
 }
 
@@ -81,10 +83,13 @@ void PlanFlags::NoteLeftovers() const {
   if (folder.empty()) folder = ".";
   const Result<std::vector<Leftover>> leftovers = FindLeftovers(folder);
   if (!leftovers.ok()) return;  // not what was asked for
+  std::vector<std::string> notes;
   for (const Leftover& leftover : *leftovers) {
     if (!leftover.is_resumable)
-      Note(fmt::format("a run that died has left {}/{}: anemone clean {} removes it", folder, leftover.name, folder));
+      notes.push_back(
+          fmt::format("a run that died has left {}/{}: anemone clean {} removes it", folder, leftover.name, folder));
   }
+  Notes(notes);
 }
 
 std::string InBrief(const Checkpoint& checkpoint, const Format& format) {
@@ -131,13 +136,17 @@ int PlanFlags::Run(const Plan& given, const std::string& what, const Status& pla
                    HumanBytes(PeakMemoryBytes(plan, options))),
        1);
   options.progress = MakeProgress();
+  size_t damaged = 0;
   if (!verify_source.value_or(true)) {
-    options.on_damaged_source = [](const Status& damage) {
-      if (IsSpeaker()) Note("warning: " + damage.message());
+    options.on_damaged_source = [&damaged](const Status& damage) {
+      ++damaged;
+      if (Shown(damaged) == damaged) Note("warning: " + damage.message());
     };
   }
   const auto start = std::chrono::steady_clock::now();
-  if (status = Execute(plan, destination, options); !status.ok()) return Report(status);
+  status = Execute(plan, destination, options);
+  if (const std::string more = AndMore(damaged, "damaged records"); !more.empty()) Note(more);
+  if (!status.ok()) return Report(status);
   NoteLeftovers();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (globals().verbosity >= 0) {

@@ -6,8 +6,10 @@
 
 #include <CLI/App.hpp>
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -102,13 +104,21 @@ Result<Answer> Run(const std::string& path, const Options& options) {
     answer.json = Json(path, findings, clean);
     return answer;
   }
-  std::vector<std::vector<std::string>> rows;
+  std::vector<const ScanFinding*> listed;
   for (const ScanFinding& f : findings) {
-    if (f.danger == Danger::kInert && globals().verbosity < 1) continue;
+    if (f.danger != Danger::kInert || globals().verbosity > 0) listed.push_back(&f);
+  }
+  // Where not all are seen, the dangerous ones are.
+  if (Shown(listed.size()) < listed.size())
+    std::ranges::stable_sort(listed, std::greater<>(), [](const ScanFinding* f) { return f->danger; });
+  std::vector<std::vector<std::string>> rows;
+  for (const ScanFinding* finding : std::span(listed).first(Shown(listed.size()))) {
+    const ScanFinding& f = *finding;
     rows.push_back({std::string(Word(f.danger)), f.what, OneLine(f.where.empty() ? f.name : f.where + " = " + f.name),
                     OneLine(f.file)});
   }
   Print(Columns(rows));
+  if (const std::string more = AndMore(listed.size(), "findings"); !more.empty()) Print(more + "\n");
   if (clean && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
   const bool truncated = IsTruncated(findings);

@@ -6,6 +6,7 @@
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,9 @@ Result<Answer> Run(const std::string& path, const Options& options) {
     for (const std::string& problem : result.problems) problems.list.push_back(ConfigNode::String(problem));
     return answer;
   }
-  for (const std::string& problem : result.problems) Print(OneLine(problem) + "\n");
+  const size_t problems = result.problems.size();
+  for (const std::string& problem : std::span(result.problems).first(Shown(problems))) Print(OneLine(problem) + "\n");
+  if (const std::string more = AndMore(problems, "problems"); !more.empty()) Print(more + "\n");
   if (result.problems.empty() && globals().verbosity < 0) return answer;
   if (options.paths.size() > 1) Print(OneLine(path) + ": ");
   Print(result.problems.empty()

@@ -16,7 +16,7 @@ int RunScript(const std::string& source, const ConvertOptions& convert, const Pl
   Status status = conversion.status();
   if (status.ok() && on_planned) status = on_planned(*conversion);
   if (const Status all = globals().cluster->Agree(status); !all.ok()) return Report(all);
-  for (const std::string& note : conversion->notes) Note(note);
+  Notes(conversion->notes);
   return plan.Run(*conversion->plan, InBrief(conversion->result, *FindFormat(conversion->format)));
 }
 

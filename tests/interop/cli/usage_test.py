@@ -197,6 +197,40 @@ class TypingErrors(ProgramCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("left out: 1 hidden files and folders, first data/__MACOSX", done.stderr)
 
+    def test_lists_that_nobody_asked_for_end(self):
+        """Of notes, problems and files people see the first twenty and how many more there are; with -v all."""
+        shutil.copytree(CLIP / "hf", self.dir / "hf")
+        config = json.loads((self.dir / "hf/config.json").read_text())
+        (self.dir / "hf/config.json").write_text(json.dumps(config | {f"unknown_{i}": i for i in range(50)}))
+        for words in (["convert", "hf", "x.nemo", "--no-strict", "--force"],):
+            brief = self.run_program(*words).stderr.splitlines()
+            self.assertEqual(len([line for line in brief if ": note: " in line]), 21, brief)
+            self.assertRegex(brief[-1], r"note: … \d+ more notes \(-v lists all\)")
+            whole = self.run_program(*words, "-v").stderr
+            for i in range(50):
+                self.assertIn(f"unknown_{i}:", whole)
+        self.ok("convert", CLIP / "mcore.nemo", "archive", "--to", "nemo-dir")
+        for i in range(50):
+            (self.dir / "archive" / f"file_{i:02}.txt").write_text("x")
+        self.assertRegex(self.ok("inspect", "archive"), r"\n +… \d+ more files \(-v lists all\)\n")
+        self.assertIn("file_49.txt", self.ok("inspect", "archive", "-v"))
+        self.assertIn("file_49.txt", self.ok("inspect", "archive", "--artifacts"))
+        self.assertIn("file_49.txt", self.ok("inspect", "archive", "--json"))
+        pickle = b"(" + b"".join(b"cmodule%d\nname\n" % i for i in range(50)) + b"cos\nsystem\nt."
+        (self.dir / "many.pkl").write_bytes(pickle)
+        done = self.run_program("scan", "many.pkl")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("DANGEROUS", done.stdout)
+        self.assertIn("… 31 more findings (-v lists all)", done.stdout)
+        self.assertEqual(len(json.loads(self.run_program("scan", "many.pkl", "--json").stdout)["findings"]), 51)
+        (self.dir / "files").mkdir()
+        for i in range(50):
+            shutil.copy(CLIP / "hf" / "vocab.json", self.dir / "files" / f"{i}.jpg")
+        done = self.run_program("infer", SOURCE / "models/demo-clip", "--image", "files", SOURCE / "models/demo-clip/images/bag.jpg",
+                                "--text", "a")
+        self.assertEqual(done.stderr.count("anemone: warning: files/"), 20, done.stderr)
+        self.assertIn("… 30 more pictures (-v lists all)", done.stderr)
+
     def test_what_a_plan_says_of_memory(self):
         """The program, the plan and its buffers, as the run then takes them."""
         for output in ("x.safetensors", "x.nemo"):
