@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <ranges>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/listing.h"
 #include "cli/command.h"
 #include "cli/text.h"
 #include "config/nodes.h"
@@ -44,14 +46,7 @@ ConfigNode ToJsonNode(const PassReport& pass) {
   return node;
 }
 
-// "a, b, c and 4 more".
-std::string Listing(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 6;
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) text.append(i == 0 ? "" : ", ").append(OneLine(names[i]));
-  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
-  return text;
-}
+std::string NamesIn(const std::vector<std::string>& names) { return Listing(names | std::views::transform(OneLine)); }
 
 std::vector<std::string> Lines(const PassReport& pass) {
   std::vector<std::string> lines;
@@ -64,9 +59,9 @@ std::vector<std::string> Lines(const PassReport& pass) {
     lines.push_back(fmt::format("layout: TP {} × PP {} × VP {}", pass.layout->tp, pass.layout->pp, pass.layout->vp));
   if (pass.drops_training) lines.push_back("training state: dropped");
   if (!pass.config_keys.empty())
-    lines.push_back(fmt::format("config ({}): {}", pass.config_keys.size(), Listing(pass.config_keys)));
-  if (!pass.artifacts_added.empty()) lines.push_back("files added: " + Listing(pass.artifacts_added));
-  if (!pass.artifacts_removed.empty()) lines.push_back("files removed: " + Listing(pass.artifacts_removed));
+    lines.push_back(fmt::format("config ({}): {}", pass.config_keys.size(), NamesIn(pass.config_keys)));
+  if (!pass.artifacts_added.empty()) lines.push_back("files added: " + NamesIn(pass.artifacts_added));
+  if (!pass.artifacts_removed.empty()) lines.push_back("files removed: " + NamesIn(pass.artifacts_removed));
   if (pass.files > 0) lines.push_back(fmt::format("files: {}", pass.files));
   for (const std::string& note : std::span(pass.notes).first(Shown(pass.notes.size())))
     lines.push_back("note: " + OneLine(note));

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/listing.h"
 #include "base/lower_case.h"
 #include "base/tree.h"
 #include "config/companions.h"
@@ -38,15 +39,6 @@ bool Contains(const fs::path& directory, const fs::path& path) {
 
 Status Refuse(std::string what, std::string hint = "choose another name") {
   return {ErrorKind::kAlreadyExists, std::move(what), std::move(hint)};
-}
-
-// "a, b, c and 4 more".
-std::string Listing(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 5;
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i == 0 ? "" : ", ") + names[i];
-  if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
-  return text;
 }
 
 bool IsMountPoint(const fs::path& path) {

@@ -1,4 +1,5 @@
 #include "format/recognise.h"
+#include "base/listing.h"
 #include "base/stand_in.h"
 
 #include <fmt/format.h>
@@ -80,10 +81,7 @@ Status NoWeights(const Probe& probe, const std::string& listing) {
 
 Status NotADirectoryCheckpoint(const Probe& probe) {
   if (probe.entries.empty()) return Corrupt("an empty folder", std::string(kAccepted));
-  std::string listing;
-  const size_t shown = std::min<size_t>(probe.entries.size(), 6);
-  for (size_t i = 0; i < shown; ++i) listing += (i == 0 ? "" : ", ") + probe.entries[i];
-  if (shown < probe.entries.size()) listing += fmt::format(" and {} more", probe.entries.size() - shown);
+  const std::string listing = Listing(probe.entries);
   if (probe.HasEntry("config.json")) return NoWeights(probe, listing);
   return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/cancel.h"
+#include "base/listing.h"
 #include "base/nearest.h"
 #include "base/progress.h"
 #include "format/format.h"
@@ -134,14 +135,11 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
     if (!had_config && opened->config) opened->path = path;  // the folder is the model, not the weights alone
     return opened;
   }
-  constexpr size_t kShown = 6;
-  std::string listing;
-  for (size_t i = 0; i < std::min(found->size(), kShown); ++i) listing += (i == 0 ? "" : ", ") + (*found)[i];
-  if (found->size() > kShown) listing += " and " + std::to_string(found->size() - kShown) + " more";
   const auto last =
       std::ranges::find_if(*found, [](const std::string& name) { return name.find("-last") != std::string::npos; });
-  return Unsupported("expected one checkpoint, found a folder of " + std::to_string(found->size()) + ": " + listing,
-                     "name one of them: " + (last == found->end() ? found->front() : *last))
+  return Unsupported(
+             "expected one checkpoint, found a folder of " + std::to_string(found->size()) + ": " + Listing(*found),
+             "name one of them: " + (last == found->end() ? found->front() : *last))
       .In(path);
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "base/listing.h"
 #include "family/clip/config_languages.h"
 #include "family/clip/nemo_clip_template.h"
 
@@ -400,8 +401,8 @@ Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& h
   if (!found.lines.empty()) {
     return Corrupt(
         fmt::format("{}: disagrees with {} in {} field{}: {}", hparams_name, spec_name, found.lines.size(),
-                    found.lines.size() == 1 ? "" : "s", fmt::join(found.lines, "; ")),
-        fmt::format("set {}, or leave the YAML out and have a complete config derived", fmt::join(found.fixes, " ")));
+                    found.lines.size() == 1 ? "" : "s", Listing(found.lines, "; ")),
+        fmt::format("set {}, or leave the YAML out and have a complete config derived", Listing(found.fixes, " ")));
   }
   constexpr Table kPixels[] = {kPixelFields};
   Write(kPixels, spec, nullptr, model["vision"]);

@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "base/listing.h"
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/gemma_words.h"
@@ -259,7 +260,7 @@ void NoteUnknown(const ConfigNode& args, std::vector<std::string>* notes) {
     unknown.push_back(fmt::format("{} = {}", key, Shown(value)));
   }
   if (!unknown.empty())
-    notes->push_back(fmt::format("arguments that are not known are not looked at: {}", fmt::join(unknown, ", ")));
+    notes->push_back(fmt::format("arguments that are not known are not looked at: {}", Listing(unknown)));
 }
 
 // What no model is without.

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <span>
 
+#include "base/listing.h"
 #include "config/companions.h"
 #include "format/artifacts.h"
 #include "format/format.h"
@@ -130,9 +131,8 @@ Result<Checkpoint> OpenHuggingFace(const Probe& probe) {
   if (!weights.empty()) return OpenFolder(probe, "huggingface", "config.json", weights);
   const std::vector<std::string> variants = VariantsIn(probe);
   if (variants.size() > 1) {
-    return InvalidArgument(
-               fmt::format("[HF-8] expected one variant of the weights, found {}", fmt::join(variants, ", ")),
-               fmt::format("give one of them: {}", (probe.place() / variants[0]).string()))
+    return InvalidArgument(fmt::format("[HF-8] expected one variant of the weights, found {}", Listing(variants)),
+                           fmt::format("give one of them: {}", (probe.place() / variants[0]).string()))
         .In(probe.path);
   }
   ANEMONE_ASSIGN(Checkpoint checkpoint, OpenFolder(probe, "huggingface", "config.json", variants[0]));

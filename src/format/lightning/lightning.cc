@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/listing.h"
 #include "format/format.h"
 #include "format/megatron/megatron.h"
 #include "format/ranks.h"
@@ -102,16 +103,6 @@ Status CheckFinished(const Location& folder, const std::string& name) {
   return {};
 }
 
-std::string Joined(const std::set<std::string>& names) {
-  std::string text;
-  size_t shown = 0;
-  for (const std::string& name : names) {
-    if (shown == 8) return text + fmt::format(" and {} more", names.size() - shown);
-    text += (shown++ == 0 ? "" : ", ") + name;
-  }
-  return text;
-}
-
 std::vector<std::string> CheckpointsIn(const Location& folder) {
   std::vector<std::string> names;
   for (const std::string& name : Entries(folder)) {
@@ -176,11 +167,11 @@ Result<std::string> ChooseCheckpoint(const Location& folder, const std::vector<s
   }
   if (!name.empty()) {
     if (choices.contains(name)) return name;
-    return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", name, Joined(choices)));
+    return NotFound(fmt::format("[PTL-2] no {} in it; there are: {}", name, Listing(choices)));
   }
   if (choices.empty()) return NotFound("[PTL-2] no .ckpt in it");
   if (choices.size() == 1) return *choices.begin();
-  return InvalidArgument(fmt::format("[PTL-2] expected one checkpoint, found {}: {}", choices.size(), Joined(choices)),
+  return InvalidArgument(fmt::format("[PTL-2] expected one checkpoint, found {}: {}", choices.size(), Listing(choices)),
                          fmt::format("choose one: {}", (folder / *choices.begin()).string()));
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/listing.h"
 #include "format/artifacts.h"
 #include "format/dist/dist.h"
 #include "format/megatron/megatron_fsdp.h"
@@ -117,7 +118,7 @@ Result<std::string> ChooseIteration(const Probe& probe) {
   std::ranges::copy_if(probe.entries, std::back_inserter(there),
                        [&](const std::string& entry) { return IsIteration(entry) && (folder / entry).IsFolder(); });
   if (tracked.empty() && there.size() == 1) return there.front();
-  const std::string names = there.empty() ? "none" : fmt::format("{}", fmt::join(there, ", "));
+  const std::string names = there.empty() ? "none" : Listing(there);
   const std::string hint = there.empty() ? "" : fmt::format("choose one: {}", (folder / there.back()).string());
   if (!tracked.empty()) {
     return NotFound(fmt::format("[MEG-1] expected {} as {} says, found {}", tracked, kTracker, names), hint)
@@ -167,12 +168,7 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
     return IsRankFolder(entry) && std::ranges::find(expected, entry) == expected.end();
   });
   if (missing.empty() && others.empty()) return {};
-  const auto told = [](const std::vector<std::string>& names) {
-    constexpr size_t kShown = 8;
-    const auto end = names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), kShown));
-    return names.empty() ? std::string("none")
-                         : fmt::format("{}{}", fmt::join(names.begin(), end, ", "), end == names.end() ? "" : ", …");
-  };
+  const auto told = [](const std::vector<std::string>& names) { return names.empty() ? "none" : Listing(names); };
   return Corrupt(fmt::format("[MEG-3] expected a folder for each of {} ranks (tensor parallel {}, pipeline parallel "
                              "{}, expert parallel {}, as args say), found missing: {}; others: {}",
                              ranks.size(), layout.tp, layout.pp, layout.ep, told(missing), told(others)),

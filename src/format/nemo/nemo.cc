@@ -1,4 +1,5 @@
 #include "format/nemo/nemo.h"
+#include "base/listing.h"
 #include "format/artifacts.h"
 
 #include <fmt/format.h>
@@ -44,8 +45,7 @@ Result<std::string> FindTop(const Members& members) {
   if (found.size() > 1) {
     return Corrupt(fmt::format("[NEMO-3] expected one model_config.yaml, found {} and {}", found[0], found[1]));
   }
-  std::string listing;
-  for (size_t i = 0; i < members.size() && i < 6; ++i) listing += (i == 0 ? "" : ", ") + members[i].name;
+  const std::string listing = Listing(members | std::views::transform(&Artifact::name));
   const auto has = [&](std::string_view name) {
     return std::any_of(members.begin(), members.end(), [&](const Artifact& m) { return m.name == name; });
   };

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "anemone/config.h"
+#include "base/listing.h"
 #include "format/artifacts.h"
 #include "format/dist/dist.h"
 #include "format/format.h"
@@ -127,7 +128,7 @@ void NoteMissing(Checkpoint& checkpoint) {
   if (missing.empty()) return;
   checkpoint.notes.push_back(
       fmt::format("[N2-10] {} {} missing, which NeMo 2 loads: copy what is missing from the same save",
-                  fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are"));
+                  Listing(missing), missing.size() == 1 ? "is" : "are"));
 }
 
 Result<Checkpoint> Open(const Probe& probe) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/listing.h"
 #include "format/torch/omegaconf.h"
 #include "format/torch/state_dict.h"
 
@@ -221,8 +222,7 @@ Result<Shard> ReadMegatronShard(const Value& root, const ConfigNode& args, std::
   if (shard.weights.empty() && shard.chunks.empty())
     return Corrupt("[MEG-4] expected weights under \"model\" or \"model0\", found none");
   if (!left_out.empty()) {
-    notes->push_back(
-        fmt::format("values among the weights that are no tensors are left out: {}", fmt::join(left_out, ", ")));
+    notes->push_back(fmt::format("values among the weights that are no tensors are left out: {}", Listing(left_out)));
   }
   if (modernizer.has_reordered())
     notes->push_back("queries, keys and values are read from the order that checkpoint_version says");

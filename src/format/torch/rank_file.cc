@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/listing.h"
 #include "format/torch/megatron_file.h"
 #include "format/torch/omegaconf.h"
 #include "format/torch/pickled.h"
@@ -144,16 +145,9 @@ Result<Candidate> TakeKey(const Value& root, std::string_view key) {
   return candidate;
 }
 
-std::string Listed(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 8;
-  std::string text = fmt::format(
-      "{}", fmt::join(names.begin(), names.begin() + static_cast<ptrdiff_t>(std::min(kShown, names.size())), ", "));
-  return names.size() > kShown ? fmt::format("{} and {} more", text, names.size() - kShown) : text;
-}
-
 void NoteLeftOut(const std::vector<std::string>& names, RankFile& file) {
   if (names.empty()) return;
-  file.notes.push_back(fmt::format("values among the weights that are no tensors are left out: {}", Listed(names)));
+  file.notes.push_back(fmt::format("values among the weights that are no tensors are left out: {}", Listing(names)));
 }
 
 // FSDP joins the parameters of a module into one, of which each rank has a part: "_flat_param", before torch 2.0
@@ -266,7 +260,7 @@ Status ReadLightning(const Value& root, const RankFileOptions& options, RankFile
     file.hparams = *std::move(hparams);
   }
   if (!objects.empty())
-    file.notes.push_back(fmt::format("objects in hyper_parameters are left out of the config: {}", Listed(objects)));
+    file.notes.push_back(fmt::format("objects in hyper_parameters are left out of the config: {}", Listing(objects)));
   if (HasTensor(file.shard.weights) || !file.shard.chunks.empty()) return {};
   return Corrupt("[PTL-3] the state_dict holds no tensor",
                  "the weights of a distributed checkpoint lie in the folder beside it");
@@ -324,7 +318,7 @@ Status ReadMegatron(const Value& root, RankFile& file) {
   file.megatron = true;
   std::vector<std::string> objects;
   ANEMONE_ASSIGN(file.hparams, ReadMegatronArgs(root, &objects));
-  if (!objects.empty()) file.notes.push_back(fmt::format("objects in args are left out: {}", Listed(objects)));
+  if (!objects.empty()) file.notes.push_back(fmt::format("objects in args are left out: {}", Listing(objects)));
   ANEMONE_ASSIGN(file.shard, ReadMegatronShard(root, *file.hparams, &file.notes));
   return {};
 }
