@@ -4,11 +4,13 @@
 #include <iterator>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "anemone/config.h"
 #include "base/safe_path.h"
 #include "config/companions.h"
 #include "config/nodes.h"
+#include "config/weight_map.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
 
@@ -40,15 +42,9 @@ Result<HubModel> ParseHubModel(const std::string& json, const std::string& name)
 }
 
 Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path) {
-  ANEMONE_ASSIGN(const Config config, ParseJsonList(index, path));
-  const ConfigNode* map = config.root().Get("weight_map");
-  if (map == nullptr || !map->is_map()) return Corrupt("expected a weight_map, found none").In(path);
+  ANEMONE_ASSIGN(std::vector<WeightPlace> places, ReadWeightMap(index, path));
   std::set<std::string> shards;
-  for (const auto& [tensor, shard] : map->map) {
-    if (shard.kind != ConfigNode::Kind::kString || !UnsafePath(shard.text).empty())
-      return Corrupt("expected the name of a file, found '" + shard.ScalarText() + "'").In(tensor).In(path);
-    shards.insert(shard.text);
-  }
+  for (WeightPlace& place : places) shards.insert(std::move(place.file));
   return std::vector<std::string>(shards.begin(), shards.end());
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "format/format.h"
+#include "format/huggingface/shards.h"
 
 namespace anemone {
 namespace {
@@ -19,17 +20,11 @@ bool IsRecognised(const Probe& probe) {
   return std::ranges::any_of(Formats(), [&probe](const Format* format) { return format->matches(probe); });
 }
 
-// "model-00001-of-00002.safetensors" is no checkpoint by itself.
-bool IsShard(std::string_view name) {
-  const size_t of = name.find("-of-0");
-  return of != std::string_view::npos && of > 0 && name[of - 1] >= '0' && name[of - 1] <= '9';
-}
-
 Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::string>* found) {
   for (const std::string& entry : folder.entries) {
     if (found->size() >= kMostFound || *looked >= kMostLooked) return {};
     ++*looked;
-    if (entry.starts_with(kOptimizer) || IsShard(entry)) continue;
+    if (entry.starts_with(kOptimizer) || !IndexOfShard(entry).empty()) continue;
     const Location place = folder.place() / entry;
     const Result<Probe> probe = ProbePath(place);
     if (!probe.ok()) continue;  // a link that leads nowhere, a file that cannot be read

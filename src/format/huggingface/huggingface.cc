@@ -150,13 +150,10 @@ bool IsOpenClip(const Probe& probe) {
          !FirstOf(probe, kOpenClipWeights).empty();
 }
 
-// "model-00001-of-00003.safetensors": the index that names it, if that is there.
+// The index that names a shard, if that is there.
 std::string IndexOf(const Location& folder, const std::string& name) {
-  const size_t of = name.rfind("-of-"), dash = of == std::string::npos || of == 0 ? of : name.rfind('-', of - 1);
-  const size_t dot = name.rfind('.');
-  if (dash == std::string::npos || dot == std::string::npos || dot < of) return {};
-  const Location index = folder / (name.substr(0, dash) + name.substr(dot) + ".index.json");
-  return index.IsFile() ? index.string() : std::string();
+  const std::string index = IndexOfShard(name);
+  return !index.empty() && (folder / index).IsFile() ? (folder / index).string() : std::string();
 }
 
 bool IsAmong(std::span<const std::string_view> names, std::string_view name) {

@@ -6,12 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "anemone/config.h"
 #include "base/closed_file.h"
 #include "base/for_each.h"
-#include "base/safe_path.h"
+#include "base/listing.h"
 #include "base/text_hash.h"
-#include "config/nodes.h"
+#include "config/weight_map.h"
 #include "format/format.h"
 #include "format/huggingface/safetensors.h"
 #include "format/recognise.h"
@@ -30,6 +29,18 @@ bool Contains(std::string_view text, std::string_view word) { return text.find(w
 bool LooksLikeWeightIndex(std::string_view head) {
   const size_t first = head.find_first_not_of(" \t\r\n");
   return first != std::string_view::npos && head[first] == '{' && Contains(head, "\"weight_map\"");
+}
+
+std::string IndexOfShard(std::string_view name) {
+  constexpr std::string_view kOf = "-of-", kDigits = "0123456789";
+  const size_t of = name.rfind(kOf);
+  if (of == std::string_view::npos) return {};
+  const size_t dot = name.find_first_not_of(kDigits, of + kOf.size());
+  const std::string_view before = name.substr(0, of);
+  const size_t dash = before.find_last_not_of(kDigits);
+  const bool is_shard = dot != std::string_view::npos && dot > of + kOf.size() && name[dot] == '.' &&
+                        dash != std::string_view::npos && dash + 1 < of && before[dash] == '-';
+  return is_shard ? fmt::format("{}{}.index.json", name.substr(0, dash), name.substr(dot)) : std::string();
 }
 
 bool IndexNamesTorchFiles(std::string_view head) {
@@ -68,30 +79,20 @@ Result<Index> ReadIndex(const Location& place) {
   const std::string& path = place.string();
   ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
   ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxIndexBytes));
-  ANEMONE_ASSIGN(const Config config, ParseJsonList(text, path));
-  const ConfigNode* map = config.root().Get("weight_map");
-  if (map == nullptr || !map->is_map()) return Corrupt("[HF-3] expected a weight_map").In(path);
+  ANEMONE_ASSIGN(const std::vector<WeightPlace> places, ReadWeightMap(text, path));
   Index index;
-  for (const auto& [name, node] : map->map) {
-    const auto file = node.AsString();
-    if (!file) return Corrupt(fmt::format("[HF-4] expected a file name for \"{}\" in the weight_map", name)).In(path);
-    if (const std::string_view why = UnsafePath(*file); !why.empty()) {
-      return Corrupt(
-                 fmt::format("[HF-4] expected a path inside the folder for \"{}\" in the weight_map, found one that "
-                             "{}: {}",
-                             name, why, *file))
-          .In(path);
-    }
-    const auto at = index.files.try_emplace(*file).first;
+  for (const auto& [name, file] : places) {
+    const auto at = index.files.try_emplace(file).first;
     ++at->second;
     index.home.emplace(name, &at->first);
   }
-  std::string missing;
+  std::vector<std::string_view> missing;
   for (const auto& [file, count] : index.files) {
-    if (!(place.parent() / file).Exists()) missing += (missing.empty() ? "" : ", ") + file;
+    if (!(place.parent() / file).Exists()) missing.push_back(file);
   }
   if (!missing.empty()) {
-    return NotFound(fmt::format("[HF-5] the index names files that are not there: {}", missing), "download them too")
+    return NotFound(fmt::format("[HF-5] the index names files that are not there: {}", Listing(missing)),
+                    "download them too")
         .In(path);
   }
   return index;

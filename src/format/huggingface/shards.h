@@ -17,6 +17,9 @@ bool LooksLikeWeightIndex(std::string_view head);
 // Among indexes: true when the files it names first are torch files.
 bool IndexNamesTorchFiles(std::string_view head);
 
+// "model-00001-of-00003.safetensors": "model.safetensors.index.json". Empty for the name of no shard.
+std::string IndexOfShard(std::string_view name);
+
 // Reads the index at `place` and every file it names, which lie beside it. Tensors come in the order of the files'
 // names, and within a file as it holds them. Adds to checkpoint.notes and .metadata. Errors: Corrupt (no weight_map,
 // unsafe file names, a tensor the index names and its file lacks, a name in two files), NotFound (a file is missing:

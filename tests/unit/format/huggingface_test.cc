@@ -24,6 +24,14 @@ std::string Safetensors(const std::string& name, const std::string& four_bytes) 
   return testing::Bytes(std::move(file));
 }
 
+TEST(HuggingFace, KnowsShardsByTheirNames) {
+  EXPECT_EQ(IndexOfShard("model-00001-of-00003.safetensors"), "model.safetensors.index.json");
+  EXPECT_EQ(IndexOfShard("pytorch_model-00001-of-00003.bin"), "pytorch_model.bin.index.json");
+  for (const char* name : {"model.safetensors", "model-1-of-my.safetensors", "best-of-00003.safetensors", "-of-", "",
+                           "model-00001-of-00003", "state-of-1.2.ckpt", "model-00001-of-00003x.safetensors"})
+    EXPECT_EQ(IndexOfShard(name), "") << name;
+}
+
 // HF-7
 TEST(HuggingFace, OpensAFolderWithItsCompanions) {
   ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, OpenCheckpoint(Golden("clip/hf")));
