@@ -127,6 +127,8 @@ std::string_view TypeName(char type) {
       return "a fifo";
     case 'S':
       return "a sparse file";
+    case 'V':
+      return "a volume label";
     case 'M':
       return "a part of a multi-volume file";
     default:
@@ -199,6 +201,11 @@ class Reader {
 
     if (type == 'x' || type == 'X' || type == 'g' || type == 'L' || type == 'K') {
       ANEMONE_TRY(ReadExtension(type, *header_size));
+      return true;
+    }
+    // GNU tar's label of the archive. Python's tarfile takes one for a file, so that it may stand nowhere else.
+    if (type == 'V' && at_ == 0 && *header_size == 0) {
+      at_ += kBlock;
       return true;
     }
     const uint64_t header = at_, size = extension_.size.value_or(*header_size);

@@ -181,6 +181,16 @@ TEST(Tar, RefusesEachBrokenRule) {
   }
 }
 
+// `tar -V` begins an archive with its label, which is no member.
+TEST(Tar, PassesOverALabel) {  // TAR-5
+  const std::string label = TarBlock({.name = "my model"}, 'V'), a = TarBlock({.name = "./a", .content = "1"}, '0');
+  ANEMONE_ASSERT_ASSIGN(const std::vector<TarMember> members, ReadTar(Memory(TarFile({label, a}))));
+  ASSERT_EQ(members.size(), 1U);
+  EXPECT_EQ(members[0].name, "a");
+  const std::string with_content = TarBlock({.name = "model_config.yaml", .content = "a: 1\n"}, 'V');
+  EXPECT_THAT(ReadTar(Memory(with_content + a)), StatusIs(ErrorKind::kUnsupported, "a volume label [TAR-5]"));
+}
+
 // As `tar -r` leaves it, and as whoever unpacks it sees it.
 TEST(Tar, OfAFileNamedTwiceTheLastOneCounts) {  // TAR-7
   const auto block = [](const char* name, const char* content) {
