@@ -85,6 +85,14 @@ Result<Target> PlainTarget(const Checkpoint& source, ClipArchitecture spec, cons
   const uint64_t vocab = *spec.vocab;
   if (&from == &to && source.config) return Target{symbols, source.config, source.config_name};
   const bool hugging_face = to.language == ConfigLanguage::kHuggingFace;
+  const PixelRules rules = RulesOf(source, from);
+  ANEMONE_ASSIGN(const ClipPreprocess pixels, ClipPreprocessOf(source, spec, rules, options.strict));
+  const bool has_other_cut = (rules == PixelRules::kOpenClip) == hugging_face && rules != PixelRules::kNemo;
+  if (has_other_cut && pixels.shortest_edge != 0 && pixels.crop_height != 0) {
+    target.notes.push_back(
+        "of a margin of 3, 7, 11 … pixels OpenCLIP cuts off one more above and to the left than Hugging Face: features "
+        "of such pictures differ");
+  }
   // A 49408-token vocabulary ends with <|endoftext|>; others are pooled at their largest id, as NeMo and OpenCLIP do.
   if (!spec.eos_token && vocab == kClipVocab) spec.eos_token = kClipVocab - 1;
   target.config_name = hugging_face ? "config.json" : "open_clip_config.json";
@@ -99,7 +107,6 @@ Result<Target> PlainTarget(const Checkpoint& source, ClipArchitecture spec, cons
   if (hugging_face) {
     ANEMONE_ASSIGN(target.config, HuggingFaceConfig(spec, DTypeOf(source)));
   } else {
-    ANEMONE_ASSIGN(const ClipPreprocess pixels, ClipPreprocessOf(source, spec, RulesOf(source, from), options.strict));
     ANEMONE_ASSIGN(ConfigNode preprocess, OpenClipPreprocess(pixels, spec.image_height));
     ANEMONE_ASSIGN(target.config, OpenClipConfig(spec, std::move(preprocess)));
   }
