@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -250,6 +251,35 @@ constexpr ClipField kPreprocessorFields[] = {
     {"disable_grouping", kNoEffect, "computes the same in parts"},
 };
 
+// What switches a step on, and what the step needs.
+struct Step {
+  std::string_view flag;
+  bool Said::*is_taken;
+  std::array<std::string_view, 2> needs;
+};
+constexpr Step kSteps[] = {
+    {"do_resize", &Said::resizes, {"size", "resample"}},
+    {"do_center_crop", &Said::crops, {"crop_size"}},
+    {"do_rescale", &Said::rescales, {"rescale_factor"}},
+    {"do_normalize", &Said::normalizes, {"image_mean", "image_std"}},
+};
+
+// transformers 5 takes no step whose flag is null, and refuses a step without its values.
+Status ReadNulls(const ConfigNode& root, Said* said) {
+  const auto is_null = [&root](std::string_view key) {
+    const ConfigNode* node = root.Get(key);
+    return node != nullptr && node->is_null();
+  };
+  for (const Step& step : kSteps) {
+    if (is_null(step.flag)) said->*step.is_taken = false;
+    if (!(said->*step.is_taken)) continue;
+    const auto* const missing = std::ranges::find_if(step.needs, is_null);
+    if (missing != step.needs.end())
+      return Corrupt(fmt::format("{}: expected a value, as {} is true, found null", *missing, step.flag));
+  }
+  return {};
+}
+
 Status ReadHuggingFace(const ConfigNode& root, bool siglip_model, ClipPreprocess* out) {
   Said said{.resample = out->resample};
   ANEMONE_ASSIGN(said.siglip, IsSiglipProcessor(root, siglip_model));
@@ -262,6 +292,7 @@ Status ReadHuggingFace(const ConfigNode& root, bool siglip_model, ClipPreprocess
     said.size.edge = 224;
   }
   ANEMONE_TRY(ReadSaid(kPreprocessorFields, root, &said));
+  ANEMONE_TRY(ReadNulls(root, &said));
   if (said.siglip && said.crops)
     return Unsupported("do_center_crop: expected false for SigLIP's image processor, found true");
   const Sides size = said.resizes ? said.size : Sides{}, crop = said.crops ? said.crop : Sides{};

@@ -1,5 +1,7 @@
 // What open_clip and transformers compute where a field is not at its default (tools/make_clip_fields_golden.py), what
 // a conversion says of it, and that a check sees it.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -161,6 +163,12 @@ TEST(PreprocessorFields, AreRefusedByName) {
       {R"({"do_pad": true})", "do_pad"},
       {R"({"sharpen": 2})", "sharpen: expected a field that is known"},
       {R"({"rescale_factor": "1/255"})", "rescale_factor"},
+      {R"({"resample": null})", "resample: expected a value, as do_resize is true, found null"},
+      {R"({"size": null})", "size: expected a value"},
+      {R"({"crop_size": null})", "crop_size: expected a value, as do_center_crop is true, found null"},
+      {R"({"rescale_factor": null})", "rescale_factor: expected a value"},
+      {R"({"image_mean": null})", "image_mean: expected a value, as do_normalize is true, found null"},
+      {R"({"image_std": null})", "image_std: expected a value"},
   };
   for (const auto& [text, words] : cases) {
     ConfigNode files = ConfigNode::Map();
@@ -172,6 +180,41 @@ TEST(PreprocessorFields, AreRefusedByName) {
     EXPECT_THAT(LoadClip(Folder(files)), StatusIs(pixels.status().kind(), words)) << text;
     EXPECT_THAT(Translate(Folder(files), "mcore"), StatusIs(pixels.status().kind(), words)) << text;
   }
+}
+
+// As transformers 5.24 does: a step whose flag is null is not taken, and needs no values.
+TEST(PreprocessorFields, TakeNullForFalse) {
+  const auto pixels_of = [](const std::string& text) {
+    ConfigNode files = ConfigNode::Map();
+    files["preprocessor_config.json"] = Config::ParseJson(text, "p")->root();
+    return PixelsOf(Folder(files));
+  };
+  for (const char* flag : {"do_normalize", "do_rescale", "do_resize", "do_center_crop"}) {
+    const std::string other = R"(, "size": {"height": 24, "width": 24})";
+    const auto null = pixels_of(fmt::format("{{\"{}\": null{}}}", flag, other));
+    ANEMONE_ASSERT_ASSIGN(const std::vector<float> no, pixels_of(fmt::format("{{\"{}\": false{}}}", flag, other)));
+    ASSERT_THAT(null, IsOk()) << flag;
+    EXPECT_EQ(*null, no) << flag;
+  }
+  EXPECT_THAT(pixels_of(R"({"do_normalize": null, "image_mean": null, "image_std": null})"), IsOk());
+}
+
+// Hugging Face rounds half a margin down, OpenCLIP to even: that is said once where a conversion leads from one to the
+// other.
+TEST(PreprocessorFields, SayThatAnotherPixelIsCutOff) {
+  const Checkpoint open = OpenClip(ConfigOf("plain"));
+  const auto said = [](const Checkpoint& from, const char* dialect) {
+    const auto there = Translate(from, dialect);
+    EXPECT_THAT(there, IsOk()) << dialect;
+    const auto is_it = [](const std::string& note) { return note.starts_with("of a margin of 3, 7, 11 … pixels"); };
+    return there.ok() ? std::ranges::count_if(there->notes, is_it) : 0;
+  };
+  EXPECT_EQ(said(open, "hf"), 1);
+  EXPECT_EQ(said(open, "openclip"), 0);
+  Checkpoint hugging_face = *Translate(open, "hf");
+  hugging_face.notes.clear();
+  EXPECT_EQ(said(hugging_face, "openclip"), 1);
+  EXPECT_EQ(said(hugging_face, "hf"), 0);
 }
 
 TEST(PreprocessorFields, ReadJsonAsPythonWritesIt) {
