@@ -168,7 +168,7 @@ Result<std::vector<std::string>> TemplatesOf(const InferOptions& options) {
 Status OpenDataset(const InferOptions& options, Asked* asked) {
   ANEMONE_ASSIGN(asked->folder, OpenImageFolder(options.dataset));
   const ImageFolder& folder = asked->folder;
-  Notes(folder.left_out.Notes());
+  Notes(folder.Notes());
   if (options.labels.empty() && options.imagenet) {
     asked->labels = Lines(ImagenetClassNames());
   } else if (options.labels.empty()) {

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/listing.h"
 #include "base/lower_case.h"
 #include "base/tree.h"
 #include "container/text.h"
@@ -184,12 +185,27 @@ Result<ImageFolder> OpenImageFolder(const std::string& path) {
   }
   if (folder.classes.empty()) return NotFound("expected a folder for each class, found none").In(path);
   const fs::path root = fs::canonical(path, error);
+  bool is_nested = true;
   for (size_t i = 0; i < folder.classes.size(); ++i) {
     ANEMONE_ASSIGN(const std::vector<std::string> images,
                    FindImagesBelow({root}, (fs::path(path) / folder.classes[i]).string(), &folder.left_out));
-    for (const std::string& image : images) folder.items.push_back({image, i});
+    for (const std::string& image : images) {
+      is_nested = is_nested && fs::path(image).parent_path() != fs::path(path) / folder.classes[i];
+      folder.items.push_back({image, i});
+    }
   }
+  if (is_nested) folder.nested = (fs::path(path) / folder.classes.back()).string();
   return folder;
+}
+
+std::vector<std::string> ImageFolder::Notes() const {
+  std::vector<std::string> notes = left_out.Notes();
+  if (!nested.empty()) {
+    notes.push_back(fmt::format(
+        "{} are taken as classes, and all of them have their pictures in folders: if those are the classes, give {}",
+        Listing(classes), nested));
+  }
+  return notes;
 }
 
 Result<Accuracy> ZeroShotAccuracy(ClipModel& model, const ImageFolder& folder, const ClipFeatures& classifier,

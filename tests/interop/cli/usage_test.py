@@ -197,6 +197,17 @@ class TypingErrors(ProgramCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("left out: 1 hidden files and folders, first data/__MACOSX", done.stderr)
 
+    def test_a_dataset_of_train_and_val(self):
+        """Both are taken as classes, as torchvision does: that is said."""
+        for name in ("train/bag", "train/coat", "val/bag"):
+            (self.dir / "data" / name).mkdir(parents=True)
+            shutil.copy(SOURCE / "models/demo-clip/images/bag.jpg", self.dir / "data" / name)
+        said = self.run_program("infer", SOURCE / "models/demo-clip", "--dataset", "data").stderr
+        self.assertIn("note: train, val are taken as classes", said)
+        self.assertIn("give data/val", said)
+        said = self.run_program("infer", SOURCE / "models/demo-clip", "--dataset", "data/train").stderr
+        self.assertNotIn("are taken as classes", said)
+
     def test_lists_that_nobody_asked_for_end(self):
         """Of notes, problems and files people see the first twenty and how many more there are; with -v all."""
         shutil.copytree(CLIP / "hf", self.dir / "hf")
