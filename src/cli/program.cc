@@ -32,6 +32,7 @@
 #include "cli/parse_error.h"
 #include "cli/signals.h"
 #include "cli/text.h"
+#include "engine/work_folder.h"
 
 namespace anemone::cli {
 namespace {
@@ -44,7 +45,10 @@ int WriteManual(const CLI::App& app, const std::string& kind, const std::string&
   for (const ManualFile& file : files) {
     std::ofstream out(directory + "/" + file.name);
     out << file.content;
-    if (!out.flush()) return Report(ErrnoStatus(errno, "cannot write").In(directory + "/" + file.name));
+    if (out.flush()) continue;
+    const int error = errno;
+    const Status status = CannotCreate(error, directory + "/" + file.name);
+    return Report(error == ENOENT ? status.Hint("create the directory first") : status);
   }
   return kDone;
 }
