@@ -32,11 +32,19 @@ ValueRef FirstOf(ValueRef node, std::initializer_list<std::string_view> keys, st
   return nullptr;
 }
 
+// A stored group of no parameters: NeMo 1 wrote one for a model without biases.
+bool IsEmptyGroup(ValueRef group) {
+  ValueRef params = group == nullptr ? nullptr : Lookup(*group, "params");
+  return params != nullptr && params->items.empty();
+}
+
 // The rule by which the parameters fill the stored groups.
 Result<DecayRule> RuleFor(const std::vector<Parameter>& parameters, const ValueList& stored, bool is_mcore) {
   std::vector<size_t> sizes;
   sizes.reserve(stored.size());
-  for (ValueRef group : stored) sizes.push_back(Lookup(*group, "params")->items.size());
+  for (ValueRef group : stored) {
+    if (!IsEmptyGroup(group)) sizes.push_back(Lookup(*group, "params")->items.size());
+  }
   std::vector<DecayRule> rules = {DecayRule::kAllButBiases, DecayRule::kNorBiasNorNorm, DecayRule::kAll};
   if (!is_mcore) std::swap(rules[0], rules[1]);
   for (const DecayRule rule : rules) {
@@ -55,13 +63,13 @@ Result<DecayRule> RuleFor(const std::vector<Parameter>& parameters, const ValueL
 Status ReadMasters(ValueRef masters, const ParameterGroups& groups, OptimizerState* result) {
   MomentTensors& tensors = result->moments[""];
   size_t stored = 0;
-  for (const auto& group : groups) {
-    if (group.empty()) continue;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    if (result->groups[g] == nullptr) continue;
     if (!IsList(masters) || stored >= masters->items.size() || !IsList(masters->items[stored]))
       return NotCarried("expected a list of fp32 masters for every group");
     const auto& list = masters->items[stored++]->items;
     size_t next = 0;
-    for (const Parameter& parameter : group) {
+    for (const Parameter& parameter : groups[g]) {
       if (!parameter.is_16_bit()) continue;
       const bool fits = next < list.size() && list[next]->kind == Kind::kTensor &&
                         list[next]->tensor->shape() == parameter.item->tensor()->shape();
@@ -100,7 +108,8 @@ Status ReadNumbered(ValueRef outer, const std::vector<Parameter>& parameters, Op
   }
   size_t stored = 0;
   for (size_t g = 0; g < named.size(); ++g) {
-    if (named[g].empty()) continue;
+    const bool is_stored = stored < groups->items.size() && named[g].empty() == IsEmptyGroup(groups->items[stored]);
+    if (!is_stored) continue;
     result->groups[g] = groups->items[stored];
     const auto& ids = Lookup(*groups->items[stored++], "params")->items;
     for (size_t i = 0; i < ids.size() && !by_id.empty(); ++i) {
@@ -110,6 +119,8 @@ Status ReadNumbered(ValueRef outer, const std::vector<Parameter>& parameters, Op
       ANEMONE_TRY(ReadState(named[g][i], it->second, result));
     }
   }
+  if (stored != groups->items.size())
+    return NotCarried(fmt::format("expected at most {} groups, found {}", named.size(), groups->items.size()));
   if (ValueRef masters = FirstOf(outer, {"fp32_from_fp16_params", "fp32_from_fp16"}, &result->masters_key);
       masters != nullptr) {
     ANEMONE_TRY(ReadMasters(masters, named, result));
@@ -166,8 +177,8 @@ Result<ValueRef> WriteNumbered(const ParameterGroups& groups, StateWriter& write
   ValueRef state = graph.New(Kind::kDict), written = graph.New(Kind::kList), masters = graph.New(Kind::kList);
   int64_t next = 0;
   for (size_t g = 0; g < groups.size(); ++g) {
-    if (groups[g].empty()) continue;
-    ANEMONE_TRY(writer.CheckHasGroup(groups, g));
+    if (groups[g].empty() && !IsEmptyGroup(optimizer.groups[g])) continue;
+    if (!groups[g].empty()) ANEMONE_TRY(writer.CheckHasGroup(groups, g));
     ValueRef ids = graph.New(Kind::kList), list = graph.New(Kind::kList);
     for (const Parameter& parameter : groups[g]) {
       ValueRef id = NewInt(graph, next++);

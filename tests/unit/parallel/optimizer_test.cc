@@ -167,6 +167,29 @@ TEST(OptimizerTest, StatesOfOtherParametersAreRefused) {
       StatusIs(ErrorKind::kUnsupported, "73 parameters with and without weight decay, found groups of 41 and 33"));
 }
 
+// NeMo 1 wrote a group for what is spared weight decay, of a model that has no such parameters too.
+TEST(OptimizerTest, AGroupWithoutParametersStays) {
+  Checkpoint one = Open(std::string("clip/ckpt_mcore") + kRun);
+  Shard& shard = one.shards[0];
+  StateDict fewer;
+  for (const auto& item : shard.weights.items()) {
+    if (item.name.ends_with("bias")) continue;
+    ASSERT_THAT(fewer.Add(item.name, item.entry), IsOk());
+  }
+  shard.weights = fewer;
+  const auto groups_in = [](const Value& training) {
+    return Lookup(*Lookup(*training.node, "optimizer_states")->items[0], "param_groups")->items;
+  };
+  Lookup(*groups_in(*shard.training)[1], "params")->items.clear();
+  const OptimizerState state = Read(shard, true);
+  ANEMONE_ASSERT_ASSIGN(const Value written,
+                        WithOptimizer(*shard.training, shard, &state, state.moments, ParameterKeys::kNumbers));
+  const ValueList groups = groups_in(written);
+  ASSERT_EQ(groups.size(), 2U);
+  EXPECT_EQ(Lookup(*groups[0], "params")->items.size(), 41U);
+  EXPECT_TRUE(Lookup(*groups[1], "params")->items.empty());
+}
+
 // A chain whose members do not agree is no one optimizer.
 TEST(OptimizerTest, ChainsThatDisagreeAreRefused) {
   const struct {
