@@ -64,6 +64,11 @@ const Refusal* FindRefusal(const Checkpoint& checkpoint, const Family& family, s
   return found;
 }
 
+// The model of another family that the config names; empty: none.
+std::string ForeignIn(const Checkpoint& checkpoint, const Family& family) {
+  return family.foreign != nullptr && checkpoint.config ? family.foreign(*checkpoint.config) : std::string();
+}
+
 }  // namespace
 
 std::string DialectNames(const Family& family) {
@@ -87,17 +92,22 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
     }
     return best_matched < all;
   });
-  if (best == nullptr) return nullptr;
-  if (best->foreign != nullptr && checkpoint.config) {
-    std::string other = best->foreign(*checkpoint.config);
+  if (best != nullptr) {
+    std::string other = ForeignIn(checkpoint, *best);
     if (!other.empty()) {
       if (foreign != nullptr) *foreign = std::move(other);
       return nullptr;
     }
+    // A relative that the family refuses by name is still the family's to speak about.
+    if (2 * best_matched >= CountNames(checkpoint) || FindRefusal(checkpoint, *best, &name) != nullptr) return best;
   }
-  // A relative that the family refuses by name is still the family's to speak about.
-  if (2 * best_matched < CountNames(checkpoint) && FindRefusal(checkpoint, *best, &name) == nullptr) return nullptr;
-  return best;
+  // The names are no family's. A config of two towers may still say which model it is: a CLIPSeg, say.
+  const bool has_towers = checkpoint.config && checkpoint.config->root().Get("text_config") != nullptr &&
+                          checkpoint.config->root().Get("vision_config") != nullptr;
+  for (const Family* const family : Families()) {
+    if (has_towers && foreign != nullptr && foreign->empty()) *foreign = ForeignIn(checkpoint, *family);
+  }
+  return nullptr;
 }
 
 Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family& family) {
@@ -168,13 +178,13 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
   std::string foreign;
   if (family == nullptr) family = DetectFamily(checkpoint, &foreign);
+  if (family == nullptr) ANEMONE_TRY(CheckNotQuantized(checkpoint));
   if (!foreign.empty()) {
     return Unsupported(fmt::format("{}: expected a model of a known family by model_type and architectures, found {}",
                                    checkpoint.config_name, foreign),
                        "its weights can be converted to safetensors, name by name");
   }
   if (family == nullptr) {
-    ANEMONE_TRY(CheckNotQuantized(checkpoint));
     std::string known;
     for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
     std::string first;

@@ -197,6 +197,19 @@ class TypingErrors(ProgramCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("left out: 1 hidden files and folders, first data/__MACOSX", done.stderr)
 
+    def test_a_relative_of_clip_is_named(self):
+        """Whatever its tensors are called."""
+        for model, tensor in (("clipseg", "decoder.film_mul.bias"), ("owlvit", "box_head.dense0.bias")):
+            folder = self.dir / model
+            folder.mkdir()
+            (folder / "config.json").write_text(json.dumps({"model_type": model, "text_config": {}, "vision_config": {}}))
+            header = json.dumps({tensor: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+            (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+            message = f"config.json: expected a model of a known family by model_type and architectures, found {model}\n"
+            self.fails(65, message, "convert", model, "x.nemo")
+            self.fails(65, message, "infer", model, "--image", DEMO / "images/bag.jpg", "--text", "a")
+            self.assertIn(f"{model}: not a known family", self.ok("inspect", model))
+
     def test_a_dataset_of_train_and_val(self):
         """Both are taken as classes, as torchvision does: that is said."""
         for name in ("train/bag", "train/coat", "val/bag"):
