@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "config/companions.h"
@@ -209,14 +210,18 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   ANEMONE_ASSIGN(ModelSymbols symbols, family.SymbolsOf(checkpoint, *identity.dialect, options));
   ANEMONE_ASSIGN(const ResolvedModel model, ResolveModel(checkpoint, identity, std::move(symbols)));
   Checkpoint result = checkpoint;
+  result.config.reset();  // a large one is not held twice
   ANEMONE_ASSIGN(const StateDict canonical, CanonicalOf(checkpoint, model, options.strict, &result.notes));
-  Target target{model.symbols, checkpoint.config, checkpoint.config_name};
-  if (family.target != nullptr) {
+  Target target{.symbols = model.symbols, .config = std::nullopt, .config_name = {}, .notes = {}};
+  if (family.target == nullptr) {
+    target.config = checkpoint.config;
+    target.config_name = checkpoint.config_name;
+  } else {
     ANEMONE_ASSIGN(target, family.target(checkpoint, *model.dialect, *to, options, model.symbols));
     ANEMONE_TRY(CheckCounts(checkpoint, family, target.symbols).In(target.config_name));
     if (LanguageOf(*to) == ConfigLanguage::kHuggingFace) ANEMONE_TRY(CheckClass(options.architecture, target));
   }
-  result.notes.insert(result.notes.end(), target.notes.begin(), target.notes.end());
+  std::ranges::move(target.notes, std::back_inserter(result.notes));
   target.symbols.Set("extra_state", options.extra_state ? 1 : 0);
   result.config = std::move(target.config);
   result.config_name = std::move(target.config_name);

@@ -84,9 +84,12 @@ Status CheckSplits(const ResolvedModel& model, const Layout& layout) {
 
 }  // namespace
 
+bool IsOneShard(const Checkpoint& checkpoint) {
+  return checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty();
+}
+
 Result<Checkpoint> MergeShards(const Checkpoint& checkpoint, const TranslateOptions& options, int tp) {
-  if (checkpoint.layout == Layout{} && checkpoint.shards.size() == 1 && checkpoint.shards.front().chunks.empty())
-    return checkpoint;
+  if (IsOneShard(checkpoint)) return checkpoint;
   ANEMONE_ASSIGN(const ModelIdentity identity, IdentifyModel(checkpoint, options));
   if (!identity.dialect->is_megatron) {
     return Unsupported(fmt::format("expected ranks of a Megatron model, found {} shards of {}",

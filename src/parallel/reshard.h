@@ -12,6 +12,9 @@
 
 namespace anemone {
 
+// Whether there is one rank, without virtual chunks.
+bool IsOneShard(const Checkpoint& checkpoint);
+
 // All ranks' shards → one, in the same dialect, config included. One shard stays as it is.
 // Copies of a tensor that several ranks hold are compared, bytes against bytes, unless they lie in the same place; this
 // reads them (a few small tensors). Vocabulary tables get the rows that `tp` ranks have together: who splits them for

@@ -13,8 +13,7 @@ namespace anemone {
 namespace {
 
 // Weights alone, with a config in the words that the tables' sizes are told in: NeMo 1's for NeMo's.
-Result<Checkpoint> InWordsOfTables(const Checkpoint& checkpoint) {
-  Checkpoint weights = checkpoint;
+Result<Checkpoint> InWordsOfTables(Checkpoint weights) {
   for (Shard& shard : weights.shards) shard.training.reset();
   if (weights.config && IsNemo2Config(weights.config->root())) {
     Result<ConfigNode> config = Nemo1ConfigOf(weights);
@@ -29,8 +28,9 @@ Result<Checkpoint> InWordsOfTables(const Checkpoint& checkpoint) {
 }
 
 // All ranks together.
-Result<Checkpoint> Whole(const Checkpoint& checkpoint) {
-  ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
+Result<Checkpoint> Whole(Checkpoint checkpoint) {
+  ANEMONE_ASSIGN(Checkpoint weights, InWordsOfTables(std::move(checkpoint)));
+  if (IsOneShard(weights)) return weights;
   return MergeShards(weights);
 }
 
@@ -63,7 +63,7 @@ Result<Checkpoint> MergedSkeleton(const Checkpoint& checkpoint) {
     ANEMONE_TRY(TakeOutWeights(zeros, shard.weights));
     for (StateDict& chunk : shard.chunks) ANEMONE_TRY(TakeOutWeights(zeros, chunk));
   }
-  return Whole(skeleton);
+  return Whole(std::move(skeleton));
 }
 
 Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOptions& options) {

@@ -689,6 +689,16 @@ class Memory(ProgramCase):
                 self.assertLess((peaks[1] - peaks[0]) / (many - few), 1024 + name)
 
 
+    def test_of_a_config(self):
+        """500,000 values, as many as are read, take less than 512 MiB, also where none is known."""
+        few, many = 30_000, 90_000
+        config = json.loads((CLIP / "hf/config.json").read_text())
+        for count in (few, many):
+            shutil.copytree(CLIP / "hf", self.dir / f"hf{count}")
+            (self.dir / f"hf{count}/config.json").write_text(json.dumps(config | {f"unknown_{i}": i for i in range(count)}))
+        peaks = [self.peak("inspect", f"hf{count}") for count in (few, many)]
+        self.assertLess((peaks[1] - peaks[0]) / (many - few), (512 << 20) / 500_000)
+
     def test_of_a_report(self):
         few, many = 20_000, 60_000
         for count in (few, many):
