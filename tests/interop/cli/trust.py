@@ -521,6 +521,26 @@ class Endings(ProgramCase):
             self.assertIn(f"{big}: changed while it was read\nhint: nothing is written", said)
             self.assertEqual([p.name for p in self.dir.iterdir()], [big])
 
+    def test_a_source_that_changes_while_it_is_read(self):
+        """What only reads says so, too: old and new bytes may be in its answer."""
+        big = self.big(count=1 << 27)
+        shutil.copytree(DEMO, self.dir / "model")
+        (self.dir / "pictures.txt").write_text(f"{DEMO}/images/bag.jpg\n" * 2000)
+        for words, source in ((["report", big, "-o", "x.html", "--statistics"], big), (["cat", big, "w"], big),
+                              (["cat", big, "w", "--raw"], big),
+                              (["infer", "model", "--image-list", "pictures.txt", "--text", "a"], "model/model.safetensors")):
+            with self.subTest(words=words):
+                os.utime(self.dir / source, (0, 0))
+                run = stopped(self.dir, words, has_worked(0.2))
+                with open(self.dir / source, "r+b") as file:
+                    file.seek(-1, os.SEEK_END)
+                    file.write(b"\0")
+                run.send_signal(signal.SIGCONT)
+                said = run.communicate()[1]
+                self.assertEqual(run.returncode, 74, said)
+                self.assertIn(f"{source}: changed while it was read", said)
+                self.assertEqual(list(self.dir.glob("*x.html*")), [])
+
     def test_a_damaged_source(self):
         """A record that does not match its checksum: an error of every command that copies it, unless told to go on."""
         self.ok("convert", DEMO, "good.nemo")
