@@ -172,6 +172,13 @@ bool ShowsColors(int fd) {
   return (none == nullptr || *none == 0) && IsTerminal(fd);
 }
 
+// A message in one line. What a file says may be in it, of any length: its beginning is shown, and all with -v.
+std::string MessageLine(std::string_view text) {
+  constexpr size_t kMost = 2000;
+  std::string line = OneLine(text);
+  return globals().verbosity > 0 || Width(line) <= kMost ? line : Leading(line, kMost) + "… (-v shows all)";
+}
+
 // What is said on stderr, where the bar is.
 void Say(const std::string& text) {
   Bar().Clear();
@@ -216,9 +223,9 @@ int Report(const Status& status) {
     return ExitStatus(status.kind());
   }
   const auto paint = [](Style style, std::string_view word) { return Paint(style, word, STDERR_FILENO); };
-  Say(fmt::format("{} {}\n", paint(Style::kRed, "anemone:"), OneLine(Message(status))));
+  Say(fmt::format("{} {}\n", paint(Style::kRed, "anemone:"), MessageLine(Message(status))));
   const std::string advice = Advice(status.error(), Spell);
-  if (!advice.empty()) Say(fmt::format("{} {}\n", paint(Style::kCyan, "hint:"), OneLine(advice)));
+  if (!advice.empty()) Say(fmt::format("{} {}\n", paint(Style::kCyan, "hint:"), MessageLine(advice)));
   return ExitStatus(status.kind());
 }
 
@@ -259,7 +266,7 @@ ProgressFn MakeProgress() {
 
 void Note(std::string_view text, int level) {
   if (!IsSpeaker() || globals().capture != nullptr || globals().verbosity < level) return;
-  Say(fmt::format("{} {}\n", Paint(Style::kDim, "anemone: note:", STDERR_FILENO), OneLine(text)));
+  Say(fmt::format("{} {}\n", Paint(Style::kDim, "anemone: note:", STDERR_FILENO), MessageLine(text)));
 }
 
 size_t Shown(size_t count) {
@@ -280,7 +287,7 @@ void Notes(std::span<const std::string> notes, int level) {
 
 void Warn(std::string_view text) {
   if (!IsSpeaker() || globals().capture != nullptr) return;
-  Say(fmt::format("{} {}\n", Paint(Style::kYellow, "anemone: warning:", STDERR_FILENO), OneLine(text)));
+  Say(fmt::format("{} {}\n", Paint(Style::kYellow, "anemone: warning:", STDERR_FILENO), MessageLine(text)));
 }
 
 namespace {

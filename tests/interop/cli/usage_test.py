@@ -255,6 +255,14 @@ class TypingErrors(ProgramCase):
         self.assertEqual(done.stderr.count("anemone: warning: files/"), 20, done.stderr)
         self.assertIn("… 30 more pictures (-v lists all)", done.stderr)
 
+    def test_a_message_ends(self):
+        """A value of a file may be in it, of any length."""
+        shutil.copytree(CLIP / "hf", self.dir / "hf")
+        (self.dir / "hf/preprocessor_config.json").write_text(json.dumps({"size": ["a long value"] * 10_000}))
+        said = self.fails(65, "preprocessor_config.json: size: expected .*, found .*… \\(-v shows all\\)\n", "convert", "hf", "x.nemo")
+        self.assertLess(len(said), 2100)
+        self.assertGreater(len(self.run_program("convert", "hf", "x.nemo", "-v").stderr), 100_000)
+
     def test_what_a_plan_says_of_memory(self):
         """The program, the plan and its buffers, as the run then takes them."""
         for output in ("x.safetensors", "x.nemo"):
