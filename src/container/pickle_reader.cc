@@ -399,9 +399,14 @@ class Reader {
     ANEMONE_ASSIGN(const ValueRef node, Named(module->text, name->text));
     return Push(node);
   }
+  // A class inside another, as protocols before 4 name it: getattr(outer, "inner").
+  static bool IsInnerClass(const ValueNode& callable) {
+    return callable.kind == Kind::kObject && callable.callable->kind == Kind::kGlobal &&
+           callable.callable->text == "builtins getattr";
+  }
   static Status CheckCall(const ValueNode& callable, const ValueNode& args, bool is_new) {
     // torch's files before 1.6 name the class of a module by a persistent id, which holds its source, too.
-    if (is_new && callable.kind != Kind::kGlobal && callable.kind != Kind::kPersistent)
+    if (is_new && callable.kind != Kind::kGlobal && callable.kind != Kind::kPersistent && !IsInnerClass(callable))
       return Wrong("a class", callable, "PKL-9");
     if (callable.kind != Kind::kGlobal && callable.kind != Kind::kObject && callable.kind != Kind::kPersistent)
       return Wrong("a callable", callable, "PKL-9");

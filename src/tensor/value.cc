@@ -104,7 +104,11 @@ std::string_view Describe(const ValueNode* node) {
     case ValueNode::Kind::kGlobal:
       return node->text;
     case ValueNode::Kind::kObject:
-      return node->callable != nullptr ? std::string_view(node->callable->text) : "an object";
+      if (node->callable == nullptr) return "an object";
+      // An object of a class inside another, getattr(outer, "inner"), is called by the outer one.
+      if (node->callable->kind == ValueNode::Kind::kObject && !node->callable->items.empty())
+        return node->callable->items[0]->text;
+      return node->callable->text;
     case ValueNode::Kind::kPersistent:
       return "a storage";
     case ValueNode::Kind::kTensor:

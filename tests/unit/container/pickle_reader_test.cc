@@ -60,6 +60,13 @@ TEST(PickleReader, KeepsCallsAsData) {
   EXPECT_EQ(ReadShown("\x80\4\x8c\1a\x8c\1B\x93)}\x8c\1k\x8c\1vs\x92."s), "copyreg __newobj_ex__(a B, (), {'k': 'v'})");
 }
 
+// Protocol 2's name of a class inside another, of which an object is made.
+TEST(PickleReader, AClassMayBeInsideAnother) {
+  EXPECT_EQ(ReadShown("\x80\2"
+                      "c__builtin__\ngetattr\ncm\nA\nX\1\0\0\0B\x86R)\x81}b."s),
+            "new builtins getattr(m A, 'B')(){{}}");
+}
+
 TEST(PickleReader, TranslatesPython2Names) {
   EXPECT_EQ(ReadShown("c__builtin__\nunicode\n."), "builtins str");
   EXPECT_EQ(ReadShown("c__builtin__\nlong\n."), "builtins int");
