@@ -116,6 +116,12 @@ Status ReadMetadata(simdjson::dom::element element, std::map<std::string, std::s
     std::string_view string;
     if (text.get(string) != simdjson::SUCCESS)
       return Corrupt(fmt::format("[ST-4] expected a string as __metadata__ \"{}\"", name));
+    // torch's HuggingFaceStorageWriter(save_distributed=True). That a part is all of its tensor, no file says.
+    if (name == "DCP_SHARDING_INFO") {
+      return Unsupported("[ST-11] expected whole tensors, found one rank's part of each (DCP_SHARDING_INFO)",
+                         "torch.distributed.checkpoint._consolidate_hf_safetensors.consolidate_safetensors_files joins "
+                         "the ranks' files");
+    }
     if (metadata != nullptr) metadata->insert_or_assign(std::string(name), std::string(string));
   }
   return {};

@@ -43,6 +43,14 @@ TEST(Safetensors, MetadataThatIsNullIsNone) {  // ST-4, as the library
   EXPECT_THAT(ReadSafetensors(Range(File(R"({"__metadata__":null})", ""))), IsOk());
 }
 
+// What torch.distributed.checkpoint's HuggingFaceStorageWriter writes for each rank holds parts of tensors.
+TEST(Safetensors, RefusesOneRanksParts) {
+  const std::string header =
+      R"({"__metadata__":{"format":"pt","DCP_SHARDING_INFO":"{\"w\": {\"saved_offsets\": [2]}}","DCP_VERSION":"1.0"},)"
+      R"("w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})";
+  EXPECT_THAT(ReadSafetensors(Range(File(header, "ab"))), StatusIs(ErrorKind::kUnsupported, "[ST-11]"));
+}
+
 TEST(Safetensors, AcceptsScalarsEmptyTensorsAndNoTensors) {
   ANEMONE_ASSERT_ASSIGN(const StateDict state,
                         ReadSafetensors(Range(File(R"({"e":{"dtype":"F32","shape":[3,0],"data_offsets":[0,0]},)"
