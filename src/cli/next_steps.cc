@@ -102,6 +102,14 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
   if (!whole.misfit.ok()) return {{"anemone verify " + path, "all that is wrong"}};
   const std::string convert = "anemone convert " + path;
   const bool is_clip = IsClip(summary);
+  if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
+    const std::string all = ShellWord(checkpoint.origin.part_of);
+    return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
+  }
+  if (!is_clip) {
+    if (const Status fits = FitsConfig(whole); !trials.Works(fits) && fits.kind() == ErrorKind::kCorrupt)
+      return {{"anemone verify " + path, "what does not fit the config"}};
+  }
   const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
   if (traits.is_nemo1_archive() && is_clip) {
     std::vector<Step> steps;
@@ -119,16 +127,10 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
       steps.push_back({"anemone reshard " + path + " OUT.nemo" + sizes, "for another number of GPUs"});
     return steps;
   }
-  if (IsOfMegatron(traits.language) && !checkpoint.origin.part_of.empty()) {
-    const std::string all = ShellWord(checkpoint.origin.part_of);
-    return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
-  }
   const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
   const bool can_be_hf = has_other_words && trials.Works(CanBecome(checkpoint, ConfigLanguage::kHuggingFace));
   const bool can_be_nemo1 = has_other_words && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1));
   if (IsOfMegatron(traits.language)) {
-    if (const Status fits = FitsConfig(whole); !trials.Works(fits) && fits.kind() == ErrorKind::kCorrupt)
-      return {{"anemone verify " + path, "what does not fit the config"}};
     if (!can_be_hf && !can_be_nemo1)
       return {{convert + " OUT.safetensors", "the weights alone: the config is not one that others have"}};
   }

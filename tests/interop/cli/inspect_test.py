@@ -107,6 +107,17 @@ class Inspect(unittest.TestCase):
                     done = subprocess.run([ANEMONE, *words[1:]], capture_output=True, text=True, timeout=300, cwd=folder)
                     self.assertEqual(done.returncode, 0, f"{words}\n{done.stderr}")
 
+    def test_what_the_config_does_not_fit_is_verified(self):
+        """A decoder with more layers than its config.json says: no conversion of it works."""
+        model = os.path.join(self.dir, "model")
+        shutil.copytree(f"{GOLDEN}/dist/nemo2_llama/hf", model)
+        with open(f"{model}/config.json") as file:
+            config = json.load(file)
+        with open(f"{model}/config.json", "w") as file:
+            json.dump({**config, "num_hidden_layers": 1}, file)
+        self.assertEqual(json.loads(run("inspect", "--json", model).stdout)["next"], [f"anemone verify {model}"])
+        self.assertEqual(run("verify", model).returncode, 1)
+
     def test_what_is_proposed_without_a_config_works(self):
         for item in ("mb031-provider-llama", "mb07-builder-llama"):  # with a common.pt and with all in the .distcp, neither with arguments
             with self.subTest(item), tempfile.TemporaryDirectory() as folder:
