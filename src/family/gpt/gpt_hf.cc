@@ -1,7 +1,8 @@
 // Decoders as transformers names their tensors: a dialect for each spelling, not for each architecture.
 //
 // Facts: transformers 4.44.2 modeling_{llama,mistral,mixtral,qwen2,gemma,gemma2,nemotron,starcoder2,phi3,falcon,
-// gpt_bigcode,gpt2,gpt_neox}.py, 4.51 modeling_{qwen3,qwen3_moe}.py, 5.24 modeling_deepseek_{v2,v3}.py;
+// gpt_bigcode,gpt2,gpt_neox}.py, 4.51 modeling_{qwen3,qwen3_moe}.py, 5.24 modeling_deepseek_{v2,v3}.py and
+// conversion_mapping.py;
 // THUDM/chatglm2-6b and baichuan-inc/Baichuan2-7B-Base modeling files; NeMo v2.0.0 scripts/checkpoint_converters.
 // Hugging Face and Megatron both rotate halves of a head's vector, so no rows of queries and keys change places.
 #include <fmt/format.h>
@@ -27,6 +28,7 @@ struct Spelling {
   std::string_view gated_up = "mlp.{gate,up}_proj", plain_up = "mlp.up_proj", down = "mlp.down_proj";
   const Transform* linear = &kSame;  // of the weights of linear layers
   std::string_view router = {}, experts_up = {}, experts_down = {};
+  bool has_stacked_experts = false;                                    // all of a layer are one tensor
   std::string_view score_bias = {}, shared_up = {}, shared_down = {};  // of DeepSeek's experts
   bool is_latent = false;                                              // DeepSeek's attention
   std::string_view final_norm = "model.norm", output = "lm_head";
@@ -134,11 +136,31 @@ std::vector<R> Mlp(const Spelling& spelling) {
   return Join<R>({std::move(up), Linear(spelling, spelling.down, "mlp.down")});
 }
 
+// Those of a layer are one tensor. None of these models has biases, which would be called as gpt-oss calls them.
+std::vector<R> StackedExperts(const Spelling& spelling) {
+  std::vector<R> rows;
+  for (const auto& [name, part, rows_of_one, columns] :
+       {std::tuple(spelling.experts_up, "up", "expert_up_rows", "width"),
+        {spelling.experts_down, "down", "width", "expert_ffn"}}) {
+    R weight =
+        Row(fmt::format("{}.{}", spelling.layer, name), fmt::format("layers.{{i}}.experts.{}.weight", part), kReshape);
+    R bias = Row(fmt::format("{}.{}_bias", spelling.layer, name), fmt::format("layers.{{i}}.experts.{}.bias", part),
+                 kReshape);
+    weight.shape = fmt::format("experts, {}, {}", rows_of_one, columns);
+    bias.shape = fmt::format("experts, {}", rows_of_one);
+    rows.push_back(std::move(weight));
+    rows.push_back(std::move(bias));
+  }
+  return rows;
+}
+
 // [w1 = gate; w3 = up] of one expert after the other.
 std::vector<R> Experts(const Spelling& spelling) {
   if (spelling.router.empty()) return {};
+  const R router = Row(fmt::format("{}.{}.weight", spelling.layer, spelling.router), "layers.{i}.router.weight");
+  if (spelling.has_stacked_experts) return Join<R>({{router}, StackedExperts(spelling)});
   return {
-      Row(fmt::format("{}.{}.weight", spelling.layer, spelling.router), "layers.{i}.router.weight"),
+      router,
       Row(fmt::format("{}.{}.weight", spelling.layer, spelling.experts_up), "layers.{i}.experts.up.weight", kStack),
       Row(fmt::format("{}.{}.bias", spelling.layer, spelling.experts_up), "layers.{i}.experts.up.bias", kStack),
       Row(fmt::format("{}.{}.weight", spelling.layer, spelling.experts_down), "layers.{i}.experts.down.weight", kStack),
@@ -239,19 +261,21 @@ Dialect QwenMoe() {
                   .never = "learned_absolute, post_norms"});
 }
 
-Dialect DeepSeek() {
-  return Spelled({.name = "hf_deepseek",
-                  .title = "Hugging Face transformers, DeepSeek V2 and V3",
-                  .router = "mlp.gate",
-                  .experts_up = "mlp.experts.{e}.{gate,up}_proj",
-                  .experts_down = "mlp.experts.{e}.down_proj",
-                  .score_bias = "mlp.gate.e_score_correction_bias",
-                  .shared_up = "mlp.shared_experts.{gate,up}_proj",
-                  .shared_down = "mlp.shared_experts.down_proj",
-                  .is_latent = true,
-                  .has_mtp = true,
-                  .never = "learned_absolute, post_norms, qk_norm"});
+Spelling DeepSeekSpelling() {
+  return {.name = "hf_deepseek",
+          .title = "Hugging Face transformers, DeepSeek V2 and V3",
+          .router = "mlp.gate",
+          .experts_up = "mlp.experts.{e}.{gate,up}_proj",
+          .experts_down = "mlp.experts.{e}.down_proj",
+          .score_bias = "mlp.gate.e_score_correction_bias",
+          .shared_up = "mlp.shared_experts.{gate,up}_proj",
+          .shared_down = "mlp.shared_experts.down_proj",
+          .is_latent = true,
+          .has_mtp = true,
+          .never = "learned_absolute, post_norms, qk_norm"};
 }
+
+Dialect DeepSeek() { return Spelled(DeepSeekSpelling()); }
 
 Dialect StarCoder2() {
   return Spelled({.name = "hf_starcoder2",
@@ -310,23 +334,25 @@ Dialect OldFalcon() {
   return Spelled(spelling);
 }
 
-Dialect NeoX() {
-  return Spelled({.name = "hf_neox",
-                  .title = "Hugging Face transformers, GPT-NeoX",
-                  .embedding = "gpt_neox.embed_in",
-                  .layer = "gpt_neox.layers.{i}",
-                  .qkv = "attention.query_key_value",
-                  .qkv_transform = &kInterleave,
-                  .attention_out = "attention.dense",
-                  .gated_up = "mlp.dense_h_to_4h",
-                  .plain_up = "mlp.dense_h_to_4h",
-                  .down = "mlp.dense_4h_to_h",
-                  .final_norm = "gpt_neox.final_layer_norm",
-                  .output = "embed_out",
-                  .rotary = "attention.rotary_emb",
-                  .buffers = "attention",
-                  .never = kPlain});
+Spelling NeoXSpelling() {
+  return {.name = "hf_neox",
+          .title = "Hugging Face transformers, GPT-NeoX",
+          .embedding = "gpt_neox.embed_in",
+          .layer = "gpt_neox.layers.{i}",
+          .qkv = "attention.query_key_value",
+          .qkv_transform = &kInterleave,
+          .attention_out = "attention.dense",
+          .gated_up = "mlp.dense_h_to_4h",
+          .plain_up = "mlp.dense_h_to_4h",
+          .down = "mlp.dense_4h_to_h",
+          .final_norm = "gpt_neox.final_layer_norm",
+          .output = "embed_out",
+          .rotary = "attention.rotary_emb",
+          .buffers = "attention",
+          .never = kPlain};
 }
+
+Dialect NeoX() { return Spelled(NeoXSpelling()); }
 
 Spelling Gpt2Spelling() {
   return {.embedding = "transformer.wte",
@@ -382,11 +408,38 @@ Dialect ChatGlm() {
   return dialect;
 }
 
+// What transformers 5 calls modules in memory where it saves them under the names of version 4: state_dict(), and what
+// trainers save of it.
+std::vector<Dialect> InMemory() {
+  Spelling deepseek = DeepSeekSpelling();
+  deepseek.name = "hf_deepseek_v5";
+  deepseek.title = "transformers 5 in memory, DeepSeek V2 and V3";
+  deepseek.has_mtp = false;
+  Spelling neox = NeoXSpelling();
+  neox.name = "hf_neox_v5";
+  neox.title = "transformers 5 in memory, GPT-NeoX";
+  neox.output = "lm_head";
+  Spelling moe = {.name = "hf_moe_v5",
+                  .title = "transformers 5 in memory, experts of Mixtral and Qwen3-MoE",
+                  .router = "mlp.gate",
+                  .has_qk_norms = true,
+                  .never = "learned_absolute, post_norms"};
+  for (Spelling* spelling : {&deepseek, &moe}) {
+    spelling->experts_up = "mlp.experts.gate_up_proj";
+    spelling->experts_down = "mlp.experts.down_proj";
+    spelling->has_stacked_experts = true;
+  }
+  std::vector<Dialect> dialects = {Spelled(deepseek), Spelled(neox), Spelled(moe)};
+  for (Dialect& dialect : dialects) dialect.is_read_only = true;
+  return dialects;
+}
+
 }  // namespace
 
 std::vector<Dialect> GptHuggingFace() {
-  return {Llama(),  Mixtral(),   QwenMoe(), DeepSeek(), StarCoder2(), Phi3(),   Baichuan(),
-          Falcon(), OldFalcon(), NeoX(),    Gpt2(),     BigCode(),    ChatGlm()};
+  return Join<Dialect>({{Llama(), Mixtral(), QwenMoe(), DeepSeek(), StarCoder2(), Phi3(), Baichuan(), Falcon(),
+                         OldFalcon(), NeoX(), Gpt2(), BigCode(), ChatGlm()},
+                        InMemory()});
 }
 
 }  // namespace anemone

@@ -71,6 +71,26 @@ TEST(NeoX, ThereAndBackBitForBit) {
   }
 }
 
+// transformers 5 calls the output layer lm_head in memory, and embed_out in files.
+TEST(NeoX, TheOutputLayersNameInMemory) {
+  const TempDir temp;
+  const std::string hf = Model(temp, kFive), other = temp.path() + "/other", there = temp.path() + "/there";
+  auto model = OpenCheckpoint(hf);
+  ASSERT_THAT(model, IsOk());
+  StateDict renamed;
+  for (const StateDict::Item& item : model->weights().items()) {
+    const bool is_output = item.name == "embed_out.weight";
+    ASSERT_THAT(renamed.Add(is_output ? "lm_head.weight" : item.name, item.entry), IsOk());
+  }
+  model->weights() = std::move(renamed);
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, other, {}), IsOk());
+  Convert(other, there, {.to = "nemo"});
+  Convert(there, temp.path() + "/back", {.to = "hf"});
+  EXPECT_EQ(DigestsOf(temp.path() + "/back"), DigestsOf(hf));
+}
+
 // Each head's query, key and value follow each other on both sides.
 TEST(NeoX, QueriesKeysAndValuesKeepTheirPlaces) {
   const TempDir temp;
