@@ -181,6 +181,7 @@ Result<Checkpoint> OpenSafetensors(const Probe& probe) {
     if (!weights.ok()) return weights.status().In(probe.path);
     checkpoint.shards[0].weights = *std::move(weights);
     ANEMONE_TRY(AddFolderOf(probe.place(), checkpoint));
+    if (checkpoint.config) ANEMONE_TRY(AddTiedNames(checkpoint.metadata, checkpoint.shards[0].weights));
   }
   return checkpoint;
 }
@@ -199,6 +200,16 @@ Result<Plan> LayOutSafetensorsPlan(const Checkpoint& checkpoint, const LayOutOpt
 }
 
 }  // namespace
+
+Status AddTiedNames(const std::map<std::string, std::string>& metadata, StateDict& state) {
+  for (const auto& [name, stored] : metadata) {
+    const StateDict::Item* item = state.Find(stored);
+    if (item == nullptr || state.Find(name) != nullptr) continue;
+    Entry entry = item->entry;  // a copy: adding moves items
+    ANEMONE_TRY(state.Add(name, std::move(entry)));
+  }
+  return {};
+}
 
 bool LooksLikeSafetensors(std::string_view head, uint64_t size_bytes) {
   if (head.size() < 9 || head[8] != '{') return false;

@@ -27,6 +27,10 @@ bool LooksLikeSafetensors(std::string_view head, uint64_t size_bytes);
 // 100 MB). Cost: two reads.
 Result<StateDict> ReadSafetensors(const ByteRange& range, std::map<std::string, std::string>* metadata = nullptr);
 
+// Adds the names that `metadata` maps to a stored tensor and that are not there: of a tensor with several names (an
+// embedding and the output layer), safetensors' save_model stores one.
+Status AddTiedNames(const std::map<std::string, std::string>& metadata, StateDict& state);
+
 // Lays `tensors` out as one file at the end of `file` as the reference implementation does: larger dtypes first, then
 // by name. Errors: Unsupported (a dtype safetensors has no word for), InvalidArgument (a name twice).
 Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::string>& metadata, PlanFile& file,

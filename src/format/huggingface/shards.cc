@@ -62,7 +62,9 @@ Result<StateDict> ReadWeightsFile(const Location& place, Checkpoint& checkpoint,
     if (!key.empty()) return TakesNoKey(key).In(path);
     ANEMONE_ASSIGN(ByteSourcePtr source, place.Open(stays_open));
     auto state = ReadSafetensors(Whole(std::move(source)), &checkpoint.metadata);
-    return state.ok() ? state : state.status().In(path);
+    if (!state.ok()) return state.status().In(path);
+    ANEMONE_TRY(AddTiedNames(checkpoint.metadata, *state));
+    return state;
   }
   return internal::NotACheckpoint(probe).In(path);
 }

@@ -112,6 +112,24 @@ TEST(HuggingFace, TransformersPrecedence) {
   EXPECT_EQ(OpenCheckpoint(dir.path())->weights().items()[0].name, "single");
 }
 
+// HF-10: safetensors' save_model stores one of the names of a tensor, and says in the metadata what the others are.
+TEST(HuggingFace, NamesThatTheMetadataTiesAreRead) {
+  TempDir dir;
+  WriteFile(dir / "config.json", "{}");
+  PlanFile file;
+  const std::map<std::string, std::string> metadata = {
+      {"format", "pt"}, {"embedding", "output"}, {"output", "output"}, {"lost", "nowhere"}};
+  ASSERT_THAT(LayOutSafetensors({{"output", Numbers(DType::kF32, {1}, "1111")}}, metadata, file), IsOk());
+  Plan plan;
+  plan.files.push_back(std::move(file));
+  testing::Write(plan, dir / "model.safetensors");
+  for (const std::string& path : {dir.path(), dir / "model.safetensors"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(path));
+    ASSERT_EQ(checkpoint.weights().size(), 2u);
+    EXPECT_EQ(*checkpoint.weights().Find("embedding")->tensor()->Read(), "1111");
+  }
+}
+
 // HF-9
 TEST(HuggingFace, AnAdapterIsPefts) {
   TempDir dir;
