@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,12 @@ const ValueNode* EmaOptimizer(const Shard& shard) {
   const ValueList* list = Items(states);
   if (list == nullptr || list->empty()) return nullptr;
   return Items(Lookup(*list->front(), "ema")) != nullptr ? list->front() : nullptr;
+}
+
+// Lightning's WeightAveraging saves the averages as state_dict, and the weights of the training beside them
+// [lightning 2.6 pytorch/callbacks/weight_averaging.py, on_save_checkpoint].
+bool IsAveraged(const Shard& shard) {
+  return shard.training && Lookup(*shard.training->node, "averaging_state") != nullptr;
 }
 
 // How many parameters each of the optimizer's groups has; empty when it does not say.
@@ -120,6 +127,11 @@ Result<Checkpoint> OpenEma(const std::string& source, const ProgressFn& progress
     if (averaged.ok() || averaged.status().kind() != ErrorKind::kNotFound) return averaged;
   }
   ANEMONE_ASSIGN(Checkpoint checkpoint, OpenSource(source, progress));
+  if (std::ranges::all_of(checkpoint.shards, IsAveraged)) {
+    checkpoint.notes.push_back(
+        "state_dict holds the EMA weights; the key current_model_state has those of the training");
+    return checkpoint;
+  }
   for (Shard& shard : checkpoint.shards) {
     const ValueNode* optimizer = EmaOptimizer(shard);
     if (optimizer == nullptr) {

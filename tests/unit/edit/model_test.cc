@@ -275,6 +275,23 @@ TEST(ConvertTrainingTest, EmaWeightsAreThoseOfTheFileBeside) {
   }
 }
 
+// As Lightning's EMAWeightAveraging saves them.
+TEST(ConvertTrainingTest, EmaWeightsAreTheStateDictsOfWeightAveraging) {
+  TestValue value;
+  const TempDir dir;
+  const auto weights = [&](char fill) { return value.Dict({{"w", value.Tensor(DType::kF32, {1}, fill)}}); };
+  value.Write(dir / "run.ckpt", value.Dict({{"pytorch-lightning_version", value.Text("2.6.0")},
+                                            {"global_step", value.Int(3)},
+                                            {"state_dict", weights(1)},
+                                            {"optimizer_states", value.List({})},
+                                            {"current_model_state", weights(2)},
+                                            {"averaging_state", value.Dict({{"n_averaged", value.Int(3)}})}}));
+  ConvertOptions options;
+  options.use_ema = true;
+  ANEMONE_ASSERT_ASSIGN(const Conversion conversion, PlanConversion(dir / "run.ckpt", dir / "x.safetensors", options));
+  EXPECT_EQ(*conversion.result.weights().Find("w")->tensor()->Read(), std::string(4, 1));
+}
+
 // EMA weights as NeMo's optimizer saves them: nameless, those with weight decay first.
 TEST(ConvertTrainingTest, EmaWeightsAreThoseOfTheOptimizer) {
   TestValue value;
