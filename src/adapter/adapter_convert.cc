@@ -160,9 +160,13 @@ struct Adapted {
 // The same in the words of another dialect. Errors: Unsupported for a tensor that it does not adapt.
 Result<std::vector<Adapted>> Spelled(const Canonical& canonical, const Dialect& dialect, const AdaptedModel& model) {
   ANEMONE_ASSIGN(const NameMatcher names, NameMatcher(dialect).For(model.symbols));
+  ANEMONE_ASSIGN(const uint64_t layers, model.symbols.Get("layers"));
   std::vector<Adapted> targets;
   for (const auto& [key, segments] : canonical) {
     const auto& [name, layer] = key;
+    if (name.starts_with("layers.") && layer >= layers)
+      return Corrupt(fmt::format("{}: expected one of the base's {} layers, found layer {}", name, layers, layer),
+                     "the adapter is another model's");
     const CanonicalRow& row_of = *std::ranges::find(model.family->canonical, name, &CanonicalRow::name);
     ANEMONE_ASSIGN(const Shape shape, model.symbols.Evaluate(row_of.shape));
     bool is_spelled = false;

@@ -438,6 +438,23 @@ TEST(Lora, LayersOfStagesAreCountedOn) {
   EXPECT_EQ(MergedWith(Golden("decoders/llama/hf"), two), Listed(Golden("lora/nemo_fused.sha256")));
 }
 
+// A model of the first layer of `base` at `path`.
+std::string WithoutLayer1(const std::string& base, const std::string& path) {
+  auto model = OpenCheckpoint(base);
+  EXPECT_THAT(model, IsOk());
+  StateDict first;
+  for (const StateDict::Item& item : model->weights().items()) {
+    if (item.name.starts_with("model.layers.1.")) continue;
+    EXPECT_THAT(first.Add(item.name, item.entry), IsOk());
+  }
+  model->weights() = std::move(first);
+  model->config->root()["num_hidden_layers"] = ConfigNode::Int(1);
+  const auto plan = FindFormat("hf")->lay_out(*model, {});
+  EXPECT_THAT(plan, IsOk());
+  EXPECT_THAT(Execute(*plan, path, {}), IsOk());
+  return path;
+}
+
 TEST(Lora, WhatAnAdapterAloneCannotBecome) {
   const TempDir temp;
   const std::string top = Golden("lora/llama_all"), adapter = top + "/adapter", base = top + "/base",
@@ -451,6 +468,9 @@ TEST(Lora, WhatAnAdapterAloneCannotBecome) {
   EXPECT_THAT(convert(base, {.to = "nemo", .base = base}), StatusIs(ErrorKind::kInvalidArgument, "LoRA alone"));
   EXPECT_THAT(convert(adapter, {.to = "nemo", .base = Golden("decoders/llama/hf")}),
               StatusIs(ErrorKind::kCorrupt, "as the base has it"));
+  const std::string fewer = WithoutLayer1(base, temp.path() + "/fewer");
+  EXPECT_THAT(convert(adapter, {.to = "nemo", .base = fewer}),
+              StatusIs(ErrorKind::kCorrupt, "expected one of the base's 1 layers, found layer 1"));
   EXPECT_THAT(convert(With(adapter, temp, "alpha_pattern", "{q_proj: 8}"), {.to = "nemo", .base = base}),
               StatusIs(ErrorKind::kUnsupported, "alpha / rank"));
 }
