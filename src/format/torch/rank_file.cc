@@ -21,6 +21,19 @@ using Kind = ValueNode::Kind;
 bool IsDict(const ValueNode* node) { return node != nullptr && DictEntries(*node) != nullptr; }
 bool HoldsNames(const ValueNode* node) { return IsDict(node) || (node != nullptr && ModuleState(*node) != nullptr); }
 
+// How a key is called: a number, which ensembles have, by its digits.
+std::string KeyName(const ValueNode& key) { return key.kind == Kind::kInt ? std::to_string(key.integer) : key.text; }
+
+// What a dictionary has under a key of that name.
+ValueNode* Below(const ValueNode& dict, std::string_view name) {
+  if (ValueNode* found = Lookup(dict, name); found != nullptr) return found;
+  const auto& entries = *DictEntries(dict);
+  for (size_t i = 0; i + 1 < entries.size(); i += 2) {
+    if (entries[i]->kind == Kind::kInt && KeyName(*entries[i]) == name) return entries[i + 1];
+  }
+  return nullptr;
+}
+
 // Keys under which trainers keep the weights; the first that holds a tensor wins.
 constexpr std::string_view kWeightKeys[] = {"state_dict", "model_state_dict", "model", "module"};
 // What a trainer keeps beside the weights may hold tensors too.
@@ -50,7 +63,7 @@ Contents ContentsOf(const Value& root) {
   const auto& entries = *DictEntries(*root.node);
   for (size_t i = 0; i + 1 < entries.size(); i += 2) {
     ValueNode* value = entries[i + 1];
-    const std::string& key = entries[i]->text;
+    const std::string key = KeyName(*entries[i]);
     if (value->kind == ValueNode::Kind::kTensor) {
       // A loss or a score is no weight.
       const bool is_loose = value->tensor->num_elements() == 1 && key.find('.') == std::string::npos;
@@ -114,7 +127,7 @@ Value Unwrapped(Value root, std::string* path) {
   for (int depth = 0; depth < kMaxDepth; ++depth) {
     const auto& entries = *DictEntries(*root.node);
     if (entries.size() != 2 || !IsDict(entries[1])) break;
-    const std::string& key = entries[0]->text;
+    const std::string key = KeyName(*entries[0]);
     if (std::ranges::find(kWeightKeys, key) != std::end(kWeightKeys) || IsOther(key)) break;
     *path += (path->empty() ? "" : ".") + key;
     root.node = entries[1];
@@ -124,12 +137,12 @@ Value Unwrapped(Value root, std::string* path) {
 
 Result<Candidate> TakeKey(const Value& root, std::string_view key) {
   Candidate candidate{std::string(key), {}, {}};
-  ValueNode* node = HoldsNames(root.node) ? Lookup(*root.node, key) : nullptr;
+  ValueNode* node = IsDict(root.node) ? Below(*root.node, key) : nullptr;
   if (node == nullptr) {  // "a.b"
     node = root.node;
     for (std::string_view rest = key; node != nullptr && !rest.empty();) {
       const size_t dot = std::min(rest.find('.'), rest.size());
-      node = IsDict(node) ? Lookup(*node, rest.substr(0, dot)) : nullptr;
+      node = IsDict(node) ? Below(*node, rest.substr(0, dot)) : nullptr;
       rest.remove_prefix(std::min(dot + 1, rest.size()));
     }
   }

@@ -79,6 +79,10 @@ Status NotATensor(const ValueNode* value) {
     return Unsupported("[TZ-23] expected a tensor with its elements, found one of the meta device, which has none",
                        "save the model after its weights are loaded");
   }
+  if (what.starts_with("torchao.")) {
+    return Unsupported(fmt::format("[TZ-21] expected a dense tensor, found a quantized one ({})", what),
+                       "save dequantize() of it");
+  }
   for (const auto& other : kOtherTensors) {
     if (what.ends_with(other.rebuilt_by))
       return Unsupported(fmt::format("[TZ-21] expected a dense tensor, found {} ({})", other.what, what),
@@ -137,7 +141,8 @@ struct Flattener {
     ANEMONE_TRY(CountEntries(entries.size()));
     for (size_t i = 0; i + 1 < entries.size(); i += 2) {
       if (entries[i]->kind != Kind::kString && entries[i]->kind != Kind::kBytes) {
-        return Corrupt(fmt::format("[TZ-20] expected strings as keys of a state dict, found {}", Describe(entries[i])))
+        return Corrupt(fmt::format("[TZ-20] expected strings as keys of a state dict, found {}", Describe(entries[i])),
+                       "save the tensors under names: {str(key): tensor for key, tensor in …}")
             .In(prefix);
       }
       const std::string name = prefix.empty() ? entries[i]->text : prefix + "." + entries[i]->text;

@@ -135,6 +135,28 @@ TEST(Pytorch, SeveralDictionariesAreListed) {
   EXPECT_NE(both.shard.weights.Find("encoder.w"), nullptr);
 }
 
+TEST(Pytorch, AKeyMayBeANumber) {
+  const auto graph = std::make_shared<ValueGraph>();
+  const ValueRef root = graph->New(Kind::kDict);
+  for (const int number : {0, 1}) {
+    ValueRef key = graph->New(Kind::kInt), weights = graph->New(Kind::kDict), name = graph->New(Kind::kString),
+             tensor = graph->New(Kind::kTensor);
+    key->integer = number;
+    name->text = "w";
+    tensor->tensor = std::make_unique<Tensor>(Numbers(DType::kF32, {1}, std::string(4, static_cast<char>(number))));
+    weights->items = {name, tensor};
+    root->items.insert(root->items.end(), {key, weights});
+  }
+  const auto read = [&](std::string_view key) {
+    PlanFile file;
+    EXPECT_THAT(LayOutTorchFile({graph, root}, "archive", file), IsOk());
+    return ReadRankFile(Range(Bytes(std::move(file))), {.key = key});
+  };
+  EXPECT_THAT(read(""), StatusIs(ErrorKind::kInvalidArgument, "found \"0\" (1 tensors), \"1\" (1 tensors)"));
+  ANEMONE_ASSERT_ASSIGN(const RankFile second, read("1"));
+  EXPECT_EQ(*second.shard.weights.Find("w")->tensor()->Read(), std::string(4, 1));
+}
+
 TEST(Pytorch, AnotherVersionOfTheWeightsIsNoted) {
   Trainer trainer;
   trainer.Dict("model", {"w"});
