@@ -149,7 +149,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   } else if (!names.ok()) {
     result.problems.push_back(names.In(path).message());
   } else if (!whole.empty()) {
-    result.unchecked = fmt::format("one part of several: anemone verify {} takes all", whole);
+    result.unchecked = fmt::format("one part of several: {} names all", whole);
   } else if (!known) {
     result.unchecked = foreign.empty() ? "its family is not known" : "its family is not known: " + foreign;
   }

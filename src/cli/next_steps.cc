@@ -106,6 +106,7 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
     const std::string all = ShellWord(checkpoint.origin.part_of);
     return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
   }
+  if (!checkpoint.origin.part_of.empty()) return {};  // a part alone is not converted
   if (!is_clip) {
     if (const Status fits = FitsConfig(whole); !trials.Works(fits) && fits.kind() == ErrorKind::kCorrupt)
       return {{"anemone verify " + path, "what does not fit the config"}};

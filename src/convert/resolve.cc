@@ -27,8 +27,10 @@ Status ReadTable(Work& work) {
 Status CheckWhole(const Work& work) {
   const std::string& whole = work.conversion.source.origin.part_of;
   if (whole.empty() || !work.options.strict) return {};
+  const bool is_index = whole.ends_with(".index.json");
   return Corrupt("expected a whole checkpoint, found one part of several",
-                 fmt::format("{} has all parts: give that", whole))
+                 is_index ? fmt::format("give {}, with all parts beside it", whole)
+                          : fmt::format("{} has all parts: give that", whole))
       .Use("strict", "false", "take this part alone");
 }
 

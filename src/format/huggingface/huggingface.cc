@@ -150,10 +150,30 @@ bool IsOpenClip(const Probe& probe) {
          !FirstOf(probe, kOpenClipWeights).empty();
 }
 
-// The index that names a shard, if that is there.
+// "model-00001-of-00003.safetensors": the index that names it, whether or not it is there; of a whole file "".
 std::string IndexOf(const Location& folder, const std::string& name) {
-  const std::string index = IndexOfShard(name);
-  return !index.empty() && (folder / index).IsFile() ? (folder / index).string() : std::string();
+  constexpr std::string_view kOf = "-00000-of-00000";  // digits stand for any
+  const size_t dot = name.rfind('.');
+  if (dot == std::string::npos || dot <= kOf.size()) return {};
+  const size_t dash = dot - kOf.size();
+  for (size_t i = 0; i < kOf.size(); ++i) {
+    const char c = name[dash + i];
+    if (kOf[i] == '0' ? std::isdigit(static_cast<unsigned char>(c)) == 0 : c != kOf[i]) return {};
+  }
+  const Location index = folder / (name.substr(0, dash) + name.substr(dot) + ".index.json");
+  return index.IsFile() || name.substr(dot - 5, 5) > "00001" ? index.string() : std::string();
+}
+
+// Meta's models are one file for each tensor-parallel rank: consolidated.00.pth, consolidated.01.pth.
+Status CheckNotOneOfMetas(const Location& folder, const std::string& name) {
+  for (const char* other : {"consolidated.00.pth", "consolidated.01.pth"}) {
+    if (!name.starts_with("consolidated.") || !name.ends_with(".pth") || name == other || !(folder / other).IsFile())
+      continue;
+    return Unsupported(fmt::format("expected a whole model, found one of several ranks: {} is beside it", other),
+                       "transformers' convert_llama_weights_to_hf.py joins them to a Hugging Face folder")
+        .In((folder / name).string());
+  }
+  return {};
 }
 
 bool IsAmong(std::span<const std::string_view> names, std::string_view name) {
@@ -175,8 +195,10 @@ Status AddFolderOf(const Location& weights, Checkpoint& checkpoint) {
   Location folder = weights.parent();
   if (folder.string().empty()) folder = Location(".");
   const std::string name = weights.filename();
+  ANEMONE_TRY(CheckNotOneOfMetas(folder, name));
   if (const std::string index = IndexOf(folder, name); !index.empty()) {
-    checkpoint.notes.push_back(fmt::format("one shard of several: {} names all", index));
+    checkpoint.notes.push_back(fmt::format("one shard of several: {} names all{}", index,
+                                           Location(index, folder.files()).IsFile() ? "" : ", and is not there"));
     checkpoint.origin.part_of = index;
   }
   const bool is_openclip = IsAmong(kOpenClipWeights, name);

@@ -112,6 +112,28 @@ TEST(HuggingFace, TransformersPrecedence) {
   EXPECT_EQ(OpenCheckpoint(dir.path())->weights().items()[0].name, "single");
 }
 
+// Given alone, a file is one shard of several by its name, also where the index is not beside it.
+TEST(HuggingFace, OneShardIsAPart) {
+  TempDir dir;
+  for (const auto& [name, whole] : {std::pair{"model-00002-of-00003.safetensors", "model.safetensors.index.json"},
+                                    {"model-00001-of-00001.safetensors", ""},
+                                    {"model-100-of-200.safetensors", ""}}) {
+    WriteFile(dir / name, Safetensors("a", "1111"));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(dir / name));
+    EXPECT_EQ(checkpoint.origin.part_of, *whole == '\0' ? "" : dir / whole) << name;
+  }
+}
+
+TEST(HuggingFace, OneOfMetasRanksIsNoModel) {
+  TempDir dir;
+  const std::string bytes = ReadFile(Golden("clip/hf_with_position_ids.bin"));
+  WriteFile(dir / "consolidated.00.pth", bytes);
+  EXPECT_THAT(OpenCheckpoint(dir / "consolidated.00.pth"), IsOk());
+  WriteFile(dir / "consolidated.01.pth", bytes);
+  for (const char* name : {"consolidated.00.pth", "consolidated.01.pth"})
+    EXPECT_THAT(OpenCheckpoint(dir / name), StatusIs(ErrorKind::kUnsupported, "found one of several ranks"));
+}
+
 // HF-10: safetensors' save_model stores one of the names of a tensor, and says in the metadata what the others are.
 TEST(HuggingFace, NamesThatTheMetadataTiesAreRead) {
   TempDir dir;
