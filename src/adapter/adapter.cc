@@ -411,7 +411,11 @@ Result<std::optional<Checkpoint>> TakeProjectorOff(Checkpoint* adapter) {
 }
 
 Result<Adapter> ReadAdapter(const Checkpoint& checkpoint) {
-  if (!checkpoint.config) return NotFound("expected the config of an adapter, found none");
+  if (!checkpoint.config) {
+    return NotFound(
+        "expected the config of an adapter, found none",
+        "a LoRA is a PEFT folder (adapter_config.json beside the weights), NeMo 1's .nemo or NeMo 2's folder");
+  }
   const bool is_peft = IsPeft(checkpoint);
   if (!HoldsAdapter(checkpoint)) return NotFound("expected the matrices of a LoRA, found other weights");
   if (is_peft) {

@@ -344,6 +344,14 @@ Status CheckOneRank(const Value& root) {
                      std::string(kOneRank));
 }
 
+// What torch.optim's state_dict() returns, saved alone: optimizer.pt, optimizer.bin.
+Status CheckNoOptimizer(const Value& root) {
+  if (!IsDict(root.node) || Lookup(*root.node, "param_groups") == nullptr || Lookup(*root.node, "state") == nullptr)
+    return {};
+  return Unsupported("[TZ-22] expected weights, found an optimizer's state (state, param_groups)",
+                     "give the file that the model was saved to");
+}
+
 Result<RankFile> Read(const TorchFile& torch, const RankFileOptions& options) {
   RankFile file;
   file.torchscript = torch.torchscript;
@@ -358,6 +366,7 @@ Result<RankFile> Read(const TorchFile& torch, const RankFileOptions& options) {
     ANEMONE_TRY(ReadMegatron(root, file));
     return file;
   }
+  ANEMONE_TRY(CheckNoOptimizer(root));
   const bool is_lightning =
       !torch.torchscript && IsDict(root.node) && Lookup(*root.node, "pytorch-lightning_version") != nullptr;
   ANEMONE_TRY(is_lightning ? ReadLightning(root, options, file) : ReadWeights(torch, options, file));

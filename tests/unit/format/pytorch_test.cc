@@ -108,6 +108,13 @@ TEST(Pytorch, ALooseTensorMakesNoStateDict) {
   EXPECT_NE(file.shard.weights.Find("w"), nullptr);
 }
 
+TEST(Pytorch, AnOptimizerAloneIsNamed) {
+  Trainer optimizer;
+  optimizer.Dict("state", {"exp_avg"});
+  optimizer.Put("param_groups", optimizer.graph().New(ValueNode::Kind::kList));
+  EXPECT_THAT(optimizer.Read(), StatusIs(ErrorKind::kUnsupported, "found an optimizer's state"));
+}
+
 TEST(Pytorch, TheOnlyDictionaryOfTensorsIsTheWeights) {
   Trainer trainer;
   trainer.Dict("net", {"w"});
