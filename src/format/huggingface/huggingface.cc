@@ -78,6 +78,19 @@ Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
   return {};
 }
 
+// sentence-transformers' modules behind the model lie in folders: 1_Pooling, 2_Dense.
+void NoteFurtherModules(const Probe& probe, Checkpoint& checkpoint) {
+  if (!probe.HasEntry("modules.json")) return;
+  std::string names;
+  for (const std::string& name : probe.entries) {
+    const size_t digits = name.find_first_not_of("0123456789");
+    if (digits == 0 || digits == std::string::npos || name[digits] != '_') continue;
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  if (!names.empty())
+    checkpoint.notes.push_back("sentence-transformers' modules behind the model are left out: " + names);
+}
+
 Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std::string_view config_name,
                               std::string_view weights) {
   const Location folder = probe.place();
@@ -101,6 +114,7 @@ Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std:
     checkpoint.notes.push_back(
         fmt::format("an adapter lies beside the weights ({}): it is not merged into them", kAdapterConfig));
   }
+  NoteFurtherModules(probe, checkpoint);
   return checkpoint;
 }
 

@@ -134,6 +134,16 @@ TEST(HuggingFace, OneOfMetasRanksIsNoModel) {
     EXPECT_THAT(OpenCheckpoint(dir / name), StatusIs(ErrorKind::kUnsupported, "found one of several ranks"));
 }
 
+TEST(HuggingFace, FurtherModulesOfSentenceTransformersAreNoted) {
+  TempDir dir;
+  WriteFile(dir / "config.json", "{}");
+  WriteFile(dir / "model.safetensors", Safetensors("a", "1111"));
+  for (const char* name : {"1_Pooling", "2_Dense", "images"}) std::filesystem::create_directory(dir / name);
+  EXPECT_THAT(OpenCheckpoint(dir.path())->notes, ::testing::IsEmpty());
+  WriteFile(dir / "modules.json", "[]");
+  EXPECT_THAT(OpenCheckpoint(dir.path())->notes, ::testing::ElementsAre(::testing::EndsWith(": 1_Pooling, 2_Dense")));
+}
+
 // HF-10: safetensors' save_model stores one of the names of a tensor, and says in the metadata what the others are.
 TEST(HuggingFace, NamesThatTheMetadataTiesAreRead) {
   TempDir dir;
