@@ -78,8 +78,12 @@ Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
   return {};
 }
 
-// sentence-transformers' modules behind the model lie in folders: 1_Pooling, 2_Dense.
-void NoteFurtherModules(const Probe& probe, Checkpoint& checkpoint) {
+// Folders that libraries read with the model, and that no other format has: sentence-transformers' modules behind the
+// model (1_Pooling, 2_Dense), and what transformers calls named chat templates.
+void NoteFolders(const Probe& probe, Checkpoint& checkpoint) {
+  if (probe.HasEntry("additional_chat_templates"))
+    checkpoint.notes.push_back(
+        "the chat templates in additional_chat_templates/ are left out: copy the folder by hand");
   if (!probe.HasEntry("modules.json")) return;
   std::string names;
   for (const std::string& name : probe.entries) {
@@ -114,7 +118,7 @@ Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std:
     checkpoint.notes.push_back(
         fmt::format("an adapter lies beside the weights ({}): it is not merged into them", kAdapterConfig));
   }
-  NoteFurtherModules(probe, checkpoint);
+  NoteFolders(probe, checkpoint);
   return checkpoint;
 }
 

@@ -134,7 +134,7 @@ TEST(HuggingFace, OneOfMetasRanksIsNoModel) {
     EXPECT_THAT(OpenCheckpoint(dir / name), StatusIs(ErrorKind::kUnsupported, "found one of several ranks"));
 }
 
-TEST(HuggingFace, FurtherModulesOfSentenceTransformersAreNoted) {
+TEST(HuggingFace, FoldersThatStayBehindAreNoted) {
   TempDir dir;
   WriteFile(dir / "config.json", "{}");
   WriteFile(dir / "model.safetensors", Safetensors("a", "1111"));
@@ -142,6 +142,9 @@ TEST(HuggingFace, FurtherModulesOfSentenceTransformersAreNoted) {
   EXPECT_THAT(OpenCheckpoint(dir.path())->notes, ::testing::IsEmpty());
   WriteFile(dir / "modules.json", "[]");
   EXPECT_THAT(OpenCheckpoint(dir.path())->notes, ::testing::ElementsAre(::testing::EndsWith(": 1_Pooling, 2_Dense")));
+  std::filesystem::create_directory(dir / "additional_chat_templates");
+  EXPECT_THAT(OpenCheckpoint(dir.path())->notes,
+              ::testing::Contains(::testing::HasSubstr("additional_chat_templates/")));
 }
 
 // HF-10: safetensors' save_model stores one of the names of a tensor, and says in the metadata what the others are.
