@@ -65,6 +65,9 @@ struct Pass {
 // In the order they run.
 std::span<const Pass> Passes();
 
+// The file that the option hparams names.
+Result<Config> ReadHparams(const std::string& path);  // resolve.cc
+
 Status Open(Work& work);             // open.cc
 Status CheckOptions(Work& work);     // check_options.cc
 Status DropTraining(Work& work);     // training.cc

@@ -2,13 +2,15 @@
 //
 // Before:  the config is in no words but those that the tables speak, as it may say which of two dialects it is.
 // After:   it is a whole one, unless the user takes a part; a table of the user's is read; a Hugging Face source's
-//          config names the class that the user names; `identity` is the family and dialect that the names tell, or
+//          config names the class that the user names, a config of the weights that the user gives is the source's;
+//          `identity` is the family and dialect that the names tell, or
 //          the error that says why none is known.
 // Notes:   none.
 #include <fmt/format.h>
 
 #include "convert/pass.h"
 #include "family/user_table.h"
+#include "family/words/config_languages.h"
 #include "source/text_file.h"
 
 namespace anemone {
@@ -45,6 +47,19 @@ void TakeArchitecture(Work& work) {
   }
 }
 
+// A config.json of the weights is the source's: it says which class they are of.
+Status TakeConfigOfWeights(Work& work) {
+  const std::string& path = work.options.hparams;
+  if (path.empty() || work.table != nullptr) return {};
+  ANEMONE_ASSIGN(const Config config, ReadHparams(path));
+  if (DetectLanguage(config.root()) != ConfigLanguage::kHuggingFace) return {};
+  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
+    checkpoint->config = config;
+    checkpoint->config_name = path;
+  }
+  return {};
+}
+
 // Options of conversions between NeMo and Hugging Face.
 Status CheckDirection(const Work& work) {
   const bool from_hf = work.IsFromHuggingFace(), to_hf = work.IsToHuggingFace();
@@ -61,9 +76,17 @@ Status CheckDirection(const Work& work) {
 
 }  // namespace
 
+Result<Config> ReadHparams(const std::string& path) {
+  Result<Config> hparams = ReadYaml(path);
+  if (hparams.ok()) return hparams;
+  const Status& status = hparams.status();
+  return Status(status.kind(), status.message(), status.error().hint).OfOption("hparams");
+}
+
 Status Resolve(Work& work) {
   ANEMONE_TRY(ReadTable(work));
   ANEMONE_TRY(CheckWhole(work));
+  ANEMONE_TRY(TakeConfigOfWeights(work));
   TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
   return CheckDirection(work);

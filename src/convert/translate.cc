@@ -14,7 +14,6 @@
 
 #include "convert/pass.h"
 #include "family/words/config_languages.h"
-#include "source/text_file.h"
 
 namespace anemone {
 namespace {
@@ -24,13 +23,6 @@ bool IsAsOthersWriteIt(const Work& work) {
   const Dialect& dialect = *work.identity->dialect;
   return work.result().config && work.HasOneWhole() &&
          NameMatcher(dialect).BestPrefix(work.result().weights()).prefix == dialect.prefixes.front();
-}
-
-Result<Config> ReadHparams(const std::string& path) {
-  Result<Config> hparams = ReadYaml(path);
-  if (hparams.ok()) return hparams;
-  const Status& status = hparams.status();
-  return Status(status.kind(), status.message(), status.error().hint).OfOption("hparams");
 }
 
 // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
@@ -128,8 +120,13 @@ Result<TranslateOptions> OptionsOf(const Work& work) {
           .In(translate.hparams_name)
           .OfOption("hparams");
     }
-    work.conversion.source.config.reset();
-    work.result().config.reset();
+    if (DetectLanguage(translate.hparams->root()) == ConfigLanguage::kHuggingFace) {
+      translate.hparams.reset();  // it is the source's (resolve.cc)
+      translate.hparams_name.clear();
+    } else {
+      work.conversion.source.config.reset();
+      work.result().config.reset();
+    }
   }
   return translate;
 }

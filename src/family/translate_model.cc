@@ -9,6 +9,7 @@
 #include "config/companions.h"
 #include "family/families.h"
 #include "family/registry.h"
+#include "family/words/config_languages.h"
 #include "tensor/same.h"
 
 namespace anemone {
@@ -34,12 +35,16 @@ bool TakePrefix(std::string_view prefix, std::string_view* name) {
   return true;
 }
 
+// Under the name that its library looks for, whatever a file of the user's is called.
 void KeepConfig(const Checkpoint& source, Checkpoint* checkpoint) {
-  const bool is_foreign = std::find(std::begin(kForeignConfigs), std::end(kForeignConfigs), source.config_name) !=
-                          std::end(kForeignConfigs);
-  if (!is_foreign || !source.config || checkpoint->FindArtifact(source.config_name) != nullptr) return;
-  checkpoint->artifacts.push_back(
-      {source.config_name, Whole(MemorySource(source.config->ToJson() + "\n", source.config_name))});
+  if (!source.config) return;
+  std::string name = source.config_name;
+  if (std::ranges::find(kForeignConfigs, name) == std::end(kForeignConfigs)) {
+    if (!DescribesWeights(source.config->root())) return;
+    name = kForeignConfigs[source.config->root().Get("model_cfg") != nullptr ? 1 : 0];
+  }
+  if (checkpoint->FindArtifact(name) != nullptr) return;
+  checkpoint->artifacts.push_back({name, Whole(MemorySource(source.config->ToJson() + "\n", name))});
 }
 
 void LeaveKeptConfigs(Checkpoint* checkpoint) {

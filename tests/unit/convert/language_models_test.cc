@@ -84,6 +84,29 @@ TEST(Bert, IsMadeAnewWithoutTheConfigThatCameAlong) {
 }
 
 // Older transformers computed a BERT with the positions that its file holds.
+// A config.json of weights that have none is theirs, whatever the file is called: the result is that of the folder.
+TEST(Configs, OneThatIsGivenIsTheWeights) {
+  for (const char* model :
+       {"transformers5/llama31", "transformers5/gpt2", "decoders/starcoder/hf", "transformers5_others/bert_masked_lm",
+        "transformers5_others/t5_v1_1", "transformers5_others/llava_clip", "clip/hf"}) {
+    const TempDir temp;
+    const std::string weights = temp.path() + "/w.pt", config = temp.path() + "/c.json";
+    Convert(Golden(model), weights, {.drop = {"*.position_ids"}});
+    std::filesystem::copy_file(Golden(model) + "/config.json", config);
+    const auto given = PlanConversion(weights, temp.path() + "/x.nemo", {.hparams = config});
+    const auto folder = PlanConversion(Golden(model), temp.path() + "/x.nemo", {});
+    ASSERT_THAT(given, IsOk()) << model;
+    ASSERT_THAT(folder, IsOk()) << model;
+    EXPECT_EQ(DigestsOf(given->result.weights()), DigestsOf(folder->result.weights())) << model;
+    for (const char* key : {"num_layers", "hidden_size", "target", "vision", "encoder", "mm_cfg.llm"}) {
+      const ConfigNode *ours = given->result.config->Find(key), *theirs = folder->result.config->Find(key);
+      ASSERT_EQ(ours == nullptr, theirs == nullptr) << model << " " << key;
+      EXPECT_TRUE(ours == nullptr || SameConfig(*ours, *theirs)) << model << " " << key;
+    }
+    EXPECT_NE(given->result.FindArtifact("config.json"), nullptr) << model;
+  }
+}
+
 TEST(Configs, PositionsAreLeftOutIfTheyCount) {
   for (const int64_t first : {0, 1}) {
     auto model = OpenCheckpoint(Golden("decoders/bert/hf"));
