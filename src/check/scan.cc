@@ -22,6 +22,7 @@
 #include "base/lower_case.h"
 #include "base/progress.h"
 #include "base/read_at_most.h"
+#include "check/scan_json.h"
 #include "check/scan_rules.h"
 #include "check/walk.h"
 #include "container/decompress.h"
@@ -45,15 +46,6 @@ constexpr int kMaxNesting = 8;  // byte strings in pickles in byte strings …
 constexpr std::string_view kPickleNames[] = {".pkl", ".pickle", ".metadata", ".ckpt", ".pt",  ".pth", ".bin",
                                              ".p",   ".pk",     ".joblib",   ".dill", ".dat", ".sav"};
 constexpr std::string_view kPackedNames[] = {".gz", ".xz", ".lzma", ".bz2", ".z"};
-// What holds names of code in a Hugging Face folder or a NeMo 2 context.
-constexpr std::string_view kJsonNames[] = {"/io.json",
-                                           "/config.json",
-                                           "/adapter_config.json",
-                                           "/tokenizer_config.json",
-                                           "/processor_config.json",
-                                           "/preprocessor_config.json",
-                                           "/generation_config.json"};
-
 // Containers and programs that scan does not look into [the formats' own pages; file(1)].
 struct Magic {
   std::string_view bytes, what;
@@ -213,7 +205,7 @@ class Scanner {
     const std::string path = LowerCase(leaf.path);
     // Lines of words are YAML and a pickle of protocol 0 at once: the bytes are looked at below as well.
     if (path.ends_with(".yaml") || path.ends_with(".yml")) ANEMONE_TRY(VisitYaml(leaf));
-    if (EndsWithAny("/" + path, kJsonNames)) ANEMONE_TRY(VisitJson(leaf));
+    if (IsJudgedJson(path)) ANEMONE_TRY(VisitJson(leaf, path));
     for (const uint64_t data : NumpyData(head)) {
       if (data >= leaf.content.size) continue;
       ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));
@@ -475,43 +467,14 @@ class Scanner {
     for (size_t i = 0; i < node.list.size(); ++i) VisitTargets(leaf, node.list[i], fmt::format("{}[{}]", path, i));
   }
 
-  // NeMo 2's io.json and what transformers is told to import.
-  Status VisitJson(const Leaf& leaf) {
+  Status VisitJson(const Leaf& leaf, std::string_view path) {
     const Result<Config> config = ReadConfig(leaf, /*is_json=*/true);
     if (!config.ok()) return Unreadable(leaf, config.status());
-    if (const ConfigNode* map = config->root().Get("auto_map"); map != nullptr) {
-      for (const auto& [name, code] : map->map) {
-        Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map." + name, Danger::kUnknown});
-      }
-      for (const ConfigNode& code : map->list) {
-        Add({leaf.path, "code beside the model", code.ScalarText(), "auto_map", Danger::kUnknown});
-      }
-    }
-    // PEFT imports it and calls from_pretrained of a class in it [peft/auto.py].
-    const ConfigNode* mapping = config->root().Get("auto_mapping");
-    if (const ConfigNode* library = mapping == nullptr ? nullptr : mapping->Get("parent_library"); library != nullptr) {
-      const std::string name = library->ScalarText();
-      if (name != "transformers" && !name.starts_with("transformers.")) {
-        Add({leaf.path, "code beside the model", name, "auto_mapping.parent_library", Danger::kUnknown});
-      }
-    }
-    VisitReferences(leaf, config->root());
+    FindCodeInJson(path, config->root(),
+                   [&](std::string_view what, const std::string& name, const std::string& where, Danger danger) {
+                     Add({leaf.path, std::string(what), name, where, danger});
+                   });
     return {};
-  }
-
-  // {"type": "pyref", "module": …, "name": …} [fiddle/_src/experimental/serialization.py].
-  void VisitReferences(const Leaf& leaf, const ConfigNode& node) {
-    const ConfigNode* type = node.Get("type");
-    const ConfigNode *module = node.Get("module"), *name = node.Get("name");
-    if (type != nullptr && type->AsString() == "pyref" && module != nullptr && name != nullptr) {
-      const std::string global = module->ScalarText() + " " + name->ScalarText();
-      Add({leaf.path, "config target", module->ScalarText() + "." + name->ScalarText(), "", JudgeGlobal(global)});
-    }
-    if (const ConfigNode* target = node.Get("_target_"); target != nullptr && target->AsString()) {
-      Add({leaf.path, "config target", *target->AsString(), "", JudgeTarget(*target->AsString())});
-    }
-    for (const auto& [key, child] : node.map) VisitReferences(leaf, child);
-    for (const ConfigNode& child : node.list) VisitReferences(leaf, child);
   }
 
   const std::shared_ptr<std::atomic<uint64_t>> done_;

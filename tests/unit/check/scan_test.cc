@@ -506,6 +506,24 @@ std::vector<Attack> Attacks() {
        kDangerous, "os system"},
       {"a state set on a class", "x.pkl", "ccollections\nOrderedDict\n}b.", kUnknown, "a state set on a class"},
       {"environment", "model_config.yaml", "a: ${oc.env:SECRET}\n", kUnknown, "oc.env"},
+      {"an expression of an exported program", "archive/models/model.json", "{\"a\": [{\"expr_str\": \"open('x')\"}]}",
+       kDangerous, "open('x')"},
+      {"an expression evaluated twice", "archive/models/model.json", "{\"expr_str\": \"S('open')('x', 'w')\"}",
+       kDangerous, "S('open')"},
+      {"transformers: code beside a part of the model", "processor_config.json",
+       "{\"image_processor\": {\"auto_map\": {\"AutoImageProcessor\": \"x.Evil\"}}}", kUnknown, "x.Evil"},
+      {"transformers: a kernel on the hub", "config.json", "{\"_attn_implementation\": \"somebody/kernel\"}", kUnknown,
+       "somebody/kernel"},
+      {"sentence-transformers: a module", "modules.json", "[{\"type\": \"os.system\"}]", kDangerous, "os.system"},
+      {"sentence-transformers: an activation", "2_Dense/config.json", "{\"activation_function\": \"evil.Act\"}",
+       kUnknown, "evil.Act"},
+      {"diffusers: a library", "model_index.json", "{\"unet\": [\"evil.x\", \"Unet\"]}", kUnknown, "evil.x"},
+      {"diffusers: code beside the model", "model_index.json", "{\"_class_name\": [\"pipeline\", \"Evil\"]}", kUnknown,
+       "pipeline.Evil"},
+      {"Keras: code in a layer", "config.json", "{\"config\": {\"layers\": [{\"class_name\": \"Lambda\"}]}}", kUnknown,
+       "Lambda"},
+      {"Keras: a function of another module", "config.json", "{\"module\": \"os\", \"class_name\": \"system\"}",
+       kDangerous, "os.system"},
   };
 }
 
@@ -560,6 +578,11 @@ TEST(ScanTest, HarmlessArchivesAreInert) {
       {"._model_config.yaml", B("\0\5\x16\7\0\2\0\0Mac OS X        ")},
       {"image.bin", B("\x89PNG\r\n\x1a\n\0\0\0\rIHDR")},
       {"float.npy", Numpy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }") + B("\x80\2\0\0\0\0\0\0")},
+      {"archive/models/model.json", "{\"expr_str\": \"Max(1, 2*Symbol('s77', positive=True) + u0) % 8\"}"},
+      {"modules.json", "[{\"type\": \"sentence_transformers.models.Pooling\", \"path\": \"1.0\"}]"},
+      {"model_index.json",
+       "{\"_class_name\": \"X\", \"unet\": [\"diffusers\", \"UNet2DConditionModel\"], \"safety_checker\": "
+       "[\"stable_diffusion\", \"Checker\"]}"},
       {"legacy.pt", B("\x80\2N.\x80\2}.") + B("\x80\2\0\0\0\0\0\0") + std::string(640, 'c')},
   };
   for (const auto& [name, bytes] : files) {
