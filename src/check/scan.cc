@@ -27,6 +27,7 @@
 #include "check/walk.h"
 #include "container/decompress.h"
 #include "container/gzip.h"
+#include "container/npy.h"
 #include "container/pickle.h"
 #include "container/pickle_trace.h"
 #include "container/tar.h"
@@ -109,17 +110,6 @@ bool MayBePickle(std::string_view head, uint64_t size) {
       "(NIJKLMFGSTUVXBCc])}P\x80\x82\x83\x84\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x95\x96\x97";
   if (kFirst.find(head[0]) == kFirst.npos) return false;
   return size > head.size() || head.find_first_of("\n\x82\x83\x84\x93") != head.npos;
-}
-
-// Where the data of a .npy may begin [numpy/lib/format.py]: behind the header by its stated length, and by its end of
-// line. Nothing when it is not one.
-std::vector<uint64_t> NumpyData(std::string_view head) {
-  if (head.size() < 12 || !head.starts_with("\x93NUMPY")) return {};
-  const size_t width = head[6] == 1 ? 2 : 4;  // of the header's length
-  std::vector<uint64_t> places = {8 + width + internal::LittleEndian(head.substr(8, width))};
-  const size_t line = head.find('\n', 10);
-  if (line != head.npos && line + 1 != places[0]) places.push_back(line + 1);
-  return places;
 }
 
 // ---------------------------------------------------------------------------------------------------------- configs
@@ -206,11 +196,6 @@ class Scanner {
     // Lines of words are YAML and a pickle of protocol 0 at once: the bytes are looked at below as well.
     if (path.ends_with(".yaml") || path.ends_with(".yml")) ANEMONE_TRY(VisitYaml(leaf));
     if (IsJudgedJson(path)) ANEMONE_TRY(VisitJson(leaf, path));
-    for (const uint64_t data : NumpyData(head)) {
-      if (data >= leaf.content.size) continue;
-      ANEMONE_ASSIGN(const ByteRange objects, leaf.content.Sub(data, leaf.content.size - data));
-      ANEMONE_TRY(VisitPickles({leaf.path, objects, std::nullopt}, /*is_named=*/false, nesting));
-    }
     constexpr std::string_view kDataPickle = "/data.pkl";
     if (leaf.zip && leaf.path.ends_with(kDataPickle)) {
       torch_zip_ = {*leaf.zip, leaf.content, leaf.path.substr(0, leaf.path.size() - kDataPickle.size()) + "/data/"};
@@ -282,6 +267,9 @@ class Scanner {
       if (!visited.insert({at, reader}).second) continue;
       in_pickle.clear();
       ANEMONE_ASSIGN(const ByteRange rest, leaf.content.Sub(at, leaf.content.size - at));
+      ANEMONE_ASSIGN(const std::vector<uint64_t> array, internal::BehindNpyHeader(rest));
+      for (const uint64_t place : array) starts.emplace_back(at + place, reader);
+      if (!array.empty() && count++ >= kMaxPickles) return Add(TooManyPickles(leaf)), Status();
       const PickleTrace trace = TracePickle(rest, visitor, reader);
       if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
       ANEMONE_ASSIGN(const bool counts, ReportPickle(leaf, rest, trace, at == 0 && is_named, nesting > 0));
@@ -292,12 +280,38 @@ class Scanner {
           starts.emplace_back(at + other.consumed, other.reader);
       }
       if (count++ >= kMaxPickles) {
-        Add({leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown});
+        Add(TooManyPickles(leaf));
         continue;
       }
       if (trace.status.ok()) starts.emplace_back(at + trace.consumed, reader);
+      if (!trace.status.ok()) continue;
+      ANEMONE_ASSIGN(const std::vector<uint64_t> behind, BehindNumbers(leaf.path, rest, trace.consumed));
+      for (const uint64_t place : behind) starts.emplace_back(at + place, reader);
     }
     return {};
+  }
+
+  static ScanFinding TooManyPickles(const Leaf& leaf) {
+    return {leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown};
+  }
+
+  // Where the next pickle may begin behind one of a member of torch's tars of before 0.1.10, and nothing of other
+  // files. Behind most of them are numbers [torch/serialization.py, _legacy_load, load_tensor].
+  static Result<std::vector<uint64_t>> BehindNumbers(std::string_view path, const ByteRange& rest, uint64_t at) {
+    const bool is_storages = path.ends_with("/storages");
+    if (!is_storages && !path.ends_with("/tensors")) return std::vector<uint64_t>();
+    constexpr uint64_t kCount = 8;
+    if (rest.size - at < kCount) return std::vector<uint64_t>();
+    ANEMONE_ASSIGN(const ByteRange range, rest.Sub(at, kCount));
+    ANEMONE_ASSIGN(const std::string bytes, range.ReadAll(kCount));
+    std::vector<uint64_t> places;
+    const uint64_t count = internal::LittleEndian(std::string_view(bytes).substr(0, is_storages ? 8 : 4));
+    // Of a tensor: its number of dimensions, sizes and strides, and its offset. Of a storage: elements of any size.
+    for (const uint64_t item : {1, 2, 4, 8, 16}) {
+      if (count > rest.size / item) break;
+      places.push_back(at + kCount + (is_storages ? count * item : count * 16 + 8));
+    }
+    return places;
   }
 
   // Reports what readers make of the bytes that begin `rest`. False where they are no pickle.
@@ -358,9 +372,9 @@ class Scanner {
   // A byte string may be a pickle or an archive itself: Transformer Engine's extra states are torch files.
   void VisitLiteral(const Leaf& leaf, const ByteRange& content, std::string_view head, bool is_text, int nesting,
                     std::vector<ScanFinding>& in_pickle) {
-    const bool is_value = head.starts_with("${") || head.find("${oc.env:") != head.npos;
+    const bool is_value = is_text || head.starts_with("${") || head.find("${oc.env:") != head.npos;
     if (is_value && JudgeResolvers(head) != Danger::kInert)
-      in_pickle.push_back({leaf.path, "config resolver", std::string(head), "", Danger::kUnknown});
+      in_pickle.push_back({leaf.path, "config resolver", std::string(head.substr(0, 512)), "", Danger::kUnknown});
     std::string latin1;
     // Protocol 2 writes bytes as text in which each byte is a letter.
     const bool is_encoded = is_text && std::ranges::any_of(head.substr(0, 16), [](char c) { return (c & 0x80) != 0; });
@@ -369,7 +383,8 @@ class Scanner {
       head = latin1;
     }
     const bool is_archive = LooksLikeArchive(head);
-    if (head.empty() || (!is_archive && !MayBePickle(head, content.size))) return;
+    const bool is_array = head.starts_with("\x93NUMPY");
+    if (head.empty() || (!is_archive && !is_array && !MayBePickle(head, content.size))) return;
     if (nesting == kMaxNesting) {
       return Add({leaf.path, "not opened", "byte strings nested more than 8 deep", "", Danger::kUnknown});
     }
@@ -411,19 +426,28 @@ class Scanner {
   static void VisitEntry(const Leaf& leaf, std::string_view key, const std::string* value,
                          std::vector<ScanFinding>& in_pickle) {
     if (value == nullptr) {
-      if (key == "_target_") {
+      if (key == "_target_" || key.empty()) {
         in_pickle.push_back({leaf.path, "config target", "(a value that is computed)", "", Danger::kUnknown});
       }
-    } else if (IsDotted(*value)) {
-      in_pickle.push_back({leaf.path, "config target", *value, "", JudgeTarget(*value)});
+      return;
     }
+    const bool is_computed = value->find("${") != value->npos && (key == "_target_" || key == "target" || key.empty());
+    if (!is_computed && !IsDotted(*value)) return;
+    const Danger danger = JudgeTarget(*value);
+    if (key.empty() && danger == Danger::kInert) return;
+    in_pickle.push_back({leaf.path, "config target", *value, "", danger});
   }
 
   // --- configs
 
   static Result<Config> ReadConfig(const Leaf& leaf, bool is_json) {
     if (leaf.content.size > kMaxConfigBytes) return LimitExceeded("expected a config of at most 16 MiB, found more");
-    ANEMONE_ASSIGN(const std::string text, leaf.content.ReadAll(kMaxConfigBytes));
+    ANEMONE_ASSIGN(std::string text, leaf.content.ReadAll(kMaxConfigBytes));
+    // Lightning writes one into hparams.yaml for a tuple.
+    constexpr std::string_view kTuple = "!!python/tuple", kList = "!!seq         ";
+    for (size_t at = text.find(kTuple); !is_json && at != text.npos; at = text.find(kTuple, at)) {
+      text.replace(at, kTuple.size(), kList);
+    }
     return is_json ? Config::ParseJson(text, leaf.path) : Config::ParseYaml(text, leaf.path);
   }
   Status Unreadable(const Leaf& leaf, const Status& status) {
@@ -448,15 +472,15 @@ class Scanner {
     return {};
   }
 
-  // Every key that names a callable. `cls` and `class` are also ordinary words: they count with `params` beside them
-  // or with a dotted value.
+  // Every key that names a callable. All but `_target_` are also ordinary words: they count with `params` beside them
+  // or with a dotted or computed value.
   void VisitTargets(const Leaf& leaf, const ConfigNode& node, const std::string& path) {
     for (const auto& [key, child] : node.map) {
       const std::string where = path.empty() ? key : fmt::format("{}.{}", path, key);
       const bool is_key = std::ranges::find(kTargetKeys, key) != std::end(kTargetKeys);
       const std::string text = is_key ? child.ScalarText() : "";
       if (is_key && !child.is_null() && child.map.empty() && child.list.empty() &&
-          (key == "_target_" || key == "target" || IsDotted(text) || node.Get("params") != nullptr)) {
+          (key == "_target_" || IsDotted(text) || text.find("${") != text.npos || node.Get("params") != nullptr)) {
         Add({leaf.path, "config target", text, where, JudgeTarget(text)});
       }
       if (key == "trust_remote_code" && (child.AsBool() == true || child.ScalarText() == "true")) {

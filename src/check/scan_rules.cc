@@ -388,9 +388,10 @@ constexpr std::string_view kAnywhere[] = {"builtins", "ctypes", "importlib",  "m
                                           "os",       "pickle", "posix",      "pty",     "runpy",
                                           "shutil",   "socket", "subprocess", "sys"};
 
-// Resolvers that only compute [omegaconf/resolvers/oc; NeMo core/classes/modelPT.py, core/config/hydra_runner.py].
-constexpr std::string_view kResolvers[] = {
-    "multiply", "now", "oc.create", "oc.decode", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select", "sum"};
+// Resolvers that only compute; what oc.create makes of a text may have a _target_ [omegaconf/resolvers/oc; NeMo
+// core/classes/modelPT.py, core/config/hydra_runner.py].
+constexpr std::string_view kResolvers[] = {"multiply",       "now",       "oc.decode", "oc.deprecated", "oc.dict.keys",
+                                           "oc.dict.values", "oc.select", "sum"};
 
 bool Has(std::string_view names, std::string_view name) {
   for (size_t at = names.find(name); at != names.npos; at = names.find(name, at + 1)) {
@@ -457,10 +458,12 @@ Danger JudgeResolvers(std::string_view value) {
     std::string_view rest = value.substr(at + 2);
     rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
     const size_t end = rest.find_first_of(":}${");
-    if (end == rest.npos || rest[end] == '}') continue;  // a reference
-    if (rest[end] != ':') return Danger::kUnknown;       // a name that is computed
+    if (end == rest.npos || rest[end] == '}') continue;               // a reference
+    if (rest.substr(end).starts_with("${")) return Danger::kUnknown;  // a name that is computed
+    if (rest[end] != ':') continue;                                   // no interpolation
     std::string_view name = rest.substr(0, end);
     while (name.ends_with(' ') || name.ends_with('\t')) name.remove_suffix(1);
+    if (name.empty()) continue;
     if (std::ranges::find(kResolvers, name) == std::end(kResolvers)) return Danger::kUnknown;
   }
   return Danger::kInert;

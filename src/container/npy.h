@@ -2,8 +2,11 @@
 #ifndef ANEMONE_CONTAINER_NPY_H_
 #define ANEMONE_CONTAINER_NPY_H_
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
+#include "anemone/bytes.h"
 #include "anemone/status.h"
 #include "anemone/tensor.h"
 
@@ -12,6 +15,13 @@ namespace anemone {
 // What comes before the elements, in C order. Errors: Unsupported for a dtype that NumPy has no name for.
 Result<std::string> NpyHeader(DType dtype, const Shape& shape);
 
+namespace internal {
+
+// Where readers go on behind the header of the .npy that `content` begins with: where its length says and where its
+// line ends, and where another array or a pickle may follow. Nothing where it is no .npy. Errors: Io.
+Result<std::vector<uint64_t>> BehindNpyHeader(const ByteRange& content);
+
+}  // namespace internal
 }  // namespace anemone
 
 #endif  // ANEMONE_CONTAINER_NPY_H_

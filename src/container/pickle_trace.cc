@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <unordered_set>
 #include <utility>
 
 #include "base/little_endian.h"
@@ -27,7 +28,8 @@ namespace {
 
 namespace op = internal::op;
 
-constexpr size_t kHead = 512;               // of a literal, for the visitor
+constexpr size_t kHead = 512;               // of a byte string, for the visitor
+constexpr size_t kTextHead = 64 << 10;      // of a text
 constexpr uint64_t kMaxName = 4096;         // of a module or a name
 constexpr uint64_t kMaxEscaped = 16 << 20;  // of a literal spelled with escapes
 constexpr size_t kMaxGlobals = 100'000;
@@ -48,7 +50,7 @@ struct Slot {
     kEscaped,  // UNICODE's line
     kBytes,
     kGlobal,   // at: its index
-    kResult,   // of a call, of a persistent id, of an extension: anything
+    kResult,   // of a call, of a persistent id, of an extension: anything; at: where it was made; size: a Makes
     kWrapped,  // a dict or an object that holds the text at `at` under "_val" (a node of OmegaConf)
     kWrappedLine,
     kNone,
@@ -56,9 +58,9 @@ struct Slot {
     kNumbers,     // a tuple of `at` numbers that are not negative; size: their product
     kTextFirst,   // a tuple that begins with the text at `at`
     kDict,        // size: how many dicts had been filled when it was empty
-    kDtype,       // NumPy's; size: of an element
+    kDtype,       // NumPy's; at: 1 where elements may be texts; size: of an element
     kDtypeState,  // a tuple as NumPy writes it; at: flags, size: of an element or -1
-    kHoldsDtype,  // another tuple with a kDtype in it
+    kHoldsDtype,  // another tuple with a kDtype in it; at: 1 where the elements of one may be texts
     kArrayClass,  // at: its index among globals
     kArray,       // joblib's; at: where it was made
   };
@@ -76,10 +78,21 @@ struct Slot {
   bool is_result() const { return kind == kResult || kind == kDtype || kind == kArray; }
 };
 
+// What may be a key of a dictionary without being a literal.
+enum Makes : uint8_t { kMakesNoText, kMakesText, kMakesBytesOrText };
+
+Makes WhatMakes(std::string_view global) {
+  if (global == "builtins str" || global == "numpy str_" || global == "torch.torch_version TorchVersion")
+    return kMakesText;
+  return global == "_codecs encode" ? kMakesBytesOrText : kMakesNoText;
+}
+
 using Reader = PickleReader;
 
+// A number's line as _pickle.c reads it: a C string, which a zero byte ends.
 std::string_view Strip(std::string_view text) {
   constexpr std::string_view kBlank = " \t\n\v\f\r";
+  text = text.substr(0, text.find('\0'));
   const size_t from = text.find_first_not_of(kBlank);
   if (from == text.npos) return {};
   return text.substr(from, text.find_last_not_of(kBlank) - from + 1);
@@ -208,23 +221,35 @@ class Tracer {
     ANEMONE_ASSIGN(const std::string raw, Raw(line.at, line.size, kMaxName));
     uint64_t index = 0;
     std::string_view text = Strip(raw);
-    if (text.starts_with('+')) text.remove_prefix(1);
+    const bool is_negative = text.starts_with('-');
+    if (is_negative || text.starts_with('+')) text.remove_prefix(1);
     if (text.empty()) return Stops("a memo index [PKL-7]");
     for (const char c : text) {
       if (c == '_') continue;
-      if (c < '0' || c > '9' || index > ~uint64_t{0} / 16) return Stops("a memo index [PKL-7]");
+      if (c < '0' || c > '9') return Stops("a memo index [PKL-7]");
+      // Python's own unpickler, which joblib uses, takes any.
+      if (index > ~uint64_t{0} / 16) return LimitExceeded("expected a memo index below 2^60, found more [PKL-14]");
       index = index * 10 + static_cast<uint64_t>(c - '0');
     }
+    if (is_negative && index != 0) return Stops("a memo index [PKL-7]");
     return index;
   }
 
   // --- literals
+  // Places of keys that matter, so that a list of texts need not be read again.
+  void NoteKey(const Slot& slot, std::string_view text) {
+    if (std::ranges::find(visitor_.keys, text) == visitor_.keys.end()) return;
+    if (key_places_.size() == kMaxFarTexts) has_more_keys_ = true;
+    if (!has_more_keys_) key_places_.insert(slot.at);
+  }
   Status Literal(Slot::Kind kind, uint64_t count) {
     ANEMONE_TRY(Enter(count));
     const Slot slot{kind, in_.at(), count};
     if (visitor_.literal != nullptr && count > 0) {
-      ANEMONE_ASSIGN(const std::string_view head, in_.Peek(std::min<uint64_t>(count, kHead)));
+      const uint64_t most = kind == Slot::kBytes ? kHead : kTextHead;
+      ANEMONE_ASSIGN(const std::string_view head, in_.Peek(std::min(count, most)));
       ANEMONE_ASSIGN(const ByteRange content, in_.input().Sub(in_.at(), count));
+      NoteKey(slot, head);
       visitor_.literal(content, head, kind == Slot::kText);
     }
     in_.Skip(count);
@@ -247,7 +272,8 @@ class Tracer {
     if (visitor_.literal != nullptr && slot.size > 0) {
       ANEMONE_ASSIGN(std::string text, Text(slot, kMaxEscaped));
       if (slot.size > kMaxEscaped) Odd("a line of more than 16 MiB, looked at in part");
-      const std::string head = text.substr(0, kHead);
+      const std::string head = text.substr(0, kTextHead);
+      NoteKey(slot, head);
       visitor_.literal(Whole(MemorySource(std::move(text), "line")), head, kind == Slot::kEscaped);
     }
     return Push(slot);
@@ -293,10 +319,12 @@ class Tracer {
   Status Collect(Slot result) {
     size_t from = 0;
     ANEMONE_TRY(PopMark(from));
+    ANEMONE_TRY(VisitNeighbours(from));
     Cut(from);
     return Push(result);
   }
   Status CollectTuple(size_t from) {
+    ANEMONE_TRY(VisitNeighbours(from));
     const Slot tuple = Tuple(std::span(stack_).subspan(from));
     const bool had_odd_dtype = has_odd_dtype_;
     Cut(from);
@@ -323,9 +351,8 @@ class Tracer {
       }
       return {Slot::kNumbers, items.size(), product};
     }
-    if (std::ranges::any_of(items, [](const Slot& slot) { return slot.kind == Slot::kDtype; })) {
-      return {Slot::kHoldsDtype, 0, 0};
-    }
+    const auto dtype = std::ranges::find_if(items, [](const Slot& slot) { return slot.kind == Slot::kDtype; });
+    if (dtype != items.end()) return {Slot::kHoldsDtype, dtype->at, 0};
     if (items[0].kind == Slot::kText) return {Slot::kTextFirst, items[0].at, items[0].size};
     // (version, order, subdtype, names, fields, size, alignment, flags), since NumPy 1.7 with metadata of times
     // [numpy/_core/src/multiarray/descriptor.c, arraydescr_reduce].
@@ -337,7 +364,7 @@ class Tracer {
   }
 
   // The result of a call, of a persistent id, or of a name outside the file.
-  Status PushResult() { return Push({Slot::kResult, 0, 0}); }
+  Status PushResult(Makes makes = kMakesNoText) { return Push({Slot::kResult, start_, makes}); }
   Status Other() { return Push({}); }
   Status None() { return Push({Slot::kNone, 0, 0}); }
   Status EmptyTuple() { return Push({Slot::kNumbers, 0, 1}); }
@@ -467,7 +494,7 @@ class Tracer {
       Odd("a call of what a call returned");
     }
     if (callable.kind == Slot::kArrayClass) Odd("joblib's arrays, made otherwise than by joblib");
-    return PushResult();
+    return PushResult(callable.kind == Slot::kGlobal ? WhatMakes(trace_.globals[callable.at].name) : kMakesNoText);
   }
   Status Reduce(size_t arguments) {
     ANEMONE_TRY(Need(1 + arguments));
@@ -491,12 +518,18 @@ class Tracer {
       ANEMONE_ASSIGN(const std::string text, Raw(arguments.at, arguments.size, kMaxName));
       const std::optional<uint64_t> item_size = internal::ItemSize(text);
       ANEMONE_TRY(Reduce(1));
-      if (item_size) stack_.back() = {Slot::kDtype, 0, *item_size};
+      const bool may_be_texts = text.starts_with('U') || text.starts_with('O');
+      if (item_size) stack_.back() = {Slot::kDtype, may_be_texts ? uint64_t{1} : 0, *item_size};
       watches_ |= item_size.has_value();
       return {};
     }
     // A number of a dtype.
-    if (is_reduce && arguments.kind == Slot::kHoldsDtype && name.ends_with(".multiarray scalar")) stack_.back() = {};
+    if (is_reduce && arguments.kind == Slot::kHoldsDtype && name.ends_with(".multiarray scalar")) {
+      stack_.back() = {};
+      ANEMONE_TRY(Reduce(1));
+      stack_.back().size = arguments.at == 1 ? kMakesText : kMakesNoText;
+      return {};
+    }
     return Reduce(1);
   }
   Status CallOfTwo() { return Reduce(2); }
@@ -506,7 +539,7 @@ class Tracer {
   }
   Status Persistent() {
     ANEMONE_TRY(Need(1));
-    stack_.back() = {Slot::kResult, 0, 0};
+    stack_.back() = {Slot::kResult, start_, kMakesNoText};
     return {};
   }
   Status NextBuffer() { return PushResult(); }
@@ -519,6 +552,17 @@ class Tracer {
   }
 
   // --- entries
+  // dict() takes pairs, of any kind and in any order that a set may have.
+  Status VisitNeighbours(size_t from) {
+    for (size_t i = from; i + 1 < stack_.size(); ++i) ANEMONE_TRY(VisitPair(stack_[i], stack_[i + 1]));
+    return {};
+  }
+  Status VisitPair(const Slot& one, const Slot& other) {
+    if (!one.is_text() || !other.is_text() || (key_places_.empty() && !has_more_keys_)) return {};
+    Slot none;
+    if (has_more_keys_ || key_places_.contains(one.at)) ANEMONE_TRY(VisitEntry(one, other, none));
+    return has_more_keys_ || key_places_.contains(other.at) ? VisitEntry(other, one, none) : Status();
+  }
   Status VisitEntries(size_t from) {
     if (from == 0 || stack_.size() - from < 2) return {};
     Slot& target = stack_[from - 1];
@@ -526,6 +570,8 @@ class Tracer {
     return {};
   }
   Status VisitEntry(const Slot& key, const Slot& value, Slot& target) {
+    if (key.kind == Slot::kResult && key.size != kMakesNoText)
+      return VisitComputedKey(static_cast<Makes>(key.size), value);
     if (!key.is_text() || key.size > 8 * kMaxKey) return {};
     if (key.kind == Slot::kText && (key.size > kMaxKey || (key_sizes_ & SizeBit(key.size)) == 0)) return {};
     ANEMONE_ASSIGN(const std::string text, Text(key, kMaxName));
@@ -539,13 +585,24 @@ class Tracer {
     visitor_.entry(text, &content);
     return {};
   }
+  // A key that a call made may be any of those that matter.
+  Status VisitComputedKey(Makes makes, const Slot& value) {
+    if (visitor_.entry == nullptr) return {};
+    if (value.is_text() || value.kind == Slot::kWrapped || value.kind == Slot::kWrappedLine) {
+      ANEMONE_ASSIGN(const std::string content, Text(value, kMaxName));
+      visitor_.entry("", &content);
+    } else if (makes == kMakesText && value.kind == Slot::kResult && value.size == kMakesText) {
+      visitor_.entry("", nullptr);
+    }
+    return {};
+  }
   // SETITEMS, APPENDS, ADDITEMS: what lies from `from` on goes into the value below.
   Status AddTo(size_t from, bool pairs) {
     if (from > stack_.size() || from <= Fence()) return Stops("a container on the stack [PKL-4]");
     if (pairs && (stack_.size() - from) % 2 != 0) return Stops("keys and values, found a key alone [PKL-11]");
     const bool had_odd_dtype = has_odd_dtype_;
     if (pairs) ANEMONE_TRY(ReadState(from));
-    if (pairs) ANEMONE_TRY(VisitEntries(from));
+    ANEMONE_TRY(pairs ? VisitEntries(from) : VisitNeighbours(from));
     if (stack_.size() > from && stack_[from - 1].is_class()) Odd("items set on a class");
     Cut(from);
     // Run waits for the array whose state this is.
@@ -554,6 +611,8 @@ class Tracer {
   }
   Status Append() {
     ANEMONE_TRY(Need(2));
+    ANEMONE_TRY(VisitPair(appended_, stack_.back()));
+    appended_ = stack_.back();
     return AddTo(stack_.size() - 1, /*pairs=*/false);
   }
   Status SetItem() {
@@ -572,7 +631,13 @@ class Tracer {
     Slot& target = stack_.back();
     // setattr on a class or function changes it for the whole process.
     if (target.is_class()) Odd("a state set on a class");
-    if (state.kind == Slot::kWrapped || state.kind == Slot::kWrappedLine) target = state;
+    if (state.kind == Slot::kWrapped || state.kind == Slot::kWrappedLine) {
+      // What an entry was seen to hold would be something else afterwards.
+      const bool is_first = target.kind == Slot::kResult && wrapped_.insert(target.at).second;
+      if (!is_first && !target.is_class()) Odd("a value set twice");
+      if (wrapped_.size() > visitor_.max_values / 4) return LimitExceeded("expected fewer values of configs [PKL-14]");
+      target = state;
+    }
     if (target.kind == Slot::kDtype) {
       // The lowest flag says that elements are objects [numpy/ndarraytypes.h, NPY_ITEM_HASOBJECT].
       const bool is_objects = target.size == internal::kObjectItem;
@@ -623,7 +688,7 @@ class Tracer {
     const bool is_known = is_state_fresh_ && object.at == made_at_ && !has_odd_dtype_ && in_.at() >= frame_end_;
     made_at_ = UINT64_MAX;
     is_state_fresh_ = false;
-    stack_.back() = {Slot::kResult, 0, 0};
+    stack_.back() = {Slot::kResult, start_, kMakesNoText};
     uint64_t bytes = 0;
     if (!is_known || __builtin_mul_overflow(*array_.count, *array_.item_size, &bytes)) {
       return Odd("an array of joblib's whose size is not known"), Status();
@@ -700,8 +765,12 @@ class Tracer {
   }
   Status NoOpcode() { return Stops("an opcode, found " + internal::OpcodeName(opcode_) + " [PKL-3]"); }
   Status Frame() {
-    ANEMONE_ASSIGN(const uint64_t size, Number());
-    ANEMONE_TRY(Enter(size));
+    ANEMONE_ASSIGN(uint64_t size, Number());
+    if (size > in_.left()) {
+      // Python's own unpickler, which joblib uses, takes what is there.
+      size = in_.left();
+      Odd("a frame beyond the end");
+    }
     if (in_.at() < frame_end_) Odd("a frame inside a frame");
     frame_end_ = in_.at() + size;
     return {};
@@ -726,6 +795,11 @@ class Tracer {
   std::deque<Slot> memo_;  // indices up to about their number
   internal::NumberMap<Slot> far_memo_;
   uint64_t occupied_ = 0;  // MEMOIZE's next index
+  std::unordered_set<uint64_t, internal::NumberHash>
+      wrapped_;    // where the nodes of OmegaConf that have a text were made
+  Slot appended_;  // by the last APPEND
+  std::unordered_set<uint64_t, internal::NumberHash> key_places_;
+  bool has_more_keys_ = false;  // than key_places_ holds
   internal::TextMap<size_t> index_;
   internal::NumberMap<std::string> far_texts_;
   uint64_t far_reads_ = 0;

@@ -32,9 +32,10 @@ struct PickleTrace {
 // What the pickle holds besides globals. Both may be empty.
 struct PickleVisitor {
   // A byte string or text: where it is, or its decoded bytes in memory where the pickle spells it with escapes. `head`
-  // is its beginning (at most 512 bytes).
+  // is its beginning (at most 512 bytes, of text 64 KiB).
   std::function<void(const ByteRange& content, std::string_view head, bool is_text)> literal;
-  // A dictionary's entry whose key is one of PickleVisitor::keys; nothing where the value is not known to be text.
+  // A dictionary's entry whose key is one of PickleVisitor::keys, or "" where the key is computed; nothing where the
+  // value is not known to be text. Pairs that a dictionary may be made of count as entries.
   std::function<void(std::string_view key, const std::string* value)> entry;
   std::vector<std::string_view> keys;  // of at most 63 bytes
   uint64_t max_values = 8'000'000;     // kept in the memo; a quarter of it on the stack

@@ -239,6 +239,21 @@ std::string Numpy(const std::string& header) {
   return B("\x93NUMPY\x01\0") + static_cast<char>(header.size() + 1) + '\0' + header + "\n";
 }
 
+// GLOBAL of a class of OmegaConf's, NEWOBJ, and a state in which `_val` is a text.
+std::string Node(const std::string& text) {
+  return "comegaconf.nodes\nAnyNode\n)\x81q\x09}X" + B("\4\0\0\0_val") + "X" + static_cast<char>(text.size()) +
+         B("\0\0\0") + text + "sb";
+}
+
+// A member of torch's tars of before 0.1.10: two pickles with numbers behind each, and `behind`.
+std::string OldTorchTar(const std::string& member, const std::string& behind) {
+  const std::string key = "(U\x01" + std::string("0U\3cpuctorch\nFloatStorage\nt.");
+  const std::string numbers =
+      B("\2\0\0\0\0\0\0\0") + (member == "storages" ? std::string(8, 'x') : std::string(40, 'x'));
+  return testing::TarFile({testing::TarBlock({.name = member, .content = "K\2." + key + numbers + behind}, '0'),
+                           testing::TarBlock({.name = "pickle", .content = "N."}, '0')});
+}
+
 // The attack matrix: a way to hide a call, the file that carries it, and what the scan must say. `name` is part of a
 // finding at least as bad as `danger`.
 struct Attack {
@@ -506,6 +521,50 @@ std::vector<Attack> Attacks() {
        kDangerous, "os system"},
       {"a state set on a class", "x.pkl", "ccollections\nOrderedDict\n}b.", kUnknown, "a state set on a class"},
       {"environment", "model_config.yaml", "a: ${oc.env:SECRET}\n", kUnknown, "oc.env"},
+      {"a zero byte in an integer", "x", B("I1\0x\n0") + text, kDangerous, "os system"},
+      {"a zero byte in a long", "x", B("L1\0x\n0") + text, kDangerous, "os system"},
+      {"a zero byte in a float", "x", B("F1.0\0x\n0") + text, kDangerous, "os system"},
+      {"a zero byte in a memo index", "x", B("Np0\0x\ng0\0y\n00") + text, kDangerous, "os system"},
+      {"a memo index beyond 64 bits", "x", "Np99999999999999999999\n0" + text, kUnknown, "memo index"},
+      {"a frame beyond the end", "x", B("\x95\xff\0\0\0\0\0\0\0") + text, kDangerous, "os system"},
+      {"memo index -0", "x", "Np-0\ng-0\n00" + text, kDangerous, "os system"},
+      {"_target_ by interpolation in a pickled config", "x.ckpt", pickled(unicode("_target_") + unicode("${a}")),
+       kUnknown, "${a}"},
+      {"_target_ in part by interpolation", "x.ckpt", pickled(unicode("_target_") + unicode("${oc.select:a}.system")),
+       kUnknown, "${oc.select:a}.system"},
+      {"a config made of a text", "model_config.yaml", "a: ${oc.create:${b}}\nb: '{_target_: os.system}'\n", kUnknown,
+       "oc.create"},
+      {"a resolver behind other text, pickled", "x.ckpt",
+       pickled(unicode("a") + unicode("see " + std::string(200, 'x') + "${eval:1}")), kUnknown, "${eval:1}"},
+      {"_target_ in a tuple that dict takes", "x.ckpt", "(" + unicode("_target_") + unicode("os.system") + "t.",
+       kDangerous, "os.system"},
+      {"_target_ in a list that dict takes", "x.ckpt", "]" + unicode("_target_") + "a" + unicode("os.system") + "a.",
+       kDangerous, "os.system"},
+      {"_target_ in a set that dict takes", "x.ckpt",
+       B("\x80\4\x8f(") + unicode("os.system") + unicode("_target_") + "\x90.", kDangerous, "os.system"},
+      {"_target_ made by str", "x.ckpt",
+       B("\x80\3}cbuiltins\nstr\nC\x08_target_U\5ascii\x86R") + unicode("os.system") + "s.", kDangerous, "os.system"},
+      {"_target_ as a text of NumPy", "x.ckpt",
+       B("\x80\3}cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\2\0\0\0U8K\0K\1\x87RC\x20") + std::string(32, 'x') +
+           "\x86R" + unicode("os.system") + "s.",
+       kDangerous, "os.system"},
+      {"a value of a config set twice", "x.ckpt",
+       B("\x80\2}") + unicode("_target_") + Node("torch.nn.Linear") + "sh\x09}" + unicode("_val") +
+           unicode("os.system") + "sb0.",
+       kUnknown, "set twice"},
+      {"npy: a second array", "x.npy",
+       Numpy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }") + "xxxx" + Numpy("{'descr': '|O', }") + call,
+       kDangerous, "os system"},
+      {"npy: a second array behind a structure", "x.npy",
+       Numpy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }") + "xxxx" +
+           Numpy("{'descr': '|O', }") + call,
+       kDangerous, "os system"},
+      {"npy: a second array behind objects", "x.npy",
+       Numpy("{'descr': '|O', }") + "N." + Numpy("{'descr': '|O', }") + call, kDangerous, "os system"},
+      {"npy: a pickle behind an array", "x.npy",
+       Numpy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 2), }") + "xxxx" + text, kDangerous, "os system"},
+      {"old torch tar: behind a storage", "x.pt", OldTorchTar("storages", text), kDangerous, "os system"},
+      {"old torch tar: behind a tensor", "x.pt", OldTorchTar("tensors", text), kDangerous, "os system"},
       {"an expression of an exported program", "archive/models/model.json", "{\"a\": [{\"expr_str\": \"open('x')\"}]}",
        kDangerous, "open('x')"},
       {"an expression evaluated twice", "archive/models/model.json", "{\"expr_str\": \"S('open')('x', 'w')\"}",
@@ -578,11 +637,15 @@ TEST(ScanTest, HarmlessArchivesAreInert) {
       {"._model_config.yaml", B("\0\5\x16\7\0\2\0\0Mac OS X        ")},
       {"image.bin", B("\x89PNG\r\n\x1a\n\0\0\0\rIHDR")},
       {"float.npy", Numpy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }") + B("\x80\2\0\0\0\0\0\0")},
+      {"two.npy", Numpy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }") + "xxxx" +
+                      Numpy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }") + "xxxx"},
+      {"hparams.yaml", "betas: !!python/tuple\n- 0.9\n- 0.95\ntarget: 0.5\nclass: large\n"},
       {"archive/models/model.json", "{\"expr_str\": \"Max(1, 2*Symbol('s77', positive=True) + u0) % 8\"}"},
       {"modules.json", "[{\"type\": \"sentence_transformers.models.Pooling\", \"path\": \"1.0\"}]"},
       {"model_index.json",
        "{\"_class_name\": \"X\", \"unet\": [\"diffusers\", \"UNet2DConditionModel\"], \"safety_checker\": "
        "[\"stable_diffusion\", \"Checker\"]}"},
+      {"words.pkl", B("\x80\4](X\6\0\0\0targetX\5\0\0\0smallX\5\0\0\0${HOMe.")},
       {"legacy.pt", B("\x80\2N.\x80\2}.") + B("\x80\2\0\0\0\0\0\0") + std::string(640, 'c')},
   };
   for (const auto& [name, bytes] : files) {
