@@ -73,8 +73,37 @@ constexpr Magic kNotOpened[] = {
      "ELF"sv,
      "a native program or library"},
     {"\xcf\xfa\xed\xfe"sv, "a native program or library"},
+    {"\xce\xfa\xed\xfe"sv, "a native program or library"},
+    {"\xca\xfe\xba\xbe"sv, "a native program or library"},
+    {"MZ\x90\0\x03\0\0\0"sv, "a native program or library"},
+    {"\0asm\x01\0\0\0"sv, "a WebAssembly program"},
+    {"\x1f\x9d\x90"sv, "a stream of compress"},
+    {"\xed\xab\xee\xdb"sv, "an rpm package"},
     {"PK\x07\x08"sv, "a part of a zip of several disks"},
 };
+
+// What `head` begins with that scan does not look into; nothing where it may be anything else.
+std::string_view NotOpened(std::string_view head) {
+  // Frames of any content, which readers of zstd and lz4 skip.
+  if (head.size() >= 4 && (head[0] & 0xf0) == 0x50 && head.substr(1, 3) == "\x2a\x4d\x18")
+    return "a zstd or lz4 stream";
+  for (const Magic& magic : kNotOpened) {
+    if (head.starts_with(magic.bytes)) return magic.what;
+  }
+  return {};
+}
+
+// HDF5 begins at any of these places, behind what else the file holds [HDF5 File Format Specification, II.A].
+Result<bool> IsHdf5BehindOtherContent(const ByteRange& content) {
+  constexpr std::string_view kSignature("\x89HDF\r\n\x1a\n");
+  constexpr uint64_t kFirst = 512, kLast = 1 << 20;
+  for (uint64_t at = kFirst; at <= kLast && at + kSignature.size() <= content.size; at *= 2) {
+    ANEMONE_ASSIGN(const ByteRange part, content.Sub(at, kSignature.size()));
+    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kSignature.size()));
+    if (bytes == kSignature) return true;
+  }
+  return false;
+}
 
 bool EndsWithAny(std::string_view text, std::span<const std::string_view> suffixes) {
   return std::ranges::any_of(suffixes, [&](std::string_view suffix) { return text.ends_with(suffix); });
@@ -99,7 +128,7 @@ bool IsPlausible(std::string_view global) {
 
 bool LooksLikeArchive(std::string_view head) {
   return LooksLikeZip(head) || LooksLikeGzip(head) || LooksLikeTar(head) || CodecOf(head) != Codec::kNone ||
-         std::ranges::any_of(kNotOpened, [&](const Magic& magic) { return head.starts_with(magic.bytes); });
+         !NotOpened(head).empty();
 }
 
 // Whether the pickle machine gets anywhere with bytes that begin so: few letters and no name do.
@@ -187,11 +216,10 @@ class Scanner {
     ANEMONE_ASSIGN(const ByteRange start, leaf.content.Sub(0, std::min(leaf.content.size, kHead)));
     ANEMONE_ASSIGN(const std::string head, start.ReadAll(kHead));
     if (head.empty()) return {};
-    for (const Magic& magic : kNotOpened) {
-      if (!head.starts_with(magic.bytes)) continue;
-      Add({leaf.path, "not opened", std::string(magic.what), "", Danger::kUnknown});
-      break;
-    }
+    std::string_view not_opened = NotOpened(head);
+    ANEMONE_ASSIGN(const bool is_hdf5, IsHdf5BehindOtherContent(leaf.content));
+    if (is_hdf5) not_opened = "an HDF5 file behind other content";
+    if (!not_opened.empty()) Add({leaf.path, "not opened", std::string(not_opened), "", Danger::kUnknown});
     const std::string path = LowerCase(leaf.path);
     // Lines of words are YAML and a pickle of protocol 0 at once: the bytes are looked at below as well.
     if (path.ends_with(".yaml") || path.ends_with(".yml")) ANEMONE_TRY(VisitYaml(leaf));

@@ -47,13 +47,15 @@ std::optional<uint64_t> ElementBytes(std::string_view header) {
 
 // Where the next array begins, from `at` on; the end where none does.
 Result<uint64_t> NextArray(const ByteRange& content, uint64_t at) {
-  constexpr uint64_t kWindow = uint64_t{1} << 20;
+  constexpr uint64_t kLargest = uint64_t{1} << 20;
+  uint64_t window = 512;  // grows: there may be many small arrays
   while (at + kMagic.size() < content.size) {
-    ANEMONE_ASSIGN(const ByteRange part, content.Sub(at, std::min(kWindow, content.size - at)));
-    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow));
+    ANEMONE_ASSIGN(const ByteRange part, content.Sub(at, std::min(window, content.size - at)));
+    ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(window));
     const size_t found = bytes.find(kMagic);
     if (found != bytes.npos) return at + found;
     at += bytes.size() - kMagic.size() + 1;
+    window = std::min(2 * window, kLargest);
   }
   return content.size;
 }
