@@ -22,7 +22,7 @@ inline Result<std::optional<std::string>> ReadAtMost(const ByteRange& content, u
 // True for an error of reading itself: it does not tell whether the bytes are right.
 inline bool IsReadFailure(const Status& status) {
   return !status.ok() && (status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kUnavailable ||
-                          status.kind() == ErrorKind::kInterrupted);
+                          status.kind() == ErrorKind::kInterrupted || status.kind() == ErrorKind::kOutOfMemory);
 }
 
 }  // namespace anemone

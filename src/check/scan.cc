@@ -177,10 +177,6 @@ class Scanner {
   }
 
  private:
-  static bool EndsScan(const Status& status) {
-    return status.kind() == ErrorKind::kIo || status.kind() == ErrorKind::kInterrupted ||
-           status.kind() == ErrorKind::kUnavailable;
-  }
   Status CheckCancelled() const { return is_cancelled_ && is_cancelled_() ? Interrupted() : Status(); }
   // A list of any length would take any memory; what is inert or unknown does not keep what is dangerous out of it.
   void Add(ScanFinding finding) {
@@ -195,7 +191,7 @@ class Scanner {
     findings.push_back(std::move(finding));
   }
   Status Broken(const Status& problem) {
-    if (EndsScan(problem)) return problem;
+    if (IsReadFailure(problem)) return problem;
     const ErrorKind kind = problem.kind();
     const bool closed =
         kind == ErrorKind::kLimitExceeded || kind == ErrorKind::kUnsupported || kind == ErrorKind::kNotFound;
@@ -299,7 +295,7 @@ class Scanner {
       for (const uint64_t place : array) starts.emplace_back(at + place, reader);
       if (!array.empty() && count++ >= kMaxPickles) return Add(TooManyPickles(leaf)), Status();
       const PickleTrace trace = TracePickle(rest, visitor, reader);
-      if (!trace.status.ok() && EndsScan(trace.status)) return trace.status;
+      if (IsReadFailure(trace.status)) return trace.status;
       ANEMONE_ASSIGN(const bool counts, ReportPickle(leaf, rest, trace, at == 0 && is_named, nesting > 0));
       if (!counts) continue;
       for (ScanFinding& finding : in_pickle) Add(std::move(finding));
@@ -356,7 +352,7 @@ class Scanner {
     }
     Report(leaf, trace, is_nested, is_expected, is_header);
     for (const PickleTrace& other : trace.others) {
-      if (!other.status.ok() && EndsScan(other.status)) return other.status;
+      if (IsReadFailure(other.status)) return other.status;
       if (Counts(other, false, false) || !other.oddities.empty()) Report(leaf, other, is_nested, false, false);
     }
     return true;
@@ -479,7 +475,7 @@ class Scanner {
     return is_json ? Config::ParseJson(text, leaf.path) : Config::ParseYaml(text, leaf.path);
   }
   Status Unreadable(const Leaf& leaf, const Status& status) {
-    if (status.kind() == ErrorKind::kIo) return status;
+    if (IsReadFailure(status)) return status;
     // macOS puts such a file beside another ("._x.yaml"): no reader of YAML or JSON goes past its first byte.
     constexpr std::string_view kAppleDouble("\0\x05\x16\x07", 4);
     const uint64_t size = std::min<uint64_t>(leaf.content.size, kAppleDouble.size());

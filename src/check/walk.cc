@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "base/read_at_most.h"
 #include "container/decompress.h"
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -123,7 +124,7 @@ class Walker {
     Result<std::string> bytes = leaf.content.ReadAll(kInMemory);
     if (bytes.ok()) return Open({leaf.path, Whole(MemorySource(*std::move(bytes), leaf.path)), leaf.crc32}, depth);
     ANEMONE_TRY(on_broken_(bytes.status().In(leaf.path)));
-    return bytes.status().kind() == ErrorKind::kIo ? Status() : visit_(leaf);  // its beginning may be whole
+    return IsReadFailure(bytes.status()) ? Status() : visit_(leaf);  // its beginning may be whole
   }
 
   Status OpenZip(const Leaf& leaf, int depth) {
@@ -142,11 +143,11 @@ class Walker {
   Status OpenTar(const Leaf& leaf, int depth) {
     Result<std::vector<TarMember>> members = ReadTar(leaf.content);
     if (!members.ok()) {
-      if (budget_ == nullptr || members.status().kind() == ErrorKind::kIo)
-        return on_broken_(members.status().In(leaf.path));
+      const Status why = members.status();
+      if (budget_ == nullptr || IsReadFailure(why)) return on_broken_(why.In(leaf.path));
       std::vector<Status> refused;
       members = ReadDamagedTar(leaf.content, refused);
-      if (refused.empty()) refused = {ReadTar(leaf.content).status()};
+      if (refused.empty()) refused = {why};
       for (const Status& problem : refused) ANEMONE_TRY(on_broken_(problem.In(leaf.path)));
     }
     for (const TarMember& member : *members) {

@@ -35,7 +35,8 @@ std::string PageName(const Options& options) {
   for (const std::string& path : {options.first, options.second}) {
     if (path.empty()) continue;
     std::filesystem::path own(path.substr(0, path.find_last_not_of('/') + 1));
-    if (!std::filesystem::is_directory(own)) own.replace_extension();
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(own, ignored)) own.replace_extension();
     name += (name.empty() ? "" : "-") + own.filename().string();
   }
   return (name.empty() ? "report" : name) + ".html";

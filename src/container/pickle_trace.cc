@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/little_endian.h"
+#include "base/read_at_most.h"
 #include "base/text_hash.h"
 #include "base/utf8.h"
 #include "container/joblib_array.h"
@@ -878,8 +879,7 @@ PickleTrace TracePickle(const ByteRange& input, const PickleVisitor& visitor, Pi
   Tracer tracer(input, visitor, reader);
   PickleTrace trace = tracer.Run();
   trace.reader = reader;
-  const bool is_unread = !trace.status.ok() && trace.status.kind() == ErrorKind::kIo;
-  if (reader != Reader::kJoblib || !tracer.has_arrays() || is_unread) return trace;
+  if (reader != Reader::kJoblib || !tracer.has_arrays() || IsReadFailure(trace.status)) return trace;
   for (const Reader other_reader : {Reader::kOldJoblib, Reader::kPickle}) {
     if (other_reader == Reader::kOldJoblib && !tracer.has_padding()) continue;
     trace.others.push_back(TracePickle(input, visitor, other_reader));

@@ -94,7 +94,9 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
                           Write(file.get(), rest, tail.begin + kBlock) && sys.fsync(file.get()) == 0 &&
                           Write(file.get(), std::string_view(bytes).substr(0, kBlock), tail.begin);
   const int error = errno;
-  if (is_written) return sys.fsync(file.get()) == 0 ? Status() : ErrnoStatus(errno, "cannot sync");
+  if (is_written && sys.fsync(file.get()) != 0)
+    return ErrnoStatus(errno, "cannot sync").Hint("the edit is in place; a power failure may undo it");
+  if (is_written) return {};
   // As it was: the end marker, zeros behind it.
   Write(file.get(), std::string(std::max(old_size, tail.begin + kBlock) - tail.begin, '\0'), tail.begin);
   sys.ftruncate(file.get(), static_cast<off_t>(old_size));

@@ -15,6 +15,8 @@
 namespace anemone {
 namespace {
 
+constexpr std::string_view kInPlace = "the output is in place; a power failure may undo that";
+
 constexpr const char* kOutput = "/output";
 
 bool Contains(const std::filesystem::path& directory, const std::filesystem::path& path) {
@@ -253,10 +255,10 @@ Status Staging::Holds(const std::string& path, uint64_t size) const {
 
 Status Staging::WriteError(int error_number, const std::string& path) const {
   Status status = ErrnoStatus(error_number, "cannot write").In(path.empty() ? shown_ : shown_ + "/" + path);
-  if ((error_number == ENOSPC || error_number == EDQUOT) && free_bytes_) {
-    status = status.Hint("the output has " + std::to_string(output_bytes_) + " bytes, " + std::to_string(*free_bytes_) +
-                         " were free in " + parent_);
-  }
+  const std::string size = "the output has " + std::to_string(output_bytes_) + " bytes";
+  if (error_number == EDQUOT) return status.Hint(size + ", your quota leaves fewer; quota -s shows it");
+  if (error_number == ENOSPC && free_bytes_)
+    return status.Hint(size + ", " + std::to_string(*free_bytes_) + " were free in " + parent_);
   return status;
 }
 
@@ -271,7 +273,8 @@ Status Staging::Commit() {
     return status.In(shown_);
   }
   keep_ = false;  // what is left in the folder goes with this object
-  return SyncDirectory(parent_).In(shown_);
+  is_in_place_ = true;
+  return SyncDirectory(parent_).In(shown_).Hint(kInPlace);
 }
 
 // Whoever could read or write what is replaced can read or write what replaces it, and nobody else.
@@ -324,7 +327,8 @@ Status Staging::ReplaceDirectory(const std::string& output) {
   Status status = may_go(old);
   if (status.ok() && !Move(output, destination_, 0)) status = cannot(errno);
   if (status.ok()) {
-    status = SyncDirectory(parent_);  // before the old one is removed
+    is_in_place_ = true;
+    status = SyncDirectory(parent_).Hint(kInPlace);  // before the old one is removed
     sys.remove_all(old.c_str());
   } else {
     Move(old, destination_, 0);

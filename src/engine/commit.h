@@ -53,6 +53,8 @@ class Staging {
   Status Holds(const std::string& path, uint64_t size) const;
   // Steps 2 (directories) to 5. Every file is synced and closed.
   Status Commit();
+  // The output is where it belongs, whatever failed afterwards.
+  bool is_in_place() const { return is_in_place_; }
   // A failed write to one of the plan's files, with what a full disk lacks.
   Status WriteError(int error_number, const std::string& path) const;
 
@@ -78,7 +80,8 @@ class Staging {
   std::function<Status(const std::string&)> may_replace_;
   bool exists_ = false;  // there is something to replace
   bool keep_ = false;    // the hidden folder outlives a failure
-  bool leads_ = false;   // the hidden folder is ours to remove
+  bool is_in_place_ = false;
+  bool leads_ = false;  // the hidden folder is ours to remove
 };
 
 }  // namespace anemone

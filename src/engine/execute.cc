@@ -589,9 +589,10 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   if (status.ok()) status = run.StoreSharedCrcs();
   if (status.ok()) status = cluster.Follow(cluster.rank() == 0 ? CheckSources(plan) : Status());
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
+  const bool is_kept = options.resume && !staging->is_in_place();
   if (cluster.rank() != 0) staging.reset();  // rank 0 removes the folder, once nobody has it open
   status = cluster.Follow(status);
-  return options.resume ? status.Hint("what is written is kept").Use("resume", "true", "go on from there") : status;
+  return is_kept ? status.Hint("what is written is kept").Use("resume", "true", "go on from there") : status;
 }
 
 Status ReadThrough(const Plan& plan, const ExecuteOptions& options) {

@@ -19,6 +19,7 @@ enum class Fault {
   kDiskFull,   // -1, ENOSPC, from calls that may need space; others work
   kShort,      // half of a read, write or copy; others work
   kEndOfFile,  // 0 from a read or copy; others work
+  kNoMemory,   // -1, ENOMEM
   kInterrupt,  // -1, EINTR, from a read, write or copy; others work
   kKill,       // the end of the process, before the call
 };
@@ -114,10 +115,24 @@ class FaultySys {
     if (!state_.now) return false;
     state_.call = call;
     if (state_.fault == Fault::kKill) kill(getpid(), SIGKILL);
-    const bool fails = state_.fault == Fault::kIoError || (state_.fault == Fault::kDiskFull && may_need_space) ||
+    const bool always = state_.fault == Fault::kIoError || state_.fault == Fault::kNoMemory;
+    const bool fails = always || (state_.fault == Fault::kDiskFull && may_need_space) ||
                        (state_.fault == Fault::kInterrupt && moves_bytes);
-    if (fails) errno = state_.fault == Fault::kIoError ? EIO : state_.fault == Fault::kDiskFull ? ENOSPC : EINTR;
+    if (fails) errno = ErrorOf(state_.fault);
     return fails;
+  }
+
+  static int ErrorOf(Fault fault) {
+    switch (fault) {
+      case Fault::kIoError:
+        return EIO;
+      case Fault::kNoMemory:
+        return ENOMEM;
+      case Fault::kDiskFull:
+        return ENOSPC;
+      default:
+        return EINTR;
+    }
   }
 
   static size_t Shortened(size_t size, bool reads) {

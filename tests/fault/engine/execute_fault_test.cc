@@ -113,6 +113,9 @@ TEST_P(ExecuteSweep, LeavesTheDestinationAbsentOldOrComplete) {
       } else {
         ++failures;
         ASSERT_TRUE(now == (replace ? old : absent) || now == complete) << moment;
+        if (now == complete) {
+          ASSERT_EQ(status.error().hint, "the output is in place; a power failure may undo that") << moment;
+        }
         ASSERT_TRUE(status.message().find(dir.path()) != std::string::npos) << moment;
         if (fault == Fault::kDiskFull) {
           ASSERT_EQ(status.kind(), ErrorKind::kIo) << moment;
