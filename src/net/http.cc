@@ -86,6 +86,7 @@ struct HttpClient::Transfer {
 
   Status TakeHeader(std::string_view bytes) {
     const std::string_view line = Trim(bytes);
+    client->received_ += static_cast<int64_t>(bytes.size());
     if (header_bytes += bytes.size(); header_bytes > kMaxHeaders)
       return Unavailable("expected at most 256 KiB of headers, found more");
     if (line.starts_with("HTTP/")) {
@@ -97,6 +98,7 @@ struct HttpClient::Transfer {
   }
 
   Status TakeBody(std::string_view bytes) {
+    client->received_ += static_cast<int64_t>(bytes.size());
     if (response.status == 0) {
       long code = 0;
       client->curl_->easy_getinfo(client->handle_, CURLINFO_RESPONSE_CODE, &code);
@@ -130,13 +132,25 @@ HttpClient::~HttpClient() {
 
 int HttpClient::Run() {
   if (curl_->multi_add_handle(multi_, handle_) != CURLM_OK) return CURLE_FAILED_INIT;
+  using Clock = std::chrono::steady_clock;
+  const std::chrono::duration<double> stall(std::max(1.0, options_.stall_timeout_s));
+  const auto enough = static_cast<int64_t>(stall.count() * static_cast<double>(options_.slowest_bytes_per_s));
+  Clock::time_point since = Clock::now();
+  int64_t received = received_ = 0;  // then
   std::optional<CURLcode> result;
   while (!result) {
+    if (Clock::now() - since > stall) {
+      if (received_ - received < enough) result = CURLE_OPERATION_TIMEDOUT;
+      since = Clock::now();
+      received = received_;
+    }
     int running = 0, queued = 0;
     const bool works = curl_->multi_perform(multi_, &running) == CURLM_OK;
     const CURLMsg* const message = curl_->multi_info_read(multi_, &queued);
     if (message != nullptr && message->msg == CURLMSG_DONE) {
       result = message->data.result;
+    } else if (result) {
+      break;
     } else if (CancelRequested()) {
       result = CURLE_ABORTED_BY_CALLBACK;
     } else if (!works || curl_->multi_poll(multi_, nullptr, 0, kAskMs, nullptr) != CURLM_OK) {
@@ -166,6 +180,10 @@ Status StatusOf(CURLcode code, std::string_view words, const std::string& url, b
   if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY) {
     *may_pass = false;
     return Unavailable("expected an answer in HTTP, found something else").In(HttpOrigin(url));
+  }
+  if (code == CURLE_OUT_OF_MEMORY) {
+    *may_pass = false;
+    return Unavailable("out of memory, or a header of more than 100 KB").In(HttpOrigin(url));
   }
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE) {
     *may_pass = false;
@@ -251,6 +269,11 @@ Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const Http
     if (!redirect || (request.redirects == HttpRequest::Redirects::kRelative && !NamesNoHost(location)))
       return response;
     std::string next = Absolute(url, location);
+    if (!next.starts_with("https://") && !next.starts_with("http://")) {
+      may_pass_ = false;
+      return Unavailable("expected a redirect to an http or https address, found one to '" + next + "'")
+          .In(HttpOrigin(url));
+    }
     if (url.starts_with("https://") && next.starts_with("http://")) {
       return Unavailable("expected a redirect that stays on https, found one to " + HttpOrigin(next))
           .In(HttpOrigin(url));

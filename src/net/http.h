@@ -99,7 +99,8 @@ class HttpClient {
 
  private:
   struct Transfer;
-  // As curl_easy_perform, but CURLE_ABORTED_BY_CALLBACK soon after a cancel is requested.
+  // As curl_easy_perform, but CURLE_ABORTED_BY_CALLBACK soon after a cancel is requested. CURLE_OPERATION_TIMEDOUT also
+  // where bytes come that are of no header and no body.
   int Run();
   Result<HttpResponse> SendOnce(const HttpRequest& request, const HttpSink* sink, bool* body_begun);
   Result<HttpResponse> Perform(const std::string& url, const HttpRequest& request, bool send_credentials,
@@ -110,6 +111,7 @@ class HttpClient {
   void* handle_ = nullptr;                // CURL*
   void* multi_ = nullptr;                 // CURLM*: connections are kept between requests
   bool may_pass_ = true;
+  int64_t received_ = 0;  // bytes of headers and body, by the request under way
 };
 
 // How long a 429 or 503 asks to wait, in seconds: Retry-After, or `t=` of the `ratelimit` header.

@@ -122,7 +122,8 @@ class Fetch {
   const HubCache cache_;
   HttpClient client_;
   const CancelScope scope_;
-  bool refused_ = false;  // the hub answered and said no: what the cache has is not served instead
+  bool has_begun_ = false;  // the answer of the transfer under way
+  bool refused_ = false;    // the hub answered and said no: what the cache has is not served instead
   std::string stage_;
   uint64_t done_ = 0;
   uint64_t total_ = 0;
@@ -342,7 +343,9 @@ class Fetch {
         failures = 0;  // it goes on, in pieces
         pause = options_.first_wait_s;
       }
-      if (++failures >= 5) return status.Hint("run the same command again: the download goes on where it stopped");
+      // The client has repeated a request whose answer never began.
+      if (++failures >= 5 || !has_begun_)
+        return status.Hint("run the same command again: the download goes on where it stopped");
       ANEMONE_TRY(client_.Wait(pause));
       pause = std::min(pause * 2, 60.0);
       resumed = true;
@@ -352,7 +355,9 @@ class Fetch {
   // One GET of what is still missing.
   Status Transfer(const HubFile& file, internal::PartialBlob& blob, uint64_t before) {
     const uint64_t start = blob.size_bytes();
+    has_begun_ = false;
     const HttpSink sink{.begin = [&](const HttpResponse& head) -> Status {
+                          has_begun_ = true;
                           const bool follows =
                               head.status == 206 &&
                               head.Header("content-range").starts_with("bytes " + std::to_string(start) + "-");
@@ -366,6 +371,7 @@ class Fetch {
     ANEMONE_ASSIGN(const HttpResponse response,
                    client_.Send({.url = file.url, .bearer_token = options_.token, .range_start = start}, &sink));
     if (response.status == 416) {
+      has_begun_ = true;
       ANEMONE_TRY(blob.Restart());
       return Unavailable("expected the rest of the file, the server has no such range");
     }

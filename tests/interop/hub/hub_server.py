@@ -20,6 +20,7 @@ With a folder as argv[2] (not "-") both speak TLS, with a certificate that is it
 openssl program). NAME=FOLDER in argv[3:] serves that folder's files as a repository of that name, of any organisation. Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
 kind, path, Range, whether an Authorization header came.
 """
+import contextlib
 import hashlib
 import http.server
 import json
@@ -33,7 +34,7 @@ import threading
 import urllib.parse
 
 COMMIT = {name: hashlib.sha1(name.encode()).hexdigest() for name in (
-    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "loop", "busy", "empty", "limited", "moving")}
+    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "extended", "astray", "header", "loop", "busy", "empty", "limited", "moving")}
 TOKEN = "hf_test"
 
 
@@ -61,6 +62,9 @@ REPOS = {
     "corrupt": {"config.json": CONFIG, "model.safetensors": BIG},
     "drip": {"config.json": CONFIG, "model.safetensors": BIG},
     "loop": {"config.json": CONFIG, "model.safetensors": BIG},
+    "extended": {"config.json": CONFIG, "model.safetensors": BIG},
+    "astray": {"config.json": CONFIG, "model.safetensors": BIG},
+    "header": {"config.json": CONFIG, "model.safetensors": BIG},
     "busy": {"config.json": CONFIG, "model.safetensors": blob("busy", 100)},
     "limited": {"config.json": CONFIG, "model.safetensors": b"x"},
     "empty": {"README.md": b"x"},
@@ -177,6 +181,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         _, repo, name = urllib.parse.urlsplit(self.path).path.split("/", 2)
         if repo == "loop":
             return self.answer(302, [("Location", self.path)])
+        if repo == "astray":
+            return self.answer(302, [("Location", "file:///etc/passwd")])
+        if repo in ("extended", "header"):  # bytes without end that are no content
+            self.close_connection = True
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if repo == "header" else b"Transfer-Encoding: chunked\r\n\r\n1;"))
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"a" * 65536)
+            return None
         content = REPOS[repo][name]
         if repo == "corrupt":
             content = content[:-1] + b"!"

@@ -317,6 +317,23 @@ TEST_F(Hub, GivesUpOnAServerThatDrips) {
   EXPECT_LE(Requests("GET cdn "), 5U);
 }
 
+TEST_F(Hub, GivesUpOnAServerThatSendsNoContent) {
+  options_.stall_timeout_s = 1;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THAT(FetchModel("org/extended", "main", options_), StatusIs(ErrorKind::kUnavailable, "model.safetensors"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  EXPECT_LE(Requests("GET cdn "), 6U);
+}
+
+TEST_F(Hub, SaysWhatAServerSendsWithoutTryingAgain) {
+  EXPECT_THAT(FetchModel("org/header", "main", options_),
+              StatusIs(ErrorKind::kUnavailable, "a header of more than 100 KB"));
+  EXPECT_THAT(
+      FetchModel("org/astray", "main", options_),
+      StatusIs(ErrorKind::kUnavailable, "expected a redirect to an http or https address, found one to 'file:"));
+  EXPECT_EQ(Requests("GET cdn "), 2U);
+}
+
 TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {
   options_.token = "hf_test";
   ANEMONE_ASSERT_ASSIGN(const Location model, FindModel({"org/plain", "main"}, "", "org/plain", options_));
