@@ -17,7 +17,7 @@ class Hasher {
  public:
   enum class Kind : uint8_t { kSha1, kSha256 };
   explicit Hasher(Kind kind);
-  // False where this OpenSSL leaves the kind out; then nothing else may be called.
+  // False where this OpenSSL leaves the kind out; then there are no digits. SHA-256 is always there.
   bool is_available() const { return context_ != nullptr; }
   void Add(std::span<const std::byte> bytes);
   void Add(std::string_view bytes) { Add(std::as_bytes(std::span(bytes))); }

@@ -51,7 +51,7 @@ class Collector {
 
   Status Collect(std::string_view text) {
     yaml_parser_t parser;
-    if (yaml_parser_initialize(&parser) == 0) return Internal("libyaml cannot start");
+    if (yaml_parser_initialize(&parser) == 0) return OutOfMemory();
     const std::unique_ptr<yaml_parser_t, void (*)(yaml_parser_t*)> guard(&parser, yaml_parser_delete);
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parser, reinterpret_cast<const unsigned char*>(text.data()), text.size());
@@ -74,6 +74,7 @@ class Collector {
   internal::TextMap<size_t> anchors_;
 
   static Status NotYaml(const yaml_parser_t& parser, std::string_view text) {
+    if (parser.error == YAML_MEMORY_ERROR) return OutOfMemory();
     if (parser.error == YAML_READER_ERROR) {
       const auto end = text.begin() + static_cast<ptrdiff_t>(std::min(parser.problem_offset, text.size()));
       return Corrupt("expected text, found a control character of value " + std::to_string(parser.problem_value))

@@ -503,6 +503,21 @@ class Endings(ProgramCase):
                 self.assertEqual((done.returncode, "out of memory" in done.stderr), (71, True), (picture, at, done.stderr))
             self.assertGreater(at, first, picture)
 
+    def test_no_memory_for_a_config(self):
+        """Each allocation of libyaml's fails, from one on: no config is called damaged for it."""
+        if b"__asan_init" in pathlib.Path(PROGRAM).read_bytes():
+            self.skipTest("AddressSanitizer's malloc cannot be replaced")
+        preloaded = self.dir / "no_memory.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", preloaded, pathlib.Path(__file__).with_name("no_memory.c"), "-ldl"], check=True)
+        (self.dir / "x.yaml").write_text("a: {b: [1, 2]}\n")
+        for at in range(1000):
+            done = subprocess.run([PROGRAM, "scan", "x.yaml"], cwd=self.dir, capture_output=True, text=True, timeout=60,
+                                  env={**os.environ, "LD_PRELOAD": str(preloaded), "NO_MEMORY_FOR": "libyaml", "NO_MEMORY_AT": str(at)})
+            if done.returncode == 0:
+                break
+            self.assertEqual((done.returncode, done.stderr), (71, "anemone: x.yaml: out of memory\n"), at)
+        self.assertGreater(at, 10)
+
     def test_a_source_that_changes(self):
         """One that is written to, one that is replaced, each in the middle of a run: an error and no output."""
         for change in ("written", "replaced"):
