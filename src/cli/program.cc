@@ -1,6 +1,7 @@
 // The program: parses, hands over to one command, and turns its answer into an exit status.
 #include "cli/program.h"
 
+#include <execinfo.h>
 #include <fmt/format.h>
 
 #include <malloc.h>
@@ -175,6 +176,13 @@ void GiveBackLargeBlocks() {
   mallopt(M_TRIM_THRESHOLD, 2 * kLarge);  // as glibc relates them
 }
 
+// glibc looks for libgcc when an exception first leaves pthread_once, which std::call_once and RE2 use, and ends the
+// process where it has no memory for that: it looks now.
+void FindUnwinder() {
+  void* frame = nullptr;
+  (void)backtrace(&frame, 1);
+}
+
 // What ranks that work together have in common, and those that each have work of their own have not.
 std::string Job(int argc, char** argv) {
   std::error_code ignored;
@@ -189,6 +197,7 @@ int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   const std::optional<int> torchrun_rank = TorchrunRank();
   if (torchrun_rank.value_or(0) != 0) return kDone;
   if (host == Host::kOwnProcess) GiveBackLargeBlocks();
+  FindUnwinder();
   const Signals signals(host == Host::kOwnProcess);
   const CancelScope scope([] { return CaughtSignal() != 0; });
   try {

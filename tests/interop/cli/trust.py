@@ -518,6 +518,20 @@ class Endings(ProgramCase):
             self.assertEqual((done.returncode, done.stderr), (71, "anemone: x.yaml: out of memory\n"), at)
         self.assertGreater(at, 10)
 
+    def test_no_memory_from_a_moment_on(self):
+        """Every allocation fails from one on, those of an exception's way up included."""
+        if b"__asan_init" in pathlib.Path(PROGRAM).read_bytes():
+            self.skipTest("AddressSanitizer's malloc cannot be replaced")
+        preloaded = self.dir / "no_memory.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", preloaded, pathlib.Path(__file__).with_name("no_memory.c"), "-ldl"], check=True)
+        ended = {}
+        for at in range(5000, 30000, 500):
+            done = subprocess.run([PROGRAM, "verify", CLIP / "mcore.nemo"], capture_output=True, text=True, timeout=60,
+                                  env={**os.environ, "LD_PRELOAD": str(preloaded), "NO_MEMORY_FOR": "", "NO_MEMORY_AT": str(at)})
+            ended[at] = done.returncode
+            self.assertIn((done.returncode, done.stderr), {(0, ""), (71, "anemone: out of memory\n")}, at)
+        self.assertGreater(list(ended.values()).count(71), 10)
+
     def test_a_source_that_changes(self):
         """One that is written to, one that is replaced, each in the middle of a run: an error and no output."""
         for change in ("written", "replaced"):
