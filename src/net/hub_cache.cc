@@ -1,13 +1,16 @@
 #include "net/hub_cache.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <vector>
 
 #include "base/sys.h"
@@ -39,9 +42,25 @@ int CreateNew(const std::string& path) {
   return sys.open(path.c_str(), kFlags, 0666);
 }
 
+// Removes the temporary names beside `path` that processes which are no more have left.
+void RemoveDeadTemporaries(const std::string& path) {
+  const std::string begin = fs::path(path).filename().string() + ".", end = ".tmp";
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(fs::path(path).parent_path(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() <= begin.size() + end.size() || !name.starts_with(begin) || !name.ends_with(end)) continue;
+    const char* const last = name.data() + name.size() - end.size();
+    pid_t process = 0;
+    const auto [at, error] = std::from_chars(name.data() + begin.size(), last, process);
+    if (error != std::errc() || at != last || process <= 0) continue;
+    if (kill(process, 0) != 0 && errno == ESRCH) sys.remove_all(entry.path().c_str());
+  }
+}
+
 // Small files: written beside and renamed, so that no reader sees half of one.
 Status WriteSmall(const std::string& path, std::string_view text) {
   ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
+  RemoveDeadTemporaries(path);
   const std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
   const int fd = CreateNew(temporary);
   if (fd < 0) return ErrnoStatus(errno, "cannot create").In(temporary);
@@ -216,6 +235,7 @@ Status HubCache::Link(std::string_view commit, std::string_view name, std::strin
     std::string target = "../../";
     for (const char c : name) target += c == '/' ? "../" : "";
     target += "blobs/" + std::string(etag);
+    RemoveDeadTemporaries(path);
     const std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
     sys.remove_all(temporary.c_str());
     if (symlink(target.c_str(), temporary.c_str()) == 0) {

@@ -317,6 +317,26 @@ TEST_F(Hub, GivesUpOnAServerThatDrips) {
   EXPECT_LE(Requests("GET cdn "), 5U);
 }
 
+// What a run that was killed leaves under a temporary name goes with the next one; what a living process writes stays.
+TEST_F(Hub, RemovesWhatDeadRunsLeft) {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  ASSERT_THAT(FetchModel("org/plain", "main", options_), IsOk());
+  const std::string commit = ReadText(Repo("plain") / "refs/main");
+  const fs::path snapshot = Repo("plain") / "snapshots" / commit, absent = Repo("plain") / ".no_exist" / commit;
+  fs::remove(snapshot / "config.json");
+  fs::remove(absent / "tokenizer.json");
+  const std::string dead = "." + std::to_string(child) + ".tmp", alive = "." + std::to_string(getppid()) + ".tmp";
+  fs::create_symlink("nowhere", snapshot / ("config.json" + dead));
+  fs::create_symlink("nowhere", snapshot / ("config.json" + alive));
+  testing::WriteFile((absent / ("tokenizer.json" + dead)).string(), "");
+  ASSERT_THAT(FetchModel("org/plain", "main", options_), IsOk());
+  EXPECT_FALSE(fs::is_symlink(snapshot / ("config.json" + dead)));
+  EXPECT_TRUE(fs::is_symlink(snapshot / ("config.json" + alive)));
+  EXPECT_FALSE(fs::exists(absent / ("tokenizer.json" + dead)));
+}
+
 TEST_F(Hub, GivesUpOnAServerThatSendsNoContent) {
   options_.stall_timeout_s = 1;
   const auto start = std::chrono::steady_clock::now();
