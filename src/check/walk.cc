@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/nearest.h"
 #include "base/read_at_most.h"
 #include "container/decompress.h"
@@ -197,6 +198,7 @@ class Walker {
     constexpr uint64_t kStream = 18, kWindow = 64 << 10;
     uint64_t zeros = 0;
     while (zeros < content.size) {
+      if (CancelRequested()) return Interrupted();
       ANEMONE_ASSIGN(const ByteRange part, content.Sub(zeros, std::min(kWindow, content.size - zeros)));
       ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(kWindow));
       const size_t found = bytes.find_first_not_of('\0');

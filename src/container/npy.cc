@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "base/cancel.h"
 #include "base/little_endian.h"
 #include "container/joblib_array.h"
 
@@ -50,6 +51,7 @@ Result<uint64_t> NextArray(const ByteRange& content, uint64_t at) {
   constexpr uint64_t kLargest = uint64_t{1} << 20;
   uint64_t window = 512;  // grows: there may be many small arrays
   while (at + kMagic.size() < content.size) {
+    if (CancelRequested()) return Interrupted();
     ANEMONE_ASSIGN(const ByteRange part, content.Sub(at, std::min(window, content.size - at)));
     ANEMONE_ASSIGN(const std::string bytes, part.ReadAll(window));
     const size_t found = bytes.find(kMagic);

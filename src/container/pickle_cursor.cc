@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "base/cancel.h"
+
 namespace anemone::internal {
 
 Result<std::string_view> PickleCursor::Peek(uint64_t count) {
   count = std::min(count, left());
   if (at_ < buffer_at_ || at_ + count > buffer_at_ + buffer_.size()) {
+    if (CancelRequested()) return Interrupted();  // a line may have any length
     window_ = std::max(count, std::min(2 * window_, kWindow));
     ANEMONE_ASSIGN(const ByteRange part, input_.Sub(at_, std::min(window_, left())));
     ANEMONE_ASSIGN(buffer_, part.ReadAll(kWindow));

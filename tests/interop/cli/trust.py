@@ -440,6 +440,17 @@ class Endings(ProgramCase):
                     self.assertEndsAtOnce(lambda: self.end(stopped(self.dir, words, has_worked(0.1)), number, status))
                     self.assertEqual([path for path in sorted(self.dir.iterdir()) if path.name != "list"], made)
 
+    def test_scan_hears_a_signal_inside_one_value(self):
+        """A line of a pickle, zeros before an LZMA stream, a search for another array: a terabyte each."""
+        for name, begin in (("line.pkl", b"P"), ("zeros.bin", bytes(18)), ("array.npy", b"\x93NUMPY\1\0\x04\0{} \n")):
+            path = self.dir / name
+            with open(path, "wb") as file:
+                file.write(begin)
+                file.truncate(1 << 40)
+            with self.subTest(name):
+                self.assertEndsAtOnce(lambda: self.end(stopped(self.dir, ["scan", name], has_worked(0.1)), signal.SIGTERM, 143))
+            path.unlink()
+
     def test_the_progress_line(self):
         """In a terminal: it counts pictures, and is cleared before anything else is printed."""
         leader, terminal = pty.openpty()
