@@ -10,7 +10,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <unordered_set>
 #include <utility>
 
 #include "base/little_endian.h"
@@ -241,7 +240,7 @@ class Tracer {
   void NoteKey(const Slot& slot, std::string_view text) {
     if (std::ranges::find(visitor_.keys, text) == visitor_.keys.end()) return;
     if (key_places_.size() == kMaxFarTexts) has_more_keys_ = true;
-    if (!has_more_keys_) key_places_.insert(slot.at);
+    if (!has_more_keys_) key_places_.emplace(uint64_t{slot.at}, true);
   }
   Status Literal(Slot::Kind kind, uint64_t count) {
     ANEMONE_TRY(Enter(count));
@@ -634,7 +633,7 @@ class Tracer {
     if (target.is_class()) Odd("a state set on a class");
     if (state.kind == Slot::kWrapped || state.kind == Slot::kWrappedLine) {
       // What an entry was seen to hold would be something else afterwards.
-      const bool is_first = target.kind == Slot::kResult && wrapped_.insert(target.at).second;
+      const bool is_first = target.kind == Slot::kResult && wrapped_.emplace(uint64_t{target.at}, true).second;
       if (!is_first && !target.is_class()) Odd("a value set twice");
       if (wrapped_.size() > visitor_.max_values / 4) return LimitExceeded("expected fewer values of configs [PKL-14]");
       target = state;
@@ -795,11 +794,10 @@ class Tracer {
   std::vector<size_t> marks_;
   std::deque<Slot> memo_;  // indices up to about their number
   internal::NumberMap<Slot> far_memo_;
-  uint64_t occupied_ = 0;  // MEMOIZE's next index
-  std::unordered_set<uint64_t, internal::NumberHash>
-      wrapped_;    // where the nodes of OmegaConf that have a text were made
-  Slot appended_;  // by the last APPEND
-  std::unordered_set<uint64_t, internal::NumberHash> key_places_;
+  uint64_t occupied_ = 0;              // MEMOIZE's next index
+  internal::NumberMap<bool> wrapped_;  // where the nodes of OmegaConf that have a text were made
+  Slot appended_;                      // by the last APPEND
+  internal::NumberMap<bool> key_places_;
   bool has_more_keys_ = false;  // than key_places_ holds
   internal::TextMap<size_t> index_;
   internal::NumberMap<std::string> far_texts_;

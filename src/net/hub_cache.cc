@@ -45,15 +45,16 @@ int CreateNew(const std::string& path) {
 // Removes the temporary names beside `path` that processes which are no more have left.
 void RemoveDeadTemporaries(const std::string& path) {
   const std::string begin = fs::path(path).filename().string() + ".", end = ".tmp";
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(fs::path(path).parent_path(), ignored)) {
-    const std::string name = entry.path().filename().string();
+  const fs::path folder = fs::path(path).parent_path();
+  const Result<std::vector<std::string>> names = ListDirectory(folder.string());
+  if (!names.ok()) return;  // what writes there says why
+  for (const std::string& name : *names) {
     if (name.size() <= begin.size() + end.size() || !name.starts_with(begin) || !name.ends_with(end)) continue;
     const char* const last = name.data() + name.size() - end.size();
     pid_t process = 0;
     const auto [at, error] = std::from_chars(name.data() + begin.size(), last, process);
     if (error != std::errc() || at != last || process <= 0) continue;
-    if (kill(process, 0) != 0 && errno == ESRCH) sys.remove_all(entry.path().c_str());
+    if (kill(process, 0) != 0 && errno == ESRCH) sys.remove_all((folder / name).c_str());
   }
 }
 
