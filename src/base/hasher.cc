@@ -9,7 +9,7 @@
 namespace anemone {
 
 Hasher::Hasher(Kind kind) {
-  // Where that failed, other calls would read what it has not made.
+  // Initialised first: after a failure in it, OpenSSL's other calls would read what it has not made.
   if (OPENSSL_init_crypto(0, nullptr) == 1) context_.reset(EVP_MD_CTX_new());
   if (context_ == nullptr) throw std::bad_alloc();
   const EVP_MD* const algorithm = kind == Kind::kSha1 ? EVP_sha1() : EVP_sha256();

@@ -82,7 +82,7 @@ constexpr Magic kNotOpened[] = {
     {"PK\x07\x08"sv, "a part of a zip of several disks"},
 };
 
-// What `head` begins with that scan does not look into; nothing where it may be anything else.
+// The kind of file that `head` begins, if it is one that scan does not look into; nothing where it may be another.
 std::string_view NotOpened(std::string_view head) {
   // Frames of any content, which readers of zstd and lz4 skip.
   if (head.size() >= 4 && (head[0] & 0xf0) == 0x50 && head.substr(1, 3) == "\x2a\x4d\x18")
@@ -319,7 +319,7 @@ class Scanner {
     return {leaf.path, "not opened", "expected at most 100000 pickles in a row, found more", "", Danger::kUnknown};
   }
 
-  // Where the next pickle may begin behind one of a member of torch's tars of before 0.1.10, and nothing of other
+  // The places where the next pickle may begin, in a member of torch's tars of before 0.1.10; none in other
   // files. Behind most of them are numbers [torch/serialization.py, _legacy_load, load_tensor].
   static Result<std::vector<uint64_t>> BehindNumbers(std::string_view path, const ByteRange& rest, uint64_t at) {
     const bool is_storages = path.ends_with("/storages");

@@ -35,7 +35,7 @@ bool IsIdentifier(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
 }
 
-// What SymPy writes of an expression: calls of its classes, symbols, numbers, operators. torch evaluates it as Python
+// An expression as SymPy writes it: calls of its classes, symbols, numbers, operators. torch evaluates it as Python
 // [torch/_export/serde/serialize.py, _parse_sym_expr; sympy.sympify].
 bool IsPlainExpression(std::string_view text) {
   if (text.find("__") != text.npos || text.find(")(") != text.npos) return false;

@@ -1,4 +1,4 @@
-// What programs import or run that are told so by a JSON file beside a model.
+// The code that a JSON file beside a model makes programs import or run.
 #ifndef ANEMONE_CHECK_SCAN_JSON_H_
 #define ANEMONE_CHECK_SCAN_JSON_H_
 

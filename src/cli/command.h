@@ -80,7 +80,7 @@ void Note(std::string_view text, int level = 0);
 // Something is missing from the answer; said with -q, too.
 void Warn(std::string_view text);
 
-// How many of `count` items are printed of a list that was not asked for as such: the first twenty; all with -v.
+// The number of items printed of a list of `count` that was not asked for as such: the first twenty; all with -v.
 size_t Shown(size_t count);
 // "… 80 more notes (-v lists all)" below such a list of 100; nothing where all are printed.
 std::string AndMore(size_t count, std::string_view things = {});

@@ -1,4 +1,4 @@
-// What `infer` answers: lines, tables, JSON and CSV of pictures, a page, embeddings, and a data set's accuracy.
+// The answers of `infer`: lines, tables, JSON and CSV of pictures, a page, embeddings, and a data set's accuracy.
 #ifndef ANEMONE_CLI_INFER_ANSWERS_H_
 #define ANEMONE_CLI_INFER_ANSWERS_H_
 
@@ -17,7 +17,7 @@
 
 namespace anemone::cli {
 
-// How pictures are compared with texts, and where the answers go. Ownership: options and labels outlive it.
+// Compares pictures with texts and writes the answers. Ownership: options and labels outlive it.
 class PictureAnswers {
  public:
   PictureAnswers(const InferOptions& options, const std::vector<std::string>& labels);

@@ -108,7 +108,7 @@ Result<Answer> Run(const std::string& path, const Options& options) {
   for (const ScanFinding& f : findings) {
     if (f.danger != Danger::kInert || globals().verbosity > 0) listed.push_back(&f);
   }
-  // Where not all are seen, the dangerous ones are.
+  // The dangerous ones come first where not all are shown.
   if (Shown(listed.size()) < listed.size())
     std::ranges::stable_sort(listed, std::greater<>(), [](const ScanFinding* f) { return f->danger; });
   std::vector<std::vector<std::string>> rows;

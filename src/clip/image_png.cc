@@ -26,7 +26,7 @@ namespace {
 using internal::CheckSize;
 using internal::RemoveAlpha;
 
-// What libpng gets to see: the chunks that make the pixels, in the file's own bytes.
+// libpng sees only the chunks that make the pixels, in the file's own bytes.
 struct PngInput {
   std::vector<std::string_view> parts;
   std::vector<std::string_view> compressed;  // what the IDATs hold

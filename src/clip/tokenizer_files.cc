@@ -249,7 +249,7 @@ Status CheckSmallFiles(const SmallFiles& small, std::span<const SpecialToken> ex
   return CheckSpecialTokens(small.specials, expected, "special_tokens_map.json", is_known);
 }
 
-// What says nothing about tokens: offsets in the text, and the default of use_regex.
+// Erases keys that say nothing about tokens: offsets in the text, and the default of use_regex.
 void LeaveOffsets(ConfigNode* node) {
   node->Erase("trim_offsets");
   const ConfigNode* regex = node->Get("use_regex");

@@ -46,7 +46,7 @@ std::optional<uint64_t> ElementBytes(std::string_view header) {
   return Take(header, ", }") ? std::optional(bytes) : std::nullopt;
 }
 
-// Where the next array begins, from `at` on; the end where none does.
+// The place where the next array begins, from `at` on; the end where none does.
 Result<uint64_t> NextArray(const ByteRange& content, uint64_t at) {
   constexpr uint64_t kLargest = uint64_t{1} << 20;
   uint64_t window = 512;  // grows: there may be many small arrays

@@ -17,8 +17,8 @@ Result<std::string> NpyHeader(DType dtype, const Shape& shape);
 
 namespace internal {
 
-// Where readers go on behind the header of the .npy that `content` begins with: where its length says and where its
-// line ends, and where another array or a pickle may follow. Nothing where it is no .npy. Errors: Io.
+// The places where readers go on behind the header of the .npy that `content` begins with: those that its length and
+// the end of its line say, and where another array or a pickle may follow. None where it is no .npy. Errors: Io.
 Result<std::vector<uint64_t>> BehindNpyHeader(const ByteRange& content);
 
 }  // namespace internal

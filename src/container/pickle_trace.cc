@@ -78,7 +78,7 @@ struct Slot {
   bool is_result() const { return kind == kResult || kind == kDtype || kind == kArray; }
 };
 
-// What may be a key of a dictionary without being a literal.
+// Calls whose result may be a key of a dictionary, though it is no literal.
 enum Makes : uint8_t { kMakesNoText, kMakesText, kMakesBytesOrText };
 
 Makes WhatMakes(std::string_view global) {
@@ -632,7 +632,7 @@ class Tracer {
     // setattr on a class or function changes it for the whole process.
     if (target.is_class()) Odd("a state set on a class");
     if (state.kind == Slot::kWrapped || state.kind == Slot::kWrappedLine) {
-      // What an entry was seen to hold would be something else afterwards.
+      // An entry that was seen would hold something else afterwards.
       const bool is_first = target.kind == Slot::kResult && wrapped_.emplace(uint64_t{target.at}, true).second;
       if (!is_first && !target.is_class()) Odd("a value set twice");
       if (wrapped_.size() > visitor_.max_values / 4) return LimitExceeded("expected fewer values of configs [PKL-14]");

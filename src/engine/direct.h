@@ -67,7 +67,7 @@ class DirectFile {
 
   // The CRC at `offset` is among the bytes that are about to be written, and need not be stored at the end.
   void NoteStored(uint64_t offset);
-  // Whether a CRC at `offset` must be stored at the end. Once all is written.
+  // True where a CRC at `offset` must be stored at the end. Once all is written.
   bool IsLeftToStore(uint64_t offset) const;
 
   // The first part of [begin, end) that is written in one way: up to `end`, through `fd`; -1: the ordinary one.

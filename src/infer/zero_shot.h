@@ -54,7 +54,7 @@ struct ImageFolder {
   std::vector<Item> items;  // by class, then by path
   LeftOut left_out;
   std::string nested;  // the last class folder, where each has its pictures in folders of its own, as train and val do
-  // What was left out, and whether the classes may be one folder further down.
+  // A note for what was left out, and one where the classes may be a folder further down.
   std::vector<std::string> Notes() const;
 };
 // Errors: NotFound (no folder, no subfolders, a class without a picture, which is named).

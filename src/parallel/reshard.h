@@ -12,7 +12,7 @@
 
 namespace anemone {
 
-// Whether there is one rank, without virtual chunks.
+// True where there is one rank, without virtual chunks.
 bool IsOneShard(const Checkpoint& checkpoint);
 
 // All ranks' shards → one, in the same dialect, config included. One shard stays as it is.

@@ -208,7 +208,7 @@ class FillSink final : public Sink {
     return is_dense ? Status() : Spread(node, box, to, axes, steps, result);
   }
 
-  // What was computed densely, to where it belongs.
+  // Moves a densely computed result to where it belongs.
   Status Spread(const TensorNode& node, const Box& box, const Placement& to, const std::vector<size_t>& axes,
                 const std::vector<uint64_t>& steps, const std::vector<std::byte>& result) {
     std::vector<Loop> loops;

@@ -251,7 +251,7 @@ constexpr ClipField kPreprocessorFields[] = {
     {"disable_grouping", kNoEffect, "computes the same in parts"},
 };
 
-// What switches a step on, and what the step needs.
+// A step of the preprocessor: the key that switches it on, and those that it needs.
 struct Step {
   std::string_view flag;
   bool Said::*is_taken;

@@ -408,8 +408,8 @@ Dialect ChatGlm() {
   return dialect;
 }
 
-// What transformers 5 calls modules in memory where it saves them under the names of version 4: state_dict(), and what
-// trainers save of it.
+// The names of modules in the memory of transformers 5, which saves them under those of version 4: state_dict(), and
+// files that trainers save of it.
 std::vector<Dialect> InMemory() {
   Spelling deepseek = DeepSeekSpelling();
   deepseek.name = "hf_deepseek_v5";

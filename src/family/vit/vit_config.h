@@ -11,7 +11,7 @@
 
 namespace anemone {
 
-// Whether this is a config.json of a ViT that classifies: by its class, or else by its model_type.
+// True for a config.json of a ViT that classifies: by its class, or else by its model_type.
 bool IsVitJson(const ConfigNode& root);
 
 // NeMo 1's config of the model that config.json describes, all keys of megatron_vit_classification_config.yaml. Errors:

@@ -51,7 +51,7 @@ std::optional<OptimizerKey> ReadOptimizerKey(const std::string& whole) {
   return key.starts_with(kOptimizer) ? std::optional(std::move(result)) : std::nullopt;
 }
 
-// What was stored, under the names it is shown by.
+// Gives stored tensors and objects the names by which they are shown.
 class Presenter {
  public:
   Presenter(const PresentOptions& options, Value common)

@@ -101,7 +101,7 @@ class Gatherer {
     return split;
   }
 
-  // Where it belongs, with a last part that has its name and place and nothing else. `prefix` is of `texts_`.
+  // The key that it belongs to, with a last part that has its name and place and nothing else. `prefix` is of `texts_`.
   Named& Place(std::string_view prefix, std::string_view full_name) {
     const auto expert = SplitExpertName(full_name);
     const std::string_view name = expert ? std::string_view(expert->key) : full_name;
@@ -147,7 +147,7 @@ class Gatherer {
     return Tensor::Concat(std::move(all), 0);
   }
 
-  // Whether every layer has all of its parts, in order, and they are alike.
+  // True where every layer has all of its parts, in order, and they are alike.
   static bool IsUniform(const Named& named, uint64_t layers) {
     const uint64_t each = std::max<uint64_t>(named.experts, 1);
     if (named.parts.size() != layers * each) return false;

@@ -1,4 +1,4 @@
-// What a torch_dist folder will hold: the keys that a checkpoint's tensors and objects become.
+// The keys of a torch_dist folder: what a checkpoint's tensors and objects become.
 #ifndef ANEMONE_FORMAT_DIST_TORCH_DIST_KEYS_H_
 #define ANEMONE_FORMAT_DIST_TORCH_DIST_KEYS_H_
 
@@ -16,7 +16,7 @@
 
 namespace anemone {
 
-// What becomes one key: a tensor, a stack of them, or an object.
+// The content of one key: a tensor, a stack of them, or an object.
 struct DistOutput {
   std::string_view name;           // its key; of one of several objects, what their keys begin with
   std::span<const Tensor> layers;  // one for each layer when stacked, else one

@@ -21,10 +21,10 @@ using Kind = ValueNode::Kind;
 bool IsDict(const ValueNode* node) { return node != nullptr && DictEntries(*node) != nullptr; }
 bool HoldsNames(const ValueNode* node) { return IsDict(node) || (node != nullptr && ModuleState(*node) != nullptr); }
 
-// How a key is called: a number, which ensembles have, by its digits.
+// The name of a key: that of a number, which ensembles have, is its digits.
 std::string KeyName(const ValueNode& key) { return key.kind == Kind::kInt ? std::to_string(key.integer) : key.text; }
 
-// What a dictionary has under a key of that name.
+// The value of a dictionary under a key of that name.
 ValueNode* Below(const ValueNode& dict, std::string_view name) {
   if (ValueNode* found = Lookup(dict, name); found != nullptr) return found;
   const auto& entries = *DictEntries(dict);
@@ -344,7 +344,7 @@ Status CheckOneRank(const Value& root) {
                      std::string(kOneRank));
 }
 
-// What torch.optim's state_dict() returns, saved alone: optimizer.pt, optimizer.bin.
+// An optimizer's state_dict() saved alone: optimizer.pt, optimizer.bin.
 Status CheckNoOptimizer(const Value& root) {
   if (!IsDict(root.node) || Lookup(*root.node, "param_groups") == nullptr || Lookup(*root.node, "state") == nullptr)
     return {};

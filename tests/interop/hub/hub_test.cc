@@ -317,7 +317,7 @@ TEST_F(Hub, GivesUpOnAServerThatDrips) {
   EXPECT_LE(Requests("GET cdn "), 5U);
 }
 
-// What a run that was killed leaves under a temporary name goes with the next one; what a living process writes stays.
+// The next run removes a killed one's temporary names; those of a living process stay.
 TEST_F(Hub, RemovesWhatDeadRunsLeft) {
   const pid_t child = fork();
   if (child == 0) _exit(0);

@@ -29,7 +29,7 @@ std::string InMemory(std::string name) {
   return name;
 }
 
-// Whether a tensor is of a layer that predicts several tokens, which transformers does not have in memory.
+// True for a tensor of a layer that predicts several tokens, which transformers does not have in memory.
 bool IsBehindLast(const std::string& name, const Config& config) {
   constexpr std::string_view kLayers = "model.layers.";
   return name.starts_with(kLayers) &&

@@ -1,5 +1,5 @@
 // ViT between NeMo and transformers: NeMo v2.0.0's own file, and what transformers 4 and 5 save (tests/golden, vit/).
-// What they compute: tests/interop/nemo/vit.py.
+// tests/interop/nemo/vit.py compares what they compute.
 #include <cstring>
 #include <span>
 #include <string>

@@ -43,7 +43,7 @@ TEST(Safetensors, MetadataThatIsNullIsNone) {  // ST-4, as the library
   EXPECT_THAT(ReadSafetensors(Range(File(R"({"__metadata__":null})", ""))), IsOk());
 }
 
-// What torch.distributed.checkpoint's HuggingFaceStorageWriter writes for each rank holds parts of tensors.
+// torch.distributed.checkpoint's HuggingFaceStorageWriter writes parts of tensors for each rank.
 TEST(Safetensors, RefusesOneRanksParts) {
   const std::string header =
       R"({"__metadata__":{"format":"pt","DCP_SHARDING_INFO":"{\"w\": {\"saved_offsets\": [2]}}","DCP_VERSION":"1.0"},)"
