@@ -95,12 +95,13 @@ class Finder {
     if (of != "keras" && !of.starts_with("keras.")) Global(of, text, where);
   }
   void Global(const std::string& module, const std::string& name, const std::string& where) {
-    add_(kTarget, module + "." + name, where, JudgeGlobal(module + " " + name));
+    add_(kTarget, fmt::format("{}.{}", module, name), where, JudgeGlobal(module + " " + name));
   }
 
   void VisitEntry(const std::string& key, const ConfigNode& value, const std::string& where) {
     if (key == "auto_map") {
-      for (const auto& [name, code] : value.map) add_(kCode, code.ScalarText(), where + "." + name, Danger::kUnknown);
+      for (const auto& [name, code] : value.map)
+        add_(kCode, code.ScalarText(), fmt::format("{}.{}", where, name), Danger::kUnknown);
       for (const ConfigNode& code : value.list) add_(kCode, code.ScalarText(), where, Danger::kUnknown);
     } else if (key == "trust_remote_code" && value.AsBool() == true) {
       add_(kCode, key, where, Danger::kUnknown);
@@ -119,11 +120,10 @@ class Finder {
     // Owner and name of a kernel on the hub, which transformers downloads and calls [integrations/hub_kernels.py].
     if (key.ends_with("attn_implementation") || key.ends_with("experts_implementation")) {
       if (text.find('/') != text.npos) add_(kCode, text, where, Danger::kUnknown);
-    } else if (key == "_target_") {
-      add_(kTarget, text, where, JudgeTarget(text));
-    } else if (IsReference(key) && text.find('.') != text.npos && !text.starts_with("sentence_transformers.")) {
-      add_(kTarget, text, where, JudgeTarget(text));
+      return;
     }
+    const bool is_path = text.find('.') != text.npos && !text.starts_with("sentence_transformers.");
+    if (key == "_target_" || (IsReference(key) && is_path)) add_(kTarget, text, where, JudgeTarget(text));
   }
   // Paths of classes that sentence-transformers imports and calls [its base/modules, cross_encoder and util/misc.py].
   bool IsReference(std::string_view key) const {
@@ -136,11 +136,11 @@ class Finder {
   void VisitComponent(const std::string& key, const ConfigNode& value, const std::string& where) {
     if (value.list.size() < 2 || !IsText(&value.list[0]) || !IsText(&value.list[1])) return;
     const std::string library = value.list[0].ScalarText(), name = value.list[1].ScalarText();
-    if (key == "_class_name") return add_(kCode, library + "." + name, where, Danger::kUnknown);
+    if (key == "_class_name") return add_(kCode, fmt::format("{}.{}", library, name), where, Danger::kUnknown);
     if (library.find('.') != library.npos) return Library(library, where);
     // One without a dot is a pipeline of diffusers' (stable_diffusion), or a module.
-    const Danger danger = JudgeTarget(library + "." + name);
-    if (danger == Danger::kDangerous) add_(kTarget, library + "." + name, where, danger);
+    const Danger danger = JudgeTarget(fmt::format("{}.{}", library, name));
+    if (danger == Danger::kDangerous) add_(kTarget, fmt::format("{}.{}", library, name), where, danger);
   }
   void Library(const std::string& name, const std::string& where) {
     for (const std::string_view known : {"transformers", "diffusers"}) {
