@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <ranges>
 #include <span>
 #include <string>
 #include <utility>
@@ -46,7 +45,12 @@ ConfigNode ToJsonNode(const PassReport& pass) {
   return node;
 }
 
-std::string NamesIn(const std::vector<std::string>& names) { return Listing(names | std::views::transform(OneLine)); }
+std::string NamesIn(const std::vector<std::string>& names) {
+  std::vector<std::string> lines;
+  lines.reserve(names.size());
+  for (const std::string& name : names) lines.push_back(OneLine(name));
+  return Listing(lines);
+}
 
 std::vector<std::string> Lines(const PassReport& pass) {
   std::vector<std::string> lines;

@@ -45,7 +45,10 @@ Result<std::string> FindTop(const Members& members) {
   if (found.size() > 1) {
     return Corrupt(fmt::format("[NEMO-3] expected one model_config.yaml, found {} and {}", found[0], found[1]));
   }
-  const std::string listing = Listing(members | std::views::transform(&Artifact::name));
+  std::vector<std::string_view> names;
+  names.reserve(members.size());
+  for (const Artifact& member : members) names.push_back(member.name);
+  const std::string listing = Listing(names);
   const auto has = [&](std::string_view name) {
     return std::any_of(members.begin(), members.end(), [&](const Artifact& m) { return m.name == name; });
   };
