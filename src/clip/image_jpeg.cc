@@ -19,7 +19,6 @@
 namespace anemone {
 namespace {
 
-using internal::CheckSize;
 using internal::DivideBy255;
 
 struct JpegError {

@@ -23,9 +23,6 @@
 namespace anemone {
 namespace {
 
-using internal::CheckSize;
-using internal::RemoveAlpha;
-
 // libpng sees only the chunks that make the pixels, in the file's own bytes.
 struct PngInput {
   std::vector<std::string_view> parts;
