@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <new>
 #include <string_view>
 #include <utility>
 
@@ -41,8 +42,10 @@ bool ForEachRootField(std::string& text, OnField on_field) {
   json::parser parser;
   json::document document;
   json::object root;
-  return parser.iterate(simdjson::padded_string_view(text.data(), text.size(), text.capacity())).get(document) == 0 &&
-         document.get_object().get(root) == 0 && ForEachField(root, on_field);
+  const auto error =
+      parser.iterate(simdjson::padded_string_view(text.data(), text.size(), text.capacity())).get(document);
+  if (error == simdjson::MEMALLOC) throw std::bad_alloc();  // it says nothing of the text
+  return error == simdjson::SUCCESS && document.get_object().get(root) == 0 && ForEachField(root, on_field);
 }
 
 bool Raise(json::value id, uint64_t* count) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <optional>
 #include <span>
 
@@ -134,6 +135,7 @@ Result<std::vector<Row>> ReadRows(std::string header, std::map<std::string, std:
   simdjson::dom::element root;
   simdjson::dom::object object;
   if (const auto error = parser.parse(header.data(), header.size(), false).get(root); error != simdjson::SUCCESS) {
+    if (error == simdjson::MEMALLOC) throw std::bad_alloc();  // it says nothing of the header
     return Corrupt(fmt::format("[ST-3] the header is no JSON: {}", simdjson::error_message(error)));
   }
   if (root.get(object) != simdjson::SUCCESS) return Corrupt("[ST-3] expected a JSON object as header");
