@@ -31,6 +31,7 @@ struct Work {
   const Checkpoint* memory = nullptr;   // what is converted, where it is not a path
   const Format* format = nullptr;       // to be written; after Open
   std::shared_ptr<const Family> table;  // the user's own; after Resolve
+  std::optional<Config> hparams;        // of the file that the option names; after Resolve
   // Family and dialect of the result, looked for once: every pass leaves them what they are, but Translate.
   Result<ModelIdentity> identity = NotFound("not resolved");
   std::optional<Config> unedited;  // without the values that the user sets and removes, if any; after EditConfig
@@ -64,9 +65,6 @@ struct Pass {
 
 // In the order they run.
 std::span<const Pass> Passes();
-
-// The file that the option hparams names.
-Result<Config> ReadHparams(const std::string& path);  // resolve.cc
 
 Status Open(Work& work);             // open.cc
 Status CheckOptions(Work& work);     // check_options.cc

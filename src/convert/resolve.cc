@@ -47,17 +47,26 @@ void TakeArchitecture(Work& work) {
   }
 }
 
-// A config.json of the weights is the source's: it says which class they are of.
-Status TakeConfigOfWeights(Work& work) {
+Status ReadHparams(Work& work) {
   const std::string& path = work.options.hparams;
-  if (path.empty() || work.table != nullptr) return {};
-  ANEMONE_ASSIGN(const Config config, ReadHparams(path));
-  if (DetectLanguage(config.root()) != ConfigLanguage::kHuggingFace) return {};
-  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
-    checkpoint->config = config;
-    checkpoint->config_name = path;
+  if (path.empty()) return {};
+  Result<Config> hparams = ReadYaml(path);
+  if (!hparams.ok()) {
+    const Status& status = hparams.status();
+    return Status(status.kind(), status.message(), status.error().hint).OfOption("hparams");
   }
+  work.hparams = *std::move(hparams);
   return {};
+}
+
+// A config.json of the weights is the source's: it says which class they are of.
+void TakeConfigOfWeights(Work& work) {
+  if (!work.hparams || work.table != nullptr || DetectLanguage(work.hparams->root()) != ConfigLanguage::kHuggingFace)
+    return;
+  for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
+    checkpoint->config = work.hparams;
+    checkpoint->config_name = work.options.hparams;
+  }
 }
 
 // Options of conversions between NeMo and Hugging Face.
@@ -76,17 +85,11 @@ Status CheckDirection(const Work& work) {
 
 }  // namespace
 
-Result<Config> ReadHparams(const std::string& path) {
-  Result<Config> hparams = ReadYaml(path);
-  if (hparams.ok()) return hparams;
-  const Status& status = hparams.status();
-  return Status(status.kind(), status.message(), status.error().hint).OfOption("hparams");
-}
-
 Status Resolve(Work& work) {
   ANEMONE_TRY(ReadTable(work));
   ANEMONE_TRY(CheckWhole(work));
-  ANEMONE_TRY(TakeConfigOfWeights(work));
+  ANEMONE_TRY(ReadHparams(work));
+  TakeConfigOfWeights(work);
   TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
   return CheckDirection(work);

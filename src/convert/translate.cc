@@ -28,12 +28,10 @@ bool IsAsOthersWriteIt(const Work& work) {
 // A family that no table knows, or whose table has one spelling only, is carried name by name; the config is the
 // user's word.
 Status TakeUsersConfig(const Work& work) {
-  const std::string& path = work.options.hparams;
-  if (path.empty()) return {};
-  ANEMONE_ASSIGN(const Config hparams, ReadHparams(path));
-  ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(hparams));
+  if (!work.hparams) return {};
+  ANEMONE_ASSIGN(ConfigNode model, NemoModelNode(*work.hparams));
   work.result().config = Config(std::move(model));
-  work.result().config_name = path;
+  work.result().config_name = work.options.hparams;
   return {};
 }
 
@@ -110,8 +108,8 @@ Result<TranslateOptions> OptionsOf(const Work& work) {
   translate.preset = work.options.preset;
   translate.strict = work.options.strict;
   translate.extra_state = work.options.extra_state != ExtraState::kDrop;
-  if (work.options.hparams.empty()) return translate;
-  ANEMONE_ASSIGN(translate.hparams, ReadHparams(work.options.hparams));
+  if (!work.hparams) return translate;
+  translate.hparams = work.hparams;
   translate.hparams_name = work.options.hparams;
   if (DescribesWeights(translate.hparams->root())) {
     if (work.identity->dialect->is_megatron && work.traits().is_megatron()) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/rounding.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -42,21 +41,23 @@ bool DirectFile::Open(const PlanFile& file, int fd) {
   if (file.size < kMinFileBytes) return false;
   direct_ = Descriptor(sys.reopen_direct(fd, kDirectBlock));
   if (!direct_.is_open()) return false;
-  const auto for_each_block = [&file](const auto& visit) {
+  const auto for_each_store = [&file](const auto& visit) {
     for (const Crc32Slot& slot : file.crcs) {
-      for (const uint64_t store : slot.stores) {
-        for (uint64_t block = RoundDown(store, kDirectBlock); block < store + sizeof(uint32_t); block += kDirectBlock)
-          visit(block);
-      }
+      for (const uint64_t store : slot.stores) visit(store);
     }
   };
-  for_each_block([this](uint64_t block) {  // one has those of many small tensors
-    if (crc_blocks_.empty() || crc_blocks_.back() != block) crc_blocks_.push_back(block);
+  for_each_store([this](uint64_t store) {
+    for (uint64_t block = RoundDown(store, kDirectBlock); block < store + sizeof(uint32_t); block += kDirectBlock) {
+      // One has those of many small tensors.
+      if (crc_blocks_.empty() || crc_blocks_.back() != block) crc_blocks_.push_back(block);
+    }
   });
   std::ranges::sort(crc_blocks_);
   crc_blocks_.erase(std::unique(crc_blocks_.begin(), crc_blocks_.end()), crc_blocks_.end());
   left_ = std::vector<std::atomic<uint32_t>>(crc_blocks_.size());
-  for_each_block([this](uint64_t block) { ++left_[BlockFrom(block)]; });
+  for_each_store([this](uint64_t store) {
+    for (auto [i, end] = BlocksOf(store); i < end; ++i) ++left_[i];
+  });
   return true;
 }
 
@@ -65,14 +66,12 @@ size_t DirectFile::BlockFrom(uint64_t offset) const {
 }
 
 void DirectFile::NoteStored(uint64_t offset) {
-  const size_t last = BlockFrom(offset + sizeof(uint32_t));
-  for (size_t i = BlockFrom(RoundDown(offset, kDirectBlock)); i < last; ++i) --left_[i];
+  for (auto [i, end] = BlocksOf(offset); i < end; ++i) --left_[i];
 }
 
 bool DirectFile::IsLeftToStore(uint64_t offset) const {
   if (!is_open()) return true;
-  const size_t last = BlockFrom(offset + sizeof(uint32_t));
-  for (size_t i = BlockFrom(RoundDown(offset, kDirectBlock)); i < last; ++i) {
+  for (auto [i, end] = BlocksOf(offset); i < end; ++i) {
     if (left_[i] > 0) return true;
   }
   return false;

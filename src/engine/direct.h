@@ -22,6 +22,7 @@
 #include "anemone/bytes.h"
 #include "anemone/status.h"
 #include "base/descriptor.h"
+#include "base/rounding.h"
 #include "engine/plan.h"
 
 namespace anemone {
@@ -80,6 +81,10 @@ class DirectFile {
  private:
   // The index of the first block at `offset` or behind it in which CRCs are stored.
   size_t BlockFrom(uint64_t offset) const;
+  // The indices of the blocks that a CRC at `offset` is stored in: [first, second).
+  std::pair<size_t, size_t> BlocksOf(uint64_t offset) const {
+    return {BlockFrom(RoundDown(offset, kDirectBlock)), BlockFrom(offset + sizeof(uint32_t))};
+  }
 
   Descriptor direct_;
   std::vector<uint64_t> crc_blocks_;  // in which CRCs are stored, in order

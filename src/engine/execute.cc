@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -381,14 +382,10 @@ class Run {
       if (way != Way::kWrite || !output.direct.is_open() || to - from < slots[i].size) continue;
       for (const uint64_t store : slots[i].stores) {
         if (store < begin || store + sizeof(crc) > end) continue;
-        PutCrc(crc, bytes.subspan(store - begin));
+        std::ranges::copy(Crc32Bytes(crc), bytes.begin() + static_cast<ptrdiff_t>(store - begin));
         output.direct.NoteStored(store);
       }
     }
-  }
-
-  static void PutCrc(uint32_t crc, std::span<std::byte> to) {
-    for (size_t k = 0; k < sizeof(crc); ++k) to[k] = static_cast<std::byte>(crc >> (8 * k));
   }
 
   // Past the cache what may go there.
@@ -417,8 +414,7 @@ class Run {
 
   Status StoreCrcs(const Output& output) {
     for (size_t i = 0; i < output.plan.crcs.size(); ++i) {
-      std::byte bytes[4];
-      PutCrc(crcs_[output.first_crc + i], bytes);
+      const std::array<std::byte, 4> bytes = Crc32Bytes(crcs_[output.first_crc + i]);
       for (const uint64_t store : output.plan.crcs[i].stores) {
         if (output.direct.IsLeftToStore(store)) ANEMONE_TRY(Write(output, store, bytes));
       }

@@ -1,11 +1,13 @@
 #include "engine/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <string_view>
 #include <utility>
 
 #include "base/checked.h"
+#include "base/crc32.h"
 #include "base/safe_path.h"
 #include "base/text_hash.h"
 #include "engine/share.h"
@@ -132,9 +134,9 @@ void AppendStoring(std::string_view text, uint64_t at, const std::vector<Crc32Sl
 
 void AppendWithin(const Surroundings& around, const Tensor& tensor, PlanFile& to, std::optional<uint32_t> crc32) {
   if (crc32) {
-    std::string bytes(4, '\0');
-    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(*crc32 >> (8 * i));
-    const std::string_view crc = to.literals.Keep(std::move(bytes));
+    const std::array<std::byte, 4> bytes = Crc32Bytes(*crc32);
+    const std::string_view crc =
+        to.literals.Keep(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
     AppendStoring(around.before, 0, around.crcs, crc, to);
     to.Append(tensor);
     return AppendStoring(around.after, around.before.size() + tensor.size_bytes(), around.crcs, crc, to);

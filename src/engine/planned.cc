@@ -1,6 +1,7 @@
 #include "engine/planned.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -100,9 +101,9 @@ class PlannedFile final : public ByteSource {
     ANEMONE_TRY(ForEach(stores.size(), std::min<unsigned>(UsableCores(), static_cast<unsigned>(stores.size())),
                         [&](uint64_t i, unsigned) { return Know(stores[i].slot); }));
     for (const Store& store : stores) {
-      for (uint64_t k = 0; k < 4; ++k) {
-        if (store.at + k >= offset && store.at + k < end)
-          out[store.at + k - offset] = static_cast<std::byte>(*slots_[store.slot].crc >> (8 * k));
+      const std::array<std::byte, 4> crc = Crc32Bytes(*slots_[store.slot].crc);
+      for (uint64_t k = 0; k < crc.size(); ++k) {
+        if (store.at + k >= offset && store.at + k < end) out[store.at + k - offset] = crc[k];
       }
     }
     return {};

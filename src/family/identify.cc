@@ -98,7 +98,7 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
       if (foreign != nullptr) *foreign = std::move(other);
       return nullptr;
     }
-    // A relative that the family refuses by name is still the family's to speak about.
+    // The family that refuses a relative by name gives the error.
     if (2 * best_matched >= CountNames(checkpoint) || FindRefusal(checkpoint, *best, &name) != nullptr) return best;
   }
   // The names are no family's. A config of two towers may still say which model it is: a CLIPSeg, say.

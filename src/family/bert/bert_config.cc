@@ -10,10 +10,10 @@
 #include "family/bert/bert.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/config_languages.h"
+#include "family/words/encoder_config.h"
 #include "family/words/hf_keys.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
-#include "family/words/paired_keys.h"
 
 namespace anemone {
 namespace {
@@ -180,15 +180,10 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype, st
   ANEMONE_TRY(SetNemoKeys(kKeys, config_json, &to));
   to["encoder_seq_length"] = to["max_position_embeddings"];
   to["data"]["seq_length"] = to["max_position_embeddings"];
-  const ConfigNode& act = WordAt(config_json, "hidden_act");
-  const std::string activation = act.is_null() ? "gelu" : Shown(act);
-  const bool by_tanh = IsGeluByTanh(activation);
-  if (!by_tanh && activation != "gelu")
-    return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));
+  ANEMONE_ASSIGN(const bool by_tanh, ReadGelu(config_json));
   for (const char* key : {"bias_activation_fusion", "bias_gelu_fusion"}) to[key] = ConfigNode::Bool(by_tanh);
   if (WordAt(config_json, "tie_word_embeddings").AsBool() == false) to[kShared] = ConfigNode::Bool(false);
-  if (dtype == DType::kBF16) to["precision"] = ConfigNode::String("bf16");
-  if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
+  SetPrecision(dtype, &to);
   if (notes != nullptr) internal::NoteUnknownKeys(config_json, IsKnown, notes);
   return to;
 }
@@ -196,12 +191,7 @@ Result<ConfigNode> NemoBertConfig(const ConfigNode& config_json, DType dtype, st
 Result<ConfigNode> HfBertConfig(const ConfigNode& model, const ConfigNode* kept, const BertHeads& heads, uint64_t rows,
                                 DType dtype) {
   ANEMONE_TRY(CheckFixed(model, kFixedInNemo, "transformers' BERT").Hint(kWeightsAlone));
-  ANEMONE_ASSIGN(const uint64_t width, SizeOf(model, "hidden_size"));
-  ANEMONE_ASSIGN(const uint64_t num_heads, SizeOf(model, "num_attention_heads"));
-  ANEMONE_ASSIGN(const uint64_t channels, SizeOf(model, "kv_channels", width / num_heads));
-  if (width % num_heads != 0 || channels != width / num_heads)
-    return Unsupported(
-        fmt::format("kv_channels: expected {}, as transformers' BERT computes, found {}", width / num_heads, channels));
+  ANEMONE_TRY(CheckHeadsFillWidth(model, "transformers' BERT"));
   ConfigNode json = kept != nullptr ? *kept : NewJson(heads);
   ANEMONE_TRY(SetHfKeys(kKeys, model, kept != nullptr, &json));
   const std::string activation = WordAt(json, "hidden_act").AsString().value_or("gelu");

@@ -12,10 +12,10 @@
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/config_languages.h"
+#include "family/words/encoder_config.h"
 #include "family/words/hf_keys.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
-#include "family/words/paired_keys.h"
 
 namespace anemone {
 namespace {
@@ -209,13 +209,9 @@ Result<ConfigNode> NemoVitConfig(const ConfigNode& config_json, DType dtype, std
   for (const char* key : {"encoder_seq_length", "max_position_embeddings"})
     to[key] = ConfigNode::Int((image.height / patch.height) * (image.width / patch.width));
   to["num_classes"] = ConfigNode::Int(LabelsIn(config_json));
-  const ConfigNode& act = WordAt(config_json, "hidden_act");
-  const std::string activation = act.is_null() ? "gelu" : Shown(act);
-  if (activation != "gelu" && !IsGeluByTanh(activation))
-    return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));
-  to["openai_gelu"] = ConfigNode::Bool(IsGeluByTanh(activation));
-  if (dtype == DType::kBF16) to["precision"] = ConfigNode::String("bf16");
-  if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
+  ANEMONE_ASSIGN(const bool by_tanh, ReadGelu(config_json));
+  to["openai_gelu"] = ConfigNode::Bool(by_tanh);
+  SetPrecision(dtype, &to);
   if (notes != nullptr) {
     internal::NoteUnknownKeys(config_json, IsKnown, notes);
     notes->emplace_back(
@@ -227,12 +223,7 @@ Result<ConfigNode> NemoVitConfig(const ConfigNode& config_json, DType dtype, std
 
 Result<ConfigNode> HfVitConfig(const ConfigNode& model, const ConfigNode* kept, DType dtype) {
   ANEMONE_TRY(CheckFixed(model, kFixedInNemo, "transformers' ViT").Hint(kWeightsAlone));
-  ANEMONE_ASSIGN(const uint64_t width, SizeOf(model, "hidden_size"));
-  ANEMONE_ASSIGN(const uint64_t heads, SizeOf(model, "num_attention_heads"));
-  ANEMONE_ASSIGN(const uint64_t channels, SizeOf(model, "kv_channels", width / heads));
-  if (width % heads != 0 || channels != width / heads)
-    return Unsupported(
-        fmt::format("kv_channels: expected {}, as transformers' ViT computes, found {}", width / heads, channels));
+  ANEMONE_TRY(CheckHeadsFillWidth(model, "transformers' ViT"));
   ConfigNode json = kept != nullptr ? *kept : NewJson();
   ANEMONE_ASSIGN(const Extent patch, ExtentAt(json, "patch_size", 16));
   const ConfigNode as_said = WordAt(json, "patch_size");

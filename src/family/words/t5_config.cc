@@ -11,6 +11,7 @@
 
 #include "config/nodes.h"
 #include "family/words/config_languages.h"
+#include "family/words/encoder_config.h"
 #include "family/words/hf_keys.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
@@ -290,8 +291,7 @@ Result<ConfigNode> NemoT5Config(const ConfigNode& config_json, bool shares_head,
   tower["num_layers"] = decoder_layers.is_null() ? layers : decoder_layers;
   to["decoder"] = tower;
   to["share_decoder_tokens_head_embeddings"] = ConfigNode::Bool(shares_head);
-  if (dtype == DType::kBF16) to["precision"] = TextNode("bf16");
-  if (dtype == DType::kF16) to["precision"] = ConfigNode::Int(16);
+  SetPrecision(dtype, &to);
   if (notes != nullptr) internal::NoteUnknownKeys(config_json, IsKnown, notes);
   return to;
 }

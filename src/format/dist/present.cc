@@ -137,7 +137,7 @@ class Presenter {
     const auto shard = SplitObjectKey(entry.key);
     const std::string_view name = shard ? shard->key : std::string_view(entry.key);
     if (!name.ends_with("_extra_state")) {
-      // Random number states, bucketed optimizers …: kept whole, understood by nobody here.
+      // Other objects are kept as they are: states of random number generators, optimizers in buckets.
       SetKey(*training_.graph, Child(*training_.graph, training_.node, "sharded_objects"), entry.key,
              CopyValue(Unlisted(value.node), *training_.graph));
       return {};
@@ -203,7 +203,7 @@ class Presenter {
     return std::ranges::any_of(optimizer_, [](const auto& entry) { return entry.first.is_chained(); });
   }
 
-  // The optimizers' dicts, of which there are as many as the keys speak of; made where the common values have none.
+  // The dicts of the optimizers that the keys number. They are made where the common values have none.
   Result<std::vector<ValueRef>> Optimizers() {
     ValueGraph& graph = *training_.graph;
     size_t needed = 0;

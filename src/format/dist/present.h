@@ -10,8 +10,7 @@ namespace anemone {
 
 struct PresentOptions {
   bool is_megatron = false;    // saved by Megatron-core: stacks of layers, experts, chained optimizers
-  bool lists_objects = false;  // objects stand in lists of one element for each local shard, as Megatron's do in
-                               // torch_dist
+  bool lists_objects = false;  // each object is in a list of one element, as Megatron saves it in torch_dist
 };
 
 // Fills `shard` with weights and training state, and `origin` with how they were stored but for the backend. `common`:

@@ -91,7 +91,7 @@ class Gatherer {
     std::string_view prefix;  // "optimizer.state.exp_avg.", behind "chained_0." in a chain, or nothing
     std::string_view key;     // without the layer's index when stacked, nor the expert's
     bool stacked = false, flattened = false;
-    uint64_t experts = 0;  // of a layer; none where names speak of no expert
+    uint64_t experts = 0;  // of a layer; 0 where no name has an expert's number
     std::vector<Part> parts;
   };
 

@@ -85,14 +85,13 @@ void NoteFolders(const Probe& probe, Checkpoint& checkpoint) {
     checkpoint.notes.push_back(
         "the chat templates in additional_chat_templates/ are left out: copy the folder by hand");
   if (!probe.HasEntry("modules.json")) return;
-  std::string names;
+  std::vector<std::string_view> names;
   for (const std::string& name : probe.entries) {
     const size_t digits = name.find_first_not_of("0123456789");
-    if (digits == 0 || digits == std::string::npos || name[digits] != '_') continue;
-    names += (names.empty() ? "" : ", ") + name;
+    if (digits != 0 && digits != std::string::npos && name[digits] == '_') names.push_back(name);
   }
   if (!names.empty())
-    checkpoint.notes.push_back("sentence-transformers' modules behind the model are left out: " + names);
+    checkpoint.notes.push_back("sentence-transformers' modules behind the model are left out: " + Listing(names));
 }
 
 Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std::string_view config_name,
@@ -168,18 +167,14 @@ bool IsOpenClip(const Probe& probe) {
          !FirstOf(probe, kOpenClipWeights).empty();
 }
 
-// "model-00001-of-00003.safetensors": the index that names it, whether or not it is there; of a whole file "".
+// The index that names a shard, if that is there or the name has transformers' five digits; of a whole file "".
 std::string IndexOf(const Location& folder, const std::string& name) {
-  constexpr std::string_view kOf = "-00000-of-00000";  // digits stand for any
-  const size_t dot = name.rfind('.');
-  if (dot == std::string::npos || dot <= kOf.size()) return {};
-  const size_t dash = dot - kOf.size();
-  for (size_t i = 0; i < kOf.size(); ++i) {
-    const char c = name[dash + i];
-    if (kOf[i] == '0' ? std::isdigit(static_cast<unsigned char>(c)) == 0 : c != kOf[i]) return {};
-  }
-  const Location index = folder / (name.substr(0, dash) + name.substr(dot) + ".index.json");
-  return index.IsFile() || name.substr(dot - 5, 5) > "00001" ? index.string() : std::string();
+  const std::string named = IndexOfShard(name);
+  if (named.empty()) return {};
+  const size_t begin = name.rfind("-of-") + 4;
+  const std::string_view count = std::string_view(name).substr(begin, name.find('.', begin) - begin);
+  const Location index = folder / named;
+  return index.IsFile() || (count.size() == 5 && count > "00001") ? index.string() : std::string();
 }
 
 // Meta's models are one file for each tensor-parallel rank: consolidated.00.pth, consolidated.01.pth.

@@ -211,7 +211,7 @@ class TypingErrors(ProgramCase):
             self.assertIn(f"{model}: not a known family", self.ok("inspect", model))
 
     def test_a_dataset_of_train_and_val(self):
-        """Both are taken as classes, as torchvision does: that is said."""
+        """Both are taken as classes, as torchvision does, and a note says so."""
         for name in ("train/bag", "train/coat", "val/bag"):
             (self.dir / "data" / name).mkdir(parents=True)
             shutil.copy(SOURCE / "models/demo-clip/images/bag.jpg", self.dir / "data" / name)

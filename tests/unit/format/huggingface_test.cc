@@ -122,6 +122,9 @@ TEST(HuggingFace, OneShardIsAPart) {
     ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(dir / name));
     EXPECT_EQ(checkpoint.origin.part_of, *whole == '\0' ? "" : dir / whole) << name;
   }
+  // An index that is there tells a shard however it is numbered.
+  WriteFile(dir / "model.safetensors.index.json", "{}");
+  EXPECT_EQ(OpenCheckpoint(dir / "model-100-of-200.safetensors")->origin.part_of, dir / "model.safetensors.index.json");
 }
 
 TEST(HuggingFace, OneOfMetasRanksIsNoModel) {

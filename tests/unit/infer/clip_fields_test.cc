@@ -199,8 +199,7 @@ TEST(PreprocessorFields, TakeNullForFalse) {
   EXPECT_THAT(pixels_of(R"({"do_normalize": null, "image_mean": null, "image_std": null})"), IsOk());
 }
 
-// Hugging Face rounds half a margin down, OpenCLIP to even: that is said once where a conversion leads from one to the
-// other.
+// Hugging Face rounds half a margin down, OpenCLIP to even. A conversion from one to the other notes it once.
 TEST(PreprocessorFields, SayThatAnotherPixelIsCutOff) {
   const Checkpoint open = OpenClip(ConfigOf("plain"));
   const auto said = [](const Checkpoint& from, const char* dialect) {

@@ -1,4 +1,4 @@
-#include "family/words/paired_keys.h"
+#include "family/words/encoder_config.h"
 
 #include <fmt/format.h>
 
@@ -6,6 +6,7 @@
 #include <string>
 
 #include "config/nodes.h"
+#include "family/megatron/megatron_layer.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -48,6 +49,27 @@ Status SetHfKeys(std::span<const PairedKey> keys, const ConfigNode& model, bool 
 bool IsGeluByTanh(std::string_view hf_activation) {
   constexpr std::string_view kByTanh[] = {"gelu_new", "gelu_pytorch_tanh", "gelu_fast"};
   return std::ranges::find(kByTanh, hf_activation) != std::end(kByTanh);
+}
+
+Result<bool> ReadGelu(const ConfigNode& config_json) {
+  const ConfigNode& said = WordAt(config_json, "hidden_act");
+  const std::string activation = said.is_null() ? "gelu" : Shown(said);
+  const bool by_tanh = IsGeluByTanh(activation);
+  if (by_tanh || activation == "gelu") return by_tanh;
+  return Unsupported(fmt::format("hidden_act: expected gelu or one of its forms by tanh, found {}", activation));
+}
+
+Status CheckHeadsFillWidth(const ConfigNode& model, std::string_view who) {
+  ANEMONE_ASSIGN(const uint64_t width, SizeOf(model, "hidden_size"));
+  ANEMONE_ASSIGN(const uint64_t heads, SizeOf(model, "num_attention_heads"));
+  ANEMONE_ASSIGN(const uint64_t channels, SizeOf(model, "kv_channels", width / heads));
+  if (width % heads == 0 && channels == width / heads) return {};
+  return Unsupported(fmt::format("kv_channels: expected {}, as {} computes, found {}", width / heads, who, channels));
+}
+
+void SetPrecision(DType dtype, ConfigNode* model) {
+  if (dtype == DType::kBF16) (*model)["precision"] = ConfigNode::String("bf16");
+  if (dtype == DType::kF16) (*model)["precision"] = ConfigNode::Int(16);
 }
 
 }  // namespace anemone
