@@ -25,9 +25,10 @@ using Chunk = std::vector<Sequence>;
 size_t RowsOf(const Chunk& chunk);
 size_t RowsOf(const std::vector<Chunk>& chunks);
 
-// Sequences in chunks that so many threads work on at once, about one ViT-L/14 picture for two of them. Where `ids` are
-// given, the sequences' tokens, each has the rows of the one before for the tokens that both begin with, all but its
-// last.
+// Sequences in chunks of about equal size, about one ViT-L/14 picture each. Where there are enough of them for so many
+// threads, a multiple of these: each thread takes chunks of its own. Otherwise one chunk, whose products are divided.
+// Where `ids` are given, the sequences' tokens, each has the rows of the one before in its chunk for the tokens that
+// both begin with, all but its last.
 std::vector<Chunk> ChunksOf(std::vector<Sequence> sequences, const std::vector<std::vector<int32_t>>* ids,
                             size_t threads);
 

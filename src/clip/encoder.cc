@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <memory>
 #include <numeric>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "anemone/clip.h"
+#include "base/rounding.h"
 #include "clip/chunks.h"
 #include "clip/gemm.h"
 #include "clip/kernels.h"
@@ -51,6 +54,7 @@ struct ClipModel::Impl {
   internal::Workers workers;
   internal::WeightReader weights;
   internal::Layers layers;
+  std::vector<std::unique_ptr<internal::Layers>> of_thread;
   internal::Buffer hidden;
   bool has_begun = false;
 
@@ -67,6 +71,10 @@ struct ClipModel::Impl {
     ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
     ANEMONE_TRY(choice.library->make_room(workers.count()));
     layers.set_gemm(choice.library);
+    for (size_t i = 0; i < workers.count(); ++i) {
+      of_thread.push_back(std::make_unique<internal::Layers>(options.compute, &workers));
+      of_thread.back()->set_gemm(choice.library);
+    }
     // int8 is the own loop's alone.
     const bool packs = choice.library == internal::OwnGemm() || options.compute == ClipCompute::kInt8;
     const bool keeps_bf16 = options.compute == ClipCompute::kBf16 && LibraryHasBf16();
@@ -79,8 +87,17 @@ struct ClipModel::Impl {
   Status Finish() {
     const bool was_stopped = workers.TakeStop();
     weights.Forget(was_stopped);
-    Status failure = layers.TakeFailure();
+    Status failure = TakeFailure();
     return was_stopped ? Interrupted() : failure;
+  }
+
+  Status TakeFailure() {
+    Status failure = layers.TakeFailure();
+    for (const auto& own : of_thread) {
+      Status of_own = own->TakeFailure();
+      if (failure.ok()) failure = std::move(of_own);
+    }
+    return failure;
   }
 
   // Every layer over every chunk. Pooled rows end up in `pooled` unless all_rows, where the last layer is as the
@@ -90,24 +107,34 @@ struct ClipModel::Impl {
     // More rows would read them from memory for each panel of the weights.
     constexpr size_t kMostRowsBesideAPanel = 600;
     const bool once = chunks.size() == 1 && RowsOf(chunks.front()) <= kMostRowsBesideAPanel;
+    struct Place {
+      float* x;
+      float* pooled;
+    };
+    std::vector<Place> places;  // of chunks
+    places.reserve(chunks.size());
+    for (const Chunk& chunk : chunks) {
+      places.push_back({x, pooled});
+      x += RowsOf(chunk) * tower.width;
+      pooled += chunk.size() * tower.width;
+    }
+    // Each thread takes chunks of its own, as long as there are enough for all; a trace has them in order.
+    const size_t apart = options.trace ? 0 : RoundDown(chunks.size(), workers.count());
     for (uint64_t i = 0; i < tower.layers && !workers.Stops(); ++i) {
       LayerWeights layer;
       const std::string prefix = fmt::format("{}.layers.{}", name, i);
       ANEMONE_TRY(weights.ReadLayer(prefix, tower, false, once, &layer));
-      float* chunk_x = x;
-      float* chunk_pooled = pooled;
-      for (const Chunk& chunk : chunks) {
-        const size_t rows = RowsOf(chunk);
-        if (i + 1 < tower.layers || all_rows) {
-          layers.FullLayer(chunk_x, chunk, tower, layer, causal);
-          if (options.trace) options.trace(prefix, {chunk_x, rows * tower.width}, rows, tower.width);
-        } else {
-          layers.LastLayer(chunk_x, chunk, tower, layer, causal, chunk_pooled);
-        }
-        chunk_x += rows * tower.width;
-        chunk_pooled += chunk.size() * tower.width;
+      const auto apply = [&](internal::Layers& to, size_t c) {
+        if (i + 1 < tower.layers || all_rows) return to.FullLayer(places[c].x, chunks[c], tower, layer, causal);
+        to.LastLayer(places[c].x, chunks[c], tower, layer, causal, places[c].pooled);
+      };
+      workers.ParallelByThread(apart, [&](size_t c, size_t thread) { apply(*of_thread[thread], c); });
+      for (size_t c = apart; c < chunks.size(); ++c) {
+        apply(layers, c);
+        const size_t rows = RowsOf(chunks[c]);
+        if (options.trace) options.trace(prefix, {places[c].x, rows * tower.width}, rows, tower.width);
       }
-      ANEMONE_TRY(layers.TakeFailure());
+      ANEMONE_TRY(TakeFailure());
     }
     return {};
   }

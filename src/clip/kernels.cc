@@ -8,6 +8,7 @@
 #include <hwy/highway.h>
 #include <hwy/cache_control.h>
 #include <hwy/contrib/math/math-inl.h>
+#include "clip/exp_inl.h"
 // clang-format on
 
 #include <algorithm>
@@ -84,10 +85,10 @@ void LayerNormImpl(const float* in, size_t in_stride, size_t rows, size_t width,
 struct Identity {
   V operator()(D, V x) const { return x; }
 };
-struct QuickGelu {  // x / (1 + e^(−1.702 x)); the exponent stays where Exp is defined
+struct QuickGelu {  // x / (1 + e^(−1.702 x)); the exponent stays where BoundedExp is defined
   V operator()(D d, V x) const {
     const V exponent = hn::Min(hn::Mul(x, hn::Set(d, -1.702F)), hn::Set(d, 88.0F));
-    return hn::Div(x, hn::Add(hn::Set(d, 1.0F), hn::Exp(d, exponent)));
+    return hn::Div(x, hn::Add(hn::Set(d, 1.0F), BoundedExp(d, exponent)));
   }
 };
 struct GeluTanh {
@@ -171,13 +172,13 @@ void SoftmaxImpl(float* x, size_t count, size_t padded) {
   const V greatest_v = hn::Set(d, greatest);
   V sums = hn::Zero(d);
   for (i = 0; i + lanes <= count; i += lanes) {
-    const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, x + i), greatest_v));
+    const V e = BoundedExp(d, hn::Sub(hn::LoadU(d, x + i), greatest_v));
     sums = hn::Add(sums, e);
     hn::StoreU(e, d, x + i);
   }
   if (i < count) {
     const auto mask = hn::FirstN(d, count - i);
-    const V e = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(LoadPart(d, x + i, count - i), greatest_v)));
+    const V e = hn::IfThenElseZero(mask, BoundedExp(d, hn::Sub(LoadPart(d, x + i, count - i), greatest_v)));
     sums = hn::Add(sums, e);
     StorePart(d, e, x + i, count - i);
   }

@@ -17,15 +17,18 @@
 
 namespace anemone::internal {
 
-// Rows in tiles of about equal size. Tile i of a packed matrix begins at word Begin(i) · (words of a row).
+// Rows in tiles, the first of which have one more than the others. Tile i of a packed matrix begins at word Begin(i) ·
+// (words of a row). REQUIRES: rows > 0.
 struct RowTiles {
-  explicit RowTiles(size_t all) : rows(all), count((all + BestTile().rows - 1) / BestTile().rows) {}
+  explicit RowTiles(size_t rows)
+      : count((rows + BestTile().rows - 1) / BestTile().rows), least(rows / count), larger(rows % count) {}
 
-  size_t Begin(size_t i) const { return i * rows / count; }
-  size_t Size(size_t i) const { return Begin(i + 1) - Begin(i); }
+  size_t Begin(size_t i) const { return i * least + std::min(i, larger); }
+  size_t Size(size_t i) const { return least + (i < larger ? 1 : 0); }
 
-  size_t rows;
   size_t count;
+  size_t least;   // rows of a tile
+  size_t larger;  // tiles that have one more
 };
 
 // Columns in panels of one size. A group of columns begins with a panel of its own, so that groups can be multiplied

@@ -6,7 +6,7 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 // clang-format off
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
+#include "clip/exp_inl.h"
 // clang-format on
 
 #include <algorithm>
@@ -185,25 +185,42 @@ void SoftmaxColumnsImpl(float* x, size_t rows, float scale, const float* seen) {
   const size_t lanes = hn::Lanes(d);
   const size_t columns = kVectors * lanes;
   const V scales = hn::Set(d, scale);
-  for (size_t v = 0; v < columns; v += lanes) {
-    const V limit = hn::LoadU(d, seen + v);
-    const auto is_seen = [&](size_t r) { return hn::Lt(hn::Set(d, static_cast<float>(r)), limit); };
-    V most = hn::LoadU(d, x + v);
-    for (size_t r = 1; r < rows; ++r) {
-      most = hn::IfThenElse(is_seen(r), hn::Max(most, hn::LoadU(d, x + r * columns + v)), most);
+  // Rows that all columns see need no mask. Neighbouring vectors side by side: one would wait for itself.
+  const auto whole = static_cast<size_t>(*std::min_element(seen, seen + columns));
+  const auto is_seen = [&](size_t r, size_t v) {
+    return hn::Lt(hn::Set(d, static_cast<float>(r)), hn::LoadU(d, seen + v * lanes));
+  };
+  const auto at = [&](size_t r, size_t v) { return x + r * columns + v * lanes; };
+  V most[kVectors];
+  V sums[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) {
+    V even = hn::LoadU(d, at(0, v));
+    V odd = even;
+    size_t r = 1;
+    for (; r + 1 < whole; r += 2) {
+      even = hn::Max(even, hn::LoadU(d, at(r, v)));
+      odd = hn::Max(odd, hn::LoadU(d, at(r + 1, v)));
     }
-    V sum = hn::Zero(d);
-    for (size_t r = 0; r < rows; ++r) {
-      float* const at = x + r * columns + v;
-      const V e = hn::IfThenElseZero(is_seen(r), hn::Exp(d, hn::Mul(hn::Sub(hn::LoadU(d, at), most), scales)));
-      sum = hn::Add(sum, e);
-      hn::StoreU(e, d, at);
-    }
-    const V inverse = hn::Div(hn::Set(d, 1.0F), sum);
-    for (size_t r = 0; r < rows; ++r) {
-      float* const at = x + r * columns + v;
-      hn::StoreU(hn::Mul(hn::LoadU(d, at), inverse), d, at);
-    }
+    for (; r < rows; ++r) even = hn::IfThenElse(is_seen(r, v), hn::Max(even, hn::LoadU(d, at(r, v))), even);
+    most[v] = hn::Max(even, odd);
+    sums[v] = hn::Zero(d);
+  }
+  const auto exp = [&](size_t r, size_t v) {
+    return BoundedExp(d, hn::Mul(hn::Sub(hn::LoadU(d, at(r, v)), most[v]), scales));
+  };
+  const auto put = [&](size_t r, size_t v, V e) {
+    sums[v] = hn::Add(sums[v], e);
+    hn::StoreU(e, d, at(r, v));
+  };
+  for (size_t r = 0; r < whole; ++r) {
+    for (size_t v = 0; v < kVectors; ++v) put(r, v, exp(r, v));
+  }
+  for (size_t r = whole; r < rows; ++r) {
+    for (size_t v = 0; v < kVectors; ++v) put(r, v, hn::IfThenElseZero(is_seen(r, v), exp(r, v)));
+  }
+  for (size_t v = 0; v < kVectors; ++v) sums[v] = hn::Div(hn::Set(d, 1.0F), sums[v]);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(hn::Mul(hn::LoadU(d, at(r, v)), sums[v]), d, at(r, v));
   }
 }
 

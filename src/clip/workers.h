@@ -29,26 +29,15 @@ class Workers {
   // std::bad_alloc where there is no memory for a thread.
   template <typename F>
   void Parallel(size_t count, const F& f) {
-    // Exceptions of tasks are kept from oneTBB, which takes memory to carry one to the caller, and ends the process
-    // where there is none [oneTBB src/tbb/task_group_context.cpp, tbb_exception_ptr::allocate].
-    std::atomic_flag has_thrown;
-    std::exception_ptr thrown;
-    const auto run = [&](const tbb::blocked_range<size_t>& range) {
-      try {
-        for (size_t i = range.begin(); i < range.end() && !has_thrown.test() && !Stops(); ++i) f(i);
-      } catch (...) {
-        if (!has_thrown.test_and_set()) thrown = std::current_exception();
-      }
-    };
-    try {
-      arena_.execute(
-          [&] { tbb::parallel_for(tbb::blocked_range<size_t>(0, count, 1), run, tbb::simple_partitioner()); });
-    } catch (const std::runtime_error& error) {
-      // Only its words tell [oneTBB src/tbb/rml_thread_monitor.h, thread_monitor::launch].
-      if (std::string_view(error.what()).starts_with("pthread_create ")) throw std::bad_alloc();
-      throw;
-    }
-    if (thrown) std::rethrow_exception(thrown);
+    Do(
+        count, [&f](size_t i, size_t) { f(i); }, [](const auto& all) { tbb::this_task_arena::isolate(all); });
+  }
+
+  // f(i, thread) likewise; `thread`, below count(), has no other call of f meanwhile. f may call Parallel: threads that
+  // have nothing else to do help it.
+  template <typename F>
+  void ParallelByThread(size_t count, const F& f) {
+    Do(count, f, [](const auto& all) { all(); });
   }
 
   // Whether the call was cancelled: what is left of it is skipped, and its result is thrown away. Threads: any.
@@ -60,6 +49,37 @@ class Workers {
   bool TakeStop() { return stopped_.exchange(false); }
 
  private:
+  template <typename F, typename Run>
+  void Do(size_t count, const F& f, const Run& run_all) {
+    if (this->count() == 1) {
+      for (size_t i = 0; i < count && !Stops(); ++i) f(i, 0);
+      return;
+    }
+    // Exceptions of tasks are kept from oneTBB, which takes memory to carry one to the caller, and ends the process
+    // where there is none [oneTBB src/tbb/task_group_context.cpp, tbb_exception_ptr::allocate].
+    std::atomic_flag has_thrown;
+    std::exception_ptr thrown;
+    const auto run = [&](const tbb::blocked_range<size_t>& range) {
+      try {
+        const auto thread = static_cast<size_t>(tbb::this_task_arena::current_thread_index());
+        for (size_t i = range.begin(); i < range.end() && !has_thrown.test() && !Stops(); ++i) f(i, thread);
+      } catch (...) {
+        if (!has_thrown.test_and_set()) thrown = std::current_exception();
+      }
+    };
+    const auto all = [&] {
+      tbb::parallel_for(tbb::blocked_range<size_t>(0, count, 1), run, tbb::simple_partitioner());
+    };
+    try {
+      arena_.execute([&] { run_all(all); });
+    } catch (const std::runtime_error& error) {
+      // Only its words tell [oneTBB src/tbb/rml_thread_monitor.h, thread_monitor::launch].
+      if (std::string_view(error.what()).starts_with("pthread_create ")) throw std::bad_alloc();
+      throw;
+    }
+    if (thrown) std::rethrow_exception(thrown);
+  }
+
   tbb::task_arena arena_;
   std::function<bool()> cancelled_;
   std::atomic<bool> stopped_ = false;

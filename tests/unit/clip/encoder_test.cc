@@ -309,6 +309,33 @@ TEST(Encoder, ShortcutsThreadsAndKeptWeightsDoNotChangeTheAnswer) {
   EXPECT_THAT(names, ::testing::ElementsAre("text.embeddings", "text.layers.0", "text.layers.1", "text.features"));
 }
 
+// Of 4 to 40 chunks, some numbers of which the threads divide.
+TEST(Encoder, ThreadsAndTheirChunksDoNotChangeTheAnswer) {
+  const ClipSpec spec = Small();
+  std::vector<std::vector<int32_t>> texts;
+  for (int32_t i = 0; i < 100; ++i) {
+    texts.push_back({198, 198 - i % 7});
+    texts.back().resize(3 + static_cast<size_t>(i * 5 % 15), i);
+    texts.back().push_back(199);
+  }
+  for (const uint64_t count : {1, 2, 23, 120}) {
+    const std::vector<float> pixels = RandomPixels(spec, count);
+    ClipOptions options;
+    options.threads = 1;
+    ANEMONE_ASSERT_ASSIGN(ClipModel alone, RandomModel(spec, options));
+    ANEMONE_ASSERT_ASSIGN(const ClipFeatures images, alone.EncodeImages(pixels));
+    ANEMONE_ASSERT_ASSIGN(const ClipFeatures words, alone.EncodeTexts(texts));
+    for (const int threads : {2, 3, 4, 7}) {
+      options.threads = threads;
+      ANEMONE_ASSERT_ASSIGN(ClipModel model, RandomModel(spec, options));
+      ANEMONE_ASSERT_ASSIGN(const ClipFeatures again, model.EncodeImages(pixels));
+      EXPECT_EQ(again.values, images.values) << count << " pictures, " << threads << " threads";
+      ANEMONE_ASSERT_ASSIGN(const ClipFeatures words_again, model.EncodeTexts(texts));
+      EXPECT_EQ(words_again.values, words.values) << threads << " threads";
+    }
+  }
+}
+
 TEST(Encoder, TokensAfterTheEndAndPaddingRowsOfTheTableChangeNothing) {
   ClipSpec spec = Small();
   ANEMONE_ASSERT_ASSIGN(ClipModel model, RandomModel(spec));
