@@ -18,7 +18,8 @@ template <class D, class V>
 HWY_INLINE V BoundedExp(D d, V x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToUnsigned<D> bits;
-  x = hn::Max(hn::Set(d, -87.0F), x);  // in this order NaN passes
+  const V least = hn::Set(d, -87.0F);
+  x = hn::IfThenElse(hn::Lt(x, least), least, x);  // not Max, which may take NaN for less
   // x = q ln 2 + r. So large a number has no fraction: its last bits are q and a float's exponent bias.
   const V whole = hn::Set(d, 0x1.8p23F + 127);
   const V biased = hn::MulAdd(x, hn::Set(d, 1.442695041F), whole);

@@ -1,4 +1,5 @@
 #include "clip/kernels.h"
+#include "clip/tile.h"
 
 #include <bit>
 #include <cmath>
@@ -39,6 +40,45 @@ TEST(Kernels, ActivationsOnEveryScale) {
       ASSERT_NEAR(y[i], expected,
                   2e-6 * std::max(1.0, std::fabs(expected)) * (std::fabs(x[i]) < 1 ? std::fabs(x[i]) + 1e-7 : 1))
           << "x = " << x[i];
+    }
+  }
+}
+
+// A damaged weight must not become a feature that looks right.
+TEST(Kernels, NoNumberStaysNone) {
+  const float none = std::nanf("");
+  for (const Activation activation : {Activation::kQuickGelu, Activation::kGelu, Activation::kGeluTanh}) {
+    std::vector<float> x(37, none);
+    AddBiasActivate(x.data(), x.size(), 1, x.size(), nullptr, activation);
+    for (const float value : x) EXPECT_TRUE(std::isnan(value));
+  }
+  const size_t columns = internal::BestTile().columns;
+  for (size_t at = 0; at < 5; ++at) {
+    std::vector<float> x(5 * columns, 1);
+    for (size_t c = 0; c < columns; ++c) x[at * columns + c] = none;
+    const std::vector<float> seen(columns, 5);
+    internal::SoftmaxColumns(x.data(), 5, 1, seen.data());
+    for (const float value : x) EXPECT_TRUE(std::isnan(value)) << "row " << at;
+  }
+}
+
+// Far from the largest, down to where nothing is left; each column sees another number of rows.
+TEST(Kernels, SoftmaxDownColumns) {
+  const size_t columns = internal::BestTile().columns;
+  const size_t rows = 50;
+  std::vector<float> x = RandomValues("vision.head.probe", {rows * columns});
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= i % 7 == 0 ? 4000 : 90;
+  std::vector<float> seen(columns);
+  for (size_t c = 0; c < columns; ++c) seen[c] = static_cast<float>(1 + (c * 13 + 3) % rows);
+  std::vector<float> y = x;
+  internal::SoftmaxColumns(y.data(), rows, 0.125F, seen.data());
+  for (size_t c = 0; c < columns; ++c) {
+    double most = -1e30, sum = 0;
+    for (size_t r = 0; r < static_cast<size_t>(seen[c]); ++r) most = std::max(most, double{x[r * columns + c]});
+    for (size_t r = 0; r < static_cast<size_t>(seen[c]); ++r) sum += std::exp((x[r * columns + c] - most) / 8);
+    for (size_t r = 0; r < rows; ++r) {
+      const double expected = r < static_cast<size_t>(seen[c]) ? std::exp((x[r * columns + c] - most) / 8) / sum : 0;
+      EXPECT_NEAR(y[r * columns + c], expected, 1e-6) << r << ", " << c;
     }
   }
 }
