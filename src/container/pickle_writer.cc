@@ -102,12 +102,34 @@ class Writer {
   // --- first pass
   ValueRef Canonical(ValueRef node) { return node->kind == Kind::kGlobal ? Global(node->text) : node; }
   ValueRef Global(const std::string& name) {
+    const size_t space = name.find(' '), dot = space == name.npos ? name.npos : name.find('.', space);
+    return dot == name.npos ? OuterGlobal(name) : InnerClass(name, dot);
+  }
+  ValueRef OuterGlobal(const std::string& name) {
     ValueRef& global = globals_[name];
     if (global == nullptr) {
       global = scratch_.New(Kind::kGlobal);
       global->text = name;
     }
     return global;
+  }
+  // "module Outer.Inner", of protocol 4, as getattr(Outer, "Inner"): before protocol 4 unpicklers take a name with dots
+  // for the name of one attribute [CPython pickle.py, find_class; save_global writes the same call].
+  ValueRef InnerClass(const std::string& name, size_t dot) {
+    ValueRef& inner = globals_[name];
+    if (inner != nullptr) return inner;
+    ValueRef outer = OuterGlobal(name.substr(0, dot));
+    while (dot != name.npos) {
+      const size_t next = name.find('.', dot + 1);
+      const ValueRef attribute = scratch_.New(Kind::kString);
+      attribute->text = name.substr(dot + 1, next - dot - 1);
+      inner = scratch_.New(Kind::kObject);
+      inner->callable = OuterGlobal("builtins getattr");
+      inner->items = {outer, attribute};
+      outer = inner;
+      dot = next;
+    }
+    return inner;
   }
 
   // What stands for a tensor is made for the moment, in `graph`: a file of a million tensors would not hold all.
@@ -126,9 +148,9 @@ class Writer {
     PointerSet seen;
     std::vector<ValueRef> todo = {root};
     while (!todo.empty()) {
-      const ValueRef node = todo.back();
+      if (todo.back() == nullptr) return InvalidArgument("expected a whole value, found a part missing");
+      const ValueRef node = Canonical(todo.back());
       todo.pop_back();
-      if (node == nullptr) return InvalidArgument("expected a whole value, found a part missing");
       expected_bytes_ += node->kind == Kind::kTensor ? kOfTensor : kOfNode + node->text.size();
       if (IsAtom(*node) || node->kind == Kind::kGlobal) continue;
       if (!seen.Insert(node)) {
@@ -352,6 +374,8 @@ class Writer {
     if (node->text.find(' ') == std::string::npos || node->text.find('\n') != std::string::npos) {
       return InvalidArgument("expected a global \"module name\", found " + internal::Quoted(node->text) + " [PKL-8]");
     }
+    if (node->text.ends_with(' '))
+      return Unsupported("expected the name of a global, found one that starts with a dot [PKL-8]");
     const internal::ModuleAndName old = internal::Protocol2Global(node->text);
     if (internal::ModernGlobal(old.module, old.name) != node->text) {
       return Unsupported("expected a global that protocol 2 can name, found " + internal::Quoted(node->text) +

@@ -27,7 +27,7 @@ except ImportError:
 
 MAX_DEPTH = 150
 REAL = {("builtins", "set"): set, ("builtins", "frozenset"): frozenset, ("builtins", "bytearray"): bytearray, ("builtins", "bytes"): bytes,
-        ("_codecs", "encode"): _codecs.encode, ("copyreg", "__newobj_ex__"): copyreg.__newobj_ex__}  # fmt: skip
+        ("builtins", "getattr"): getattr, ("_codecs", "encode"): _codecs.encode, ("copyreg", "__newobj_ex__"): copyreg.__newobj_ex__}  # fmt: skip
 
 
 class Refused(Exception):
@@ -44,6 +44,13 @@ class NotJudged(Exception):
 class Class(type):
     def __call__(cls, *args):
         return called(cls, cls, args)
+
+    def __getattr__(cls, name):
+        """A class inside it, as protocols before 4 name it."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        module, outer = cls.global_name.split(" ", 1)
+        return cls.names.of(module, f"{outer}.{name}")
 
 
 class Object(metaclass=Class):
@@ -105,7 +112,7 @@ class Names:
         known = REAL.get((module, name))
         if known is not None:
             return known
-        return self.classes.setdefault((module, name), Class("C", (Object,), {"global_name": f"{module} {name}"}))
+        return self.classes.setdefault((module, name), Class("C", (Object,), {"global_name": f"{module} {name}", "names": self}))
 
 
 def modern(module, name, protocol):
@@ -150,6 +157,8 @@ class InPython(pickle._Unpickler):
 
     def find_class(self, module, name):
         modern_name = modern(module, name, self.proto)
+        if self.proto < 4 and "." in name:  # which Python takes for one attribute of the module: none has it
+            raise NotJudged
         self.found.append(((module, name), modern_name))
         return self.names.of(*modern_name)
 

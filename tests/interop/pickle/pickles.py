@@ -48,6 +48,11 @@ class Listed(list):
     pass
 
 
+class Outer:
+    class Inner(Plain):
+        pass
+
+
 class Persistent:
     """Written as a persistent id."""
 
@@ -88,12 +93,12 @@ def value(rng, known, depth=0):
     if depth > 4 or rng.random() < 0.4:
         return atom(rng)
     items = lambda most=5: [value(rng, known, depth + 1) for _ in range(rng.randrange(most))]
-    kind = rng.randrange(12)
+    kind = rng.randrange(13)
     if kind == 0:
         return tuple(items())
     if kind == 1:
         return rng.choice([set, frozenset])(hashable(rng) for _ in range(rng.randrange(4)))
-    made = [[], {}, collections.OrderedDict(), Plain(), Slotted(), Made(None), Stateful(None), WithKeywords(), Listed(), Persistent(None)][kind - 2]
+    made = [[], {}, collections.OrderedDict(), Plain(), Slotted(), Made(None), Stateful(None), WithKeywords(), Listed(), Persistent(None), Outer.Inner()][kind - 2]
     known.append(made)
     if isinstance(made, list):
         made.extend(items(8))

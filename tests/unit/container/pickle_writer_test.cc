@@ -63,6 +63,19 @@ TEST(PickleWriter, UsesOnlyOpcodesEveryTorchAccepts) {  // PKL-15
   EXPECT_EQ(Rewrite("(K\1tQ."s), "\x80\2K\1\x85Q."s);
 }
 
+TEST(PickleWriter, CallsForAClassInsideAnother) {  // PKL-15: as Python's own protocol 2 does
+  EXPECT_EQ(Rewrite("\x80\4\x8c\1m\x8c\3A.B\x93)\x81."s),
+            "\x80\2"
+            "c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86R)\x81."s);
+  EXPECT_EQ(Rewrite("\x80\4\x8c\1m\x8c\5A.B.C\x93\x94h\0\x86."s),
+            "\x80\2"
+            "c__builtin__\ngetattr\nq\0h\0cm\nA\nq\1X\1\0\0\0B\x86RX\1\0\0\0C\x86Rq\2h\2\x86."s);
+  EXPECT_EQ(Rewrite("\x80\4\x8c\bbuiltins\x8c\bstr.join\x93."s),
+            "\x80\2"
+            "c__builtin__\ngetattr\nq\0c__builtin__\nunicode\nq\1X\4\0\0\0join\x86R."s);
+  EXPECT_THAT(Rewrite("\x80\4\x8c\1m\x8c\2.B\x93."s), ::testing::HasSubstr("starts with a dot [PKL-8]"));
+}
+
 TEST(PickleWriter, MemoisesOnlyGlobalsAndWhatIsShared) {  // PKL-17
   EXPECT_EQ(Rewrite("\x80\2]q\0(]q\1X\1\0\0\0aq\2h\1h\2e."s), "\x80\2](]q\0X\1\0\0\0aq\1h\0h\1e."s);
   std::string many = "(";
