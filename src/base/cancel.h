@@ -5,6 +5,7 @@
 #ifndef ANEMONE_BASE_CANCEL_H_
 #define ANEMONE_BASE_CANCEL_H_
 
+#include <atomic>
 #include <functional>
 #include <utility>
 
@@ -33,6 +34,21 @@ class CancelScope {
 };
 
 bool CancelRequested();
+
+// While one lives, there is something to clean up: a process that is asked to end does not before it is gone.
+class NeedsCleanup {
+ public:
+  NeedsCleanup() { ++count; }
+  ~NeedsCleanup() { --count; }
+  NeedsCleanup(const NeedsCleanup&) = delete;
+  NeedsCleanup& operator=(const NeedsCleanup&) = delete;
+
+  static bool Any() { return count != 0; }  // async-signal-safe
+
+ private:
+  static inline std::atomic<int> count = 0;
+  static_assert(std::atomic<int>::is_always_lock_free);
+};
 
 }  // namespace anemone
 

@@ -117,7 +117,7 @@ Status WriteInferPage(const InferOptions& options, const std::vector<std::string
     map.Add("images", std::move(pictures));
     return {};
   };
-  return WritePage(kInferPage, data, options.html, options.force);
+  return WritePage(kInferPage, data, options.html, options.force, MakeProgress());
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ Status CheckPagePath(const std::string& path, bool replace) {
 }
 
 Status WritePage(std::string_view page, const std::function<Status(JsonStream& map)>& data, const std::string& path,
-                 bool replace) {
+                 bool replace, const ProgressFn& progress) {
   constexpr std::string_view kPlace = "{{data}}";
   const size_t place = page.find(kPlace);
   Plan plan;
@@ -57,7 +57,7 @@ Status WritePage(std::string_view page, const std::function<Status(JsonStream& m
   json.End();
   file.AppendKept(page.substr(place + kPlace.size()));
   ANEMONE_TRY(CheckPagePath(path, replace));
-  return Execute(plan, path, {.replace = replace});
+  return Execute(plan, path, {.replace = replace, .progress = progress});
 }
 
 Result<std::string> PictureUri(const std::string& path) {

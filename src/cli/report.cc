@@ -79,7 +79,7 @@ Status Run(Options& options) {
     return commands;
   };
   const auto data = [&](JsonStream& map) { return DescribeForReport(pointers, report, map); };
-  ANEMONE_TRY(WritePage(kReportPage, data, options.output, options.force));
+  ANEMONE_TRY(WritePage(kReportPage, data, options.output, options.force, report.progress));
   if (globals().verbosity >= 0) Print(fmt::format("wrote {}\n", OneLine(options.output)));
   return options.open ? ShowPage(options.output) : Status();
 }

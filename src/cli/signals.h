@@ -10,7 +10,7 @@ namespace anemone::cli {
 class Signals {
  public:
   // `owns_process`: a signal ends the process at once until the run has called Heed, since before there is nothing to
-  // clean up.
+  // clean up; later, 0.3 s after it, as soon as there is nothing to clean up (NeedsCleanup).
   explicit Signals(bool owns_process);
   ~Signals();
   Signals(const Signals&) = delete;

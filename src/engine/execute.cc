@@ -566,7 +566,8 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   Cluster& cluster = ClusterOf(options);
   ANEMONE_TRY(cluster.Agree(Check(plan)));
   ANEMONE_TRY(SamePlan(plan, cluster));
-  // From here on there is something to clean up, and a caller who cancels is heard.
+  // From here on a caller who cancels is heard.
+  const NeedsCleanup needs_cleanup;
   const bool goes = !options.progress || options.progress("writing", 0, plan.bytes_written());
   ANEMONE_TRY(cluster.Agree(goes ? Status() : Interrupted()));
   ANEMONE_ASSIGN(std::unique_ptr<Staging> staging, Stage(plan, destination, options));

@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include "base/cancel.h"
 #include "base/crc32.h"
 #include "base/directory.h"
 #include "base/sys.h"
@@ -200,6 +201,7 @@ Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
 }
 
 Status RemoveLeftover(const std::string& directory, const Leftover& leftover) {
+  const NeedsCleanup needs_cleanup;
   const std::string path = directory + "/" + leftover.name;
   int result = 0;
   if (!leftover.restores.empty()) {

@@ -175,8 +175,9 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
 }
 
 // {"inert", "findings", "first"}: what loading it would run; null where that cannot be read.
-ConfigNode ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
+Result<ConfigNode> ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
   const Result<std::vector<ScanFinding>> findings = Scan(checkpoint.path, progress);
+  if (!findings.ok() && findings.status().kind() == ErrorKind::kInterrupted) return findings.status();
   if (!findings.ok()) return ConfigNode::Null();
   const auto first =
       std::ranges::find_if(*findings, [](const ScanFinding& finding) { return finding.danger != Danger::kInert; });
@@ -199,7 +200,7 @@ ConfigNode TensorNode(const Named& named, const std::optional<Statistics>& stati
 }
 
 // The part of a report whose size does not depend on the number of tensors.
-ConfigNode HeadNode(const Checkpoint& checkpoint, const ReportOptions& options) {
+Result<ConfigNode> HeadNode(const Checkpoint& checkpoint, const ReportOptions& options) {
   const Summary summary = Summarize(checkpoint);
   const Format* format = checkpoint.format;
   ConfigNode node = ConfigNode::Map();
@@ -223,7 +224,7 @@ ConfigNode HeadNode(const Checkpoint& checkpoint, const ReportOptions& options) 
   for (const auto& [key, value] : words) metadata.map.emplace_back(key, TextNode(value));
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = TextNode(value);
-  node["scan"] = ScanNode(checkpoint, options.progress);
+  ANEMONE_ASSIGN(node["scan"], ScanNode(checkpoint, options.progress));
   return node;
 }
 
@@ -234,7 +235,7 @@ ConfigNode ListNode(const std::vector<std::string>& texts) {
 }
 
 Status DescribeCheckpoint(const Checkpoint& checkpoint, const ReportOptions& options, JsonStream& json) {
-  ConfigNode head = HeadNode(checkpoint, options);
+  ANEMONE_ASSIGN(ConfigNode head, HeadNode(checkpoint, options));
   std::vector<std::string> notes = checkpoint.notes;
   const Result<Checkpoint> merged = MergeShards(checkpoint);
   if (!merged.ok()) notes.push_back("shown rank by rank: " + merged.status().message());

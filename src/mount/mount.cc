@@ -325,6 +325,7 @@ Status Mount(const std::shared_ptr<const Plan>& plan, const std::string& file_na
   ANEMONE_ASSIGN(const internal::Fuse* fuse, internal::LoadFuse());
   fuse->set_log_func(KeepWord);
   View view(plan, file_name);
+  const NeedsCleanup needs_cleanup;
   const DefaultSignals signals;
   Session session(&view, options);
   if (!session.Mount(folder)) return Refused(folder);

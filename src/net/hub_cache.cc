@@ -13,6 +13,7 @@
 #include <system_error>
 #include <vector>
 
+#include "base/cancel.h"
 #include "base/sys.h"
 #include "base/tree.h"
 
@@ -60,6 +61,7 @@ void RemoveDeadTemporaries(const std::string& path) {
 
 // Small files: written beside and renamed, so that no reader sees half of one.
 Status WriteSmall(const std::string& path, std::string_view text) {
+  const NeedsCleanup needs_cleanup;
   ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
   RemoveDeadTemporaries(path);
   const std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
@@ -230,6 +232,7 @@ Result<std::unique_ptr<PartialBlob>> HubCache::OpenPartial(std::string_view etag
 }
 
 Status HubCache::Link(std::string_view commit, std::string_view name, std::string_view etag) const {
+  const NeedsCleanup needs_cleanup;
   const std::string path = Snapshot(commit) + "/" + std::string(name);
   ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
   if (symlinks_) {

@@ -440,6 +440,22 @@ class Endings(ProgramCase):
                     self.assertEndsAtOnce(lambda: self.end(stopped(self.dir, words, has_worked(0.1)), number, status))
                     self.assertEqual([path for path in sorted(self.dir.iterdir()) if path.name != "list"], made)
 
+    def test_a_report_of_many_names_hears_a_signal(self):
+        """Which has opened the folder, and reads names for long, where nothing asks whether to go on."""
+        (self.dir / "hf").mkdir()
+        shards = {f"model-0000{i}-of-00002.safetensors": [f"model.s{i}.t{k}.weight" for k in range(50000)] for i in (1, 2)}
+        for file, names in shards.items():
+            header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [4 * k, 4 * k + 4]} for k, name in enumerate(names)})
+            (self.dir / "hf" / file).write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(4 * len(names)))
+        index = {"weight_map": {name: file for file, names in shards.items() for name in names}}
+        (self.dir / "hf" / "model.safetensors.index.json").write_text(json.dumps(index))
+        (self.dir / "hf" / "config.json").write_text('{"model_type": "other"}')
+        for seconds in (0.5, 0.8, 1.1):
+            with self.subTest(seconds):
+                self.assertEndsAtOnce(lambda: self.end(stopped(self.dir, ["report", "hf", "-o", "x.html"], has_worked(seconds)),
+                                                       signal.SIGTERM, 143))
+                self.assertEqual([path.name for path in self.dir.iterdir()], ["hf"])
+
     def test_scan_hears_a_signal_inside_one_value(self):
         """A line of a pickle, zeros before an LZMA stream, a search for another array: a terabyte each."""
         for name, begin in (("line.pkl", b"P"), ("zeros.bin", bytes(18)), ("array.npy", b"\x93NUMPY\1\0\x04\0{} \n")):
