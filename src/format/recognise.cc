@@ -49,7 +49,11 @@ constexpr std::string_view kFromFlax =
 constexpr std::string_view kFromTf =
     "transformers 4 converts it: from_pretrained(FOLDER, from_tf=True).save_pretrained(OUT)";
 constexpr std::string_view kExported = "an export of the model: give the model that it was made of";
+constexpr Instead kRankShards = {
+    "shard-0", ".safetensors", "parts by rank of torch's HuggingFaceStorageWriter(save_distributed=True)",
+    "torch.distributed.checkpoint._consolidate_hf_safetensors.consolidate_safetensors_files joins them"};
 constexpr Instead kInstead[] = {
+    kRankShards,
     {"model-0", ".safetensors", "shards without model.safetensors.index.json", "download the index too"},
     {"pytorch_model-0", ".bin", "shards without pytorch_model.bin.index.json", "download the index too"},
     {"flax_model", ".msgpack", "Flax's", kFromFlax},
@@ -66,10 +70,14 @@ constexpr Instead kInstead[] = {
     {"", ".crdownload", "a download that did not finish", "download it again"},
 };
 
+bool IsNamed(const Instead& instead, std::string_view entry) {
+  return entry.starts_with(instead.begin) && entry.ends_with(instead.end);
+}
+
 Status NoWeights(const Probe& probe, const std::string& listing) {
   for (const std::string& entry : probe.entries) {
     for (const Instead& instead : kInstead) {
-      if (!entry.starts_with(instead.begin) || !entry.ends_with(instead.end)) continue;
+      if (!IsNamed(instead, entry)) continue;
       return Corrupt(
           fmt::format("a folder with config.json but no weights that are read: {} ({})", entry, instead.what),
           std::string(instead.hint));
@@ -83,6 +91,8 @@ Status NotADirectoryCheckpoint(const Probe& probe) {
   if (probe.entries.empty()) return Corrupt("an empty folder", std::string(kAccepted));
   const std::string listing = Listing(probe.entries);
   if (probe.HasEntry("config.json")) return NoWeights(probe, listing);
+  if (std::ranges::any_of(probe.entries, [](const std::string& entry) { return IsNamed(kRankShards, entry); }))
+    return Unsupported(fmt::format("a folder of {}: {}", kRankShards.what, listing), std::string(kRankShards.hint));
   return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
 }
 

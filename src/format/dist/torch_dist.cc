@@ -13,6 +13,7 @@
 
 #include "base/cores.h"
 #include "base/for_each.h"
+#include "base/little_endian.h"
 #include "format/dist/entries.h"
 #include "format/dist/torch_dist_metadata.h"
 #include "format/torch/torch_file.h"
@@ -123,12 +124,33 @@ Result<Value> ReadObject(const ByteRange& range, LastNone& last) {
   return std::move(file.root);
 }
 
+// A whole safetensors file lies where each tensor of a .distcp is said to be [torch filesystem.py,
+// _write_files_from_queue, SerializationFormat.SAFETENSORS].
+bool IsSafetensors(const ByteRange& range) {
+  std::string head(9, 0);
+  const uint64_t left = range.source->size_bytes() - range.offset;
+  if (left < head.size() || !range.source->ReadAt(range.offset, std::as_writable_bytes(std::span(head))).ok())
+    return false;
+  return internal::LittleEndian(head.substr(0, 8)) <= left - 8 && head[8] == '{';
+}
+
 Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reader, const Item& at, LastNone& last) {
   if (at.chunk == nullptr) {
     ANEMONE_ASSIGN(std::get<DistObject>(at.item->content).value, ReadObject(range, last));
     return {};
   }
-  ANEMONE_ASSIGN(TorchFile file, ReadTorchFile(range));
+  Result<TorchFile> opened = ReadTorchFile(range);
+  if (!opened.ok() && IsSafetensors(range)) {
+    return Unsupported(
+        "[TD-10] expected tensors saved by torch.save, found a safetensors file (SerializationFormat.SAFETENSORS), "
+        "which "
+        "torch's FileSystemReader does not load either",
+        fmt::format("copy it from byte {} on, and the other .distcp alike, to files that end in .safetensors; "
+                    "torch.distributed.checkpoint._consolidate_hf_safetensors.consolidate_safetensors_files makes a "
+                    "checkpoint of them",
+                    at.location().offset));
+  }
+  ANEMONE_ASSIGN(TorchFile file, std::move(opened));
   const DType dtype = std::get<DistTensor>(at.item->content).dtype;
   if (file.root.node->kind != ValueNode::Kind::kTensor)
     return Corrupt("[TD-10] expected a tensor, found another object");

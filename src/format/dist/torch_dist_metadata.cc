@@ -394,7 +394,10 @@ class MetadataReader {
     ANEMONE_ASSIGN(const ValueRef transforms, Attribute(info, "transform_descriptors"));
     if (!IsNone(transforms) && !transforms->items.empty()) {
       const ValueNode& first = *transforms->items.front();
-      return Unsupported(fmt::format("[TD-6] expected untransformed items, found \"{}\"", first.text));
+      const std::string_view what = first.text.starts_with("stream.zstd") ? "compressed by zstd" : "transformed";
+      return Unsupported(
+          fmt::format("[TD-6] expected items as torch.save wrote them, found them {} (\"{}\")", what, first.text),
+          "torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes a .pt of the folder");
     }
     ANEMONE_ASSIGN(const ValueRef path, Attribute(info, "relative_path"));
     ANEMONE_ASSIGN(const std::string_view name, ReadKey(path));

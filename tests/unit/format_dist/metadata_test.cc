@@ -111,12 +111,22 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"bad_unstored", ErrorKind::kCorrupt, "[TD-5]"},
         Broken{"bad_shared_chunks", ErrorKind::kCorrupt, "[TD-5]"},
         Broken{"bad_negative", ErrorKind::kCorrupt, "[TD-3] expected an offset"},
-        Broken{"bad_transform", ErrorKind::kUnsupported, "[TD-6] expected untransformed items, found \"zstd\""},
+        Broken{"bad_transform", ErrorKind::kUnsupported,
+               "[TD-6] expected items as torch.save wrote them, found them transformed (\"zstd\")"},
         Broken{"bad_path0", ErrorKind::kCorrupt, "[TD-7]"}, Broken{"bad_path1", ErrorKind::kCorrupt, "[TD-7]"},
         Broken{"bad_path2", ErrorKind::kCorrupt, "[TD-7]"}, Broken{"bad_path3", ErrorKind::kCorrupt, "[TD-7]"},
         Broken{"bad_path4", ErrorKind::kCorrupt, "[TD-7]"}, Broken{"bad_path5", ErrorKind::kCorrupt, "[TD-7]"},
         Broken{"bad_flattened", ErrorKind::kCorrupt, "[TD-8]"}),
     [](const auto& test) { return std::string(test.param.file); });
+
+TEST(DistMetadata, CompressedItemsAreNamed) {
+  std::string pickle = Slurp(std::string(ANEMONE_SOURCE_DIR) + "/fuzz/corpus/dist_metadata/bad_transform");
+  const std::string from = "\x8c\4zstd", to = "\x8c\15stream.zstd/1";
+  ASSERT_NE(pickle.find(from), std::string::npos);
+  pickle.replace(pickle.find(from), from.size(), to);
+  pickle.erase(2, 9);  // the frame, whose size is another now
+  EXPECT_THAT(ParseDistMetadata(pickle), StatusIs(ErrorKind::kUnsupported, "found them compressed by zstd"));
+}
 
 // Places are put where they belong while they are read; those of items that come later, afterwards.
 TEST(DistMetadata, AttributesComeInAnyOrder) {

@@ -5,6 +5,7 @@
 
 #include "container/tar.h"
 #include "format/dist/entries.h"
+#include "format/dist/torch_dist_metadata.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
 #include "unit/format_dist/support.h"
@@ -386,6 +387,29 @@ std::string Rewritten(const TempFolder& temp, const std::string& from, const std
   for (size_t at = 0; (at = bytes.find(from, at)) != std::string::npos;) bytes.replace(at, from.size(), to);
   std::ofstream(folder + "/.metadata", std::ios::binary) << bytes;
   return folder;
+}
+
+// Objects come first, and a header is where the first tensor should be.
+TEST(TorchDist, ASafetensorsFileInsteadOfTensorsIsNamed) {
+  const TempFolder temp;
+  const std::string folder = temp.CopyOf(kTorchDist), path = folder + "/__0_0.distcp";
+  const auto content = [](const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    return std::string((std::istreambuf_iterator<char>(in)), {});
+  };
+  ANEMONE_ASSERT_ASSIGN(const DistMetadata metadata, ParseDistMetadata(content(folder + "/.metadata")));
+  uint64_t first = std::filesystem::file_size(path);
+  for (const DistItem& item : metadata.items) {
+    const auto* tensor = std::get_if<DistTensor>(&item.content);
+    for (const DistChunk& chunk : tensor == nullptr ? std::vector<DistChunk>() : tensor->chunks)
+      if (metadata.files[chunk.location.file] == "__0_0.distcp") first = std::min(first, chunk.location.offset);
+  }
+  std::string bytes = content(path).substr(0, first) + std::string("\0\x10\0\0\0\0\0\0{", 9);
+  bytes.resize(std::filesystem::file_size(path), ' ');
+  std::ofstream(path, std::ios::binary) << bytes;
+  const auto opened = OpenFolder(folder);
+  EXPECT_THAT(opened, StatusIs(ErrorKind::kUnsupported, "found a safetensors file (SerializationFormat.SAFETENSORS)"));
+  EXPECT_THAT(opened.status().error().hint, ::testing::HasSubstr("copy it from byte " + std::to_string(first) + " on"));
 }
 
 TEST(TorchDist, ItemsHaveTheDeclaredDtype) {
