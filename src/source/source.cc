@@ -15,6 +15,7 @@
 #include "base/listing.h"
 #include "base/nearest.h"
 #include "base/progress.h"
+#include "base/shell_word.h"
 #include "format/format.h"
 #include "format/huggingface/huggingface.h"
 #include "net/hub.h"
@@ -104,6 +105,18 @@ Status Explain(const Status& missing, const std::string& path) {
   return missing;
 }
 
+// A pipeline of diffusers is several models, each in a folder of its own. Those of transformers have a config.json of a
+// model beside their weights, so that the folder is a checkpoint; of those of diffusers, only the weights are one.
+Status NotAPipeline(const std::string& path, const std::vector<std::string>& found) {
+  std::vector<std::string> models = found;
+  std::erase_if(models,
+                [](const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".bin"); });
+  Status status = Unsupported("expected one model, found a pipeline of diffusers (model_index.json)").In(path);
+  if (models.empty()) return status.Hint("none of its models is of transformers: name the weights of one");
+  return status.Hint("name a model in it that is of transformers (" + Listing(models) + "): anemone inspect " +
+                     ShellWord(models.front()));
+}
+
 // How much of a model on a server was read to open it.
 std::string ReadSoFar(const Location& place) {
   const auto* files = dynamic_cast<const RemoteFiles*>(place.files().get());
@@ -124,12 +137,14 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
   const bool is_of_no_format = status.kind() == ErrorKind::kUnsupported || status.kind() == ErrorKind::kCorrupt;
   if (!is_of_no_format || !place.IsFolder()) return status;
   const Result<std::vector<std::string>> found = FindCheckpoints(place);
-  if (!found.ok() || found->empty()) return status;
+  if (!found.ok()) return status;
+  ANEMONE_ASSIGN(const Probe folder, ProbePath(place));
+  if (folder.HasEntry("model_index.json")) return NotAPipeline(path, *found);
+  if (found->empty()) return status;
   if (found->size() == 1) {
     opened = OpenCheckpoint({found->front(), place.files()}, options);
     if (!opened.ok()) return opened;
     opened->notes.push_back("the only checkpoint in " + path + " is " + found->front());
-    ANEMONE_ASSIGN(const Probe folder, ProbePath(place));
     const bool had_config = opened->config.has_value();
     ANEMONE_TRY(AddModelFolder(folder, *opened));
     if (!had_config && opened->config) opened->path = path;  // the folder is the model, not the weights alone
