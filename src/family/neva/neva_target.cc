@@ -107,8 +107,10 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const Dialect& from, cons
   ANEMONE_ASSIGN(const bool is_of_nemos_clip, symbols.Holds(kNemoVision));
   if (is_of_nemos_clip) ANEMONE_TRY(CheckNemoLayer(EncoderOf(source)));
   ANEMONE_ASSIGN(const Checkpoint language, LanguageOf(source));
+  TranslateOptions of_language = options;
+  of_language.architecture.clear();  // the whole model's class
   // Of whatever layout, it is a Llama's spelling.
-  ANEMONE_ASSIGN(Target target, GptTarget(language, from, *NevaFamily().FindDialect("hf"), options, symbols));
+  ANEMONE_ASSIGN(Target target, GptTarget(language, from, *NevaFamily().FindDialect("hf"), of_language, symbols));
   ANEMONE_ASSIGN(std::optional<Config> kept, KeptHfConfig(source, IsAnyLlavaJson));
   LlavaRequest request{.text = target.config->root()};
   ANEMONE_ASSIGN(request.rows, target.symbols.Get("vocab"));

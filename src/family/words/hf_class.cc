@@ -19,7 +19,15 @@ std::string internal::KnownHfClasses() {
 
 Result<const HfArchitecture*> HfArchitectureNamed(std::string_view name) {
   if (const HfArchitecture* found = FindHfArchitecture(name)) return found;
-  return WrongOption("architecture", fmt::format("expected a class that is known, found {}", name),
+  // A model of pictures and texts, of which this is the language model.
+  constexpr std::string_view kOfPictures = "ForConditionalGeneration";
+  const std::string language = std::string(name.substr(0, name.rfind(kOfPictures))) + "ForCausalLM";
+  if (name.ends_with(kOfPictures) && FindHfArchitecture(language) != nullptr) {
+    return WrongOption("architecture", fmt::format("expected the class of a language model alone, found {}", name),
+                       fmt::format("that is {}", language));
+  }
+  return WrongOption("architecture",
+                     fmt::format("expected the class of a language model that is known, found {}", name),
                      internal::KnownHfClasses());
 }
 

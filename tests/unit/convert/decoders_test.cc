@@ -476,6 +476,11 @@ TEST(DecodersArchitecture, TheUsersClassIsWrittenWhereItComputesTheSame) {
               StatusIs(ErrorKind::kUnsupported, "qkv_bias"));
   EXPECT_THAT(PlanConversion(nemo, temp.path() + "/x", {.to = "hf", .architecture = "NoSuchModel"}),
               StatusIs(ErrorKind::kInvalidArgument, "architecture"));
+  EXPECT_THAT(PlanConversion(nemo, temp.path() + "/x", {.to = "hf", .architecture = "Gemma3ForConditionalGeneration"})
+                  .status()
+                  .error()
+                  .hint,
+              "that is Gemma3ForCausalLM");
   EXPECT_THAT(PlanConversion(nemo, temp.path() + "/x.nemo", {.architecture = "LlamaForCausalLM"}),
               StatusIs(ErrorKind::kInvalidArgument, "architecture"));
 }

@@ -89,7 +89,10 @@ class NemosClipTest : public ::testing::Test {
 TEST_F(NemosClipTest, BecomesTransformersTower) {
   EXPECT_THAT(PlanConversion(nemo_, hf_, {.to = "hf"}),
               StatusIs(ErrorKind::kNotFound, "mm_cfg.vision_encoder.from_pretrained: expected the CLIP's .nemo"));
-  Convert(nemo_, hf_, {.to = "hf", .tower = clip_});
+  // By its class, as without.
+  EXPECT_THAT(PlanConversion(nemo_, hf_, {.to = "hf", .architecture = "LlamaForCausalLM", .tower = clip_}),
+              StatusIs(ErrorKind::kInvalidArgument, "expected LlavaForConditionalGeneration, which such a model is"));
+  Convert(nemo_, hf_, {.to = "hf", .architecture = "LlavaForConditionalGeneration", .tower = clip_});
   const Digests tower = Below(hf_, "vision_tower.vision_model.");
   EXPECT_EQ(tower, Below(Golden("clip/hf"), "vision_model."));
   EXPECT_EQ(tower.size(), 55u);
