@@ -41,6 +41,11 @@ std::optional<std::pair<std::string_view, std::string_view>> Around(std::string_
 
 constexpr std::string_view kPeftKind = "peft_type", kLora = "LORA";
 constexpr const char* kMergedByPeft = "peft's merge_and_unload() makes a whole model of base and adapter: convert that";
+constexpr const char* kMergedWithBiases =
+    "peft's merge_and_unload() makes a whole model of both where the adapted layers of the base have biases, and "
+    "refuses "
+    "others: peft alone runs those";
+constexpr const char* kNotMerged = "peft alone runs it: it is no change of the base's weights that could be merged";
 
 Status NotCarried(const std::string& name, const std::string& hint = "") {
   return Unsupported(fmt::format("{}: expected a matrix of a LoRA, found another kind of adapter", name), hint);
@@ -214,17 +219,39 @@ std::string InWords(const ConfigNode& value) {
   return fmt::format("[{}]", fmt::join(words, ", "));
 }
 
-// Kinds that add to what a model is given [peft/utils/peft_types.py].
-constexpr std::string_view kPrompts[] = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING",
-                                         "PREFIX_TUNING", "ADAPTION_PROMPT",         "CPT"};
+// Kinds that peft does not merge: some add to what a model is given, others choose by it
+// [peft/utils/peft_types.py; the kinds' merge_and_unload()].
+constexpr std::string_view kUnmerged[] = {"PROMPT_TUNING",
+                                          "MULTITASK_PROMPT_TUNING",
+                                          "P_TUNING",
+                                          "PREFIX_TUNING",
+                                          "ADAPTION_PROMPT",
+                                          "CPT",
+                                          "CARTRIDGE",
+                                          "LILY",
+                                          "POLY",
+                                          "SHADOW",
+                                          "XLORA"};
+constexpr std::string_view kBiasKind = "BEFT";
+// Keys of a LoRA that peft does not merge [peft/tuners/lora/variants.py], or only into layers with a bias [layer.py].
+constexpr std::string_view kUnmergedKeys[] = {"alora_invocation_tokens", "arrow_config", "use_qalora"};
+constexpr std::string_view kBiasKey = "lora_bias";
+
+const char* HintOfKind(std::string_view kind) {
+  if (std::ranges::find(kUnmerged, kind) != std::end(kUnmerged)) return kNotMerged;
+  return kind == kBiasKind ? kMergedWithBiases : kMergedByPeft;
+}
+
+const char* HintOfKey(std::string_view key) {
+  if (std::ranges::find(kUnmergedKeys, key) != std::end(kUnmergedKeys)) return kNotMerged;
+  return key == kBiasKey ? kMergedWithBiases : kMergedByPeft;
+}
 
 Status CheckPeftKind(const ConfigNode& root) {
   const ConfigNode& kind = WordAt(root, kPeftKind);
   const std::string word = kind.is_null() ? std::string(kLora) : kind.ScalarText();
   if (word == kLora) return {};
-  const bool is_prompt = std::ranges::find(kPrompts, word) != std::end(kPrompts);
-  return Unsupported(fmt::format("{}: expected {}, found {}", kPeftKind, kLora, word),
-                     is_prompt ? "peft alone runs it: it changes none of the base's weights" : kMergedByPeft);
+  return Unsupported(fmt::format("{}: expected {}, found {}", kPeftKind, kLora, word), HintOfKind(word));
 }
 
 Status CheckPeftKeys(const ConfigNode& root) {
@@ -234,10 +261,10 @@ Status CheckPeftKeys(const ConfigNode& root) {
     if (key == kPeftKind) continue;
     if (fixed != std::end(kFixed)) {
       if (value.is_null() || SameConfig(value, ParseWord(fixed->value))) continue;
-      return Unsupported(fmt::format("{}: expected {}, found {}", key, fixed->value, InWords(value)), kMergedByPeft);
+      return Unsupported(fmt::format("{}: expected {}, found {}", key, fixed->value, InWords(value)), HintOfKey(key));
     }
     if (std::ranges::find(kHarmless, key) != std::end(kHarmless) || IsEmpty(value)) continue;
-    return Unsupported(fmt::format("{}: expected a LoRA without it, found {}", key, InWords(value)), kMergedByPeft);
+    return Unsupported(fmt::format("{}: expected a LoRA without it, found {}", key, InWords(value)), HintOfKey(key));
   }
   const ConfigNode& start = WordAt(root, "init_lora_weights");
   if (start.is_null() || std::ranges::find(kStarts, start.ScalarText()) != std::end(kStarts)) return {};

@@ -150,6 +150,27 @@ std::string With(const std::string& source, const TempDir& temp, const char* key
   return WithKey(source, fmt::format("{}/{}", temp.path(), key), "adapter_config.json", key, yaml);
 }
 
+// What peft's own merge_and_unload() refuses [peft 0.21.2], it is not the way out of.
+TEST(Lora, WhatPeftMergesIsToldTrue) {
+  const std::string top = Golden("lora/llama_default");
+  const auto hint = [&](const char* key, const char* value) {
+    const TempDir temp;
+    return PlanConversion(top + "/base", temp.path() + "/x",
+                          {.to = "hf", .lora = {With(top + "/adapter", temp, key, value)}})
+        .status()
+        .error()
+        .hint;
+  };
+  for (const char* kind : {"PREFIX_TUNING", "CARTRIDGE", "POLY", "LILY", "SHADOW", "XLORA"})
+    EXPECT_THAT(hint("peft_type", kind), ::testing::StartsWith("peft alone runs it")) << kind;
+  for (const char* kind : {"IA3", "LOHA", "BOFT"})
+    EXPECT_THAT(hint("peft_type", kind), ::testing::StartsWith("peft's merge_and_unload() makes")) << kind;
+  EXPECT_THAT(hint("alora_invocation_tokens", "[1, 2]"), ::testing::StartsWith("peft alone runs it"));
+  EXPECT_THAT(hint("use_qalora", "true"), ::testing::StartsWith("peft alone runs it"));
+  EXPECT_THAT(hint("lora_bias", "true"), ::testing::HasSubstr("where the adapted layers of the base have biases"));
+  EXPECT_THAT(hint("use_dora", "true"), ::testing::EndsWith("convert that"));
+}
+
 TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
   const TempDir temp;
   const std::string top = Golden("lora/llama_default");
@@ -172,7 +193,7 @@ TEST(Lora, WhatIsNotCarriedIsRefusedByName) {
                   .status()
                   .error()
                   .hint,
-              ::testing::HasSubstr("it changes none of the base's weights"));
+              ::testing::HasSubstr("peft alone runs it"));
   refused("modules_to_save", "[lm_head]");
   refused("layer_replication", "[[0, 2]]");
   refused("trainable_token_indices", "[1]");
