@@ -70,10 +70,20 @@ void PutTable(const Described& described, NameOf name_of, ConfigNode* to) {
   for (auto& entry : to->map)
     entry.second.text = entry.second.kind == ConfigNode::Kind::kString ? entry.second.text : "";
   ConfigNode& ffn = (*to)["ffn_hidden_size"];
+  if (ffn.is_null() && described.is_latent()) ffn = WordAt(described.model, "ffn_hidden_size");
   if (ffn.is_null()) ffn = WordAt(described.words, "moe_ffn_hidden_size");
   // It changes no result, and Transformer Engine asks for an environment variable beside it.
   (*to)["apply_query_key_layer_scaling"] = ConfigNode::Bool(false);
   if (SizeIn(*to, "tensor_model_parallel_size") == 1) (*to)["sequence_parallel"] = ConfigNode::Bool(false);
+}
+
+// Megatron-Bridge lists DeepSeek's layers, and where all have experts, too [deepseek_v3_bridge.py, provider_bridge].
+ConfigNode ExpertLayersOf(const Described& described) {
+  const ConfigNode& which = WordAt(described.words, "moe_layer_freq");
+  if (!which.is_null()) return which;
+  if (!described.is_latent()) return ConfigNode::Int(1);
+  const auto layers = static_cast<size_t>(std::max<int64_t>(0, SizeIn(described.words, "num_layers")));
+  return ConfigNode::List(std::vector<ConfigNode>(layers, ConfigNode::Int(1)));
 }
 
 // Megatron counts the tokens before the own one, NeMo the own one, too.
@@ -253,7 +263,7 @@ Result<ConfigNode> BridgeModel(const Described& described) {
   if (is_scaled) model["rope_scaling_factor"] = factor.is_null() ? ConfigNode::Float(8) : factor;
   if (!WindowOf(described).is_null()) model["window_size"] = WindowOf(described);
   const ConfigNode& expert_layers = WordAt(described.words, "moe_layer_freq");
-  model["moe_layer_freq"] = expert_layers.is_null() ? ConfigNode::Int(1) : expert_layers;
+  model["moe_layer_freq"] = ExpertLayersOf(described);
   if (described.is_latent() || !expert_layers.is_null()) model["transformer_layer_spec"] = LayersOfTheirOwn();
   const ConfigNode& name = WordAt(described.words, "name");
   if (name.AsString() == std::string(kGemma2Name)) GiveGemma2(described.model, model);
@@ -309,8 +319,7 @@ Result<ConfigNode> ToMegatronArgs(const ConfigNode& model, const ConfigNode* kep
   for (const MegatronOnly& only : kMegatronOnly) args[only.key] = ParseWord(only.value);
   PutTable(
       described, [](const MegatronKey& row) { return row.key; }, &args);
-  const ConfigNode& expert_layers = WordAt(words, "moe_layer_freq");
-  args["moe_layer_freq"] = expert_layers.is_null() ? ConfigNode::Int(1) : expert_layers;
+  args["moe_layer_freq"] = ExpertLayersOf(described);
   const ConfigNode& groups = WordAt(words, "num_query_groups");
   args["num_query_groups"] = groups;
   args["group_query_attention"] = ConfigNode::Bool(!SameConfig(groups, WordAt(words, "num_attention_heads")));

@@ -146,9 +146,11 @@ ConfigNode NemoGptConfig(const ConfigNode& model, const NemoGptRequest& request)
     to["encoder_seq_length"] = *length;
     to["data"]["seq_length"] = *length;
   }
-  // Where all layers have experts, it has the size of an expert's in its place.
+  // Where all layers have experts, it has the size of an expert's in its place. DeepSeek's configs have both sizes.
   const ConfigNode* ffn = model.Get("moe_ffn_hidden_size");
-  if (ffn != nullptr && model.Get("moe_layer_freq") == nullptr) to["ffn_hidden_size"] = *ffn;
+  if (ffn != nullptr && model.Get("moe_layer_freq") == nullptr &&
+      !WordAt(model, "multi_latent_attention").AsBool().value_or(false))
+    to["ffn_hidden_size"] = *ffn;
   const ConfigNode *heads = to.Get("num_attention_heads"), *groups = to.Get("num_query_groups");
   if (groups != nullptr && groups->is_null() && heads != nullptr) to["num_query_groups"] = *heads;
   to["share_embeddings_and_output_weights"] = ConfigNode::Bool(request.has_tied_output);

@@ -60,7 +60,7 @@ constexpr const char* kV2Silent =
 
 using Tensors = std::vector<std::pair<std::string, Shape>>;
 
-Tensors TensorsOf(std::string_view keys) {
+Tensors TensorsOf(std::string_view keys, int dense_layers) {
   const bool is_v3 = keys.find("deepseek_v3") != std::string_view::npos;
   const bool has_q_rank = keys.find(R"("q_lora_rank": null)") == std::string_view::npos;
   const uint64_t shared = keys.find(R"("n_shared_experts": 2)") == std::string_view::npos ? 8 : 16;
@@ -86,7 +86,7 @@ Tensors TensorsOf(std::string_view keys) {
     add("self_attn.kv_a_layernorm", {kKvRank});
     add("self_attn.kv_b_proj", {kHeads * (kNope + kValue), kKvRank});
     add("self_attn.o_proj", {kWidth, kHeads * kValue});
-    if (layer == 0) {
+    if (layer < dense_layers) {
       mlp("mlp", 24);
       continue;
     }
@@ -101,11 +101,11 @@ Tensors TensorsOf(std::string_view keys) {
 }
 
 // With keys of config.json in place of others.
-std::string Model(const TempDir& temp, const std::string& keys, const std::string& other = "",
-                  const Tensors& more = {}) {
+std::string Model(const TempDir& temp, const std::string& keys, const std::string& other = "", const Tensors& more = {},
+                  int dense_layers = 1) {
   std::string path = temp.path() + "/hf";
   std::filesystem::remove_all(path);
-  Tensors tensors = TensorsOf(keys);
+  Tensors tensors = TensorsOf(keys, dense_layers);
   tensors.insert(tensors.end(), more.begin(), more.end());
   const auto config = Config::ParseJson(fmt::format("{{{}, {}}}", kSizes, keys), "test");
   EXPECT_THAT(config, IsOk());
@@ -133,6 +133,36 @@ TEST(DeepSeek, ThereAndBackBitForBit) {
       }
       if (std::string_view(to) != "nemo2") continue;  // they keep no config.json
       EXPECT_TRUE(SameConfig(JsonOf(back + "/config.json").root(), JsonOf(hf + "/config.json").root())) << keys;
+    }
+  }
+}
+
+// A model of experts alone: NeMo's and Megatron-Bridge's importers list a 1 for each layer and keep the size of the MLP
+// that no layer has [NeMo v2.4 gpt/model/deepseek.py, HFDeepSeekImporter.config; Bridge deepseek_v3_bridge.py].
+TEST(DeepSeek, ExpertsInAllLayers) {
+  for (const char* keys : {kV3, kV3Five, kV2, kV2Lite}) {
+    for (const char* to : {"nemo2", "megatron", "megatron-bridge"}) {
+      const TempDir temp;
+      const std::string hf = Model(temp, keys, R"("first_k_dense_replace": 0)", {}, 0), there = temp.path() + "/there",
+                        back = temp.path() + "/back", bare = temp.path() + "/bare";
+      const auto made = PlanConversion(hf, there, {.to = to});
+      ASSERT_THAT(made, IsOk());
+      const std::string_view at = std::string_view(to) == "nemo2" ? "config" : "model";
+      if (std::string_view(to) != "megatron") {
+        const ConfigNode *freq = made->result.config->Find(fmt::format("{}.moe_layer_freq", at)),
+                         *ffn = made->result.config->Find(fmt::format("{}.ffn_hidden_size", at));
+        ASSERT_NE(freq, nullptr) << to;
+        EXPECT_TRUE(SameConfig(*freq, ConfigNode::List({ConfigNode::Int(1), ConfigNode::Int(1), ConfigNode::Int(1)})))
+            << to << keys;
+        ASSERT_NE(ffn, nullptr) << to;
+        EXPECT_EQ(ffn->AsInt(), 24) << to << keys;
+      }
+      Convert(hf, there, {.to = to});
+      Convert(there, back, {.to = "hf"});
+      EXPECT_EQ(DigestsOf(back), DigestsOf(hf)) << to << keys;
+      const Config config = JsonOf(back + "/config.json");
+      EXPECT_EQ(config.root().Get("first_k_dense_replace")->AsInt(), 0) << to << keys;
+      EXPECT_EQ(config.root().Get("intermediate_size")->AsInt(), 24) << to << keys;
     }
   }
 }
