@@ -177,11 +177,21 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
   return spec;
 }
 
+// The ways out for a model of no known family are conversions, none of which makes a CLIP of it.
+Status WithoutConversions(const Status& status, const Checkpoint& checkpoint) {
+  std::string foreign;
+  if (status.ok() || DetectFamily(checkpoint, &foreign) != nullptr) return status;
+  if (foreign.empty() && status.error().remedies.empty()) return status;
+  return Status(status.kind(), status.message(), "pictures and texts are compared by a CLIP or a SigLIP");
+}
+
 }  // namespace
 
 Result<ClipModel> LoadClip(const Checkpoint& checkpoint, const ClipOptions& options, const ClipLoad& load) {
   TranslateOptions translate = {.family = load.model.family, .dialect = load.model.dialect};
-  ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(checkpoint, translate));
+  const Result<ModelIdentity> identified = IdentifyModel(checkpoint, translate);
+  ANEMONE_TRY(WithoutConversions(identified.status(), checkpoint));
+  const ModelIdentity& model = *identified;
   if (model.family->name != "clip" && model.family->name != "siglip") {
     return Unsupported(fmt::format("expected a CLIP, found {}", model.family->title));
   }

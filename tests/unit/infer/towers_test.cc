@@ -93,5 +93,24 @@ TEST(TowersTest, AMissingProjectionIsMissed) {
   EXPECT_THAT(LoadClip(tower).status(), StatusIs(ErrorKind::kCorrupt, "missing tensor: visual_projection.weight"));
 }
 
+// A table of names splits such a model, and a conversion carries it: neither makes a CLIP of it.
+TEST(Towers, AnotherModelIsToldWhatCompares) {
+  Checkpoint other;
+  Shard& shard = other.shards.emplace_back();
+  ASSERT_THAT(shard.weights.Add("decoder.reduces.0.weight", *Tensor::Fill(DType::kF32, {2, 2}, 1)), IsOk());
+  for (const bool has_config : {false, true}) {
+    if (has_config) {
+      other.config = *Config::ParseJson(
+          R"({"model_type": "clipseg", "architectures": ["CLIPSegForImageSegmentation"], "text_config": {},
+              "vision_config": {}})",
+          "config.json");
+    }
+    const Status status = LoadClip(other).status();
+    EXPECT_THAT(status, StatusIs(ErrorKind::kUnsupported, "expected a model of a known family"));
+    EXPECT_EQ(status.error().hint, "pictures and texts are compared by a CLIP or a SigLIP");
+    EXPECT_TRUE(status.error().remedies.empty());
+  }
+}
+
 }  // namespace
 }  // namespace anemone
