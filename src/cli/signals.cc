@@ -30,7 +30,7 @@ void SetAlarm(bool on) {
   setitimer(ITIMER_REAL, on ? &kAlarm : &kNone, nullptr);
 }
 
-// What computes for long without asking (Heed) ends here, unless there is something to clean up.
+// A run that computes for long without asking (Heed) ends here, unless there is something to clean up.
 void OnAlarm(int /*signal*/) {
   if (caught == 0 || NeedsCleanup::Any()) return;
   constexpr std::string_view kSaid = "anemone: interrupted\n";
