@@ -1,5 +1,6 @@
 #include "base/sys.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/fs.h>
@@ -10,10 +11,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
+#include <memory>
 #include <new>
 #include <string>
-#include <system_error>
+#include <string_view>
 #include <vector>
 
 namespace anemone {
@@ -26,17 +27,47 @@ int FreeBytes(const char* path, uint64_t* out) {
   return 0;
 }
 
+std::vector<std::string> NamesIn(DIR* stream) {
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(stream)) {
+    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  }
+  return names;
+}
+
+// Each name is removed once. Where an open file gets another name as it is removed (NFS, FUSE), that one stays, and so
+// does the directory: std::filesystem::remove_all would remove it for ever. Returns 0 or an errno.
+int RemoveTree(int parent, const char* path) {
+  if (::unlinkat(parent, path, 0) == 0 || errno == ENOENT) return 0;
+  if (errno != EISDIR && errno != EPERM) return errno;
+  const int unlink_error = errno;
+  const int fd = ::openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return errno == ENOTDIR || errno == ELOOP ? unlink_error : errno;
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(fd), closedir);
+  if (stream == nullptr) {
+    const int error = errno;
+    ::close(fd);
+    return error;
+  }
+  int failed = 0;
+  for (const std::string& name : NamesIn(stream.get())) {
+    if (const int error = RemoveTree(fd, name.c_str()); error != 0 && failed == 0) failed = error;
+  }
+  if (::unlinkat(parent, path, AT_REMOVEDIR) == 0 || errno == ENOENT) return 0;
+  return failed != 0 ? failed : errno;
+}
+
 int RemoveAll(const char* path) {
-  std::error_code error;
+  int error = 0;
   try {
-    std::filesystem::remove_all(path, error);
+    error = RemoveTree(AT_FDCWD, path);
   } catch (const std::bad_alloc&) {
-    // Without memory for paths, by a walk that needs less.
+    // Without memory for names, by a walk that needs less.
     const auto remove = [](const char* name, const struct stat*, int, FTW*) { return ::remove(name); };
     return nftw(path, remove, 8, FTW_DEPTH | FTW_PHYS);
   }
-  errno = error.value();
-  return error ? -1 : 0;
+  errno = error;
+  return error == 0 ? 0 : -1;
 }
 
 int ReopenDirect(int fd, unsigned block) {
