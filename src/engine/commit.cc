@@ -11,6 +11,7 @@
 
 #include "base/shell_word.h"
 #include "base/sys.h"
+#include "base/tree.h"
 
 namespace anemone {
 namespace {
@@ -41,14 +42,15 @@ bool IsEmptyDirectory(const std::string& path) {
 
 Status Exists(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
 
-// `path` in the open folder gets the mode and the owner of what it replaces; ones that may not be given are left.
-Status Inherit(const Directory& folder, const std::string& path, const struct stat& old) {
+// `path` in the open folder gets the owner and the mode of what it replaces, or of its own mode what `old` allows,
+// where nothing had its name; ones that may not be given are left.
+Status Inherit(const Directory& folder, const std::string& path, const struct stat& old, bool is_new) {
   const Descriptor file(sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0));
   const int fd = file.get();
   if (fd < 0) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
   struct stat info;
-  mode_t mode = old.st_mode & 07777;
   bool done = sys.fstat(fd, &info) == 0;
+  mode_t mode = (is_new ? info.st_mode & old.st_mode : old.st_mode) & 07777;
   if (done && (info.st_uid != old.st_uid || info.st_gid != old.st_gid) && sys.fchown(fd, old.st_uid, old.st_gid) != 0) {
     done = errno == EPERM;
     mode &= 0777;  // nothing runs as another than whom it was meant to
@@ -277,16 +279,29 @@ Status Staging::Commit() {
   return SyncDirectory(parent_).In(shown_).Hint(kInPlace);
 }
 
-// Whoever could read or write what is replaced can read or write what replaces it, and nobody else.
+// Whoever could read or write what is replaced can read or write what replaces it, and nobody else. A file of a new
+// name is as open as all that were there.
 Status Staging::KeepModesAndOwners() const {
-  struct stat old;
-  const auto inherit = [&](const std::string& name, mode_t type) -> Status {
-    if (sys.lstat((destination_ + name).c_str(), &old) != 0 || (old.st_mode & S_IFMT) != type) return {};
-    return Inherit(folder(), (kOutput + name).substr(1), old);
+  struct stat folder_before = {}, file_before = {};
+  if (is_directory_) {
+    if (sys.lstat(destination_.c_str(), &folder_before) != 0) return ErrnoStatus(errno, "cannot stat");
+    file_before = folder_before;
+    file_before.st_mode = 07777;
+    ANEMONE_ASSIGN(const std::vector<TreeEntry> before, ListTree(destination_));
+    for (const TreeEntry& entry : before) {
+      if (S_ISREG(entry.info.st_mode)) file_before.st_mode &= entry.info.st_mode | S_IRUSR | S_IWUSR;
+    }
+  }
+  const auto inherit = [&](const std::string& name, mode_t type, const struct stat& all_before) -> Status {
+    struct stat old;
+    const bool is_there = sys.lstat((destination_ + name).c_str(), &old) == 0;
+    if (is_there && (old.st_mode & S_IFMT) != type) return {};
+    if (!is_there && !is_directory_) return {};
+    return Inherit(folder(), (kOutput + name).substr(1), is_there ? old : all_before, !is_there);
   };
-  for (const std::string& file : files_) ANEMONE_TRY(inherit(file, S_IFREG));
+  for (const std::string& file : files_) ANEMONE_TRY(inherit(file, S_IFREG, file_before));
   for (const std::string& made : directories_)
-    ANEMONE_TRY(inherit(made.substr(std::string_view(kOutput).size()), S_IFDIR));
+    ANEMONE_TRY(inherit(made.substr(std::string_view(kOutput).size()), S_IFDIR, folder_before));
   return {};
 }
 

@@ -242,6 +242,24 @@ class Force(ProgramCase):
                 self.assertEqual((path.stat().st_uid, path.stat().st_gid), (1234, 2345), path)
 
 
+    def test_files_of_new_names_are_as_private(self):
+        """Shards in place of one file, which the owner alone could read: so are they, in a folder that all may enter."""
+        self.ok("convert", DEMO, "x", "--to", "hf")
+        weights = self.dir / "x/model.safetensors"
+        weights.chmod(0o640)
+        if os.geteuid() == 0:
+            for path in (self.dir / "x", *(self.dir / "x").iterdir()):
+                os.chown(path, 1234, 2345)
+        self.ok("convert", DEMO, "x", "--to", "hf", "--max-shard-size", "1MB", "--force")
+        new = [*(self.dir / "x").glob("model-*"), self.dir / "x/model.safetensors.index.json"]
+        self.assertGreater(len(new), 2)
+        for path in new:
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o640, path)
+            if os.geteuid() == 0:
+                self.assertEqual((path.stat().st_uid, path.stat().st_gid), (1234, 2345), path)
+        self.assertEqual(stat.S_IMODE((self.dir / "x/config.json").stat().st_mode), 0o644)
+
+
 class Work(ProgramCase):
     """Work folders: whose they are, who has them, what is left of them."""
 

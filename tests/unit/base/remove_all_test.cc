@@ -24,7 +24,8 @@ constexpr int kFiles = 50, kMostHidden = 10 * kFiles;
 // In place of libc's: what libstdc++ calls, too.
 extern "C" __attribute__((visibility("default"))) int unlinkat(int directory, const char* path, int flags) noexcept {
   std::error_code error;
-  const std::filesystem::path folder = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(directory), error);
+  const std::filesystem::path folder =
+      std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(directory), error);
   if (held.empty() || folder != held || flags != 0 || hidden == kMostHidden)
     return static_cast<int>(syscall(SYS_unlinkat, directory, path, flags));
   const std::string name = ".hidden" + std::to_string(hidden++);
