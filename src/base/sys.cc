@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -11,8 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
-#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,47 +24,55 @@ int FreeBytes(const char* path, uint64_t* out) {
   return 0;
 }
 
-std::vector<std::string> NamesIn(DIR* stream) {
-  std::vector<std::string> names;
-  while (const dirent* entry = readdir(stream)) {
-    if (const std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+// The names in an open directory, read without memory: what a run leaves is removed where there is none, too.
+class Names {
+ public:
+  explicit Names(int fd) : fd_(fd) { ::lseek(fd, 0, SEEK_SET); }
+  // Null at the end, or where it cannot be read.
+  const char* Next() {
+    while (true) {
+      if (at_ >= size_) {
+        size_ = ::getdents64(fd_, buffer_, sizeof buffer_);
+        at_ = 0;
+        if (size_ <= 0) return nullptr;
+      }
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer_ + at_);
+      at_ += entry->d_reclen;
+      if (const std::string_view name = entry->d_name; name != "." && name != "..") return entry->d_name;
+    }
   }
-  return names;
-}
 
-// Each name is removed once. Where an open file gets another name as it is removed (NFS, FUSE), that one stays, and so
-// does the directory: std::filesystem::remove_all would remove it for ever. Returns 0 or an errno.
+ private:
+  const int fd_;
+  ssize_t at_ = 0, size_ = 0;
+  alignas(dirent64) char buffer_[2048];
+};
+
+// Returns 0 or an errno. Where an open file gets another name as it is removed (NFS, FUSE), that one stays, and so does
+// the directory: std::filesystem::remove_all would remove it for ever.
 int RemoveTree(int parent, const char* path) {
   if (::unlinkat(parent, path, 0) == 0 || errno == ENOENT) return 0;
   if (errno != EISDIR && errno != EPERM) return errno;
   const int unlink_error = errno;
   const int fd = ::openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return errno == ENOTDIR || errno == ELOOP ? unlink_error : errno;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(fd), closedir);
-  if (stream == nullptr) {
-    const int error = errno;
-    ::close(fd);
-    return error;
-  }
+  uint64_t count = 0;
+  for (Names names(fd); names.Next() != nullptr;) ++count;
   int failed = 0;
-  for (const std::string& name : NamesIn(stream.get())) {
-    if (const int error = RemoveTree(fd, name.c_str()); error != 0 && failed == 0) failed = error;
+  Names names(fd);
+  for (uint64_t left = 2 * count; left > 0; --left) {  // all, and as many new names
+    const char* name = names.Next();
+    if (name == nullptr) break;
+    if (const int error = RemoveTree(fd, name); error != 0 && failed == 0) failed = error;
   }
+  ::close(fd);
   if (::unlinkat(parent, path, AT_REMOVEDIR) == 0 || errno == ENOENT) return 0;
   return failed != 0 ? failed : errno;
 }
 
 int RemoveAll(const char* path) {
-  int error = 0;
-  try {
-    error = RemoveTree(AT_FDCWD, path);
-  } catch (const std::bad_alloc&) {
-    // Without memory for names, by a walk that needs less.
-    const auto remove = [](const char* name, const struct stat*, int, FTW*) { return ::remove(name); };
-    return nftw(path, remove, 8, FTW_DEPTH | FTW_PHYS);
-  }
-  errno = error;
-  return error == 0 ? 0 : -1;
+  errno = RemoveTree(AT_FDCWD, path);
+  return errno == 0 ? 0 : -1;
 }
 
 int ReopenDirect(int fd, unsigned block) {

@@ -1,4 +1,6 @@
 // Removing a folder: on a file system that gives an open file another name when it is removed (NFS, FUSE), too.
+#include <dirent.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -19,6 +21,8 @@ std::string held;
 int hidden = 0;
 constexpr int kFiles = 50, kMostHidden = 10 * kFiles;
 
+bool has_memory = true;
+
 }  // namespace
 
 // In place of libc's: what libstdc++ calls, too.
@@ -30,6 +34,16 @@ extern "C" __attribute__((visibility("default"))) int unlinkat(int directory, co
     return static_cast<int>(syscall(SYS_unlinkat, directory, path, flags));
   const std::string name = ".hidden" + std::to_string(hidden++);
   return renameat(directory, path, directory, name.c_str());
+}
+
+// In place of libc's: it takes memory.
+extern "C" __attribute__((visibility("default"))) DIR* fdopendir(int fd) noexcept {
+  if (!has_memory) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  static const auto real = reinterpret_cast<DIR* (*)(int)>(dlsym(RTLD_NEXT, "fdopendir"));
+  return real(fd);
 }
 
 namespace anemone {
@@ -51,6 +65,16 @@ TEST(RemoveAll, RemovesFilesFoldersAndLinksThemselves) {
   EXPECT_TRUE(std::filesystem::exists(dir / "kept"));
 }
 
+TEST(RemoveAll, NeedsNoMemory) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir / "tree/a");
+  WriteFile(dir / "tree/a/file", "1");
+  has_memory = false;
+  EXPECT_EQ(sys.remove_all((dir / "tree").c_str()), 0);
+  has_memory = true;
+  EXPECT_FALSE(std::filesystem::exists(dir / "tree"));
+}
+
 TEST(RemoveAll, EndsWhereRemovedFilesComeBackUnderOtherNames) {
   const TempDir dir;
   const std::string place = std::filesystem::canonical(dir.path()).string() + "/folder";
@@ -59,7 +83,7 @@ TEST(RemoveAll, EndsWhereRemovedFilesComeBackUnderOtherNames) {
   for (int i = 0; i < kFiles; ++i) WriteFile(held + "/" + std::to_string(i), "1");
   EXPECT_EQ(sys.remove_all(place.c_str()), -1);
   EXPECT_EQ(errno, ENOTEMPTY);
-  EXPECT_EQ(hidden, kFiles);
+  EXPECT_LE(hidden, 2 * kFiles);
   held.clear();
   EXPECT_EQ(sys.remove_all(place.c_str()), 0);
 }
