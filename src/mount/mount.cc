@@ -1,6 +1,8 @@
 #include "mount/mount.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <syslog.h>
@@ -19,6 +21,7 @@
 #include <exception>
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <set>
@@ -106,11 +109,19 @@ const internal::Fuse& Library() { return **internal::LoadFuse(); }
 
 View& Mounted() { return *static_cast<View*>(Library().get_context()->private_data); }
 
+// To the system's log, and to stderr in the foreground: where that is a pipe that nobody reads, no reader waits for it.
+void Log(const std::string& line) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  pollfd stderr_state = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (poll(&stderr_state, 1, 0) == 1) syslog(LOG_ERR, "%s", line.c_str());
+}
+
 // What a call of the kernel's answers for a failure, whose reason nobody else would hear.
 int Answer(const Status& status, const char* path) {
   if (status.ok()) return 0;
   if (status.kind() == ErrorKind::kInterrupted) return -EINTR;
-  syslog(LOG_ERR, "%s: %s", path, status.message().c_str());
+  Log(std::string(path) + ": " + status.message());
   return -EIO;
 }
 
@@ -122,7 +133,7 @@ int Guarded(const Work& work) {
   } catch (const std::bad_alloc&) {
     return -ENOMEM;
   } catch (const std::exception& error) {
-    syslog(LOG_ERR, "%s", error.what());
+    Log(error.what());
     return -EIO;
   }
 }
@@ -321,6 +332,10 @@ Status CanMount(const std::string& folder) {
 
 Status Mount(const std::shared_ptr<const Plan>& plan, const std::string& file_name, const std::string& folder,
              const MountOptions& options) {
+  // Two mounts that begin at once would lie one over the other.
+  const Descriptor lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock.is_open() && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return Status(ErrorKind::kAlreadyExists, "another mount has begun there").In(folder);
   ANEMONE_TRY(CanMount(folder));
   ANEMONE_ASSIGN(const internal::Fuse* fuse, internal::LoadFuse());
   fuse->set_log_func(KeepWord);

@@ -147,6 +147,32 @@ class Mount(FolderCase):
             open(weights, "rb").close()
         self.assertEqual(raised.exception.errno, errno.EIO)
 
+    def test_an_unread_stderr_holds_up_no_reader(self):
+        """Each read that fails says why: to a pipe that is full."""
+        source = self.path("clip.nemo")
+        shutil.copyfile(golden("clip/mcore.nemo"), source)
+        process = subprocess.Popen([ANEMONE, "mount", "-q", "-f", source, self.view, "--to", "hf"], stderr=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        self.wait_for_view(process)
+        os.truncate(source, 100000)
+        time.sleep(1.1)
+        endless = "import sys\nfor i in range(2000):\n try: open(sys.argv[1])\n except OSError: pass"
+        reader = subprocess.Popen([sys.executable, "-c", endless, os.path.join(self.view, "config.json")])
+        self.addCleanup(reader.kill)
+        self.assertEqual(reader.wait(60), 0)
+        self.unmount()
+        said = process.communicate(timeout=10)[1].decode()
+        self.assertIn("/config.json: " + source + ": changed while it was read", said)
+
+    def test_two_mounts_at_once(self):
+        """One is refused, whichever: neither hides the other."""
+        for _ in range(5):
+            runs = [subprocess.Popen([ANEMONE, "mount", "-q", golden("clip/mcore.nemo"), self.view, "--to", "hf"], stderr=subprocess.DEVNULL)
+                    for _ in range(4)]
+            self.assertEqual(sorted(run.wait() for run in runs), [0, 73, 73, 73])
+            self.unmount()
+
     def test_a_killed_mount_is_cleaned_up(self):
         process = subprocess.Popen([ANEMONE, "mount", "-q", "-f", golden("clip/mcore.nemo"), self.view, "--to", "hf"])
         self.wait_for_view(process)
