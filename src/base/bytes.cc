@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "anemone/bytes.h"
+#include "base/cancel.h"
 #include "base/checked.h"
 #include "base/closed_file.h"
 #include "base/descriptor.h"
@@ -88,7 +89,7 @@ class FileSource final : public ByteSource {
     if (!end || *end > size_bytes()) return Truncated(end.value_or(UINT64_MAX), size_bytes(), name_);
     while (!out.empty()) {
       const ssize_t got = sys.pread(fd(), out.data(), out.size(), static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
+      if (got < 0 && ShouldRetry()) continue;
       if (got < 0) return ErrnoStatus(errno, "cannot read").In(name_);
       if (got == 0) return Truncated(*end, offset, name_);  // it shrank since it was opened
       out = out.subspan(static_cast<size_t>(got));

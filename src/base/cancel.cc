@@ -1,5 +1,7 @@
 #include "base/cancel.h"
 
+#include <cerrno>
+
 #include <utility>
 
 namespace anemone {
@@ -24,5 +26,12 @@ bool CancelScope::IsCancelled() const {
 }
 
 bool CancelRequested() { return current != nullptr && current->IsCancelled(); }
+
+bool ShouldRetry() {
+  if (errno != EINTR) return false;
+  const bool is_cancelled = CancelRequested();
+  errno = EINTR;
+  return !is_cancelled;
+}
 
 }  // namespace anemone

@@ -50,6 +50,9 @@ class NeedsCleanup {
   static_assert(std::atomic<int>::is_always_lock_free);
 };
 
+// After a call that failed: whether a signal interrupted it and the work goes on. Keeps errno.
+bool ShouldRetry();
+
 }  // namespace anemone
 
 #endif  // ANEMONE_BASE_CANCEL_H_

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cancel.h"
+
 namespace anemone {
 namespace {
 
@@ -144,7 +146,7 @@ Sys sys = {
 bool WriteAll(int fd, std::span<const std::byte> bytes, uint64_t offset) {
   while (!bytes.empty()) {
     const ssize_t put = sys.pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && ShouldRetry()) continue;
     if (put == 0) errno = ENOSPC;
     if (put <= 0) return false;
     bytes = bytes.subspan(static_cast<size_t>(put));

@@ -358,7 +358,7 @@ class Run {
     while (moved < range.size && !kernel_refuses_.load(std::memory_order_relaxed)) {
       const ssize_t count = sys.copy_range(range.source->fd(), static_cast<off_t>(range.offset + moved), fd,
                                            static_cast<off_t>(window.begin + moved), range.size - moved);
-      if (count < 0 && errno == EINTR) continue;
+      if (count < 0 && ShouldRetry()) continue;
       if (count < 0) kernel_refuses_ = true;  // across file systems, or one that has no such call
       if (count <= 0) break;
       moved += static_cast<uint64_t>(count);

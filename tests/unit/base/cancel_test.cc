@@ -2,10 +2,16 @@
 #include "base/progress.h"
 
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <span>
 #include <thread>
 
+#include "anemone/bytes.h"
 #include "base/for_each.h"
+#include "base/sys.h"
 #include "testing/matchers.h"
+#include "testing/temp_dir.h"
 
 namespace anemone {
 namespace {
@@ -49,6 +55,30 @@ TEST(Cancel, ReachesTheThreadsOfForEachAndNoOthers) {
   std::thread([&elsewhere] { elsewhere = CancelRequested(); }).join();
   EXPECT_FALSE(elsewhere);
   EXPECT_THAT(ForEach(8, 4, [](uint64_t, unsigned) -> Status { return {}; }), IsOk());
+}
+
+TEST(Cancel, EndsCallsThatAreInterruptedAgainAndAgain) {
+  const testing::TempDir dir;
+  testing::WriteFile(dir / "file", "content");
+  const Result<ByteSourcePtr> file = OpenFile(dir / "file");
+  ASSERT_THAT(file, IsOk());
+  const Sys real = sys;
+  sys.pread = [](int, void*, size_t, off_t) -> ssize_t {
+    errno = EINTR;
+    return -1;
+  };
+  sys.pwrite = [](int, const void*, size_t, off_t) -> ssize_t {
+    errno = EINTR;
+    return -1;
+  };
+  int asked = 0;
+  const CancelScope scope([&asked] { return ++asked % 10 == 0; });
+  std::byte byte{};
+  EXPECT_FALSE((*file)->ReadAt(0, std::span(&byte, 1)).ok());
+  EXPECT_FALSE(WriteAll(0, std::span(&byte, 1), 0));
+  EXPECT_EQ(errno, EINTR);
+  EXPECT_EQ(asked, 20);
+  sys = real;
 }
 
 TEST(Cancel, AsksAProgressFunctionFromOneThreadAtATime) {
