@@ -21,10 +21,10 @@ Status CanMount(const std::string& folder);
 
 // Shows the plan's files in `folder`, an empty one, read-only: what Execute would write, computed as it is read. A plan
 // of one file shows it as `file_name`. Checksums are as OpenPlanned says. A source that changes while it is mounted
-// makes reads fail (EIO) within a second. Where a read fails, the system's log says why, in the foreground stderr.
-// Returns once it is unmounted, or a signal has ended it; not in the foreground, the process ends with status 0 once
-// the files can be read. One at a time in a process.
-// Memory: independent of the plan's bytes. Errors: as CanMount; Unavailable (no FUSE, or it refuses).
+// makes reads fail (EIO): at once, with more than 64 sources within a second. Where a read fails, the system's log says
+// why, in the foreground stderr. Returns once it is unmounted, or a signal has ended it; not in the foreground, the
+// process ends with status 0 once the files can be read. One at a time in a process. Memory: independent of the plan's
+// bytes. Errors: as CanMount; Unavailable (no FUSE, or it refuses).
 Status Mount(const std::shared_ptr<const Plan>& plan, const std::string& file_name, const std::string& folder,
              const MountOptions& options);
 

@@ -147,6 +147,21 @@ class Mount(FolderCase):
             open(weights, "rb").close()
         self.assertEqual(raised.exception.errno, errno.EIO)
 
+    def test_no_read_has_bytes_of_two_versions(self):
+        source = self.path("clip.nemo")
+        shutil.copyfile(golden("clip/mcore.nemo"), source)
+        os.utime(source, (0, 0))
+        self.mount(source, "--to", "hf")
+        with open(os.path.join(self.view, "model.safetensors"), "rb", buffering=0) as weights:
+            weights.read(10)
+            with open(source, "r+b") as file:
+                file.seek(-200000, os.SEEK_END)
+                file.write(b"other")
+            with self.assertRaises(OSError) as raised:
+                weights.seek(-100000, os.SEEK_END)
+                weights.read(10)
+            self.assertEqual(raised.exception.errno, errno.EIO)
+
     def test_an_unread_stderr_holds_up_no_reader(self):
         """Each read that fails says why: to a pipe that is full."""
         source = self.path("clip.nemo")
