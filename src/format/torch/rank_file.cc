@@ -55,6 +55,7 @@ struct Candidate {
 struct Contents {
   size_t tensors = 0;       // right at the top, scalars aside
   bool has_others = false;  // numbers, texts, an optimizer: a trainer's file
+  std::vector<std::string> other_dictionaries;
   std::vector<Candidate> candidates;
 };
 
@@ -70,6 +71,7 @@ Contents ContentsOf(const Value& root) {
       contents.tensors += is_loose ? 0 : 1;
     } else if (!HoldsNames(value) || IsOther(key)) {
       contents.has_others = true;
+      if (HoldsNames(value)) contents.other_dictionaries.push_back(key);
     } else {
       Candidate candidate{key, {}, {}};
       auto weights = ToStateDict({root.graph, value}, &candidate.left_out);
@@ -97,6 +99,14 @@ std::string KeysOf(const std::vector<Candidate>& candidates) {
   for (const Candidate& candidate : candidates)
     keys += fmt::format("{}\"{}\" ({} tensors)", keys.empty() ? "" : ", ", candidate.key, candidate.weights.size());
   return keys;
+}
+
+// DeepSpeed's *_optim_states.pt and torchtune's recipe_state.pt have tensors too, those of the optimizer.
+Status CheckHasWeights(const Contents& contents) {
+  if (contents.tensors > 0 || !contents.candidates.empty() || contents.other_dictionaries.empty()) return {};
+  return Unsupported(fmt::format("[TZ-22] expected weights, found what trainers save beside them: {}",
+                                 Listing(contents.other_dictionaries)),
+                     "give the file that the model was saved to");
 }
 
 // The one dictionary of the root that is the weights; nullptr when all of the root is.
@@ -298,6 +308,7 @@ Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankF
     root = Unwrapped(root, &path);
     if (!path.empty()) file.notes.push_back(fmt::format("all of the file is under \"{}\"", path));
     Contents contents = ContentsOf(root);
+    ANEMONE_TRY(CheckHasWeights(contents));
     ANEMONE_ASSIGN(Candidate * chosen, Choose(contents));
     if (chosen != nullptr) {
       NoteAlternatives(contents, *chosen, file);
@@ -344,12 +355,24 @@ Status CheckOneRank(const Value& root) {
                      std::string(kOneRank));
 }
 
-// An optimizer's state_dict() saved alone: optimizer.pt, optimizer.bin.
-Status CheckNoOptimizer(const Value& root) {
-  if (!IsDict(root.node) || Lookup(*root.node, "param_groups") == nullptr || Lookup(*root.node, "state") == nullptr)
-    return {};
-  return Unsupported("[TZ-22] expected weights, found an optimizer's state (state, param_groups)",
-                     "give the file that the model was saved to");
+// Files that trainers save beside the weights, by keys that all of one kind have.
+struct TrainersFile {
+  std::string_view keys[2];
+  std::string_view what;
+};
+constexpr TrainersFile kTrainersFiles[] = {
+    {{"param_groups", "state"}, "an optimizer's state"},                       // optimizer.pt, optimizer.bin
+    {{"numpy", "python"}, "the states of random numbers"},                     // transformers' rng_state.pth
+    {{"numpy_random_seed", "random_state"}, "the states of random numbers"}};  // Accelerate's random_states_0.pkl
+
+Status CheckIsModel(const Value& root) {
+  if (!IsDict(root.node)) return {};
+  for (const auto& [keys, what] : kTrainersFiles) {
+    if (Lookup(*root.node, keys[0]) == nullptr || Lookup(*root.node, keys[1]) == nullptr) continue;
+    return Unsupported(fmt::format("[TZ-22] expected weights, found {} ({}, {})", what, keys[1], keys[0]),
+                       "give the file that the model was saved to");
+  }
+  return {};
 }
 
 Result<RankFile> Read(const TorchFile& torch, const RankFileOptions& options) {
@@ -366,7 +389,7 @@ Result<RankFile> Read(const TorchFile& torch, const RankFileOptions& options) {
     ANEMONE_TRY(ReadMegatron(root, file));
     return file;
   }
-  ANEMONE_TRY(CheckNoOptimizer(root));
+  ANEMONE_TRY(CheckIsModel(root));
   const bool is_lightning =
       !torch.torchscript && IsDict(root.node) && Lookup(*root.node, "pytorch-lightning_version") != nullptr;
   ANEMONE_TRY(is_lightning ? ReadLightning(root, options, file) : ReadWeights(torch, options, file));

@@ -115,6 +115,28 @@ TEST(Pytorch, AnOptimizerAloneIsNamed) {
   EXPECT_THAT(optimizer.Read(), StatusIs(ErrorKind::kUnsupported, "found an optimizer's state"));
 }
 
+// random_states_0.pkl of Accelerate's save_state, rng_state.pth of transformers' Trainer.
+TEST(Pytorch, StatesOfRandomNumbersAreNoWeights) {
+  Trainer accelerate, transformers;
+  accelerate.Number("step");
+  accelerate.Number("random_state");
+  accelerate.Number("numpy_random_seed");
+  accelerate.Weight("torch_manual_seed");
+  EXPECT_THAT(accelerate.Read(), StatusIs(ErrorKind::kUnsupported, "found the states of random numbers"));
+  transformers.Number("python");
+  transformers.Number("numpy");
+  transformers.Weight("cpu");
+  EXPECT_THAT(transformers.Read(), StatusIs(ErrorKind::kUnsupported, "found the states of random numbers"));
+}
+
+// recipe_state.pt of torchtune, *_optim_states.pt of DeepSpeed.
+TEST(Pytorch, ATrainersFileWithoutAModelHoldsNoWeights) {
+  Trainer trainer;
+  trainer.Number("epochs_run");
+  trainer.Dict("optimizer", {"w.exp_avg", "w.exp_avg_sq"});
+  EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kUnsupported, "save beside them: optimizer"));
+}
+
 TEST(Pytorch, TheOnlyDictionaryOfTensorsIsTheWeights) {
   Trainer trainer;
   trainer.Dict("net", {"w"});
