@@ -106,7 +106,7 @@ class Presenter {
         optimizer_.emplace_back(*std::move(key), std::move(*tensor));
         return {};
       }
-      if (!megatron_ && IsOptimizerPath(entry.path)) {
+      if (!megatron_ && IsTrainingPath(entry.path)) {
         ANEMONE_ASSIGN(Tensor whole, AssembleWhole(*tensor));
         return Nest(entry.path, NewTensor(*training_.graph, std::move(whole)));
       }
@@ -275,11 +275,17 @@ class Presenter {
     return {};
   }
 
-  static bool IsOptimizerPath(const std::vector<DistStep>& path) {
-    if (path.size() < 2) return false;
-    const auto* first = std::get_if<std::string>(&path.front());
-    return first != nullptr && (*first == "optimizer" || *first == "optim" || *first == "optimizers" ||
-                                *first == "optimizer_state" || *first == "optimizer_states");
+  // Below these steps a trainer keeps its own tensors, at the top or in one object that holds all (PyTorch's "app",
+  // Composer's "state").
+  static bool IsTrainingPath(const std::vector<DistStep>& path) {
+    static constexpr std::string_view kSteps[] = {"optimizer",        "optim",     "optimizers", "optimizer_state",
+                                                  "optimizer_states", "scheduler", "schedulers", "lr_scheduler",
+                                                  "train_state",      "rng"};
+    const auto is_training = [](const DistStep& step) {
+      const auto* name = std::get_if<std::string>(&step);
+      return name != nullptr && std::ranges::find(kSteps, *name) != std::end(kSteps);
+    };
+    return (path.size() > 1 && is_training(path[0])) || (path.size() > 2 && is_training(path[1]));
   }
 
   static bool IsOnly(const std::optional<ObjectShard>& shard) {

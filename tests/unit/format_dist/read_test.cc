@@ -5,6 +5,7 @@
 
 #include "container/tar.h"
 #include "format/dist/entries.h"
+#include "format/dist/present.h"
 #include "format/dist/torch_dist_metadata.h"
 #include "format/torch/torch_file.h"
 #include "format/values.h"
@@ -436,6 +437,32 @@ TEST(TorchDist, ChunksThatOverlapAreRefused) {
   tensor.chunks[1].offsets = &third;
   ANEMONE_ASSERT_ASSIGN(const Tensor whole, AssembleWhole(tensor));
   EXPECT_EQ(Bytes(whole), "abcdefabcdef");
+}
+
+// PyTorch's tutorial has the model and the optimizer in one "app", Composer in "state"; torchtitan counts its steps in
+// a tensor.
+TEST(TorchDist, ATrainersTensorsAreNoWeights) {
+  ANEMONE_ASSERT_ASSIGN(const Tensor tensor, Tensor::FromBytes(DType::kU8, {2}, "ab"));
+  const Shape shape = {2}, zero = {0};
+  DistMetadata stored;
+  const std::vector<std::vector<DistStep>> paths = {{"app", "model", "w"},
+                                                    {"app", "optim", "state", "w", "exp_avg"},
+                                                    {"train_state", "step"},
+                                                    {"state", "optimizers", "AdamW", "state", "w", "exp_avg"},
+                                                    {"model.optim"}};
+  for (const auto& path : paths) {
+    std::string key;
+    for (const DistStep& step : path) key += (key.empty() ? "" : ".") + std::get<std::string>(step);
+    stored.items.push_back({key, path, DistTensor{DType::kU8, &shape, {ChunkAt(zero, tensor)}, nullptr}});
+  }
+  Shard shard;
+  DistributedOrigin origin;
+  ASSERT_THAT(PresentDist(std::move(stored), {}, {}, shard, origin), IsOk());
+  EXPECT_EQ(shard.weights.size(), 2u);
+  EXPECT_NE(TensorAt(shard.weights, "app.model.w"), nullptr);
+  EXPECT_NE(TensorAt(shard.weights, "model.optim"), nullptr);
+  ASSERT_TRUE(shard.training);
+  EXPECT_NE(At(*shard.training, {"app", "optim", "state", "w", "exp_avg"}), nullptr);
 }
 
 // [4, 6] as 2 × 1 fragments of [2, 6], the second in two slices.
