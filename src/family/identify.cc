@@ -150,6 +150,8 @@ constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".weight_packed", "compressed-tensors'"},
     {".W_q", "HQQ's"},
     {".weight._data", "Quanto's"},
+    {".weight._data._data", "Quanto's"},
+    {"._weight_qdata", "torchao's"},
     {".weight_scale_2", "ModelOpt's"},
     {".weight_scale", "with scales"},
 };

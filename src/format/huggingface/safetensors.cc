@@ -194,6 +194,8 @@ Result<Plan> LayOutSafetensorsPlan(const Checkpoint& checkpoint, const LayOutOpt
   // What it had, or was given in memory, comes back.
   if (checkpoint.flavour == "safetensors" || (checkpoint.format == nullptr && !checkpoint.metadata.empty())) {
     metadata = checkpoint.metadata;
+  } else if (checkpoint.flavour == "huggingface") {  // torchao's says what its parts of tensors are
+    for (const auto& [key, value] : checkpoint.metadata) metadata.insert_or_assign(key, value);
   }
   ANEMONE_TRY(AddSafetensorsFiles(checkpoint, options, "model", metadata, plan));
   plan.is_directory = plan.files.size() > 1;

@@ -309,6 +309,8 @@ TEST(Identify, NamesQuantizedWeights) {
            std::pair{"model.layers.0.mlp.up_proj.qweight", "(GPTQ's or AWQ's)"},
            std::pair{"model.layers.0.mlp.up_proj.SCB", "(bitsandbytes')"},
            std::pair{"model.layers.0.mlp.up_proj.weight_packed", "(compressed-tensors')"},
+           std::pair{"model.layers.0.mlp.up_proj._weight_qdata", "(torchao's)"},
+           std::pair{"model.layers.0.mlp.up_proj.weight._data._data", "(Quanto's)"},
        }) {
     StateDict weights;
     EXPECT_THAT(weights.Add("model.layers.0.mlp.up_proj.g_idx", *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());

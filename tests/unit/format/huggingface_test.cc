@@ -45,6 +45,22 @@ TEST(HuggingFace, OpensAFolderWithItsCompanions) {
   EXPECT_EQ(hf.FindArtifact("config.json"), nullptr);
 }
 
+// torchao's safetensors say in their metadata which tensors are parts of which.
+TEST(HuggingFace, MetadataComesAlongToSafetensors) {
+  TempDir dir;
+  PlanFile file;
+  ASSERT_THAT(LayOutSafetensors({{"w._weight_qdata", Numbers(DType::kF32, {1}, "abcd")}},
+                                {{"format", "pt"}, {"w", "{\"_type\": \"Int8Tensor\"}"}}, file),
+              IsOk());
+  WriteFile(dir / "model.safetensors", testing::Bytes(std::move(file)));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint folder, OpenCheckpoint(dir.path()));
+  ANEMONE_ASSERT_ASSIGN(Plan plan, FindFormat("safetensors")->lay_out(folder, {}));
+  std::map<std::string, std::string> metadata;
+  ASSERT_THAT(ReadSafetensors(testing::Range(testing::Bytes(std::move(plan.files[0]))), &metadata), IsOk());
+  EXPECT_EQ(metadata["w"], "{\"_type\": \"Int8Tensor\"}");
+  EXPECT_EQ(metadata["format"], "pt");
+}
+
 TEST(HuggingFace, OpensEveryGoldenFolder) {
   for (const char* name :
        {"clip_hf/odd", "clip_hf/gelu", "clip_hf/tanh_gelu_short", "clip_hf/old_eos", "clip_hf/bf16", "clip_hf/bf16_bin",
