@@ -70,8 +70,8 @@ bool LacksOnlyConfig(const Checkpoint& checkpoint, const ModelIdentity& model) {
 Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*whole.skeleton).status() : Status(); }
 
 // For what has the words of NeMo 1, of Hugging Face, or none.
-std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary, const std::string& convert,
-                           Trials& trials) {
+std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
+                           const std::string& convert, Trials& trials) {
   const FormatTraits& traits = TraitsOf(checkpoint);
   const bool is_clip = IsClip(summary);
   const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
@@ -82,8 +82,11 @@ std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary,
     return {{convert + " OUT.safetensors", "the weights alone"}};
   }
   if (traits.is_megatron()) {
+    const Status fits = is_clip ? Status() : FitsConfig(whole);
+    const bool says_no_model = !fits.ok() && fits.kind() == ErrorKind::kNotFound;
     const std::string_view one_chunk = checkpoint.layout.vp > 1 ? " --vp 1" : "";
-    const std::string_view config = checkpoint.config && !has_no_config ? "" : " --hparams HPARAMS.yaml";
+    const std::string_view config =
+        checkpoint.config && !has_no_config && !says_no_model ? "" : " --hparams HPARAMS.yaml";
     return {{fmt::format("{} OUT.nemo{}{}", convert, one_chunk, config), "a model NeMo restores"}};
   }
   // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
@@ -142,7 +145,7 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
   }
   if (!traits.successor.empty())
     return {{fmt::format("{} OUT --to {}", convert, traits.successor), "what NeMo 2.0 and later load"}};
-  return ForNemo1(checkpoint, summary, convert, trials);
+  return ForNemo1(checkpoint, summary, whole, convert, trials);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "base/checked.h"
@@ -9,9 +10,24 @@
 
 namespace anemone {
 
+namespace {
+
+// Lightning keeps the arguments of any module where NeMo keeps the model's config.
+bool SaysAModel(const ConfigNode& root) {
+  constexpr std::string_view kKeys[] = {"num_layers", "hidden_size", "num_attention_heads",
+                                        "encoder",    "decoder",     "architectures",
+                                        "model_type", "config",      "model",
+                                        "cfg",        "target",      "_target_"};
+  return std::ranges::any_of(kKeys, [&](std::string_view key) { return root.Get(key) != nullptr; });
+}
+
+}  // namespace
+
 Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
-  *name = checkpoint.config ? checkpoint.config_name : options.hparams_name;
-  if (checkpoint.config) return &*checkpoint.config;
+  const bool is_own =
+      checkpoint.config && (SaysAModel(checkpoint.config->root()) || checkpoint.config->root().map.empty());
+  *name = is_own ? checkpoint.config_name : options.hparams_name;
+  if (is_own) return &*checkpoint.config;
   if (options.hparams) return &*options.hparams;
   const std::string& place = checkpoint.config_name;
   return NotFound(fmt::format("expected a config {}, found none", place.empty() ? "beside the weights" : "in " + place))

@@ -304,6 +304,20 @@ TEST(Identify, NamesTheClassOfAnUnknownModel) {
               StatusIs(ErrorKind::kUnsupported, "found MegatronLatentDiffusion with names such as model.betas"));
 }
 
+// What save_hyperparameters() of any LightningModule leaves where NeMo has the model's config.
+TEST(Identify, ArgumentsOfAModuleAreNoConfig) {
+  const Config arguments = *Config::ParseYaml("{lr: 0.001, tied: false}", "x");
+  std::string name;
+  EXPECT_THAT(SizesConfig(WithWeights({}, arguments, "hyper_parameters"), {}, &name),
+              StatusIs(ErrorKind::kNotFound, "expected a config in hyper_parameters, found none"));
+  TranslateOptions options;
+  options.hparams = *Config::ParseYaml("{num_layers: 2}", "y");
+  options.hparams_name = "y";
+  ANEMONE_ASSERT_ASSIGN(const Config* given,
+                        SizesConfig(WithWeights({}, arguments, "hyper_parameters"), options, &name));
+  EXPECT_NE(given->Find("num_layers"), nullptr);
+}
+
 TEST(Identify, NamesQuantizedWeights) {
   for (const auto& [name, words] : {
            std::pair{"model.layers.0.mlp.up_proj.qweight", "(GPTQ's or AWQ's)"},
