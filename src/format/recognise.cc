@@ -59,6 +59,7 @@ constexpr Instead kInstead[] = {
     {"flax_model", ".msgpack", "Flax's", kFromFlax},
     {"flax_model", ".json", "Flax's", kFromFlax},
     {"tf_model", ".h5", "TensorFlow's", kFromTf},
+    {"qmodel", ".pt", "HQQ's", "load it by hqq, and save the dequantized weights"},
     {"", ".gguf", "llama.cpp's", kExported},
     {"onnx", "", "ONNX", kExported},
     {"", ".onnx", "ONNX", kExported},
@@ -98,9 +99,15 @@ Status NotADirectoryCheckpoint(const Probe& probe) {
 
 }  // namespace
 
+bool IsOfDistributed(const Probe& probe) {
+  const std::string name = probe.place().filename();
+  return !probe.is_directory && (name.ends_with(".distcp") || name == ".metadata");
+}
+
 Status NotACheckpoint(const Probe& probe) {
   if (probe.is_directory) return NotADirectoryCheckpoint(probe);
   if (probe.size_bytes == 0) return Corrupt("an empty file", std::string(kCutShort));
+  if (IsOfDistributed(probe)) return Unsupported("one file of a distributed checkpoint", "give the folder it lies in");
   const std::string_view head = probe.head;
   ANEMONE_TRY(CheckNoStandIn(head));
   for (const Signature& signature : kSignatures) {

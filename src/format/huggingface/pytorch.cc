@@ -6,6 +6,7 @@
 #include "format/huggingface/huggingface.h"
 #include "format/huggingface/shards.h"
 #include "format/lightning/lightning.h"
+#include "format/recognise.h"
 #include "format/torch/torch_file.h"
 #include "format/torch/torch_write.h"
 
@@ -13,7 +14,7 @@ namespace anemone {
 namespace {
 
 bool Matches(const Probe& probe) {
-  return !probe.is_directory &&
+  return !probe.is_directory && !internal::IsOfDistributed(probe) &&
          (LooksLikeTorchFile(probe.head) || (LooksLikeWeightIndex(probe.head) && IndexNamesTorchFiles(probe.head)));
 }
 

@@ -123,6 +123,9 @@ Status CheckVersion(const ZipMember& version) {
 
 // Names a zip without data.pkl, and the way out.
 std::string OtherZip(const ZipArchive& zip, const std::string& root) {
+  const bool is_compiled = std::ranges::any_of(
+      zip.members(), [&](const auto& member) { return member.name.starts_with(root + "data/aotinductor/"); });
+  if (is_compiled) return "a compiled program of AOTInductor: give the weights of the model that it was made of";
   if (zip.Find(root + "archive_format") != nullptr)
     return "a program of torch.export: torch.save the state_dict of what torch.export.load gives";
   if (zip.Find(root + ".data/extern_modules") != nullptr)

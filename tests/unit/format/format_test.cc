@@ -110,6 +110,7 @@ TEST(Format, NamesWhatIsThereInPlaceOfWeights) {
            std::pair{"flax_model.msgpack", "(Flax's)"},
            std::pair{"tf_model.h5", "(TensorFlow's)"},
            std::pair{"x.gguf", "(llama.cpp's)"},
+           std::pair{"qmodel.pt", "(HQQ's)"},
            std::pair{"model.onnx", "(ONNX)"},
            std::pair{"model.safetensors.incomplete", "(a download that did not finish)"},
            std::pair{"model-00001-of-00002.safetensors", "(shards without model.safetensors.index.json)"},
@@ -119,6 +120,14 @@ TEST(Format, NamesWhatIsThereInPlaceOfWeights) {
     WriteFile(dir / name, "x");
     EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, words)) << name;
   }
+}
+
+TEST(Format, AFileOfADistributedCheckpointIsNamed) {
+  TempDir dir;
+  WriteFile(dir / "__0_0.distcp", "PK\x03\x04");
+  WriteFile(dir / ".metadata", "\x80\x02}.");
+  for (const char* name : {"__0_0.distcp", ".metadata"})
+    EXPECT_THAT(OpenCheckpoint(dir / name), StatusIs(ErrorKind::kUnsupported, "one file of a distributed checkpoint"));
 }
 
 // Content decides, never the name.

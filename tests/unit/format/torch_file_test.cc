@@ -283,6 +283,7 @@ TEST(TorchFile, NamesTheRuleThatABrokenFileBreaks) {
 TEST(TorchFile, NamesOtherZipsOfTorch) {  // TZ-2
   const std::pair<const char*, const char*> cases[] = {
       {"e/archive_format", "a program of torch.export"},
+      {"e/data/aotinductor/model/x.so", "a compiled program of AOTInductor"},
       {"e/.data/extern_modules", "an archive of torch.package"},
       {"e/other", "not one that torch.save wrote"},
   };
