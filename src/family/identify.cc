@@ -142,7 +142,9 @@ std::string ClassOf(const Checkpoint& checkpoint) {
   return path.substr(path.rfind('.') + 1);
 }
 
-// How names end of what a library stores in place of a quantized weight; the first that is found counts.
+// How names end of what a library stores in place of a weight, most of them a quantized one; the first that is found
+// counts.
+constexpr std::string_view kPeft = "peft's";
 constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".qweight", "GPTQ's or AWQ's"},
     {".SCB", "bitsandbytes'"},
@@ -154,10 +156,11 @@ constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {"._weight_qdata", "torchao's"},
     {".weight_scale_2", "ModelOpt's"},
     {".weight_scale", "with scales"},
+    {".base_layer.weight", kPeft},
 };
 
-// Errors: Unsupported where weights are quantized, so that no family knows their names.
-Status CheckNotQuantized(const Checkpoint& checkpoint) {
+// Errors: Unsupported where weights are quantized or adapted, so that no family knows their names.
+Status CheckStoredAsIs(const Checkpoint& checkpoint) {
   std::string name;
   std::string_view whose;
   checkpoint.ForEachDict([&](const StateDict& dict) {
@@ -170,6 +173,10 @@ Status CheckNotQuantized(const Checkpoint& checkpoint) {
     }
   });
   if (whose.empty()) return {};
+  if (whose == kPeft) {
+    return Unsupported(fmt::format("{}: expected a model's own weights, found those of a model of peft's", name),
+                       "save what its merge_and_unload() gives; as they are, they can be converted to safetensors");
+  }
   return Unsupported(fmt::format("{}: expected weights as they are, found quantized ones ({})", name, whose),
                      "save the model dequantized first; as they are, they can be converted to safetensors");
 }
@@ -180,7 +187,7 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");
   std::string foreign;
   if (family == nullptr) family = DetectFamily(checkpoint, &foreign);
-  if (family == nullptr) ANEMONE_TRY(CheckNotQuantized(checkpoint));
+  if (family == nullptr) ANEMONE_TRY(CheckStoredAsIs(checkpoint));
   if (!foreign.empty()) {
     return Unsupported(fmt::format("{}: expected a model of a known family by model_type and architectures, found {}",
                                    checkpoint.config_name, foreign),

@@ -323,6 +323,8 @@ TEST(Identify, NamesQuantizedWeights) {
            std::pair{"model.layers.0.mlp.up_proj.qweight", "(GPTQ's or AWQ's)"},
            std::pair{"model.layers.0.mlp.up_proj.SCB", "(bitsandbytes')"},
            std::pair{"model.layers.0.mlp.up_proj.weight_packed", "(compressed-tensors')"},
+           std::pair{"base_model.model.model.layers.0.mlp.up_proj.base_layer.weight",
+                     "found those of a model of peft's"},
            std::pair{"model.layers.0.mlp.up_proj._weight_qdata", "(torchao's)"},
            std::pair{"model.layers.0.mlp.up_proj.weight._data._data", "(Quanto's)"},
        }) {
