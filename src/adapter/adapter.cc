@@ -162,6 +162,12 @@ Status PlacePeft(const std::string& name, const Tensor& tensor, Names* names) {
     (is_in ? pieces.in : pieces.out).push_back(std::move(matrix));
     return {};
   }
+  // The embedding and the head, which peft saves beside a LoRA of other modules [save_and_load.py,
+  // save_embedding_layers].
+  if (rest.ends_with(".weight") && rest.find(".lora_") == std::string_view::npos) {
+    names->bases.emplace(std::string(rest), tensor);
+    return {};
+  }
   return NotCarried(name, kMergedByPeft);
 }
 

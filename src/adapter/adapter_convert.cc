@@ -296,7 +296,10 @@ Status CheckIsOfLayers(const Adapter& adapter) {
           "merge it into its base");
     }
   }
-  return {};
+  if (adapter.bases.empty()) return {};
+  return Unsupported(fmt::format("{}: expected the matrices of a LoRA alone, found a weight of the model beside them",
+                                 adapter.bases.begin()->first),
+                     "merge it into its base");
 }
 
 // Every layer has the modules that one has.

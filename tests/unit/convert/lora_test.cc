@@ -249,6 +249,31 @@ TEST(Lora, OfAnEmbedding) {
               StatusIs(ErrorKind::kUnsupported, "lm_head.weight: expected an adapter of a layer"));
 }
 
+// peft's save_pretrained(save_embedding_layers=True), and of itself where the vocabulary grew.
+TEST(Lora, EmbeddingsBesideItAreTheBases) {
+  const TempDir temp;
+  const std::string base = Golden("lora/llama_default/base"), adapter = Golden("lora/llama_default/adapter");
+  const auto with = [&](const char* folder, const Tensor& embedding) {
+    Checkpoint changed = *OpenCheckpoint(adapter);
+    EXPECT_THAT(changed.weights().Add("base_model.model.model.embed_tokens.weight", embedding), IsOk());
+    const std::string path = temp.path() + "/" + folder;
+    std::filesystem::create_directories(path);
+    const auto plan = FindFormat("safetensors")->lay_out(changed, {});
+    EXPECT_THAT(plan, IsOk());
+    EXPECT_THAT(Execute(*plan, path + "/adapter_model.safetensors", {}), IsOk());
+    std::filesystem::copy(adapter + "/adapter_config.json", path);
+    return path;
+  };
+  const Checkpoint model = *OpenCheckpoint(base);
+  const Tensor own = *model.weights().Find("model.embed_tokens.weight")->tensor();
+  const std::string same = with("same", own), other = with("other", *Tensor::Fill(own.dtype(), own.shape(), 1));
+  EXPECT_THAT(PlanConversion(base, temp.path() + "/x", {.to = "hf", .lora = {same}}), IsOk());
+  EXPECT_THAT(PlanConversion(base, temp.path() + "/x", {.to = "hf", .lora = {other}}),
+              StatusIs(ErrorKind::kUnsupported, "model.embed_tokens.weight: expected the base's"));
+  EXPECT_THAT(PlanConversion(same, temp.path() + "/x.nemo", {.base = base}),
+              StatusIs(ErrorKind::kUnsupported, "found a weight of the model beside them"));
+}
+
 // ---- mixtures of experts ----
 
 constexpr const char* kMixtures[] = {
