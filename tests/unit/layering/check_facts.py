@@ -7,7 +7,7 @@ root = pathlib.Path(sys.argv[1])
 FACTS = {  # what writes it down: its place
     r"directory_iterator": (),  # base/tree.h lists folders; std::filesystem's iterators end the process without memory
     r'"PK\\x0|0x0[1-8]0[1-8]4b50': ("container/zip_format.h", "check/scan.cc"),  # scan names a part of a zip on several disks
-    r'[!=]= ?"\.\."': ("base/safe_path.cc", "base/directory.cc", "container/tar.cc", "engine/commit.cc"),
+    r'[!=]= ?"\.\."': ("base/safe_path.cc", "base/directory.cc", "base/sys.cc", "container/tar.cc", "engine/commit.cc"),
     r'"ustar': ("container/tar_format.h",),
     # What a file says has a hash that no file can make collide.
     r"std::hash<|std::unordered_(map|set)<(std::string|std::string_view|u?int\d+_t|size_t)\b": ("base/text_hash.h", "container/zip.cc"),  # zip: without regard to case
