@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "family/words/hf_architectures.h"
@@ -36,6 +37,28 @@ std::string Cell(const Dialect& dialect, const CanonicalRow& canonical) {
   return cell;
 }
 
+// Lines that differ in numbers alone, of which there are many: the first of them, and how many are like it.
+std::string WithoutRepeats(const std::vector<std::string>& lines) {
+  constexpr size_t kFew = 6;
+  const auto form = [](std::string line) {
+    std::erase_if(line, [](char c) { return c >= '0' && c <= '9'; });
+    return line;
+  };
+  std::map<std::string, size_t> counts;
+  for (const std::string& line : lines) ++counts[form(line)];
+  std::string text;
+  for (std::string line : lines) {
+    size_t& count = counts[form(line)];
+    if (count == 0) continue;
+    if (count > kFew) {
+      line.insert(line.find("` |") + 1, fmt::format(" and {} alike", count - 1));
+      count = 0;
+    }
+    text += line;
+  }
+  return text;
+}
+
 // More columns than this are not read beside each other.
 constexpr size_t kMostColumns = 4;
 
@@ -64,20 +87,27 @@ std::string DescribeFamily(const Family& family) {
     rule += " --- |";
   }
   text += "\n" + rule + "\n";
+  std::vector<std::string> lines;
   for (const CanonicalRow& row : family.canonical) {
-    text += fmt::format("| `{}` | `[{}]` |", row.name, row.shape);
-    for (const Dialect* dialect : columns) text += fmt::format(" {} |", Cell(*dialect, row));
-    text += "\n";
+    std::string& line = lines.emplace_back(fmt::format("| `{}` | `[{}]` |", row.name, row.shape));
+    for (const Dialect* dialect : columns) line += fmt::format(" {} |", Cell(*dialect, row));
+    line += "\n";
   }
+  text += WithoutRepeats(lines);
   for (const Dialect* dialect : apart) text += DescribeDialect(family, *dialect);
   for (const Dialect& dialect : family.dialects) {
-    if (!dialect.is_megatron) continue;
+    const bool is_copied = std::ranges::all_of(dialect.rows, [](const StoredRow& row) {
+      return row.split == Split::kReplicated && row.stage == Stage::kEvery;
+    });
+    if (!dialect.is_megatron || is_copied) continue;
     text += fmt::format("\n### Ranks and stages: {}\n\n| name | split | stage |\n| --- | --- | --- |\n", dialect.name);
+    lines.clear();
     for (const StoredRow& row : dialect.rows) {
       if (row.canonical.empty() || row.when == kReadOnly) continue;
-      text +=
-          fmt::format("| `{}{}` | {} | {} |\n", dialect.prefixes.front(), row.name, Name(row.split), Name(row.stage));
+      lines.push_back(
+          fmt::format("| `{}{}` | {} | {} |\n", dialect.prefixes.front(), row.name, Name(row.split), Name(row.stage)));
     }
+    text += WithoutRepeats(lines);
   }
   return text;
 }

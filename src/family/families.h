@@ -6,13 +6,14 @@
 
 namespace anemone {
 
-const Family& ClipFamily();    // clip.cc
-const Family& SiglipFamily();  // clip.cc
-const Family& GptFamily();     // gpt.cc
-const Family& BertFamily();    // bert.cc
-const Family& NevaFamily();    // neva.cc
-const Family& T5Family();      // t5.cc
-const Family& VitFamily();     // vit.cc
+const Family& ClipFamily();             // clip.cc
+const Family& SiglipFamily();           // clip.cc
+const Family& GptFamily();              // gpt.cc
+const Family& BertFamily();             // bert.cc
+const Family& NevaFamily();             // neva.cc
+const Family& T5Family();               // t5.cc
+const Family& VitFamily();              // vit.cc
+const Family& StableDiffusionFamily();  // stable_diffusion.cc
 
 // The config that says a Megatron model's sizes: the checkpoint's own, or the one given. Errors: NotFound.
 Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name);

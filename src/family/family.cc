@@ -19,7 +19,10 @@ namespace {
 // and of the ones tried before it.
 class Registered {
  public:
-  explicit Registered(std::function<const Family&()> family) : make_(std::move(family)) {}
+  Registered(std::function<const Family&()> family, std::string_view part) : make_(std::move(family)), part_(part) {}
+
+  // In some name of each of its models: the tables of a large family are not made for others. "": not known.
+  std::string_view part() const { return part_; }
 
   const Family& family() const { return make_(); }
   std::span<const NameMatcher> matchers() {
@@ -31,6 +34,7 @@ class Registered {
 
  private:
   std::function<const Family&()> make_;
+  std::string_view part_;
   std::once_flag parsed_;
   std::vector<NameMatcher> matchers_;
 };
@@ -40,8 +44,9 @@ std::list<Registered>& Registry() {
   static std::list<Registered> registry = [] {
     std::list<Registered> all;
     for (const auto& family : {ClipFamily, SiglipFamily, GptFamily, T5Family, NevaFamily, BertFamily, VitFamily}) {
-      all.emplace_back(family);
+      all.emplace_back(family, "");
     }
+    all.emplace_back(StableDiffusionFamily, "_model.");
     return all;
   }();
   return registry;
@@ -59,8 +64,10 @@ NameMatcher MatcherOf(const Dialect& dialect) {
   return NameMatcher(dialect);
 }
 
-void TryFamilies(const std::function<bool(const Family& family, std::span<const NameMatcher> dialects)>& visit) {
+void TryFamilies(const std::function<bool(std::string_view part)>& has_name_with,
+                 const std::function<bool(const Family& family, std::span<const NameMatcher> dialects)>& visit) {
   for (Registered& entry : Registry()) {
+    if (!entry.part().empty() && !has_name_with(entry.part())) continue;
     if (!visit(entry.family(), entry.matchers())) return;
   }
 }
@@ -116,7 +123,7 @@ std::vector<const Family*> Families() {
 }
 
 void RegisterFamily(const Family& family) {
-  Registry().emplace_back([&family]() -> const Family& { return family; });
+  Registry().emplace_back([&family]() -> const Family& { return family; }, "");
 }
 
 const Family* FindFamily(std::string_view name) {

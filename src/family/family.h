@@ -39,6 +39,7 @@ struct Target {
   std::optional<Config> config;
   std::string config_name;
   std::vector<std::string> notes = {};  // what the result computes otherwise than the source
+  StateDict made = {};                  // canonical tensors that the source lacks and the result has
 };
 
 // Names that say a checkpoint is a relative that this family does not carry.
@@ -91,6 +92,9 @@ struct Family {
   // generation config. `language` is that of the config to come. Null: nothing.
   Status (*complete)(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                      Checkpoint* result) = nullptr;
+
+  // What people call a model of such sizes; "": nothing in particular. Null: the family's name says it.
+  std::string_view (*published_as)(const ModelSymbols& symbols) = nullptr;
 
   // Where the parts are that such a checkpoint leaves out, by its config: a path or a hub's name; "": it leaves out
   // none, or does not say. Null: the family has no such parts.

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/text_hash.h"
+#include "family/families.h"
 #include "family/registry.h"
 
 namespace anemone {
@@ -83,15 +84,16 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
   size_t best_matched = 0;
   std::string name;
   const size_t all = CountNames(checkpoint);
-  TryFamilies([&](const Family& family, std::span<const NameMatcher> dialects) {
-    for (const NameMatcher& matcher : dialects) {
-      const size_t matched = dicts.CountMatches(matcher);
-      if (matched <= best_matched) continue;
-      best = &family;
-      best_matched = matched;
-    }
-    return best_matched < all;
-  });
+  TryFamilies([&](std::string_view part) { return HasName(checkpoint, part); },
+              [&](const Family& family, std::span<const NameMatcher> dialects) {
+                for (const NameMatcher& matcher : dialects) {
+                  const size_t matched = dicts.CountMatches(matcher);
+                  if (matched <= best_matched) continue;
+                  best = &family;
+                  best_matched = matched;
+                }
+                return best_matched < all;
+              });
   if (best != nullptr) {
     std::string other = ForeignIn(checkpoint, *best);
     if (!other.empty()) {
@@ -104,8 +106,9 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
   // The names are no family's. A config of two towers may still say which model it is: a CLIPSeg, say.
   const bool has_towers = checkpoint.config && checkpoint.config->root().Get("text_config") != nullptr &&
                           checkpoint.config->root().Get("vision_config") != nullptr;
+  if (!has_towers || foreign == nullptr) return nullptr;
   for (const Family* const family : Families()) {
-    if (has_towers && foreign != nullptr && foreign->empty()) *foreign = ForeignIn(checkpoint, *family);
+    if (foreign->empty()) *foreign = ForeignIn(checkpoint, *family);
   }
   return nullptr;
 }
@@ -195,7 +198,11 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
   }
   if (family == nullptr) {
     std::string known;
-    for (const Family* f : Families()) known += (known.empty() ? "" : ", ") + f->title;
+    TryFamilies([&](std::string_view part) { return HasName(checkpoint, part); },
+                [&](const Family& f, std::span<const NameMatcher>) {
+                  known += (known.empty() ? "" : ", ") + f.title;
+                  return true;
+                });
     std::string first;
     checkpoint.ForEachDict([&](const StateDict& dict) {
       if (first.empty() && !dict.empty()) first = dict.items().front().name;

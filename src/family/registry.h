@@ -4,13 +4,16 @@
 
 #include <functional>
 #include <span>
+#include <string_view>
 
 #include "family/family.h"
 
 namespace anemone {
 
 // The families and the patterns of their dialects in order, made when their turn comes, until `visit` answers false.
-void TryFamilies(const std::function<bool(const Family& family, std::span<const NameMatcher> dialects)>& visit);
+// `has_name_with`: whether a name of the checkpoint has this in it.
+void TryFamilies(const std::function<bool(std::string_view part)>& has_name_with,
+                 const std::function<bool(const Family& family, std::span<const NameMatcher> dialects)>& visit);
 
 // The parsed patterns of a dialect: the registered ones, or those of a user's table.
 NameMatcher MatcherOf(const Dialect& dialect);

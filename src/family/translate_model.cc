@@ -233,7 +233,8 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   ANEMONE_ASSIGN(const NameMatcher names, MatcherOf(*to).For(target.symbols));
   ANEMONE_ASSIGN(const StateDict centered, CenteredAs(canonical, family, model.symbols, target.symbols, &result.notes));
   ANEMONE_ASSIGN(const StateDict rows, WithVocabOf(centered, family, model.symbols, target.symbols));
-  ANEMONE_ASSIGN(const StateDict tied, TiedAs(rows, family, target.symbols, &result.notes));
+  ANEMONE_ASSIGN(StateDict tied, TiedAs(rows, family, target.symbols, &result.notes));
+  for (const StateDict::Item& item : target.made.items()) ANEMONE_TRY(tied.Add(item.name, item.entry));
   ANEMONE_ASSIGN(StateDict spelled,
                  FromCanonical(tied, names, family.canonical, target.symbols, options.strict, &result.notes));
   if (to == model.dialect) {

@@ -28,6 +28,8 @@ Pattern::Pattern(std::string_view text) {
     } else if (inside == "e") {
       pieces_.push_back({Piece::Kind::kExpert, {}});
       has_experts_ = true;
+    } else if (inside == "*") {
+      pieces_.push_back({Piece::Kind::kRest, {}});
     } else {
       pieces_.push_back({Piece::Kind::kWords, {}});
       words_.clear();
@@ -65,6 +67,8 @@ bool Pattern::MatchFrom(std::string_view name, size_t piece, Found* found) const
         return true;
       }
       return false;
+    case Piece::Kind::kRest:
+      return !name.empty();
   }
   return false;
 }
@@ -76,6 +80,7 @@ std::optional<Pattern::Captures> Pattern::Match(std::string_view name) const {
 }
 
 std::vector<std::string> Pattern::Ends() const {
+  if (!pieces_.empty() && pieces_.back().kind == Piece::Kind::kRest) return {};
   const auto is_number = [](const Piece& p) { return p.kind == Piece::Kind::kLayer || p.kind == Piece::Kind::kExpert; };
   const auto tail = std::find_if(pieces_.rbegin(), pieces_.rend(), is_number).base();
   std::vector<std::string> ends;
@@ -106,6 +111,9 @@ std::string Pattern::Fill(std::optional<uint64_t> layer, size_t part) const {
         break;
       case Piece::Kind::kWords:
         name += words_[part % num_words()];
+        break;
+      case Piece::Kind::kRest:
+        name += "*";
         break;
     }
   }

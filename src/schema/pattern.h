@@ -16,7 +16,7 @@ std::string_view LastTwoWords(std::string_view name);
 
 // "{i}" is a layer's number, "{e}" an expert's, "{q,k,v}" one of several words; everything else stands for itself. The
 // words, the experts, or both are in order the parts of one canonical tensor: with both, all words of an expert, then
-// those of the next.
+// those of the next. "{*}" at the end is whatever is left, of rows that are dropped.
 class Pattern {
  public:
   struct Captures {
@@ -37,7 +37,7 @@ class Pattern {
 
  private:
   struct Piece {
-    enum class Kind : uint8_t { kText, kLayer, kExpert, kWords } kind;
+    enum class Kind : uint8_t { kText, kLayer, kExpert, kWords, kRest } kind;
     std::string text;
   };
   struct Found {

@@ -254,7 +254,8 @@ std::string_view WhyNoNemoScript(std::string_view name) {
       {"convert_llama_hf_to_nemo_load", kInOneStep},
       {"convert_llama_hf_to_nemo_save_dict", kInOneStep},
       {"convert_mamba2_pyt_to_nemo", "Mamba is not supported: no layer of its family is known"},
-      {"convert_stablediffusion_hf_to_nemo", "Stable Diffusion is not supported: its parts are known by name alone"}};
+      {"convert_stablediffusion_hf_to_nemo",
+       "folders of diffusers are not read: anemone convert takes the single file of the same model"}};
   const auto* other = std::ranges::find(kOthers, name, [](const auto& row) { return row.first; });
   return other == std::end(kOthers) ? std::string_view() : other->second;
 }

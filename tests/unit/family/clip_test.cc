@@ -297,11 +297,12 @@ TEST(ClipTest, EveryPresetRoundTripsAtFullSize) {
 
 TEST(Identify, NamesTheClassOfAnUnknownModel) {
   StateDict weights;
-  ASSERT_THAT(weights.Add("model.betas", *Tensor::FromBytes(DType::kF32, {0}, "")), IsOk());
+  ASSERT_THAT(weights.Add("model.noise_scheduler.betas", *Tensor::FromBytes(DType::kF32, {0}, "")), IsOk());
   Config config;
-  ASSERT_THAT(config.Set("target", ConfigNode::String("nemo.a.ddpm.MegatronLatentDiffusion")), IsOk());
-  EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "model_config.yaml")),
-              StatusIs(ErrorKind::kUnsupported, "found MegatronLatentDiffusion with names such as model.betas"));
+  ASSERT_THAT(config.Set("target", ConfigNode::String("nemo.a.dreambooth.MegatronDreamBooth")), IsOk());
+  EXPECT_THAT(
+      IdentifyModel(WithWeights(std::move(weights), config, "model_config.yaml")),
+      StatusIs(ErrorKind::kUnsupported, "found MegatronDreamBooth with names such as model.noise_scheduler.betas"));
 }
 
 // What save_hyperparameters() of any LightningModule leaves where NeMo has the model's config.

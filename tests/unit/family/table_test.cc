@@ -43,6 +43,13 @@ TEST(PatternTest, MatchesExactly) {
   EXPECT_TRUE(pattern.Match("a.0.b").has_value());
 }
 
+TEST(PatternTest, WhateverIsLeftIsNotNothing) {
+  const Pattern pattern("a.{i}.{*}");
+  EXPECT_EQ(pattern.Match("a.3.b.c")->layer, 3u);
+  EXPECT_FALSE(pattern.Match("a.3.").has_value());
+  EXPECT_FALSE(pattern.Match("a.b.c").has_value());
+}
+
 TEST(PatternTest, AnEmptyWordIsAWord) {
   const Pattern pattern("up{,_2}.weight");
   EXPECT_EQ(pattern.Match("up.weight")->part, 0u);
@@ -142,7 +149,8 @@ TEST(FamiliesTest, AreExactlyThese) {
                           "gpt/hf_falcon_old", "gpt/hf_neox", "gpt/hf_gpt2", "gpt/hf_bigcode", "gpt/hf_chatglm",
                           "gpt/hf_deepseek_v5", "gpt/hf_neox_v5", "gpt/hf_moe_v5", "t5/legacy", "t5/hf", "neva/mcore",
                           "neva/legacy", "neva/mcore_vit", "neva/hf", "neva/hf_v5", "neva/hf_nested", "neva/llava",
-                          "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads", "vit/legacy", "vit/hf"));
+                          "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads", "vit/legacy", "vit/hf",
+                          "stable_diffusion/nemo", "stable_diffusion/nemo-1.23", "stable_diffusion/ldm"));
 }
 
 TEST(FamiliesTest, TablesObeyTheRules) {

@@ -86,11 +86,12 @@ Sample FromGolden(const std::string& name) {
 struct Parts {
   bool siglip = false;
   bool experts = false;
-  bool latent = false;  // attention
-  bool nemo = false;    // the image tower is NeMo's own CLIP's
+  bool latent = false;    // attention
+  bool nemo = false;      // the image tower is NeMo's own CLIP's
+  std::string text = {};  // the flag of its text encoder: a Stable Diffusion
 };
 // A model made from its family's tables: a NeVA that sees with a CLIP or a SigLIP and has a projector of each form, a
-// GPT with experts.
+// GPT with experts, a Stable Diffusion.
 Sample Made(const Family& family, const std::string& dialect, const Parts& parts) {
   const bool experts = parts.experts, siglip = parts.siglip;
   std::set<std::string> off = {"tied", "te_experts", "side_by_side_experts", "two_matrices", "qkv_stacked"};
@@ -98,7 +99,13 @@ Sample Made(const Family& family, const std::string& dialect, const Parts& parts
   if (!parts.latent) off.insert({"mla", "q_lora"});
   if (!experts) off.insert("moe_layer");
   if (dialect == "legacy") off.insert({"post_norms", "image_newline"});  // which it cannot name
+  for (const char* text : {"text.transformers", "text.openclip", "text.megatron"}) {
+    if (text != parts.text) off.insert(text);
+  }
+  if (parts.text == "text.transformers") off.insert("text.projects");  // which it cannot name
   const std::map<std::string, uint64_t> values = {{"layers", 2},
+                                                  {"text.layers", 2},
+                                                  {"text.qkv_rows", 12},
                                                   {"vision.layers", 2},
                                                   {"heads", 2},
                                                   {"groups", 2},
@@ -149,6 +156,8 @@ std::vector<Sample> Samples() {
   samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true, .latent = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.siglip = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.nemo = true}));
+  for (const char* text : {"text.transformers", "text.openclip", "text.megatron"})
+    samples.push_back(Made(StableDiffusionFamily(), "nemo", {.text = text}));
   return samples;
 }
 

@@ -1,0 +1,458 @@
+// Stable Diffusion 1.x and 2.x: a UNet, a VAE and a text encoder, as NeMo stores them and as the single files do that
+// CompVis, AUTOMATIC1111, ComfyUI and diffusers' from_single_file read (LDM, latent diffusion models).
+//
+// Canonical names are LDM's, but those of the text encoder, which are CLIP's. NeMo has the same with a few modules
+// spelled otherwise, as its norms are fused with what stands behind them. A block is a level's layers: they have one
+// width, and all of them have attention or none.
+// Facts: NeMo v2.0.0 and v1.23.0 openaimodel.py, attention.py, autoencoder.py, ddpm.py, encoders/modules.py;
+// CompVis/stable-diffusion and Stability-AI/stablediffusion of the same names; a file that NeMo wrote (tests/golden).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "family/diffusion/diffusion_config.h"
+#include "family/diffusion/diffusion_symbols.h"
+#include "family/diffusion/noise_schedule.h"
+#include "family/diffusion/stored_names.h"
+#include "family/families.h"
+#include "family/megatron/megatron_layer.h"
+#include "family/mount.h"
+#include "family/words/model_words.h"
+
+namespace anemone {
+namespace {
+
+using C = CanonicalRow;
+using R = StoredRow;
+using S = Symbol;
+
+// ---- canonical ----
+
+std::vector<C> Pair(const std::string& name, const std::string& weight, const std::string& bias,
+                    const std::string& when) {
+  return {{name + ".weight", weight, when, ""}, {name + ".bias", bias, when, ""}};
+}
+std::vector<C> Norm(const std::string& name, const std::string& width, const std::string& when) {
+  return Pair(name, width, width, when);
+}
+std::vector<C> Linear(const std::string& name, const std::string& out, const std::string& in, const std::string& when) {
+  return Pair(name, fmt::format("{}, {}", out, in), out, when);
+}
+std::vector<C> Conv(const std::string& name, const std::string& out, const std::string& in, int side,
+                    const std::string& when) {
+  return Pair(name, fmt::format("{}, {}, {}, {}", out, in, side, side), out, when);
+}
+C Weight(const std::string& name, const std::string& out, const std::string& in, const std::string& when) {
+  return {name + ".weight", fmt::format("{}, {}", out, in), when, ""};
+}
+
+// {P}: the module; {B}: its block; {R}: the layer in it.
+std::vector<C> Residual() {
+  return Join<C>({Norm("{P}.in_layers.0", "{R}.in", "{B}"), Conv("{P}.in_layers.2", "{B}.width", "{R}.in", 3, "{B}"),
+                  Linear("{P}.emb_layers.1", "{B}.width", "4*unet.base", "{B}"),
+                  Norm("{P}.out_layers.0", "{B}.width", "{B}"),
+                  Conv("{P}.out_layers.3", "{B}.width", "{B}.width", 3, "{B}"),
+                  Conv("{P}.skip_connection", "{B}.width", "{R}.in", 1, "{R}.skip")});
+}
+
+std::vector<C> Attention(const std::string& name, const std::string& context) {
+  const std::string width = "{B}.width", when = "{B}.attn";
+  return Join<C>({{Weight(name + ".to_k", width, context, when), Weight(name + ".to_v", width, context, when)},
+                  Norm("{P}.transformer_blocks.{i}.norm" + name.substr(name.size() - 1), width, when),
+                  {Weight(name + ".to_q", width, width, when)},
+                  Linear(name + ".to_out.0", width, width, when)});
+}
+
+// A projection is linear, or a convolution of one pixel.
+std::vector<C> Projection(const std::string& name) {
+  return {{name + ".weight", "{B}.width, {B}.width", "{B}.attn & unet.linear", ""},
+          {name + ".conv", "{B}.width, {B}.width, 1, 1", "{B}.attn & !unet.linear", ""},
+          {name + ".bias", "{B}.width", "{B}.attn", ""}};
+}
+
+std::vector<C> Transformer() {
+  const std::string layer = "{P}.transformer_blocks.{i}", width = "{B}.width", when = "{B}.attn";
+  return Join<C>({Norm("{P}.norm", width, when), Projection("{P}.proj_in"), Attention(layer + ".attn1", width),
+                  Norm(layer + ".norm3", width, when), Linear(layer + ".ff.net.0.proj", "8*{B}.width", width, when),
+                  Linear(layer + ".ff.net.2", width, "4*{B}.width", when), Attention(layer + ".attn2", "unet.context"),
+                  Projection("{P}.proj_out")});
+}
+
+std::vector<C> At(const std::string& module, std::string_view block, int layer, const std::vector<C>& rows) {
+  return ForPlaces({{{"{P}", module}, {"{R}", fmt::format("{}.{}", block, layer)}, {"{B}", std::string(block)}}}, rows);
+}
+
+std::vector<C> Unet() {
+  const auto layer = [](std::string_view module, std::string_view block, int number) {
+    return Join<C>({At(fmt::format("{}.0", module), block, number, Residual()),
+                    At(fmt::format("{}.1", module), block, number, Transformer())});
+  };
+  std::vector<std::vector<C>> rows = {Linear("time_embed.0", "4*unet.base", "unet.base", "unet"),
+                                      Linear("time_embed.2", "4*unet.base", "4*unet.base", "unet"),
+                                      Conv("input_blocks.0.0", "unet.base", "unet.in", 3, "unet")};
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string block = DownBlock(level), width = block + ".width", next = DownBlock(level + 1);
+    for (int i = 0; i < kDownLayers; ++i)
+      rows.push_back(layer(fmt::format("input_blocks.{}", kUpLayers * level + 1 + i), block, i));
+    if (level + 1 < kLevels)
+      rows.push_back(Conv(fmt::format("input_blocks.{}.0.op", kUpLayers * (level + 1)), width, width, 3, next));
+  }
+  rows.push_back(At("middle_block.0", kMiddle, 0, Residual()));
+  rows.push_back(At("middle_block.1", kMiddle, 0, Transformer()));
+  rows.push_back(At("middle_block.2", kMiddle, 1, Residual()));
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string block = UpBlock(level), width = block + ".width", next = UpBlock(level + 1);
+    for (int i = 0; i < kUpLayers; ++i)
+      rows.push_back(layer(fmt::format("output_blocks.{}", kUpLayers * level + i), block, i));
+    if (level + 1 == kLevels) continue;
+    const std::string last = fmt::format("output_blocks.{}", kUpLayers * (level + 1) - 1);
+    rows.push_back(Conv(last + ".1.conv", width, width, 3, fmt::format("{} & !{}.attn", next, block)));
+    rows.push_back(Conv(last + ".2.conv", width, width, 3, fmt::format("{} & {}.attn", next, block)));
+  }
+  rows.push_back(Norm("out.0", "unet.base", "unet"));
+  rows.push_back(Conv("out.2", "unet.out", "unet.base", 3, "unet"));
+  std::vector<C> unet = ForTower("unet", Join<C>(rows));
+  for (C& row : unet) row.name.insert(0, kUnetNames);
+  return unet;
+}
+
+std::vector<C> VaeBlock(const std::string& name, const std::string& out, const std::string& in, const std::string& when,
+                        const std::string& shortcut) {
+  return Join<C>({Norm(name + ".norm1", in, when), Conv(name + ".conv1", out, in, 3, when),
+                  Norm(name + ".norm2", out, when), Conv(name + ".conv2", out, out, 3, when),
+                  shortcut.empty() ? std::vector<C>() : Conv(name + ".nin_shortcut", out, in, 1, shortcut)});
+}
+
+std::vector<C> VaeMiddle(const std::string& name) {
+  const std::string width = "vae.top", when = "vae";
+  return Join<C>({VaeBlock(name + ".block_1", width, width, when, ""), Norm(name + ".attn_1.norm", width, when),
+                  Conv(name + ".attn_1.q", width, width, 1, when), Conv(name + ".attn_1.k", width, width, 1, when),
+                  Conv(name + ".attn_1.v", width, width, 1, when),
+                  Conv(name + ".attn_1.proj_out", width, width, 1, when),
+                  VaeBlock(name + ".block_2", width, width, when, "")});
+}
+
+// `layers` of a level; the first one's input is that of the level before it.
+std::vector<C> VaeLevel(std::string_view module, int level, int layers, const char* from, const char* shortcut) {
+  const std::string when = VaeLevelName(level), width = when + ".width";
+  std::vector<std::vector<C>> rows;
+  for (int i = 0; i < layers; ++i) {
+    const bool is_first = i == 0;
+    rows.push_back(VaeBlock(fmt::format("{}.{}.block.{}", module, level, i), width,
+                            is_first ? fmt::format("{}.{}", when, from) : width, when,
+                            is_first ? fmt::format("{}.{}", when, shortcut) : ""));
+  }
+  return Join<C>(rows);
+}
+
+std::vector<C> Vae() {
+  std::vector<std::vector<C>> rows = {Conv("encoder.conv_in", "vae.base", "vae.in", 3, "vae")};
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string width = VaeLevelName(level) + ".width", next = VaeLevelName(level + 1);
+    rows.push_back(VaeLevel("encoder.down", level, kDownLayers, "below", "widens"));
+    if (level + 1 < kLevels)
+      rows.push_back(Conv(fmt::format("encoder.down.{}.downsample.conv", level), width, width, 3, next));
+  }
+  rows.push_back(VaeMiddle("encoder.mid"));
+  rows.push_back(Norm("encoder.norm_out", "vae.top", "vae"));
+  rows.push_back(Conv("encoder.conv_out", "2*vae.latent", "vae.top", 3, "vae"));
+  rows.push_back(Conv("decoder.conv_in", "vae.top", "vae.latent", 3, "vae"));
+  rows.push_back(VaeMiddle("decoder.mid"));
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string own = VaeLevelName(level), width = own + ".width";
+    rows.push_back(VaeLevel("decoder.up", level, kUpLayers, "above", "narrows"));
+    if (level > 0) rows.push_back(Conv(fmt::format("decoder.up.{}.upsample.conv", level), width, width, 3, own));
+  }
+  rows.push_back(Norm("decoder.norm_out", VaeLevelName(0) + ".width", "vae"));
+  rows.push_back(Conv("decoder.conv_out", "vae.out", VaeLevelName(0) + ".width", 3, "vae"));
+  rows.push_back(Conv("quant_conv", "2*vae.embed", "2*vae.latent", 1, "vae"));
+  rows.push_back(Conv("post_quant_conv", "vae.latent", "vae.embed", 1, "vae"));
+  std::vector<C> vae = Join<C>(rows);
+  for (C& row : vae) row.name.insert(0, kVaeNames);
+  return vae;
+}
+
+// ---- the text encoder: a CLIP's, of transformers, of OpenCLIP, or NeMo's own ----
+
+// Those whose names are new.
+template <typename Named>
+void AddNew(std::vector<Named>* all, const std::vector<Named>& more) {
+  for (const Named& one : more) {
+    if (std::ranges::find(*all, one.name, &Named::name) == all->end()) all->push_back(one);
+  }
+}
+
+Mounted MountText() {
+  struct Kind {
+    const char *dialect, *names, *below, *flag;
+  };
+  constexpr Kind kKinds[] = {{"hf", "transformer.", "text_model.", "text.transformers"},
+                             {"openclip", "model.", "", "text.openclip"},
+                             {"legacy", "model.", "text_encoder.", "text.megatron"}};
+  Mounted all;
+  for (const Kind& kind : kKinds) {
+    Mounted mounted = Mount(ClipFamily(), kind.dialect, {.tower = "text", .below = kind.below});
+    std::erase_if(mounted.rows, [](const R& row) { return row.stage == Stage::kTiedCopy; });
+    for (R& row : mounted.rows) {
+      const size_t taken = std::string_view(kind.dialect) == "legacy" ? std::string_view(kind.below).size() : 0;
+      row.name = fmt::format("{}{}{}", kTextNames, kind.names, std::string_view(row.name).substr(taken));
+      row.only = kind.flag;
+      row.split = Split::kReplicated;
+      row.stage = Stage::kEvery;
+    }
+    AddNew(&all.symbols, mounted.symbols);
+    AddNew(&all.canonical, mounted.canonical);
+    all.rows.insert(all.rows.end(), mounted.rows.begin(), mounted.rows.end());
+  }
+  all.canonical.push_back({"text.logit_scale", "", "text.openclip", ""});
+  const std::string open = fmt::format("{}model.", kTextNames);
+  all.rows.push_back({.name = open + "logit_scale", .canonical = "text.logit_scale"});
+  all.rows.push_back({.name = open + "attn_mask", .role = Role::kDrop, .why = "the mask follows from the positions"});
+  return all;
+}
+
+const Mounted& TextEncoder() {
+  static const Mounted text = MountText();
+  return text;
+}
+
+std::vector<S> Declared() {
+  std::vector<S> symbols = LayerSymbols("text", {});
+  const auto add = [&](const std::vector<S>& more) { AddNew(&symbols, more); };
+  add(TextEncoder().symbols);
+  add({S::Flag("text.transformers", "the text encoder is transformers'"),
+       S::Flag("text.openclip", "the text encoder is OpenCLIP's"),
+       S::Flag("text.megatron", "the text encoder is NeMo's, legacy Megatron"),
+       S::Flag("schedule", "the noise schedule is stored"),
+       S::Size("timesteps", "of the noise schedule"),
+       S::Flag("scale_by_std", "the latents' scale is stored"),
+       S::Flag("learn_logvar", "log variances are learned"),
+       S::Flag("unet", "the UNet is stored"),
+       S::Size("unet.base", "channels of the first layer"),
+       S::Size("unet.in", "channels of its input"),
+       S::Size("unet.out", "channels of its output"),
+       S::Size("unet.context", "of the text encoder's vectors"),
+       S::Size("unet.layers", "of each transformer"),
+       S::Flag("unet.linear", "projections around a transformer are linear"),
+       S::Flag("vae", "the VAE is stored"),
+       S::Size("vae.base", "channels of the first layer"),
+       S::Size("vae.in", "channels of a picture"),
+       S::Size("vae.out", "channels of a decoded picture"),
+       S::Size("vae.latent", "channels of what it encodes to"),
+       S::Size("vae.embed", "channels of the latents"),
+       S::Size("vae.top", "channels of the last level")});
+  for (const UnetBlock& block : UnetBlocks()) {
+    add({S::Flag(block.name, "the block is there"), S::Flag(block.name + ".attn", "its layers have attention"),
+         S::Size(block.name + ".width", "channels of its layers")});
+    for (int i = 0; i < block.layers; ++i)
+      add({S::Size(fmt::format("{}.{}.in", block.name, i), "channels of the layer's input"),
+           S::Flag(fmt::format("{}.{}.skip", block.name, i), "they are not the block's")});
+  }
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string name = VaeLevelName(level);
+    add({S::Flag(name, "the level is there"), S::Size(name + ".width", "channels of its layers"),
+         S::Size(name + ".below", "channels of the level before it"), S::Flag(name + ".widens", "they are others"),
+         S::Size(name + ".above", "channels of the level behind it"), S::Flag(name + ".narrows", "they are others")});
+  }
+  return symbols;
+}
+
+// All but the text encoder.
+const std::vector<C>& Canonical() {
+  static const std::vector<C> rows = [] {
+    std::vector<C> schedule;
+    for (const std::string_view name : kScheduleNames)
+      schedule.push_back({std::string(name), "timesteps", "schedule", ""});
+    return Join<C>({schedule,
+                    {{"scale_factor", "", "scale_by_std", ""}, {"logvar", "timesteps", "learn_logvar", ""}},
+                    Unet(),
+                    Vae()});
+  }();
+  return rows;
+}
+
+// ---- dialects ----
+
+struct Respelling {
+  std::string_view ldm, nemo;
+};
+// NeMo's group norms have their SiLU inside, and its layer norms are modules of what they stand before.
+constexpr Respelling kNemo[] = {
+    {"in_layers.2.", "in_layers.1."},     {"out_layers.3.", "out_layers.2."}, {"_model.out.2.", "_model.out.1."},
+    {"{i}.norm1.", "{i}.attn1.norm."},    {"{i}.norm2.", "{i}.attn2.norm."},  {"{i}.norm3.", "{i}.ff.net.0."},
+    {"ff.net.0.proj.", "ff.net.1.proj."}, {"ff.net.2.", "ff.net.3."},
+};
+constexpr Respelling kNemo123[] = {
+    {"in_layers.2.", "in_layers.1."},         {"out_layers.3.", "out_layers.2."},
+    {"_model.out.2.", "_model.out.1."},       {"{i}.norm1.", "{i}.attn1.norm_to_q.0."},
+    {"{i}.norm2.", "{i}.attn2.norm_to_q.0."}, {"attn1.to_q.", "attn1.norm_to_q.1."},
+    {"attn2.to_q.", "attn2.norm_to_q.1."},    {"{i}.norm3.", "{i}.ff.net.0."},
+    {"ff.net.0.proj.", "ff.net.1.proj."},     {"ff.net.2.", "ff.net.3."},
+};
+
+// Of a canonical row, whose name is LDM's.
+R Spelled(const C& row, std::span<const Respelling> respellings) {
+  R stored{.name = row.name, .canonical = row.name, .tower = row.tower};
+  constexpr std::string_view kConv = ".conv";
+  const bool is_projection = row.name.find(".proj_") != std::string::npos && !row.name.starts_with(kVaeNames);
+  if (is_projection && row.name.ends_with(kConv)) {
+    stored.name.replace(row.name.size() - kConv.size(), kConv.size(), ".weight");
+    stored.only = "!unet.linear";
+  } else if (is_projection && row.name.ends_with(".weight") && row.tower == "unet" &&
+             row.name.find("{i}") == std::string::npos) {
+    stored.only = "unet.linear";
+  }
+  for (const Respelling& r : respellings) {
+    if (const size_t at = stored.name.find(r.ldm); at != std::string::npos) {
+      stored.name.replace(at, r.ldm.size(), r.nemo);
+      break;
+    }
+  }
+  return stored;
+}
+
+std::vector<R> Rows(std::span<const Respelling> respellings) {
+  std::vector<R> rows;
+  for (const C& row : Canonical()) rows.push_back(Spelled(row, respellings));
+  return Join<R>({rows,
+                  TextEncoder().rows,
+                  {{.name = "model_ema.{*}", .role = Role::kDrop, .why = "averages of the weights, beside them"},
+                   {.name = std::string(kVaeNames) + "loss.{*}", .role = Role::kDrop, .why = "the VAE's loss"}}});
+}
+
+Dialect Nemo(std::string name, std::string title, std::span<const Respelling> respellings) {
+  return {.name = std::move(name),
+          .title = std::move(title),
+          .prefixes = {"model.", "model.module.", "module."},
+          .rows = Rows(respellings),
+          .is_megatron = true};
+}
+
+Dialect Nemo123() {
+  Dialect dialect = Nemo("nemo-1.23", "NeMo 1.23 and older", kNemo123);
+  dialect.is_read_only = true;
+  return dialect;
+}
+
+Dialect Ldm() {
+  Dialect dialect = {
+      .name = "ldm", .title = "CompVis, a single file", .prefixes = {""}, .rows = Rows({}), .never = "learn_logvar"};
+  for (R& row : dialect.rows) {
+    if (row.name == "logvar")
+      row = {.name = "logvar", .role = Role::kDropZeros, .why = "log variances that are learned are NeMo's alone"};
+  }
+  return dialect;
+}
+
+// ---- sizes and configs ----
+
+Result<ConfigNode> ModelOf(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                           std::string* name) {
+  if (dialect.is_megatron || options.hparams) {
+    const bool is_given = !dialect.is_megatron;
+    *name = options.hparams_name;
+    if (is_given) return ModelNode(*options.hparams);
+    ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, name));
+    return ModelNode(*config);
+  }
+  *name = "";
+  return ConfigOfTensors(checkpoint);
+}
+
+Status ReadSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                   ModelSymbols* symbols) {
+  std::string name;
+  ANEMONE_ASSIGN(const ConfigNode model, ModelOf(checkpoint, dialect, options, &name));
+  ANEMONE_TRY(SetDiffusionSymbols(model, symbols).In(name));
+  return SetStoredParts(checkpoint, dialect.is_megatron, symbols);
+}
+
+Result<Target> ToLdm(const ConfigNode& model, const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(const bool is_megatron, symbols.Holds("text.megatron"));
+  if (is_megatron) {
+    return Unsupported(
+        "cond_stage_config: expected a text encoder of transformers or OpenCLIP, found NeMo's CLIP "
+        "(FrozenMegatronCLIPEmbedder)",
+        std::string(kWeightsAlone));
+  }
+  Target target{.symbols = symbols, .config = std::nullopt, .config_name = {}, .notes = {}};
+  if (std::string note = WhatReadersMustBeTold(model); !note.empty()) target.notes.push_back(std::move(note));
+  return target;
+}
+
+Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                               const TranslateOptions& options, const ModelSymbols& symbols) {
+  std::string name;
+  ANEMONE_ASSIGN(ConfigNode model, ModelOf(source, from, options, &name));
+  if (!to.is_megatron) return from.is_megatron ? ToLdm(model, symbols) : Target{symbols, {}, {}, {}};
+  Target target{symbols,
+                Config(ModelNode(options.hparams ? *options.hparams : Config(model))),
+                options.hparams ? options.hparams_name : "model_config.yaml",
+                {}};
+  if (from.is_megatron && &from == &to) {
+    if (!options.hparams) target.config = source.config;
+    return target;
+  }
+  if (!from.is_megatron) {
+    ANEMONE_TRY(CheckWhole(symbols));
+    if (!options.hparams) ANEMONE_TRY(CheckPublished(model, &target.notes));
+  }
+  ForgetPretrained(&target.config->root());
+  ANEMONE_ASSIGN(const bool has_schedule, symbols.Holds("schedule"));
+  if (has_schedule) return target;
+  ANEMONE_ASSIGN(target.made, NoiseSchedule(target.config->root()));
+  target.notes.push_back(
+      fmt::format("made {} tensors: the noise schedule of linear_start, linear_end and timesteps", target.made.size()));
+  target.symbols.Set("schedule", 1);
+  return target;
+}
+
+// By the sizes of the UNet; those of one line of models differ in weights alone.
+std::string_view PublishedAs(const ModelSymbols& symbols) {
+  struct Published {
+    std::string_view name;
+    uint64_t context, linear, in;
+  };
+  constexpr Published kPublished[] = {{"Stable Diffusion 1.x", 768, 0, 4},
+                                      {"InstructPix2Pix", 768, 0, 8},
+                                      {"Stable Diffusion 1.x, inpainting", 768, 0, 9},
+                                      {"Stable Diffusion 2.x", 1024, 1, 4},
+                                      {"Stable Diffusion 2.x, depth to image", 1024, 1, 5},
+                                      {"Stable Diffusion 2.x, inpainting", 1024, 1, 9}};
+  const auto is = [&](const char* symbol, uint64_t value) {
+    const Result<uint64_t> found = symbols.Get(symbol);
+    return found.ok() && *found == value;
+  };
+  const auto* found = std::ranges::find_if(kPublished, [&](const Published& p) {
+    return is("unet.base", 320) && is("unet.context", p.context) && is("unet.linear", p.linear) && is("unet.in", p.in);
+  });
+  return found == std::end(kPublished) ? std::string_view() : found->name;
+}
+
+}  // namespace
+
+const Family& StableDiffusionFamily() {
+  static const Family family = {
+      .name = "stable_diffusion",
+      .title = "Stable Diffusion",
+      .symbols = Declared(),
+      .canonical = Join<C>({Canonical(), TextEncoder().canonical}),
+      .dialects = {Nemo("nemo", "NeMo", kNemo), Nemo123(), Ldm()},
+      .refusals = {{"control_model.", "a ControlNet"},
+                   {"conditioner.embedders.", "a Stable Diffusion XL"},
+                   {".label_emb.", "a Stable Diffusion XL"},
+                   {".norm_to_q.layer_norm_weight", "a UNet in fp8 (use_te_fp8)"},
+                   {".adapter_layer.", "a LoRA"}},
+      .pipeline_warning = "NeMo's Stable Diffusion is not divided: every rank holds all of it",
+      .read_symbols = ReadSymbols,
+      .target = DiffusionTarget,
+      .published_as = PublishedAs,
+      .parts = {{"UNet", std::string(kUnetNames)}, {"VAE", std::string(kVaeNames)}, {"text encoder", "text."}}};
+  return family;
+}
+
+}  // namespace anemone

@@ -1,0 +1,140 @@
+"""A Stable Diffusion that anemone takes out of a .nemo is what diffusers makes of the same weights, and comes back.
+
+usage: stable_diffusion.py ANEMONE GOLDEN_DIR [unittest's arguments]
+A UNet and a VAE of diffusers get NeMo's names here, by the places of their modules; the names are checked against those that NeMo v2.0.0
+itself wrote. anemone makes a single file of them, which diffusers' from_single_file loads.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+
+import torch
+import yaml
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
+LEVELS = 4
+
+
+def replaced(name, pairs):
+    for old, new in pairs:
+        name = name.replace(old, new)
+    return name
+
+
+def unet_name(name):
+    """NeMo's name of a tensor of diffusers' UNet2DConditionModel."""
+    words = name.split(".")
+    for old, new in (("time_embedding.linear_1.", "time_embed.0."), ("time_embedding.linear_2.", "time_embed.2."), ("conv_in.", "input_blocks.0.0."), ("conv_norm_out.", "out.0."), ("conv_out.", "out.1.")):
+        if name.startswith(old):
+            return name.replace(old, new, 1)
+    if words[0] == "mid_block":
+        place = f"middle_block.{2 * int(words[2]) if words[1] == 'resnets' else 1}."
+        rest, kind = words[3:], words[1]
+    else:
+        down, block, kind, number, rest = words[0] == "down_blocks", int(words[1]), words[2], int(words[3]), words[4:]
+        first = 3 * block + (1 if down else 0)
+        if kind == "downsamplers":
+            return f"input_blocks.{3 * (block + 1)}.0.op.{rest[-1]}"
+        if kind == "upsamplers":
+            return f"output_blocks.{first + 2}.{1 if block == 0 else 2}.conv.{rest[-1]}"
+        place = f"{'input' if down else 'output'}_blocks.{first + number}.{0 if kind == 'resnets' else 1}."
+    rest = ".".join(rest)
+    if kind == "resnets":
+        return place + replaced(rest, (("norm1.", "in_layers.0."), ("conv1.", "in_layers.1."), ("time_emb_proj.", "emb_layers.1."),
+                                       ("norm2.", "out_layers.0."), ("conv2.", "out_layers.2."), ("conv_shortcut.", "skip_connection.")))
+    return place + replaced(rest, ((".ff.net.0.proj.", ".ff.net.1.proj."), (".ff.net.2.", ".ff.net.3."), (".norm1.", ".attn1.norm."),
+                                   (".norm2.", ".attn2.norm."), (".norm3.", ".ff.net.0.")))
+
+
+def vae_name(name):
+    """NeMo's name of a tensor of diffusers' AutoencoderKL."""
+    words = name.split(".")
+    if "up_blocks" in words:
+        words[words.index("up_blocks") + 1] = str(LEVELS - 1 - int(words[words.index("up_blocks") + 1]))
+    name = ".".join(words)
+    return replaced(name, (("down_blocks", "down"), ("up_blocks", "up"), ("mid_block.resnets.0", "mid.block_1"), ("mid_block.resnets.1", "mid.block_2"),
+                           ("resnets", "block"), ("downsamplers.0", "downsample"), ("upsamplers.0", "upsample"), ("conv_shortcut", "nin_shortcut"),
+                           ("conv_norm_out", "norm_out"), ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+                           ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"), ("mid_block.attentions.0.to_", "mid.attn_1.")))
+
+
+def models(linear):
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        block_out_channels=(32,) * LEVELS, cross_attention_dim=24, attention_head_dim=4, use_linear_projection=linear, sample_size=8)
+    vae = AutoencoderKL(block_out_channels=(32,) * LEVELS, layers_per_block=2, latent_channels=4,
+                        down_block_types=("DownEncoderBlock2D",) * LEVELS, up_block_types=("UpDecoderBlock2D",) * LEVELS)
+    for model in (unet, vae):
+        for parameter in model.parameters():
+            parameter.data = torch.randn_like(parameter) * 0.3
+    return unet, vae
+
+
+def nemo_weights(unet, vae):
+    """What NeMo's file of these holds."""
+    weights = {}
+    with open(os.path.join(GOLDEN, "sd/names.txt")) as file:
+        shapes = {line.split()[0]: [int(size) for size in line.split()[1:]] for line in file}
+    for name, tensor in unet.state_dict().items():
+        weights["model.model.diffusion_model." + unet_name(name)] = tensor
+    for name, tensor in vae.state_dict().items():
+        attention = ".mid_block.attentions.0.to_" in name and tensor.dim() == 2
+        weights["model.first_stage_model." + vae_name(name)] = tensor[:, :, None, None] if attention else tensor
+    for name, shape in shapes.items():
+        if name not in weights and not name.startswith(("model.model.", "model.first_stage_model.")):
+            weights[name] = torch.randn(shape)
+    return weights, shapes
+
+
+class StableDiffusion(unittest.TestCase):
+    def convert(self, *arguments):
+        subprocess.run([ANEMONE, "convert", *arguments, "-q"], check=True)
+
+    def test_single_files_are_those_of_diffusers(self):
+        for linear in (False, True):
+            with self.subTest(linear=linear), tempfile.TemporaryDirectory() as folder:
+                unet, vae = models(linear)
+                weights, shapes = nemo_weights(unet, vae)
+                self.assertEqual(sorted(weights), sorted(shapes))
+                with open(os.path.join(GOLDEN, "sd/model_config.yaml")) as file:
+                    config = yaml.safe_load(file)
+                config["unet_config"]["use_linear_in_transformer"] = linear
+                nemo, single = os.path.join(folder, "sd.nemo"), os.path.join(folder, "sd.safetensors")
+                with tarfile.open(nemo, "w") as tar:
+                    data = io.BytesIO()
+                    torch.save(weights, data)
+                    for name, content in (("model_config.yaml", yaml.safe_dump(config).encode()), ("model_weights.ckpt", data.getvalue())):
+                        member = tarfile.TarInfo(name)
+                        member.size = len(content)
+                        tar.addfile(member, io.BytesIO(content))
+                told = subprocess.run([ANEMONE, "inspect", nemo], check=True, capture_output=True, text=True).stdout
+                self.assertIn("OUT.safetensors --dialect ldm (for other programs)", told)
+                self.convert(nemo, single, "--dialect", "ldm")
+                for model, kind in ((unet, UNet2DConditionModel), (vae, AutoencoderKL)):
+                    place = os.path.join(folder, kind.__name__)
+                    model.save_config(place)
+                    loaded = kind.from_single_file(single, config=place, local_files_only=True)
+                    found, wanted = loaded.state_dict(), model.state_dict()
+                    self.assertEqual(list(found), list(wanted))
+                    for name, tensor in wanted.items():
+                        self.assertTrue(torch.equal(found[name], tensor), name)
+                back = os.path.join(folder, "back.nemo")
+                hparams = os.path.join(folder, "hparams.yaml")
+                with open(hparams, "w") as file:
+                    yaml.safe_dump(config, file)
+                self.convert(single, back, "--hparams", hparams)
+                with tarfile.open(back) as tar:
+                    files = {os.path.normpath(member.name): tar.extractfile(member).read() for member in tar if member.isfile()}
+                again = torch.load(io.BytesIO(files["model_weights.ckpt"]), weights_only=True)
+                self.assertEqual(sorted(again), sorted(weights))
+                self.assertTrue(all(torch.equal(again[name], tensor) for name, tensor in weights.items()))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])

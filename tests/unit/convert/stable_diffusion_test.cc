@@ -1,0 +1,379 @@
+// Stable Diffusion between NeMo and single files: by the names, the config and the noise schedule that NeMo v2.0.0
+// wrote (tests/golden, sd/), with other weights. tests/interop/nemo/stable_diffusion.py compares with diffusers.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "anemone/check.h"
+#include "anemone/convert.h"
+#include "family/diffusion/noise_schedule.h"
+#include "family/family.h"
+#include "format/format.h"
+#include "source/canonical.h"
+#include "tensor/fill.h"
+#include "testing/matchers.h"
+#include "testing/temp_dir.h"
+#include "unit/convert/model_files.h"
+
+namespace anemone {
+namespace {
+
+using ::testing::Contains;
+using testing::Golden;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::StatusIs;
+using testing::TempDir;
+
+// A tensor that no other is equal to.
+Tensor Numbered(const Shape& shape, size_t number) {
+  std::vector<float> values(*NumElements(shape));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(number) + static_cast<float>(i) / 65536;
+  return *Tensor::FromBytes(DType::kF32, shape,
+                            std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)));
+}
+
+// NeMo's own, but for the weights.
+Checkpoint NemoModel() {
+  Checkpoint model;
+  model.shards.emplace_back();
+  std::ifstream yaml(Golden("sd/model_config.yaml")), names(Golden("sd/names.txt"));
+  const std::string text((std::istreambuf_iterator<char>(yaml)), {});
+  model.config = *Config::ParseYaml(text, "model_config.yaml");
+  model.config_name = "model_config.yaml";
+  const Checkpoint schedule = *OpenCheckpoint(Golden("sd/schedule.safetensors"));
+  size_t number = 0;
+  for (std::string line; std::getline(names, line); ++number) {
+    std::istringstream words(line);
+    std::string name;
+    words >> name;
+    Shape shape;
+    for (uint64_t size = 0; words >> size;) shape.push_back(size);
+    const StateDict::Item* stored = schedule.weights().Find(name);
+    EXPECT_THAT(model.weights().Add(name, stored != nullptr ? *stored->tensor() : Numbered(shape, number)), IsOk());
+  }
+  return model;
+}
+
+void Write(const Checkpoint& model, const char* format, const std::string& path) {
+  const auto plan = FindFormat(format)->lay_out(model, {});
+  ASSERT_THAT(plan, IsOk());
+  ASSERT_THAT(Execute(*plan, path, {}), IsOk());
+}
+
+StateDict Renamed(const StateDict& weights, const std::function<std::string(const std::string&)>& rename) {
+  StateDict renamed;
+  for (const StateDict::Item& item : weights.items()) {
+    const std::string name = rename(item.name);
+    if (name.empty()) continue;
+    EXPECT_THAT(renamed.Add(name, item.entry), IsOk());
+  }
+  return renamed;
+}
+
+std::string Replaced(std::string name, std::string_view from, std::string_view to) {
+  const size_t at = name.find(from);
+  return at == std::string::npos ? name : name.replace(at, from.size(), to);
+}
+
+TEST(StableDiffusion, BecomesASingleFileAndComesBack) {
+  const TempDir dir;
+  const Checkpoint model = NemoModel();
+  Write(model, "nemo", dir / "sd.nemo");
+  ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(dir / "sd.nemo", {}));
+  EXPECT_THAT(verified.problems, ::testing::IsEmpty());
+  Convert(dir / "sd.nemo", dir / "sd.safetensors", {.dialect = "ldm"});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, OpenCheckpoint(dir / "sd.safetensors"));
+  const std::string unet = "model.diffusion_model.";
+  for (const char* name : {"input_blocks.1.0.in_layers.2.weight", "output_blocks.11.1.transformer_blocks.0.norm3.bias",
+                           "middle_block.1.transformer_blocks.0.attn2.to_q.weight", "out.2.bias",
+                           "output_blocks.2.1.conv.weight", "output_blocks.5.2.conv.weight"})
+    EXPECT_NE(ldm.weights().Find(unet + name), nullptr) << name;
+  ANEMONE_ASSERT_ASSIGN(const Verification single, Verify(dir / "sd.safetensors", {}));
+  EXPECT_THAT(single.problems, ::testing::IsEmpty());
+  Convert(dir / "sd.safetensors", dir / "back.nemo", {.hparams = Golden("sd/model_config.yaml")});
+  EXPECT_EQ(DigestsOf(dir / "back.nemo"), DigestsOf(model.weights()));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, OpenCheckpoint(dir / "back.nemo"));
+  EXPECT_TRUE(back.config->Find("unet_config.from_pretrained")->is_null());
+  EXPECT_EQ(back.config->Find("unet_config.num_heads")->AsInt(), 4);
+}
+
+// As NeMo's own modules have them.
+TEST(StableDiffusion, NamesStandInNemosOrder) {
+  const Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(model, "ldm"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(ldm, "nemo", {.hparams = model.config}));
+  std::vector<std::string> before, after;
+  for (const StateDict::Item& item : model.weights().items()) before.push_back(item.name);
+  for (const StateDict::Item& item : back.weights().items()) after.push_back(item.name);
+  const auto is_text = [](const std::string& name) { return name.find("cond_stage_model") != std::string::npos; };
+  std::erase_if(before, is_text);  // transformers' queries, keys and values stand in another order
+  std::erase_if(after, is_text);
+  EXPECT_EQ(before, after);
+}
+
+// Within one unit in the last place of what NeMo computed with numpy.
+TEST(StableDiffusion, TheNoiseScheduleIsNemos) {
+  const Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(const StateDict made, NoiseSchedule(model.config->root()));
+  EXPECT_EQ(made.size(), 12u);
+  for (const StateDict::Item& item : made.items()) {
+    std::vector<float> ours(1000), theirs(1000);
+    const Tensor& nemos = *model.weights().Find("model." + item.name)->tensor();
+    ASSERT_THAT(Fill(*item.tensor(), 0, std::as_writable_bytes(std::span(ours))), IsOk());
+    ASSERT_THAT(Fill(nemos, 0, std::as_writable_bytes(std::span(theirs))), IsOk());
+    for (size_t i = 0; i < ours.size(); ++i) {
+      EXPECT_TRUE(ours[i] == theirs[i] || std::nextafter(ours[i], theirs[i]) == theirs[i])
+          << item.name << " " << i << " " << ours[i] << " " << theirs[i];
+    }
+  }
+}
+
+TEST(StableDiffusion, TheScheduleIsMadeWhereItIsNotStored) {
+  const Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ldm, Translate(model, "ldm"));
+  ldm.weights() = Renamed(ldm.weights(), [](const std::string& name) {
+    return name.find('.') == std::string::npos ? std::string() : name;
+  });
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(ldm, "nemo", {.hparams = model.config}));
+  EXPECT_EQ(nemo.weights().size(), model.weights().size());
+  EXPECT_THAT(nemo.notes, Contains(HasSubstr("made 12 tensors")));
+  Config cosine = *model.config;
+  ASSERT_THAT(cosine.Set("beta_schedule", ConfigNode::String("cosine")), IsOk());
+  EXPECT_THAT(Translate(ldm, "nemo", {.hparams = cosine}),
+              StatusIs(ErrorKind::kUnsupported, "beta_schedule: expected linear"));
+}
+
+// NeMo 1.23 spelled norms and queries otherwise; NeMo 2.0 does not restore such a file.
+TEST(StableDiffusion, OlderNamesBecomeTodays) {
+  const TempDir dir;
+  const Checkpoint model = NemoModel();
+  Checkpoint older = model;
+  older.weights() = Renamed(model.weights(), [](std::string name) {
+    if (name.find("transformer_blocks") == std::string::npos) return name;
+    name = Replaced(std::move(name), ".norm.", ".norm_to_q.0.");
+    return Replaced(std::move(name), ".to_q.", ".norm_to_q.1.");
+  });
+  Write(older, "nemo", dir / "older.nemo");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint opened, OpenCheckpoint(dir / "older.nemo"));
+  ANEMONE_ASSERT_ASSIGN(const ResolvedModel resolved, ResolveModel(opened));
+  EXPECT_EQ(resolved.dialect->name, "nemo-1.23");
+  Convert(dir / "older.nemo", dir / "today.nemo", {});
+  EXPECT_EQ(DigestsOf(dir / "today.nemo"), DigestsOf(model.weights()));
+}
+
+TEST(StableDiffusion, WhatNoOneComputesWithIsLeftOut) {
+  const Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ldm, Translate(model, "ldm"));
+  std::string positions;
+  for (int64_t i = 0; i < 77; ++i) positions.append(reinterpret_cast<const char*>(&i), sizeof(i));
+  ASSERT_THAT(ldm.weights().Add("cond_stage_model.transformer.text_model.embeddings.position_ids",
+                                *Tensor::FromBytes(DType::kI64, {1, 77}, positions)),
+              IsOk());
+  ASSERT_THAT(ldm.weights().Add("model_ema.diffusion_modeltime_embed0weight", Numbered({2}, 1)), IsOk());
+  ASSERT_THAT(ldm.weights().Add("first_stage_model.loss.logvar", Numbered({}, 1)), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(ldm, "nemo", {.hparams = model.config}));
+  EXPECT_EQ(DigestsOf(nemo.weights()), DigestsOf(model.weights()));
+  EXPECT_EQ(std::ranges::count_if(nemo.notes, [](const std::string& n) { return n.starts_with("left out 1 tensor"); }),
+            3);
+}
+
+TEST(StableDiffusion, ReadersAreToldWhatNoTensorSays) {
+  Checkpoint model = NemoModel();
+  ASSERT_THAT(model.config->Set("parameterization", ConfigNode::String("v")), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(model, "ldm"));
+  EXPECT_THAT(ldm.notes, Contains(HasSubstr("must be told parameterization: v, unet_config.num_heads: 4")));
+}
+
+TEST(StableDiffusion, ConfigsThatTheTensorsDoNotFitAreErrors) {
+  const Checkpoint model = NemoModel();
+  const auto verified = [&](const char* key, const ConfigNode& value) {
+    Checkpoint other = model;
+    EXPECT_THAT(other.config->Set(key, value), IsOk());
+    return ToCanonical(other).status();
+  };
+  const auto list = [](const char* yaml) { return *Config::ParseYaml(yaml, "t")->root().Get("v"); };
+  EXPECT_THAT(verified("unet_config.channel_mult", list("v: [1, 1, 1]")), StatusIs(ErrorKind::kCorrupt, "unexpected"));
+  EXPECT_THAT(verified("unet_config.channel_mult", list("v: [1, 1, 1, 2]")), StatusIs(ErrorKind::kCorrupt, ""));
+  EXPECT_THAT(verified("unet_config.channel_mult", list("v: [1, 1, 1, 1, 1]")),
+              StatusIs(ErrorKind::kUnsupported, "expected 1 to 4 levels, found 5"));
+  EXPECT_THAT(verified("unet_config.attention_resolutions", list("v: [2, 1]")),
+              StatusIs(ErrorKind::kCorrupt, "unexpected"));
+  for (const auto& [key, found] : {std::pair{"unet_config.num_res_blocks", 3},
+                                   {"unet_config.transformer_depth", 2},
+                                   {"unet_config.context_dim", 25},
+                                   {"unet_config.in_channels", 8},
+                                   {"unet_config.model_channels", 64},
+                                   {"first_stage_config.ddconfig.ch", 64},
+                                   {"first_stage_config.embed_dim", 8},
+                                   {"timesteps", 999}})
+    EXPECT_FALSE(verified(key, ConfigNode::Int(found)).ok()) << key;
+  EXPECT_THAT(verified("unet_config.use_linear_in_transformer", ConfigNode::Bool(true)),
+              StatusIs(ErrorKind::kCorrupt, "proj_in.weight: expected shape [32, 32]"));
+}
+
+// ---- the published sizes ----
+
+struct Published {
+  const char *name, *config;
+  uint64_t unet, vae, text, unet_parameters;
+};
+constexpr Published kPublished[] = {
+    {"Stable Diffusion 1.x", "{num_heads: 8, context_dim: 768, use_linear_in_transformer: false, in_channels: 4}", 686,
+     248, 196, 859520964},
+    {"Stable Diffusion 2.x",
+     "{num_head_channels: 64, context_dim: 1024, use_linear_in_transformer: true, in_channels: 4}", 686, 248, 196,
+     865910724},
+    {"InstructPix2Pix", "{num_heads: 8, context_dim: 768, use_linear_in_transformer: false, in_channels: 8}", 686, 248,
+     196, 859532484},
+};
+
+// A model of a published UNet, VAE and CLIP-L, of zeros.
+Checkpoint PublishedModel(const Published& published) {
+  Checkpoint model = NemoModel();
+  const auto yaml = [](const std::string& text) { return *Config::ParseYaml("v: " + text, "t")->root().Get("v"); };
+  ConfigNode& unet = *model.config->root().Get("unet_config");
+  unet.Erase("num_heads");
+  for (const auto& [key, value] : yaml(published.config).map) unet[key] = value;
+  unet["model_channels"] = ConfigNode::Int(320);
+  unet["channel_mult"] = yaml("[1, 2, 4, 4]");
+  unet["attention_resolutions"] = yaml("[4, 2, 1]");
+  ConfigNode& vae = *model.config->root().Get("first_stage_config")->Get("ddconfig");
+  vae["ch"] = ConfigNode::Int(128);
+  vae["ch_mult"] = yaml("[1, 2, 4, 4]");
+  StateDict text;
+  const std::string clip = "model.cond_stage_model.transformer.text_model.";
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    ASSERT_THAT(text.Add(clip + name, *Tensor::Fill(DType::kF32, shape, 0)), IsOk());
+  };
+  add("embeddings.token_embedding.weight", {49408, 768});
+  add("embeddings.position_embedding.weight", {77, 768});
+  for (int layer = 0; layer < 12; ++layer) {
+    const std::string at = fmt::format("encoder.layers.{}.", layer);
+    for (const char* end : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"}) {
+      add(at + end + ".weight", {768, 768});
+      add(at + end + ".bias", {768});
+    }
+    for (const char* end : {"layer_norm1", "layer_norm2"}) {
+      add(at + end + ".weight", {768});
+      add(at + end + ".bias", {768});
+    }
+    add(at + "mlp.fc1.weight", {3072, 768});
+    add(at + "mlp.fc1.bias", {3072});
+    add(at + "mlp.fc2.weight", {768, 3072});
+    add(at + "mlp.fc2.bias", {768});
+  }
+  add("final_layer_norm.weight", {768});
+  add("final_layer_norm.bias", {768});
+  model.weights() = text;
+  const Family& family = *FindFamily("stable_diffusion");
+  const Dialect& dialect = *family.FindDialect("nemo");
+  const auto symbols = family.SymbolsOf(model, dialect, {});
+  EXPECT_THAT(symbols, IsOk());
+  StateDict canonical;
+  EXPECT_THAT(ForEachTensor(family.canonical, *symbols,
+                            [&](std::string name, const Shape& shape) {
+                              return canonical.Add(std::move(name), *Tensor::Fill(DType::kF32, shape, 0));
+                            }),
+              IsOk());
+  const auto stored = FromCanonical(canonical, dialect, family.canonical, *symbols, true, nullptr);
+  EXPECT_THAT(stored, IsOk());
+  model.weights() = *stored;
+  return model;
+}
+
+TEST(StableDiffusion, PublishedModelsHaveTheirCounts) {
+  for (const Published& published : kPublished) {
+    SCOPED_TRACE(published.name);
+    const Checkpoint model = PublishedModel(published);
+    ANEMONE_ASSERT_ASSIGN(const ResolvedModel resolved, ResolveModel(model));
+    EXPECT_EQ(resolved.family->published_as(resolved.symbols), published.name);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(model, "ldm"));
+    std::map<std::string, std::pair<uint64_t, uint64_t>> parts;
+    for (const StateDict::Item& item : ldm.weights().items()) {
+      auto& [tensors, parameters] = parts[item.name.substr(0, item.name.find('.'))];
+      ++tensors;
+      parameters += item.tensor()->num_elements();
+    }
+    EXPECT_EQ(parts["model"].first, published.unet);
+    EXPECT_EQ(parts["model"].second, published.unet_parameters);
+    EXPECT_EQ(parts["first_stage_model"].first, published.vae);
+    EXPECT_EQ(parts["first_stage_model"].second, 83653863u);
+    EXPECT_EQ(parts["cond_stage_model"].first, published.text);
+    // The sizes that the tensors say are those of the config.
+    const auto back = Translate(ldm, "nemo");
+    if (std::string_view(published.name) == "InstructPix2Pix") {
+      EXPECT_THAT(back, StatusIs(ErrorKind::kUnsupported, "in_channels: expected 4"));
+      continue;
+    }
+    ASSERT_THAT(back, IsOk());
+    for (const char* key :
+         {"unet_config.model_channels", "unet_config.channel_mult", "unet_config.context_dim",
+          "unet_config.attention_resolutions", "unet_config.transformer_depth", "unet_config.use_linear_in_transformer",
+          "unet_config.in_channels", "unet_config.out_channels", "first_stage_config.embed_dim",
+          "first_stage_config.ddconfig.ch", "first_stage_config.ddconfig.ch_mult",
+          "first_stage_config.ddconfig.z_channels"})
+      EXPECT_TRUE(SameConfig(*back->config->Find(key), *model.config->Find(key))) << key;
+    EXPECT_EQ(back->weights().size(), model.weights().size());
+  }
+}
+
+TEST(StableDiffusion, TextEncodersOfOpenClipAndNemo) {
+  const Family& family = *FindFamily("stable_diffusion");
+  const Dialect& dialect = *family.FindDialect("nemo");
+  for (const char* kind : {"text.openclip", "text.megatron"}) {
+    SCOPED_TRACE(kind);
+    Checkpoint model = NemoModel();
+    ANEMONE_ASSERT_ASSIGN(ModelSymbols symbols, family.SymbolsOf(model, dialect, {}));
+    symbols.Set("text.transformers", 0);
+    symbols.Set(kind, 1);
+    symbols.Set("text.projects", 1);
+    symbols.Set("projection", 16);
+    StateDict canonical;
+    size_t number = 0;
+    ASSERT_THAT(ForEachTensor(family.canonical, symbols,
+                              [&](std::string name, const Shape& shape) {
+                                return canonical.Add(name, Numbered(shape, ++number));
+                              }),
+                IsOk());
+    ANEMONE_ASSERT_ASSIGN(model.weights(), FromCanonical(canonical, dialect, family.canonical, symbols, true, nullptr));
+    EXPECT_THAT(ToCanonical(model), IsOk());
+    const auto ldm = Translate(model, "ldm");
+    if (std::string_view(kind) == "text.megatron") {
+      EXPECT_THAT(ldm, StatusIs(ErrorKind::kUnsupported, "FrozenMegatronCLIPEmbedder"));
+      continue;
+    }
+    ASSERT_THAT(ldm, IsOk());
+    EXPECT_NE(ldm->weights().Find("cond_stage_model.model.text_projection"), nullptr);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(*ldm, "nemo", {.hparams = model.config}));
+    EXPECT_EQ(DigestsOf(back.weights()), DigestsOf(model.weights()));
+  }
+}
+
+TEST(StableDiffusion, OthersAreNamed) {
+  const Checkpoint model = NemoModel();
+  for (const auto& [name, said] : {std::pair{"model.control_model.zero_convs.0.0.weight", "a ControlNet"},
+                                   {"model.conditioner.embedders.0.model.logit_scale", "a Stable Diffusion XL"},
+                                   {"model.model.diffusion_model.label_emb.0.0.weight", "a Stable Diffusion XL"}}) {
+    Checkpoint other = model;
+    ASSERT_THAT(other.weights().Add(name, Numbered({1}, 0)), IsOk());
+    EXPECT_THAT(IdentifyModel(other), StatusIs(ErrorKind::kUnsupported, said));
+  }
+  ANEMONE_ASSERT_ASSIGN(Checkpoint ldm, Translate(model, "ldm"));
+  EXPECT_THAT(Translate(ldm, "nemo"), StatusIs(ErrorKind::kUnsupported, "context_dim: expected 768"));
+  ldm.weights() = Renamed(ldm.weights(), [](const std::string& name) {
+    return name.starts_with("cond_stage_model.") ? std::string() : name;
+  });
+  EXPECT_THAT(Translate(ldm, "nemo", {.hparams = model.config}),
+              StatusIs(ErrorKind::kUnsupported, "cond_stage_model.: expected"));
+}
+
+}  // namespace
+}  // namespace anemone
