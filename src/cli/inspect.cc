@@ -129,6 +129,7 @@ Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summa
   node["model"] = text(model != nullptr ? std::string(model->name) : "");
   node["family"] = text(summary.family());
   node["dialect"] = text(summary.dialect());
+  if (const std::string name = PublishedAs(checkpoint, summary.model); !name.empty()) node["published_as"] = text(name);
   if (!summary.foreign.empty()) node["model_type"] = text(summary.foreign);
   node["layout"] = LayoutNode(checkpoint.layout);
   node["sizes"] = SizesNode(ModelSizes(checkpoint, summary.model));
@@ -196,6 +197,15 @@ void AddWeights(const Checkpoint& checkpoint, const Summary& summary, const Whol
   }
 }
 
+// "stable_diffusion (Stable Diffusion 1.x), dialect ldm, UNet alone".
+std::string FamilyLine(const Checkpoint& checkpoint, const Summary& summary) {
+  if (!summary.foreign.empty()) return summary.foreign + ": not a known family, tensors keep their names";
+  if (summary.model.dialect == nullptr) return "unknown: tensors keep their names";
+  const std::string alone = PartsAlone(summary), published = PublishedAs(checkpoint, summary.model);
+  return fmt::format("{}{}, dialect {}{}", summary.family(), published.empty() ? "" : " (" + published + ")",
+                     summary.dialect(), alone.empty() ? "" : ", " + alone + " alone");
+}
+
 Result<std::string> Overview(const Checkpoint& checkpoint, const Summary& summary) {
   ANEMONE_ASSIGN(const WholeModel whole, WholeModelOf(checkpoint));
   ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, summary, whole));
@@ -204,14 +214,7 @@ Result<std::string> Overview(const Checkpoint& checkpoint, const Summary& summar
   const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
   rows.push_back({"path", OneLine(checkpoint.path) + (on_disk ? " (" + HumanBytes(*on_disk) + ")" : "")});
   rows.push_back({"format", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
-  const std::string unknown = summary.foreign.empty()
-                                  ? "unknown: tensors keep their names"
-                                  : fmt::format("{}: not a known family, tensors keep their names", summary.foreign);
-  const std::string alone = PartsAlone(summary);
-  rows.push_back({"family", summary.family().empty()
-                                ? unknown
-                                : fmt::format("{}, dialect {}{}", summary.family(), summary.dialect(),
-                                              alone.empty() ? "" : ", " + alone + " alone")});
+  rows.push_back({"family", FamilyLine(checkpoint, summary)});
   const ModelClass* const model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
   if (model != nullptr) rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
   AddFacts(checkpoint, summary, rows);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/read_at_most.h"
 #include "base/shell_word.h"
 #include "cli/text.h"
@@ -69,6 +71,21 @@ bool LacksOnlyConfig(const Checkpoint& checkpoint, const ModelIdentity& model) {
 // Checks that the tensors have the names and shapes that the config asks for.
 Status FitsConfig(const WholeModel& whole) { return whole.skeleton ? Canonical(*whole.skeleton).status() : Status(); }
 
+// The dialect of a family that is stored in a file without a config; nullptr: none is.
+const Dialect* WithoutConfig(const Summary& summary) {
+  if (summary.model.family == nullptr) return nullptr;
+  const std::vector<Dialect>& dialects = summary.model.family->dialects;
+  const auto found = std::ranges::find(dialects, ConfigLanguage::kNone, LanguageOf);
+  return found == dialects.end() ? nullptr : &*found;
+}
+
+// True for a model that ranks hold equal copies of.
+bool IsCopied(const Summary& summary) {
+  return summary.model.dialect != nullptr && std::ranges::all_of(summary.model.dialect->rows, [](const StoredRow& row) {
+           return row.split == Split::kReplicated && row.stage == Stage::kEvery;
+         });
+}
+
 // For what has the words of NeMo 1, of Hugging Face, or none.
 std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
                            const std::string& convert, Trials& trials) {
@@ -91,7 +108,9 @@ std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary,
   }
   // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
   if (is_clip) return {{convert + (has_no_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
-  if (traits.language == ConfigLanguage::kHuggingFace && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1)))
+  const bool has_no_words = summary.model.dialect != nullptr && summary.model.dialect == WithoutConfig(summary);
+  if ((traits.language == ConfigLanguage::kHuggingFace || has_no_words) &&
+      trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1)))
     return {{convert + " OUT.nemo", "for NeMo"}};
   if (traits.is_pickle && !checkpoint.origin.is_torch_script)
     return {{convert + " OUT.safetensors", "the same without pickle"}};
@@ -126,8 +145,11 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
   const Step for_transformers = {convert + " OUT --to hf", "for transformers"};
   if (traits.is_nemo1_archive()) {
     const bool can_leave = trials.Works(CanBecome(checkpoint, ConfigLanguage::kHuggingFace));
+    const Dialect* alone = WithoutConfig(summary);
     std::vector<Step> steps = {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"}};
-    if (const std::string sizes = SizesToSplit(whole, trials); !sizes.empty())
+    if (alone != nullptr && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNone)))
+      steps = {{fmt::format("{} OUT.safetensors --dialect {}", convert, alone->name), "for other programs"}};
+    if (const std::string sizes = SizesToSplit(whole, trials); !sizes.empty() && !IsCopied(summary))
       steps.push_back({"anemone reshard " + path + " OUT.nemo" + sizes, "for another number of GPUs"});
     return steps;
   }

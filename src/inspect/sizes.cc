@@ -58,6 +58,12 @@ std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint, const ModelIden
   return towers;
 }
 
+std::string PublishedAs(const Checkpoint& checkpoint, const ModelIdentity& model) {
+  if (model.dialect == nullptr || model.family->published_as == nullptr) return {};
+  const Result<ModelSymbols> symbols = model.family->SymbolsOf(checkpoint, *model.dialect, {});
+  return symbols.ok() ? std::string(model.family->published_as(*symbols)) : std::string();
+}
+
 std::optional<uint64_t> SizeOnDisk(const std::string& path) {
   std::error_code error;
   if (fs::is_regular_file(path, error)) {
