@@ -250,13 +250,15 @@ std::vector<S> Declared() {
          S::Size(block.name + ".width", "channels of its layers")});
     for (int i = 0; i < block.layers; ++i)
       add({S::Size(fmt::format("{}.{}.in", block.name, i), "channels of the layer's input"),
-           S::Flag(fmt::format("{}.{}.skip", block.name, i), "they are not the block's")});
+           S::Flag(fmt::format("{}.{}.skip", block.name, i), "its input has other channels than its output")});
   }
   for (int level = 0; level < kLevels; ++level) {
     const std::string name = VaeLevelName(level);
     add({S::Flag(name, "the level is there"), S::Size(name + ".width", "channels of its layers"),
-         S::Size(name + ".below", "channels of the level before it"), S::Flag(name + ".widens", "they are others"),
-         S::Size(name + ".above", "channels of the level behind it"), S::Flag(name + ".narrows", "they are others")});
+         S::Size(name + ".below", "channels of the level before it"),
+         S::Flag(name + ".widens", "its input has other channels than its output"),
+         S::Size(name + ".above", "channels of the level behind it"),
+         S::Flag(name + ".narrows", "its input has other channels than its output")});
   }
   return symbols;
 }
