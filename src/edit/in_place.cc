@@ -77,8 +77,10 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
   ANEMONE_ASSIGN(const std::string bytes, TailBytes(members));
   const Descriptor file(sys.open(path.c_str(), O_RDWR | O_CLOEXEC, 0));
   if (!file.is_open()) return ErrnoStatus(errno, "cannot open for writing").As(ErrorKind::kCannotCreate);
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0)
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return ErrnoStatus(errno, "cannot lock").As(ErrorKind::kCannotCreate);
     return {ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended"};
+  }
   ANEMONE_ASSIGN(const Tail tail, FindTail(path));  // now that nobody else moves it
   struct stat info;
   if (sys.fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "cannot stat");
