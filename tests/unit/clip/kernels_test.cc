@@ -67,7 +67,7 @@ TEST(Kernels, SoftmaxDownColumns) {
   const size_t columns = internal::BestTile().columns;
   const size_t rows = 50;
   std::vector<float> x = RandomValues("vision.head.probe", {rows * columns});
-  for (size_t i = 0; i < x.size(); ++i) x[i] *= i % 7 == 0 ? 4000 : 90;
+  for (size_t i = 0; i < x.size(); ++i) x[i] *= i % 7 == 0 ? 4000.0F : 90.0F;
   std::vector<float> seen(columns);
   for (size_t c = 0; c < columns; ++c) seen[c] = static_cast<float>(1 + (c * 13 + 3) % rows);
   std::vector<float> y = x;
