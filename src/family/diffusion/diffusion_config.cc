@@ -131,7 +131,7 @@ target: nemo.collections.multimodal.models.text_to_image.stable_diffusion.ldm.dd
 nemo_version: 2.0.0
 )yaml";
 
-// What readers of single files take, whatever NeMo's config says, and what it means where it is silent.
+// Values that readers of single files take, whatever NeMo's config says, and those that NeMo takes where it is silent.
 constexpr FixedWord kTaken[] = {{"parameterization", "eps", "eps"},    {"conditioning_key", "crossattn", "null"},
                                 {"scale_factor", "0.18215", "1.0"},    {"beta_schedule", "linear", "linear"},
                                 {"linear_start", "0.00085", "0.0001"}, {"linear_end", "0.012", "0.02"},

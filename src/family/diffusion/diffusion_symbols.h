@@ -13,7 +13,7 @@
 
 namespace anemone {
 
-// What the tables have room for. Every published model has four levels of two layers, and on the way up one more.
+// The tables have room for so many. Every published model has four levels of two layers, and on the way up one more.
 inline constexpr int kLevels = 4, kDownLayers = 2, kUpLayers = 3;
 
 // A level of the UNet on the way down or up, or what is between.

@@ -22,10 +22,10 @@ class StoredNames {
   explicit StoredNames(const Checkpoint& checkpoint);
   // Of an axis; 0 where there is no such tensor, or no such axis.
   uint64_t Size(std::string_view part, std::string_view name, size_t axis) const;
-  // How many axes it has; 0 where there is no such tensor.
+  // The number of its axes; 0 where there is no such tensor.
   size_t Rank(std::string_view part, std::string_view name) const;
   bool Has(std::string_view part) const;
-  // How many there are in a row whose names have their number in place of {}.
+  // Counts those in a row whose names have their number in place of {}.
   uint64_t Count(std::string_view part, std::string_view pattern) const;
   bool has_schedule() const { return has_schedule_; }
   bool has_scale() const { return has_scale_; }

@@ -150,7 +150,7 @@ std::string With(const std::string& source, const TempDir& temp, const char* key
   return WithKey(source, fmt::format("{}/{}", temp.path(), key), "adapter_config.json", key, yaml);
 }
 
-// What peft's own merge_and_unload() refuses [peft 0.21.2], it is not the way out of.
+// merge_and_unload() is no way out of adapters that it refuses [peft 0.21.2].
 TEST(Lora, WhatPeftMergesIsToldTrue) {
   const std::string top = Golden("lora/llama_default");
   const auto hint = [&](const char* key, const char* value) {

@@ -305,7 +305,7 @@ TEST(Identify, NamesTheClassOfAnUnknownModel) {
       StatusIs(ErrorKind::kUnsupported, "found MegatronDreamBooth with names such as model.noise_scheduler.betas"));
 }
 
-// What save_hyperparameters() of any LightningModule leaves where NeMo has the model's config.
+// save_hyperparameters() of any LightningModule leaves them where NeMo has the model's config.
 TEST(Identify, ArgumentsOfAModuleAreNoConfig) {
   const Config arguments = *Config::ParseYaml("{lr: 0.001, tied: false}", "x");
   std::string name;
