@@ -79,13 +79,6 @@ const Dialect* WithoutConfig(const Summary& summary) {
   return found == dialects.end() ? nullptr : &*found;
 }
 
-// True for a model that ranks hold equal copies of.
-bool IsCopied(const Summary& summary) {
-  return summary.model.dialect != nullptr && std::ranges::all_of(summary.model.dialect->rows, [](const StoredRow& row) {
-           return row.split == Split::kReplicated && row.stage == Stage::kEvery;
-         });
-}
-
 // For what has the words of NeMo 1, of Hugging Face, or none.
 std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
                            const std::string& convert, Trials& trials) {
@@ -149,7 +142,8 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
     std::vector<Step> steps = {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"}};
     if (alone != nullptr && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNone)))
       steps = {{fmt::format("{} OUT.safetensors --dialect {}", convert, alone->name), "for other programs"}};
-    if (const std::string sizes = SizesToSplit(whole, trials); !sizes.empty() && !IsCopied(summary))
+    const bool is_divided = summary.model.dialect == nullptr || !IsReplicated(*summary.model.dialect);
+    if (const std::string sizes = SizesToSplit(whole, trials); !sizes.empty() && is_divided)
       steps.push_back({"anemone reshard " + path + " OUT.nemo" + sizes, "for another number of GPUs"});
     return steps;
   }

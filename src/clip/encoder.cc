@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <tuple>
@@ -53,8 +54,7 @@ struct ClipModel::Impl {
   ClipOptions options;
   internal::Workers workers;
   internal::WeightReader weights;
-  internal::Layers layers;
-  std::vector<std::unique_ptr<internal::Layers>> of_thread;
+  std::deque<internal::Layers> layers;  // of each thread
   internal::Buffer hidden;
   bool has_begun = false;
 
@@ -62,19 +62,19 @@ struct ClipModel::Impl {
       : spec(model),
         options(std::move(how)),
         workers(options.threads, options.cancelled),
-        weights(std::move(source), options.compute, options.keep_weights, &workers),
-        layers(options.compute, &workers) {}
+        weights(std::move(source), options.compute, options.keep_weights, &workers) {
+    for (size_t i = 0; i < workers.count(); ++i) layers.emplace_back(options.compute, &workers);
+  }
+
+  // Where the threads divide each product.
+  internal::Layers& together() { return layers.front(); }
 
   // The beginning of a call. What multiplies is chosen at the first: opening a library takes time.
   Status Begin() {
     if (has_begun) return {};
     ANEMONE_ASSIGN(const internal::GemmChoice choice, internal::ChooseGemm(internal::GemmShapeOf(spec)));
     ANEMONE_TRY(choice.library->make_room(workers.count()));
-    layers.set_gemm(choice.library);
-    for (size_t i = 0; i < workers.count(); ++i) {
-      of_thread.push_back(std::make_unique<internal::Layers>(options.compute, &workers));
-      of_thread.back()->set_gemm(choice.library);
-    }
+    for (internal::Layers& each : layers) each.set_gemm(choice.library);
     // int8 is the own loop's alone.
     const bool packs = choice.library == internal::OwnGemm() || options.compute == ClipCompute::kInt8;
     const bool keeps_bf16 = options.compute == ClipCompute::kBf16 && LibraryHasBf16();
@@ -92,10 +92,10 @@ struct ClipModel::Impl {
   }
 
   Status TakeFailure() {
-    Status failure = layers.TakeFailure();
-    for (const auto& own : of_thread) {
-      Status of_own = own->TakeFailure();
-      if (failure.ok()) failure = std::move(of_own);
+    Status failure;
+    for (internal::Layers& each : layers) {
+      Status of_each = each.TakeFailure();
+      if (failure.ok()) failure = std::move(of_each);
     }
     return failure;
   }
@@ -128,9 +128,9 @@ struct ClipModel::Impl {
         if (i + 1 < tower.layers || all_rows) return to.FullLayer(places[c].x, chunks[c], tower, layer, causal);
         to.LastLayer(places[c].x, chunks[c], tower, layer, causal, places[c].pooled);
       };
-      workers.ParallelByThread(apart, [&](size_t c, size_t thread) { apply(*of_thread[thread], c); });
+      workers.ParallelByThread(apart, [&](size_t c, size_t thread) { apply(layers[thread], c); });
       for (size_t c = apart; c < chunks.size(); ++c) {
-        apply(layers, c);
+        apply(together(), c);
         const size_t rows = RowsOf(chunks[c]);
         if (options.trace) options.trace(prefix, {places[c].x, rows * tower.width}, rows, tower.width);
       }
@@ -149,7 +149,7 @@ struct ClipModel::Impl {
       Linear projection;
       ANEMONE_TRY(weights.ReadLinear(tower + ".projection", {spec.projection, width}, spec.siglip, &projection));
       features.values.resize(n * spec.projection);
-      layers.Apply({pooled.data(), width, n}, projection, Then::kBias, {}, features.values.data(), spec.projection);
+      together().Apply({pooled.data(), width, n}, projection, Then::kBias, {}, features.values.data(), spec.projection);
     } else {
       features.values = std::move(pooled);
     }
@@ -186,7 +186,8 @@ void ClipModel::Impl::EmbedPatches(std::span<const float> pixels, const Linear& 
       }
     });
     std::copy_n(positions, length * h, to);
-    layers.Apply({rows.data(), patch.in, grid * grid}, patch, Then::kAddTo, spec.vision.activation, to + first * h, h);
+    together().Apply({rows.data(), patch.in, grid * grid}, patch, Then::kAddTo, spec.vision.activation, to + first * h,
+                     h);
   }
 }
 
@@ -209,7 +210,7 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
     for (size_t image = 0; image < n; ++image) internal::AddBias(x + image * length * h, h, 1, h, token);
     Norm norm;
     ANEMONE_TRY(weights.ReadNorm("vision.pre_norm", h, &norm));
-    layers.ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
+    together().ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
   }
   if (options.trace) options.trace("vision.embeddings", {x, n * length * h}, n * length, h);
 
@@ -222,14 +223,14 @@ Result<ClipFeatures> ClipModel::Impl::Images(std::span<const float> pixels) {
   Norm norm;
   ANEMONE_TRY(weights.ReadNorm("vision.post_norm", h, &norm));
   if (spec.siglip) {
-    layers.ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
+    together().ApplyNorm(x, h, n * length, h, norm, spec.vision.norm_epsilon, x, h);
     ANEMONE_ASSIGN(const float* probe, weights.Read("vision.head.probe", {1, 1, h}));
     LayerWeights head;
     ANEMONE_TRY(weights.ReadLayer("vision.head", spec.vision, true, n == 1, &head));
-    layers.PoolByAttention(x, n, length, probe, spec.vision, head, pooled.data());
+    together().PoolByAttention(x, n, length, probe, spec.vision, head, pooled.data());
   } else {
     if (all_rows) internal::Gather(x, h, chunks, pooled.data());
-    layers.ApplyNorm(pooled.data(), h, n, h, norm, spec.vision.norm_epsilon, pooled.data(), h);
+    together().ApplyNorm(pooled.data(), h, n, h, norm, spec.vision.norm_epsilon, pooled.data(), h);
   }
   return Project("vision", std::move(pooled), n, h);
 }
@@ -327,7 +328,8 @@ Result<ClipFeatures> ClipModel::Impl::Texts(std::span<const std::vector<int32_t>
   ANEMONE_TRY(weights.ReadNorm("text.final_norm", h, &norm));
   std::vector<float> in_order(pooled.size());
   for (size_t i = 0; i < order.size(); ++i) {
-    layers.ApplyNorm(pooled.data() + i * h, h, 1, h, norm, spec.text.norm_epsilon, in_order.data() + order[i] * h, h);
+    together().ApplyNorm(pooled.data() + i * h, h, 1, h, norm, spec.text.norm_epsilon, in_order.data() + order[i] * h,
+                         h);
   }
   return Project("text", std::move(in_order), ids.size(), h);
 }

@@ -96,10 +96,7 @@ std::string DescribeFamily(const Family& family) {
   text += WithoutRepeats(lines);
   for (const Dialect* dialect : apart) text += DescribeDialect(family, *dialect);
   for (const Dialect& dialect : family.dialects) {
-    const bool is_copied = std::ranges::all_of(dialect.rows, [](const StoredRow& row) {
-      return row.split == Split::kReplicated && row.stage == Stage::kEvery;
-    });
-    if (!dialect.is_megatron || is_copied) continue;
+    if (!dialect.is_megatron || IsReplicated(dialect)) continue;
     text += fmt::format("\n### Ranks and stages: {}\n\n| name | split | stage |\n| --- | --- | --- |\n", dialect.name);
     lines.clear();
     for (const StoredRow& row : dialect.rows) {

@@ -1,5 +1,6 @@
 #include "schema/table.h"
 
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
@@ -144,6 +145,11 @@ Status ForEachTensor(const std::vector<CanonicalRow>& rows, const ModelSymbols& 
         ANEMONE_ASSIGN(const Shape shape, symbols.Evaluate(row.shape));
         return visit(pattern.Fill(layer, 0), shape);
       });
+}
+
+bool IsReplicated(const Dialect& dialect) {
+  return std::ranges::all_of(
+      dialect.rows, [](const StoredRow& row) { return row.split == Split::kReplicated && row.stage == Stage::kEvery; });
 }
 
 ConfigLanguage LanguageOf(const Dialect& dialect) {

@@ -147,6 +147,8 @@ struct Dialect {
 // Whether its names are Megatron-core's, however the parts around a language model are spelled.
 inline bool IsMegatronCore(const Dialect& dialect) { return dialect.is_megatron && dialect.name.starts_with("mcore"); }
 ConfigLanguage LanguageOf(const Dialect& dialect);
+// True where every rank holds all of it.
+bool IsReplicated(const Dialect& dialect);
 
 // Calls `visit(row index, layer)` for every row and layer in the order a dialect stores them: rows with a layer number
 // that follow each other repeat together. `layers(tower)` says how many. Stops at the first failure.

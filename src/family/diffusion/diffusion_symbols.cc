@@ -80,14 +80,13 @@ void Walk(const std::array<Level, kLevels>& levels, uint64_t base, uint64_t coun
   };
   for (int l = 0; l < kLevels; ++l) {
     const Level& level = levels[static_cast<size_t>(l)];
+    const bool exists = level.width > 0;
     set_block(DownBlock(l), level);
     for (int i = 0; i < kDownLayers; ++i) {
-      set_layer(DownBlock(l), i, level.width > 0 ? channels : 0, level.width > 0 ? level.width : 0);
-      if (level.width > 0) passed.push_back(channels);
+      set_layer(DownBlock(l), i, exists ? channels : 0, level.width);
+      if (exists) passed.push_back(channels);
     }
-    if (level.width > 0) {
-      if (static_cast<uint64_t>(l) + 1 < count) passed.push_back(channels);
-    }
+    if (exists && static_cast<uint64_t>(l) + 1 < count) passed.push_back(channels);
   }
   channels = count == 0 ? 0 : levels[count - 1].width;
   set_block(std::string(kMiddle), {channels, channels > 0});

@@ -354,15 +354,13 @@ Dialect Ldm() {
 
 Result<ConfigNode> ModelOf(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
                            std::string* name) {
-  if (dialect.is_megatron || options.hparams) {
-    const bool is_given = !dialect.is_megatron;
-    *name = options.hparams_name;
-    if (is_given) return ModelNode(*options.hparams);
+  if (dialect.is_megatron) {
     ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, name));
     return ModelNode(*config);
   }
-  *name = "";
-  return ConfigOfTensors(checkpoint);
+  if (!options.hparams) return ConfigOfTensors(checkpoint);
+  *name = options.hparams_name;
+  return ModelNode(*options.hparams);
 }
 
 Status ReadSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
@@ -392,7 +390,7 @@ Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, co
   ANEMONE_ASSIGN(ConfigNode model, ModelOf(source, from, options, &name));
   if (!to.is_megatron) return from.is_megatron ? ToLdm(model, symbols) : Target{symbols, {}, {}, {}};
   Target target{symbols,
-                Config(ModelNode(options.hparams ? *options.hparams : Config(model))),
+                Config(options.hparams ? ModelNode(*options.hparams) : model),
                 options.hparams ? options.hparams_name : "model_config.yaml",
                 {}};
   if (from.is_megatron && &from == &to) {

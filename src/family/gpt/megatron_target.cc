@@ -81,9 +81,7 @@ void PutTable(const Described& described, NameOf name_of, ConfigNode* to) {
 ConfigNode ExpertLayersOf(const Described& described) {
   const ConfigNode& which = WordAt(described.words, "moe_layer_freq");
   if (!which.is_null()) return which;
-  if (!described.is_latent()) return ConfigNode::Int(1);
-  const auto layers = static_cast<size_t>(std::max<int64_t>(0, SizeIn(described.words, "num_layers")));
-  return ConfigNode::List(std::vector<ConfigNode>(layers, ConfigNode::Int(1)));
+  return described.is_latent() ? ExpertsInAllLayers(described.words) : ConfigNode::Int(1);
 }
 
 // Megatron counts the tokens before the own one, NeMo the own one, too.

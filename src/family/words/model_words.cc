@@ -360,6 +360,12 @@ const ConfigNode& WordAt(const ConfigNode& map, std::string_view key) {
   return inner == nullptr ? kNull : WordAt(*inner, key.substr(dot + 1));
 }
 
+ConfigNode ExpertsInAllLayers(const ConfigNode& model) {
+  const int64_t layers = WordAt(model, "num_layers").AsInt().value_or(0);
+  return ConfigNode::List(
+      std::vector<ConfigNode>(static_cast<size_t>(std::max<int64_t>(0, layers)), ConfigNode::Int(1)));
+}
+
 ConfigNode NumberWord(double value) {
   const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
   return is_whole ? ConfigNode::Int(static_cast<int64_t>(value)) : ConfigNode::Float(value);

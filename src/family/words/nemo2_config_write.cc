@@ -114,8 +114,7 @@ void DeepSeekToNemo2(const ConfigNode& model, ConfigNode& config) {
     if (config.Get(key) == nullptr) config[key] = std::move(value);
   };
   // As NeMo's importer lists them [deepseek.py, HFDeepSeekImporter.config].
-  const auto layers = static_cast<size_t>(std::max<int64_t>(0, WordAt(model, "num_layers").AsInt().value_or(0)));
-  fill("moe_layer_freq", ConfigNode::List(std::vector<ConfigNode>(layers, ConfigNode::Int(1))));
+  fill("moe_layer_freq", ExpertsInAllLayers(model));
   fill("moe_router_pre_softmax", ConfigNode::Bool(true));
   for (const char* key : {"q_lora_rank", "moe_shared_expert_intermediate_size", "moe_router_num_groups",
                           "moe_router_group_topk", "moe_router_topk_scaling_factor"}) {
