@@ -43,8 +43,7 @@ constexpr std::string_view kPeftKind = "peft_type", kLora = "LORA";
 constexpr const char* kMergedByPeft = "peft's merge_and_unload() makes a whole model of base and adapter: convert that";
 constexpr const char* kMergedWithBiases =
     "peft's merge_and_unload() makes a whole model of both where the adapted layers of the base have biases, and "
-    "refuses "
-    "others: peft alone runs those";
+    "refuses others: peft alone runs those";
 constexpr const char* kNotMerged = "peft alone runs it: it is no change of the base's weights that could be merged";
 
 Status NotCarried(const std::string& name, const std::string& hint = "") {

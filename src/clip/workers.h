@@ -40,7 +40,7 @@ class Workers {
     Do(count, f, [](const auto& all) { all(); });
   }
 
-  // Whether the call was cancelled: what is left of it is skipped, and its result is thrown away. Threads: any.
+  // True once the call was cancelled: what is left of it is skipped, and its result is thrown away. Threads: any.
   bool Stops() {
     if (!stopped_ && cancelled_ && cancelled_()) stopped_ = true;
     return stopped_;

@@ -279,8 +279,8 @@ Status Staging::Commit() {
   return SyncDirectory(parent_).In(shown_).Hint(kInPlace);
 }
 
-// Whoever could read or write what is replaced can read or write what replaces it, and nobody else. A file of a new
-// name is as open as all that were there.
+// The readers and writers of an old file, and nobody else, can read or write the one in its place. A file of a new name
+// is as open as all that were there.
 Status Staging::KeepModesAndOwners() const {
   struct stat folder_before = {}, file_before = {};
   if (is_directory_) {

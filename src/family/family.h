@@ -93,7 +93,7 @@ struct Family {
   Status (*complete)(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                      Checkpoint* result) = nullptr;
 
-  // What people call a model of such sizes; "": nothing in particular. Null: the family's name says it.
+  // The name that a model of such sizes is published by; "": none. Null: the family's name says it.
   std::string_view (*published_as)(const ModelSymbols& symbols) = nullptr;
 
   // Where the parts are that such a checkpoint leaves out, by its config: a path or a hub's name; "": it leaves out

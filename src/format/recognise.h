@@ -7,8 +7,8 @@
 
 namespace anemone::internal {
 
-// Whether a file is one of those that torch.distributed.checkpoint writes into a folder: zips one after another, the
-// first of which would be read.
+// True for a file that torch.distributed.checkpoint writes into a folder. It is zips one after another, the first of
+// which would be read.
 bool IsOfDistributed(const Probe& probe);
 
 // The failure for a path that no format matches: says what it is (an HTML page, a git-lfs pointer, GGUF …) and what

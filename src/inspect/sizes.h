@@ -20,7 +20,7 @@ struct TowerSizes {
 // By the tables of `model`, as Summary has it. Empty where the model or its config is not known.
 std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint, const ModelIdentity& model);
 
-// The name that a model of such sizes is published by ("Stable Diffusion 1.x"); "": nothing in particular.
+// The name that a model of such sizes is published by ("Stable Diffusion 1.x"); "": none.
 std::string PublishedAs(const Checkpoint& checkpoint, const ModelIdentity& model);
 
 // Bytes of the file, or of all files in the folder, that `path` names; nullopt where it cannot be read.

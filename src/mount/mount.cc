@@ -110,7 +110,8 @@ const internal::Fuse& Library() { return **internal::LoadFuse(); }
 
 View& Mounted() { return *static_cast<View*>(Library().get_context()->private_data); }
 
-// To the system's log, and to stderr in the foreground: where that is a pipe that nobody reads, no reader waits for it.
+// Logs to the system's log, in the foreground to stderr, too. Where stderr is a pipe that nobody reads and that is
+// full, the line is left out: no reader of the mount waits for it.
 void Log(const std::string& line) {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);

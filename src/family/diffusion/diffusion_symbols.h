@@ -1,4 +1,4 @@
-// A Stable Diffusion's sizes: what its tables speak of, from NeMo's config and from what is stored.
+// The sizes in a Stable Diffusion's tables, from NeMo's config and from the stored tensors.
 #ifndef ANEMONE_FAMILY_DIFFUSION_DIFFUSION_SYMBOLS_H_
 #define ANEMONE_FAMILY_DIFFUSION_DIFFUSION_SYMBOLS_H_
 

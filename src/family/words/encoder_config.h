@@ -1,4 +1,4 @@
-// What the configs of encoders (BERT, T5, ViT) share, NeMo 1's and transformers'.
+// Keys and values that the configs of encoders (BERT, T5, ViT) share, NeMo 1's and transformers'.
 #ifndef ANEMONE_FAMILY_WORDS_ENCODER_CONFIG_H_
 #define ANEMONE_FAMILY_WORDS_ENCODER_CONFIG_H_
 
@@ -24,7 +24,7 @@ Status SetHfKeys(std::span<const PairedKey> keys, const ConfigNode& model, bool 
 
 // True for a form of GELU by tanh, by transformers' names.
 bool IsGeluByTanh(std::string_view hf_activation);
-// Whether the activation that config.json says is one. Errors: Unsupported for what is no GELU.
+// The same of the activation in config.json. Errors: Unsupported for one that is no GELU.
 Result<bool> ReadGelu(const ConfigNode& config_json);
 
 // Errors: Unsupported where the heads of NeMo's config are not `hidden_size` wide together; `who` computes such alone.

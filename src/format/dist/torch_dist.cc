@@ -124,8 +124,8 @@ Result<Value> ReadObject(const ByteRange& range, LastNone& last) {
   return std::move(file.root);
 }
 
-// A whole safetensors file lies where each tensor of a .distcp is said to be [torch filesystem.py,
-// _write_files_from_queue, SerializationFormat.SAFETENSORS].
+// SerializationFormat.SAFETENSORS has a whole safetensors file at the place of each tensor [torch filesystem.py,
+// _write_files_from_queue].
 bool IsSafetensors(const ByteRange& range) {
   std::string head(9, 0);
   const uint64_t left = range.source->size_bytes() - range.offset;
@@ -143,8 +143,7 @@ Status ReadItem(const ByteRange& range, const std::shared_ptr<ItemReader>& reade
   if (!opened.ok() && IsSafetensors(range)) {
     return Unsupported(
         "[TD-10] expected tensors saved by torch.save, found a safetensors file (SerializationFormat.SAFETENSORS), "
-        "which "
-        "torch's FileSystemReader does not load either",
+        "which torch's FileSystemReader does not load either",
         fmt::format("copy it from byte {} on, and the other .distcp alike, to files that end in .safetensors; "
                     "torch.distributed.checkpoint._consolidate_hf_safetensors.consolidate_safetensors_files makes a "
                     "checkpoint of them",
