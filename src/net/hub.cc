@@ -6,7 +6,6 @@
 #include <charconv>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 
 #include "base/cancel.h"
@@ -76,9 +75,9 @@ uint64_t ParseSize(std::string_view text) {
 }
 
 Result<std::vector<std::string>> Shards(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return internal::ShardsOf(std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>()),
-                            path);
+  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
+  ANEMONE_ASSIGN(const std::string text, Whole(std::move(file)).ReadAll(kMaxIndexBytes));
+  return internal::ShardsOf(text, path);
 }
 
 // Address of a file of a commit.

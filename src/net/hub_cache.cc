@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <system_error>
 #include <vector>
 
+#include "anemone/bytes.h"
 #include "base/cancel.h"
 #include "base/sys.h"
 #include "base/tree.h"
@@ -22,11 +22,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr uint64_t kMaxRefBytes = 4096;
+
 bool IsHex(std::string_view text, size_t digits) {
   return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-Status MakeDirectories(const fs::path& path) {
+// In a cache that several users write to, another user's link below it would lead what is written anywhere.
+Status CheckLinks(const fs::path& cache, const fs::path& path) {
+  fs::path folder = cache;
+  for (const fs::path& name : path.lexically_relative(cache)) {
+    folder /= name;
+    struct stat info;
+    if (sys.lstat(folder.c_str(), &info) != 0) return {};
+    if (S_ISLNK(info.st_mode) && info.st_uid != geteuid() && info.st_uid != 0)
+      return Status(ErrorKind::kCannotCreate, "expected a folder, found a link that another user has made",
+                    "look where it leads, then remove it, or set HF_HUB_CACHE to a folder of your own")
+          .In(folder.string());
+  }
+  return {};
+}
+
+Status MakeDirectories(const fs::path& cache, const fs::path& path) {
+  ANEMONE_TRY(CheckLinks(cache, path));
   std::error_code error;
   fs::create_directories(path, error);
   if (error && !fs::is_directory(path))
@@ -60,9 +78,9 @@ void RemoveDeadTemporaries(const std::string& path) {
 }
 
 // Small files: written beside and renamed, so that no reader sees half of one.
-Status WriteSmall(const std::string& path, std::string_view text) {
+Status WriteSmall(const std::string& cache, const std::string& path, std::string_view text) {
   const NeedsCleanup needs_cleanup;
-  ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
+  ANEMONE_TRY(MakeDirectories(cache, fs::path(path).parent_path()));
   RemoveDeadTemporaries(path);
   const std::string temporary = path + "." + std::to_string(getpid()) + ".tmp";
   const int fd = CreateNew(temporary);
@@ -161,7 +179,6 @@ Status PartialBlob::Commit() {
 }
 
 Result<std::unique_ptr<FileLock>> FileLock::Take(const std::string& path, const std::function<Status()>& wait) {
-  ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
   const int fd = sys.open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
   if (fd < 0) return ErrnoStatus(errno, "cannot create").In(path);
   std::unique_ptr<FileLock> lock(new FileLock(fd));
@@ -181,15 +198,16 @@ HubCache::HubCache(std::string cache_dir, std::string_view repo, bool symlinks)
 
 std::string HubCache::CommitOf(std::string_view revision) const {
   if (IsCommit(revision)) return std::string(revision);
-  std::ifstream file(dir_ + "/refs/" + std::string(revision));
-  std::string commit;
-  file >> commit;
+  const Result<ByteSourcePtr> file = OpenFile(dir_ + "/refs/" + std::string(revision));
+  const Result<std::string> text = file.ok() ? Whole(*file).ReadAll(kMaxRefBytes) : file.status();
+  if (!text.ok()) return "";
+  const std::string commit = text->substr(0, text->find_last_not_of(" \r\n") + 1);
   return IsCommit(commit) ? commit : "";
 }
 
 Status HubCache::WriteRef(std::string_view revision, std::string_view commit) const {
   if (revision == commit) return {};
-  return WriteSmall(dir_ + "/refs/" + std::string(revision), commit);
+  return WriteSmall(cache_dir_, dir_ + "/refs/" + std::string(revision), commit);
 }
 
 std::vector<std::string> HubCache::Files(std::string_view commit) const {
@@ -216,15 +234,17 @@ bool HubCache::HasFile(std::string_view commit, std::string_view name) const {
 Status HubCache::NoteAbsent(std::string_view commit, std::string_view name) const {
   const std::string path = dir_ + "/.no_exist/" + std::string(commit) + "/" + std::string(name);
   std::error_code ignored;
-  return fs::exists(path, ignored) ? Status() : WriteSmall(path, "");
+  return fs::exists(path, ignored) ? Status() : WriteSmall(cache_dir_, path, "");
 }
 
 Result<std::unique_ptr<FileLock>> HubCache::Lock(std::string_view etag, const std::function<Status()>& wait) const {
-  return FileLock::Take(cache_dir_ + "/.locks/" + folder_ + "/" + std::string(etag) + ".lock", wait);
+  const std::string folder = cache_dir_ + "/.locks/" + folder_;
+  ANEMONE_TRY(MakeDirectories(cache_dir_, folder));
+  return FileLock::Take(folder + "/" + std::string(etag) + ".lock", wait);
 }
 
 Result<std::unique_ptr<PartialBlob>> HubCache::OpenPartial(std::string_view etag, uint64_t size) const {
-  ANEMONE_TRY(MakeDirectories(dir_ + "/blobs"));
+  ANEMONE_TRY(MakeDirectories(cache_dir_, dir_ + "/blobs"));
   std::unique_ptr<PartialBlob> blob(
       new PartialBlob(Blob(etag) + ".anemone.incomplete", Blob(etag), std::string(etag), size));
   ANEMONE_TRY(blob->Open());
@@ -234,7 +254,7 @@ Result<std::unique_ptr<PartialBlob>> HubCache::OpenPartial(std::string_view etag
 Status HubCache::Link(std::string_view commit, std::string_view name, std::string_view etag) const {
   const NeedsCleanup needs_cleanup;
   const std::string path = Snapshot(commit) + "/" + std::string(name);
-  ANEMONE_TRY(MakeDirectories(fs::path(path).parent_path()));
+  ANEMONE_TRY(MakeDirectories(cache_dir_, fs::path(path).parent_path()));
   if (symlinks_) {
     std::string target = "../../";
     for (const char c : name) target += c == '/' ? "../" : "";
@@ -267,11 +287,11 @@ Status HubCache::CheckSpace(uint64_t bytes) const {
 }
 
 Status HubCache::Create() const {
-  ANEMONE_TRY(MakeDirectories(dir_));
+  ANEMONE_TRY(MakeDirectories(cache_dir_, dir_));
   const std::string tag = cache_dir_ + "/CACHEDIR.TAG";
   std::error_code ignored;
   if (fs::exists(tag, ignored)) return {};
-  return WriteSmall(tag,
+  return WriteSmall(cache_dir_, tag,
                     "Signature: 8a477f597d28d172789f06886806bc55\n# This file is a cache directory tag, see "
                     "https://bford.info/cachedir/\n");
 }

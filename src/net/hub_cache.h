@@ -48,7 +48,7 @@ class PartialBlob {
 // Holds an flock on a file until destroyed.
 class FileLock {
  public:
-  // Waits for the lock; `wait` is called between tries and may fail.
+  // Waits for the lock of a file in a folder that is there; `wait` is called between tries and may fail.
   static Result<std::unique_ptr<FileLock>> Take(const std::string& path, const std::function<Status()>& wait);
   ~FileLock();
   FileLock(const FileLock&) = delete;

@@ -3,6 +3,7 @@
 #include "net/hub.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -426,6 +427,33 @@ TEST_F(Hub, WritesThroughNoPlantedLink) {
     EXPECT_TRUE(ReadText(blob) == content);
     fs::remove(dir_ / "victim");
   }
+}
+
+TEST_F(Hub, WritesIntoNoFolderThatAnotherUserLinksTo) {
+  if (geteuid() != 0) GTEST_SKIP() << "root makes links of another user";
+  ANEMONE_ASSERT_ASSIGN(const fs::path snapshot, FetchModel("org/plain", "main", options_));
+  fs::create_directory(dir_ / "home");
+  const fs::path repo = Repo("plain");
+  for (const fs::path& folder : {repo, repo / "blobs", repo / "refs", repo / "snapshots", snapshot}) {
+    fs::remove_all(options_.cache_dir);
+    fs::create_directories(folder.parent_path());
+    fs::create_directory_symlink(dir_ / "home", folder);
+    ASSERT_EQ(lchown(folder.c_str(), 1234, 1234), 0);
+    EXPECT_THAT(FetchModel("org/plain", "main", options_),
+                StatusIs(ErrorKind::kCannotCreate, "a link that another user has made"));
+    EXPECT_TRUE(fs::is_empty(dir_ / "home")) << folder;
+    ASSERT_EQ(lchown(folder.c_str(), geteuid(), getegid()), 0);  // one's own leads where one wants it
+    EXPECT_THAT(FetchModel("org/plain", "main", options_), IsOk());
+    fs::remove_all(dir_ / "home");
+    fs::create_directory(dir_ / "home");
+  }
+}
+
+TEST_F(Hub, WaitsForNoPipeInTheCache) {
+  fs::create_directories(Repo("plain") / "refs");
+  ASSERT_EQ(mkfifo((Repo("plain") / "refs/main").c_str(), 0600), 0);
+  options_.offline = true;
+  EXPECT_THAT(FetchModel("org/plain", "main", options_), StatusIs(ErrorKind::kNotFound, "while offline, found none"));
 }
 
 TEST(RetryAfterHeader, IsATimeOrNothing) {
