@@ -60,12 +60,16 @@ Result<Directory> Directory::Open(std::string path) {
 }
 
 Result<Directory> Directory::OpenOwn(std::string path) {
-  ANEMONE_ASSIGN(Directory directory, Open(std::move(path)));
+  const std::string hint = "its content is not trusted: look at it, then remove it, or write to another folder";
+  const auto of_another = [&hint](std::string_view place) -> Status {
+    return InvalidArgument("expected a directory of this user, found another's", hint).In(Shown(place));
+  };
   struct stat info;
+  // One that is closed to this user cannot be opened.
+  if (sys.lstat(path.c_str(), &info) == 0 && info.st_uid != geteuid()) return of_another(path);
+  ANEMONE_ASSIGN(Directory directory, Open(std::move(path)));
   if (sys.fstat(directory.fd(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(directory.path());
-  const std::string hint = "its content is not trusted: look at it, then remove it";
-  if (info.st_uid != geteuid())
-    return InvalidArgument("expected a directory of this user, found another's", hint).In(directory.path());
+  if (info.st_uid != geteuid()) return of_another(directory.path());
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return InvalidArgument("expected a directory that only its owner writes to, found one open to others", hint)
         .In(directory.path());

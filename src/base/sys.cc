@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -130,6 +131,11 @@ Sys sys = {
     .mkdirat = ::mkdirat,
     .fchmod = ::fchmod,
     .fchown = ::fchown,
+    .getxattr = ::getxattr,
+    .fsetxattr =
+        [](int fd, const char* name, const void* value, size_t size) {
+          return size == 0 ? ::fremovexattr(fd, name) : ::fsetxattr(fd, name, value, size, 0);
+        },
     .rename = [](const char* from, const char* to,
                  unsigned flags) { return ::renameat2(AT_FDCWD, from, AT_FDCWD, to, flags); },
     .remove_all = RemoveAll,

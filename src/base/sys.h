@@ -32,7 +32,9 @@ struct Sys {
   // Gives a file another mode and owner.
   int (*fchmod)(int fd, mode_t mode);
   int (*fchown)(int fd, uid_t owner, gid_t group);
-  int (*rename)(const char* from, const char* to, unsigned flags);  // renameat2's flags
+  ssize_t (*getxattr)(const char* path, const char* name, void* out, size_t size);
+  int (*fsetxattr)(int fd, const char* name, const void* value, size_t size);  // of size 0: removes it
+  int (*rename)(const char* from, const char* to, unsigned flags);             // renameat2's flags
   // Removes a file, or a directory with all it holds.
   int (*remove_all)(const char* path);
   // Free bytes an ordinary user may still write where `path` lies; UINT64_MAX where the file system does not say.

@@ -12,6 +12,7 @@
 #include "base/shell_word.h"
 #include "base/sys.h"
 #include "base/tree.h"
+#include "engine/ownership.h"
 
 namespace anemone {
 namespace {
@@ -41,24 +42,6 @@ bool IsEmptyDirectory(const std::string& path) {
 }
 
 Status Exists(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
-
-// `path` in the open folder gets the owner and the mode of what it replaces, or of its own mode what `old` allows,
-// where nothing had its name; ones that may not be given are left.
-Status Inherit(const Directory& folder, const std::string& path, const struct stat& old, bool is_new) {
-  const Descriptor file(sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0));
-  const int fd = file.get();
-  if (fd < 0) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
-  struct stat info;
-  bool done = sys.fstat(fd, &info) == 0;
-  mode_t mode = (is_new ? info.st_mode & old.st_mode : old.st_mode) & 07777;
-  if (done && (info.st_uid != old.st_uid || info.st_gid != old.st_gid) && sys.fchown(fd, old.st_uid, old.st_gid) != 0) {
-    done = errno == EPERM;
-    mode &= 0777;  // nothing runs as another than whom it was meant to
-  }
-  if (done && (info.st_mode & 07777) != mode) done = sys.fchmod(fd, mode) == 0;
-  done = done && sys.fsync(fd) == 0;
-  return done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
-}
 
 }  // namespace
 
@@ -199,6 +182,7 @@ Status Staging::MakeOutput(const Plan& plan, bool begins) {
       directories_.push_back(std::move(made));
     }
     for (const PlanFile& file : plan.files) files_.push_back("/" + file.path);
+    if (keep_) ANEMONE_TRY(CheckKept(directories));
   }
   if (!keep_ || !begins) return {};
   // What the journal speaks of is there before it does.
@@ -208,6 +192,19 @@ Status Staging::MakeOutput(const Plan& plan, bool begins) {
   for (const std::string& made : directories_) ANEMONE_TRY(SyncDirectory(work_.path() + made).In(shown_));
   ANEMONE_TRY(SyncDirectory(work_.path()).In(shown_));
   return SyncDirectory(parent_).In(shown_);
+}
+
+// What an earlier run has not planned would be part of the output.
+Status Staging::CheckKept(const std::set<std::string>& directories) const {
+  const std::string output = work_.path() + kOutput;
+  std::set<std::string> planned = directories;
+  for (const std::string& file : files_) planned.insert(file.substr(1));
+  return ForEachInTree(output, SIZE_MAX, [&](const TreeEntry& entry) -> Status {
+    if (planned.contains(entry.name)) return {};
+    return InvalidArgument("expected the files of the output alone, found another",
+                           "look at it; rm -r " + ShellWord(work_.path()) + " begins anew")
+        .In(output + "/" + entry.name);
+  });
 }
 
 Result<std::unique_ptr<Staging>> Staging::Join(const std::string& destination, const std::string& folder) {
@@ -282,24 +279,28 @@ Status Staging::Commit() {
 // The readers and writers of an old file, and nobody else, can read or write the one in its place. A file of a new name
 // is as open as all that were there.
 Status Staging::KeepModesAndOwners() const {
-  struct stat folder_before = {}, file_before = {};
+  Ownership folder_before;
+  std::optional<CommonOwnership> file_before;
   if (is_directory_) {
-    if (sys.lstat(destination_.c_str(), &folder_before) != 0) return ErrnoStatus(errno, "cannot stat");
-    file_before = folder_before;
-    file_before.st_mode = 07777;
+    ANEMONE_ASSIGN(std::optional<Ownership> own, OwnershipOf(destination_));
+    if (!own) return ErrnoStatus(errno, "cannot stat");
+    folder_before = *std::move(own);
+    file_before.emplace(folder_before.info);
     ANEMONE_ASSIGN(const std::vector<TreeEntry> before, ListTree(destination_));
     for (const TreeEntry& entry : before) {
-      if (S_ISREG(entry.info.st_mode)) file_before.st_mode &= entry.info.st_mode | S_IRUSR | S_IWUSR;
+      if (!S_ISREG(entry.info.st_mode)) continue;
+      ANEMONE_ASSIGN(std::optional<Ownership> old, OwnershipOf(destination_ + "/" + entry.name));
+      if (old) file_before->Add(*old);
     }
   }
-  const auto inherit = [&](const std::string& name, mode_t type, const struct stat& all_before) -> Status {
-    struct stat old;
-    const bool is_there = sys.lstat((destination_ + name).c_str(), &old) == 0;
-    if (is_there && (old.st_mode & S_IFMT) != type) return {};
-    if (!is_there && !is_directory_) return {};
-    return Inherit(folder(), (kOutput + name).substr(1), is_there ? old : all_before, !is_there);
+  const auto inherit = [&](const std::string& name, mode_t type, const Ownership& all_before) -> Status {
+    ANEMONE_ASSIGN(const std::optional<Ownership> old, OwnershipOf(destination_ + name));
+    if (old && (old->info.st_mode & S_IFMT) != type) return {};
+    if (!old && !is_directory_) return {};
+    return Inherit(folder(), (kOutput + name).substr(1), old ? *old : all_before, !old);
   };
-  for (const std::string& file : files_) ANEMONE_TRY(inherit(file, S_IFREG, file_before));
+  for (const std::string& file : files_)
+    ANEMONE_TRY(inherit(file, S_IFREG, file_before ? file_before->value() : Ownership()));
   for (const std::string& made : directories_)
     ANEMONE_TRY(inherit(made.substr(std::string_view(kOutput).size()), S_IFDIR, folder_before));
   return {};

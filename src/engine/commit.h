@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,7 @@ class Staging {
   Status FindDestination(const std::string& destination);
   Status CheckDestination();
   Status BringBackOld();
+  Status CheckKept(const std::set<std::string>& directories) const;
   Status KeepModesAndOwners() const;
   Status PutInPlace(const std::string& output);
   Status ReplaceDirectory(const std::string& output);

@@ -14,7 +14,9 @@
 #include "base/cancel.h"
 #include "base/crc32.h"
 #include "base/directory.h"
+#include "base/shell_word.h"
 #include "base/sys.h"
+#include "base/tree.h"
 
 namespace anemone {
 namespace {
@@ -104,6 +106,7 @@ std::string OldFolderName(const std::string& name) { return FolderName(name, kOl
 Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::string& name, bool keep) {
   const std::string path = parent + "/" + FolderName(name, keep ? kResume : kTemporary);
   RemoveDead(parent, name);
+  Status last = Busy(path);
   constexpr int kAttempts = 20;  // another run may be removing it, again and again
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     WorkFolder folder;
@@ -120,14 +123,17 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
     }
     // Removed by its run, or by `clean`, before it was locked.
     const bool is_gone = status.ok() ? !folder.directory_.IsAt(path) : status.kind() == ErrorKind::kNotFound;
-    if (is_gone) continue;
-    if (status.ok() && !made && !keep) status = folder.Clear();
+    if (is_gone) {
+      if (Exists(path)) last = status.ok() ? Busy(path) : status;  // this user's, and closed to him
+      continue;
+    }
+    if (status.ok() && !made) status = keep ? folder.CheckContent() : folder.Clear();
     if (status.ok()) return folder;
     // What was made here goes again, unless another run has taken it in the moment before it was locked.
     if (made && status.kind() != ErrorKind::kCannotCreate) folder.Remove();
     return status;
   }
-  return Busy(path);
+  return last;
 }
 
 // Of a folder that was `made` just now there is no doubt whose it is, even where files cannot be locked.
@@ -148,6 +154,22 @@ Result<WorkFolder> WorkFolder::Join(const std::string& path) {
   ANEMONE_ASSIGN(folder.directory_, Directory::OpenOwn(path));
   folder.path_ = path;
   return folder;
+}
+
+// The owner is compared with the folder's: some network file systems give every file to another user.
+Status WorkFolder::CheckContent() const {
+  struct stat own, info;
+  if (sys.fstat(directory_.fd(), &own) != 0) return ErrnoStatus(errno, "cannot stat").In(path_);
+  return ForEachInTree(path_, SIZE_MAX, [&](const TreeEntry& entry) -> Status {
+    const std::string path = path_ + "/" + entry.name;
+    if (sys.lstat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "cannot look at").In(path);
+    const bool is_file = S_ISREG(info.st_mode) && info.st_nlink == 1;
+    if ((is_file || S_ISDIR(info.st_mode)) && info.st_uid == own.st_uid) return {};
+    return InvalidArgument(
+               "expected a file of an earlier run's own, found a link, a pipe, a device or another user's file",
+               "its content is not trusted: look at it; rm -r " + ShellWord(path_) + " begins anew")
+        .In(path);
+  });
 }
 
 Status WorkFolder::Clear() {

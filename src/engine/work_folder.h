@@ -25,8 +25,8 @@ class WorkFolder {
  public:
   WorkFolder() = default;
   // Makes the folder for the output `name` in `parent`, or takes over what a dead run has left: with `keep` as it is,
-  // else without its content. Errors: CannotCreate (also where another run has it), InvalidArgument where another user
-  // made it, Io.
+  // else without its content. Errors: CannotCreate (also where another run has it), NotFound where it may not be
+  // opened, InvalidArgument where another user made it or something in it, Io.
   static Result<WorkFolder> Acquire(const std::string& parent, const std::string& name, bool keep);
   // One that another rank of this run has. Errors: as Directory::OpenOwn.
   static Result<WorkFolder> Join(const std::string& path);
@@ -43,6 +43,8 @@ class WorkFolder {
 
  private:
   Status Lock(bool made);
+  // Whether all in the folder is what runs of this user make. Errors: InvalidArgument, Io.
+  Status CheckContent() const;
 
   std::string path_;
   std::string dead_;  // its path on its way out; made beforehand, for there may be no memory left then

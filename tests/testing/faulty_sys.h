@@ -67,6 +67,12 @@ class FaultySys {
     sys.fchown = [](int fd, uid_t owner, gid_t group) {
       return Fails("fchown", false, false) ? -1 : real_.fchown(fd, owner, group);
     };
+    sys.getxattr = [](const char* path, const char* name, void* out, size_t size) -> ssize_t {
+      return Fails("getxattr", false, false) ? -1 : real_.getxattr(path, name, out, size);
+    };
+    sys.fsetxattr = [](int fd, const char* name, const void* value, size_t size) {
+      return Fails("fsetxattr", true, false) ? -1 : real_.fsetxattr(fd, name, value, size);
+    };
     sys.rename = [](const char* from, const char* to, unsigned flags) {
       if (Fails("rename", true, false)) return -1;
       if (flags != 0 && !state_.renames_take_flags) {

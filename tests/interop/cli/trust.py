@@ -241,6 +241,51 @@ class Force(ProgramCase):
             if os.geteuid() == 0:
                 self.assertEqual((path.stat().st_uid, path.stat().st_gid), (1234, 2345), path)
 
+    def test_a_group_that_may_not_be_given_lets_nobody_else_in(self):
+        if os.geteuid() != 0:
+            self.skipTest("root makes files of another user")
+        self.dir.chmod(0o777)
+        for group, mode, groups, result in ((2345, 0o660, [2345], (2345, 0o660)), (3456, 0o664, [2345], (1234, 0o644))):
+            self.ok("convert", DEMO, "x.nemo", "--force")
+            os.chown(self.dir / "x.nemo", 0, group)
+            (self.dir / "x.nemo").chmod(mode)
+            done = subprocess.run([PROGRAM, "convert", DEMO, "x.nemo", "--force"], cwd=self.dir, capture_output=True, text=True, user=1234,
+                                  group=1234, extra_groups=groups)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = (self.dir / "x.nemo").stat()
+            self.assertEqual((found.st_gid, stat.S_IMODE(found.st_mode)), result)
+
+    def test_access_lists_stay(self):
+        """A file with a list has the list's mask in place of its group's rights: the list lost, the group would come in."""
+        name, nobody = "system.posix_acl_access", 0xffffffff
+        entries = [(1, 6, nobody), (2, 6, 1234), (4, 0, nobody), (16, 6, nobody), (32, 0, nobody)]
+        access = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        default = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in [(1, 7, nobody), *entries[1:]])
+        def read(path, name=name):
+            try:
+                return os.getxattr(path, name)
+            except OSError:
+                return None
+        self.ok("convert", DEMO, "x.nemo")
+        self.ok("convert", DEMO, "x", "--to", "hf")
+        try:
+            os.setxattr(self.dir / "x.nemo", name, access)
+        except OSError:
+            self.skipTest("this file system has no access lists")
+        files = [*(self.dir / "x").iterdir()]
+        for path in files:
+            os.setxattr(path, name, access)
+        os.setxattr(self.dir / "x", "system.posix_acl_default", default)
+        self.ok("convert", DEMO, "x.nemo", "--force")
+        self.ok("convert", DEMO, "x", "--to", "hf", "--force", "--max-shard-size", "1MB")
+        self.assertEqual(read(self.dir / "x", "system.posix_acl_default"), default)
+        for path in (self.dir / "x.nemo", *(self.dir / "x").iterdir()):
+            self.assertEqual((read(path), stat.S_IMODE(path.stat().st_mode)), (access, 0o660), path)
+        os.removexattr(self.dir / "x.nemo", name)
+        (self.dir / "x.nemo").chmod(0o640)
+        os.setxattr(self.dir, "system.posix_acl_default", default)
+        self.ok("convert", DEMO, "x.nemo", "--force")
+        self.assertEqual((read(self.dir / "x.nemo"), stat.S_IMODE((self.dir / "x.nemo").stat().st_mode)), (None, 0o640))
 
     def test_files_of_new_names_are_as_private(self):
         """Shards in place of one file, which the owner alone could read: so are they, in a folder that all may enter."""
@@ -287,6 +332,14 @@ class Work(ProgramCase):
             self.assertFalse((self.dir / "x.nemo").exists())
             (folder / "output").unlink()
         shutil.rmtree(folder)
+        for name in ("journal", "done.0"):
+            folder.mkdir(mode=0o700)
+            for empty in ("output", "lock"):
+                (folder / empty).write_bytes(b"")
+            os.link(victim, folder / name)
+            self.fails(64, f"{name}: expected a file of an earlier run's own, found a link", "convert", DEMO, "x.nemo", "--resume")
+            self.assertEqual(victim.read_text(), "victim")
+            shutil.rmtree(folder)
         folder.mkdir()
         folder.chmod(0o777)
         self.fails(64, "only its owner writes to", "convert", DEMO, "x.nemo", "--resume")
@@ -294,11 +347,44 @@ class Work(ProgramCase):
         if os.geteuid() == 0:
             os.chown(folder, 1234, 1234)
             self.fails(64, "a directory of this user, found another's", "convert", DEMO, "x.nemo", "--resume")
+            os.chown(folder, 0, 0)
+            (folder / "output").write_bytes(b"theirs")
+            os.chown(folder / "output", 1234, 1234)
+            (folder / "lock").write_bytes(b"")
+            self.fails(64, "output: expected .* found .* another user's file", "convert", DEMO, "x.nemo", "--resume")
+            for name in ("output", "lock"):
+                (folder / name).unlink()
         folder.rmdir()
         os.symlink("elsewhere", folder)
         (self.dir / "elsewhere").mkdir()
         self.fails(64, "expected a directory, found a link", "convert", DEMO, "x.nemo", "--resume")
         self.assertEqual(list((self.dir / "elsewhere").iterdir()), [])
+
+    def test_a_planted_resume_folder_of_a_folder(self):
+        """Nothing goes where a link in it leads, and no file of it into the output but those of the output."""
+        folder, home = self.dir / ".x.anemone-resume", self.dir / "home"
+        home.mkdir()
+        for plant, message in ((lambda path: os.symlink(home, path), "output: expected a file of an earlier run's own, found a link"),
+                               (lambda path: (path.mkdir(), (path / "evil.py").write_text("")), "evil.py: expected the files of the output alone")):
+            folder.mkdir(mode=0o700)
+            for name in ("lock", "journal", "done.0"):
+                (folder / name).write_bytes(b"")
+            plant(folder / "output")
+            self.fails(64, message, "convert", DEMO, "x", "--to", "hf", "--resume")
+            self.assertEqual(list(home.iterdir()), [])
+            shutil.rmtree(folder)
+        home.rmdir()
+
+    def test_a_folder_that_is_closed_to_this_user(self):
+        """No other run writes it: to wait for one would not help."""
+        if os.geteuid() != 0:
+            self.skipTest("root makes folders of another user")
+        self.dir.chmod(0o1777)
+        for name, more in ((".x.nemo.anemone-tmp", []), (".x.nemo.anemone-resume", ["--resume"])):
+            (self.dir / name).mkdir(mode=0o700)
+            done = subprocess.run([PROGRAM, "convert", DEMO, "x.nemo", *more], cwd=self.dir, capture_output=True, text=True, user=1234)
+            self.assertEqual(done.returncode, 64, done.stderr)
+            self.assertIn("expected a directory of this user, found another's", done.stderr)
 
     def test_what_is_being_written_is_private(self):
         seen = []

@@ -1,0 +1,87 @@
+#include "engine/ownership.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/descriptor.h"
+#include "base/sys.h"
+
+namespace anemone {
+namespace {
+
+constexpr const char* kAccess = "system.posix_acl_access";
+constexpr const char* kDefault = "system.posix_acl_default";
+
+// Nothing of the name, or a file system that has no lists.
+bool IsNone(int error) { return error == ENODATA || error == EOPNOTSUPP || error == ENOSYS; }
+
+Result<std::string> ListOf(const std::string& path, const char* name) {
+  char text[1 << 16];  // the kernel's limit
+  const ssize_t size = sys.getxattr(path.c_str(), name, text, sizeof text);
+  if (size < 0 && !IsNone(errno)) return ErrnoStatus(errno, "cannot read the access list").In(path);
+  return size < 0 ? std::string() : std::string(text, static_cast<size_t>(size));
+}
+
+bool SetList(int fd, const char* name, const std::string& list) {
+  return sys.fsetxattr(fd, name, list.data(), list.size()) == 0 || (list.empty() && IsNone(errno));
+}
+
+}  // namespace
+
+Result<std::optional<Ownership>> OwnershipOf(const std::string& path) {
+  Ownership found;
+  if (sys.stat(path.c_str(), &found.info) != 0) return std::optional<Ownership>();
+  ANEMONE_ASSIGN(found.access_list, ListOf(path, kAccess));
+  if (S_ISDIR(found.info.st_mode)) {
+    ANEMONE_ASSIGN(found.default_list, ListOf(path, kDefault));
+  }
+  return std::optional(std::move(found));
+}
+
+CommonOwnership::CommonOwnership(const struct stat& folder) {
+  common_.info = folder;
+  common_.info.st_mode = 07777;
+}
+
+void CommonOwnership::Add(const Ownership& file) {
+  common_.info.st_mode &= file.info.st_mode | S_IRUSR | S_IWUSR;
+  if (is_first_) common_.access_list = file.access_list;
+  is_first_ = false;
+  if (common_.access_list == file.access_list) return;
+  // The group's bits of a file with a list are the list's mask, not the group's rights.
+  common_.access_list.clear();
+  common_.info.st_mode &= ~static_cast<mode_t>(S_IRWXG);
+}
+
+Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, bool is_new) {
+  const Descriptor file(sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0));
+  const int fd = file.get();
+  if (fd < 0) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
+  struct stat info;
+  bool done = sys.fstat(fd, &info) == 0;
+  const bool is_limited = is_new && old.access_list.empty();
+  mode_t mode = (is_limited ? info.st_mode & old.info.st_mode : old.info.st_mode) & 07777;
+  bool has_group = info.st_gid == old.info.st_gid;
+  const bool is_owned = info.st_uid == old.info.st_uid && has_group;
+  if (done && !is_owned && sys.fchown(fd, old.info.st_uid, old.info.st_gid) != 0) {
+    done = errno == EPERM;
+    mode &= 0777;  // nothing runs as another than whom it was meant to
+    // Of its members, a group may be given.
+    has_group = has_group || (done && sys.fchown(fd, static_cast<uid_t>(-1), old.info.st_gid) == 0);
+    done = done && (has_group || errno == EPERM);
+    if (!has_group) mode = (mode & ~static_cast<mode_t>(S_IRWXG)) | (mode & (mode << 3) & S_IRWXG);
+  } else {
+    has_group = true;
+  }
+  const std::string access_list = has_group ? old.access_list : std::string();
+  done = done && SetList(fd, kAccess, access_list);
+  if (done && S_ISDIR(info.st_mode)) done = SetList(fd, kDefault, old.default_list);
+  // A list sets the mode, too.
+  if (done && ((info.st_mode & 07777) != mode || !access_list.empty())) done = sys.fchmod(fd, mode) == 0;
+  done = done && sys.fsync(fd) == 0;
+  return done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
+}
+
+}  // namespace anemone
