@@ -21,8 +21,8 @@ using Kind = ValueNode::Kind;
 constexpr int kMaxDepth = 100;  // of tuples in a key
 
 struct Key {
-  char type;
-  uint64_t number;
+  char type = 'p';
+  uint64_t number = 0;
   std::string_view text;
   bool operator==(const Key&) const = default;
 };
@@ -39,7 +39,8 @@ std::string Digits(double whole) {
   return {digits.data(), static_cast<size_t>(std::snprintf(digits.data(), digits.size(), "%.0f", whole))};
 }
 
-std::string TextOf(const ValueNode& node);
+// The same text for equal keys, and for no others; no key's text begins with another's.
+void AppendText(const ValueNode& node, std::string& text);
 
 // Texts that are made for a key are kept in `made`.
 Key KeyOf(const ValueNode& node, std::deque<std::string>& made) {
@@ -60,59 +61,71 @@ Key KeyOf(const ValueNode& node, std::deque<std::string>& made) {
       return {'b', 0, node.text};
     case Kind::kTuple:
     case Kind::kSet:
-      return {'t', 0, made.emplace_back(TextOf(node))};
+      AppendText(node, made.emplace_back());
+      return {'t', 0, made.back()};
     default:
       break;
   }
   return {'p', std::bit_cast<uintptr_t>(&node), {}};
 }
 
-// The same for equal keys, and for no others.
-std::string TextOf(const ValueNode& node) {
-  std::vector<std::string> parts;
-  std::deque<std::string> made;
-  for (const ValueRef item : node.items) {
-    const Key key = KeyOf(*item, made);
-    parts.push_back(key.type + std::to_string(key.number) + ":" + std::to_string(key.text.size()) + ":");
-    parts.back() += key.text;
-  }
-  if (node.kind == Kind::kSet) {
-    std::ranges::sort(parts);
-    parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
-  }
-  std::string text = node.kind == Kind::kSet ? "{" : "(";
-  for (const std::string& part : parts) text += part;
-  return text;
+void AppendCount(char type, size_t count, std::string& text) {
+  text += type;
+  text += std::to_string(count);
+  text += ':';
 }
 
-Status CheckKey(const ValueNode& key, int depth, uint64_t& budget) {
+void AppendText(const ValueNode& node, std::string& text) {
+  if (node.kind == Kind::kTuple) {
+    AppendCount('(', node.items.size(), text);
+    for (const ValueRef item : node.items) AppendText(*item, text);
+  } else if (node.kind == Kind::kSet) {
+    std::vector<std::string> parts(node.items.size());
+    for (size_t i = 0; i < parts.size(); ++i) AppendText(*node.items[i], parts[i]);
+    std::ranges::sort(parts);
+    parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
+    AppendCount('{', parts.size(), text);
+    for (const std::string& part : parts) text += part;
+  } else {
+    std::deque<std::string> made;
+    const Key key = KeyOf(node, made);
+    AppendCount(key.type, key.number, text);
+    AppendCount(':', key.text.size(), text);
+    text += key.text;
+  }
+}
+
+// `sets`: of the frozensets around it, each of which copies its text once more.
+Status CheckKey(const ValueNode& key, int depth, uint64_t sets, uint64_t& budget) {
   const bool is_mutable =
       (key.kind == Kind::kSet && key.integer == 0) || (key.kind == Kind::kBytes && key.integer == 1);
   if (key.kind == Kind::kList || key.kind == Kind::kDict || is_mutable) {
     return Corrupt("expected a key, found " + std::string(Describe(&key)) + " [PKL-12]");
   }
   // A key's text is as long as what it holds.
-  const uint64_t work = depth == 0 ? 1 : 1 + key.text.size();
+  const uint64_t work = depth == 0 ? 1 : (1 + key.text.size()) * (1 + sets);
   if (depth > kMaxDepth || work > budget) {
     return LimitExceeded("expected keys of a few values, found long or deep tuples again and again [PKL-14]");
   }
   budget -= work;
   if (key.kind != Kind::kTuple && key.kind != Kind::kSet) return {};
-  for (const ValueRef item : key.items) ANEMONE_TRY(CheckKey(*item, depth + 1, budget));
+  const uint64_t within = sets + (key.kind == Kind::kSet ? 1 : 0);
+  for (const ValueRef item : key.items) ANEMONE_TRY(CheckKey(*item, depth + 1, within, budget));
   return {};
 }
 
 }  // namespace
 
 Status CheckHashable(const ValueList& items, size_t step, uint64_t& budget) {
-  for (size_t i = 0; i < items.size(); i += step) ANEMONE_TRY(CheckKey(*items[i], 0, budget));
+  for (size_t i = 0; i < items.size(); i += step) ANEMONE_TRY(CheckKey(*items[i], 0, 0, budget));
   return {};
 }
 
 void DropDuplicates(ValueList& items, size_t step) {
   std::deque<std::string> made;
   std::unordered_map<Key, size_t, KeyHash> places;
-  const bool many = items.size() > 16;
+  std::array<Key, 16> few;
+  const bool many = items.size() > few.size();
   if (many) places.reserve(items.size() / step);
   size_t kept = 0;
   for (size_t i = 0; i + step <= items.size(); i += step) {
@@ -122,10 +135,11 @@ void DropDuplicates(ValueList& items, size_t step) {
       place = places.emplace(key, kept).first->second;
     } else {
       for (size_t j = 0; j < kept && place == kept; j += step) {
-        if (KeyOf(*items[j], made) == key) place = j;
+        if (few[j] == key) place = j;
       }
     }
     if (place == kept) {
+      if (!many) few[kept] = key;
       items[kept] = items[i];
       kept += step;
     }

@@ -134,6 +134,9 @@ TEST(PickleReader, KeysAndMembersAreEqualByValue) {
   EXPECT_EQ(ReadShown("}K\1K\2\x86K\7sG\x3f\xf0\0\0\0\0\0\0K\2\x86K\10s."s), "{(1, 2): 8}");
   EXPECT_EQ(ReadShown("}(K\1K\2\x91K\7sK\2"s + "K\1(K\2\x88K\1\x91."s), "frozenset{2, True}");
   EXPECT_EQ(ReadShown("}(K\1K\2\x91K\7s(K\2\x88K\1\x91K\10s."s), "{frozenset{1, 2}: 8}");
+  // Tuples of the same values, and one that differs by the kind of its number alone.
+  EXPECT_EQ(ReadShown("(K\1\x85K\2\x86K\1K\2\x85\x86K\1K\2\x86\x85\x88\x85K\2\x86\x91."s),
+            "frozenset{((1), 2), (1, (2)), ((1, 2))}");
   EXPECT_EQ(ReadShown("\x8f(K\1\x88G\x3f\xf0\0\0\0\0\0\0\x90."s), "set{1}");
   EXPECT_EQ(ReadShown("}G\x43\xe0\0\0\0\0\0\0K\1sL9223372036854775808L\nK\2s."s), "{9.2233720368547758e+18f: 2}");
   EXPECT_EQ(ReadShown("}U\1aK\1sC\1aK\2s."s), "{'a': 1, b'a': 2}");
