@@ -47,6 +47,7 @@ std::list<Registered>& Registry() {
       all.emplace_back(family, "");
     }
     all.emplace_back(StableDiffusionFamily, "_model.");
+    all.emplace_back(MambaFamily, ".mixer.");
     return all;
   }();
   return registry;

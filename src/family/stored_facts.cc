@@ -17,7 +17,8 @@ bool SaysAModel(const ConfigNode& root) {
   constexpr std::string_view kKeys[] = {"num_layers", "hidden_size", "num_attention_heads",
                                         "encoder",    "decoder",     "architectures",
                                         "model_type", "config",      "model",
-                                        "cfg",        "target",      "_target_"};
+                                        "cfg",        "target",      "_target_",
+                                        "ssm_cfg"};
   return std::ranges::any_of(kKeys, [&](std::string_view key) { return root.Get(key) != nullptr; });
 }
 

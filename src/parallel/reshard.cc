@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 #include "anemone/reshard.h"
 #include "format/format.h"
@@ -27,16 +29,22 @@ Result<bool> IsSplit(const ResolvedModel& model, const std::string& tower) {
   return false;
 }
 
+// The sizes of a tower that its tensor ranks divide.
+constexpr std::pair<std::string_view, std::string_view> kDivided[] = {{"heads", "number of heads"},
+                                                                      {"groups", "number of query groups"},
+                                                                      {"ffn", "feed-forward size"},
+                                                                      {"expert_ffn", "feed-forward size"},
+                                                                      {"shared_ffn", "feed-forward size"},
+                                                                      {"ssm_heads", "number of Mamba heads"},
+                                                                      {"ssm_groups", "number of Mamba groups"}};
+
 Status CheckDivides(const ResolvedModel& model, int tp) {
   for (const std::string& tower : TowersOf(*model.dialect)) {
     ANEMONE_ASSIGN(const bool is_split, IsSplit(model, tower));
     if (!is_split) continue;
-    for (const std::string_view key : {"heads", "groups", "ffn", "expert_ffn", "shared_ffn"}) {
+    for (const auto& [key, what] : kDivided) {
       ANEMONE_ASSIGN(const std::optional<uint64_t> size, model.symbols.Find(tower, key));
       if (!size || *size % static_cast<uint64_t>(tp) == 0) continue;
-      const std::string_view what = key.ends_with("ffn") ? "feed-forward size"
-                                    : key == "heads"     ? "number of heads"
-                                                         : "number of query groups";
       return InvalidArgument(fmt::format("expected a {} that tensor parallel {} divides{}, found {}", what, tp,
                                          tower.empty() ? "" : fmt::format(" in the {} tower", tower), *size));
     }

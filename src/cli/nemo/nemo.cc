@@ -253,7 +253,9 @@ std::string_view WhyNoNemoScript(std::string_view name) {
       {"convert_nemo_to_canonical", kLora},
       {"convert_llama_hf_to_nemo_load", kInOneStep},
       {"convert_llama_hf_to_nemo_save_dict", kInOneStep},
-      {"convert_mamba2_pyt_to_nemo", "Mamba is not supported: no layer of its family is known"},
+      {"convert_mamba2_pyt_to_nemo",
+       "NeMo 1's Mamba is not written; anemone convert FOLDER OUT --to nemo2 makes NeMo 2's of state-spaces' "
+       "pytorch_model.bin and config.json"},
       {"convert_stablediffusion_hf_to_nemo",
        "folders of diffusers are not read: anemone convert takes the single file of the same model"}};
   const auto* other = std::ranges::find(kOthers, name, [](const auto& row) { return row.first; });

@@ -13,6 +13,7 @@
 #include "family/words/hf_config.h"
 #include "family/words/megatron_config.h"
 #include "family/words/model_words.h"
+#include "family/words/nemo2_ssm.h"
 #include "family/words/nemo_gpt_config.h"
 
 namespace anemone {
@@ -342,6 +343,10 @@ std::string FlagsBeside(const ConfigNode& args) {
 Status GiveMegatronCheckpoint(const MegatronRequest& request, const Checkpoint& source, Checkpoint* checkpoint,
                               std::vector<std::string>* notes) {
   const ConfigNode model = checkpoint->config->root();
+  if (IsMambaWords(model))
+    return Unsupported("name: expected a model that is written for Megatron, a GPT, found Mamba",
+                       "NeMo 2 folders and transformers' hold it")
+        .In(checkpoint->config_name);
   const ConfigNode* kept = source.config ? &source.config->root() : nullptr;
   const bool is_bridge = request.language == ConfigLanguage::kBridge;
   MegatronFacts facts{.vocab_rows = EmbeddingRows(*checkpoint), .dtype = DTypeOf(*checkpoint)};

@@ -10,6 +10,7 @@
 
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
+#include "family/words/nemo2_ssm.h"
 
 namespace anemone {
 namespace {
@@ -329,6 +330,10 @@ Status CheckMegatronResidual(const ConfigNode& model) {
 Status CheckNemo1Factors(const ConfigNode& model) {
   if (WordAt(model, "name").AsString() == std::string(kGemma3Name))
     return Unsupported("name: expected a model that NeMo 1 has, found Gemma 3", "NeMo 2 has it, from 2.4.0");
+  if (IsMambaWords(model)) {
+    return Unsupported("name: expected a model that is written for NeMo 1, found Mamba",
+                       "NeMo 2 has it, from 2.3.0, and transformers");
+  }
   ANEMONE_TRY(CheckMegatronResidual(model));
   if (const std::string_view key = KeyBeyondNemo1(model); !key.empty()) {
     const ConfigNode& value = WordAt(model, key);

@@ -58,6 +58,7 @@ const Architecture kStarcoder = {ANEMONE_LLM "starcoder.StarcoderModel", ANEMONE
 const Architecture kStarcoder2 = {ANEMONE_LLM "starcoder2.Starcoder2Model", ANEMONE_LLM "starcoder2.Starcoder2Config",
                                   "2.0.0"};
 const Architecture kChatGlm = {ANEMONE_LLM "chatglm.ChatGLMModel", ANEMONE_LLM "chatglm.ChatGLMConfig", "2.0.0"};
+const Architecture kSsm = {ANEMONE_LLM "ssm.MambaModel", ANEMONE_LLM "ssm.SSMConfig", "2.3.0"};
 
 bool IsOf(const Architecture& architecture, std::string_view name) {
   const auto module = [](std::string_view path) { return path.substr(0, path.rfind('.')); };

@@ -28,7 +28,7 @@ struct Architecture {
   bool has_vocab_size = false;  // in every version; rows as they are, never padded
 };
 extern const Architecture kGpt, kLlama, kLlama31, kMistral, kMixtral, kQwen2, kGemma, kGemma2, kGemma3, kDeepSeek,
-    kNemotron, kStarcoder, kStarcoder2, kChatGlm;
+    kNemotron, kStarcoder, kStarcoder2, kChatGlm, kSsm;
 
 // The first versions that have them.
 inline constexpr std::string_view kFirstClip = "2.2.0", kFirstMtp = "2.3.0";

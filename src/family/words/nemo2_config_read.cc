@@ -10,6 +10,7 @@
 #include "family/words/model_words.h"
 #include "family/words/nemo2_classes.h"
 #include "family/words/nemo2_pictures.h"
+#include "family/words/nemo2_ssm.h"
 #include "family/words/nemo2_words.h"
 
 namespace anemone {
@@ -26,6 +27,9 @@ constexpr std::string_view kNemo1Gpt =
 
 constexpr std::string_view kNemo1Neva =
     "nemo.collections.multimodal.models.multimodal_llm.neva.neva_model.MegatronNevaModel";
+
+constexpr std::string_view kNemo1Mamba =
+    "nemo.collections.nlp.models.language_modeling.megatron_mamba_model.MegatronMambaModel";
 
 Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   nemo2::CopyShared(from, &nemo2::Pair::nemo2, &nemo2::Pair::nemo1, to);
@@ -159,6 +163,12 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     if (TextOf(model_yaml, "_target_") == nemo2::kDeepSeek.model_class || FlagOf(config, "multi_latent_attention"))
       ANEMONE_TRY(DeepSeekToNemo1(config, to).In("config"));
     ArchitectureToNemo1(TextOf(config, "_target_"), config, to);
+    const bool is_ssm = nemo2::IsOf(nemo2::kSsm, TextOf(model_yaml, "_target_")) ||
+                        nemo2::IsOf(nemo2::kSsm, TextOf(config, "_target_"));
+    if (is_ssm) {
+      ANEMONE_TRY(SsmToNemo1(config, to).In("config"));
+      target = kNemo1Mamba;
+    }
   }
   to["tokenizer"] = TokenizerToNemo1(model_yaml.Get("tokenizer"));
   to["optim"] = OptimToNemo1(model_yaml.Get("optim"));

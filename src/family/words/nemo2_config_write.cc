@@ -11,6 +11,7 @@
 #include "family/words/model_words.h"
 #include "family/words/nemo2_classes.h"
 #include "family/words/nemo2_pictures.h"
+#include "family/words/nemo2_ssm.h"
 #include "family/words/nemo2_tower.h"
 #include "family/words/nemo2_words.h"
 #include "family/words/neva_config.h"
@@ -126,6 +127,7 @@ void DeepSeekToNemo2(const ConfigNode& model, ConfigNode& config) {
 Result<const nemo2::Architecture*> ArchitectureOf(const ConfigNode& model, const ConfigNode& config) {
   const std::string target = TextOf(model, "target"), name = TextOf(model, "name");
   const std::string class_name = target.substr(target.rfind('.') + 1);
+  if (name == kMambaName) return &nemo2::kSsm;
   const bool is_gpt = class_name.empty() || class_name.starts_with("MegatronGPT") || class_name == "MegatronNevaModel";
   if (!is_gpt) return Unsupported(fmt::format("target: expected a GPT or a CLIP, found {}", target));
   if (name == kGemma2Name) return &nemo2::kGemma2;
@@ -211,6 +213,24 @@ void ArchitectureToNemo2(const nemo2::Architecture& architecture, const ConfigNo
   if (&architecture == &nemo2::kGemma2) GiveGemma2(model, config);
 }
 
+// The first version that has the architecture as the config says it, and what that version is told by.
+struct FirstVersion {
+  std::string_view since, what;
+};
+FirstVersion FirstVersionOf(const nemo2::Architecture& architecture, const ConfigNode& model) {
+  // The first version whose Megatron-core has the key beside `max_position_embeddings`.
+  constexpr std::string_view kFirstStretched = "2.5.0";
+  const int64_t stretched = WordAt(model, nemo2::kStretched).AsInt().value_or(nemo2::kStretchedBuiltIn);
+  if (MtpLayersOf(model) > 0 && nemo2::IsBefore(architecture.since, nemo2::kFirstMtp))
+    return {&architecture == &nemo2::kDeepSeek && stretched != nemo2::kStretchedBuiltIn ? kFirstStretched
+                                                                                        : nemo2::kFirstMtp,
+            "layers that predict several tokens"};
+  if (&architecture == &nemo2::kDeepSeek && stretched != nemo2::kStretchedBuiltIn)
+    return {kFirstStretched, architecture.model_class};
+  if (&architecture == &nemo2::kSsm && HasOwnMambaHeads(model)) return {kFirstMambaHeads, "mamba_num_heads"};
+  return {architecture.since, architecture.model_class};
+}
+
 Result<ConfigNode> ClipToNemo2(const ConfigNode& from) {
   constexpr FixedWord kCommon[] = {{"use_siglip", "false", "false"}};
   ANEMONE_TRY(CheckFixed(from, kCommon, "NeMo 2's CLIP").Hint("NeMo 1 has SigLIP: OUT.nemo"));
@@ -273,15 +293,10 @@ Result<Language> LanguageToNemo2(const ConfigNode& model, const Nemo2Request& re
     return InvalidArgument(
         fmt::format("expected a {} as asked, found the config of a {}", model_class, architecture->model_class));
   }
-  // The first version whose Megatron-core has the key beside `max_position_embeddings`.
-  constexpr std::string_view kFirstStretched = "2.5.0";
-  const int64_t stretched = WordAt(model, nemo2::kStretched).AsInt().value_or(nemo2::kStretchedBuiltIn);
-  const bool is_other = architecture == &nemo2::kDeepSeek && stretched != nemo2::kStretchedBuiltIn;
-  const bool has_mtp = MtpLayersOf(model) > 0 && nemo2::IsBefore(architecture->since, nemo2::kFirstMtp);
-  const std::string_view since = is_other ? kFirstStretched : has_mtp ? nemo2::kFirstMtp : architecture->since;
-  const std::string_view what = has_mtp ? "layers that predict several tokens" : architecture->model_class;
+  const auto [since, what] = FirstVersionOf(*architecture, model);
   ANEMONE_ASSIGN(std::string version, nemo2::VersionFor(request.version, since, what, notes));
   ArchitectureToNemo2(*architecture, model, request, config, notes);
+  if (architecture == &nemo2::kSsm) ANEMONE_TRY(SsmToNemo2(model, config));
   config["_target_"] = TextNode(asked != nullptr ? asked->config_class : architecture->config_class);
   return Language{model_class, std::move(config), std::move(version)};
 }

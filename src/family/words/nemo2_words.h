@@ -118,6 +118,7 @@ inline constexpr Activation kActivations[] = {
     {"reglu", "torch.nn.functional.relu", true},
     {"squared-relu", "nemo.collections.nlp.modules.common.megatron.utils.squared_relu", false},
     {"squared-relu", "nemo.collections.llm.fn.activation.squared_relu", false},
+    {"squared-relu", "nemo.collections.llm.gpt.model.ssm.NemotronHConfigBase.<lambda>", false},
     {"approx-gelu", "nemo.collections.nlp.modules.common.megatron.utils.ApproxGELUActivation", false},
     {"gelu", kOpenAiGelu, false, true},
     {"fast-geglu", kOpenAiGelu, true, true},

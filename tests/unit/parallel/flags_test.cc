@@ -149,6 +149,7 @@ std::vector<Sample> Samples() {
         "transformers5_others/bert_masked_lm", "mtp/llama/ckpt", "mtp/deepseek/ckpt", "decoders/llava/hf",
         "transformers5/qwen3_moe", "transformers5_others/llava_siglip_mistral", "vit/nemo.nemo", "vit/5_small"})
     samples.push_back(FromGolden(name));
+  for (const char* name : {"mamba/hybrid/nemo2", "mamba/mamba2/nemo2"}) samples.push_back(FromGolden(name));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true}));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true, .latent = true}));
   samples.push_back(Made(NevaFamily(), "mcore", {.experts = true}));
