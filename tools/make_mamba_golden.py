@@ -6,9 +6,11 @@
 
 mamba/NAME/hf: config.json and model.safetensors by save_pretrained. mamba/NAME/nemo2: the same model as Megatron-core's MambaModel, its weights
 set by the mapping of NeMo's HFNemotronHImporter and saved by dist_checkpointing; context/model.yaml lists all fields as NeMo's io_dump does, with
-the class and the values of NAME's. mamba/mamba2/state_spaces: the same model under state-spaces' names. Made with transformers 5.24 and
+the class and the values of NAME's. mamba/mamba2/state_spaces: the same model under state-spaces' names; mamba/hybrid/megatron: as
+Megatron-LM saves it. Made with transformers 5.24 and
 megatron-core 0.14, whose logits are compared here (fp32; then both are saved in bf16).
 """
+import argparse
 import dataclasses
 import json
 import pathlib
@@ -50,6 +52,17 @@ MODELS = {
                     tokenizer_library="huggingface", tokenizer_name="EleutherAI/gpt-neox-20b", mapping_type="base",
                     share_embeddings_and_output_weights=True)),
 }
+
+
+# As pretrain_mamba.py saves them, of those that say what the model is [core_v0.14.0 megatron/training/arguments.py].
+ARGS = dict(num_layers=5, hidden_size=16, ffn_hidden_size=24, num_attention_heads=4, group_query_attention=True, num_query_groups=2, kv_channels=8,
+            max_position_embeddings=64, seq_length=64, position_embedding_type="none", normalization="RMSNorm", norm_epsilon=1e-5, swiglu=False,
+            squared_relu=True, add_bias_linear=False, add_qkv_bias=False, untie_embeddings_and_output_weights=True, hidden_dropout=0.0,
+            attention_dropout=0.0, hybrid_attention_ratio=0.0, hybrid_mlp_ratio=0.0, hybrid_override_pattern="M-M*-", is_hybrid_model=True,
+            mamba_state_dim=4, mamba_head_dim=4, mamba_num_groups=2, mamba_num_heads=4, use_mamba_mem_eff_path=False, tensor_model_parallel_size=1,
+            pipeline_model_parallel_size=1, world_size=1, padded_vocab_size=64, make_vocab_size_divisible_by=16, bf16=True, fp16=False,
+            params_dtype=torch.bfloat16, init_method_std=0.02, iteration=1, use_legacy_models=False,
+            spec=["megatron.core.models.mamba.mamba_layer_specs", "mamba_stack_spec"])
 
 
 def function(name, call=False):
@@ -123,8 +136,17 @@ def save(name, out):
     (folder / "weights").mkdir(parents=True)
     (folder / "context").mkdir()
     (folder / "context/model.yaml").write_text(yaml.safe_dump(model_yaml(own)))
-    state = mamba_test.state_of(model.to(torch.bfloat16))
-    dist_checkpointing.save(state, str(folder / "weights"))
+    dist_checkpointing.save(mamba_test.state_of(model.to(torch.bfloat16)), str(folder / "weights"))
+    if name != "hybrid":
+        return
+    folder = out / "megatron/iter_0000001"
+    folder.mkdir(parents=True)
+    (out / "megatron/latest_checkpointed_iteration.txt").write_text("1")
+    state = mamba_test.state_of(model)
+    for value in state.values():
+        value.key = value.key.removeprefix("module.")
+    common = {"args": argparse.Namespace(**ARGS), "checkpoint_version": 3.0, "iteration": 1}
+    dist_checkpointing.save({**common, **state}, str(folder))
 
 
 def main():

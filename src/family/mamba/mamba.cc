@@ -18,6 +18,7 @@
 #include "family/megatron/megatron_layer.h"
 #include "family/megatron/rows.h"
 #include "family/words/kept_config.h"
+#include "family/words/megatron_config.h"
 #include "family/words/model_words.h"
 #include "family/words/nemo2_config.h"
 #include "family/words/nemo2_ssm.h"
@@ -209,12 +210,14 @@ Dialect StateSpaces() {
 // The words of the checkpoint, whatever it is stored as.
 Result<ConfigNode> WordsOfSource(const Checkpoint& checkpoint, const TranslateOptions& options, std::string* name) {
   ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, name));
-  Result<ConfigNode> words = IsMambaJson(config->root())     ? MambaWordsOf(config->root(), DType::kF32)
-                             : IsNemo2Config(config->root()) ? ToNemo1Config(config->root())
-                                                             : Result<ConfigNode>(ModelNode(*config));
+  const ConfigNode& root = config->root();
+  Result<ConfigNode> words = IsMambaJson(root)        ? MambaWordsOf(root, DType::kF32)
+                             : IsNemo2Config(root)    ? ToNemo1Config(root)
+                             : IsMegatronConfig(root) ? Nemo1OfMegatron(root, nullptr)
+                                                      : Result<ConfigNode>(ModelNode(*config));
   if (!words.ok()) return words.status().In(*name);
   if (IsMambaWords(*words)) return words;
-  return Unsupported("expected the config of a Mamba in NeMo 2's words or transformers', found another").In(*name);
+  return Unsupported("expected the config of a Mamba, found another").In(*name);
 }
 
 Status SetMambaSymbols(const ConfigNode& model, ModelSymbols* symbols) {

@@ -15,6 +15,7 @@
 #include "family/words/gemma_words.h"
 #include "family/words/megatron_tables.h"
 #include "family/words/model_words.h"
+#include "family/words/nemo2_ssm.h"
 
 namespace anemone {
 namespace {
@@ -61,9 +62,20 @@ bool IsNothing(const ConfigNode& node) {
 std::string TextIn(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsString().value_or(""); }
 bool IsTrue(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsBool().value_or(false); }
 
-Status CheckOnly(const ConfigNode& args) {
+// What says which layers are of Mamba 2 [core_v0.9.0 to core_v0.20.0 arguments.py].
+constexpr std::string_view kNewLayerPattern = "hybrid_layer_pattern";
+constexpr std::string_view kOfMamba[] = {kLayerPattern, kNewLayerPattern, "hybrid_attention_ratio", "hybrid_mlp_ratio",
+                                         "is_hybrid_model"};
+
+const ConfigNode& PatternIn(const ConfigNode& args) {
+  const ConfigNode& newer = WordAt(args, kNewLayerPattern);
+  return newer.is_null() ? WordAt(args, kLayerPattern) : newer;
+}
+
+Status CheckOnly(const ConfigNode& args, bool is_mamba) {
   for (const MegatronOnly& only : kMegatronOnly) {
     const ConfigNode& value = WordAt(args, only.key);
+    if (is_mamba && Has(kOfMamba, only.key)) continue;
     if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
     return Unsupported(
         fmt::format("{}: expected {}, found {}; not supported: {}", only.key, only.value, Shown(value), only.why));
@@ -94,7 +106,15 @@ void SetActivation(const ConfigNode& args, ConfigNode* words) {
   (*words)["bias_activation_fusion"] = ConfigNode::Bool(fused);
 }
 
-Status SetPositions(const ConfigNode& args, ConfigNode* words) {
+// A pattern may say where pipeline stages begin.
+Status SetMamba(ConfigNode args, ConfigNode* words) {
+  ConfigNode pattern = PatternIn(args);
+  std::erase(pattern.text, '|');
+  args[kLayerPattern] = std::move(pattern);
+  return SsmToNemo1(args, *words);
+}
+
+Status SetPositions(const ConfigNode& args, bool is_mamba, ConfigNode* words) {
   std::string type = TextIn(args, "position_embedding_type");
   if (type.empty() || IsTrue(args, "use_rotary_position_embeddings"))
     type = IsTrue(args, "use_rotary_position_embeddings") ? "rope" : "learned_absolute";
@@ -106,7 +126,8 @@ Status SetPositions(const ConfigNode& args, ConfigNode* words) {
   // [core_v0.16.1 yarn_rotary_pos_embedding.py: its frequencies are those of a whole head.]
   if (const ConfigNode& part = WordAt(args, "rotary_percent"); is_yarn && part.AsDouble().value_or(1) != 1)
     return Unsupported(fmt::format("rotary_percent: expected 1 beside yarn, found {}", part.ScalarText()));
-  if (type != "rope" && type != "learned_absolute" && !is_yarn) {
+  const bool has_none = is_mamba && type == "none";
+  if (type != "rope" && type != "learned_absolute" && !is_yarn && !has_none) {
     return Unsupported(fmt::format("position_embedding_type: expected rope or learned_absolute, found {}", type));
   }
   if (type == "learned_absolute" && !WordAt(args, "add_position_embedding").AsBool().value_or(true))
@@ -274,9 +295,9 @@ Status CheckSizes(const ConfigNode& args) {
   return {};
 }
 
-Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
+Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args, bool is_mamba) {
   ANEMONE_TRY(CheckSizes(args));
-  ANEMONE_TRY(CheckOnly(args));
+  ANEMONE_TRY(CheckOnly(args, is_mamba));
   ConfigNode words = ConfigNode::Map();
   for (const MegatronKey& same : kMegatronKeys) {
     const ConfigNode* value = args.Get(same.key);
@@ -291,9 +312,10 @@ Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args) {
   words["share_embeddings_and_output_weights"] = ConfigNode::Bool(!IsTrue(args, "untie_embeddings_and_output_weights"));
   ANEMONE_TRY(SetNorm(args, &words));
   SetActivation(args, &words);
-  ANEMONE_TRY(SetPositions(args, &words));
+  ANEMONE_TRY(SetPositions(args, is_mamba, &words));
   ANEMONE_TRY(SetWindow(args, &words));
   SetTokenizer(args, &words);
+  if (is_mamba) ANEMONE_TRY(SetMamba(args, &words));
   return words;
 }
 
@@ -316,7 +338,8 @@ Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::st
     if (known->implied.find(kGemma3Name) != std::string_view::npos) {
       for (const char* key : {"softmax_scale", "rotary_base", "window_size"}) args.Erase(key);  // its own, read below
     }
-    auto words = Nemo1OfArgs(args);
+    const bool is_mamba = known->implied.find(kMambaName) != std::string_view::npos;
+    auto words = Nemo1OfArgs(args, is_mamba);
     const Status taken = words.ok() ? TakeBridgeClass(*known, *config.Get("model"), &*words) : words.status();
     return taken.ok() ? std::move(words) : taken.In("model");
   }
@@ -324,7 +347,7 @@ Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::st
   ConfigNode args = config;
   // Legacy models alone look at it [core_v0.9.0 megatron/legacy/model/transformer.py, ParallelMLP].
   if (!IsTrue(args, "use_legacy_models")) args["openai_gelu"] = ConfigNode::Bool(false);
-  return Nemo1OfArgs(args);
+  return Nemo1OfArgs(args, !PatternIn(args).is_null());
 }
 
 }  // namespace anemone

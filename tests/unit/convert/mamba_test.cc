@@ -9,6 +9,7 @@
 #include "anemone/convert.h"
 #include "family/family.h"
 #include "family/mamba/mamba_config.h"
+#include "family/words/megatron_config.h"
 #include "family/words/model_words.h"
 #include "family/words/nemo2_config.h"
 #include "family/words/nemo2_ssm.h"
@@ -333,6 +334,66 @@ TEST(Mamba, IsWrittenForVersionsThatHaveIt) {
       PlanConversion(Golden("mamba/mamba2/hf"), temp.path() + "/x", {.to = "nemo2", .nemo2_version = "2.3.0"});
   ASSERT_THAT(planned, IsOk());
   EXPECT_EQ(planned->result.config->Find("config.mamba_num_heads"), nullptr);
+}
+
+// Megatron-LM's folders are read. Its newer pattern may say where pipeline stages begin.
+TEST(Mamba, MegatronsFoldersAreRead) {
+  const TempDir temp;
+  const std::string source = Golden("mamba/hybrid/megatron");
+  Convert(source, temp.path() + "/hf", {.to = "hf"});
+  EXPECT_EQ(DigestsOf(temp.path() + "/hf"), DigestsOf(Golden("mamba/hybrid/hf")));
+  EXPECT_EQ(JsonOf(temp.path() + "/hf/config.json").root().Get("hybrid_override_pattern")->AsString(), "M-M*-");
+  Convert(source, temp.path() + "/nemo2", {.to = "nemo2"});
+  EXPECT_EQ(DigestsOf(temp.path() + "/nemo2"), DigestsOf(Golden("mamba/hybrid/nemo2")));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint megatron, OpenCheckpoint(source));
+  ANEMONE_ASSERT_ASSIGN(const ResolvedModel model, ResolveModel(megatron));
+  EXPECT_EQ(*model.symbols.Get("ssm_groups"), 2u);
+  for (const auto& [pattern, said] : {std::pair{"M-|M*-", ""},
+                                      {"M-M*G", "found 'G'"},
+                                      {"M-M*E", "found E: a mixture of experts"},
+                                      {"M-M*-/M", "expected a letter for each of 5 layers, found 7"}}) {
+    SCOPED_TRACE(pattern);
+    ConfigNode args = megatron.config->root();
+    args["hybrid_override_pattern"] = ConfigNode::Null();
+    args["hybrid_layer_pattern"] = ConfigNode::String(pattern);
+    const Result<ConfigNode> words = Nemo1OfMegatron(args, nullptr);
+    if (*said == '\0') {
+      ASSERT_THAT(words, IsOk());
+      EXPECT_EQ(words->Get("hybrid_override_pattern")->AsString(), "M-M*-");
+      continue;
+    }
+    ASSERT_FALSE(words.ok());
+    EXPECT_THAT(words.status().message(), ::testing::HasSubstr(said));
+  }
+}
+
+TEST(Mamba, MegatronBridgesConfigsAreRead) {
+  for (const char* name : {"hybrid.hybrid_provider.HybridModelProvider", "mamba.mamba_provider.MambaModelProvider",
+                           "nemotronh.nemotron_h_provider.NemotronHModelProvider8B"}) {
+    SCOPED_TRACE(name);
+    const auto config = Config::ParseYaml(
+        fmt::format(
+            "model: {{_target_: megatron.bridge.models.{}, num_layers: 3, hidden_size: 8, num_attention_heads: 2, "
+            "num_query_groups: 1, kv_channels: 4, ffn_hidden_size: 12, seq_length: 8, gated_linear_unit: false, "
+            "activation_func: {{_target_: megatron.core.activations.squared_relu}}, normalization: RMSNorm, "
+            "add_bias_linear: false, layernorm_epsilon: 1.0e-05, position_embedding_type: none, "
+            "share_embeddings_and_output_weights: false, hybrid_layer_pattern: M*-, mamba_state_dim: 16, "
+            "mamba_head_dim: 4, mamba_num_groups: 2, is_hybrid_model: true}}",
+            name),
+        "run_config.yaml");
+    ASSERT_THAT(config, IsOk());
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode words, Nemo1OfMegatron(config->root(), nullptr));
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode json, HfMambaConfig(words, {.rows = 64}));
+    EXPECT_EQ(json.Get("hybrid_override_pattern")->AsString(), "M*-");
+    for (const auto& [key, value] : {std::pair{"ssm_state_size", 16},
+                                     {"mamba_num_heads", 4},
+                                     {"n_groups", 2},
+                                     {"num_key_value_heads", 1},
+                                     {"head_dim", 4},
+                                     {"intermediate_size", 12}})
+      EXPECT_EQ(json.Get(key)->AsInt(), value) << key;
+    EXPECT_EQ(json.Get("mlp_hidden_act")->AsString(), "relu2");
+  }
 }
 
 TEST(Mamba, OtherFormatsRefuseIt) {

@@ -378,7 +378,7 @@ TEST(MegatronArgs, AnotherRouterThanMixtralsIsRefused) {
 }
 
 TEST(BridgeConfig, ClassesThatComputeMoreAreRefused) {
-  for (const char* name : {"Gemma4ModelProvider", "Gemma3VLModelProvider", "KimiK3Provider", "MambaModelProvider"}) {
+  for (const char* name : {"Gemma4ModelProvider", "Gemma3VLModelProvider", "KimiK3Provider", "FalconH1ModelProvider"}) {
     const auto config = Config::ParseYaml(
         fmt::format("model: {{_target_: megatron.bridge.models.a.b.{}, num_layers: 2}}", name), "run_config.yaml");
     ASSERT_THAT(config, IsOk());
