@@ -160,44 +160,69 @@ def make(kind, own, out):
         return ids, type(model).from_pretrained(os.path.join(out, "hf")).eval()(ids, use_cache=False).logits
 
 
+def compute(rank, ranks, out, names):
+    """One of `ranks` tensor ranks: the logits of what anemone wrote for so many, and what Megatron-core saves of it."""
+    from megatron.core import dist_checkpointing
+    stand_in_for_mamba_ssm()
+    with CpuForCuda():
+        answer_as_a_cpu()
+        start(rank, ranks, out)
+        for name in names:
+            folder = os.path.join(out, name)
+            nemo, saved = (os.path.join(folder, f"{what}{ranks}") for what in ("nemo", "saved"))
+            with open(os.path.join(nemo, "context", "model.yaml")) as file:
+                said = yaml.safe_load(file)["config"]
+            ids, expected = torch.load(os.path.join(folder, "expected.pt"))
+            model = core_model(said, expected.shape[-1])
+            for parameter in model.parameters():
+                parameter.data.fill_(7)
+            model.load_state_dict(dist_checkpointing.load(state_of(model), os.path.join(nemo, "weights")), strict=False)
+            positions = torch.arange(ids.shape[1]).expand(ids.shape)
+            later = torch.ones(1, 1, ids.shape[1], ids.shape[1], dtype=torch.bool).triu(1)
+            with torch.no_grad():
+                logits = model(ids, positions, later)
+            parts = [torch.empty_like(logits) for _ in range(ranks)]
+            torch.distributed.all_gather(parts, logits.contiguous())
+            torch.testing.assert_close(torch.cat(parts, -1), expected, rtol=1e-4, atol=1e-4)
+            if rank == 0:
+                os.makedirs(os.path.join(saved, "weights"))
+                shutil.copytree(os.path.join(nemo, "context"), os.path.join(saved, "context"))
+            torch.distributed.barrier()
+            dist_checkpointing.save(state_of(model), os.path.join(saved, "weights"))
+        torch.distributed.destroy_process_group()
+
+
 class Mamba(unittest.TestCase):
-    def test_computes_what_transformers_does(self):
-        with tempfile.TemporaryDirectory() as out:
-            expected = {name: make(kind, own, os.path.join(out, name)) for name, (kind, own) in CASES.items()}
-            stand_in_for_mamba_ssm()  # which transformers would compute with, too
-            with CpuForCuda():
-                answer_as_a_cpu()
-                start(0, 1, out)
-                for name in CASES:
-                    with self.subTest(name):
-                        self.check(os.path.join(out, name), *expected[name])
-                torch.distributed.destroy_process_group()
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        for name, (kind, own) in CASES.items():
+            out = os.path.join(cls.folder.name, name)
+            os.mkdir(out)
+            torch.save(make(kind, own, out), os.path.join(out, "expected.pt"))
 
-    def check(self, out, ids, expected):
-        from megatron.core import dist_checkpointing
-        hf, nemo = os.path.join(out, "hf"), convert(ANEMONE, os.path.join(out, "hf"), os.path.join(out, "nemo"), "--to", "nemo2")
-        with open(os.path.join(nemo, "context", "model.yaml")) as file:
-            said = yaml.safe_load(file)["config"]
-        model = core_model(said, expected.shape[-1])
-        for parameter in model.parameters():
-            parameter.data.fill_(7)
-        stored = dist_checkpointing.load(state_of(model), os.path.join(nemo, "weights"))
-        model.load_state_dict(stored, strict=False)
-        positions = torch.arange(ids.shape[1]).expand(ids.shape)
-        later = torch.ones(1, 1, ids.shape[1], ids.shape[1], dtype=torch.bool).triu(1)
-        with torch.no_grad():
-            torch.testing.assert_close(model(ids, positions, later), expected, rtol=1e-4, atol=1e-4)
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
 
-        # What Megatron-core saves comes back as it was.
-        saved = os.path.join(out, "saved")
-        os.makedirs(os.path.join(saved, "weights"))
-        shutil.copytree(os.path.join(nemo, "context"), os.path.join(saved, "context"))
-        dist_checkpointing.save(state_of(model), os.path.join(saved, "weights"))
-        back = convert(ANEMONE, saved, os.path.join(out, "back"), "--to", "hf")
-        ours, theirs = (load_file(os.path.join(folder, "model.safetensors")) for folder in (back, hf))
-        self.assertEqual(sorted(ours), sorted(theirs))
-        for name, tensor in theirs.items():
-            self.assertTrue(torch.equal(ours[name], tensor), name)
+    def check(self, ranks, names):
+        out = self.folder.name
+        for name in names:
+            convert(ANEMONE, os.path.join(out, name, "hf"), os.path.join(out, name, f"nemo{ranks}"), "--to", "nemo2", "--tp", str(ranks))
+        torch.multiprocessing.spawn(compute, (ranks, out, names), nprocs=ranks)
+        for name in names:
+            with self.subTest(name):
+                back = convert(ANEMONE, os.path.join(out, name, f"saved{ranks}"), os.path.join(out, name, f"back{ranks}"), "--to", "hf")
+                ours, theirs = (load_file(os.path.join(folder, "model.safetensors")) for folder in (back, os.path.join(out, name, "hf")))
+                self.assertEqual(sorted(ours), sorted(theirs))
+                for key, tensor in theirs.items():
+                    self.assertTrue(torch.equal(ours[key], tensor), key)
+
+    def test_one_rank_computes_what_transformers_does(self):
+        self.check(1, list(CASES))
+
+    def test_two_ranks_do(self):
+        self.check(2, ["hybrid", "default-heads"])
 
 
 if __name__ == "__main__":

@@ -322,6 +322,51 @@ TEST(Mamba, SilentSizesAreMegatronCores) {
   EXPECT_EQ(older.Get("mamba_num_groups")->AsInt(), 2);
 }
 
+// Classes of NeMo 2's by their fields [ssm.py]; the heads where they leave them to Megatron-core.
+TEST(Mamba, ClassesOfNemo2HaveTheirModels) {
+  struct Size {
+    const char* fields;
+    const char* pattern;
+    int64_t heads;
+    std::string_view class_name;
+  };
+  const Size sizes[] = {
+      {"{hidden_size: 4096, num_layers: 52, ffn_hidden_size: 21504, num_attention_heads: 32, num_query_groups: 8}",
+       "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-", 128, kNemotronHClass},
+      {"{hidden_size: 8192, num_layers: 98, ffn_hidden_size: 30720, num_attention_heads: 64, num_query_groups: 8, "
+       "mamba_state_dim: 256}",
+       "M-M-M-M-M-M-M-M-M*-M-M-M-M-M-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-M-M---MM---M-M*-M-M-M-M-M-", 256,
+       kNemotronHClass},
+      {"{hidden_size: 4480, num_layers: 56, ffn_hidden_size: 15680, num_attention_heads: 40, num_query_groups: 8, "
+       "kv_channels: 128, mamba_head_dim: 80, mamba_num_heads: 128}",
+       "M-M-M-MM-M-M-M*-M-M-M*-M-M-M-M*-M-M-M-M*-M-MM-M-M-M-M-M-", 128, kNemotronHClass},
+      {"{hidden_size: 768, num_layers: 24, ffn_hidden_size: 768, mamba_num_groups: 1}", "MMMMMMMMMMMMMMMMMMMMMMMM", 24,
+       kMamba2Class},
+      {"{hidden_size: 4096, num_layers: 56, ffn_hidden_size: 4096, num_attention_heads: 32}",
+       "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM", 128, kNemotronHClass},
+  };
+  for (const Size& size : sizes) {
+    SCOPED_TRACE(size.fields);
+    ConfigNode yaml = Nemo2With("hybrid", "hybrid_override_pattern", "null");
+    ConfigNode& own = *yaml.Get("config");
+    own["hybrid_override_pattern"] = ConfigNode::String(size.pattern);
+    own["num_attention_heads"] = ConfigNode::Int(1);
+    for (const char* key : {"num_query_groups", "kv_channels", "mamba_num_heads"}) own[key] = ConfigNode::Null();
+    for (const char* key : {"mamba_state_dim", "mamba_head_dim", "mamba_num_groups"}) own.Erase(key);
+    for (const auto& [key, value] : ParseWord(size.fields).map) own[key] = value;
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode words, ToNemo1Config(yaml));
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode json, HfMambaConfig(words, {.rows = 1024}));
+    EXPECT_EQ(json.Get("architectures")->list.front().AsString(), std::string(size.class_name));
+    EXPECT_EQ(json.Get(size.class_name == kMamba2Class ? "num_heads" : "mamba_num_heads")->AsInt(), size.heads);
+    // And they come back.
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode back, MambaWordsOf(json, DType::kBF16));
+    ANEMONE_ASSERT_ASSIGN(const ConfigNode yaml_again, ToNemo2Config(back, {}));
+    EXPECT_EQ(WordAt(yaml_again, "config.hybrid_override_pattern").AsString(), std::string(size.pattern));
+    const bool is_said = WordAt(own, "mamba_num_heads").AsInt().has_value();
+    EXPECT_EQ(WordAt(yaml_again, "config.mamba_num_heads").AsInt().has_value(), is_said);
+  }
+}
+
 TEST(Mamba, IsWrittenForVersionsThatHaveIt) {
   const TempDir temp;
   for (const auto& [name, version, said] : {std::tuple{"hybrid", "2.3.0", "expected NeMo 2.4.0 or later"},
