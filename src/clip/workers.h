@@ -15,7 +15,23 @@
 #include <string_view>
 #include <utility>
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace anemone::internal {
+
+// oneTBB is not compiled for ThreadSanitizer, which has to be told that what was written before a task was given is
+// there for the task, and what the task wrote for who waited for it. tests/tsan.supp leaves out oneTBB's own headers.
+#ifdef __SANITIZE_THREAD__
+#define ANEMONE_NO_TSAN __attribute__((no_sanitize("thread")))
+inline void TellDone(void* of) { __tsan_release(of); }
+inline void SeeDone(void* of) { __tsan_acquire(of); }
+#else
+#define ANEMONE_NO_TSAN
+inline void TellDone(void*) {}
+inline void SeeDone(void*) {}
+#endif
 
 class Workers {
  public:
@@ -59,19 +75,27 @@ class Workers {
     // where there is none [oneTBB src/tbb/task_group_context.cpp, tbb_exception_ptr::allocate].
     std::atomic_flag has_thrown;
     std::exception_ptr thrown;
-    const auto run = [&](const tbb::blocked_range<size_t>& range) {
+    const auto run_some = [&](size_t begin, size_t end) {
       try {
         const auto thread = static_cast<size_t>(tbb::this_task_arena::current_thread_index());
-        for (size_t i = range.begin(); i < range.end() && !has_thrown.test() && !Stops(); ++i) f(i, thread);
+        for (size_t i = begin; i < end && !has_thrown.test() && !Stops(); ++i) f(i, thread);
       } catch (...) {
         if (!has_thrown.test_and_set()) thrown = std::current_exception();
       }
+    };
+    char given = 0, done = 0;  // places, for ThreadSanitizer
+    const auto run = [&](const tbb::blocked_range<size_t>& range) ANEMONE_NO_TSAN {
+      SeeDone(&given);
+      run_some(range.begin(), range.end());
+      TellDone(&done);
     };
     const auto all = [&] {
       tbb::parallel_for(tbb::blocked_range<size_t>(0, count, 1), run, tbb::simple_partitioner());
     };
     try {
+      TellDone(&given);
       arena_.execute([&] { run_all(all); });
+      SeeDone(&done);
     } catch (const std::runtime_error& error) {
       // Only its words tell [oneTBB src/tbb/rml_thread_monitor.h, thread_monitor::launch].
       if (std::string_view(error.what()).starts_with("pthread_create ")) throw std::bad_alloc();
