@@ -34,8 +34,8 @@ class CommonOwnership {
 };
 
 // `path` in the open folder takes over what `old` has; `is_new`: nothing had its name, and without a list its own mode
-// is a limit, too. An owner that may not be given is left, and so is a group, whose rights are then those of all others.
-// Errors: Io.
+// is a limit, too. An owner that may not be given is left, and so is a group, whose rights are then those of all
+// others. Errors: Io.
 Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, bool is_new);
 
 }  // namespace anemone
