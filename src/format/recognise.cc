@@ -59,6 +59,8 @@ constexpr Instead kInstead[] = {
     {"flax_model", ".msgpack", "Flax's", kFromFlax},
     {"flax_model", ".json", "Flax's", kFromFlax},
     {"tf_model", ".h5", "TensorFlow's", kFromTf},
+    {"", ".keras", "Keras's", kExported},
+    {"", ".weights.h5", "Keras's", kExported},
     {"qmodel", ".pt", "HQQ's", "load it by hqq, and save the dequantized weights"},
     {"", ".gguf", "llama.cpp's", kExported},
     {"onnx", "", "ONNX", kExported},

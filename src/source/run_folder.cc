@@ -13,6 +13,7 @@ constexpr size_t kMostFound = 100, kMostLooked = 2000;
 constexpr int kDeepest = 4;
 // Accelerate's folder of an optimizer under FSDP: a distributed checkpoint, too, but no model.
 constexpr std::string_view kOptimizer = "optimizer";
+constexpr std::string_view kOpenClipFolder = "checkpoints";  // OpenCLIP's training saves epoch_N.pt there
 // Files whose names say that they are checkpoints: others are not opened to see.
 constexpr std::string_view kExtensions[] = {".nemo", ".ckpt", ".safetensors"};
 
@@ -29,7 +30,8 @@ Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::s
     const Result<Probe> probe = ProbePath(place);
     if (!probe.ok()) continue;  // a link that leads nowhere, a file that cannot be read
     const bool has_name =
-        std::ranges::any_of(kExtensions, [&entry](std::string_view end) { return entry.ends_with(end); });
+        std::ranges::any_of(kExtensions, [&entry](std::string_view end) { return entry.ends_with(end); }) ||
+        (folder.place().filename() == kOpenClipFolder && entry.ends_with(".pt"));
     if ((probe->is_directory || has_name) && IsRecognised(*probe)) {
       found->push_back(place.string());
     } else if (probe->is_directory && depth < kDeepest && !entry.starts_with('.')) {

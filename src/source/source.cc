@@ -150,8 +150,9 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
     if (!had_config && opened->config) opened->path = path;  // the folder is the model, not the weights alone
     return opened;
   }
-  const auto last =
-      std::ranges::find_if(*found, [](const std::string& name) { return name.find("-last") != std::string::npos; });
+  const auto last = std::ranges::find_if(*found, [](const std::string& name) {
+    return name.find("-last") != std::string::npos || name.find("_latest") != std::string::npos;
+  });
   return Unsupported(
              "expected one checkpoint, found a folder of " + std::to_string(found->size()) + ": " + Listing(*found),
              "name one of them: " + (last == found->end() ? found->front() : *last))

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::string_view kStates = "_model_states.pt";
 constexpr std::string_view kStageStates = "-model_states.pt";  // layer_00-model_00-model_states.pt
-constexpr std::string_view kUniversal = "zero";                // [deepspeed/checkpoint/ds_to_universal.py]
+constexpr std::string_view kOptimizer = "_optim_states.pt", kZeroRank = "zero_pp_rank_";
+constexpr std::string_view kUniversal = "zero";  // [deepspeed/checkpoint/ds_to_universal.py]
 constexpr std::string_view kLatest = "latest";
 constexpr std::string_view kLatestUniversal = "latest_universal";
 constexpr std::string_view kScript = "zero_to_fp32.py";
@@ -46,6 +47,20 @@ Result<std::string> ReadTag(const Location& place) {
   return tag;
 }
 
+// ZeRO's optimizer keeps weights of its own, of fp32, in a file for each rank.
+bool HasMasters(const Probe& probe) {
+  return std::ranges::any_of(probe.entries, [](const std::string& name) {
+    return name.ends_with(kOptimizer) && name.find(kZeroRank) != std::string::npos;
+  });
+}
+
+bool Is16Bit(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.weights().items(), [](const StateDict::Item& item) {
+    const Tensor* tensor = item.tensor();
+    return tensor != nullptr && (tensor->dtype() == DType::kBF16 || tensor->dtype() == DType::kF16);
+  });
+}
+
 // The folder that holds the states.
 Result<Checkpoint> OpenStates(const Probe& probe) {
   if (probe.HasEntry(kUniversal)) {
@@ -59,7 +74,7 @@ Result<Checkpoint> OpenStates(const Probe& probe) {
     return Unsupported("[DS-4] a checkpoint of DeepSpeed's, divided over pipeline stages", std::string(kOneRank))
         .In(probe.path);
   }
-  if (names.front().starts_with("zero_pp_rank_")) {
+  if (names.front().starts_with(kZeroRank)) {
     return Unsupported("[DS-3] a checkpoint of DeepSpeed's ZeRO stage 3: its weights are divided over its ranks",
                        fmt::format("{} in the folder above joins them: python {} FOLDER OUT", kScript, kScript))
         .In(probe.path);
@@ -74,6 +89,11 @@ Result<Checkpoint> OpenStates(const Probe& probe) {
   ANEMONE_ASSIGN(Checkpoint checkpoint, OpenTorchCheckpoint(file, probe.options));
   checkpoint.path = probe.path;
   checkpoint.notes.push_back(fmt::format("a folder of DeepSpeed's: weights from {}", file.string()));
+  if (HasMasters(probe) && Is16Bit(checkpoint))
+    checkpoint.notes.push_back(
+        fmt::format("the fp32 weights that were trained are in its {} files: {} in the folder above writes them: "
+                    "python {} FOLDER OUT",
+                    kOptimizer, kScript, kScript));
   return checkpoint;
 }
 

@@ -81,6 +81,16 @@ Result<Shard> ReadShard(const Artifact& member, Checkpoint& checkpoint) {
   return std::move(file->shard);
 }
 
+// LitGPT's folders have a model_config.yaml, too.
+Status NoWeights(const Members& members) {
+  if (std::ranges::any_of(members, [](const Artifact& member) { return member.name == "lit_model.pth"; })) {
+    return Unsupported("expected a checkpoint of NeMo's, found LitGPT's (lit_model.pth)",
+                       "litgpt convert_from_litgpt FOLDER OUT writes the weights with Hugging Face's names");
+  }
+  return Corrupt("[NEMO-5] expected model_weights.ckpt, rank folders or model_weights/, found no weights",
+                 "the archive was cut, or holds another kind of model");
+}
+
 // The weights, in whichever of the four forms; marks the members that hold them.
 Status ReadWeights(const Members& members, std::set<std::string>& used, Checkpoint& checkpoint) {
   const Artifact* single = nullptr;
@@ -124,10 +134,7 @@ Status ReadWeights(const Members& members, std::set<std::string>& used, Checkpoi
     return {};
   }
   Members below = MembersBelow(members, kDistFolder);
-  if (!LooksDistributed(below)) {
-    return Corrupt("[NEMO-5] expected model_weights.ckpt, rank folders or model_weights/, found no weights",
-                   "the archive was cut, or holds another kind of model");
-  }
+  if (!LooksDistributed(below)) return NoWeights(members);
   ANEMONE_ASSIGN(Checkpoint distributed, OpenDistributed(std::move(below), kDistFolder));
   checkpoint.layout = distributed.layout;
   checkpoint.shards = std::move(distributed.shards);

@@ -34,6 +34,7 @@ ValueNode* Below(const ValueNode& dict, std::string_view name) {
   return nullptr;
 }
 
+constexpr std::string_view kGiveModel = "give the file that the model was saved to";
 // Keys under which trainers keep the weights; the first that holds a tensor wins.
 constexpr std::string_view kWeightKeys[] = {"state_dict", "model_state_dict", "model", "module"};
 // What a trainer keeps beside the weights may hold tensors too.
@@ -106,7 +107,7 @@ Status CheckHasWeights(const Contents& contents) {
   if (contents.tensors > 0 || !contents.candidates.empty() || contents.other_dictionaries.empty()) return {};
   return Unsupported(fmt::format("[TZ-22] expected weights, found what trainers save beside them: {}",
                                  Listing(contents.other_dictionaries)),
-                     "give the file that the model was saved to");
+                     std::string(kGiveModel));
 }
 
 // The one dictionary of the root that is the weights; nullptr when all of the root is.
@@ -250,7 +251,8 @@ Status RenamePrefix(StateDict& state, std::string_view from, std::string_view to
     ANEMONE_TRY(renamed.Add(std::string(to) + item.name.substr(from.size()), item.entry));
   }
   state = std::move(renamed);
-  notes.push_back(fmt::format("every name begins with \"{}\": read as \"{}\"", from, to));
+  notes.push_back(fmt::format("every name begins with \"{}\": read {}", from,
+                              to.empty() ? "without it" : fmt::format("as \"{}\"", to)));
   return {};
 }
 
@@ -329,7 +331,8 @@ Status ReadWeights(const TorchFile& torch, const RankFileOptions& options, RankF
         fmt::format("a whole pickled {}: its parameters and buffers are read, its code is not", ClassOf(*root.node)));
   }
   if (!HasTensor(file.shard.weights))
-    return Corrupt("[TZ-22] the state dict holds no tensor", std::string(options.if_empty));
+    return Corrupt("[TZ-22] the state dict holds no tensor",
+                   std::string(options.if_empty.empty() ? kGiveModel : options.if_empty));
   NoteLeftOut(left_out, file);
   return {};
 }
@@ -362,6 +365,7 @@ struct TrainersFile {
 };
 constexpr TrainersFile kTrainersFiles[] = {
     {{"param_groups", "state"}, "an optimizer's state"},                       // optimizer.pt, optimizer.bin
+    {{"last_epoch", "_last_lr"}, "a scheduler's state"},                       // scheduler.pt
     {{"numpy", "python"}, "the states of random numbers"},                     // transformers' rng_state.pth
     {{"numpy_random_seed", "random_state"}, "the states of random numbers"}};  // Accelerate's random_states_0.pkl
 
@@ -370,7 +374,7 @@ Status CheckIsModel(const Value& root) {
   for (const auto& [keys, what] : kTrainersFiles) {
     if (Lookup(*root.node, keys[0]) == nullptr || Lookup(*root.node, keys[1]) == nullptr) continue;
     return Unsupported(fmt::format("[TZ-22] expected weights, found {} ({}, {})", what, keys[1], keys[0]),
-                       "give the file that the model was saved to");
+                       std::string(kGiveModel));
   }
   return {};
 }

@@ -73,7 +73,7 @@ Status NotATensor(const ValueNode* value) {
   if (IsSharded(*value)) {
     return Unsupported(
         fmt::format("[TZ-23] expected a whole tensor, found a shard of a distributed one ({})", what),
-        "save full_tensor() of each, or the whole with torch.distributed.checkpoint: its folder is read");
+        "save it whole: full_tensor() of each, FSDP's FULL_STATE_DICT, or the folder of torch.distributed.checkpoint");
   }
   if (IsMeta(*value)) {
     return Unsupported("[TZ-23] expected a tensor with its elements, found one of the meta device, which has none",

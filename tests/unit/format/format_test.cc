@@ -112,6 +112,8 @@ TEST(Format, NamesWhatIsThereInPlaceOfWeights) {
            std::pair{"x.gguf", "(llama.cpp's)"},
            std::pair{"qmodel.pt", "(HQQ's)"},
            std::pair{"model.onnx", "(ONNX)"},
+           std::pair{"model.weights.h5", "(Keras's)"},
+           std::pair{"model.keras", "(Keras's)"},
            std::pair{"model.safetensors.incomplete", "(a download that did not finish)"},
            std::pair{"model-00001-of-00002.safetensors", "(shards without model.safetensors.index.json)"},
        }) {

@@ -329,9 +329,9 @@ TEST(HuggingFace, OneShardSaysWhereTheOthersAre) {
   FAIL() << "expected shards";
 }
 
-std::string TorchFileOf(const std::string& name) {
+std::string TorchFileOf(const std::string& name, DType dtype = DType::kF32) {
   StateDict state;
-  EXPECT_THAT(state.Add(name, Numbers(DType::kF32, {1}, "1234")), IsOk());
+  EXPECT_THAT(state.Add(name, Numbers(dtype, {1}, dtype == DType::kF32 ? "1234" : "12")), IsOk());
   PlanFile file;
   EXPECT_THAT(LayOutTorchFile(FromStateDict(state), "archive", file), IsOk());
   return testing::Bytes(std::move(file));
@@ -363,6 +363,21 @@ TEST(DeepSpeed, ReadsWhereOneFileHoldsTheWeights) {
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "[DS-3]"));
   WriteFile(dir / "latest", "../step10");
   EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kCorrupt, "[DS-1]"));
+}
+
+// Nobody takes the rounded copies for all there is.
+TEST(DeepSpeed, SaysWhereTheTrainedWeightsAre) {
+  for (const DType dtype : {DType::kBF16, DType::kF32}) {
+    for (const bool has_masters : {true, false}) {
+      TempDir dir;
+      WriteFile(dir / "mp_rank_00_model_states.pt", TorchFileOf("w", dtype));
+      if (has_masters) WriteFile(dir / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", TorchFileOf("w"));
+      ANEMONE_ASSERT_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(dir.path()));
+      const bool is_said = std::ranges::any_of(
+          checkpoint.notes, [](const std::string& note) { return note.find("the fp32 weights") != note.npos; });
+      EXPECT_EQ(is_said, dtype == DType::kBF16 && has_masters);
+    }
+  }
 }
 
 // A folder of transformers' Trainer under DeepSpeed: the weights are the Trainer's, the folder below is its state.

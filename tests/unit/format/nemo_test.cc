@@ -236,6 +236,7 @@ TEST(Nemo, RefusesBrokenArchives) {
        ErrorKind::kCorrupt,
        "model_config.yaml"},
       {"no weights", {{"model_config.yaml", "a: 1"}}, ErrorKind::kCorrupt, "[NEMO-5]"},
+      {"LitGPT's", {{"model_config.yaml", "a: 1"}, {"lit_model.pth", "PK"}}, ErrorKind::kUnsupported, "found LitGPT's"},
       {"two forms",
        {{"model_config.yaml", "a: 1"}, {"model_weights.ckpt", weights}, {"mp_rank_00/model_weights.ckpt", weights}},
        ErrorKind::kCorrupt,

@@ -137,6 +137,13 @@ TEST(Pytorch, ATrainersFileWithoutAModelHoldsNoWeights) {
   EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kUnsupported, "save beside them: optimizer"));
 }
 
+TEST(Pytorch, ASchedulersStateIsNamed) {
+  Trainer trainer;
+  trainer.Number("last_epoch");
+  trainer.Number("_last_lr");
+  EXPECT_THAT(trainer.Read(), StatusIs(ErrorKind::kUnsupported, "found a scheduler's state"));
+}
+
 TEST(Pytorch, TheOnlyDictionaryOfTensorsIsTheWeights) {
   Trainer trainer;
   trainer.Dict("net", {"w"});
