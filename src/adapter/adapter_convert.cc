@@ -397,7 +397,10 @@ Result<AdaptedModel> AdaptedModelOf(const Config& nemo1, const Dialect* hf, cons
   skeleton.config = nemo1;
   skeleton.config_name = "the model's config";
   const auto width = WordAt(nemo1.root(), "hidden_size").AsInt();
-  if (!width || *width < 1) return NotFound("hidden_size: expected the config of a language model, found none");
+  if (!width || *width < 1) {
+    return Unsupported("expected a decoder as the model that is adapted, found another (no hidden_size in its config)")
+        .Use("lora", "FOLDER", "merge it while its base is converted");
+  }
   ANEMONE_ASSIGN(Tensor row, Tensor::Fill(DType::kF32, {1, static_cast<uint64_t>(*width)}, 0));
   ANEMONE_TRY(skeleton.weights().Add("model.embedding.word_embeddings.weight", std::move(row)));
   ANEMONE_ASSIGN(model.symbols, model.family->SymbolsOf(skeleton, mcore, {}));

@@ -80,7 +80,6 @@ Status Dequantize(Work& work) {
   const StateDict::Item* scales = FirstScales(work.result());
   if (scales == nullptr) return {};
   if (!work.options.dequantize) {
-    if (work.IsFromHuggingFace() && work.IsToHuggingFace()) return {};  // copied as they are
     return Unsupported(fmt::format("{}: expected weights as they are, found ones in FP8 with a scale for each block",
                                    scales->name))
         .Use("dequantize", "true", "multiply them out to bf16, as DeepSeek's script does");

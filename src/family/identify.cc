@@ -107,9 +107,14 @@ const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign) {
   const bool has_towers = checkpoint.config && checkpoint.config->root().Get("text_config") != nullptr &&
                           checkpoint.config->root().Get("vision_config") != nullptr;
   if (!has_towers || foreign == nullptr) return nullptr;
+  std::string other;
   for (const Family* const family : Families()) {
-    if (foreign->empty()) *foreign = ForeignIn(checkpoint, *family);
+    if (family->foreign == nullptr) continue;
+    std::string one = ForeignIn(checkpoint, *family);
+    if (one.empty()) return nullptr;  // the config is of this family, and the names are not
+    if (other.empty()) other = std::move(one);
   }
+  *foreign = std::move(other);
   return nullptr;
 }
 
@@ -147,9 +152,13 @@ std::string ClassOf(const Checkpoint& checkpoint) {
 
 // How names end of what a library stores in place of a weight, most of them a quantized one; the first that is found
 // counts.
-constexpr std::string_view kPeft = "peft's";
+constexpr std::string_view kPeft = "peft's", kMlxLora = "a LoRA of MLX's";
 constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".qweight", "GPTQ's or AWQ's"},
+    {".q_weight", "ExLlamaV2's"},
+    {".biases", "MLX's"},
+    {".codebooks", "AQLM's"},
+    {".weight_scales", "EETQ's"},
     {".SCB", "bitsandbytes'"},
     {".absmax", "bitsandbytes'"},
     {".weight_packed", "compressed-tensors'"},
@@ -160,6 +169,7 @@ constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".weight_scale_2", "ModelOpt's"},
     {".weight_scale", "with scales"},
     {".base_layer.weight", kPeft},
+    {".lora_a", kMlxLora},
 };
 
 // Errors: Unsupported where weights are quantized or adapted, so that no family knows their names.
@@ -180,6 +190,10 @@ Status CheckStoredAsIs(const Checkpoint& checkpoint) {
     return Unsupported(fmt::format("{}: expected a model's own weights, found those of a model of peft's", name),
                        "save what its merge_and_unload() gives; as they are, they can be converted to safetensors");
   }
+  if (whose == kMlxLora) {
+    return Unsupported(fmt::format("{}: expected a whole model, found {}", name, whose),
+                       "mlx_lm.fuse merges it into its base; as it is, it can be converted to safetensors");
+  }
   return Unsupported(fmt::format("{}: expected weights as they are, found quantized ones ({})", name, whose),
                      "save the model dequantized first; as they are, they can be converted to safetensors");
 }
@@ -198,11 +212,7 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
   }
   if (family == nullptr) {
     std::string known;
-    TryFamilies([&](std::string_view part) { return HasName(checkpoint, part); },
-                [&](const Family& f, std::span<const NameMatcher>) {
-                  known += (known.empty() ? "" : ", ") + f.title;
-                  return true;
-                });
+    for (const Family* const one : Families()) known += (known.empty() ? "" : ", ") + one->title;
     std::string first;
     checkpoint.ForEachDict([&](const StateDict& dict) {
       if (first.empty() && !dict.empty()) first = dict.items().front().name;

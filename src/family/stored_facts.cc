@@ -31,8 +31,9 @@ Result<const Config*> SizesConfig(const Checkpoint& checkpoint, const TranslateO
   if (is_own) return &*checkpoint.config;
   if (options.hparams) return &*options.hparams;
   const std::string& place = checkpoint.config_name;
-  return NotFound(fmt::format("expected a config {}, found none", place.empty() ? "beside the weights" : "in " + place))
-      .Use("hparams", "FILE", "give NeMo's YAML");
+  return NotFound(place.empty() ? "expected the config of these weights, found none"
+                                : fmt::format("expected a config in {}, found none", place))
+      .Use("hparams", "FILE", "give it: NeMo's YAML, or the config.json of weights that have Hugging Face's names");
 }
 
 bool HasName(const Checkpoint& checkpoint, std::string_view part) {

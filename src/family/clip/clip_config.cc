@@ -101,6 +101,11 @@ Result<ClipArchitecture> ReadClipArchitecture(const Config& config, bool strict,
     case ClipConfigKind::kNone:
       break;
   }
+  if (config.root().Get("vision_cfg") != nullptr && config.root().Get("embed_dim") != nullptr) {
+    return Unsupported(
+        "expected open_clip_config.json, found what is its model_cfg alone",
+        R"(put it into a file {"model_cfg": …, "preprocess_cfg": {}}, with the training's own values there)");
+  }
   return Corrupt(
       "expected the config of a CLIP (config.json, open_clip_config.json or NeMo's YAML), found none of them");
 }

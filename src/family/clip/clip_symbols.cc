@@ -154,9 +154,10 @@ Result<ClipArchitecture> ClipArchitectureOf(const Checkpoint& checkpoint, const 
     if (!spec.ok()) return spec.status().In(*name);
     return spec;
   }
-  return NotFound("expected a config beside the weights, found none")
+  return NotFound("expected the config of these weights, found none")
       .Use("preset", "ViT-L-14", "name the model's size")
-      .Use("hparams", "FILE", "give NeMo's YAML");
+      .Use("hparams", "FILE",
+           "give it: NeMo's YAML, or config.json or open_clip_config.json of weights that have its names");
 }
 
 Status SetNemoFlags(const Config& config, ModelSymbols* symbols) {

@@ -496,7 +496,7 @@ class CommandLine(ProgramCase):
         shutil.copy(openclip / "openai.pt", self.dir / "model.bin")  # known by content
         self.ok("convert", "model.bin", "e.nemo")
         self.assertIn("equal", self.ok("diff", "e.nemo", "a.nemo"))
-        self.fails(66, "expected a config beside the weights", "convert", openclip / "epoch_3.pt", "x.nemo")
+        self.fails(66, "expected the config of these weights", "convert", openclip / "epoch_3.pt", "x.nemo")
         self.fails(65, "ViT-B-32|shape", "convert", openclip / "epoch_3.pt", "x.nemo", "--preset", "ViT-B-32")
         self.ok("convert", openclip / "epoch_3.pt", "f.nemo", "--hparams", openclip / "epoch_3.json", "--check")
         self.ok("convert", "f.nemo", "g", "--to", "openclip", "--check")
@@ -504,6 +504,9 @@ class CommandLine(ProgramCase):
         config = json.loads((openclip / "epoch_3.json").read_text())["model_cfg"]
         self.assertEqual(answer["text_cfg"], config["text_cfg"])
         self.assertEqual(answer["vision_cfg"], config["vision_cfg"])
+        (self.dir / "tiny.json").write_text(json.dumps(config))  # as open_clip/model_configs has them
+        self.fails(65, "expected open_clip_config.json, found what is its model_cfg alone\nhint: put it into", "convert",
+                   openclip / "epoch_3.pt", "x.nemo", "--hparams", "tiny.json")
 
     def test_towers_alone(self):
         towers = GOLDEN / "towers"

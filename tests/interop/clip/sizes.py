@@ -206,7 +206,7 @@ class Sizes(FolderCase):
         (run / "checkpoints").mkdir(parents=True)
         epoch = run / "checkpoints" / "epoch_2.pt"
         torch.save({"epoch": 2, "name": "run", "state_dict": tensors(openclip("ViT-B-32"), "module."), "optimizer": {}}, epoch)
-        self.assertIn("expected a config beside the weights", self.run_anemone("convert", epoch, "x.nemo", status=66))
+        self.assertIn("expected the config of these weights", self.run_anemone("convert", epoch, "x.nemo", status=66))
         params = {"batch_size": 64, "force_context_length": None, "force_image_size": None, "force_quick_gelu": False, "image_mean": None,
                   "model": "ViT-B-32", "precision": "amp", "train_data": "a: b"}
 
@@ -246,13 +246,13 @@ class Sizes(FolderCase):
         write(force_context_length="nonsense")
         self.assertIn("params.txt: force_context_length: expected numbers", self.run_anemone("convert", epoch, "x.nemo", status=65))
         write(model="my-model")
-        self.assertIn("expected a config beside the weights", self.run_anemone("convert", epoch, "x.nemo", status=66))
+        self.assertIn("expected the config of these weights", self.run_anemone("convert", epoch, "x.nemo", status=66))
         # What the user says counts.
         write(model="ViT-B-16")
         self.run_anemone("convert", epoch, "x.nemo", status=65)
         self.plan("convert", epoch, "x.nemo", "--hparams", self.dir / "openclip" / "open_clip_config.json")
         (run / "params.txt").write_text("model: somebody else's\n")
-        self.assertIn("expected a config beside the weights", self.run_anemone("convert", epoch, "x.nemo", status=66))
+        self.assertIn("expected the config of these weights", self.run_anemone("convert", epoch, "x.nemo", status=66))
 
 
 if __name__ == "__main__":

@@ -371,6 +371,7 @@ TEST(DeepSeek, WhatIsNotCarriedIsRefusedByName) {
               StatusIs(ErrorKind::kCorrupt, "head_dim: expected that of qk_rope_head_dim"));
   const Tensors scaled = {{"model.layers.0.self_attn.o_proj.weight_scale_inv", {1, 1}}};
   EXPECT_THAT(convert(kV3, "", "nemo2", scaled), StatusIs(ErrorKind::kUnsupported, "weight_scale_inv"));
+  EXPECT_THAT(convert(kV3, "", "hf", scaled), StatusIs(ErrorKind::kUnsupported, "found ones in FP8 with a scale for"));
   // Scales that do not fit, and other ways to quantize.
   const std::string quantized = Model(temp, kV3, R"("quantization_config": {"quant_method": "gptq"})", scaled);
   EXPECT_THAT(PlanConversion(quantized, temp.path() + "/out", {.to = "nemo2", .dequantize = true}),

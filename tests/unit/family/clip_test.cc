@@ -319,10 +319,25 @@ TEST(Identify, ArgumentsOfAModuleAreNoConfig) {
   EXPECT_NE(given->Find("num_layers"), nullptr);
 }
 
+// The config is a CLIP's, and two CLIPs are in the file: the config is not what is unknown.
+TEST(Identify, NamesNoKnownModelAsUnknown) {
+  StateDict weights;
+  EXPECT_THAT(weights.Add("student.x", *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());
+  const Config config =
+      *Config::ParseYaml(R"({model_type: clip, architectures: [CLIPModel], text_config: {}, vision_config: {}})", "y");
+  EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
+              StatusIs(ErrorKind::kUnsupported, "Stable Diffusion), found names such as student.x"));
+}
+
 TEST(Identify, NamesQuantizedWeights) {
   for (const auto& [name, words] : {
            std::pair{"model.layers.0.mlp.up_proj.qweight", "(GPTQ's or AWQ's)"},
            std::pair{"model.layers.0.mlp.up_proj.SCB", "(bitsandbytes')"},
+           std::pair{"model.layers.0.mlp.up_proj.q_weight", "(ExLlamaV2's)"},
+           std::pair{"model.layers.0.mlp.up_proj.biases", "(MLX's)"},
+           std::pair{"model.layers.0.mlp.up_proj.codebooks", "(AQLM's)"},
+           std::pair{"model.layers.0.mlp.up_proj.weight_scales", "(EETQ's)"},
+           std::pair{"model.layers.0.mlp.up_proj.lora_a", "found a LoRA of MLX's"},
            std::pair{"model.layers.0.mlp.up_proj.weight_packed", "(compressed-tensors')"},
            std::pair{"base_model.model.model.layers.0.mlp.up_proj.base_layer.weight",
                      "found those of a model of peft's"},
