@@ -12,6 +12,7 @@
 #include "family/user_table.h"
 #include "family/words/config_languages.h"
 #include "source/text_file.h"
+#include "source/wrappers.h"
 
 namespace anemone {
 namespace {
@@ -36,10 +37,15 @@ Status CheckWhole(const Work& work) {
       .Use("strict", "false", "take this part alone");
 }
 
+// A config.json of the weights, given by the user, is the source's: it says which class they are of.
+bool IsConfigOfWeights(const Work& work) {
+  return work.hparams && work.table == nullptr && DetectLanguage(work.hparams->root()) == ConfigLanguage::kHuggingFace;
+}
+
 // A Hugging Face source is of the class that the user names, whatever its config says.
 void TakeArchitecture(Work& work) {
   const std::string& name = work.options.architecture;
-  if (name.empty() || !work.IsFromHuggingFace()) return;
+  if (name.empty() || !(work.IsFromHuggingFace() || IsConfigOfWeights(work))) return;
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
     if (!checkpoint->config) continue;
     checkpoint->config->root()["architectures"] = ConfigNode::List({ConfigNode::String(name)});
@@ -59,10 +65,8 @@ Status ReadHparams(Work& work) {
   return {};
 }
 
-// A config.json of the weights is the source's: it says which class they are of.
 void TakeConfigOfWeights(Work& work) {
-  if (!work.hparams || work.table != nullptr || DetectLanguage(work.hparams->root()) != ConfigLanguage::kHuggingFace)
-    return;
+  if (!IsConfigOfWeights(work)) return;
   for (Checkpoint* checkpoint : {&work.conversion.source, &work.conversion.result}) {
     checkpoint->config = work.hparams;
     checkpoint->config_name = work.options.hparams;
@@ -74,7 +78,7 @@ Status CheckDirection(const Work& work) {
   const bool from_hf = work.IsFromHuggingFace(), to_hf = work.IsToHuggingFace();
   if (work.options.vocab_size && (from_hf || !to_hf))
     return WrongOption("vocab_size", "expected a conversion from NeMo to Hugging Face");
-  if (!work.options.architecture.empty() && from_hf == to_hf)
+  if (!work.options.architecture.empty() && (from_hf || IsConfigOfWeights(work)) == to_hf)
     return WrongOption("architecture", "expected a conversion from or to Hugging Face");
   if (!work.asked_preset.empty() && work.identity.ok() && work.identity->family->presets == nullptr) {
     return WrongOption(
@@ -92,6 +96,11 @@ Status Resolve(Work& work) {
   TakeConfigOfWeights(work);
   TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
+  for (const std::string& note : work.conversion.source.notes) {
+    if (work.identity.ok() || !note.starts_with(kSeveralModels)) continue;
+    const Status& unknown = work.identity.status();
+    work.identity = Status(unknown.kind(), unknown.error().what, note);
+  }
   return CheckDirection(work);
 }
 

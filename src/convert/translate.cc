@@ -14,6 +14,7 @@
 
 #include "convert/pass.h"
 #include "family/words/config_languages.h"
+#include "source/wrappers.h"
 
 namespace anemone {
 namespace {
@@ -39,15 +40,21 @@ Status TakeUsersConfig(const Work& work) {
 Status CheckMeaning(const Work& work) {
   const Checkpoint& result = work.result();
   const FormatTraits& traits = work.traits();
-  if (!traits.is_megatron() || !work.options.strict || !result.config) return {};
+  if (!traits.is_megatron() || !work.options.strict) return {};
+  const Error& unknown = work.identity.status().error();
+  const std::string what = fmt::format("a {} that NeMo restores: {}", work.format->name, unknown.what);
+  const std::string hint =
+      unknown.hint.starts_with(kSeveralModels) ? unknown.hint : "OUT.safetensors or OUT.pt holds the weights alone";
+  if (!result.config && (traits.is_nemo1_archive() || traits.language == ConfigLanguage::kNemo2)) {
+    return Unsupported(what, hint).Use("hparams", "FILE", "give NeMo's config, which names the model's class");
+  }
+  if (!result.config) return {};
   const ConfigNode& root = result.config->root();
   const bool is_foreign =
       root.Get("architectures") != nullptr || root.Get("model_type") != nullptr || root.Get("model_cfg") != nullptr;
   const bool is_nemos = TraitsOf(result).is_megatron();
   if (!is_foreign && (is_nemos || !traits.is_nemo1_archive() || root.Get("target") != nullptr)) return {};
-  return Unsupported(fmt::format("a {} that NeMo restores: {}", work.format->name, work.identity.status().error().what),
-                     "OUT.safetensors or OUT.pt holds the weights alone")
-      .Use("strict", "false", "carry all name by name");
+  return Unsupported(what, hint).Use("strict", "false", "carry all name by name");
 }
 
 Status KeepNames(Work& work) {

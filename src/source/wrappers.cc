@@ -100,17 +100,17 @@ std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
 }
 
 // Several modules of one, each of a family ("teacher.", "student."): neither is the model.
-Status NoteSeveralModels(Checkpoint& checkpoint) {
+Result<bool> NoteSeveralModels(Checkpoint& checkpoint) {
   constexpr size_t kMost = 8;
   std::map<std::string, StateDict> modules;
   const bool takes_key = TraitsOf(checkpoint).has_key && !TraitsOf(checkpoint).reads_fixed_names;
-  if (!takes_key || checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return {};
+  if (!takes_key || checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return false;
   for (const StateDict::Item& item : checkpoint.shards[0].weights.items()) {
     const size_t dot = item.name.find('.');
     if (dot == std::string::npos) continue;
     StateDict& module = modules[item.name.substr(0, dot)];
     ANEMONE_TRY(module.Add(item.name.substr(dot + 1), item.entry));
-    if (modules.size() > kMost) return {};
+    if (modules.size() > kMost) return false;
   }
   std::string found;
   size_t models = 0;
@@ -123,9 +123,9 @@ Status NoteSeveralModels(Checkpoint& checkpoint) {
   }
   if (models > 1) {
     checkpoint.notes.push_back(
-        fmt::format("several models, by how names begin: {}: without the dot, each is a key that chooses it", found));
+        fmt::format("{}{}: without the dot, each is a key that chooses it", kSeveralModels, found));
   }
-  return {};
+  return models > 1;
 }
 
 }  // namespace
@@ -153,10 +153,12 @@ Status TakeOffWrappers(Checkpoint* checkpoint) {
     checkpoint->notes.push_back("every name begins with \"module.\": read without it");
   }
   if (DetectFamily(*checkpoint) != nullptr) return {};
+  ANEMONE_ASSIGN(const bool are_several, NoteSeveralModels(*checkpoint));
+  if (are_several) return {};
   std::string prefix;
   for (int depth = 0; depth < kMaxDepth; ++depth) {
     prefix = NextPrefix(*checkpoint, prefix);
-    if (prefix.empty()) return NoteSeveralModels(*checkpoint);
+    if (prefix.empty()) return {};
     Checkpoint inside = *checkpoint;
     ANEMONE_TRY(TakeOff(inside, prefix));
     if (DetectFamily(inside) == nullptr) continue;

@@ -2,15 +2,20 @@
 #ifndef ANEMONE_SOURCE_WRAPPERS_H_
 #define ANEMONE_SOURCE_WRAPPERS_H_
 
+#include <string_view>
+
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 
 namespace anemone {
 
+// How the note of several models begins.
+inline constexpr std::string_view kSeveralModels = "several models, by how names begin: ";
+
 // Takes off `_orig_mod.` (torch.compile), `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`, `_forward_module.`
 // wherever they are, and `module.` before every name. Of what is left, any common start of most names (`model.`,
 // `clip.`, an attribute of a Lightning module) is taken off if a family knows the names behind it and not those before.
-// Each is noted. Errors: Corrupt where two names become one.
+// Where several such starts are each of a model, none is. All is noted. Errors: Corrupt where two names become one.
 Status TakeOffWrappers(Checkpoint* checkpoint);
 
 }  // namespace anemone

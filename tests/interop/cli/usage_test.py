@@ -456,6 +456,33 @@ class Inspecting(ProgramCase):
         (checkpoints.parent / "more" / "note.txt").write_text("x")
         self.fails(65, "expected one checkpoint, found a folder of [23]: .*x.nemo.*\nhint: name one of them", "inspect", "nemo_experiments")
 
+    def test_the_class_of_weights_whose_config_is_given(self):
+        llama = GOLDEN / "decoders" / "llama" / "hf"
+        self.ok("convert", llama, "w.safetensors")
+        given = ("--hparams", llama / "config.json", "--architecture", "LlamaForCausalLM")
+        self.ok("convert", "w.safetensors", "x.nemo", *given)
+        self.fails(64, "architecture: expected a conversion from or to Hugging Face", "convert", "w.safetensors", "x", "--to", "hf", *given)
+
+    def test_nemo_has_adapters_of_decoders(self):
+        """The base has a config: one of a CLIP."""
+        (self.dir / "lora").mkdir()
+        (self.dir / "lora" / "adapter_config.json").write_text(
+            json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}))
+        name = "base_model.model.text_model.encoder.layers.0.self_attn.q_proj.lora_"
+        header = json.dumps({f"{name}{c}.weight": {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 256]}
+                             for c, shape, at in (("A", [1, 64], 0), ("B", [64, 1], 256))}).encode()
+        (self.dir / "lora" / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(512))
+        self.fails(65, "expected a decoder as the model that is adapted, found another .*\nhint: use --lora FOLDER", "convert", "lora", "x.nemo",
+                   "--base", CLIP / "hf")
+
+    def test_the_folder_of_an_openclip_training(self):
+        (self.dir / "run" / "checkpoints").mkdir(parents=True)
+        (self.dir / "run" / "params.txt").write_text("model: tiny\n")
+        for name in ("epoch_1.pt", "epoch_2.pt", "epoch_latest.pt"):
+            shutil.copy(GOLDEN / "openclip" / "epoch_3.pt", self.dir / "run" / "checkpoints" / name)
+        self.fails(65, "found a folder of 3: run/checkpoints/epoch_1.pt.*\nhint: name one of them: run/checkpoints/epoch_latest.pt",
+                   "inspect", "run")
+
     def test_a_model_folder_with_weights_of_another_name(self):
         shutil.copytree(CLIP / "hf", self.dir / "model")
         (self.dir / "model" / "model.safetensors").rename(self.dir / "model" / "clip_l.safetensors")
@@ -518,7 +545,12 @@ class Inspecting(ProgramCase):
         self.ok("convert", "two.safetensors", "two.pt", "--no-strict")
         done = self.run_program("inspect", "two.pt")
         self.assertRegex(done.stderr, r'several models, by how names begin: "student." \(\d+ tensors\), "teacher." ')
-        self.ok("convert", "two.pt", "x.nemo", "--key", "teacher", "--hparams", CLIP / "hf" / "config.json")
+        hparams = ("--hparams", CLIP / "hf" / "config.json")
+        self.fails(65, "found names such as .*\nhint: several models, by how names begin: \"student.\"", "convert", "two.pt", "x.nemo", *hparams)
+        # One of which most tensors are is no more the model than the other.
+        self.ok("convert", "two.pt", "more.safetensors", "--drop", "student.text_model.*")
+        self.ok("convert", "more.safetensors", "more.pt")
+        self.ok("convert", "two.pt", "x.nemo", "--key", "teacher", *hparams)
         self.ok("diff", "x.nemo", CLIP / "hf", "--canonical", "--weights")
 
 
