@@ -41,6 +41,10 @@ bool IsEmptyDirectory(const std::string& path) {
   return names.ok() && names->empty();
 }
 
+Status LeadsToNothing() {
+  return {ErrorKind::kCannotCreate, "is a symbolic link to nothing", "remove it by hand, or choose another name"};
+}
+
 Status Exists(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
 
 }  // namespace
@@ -96,7 +100,7 @@ Status Staging::FindDestination(const std::string& destination) {
     // What it points at is replaced, not the link: as cp does.
     std::error_code error;
     path = std::filesystem::canonical(path, error).string();
-    if (error) return Status(ErrorKind::kCannotCreate, "is a symbolic link to nothing").In(destination);
+    if (error) return LeadsToNothing().In(destination);
   }
   const size_t slash = path.rfind('/');
   name_ = slash == path.npos ? path : path.substr(slash + 1);
@@ -111,9 +115,11 @@ Status Staging::FindDestination(const std::string& destination) {
 Status Staging::CheckDestination() {
   struct stat info;
   if (sys.lstat(destination_.c_str(), &info) != 0) return errno == ENOENT ? Status() : CannotCreate(errno, shown_);
+  const bool is_link = S_ISLNK(info.st_mode);  // to be replaced, it would have been followed
+  if (is_link && sys.stat(destination_.c_str(), &info) != 0) return LeadsToNothing().In(shown_);
   const bool is_empty = S_ISDIR(info.st_mode) && IsEmptyDirectory(destination_);
   const bool fits = is_directory_ ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode);
-  if (!fits && !S_ISLNK(info.st_mode)) {
+  if (!fits) {
     Status status(ErrorKind::kAlreadyExists, is_directory_ ? "expected a directory to replace, found something else"
                                                            : "expected a file to replace, found something else");
     if (S_ISDIR(info.st_mode) && is_empty) {
@@ -122,19 +128,21 @@ Status Staging::CheckDestination() {
       status = status.Hint("a folder has this name: remove it by hand, or choose another name");
     } else if (S_ISREG(info.st_mode)) {
       status = status.Hint("a file has this name: remove it by hand, or choose another name");
+    } else {
+      status = status.Hint("a pipe, a device or a socket has this name: choose another");
     }
     return status.In(shown_);
   }
-  if (is_directory_ && fits) {
+  if (is_directory_) {
     std::error_code error;
     const std::filesystem::path whole = std::filesystem::canonical(destination_, error);
     const std::filesystem::path here = std::filesystem::current_path(error);
     if (error || Contains(whole, here))
       return InvalidArgument("expected a directory to replace, found the one we are in").In(shown_);
   }
-  if (S_ISLNK(info.st_mode) || (!replace_ && !is_empty)) {
+  if (is_link || (!replace_ && !is_empty)) {
     // To replace is proposed where it would help.
-    const Status status = fits && may_replace_ ? may_replace_(destination_) : Status();
+    const Status status = may_replace_ ? may_replace_(destination_) : Status();
     return (status.ok() ? Exists().Use("force", "true", "replace it") : status).In(shown_);
   }
   if (may_replace_) {

@@ -179,6 +179,17 @@ class Force(ProgramCase):
         (self.dir / "folder.nemo/mine").write_text("mine")
         self.fails(73, "hint: a folder has this name: remove it by hand", "convert", DEMO, "folder.nemo", "--force")
 
+    def test_a_link_that_cannot_be_replaced(self):
+        """No option helps, and none is proposed."""
+        (self.dir / "folder").mkdir()
+        for target, message in (("nowhere", "is a symbolic link to nothing\nhint: remove it by hand"),
+                                ("folder", "found something else\nhint: an? .*folder has this name"),
+                                ("/dev/zero", "found something else\nhint: a pipe, a device or a socket has this name")):
+            os.symlink(target, self.dir / "x.nemo")
+            for force in ([], ["--force"]):
+                self.fails(73, message, "convert", DEMO, "x.nemo", *force)
+            (self.dir / "x.nemo").unlink()
+
     def test_a_link_is_followed(self):
         self.ok("convert", DEMO, "x.nemo")
         os.symlink("x.nemo", self.dir / "link.nemo")
