@@ -14,7 +14,6 @@
 
 #include "convert/pass.h"
 #include "family/words/config_languages.h"
-#include "source/wrappers.h"
 
 namespace anemone {
 namespace {
@@ -43,10 +42,11 @@ Status CheckMeaning(const Work& work) {
   if (!traits.is_megatron() || !work.options.strict) return {};
   const Error& unknown = work.identity.status().error();
   const std::string what = fmt::format("a {} that NeMo restores: {}", work.format->name, unknown.what);
-  const std::string hint =
-      unknown.hint.starts_with(kSeveralModels) ? unknown.hint : "OUT.safetensors or OUT.pt holds the weights alone";
+  const bool has_way_out = !unknown.hint.empty() && unknown.remedies.empty();
+  const std::string hint = has_way_out ? unknown.hint : "OUT.safetensors or OUT.pt holds the weights alone";
   if (!result.config && (traits.is_nemo1_archive() || traits.language == ConfigLanguage::kNemo2)) {
-    return Unsupported(what, hint).Use("hparams", "FILE", "give NeMo's config, which names the model's class");
+    const Status status = Unsupported(what, hint);
+    return has_way_out ? status : status.Use("hparams", "FILE", "give NeMo's config, which names the model's class");
   }
   if (!result.config) return {};
   const ConfigNode& root = result.config->root();

@@ -198,6 +198,31 @@ Status CheckStoredAsIs(const Checkpoint& checkpoint) {
                      "save the model dequantized first; as they are, they can be converted to safetensors");
 }
 
+// How names end in layouts of decoders that other programs convert, and the way out.
+struct OthersNames {
+  std::string_view end, whose, hint;
+};
+constexpr OthersNames kOthersNames[] = {
+    {".attention.wq.weight", "Meta's or Mistral's own",
+     "transformers' convert_llama_weights_to_hf.py and convert_mistral_weights_to_hf.py make a Hugging Face folder"},
+    {".attn.output_proj.weight", "torchtune's", "torchtune's FullModelHFCheckpointer saves a Hugging Face folder"},
+    {".norm_1.weight", "LitGPT's", "litgpt convert_from_litgpt FOLDER OUT writes Hugging Face's names"},
+};
+
+const OthersNames* FindOthersNames(const Checkpoint& checkpoint, std::string* name) {
+  const OthersNames* found = nullptr;
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      for (const OthersNames& others : kOthersNames) {
+        if (found != nullptr || !item.name.ends_with(others.end)) continue;
+        found = &others;
+        *name = item.name;
+      }
+    }
+  });
+  return found;
+}
+
 }  // namespace
 
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family) {
@@ -217,10 +242,16 @@ Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* 
     checkpoint.ForEachDict([&](const StateDict& dict) {
       if (first.empty() && !dict.empty()) first = dict.items().front().name;
     });
+    if (const OthersNames* others = FindOthersNames(checkpoint, &first)) {
+      return Unsupported(fmt::format("expected names of Hugging Face's or NeMo's, found {} ({})", others->whose, first),
+                         std::string(others->hint));
+    }
     const std::string model = ClassOf(checkpoint);
+    const std::string named = checkpoint.config ? ClassNamedIn(checkpoint.config->root()) : std::string();
     return Unsupported(
-               fmt::format("expected a model of a known family ({}), found {}names such as {}", known,
-                           model.empty() ? "" : model + " with ", first),
+               fmt::format("expected a model of a known family ({}), found {}names such as {}{}", known,
+                           model.empty() ? "" : model + " with ", first,
+                           named.empty() ? "" : fmt::format(" and a config of {}", named)),
                "its weights can be converted to safetensors, name by name; docs/resharding.md describes tables for "
                "other Megatron models")
         .Use("table", "FILE", "reshard one of another");

@@ -96,6 +96,12 @@ Status NotADirectoryCheckpoint(const Probe& probe) {
   if (probe.HasEntry("config.json")) return NoWeights(probe, listing);
   if (std::ranges::any_of(probe.entries, [](const std::string& entry) { return IsNamed(kRankShards, entry); }))
     return Unsupported(fmt::format("a folder of {}: {}", kRankShards.what, listing), std::string(kRankShards.hint));
+  if (probe.HasEntry("consolidated.00.pth")) {
+    return Unsupported(
+        fmt::format("a folder of Meta's or Mistral's own: {}", listing),
+        "transformers' convert_llama_weights_to_hf.py and convert_mistral_weights_to_hf.py make a Hugging "
+        "Face folder of it");
+  }
   return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
 }
 

@@ -325,8 +325,23 @@ TEST(Identify, NamesNoKnownModelAsUnknown) {
   EXPECT_THAT(weights.Add("student.x", *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());
   const Config config =
       *Config::ParseYaml(R"({model_type: clip, architectures: [CLIPModel], text_config: {}, vision_config: {}})", "y");
-  EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
-              StatusIs(ErrorKind::kUnsupported, "Stable Diffusion), found names such as student.x"));
+  EXPECT_THAT(
+      IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
+      StatusIs(ErrorKind::kUnsupported, "Stable Diffusion), found names such as student.x and a config of CLIPModel"));
+}
+
+TEST(Identify, NamesLayoutsThatOthersConvert) {
+  for (const auto& [name, whose] :
+       {std::pair{"layers.0.attention.wq.weight", "found Meta's or Mistral's own"},
+        std::pair{"layers.0.attn.output_proj.weight", "found torchtune's"},
+        std::pair{"transformer.h.0.norm_1.weight", "found LitGPT's"},
+        std::pair{"embed_tokens.weight", "embed_tokens.weight and a config of LlamaModel"}}) {
+    StateDict weights;
+    EXPECT_THAT(weights.Add(name, *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());
+    const Config config = *Config::ParseYaml("{architectures: [LlamaModel]}", "y");
+    EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
+                StatusIs(ErrorKind::kUnsupported, whose));
+  }
 }
 
 TEST(Identify, NamesQuantizedWeights) {

@@ -124,6 +124,13 @@ TEST(Format, NamesWhatIsThereInPlaceOfWeights) {
   }
 }
 
+TEST(Format, AFolderOfMetasIsNamed) {
+  TempDir dir;
+  WriteFile(dir / "params.json", "{}");
+  WriteFile(dir / "consolidated.00.pth", "x");
+  EXPECT_THAT(OpenCheckpoint(dir.path()), StatusIs(ErrorKind::kUnsupported, "a folder of Meta's or Mistral's own"));
+}
+
 TEST(Format, AFileOfADistributedCheckpointIsNamed) {
   TempDir dir;
   WriteFile(dir / "__0_0.distcp", "PK\x03\x04");
