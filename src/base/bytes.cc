@@ -13,6 +13,7 @@
 #include "base/closed_file.h"
 #include "base/descriptor.h"
 #include "base/directory.h"
+#include "base/removal.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -99,6 +100,7 @@ class FileSource final : public ByteSource {
   }
 
  private:
+  const OpenMark mark_;  // goes after the file is closed
   const Descriptor file_;
   const std::string name_;
   const FileState state_;

@@ -353,7 +353,8 @@ Status Staging::ReplaceDirectory(const std::string& output) {
   if (status.ok()) {
     is_in_place_ = true;
     status = SyncDirectory(parent_).Hint(kInPlace);  // before the old one is removed
-    sys.remove_all(old.c_str());
+    // It goes with the hidden folder.
+    if (!Move(old, work_.path() + "/old", 0)) sys.remove_all(old.c_str());
   } else {
     Move(old, destination_, 0);
   }

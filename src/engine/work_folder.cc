@@ -14,6 +14,7 @@
 #include "base/cancel.h"
 #include "base/crc32.h"
 #include "base/directory.h"
+#include "base/removal.h"
 #include "base/shell_word.h"
 #include "base/sys.h"
 #include "base/tree.h"
@@ -111,7 +112,7 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     WorkFolder folder;
     folder.path_ = path;
-    folder.dead_ = parent + "/" + DeadName(name);
+    folder.dead_ = {parent + "/" + DeadName(name)};
     std::string to_open = path;  // without memory, what is made below would stay
     const bool made = sys.mkdir(path.c_str(), 0700) == 0;
     if (!made && errno != EEXIST) return CannotCreate(errno, path);
@@ -184,11 +185,13 @@ Status WorkFolder::Clear() {
 void WorkFolder::Remove() {
   if (!is_open()) return;
   // Another run may have the name from here on; the lock can go before the folder does.
-  const bool moved = sys.rename(path_.c_str(), dead_.c_str(), RENAME_NOREPLACE) == 0 ||
-                     sys.rename(path_.c_str(), dead_.c_str(), 0) == 0;
+  std::string& dead = dead_.front();
+  const bool moved =
+      sys.rename(path_.c_str(), dead.c_str(), RENAME_NOREPLACE) == 0 || sys.rename(path_.c_str(), dead.c_str(), 0) == 0;
   lock_.Close();
   directory_ = {};
-  sys.remove_all((moved ? dead_ : path_).c_str());
+  if (!moved) dead.swap(path_);
+  RemoveOnceClosed(dead_);
   path_.clear();
 }
 
@@ -204,6 +207,7 @@ Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
     Leftover leftover{.name = name, .is_resumable = kind == kResume, .restores = ""};
     const bool is_dead = kind.ends_with(kDead) && kind.find('-') != kind.npos;  // its run had given it up
     if (kind != kTemporary && kind != kResume && kind != kOld && !is_dead) continue;
+    if (IsToBeRemoved(name)) continue;
     const std::string path = inside + name;
     const Result<Directory> own = OpenLeftover(path);
     if (!own.ok() || IsTaken(*own)) continue;

@@ -10,6 +10,7 @@
 #define ANEMONE_ENGINE_WORK_FOLDER_H_
 
 #include <cstdint>
+#include <forward_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,8 +34,7 @@ class WorkFolder {
 
   // Removes what is in the folder. Errors: Io.
   Status Clear();
-  // Removes the folder with what is in it. By then nobody has a file in it open: network file systems keep what is
-  // removed while it is open, under another name.
+  // Removes the folder with what is in it; where its file system keeps what is open, once no source is.
   void Remove();
 
   bool is_open() const { return !path_.empty(); }
@@ -47,7 +47,7 @@ class WorkFolder {
   Status CheckContent() const;
 
   std::string path_;
-  std::string dead_;  // its path on its way out; made beforehand, for there may be no memory left then
+  std::forward_list<std::string> dead_;  // its path on its way out; made beforehand: there may be no memory left then
   Directory directory_;
   Descriptor lock_;
 };

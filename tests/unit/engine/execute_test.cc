@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/crc32.h"
+#include "engine/work_folder.h"
 #include "testing/faulty_sys.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
@@ -158,6 +159,48 @@ TEST(Execute, SparesWhatCameIntoAFolderMeanwhile) {
   EXPECT_THAT(Execute(plan, dir / "out", options), StatusIs(ErrorKind::kCorrupt, "mine would go"));
   EXPECT_EQ(Tree(dir.path()), (std::map<std::string, std::string>{{"out/", ""}, {"out/mine", "m"}, {"out/old", "o"}}));
   EXPECT_EQ(asked, 2);
+}
+
+// As file systems do that keep what is open: not a file of the old folder goes before it is closed, nor at once then.
+TEST(Execute, RemovesTheOldFolderOnceItsFilesAreClosed) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "out");
+  WriteFile(dir / "out/old", "weights");
+  static int refusals;
+  static Sys real;
+  real = sys;
+  refusals = 1000;
+  sys.remove_all = [](const char* path) {
+    if (--refusals < 0 || std::filesystem::is_empty(path)) return real.remove_all(path);
+    errno = ENOTEMPTY;
+    return -1;
+  };
+  for (const bool renames_take_flags : {true, false}) {
+    if (!renames_take_flags) {
+      sys.rename = [](const char* from, const char* to, unsigned flags) {
+        errno = EINVAL;
+        return flags != 0 ? -1 : real.rename(from, to, flags);
+      };
+    }
+    {
+      ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "out/old"));
+      Plan plan = OneFile({});
+      plan.is_directory = true;
+      plan.files[0].path = "old";
+      plan.files[0].Append(Whole(source));
+      ExecuteOptions options;
+      options.replace = true;
+      options.may_replace = [](const std::string&) { return Status(); };
+      ASSERT_THAT(Execute(plan, dir / "out", options), IsOk());
+      EXPECT_EQ(FindLeftovers(dir.path())->size(), 0) << "nobody else is to remove it";
+      EXPECT_EQ(Tree(dir / "out"), (std::map<std::string, std::string>{{"old", "weights"}}));
+      EXPECT_GT(Tree(dir.path()).size(), 2);
+      refusals = 2;
+    }
+    EXPECT_EQ(Tree(dir.path()).size(), 2) << "out/ and out/old";
+    refusals = 1000;
+  }
+  sys = real;
 }
 
 TEST(Execute, BringsBackWhatADeadRunHadMovedAway) {
