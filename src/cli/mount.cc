@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "anemone/convert.h"
 #include "anemone/open.h"
@@ -35,7 +36,8 @@ std::string StemOf(const std::string& source) {
     if (!format->extension.empty() && name.ends_with(format->extension) && name != format->extension)
       return name.substr(0, name.size() - format->extension.size());
   }
-  return std::filesystem::exists(path) ? name : name.substr(0, name.find('@'));
+  std::error_code error;
+  return std::filesystem::exists(path, error) ? name : name.substr(0, name.find('@'));
 }
 
 Status Run(Options& options) {

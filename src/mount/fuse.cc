@@ -18,7 +18,6 @@ Result<Fuse> Load() {
   ANEMONE_TRY(library.Find("fuse_new", fuse.create));
   ANEMONE_TRY(library.Find("fuse_mount", fuse.mount));
   ANEMONE_TRY(library.Find("fuse_unmount", fuse.unmount));
-  ANEMONE_TRY(library.Find("fuse_destroy", fuse.destroy));
   ANEMONE_TRY(library.Find("fuse_get_session", fuse.get_session));
   ANEMONE_TRY(library.Find("fuse_get_context", fuse.get_context));
   ANEMONE_TRY(library.Find("fuse_interrupted", fuse.interrupted));

@@ -16,7 +16,6 @@ struct Fuse {
   fuse* (*create)(fuse_args* args, const fuse_operations* operations, size_t size, void* data);
   decltype(&::fuse_mount) mount;
   decltype(&::fuse_unmount) unmount;
-  decltype(&::fuse_destroy) destroy;
   decltype(&::fuse_get_session) get_session;
   decltype(&::fuse_get_context) get_context;
   decltype(&::fuse_interrupted) interrupted;

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <exception>
 #include <filesystem>
@@ -112,18 +113,18 @@ View& Mounted() { return *static_cast<View*>(Library().get_context()->private_da
 
 // Logs to the system's log, in the foreground to stderr, too. Where stderr is a pipe that nobody reads and that is
 // full, the line is left out: no reader of the mount waits for it.
-void Log(const std::string& line) {
+void Log(const char* line) {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   pollfd stderr_state = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-  if (poll(&stderr_state, 1, 0) == 1) syslog(LOG_ERR, "%s", line.c_str());
+  if (poll(&stderr_state, 1, 0) == 1) syslog(LOG_ERR, "%s", line);
 }
 
 // What a call of the kernel's answers for a failure, whose reason nobody else would hear.
 int Answer(const Status& status, const char* path) {
   if (status.ok()) return 0;
   if (status.kind() == ErrorKind::kInterrupted) return -EINTR;
-  Log(std::string(path) + ": " + status.message());
+  Log((std::string(path) + ": " + status.message()).c_str());
   return -EIO;
 }
 
@@ -225,22 +226,32 @@ constexpr fuse_operations kOperations = [] {
   return operations;
 }();
 
-// The last line that libfuse had to say: the reason of its last failure.
-std::string& LastWord() {
-  static std::string word;
-  return word;
-}
+// The last line that libfuse had to say: the reason of its last failure. No exception goes through libfuse, so it is
+// kept without memory.
+class LastLine {
+ public:
+  static void Keep(fuse_log_level /*level*/, const char* format, va_list values) {
+    char line[sizeof text_];
+    std::vsnprintf(line, sizeof line, format, values);
+    const size_t size = std::strcspn(line, "\n");
+    const std::lock_guard lock(mutex_);
+    if (size == 0) return;
+    std::memcpy(text_, line, size);
+    text_[size] = '\0';
+  }
+  static std::string Get() {
+    const std::lock_guard lock(mutex_);
+    return text_;
+  }
 
-void KeepWord(fuse_log_level /*level*/, const char* format, va_list values) {
-  char line[512];
-  std::vsnprintf(line, sizeof line, format, values);
-  std::string word(line);
-  while (word.ends_with('\n')) word.pop_back();
-  if (!word.empty()) LastWord() = std::move(word);
-}
+ private:
+  static inline std::mutex mutex_;
+  static inline char text_[512] = "";
+};
 
 Status Refused(const std::string& folder) {
-  std::string why = LastWord().empty() ? "FUSE refuses" : LastWord();
+  std::string why = LastLine::Get();
+  if (why.empty()) why = "FUSE refuses";
   return Status(ErrorKind::kUnavailable, "cannot mount: " + std::move(why),
                 "is /dev/fuse there, and fusermount3 (Debian: fuse3)?")
       .In(folder);
@@ -267,7 +278,8 @@ class DefaultSignals {
   std::array<struct sigaction, kSignals.size()> before_ = {};
 };
 
-// libfuse's handle, and what it holds, for the time of a scope.
+// libfuse's handle. A folder is mounted for the time of a scope. The process ends with it, so the handle stays:
+// fuse_destroy aborts the process where there is no memory.
 class Session {
  public:
   explicit Session(View* view, const MountOptions& options) {
@@ -280,9 +292,7 @@ class Session {
     fuse_ = Library().create(&args, &kOperations, sizeof kOperations, view);
   }
   ~Session() {
-    if (fuse_ == nullptr) return;
     if (is_mounted_) Library().unmount(fuse_);
-    Library().destroy(fuse_);
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -294,14 +304,14 @@ class Session {
   Status Serve() {
     fuse_session* session = Library().get_session(fuse_);
     if (Library().set_signal_handlers(session) != 0)
-      return Status(ErrorKind::kUnavailable, "cannot listen to signals: " + LastWord());
+      return Status(ErrorKind::kUnavailable, "cannot listen to signals: " + LastLine::Get());
     const int result = Library().loop(fuse_, /*clone_fd=*/0);
     Library().remove_signal_handlers(session);
     return result >= 0 ? Status() : ErrnoStatus(-result, "the mount ended");  // above 0: the signal that ended it
   }
 
  private:
-  fuse* fuse_ = nullptr;
+  static inline fuse* fuse_ = nullptr;
   bool is_mounted_ = false;
 };
 
@@ -325,8 +335,8 @@ Status CanMount(const std::string& folder) {
         .In(folder);
   if (status.type() == std::filesystem::file_type::not_found)
     return NotFound("expected an empty folder to mount at, found nothing", "make one with mkdir").In(folder);
-  if (!is_folder) return InvalidArgument("expected an empty folder to mount at, found a file").In(folder);
   if (error) return ErrnoStatus(error.value(), "cannot list").In(folder);
+  if (!is_folder) return InvalidArgument("expected an empty folder to mount at, found a file").In(folder);
   if (!is_empty)
     return Status(ErrorKind::kAlreadyExists, "expected an empty folder to mount at, found one that holds something")
         .In(folder);
@@ -341,7 +351,7 @@ Status Mount(const std::shared_ptr<const Plan>& plan, const std::string& file_na
     return Status(ErrorKind::kAlreadyExists, "another mount has begun there").In(folder);
   ANEMONE_TRY(CanMount(folder));
   ANEMONE_ASSIGN(const internal::Fuse* fuse, internal::LoadFuse());
-  fuse->set_log_func(KeepWord);
+  fuse->set_log_func(LastLine::Keep);
   View view(plan, file_name);
   const NeedsCleanup needs_cleanup;
   const DefaultSignals signals;

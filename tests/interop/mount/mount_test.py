@@ -147,6 +147,35 @@ class Mount(FolderCase):
             open(weights, "rb").close()
         self.assertEqual(raised.exception.errno, errno.EIO)
 
+    def test_no_memory_while_it_serves(self):
+        """Reads are right or fail, and the process ends by itself: nothing is left mounted."""
+        with open(ANEMONE, "rb") as program:
+            if b"__asan_init" in program.read():
+                self.skipTest("AddressSanitizer's malloc cannot be replaced")
+        written = self.convert(golden("clip/mcore.nemo"), "written", "--to", "hf")
+        preloaded, once = self.path("no_memory.so"), self.path("once")
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "cli", "no_memory.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", preloaded, source, "-ldl"], check=True)
+        for at in (0, 1, 5, 20, 100):
+            process = subprocess.Popen([ANEMONE, "mount", "-f", golden("clip/mcore.nemo"), "--to", "hf", self.view], stderr=subprocess.DEVNULL,
+                                       env={**os.environ, "LD_PRELOAD": preloaded, "NO_MEMORY_FOR": "", "NO_MEMORY_AT": str(at), "NO_MEMORY_ONCE": once})
+            self.wait_for_view(process)
+            open(once, "w").close()
+            for name in os.listdir(written):
+                try:
+                    with open(os.path.join(self.view, name), "rb") as file:
+                        read = file.read()
+                except OSError as error:
+                    # libfuse ends a mount that it has no memory for.
+                    self.assertIn(error.errno, (errno.ENOMEM, errno.ECONNABORTED, errno.ENOTCONN, errno.ENOENT), name)
+                else:
+                    with open(os.path.join(written, name), "rb") as file:
+                        self.assertEqual(read, file.read(), name)
+            run("unmount", self.view)
+            self.assertIn(process.wait(10), (0, 71, 74), at)
+            self.assertFalse(os.path.ismount(self.view))
+            os.remove(once)
+
     def test_no_read_has_bytes_of_two_versions(self):
         source = self.path("clip.nemo")
         shutil.copyfile(golden("clip/mcore.nemo"), source)
