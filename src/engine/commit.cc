@@ -20,6 +20,7 @@ namespace {
 constexpr std::string_view kInPlace = "the output is in place; a power failure may undo that";
 
 constexpr const char* kOutput = "/output";
+constexpr const char* kWhole = "/whole";  // of a run with `resume`, once all of it is written
 
 bool Contains(const std::filesystem::path& directory, const std::filesystem::path& path) {
   const auto [end, unused] = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
@@ -82,8 +83,9 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   staging->work_ = *std::move(work);
   staging->leads_ = true;
   ANEMONE_TRY(staging->BringBackOld());
-  const bool goes_on = options.resume && sys.lstat((staging->work_.path() + kOutput).c_str(), &info) == 0;
-  // Without an output it was left by a run that died before it began, or after it had committed.
+  const auto has = [&](const char* name) { return sys.lstat((staging->work_.path() + name).c_str(), &info) == 0; };
+  // Without an output it was left by a run that died before it began, or after it had committed; with a whole one, too.
+  const bool goes_on = options.resume && has(kOutput) && !has(kWhole);
   if (options.resume && !goes_on) ANEMONE_TRY(staging->work_.Clear().In(destination));
   if (!goes_on && staging->free_bytes_.value_or(UINT64_MAX) < needed_bytes) return staging->WriteError(ENOSPC, "");
   return staging;
@@ -273,7 +275,7 @@ Status Staging::Commit() {
   for (size_t i = directories_.size(); i-- > 0;) ANEMONE_TRY(SyncDirectory(work_.path() + directories_[i]).In(shown_));
   if (exists_) ANEMONE_TRY(KeepModesAndOwners().In(shown_));
   // What a journal speaks of is not called that any more once it may be something else.
-  const std::string output = work_.path() + kOutput, whole = keep_ ? work_.path() + "/whole" : output;
+  const std::string output = work_.path() + kOutput, whole = keep_ ? work_.path() + kWhole : output;
   if (keep_ && !Move(output, whole, 0)) return ErrnoStatus(errno, "cannot rename").In(shown_);
   if (const Status status = PutInPlace(whole); !status.ok()) {
     if (keep_) Move(whole, output, 0);

@@ -1,7 +1,7 @@
 // PowerLoss: what a directory would hold if the power went now. It watches the calls of anemone::sys and keeps two
 // books: what was synced, and what is pending. After every call that changes something it asks whether each state that
-// a disk could be in is acceptable: nothing pending has happened, all of it, or any one change alone, out of order. The
-// data and the mode that a file was given and that were not synced are lost.
+// a disk could be in is acceptable: nothing pending has happened, all of it, any one change alone, out of order, or all
+// but one. The data and the mode that a file was given and that were not synced are lost.
 #ifndef ANEMONE_TESTS_TESTING_POWER_LOSS_H_
 #define ANEMONE_TESTS_TESTING_POWER_LOSS_H_
 
@@ -78,6 +78,11 @@ class PowerLoss {
       states.insert(After({i}));
     }
     states.insert(After(all));
+    for (size_t i = 0; i < all.size(); ++i) {
+      std::vector<size_t> others = all;
+      others.erase(others.begin() + static_cast<ptrdiff_t>(i));
+      states.insert(After(others));
+    }
     return states;
   }
 

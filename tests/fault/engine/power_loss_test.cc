@@ -63,6 +63,9 @@ const Case kCases[] = {
     {"directory, replaced", true, true, false, 4},
     {"directory, replaced without exchange", true, true, false, 4, false},
     {"directory, resume", true, false, true, 11},
+    {"file, replaced, resume", false, true, true, 9},
+    {"directory, replaced, resume", true, true, true, 13},
+    {"directory, replaced without exchange, resume", true, true, true, 13, false},
 };
 
 struct Outcome {
@@ -94,7 +97,9 @@ Files Prepare(const Case& how, const std::string& place) {
     std::filesystem::permissions(how.is_directory ? out : old, std::filesystem::perms::owner_all);
   };
   prepare();
+  const auto real_fsync = std::exchange(sys.fsync, [](int) { return 0; });
   EXPECT_THAT(Execute(SomePlan(how.is_directory), out, Options(how)), IsOk());
+  sys.fsync = real_fsync;
   Files complete = PowerLoss::On(place);
   prepare();
   return complete;
