@@ -47,13 +47,16 @@ class FileState {
   // `fd`: the file itself, as long as it is open; -1: whatever has the name.
   Status Check(int fd, const std::string& name) const {
     struct stat now;
-    bool same = fd < 0 || (sys.fstat(fd, &now) == 0 && HasSameContent(now));
+    if (fd >= 0 && sys.fstat(fd, &now) != 0) return ErrnoStatus(errno, "cannot stat").In(name);
+    bool same = fd < 0 || HasSameContent(now);
     // Another file may have been put in its place. One that was removed or moved away has not changed.
     const std::string path = folder_ == nullptr ? name : (std::filesystem::path(*folder_) / name).string();
     if (sys.stat(path.c_str(), &now) == 0) {
       same = same && HasSameContent(now) && now.st_ino == inode_ && now.st_dev == device_;
+    } else if (errno == ENOENT || errno == ENOTDIR) {
+      same = same && fd >= 0;
     } else {
-      same = same && errno == ENOENT && fd >= 0;
+      return ErrnoStatus(errno, "cannot stat").In(name);
     }
     if (same) return {};
     return Status(ErrorKind::kIo, "changed while it was read", "nothing is written: begin anew once it is complete")

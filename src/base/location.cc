@@ -19,14 +19,27 @@ Location Location::Absolute() const {
   return files_ != nullptr ? *this : Location(fs::absolute(path_, error).lexically_normal().string());
 }
 
-bool Location::IsFile() const {
-  std::error_code error;
-  return files_ != nullptr ? files_->KindOf(path_) == Files::Kind::kFile : fs::is_regular_file(path_, error);
+Result<Files::Kind> Location::Kind() const {
+  if (files_ != nullptr) return files_->KindOf(path_);
+  ANEMONE_ASSIGN(const PathKind kind, KindOf(path_));
+  return kind == PathKind::kFile     ? Files::Kind::kFile
+         : kind == PathKind::kFolder ? Files::Kind::kFolder
+                                     : Files::Kind::kNothing;
 }
 
-bool Location::IsFolder() const {
-  std::error_code error;
-  return files_ != nullptr ? files_->KindOf(path_) == Files::Kind::kFolder : fs::is_directory(path_, error);
+Result<bool> Location::IsFile() const {
+  ANEMONE_ASSIGN(const Files::Kind kind, Kind());
+  return kind == Files::Kind::kFile;
+}
+
+Result<bool> Location::IsFolder() const {
+  ANEMONE_ASSIGN(const Files::Kind kind, Kind());
+  return kind == Files::Kind::kFolder;
+}
+
+Result<bool> Location::Exists() const {
+  ANEMONE_ASSIGN(const Files::Kind kind, Kind());
+  return kind != Files::Kind::kNothing;
 }
 
 Result<ByteSourcePtr> Location::Open(bool stays_open) const {
@@ -60,8 +73,10 @@ Result<std::vector<std::string>> Location::FilesBelow(size_t max_files, std::vec
     if (S_ISREG(mode)) {
       files.push_back(std::move(entry.name));
     } else if (S_ISLNK(mode)) {  // of one that leads to a file, the file's mode is told
-      const bool to_folder = (*this / entry.name).IsFolder();
-      return pass(std::move(entry.name), to_folder ? PassedOver::Kind::kLinkToFolder : PassedOver::Kind::kBrokenLink);
+      const Result<bool> to_folder = (*this / entry.name).IsFolder();
+      if (!to_folder.ok() && to_folder.status().kind() == ErrorKind::kIo) return to_folder.status();
+      const bool is_folder = to_folder.ok() && *to_folder;
+      return pass(std::move(entry.name), is_folder ? PassedOver::Kind::kLinkToFolder : PassedOver::Kind::kBrokenLink);
     } else if (!S_ISDIR(mode)) {
       return pass(std::move(entry.name), PassedOver::Kind::kSpecial);
     }

@@ -53,9 +53,10 @@ class Location {
   // How many files are best opened at once.
   unsigned OpensAtOnce() const { return files_ != nullptr ? kWorkersAtAServer : 1; }
 
-  bool IsFile() const;
-  bool IsFolder() const;
-  bool Exists() const { return IsFile() || IsFolder(); }
+  // What is there. Errors: as KindOf; what cannot be looked at is not taken for absent.
+  Result<bool> IsFile() const;
+  Result<bool> IsFolder() const;
+  Result<bool> Exists() const;  // as either
   // Opens a file; one of very many does not stay open. Errors: as OpenFile.
   Result<ByteSourcePtr> Open(bool stays_open = true) const;
   // The names in a folder, sorted. Errors: as ListDirectory.
@@ -68,6 +69,8 @@ class Location {
   Status WhyPassedOver(const PassedOver& entry) const;
 
  private:
+  Result<Files::Kind> Kind() const;
+
   std::string path_;
   std::shared_ptr<const Files> files_;
 };

@@ -13,6 +13,15 @@ Result<std::vector<std::string>> ListDirectory(const std::string& path) {
   return directory.ok() ? directory->List() : directory.status();
 }
 
+Result<PathKind> KindOf(const std::string& path) {
+  struct stat info;
+  if (sys.stat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG) return PathKind::kNothing;
+    return CannotOpen(errno).In(path);
+  }
+  return S_ISREG(info.st_mode) ? PathKind::kFile : S_ISDIR(info.st_mode) ? PathKind::kFolder : PathKind::kOther;
+}
+
 Status ForEachInTree(const std::string& path, size_t max_entries, const std::function<Status(TreeEntry)>& visit,
                      const ClosedVisitor& on_closed) {
   size_t count = 0;

@@ -1,10 +1,12 @@
-// ListDirectory, ListTree: names in a folder. std::filesystem's iterators end the process where memory runs out.
+// ListDirectory, ListTree, KindOf: what is in a folder. std::filesystem's iterators end the process where memory runs
+// out.
 #ifndef ANEMONE_BASE_TREE_H_
 #define ANEMONE_BASE_TREE_H_
 
 #include <sys/stat.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -15,6 +17,10 @@ namespace anemone {
 
 // The names in a folder, or in the one that a link points at, sorted. Errors: NotFound, InvalidArgument, Io.
 Result<std::vector<std::string>> ListDirectory(const std::string& path);
+
+// What a path leads to, links followed; kNothing: no such name. Errors: as CannotOpen, of all other reasons.
+enum class PathKind : uint8_t { kNothing, kFile, kFolder, kOther };
+Result<PathKind> KindOf(const std::string& path);
 
 // One file or folder below a folder. A listing has a folder before its content; links to folders are not followed.
 struct TreeEntry {

@@ -35,7 +35,7 @@ uint64_t BytesUnder(const Location& place) {
     const Result<ByteSourcePtr> opened = file.Open();
     total += opened.ok() ? (*opened)->size_bytes() : 0;
   };
-  if (!place.IsFolder()) add(place);
+  if (const Result<bool> is_folder = place.IsFolder(); is_folder.ok() && !*is_folder) add(place);
   const Result<std::vector<std::string>> files = place.FilesBelow();
   for (const std::string& file : files.ok() ? *files : std::vector<std::string>()) add(place / file);
   return total;

@@ -250,14 +250,14 @@ Status WalkLeaf(const Leaf& leaf, int depth, const LeafVisitor& visit, const Bro
 }
 
 Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
-  if (!place.IsFolder()) {
+  ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
+  if (!is_folder) {
     const std::string& path = place.string();
     ANEMONE_ASSIGN(const ByteSourcePtr file, place.files() != nullptr ? place.Open() : OpenGivenFile(path));
     if (budget != nullptr) budget->Grant(file->size_bytes());
     ANEMONE_TRY(WalkLeaf({path, Whole(file), std::nullopt}, 0, visit, on_broken, budget));
-    const bool is_same = file->CheckUnchanged().ok();
-    return is_same ? Status()
-                   : on_broken(Unsupported("changed while it was read", "begin anew once it is complete").In(path));
+    const Status same = file->CheckUnchanged();
+    return same.ok() ? same : on_broken(Unsupported(same.error().what, "begin anew once it is complete").In(path));
   }
   std::vector<PassedOver> passed_over;
   ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow(SIZE_MAX, &passed_over));

@@ -135,7 +135,7 @@ Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summa
   node["sizes"] = SizesNode(ModelSizes(checkpoint, summary.model));
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
   for (const auto& [name, value] : Provenance(checkpoint)) origin[name] = ConfigNode::String(value);
-  const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
+  ANEMONE_ASSIGN(const std::optional<uint64_t> on_disk, SizeOnDisk(checkpoint.path));
   node["file_bytes"] = on_disk ? SizeNode(*on_disk) : ConfigNode::Null();
   node["parameters"] = SizeNode(whole.weights.elements);
   node["bytes"] = SizeNode(summary.weights.bytes);
@@ -211,7 +211,7 @@ Result<std::string> Overview(const Checkpoint& checkpoint, const Summary& summar
   ANEMONE_ASSIGN(const std::vector<Step> steps, NextSteps(checkpoint, summary, whole));
   std::vector<std::vector<std::string>> rows;
   const Format* format = checkpoint.format;
-  const std::optional<uint64_t> on_disk = SizeOnDisk(checkpoint.path);
+  ANEMONE_ASSIGN(const std::optional<uint64_t> on_disk, SizeOnDisk(checkpoint.path));
   rows.push_back({"path", OneLine(checkpoint.path) + (on_disk ? " (" + HumanBytes(*on_disk) + ")" : "")});
   rows.push_back({"format", fmt::format("{} ({})", checkpoint.flavour, format != nullptr ? format->title : "")});
   rows.push_back({"family", FamilyLine(checkpoint, summary)});

@@ -44,7 +44,9 @@ std::string PageName(const Options& options) {
 
 // Asks the desktop to show a file. Nobody waits for it.
 Status ShowPage(const std::string& path) {
-  std::string program = "xdg-open", page = std::filesystem::absolute(path).string();
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::absolute(path, error);
+  std::string program = "xdg-open", page = error ? path : whole.string();
   char* words[] = {program.data(), page.data(), nullptr};
   pid_t child = 0;
   const int failed = posix_spawnp(&child, program.c_str(), nullptr, nullptr, words, environ);

@@ -6,9 +6,9 @@
 // Notes:   what was taken.
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <string>
 
+#include "base/tree.h"
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
 #include "parallel/reshard.h"
@@ -27,9 +27,9 @@ Status TakeParts(Work& work) {
   std::string place = asked;
   if (asked.empty()) {
     // A name of the hub may be of gigabytes: the user is to ask for it.
-    std::error_code error;
     if (work.IsToHuggingFace()) place = family->parts_elsewhere(work.result());
-    if (!std::filesystem::exists(place, error)) return {};
+    ANEMONE_ASSIGN(const PathKind kind, KindOf(place));
+    if (kind == PathKind::kNothing) return {};
   }
   ANEMONE_ASSIGN(Checkpoint donor, OpenSource(place, work.options.progress));
   if (donor.shards.size() > 1) {

@@ -39,8 +39,10 @@ Status PutInWords(const Work& work, Checkpoint* result, std::vector<std::string>
     return TakeNemo2Config({.id = work.options.nemo2_model, .version = work.options.nemo2_version}, work.KnownModel(),
                            result, notes);
   const int64_t iteration = MegatronIteration(*result, language == ConfigLanguage::kBridge);
-  const std::filesystem::path folder =
-      std::filesystem::absolute(work.conversion.destination) / MegatronIterationFolder(iteration);
+  std::error_code error;
+  const std::filesystem::path destination = std::filesystem::absolute(work.conversion.destination, error);
+  if (error) return ErrnoStatus(error.value(), "cannot say which folder this is").In(".");
+  const std::filesystem::path folder = destination / MegatronIterationFolder(iteration);
   const StateNames states(*result);
   ANEMONE_TRY(GiveMegatronCheckpoint({.language = language, .folder = folder.lexically_normal().string()},
                                      work.conversion.source, result, notes));

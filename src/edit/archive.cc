@@ -41,7 +41,8 @@ struct Member {
 
 Result<std::vector<Member>> ReadArchive(const std::string& path) {
   ANEMONE_ASSIGN(const Location place, FindSource(path, {}));
-  if (place.files() != nullptr && place.IsFolder())
+  ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
+  if (place.files() != nullptr && is_folder)
     return Corrupt("expected a .nemo archive (tar), found a folder", "name a file in it").In(path);
   ANEMONE_ASSIGN(ByteSourcePtr file, place.files() != nullptr ? place.Open() : OpenGivenFile(place.string()));
   ANEMONE_ASSIGN(const ByteRange start, Whole(file).Sub(0, std::min<uint64_t>(file->size_bytes(), 512)));
@@ -115,9 +116,14 @@ bool IsUnder(const std::string& name, const std::string& wanted) {
   return name == wanted || name.starts_with(wanted + "/");
 }
 
+Result<bool> IsFolder(const std::string& path) {
+  ANEMONE_ASSIGN(const PathKind kind, KindOf(path));
+  return kind == PathKind::kFolder;
+}
+
 Result<std::vector<Member>> ReadMembers(const std::string& archive) {
-  std::error_code error;
-  return fs::is_directory(archive, error) ? ReadFolder(archive) : ReadArchive(archive);
+  ANEMONE_ASSIGN(const bool is_folder, IsFolder(archive));
+  return is_folder ? ReadFolder(archive) : ReadArchive(archive);
 }
 
 // A file on a server cannot be changed, and one in the hub's cache must not be.
@@ -214,11 +220,9 @@ Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::stri
 }
 
 Result<Plan> PlanPack(const std::string& directory) {
-  std::error_code error;
-  if (!fs::is_directory(directory, error)) {
-    return fs::exists(directory, error) ? InvalidArgument("expected a directory, found a file").In(directory)
-                                        : NotFound("no such directory").In(directory);
-  }
+  ANEMONE_ASSIGN(const PathKind kind, KindOf(directory));
+  if (kind == PathKind::kNothing) return NotFound("no such directory").In(directory);
+  if (kind != PathKind::kFolder) return InvalidArgument("expected a directory, found a file").In(directory);
   ANEMONE_ASSIGN(const std::vector<Member> members, ReadFolder(directory));
   if (std::none_of(members.begin(), members.end(), [](const Member& m) { return m.name == kConfigName; })) {
     return InvalidArgument(fmt::format("expected {} in it, found none", kConfigName), "pack takes an unpacked .nemo")
@@ -231,9 +235,8 @@ Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit) {
   ANEMONE_TRY(IsHere(archive));
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   ANEMONE_TRY(EditMembers(members, edit).In(archive));
-  std::error_code error;
-  if (fs::is_directory(archive, error)) return LayOutFolder(members);
-  return LayOutTar(members);
+  ANEMONE_ASSIGN(const bool is_folder, IsFolder(archive));
+  return is_folder ? LayOutFolder(members) : LayOutTar(members);
 }
 
 namespace {

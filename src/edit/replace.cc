@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <set>
@@ -14,6 +15,7 @@
 
 #include "base/listing.h"
 #include "base/lower_case.h"
+#include "base/sys.h"
 #include "base/tree.h"
 #include "config/companions.h"
 #include "edit/destination.h"
@@ -62,7 +64,8 @@ Status CheckPlace(const fs::path& folder) {
     return Refuse("expected a folder to replace, found the home folder or one above it");
   if (IsMountPoint(folder)) return Refuse("expected a folder to replace, found a mount point");
   for (const std::string_view name : kRepositories) {
-    if (fs::exists(fs::symlink_status(folder / name, error)))
+    struct stat info;
+    if (sys.lstat((folder / name).c_str(), &info) == 0 || errno != ENOENT)
       return Refuse(fmt::format("expected a folder to replace, found a repository ({})", name));
   }
   return {};
@@ -159,9 +162,11 @@ Status Check(const Plan& plan, bool in_place, const std::string& path) {
   const fs::path whole = fs::canonical(path, error);
   if (error) return ErrnoStatus(error.value(), "cannot resolve").In(path);
   if (!in_place) ANEMONE_TRY(CheckSources(plan, whole));
-  if (!fs::is_directory(whole, error)) {
+  ANEMONE_ASSIGN(const PathKind kind, KindOf(whole.string()));
+  if (kind != PathKind::kFolder) {
     const fs::path above = whole.parent_path();
-    if (above.filename() == "blobs" && fs::is_directory(above.parent_path() / "snapshots", error))
+    ANEMONE_ASSIGN(const PathKind snapshots, KindOf((above.parent_path() / "snapshots").string()));
+    if (above.filename() == "blobs" && snapshots == PathKind::kFolder)
       return Refuse("a blob of the Hugging Face cache, whose name is the checksum of its content");
     return CheckIsNoText(path);
   }

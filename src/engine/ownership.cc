@@ -32,7 +32,10 @@ bool SetList(int fd, const char* name, const std::string& list) {
 
 Result<std::optional<Ownership>> OwnershipOf(const std::string& path) {
   Ownership found;
-  if (sys.stat(path.c_str(), &found.info) != 0) return std::optional<Ownership>();
+  if (sys.stat(path.c_str(), &found.info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::optional<Ownership>();
+    return ErrnoStatus(errno, "cannot stat").In(path);
+  }
   ANEMONE_ASSIGN(found.access_list, ListOf(path, kAccess));
   if (S_ISDIR(found.info.st_mode)) {
     ANEMONE_ASSIGN(found.default_list, ListOf(path, kDefault));

@@ -47,7 +47,8 @@ Result<Probe> ProbePath(const Location& place) {
   Probe probe;
   probe.path = place.string();
   probe.files = place.files();
-  if (place.IsFolder()) {
+  ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
+  if (is_folder) {
     probe.is_directory = true;
     ANEMONE_ASSIGN(probe.entries, place.List());
     return probe;

@@ -18,6 +18,7 @@
 #include "base/cancel.h"
 #include "base/cores.h"
 #include "base/for_each.h"
+#include "base/read_at_most.h"
 #include "base/text_hash.h"
 #include "config/nodes.h"
 #include "engine/sources.h"
@@ -177,7 +178,7 @@ ConfigNode RanksNode(const Checkpoint& checkpoint) {
 // {"inert", "findings", "first"}: what loading it would run; null where that cannot be read.
 Result<ConfigNode> ScanNode(const Checkpoint& checkpoint, const ProgressFn& progress) {
   const Result<std::vector<ScanFinding>> findings = Scan(checkpoint.path, progress);
-  if (!findings.ok() && findings.status().kind() == ErrorKind::kInterrupted) return findings.status();
+  if (IsReadFailure(findings.status())) return findings.status();
   if (!findings.ok()) return ConfigNode::Null();
   const auto first =
       std::ranges::find_if(*findings, [](const ScanFinding& finding) { return finding.danger != Danger::kInert; });

@@ -1,19 +1,18 @@
 #include "inspect/sizes.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
-#include <filesystem>
 #include <string>
 #include <string_view>
-#include <system_error>
 
+#include "base/read_at_most.h"
+#include "base/sys.h"
 #include "base/tree.h"
 #include "family/family.h"
 
 namespace anemone {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view kTowers[] = {"vision", "text", "encoder", "decoder", ""};
 
@@ -64,19 +63,25 @@ std::string PublishedAs(const Checkpoint& checkpoint, const ModelIdentity& model
   return symbols.ok() ? std::string(model.family->published_as(*symbols)) : std::string();
 }
 
-std::optional<uint64_t> SizeOnDisk(const std::string& path) {
-  std::error_code error;
-  if (fs::is_regular_file(path, error)) {
-    const uint64_t size = fs::file_size(path, error);
-    return error ? std::nullopt : std::optional(size);
+Result<std::optional<uint64_t>> SizeOnDisk(const std::string& path) {
+  std::optional<uint64_t> total;
+  const auto add = [&total](const struct stat& info) {
+    total = total.value_or(0) + (S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) : 0);
+  };
+  struct stat info;
+  if (sys.stat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return total;  // on a server
+    return ErrnoStatus(errno, "cannot stat").In(path);
   }
-  if (!fs::is_directory(path, error)) return std::nullopt;
-  uint64_t total = 0;
-  const Status status = ForEachInTree(path, SIZE_MAX, [&](const TreeEntry& entry) -> Status {
-    total += S_ISREG(entry.info.st_mode) ? static_cast<uint64_t>(entry.info.st_size) : 0;
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return total;
+  add(info);
+  if (S_ISREG(info.st_mode)) return total;
+  Status status = ForEachInTree(path, SIZE_MAX, [&](const TreeEntry& entry) -> Status {
+    add(entry.info);
     return {};
   });
-  return status.ok() ? std::optional(total) : std::nullopt;
+  if (IsReadFailure(status)) return status;
+  return status.ok() ? total : std::nullopt;
 }
 
 }  // namespace anemone

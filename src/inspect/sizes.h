@@ -24,7 +24,7 @@ std::vector<TowerSizes> ModelSizes(const Checkpoint& checkpoint, const ModelIden
 std::string PublishedAs(const Checkpoint& checkpoint, const ModelIdentity& model);
 
 // Bytes of the file, or of all files in the folder, that `path` names; nullopt where it cannot be read.
-std::optional<uint64_t> SizeOnDisk(const std::string& path);
+Result<std::optional<uint64_t>> SizeOnDisk(const std::string& path);
 
 }  // namespace anemone
 

@@ -7,11 +7,11 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "anemone/config.h"
 #include "base/lower_case.h"
+#include "base/tree.h"
 #include "family/clip/clip_config.h"
 #include "format/format.h"
 #include "source/text_file.h"
@@ -106,9 +106,9 @@ Status AddConfigOfOpenClipRun(Checkpoint* checkpoint) {
   if (checkpoint->config || !TraitsOf(*checkpoint).is_pickle || checkpoint->origin.is_torch_script) return {};
   const fs::path folder = fs::path(checkpoint->path).parent_path();
   for (const fs::path& path : {folder / kParams, folder / ".." / kParams}) {
-    std::error_code error;
-    if (!fs::is_regular_file(path, error)) continue;
     const std::string name = path.lexically_normal().string();
+    ANEMONE_ASSIGN(const PathKind kind, KindOf(path.string()));
+    if (kind != PathKind::kFile) continue;
     ANEMONE_ASSIGN(const Arguments arguments, ReadArguments(name));
     const auto model = arguments.find("model");
     if (model == arguments.end() || !arguments.contains("force_quick_gelu")) continue;  // not OpenCLIP's

@@ -135,7 +135,9 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
   if (status.kind() == ErrorKind::kNotFound && place.files() == nullptr)
     return Explain(WithNearestPath(status, path), path);
   const bool is_of_no_format = status.kind() == ErrorKind::kUnsupported || status.kind() == ErrorKind::kCorrupt;
-  if (!is_of_no_format || !place.IsFolder()) return status;
+  if (!is_of_no_format) return status;
+  ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
+  if (!is_folder) return status;
   const Result<std::vector<std::string>> found = FindCheckpoints(place);
   if (!found.ok()) return status;
   ANEMONE_ASSIGN(const Probe folder, ProbePath(place));

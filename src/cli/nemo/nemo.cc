@@ -10,6 +10,7 @@
 
 #include "anemone/convert.h"
 #include "anemone/model.h"
+#include "base/tree.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/declare.h"
@@ -67,8 +68,9 @@ void DeclareMegatron(CLI::App& app, Megatron& script, const std::string& destina
 
 int RunMegatron(Megatron& script) {
   const std::string source = (fs::path(script.folder) / script.name).string();
-  std::error_code error;
-  if (fs::exists(fs::path(source) / "metadata.json", error)) {
+  const Result<PathKind> distributed = KindOf((fs::path(source) / "metadata.json").string());
+  if (!distributed.ok()) return Report(distributed.status());
+  if (*distributed != PathKind::kNothing) {
     // A distributed checkpoint stays one inside the .nemo: its layout is only what the config says.
     for (auto& [size, key] : {std::pair{&script.convert.tp, "tensor_model_parallel_size"},
                               std::pair{&script.convert.pp, "pipeline_model_parallel_size"}}) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "base/tree.h"
 #include "config/companions.h"
 #include "config/nodes.h"
 #include "family/tokenizer/nemo_artifact.h"
@@ -195,13 +196,13 @@ std::vector<std::string> SpecialTokensOf(const ConfigNode& tokenizer) {
 
 Result<std::vector<Artifact>> OpenTokenizer(const std::string& path) {
   std::vector<Artifact> files;
-  std::error_code error;
   const auto open = [&](const std::string& file, std::string_view name) -> Status {
     ANEMONE_ASSIGN(ByteSourcePtr source, OpenFile(file));
     files.push_back({std::string(name), Whole(std::move(source))});
     return {};
   };
-  if (!fs::is_directory(path, error)) {
+  ANEMONE_ASSIGN(const PathKind kind, KindOf(path));
+  if (kind != PathKind::kFolder) {
     const std::string name = fs::path(path).filename().string();
     // A SentencePiece model may be called anything.
     ANEMONE_TRY(open(path, IsFile(name) ? std::string_view(name) : kPieces));
@@ -216,7 +217,8 @@ Result<std::vector<Artifact>> OpenTokenizer(const std::string& path) {
     if (!is_of_tokenizer) continue;
     known.push_back(name);
     const std::string file = (fs::path(path) / name).string();
-    if (fs::exists(file, error)) ANEMONE_TRY(open(file, name));
+    ANEMONE_ASSIGN(const PathKind there, KindOf(file));
+    if (there != PathKind::kNothing) ANEMONE_TRY(open(file, name));
   }
   if (files.empty())
     return NotFound(fmt::format("expected a tokenizer's files, found none of {}", fmt::join(known, ", "))).In(path);

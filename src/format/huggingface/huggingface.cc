@@ -167,21 +167,28 @@ bool IsOpenClip(const Probe& probe) {
          !FirstOf(probe, kOpenClipWeights).empty();
 }
 
-// The index that names a shard, if that is there or the name has transformers' five digits; of a whole file "".
-std::string IndexOf(const Location& folder, const std::string& name) {
+// The file is one shard of several, if the index that names it is there or the name has transformers' five digits.
+Status NoteShard(const Location& folder, const std::string& name, Checkpoint& checkpoint) {
   const std::string named = IndexOfShard(name);
   if (named.empty()) return {};
   const size_t begin = name.rfind("-of-") + 4;
   const std::string_view count = std::string_view(name).substr(begin, name.find('.', begin) - begin);
   const Location index = folder / named;
-  return index.IsFile() || (count.size() == 5 && count > "00001") ? index.string() : std::string();
+  ANEMONE_ASSIGN(const bool is_there, index.IsFile());
+  if (!is_there && (count.size() != 5 || count <= "00001")) return {};
+  checkpoint.notes.push_back(
+      fmt::format("one shard of several: {} names all{}", index.string(), is_there ? "" : ", and is not there"));
+  checkpoint.origin.part_of = index.string();
+  return {};
 }
 
 // Meta's models are one file for each tensor-parallel rank: consolidated.00.pth, consolidated.01.pth.
 Status CheckNotOneOfMetas(const Location& folder, const std::string& name) {
+  if (!name.starts_with("consolidated.") || !name.ends_with(".pth")) return {};
   for (const char* other : {"consolidated.00.pth", "consolidated.01.pth"}) {
-    if (!name.starts_with("consolidated.") || !name.ends_with(".pth") || name == other || !(folder / other).IsFile())
-      continue;
+    if (name == other) continue;
+    ANEMONE_ASSIGN(const bool is_there, (folder / other).IsFile());
+    if (!is_there) continue;
     return Unsupported(fmt::format("expected a whole model, found one of several ranks: {} is beside it", other),
                        "transformers' convert_llama_weights_to_hf.py joins them to a Hugging Face folder")
         .In((folder / name).string());
@@ -209,11 +216,7 @@ Status AddFolderOf(const Location& weights, Checkpoint& checkpoint) {
   if (folder.string().empty()) folder = Location(".");
   const std::string name = weights.filename();
   ANEMONE_TRY(CheckNotOneOfMetas(folder, name));
-  if (const std::string index = IndexOf(folder, name); !index.empty()) {
-    checkpoint.notes.push_back(fmt::format("one shard of several: {} names all{}", index,
-                                           Location(index, folder.files()).IsFile() ? "" : ", and is not there"));
-    checkpoint.origin.part_of = index;
-  }
+  ANEMONE_TRY(NoteShard(folder, name, checkpoint));
   const bool is_openclip = IsAmong(kOpenClipWeights, name);
   if (checkpoint.config || (!is_openclip && !IsAmong(kHfWeights, name))) return {};
   ANEMONE_ASSIGN(const Probe probe, ProbePath(folder));

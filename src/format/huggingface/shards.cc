@@ -90,7 +90,8 @@ Result<Index> ReadIndex(const Location& place) {
   }
   std::vector<std::string_view> missing;
   for (const auto& [file, count] : index.files) {
-    if (!(place.parent() / file).Exists()) missing.push_back(file);
+    ANEMONE_ASSIGN(const bool is_there, (place.parent() / file).Exists());
+    if (!is_there) missing.push_back(file);
   }
   if (!missing.empty()) {
     return NotFound(fmt::format("[HF-5] the index names files that are not there: {}", Listing(missing)),

@@ -23,37 +23,43 @@ using Kind = ValueNode::Kind;
 constexpr uint64_t kMaxYamlBytes = uint64_t{16} << 20;
 constexpr std::string_view kExtension = ".ckpt";
 
-// Names in a folder, sorted; none when it cannot be read.
-std::vector<std::string> Entries(const Location& folder) {
+// Names in a folder, sorted; none where it may not be listed.
+Result<std::vector<std::string>> Entries(const Location& folder) {
   Result<std::vector<std::string>> names = folder.List();
-  return names.ok() ? *std::move(names) : std::vector<std::string>();
+  if (!names.ok() && names.status().kind() == ErrorKind::kNotFound) return std::vector<std::string>();
+  return names;
 }
 
 // hparams.yaml in `folder`, or in its newest version_N.
-std::optional<Location> HparamsIn(const Location& folder) {
-  if ((folder / "hparams.yaml").IsFile()) return folder / "hparams.yaml";
+Result<std::optional<Location>> HparamsIn(const Location& folder) {
+  ANEMONE_ASSIGN(const bool is_beside, (folder / "hparams.yaml").IsFile());
+  if (is_beside) return std::optional(folder / "hparams.yaml");
   long newest = -1;
-  for (const std::string& name : Entries(folder)) {
+  ANEMONE_ASSIGN(const std::vector<std::string> names, Entries(folder));
+  for (const std::string& name : names) {
     if (name.rfind("version_", 0) != 0 || name.size() > 16 || name.size() == 8) continue;
     if (!std::all_of(name.begin() + 8, name.end(), [](char c) { return c >= '0' && c <= '9'; })) continue;
     const long version = std::stol(name.substr(8));
-    if ((folder / name / "hparams.yaml").IsFile()) newest = std::max(newest, version);
+    ANEMONE_ASSIGN(const bool is_there, (folder / name / "hparams.yaml").IsFile());
+    if (is_there) newest = std::max(newest, version);
   }
-  if (newest < 0) return std::nullopt;
-  return folder / fmt::format("version_{}", newest) / "hparams.yaml";
+  if (newest < 0) return std::optional<Location>();
+  return std::optional(folder / fmt::format("version_{}", newest) / "hparams.yaml");
 }
 
 // Lightning writes <run>/checkpoints/x.ckpt and <run>/[version_N/]hparams.yaml; NeMo puts rank folders between.
-std::optional<Location> FindHparams(const Location& given) {
+Result<std::optional<Location>> FindHparams(const Location& given) {
   Location folder = given.Absolute();
   if (ParseRankFolder(folder.filename())) folder = folder.parent();
-  if (auto found = HparamsIn(folder)) return found;
-  return folder.filename() == "checkpoints" ? HparamsIn(folder.parent()) : std::nullopt;
+  ANEMONE_ASSIGN(std::optional<Location> found, HparamsIn(folder));
+  if (!found && folder.filename() == "checkpoints") return HparamsIn(folder.parent());
+  return found;
 }
 
 // hparams.yaml beside the checkpoint, else what the checkpoint itself carries [PTL-5].
 Status SetConfig(const Location& folder, std::optional<ConfigNode> carried, Checkpoint& checkpoint) {
-  if (const auto path = FindHparams(folder)) {
+  ANEMONE_ASSIGN(const std::optional<Location> path, FindHparams(folder));
+  if (path) {
     ANEMONE_ASSIGN(ByteSourcePtr source, path->Open());
     ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxYamlBytes));
     Result<Config> config = Config::ParseYaml(text, path->string());
@@ -83,18 +89,23 @@ Result<RankFile> ReadRank(const Location& place, const OpenOptions& options) {
 }
 
 // Rank folders that hold a checkpoint of this name.
-size_t RanksWith(const Location& folder, const std::string& name) {
-  size_t count = 0;
-  for (const std::string& entry : Entries(folder))
-    count += ParseRankFolder(entry) && (folder / entry / name).IsFile() ? 1 : 0;
-  return count;
+Result<std::vector<std::string>> RanksWith(const Location& folder, const std::string& name) {
+  ANEMONE_ASSIGN(std::vector<std::string> ranks, Entries(folder));
+  std::erase_if(ranks, [](const std::string& entry) { return !ParseRankFolder(entry); });
+  std::vector<std::string> holding;
+  for (const std::string& rank : ranks) {
+    ANEMONE_ASSIGN(const bool is_there, (folder / rank / name).IsFile());
+    if (is_there) holding.push_back(rank);
+  }
+  return holding;
 }
 
 // NeMo marks a save in progress beside its target: NAME-unfinished, without the extension, above the rank folders.
 Status CheckFinished(const Location& folder, const std::string& name) {
   const std::string stem = name.ends_with(kExtension) ? name.substr(0, name.size() - kExtension.size()) : name;
   for (const std::string& marker : {stem + "-unfinished", name + "-unfinished"}) {
-    if ((folder / marker).Exists()) {
+    ANEMONE_ASSIGN(const bool is_there, (folder / marker).Exists());
+    if (is_there) {
       return Corrupt(fmt::format("[PTL-4] {} says this save never finished", marker),
                      "take an earlier checkpoint; delete the marker if you know that the files are whole")
           .In((folder / name).string());
@@ -103,12 +114,14 @@ Status CheckFinished(const Location& folder, const std::string& name) {
   return {};
 }
 
-std::vector<std::string> CheckpointsIn(const Location& folder) {
-  std::vector<std::string> names;
-  for (const std::string& name : Entries(folder)) {
-    if (name.ends_with(kExtension) && (folder / name).IsFile()) names.push_back(name);
+Status AddCheckpointsIn(const Location& folder, std::set<std::string>& found) {
+  ANEMONE_ASSIGN(const std::vector<std::string> names, Entries(folder));
+  for (const std::string& name : names) {
+    if (!name.ends_with(kExtension)) continue;
+    ANEMONE_ASSIGN(const bool is_file, (folder / name).IsFile());
+    if (is_file) found.insert(name);
   }
-  return names;
+  return {};
 }
 
 Result<Checkpoint> OpenLightningProbe(const Probe& probe) {
@@ -140,7 +153,9 @@ Result<Checkpoint> OpenTorchCheckpoint(const Location& place, const OpenOptions&
   if (path.ends_with(".nemo")) {
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
-  if (in_rank && RanksWith(folder.parent(), name) > 1) {
+  if (!in_rank) return checkpoint;
+  ANEMONE_ASSIGN(const std::vector<std::string> ranks, RanksWith(folder.parent(), name));
+  if (ranks.size() > 1) {
     checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
     checkpoint.origin.part_of = folder.parent().string();
   }
@@ -159,11 +174,9 @@ Result<std::string> ChooseCheckpoint(const Location& folder, const std::vector<s
                                      const std::string& name) {
   std::set<std::string> choices;
   if (ranks.empty()) {
-    for (std::string& file : CheckpointsIn(folder)) choices.insert(std::move(file));
+    ANEMONE_TRY(AddCheckpointsIn(folder, choices));
   } else {
-    for (const std::string& rank : ranks) {
-      for (std::string& file : CheckpointsIn(folder / rank)) choices.insert(std::move(file));
-    }
+    for (const std::string& rank : ranks) ANEMONE_TRY(AddCheckpointsIn(folder / rank, choices));
   }
   if (!name.empty()) {
     if (choices.contains(name)) return name;
@@ -179,20 +192,15 @@ Result<std::string> ChooseCheckpoint(const Location& folder, const std::vector<s
 
 Result<Checkpoint> OpenLightningFolder(const Location& folder, const std::string& name, const OpenOptions& options) {
   const std::string& path = folder.string();
-  std::vector<std::string> ranks;
-  for (const std::string& entry : Entries(folder)) {
-    if (ParseRankFolder(entry)) ranks.push_back(entry);
-  }
+  ANEMONE_ASSIGN(std::vector<std::string> ranks, Entries(folder));
+  std::erase_if(ranks, [](const std::string& entry) { return !ParseRankFolder(entry); });
   const Result<std::string> choice = ChooseCheckpoint(folder, ranks, name);
   if (!choice.ok()) return choice.status().In(path);
   const std::string& chosen = *choice;
   if (ranks.empty()) return OpenTorchCheckpoint(folder / chosen, options);
 
   ANEMONE_TRY(CheckFinished(folder, chosen));
-  std::vector<std::string> holding;
-  for (const std::string& rank : ranks) {
-    if ((folder / rank / chosen).IsFile()) holding.push_back(rank);
-  }
+  ANEMONE_ASSIGN(const std::vector<std::string> holding, RanksWith(folder, chosen));
   auto set = ArrangeRanks(holding);
   if (!set.ok()) return set.status().In((folder / chosen).string());
   if (holding.size() != ranks.size()) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/listing.h"
+#include "base/read_at_most.h"
 #include "format/artifacts.h"
 #include "format/dist/dist.h"
 #include "format/megatron/megatron_fsdp.h"
@@ -59,26 +60,31 @@ bool IsRankFolder(std::string_view name) {
 }
 
 // The file of a rank's folder; "" when it has none.
-std::string_view RankFileIn(const Location& folder) {
+Result<std::string_view> RankFileIn(const Location& folder) {
   for (const std::string_view file : kRankFiles) {
-    if ((folder / file).IsFile()) return file;
+    ANEMONE_ASSIGN(const bool is_there, (folder / file).IsFile());
+    if (is_there) return file;
   }
-  return {};
+  return std::string_view();
 }
 
 // The rank folder that says what all of them are: the first that holds Megatron-LM's file.
-std::optional<std::string> FirstRank(const Probe& probe) {
+Result<std::optional<std::string>> FirstRank(const Probe& probe) {
   for (const std::string& entry : probe.entries) {
-    if (IsRankFolder(entry) && !RankFileIn(probe.place() / entry).empty()) return entry;
+    if (!IsRankFolder(entry)) continue;
+    ANEMONE_ASSIGN(const std::string_view file, RankFileIn(probe.place() / entry));
+    if (!file.empty()) return std::optional(entry);
   }
-  return std::nullopt;
+  return std::optional<std::string>();
 }
 
 bool IsSaveFolder(const Probe& probe) {
   if (probe.HasEntry("model_config.yaml") || probe.HasEntry(".metadata")) return false;
   if (probe.HasEntry(kTracker) || probe.HasEntry(kTrainTracker)) return true;
   return std::ranges::any_of(probe.entries, [&](const std::string& entry) {
-    return IsIteration(entry) && entry != kRelease && (probe.place() / entry).IsFolder();
+    if (!IsIteration(entry) || entry == kRelease) return false;
+    const Result<bool> is_folder = (probe.place() / entry).IsFolder();
+    return !is_folder.ok() || *is_folder;  // an error is met again when it is opened
   });
 }
 
@@ -113,10 +119,13 @@ Result<std::string> Tracked(const Probe& probe) {
 Result<std::string> ChooseIteration(const Probe& probe) {
   ANEMONE_ASSIGN(std::string tracked, Tracked(probe));
   const Location folder = probe.place();
-  if (!tracked.empty() && (folder / tracked).IsFolder()) return tracked;
   std::vector<std::string> there;
-  std::ranges::copy_if(probe.entries, std::back_inserter(there),
-                       [&](const std::string& entry) { return IsIteration(entry) && (folder / entry).IsFolder(); });
+  for (const std::string& entry : probe.entries) {
+    if (!IsIteration(entry)) continue;
+    ANEMONE_ASSIGN(const bool is_folder, (folder / entry).IsFolder());
+    if (is_folder && entry == tracked) return tracked;
+    if (is_folder) there.push_back(entry);
+  }
   if (tracked.empty() && there.size() == 1) return there.front();
   const std::string names = there.empty() ? "none" : Listing(there);
   const std::string hint = there.empty() ? "" : fmt::format("choose one: {}", (folder / there.back()).string());
@@ -155,12 +164,12 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
   for (const Shard& rank : ranks) {
     const std::string name = RankFolderOf(layout, rank);
     const Location folder = probe.place() / name;
-    if (RankFileIn(folder).empty()) {
-      if (Status status = probe.HasEntry(name) ? folder.List().status() : Status();
-          !status.ok() && status.kind() == ErrorKind::kNotFound)
-        return status;  // it is there, and may not be read
-      missing.push_back(name);
+    const Result<std::string_view> file = RankFileIn(folder);
+    if (!file.ok()) {
+      ANEMONE_TRY(folder.List().status());  // it says so of the folder, where that is closed
+      return file.status();
     }
+    if (file->empty()) missing.push_back(name);
     expected.push_back(name);
   }
   std::vector<std::string> others;
@@ -179,27 +188,32 @@ Status CheckFolders(const Probe& probe, const Layout& layout, const std::vector<
 // `first`: see TakeRankOptimizer.
 Status TakeOptimizer(const Location& rank, const ConfigNode& args, const Shard* first, Shard& shard) {
   std::optional<ByteRange> buckets;
-  if (const Location file = rank / "distrib_optim.pt"; file.IsFile()) {
+  const Location file = rank / "distrib_optim.pt";
+  ANEMONE_ASSIGN(const bool has_buckets, file.IsFile());
+  if (has_buckets) {
     ANEMONE_ASSIGN(ByteSourcePtr source, file.Open());
     buckets = Whole(std::move(source));
   }
   Status taken = TakeRankOptimizer(buckets, args, first, shard);
   if (!taken.ok() || Lookup(*shard.training->node, "optimizer") == nullptr) return taken;
-  return (rank / "optim.pt").IsFile() ? Unsupported("expected it beside the model, found a file of its own") : Status();
+  ANEMONE_ASSIGN(const bool is_apart, (rank / "optim.pt").IsFile());
+  return is_apart ? Unsupported("expected it beside the model, found a file of its own") : Status();
+}
+
+Result<RankFile> ReadRank(const Location& rank) {
+  ANEMONE_ASSIGN(const std::string_view name, RankFileIn(rank));
+  const Location place = rank / name;
+  const std::string& path = place.string();
+  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
+  auto file = ReadRankFile(Whole(std::move(source)));
+  if (!file.ok()) return file.status().In(path);
+  if (!file->megatron) return Corrupt("[MEG-4] expected the arguments of Megatron-LM (args), found none").In(path);
+  return file;
 }
 
 Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
   const Location folder = probe.place();
-  const auto read = [&](const std::string& rank) -> Result<RankFile> {
-    const Location place = folder / rank / RankFileIn(folder / rank);
-    const std::string& path = place.string();
-    ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
-    auto file = ReadRankFile(Whole(std::move(source)));
-    if (!file.ok()) return file.status().In(path);
-    if (!file->megatron) return Corrupt("[MEG-4] expected the arguments of Megatron-LM (args), found none").In(path);
-    return file;
-  };
-  ANEMONE_ASSIGN(RankFile file, read(first));
+  ANEMONE_ASSIGN(RankFile file, ReadRank(folder / first));
   Checkpoint checkpoint;
   checkpoint.flavour = "megatron";
   checkpoint.path = probe.path;
@@ -216,7 +230,7 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
     if (name == first) {
       own = file;
     } else {
-      ANEMONE_ASSIGN(own, read(name));
+      ANEMONE_ASSIGN(own, ReadRank(folder / name));
     }
     const int chunks = std::max(1, static_cast<int>(own.shard.chunks.size()));
     if (i == 0) checkpoint.layout.vp = chunks;
@@ -231,6 +245,7 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
     const size_t ranks_before = static_cast<size_t>(shard.ep_rank) * static_cast<size_t>(checkpoint.layout.tp);
     const Shard* first_expert = ranks_before == 0 ? nullptr : &checkpoint.shards[i - ranks_before];
     const Status taken = TakeOptimizer(folder / name, *file.hparams, first_expert, shard);
+    if (IsReadFailure(taken)) return taken.In(name);
     if (!taken.ok() && not_read.empty()) not_read = taken.In(name).message();
   }
   checkpoint.config = Config(*std::move(file.hparams));
@@ -241,7 +256,9 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
     checkpoint.notes.push_back("the optimizer's state is not read: " + not_read);
   }
   for (const std::string& entry : probe.entries) {
-    if (entry != "tokenizer" || !(folder / entry).IsFolder()) continue;
+    if (entry != "tokenizer") continue;
+    ANEMONE_ASSIGN(const bool is_folder, (folder / entry).IsFolder());
+    if (!is_folder) continue;
     ANEMONE_ASSIGN(std::vector<Artifact> files, ListFiles(folder / entry));
     for (Artifact& artifact : files) artifact.name = "tokenizer/" + artifact.name;
     checkpoint.artifacts = std::move(files);
@@ -250,11 +267,12 @@ Result<Checkpoint> OpenRanks(const Probe& probe, const std::string& first) {
 }
 
 Result<Checkpoint> Open(const Probe& probe) {
-  if (const auto first = FirstRank(probe)) return OpenRanks(probe, *first);
+  ANEMONE_ASSIGN(const std::optional<std::string> own, FirstRank(probe));
+  if (own) return OpenRanks(probe, *own);
   ANEMONE_ASSIGN(const std::string iteration, ChooseIteration(probe));
   ANEMONE_ASSIGN(Probe inner, ProbePath(probe.place() / iteration));
   inner.options = probe.options;
-  const auto first = FirstRank(inner);
+  ANEMONE_ASSIGN(const std::optional<std::string> first, FirstRank(inner));
   const Format& distributed = kZarr.matches(inner) ? kZarr : kTorchDist;
   if (!first && !distributed.matches(inner)) {
     return Corrupt("[MEG-1] expected a folder for each rank, or a distributed checkpoint (.metadata), found neither")
@@ -279,7 +297,10 @@ Status TakeRunConfig(Checkpoint* checkpoint) {
 }  // namespace
 
 bool IsMegatronFolder(const Probe& probe) {
-  return probe.is_directory && (IsSaveFolder(probe) || FirstRank(probe).has_value());
+  if (!probe.is_directory) return false;
+  if (IsSaveFolder(probe)) return true;
+  const Result<std::optional<std::string>> first = FirstRank(probe);
+  return !first.ok() || first->has_value();  // an error is met again when it is opened
 }
 
 Status TellMegatron(Checkpoint* checkpoint) {
