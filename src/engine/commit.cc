@@ -86,6 +86,7 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   const auto has = [&](const char* name) { return sys.lstat((staging->work_.path() + name).c_str(), &info) == 0; };
   // Without an output it was left by a run that died before it began, or after it had committed; with a whole one, too.
   const bool goes_on = options.resume && has(kOutput) && !has(kWhole);
+  if (goes_on) ANEMONE_TRY(staging->work_.CheckContent().In(destination));
   if (options.resume && !goes_on) ANEMONE_TRY(staging->work_.Clear().In(destination));
   if (!goes_on && staging->free_bytes_.value_or(UINT64_MAX) < needed_bytes) return staging->WriteError(ENOSPC, "");
   return staging;

@@ -128,7 +128,7 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
       if (Exists(path)) last = status.ok() ? Busy(path) : status;  // this user's, and closed to him
       continue;
     }
-    if (status.ok() && !made) status = keep ? folder.CheckContent() : folder.Clear();
+    if (status.ok() && !made && !keep) status = folder.Clear();
     if (status.ok()) return folder;
     // What was made here goes again, unless another run has taken it in the moment before it was locked.
     if (made && status.kind() != ErrorKind::kCannotCreate) folder.Remove();

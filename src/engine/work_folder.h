@@ -27,11 +27,14 @@ class WorkFolder {
   WorkFolder() = default;
   // Makes the folder for the output `name` in `parent`, or takes over what a dead run has left: with `keep` as it is,
   // else without its content. Errors: CannotCreate (also where another run has it), NotFound where it may not be
-  // opened, InvalidArgument where another user made it or something in it, Io.
+  // opened, InvalidArgument where another user made it, Io.
   static Result<WorkFolder> Acquire(const std::string& parent, const std::string& name, bool keep);
   // One that another rank of this run has. Errors: as Directory::OpenOwn.
   static Result<WorkFolder> Join(const std::string& path);
 
+  // Before a run goes on with what is in the folder. Errors: InvalidArgument where something in it is no file or folder
+  // of this user's runs alone, Io.
+  Status CheckContent() const;
   // Removes what is in the folder. Errors: Io.
   Status Clear();
   // Removes the folder with what is in it; where its file system keeps what is open, once no source is.
@@ -43,8 +46,6 @@ class WorkFolder {
 
  private:
   Status Lock(bool made);
-  // Whether all in the folder is what runs of this user make. Errors: InvalidArgument, Io.
-  Status CheckContent() const;
 
   std::string path_;
   std::forward_list<std::string> dead_;  // its path on its way out; made beforehand: there may be no memory left then

@@ -386,6 +386,20 @@ class Work(ProgramCase):
             shutil.rmtree(folder)
         home.rmdir()
 
+    def test_an_old_folder_that_a_run_had_replaced(self):
+        """A run that died before it removed the folder it replaced has left files of any kind: they go, and nothing else does."""
+        old, linked = self.dir / ".x.anemone-resume/whole", self.dir / "linked"
+        linked.write_text("mine")
+        old.mkdir(mode=0o700, parents=True)
+        old.parent.chmod(0o700)
+        for name in ("lock", "journal", "done.0"):
+            (old.parent / name).write_bytes(b"")
+        os.link(linked, old / "config.json")
+        os.symlink(linked, old / "README.md")
+        self.ok("convert", DEMO, "x", "--to", "hf", "--resume")
+        self.assertEqual(linked.read_text(), "mine")
+        self.assertFalse(old.parent.exists())
+
     def test_a_folder_that_is_closed_to_this_user(self):
         """No other run writes it: to wait for one would not help."""
         if os.geteuid() != 0:
