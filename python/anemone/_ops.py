@@ -141,8 +141,8 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
     src, dst : str or os.PathLike
         What is read (a file, a folder, a hub id), and what is written.
     to : str, optional
-        "nemo", "nemo-dir", "ckpt", "pytorch", "safetensors", "hf", "openclip", "peft", "torch_dist", "nemo2", "megatron" or
-        "megatron-bridge". Default: by the name of `dst`.
+        "nemo", "nemo-dir", "ckpt", "pytorch", "safetensors", "hf", "openclip", "peft", "diffusers", "torch_dist", "nemo2",
+        "megatron" or "megatron-bridge". Default: by the name of `dst`.
     hparams : str or os.PathLike, optional
         NeMo's YAML for the result, or the config of weights that have none.
     dialect : str, optional

@@ -30,6 +30,13 @@ Status CheckExtraStates(const Work& work) {
       .OfOption("extra_state");
 }
 
+// The config of a model of several is a map of theirs.
+void SetDTypeOfParts(ConfigNode& root, DType dtype) {
+  for (auto& [name, part] : root.map) {
+    if (DetectLanguage(part) == ConfigLanguage::kHuggingFace) SetHuggingFaceDType(part, dtype);
+  }
+}
+
 }  // namespace
 
 Status CastTensors(Work& work) {
@@ -39,6 +46,8 @@ Status CastTensors(Work& work) {
   if (options.dtype || !keeps_extra_state) ANEMONE_TRY(Rewrite(options.dtype, keeps_extra_state, &result));
   if (options.dtype && result.config && work.traits().language == ConfigLanguage::kHuggingFace)
     SetHuggingFaceDType(result.config->root(), *options.dtype);
+  if (options.dtype && result.config && work.traits().language == ConfigLanguage::kNone)
+    SetDTypeOfParts(result.config->root(), *options.dtype);
   return options.extra_state == ExtraState::kRequire ? CheckExtraStates(work) : Status();
 }
 

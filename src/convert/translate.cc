@@ -57,6 +57,13 @@ Status CheckMeaning(const Work& work) {
   return Unsupported(what, hint).Use("strict", "false", "carry all name by name");
 }
 
+// A format whose config is in no language is of the dialect that has its name, if one has.
+bool IsOfOneDialect(const Format& format) {
+  return format.traits.language == ConfigLanguage::kNone && std::ranges::any_of(Families(), [&](const Family* family) {
+           return family->FindDialect(format.name) != nullptr;
+         });
+}
+
 Status KeepNames(Work& work) {
   const ErrorKind kind = work.identity.status().kind();
   const FormatTraits& traits = work.traits();
@@ -66,7 +73,8 @@ Status KeepNames(Work& work) {
   const bool takes_them =
       traits.language == ConfigLanguage::kNone || (traits.is_megatron() && (foreign.empty() || !work.options.strict));
   const bool is_unknown = kind == ErrorKind::kNotFound || kind == ErrorKind::kUnsupported;
-  if (!is_unknown || !work.options.dialect.empty() || !takes_them) return work.identity.status();
+  const bool is_copied = !IsOfOneDialect(*work.format) || work.conversion.source.format == work.format;
+  if (!is_unknown || !is_copied || !work.options.dialect.empty() || !takes_them) return work.identity.status();
   ANEMONE_TRY(TakeUsersConfig(work));
   ANEMONE_TRY(CheckMeaning(work));
   work.Note("its model family is not known: tensors are carried name by name");
@@ -90,6 +98,12 @@ std::string MegatronDialect(const Family& family, std::string_view wanted) {
   return found == family.dialects.end() ? std::string(wanted) : found->name;
 }
 
+Result<std::string> TheDialectOf(const Format& format, const Family& family) {
+  if (family.FindDialect(format.name) != nullptr) return std::string(format.name);
+  return Unsupported(fmt::format("expected a model that a {} holds, found a {}", format.title, family.title),
+                     "OUT.safetensors holds the weights alone");
+}
+
 // The name of the dialect in which the format's readers expect the model.
 Result<std::string> DialectToWrite(const Work& work) {
   const std::string& asked = work.options.dialect;
@@ -99,6 +113,7 @@ Result<std::string> DialectToWrite(const Work& work) {
   const Format& format = as_in != nullptr ? *as_in : *work.format;
   const FormatTraits& traits = format.traits;
   const Dialect& own = *work.identity->dialect;
+  if (IsOfOneDialect(format)) return TheDialectOf(format, *work.identity->family);
   const bool is_nemo1 = LanguageOf(own) == ConfigLanguage::kNemo1 && !own.is_read_only;
   const bool is_only_of_nemo2 = LanguageOf(own) == ConfigLanguage::kNemo2 && traits.language == ConfigLanguage::kNemo2;
   if (traits.language == ConfigLanguage::kNone || (traits.takes_any_megatron && is_nemo1) || is_only_of_nemo2)

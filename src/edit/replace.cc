@@ -121,7 +121,10 @@ std::set<std::string> FilesOf(const Checkpoint& checkpoint, const fs::path& fold
 
 // What formats keep beside weights and artifacts.
 bool IsBookkeeping(const FormatTraits& traits, std::string_view name) {
-  if (std::ranges::find(traits.own_files, name) != traits.own_files.end()) return true;
+  const auto is_named = [&](std::string_view own) {
+    return own.starts_with('*') ? name.ends_with(own.substr(1)) : name == own;
+  };
+  if (std::ranges::any_of(traits.own_files, is_named)) return true;
   if (!traits.distributed_in || !name.starts_with(*traits.distributed_in)) return false;
   const std::string_view inner = name.substr(traits.distributed_in->size());
   return std::ranges::find(kDistributedNames, inner) != std::end(kDistributedNames) ||

@@ -21,6 +21,7 @@ extern const Format kLightning;
 extern const Format kPytorch;
 extern const Format kSafetensors;
 extern const Format kHuggingFace, kOpenClip, kPeft;
+extern const Format kDiffusers;
 extern const Format kTorchDist, kZarr, kNemo2;
 extern const Format kDeepSpeed;
 extern const Format kMegatron, kMegatronBridge;
@@ -30,8 +31,8 @@ namespace {
 constexpr size_t kHeadBytes = 1024;
 
 constexpr const Format* kFormats[] = {
-    &kNemo, &kNemoDir,   &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip,
-    &kPeft, &kTorchDist, &kZarr,      &kNemo2,   &kDeepSpeed,   &kMegatron,    &kMegatronBridge,
+    &kNemo,      &kNemoDir,   &kLightning, &kPytorch, &kSafetensors, &kHuggingFace, &kOpenClip,       &kPeft,
+    &kDiffusers, &kTorchDist, &kZarr,      &kNemo2,   &kDeepSpeed,   &kMegatron,    &kMegatronBridge,
 };
 
 // Other words for a format: flavours of what was read, and what people type.

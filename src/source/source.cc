@@ -105,18 +105,6 @@ Status Explain(const Status& missing, const std::string& path) {
   return missing;
 }
 
-// A pipeline of diffusers is several models, each in a folder of its own. Those of transformers have a config.json of a
-// model beside their weights, so that the folder is a checkpoint; of those of diffusers, only the weights are one.
-Status NotAPipeline(const std::string& path, const std::vector<std::string>& found) {
-  std::vector<std::string> models = found;
-  std::erase_if(models,
-                [](const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".bin"); });
-  Status status = Unsupported("expected one model, found a pipeline of diffusers (model_index.json)").In(path);
-  if (models.empty()) return status.Hint("none of its models is of transformers: name the weights of one");
-  return status.Hint("name a model in it that is of transformers (" + Listing(models) + "): anemone inspect " +
-                     ShellWord(models.front()));
-}
-
 // How much of a model on a server was read to open it.
 std::string ReadSoFar(const Location& place) {
   const auto* files = dynamic_cast<const RemoteFiles*>(place.files().get());
@@ -141,7 +129,6 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
   const Result<std::vector<std::string>> found = FindCheckpoints(place);
   if (!found.ok()) return status;
   ANEMONE_ASSIGN(const Probe folder, ProbePath(place));
-  if (folder.HasEntry("model_index.json")) return NotAPipeline(path, *found);
   if (found->empty()) return status;
   if (found->size() == 1) {
     opened = OpenCheckpoint({found->front(), place.files()}, options);

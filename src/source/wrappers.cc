@@ -152,6 +152,9 @@ Status TakeOffWrappers(Checkpoint* checkpoint) {
     ANEMONE_TRY(TakeOff(*checkpoint, std::string(kDataParallel)));
     checkpoint->notes.push_back("every name begins with \"module.\": read without it");
   }
+  // In a folder of several models, names begin with theirs.
+  const FormatTraits& traits = TraitsOf(*checkpoint);
+  if (traits.reads_fixed_names && !traits.has_key) return {};
   if (DetectFamily(*checkpoint) != nullptr) return {};
   ANEMONE_ASSIGN(const bool are_several, NoteSeveralModels(*checkpoint));
   if (are_several) return {};

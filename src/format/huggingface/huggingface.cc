@@ -34,17 +34,6 @@ std::string_view FirstOf(const Probe& probe, const std::string_view (&names)[N])
   return found == std::end(names) ? std::string_view() : *found;
 }
 
-// "model.fp16.safetensors", "model.safetensors.index.fp16.json": weights saved with variant="fp16" [HF-8: transformers
-// utils/hub.py, _add_variant].
-bool IsVariantOf(std::string_view name, std::string_view weights) {
-  const size_t dot = weights.rfind('.');
-  const std::string_view stem = weights.substr(0, dot + 1), end = weights.substr(dot);
-  if (name.size() <= stem.size() + end.size() || !name.starts_with(stem) || !name.ends_with(end)) return false;
-  const std::string_view word = name.substr(stem.size(), name.size() - stem.size() - end.size());
-  return word != "index" &&
-         std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
-}
-
 std::vector<std::string> VariantsIn(const Probe& probe) {
   std::vector<std::string> found;
   for (const std::string& name : probe.entries) {
@@ -136,9 +125,11 @@ Result<Plan> LayOutFolder(const Checkpoint& checkpoint, const LayOutOptions& opt
 }
 
 bool IsNemo(const Probe& probe) { return probe.HasEntry("model_config.yaml"); }
+// The weights beside the index of a pipeline of diffusers are not those of its components.
+bool IsPipeline(const Probe& probe) { return probe.HasEntry("model_index.json"); }
 
 bool IsHuggingFace(const Probe& probe) {
-  if (!probe.is_directory || IsNemo(probe)) return false;
+  if (!probe.is_directory || IsNemo(probe) || IsPipeline(probe)) return false;
   if (!FirstOf(probe, kHfWeights).empty()) return true;
   return FirstOf(probe, kOpenClipWeights).empty() && !VariantsIn(probe).empty();
 }
@@ -201,6 +192,16 @@ bool IsAmong(std::span<const std::string_view> names, std::string_view name) {
 }
 
 }  // namespace
+
+// [HF-8: transformers utils/hub.py, _add_variant].
+bool IsVariantOf(std::string_view name, std::string_view weights) {
+  const size_t dot = weights.rfind('.');
+  const std::string_view stem = weights.substr(0, dot + 1), end = weights.substr(dot);
+  if (name.size() <= stem.size() + end.size() || !name.starts_with(stem) || !name.ends_with(end)) return false;
+  const std::string_view word = name.substr(stem.size(), name.size() - stem.size() - end.size());
+  return word != "index" &&
+         std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+}
 
 bool HoldsHuggingFaceWeights(const Probe& folder) { return IsHuggingFace(folder); }
 

@@ -3,6 +3,7 @@
 #define ANEMONE_FORMAT_HUGGINGFACE_HUGGINGFACE_H_
 
 #include <string>
+#include <string_view>
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
@@ -10,6 +11,10 @@
 #include "format/format.h"
 
 namespace anemone {
+
+// Whether `name` is that of `weights` saved with variant="fp16" or the like: "model.fp16.safetensors",
+// "model.safetensors.index.fp16.json".
+bool IsVariantOf(std::string_view name, std::string_view weights);
 
 // True if a folder holds weights under a name that transformers reads.
 bool HoldsHuggingFaceWeights(const Probe& folder);

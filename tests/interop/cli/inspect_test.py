@@ -135,22 +135,18 @@ class Inspect(unittest.TestCase):
                     self.assertIn("0 of 15 tensors that both have differ", run("diff", os.path.join(folder, "OUT.nemo"), f"{folder}/whole.nemo").stdout)
 
     def test_several_models_in_one_folder_are_named(self):
-        """A pipeline of diffusers, and the parts by rank that torch's HuggingFaceStorageWriter leaves."""
+        """A pipeline of diffusers that is no Stable Diffusion, and the parts by rank that torch's HuggingFaceStorageWriter leaves."""
         pipeline, parts = os.path.join(self.dir, "pipeline"), os.path.join(self.dir, "parts")
-        for name in ("unet", "vae"):
-            os.makedirs(os.path.join(pipeline, name))
-            shutil.copy(f"{GOLDEN}/clip/hf/model.safetensors", f"{pipeline}/{name}/diffusion_pytorch_model.safetensors")
-        with open(f"{pipeline}/model_index.json", "w") as file:
-            json.dump({"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}, file)
-        named = "expected one model, found a pipeline of diffusers (model_index.json)"
-        self.assertIn(f"{named}\nhint: none of its models is of transformers", run("inspect", pipeline).stderr)
+        os.mkdir(pipeline)
         shutil.copytree(f"{GOLDEN}/clip/hf", f"{pipeline}/text_encoder")
-        for words in (["inspect", pipeline], ["convert", pipeline, f"{self.dir}/x.nemo"]):
-            said = run(*words).stderr
-            self.assertIn(f"{named}\nhint: name a model in it that is of transformers ({pipeline}/text_encoder): ", said)
-            command = shlex.split(re.search(": anemone (.*)", said)[1])
-            self.assertEqual(run(*command).returncode, 0, said)
-        self.assertIn(named, run("verify", pipeline).stdout)
+        with open(f"{pipeline}/model_index.json", "w") as file:
+            json.dump({"_class_name": "OtherPipeline", "text_encoder": ["transformers", "CLIPModel"], "unet": ["diffusers", "UNet"]}, file)
+        said = json.loads(run("inspect", "--json", pipeline).stdout)
+        self.assertEqual((said["format"], said["next"]), ("diffusers", []))
+        self.assertIn("unet: model_index.json names it, and no such folder is there", run("inspect", "-v", pipeline).stderr)
+        self.assertEqual(run("inspect", f"{pipeline}/text_encoder").returncode, 0)
+        self.assertEqual(run("convert", pipeline, f"{self.dir}/half", "--to", "diffusers", "--dtype", "fp16").returncode, 0)
+        self.assertIn("expected a model of a known family", run("convert", pipeline, f"{self.dir}/x.nemo").stderr)
         os.mkdir(parts)
         shutil.copy(f"{GOLDEN}/clip/hf/model.safetensors", f"{parts}/shard-00001-model-00001-of-00001.safetensors")
         shutil.copy(f"{GOLDEN}/clip/hf/model.safetensors", f"{parts}/shard-00002-model-00001-of-00001.safetensors")

@@ -36,6 +36,7 @@ const Beside kBeside[] = {
     {"hf", "huggingface.md", "folder/huggingface", "clip/hf"},
     {"openclip", "huggingface.md", "folder/openclip", ""},
     {"peft", "huggingface.md", "folder/peft", "lora/gpt2/adapter"},
+    {"diffusers", "diffusers.md", "folder/diffusers", ""},
     {"torch_dist", "torch_dist.md", "folder/mcore_torch_dist", "dist/mcore_direct_torch_dist"},
     {"zarr", "zarr.md", "folder/mcore_zarr", "dist/mcore_direct_zarr"},
     {"nemo2", "nemo2.md", "folder/nemo2", "dist/nemo2_llama/nemo"},
