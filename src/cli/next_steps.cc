@@ -79,6 +79,19 @@ const Dialect* WithoutConfig(const Summary& summary) {
   return found == dialects.end() ? nullptr : &*found;
 }
 
+// In the formats that a dialect of the family has to itself.
+void AddFormatsOfOneDialect(const Checkpoint& checkpoint, const Summary& summary, const std::string& convert,
+                            Trials& trials, std::vector<Step>* steps) {
+  if (summary.model.family == nullptr) return;
+  const TranslateOptions known = {.family = summary.model.family, .dialect = summary.model.dialect};
+  for (const Dialect& dialect : summary.model.family->dialects) {
+    const Format* format = FindFormat(dialect.name);
+    if (format == nullptr || format->traits.language != ConfigLanguage::kNone) continue;
+    if (trials.Works(CanTranslate(checkpoint, dialect.name, known)))
+      steps->push_back({fmt::format("{} OUT --to {}", convert, dialect.name), "for other programs"});
+  }
+}
+
 // For what has the words of NeMo 1, of Hugging Face, or none.
 std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary, const WholeModel& whole,
                            const std::string& convert, Trials& trials) {
@@ -101,7 +114,8 @@ std::vector<Step> ForNemo1(const Checkpoint& checkpoint, const Summary& summary,
   }
   // Weights without a config say all sizes but the number of heads; OpenAI's archives follow a rule for that.
   if (is_clip) return {{convert + (has_no_config ? " OUT.nemo --hparams CONFIG.json" : " OUT.nemo"), "for NeMo"}};
-  const bool has_no_words = summary.model.dialect != nullptr && summary.model.dialect == WithoutConfig(summary);
+  const bool has_no_words = summary.model.dialect != nullptr && WithoutConfig(summary) != nullptr &&
+                            LanguageOf(*summary.model.dialect) == ConfigLanguage::kNone;
   if ((traits.language == ConfigLanguage::kHuggingFace || has_no_words) &&
       trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1)))
     return {{convert + " OUT.nemo", "for NeMo"}};
@@ -142,6 +156,7 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
     std::vector<Step> steps = {can_leave ? for_transformers : Step{convert + " OUT.safetensors", "the weights alone"}};
     if (alone != nullptr && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNone)))
       steps = {{fmt::format("{} OUT.safetensors --dialect {}", convert, alone->name), "for other programs"}};
+    AddFormatsOfOneDialect(checkpoint, summary, convert, trials, &steps);
     const bool is_divided = summary.model.dialect == nullptr || !IsReplicated(*summary.model.dialect);
     if (const std::string sizes = SizesToSplit(whole, trials); !sizes.empty() && is_divided)
       steps.push_back({"anemone reshard " + path + " OUT.nemo" + sizes, "for another number of GPUs"});

@@ -7,6 +7,8 @@
 #include <list>
 #include <mutex>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "base/checked.h"
 #include "family/families.h"
@@ -19,10 +21,12 @@ namespace {
 // and of the ones tried before it.
 class Registered {
  public:
-  Registered(std::function<const Family&()> family, std::string_view part) : make_(std::move(family)), part_(part) {}
+  Registered(std::function<const Family&()> family, std::vector<std::string_view> parts)
+      : make_(std::move(family)), parts_(std::move(parts)) {}
 
-  // In some name of each of its models: the tables of a large family are not made for others. "": not known.
-  std::string_view part() const { return part_; }
+  // One of them is in some name of each of its models: the tables of a large family are not made for others. None: not
+  // known.
+  const std::vector<std::string_view>& parts() const { return parts_; }
 
   const Family& family() const { return make_(); }
   std::span<const NameMatcher> matchers() {
@@ -34,7 +38,7 @@ class Registered {
 
  private:
   std::function<const Family&()> make_;
-  std::string_view part_;
+  std::vector<std::string_view> parts_;
   std::once_flag parsed_;
   std::vector<NameMatcher> matchers_;
 };
@@ -44,10 +48,10 @@ std::list<Registered>& Registry() {
   static std::list<Registered> registry = [] {
     std::list<Registered> all;
     for (const auto& family : {ClipFamily, SiglipFamily, GptFamily, T5Family, NevaFamily, BertFamily, VitFamily}) {
-      all.emplace_back(family, "");
+      all.emplace_back(family, std::vector<std::string_view>());
     }
-    all.emplace_back(StableDiffusionFamily, "_model.");
-    all.emplace_back(MambaFamily, ".mixer.");
+    all.emplace_back(StableDiffusionFamily, std::vector<std::string_view>{"_model.", "unet.", "vae."});
+    all.emplace_back(MambaFamily, std::vector<std::string_view>{".mixer."});
     return all;
   }();
   return registry;
@@ -68,7 +72,7 @@ NameMatcher MatcherOf(const Dialect& dialect) {
 void TryFamilies(const std::function<bool(std::string_view part)>& has_name_with,
                  const std::function<bool(const Family& family, std::span<const NameMatcher> dialects)>& visit) {
   for (Registered& entry : Registry()) {
-    if (!entry.part().empty() && !has_name_with(entry.part())) continue;
+    if (!entry.parts().empty() && std::ranges::none_of(entry.parts(), has_name_with)) continue;
     if (!visit(entry.family(), entry.matchers())) return;
   }
 }
@@ -124,7 +128,7 @@ std::vector<const Family*> Families() {
 }
 
 void RegisterFamily(const Family& family) {
-  Registry().emplace_back([&family]() -> const Family& { return family; }, "");
+  Registry().emplace_back([&family]() -> const Family& { return family; }, std::vector<std::string_view>());
 }
 
 const Family* FindFamily(std::string_view name) {

@@ -157,6 +157,42 @@ Result<StateDict> WithVocabOf(const StateDict& canonical, const Family& family, 
   return result;
 }
 
+// Without the last layers of a tower that has fewer in the result, and without idle tensors that the result's model has
+// not.
+Result<StateDict> WithoutIdle(const StateDict& canonical, const Family& family, const ModelSymbols& from,
+                              const ModelSymbols& to, std::vector<std::string>* notes) {
+  struct Idle {
+    Pattern name;
+    uint64_t first_layer;
+  };
+  std::vector<Idle> idle;
+  for (const CanonicalRow& row : family.canonical) {
+    const bool has_layers = row.name.find("{i}") != std::string::npos;
+    if (has_layers) {
+      ANEMONE_ASSIGN(const uint64_t was, from.Of(row.tower, "layers"));
+      ANEMONE_ASSIGN(const uint64_t is, to.Of(row.tower, "layers"));
+      if (is < was) idle.push_back({Pattern(row.name), is});
+    } else if (row.is_idle && !row.made) {
+      ANEMONE_ASSIGN(const bool has, to.Holds(row.when));
+      if (!has) idle.push_back({Pattern(row.name), 0});
+    }
+  }
+  if (idle.empty()) return canonical;
+  StateDict result;
+  for (const StateDict::Item& item : canonical.items()) {
+    const bool is_idle = std::ranges::any_of(idle, [&](const Idle& row) {
+      const auto found = row.name.Match(item.name);
+      return found && found->layer.value_or(0) >= row.first_layer;
+    });
+    if (!is_idle) ANEMONE_TRY(result.Add(item.name, item.entry));
+  }
+  if (result.size() < canonical.size()) {
+    notes->push_back(
+        fmt::format("left out {} tensors with which the result computes nothing", canonical.size() - result.size()));
+  }
+  return result;
+}
+
 // What the result's model has apart and the source's has once, or the other way (CanonicalRow::equal_to).
 Result<StateDict> TiedAs(const StateDict& canonical, const Family& family, const ModelSymbols& symbols,
                          std::vector<std::string>* notes) {
@@ -233,7 +269,8 @@ Result<Checkpoint> Translate(const Checkpoint& checkpoint, std::string_view dial
   ANEMONE_ASSIGN(const NameMatcher names, MatcherOf(*to).For(target.symbols));
   ANEMONE_ASSIGN(const StateDict centered, CenteredAs(canonical, family, model.symbols, target.symbols, &result.notes));
   ANEMONE_ASSIGN(const StateDict rows, WithVocabOf(centered, family, model.symbols, target.symbols));
-  ANEMONE_ASSIGN(StateDict tied, TiedAs(rows, family, target.symbols, &result.notes));
+  ANEMONE_ASSIGN(const StateDict used, WithoutIdle(rows, family, model.symbols, target.symbols, &result.notes));
+  ANEMONE_ASSIGN(StateDict tied, TiedAs(used, family, target.symbols, &result.notes));
   for (const StateDict::Item& item : target.made.items()) ANEMONE_TRY(tied.Add(item.name, item.entry));
   ANEMONE_ASSIGN(StateDict spelled,
                  FromCanonical(tied, names, family.canonical, target.symbols, options.strict, &result.notes));

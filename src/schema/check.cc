@@ -13,10 +13,13 @@ namespace {
 
 constexpr uint64_t kSampleExperts = 2;
 
-// "x" and "!x".
+// "x & y" and "!x": what one says, the other denies.
 bool AreOpposite(std::string_view a, std::string_view b) {
-  if (a.size() > b.size()) std::swap(a, b);
-  return !a.empty() && b.size() == a.size() + 1 && b.front() == '!' && b.substr(1) == a;
+  const auto denies = [](std::string_view x, std::string_view y) { return y.starts_with('!') && y.substr(1) == x; };
+  const std::vector<std::string_view> others = SplitAt(b, '&');
+  return std::ranges::any_of(SplitAt(a, '&'), [&](std::string_view x) {
+    return std::ranges::any_of(others, [&](std::string_view y) { return denies(x, y) || denies(y, x); });
+  });
 }
 
 // Rows of two towers whose layers are counted on, and a table with its copy on another stage, share a name.

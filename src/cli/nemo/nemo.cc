@@ -259,7 +259,7 @@ std::string_view WhyNoNemoScript(std::string_view name) {
        "NeMo 1's Mamba is not written; anemone convert FOLDER OUT --to nemo2 makes NeMo 2's of state-spaces' "
        "pytorch_model.bin and config.json"},
       {"convert_stablediffusion_hf_to_nemo",
-       "folders of diffusers are not read: anemone convert takes the single file of the same model"}};
+       "anemone convert FOLDER OUT.nemo converts all parts of a folder of diffusers at once"}};
   const auto* other = std::ranges::find(kOthers, name, [](const auto& row) { return row.first; });
   return other == std::end(kOthers) ? std::string_view() : other->second;
 }

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -208,15 +210,22 @@ Status SetVaeOfTensors(const StoredNames& parts, ConfigNode* vae) {
 
 }  // namespace
 
+ConfigNode PublishedConfig() {
+  return Config::ParseYaml(kTemplate, "NeMo's configuration of Stable Diffusion")->root();
+}
+
+ConfigNode TextEncoderConfig(std::string_view flag) {
+  const auto* found = std::ranges::find(kTextConfigs, flag, [](const auto& pair) { return pair.first; });
+  return found == std::end(kTextConfigs) ? ConfigNode::Map() : ParseWord(found->second);
+}
+
 Result<ConfigNode> ConfigOfTensors(const Checkpoint& ldm) {
   const StoredNames parts(ldm);
-  ConfigNode model = Config::ParseYaml(kTemplate, "NeMo's configuration of Stable Diffusion")->root();
+  ConfigNode model = PublishedConfig();
   if (parts.Has(kUnetNames)) ANEMONE_TRY(SetUnetOfTensors(parts, model.Get("unet_config")));
   if (parts.Has(kVaeNames)) ANEMONE_TRY(SetVaeOfTensors(parts, model.Get("first_stage_config")));
   const TextKind* kind = TextKindOf(parts);
-  for (const auto& [flag, yaml] : kTextConfigs) {
-    if (kind != nullptr && kind->flag == flag) model["cond_stage_config"] = ParseWord(yaml);
-  }
+  if (kind != nullptr) model["cond_stage_config"] = TextEncoderConfig(kind->flag);
   model["scale_by_std"] = ConfigNode::Bool(parts.has_scale());
   return model;
 }

@@ -3,6 +3,7 @@
 #define ANEMONE_FAMILY_DIFFUSION_DIFFUSION_CONFIG_H_
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/checkpoint.h"
@@ -14,6 +15,10 @@ namespace anemone {
 // NeMo's config of a model that is stored as a single file: sizes as its tensors have them, all else as NeMo's
 // stable_diffusion configs have it. Errors: Corrupt naming the part whose tensors tell no size.
 Result<ConfigNode> ConfigOfTensors(const Checkpoint& ldm);
+
+// NeMo's config of the published Stable Diffusion, without levels; its text encoder by the flag ("text.openclip").
+ConfigNode PublishedConfig();
+ConfigNode TextEncoderConfig(std::string_view flag);
 
 // A single file says neither heads nor what is predicted. Errors: Unsupported for one that is no published model.
 // `notes`: what was taken for granted.

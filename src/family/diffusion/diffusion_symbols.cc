@@ -184,9 +184,9 @@ Status SetNoVae(ModelSymbols* symbols) {
 
 Status SetText(const StoredNames& parts, ModelSymbols* symbols) {
   const TextKind* kind = TextKindOf(parts);
-  for (const TextKind& one : TextKinds()) symbols->Set(one.flag, &one == kind);
+  for (const TextKind& one : TextKinds()) symbols->Set(one.flag, kind != nullptr && one.flag == kind->flag);
   const auto size = [&](std::string_view name, size_t axis) {
-    return kind == nullptr ? 0 : parts.Size(kTextNames, name, axis);
+    return kind == nullptr ? 0 : parts.Size(kind->part, name, axis);
   };
   const uint64_t rows = size(kind == nullptr ? "" : kind->tokens, 0);
   symbols->Set("text", kind != nullptr);
@@ -196,7 +196,9 @@ Status SetText(const StoredNames& parts, ModelSymbols* symbols) {
   symbols->Set("text.learned_parameters", 1);
   const bool projects = kind != nullptr && !kind->projection.empty();
   symbols->Set("text.projects", projects);
-  symbols->Set("projection", projects ? size(kind->projection, kind->projection_axis) : 0);
+  // A file without it gets one of the width that published models have.
+  const uint64_t projection = projects ? size(kind->projection, kind->projection_axis) : 0;
+  symbols->Set("projection", projects && projection == 0 ? size(kind->tokens, 1) : projection);
   // Heads are in no shape: those of published CLIPs are 64 wide. No row divides by them.
   ConfigNode layer = ParseWord(
       "{num_layers: 1, hidden_size: 1, ffn_hidden_size: 1, num_attention_heads: 1, "
@@ -204,12 +206,12 @@ Status SetText(const StoredNames& parts, ModelSymbols* symbols) {
   if (kind != nullptr) {
     const uint64_t width = size(kind->tokens, 1), ffn = size(fmt::format(fmt::runtime(kind->up), 0), 0);
     if (width == 0 || ffn == 0)
-      return Corrupt(fmt::format("{}{}: expected a text encoder's layers, found none", kTextNames, kind->tokens));
+      return Corrupt(fmt::format("{}{}: expected a text encoder's layers, found none", kind->part, kind->tokens));
     constexpr uint64_t kHead = 64;
     layer["hidden_size"] = SizeNode(width);
     layer["num_attention_heads"] = SizeNode(width % kHead == 0 ? width / kHead : 1);
     layer["ffn_hidden_size"] = SizeNode(ffn);
-    layer["num_layers"] = SizeNode(parts.Count(kTextNames, kind->up));
+    layer["num_layers"] = SizeNode(parts.Count(kind->part, kind->up));
   }
   ANEMONE_TRY(SetLayerSymbols(layer, "text", {}, symbols));
   if (kind == nullptr) symbols->Set("text.layers", 0);
@@ -262,7 +264,7 @@ Status CheckWhole(const ModelSymbols& symbols) {
     ANEMONE_ASSIGN(const bool has, symbols.Holds(flag));
     if (!has) {
       return Unsupported(
-          fmt::format("{}: expected a UNet, a VAE and a text encoder, which NeMo restores together, found none of this "
+          fmt::format("{}: expected a UNet, a VAE and a text encoder, which are restored together, found none of this "
                       "part",
                       names),
           std::string(kWeightsAlone));

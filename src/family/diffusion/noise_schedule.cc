@@ -8,7 +8,9 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/nodes.h"
@@ -78,6 +80,35 @@ Result<StateDict> NoiseSchedule(const ConfigNode& model) {
     ANEMONE_TRY(schedule.Add(std::string(kScheduleNames[b]), std::move(tensor)));
   }
   return schedule;
+}
+
+Status CheckStoredSchedule(const Checkpoint& checkpoint, const ConfigNode& model) {
+  const std::string_view name = kScheduleNames[1];  // which all others follow from
+  const Tensor* stored = nullptr;
+  checkpoint.ForEachDict([&](const StateDict& dict) {
+    for (const StateDict::Item& item : dict.items()) {
+      const bool is_named = item.name == name || item.name.ends_with(fmt::format(".{}", name));
+      if (is_named && item.tensor() != nullptr) stored = item.tensor();
+    }
+  });
+  if (stored == nullptr) return {};
+  ANEMONE_ASSIGN(const StateDict made, NoiseSchedule(model));
+  // One step of what 16 bits hold, or 32.
+  const double step = stored->dtype() == DType::kF32 ? 0x1p-23 : stored->dtype() == DType::kBF16 ? 0x1p-7 : 0x1p-10;
+  const auto numbers = [](const Tensor& tensor) -> Result<std::vector<float>> {
+    ANEMONE_ASSIGN(const Tensor wide, tensor.Cast(DType::kF32));
+    ANEMONE_ASSIGN(const std::string bytes, wide.Read());
+    std::vector<float> values(bytes.size() / sizeof(float));
+    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+    return values;
+  };
+  ANEMONE_ASSIGN(const std::vector<float> found, numbers(*stored));
+  ANEMONE_ASSIGN(const std::vector<float> wanted, numbers(*made.Find(name)->tensor()));
+  const bool is_same =
+      std::ranges::equal(found, wanted, [&](double a, double b) { return std::abs(a - b) <= step * b; });
+  if (is_same) return {};
+  return Unsupported(
+      fmt::format("{}: expected the noise schedule of linear_start, linear_end and timesteps, found another", name));
 }
 
 }  // namespace anemone

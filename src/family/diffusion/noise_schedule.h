@@ -28,6 +28,10 @@ inline constexpr std::string_view kScheduleNames[] = {"betas",
 // scaled_linear); Corrupt naming the key.
 Result<StateDict> NoiseSchedule(const ConfigNode& model);
 
+// A stored schedule is the config's, to the last place of the dtype in which it is stored. Errors: as NoiseSchedule;
+// Unsupported for another.
+Status CheckStoredSchedule(const Checkpoint& checkpoint, const ConfigNode& model);
+
 }  // namespace anemone
 
 #endif  // ANEMONE_FAMILY_DIFFUSION_NOISE_SCHEDULE_H_

@@ -14,14 +14,14 @@
 #include <string_view>
 #include <vector>
 
-#include "family/diffusion/diffusion_config.h"
+#include "family/diffusion/diffusers_names.h"
 #include "family/diffusion/diffusion_symbols.h"
+#include "family/diffusion/diffusion_target.h"
 #include "family/diffusion/noise_schedule.h"
 #include "family/diffusion/stored_names.h"
 #include "family/families.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/mount.h"
-#include "family/words/model_words.h"
 
 namespace anemone {
 namespace {
@@ -208,7 +208,17 @@ Mounted MountText() {
     AddNew(&all.canonical, mounted.canonical);
     all.rows.insert(all.rows.end(), mounted.rows.begin(), mounted.rows.end());
   }
-  all.canonical.push_back({"text.logit_scale", "", "text.openclip", ""});
+  // Of contrastive training; a text encoder alone is told by its last norm.
+  C* projection = nullptr;
+  for (C& row : all.canonical) projection = row.name == "text.projection.weight" ? &row : projection;
+  projection->made = 0;
+  projection->why = "the projection of a text, with which nothing is computed";
+  projection->is_idle = true;
+  all.canonical.push_back({.name = "text.logit_scale",
+                           .when = "text.openclip",
+                           .made = 4.6052,
+                           .why = "the scale of logits, with which nothing is computed",
+                           .is_idle = true});
   const std::string open = fmt::format("{}model.", kTextNames);
   all.rows.push_back({.name = open + "logit_scale", .canonical = "text.logit_scale"});
   all.rows.push_back({.name = open + "attn_mask", .role = Role::kDrop, .why = "the mask follows from the positions"});
@@ -268,7 +278,7 @@ const std::vector<C>& Canonical() {
   static const std::vector<C> rows = [] {
     std::vector<C> schedule;
     for (const std::string_view name : kScheduleNames)
-      schedule.push_back({std::string(name), "timesteps", "schedule", ""});
+      schedule.push_back({.name = std::string(name), .shape = "timesteps", .when = "schedule", .is_idle = true});
     return Join<C>({schedule,
                     {{"scale_factor", "", "scale_by_std", ""}, {"logvar", "timesteps", "learn_logvar", ""}},
                     Unet(),
@@ -350,67 +360,6 @@ Dialect Ldm() {
   return dialect;
 }
 
-// ---- sizes and configs ----
-
-Result<ConfigNode> ModelOf(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
-                           std::string* name) {
-  if (dialect.is_megatron) {
-    ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, name));
-    return ModelNode(*config);
-  }
-  if (!options.hparams) return ConfigOfTensors(checkpoint);
-  *name = options.hparams_name;
-  return ModelNode(*options.hparams);
-}
-
-Status ReadSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
-                   ModelSymbols* symbols) {
-  std::string name;
-  ANEMONE_ASSIGN(const ConfigNode model, ModelOf(checkpoint, dialect, options, &name));
-  ANEMONE_TRY(SetDiffusionSymbols(model, symbols).In(name));
-  return SetStoredParts(checkpoint, dialect.is_megatron, symbols);
-}
-
-Result<Target> ToLdm(const ConfigNode& model, const ModelSymbols& symbols) {
-  ANEMONE_ASSIGN(const bool is_megatron, symbols.Holds("text.megatron"));
-  if (is_megatron) {
-    return Unsupported(
-        "cond_stage_config: expected a text encoder of transformers or OpenCLIP, found NeMo's CLIP "
-        "(FrozenMegatronCLIPEmbedder)",
-        std::string(kWeightsAlone));
-  }
-  Target target{.symbols = symbols, .config = std::nullopt, .config_name = {}, .notes = {}};
-  if (std::string note = WhatReadersMustBeTold(model); !note.empty()) target.notes.push_back(std::move(note));
-  return target;
-}
-
-Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                               const TranslateOptions& options, const ModelSymbols& symbols) {
-  std::string name;
-  ANEMONE_ASSIGN(ConfigNode model, ModelOf(source, from, options, &name));
-  if (!to.is_megatron) return from.is_megatron ? ToLdm(model, symbols) : Target{symbols, {}, {}, {}};
-  Target target{symbols,
-                Config(options.hparams ? ModelNode(*options.hparams) : model),
-                options.hparams ? options.hparams_name : "model_config.yaml",
-                {}};
-  if (from.is_megatron && &from == &to) {
-    if (!options.hparams) target.config = source.config;
-    return target;
-  }
-  if (!from.is_megatron) {
-    ANEMONE_TRY(CheckWhole(symbols));
-    if (!options.hparams) ANEMONE_TRY(CheckPublished(model, &target.notes));
-  }
-  ForgetPretrained(&target.config->root());
-  ANEMONE_ASSIGN(const bool has_schedule, symbols.Holds("schedule"));
-  if (has_schedule) return target;
-  ANEMONE_ASSIGN(target.made, NoiseSchedule(target.config->root()));
-  target.notes.push_back(
-      fmt::format("made {} tensors: the noise schedule of linear_start, linear_end and timesteps", target.made.size()));
-  target.symbols.Set("schedule", 1);
-  return target;
-}
-
 // By the sizes of the UNet; those of one line of models differ in weights alone.
 std::string_view PublishedAs(const ModelSymbols& symbols) {
   struct Published {
@@ -433,6 +382,34 @@ std::string_view PublishedAs(const ModelSymbols& symbols) {
   return found == std::end(kPublished) ? std::string_view() : found->name;
 }
 
+std::vector<R> PipelineTextRows() {
+  std::vector<R> rows = Mount(ClipFamily(), "hf", {.tower = "text", .below = "text_model."}).rows;
+  std::vector<R> bare;
+  for (R& row : rows) {
+    // As version 5 of transformers stores it.
+    R& also = bare.emplace_back(row);
+    also.name = std::string(kPipelineText) + also.name.substr(std::string_view("text_model.").size());
+    if (also.role == Role::kTensor) also.when = kReadOnly;
+    row.name.insert(0, kPipelineText);
+  }
+  return Join<R>({rows, bare});
+}
+
+Dialect Diffusers() {
+  return {
+      .name = std::string(kPipelineDialect),
+      .title = "diffusers, a folder",
+      .prefixes = {""},
+      .rows = Join<R>(
+          {DiffusersRows(Canonical()),
+           PipelineTextRows(),
+           {{.name = "safety_checker.{*}",
+             .role = Role::kDrop,
+             .why = "the safety checker, which looks at pictures once they are made"},
+            {.name = "image_encoder.{*}", .role = Role::kDrop, .why = "the image encoder, which is an IP-Adapter's"}}}),
+      .never = "schedule, scale_by_std, learn_logvar"};
+}
+
 }  // namespace
 
 const Family& StableDiffusionFamily() {
@@ -441,15 +418,18 @@ const Family& StableDiffusionFamily() {
       .title = "Stable Diffusion",
       .symbols = Declared(),
       .canonical = Join<C>({Canonical(), TextEncoder().canonical}),
-      .dialects = {Nemo("nemo", "NeMo", kNemo), Nemo123(), Ldm()},
+      .dialects = {Nemo("nemo", "NeMo", kNemo), Nemo123(), Ldm(), Diffusers()},
       .refusals = {{"control_model.", "a ControlNet"},
                    {"conditioner.embedders.", "a Stable Diffusion XL"},
                    {".label_emb.", "a Stable Diffusion XL"},
                    {".norm_to_q.layer_norm_weight", "a UNet in fp8 (use_te_fp8)"},
-                   {".adapter_layer.", "a LoRA"}},
+                   {".adapter_layer.", "a LoRA"},
+                   {"unet.add_embedding.", "a Stable Diffusion XL"},
+                   {"unet.class_embedding.", "a Stable Diffusion that is told a class, or another noise"}},
       .pipeline_warning = "NeMo's Stable Diffusion is not divided: every rank holds all of it",
-      .read_symbols = ReadSymbols,
+      .read_symbols = ReadDiffusionSymbols,
       .target = DiffusionTarget,
+      .complete = CompleteDiffusion,
       .published_as = PublishedAs,
       .parts = {{"UNet", std::string(kUnetNames)}, {"VAE", std::string(kVaeNames)}, {"text encoder", "text."}}};
   return family;

@@ -18,6 +18,12 @@ constexpr TextKind kTextKinds[] = {
     {"text.megatron", "model.language_model.embedding.word_embeddings.weight",
      "model.language_model.embedding.position_embeddings",
      "model.language_model.encoder.layers.{}.mlp.dense_h_to_4h.weight", "model.head.weight", 0},
+    {"text.transformers", "text_model.embeddings.token_embedding.weight",
+     "text_model.embeddings.position_embedding.weight", "text_model.encoder.layers.{}.mlp.fc1.weight", "", 0,
+     kPipelineText},
+    // As version 5 of transformers stores it.
+    {"text.transformers", "embeddings.token_embedding.weight", "embeddings.position_embedding.weight",
+     "encoder.layers.{}.mlp.fc1.weight", "", 0, kPipelineText},
 };
 
 }  // namespace
@@ -28,7 +34,7 @@ StoredNames::StoredNames(const Checkpoint& checkpoint) {
       const std::string_view name = item.name;
       has_schedule_ |= name.ends_with("alphas_cumprod_prev");
       has_scale_ |= name == "scale_factor" || name.ends_with(".scale_factor");
-      for (const std::string_view part : {kUnetNames, kVaeNames, kTextNames}) {
+      for (const std::string_view part : {kUnetNames, kVaeNames, kTextNames, kPipelineText}) {
         const size_t at = name.find(part);
         if (at != std::string_view::npos && item.tensor() != nullptr) tensors_.emplace(name.substr(at), item.tensor());
       }
@@ -60,8 +66,8 @@ uint64_t StoredNames::Count(std::string_view part, std::string_view pattern) con
 std::span<const TextKind> TextKinds() { return kTextKinds; }
 
 const TextKind* TextKindOf(const StoredNames& names) {
-  const auto* found = std::ranges::find_if(
-      kTextKinds, [&](const TextKind& kind) { return names.Size(kTextNames, kind.tokens, 0) > 0; });
+  const auto* found =
+      std::ranges::find_if(kTextKinds, [&](const TextKind& kind) { return names.Size(kind.part, kind.tokens, 0) > 0; });
   return found == std::end(kTextKinds) ? nullptr : found;
 }
 

@@ -16,6 +16,8 @@ namespace anemone {
 // Before the names of each part, as single files have them.
 inline constexpr std::string_view kUnetNames = "model.diffusion_model.", kVaeNames = "first_stage_model.",
                                   kTextNames = "cond_stage_model.";
+// The same of pipelines of diffusers, where the names behind it are their own.
+inline constexpr std::string_view kPipelineText = "text_encoder.";
 
 class StoredNames {
  public:
@@ -39,6 +41,7 @@ class StoredNames {
 struct TextKind {
   std::string_view flag, tokens, positions, up, projection;
   size_t projection_axis = 0;
+  std::string_view part = kTextNames;
 };
 // nullptr: none is stored.
 const TextKind* TextKindOf(const StoredNames& names);

@@ -1,11 +1,14 @@
 """A Stable Diffusion that anemone takes out of a .nemo is what diffusers makes of the same weights, and comes back.
 
 usage: stable_diffusion.py ANEMONE GOLDEN_DIR [unittest's arguments]
+Pipelines with the structure of Stable Diffusion 1.5, 2.1-base and 2.1 become a .nemo, a single file and pipelines again, which compute to
+the bit what diffusers computes of the first, and of the single file.
 A UNet and a VAE of diffusers get NeMo's names here, by the places of their modules; the names are checked against those that NeMo v2.0.0
 itself wrote. anemone makes a single file of them, which diffusers' from_single_file loads.
 """
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +18,8 @@ import unittest
 
 import torch
 import yaml
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
 LEVELS = 4
@@ -92,7 +96,96 @@ def nemo_weights(unet, vae):
     return weights, shapes
 
 
+WIDTH = 32
+PARTS = ("unet", "vae", "text_encoder")
+
+
+def write_pipeline(folder, second, v, levels=LEVELS):
+    """Random weights in the structure of Stable Diffusion 1.5, or 2.1, which may predict v."""
+    torch.manual_seed(0)
+    attends = [index < levels - 1 for index in range(levels)]
+    unet = UNet2DConditionModel(
+        block_out_channels=(32, 64, 64, 64)[:levels], cross_attention_dim=WIDTH, attention_head_dim=[2, 4, 4, 4][:levels] if second else 4,
+        use_linear_projection=second, upcast_attention=v, sample_size=64,
+        down_block_types=["CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends],
+        up_block_types=["CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)])
+    vae = AutoencoderKL(block_out_channels=(32, 32, 64, 64)[:levels], layers_per_block=2, latent_channels=4,
+                        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels)
+    text = CLIPTextModel(CLIPTextConfig(hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2, num_attention_heads=1,
+                                        hidden_act="gelu" if second else "quick_gelu"))
+    words = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction" if v else "epsilon",
+                 set_alpha_to_one=False, steps_offset=1)
+    scheduler = DDIMScheduler(clip_sample=False, **words) if second else PNDMScheduler(skip_prk_steps=True, **words)
+    index = {"_class_name": "StableDiffusionPipeline", "safety_checker": [None, None]}
+    for name, part in zip((*PARTS, "scheduler"), (unet, vae, text, scheduler)):
+        for parameter in part.parameters() if hasattr(part, "parameters") else ():
+            parameter.data = torch.randn_like(parameter) * 0.3
+        part.save_pretrained(os.path.join(folder, name))
+        index[name] = ["transformers" if part is text else "diffusers", type(part).__name__]
+    with open(os.path.join(folder, "model_index.json"), "w") as file:
+        json.dump(index, file)
+
+
+def nemo_config(second, v, levels):
+    """NeMo's config of that model."""
+    with open(os.path.join(GOLDEN, "sd/model_config.yaml")) as file:
+        config = yaml.safe_load(file)
+    unet, vae = config["unet_config"], config["first_stage_config"]["ddconfig"]
+    unet.update(context_dim=WIDTH, use_linear_in_transformer=second, channel_mult=[1, 2, 2, 2][:levels],
+                attention_resolutions=[2 ** level for level in range(levels - 1)])
+    vae["ch_mult"] = [1, 1, 2, 2][:levels]
+    if second:
+        del unet["num_heads"]
+        unet["num_head_channels"] = 16
+        encoders = "nemo.collections.multimodal.modules.stable_diffusion.encoders.modules"
+        config["cond_stage_config"] = {"_target_": f"{encoders}.FrozenOpenCLIPEmbedder", "arch": "ViT-H-14", "layer": "penultimate"}
+    config["parameterization"] = "v" if v else "eps"
+    return config
+
+
+def states(pipeline):
+    return {f"{part}.{name}": tensor for part in PARTS for name, tensor in getattr(pipeline, part).state_dict().items()}
+
+
+def outputs(pipeline):
+    random = torch.Generator().manual_seed(0)
+    latents, texts, picture = (torch.randn(shape, generator=random) for shape in ((1, 4, 8, 8), (1, 77, WIDTH), (1, 3, 64, 64)))
+    tokens = torch.randint(0, 49408, (1, 77), generator=random)
+    for part in PARTS:  # tensors in a mapped file begin anywhere, and sums are divided by where vectors begin
+        for parameter in getattr(pipeline, part).eval().parameters():
+            parameter.data = parameter.data.clone()
+    with torch.no_grad():
+        return [pipeline.unet(latents, 7, texts).sample, pipeline.vae.encode(picture).latent_dist.mean,
+                pipeline.vae.decode(latents).sample, pipeline.text_encoder(tokens).last_hidden_state]
+
+
 class StableDiffusion(unittest.TestCase):
+    def test_pipelines_compute_what_diffusers_computes(self):
+        for second, v, levels in ((False, False, LEVELS), (True, False, LEVELS), (True, True, LEVELS), (False, False, 3), (True, False, 2)):
+            with self.subTest(second=second, v=v, levels=levels), tempfile.TemporaryDirectory() as folder:
+                source, nemo, single, back, again, hparams = (
+                    os.path.join(folder, name) for name in ("source", "sd.nemo", "sd.safetensors", "back", "again", "hparams.yaml"))
+                write_pipeline(source, second, v, levels)
+                with open(hparams, "w") as file:
+                    yaml.safe_dump(nemo_config(second, v, levels), file)
+                self.convert(source, nemo, "--hparams", hparams)
+                self.convert(nemo, back, "--to", "diffusers")
+                self.convert(source, single, "--dialect", "ldm")
+                self.convert(single, again, "--to", "diffusers", "--hparams", hparams)
+                wanted, *found = (StableDiffusionPipeline.from_pretrained(path, local_files_only=True) for path in (back, back, again))
+                found.append(StableDiffusionPipeline.from_single_file(single, config=back, local_files_only=True))
+                self.assertEqual(wanted.scheduler.config.prediction_type, "v_prediction" if v else "epsilon")
+                self.assertEqual(wanted.tokenizer("a cat").input_ids, [49406, 320, 2368, 49407])
+                self.assertEqual(wanted.tokenizer.pad_token_id, 0 if second else 49407)
+                for name, kind in zip(PARTS, (UNet2DConditionModel, AutoencoderKL, CLIPTextModel)):
+                    setattr(wanted, name, kind.from_pretrained(os.path.join(source, name)))
+                tensors, numbers = states(wanted), outputs(wanted)
+                for pipeline in found:
+                    self.assertEqual(sorted(states(pipeline)), sorted(tensors))
+                    self.assertEqual([name for name, tensor in states(pipeline).items() if not torch.equal(tensor, tensors[name])], [])
+                    for one, other in zip(outputs(pipeline), numbers):
+                        self.assertTrue(torch.equal(one, other))
+
     def convert(self, *arguments):
         subprocess.run([ANEMONE, "convert", *arguments, "-q"], check=True)
 

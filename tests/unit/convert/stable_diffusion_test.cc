@@ -2,6 +2,7 @@
 // wrote (tests/golden, sd/), with other weights. tests/interop/nemo/stable_diffusion.py compares with diffusers.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -9,10 +10,12 @@
 #include <span>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "anemone/check.h"
 #include "anemone/convert.h"
+#include "family/diffusion/diffusers_fields.h"
 #include "family/diffusion/noise_schedule.h"
 #include "family/family.h"
 #include "format/format.h"
@@ -235,6 +238,13 @@ constexpr Published kPublished[] = {
      196, 859532484},
 };
 
+// The noise schedule of the model's config, or `other` where it is none of its tensors.
+Tensor ScheduleOr(const Checkpoint& model, const std::string& name, Tensor other) {
+  static const StateDict schedule = *NoiseSchedule(model.config->root());
+  const StateDict::Item* item = schedule.Find(name);
+  return item != nullptr ? *item->tensor() : std::move(other);
+}
+
 // A model of a published UNet, VAE and CLIP-L, of zeros.
 Checkpoint PublishedModel(const Published& published) {
   Checkpoint model = NemoModel();
@@ -280,7 +290,7 @@ Checkpoint PublishedModel(const Published& published) {
   StateDict canonical;
   EXPECT_THAT(ForEachTensor(family.canonical, *symbols,
                             [&](std::string name, const Shape& shape) {
-                              return canonical.Add(std::move(name), *Tensor::Fill(DType::kF32, shape, 0));
+                              return canonical.Add(name, ScheduleOr(model, name, *Tensor::Fill(DType::kF32, shape, 0)));
                             }),
               IsOk());
   const auto stored = FromCanonical(canonical, dialect, family.canonical, *symbols, true, nullptr);
@@ -354,6 +364,208 @@ TEST(StableDiffusion, TextEncodersOfOpenClipAndNemo) {
     EXPECT_NE(ldm->weights().Find("cond_stage_model.model.text_projection"), nullptr);
     ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(*ldm, "nemo", {.hparams = model.config}));
     EXPECT_EQ(DigestsOf(back.weights()), DigestsOf(model.weights()));
+  }
+}
+
+// ---- pipelines of diffusers ----
+
+// All but the noise schedule, which a pipeline does not store: NeMo computed it elsewhere, to one unit in the last
+// place.
+Digests WithoutSchedule(const StateDict& weights) {
+  Digests digests = DigestsOf(weights);
+  for (const std::string_view name : kScheduleNames) digests.erase(fmt::format("model.{}", name));
+  return digests;
+}
+
+TEST(StableDiffusion, BecomesAPipelineAndComesBack) {
+  const TempDir dir;
+  const Checkpoint model = NemoModel();
+  Write(model, "nemo", dir / "sd.nemo");
+  Convert(dir / "sd.nemo", dir / "sd", {.to = "diffusers"});
+  ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(dir / "sd", {}));
+  EXPECT_THAT(verified.problems, ::testing::IsEmpty());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint pipeline, OpenCheckpoint(dir / "sd"));
+  for (const auto& [name, shape] :
+       {std::pair<const char*, Shape>{"unet.down_blocks.0.resnets.1.conv1.weight", {32, 32, 3, 3}},
+        {"unet.up_blocks.0.upsamplers.0.conv.weight", {32, 32, 3, 3}},
+        {"unet.mid_block.attentions.0.proj_in.weight", {32, 32, 1, 1}},
+        {"vae.decoder.up_blocks.0.resnets.2.conv2.bias", {32}},
+        {"vae.decoder.mid_block.attentions.0.to_q.weight", {32, 32}},
+        {"text_encoder.text_model.encoder.layers.1.self_attn.q_proj.weight", {24, 24}}}) {
+    const StateDict::Item* item = pipeline.weights().Find(name);
+    ASSERT_NE(item, nullptr) << name;
+    EXPECT_EQ(item->tensor()->shape(), shape) << name;
+  }
+  const Config& config = *pipeline.config;
+  EXPECT_EQ(config.Find("unet.attention_head_dim")->AsInt(), 4);
+  EXPECT_EQ(config.Find("unet.down_block_types[3]")->AsString(), "DownBlock2D");
+  EXPECT_EQ(config.Find("unet.up_block_types[0]")->AsString(), "UpBlock2D");
+  EXPECT_EQ(config.Find("vae.scaling_factor")->AsDouble(), 0.18215);
+  EXPECT_EQ(config.Find("scheduler.prediction_type")->AsString(), "epsilon");
+  EXPECT_EQ(config.Find("scheduler.beta_schedule")->AsString(), "scaled_linear");
+  EXPECT_EQ(config.Find("text_encoder.hidden_act")->AsString(), "quick_gelu");
+  Convert(dir / "sd", dir / "back.nemo", {.hparams = Golden("sd/model_config.yaml")});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, OpenCheckpoint(dir / "back.nemo"));
+  EXPECT_EQ(WithoutSchedule(back.weights()), WithoutSchedule(model.weights()));
+  EXPECT_EQ(back.weights().size(), model.weights().size());
+  Convert(dir / "sd", dir / "sd.safetensors", {.dialect = "ldm"});
+  Convert(dir / "sd.safetensors", dir / "again", {.to = "diffusers", .hparams = Golden("sd/model_config.yaml")});
+  EXPECT_EQ(DigestsOf(dir / "again"), DigestsOf(dir / "sd"));
+  EXPECT_THAT(PlanConversion(dir / "sd", dir / "x.nemo", {}), StatusIs(ErrorKind::kUnsupported, "openai/clip-vit"));
+}
+
+// Those of diffusers before 0.17, of transformers before 4.31, and of transformers 5.
+TEST(StableDiffusion, OtherNamesOfPipelinesAreRead) {
+  const Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(Checkpoint pipeline, Translate(model, "diffusers"));
+  const StateDict weights = pipeline.weights();
+  pipeline.weights() = Renamed(weights, [](std::string name) {
+    const bool is_vae = name.starts_with("vae.");
+    for (const auto& [now, old] :
+         {std::pair{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}})
+      name = is_vae ? Replaced(std::move(name), now, old) : name;
+    return Replaced(std::move(name), "text_encoder.text_model.", "text_encoder.");
+  });
+  EXPECT_NE(pipeline.weights().Find("vae.encoder.mid_block.attentions.0.proj_attn.weight"), nullptr);
+  std::string positions;
+  for (int64_t i = 0; i < 77; ++i) positions.append(reinterpret_cast<const char*>(&i), sizeof(i));
+  ASSERT_THAT(pipeline.weights().Add("text_encoder.embeddings.position_ids",
+                                     *Tensor::FromBytes(DType::kI64, {1, 77}, positions)),
+              IsOk());
+  ASSERT_THAT(pipeline.weights().Add("safety_checker.concept_embeds", Numbered({17, 4}, 1)), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(pipeline, "nemo", {.hparams = model.config}));
+  EXPECT_EQ(WithoutSchedule(nemo.weights()), WithoutSchedule(model.weights()));
+  EXPECT_THAT(nemo.notes, Contains(HasSubstr("left out 1 tensor: the safety checker")));
+  EXPECT_THAT(nemo.notes, Contains(HasSubstr("no place for _class_name: \"DDIMScheduler\"")));
+}
+
+TEST(StableDiffusion, FieldsOfPipelinesAreHonoredOrRefused) {
+  const Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint pipeline, Translate(model, "diffusers"));
+  const auto with = [&](const char* path, const char* yaml) {
+    Checkpoint other = pipeline;
+    EXPECT_THAT(other.config->Set(path, *Config::ParseYaml(fmt::format("v: {}", yaml), "t")->root().Get("v")), IsOk());
+    return Translate(other, "nemo", {.hparams = model.config});
+  };
+  for (const auto& [path, value, said] :
+       {std::tuple{"unet.addition_embed_type", "text_time",
+                   "addition_embed_type: expected null, found \"text_time\": a Stable Diffusion XL"},
+        {"unet.class_embed_type", "projection", "class_embed_type"},
+        {"unet.time_cond_proj_dim", "256", "a consistency model"},
+        {"unet.norm_num_groups", "16", "norm_num_groups: expected 32, found 16"},
+        {"unet.only_cross_attention", "[true, false, false, false]", "only_cross_attention"},
+        {"unet.attention_head_dim", "[4, 2, 4, 8]", "as many heads in each level"},
+        {"unet.up_block_types", "[UpBlock2D, UpBlock2D, UpBlock2D, UpBlock2D]",
+         "up_block_types: expected CrossAttnUpBlock2D"},
+        {"unet.of_tomorrow", "1", "of_tomorrow: expected a field that is known"},
+        {"vae.shift_factor", "0.1", "shift_factor"},
+        {"vae.use_quant_conv", "false", "use_quant_conv"},
+        {"scheduler.beta_schedule", "linear", "beta_schedule: expected \"scaled_linear\", found \"linear\""},
+        {"scheduler.rescale_betas_zero_snr", "true", "rescale_betas_zero_snr"},
+        {"scheduler.prediction_type", "flow", "prediction_type: expected epsilon"},
+        {"text_encoder.hidden_act", "gelu_new", "hidden_act: expected quick_gelu or gelu"},
+        {"text_encoder.layer_norm_eps", "1e-6", "layer_norm_eps"},
+        {"text_encoder.architectures", "[CLIPTextModelWithProjection]", "CLIPTextModel"}})
+    EXPECT_THAT(with(path, value), StatusIs(ErrorKind::kUnsupported, said)) << path;
+  for (const auto& [path, value, said] :
+       {std::tuple{"scheduler.prediction_type", "v_prediction", "parameterization: expected \"v\", found \"eps\""},
+        {"scheduler.beta_end", "0.02", "linear_end: expected 0.02, found 0.012"},
+        {"vae.scaling_factor", "0.13025", "scale_factor"},
+        {"unet.attention_head_dim", "2", "expected heads of each level [2, 2, 2, 2], found [4, 4, 4, 4]"},
+        {"text_encoder.num_hidden_layers", "1", "num_hidden_layers: expected 2, as the tensors have it, found 1"}})
+    EXPECT_THAT(with(path, value), StatusIs(ErrorKind::kCorrupt, said)) << path;
+  for (const auto& [path, value] : {std::pair{"unet.dropout", "0.1"},
+                                    {"vae.force_upcast", "false"},
+                                    {"scheduler.clip_sample", "true"},
+                                    {"unet.mid_block_only_cross_attention", "false"}})
+    EXPECT_THAT(with(path, value), IsOk()) << path;
+}
+
+// OpenCLIP stores a layer behind the last one that is computed with, which transformers does not.
+TEST(StableDiffusion, OpenClipInAPipelineHasOneLayerLess) {
+  const Family& family = *FindFamily("stable_diffusion");
+  const Dialect& dialect = *family.FindDialect("nemo");
+  Checkpoint model = NemoModel();
+  ANEMONE_ASSERT_ASSIGN(ModelSymbols symbols, family.SymbolsOf(model, dialect, {}));
+  for (const auto& [symbol, value] :
+       {std::pair{"text.transformers", 0}, {"text.openclip", 1}, {"text.projects", 1}, {"projection", 24}})
+    symbols.Set(symbol, static_cast<uint64_t>(value));
+  StateDict canonical;
+  size_t number = 0;
+  ASSERT_THAT(ForEachTensor(family.canonical, symbols,
+                            [&](std::string name, const Shape& shape) {
+                              return canonical.Add(name, ScheduleOr(model, name, Numbered(shape, ++number)));
+                            }),
+              IsOk());
+  ANEMONE_ASSERT_ASSIGN(model.weights(), FromCanonical(canonical, dialect, family.canonical, symbols, true, nullptr));
+  const ConfigNode text =
+      Config::ParseYaml("{_target_: x.FrozenOpenCLIPEmbedder, arch: ViT-H-14, layer: penultimate}", "t")->root();
+  ASSERT_THAT(model.config->Set("cond_stage_config", text), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint pipeline, Translate(model, "diffusers"));
+  EXPECT_EQ(pipeline.config->Find("text_encoder.num_hidden_layers")->AsInt(), 1);
+  EXPECT_EQ(pipeline.config->Find("text_encoder.hidden_act")->AsString(), "gelu");
+  EXPECT_EQ(pipeline.weights().Find("text_encoder.text_model.encoder.layers.1.mlp.fc1.weight"), nullptr);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(pipeline, "nemo", {.hparams = model.config}));
+  EXPECT_EQ(back.weights().size(), model.weights().size());
+  const Digests before = WithoutSchedule(model.weights());
+  for (const auto& [name, digest] : WithoutSchedule(back.weights())) {
+    const bool is_idle = name.find("resblocks.1.") != std::string::npos || name.ends_with("text_projection") ||
+                         name.ends_with("logit_scale");
+    EXPECT_EQ(digest == before.at(name), !is_idle) << name;
+  }
+  ASSERT_THAT(model.config->Set("cond_stage_config.layer", ConfigNode::String("last")), IsOk());
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint whole, Translate(model, "diffusers"));
+  EXPECT_EQ(whole.config->Find("text_encoder.num_hidden_layers")->AsInt(), 2);
+}
+
+TEST(StableDiffusion, PublishedPipelinesNeedNoYaml) {
+  for (const Published& published : kPublished) {
+    if (std::string_view(published.name) == "InstructPix2Pix") continue;
+    SCOPED_TRACE(published.name);
+    const Checkpoint model = PublishedModel(published);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint pipeline, Translate(model, "diffusers"));
+    const bool is_second = published.unet_parameters == 865910724;
+    EXPECT_EQ(pipeline.config->Find(is_second ? "unet.attention_head_dim[2]" : "unet.attention_head_dim")->AsInt(),
+              is_second ? 20 : 8);
+    EXPECT_EQ(pipeline.config->Find("text_encoder.num_attention_heads")->AsInt(), 12);
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint nemo, Translate(pipeline, "nemo"));
+    for (const char* key : {"unet_config.model_channels", "unet_config.channel_mult", "unet_config.context_dim",
+                            "unet_config.attention_resolutions", "unet_config.use_linear_in_transformer",
+                            "first_stage_config.ddconfig.ch_mult", "scale_factor", "parameterization"})
+      EXPECT_TRUE(SameConfig(*nemo.config->Find(key), *model.config->Find(key))) << key;
+    EXPECT_EQ(nemo.config->Find(is_second ? "unet_config.num_head_channels" : "unet_config.num_heads")->AsInt(),
+              is_second ? 64 : 8);
+    EXPECT_EQ(nemo.weights().size(), model.weights().size());
+  }
+}
+
+TEST(StableDiffusion, OtherModelsBecomeNoPipeline) {
+  const TempDir dir;
+  EXPECT_THAT(PlanConversion(Golden("clip/hf"), dir / "x", {.to = "diffusers"}),
+              StatusIs(ErrorKind::kUnsupported, "found a CLIP"));
+  Checkpoint model = NemoModel();
+  for (const auto& [key, value] : {std::pair{"conditioning_key", "hybrid"},
+                                   {"beta_schedule", "cosine"},
+                                   {"unet_config.resblock_gn_groups", "16"}}) {
+    Checkpoint other = model;
+    ASSERT_THAT(other.config->Set(key, ConfigNode::String(value)), IsOk());
+    EXPECT_THAT(Translate(other, "diffusers"), StatusIs(ErrorKind::kUnsupported, std::string(key) + ": expected"));
+  }
+  ASSERT_THAT(model.config->Set("linear_end", ConfigNode::Float(0.0121)), IsOk());
+  EXPECT_THAT(Translate(model, "diffusers"), StatusIs(ErrorKind::kUnsupported, "alphas_cumprod: expected the noise"));
+}
+
+TEST(StableDiffusion, ThePageHoldsTheFields) {
+  constexpr std::string_view kBegin = "<!-- tables: begin -->\n", kEnd = "<!-- tables: end -->";
+  const std::string path = std::string(ANEMONE_SOURCE_DIR) + "/docs/families/diffusers-fields.md";
+  std::ifstream file(path);
+  std::string page((std::istreambuf_iterator<char>(file)), {});
+  const size_t begin = page.find(kBegin) + kBegin.size(), end = page.find(kEnd);
+  ASSERT_TRUE(begin < page.size() && end < page.size());
+  if (std::getenv("ANEMONE_UPDATE_DOCS") != nullptr) {
+    std::ofstream(path) << page.replace(begin, end - begin, DescribeDiffusersFields());
+  } else {
+    EXPECT_EQ(page.substr(begin, end - begin), DescribeDiffusersFields()) << path;
   }
 }
 
