@@ -53,7 +53,7 @@ class Location {
   // How many files are best opened at once.
   unsigned OpensAtOnce() const { return files_ != nullptr ? kWorkersAtAServer : 1; }
 
-  // What is there. Errors: as KindOf; what cannot be looked at is not taken for absent.
+  // The kind of what is there. Errors: as KindOf; what cannot be looked at is not taken for absent.
   Result<bool> IsFile() const;
   Result<bool> IsFolder() const;
   Result<bool> Exists() const;  // as either

@@ -20,7 +20,7 @@ class OpenMark {
 // Removes `folder`, the path of one, with all it holds: now, or else once no OpenMark lives. Takes no memory. Threads:
 // safe.
 void RemoveOnceClosed(std::forward_list<std::string>& folder);
-// Whether a folder of that name is still to be removed.
+// True while a folder of that name is still to be removed.
 bool IsToBeRemoved(const std::string& name);
 
 }  // namespace anemone

@@ -18,7 +18,8 @@ namespace anemone {
 // The names in a folder, or in the one that a link points at, sorted. Errors: NotFound, InvalidArgument, Io.
 Result<std::vector<std::string>> ListDirectory(const std::string& path);
 
-// What a path leads to, links followed; kNothing: no such name. Errors: as CannotOpen, of all other reasons.
+// The kind of what a path leads to, links followed; kNothing: no such name. Errors: as CannotOpen, of all other
+// reasons.
 enum class PathKind : uint8_t { kNothing, kFile, kFolder, kOther };
 Result<PathKind> KindOf(const std::string& path);
 

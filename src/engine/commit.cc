@@ -205,7 +205,7 @@ Status Staging::MakeOutput(const Plan& plan, bool begins) {
   return SyncDirectory(parent_).In(shown_);
 }
 
-// What an earlier run has not planned would be part of the output.
+// A file that is not planned would become a part of the output.
 Status Staging::CheckKept(const std::set<std::string>& directories) const {
   const std::string output = work_.path() + kOutput;
   std::set<std::string> planned = directories;

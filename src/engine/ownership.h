@@ -21,7 +21,7 @@ struct Ownership {
 // That of a file or folder, or of what a link leads to; nullopt where nothing has the name. Errors: Io.
 Result<std::optional<Ownership>> OwnershipOf(const std::string& path);
 
-// What new files among several old ones get: no more than each of these allows.
+// The access of new files among several old ones: no more than each of these allows.
 class CommonOwnership {
  public:
   explicit CommonOwnership(const struct stat& folder);

@@ -198,7 +198,7 @@ Status CheckStoredAsIs(const Checkpoint& checkpoint) {
                      "save the model dequantized first; as they are, they can be converted to safetensors");
 }
 
-// How names end in layouts of decoders that other programs convert, and the way out.
+// The endings of names in layouts of decoders that other programs convert, and the way out.
 struct OthersNames {
   std::string_view end, whose, hint;
 };

@@ -9,7 +9,7 @@
 
 namespace anemone {
 
-// How the note of several models begins.
+// The beginning of the note of several models.
 inline constexpr std::string_view kSeveralModels = "several models, by how names begin: ";
 
 // Takes off `_orig_mod.` (torch.compile), `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`, `_forward_module.`

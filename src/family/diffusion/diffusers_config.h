@@ -20,7 +20,7 @@ Result<ConfigNode> NemoOfDiffusers(const ConfigNode& config, bool strict, std::v
 // The text encoder of a pipeline. Errors: as ReadClipArchitecture.
 Result<ClipArchitecture> TextOfDiffusers(const ConfigNode& config, bool strict);
 
-// What a text encoder is, by NeMo's config of it, and which of its layers are computed with.
+// The kind of a text encoder, by NeMo's config of it, and which of its layers are computed with.
 struct TextEncoder {
   TowerArchitecture tower;
   bool is_openclip = false;

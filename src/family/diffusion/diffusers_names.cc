@@ -16,13 +16,13 @@
 namespace anemone {
 namespace {
 
-// What a name of LDM's begins with, and diffusers' in the models for which `only` holds.
+// The beginnings of LDM's names, and of diffusers' in the models for which `only` holds.
 struct Place {
   std::string ldm, diffusers;
   std::string only = {};
 };
 
-// What is in a module, and diffusers' word for it.
+// The parts of a module, and diffusers' words for them.
 using Word = std::pair<std::string_view, std::string_view>;
 constexpr Word kUnetWords[] = {{"in_layers.0.", "norm1."},          {"in_layers.2.", "conv1."},
                                {"emb_layers.1.", "time_emb_proj."}, {"out_layers.0.", "norm2."},

@@ -28,7 +28,7 @@ namespace anemone {
 namespace {
 
 constexpr std::string_view kTokenizer = "tokenizer/";
-// What a text is filled up with: OpenCLIP's token of id 0, and OpenAI's.
+// The tokens that fill up a text: OpenCLIP's of id 0, and OpenAI's.
 constexpr std::string_view kOpenClipPad = "!", kEndOfText = "<|endoftext|>";
 
 bool IsPipeline(const Dialect& dialect) { return dialect.name == kPipelineDialect; }

@@ -1,4 +1,4 @@
-// What a Stable Diffusion becomes in another dialect: its config, its sizes, the files beside it.
+// A Stable Diffusion in another dialect: its config, its sizes, the files beside it.
 #ifndef ANEMONE_FAMILY_DIFFUSION_DIFFUSION_TARGET_H_
 #define ANEMONE_FAMILY_DIFFUSION_DIFFUSION_TARGET_H_
 

@@ -288,7 +288,7 @@ ConfigNode WithAliases(ConfigNode json) {
   return json;
 }
 
-// How often a hidden vector's width the mixers compute in; 0: not a whole number.
+// The mixers' width in widths of the hidden vector; 0: not a whole number.
 int64_t ExpandOf(const ConfigNode& model) {
   const auto number = [&](const char* key, int64_t silent) { return WordAt(model, key).AsInt().value_or(silent); };
   const int64_t width = number("hidden_size", 0), heads = number("mamba_num_heads", 0),
@@ -394,7 +394,7 @@ std::string_view ClassFor(const ConfigNode& model, const std::string& pattern) {
   return is_pure && !has_groups && ExpandOf(model) > 0 ? kMamba2Class : kNemotronHClass;
 }
 
-// What of the words depends on the layers there are.
+// The words that depend on the layers there are.
 Status CheckLayers(const ConfigNode& model, const std::string& pattern) {
   ANEMONE_ASSIGN(const std::string positions, TextOf(model, "position_embedding_type", "learned_absolute"));
   const bool has_attention = pattern.find(kAttentionLayer) != std::string::npos;

@@ -15,7 +15,7 @@ namespace anemone {
 
 inline constexpr std::string_view kNemotronHClass = "NemotronHForCausalLM", kMamba2Class = "Mamba2ForCausalLM";
 
-// Whether this is a config.json of one of the two classes; of state-spaces' mamba_ssm, with layers of Mamba 2.
+// True for a config.json of one of the two classes; of state-spaces' mamba_ssm, with layers of Mamba 2.
 bool IsHfMambaJson(const ConfigNode& root);
 bool IsStateSpacesJson(const ConfigNode& root);
 inline bool IsMambaJson(const ConfigNode& root) { return IsHfMambaJson(root) || IsStateSpacesJson(root); }

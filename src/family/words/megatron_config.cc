@@ -62,7 +62,7 @@ bool IsNothing(const ConfigNode& node) {
 std::string TextIn(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsString().value_or(""); }
 bool IsTrue(const ConfigNode& map, std::string_view key) { return WordAt(map, key).AsBool().value_or(false); }
 
-// What says which layers are of Mamba 2 [core_v0.9.0 to core_v0.20.0 arguments.py].
+// The arguments that say which layers are of Mamba 2 [core_v0.9.0 to core_v0.20.0 arguments.py].
 constexpr std::string_view kNewLayerPattern = "hybrid_layer_pattern";
 constexpr std::string_view kOfMamba[] = {kLayerPattern, kNewLayerPattern, "hybrid_attention_ratio", "hybrid_mlp_ratio",
                                          "is_hybrid_model"};

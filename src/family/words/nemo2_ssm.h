@@ -32,7 +32,7 @@ Result<int64_t> MambaHeadsOf(const ConfigNode& model);
 // naming the key; Corrupt.
 Status SsmToNemo1(const ConfigNode& from, ConfigNode& to);
 Status SsmToNemo2(const ConfigNode& model, ConfigNode& config);
-// Whether NeMo 2 needs a key for the heads, which its versions before 2.4 do not have.
+// True where NeMo 2 needs a key for the heads, which its versions before 2.4 do not have.
 bool HasOwnMambaHeads(const ConfigNode& model);
 inline constexpr std::string_view kFirstMambaHeads = "2.4.0";
 

@@ -12,7 +12,7 @@
 
 namespace anemone {
 
-// Whether `name` is that of `weights` saved with variant="fp16" or the like: "model.fp16.safetensors",
+// True where `name` is that of `weights` saved with variant="fp16" or the like: "model.fp16.safetensors",
 // "model.safetensors.index.fp16.json".
 bool IsVariantOf(std::string_view name, std::string_view weights);
 
