@@ -123,7 +123,8 @@ Result<Checkpoint> Open(const Probe& probe) {
     if (!IsPlainName(name) || name == kIndexKey || name.find('.') != name.npos)
       return Corrupt(fmt::format("[DF-2] expected the name of a component, found \"{}\"", name)).In(probe.path);
     const Location folder = probe.place() / name;
-    if (!folder.IsFolder()) {
+    ANEMONE_ASSIGN(const bool is_there, folder.IsFolder());
+    if (!is_there) {
       checkpoint.notes.push_back(fmt::format("{}: {} names it, and no such folder is there", name, kIndex));
       root[kIndexKey][name] = NoComponent();
       continue;
