@@ -358,7 +358,7 @@ TEST_F(Hub, SaysWhatAServerSendsWithoutTryingAgain) {
 TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {
   options_.token = "hf_test";
   ANEMONE_ASSERT_ASSIGN(const Location model, FindModel({"org/plain", "main"}, "", "org/plain", options_));
-  EXPECT_TRUE(model.IsFolder());
+  EXPECT_TRUE(*model.IsFolder());
   ANEMONE_ASSERT_ASSIGN(const std::vector<std::string> names, model.List());
   EXPECT_THAT(names, ::testing::ElementsAre("config.json", "merges.txt", "model.safetensors",
                                             "preprocessor_config.json", "vocab.json"));
@@ -375,8 +375,8 @@ TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {
   // Of the repository, and what is not there.
   ANEMONE_ASSERT_ASSIGN(const Location inside,
                         FindModel({"org/plain", "main"}, "onnx/model.onnx", "org/plain", options_));
-  EXPECT_TRUE(inside.IsFile());
-  EXPECT_FALSE((model / "absent").Exists());
+  EXPECT_TRUE(*inside.IsFile());
+  EXPECT_FALSE(*(model / "absent").Exists());
   EXPECT_THAT((model / "absent").Open(), StatusIs(ErrorKind::kNotFound, "org/plain/absent"));
   EXPECT_THAT(FindModel({"org/plain", "main"}, "../x", "org/plain", options_),
               StatusIs(ErrorKind::kInvalidArgument, "a path in the repository"));
