@@ -44,7 +44,8 @@ Status CheckMeaning(const Work& work) {
   const std::string what = fmt::format("a {} that NeMo restores: {}", work.format->name, unknown.what);
   const bool has_way_out = !unknown.hint.empty() && unknown.remedies.empty();
   const std::string hint = has_way_out ? unknown.hint : "OUT.safetensors or OUT.pt holds the weights alone";
-  if (!result.config && (traits.is_nemo1_archive() || traits.language == ConfigLanguage::kNemo2)) {
+  const bool is_nemos = TraitsOf(result).is_megatron();
+  if (!result.config && !is_nemos && (traits.is_nemo1_archive() || traits.language == ConfigLanguage::kNemo2)) {
     const Status status = Unsupported(what, hint);
     return has_way_out ? status : status.Use("hparams", "FILE", "give NeMo's config, which names the model's class");
   }
@@ -52,7 +53,6 @@ Status CheckMeaning(const Work& work) {
   const ConfigNode& root = result.config->root();
   const bool is_foreign =
       root.Get("architectures") != nullptr || root.Get("model_type") != nullptr || root.Get("model_cfg") != nullptr;
-  const bool is_nemos = TraitsOf(result).is_megatron();
   if (!is_foreign && (is_nemos || !traits.is_nemo1_archive() || root.Get("target") != nullptr)) return {};
   return Unsupported(what, hint).Use("strict", "false", "carry all name by name");
 }

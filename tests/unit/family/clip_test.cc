@@ -325,9 +325,8 @@ TEST(Identify, NamesNoKnownModelAsUnknown) {
   EXPECT_THAT(weights.Add("student.x", *Tensor::FromBytes(DType::kI32, {0}, "")), IsOk());
   const Config config =
       *Config::ParseYaml(R"({model_type: clip, architectures: [CLIPModel], text_config: {}, vision_config: {}})", "y");
-  EXPECT_THAT(
-      IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
-      StatusIs(ErrorKind::kUnsupported, "Stable Diffusion), found names such as student.x and a config of CLIPModel"));
+  EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
+              StatusIs(ErrorKind::kUnsupported, "Mamba), found names such as student.x and a config of CLIPModel"));
 }
 
 TEST(Identify, NamesLayoutsThatOthersConvert) {
