@@ -335,7 +335,7 @@ Result<ConfigNode> ToMegatronArgs(const ConfigNode& model, const ConfigNode* kep
     PutPrecision(described, &args, TextNode(TorchName(facts.dtype)));
     PutTokenizer(facts, &args);
     PutMachines(described, &args);
-    args["seq_length"] = WordAt(args, "max_position_embeddings");
+    args["seq_length"] = ConfigNode(WordAt(args, "max_position_embeddings"));  // a copy: a new key may move the other
   }
   ANEMONE_TRY(CheckSame(described, args, "Megatron-LM"));
   return args;

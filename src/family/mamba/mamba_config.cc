@@ -9,6 +9,7 @@
 #include <cmath>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "base/rounding.h"
 #include "config/nodes.h"
@@ -277,14 +278,15 @@ Result<ConfigNode> AsMamba2(const ConfigNode& root) {
 
 ConfigNode WithAliases(ConfigNode json) {
   for (const Alias& alias : kAliases) {
-    if (const ConfigNode& value = WordAt(json, alias.name); !value.is_null()) json[std::string(alias.key)] = value;
+    // A copy: the new key may move all others.
+    if (ConfigNode value = WordAt(json, alias.name); !value.is_null()) json[std::string(alias.key)] = std::move(value);
   }
-  const ConfigNode& heads = WordAt(json, "num_attention_heads");
+  const ConfigNode heads = WordAt(json, "num_attention_heads");
   if (json.Get("num_key_value_heads") != nullptr && WordAt(json, "num_key_value_heads").is_null())
     json["num_key_value_heads"] = heads.is_null() ? ConfigNode::Int(32) : heads;
   // The first published models say it so.
-  if (const ConfigNode& dim = WordAt(json, "attention_head_dim"); !dim.is_null() && WordAt(json, "head_dim").is_null())
-    json["head_dim"] = dim;
+  if (ConfigNode dim = WordAt(json, "attention_head_dim"); !dim.is_null() && WordAt(json, "head_dim").is_null())
+    json["head_dim"] = std::move(dim);
   return json;
 }
 
@@ -484,7 +486,7 @@ Result<ConfigNode> MambaWordsOf(const ConfigNode& config_json, DType dtype, std:
   ANEMONE_TRY(is_nemotron ? SetNemotronWords(json, &to) : SetMamba2Words(json, &to));
   const ConfigNode& tied = WordAt(json, "tie_word_embeddings");
   to["share_embeddings_and_output_weights"] = ConfigNode::Bool(tied.AsBool().value_or(false));
-  to["max_position_embeddings"] = WordAt(to, "encoder_seq_length");
+  to["max_position_embeddings"] = ConfigNode(WordAt(to, "encoder_seq_length"));  // a copy: a new key may move the other
   SetPrecision(dtype, &to);
   ANEMONE_TRY(LayerPatternOf(to).status());
   ANEMONE_TRY(MambaHeadsOf(to).status());
