@@ -336,7 +336,7 @@ Status SetMamba2Words(const ConfigNode& json, ConfigNode* to) {
   }
   // No layer has them; Megatron-core divides by the heads.
   (*to)["num_attention_heads"] = ConfigNode::Int(1);
-  (*to)["ffn_hidden_size"] = WordAt(*to, "hidden_size");
+  (*to)["ffn_hidden_size"] = ConfigNode(WordAt(*to, "hidden_size"));
   (*to)["encoder_seq_length"] = ConfigNode::Int(2048);  // [ssm.py, BaseMambaConfig130M]
   for (const char* key : {"hidden_dropout", "attention_dropout"}) (*to)[key] = ConfigNode::Float(0);
   (*to)["activation"] = TextNode("gelu");
