@@ -133,11 +133,11 @@ Status SetHeads(const ConfigNode& unet, const std::vector<uint64_t>& widths, con
                                  widths[level], count));
     heads.emplace_back(count, widths[level] / static_cast<uint64_t>(count));
   }
-  const auto [count, channels] = heads.front();
-  if (std::ranges::all_of(heads, [&](const auto& head) { return head.first == count; })) {
-    (*to)["num_heads"] = SizeNode(count);
-  } else if (std::ranges::all_of(heads, [&](const auto& head) { return head.second == channels; })) {
-    (*to)["num_head_channels"] = SizeNode(channels);
+  const auto& first = heads.front();
+  if (std::ranges::all_of(heads, [&](const auto& head) { return head.first == first.first; })) {
+    (*to)["num_heads"] = SizeNode(first.first);
+  } else if (std::ranges::all_of(heads, [&](const auto& head) { return head.second == first.second; })) {
+    (*to)["num_head_channels"] = SizeNode(first.second);
   } else {
     return Unsupported(
         fmt::format("attention_head_dim: expected as many heads in each level, or heads of as many channels, found {}",
