@@ -19,27 +19,21 @@ Location Location::Absolute() const {
   return files_ != nullptr ? *this : Location(fs::absolute(path_, error).lexically_normal().string());
 }
 
-Result<Files::Kind> Location::Kind() const {
-  if (files_ != nullptr) return files_->KindOf(path_);
-  ANEMONE_ASSIGN(const PathKind kind, KindOf(path_));
-  return kind == PathKind::kFile     ? Files::Kind::kFile
-         : kind == PathKind::kFolder ? Files::Kind::kFolder
-                                     : Files::Kind::kNothing;
-}
+Result<PathKind> Location::Kind() const { return files_ != nullptr ? files_->KindOf(path_) : KindOf(path_); }
 
 Result<bool> Location::IsFile() const {
-  ANEMONE_ASSIGN(const Files::Kind kind, Kind());
-  return kind == Files::Kind::kFile;
+  ANEMONE_ASSIGN(const PathKind kind, Kind());
+  return kind == PathKind::kFile;
 }
 
 Result<bool> Location::IsFolder() const {
-  ANEMONE_ASSIGN(const Files::Kind kind, Kind());
-  return kind == Files::Kind::kFolder;
+  ANEMONE_ASSIGN(const PathKind kind, Kind());
+  return kind == PathKind::kFolder;
 }
 
 Result<bool> Location::Exists() const {
-  ANEMONE_ASSIGN(const Files::Kind kind, Kind());
-  return kind != Files::Kind::kNothing;
+  ANEMONE_ASSIGN(const PathKind kind, Kind());
+  return kind == PathKind::kFile || kind == PathKind::kFolder;
 }
 
 Result<ByteSourcePtr> Location::Open(bool stays_open) const {

@@ -14,6 +14,7 @@
 #include "anemone/bytes.h"
 #include "anemone/status.h"
 #include "base/for_each.h"
+#include "base/tree.h"
 
 namespace anemone {
 
@@ -21,9 +22,8 @@ namespace anemone {
 // Threads: all const methods may run concurrently.
 class Files {
  public:
-  enum class Kind : uint8_t { kNothing, kFile, kFolder };
   virtual ~Files() = default;
-  virtual Kind KindOf(const std::string& path) const = 0;
+  virtual PathKind KindOf(const std::string& path) const = 0;
   // Errors: NotFound, and those of the server.
   virtual Result<ByteSourcePtr> Open(const std::string& path) const = 0;
   // Every file below a folder, relative, sorted; none where there is no such folder.
@@ -69,7 +69,7 @@ class Location {
   Status WhyPassedOver(const PassedOver& entry) const;
 
  private:
-  Result<Files::Kind> Kind() const;
+  Result<PathKind> Kind() const;
 
   std::string path_;
   std::shared_ptr<const Files> files_;

@@ -116,13 +116,8 @@ bool IsUnder(const std::string& name, const std::string& wanted) {
   return name == wanted || name.starts_with(wanted + "/");
 }
 
-Result<bool> IsFolder(const std::string& path) {
-  ANEMONE_ASSIGN(const PathKind kind, KindOf(path));
-  return kind == PathKind::kFolder;
-}
-
 Result<std::vector<Member>> ReadMembers(const std::string& archive) {
-  ANEMONE_ASSIGN(const bool is_folder, IsFolder(archive));
+  ANEMONE_ASSIGN(const bool is_folder, Location(archive).IsFolder());
   return is_folder ? ReadFolder(archive) : ReadArchive(archive);
 }
 
@@ -235,7 +230,7 @@ Result<Plan> PlanEdit(const std::string& archive, const ConfigEdit& edit) {
   ANEMONE_TRY(IsHere(archive));
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   ANEMONE_TRY(EditMembers(members, edit).In(archive));
-  ANEMONE_ASSIGN(const bool is_folder, IsFolder(archive));
+  ANEMONE_ASSIGN(const bool is_folder, Location(archive).IsFolder());
   return is_folder ? LayOutFolder(members) : LayOutTar(members);
 }
 

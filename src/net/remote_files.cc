@@ -40,13 +40,13 @@ std::optional<std::string> RemoteFiles::Relative(const std::string& path) const 
   return std::string(rest);
 }
 
-Files::Kind RemoteFiles::KindOf(const std::string& path) const {
+PathKind RemoteFiles::KindOf(const std::string& path) const {
   const std::optional<std::string> name = Relative(path);
-  if (!name) return Kind::kNothing;
-  if (name->empty()) return Kind::kFolder;
-  if (urls_.contains(*name)) return Kind::kFile;
+  if (!name) return PathKind::kNothing;
+  if (name->empty()) return PathKind::kFolder;
+  if (urls_.contains(*name)) return PathKind::kFile;
   const auto below = urls_.lower_bound(*name + "/");
-  return below != urls_.end() && below->first.starts_with(*name + "/") ? Kind::kFolder : Kind::kNothing;
+  return below != urls_.end() && below->first.starts_with(*name + "/") ? PathKind::kFolder : PathKind::kNothing;
 }
 
 Result<ByteSourcePtr> RemoteFiles::Open(const std::string& path) const {

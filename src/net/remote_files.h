@@ -28,7 +28,7 @@ class RemoteFiles final : public Files {
   // Errors: those of the server, but for a file that it lacks or may not show.
   Status AddIfThere(const std::vector<std::string>& names, const std::string& base_url);
 
-  Kind KindOf(const std::string& path) const override;
+  PathKind KindOf(const std::string& path) const override;
   // The same source for the same path.
   Result<ByteSourcePtr> Open(const std::string& path) const override;
   std::vector<std::string> Below(const std::string& folder) const override;
