@@ -25,7 +25,6 @@
 namespace anemone {
 namespace {
 
-constexpr uint64_t kMaxJsonBytes = uint64_t{16} << 20;
 constexpr std::string_view kIndex = "model_index.json", kIndexKey = "model_index", kTokenizer = "tokenizer";
 
 // In order of precedence: diffusers' own models, then those of transformers.
@@ -40,12 +39,8 @@ constexpr std::string_view kWeights[] = {"diffusion_pytorch_model.safetensors",
 constexpr std::string_view kModelConfig = "config.json", kSchedulerConfig = "scheduler_config.json";
 
 Result<ConfigNode> ReadMap(const Location& place) {
-  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
-  const auto text = Whole(std::move(source)).ReadAll(kMaxJsonBytes);
-  if (!text.ok()) return text.status().In(place.string());
-  ANEMONE_ASSIGN(const Config config, Config::ParseJson(*text, place.string()));
-  if (!config.root().is_map()) return Corrupt("[DF-1] expected a JSON object").In(place.string());
-  return config.root();
+  ANEMONE_ASSIGN(Config config, ReadJsonObject(place, "DF-1"));
+  return std::move(config.root());
 }
 
 // ["diffusers", "UNet2DConditionModel"]; [null, null] and other values are no component.
@@ -78,18 +73,15 @@ Result<std::string> WeightsIn(const Probe& folder) {
 
 Status ReadComponent(const std::string& name, const Probe& folder, Checkpoint* checkpoint) {
   const Location place = folder.place();
-  bool has_config = false, has_companion = false;
+  bool has_config = false;
   for (const std::string_view file : {kModelConfig, kSchedulerConfig}) {
     if (!folder.HasEntry(file)) continue;
     ANEMONE_ASSIGN(checkpoint->config->root()[name], ReadMap(place / file));
     has_config |= file == kModelConfig;
   }
-  for (const Companion& companion : kCompanions) {
-    if (!folder.HasEntry(companion.name)) continue;
-    ANEMONE_ASSIGN(ByteSourcePtr source, (place / companion.name).Open());
-    checkpoint->artifacts.push_back({fmt::format("{}/{}", name, companion.name), Whole(std::move(source))});
-    has_companion = true;
-  }
+  const size_t artifacts = checkpoint->artifacts.size();
+  ANEMONE_TRY(AddCompanions(folder, name + "/", *checkpoint));
+  const bool has_companion = checkpoint->artifacts.size() > artifacts;
   const Result<std::string> weights = WeightsIn(folder);
   if (!weights.ok()) return weights.status().In(place.string());
   if (weights->empty()) {
@@ -165,8 +157,7 @@ Result<std::map<std::string, Checkpoint, std::less<>>> Components(const StateDic
 }
 
 Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
-  if (checkpoint.shards.size() != 1 || !checkpoint.shards.front().chunks.empty())
-    return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
+  ANEMONE_TRY(CheckUnsharded(checkpoint));
   ANEMONE_ASSIGN(const auto components, Components(checkpoint.weights()));
   const ConfigNode none = ConfigNode::Map();
   const ConfigNode& configs = checkpoint.config ? checkpoint.config->root() : none;

@@ -45,25 +45,8 @@ std::vector<std::string> VariantsIn(const Probe& probe) {
 }
 
 Status AddConfig(const Location& folder, std::string_view config_name, Checkpoint& checkpoint) {
-  const Location place = folder / config_name;
-  const std::string& path = place.string();
-  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
-  auto text = Whole(std::move(source)).ReadAll(kMaxJsonBytes);
-  if (!text.ok()) return text.status().In(path);
-  ANEMONE_ASSIGN(Config config, Config::ParseJson(*text, path));
-  if (!config.root().is_map()) return Corrupt("[HF-2] expected a JSON object").In(path);
-  checkpoint.config = std::move(config);
+  ANEMONE_ASSIGN(checkpoint.config, ReadJsonObject(folder / config_name, "HF-2"));
   checkpoint.config_name = config_name;
-  return {};
-}
-
-// HF-7.
-Status AddCompanions(const Probe& probe, Checkpoint& checkpoint) {
-  for (const auto& [name, is_of_tokenizer] : kCompanions) {
-    if (!probe.HasEntry(name)) continue;
-    ANEMONE_ASSIGN(ByteSourcePtr source, (probe.place() / name).Open());
-    checkpoint.artifacts.push_back({std::string(name), Whole(std::move(source))});
-  }
   return {};
 }
 
@@ -101,7 +84,7 @@ Result<Checkpoint> OpenFolder(const Probe& probe, std::string_view flavour, std:
   } else {
     ANEMONE_ASSIGN(checkpoint.shards[0].weights, ReadWeightsFile(path, checkpoint, probe.options.key));
   }
-  ANEMONE_TRY(AddCompanions(probe, checkpoint));
+  ANEMONE_TRY(AddCompanions(probe, "", checkpoint));
   if (config_name != kAdapterConfig && probe.HasEntry(kAdapterConfig)) {
     checkpoint.notes.push_back(
         fmt::format("an adapter lies beside the weights ({}): it is not merged into them", kAdapterConfig));
@@ -203,13 +186,32 @@ bool IsVariantOf(std::string_view name, std::string_view weights) {
          std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
 }
 
+Result<Config> ReadJsonObject(const Location& place, std::string_view rule) {
+  const std::string& path = place.string();
+  ANEMONE_ASSIGN(ByteSourcePtr source, place.Open());
+  const auto text = Whole(std::move(source)).ReadAll(kMaxJsonBytes);
+  if (!text.ok()) return text.status().In(path);
+  ANEMONE_ASSIGN(Config config, Config::ParseJson(*text, path));
+  if (!config.root().is_map()) return Corrupt(fmt::format("[{}] expected a JSON object", rule)).In(path);
+  return config;
+}
+
+Status AddCompanions(const Probe& folder, std::string_view prefix, Checkpoint& checkpoint) {
+  for (const auto& [name, is_of_tokenizer] : kCompanions) {
+    if (!folder.HasEntry(name)) continue;
+    ANEMONE_ASSIGN(ByteSourcePtr source, (folder.place() / name).Open());
+    checkpoint.artifacts.push_back({fmt::format("{}{}", prefix, name), Whole(std::move(source))});
+  }
+  return {};
+}
+
 bool HoldsHuggingFaceWeights(const Probe& folder) { return IsHuggingFace(folder); }
 
 Status AddModelFolder(const Probe& folder, Checkpoint& checkpoint) {
   if (checkpoint.config || !folder.HasEntry("config.json") || IsNemo(folder)) return {};
   ANEMONE_TRY(AddConfig(folder.place(), "config.json", checkpoint));
   checkpoint.notes.push_back(fmt::format("config from {}", (folder.place() / "config.json").string()));
-  return AddCompanions(folder, checkpoint);
+  return AddCompanions(folder, "", checkpoint);
 }
 
 Status AddFolderOf(const Location& weights, Checkpoint& checkpoint) {
@@ -227,7 +229,7 @@ Status AddFolderOf(const Location& weights, Checkpoint& checkpoint) {
   if (config == configs.end() || IsNemo(probe)) return {};
   ANEMONE_TRY(AddConfig(folder, *config, checkpoint));
   checkpoint.notes.push_back(fmt::format("config from {}", (folder / *config).string()));
-  return AddCompanions(probe, checkpoint);
+  return AddCompanions(probe, "", checkpoint);
 }
 
 extern const Format kHuggingFace;

@@ -16,6 +16,12 @@ namespace anemone {
 // "model.safetensors.index.fp16.json".
 bool IsVariantOf(std::string_view name, std::string_view weights);
 
+// Reads a file that holds a JSON object. Errors: as Config::ParseJson; Corrupt by `rule` ("HF-2") for other JSON.
+Result<Config> ReadJsonObject(const Location& place, std::string_view rule);
+
+// Adds the files of tokenizers and preprocessors in the folder as artifacts, their names behind `prefix` [HF-7].
+Status AddCompanions(const Probe& folder, std::string_view prefix, Checkpoint& checkpoint);
+
 // True if a folder holds weights under a name that transformers reads.
 bool HoldsHuggingFaceWeights(const Probe& folder);
 

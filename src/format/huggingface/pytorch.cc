@@ -1,7 +1,5 @@
 // A torch file on its own: a state dict (.bin, .pt), any trainer's dictionary, a TorchScript archive, or the index of
 // several.
-#include <fmt/format.h>
-
 #include "format/format.h"
 #include "format/huggingface/huggingface.h"
 #include "format/huggingface/shards.h"
@@ -33,9 +31,7 @@ Result<Checkpoint> Open(const Probe& probe) {
 }
 
 Result<Plan> LayOut(const Checkpoint& checkpoint, const LayOutOptions& options) {
-  if (checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) {
-    return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
-  }
+  ANEMONE_TRY(CheckUnsharded(checkpoint));
   Plan plan;
   ANEMONE_ASSIGN(TorchPickle pickle, PickleState(WrittenState(checkpoint.weights(), options)));
   ANEMONE_TRY(LayOutTorchFile(std::move(pickle), "archive", plan.files.emplace_back(), ZipOptionsOf(options)));

@@ -349,9 +349,7 @@ Status LayOutSafetensors(NamedTensors tensors, const std::map<std::string, std::
 }
 
 Result<NamedTensors> PlainTensors(const Checkpoint& checkpoint, const LayOutOptions& options) {
-  if (checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) {
-    return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
-  }
+  ANEMONE_TRY(CheckUnsharded(checkpoint));
   NamedTensors tensors;
   for (const StateDict::Item& item : checkpoint.weights().items()) {
     if (const Tensor* tensor = item.tensor()) {

@@ -26,6 +26,11 @@ bool Contains(std::string_view text, std::string_view word) { return text.find(w
 
 }  // namespace
 
+Status CheckUnsharded(const Checkpoint& checkpoint) {
+  if (checkpoint.shards.size() == 1 && checkpoint.shards[0].chunks.empty()) return {};
+  return InvalidArgument(fmt::format("expected an unsharded checkpoint, found {} ranks", checkpoint.shards.size()));
+}
+
 bool LooksLikeWeightIndex(std::string_view head) {
   const size_t first = head.find_first_not_of(" \t\r\n");
   return first != std::string_view::npos && head[first] == '{' && Contains(head, "\"weight_map\"");

@@ -12,6 +12,9 @@
 
 namespace anemone {
 
+// Errors: InvalidArgument for a checkpoint of several ranks, or of one in chunks.
+Status CheckUnsharded(const Checkpoint& checkpoint);
+
 // True for the first bytes of an index: a JSON object with a weight_map.
 bool LooksLikeWeightIndex(std::string_view head);
 // Among indexes: true when the files it names first are torch files.

@@ -88,10 +88,15 @@ Result<RankFile> ReadRank(const Location& place, const OpenOptions& options) {
   return file;
 }
 
-// Rank folders that hold a checkpoint of this name.
-Result<std::vector<std::string>> RanksWith(const Location& folder, const std::string& name) {
+Result<std::vector<std::string>> RankFoldersIn(const Location& folder) {
   ANEMONE_ASSIGN(std::vector<std::string> ranks, Entries(folder));
   std::erase_if(ranks, [](const std::string& entry) { return !ParseRankFolder(entry); });
+  return ranks;
+}
+
+// Of these rank folders, those that hold a checkpoint of this name.
+Result<std::vector<std::string>> RanksWith(const Location& folder, const std::vector<std::string>& ranks,
+                                           const std::string& name) {
   std::vector<std::string> holding;
   for (const std::string& rank : ranks) {
     ANEMONE_ASSIGN(const bool is_there, (folder / rank / name).IsFile());
@@ -154,8 +159,9 @@ Result<Checkpoint> OpenTorchCheckpoint(const Location& place, const OpenOptions&
     checkpoint.notes.push_back("a bare torch file named .nemo: no config, no artifacts");
   }
   if (!in_rank) return checkpoint;
-  ANEMONE_ASSIGN(const std::vector<std::string> ranks, RanksWith(folder.parent(), name));
-  if (ranks.size() > 1) {
+  ANEMONE_ASSIGN(const std::vector<std::string> ranks, RankFoldersIn(folder.parent()));
+  ANEMONE_ASSIGN(const std::vector<std::string> holding, RanksWith(folder.parent(), ranks, name));
+  if (holding.size() > 1) {
     checkpoint.notes.push_back("one rank of several: open the folder above it to read all");
     checkpoint.origin.part_of = folder.parent().string();
   }
@@ -192,15 +198,14 @@ Result<std::string> ChooseCheckpoint(const Location& folder, const std::vector<s
 
 Result<Checkpoint> OpenLightningFolder(const Location& folder, const std::string& name, const OpenOptions& options) {
   const std::string& path = folder.string();
-  ANEMONE_ASSIGN(std::vector<std::string> ranks, Entries(folder));
-  std::erase_if(ranks, [](const std::string& entry) { return !ParseRankFolder(entry); });
+  ANEMONE_ASSIGN(const std::vector<std::string> ranks, RankFoldersIn(folder));
   const Result<std::string> choice = ChooseCheckpoint(folder, ranks, name);
   if (!choice.ok()) return choice.status().In(path);
   const std::string& chosen = *choice;
   if (ranks.empty()) return OpenTorchCheckpoint(folder / chosen, options);
 
   ANEMONE_TRY(CheckFinished(folder, chosen));
-  ANEMONE_ASSIGN(const std::vector<std::string> holding, RanksWith(folder, chosen));
+  ANEMONE_ASSIGN(const std::vector<std::string> holding, RanksWith(folder, ranks, chosen));
   auto set = ArrangeRanks(holding);
   if (!set.ok()) return set.status().In((folder / chosen).string());
   if (holding.size() != ranks.size()) {
