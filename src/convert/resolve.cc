@@ -96,10 +96,10 @@ Status Resolve(Work& work) {
   TakeConfigOfWeights(work);
   TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
-  for (const std::string& note : work.conversion.source.notes) {
-    if (work.identity.ok() || !note.starts_with(kSeveralModels)) continue;
+  if (!work.identity.ok()) {
+    ANEMONE_ASSIGN(const std::string several, SeveralModels(work.conversion.source));
     const Status& unknown = work.identity.status();
-    work.identity = Status(unknown.kind(), unknown.error().what, note);
+    if (!several.empty()) work.identity = Status(unknown.kind(), unknown.error().what, several);
   }
   return CheckDirection(work);
 }

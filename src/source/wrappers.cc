@@ -99,18 +99,19 @@ std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
   return most != counts.end() && 2 * most->second > all ? most->first : std::string();
 }
 
-// Several modules of one, each of a family ("teacher.", "student."): neither is the model.
-Result<bool> NoteSeveralModels(Checkpoint& checkpoint) {
+}  // namespace
+
+Result<std::string> SeveralModels(const Checkpoint& checkpoint) {
   constexpr size_t kMost = 8;
   std::map<std::string, StateDict> modules;
   const bool takes_key = TraitsOf(checkpoint).has_key && !TraitsOf(checkpoint).reads_fixed_names;
-  if (!takes_key || checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return false;
+  if (!takes_key || checkpoint.shards.size() != 1 || !checkpoint.shards[0].chunks.empty()) return std::string();
   for (const StateDict::Item& item : checkpoint.shards[0].weights.items()) {
     const size_t dot = item.name.find('.');
     if (dot == std::string::npos) continue;
     StateDict& module = modules[item.name.substr(0, dot)];
     ANEMONE_TRY(module.Add(item.name.substr(dot + 1), item.entry));
-    if (modules.size() > kMost) return false;
+    if (modules.size() > kMost) return std::string();
   }
   std::string found;
   size_t models = 0;
@@ -121,14 +122,9 @@ Result<bool> NoteSeveralModels(Checkpoint& checkpoint) {
     if (DetectFamily(inside) == nullptr) continue;
     found += fmt::format("{}\"{}.\" ({} tensors)", models++ == 0 ? "" : ", ", name, tensors);
   }
-  if (models > 1) {
-    checkpoint.notes.push_back(
-        fmt::format("{}{}: without the dot, each is a key that chooses it", kSeveralModels, found));
-  }
-  return models > 1;
+  if (models < 2) return std::string();
+  return fmt::format("several models, by how names begin: {}: without the dot, each is a key that chooses it", found);
 }
-
-}  // namespace
 
 Status TakeOffWrappers(Checkpoint* checkpoint) {
   size_t names = 0, inner = 0;
@@ -156,8 +152,11 @@ Status TakeOffWrappers(Checkpoint* checkpoint) {
   const FormatTraits& traits = TraitsOf(*checkpoint);
   if (traits.reads_fixed_names && !traits.has_key) return {};
   if (DetectFamily(*checkpoint) != nullptr) return {};
-  ANEMONE_ASSIGN(const bool are_several, NoteSeveralModels(*checkpoint));
-  if (are_several) return {};
+  ANEMONE_ASSIGN(std::string several, SeveralModels(*checkpoint));
+  if (!several.empty()) {
+    checkpoint->notes.push_back(std::move(several));
+    return {};
+  }
   std::string prefix;
   for (int depth = 0; depth < kMaxDepth; ++depth) {
     prefix = NextPrefix(*checkpoint, prefix);

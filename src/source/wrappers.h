@@ -2,15 +2,16 @@
 #ifndef ANEMONE_SOURCE_WRAPPERS_H_
 #define ANEMONE_SOURCE_WRAPPERS_H_
 
-#include <string_view>
+#include <string>
 
 #include "anemone/checkpoint.h"
 #include "anemone/status.h"
 
 namespace anemone {
 
-// The beginning of the note of several models.
-inline constexpr std::string_view kSeveralModels = "several models, by how names begin: ";
+// A note where the names are those of several models, each behind a start of its own ("teacher.", "student."): none of
+// them is the model. "": they are not. Errors: Corrupt where two names become one.
+Result<std::string> SeveralModels(const Checkpoint& checkpoint);
 
 // Takes off `_orig_mod.` (torch.compile), `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`, `_forward_module.`
 // wherever they are, and `module.` before every name. Of what is left, any common start of most names (`model.`,
