@@ -134,8 +134,7 @@ bool IsKnown(std::string_view key) {
   constexpr std::string_view kOthers[] = {"directionality", "hidden_act", "output_past", "tie_word_embeddings",
                                           "use_cache"};
   return key.starts_with("pooler_") || std::ranges::find(kOthers, key) != std::end(kOthers) ||
-         std::ranges::find(kKeys, key, &PairedKey::hf) != std::end(kKeys) ||
-         std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);
+         HasKey(kKeys, kFixedInJson, key);
 }
 
 // gelu by tanh, where it is fused with its bias [megatron/core/fusions/fused_bias_gelu.py]. NeMo's converter says

@@ -47,34 +47,25 @@ constexpr NumberPair kNumbers[] = {
     {"linear_end", "scheduler", "beta_end", "0.02", "0.02"},
 };
 
-const ConfigNode& ValueOr(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
-  const ConfigNode* value = map.Get(key);
-  return value == nullptr || value->is_null() ? silent : *value;
-}
-
 // One size for all levels: a number, or a list of equal ones.
 Result<ConfigNode> OneSize(const ConfigNode& map, std::string_view key, std::string_view silent) {
   const ConfigNode none = ParseWord(silent);
-  const ConfigNode& value = ValueOr(map, key, none);
+  const ConfigNode& value = OneForAllLevels(WordOr(map, key, none));
   if (!value.is_list()) return value;
-  const bool is_one = !value.list.empty() && std::ranges::all_of(value.list, [&](const ConfigNode& one) {
-    return one.is_scalar() && SameConfig(one, value.list.front());
-  });
-  if (is_one) return value.list.front();
-  return Unsupported(fmt::format("{}: expected one value for all levels, found {}", key, Config(value).ToJson(-1)));
+  return Unsupported(fmt::format("{}: expected one value for all levels, found {}", key, InOneLine(value)));
 }
 
 // ---- reading ----
 
 Result<std::vector<uint64_t>> Widths(const ConfigNode& map, const ConfigNode& silent) {
-  const ConfigNode& value = ValueOr(map, "block_out_channels", silent);
+  const ConfigNode& value = WordOr(map, "block_out_channels", silent);
   std::vector<uint64_t> widths;
   for (const ConfigNode& one : value.list) widths.push_back(static_cast<uint64_t>(one.AsInt().value_or(0)));
   const bool makes_sense = !widths.empty() && widths.size() <= kLevels &&
                            std::ranges::all_of(widths, [](uint64_t width) { return width > 0 && width <= UINT32_MAX; });
   if (!makes_sense)
-    return Unsupported(fmt::format("block_out_channels: expected channels of 1 to {} levels, found {}", kLevels,
-                                   Config(value).ToJson(-1)));
+    return Unsupported(
+        fmt::format("block_out_channels: expected channels of 1 to {} levels, found {}", kLevels, InOneLine(value)));
   return widths;
 }
 
@@ -89,13 +80,13 @@ Result<ConfigNode> MultiplesOf(const std::vector<uint64_t>& widths) {
   return multiples;
 }
 
-// Which levels attend. The way up mirrors the way down.
+// For each level, true if it attends. The way up mirrors the way down.
 Result<std::vector<bool>> Attending(const ConfigNode& unet, size_t levels) {
   const ConfigNode down_silent =
       ParseWord("[CrossAttnDownBlock2D, CrossAttnDownBlock2D, CrossAttnDownBlock2D, DownBlock2D]");
   const ConfigNode up_silent = ParseWord("[UpBlock2D, CrossAttnUpBlock2D, CrossAttnUpBlock2D, CrossAttnUpBlock2D]");
-  const ConfigNode &down = ValueOr(unet, "down_block_types", down_silent),
-                   &up = ValueOr(unet, "up_block_types", up_silent);
+  const ConfigNode &down = WordOr(unet, "down_block_types", down_silent),
+                   &up = WordOr(unet, "up_block_types", up_silent);
   for (const auto& [key, types] : {std::pair{"down_block_types", &down}, {"up_block_types", &up}}) {
     if (types->list.size() != levels)
       return Corrupt(fmt::format("{}: expected one of each of {} levels, found {}", key, levels, types->list.size()));
@@ -119,7 +110,7 @@ Result<std::vector<bool>> Attending(const ConfigNode& unet, size_t levels) {
 Status SetHeads(const ConfigNode& unet, const std::vector<uint64_t>& widths, const std::vector<bool>& attends,
                 ConfigNode* to) {
   const ConfigNode silent = ConfigNode::Int(8);
-  const ConfigNode& said = ValueOr(unet, "attention_head_dim", silent);
+  const ConfigNode& said = WordOr(unet, "attention_head_dim", silent);
   const size_t levels = widths.size();
   if (said.is_list() && said.list.size() != levels)
     return Corrupt(
@@ -141,7 +132,7 @@ Status SetHeads(const ConfigNode& unet, const std::vector<uint64_t>& widths, con
   } else {
     return Unsupported(
         fmt::format("attention_head_dim: expected as many heads in each level, or heads of as many channels, found {}",
-                    Config(said).ToJson(-1)));
+                    InOneLine(said)));
   }
   return {};
 }
@@ -165,25 +156,25 @@ Status SetVae(const ConfigNode& vae, ConfigNode* to) {
   ANEMONE_ASSIGN(const std::vector<uint64_t> widths, Widths(vae, ParseWord("[64]")));
   for (const auto& [key, type] : {std::pair{"down_block_types", kEncodes}, {"up_block_types", kDecodes}}) {
     const ConfigNode silent = ConfigNode::List({TextNode(type)});
-    const ConfigNode& types = ValueOr(vae, key, silent);
+    const ConfigNode& types = WordOr(vae, key, silent);
     const bool fits =
         types.list.size() == widths.size() && std::ranges::all_of(types.list, [&, type = type](const ConfigNode& one) {
           return one.AsString() == std::string(type);
         });
     if (!fits)
-      return Unsupported(fmt::format("{}: expected {} for each of {} levels, found {}", key, type, widths.size(),
-                                     Config(types).ToJson(-1)));
+      return Unsupported(
+          fmt::format("{}: expected {} for each of {} levels, found {}", key, type, widths.size(), InOneLine(types)));
   }
   ConfigNode& sizes = (*to)["ddconfig"];
   sizes["ch"] = SizeNode(widths.front());
   ANEMONE_ASSIGN(sizes["ch_mult"], MultiplesOf(widths));
-  (*to)["embed_dim"] = sizes["z_channels"];
+  (*to)["embed_dim"] = ConfigNode(sizes["z_channels"]);  // a copy: a new key may move the other
   return {};
 }
 
 Status SetPrediction(const ConfigNode& scheduler, ConfigNode* model) {
   const ConfigNode silent = ConfigNode::String("epsilon");
-  const ConfigNode& said = ValueOr(scheduler, "prediction_type", silent);
+  const ConfigNode& said = WordOr(scheduler, "prediction_type", silent);
   const auto* found =
       std::ranges::find(kPredictions, said.AsString().value_or(""), [](const auto& pair) { return pair.second; });
   if (found == std::end(kPredictions))
@@ -418,8 +409,7 @@ Status CheckSameModel(const ConfigNode& own, const ConfigNode& given, const std:
       return value.is_list() && key.ends_with("_dim") && value.list.size() == 1 ? value.list.front() : value;
     };
     const ConfigNode a = word(own), b = word(given);
-    if (!SameConfig(a, b))
-      unlike.push_back(fmt::format("{}: expected {}, found {}", key, Config(a).ToJson(-1), Config(b).ToJson(-1)));
+    if (!SameConfig(a, b)) unlike.push_back(fmt::format("{}: expected {}, found {}", key, InOneLine(a), InOneLine(b)));
   };
   for (const auto& [key, silent] : kKeys) compare(key, silent);
   for (const NumberPair& number : kNumbers) {
@@ -435,7 +425,7 @@ Status CheckSameModel(const ConfigNode& own, const ConfigNode& given, const std:
   if (!SameConfig(heads(own), heads(given))) {
     unlike.push_back(
         fmt::format("unet_config.num_heads or num_head_channels: expected heads of each level {}, found {}",
-                    Config(heads(own)).ToJson(-1), Config(heads(given)).ToJson(-1)));
+                    InOneLine(heads(own)), InOneLine(heads(given))));
   }
   const auto resolutions = [](const ConfigNode& model) {
     std::vector<int64_t> all;

@@ -78,7 +78,7 @@ constexpr DiffusersField kUnet[] = {
     {"resnet_skip_time_act", kOnly, kOther, "false"},
     {"resnet_time_scale_shift", kOnly, kOther, "default"},
     {"reverse_transformer_layers_per_block", kOnly, kOther, "null"},
-    {"sample_size", kHonored, "side of the latents of a picture of which nothing else is said"},
+    {"sample_size", kHonored, "side of the latents of a picture, where no size is asked for"},
     {"time_cond_proj_dim", kOnly, "a consistency model (LCM)", "null"},
     {"time_embedding_act_fn", kOnly, kOther, "null"},
     {"time_embedding_dim", kOnly, kOther, "null"},
@@ -172,28 +172,17 @@ constexpr DiffusersFile kFiles[] = {{"model_index", "model_index.json", kPipelin
                                     {"vae", "vae/config.json", kVae},
                                     {"scheduler", "scheduler/scheduler_config.json", kScheduler}};
 
-// A list of one value for each level says that value, if all are the same.
-const ConfigNode& OneOf(const ConfigNode& value) {
-  const bool is_one =
-      value.is_list() && !value.list.empty() && value.list.front().is_scalar() &&
-      std::ranges::all_of(value.list, [&](const ConfigNode& one) { return SameConfig(one, value.list.front()); });
-  return is_one ? value.list.front() : value;
-}
-
-// In one line.
-std::string InJson(const ConfigNode& value) { return Config(value).ToJson(-1); }
-
 Status CheckOnly(const DiffusersField& field, const ConfigNode* value) {
   if (value == nullptr && !field.is_required) return {};
   const ConfigNode wanted = ParseWord(field.value);
-  const bool is_none = value == nullptr || value->is_null();
   // A flag that is off is as good as one that is not set.
   const bool is_off = value != nullptr && (value->is_null() || value->AsBool() == false);
   const bool wants_none = wanted.is_null() || wanted.AsBool() == false;
-  if ((is_off && wants_none) || (value != nullptr && (SameConfig(*value, wanted) || SameConfig(OneOf(*value), wanted))))
+  if ((is_off && wants_none) ||
+      (value != nullptr && (SameConfig(*value, wanted) || SameConfig(OneForAllLevels(*value), wanted))))
     return {};
-  return Unsupported(fmt::format("{}: expected {}, found {}: {}", field.key, InJson(wanted),
-                                 is_none && value == nullptr ? "none" : InJson(*value), field.why));
+  return Unsupported(fmt::format("{}: expected {}, found {}: {}", field.key, InOneLine(wanted),
+                                 value == nullptr ? "none" : InOneLine(*value), field.why));
 }
 
 Status CheckFile(const DiffusersFile& file, const ConfigNode& config, bool strict, std::vector<std::string>* notes) {
@@ -203,7 +192,7 @@ Status CheckFile(const DiffusersFile& file, const ConfigNode& config, bool stric
     if (field.use == kOnly) ANEMONE_TRY(CheckOnly(field, value));
     const bool says = value != nullptr && !value->is_null() && value->AsBool() != false;
     if (field.use == kSampler && says && file.at != "model_index")
-      sampling.push_back(fmt::format("{}: {}", field.key, InJson(*value)));
+      sampling.push_back(fmt::format("{}: {}", field.key, InOneLine(*value)));
   }
   if (notes != nullptr && !sampling.empty())
     notes->push_back(fmt::format("{}: the result has no place for {}", file.path, fmt::join(sampling, ", ")));
@@ -212,7 +201,7 @@ Status CheckFile(const DiffusersFile& file, const ConfigNode& config, bool stric
     if (is_known || value.is_null()) continue;
     if (strict)
       return Unsupported(fmt::format("{}: expected a field that is known to say nothing else of the model, found {}",
-                                     key, InJson(value)))
+                                     key, InOneLine(value)))
           .Use("strict", "false", "go on without it");
     if (notes != nullptr) notes->push_back(fmt::format("{}: {} is not known: left out", file.path, key));
   }
@@ -236,6 +225,15 @@ std::string_view Said(const DiffusersField& field) {
 }  // namespace
 
 std::span<const DiffusersFile> DiffusersFiles() { return kFiles; }
+
+const ConfigNode& OneForAllLevels(const ConfigNode& value) {
+  const bool is_one =
+      value.is_list() && !value.list.empty() && value.list.front().is_scalar() &&
+      std::ranges::all_of(value.list, [&](const ConfigNode& one) { return SameConfig(one, value.list.front()); });
+  return is_one ? value.list.front() : value;
+}
+
+std::string InOneLine(const ConfigNode& value) { return Config(value).ToJson(-1); }
 
 Status CheckDiffusersFields(const ConfigNode& config, bool strict, std::vector<std::string>* notes) {
   for (const DiffusersFile& file : kFiles) {

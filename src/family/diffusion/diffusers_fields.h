@@ -36,6 +36,11 @@ struct DiffusersFile {
 };
 std::span<const DiffusersFile> DiffusersFiles();
 
+// The value that a list has for every level, or else `value` itself. Lives as long as `value`.
+const ConfigNode& OneForAllLevels(const ConfigNode& value);
+// A value for a message, in JSON.
+std::string InOneLine(const ConfigNode& value);
+
 // Errors: Unsupported naming a field of another value than is supported, or of no list; without `strict`, the latter is
 // a note. `notes`, if given, also receives what says how pictures are sampled.
 Status CheckDiffusersFields(const ConfigNode& config, bool strict, std::vector<std::string>* notes);

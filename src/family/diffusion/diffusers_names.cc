@@ -70,7 +70,7 @@ std::vector<Place> UnetPlaces() {
   return places;
 }
 
-// That a VAE has so many levels; of two such conditions, one says what the other denies.
+// The condition that a VAE has so many levels; of two such conditions, one says what the other denies.
 std::string HasLevels(int count) {
   std::string when = count > 1 ? VaeLevelName(count - 1) : "";
   for (int level = count; level < kLevels; ++level) when = Both(when, "!" + VaeLevelName(level));

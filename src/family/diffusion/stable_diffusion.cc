@@ -209,8 +209,7 @@ Mounted MountText() {
     all.rows.insert(all.rows.end(), mounted.rows.begin(), mounted.rows.end());
   }
   // Of contrastive training; a text encoder alone is told by its last norm.
-  C* projection = nullptr;
-  for (C& row : all.canonical) projection = row.name == "text.projection.weight" ? &row : projection;
+  const auto projection = std::ranges::find(all.canonical, "text.projection.weight", &C::name);
   projection->made = 0;
   projection->why = "the projection of a text, with which nothing is computed";
   projection->is_idle = true;

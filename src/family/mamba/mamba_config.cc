@@ -97,8 +97,8 @@ constexpr Alias kAliases[] = {{"mamba_n_groups", "n_groups"},
                               {"mamba_dt_min", "time_step_min"},
                               {"mamba_conv_bias", "use_conv_bias"}};
 
-// Known, and without a part in what the model computes: how its first weights were drawn, how it is run, what a mixture
-// of experts or layers that predict several tokens would have.
+// Keys that change nothing of what the model computes: those of its first weights, of how it is run, and of a mixture
+// of experts or layers that predict several tokens, which it has not. The tables' own keys are known, too.
 bool IsKnown(std::string_view key) {
   constexpr std::string_view kOthers[] = {"attention_head_dim",
                                           "auto_map",
@@ -141,10 +141,9 @@ bool IsKnown(std::string_view key) {
                                           "topk_group",
                                           "use_cache",
                                           "use_mamba_kernels"};
-  const auto has = [&](const auto& table, auto name) { return std::ranges::find(table, key, name) != std::end(table); };
-  return std::ranges::find(kOthers, key) != std::end(kOthers) || has(kNemotronKeys, &PairedKey::hf) ||
-         has(kMamba2Keys, &PairedKey::hf) || has(kFixedInNemotron, &FixedWord::key) ||
-         has(kFixedInMamba2, &FixedWord::key) || has(kAliases, &Alias::name);
+  return std::ranges::find(kOthers, key) != std::end(kOthers) || HasKey(kNemotronKeys, kFixedInNemotron, key) ||
+         HasKey(kMamba2Keys, kFixedInMamba2, key) ||
+         std::ranges::find(kAliases, key, &Alias::name) != std::end(kAliases);
 }
 
 // The MLP's activation: transformers' name and NeMo's.

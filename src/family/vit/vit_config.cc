@@ -132,8 +132,7 @@ bool IsKnown(std::string_view key) {
   // `pooler_…` is of models that do not classify, `encoder_stride` of those that draw.
   constexpr std::string_view kOthers[] = {"encoder_stride", "hidden_act", "image_size", "problem_type"};
   return key.starts_with("pooler_") || std::ranges::find(kOthers, key) != std::end(kOthers) ||
-         std::ranges::find(kKeys, key, &PairedKey::hf) != std::end(kKeys) ||
-         std::ranges::find(kFixedInJson, key, &FixedWord::key) != std::end(kFixedInJson);
+         HasKey(kKeys, kFixedInJson, key);
 }
 
 // A number, or one for height and one for width.

@@ -12,11 +12,6 @@
 namespace anemone {
 namespace {
 
-const ConfigNode& ValueAt(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
-  const ConfigNode& value = WordAt(map, key);
-  return value.is_null() ? silent : value;
-}
-
 // A float is spelled anew: YAML 1.1 reads JSON's 1e-12 as a text.
 void Put(std::string_view key, const ConfigNode& value, ConfigNode* to) {
   ConfigNode& node = (*to)[std::string(key)] = value;
@@ -25,10 +20,15 @@ void Put(std::string_view key, const ConfigNode& value, ConfigNode* to) {
 
 }  // namespace
 
+bool HasKey(std::span<const PairedKey> paired, std::span<const FixedWord> fixed, std::string_view key) {
+  return std::ranges::find(paired, key, &PairedKey::hf) != paired.end() ||
+         std::ranges::find(fixed, key, &FixedWord::key) != fixed.end();
+}
+
 Status SetNemoKeys(std::span<const PairedKey> keys, const ConfigNode& config_json, ConfigNode* model) {
   for (const PairedKey& key : keys) {
     const ConfigNode silent = ParseWord(key.hf_silent);
-    const ConfigNode& value = ValueAt(config_json, key.hf, silent);
+    const ConfigNode& value = WordOr(config_json, key.hf, silent);
     ANEMONE_TRY(CheckNumber(key.hf, value));
     Put(key.nemo, value, model);
   }
@@ -38,9 +38,9 @@ Status SetNemoKeys(std::span<const PairedKey> keys, const ConfigNode& config_jso
 Status SetHfKeys(std::span<const PairedKey> keys, const ConfigNode& model, bool came_along, ConfigNode* config_json) {
   for (const PairedKey& key : keys) {
     const ConfigNode silent = ParseWord(key.nemo_silent), hf_silent = ParseWord(key.hf_silent);
-    const ConfigNode& value = ValueAt(model, key.nemo, silent);
+    const ConfigNode& value = WordOr(model, key.nemo, silent);
     ANEMONE_TRY(CheckNumber(key.nemo, value));
-    if (came_along && SameConfig(ValueAt(*config_json, key.hf, hf_silent), value)) continue;
+    if (came_along && SameConfig(WordOr(*config_json, key.hf, hf_silent), value)) continue;
     Put(key.hf, value, config_json);
   }
   return {};

@@ -1,4 +1,4 @@
-// Keys and values that the configs of encoders (BERT, T5, ViT) share, NeMo 1's and transformers'.
+// Keys and values that the configs of BERT, T5, ViT and Mamba share, NeMo's and transformers'.
 #ifndef ANEMONE_FAMILY_WORDS_ENCODER_CONFIG_H_
 #define ANEMONE_FAMILY_WORDS_ENCODER_CONFIG_H_
 
@@ -8,6 +8,7 @@
 #include "anemone/config.h"
 #include "anemone/dtype.h"
 #include "anemone/status.h"
+#include "family/words/model_words.h"
 
 namespace anemone {
 
@@ -16,6 +17,9 @@ namespace anemone {
 struct PairedKey {
   std::string_view nemo, nemo_silent, hf, hf_silent;
 };
+
+// True for a key of config.json that one of the tables has.
+bool HasKey(std::span<const PairedKey> paired, std::span<const FixedWord> fixed, std::string_view key);
 
 // Sets all of them in NeMo's config, or in config.json. `came_along`: config.json is an old one, whose spelling stays
 // where the value is the same. Errors: Corrupt naming the key for what is no number.

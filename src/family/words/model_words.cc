@@ -365,6 +365,11 @@ const ConfigNode& WordAt(const ConfigNode& map, std::string_view key) {
   return inner == nullptr ? kNull : WordAt(*inner, key.substr(dot + 1));
 }
 
+const ConfigNode& WordOr(const ConfigNode& map, std::string_view key, const ConfigNode& silent) {
+  const ConfigNode& value = WordAt(map, key);
+  return value.is_null() ? silent : value;
+}
+
 ConfigNode ExpertsInAllLayers(const ConfigNode& model) {
   const int64_t layers = WordAt(model, "num_layers").AsInt().value_or(0);
   return ConfigNode::List(

@@ -61,6 +61,8 @@ Status CheckNemo1Factors(const ConfigNode& model);
 
 // The value at a key, which may be dotted; null where it is not there.
 const ConfigNode& WordAt(const ConfigNode& map, std::string_view key);
+// `silent` where there is none, or null.
+const ConfigNode& WordOr(const ConfigNode& map, std::string_view key, const ConfigNode& silent);
 // `moe_layer_freq` where all of `num_layers` have experts, as NeMo's and Bridge's importers of DeepSeek list them.
 ConfigNode ExpertsInAllLayers(const ConfigNode& model);
 // True where version 5 of transformers wrote a config.json.

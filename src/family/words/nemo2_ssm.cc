@@ -32,6 +32,7 @@ constexpr FixedWord kFixed[] = {{"softmax_scale", "null", "null"},
                                 {"mtp_num_layers", "null", "null"}};
 
 constexpr int64_t kExpand = 2;  // of the mixer, which no config says
+constexpr int64_t kMostLayers = 100'000;
 
 std::optional<int64_t> DefaultHeads(const ConfigNode& model) {
   constexpr int64_t kMost = int64_t{1} << 40;
@@ -61,7 +62,6 @@ Result<std::string> LayerPatternOf(const ConfigNode& model) {
   const ConfigNode& said = WordAt(model, kLayerPattern);
   const auto layers = WordAt(model, "num_layers").AsInt();
   const auto pattern = said.AsString();
-  constexpr int64_t kMostLayers = 100'000;
   if (!layers || *layers < 1 || *layers > kMostLayers)
     return Corrupt(
         fmt::format("num_layers: expected a number of layers, found {}", Shown(WordAt(model, "num_layers"))));
@@ -105,7 +105,6 @@ Status SsmToNemo1(const ConfigNode& from, ConfigNode& to) {
           fmt::format("set {} to the letters that Megatron-core prints when it builds the model", kLayerPattern));
     }
     const auto layers = WordAt(from, "num_layers").AsInt().value_or(0);
-    constexpr int64_t kMostLayers = 100'000;
     to[std::string(kLayerPattern)] =
         ConfigNode::String(std::string(static_cast<size_t>(std::clamp<int64_t>(layers, 0, kMostLayers)), kMambaLayer));
   }

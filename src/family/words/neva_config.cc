@@ -259,8 +259,7 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
   const std::string feature = WordAt(encoder, "vision_select_feature").AsString().value_or("patch");
   const std::string_view strategy = feature == "cls_patch" ? "full" : "default";
   const ConfigNode silent_layer = ConfigNode::Int(-2);
-  const ConfigNode& layer =
-      WordAt(encoder, "vision_select_layer").is_null() ? silent_layer : WordAt(encoder, "vision_select_layer");
+  const ConfigNode& layer = WordOr(encoder, "vision_select_layer", silent_layer);
   ConfigNode json;
   if (request.kept != nullptr) {
     json = *request.kept;
