@@ -287,8 +287,8 @@ Status Staging::Commit() {
   return SyncDirectory(parent_).In(shown_).Hint(kInPlace);
 }
 
-// The readers and writers of an old file, and nobody else, can read or write the one in its place. A file of a new name
-// is as open as all that were there.
+// The new file has the readers and writers of the one that it replaces. A file of a new name is as open as every old
+// one.
 Status Staging::KeepModesAndOwners() const {
   Ownership folder_before;
   std::optional<CommonOwnership> file_before;

@@ -32,8 +32,8 @@ class WorkFolder {
   // One that another rank of this run has. Errors: as Directory::OpenOwn.
   static Result<WorkFolder> Join(const std::string& path);
 
-  // Before a run goes on with what is in the folder. Errors: InvalidArgument where something in it is no file or folder
-  // of this user's runs alone, Io.
+  // Checks the files and folders before a run goes on with them. Errors: InvalidArgument naming one that runs of this
+  // user alone do not make, Io.
   Status CheckContent() const;
   // Removes what is in the folder. Errors: Io.
   Status Clear();

@@ -111,8 +111,8 @@ const internal::Fuse& Library() { return **internal::LoadFuse(); }
 
 View& Mounted() { return *static_cast<View*>(Library().get_context()->private_data); }
 
-// Logs to the system's log, in the foreground to stderr, too. Where stderr is a pipe that nobody reads and that is
-// full, the line is left out: no reader of the mount waits for it.
+// Adds a line to the system's log, in the foreground to stderr, too. A full pipe on stderr loses the line: no reader of
+// the mount waits for it.
 void Log(const char* line) {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);

@@ -43,7 +43,7 @@ std::string HfWith(const std::string& name, const std::string& copy, const char*
   return copy;
 }
 
-// What Megatron-core's own modules are called, and what is in them.
+// The tensors of Megatron-core's own modules, by name.
 TEST(Mamba, MegatronCoresFilesAreTransformersModels) {
   for (const char* name : {"hybrid", "mamba2"}) {
     SCOPED_TRACE(name);
