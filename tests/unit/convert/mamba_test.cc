@@ -2,7 +2,6 @@
 // models (tests/golden, mamba/). tests/interop/megatron/mamba_test.py compares what they compute.
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "family/words/nemo2_config.h"
 #include "family/words/nemo2_ssm.h"
 #include "format/format.h"
+#include "source/text_file.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/model_files.h"
@@ -25,13 +25,6 @@ using testing::Golden;
 using testing::IsOk;
 using testing::StatusIs;
 using testing::TempDir;
-
-Config YamlOf(const std::string& path) {
-  std::ifstream file(path);
-  const auto config = Config::ParseYaml(std::string((std::istreambuf_iterator<char>(file)), {}), path);
-  EXPECT_THAT(config, IsOk());
-  return config.ok() ? *config : Config();
-}
 
 // A copy of the golden `name` at `copy`, one key of whose config.json is another; "absent": it has none.
 std::string HfWith(const std::string& name, const std::string& copy, const char* key, const std::string& yaml) {
@@ -94,7 +87,8 @@ TEST(Mamba, IsWrittenForSeveralRanks) {
   const TempDir temp;
   const std::string nemo = temp.path() + "/nemo", one = temp.path() + "/one";
   Convert(Golden("mamba/hybrid/hf"), nemo, {.to = "nemo2", .tp = 2});
-  EXPECT_EQ(YamlOf(nemo + "/context/model.yaml").Find("config.tensor_model_parallel_size")->AsInt(), 2);
+  ANEMONE_ASSERT_ASSIGN(const Config written, ReadYaml(nemo + "/context/model.yaml"));
+  EXPECT_EQ(written.Find("config.tensor_model_parallel_size")->AsInt(), 2);
   EXPECT_EQ(DigestsOf(nemo), DigestsOf(Golden("mamba/hybrid/nemo2")));
   Convert(nemo, one, {.to = "nemo2", .tp = 1});
   Convert(one, temp.path() + "/back", {.to = "hf"});
@@ -252,7 +246,7 @@ TEST(Mamba, StepsThatTransformersRaisesAreNoted) {
 }
 
 ConfigNode Nemo2With(const char* name, const char* key, const char* yaml) {
-  Config config = YamlOf(Golden(fmt::format("mamba/{}/nemo2/context/model.yaml", name)));
+  Config config = *ReadYaml(Golden(fmt::format("mamba/{}/nemo2/context/model.yaml", name)));
   ConfigNode& own = *config.root().Get("config");
   if (std::string_view(yaml) == "absent") {
     own.Erase(key);
