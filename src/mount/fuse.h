@@ -3,7 +3,7 @@
 #define ANEMONE_MOUNT_FUSE_H_
 
 #define FUSE_USE_VERSION 31
-#include <fuse3/fuse.h>
+#include <fuse3/fuse_lowlevel.h>
 
 #include <cstddef>
 
@@ -13,18 +13,25 @@ namespace anemone::internal {
 
 // Where the header gives a version of a function another name, the type is spelled out.
 struct Fuse {
-  fuse* (*create)(fuse_args* args, const fuse_operations* operations, size_t size, void* data);
-  decltype(&::fuse_mount) mount;
-  decltype(&::fuse_unmount) unmount;
-  decltype(&::fuse_get_session) get_session;
-  decltype(&::fuse_get_context) get_context;
-  decltype(&::fuse_interrupted) interrupted;
-  int (*session_exited)(fuse_session* session);
+  fuse_session* (*create)(fuse_args* args, const fuse_lowlevel_ops* operations, size_t size, void* data);
+  decltype(&::fuse_session_mount) mount;
+  int (*loop)(fuse_session* session, int clone_fd);
+  decltype(&::fuse_session_exited) session_exited;
+  decltype(&::fuse_session_unmount) unmount;
+  decltype(&::fuse_session_destroy) destroy;
   decltype(&::fuse_set_signal_handlers) set_signal_handlers;
   decltype(&::fuse_remove_signal_handlers) remove_signal_handlers;
   decltype(&::fuse_daemonize) daemonize;
-  int (*loop)(fuse* fuse, int clone_fd);
   decltype(&::fuse_set_log_func) set_log_func;
+  decltype(&::fuse_req_userdata) req_userdata;
+  decltype(&::fuse_req_interrupted) req_interrupted;
+  decltype(&::fuse_add_direntry) add_direntry;
+  decltype(&::fuse_reply_err) reply_err;
+  decltype(&::fuse_reply_entry) reply_entry;
+  decltype(&::fuse_reply_attr) reply_attr;
+  decltype(&::fuse_reply_open) reply_open;
+  decltype(&::fuse_reply_buf) reply_buf;
+  decltype(&::fuse_reply_statfs) reply_statfs;
 };
 
 // Owned by the library, valid for ever. Threads: safe. Errors: Unavailable.

@@ -22,12 +22,11 @@
 #include <exception>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
-#include <optional>
-#include <set>
-#include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -40,30 +39,46 @@
 namespace anemone {
 namespace {
 
-// What is shown: folders and files by their paths, which begin with '/'.
+// A folder or a file that is shown.
+struct Entry {
+  std::string path;    // begins with '/'
+  ByteSourcePtr file;  // null: a folder
+  // What a folder holds, sorted: names and inodes.
+  std::vector<std::pair<std::string, fuse_ino_t>> names;
+};
+
+// What is shown. Entry i has the inode i + 1: the first is FUSE's root. libfuse's low-level interface asks by inode; its
+// high-level one keeps a table of names, and aborts the process where it has no memory for it.
 class View {
  public:
   View(const std::shared_ptr<const Plan>& plan, const std::string& file_name) : sources_(SourcesOf(*plan)) {
-    folders_["/"];
+    AddFolder("/");
     for (const std::string& folder : plan->empty_directories) AddFolder("/" + folder);
     for (size_t i = 0; i < plan->files.size(); ++i) {
       const std::string& path = plan->files[i].path;
-      AddFile("/" + (path.empty() ? file_name : path), OpenPlanned(plan, i));
+      ByteSourcePtr file = OpenPlanned(plan, i);
+      size_bytes_ += file->size_bytes();
+      Add("/" + (path.empty() ? file_name : path), std::move(file));
     }
+    for (Entry& entry : entries_) std::ranges::sort(entry.names);
   }
 
-  std::optional<size_t> FindFile(const std::string& path) const {
-    const auto found = numbers_.find(path);
-    return found != numbers_.end() ? std::optional(found->second) : std::nullopt;
-  }
-  const ByteSource& file(size_t number) const { return *files_[number]; }
-  // The names in a folder; null where there is none.
-  const std::set<std::string>* FindFolder(const std::string& path) const {
-    const auto found = folders_.find(path);
-    return found != folders_.end() ? &found->second : nullptr;
-  }
+  const Entry& Get(fuse_ino_t inode) const { return entries_[inode - 1]; }
   uint64_t size_bytes() const { return size_bytes_; }
-  time_t time() const { return time_; }
+
+  struct stat Attributes(fuse_ino_t inode) const {
+    const ByteSource* file = Get(inode).file.get();
+    struct stat out = {};
+    out.st_ino = inode;
+    out.st_mode = file != nullptr ? S_IFREG | 0444 : S_IFDIR | 0555;
+    out.st_nlink = file != nullptr ? 1 : 2;
+    out.st_size = file != nullptr ? static_cast<off_t>(file->size_bytes()) : 0;
+    out.st_blocks = (out.st_size + 511) / 512;
+    out.st_uid = geteuid();
+    out.st_gid = getegid();
+    out.st_mtime = out.st_ctime = out.st_atime = time_;
+    return out;
+  }
 
   // Asked often. Many sources are looked at once a second.
   Status CheckUnchanged() {
@@ -80,27 +95,24 @@ class View {
   }
 
  private:
-  void AddFolder(const std::string& path) {
-    if (!folders_.try_emplace(path).second) return;
-    AddName(path);
+  fuse_ino_t AddFolder(const std::string& path) {
+    const auto found = folders_.find(path);
+    if (found != folders_.end()) return found->second;
+    return folders_[path] = Add(path, nullptr);
   }
-  void AddFile(const std::string& path, ByteSourcePtr file) {
-    size_bytes_ += file->size_bytes();
-    numbers_[path] = files_.size();
-    files_.push_back(std::move(file));
-    AddName(path);
-  }
-  void AddName(const std::string& path) {
+  fuse_ino_t Add(const std::string& path, ByteSourcePtr file) {
+    entries_.push_back({path, std::move(file), {}});
+    const fuse_ino_t inode = entries_.size();
+    if (path == "/") return inode;
     const size_t slash = path.rfind('/');
-    const std::string parent = slash == 0 ? "/" : path.substr(0, slash);
-    AddFolder(parent);
-    folders_[parent].insert(path.substr(slash + 1));
+    const fuse_ino_t parent = AddFolder(slash == 0 ? "/" : path.substr(0, slash));
+    entries_[parent - 1].names.emplace_back(path.substr(slash + 1), inode);
+    return inode;
   }
 
-  std::map<std::string, std::set<std::string>> folders_;
   std::vector<const ByteSource*> sources_;  // which the files keep open
-  std::vector<ByteSourcePtr> files_;
-  std::map<std::string, size_t> numbers_;  // of files_
+  std::vector<Entry> entries_;
+  std::map<std::string, fuse_ino_t> folders_;
   uint64_t size_bytes_ = 0;
   time_t time_ = std::time(nullptr);
   std::atomic<time_t> checked_ = 0;
@@ -109,7 +121,13 @@ class View {
 // LoadFuse has succeeded.
 const internal::Fuse& Library() { return **internal::LoadFuse(); }
 
-View& Mounted() { return *static_cast<View*>(Library().get_context()->private_data); }
+// What libfuse hands to each call.
+struct Served {
+  View view;
+  fuse_session* session;
+};
+Served& ServedBy(fuse_req_t request) { return *static_cast<Served*>(Library().req_userdata(request)); }
+View& Mounted(fuse_req_t request) { return ServedBy(request).view; }
 
 // Adds a line to the system's log, in the foreground to stderr, too. A full pipe on stderr loses the line: no reader of
 // the mount waits for it.
@@ -120,104 +138,112 @@ void Log(const char* line) {
   if (poll(&stderr_state, 1, 0) == 1) syslog(LOG_ERR, "%s", line);
 }
 
-// What a call of the kernel's answers for a failure, whose reason nobody else would hear.
-int Answer(const Status& status, const char* path) {
+// The errno that the kernel is told for a failure, whose reason nobody else would hear.
+int ErrnoOf(const Status& status, const std::string& path) {
   if (status.ok()) return 0;
-  if (status.kind() == ErrorKind::kInterrupted) return -EINTR;
-  Log((std::string(path) + ": " + status.message()).c_str());
-  return -EIO;
+  if (status.kind() == ErrorKind::kInterrupted) return EINTR;
+  Log((path + ": " + status.message()).c_str());
+  return EIO;
 }
 
-// No exception goes through libfuse.
+// Does what is asked: `work` answers and returns 0, or an errno. No exception goes through libfuse.
 template <typename Work>
-int Guarded(const Work& work) {
+void Serve(fuse_req_t request, const Work& work) {
+  int error = 0;
   try {
-    return work();
+    error = work();
   } catch (const std::bad_alloc&) {
-    return -ENOMEM;
-  } catch (const std::exception& error) {
-    Log(error.what());
-    return -EIO;
+    error = ENOMEM;
+  } catch (const std::exception& failure) {
+    Log(failure.what());
+    error = EIO;
   }
+  if (error != 0) Library().reply_err(request, error);
 }
 
-void* Init(fuse_conn_info* /*connection*/, fuse_config* config) {
-  // Nothing changes, so whatever the kernel knows it may keep.
-  config->kernel_cache = 1;
-  config->entry_timeout = config->attr_timeout = config->negative_timeout = 86400;
-  return Library().get_context()->private_data;
+// Nothing changes, so the kernel may keep what it knows.
+constexpr double kSecondsKept = 86400;
+
+void LookUp(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  const View& view = Mounted(request);
+  const auto& names = view.Get(parent).names;
+  const auto found = std::ranges::lower_bound(names, std::string_view(name), {},
+                                              [](const auto& named) { return std::string_view(named.first); });
+  fuse_entry_param entry = {};  // inode 0: nothing has that name
+  entry.attr_timeout = entry.entry_timeout = kSecondsKept;
+  if (found != names.end() && found->first == name) {
+    entry.ino = found->second;
+    entry.attr = view.Attributes(entry.ino);
+  }
+  Library().reply_entry(request, &entry);
 }
 
-int GetAttributes(const char* path, struct stat* out, fuse_file_info* /*file*/) {
-  return Guarded([&] {
-    const View& view = Mounted();
-    const std::optional<size_t> file = view.FindFile(path);
-    if (!file && view.FindFolder(path) == nullptr) return -ENOENT;
-    *out = {};
-    out->st_mode = file ? S_IFREG | 0444 : S_IFDIR | 0555;
-    out->st_nlink = file ? 1 : 2;
-    out->st_size = file ? static_cast<off_t>(view.file(*file).size_bytes()) : 0;
-    out->st_blocks = (out->st_size + 511) / 512;
-    out->st_uid = geteuid();
-    out->st_gid = getegid();
-    out->st_mtime = out->st_ctime = out->st_atime = view.time();
-    return 0;
-  });
+void GetAttributes(fuse_req_t request, fuse_ino_t inode, fuse_file_info* /*file*/) {
+  const struct stat attributes = Mounted(request).Attributes(inode);
+  Library().reply_attr(request, &attributes, kSecondsKept);
 }
 
-int ReadFolder(const char* path, void* to, fuse_fill_dir_t fill, off_t /*offset*/, fuse_file_info* /*folder*/,
-               fuse_readdir_flags /*flags*/) {
-  return Guarded([&] {
-    const std::set<std::string>* names = Mounted().FindFolder(path);
-    if (names == nullptr) return -ENOENT;
-    for (const char* name : {".", ".."}) fill(to, name, nullptr, 0, fuse_fill_dir_flags{});
-    for (const std::string& name : *names) {
-      if (fill(to, name.c_str(), nullptr, 0, fuse_fill_dir_flags{}) != 0) return -ENOMEM;
+// An entry's offset is that of the one after it: how many come before.
+void ReadFolder(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* /*folder*/) {
+  Serve(request, [&] {
+    const View& view = Mounted(request);
+    const auto& names = view.Get(inode).names;
+    std::vector<char> listed(size);
+    size_t used = 0;
+    for (auto i = static_cast<size_t>(offset); i < names.size(); ++i) {
+      const auto& [name, child] = names[i];
+      const struct stat attributes = view.Attributes(child);
+      const size_t needed = Library().add_direntry(request, listed.data() + used, size - used, name.c_str(),
+                                                   &attributes, static_cast<off_t>(i + 1));
+      if (needed > size - used) break;
+      used += needed;
     }
+    Library().reply_buf(request, listed.data(), used);
     return 0;
   });
 }
 
-int Open(const char* path, fuse_file_info* file) {
-  return Guarded([&] {
-    const std::optional<size_t> found = Mounted().FindFile(path);
-    if (!found) return -ENOENT;
-    if ((file->flags & O_ACCMODE) != O_RDONLY) return -EROFS;
-    file->fh = *found;
+void Open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
+  Serve(request, [&] {
+    View& view = Mounted(request);
     file->keep_cache = 1;
-    return Answer(Mounted().CheckUnchanged(), path);
+    const int error = ErrnoOf(view.CheckUnchanged(), view.Get(inode).path);
+    if (error == 0) Library().reply_open(request, file);
+    return error;
   });
 }
 
-int Read(const char* path, char* to, size_t size, off_t offset, fuse_file_info* file) {
-  return Guarded([&] {
+void Read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* /*file*/) {
+  Serve(request, [&] {
+    View& view = Mounted(request);
+    const Entry& entry = view.Get(inode);
+    const uint64_t end = entry.file->size_bytes();
+    const uint64_t from = std::min(static_cast<uint64_t>(offset), end);
+    const size_t count = std::min<uint64_t>(size, end - from);
+    const auto bytes = std::make_unique_for_overwrite<std::byte[]>(count);
     // Who waits for a server ends with the mount, and with the reader.
-    fuse_session* const session = Library().get_session(Library().get_context()->fuse);
-    const CancelScope scope(
-        [session] { return Library().session_exited(session) != 0 || Library().interrupted() != 0; });
-    const ByteSource& source = Mounted().file(file->fh);
-    const auto from = static_cast<uint64_t>(offset);
-    if (from >= source.size_bytes()) return 0;
-    const size_t count = std::min<uint64_t>(size, source.size_bytes() - from);
-    const int failed = Answer(source.ReadAt(from, std::as_writable_bytes(std::span(to, count))), path);
-    if (failed != 0) return failed;
+    const CancelScope scope([request] {
+      return Library().session_exited(ServedBy(request).session) != 0 || Library().req_interrupted(request) != 0;
+    });
+    int error = ErrnoOf(entry.file->ReadAt(from, {bytes.get(), count}), entry.path);
     // Looked at after the bytes were read: none of them is of another version.
-    const int changed = Answer(Mounted().CheckUnchanged(), path);
-    return changed != 0 ? changed : static_cast<int>(count);
+    if (error == 0) error = ErrnoOf(view.CheckUnchanged(), entry.path);
+    if (error == 0) Library().reply_buf(request, reinterpret_cast<const char*>(bytes.get()), count);
+    return error;
   });
 }
 
-int GetCapacity(const char* /*path*/, struct statvfs* out) {
-  *out = {};
-  out->f_bsize = out->f_frsize = 4096;
-  out->f_blocks = (Mounted().size_bytes() + 4095) / 4096;
-  out->f_namemax = 255;
-  return 0;
+void GetCapacity(fuse_req_t request, fuse_ino_t /*inode*/) {
+  struct statvfs capacity = {};
+  capacity.f_bsize = capacity.f_frsize = 4096;
+  capacity.f_blocks = (Mounted(request).size_bytes() + 4095) / 4096;
+  capacity.f_namemax = 255;
+  Library().reply_statfs(request, &capacity);
 }
 
-constexpr fuse_operations kOperations = [] {
-  fuse_operations operations{};
-  operations.init = Init;
+constexpr fuse_lowlevel_ops kOperations = [] {
+  fuse_lowlevel_ops operations{};
+  operations.lookup = LookUp;
   operations.getattr = GetAttributes;
   operations.readdir = ReadFolder;
   operations.open = Open;
@@ -278,40 +304,40 @@ class DefaultSignals {
   std::array<struct sigaction, kSignals.size()> before_ = {};
 };
 
-// libfuse's handle. A folder is mounted for the time of a scope. The process ends with it, so the handle stays:
-// fuse_destroy aborts the process where there is no memory.
+// libfuse's handle. A folder is mounted for the time of a scope.
 class Session {
  public:
-  explicit Session(View* view, const MountOptions& options) {
+  Session(const std::shared_ptr<const Plan>& plan, const std::string& file_name, const MountOptions& options)
+      : served_{View(plan, file_name), nullptr} {
     std::string words = "ro,nosuid,nodev,default_permissions,fsname=anemone,subtype=anemone";
     if (options.allow_other) words += ",allow_other";
     char program[] = "anemone";
     char flag[] = "-o";
     char* arguments[] = {program, flag, words.data(), nullptr};
     fuse_args args = {3, arguments, 0};
-    fuse_ = Library().create(&args, &kOperations, sizeof kOperations, view);
+    served_.session = Library().create(&args, &kOperations, sizeof kOperations, &served_);
   }
   ~Session() {
-    if (is_mounted_) Library().unmount(fuse_);
+    if (is_mounted_) Library().unmount(served_.session);
+    if (served_.session != nullptr) Library().destroy(served_.session);
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   bool Mount(const std::string& folder) {
-    is_mounted_ = fuse_ != nullptr && Library().mount(fuse_, folder.c_str()) == 0;
+    is_mounted_ = served_.session != nullptr && Library().mount(served_.session, folder.c_str()) == 0;
     return is_mounted_;
   }
   Status Serve() {
-    fuse_session* session = Library().get_session(fuse_);
-    if (Library().set_signal_handlers(session) != 0)
+    if (Library().set_signal_handlers(served_.session) != 0)
       return Status(ErrorKind::kUnavailable, "cannot listen to signals: " + LastLine::Get());
-    const int result = Library().loop(fuse_, /*clone_fd=*/0);
-    Library().remove_signal_handlers(session);
+    const int result = Library().loop(served_.session, /*clone_fd=*/0);
+    Library().remove_signal_handlers(served_.session);
     return result >= 0 ? Status() : ErrnoStatus(-result, "the mount ended");  // above 0: the signal that ended it
   }
 
  private:
-  static inline fuse* fuse_ = nullptr;
+  Served served_;
   bool is_mounted_ = false;
 };
 
@@ -352,10 +378,9 @@ Status Mount(const std::shared_ptr<const Plan>& plan, const std::string& file_na
   ANEMONE_TRY(CanMount(folder));
   ANEMONE_ASSIGN(const internal::Fuse* fuse, internal::LoadFuse());
   fuse->set_log_func(LastLine::Keep);
-  View view(plan, file_name);
   const NeedsCleanup needs_cleanup;
   const DefaultSignals signals;
-  Session session(&view, options);
+  Session session(plan, file_name, options);
   if (!session.Mount(folder)) return Refused(folder);
   if (!options.foreground) ANEMONE_TRY(GoToBackground());
   openlog("anemone", LOG_PID | (options.foreground ? LOG_PERROR : 0), LOG_DAEMON);

@@ -1,7 +1,8 @@
-/* Preloaded: calls to malloc that come from the file NO_MEMORY_FOR fail, from the one of number NO_MEMORY_AT on. Where a
-   file NO_MEMORY_ONCE is told, none fails before it is there, and calls to calloc fail as well. */
+/* Preloaded: calls to malloc that come from the file NO_MEMORY_FOR fail, from the one of number NO_MEMORY_AT on. Where
+   a file NO_MEMORY_ONCE is told, none fails before it is there, and calls to calloc fail as well. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -23,10 +24,13 @@ __attribute__((constructor)) static void Begin(void) {
   once = getenv("NO_MEMORY_ONCE");
 }
 
+/* Sets errno as malloc does: glibc relies on it. */
 static int Fails(const void* from) {
   Dl_info caller;
-  return file != NULL && dladdr(from, &caller) != 0 && strstr(caller.dli_fname, file) != NULL &&
-         (once == NULL || access(once, F_OK) == 0) && atomic_fetch_add(&calls, 1) >= at;
+  const int fails = file != NULL && dladdr(from, &caller) != 0 && strstr(caller.dli_fname, file) != NULL &&
+                    (once == NULL || access(once, F_OK) == 0) && atomic_fetch_add(&calls, 1) >= at;
+  if (fails) errno = ENOMEM;
+  return fails;
 }
 
 void* malloc(size_t size) { return Fails(__builtin_return_address(0)) ? NULL : __libc_malloc(size); }

@@ -156,7 +156,7 @@ class Mount(FolderCase):
         preloaded, once = self.path("no_memory.so"), self.path("once")
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "cli", "no_memory.c")
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", preloaded, source, "-ldl"], check=True)
-        for at in (0, 1, 5, 20, 100):
+        for at in (0, 1, 4, 5, 20, 22, 36, 100):
             process = subprocess.Popen([ANEMONE, "mount", "-f", golden("clip/mcore.nemo"), "--to", "hf", self.view], stderr=subprocess.DEVNULL,
                                        env={**os.environ, "LD_PRELOAD": preloaded, "NO_MEMORY_FOR": "", "NO_MEMORY_AT": str(at), "NO_MEMORY_ONCE": once})
             self.wait_for_view(process)
