@@ -47,8 +47,8 @@ struct Entry {
   std::vector<std::pair<std::string, fuse_ino_t>> names;
 };
 
-// What is shown. Entry i has the inode i + 1: the first is FUSE's root. libfuse's low-level interface asks by inode; its
-// high-level one keeps a table of names, and aborts the process where it has no memory for it.
+// What is shown. Entry i has the inode i + 1: the first is FUSE's root. libfuse's low-level interface asks by inode;
+// its high-level one keeps a table of names, and aborts the process where it has no memory for it.
 class View {
  public:
   View(const std::shared_ptr<const Plan>& plan, const std::string& file_name) : sources_(SourcesOf(*plan)) {
