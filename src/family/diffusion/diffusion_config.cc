@@ -137,7 +137,7 @@ nemo_version: 2.0.0
 constexpr FixedWord kTaken[] = {{"parameterization", "eps", "eps"},    {"conditioning_key", "crossattn", "null"},
                                 {"scale_factor", "0.18215", "1.0"},    {"beta_schedule", "linear", "linear"},
                                 {"linear_start", "0.00085", "0.0001"}, {"linear_end", "0.012", "0.02"},
-                                {"timesteps", "1000", "1000"}};
+                                {"timesteps", "1000", "1000"},         {"only_mid_control", "false", "false"}};
 // The same of Stable Diffusion 1.x, and of 2.x, whose projections are linear.
 constexpr FixedWord kTakenOf1[] = {{"unet_config.num_heads", "8", "-1"},
                                    {"unet_config.num_head_channels", "-1", "-1"},
@@ -193,6 +193,28 @@ Status SetUnetOfTensors(const StoredNames& parts, ConfigNode* unet) {
   return {};
 }
 
+// As NeMo's example of a ControlNet has it, but for `params`, which NeMo 2.0.0 hands on as one argument.
+void SetControlOfTensors(const StoredNames& parts, ConfigNode* model) {
+  const std::string names = "nemo.collections.multimodal.models.text_to_image.controlnet.controlnet.";
+  ConfigNode& unet = *model->Get("unet_config");
+  unet["_target_"] = ConfigNode::String(names + "ControlledUnetModel");
+  ConfigNode control = ConfigNode::Map();
+  control["_target_"] = ConfigNode::String(names + "ControlNet");
+  control["from_pretrained_unet"] = ConfigNode::Null();
+  control["hint_channels"] = SizeNode(parts.Size(kControlNames, "input_hint_block.0.weight", 1));
+  for (const char* key :
+       {"image_size", "in_channels", "model_channels", "attention_resolutions", "num_res_blocks", "channel_mult",
+        "num_heads", "num_head_channels", "use_spatial_transformer", "use_linear_in_transformer", "transformer_depth",
+        "context_dim", "use_checkpoint", "legacy", "use_flash_attention"}) {
+    if (const ConfigNode* value = unet.Get(key)) control[key] = *value;
+  }
+  (*model)["control_key"] = ConfigNode::String("hint");
+  (*model)["only_mid_control"] = ConfigNode::Bool(false);
+  (*model)["sd_locked"] = ConfigNode::Bool(true);
+  (*model)["control_stage_config"] = std::move(control);
+  (*model)["target"] = ConfigNode::String(names + "MegatronControlNet");
+}
+
 Status SetVaeOfTensors(const StoredNames& parts, ConfigNode* vae) {
   const auto size = [&](std::string_view name, size_t axis) { return parts.Size(kVaeNames, name, axis); };
   ConfigNode& sizes = (*vae)["ddconfig"];
@@ -224,6 +246,14 @@ Result<ConfigNode> ConfigOfTensors(const Checkpoint& ldm) {
   ConfigNode model = PublishedConfig();
   if (parts.Has(kUnetNames)) ANEMONE_TRY(SetUnetOfTensors(parts, model.Get("unet_config")));
   if (parts.Has(kVaeNames)) ANEMONE_TRY(SetVaeOfTensors(parts, model.Get("first_stage_config")));
+  if (parts.Has(kControlNames)) {
+    if (!parts.Has(kUnetNames))
+      return Unsupported(fmt::format("{}: expected a ControlNet beside the Stable Diffusion that it controls, found it "
+                                     "alone",
+                                     kControlNames),
+                         std::string(kWeightsAlone));
+    SetControlOfTensors(parts, &model);
+  }
   const TextKind* kind = TextKindOf(parts);
   if (kind != nullptr) model["cond_stage_config"] = TextEncoderConfig(kind->flag);
   model["scale_by_std"] = ConfigNode::Bool(parts.has_scale());
@@ -273,10 +303,13 @@ std::string WhatReadersMustBeTold(const ConfigNode& model) {
 }
 
 void ForgetPretrained(ConfigNode* model) {
-  for (const char* part : {"unet_config", "first_stage_config"}) {
-    ConfigNode* node = model->Get(part);
-    if (node != nullptr && node->Get("from_pretrained") != nullptr) (*node)["from_pretrained"] = ConfigNode::Null();
-  }
+  const auto forget = [](ConfigNode* node, const char* key) {
+    if (node != nullptr && node->Get(key) != nullptr) (*node)[key] = ConfigNode::Null();
+  };
+  for (const char* part : {"unet_config", "first_stage_config"}) forget(model->Get(part), "from_pretrained");
+  ConfigNode* control = model->Get("control_stage_config");
+  forget(control, "from_pretrained_unet");
+  if (control != nullptr) forget(control->Get("params"), "from_pretrained_unet");
 }
 
 }  // namespace anemone

@@ -166,6 +166,27 @@ Status SetVae(const ConfigNode& vae, ModelSymbols* symbols) {
   return {};
 }
 
+// A ControlNet's sizes are those of the UNet that it controls.
+Status SetControl(const ConfigNode& control, const ConfigNode& unet, ModelSymbols* symbols) {
+  symbols->Set("control", control.is_map());
+  symbols->Set("control.hint", 0);
+  if (!control.is_map()) return {};
+  constexpr std::pair<std::string_view, std::string_view> kShared[] = {
+      {"in_channels", "null"},  {"model_channels", "null"},   {"attention_resolutions", "null"},
+      {"channel_mult", "null"}, {"num_res_blocks", "null"},   {"context_dim", "null"},
+      {"num_heads", "-1"},      {"num_head_channels", "-1"},  {"transformer_depth", "1"},
+      {"legacy", "true"},       {"resblock_updown", "false"}, {"use_linear_in_transformer", "false"}};
+  for (const auto& [key, silent] : kShared) {
+    const ConfigNode none = ParseWord(silent);
+    const ConfigNode &own = WordOr(control, key, none), &wanted = WordOr(unet, key, none);
+    if (!SameConfig(own, wanted))
+      return Unsupported(fmt::format("{}: expected {}, as in unet_config, found {}", key, Shown(wanted), Shown(own)));
+  }
+  ANEMONE_ASSIGN(const uint64_t hint, SizeOf(control, "hint_channels"));
+  symbols->Set("control.hint", hint);
+  return {};
+}
+
 // A UNet or a VAE that a file lacks has no layers.
 Status SetNoUnet(ModelSymbols* symbols) {
   for (const char* size : {"base", "in", "out", "context", "layers", "linear"})
@@ -239,6 +260,9 @@ Status SetDiffusionSymbols(const ConfigNode& model, ModelSymbols* symbols) {
   const bool has_vae = !WordAt(vae, "ddconfig.ch_mult").list.empty();
   ANEMONE_TRY((has_unet ? SetUnet(unet, symbols) : SetNoUnet(symbols)).In("unet_config"));
   ANEMONE_TRY((has_vae ? SetVae(vae, symbols) : SetNoVae(symbols)).In("first_stage_config"));
+  // NeMo's own examples have the sizes under `params`.
+  const ConfigNode &control = WordAt(model, "control_stage_config"), &params = WordAt(control, "params");
+  ANEMONE_TRY(SetControl(params.is_map() ? params : control, unet, symbols).In("control_stage_config"));
   symbols->Set("unet", has_unet);
   symbols->Set("vae", has_vae);
   ANEMONE_ASSIGN(const uint64_t timesteps, SizeOf(model, "timesteps", 1000));
@@ -253,6 +277,12 @@ Status SetDiffusionSymbols(const ConfigNode& model, ModelSymbols* symbols) {
 Status SetStoredParts(const Checkpoint& checkpoint, bool is_nemo, ModelSymbols* symbols) {
   const StoredNames parts(checkpoint);
   symbols->Set("schedule", is_nemo || parts.has_schedule());
+  ANEMONE_ASSIGN(const bool has_control, symbols->Holds("control"));
+  if (!has_control && parts.Has(kControlNames))
+    return Corrupt(
+        fmt::format("expected control_stage_config in the config, as tensors of a ControlNet are stored "
+                    "({}), found none",
+                    kControlNames));
   ANEMONE_TRY(SetText(parts, symbols));
   return is_nemo ? CheckWhole(*symbols) : Status();
 }

@@ -204,6 +204,11 @@ Result<Target> ToPipeline(const Checkpoint& source, const ConfigNode& model, con
                           const TranslateOptions& options, const ModelSymbols& symbols) {
   Target target{.symbols = symbols, .config = std::nullopt, .config_name = "model_index.json"};
   ANEMONE_TRY(CheckWhole(symbols));
+  ANEMONE_ASSIGN(const bool has_control, symbols.Holds("control"));
+  if (has_control) {
+    return Unsupported("control_stage_config: expected a Stable Diffusion without a ControlNet, found one with it")
+        .Use("dialect", "ldm", "write a single file, which diffusers' ControlNetModel.from_single_file reads");
+  }
   if (!from.is_megatron && !options.hparams) ANEMONE_TRY(CheckPublished(model, &target.notes));
   ANEMONE_TRY(CheckStoredSchedule(source, model));
   ANEMONE_ASSIGN(const TextEncoder text, TextEncoderOf(model, symbols, &target.notes));

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -86,28 +87,38 @@ std::vector<C> At(const std::string& module, std::string_view block, int layer, 
   return ForPlaces({{{"{P}", module}, {"{R}", fmt::format("{}.{}", block, layer)}, {"{B}", std::string(block)}}}, rows);
 }
 
-std::vector<C> Unet() {
-  const auto layer = [](std::string_view module, std::string_view block, int number) {
-    return Join<C>({At(fmt::format("{}.0", module), block, number, Residual()),
-                    At(fmt::format("{}.1", module), block, number, Transformer())});
-  };
+// A layer of a level, at `module`.
+std::vector<C> Layer(std::string_view module, std::string_view block, int number) {
+  return Join<C>({At(fmt::format("{}.0", module), block, number, Residual()),
+                  At(fmt::format("{}.1", module), block, number, Transformer())});
+}
+
+// What stands before the levels, and the way down.
+std::vector<C> Down() {
   std::vector<std::vector<C>> rows = {Linear("time_embed.0", "4*unet.base", "unet.base", "unet"),
                                       Linear("time_embed.2", "4*unet.base", "4*unet.base", "unet"),
                                       Conv("input_blocks.0.0", "unet.base", "unet.in", 3, "unet")};
   for (int level = 0; level < kLevels; ++level) {
     const std::string block = DownBlock(level), width = block + ".width", next = DownBlock(level + 1);
     for (int i = 0; i < kDownLayers; ++i)
-      rows.push_back(layer(fmt::format("input_blocks.{}", kUpLayers * level + 1 + i), block, i));
+      rows.push_back(Layer(fmt::format("input_blocks.{}", kUpLayers * level + 1 + i), block, i));
     if (level + 1 < kLevels)
       rows.push_back(Conv(fmt::format("input_blocks.{}.0.op", kUpLayers * (level + 1)), width, width, 3, next));
   }
-  rows.push_back(At("middle_block.0", kMiddle, 0, Residual()));
-  rows.push_back(At("middle_block.1", kMiddle, 0, Transformer()));
-  rows.push_back(At("middle_block.2", kMiddle, 1, Residual()));
+  return Join<C>(rows);
+}
+
+std::vector<C> Middle() {
+  return Join<C>({At("middle_block.0", kMiddle, 0, Residual()), At("middle_block.1", kMiddle, 0, Transformer()),
+                  At("middle_block.2", kMiddle, 1, Residual())});
+}
+
+std::vector<C> Up() {
+  std::vector<std::vector<C>> rows;
   for (int level = 0; level < kLevels; ++level) {
     const std::string block = UpBlock(level), width = block + ".width", next = UpBlock(level + 1);
     for (int i = 0; i < kUpLayers; ++i)
-      rows.push_back(layer(fmt::format("output_blocks.{}", kUpLayers * level + i), block, i));
+      rows.push_back(Layer(fmt::format("output_blocks.{}", kUpLayers * level + i), block, i));
     if (level + 1 == kLevels) continue;
     const std::string last = fmt::format("output_blocks.{}", kUpLayers * (level + 1) - 1);
     rows.push_back(Conv(last + ".1.conv", width, width, 3, fmt::format("{} & !{}.attn", next, block)));
@@ -115,9 +126,48 @@ std::vector<C> Unet() {
   }
   rows.push_back(Norm("out.0", "unet.base", "unet"));
   rows.push_back(Conv("out.2", "unet.out", "unet.base", 3, "unet"));
-  std::vector<C> unet = ForTower("unet", Join<C>(rows));
+  return Join<C>(rows);
+}
+
+std::vector<C> Unet() {
+  std::vector<C> unet = ForTower("unet", Join<C>({Down(), Middle(), Up()}));
   for (C& row : unet) row.name.insert(0, kUnetNames);
   return unet;
+}
+
+// What each block on the way down gives to the UNet's way up, through a convolution that begins as zeros.
+std::vector<C> ZeroConvs() {
+  const auto at = [](int number, const std::string& width, const std::string& when) {
+    return Conv(fmt::format("zero_convs.{}.0", number), width, width, 1, when);
+  };
+  std::vector<std::vector<C>> rows = {at(0, "unet.base", "unet")};
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string block = DownBlock(level), width = block + ".width";
+    for (int i = 0; i < kDownLayers; ++i) rows.push_back(at(kUpLayers * level + 1 + i, width, block));
+    if (level + 1 < kLevels) rows.push_back(at(kUpLayers * (level + 1), width, DownBlock(level + 1)));
+  }
+  return Join<C>(rows);
+}
+
+// The picture that controls, brought to the latents' size: convolutions with activations between them.
+std::vector<C> Hint() {
+  constexpr const char* kChannels[] = {"control.hint", "16", "16", "32", "32", "96", "96", "256", "unet.base"};
+  std::vector<std::vector<C>> rows;
+  for (size_t i = 0; i + 1 < std::size(kChannels); ++i)
+    rows.push_back(Conv(fmt::format("input_hint_block.{}", 2 * i), kChannels[i + 1], kChannels[i], 3, "unet"));
+  return Join<C>(rows);
+}
+
+// A ControlNet: a copy of the UNet's way down, and what it reads and gives.
+std::vector<C> Control() {
+  const std::string width = fmt::format("{}.width", kMiddle);
+  std::vector<C> control = ForTower(
+      "unet", Join<C>({Down(), ZeroConvs(), Hint(), Middle(), Conv("middle_block_out.0", width, width, 1, "unet")}));
+  for (C& row : control) {
+    row.name.insert(0, kControlNames);
+    row.when = Both("control", row.when);
+  }
+  return control;
 }
 
 std::vector<C> VaeBlock(const std::string& name, const std::string& out, const std::string& in, const std::string& when,
@@ -247,6 +297,8 @@ std::vector<S> Declared() {
        S::Size("unet.context", "of the text encoder's vectors"),
        S::Size("unet.layers", "of each transformer"),
        S::Flag("unet.linear", "projections around a transformer are linear"),
+       S::Flag("control", "a ControlNet is stored"),
+       S::Size("control.hint", "channels of the picture that controls"),
        S::Flag("vae", "the VAE is stored"),
        S::Size("vae.base", "channels of the first layer"),
        S::Size("vae.in", "channels of a picture"),
@@ -272,7 +324,7 @@ std::vector<S> Declared() {
   return symbols;
 }
 
-// All but the text encoder.
+// All but the text encoder and a ControlNet.
 const std::vector<C>& Canonical() {
   static const std::vector<C> rows = [] {
     std::vector<C> schedule;
@@ -327,10 +379,14 @@ R Spelled(const C& row, std::span<const Respelling> respellings) {
 }
 
 std::vector<R> Rows(std::span<const Respelling> respellings) {
-  std::vector<R> rows;
-  for (const C& row : Canonical()) rows.push_back(Spelled(row, respellings));
-  return Join<R>({rows,
+  const auto spelled = [&](const std::vector<C>& canonical) {
+    std::vector<R> rows;
+    for (const C& row : canonical) rows.push_back(Spelled(row, respellings));
+    return rows;
+  };
+  return Join<R>({spelled(Canonical()),
                   TextEncoder().rows,
+                  spelled(Control()),
                   {{.name = "model_ema.{*}", .role = Role::kDrop, .why = "averages of the weights, beside them"},
                    {.name = std::string(kVaeNames) + "loss.{*}", .role = Role::kDrop, .why = "the VAE's loss"}}});
 }
@@ -363,12 +419,14 @@ Dialect Ldm() {
 std::string_view PublishedAs(const ModelSymbols& symbols) {
   struct Published {
     std::string_view name;
-    uint64_t context, linear, in;
+    uint64_t context, linear, in, control = 0;
   };
   constexpr Published kPublished[] = {{"Stable Diffusion 1.x", 768, 0, 4},
+                                      {"Stable Diffusion 1.x with a ControlNet", 768, 0, 4, 1},
                                       {"InstructPix2Pix", 768, 0, 8},
                                       {"Stable Diffusion 1.x, inpainting", 768, 0, 9},
                                       {"Stable Diffusion 2.x", 1024, 1, 4},
+                                      {"Stable Diffusion 2.x with a ControlNet", 1024, 1, 4, 1},
                                       {"Stable Diffusion 2.x, depth to image", 1024, 1, 5},
                                       {"Stable Diffusion 2.x, inpainting", 1024, 1, 9}};
   const auto is = [&](const char* symbol, uint64_t value) {
@@ -376,7 +434,8 @@ std::string_view PublishedAs(const ModelSymbols& symbols) {
     return found.ok() && *found == value;
   };
   const auto* found = std::ranges::find_if(kPublished, [&](const Published& p) {
-    return is("unet.base", 320) && is("unet.context", p.context) && is("unet.linear", p.linear) && is("unet.in", p.in);
+    return is("unet.base", 320) && is("unet.context", p.context) && is("unet.linear", p.linear) &&
+           is("unet.in", p.in) && is("control", p.control);
   });
   return found == std::end(kPublished) ? std::string_view() : found->name;
 }
@@ -406,7 +465,7 @@ Dialect Diffusers() {
              .role = Role::kDrop,
              .why = "the safety checker, which looks at pictures once they are made"},
             {.name = "image_encoder.{*}", .role = Role::kDrop, .why = "the image encoder, which is an IP-Adapter's"}}}),
-      .never = "schedule, scale_by_std, learn_logvar"};
+      .never = "schedule, scale_by_std, learn_logvar, control"};
 }
 
 }  // namespace
@@ -416,10 +475,9 @@ const Family& StableDiffusionFamily() {
       .name = "stable_diffusion",
       .title = "Stable Diffusion",
       .symbols = Declared(),
-      .canonical = Join<C>({Canonical(), TextEncoder().canonical}),
+      .canonical = Join<C>({Canonical(), TextEncoder().canonical, Control()}),
       .dialects = {Nemo("nemo", "NeMo", kNemo), Nemo123(), Ldm(), Diffusers()},
-      .refusals = {{"control_model.", "a ControlNet"},
-                   {"conditioner.embedders.", "a Stable Diffusion XL"},
+      .refusals = {{"conditioner.embedders.", "a Stable Diffusion XL"},
                    {".label_emb.", "a Stable Diffusion XL"},
                    {".norm_to_q.layer_norm_weight", "a UNet in fp8 (use_te_fp8)"},
                    {".adapter_layer.", "a LoRA"},
@@ -430,7 +488,10 @@ const Family& StableDiffusionFamily() {
       .target = DiffusionTarget,
       .complete = CompleteDiffusion,
       .published_as = PublishedAs,
-      .parts = {{"UNet", std::string(kUnetNames)}, {"VAE", std::string(kVaeNames)}, {"text encoder", "text."}}};
+      .parts = {{"UNet", std::string(kUnetNames)},
+                {"VAE", std::string(kVaeNames)},
+                {"text encoder", "text."},
+                {"ControlNet", std::string(kControlNames)}}};
   return family;
 }
 

@@ -34,7 +34,7 @@ StoredNames::StoredNames(const Checkpoint& checkpoint) {
       const std::string_view name = item.name;
       has_schedule_ |= name.ends_with("alphas_cumprod_prev");
       has_scale_ |= name == "scale_factor" || name.ends_with(".scale_factor");
-      for (const std::string_view part : {kUnetNames, kVaeNames, kTextNames, kPipelineText}) {
+      for (const std::string_view part : {kUnetNames, kVaeNames, kTextNames, kControlNames, kPipelineText}) {
         const size_t at = name.find(part);
         if (at != std::string_view::npos && item.tensor() != nullptr) tensors_.emplace(name.substr(at), item.tensor());
       }

@@ -18,7 +18,7 @@ import unittest
 
 import torch
 import yaml
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 ANEMONE, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:3])
@@ -54,6 +54,19 @@ def unet_name(name):
                                        ("norm2.", "out_layers.0."), ("conv2.", "out_layers.2."), ("conv_shortcut.", "skip_connection.")))
     return place + replaced(rest, ((".ff.net.0.proj.", ".ff.net.1.proj."), (".ff.net.2.", ".ff.net.3."), (".norm1.", ".attn1.norm."),
                                    (".norm2.", ".attn2.norm."), (".norm3.", ".ff.net.0.")))
+
+
+def control_name(name):
+    """NeMo's name of a tensor of diffusers' ControlNetModel."""
+    words = name.split(".")
+    if words[0] == "controlnet_down_blocks":
+        return f"zero_convs.{words[1]}.0.{words[2]}"
+    if words[0] == "controlnet_mid_block":
+        return f"middle_block_out.0.{words[1]}"
+    if words[0] == "controlnet_cond_embedding":
+        number = {"conv_in": 0, "conv_out": 14}.get(words[1], None)
+        return f"input_hint_block.{2 * int(words[2]) + 2 if number is None else number}.{words[-1]}"
+    return unet_name(name)
 
 
 def vae_name(name):
@@ -94,6 +107,24 @@ def nemo_weights(unet, vae):
         if name not in weights and not name.startswith(("model.model.", "model.first_stage_model.")):
             weights[name] = torch.randn(shape)
     return weights, shapes
+
+
+def single_file_config(linear):
+    """NeMo's config of these."""
+    with open(os.path.join(GOLDEN, "sd/model_config.yaml")) as file:
+        config = yaml.safe_load(file)
+    config["unet_config"]["use_linear_in_transformer"] = linear
+    return config
+
+
+def write_nemo(path, config, weights):
+    with tarfile.open(path, "w") as tar:
+        data = io.BytesIO()
+        torch.save(weights, data)
+        for name, content in (("model_config.yaml", yaml.safe_dump(config).encode()), ("model_weights.ckpt", data.getvalue())):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 WIDTH = 32
@@ -186,6 +217,27 @@ class StableDiffusion(unittest.TestCase):
                     for one, other in zip(outputs(pipeline), numbers):
                         self.assertTrue(torch.equal(one, other))
 
+    def test_a_controlnet_is_that_of_diffusers(self):
+        for linear in (False, True):
+            with self.subTest(linear=linear), tempfile.TemporaryDirectory() as folder:
+                unet, vae = models(linear)
+                control = ControlNetModel.from_unet(unet)
+                for parameter in control.parameters():
+                    parameter.data = torch.randn_like(parameter)
+                weights, _ = nemo_weights(unet, vae)
+                weights.update({"model.control_model." + control_name(name): tensor for name, tensor in control.state_dict().items()})
+                config = single_file_config(linear)
+                stage = {key: value for key, value in config["unet_config"].items() if key not in ("_target_", "from_pretrained", "out_channels")}
+                config["control_stage_config"] = {"params": {**stage, "hint_channels": 3}}
+                nemo, single, place = (os.path.join(folder, name) for name in ("control.nemo", "control.safetensors", "ControlNetModel"))
+                write_nemo(nemo, config, weights)
+                self.convert(nemo, single, "--dialect", "ldm")
+                control.save_config(place)
+                found = ControlNetModel.from_single_file(single, config=place, local_files_only=True).state_dict()
+                self.assertEqual(list(found), list(control.state_dict()))
+                for name, tensor in control.state_dict().items():
+                    self.assertTrue(torch.equal(found[name], tensor), name)
+
     def convert(self, *arguments):
         subprocess.run([ANEMONE, "convert", *arguments, "-q"], check=True)
 
@@ -195,17 +247,9 @@ class StableDiffusion(unittest.TestCase):
                 unet, vae = models(linear)
                 weights, shapes = nemo_weights(unet, vae)
                 self.assertEqual(sorted(weights), sorted(shapes))
-                with open(os.path.join(GOLDEN, "sd/model_config.yaml")) as file:
-                    config = yaml.safe_load(file)
-                config["unet_config"]["use_linear_in_transformer"] = linear
+                config = single_file_config(linear)
                 nemo, single = os.path.join(folder, "sd.nemo"), os.path.join(folder, "sd.safetensors")
-                with tarfile.open(nemo, "w") as tar:
-                    data = io.BytesIO()
-                    torch.save(weights, data)
-                    for name, content in (("model_config.yaml", yaml.safe_dump(config).encode()), ("model_weights.ckpt", data.getvalue())):
-                        member = tarfile.TarInfo(name)
-                        member.size = len(content)
-                        tar.addfile(member, io.BytesIO(content))
+                write_nemo(nemo, config, weights)
                 told = subprocess.run([ANEMONE, "inspect", nemo], check=True, capture_output=True, text=True).stdout
                 self.assertIn("OUT.safetensors --dialect ldm (for other programs)", told)
                 self.convert(nemo, single, "--dialect", "ldm")

@@ -1,5 +1,7 @@
 // Stable Diffusion between NeMo and single files: by the names, the config and the noise schedule that NeMo v2.0.0
 // wrote (tests/golden, sd/), with other weights. tests/interop/nemo/stable_diffusion.py compares with diffusers.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -234,6 +236,8 @@ constexpr Published kPublished[] = {
     {"Stable Diffusion 2.x",
      "{num_head_channels: 64, context_dim: 1024, use_linear_in_transformer: true, in_channels: 4}", 686, 248, 196,
      865910724},
+    {"Stable Diffusion 1.x with a ControlNet",
+     "{num_heads: 8, context_dim: 768, use_linear_in_transformer: false, in_channels: 4}", 686, 248, 196, 859520964},
     {"InstructPix2Pix", "{num_heads: 8, context_dim: 768, use_linear_in_transformer: false, in_channels: 8}", 686, 248,
      196, 859532484},
 };
@@ -255,6 +259,10 @@ Checkpoint PublishedModel(const Published& published) {
   unet["model_channels"] = ConfigNode::Int(320);
   unet["channel_mult"] = yaml("[1, 2, 4, 4]");
   unet["attention_resolutions"] = yaml("[4, 2, 1]");
+  ConfigNode control = unet;
+  control["hint_channels"] = ConfigNode::Int(3);
+  if (std::string_view(published.name).ends_with("ControlNet"))
+    model.config->root()["control_stage_config"] = std::move(control);
   ConfigNode& vae = *model.config->root().Get("first_stage_config")->Get("ddconfig");
   vae["ch"] = ConfigNode::Int(128);
   vae["ch_mult"] = yaml("[1, 2, 4, 4]");
@@ -317,6 +325,9 @@ TEST(StableDiffusion, PublishedModelsHaveTheirCounts) {
     EXPECT_EQ(parts["first_stage_model"].first, published.vae);
     EXPECT_EQ(parts["first_stage_model"].second, 83653863u);
     EXPECT_EQ(parts["cond_stage_model"].first, published.text);
+    const bool has_control = std::string_view(published.name).ends_with("ControlNet");
+    EXPECT_EQ(parts["control_model"].first, has_control ? 340u : 0u);
+    EXPECT_EQ(parts["control_model"].second, has_control ? 361279120u : 0u);
     // The sizes that the tensors say are those of the config.
     const auto back = Translate(ldm, "nemo");
     if (std::string_view(published.name) == "InstructPix2Pix") {
@@ -520,7 +531,7 @@ TEST(StableDiffusion, OpenClipInAPipelineHasOneLayerLess) {
 
 TEST(StableDiffusion, PublishedPipelinesNeedNoYaml) {
   for (const Published& published : kPublished) {
-    if (std::string_view(published.name) == "InstructPix2Pix") continue;
+    if (!std::string_view(published.name).ends_with(".x")) continue;
     SCOPED_TRACE(published.name);
     const Checkpoint model = PublishedModel(published);
     ANEMONE_ASSERT_ASSIGN(const Checkpoint pipeline, Translate(model, "diffusers"));
@@ -569,11 +580,99 @@ TEST(StableDiffusion, ThePageHoldsTheFields) {
   }
 }
 
+// NeMo v2.0.0 controlnet.py: what a ControlNet copies from the UNet's way down has the same names there
+// (load_from_unet); the rest are convolutions of its own.
+Checkpoint ControlNet() {
+  Checkpoint model = NemoModel();
+  const std::string unet = "model.model.diffusion_model.", control = "model.control_model.";
+  StateDict added;
+  size_t number = 5000;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    EXPECT_THAT(added.Add(control + name, Numbered(shape, ++number)), IsOk());
+  };
+  const auto add_conv = [&](const std::string& name, uint64_t out, uint64_t in, uint64_t side) {
+    add(name + ".weight", {out, in, side, side});
+    add(name + ".bias", {out});
+  };
+  std::map<int, uint64_t> widths;  // of what each input block gives
+  uint64_t middle = 0;
+  for (const StateDict::Item& item : model.weights().items()) {
+    if (!item.name.starts_with(unet)) continue;
+    const std::string name = item.name.substr(unet.size());
+    if (!name.starts_with("time_embed.") && !name.starts_with("input_blocks.") && !name.starts_with("middle_block."))
+      continue;
+    const Shape& shape = item.tensor()->shape();
+    add(name, shape);
+    if (name.ends_with("0.weight") || name.ends_with("op.weight") || name.ends_with("out_layers.2.weight")) {
+      if (name.starts_with("input_blocks."))
+        widths[std::atoi(name.c_str() + std::string_view("input_blocks.").size())] = shape[0];
+      if (name.starts_with("middle_block.")) middle = shape[0];
+    }
+  }
+  for (const auto& [block, width] : widths) add_conv(fmt::format("zero_convs.{}.0", block), width, width, 1);
+  const uint64_t hint[] = {3, 16, 16, 32, 32, 96, 96, 256, widths[0]};
+  for (size_t i = 0; i + 1 < std::size(hint); ++i)
+    add_conv(fmt::format("input_hint_block.{}", 2 * i), hint[i + 1], hint[i], 3);
+  add_conv("middle_block_out.0", middle, middle, 1);
+  for (const StateDict::Item& item : added.items()) EXPECT_THAT(model.weights().Add(item.name, item.entry), IsOk());
+  ConfigNode& root = model.config->root();
+  ConfigNode params = *root.Get("unet_config");
+  std::erase_if(params.map, [](const auto& entry) {
+    return entry.first == "_target_" || entry.first == "out_channels" || entry.first.starts_with("from_");
+  });
+  params["hint_channels"] = ConfigNode::Int(3);
+  params["from_pretrained_unet"] = ConfigNode::String("/ckpts/v1-5-pruned.ckpt");
+  ConfigNode stage = ConfigNode::Map();
+  stage["_target_"] =
+      ConfigNode::String("nemo.collections.multimodal.models.text_to_image.controlnet.controlnet.ControlNet");
+  stage["params"] = std::move(params);
+  root["control_stage_config"] = std::move(stage);
+  root["only_mid_control"] = ConfigNode::Bool(false);
+  return model;
+}
+
+TEST(StableDiffusion, AControlNetGoesWithTheModelThatItControls) {
+  const TempDir dir;
+  Checkpoint model = ControlNet();
+  Write(model, "nemo", dir / "control.nemo");
+  ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(dir / "control.nemo", {}));
+  EXPECT_THAT(verified.problems, ::testing::IsEmpty());
+  Convert(dir / "control.nemo", dir / "control.safetensors", {.dialect = "ldm"});
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, OpenCheckpoint(dir / "control.safetensors"));
+  // As lllyasviel/ControlNet's cldm.py has them.
+  for (const char* name : {"time_embed.2.bias", "input_blocks.0.0.weight", "input_blocks.1.0.in_layers.2.weight",
+                           "input_blocks.3.0.op.weight", "input_blocks.4.1.transformer_blocks.0.norm3.bias",
+                           "middle_block.2.out_layers.3.weight", "zero_convs.0.0.weight", "zero_convs.3.0.bias",
+                           "input_hint_block.14.weight", "middle_block_out.0.bias"})
+    EXPECT_NE(ldm.weights().Find(fmt::format("control_model.{}", name)), nullptr) << name;
+  ANEMONE_ASSERT_ASSIGN(const Verification single, Verify(dir / "control.safetensors", {}));
+  EXPECT_THAT(single.problems, ::testing::IsEmpty());
+
+  std::ofstream(dir / "hparams.yaml") << model.config->ToYaml();
+  Convert(dir / "control.safetensors", dir / "back.nemo", {.hparams = dir / "hparams.yaml"});
+  EXPECT_EQ(DigestsOf(dir / "back.nemo"), DigestsOf(model.weights()));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint back, OpenCheckpoint(dir / "back.nemo"));
+  EXPECT_TRUE(back.config->Find("control_stage_config.params.from_pretrained_unet")->is_null());
+
+  EXPECT_THAT(Translate(model, "diffusers"),
+              StatusIs(ErrorKind::kUnsupported, "expected a Stable Diffusion without a ControlNet"));
+  Checkpoint other = model;
+  ASSERT_THAT(other.config->Set("control_stage_config.params.channel_mult", ConfigNode::List()), IsOk());
+  EXPECT_THAT(Translate(other, "ldm"), StatusIs(ErrorKind::kUnsupported, "channel_mult: expected"));
+  other.config = NemoModel().config;
+  EXPECT_THAT(Translate(other, "ldm"), StatusIs(ErrorKind::kCorrupt, "expected control_stage_config"));
+  StateDict alone = Renamed(
+      ldm.weights(), [](const std::string& name) { return name.starts_with("control_model.") ? name : std::string(); });
+  Checkpoint control = ldm;
+  control.weights() = std::move(alone);
+  EXPECT_THAT(Translate(control, "nemo"), StatusIs(ErrorKind::kUnsupported, "beside the Stable Diffusion"));
+}
+
 TEST(StableDiffusion, OthersAreNamed) {
   const Checkpoint model = NemoModel();
-  for (const auto& [name, said] : {std::pair{"model.control_model.zero_convs.0.0.weight", "a ControlNet"},
-                                   {"model.conditioner.embedders.0.model.logit_scale", "a Stable Diffusion XL"},
-                                   {"model.model.diffusion_model.label_emb.0.0.weight", "a Stable Diffusion XL"}}) {
+  for (const auto& [name, said] :
+       {std::pair{"model.conditioner.embedders.0.model.logit_scale", "a Stable Diffusion XL"},
+        {"model.model.diffusion_model.label_emb.0.0.weight", "a Stable Diffusion XL"}}) {
     Checkpoint other = model;
     ASSERT_THAT(other.weights().Add(name, Numbered({1}, 0)), IsOk());
     EXPECT_THAT(IdentifyModel(other), StatusIs(ErrorKind::kUnsupported, said));
