@@ -314,61 +314,6 @@ Result<ConfigNode> NemoOfDiffusers(const ConfigNode& config, bool strict, std::v
   return model;
 }
 
-Result<ClipArchitecture> TextOfDiffusers(const ConfigNode& config, bool strict) {
-  const std::string name = "text_encoder/config.json";
-  const ConfigNode& text = WordAt(config, "text_encoder");
-  if (!text.is_map()) return NotFound("expected the text encoder's config, found none").In(name);
-  Result<ClipArchitecture> spec = ReadClipArchitecture(Config(text), strict);
-  if (!spec.ok()) return spec.status().In(name);
-  if (spec->has_vision || !spec->has_text || spec->siglip || spec->projects)
-    return Unsupported("architectures: expected CLIPTextModel, found another model").In(name);
-  if (spec->text.epsilon != 1e-5)
-    return Unsupported(fmt::format("layer_norm_eps: expected 1e-05, found {}", spec->text.epsilon)).In(name);
-  return spec;
-}
-
-Result<TextEncoder> TextEncoderOf(const ConfigNode& model, const ModelSymbols& symbols,
-                                  std::vector<std::string>* notes) {
-  const ConfigNode& said = WordAt(model, "cond_stage_config");
-  const std::string type = WordAt(said, "_target_").AsString().value_or("");
-  const std::string class_name = type.substr(type.rfind('.') + 1);
-  TextEncoder text;
-  text.is_openclip = class_name == "FrozenOpenCLIPEmbedder";
-  if (!text.is_openclip && class_name != "FrozenCLIPEmbedder") {
-    return Unsupported(fmt::format("cond_stage_config: expected FrozenCLIPEmbedder or FrozenOpenCLIPEmbedder, found {}",
-                                   class_name.empty() ? "none" : class_name));
-  }
-  const std::string layer = WordAt(said, "layer").AsString().value_or("last");
-  text.skips_last = text.is_openclip && layer == "penultimate";
-  if (layer != "last" && !text.skips_last)
-    return Unsupported(fmt::format(
-        "cond_stage_config.layer: expected one whose vectors the last norm is applied to (last{}), found {}",
-        text.is_openclip ? ", penultimate" : "", layer));
-  for (const auto& [key, member] : {std::pair{"layers", &TowerArchitecture::layers},
-                                    {"width", &TowerArchitecture::width},
-                                    {"ffn", &TowerArchitecture::ffn}}) {
-    ANEMONE_ASSIGN(text.tower.*member, symbols.Of("text", key));
-  }
-  const std::string name = WordAt(said, text.is_openclip ? "arch" : "version").AsString().value_or("");
-  const bool is_openais = !text.is_openclip && name.ends_with("clip-vit-large-patch14");
-  const std::optional<ClipArchitecture> known = ClipPreset(is_openais         ? "ViT-L-14-quickgelu"
-                                                           : text.is_openclip ? name
-                                                                              : "");
-  const bool fits = known && known->text.layers == text.tower.layers && known->text.width == text.tower.width;
-  constexpr uint64_t kHead = 64;
-  text.tower.heads = fits ? known->text.heads : std::max<uint64_t>(1, text.tower.width / kHead);
-  text.tower.activation = known ? known->text.activation : text.is_openclip ? "gelu" : "quick_gelu";
-  text.tower.epsilon = 1e-5;
-  if (text.tower.width % text.tower.heads != 0) text.tower.heads = 1;
-  if (!fits && notes != nullptr) {
-    notes->push_back(
-        fmt::format("no tensor says it of the text encoder: num_attention_heads: {} and hidden_act: {} are written",
-                    text.tower.heads, text.tower.activation));
-  }
-  if (text.skips_last && text.tower.layers > 0) --text.tower.layers;
-  return text;
-}
-
 Result<ConfigNode> DiffusersOfNemo(const ConfigNode& model, const TextEncoder& text, const ModelSymbols& symbols,
                                    DType dtype) {
   ANEMONE_TRY(CheckFixed(model, kFixed, "a pipeline of diffusers"));

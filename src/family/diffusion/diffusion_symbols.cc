@@ -29,6 +29,9 @@ constexpr FixedWord kFixedInUnet[] = {{"num_res_blocks", "2", "null"},
 constexpr FixedWord kFixedInVae[] = {
     {"num_res_blocks", "2", "null"}, {"double_z", "true", "true"}, {"attn_resolutions", "[]", "null"}};
 
+// Where NeMo stores the config of its own CLIP's text encoder [ddpm.py: save_to].
+constexpr std::string_view kClipText = "cond_stage_config.cfg.text";
+
 // A list of sizes; of more levels than there is room for: Unsupported.
 Result<std::vector<uint64_t>> SizesOf(const ConfigNode& node, std::string_view key) {
   const ConfigNode& value = WordAt(node, key);
@@ -203,7 +206,7 @@ Status SetNoVae(ModelSymbols* symbols) {
   return {};
 }
 
-Status SetText(const StoredNames& parts, ModelSymbols* symbols) {
+Status SetText(const StoredNames& parts, const ConfigNode& model, ModelSymbols* symbols) {
   const TextKind* kind = TextKindOf(parts);
   for (const TextKind& one : TextKinds()) symbols->Set(one.flag, kind != nullptr && one.flag == kind->flag);
   const auto size = [&](std::string_view name, size_t axis) {
@@ -233,6 +236,9 @@ Status SetText(const StoredNames& parts, ModelSymbols* symbols) {
     layer["num_attention_heads"] = SizeNode(width % kHead == 0 ? width / kHead : 1);
     layer["ffn_hidden_size"] = SizeNode(ffn);
     layer["num_layers"] = SizeNode(parts.Count(kind->part, kind->up));
+    // Heads, and the order of queries, keys and values, are in the config of NeMo's own CLIP.
+    const ConfigNode& said = WordAt(model, kClipText);
+    if (kind->flag == "text.megatron" && said.is_map()) layer = said;
   }
   ANEMONE_TRY(SetLayerSymbols(layer, "text", {}, symbols));
   if (kind == nullptr) symbols->Set("text.layers", 0);
@@ -274,7 +280,7 @@ Status SetDiffusionSymbols(const ConfigNode& model, ModelSymbols* symbols) {
   return {};
 }
 
-Status SetStoredParts(const Checkpoint& checkpoint, bool is_nemo, ModelSymbols* symbols) {
+Status SetStoredParts(const Checkpoint& checkpoint, const ConfigNode& model, bool is_nemo, ModelSymbols* symbols) {
   const StoredNames parts(checkpoint);
   symbols->Set("schedule", is_nemo || parts.has_schedule());
   ANEMONE_ASSIGN(const bool has_control, symbols->Holds("control"));
@@ -283,7 +289,7 @@ Status SetStoredParts(const Checkpoint& checkpoint, bool is_nemo, ModelSymbols* 
         fmt::format("expected control_stage_config in the config, as tensors of a ControlNet are stored "
                     "({}), found none",
                     kControlNames));
-  ANEMONE_TRY(SetText(parts, symbols));
+  ANEMONE_TRY(SetText(parts, model, symbols));
   return is_nemo ? CheckWhole(*symbols) : Status();
 }
 

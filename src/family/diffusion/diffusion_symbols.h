@@ -29,9 +29,9 @@ std::vector<UnetBlock> UnetBlocks();
 
 // Sets what NeMo's config says. Errors: Corrupt naming the key; Unsupported for a UNet or VAE of another kind.
 Status SetDiffusionSymbols(const ConfigNode& model, ModelSymbols* symbols);
-// Sets which parts are stored, and the text encoder's sizes, which no config says. Errors: as CheckWhole, where NeMo
-// stored it.
-Status SetStoredParts(const Checkpoint& checkpoint, bool is_nemo, ModelSymbols* symbols);
+// Sets which parts are stored, and the text encoder's sizes, which the config says of NeMo's own CLIP alone. Errors: as
+// CheckWhole, where NeMo stored it; Corrupt for tensors of a ControlNet that the config does not tell of.
+Status SetStoredParts(const Checkpoint& checkpoint, const ConfigNode& model, bool is_nemo, ModelSymbols* symbols);
 // Errors: Unsupported where a part is not stored: NeMo restores all of them.
 Status CheckWhole(const ModelSymbols& symbols);
 

@@ -19,6 +19,7 @@
 #include "family/diffusion/diffusion_symbols.h"
 #include "family/diffusion/noise_schedule.h"
 #include "family/diffusion/stored_names.h"
+#include "family/diffusion/text_encoder.h"
 #include "family/families.h"
 #include "family/megatron/megatron_layer.h"
 #include "family/words/json_artifact.h"
@@ -30,6 +31,9 @@ namespace {
 constexpr std::string_view kTokenizer = "tokenizer/";
 // The tokens that fill up a text: OpenCLIP's of id 0, and OpenAI's.
 constexpr std::string_view kOpenClipPad = "!", kEndOfText = "<|endoftext|>";
+
+// The logarithm of 100, which training ends at.
+constexpr double kLogitScale = 4.6052;
 
 bool IsPipeline(const Dialect& dialect) { return dialect.name == kPipelineDialect; }
 
@@ -69,16 +73,46 @@ Status CheckText(const ConfigNode& config, bool strict, const ModelSymbols& symb
   return {};
 }
 
-Result<Target> ToLdm(const ConfigNode& model, Target target) {
-  ANEMONE_ASSIGN(const bool is_megatron, target.symbols.Holds("text.megatron"));
-  if (is_megatron) {
+// NeMo's own CLIP by the names that readers of single files know: OpenAI's are transformers', the others OpenCLIP's.
+Status RenameNemosText(const ConfigNode& model, DType dtype, Target* target) {
+  ANEMONE_ASSIGN(const TextEncoder text, TextEncoderOf(model, target->symbols, &target->notes));
+  const bool is_openais = text.tower.activation == "quick_gelu" && !text.skips_last;
+  if (!is_openais && (text.tower.activation != "gelu" || !text.skips_last)) {
     return Unsupported(
-        "cond_stage_config: expected a text encoder of transformers or OpenCLIP, found NeMo's CLIP "
-        "(FrozenMegatronCLIPEmbedder)",
-        std::string(kWeightsAlone));
+               fmt::format(
+                   "cond_stage_config: expected a CLIP that readers of single files know (quick-gelu and layer: "
+                   "last, or gelu and layer: penultimate), found {} and layer: {}",
+                   text.tower.activation, text.skips_last ? "penultimate" : "last"))
+        .Use("to", "diffusers", "write a folder of diffusers, which says what it is");
   }
+  target->symbols.Set("text.megatron", 0);
+  target->symbols.Set(is_openais ? "text.transformers" : "text.openclip", 1);
+  if (is_openais) {
+    target->symbols.Set("text.projects", 0);
+    target->symbols.Set("projection", 0);
+    return {};
+  }
+  ANEMONE_ASSIGN(Tensor scale, Tensor::Fill(dtype, {}, kLogitScale));
+  target->notes.push_back("made 1 tensor: the scale of logits, with which nothing is computed");
+  return target->made.Add("text.logit_scale", std::move(scale));
+}
+
+Result<Target> ToLdm(const ConfigNode& model, DType dtype, Target target) {
+  ANEMONE_ASSIGN(const bool is_megatron, target.symbols.Holds("text.megatron"));
+  if (is_megatron) ANEMONE_TRY(RenameNemosText(model, dtype, &target));
   if (std::string note = WhatReadersMustBeTold(model); !note.empty()) target.notes.push_back(std::move(note));
   return target;
+}
+
+// The class that a YAML names stores its text encoder by the names of the one that is stored. Errors: Unsupported.
+Status CheckTextClass(const ConfigNode& given, const ModelSymbols& symbols, const std::string& name) {
+  const Result<std::string_view> flag = TextFlagOf(given);
+  if (!flag.ok()) return flag.status().In(name);
+  ANEMONE_ASSIGN(const bool fits, symbols.Holds(*flag));
+  if (fits) return {};
+  return Unsupported(fmt::format("cond_stage_config: expected the class of the text encoder that is stored, found {}",
+                                 Shown(WordAt(given, "cond_stage_config._target_"))))
+      .In(name);
 }
 
 // Without a YAML, NeMo's model is the published one. It builds a text encoder by its name.
@@ -121,7 +155,7 @@ Status MakeOpenClip(DType dtype, Target* target) {
                             [&](std::string name, const Shape& shape) -> Status {
                               const bool is_scale = name == "text.logit_scale";
                               if (!is_scale && name != "text.projection.weight" && !name.starts_with(last)) return {};
-                              ANEMONE_ASSIGN(Tensor tensor, Tensor::Fill(dtype, shape, is_scale ? 4.6052 : 0));
+                              ANEMONE_ASSIGN(Tensor tensor, Tensor::Fill(dtype, shape, is_scale ? kLogitScale : 0));
                               return target->made.Add(std::move(name), std::move(tensor));
                             }));
   target->notes.push_back(
@@ -182,7 +216,13 @@ Result<Target> FromPipeline(const Checkpoint& source, const Dialect& from, const
     const ConfigNode given = ModelNode(*options.hparams);
     ANEMONE_TRY(CheckSameModel(model, given, options.hparams_name));
     ANEMONE_ASSIGN(const TextEncoder said, TextEncoderOf(given, symbols, nullptr));
-    is_openclip = said.is_openclip;
+    if (said.flag == "text.megatron") {
+      return Unsupported(
+                 "cond_stage_config: expected FrozenCLIPEmbedder or FrozenOpenCLIPEmbedder, found "
+                 "FrozenMegatronCLIPEmbedder")
+          .In(options.hparams_name);
+    }
+    is_openclip = said.flag == "text.openclip";
     if (is_openclip && !said.skips_last)
       return Unsupported("cond_stage_config.layer: expected penultimate, found last").In(options.hparams_name);
     model = given;
@@ -191,7 +231,7 @@ Result<Target> FromPipeline(const Checkpoint& source, const Dialect& from, const
     if (to.is_megatron) ANEMONE_TRY(CheckPublishedParts(model, text, is_openclip));
   }
   if (is_openclip) ANEMONE_TRY(MakeOpenClip(DTypeOf(source), &target));
-  if (!to.is_megatron) return ToLdm(model, std::move(target));
+  if (!to.is_megatron) return ToLdm(model, DTypeOf(source), std::move(target));
   ANEMONE_TRY(NoteOtherTokenizer(source, is_openclip, &target.notes));
   target.config = Config(std::move(model));
   target.config_name = options.hparams ? options.hparams_name : "model_config.yaml";
@@ -214,6 +254,7 @@ Result<Target> ToPipeline(const Checkpoint& source, const ConfigNode& model, con
   ANEMONE_ASSIGN(const TextEncoder text, TextEncoderOf(model, symbols, &target.notes));
   for (const auto& [symbol, value] : {std::pair<const char*, uint64_t>{"text.transformers", 1},
                                       {"text.openclip", 0},
+                                      {"text.megatron", 0},
                                       {"text.projects", 0},
                                       {"projection", 0},
                                       {"text.layers", text.tower.layers},
@@ -260,7 +301,7 @@ Status ReadDiffusionSymbols(const Checkpoint& checkpoint, const Dialect& dialect
   std::string name;
   ANEMONE_ASSIGN(const ConfigNode model, ModelOf(checkpoint, dialect, options, &name));
   ANEMONE_TRY(SetDiffusionSymbols(model, symbols).In(name));
-  ANEMONE_TRY(SetStoredParts(checkpoint, dialect.is_megatron, symbols));
+  ANEMONE_TRY(SetStoredParts(checkpoint, model, dialect.is_megatron, symbols));
   return IsPipeline(dialect) ? CheckText(checkpoint.config->root(), options.strict, *symbols) : Status();
 }
 
@@ -273,7 +314,7 @@ Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, co
   if (IsPipeline(to)) return ToPipeline(source, model, from, options, symbols);
   if (!to.is_megatron) {
     Target plain{.symbols = symbols, .config = std::nullopt, .config_name = {}};
-    return from.is_megatron ? ToLdm(model, std::move(plain)) : plain;
+    return from.is_megatron ? ToLdm(model, DTypeOf(source), std::move(plain)) : plain;
   }
   Target target{symbols,
                 Config(options.hparams ? ModelNode(*options.hparams) : model),
@@ -285,7 +326,8 @@ Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, co
   }
   if (!from.is_megatron) {
     ANEMONE_TRY(CheckWhole(symbols));
-    if (!options.hparams) ANEMONE_TRY(CheckPublished(model, &target.notes));
+    ANEMONE_TRY(options.hparams ? CheckTextClass(model, symbols, options.hparams_name)
+                                : CheckPublished(model, &target.notes));
   }
   ForgetPretrained(&target.config->root());
   ANEMONE_ASSIGN(const bool has_schedule, symbols.Holds("schedule"));

@@ -366,16 +366,86 @@ TEST(StableDiffusion, TextEncodersOfOpenClipAndNemo) {
                 IsOk());
     ANEMONE_ASSERT_ASSIGN(model.weights(), FromCanonical(canonical, dialect, family.canonical, symbols, true, nullptr));
     EXPECT_THAT(ToCanonical(model), IsOk());
-    const auto ldm = Translate(model, "ldm");
+    const std::string encoders = "nemo.collections.multimodal.modules.stable_diffusion.encoders.modules.";
+    ConfigNode& said = *model.config->root().Get("cond_stage_config");
     if (std::string_view(kind) == "text.megatron") {
-      EXPECT_THAT(ldm, StatusIs(ErrorKind::kUnsupported, "FrozenMegatronCLIPEmbedder"));
+      said["_target_"] = ConfigNode::String(encoders + "FrozenMegatronCLIPEmbedder");
+      EXPECT_THAT(Translate(model, "ldm"), StatusIs(ErrorKind::kNotFound, "cond_stage_config.cfg: expected the CLIP"));
       continue;
     }
-    ASSERT_THAT(ldm, IsOk());
-    EXPECT_NE(ldm->weights().Find("cond_stage_model.model.text_projection"), nullptr);
-    ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(*ldm, "nemo", {.hparams = model.config}));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(model, "ldm"));
+    EXPECT_NE(ldm.weights().Find("cond_stage_model.model.text_projection"), nullptr);
+    EXPECT_THAT(Translate(ldm, "nemo", {.hparams = model.config}),
+                StatusIs(ErrorKind::kUnsupported, "expected the class of the text encoder that is stored"));
+    said["_target_"] = ConfigNode::String(encoders + "FrozenOpenCLIPEmbedder");
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint back, Translate(ldm, "nemo", {.hparams = model.config}));
     EXPECT_EQ(DigestsOf(back.weights()), DigestsOf(model.weights()));
   }
+}
+
+// A CLIP that NeMo v2.0.0 wrote, as MegatronLatentDiffusion.save_to stores it: without the images' side, its config
+// under `cfg`.
+TEST(StableDiffusion, NemosOwnClipGoesOutByItsConfig) {
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint clip, OpenCheckpoint(Golden("clip/legacy.nemo")));
+  Checkpoint model = NemoModel();
+  model.weights() = Renamed(model.weights(), [](const std::string& name) {
+    return name.starts_with("model.cond_stage_model.") ? std::string() : name;
+  });
+  const std::string_view text = "model.text_encoder.";
+  for (const StateDict::Item& item : clip.weights().items()) {
+    if (!item.name.starts_with(text) || item.tensor() == nullptr) continue;
+    const std::string name = "model.cond_stage_model.model." + item.name.substr(text.size());
+    ASSERT_THAT(model.weights().Add(name, item.entry), IsOk());
+  }
+  ConfigNode& said = *model.config->root().Get("cond_stage_config");
+  said["_target_"] = ConfigNode::String(
+      "nemo.collections.multimodal.modules.stable_diffusion.encoders.modules.FrozenMegatronCLIPEmbedder");
+  said["layer"] = ConfigNode::String("last");
+  said["cfg"] = clip.config->root();
+  const auto expect_text = [&](const Checkpoint& found, const Checkpoint& whole, const std::string& from,
+                               const std::string& to) {
+    size_t count = 0;
+    for (const auto& [name, digest] : DigestsOf(whole.weights())) {
+      if (!name.starts_with(from)) continue;
+      ++count;
+      const StateDict::Item* item = found.weights().Find(to + name.substr(from.size()));
+      ASSERT_NE(item, nullptr) << name;
+      StateDict one;
+      ASSERT_THAT(one.Add(name, item->entry), IsOk());
+      EXPECT_EQ(DigestsOf(one).at(name), digest) << name;
+    }
+    EXPECT_GT(count, 20u);
+  };
+  for (const bool is_interleaved : {false, true}) {
+    SCOPED_TRACE(is_interleaved);
+    Checkpoint other = clip;
+    ASSERT_THAT(other.config->Set("text.megatron_legacy", ConfigNode::Bool(!is_interleaved)), IsOk());
+    model.config->root().Get("cond_stage_config")->Get("cfg")->map = other.config->root().map;
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(other, "hf"));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(model, "ldm"));
+    expect_text(ldm, hf, "text_model.", "cond_stage_model.transformer.text_model.");
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint folder, Translate(model, "diffusers"));
+    expect_text(folder, hf, "text_model.", "text_encoder.text_model.");
+    EXPECT_EQ(folder.config->Find("text_encoder.num_attention_heads")->AsInt(), 4);
+    EXPECT_EQ(folder.config->Find("text_encoder.num_hidden_layers")->AsInt(), 2);
+    EXPECT_EQ(folder.config->Find("text_encoder.hidden_act")->AsString(), "quick_gelu");
+  }
+  ASSERT_THAT(model.config->Set("cond_stage_config.layer", ConfigNode::String("penultimate")), IsOk());
+  EXPECT_THAT(Translate(model, "ldm"), StatusIs(ErrorKind::kUnsupported, "found quick_gelu and layer: penultimate"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint folder, Translate(model, "diffusers"));
+  EXPECT_EQ(folder.config->Find("text_encoder.num_hidden_layers")->AsInt(), 1);
+  EXPECT_EQ(folder.weights().Find("text_encoder.text_model.encoder.layers.1.mlp.fc1.bias"), nullptr);
+
+  Checkpoint open = clip;
+  for (const char* tower : {"vision", "text"})
+    ASSERT_THAT(open.config->Set(fmt::format("{}.activation", tower), ConfigNode::String("gelu")), IsOk());
+  ASSERT_THAT(open.config->Set("text.megatron_legacy", ConfigNode::Bool(false)), IsOk());
+  model.config->root().Get("cond_stage_config")->Get("cfg")->map = open.config->root().map;
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(model, "ldm"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint hf, Translate(open, "openclip"));
+  expect_text(ldm, hf, "transformer.", "cond_stage_model.model.transformer.");
+  EXPECT_NE(ldm.weights().Find("cond_stage_model.model.text_projection"), nullptr);
+  EXPECT_NE(ldm.weights().Find("cond_stage_model.model.logit_scale"), nullptr);
 }
 
 // ---- pipelines of diffusers ----
