@@ -60,7 +60,7 @@ std::string WithoutRepeats(const std::vector<std::string>& lines) {
 }
 
 // More columns than this are not read beside each other.
-constexpr size_t kMostColumns = 4;
+constexpr size_t kMostColumns = 5;
 
 // A table of its own for a dialect of which there are many.
 std::string DescribeDialect(const Family& family, const Dialect& dialect) {

@@ -302,6 +302,21 @@ std::string WhatReadersMustBeTold(const ConfigNode& model) {
   return fmt::format("a single file has no config: whoever loads it must be told {}", fmt::join(told, ", "));
 }
 
+ConfigNode OfDreamBooth(ConfigNode model) {
+  // The noise schedule has a node of its own, and two keys are not there [ddpm.py: load_from_checkpoint adds them].
+  const ConfigNode schedule = WordAt(model, "noise_scheduler");
+  for (const auto& [key, value] : schedule.map) {
+    if (key != "_target_") model[key] = value;
+  }
+  model.Erase("noise_scheduler");
+  const ConfigNode published = PublishedConfig();
+  for (const char* key : {"channels_last", "capture_cudagraph_iters"}) {
+    if (model.Get(key) == nullptr) model[key] = WordAt(published, key);
+  }
+  model["target"] = WordAt(published, "target");
+  return model;
+}
+
 void ForgetPretrained(ConfigNode* model) {
   const auto forget = [](ConfigNode* node, const char* key) {
     if (node != nullptr && node->Get(key) != nullptr) (*node)[key] = ConfigNode::Null();

@@ -405,6 +405,23 @@ Dialect Nemo123() {
   return dialect;
 }
 
+// The same modules under the names of a pipeline [dreambooth.py; ddpm.py: load_from_checkpoint renames them so].
+Dialect DreamBooth() {
+  Dialect dialect = Nemo("dreambooth", "NeMo's DreamBooth", kNemo);
+  dialect.is_read_only = true;
+  dialect.never = "scale_by_std, learn_logvar, control";
+  constexpr std::pair<std::string_view, std::string_view> kParts[] = {
+      {kUnetNames, "unet."}, {kVaeNames, "vae."}, {kTextNames, kPipelineText}};
+  for (R& row : dialect.rows) {
+    for (const auto& [ours, theirs] : kParts) {
+      if (row.name.starts_with(ours)) row.name.replace(0, ours.size(), theirs);
+    }
+    if (std::ranges::find(kScheduleNames, row.canonical) != std::end(kScheduleNames))
+      row.name.insert(0, "noise_scheduler.");
+  }
+  return dialect;
+}
+
 Dialect Ldm() {
   Dialect dialect = {
       .name = "ldm", .title = "CompVis, a single file", .prefixes = {""}, .rows = Rows({}), .never = "learn_logvar"};
@@ -476,7 +493,7 @@ const Family& StableDiffusionFamily() {
       .title = "Stable Diffusion",
       .symbols = Declared(),
       .canonical = Join<C>({Canonical(), TextEncoder().canonical, Control()}),
-      .dialects = {Nemo("nemo", "NeMo", kNemo), Nemo123(), Ldm(), Diffusers()},
+      .dialects = {Nemo("nemo", "NeMo", kNemo), Nemo123(), DreamBooth(), Ldm(), Diffusers()},
       .refusals = {{"conditioner.embedders.", "a Stable Diffusion XL"},
                    {".label_emb.", "a Stable Diffusion XL"},
                    {".norm_to_q.layer_norm_weight", "a UNet in fp8 (use_te_fp8)"},

@@ -9,7 +9,8 @@
 namespace anemone {
 namespace {
 
-constexpr TextKind kTextKinds[] = {
+// As NeMo's embedders name what they hold.
+constexpr TextKind kEmbedders[] = {
     {"text.transformers", "transformer.text_model.embeddings.token_embedding.weight",
      "transformer.text_model.embeddings.position_embedding.weight",
      "transformer.text_model.encoder.layers.{}.mlp.fc1.weight", ""},
@@ -17,7 +18,21 @@ constexpr TextKind kTextKinds[] = {
      "model.transformer.resblocks.{}.mlp.c_fc.weight", "model.text_projection", 1},
     {"text.megatron", "model.language_model.embedding.word_embeddings.weight",
      "model.language_model.embedding.position_embeddings",
-     "model.language_model.encoder.layers.{}.mlp.dense_h_to_4h.weight", "model.head.weight", 0},
+     "model.language_model.encoder.layers.{}.mlp.dense_h_to_4h.weight", "model.head.weight", 0}};
+
+// The same in a DreamBooth.
+constexpr TextKind InDreamBooth(TextKind kind) {
+  kind.part = kPipelineText;
+  return kind;
+}
+
+constexpr TextKind kTextKinds[] = {
+    kEmbedders[0],
+    kEmbedders[1],
+    kEmbedders[2],
+    InDreamBooth(kEmbedders[0]),
+    InDreamBooth(kEmbedders[1]),
+    InDreamBooth(kEmbedders[2]),
     {"text.transformers", "text_model.embeddings.token_embedding.weight",
      "text_model.embeddings.position_embedding.weight", "text_model.encoder.layers.{}.mlp.fc1.weight", "", 0,
      kPipelineText},

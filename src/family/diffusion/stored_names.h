@@ -16,7 +16,7 @@ namespace anemone {
 // Before the names of each part, as single files have them.
 inline constexpr std::string_view kUnetNames = "model.diffusion_model.", kVaeNames = "first_stage_model.",
                                   kTextNames = "cond_stage_model.", kControlNames = "control_model.";
-// The same of pipelines of diffusers, where the names behind it are their own.
+// The same of pipelines of diffusers, where the names behind it are their own, and of NeMo's DreamBooth.
 inline constexpr std::string_view kPipelineText = "text_encoder.";
 
 class StoredNames {

@@ -174,6 +174,47 @@ TEST(StableDiffusion, OlderNamesBecomeTodays) {
   EXPECT_EQ(DigestsOf(dir / "today.nemo"), DigestsOf(model.weights()));
 }
 
+// As ddpm.py's load_from_checkpoint renames them.
+TEST(StableDiffusion, ADreamBoothIsTheStableDiffusionThatItTrained) {
+  const TempDir dir;
+  const Checkpoint model = NemoModel();
+  Checkpoint trained = model;
+  trained.weights() = Renamed(model.weights(), [](std::string name) {
+    if (name.starts_with("model.model.diffusion_model."))
+      return Replaced(std::move(name), "model.diffusion_model", "unet");
+    if (name.starts_with("model.first_stage_model.")) return Replaced(std::move(name), "first_stage_model", "vae");
+    if (name.starts_with("model.cond_stage_model."))
+      return Replaced(std::move(name), "cond_stage_model", "text_encoder");
+    return Replaced(std::move(name), "model.", "model.noise_scheduler.");
+  });
+  ConfigNode& root = trained.config->root();
+  ConfigNode schedule = ConfigNode::Map();
+  for (const char* key : {"parameterization", "linear_start", "linear_end", "timesteps"}) {
+    schedule[key] = *root.Get(key);
+    root.Erase(key);
+  }
+  schedule["_target_"] =
+      ConfigNode::String("nemo.collections.multimodal.models.text_to_image.dreambooth.util.sd_noise_scheduler");
+  root["noise_scheduler"] = std::move(schedule);
+  root["target"] =
+      ConfigNode::String("nemo.collections.multimodal.models.text_to_image.dreambooth.dreambooth.MegatronDreamBooth");
+  root.Erase("capture_cudagraph_iters");
+  Write(trained, "nemo", dir / "dreambooth.nemo");
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint opened, OpenCheckpoint(dir / "dreambooth.nemo"));
+  ANEMONE_ASSERT_ASSIGN(const ResolvedModel resolved, ResolveModel(opened));
+  EXPECT_EQ(resolved.dialect->name, "dreambooth");
+  Convert(dir / "dreambooth.nemo", dir / "sd.nemo", {});
+  EXPECT_EQ(DigestsOf(dir / "sd.nemo"), DigestsOf(model.weights()));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint written, OpenCheckpoint(dir / "sd.nemo"));
+  for (const char* key : {"parameterization", "linear_start", "linear_end", "timesteps", "target"})
+    EXPECT_TRUE(SameConfig(*written.config->Find(key), *model.config->Find(key))) << key;
+  EXPECT_EQ(written.config->Find("capture_cudagraph_iters")->AsInt(), -1);
+  EXPECT_EQ(written.config->Find("noise_scheduler"), nullptr);
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint ldm, Translate(trained, "ldm"));
+  ANEMONE_ASSERT_ASSIGN(const Checkpoint same, Translate(model, "ldm"));
+  EXPECT_EQ(DigestsOf(ldm.weights()), DigestsOf(same.weights()));
+}
+
 TEST(StableDiffusion, WhatNoOneComputesWithIsLeftOut) {
   const Checkpoint model = NemoModel();
   ANEMONE_ASSERT_ASSIGN(Checkpoint ldm, Translate(model, "ldm"));
