@@ -381,6 +381,7 @@ R Spelled(const C& row, std::span<const Respelling> respellings) {
 std::vector<R> Rows(std::span<const Respelling> respellings) {
   const auto spelled = [&](const std::vector<C>& canonical) {
     std::vector<R> rows;
+    rows.reserve(canonical.size());
     for (const C& row : canonical) rows.push_back(Spelled(row, respellings));
     return rows;
   };
