@@ -191,6 +191,10 @@ Status Staging::MakeOutput(const Plan& plan, bool begins) {
       if (sys.mkdirat(folder().fd(), made.c_str() + 1, 0777) != 0 && !(keep_ && errno == EEXIST))
         return CannotCreate(errno, shown_);
       directories_.push_back(std::move(made));
+      if (!directory.empty() || !exists_) continue;
+      // A new file is made as in the folder that is replaced, whatever the folder above that is.
+      ANEMONE_ASSIGN(const std::optional<Ownership> old, OwnershipOf(destination_));
+      if (old) ANEMONE_TRY(InheritDefault(folder(), directories_.back().substr(1), old->default_list).In(shown_));
     }
     for (const PlanFile& file : plan.files) files_.push_back("/" + file.path);
     if (keep_) ANEMONE_TRY(CheckKept(directories));
@@ -288,7 +292,7 @@ Status Staging::Commit() {
 }
 
 // The new file has the readers and writers of the one that it replaces. A file of a new name is as open as every old
-// one.
+// one; in a folder without files, as one that is made there.
 Status Staging::KeepModesAndOwners() const {
   Ownership folder_before;
   std::optional<CommonOwnership> file_before;
@@ -308,7 +312,9 @@ Status Staging::KeepModesAndOwners() const {
     ANEMONE_ASSIGN(const std::optional<Ownership> old, OwnershipOf(destination_ + name));
     if (old && (old->info.st_mode & S_IFMT) != type) return {};
     if (!old && !is_directory_) return {};
-    return Inherit(folder(), (kOutput + name).substr(1), old ? *old : all_before, !old);
+    Access access = Access::kAsOld;
+    if (!old) access = file_before->has_files() ? Access::kAtMostOld : Access::kAsMade;
+    return Inherit(folder(), (kOutput + name).substr(1), old ? *old : all_before, access);
   };
   for (const std::string& file : files_)
     ANEMONE_TRY(inherit(file, S_IFREG, file_before ? file_before->value() : Ownership()));

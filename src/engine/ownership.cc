@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <string_view>
 
 #include "base/descriptor.h"
+#include "base/little_endian.h"
 #include "base/sys.h"
 
 namespace anemone {
@@ -26,6 +29,26 @@ Result<std::string> ListOf(const std::string& path, const char* name) {
 
 bool SetList(int fd, const char* name, const std::string& list) {
   return sys.fsetxattr(fd, name, list.data(), list.size()) == 0 || (list.empty() && IsNone(errno));
+}
+
+Result<Descriptor> OpenToInherit(const Directory& folder, const std::string& path) {
+  Descriptor file(sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0));
+  if (!file.is_open()) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
+  return file;
+}
+
+// The mode of a file once its list is removed. Until then the list's mask is in place of the group's rights.
+mode_t ModeWithoutList(const Ownership& file) {
+  constexpr size_t kHeader = 4, kEntry = 8, kWord = 2;  // struct posix_acl_xattr_entry: tag, permissions, id
+  constexpr uint64_t kGroup = 0x04;                     // ACL_GROUP_OBJ
+  mode_t mode = file.info.st_mode;
+  for (size_t at = kHeader; at + kEntry <= file.access_list.size(); at += kEntry) {
+    const std::string_view entry = std::string_view(file.access_list).substr(at, kEntry);
+    if (internal::LittleEndian(entry.substr(0, kWord)) != kGroup) continue;
+    const auto rights = static_cast<mode_t>(internal::LittleEndian(entry.substr(kWord, kWord)));
+    mode &= ~static_cast<mode_t>(S_IRWXG) | (rights << 3);
+  }
+  return mode;
 }
 
 }  // namespace
@@ -58,17 +81,20 @@ void CommonOwnership::Add(const Ownership& file) {
   common_.info.st_mode &= ~static_cast<mode_t>(S_IRWXG);
 }
 
-Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, bool is_new) {
-  const Descriptor file(sys.openat(folder.fd(), path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0));
+Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, Access access) {
+  ANEMONE_ASSIGN(const Descriptor file, OpenToInherit(folder, path));
   const int fd = file.get();
-  if (fd < 0) return ErrnoStatus(errno, "cannot open").In(folder.path() + "/" + path);
-  struct stat info;
-  bool done = sys.fstat(fd, &info) == 0;
-  const bool is_limited = is_new && old.access_list.empty();
-  mode_t mode = (is_limited ? info.st_mode & old.info.st_mode : old.info.st_mode) & 07777;
+  ANEMONE_ASSIGN(const std::optional<Ownership> made, OwnershipOf(folder.path() + "/" + path));
+  if (!made) return ErrnoStatus(ENOENT, "cannot stat").In(folder.path() + "/" + path);
+  const struct stat& info = made->info;
+  const bool is_limited = access == Access::kAtMostOld && old.access_list.empty();
+  mode_t mode = access == Access::kAsMade ? info.st_mode : old.info.st_mode;
+  if (is_limited) mode &= ModeWithoutList(*made);
+  mode &= 07777;
   bool has_group = info.st_gid == old.info.st_gid;
   const bool is_owned = info.st_uid == old.info.st_uid && has_group;
-  if (done && !is_owned && sys.fchown(fd, old.info.st_uid, old.info.st_gid) != 0) {
+  bool done = true;
+  if (!is_owned && sys.fchown(fd, old.info.st_uid, old.info.st_gid) != 0) {
     done = errno == EPERM;
     mode &= 0777;  // nothing runs as another than whom it was meant to
     // Of its members, a group may be given.
@@ -78,13 +104,19 @@ Status Inherit(const Directory& folder, const std::string& path, const Ownership
   } else {
     has_group = true;
   }
-  const std::string access_list = has_group ? old.access_list : std::string();
+  const std::string& wanted = access == Access::kAsMade ? made->access_list : old.access_list;
+  const std::string access_list = has_group ? wanted : std::string();
   done = done && SetList(fd, kAccess, access_list);
   if (done && S_ISDIR(info.st_mode)) done = SetList(fd, kDefault, old.default_list);
   // A list sets the mode, too.
   if (done && ((info.st_mode & 07777) != mode || !access_list.empty())) done = sys.fchmod(fd, mode) == 0;
   done = done && sys.fsync(fd) == 0;
   return done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
+}
+
+Status InheritDefault(const Directory& folder, const std::string& path, const std::string& default_list) {
+  ANEMONE_ASSIGN(const Descriptor file, OpenToInherit(folder, path));
+  return SetList(file.get(), kDefault, default_list) ? Status() : ErrnoStatus(errno, "cannot keep the access list");
 }
 
 }  // namespace anemone

@@ -27,16 +27,26 @@ class CommonOwnership {
   explicit CommonOwnership(const struct stat& folder);
   void Add(const Ownership& file);
   const Ownership& value() const { return common_; }
+  bool has_files() const { return !is_first_; }
 
  private:
   Ownership common_;
   bool is_first_ = true;
 };
 
-// `path` in the open folder takes over what `old` has; `is_new`: nothing had its name, and without a list its own mode
-// is a limit, too. An owner that may not be given is left, and so is a group, whose rights are then those of all
-// others. Errors: Io.
-Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, bool is_new);
+// Where the mode and the access list of an output's file come from.
+enum class Access {
+  kAsOld,      // the old one's
+  kAtMostOld,  // the old one's; where that has no list, the file's own mode is a limit, too
+  kAsMade,     // the file keeps what it was made with
+};
+
+// `path` in the open folder takes over the owner and access of `old`. An owner that may not be given is left, and so is
+// a group, whose rights are then those of all others. Errors: Io.
+Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, Access access);
+
+// What is made in `path`, a folder in the open one, gets `default_list`; "": the mode alone. Errors: Io.
+Status InheritDefault(const Directory& folder, const std::string& path, const std::string& default_list);
 
 }  // namespace anemone
 

@@ -298,6 +298,41 @@ class Force(ProgramCase):
         self.ok("convert", DEMO, "x.nemo", "--force")
         self.assertEqual((read(self.dir / "x.nemo"), stat.S_IMODE((self.dir / "x.nemo").stat().st_mode)), (None, 0o640))
 
+    def test_new_files_in_an_empty_folder_are_as_made_there(self):
+        """The default list of the folder decides, and no other: a list's mask is never taken for the rights of a group."""
+        name, nobody = "system.posix_acl_default", 0xffffffff
+        entries = [(1, 7, nobody), (2, 7, 1234), (4, 0, nobody), (16, 7, nobody), (32, 0, nobody)]
+        default = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        def access(path):
+            try:
+                found = os.getxattr(path, "system.posix_acl_access")
+            except OSError:
+                found = None
+            return found, stat.S_IMODE(path.stat().st_mode)
+        parent = self.dir / "parent"
+        parent.mkdir()
+        try:
+            os.setxattr(parent, name, default)
+        except OSError:
+            self.skipTest("this file system has no access lists")
+        for folder, has_list in ((parent / "with", True), (parent / "without", False), (self.dir / "own", True)):
+            with self.subTest(folder=folder.name):
+                folder.mkdir()
+                os.setxattr(folder, name, default) if has_list else os.removexattr(folder, name)
+                (folder / "made").write_text("")
+                expected = access(folder / "made")
+                (folder / "made").unlink()
+                self.ok("convert", DEMO, folder, "--to", "hf")
+                self.assertEqual({access(path) for path in folder.iterdir()}, {expected})
+                # Among files of the mode 0660 without a list, the group gets what the folder's list gives it.
+                for path in folder.iterdir():
+                    if has_list:
+                        os.removexattr(path, "system.posix_acl_access")
+                    path.chmod(0o660)
+                self.ok("convert", DEMO, folder, "--to", "hf", "--force", "--max-shard-size", "1MB")
+                new = {access(path) for path in folder.glob("model-*")}
+                self.assertEqual(new, {(None, 0o600 if has_list else 0o640)})
+
     def test_files_of_new_names_are_as_private(self):
         """Shards in place of one file, which the owner alone could read: so are they, in a folder that all may enter."""
         self.ok("convert", DEMO, "x", "--to", "hf")
