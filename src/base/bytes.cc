@@ -15,6 +15,7 @@
 #include "base/directory.h"
 #include "base/removal.h"
 #include "base/sys.h"
+#include "base/text_hash.h"
 
 namespace anemone {
 namespace {
@@ -35,45 +36,57 @@ std::shared_ptr<const std::string> WorkingDirectory() {
   return last;
 }
 
-// A file's size, time and identity when it was opened, to notice later that it has changed. It is small, as a folder
+// A file's size, times and identity when it was opened, to notice later that it has changed. It is small, as a folder
 // may have a million files.
 class FileState {
  public:
   FileState(const struct stat& opened, const std::string& name)
-      : size_(opened.st_size), modified_(TimeOf(opened)), inode_(opened.st_ino), device_(opened.st_dev) {
+      : size_(opened.st_size),
+        content_(ContentOf(opened)),
+        changed_(TimeOf(opened.st_ctim)),
+        access_(AccessOf(opened)) {
     if (!name.starts_with('/')) folder_ = WorkingDirectory();
   }
   uint64_t size_bytes() const { return static_cast<uint64_t>(size_); }
   // `fd`: the file itself, as long as it is open; -1: whatever has the name.
   Status Check(int fd, const std::string& name) const {
+    constexpr std::string_view kHint = "nothing is written: begin anew once it is complete";
     struct stat now;
-    if (fd >= 0 && sys.fstat(fd, &now) != 0) return ErrnoStatus(errno, "cannot stat").In(name);
-    bool same = fd < 0 || HasSameContent(now);
-    // Another file may have been put in its place. One that was removed or moved away has not changed.
     const std::string path = folder_ == nullptr ? name : (std::filesystem::path(*folder_) / name).string();
-    if (sys.stat(path.c_str(), &now) == 0) {
-      same = same && HasSameContent(now) && now.st_ino == inode_ && now.st_dev == device_;
-    } else if (errno == ENOENT || errno == ENOTDIR) {
-      same = same && fd >= 0;
-    } else {
-      return ErrnoStatus(errno, "cannot stat").In(name);
-    }
-    if (same) return {};
-    return Status(ErrorKind::kIo, "changed while it was read", "nothing is written: begin anew once it is complete")
+    // Another file may have been put in its place. One that was removed or moved away has not changed.
+    const bool is_there = sys.stat(path.c_str(), &now) == 0;
+    if (!is_there && errno != ENOENT && errno != ENOTDIR) return ErrnoStatus(errno, "cannot stat").In(name);
+    if (!is_there && fd >= 0 && sys.fstat(fd, &now) != 0) return ErrnoStatus(errno, "cannot stat").In(name);
+    if ((!is_there && fd < 0) || ContentOf(now) != content_)
+      return Status(ErrorKind::kIo, "changed while it was read", std::string(kHint)).In(name);
+    // The time of modification can be set back [utimensat(2)], that of the last change of anything cannot. Links, mode
+    // and owner are other causes of the latter, and so is a move.
+    if (!is_there || TimeOf(now.st_ctim) == changed_ || AccessOf(now) != access_) return {};
+    return Status(ErrorKind::kIo, "changed while it was read: its ctime is another, though its mtime is not",
+                  std::string(kHint) + "; if only its attributes change, read a copy")
         .In(name);
   }
 
  private:
-  bool HasSameContent(const struct stat& now) const { return now.st_size == size_ && TimeOf(now) == modified_; }
   // In nanoseconds, modulo 2^64.
-  static uint64_t TimeOf(const struct stat& info) {
-    return static_cast<uint64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(info.st_mtim.tv_nsec);
+  static uint64_t TimeOf(const struct timespec& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+  }
+  template <size_t kCount>
+  static size_t HashOf(const uint64_t (&numbers)[kCount]) {
+    return internal::HashOf(std::string_view(reinterpret_cast<const char*>(numbers), sizeof numbers));
+  }
+  static size_t ContentOf(const struct stat& info) {
+    return HashOf({static_cast<uint64_t>(info.st_size), TimeOf(info.st_mtim), info.st_ino, info.st_dev});
+  }
+  static size_t AccessOf(const struct stat& info) {
+    return HashOf({info.st_mode, info.st_uid, info.st_gid, info.st_nlink});
   }
 
   off_t size_;
-  uint64_t modified_;
-  ino_t inode_;
-  dev_t device_;
+  size_t content_;
+  uint64_t changed_;
+  size_t access_;
   std::shared_ptr<const std::string> folder_;  // that the name counts from; null: the root
 };
 

@@ -54,6 +54,8 @@ class Staging {
   Status Holds(const std::string& path, uint64_t size) const;
   // Steps 2 (directories) to 5. Every file is synced and closed.
   Status Commit();
+  // No run may go on from what is written: the folder is removed with this object.
+  void Discard() { keep_ = false; }
   // The output is where it belongs, whatever failed afterwards.
   bool is_in_place() const { return is_in_place_; }
   // A failed write to one of the plan's files, with what a full disk lacks.

@@ -584,9 +584,14 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   Status status = cluster.Agree(run.Do());
   if (status.ok()) status = source_check.Finish(cluster, Threads(plan, options), OnDamage(options));
   if (status.ok()) status = run.StoreSharedCrcs();
-  if (status.ok()) status = cluster.Follow(cluster.rank() == 0 ? CheckSources(plan) : Status());
+  bool is_kept = options.resume;
+  if (status.ok()) {
+    status = cluster.Follow(cluster.rank() == 0 ? CheckSources(plan) : Status());
+    if (!status.ok()) staging->Discard();
+    is_kept = is_kept && status.ok();
+  }
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
-  const bool is_kept = options.resume && !staging->is_in_place();
+  is_kept = is_kept && !staging->is_in_place();
   if (cluster.rank() != 0) staging.reset();  // rank 0 removes the folder, once nobody has it open
   status = cluster.Follow(status);
   return is_kept ? status.Hint("what is written is kept").Use("resume", "true", "go on from there") : status;

@@ -224,6 +224,27 @@ TEST_F(Resume, DoesNotTrustWhatIsNotThere) {
   EXPECT_TRUE(Tree(out_) == expected);
 }
 
+// A later run compares sizes and times of modification alone: what is written must not be there for it.
+TEST_F(Resume, KeepsNothingOfASourceThatWasRewritten) {
+  const auto expected = Expected();
+  const std::string path = dir_ / "source", content = ReadFile(path);
+  struct stat before;
+  ASSERT_EQ(stat(path.c_str(), &before), 0);
+  usleep(20'000);  // the file system's clock ticks
+  WriteFile(path, content);
+  const struct timespec times[] = {before.st_atim, before.st_mtim};
+  ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+  for (const int ranks : {1, 3}) {
+    const Status status = Run(ranks, MakePlan());
+    EXPECT_THAT(status, StatusIs(ErrorKind::kIo, "changed while it was read: its ctime is another"));
+    EXPECT_THAT(Advice(status.error()), ::testing::Not(::testing::HasSubstr("resume")));
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir_ / "place"), {}), 0);
+  }
+  ANEMONE_ASSERT_ASSIGN(source_, OpenFile(path));
+  EXPECT_THAT(Run(1, MakePlan()), IsOk());
+  EXPECT_TRUE(Tree(out_) == expected);
+}
+
 TEST_F(Resume, BeginsAnewWhereTheOutputIsGone) {
   const auto expected = Expected();
   ASSERT_TRUE(KilledAt(30, 1, MakePlan()));
