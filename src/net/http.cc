@@ -6,6 +6,7 @@
 #include <cmath>
 #include <exception>
 #include <thread>
+#include <utility>
 
 #include "base/cancel.h"
 #include "base/lower_case.h"
@@ -44,6 +45,24 @@ std::string Absolute(const std::string& base, std::string_view location) {
   if (location.starts_with('/')) return HttpOrigin(base) + std::string(location);
   const std::string path = base.substr(0, base.find_first_of("?#"));
   return path.substr(0, path.rfind('/') + 1) + std::string(location);
+}
+
+Status WrongRedirect(const std::string& from, const std::string& to) {
+  return Unavailable("expected a redirect to an http or https address, found one to '" + to + "'").In(HttpOrigin(from));
+}
+
+// Refuses content that is compressed although the request asks for it as it is; another try is of no use. Other values
+// of the header, which object stores repeat as somebody stored them ("aws-chunked", "utf-8"), code nothing.
+Status CheckCoding(const HttpResponse& response, bool* may_pass) {
+  const std::string codings = LowerCase(response.Header("content-encoding"));
+  for (const std::string_view name : {"gzip", "deflate", "br", "zstd", "compress"}) {
+    if (codings.find(name) == codings.npos) continue;
+    *may_pass = false;
+    return Unavailable("expected content that is not compressed, found Content-Encoding: " + codings.substr(0, 100),
+                       "the server or a proxy disregards Accept-Encoding: identity; download the file by other means")
+        .In(HttpOrigin(response.url));
+  }
+  return {};
 }
 
 }  // namespace
@@ -97,6 +116,13 @@ struct HttpClient::Transfer {
     return {};
   }
 
+  // Once, before the first byte of content.
+  Status Begin() {
+    ANEMONE_TRY(CheckCoding(response, &client->may_pass_));
+    *body_begun = true;
+    return sink->begin ? sink->begin(response) : Status();
+  }
+
   Status TakeBody(std::string_view bytes) {
     client->received_ += static_cast<int64_t>(bytes.size());
     if (response.status == 0) {
@@ -106,10 +132,7 @@ struct HttpClient::Transfer {
     }
     const bool good = response.status >= 200 && response.status < 300;
     if (good && sink != nullptr) {
-      if (!*body_begun) {
-        *body_begun = true;
-        if (sink->begin) ANEMONE_TRY(sink->begin(response));
-      }
+      if (!*body_begun) ANEMONE_TRY(Begin());
       return sink->bytes(bytes);
     }
     if (!good) {
@@ -250,19 +273,24 @@ Result<HttpResponse> HttpClient::Perform(const std::string& url, const HttpReque
 
   ANEMONE_TRY(transfer.Outcome());
   ANEMONE_TRY(StatusOf(code, words[0] != 0 ? words : curl_->easy_strerror(code), url, &may_pass_));
+  const bool is_good = status >= 200 && status < 300;
+  if (is_good) ANEMONE_TRY(CheckCoding(transfer.response, &may_pass_));
   // An empty body never called TakeBody.
-  if (sink != nullptr && status >= 200 && status < 300 && !*body_begun && request.method == HttpRequest::Method::kGet) {
-    *body_begun = true;
-    if (sink->begin) ANEMONE_TRY(sink->begin(transfer.response));
-  }
+  const bool is_empty = is_good && sink != nullptr && !*body_begun && request.method == HttpRequest::Method::kGet;
+  if (is_empty) ANEMONE_TRY(transfer.Begin());
   return std::move(transfer.response);
 }
 
 Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const HttpSink* sink, bool* body_begun) {
-  std::string url = request.url;
+  std::string url = request.url, from;
   const std::string origin = HttpOrigin(url);
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
-    ANEMONE_ASSIGN(HttpResponse response, Perform(url, request, HttpOrigin(url) == origin, sink, body_begun));
+    Result<HttpResponse> performed = Perform(url, request, HttpOrigin(url) == origin, sink, body_begun);
+    if (hop > 0 && !performed.ok() && performed.status().kind() == ErrorKind::kInvalidArgument && !*body_begun) {
+      may_pass_ = false;
+      return WrongRedirect(from, url);
+    }
+    ANEMONE_ASSIGN(HttpResponse response, std::move(performed));
     const std::string_view location = response.Header("location");
     const bool redirect =
         response.status >= 301 && response.status <= 308 && response.status != 304 && !location.empty();
@@ -271,14 +299,13 @@ Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const Http
     std::string next = Absolute(url, location);
     if (!next.starts_with("https://") && !next.starts_with("http://")) {
       may_pass_ = false;
-      return Unavailable("expected a redirect to an http or https address, found one to '" + next + "'")
-          .In(HttpOrigin(url));
+      return WrongRedirect(url, next);
     }
     if (url.starts_with("https://") && next.starts_with("http://")) {
       return Unavailable("expected a redirect that stays on https, found one to " + HttpOrigin(next))
           .In(HttpOrigin(url));
     }
-    url = std::move(next);
+    from = std::exchange(url, std::move(next));
   }
   may_pass_ = false;
   return Unavailable("expected at most 10 redirects, found more").In(origin);

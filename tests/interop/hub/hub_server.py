@@ -14,6 +14,8 @@ Two ports: the hub, and a "CDN" of another host name. Repositories (all under or
   corrupt     the CDN's content is not what the etag says
   drip        the CDN sends ten bytes a second
   loop        the CDN redirects to itself
+  nohost      the CDN redirects to an address that is none
+  coded       the CDN sends gzip, whatever was asked for
   garbage     the hub answers something that is no HTTP
 
 With a folder as argv[2] (not "-") both speak TLS, with a certificate that is its own authority, written there as cert.pem (by the
@@ -21,6 +23,7 @@ openssl program). NAME=FOLDER in argv[3:] serves that folder's files as a reposi
 kind, path, Range, whether an Authorization header came.
 """
 import contextlib
+import gzip
 import hashlib
 import http.server
 import json
@@ -34,7 +37,7 @@ import threading
 import urllib.parse
 
 COMMIT = {name: hashlib.sha1(name.encode()).hexdigest() for name in (
-    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "extended", "astray", "header", "loop", "busy", "empty", "limited", "moving")}
+    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "extended", "astray", "header", "loop", "busy", "empty", "limited", "moving", "nohost", "coded")}
 TOKEN = "hf_test"
 
 
@@ -64,6 +67,8 @@ REPOS = {
     "loop": {"config.json": CONFIG, "model.safetensors": BIG},
     "extended": {"config.json": CONFIG, "model.safetensors": BIG},
     "astray": {"config.json": CONFIG, "model.safetensors": BIG},
+    "nohost": {"config.json": CONFIG, "model.safetensors": BIG},
+    "coded": {"config.json": CONFIG, "model.safetensors": BIG},
     "header": {"config.json": CONFIG, "model.safetensors": BIG},
     "busy": {"config.json": CONFIG, "model.safetensors": blob("busy", 100)},
     "limited": {"config.json": CONFIG, "model.safetensors": b"x"},
@@ -181,6 +186,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         _, repo, name = urllib.parse.urlsplit(self.path).path.split("/", 2)
         if repo == "loop":
             return self.answer(302, [("Location", self.path)])
+        if repo == "nohost":
+            return self.answer(302, [("Location", "http://[::1/x")])
+        if repo == "coded":
+            return self.answer(200, [("Content-Encoding", "gzip")], gzip.compress(REPOS[repo][name]))
         if repo == "astray":
             return self.answer(302, [("Location", "file:///etc/passwd")])
         if repo in ("extended", "header"):  # bytes without end that are no content

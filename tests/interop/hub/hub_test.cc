@@ -352,7 +352,13 @@ TEST_F(Hub, SaysWhatAServerSendsWithoutTryingAgain) {
   EXPECT_THAT(
       FetchModel("org/astray", "main", options_),
       StatusIs(ErrorKind::kUnavailable, "expected a redirect to an http or https address, found one to 'file:"));
-  EXPECT_EQ(Requests("GET cdn "), 2U);
+  EXPECT_THAT(FetchModel("org/nohost", "main", options_),
+              StatusIs(ErrorKind::kUnavailable,
+                       "expected a redirect to an http or https address, found one to 'http://[::1/x'"));
+  EXPECT_THAT(
+      FetchModel("org/coded", "main", options_),
+      StatusIs(ErrorKind::kUnavailable, "expected content that is not compressed, found Content-Encoding: gzip"));
+  EXPECT_EQ(Requests("GET cdn "), 4U);
 }
 
 TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {

@@ -11,6 +11,7 @@ Serves FOLDER under /BEHAVIOUR/…, where each behaviour is one of:
   norange       200 with all of a file, whatever range was asked for
   wrongrange    206 of other bytes than were asked for
   badrange      a Content-Range that is none
+  coded         gzip, whatever was asked for; "label": a Content-Encoding that codes nothing
   more          more bytes than were asked for, without a length
   less          half of the range that was asked for, rightly said
   cut           the connection breaks after half of each range of 32 KiB or more
@@ -38,6 +39,7 @@ Below each behaviour is a hub as well, for HF_ENDPOINT: FOLDER/ORG/NAME is the r
 A file whose name ends in .sparse.safetensors and holds a JSON text {"size": N} is served as N bytes: the header beside it
 (NAME.header), then zeros. Prints its address, then the other host name's; serves until stdin closes. LOG gets one line a request.
 """
+import gzip
 import hashlib
 import hmac
 import http.server
@@ -233,6 +235,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = content.read(begin, end)
         if behaviour == "short":
             body = body[:len(body) // 2]
+        if behaviour in ("coded", "label"):
+            version = [*version, ("Content-Encoding", "gzip" if behaviour == "coded" else "aws-chunked")]
+            body = gzip.compress(body) if behaviour == "coded" else body
         if behaviour == "more":
             return self.answer(206, [*version, ("Content-Range", said)], body + b"more", length=False)
         if behaviour in ("half", "drip", "body") or (behaviour == "cut" and len(body) >= 1 << 15):

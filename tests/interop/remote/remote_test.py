@@ -53,7 +53,7 @@ class Remote(RemoteCase):
 
     def test_streams_what_a_server_sends(self):
         """Rightly, however it sends it; and writes what a local source would have given."""
-        for behaviour in ("plain", "weak", "dated", "norange", "less", "cut", "busy", "moved", "expiring", "slow"):
+        for behaviour in ("plain", "weak", "dated", "norange", "less", "cut", "busy", "moved", "expiring", "slow", "label"):
             with self.subTest(behaviour):
                 self.run_anemone("convert", f"{self.url}/{behaviour}/mcore.nemo", behaviour, "--to", "hf")
                 self.assert_same(self.path(behaviour))
@@ -64,6 +64,7 @@ class Remote(RemoteCase):
             ("wrongrange", 69, "expected bytes 0-65535, the server answers with Content-Range: bytes 1-65536/"),
             ("badrange", 69, "the server answers with Content-Range: bytes who knows"),
             ("more", 69, "the server sends more"),
+            ("coded", 69, "expected content that is not compressed, found Content-Encoding: gzip"),
             ("unversioned", 69, "expected an ETag or a Last-Modified"),
             ("loop", 69, "at most 10 redirects"),
             ("forbidden", 66, "the server forbids it (HTTP 403)"),
