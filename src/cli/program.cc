@@ -2,7 +2,9 @@
 #include "cli/program.h"
 
 #include <execinfo.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <malloc.h>
 
@@ -183,6 +185,14 @@ void FindUnwinder() {
   (void)backtrace(&frame, 1);
 }
 
+// A file that is opened gets the lowest free number: where stdin, stdout or stderr is closed, messages would go into
+// it. Such a number is given to a descriptor that can be neither read nor written [open(2), O_PATH].
+void OccupyStandardStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/", O_PATH);
+  }
+}
+
 // What ranks that work together have in common, and those that each have work of their own have not.
 std::string Job(int argc, char** argv) {
   std::error_code ignored;
@@ -196,6 +206,7 @@ std::string Job(int argc, char** argv) {
 int RunProgram(int argc, char** argv, Host host, JoinFn join) {
   const std::optional<int> torchrun_rank = TorchrunRank();
   if (torchrun_rank.value_or(0) != 0) return kDone;
+  OccupyStandardStreams();
   if (host == Host::kOwnProcess) GiveBackLargeBlocks();
   FindUnwinder();
   const Signals signals(host == Host::kOwnProcess);

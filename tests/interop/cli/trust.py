@@ -5,6 +5,7 @@ usage: trust.py PROGRAM GOLDEN SOURCE
 
 import contextlib
 import fcntl
+import filecmp
 import json
 import math
 import os
@@ -537,6 +538,25 @@ class Endings(ProgramCase):
         os.close(write)
         self.assertEqual(done.returncode, 0)
         self.assertEqual([p.name for p in self.dir.iterdir()], ["x.nemo"])
+
+    def test_no_file_takes_the_number_of_a_closed_stream(self):
+        """Messages would go into it."""
+        self.ok("convert", DEMO, "whole.nemo")
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+            with self.subTest(closed):
+                done = subprocess.run(["sh", "-c", f"exec '{PROGRAM}' convert '{DEMO}' x.nemo -v --progress always --force {closed}"],
+                                      cwd=self.dir, capture_output=True)
+                self.assertEqual(done.returncode, 74 if " >" in f" {closed}" else 0, done.stderr)
+                self.assertTrue(filecmp.cmp(self.dir / "x.nemo", self.dir / "whole.nemo", shallow=False))
+        (self.dir / "x.nemo").unlink()
+        big = self.big()
+        with subprocess.Popen(["sh", "-c", f"exec '{PROGRAM}' convert {big} x.safetensors --dtype bf16 <&- >&- 2>&-"], cwd=self.dir) as run:
+            while run.poll() is None and not (self.dir / ".x.safetensors.anemone-tmp/output").exists():
+                time.sleep(0.001)
+            run.send_signal(signal.SIGSTOP)
+            streams = [os.readlink(f"/proc/{run.pid}/fd/{number}") for number in range(3)]
+            run.kill()
+        self.assertEqual(streams, ["/"] * 3)
 
     def big(self, name="big.safetensors", count=1 << 29):
         """Weights of 2 GiB that take no room: a hole behind a header."""
