@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/directory.h"
+#include "base/read_at_most.h"
 #include "format/artifacts.h"
 #include "format/inside.h"
 #include "format/lightning/lightning.h"
@@ -109,13 +110,16 @@ Result<Checkpoint> OpenCheckpoint(const Location& place, const OpenOptions& opti
     const Location parent = place.parent();
     if (probe.status().kind() != ErrorKind::kNotFound || parent.string().empty()) return probe.status();
     const auto above = ProbePath(parent);
+    if (IsReadFailure(above.status())) return above.status();
     if (!above.ok() || !above->is_directory || !HasRankFolders(*above)) return probe.status();
     return WithFormat(OpenLightningFolder(parent, place.filename(), options));
   }
   probe->options = options;
   const Format* chosen = nullptr;
   for (const Format* format : kFormats) {
-    if (!format->matches(*probe)) continue;
+    Result<bool> matches = format->matches(*probe);
+    if (!matches.ok()) return matches.status();
+    if (!*matches) continue;
     if (chosen != nullptr) {
       return Corrupt(fmt::format("it could be a {} or a {}", chosen->title, format->title)).In(path);
     }

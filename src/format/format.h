@@ -88,8 +88,9 @@ struct Format {
   std::string_view title;      // "NeMo archive (.nemo, tar)"
   std::string_view extension;  // ".nemo", or "" for directories
   bool is_directory = false;   // writes one
-  // Looks at the probe only. Content decides, never the name; at most one format may match a path.
-  bool (*matches)(const Probe& probe);
+  // Looks at the probe, or into the folders that it lists. Content decides, never the name; at most one format may
+  // match a path. Errors: of looking; what was not seen is no reason to say no.
+  Result<bool> (*matches)(const Probe& probe);
   // Reads headers only. The result's tensors are checked to lie inside their files.
   Result<Checkpoint> (*open)(const Probe& probe);
   // Lays the checkpoint out as this format; nullptr when it is only read. The checkpoint is already in a dialect and

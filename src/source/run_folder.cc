@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/read_at_most.h"
 #include "format/format.h"
 #include "format/huggingface/shards.h"
 
@@ -17,8 +18,12 @@ constexpr std::string_view kOpenClipFolder = "checkpoints";  // OpenCLIP's train
 // Files whose names say that they are checkpoints: others are not opened to see.
 constexpr std::string_view kExtensions[] = {".nemo", ".ckpt", ".safetensors"};
 
-bool IsRecognised(const Probe& probe) {
-  return std::ranges::any_of(Formats(), [&probe](const Format* format) { return format->matches(probe); });
+Result<bool> IsRecognised(const Probe& probe) {
+  for (const Format* format : Formats()) {
+    ANEMONE_ASSIGN(const bool matches, format->matches(probe));
+    if (matches) return true;
+  }
+  return false;
 }
 
 Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::string>* found) {
@@ -28,11 +33,16 @@ Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::s
     if (entry.starts_with(kOptimizer) || !IndexOfShard(entry).empty()) continue;
     const Location place = folder.place() / entry;
     const Result<Probe> probe = ProbePath(place);
-    if (!probe.ok()) continue;  // a link that leads nowhere, a file that cannot be read
+    if (IsReadFailure(probe.status())) return probe.status();  // it may be another checkpoint
+    if (!probe.ok()) continue;                                 // a link that leads nowhere, a file closed to this user
     const bool has_name =
         std::ranges::any_of(kExtensions, [&entry](std::string_view end) { return entry.ends_with(end); }) ||
         (folder.place().filename() == kOpenClipFolder && entry.ends_with(".pt"));
-    if ((probe->is_directory || has_name) && IsRecognised(*probe)) {
+    bool is_one = false;
+    if (probe->is_directory || has_name) {
+      ANEMONE_ASSIGN(is_one, IsRecognised(*probe));
+    }
+    if (is_one) {
       found->push_back(place.string());
     } else if (probe->is_directory && depth < kDeepest && !entry.starts_with('.')) {
       ANEMONE_TRY(Search(*probe, depth + 1, looked, found));
@@ -46,7 +56,8 @@ Status Search(const Probe& folder, int depth, size_t* looked, std::vector<std::s
 Result<std::vector<std::string>> FindCheckpoints(const Location& folder) {
   ANEMONE_ASSIGN(const Probe probe, ProbePath(folder));
   std::vector<std::string> found;
-  if (IsRecognised(probe)) return found;
+  ANEMONE_ASSIGN(const bool is_one, IsRecognised(probe));
+  if (is_one) return found;
   size_t looked = 0;
   ANEMONE_TRY(Search(probe, 1, &looked, &found));
   return found;

@@ -31,7 +31,7 @@ std::vector<std::string> StatesIn(const Probe& probe) {
 }
 
 // Beside what transformers' Trainer saves under DeepSpeed, the folder is training state: the weights are the Trainer's.
-bool Matches(const Probe& probe) {
+Result<bool> Matches(const Probe& probe) {
   if (!probe.is_directory || HoldsHuggingFaceWeights(probe)) return false;
   if (!StatesIn(probe).empty()) return true;
   if (!probe.HasEntry(kLatest) && !probe.HasEntry(kLatestUniversal)) return false;

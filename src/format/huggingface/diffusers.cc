@@ -201,7 +201,7 @@ const Format kDiffusers = {
     .title = "diffusers folder (model_index.json, a folder for each component)",
     .extension = "",
     .is_directory = true,
-    .matches = [](const Probe& probe) { return probe.is_directory && probe.HasEntry(kIndex); },
+    .matches = [](const Probe& probe) -> Result<bool> { return probe.is_directory && probe.HasEntry(kIndex); },
     .open = Open,
     .lay_out = LayOut,
     .traits = {.keeps_extra_state = false,

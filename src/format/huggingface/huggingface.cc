@@ -238,7 +238,7 @@ const Format kHuggingFace = {
     .title = "Hugging Face folder (config.json, model.safetensors)",
     .extension = "",
     .is_directory = true,
-    .matches = IsHuggingFace,
+    .matches = [](const Probe& probe) -> Result<bool> { return IsHuggingFace(probe); },
     .open = OpenHuggingFace,
     .lay_out = [](const Checkpoint& checkpoint,
                   const LayOutOptions& options) { return LayOutFolder(checkpoint, options, "config.json", "model"); },
@@ -256,7 +256,7 @@ const Format kOpenClip = {
     .title = "OpenCLIP folder (open_clip_config.json, open_clip_model.safetensors)",
     .extension = "",
     .is_directory = true,
-    .matches = IsOpenClip,
+    .matches = [](const Probe& probe) -> Result<bool> { return IsOpenClip(probe); },
     .open =
         [](const Probe& probe) {
           return OpenFolder(probe, "openclip", "open_clip_config.json", FirstOf(probe, kOpenClipWeights));
@@ -278,7 +278,7 @@ const Format kPeft = {
     .title = "PEFT folder (adapter_config.json, adapter_model.safetensors)",
     .extension = "",
     .is_directory = true,
-    .matches = IsAdapter,
+    .matches = [](const Probe& probe) -> Result<bool> { return IsAdapter(probe); },
     .open =
         [](const Probe& probe) { return OpenFolder(probe, "peft", kAdapterConfig, FirstOf(probe, kAdapterWeights)); },
     .lay_out =

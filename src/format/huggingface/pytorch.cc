@@ -11,7 +11,7 @@
 namespace anemone {
 namespace {
 
-bool Matches(const Probe& probe) {
+Result<bool> Matches(const Probe& probe) {
   return !probe.is_directory && !internal::IsOfDistributed(probe) &&
          (LooksLikeTorchFile(probe.head) || (LooksLikeWeightIndex(probe.head) && IndexNamesTorchFiles(probe.head)));
 }

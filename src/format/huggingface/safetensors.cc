@@ -412,11 +412,10 @@ const Format kSafetensors = {
     .name = "safetensors",
     .title = "safetensors file",
     .extension = ".safetensors",
-    .matches =
-        [](const Probe& probe) {
-          return !probe.is_directory && (LooksLikeSafetensors(probe.head, probe.size_bytes) ||
-                                         (LooksLikeWeightIndex(probe.head) && !IndexNamesTorchFiles(probe.head)));
-        },
+    .matches = [](const Probe& probe) -> Result<bool> {
+      return !probe.is_directory && (LooksLikeSafetensors(probe.head, probe.size_bytes) ||
+                                     (LooksLikeWeightIndex(probe.head) && !IndexNamesTorchFiles(probe.head)));
+    },
     .open = OpenSafetensors,
     .lay_out = LayOutSafetensorsPlan,
     .traits = {.keeps_extra_state = false, .has_shards = true},

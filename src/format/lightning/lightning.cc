@@ -241,12 +241,14 @@ Result<Checkpoint> OpenLightningFolder(const Location& folder, const std::string
 
 namespace {
 
-bool IsLightningFolder(const Probe& probe) {
+Result<bool> IsLightningFolder(const Probe& probe) {
   if (!probe.is_directory || probe.HasEntry("model_config.yaml") || probe.HasEntry("metadata.json") ||
       probe.HasEntry(".metadata")) {
     return false;
   }
-  if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json") || IsMegatronFolder(probe)) return false;
+  if (probe.HasEntry("config.json") || probe.HasEntry("open_clip_config.json")) return false;
+  ANEMONE_ASSIGN(const bool is_megatron, IsMegatronFolder(probe));
+  if (is_megatron) return false;
   return HasRankFolders(probe) || std::any_of(probe.entries.begin(), probe.entries.end(),
                                               [](const auto& name) { return name.ends_with(kExtension); });
 }

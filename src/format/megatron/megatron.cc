@@ -78,14 +78,15 @@ Result<std::optional<std::string>> FirstRank(const Probe& probe) {
   return std::optional<std::string>();
 }
 
-bool IsSaveFolder(const Probe& probe) {
+Result<bool> IsSaveFolder(const Probe& probe) {
   if (probe.HasEntry("model_config.yaml") || probe.HasEntry(".metadata")) return false;
   if (probe.HasEntry(kTracker) || probe.HasEntry(kTrainTracker)) return true;
-  return std::ranges::any_of(probe.entries, [&](const std::string& entry) {
-    if (!IsIteration(entry) || entry == kRelease) return false;
-    const Result<bool> is_folder = (probe.place() / entry).IsFolder();
-    return !is_folder.ok() || *is_folder;  // an error is met again when it is opened
-  });
+  for (const std::string& entry : probe.entries) {
+    if (!IsIteration(entry) || entry == kRelease) continue;
+    ANEMONE_ASSIGN(const bool is_folder, (probe.place() / entry).IsFolder());
+    if (is_folder) return true;
+  }
+  return false;
 }
 
 // ---- which iteration ----
@@ -273,8 +274,10 @@ Result<Checkpoint> Open(const Probe& probe) {
   ANEMONE_ASSIGN(Probe inner, ProbePath(probe.place() / iteration));
   inner.options = probe.options;
   ANEMONE_ASSIGN(const std::optional<std::string> first, FirstRank(inner));
-  const Format& distributed = kZarr.matches(inner) ? kZarr : kTorchDist;
-  if (!first && !distributed.matches(inner)) {
+  ANEMONE_ASSIGN(const bool is_zarr, kZarr.matches(inner));
+  ANEMONE_ASSIGN(const bool is_torch_dist, kTorchDist.matches(inner));
+  const Format& distributed = is_zarr ? kZarr : kTorchDist;
+  if (!first && !is_zarr && !is_torch_dist) {
     return Corrupt("[MEG-1] expected a folder for each rank, or a distributed checkpoint (.metadata), found neither")
         .In(inner.path);
   }
@@ -296,11 +299,12 @@ Status TakeRunConfig(Checkpoint* checkpoint) {
 
 }  // namespace
 
-bool IsMegatronFolder(const Probe& probe) {
+Result<bool> IsMegatronFolder(const Probe& probe) {
   if (!probe.is_directory) return false;
-  if (IsSaveFolder(probe)) return true;
-  const Result<std::optional<std::string>> first = FirstRank(probe);
-  return !first.ok() || first->has_value();  // an error is met again when it is opened
+  ANEMONE_ASSIGN(const bool is_save, IsSaveFolder(probe));
+  if (is_save) return true;
+  ANEMONE_ASSIGN(const std::optional<std::string> first, FirstRank(probe));
+  return first.has_value();
 }
 
 Status TellMegatron(Checkpoint* checkpoint) {
@@ -368,7 +372,7 @@ const Format kMegatronBridge = {
     .title = "Megatron-Bridge checkpoint (iter_… folder)",
     .extension = "",
     .is_directory = true,
-    .matches = [](const Probe&) { return false; },
+    .matches = [](const Probe&) -> Result<bool> { return false; },
     .open = Open,
     .lay_out = LayOutBridge,
     .traits = BridgeTraits(),

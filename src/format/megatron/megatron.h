@@ -15,7 +15,7 @@ namespace anemone {
 
 // True for a folder that Megatron saved checkpoints in, or one checkpoint of a file for each rank. A distributed one is
 // a torch_dist folder until it is opened.
-bool IsMegatronFolder(const Probe& probe);
+Result<bool> IsMegatronFolder(const Probe& probe);
 
 // Tells Megatron-LM's and Megatron-Bridge's distributed checkpoints from others by what is in them: run_config.yaml, or
 // the training's arguments. Flavour and config become theirs. Errors: Corrupt.

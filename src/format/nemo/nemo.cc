@@ -372,10 +372,9 @@ const Format kNemo = {
     .name = "nemo",
     .title = "NeMo archive (.nemo)",
     .extension = ".nemo",
-    .matches =
-        [](const Probe& probe) {
-          return !probe.is_directory && (LooksLikeGzip(probe.head) || LooksLikeTar(probe.head));
-        },
+    .matches = [](const Probe& probe) -> Result<bool> {
+      return !probe.is_directory && (LooksLikeGzip(probe.head) || LooksLikeTar(probe.head));
+    },
     .open = OpenArchive,
     .lay_out = LayOutArchive,
     .traits = {.language = ConfigLanguage::kNemo1,
@@ -391,7 +390,9 @@ const Format kNemoDir = {
     .title = "unpacked NeMo archive",
     .extension = "",
     .is_directory = true,
-    .matches = [](const Probe& probe) { return probe.is_directory && probe.HasEntry("model_config.yaml"); },
+    .matches = [](const Probe& probe) -> Result<bool> {
+      return probe.is_directory && probe.HasEntry("model_config.yaml");
+    },
     .open = OpenFolder,
     .lay_out = LayOutFolder,
     .traits = {.language = ConfigLanguage::kNemo1,

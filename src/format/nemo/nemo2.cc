@@ -50,7 +50,7 @@ constexpr Parts kParts[] = {
        {"model.language_model.", "model."}}}},
 };
 
-bool Matches(const Probe& probe) {
+Result<bool> Matches(const Probe& probe) {
   return probe.is_directory && probe.HasEntry("weights") && !probe.HasEntry("model_config.yaml") &&
          (probe.HasEntry("context") || probe.entries.size() == 1);
 }

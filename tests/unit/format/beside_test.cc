@@ -65,7 +65,8 @@ std::string CopyTo(const Beside& of, const TempDir& dir) {
 
 // Two formats are told apart by what is in a torch file, once it is open.
 bool IsOf(const Probe& probe, std::string_view format) {
-  if (FindFormat(format)->matches(probe)) return true;
+  const Result<bool> matches = FindFormat(format)->matches(probe);
+  if (matches.ok() && *matches) return true;
   const Result<Checkpoint> checkpoint = OpenCheckpoint(probe.path);
   return checkpoint.ok() && checkpoint->format != nullptr && checkpoint->format->name == format;
 }

@@ -160,7 +160,8 @@ TEST(Format, AtMostOneFormatMatchesEachGoldenPath) {
     std::string names;
     size_t count = 0;
     for (const Format* format : Formats()) {
-      if (!format->matches(probe)) continue;
+      ANEMONE_ASSERT_ASSIGN(const bool matches, format->matches(probe));
+      if (!matches) continue;
       ++count;
       names += std::string(format->name) + " ";
     }
