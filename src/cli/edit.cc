@@ -59,15 +59,17 @@ int Run(Options& options) {
   if (const Status status = Parse(options); !status.ok()) return Report(status);
   const Result<PreparedEdit> prepared = PrepareEdit(options.archive, options.edit, options.strict);
   // All ranks look before the first of them writes.
-  const bool in_place = prepared.ok() && options.plan.destination.empty() && !prepared->removes && prepared->place &&
-                        CanEditInPlace(options.archive, prepared->written, *prepared->place);
-  if (const Status all = globals().cluster->Agree(prepared.status()); !all.ok()) return Report(all);
+  const bool is_candidate = prepared.ok() && options.plan.destination.empty() && !prepared->removes && prepared->place;
+  const Result<bool> in_place =
+      is_candidate ? CanEditInPlace(options.archive, prepared->written, *prepared->place) : Result<bool>(false);
+  const Status& found = prepared.ok() ? in_place.status() : prepared.status();
+  if (const Status all = globals().cluster->Agree(found); !all.ok()) return Report(all);
   Notes(prepared->notes);
   if (!options.plan.destination.empty()) {
     const Status name = CheckIsNoOtherFormats(options.plan.destination);
     if (!name.ok()) return Report(name);
   } else {
-    if (in_place && !options.plan.plan_only && !options.plan.json) return WriteInPlace(options, *prepared);
+    if (*in_place && !options.plan.plan_only && !options.plan.json) return WriteInPlace(options, *prepared);
     options.plan.destination = options.archive;
     options.plan.force = true;
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -15,6 +16,8 @@
 #include "base/closed_file.h"
 #include "base/location.h"
 #include "base/nearest.h"
+#include "base/read_at_most.h"
+#include "base/sys.h"
 #include "base/tree.h"
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -67,12 +70,12 @@ Status ListFolder(const fs::path& folder, const std::string& prefix, std::vector
   ANEMONE_ASSIGN(const std::vector<std::string> entries, ListDirectory(folder.string()));
   for (const std::string& entry : entries) {
     const fs::path path = folder / entry;
-    std::error_code error;
-    const fs::file_type type = fs::symlink_status(path, error).type();
-    if (type == fs::file_type::directory) {
+    struct stat info;
+    if (sys.lstat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "cannot look at").In(path.string());
+    if (S_ISDIR(info.st_mode)) {
       members.push_back({prefix + entry, true, {}});
       ANEMONE_TRY(ListFolder(path, fmt::format("{}{}/", prefix, entry), members));
-    } else if (type == fs::file_type::regular) {
+    } else if (S_ISREG(info.st_mode)) {
       members.push_back({prefix + entry, false, {}});
     } else {
       return Unsupported("expected files and folders, found a link or a device", "replace it by the file it points to")
@@ -239,10 +242,13 @@ namespace {
 // An edit may mend a config that did not fit, but not spoil one that did.
 Status CheckFits(const std::string& archive, const Config& edited) {
   Result<Checkpoint> checkpoint = OpenCheckpoint(archive);
-  if (!checkpoint.ok() || !Canonical(*checkpoint).ok()) return {};
+  if (IsReadFailure(checkpoint.status())) return checkpoint.status();
+  if (!checkpoint.ok()) return {};
+  if (const Status before = Canonical(*checkpoint).status(); !before.ok())
+    return IsReadFailure(before) ? before : Status();
   checkpoint->config = edited;
   Status status = Canonical(*checkpoint).status();
-  if (status.ok() || status.kind() == ErrorKind::kInterrupted) return status;
+  if (status.ok() || IsReadFailure(status)) return status;
   return status.In("the weights do not fit the new config").Use("strict", "false", "write it all the same");
 }
 
@@ -262,7 +268,7 @@ Result<PreparedEdit> PrepareEdit(const std::string& archive, const ConfigEdit& e
   constexpr uint64_t kMaxMemberBytes = uint64_t{64} << 20;
   ANEMONE_TRY(IsHere(archive));
   PreparedEdit prepared;
-  prepared.place = PlaceOf(archive);  // before anything is read that another run may change
+  ANEMONE_ASSIGN(prepared.place, PlaceOf(archive));  // before anything is read that another run may change
   ANEMONE_ASSIGN(std::vector<Member> members, ReadMembers(archive));
   const std::vector<Member> before = members;
   ANEMONE_TRY(EditMembers(members, edit).In(archive));

@@ -5,24 +5,22 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <span>
 #include <string_view>
-#include <system_error>
 #include <variant>
 
 #include "anemone/bytes.h"
 #include "base/descriptor.h"
 #include "base/nearest.h"
+#include "base/read_at_most.h"
 #include "base/rounding.h"
+#include "base/sys.h"
 #include "container/tar.h"
 #include "container/tar_layout.h"
 #include "engine/plan.h"
 
 namespace anemone {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr uint64_t kBlock = 512, kRecord = 10240;
 constexpr uint64_t kMostReplaced = uint64_t{1} << 20;  // bytes of replaced members that are carried along
@@ -76,7 +74,11 @@ bool Write(int fd, std::string_view bytes, uint64_t offset) {
 Status Append(const std::string& path, const NewMembers& members, const Place& place) {
   ANEMONE_ASSIGN(const std::string bytes, TailBytes(members));
   const Descriptor file(sys.open(path.c_str(), O_RDWR | O_CLOEXEC, 0));
-  if (!file.is_open()) return ErrnoStatus(errno, "cannot open for writing").As(ErrorKind::kCannotCreate);
+  if (!file.is_open()) {
+    const bool is_refused = errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY;
+    const Status status = ErrnoStatus(errno, "cannot open for writing");
+    return is_refused ? status.As(ErrorKind::kCannotCreate) : status;
+  }
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return ErrnoStatus(errno, "cannot lock").As(ErrorKind::kCannotCreate);
     return {ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended"};
@@ -107,20 +109,23 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
 
 }  // namespace
 
-std::optional<Place> PlaceOf(const std::string& archive) {
+Result<std::optional<Place>> PlaceOf(const std::string& archive) {
   struct stat info;
   const Result<Tail> tail = FindTail(archive);
-  if (!tail.ok() || sys.stat(archive.c_str(), &info) != 0) return std::nullopt;
-  return Place{info.st_ino, tail->begin, tail->replaced};
+  if (IsReadFailure(tail.status())) return tail.status();
+  if (!tail.ok()) return std::optional<Place>();
+  if (sys.stat(archive.c_str(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(archive);
+  return std::optional(Place{info.st_ino, tail->begin, tail->replaced});
 }
 
-bool CanEditInPlace(const std::string& archive, const NewMembers& members, const Place& place) {
-  std::error_code error;
+Result<bool> CanEditInPlace(const std::string& archive, const NewMembers& members, const Place& place) {
+  struct stat info;
+  if (sys.stat(archive.c_str(), &info) != 0) return ErrnoStatus(errno, "cannot stat").In(archive);
   if (SizeOf(members) > kMostAppended || place.replaced > kMostReplaced) return false;
-  if (!fs::is_regular_file(archive, error) || fs::hard_link_count(archive, error) != 1) return false;
+  if (!S_ISREG(info.st_mode) || info.st_nlink != 1) return false;
   // What lies behind the end marker would be overwritten: nothing that somebody put there.
-  const uint64_t size = fs::file_size(archive, error);
-  return !error && size >= place.end && size - place.end <= kMostReplaced;
+  const auto size = static_cast<uint64_t>(info.st_size);
+  return size >= place.end && size - place.end <= kMostReplaced;
 }
 
 Status EditInPlace(const std::string& archive, const NewMembers& members, const Place& place) {

@@ -26,12 +26,12 @@ struct Place {
   uint64_t replaced = 0;
   bool operator==(const Place&) const = default;
 };
-// nullopt for what is no plain tar.
-std::optional<Place> PlaceOf(const std::string& archive);
+// nullopt for what is no plain tar. Errors: of reading it.
+Result<std::optional<Place>> PlaceOf(const std::string& archive);
 
 // Whether EditInPlace should do it: the archive, at `place`, is a plain tar without other names (hard links) that has
-// room for `members` and little in it that is replaced already.
-bool CanEditInPlace(const std::string& archive, const NewMembers& members, const Place& place);
+// room for `members` and little in it that is replaced already. Errors: Io.
+Result<bool> CanEditInPlace(const std::string& archive, const NewMembers& members, const Place& place);
 
 // Writes what was made of the archive as it was at `place`. REQUIRES: CanEditInPlace. Errors: CannotCreate (another run
 // edits it or has edited it, it is read-only), Io; the archive is then as it was.

@@ -15,6 +15,7 @@
 
 #include "base/listing.h"
 #include "base/lower_case.h"
+#include "base/read_at_most.h"
 #include "base/sys.h"
 #include "base/tree.h"
 #include "config/companions.h"
@@ -43,9 +44,15 @@ Status Refuse(std::string what, std::string hint = "choose another name") {
   return {ErrorKind::kAlreadyExists, std::move(what), std::move(hint)};
 }
 
-bool IsMountPoint(const fs::path& path) {
+// Whether there can be nothing of a name; another error says nothing of it.
+bool IsAbsent(int error_number) {
+  return error_number == ENOENT || error_number == ENOTDIR || error_number == ENAMETOOLONG;
+}
+
+Result<bool> IsMountPoint(const fs::path& path) {
   struct stat here, above;
-  if (::lstat(path.c_str(), &here) != 0 || ::lstat((path / "..").c_str(), &above) != 0) return false;
+  if (sys.lstat(path.c_str(), &here) != 0 || sys.lstat((path / "..").c_str(), &above) != 0)
+    return ErrnoStatus(errno, "cannot look at").In(path.string());
   if (here.st_dev != above.st_dev || here.st_ino == above.st_ino) return true;
 #ifdef STATX_ATTR_MOUNT_ROOT
   struct statx info;
@@ -58,15 +65,19 @@ bool IsMountPoint(const fs::path& path) {
 
 // A place that is no output, whatever it holds.
 Status CheckPlace(const fs::path& folder) {
-  std::error_code error;
-  const char* const home = std::getenv("HOME");
-  if (home != nullptr && *home != 0 && Contains(folder, fs::weakly_canonical(home, error)))
-    return Refuse("expected a folder to replace, found the home folder or one above it");
-  if (IsMountPoint(folder)) return Refuse("expected a folder to replace, found a mount point");
+  if (const char* const home = std::getenv("HOME"); home != nullptr && *home != 0) {
+    std::error_code error;
+    const fs::path whole = fs::weakly_canonical(home, error);
+    if (error) return ErrnoStatus(error.value(), "cannot resolve").In(home);
+    if (Contains(folder, whole)) return Refuse("expected a folder to replace, found the home folder or one above it");
+  }
+  ANEMONE_ASSIGN(const bool is_mount_point, IsMountPoint(folder));
+  if (is_mount_point) return Refuse("expected a folder to replace, found a mount point");
   for (const std::string_view name : kRepositories) {
     struct stat info;
-    if (sys.lstat((folder / name).c_str(), &info) == 0 || errno != ENOENT)
+    if (sys.lstat((folder / name).c_str(), &info) == 0)
       return Refuse(fmt::format("expected a folder to replace, found a repository ({})", name));
+    if (errno != ENOENT) return ErrnoStatus(errno, "cannot look at").In((folder / name).string());
   }
   return {};
 }
@@ -76,9 +87,11 @@ Status CheckSources(const Plan& plan, const fs::path& path) {
   for (const ByteSource* source : SourcesOf(plan)) {
     std::error_code error;
     const fs::path target = fs::canonical(source->name(), error);
-    if (error) continue;  // not a file: bytes in memory
+    if (IsAbsent(error.value())) continue;  // not a file: bytes in memory, or of a server
     const fs::path name(source->name());
-    const fs::path place = fs::canonical(name.has_parent_path() ? name.parent_path() : ".", error) / name.filename();
+    fs::path place;
+    if (!error) place = fs::canonical(name.has_parent_path() ? name.parent_path() : ".", error) / name.filename();
+    if (error) return ErrnoStatus(error.value(), "cannot resolve").In(source->name());
     if (target == path || place == path)
       return Refuse("expected another output than the source", "write to another name, then rename");
     if (Contains(path, target) || Contains(path, place))
@@ -94,6 +107,7 @@ Status CheckIsNoText(const std::string& path) {
   constexpr std::string_view kTexts[] = {".json", ".yaml", ".yml", ".txt"};
   if (std::ranges::none_of(kTexts, [&](std::string_view end) { return EndsWith(path, end); })) return {};
   const Result<Probe> probe = ProbePath(path);
+  if (IsReadFailure(probe.status())) return probe.status();
   if (probe.ok() && (probe->head.empty() || probe->head.find('\0') != std::string::npos)) return {};
   return Refuse("expected a checkpoint to replace, found a text");
 }
@@ -132,10 +146,11 @@ bool IsBookkeeping(const FormatTraits& traits, std::string_view name) {
 }
 
 Status CheckContent(const Plan& plan, const std::string& directory) {
-  std::error_code error;
   std::vector<std::string> foreign;
   const Result<Checkpoint> opened = OpenCheckpoint(directory);
+  if (IsReadFailure(opened.status())) return opened.status();
   if (!opened.ok()) {
+    std::error_code error;
     ANEMONE_ASSIGN(const std::vector<std::string> names, ListDirectory(directory));
     for (const std::string& name : names)
       foreign.push_back(name + (fs::is_directory(fs::path(directory) / name, error) ? "/" : ""));
@@ -182,9 +197,13 @@ Status Check(const Plan& plan, bool in_place, const std::string& path) {
 Status CheckReplacesOwn(const std::string& path, bool replace, std::string_view kind,
                         bool (*is_own)(const std::string& path, std::string_view head)) {
   ANEMONE_TRY(CheckIsNoStream(path));
-  std::error_code error;
-  if (!fs::exists(fs::symlink_status(path, error))) return {};
+  struct stat info;
+  if (sys.lstat(path.c_str(), &info) != 0) {
+    const int error = errno;
+    return IsAbsent(error) ? Status() : ErrnoStatus(error, "cannot look at").In(path);
+  }
   const Result<Probe> probe = ProbePath(path);
+  if (IsReadFailure(probe.status())) return probe.status();
   const bool is_ours = probe.ok() && !probe->is_directory && (probe->size_bytes == 0 || is_own(path, probe->head));
   if (!is_ours) return Refuse(fmt::format("already exists, and is not {}", kind)).In(path);
   return replace ? Status() : Refuse("already exists", "").Use("force", "true", "replace it").In(path);

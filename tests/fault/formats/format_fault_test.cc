@@ -34,7 +34,7 @@ Tensor SomeTensor(DType dtype, Shape shape, char fill) {
 }
 
 // A model of no known family, on `ranks` tensor ranks, with a config and two artifacts.
-Checkpoint SomeCheckpoint(int ranks) {
+Checkpoint SomeCheckpoint(int ranks, char fill = 1) {
   Checkpoint checkpoint;
   checkpoint.flavour = "nemo";
   checkpoint.layout.tp = ranks;
@@ -43,7 +43,7 @@ Checkpoint SomeCheckpoint(int ranks) {
   for (int rank = 0; rank < ranks; ++rank) {
     Shard& shard = checkpoint.shards.emplace_back();
     shard.tp_rank = rank;
-    EXPECT_THAT(shard.weights.Add("net.a.weight", SomeTensor(DType::kF32, {70, 30}, 1)), IsOk());
+    EXPECT_THAT(shard.weights.Add("net.a.weight", SomeTensor(DType::kF32, {70, 30}, fill)), IsOk());
     EXPECT_THAT(shard.weights.Add("net.a.bias", SomeTensor(DType::kBF16, {7}, 2)), IsOk());
     EXPECT_THAT(shard.weights.Add("net.a._extra_state", Opaque{}), IsOk());
   }
@@ -105,7 +105,12 @@ TEST_P(FormatSweep, LeavesTheDestinationAbsentOldOrComplete) {
   run.threads = 1;
   const auto prepare = [&] {
     std::filesystem::remove_all(destination);
-    if (route.replace) WriteFile(destination, "old");
+    if (!route.replace) return;
+    if (route.destination.find('.') != std::string::npos) {
+      WriteFile(destination, "old");
+    } else {
+      WriteAs(route.to, SomeCheckpoint(1, 5), destination);
+    }
   };
   const auto whole_run = [&]() -> Status {
     if (route.to == "extract" || route.to == "pack" || route.to == "edit") {
@@ -152,6 +157,9 @@ TEST_P(FormatSweep, LeavesTheDestinationAbsentOldOrComplete) {
         ASSERT_TRUE(now == before || now == complete) << moment;
         ASSERT_TRUE(status.message().find('/') != std::string::npos) << moment;
         ASSERT_NE(status.kind(), ErrorKind::kInternal) << moment;
+        if (fault == Fault::kIoError) {
+          ASSERT_EQ(status.kind(), ErrorKind::kIo) << moment;
+        }
       }
       if (!reached) {
         ASSERT_THAT(status, IsOk());
@@ -171,6 +179,8 @@ INSTANTIATE_TEST_SUITE_P(
     , FormatSweep,
     ::testing::Values(
         Route{"NemoToNemo", "x.nemo", "out.nemo", "", true}, Route{"NemoToFolder", "x.nemo", "out", "nemo-dir"},
+        Route{"NemoToOldFolder", "x.nemo", "out", "nemo-dir", true},
+        Route{"NemoToOldTorchDist", "x.nemo", "out", "torch_dist", true},
         Route{"FolderToNemo", "folder", "out.nemo", ""}, Route{"RanksToNemo", "ranks.nemo", "out.nemo", ""},
         Route{"RanksToFolder", "ranks-folder", "out", "nemo-dir"}, Route{"NemoToCkpt", "x.nemo", "out.ckpt", "", true},
         Route{"CkptToNemo", "x.ckpt", "out.nemo", ""}, Route{"RanksToCkpts", "ranks.nemo", "out", "ckpt"},

@@ -96,7 +96,8 @@ TEST_F(ArchiveTest, AnEditInPlaceIsDoneOrNot) {
       fs::copy_file(Golden("clip/mcore.nemo"), Path("x.nemo"), fs::copy_options::overwrite_existing);
       fs::permissions(Path("x.nemo"), fs::perms::owner_all);
       ANEMONE_ASSERT_ASSIGN(const PreparedEdit prepared, PrepareEdit(Path("x.nemo"), edit, true));
-      ASSERT_TRUE(CanEditInPlace(Path("x.nemo"), prepared.written, *prepared.place));
+      ANEMONE_ASSERT_ASSIGN(const bool can_edit, CanEditInPlace(Path("x.nemo"), prepared.written, *prepared.place));
+      ASSERT_TRUE(can_edit);
       static Sys untouched;
       untouched = real;
       calls = 0;
