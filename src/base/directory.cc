@@ -97,7 +97,7 @@ Result<std::vector<std::string>> Directory::List() const {
   if (stream == nullptr) {
     const int error = errno;
     if (fd >= 0) sys.close(fd);
-    return ErrnoStatus(error, "cannot list").In(path_);
+    return ErrnoStatus(error, "cannot list").In(Shown(path_));
   }
   std::vector<std::string> names;
   errno = 0;
@@ -106,7 +106,7 @@ Result<std::vector<std::string>> Directory::List() const {
     if (name != "." && name != "..") names.push_back(name);
     errno = 0;
   }
-  if (errno != 0) return ErrnoStatus(errno, "cannot list").In(path_);
+  if (errno != 0) return ErrnoStatus(errno, "cannot list").In(Shown(path_));
   std::ranges::sort(names);
   return names;
 }

@@ -31,12 +31,13 @@ int FreeBytes(const char* path, uint64_t* out) {
 class Names {
  public:
   explicit Names(int fd) : fd_(fd) { ::lseek(fd, 0, SEEK_SET); }
-  // Null at the end, or where it cannot be read.
+  // Null at the end, or where it cannot be read: then `error` is why.
   const char* Next() {
     while (true) {
       if (at_ >= size_) {
         size_ = ::getdents64(fd_, buffer_, sizeof buffer_);
         at_ = 0;
+        if (size_ < 0) error_ = errno;
         if (size_ <= 0) return nullptr;
       }
       const auto* entry = reinterpret_cast<const dirent64*>(buffer_ + at_);
@@ -44,9 +45,11 @@ class Names {
       if (const std::string_view name = entry->d_name; name != "." && name != "..") return entry->d_name;
     }
   }
+  int error() const { return error_; }
 
  private:
   const int fd_;
+  int error_ = 0;
   ssize_t at_ = 0, size_ = 0;
   alignas(dirent64) char buffer_[2048];
 };
@@ -60,14 +63,16 @@ int RemoveTree(int parent, const char* path) {
   const int fd = ::openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return errno == ENOTDIR || errno == ELOOP ? unlink_error : errno;
   uint64_t count = 0;
-  for (Names names(fd); names.Next() != nullptr;) ++count;
-  int failed = 0;
+  Names counted(fd);
+  while (counted.Next() != nullptr) ++count;
+  int failed = counted.error();
   Names names(fd);
   for (uint64_t left = 2 * count; left > 0; --left) {  // all, and as many new names
     const char* name = names.Next();
     if (name == nullptr) break;
     if (const int error = RemoveTree(fd, name); error != 0 && failed == 0) failed = error;
   }
+  if (failed == 0) failed = names.error();
   ::close(fd);
   if (::unlinkat(parent, path, AT_REMOVEDIR) == 0 || errno == ENOENT) return 0;
   return failed != 0 ? failed : errno;

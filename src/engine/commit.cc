@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/read_at_most.h"
 #include "base/shell_word.h"
 #include "base/sys.h"
 #include "base/tree.h"
@@ -42,11 +43,19 @@ bool IsEmptyDirectory(const std::string& path) {
   return names.ok() && names->empty();
 }
 
+// Whether a name is there. What cannot be looked at is not taken for absent.
+Result<bool> Exists(const std::string& path) {
+  struct stat info;
+  if (sys.lstat(path.c_str(), &info) == 0) return true;
+  if (errno == ENOENT) return false;
+  return ErrnoStatus(errno, "cannot look at").In(path);
+}
+
 Status LeadsToNothing() {
   return {ErrorKind::kCannotCreate, "is a symbolic link to nothing", "remove it by hand, or choose another name"};
 }
 
-Status Exists(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
+Status Taken(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
 
 }  // namespace
 
@@ -83,9 +92,10 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   staging->work_ = *std::move(work);
   staging->leads_ = true;
   ANEMONE_TRY(staging->BringBackOld());
-  const auto has = [&](const char* name) { return sys.lstat((staging->work_.path() + name).c_str(), &info) == 0; };
   // Without an output it was left by a run that died before it began, or after it had committed; with a whole one, too.
-  const bool goes_on = options.resume && has(kOutput) && !has(kWhole);
+  ANEMONE_ASSIGN(const bool has_output, Exists(staging->work_.path() + kOutput));
+  ANEMONE_ASSIGN(const bool has_whole, Exists(staging->work_.path() + kWhole));
+  const bool goes_on = options.resume && has_output && !has_whole;
   if (goes_on) ANEMONE_TRY(staging->work_.CheckContent().In(destination));
   if (options.resume && !goes_on) ANEMONE_TRY(staging->work_.Clear().In(destination));
   if (!goes_on && staging->free_bytes_.value_or(UINT64_MAX) < needed_bytes) return staging->WriteError(ENOSPC, "");
@@ -103,7 +113,8 @@ Status Staging::FindDestination(const std::string& destination) {
     // What it points at is replaced, not the link: as cp does.
     std::error_code error;
     path = std::filesystem::canonical(path, error).string();
-    if (error) return LeadsToNothing().In(destination);
+    if (error == std::errc::no_such_file_or_directory) return LeadsToNothing().In(destination);
+    if (error) return CannotCreate(error.value(), destination);
   }
   const size_t slash = path.rfind('/');
   name_ = slash == path.npos ? path : path.substr(slash + 1);
@@ -119,7 +130,8 @@ Status Staging::CheckDestination() {
   struct stat info;
   if (sys.lstat(destination_.c_str(), &info) != 0) return errno == ENOENT ? Status() : CannotCreate(errno, shown_);
   const bool is_link = S_ISLNK(info.st_mode);  // to be replaced, it would have been followed
-  if (is_link && sys.stat(destination_.c_str(), &info) != 0) return LeadsToNothing().In(shown_);
+  if (is_link && sys.stat(destination_.c_str(), &info) != 0)
+    return errno == ENOENT ? LeadsToNothing().In(shown_) : CannotCreate(errno, shown_);
   const bool is_empty = S_ISDIR(info.st_mode) && IsEmptyDirectory(destination_);
   const bool fits = is_directory_ ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode);
   if (!fits) {
@@ -146,12 +158,12 @@ Status Staging::CheckDestination() {
   if (is_link || (!replace_ && !is_empty)) {
     // To replace is proposed where it would help.
     const Status status = may_replace_ ? may_replace_(destination_) : Status();
-    return (status.ok() ? Exists().Use("force", "true", "replace it") : status).In(shown_);
+    return (status.ok() ? Taken().Use("force", "true", "replace it") : status).In(shown_);
   }
   if (may_replace_) {
     ANEMONE_TRY(may_replace_(destination_).In(shown_));
   } else if (is_directory_ && !is_empty) {
-    return Exists("a folder that is not empty is not replaced").In(shown_);
+    return Taken("a folder that is not empty is not replaced").In(shown_);
   }
   exists_ = true;
   return {};
@@ -162,8 +174,11 @@ Status Staging::CheckDestination() {
 Status Staging::BringBackOld() {
   struct stat info;
   const std::string old = parent_ + "/" + OldFolderName(name_);
-  if (sys.lstat(old.c_str(), &info) != 0 || info.st_uid != geteuid()) return {};
-  if (sys.lstat(destination_.c_str(), &info) == 0) {
+  if (sys.lstat(old.c_str(), &info) != 0)
+    return errno == ENOENT ? Status() : ErrnoStatus(errno, "cannot look at").In(old);
+  if (info.st_uid != geteuid()) return {};
+  ANEMONE_ASSIGN(const bool is_there, Exists(destination_));
+  if (is_there) {
     sys.remove_all(old.c_str());
     return {};
   }
@@ -332,7 +347,8 @@ Status Staging::PutInPlace(const std::string& output) {
   // A file system without the flag, or something that appeared meanwhile. Looking first leaves a moment in between;
   // nothing better is to be had there.
   if (Status status = CheckDestination(); !status.ok()) {
-    return replace_ ? status : Exists("it appeared meanwhile").Use("force", "true", "replace it");
+    return replace_ || IsReadFailure(status) ? status
+                                             : Taken("it appeared meanwhile").Use("force", "true", "replace it");
   }
   if (exists_ && is_directory_) return ReplaceDirectory(output);
   return Move(output, destination_, 0) ? Status() : cannot(errno);
@@ -344,7 +360,7 @@ Status Staging::ReplaceDirectory(const std::string& output) {
   const auto cannot = [](int error) { return ErrnoStatus(error, "cannot rename into place"); };
   const auto may_go = [&](const std::string& old) {
     if (IsEmptyDirectory(old)) return Status();
-    return may_replace_ ? may_replace_(old) : Exists("something appeared in it meanwhile");
+    return may_replace_ ? may_replace_(old) : Taken("something appeared in it meanwhile");
   };
   if (Move(output, destination_, RENAME_EXCHANGE)) {
     Status status = may_go(output);

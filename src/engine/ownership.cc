@@ -110,7 +110,8 @@ Status Inherit(const Directory& folder, const std::string& path, const Ownership
   if (done && S_ISDIR(info.st_mode)) done = SetList(fd, kDefault, old.default_list);
   // A list sets the mode, too.
   if (done && ((info.st_mode & 07777) != mode || !access_list.empty())) done = sys.fchmod(fd, mode) == 0;
-  done = done && sys.fsync(fd) == 0;
+  // Some file systems have nothing to sync in a directory and say so.
+  done = done && (sys.fsync(fd) == 0 || (S_ISDIR(info.st_mode) && errno == EINVAL));
   return done ? Status() : ErrnoStatus(errno, "cannot keep mode and owner");
 }
 

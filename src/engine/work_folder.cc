@@ -14,6 +14,7 @@
 #include "base/cancel.h"
 #include "base/crc32.h"
 #include "base/directory.h"
+#include "base/read_at_most.h"
 #include "base/removal.h"
 #include "base/shell_word.h"
 #include "base/sys.h"
@@ -57,8 +58,9 @@ Status Busy(const std::string& path) {
 }
 
 // Whether a living run has the folder.
-bool IsTaken(const Directory& folder) {
+Result<bool> IsTaken(const Directory& folder) {
   const Result<Descriptor> lock = folder.OpenFile(kLock, O_RDWR);
+  if (IsReadFailure(lock.status())) return lock.status();
   return lock.ok() && flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
 }
 
@@ -209,16 +211,19 @@ Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
     if (kind != kTemporary && kind != kResume && kind != kOld && !is_dead) continue;
     if (IsToBeRemoved(name)) continue;
     const std::string path = inside + name;
+    const auto is_taken = [](const Result<Directory>& run) -> Result<bool> {
+      if (IsReadFailure(run.status())) return run.status();
+      return run.ok() ? IsTaken(*run) : Result<bool>(false);
+    };
     const Result<Directory> own = OpenLeftover(path);
-    if (!own.ok() || IsTaken(*own)) continue;
+    ANEMONE_ASSIGN(const bool is_living, is_taken(own));
+    if (!own.ok() || is_living) continue;
     if (kind == kOld) {
       const std::string output = name.substr(1, mark - 1);
       // The run that moved it away may be about to put the new one in place.
-      const auto is_taken = [&](std::string_view other) {
-        const Result<Directory> run = OpenLeftover(inside + FolderName(output, other));
-        return run.ok() && IsTaken(*run);
-      };
-      if (is_taken(kTemporary) || is_taken(kResume)) continue;
+      ANEMONE_ASSIGN(const bool is_written, is_taken(OpenLeftover(inside + FolderName(output, kTemporary))));
+      ANEMONE_ASSIGN(const bool is_resumed, is_taken(OpenLeftover(inside + FolderName(output, kResume))));
+      if (is_written || is_resumed) continue;
       if (!Exists(inside + output)) leftover.restores = output;
     }
     found.push_back(std::move(leftover));
@@ -234,7 +239,8 @@ Status RemoveLeftover(const std::string& directory, const Leftover& leftover) {
     result = sys.rename(path.c_str(), (directory + "/" + leftover.restores).c_str(), RENAME_NOREPLACE);
   } else {
     ANEMONE_ASSIGN(const Directory own, OpenLeftover(path));
-    if (IsTaken(own)) return Busy(path);
+    ANEMONE_ASSIGN(const bool is_living, IsTaken(own));
+    if (is_living) return Busy(path);
     result = sys.remove_all(path.c_str());
   }
   return result == 0 ? Status() : ErrnoStatus(errno, "cannot remove").In(path);

@@ -1,9 +1,15 @@
 // Every file-system call of a run fails in turn, in every way. Whatever happens: the destination is absent, or the old
 // one, or complete; no temporary name is left; no descriptor leaks; an error names a path.
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <utility>
+
+#include "base/descriptor.h"
 #include "engine/execute.h"
+#include "engine/work_folder.h"
 #include "testing/faulty_sys.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
@@ -117,7 +123,7 @@ TEST_P(ExecuteSweep, LeavesTheDestinationAbsentOldOrComplete) {
           ASSERT_EQ(status.error().hint, "the output is in place; a power failure may undo that") << moment;
         }
         ASSERT_TRUE(status.message().find(dir.path()) != std::string::npos) << moment;
-        if (fault == Fault::kDiskFull) {
+        if (fault == Fault::kDiskFull || fault == Fault::kIoError) {
           ASSERT_EQ(status.kind(), ErrorKind::kIo) << moment;
         }
       }
@@ -180,6 +186,84 @@ TEST(ExecuteFault, WhateverFailsResumeGoesOn) {
       EXPECT_EQ(failures > 10, fault == Fault::kIoError || fault == Fault::kDiskFull) << failures;
     }
   }
+}
+
+// What an earlier run wrote is kept, whatever cannot be looked at.
+TEST(ExecuteFault, NoFailureClearsWhatIsDone) {
+  const TempDir dir;
+  WriteFile(dir / "source", std::string(150000, 's'));
+  std::filesystem::create_directory(dir / "place");
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+  const Plan plan = SomePlan(false, source);
+  ExecuteOptions options;
+  options.threads = 1;
+  options.window_bytes = 16384;
+  options.journal_bytes = 30000;
+  options.resume = true;
+  options.progress = [](std::string_view, uint64_t done, uint64_t) { return done < 200000; };
+  ASSERT_FALSE(Execute(plan, dir / "place/out", options).ok());
+  options.progress = nullptr;
+  const std::string done_name = ".out.anemone-resume/done.0";
+  const std::string done = Tree(dir / "place").at(done_name);
+  ASSERT_GT(done.size(), 10);
+  std::filesystem::rename(dir / "place", dir / "kept");
+  for (int n = 0; n >= 0; ++n) {
+    std::filesystem::remove_all(dir / "place");
+    std::filesystem::copy(dir / "kept", dir / "place", std::filesystem::copy_options::recursive);
+    Status status;
+    std::string moment = "call " + std::to_string(n);
+    {
+      const FaultySys faulty(Fault::kIoError, n);
+      status = Execute(plan, dir / "place/out", options);
+      moment += " (" + faulty.call() + "): " + status.message();
+      if (!faulty.reached()) n = -2;
+    }
+    Files now = Tree(dir / "place");
+    if (!now.contains("out")) {
+      ASSERT_TRUE(now[done_name].starts_with(done)) << moment;
+    }
+  }
+}
+
+// `clean` takes no run for dead whose lock it cannot open, and leaves out no leftover that it cannot look at.
+TEST(ExecuteFault, NoFailureHidesALeftoverOrALock) {
+  const TempDir dir;
+  const std::string folder = dir / ".x.anemone-tmp";
+  std::filesystem::create_directory(folder);
+  WriteFile(folder + "/lock", "");
+  for (const bool is_living : {false, true}) {
+    const Descriptor lock(::open((folder + "/lock").c_str(), O_RDWR | O_CLOEXEC));
+    if (is_living) {
+      ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+    }
+    for (int n = 0; n >= 0; ++n) {
+      const FaultySys faulty(Fault::kIoError, n);
+      const Result<std::vector<Leftover>> found = FindLeftovers(dir.path());
+      if (found.ok()) {
+        ASSERT_EQ(found->size(), is_living ? 0 : 1) << "call " << n << " (" << faulty.call() << ")";
+      }
+      if (!faulty.reached()) n = -2;
+    }
+  }
+}
+
+// Some file systems have nothing to sync in a directory, and say so.
+TEST(ExecuteFault, DirectoriesThatCannotBeSynced) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir / "out/old");
+  WriteFile(dir / "source", std::string(150000, 's'));
+  ANEMONE_ASSERT_ASSIGN(const ByteSourcePtr source, OpenFile(dir / "source"));
+  ExecuteOptions options;
+  options.replace = true;
+  options.may_replace = [](const std::string&) { return Status(); };
+  const auto real_fsync = std::exchange(sys.fsync, [](int fd) {
+    struct stat info;
+    errno = EINVAL;
+    return ::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode) ? -1 : 0;
+  });
+  const Status status = Execute(SomePlan(true, source), dir / "out", options);
+  sys.fsync = real_fsync;
+  EXPECT_THAT(status, IsOk());
 }
 
 // The real thing, where we may mount: a file system of 1 MiB.
