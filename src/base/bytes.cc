@@ -9,6 +9,7 @@
 
 #include "anemone/bytes.h"
 #include "base/cancel.h"
+#include "base/changed.h"
 #include "base/checked.h"
 #include "base/closed_file.h"
 #include "base/descriptor.h"
@@ -58,11 +59,11 @@ class FileState {
     if (!is_there && errno != ENOENT && errno != ENOTDIR) return ErrnoStatus(errno, "cannot stat").In(name);
     if (!is_there && fd >= 0 && sys.fstat(fd, &now) != 0) return ErrnoStatus(errno, "cannot stat").In(name);
     if ((!is_there && fd < 0) || ContentOf(now) != content_)
-      return Status(ErrorKind::kIo, "changed while it was read", std::string(kHint)).In(name);
+      return Status(ErrorKind::kIo, std::string(kChanged), std::string(kHint)).In(name);
     // The time of modification can be set back [utimensat(2)], that of the last change of anything cannot. Links, mode
     // and owner are other causes of the latter, and so is a move.
     if (!is_there || TimeOf(now.st_ctim) == changed_ || AccessOf(now) != access_) return {};
-    return Status(ErrorKind::kIo, "changed while it was read: its ctime is another, though its mtime is not",
+    return Status(ErrorKind::kIo, std::string(kChanged) + ": its ctime is another, though its mtime is not",
                   std::string(kHint) + "; if only its attributes change, read a copy")
         .In(name);
   }

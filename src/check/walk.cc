@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/cancel.h"
+#include "base/changed.h"
 #include "base/nearest.h"
 #include "base/read_at_most.h"
 #include "container/decompress.h"
@@ -257,7 +258,8 @@ Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor
     if (budget != nullptr) budget->Grant(file->size_bytes());
     ANEMONE_TRY(WalkLeaf({path, Whole(file), std::nullopt}, 0, visit, on_broken, budget));
     const Status same = file->CheckUnchanged();
-    return same.ok() ? same : on_broken(Unsupported(same.error().what, "begin anew once it is complete").In(path));
+    if (same.ok() || same.error().what != kChanged) return same;
+    return on_broken(Unsupported(same.error().what, "begin anew once it is complete").In(path));
   }
   std::vector<PassedOver> passed_over;
   ANEMONE_ASSIGN(const std::vector<std::string> files, place.FilesBelow(SIZE_MAX, &passed_over));
