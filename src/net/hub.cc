@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <filesystem>
 #include <optional>
 
 #include "base/cancel.h"
 #include "base/safe_path.h"
+#include "base/tree.h"
 #include "net/http.h"
 #include "net/hub_cache.h"
 #include "net/hub_files.h"
@@ -398,8 +398,9 @@ bool LooksLikeRepoId(std::string_view text) {
                                         ".json", ".yaml", ".git", "-", "."}) {
     if (name.ends_with(ending)) return false;
   }
-  std::error_code ignored;
-  return !std::filesystem::exists(std::filesystem::path(text), ignored);
+  // What cannot be looked at is a path, too: another model's files would be taken for it.
+  const Result<PathKind> there = KindOf(std::string(text));
+  return there.ok() && *there == PathKind::kNothing;
 }
 
 RepoId SplitRepoId(std::string_view text) {

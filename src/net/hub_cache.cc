@@ -86,7 +86,9 @@ Status WriteSmall(const std::string& cache, const std::string& path, std::string
   const int fd = CreateNew(temporary);
   if (fd < 0) return ErrnoStatus(errno, "cannot create").In(temporary);
   Status status;
-  if (!WriteAll(fd, std::as_bytes(std::span(text)), 0)) status = ErrnoStatus(errno, "cannot write").In(path);
+  // Synced before it is renamed: a power failure would leave the name of an empty file.
+  const bool is_written = WriteAll(fd, std::as_bytes(std::span(text)), 0) && sys.fsync(fd) == 0;
+  if (!is_written) status = ErrnoStatus(errno, "cannot write").In(path);
   sys.close(fd);
   if (status.ok() && sys.rename(temporary.c_str(), path.c_str(), 0) != 0)
     status = ErrnoStatus(errno, "cannot write").In(path);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,7 +14,9 @@
 #include "base/listing.h"
 #include "base/nearest.h"
 #include "base/progress.h"
+#include "base/read_at_most.h"
 #include "base/shell_word.h"
+#include "base/tree.h"
 #include "format/format.h"
 #include "format/huggingface/huggingface.h"
 #include "net/hub.h"
@@ -87,8 +88,8 @@ std::optional<OnHub> HubAddress(std::string_view url) {
 std::optional<OnHub> NamedOnHub(const std::string& source) {
   std::optional<OnHub> hub = HubAddress(source);
   // "models/demo-clipp" beside a folder models/ is a path with a typing error: nothing is asked of the hub.
-  std::error_code error;
-  const bool is_below_a_folder = std::filesystem::is_directory(source.substr(0, source.find('/')), error);
+  const Result<PathKind> above = KindOf(source.substr(0, source.find('/')));
+  const bool is_below_a_folder = !above.ok() || *above == PathKind::kFolder;
   if (!hub && LooksLikeRepoId(source) && !is_below_a_folder) hub = OnHub{SplitRepoId(source), {}};
   return hub;
 }
@@ -127,7 +128,7 @@ Result<Checkpoint> OpenPlace(const Location& place, const OpenOptions& options) 
   ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
   if (!is_folder) return status;
   const Result<std::vector<std::string>> found = FindCheckpoints(place);
-  if (!found.ok()) return status;
+  if (!found.ok()) return IsReadFailure(found.status()) ? found.status() : status;
   ANEMONE_ASSIGN(const Probe folder, ProbePath(place));
   if (found->empty()) return status;
   if (found->size() == 1) {

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <new>
 #include <sstream>
+#include <utility>
 
 #include "base/safe_path.h"
 #include "base/sys.h"
@@ -546,6 +547,13 @@ TEST(HubNames, TellRepositoriesFromPaths) {
                          "org/a--b", "src/config", "org/x.safetensors", "~/x", ""}) {
     EXPECT_FALSE(LooksLikeRepoId(no)) << no;
   }
+  // A folder here that cannot be looked at: another model of its name would be taken for it.
+  const auto real_stat = std::exchange(sys.stat, [](const char*, struct stat*) {
+    errno = EIO;
+    return -1;
+  });
+  EXPECT_FALSE(LooksLikeRepoId("org/name"));
+  sys.stat = real_stat;
   EXPECT_EQ(SplitRepoId("org/name").revision, "main");
   EXPECT_EQ(SplitRepoId("org/name@refs/pr/1").revision, "refs/pr/1");
   EXPECT_EQ(SplitRepoId("org/name@refs/pr/1").name, "org/name");
