@@ -121,7 +121,9 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
 
   Result<Checkpoint> checkpoint = OpenPlace(place);
   if (!checkpoint.ok()) {
-    if (!IsAnswer(checkpoint.status())) return checkpoint.status();
+    const bool is_ambiguous =
+        checkpoint.status().kind() == ErrorKind::kInvalidArgument && !checkpoint.status().error().remedies.empty();
+    if (!IsAnswer(checkpoint.status()) || is_ambiguous) return checkpoint.status();
     // A broken box was already named by the walk.
     if (result.problems.empty()) result.problems.push_back(checkpoint.status().message());
     return result;
@@ -151,6 +153,8 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
   } else if (!whole.empty()) {
     result.unchecked = fmt::format("one part of several: {} names all", whole);
   } else if (!known) {
+    ANEMONE_ASSIGN(const std::string several, SeveralModels(*checkpoint));
+    if (!several.empty()) foreign = several;
     result.unchecked = foreign.empty() ? "its family is not known" : "its family is not known: " + foreign;
   }
   return result;

@@ -12,6 +12,7 @@
 #include "parallel/reshard.h"
 #include "schema/matcher.h"
 #include "source/canonical.h"
+#include "source/wrappers.h"
 
 namespace anemone::cli {
 namespace {
@@ -136,6 +137,11 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
     return {{"anemone convert " + all + " OUT --to hf", "of all ranks, for transformers"}};
   }
   if (!checkpoint.origin.part_of.empty()) return {};  // a part alone is not converted
+  if (summary.model.family == nullptr) {
+    const Result<std::string> several = SeveralModels(checkpoint);
+    if (!trials.Works(several.status())) return {};
+    if (!several->empty()) return {{convert + " OUT.safetensors", "all of them, name by name"}};
+  }
   if (!is_clip) {
     if (const Status fits = FitsConfig(whole); !trials.Works(fits) && fits.kind() == ErrorKind::kCorrupt)
       return {{"anemone verify " + path, "what does not fit the config"}};

@@ -156,7 +156,9 @@ Status LayOutOverRanks(Work& work) {
   if (layout == result.layout && !work.options.split_rank) return {};
   ANEMONE_TRY(MergeForSplit(work, layout));
   if (layout == Layout{}) return {};
-  ANEMONE_ASSIGN(result, SplitShards(result, layout, work.KnownModel()));
+  Result<Checkpoint> split = SplitShards(result, layout, work.KnownModel());
+  if (!split.ok() && !work.identity.ok()) return work.identity.status();  // by the source, which is left by now
+  ANEMONE_ASSIGN(result, std::move(split));
   return {};
 }
 

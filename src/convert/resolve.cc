@@ -96,11 +96,7 @@ Status Resolve(Work& work) {
   TakeConfigOfWeights(work);
   TakeArchitecture(work);
   work.identity = IdentifyModel(work.result(), work.table.get());
-  if (!work.identity.ok()) {
-    ANEMONE_ASSIGN(const std::string several, SeveralModels(work.conversion.source));
-    const Status& unknown = work.identity.status();
-    if (!several.empty()) work.identity = Status(unknown.kind(), unknown.error().what, several);
-  }
+  if (!work.identity.ok()) work.identity = WithSeveralModels(work.identity.status(), work.conversion.source);
   return CheckDirection(work);
 }
 

@@ -23,6 +23,7 @@
 #include "family/families.h"
 #include "family/family.h"
 #include "source/canonical.h"
+#include "source/wrappers.h"
 
 namespace anemone {
 namespace {
@@ -181,6 +182,8 @@ Result<ClipSpec> SpecOf(const Checkpoint& checkpoint, const Checkpoint& canonica
 Status WithoutConversions(const Status& status, const Checkpoint& checkpoint) {
   std::string foreign;
   if (status.ok() || DetectFamily(checkpoint, &foreign) != nullptr) return status;
+  ANEMONE_ASSIGN(const std::string several, SeveralModels(checkpoint));
+  if (!several.empty()) return Status(status.kind(), status.message(), several).Use("key", "NAME", "take one of them");
   if (foreign.empty() && status.error().remedies.empty()) return status;
   return Status(status.kind(), status.message(), "pictures and texts are compared by a CLIP or a SigLIP");
 }

@@ -126,6 +126,12 @@ Result<std::string> SeveralModels(const Checkpoint& checkpoint) {
   return fmt::format("several models, by how names begin: {}: without the dot, each is a key that chooses it", found);
 }
 
+Status WithSeveralModels(const Status& unknown, const Checkpoint& checkpoint) {
+  if (unknown.ok()) return unknown;
+  ANEMONE_ASSIGN(const std::string several, SeveralModels(checkpoint));
+  return several.empty() ? unknown : Status(unknown.kind(), unknown.error().what, several);
+}
+
 Status TakeOffWrappers(Checkpoint* checkpoint) {
   size_t names = 0, inner = 0;
   ForEachName(*checkpoint, [&](const std::string& name) {

@@ -12,6 +12,8 @@ namespace anemone {
 // A note where the names are those of several models, each behind a start of its own ("teacher.", "student."): none of
 // them is the model. "": they are not. Errors: Corrupt where two names become one.
 Result<std::string> SeveralModels(const Checkpoint& checkpoint);
+// The failure of a checkpoint of no known family, with that note for a hint where there is one.
+Status WithSeveralModels(const Status& unknown, const Checkpoint& checkpoint);
 
 // Takes off `_orig_mod.` (torch.compile), `_fsdp_wrapped_module.`, `_checkpoint_wrapped_module.`, `_forward_module.`
 // wherever they are, and `module.` before every name. Of what is left, any common start of most names (`model.`,

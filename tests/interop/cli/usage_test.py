@@ -547,6 +547,18 @@ class Inspecting(ProgramCase):
         self.assertRegex(done.stderr, r'several models, by how names begin: "student." \(\d+ tensors\), "teacher." ')
         hparams = ("--hparams", CLIP / "hf" / "config.json")
         self.fails(65, "found names such as .*\nhint: several models, by how names begin: \"student.\"", "convert", "two.pt", "x.nemo", *hparams)
+        # Every command says so, none takes one of them for the model, and what inspect proposes works.
+        several = r'several models, by how names begin: "student." \(\d+ tensors\), "teacher." \(\d+ tensors\)'
+        self.assertRegex(self.ok("verify", "two.pt"), several)
+        for words in (["infer", "two.pt", "--image", CLIP / "test.jpg", "--text", "a"], ["reshard", "two.pt", "x", "--to", "ckpt", "--tp", "2"]):
+            self.fails(65, several, *words)
+        for words in (["average", "two.pt", "two.pt", "mean.pt"], ["convert", "two.pt", "same.pt"]):
+            self.assertRegex(self.run_program(*words).stderr, several)
+            self.ok("diff", "two.pt", words[-1])
+        for name in ("two.pt", "two.safetensors"):
+            for step in json.loads(self.ok("inspect", "--json", name))["next"]:
+                self.ok(*step.replace("OUT", f"next-{name}").split()[1:])
+                self.ok("diff", "two.pt", f"next-{name}.safetensors")
         # One of which most tensors are is no more the model than the other.
         self.ok("convert", "two.pt", "more.safetensors", "--drop", "student.text_model.*")
         self.ok("convert", "more.safetensors", "more.pt")
