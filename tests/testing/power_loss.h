@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,8 +28,19 @@ namespace anemone::testing {
 
 class PowerLoss {
  public:
-  // As Tree() has them, each content behind the mode: "0644 content".
+  // As Tree() has them, each content behind the mode and the access list in hex, if it has one: "0640+02… content".
   using Files = std::map<std::string, std::string>;
+
+  static constexpr const char* kAccessList = "system.posix_acl_access";
+  // Gives a file or a directory the mode and the list with which On() begins its content.
+  static void SetMode(const std::string& path, const std::string& content) {
+    const std::string mode = content.substr(0, content.find(' '));
+    ::chmod(path.c_str(), static_cast<mode_t>(std::stoi(mode, nullptr, 8)));
+    std::string list;
+    for (size_t at = std::min(mode.find('+'), mode.size()); at + 2 < mode.size(); at += 2)
+      list += static_cast<char>(std::stoi(mode.substr(at + 1, 2), nullptr, 16));
+    if (!list.empty()) ::setxattr(path.c_str(), kAccessList, list.data(), list.size(), 0);
+  }
 
   // Watches `place`. `ask` is called with every state that differs from the last ones. The `dropped`th fsync (from 0)
   // says that it is done and does nothing. One at a time, one thread.
@@ -116,8 +129,15 @@ class PowerLoss {
     struct stat info = {};
     ::stat(path.c_str(), &info);
     char text[16];
-    std::snprintf(text, sizeof text, "%04o ", info.st_mode & 07777);
-    return text;
+    std::snprintf(text, sizeof text, "%04o", info.st_mode & 07777);
+    std::string mode = text;
+    unsigned char list[256];
+    const ssize_t size = ::getxattr(path.c_str(), kAccessList, list, sizeof list);
+    for (ssize_t i = 0; i < size; ++i) {
+      std::snprintf(text, sizeof text, i == 0 ? "+%02x" : "%02x", list[i]);
+      mode += text;
+    }
+    return mode + " ";
   }
   static std::string PathOf(int fd) { return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd)); }
   static std::string NameOf(const std::string& path) { return std::filesystem::path(path).filename(); }

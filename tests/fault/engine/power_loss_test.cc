@@ -60,12 +60,12 @@ const Case kCases[] = {
     {"file, replaced", false, true, false, 2},
     {"file, resume", false, false, true, 9},
     {"directory", true, false, false, 4},
-    {"directory, replaced", true, true, false, 4},
-    {"directory, replaced without exchange", true, true, false, 4, false},
+    {"directory, replaced", true, true, false, 6},
+    {"directory, replaced without exchange", true, true, false, 6, false},
     {"directory, resume", true, false, true, 11},
     {"file, replaced, resume", false, true, true, 9},
-    {"directory, replaced, resume", true, true, true, 13},
-    {"directory, replaced without exchange, resume", true, true, true, 13, false},
+    {"directory, replaced, resume", true, true, true, 15},
+    {"directory, replaced without exchange, resume", true, true, true, 15, false},
 };
 
 struct Outcome {
@@ -94,7 +94,10 @@ Files Prepare(const Case& how, const std::string& place) {
     if (!how.replace) return;
     const std::string old = how.is_directory ? out + "/old" : out;
     WriteFile(old, "old");
-    std::filesystem::permissions(how.is_directory ? out : old, std::filesystem::perms::owner_all);
+    // Readable to a user of another number, by an access list where the file system has one.
+    const std::string mode =
+        "0700+0200000001000700ffffffff02000400d204000004000000ffffffff10000400ffffffff20000000ffffffff ";
+    for (const std::string& path : {old, how.is_directory ? out : old}) PowerLoss::SetMode(path, mode);
   };
   prepare();
   const auto real_fsync = std::exchange(sys.fsync, [](int) { return 0; });
@@ -140,13 +143,12 @@ int CannotGoOn(const Case& how, const std::set<Files>& states, std::set<Files>& 
     std::filesystem::create_directory(place);
     for (const auto& [name, content] : state) {  // sorted: parents come first
       const std::string path = place + "/" + name;
-      const size_t mode_digits = content.find(' ');
       if (name.ends_with('/')) {
         std::filesystem::create_directory(path);
       } else {
-        WriteFile(path, content.substr(mode_digits + 1));
+        WriteFile(path, content.substr(content.find(' ') + 1));
       }
-      std::filesystem::permissions(path, std::filesystem::perms(std::stoi(content.substr(0, mode_digits), nullptr, 8)));
+      PowerLoss::SetMode(path, content);
     }
     const Status status = Execute(SomePlan(how.is_directory), place + "/out", options);
     if (!status.ok() || Output(PowerLoss::On(place)) != complete) {
