@@ -45,7 +45,9 @@ Status NormalizeConfig(Work& work) {
     return {};
   Result<ConfigNode> config = Nemo1ConfigOf(result);
   if (!config.ok()) {
-    const bool needs_words = work.traits().is_nemo1_archive() || IsOfMegatron(work.traits().language);
+    const ConfigLanguage language = work.traits().language;
+    const bool needs_words = work.traits().is_nemo1_archive() || IsOfMegatron(language) ||
+                             language == ConfigLanguage::kHuggingFace || language == ConfigLanguage::kOpenClip;
     return needs_words ? config.status().In(result.config_name) : Status();
   }
   return TakeNemo1Config(*std::move(config), &result);

@@ -37,6 +37,7 @@ class HfWriter {
       if (notes != nullptr)
         notes->emplace_back("moe_router_pre_softmax: read as false, as Mixtral computes; NeMo's converter says true");
     }
+    ANEMONE_TRY(CheckRouting(notes));
     if (request_.kept != nullptr) {
       json_ = *request_.kept;
       if (json_.Get("model_type") == nullptr) json_["model_type"] = TextNode(architecture.model_type);
@@ -79,6 +80,28 @@ class HfWriter {
   }
 
  private:
+  // How Megatron routes tokens, where no class of transformers has a word for it [core_v0.9.0 moe/router.py].
+  Status CheckRouting(std::vector<std::string>* notes) const {
+    if (WordAt(words_, "num_moe_experts").is_null()) return {};
+    if (Text(WordAt(model_, "moe_router_load_balancing_type")) == "sinkhorn")
+      return Unsupported(
+          "moe_router_load_balancing_type: expected aux_loss or none, found sinkhorn, which weights experts otherwise "
+          "than any class of transformers",
+          "OUT.safetensors holds the weights alone");
+    const ConfigNode& devices = WordAt(model_, "moe_router_topk_limited_devices");
+    if (!devices.is_null())
+      return Unsupported(
+          fmt::format("moe_router_topk_limited_devices: expected null, found {}: no class of transformers chooses "
+                      "experts by their devices",
+                      Shown(devices)),
+          "OUT.safetensors holds the weights alone");
+    const ConfigNode& capacity = WordAt(model_, "moe_expert_capacity_factor");
+    if (notes != nullptr && capacity.AsDouble().value_or(-1) >= 0)
+      notes->push_back(fmt::format(
+          "moe_expert_capacity_factor: {}: Megatron leaves out tokens beyond an expert's capacity, transformers none",
+          Shown(capacity)));
+    return {};
+  }
   // What a config.json that is made anew has, of whatever version.
   void FinishNew() {
     for (auto& [key, value] : json_.map) {

@@ -72,17 +72,6 @@ const ConfigNode& PatternIn(const ConfigNode& args) {
   return newer.is_null() ? WordAt(args, kLayerPattern) : newer;
 }
 
-Status CheckOnly(const ConfigNode& args, bool is_mamba) {
-  for (const MegatronOnly& only : kMegatronOnly) {
-    const ConfigNode& value = WordAt(args, only.key);
-    if (is_mamba && Has(kOfMamba, only.key)) continue;
-    if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
-    return Unsupported(
-        fmt::format("{}: expected {}, found {}; not supported: {}", only.key, only.value, Shown(value), only.why));
-  }
-  return {};
-}
-
 Status SetNorm(const ConfigNode& args, ConfigNode* words) {
   const std::string norm = TextIn(args, "normalization");
   const bool centered = IsTrue(*words, "layernorm_zero_centered_gamma");
@@ -297,7 +286,7 @@ Status CheckSizes(const ConfigNode& args) {
 
 Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args, bool is_mamba) {
   ANEMONE_TRY(CheckSizes(args));
-  ANEMONE_TRY(CheckOnly(args, is_mamba));
+  ANEMONE_TRY(CheckCarried(args, is_mamba));
   ConfigNode words = ConfigNode::Map();
   for (const MegatronKey& same : kMegatronKeys) {
     const ConfigNode* value = args.Get(same.key);
@@ -320,6 +309,17 @@ Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args, bool is_mamba) {
 }
 
 }  // namespace
+
+Status CheckCarried(const ConfigNode& fields, bool is_mamba) {
+  for (const MegatronOnly& only : kMegatronOnly) {
+    const ConfigNode& value = WordAt(fields, only.key);
+    if (is_mamba && Has(kOfMamba, only.key)) continue;
+    if (value.is_null() || SameConfig(value, ParseWord(only.value))) continue;
+    return Unsupported(
+        fmt::format("{}: expected {}, found {}; not supported: {}", only.key, only.value, Shown(value), only.why));
+  }
+  return {};
+}
 
 bool IsMegatronArgs(const ConfigNode& root) {
   constexpr std::string_view kKeys[] = {"num_attention_heads", "tensor_model_parallel_size", "world_size"};

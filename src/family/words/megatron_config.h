@@ -21,6 +21,10 @@ bool IsMegatronArgs(const ConfigNode& root);
 bool IsBridgeConfig(const ConfigNode& root);
 inline bool IsMegatronConfig(const ConfigNode& root) { return IsMegatronArgs(root) || IsBridgeConfig(root); }
 
+// Refuses, by its key, what Megatron-core computes and nothing here has words for: in Megatron-LM's arguments, in a
+// provider of Megatron-Bridge, in a config of NeMo 2. `is_mamba`: layers of Mamba 2 have words.
+Status CheckCarried(const ConfigNode& fields, bool is_mamba);
+
 // NeMo 1's keys of the same model, those that Megatron has words for. Errors: Unsupported naming the key, Corrupt.
 // `notes`: what is not looked at; null: not wanted.
 Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::string>* notes);

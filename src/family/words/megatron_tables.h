@@ -89,7 +89,8 @@ inline constexpr MegatronKey kMegatronKeys[] = {
 };
 constexpr std::string_view BridgeKeyOf(const MegatronKey& row) { return row.bridge.empty() ? row.key : row.bridge; }
 
-// Arguments with one value that is carried; null is accepted, too, and another one is refused.
+// Arguments with one value that is carried; null is accepted, too, and another one is refused. Most are fields of
+// Megatron-core's TransformerConfig, which NeMo 2's configs have as well.
 struct MegatronOnly {
   std::string_view key, value;  // YAML
   std::string_view why;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "family/words/gemma_words.h"
+#include "family/words/megatron_config.h"
 #include "family/words/model_words.h"
 #include "family/words/nemo2_classes.h"
 #include "family/words/nemo2_pictures.h"
@@ -31,7 +32,10 @@ constexpr std::string_view kNemo1Neva =
 constexpr std::string_view kNemo1Mamba =
     "nemo.collections.nlp.models.language_modeling.megatron_mamba_model.MegatronMambaModel";
 
-Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
+Status TransformerToNemo1(const ConfigNode& from, bool is_ssm, ConfigNode& to) {
+  ConfigNode fields = from;
+  if (nemo2::IsOf(nemo2::kGemma3, TextOf(from, "_target_"))) fields.Erase("softmax_scale");  // TakeGemma3 reads it
+  ANEMONE_TRY(CheckCarried(fields, is_ssm));
   nemo2::CopyShared(from, &nemo2::Pair::nemo2, &nemo2::Pair::nemo1, to);
   for (const char* key : {"encoder_seq_length", "max_position_embeddings"}) {
     for (const char* theirs : {"seq_length", "max_seq_length"}) {
@@ -72,19 +76,29 @@ Status DeepSeekToNemo1(const ConfigNode& from, ConfigNode& to) {
   return {};
 }
 
+// Llama31Config and all classes made of it (Llama 3.2, Llama-Nemotron, a user's own), which alone have such fields
+// [NeMo v2.4.0 llm/gpt/model/llama.py, llama_nemotron.py].
+bool ScalesAsLlama31(std::string_view config_class, const ConfigNode& from) {
+  constexpr std::string_view kNames[] = {".llama.Llama31", ".llama.Llama32"};
+  const auto is_in_class = [&](std::string_view name) { return config_class.find(name) != std::string_view::npos; };
+  const auto has_field = [&](const PositionFactor& factor) { return from.Get(factor.nemo2) != nullptr; };
+  return std::ranges::any_of(kNames, is_in_class) || std::ranges::all_of(PositionFactors(), has_field);
+}
+
 // What NeMo 1 says of some architectures in words of its own [NeMo v2.0.0 scripts/checkpoint_converters].
 void ArchitectureToNemo1(std::string_view config_class, const ConfigNode& from, ConfigNode& to) {
   if (nemo2::IsOf(nemo2::kGemma, config_class) || nemo2::IsOf(nemo2::kGemma2, config_class) ||
       nemo2::IsOf(nemo2::kGemma3, config_class))
     to["apply_embedding_scaling"] = ConfigNode::Bool(true);
-  if (config_class.find(".llama.Llama31") != std::string_view::npos) {
+  if (ScalesAsLlama31(config_class, from)) {
     to["scale_positional_embedding"] = ConfigNode::Bool(true);
     for (const PositionFactor& factor : PositionFactors()) {
-      const ConfigNode* value = from.Get(factor.nemo2);
-      if (value == nullptr || !value->AsDouble() || value->AsDouble() == factor.built_in) continue;
+      auto value = WordAt(from, factor.nemo2).AsDouble();
+      if (!value && factor.hf == "factor" && config_class.find(".Llama32") != std::string_view::npos) value = 32;
+      if (!value || value == factor.built_in) continue;
       ConfigNode& scaling = to["rope_scaling"];
       if (!scaling.is_map()) scaling = ConfigNode::Map();
-      scaling[std::string(factor.hf)] = *value;
+      scaling[std::string(factor.hf)] = NumberWord(*value);
     }
   }
   if (nemo2::IsOf(nemo2::kGemma3, config_class)) TakeGemma3(from, to);
@@ -150,21 +164,21 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     for (const auto& [name, tower] : {std::pair{"vision", vision}, std::pair{"text", text}}) {
       ConfigNode& node = to[name] = ConfigNode::Map();
       node["position_embedding_type"] = TextNode("learned_absolute");
-      if (const Status status = TransformerToNemo1(*tower, node); !status.ok()) return status.In(name);
+      if (const Status status = TransformerToNemo1(*tower, false, node); !status.ok()) return status.In(name);
     }
   } else if (const ConfigNode* language = config.Get("language_transformer_config"); language != nullptr) {
     target = kNemo1Neva;
     if (!language->is_map()) return Unsupported("config.language_transformer_config: expected a config, found none");
-    ANEMONE_TRY(TransformerToNemo1(*language, to).In("config.language_transformer_config"));
+    ANEMONE_TRY(TransformerToNemo1(*language, false, to).In("config.language_transformer_config"));
     ArchitectureToNemo1(TextOf(*language, "_target_"), *language, to);
     ANEMONE_ASSIGN(to["mm_cfg"], SeeingToNemo1(config));
   } else {
-    ANEMONE_TRY(TransformerToNemo1(config, to).In("config"));
+    const bool is_ssm = nemo2::IsOf(nemo2::kSsm, TextOf(model_yaml, "_target_")) ||
+                        nemo2::IsOf(nemo2::kSsm, TextOf(config, "_target_"));
+    ANEMONE_TRY(TransformerToNemo1(config, is_ssm, to).In("config"));
     if (TextOf(model_yaml, "_target_") == nemo2::kDeepSeek.model_class || FlagOf(config, "multi_latent_attention"))
       ANEMONE_TRY(DeepSeekToNemo1(config, to).In("config"));
     ArchitectureToNemo1(TextOf(config, "_target_"), config, to);
-    const bool is_ssm = nemo2::IsOf(nemo2::kSsm, TextOf(model_yaml, "_target_")) ||
-                        nemo2::IsOf(nemo2::kSsm, TextOf(config, "_target_"));
     if (is_ssm) {
       ANEMONE_TRY(SsmToNemo1(config, to).In("config"));
       target = kNemo1Mamba;

@@ -14,7 +14,7 @@ using testing::StatusIs;
 using testing::TempDir;
 
 // The same with other values, by YAML.
-ConfigNode With(ConfigNode config, const char* yaml) {
+ConfigNode With(ConfigNode config, std::string_view yaml) {
   const auto values = Config::ParseYaml(yaml, "test");
   EXPECT_THAT(values, IsOk());
   for (const auto& [key, value] : values->root().map) config[key] = value;
@@ -324,6 +324,30 @@ TEST(HfConfigs, NumbersAreWrittenInTheTypeOfTheirFields) {
     }
     ASSERT_NE(json->Get("intermediate_size"), nullptr);
     EXPECT_EQ(json->Get("intermediate_size")->AsInt(), 20);
+  }
+}
+
+// What Megatron does with tokens, and no class of transformers says.
+TEST(HfConfigs, RoutingThatNoClassSaysIsRefusedOrNoted) {
+  const ConfigNode model = With(
+      ConfigNode::Map(),
+      "{num_layers: 2, hidden_size: 8, ffn_hidden_size: 20, num_attention_heads: 2, max_position_embeddings: 64, bias: "
+      "false, normalization: rmsnorm, activation: fast-swiglu, position_embedding_type: rope, num_moe_experts: 4, "
+      "share_embeddings_and_output_weights: false}");
+  const HfRequest request = {.architecture = FindHfArchitecture(std::string_view("MixtralForCausalLM")),
+                             .vocab_rows = 31};
+  for (const char* key : {"moe_router_load_balancing_type: sinkhorn", "moe_router_topk_limited_devices: 2"})
+    EXPECT_THAT(HfOfNemo1(With(model, fmt::format("{{{}}}", key)), request, nullptr),
+                StatusIs(ErrorKind::kUnsupported, std::string_view(key).substr(0, 15)))
+        << key;
+  for (const auto& [value, count] : {std::pair{"1.25", 1U}, {"null", 0U}, {"-1", 0U}}) {
+    std::vector<std::string> notes;
+    EXPECT_THAT(HfOfNemo1(With(model, fmt::format("{{moe_router_load_balancing_type: none, "
+                                                  "moe_expert_capacity_factor: {}}}",
+                                                  value)),
+                          request, &notes),
+                IsOk());
+    EXPECT_EQ(notes.size(), count) << value;
   }
 }
 

@@ -1,5 +1,7 @@
 #include "family/words/nemo2_config.h"
 
+#include <fmt/format.h>
+
 #include "testing/matchers.h"
 
 namespace anemone {
@@ -151,6 +153,49 @@ TEST(Nemo2Config, WhatIsNotThereIsNamed) {
   EXPECT_THAT(ToNemo2Config(Yaml(kLlama).root(), {.version = "1.23"}), StatusIs(ErrorKind::kInvalidArgument, "2.0.0"));
   EXPECT_THAT(ToNemo1Config(Yaml("_target_: x\nconfig: {activation_func: {_target_: my.act}}").root()),
               StatusIs(ErrorKind::kUnsupported, "my.act"));
+}
+
+// Fields of Megatron-core's TransformerConfig that NeMo 1 has no words for.
+TEST(Nemo2Config, WhatNoWordSaysIsRefusedByItsKey) {
+  ANEMONE_ASSERT_ASSIGN(const ConfigNode plain, ToNemo2Config(Yaml(kLlama).root(), {}));
+  for (const char* field :
+       {"softmax_scale: 0.3", "softmax_type: learnable", "window_attn_skip_freq: 2", "no_rope_freq: 2",
+        "moe_apply_probs_on_input: true", "moe_shared_expert_gate: true", "qk_l2_norm: true",
+        "activation_func_clamp_value: 7.0", "glu_linear_offset: 1.0", "heterogeneous_block_specs: true",
+        "attention_output_gate: true", "linear_attention_freq: 2", "moe_latent_size: 8",
+        "apply_residual_connection_post_layernorm: true"}) {
+    ConfigNode nemo2 = plain;
+    const Config one = Yaml(field);
+    const auto& [key, value] = one.root().map.front();
+    nemo2["config"][key] = value;
+    EXPECT_THAT(ToNemo1Config(nemo2), StatusIs(ErrorKind::kUnsupported, "config: " + key + ": expected")) << field;
+    nemo2["config"][key] = ConfigNode::Null();
+    EXPECT_THAT(ToNemo1Config(nemo2), IsOk()) << field;
+  }
+}
+
+TEST(Nemo2Config, ClassesMadeOfLlama31ScalePositions) {
+  constexpr std::string_view kFields =
+      "scale_factor: 32, low_freq_factor: 1, high_freq_factor: 4, old_context_len: 8192";
+  const auto scaled = [](std::string_view name, std::string_view fields) {
+    const Config nemo2 = Yaml(fmt::format(
+        "_target_: nemo.collections.llm.gpt.model.llama.LlamaModel\nconfig: {{_target_: {}, num_layers: 1, {}}}\n",
+        name, fields));
+    const auto nemo1 = ToNemo1Config(nemo2.root());
+    EXPECT_THAT(nemo1, IsOk());
+    const ConfigNode* flag = nemo1->Get("scale_positional_embedding");
+    if (flag == nullptr || !flag->AsBool().value_or(false)) return -1.0;
+    const ConfigNode* factors = nemo1->Get("rope_scaling");
+    return factors == nullptr ? 8.0 : factors->Get("factor")->AsDouble().value_or(0);
+  };
+  constexpr std::string_view kLlamas = "nemo.collections.llm.gpt.model.llama.", kSize = "hidden_size: 8";
+  for (const char* name : {"Llama31Config8B", "Llama32Config1B"})
+    EXPECT_EQ(scaled(std::string(kLlamas) + name, kFields), 32) << name;
+  EXPECT_EQ(scaled("nemo.collections.llm.gpt.model.llama_nemotron.Llama31NemotronNano8BConfig", kFields), 32);
+  EXPECT_EQ(scaled("my.models.LongLlama", kFields), 32);
+  EXPECT_EQ(scaled(std::string(kLlamas) + "Llama31Config8B", kSize), 8);
+  EXPECT_EQ(scaled(std::string(kLlamas) + "Llama32Config3B", kSize), 32);
+  EXPECT_EQ(scaled(std::string(kLlamas) + "Llama3Config8B", kSize), -1);
 }
 
 }  // namespace
