@@ -113,13 +113,11 @@ constexpr PairedKey kKeys[] = {
 };
 
 // Keys of one value that both sides compute.
-constexpr FixedWord kFixedInJson[] = {{"position_embedding_type", "absolute", "absolute"},
-                                      {"is_decoder", "false", "false"},
-                                      {"add_cross_attention", "false", "false"},
-                                      {"type_vocab_size", "2", "2"},
-                                      {"chunk_size_feed_forward", "0", "0"},
-                                      {"pruned_heads", "{}", "{}"},
-                                      {"quantization_config", "null", "null"}};
+constexpr FixedWord kFixedInJson[] = {
+    {"model_type", "bert", "bert"},   {"position_embedding_type", "absolute", "absolute"},
+    {"is_decoder", "false", "false"}, {"add_cross_attention", "false", "false"},
+    {"type_vocab_size", "2", "2"},    {"chunk_size_feed_forward", "0", "0"},
+    {"pruned_heads", "{}", "{}"},     {"quantization_config", "null", "null"}};
 constexpr FixedWord kFixedInNemo[] = {{"transformer_block_type", "post_ln", "pre_ln"},
                                       {"normalization", "layernorm", "layernorm"},
                                       {"position_embedding_type", "learned_absolute", "learned_absolute"},

@@ -56,7 +56,8 @@ constexpr PairedKey kMamba2Keys[] = {
 
 // Keys of one value that Megatron's layers compute: the convolution is over four tokens, and the norm behind a mixer
 // adds 1e-5, whatever a config says.
-constexpr FixedWord kFixedInNemotron[] = {{"conv_kernel", "4", "4"},
+constexpr FixedWord kFixedInNemotron[] = {{"model_type", "nemotron_h", "nemotron_h"},
+                                          {"conv_kernel", "4", "4"},
                                           {"layer_norm_epsilon", "1.0e-05", "1.0e-05"},
                                           {"mamba_hidden_act", "silu", "silu"},
                                           {"use_conv_bias", "true", "true"},
@@ -67,9 +68,13 @@ constexpr FixedWord kFixedInNemotron[] = {{"conv_kernel", "4", "4"},
                                           {"sliding_window", "null", "null"},
                                           {"num_nextn_predict_layers", "0", "0"},
                                           {"quantization_config", "null", "null"}};
-constexpr FixedWord kFixedInMamba2[] = {{"conv_kernel", "4", "4"},      {"layer_norm_epsilon", "1.0e-05", "1.0e-05"},
-                                        {"hidden_act", "silu", "silu"}, {"use_conv_bias", "true", "true"},
-                                        {"use_bias", "false", "false"}, {"quantization_config", "null", "null"}};
+constexpr FixedWord kFixedInMamba2[] = {{"model_type", "mamba2", "mamba2"},
+                                        {"conv_kernel", "4", "4"},
+                                        {"layer_norm_epsilon", "1.0e-05", "1.0e-05"},
+                                        {"hidden_act", "silu", "silu"},
+                                        {"use_conv_bias", "true", "true"},
+                                        {"use_bias", "false", "false"},
+                                        {"quantization_config", "null", "null"}};
 constexpr FixedWord kFixedInStateSpaces[] = {{"d_intermediate", "0", "0"},
                                              {"attn_layer_idx", "[]", "[]"},
                                              {"rms_norm", "true", "true"},
@@ -491,6 +496,12 @@ Result<ConfigNode> MambaWordsOf(const ConfigNode& config_json, DType dtype, std:
   ANEMONE_TRY(MambaHeadsOf(to).status());
   if (notes == nullptr) return to;
   if (IsHfMambaJson(config_json)) internal::NoteUnknownKeys(config_json, IsKnown, notes);
+  if (!is_nemotron && WordAt(json, "rescale_prenorm_residual").AsBool().value_or(false)) {
+    notes->emplace_back(
+        "rescale_prenorm_residual: version 5 of transformers (5.24) divides out_proj's weights by the root of the "
+        "number "
+        "of layers when it loads them; NeMo 2, and version 4, compute with the weights as they are stored");
+  }
   const ConfigNode steps = is_nemotron ? WithAliases(json) : ConfigNode();
   const double least = is_nemotron ? WordAt(steps, "time_step_min").AsDouble().value_or(0.001) : 0;
   if (least > 0) {

@@ -117,8 +117,10 @@ constexpr PairedKey kKeys[] = {
 };
 
 // Keys of one value that both sides compute.
-constexpr FixedWord kFixedInJson[] = {
-    {"qkv_bias", "true", "true"}, {"chunk_size_feed_forward", "0", "0"}, {"quantization_config", "null", "null"}};
+constexpr FixedWord kFixedInJson[] = {{"model_type", "vit", "vit"},
+                                      {"qkv_bias", "true", "true"},
+                                      {"chunk_size_feed_forward", "0", "0"},
+                                      {"quantization_config", "null", "null"}};
 constexpr FixedWord kFixedInNemo[] = {{"finetune", "true", "false"},
                                       {"class_token_length", "1", "8"},
                                       {"preprocess_layernorm", "false", "false"},

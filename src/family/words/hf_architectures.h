@@ -26,8 +26,9 @@ struct HfArchitecture {
   bool is_gated = true;          // its MLP
   // NeMo 1's converter gives the output layer a copy of the embedding, also where the class ties the two.
   bool unties = true;
-  bool has_padding_row = true;  // its embedding is made with pad_token_id
-  bool fixes_rows = false;      // NeMo 1's converter writes override_vocab_size
+  bool has_padding_row = true;     // its embedding is made with pad_token_id
+  bool reads_layer_types = false;  // its code asks `layer_types` which layers see a window
+  bool fixes_rows = false;         // NeMo 1's converter writes override_vocab_size
 };
 
 std::span<const HfArchitecture> HfArchitectures();

@@ -44,7 +44,8 @@ Status Gemma2Layers(HfReader& config, const ConfigNode& types) {
 // After so many layers that see a window, one sees all [transformers configuration_gemma3.py].
 Result<int64_t> LocalLayers(HfReader& config) {
   const ConfigNode& types = config.At("layer_types");
-  const ConfigNode* saved = config.json().Get("_sliding_window_pattern");
+  // What version 5 saves under a name of its own counts only beside the layers' types.
+  const ConfigNode* saved = types.is_list() ? config.json().Get("_sliding_window_pattern") : nullptr;
   const auto period = saved != nullptr ? saved->AsInt() : config.At("sliding_window_pattern").AsInt();
   if (!period || *period < 1) return Corrupt("sliding_window_pattern: expected a number above 0, found none");
   if (!types.is_list()) return *period - 1;
@@ -60,6 +61,16 @@ Result<int64_t> LocalLayers(HfReader& config) {
   return local;
 }
 
+// All `layer_types` see all: that counts in the classes that read them, and in others where there is no window.
+Status FullAttention(HfReader& config, std::string_view key) {
+  if (config.architecture().reads_layer_types || key.empty()) return {};
+  const ConfigNode &window = config.At(key), &use = config.At("use_sliding_window");
+  if (window.is_null() || (!use.is_null() && !IsTrue(use))) return {};
+  return Corrupt(
+      fmt::format("layer_types: expected sliding_attention beside {}: {}, as {} computes, found full_attention", key,
+                  window.ScalarText(), config.architecture().name));
+}
+
 }  // namespace
 
 Status ReadWindow(HfReader& config) {
@@ -73,7 +84,7 @@ Status ReadWindow(HfReader& config) {
     };
     if (!is("full_attention") && !is("sliding_attention"))
       return Unsupported("layer_types: expected one kind of attention in all layers, found several");
-    if (is("full_attention")) return {};
+    if (is("full_attention")) return FullAttention(config, key);
     if (key.empty()) return Unsupported("layer_types: expected full_attention, found sliding_attention");
   }
   if (config.Is("gemma2")) ANEMONE_TRY(Gemma2Layers(config, types));
@@ -89,6 +100,12 @@ Status ReadWindow(HfReader& config) {
   if (!use.is_null() && !types.is_list()) {
     // [transformers modeling_qwen2.py: layers from this one on have the window.]
     const auto full = config.At("max_window_layers").AsInt(), layers = config.At("num_hidden_layers").AsInt();
+    if (!config.architecture().reads_layer_types && full.value_or(0) > 0)
+      return Unsupported(
+          fmt::format("max_window_layers: expected 0 beside use_sliding_window, found {}: version 4 of transformers "
+                      "computes layers "
+                      "without a window in {}, version 5 none",
+                      *full, config.architecture().name));
     if (full && layers && *full >= *layers) return {};
     if (full.value_or(0) > 0)
       return Unsupported("max_window_layers: expected one kind of attention in all layers, found two");

@@ -60,6 +60,19 @@ Status RotaryTypes(HfReader& config) {
   return {};
 }
 
+// Version 5 rotates heads of `head_dim` channels in a class that has no such key of its own
+// [transformers 5.24 modeling_gpt_neox.py, compute_default_rope_parameters].
+Status CheckHeadDim(HfReader& config) {
+  if (!config.Is("gpt_neox")) return {};
+  const ConfigNode& said = config.At("head_dim");
+  const auto width = config.At("hidden_size").AsInt(), heads = config.At("num_attention_heads").AsInt();
+  if (said.is_null() || !width || heads.value_or(0) < 1 || said.AsInt() == *width / *heads) return {};
+  return Unsupported(
+      fmt::format("head_dim: expected {}, the width of a head, found {}: version 5 of transformers "
+                  "rotates so many channels",
+                  *width / *heads, Shown(said)));
+}
+
 // Classes whose code is not the folder's own.
 bool IsOfTransformers(const HfReader& config) { return !config.Is("baichuan") && !config.Is("chatglm"); }
 
@@ -105,6 +118,7 @@ std::string RopeType(const ConfigNode& map) {
 
 Status CheckPositions(HfReader& config) {
   ANEMONE_TRY(SameTwice(config));
+  ANEMONE_TRY(CheckHeadDim(config));
   return RotaryTypes(config);
 }
 

@@ -109,6 +109,7 @@ constexpr KnownTower kTowers[] = {
 
 // Keys of one value that NeMo computes.
 constexpr FixedWord kFixed[] = {{"projector_hidden_act", "gelu", "gelu"},
+                                {"quantization_config", "null", "null"},
                                 {"multimodal_projector_bias", "true", "true"}};
 
 constexpr const char* kTies = "tie_word_embeddings";

@@ -4,6 +4,7 @@
 
 #include "engine/execute.h"
 #include "engine/plan.h"
+#include "family/words/hf_config.h"
 #include "testing/temp_dir.h"
 #include "unit/convert/model_files.h"
 
@@ -158,6 +159,23 @@ TEST(Gemma3, AConfigIsMadeAnew) {
     ASSERT_NE(found, nullptr) << key;
     EXPECT_TRUE(SameConfig(*found, value)) << key;
   }
+}
+
+// transformers 5.24 configuration_gemma3.py: the name that it saves a period under says nothing without `layer_types`.
+TEST(Gemma3, ThePeriodIsThatOfTheNameThatIsRead) {
+  const auto locals = [](const std::string& keys) {
+    const TempDir temp;
+    const auto checkpoint = OpenCheckpoint(Model(temp, keys));
+    EXPECT_THAT(checkpoint, IsOk());
+    ConfigNode json = checkpoint->config->root();
+    json.Erase("layer_types");
+    const auto words = Nemo1OfHf(json, nullptr);
+    EXPECT_THAT(words, IsOk());
+    if (!words.ok()) return std::optional<int64_t>();
+    return words->Get("interleaved_attn_pattern")->list.front().AsInt();
+  };
+  EXPECT_EQ(locals(R"("_sliding_window_pattern": 2, "sliding_window_pattern": 3)"), 2);
+  EXPECT_EQ(locals(R"("_sliding_window_pattern": 2, "sliding_window_pattern": 6)"), 5);
 }
 
 TEST(Gemma3, WhatIsNotCarriedIsRefusedByName) {

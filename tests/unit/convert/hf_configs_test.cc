@@ -303,6 +303,38 @@ TEST(HfConfigs, ARowOfPaddingThatNothingIsMadeWithIsLeftAlone) {
       IsOk());
 }
 
+// A list that a class does not read must not contradict what it computes; nor must versions differ.
+TEST(HfConfigs, AWindowThatLayerTypesContradictIsRefused) {
+  const char* kFull = "{sliding_window: 8, layer_types: [full_attention, full_attention]}";
+  const char* kUsed = "{use_sliding_window: true, sliding_window: 8}";
+  for (const auto& [name, type] : {std::pair{"MixtralForCausalLM", "mixtral"},
+                                   {"Starcoder2ForCausalLM", "starcoder2"},
+                                   {"Phi3ForCausalLM", "phi3"}}) {
+    EXPECT_THAT(Nemo1OfHf(ModelOf(name, type, kFull), nullptr),
+                StatusIs(ErrorKind::kCorrupt, "layer_types: expected sliding_attention beside sliding_window: 8"));
+  }
+  const ConfigNode qwen3_moe = ModelOf("Qwen3MoeForCausalLM", "qwen3_moe", "{}");
+  EXPECT_THAT(Nemo1OfHf(With(qwen3_moe, kFull), nullptr), IsOk());  // its window is not used
+  EXPECT_THAT(Nemo1OfHf(With(With(qwen3_moe, kFull), kUsed), nullptr),
+              StatusIs(ErrorKind::kCorrupt, "layer_types: expected sliding_attention"));
+  EXPECT_THAT(Nemo1OfHf(With(qwen3_moe, kUsed), nullptr),
+              StatusIs(ErrorKind::kUnsupported, "max_window_layers: expected 0"));
+  EXPECT_THAT(Nemo1OfHf(With(With(qwen3_moe, kUsed), "{max_window_layers: 0}"), nullptr), IsOk());
+  EXPECT_THAT(Nemo1OfHf(ModelOf("MistralForCausalLM", "mistral", kFull), nullptr), IsOk());
+}
+
+TEST(HfConfigs, AHeadOfAnotherWidthThanItsRotationIsRefused) {
+  const auto neox = [](const char* yaml) {
+    return Nemo1OfHf(ModelOf("GPTNeoXForCausalLM", "gpt_neox", yaml), nullptr);
+  };
+  const auto plain = neox("{}");
+  ASSERT_THAT(plain, IsOk());
+  const int64_t width = *plain->Get("hidden_size")->AsInt() / *plain->Get("num_attention_heads")->AsInt();
+  EXPECT_THAT(neox(fmt::format("{{head_dim: {}}}", width).c_str()), IsOk());
+  EXPECT_THAT(neox(fmt::format("{{head_dim: {}}}", 2 * width).c_str()),
+              StatusIs(ErrorKind::kUnsupported, "head_dim: expected"));
+}
+
 // Version 5 of transformers takes no 1 for a float, and no null for a size.
 TEST(HfConfigs, NumbersAreWrittenInTheTypeOfTheirFields) {
   const ConfigNode model = With(

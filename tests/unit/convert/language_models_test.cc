@@ -340,7 +340,7 @@ TEST(Bert, WhatTheOtherSideCannotSayIsRefusedByName) {
     const char *key, *value;
   };
   for (const Case& c : {Case{"position_embedding_type", "relative_key"}, Case{"is_decoder", "true"},
-                        Case{"hidden_act", "relu"}, Case{"type_vocab_size", "4"},
+                        Case{"hidden_act", "relu"}, Case{"type_vocab_size", "4"}, Case{"model_type", "roberta"},
                         Case{"architectures", "[BertLMHeadModel]"}, Case{"architectures", "[RobertaForMaskedLM]"}}) {
     const TempDir temp;
     EXPECT_THAT(PlanConversion(With(source, temp, c.key, c.value), temp.path() + "/x.nemo", {}),
@@ -702,6 +702,10 @@ TEST(Llava, WhatNemoCannotSayIsRefusedByName) {
               StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
   EXPECT_THAT(PlanConversion(act.path() + "/hf", temp.path() + "/x", {.to = "hf", .dialect = "llava"}),
               StatusIs(ErrorKind::kUnsupported, "projector_hidden_act"));
+  const TempDir quantized;
+  EXPECT_THAT(PlanConversion(With(source, quantized, "quantization_config", "{load_in_8bit: true}"),
+                             temp.path() + "/x.nemo", {}),
+              StatusIs(ErrorKind::kUnsupported, "quantization_config"));
   // A list of one layer is that layer, and comes back as a list.
   const TempDir one, other;
   const std::string listed = With(source, one, "vision_feature_layer", "[-2]"), nemo = temp.path() + "/one.nemo";

@@ -188,6 +188,7 @@ TEST(Mamba, WhatNemo2DoesNotComputeIsRefused) {
   };
   for (const Case& of :
        {Case{"conv_kernel", "3", "conv_kernel: expected 4"},
+        {"model_type", "mamba2", "model_type: expected nemotron_h"},
         {"layer_norm_epsilon", "1.0e-06", "layer_norm_epsilon: expected 1.0e-05"},
         {"mamba_hidden_act", "gelu", "mamba_hidden_act: expected silu"},
         {"mlp_hidden_act", "silu", "mlp_hidden_act: expected relu2 or gelu"},
@@ -254,6 +255,18 @@ ConfigNode Nemo2With(const char* name, const char* key, const char* yaml) {
     own[key] = ParseWord(yaml);
   }
   return config.root();
+}
+
+// transformers 5.24 modeling_mamba2.py, _init_weights.
+TEST(Mamba, WeightsThatTransformersScalesOnLoadingAreTold) {
+  for (const auto& [yaml, is_told] : {std::pair{"true", true}, {"false", false}}) {
+    const TempDir temp;
+    const std::string source = HfWith("mamba/mamba2/hf", temp.path() + "/hf", "rescale_prenorm_residual", yaml);
+    const auto planned = PlanConversion(source, temp.path() + "/nemo", {.to = "nemo2"});
+    ASSERT_THAT(planned, IsOk());
+    const auto tells = [](const std::string& note) { return note.starts_with("rescale_prenorm_residual: "); };
+    EXPECT_EQ(std::ranges::any_of(planned->notes, tells), is_told) << yaml;
+  }
 }
 
 TEST(Mamba, WhatTransformersDoesNotComputeIsRefused) {

@@ -132,6 +132,7 @@ TEST(Vit, WhatTheOtherSideDoesNotComputeIsRefused) {
   };
   for (const Case& of : {Case{"hidden_act", "relu", "hidden_act: expected gelu"},
                          {"qkv_bias", "false", "qkv_bias: expected true"},
+                         {"model_type", "deit", "model_type: expected vit"},
                          {"patch_size", "[8, 4]", "patch_size: expected squares"},
                          {"patch_size", "[8, 8, 8]", "patch_size: expected a size or two"},
                          {"architectures", "[ViTModel]", "found ViTModel"},
