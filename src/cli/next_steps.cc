@@ -171,10 +171,8 @@ std::vector<Step> Propose(const Checkpoint& checkpoint, const Summary& summary, 
   const bool has_other_words = traits.language == ConfigLanguage::kNemo2 || IsOfMegatron(traits.language);
   const bool can_be_hf = has_other_words && trials.Works(CanBecome(checkpoint, ConfigLanguage::kHuggingFace));
   const bool can_be_nemo1 = has_other_words && trials.Works(CanBecome(checkpoint, ConfigLanguage::kNemo1));
-  if (IsOfMegatron(traits.language)) {
-    if (!can_be_hf && !can_be_nemo1)
-      return {{convert + " OUT.safetensors", "the weights alone: the config is not one that others have"}};
-  }
+  if (has_other_words && !can_be_hf && !can_be_nemo1)
+    return {{convert + " OUT.safetensors", "the weights alone: the config is not one that others have"}};
   if (can_be_hf) {
     std::vector<Step> steps = {for_transformers};
     if (can_be_nemo1) steps.push_back({convert + " OUT.nemo", "a model NeMo 1 restores"});

@@ -12,6 +12,7 @@
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
 #include "family/words/megatron_config.h"
+#include "family/words/nemo2_config.h"
 #include "format/format.h"
 #include "format/optimizer_state.h"
 
@@ -44,6 +45,8 @@ Status NormalizeConfig(Work& work) {
   if (work.traits().language == ConfigLanguage::kNemo2 || !result.config || !IsNemo2Config(result.config->root()))
     return {};
   Result<ConfigNode> config = Nemo1ConfigOf(result);
+  if (Status carried = CheckNemo2Carried(result.config->root()); config.ok() && !carried.ok())
+    config = std::move(carried);
   if (!config.ok()) {
     const ConfigLanguage language = work.traits().language;
     const bool needs_words = work.traits().is_nemo1_archive() || IsOfMegatron(language) ||

@@ -11,6 +11,7 @@
 #include "base/tree.h"
 #include "convert/pass.h"
 #include "family/nemo2_checkpoint.h"
+#include "family/words/nemo2_config.h"
 #include "parallel/reshard.h"
 #include "source/source.h"
 
@@ -36,6 +37,7 @@ Status TakeParts(Work& work) {
     ANEMONE_ASSIGN(donor, MergeShards(donor));
   }
   if (donor.config && IsNemo2Config(donor.config->root())) {
+    ANEMONE_TRY(CheckNemo2Carried(donor.config->root()).In(place));
     Result<ConfigNode> config = Nemo1ConfigOf(donor);
     if (!config.ok()) return config.status().In(place);
     ANEMONE_TRY(TakeNemo1Config(*std::move(config), &donor));

@@ -72,6 +72,8 @@ Result<Checkpoint> Canonical(const Checkpoint& checkpoint, const TranslateOption
 }
 
 Status CanBecome(const Checkpoint& checkpoint, ConfigLanguage language) {
+  if (checkpoint.config && IsNemo2Config(checkpoint.config->root()))
+    ANEMONE_TRY(CheckNemo2Carried(checkpoint.config->root()).In(checkpoint.config_name));
   ANEMONE_ASSIGN(const Checkpoint weights, InWordsOfTables(checkpoint));
   ANEMONE_ASSIGN(const ModelIdentity model, IdentifyModel(weights));
   ANEMONE_ASSIGN(const Dialect* dialect, DialectFor(weights, model, language, {}));

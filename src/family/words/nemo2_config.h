@@ -16,8 +16,11 @@ namespace anemone {
 // Whether this is a model.yaml: a class to build, with a `config` to build it from.
 bool IsNemo2Config(const ConfigNode& root);
 
-// The model_config.yaml that NeMo 1 would build the same model from. Errors: Unsupported, naming the key, for what
-// NeMo 1 has not (mixtures of experts, activations of one's own).
+// Whether other configs have words for all that the model computes. Errors: Unsupported, naming the key.
+Status CheckNemo2Carried(const ConfigNode& model_yaml);
+
+// The model_config.yaml that NeMo 1 would build the same model from, as far as it has words. Errors: Unsupported,
+// naming the key, for what NeMo 1 has not (activations of one's own).
 Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml);
 
 // What is known besides NeMo 1's config.

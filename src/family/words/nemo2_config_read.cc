@@ -32,10 +32,12 @@ constexpr std::string_view kNemo1Neva =
 constexpr std::string_view kNemo1Mamba =
     "nemo.collections.nlp.models.language_modeling.megatron_mamba_model.MegatronMambaModel";
 
-Status TransformerToNemo1(const ConfigNode& from, bool is_ssm, ConfigNode& to) {
-  ConfigNode fields = from;
-  if (nemo2::IsOf(nemo2::kGemma3, TextOf(from, "_target_"))) fields.Erase("softmax_scale");  // TakeGemma3 reads it
-  ANEMONE_TRY(CheckCarried(fields, is_ssm));
+bool IsSsm(const ConfigNode& model_yaml) {
+  return nemo2::IsOf(nemo2::kSsm, TextOf(model_yaml, "_target_")) ||
+         nemo2::IsOf(nemo2::kSsm, TextOf(*model_yaml.Get("config"), "_target_"));
+}
+
+Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   nemo2::CopyShared(from, &nemo2::Pair::nemo2, &nemo2::Pair::nemo1, to);
   for (const char* key : {"encoder_seq_length", "max_position_embeddings"}) {
     for (const char* theirs : {"seq_length", "max_seq_length"}) {
@@ -143,11 +145,28 @@ ConfigNode TokenizerToNemo1(const ConfigNode* tokenizer) {
   return to;
 }
 
+Status CheckFields(ConfigNode fields, bool is_ssm) {
+  if (nemo2::IsOf(nemo2::kGemma3, TextOf(fields, "_target_"))) fields.Erase("softmax_scale");  // TakeGemma3 reads it
+  return CheckCarried(fields, is_ssm);
+}
+
 }  // namespace
 
 bool IsNemo2Config(const ConfigNode& root) {
   const ConfigNode* config = root.Get("config");
   return root.Get("_target_") != nullptr && config != nullptr && config->is_map();
+}
+
+Status CheckNemo2Carried(const ConfigNode& model_yaml) {
+  const ConfigNode& config = *model_yaml.Get("config");
+  bool has_parts = false;
+  for (const char* name : {"language_transformer_config", "text_transformer_config", "vision_transformer_config"}) {
+    const ConfigNode& part = WordAt(config, name);
+    if (!part.is_map()) continue;
+    has_parts = true;
+    ANEMONE_TRY(CheckFields(part, false).In(name).In("config"));
+  }
+  return has_parts ? Status() : CheckFields(config, IsSsm(model_yaml)).In("config");
 }
 
 Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
@@ -164,22 +183,20 @@ Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {
     for (const auto& [name, tower] : {std::pair{"vision", vision}, std::pair{"text", text}}) {
       ConfigNode& node = to[name] = ConfigNode::Map();
       node["position_embedding_type"] = TextNode("learned_absolute");
-      if (const Status status = TransformerToNemo1(*tower, false, node); !status.ok()) return status.In(name);
+      if (const Status status = TransformerToNemo1(*tower, node); !status.ok()) return status.In(name);
     }
   } else if (const ConfigNode* language = config.Get("language_transformer_config"); language != nullptr) {
     target = kNemo1Neva;
     if (!language->is_map()) return Unsupported("config.language_transformer_config: expected a config, found none");
-    ANEMONE_TRY(TransformerToNemo1(*language, false, to).In("config.language_transformer_config"));
+    ANEMONE_TRY(TransformerToNemo1(*language, to).In("config.language_transformer_config"));
     ArchitectureToNemo1(TextOf(*language, "_target_"), *language, to);
     ANEMONE_ASSIGN(to["mm_cfg"], SeeingToNemo1(config));
   } else {
-    const bool is_ssm = nemo2::IsOf(nemo2::kSsm, TextOf(model_yaml, "_target_")) ||
-                        nemo2::IsOf(nemo2::kSsm, TextOf(config, "_target_"));
-    ANEMONE_TRY(TransformerToNemo1(config, is_ssm, to).In("config"));
+    ANEMONE_TRY(TransformerToNemo1(config, to).In("config"));
     if (TextOf(model_yaml, "_target_") == nemo2::kDeepSeek.model_class || FlagOf(config, "multi_latent_attention"))
       ANEMONE_TRY(DeepSeekToNemo1(config, to).In("config"));
     ArchitectureToNemo1(TextOf(config, "_target_"), config, to);
-    if (is_ssm) {
+    if (IsSsm(model_yaml)) {
       ANEMONE_TRY(SsmToNemo1(config, to).In("config"));
       target = kNemo1Mamba;
     }

@@ -67,6 +67,7 @@ inline constexpr Pair kShared[] = {
     {"moe_router_num_groups", "moe_router_num_groups"},
     {"moe_router_group_topk", "moe_router_group_topk"},
     {"moe_router_topk_scaling_factor", "moe_router_topk_scaling_factor"},
+    {"moe_router_topk_limited_devices", "moe_router_topk_limited_devices"},
     {"moe_router_load_balancing_type", "moe_router_load_balancing_type"},
     {"moe_router_pre_softmax", "moe_router_pre_softmax"},
     {"moe_grouped_gemm", "moe_grouped_gemm"},
