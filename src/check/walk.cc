@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 #include "base/changed.h"
 #include "base/nearest.h"
 #include "base/read_at_most.h"
+#include "config/weight_map.h"
 #include "container/decompress.h"
 #include "container/gzip.h"
 #include "container/tar.h"
@@ -250,7 +252,9 @@ Status WalkLeaf(const Leaf& leaf, int depth, const LeafVisitor& visit, const Bro
   return Walker(visit, on_broken, budget).Open(leaf, depth);
 }
 
-Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
+namespace {
+
+Status WalkTree(const Location& place, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
   ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
   if (!is_folder) {
     const std::string& path = place.string();
@@ -271,11 +275,40 @@ Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor
                               : place.WhyPassedOver(entry)));
   }
   for (const std::string& file : files) {
-    const Status status = Walk(place / file, visit, on_broken, budget);
+    const Status status = WalkTree(place / file, visit, on_broken, budget);
     // One that may not be read, or is gone, hides no other.
     if (status.ok()) continue;
     const bool is_closed = status.kind() == ErrorKind::kNotFound || status.kind() == ErrorKind::kInvalidArgument;
     ANEMONE_TRY(is_closed ? on_broken(status) : status);
+  }
+  return {};
+}
+
+// What loading an index opens (model.safetensors.index.json and its like). Of a broken one nothing: who opens it says
+// what is wrong.
+Result<std::vector<Location>> FilesOfIndex(const Location& place) {
+  constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
+  ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());
+  if (is_folder || !place.filename().ends_with(".index.json")) return std::vector<Location>();
+  ANEMONE_ASSIGN(ByteSourcePtr file, place.Open());
+  const auto text = Whole(std::move(file)).ReadAll(kMaxBytes);
+  const auto map = text.ok() ? ReadWeightMap(*text, place.string()) : text.status();
+  std::set<std::string> names;
+  for (const WeightPlace& weight : map.ok() ? *map : std::vector<WeightPlace>()) names.insert(weight.file);
+  std::vector<Location> files;
+  files.reserve(names.size());
+  for (const std::string& name : names) files.push_back(place.parent() / name);
+  return files;
+}
+
+}  // namespace
+
+Status Walk(const Location& place, const LeafVisitor& visit, const BrokenVisitor& on_broken, WalkBudget* budget) {
+  ANEMONE_TRY(WalkTree(place, visit, on_broken, budget));
+  ANEMONE_ASSIGN(const std::vector<Location> named, FilesOfIndex(place));
+  for (const Location& file : named) {
+    ANEMONE_ASSIGN(const bool is_there, file.Exists());
+    if (is_there) ANEMONE_TRY(WalkTree(file, visit, on_broken, budget));
   }
   return {};
 }

@@ -182,9 +182,9 @@ Result<Checkpoint> OpenSafetensors(const Probe& probe) {
     auto weights = ReadSafetensors(Whole(file), &checkpoint.metadata);
     if (!weights.ok()) return weights.status().In(probe.path);
     checkpoint.shards[0].weights = *std::move(weights);
-    ANEMONE_TRY(AddFolderOf(probe.place(), checkpoint));
-    if (checkpoint.config) ANEMONE_TRY(AddTiedNames(checkpoint.metadata, checkpoint.shards[0].weights));
   }
+  ANEMONE_TRY(AddFolderOf(probe.place(), checkpoint));
+  if (checkpoint.config) ANEMONE_TRY(AddTiedNames(checkpoint.metadata, checkpoint.shards[0].weights));
   return checkpoint;
 }
 

@@ -134,6 +134,36 @@ class Inspect(unittest.TestCase):
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertIn("0 of 15 tensors that both have differ", run("diff", os.path.join(folder, "OUT.nemo"), f"{folder}/whole.nemo").stdout)
 
+    def test_a_nemo_2_model_of_no_words_is_not_called_convertible(self):
+        """Attention that is scaled otherwise: no config of NeMo 1's or of transformers' says so."""
+        model = os.path.join(self.dir, "scaled")
+        shutil.copytree(f"{GOLDEN}/dist/nemo2_llama/nemo", model)
+        with open(f"{model}/context/model.yaml") as file:
+            text = file.read()
+        with open(f"{model}/context/model.yaml", "w") as file:
+            file.write(re.sub("(?m)^config:$", "config:\n  softmax_scale: 0.3", re.sub("(?m)^  softmax_scale:.*\n", "", text)))
+        self.assertIn("config: softmax_scale: expected null, found 0.3", run("convert", model, f"{self.dir}/x.nemo").stderr)
+        self.assertIn("config: softmax_scale: expected null, found 0.3", run("convert", model, f"{self.dir}/x", "--to", "hf").stderr)
+        said = json.loads(run("inspect", "--json", model).stdout)
+        self.assertEqual((said["family"], said["next"]), ("gpt", [f"anemone convert {model} OUT.safetensors"]))
+        self.assertEqual(run("convert", model, f"{self.dir}/x.safetensors").returncode, 0)
+
+    def test_an_index_stands_for_its_folder(self):
+        """The config beside it counts; verify and scan read what it names."""
+        parts, index = os.path.join(self.dir, "parts-of-one"), "model.safetensors.index.json"
+        run("convert", f"{GOLDEN}/dist/nemo2_llama/hf", parts, "--to", "hf", "--max-shard-size", "100kB")
+        self.assertEqual(run("convert", f"{parts}/{index}", f"{self.dir}/index.nemo").returncode, 0)
+        self.assertEqual(run("convert", parts, f"{self.dir}/folder.nemo").returncode, 0)
+        self.assertIn("equal:", run("diff", f"{self.dir}/index.nemo", f"{self.dir}/folder.nemo").stdout)
+        shards = [f"{parts}/{name}" for name in sorted(os.listdir(parts)) if name.startswith("model-")]
+        size = sum(map(os.path.getsize, [f"{parts}/{index}", *shards]))
+        self.assertEqual(json.loads(run("verify", "--json", f"{parts}/{index}").stdout)["bytes_read"], size)
+        with open(f"{self.dir}/bin.index.json", "w") as file:
+            json.dump({"weight_map": {"a": "evil.bin"}}, file)
+        with open(f"{self.dir}/evil.bin", "wb") as file:
+            file.write(b"cos\nsystem\n(S'id'\ntR.")
+        self.assertIn("os system", run("scan", f"{self.dir}/bin.index.json").stdout)
+
     def test_several_models_in_one_folder_are_named(self):
         """A pipeline of diffusers that is no Stable Diffusion, and the parts by rank that torch's HuggingFaceStorageWriter leaves."""
         pipeline, parts = os.path.join(self.dir, "pipeline"), os.path.join(self.dir, "parts")
