@@ -12,7 +12,8 @@ namespace anemone {
 Result<std::vector<WeightPlace>> ReadWeightMap(std::string_view json, const std::string& path) {
   ANEMONE_ASSIGN(const Config config, ParseJsonList(json, path));
   const ConfigNode* map = config.root().Get("weight_map");
-  if (map == nullptr || !map->is_map()) return Corrupt("[HF-3] expected a weight_map, found none").In(path);
+  if (map == nullptr || !map->is_map())
+    return Corrupt("[HF-3] expected a weight_map, found none", "download the index again").In(path);
   std::vector<WeightPlace> places;
   places.reserve(map->map.size());
   for (const auto& [tensor, node] : map->map) {

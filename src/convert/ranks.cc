@@ -36,8 +36,10 @@ Result<Layout> LayoutAskedFor(const Work& work) {
   layout.tp = options.tp.value_or(layout.tp);
   layout.pp = options.pp.value_or(layout.pp);
   layout.vp = options.vp.value_or(layout.vp);
-  if (layout.tp < 1 || layout.pp < 1 || layout.vp < 1 || options.ep.value_or(1) < 1)
-    return InvalidArgument("expected numbers of tensor, pipeline, virtual and expert ranks of at least 1");
+  for (const auto& [option, count] :
+       {std::pair{"tp", layout.tp}, {"pp", layout.pp}, {"vp", layout.vp}, {"ep", options.ep.value_or(1)}}) {
+    if (count < 1) return WrongOption(option, fmt::format("expected a number of at least 1, found {}", count));
+  }
   return layout;
 }
 

@@ -138,7 +138,9 @@ Result<Member*> FindConfig(std::vector<Member>& members) {
   const auto is_below = [](const Member& m) { return m.name.ends_with("/" + std::string(kConfigName)); };
   auto found = std::find_if(members.begin(), members.end(), is_top);
   if (found == members.end()) found = std::find_if(members.begin(), members.end(), is_below);
-  if (found == members.end()) return Corrupt(fmt::format("expected a member {}, found none", kConfigName));
+  if (found == members.end())
+    return Corrupt(fmt::format("expected a member {}, found none", kConfigName),
+                   "a .nemo is edited; of other checkpoints convert changes the config (OUT.nemo is one)");
   return &*found;
 }
 
@@ -204,6 +206,8 @@ Plan LayOutFolder(const std::vector<Member>& members) {
 }  // namespace
 
 Result<Plan> PlanExtract(const std::string& archive, const std::vector<std::string>& wanted) {
+  if (const Result<bool> is_folder = Location(archive).IsFolder(); is_folder.ok() && *is_folder)
+    return InvalidArgument("expected a .nemo archive, found a folder", "a folder is unpacked already").In(archive);
   ANEMONE_ASSIGN(std::vector<Member> members, ReadArchive(archive));
   if (wanted.empty()) return LayOutFolder(members);
   for (const std::string& name : wanted) {

@@ -59,6 +59,7 @@ constexpr Instead kInstead[] = {
     {"flax_model", ".msgpack", "Flax's", kFromFlax},
     {"flax_model", ".json", "Flax's", kFromFlax},
     {"tf_model", ".h5", "TensorFlow's", kFromTf},
+    {"saved_model", ".pb", "TensorFlow's", kExported},
     {"", ".keras", "Keras's", kExported},
     {"", ".weights.h5", "Keras's", kExported},
     {"qmodel", ".pt", "HQQ's", "load it by hqq, and save the dequantized weights"},
@@ -102,7 +103,23 @@ Status NotADirectoryCheckpoint(const Probe& probe) {
         "transformers' convert_llama_weights_to_hf.py and convert_mistral_weights_to_hf.py make a Hugging "
         "Face folder of it");
   }
+  for (const std::string& entry : probe.entries) {
+    const auto* found = std::ranges::find_if(kInstead, [&](const Instead& instead) { return IsNamed(instead, entry); });
+    if (found != std::end(kInstead))
+      return Unsupported(fmt::format("a folder that is no checkpoint: {} ({})", entry, found->what),
+                         std::string(found->hint));
+  }
   return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
+}
+
+// What a file of plain text begins with, such as the answer of a server; empty: it is none.
+std::string FirstText(std::string_view head) {
+  constexpr size_t kMost = 60;
+  const auto is_text = [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t'; };
+  const size_t first = head.find_first_not_of(kTextBlanks);
+  if (first == std::string_view::npos || !std::ranges::all_of(head, is_text)) return {};
+  const std::string_view line = head.substr(first, head.find_first_of("\r\n", first) - first);
+  return fmt::format("{}{}", line.substr(0, kMost), line.size() > kMost ? "…" : "");
 }
 
 }  // namespace
@@ -131,7 +148,10 @@ Status NotACheckpoint(const Probe& probe) {
     return Unsupported("an ONNX model", std::string(kAccepted));
   }
   if (first != std::string_view::npos && (head[first] == '{' || head[first] == '[')) {
-    return Corrupt("a JSON text, not a checkpoint", "give the folder it lies in");
+    const bool is_named_so = probe.place().filename().ends_with(".json");
+    return Corrupt(
+        "a JSON text, not a checkpoint",
+        is_named_so ? "give the folder it lies in" : "the download fetched something else: download the file itself");
   }
   if (std::all_of(head.begin(), head.end(), [](char c) { return c == 0; })) {
     return Corrupt(fmt::format("a file of {} bytes that begins with zeros", probe.size_bytes),
@@ -140,6 +160,8 @@ Status NotACheckpoint(const Probe& probe) {
   if (head.size() > 2 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5) {
     return Unsupported("a bare pickle, not a torch file", std::string(kAccepted));
   }
+  if (const std::string text = FirstText(head); !text.empty())
+    return Unsupported(fmt::format("a text, not a checkpoint: \"{}\"", text), std::string(kAccepted));
   return Unsupported("a file of no known format", std::string(kAccepted));
 }
 

@@ -150,7 +150,8 @@ Result<StateDict> ReadIndexedWeights(const Location& place, Checkpoint& checkpoi
     }
     if (missing.empty()) continue;
     return Corrupt(fmt::format("[HF-6] the index says {} holds \"{}\", it does not", file,
-                               *std::ranges::min_element(missing)))
+                               *std::ranges::min_element(missing)),
+                   "a file of another model or revision: download the index and all files that it names again")
         .In(path);
   }
   if (unlisted != 0) checkpoint.notes.push_back(fmt::format("{}: {} tensors are not in the index", path, unlisted));

@@ -57,7 +57,7 @@ Result<std::string> FindTop(const Members& members) {
   }
   return Corrupt(
       fmt::format("[NEMO-3] expected a member model_config.yaml, found {}", listing.empty() ? "no members" : listing),
-      "a tar or folder, but no .nemo");
+      "a tar or folder, but no .nemo: unpack the tar of another checkpoint and give what it holds");
 }
 
 Result<Shard> ReadShard(const Artifact& member, Checkpoint& checkpoint) {

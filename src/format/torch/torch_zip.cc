@@ -121,6 +121,8 @@ Status CheckVersion(const ZipMember& version) {
       .In(version.name);
 }
 
+constexpr std::string_view kOtherZip = "a zip, but not one that torch.save wrote: unpack it and give what it holds";
+
 // Names a zip without data.pkl, and the way out.
 std::string OtherZip(const ZipArchive& zip, const std::string& root) {
   const bool is_compiled = std::ranges::any_of(
@@ -130,7 +132,7 @@ std::string OtherZip(const ZipArchive& zip, const std::string& root) {
     return "a program of torch.export: torch.save the state_dict of what torch.export.load gives";
   if (zip.Find(root + ".data/extern_modules") != nullptr)
     return "an archive of torch.package: torch.save the state_dict() of what its PackageImporter loads";
-  return "a zip, but not one that torch.save wrote";
+  return std::string(kOtherZip);
 }
 
 }  // namespace
@@ -142,7 +144,7 @@ Result<TorchFile> ReadTorchZip(const ByteRange& range, std::string_view within) 
   const size_t slash = first.find('/');
   if (slash == std::string::npos) {
     return Corrupt(fmt::format("[TZ-1] expected records under one root folder, found \"{}\"", first),
-                   "a zip, but not one that torch.save wrote");
+                   first.ends_with(".npy") ? "numpy's .npz, which is not read" : std::string(kOtherZip));
   }
   const std::string root(first.substr(0, slash + 1));
   const ZipMember* data = zip.Find(root + "data.pkl");

@@ -483,6 +483,32 @@ class Inspecting(ProgramCase):
         self.fails(65, "found a folder of 3: run/checkpoints/epoch_1.pt.*\nhint: name one of them: run/checkpoints/epoch_latest.pt",
                    "inspect", "run")
 
+    def test_what_is_no_checkpoint_says_what_it_is(self):
+        """And the way out: boxes of checkpoints, answers of servers, exports, shards of several models."""
+        for name, content in (("hf.zip", "config.json"), ("x.npz", "a.npy")):
+            with zipfile.ZipFile(self.dir / name, "w") as box:
+                box.writestr(content, "{}")
+        with tarfile.open(self.dir / "hf.tar", "w") as box:
+            box.add(CLIP / "hf" / "config.json", "hf/config.json")
+        for name, content in (("answer.nemo", '{"error": "Repository not found"}'), ("said.nemo", "Invalid username or password."),
+                              ("a.json", "{}"), ("saved/saved_model.pb", "\x08"), ("shards/config.json", "{}"),
+                              ("shards/model.safetensors.index.json", '{"weight_map": {"a": "b.safetensors"}}')):
+            (self.dir / name).parent.mkdir(exist_ok=True)
+            (self.dir / name).write_text(content)
+        shutil.copy(CLIP / "hf" / "model.safetensors", self.dir / "shards" / "b.safetensors")
+        for path, what in (("hf.zip", "unpack it and give what it holds"), ("x.npz", "numpy's .npz"),
+                           ("hf.tar", "unpack the tar of another checkpoint"), ("answer.nemo", "the download fetched something else"),
+                           ("a.json", "a JSON text, not a checkpoint\nhint: give the folder it lies in"),
+                           ("said.nemo", 'said.nemo: a text, not a checkpoint: "Invalid username or password."'),
+                           ("saved", "saved_model.pb .TensorFlow's.\nhint: an export of the model"),
+                           ("shards", 'holds "a", it does not\nhint: a file of another model or revision')):
+            with self.subTest(path):
+                self.fails(65, what, "convert", path, "x.nemo")
+        self.fails(64, "--tp: expected a number of at least 1, found 0", "convert", CLIP / "hf", "x.nemo", "--tp", "0")
+        self.fails(64, "found a folder\nhint: a folder is unpacked already", "extract", CLIP / "hf", "x")
+        shutil.copytree(CLIP / "hf", self.dir / "hf")
+        self.fails(65, "none\nhint: a .nemo is edited", "edit", "hf", "--set", "a=1")
+
     def test_a_model_folder_with_weights_of_another_name(self):
         shutil.copytree(CLIP / "hf", self.dir / "model")
         (self.dir / "model" / "model.safetensors").rename(self.dir / "model" / "clip_l.safetensors")
