@@ -124,6 +124,8 @@ constexpr FixedWord kFixedInNemo[] = {{"transformer_block_type", "post_ln", "pre
                                       {"bias", "true", "true"},
                                       {"activation", "gelu", "gelu"},
                                       {"num_query_groups", "null", "null"},
+                                      {"window_size", "null", "null"},
+                                      {"layernorm_zero_centered_gamma", "false", "false"},
                                       {"headscale", "false", "false"},
                                       {"normalize_attention_scores", "true", "true"}};
 

@@ -350,7 +350,8 @@ TEST(Bert, WhatTheOtherSideCannotSayIsRefusedByName) {
   const std::string nemo = temp.path() + "/out.nemo", other = temp.path() + "/other.nemo";
   Convert(source, nemo, {});
   Forget(nemo, other);
-  for (const Case& c : {Case{"normalization", "rmsnorm"}, Case{"activation", "geglu"}, Case{"bias", "false"}}) {
+  for (const Case& c : {Case{"normalization", "rmsnorm"}, Case{"activation", "geglu"}, Case{"bias", "false"},
+                        Case{"window_size", "[8, 8]"}, Case{"layernorm_zero_centered_gamma", "true"}}) {
     const std::string changed = fmt::format("{}/{}.nemo", temp.path(), c.key);
     auto checkpoint = OpenCheckpoint(other);
     ASSERT_THAT(checkpoint, IsOk());
