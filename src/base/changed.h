@@ -5,9 +5,13 @@
 
 #include <string_view>
 
+#include "anemone/status.h"
+
 namespace anemone {
 
 inline constexpr std::string_view kChanged = "changed while it was read";
+
+inline bool SaysChanged(const Status& status) { return !status.ok() && status.error().what.starts_with(kChanged); }
 
 }  // namespace anemone
 

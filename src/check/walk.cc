@@ -262,7 +262,7 @@ Status WalkTree(const Location& place, const LeafVisitor& visit, const BrokenVis
     if (budget != nullptr) budget->Grant(file->size_bytes());
     ANEMONE_TRY(WalkLeaf({path, Whole(file), std::nullopt}, 0, visit, on_broken, budget));
     const Status same = file->CheckUnchanged();
-    if (same.ok() || !same.error().what.starts_with(kChanged)) return same;
+    if (!SaysChanged(same)) return same;
     return on_broken(Unsupported(same.error().what, "begin anew once it is complete").In(path));
   }
   std::vector<PassedOver> passed_over;

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "base/cancel.h"
+#include "base/changed.h"
 #include "base/cores.h"
 #include "base/crc32.h"
 #include "base/descriptor.h"
@@ -587,8 +588,10 @@ Status Execute(const Plan& plan, const std::string& destination, const ExecuteOp
   bool is_kept = options.resume;
   if (status.ok()) {
     status = cluster.Follow(cluster.rank() == 0 ? CheckSources(plan) : Status());
-    if (!status.ok()) staging->Discard();
-    is_kept = is_kept && status.ok();
+    if (SaysChanged(status)) {
+      staging->Discard();
+      is_kept = false;
+    }
   }
   if (status.ok() && cluster.rank() == 0) status = staging->Commit();
   is_kept = is_kept && !staging->is_in_place();

@@ -634,10 +634,15 @@ class Endings(ProgramCase):
         index = {"weight_map": {name: file for file, names in shards.items() for name in names}}
         (self.dir / "hf" / "model.safetensors.index.json").write_text(json.dumps(index))
         (self.dir / "hf" / "config.json").write_text('{"model_type": "other"}')
-        for seconds in (0.5, 0.8, 1.1):
-            with self.subTest(seconds):
-                self.assertEndsAtOnce(lambda: self.end(stopped(self.dir, ["report", "hf", "-o", "x.html"], has_worked(seconds)),
-                                                       signal.SIGTERM, 143))
+        words = ["report", "hf", "-o", "x.html"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([PROGRAM, *words], cwd=self.dir, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        (self.dir / "x.html").unlink()
+        whole = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        for part in (0.3, 0.5, 0.7):
+            with self.subTest(part):
+                self.assertEndsAtOnce(lambda: self.end(stopped(self.dir, words, has_worked(part * whole)), signal.SIGTERM, 143))
                 self.assertEqual([path.name for path in self.dir.iterdir()], ["hf"])
 
     def test_scan_hears_a_signal_inside_one_value(self):

@@ -155,7 +155,7 @@ TEST(Nemo2Config, WhatIsNotThereIsNamed) {
               StatusIs(ErrorKind::kUnsupported, "my.act"));
 }
 
-// Fields of Megatron-core's TransformerConfig that NeMo 1 has no words for.
+// N2-11: fields of Megatron-core's TransformerConfig that NeMo 1 has no words for.
 TEST(Nemo2Config, WhatNoWordSaysIsRefusedByItsKey) {
   ANEMONE_ASSERT_ASSIGN(const ConfigNode plain, ToNemo2Config(Yaml(kLlama).root(), {}));
   for (const char* field :

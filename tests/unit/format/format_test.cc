@@ -82,7 +82,7 @@ TEST(Format, NamesWhatIsNoCheckpoint) {
       {"json", "{\"a\": 1}", ErrorKind::kCorrupt, "JSON"},
       {"pickle", "\x80\x04K\x01.", ErrorKind::kUnsupported, "bare pickle"},
       {"zeros", std::string(5000, '\0'), ErrorKind::kCorrupt, "zeros"},
-      {"text", "hello world", ErrorKind::kUnsupported, "no known format"},
+      {"text", "hello world", ErrorKind::kUnsupported, "a text, not a checkpoint"},
       {"preview torch", "PYTORCH1....", ErrorKind::kUnsupported, "preview"},
   };
   TempDir dir;
