@@ -506,10 +506,8 @@ const Family& StableDiffusionFamily() {
       .target = DiffusionTarget,
       .complete = CompleteDiffusion,
       .published_as = PublishedAs,
-      .parts = {{"UNet", std::string(kUnetNames)},
-                {"VAE", std::string(kVaeNames)},
-                {"text encoder", "text."},
-                {"ControlNet", std::string(kControlNames)}}};
+      // A ControlNet is none: most models have none of it.
+      .parts = {{"UNet", std::string(kUnetNames)}, {"VAE", std::string(kVaeNames)}, {"text encoder", "text."}}};
   return family;
 }
 

@@ -21,6 +21,7 @@
 #include "family/diffusion/noise_schedule.h"
 #include "family/family.h"
 #include "format/format.h"
+#include "inspect/summary.h"
 #include "source/canonical.h"
 #include "tensor/fill.h"
 #include "testing/matchers.h"
@@ -745,6 +746,7 @@ Checkpoint ControlNet() {
 TEST(StableDiffusion, AControlNetGoesWithTheModelThatItControls) {
   const TempDir dir;
   Checkpoint model = ControlNet();
+  for (const Checkpoint& whole : {NemoModel(), model}) EXPECT_EQ(PartsAlone(Summarize(whole)), "");
   Write(model, "nemo", dir / "control.nemo");
   ANEMONE_ASSERT_ASSIGN(const Verification verified, Verify(dir / "control.nemo", {}));
   EXPECT_THAT(verified.problems, ::testing::IsEmpty());
