@@ -261,7 +261,7 @@ Status WalkTree(const Location& place, const LeafVisitor& visit, const BrokenVis
     ANEMONE_ASSIGN(const ByteSourcePtr file, place.files() != nullptr ? place.Open() : OpenGivenFile(path));
     if (budget != nullptr) budget->Grant(file->size_bytes());
     ANEMONE_TRY(WalkLeaf({path, Whole(file), std::nullopt}, 0, visit, on_broken, budget));
-    const Status same = file->CheckUnchanged();
+    Status same = file->CheckUnchanged();
     if (!SaysChanged(same)) return same;
     return on_broken(Unsupported(same.error().what, "begin anew once it is complete").In(path));
   }
