@@ -44,7 +44,7 @@ Status Refuse(std::string what, std::string hint = "choose another name") {
   return {ErrorKind::kAlreadyExists, std::move(what), std::move(hint)};
 }
 
-// Whether there can be nothing of a name; another error says nothing of it.
+// True for an errno that says that nothing has the name. Others tell nothing of it.
 bool IsAbsent(int error_number) {
   return error_number == ENOENT || error_number == ENOTDIR || error_number == ENAMETOOLONG;
 }
@@ -160,7 +160,7 @@ Status CheckContent(const Plan& plan, const std::string& directory) {
   std::set<std::string> known = FilesOf(*opened, directory);
   for (const PlanFile& file : plan.files) known.insert(file.path);
   struct stat top;
-  if (::lstat(directory.c_str(), &top) != 0) return ErrnoStatus(errno, "cannot stat").In(directory);
+  if (sys.lstat(directory.c_str(), &top) != 0) return ErrnoStatus(errno, "cannot stat").In(directory);
   ANEMONE_ASSIGN(const std::vector<TreeEntry> entries, ListTree(directory));
   for (const auto& [name, info] : entries) {
     const bool is_directory = S_ISDIR(info.st_mode);

@@ -43,14 +43,6 @@ bool IsEmptyDirectory(const std::string& path) {
   return names.ok() && names->empty();
 }
 
-// Whether a name is there. What cannot be looked at is not taken for absent.
-Result<bool> Exists(const std::string& path) {
-  struct stat info;
-  if (sys.lstat(path.c_str(), &info) == 0) return true;
-  if (errno == ENOENT) return false;
-  return ErrnoStatus(errno, "cannot look at").In(path);
-}
-
 Status LeadsToNothing() {
   return {ErrorKind::kCannotCreate, "is a symbolic link to nothing", "remove it by hand, or choose another name"};
 }
@@ -93,8 +85,8 @@ Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::st
   staging->leads_ = true;
   ANEMONE_TRY(staging->BringBackOld());
   // Without an output it was left by a run that died before it began, or after it had committed; with a whole one, too.
-  ANEMONE_ASSIGN(const bool has_output, Exists(staging->work_.path() + kOutput));
-  ANEMONE_ASSIGN(const bool has_whole, Exists(staging->work_.path() + kWhole));
+  ANEMONE_ASSIGN(const bool has_output, IsThere(staging->work_.path() + kOutput));
+  ANEMONE_ASSIGN(const bool has_whole, IsThere(staging->work_.path() + kWhole));
   const bool goes_on = options.resume && has_output && !has_whole;
   if (goes_on) ANEMONE_TRY(staging->work_.CheckContent().In(destination));
   if (options.resume && !goes_on) ANEMONE_TRY(staging->work_.Clear().In(destination));
@@ -177,7 +169,7 @@ Status Staging::BringBackOld() {
   if (sys.lstat(old.c_str(), &info) != 0)
     return errno == ENOENT ? Status() : ErrnoStatus(errno, "cannot look at").In(old);
   if (info.st_uid != geteuid()) return {};
-  ANEMONE_ASSIGN(const bool is_there, Exists(destination_));
+  ANEMONE_ASSIGN(const bool is_there, IsThere(destination_));
   if (is_there) {
     sys.remove_all(old.c_str());
     return {};

@@ -48,11 +48,6 @@ std::string DeadName(const std::string& name) {
   return FolderName(name, kind);
 }
 
-bool Exists(const std::string& path) {
-  struct stat info;
-  return sys.lstat(path.c_str(), &info) == 0;
-}
-
 Status Busy(const std::string& path) {
   return Status(ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended").In(path);
 }
@@ -85,6 +80,13 @@ void RemoveDead(const std::string& parent, const std::string& name) {
 }
 
 }  // namespace
+
+Result<bool> IsThere(const std::string& path) {
+  struct stat info;
+  if (sys.lstat(path.c_str(), &info) == 0) return true;
+  if (errno == ENOENT) return false;
+  return ErrnoStatus(errno, "cannot look at").In(path);
+}
 
 Status CannotCreate(int error_number, const std::string& path) {
   const Status status = ErrnoStatus(error_number, "cannot create");
@@ -127,7 +129,8 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
     // Removed by its run, or by `clean`, before it was locked.
     const bool is_gone = status.ok() ? !folder.directory_.IsAt(path) : status.kind() == ErrorKind::kNotFound;
     if (is_gone) {
-      if (Exists(path)) last = status.ok() ? Busy(path) : status;  // this user's, and closed to him
+      const Result<bool> is_there = IsThere(path);
+      if (is_there.ok() && *is_there) last = status.ok() ? Busy(path) : status;  // this user's, and closed to him
       continue;
     }
     if (status.ok() && !made && !keep) status = folder.Clear();
@@ -224,7 +227,8 @@ Result<std::vector<Leftover>> FindLeftovers(const std::string& directory) {
       ANEMONE_ASSIGN(const bool is_written, is_taken(OpenLeftover(inside + FolderName(output, kTemporary))));
       ANEMONE_ASSIGN(const bool is_resumed, is_taken(OpenLeftover(inside + FolderName(output, kResume))));
       if (is_written || is_resumed) continue;
-      if (!Exists(inside + output)) leftover.restores = output;
+      ANEMONE_ASSIGN(const bool is_replaced, IsThere(inside + output));
+      if (!is_replaced) leftover.restores = output;
     }
     found.push_back(std::move(leftover));
   }

@@ -32,8 +32,8 @@ class WorkFolder {
   // One that another rank of this run has. Errors: as Directory::OpenOwn.
   static Result<WorkFolder> Join(const std::string& path);
 
-  // Checks the files and folders before a run goes on with them. Errors: InvalidArgument naming one that runs of this
-  // user alone do not make, Io.
+  // Checks, before a run goes on with them, that all files and folders in it are this user's own. Errors:
+  // InvalidArgument naming another one, Io.
   Status CheckContent() const;
   // Removes what is in the folder. Errors: Io.
   Status Clear();
@@ -52,6 +52,9 @@ class WorkFolder {
   Directory directory_;
   Descriptor lock_;
 };
+
+// True where something has the name, a link that leads nowhere included. Errors: Io where it cannot be looked at.
+Result<bool> IsThere(const std::string& path);
 
 // Why a name cannot be made: kCannotCreate where its place is at fault, else kIo.
 Status CannotCreate(int error_number, const std::string& path);
