@@ -270,7 +270,7 @@ Result<Target> ToHuggingFace(const Checkpoint& source, const TranslateOptions& o
   ANEMONE_ASSIGN(const bool has_final_norm, symbols.Holds("has_final_norm"));
   if (has_final_norm) {
     return Unsupported("encoder.final_layernorm: expected none, as transformers' BERT has none, found one",
-                       "OUT.safetensors holds the weights alone");
+                       std::string(kWeightsAlone));
   }
   ANEMONE_ASSIGN(const BertHeads heads, HeadsIn(symbols));
   ANEMONE_ASSIGN(const uint64_t stored, symbols.Get("vocab"));

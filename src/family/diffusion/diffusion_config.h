@@ -25,6 +25,8 @@ ConfigNode TextEncoderConfig(std::string_view flag);
 Status CheckPublished(const ConfigNode& model, std::vector<std::string>* notes);
 // A line for what NeMo's config says and readers of single files take otherwise; "": nothing.
 std::string WhatReadersMustBeTold(const ConfigNode& model);
+// The dialect of NeMo's DreamBooth.
+inline constexpr std::string_view kDreamBoothDialect = "dreambooth";
 // A DreamBooth's config as that of the Stable Diffusion that it is.
 ConfigNode OfDreamBooth(ConfigNode model);
 // NeMo would look for the files that the model was trained from.

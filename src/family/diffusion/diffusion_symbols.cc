@@ -29,7 +29,7 @@ constexpr FixedWord kFixedInUnet[] = {{"num_res_blocks", "2", "null"},
 constexpr FixedWord kFixedInVae[] = {
     {"num_res_blocks", "2", "null"}, {"double_z", "true", "true"}, {"attn_resolutions", "[]", "null"}};
 
-// Where NeMo stores the config of its own CLIP's text encoder [ddpm.py: save_to].
+// NeMo stores the config of its own CLIP's text encoder here [ddpm.py: save_to].
 constexpr std::string_view kClipText = "cond_stage_config.cfg.text";
 
 // A list of sizes; of more levels than there is room for: Unsupported.

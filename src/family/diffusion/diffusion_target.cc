@@ -42,7 +42,7 @@ Result<ConfigNode> ModelOf(const Checkpoint& checkpoint, const Dialect& dialect,
                            std::string* name, std::vector<std::string>* notes = nullptr) {
   if (dialect.is_megatron) {
     ANEMONE_ASSIGN(const Config* config, SizesConfig(checkpoint, options, name));
-    return dialect.name == "dreambooth" ? OfDreamBooth(ModelNode(*config)) : ModelNode(*config);
+    return dialect.name == kDreamBoothDialect ? OfDreamBooth(ModelNode(*config)) : ModelNode(*config);
   }
   if (IsPipeline(dialect)) {
     if (!checkpoint.config) return NotFound("expected the components' configs, found none");

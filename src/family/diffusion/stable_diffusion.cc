@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "family/diffusion/diffusers_names.h"
+#include "family/diffusion/diffusion_config.h"
 #include "family/diffusion/diffusion_symbols.h"
 #include "family/diffusion/diffusion_target.h"
 #include "family/diffusion/noise_schedule.h"
@@ -93,7 +94,7 @@ std::vector<C> Layer(std::string_view module, std::string_view block, int number
                   At(fmt::format("{}.1", module), block, number, Transformer())});
 }
 
-// What stands before the levels, and the way down.
+// The embedding of the time step, the first convolution, and the levels on the way down.
 std::vector<C> Down() {
   std::vector<std::vector<C>> rows = {Linear("time_embed.0", "4*unet.base", "unet.base", "unet"),
                                       Linear("time_embed.2", "4*unet.base", "4*unet.base", "unet"),
@@ -135,7 +136,7 @@ std::vector<C> Unet() {
   return unet;
 }
 
-// What each block on the way down gives to the UNet's way up, through a convolution that begins as zeros.
+// The output of each block on the way down goes to the UNet's way up through a convolution that begins as zeros.
 std::vector<C> ZeroConvs() {
   const auto at = [](int number, const std::string& width, const std::string& when) {
     return Conv(fmt::format("zero_convs.{}.0", number), width, width, 1, when);
@@ -408,7 +409,7 @@ Dialect Nemo123() {
 
 // The same modules under the names of a pipeline [dreambooth.py; ddpm.py: load_from_checkpoint renames them so].
 Dialect DreamBooth() {
-  Dialect dialect = Nemo("dreambooth", "NeMo's DreamBooth", kNemo);
+  Dialect dialect = Nemo(std::string(kDreamBoothDialect), "NeMo's DreamBooth", kNemo);
   dialect.is_read_only = true;
   dialect.never = "scale_by_std, learn_logvar, control";
   constexpr std::pair<std::string_view, std::string_view> kParts[] = {

@@ -23,7 +23,7 @@ constexpr TextClass kTextClasses[] = {{"FrozenCLIPEmbedder", "text.transformers"
                                       {"FrozenOpenCLIPEmbedder", "text.openclip"},
                                       {"FrozenMegatronCLIPEmbedder", "text.megatron"}};
 
-// What no tensor says of a published encoder that is known by its name.
+// The heads and the activation of a published encoder are known by its name: no tensor says them.
 Result<TowerArchitecture> PublishedText(const ConfigNode& said, bool is_openclip, const ModelSymbols& symbols,
                                         std::vector<std::string>* notes) {
   TowerArchitecture tower;

@@ -221,7 +221,7 @@ Status CheckRouter(const ConfigNode& words) {
   const bool is_mixtral = architecture.ok() && (*architecture)->model_type == "mixtral";
   if (!is_mixtral || !WordAt(words, "moe_router_pre_softmax").AsBool().value_or(false)) return {};
   return Unsupported("moe_router_pre_softmax: expected false, as MixtralForCausalLM computes, found true",
-                     "OUT.safetensors holds the weights alone");
+                     std::string(kWeightsAlone));
 }
 
 }  // namespace

@@ -499,8 +499,7 @@ Result<ConfigNode> MambaWordsOf(const ConfigNode& config_json, DType dtype, std:
   if (!is_nemotron && WordAt(json, "rescale_prenorm_residual").AsBool().value_or(false)) {
     notes->emplace_back(
         "rescale_prenorm_residual: version 5 of transformers (5.24) divides out_proj's weights by the root of the "
-        "number "
-        "of layers when it loads them; NeMo 2, and version 4, compute with the weights as they are stored");
+        "number of layers when it loads them; NeMo 2, and version 4, compute with the weights as they are stored");
   }
   const ConfigNode steps = is_nemotron ? WithAliases(json) : ConfigNode();
   const double least = is_nemotron ? WordAt(steps, "time_step_min").AsDouble().value_or(0.001) : 0;

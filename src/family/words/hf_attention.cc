@@ -103,8 +103,7 @@ Status ReadWindow(HfReader& config) {
     if (!config.architecture().reads_layer_types && full.value_or(0) > 0)
       return Unsupported(
           fmt::format("max_window_layers: expected 0 beside use_sliding_window, found {}: version 4 of transformers "
-                      "computes layers "
-                      "without a window in {}, version 5 none",
+                      "computes layers without a window in {}, version 5 none",
                       *full, config.architecture().name));
     if (full && layers && *full >= *layers) return {};
     if (full.value_or(0) > 0)

@@ -74,7 +74,7 @@ Result<const HfArchitecture*> HfArchitectureOf(const ConfigNode& model) {
   return Unsupported(
       fmt::format("expected a model that a class of transformers computes, found positions {}, norms {}, activation {}",
                   positions, norm, activation),
-      "OUT.safetensors holds the weights alone");
+      std::string(kWeightsAlone));
 }
 
 }  // namespace anemone

@@ -70,7 +70,7 @@ class HfWriter {
     if (!lines.empty()) {
       return Unsupported(
           fmt::format("{} cannot say what this model computes: {}", architecture.name, fmt::join(lines, "; ")),
-          "OUT.safetensors holds the weights alone");
+          std::string(kWeightsAlone));
     }
     if (request_.kept == nullptr) json_["torch_dtype"] = TextNode("float32");
     SetHuggingFaceDType(json_, request_.dtype);
@@ -87,14 +87,14 @@ class HfWriter {
       return Unsupported(
           "moe_router_load_balancing_type: expected aux_loss or none, found sinkhorn, which weights experts otherwise "
           "than any class of transformers",
-          "OUT.safetensors holds the weights alone");
+          std::string(kWeightsAlone));
     const ConfigNode& devices = WordAt(model_, "moe_router_topk_limited_devices");
     if (!devices.is_null())
       return Unsupported(
           fmt::format("moe_router_topk_limited_devices: expected null, found {}: no class of transformers chooses "
                       "experts by their devices",
                       Shown(devices)),
-          "OUT.safetensors holds the weights alone");
+          std::string(kWeightsAlone));
     const ConfigNode& capacity = WordAt(model_, "moe_expert_capacity_factor");
     if (notes != nullptr && capacity.AsDouble().value_or(-1) >= 0)
       notes->push_back(fmt::format(

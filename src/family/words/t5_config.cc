@@ -310,7 +310,7 @@ Result<ConfigNode> HfT5Config(const ConfigNode& model, const HfT5Request& reques
     return Unsupported(fmt::format("activation: expected geglu by tanh, swiglu or reglu, as transformers' T5 computes, "
                                    "found {}",
                                    activation),
-                       "OUT.safetensors holds the weights alone");
+                       std::string(kWeightsAlone));
   }
   const bool is_kept = request.kept != nullptr;
   ConfigNode json = is_kept ? *request.kept : NewJson(request.is_mt5);
