@@ -30,7 +30,7 @@ class ByteSource {
   virtual const std::string& name() const = 0;
   // A descriptor whose bytes [0, size) are exactly these, for the kernel to copy from; -1 where there is none.
   virtual int fd() const { return -1; }
-  // Whether the file is the one that was opened: same size and times, still under its name. Errors: Io.
+  // Checks that the file is the one that was opened: same size and times, still under its name. Errors: Io.
   virtual Status CheckUnchanged() const { return {}; }
   // Checksums that the file records of its own bytes, ascending and not overlapping. Reading does not compare them.
   virtual std::span<const RecordedCrc32> recorded_crcs() const { return {}; }

@@ -1,5 +1,5 @@
-// What a source says that another program has changed while it was read: of the errors of looking at it, the one that
-// tells something of its content.
+// The error of a source that another program has changed while it was read. Other errors of ByteSource::CheckUnchanged
+// tell nothing of its content.
 #ifndef ANEMONE_BASE_CHANGED_H_
 #define ANEMONE_BASE_CHANGED_H_
 

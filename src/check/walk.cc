@@ -284,8 +284,8 @@ Status WalkTree(const Location& place, const LeafVisitor& visit, const BrokenVis
   return {};
 }
 
-// What loading an index opens (model.safetensors.index.json and its like). Of a broken one nothing: who opens it says
-// what is wrong.
+// The files that an index names (model.safetensors.index.json and its like): loading it opens them. A broken index
+// names none; the error is that of opening it.
 Result<std::vector<Location>> FilesOfIndex(const Location& place) {
   constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
   ANEMONE_ASSIGN(const bool is_folder, place.IsFolder());

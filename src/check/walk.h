@@ -72,9 +72,8 @@ class WalkBudget {
 };
 
 // Calls `visit` for everything that is not itself an archive (tar, gzip, zip), depth first, in stored order; behind an
-// index of weights for all in the files that it names. What an
-// archive's reader finds wrong goes to `on_broken`, and the walk goes on behind it. Errors: the first one of a visitor;
-// NotFound, Io.
+// index of weights for all in the files that it names. What an archive's reader finds wrong goes to `on_broken`, and
+// the walk goes on behind it. Errors: the first one of a visitor; NotFound, Io.
 // With a budget (`scan`) nothing hides: streams in zlib, bzip2 and xz are opened as well, gzip at any depth, and in
 // damaged archives the members that can be read; what the budget or the depth leaves unread goes to `on_broken` as
 // LimitExceeded.

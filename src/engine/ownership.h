@@ -45,7 +45,7 @@ enum class Access {
 // a group, whose rights are then those of all others. Errors: Io.
 Status Inherit(const Directory& folder, const std::string& path, const Ownership& old, Access access);
 
-// What is made in `path`, a folder in the open one, gets `default_list`; "": the mode alone. Errors: Io.
+// Files that are made in `path`, a folder in the open one, get `default_list`; "": the mode alone. Errors: Io.
 Status InheritDefault(const Directory& folder, const std::string& path, const std::string& default_list);
 
 }  // namespace anemone

@@ -112,7 +112,7 @@ Status NotADirectoryCheckpoint(const Probe& probe) {
   return Unsupported(fmt::format("a folder that is no checkpoint: {}", listing), std::string(kAccepted));
 }
 
-// What a file of plain text begins with, such as the answer of a server; empty: it is none.
+// The first line of a plain text, such as the answer of a server; empty for other files.
 std::string FirstText(std::string_view head) {
   constexpr size_t kMost = 60;
   const auto is_text = [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t'; };

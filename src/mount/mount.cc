@@ -121,7 +121,7 @@ class View {
 // LoadFuse has succeeded.
 const internal::Fuse& Library() { return **internal::LoadFuse(); }
 
-// What libfuse hands to each call.
+// libfuse hands this to each call.
 struct Served {
   View view;
   fuse_session* session;
