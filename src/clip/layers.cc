@@ -14,6 +14,8 @@ namespace {
 
 constexpr size_t kSkinnyRows = 24;  // up to here a library's product would pack a weight for longer than multiply
 
+bool IsPacked(const Linear& linear) { return linear.weight.packed != nullptr || linear.weight.stored != nullptr; }
+
 void PackRows(const Input& a, size_t first, size_t count, const Linear& linear, float* to, float* scales) {
   const float* rows = a.data + first * a.stride;
   size_t stride = a.stride;
@@ -69,8 +71,7 @@ Status Layers::TakeFailure() { return std::exchange(failure_, {}); }
 
 void Layers::Apply(const Input& input, const Linear& linear, Then then, Activation activation, float* out,
                    size_t out_stride) {
-  if (linear.weight.packed != nullptr || linear.weight.stored != nullptr)
-    return ApplyPacked(input, linear, then, activation, out, out_stride);
+  if (IsPacked(linear)) return ApplyPacked(input, linear, then, activation, out, out_stride);
   ApplyByLibrary(input, linear, then, activation, out, out_stride);
 }
 
@@ -78,11 +79,16 @@ void Layers::ApplyPacked(const Input& a, const Linear& linear, Then then, Activa
                          size_t out_stride) {
   const RowTiles tiles(a.rows);
   const size_t words = linear.encoding.WordsOf(linear.in);
-  float* const packed = packed_rows_.Get(a.rows * words);
+  const float* packed = a.data;
   float* const scales = row_scales_.Get(a.rows);
-  workers_.Parallel(tiles.count, [&](size_t t) {
-    PackRows(a, tiles.Begin(t), tiles.Size(t), linear, packed + tiles.Begin(t) * words, scales + tiles.Begin(t));
-  });
+  if (!a.is_packed) {
+    float* const rows = packed_rows_.Get(a.rows * words);
+    workers_.Parallel(tiles.count, [&](size_t t) {
+      PackRows(a, tiles.Begin(t), tiles.Size(t), linear, rows + tiles.Begin(t) * words, scales + tiles.Begin(t));
+    });
+    packed = rows;
+  }
+  const bool activates = then == Then::kActivate || then == Then::kActivatePacked;
   const PackedProduct product = {.encoding = linear.encoding,
                                  .tiles = tiles,
                                  .a = packed,
@@ -92,9 +98,10 @@ void Layers::ApplyPacked(const Input& a, const Linear& linear, Then then, Activa
                                  .depth = linear.in,
                                  .bias = linear.bias,
                                  .accumulate = then == Then::kAddTo,
-                                 .activation = then == Then::kActivate ? std::optional(activation) : std::nullopt,
+                                 .activation = activates ? std::optional(activation) : std::nullopt,
                                  .out = out,
-                                 .out_stride = out_stride};
+                                 .out_stride = out_stride,
+                                 .packs_result = then == Then::kActivatePacked};
   if (const StoredFactor* const stored = linear.weight.stored; stored != nullptr) {
     return workers_.Parallel(product.panels.count, [&](size_t p) {
       thread_local Buffer panel;
@@ -179,9 +186,13 @@ void Layers::ApplyNorm(const float* in, size_t in_stride, size_t rows, size_t wi
 
 // x[rows] += MLP(norm2(x)), rows of the given stride.
 void Layers::Mlp(float* x, size_t stride, size_t rows, const ClipTower& tower, const LayerWeights& layer) {
+  const bool packs =
+      IsPacked(layer.up) && IsPacked(layer.down) && PackedProduct::PacksResult(layer.up.encoding, tower.width);
   float* z = wide_.Get(rows * tower.ffn);
-  Apply({x, stride, rows, &layer.norm2, tower.norm_epsilon}, layer.up, Then::kActivate, tower.activation, z, tower.ffn);
-  Apply({z, tower.ffn, rows}, layer.down, Then::kAddTo, tower.activation, x, stride);
+  Apply({x, stride, rows, &layer.norm2, tower.norm_epsilon}, layer.up, packs ? Then::kActivatePacked : Then::kActivate,
+        tower.activation, z, tower.ffn);
+  Apply({.data = z, .stride = tower.ffn, .rows = rows, .is_packed = packs}, layer.down, Then::kAddTo, tower.activation,
+        x, stride);
 }
 
 void Layers::FullLayer(float* x, const Chunk& sequences, const ClipTower& tower, const LayerWeights& layer,

@@ -23,10 +23,12 @@ struct Input {
   size_t rows;
   const Norm* norm = nullptr;
   double epsilon = 0;
+  bool is_packed = false;  // as Then::kActivatePacked stored them; without a norm
 };
 
-// A product is stored, stored after its activation, or added to what the output holds. A bias is added in each case.
-enum class Then : uint8_t { kBias, kActivate, kAddTo };
+// A product is stored, stored after its activation (in rows, or as the next product takes it), or added to what the
+// output holds. A bias is added in each case.
+enum class Then : uint8_t { kBias, kActivate, kActivatePacked, kAddTo };
 
 // Rows are fp32, `tower.width` wide and side by side unless a stride is given. Results depend neither on the number of
 // threads nor on other rows. Threads: one call at a time. What fails or stops leaves results undefined; TakeFailure

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "clip/buffer.h"
 #include "clip/kernels.h"
 
 namespace anemone::internal {
@@ -12,6 +13,14 @@ namespace {
 // are multiplied whole.
 constexpr size_t kDepth = 4096;
 constexpr size_t kRows = 288;
+
+// Fetches memory that is about to be written: a store would wait for each line of it.
+void FetchToWrite(const float* to, size_t stride, size_t rows, size_t columns) {
+  constexpr size_t kLine = 64 / sizeof(float);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < columns; c += kLine) __builtin_prefetch(to + r * stride + c, 1);
+  }
+}
 
 }  // namespace
 
@@ -39,6 +48,11 @@ void PackPanel(const Encoding& encoding, const float* rows, size_t stride, size_
     if (encoding.has_scales()) to[words * width + c] = scale;
   }
   Transpose(encoded.data(), words, columns, words, to, width);
+}
+
+// fp32 alone: integers have one scale for all of a row, which no panel knows. A depth in parts keeps its sums in rows.
+bool PackedProduct::PacksResult(const Encoding& encoding, size_t depth) {
+  return encoding.compute == ClipCompute::kFp32 && depth <= kDepth;
 }
 
 PackedProduct::Parts PackedProduct::For(size_t threads) const {
@@ -92,11 +106,17 @@ void PackedProduct::MultiplyPart(const Block& block, size_t p, const float* pane
   const size_t fetched = is_next_beside ? part * width / (block.last - block.first) + 1 : 0;
   const float* const next = panel + encoding.PanelSize(depth) + k * width;
   const size_t column = panels.Begin(p);
+  const size_t columns = panels.Size(p);
+  thread_local Buffer result;  // a tile's, before it is packed
   for (size_t t = block.first; t < block.last; ++t) {
     const size_t rows = tiles.Size(t);
+    float* const stored = out + tiles.Begin(t) * out_stride + column * (packs_result ? rows : 1);
+    packs_result ? FetchToWrite(stored, 0, 1, rows * columns) : FetchToWrite(stored, out_stride, rows, columns);
+    float* const to = packs_result ? result.Get(rows * width) : stored;
+    const size_t stride = packs_result ? width : out_stride;
     MultiplyTile({.words = encoding.words,
                   .rows = rows,
-                  .columns = panels.Size(p),
+                  .columns = columns,
                   .depth = part,
                   .a = a + tiles.Begin(t) * words + k * rows,
                   .a_step = rows,
@@ -105,14 +125,13 @@ void PackedProduct::MultiplyPart(const Block& block, size_t p, const float* pane
                   .accumulate = accumulate || k > 0,
                   .row_scales = encoding.has_scales() ? row_scales + tiles.Begin(t) : nullptr,
                   .column_scales = encoding.has_scales() ? panel + words * width : nullptr,
-                  .out = out + tiles.Begin(t) * out_stride + column,
-                  .out_stride = out_stride,
+                  .out = to,
+                  .out_stride = stride,
                   .next = next + (t - block.first) * fetched,
                   .next_size = fetched});
+    if (is_last && activation.has_value()) AddBiasActivate(to, stride, rows, columns, nullptr, *activation);
+    if (packs_result) Transpose(to, stride, rows, columns, stored, rows);
   }
-  if (!is_last || !activation.has_value()) return;
-  AddBiasActivate(out + tiles.Begin(block.first) * out_stride + column, out_stride,
-                  tiles.Begin(block.last) - tiles.Begin(block.first), panels.Size(p), nullptr, *activation);
 }
 
 }  // namespace anemone::internal

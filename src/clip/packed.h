@@ -67,6 +67,9 @@ struct PackedProduct {
   std::optional<Activation> activation;
   float* out = nullptr;
   size_t out_stride = 0;
+  // `out` becomes the packed rows of the next product, of `out_stride` words, instead of rows. REQUIRES: PacksResult.
+  bool packs_result = false;
+  static bool PacksResult(const Encoding& encoding, size_t depth);
 
   // The product cut into parts for so many threads; Multiply does one of them.
   struct Parts {

@@ -25,10 +25,10 @@ struct Product {
   size_t rows, columns, group, depth;
 };
 
-// out = a · weightᵀ + bias by parts of any number, from packed factors.
+// out = a · weightᵀ + bias by parts of any number, from packed factors; in rows, or packed.
 std::vector<float> Multiplied(const Product& p, const std::vector<float>& a, const std::vector<float>& weight,
                               const std::vector<float>& bias, std::optional<Activation> activation, size_t threads,
-                              const Encoding& encoding = {}) {
+                              const Encoding& encoding = {}, bool packs_result = false) {
   const RowTiles tiles(p.rows);
   const ColumnPanels panels(p.columns, p.group);
   const size_t words = encoding.WordsOf(p.depth);
@@ -55,7 +55,8 @@ std::vector<float> Multiplied(const Product& p, const std::vector<float>& a, con
                                  .bias = bias.data(),
                                  .activation = activation,
                                  .out = out.data(),
-                                 .out_stride = p.columns};
+                                 .out_stride = p.columns,
+                                 .packs_result = packs_result};
   const PackedProduct::Parts parts = product.For(threads);
   for (size_t part = 0; part < parts.count(); ++part) product.Multiply(parts, part);
   return out;
@@ -84,6 +85,26 @@ TEST(Packed, ProductsOfAnyShape) {
       }
     }
   }
+}
+
+TEST(Packed, APackedResultIsWhatPackingItsRowsGives) {
+  for (const Product& p : kProducts) {
+    SCOPED_TRACE(::testing::Message() << p.rows << " × " << p.columns << " × " << p.depth);
+    ASSERT_TRUE(PackedProduct::PacksResult({}, p.depth));
+    const std::vector<float> a = RandomValues("vision.head.probe", {p.rows, p.depth});
+    const std::vector<float> weight = RandomValues("vision.class_embedding", {p.columns, p.depth});
+    const std::vector<float> bias = RandomValues("bias", {p.columns});
+    const std::vector<float> rows = Multiplied(p, a, weight, bias, Activation::kQuickGelu, 1);
+    std::vector<float> expected(rows.size());
+    const RowTiles tiles(p.rows);
+    for (size_t t = 0; t < tiles.count; ++t) {
+      internal::PackTile({}, rows.data() + tiles.Begin(t) * p.columns, p.columns, tiles.Size(t), p.columns,
+                         expected.data() + tiles.Begin(t) * p.columns, nullptr);
+    }
+    EXPECT_EQ(Multiplied(p, a, weight, bias, Activation::kQuickGelu, 3, {}, true), expected);
+  }
+  EXPECT_FALSE(PackedProduct::PacksResult({}, 4097));  // a depth in parts
+  EXPECT_FALSE(PackedProduct::PacksResult({ClipCompute::kInt8, internal::Words::kF32}, 64));
 }
 
 // A row of `rows` as int8 has it: multiples of a 127th of its largest.
