@@ -65,6 +65,11 @@ constexpr ModelClass kClasses[] = {
      {},
      {"neva", "gpt"}},
     {"MegatronBertModel", ANEMONE_LANGUAGE "megatron_bert_model.MegatronBertModel", "BERT", {"bert"}, {"bert"}},
+    {"MegatronGriffinModel",
+     ANEMONE_LANGUAGE "megatron_griffin_model.MegatronGriffinModel",
+     "Griffin",
+     {},
+     {"griffin"}},
     {"MegatronT5Model", ANEMONE_LANGUAGE "megatron_t5_model.MegatronT5Model", "T5", {"t5"}, {"t5"}},
 };
 

@@ -14,6 +14,7 @@ const Family& NevaFamily();             // neva.cc
 const Family& T5Family();               // t5.cc
 const Family& VitFamily();              // vit.cc
 const Family& MambaFamily();            // mamba.cc
+const Family& GriffinFamily();          // griffin.cc
 const Family& StableDiffusionFamily();  // stable_diffusion.cc
 
 // The config that says a Megatron model's sizes: the checkpoint's own, or the one given. Errors: NotFound.

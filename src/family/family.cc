@@ -52,6 +52,7 @@ std::list<Registered>& Registry() {
     }
     all.emplace_back(StableDiffusionFamily, std::vector<std::string_view>{"_model.", "unet.", "vae."});
     all.emplace_back(MambaFamily, std::vector<std::string_view>{".mixer."});
+    all.emplace_back(GriffinFamily, std::vector<std::string_view>{".rg_lru."});
     return all;
   }();
   return registry;

@@ -243,14 +243,11 @@ std::string_view WhyNoNemoScript(std::string_view name) {
   constexpr std::string_view kOriginals =
       "Google's own files of Gemma are not read; convert_gemma_hf_to_nemo takes the same weights as a Hugging Face "
       "folder";
-  constexpr std::string_view kNoGriffin = "Griffin is not supported: no layer of its family is known";
   constexpr std::string_view kInOneStep = "convert_llama_hf_to_nemo does both steps at once, without loading the model";
   constexpr std::string_view kLora = "anemone convert LORA OUT --to peft, or OUT.nemo --base MODEL, converts LoRAs";
   constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
       {"convert_gemma_jax_to_nemo", kOriginals},
       {"convert_gemma_pyt_to_nemo", kOriginals},
-      {"convert_griffin_hf_to_nemo", kNoGriffin},
-      {"convert_griffin_nemo_to_hf", kNoGriffin},
       {"convert_hf_to_canonical", kLora},
       {"convert_nemo_to_canonical", kLora},
       {"convert_llama_hf_to_nemo_load", kInOneStep},

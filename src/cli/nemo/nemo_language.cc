@@ -43,6 +43,13 @@ constexpr LanguageScript kScripts[] = {
      .flags = "--cpu_only --overwrite --ignore_if_missing",
      .dialect = "mcore",
      .has_precision = false},
+    {"convert_griffin_hf_to_nemo", "Griffin", To::kNemo, "fp32", "--hparams_file"},
+    {.name = "convert_griffin_nemo_to_hf",
+     .model = "Griffin",
+     .to = To::kFolder,
+     .dtype = "fp32",
+     .flags = "--hparams_file",
+     .source = "--input_path"},
     {"convert_llama_hf_to_nemo", "Llama", To::kNemo, "fp16", "--hparams_file --llama31"},
     {"convert_llama_nemo_to_hf", "Llama", To::kTorch, "", kFoldersAndTokenizers},
     {"convert_llava_hf_to_nemo", "LLaVA", To::kNemo, "bf16",
@@ -184,6 +191,7 @@ Status TellDTypes(Language& script) {
 
 // NeMo's exporters write weights in a torch file, and beside it a complete folder where they are told which.
 int RunToHuggingFace(Language& script) {
+  script.convert.hparams.clear();  // NeMo's script takes its trainer's settings from there
   if (script.plan.destination.empty() && script.folder.empty())
     return Report(InvalidArgument("expected --output_path or --hf_output_path"));
   if (!script.plan.destination.empty()) {

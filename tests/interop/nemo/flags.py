@@ -66,6 +66,8 @@ COMMANDS = {
         ("gemma2", "hf_to_nemo", "x.nemo", "--tokenizer_path=absent.model --hparams_file=absent.yaml --precision=bf16"
          " --run_verification --cpu"),
         ("gpt", "nemo_to_mcore", "x.nemo", "--cpu_only --overwrite --ignore_if_missing=rotary_pos_emb.inv_freq,other"),
+        ("griffin", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --precision=32"),
+        ("griffin", "nemo_to_hf", "x", ""),
         ("llama", "hf_to_nemo", "x.nemo", "--hparams_file=absent.yaml --llama31=True --precision=16"),
         ("llama", "nemo_to_hf", "x.bin", "--hf_input_path=absent --hf_output_path=x --input_tokenizer=absent"
          " --hf_output_tokenizer=y --precision=32 --cpu-only"),
@@ -90,6 +92,7 @@ COMMANDS = {
     # Megatron-Bridge v0.3.1 examples/conversion/convert_checkpoints.py
     "convert_checkpoints": "import --hf-model=./absent --megatron-path=x --torch-dtype=bfloat16 --device-map=auto --trust-remote-code",
 }
+COMMANDS["convert_griffin_nemo_to_hf"] = "--input_path=./absent --output_path=x --hparams_file=absent.yaml --precision=bf16"
 COMMANDS["convert_llava_to_neva"] = (
     "--in-file=./absent --out-file=x.nemo --conv-template=llama_2 --tokenizer-model=absent.model --precision=32"
     " --config-file=absent.yaml --mm-projector-ckpt-dir=absent --mm-vision-tower=openai/clip-vit-large-patch14 --model-type=llama")

@@ -326,7 +326,7 @@ TEST(Identify, NamesNoKnownModelAsUnknown) {
   const Config config =
       *Config::ParseYaml(R"({model_type: clip, architectures: [CLIPModel], text_config: {}, vision_config: {}})", "y");
   EXPECT_THAT(IdentifyModel(WithWeights(std::move(weights), config, "config.json")),
-              StatusIs(ErrorKind::kUnsupported, "Mamba), found names such as student.x and a config of CLIPModel"));
+              StatusIs(ErrorKind::kUnsupported, "Griffin), found names such as student.x and a config of CLIPModel"));
 }
 
 TEST(Identify, NamesLayoutsThatOthersConvert) {

@@ -142,16 +142,17 @@ TEST(FamiliesTest, AreExactlyThese) {
   for (const Family* family : Families()) {
     for (const Dialect& dialect : family->dialects) names.push_back(family->name + "/" + dialect.name);
   }
-  EXPECT_THAT(names, ElementsAre("clip/hf", "clip/openclip", "clip/mcore", "clip/legacy", "siglip/hf", "siglip/mcore",
-                                 "gpt/mcore", "gpt/legacy", "gpt/megatron-lm", "gpt/hf", "gpt/hf_mixtral", "gpt/hf_moe",
-                                 "gpt/hf_deepseek", "gpt/hf_starcoder2", "gpt/hf_phi3", "gpt/hf_baichuan",
-                                 "gpt/hf_falcon", "gpt/hf_falcon_old", "gpt/hf_neox", "gpt/hf_gpt2", "gpt/hf_bigcode",
-                                 "gpt/hf_chatglm", "gpt/hf_deepseek_v5", "gpt/hf_neox_v5", "gpt/hf_moe_v5", "t5/legacy",
-                                 "t5/hf", "neva/mcore", "neva/legacy", "neva/mcore_vit", "neva/hf", "neva/hf_v5",
-                                 "neva/hf_nested", "neva/llava", "bert/mcore", "bert/legacy", "bert/hf",
-                                 "bert/hf_heads", "vit/legacy", "vit/hf", "stable_diffusion/nemo",
-                                 "stable_diffusion/nemo-1.23", "stable_diffusion/dreambooth", "stable_diffusion/ldm",
-                                 "stable_diffusion/diffusers", "mamba/mcore", "mamba/hf", "mamba/mamba_ssm"));
+  EXPECT_THAT(names,
+              ElementsAre("clip/hf", "clip/openclip", "clip/mcore", "clip/legacy", "siglip/hf", "siglip/mcore",
+                          "gpt/mcore", "gpt/legacy", "gpt/megatron-lm", "gpt/hf", "gpt/hf_mixtral", "gpt/hf_moe",
+                          "gpt/hf_deepseek", "gpt/hf_starcoder2", "gpt/hf_phi3", "gpt/hf_baichuan", "gpt/hf_falcon",
+                          "gpt/hf_falcon_old", "gpt/hf_neox", "gpt/hf_gpt2", "gpt/hf_bigcode", "gpt/hf_chatglm",
+                          "gpt/hf_deepseek_v5", "gpt/hf_neox_v5", "gpt/hf_moe_v5", "t5/legacy", "t5/hf", "neva/mcore",
+                          "neva/legacy", "neva/mcore_vit", "neva/hf", "neva/hf_v5", "neva/hf_nested", "neva/llava",
+                          "bert/mcore", "bert/legacy", "bert/hf", "bert/hf_heads", "vit/legacy", "vit/hf",
+                          "stable_diffusion/nemo", "stable_diffusion/nemo-1.23", "stable_diffusion/dreambooth",
+                          "stable_diffusion/ldm", "stable_diffusion/diffusers", "mamba/mcore", "mamba/hf",
+                          "mamba/mamba_ssm", "griffin/mcore", "griffin/hf"));
 }
 
 TEST(FamiliesTest, TablesObeyTheRules) {

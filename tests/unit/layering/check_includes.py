@@ -8,7 +8,7 @@ import sys
 
 ORDER = {
     "format": ["torch", "dist", "megatron", "lightning", "huggingface", "nemo"],
-    "family": ["tokenizer", "megatron", "words", "clip", "gpt", "bert", "t5", "neva", "vit", "diffusion", "mamba"],
+    "family": ["tokenizer", "megatron", "words", "clip", "gpt", "bert", "t5", "neva", "vit", "diffusion", "mamba", "griffin"],
     "cli": ["nemo"],
 }
 

@@ -94,8 +94,9 @@ struct Parts {
 // GPT with experts, a Stable Diffusion.
 Sample Made(const Family& family, const std::string& dialect, const Parts& parts) {
   const bool experts = parts.experts, siglip = parts.siglip;
-  std::set<std::string> off = {"tied", "te_experts", "side_by_side_experts", "two_matrices", "qkv_stacked"};
-  if (parts.latent) off.insert("qk_norm");  // its latent vectors have theirs
+  std::set<std::string> off = {"tied",         "te_experts",  "side_by_side_experts",
+                               "two_matrices", "qkv_stacked", "attention"};  // a Griffin of recurrent layers
+  if (parts.latent) off.insert("qk_norm");                                   // its latent vectors have theirs
   if (!parts.latent) off.insert({"mla", "q_lora"});
   if (!experts) off.insert("moe_layer");
   if (dialect == "legacy") off.insert({"post_norms", "image_newline"});  // which it cannot name
@@ -143,11 +144,26 @@ Sample Made(const Family& family, const std::string& dialect, const Parts& parts
 
 std::vector<Sample> Samples() {
   std::vector<Sample> samples;
-  for (const char* name :
-       {"clip/hf", "clip/mcore.nemo", "clip/legacy.nemo", "siglip/hf_siglip", "siglip/siglip_32.nemo", "gpt/A.nemo",
-        "gpt/C.nemo", "gpt/Z.nemo", "t5/t5.nemo", "decoders/bert/hf", "transformers5_others/bert_pretraining",
-        "transformers5_others/bert_masked_lm", "mtp/llama/ckpt", "mtp/deepseek/ckpt", "decoders/llava/hf",
-        "transformers5/qwen3_moe", "transformers5_others/llava_siglip_mistral", "vit/nemo.nemo", "vit/5_small"})
+  for (const char* name : {"clip/hf",
+                           "clip/mcore.nemo",
+                           "clip/legacy.nemo",
+                           "siglip/hf_siglip",
+                           "siglip/siglip_32.nemo",
+                           "gpt/A.nemo",
+                           "gpt/C.nemo",
+                           "gpt/Z.nemo",
+                           "t5/t5.nemo",
+                           "decoders/bert/hf",
+                           "transformers5_others/bert_pretraining",
+                           "transformers5_others/bert_masked_lm",
+                           "mtp/llama/ckpt",
+                           "mtp/deepseek/ckpt",
+                           "decoders/llava/hf",
+                           "transformers5/qwen3_moe",
+                           "transformers5_others/llava_siglip_mistral",
+                           "vit/nemo.nemo",
+                           "vit/5_small",
+                           "griffin/hf"})
     samples.push_back(FromGolden(name));
   for (const char* name : {"mamba/hybrid/nemo2", "mamba/mamba2/nemo2"}) samples.push_back(FromGolden(name));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true}));
@@ -157,6 +173,7 @@ std::vector<Sample> Samples() {
   samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true, .latent = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.siglip = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.nemo = true}));
+  samples.push_back(Made(GriffinFamily(), "mcore", {}));
   for (const char* text : {"text.transformers", "text.openclip", "text.megatron"})
     samples.push_back(Made(StableDiffusionFamily(), "nemo", {.text = text}));
   return samples;
