@@ -4,24 +4,31 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <map>
-#include <set>
+#include <span>
 #include <string_view>
+#include <utility>
 
 #include "base/cancel.h"
 #include "config/nodes.h"
 #include "engine/sources.h"
+#include "tensor/cast.h"
+#include "tensor/fill.h"
 
 namespace anemone {
 namespace {
 
 constexpr uint64_t kWindowElements = uint64_t{1} << 18;
 
-// Elements [start, start + count) of a tensor in C order.
-Result<Tensor> FlatRange(const Tensor& tensor, uint64_t start, uint64_t count) {
-  ANEMONE_ASSIGN(const Tensor flat, tensor.Reshape({tensor.num_elements()}));
-  return flat.Narrow(0, start, count);
+// The bytes of elements [start, start + count) of a tensor in C order. REQUIRES: they begin and end with a byte.
+Result<std::string> Elements(const Tensor& tensor, uint64_t start, uint64_t count) {
+  const uint64_t bits = Info(tensor.dtype()).bits;
+  std::string bytes(count * bits / 8, '\0');
+  ANEMONE_TRY(Fill(tensor, start * bits / 8, std::as_writable_bytes(std::span(bytes))));
+  return bytes;
 }
 
 void CompareDoubles(const std::string& a, const std::string& b, TensorDifference& difference) {
@@ -35,6 +42,21 @@ void CompareDoubles(const std::string& a, const std::string& b, TensorDifference
     const double distance = std::abs(x - y);
     if (std::isnan(distance) || distance > difference.max_abs) difference.max_abs = distance;
   }
+}
+
+// How many elements of `bits` bits each, which may share bytes, differ.
+uint64_t CountDifferent(std::string_view a, std::string_view b, uint64_t bits) {
+  uint64_t count = 0;
+  uint64_t last = UINT64_MAX;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const auto changed = static_cast<uint8_t>(a[i] ^ b[i]);
+    for (unsigned bit = 0; bit < 8; ++bit) {
+      if ((changed >> bit & 1) == 0) continue;
+      const uint64_t element = (8 * i + bit) / bits;
+      if (element != std::exchange(last, element)) ++count;
+    }
+  }
+  return count;
 }
 
 class Comparer {
@@ -79,46 +101,49 @@ class Comparer {
       difference.first = Name(a.dtype());
       difference.second = Name(b.dtype());
     }
+    // Complex elements, and those that share bytes, are not cast: they are compared by their bits.
+    const bool are_numbers = internal::CanCast(a.dtype(), DType::kF64) && internal::CanCast(b.dtype(), DType::kF64);
+    if (!are_numbers) difference.max_abs = std::numeric_limits<double>::quiet_NaN();
+    if (!are_numbers && !same_dtype) {
+      difference.elements = a.num_elements();
+      out.tensors.push_back(std::move(difference));
+      return {};
+    }
+    bool differs = !same_dtype;  // in bits, though values may not: -0, NaN payloads
     for (uint64_t at = 0; at < a.num_elements(); at += kWindowElements) {
       const uint64_t count = std::min(kWindowElements, a.num_elements() - at);
-      ANEMONE_ASSIGN(const Tensor part_a, FlatRange(a, at, count));
-      ANEMONE_ASSIGN(const Tensor part_b, FlatRange(b, at, count));
-      bool differs = !same_dtype;
+      bool part_differs = !same_dtype;
       if (same_dtype) {
-        ANEMONE_ASSIGN(const std::string bytes_a, part_a.Read());
-        ANEMONE_ASSIGN(const std::string bytes_b, part_b.Read());
-        differs = bytes_a != bytes_b;
+        ANEMONE_ASSIGN(const std::string bytes_a, Elements(a, at, count));
+        ANEMONE_ASSIGN(const std::string bytes_b, Elements(b, at, count));
+        part_differs = bytes_a != bytes_b;
+        if (part_differs && !are_numbers) difference.elements += CountDifferent(bytes_a, bytes_b, Info(a.dtype()).bits);
       }
-      if (differs) {
-        ANEMONE_ASSIGN(const Tensor double_a, part_a.Cast(DType::kF64));
-        ANEMONE_ASSIGN(const Tensor double_b, part_b.Cast(DType::kF64));
-        ANEMONE_ASSIGN(const std::string values_a, double_a.Read());
-        ANEMONE_ASSIGN(const std::string values_b, double_b.Read());
+      if (part_differs && are_numbers) {
+        ANEMONE_ASSIGN(const Tensor doubles_a, a.Cast(DType::kF64));
+        ANEMONE_ASSIGN(const Tensor doubles_b, b.Cast(DType::kF64));
+        ANEMONE_ASSIGN(const std::string values_a, Elements(doubles_a, at, count));
+        ANEMONE_ASSIGN(const std::string values_b, Elements(doubles_b, at, count));
         CompareDoubles(values_a, values_b, difference);
-        bits_differ_ = true;
       }
-      done_bytes_ += count * (SizeBytes(a.dtype()) + SizeBytes(b.dtype()));
+      differs |= part_differs;
+      done_bytes_ += count * (Info(a.dtype()).bits + Info(b.dtype()).bits) / 8;
       if (IsCancelled()) return Interrupted();
     }
-    if (!same_dtype || difference.elements > 0 || bits_differ_) out.tensors.push_back(std::move(difference));
-    bits_differ_ = false;
+    if (differs) out.tensors.push_back(std::move(difference));
     return {};
   }
 
   const DiffOptions& options_;
   uint64_t total_bytes_;
   uint64_t done_bytes_ = 0;
-  bool bits_differ_ = false;  // bits differ though values may not: -0, NaN payloads
 };
 
 uint64_t WeightBytes(const Checkpoint& checkpoint) {
   uint64_t bytes = 0;
-  for (const Shard& shard : checkpoint.shards) {
-    for (const StateDict::Item& item : shard.weights.items()) bytes += item.tensor() ? item.tensor()->size_bytes() : 0;
-    for (const StateDict& chunk : shard.chunks) {
-      for (const StateDict::Item& item : chunk.items()) bytes += item.tensor() ? item.tensor()->size_bytes() : 0;
-    }
-  }
+  checkpoint.ForEachDict([&bytes](const StateDict& state) {
+    for (const StateDict::Item& item : state.items()) bytes += item.tensor() ? item.tensor()->size_bytes() : 0;
+  });
   return bytes;
 }
 

@@ -52,6 +52,30 @@ TEST(DiffTest, SeesBitsThatCompareEqual) {
   EXPECT_EQ(d->tensors[0].elements, 0u);
 }
 
+// Elements that share bytes are not cut, and neither they nor complex ones become doubles.
+TEST(DiffTest, ComparesWhatIsNoNumberByItsBits) {
+  for (const DType dtype : {DType::kF4E2M1, DType::kF6E2M3, DType::kC64}) {
+    constexpr uint64_t kElements = uint64_t{1} << 20;
+    std::string bytes(*BytesOfElements(dtype, kElements), '\0');
+    const Tensor zeros = *Tensor::FromBytes(dtype, {kElements}, bytes);
+    EXPECT_TRUE(Diff(With({{"w", zeros}}), With({{"w", zeros}}), {})->empty());
+    bytes.front() = '\x03';  // two bits of the first element
+    bytes.back() = '\x40';   // one of the last
+    const Tensor other = *Tensor::FromBytes(dtype, {kElements}, bytes);
+    auto d = Diff(With({{"w", zeros}}), With({{"w", other}}), {});
+    ASSERT_THAT(d, IsOk());
+    ASSERT_EQ(d->tensors.size(), 1u);
+    EXPECT_EQ(d->tensors[0].kind, Kind::kValues);
+    EXPECT_EQ(d->tensors[0].elements, 2u);
+    EXPECT_TRUE(std::isnan(d->tensors[0].max_abs));
+    d = Diff(With({{"w", zeros}}), With({{"w", *Tensor::Fill(DType::kF32, {kElements}, 0)}}), {});
+    ASSERT_THAT(d, IsOk());
+    ASSERT_EQ(d->tensors.size(), 1u);
+    EXPECT_EQ(d->tensors[0].kind, Kind::kDType);
+    EXPECT_EQ(d->tensors[0].elements, kElements);
+  }
+}
+
 TEST(DiffTest, NamesMissingShapesAndDtypes) {
   const Tensor half = *Floats({1, 2}).Cast(DType::kF16);
   auto d = Diff(With({{"gone", Floats({1})}, {"shape", Floats({1})}, {"dtype", Floats({1, 2})}}),
