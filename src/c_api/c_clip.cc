@@ -124,9 +124,7 @@ anemone_status* anemone_clip_pixels_of_rgb(const anemone_clip* clip, uint32_t wi
     const anemone::Image image{width, height, {rgb, rgb + uint64_t{width} * height * 3}};
     const anemone::ClipPreprocess& preprocess = clip->model.spec().preprocess;
     ANEMONE_ASSIGN(const anemone::Image resized, ResizeAndCrop(image, preprocess));
-    std::vector<float> values(resized.rgb.size());
-    Normalize(resized, preprocess, values);
-    return GivePixels(values, *clip, pixels);
+    return GivePixels(Normalize(resized, preprocess), *clip, pixels);
   });
 }
 

@@ -244,7 +244,8 @@ Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings) 
   return out;
 }
 
-void Normalize(const Image& image, const ClipPreprocess& settings, std::span<float> out) {
+std::vector<float> Normalize(const Image& image, const ClipPreprocess& settings) {
+  std::vector<float> out(image.rgb.size());
   const size_t pixels = image.rgb.size() / 3;
   for (size_t channel = 0; channel < 3; ++channel) {
     float table[256];
@@ -256,6 +257,7 @@ void Normalize(const Image& image, const ClipPreprocess& settings, std::span<flo
     float* to = out.data() + channel * pixels;
     for (size_t i = 0; i < pixels; ++i) to[i] = table[image.rgb[i * 3 + channel]];
   }
+  return out;
 }
 
 }  // namespace anemone

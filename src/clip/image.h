@@ -5,7 +5,6 @@
 #define ANEMONE_CLIP_IMAGE_H_
 
 #include <cstdint>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -27,10 +26,10 @@ struct ImageLimits {
   uint64_t max_memory = uint64_t{384} << 20;  // of the pixels and of what decoding them takes
 };
 
-// Decodes the contents of a JPEG, PNG or WebP file as Pillow's open().convert("RGB") does: palettes and tRNS resolved,
-// CMYK and YCCK by Adobe's inverted convention, 16-bit colour by its high byte, 16-bit gray clipped at 255 (Pillow's
-// I;16), the first frame of an animation. EXIF orientation is not applied.
-// Errors: Unsupported (another format, or a variety of these that Pillow refuses) | Corrupt (damaged, or ends early) |
+// Decodes the contents of a JPEG, PNG, WebP, GIF, BMP, PPM or TIFF file as Pillow's open().convert("RGB") does:
+// palettes and tRNS resolved, CMYK and YCCK by Adobe's inverted convention, 16-bit colour by its high byte, 16-bit gray
+// clipped at 255 (Pillow's I;16), the first frame of an animation. EXIF orientation is not applied. Errors: Unsupported
+// (another format, or a variety of these that Pillow refuses) | Corrupt (damaged, or ends early) |
 //         LimitExceeded (see ImageLimits; checked before pixels are allocated).
 Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha = AlphaRule::kDrop, const ImageLimits& limits = {});
 
@@ -40,8 +39,7 @@ Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha = AlphaRule::k
 Result<Image> ResizeAndCrop(const Image& image, const ClipPreprocess& settings);
 
 // (pixel · rescale − mean) / std in fp32, channels first, rounded as transformers rounds.
-// REQUIRES: out.size() == 3 · width · height.
-void Normalize(const Image& image, const ClipPreprocess& settings, std::span<float> out);
+std::vector<float> Normalize(const Image& image, const ClipPreprocess& settings);
 
 }  // namespace anemone
 

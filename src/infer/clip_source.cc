@@ -267,9 +267,7 @@ Result<std::vector<float>> LoadPixels(const std::string& path, const ClipSpec& s
     }
     if (!decoded.ok()) return decoded.status();
     ANEMONE_ASSIGN(const Image resized, ResizeAndCrop(*decoded, spec.preprocess));
-    std::vector<float> out(resized.rgb.size());
-    Normalize(resized, spec.preprocess, out);
-    return out;
+    return Normalize(resized, spec.preprocess);
   }();
   if (!pixels.ok()) return pixels.status().In(path);
   return pixels;

@@ -76,9 +76,7 @@ std::vector<std::vector<int32_t>> BuiltInTexts(const ClipSpec& first, const Clip
 Result<std::vector<float>> Pixels(const ClipSpec& spec, const std::vector<std::string>& paths) {
   if (paths.empty()) {
     ANEMONE_ASSIGN(const Image image, ResizeAndCrop(BuiltInImage(spec.image_size), spec.preprocess));
-    std::vector<float> pixels(image.rgb.size());
-    Normalize(image, spec.preprocess, pixels);
-    return pixels;
+    return Normalize(image, spec.preprocess);
   }
   std::vector<float> pixels;
   for (const std::string& path : paths) {

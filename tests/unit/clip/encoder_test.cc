@@ -207,8 +207,7 @@ TEST(Encoder, FromThePictureToTheGoldenPixels) {
   ClipPreprocess settings;
   settings.shortest_edge = settings.crop_height = settings.crop_width = 32;
   ANEMONE_ASSERT_ASSIGN(const Image image, ResizeAndCrop(picture, settings));
-  std::vector<float> pixels(image.rgb.size());
-  Normalize(image, settings, pixels);
+  const std::vector<float> pixels = Normalize(image, settings);
   const std::vector<float> expected = ReadFloats("golden_clip.pixels.f32");
   ASSERT_EQ(pixels.size(), expected.size());
   for (size_t i = 0; i < pixels.size(); ++i) EXPECT_NEAR(pixels[i], expected[i], 1e-6);

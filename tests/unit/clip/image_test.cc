@@ -204,8 +204,7 @@ TEST(Image, NormalizesToTheLastBit) {
     settings.rescale_factor = 1.0 / 255;
     ANEMONE_ASSERT_ASSIGN(const Image source, DecodeImage(Picture(file)));
     ANEMONE_ASSERT_ASSIGN(const Image image, ResizeAndCrop(source, settings));
-    std::vector<float> values(image.rgb.size());
-    Normalize(image, settings, values);
+    const std::vector<float> values = Normalize(image, settings);
     const std::string expected = Picture(expected_file);
     ASSERT_EQ(values.size() * sizeof(float), expected.size());
     EXPECT_EQ(std::memcmp(values.data(), expected.data(), expected.size()), 0);

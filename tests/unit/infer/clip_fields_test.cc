@@ -111,9 +111,7 @@ Result<std::vector<float>> PixelsOf(const Checkpoint& checkpoint) {
                  ClipPreprocessOf(checkpoint, spec, open ? PixelRules::kOpenClip : PixelRules::kHuggingFace));
   ANEMONE_ASSIGN(const Image decoded, DecodeImage(ReadFile("picture.png")));
   ANEMONE_ASSIGN(const Image image, ResizeAndCrop(decoded, preprocess));
-  std::vector<float> pixels(image.rgb.size());
-  Normalize(image, preprocess, pixels);
-  return pixels;
+  return Normalize(image, preprocess);
 }
 
 TEST(PreprocessorFields, GiveTheLibrariesPixels) {
