@@ -17,6 +17,7 @@
 #include "engine/sources.h"
 #include "tensor/cast.h"
 #include "tensor/fill.h"
+#include "tensor/layout_text.h"
 
 namespace anemone {
 namespace {
@@ -207,9 +208,10 @@ std::string_view Name(TensorDifference::Kind kind) {
 }
 
 Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const DiffOptions& options) {
-  if (first.shards.size() != second.shards.size()) {
-    return InvalidArgument(fmt::format("expected checkpoints of one layout, found TP {} × PP {} and TP {} × PP {}",
-                                       first.layout.tp, first.layout.pp, second.layout.tp, second.layout.pp))
+  const size_t ranks = first.shards.size();
+  if (second.shards.size() != ranks || (ranks > 1 && first.layout != second.layout)) {
+    return InvalidArgument(fmt::format("expected checkpoints of one layout, found {} and {}", LayoutText(first.layout),
+                                       LayoutText(second.layout)))
         .Use("canonical", "true", "compare across layouts");
   }
   Difference difference;
@@ -218,7 +220,7 @@ Result<Difference> Diff(const Checkpoint& first, const Checkpoint& second, const
   for (size_t i = 0; i < first.shards.size(); ++i) {
     const Shard& a = first.shards[i];
     const Shard& b = second.shards[i];
-    const std::string prefix = first.shards.size() > 1 ? fmt::format("tp{} pp{} ", a.tp_rank, a.pp_rank) : "";
+    const std::string prefix = first.shards.size() > 1 ? RankText(a) + " " : "";
     ANEMONE_TRY(comparer.CompareStates(prefix, a.weights, b.weights, difference));
     if (a.chunks.size() != b.chunks.size()) {
       return InvalidArgument(

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/listing.h"
 #include "base/nearest.h"
 #include "cli/command.h"
 #include "cli/commands.h"
@@ -23,6 +24,7 @@
 #include "engine/sources.h"
 #include "parallel/reshard.h"
 #include "source/source.h"
+#include "tensor/layout_text.h"
 
 namespace anemone::cli {
 namespace {
@@ -99,12 +101,13 @@ Status PrintSummary(const std::string& name, const Tensor& tensor) {
 
 // The tensor of that name: of the model where its ranks can be merged, of one rank where that is asked for.
 Result<Tensor> FindTensor(Checkpoint checkpoint, const Options& options) {
-  std::vector<std::string> names;
+  std::vector<std::string> names, ranks;
   if (checkpoint.shards.size() > 1 && options.rank.empty()) {
     ANEMONE_ASSIGN(checkpoint, MergeShards(checkpoint));
   }
   for (const Shard& shard : checkpoint.shards) {
-    if (!options.rank.empty() && options.rank != fmt::format("tp{} pp{}", shard.tp_rank, shard.pp_rank)) continue;
+    ranks.push_back(RankText(shard));
+    if (!options.rank.empty() && options.rank != ranks.back()) continue;
     std::vector<const StateDict*> states = {&shard.weights};
     for (const StateDict& chunk : shard.chunks) states.push_back(&chunk);
     for (const StateDict* state : states) {
@@ -113,6 +116,9 @@ Result<Tensor> FindTensor(Checkpoint checkpoint, const Options& options) {
       for (const StateDict::Item& other : state->items()) names.push_back(other.name);
     }
   }
+  if (!options.rank.empty() && std::ranges::find(ranks, options.rank) == ranks.end())
+    return WrongOption("rank", fmt::format("expected one of {}, found '{}'", Listing(ranks), options.rank))
+        .In(options.source);
   std::string hint = DidYouMean(options.name, names);
   if (hint.empty()) hint = "anemone inspect --tensors lists them";
   return NotFound(fmt::format("it has no tensor '{}'", options.name), hint).In(options.source);

@@ -12,6 +12,7 @@
 #include "cli/text.h"
 #include "config/nodes.h"
 #include "inspect/json_nodes.h"
+#include "tensor/layout_text.h"
 
 namespace anemone::cli {
 namespace {
@@ -59,8 +60,7 @@ std::vector<std::string> Lines(const PassReport& pass) {
         fmt::format("tensors: {} names new, {} gone, {} now", pass.names_added, pass.names_removed, pass.names));
   if (pass.recast > 0) lines.push_back(fmt::format("tensors: {} in another dtype", pass.recast));
   if (pass.reshaped > 0) lines.push_back(fmt::format("tensors: {} in another shape", pass.reshaped));
-  if (pass.layout)
-    lines.push_back(fmt::format("layout: TP {} × PP {} × VP {}", pass.layout->tp, pass.layout->pp, pass.layout->vp));
+  if (pass.layout) lines.push_back("layout: " + LayoutText(*pass.layout));
   if (pass.drops_training) lines.push_back("training state: dropped");
   if (!pass.config_keys.empty())
     lines.push_back(fmt::format("config ({}): {}", pass.config_keys.size(), NamesIn(pass.config_keys)));

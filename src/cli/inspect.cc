@@ -25,6 +25,7 @@
 #include "inspect/summary.h"
 #include "source/source.h"
 #include "tensor/cast.h"
+#include "tensor/layout_text.h"
 
 namespace anemone::cli {
 namespace {
@@ -44,8 +45,7 @@ struct Options {
 template <typename Visit>
 void ForEachStateDict(const Checkpoint& checkpoint, Visit visit) {
   for (const Shard& shard : checkpoint.shards) {
-    std::string rank;
-    if (checkpoint.shards.size() > 1) rank = fmt::format("tp{} pp{}", shard.tp_rank, shard.pp_rank);
+    const std::string rank = checkpoint.shards.size() > 1 ? RankText(shard) : "";
     visit(shard.weights, rank);
     for (size_t i = 0; i < shard.chunks.size(); ++i) visit(shard.chunks[i], fmt::format("{} model{}", rank, i));
   }
@@ -218,12 +218,8 @@ Result<std::string> Overview(const Checkpoint& checkpoint, const Summary& summar
   const ModelClass* const model = IsNemo(checkpoint) ? ModelClassOf(checkpoint) : nullptr;
   if (model != nullptr) rows.push_back({"model", fmt::format("{} ({})", model->name, model->description)});
   AddFacts(checkpoint, summary, rows);
-  const Layout& layout = checkpoint.layout;
-  if (checkpoint.shards.size() > 1 || layout.vp > 1) {
-    rows.push_back({"layout", fmt::format("TP {} × PP {}{}{}", layout.tp, layout.pp,
-                                          layout.vp > 1 ? fmt::format(" × VP {}", layout.vp) : "",
-                                          layout.ep > 1 ? fmt::format(" × EP {}", layout.ep) : "")});
-  }
+  if (checkpoint.shards.size() > 1 || checkpoint.layout.vp > 1)
+    rows.push_back({"layout", LayoutText(checkpoint.layout)});
   std::string_view label = "parts";
   for (const Summary::Part& part : summary.parts) {
     rows.push_back({std::string(std::exchange(label, "")), PartLine(part)});

@@ -19,6 +19,7 @@
 #include "format/torch/torch_file.h"
 #include "inspect/json_nodes.h"
 #include "inspect/summary.h"
+#include "tensor/layout_text.h"
 
 namespace anemone::cli {
 namespace {
@@ -99,9 +100,7 @@ std::string InBrief(const Checkpoint& checkpoint, const Format& format) {
   for (const auto& [dtype, amount] : summary.by_dtype)
     text += fmt::format("{} {}", amount.tensors == summary.weights.tensors ? "," : ", some", Name(dtype));
   const Layout& layout = checkpoint.layout;
-  if (checkpoint.shards.size() > 1) text += fmt::format(", TP {} × PP {}", layout.tp, layout.pp);
-  if (layout.vp > 1) text += fmt::format(" × VP {}", layout.vp);
-  if (layout.ep > 1) text += fmt::format(" × EP {}", layout.ep);
+  if (checkpoint.shards.size() > 1 || layout.vp > 1 || layout.ep > 1) text += ", " + LayoutText(layout);
   return text;
 }
 

@@ -9,6 +9,7 @@
 
 #include "anemone/tensor.h"
 #include "cli/text.h"
+#include "tensor/layout_text.h"
 
 namespace anemone::cli {
 namespace {
@@ -100,8 +101,7 @@ std::string ModuleTree(const Checkpoint& checkpoint) {
     };
     add(shard.weights, "");
     for (size_t i = 0; i < shard.chunks.size(); ++i) add(shard.chunks[i], fmt::format("model{}.", i));
-    const std::string title = checkpoint.shards.size() > 1 ? fmt::format("tp{} pp{}", shard.tp_rank, shard.pp_rank)
-                                                           : OneLine(checkpoint.path);
+    const std::string title = checkpoint.shards.size() > 1 ? RankText(shard) : OneLine(checkpoint.path);
     rows.push_back({title, HumanCount(root.parameters), ""});
     AddRows(root.children, "", rows);
   }

@@ -17,6 +17,7 @@
 #include "parallel/rank_states.h"
 #include "parallel/reshard.h"
 #include "parallel/vocabulary.h"
+#include "tensor/layout_text.h"
 
 namespace anemone {
 namespace {
@@ -151,8 +152,7 @@ Status LayOutOverRanks(Work& work) {
     if (layout == Layout{}) return LayOutForLoaders(work, tp);
   }
   if (!traits.has_rank_files && layout != Layout{}) {
-    return InvalidArgument(fmt::format("TP {} × PP {} asked of a format without ranks", layout.tp, layout.pp),
-                           "write a .nemo or a .ckpt");
+    return InvalidArgument(LayoutText(layout) + " asked of a format without ranks", "write a .nemo or a .ckpt");
   }
   if (is_distributed && traits.has_rank_files) ANEMONE_TRY(LeaveDistributed(work, layout.tp));
   if (layout == result.layout && !work.options.split_rank) return {};

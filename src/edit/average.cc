@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "edit/rewrite.h"
+#include "tensor/layout_text.h"
 
 namespace anemone {
 namespace {
@@ -117,10 +118,9 @@ Result<Checkpoint> AverageCheckpoints(const std::vector<Checkpoint>& checkpoints
   const Checkpoint& first = checkpoints.front();
   for (const Checkpoint& other : checkpoints) {
     if (other.layout != first.layout || other.shards.size() != first.shards.size()) {
-      return InvalidArgument(
-          fmt::format("expected one layout, found TP {} × PP {} in {} and TP {} × PP {} in {}", first.layout.tp,
-                      first.layout.pp, first.path, other.layout.tp, other.layout.pp, other.path),
-          "reshard them to one layout first");
+      return InvalidArgument(fmt::format("expected one layout, found {} in {} and {} in {}", LayoutText(first.layout),
+                                         first.path, LayoutText(other.layout), other.path),
+                             "reshard them to one layout first");
     }
   }
   Checkpoint result = first;

@@ -1,4 +1,5 @@
 #include "format/ranks.h"
+#include "tensor/layout_text.h"
 
 #include <fmt/format.h>
 
@@ -79,8 +80,8 @@ Result<RankSet> ArrangeRanks(const std::vector<std::string>& names) {
       }
     }
     return Corrupt(
-        fmt::format("[NEMO-8] expected {} ranks (TP {} × PP {}), found {}; missing:{}{}", expected, set.layout.tp,
-                    set.layout.pp, by_rank.size(), missing, expected - by_rank.size() > 8 ? " …" : ""),
+        fmt::format("[NEMO-8] expected {} ranks ({}), found {}; missing:{}{}", expected, LayoutText(set.layout),
+                    by_rank.size(), missing, expected - by_rank.size() > 8 ? " …" : ""),
         "every rank's folder is needed: copy the missing ones here");
   }
   for (auto& [rank, name] : by_rank) set.folders.push_back(std::move(name));
@@ -96,8 +97,8 @@ void CompareLayout(Checkpoint& checkpoint) {
   };
   const int64_t tp = size("tensor_model_parallel_size"), pp = size("pipeline_model_parallel_size");
   if (tp == checkpoint.layout.tp && pp == checkpoint.layout.pp) return;
-  checkpoint.notes.push_back(fmt::format("{} says TP {} × PP {}, the files are TP {} × PP {}: the files are believed",
-                                         checkpoint.config_name, tp, pp, checkpoint.layout.tp, checkpoint.layout.pp));
+  checkpoint.notes.push_back(fmt::format("{} says TP {} × PP {}, the files are {}: the files are believed",
+                                         checkpoint.config_name, tp, pp, LayoutText(checkpoint.layout)));
 }
 
 }  // namespace anemone

@@ -29,6 +29,7 @@
 #include "inspect/summary.h"
 #include "parallel/reshard.h"
 #include "source/canonical.h"
+#include "tensor/layout_text.h"
 
 namespace anemone {
 namespace {
@@ -67,7 +68,7 @@ struct NamedTensors {
 NamedTensors TensorsOf(const Checkpoint& checkpoint) {
   NamedTensors tensors;
   for (const Shard& shard : checkpoint.shards) {
-    tensors.Add(shard, checkpoint.shards.size() > 1 ? fmt::format("tp{} pp{} ", shard.tp_rank, shard.pp_rank) : "");
+    tensors.Add(shard, checkpoint.shards.size() > 1 ? RankText(shard) + " " : "");
   }
   return tensors;
 }

@@ -634,6 +634,7 @@ class Tensors(ProgramCase):
         # The ranks' parts, merged.
         split = subprocess.run([PROGRAM, "cat", CLIP / "mcore_tp2.nemo", name, "--raw"], capture_output=True, check=True, timeout=60).stdout
         self.assertEqual(split, raw)
+        self.fails(64, "--rank: expected one of tp0 pp0, tp1 pp0, found 'tp5 pp0'", "cat", CLIP / "mcore_tp2.nemo", name, "--rank", "tp5 pp0")
         self.ok("convert", source, "half.nemo", "--dtype", "bf16")
         done = subprocess.run([PROGRAM, "cat", "half.nemo", name], cwd=self.dir, capture_output=True, check=True, timeout=60)
         self.assertIn(b"'<f4'", done.stdout)

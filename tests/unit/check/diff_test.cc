@@ -130,6 +130,9 @@ TEST(DiffTest, RefusesDifferentLayouts) {
   two.layout.tp = 2;
   two.shards.emplace_back();
   EXPECT_THAT(Diff(With({}), two, {}), StatusIs(ErrorKind::kInvalidArgument, "canonical=true"));
+  Checkpoint stages = two;  // as many ranks
+  stages.layout = {.pp = 2};
+  EXPECT_THAT(Diff(two, stages, {}), StatusIs(ErrorKind::kInvalidArgument, "found TP 2 × PP 1 and TP 1 × PP 2"));
 }
 
 }  // namespace
