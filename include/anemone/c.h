@@ -232,7 +232,8 @@ ANEMONE_CHECKED anemone_status* anemone_add_metadata(anemone_checkpoint* checkpo
  * "nemo2_version", "key", "dtype", "extra_state", "reflink" (strings); "tp", "pp", "vp", "ep", "split_rank",
  * "vocab_size", "max_shard_bytes" (integers); "dequantize", "only_weights", "use_ema", "strict", "verify_source",
  * "crc32" (bools); "set" {path: value}, "unset" [path], "artifacts" {path: file}, "lora" [path]. Beside them: "force"
- * (bool): replace an existing output; "threads" (integer).
+ * (bool): replace an existing output; "threads" (integer). With "verify_source" false records of the source that do not
+ * match their checksum are notes; else the first is an error, and true reads for it what is shared with the source.
  *
  * The output appears whole or not at all. `result` (may be NULL) gets JSON: destination, format, bytes_written, notes.
  */

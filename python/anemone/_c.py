@@ -67,9 +67,19 @@ def check(status):
 _WORDS = {"true": "True", "false": "False"}
 
 
+def _written(option, value):
+    """An option as Python writes it: force=True, artifacts={'KEY': 'FILE'}, lora=['FOLDER']."""
+    if option in ("set", "artifacts"):
+        key, _, text = value.partition("=")
+        return f"{option}={{{key!r}: {text!r}}}"
+    if option in ("unset", "lora"):
+        return f"{option}=[{value!r}]"
+    return f"{option}={_WORDS.get(value, value)}"
+
+
 def _advice(details):
     """The hint, and the options that go on as Python writes them: "use force=True to replace it"."""
-    ways = [f"{way['option']}={_WORDS.get(way['value'], way['value'])} to {way['effect']}" for way in details["remedies"]]
+    ways = [f"{_written(way['option'], way['value'])} to {way['effect']}" for way in details["remedies"]]
     return "; ".join(part for part in (details["hint"], "use " + ", or ".join(ways) if ways else "") if part)
 
 

@@ -159,7 +159,7 @@ def edit(path, *, set=None, unset=(), artifacts=None, output=None, strict=True, 
                                          no_strict=not strict, force=force), progress=progress, tqdm=tqdm)
 
 
-def average(sources, dst, *, to=None, force=False, progress=None, tqdm=False):
+def average(sources, dst, *, to=None, verify_source=True, force=False, progress=None, tqdm=False):
     """Averages the weights of several checkpoints.
 
     Parameters
@@ -168,12 +168,15 @@ def average(sources, dst, *, to=None, force=False, progress=None, tqdm=False):
     dst : str or os.PathLike
     to : str, optional
         Format to write. Default: by the name of `dst`.
+    verify_source : bool
+        Records of a source that do not match their checksum are errors.
     force : bool
         Replaces an existing output.
     progress, tqdm
         As for open().
     """
-    _writes("average", *map(_path, _several("sources", sources)), _path(dst), *_words(to=to, force=force), progress=progress, tqdm=tqdm)
+    _writes("average", *map(_path, _several("sources", sources)), _path(dst), *_words(to=to, no_verify_source=not verify_source, force=force),
+            progress=progress, tqdm=tqdm)
 
 
 def report(first, second=None, *, output, statistics=False, force=False, progress=None, tqdm=False):

@@ -9,7 +9,7 @@ from ._config import to_json
 
 _TEXTS = ("to", "hparams", "dialect", "table", "preset", "architecture", "model_class", "tokenizer", "tower", "base", "model_id", "nemo2_version", "key", "dtype", "extra_state", "reflink")
 _NUMBERS = ("tp", "pp", "vp", "ep", "split_rank", "vocab", "vocab_size", "max_shard_bytes", "threads")
-_FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "crc32", "force", "tensors", "optimizer", "statistics")
+_FLAGS = ("dequantize", "only_weights", "use_ema", "strict", "verify_source", "crc32", "force", "tensors", "optimizer", "statistics")
 
 
 def _is_flag(value):
@@ -133,7 +133,7 @@ def _open_again(path, dialect, framework, device, key=None):
 
 def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None, vocab_size=None, tower=None, base=None, lora=None, tokenizer=None, table=None, preset=None, model_class=None, model_id=None,
             nemo2_version=None, key=None, tp=None, pp=None, vp=None, ep=None, split_rank=None, dtype=None, set=None, unset=None, artifacts=None, extra_state=None,  # noqa: A002
-            dequantize=None, only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
+            dequantize=None, only_weights=None, use_ema=None, strict=None, max_shard_bytes=None, reflink=None, verify_source=None, crc32=None, force=False, threads=0, progress=None, tqdm=False):
     """Turns any checkpoint into any other, with the options of `anemone convert`.
 
     Parameters
@@ -183,6 +183,9 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         Size of a file of "hf" and "safetensors".
     reflink : {"auto", "always", "never"}, optional
         Share blocks with the source.
+    verify_source : bool, optional
+        False: records of the source that do not match their checksum are notes, and copied as they are; default: the first
+        is an error. True reads for it what is shared with the source, too.
     force : bool
         Replace an existing output.
     threads : int
@@ -208,7 +211,7 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         "tp": tp, "pp": pp, "vp": vp, "ep": ep, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),
         "set": set, "unset": unset, "artifacts": artifacts, "extra_state": extra_state, "dequantize": dequantize, "only_weights": only_weights,
-        "use_ema": use_ema, "strict": strict, "max_shard_bytes": max_shard_bytes, "reflink": reflink, "crc32": crc32, "force": force, "threads": threads})
+        "use_ema": use_ema, "strict": strict, "max_shard_bytes": max_shard_bytes, "reflink": reflink, "verify_source": verify_source, "crc32": crc32, "force": force, "threads": threads})
     source, destination = _c.path_bytes(src), _c.path_bytes(dst)
     with _Progress(progress, tqdm) as callback:
         return _c.run(lambda following: _c.json("convert", source, destination, options, following), callback)
@@ -272,7 +275,7 @@ def verify(path, *, progress=None, tqdm=False):
     Returns
     -------
     dict
-        ok, problems, tensors, bytes_read.
+        ok, problems, unchecked (why names and shapes were not compared with a config), tensors, bytes_read.
     """
     with _Progress(progress, tqdm) as callback:
         return _c.run(lambda following: _c.json("verify", _c.path_bytes(path), following), callback)
@@ -290,7 +293,8 @@ def scan(path, *, progress=None, tqdm=False):
     Returns
     -------
     list of dict
-        file, what, name, where and danger: "inert", "unknown" or "calls".
+        file, what, name, where, danger ("inert", "unknown" or "calls") and weights_only: whether torch.load(weights_only=True)
+        takes a pickle's global.
     """
     with _Progress(progress, tqdm) as callback:
         return _c.run(lambda following: _c.json("scan", _c.path_bytes(path), following), callback)

@@ -71,7 +71,26 @@ Status SetDType(const ConfigNode& value, std::optional<anemone::DType>* dtype) {
   return {};
 }
 
-std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
+// What a conversion was asked for, and what it goes on in spite of.
+struct Wishes {
+  ConvertOptions convert;
+  RunOptions run;
+  std::vector<std::string> damage;  // of the source, with "verify_source": false
+};
+
+Status SetVerifySource(const ConfigNode& value, Wishes* wishes) {
+  const std::optional<bool> verifies = value.AsBool();
+  if (!verifies) return WrongType("verify_source", "true or false", value);
+  wishes->convert.verify_source = *verifies;
+  if (!*verifies) {
+    wishes->run.on_damaged_source = [wishes](const Status& damage) { wishes->damage.push_back(damage.message()); };
+  }
+  return {};
+}
+
+std::vector<Option> OptionsOf(Wishes& wishes) {
+  ConvertOptions& o = wishes.convert;
+  RunOptions& run = wishes.run;
   return {{"to", &o.to},
           {"dialect", &o.dialect},
           {"hparams", &o.hparams},
@@ -96,7 +115,7 @@ std::vector<Option> OptionsOf(ConvertOptions& o, RunOptions& run) {
           {"use_ema", &o.use_ema},
           {"dequantize", &o.dequantize},
           {"strict", &o.strict},
-          {"verify_source", &o.verify_source},
+          {"verify_source", [&wishes](const ConfigNode& value) { return SetVerifySource(value, &wishes); }},
           {"crc32", &o.crc32},
           {"reflink",
            [&o](const ConfigNode& value) { return SetWord("reflink", anemone::kReflinkWords, value, &o.reflink); }},
@@ -127,17 +146,17 @@ ConfigNode ResultNode(const std::string& destination, std::string_view format, u
 // Plans by `plan(options)` and runs it.
 template <typename Plan>
 Status Write(const char* options, anemone_progress* progress, char** result, Plan plan) {
-  ConvertOptions convert;
-  RunOptions run;
-  ANEMONE_TRY(ReadOptions(options, OptionsOf(convert, run)));
-  convert.progress = run.progress = ToProgressFn(progress);
-  convert.keep_source = false;
-  ANEMONE_ASSIGN(const Conversion conversion, plan(convert));
-  ANEMONE_TRY(RunConversion(conversion, run));
+  Wishes wishes;
+  ANEMONE_TRY(ReadOptions(options, OptionsOf(wishes)));
+  wishes.convert.progress = wishes.run.progress = ToProgressFn(progress);
+  wishes.convert.keep_source = false;
+  ANEMONE_ASSIGN(const Conversion conversion, plan(wishes.convert));
+  ANEMONE_TRY(RunConversion(conversion, wishes.run));
   if (result == nullptr) return {};
-  return GiveJson(
-      ResultNode(conversion.destination, conversion.format, conversion.plan->bytes_written(), conversion.notes),
-      result);
+  std::vector<std::string> notes = conversion.notes;
+  notes.insert(notes.end(), wishes.damage.begin(), wishes.damage.end());
+  return GiveJson(ResultNode(conversion.destination, conversion.format, conversion.plan->bytes_written(), notes),
+                  result);
 }
 
 // An opened .nemo to be written as one, without another wish than a changed config.
@@ -161,14 +180,14 @@ anemone_status* anemone_save(const anemone_checkpoint* checkpoint, const char* d
       return Write(options, progress, result,
                    [&](const ConvertOptions& convert) { return PlanSave(checkpoint->stored, destination, convert); });
     }
-    ConvertOptions unused;
-    RunOptions run;
-    ANEMONE_TRY(ReadOptions(options, OptionsOf(unused, run)));
-    run.progress = ToProgressFn(progress);
+    Wishes wishes;
+    ANEMONE_TRY(ReadOptions(options, OptionsOf(wishes)));
+    wishes.run.progress = ToProgressFn(progress);
     const ConfigNode* config = checkpoint->stored_config ? &*checkpoint->stored_config : nullptr;
-    ANEMONE_ASSIGN(const anemone::Saved saved, SaveNemo(checkpoint->stored, {true, config}, destination, run));
-    return result == nullptr ? Status()
-                             : GiveJson(ResultNode(destination, saved.format, saved.bytes_written, {}), result);
+    ANEMONE_ASSIGN(const anemone::Saved saved, SaveNemo(checkpoint->stored, {true, config}, destination, wishes.run));
+    return result == nullptr
+               ? Status()
+               : GiveJson(ResultNode(destination, saved.format, saved.bytes_written, wishes.damage), result);
   });
 }
 

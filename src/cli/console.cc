@@ -29,8 +29,16 @@ size_t Columns() {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
 }
 
-// Options of the library that some command, NeMo's scripts above all, calls by another name.
-constexpr std::pair<std::string_view, const char*> kOtherFlags[] = {
+// Options of the library that some command, NeMo's scripts above all, calls by another name, and the word that such a
+// flag takes for true.
+struct OtherFlag {
+  std::string_view option;
+  const char* flag;
+  std::string_view word = {};
+};
+constexpr OtherFlag kOtherFlags[] = {
+    {"artifacts", "--artifact"},
+    {"only_weights", "--only", " weights"},
     {"max_shard_bytes", "--max-shard-size"},
     {"hparams", "--hparams_file"},
     {"tp", "--target_tensor_model_parallel_size"},
@@ -50,8 +58,9 @@ std::string Dashed(std::string_view option) {
 std::string FlagIn(const CLI::App& command, std::string_view option) {
   std::string flag = Dashed(option);
   if (command.get_option_no_throw(flag) != nullptr) return flag;
-  for (const auto& [name, other] : kOtherFlags) {
-    if (name == option && command.get_option_no_throw(other) != nullptr) return other;
+  for (const OtherFlag& other : kOtherFlags) {
+    if (other.option == option && command.get_option_no_throw(other.flag) != nullptr)
+      return other.flag + std::string(other.word);
   }
   return {};
 }

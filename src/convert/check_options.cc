@@ -46,7 +46,7 @@ Status CheckOptions(Work& work) {
        "a format with files of ranks (nemo, ckpt)"},
       {"set", !options.set.empty(), has_config, "a format with a config"},
       {"unset", !options.unset.empty(), has_config, "a format with a config"},
-      {"artifact", !options.artifacts.empty(), has_config, "a format with a config"},
+      {"artifacts", !options.artifacts.empty(), has_config, "a format with a config"},
   };
   for (const auto& rule : rules) {
     if (rule.is_given && !rule.has_place)

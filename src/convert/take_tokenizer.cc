@@ -17,7 +17,7 @@ Status TakeTokenizer(Work& work) {
   const ConfigLanguage from = TraitsOf(work.conversion.source).language;
   if (!IsOfMegatron(from) && work.IsFromHuggingFace() == work.IsToHuggingFace()) {
     return WrongOption("tokenizer", "expected a conversion from or to Hugging Face")
-        .Use("artifact", "tokenizer.model=FILE", "store a file for NeMo");
+        .Use("artifacts", "tokenizer.model=FILE", "store a file for NeMo");
   }
   ANEMONE_ASSIGN(const std::vector<Artifact> given, OpenTokenizer(path));
   for (const Artifact& file : given) ANEMONE_TRY(CheckArtifact(file).In(path));

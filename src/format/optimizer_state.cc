@@ -20,7 +20,7 @@ constexpr int kMaxDepth = 8;
 constexpr uint64_t kMaxScalarElements = 16;
 
 Status Without(const Status& status) {
-  return status.In("optimizer_states").Use("only", "weights", "leave the training state behind");
+  return status.In("optimizer_states").Use("only_weights", "true", "leave the training state behind");
 }
 
 Status Disagree(std::string_view what) {

@@ -113,7 +113,7 @@ Result<TokenizerTexts> FindTokenizer(const Checkpoint& checkpoint, uint64_t rows
   if (!texts.is_there() && (!other.empty() || !HasClipVocabulary(checkpoint, rows))) {
     return NotFound(other.empty() ? fmt::format("expected vocab.json and merges.txt for {} tokens, found none", rows)
                                   : fmt::format("expected the files of the tokenizer {}, found none", other))
-        .Use("artifact", "tokenizer/vocab.json=vocab.json", "store them with the model");
+        .Use("artifacts", "tokenizer/vocab.json=vocab.json", "store them with the model");
   }
   return texts;
 }
@@ -134,7 +134,7 @@ Result<SentencePiece> ReadSentencePiece(const Checkpoint& checkpoint) {
   ANEMONE_ASSIGN(const auto json, ReadArtifact(checkpoint, "tokenizer.json", kMaxTokenizerBytes));
   if (json) return SentencePiece::FromTokenizerJson(*json);
   return NotFound("expected spiece.model beside the weights, found none")
-      .Use("artifact", "tokenizer.model=spiece.model", "store it with the model");
+      .Use("artifacts", "tokenizer.model=spiece.model", "store it with the model");
 }
 
 PixelRules RulesOf(const Checkpoint& checkpoint, const Dialect& dialect) {

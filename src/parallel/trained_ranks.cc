@@ -86,7 +86,7 @@ bool CarriesTraining(const Checkpoint& checkpoint, std::vector<std::string>* not
 Status CheckTrainedRanks(const Layout& layout) {
   if (layout.ep == 1) return {};
   return Unsupported(fmt::format("expected one expert rank for a training state, found {}", layout.ep))
-      .Use("only", "weights", "leave it behind");
+      .Use("only_weights", "true", "leave it behind");
 }
 
 Status MergeTraining(const Checkpoint& checkpoint, const ResolvedModel& model, const ModelSymbols& whole, int tp,

@@ -363,7 +363,7 @@ Status CheckArtifactReferences(const Checkpoint& checkpoint) {
   }
   if (missing.empty()) return {};
   return Corrupt(fmt::format("[NEMO-12] the config names members that are not there: {}", missing))
-      .Use("artifact", "KEY=FILE", "supply one")
+      .Use("artifacts", "KEY=FILE", "supply one")
       .Use("set", "KEY=null", "do without it");
 }
 

@@ -16,9 +16,11 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import pickle
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
@@ -542,6 +544,23 @@ class Errors(Case):
         self.assertEqual(advice({"hint": "", "remedies": ways}), "use force=True to replace it, or dialect=hf to name them")
         self.assertEqual(advice({"hint": "mcore_gpt=true is needed", "remedies": []}), "mcore_gpt=true is needed")
         self.assertEqual(advice({"hint": "look", "remedies": ways[:1]}), "look; use force=True to replace it")
+        ways = [{"option": "artifacts", "value": "KEY=FILE", "effect": "supply one"}, {"option": "lora", "value": "FOLDER", "effect": "merge it"}]
+        self.assertEqual(advice({"hint": "", "remedies": ways}), "use artifacts={'KEY': 'FILE'} to supply one, or lora=['FOLDER'] to merge it")
+
+    def test_a_damaged_source_is_refused_or_noted(self):
+        torch.save({"w": torch.arange(1000.0)}, self.path("good.pt"))
+        content = bytearray(pathlib.Path(self.path("good.pt")).read_bytes())
+        content[content.index(struct.pack("<2f", 500, 501))] ^= 1
+        pathlib.Path(self.path("bad.pt")).write_bytes(content)
+        with self.assertRaises(anemone.CorruptError) as caught:
+            anemone.convert(self.path("bad.pt"), self.path("x.safetensors"))
+        self.assertEqual(caught.exception.hint, "use verify_source=False to copy it as it is")
+        result = anemone.convert(self.path("bad.pt"), self.path("x.safetensors"), verify_source=False)
+        self.assertRegex("".join(result["notes"]), "expected CRC-32 .*: the bytes have changed")
+        self.assertEqual(len(anemone.open(self.path("x.safetensors"))["w"].numpy()), 1000)
+        with self.assertRaises(anemone.CorruptError):
+            anemone.average([self.path("bad.pt"), self.path("good.pt")], self.path("y.pt"))
+        anemone.average([self.path("bad.pt"), self.path("good.pt")], self.path("y.pt"), verify_source=False)
 
     def test_one_of_several_dictionaries(self):
         torch.save({"student": {"w": torch.ones(2)}, "teacher": {"w": torch.zeros(2)}}, self.path("two.pt"))

@@ -400,7 +400,7 @@ TEST(ConvertTest, AnOptionThatNothingHeedsIsRefused) {
       {"gpt/A.nemo", "hf", {.nemo2_version = "2.2.0"}, "nemo2_version: expected a NeMo 2 folder"},
       {"clip/hf", "safetensors", {.set = {{"a", "1"}}}, "set: expected a format with a config"},
       {"clip/mcore.nemo", "pytorch", {.unset = {"precision"}}, "unset: expected a format with a config"},
-      {"clip/hf", "pytorch", {.artifacts = {{"a", "b"}}}, "artifact: expected a format with a config"},
+      {"clip/hf", "pytorch", {.artifacts = {{"a", "b"}}}, "artifacts: expected a format with a config"},
       {"clip/hf", "nemo", {.tokenizer = dir / "text.txt"}, "expected a SentencePiece model, found another file"},
       {"clip/hf", "hf", {.preset = "ViT-B-32"}, "preset: expected a source without a config, found config.json"},
       {"clip/mcore.nemo", "hf", {.vocab_size = 50}, "vocab_size: expected a model whose vocabulary may hold padding"},
