@@ -103,7 +103,8 @@ std::function<int()> DeclareHydra(CLI::App& app, const std::string& help, std::s
   app.add_option("--config-path,--config-dir", words->folder, "The folder of another YAML than NeMo's own");
   app.add_option("--config-name", words->name, "That YAML's name, without .yaml")->default_val(std::string(name));
   OneOf(app.add_option("-c,--cfg", words->show, "Print the resolved config, and stop"), {"job"});
-  return [words, yaml, run, script = std::string(name), hint = fmt::format("see: anemone nemo {} --help", name)] {
+  return [words, yaml, run, script = std::string(name),
+          hint = fmt::format("see: anemone nemo {} --help", app.get_name())] {
     const Result<Config> config = Overridden(yaml, script, *words);
     if (!config.ok()) return Report(config.status().Hint(hint));
     if (words->show.empty()) return run(*config, hint);

@@ -311,7 +311,8 @@ class Flags(unittest.TestCase):
         self.assertIn("merged a LoRA into 8 modules", said.stderr)
         self.assertIn("alpha / rank is applied", said.stderr)
         self.assertIn("expected lora_model_path=", run(self.dir, "merge", f"gpt_model_file={GOLDEN}/decoders/llama/hf").stderr)
-        self.assertIn("expected checkpoint_dir=", run(self.dir, "merge").stderr)
+        said = run(self.dir, "merge")
+        self.assertRegex(said.stderr, "expected checkpoint_dir=.*\nhint: see: anemone nemo merge --help\n")
 
     def test_a_legacy_gpt_gets_mcores_names(self):
         said = run(self.dir, "convert_gpt_nemo_to_mcore", f"--input_name_or_path={GOLDEN}/gpt/A.nemo", "--output_path=x.nemo", "--cpu_only")
