@@ -302,6 +302,7 @@ Result<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, const Http
       return WrongRedirect(url, next);
     }
     if (url.starts_with("https://") && next.starts_with("http://")) {
+      may_pass_ = false;
       return Unavailable("expected a redirect that stays on https, found one to " + HttpOrigin(next))
           .In(HttpOrigin(url));
     }

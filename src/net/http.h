@@ -91,8 +91,8 @@ class HttpClient {
   // Errors: Unavailable (no connection, TLS, time-out, broken transfer, too many redirects), InvalidArgument (URL),
   // LimitExceeded (a body without a sink above 16 MiB), Interrupted, and those of the sink.
   Result<HttpResponse> Send(const HttpRequest& request, const HttpSink* sink = nullptr);
-  // Whether the failure that Send answered last may pass by itself; a loop of redirects, an untrusted certificate and
-  // an answer that is no HTTP do not.
+  // Whether the failure that Send answered last may pass by itself; a loop of redirects, one that leaves https, an
+  // untrusted certificate and an answer that is no HTTP do not.
   bool may_pass() const { return may_pass_; }
   // Sleeps; Interrupted when cancelled meanwhile.
   Status Wait(double seconds) const;

@@ -21,8 +21,6 @@ namespace {
 using internal::HubCache;
 using internal::HubChoice;
 
-constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
-
 // A file as a HEAD request describes it.
 struct HubFile {
   std::string name;
@@ -75,9 +73,8 @@ uint64_t ParseSize(std::string_view text) {
 }
 
 Result<std::vector<std::string>> Shards(const std::string& path) {
-  ANEMONE_ASSIGN(ByteSourcePtr file, OpenFile(path));
-  ANEMONE_ASSIGN(const std::string text, Whole(std::move(file)).ReadAll(kMaxIndexBytes));
-  return internal::ShardsOf(text, path);
+  ANEMONE_ASSIGN(ByteSourcePtr index, OpenFile(path));
+  return internal::ReadShards(std::move(index));
 }
 
 // Address of a file of a commit.
@@ -227,8 +224,7 @@ class Fetch {
     if (choice.weights.ends_with(".nemo")) return weights;
     if (choice.weights.ends_with(".index.json")) {
       ANEMONE_ASSIGN(ByteSourcePtr index, weights.Open());
-      ANEMONE_ASSIGN(const std::string text, Whole(std::move(index)).ReadAll(kMaxIndexBytes));
-      ANEMONE_ASSIGN(const std::vector<std::string> shards, internal::ShardsOf(text, weights.string()));
+      ANEMONE_ASSIGN(const std::vector<std::string> shards, internal::ReadShards(std::move(index)));
       add(shards);
     }
     return Location(shown, files);

@@ -48,6 +48,13 @@ Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::s
   return std::vector<std::string>(shards.begin(), shards.end());
 }
 
+Result<std::vector<std::string>> ReadShards(ByteSourcePtr index) {
+  constexpr uint64_t kMaxBytes = uint64_t{64} << 20;
+  const std::string path = index->name();
+  ANEMONE_ASSIGN(const std::string text, Whole(std::move(index)).ReadAll(kMaxBytes));
+  return ShardsOf(text, path);
+}
+
 std::vector<std::string> FilesBeside() {
   std::vector<std::string> names(std::begin(kConfigs), std::end(kConfigs));
   for (const Companion& companion : kCompanions) names.emplace_back(companion.name);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "anemone/bytes.h"
 #include "anemone/status.h"
 
 namespace anemone::internal {
@@ -16,8 +17,9 @@ struct HubModel {
 };
 // Errors: Corrupt (no JSON), Unavailable (no commit).
 Result<HubModel> ParseHubModel(const std::string& json, const std::string& name);
-// The files that an index of weights names. Errors: Corrupt.
+// The files that an index of weights names. Errors: Corrupt; as reading.
 Result<std::vector<std::string>> ShardsOf(const std::string& index, const std::string& path);
+Result<std::vector<std::string>> ReadShards(ByteSourcePtr index);
 // File names: of configs and tokenizers, which are taken along; of these and of weights.
 std::vector<std::string> FilesBeside();
 std::vector<std::string> FilesOfModels();

@@ -8,6 +8,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/lower_case.h"
+
 namespace anemone {
 namespace {
 
@@ -36,9 +38,8 @@ double Number(const std::string& text, double otherwise) {
 }  // namespace
 
 bool IsTrueInEnvironment(const char* name) {
-  std::string value = Env(name);
-  for (char& c : value) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
+  const std::string value = LowerCase(Env(name));
+  return value == "1" || value == "on" || value == "yes" || value == "true";
 }
 
 HubOptions HubOptions::FromEnvironment() {
@@ -71,7 +72,6 @@ HubOptions HubOptions::FromEnvironment() {
   for (const char* name : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
     if (options.ca_file.empty()) options.ca_file = Env(name);
   }
-  options.user_agent = "anemone";
   if (const std::string origin = Env("HF_HUB_USER_AGENT_ORIGIN"); !origin.empty())
     options.user_agent += "; origin/" + origin;
   return options;
@@ -81,7 +81,7 @@ HttpOptions HubOptions::Http() const {
   return {.connect_timeout_s = timeout_s,
           .stall_timeout_s = stall_timeout_s,
           .first_wait_s = first_wait_s,
-          .user_agent = user_agent.empty() ? "anemone" : user_agent,
+          .user_agent = user_agent,
           .ca_file = ca_file};
 }
 

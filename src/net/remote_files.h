@@ -21,11 +21,11 @@ class RemoteFiles final : public Files {
   RemoteFiles(std::string root, RemoteFile model, HttpOptions options)
       : root_(std::move(root)), model_(std::move(model)), pool_(std::make_shared<HttpPool>(std::move(options))) {}
 
-  // Before any thread asks: there is a file of this relative name, at this address. Names that are no safe paths, and
-  // those that are a folder of another, are left out.
+  // Before any thread asks: there is a file of this relative name, at this address. A name that is no safe path is left
+  // out; of two addresses for one name the first counts.
   void Add(std::string_view name, std::string url);
-  // As Add, of the names that the server has: asks for each, several at once, but not for more than there are to ask.
-  // Errors: those of the server, but for a file that it lacks or may not show.
+  // As Add, of the names that the server has: asks for each, several at once. Errors: those of the server, but for a
+  // file that it lacks or may not show.
   Status AddIfThere(const std::vector<std::string>& names, const std::string& base_url);
 
   PathKind KindOf(const std::string& path) const override;

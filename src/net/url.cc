@@ -15,7 +15,6 @@ namespace anemone {
 namespace {
 
 constexpr size_t kMaxObjects = 100000;
-constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
 
 // The first of these variables that is set; "" without.
 std::string Env(std::initializer_list<const char*> names) {
@@ -63,10 +62,8 @@ struct Folder {
 
 // Of a sharded model, adds the files that its index names.
 Status AddShards(RemoteFiles& files, const std::string& index, const std::string& url) {
-  const std::string path = files.root() + "/" + index;
-  ANEMONE_ASSIGN(ByteSourcePtr source, files.Open(path));
-  ANEMONE_ASSIGN(const std::string text, Whole(std::move(source)).ReadAll(kMaxIndexBytes));
-  ANEMONE_ASSIGN(const std::vector<std::string> shards, internal::ShardsOf(text, path));
+  ANEMONE_ASSIGN(ByteSourcePtr source, files.Open(files.root() + "/" + index));
+  ANEMONE_ASSIGN(const std::vector<std::string> shards, internal::ReadShards(std::move(source)));
   for (const std::string& shard : shards) files.Add(shard, url + UrlEncode(shard, "/"));
   return {};
 }

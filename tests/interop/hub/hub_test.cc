@@ -507,6 +507,13 @@ TEST_F(TlsHub, IsTrustedWhereItsAuthorityIs) {
   EXPECT_THAT(FetchModel("org/plain", "main", options_), StatusIs(ErrorKind::kUnavailable, "SSL_CERT_FILE"));
 }
 
+TEST_F(TlsHub, AsksNoTwiceWhereARedirectLeavesHttps) {
+  options_.ca_file = (dir_ / "cert.pem").string();
+  EXPECT_THAT(FetchModel("org/nohost", "main", options_),
+              StatusIs(ErrorKind::kUnavailable, "expected a redirect that stays on https"));
+  EXPECT_EQ(Requests("GET cdn "), 1U);
+}
+
 TEST_F(TlsHub, ResumesAfterCutConnections) {
   options_.ca_file = (dir_ / "cert.pem").string();
   ANEMONE_ASSERT_ASSIGN(const std::string path, FetchModel("org/cut", "main", options_));
