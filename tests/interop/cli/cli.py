@@ -92,11 +92,16 @@ class CommandLine(ProgramCase):
         self.fails(64, "expected a hub id", "fetch", "nope")
         self.fails(66, "org/name@v1: .*offline", "fetch", "org/name@v1")
         # A cache as huggingface_hub leaves it.
-        repo = self.dir / ".hf" / "hub" / "models--org--tiny"
         commit = "0123456789abcdef" * 2 + "01234567"
-        (repo / "refs").mkdir(parents=True)
-        (repo / "refs" / "main").write_text(commit)
-        shutil.copytree(CLIP / "hf", repo / "snapshots" / commit)
+
+        def cached(name, folder):
+            repo = self.dir / ".hf" / "hub" / f"models--org--{name}"
+            (repo / "refs").mkdir(parents=True)
+            (repo / "refs" / "main").write_text(commit)
+            shutil.copytree(folder, repo / "snapshots" / commit)
+            return repo
+
+        repo = cached("tiny", CLIP / "hf")
         self.assertEqual(self.ok("fetch", "org/tiny"), f"{repo / 'snapshots' / commit}\n")
         self.ok("convert", "org/tiny", "a.nemo", "--check")
         self.ok("nemo", "convert_clip_hf_to_nemo", "--input_name_or_path", "org/tiny", "--output_path", "b.nemo", "--hparams_file",
@@ -106,6 +111,12 @@ class CommandLine(ProgramCase):
         external = ("nemo", "convert_external_clip_to_nemo", "--nemo_file_path", "c.nemo", "--hparams_file", CLIP / "hparams.yaml")
         self.ok(*external, "--arch", "org/tiny", "--version=huggingface", "--bcp", "--gpus_per_node", 1)
         self.assertIn("equal", self.ok("diff", "c.nemo", CLIP / "legacy.nemo", "--weights"))
+        # The base of an adapter.
+        lora = GOLDEN / "lora" / "llama_all"
+        cached("llama", lora / "base")
+        self.ok("convert", lora / "adapter", "of_id.nemo", "--base", "org/llama")
+        self.ok("convert", lora / "adapter", "of_path.nemo", "--base", lora / "base")
+        self.assertIn("equal", self.ok("diff", "of_id.nemo", "of_path.nemo", "--weights"))
         # OpenCLIP's tags are repositories.
         for arch, tag, name in (("ViT-H-14", "laion2b_s32b_b79k", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
                                 ("ViT-B/32", "openai", "openai/clip-vit-base-patch32"),
