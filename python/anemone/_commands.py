@@ -8,7 +8,7 @@ from ._ops import _Progress, typed
 
 def _path(path):
     """A path as a word of the command line: one that begins with a dash is no option."""
-    path = os.fsdecode(os.fspath(path))
+    path = os.fsdecode(path)
     return os.path.join(".", path) if path.startswith("-") else path
 
 

@@ -57,10 +57,6 @@ def checked(options):
     return to_json(typed(options)).encode()
 
 
-def _path(path):
-    return os.fspath(path)
-
-
 class _Tqdm:
     """A tqdm bar as a progress callback; a stage of its own for each stage."""
 
@@ -202,11 +198,11 @@ def convert(src, dst, *, to=None, hparams=None, dialect=None, architecture=None,
         destination, format, bytes_written, notes.
     """
     options = checked({
-        "to": to, "hparams": hparams and _path(hparams), "dialect": dialect,
-        "architecture": architecture, "vocab_size": vocab_size, "tower": tower and _path(tower),
-        "base": base and _path(base),
-        "lora": lora if lora is None or isinstance(lora, str) else [_path(path) for path in lora],
-        "tokenizer": tokenizer and _path(tokenizer), "table": table and _path(table), "preset": preset,
+        "to": to, "hparams": hparams and os.fspath(hparams), "dialect": dialect,
+        "architecture": architecture, "vocab_size": vocab_size, "tower": tower and os.fspath(tower),
+        "base": base and os.fspath(base),
+        "lora": lora if lora is None or isinstance(lora, str) else [os.fspath(path) for path in lora],
+        "tokenizer": tokenizer and os.fspath(tokenizer), "table": table and os.fspath(table), "preset": preset,
         "model_class": model_class, "model_id": model_id, "nemo2_version": nemo2_version, "key": key,
         "tp": tp, "pp": pp, "vp": vp, "ep": ep, "split_rank": split_rank,
         "dtype": None if dtype in (None, "keep") else str(dtype).replace("torch.", ""),

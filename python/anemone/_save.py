@@ -1,7 +1,6 @@
 """Checkpoints made of arrays."""
 
 import ctypes
-import os
 
 from . import _c
 from ._config import to_json
@@ -28,7 +27,3 @@ def as_mapping(tensors):
         if not isinstance(name, str):
             raise TypeError(f"tensors: expected names that are str, found {type(name).__name__}")
     return tensors
-
-
-def path_of(path):
-    return os.fspath(path)

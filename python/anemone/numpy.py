@@ -69,4 +69,4 @@ def save_file(tensors, filename, metadata=None, *, config=None, force=False, pro
         array = numpy.asarray(array, order="C")
         kept[name] = array.astype(array.dtype.newbyteorder("<"), copy=False)
     rows = [(name, array.dtype.name, array.shape, array.__array_interface__["data"][0], array.nbytes) for name, array in kept.items()]
-    return _save.save(rows, _save.path_of(filename), metadata, config, {**options, "force": force}, progress)
+    return _save.save(rows, filename, metadata, config, {**options, "force": force}, progress)

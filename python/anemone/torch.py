@@ -82,4 +82,4 @@ def save_file(tensors, filename, metadata=None, *, config=None, force=False, pro
         kept[name] = tensor.detach().to("cpu").contiguous()
     rows = [(name, str(tensor.dtype).replace("torch.", ""), tensor.shape, tensor.data_ptr(), tensor.numel() * tensor.element_size())
             for name, tensor in kept.items()]
-    return _save.save(rows, _save.path_of(filename), metadata, config, {**options, "force": force}, progress)
+    return _save.save(rows, filename, metadata, config, {**options, "force": force}, progress)

@@ -49,8 +49,7 @@ Status LeadsToNothing() {
 
 Status Taken(std::string hint = {}) { return {ErrorKind::kAlreadyExists, "already exists", std::move(hint)}; }
 
-}  // namespace
-
+// fsync of a directory: what was created in it or moved there stays. Errors: Io, NotFound.
 Status SyncDirectory(const std::string& path) {
   const Descriptor directory(sys.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
   if (!directory.is_open()) return ErrnoStatus(errno, "cannot open to sync").In(path);
@@ -58,6 +57,8 @@ Status SyncDirectory(const std::string& path) {
   const bool done = sys.fsync(directory.get()) == 0 || errno == EINVAL;
   return done ? Status() : ErrnoStatus(errno, "cannot sync").In(path);
 }
+
+}  // namespace
 
 Result<std::unique_ptr<Staging>> Staging::Create(const Plan& plan, const std::string& destination,
                                                  const ExecuteOptions& options, uint64_t needed_bytes) {

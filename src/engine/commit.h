@@ -26,9 +26,6 @@
 
 namespace anemone {
 
-// fsync of a directory: what was created in it or moved there stays. Errors: Io, NotFound.
-Status SyncDirectory(const std::string& path);
-
 class Staging {
  public:
   // Checks the destination and its free space, and takes the hidden folder. `needed_bytes` is what will be written.

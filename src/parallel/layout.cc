@@ -22,6 +22,12 @@ std::string Divisors(uint64_t n) {
   return text;
 }
 
+// The stage on which towers that follow each other change, by the config, or half of them as NeMo has it.
+int SplitRankOf(const Layout& layout, const Config* config) {
+  const uint64_t said = SizeIn(config == nullptr ? nullptr : &config->root(), kSplitRank);
+  return said > 0 && said < static_cast<uint64_t>(layout.pp) ? static_cast<int>(said) : layout.pp / 2;
+}
+
 }  // namespace
 
 Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layout, const ConfigNode* tower_config,
@@ -57,11 +63,6 @@ Result<std::vector<LayerRange>> DivideLayers(uint64_t layers, const Layout& layo
     begin += count;
   }
   return ranges;
-}
-
-int SplitRankOf(const Layout& layout, const Config* config) {
-  const uint64_t said = SizeIn(config == nullptr ? nullptr : &config->root(), kSplitRank);
-  return said > 0 && said < static_cast<uint64_t>(layout.pp) ? static_cast<int>(said) : layout.pp / 2;
 }
 
 Result<PipelineRanges> DividePipeline(const ResolvedModel& model, const Layout& layout, const Config* config) {

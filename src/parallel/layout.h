@@ -64,9 +64,6 @@ Result<Shape> SliceShape(const StoredRow& row, const ModelSymbols& symbols, cons
 // Of a model whose family has a mixture of experts; 0 of any other.
 Result<uint64_t> NumExperts(const ModelSymbols& symbols);
 
-// The stage on which towers that follow each other change, by the config, or half of them as NeMo has it.
-int SplitRankOf(const Layout& layout, const Config* config);
-
 // Writes the layout into a NeMo config (of NeMo 2: into its `config`) as NeMo's own tool does.
 Status SetLayout(const Layout& layout, Config* config);
 // The same of towers that follow each other: NeMo demands a split above 0 on several stages and has 0 on one.

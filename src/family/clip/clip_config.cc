@@ -18,6 +18,10 @@ Status CheckTower(const TowerArchitecture& tower, std::string_view name) {
   return {};
 }
 
+bool IsClipTokenizer(std::string_view name) {
+  return name.starts_with("openai/clip-") || name.starts_with("laion/CLIP-");
+}
+
 }  // namespace
 
 Status CheckArchitecture(const ClipArchitecture& spec) {
@@ -46,10 +50,6 @@ std::optional<Rgb> ReadRgb(const ConfigNode* node) {
 
 ConfigNode RgbNode(const Rgb& rgb) {
   return ConfigNode::List({ConfigNode::Float(rgb[0]), ConfigNode::Float(rgb[1]), ConfigNode::Float(rgb[2])});
-}
-
-bool IsClipTokenizer(std::string_view name) {
-  return name.starts_with("openai/clip-") || name.starts_with("laion/CLIP-");
 }
 
 bool NamesClipTokenizer(const ConfigNode& nemo_model) {

@@ -80,8 +80,6 @@ enum class NemoClipKind : uint8_t { kMcore, kLegacy };
 Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name,
                                      const ClipArchitecture& spec, const std::string& spec_name, NemoClipKind kind,
                                      std::vector<std::string>* notes);
-// Appends what a CLIP model appends when NeMo saves it, where absent: `target` and `nemo_version`.
-void CompleteNemoConfig(ConfigNode& model);
 // A complete one, with every key of NeMo's published YAML, for a model of this spec.
 Config NemoConfigFromArchitecture(const ClipArchitecture& spec, NemoClipKind kind);
 // What transformers' CLIPModel / SiglipModel .from_pretrained wants. Errors: Unsupported (an image that is not square).
@@ -93,7 +91,6 @@ Result<Config> OpenClipConfig(const ClipArchitecture& spec, std::optional<Config
 // The tokenizer that OpenAI's and LAION's CLIPs share, and whether a NeMo model's node says by a model's id that it is
 // that one.
 inline constexpr uint64_t kClipVocab = 49408;
-bool IsClipTokenizer(std::string_view name);
 bool NamesClipTokenizer(const ConfigNode& nemo_model);
 // The name of the tokenizer that a config asks for, where it is not CLIP's; else "".
 std::string OtherTokenizer(const Config& config);

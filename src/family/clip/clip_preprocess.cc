@@ -422,8 +422,7 @@ std::string ResizeText(const ClipPreprocess& p) {
   return "not at all";
 }
 
-}  // namespace
-
+// NeMo's own for this model: the shorter side resized to the tower's, the center cut out.
 ClipPreprocess NemoPreprocess(const ClipArchitecture& spec) {
   ClipPreprocess out;
   out.shortest_edge = out.crop_height = out.crop_width = static_cast<uint32_t>(spec.image_height);
@@ -432,6 +431,8 @@ ClipPreprocess NemoPreprocess(const ClipArchitecture& spec) {
   out.std = spec.deviation.value_or(kClipDeviation);
   return out;
 }
+
+}  // namespace
 
 Result<ClipPreprocess> ClipPreprocessOf(const Checkpoint& checkpoint, const ClipArchitecture& spec, PixelRules rules,
                                         bool strict, std::vector<std::string>* notes) {

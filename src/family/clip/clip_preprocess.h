@@ -21,9 +21,6 @@ namespace anemone {
 // Where a format says it.
 enum class PixelRules : uint8_t { kHuggingFace, kOpenClip, kNemo };
 
-// NeMo's own for this model: the shorter side resized to the tower's, the center cut out.
-ClipPreprocess NemoPreprocess(const ClipArchitecture& spec);
-
 // What `checkpoint` says; where it says nothing, the model's own sizes by `rules`. A field of no list is an error with
 // `strict`, else a note. Errors: Corrupt (a value without a meaning), Unsupported (a field or value that is not
 // supported, by name), both naming the file.

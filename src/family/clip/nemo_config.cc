@@ -325,7 +325,8 @@ void SetConverterKeys(ConfigNode& model, NemoClipKind kind) {
       if (flag != nullptr && flag->AsBool().value_or(false)) model[key] = ConfigNode::Bool(false);
     }
   }
-  CompleteNemoConfig(model);
+  if (model.Get("target") == nullptr) model["target"] = TextNode(kTarget);
+  if (model.Get("nemo_version") == nullptr) model["nemo_version"] = TextNode(kNemoVersion);
 }
 
 // As the model's constructor does at tensor parallel 1 and at one chunk a stage.
@@ -378,11 +379,6 @@ Result<ClipArchitecture> ReadNemoClip(const ConfigNode& model) {
   CheckOwnLayers(in, spec);
   ANEMONE_TRY(in.status());
   return spec;
-}
-
-void CompleteNemoConfig(ConfigNode& model) {
-  if (model.Get("target") == nullptr) model["target"] = TextNode(kTarget);
-  if (model.Get("nemo_version") == nullptr) model["nemo_version"] = TextNode(kNemoVersion);
 }
 
 Result<Config> NemoConfigFromHparams(const Config& hparams, const std::string& hparams_name,

@@ -45,6 +45,11 @@ bool IsOther(std::string_view key) {
                      [&](std::string_view other) { return key.find(other) != std::string_view::npos; });
 }
 
+bool HasTensor(const StateDict& state) {
+  return std::any_of(state.items().begin(), state.items().end(),
+                     [](const auto& item) { return item.tensor() != nullptr; });
+}
+
 // A dictionary of the root that may be the weights.
 struct Candidate {
   std::string key;
@@ -236,11 +241,6 @@ Result<std::optional<ConfigNode>> ReadHparams(const Value& training, std::vector
   if (!hparams.is_map()) return std::optional<ConfigNode>();
   if (ConfigNode* cfg = hparams.Get("cfg"); cfg != nullptr && cfg->is_map()) return std::optional(ConfigNode(*cfg));
   return std::optional(std::move(hparams));
-}
-
-bool HasTensor(const StateDict& state) {
-  return std::any_of(state.items().begin(), state.items().end(),
-                     [](const auto& item) { return item.tensor() != nullptr; });
 }
 
 Status RenamePrefix(StateDict& state, std::string_view from, std::string_view to, std::vector<std::string>& notes) {

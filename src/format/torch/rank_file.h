@@ -46,9 +46,6 @@ Result<std::optional<ConfigNode>> ReadHparams(const Value& training, std::vector
 // and `model.module.` (NeMo's Float16Module).
 Status RenamePrefix(StateDict& state, std::string_view from, std::string_view to, std::vector<std::string>& notes);
 
-// True when a state dict has at least one tensor.
-bool HasTensor(const StateDict& state);
-
 }  // namespace anemone
 
 #endif  // ANEMONE_FORMAT_TORCH_RANK_FILE_H_
