@@ -39,7 +39,7 @@ struct TensorDifference {
   std::string first;  // shape, dtype; empty for values
   std::string second;
   uint64_t elements = 0;  // kValues, kDType: how many elements differ in value
-  double max_abs = 0;     // the largest |first - second|; NaN where only one side is NaN
+  double max_abs = 0;     // the largest |first - second|; NaN where one side is, and of elements that are no numbers
 };
 
 // "only in first", "values", …

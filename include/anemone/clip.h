@@ -1,7 +1,7 @@
 // CLIP (and SigLIP) zero-shot inference on the CPU, in fp32 or with bf16 or int8 products.
 //
 // Contents:  ClipPreprocess, ClipTower, ClipSpec, ClipModel.
-// Use when:  a checkpoint is to be proven by what it says about a picture.
+// Use when:  a checkpoint is to be validated end to end by classifying an image.
 #ifndef ANEMONE_CLIP_H_
 #define ANEMONE_CLIP_H_
 
@@ -100,7 +100,7 @@ using ClipWeights = std::function<Result<Tensor>(const std::string& name)>;
 using ClipTrace =
     std::function<void(std::string_view name, std::span<const float> values, uint64_t rows, uint64_t width)>;
 
-// What the products of linear layers are made of; everything between them is fp32 in both cases.
+// What the products of linear layers are made of; everything between them is fp32 in all cases.
 enum class ClipCompute : uint8_t {
   kFp32,
   kBf16,  // both factors rounded to bf16, summed in fp32: faster and half the memory where ClipHasBf16(), the same
@@ -136,10 +136,10 @@ struct ClipFeatures {
 
 // The two towers.
 //
-// Ownership:  keeps `weights` (and by it the files). Where fp32 products are OpenBLAS's (docs/inference.md), it is told
-// to
-//             use one thread a call, process-wide: the threads are this class's.
-// Threads:    one call at a time.
+// Ownership:  keeps `weights` (and by it the files).
+// Threads:    this class's own. Where fp32 products are OpenBLAS's (docs/inference.md), OpenBLAS is told to use one
+//             thread a call, process-wide.
+//             One call at a time.
 // Errors:     those of `weights`; Corrupt (a shape that the spec does not give); InvalidArgument (below); Interrupted;
 //             OutOfMemory where OpenBLAS would wait for memory for ever.
 class ClipModel {

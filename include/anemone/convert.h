@@ -29,10 +29,10 @@ struct ConvertOptions {
   std::string to = {};       // a format's name; empty: by DST's name
   std::string key = {};      // which dictionary of a torch file holds the weights; empty: what is in it decides
   std::string hparams = {};  // YAML file; empty: derived from the source
-  std::string dialect =
-      {};  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format
-  std::string table =
-      {};  // YAML file: names → split and stage, for a Megatron model no family knows (docs/resharding.md)
+  // "mcore" (default for .nemo from a foreign dialect), "legacy", "hf", "openclip"; empty: by format.
+  std::string dialect = {};
+  // YAML file: names → split and stage, for a Megatron model no family knows (docs/resharding.md).
+  std::string table = {};
   std::string preset = {};  // a CLIP's size by name ("ViT-L-14"), for sources without a config
   // NeMo's model class or type ("MegatronCLIPModel", "megatron_clip") that a training's config without `target`
   // becomes; one that says another is an error.
@@ -68,10 +68,10 @@ struct ConvertOptions {
   std::vector<std::string> select = {}, drop = {};
   std::vector<std::pair<std::string, std::string>> rename = {};
   ExtraState extra_state = ExtraState::kKeep;
-  bool only_weights = false;  // drop training state
-  bool use_ema = false;       // weights from the EMA copy a .ckpt carries, or has beside it
-  bool strict = true;         // missing and unexpected names are errors
-  uint64_t max_shard_bytes = 0;
+  bool only_weights = false;     // drop training state
+  bool use_ema = false;          // weights from the EMA copy a .ckpt carries, or has beside it
+  bool strict = true;            // missing and unexpected names are errors
+  uint64_t max_shard_bytes = 0;  // of a file of hf and safetensors; 0: one file
   Reflink reflink = Reflink::kAuto;
   bool verify_source = false;  // shared bytes are read as well, and compared with what the source records of them
   bool crc32 = true;           // false: torch files state no checksum of tensors ("not computed")
@@ -108,18 +108,28 @@ struct Conversion {
   std::vector<PassReport> passes;  // every step in order, with ConvertOptions::explain
 };
 
+// Reads the headers of `source` (a path, a hub id or an address, as Open) and lays out what the options make of it;
+// writes nothing. `destination` may exist: RunConversion decides about that. Ownership: the conversion keeps the
+// source's files open. Threads: reentrant. Cost: in proportion to the number of tensors; reads no weights but for small
+// copies that ranks share. Errors: as Open; NotFound (a file that an option names); InvalidArgument, with the option
+// that is wrong; Corrupt naming what is missing or unexpected; Unsupported (what the target cannot say).
 Result<Conversion> PlanConversion(const std::string& source, const std::string& destination,
                                   const ConvertOptions& options);
 
 struct RunOptions {
-  unsigned threads = 0;
-  bool force = false;
+  unsigned threads = 0;  // workers; 0: two for each core
+  bool force = false;    // replace an existing output, if all of it is a checkpoint
   // Told of each record of a source whose bytes are not what its checksum says, and goes on; null: the first is an
   // error.
   std::function<void(const Status&)> on_damaged_source = {};
   bool resume = false;  // keep what is written when interrupted, and go on from what an earlier run has kept
   ProgressFn progress = {};
 };
+
+// Writes the plan. The output appears whole or not at all, under its name when it is synced. Threads: reentrant; other
+// processes may write other outputs, one to the same output is refused. Cost: reads and writes each byte once; memory
+// does not grow with tensors. Errors: AlreadyExists, CannotCreate; Corrupt (a source's checksum); Io (also a source
+// that changed meanwhile); Interrupted; OutOfMemory.
 Status RunConversion(const Conversion& conversion, const RunOptions& options);
 
 }  // namespace anemone

@@ -1,9 +1,9 @@
 // Value: plain Python data as a pickle describes it, never executed. The pickle reader makes it, formats interpret it,
 // and the pickle writer can write it back. Calls stay what they are in the file: a callable's name, arguments, state.
 //
-// Ownership:  a ValueGraph owns its nodes; ValueRef points into it and lives as long as the graph. Nodes have identity
-// and
-//             may form cycles (OmegaConf's parents), so walk with care: nothing here recurses for you.
+// Ownership:  a ValueGraph owns its nodes; ValueRef points into it and lives as long as the graph.
+// Cycles:     nodes have identity and may form cycles (OmegaConf's parents), so walk with care: nothing here recurses
+//             for you.
 // Threads:    build in one thread, then read from any.
 #ifndef ANEMONE_VALUE_H_
 #define ANEMONE_VALUE_H_
