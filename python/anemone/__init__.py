@@ -1,4 +1,4 @@
-"""anemone: reads, writes, converts, reshards and verifies NeMo multimodal checkpoints.
+"""anemone: reads, writes, converts, reshards and verifies NVIDIA NeMo checkpoints.
 
     checkpoint = anemone.open("openai_clip.nemo")          # a mapping of names to tensors, read when asked for
     anemone.convert("clip-vit-large-patch14", "openai_clip.nemo")

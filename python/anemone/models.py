@@ -340,11 +340,11 @@ class DreamFusion(Model):
 
 
 class ModularAudioGPTModel(Model):
-    """SALM: a GPT that hears"""
+    """SALM: a GPT with audio input"""
 
 
 class ModularizedAudioT5Model(Model):
-    """BESTOW: a T5 that hears"""
+    """BESTOW: a T5 with audio input"""
 
 
 class MegatronVitClassificationModel(Model):
@@ -360,7 +360,7 @@ class MegatronGPTSFTModel(Model):
 
 
 class MegatronNevaModel(Model):
-    """NeVA (LLaVA), Video NeVA and VILA: a language model that sees"""
+    """NeVA (LLaVA), Video NeVA and VILA: a language model with image input"""
 
 
 class MegatronBertModel(Model):

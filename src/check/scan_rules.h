@@ -1,4 +1,4 @@
-// ScanRules: which names are known to be inert and which are known to be dangerous.
+// Which names are known to be inert and which are known to be dangerous.
 #ifndef ANEMONE_CHECK_SCAN_RULES_H_
 #define ANEMONE_CHECK_SCAN_RULES_H_
 

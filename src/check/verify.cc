@@ -46,7 +46,7 @@ bool IsAnswer(const Status& status) {
          status.kind() == ErrorKind::kLimitExceeded || status.kind() == ErrorKind::kInvalidArgument;
 }
 
-// Reads every byte once, several chunks at a time; compares with the box's checksum where there is one.
+// Reads every byte once, several chunks at a time; compares with the archive's checksum where there is one.
 class Reader {
  public:
   Reader(Verification& result, const ProgressFn& progress, uint64_t total)
@@ -124,7 +124,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
     const bool is_ambiguous =
         checkpoint.status().kind() == ErrorKind::kInvalidArgument && !checkpoint.status().error().remedies.empty();
     if (!IsAnswer(checkpoint.status()) || is_ambiguous) return checkpoint.status();
-    // A broken box was already named by the walk.
+    // A broken archive was already named by the walk.
     if (result.problems.empty()) result.problems.push_back(checkpoint.status().message());
     return result;
   }

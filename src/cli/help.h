@@ -9,7 +9,7 @@
 
 namespace anemone::cli {
 
-// `shared`: what every command can be told.
+// `program`: the options that every command takes.
 std::string HelpText(const CommandInfo& command, const CommandInfo& program, size_t width);
 // Columns for text on stdout: $COLUMNS, the terminal's, else 80; within 40 and 120.
 size_t TextWidth();

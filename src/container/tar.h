@@ -1,4 +1,4 @@
-// Reading a tar, the outer box of a .nemo: ustar, PAX and GNU. Knows nothing of models. Rules and ids (TAR-n):
+// Reading a tar, the outer container of a .nemo: ustar, PAX and GNU. Knows nothing of models. Rules and ids (TAR-n):
 // docs/formats/tar.md.
 #ifndef ANEMONE_CONTAINER_TAR_H_
 #define ANEMONE_CONTAINER_TAR_H_

@@ -1,5 +1,5 @@
-// Writing a tar, the outer box of a .nemo: ustar, with a PAX record where a member needs one. Knows nothing of models.
-// Rules and ids (TAR-n): docs/formats/tar.md.
+// Writing a tar, the outer container of a .nemo: ustar, with a PAX record where a member needs one. Knows nothing of
+// models. Rules and ids (TAR-n): docs/formats/tar.md.
 #ifndef ANEMONE_CONTAINER_TAR_LAYOUT_H_
 #define ANEMONE_CONTAINER_TAR_LAYOUT_H_
 

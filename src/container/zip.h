@@ -1,5 +1,5 @@
-// Reading a zip, the box of a torch file: stored and deflated members, zip64, data descriptors. Knows nothing of torch.
-// Rules and ids (ZIP-n): docs/formats/zip.md.
+// Reading a zip, the container of a torch file: stored and deflated members, zip64, data descriptors. Knows nothing of
+// torch. Rules and ids (ZIP-n): docs/formats/zip.md.
 #ifndef ANEMONE_CONTAINER_ZIP_H_
 #define ANEMONE_CONTAINER_ZIP_H_
 

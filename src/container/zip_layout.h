@@ -1,5 +1,5 @@
-// Writing a zip, the box of a torch file: stored members with real CRCs and sizes in the local headers. Knows nothing
-// of torch. Rules and ids (ZIP-n): docs/formats/zip.md.
+// Writing a zip, the container of a torch file: stored members with real CRCs and sizes in the local headers. Knows
+// nothing of torch. Rules and ids (ZIP-n): docs/formats/zip.md.
 #ifndef ANEMONE_CONTAINER_ZIP_LAYOUT_H_
 #define ANEMONE_CONTAINER_ZIP_LAYOUT_H_
 

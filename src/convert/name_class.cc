@@ -1,10 +1,10 @@
 // NameClass: a training's config names the class by which NeMo restores the model.
 //
 // Before:  the config is the result's, in NeMo 1's words. Runs where the source's format leaves the class to the
-// training
-//          script and the format to write does not.
-// After:   the config has `target` and `nemo_version`, as NeMo's models append them [NeMo
-// nemo/core/classes/modelPT.py]. Notes:   that the class is not known.
+//          training script and the format to write does not.
+// After:   the config has `target` and `nemo_version`, as NeMo's models append them
+//          [NeMo nemo/core/classes/modelPT.py].
+// Notes:   that the class is not known.
 #include <fmt/format.h>
 
 #include <vector>

@@ -3,8 +3,8 @@
 // Before:  the config is in no words but those that the tables speak, as it may say which of two dialects it is.
 // After:   it is a whole one, unless the user takes a part; a table of the user's is read; a Hugging Face source's
 //          config names the class that the user names, a config of the weights that the user gives is the source's;
-//          `identity` is the family and dialect that the names tell, or
-//          the error that says why none is known.
+//          `identity` is the family and dialect that the names tell,
+//          or the error that says why none is known.
 // Notes:   none.
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-// UserTable: a table somebody wrote in YAML, for a Megatron model whose family anemone does not know.
+// A table that somebody wrote in YAML, for a Megatron model whose family anemone does not know.
 //
 //   prefixes: ["model."]
 //   rows:                           # in the order the writer stores them

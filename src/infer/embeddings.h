@@ -10,8 +10,7 @@
 namespace anemone {
 
 // Whether `path` can become such a file, to be asked before the work is done. Errors: InvalidArgument (another
-// extension); AlreadyExists; with `replace` where what is there holds no
-// embeddings.
+// extension); AlreadyExists; with `replace` where what is there holds no embeddings.
 Status CheckEmbeddingsPath(const std::string& path, bool replace);
 
 // NAME.safetensors: fp32 tensors `image` [images, d] and `text` [texts, d]; empty ones are left out. NAME.npy: NumPy's

@@ -15,7 +15,7 @@
 namespace anemone {
 namespace {
 
-// A family whose config says every size; that of a NeVA only names the tower it sees with.
+// A family whose config says every size; that of a NeVA only names its vision tower.
 Result<const Family*> FamilyNamed(const std::string& name) {
   std::vector<std::string> known;
   for (const Family* family : Families()) {

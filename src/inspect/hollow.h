@@ -1,5 +1,5 @@
 // Hollow checkpoints: everything about a model but its weights, from its config alone: names, shapes, dtypes, and an
-// optimizer's state if wanted, every tensor zeros that lie nowhere. They plan like real ones.
+// optimizer's state if wanted, every tensor a virtual zero fill. They plan like real ones.
 #ifndef ANEMONE_INSPECT_HOLLOW_H_
 #define ANEMONE_INSPECT_HOLLOW_H_
 

@@ -25,7 +25,7 @@ struct Statistics {
   std::array<uint64_t, kBins> bins = {};
 };
 
-// Whether `dtype` has an order: all but the complex ones and e8m0.
+// Whether `dtype` converts to numbers with an order: all but complex, packed and e8m0.
 bool HasStatistics(DType dtype);
 
 // Reads the tensor in windows of 2 MiB; `advance(elements)` is told of each and stops the work by answering false.

@@ -29,8 +29,8 @@ struct Summary {
     std::string from;  // where a part that is not stored comes from: "key: value" of the config
   };
   ModelIdentity model;  // what tables know it; null where none does
-  std::string
-      foreign;     // the model that the config names, where the names of tensors are a known family's and it is not
+  // The model that the config names, where the names of tensors are a known family's and it is not.
+  std::string foreign;
   Amount weights;  // as stored: what several ranks have counts once for each
   std::map<DType, Amount> by_dtype;
   std::vector<Part> parts;          // those that its family tells apart; empty: it is one

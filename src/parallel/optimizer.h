@@ -20,7 +20,7 @@ Result<ParameterRules> RulesOf(const ResolvedModel& model);
 // WithOptimizer.
 Status KeyParametersBy(ParameterKeys keys, const ParameterRules& rules, Shard* shard, std::vector<std::string>* notes);
 
-// A training dictionary with Adam's state for these weights, all zeros that lie nowhere: fp32 moments, and fp32 masters
+// A training dictionary with Adam's state for these weights, each a virtual zero fill: fp32 moments, and fp32 masters
 // of 16-bit weights. For plans of models that do not exist yet.
 Result<Value> NewAdam(const Shard& shard, const ParameterRules& rules);
 
