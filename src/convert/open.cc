@@ -13,8 +13,12 @@ namespace anemone {
 Status Open(Work& work) {
   Conversion& conversion = work.conversion;
   const ConvertOptions& options = work.options;
+  if (options.use_ema && !options.key.empty())
+    return WrongOption("key", "expected the EMA weights or the weights under a key, found both");
   if (work.memory != nullptr) {
-    if (options.use_ema) return WrongOption("use_ema", "expected a checkpoint on disk, found one in memory");
+    if (options.use_ema || !options.key.empty()) {
+      return WrongOption(options.use_ema ? "use_ema" : "key", "expected a checkpoint on disk, found one in memory");
+    }
     conversion.source = *work.memory;
   } else {
     ANEMONE_ASSIGN(conversion.source, options.use_ema ? OpenEma(work.source_path, options.progress)

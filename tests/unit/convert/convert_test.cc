@@ -401,6 +401,7 @@ TEST(ConvertTest, AnOptionThatNothingHeedsIsRefused) {
       {"clip/hf", "safetensors", {.set = {{"a", "1"}}}, "set: expected a format with a config"},
       {"clip/mcore.nemo", "pytorch", {.unset = {"precision"}}, "unset: expected a format with a config"},
       {"clip/hf", "pytorch", {.artifacts = {{"a", "b"}}}, "artifacts: expected a format with a config"},
+      {"clip/hf", "nemo", {.key = "model", .use_ema = true}, "key: expected the EMA weights"},
       {"clip/hf", "nemo", {.tokenizer = dir / "text.txt"}, "expected a SentencePiece model, found another file"},
       {"clip/hf", "hf", {.preset = "ViT-B-32"}, "preset: expected a source without a config, found config.json"},
       {"clip/mcore.nemo", "hf", {.vocab_size = 50}, "vocab_size: expected a model whose vocabulary may hold padding"},
