@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/packed_source.h"
 #include "base/text_hash.h"
 #include "container/pickle_opcodes.h"
 #include "container/pickle_stream.h"
@@ -17,7 +18,8 @@ namespace {
 namespace op = internal::op;
 
 // Writes the pickle as CPython pickles shared objects: what is used more than once is memoised where it comes first.
-// So the values are walked twice: uses are counted, then bytes are written.
+// So the values are walked twice: uses are counted, then bytes are written. Words and classes have the first memos,
+// whose gets take two bytes instead of five: each chunk has more than twenty of them.
 class IndexWriter {
  public:
   IndexWriter(size_t keys, const std::function<IndexedKey(size_t)>& key_of, const std::vector<ItemPlace>& places,
@@ -27,7 +29,8 @@ class IndexWriter {
   void Run() {
     for (const bool counts : {true, false}) {
       counts_ = counts;
-      next_memo_ = 0;
+      next_shared_ = 0;
+      next_memo_ = static_cast<uint32_t>(words_.size() + globals_.size() + properties_.size());
       for (auto* words : {&words_, &globals_, &properties_}) {
         for (auto& [word, use] : *words) use.is_written = false;
       }
@@ -51,10 +54,11 @@ class IndexWriter {
   };
   using Uses = internal::TextMap<Use>;
   using Write = std::function<void()>;
-  static constexpr size_t kFlushBytes = 60 << 10;  // most of a block of literals
+  static constexpr size_t kFlushBytes = 60 << 10;
 
+  // An index is as long as all that a plan has of its tensors, and says the same of each.
   void Flush() {
-    if (!counts_) file_.Append(stream_.bytes);
+    if (!counts_) file_.Append(Whole(PackedSource(stream_.bytes, file_.path)));
     stream_.bytes.clear();
   }
 
@@ -69,7 +73,7 @@ class IndexWriter {
     use.is_written = true;
     if (counts_) use.count = 1;
     first();
-    if (use.count > 1) stream_.Put(use.memo = next_memo_++);
+    if (use.count > 1) stream_.Put(use.memo = next_shared_++);
   }
   void Word(const std::string& text) {
     Shared(words_[text], [&] { stream_.Text(text); });
@@ -222,7 +226,7 @@ class IndexWriter {
   PlanFile& file_;
   bool counts_ = false;
   internal::PickleStream stream_;
-  uint32_t next_memo_ = 0;
+  uint32_t next_shared_ = 0, next_memo_ = 0;  // of words and classes, of all else
   Uses words_, globals_, properties_;
   std::vector<uint32_t> names_, offsets_;  // memos: of the keys' names, of the chunks' offsets by place
   size_t next_offset_ = 0;

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <unordered_set>
 #include <utility>
 
@@ -62,11 +63,11 @@ class Gatherer {
   Gatherer(internal::TextSet stacks, const TorchDistOptions& options) : stacks_(std::move(stacks)), options_(options) {}
 
   void Add(std::string_view prefix, std::string_view name, const Tensor& tensor, bool flattened = false) {
-    Named& named = Place(*texts_.emplace(prefix).first, name);
-    named.parts.back().tensor = &tensor;
-    named.flattened = flattened;
+    Part& part = Place(*texts_.emplace(prefix).first, name);
+    part.tensor = &tensor;
+    named_[part.named].flattened = flattened;
   }
-  void Add(std::string_view name, ValueRef object) { Place("", name).parts.back().object = object; }
+  void Add(std::string_view name, ValueRef object) { Place("", name).object = object; }
   void AddVerbatim(std::string_view key, ValueRef object) {
     outputs_.push_back({.name = key, .layers = {}, .object = object});
   }
@@ -74,14 +75,23 @@ class Gatherer {
   // Their keys and layers last as long as this.
   Result<std::vector<DistOutput>> Take() {
     index_.clear();
-    outputs_.reserve(outputs_.size() + named_.size());
-    std::vector<Named> all = std::exchange(named_, {});  // it is gone afterwards
-    for (Named& named : all) ANEMONE_TRY(Emit(named).In(named.key));
+    const std::vector<Named> all = std::exchange(named_, {});  // they are gone afterwards
+    std::vector<Part> parts = std::exchange(parts_, {});
+    outputs_.reserve(outputs_.size() + all.size());
+    std::ranges::sort(parts, {},
+                      [](const Part& part) { return std::tuple(part.named, part.layer, part.expert, part.name); });
+    for (auto first = parts.begin(); first != parts.end();) {
+      const Named& named = all[first->named];
+      const auto end = std::find_if(first, parts.end(), [&](const Part& part) { return part.named != first->named; });
+      ANEMONE_TRY(Emit(named, {first, end}).In(named.key));
+      first = end;
+    }
     return std::move(outputs_);
   }
 
  private:
   struct Part {
+    size_t named;  // its place among them
     uint64_t layer, expert;
     std::string_view name;
     const Tensor* tensor = nullptr;
@@ -92,7 +102,6 @@ class Gatherer {
     std::string_view key;     // without the layer's index when stacked, nor the expert's
     bool stacked = false, flattened = false;
     uint64_t experts = 0;  // of a layer; 0 where no name has an expert's number
-    std::vector<Part> parts;
   };
 
   std::optional<LayerName> Stacked(std::string_view name) const {
@@ -101,8 +110,8 @@ class Gatherer {
     return split;
   }
 
-  // The key that it belongs to, with a last part that has its name and place and nothing else. `prefix` is of `texts_`.
-  Named& Place(std::string_view prefix, std::string_view full_name) {
+  // A new part of the key that it belongs to, with its name and place and nothing else. `prefix` is of `texts_`.
+  Part& Place(std::string_view prefix, std::string_view full_name) {
     const auto expert = SplitExpertName(full_name);
     const std::string_view name = expert ? std::string_view(expert->key) : full_name;
     const auto split = Stacked(name);
@@ -116,21 +125,22 @@ class Gatherer {
     } else if (expert) {
       key = *texts_.insert(expert->key).first;
     }
-    const auto [it, added] = index_.emplace(std::pair(prefix, key), named_.size());
-    if (added) named_.push_back({prefix, key, split.has_value(), false, 0, {}});
-    Named& named = named_[it->second];
-    if (expert) named.experts = std::max(named.experts, expert->expert + 1);
-    named.parts.push_back({split ? split->layer : 0, expert ? expert->expert : 0, full_name});
-    return named;
+    // Any other is the only part of its key: of a million names the index holds few.
+    const bool shares_key = split || expert || stacks_.contains(std::string(SplitStackedKey(name).prefix));
+    size_t place = named_.size();
+    if (shares_key) place = index_.emplace(std::pair(prefix, key), place).first->second;
+    if (place == named_.size()) named_.push_back({prefix, key, split.has_value()});
+    if (expert) named_[place].experts = std::max(named_[place].experts, expert->expert + 1);
+    return parts_.emplace_back(Part{place, split ? split->layer : 0, expert ? expert->expert : 0, full_name});
   }
 
-  std::string_view Keep(std::string text) { return keys_.Keep(std::move(text)); }
-  // `name` lasts as long as this.
-  std::string_view KeyOf(const Named& named, std::string_view name) {
+  // An output's key: `name`, which lasts as long as this, behind what takes the place of its beginning.
+  DistOutput WithKey(const Named& named, std::string_view name) {
     const bool is_renamed = !options_.key_from.empty() && name.starts_with(options_.key_from);
     if (is_renamed) name.remove_prefix(options_.key_from.size());
-    if (named.prefix.empty() && !is_renamed) return name;
-    return Keep(fmt::format("{}{}{}", named.prefix, is_renamed ? options_.key_to : "", name));
+    if (named.prefix.empty() && !is_renamed) return {.name = name, .layers = {}};
+    const auto prefix = texts_.insert(fmt::format("{}{}", named.prefix, is_renamed ? options_.key_to : "")).first;
+    return {.prefix = &*prefix, .name = name, .layers = {}};
   }
 
   // A layer's tensor: the `experts` parts from `part` on as one, or where there are none that part.
@@ -148,12 +158,12 @@ class Gatherer {
   }
 
   // True where every layer has all of its parts, in order, and they are alike.
-  static bool IsUniform(const Named& named, uint64_t layers) {
+  static bool IsUniform(const Named& named, std::span<const Part> parts, uint64_t layers) {
     const uint64_t each = std::max<uint64_t>(named.experts, 1);
-    if (named.parts.size() != layers * each) return false;
-    const Part& first = named.parts[0];
-    for (uint64_t i = 0; i < named.parts.size(); ++i) {
-      const Part& part = named.parts[i];
+    if (parts.size() != layers * each) return false;
+    const Part& first = parts[0];
+    for (uint64_t i = 0; i < parts.size(); ++i) {
+      const Part& part = parts[i];
       if (part.layer != i / each || part.expert != i % each || (part.tensor == nullptr) != (first.tensor == nullptr))
         return false;
       if (part.tensor &&
@@ -164,40 +174,38 @@ class Gatherer {
     return true;
   }
 
-  Status Emit(Named& named) {
+  Status Emit(const Named& named, std::span<const Part> parts) {
     const uint64_t layers = named.stacked ? layer_counts_[std::string(SplitStackedKey(named.key).prefix)] : 1;
-    std::ranges::stable_sort(named.parts, {}, [](const Part& part) { return std::pair(part.layer, part.expert); });
-    const bool is_uniform = IsUniform(named, layers), has_experts = named.experts > 0;
+    const bool is_uniform = IsUniform(named, parts, layers), has_experts = named.experts > 0;
     if (has_experts && !is_uniform) {
       return Corrupt(named.stacked ? "expected every layer to have the same experts, found others"
                                    : "expected a layer's experts to be alike, found others");
     }
     const bool stack = named.stacked && is_uniform;
-    if (named.parts[0].tensor && (stack || has_experts)) {
+    if (parts[0].tensor && (stack || has_experts)) {
       std::vector<Tensor>& stacked = stacked_.emplace_back();
-      for (size_t at = 0; at < named.parts.size(); at += std::max<uint64_t>(named.experts, 1)) {
-        ANEMONE_ASSIGN(Tensor layer, LayerOf(&named.parts[at], named.experts));
+      for (size_t at = 0; at < parts.size(); at += std::max<uint64_t>(named.experts, 1)) {
+        ANEMONE_ASSIGN(Tensor layer, LayerOf(&parts[at], named.experts));
         stacked.push_back(std::move(layer));
       }
-      outputs_.push_back({.name = KeyOf(named, named.key),
-                          .layers = stacked,
-                          .stacked = stack,
-                          .flattened = named.flattened,
-                          .has_experts = has_experts});
+      DistOutput& output = outputs_.emplace_back(WithKey(named, named.key));
+      output.layers = stacked;
+      output.stacked = stack;
+      output.flattened = named.flattened;
+      output.has_experts = has_experts;
       return {};
     }
-    for (Part& part : named.parts) {
+    for (const Part& part : parts) {
       std::string_view own = part.name;
-      if (has_experts) own = Keep(fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts));
-      const std::string_view key = KeyOf(named, stack && !has_experts ? named.key : own);
+      if (has_experts) own = keys_.Keep(fmt::format("{}/shard_{}_{}", named.key, part.expert, named.experts));
+      DistOutput& output = outputs_.emplace_back(WithKey(named, stack && !has_experts ? named.key : own));
       if (part.tensor != nullptr) {
-        outputs_.push_back({.name = key, .layers = {part.tensor, 1}, .flattened = named.flattened});
+        output.layers = {part.tensor, 1};
+        output.flattened = named.flattened;
       } else {
-        outputs_.push_back({.name = key,
-                            .layers = {},
-                            .object_count = static_cast<uint32_t>(stack ? layers : 1),
-                            .object_index = static_cast<uint32_t>(stack ? part.layer : 0),
-                            .object = part.object});
+        output.object_count = static_cast<uint32_t>(stack ? layers : 1);
+        output.object_index = static_cast<uint32_t>(stack ? part.layer : 0);
+        output.object = part.object;
       }
     }
     return {};
@@ -209,7 +217,8 @@ class Gatherer {
   Literals keys_;                             // of outputs, where they are no names
   std::deque<std::vector<Tensor>> stacked_;   // the layers of outputs, where they are no tensors of the checkpoint
   std::vector<Named> named_;
-  std::map<std::pair<std::string_view, std::string_view>, size_t> index_;  // by prefix and key
+  std::vector<Part> parts_;  // by the key and the place in it, once all are there
+  std::map<std::pair<std::string_view, std::string_view>, size_t> index_;  // keys of several parts, by prefix and key
   std::map<std::string, uint64_t> layer_counts_;
   std::vector<DistOutput> outputs_;
 };
@@ -284,7 +293,8 @@ Result<Value> GatherTraining(const Checkpoint& checkpoint, Gatherer& gatherer) {
 }  // namespace
 
 std::string DistOutput::key() const {
-  return object_count == 0 ? std::string(name) : ObjectKey(name, object_index, object_count);
+  const std::string before = prefix == nullptr ? "" : *prefix;
+  return before + (object_count == 0 ? std::string(name) : ObjectKey(name, object_index, object_count));
 }
 
 Result<DistOutputs> GatherTorchDist(const Checkpoint& checkpoint, const TorchDistOptions& options) {

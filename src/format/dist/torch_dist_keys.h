@@ -18,8 +18,9 @@ namespace anemone {
 
 // The content of one key: a tensor, a stack of them, or an object.
 struct DistOutput {
-  std::string_view name;           // its key; of one of several objects, what their keys begin with
-  std::span<const Tensor> layers;  // one for each layer when stacked, else one
+  const std::string* prefix = nullptr;  // what its key begins with, as those of many do; null: nothing
+  std::string_view name;                // the rest of its key; of one of several objects, what theirs have in common
+  std::span<const Tensor> layers;       // one for each layer when stacked, else one
   bool stacked = false;
   bool flattened = false;  // laid out as Megatron's distributed optimizer does
   bool has_experts = false;

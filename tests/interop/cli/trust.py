@@ -989,6 +989,15 @@ class Memory(ProgramCase):
                 peaks = [self.peak("convert", f"{layers}.{source}", f"out.{layers}.{to}", "--to", to) for layers in (few, many)]
                 self.assertLess((peaks[1] - peaks[0]) / (many - few) / each, 1024 + name)
 
+    def test_of_parts(self):
+        """A Mamba, of whose tensors NeMo 2 stores many in parts: nine are seventeen there, and two states."""
+        few, many, each = 3_000, 9_000, 9
+        for layers in (few, many):
+            self.write_mamba(f"{layers}.hf", layers)
+        name = len("backbone.layers.9000.mixer.in_proj.weight")
+        peaks = [self.peak("convert", f"{layers}.hf", f"{layers}.nemo2", "--to", "nemo2") for layers in (few, many)]
+        self.assertLess((peaks[1] - peaks[0]) / (many - few) / each, 1024 + name)
+
     def test_of_a_torch_file(self):
         """Of a file of torch before 1.6, and what is written from it."""
         few, many = 30_000, 90_000
@@ -1021,6 +1030,21 @@ class Memory(ProgramCase):
             shapes |= {f"{at}self_attn.{part}_proj.weight": [8, 8] for part in "qkvo"}
             shapes |= {f"{at}{norm}layernorm.weight": [8] for norm in ("input_", "post_attention_")}
             shapes |= {f"{at}mlp.gate_proj.weight": [16, 8], f"{at}mlp.up_proj.weight": [16, 8], f"{at}mlp.down_proj.weight": [8, 16]}
+        self.write_safetensors(f"{path}/model.safetensors", shapes)
+
+    def write_mamba(self, path, layers):
+        (self.dir / path).mkdir()
+        (self.dir / path / "config.json").write_text(json.dumps({
+            "architectures": ["Mamba2ForCausalLM"], "model_type": "mamba2", "vocab_size": 16, "hidden_size": 8, "num_hidden_layers": layers,
+            "expand": 2, "head_dim": 4, "num_heads": 4, "n_groups": 1, "state_size": 4, "conv_kernel": 4, "chunk_size": 256, "hidden_act": "silu",
+            "layer_norm_epsilon": 1e-5, "residual_in_fp32": True, "use_bias": False, "use_conv_bias": True, "tie_word_embeddings": True,
+            "dtype": "float32"}))
+        shapes = {"backbone.embeddings.weight": [16, 8], "backbone.norm_f.weight": [8]}
+        for layer in range(layers):
+            at = f"backbone.layers.{layer}."
+            shapes |= {f"{at}norm.weight": [8], f"{at}mixer.norm.weight": [16], f"{at}mixer.in_proj.weight": [44, 8],
+                       f"{at}mixer.conv1d.weight": [24, 1, 4], f"{at}mixer.conv1d.bias": [24], f"{at}mixer.out_proj.weight": [8, 16]}
+            shapes |= {f"{at}mixer.{vector}": [4] for vector in ("A_log", "D", "dt_bias")}
         self.write_safetensors(f"{path}/model.safetensors", shapes)
 
 

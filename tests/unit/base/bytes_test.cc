@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 
 #include "base/closed_file.h"
+#include "base/packed_source.h"
 #include "testing/matchers.h"
 #include "testing/temp_dir.h"
 
@@ -91,6 +93,21 @@ TEST(FileSourceTest, ChangesAreSeenAndWhatChangesNoContentIsNone) {
         EXPECT_EQ(status.error().what.size(), std::string_view(says).size()) << status.error().what;
       }
     }
+  }
+}
+
+TEST(PackedSourceTest, GivesAnyRangeOfItsBytes) {
+  std::string bytes;
+  for (int i = 0; i < 5000; ++i) bytes += "item " + std::to_string(i) + ", ";
+  for (const std::string& text : {bytes, std::string("short"), std::string()}) {
+    const ByteSourcePtr source = PackedSource(text, "index");
+    EXPECT_EQ(source->name(), "index");
+    ASSERT_EQ(source->size_bytes(), text.size());
+    EXPECT_EQ(*Whole(source).ReadAll(text.size()), text);
+    const uint64_t last = std::min<uint64_t>(text.size(), 20);
+    EXPECT_EQ(*ByteRange({source, text.size() - last, last}).ReadAll(last), text.substr(text.size() - last));
+    std::byte more;
+    EXPECT_THAT(source->ReadAt(text.size(), std::span(&more, 1)), StatusIs(ErrorKind::kCorrupt, ""));
   }
 }
 

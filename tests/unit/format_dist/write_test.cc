@@ -2,6 +2,7 @@
 // as Megatron stacks it.
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -294,6 +295,24 @@ TEST(WriteNemo2, PartsAreCalledAsNemoTwoCallsThem) {
     ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenCheckpoint(temp / "out"));
     ExpectSameWeights(after.weights(), before.weights());
   }
+}
+
+// Of a million tensors the index is most of what a plan holds: words and classes take two bytes each time.
+TEST(WriteTorchDist, TheIndexIsShort) {
+  const TempFolder temp;
+  const auto name = [](int i) { return fmt::format("part.{:04}.weight", i); };
+  std::vector<uint64_t> sizes;
+  for (const int count : {300, 600}) {
+    Checkpoint before;
+    StateDict& weights = before.shards.emplace_back().weights;
+    for (int i = 0; i < count; ++i) ASSERT_THAT(weights.Add(name(i), *Tensor::Fill(DType::kF32, {2}, i)), IsOk());
+    const std::string out = temp / std::to_string(count);
+    ASSERT_THAT(Write(before, "torch_dist", out), IsOk());
+    sizes.push_back(std::filesystem::file_size(out + "/.metadata"));
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint after, OpenFolder(out));
+    ExpectSameWeights(after.weights(), before.weights());
+  }
+  EXPECT_LE((sizes[1] - sizes[0]) / 300, name(0).size() + 150);
 }
 
 // N2-10
