@@ -98,16 +98,14 @@ std::optional<NameMatcher::Hit> NameMatcher::Match(std::string_view name) const 
 
 size_t NameMatcher::CountMatches(const NamesByEnd::Group& group, const std::vector<size_t>& rows,
                                  std::string_view prefix) const {
-  size_t matched = 0;
-  for (const std::string_view name : group.names) {
-    // Where nothing stands between the prefix and the last two words, the words behind the prefix may be others.
-    const bool has_end = prefix.empty() || name.size() > prefix.size() + group.end.size();
-    if ((has_end && rows.empty() && omitted_.empty()) || !name.starts_with(prefix)) continue;
+  // Where nothing stands between the prefix and the last two words, the words behind the prefix may be others.
+  const size_t bare = prefix.size() + group.end.size();
+  return static_cast<size_t>(std::ranges::count_if(group.names, [&](std::string_view name) {
+    if ((rows.empty() && name.size() > bare) || !name.starts_with(prefix)) return false;
     const std::string_view rest = name.substr(prefix.size());
-    const bool is_match = has_end && omitted_.empty() ? MatchAmong(rows, rest).has_value() : Match(rest).has_value();
-    if (is_match) ++matched;
-  }
-  return matched;
+    const bool has_rows = name.size() > bare && omitted_.empty();
+    return has_rows ? MatchAmong(rows, rest).has_value() : Match(rest).has_value();
+  }));
 }
 
 NameMatcher::PrefixScore NameMatcher::BestPrefix(const NamesByEnd& names) const {

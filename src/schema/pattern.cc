@@ -6,11 +6,23 @@
 
 namespace anemone {
 
+namespace {
+
+// A layer's, most likely: a table that spells a number out has few.
+bool IsLongNumber(std::string_view word) {
+  return word.size() > 2 && word.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+}  // namespace
+
 std::string_view LastTwoWords(std::string_view name) {
   const size_t last = name.rfind('.');
   if (last == std::string_view::npos || last == 0) return name;
   const size_t second = name.rfind('.', last - 1);
-  return second == std::string_view::npos ? name : name.substr(second + 1);
+  const size_t begin = second == std::string_view::npos ? 0 : second + 1;
+  // A million layers would have a million ends.
+  if (IsLongNumber(name.substr(begin, last - begin)) || IsLongNumber(name.substr(last + 1))) return {};
+  return name.substr(begin);
 }
 
 Pattern::Pattern(std::string_view text) {
@@ -90,7 +102,7 @@ std::vector<std::string> Pattern::Ends() const {
       text += piece->kind == Piece::Kind::kText ? piece->text : words_[word];
     const std::string_view end = LastTwoWords(text);
     // Behind a number two words are known only where something stands before them.
-    if (tail != pieces_.begin() && end.size() == text.size()) return {};
+    if (end.empty() || (tail != pieces_.begin() && end.size() == text.size())) return {};
     ends.emplace_back(end);
   }
   return ends;

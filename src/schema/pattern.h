@@ -11,7 +11,7 @@
 
 namespace anemone {
 
-// "linear_qkv.weight" of "decoder.layers.0.self_attention.linear_qkv.weight"; a name of fewer words as it is.
+// "linear_fc1.weight" of "decoder.layers.0.mlp.linear_fc1.weight"; fewer words as they are; "" of "layers.100.weight".
 std::string_view LastTwoWords(std::string_view name);
 
 // "{i}" is a layer's number, "{e}" an expert's, "{q,k,v}" one of several words; everything else stands for itself. The

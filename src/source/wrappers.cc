@@ -84,19 +84,23 @@ Status TakeOutCounter(Checkpoint& checkpoint) {
   return {};
 }
 
-// The longest of the starts "a.", "a.b." … after `prefix` that most names have; "" when there is none.
+// `prefix` and the next word of most names that begin with it, "a.b."; "" when there is none. Names that differ cancel
+// each other in pairs: what more than half have is left [Boyer and Moore, MJRTY].
 std::string NextPrefix(Checkpoint& checkpoint, const std::string& prefix) {
-  std::map<std::string, size_t> counts;
-  size_t all = 0;
+  const auto start_of = [&](const std::string& name) {
+    const size_t dot = name.starts_with(prefix) ? name.find('.', prefix.size()) : std::string::npos;
+    return dot == std::string::npos ? std::string_view() : std::string_view(name).substr(0, dot + 1);
+  };
+  std::string_view most;
+  size_t left = 0, all = 0, with_most = 0;
   ForEachName(checkpoint, [&](const std::string& name) {
+    const std::string_view start = start_of(name);
+    if (left == 0) most = start;
+    left += start == most ? 1 : -1;
     ++all;
-    if (!name.starts_with(prefix)) return;
-    const size_t dot = name.find('.', prefix.size());
-    if (dot != std::string::npos) ++counts[name.substr(0, dot + 1)];
   });
-  const auto most =
-      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most != counts.end() && 2 * most->second > all ? most->first : std::string();
+  ForEachName(checkpoint, [&](const std::string& name) { with_most += start_of(name) == most ? 1 : 0; });
+  return 2 * with_most > all ? std::string(most) : std::string();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "anemone/checkpoint.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/text_hash.h"
 
@@ -8,17 +9,31 @@ namespace anemone {
 
 // A hash table of the items' places: a name is kept once, and its place takes at most sixteen bytes.
 struct StateDict::Table {
+  struct Slot {
+    uint32_t place = 0;  // of an item, + 1; 0: free
+    uint32_t hash = 0;   // of its name, which tells most other names without a look at them
+  };
   std::vector<Item> items;
-  std::vector<uint32_t> slots;  // the place of an item + 1; 0: free. A power of two of them, at most half in use
+  std::vector<Slot> slots;  // at most three quarters in use
 
-  size_t SlotOf(std::string_view name) const {
-    size_t slot = internal::HashOf(name) & (slots.size() - 1);
-    while (slots[slot] != 0 && items[slots[slot] - 1].name != name) slot = (slot + 1) & (slots.size() - 1);
+  static uint32_t HashOf(std::string_view name) { return static_cast<uint32_t>(internal::HashOf(name)); }
+  // Where a search for names of this hash begins.
+  size_t FirstSlot(uint32_t hash) const { return static_cast<size_t>((uint64_t{hash} * slots.size()) >> 32); }
+  size_t NextSlot(size_t slot) const { return slot + 1 == slots.size() ? 0 : slot + 1; }
+  size_t SlotOf(std::string_view name, uint32_t hash) const {
+    const auto is_other = [&](const Slot& slot) { return slot.hash != hash || items[slot.place - 1].name != name; };
+    size_t slot = FirstSlot(hash);
+    while (slots[slot].place != 0 && is_other(slots[slot])) slot = NextSlot(slot);
     return slot;
   }
   void Grow() {
-    slots.assign(std::max<size_t>(16, 2 * slots.size()), 0);
-    for (size_t i = 0; i < items.size(); ++i) slots[SlotOf(items[i].name)] = static_cast<uint32_t>(i + 1);
+    const std::vector<Slot> old = std::exchange(slots, std::vector<Slot>(std::max<size_t>(16, slots.size() * 3 / 2)));
+    for (const Slot& taken : old) {
+      if (taken.place == 0) continue;
+      size_t slot = FirstSlot(taken.hash);
+      while (slots[slot].place != 0) slot = NextSlot(slot);
+      slots[slot] = taken;
+    }
   }
 };
 
@@ -53,18 +68,19 @@ Status StateDict::Add(std::string name, Entry entry) {
     table_ = std::make_shared<Table>(*table_);
   }
   if (table_->items.size() == UINT32_MAX) return LimitExceeded("expected at most 2^32 - 1 names, found more");
-  if (2 * (table_->items.size() + 1) > table_->slots.size()) table_->Grow();
-  uint32_t& slot = table_->slots[table_->SlotOf(name)];
-  if (slot != 0) return Corrupt("expected distinct names, found it twice").In(name);
+  if (4 * (table_->items.size() + 1) > 3 * table_->slots.size()) table_->Grow();
+  const uint32_t hash = Table::HashOf(name);
+  Table::Slot& slot = table_->slots[table_->SlotOf(name, hash)];
+  if (slot.place != 0) return Corrupt("expected distinct names, found it twice").In(name);
   name.shrink_to_fit();  // one that was put together has room for more
   table_->items.push_back({std::move(name), std::move(entry)});
-  slot = static_cast<uint32_t>(table_->items.size());
+  slot = {static_cast<uint32_t>(table_->items.size()), hash};
   return {};
 }
 
 const StateDict::Item* StateDict::Find(std::string_view name) const {
   if (table_ == nullptr) return nullptr;
-  const uint32_t place = table_->slots[table_->SlotOf(name)];
+  const uint32_t place = table_->slots[table_->SlotOf(name, Table::HashOf(name))].place;
   return place == 0 ? nullptr : &table_->items[place - 1];
 }
 

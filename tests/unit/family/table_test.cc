@@ -394,5 +394,20 @@ TEST(NameMatcherTest, EveryNameOfADialectIsFoundBehindItsPrefixes) {
   }
 }
 
+// Each dialect is compared with every group of a checkpoint's names: a million layers are few groups.
+TEST(NameMatcherTest, LayersOfManyNumbersAreFewGroups) {
+  StateDict weights;
+  for (int i = 0; i < 2000; ++i) ASSERT_THAT(weights.Add("layers." + std::to_string(i) + ".weight", Opaque{}), IsOk());
+  EXPECT_LE(NamesByEnd(weights).groups().size(), 101u);
+  // A table that spells such a number out is found all the same.
+  Dialect dialect{"numbers", "numbers", {"model.", ""}, {}};
+  dialect.rows = {{.name = "layers.1234.weight"}, {.name = "layers.{i}.{weight,bias}"}, {.name = "other.{i}.weight"}};
+  const NameMatcher matcher(dialect);
+  EXPECT_EQ(matcher.Match("model.layers.1234.weight", "model.")->row, 0u);
+  EXPECT_EQ(matcher.Match("layers.1235.weight")->row, 1u);
+  EXPECT_EQ(matcher.Match("other.1234.weight")->row, 2u);
+  EXPECT_EQ(matcher.BestPrefix(weights).matched, 2000u);
+}
+
 }  // namespace
 }  // namespace anemone

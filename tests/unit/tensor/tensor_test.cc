@@ -177,6 +177,15 @@ TEST(Tensor, AnEntryTakesNoMoreRoomForOpaqueValues) {
   EXPECT_TRUE(other->opaque()->form == Opaque::Form::kOther && other->opaque()->holds_data);
 }
 
+TEST(StateDict, EachOfManyNamesIsFound) {
+  StateDict state;
+  const auto name = [](int i) { return "layers." + std::to_string(i) + ".weight"; };
+  for (int i = 0; i < 5000; ++i) ASSERT_THAT(state.Add(name(i), Opaque{}), IsOk());
+  for (int i = 0; i < 5000; ++i) ASSERT_EQ(state.Find(name(i)), &state.items()[static_cast<size_t>(i)]);
+  EXPECT_EQ(state.Find(name(5000)), nullptr);
+  EXPECT_THAT(state.Add(name(1234), Opaque{}), StatusIs(ErrorKind::kCorrupt, "distinct names"));
+}
+
 TEST(Tensor, EmptyTensorsHoldNothing) {
   EXPECT_EQ(Values(*Iota({0, 3}).Reshape({5, 0, 2})), Ints{});
   EXPECT_EQ(Values(*Tensor::Concat({Iota({0, 2}), Iota({1, 2})}, 0)), (Ints{0, 1}));
