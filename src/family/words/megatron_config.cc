@@ -33,6 +33,7 @@ constexpr std::string_view kRead[] = {
     "padded_vocab_size",
     "position_embedding_type",
     "rope_scaling_factor",
+    "spec",
     "squared_relu",
     "swiglu",
     "tokenizer_model",
@@ -41,6 +42,8 @@ constexpr std::string_view kRead[] = {
     "use_legacy_models",
     "use_rope_scaling",
     "use_rotary_position_embeddings",
+    "use_te_activation_func",
+    "use_transformer_engine_op_fuser",
     "vocab_file",
     "window_size",
 };
@@ -93,6 +96,7 @@ void SetActivation(const ConfigNode& args, ConfigNode* words) {
   const bool has_bias = WordAt(args, "add_bias_linear").AsBool().value_or(true);
   const bool fused = WordAt(args, swiglu ? "bias_swiglu_fusion" : "bias_gelu_fusion").AsBool().value_or(has_bias);
   (*words)["bias_activation_fusion"] = ConfigNode::Bool(fused);
+  TakeActivationOfTe(args, words);
 }
 
 // A pattern may say where pipeline stages begin.
@@ -202,7 +206,11 @@ Result<const BridgeClass*> ClassOfBridge(const ConfigNode& root) {
   const std::string name = LastName(TextIn(*root.Get("model"), "_target_"));
   const auto* known =
       std::ranges::find_if(kBridgeClasses, [&](const BridgeClass& row) { return name.starts_with(row.name); });
-  if (known == std::end(kBridgeClasses) || name.find("VL") != std::string::npos)
+  // What hears or sees, and what classifies tokens, has a decoder's name with one of these in it.
+  constexpr std::string_view kOthers[] = {"VL", "Audio", "Omni", "ASR", "Classification"};
+  const bool is_other =
+      std::ranges::any_of(kOthers, [&](std::string_view part) { return name.find(part) != std::string::npos; });
+  if (known == std::end(kBridgeClasses) || is_other)
     return Unsupported(fmt::format("_target_: expected a class that is carried, found {}", name)).In("model");
   return known;
 }
@@ -284,8 +292,18 @@ Status CheckSizes(const ConfigNode& args) {
   return {};
 }
 
+// A module and what it calls the layers: Megatron-core's compute what the other arguments say.
+Status CheckSpec(const ConfigNode& args) {
+  const ConfigNode& spec = WordAt(args, "spec");
+  const ConfigNode& module = spec.is_list() && !spec.list.empty() ? spec.list.front() : spec;
+  if (module.is_null() || module.is_list() || module.AsString().value_or("").starts_with("megatron.core.")) return {};
+  return Unsupported(fmt::format("spec: expected layers of megatron.core, found {}", Shown(module)),
+                     std::string(kWeightsAlone));
+}
+
 Result<ConfigNode> Nemo1OfArgs(const ConfigNode& args, bool is_mamba) {
   ANEMONE_TRY(CheckSizes(args));
+  ANEMONE_TRY(CheckSpec(args));
   ANEMONE_TRY(CheckCarried(args, is_mamba));
   ConfigNode words = ConfigNode::Map();
   for (const MegatronKey& same : kMegatronKeys) {
@@ -319,6 +337,13 @@ Status CheckCarried(const ConfigNode& fields, bool is_mamba) {
         fmt::format("{}: expected {}, found {}; not supported: {}", only.key, only.value, Shown(value), only.why));
   }
   return {};
+}
+
+void TakeActivationOfTe(const ConfigNode& fields, ConfigNode* words) {
+  const std::string activation = TextIn(*words, "activation");
+  const bool is_gelu = activation == "gelu" || activation.ends_with("geglu");
+  const auto is_set = [&](std::string_view key) { return IsTrue(fields, key); };
+  if (is_gelu && std::ranges::any_of(kComputedByTe, is_set)) (*words)["openai_gelu"] = ConfigNode::Bool(true);
 }
 
 bool IsMegatronArgs(const ConfigNode& root) {

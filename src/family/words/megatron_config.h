@@ -25,6 +25,10 @@ inline bool IsMegatronConfig(const ConfigNode& root) { return IsMegatronArgs(roo
 // provider of Megatron-Bridge, in a config of NeMo 2. `is_mamba`: layers of Mamba 2 have words.
 Status CheckCarried(const ConfigNode& fields, bool is_mamba);
 
+// Puts into NeMo 1's `words`, which have the activation, that Transformer Engine computes it where the fields of
+// Megatron-core's config say so.
+void TakeActivationOfTe(const ConfigNode& fields, ConfigNode* words);
+
 // NeMo 1's keys of the same model, those that Megatron has words for. Errors: Unsupported naming the key, Corrupt.
 // `notes`: what is not looked at; null: not wanted.
 Result<ConfigNode> Nemo1OfMegatron(const ConfigNode& config, std::vector<std::string>* notes);

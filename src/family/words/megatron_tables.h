@@ -115,6 +115,8 @@ inline constexpr MegatronOnly kMegatronOnly[] = {
     {"moe_apply_probs_on_input", "false", "experts that are weighted before they compute"},
     {"moe_latent_size", "null", "experts of a smaller width"},
     {"moe_mlp_glu_interleave_size", "null", "gate and up in other rows"},
+    {"moe_router_force_biased", "null", "tokens that go to experts by chance"},
+    {"moe_router_force_load_balancing", "false", "tokens that go to experts by chance"},
     {"moe_shared_expert_gate", "false", "experts that all tokens share"},
     {"moe_shared_expert_glu_interleave_size", "null", "experts that all tokens share"},
     {"mtp_hybrid_override_pattern", "null", "state-space layers"},
@@ -130,6 +132,11 @@ inline constexpr MegatronOnly kMegatronOnly[] = {
     {"use_mup", "false", "muP"},
     {"window_attn_skip_freq", "null", "layers with and without a window"},
 };
+
+// Fields, of core 0.12 and later, by which Transformer Engine computes the activation. Its gelu is the one by tanh,
+// whether it is fused with a bias or not [core_v0.20.0 extensions/transformer_engine.py TEActivationOp,
+// _make_te_ops_activation; Transformer Engine 2 pytorch/ops/basic/activation.py].
+inline constexpr std::string_view kComputedByTe[] = {"use_te_activation_func", "use_transformer_engine_op_fuser"};
 
 // Classes of Megatron-Bridge's models whose names begin so, and what they compute beside what their fields say, in
 // NeMo 1's words (YAML). Others compute what is not carried.

@@ -25,6 +25,35 @@ constexpr Model kModels[] = {
     {"nemotron4-340b", ANEMONE_LLM "nemotron.NemotronModel", ANEMONE_LLM "nemotron.Nemotron4Config340B"},
 };
 
+// Left out on purpose: llama_embedding, reranker and hf_llama_embedding, whose tokens see those behind them; hyena.
+constexpr std::string_view kKnownModules[] = {
+    ANEMONE_LLM "baichuan.",
+    ANEMONE_LLM "base.",
+    ANEMONE_LLM "chatglm.",
+    ANEMONE_LLM "deepseek.",
+    ANEMONE_LLM "gemma.",
+    ANEMONE_LLM "gemma2.",
+    ANEMONE_LLM "gemma3.",
+    ANEMONE_LLM "llama.",
+    ANEMONE_LLM "llama_nemotron.",
+    ANEMONE_LLM "mistral.",
+    ANEMONE_LLM "mixtral.",
+    ANEMONE_LLM "nemotron.",
+    ANEMONE_LLM "phi3mini.",
+    ANEMONE_LLM "qwen2.",
+    ANEMONE_LLM "qwen3.",
+    ANEMONE_LLM "ssm.",
+    ANEMONE_LLM "starcoder.",
+    ANEMONE_LLM "starcoder2.",
+    "nemo.collections.vlm.clip.model.",
+    "nemo.collections.vlm.layer_specs.",
+    "nemo.collections.vlm.llava_next.model.",
+    "nemo.collections.vlm.neva.model.",
+    "nemo.collections.vlm.vision.",
+    "megatron.core.",
+    "transformer_engine.",
+};
+
 // Numbers between dots, to be compared; of anything else none.
 std::vector<int64_t> ParseVersion(std::string_view text) {
   std::vector<int64_t> numbers(1, 0);
@@ -63,6 +92,10 @@ const Architecture kSsm = {ANEMONE_LLM "ssm.MambaModel", ANEMONE_LLM "ssm.SSMCon
 bool IsOf(const Architecture& architecture, std::string_view name) {
   const auto module = [](std::string_view path) { return path.substr(0, path.rfind('.')); };
   return module(name) == module(architecture.model_class);
+}
+
+bool IsKnownClass(std::string_view name) {
+  return std::ranges::any_of(kKnownModules, [&](std::string_view module) { return name.starts_with(module); });
 }
 
 bool IsBefore(std::string_view version, std::string_view other) { return ParseVersion(version) < ParseVersion(other); }

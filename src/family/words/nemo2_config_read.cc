@@ -59,6 +59,7 @@ Status TransformerToNemo1(const ConfigNode& from, ConfigNode& to) {
   }
   to["activation"] = TextNode(found->name);
   if (found->openai) to["openai_gelu"] = ConfigNode::Bool(true);
+  TakeActivationOfTe(from, &to);
   if (const ConfigNode* rows = from.Get("vocab_size"); rows != nullptr && !rows->is_null())
     to["override_vocab_size"] = *rows;
   return {};
@@ -145,7 +146,35 @@ ConfigNode TokenizerToNemo1(const ConfigNode* tokenizer) {
   return to;
 }
 
+Status CheckClass(const ConfigNode& node, std::string_view place) {
+  const std::string name = TextOf(node, "_target_");
+  if (name.empty() || nemo2::IsKnownClass(name)) return {};
+  return Unsupported(fmt::format("{}: expected a class of NeMo's whose models are known, found {}", place, name),
+                     fmt::format("where it computes what a class of NeMo's does, name that one in model.yaml "
+                                 "({}); {}",
+                                 nemo2::kGpt.config_class, kWeightsAlone));
+}
+
+// A layer is a function that makes one, or modules within modules.
+Status CheckLayer(const ConfigNode& layer, std::string_view place) {
+  ANEMONE_TRY(CheckClass(layer, fmt::format("{}._target_", place)));
+  for (const auto& [key, value] : layer.map) {
+    if (value.is_map()) ANEMONE_TRY(CheckLayer(value, fmt::format("{}.{}", place, key)));
+  }
+  return {};
+}
+
+// What a class computes is in its code.
+Status CheckClasses(const ConfigNode& config) {
+  ANEMONE_TRY(CheckClass(config, "_target_"));
+  for (const char* key : {"transformer_layer_spec", "mamba_stack_spec"}) {
+    if (const ConfigNode& layer = WordAt(config, key); layer.is_map()) ANEMONE_TRY(CheckLayer(layer, key));
+  }
+  return {};
+}
+
 Status CheckFields(ConfigNode fields, bool is_ssm) {
+  ANEMONE_TRY(CheckClasses(fields));
   if (nemo2::IsOf(nemo2::kGemma3, TextOf(fields, "_target_"))) fields.Erase("softmax_scale");  // TakeGemma3 reads it
   return CheckCarried(fields, is_ssm);
 }
@@ -166,7 +195,8 @@ Status CheckNemo2Carried(const ConfigNode& model_yaml) {
     has_parts = true;
     ANEMONE_TRY(CheckFields(part, false).In(name).In("config"));
   }
-  return has_parts ? Status() : CheckFields(config, IsSsm(model_yaml)).In("config");
+  if (has_parts) return CheckClasses(config).In("config");
+  return CheckFields(config, IsSsm(model_yaml)).In("config");
 }
 
 Result<ConfigNode> ToNemo1Config(const ConfigNode& model_yaml) {

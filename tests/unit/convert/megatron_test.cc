@@ -313,6 +313,15 @@ TEST(MegatronArgs, LegacyModelsAloneLookAtOpenaiGelu) {
   EXPECT_EQ(Word("openai_gelu: true, use_legacy_models: true", "openai_gelu"), "true");
 }
 
+// Its gelu is the one by tanh, with a bias and without one.
+TEST(MegatronArgs, TransformerEngineMayComputeTheActivation) {
+  for (const char* key : {"use_te_activation_func", "use_transformer_engine_op_fuser"}) {
+    EXPECT_EQ(Word(fmt::format("{}: true, bias_gelu_fusion: false", key), "openai_gelu"), "true") << key;
+    EXPECT_EQ(Word(fmt::format("{}: false, bias_gelu_fusion: false", key), "openai_gelu"), "false") << key;
+    EXPECT_EQ(Word(fmt::format("{}: true, swiglu: true", key), "openai_gelu"), "false") << key;
+  }
+}
+
 TEST(MegatronArgs, ASizeThatNoModelIsWithoutIsAskedFor) {
   for (const char* key : {"num_layers", "hidden_size", "num_attention_heads"})
     EXPECT_THAT(Nemo1OfMegatron(Args(std::string(key) + ": null"), nullptr), StatusIs(ErrorKind::kCorrupt, key));
@@ -321,12 +330,17 @@ TEST(MegatronArgs, ASizeThatNoModelIsWithoutIsAskedFor) {
 TEST(MegatronArgs, WhatIsNotCarriedIsRefusedByName) {
   for (const auto& [more, key] : std::map<std::string, std::string>{
            {"softmax_type: learnable", "softmax_type"},
+           {"moe_router_force_load_balancing: true", "moe_router_force_load_balancing"},
+           {"moe_router_force_biased: 0.5", "moe_router_force_biased"},
+           {"spec: [my.layers, my_spec]", "spec: expected layers of megatron.core, found my.layers"},
            {"position_embedding_type: yarn", "position_embedding_type"},
            {"position_embedding_type: learned_absolute, add_position_embedding: false", "add_position_embedding"},
            {"normalization: L2Norm", "normalization"}}) {
     EXPECT_THAT(Nemo1OfMegatron(Args(more), nullptr), StatusIs(ErrorKind::kUnsupported, key)) << more;
   }
   EXPECT_THAT(Nemo1OfMegatron(Args("num_experts: 2, moe_layer_freq: [1, 1]"), nullptr), IsOk());
+  EXPECT_THAT(Nemo1OfMegatron(Args("spec: [megatron.core.models.mamba.mamba_layer_specs, mamba_stack_spec]"), nullptr),
+              IsOk());
 }
 
 // What Megatron and NeMo 2 have, and NeMo 1 has not.

@@ -175,6 +175,61 @@ TEST(Nemo2Config, WhatNoWordSaysIsRefusedByItsKey) {
   }
 }
 
+// Its gelu is the one by tanh.
+TEST(Nemo2Config, TransformerEngineMayComputeTheActivation) {
+  for (const char* key : {"use_te_activation_func", "use_transformer_engine_op_fuser"}) {
+    const auto flag = [&](std::string_view value, std::string_view gates) {
+      const Config nemo2 =
+          Yaml(fmt::format("_target_: x.Y\nconfig: {{num_layers: 1, gated_linear_unit: {}, {}: {}, activation_func: "
+                           "{{_target_: torch.nn.functional.gelu}}}}\n",
+                           gates, key, value));
+      const auto nemo1 = ToNemo1Config(nemo2.root());
+      EXPECT_THAT(nemo1, IsOk()) << key;
+      return nemo1.ok() && nemo1->Get("openai_gelu") != nullptr;
+    };
+    EXPECT_TRUE(flag("true", "false") && flag("true", "true")) << key;
+    EXPECT_FALSE(flag("false", "false")) << key;
+  }
+}
+
+// N2-12: What a class computes beside what its fields say is in its code.
+TEST(Nemo2Config, ClassesAndLayersThatAreNotKnownAreRefused) {
+  const auto carried = [](std::string_view config, std::string_view fields) {
+    return CheckNemo2Carried(
+        Yaml(fmt::format("_target_: nemo.collections.llm.gpt.model.llama.LlamaModel\nconfig: {{_target_: {}, "
+                         "num_layers: 1, {}}}\n",
+                         config, fields))
+            .root());
+  };
+  const auto layer = [](std::string_view name) {
+    return fmt::format("transformer_layer_spec: {{_call_: false, _target_: {}}}", name);
+  };
+  constexpr const char *kModels = "nemo.collections.llm.gpt.model.", *kSize = "hidden_size: 8";
+  const std::string llama = fmt::format("{}llama.LlamaConfig", kModels);
+  // The first's tokens see those behind them, as the second's do.
+  for (const std::string& name :
+       {fmt::format("{}llama_embedding.Llama32EmbeddingConfig1B", kModels),
+        fmt::format("{}reranker.Llama32Reranker1BConfig", kModels), fmt::format("{}hyena.HyenaConfig", kModels),
+        std::string("nemo.collections.llm.t5.model.t5.T5Config"), std::string("my.models.LongLlama")}) {
+    EXPECT_THAT(carried(name, kSize), StatusIs(ErrorKind::kUnsupported, "config: _target_: expected a class of NeMo's"))
+        << name;
+  }
+  for (const char* name : {"base.GPTConfig126M", "qwen3.Qwen3Config4B", "ssm.NemotronHConfig8B", "phi3mini.Phi3Config"})
+    EXPECT_THAT(carried(kModels + std::string(name), kSize), IsOk()) << name;
+  EXPECT_THAT(carried(llama, layer(fmt::format("{}base.default_layer_spec", kModels))), IsOk());
+  EXPECT_THAT(carried(llama, layer("megatron.core.models.gpt.gpt_layer_specs.get_gpt_decoder_block_spec")), IsOk());
+  EXPECT_THAT(carried(llama, layer(fmt::format("{}llama_embedding.get_nv_embedding_layer_spec", kModels))),
+              StatusIs(ErrorKind::kUnsupported, "config: transformer_layer_spec._target_: expected a class of NeMo's"));
+  EXPECT_THAT(carried(llama,
+                      "transformer_layer_spec: {_target_: megatron.core.transformer.spec_utils.ModuleSpec, "
+                      "module: {_call_: false, _target_: my.Layer}}"),
+              StatusIs(ErrorKind::kUnsupported, "config: transformer_layer_spec.module._target_: expected"));
+  const Config other = Yaml(
+      "_target_: x.Y\nconfig: {_target_: nemo.collections.vlm.gemma3vl.model.base.Gemma3VLConfig, "
+      "language_transformer_config: {num_layers: 1}}\n");
+  EXPECT_THAT(CheckNemo2Carried(other.root()), StatusIs(ErrorKind::kUnsupported, "config: _target_: expected"));
+}
+
 TEST(Nemo2Config, ClassesMadeOfLlama31ScalePositions) {
   constexpr std::string_view kFields =
       "scale_factor: 32, low_freq_factor: 1, high_freq_factor: 4, old_context_len: 8192";
@@ -193,7 +248,6 @@ TEST(Nemo2Config, ClassesMadeOfLlama31ScalePositions) {
   for (const char* name : {"Llama31Config8B", "Llama32Config1B"})
     EXPECT_EQ(scaled(std::string(kLlamas) + name, kFields), 32) << name;
   EXPECT_EQ(scaled("nemo.collections.llm.gpt.model.llama_nemotron.Llama31NemotronNano8BConfig", kFields), 32);
-  EXPECT_EQ(scaled("my.models.LongLlama", kFields), 32);
   EXPECT_EQ(scaled(std::string(kLlamas) + "Llama31Config8B", kSize), 8);
   EXPECT_EQ(scaled(std::string(kLlamas) + "Llama32Config3B", kSize), 32);
   EXPECT_EQ(scaled(std::string(kLlamas) + "Llama3Config8B", kSize), -1);
