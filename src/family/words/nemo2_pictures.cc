@@ -22,6 +22,7 @@ using nemo2::Target;
 using nemo2::TextOf;
 
 // What a LLaVA has besides its language model [NeMo v2.0.0 examples/multimodal/multimodal_llm/neva/conf].
+constexpr std::string_view kSiglipType = "siglip_vision_model";
 constexpr nemo2::Pair kVision[] = {
     {"from_pretrained", "pretrained_model_name_or_path"}, {"hidden_size", "hidden_size"}, {"patch_dim", "patch_size"}};
 // A tower's patches and pictures as its published name tells them: "openai/clip-vit-large-patch14-336", 224 without.
@@ -95,7 +96,8 @@ Result<ConfigNode> TowerToNemo2(const ConfigNode& encoder, std::string_view plac
         "convert it to Hugging Face, and that to NeMo 2");
   }
   // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
-  if (WordAt(encoder, "class_token_length").AsInt() == 0) {
+  const bool is_siglip = WordAt(encoder, fmt::format("{}.model_type", kTowerConfigKey)).AsString() == kSiglipType;
+  if (is_siglip || WordAt(encoder, "class_token_length").AsInt() == 0) {
     return Unsupported("expected a CLIP, as NeMo 2 builds of transformers for a LLaVA, found a SigLIP")
         .Use("dialect", kMegatronTowerDialect, "write a tower of Megatron-core's, which NeMo 2.1 has");
   }
@@ -145,8 +147,16 @@ Status SeeingToNemo2(const ConfigNode& mm_cfg, const ConfigNode& language, std::
   if (!vision.ok()) return vision.status().In("mm_cfg.vision_encoder");
   ConfigNode projector = ConfigNode::Map();
   projector["_target_"] = TextNode(place + "MultimodalProjectorConfig");
-  if (TextOf(encoder, "vision_select_feature") == "cls_patch")
-    config["drop_vision_class_token"] = ConfigNode::Bool(false);
+  ANEMONE_TRY(CheckSeeing(mm_cfg));
+  const auto left_out = VectorsLeftOut(encoder);
+  if (!left_out.ok()) return left_out.status().In("mm_cfg.vision_encoder");
+  // It leaves out a tower's class token, which a SigLIP has not.
+  if (*left_out == 1 && TextOf(*vision, "vision_model_type") == "siglip") {
+    return Unsupported(
+        "mm_cfg.vision_encoder.class_token_length: expected 0, as NeMo 2 leaves out no vector of a SigLIP, found 1 "
+        "(vision_feature_select_strategy: full says the same in config.json)");
+  }
+  if (*left_out == 0) config["drop_vision_class_token"] = ConfigNode::Bool(false);
   if (const ConfigNode* layer = encoder.Get("vision_select_layer")) config["vision_feature_layer"] = *layer;
   if (const ConfigNode* size = encoder.Get("hidden_size")) projector["input_size"] = *size;
   if (const std::string type = TextOf(mm_cfg, "mm_mlp_adapter_type"); !type.empty()) {

@@ -112,6 +112,9 @@ constexpr FixedWord kFixed[] = {{"projector_hidden_act", "gelu", "gelu"},
                                 {"quantization_config", "null", "null"},
                                 {"multimodal_projector_bias", "true", "true"}};
 
+// Of mm_cfg: LITA reads videos, and tokens around images are another text.
+constexpr FixedWord kFixedInMm[] = {{"use_lita", "false", "false"}, {"use_im_start_end", "false", "false"}};
+
 constexpr const char* kTies = "tie_word_embeddings";
 
 // The class or, where none is named, the type of model.
@@ -186,6 +189,26 @@ Status CheckPictures(const ConfigNode& config_json) {
   return {};
 }
 
+Status CheckSeeing(const ConfigNode& mm_cfg) {
+  return CheckFixed(mm_cfg, kFixedInMm, "other LLaVAs").Hint(kWeightsAlone).In("mm_cfg");
+}
+
+// [NevaWordEmbeddingMixin.encode_vision_x]
+Result<int64_t> VectorsLeftOut(const ConfigNode& encoder) {
+  const ConfigNode patch = TextNode("patch"), one = ConfigNode::Int(1);
+  const ConfigNode &feature = WordOr(encoder, "vision_select_feature", patch),
+                   &tokens = WordOr(encoder, "class_token_length", one);
+  const std::string name = feature.AsString().value_or("");
+  if (name == "cls_patch") return 0;
+  if (name != "patch")
+    return Unsupported(fmt::format("vision_select_feature: expected patch or cls_patch, found {}", Shown(feature)));
+  const int64_t count = tokens.AsInt().value_or(-1);
+  if (count == 0 || count == 1) return count;
+  return Unsupported(
+      fmt::format("class_token_length: expected 0 or 1, as the image tower has, found {}", Shown(tokens)),
+      std::string(kWeightsAlone));
+}
+
 std::optional<int64_t> FeatureLayerOf(const ConfigNode& config_json) {
   const ConfigNode& layer = WordAt(config_json, "vision_feature_layer");
   return layer.is_list() && layer.list.size() == 1 ? layer.list.front().AsInt() : layer.AsInt();
@@ -232,8 +255,13 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   ConfigNode& encoder = to["mm_cfg"]["vision_encoder"];
   SetTower(tower, vision, notes, &encoder);
   if (!layer.is_null()) encoder["vision_select_layer"] = ConfigNode::Int(*FeatureLayerOf(config_json));
-  if (strategy == "full") encoder["vision_select_feature"] = TextNode("cls_patch");
   const bool is_siglip = WordAt(encoder, "class_token_length").AsInt() == 0;
+  // transformers leaves the first vector out, whichever the tower is.
+  if (strategy == "full") {
+    encoder["vision_select_feature"] = TextNode("cls_patch");
+  } else {
+    encoder["class_token_length"] = ConfigNode::Int(1);
+  }
   if (const ConfigNode& image = WordAt(config_json, kImageTokenKey); image.AsInt())
     to["mm_cfg"][kImageTokenKey] = image;
   if (IsLlavaNextJson(config_json)) to["mm_cfg"][std::string(kPatchMerge)] = TextNode(kUnpad);
@@ -242,7 +270,8 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   constexpr int64_t kMostSide = 1 << 15;
   if (side < 1 || side > kMostSide)
     return Corrupt("vision_config: expected an image_size of several patch_size, found something else");
-  to["data"]["image_token_len"] = ConfigNode::Int(side * side + (strategy == "full" && !is_siglip ? 1 : 0));
+  ANEMONE_ASSIGN(const int64_t left_out, VectorsLeftOut(encoder));
+  to["data"]["image_token_len"] = ConfigNode::Int(side * side + (is_siglip ? 0 : 1) - left_out);
   // Whatever the tokenizer says: placeholders of images have rows, too.
   to["override_vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
   return to;
@@ -257,8 +286,10 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
         .Use("dialect", "llava", "write LLaVA's own layout, which has it");
   }
   const ConfigNode& encoder = WordAt(model, "mm_cfg.vision_encoder");
-  const std::string feature = WordAt(encoder, "vision_select_feature").AsString().value_or("patch");
-  const std::string_view strategy = feature == "cls_patch" ? "full" : "default";
+  ANEMONE_TRY(CheckSeeing(WordAt(model, "mm_cfg")));
+  const auto left_out = VectorsLeftOut(encoder);
+  if (!left_out.ok()) return left_out.status().In("mm_cfg.vision_encoder");
+  const std::string_view strategy = *left_out == 0 ? "full" : "default";
   const ConfigNode silent_layer = ConfigNode::Int(-2);
   const ConfigNode& layer = WordOr(encoder, "vision_select_layer", silent_layer);
   ConfigNode json;

@@ -47,6 +47,12 @@ void SetTower(const ConfigNode& whole, const ConfigNode& vision, std::vector<std
 // naming the key.
 Status CheckPictures(const ConfigNode& config_json);
 
+// Whether only what NeMo's NeVA and transformers' LLaVA both compute is asked for, tower aside. Errors: Unsupported
+// naming the key.
+Status CheckSeeing(const ConfigNode& mm_cfg);
+// How many of the tower's vectors NeMo leaves out, from the first on: a class token, mostly. Errors: Unsupported.
+Result<int64_t> VectorsLeftOut(const ConfigNode& encoder);
+
 // The one layer of `vision_feature_layer`, a list of one included; empty: several, or none is said.
 std::optional<int64_t> FeatureLayerOf(const ConfigNode& config_json);
 

@@ -767,11 +767,16 @@ TEST(Llava, NextGoesToNemoTwoAndBack) {
 // NeMo 2 may build the tower of Megatron-core: names of its layers, queries, keys and values of a head together.
 TEST(Llava, ATowerOfMegatronCoreGoesToNemoTwoAndBack) {
   constexpr std::string_view kTower = "model.embedding.word_embeddings.vision_encoder.";
-  for (const std::string& source : {Golden("decoders/llava/hf"), Golden("transformers4_others/llava_siglip_mistral"),
+  for (const std::string& golden : {Golden("decoders/llava/hf"), Golden("transformers4_others/llava_siglip_mistral"),
                                     Golden("transformers5_others/llava_clip")}) {
-    SCOPED_TRACE(source);
-    const bool is_clip = source.find("siglip") == std::string::npos;
+    SCOPED_TRACE(golden);
+    const bool is_clip = golden.find("siglip") == std::string::npos;
     const TempDir temp;
+    if (!is_clip) {  // this one leaves a vector out
+      EXPECT_THAT(PlanConversion(golden, temp.path() + "/x", {.to = "nemo2", .dialect = "mcore_vit"}),
+                  StatusIs(ErrorKind::kUnsupported, "class_token_length: expected 0, as NeMo 2 leaves out no vector"));
+    }
+    const std::string source = is_clip ? golden : With(golden, temp, "vision_feature_select_strategy", "full");
     const std::string two = temp.path() + "/two", nemo = temp.path() + "/out.nemo";
     Convert(source, two, {.to = "nemo2", .dialect = "mcore_vit"});
     const auto checkpoint = OpenCheckpoint(two);
@@ -1085,6 +1090,63 @@ TEST(Llava, WhatTransformersCannotSayOfLlavasOwnIsRefusedByName) {
     EXPECT_THAT(PlanConversion(changed, temp.path() + "/x", {.to = "hf", .tower = Golden("decoders/llava/hf")}),
                 StatusIs(ErrorKind::kUnsupported, key))
         << key;
+  }
+}
+
+// NeMo leaves out as many of the tower's vectors as mm_cfg says; transformers the first one, or none.
+TEST(Llava, TheVectorsThatAreLeftOutAreThoseOfTheOtherSide) {
+  const TempDir temp;
+  const std::string hf = Golden("decoders/llava/hf"), siglip = Golden("transformers4_others/llava_siglip_mistral");
+  int count = 0;
+  const auto written = [&](const std::string& source, const char* feature, int64_t tokens) {
+    const std::string at = temp.path() + "/" + std::to_string(count++), nemo = at + ".nemo", bare = at + "b.nemo",
+                      out = at + "out";
+    Convert(source, nemo, {});
+    auto checkpoint = OpenCheckpoint(nemo);
+    EXPECT_THAT(checkpoint, IsOk());
+    std::erase_if(checkpoint->artifacts, [](const Artifact& artifact) { return artifact.name == "config.json"; });
+    ConfigNode& encoder = *checkpoint->config->root().Get("mm_cfg")->Get("vision_encoder");
+    encoder["vision_select_feature"] = ConfigNode::String(feature);
+    encoder["class_token_length"] = ConfigNode::Int(tokens);
+    const auto plan = FindFormat("nemo")->lay_out(*checkpoint, {});
+    EXPECT_THAT(plan, IsOk());
+    EXPECT_THAT(Execute(*plan, bare, {}), IsOk());
+    if (const auto planned = PlanConversion(bare, out, {.to = "hf"}); !planned.ok()) return planned.status().message();
+    Convert(bare, out, {.to = "hf"});
+    return JsonOf(out + "/config.json").root().Get("vision_feature_select_strategy")->AsString().value_or("");
+  };
+  for (const std::string& source : {hf, siglip}) {
+    EXPECT_EQ(written(source, "patch", 1), "default");
+    EXPECT_EQ(written(source, "patch", 0), "full");
+    EXPECT_EQ(written(source, "cls_patch", 0), "full");
+    EXPECT_EQ(written(source, "cls_patch", 1), "full");
+    EXPECT_THAT(written(source, "patch", 8), ::testing::HasSubstr("class_token_length: expected 0 or 1"));
+    EXPECT_THAT(written(source, "cls", 1), ::testing::HasSubstr("vision_select_feature: expected patch or cls_patch"));
+  }
+  const std::string nemo = temp.path() + "/siglip.nemo";
+  Convert(siglip, nemo, {});
+  const auto checkpoint = OpenCheckpoint(nemo);
+  ASSERT_THAT(checkpoint, IsOk());
+  EXPECT_EQ(checkpoint->config->Find("mm_cfg.vision_encoder.class_token_length")->AsInt(), 1);
+}
+
+TEST(Llava, WhatOtherLlavasDoNotComputeIsRefusedByName) {
+  const TempDir temp;
+  const std::string nemo = temp.path() + "/out.nemo";
+  Convert(Golden("decoders/llava/hf"), nemo, {});
+  for (const char* key : {"use_lita", "use_im_start_end"}) {
+    auto checkpoint = OpenCheckpoint(nemo);
+    ASSERT_THAT(checkpoint, IsOk());
+    checkpoint->config->root()["mm_cfg"][key] = ConfigNode::Bool(true);
+    const auto plan = FindFormat("nemo")->lay_out(*checkpoint, {});
+    ASSERT_THAT(plan, IsOk());
+    const std::string changed = temp.path() + "/" + key + ".nemo";
+    ASSERT_THAT(Execute(*plan, changed, {}), IsOk());
+    for (const char* to : {"hf", "nemo2"}) {
+      EXPECT_THAT(PlanConversion(changed, temp.path() + "/x", {.to = to}),
+                  StatusIs(ErrorKind::kUnsupported, std::string("mm_cfg: ") + key + ": expected false"))
+          << to;
+    }
   }
 }
 
