@@ -191,7 +191,10 @@ constexpr FixedWord kFixed[] = {{"conditioning_key", "crossattn", "null"},
                                 {"given_betas", "null", "null"},
                                 {"scale_by_std", "false", "false"},
                                 {"unet_config.resblock_gn_groups", "32", "32"},
-                                {"unet_config.disable_self_attentions", "null", "null"}};
+                                {"unet_config.disable_self_attentions", "null", "null"},
+                                {"unet_config.disable_middle_self_attn", "false", "false"},
+                                {"cond_stage_config.max_length", "77", "77"},
+                                {"cond_stage_config.always_return_pooled", "false", "false"}};
 
 ConfigNode Repeated(size_t count, std::string_view type) {
   return ConfigNode::List(std::vector<ConfigNode>(count, TextNode(type)));

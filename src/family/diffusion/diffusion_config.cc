@@ -134,10 +134,18 @@ nemo_version: 2.0.0
 )yaml";
 
 // Values that readers of single files take, whatever NeMo's config says, and those that NeMo takes where it is silent.
-constexpr FixedWord kTaken[] = {{"parameterization", "eps", "eps"},    {"conditioning_key", "crossattn", "null"},
-                                {"scale_factor", "0.18215", "1.0"},    {"beta_schedule", "linear", "linear"},
-                                {"linear_start", "0.00085", "0.0001"}, {"linear_end", "0.012", "0.02"},
-                                {"timesteps", "1000", "1000"},         {"only_mid_control", "false", "false"}};
+constexpr FixedWord kTaken[] = {{"parameterization", "eps", "eps"},
+                                {"conditioning_key", "crossattn", "null"},
+                                {"scale_factor", "0.18215", "1.0"},
+                                {"beta_schedule", "linear", "linear"},
+                                {"linear_start", "0.00085", "0.0001"},
+                                {"linear_end", "0.012", "0.02"},
+                                {"timesteps", "1000", "1000"},
+                                {"only_mid_control", "false", "false"},
+                                {"unet_config.resblock_gn_groups", "32", "32"},
+                                {"unet_config.disable_self_attentions", "null", "null"},
+                                {"unet_config.disable_middle_self_attn", "false", "false"},
+                                {"cond_stage_config.max_length", "77", "77"}};
 // The same of Stable Diffusion 1.x, and of 2.x, whose projections are linear.
 constexpr FixedWord kTakenOf1[] = {{"unet_config.num_heads", "8", "-1"},
                                    {"unet_config.num_head_channels", "-1", "-1"},

@@ -26,8 +26,10 @@ constexpr FixedWord kFixedInUnet[] = {{"num_res_blocks", "2", "null"},
                                       {"use_scale_shift_norm", "false", "false"},
                                       {"num_classes", "null", "null"},
                                       {"n_embed", "null", "null"}};
-constexpr FixedWord kFixedInVae[] = {
-    {"num_res_blocks", "2", "null"}, {"double_z", "true", "true"}, {"attn_resolutions", "[]", "null"}};
+constexpr FixedWord kFixedInVae[] = {{"num_res_blocks", "2", "null"},       {"double_z", "true", "true"},
+                                     {"attn_resolutions", "[]", "null"},    {"attn_type", "vanilla", "vanilla"},
+                                     {"use_linear_attn", "false", "false"}, {"resamp_with_conv", "true", "true"},
+                                     {"tanh_out", "false", "false"},        {"give_pre_end", "false", "false"}};
 
 // NeMo stores the config of its own CLIP's text encoder here [ddpm.py: save_to].
 constexpr std::string_view kClipText = "cond_stage_config.cfg.text";

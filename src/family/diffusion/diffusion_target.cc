@@ -35,6 +35,11 @@ constexpr std::string_view kOpenClipPad = "!", kEndOfText = "<|endoftext|>";
 // The logarithm of 100, which training ends at.
 constexpr double kLogitScale = 4.6052;
 
+// [NeMo v2.0.0 encoders/modules.py: FrozenCLIPEmbedder, FrozenMegatronCLIPEmbedder; FrozenOpenCLIPEmbedder does not]
+constexpr std::string_view kFilledUp =
+    "NeMo fills up a text's 77 vectors with zeros to 80, which its UNet attends to; others do not: pictures differ a "
+    "little (diffusers computes the same of prompt_embeds with these zeros)";
+
 bool IsPipeline(const Dialect& dialect) { return dialect.name == kPipelineDialect; }
 
 // NeMo's config of the model: its own, what the user gives, or what a pipeline's files and a single file's tensors say.
@@ -294,19 +299,8 @@ Status AddTokenizer(Checkpoint* result) {
   return {};
 }
 
-}  // namespace
-
-Status ReadDiffusionSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
-                            ModelSymbols* symbols) {
-  std::string name;
-  ANEMONE_ASSIGN(const ConfigNode model, ModelOf(checkpoint, dialect, options, &name));
-  ANEMONE_TRY(SetDiffusionSymbols(model, symbols).In(name));
-  ANEMONE_TRY(SetStoredParts(checkpoint, model, dialect.is_megatron, symbols));
-  return IsPipeline(dialect) ? CheckText(checkpoint.config->root(), options.strict, *symbols) : Status();
-}
-
-Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
-                               const TranslateOptions& options, const ModelSymbols& symbols) {
+Result<Target> TargetOf(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                        const TranslateOptions& options, const ModelSymbols& symbols) {
   if (IsPipeline(from) && &from == &to) return Target{symbols, source.config, source.config_name};
   if (IsPipeline(from)) return FromPipeline(source, from, to, options, symbols);
   std::string name;
@@ -332,6 +326,28 @@ Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, co
   ForgetPretrained(&target.config->root());
   ANEMONE_ASSIGN(const bool has_schedule, symbols.Holds("schedule"));
   if (!has_schedule) ANEMONE_TRY(AddSchedule(&target));
+  return target;
+}
+
+}  // namespace
+
+Status ReadDiffusionSymbols(const Checkpoint& checkpoint, const Dialect& dialect, const TranslateOptions& options,
+                            ModelSymbols* symbols) {
+  std::string name;
+  ANEMONE_ASSIGN(const ConfigNode model, ModelOf(checkpoint, dialect, options, &name));
+  ANEMONE_TRY(SetDiffusionSymbols(model, symbols).In(name));
+  ANEMONE_TRY(SetStoredParts(checkpoint, model, dialect.is_megatron, symbols));
+  return IsPipeline(dialect) ? CheckText(checkpoint.config->root(), options.strict, *symbols) : Status();
+}
+
+Result<Target> DiffusionTarget(const Checkpoint& source, const Dialect& from, const Dialect& to,
+                               const TranslateOptions& options, const ModelSymbols& symbols) {
+  ANEMONE_ASSIGN(Target target, TargetOf(source, from, to, options, symbols));
+  if (from.is_megatron == to.is_megatron) return target;
+  for (const char* flag : {"text.transformers", "text.megatron"}) {
+    ANEMONE_ASSIGN(const bool is_filled_up, (from.is_megatron ? symbols : target.symbols).Holds(flag));
+    if (is_filled_up) target.notes.emplace_back(kFilledUp);
+  }
   return target;
 }
 

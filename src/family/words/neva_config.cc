@@ -277,6 +277,7 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   return to;
 }
 
+// Long as a list of what config.json has beside the language model's.
 Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std::vector<std::string>* notes) {
   const std::string projector = WordAt(model, "mm_cfg.mm_mlp_adapter_type").AsString().value_or("linear");
   if (projector != "mlp2x_gelu" && !request.any_projector) {

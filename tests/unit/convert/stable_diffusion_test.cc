@@ -581,6 +581,8 @@ TEST(StableDiffusion, FieldsOfPipelinesAreHonoredOrRefused) {
         {"unet.up_block_types", "[UpBlock2D, UpBlock2D, UpBlock2D, UpBlock2D]",
          "up_block_types: expected CrossAttnUpBlock2D"},
         {"unet.of_tomorrow", "1", "of_tomorrow: expected a field that is known"},
+        {"unet._use_default_values", "[attention_head_dim]", "_use_default_values: expected []"},
+        {"vae._use_default_values", "[scaling_factor]", "_use_default_values: expected []"},
         {"vae.shift_factor", "0.1", "shift_factor"},
         {"vae.use_quant_conv", "false", "use_quant_conv"},
         {"scheduler.beta_schedule", "linear", "beta_schedule: expected \"scaled_linear\", found \"linear\""},
@@ -662,6 +664,23 @@ TEST(StableDiffusion, PublishedPipelinesNeedNoYaml) {
   }
 }
 
+// No tensor tells them.
+TEST(StableDiffusion, AVaeThatEndsOtherwiseIsRefused) {
+  for (const char* key : {"tanh_out", "give_pre_end", "use_linear_attn"}) {
+    Checkpoint model = NemoModel();
+    ASSERT_THAT(model.config->Set(std::string("first_stage_config.ddconfig.") + key, ConfigNode::Bool(true)), IsOk());
+    for (const char* to : {"diffusers", "ldm"})
+      EXPECT_THAT(Translate(model, to), StatusIs(ErrorKind::kUnsupported, std::string(key) + ": expected false")) << to;
+  }
+}
+
+TEST(StableDiffusion, ATextThatNemoFillsUpIsTold) {
+  for (const char* to : {"diffusers", "ldm"}) {
+    ANEMONE_ASSERT_ASSIGN(const Checkpoint other, Translate(NemoModel(), to));
+    EXPECT_THAT(other.notes, Contains(HasSubstr("fills up a text's 77 vectors with zeros to 80"))) << to;
+  }
+}
+
 TEST(StableDiffusion, OtherModelsBecomeNoPipeline) {
   const TempDir dir;
   EXPECT_THAT(PlanConversion(Golden("clip/hf"), dir / "x", {.to = "diffusers"}),
@@ -669,7 +688,10 @@ TEST(StableDiffusion, OtherModelsBecomeNoPipeline) {
   Checkpoint model = NemoModel();
   for (const auto& [key, value] : {std::pair{"conditioning_key", "hybrid"},
                                    {"beta_schedule", "cosine"},
-                                   {"unet_config.resblock_gn_groups", "16"}}) {
+                                   {"unet_config.resblock_gn_groups", "16"},
+                                   {"unet_config.disable_middle_self_attn", "true"},
+                                   {"cond_stage_config.max_length", "64"},
+                                   {"cond_stage_config.always_return_pooled", "true"}}) {
     Checkpoint other = model;
     ASSERT_THAT(other.config->Set(key, ConfigNode::String(value)), IsOk());
     EXPECT_THAT(Translate(other, "diffusers"), StatusIs(ErrorKind::kUnsupported, std::string(key) + ": expected"));
