@@ -186,7 +186,8 @@ Status AddPieces(const ConfigNode& tokenizer, const ByteRange& content, std::str
   config["add_bos_token"] = ConfigNode::Bool(reader.adds_begin && model.begin_id().has_value());
   config["add_eos_token"] = ConfigNode::Bool(false);
   if (reader.tokenizer_class == "LlamaTokenizer") {
-    config["add_prefix_space"] = ConfigNode::Bool(true);
+    // transformers adds it whatever the model says.
+    config["add_prefix_space"] = ConfigNode::Bool(model.add_dummy_prefix);
     config["legacy"] = ConfigNode::Bool(reader.legacy);
   }
   if (const std::string chat = TextAt(&tokenizer, "chat_template"); !chat.empty())
@@ -202,6 +203,22 @@ Status AddPieces(const ConfigNode& tokenizer, const ByteRange& content, std::str
 }
 
 // A GPT-2's vocabulary and merges [NeMo nlp/modules/common/megatron/megatron_utils.py: GPT2BPETokenizer is gpt2].
+Status NotePrefixSpace(const std::vector<Artifact>& artifacts, std::vector<std::string>* notes) {
+  const Artifact *pieces = FindFile(artifacts, kPieces), *file = FindFile(artifacts, "tokenizer_config.json");
+  if (pieces == nullptr || file == nullptr) return {};
+  ANEMONE_ASSIGN(const std::optional<Config> config, ReadIfJson(*file));
+  const ConfigNode* said = config ? config->root().Get("add_prefix_space") : nullptr;
+  const std::optional<bool> adds = said == nullptr ? std::nullopt : said->AsBool();
+  if (!adds) return {};
+  ANEMONE_ASSIGN(const std::string bytes, pieces->content.ReadAll(kMaxFileBytes));
+  const auto model = ReadSentencePieceModel(bytes);
+  if (!model.ok() || model->add_dummy_prefix == *adds) return {};
+  notes->push_back(fmt::format(
+      "tokenizer: NeMo 1 begins a text {} a space, as {} says; tokenizer_config.json says add_prefix_space: {}",
+      *adds ? "without" : "with", kPieces, *adds));
+  return {};
+}
+
 Status AddByteBpe(const ConfigNode& tokenizer, const Artifact& vocabulary, const ByteRange& merges,
                   std::vector<Artifact>* artifacts) {
   constexpr std::string_view kEndOfText = "<|endoftext|>";

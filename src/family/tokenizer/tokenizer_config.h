@@ -6,6 +6,7 @@
 #ifndef ANEMONE_FAMILY_TOKENIZER_TOKENIZER_CONFIG_H_
 #define ANEMONE_FAMILY_TOKENIZER_TOKENIZER_CONFIG_H_
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,6 +28,9 @@ void PutArtifact(std::string_view name, const ByteRange& content, std::vector<Ar
 // A SentencePiece model, for the class that `architecture` reads it with.
 Status AddPieces(const ConfigNode& tokenizer, const ByteRange& content, std::string_view architecture,
                  std::vector<Artifact>* artifacts);
+// Notes where NeMo 1, which reads the SentencePiece model alone, begins a text otherwise than transformers does by
+// tokenizer_config.json. Errors: as reading.
+Status NotePrefixSpace(const std::vector<Artifact>& artifacts, std::vector<std::string>* notes);
 // A GPT-2's vocabulary and merges.
 Status AddByteBpe(const ConfigNode& tokenizer, const Artifact& vocabulary, const ByteRange& merges,
                   std::vector<Artifact>* artifacts);

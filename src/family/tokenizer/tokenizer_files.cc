@@ -299,6 +299,7 @@ Result<ConfigNode> TokenizerToNemo1(const NemoTokenizerRequest& request, std::ve
       notes->push_back(fmt::format("tokenizer: NeMo 1 sees the {} tokens of {}, not the {} of {}", *own, row.file,
                                    all->rows, all->source));
     }
+    if (row.file == kPieces) ANEMONE_TRY(NotePrefixSpace(*artifacts, notes));
     Artifact* renamed = artifacts->data() + (file - artifacts->data());
     renamed->name = member;
   }

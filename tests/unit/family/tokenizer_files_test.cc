@@ -1,5 +1,6 @@
 #include "family/tokenizer/tokenizer_files.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -420,6 +421,25 @@ TEST(TokenizerFiles, TokensThatNemo1DoesNotSeeAreSaid) {
   Notes notes;
   ASSERT_THAT(TokenizerToNemo1({"LlamaForCausalLM", ""}, &files, &notes), IsOk());
   EXPECT_THAT(notes, ElementsAre(HasSubstr("the 5 tokens of tokenizer.model, not the 7 of added_tokens.json")));
+}
+
+// transformers begins a text with a space as tokenizer_config.json says; NeMo 1 as the model says.
+TEST(TokenizerFiles, TheSpaceBeforeATextIsTheModels) {
+  const std::string without = Pieces() + std::string("\x1A\x02\x18\x00", 4);  // normalizer_spec.add_dummy_prefix
+  for (const auto& [pieces, adds] : {std::pair{Pieces(), true}, {without, false}}) {
+    Files files = {File("context/x.model", pieces)};
+    const ConfigNode tokenizer = Yaml("library: sentencepiece\nmodel: x.model\n");
+    Notes notes;
+    ASSERT_THAT(TokenizerToHuggingFace(&tokenizer, {.architecture = "LlamaForCausalLM"}, &files, &notes), IsOk());
+    EXPECT_THAT(ContentOf(files, "tokenizer_config.json"), HasSubstr(fmt::format("\"add_prefix_space\": {}", adds)));
+    for (const bool said : {true, false}) {
+      Files hf = {File("tokenizer.model", pieces),
+                  File("tokenizer_config.json", fmt::format(R"({{"add_prefix_space": {}}})", said))};
+      Notes told;
+      ASSERT_THAT(TokenizerToNemo1({"LlamaForCausalLM", ""}, &hf, &told), IsOk());
+      EXPECT_EQ(told.size(), said == adds ? 0 : 1);
+    }
+  }
 }
 
 }  // namespace
