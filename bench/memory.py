@@ -106,6 +106,23 @@ def make_llama(path, count, anemone):
     write_safetensors(os.path.join(path, "model.safetensors"), shapes)
 
 
+def make_mamba(path, count, anemone):
+    """A Hugging Face folder of a Mamba 2, of nine tensors a layer: many are stored in parts by NeMo 2."""
+    os.mkdir(path)
+    layers = count // 9
+    write_json(os.path.join(path, "config.json"), dict(
+        architectures=["Mamba2ForCausalLM"], model_type="mamba2", vocab_size=16, hidden_size=8, num_hidden_layers=layers, expand=2, head_dim=4,
+        num_heads=4, n_groups=1, state_size=4, conv_kernel=4, chunk_size=256, hidden_act="silu", layer_norm_epsilon=1e-5, residual_in_fp32=True,
+        use_bias=False, use_conv_bias=True, tie_word_embeddings=True, dtype="float32"))
+    shapes = {"backbone.embeddings.weight": (16, 8), "backbone.norm_f.weight": (8,)}
+    for layer in range(layers):
+        at = f"backbone.layers.{layer}."
+        shapes |= {f"{at}norm.weight": (8,), f"{at}mixer.norm.weight": (16,), f"{at}mixer.in_proj.weight": (44, 8),
+                   f"{at}mixer.conv1d.weight": (24, 1, 4), f"{at}mixer.conv1d.bias": (24,), f"{at}mixer.out_proj.weight": (8, 16)}
+        shapes |= {f"{at}mixer.{vector}": (4,) for vector in ("A_log", "D", "dt_bias")}
+    write_safetensors(os.path.join(path, "model.safetensors"), shapes)
+
+
 def make_adapted(path, count, anemone):
     """The Llama, and beside it a LoRA of its queries and values: `path`.lora."""
     make_llama(path, count, anemone)
@@ -201,6 +218,7 @@ KINDS = [
     ("hf", "tensor", THOUSANDS, make_adapted,
      [INSPECT, convert("hf"), convert("megatron"), convert("nemo2"), convert("nemo"), LIST, VERIFY, REPORT, DIFF, average("hf"), MOUNT,
       convert("hf", "--lora", "IN.lora")]),
+    ("mamba", "tensor", THOUSANDS, make_mamba, [INSPECT, convert("nemo2"), convert("hf")]),
     ("megatron", "tensor", THOUSANDS, converted("megatron"), [INSPECT, convert("hf"), LIST, average("megatron"), reshard("megatron", "--tp", "2")]),
     ("nemo2", "tensor", THOUSANDS, converted("nemo2"), [INSPECT, convert("hf"), convert("megatron"), LIST, reshard("nemo2", "--tp", "2")]),
     ("ckpt", "tensor", THOUSANDS, converted("lightning"), [INSPECT, convert("hf"), convert("megatron"), convert("nemo"), VERIFY]),
