@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
@@ -132,6 +133,7 @@ Sys sys = {
     .pwrite = ::pwrite,
     .ftruncate = ::ftruncate,
     .fsync = ::fsync,
+    .flock = ::flock,
     .mkdir = ::mkdir,
     .mkdirat = ::mkdirat,
     .fchmod = ::fchmod,

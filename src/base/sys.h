@@ -27,6 +27,7 @@ struct Sys {
   ssize_t (*pwrite)(int fd, const void* bytes, size_t size, off_t offset);
   int (*ftruncate)(int fd, off_t size);
   int (*fsync)(int fd);
+  int (*flock)(int fd, int operation);
   int (*mkdir)(const char* path, mode_t mode);
   int (*mkdirat)(int directory, const char* path, mode_t mode);
   // Gives a file another mode and owner.

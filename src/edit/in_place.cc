@@ -79,8 +79,10 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
     const Status status = ErrnoStatus(errno, "cannot open for writing");
     return is_refused ? status.As(ErrorKind::kCannotCreate) : status;
   }
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoStatus(errno, "cannot lock").As(ErrorKind::kCannotCreate);
+  if (sys.flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    const Status status = ErrnoStatus(errno, "cannot lock");
+    if (errno == EIO) return status;
+    if (errno != EWOULDBLOCK) return status.As(ErrorKind::kCannotCreate);
     return {ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended"};
   }
   ANEMONE_ASSIGN(const Tail tail, FindTail(path));  // now that nobody else moves it

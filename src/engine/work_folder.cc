@@ -52,11 +52,21 @@ Status Busy(const std::string& path) {
   return Status(ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended").In(path);
 }
 
+// Where nobody can tell whether a living run has the folder.
+Status CannotLock(int error_number, const std::string& path) {
+  const Status status = ErrnoStatus(error_number, "another run may be writing it: cannot lock its file 'lock'");
+  return (error_number == EIO ? status : status.As(ErrorKind::kCannotCreate))
+      .Hint("if none is, rm -r " + ShellWord(path))
+      .In(path);
+}
+
 // Whether a living run has the folder.
 Result<bool> IsTaken(const Directory& folder) {
   const Result<Descriptor> lock = folder.OpenFile(kLock, O_RDWR);
   if (IsReadFailure(lock.status())) return lock.status();
-  return lock.ok() && flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
+  if (!lock.ok() || sys.flock(lock->get(), LOCK_EX | LOCK_NB) == 0) return false;
+  if (errno == EWOULDBLOCK) return true;
+  return CannotLock(errno, folder.path());
 }
 
 // A replaced folder may be open to others, but it is this user's.
@@ -145,14 +155,11 @@ Result<WorkFolder> WorkFolder::Acquire(const std::string& parent, const std::str
 // Of a folder that was `made` just now there is no doubt whose it is, even where files cannot be locked.
 Status WorkFolder::Lock(bool made) {
   ANEMONE_ASSIGN(lock_, directory_.OpenFile(kLock, O_RDWR | O_CREAT));
-  if (flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return {};
-  const bool is_busy = errno == EWOULDBLOCK;
-  if (!is_busy && made) return {};
+  if (sys.flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return {};
+  const int error = errno;
+  if (error != EWOULDBLOCK && made) return {};
   lock_.Close();
-  if (is_busy) return Busy(path_);
-  return Status(ErrorKind::kCannotCreate, "another run may be writing it: its file system has no locks",
-                "if none is, rm -r '" + path_ + "'")
-      .In(path_);
+  return error == EWOULDBLOCK ? Busy(path_) : CannotLock(error, path_);
 }
 
 Result<WorkFolder> WorkFolder::Join(const std::string& path) {

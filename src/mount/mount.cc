@@ -33,6 +33,7 @@
 
 #include "base/cancel.h"
 #include "base/descriptor.h"
+#include "base/sys.h"
 #include "engine/sources.h"
 #include "mount/fuse.h"
 
@@ -373,7 +374,7 @@ Status Mount(const std::shared_ptr<const Plan>& plan, const std::string& file_na
              const MountOptions& options) {
   // Two mounts that begin at once would lie one over the other.
   const Descriptor lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (lock.is_open() && flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+  if (lock.is_open() && sys.flock(lock.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     return Status(ErrorKind::kAlreadyExists, "another mount has begun there").In(folder);
   ANEMONE_TRY(CanMount(folder));
   ANEMONE_ASSIGN(const internal::Fuse* fuse, internal::LoadFuse());

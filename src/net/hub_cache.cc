@@ -186,7 +186,7 @@ Result<std::unique_ptr<FileLock>> FileLock::Take(const std::string& path, const 
   std::unique_ptr<FileLock> lock(new FileLock(fd));
   // Some network file systems have no flock: then nobody can wait for us, and whoever renames last wins with equal
   // content.
-  while (flock(fd, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)) ANEMONE_TRY(wait());
+  while (sys.flock(fd, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)) ANEMONE_TRY(wait());
   return lock;
 }
 

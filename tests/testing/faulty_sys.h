@@ -57,6 +57,7 @@ class FaultySys {
     };
     sys.ftruncate = [](int fd, off_t size) { return Fails("ftruncate", true, false) ? -1 : real_.ftruncate(fd, size); };
     sys.fsync = [](int) { return Fails("fsync", true, false) ? -1 : 0; };  // durability is not what is tested
+    sys.flock = [](int fd, int operation) { return Fails("flock", false, false) ? -1 : real_.flock(fd, operation); };
     sys.mkdir = [](const char* path, mode_t mode) {
       return Fails("mkdir", true, false) ? -1 : real_.mkdir(path, mode);
     };
