@@ -10,12 +10,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <new>
@@ -35,7 +33,7 @@
 #include "cli/parse_error.h"
 #include "cli/signals.h"
 #include "cli/text.h"
-#include "engine/work_folder.h"
+#include "engine/execute.h"
 
 namespace anemone::cli {
 namespace {
@@ -46,12 +44,10 @@ int WriteManual(const CLI::App& app, const std::string& kind, const std::string&
   const std::vector<ManualFile> files = MakeManual(app, kind);
   if (files.empty()) return Report(InvalidArgument("--manual: expected man, markdown, bash, zsh or fish"));
   for (const ManualFile& file : files) {
-    std::ofstream out(directory + "/" + file.name);
-    out << file.content;
-    if (out.flush()) continue;
-    const int error = errno;
-    const Status status = CannotCreate(error, directory + "/" + file.name);
-    return Report(error == ENOENT ? status.Hint("create the directory first") : status);
+    Plan plan;
+    plan.files.emplace_back().Append(file.content);
+    const Status status = Execute(plan, directory + "/" + file.name, {.replace = true});
+    if (!status.ok()) return Report(status);
   }
   return kDone;
 }

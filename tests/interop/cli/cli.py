@@ -64,7 +64,7 @@ class CommandLine(ProgramCase):
         self.assertEqual(written, shipped, "run: anemone --manual markdown docs/commands")
 
     def test_a_folder_for_pages_that_is_missing(self):
-        self.fails(73, "absent/.*: cannot create: No such file or directory\nhint: create the directory first", "--manual", "markdown", "absent")
+        self.fails(73, "absent/.*: cannot create: No such file or directory\nhint: create the parent directory first: mkdir -p absent", "--manual", "markdown", "absent")
 
     def test_explain(self):
         text = self.ok("convert", CLIP / "mcore_tp2.nemo", self.dir / "out", "--to", "hf", "--explain")
