@@ -21,6 +21,14 @@
 namespace anemone {
 namespace {
 
+// File systems that wait for a server or a process (NFS, FUSE) interrupt calls that open, resize and sync, too.
+template <typename Call>
+int Retried(const Call& call) {
+  int result = call();
+  while (result < 0 && ShouldRetry()) result = call();
+  return result;
+}
+
 int FreeBytes(const char* path, uint64_t* out) {
   struct statvfs info;
   if (statvfs(path, &info) != 0) return -1;
@@ -61,7 +69,9 @@ int RemoveTree(int parent, const char* path) {
   if (::unlinkat(parent, path, 0) == 0 || errno == ENOENT) return 0;
   if (errno != EISDIR && errno != EPERM) return errno;
   const int unlink_error = errno;
-  const int fd = ::openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  int fd = ::openat(parent, path, kFlags);
+  while (fd < 0 && errno == EINTR) fd = ::openat(parent, path, kFlags);  // also of a run that was cancelled
   if (fd < 0) return errno == ENOTDIR || errno == ELOOP ? unlink_error : errno;
   uint64_t count = 0;
   Names counted(fd);
@@ -121,9 +131,9 @@ int CloneRange(int from, off_t from_offset, int to, off_t to_offset, size_t size
 }  // namespace
 
 Sys sys = {
-    .open = [](const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); },
+    .open = [](const char* path, int flags, mode_t mode) { return Retried([&] { return ::open(path, flags, mode); }); },
     .openat = [](int directory, const char* path, int flags,
-                 mode_t mode) { return ::openat(directory, path, flags, mode); },
+                 mode_t mode) { return Retried([&] { return ::openat(directory, path, flags, mode); }); },
     .close = ::close,
     .fstat = [](int fd, struct stat* out) { return ::fstat(fd, out); },
     .stat = [](const char* path, struct stat* out) { return ::stat(path, out); },
@@ -131,8 +141,8 @@ Sys sys = {
     .pread = ::pread,
     .is_cached = IsCached,
     .pwrite = ::pwrite,
-    .ftruncate = ::ftruncate,
-    .fsync = ::fsync,
+    .ftruncate = [](int fd, off_t size) { return Retried([&] { return ::ftruncate(fd, size); }); },
+    .fsync = [](int fd) { return Retried([&] { return ::fsync(fd); }); },
     .flock = ::flock,
     .mkdir = ::mkdir,
     .mkdirat = ::mkdirat,

@@ -14,6 +14,7 @@
 #include "base/nearest.h"
 #include "base/read_at_most.h"
 #include "base/rounding.h"
+#include "base/shell_word.h"
 #include "base/sys.h"
 #include "container/tar.h"
 #include "container/tar_layout.h"
@@ -103,10 +104,13 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
   if (is_written && sys.fsync(file.get()) != 0)
     return ErrnoStatus(errno, "cannot sync").Hint("the edit is in place; a power failure may undo it");
   if (is_written) return {};
-  // As it was: the end marker, zeros behind it.
-  Write(file.get(), std::string(std::max(old_size, tail.begin + kBlock) - tail.begin, '\0'), tail.begin);
-  sys.ftruncate(file.get(), static_cast<off_t>(old_size));
-  return ErrnoStatus(error, "cannot write");
+  // As it was: zeros from the end marker on. A disk without room to write there can cut and grow the file.
+  const bool is_restored = sys.ftruncate(file.get(), static_cast<off_t>(tail.begin)) == 0 &&
+                           sys.ftruncate(file.get(), static_cast<off_t>(old_size)) == 0;
+  const Status status = ErrnoStatus(error, "cannot write");
+  if (is_restored) return status;
+  return status.Hint("its end may be damaged; truncate -s " + std::to_string(tail.begin) + " " + ShellWord(path) +
+                     " cuts off what this edit wrote");
 }
 
 }  // namespace
