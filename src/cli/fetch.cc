@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/tree.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/paths.h"
@@ -17,6 +18,7 @@ namespace {
 
 Result<Answer> Run(const std::string& repository) {
   const RepoId repo = SplitRepoId(repository);
+  ANEMONE_TRY(KindOf(repository).status());  // what cannot be looked at may be a path
   if (!LooksLikeRepoId(repository))
     return InvalidArgument(fmt::format("expected a hub id, org/name, found '{}'", repository));
   ANEMONE_ASSIGN(const std::string path,

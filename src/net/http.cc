@@ -65,6 +65,15 @@ Status CheckCoding(const HttpResponse& response, bool* may_pass) {
   return {};
 }
 
+// curl takes a length that it cannot count as none, and waits for the end of a connection that stays open.
+Status CheckLength(std::string_view length, bool* may_pass) {
+  int64_t bytes = 0;
+  if (std::from_chars(length.data(), length.data() + length.size(), bytes).ec != std::errc::result_out_of_range)
+    return {};
+  *may_pass = false;
+  return Unavailable("expected a length in bytes, found Content-Length: " + std::string(length.substr(0, 100)));
+}
+
 }  // namespace
 
 std::string_view HttpResponse::Header(std::string_view name) const {
@@ -112,6 +121,8 @@ struct HttpClient::Transfer {
       response.headers.clear();  // of a proxy or of "100 Continue"
     } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
       response.headers.emplace_back(LowerCase(line.substr(0, colon)), Trim(line.substr(colon + 1)));
+      if (response.headers.back().first == "content-length")
+        return CheckLength(response.headers.back().second, &client->may_pass_).In(HttpOrigin(response.url));
     }
     return {};
   }

@@ -66,10 +66,14 @@ std::string Unquoted(std::string_view etag) {
   return std::string(etag);
 }
 
-uint64_t ParseSize(std::string_view text) {
+// UINT64_MAX where the answer states none.
+Result<uint64_t> SizeIn(const HttpResponse& head, std::string_view name) {
+  const std::string_view text = head.Header(name);
+  if (text.empty()) return UINT64_MAX;
   uint64_t size = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-  return text.empty() || error != std::errc() || end != text.data() + text.size() ? UINT64_MAX : size;
+  if (error == std::errc() && end == text.data() + text.size() && size < INT64_MAX) return size;
+  return Unavailable("expected a size in bytes, found " + std::string(name) + ": " + std::string(text.substr(0, 100)));
 }
 
 Result<std::vector<std::string>> Shards(const std::string& path) {
@@ -299,11 +303,11 @@ class Fetch {
     }
     const std::string_view linked = head.Header("x-linked-etag");
     file.etag = Unquoted(linked.empty() ? head.Header("etag") : linked);
-    const std::string_view linked_size = head.Header("x-linked-size");
-    if (!linked_size.empty()) {
-      file.size = ParseSize(linked_size);
-    } else if (!elsewhere) {
-      file.size = ParseSize(head.Header("content-length"));
+    const bool is_linked = !head.Header("x-linked-size").empty();
+    if (is_linked || !elsewhere) {
+      const Result<uint64_t> size = SizeIn(head, is_linked ? "x-linked-size" : "content-length");
+      ANEMONE_TRY(size.status().In(name).In(Name()));
+      file.size = *size;
     }
     if (!IsPlainName(file.etag)) {
       return Unavailable("expected an etag, the hub gives none (is HF_ENDPOINT a hub?)").In(name).In(Name());

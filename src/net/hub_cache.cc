@@ -43,13 +43,28 @@ Status CheckLinks(const fs::path& cache, const fs::path& path) {
   return {};
 }
 
+// As std::filesystem::create_directories, which takes a folder that cannot be looked at for none.
+Status MakeDirectory(const fs::path& path) {
+  struct stat info;
+  int error = 0;
+  if (sys.stat(path.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) return {};
+    error = ENOTDIR;
+  } else if (errno != ENOENT) {
+    error = errno;
+  } else {
+    if (path.has_relative_path() && path.has_parent_path()) ANEMONE_TRY(MakeDirectory(path.parent_path()));
+    if (sys.mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return {};  // another process may have made it
+    error = errno;
+  }
+  const Status status = ErrnoStatus(error, "cannot create").In(path.string());
+  const bool is_disk = error == EIO || error == ENOSPC || error == EDQUOT;
+  return is_disk ? status : status.As(ErrorKind::kCannotCreate);
+}
+
 Status MakeDirectories(const fs::path& cache, const fs::path& path) {
   ANEMONE_TRY(CheckLinks(cache, path));
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error && !fs::is_directory(path))
-    return Status(ErrorKind::kCannotCreate, "cannot create: " + error.message()).In(path.string());
-  return {};
+  return MakeDirectory(path);
 }
 
 // Makes a file that was not there: nobody's link is followed, nobody's file is written to.

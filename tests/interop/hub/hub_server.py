@@ -17,6 +17,7 @@ Two ports: the hub, and a "CDN" of another host name. Repositories (all under or
   nohost      the CDN redirects to an address that is none
   coded       the CDN sends gzip, whatever was asked for
   garbage     the hub answers something that is no HTTP
+  vast        the hub states a size of 23 digits; "vaster": the CDN's answer does
 
 With a folder as argv[2] (not "-") both speak TLS, with a certificate that is its own authority, written there as cert.pem (by the
 openssl program). NAME=FOLDER in argv[3:] serves that folder's files as a repository of that name, of any organisation. Prints "HUB CDN" URLs on a line, then serves until stdin closes. Writes one line a request to the file argv[1]: method, host
@@ -37,7 +38,7 @@ import threading
 import urllib.parse
 
 COMMIT = {name: hashlib.sha1(name.encode()).hexdigest() for name in (
-    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "extended", "astray", "header", "loop", "busy", "empty", "limited", "moving", "nohost", "coded")}
+    "plain", "sharded", "openclip", "archive", "gated", "cut", "cutnorange", "corrupt", "drip", "extended", "astray", "header", "loop", "busy", "empty", "limited", "moving", "nohost", "coded", "vast", "vaster")}
 TOKEN = "hf_test"
 
 
@@ -69,6 +70,8 @@ REPOS = {
     "astray": {"config.json": CONFIG, "model.safetensors": BIG},
     "nohost": {"config.json": CONFIG, "model.safetensors": BIG},
     "coded": {"config.json": CONFIG, "model.safetensors": BIG},
+    "vast": {"config.json": CONFIG, "model.safetensors": BIG},
+    "vaster": {"config.json": CONFIG, "model.safetensors": BIG},
     "header": {"config.json": CONFIG, "model.safetensors": BIG},
     "busy": {"config.json": CONFIG, "model.safetensors": blob("busy", 100)},
     "limited": {"config.json": CONFIG, "model.safetensors": b"x"},
@@ -177,7 +180,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         tag = etag(name, content)
         if is_lfs(name):
             return self.answer(302, [("Location", f"{self.server.cdn_url}/{repo}/{name}?sig=1"), ("X-Repo-Commit", COMMIT[repo]),
-                                     ("X-Linked-Etag", f'"{tag}"'), ("X-Linked-Size", str(len(content))), ("ETag", '"pointer"')])
+                                     ("X-Linked-Etag", f'"{tag}"'), ("X-Linked-Size", "9" * 23 if repo == "vast" else str(len(content))), ("ETag", '"pointer"')])
         return self.answer(200, [("X-Repo-Commit", COMMIT[repo]), ("ETag", f'W/"{tag}"')], content)
 
     def serve_cdn(self):
@@ -188,6 +191,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(302, [("Location", self.path)])
         if repo == "nohost":
             return self.answer(302, [("Location", "http://[::1/x")])
+        if repo == "vaster":
+            return self.answer(200, [("Content-Length", "9" * 23)], REPOS[repo][name])
         if repo == "coded":
             return self.answer(200, [("Content-Encoding", "gzip")], gzip.compress(REPOS[repo][name]))
         if repo == "astray":

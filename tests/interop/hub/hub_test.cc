@@ -359,7 +359,14 @@ TEST_F(Hub, SaysWhatAServerSendsWithoutTryingAgain) {
   EXPECT_THAT(
       FetchModel("org/coded", "main", options_),
       StatusIs(ErrorKind::kUnavailable, "expected content that is not compressed, found Content-Encoding: gzip"));
+  EXPECT_THAT(FetchModel("org/vast", "main", options_),
+              StatusIs(ErrorKind::kUnavailable,
+                       "org/vast: model.safetensors: expected a size in bytes, found x-linked-size: 999999"));
   EXPECT_EQ(Requests("GET cdn "), 4U);
+  EXPECT_THAT(
+      FetchModel("org/vaster", "main", options_),
+      StatusIs(ErrorKind::kUnavailable, "expected a length in bytes, found Content-Length: 99999999999999999999999"));
+  EXPECT_EQ(Requests("GET cdn "), 5U);
 }
 
 TEST_F(Hub, ReadsInPlaceWhatTheCacheLacks) {
