@@ -154,6 +154,7 @@ Result<Verification> Verify(const std::string& path, const ProgressFn& progress)
     result.unchecked = fmt::format("one part of several: {} names all", whole);
   } else if (!known) {
     ANEMONE_ASSIGN(const std::string several, SeveralModels(*checkpoint));
+    if (foreign.empty()) foreign = StoredAs(*checkpoint);
     if (!several.empty()) foreign = several;
     result.unchecked = foreign.empty() ? "its family is not known" : "its family is not known: " + foreign;
   }

@@ -131,6 +131,7 @@ Result<ConfigNode> ToJsonNode(const Checkpoint& checkpoint, const Summary& summa
   node["dialect"] = text(summary.dialect());
   if (const std::string name = PublishedAs(checkpoint, summary.model); !name.empty()) node["published_as"] = text(name);
   if (!summary.foreign.empty()) node["model_type"] = text(summary.foreign);
+  if (!summary.stored_as.empty()) node["stored_as"] = text(summary.stored_as);
   node["layout"] = LayoutNode(checkpoint.layout);
   node["sizes"] = SizesNode(ModelSizes(checkpoint, summary.model));
   ConfigNode& origin = node["origin"] = ConfigNode::Map();
@@ -200,6 +201,7 @@ void AddWeights(const Checkpoint& checkpoint, const Summary& summary, const Whol
 // "stable_diffusion (Stable Diffusion 1.x), dialect ldm, UNet alone".
 std::string FamilyLine(const Checkpoint& checkpoint, const Summary& summary) {
   if (!summary.foreign.empty()) return summary.foreign + ": not a known family, tensors keep their names";
+  if (!summary.stored_as.empty()) return "unknown, " + summary.stored_as + ": tensors keep their names";
   if (summary.model.dialect == nullptr) return "unknown: tensors keep their names";
   const std::string alone = PartsAlone(summary), published = PublishedAs(checkpoint, summary.model);
   return fmt::format("{}{}, dialect {}{}", summary.family(), published.empty() ? "" : " (" + published + ")",

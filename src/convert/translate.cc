@@ -77,7 +77,9 @@ Status KeepNames(Work& work) {
   if (!is_unknown || !is_copied || !work.options.dialect.empty() || !takes_them) return work.identity.status();
   ANEMONE_TRY(TakeUsersConfig(work));
   ANEMONE_TRY(CheckMeaning(work));
-  work.Note("its model family is not known: tensors are carried name by name");
+  const std::string stored_as = StoredAs(work.result());
+  work.Note(fmt::format("its model family is not known{}: tensors are carried name by name",
+                        stored_as.empty() ? "" : " (" + stored_as + ")"));
   return {};
 }
 

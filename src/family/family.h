@@ -130,6 +130,9 @@ void RegisterFamily(const Family& family);
 // The family most of whose names the checkpoint has; nullptr when none knows even half of them, or when the config says
 // that it is another model: `foreign` becomes its name. Every command goes by this rule.
 const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign = nullptr);
+// What a library has stored in place of weights, where no family is detected: "quantized weights (MLX's)". Empty where
+// nothing says so.
+std::string StoredAs(const Checkpoint& checkpoint);
 // The dialect of `family` that spells the checkpoint's names. Errors: Unsupported naming what the checkpoint is
 // instead.
 Result<const Dialect*> DetectDialect(const Checkpoint& checkpoint, const Family& family);

@@ -172,19 +172,25 @@ constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".lora_a", kMlxLora},
 };
 
-// Errors: Unsupported where weights are quantized or adapted, so that no family knows their names.
-Status CheckStoredAsIs(const Checkpoint& checkpoint) {
-  std::string name;
+// Whose weights in another's place the first such name is of; "": there is none.
+std::string_view WhoseWeights(const Checkpoint& checkpoint, std::string* name) {
   std::string_view whose;
   checkpoint.ForEachDict([&](const StateDict& dict) {
     for (const StateDict::Item& item : dict.items()) {
       for (const auto& [end, library] : kQuantized) {
         if (!whose.empty() || !item.name.ends_with(end)) continue;
-        name = item.name;
+        *name = item.name;
         whose = library;
       }
     }
   });
+  return whose;
+}
+
+// Errors: Unsupported where weights are quantized or adapted, so that no family knows their names.
+Status CheckStoredAsIs(const Checkpoint& checkpoint) {
+  std::string name;
+  const std::string_view whose = WhoseWeights(checkpoint, &name);
   if (whose.empty()) return {};
   if (whose == kPeft) {
     return Unsupported(fmt::format("{}: expected a model's own weights, found those of a model of peft's", name),
@@ -224,6 +230,14 @@ const OthersNames* FindOthersNames(const Checkpoint& checkpoint, std::string* na
 }
 
 }  // namespace
+
+std::string StoredAs(const Checkpoint& checkpoint) {
+  std::string name;
+  const std::string_view whose = WhoseWeights(checkpoint, &name);
+  if (whose.empty()) return "";
+  if (whose == kPeft) return "weights of a model of peft's";
+  return whose == kMlxLora ? std::string(whose) : fmt::format("quantized weights ({})", whose);
+}
 
 Result<ModelIdentity> IdentifyModel(const Checkpoint& checkpoint, const Family* family) {
   if (CountNames(checkpoint) == 0) return Corrupt("expected tensors, found none");

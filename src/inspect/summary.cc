@@ -105,7 +105,10 @@ Summary Summarize(const Checkpoint& checkpoint) {
   for (const Shard& shard : checkpoint.shards)
     summary.has_training_state |= shard.training && HoldsTrainingState(*shard.training);
   const Family* const family = summary.model.family = FamilyOf(checkpoint, &summary.foreign);
-  if (family == nullptr) return summary;
+  if (family == nullptr) {
+    summary.stored_as = StoredAs(checkpoint);
+    return summary;
+  }
   if (const Result<const Dialect*> dialect = DetectDialect(checkpoint, *family); dialect.ok()) {
     summary.model.dialect = *dialect;
     summary.parts = CountParts(checkpoint, *family, **dialect);

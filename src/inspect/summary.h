@@ -31,7 +31,8 @@ struct Summary {
   ModelIdentity model;  // what tables know it; null where none does
   // The model that the config names, where the names of tensors are a known family's and it is not.
   std::string foreign;
-  Amount weights;  // as stored: what several ranks have counts once for each
+  std::string stored_as;  // StoredAs, where no table knows the names
+  Amount weights;         // as stored: what several ranks have counts once for each
   std::map<DType, Amount> by_dtype;
   std::vector<Part> parts;          // those that its family tells apart; empty: it is one
   uint64_t opaque = 0;              // entries that are no tensors: `_extra_state`

@@ -210,6 +210,22 @@ class TypingErrors(ProgramCase):
             self.fails(65, message, "infer", model, "--image", DEMO / "images/bag.jpg", "--text", "a")
             self.assertIn(f"{model}: not a known family", self.ok("inspect", model))
 
+    def test_quantized_weights_are_named_by_every_command(self):
+        folder = self.dir / "mlx"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization": {"group_size": 64, "bits": 4}}))
+        layer = "model.layers.0.mlp.up_proj"
+        tensors = {f"{layer}.weight": "U32", f"{layer}.scales": "F32", f"{layer}.biases": "F32"}
+        header = json.dumps({name: {"dtype": dtype, "shape": [1, 1], "data_offsets": [4 * i, 4 * i + 4]} for i, (name, dtype) in enumerate(tensors.items())})
+        (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(4 * len(tensors)))
+        message = r"biases: expected weights as they are, found quantized ones \(MLX's\)"
+        self.fails(65, message, "convert", "mlx", "x.nemo")
+        self.fails(65, message, "infer", "mlx", "--image", DEMO / "images/bag.jpg", "--text", "a")
+        self.assertIn("unknown, quantized weights (MLX's): tensors keep their names", self.ok("inspect", "mlx"))
+        self.assertEqual(json.loads(self.ok("inspect", "mlx", "--json"))["stored_as"], "quantized weights (MLX's)")
+        self.assertIn("its family is not known: quantized weights (MLX's)", self.ok("verify", "mlx"))
+        self.assertIn("is not known (quantized weights (MLX's)): tensors", self.run_program("convert", "mlx", "x.safetensors").stderr)
+
     def test_a_dataset_of_train_and_val(self):
         """Both are taken as classes, as torchvision does, and a note says so."""
         for name in ("train/bag", "train/coat", "val/bag"):
