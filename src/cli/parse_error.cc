@@ -94,12 +94,15 @@ Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
       return InvalidArgument(fmt::format("{}expected {}, found {}", command, kind, found), hint(meant));
     }
   }
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !words.empty()) {
+  std::string meant;
+  for (const std::string& word : words) {
+    if (meant.empty() && word.starts_with('-') && word.size() > 2) meant = DidYouMean(FlagOf(word), FlagNames(named));
+  }
+  // An option that is missing may be the one that was mistyped.
+  const bool is_required = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  const bool is_unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || (is_required && !meant.empty());
+  if (is_unknown && !words.empty()) {
     const std::string name = command.empty() ? "anemone" : command.substr(0, command.size() - 1);
-    std::string meant;
-    for (const std::string& word : words) {
-      if (meant.empty() && word.starts_with("--")) meant = DidYouMean(FlagOf(word), FlagNames(named));
-    }
     return InvalidArgument(
         fmt::format("{}: unknown argument{} {}", name, words.size() == 1 ? "" : "s", fmt::join(words, " ")),
         hint(meant));
@@ -107,8 +110,7 @@ Status ExplainParseError(const CLI::ParseError& error, const CLI::App& app) {
   const auto takes_many = [](const CLI::Option* option) {
     return !option->get_positional() && option->count() > 1 && option->get_allow_extra_args();
   };
-  std::string meant;
-  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+  if (is_required) {
     const auto options = named->get_options();
     const auto greedy = std::ranges::find_if(options, takes_many);
     if (greedy != options.end() && error.what()[0] != '-') {

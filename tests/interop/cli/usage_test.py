@@ -124,7 +124,8 @@ class TypingErrors(ProgramCase):
         hf = CLIP / "hf"
         for meant, *words in (("inspect", "inspct", "x"), ("--tensors", "inspect", hf, "--tensor"),
                               ("--text", "infer", hf, "--texts", "a"), ("--image", "infer", hf, "--images=a.jpg"),
-                              ("--threads", "inspect", hf, "--thread", "2"), ("keep", "convert", hf, "x.nemo", "--dtype", "kep"),
+                              ("--threads", "inspect", hf, "--thread", "2"), ("--to", "convert", hf, "x", "-to", "nemo"),
+                              ("--family", "plan", "--famly", "clip"), ("keep", "convert", hf, "x.nemo", "--dtype", "kep"),
                               ("safetensors", "convert", hf, "x", "--to", "safetensor"),
                               ("always", "inspect", hf, "--progress", "alway"),
                               ("convert_clip_hf_to_nemo", "nemo", "convert_clip"),
