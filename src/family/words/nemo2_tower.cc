@@ -10,6 +10,7 @@
 #include <string>
 
 #include "config/nodes.h"
+#include "family/words/megatron_tables.h"
 #include "family/words/model_words.h"
 
 namespace anemone {
@@ -100,7 +101,11 @@ Result<ConfigNode> HfTowerOfNemo2(const ConfigNode& vision) {
       WordAt(vision, "activation_func._target_").AsString().value_or(std::string(kActivations[1].nemo2));
   const auto* act = std::ranges::find(kActivations, function, &Pair::nemo2);
   if (act == std::end(kActivations)) return Expect("activation_func", "one that transformers has", TextNode(function));
-  hf["hidden_act"] = TextNode(act->hf);
+  // gelu that is fused with its bias, or computed by Transformer Engine, is the one by tanh.
+  const auto is_set = [&](std::string_view key) { return WordAt(vision, key).AsBool().value_or(false); };
+  const bool by_tanh =
+      act->hf == "gelu" && (is_set("bias_activation_fusion") || std::ranges::any_of(kComputedByTe, is_set));
+  hf["hidden_act"] = TextNode(by_tanh ? "gelu_pytorch_tanh" : act->hf);
   const ConfigNode& epsilon = WordAt(vision, "layernorm_epsilon");
   hf["layer_norm_eps"] = epsilon.is_null() ? ConfigNode::Float(1e-5) : epsilon;
   if (const ConfigNode& dropout = WordAt(vision, "attention_dropout"); !dropout.is_null())

@@ -10,6 +10,7 @@
 
 #include "config/nodes.h"
 #include "family/megatron/megatron_layer.h"
+#include "family/words/encoder_config.h"
 #include "family/words/hf_architectures.h"
 #include "family/words/hf_numbers.h"
 #include "family/words/model_words.h"
@@ -40,6 +41,12 @@ constexpr Silent kSilentTowers[] = {
     {"siglip_vision_model",
      "{hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, image_size: 224, patch_size: 16, "
      "num_hidden_layers: 12}"},
+};
+
+// What they compute with, where a tower's config is silent.
+constexpr Silent kSilentComputed[] = {
+    {"clip_vision_model", "{hidden_act: quick_gelu, layer_norm_eps: 1.0e-5, attention_dropout: 0.0}"},
+    {"siglip_vision_model", "{hidden_act: gelu_pytorch_tanh, layer_norm_eps: 1.0e-6, attention_dropout: 0.0}"},
 };
 
 template <size_t n>
@@ -122,6 +129,18 @@ bool IsOf(const ConfigNode& root, std::string_view name, std::string_view type) 
   const ConfigNode& names = WordAt(root, "architectures");
   if (names.is_list() && !names.list.empty()) return names.list.front().AsString() == name;
   return WordAt(root, "model_type").AsString() == type && root.Get("text_config") != nullptr;
+}
+
+// What NeMo 2 says that its own tower computes with counts, whatever the config.json that came along says.
+void TakeComputed(const ConfigNode& said, ConfigNode* vision) {
+  const std::string type = WordAt(said, "model_type").AsString().value_or("");
+  for (const auto& [key, silent] : SilentOf(kSilentComputed, type).map) {
+    const ConfigNode &value = WordAt(said, key), &own = WordOr(*vision, key, silent);
+    const auto is_by_tanh = [](const ConfigNode& act) { return IsGeluByTanh(act.AsString().value_or("")); };
+    if (value.is_null() || SameConfig(own, value) || (is_by_tanh(own) && is_by_tanh(value))) continue;
+    const ConfigNode taken = value;
+    (*vision)[key] = taken;
+  }
 }
 
 }  // namespace
@@ -324,6 +343,9 @@ Result<ConfigNode> LlavaJson(const ConfigNode& model, LlavaRequest request, std:
   if (const ConfigNode& said = WordAt(encoder, kTowerConfigKey);
       said.is_map() && WordAt(json, "vision_config").is_null())
     json["vision_config"] = said;
+  if (request.vision == nullptr && WordAt(encoder, kIsMegatronTower).AsBool().value_or(false) &&
+      WordAt(json, "vision_config").is_map())
+    TakeComputed(WordAt(encoder, kTowerConfigKey), json.Get("vision_config"));
   if (WordAt(json, "vision_config").is_null())
     return NotFound("vision_config: expected the image tower's config, found none")
         .Use("tower", "DIR", "take the tower from there");

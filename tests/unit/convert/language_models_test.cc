@@ -824,6 +824,26 @@ std::string WithNemo2Word(const std::string& two, const std::string& copy, const
   return copy;
 }
 
+// The config.json that came along says another.
+TEST(Llava, WhatNemoTwosTowerComputesWithIsTaken) {
+  const TempDir temp;
+  const std::string two = temp.path() + "/two";
+  Convert(Golden("decoders/llava/hf"), two, {.to = "nemo2", .dialect = "mcore_vit"});
+  const ConfigNode gelu = *Config::ParseYaml("v: {_target_: torch.nn.functional.gelu}", "t")->root().Get("v");
+  for (const auto& [key, value, hf, said] :
+       {std::tuple{"layernorm_epsilon", ConfigNode::Float(0.5), "layer_norm_eps", ConfigNode::Float(0.5)},
+        {"activation_func", gelu, "hidden_act", ConfigNode::String("gelu")}}) {
+    const std::string changed = WithNemo2Word(two, temp.path() + "/" + key, "vision_transformer_config", key, value);
+    Convert(changed, changed + "_hf", {.to = "hf"});
+    EXPECT_TRUE(SameConfig(*JsonOf(changed + "_hf/config.json").root().Get("vision_config")->Get(hf), said)) << key;
+    if (std::string_view(key) != "activation_func") continue;
+    const std::string fused = WithNemo2Word(changed, temp.path() + "/fused", "vision_transformer_config",
+                                            "bias_activation_fusion", ConfigNode::Bool(true));
+    Convert(fused, fused + "_hf", {.to = "hf"});
+    EXPECT_EQ(JsonOf(fused + "_hf/config.json").root().Get("vision_config")->Get(hf)->AsString(), "gelu_pytorch_tanh");
+  }
+}
+
 TEST(Llava, APartThatNeitherNemoNorTransformersBuildsIsRefusedByName) {
   const TempDir temp;
   const std::string two = temp.path() + "/two", vit = temp.path() + "/vit";
