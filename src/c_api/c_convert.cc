@@ -71,7 +71,7 @@ Status SetDType(const ConfigNode& value, std::optional<anemone::DType>* dtype) {
   return {};
 }
 
-// What a conversion was asked for, and what it goes on in spite of.
+// A conversion's options, and the damage of its source that it was told to ignore.
 struct Wishes {
   ConvertOptions convert;
   RunOptions run;

@@ -205,7 +205,8 @@ struct Sizes {
   uint64_t layers, width, heads, groups, ffn;
 };
 
-// What a config.json says or takes, checked. `intermediate_size` counts gate and up [RecurrentGemmaMlp].
+// The sizes that a config.json says, or that its class takes in their place. `intermediate_size` counts gate and up
+// [RecurrentGemmaMlp].
 Result<Sizes> SizesOf(const ConfigNode& json) {
   Sizes sizes{};
   ANEMONE_ASSIGN(sizes.layers, SizeOf(json, "num_hidden_layers", 26));
@@ -242,7 +243,7 @@ ConfigNode InOneSpelling(ConfigNode model) {
   const ConfigNode& norm = WordAt(model, "normalization");
   if (norm.AsString()) model["normalization"] = TextNode(LowerCase(*norm.AsString()));
   const std::string activation = WordAt(model, "activation").AsString().value_or("");
-  // Whether an MLP is gated is a key of its own here.
+  // A key of its own says that an MLP is gated.
   if (activation == "geglu" || activation == "fast-geglu") model["activation"] = TextNode("gelu");
   return model;
 }

@@ -206,7 +206,7 @@ Result<const BridgeClass*> ClassOfBridge(const ConfigNode& root) {
   const std::string name = LastName(TextIn(*root.Get("model"), "_target_"));
   const auto* known =
       std::ranges::find_if(kBridgeClasses, [&](const BridgeClass& row) { return name.starts_with(row.name); });
-  // What hears or sees, and what classifies tokens, has a decoder's name with one of these in it.
+  // Models of audio and of images, and classifiers of tokens, have a decoder's name with one of these in it.
   constexpr std::string_view kOthers[] = {"VL", "Audio", "Omni", "ASR", "Classification"};
   const bool is_other =
       std::ranges::any_of(kOthers, [&](std::string_view part) { return name.find(part) != std::string::npos; });

@@ -25,7 +25,7 @@ constexpr Model kModels[] = {
     {"nemotron4-340b", ANEMONE_LLM "nemotron.NemotronModel", ANEMONE_LLM "nemotron.Nemotron4Config340B"},
 };
 
-// Left out on purpose: llama_embedding, reranker and hf_llama_embedding, whose tokens see those behind them; hyena.
+// Left out on purpose: llama_embedding, reranker and hf_llama_embedding, which attend in both directions; hyena.
 constexpr std::string_view kKnownModules[] = {
     ANEMONE_LLM "baichuan.",
     ANEMONE_LLM "base.",
