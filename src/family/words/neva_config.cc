@@ -281,6 +281,7 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   } else {
     encoder["class_token_length"] = ConfigNode::Int(1);
   }
+  ANEMONE_ASSIGN(const int64_t left_out, VectorsLeftOut(encoder));  // before new keys move it
   if (const ConfigNode& image = WordAt(config_json, kImageTokenKey); image.AsInt())
     to["mm_cfg"][kImageTokenKey] = image;
   if (IsLlavaNextJson(config_json)) to["mm_cfg"][std::string(kPatchMerge)] = TextNode(kUnpad);
@@ -289,7 +290,6 @@ Result<ConfigNode> NemoNevaConfig(const ConfigNode& config_json, ConfigNode mode
   constexpr int64_t kMostSide = 1 << 15;
   if (side < 1 || side > kMostSide)
     return Corrupt("vision_config: expected an image_size of several patch_size, found something else");
-  ANEMONE_ASSIGN(const int64_t left_out, VectorsLeftOut(encoder));
   to["data"]["image_token_len"] = ConfigNode::Int(side * side + (is_siglip ? 0 : 1) - left_out);
   // Whatever the tokenizer says: placeholders of images have rows, too.
   to["override_vocab_size"] = ConfigNode::Int(static_cast<int64_t>(rows));
