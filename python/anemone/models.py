@@ -367,6 +367,10 @@ class MegatronBertModel(Model):
     """BERT"""
 
 
+class MegatronGriffinModel(Model):
+    """Griffin"""
+
+
 class MegatronT5Model(Model):
     """T5"""
 
@@ -375,7 +379,7 @@ __all__ = ["Model", "MegatronCLIPModel", "MegatronContentFilteringModel", "Megat
            "MegatronDiffusionEngine", "MegatronLatentDiffusionEdit", "MegatronControlNet", "MegatronDreamBooth",
            "MegatronImagen", "DreamFusion", "ModularAudioGPTModel", "ModularizedAudioT5Model",
            "MegatronVitClassificationModel", "MegatronGPTModel", "MegatronGPTSFTModel", "MegatronNevaModel",
-           "MegatronBertModel", "MegatronT5Model"]
+           "MegatronBertModel", "MegatronGriffinModel", "MegatronT5Model"]
 
 
 def _restored(path, config=None, strict=True, return_config=False):
