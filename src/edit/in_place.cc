@@ -81,7 +81,7 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
     return is_refused ? status.As(ErrorKind::kCannotCreate) : status;
   }
   if (sys.flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    const Status status = ErrnoStatus(errno, "cannot lock");
+    Status status = ErrnoStatus(errno, "cannot lock");
     if (errno == EIO) return status;
     if (errno != EWOULDBLOCK) return status.As(ErrorKind::kCannotCreate);
     return {ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended"};
@@ -107,7 +107,7 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
   // As it was: zeros from the end marker on. A disk without room to write there can cut and grow the file.
   const bool is_restored = sys.ftruncate(file.get(), static_cast<off_t>(tail.begin)) == 0 &&
                            sys.ftruncate(file.get(), static_cast<off_t>(old_size)) == 0;
-  const Status status = ErrnoStatus(error, "cannot write");
+  Status status = ErrnoStatus(error, "cannot write");
   if (is_restored) return status;
   return status.Hint("its end may be damaged; truncate -s " + std::to_string(tail.begin) + " " + ShellWord(path) +
                      " cuts off what this edit wrote");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <span>
 
 namespace anemone::nemo2 {
 namespace {
@@ -25,26 +26,13 @@ constexpr Model kModels[] = {
     {"nemotron4-340b", ANEMONE_LLM "nemotron.NemotronModel", ANEMONE_LLM "nemotron.Nemotron4Config340B"},
 };
 
-// Left out on purpose: llama_embedding, reranker and hf_llama_embedding, which attend in both directions; hyena.
+// Modules of nemo.collections.llm.gpt.model. Left out on purpose: llama_embedding, reranker and hf_llama_embedding,
+// which attend in both directions; hyena.
+constexpr std::string_view kKnownDecoders[] = {
+    "baichuan.", "base.",    "chatglm.",  "deepseek.", "gemma.", "gemma2.", "gemma3.", "llama.",     "llama_nemotron.",
+    "mistral.",  "mixtral.", "nemotron.", "phi3mini.", "qwen2.", "qwen3.",  "ssm.",    "starcoder.", "starcoder2.",
+};
 constexpr std::string_view kKnownModules[] = {
-    ANEMONE_LLM "baichuan.",
-    ANEMONE_LLM "base.",
-    ANEMONE_LLM "chatglm.",
-    ANEMONE_LLM "deepseek.",
-    ANEMONE_LLM "gemma.",
-    ANEMONE_LLM "gemma2.",
-    ANEMONE_LLM "gemma3.",
-    ANEMONE_LLM "llama.",
-    ANEMONE_LLM "llama_nemotron.",
-    ANEMONE_LLM "mistral.",
-    ANEMONE_LLM "mixtral.",
-    ANEMONE_LLM "nemotron.",
-    ANEMONE_LLM "phi3mini.",
-    ANEMONE_LLM "qwen2.",
-    ANEMONE_LLM "qwen3.",
-    ANEMONE_LLM "ssm.",
-    ANEMONE_LLM "starcoder.",
-    ANEMONE_LLM "starcoder2.",
     "nemo.collections.vlm.clip.model.",
     "nemo.collections.vlm.layer_specs.",
     "nemo.collections.vlm.llava_next.model.",
@@ -95,7 +83,12 @@ bool IsOf(const Architecture& architecture, std::string_view name) {
 }
 
 bool IsKnownClass(std::string_view name) {
-  return std::ranges::any_of(kKnownModules, [&](std::string_view module) { return name.starts_with(module); });
+  constexpr std::string_view kDecoders = ANEMONE_LLM;
+  const auto is_in = [](std::string_view of, std::span<const std::string_view> modules) {
+    return std::ranges::any_of(modules, [&](std::string_view module) { return of.starts_with(module); });
+  };
+  return name.starts_with(kDecoders) ? is_in(name.substr(kDecoders.size()), kKnownDecoders)
+                                     : is_in(name, kKnownModules);
 }
 
 bool IsBefore(std::string_view version, std::string_view other) { return ParseVersion(version) < ParseVersion(other); }
