@@ -67,6 +67,7 @@ struct Family {
   std::vector<std::string> tower_order = {};
   std::vector<std::string> first_stage_towers = {};  // whole on every tensor rank of the first stage
   std::vector<std::string> last_stage_towers = {};   // all of their layers are on the last stage
+  bool has_ranks = true;                             // NeMo can build it on several tensor or pipeline ranks
   bool has_virtual_stages = false;                   // NeMo can build it with an interleaved pipeline
   std::string pipeline_warning = {};                 // what to know before splitting it over stages
   // Sets every symbol of a checkpoint stored in `dialect`. Errors: NotFound without a config; Corrupt, Unsupported for

@@ -80,13 +80,6 @@ Status CheckSplits(const ResolvedModel& model, const Layout& layout) {
                     "as NeMo asks, found {}",
                     model.family->title, layout.pp));
   }
-  ANEMONE_ASSIGN(const std::optional<uint64_t> one_rank, model.symbols.Find("", "one_rank"));
-  if ((layout.tp > 1 || layout.pp > 1) && one_rank.value_or(0) != 0) {
-    return InvalidArgument(
-        fmt::format("expected one tensor and one pipeline rank for a {}, which NeMo builds on no "
-                    "more, found {} and {}",
-                    model.family->title, layout.tp, layout.pp));
-  }
   ANEMONE_TRY(CheckDivides(model, layout.tp));
   ANEMONE_ASSIGN(const uint64_t experts, NumExperts(model.symbols));
   if (layout.ep > 1 && experts == 0)
@@ -177,6 +170,11 @@ Result<ResolvedModel> ModelToSplit(const Checkpoint& checkpoint, const Layout& l
   if (!identity.dialect->is_megatron) {
     return InvalidArgument(fmt::format("expected a Megatron dialect to split, found {}", identity.dialect->title),
                            "convert to a NeMo dialect first");
+  }
+  if ((layout.tp > 1 || layout.pp > 1) && !identity.family->has_ranks) {
+    return InvalidArgument(
+        fmt::format("expected one tensor and one pipeline rank for a {}, which NeMo builds on no more, found {} and {}",
+                    identity.family->title, layout.tp, layout.pp));
   }
   if (layout.vp > 1 && !identity.family->has_virtual_stages) {
     return InvalidArgument(fmt::format("expected no virtual stages for {}: NeMo cannot build it with them, found {}",

@@ -38,7 +38,6 @@ std::vector<Symbol> Declared() {
       Symbol::Size("head_dim", "of attention's heads, and of a gate's blocks"),
       Symbol::Size("vocab", "tokens"),
       Symbol::Flag("qkv_bias", "queries, keys and values have one"),
-      Symbol::Flag("one_rank", "NeMo builds it on one rank only"),
       Symbol::LayerFlag(kRecurrent, "a layer is recurrent"),
       Symbol::LayerFlag(kAttention, "a layer is attention"),
   };
@@ -232,7 +231,6 @@ Status SetGriffinSymbols(const ConfigNode& model, ModelSymbols* symbols) {
   symbols->Set("groups", groups);
   symbols->Set("head_dim", width / heads);
   symbols->Set("ffn", ffn);
-  symbols->Set("one_rank", 1);
   constexpr uint64_t kMostLayers = 100'000;
   if (layers > kMostLayers)
     return LimitExceeded(fmt::format("num_layers: expected at most {}, found {}", kMostLayers, layers));
@@ -344,6 +342,7 @@ const Family& GriffinFamily() {
                                 .canonical = Canonical(),
                                 .dialects = {Mcore(), HuggingFace()},
                                 .refusals = {},
+                                .has_ranks = false,
                                 .read_symbols = ReadGriffinSymbols,
                                 .target = GriffinTarget,
                                 .foreign = ForeignGriffin,

@@ -94,9 +94,8 @@ struct Parts {
 // GPT with experts, a Stable Diffusion.
 Sample Made(const Family& family, const std::string& dialect, const Parts& parts) {
   const bool experts = parts.experts, siglip = parts.siglip;
-  std::set<std::string> off = {"tied",         "te_experts",  "side_by_side_experts",
-                               "two_matrices", "qkv_stacked", "attention"};  // a Griffin of recurrent layers
-  if (parts.latent) off.insert("qk_norm");                                   // its latent vectors have theirs
+  std::set<std::string> off = {"tied", "te_experts", "side_by_side_experts", "two_matrices", "qkv_stacked"};
+  if (parts.latent) off.insert("qk_norm");  // its latent vectors have theirs
   if (!parts.latent) off.insert({"mla", "q_lora"});
   if (!experts) off.insert("moe_layer");
   if (dialect == "legacy") off.insert({"post_norms", "image_newline"});  // which it cannot name
@@ -173,7 +172,6 @@ std::vector<Sample> Samples() {
   samples.push_back(Made(NevaFamily(), "mcore", {.siglip = true, .latent = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.siglip = true}));
   samples.push_back(Made(NevaFamily(), "legacy", {.nemo = true}));
-  samples.push_back(Made(GriffinFamily(), "mcore", {}));
   for (const char* text : {"text.transformers", "text.openclip", "text.megatron"})
     samples.push_back(Made(StableDiffusionFamily(), "nemo", {.text = text}));
   return samples;
