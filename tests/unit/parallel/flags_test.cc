@@ -143,28 +143,14 @@ Sample Made(const Family& family, const std::string& dialect, const Parts& parts
 
 std::vector<Sample> Samples() {
   std::vector<Sample> samples;
-  for (const char* name : {"clip/hf",
-                           "clip/mcore.nemo",
-                           "clip/legacy.nemo",
-                           "siglip/hf_siglip",
-                           "siglip/siglip_32.nemo",
-                           "gpt/A.nemo",
-                           "gpt/C.nemo",
-                           "gpt/Z.nemo",
-                           "t5/t5.nemo",
-                           "decoders/bert/hf",
-                           "transformers5_others/bert_pretraining",
-                           "transformers5_others/bert_masked_lm",
-                           "mtp/llama/ckpt",
-                           "mtp/deepseek/ckpt",
-                           "decoders/llava/hf",
-                           "transformers5/qwen3_moe",
-                           "transformers5_others/llava_siglip_mistral",
-                           "vit/nemo.nemo",
-                           "vit/5_small",
-                           "griffin/hf"})
+  for (const char* name :
+       {"clip/hf", "clip/mcore.nemo", "clip/legacy.nemo", "siglip/hf_siglip", "siglip/siglip_32.nemo", "gpt/A.nemo",
+        "gpt/C.nemo", "gpt/Z.nemo", "t5/t5.nemo", "decoders/bert/hf", "transformers5_others/bert_pretraining",
+        "transformers5_others/bert_masked_lm", "mtp/llama/ckpt", "mtp/deepseek/ckpt", "decoders/llava/hf",
+        "transformers5/qwen3_moe", "transformers5_others/llava_siglip_mistral", "vit/nemo.nemo", "vit/5_small"})
     samples.push_back(FromGolden(name));
-  for (const char* name : {"mamba/hybrid/nemo2", "mamba/mamba2/nemo2"}) samples.push_back(FromGolden(name));
+  for (const char* name : {"mamba/hybrid/nemo2", "mamba/mamba2/nemo2", "griffin/hf"})
+    samples.push_back(FromGolden(name));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true}));
   samples.push_back(Made(GptFamily(), "mcore", {.experts = true, .latent = true}));
   samples.push_back(Made(NevaFamily(), "mcore", {.experts = true}));
