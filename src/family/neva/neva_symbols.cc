@@ -230,9 +230,9 @@ Status CheckClasses(const Checkpoint& checkpoint) {
                     type(text)));
   }
   const ConfigNode vision = WholeTower(WordAt(json, "vision_config"));
-  if (type(vision) == "clip_vision_model" || type(vision) == "siglip_vision_model") return {};
-  return Unsupported(fmt::format(
-      "vision_config.model_type: expected clip_vision_model or siglip_vision_model, found {}", type(vision)));
+  if (type(vision) == kClipTowerType || type(vision) == kSiglipTowerType) return {};
+  return Unsupported(fmt::format("vision_config.model_type: expected {} or {}, found {}", kClipTowerType,
+                                 kSiglipTowerType, type(vision)));
 }
 
 }  // namespace

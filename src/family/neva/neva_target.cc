@@ -204,7 +204,7 @@ Status AddStoredTower(const ModelSymbols& symbols, ConfigNode* vision) {
         .Use("tower", "DIR", "take the tower from there");
   }
   ANEMONE_ASSIGN(const bool is_siglip, symbols.Holds("vision.siglip"));
-  (*vision)["model_type"] = ConfigNode::String(is_siglip ? "siglip_vision_model" : "clip_vision_model");
+  (*vision)["model_type"] = TextNode(is_siglip ? kSiglipTowerType : kClipTowerType);
   const auto set = [&](const char* key, uint64_t size) {
     (*vision)[key] = ConfigNode::Int(static_cast<int64_t>(size));
   };

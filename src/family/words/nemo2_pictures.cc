@@ -22,7 +22,6 @@ using nemo2::Target;
 using nemo2::TextOf;
 
 // What a LLaVA has besides its language model [NeMo v2.0.0 examples/multimodal/multimodal_llm/neva/conf].
-constexpr std::string_view kSiglipType = "siglip_vision_model";
 constexpr nemo2::Pair kVision[] = {
     {"from_pretrained", "pretrained_model_name_or_path"}, {"hidden_size", "hidden_size"}, {"patch_dim", "patch_size"}};
 // A tower's patches and pictures as its published name tells them: "openai/clip-vit-large-patch14-336", 224 without.
@@ -96,7 +95,7 @@ Result<ConfigNode> TowerToNemo2(const ConfigNode& encoder, std::string_view plac
         "convert it to Hugging Face, and that to NeMo 2");
   }
   // [HFCLIPVisionConfig.configure_model builds transformers' CLIPVisionModel.]
-  const bool is_siglip = WordAt(encoder, fmt::format("{}.model_type", kTowerConfigKey)).AsString() == kSiglipType;
+  const bool is_siglip = WordAt(encoder, fmt::format("{}.model_type", kTowerConfigKey)).AsString() == kSiglipTowerType;
   if (is_siglip || WordAt(encoder, "class_token_length").AsInt() == 0) {
     return Unsupported("expected a CLIP, as NeMo 2 builds of transformers for a LLaVA, found a SigLIP")
         .Use("dialect", kMegatronTowerDialect, "write a tower of Megatron-core's, which NeMo 2.1 has");

@@ -12,6 +12,7 @@
 #include "config/nodes.h"
 #include "family/words/megatron_tables.h"
 #include "family/words/model_words.h"
+#include "family/words/neva_config.h"
 
 namespace anemone {
 namespace {
@@ -44,7 +45,7 @@ constexpr std::string_view kWritten =
     "{hidden_dropout: 0.0, add_qkv_bias: true, apply_query_key_layer_scaling: false, bias_activation_fusion: false, "
     "bias_dropout_fusion: false, attention_softmax_in_fp32: true, apply_rope_fusion: false}";
 
-constexpr std::string_view kSiglip = "siglip", kSiglipType = "siglip_vision_model", kClipType = "clip_vision_model";
+constexpr std::string_view kSiglip = "siglip";
 
 std::string ClassOf(const ConfigNode& vision) {
   const std::string target = WordAt(vision, "_target_").AsString().value_or("");
@@ -87,7 +88,7 @@ Result<ConfigNode> HfTowerOfNemo2(const ConfigNode& vision) {
   if (!is_siglip && type != "clip") return Expect("vision_model_type", "clip or siglip", TextNode(type));
   ANEMONE_TRY(CheckFixed(vision, kFixed, is_siglip ? "transformers' SigLIP" : "transformers' CLIP"));
   ConfigNode hf = ConfigNode::Map();
-  hf["model_type"] = TextNode(is_siglip ? kSiglipType : kClipType);
+  hf["model_type"] = TextNode(is_siglip ? kSiglipTowerType : kClipTowerType);
   for (const Pair& pair : kSizes) {
     ANEMONE_ASSIGN(const int64_t size, Size(filled, pair.nemo2));
     hf[std::string(pair.hf)] = ConfigNode::Int(size);
@@ -115,10 +116,11 @@ Result<ConfigNode> HfTowerOfNemo2(const ConfigNode& vision) {
 }
 
 Result<ConfigNode> Nemo2TowerOfHf(const ConfigNode& whole, std::string_view place) {
-  const std::string type = WordAt(whole, "model_type").AsString().value_or(std::string(kClipType));
-  const bool is_siglip = type == kSiglipType;
-  if (!is_siglip && type != kClipType)
-    return Expect("vision_config.model_type", fmt::format("{} or {}", kClipType, kSiglipType), TextNode(type));
+  const std::string type = WordAt(whole, "model_type").AsString().value_or(std::string(kClipTowerType));
+  const bool is_siglip = type == kSiglipTowerType;
+  if (!is_siglip && type != kClipTowerType)
+    return Expect("vision_config.model_type", fmt::format("{} or {}", kClipTowerType, kSiglipTowerType),
+                  TextNode(type));
   ConfigNode to = ConfigNode::Map();
   to["_target_"] = TextNode(fmt::format("{}CLIPViTConfig", place));
   to["vision_model_type"] = TextNode(is_siglip ? kSiglip : "clip");

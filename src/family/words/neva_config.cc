@@ -35,18 +35,18 @@ constexpr Silent kSilentTexts[] = {
 };
 // The same of the tower's classes.
 constexpr Silent kSilentTowers[] = {
-    {"clip_vision_model",
+    {kClipTowerType,
      "{hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, image_size: 224, patch_size: 32, "
      "num_hidden_layers: 12}"},
-    {"siglip_vision_model",
+    {kSiglipTowerType,
      "{hidden_size: 768, intermediate_size: 3072, num_attention_heads: 12, image_size: 224, patch_size: 16, "
      "num_hidden_layers: 12}"},
 };
 
-// What they compute with, where a tower's config is silent.
+// The values that a tower computes with, where its config is silent.
 constexpr Silent kSilentComputed[] = {
-    {"clip_vision_model", "{hidden_act: quick_gelu, layer_norm_eps: 1.0e-5, attention_dropout: 0.0}"},
-    {"siglip_vision_model", "{hidden_act: gelu_pytorch_tanh, layer_norm_eps: 1.0e-6, attention_dropout: 0.0}"},
+    {kClipTowerType, "{hidden_act: quick_gelu, layer_norm_eps: 1.0e-5, attention_dropout: 0.0}"},
+    {kSiglipTowerType, "{hidden_act: gelu_pytorch_tanh, layer_norm_eps: 1.0e-6, attention_dropout: 0.0}"},
 };
 
 template <size_t n>
@@ -131,7 +131,7 @@ bool IsOf(const ConfigNode& root, std::string_view name, std::string_view type) 
   return WordAt(root, "model_type").AsString() == type && root.Get("text_config") != nullptr;
 }
 
-// What NeMo 2 says that its own tower computes with counts, whatever the config.json that came along says.
+// Puts what NeMo 2 says of computing in its own tower over what the config.json that came along says.
 void TakeComputed(const ConfigNode& said, ConfigNode* vision) {
   const std::string type = WordAt(said, "model_type").AsString().value_or("");
   for (const auto& [key, silent] : SilentOf(kSilentComputed, type).map) {
@@ -146,7 +146,7 @@ void TakeComputed(const ConfigNode& said, ConfigNode* vision) {
 }  // namespace
 
 ConfigNode WholeTower(const ConfigNode& vision) {
-  const std::string type = WordAt(vision, "model_type").AsString().value_or("clip_vision_model");
+  const std::string type = WordAt(vision, "model_type").AsString().value_or(std::string(kClipTowerType));
   ConfigNode whole = SilentOf(kSilentTowers, type);
   whole["model_type"] = TextNode(type);
   for (const auto& [key, value] : vision.map) whole[key] = value;
@@ -170,7 +170,7 @@ std::string TowerNameOf(const ConfigNode& whole, const ConfigNode& vision, std::
       return std::string(tower.name);
     }
   }
-  const bool is_siglip = WordAt(whole, "model_type").AsString() == "siglip_vision_model";
+  const bool is_siglip = WordAt(whole, "model_type").AsString() == kSiglipTowerType;
   const std::string_view name = kTowers[is_siglip ? 2 : number("image_size") == kTowers[0].image ? 0 : 1].name;
   if (notes != nullptr) {
     notes->push_back(fmt::format(
@@ -195,7 +195,7 @@ void SetTower(const ConfigNode& whole, const ConfigNode& vision, std::vector<std
   to["patch_dim"] = WordAt(whole, "patch_size");
   to["crop_size"] = ConfigNode::List({WordAt(whole, "image_size"), WordAt(whole, "image_size")});
   to["hidden_size"] = WordAt(whole, "hidden_size");
-  const bool is_siglip = WordAt(whole, "model_type").AsString() == "siglip_vision_model";
+  const bool is_siglip = WordAt(whole, "model_type").AsString() == kSiglipTowerType;
   to["class_token_length"] = ConfigNode::Int(is_siglip ? 0 : 1);
   to[kTowerConfigKey] = vision;
 }

@@ -30,6 +30,8 @@ constexpr std::string_view kSilentPinpoints = "[[336, 672], [672, 336], [672, 67
 // and whether NeMo 2 builds the tower of Megatron-core, as the dialect of that name spells it.
 constexpr const char *kTowerConfigKey = "hf_config", *kIsMegatronTower = "megatron_core";
 constexpr const char* kMegatronTowerDialect = "mcore_vit";
+// `model_type` of a tower, in transformers' words.
+inline constexpr std::string_view kClipTowerType = "clip_vision_model", kSiglipTowerType = "siglip_vision_model";
 // In mm_cfg, one more: the token that stands for an image.
 constexpr const char* kImageTokenKey = "image_token_index";
 
