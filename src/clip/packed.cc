@@ -111,9 +111,13 @@ void PackedProduct::MultiplyPart(const Block& block, size_t p, const float* pane
   for (size_t t = block.first; t < block.last; ++t) {
     const size_t rows = tiles.Size(t);
     float* const stored = out + tiles.Begin(t) * out_stride + column * (packs_result ? rows : 1);
-    packs_result ? FetchToWrite(stored, 0, 1, rows * columns) : FetchToWrite(stored, out_stride, rows, columns);
     float* const to = packs_result ? result.Get(rows * width) : stored;
     const size_t stride = packs_result ? width : out_stride;
+    if (packs_result) {
+      FetchToWrite(stored, 0, 1, rows * columns);  // a packed tile is one piece
+    } else {
+      FetchToWrite(stored, stride, rows, columns);
+    }
     MultiplyTile({.words = encoding.words,
                   .rows = rows,
                   .columns = columns,

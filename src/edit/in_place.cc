@@ -81,10 +81,11 @@ Status Append(const std::string& path, const NewMembers& members, const Place& p
     return is_refused ? status.As(ErrorKind::kCannotCreate) : status;
   }
   if (sys.flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    Status status = ErrnoStatus(errno, "cannot lock");
-    if (errno == EIO) return status;
-    if (errno != EWOULDBLOCK) return status.As(ErrorKind::kCannotCreate);
-    return {ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended"};
+    const int error = errno;
+    if (error == EWOULDBLOCK)
+      return {ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended"};
+    const Status status = ErrnoStatus(error, "cannot lock");
+    return error == EIO ? status : status.As(ErrorKind::kCannotCreate);
   }
   ANEMONE_ASSIGN(const Tail tail, FindTail(path));  // now that nobody else moves it
   struct stat info;

@@ -1,11 +1,12 @@
 #include "format/ranks.h"
-#include "tensor/layout_text.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <map>
+
+#include "tensor/layout_text.h"
 
 namespace anemone {
 namespace {

@@ -18,7 +18,8 @@ using enum DiffusersUse;
 
 constexpr std::string_view kXl = "a Stable Diffusion XL, or another UNet that is told more than a text";
 constexpr std::string_view kOther = "another UNet", kOtherVae = "another VAE", kTraining = "only used in training";
-constexpr std::string_view kWithin = "nothing without the field that asks for it", kBook = "diffusers' own bookkeeping";
+constexpr std::string_view kWithin = "nothing without the field that asks for it", kBook = "diffusers' own bookkeeping",
+                           kDefaults = "values of the class in place of the file's";
 
 constexpr DiffusersField kPipeline[] = {
     {"_class_name", kNoEffect, "the components' own files say what the model is", "StableDiffusionPipeline"},
@@ -39,7 +40,7 @@ constexpr DiffusersField kUnet[] = {
     {"_class_name", kOnly, kOther, "UNet2DConditionModel"},
     {"_diffusers_version", kNoEffect, kBook, "0.42.1"},
     {"_name_or_path", kNoEffect, kBook},
-    {"_use_default_values", kOnly, "values of the class in place of the file's", "[]", false, false},
+    {"_use_default_values", kOnly, kDefaults, "[]", false, false},
     {"act_fn", kOnly, kOther, "silu"},
     {"addition_embed_type", kOnly, kXl, "null"},
     {"addition_embed_type_num_heads", kNoEffect, kWithin},
@@ -94,7 +95,7 @@ constexpr DiffusersField kVae[] = {
     {"_class_name", kOnly, kOtherVae, "AutoencoderKL"},
     {"_diffusers_version", kNoEffect, kBook, "0.42.1"},
     {"_name_or_path", kNoEffect, kBook},
-    {"_use_default_values", kOnly, "values of the class in place of the file's", "[]", false, false},
+    {"_use_default_values", kOnly, kDefaults, "[]", false, false},
     {"act_fn", kOnly, kOtherVae, "silu"},
     {"block_out_channels", kHonored, "channels of each level"},
     {"down_block_types", kHonored, "DownEncoderBlock2D for each level"},
@@ -121,7 +122,7 @@ constexpr DiffusersField kScheduler[] = {
     {"_class_name", kSampler, "the sampler", "DDIMScheduler"},
     {"_diffusers_version", kNoEffect, kBook, "0.42.1"},
     {"_name_or_path", kNoEffect, kBook},
-    {"_use_default_values", kOnly, "values of the class in place of the file's", "[]", false, false},
+    {"_use_default_values", kOnly, kDefaults, "[]", false, false},
     {"algorithm_type", kSampler, kSampling},
     {"beta_end", kHonored, "the last beta"},
     {"beta_schedule", kOnly, "another noise schedule", "scaled_linear", true},

@@ -324,7 +324,7 @@ Result<Target> GriffinTarget(const Checkpoint& source, const Dialect& from, cons
 Status CompleteGriffin(const Checkpoint& source, ConfigLanguage language, const TranslateOptions& options,
                        Checkpoint* result) {
   const bool from_hf = source.config && IsGriffinJson(source.config->root());
-  return CompleteLanguageModel(source, from_hf ? "RecurrentGemmaForCausalLM" : "", language, options, result);
+  return CompleteLanguageModel(source, from_hf ? kRecurrentGemmaClass : "", language, options, result);
 }
 
 // A config.json of another class, whose tensors are called alike.

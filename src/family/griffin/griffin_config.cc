@@ -111,7 +111,7 @@ target: nemo.collections.nlp.models.language_modeling.megatron_griffin_model.Meg
 nemo_version: 2.0.0
 )yaml";
 
-constexpr std::string_view kNemosGriffin = "NeMo's Griffin", kClass = "RecurrentGemmaForCausalLM";
+constexpr std::string_view kNemosGriffin = "NeMo's Griffin", kTransformers = "transformers' RecurrentGemma";
 
 constexpr PairedKey kKeys[] = {
     {"num_layers", "null", "num_hidden_layers", "26"},
@@ -232,7 +232,7 @@ ConfigNode NewJson() {
       "embeddings_scale_by_sqrt_dim: true, hidden_activation: gelu_pytorch_tanh, model_type: recurrent_gemma, "
       "tie_word_embeddings: true, torch_dtype: float32, transformers_version: 4.44.2, use_cache: true, "
       "w_init_variance_scale: 0.01}");
-  json["architectures"] = ConfigNode::List({TextNode(kClass)});
+  json["architectures"] = ConfigNode::List({TextNode(kRecurrentGemmaClass)});
   return json;
 }
 
@@ -266,7 +266,7 @@ bool IsGriffinJson(const ConfigNode& root) {
   const ConfigNode& names = WordAt(root, "architectures");
   if (names.is_list() && !names.list.empty()) {
     const std::string name = names.list.front().AsString().value_or("");
-    return name == kClass || name == "RecurrentGemmaModel";
+    return name == kRecurrentGemmaClass || name == "RecurrentGemmaModel";
   }
   return WordAt(root, "model_type").AsString() == "recurrent_gemma";
 }
@@ -305,8 +305,8 @@ Result<ConfigNode> NemoGriffinConfig(const ConfigNode& config_json, DType dtype,
 
 Result<ConfigNode> HfGriffinConfig(const ConfigNode& given, const HfGriffinRequest& request) {
   const ConfigNode model = InOneSpelling(given);
-  ANEMONE_TRY(CheckFixed(model, kFixedInNemo, "transformers' RecurrentGemma").Hint(kWeightsAlone));
-  ANEMONE_TRY(CheckHeadsFillWidth(model, "transformers' RecurrentGemma"));
+  ANEMONE_TRY(CheckFixed(model, kFixedInNemo, kTransformers).Hint(kWeightsAlone));
+  ANEMONE_TRY(CheckHeadsFillWidth(model, kTransformers));
   ANEMONE_ASSIGN(const ConfigNode window, WindowOf(model));
   ANEMONE_ASSIGN(const uint64_t width, SizeOf(model, "hidden_size"));
   ANEMONE_ASSIGN(const uint64_t heads, SizeOf(model, "num_attention_heads"));

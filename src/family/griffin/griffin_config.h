@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "anemone/config.h"
@@ -11,6 +12,8 @@
 #include "anemone/status.h"
 
 namespace anemone {
+
+inline constexpr std::string_view kRecurrentGemmaClass = "RecurrentGemmaForCausalLM";
 
 // True for the config.json of a RecurrentGemma.
 bool IsGriffinJson(const ConfigNode& root);
