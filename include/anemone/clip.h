@@ -100,7 +100,7 @@ using ClipWeights = std::function<Result<Tensor>(const std::string& name)>;
 using ClipTrace =
     std::function<void(std::string_view name, std::span<const float> values, uint64_t rows, uint64_t width)>;
 
-// What the products of linear layers are made of; everything between them is fp32 in all cases.
+// The precision of the products of linear layers; everything between them is fp32 in all cases.
 enum class ClipCompute : uint8_t {
   kFp32,
   kBf16,  // both factors rounded to bf16, summed in fp32: faster and half the memory where ClipHasBf16(), the same

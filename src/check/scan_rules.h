@@ -1,4 +1,4 @@
-// Which names are known to be inert and which are known to be dangerous.
+// Names that are known to be inert, and names that are known to be dangerous.
 #ifndef ANEMONE_CHECK_SCAN_RULES_H_
 #define ANEMONE_CHECK_SCAN_RULES_H_
 

@@ -28,8 +28,9 @@ struct ImageLimits {
 
 // Decodes the contents of a JPEG, PNG, WebP, GIF, BMP, PPM or TIFF file as Pillow's open().convert("RGB") does:
 // palettes and tRNS resolved, CMYK and YCCK by Adobe's inverted convention, 16-bit colour by its high byte, 16-bit gray
-// clipped at 255 (Pillow's I;16), the first frame of an animation. EXIF orientation is not applied. Errors: Unsupported
-// (another format, or a variety of these that Pillow refuses) | Corrupt (damaged, or ends early) |
+// clipped at 255 (Pillow's I;16), the first frame of an animation. EXIF orientation is not applied.
+//
+// Errors: Unsupported (another format, or a variety of these that Pillow refuses); Corrupt (damaged, or ends early);
 //         LimitExceeded (see ImageLimits; checked before pixels are allocated).
 Result<Image> DecodeImage(std::string_view bytes, AlphaRule alpha = AlphaRule::kDrop, const ImageLimits& limits = {});
 

@@ -29,8 +29,8 @@ Result<Config> InNemo1(const Config& config) {
 }
 
 // The model that an adapter of PEFT's adapts, as the format to write has it: its config and files are wanted, not its
-// weights.
-// The base that the user names may be any source; the adapter's own word for it only counts where it is a local path.
+// weights. A base that the user names may be any source; the one that the adapter names counts where it is a local
+// path.
 Result<Conversion> PlanBase(const Work& work, const std::string& place) {
   std::error_code error;
   if (work.options.base.empty() && !std::filesystem::exists(place, error)) {

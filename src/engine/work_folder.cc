@@ -52,7 +52,7 @@ Status Busy(const std::string& path) {
   return Status(ErrorKind::kCannotCreate, "another run is writing it", "wait until that run has ended").In(path);
 }
 
-// Where nobody can tell whether a living run has the folder.
+// The error where locking fails, and a living run may have the folder.
 Status CannotLock(int error_number, const std::string& path) {
   const Status status = ErrnoStatus(error_number, "another run may be writing it: cannot lock its file 'lock'");
   return (error_number == EIO ? status : status.As(ErrorKind::kCannotCreate))

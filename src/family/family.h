@@ -131,8 +131,8 @@ void RegisterFamily(const Family& family);
 // The family most of whose names the checkpoint has; nullptr when none knows even half of them, or when the config says
 // that it is another model: `foreign` becomes its name. Every command goes by this rule.
 const Family* DetectFamily(const Checkpoint& checkpoint, std::string* foreign = nullptr);
-// What a library has stored in place of weights, where no family is detected: "quantized weights (MLX's)". Empty where
-// nothing says so.
+// The kind of weights that a library has stored in place of a model's own: "quantized weights (MLX's)". Empty where no
+// name tells one. To be asked where no family is detected.
 std::string StoredAs(const Checkpoint& checkpoint);
 // The dialect of `family` that spells the checkpoint's names. Errors: Unsupported naming what the checkpoint is
 // instead.

@@ -172,7 +172,7 @@ constexpr std::pair<std::string_view, std::string_view> kQuantized[] = {
     {".lora_a", kMlxLora},
 };
 
-// Whose weights in another's place the first such name is of; "": there is none.
+// The library of the first name that tells weights in place of a model's own, and that name; "": none does.
 std::string_view WhoseWeights(const Checkpoint& checkpoint, std::string* name) {
   std::string_view whose;
   checkpoint.ForEachDict([&](const StateDict& dict) {

@@ -202,7 +202,6 @@ Status AddPieces(const ConfigNode& tokenizer, const ByteRange& content, std::str
   return {};
 }
 
-// A GPT-2's vocabulary and merges [NeMo nlp/modules/common/megatron/megatron_utils.py: GPT2BPETokenizer is gpt2].
 Status NotePrefixSpace(const std::vector<Artifact>& artifacts, std::vector<std::string>* notes) {
   const Artifact *pieces = FindFile(artifacts, kPieces), *file = FindFile(artifacts, "tokenizer_config.json");
   if (pieces == nullptr || file == nullptr) return {};
@@ -219,6 +218,7 @@ Status NotePrefixSpace(const std::vector<Artifact>& artifacts, std::vector<std::
   return {};
 }
 
+// A GPT-2's vocabulary and merges [NeMo nlp/modules/common/megatron/megatron_utils.py: GPT2BPETokenizer is gpt2].
 Status AddByteBpe(const ConfigNode& tokenizer, const Artifact& vocabulary, const ByteRange& merges,
                   std::vector<Artifact>* artifacts) {
   constexpr std::string_view kEndOfText = "<|endoftext|>";

@@ -36,9 +36,8 @@ inline constexpr std::string_view kFirstClip = "2.2.0", kFirstMtp = "2.3.0";
 // Whether a class of NeMo 2's is in the architecture's module: the config's and the model's are in one.
 bool IsOf(const Architecture& architecture, std::string_view name);
 
-// Whether what the class or function computes is told by its fields and by the tables here: it is defined in one of
-// NeMo's modules that they were written from, in Megatron-core or in Transformer Engine. What a user's own computes is
-// in no file.
+// True for a class or function of the NeMo modules that the tables here were written from, of Megatron-core and of
+// Transformer Engine: its fields tell what it computes. Of a user's own class no file tells it.
 bool IsKnownClass(std::string_view name);
 
 // Whether a version is an earlier one.

@@ -164,7 +164,7 @@ Status CheckLayer(const ConfigNode& layer, std::string_view place) {
   return {};
 }
 
-// What a class computes is in its code.
+// Classes that are not known are refused: their code, not their fields, says what they compute.
 Status CheckClasses(const ConfigNode& config) {
   ANEMONE_TRY(CheckClass(config, "_target_"));
   for (const char* key : {"transformer_layer_spec", "mamba_stack_spec"}) {

@@ -56,7 +56,7 @@ class IndexWriter {
   using Write = std::function<void()>;
   static constexpr size_t kFlushBytes = 60 << 10;
 
-  // An index is as long as all that a plan has of its tensors, and says the same of each.
+  // Deflated: an index repeats itself, and as it is would take as much memory as all else that a plan has of tensors.
   void Flush() {
     if (!counts_) file_.Append(Whole(PackedSource(stream_.bytes, file_.path)));
     stream_.bytes.clear();

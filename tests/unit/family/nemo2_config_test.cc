@@ -192,7 +192,7 @@ TEST(Nemo2Config, TransformerEngineMayComputeTheActivation) {
   }
 }
 
-// N2-12: What a class computes beside what its fields say is in its code.
+// N2-12: the code of a class says what it computes, and its fields do not say all of it.
 TEST(Nemo2Config, ClassesAndLayersThatAreNotKnownAreRefused) {
   const auto carried = [](std::string_view config, std::string_view fields) {
     return CheckNemo2Carried(
